@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package usdt reads user-level statically defined tracing probes out of ELF
+// files: the notes of the section .note.stapsdt, the argument specifications
+// in them, and what a tracer needs to place a probe: file offsets, semaphores,
+// the kind of no-operation a site stands on.
+//
+// It is pure: it reads the file it is given and never talks to the kernel. It
+// reads headers and note sections only, never a whole file, and believes no
+// length before it has checked it against the limits below.
+//
+// Sources: the System V ABI (ELF-64), the note layout and argument forms of
+// SystemTap's <sys/sdt.h> (version 3, "stapsdt"), the kernel's
+// arch/x86/include/asm/ptrace.h and arch/arm64/include/uapi/asm/ptrace.h.
+package usdt
+
+import "debug/elf"
+
+// Limits on what is read from one file. A file beyond them is either hostile
+// or broken; the largest libraries in use stay far below.
+const (
+	// MaxSections bounds the section headers of a file.
+	MaxSections = 8192
+	// MaxSegments bounds the program headers of a file.
+	MaxSegments = 1024
+	// MaxSectionNames bounds the section name table, in bytes.
+	MaxSectionNames = 1 << 20
+	// MaxNoteSection bounds one note section, in bytes.
+	MaxNoteSection = 4 << 20
+	// MaxNotes bounds the probe notes of a file, over all its note sections.
+	MaxNotes = 16384
+	// MaxName bounds the name of a provider or a probe, in bytes.
+	MaxName = 128
+	// MaxArgs is the number of arguments <sys/sdt.h> can record.
+	MaxArgs = 12
+	// MaxArgSpec bounds the argument specification of a site, in bytes.
+	MaxArgSpec = 1024
+	// MaxBuildID bounds a build-id, in bytes; linkers write 8 to 32.
+	MaxBuildID = 64
+	// MaxErrors bounds File.Errors: the notes that could not be used beyond
+	// it are counted in File.Dropped and not described.
+	MaxErrors = 64
+)
+
+// File is what an ELF file says about its probes. It is not changed after it
+// was read and may be used by several goroutines.
+type File struct {
+	// Path is the name the file was opened by, empty after Parse.
+	Path string
+	// Machine is the architecture: EM_X86_64 or EM_AARCH64.
+	Machine elf.Machine
+	// BuildID is the descriptor of the GNU build-id note, nil without one.
+	BuildID []byte
+	// Sites are the probe sites, of all providers, in the order of the notes.
+	Sites []Site
+	// Segments are the loadable segments, in the order of the file.
+	Segments []Segment
+	// Errors describes the notes that could not be used, each a *NoteError.
+	// They never hide the sites of other notes.
+	Errors []error
+	// Dropped counts unusable notes beyond MaxErrors.
+	Dropped int
+}
+
+// Segment is a loadable segment (PT_LOAD).
+type Segment struct {
+	// Vaddr is the address the segment was linked for.
+	Vaddr uint64
+	// Off is where its bytes begin in the file, Filesz how many there are;
+	// the segment's Memsz bytes in memory go on with zeros.
+	Off, Filesz, Memsz uint64
+	Flags              elf.ProgFlag
+}
+
+// Site is one place in the code that fires a probe.
+type Site struct {
+	// Provider and Name name the probe. One probe has any number of sites.
+	Provider, Name string
+	// Addr is the link-time address of the site, prelink adjustment done: in
+	// a process the site stands at Addr plus the load bias of the file.
+	Addr uint64
+	// Offset is the place of the site in the file, which is what uprobes take.
+	Offset uint64
+	// SemaphoreAddr is the link-time address of the 16-bit counter a tracer
+	// has to hold above zero for the probe to fire; zero: there is none.
+	SemaphoreAddr uint64
+	// SemaphoreOffset is the counter's place in the file, the kernel's
+	// ref_ctr_offset; zero: there is none.
+	SemaphoreOffset uint64
+	// Args tells where the arguments are when the site is reached.
+	Args []Arg
+	// RawArgs is the specification Args was read from.
+	RawArgs string
+	// Nop is the instruction at the site.
+	Nop NopKind
+}
+
+// NopKind is the kind of instruction a site stands on. It decides what a hit
+// costs: the kernel skips a no-operation, single-steps most other
+// instructions, and from 6.18 on turns a five-byte no-operation of x86-64
+// into a call without a trap.
+type NopKind uint8
+
+// The kinds of a site's instruction.
+const (
+	// NopNone is an instruction that does something.
+	NopNone NopKind = iota
+	// NopOne is the plain no-operation of the machine: one byte on x86-64,
+	// one instruction on arm64.
+	NopOne
+	// NopOnePlusFive is a one-byte no-operation with the five-byte one
+	// 0f 1f 44 00 00 right after it.
+	NopOnePlusFive
+	// NopFive is the five-byte no-operation 0f 1f 44 00 00.
+	NopFive
+	// NopOnePlusTen is a one-byte no-operation with the ten-byte one
+	// 66 2e 0f 1f 84 00 00 00 00 00 right after it, for kernels that optimise
+	// that one instead.
+	NopOnePlusTen
+	// NopTen is that ten-byte no-operation.
+	NopTen
+)
+
+// String returns the sizes of the no-operations, such as "1+5", or "none".
+func (k NopKind) String() string {
+	switch k {
+	case NopOne:
+		return "1"
+	case NopOnePlusFive:
+		return "1+5"
+	case NopFive:
+		return "5"
+	case NopOnePlusTen:
+		return "1+10"
+	case NopTen:
+		return "10"
+	}
+	return "none"
+}
+
+// FiveByteNop returns the link-time address and the file offset of the site's
+// five-byte no-operation, where a kernel from 6.18 on can replace the trap by
+// a call. The arguments are the same there as at the site. It returns false
+// without such an instruction, and when the instruction crosses a page, which
+// the kernel does not optimise.
+//
+// The call writes its return address below the stack pointer: see
+// BelowStackPointer.
+func (s *Site) FiveByteNop() (addr, offset uint64, ok bool) {
+	addr, offset = s.Addr, s.Offset
+	switch s.Nop {
+	case NopFive:
+	case NopOnePlusFive:
+		addr, offset = addr+1, offset+1
+	default:
+		return 0, 0, false
+	}
+	const pageSize, nopSize = 4096, 5
+	return addr, offset, addr%pageSize <= pageSize-nopSize
+}
+
+// BelowStackPointer reports whether an argument certainly lies below the stack
+// pointer of x86-64, in the 128 bytes a leaf function may use without moving
+// it. A call that the kernel puts in place of the site's no-operation would
+// overwrite its own argument there.
+func (s *Site) BelowStackPointer() bool {
+	for i := range s.Args {
+		if a := &s.Args[i]; a.Kind == ArgMem && a.Reg == RSP && a.Off < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// ArgKind tells how the value of an argument is found.
+type ArgKind uint8
+
+// The kinds of an Arg.
+const (
+	// ArgConst is the value Const itself.
+	ArgConst ArgKind = iota
+	// ArgReg is the register Reg, shifted right by Shift bits.
+	ArgReg
+	// ArgMem is the memory at Reg + Off.
+	ArgMem
+	// ArgMemIndexed is the memory at Reg + Index*Scale + Off. Reg may be
+	// NoRegister, which counts as zero.
+	ArgMemIndexed
+)
+
+// String returns the kind as a word for people and for JSON.
+func (k ArgKind) String() string {
+	switch k {
+	case ArgConst:
+		return "constant"
+	case ArgReg:
+		return "register"
+	case ArgMem:
+		return "memory"
+	case ArgMemIndexed:
+		return "indexed memory"
+	}
+	return "unknown"
+}
+
+// Arg is where one argument of a probe is found. The value has Size bytes,
+// the low ones of a register, and is widened to a word by its sign or by
+// zeros as Signed says.
+type Arg struct {
+	Kind ArgKind
+	// Size is the width of the value in bytes: 1, 2, 4 or 8. For a register
+	// it is at most the register's own width.
+	Size int8
+	// Signed tells that the value is widened by its sign.
+	Signed bool
+	// Const is the value of an ArgConst, already widened.
+	Const int64
+	// Reg is the register of an ArgReg and the base of memory.
+	Reg Register
+	// Index is the index of an ArgMemIndexed.
+	Index Register
+	// Scale multiplies Index: 1, 2, 4 or 8, on arm64 also 16.
+	Scale uint8
+	// Shift is 8 for the second byte of a register (%ah), else 0.
+	Shift uint8
+	// Off is added to the address of memory.
+	Off int64
+}
