@@ -12,7 +12,7 @@ import "encoding/hex"
 
 // ContextID names a context in the log: AES-128 of the probe's own context
 // value and the task it was fired in, under a key that never leaves the agent.
-// The all-zero id belongs to metadata groups and stands for "no parent".
+// The all-zero id belongs to metadata groups.
 type ContextID [16]byte
 
 // String returns the id as 32 hex digits.
@@ -62,8 +62,8 @@ type Value struct {
 type Event struct {
 	Kind Kind
 
-	// Parent, Origin and Executable belong to a NewContext. Parent is zero
-	// where the probe gave none. Origin is the build-id of the library whose
+	// Parent, Origin and Executable belong to a NewContext. A root's parent
+	// is an id that no group opens. Origin is the build-id of the library whose
 	// probe fired; Executable the base name of the process's program file.
 	Parent     ContextID
 	Origin     []byte

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"unicode/utf8"
+)
+
+// Limits of what Decode accepts. What the agent writes is far below them;
+// they bound what a damaged or hostile file can make a reader do.
+const (
+	// MaxEntry is the length of an entry in bytes.
+	MaxEntry = 1 << 20
+	// MaxEvents is the number of events in a group.
+	MaxEvents = 1 << 16
+	// maxDepth is the nesting of unknown items that are skipped.
+	maxDepth = 16
+)
+
+// A SyntaxError says where an entry stops being one.
+type SyntaxError struct {
+	// Offset counts from the beginning of the entry, in bytes.
+	Offset int
+	// Problem says what is wrong there.
+	Problem string
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("bad event group at byte %d: %s", e.Offset, e.Problem)
+}
+
+// Decode decodes the first entry of b into g and returns its length. Byte
+// slices of g alias b; the array behind g.Events is used again. Map keys it
+// does not know are skipped (RFC 8949 and RFC 8742 describe the form; items
+// of indefinite length are not accepted).
+//
+// The error is io.EOF if b is empty, io.ErrUnexpectedEOF if b ends inside
+// the entry, and a *SyntaxError if it is no event group.
+func Decode(b []byte, g *Group) (int, error) {
+	if len(b) == 0 {
+		return 0, io.EOF
+	}
+	d := decoder{b: b}
+	if len(d.b) > MaxEntry {
+		d.b = d.b[:MaxEntry]
+	}
+	d.group(g)
+	if d.err != nil {
+		if d.err == io.ErrUnexpectedEOF && len(b) > MaxEntry {
+			return 0, &SyntaxError{MaxEntry, "entry longer than the limit"}
+		}
+		return 0, d.err
+	}
+	return d.pos, nil
+}
+
+// Len returns the length of the first entry of b without decoding it. Its
+// errors are those of Decode.
+func Len(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, io.EOF
+	}
+	d := decoder{b: b}
+	if len(d.b) > MaxEntry {
+		d.b = d.b[:MaxEntry]
+	}
+	if b[0]>>5 != majorMap>>5 {
+		return 0, &SyntaxError{0, "not a map"}
+	}
+	d.skip(maxDepth)
+	if d.err != nil {
+		if d.err == io.ErrUnexpectedEOF && len(b) > MaxEntry {
+			return 0, &SyntaxError{MaxEntry, "entry longer than the limit"}
+		}
+		return 0, d.err
+	}
+	return d.pos, nil
+}
+
+// decoder reads items from b. After the first error it does nothing more.
+type decoder struct {
+	b   []byte
+	pos int
+	err error
+}
+
+func (d *decoder) fail(problem string) {
+	if d.err == nil {
+		d.err = &SyntaxError{d.pos, problem}
+	}
+}
+
+// head reads the head of an item and returns its major type and argument.
+func (d *decoder) head() (byte, uint64) {
+	if d.err != nil {
+		return 0, 0
+	}
+	if d.pos >= len(d.b) {
+		d.err = io.ErrUnexpectedEOF
+		return 0, 0
+	}
+	first := d.b[d.pos]
+	major, low := first&0xe0, first&0x1f
+	if low < 24 {
+		d.pos++
+		return major, uint64(low)
+	}
+	if low > 27 {
+		d.fail("item of reserved or indefinite length")
+		return 0, 0
+	}
+	size := 1 << (low - 24)
+	if len(d.b)-d.pos-1 < size {
+		d.err = io.ErrUnexpectedEOF
+		return 0, 0
+	}
+	p := d.b[d.pos+1:]
+	var n uint64
+	switch size {
+	case 1:
+		n = uint64(p[0])
+	case 2:
+		n = uint64(binary.BigEndian.Uint16(p))
+	case 4:
+		n = uint64(binary.BigEndian.Uint32(p))
+	default:
+		n = binary.BigEndian.Uint64(p)
+	}
+	d.pos += 1 + size
+	return major, n
+}
+
+// expect reads a head that must be of the given major type.
+func (d *decoder) expect(major byte, what string) uint64 {
+	at := d.pos
+	got, n := d.head()
+	if d.err == nil && got != major {
+		d.pos = at
+		d.fail("not " + what)
+	}
+	return n
+}
+
+// take returns the next n bytes.
+func (d *decoder) take(n uint64) []byte {
+	if d.err != nil {
+		return nil
+	}
+	if n > uint64(len(d.b)-d.pos) {
+		if n > MaxEntry {
+			d.fail("string longer than the limit")
+		} else {
+			d.err = io.ErrUnexpectedEOF
+		}
+		return nil
+	}
+	b := d.b[d.pos : d.pos+int(n) : d.pos+int(n)]
+	d.pos += int(n)
+	return b
+}
+
+func (d *decoder) text(what string) []byte {
+	at := d.pos
+	b := d.take(d.expect(majorText, what))
+	if d.err == nil && !validText(b) {
+		d.pos = at
+		d.fail("not UTF-8")
+	}
+	return b
+}
+
+// validText is utf8.Valid with the common short ASCII text decided first.
+func validText(b []byte) bool {
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return utf8.Valid(b)
+		}
+	}
+	return true
+}
+
+// bytesOrText reads a byte string, or the text string that some encoders
+// write in its place.
+func (d *decoder) bytesOrText(what string) []byte {
+	at := d.pos
+	major, n := d.head()
+	if d.err == nil && major != majorBytes && major != majorText {
+		d.pos = at
+		d.fail("not " + what)
+	}
+	return d.take(n)
+}
+
+func (d *decoder) context(id *ContextID) {
+	at := d.pos
+	b := d.take(d.expect(majorBytes, "a byte string"))
+	if d.err != nil {
+		return
+	}
+	if len(b) != len(id) {
+		d.pos = at
+		d.fail("context id not of 16 bytes")
+		return
+	}
+	copy(id[:], b)
+}
+
+// Bits of the map keys that a group must have.
+const (
+	hasContext = 1 << iota
+	hasStart
+	hasEnd
+	hasEvents
+	hasAll = hasContext | hasStart | hasEnd | hasEvents
+)
+
+func (d *decoder) group(g *Group) {
+	*g = Group{Events: g.Events[:0]}
+	seen := 0
+	for n := d.expect(majorMap, "a map"); n > 0 && d.err == nil; n-- {
+		switch string(d.text("a text key")) {
+		case "context":
+			d.context(&g.Context)
+			seen |= hasContext
+		case "start":
+			g.Start = d.expect(majorUint, "a time")
+			seen |= hasStart
+		case "end":
+			g.End = d.expect(majorUint, "a time")
+			seen |= hasEnd
+		case "name":
+			g.Name = d.text("a name")
+		case "executable":
+			g.Executable = d.bytesOrText("an executable")
+		case "origin":
+			g.Origin = d.bytesOrText("an origin")
+		case "events":
+			d.events(g)
+			seen |= hasEvents
+		default:
+			d.skip(maxDepth)
+		}
+	}
+	if d.err == nil && seen != hasAll {
+		d.fail("context, start, end or events missing")
+	}
+}
+
+func (d *decoder) events(g *Group) {
+	n := d.expect(majorArray, "an array of events")
+	if d.err == nil && n > MaxEvents {
+		d.fail("more events than the limit")
+	}
+	for ; n > 0 && d.err == nil; n-- {
+		if len(g.Events) < cap(g.Events) {
+			g.Events = g.Events[:len(g.Events)+1]
+			g.Events[len(g.Events)-1] = Event{}
+		} else {
+			g.Events = append(g.Events, Event{})
+		}
+		d.event(&g.Events[len(g.Events)-1])
+	}
+}
+
+func (d *decoder) event(e *Event) {
+	at := d.pos
+	if d.expect(majorMap, "an event") != 1 {
+		if d.err == nil {
+			d.pos = at
+			d.fail("event is not a map of one key")
+		}
+		return
+	}
+	switch string(d.text("an event's kind")) {
+	case "NewContext":
+		e.Kind = NewContext
+		d.newContext(e)
+	case "Data":
+		e.Kind = Data
+		d.data(e)
+	default:
+		d.fail("event neither NewContext nor Data")
+	}
+}
+
+func (d *decoder) newContext(e *Event) {
+	parent := false
+	for n := d.expect(majorMap, "a map"); n > 0 && d.err == nil; n-- {
+		switch string(d.text("a text key")) {
+		case "parent":
+			d.context(&e.Parent)
+			parent = true
+		case "origin":
+			e.Origin = d.bytesOrText("an origin")
+		case "executable":
+			e.Executable = d.bytesOrText("an executable")
+		default:
+			d.skip(maxDepth)
+		}
+	}
+	if d.err == nil && !parent {
+		d.fail("NewContext without parent")
+	}
+}
+
+func (d *decoder) data(e *Event) {
+	key, value := false, false
+	for n := d.expect(majorMap, "a map"); n > 0 && d.err == nil; n-- {
+		switch string(d.text("a text key")) {
+		case "key":
+			e.Key = d.text("a key")
+			key = true
+		case "value":
+			d.value(&e.Value)
+			value = true
+		case "truncated":
+			e.Value.Truncated = d.boolean()
+		case "unreadable":
+			e.Value.Unreadable = d.boolean()
+		default:
+			d.skip(maxDepth)
+		}
+	}
+	if d.err == nil && (!key || !value) {
+		d.fail("Data without key or value")
+	}
+}
+
+func (d *decoder) value(v *Value) {
+	at := d.pos
+	major, n := d.head()
+	switch {
+	case d.err != nil:
+	case (major == majorUint || major == majorNegint) && n > math.MaxInt64:
+		d.pos = at
+		d.fail("word of more than 64 bits")
+	case major == majorUint:
+		v.Kind, v.Word = Word, int64(n)
+	case major == majorNegint:
+		v.Kind, v.Word = Word, ^int64(n)
+	case major == majorText:
+		v.Kind, v.Bytes = String, d.take(n)
+		if d.err == nil && !validText(v.Bytes) {
+			d.pos = at
+			d.fail("not UTF-8")
+		}
+	case major == majorBytes:
+		v.Kind, v.Bytes = Blob, d.take(n)
+	default:
+		d.pos = at
+		d.fail("value neither word nor string nor blob")
+	}
+}
+
+func (d *decoder) boolean() bool {
+	at := d.pos
+	major, n := d.head()
+	if d.err == nil && (major != majorSimple || n != 20 && n != 21) {
+		d.pos = at
+		d.fail("not a boolean")
+	}
+	return n == 21
+}
+
+// skip passes over one item of any kind.
+func (d *decoder) skip(depth int) {
+	if depth == 0 {
+		if d.err == nil {
+			d.err = &SyntaxError{d.pos, "items nested too deeply"}
+		}
+		return
+	}
+	major, n := d.head()
+	if d.err != nil {
+		return
+	}
+	switch major {
+	case majorBytes, majorText:
+		d.take(n)
+	case majorArray, majorMap:
+		// Every item takes a byte at least, so that a huge count ends at the
+		// end of the input.
+		if n > MaxEntry {
+			d.fail("more items than the limit")
+			return
+		}
+		if major == majorMap {
+			n *= 2
+		}
+		for ; n > 0 && d.err == nil; n-- {
+			d.skip(depth - 1)
+		}
+	case majorTag:
+		d.skip(depth - 1)
+	}
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+// FormatVersion is the version of the event model that metadata states, as
+// the public project numbers it.
+const FormatVersion = 1
+
+// Keys of the data in metadata groups. The first two are the public
+// project's.
+const (
+	KeyVersion  = "version"
+	KeyBootTime = "boot_time"
+
+	KeyLostEvents = "crau::lost_events"
+	KeyLostHits   = "crau::lost_hits"
+	KeyLostReason = "crau::lost_reason"
+	KeyLostPlace  = "crau::lost_place"
+)
+
+// AppendMetadata appends the metadata group that begins a segment. bootTime
+// is the time of boot in seconds since the Unix epoch, now the time since
+// boot in nanoseconds.
+func AppendMetadata(dst []byte, bootTime int64, now uint64) []byte {
+	return Append(dst, &Group{Start: now, End: now, Events: []Event{
+		{Key: []byte(KeyVersion), Value: Value{Word: FormatVersion}},
+		{Key: []byte(KeyBootTime), Value: Value{Word: bootTime}},
+	}})
+}
+
+// Loss is a number of events that were fired and are not in the log, for one
+// reason, in a span of time.
+type Loss struct {
+	// Events counts what the log would hold: one for a new context, one for
+	// each value. Hits counts probe hits of which nothing was recorded; it is
+	// zero where only values of a recorded hit are missing.
+	Events, Hits uint64
+	// Reason is one of the words that the status of the agent lists.
+	Reason string
+	// Place is "kernel", "agent" or "disk".
+	Place string
+	// Start and End bound the time of the loss, in nanoseconds since boot.
+	Start, End uint64
+}
+
+// AppendLoss appends the metadata group that records a loss.
+func AppendLoss(dst []byte, l *Loss) []byte {
+	return Append(dst, &Group{Start: l.Start, End: l.End, Events: []Event{
+		{Key: []byte(KeyLostEvents), Value: Value{Word: int64(l.Events)}},
+		{Key: []byte(KeyLostHits), Value: Value{Word: int64(l.Hits)}},
+		{Key: []byte(KeyLostReason), Value: Value{Kind: String, Bytes: []byte(l.Reason)}},
+		{Key: []byte(KeyLostPlace), Value: Value{Kind: String, Bytes: []byte(l.Place)}},
+	}})
+}
+
+// Loss returns what a metadata group says of a loss; ok is false if it is
+// about something else.
+func (g *Group) Loss() (l Loss, ok bool) {
+	if !g.IsMetadata() {
+		return Loss{}, false
+	}
+	l.Start, l.End = g.Start, g.End
+	for i := range g.Events {
+		v := &g.Events[i].Value
+		switch string(g.Events[i].Key) {
+		case KeyLostEvents:
+			l.Events, ok = uint64(v.Word), true
+		case KeyLostHits:
+			l.Hits = uint64(v.Word)
+		case KeyLostReason:
+			l.Reason = string(v.Bytes)
+		case KeyLostPlace:
+			l.Place = string(v.Bytes)
+		}
+	}
+	return l, ok
+}
+
+// BootTime returns the time of boot that a metadata group states, in seconds
+// since the Unix epoch.
+func (g *Group) BootTime() (seconds int64, ok bool) {
+	if !g.IsMetadata() {
+		return 0, false
+	}
+	for i := range g.Events {
+		if string(g.Events[i].Key) == KeyBootTime && g.Events[i].Value.Kind == Word {
+			return g.Events[i].Value.Word, true
+		}
+	}
+	return 0, false
+}
