@@ -55,8 +55,9 @@ type File struct {
 	Sites []Site
 	// Segments are the loadable segments, in the order of the file.
 	Segments []Segment
-	// Errors describes the notes that could not be used, each a *NoteError.
-	// They never hide the sites of other notes.
+	// Errors describes what could not be used, each a *NoteError for one
+	// note, or a *FormatError where the notes could not be read to their end.
+	// The sites of other notes are in Sites all the same.
 	Errors []error
 	// Dropped counts unusable notes beyond MaxErrors.
 	Dropped int

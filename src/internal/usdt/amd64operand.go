@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usdt
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+var (
+	errSymbolic = errors.New("an address relative to a symbol is not supported: copy the value to a local variable before the probe")
+	errPCRel    = errors.New("an address relative to the instruction pointer is not supported: copy the value to a local variable before the probe")
+)
+
+// amd64Operand reads an operand of x86-64 in AT&T syntax: a constant $N, a
+// register %R, memory OFFSET(%BASE,%INDEX,SCALE).
+func amd64Operand(op string, a *Arg) error {
+	switch {
+	case op[0] == '$':
+		if isSymbol(op[1:]) {
+			return errSymbolic
+		}
+		v, err := parseConst(op[1:])
+		if err != nil {
+			return err
+		}
+		a.setConst(v)
+		return nil
+	case op[0] == '*':
+		return errors.New("indirect operands are not supported")
+	case op[0] == '%' && strings.Contains(op, ":"):
+		return errors.New("memory relative to a segment register (thread-local) is not supported: copy the value to a local variable before the probe")
+	case op[0] == '%':
+		r, width, shift, err := amd64RegisterNamed(op)
+		if err != nil {
+			return err
+		}
+		if shift != 0 && a.Size != 1 {
+			return fmt.Errorf("%s holds one byte", op)
+		}
+		a.setReg(r, width, shift)
+		return nil
+	case strings.HasSuffix(op, ")"):
+		return amd64Memory(op, a)
+	case isSymbol(op):
+		if _, _, _, err := amd64RegisterNamed("%" + op); err == nil || strings.ContainsAny(op, "[ ") {
+			return errors.New("the Intel syntax is not supported: build without -masm=intel")
+		}
+		return errSymbolic
+	}
+	return errors.New("memory at an absolute address is not supported")
+}
+
+// amd64Memory reads a memory operand; op ends with a closing bracket.
+func amd64Memory(op string, a *Arg) error {
+	offset, inner, found := strings.Cut(op[:len(op)-1], "(")
+	if !found || strings.ContainsAny(inner, "()") {
+		return errors.New("brackets do not match")
+	}
+	parts := strings.Split(inner, ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	if len(parts) > 3 {
+		return errors.New("more than a base, an index and a scale")
+	}
+	if strings.HasPrefix(parts[0], "%rip") || strings.HasPrefix(parts[0], "%eip") {
+		return errPCRel
+	}
+	if isSymbol(offset) {
+		return errSymbolic
+	}
+
+	if offset != "" {
+		var err error
+		if a.Off, err = parseOffset(offset); err != nil {
+			return err
+		}
+	}
+	if parts[0] != "" {
+		var err error
+		if a.Reg, err = amd64AddressRegister(parts[0]); err != nil {
+			return err
+		}
+	}
+	if len(parts) == 1 {
+		if a.Reg == NoRegister {
+			return errors.New("no base register")
+		}
+		a.Kind = ArgMem
+		return nil
+	}
+
+	a.Kind, a.Scale = ArgMemIndexed, 1
+	var err error
+	if a.Index, err = amd64AddressRegister(parts[1]); err != nil {
+		return err
+	}
+	if a.Index == RSP {
+		return errors.New("%rsp cannot be an index")
+	}
+	if len(parts) == 3 {
+		switch parts[2] {
+		case "1", "2", "4", "8":
+			a.Scale = parts[2][0] - '0'
+		default:
+			return fmt.Errorf("scale %q is not 1, 2, 4 or 8", parts[2])
+		}
+	}
+	return nil
+}
+
+// amd64AddressRegister reads the name of a register that can be part of an
+// address.
+func amd64AddressRegister(name string) (Register, error) {
+	r, width, _, err := amd64RegisterNamed(name)
+	if err != nil {
+		return NoRegister, err
+	}
+	if width != 8 {
+		return NoRegister, fmt.Errorf("%s in an address has no 64 bits", name)
+	}
+	return r, nil
+}
+
+// amd64RegisterNamed returns the register whose part of width bytes is called
+// name, and how far the part is from the register's low end, in bits.
+func amd64RegisterNamed(name string) (r Register, width int8, shift uint8, err error) {
+	n, ok := strings.CutPrefix(name, "%")
+	if !ok {
+		return NoRegister, 0, 0, fmt.Errorf("%q is not a register", name)
+	}
+
+	// %r8 to %r15, with d, w or b for their low parts.
+	if len(n) >= 2 && n[0] == 'r' && n[1] >= '1' && n[1] <= '9' {
+		num, width := n[1:], int8(8)
+		switch n[len(n)-1] {
+		case 'd':
+			num, width = n[1:len(n)-1], 4
+		case 'w':
+			num, width = n[1:len(n)-1], 2
+		case 'b', 'l':
+			num, width = n[1:len(n)-1], 1
+		}
+		if i, ok := parseUint(num); ok && i >= 8 && i <= 15 {
+			return R8 + Register(i-8), width, 0, nil
+		}
+		return NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
+	}
+
+	// The eight old ones: rax, eax, ax, al, ah.
+	base := n
+	switch {
+	case len(n) == 3 && n[0] == 'r':
+		base, width = n[1:], 8
+	case len(n) == 3 && n[0] == 'e':
+		base, width = n[1:], 4
+	case len(n) == 3 && n[2] == 'l':
+		// sil, dil, bpl, spl
+		if r := amd64Old(n[:2]); r == RSI || r == RDI || r == RBP || r == RSP {
+			return r, 1, 0, nil
+		}
+	case len(n) == 2 && n[1] == 'l':
+		base, width = n[:1]+"x", 1
+	case len(n) == 2 && n[1] == 'h':
+		base, width, shift = n[:1]+"x", 1, 8
+	case len(n) == 2:
+		width = 2
+	}
+	if r := amd64Old(base); r != NoRegister && width != 0 {
+		return r, width, shift, nil
+	}
+	for _, p := range []string{"xmm", "ymm", "zmm", "mm", "st"} {
+		if strings.HasPrefix(n, p) {
+			return NoRegister, 0, 0, fmt.Errorf("floating-point and vector registers such as %s are not supported", name)
+		}
+	}
+	return NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
+}
+
+// amd64Old returns the register whose low 16 bits are called name.
+func amd64Old(name string) Register {
+	switch name {
+	case "ax":
+		return RAX
+	case "bx":
+		return RBX
+	case "cx":
+		return RCX
+	case "dx":
+		return RDX
+	case "si":
+		return RSI
+	case "di":
+		return RDI
+	case "bp":
+		return RBP
+	case "sp":
+		return RSP
+	}
+	return NoRegister
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usdt
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Sizes of the structures of a 64-bit ELF file.
+const (
+	identSize   = 16
+	headerSize  = 64
+	segmentSize = 56
+	sectionSize = 64
+)
+
+// reader reads the headers of a little-endian 64-bit ELF file. debug/elf is
+// not meant for hostile files, and reads more than is needed here.
+type reader struct {
+	r    io.ReaderAt
+	size uint64
+
+	machine  elf.Machine
+	progs    []prog
+	sections []section
+}
+
+// prog is a program header.
+type prog struct {
+	Segment
+	Type  elf.ProgType
+	Align uint64
+}
+
+// section is a section header, with its name.
+type section struct {
+	name            string
+	typ             elf.SectionType
+	addr, off, size uint64
+	align           uint64
+}
+
+// read returns the n bytes at off, which it does not believe to be there.
+// The caller bounds n.
+func (e *reader) read(what string, off, n uint64) ([]byte, error) {
+	if off > e.size || n > e.size-off {
+		return nil, &FormatError{what, fmt.Sprintf("goes beyond the end of the file (%d bytes at %d, the file has %d)", n, off, e.size)}
+	}
+	b := make([]byte, n)
+	if got, err := e.r.ReadAt(b, int64(off)); got < len(b) {
+		if err == nil || errors.Is(err, io.EOF) {
+			return nil, &FormatError{what, "the file was cut off while it was read"}
+		}
+		return nil, fmt.Errorf("cannot read %s: %w", what, err)
+	}
+	return b, nil
+}
+
+// newReader reads the headers of the ELF file in r.
+func newReader(r io.ReaderAt, size int64) (*reader, error) {
+	if size < identSize {
+		return nil, ErrNotELF
+	}
+	e := &reader{r: r, size: uint64(size)}
+	ident, err := e.read("ELF header", 0, identSize)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(ident, []byte(elf.ELFMAG)) {
+		return nil, ErrNotELF
+	}
+	class, data := elf.Class(ident[elf.EI_CLASS]), elf.Data(ident[elf.EI_DATA])
+	var order binary.ByteOrder
+	switch data {
+	case elf.ELFDATA2LSB:
+		order = binary.LittleEndian
+	case elf.ELFDATA2MSB:
+		order = binary.BigEndian
+	default:
+		return nil, &FormatError{"ELF header", fmt.Sprintf("unknown byte order %d", data)}
+	}
+	if class != elf.ELFCLASS32 && class != elf.ELFCLASS64 {
+		return nil, &FormatError{"ELF header", fmt.Sprintf("unknown class %d", class)}
+	}
+
+	// Type and machine stand at the same place in 32-bit files.
+	kind, err := e.read("ELF header", identSize, 4)
+	if err != nil {
+		return nil, err
+	}
+	typ := elf.Type(order.Uint16(kind))
+	e.machine = elf.Machine(order.Uint16(kind[2:]))
+	if class != elf.ELFCLASS64 || data != elf.ELFDATA2LSB || e.machine != elf.EM_X86_64 && e.machine != elf.EM_AARCH64 {
+		return nil, &UnsupportedError{Machine: e.machine, Class: class, Data: data}
+	}
+	if typ != elf.ET_EXEC && typ != elf.ET_DYN {
+		return nil, &UnsupportedError{Machine: e.machine, Class: class, Data: data, Type: typ}
+	}
+
+	h, err := e.read("ELF header", 0, headerSize)
+	if err != nil {
+		return nil, err
+	}
+	return e, e.readTables(h)
+}
+
+// readTables reads program and section headers as the ELF header h says.
+func (e *reader) readTables(h []byte) error {
+	le := binary.LittleEndian
+	phoff, shoff := le.Uint64(h[32:]), le.Uint64(h[40:])
+	phentsize, phnum := le.Uint16(h[54:]), uint64(le.Uint16(h[56:]))
+	shentsize, shnum := le.Uint16(h[58:]), uint64(le.Uint16(h[60:]))
+	names := uint64(le.Uint16(h[62:]))
+
+	// Numbers too large for the header stand in the first section header.
+	if shoff != 0 && (shnum == 0 || phnum == 0xffff || names == uint64(elf.SHN_XINDEX)) {
+		first, err := e.read("section headers", shoff, sectionSize)
+		if err != nil {
+			return err
+		}
+		if shnum == 0 {
+			shnum = le.Uint64(first[32:])
+		}
+		if phnum == 0xffff {
+			phnum = uint64(le.Uint32(first[44:]))
+		}
+		if names == uint64(elf.SHN_XINDEX) {
+			names = uint64(le.Uint32(first[40:]))
+		}
+	}
+	if err := e.readSegments(phoff, phnum, phentsize); err != nil {
+		return err
+	}
+	if shoff == 0 || shnum == 0 {
+		return nil
+	}
+	return e.readSections(shoff, shnum, names, shentsize)
+}
+
+func (e *reader) readSegments(off, num uint64, entry uint16) error {
+	if num == 0 {
+		return &FormatError{"program headers", "there are none"}
+	}
+	if entry != segmentSize {
+		return &FormatError{"program headers", fmt.Sprintf("entries have %d bytes, not %d", entry, segmentSize)}
+	}
+	if num > MaxSegments {
+		return &FormatError{"program headers", fmt.Sprintf("%d of them, more than %d", num, MaxSegments)}
+	}
+	b, err := e.read("program headers", off, num*segmentSize)
+	if err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	e.progs = make([]prog, num)
+	for i := range e.progs {
+		p := b[i*segmentSize:]
+		e.progs[i] = prog{
+			Segment: Segment{
+				Vaddr: le.Uint64(p[16:]), Off: le.Uint64(p[8:]),
+				Filesz: le.Uint64(p[32:]), Memsz: le.Uint64(p[40:]),
+				Flags: elf.ProgFlag(le.Uint32(p[4:])),
+			},
+			Type:  elf.ProgType(le.Uint32(p)),
+			Align: le.Uint64(p[48:]),
+		}
+	}
+	return nil
+}
+
+func (e *reader) readSections(off, num, names uint64, entry uint16) error {
+	if entry != sectionSize {
+		return &FormatError{"section headers", fmt.Sprintf("entries have %d bytes, not %d", entry, sectionSize)}
+	}
+	if num > MaxSections {
+		return &FormatError{"section headers", fmt.Sprintf("%d of them, more than %d", num, MaxSections)}
+	}
+	b, err := e.read("section headers", off, num*sectionSize)
+	if err != nil {
+		return err
+	}
+	if names >= num {
+		return &FormatError{"section names", fmt.Sprintf("section %d of %d does not exist", names, num)}
+	}
+	le := binary.LittleEndian
+	at := b[names*sectionSize:]
+	tableOff, tableSize := le.Uint64(at[24:]), le.Uint64(at[32:])
+	if tableSize > MaxSectionNames {
+		return &FormatError{"section names", fmt.Sprintf("%d bytes, more than %d", tableSize, MaxSectionNames)}
+	}
+	table, err := e.read("section names", tableOff, tableSize)
+	if err != nil {
+		return err
+	}
+	e.sections = make([]section, num)
+	for i := range e.sections {
+		s := b[i*sectionSize:]
+		e.sections[i] = section{
+			typ:  elf.SectionType(le.Uint32(s[4:])),
+			addr: le.Uint64(s[16:]), off: le.Uint64(s[24:]), size: le.Uint64(s[32:]),
+			align: le.Uint64(s[48:]),
+			name:  sectionName(table, le.Uint32(s)),
+		}
+	}
+	return nil
+}
+
+// longestSectionName is the longest section name anybody asks for here.
+const longestSectionName = len(buildIDSection)
+
+// sectionName returns the name at off in the name table, or "" for one that is
+// too long to matter.
+func sectionName(table []byte, off uint32) string {
+	if uint64(off) >= uint64(len(table)) {
+		return ""
+	}
+	rest := table[off:min(len(table), int(off)+longestSectionName+1)]
+	end := bytes.IndexByte(rest, 0)
+	if end < 0 {
+		return ""
+	}
+	return string(rest[:end])
+}
+
+// section returns the first section called name, or nil.
+func (e *reader) section(name string) *section {
+	for i := range e.sections {
+		if e.sections[i].name == name {
+			return &e.sections[i]
+		}
+	}
+	return nil
+}
+
+// loads returns the loadable segments. One that is not wholly in the file is
+// an error: then nothing in the file is where its headers say.
+func (e *reader) loads() ([]Segment, error) {
+	var segments []Segment
+	for i, p := range e.progs {
+		if p.Type != elf.PT_LOAD {
+			continue
+		}
+		what := fmt.Sprintf("program header %d", i)
+		switch {
+		case p.Off > e.size || p.Filesz > e.size-p.Off:
+			return nil, &FormatError{what, fmt.Sprintf("its segment goes beyond the end of the file (%d bytes at %d, the file has %d): "+
+				"the file was cut off, or holds debugging information only", p.Filesz, p.Off, e.size)}
+		case p.Filesz > p.Memsz:
+			return nil, &FormatError{what, "its segment has more bytes in the file than in memory"}
+		case p.Vaddr+p.Memsz < p.Vaddr:
+			return nil, &FormatError{what, "its segment goes beyond the end of the address space"}
+		}
+		segments = append(segments, p.Segment)
+	}
+	return segments, nil
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usdt
+
+import (
+	"bytes"
+	"debug/elf"
+)
+
+// Encodings of no-operations.
+const (
+	amd64Nop     = "\x90"
+	amd64FiveNop = "\x0f\x1f\x44\x00\x00"
+	amd64TenNop  = "\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00"
+	arm64Nop     = "\x1f\x20\x03\xd5"
+
+	// longestNop is as far as nop looks.
+	longestNop = len(amd64Nop) + len(amd64TenNop)
+)
+
+// nop reads the instruction at a site.
+func (e *reader) nop(segments []Segment, s *Site) (NopKind, error) {
+	segment := findSegment(segments, s.Addr, 1)
+	left := segment.Filesz - (s.Addr - segment.Vaddr)
+	b, err := e.read("code at a probe", s.Offset, min(left, uint64(longestNop)))
+	if err != nil {
+		return NopNone, err
+	}
+	if e.machine == elf.EM_AARCH64 {
+		if bytes.HasPrefix(b, []byte(arm64Nop)) {
+			return NopOne, nil
+		}
+		return NopNone, nil
+	}
+	switch after, one := bytes.CutPrefix(b, []byte(amd64Nop)); {
+	case one && bytes.HasPrefix(after, []byte(amd64FiveNop)):
+		return NopOnePlusFive, nil
+	case one && bytes.HasPrefix(after, []byte(amd64TenNop)):
+		return NopOnePlusTen, nil
+	case one:
+		return NopOne, nil
+	case bytes.HasPrefix(b, []byte(amd64FiveNop)):
+		return NopFive, nil
+	case bytes.HasPrefix(b, []byte(amd64TenNop)):
+		return NopTen, nil
+	}
+	return NopNone, nil
+}

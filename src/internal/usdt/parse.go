@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usdt
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// Open reads the probes of the file at path. The error names the file; it
+// wraps ErrNotELF, a *FormatError or an *UnsupportedError where what is in the
+// file is the reason. A file without probes is no error.
+func Open(path string) (*File, error) {
+	file, err := openFile(path)
+	if err != nil {
+		// Errors of package os name the path a second time.
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err
+		}
+		return nil, fmt.Errorf("cannot read the probes of %s: %w", path, err)
+	}
+	file.Path = path
+	return file, nil
+}
+
+func openFile(path string) (*File, error) {
+	// A FIFO must not make the caller wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	return Parse(f, info.Size())
+}
+
+// Parse reads the probes of the ELF file of size bytes in r. Its errors are
+// those of Open, without the file's name.
+func Parse(r io.ReaderAt, size int64) (*File, error) {
+	e, err := newReader(r, size)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Machine: e.machine}
+	if f.Segments, err = e.loads(); err != nil {
+		return nil, err
+	}
+	f.BuildID = e.buildID()
+
+	notes, walkErr := e.probeNotes()
+	base := e.section(baseSection)
+	for _, n := range notes {
+		p, err := n.probe()
+		if err == nil {
+			p.relocate(base)
+			var s Site
+			if s, err = f.site(&p); err == nil {
+				f.Sites = append(f.Sites, s)
+				continue
+			}
+		}
+		f.addError(&NoteError{Index: n.index, Provider: p.provider, Name: p.name, Err: err})
+	}
+	if walkErr != nil {
+		var noteErr *NoteError
+		var formatErr *FormatError
+		if !errors.As(walkErr, &noteErr) && !errors.As(walkErr, &formatErr) {
+			return nil, walkErr
+		}
+		f.addError(walkErr)
+	}
+
+	for i := range f.Sites {
+		if f.Sites[i].Nop, err = e.nop(f.Segments, &f.Sites[i]); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f *File) addError(err error) {
+	if len(f.Errors) == MaxErrors {
+		f.Dropped++
+		return
+	}
+	f.Errors = append(f.Errors, err)
+}
+
+// relocate undoes prelinking: a tool that moves a library in the address
+// space moves the section .stapsdt.base with it, but leaves in the notes the
+// addresses of the site, of the semaphore and of that section as they were.
+func (p *probe) relocate(base *section) {
+	if base == nil || p.base == 0 {
+		return
+	}
+	moved := base.addr - p.base
+	p.addr += moved
+	if p.semaphore != 0 {
+		p.semaphore += moved
+	}
+}
+
+// site makes a probe a site, but for its instruction.
+func (f *File) site(p *probe) (Site, error) {
+	s := Site{
+		Provider: p.provider, Name: p.name,
+		Addr: p.addr, SemaphoreAddr: p.semaphore,
+		RawArgs: p.args,
+	}
+	segment := findSegment(f.Segments, p.addr, 1)
+	switch {
+	case segment == nil:
+		return s, fmt.Errorf("address %#x is in no segment of the file", p.addr)
+	case segment.Flags&elf.PF_X == 0:
+		return s, fmt.Errorf("address %#x is not in an executable segment", p.addr)
+	case segment.Flags&elf.PF_W != 0:
+		// The kernel places no probes in writable mappings.
+		return s, fmt.Errorf("address %#x is in a writable segment", p.addr)
+	case f.Machine == elf.EM_AARCH64 && p.addr%4 != 0:
+		return s, fmt.Errorf("address %#x is not one of an instruction", p.addr)
+	}
+	s.Offset = segment.offset(p.addr)
+
+	if p.semaphore != 0 {
+		segment := findSegment(f.Segments, p.semaphore, semaphoreSize)
+		switch {
+		case segment == nil:
+			return s, fmt.Errorf("semaphore %#x is in no segment of the file", p.semaphore)
+		case segment.Flags&elf.PF_W == 0:
+			return s, fmt.Errorf("semaphore %#x is not in a writable segment", p.semaphore)
+		}
+		s.SemaphoreOffset = segment.offset(p.semaphore)
+		if s.SemaphoreOffset%semaphoreSize != 0 || s.SemaphoreOffset == 0 {
+			return s, fmt.Errorf("semaphore at %#x of the file is not aligned to %d bytes", s.SemaphoreOffset, semaphoreSize)
+		}
+	}
+
+	var err error
+	s.Args, err = ParseArgs(f.Machine, p.args)
+	return s, err
+}
+
+// semaphoreSize is the size and the alignment of a semaphore.
+const semaphoreSize = 2
+
+// findSegment returns the segment whose bytes in the file hold the n bytes at
+// addr, nil when there is none.
+func findSegment(segments []Segment, addr, n uint64) *Segment {
+	for i := range segments {
+		s := &segments[i]
+		if addr >= s.Vaddr && addr-s.Vaddr < s.Filesz && n <= s.Filesz-(addr-s.Vaddr) {
+			return s
+		}
+	}
+	return nil
+}
+
+// offset returns the place of addr, which is in the segment, in the file.
+func (s *Segment) offset(addr uint64) uint64 { return addr - s.Vaddr + s.Off }
