@@ -15,5 +15,5 @@ require (
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/varlink/go v0.4.1-0.20261015173642-c935be0c53f7 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/sys v0.43.0 // indirect
 )

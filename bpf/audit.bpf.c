@@ -1,0 +1,580 @@
+//go:build ignore
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The programs behind the six probes of the provider crypto_auditing. They
+ * copy what a probe was called with into one ring record and count what they
+ * could not; everything else is the agent's.
+ *
+ * Uprobe programs can be preempted, and run nested on one CPU: nothing here
+ * is kept in memory that two of them share, except by atomic addition. User
+ * memory is read without faulting, so that neither a page that never arrives
+ * nor its owner can hold up a ring record.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "audit.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+#define ELEMENTS_MAX 16
+#define DROPPED_MAX 0x7fff
+#define EXECUTABLE_MAX 64
+#define KEY_MAX 128
+#define VALUE_MAX 512
+
+/*
+ * Sizes of records. A hit takes the first that its number of elements
+ * suggests and moves to the next where its strings do not fit. In all but the
+ * largest a key or value fits up to SHORT_MAX; the largest holds everything,
+ * cut at KEY_MAX and VALUE_MAX.
+ */
+#define SHORT_MAX 64
+#define SIZE_SMALL 192
+#define SIZE_MEDIUM 640
+#define SIZE_LARGE 2048
+#define SIZE_LARGEST 10560
+_Static_assert(SIZE_LARGEST >= sizeof(struct record) + EXECUTABLE_MAX +
+	       ELEMENTS_MAX * (sizeof(struct element) + KEY_MAX + VALUE_MAX), "holds everything");
+
+/* What the array argument of a probe points to. */
+struct user_element {
+	__u64 key;
+	__u64 value;
+	__u64 size;
+};
+#define USER_SIZE_WORD ((__u64)-2)
+#define USER_SIZE_STRING ((__u64)-1)
+
+/* Offset of the instruction pointer in the context of a uprobe program. */
+#if defined(__TARGET_ARCH_x86)
+#define REGISTERS_IP 128
+#elif defined(__TARGET_ARCH_arm64)
+#define REGISTERS_IP 256
+#else
+#error "no such architecture"
+#endif
+
+/* The part of the kernel's types that leads to the name of the executable. */
+struct qstr {
+	const unsigned char *name;
+} __attribute__((preserve_access_index));
+struct dentry {
+	struct qstr d_name;
+} __attribute__((preserve_access_index));
+struct path {
+	struct dentry *dentry;
+} __attribute__((preserve_access_index));
+struct file {
+	struct path f_path;
+} __attribute__((preserve_access_index));
+struct mm_struct {
+	struct file *exe_file;
+} __attribute__((preserve_access_index));
+struct task_struct {
+	struct mm_struct *mm;
+} __attribute__((preserve_access_index));
+
+/* The agent sets the sizes of these before it loads them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 23);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct site);
+} sites SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOSS_REASONS);
+	__type(key, __u32);
+	__type(value, struct loss);
+} losses SEC(".maps");
+
+/* Hits seen, lost ones included. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} hits SEC(".maps");
+
+struct control_block control;
+
+/* Keep the types of the interface in the object's BTF. */
+const struct record *type_record __attribute__((unused));
+const struct element *type_element __attribute__((unused));
+const enum record_kind *type_record_kind __attribute__((unused));
+const enum record_flags *type_record_flags __attribute__((unused));
+const enum element_type *type_element_type __attribute__((unused));
+const enum element_flags *type_element_flags __attribute__((unused));
+const enum argument_kind *type_argument_kind __attribute__((unused));
+const enum loss_reason *type_loss_reason __attribute__((unused));
+
+static __always_inline void count_loss(__u32 reason, __u64 events)
+{
+	struct loss *loss = bpf_map_lookup_elem(&losses, &reason);
+
+	if (loss) {
+		__sync_fetch_and_add(&loss->hits, 1);
+		__sync_fetch_and_add(&loss->events, events);
+	}
+}
+
+/*
+ * Counts a hit, once, after its record was reserved or refused. The addition
+ * returns its result, which makes it a full barrier: see wake_flags.
+ */
+static __always_inline void count_hit(void)
+{
+	__u32 zero = 0;
+	__u64 *seen = bpf_map_lookup_elem(&hits, &zero);
+
+	if (seen) {
+		__u64 before = __sync_fetch_and_add(seen, 1);
+
+		barrier_var(before);
+	}
+}
+
+/*
+ * The flags for submitting a record. Between its reservation and this look at
+ * wake_at lies a full barrier (count_hit), as between the reader's store of
+ * wake_at and its look at the ring: one of the two sees the other.
+ */
+static __always_inline __u64 wake_flags(void)
+{
+	__u64 at = *(volatile __u64 *)&control.wake_at;
+
+	if (at == WAKE_NEVER || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < at)
+		return BPF_RB_NO_WAKEUP;
+	if (__sync_lock_test_and_set(&control.wake_at, WAKE_NEVER) == WAKE_NEVER)
+		return BPF_RB_NO_WAKEUP;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline __u64 extend(__u64 value, __u8 bits, __u8 is_signed)
+{
+	__u8 unused = (64 - bits) & 63;
+
+	value <<= unused;
+	return is_signed ? (__u64)((__s64)value >> unused) : value >> unused;
+}
+
+static __always_inline int read_register(void *registers, __u16 offset, __u64 *value)
+{
+	*value = 0;
+	if (offset == ARGUMENT_NO_REGISTER)
+		return 0;
+	return bpf_probe_read_kernel(value, sizeof(*value), registers + offset);
+}
+
+static __always_inline int read_argument(void *registers, const struct argument *a, __u64 *value)
+{
+	__u64 base, index = 0;
+	__u32 bytes = a->bits >> 3;
+
+	if (a->kind == ARGUMENT_CONSTANT) {
+		*value = a->offset;
+		return 0;
+	}
+	if (read_register(registers, a->reg, &base))
+		return -1;
+	if (a->kind == ARGUMENT_REGISTER) {
+		*value = extend(base >> (a->shift & 63), a->bits, a->is_signed);
+		return 0;
+	}
+	if (a->kind == ARGUMENT_INDEXED && read_register(registers, a->index, &index))
+		return -1;
+	*value = 0;
+	if (bytes > sizeof(*value) ||
+	    bpf_probe_read_user(value, bytes, (void *)(base + (index << (a->shift & 63)) + a->offset)))
+		return -1;
+	*value = extend(*value, a->bits, a->is_signed);
+	return 0;
+}
+
+/* A hit on its way into the ring. */
+struct hit {
+	__u64 context;
+	__u64 parent;
+	__u64 bias;		/* where the library is loaded, minus where it was linked */
+	__u64 array;		/* of user_element; 0: the element in "single" */
+	struct user_element single;
+	__u32 site;
+	__u32 count;		/* elements given, at most ELEMENTS_MAX */
+	__u16 dropped;		/* elements beyond those */
+	__u8 kind;
+	__u8 single_type;
+	__u8 flags;
+};
+
+/* The state of filling a record. */
+struct fill {
+	struct hit *hit;
+	__u8 *record;
+	__u32 used;
+	__u16 done;		/* elements written */
+	__u8 too_small;
+	__u8 unreadable;
+};
+
+static __always_inline __u8 type_of(__u64 size)
+{
+	if (size == USER_SIZE_WORD)
+		return ELEMENT_WORD;
+	return size == USER_SIZE_STRING ? ELEMENT_STRING : ELEMENT_BLOB;
+}
+
+/*
+ * Reads at most max bytes of a string to `to`. Returns the number of bytes
+ * without the NUL; -1 if it could not be read; max if it does not fit.
+ */
+static __always_inline long read_string(__u8 *to, __u32 max, __u64 from)
+{
+	long n = bpf_probe_read_user_str(to, max, (void *)from);
+
+	if (n <= 0)
+		return -1;
+	return n == max ? max : n - 1;
+}
+
+/*
+ * Writes element number i. `size` is that of the record, `keys` and `values`
+ * the bytes a key and a value may take; `last` says that there is no larger
+ * record, so that what does not fit is cut. Each access is preceded by a
+ * check of `used` against a constant, which is what the verifier follows.
+ */
+static __always_inline long add(struct fill *f, __u32 i, const __u32 size, const __u32 keys, const __u32 values,
+				const int last)
+{
+	struct hit *h = f->hit;
+	__u8 *record = f->record;
+	__u32 start = f->used, used = start + sizeof(struct element);
+	struct element head = {};
+	struct user_element e;
+	__u64 blob;
+	long n;
+
+	if (h->array) {
+		if (bpf_probe_read_user(&e, sizeof(e), (void *)(h->array + i * sizeof(e)))) {
+			f->unreadable = 1;
+			return 1;
+		}
+		head.type = type_of(e.size);
+	} else {
+		e = h->single;
+		head.type = h->single_type;
+	}
+
+	if (start > size - sizeof(head) || used > size - keys)
+		goto too_small;
+	n = e.key ? read_string(record + used, keys, e.key) : -1;
+	if (n == keys) {
+		/* The string ends with a NUL that is not part of it. */
+		if (!last)
+			goto too_small;
+		head.type |= ELEMENT_KEY_CUT;
+		n = keys - 1;
+	} else if (n < 0) {
+		__u64 away = e.key ? e.key - h->bias : 0;
+
+		__builtin_memcpy(record + used, &away, sizeof(away));
+		head.type |= ELEMENT_KEY_AWAY;
+		n = sizeof(away);
+	}
+	head.key_len = n;
+	used += head.key_len;
+
+	if (used > size - values)
+		goto too_small;
+	switch (head.type & ELEMENT_TYPE) {
+	case ELEMENT_WORD:
+		__builtin_memcpy(record + used, &e.value, sizeof(e.value));
+		n = sizeof(e.value);
+		break;
+	case ELEMENT_STRING:
+		if (!e.value) {
+			head.type |= ELEMENT_VALUE_NULL;
+			n = 0;
+			break;
+		}
+		n = read_string(record + used, values, e.value);
+		if (n == values) {
+			if (!last)
+				goto too_small;
+			head.type |= ELEMENT_VALUE_CUT;
+			n = values - 1;
+		}
+		break;
+	default:
+		blob = e.size;
+		if (blob > values) {
+			if (!last)
+				goto too_small;
+			head.type |= ELEMENT_VALUE_CUT;
+			blob = values;
+		}
+		barrier_var(blob);
+		if (blob > values)
+			goto too_small;
+		n = bpf_probe_read_user(record + used, blob, (void *)e.value) ? -1 : (long)blob;
+		break;
+	}
+	if (n < 0) {
+		__u64 away[2] = { e.value - h->bias, e.size };
+
+		__builtin_memcpy(record + used, away, sizeof(away));
+		head.type |= ELEMENT_VALUE_AWAY;
+		n = sizeof(away);
+	}
+	head.value_len = n;
+	used += head.value_len;
+
+	__builtin_memcpy(record + start, &head, sizeof(head));
+	f->used = used;
+	f->done++;
+	return 0;
+
+too_small:
+	f->too_small = 1;
+	return 1;
+}
+
+static long add_small(__u32 i, void *fill)
+{
+	return add(fill, i, SIZE_SMALL, SHORT_MAX, SHORT_MAX, 0);
+}
+
+static long add_medium(__u32 i, void *fill)
+{
+	return add(fill, i, SIZE_MEDIUM, SHORT_MAX, SHORT_MAX, 0);
+}
+
+static long add_large(__u32 i, void *fill)
+{
+	return add(fill, i, SIZE_LARGE, SHORT_MAX, SHORT_MAX, 0);
+}
+
+static long add_largest(__u32 i, void *fill)
+{
+	return add(fill, i, SIZE_LARGEST, KEY_MAX, VALUE_MAX, 1);
+}
+
+static __always_inline int opens_context(const struct hit *h)
+{
+	return h->kind == RECORD_NEW_CONTEXT || h->kind == RECORD_NEW_CONTEXT_WITH_DATA;
+}
+
+static __always_inline long read_executable(__u8 *to)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return bpf_probe_read_kernel_str(to, EXECUTABLE_MAX, task->mm->exe_file->f_path.dentry->d_name.name);
+}
+
+/* Puts a hit into the ring. Returns 1 if a record of this size is too small. */
+static __always_inline int emit(struct hit *h, const __u32 size, long (*add_element)(__u32, void *))
+{
+	struct fill f = { .hit = h, .used = sizeof(struct record) };
+	struct record *r = bpf_ringbuf_reserve(&ring, size, 0);
+
+	if (!r) {
+		count_hit();
+		count_loss(LOSS_RING_FULL, opens_context(h) + h->count + h->dropped);
+		return 0;
+	}
+	r->time = bpf_ktime_get_boot_ns();
+	r->pid_tgid = bpf_get_current_pid_tgid();
+	r->context = h->context;
+	r->parent = h->parent;
+	r->site = h->site;
+	r->kind = h->kind;
+	r->flags = h->flags;
+	r->exe_len = 0;
+	if (opens_context(h)) {
+		long n = read_executable((__u8 *)(r + 1));
+
+		if (n == EXECUTABLE_MAX)
+			r->flags |= RECORD_EXECUTABLE_CUT;
+		if (n > 0 && n <= EXECUTABLE_MAX) {
+			r->exe_len = n - 1;
+			f.used += n - 1;
+		}
+	}
+	f.record = (__u8 *)r;
+	if (h->count)
+		bpf_loop(h->count, add_element, &f, 0);
+	if (f.too_small) {
+		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
+		return 1;
+	}
+	if (f.unreadable)
+		r->flags |= RECORD_NO_ARRAY;
+	r->count = f.done;
+	r->dropped = h->dropped + h->count - f.done;
+	r->length = f.used;
+	count_hit();
+	bpf_ringbuf_submit(r, wake_flags());
+	return 0;
+}
+
+/* Puts a hit into the smallest record that holds it. */
+static __noinline void send(struct hit *h)
+{
+	if (h->count <= 2 && !emit(h, SIZE_SMALL, add_small))
+		return;
+	if (h->count <= 8 && !emit(h, SIZE_MEDIUM, add_medium))
+		return;
+	if (!emit(h, SIZE_LARGE, add_large))
+		return;
+	emit(h, SIZE_LARGEST, add_largest);
+}
+
+/*
+ * Begins a hit: reads the arguments of the probe to `arguments`. Returns
+ * nonzero if nothing more is to be done.
+ */
+static __always_inline int begin(void *ctx, struct hit *h, __u64 *arguments, const int n, __u8 kind)
+{
+	__u32 index = bpf_get_attach_cookie(ctx);
+	struct site *site;
+
+	if (bpf_get_current_pid_tgid() >> 32 == control.own_tgid)
+		return 1;
+	h->kind = kind;
+	h->site = index;
+	site = bpf_map_lookup_elem(&sites, &index);
+	if (!site) {
+		count_hit();
+		count_loss(LOSS_NO_SITE, 1);
+		return 1;
+	}
+	h->bias = *(__u64 *)(ctx + REGISTERS_IP) - site->address;
+	for (int i = 0; i < n; i++) {
+		if (read_argument(ctx, &site->arguments[i], &arguments[i])) {
+			h->flags = RECORD_NO_ARGUMENTS;
+			send(h);
+			return 1;
+		}
+	}
+	h->context = arguments[0];
+	return 0;
+}
+
+static __always_inline void send_array(struct hit *h, __u64 array, __u64 count)
+{
+	if (count > ELEMENTS_MAX) {
+		__u64 beyond = count - ELEMENTS_MAX;
+
+		h->dropped = beyond > DROPPED_MAX ? DROPPED_MAX : beyond;
+		count = ELEMENTS_MAX;
+	}
+	h->count = count;
+	h->array = array;
+	if (!array && count) {
+		h->flags = RECORD_NO_ARRAY;
+		h->dropped += count;
+		h->count = 0;
+	}
+	send(h);
+}
+
+static __always_inline void send_single(struct hit *h, __u64 key, __u64 value, __u64 size, __u8 type)
+{
+	h->count = 1;
+	h->single.key = key;
+	h->single.value = value;
+	h->single.size = size;
+	h->single_type = type;
+	send(h);
+}
+
+SEC("uprobe.multi")
+int new_context(void *ctx)
+{
+	struct hit h = {};
+	__u64 a[2];
+
+	if (begin(ctx, &h, a, 2, RECORD_NEW_CONTEXT))
+		return 0;
+	h.parent = a[1];
+	send(&h);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int word_data(void *ctx)
+{
+	struct hit h = {};
+	__u64 a[3];
+
+	if (begin(ctx, &h, a, 3, RECORD_WORD_DATA))
+		return 0;
+	send_single(&h, a[1], a[2], 0, ELEMENT_WORD);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int string_data(void *ctx)
+{
+	struct hit h = {};
+	__u64 a[3];
+
+	if (begin(ctx, &h, a, 3, RECORD_STRING_DATA))
+		return 0;
+	send_single(&h, a[1], a[2], 0, ELEMENT_STRING);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int blob_data(void *ctx)
+{
+	struct hit h = {};
+	__u64 a[4];
+
+	if (begin(ctx, &h, a, 4, RECORD_BLOB_DATA))
+		return 0;
+	send_single(&h, a[1], a[2], a[3], ELEMENT_BLOB);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int data(void *ctx)
+{
+	struct hit h = {};
+	__u64 a[3];
+
+	if (begin(ctx, &h, a, 3, RECORD_DATA))
+		return 0;
+	send_array(&h, a[1], a[2]);
+	return 0;
+}
+
+SEC("uprobe.multi")
+int new_context_with_data(void *ctx)
+{
+	struct hit h = {};
+	__u64 a[4];
+
+	if (begin(ctx, &h, a, 4, RECORD_NEW_CONTEXT_WITH_DATA))
+		return 0;
+	h.parent = a[1];
+	send_array(&h, a[2], a[3]);
+	return 0;
+}
+
+/*
+ * Run once by the agent on its own behalf: notes which process it is, in the
+ * numbering of the first pid namespace, which the agent itself may not see.
+ */
+SEC("raw_tp")
+int whoami(void *ctx)
+{
+	control.own_tgid = bpf_get_current_pid_tgid() >> 32;
+	return 0;
+}
