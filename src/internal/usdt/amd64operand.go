@@ -32,24 +32,36 @@ func amd64Operand(op string, a *Arg) error {
 	case op[0] == '%' && strings.Contains(op, ":"):
 		return errors.New("memory relative to a segment register (thread-local) is not supported: copy the value to a local variable before the probe")
 	case op[0] == '%':
-		r, width, shift, err := amd64RegisterNamed(op)
+		r, _, shift, err := amd64RegisterNamed(op)
 		if err != nil {
 			return err
 		}
 		if shift != 0 && a.Size != 1 {
 			return fmt.Errorf("%s holds one byte", op)
 		}
-		a.setReg(r, width, shift)
+		a.setReg(r, shift)
 		return nil
 	case strings.HasSuffix(op, ")"):
 		return amd64Memory(op, a)
 	case isSymbol(op):
-		if _, _, _, err := amd64RegisterNamed("%" + op); err == nil || strings.ContainsAny(op, "[ ") {
+		if isIntel(op) {
 			return errors.New("the Intel syntax is not supported: build without -masm=intel")
 		}
 		return errSymbolic
 	}
 	return errors.New("memory at an absolute address is not supported")
+}
+
+// isIntel reports whether an operand without any of AT&T's marks is one of
+// Intel's syntax: a plain register, or memory as in "QWORD PTR [rbp-8]", of
+// which blanks leave the first word.
+func isIntel(op string) bool {
+	switch op {
+	case "BYTE", "WORD", "DWORD", "QWORD":
+		return true
+	}
+	_, _, _, err := amd64RegisterNamed("%" + op)
+	return err == nil || strings.Contains(op, "[")
 }
 
 // amd64Memory reads a memory operand; op ends with a closing bracket.

@@ -116,11 +116,11 @@ func (a *Arg) setConst(v uint64) {
 	}
 }
 
-// setReg makes a the value of a register of which the operand names width
-// bytes. A value cannot be wider than what it is in.
-func (a *Arg) setReg(r Register, width int8, shift uint8) {
+// setReg makes a the value of a register. The size before the @ governs,
+// whatever part of the register the operand names: compilers name longer and
+// shorter parts than the value has.
+func (a *Arg) setReg(r Register, shift uint8) {
 	a.Kind, a.Reg, a.Shift = ArgReg, r, shift
-	a.Size = min(a.Size, width)
 }
 
 // parseConst reads an integer that fits a machine word, signed or not.

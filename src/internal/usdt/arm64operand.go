@@ -29,11 +29,11 @@ func arm64Operand(op string, a *Arg) error {
 		a.setConst(0)
 		return nil
 	}
-	r, width, err := arm64RegisterNamed(op)
+	r, _, err := arm64RegisterNamed(op)
 	if err != nil {
 		return err
 	}
-	a.setReg(r, width, 0)
+	a.setReg(r, 0)
 	return nil
 }
 

@@ -108,6 +108,10 @@ func (n *note) probe() (p probe, err error) {
 		}
 		*s.to, rest = string(rest[:end]), rest[end+1:]
 	}
+	if p.addr == 0 {
+		// Address zero can be inside of the first segment.
+		return p, errors.New("its address is zero: the linker discarded the code")
+	}
 	return p, nil
 }
 

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usdt
+
+import "strconv"
+
+// ArgKind tells how the value of an argument is found.
+type ArgKind uint8
+
+// The kinds of an Arg.
+const (
+	// ArgConst is the value Const itself.
+	ArgConst ArgKind = iota
+	// ArgReg is the register Reg, shifted right by Shift bits.
+	ArgReg
+	// ArgMem is the memory at Reg + Off.
+	ArgMem
+	// ArgMemIndexed is the memory at Reg + Index*Scale + Off. Reg may be
+	// NoRegister, which counts as zero.
+	ArgMemIndexed
+)
+
+// String returns the kind as a word for people and for JSON.
+func (k ArgKind) String() string {
+	switch k {
+	case ArgConst:
+		return "constant"
+	case ArgReg:
+		return "register"
+	case ArgMem:
+		return "memory"
+	case ArgMemIndexed:
+		return "indexed memory"
+	}
+	return "unknown"
+}
+
+// Arg is where one argument of a probe is found. The value has Size bytes,
+// the low ones of a register, and is widened to a word by its sign or by
+// zeros as Signed says.
+type Arg struct {
+	Kind ArgKind
+	// Size is the width of the value in bytes: 1, 2, 4 or 8.
+	Size int8
+	// Signed tells that the value is widened by its sign.
+	Signed bool
+	// Const is the value of an ArgConst, already widened.
+	Const int64
+	// Reg is the register of an ArgReg and the base of memory.
+	Reg Register
+	// Index is the index of an ArgMemIndexed.
+	Index Register
+	// Scale multiplies Index: 1, 2, 4 or 8, on arm64 also 16.
+	Scale uint8
+	// Shift is 8 for the second byte of a register (%ah), else 0.
+	Shift uint8
+	// Off is added to the address of memory.
+	Off int64
+}
+
+// String returns the argument in a form that is the same for all machines: the
+// type, then where the value is, as in "s32 rsi", "u64 [rbp-16]", "u8 rax>>8",
+// "u64 [rax+rbx*8]" or "s64 -1".
+func (a *Arg) String() string {
+	b := make([]byte, 0, 32)
+	if a.Signed {
+		b = append(b, 's')
+	} else {
+		b = append(b, 'u')
+	}
+	b = strconv.AppendInt(b, int64(a.Size)*8, 10)
+	b = append(b, ' ')
+	switch a.Kind {
+	case ArgConst:
+		if a.Signed {
+			return string(strconv.AppendInt(b, a.Const, 10))
+		}
+		return string(strconv.AppendUint(b, uint64(a.Const), 10))
+	case ArgReg:
+		b = append(b, a.Reg.String()...)
+		if a.Shift != 0 {
+			b = append(b, ">>"...)
+			b = strconv.AppendUint(b, uint64(a.Shift), 10)
+		}
+		return string(b)
+	}
+
+	b = append(b, '[')
+	if a.Reg != NoRegister {
+		b = append(b, a.Reg.String()...)
+	}
+	if a.Kind == ArgMemIndexed {
+		if a.Reg != NoRegister {
+			b = append(b, '+')
+		}
+		b = append(b, a.Index.String()...)
+		b = append(b, '*')
+		b = strconv.AppendUint(b, uint64(a.Scale), 10)
+	}
+	if a.Off > 0 {
+		b = append(b, '+')
+	}
+	if a.Off != 0 {
+		b = strconv.AppendInt(b, a.Off, 10)
+	}
+	return string(append(b, ']'))
+}
