@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schema
+
+import (
+	"container/list"
+	"math"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// MaxDepth is the number of spans above each other in a tree. A span that
+// would stand deeper stands beside its parent.
+const MaxDepth = 64
+
+// Options of a Builder. The zero value has the defaults.
+type Options struct {
+	// MaxBytes bounds the memory of all trees that are under way, roughly;
+	// the default is 64 MiB. When there is more, the oldest tree is complete,
+	// whatever may follow of it.
+	MaxBytes int
+	// MaxTreeBytes bounds one tree; the default is a quarter of MaxBytes.
+	MaxTreeBytes int
+	// Ordered gives roots in the order of their opening: a complete one waits
+	// for all that were opened before it. Without it roots come as they are
+	// complete.
+	Ordered bool
+}
+
+// Builder makes trees of spans from the groups of a log, in the order of the
+// log.
+//
+// Contexts say less than one would like, and the builder survives all of it:
+// an id that is used again opens a new span, and both data and contexts
+// inside belong to the latest span of their id; where a library gives one id
+// to an operation and its parts, the registry tells what is part of what, and
+// data belongs to the nearest open span that the registry gives its key; a
+// span may get its name after its data, or never; a context whose beginning
+// is not in the log is a root. How events are spread over groups makes no
+// difference but for the times.
+//
+// A Builder is not safe for use by several goroutines.
+type Builder struct {
+	registry *Registry
+	options  Options
+	emit     func(*Span)
+
+	latest map[event.ContextID]*Span
+	// opened has the trees in the order of their opening, complete ones
+	// included that wait for older ones; active those that are not complete,
+	// in the order of their last events.
+	opened, active list.List
+	bytes          int
+	order          uint64
+	words          map[string]string // keys and names, which repeat
+}
+
+// tree is what the builder knows of a root and all inside.
+type tree struct {
+	root           *Span
+	last           int64
+	bytes          int
+	complete       bool
+	opened, active *list.Element
+}
+
+// maxWords bounds the table of words.
+const maxWords = 4096
+
+// NewBuilder returns a builder that gives every complete root to emit. The
+// root does not change afterwards and belongs to emit.
+func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
+	if options.MaxBytes <= 0 {
+		options.MaxBytes = 64 << 20
+	}
+	if options.MaxTreeBytes <= 0 {
+		options.MaxTreeBytes = options.MaxBytes / 4
+	}
+	return &Builder{
+		registry: r, options: options, emit: emit,
+		latest: make(map[event.ContextID]*Span),
+		words:  make(map[string]string),
+	}
+}
+
+// Add adds a group to the trees. boot is the time of boot to which the times
+// of the group are relative, in nanoseconds since the Unix epoch. Nothing of
+// g is kept. Metadata groups are passed over.
+//
+// Add returns the span that the first event of the group belongs to, which
+// stays in the trees at least until the next call of a method of the builder;
+// nil for a metadata group.
+func (b *Builder) Add(g *event.Group, boot int64) *Span {
+	if g.IsMetadata() || len(g.Events) == 0 {
+		return nil
+	}
+	b.makeRoom()
+	start, end := wallTime(boot, g.Start), wallTime(boot, g.End)
+	var first *Span
+	for i := range g.Events {
+		s := b.event(g, &g.Events[i], start, end)
+		if i == 0 {
+			first = s
+		}
+	}
+	return first
+}
+
+// wallTime returns the time that lies ns after boot; the epoch if there is no
+// such time, as the public project has it.
+func wallTime(boot int64, ns uint64) int64 {
+	if ns > math.MaxInt64 || (boot > 0 && int64(ns) > math.MaxInt64-boot) {
+		return 0
+	}
+	return boot + int64(ns)
+}
+
+func (b *Builder) event(g *event.Group, e *event.Event, start, end int64) *Span {
+	latest := b.latest[g.Context]
+	if e.Kind == event.NewContext {
+		latest = b.open(g, e, latest, start, end)
+		b.touch(latest, end)
+		return latest
+	}
+	if latest == nil {
+		latest = b.headless(g, start, end)
+	}
+	s := b.data(latest, e)
+	b.touch(s, end)
+	return s
+}
+
+// headless makes the span of a context that is met in the middle, with what
+// the group says of it.
+func (b *Builder) headless(g *event.Group, start, end int64) *Span {
+	s := &Span{Context: g.Context, Start: start, End: end, Headless: true,
+		Origin: string(g.Origin), Executable: b.word(g.Executable)}
+	b.latest[g.Context] = s
+	b.addRoot(s)
+	if len(g.Name) > 0 {
+		b.data(s, &event.Event{Key: []byte(KeyName), Value: event.Value{Kind: event.String, Bytes: g.Name}})
+	}
+	return s
+}
+
+// open makes the span of a NewContext. latest is that of the same id.
+func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end int64) *Span {
+	executable := e.Executable
+	if len(executable) == 0 {
+		executable = g.Executable
+	}
+	self := e.Parent == g.Context
+	if self && latest != nil && !latest.named && len(latest.Data) == 0 {
+		// Opened twice before anything was said of it: a library announces
+		// the context of an operation, another one fills it in.
+		latest.self = latest.self || latest.parent == nil
+		latest.Origin, latest.Executable = string(e.Origin), b.word(executable)
+		return latest
+	}
+	s := &Span{Context: g.Context, Start: start, End: end, self: self,
+		Origin: string(e.Origin), Executable: b.word(executable)}
+	parent := latest
+	if !self {
+		parent = b.latest[e.Parent]
+	}
+	// The new span is the latest of its id from here on.
+	b.latest[g.Context] = s
+	if parent == nil {
+		b.addRoot(s)
+		return s
+	}
+	b.order++
+	s.order = b.order
+	s.attach(shallow(parent))
+	t := s.root().tree
+	t.bytes += spanSize
+	b.bytes += spanSize
+	return s
+}
+
+// shallow returns s, or the nearest span above that may have spans inside.
+func shallow(s *Span) *Span {
+	for s.depth >= MaxDepth-1 {
+		s = s.parent
+	}
+	return s
+}
+
+// data gives an event of key and value to a span, the latest one of its id or
+// one of those around it.
+func (b *Builder) data(latest *Span, e *event.Event) *Span {
+	key := b.word(e.Key)
+	s := latest
+	if key == KeyName {
+		if e.Value.Kind == event.String && len(e.Value.Bytes) > 0 {
+			b.name(s, b.word(e.Value.Bytes))
+		}
+	} else {
+		s = b.owner(latest, key)
+	}
+	grown := s.set(key, &e.Value)
+	s.root().tree.bytes += grown
+	b.bytes += grown
+	return s
+}
+
+// owner returns the span that data of a key belongs to: the nearest open one
+// of the id whose definition has the key, else the latest.
+func (b *Builder) owner(latest *Span, key string) *Span {
+	if !latest.named {
+		return latest // its definition is not known yet
+	}
+	for s := latest; s != nil && s.Context == latest.Context; s = s.parent {
+		if b.registry.Context(s.Name).Has(key) {
+			return s
+		}
+	}
+	return latest
+}
+
+// name names a span and, if that is its first name, finds its place.
+func (b *Builder) name(s *Span, name string) {
+	first := !s.named
+	s.Name, s.named = name, true
+	if !first || s.parent == nil {
+		return
+	}
+	place := b.place(s)
+	if place == s.parent {
+		return
+	}
+	old := s.root().tree
+	s.detach()
+	if place != nil {
+		s.attach(shallow(place))
+		s.deepen()
+		return
+	}
+	moved := 0
+	s.depth = 0
+	s.deepen()
+	s.walkHoles(func(inner *Span) { moved += inner.size() })
+	old.bytes -= moved
+	b.bytes -= moved
+	b.addRoot(s)
+	s.tree.bytes, b.bytes = moved, b.bytes-spanSize+moved
+}
+
+// place returns the span inside which a span that just got its name belongs,
+// nil for a root. So far it stands inside the span that was the latest of the
+// parent's id when it was opened. The open spans of that id are this one and
+// those around it of the same id; a span beside them is closed.
+func (b *Builder) place(s *Span) *Span {
+	id := s.parent.Context
+	for p := s.parent; p != nil && p.Context == id; p = p.parent {
+		if b.registry.MayHold(p.Name, s.Name) {
+			return p
+		}
+		if !p.named && !s.self {
+			break // it may yet turn out to be the one
+		}
+	}
+	if !s.self {
+		return s.parent
+	}
+	// One id for an operation and its parts, and nothing open may hold it: an
+	// operation of its own.
+	if b.registry.Context(s.Name) != nil {
+		return nil
+	}
+	// A context that the registry does not know is part of the operation,
+	// unless it is the operation's own name once more.
+	outermost := s.parent
+	for p := s.parent; p != nil && p.Context == id; p = p.parent {
+		if p.Name == s.Name {
+			return p.parent
+		}
+		outermost = p
+	}
+	return outermost
+}
+
+// deepen corrects the depths inside s.
+func (s *Span) deepen() {
+	for _, inner := range s.Spans {
+		if inner != nil {
+			inner.depth = s.depth + 1
+			inner.deepen()
+		}
+	}
+}
+
+func (s *Span) walkHoles(visit func(*Span)) {
+	visit(s)
+	for _, inner := range s.Spans {
+		if inner != nil {
+			inner.walkHoles(visit)
+		}
+	}
+}
+
+func (b *Builder) addRoot(s *Span) {
+	b.order++
+	s.order = b.order
+	t := &tree{root: s, bytes: spanSize, last: s.Start}
+	t.opened = b.opened.PushBack(t)
+	t.active = b.active.PushBack(t)
+	s.tree = t
+	b.bytes += spanSize
+}
+
+// touch notes that an event of a span happened.
+func (b *Builder) touch(s *Span, at int64) {
+	s.Last = max(s.Last, at)
+	t := s.root().tree
+	t.last = max(t.last, at)
+	b.active.MoveToBack(t.active)
+}
+
+// word returns b as a string that equal words share.
+func (b *Builder) word(w []byte) string {
+	if len(w) == 0 {
+		return ""
+	}
+	if s, ok := b.words[string(w)]; ok {
+		return s
+	}
+	if len(b.words) >= maxWords {
+		clear(b.words)
+	}
+	s := string(w)
+	b.words[s] = s
+	return s
+}
+
+// Flush completes the roots in whose trees nothing happened since before, in
+// nanoseconds since the Unix epoch.
+func (b *Builder) Flush(before int64) {
+	for e := b.active.Front(); e != nil; e = b.active.Front() {
+		t := e.Value.(*tree)
+		if t.last >= before {
+			break
+		}
+		b.finish(t)
+	}
+}
+
+// Close completes all roots.
+func (b *Builder) Close() {
+	for e := b.opened.Front(); e != nil; e = b.opened.Front() {
+		b.finish(e.Value.(*tree))
+	}
+}
+
+// Pending returns the number of roots that are not complete and the start of
+// the oldest one that was not given out yet; ok is false if there is none.
+func (b *Builder) Pending() (roots int, oldest int64, ok bool) {
+	e := b.opened.Front()
+	if e == nil {
+		return 0, 0, false
+	}
+	return b.active.Len(), e.Value.(*tree).root.Start, true
+}
+
+// makeRoom completes trees until what is kept is within the limits.
+func (b *Builder) makeRoom() {
+	if e := b.active.Back(); e != nil {
+		// Only the tree that the last event belongs to can have outgrown.
+		if t := e.Value.(*tree); t.bytes > b.options.MaxTreeBytes {
+			t.root.Cut = true
+			b.finish(t)
+		}
+	}
+	for b.bytes > b.options.MaxBytes {
+		e := b.active.Front()
+		if b.options.Ordered {
+			e = b.opened.Front()
+		}
+		if e == nil {
+			return
+		}
+		b.finish(e.Value.(*tree))
+	}
+}
+
+// finish completes a tree and gives out what no older tree holds back.
+func (b *Builder) finish(t *tree) {
+	if !t.complete {
+		t.complete = true
+		b.active.Remove(t.active)
+		t.root.walkHoles(func(s *Span) {
+			if b.latest[s.Context] == s {
+				delete(b.latest, s.Context)
+			}
+		})
+	}
+	if !b.options.Ordered {
+		b.give(t)
+		return
+	}
+	for e := b.opened.Front(); e != nil; e = b.opened.Front() {
+		front := e.Value.(*tree)
+		if !front.complete {
+			return
+		}
+		b.give(front)
+	}
+}
+
+func (b *Builder) give(t *tree) {
+	b.opened.Remove(t.opened)
+	b.bytes -= t.bytes
+	t.root.settle()
+	b.emit(t.root)
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package schema gives the events of a log their meaning: the registry of
+// contexts, keys and numbers, and the trees that the contexts of a stream of
+// event groups form.
+package schema
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// KeyName is the key whose value names the context it stands in.
+const KeyName = "name"
+
+// A Registry says which data a context carries, which contexts it may hold
+// and what numbers are called. It knows nothing that must be known: a context
+// or key that is not in it is data like any other. It does not change once it
+// is loaded and may be used by several goroutines.
+type Registry struct {
+	contexts map[string]*Context
+	keys     map[string]*Key
+	names    map[string]*names
+}
+
+// Context is what the registry says of a context name.
+type Context struct {
+	// Name is the name that was asked for, Kind the one whose definition it
+	// shares: "tls::handshake" for "tls::handshake_client".
+	Name, Kind  string
+	Description string
+	// Summary lists the keys whose values sum the context up, in the order
+	// in which they are shown.
+	Summary []string
+	// Implied is the data that the name itself states, by key.
+	Implied map[string]string
+
+	keys   map[string]bool
+	holds  map[string]bool // context kinds
+	scopes map[string]bool // scopes all of whose contexts it may hold
+}
+
+// Key is what the registry says of a key.
+type Key struct {
+	Name        string
+	Description string
+	// Type is string, blob, bool or an integer type as uint16.
+	Type string
+
+	names *names
+}
+
+// names maps numbers of a width to names.
+type names struct {
+	byNumber map[int64]string
+	byName   map[string]int64 // lower case
+}
+
+// Context returns the definition of a context name, nil if there is none.
+func (r *Registry) Context(name string) *Context { return r.contexts[name] }
+
+// Key returns the definition of a key, nil if there is none.
+func (r *Registry) Key(name string) *Key { return r.keys[name] }
+
+// Contexts returns the names of all contexts, sorted.
+func (r *Registry) Contexts() []string { return sortedKeys(r.contexts) }
+
+// Keys returns the names of all keys, sorted.
+func (r *Registry) Keys() []string { return sortedKeys(r.keys) }
+
+func sortedKeys[V any](m map[string]V) []string {
+	list := make([]string, 0, len(m))
+	for name := range m {
+		list = append(list, name)
+	}
+	sort.Strings(list)
+	return list
+}
+
+// Has reports whether data of a key belongs to the context.
+func (c *Context) Has(key string) bool { return c != nil && c.keys[key] }
+
+// MayHold reports whether a context of the name child may stand directly
+// inside one of the name parent. It is false where either is unknown.
+func (r *Registry) MayHold(parent, child string) bool {
+	p, c := r.contexts[parent], r.contexts[child]
+	if p == nil || c == nil {
+		return false
+	}
+	return p.holds[c.Kind] || p.scopes[Scope(c.Kind)]
+}
+
+// Scope returns the scope of a key or context name, "tls" for "tls::group",
+// and "" for a name without one.
+func Scope(name string) string {
+	scope, _, ok := strings.Cut(name, "::")
+	if !ok {
+		return ""
+	}
+	return scope
+}
+
+// Number returns n as the values of the key count: OpenSSL gives 16-bit
+// numbers with bits of its own above them, which do not belong to the number.
+func (k *Key) Number(n int64) int64 {
+	if k == nil {
+		return n
+	}
+	switch k.Type {
+	case "uint8":
+		return n & 0xff
+	case "uint16":
+		return n & 0xffff
+	case "uint32":
+		return n & 0xffffffff
+	}
+	return n
+}
+
+// Text returns the name of a number, or ok false if it has none.
+func (k *Key) Text(n int64) (name string, ok bool) {
+	switch {
+	case k == nil:
+		return "", false
+	case k.names != nil:
+		name, ok = k.names.byNumber[k.Number(n)]
+		return name, ok
+	case k.Type == "bool" && n == 0:
+		return "no", true
+	case k.Type == "bool" && n == 1:
+		return "yes", true
+	}
+	return "", false
+}
+
+// Parse returns the number that a text stands for: a decimal or 0x number, or
+// one of the key's names, whatever its case.
+func (k *Key) Parse(text string) (n int64, ok bool) {
+	if n, err := strconv.ParseInt(text, 0, 64); err == nil {
+		return n, true
+	}
+	if k == nil {
+		return 0, false
+	}
+	lower := strings.ToLower(text)
+	if k.names != nil {
+		n, ok = k.names.byName[lower]
+		return n, ok
+	}
+	if k.Type == "bool" {
+		switch lower {
+		case "yes", "true":
+			return 1, true
+		case "no", "false":
+			return 0, true
+		}
+	}
+	return 0, false
+}
+
+// HasNames reports whether numbers of the key have names.
+func (k *Key) HasNames() bool { return k != nil && k.names != nil }
+
+// Names returns the names of the key's numbers, in the order of the numbers.
+func (k *Key) Names() []string {
+	if !k.HasNames() {
+		return nil
+	}
+	numbers := make([]int64, 0, len(k.names.byNumber))
+	for n := range k.names.byNumber {
+		numbers = append(numbers, n)
+	}
+	sort.Slice(numbers, func(i, j int) bool { return numbers[i] < numbers[j] })
+	list := make([]string, len(numbers))
+	for i, n := range numbers {
+		list[i] = k.names.byNumber[n]
+	}
+	return list
+}
+
+// ValidName reports whether s is a key or context name:
+// [scope "::"] name, each ALPHA *(ALPHA / DIGIT / "_").
+func ValidName(s string) bool {
+	scope, name, scoped := strings.Cut(s, "::")
+	if !scoped {
+		return validWord(s)
+	}
+	return validWord(scope) && validWord(name)
+}
+
+func validWord(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		alpha := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !alpha && (i == 0 || (c != '_' && (c < '0' || c > '9'))) {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schema
+
+import (
+	"sort"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// Span is one use of a context: from the event that opened it to the last one
+// that belongs to it.
+type Span struct {
+	Context event.ContextID
+	// Name is the name of the context, empty as long as none was given.
+	Name string
+	// Origin is the build-id of the library whose probe opened the span,
+	// Executable the base name of the process's program file.
+	Origin, Executable string
+	// Start and End are the times of the group that opened the span, Last
+	// that of the last group with an event of it, in nanoseconds since the
+	// Unix epoch.
+	Start, End, Last int64
+	// Data holds the last value of each key, the name included, in the order
+	// in which the keys were first given.
+	Data []Datum
+	// Spans are the contexts inside, in the order of their opening.
+	Spans []*Span
+	// Headless says that the span was met in the middle: its beginning is
+	// not in the log.
+	Headless bool
+	// Cut says that the span is the root of a tree that outgrew what is kept
+	// of one; what comes later of it begins a tree of its own.
+	Cut bool
+
+	parent *Span
+	tree   *tree // of a root
+	self   bool  // opened with its own id as parent
+	named  bool
+	slot   int // index in parent.Spans
+	depth  int
+	order  uint64         // of opening
+	index  map[string]int // of Data, for spans with many keys
+}
+
+// Datum is a key with its value.
+type Datum struct {
+	Key   string
+	Value event.Value
+}
+
+// Value returns the value of a key.
+func (s *Span) Value(key string) (event.Value, bool) {
+	if i := s.find(key); i >= 0 {
+		return s.Data[i].Value, true
+	}
+	return event.Value{}, false
+}
+
+// Walk calls visit for the span and all spans inside, parents first, until
+// visit returns false. It reports whether visit never did.
+func (s *Span) Walk(visit func(*Span) bool) bool {
+	if !visit(s) {
+		return false
+	}
+	for _, inner := range s.Spans {
+		if !inner.Walk(visit) {
+			return false
+		}
+	}
+	return true
+}
+
+// indexed is the number of keys from which a span looks them up by a map.
+const indexed = 16
+
+func (s *Span) find(key string) int {
+	if s.index != nil {
+		if i, ok := s.index[key]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range s.Data {
+		if s.Data[i].Key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+// set gives a key its value and returns by how many bytes the span grew.
+func (s *Span) set(key string, v *event.Value) int {
+	value := *v
+	value.Bytes = nil
+	if len(v.Bytes) > 0 {
+		value.Bytes = append([]byte(nil), v.Bytes...)
+	}
+	if i := s.find(key); i >= 0 {
+		grown := len(value.Bytes) - len(s.Data[i].Value.Bytes)
+		s.Data[i].Value = value
+		return grown
+	}
+	s.Data = append(s.Data, Datum{key, value})
+	switch {
+	case s.index != nil:
+		s.index[key] = len(s.Data) - 1
+	case len(s.Data) == indexed:
+		s.index = make(map[string]int, 2*indexed)
+		for i := range s.Data {
+			s.index[s.Data[i].Key] = i
+		}
+	}
+	return datumSize + len(value.Bytes)
+}
+
+// Sizes of what is kept, in bytes, as far as memory limits are concerned.
+const (
+	spanSize  = 448 // with its entries in the tables of the builder
+	datumSize = 96  // with the slack of append; keys are shared
+)
+
+func (s *Span) size() int {
+	n := spanSize
+	for i := range s.Data {
+		n += datumSize + len(s.Data[i].Value.Bytes)
+	}
+	return n
+}
+
+// attach makes the span the last one inside parent.
+func (s *Span) attach(parent *Span) {
+	s.parent, s.slot, s.depth = parent, len(parent.Spans), parent.depth+1
+	parent.Spans = append(parent.Spans, s)
+}
+
+// detach takes the span out of its parent. It leaves a hole there, which
+// settle closes: the parent may have any number of spans.
+func (s *Span) detach() {
+	s.parent.Spans[s.slot] = nil
+	s.parent = nil
+}
+
+// root returns the root of the tree in which the span stands.
+func (s *Span) root() *Span {
+	for s.parent != nil {
+		s = s.parent
+	}
+	return s
+}
+
+// settle closes the holes, brings all spans inside into the order of their
+// opening and drops what only building needs. The tree does not change
+// afterwards.
+func (s *Span) settle() {
+	kept := s.Spans[:0]
+	sorted := true
+	for _, inner := range s.Spans {
+		if inner == nil {
+			continue
+		}
+		if n := len(kept); n > 0 && kept[n-1].order > inner.order {
+			sorted = false
+		}
+		kept = append(kept, inner)
+	}
+	clear(s.Spans[len(kept):])
+	s.Spans = kept
+	if !sorted {
+		sort.Slice(kept, func(i, j int) bool { return kept[i].order < kept[j].order })
+	}
+	s.parent, s.tree = nil, nil
+	for _, inner := range kept {
+		inner.settle()
+	}
+}
