@@ -94,6 +94,10 @@ type Site struct {
 	RawArgs string
 	// Nop is the instruction at the site.
 	Nop NopKind
+	// ReturnFollows says that nothing but no-operations and a return follow
+	// the site, so that what a tracer leaves below the stack pointer is never
+	// read (x86-64 only).
+	ReturnFollows bool
 }
 
 // NopKind is the kind of instruction a site stands on. It decides what a hit
