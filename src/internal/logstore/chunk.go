@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"iter"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// CorruptError says that a part of a segment cannot be trusted; reading goes
+// on behind it.
+type CorruptError = segment.CorruptError
+
+// IncompatibleError says that a segment was written by a newer version.
+type IncompatibleError = segment.IncompatibleError
+
+// Chunk is what a Reader returns. It is valid until the next call of a method
+// of the Reader.
+type Chunk struct {
+	// Header describes the whole chunk; its Filter is not kept.
+	Header Header
+	// Segment is the path of the file, Offset the place in it.
+	Segment string
+	Offset  int64
+	// Entries are the entries from sequence First on: all of the chunk, but
+	// for those before the place that was sought.
+	Entries []byte
+	First   uint64
+
+	length LenFunc
+	err    error
+}
+
+// All iterates over the entries with their sequence numbers. If the chunk
+// does not hold what its header says, it ends early and Err tells.
+func (c *Chunk) All() iter.Seq2[uint64, []byte] {
+	return func(yield func(uint64, []byte) bool) {
+		rest, sequence := c.Entries, c.First
+		for len(rest) > 0 {
+			n, err := c.length(rest)
+			if err != nil || n <= 0 || n > len(rest) || sequence > c.Header.LastSequence() {
+				detail := "more entries than the header says"
+				if err != nil {
+					detail = err.Error()
+				}
+				c.fail(sequence, detail)
+				return
+			}
+			if !yield(sequence, rest[:n]) {
+				return
+			}
+			rest = rest[n:]
+			sequence++
+		}
+		if sequence != c.Header.LastSequence()+1 {
+			c.fail(sequence, "fewer entries than the header says")
+		}
+	}
+}
+
+func (c *Chunk) fail(sequence uint64, detail string) {
+	c.err = &CorruptError{
+		Segment: c.Segment, Offset: c.Offset, Kind: frame.KindEntries, Detail: detail,
+		From: sequence, To: max(sequence, c.Header.LastSequence()),
+	}
+}
+
+// Err returns what ended the last iteration early, a *CorruptError, or nil.
+func (c *Chunk) Err() error { return c.err }
+
+// RealTime converts a time since boot, in nanoseconds, to nanoseconds since
+// the Unix epoch.
+func (c *Chunk) RealTime(boot uint64) int64 { return realTime(boot, c.Header.Offset) }
+
+// skipTo drops the entries before sequence.
+func (c *Chunk) skipTo(sequence uint64) error {
+	for c.First < sequence {
+		n, err := c.length(c.Entries)
+		if err != nil || n <= 0 || n > len(c.Entries) {
+			c.fail(c.First, "it ends before the entry that was sought")
+			return c.err
+		}
+		c.Entries = c.Entries[n:]
+		c.First++
+	}
+	return nil
+}

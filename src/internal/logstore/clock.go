@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Moment is a time as the log has it.
+type Moment struct {
+	// Boot is CLOCK_BOOTTIME in nanoseconds.
+	Boot uint64
+	// Offset is CLOCK_REALTIME − CLOCK_BOOTTIME in nanoseconds.
+	Offset int64
+}
+
+// Clock tells the time. It must be safe for concurrent use.
+type Clock interface{ Now() Moment }
+
+// SystemClock is the clock of the kernel.
+type SystemClock struct{}
+
+// Now implements Clock.
+func (SystemClock) Now() Moment {
+	var boot, real unix.Timespec
+	// Neither call fails for a clock that the kernel has.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+	_ = unix.ClockGettime(unix.CLOCK_REALTIME, &real)
+	return Moment{Boot: uint64(boot.Nano()), Offset: real.Nano() - boot.Nano()}
+}
+
+// SystemBootID returns the id of this boot of the kernel.
+func SystemBootID() (id [16]byte, err error) {
+	const path = "/proc/sys/kernel/random/boot_id"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return id, fmt.Errorf("cannot read boot id: %w", err)
+	}
+	digits := strings.ReplaceAll(strings.TrimSpace(string(text)), "-", "")
+	if n, err := hex.DecodeString(digits); err != nil || copy(id[:], n) != len(id) {
+		return id, fmt.Errorf("cannot read boot id: %s holds %q", path, text)
+	}
+	return id, nil
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package file is the seam between the log store and the file system. All
+// that changes the log directory goes through it.
+package file
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mode is that of the files of the log.
+const Mode = 0o640
+
+// File is a file that is only appended to. It is for one goroutine.
+type File interface {
+	// Commit writes the buffers one after another from offset on and then,
+	// if sync is set, waits until the data of the file is durable. It returns
+	// how many bytes were written, in order from the first. Short writes are
+	// continued, interrupted ones repeated. If all was written and the sync
+	// failed, the error is a *SyncError: nothing since the last good sync
+	// counts as durable, not even after a later good one, unless it has been
+	// written again.
+	// The buffers belong to the file until Commit returns.
+	Commit(buffers [][]byte, offset int64, sync bool) (n int64, err error)
+	Close() error
+}
+
+// System makes, renames and removes files.
+type System interface {
+	// Create creates a file that must not exist.
+	Create(path string) (File, error)
+	Rename(from, to string) error
+	Remove(path string) error
+	// SyncDirectory makes creations, renames and removals in a directory
+	// durable.
+	SyncDirectory(path string) error
+}
+
+// SyncError is a failed sync.
+type SyncError struct{ Err error }
+
+func (e *SyncError) Error() string { return "cannot sync: " + e.Err.Error() }
+
+func (e *SyncError) Unwrap() error { return e.Err }
+
+// Plain is the System whose files are written by pwritev.
+type Plain struct{}
+
+var _ System = Plain{}
+
+// Create implements System.
+func (Plain) Create(path string) (File, error) {
+	f, err := create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &plainFile{file: f}, nil
+}
+
+func create(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, Mode)
+	if err != nil {
+		return nil, fmt.Errorf("cannot create segment: %w", err)
+	}
+	return f, nil
+}
+
+// Rename implements System.
+func (Plain) Rename(from, to string) error { return os.Rename(from, to) }
+
+// Remove implements System.
+func (Plain) Remove(path string) error { return os.Remove(path) }
+
+// SyncDirectory implements System.
+func (Plain) SyncDirectory(path string) error {
+	d, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return fmt.Errorf("cannot open directory to sync: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("cannot sync directory: %w", err)
+	}
+	return nil
+}
+
+type plainFile struct{ file *os.File }
+
+// Commit implements File.
+func (f *plainFile) Commit(buffers [][]byte, offset int64, sync bool) (int64, error) {
+	fd := int(f.file.Fd())
+	n, err := commitAll(buffers, func(rest [][]byte, done int64) (int, error) {
+		return unix.Pwritev(fd, rest, offset+done)
+	})
+	if err != nil {
+		return n, fmt.Errorf("cannot write segment: %w", &os.PathError{Op: "pwritev", Path: f.file.Name(), Err: err})
+	}
+	if !sync {
+		return n, nil
+	}
+	for {
+		err := unix.Fdatasync(fd)
+		if err == nil {
+			return n, nil
+		}
+		if err != unix.EINTR {
+			return n, &SyncError{Err: &os.PathError{Op: "fdatasync", Path: f.file.Name(), Err: err}}
+		}
+	}
+}
+
+// Close implements File.
+func (f *plainFile) Close() error { return f.file.Close() }
+
+// commitAll calls write until it has taken all buffers.
+func commitAll(buffers [][]byte, write func(rest [][]byte, done int64) (int, error)) (done int64, err error) {
+	for {
+		for len(buffers) > 0 && len(buffers[0]) == 0 {
+			buffers = buffers[1:]
+		}
+		if len(buffers) == 0 {
+			return done, nil
+		}
+		n, err := write(buffers, done)
+		if err == unix.EINTR || err == unix.EAGAIN {
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		if n == 0 {
+			return done, unix.EIO
+		}
+		done += int64(n)
+		buffers = advance(buffers, n)
+	}
+}
+
+// advance returns what is left of buffers behind their first n bytes. The
+// caller's slice is not changed.
+func advance(buffers [][]byte, n int) [][]byte {
+	for i, b := range buffers {
+		if n < len(b) {
+			rest := append([][]byte{b[n:]}, buffers[i+1:]...)
+			return rest
+		}
+		n -= len(b)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package frame
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// TermKind is a kind of term a filter can be asked for.
+type TermKind byte
+
+// The kinds of terms.
+const (
+	Name TermKind = iota + 1
+	Key
+	Executable
+	Origin
+	Scope
+)
+
+// Kinds is a set of term kinds.
+type Kinds byte
+
+// KindsOf returns the set of the given kinds.
+func KindsOf(kinds ...TermKind) Kinds {
+	var set Kinds
+	for _, kind := range kinds {
+		set |= 1 << (kind - 1)
+	}
+	return set
+}
+
+// Has reports whether the set contains kind.
+func (k Kinds) Has(kind TermKind) bool { return kind >= 1 && kind <= 8 && k&(1<<(kind-1)) != 0 }
+
+// TermHash returns the 64 bit hash under which a filter knows a term: FNV-1a
+// over kind and text, then MurmurHash3's finaliser.
+func TermHash[T []byte | string](kind TermKind, text T) uint64 {
+	const prime = 0x100000001b3
+	h := (uint64(0xcbf29ce484222325) ^ uint64(kind)) * prime
+	for i := 0; i < len(text); i++ {
+		h = (h ^ uint64(text[i])) * prime
+	}
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
+// Term is a term to ask a filter for.
+type Term struct {
+	Kind TermKind
+	Hash uint64
+}
+
+// NewTerm returns the term of the given kind and text.
+func NewTerm[T []byte | string](kind TermKind, text T) Term {
+	return Term{Kind: kind, Hash: TermHash(kind, text)}
+}
+
+// Filter is the Bloom filter of a chunk.
+type Filter struct {
+	// Kinds are those of which the filter holds every term.
+	Kinds Kinds
+	// Hashes is the number of bits set per term.
+	Hashes byte
+	Bits   []byte
+}
+
+const (
+	bitsPerTerm = 10
+	// hashesPerTerm is the best number for ten bits per term: ln 2 · 10.
+	hashesPerTerm = 7
+)
+
+// Reset makes f the filter of the given kinds that holds the given terms,
+// reusing the memory of f. The terms are sorted in place; equal ones count
+// once.
+func (f *Filter) Reset(kinds Kinds, terms []uint64) {
+	slices.Sort(terms)
+	terms = slices.Compact(terms)
+	n := min((len(terms)*bitsPerTerm+7)/8, MaxFilter)
+	if kinds == 0 {
+		n = 0
+	}
+	bits := f.Bits[:0]
+	if cap(bits) < n {
+		bits = make([]byte, 0, n)
+	}
+	*f = Filter{Kinds: kinds, Hashes: hashesPerTerm, Bits: bits[:n]}
+	if n == 0 {
+		return
+	}
+	clear(f.Bits)
+	for _, term := range terms {
+		f.visit(term, func(at uint32) bool { f.Bits[at/8] |= 1 << (at % 8); return true })
+	}
+}
+
+// visit calls fn with the bits of a term until it returns false, and reports
+// whether it never did.
+func (f *Filter) visit(term uint64, fn func(bit uint32) bool) bool {
+	bit, step, size := uint32(term), uint32(term>>32)|1, uint32(8*len(f.Bits))
+	for range f.Hashes {
+		if !fn(bit % size) {
+			return false
+		}
+		bit += step
+	}
+	return true
+}
+
+// MayHold reports whether the filter cannot rule out the term.
+func (f *Filter) MayHold(term Term) bool {
+	if !f.Kinds.Has(term.Kind) {
+		return true
+	}
+	if len(f.Bits) == 0 {
+		return false
+	}
+	return f.visit(term.Hash, func(at uint32) bool { return f.Bits[at/8]&(1<<(at%8)) != 0 })
+}
+
+// Matches reports whether the filter cannot rule out that, of every set of
+// terms, one is held. No sets match everything.
+func (f *Filter) Matches(all [][]Term) bool {
+	for _, some := range all {
+		if !slices.ContainsFunc(some, f.MayHold) {
+			return false
+		}
+	}
+	return true
+}
+
+// parse reads the filter that head (4 bytes) describes from the beginning of
+// body and returns what follows it.
+func (f *Filter) parse(head, body []byte) (rest []byte, err error) {
+	n := int(binary.LittleEndian.Uint16(head))
+	if n > MaxFilter {
+		return nil, corrupt(KindLimit, "filter of %d bytes is longer than %d", n, MaxFilter)
+	}
+	if n > len(body) {
+		return nil, corrupt(KindHeader, "filter of %d bytes in a frame with room for %d", n, len(body))
+	}
+	if head[3] > maxHashes {
+		return nil, corrupt(KindLimit, "filter with %d hashes, more than %d", head[3], maxHashes)
+	}
+	*f = Filter{Kinds: Kinds(head[2]), Hashes: head[3], Bits: body[:n]}
+	return body[n:], nil
+}
+
+// Clone returns a copy of f with its own memory.
+func (f *Filter) Clone() Filter {
+	return Filter{Kinds: f.Kinds, Hashes: f.Hashes, Bits: slices.Clone(f.Bits)}
+}

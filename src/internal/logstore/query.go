@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"math"
+
+	"crypto-auditing/src/internal/logstore/frame"
+)
+
+// Query says which chunks a Reader may leave out. What it returns may hold
+// entries that do not match; what matches is never left out.
+type Query struct {
+	// Since and Until are real times in nanoseconds since the Unix epoch;
+	// zero is no bound. A chunk matches if some of its time is in between.
+	Since, Until int64
+	// Terms: a chunk matches if it may hold a term of every set.
+	Terms [][]Term
+}
+
+// matches decides from a header.
+func (q *Query) matches(h *frame.Header) bool {
+	return q.inTime(h.First, h.Last, h.Offset) && (h.Flags&frame.Notice != 0 || h.Filter.Matches(q.Terms))
+}
+
+// matchesIndex decides for a whole segment.
+func (q *Query) matchesIndex(x *frame.Index) bool {
+	return q.inTime(x.First, x.Last, x.Offset) && (x.Flags&frame.Notice != 0 || x.Filter.Matches(q.Terms))
+}
+
+func (q *Query) inTime(first, last uint64, offset int64) bool {
+	return (q.Since == 0 || realTime(last, offset) >= q.Since) && (q.Until == 0 || realTime(first, offset) <= q.Until)
+}
+
+func (q *Query) everything() bool { return q.Since == 0 && q.Until == 0 && len(q.Terms) == 0 }
+
+// realTime adds without overflow: both numbers come from a file.
+func realTime(boot uint64, offset int64) int64 {
+	if boot > math.MaxInt64 || offset > 0 && int64(boot) > math.MaxInt64-offset {
+		return math.MaxInt64
+	}
+	return int64(boot) + offset
+}

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// ReaderOptions configure a Reader. EntryLen is required.
+type ReaderOptions struct {
+	// EntryLen splits entries.
+	EntryLen LenFunc
+	// Query says which chunks may be left out.
+	Query Query
+}
+
+// MissingError says that entries are gone: their segments were removed.
+// Reading goes on behind them.
+type MissingError struct{ From, To uint64 }
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%d entries, %d to %d, have been removed", e.To-e.From+1, e.From, e.To)
+}
+
+// Reader reads a store in order. It takes no lock and never changes anything.
+// It is for one goroutine; a store may have any number.
+type Reader struct {
+	dir     string
+	opts    ReaderOptions
+	decoder *frame.Decoder
+	store   [16]byte // zero until a header has been read
+	watch   *watch
+
+	// next is the sequence wanted next. The segment is nil between segments;
+	// first is its name's, or that of the one read last.
+	next    uint64
+	segment *segment.Segment
+	single  bool // one file instead of a directory
+	first   uint64
+	offset  int64
+	size    int64 // what the file is known to hold
+
+	chunk   Chunk
+	entries []byte
+}
+
+// OpenReader opens the store in dir for reading, before its oldest entry. The
+// directory must exist; it may be empty.
+func OpenReader(dir string, opts ReaderOptions) (*Reader, error) {
+	r, err := newReader(dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	list, err := segment.List(dir)
+	if err == nil {
+		r.store, _, err = storeID(dir, list)
+	}
+	if err == nil || isPlaced(err) || errors.Is(err, fs.ErrNotExist) && list != nil {
+		return r, nil
+	}
+	r.Close()
+	return nil, err
+}
+
+// OpenFile opens one segment file, wherever it is.
+func OpenFile(path string, opts ReaderOptions) (*Reader, error) {
+	r, err := newReader(filepath.Dir(path), opts)
+	if err != nil {
+		return nil, err
+	}
+	r.single = true
+	if r.segment, err = segment.Open(path); err != nil {
+		r.decoder.Close()
+		return nil, err
+	}
+	r.segment.Sequential(opts.Query.everything())
+	return r, nil
+}
+
+func newReader(dir string, opts ReaderOptions) (*Reader, error) {
+	d, err := frame.NewDecoder()
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{dir: dir, opts: opts, decoder: d}, nil
+}
+
+// Close releases what the Reader holds.
+func (r *Reader) Close() error {
+	r.leave()
+	r.decoder.Close()
+	return r.watch.close()
+}
+
+// leave closes the segment.
+func (r *Reader) leave() {
+	if r.segment != nil {
+		r.segment.Close()
+		r.segment = nil
+	}
+	r.offset, r.size = 0, 0
+}
+
+// Store returns the id of the store, zero as long as it is empty.
+func (r *Reader) Store() [16]byte { return r.store }
+
+// Cursor returns the position of the Reader: behind what it has returned or
+// left out.
+func (r *Reader) Cursor() Cursor {
+	return Cursor{Store: r.store, Sequence: max(r.next, 1) - 1}
+}
+
+// Next returns the next chunk that the query cannot leave out. Errors:
+// io.EOF: nothing more now, Wait and try again; *CorruptError, *MissingError:
+// something is missing, the next call goes on behind it; *IncompatibleError:
+// the next call goes on with the next segment; others: reading failed, the next
+// call tries again.
+func (r *Reader) Next() (*Chunk, error) {
+	for {
+		if r.segment == nil {
+			if err := r.enter(); err != nil {
+				return nil, err
+			}
+		}
+		chunk, err := r.step()
+		if chunk != nil || err != nil {
+			return chunk, err
+		}
+	}
+}
+
+// enter opens the segment that holds r.next, or else the next one.
+func (r *Reader) enter() error {
+	for {
+		if r.single {
+			return io.EOF
+		}
+		list, err := segment.List(r.dir)
+		if err != nil {
+			return err
+		}
+		first, ok := r.choose(list)
+		if !ok {
+			return io.EOF
+		}
+		s, err := segment.Open(filepath.Join(r.dir, segment.Name(first)))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return err
+		}
+		r.first, r.segment = first, s
+		if r.opts.Query.everything() {
+			s.Sequential(true)
+			return nil
+		}
+		x, sealed, err := s.Index()
+		if err != nil || !sealed || r.opts.Query.matchesIndex(x) {
+			return nil
+		}
+		missing := r.missing(x.Sequence, 0)
+		r.next = x.LastSequence + 1
+		r.leave()
+		if missing != nil {
+			return missing
+		}
+	}
+}
+
+// choose picks the segment to go on with. One that has been left is not
+// chosen again.
+func (r *Reader) choose(list []uint64) (first uint64, ok bool) {
+	i, exact := slices.BinarySearch(list, r.next)
+	if !exact && i > 0 {
+		i--
+	}
+	for i < len(list) && list[i] <= r.first {
+		i++
+	}
+	if i >= len(list) {
+		return 0, false
+	}
+	return list[i], true
+}
+
+// missing returns an error if sequences between the wanted one and have were
+// removed. before is the sequence before a jump, 0 for none.
+func (r *Reader) missing(have, before uint64) error {
+	if r.next == 0 || have <= r.next {
+		return nil
+	}
+	e := &MissingError{From: r.next, To: have - 1}
+	if before != 0 && before < e.To {
+		e.To = before
+	}
+	r.next = have
+	if e.To < e.From {
+		return nil
+	}
+	return e
+}
+
+// step looks at the chunk at r.offset: it returns it, or leaves it out and
+// returns nothing.
+func (r *Reader) step() (*Chunk, error) {
+	h := &r.chunk.Header
+	if err := r.segment.Header(r.offset, h); err != nil {
+		return nil, r.stop(err)
+	}
+	if r.store == [16]byte{} {
+		r.store = h.StoreID
+	}
+	if h.StoreID != r.store {
+		return nil, r.stop(r.corrupt(frame.KindStore, "the chunk belongs to another store"))
+	}
+	if r.next != 0 && h.Flags&frame.Start == 0 && h.Sequence > r.next && r.offset > 0 {
+		e := r.corrupt(frame.KindSequence, fmt.Sprintf("sequence %d where %d should be", h.Sequence, r.next))
+		e.From, e.To = r.next, h.Sequence-1
+		r.next = h.Sequence
+		return nil, e
+	}
+	if err := r.missing(h.Sequence, h.SequenceBefore); err != nil {
+		return nil, err
+	}
+	whole, err := r.holds(r.offset + h.ChunkSize())
+	if err != nil {
+		return nil, err
+	}
+	if !whole {
+		return nil, r.stop(r.corrupt(frame.KindTorn, "the file ends inside a chunk"))
+	}
+	offset, end := r.offset, r.offset+h.ChunkSize()
+	if h.LastSequence() < r.next || !r.opts.Query.matches(h) {
+		r.offset = end
+		r.next = max(r.next, h.LastSequence()+1)
+		return nil, nil
+	}
+	r.entries, err = r.segment.Entries(r.entries, r.decoder, offset, h)
+	if err != nil {
+		return nil, r.stop(err)
+	}
+	c := &r.chunk
+	c.Header.Filter = frame.Filter{}
+	c.Segment, c.Offset, c.Entries, c.First = r.segment.Path(), offset, r.entries, h.Sequence
+	c.length, c.err = r.opts.EntryLen, nil
+	want := r.next
+	r.offset, r.next = end, h.LastSequence()+1
+	if err := c.skipTo(want); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (r *Reader) corrupt(kind frame.Kind, detail string) *CorruptError {
+	return &CorruptError{Segment: r.segment.Path(), Offset: r.offset, Kind: kind, Detail: detail}
+}
+
+// holds reports whether the file is at least end bytes long.
+func (r *Reader) holds(end int64) (bool, error) {
+	if end <= r.size {
+		return true, nil
+	}
+	size, err := r.segment.Size()
+	if err != nil {
+		return false, err
+	}
+	r.size = size
+	return end <= size, nil
+}
+
+// stop handles that no chunk could be read at r.offset. In the newest segment
+// that may be because it is still being written.
+func (r *Reader) stop(err error) error {
+	corrupt, isCorrupt := segment.AsCorrupt(err)
+	if err != io.EOF && !isPlaced(err) {
+		return err
+	}
+	if err != io.EOF && !isCorrupt {
+		r.leave()
+		return err
+	}
+	finished, listErr := r.finished()
+	if listErr != nil {
+		return listErr
+	}
+	if finished {
+		// The writer may have gone on before it began the later segment.
+		if again, err := r.changed(); again || err != nil {
+			return err
+		}
+	}
+	if isCorrupt {
+		at, err := r.segment.Search(r.offset+1, r.trusted)
+		if err == nil {
+			return r.skip(corrupt, at)
+		}
+		if err != io.EOF {
+			return err
+		}
+	}
+	if !finished {
+		r.segment.Forget()
+		return io.EOF
+	}
+	size, sizeErr := r.segment.Size()
+	if sizeErr != nil {
+		return sizeErr
+	}
+	if isCorrupt {
+		corrupt.Skipped = size - r.offset
+	}
+	r.leave()
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// trusted decides whether a chunk found behind damage is believed.
+func (r *Reader) trusted(h *frame.Header) bool {
+	return (r.store == [16]byte{} || h.StoreID == r.store) && h.Sequence >= r.next
+}
+
+// skip goes on at a later chunk and completes the error with what is missing.
+func (r *Reader) skip(corrupt *CorruptError, at int64) error {
+	var h frame.Header
+	if err := r.segment.Header(at, &h); err != nil {
+		return err
+	}
+	corrupt.Skipped = at - r.offset
+	if r.next != 0 && h.Sequence > r.next {
+		corrupt.From, corrupt.To = r.next, h.Sequence-1
+	}
+	r.offset, r.next = at, h.Sequence
+	return corrupt
+}
+
+// finished reports whether there is a later segment.
+func (r *Reader) finished() (bool, error) {
+	if r.single {
+		return true, nil
+	}
+	list, err := segment.List(r.dir)
+	if err != nil {
+		return false, err
+	}
+	return len(list) > 0 && list[len(list)-1] > r.first, nil
+}
+
+// changed reports whether the file has grown since it was last looked at, and
+// makes the next look see what it holds now.
+func (r *Reader) changed() (bool, error) {
+	size, err := r.segment.Size()
+	if err != nil {
+		return false, err
+	}
+	grown := size != r.size
+	r.size = size
+	if grown {
+		r.segment.Forget()
+	}
+	return grown, nil
+}
+
+// isPlaced reports whether err is about what a place in a file holds.
+func isPlaced(err error) bool {
+	_, corrupt := segment.AsCorrupt(err)
+	var incompatible *IncompatibleError
+	return corrupt || errors.As(err, &incompatible)
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// jump is how far sequences go on above those that may have been read and
+// are gone.
+const jump = 1 << 32
+
+// storeEnd is where a store can be gone on with.
+type storeEnd struct {
+	store [16]byte
+	last  uint64 // of the last whole chunk; 0: there is none
+	next  uint64
+	hash  frame.Hash
+}
+
+// recoverStore finds the end of the store in dir. left is what the last
+// writer left in the lock file.
+func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
+	list, err := segment.List(dir)
+	if err != nil {
+		return storeEnd{}, err
+	}
+	store, known, err := storeID(dir, list)
+	if err != nil {
+		return storeEnd{}, err
+	}
+	if !known {
+		return newStore(list)
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		tail, ok, err := segmentTail(filepath.Join(dir, segment.Name(list[i])), store)
+		if err != nil {
+			return storeEnd{}, err
+		}
+		if !ok {
+			continue
+		}
+		end := storeEnd{store: store, last: tail.Header.LastSequence(), hash: tail.Header.Hash}
+		end.next = end.last + 1
+		if i < len(list)-1 {
+			end.next = list[len(list)-1] + jump
+		} else if tail.Header.BootID != boot && left != (Cursor{Store: store, Sequence: end.last}).String() {
+			end.next = end.last + jump
+		}
+		return end, nil
+	}
+	return newStore(list)
+}
+
+func newStore(list []uint64) (storeEnd, error) {
+	end := storeEnd{next: 1}
+	if _, err := rand.Read(end.store[:]); err != nil {
+		return end, fmt.Errorf("cannot make store id: %w", err)
+	}
+	if len(list) > 0 {
+		end.next = list[len(list)-1] + jump
+	}
+	end.hash = frame.Genesis(end.store)
+	return end, nil
+}
+
+// storeID takes the id of the store from the newest segment that begins with
+// a readable header.
+func storeID(dir string, list []uint64) (id [16]byte, known bool, err error) {
+	for i := len(list) - 1; i >= 0; i-- {
+		s, err := segment.Open(filepath.Join(dir, segment.Name(list[i])))
+		if err != nil {
+			return id, false, err
+		}
+		var h frame.Header
+		err = s.Header(0, &h)
+		s.Close()
+		var incompatible *segment.IncompatibleError
+		if errors.As(err, &incompatible) {
+			return id, false, err
+		}
+		if err == nil {
+			return h.StoreID, true, nil
+		}
+	}
+	return id, false, nil
+}
+
+func segmentTail(path string, store [16]byte) (segment.Tail, bool, error) {
+	s, err := segment.Open(path)
+	if err != nil {
+		return segment.Tail{}, false, err
+	}
+	defer s.Close()
+	return s.Tail(store)
+}

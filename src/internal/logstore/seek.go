@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// Resolve turns the text of a cursor, or one of the words oldest and newest,
+// into a cursor of this store. Errors are ErrInvalidCursor, ErrForeignCursor.
+func (r *Reader) Resolve(text string) (Cursor, error) {
+	switch text {
+	case OldestWord:
+		return r.Oldest()
+	case NewestWord:
+		return r.Newest()
+	}
+	c, err := ParseCursor(text)
+	if err != nil {
+		return Cursor{}, err
+	}
+	return c, r.own(c)
+}
+
+func (r *Reader) own(c Cursor) error {
+	if c.Store != r.store && r.store != [16]byte{} {
+		return fmt.Errorf("%w: %s", ErrForeignCursor, c)
+	}
+	return nil
+}
+
+// Seek puts the Reader behind c. Entries behind c that have been removed are
+// counted in missing; reading begins at the oldest one then.
+func (r *Reader) Seek(c Cursor) (missing uint64, err error) {
+	if err := r.own(c); err != nil {
+		return 0, err
+	}
+	if r.single {
+		r.offset, r.next = 0, c.Sequence+1
+		return 0, nil
+	}
+	list, err := segment.List(r.dir)
+	if err != nil {
+		return 0, err
+	}
+	r.leave()
+	r.first, r.next = 0, c.Sequence+1
+	if len(list) == 0 || list[0] <= r.next {
+		return 0, nil
+	}
+	before := list[0] - 1
+	if h, err := firstHeader(r.dir, list[0]); err == nil && h.SequenceBefore < before {
+		before = h.SequenceBefore
+	}
+	if before >= r.next {
+		missing = before - r.next + 1
+	}
+	r.next = list[0]
+	return missing, nil
+}
+
+// Oldest returns the cursor before the oldest entry.
+func (r *Reader) Oldest() (Cursor, error) {
+	if r.single {
+		var h frame.Header
+		if err := r.segment.Header(0, &h); err != nil {
+			return Cursor{}, err
+		}
+		return Cursor{Store: h.StoreID, Sequence: h.Sequence - 1}, nil
+	}
+	list, err := segment.List(r.dir)
+	if err != nil || len(list) == 0 {
+		return Cursor{Store: r.store}, err
+	}
+	return Cursor{Store: r.store, Sequence: list[0] - 1}, nil
+}
+
+// Newest returns the cursor behind the newest entry that is committed.
+func (r *Reader) Newest() (Cursor, error) {
+	list, err := segment.List(r.dir)
+	if err != nil {
+		return Cursor{}, err
+	}
+	for _, first := range slices.Backward(list) {
+		tail, ok, err := segmentTail(filepath.Join(r.dir, segment.Name(first)), r.store)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Cursor{}, err
+		}
+		if ok {
+			return Cursor{Store: tail.Header.StoreID, Sequence: tail.Header.LastSequence()}, nil
+		}
+	}
+	return Cursor{Store: r.store}, nil
+}
+
+// SeekTime puts the Reader at a segment before which no entry ends at or after
+// the real time t (nanoseconds since the Unix epoch). With Query.Since the
+// chunks in it are left out too.
+func (r *Reader) SeekTime(t int64) error {
+	list, err := segment.List(r.dir)
+	if err != nil {
+		return err
+	}
+	r.leave()
+	r.first, r.next = 0, 0
+	var here frame.Header
+	hereOK := false
+	for i, first := range list {
+		if !hereOK {
+			here, err = firstHeader(r.dir, first)
+			hereOK = err == nil
+		}
+		var later frame.Header
+		laterOK := false
+		if i+1 < len(list) {
+			later, err = firstHeader(r.dir, list[i+1])
+			laterOK = err == nil
+		}
+		over := hereOK && laterOK && here.BootID == later.BootID && realTime(later.First, here.Offset) < t
+		if !over {
+			if over, err = r.endsBefore(first, t); err != nil {
+				return err
+			}
+		}
+		if !over {
+			r.next = first
+			return nil
+		}
+		r.first = first
+		here, hereOK = later, laterOK
+	}
+	if len(list) > 0 {
+		newest, err := r.Newest()
+		if err != nil {
+			return err
+		}
+		r.first, r.next = list[len(list)-1]-1, newest.Sequence+1
+	}
+	return nil
+}
+
+// endsBefore reports whether all of a segment is before t.
+func (r *Reader) endsBefore(first uint64, t int64) (bool, error) {
+	s, err := segment.Open(filepath.Join(r.dir, segment.Name(first)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	b, ok, err := s.Bounds()
+	return err == nil && ok && realTime(b.LastTime, b.Offset) < t, nil
+}
+
+// firstHeader reads how a segment begins.
+func firstHeader(dir string, first uint64) (h frame.Header, err error) {
+	s, err := segment.Open(filepath.Join(dir, segment.Name(first)))
+	if err != nil {
+		return h, err
+	}
+	defer s.Close()
+	err = s.Header(0, &h)
+	h.Filter = frame.Filter{}
+	return h, err
+}

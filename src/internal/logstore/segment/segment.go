@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"crypto-auditing/src/internal/logstore/frame"
+)
+
+// How much is read at once: little when hopping over payloads, much when
+// everything is read.
+const (
+	hopRead  = 4 << 10
+	scanRead = 256 << 10
+)
+
+// Segment is an open segment file. It stays readable when the file is
+// replaced or removed. It is for one goroutine.
+type Segment struct {
+	path string
+	file *os.File
+	// window holds the bytes of the file from windowAt on that were read
+	// last; its memory is reused.
+	window   []byte
+	windowAt int64
+	read     int
+}
+
+// Open opens the segment file at path.
+func Open(path string) (*Segment, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open segment: %w", err)
+	}
+	return &Segment{path: path, file: f, read: hopRead}, nil
+}
+
+// Close closes the file.
+func (s *Segment) Close() error { return s.file.Close() }
+
+// Path returns the path under which the segment was opened.
+func (s *Segment) Path() string { return s.path }
+
+// Size returns the length of the file now.
+func (s *Segment) Size() (int64, error) {
+	info, err := s.file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("cannot stat segment: %w", err)
+	}
+	return info.Size(), nil
+}
+
+// Sequential says whether payloads will be read too, so that more is read at
+// once.
+func (s *Segment) Sequential(yes bool) {
+	s.read = hopRead
+	if yes {
+		s.read = scanRead
+	}
+}
+
+// Forget drops what was read ahead, so that the next read sees what the file
+// holds now.
+func (s *Segment) Forget() { s.window = s.window[:0] }
+
+// at returns n bytes of the file from offset on, or fewer where it ends. They
+// are valid until the next call.
+func (s *Segment) at(offset int64, n int) ([]byte, error) {
+	if from := offset - s.windowAt; from >= 0 && from+int64(n) <= int64(len(s.window)) {
+		return s.window[from : from+int64(n)], nil
+	}
+	want := max(n, s.read)
+	if cap(s.window) < want {
+		s.window = make([]byte, 0, want)
+	}
+	s.windowAt = offset
+	got, err := s.file.ReadAt(s.window[:want], offset)
+	s.window = s.window[:got]
+	if err != nil && err != io.EOF {
+		s.window = s.window[:0]
+		return nil, fmt.Errorf("cannot read segment: %w", err)
+	}
+	return s.window[:min(n, got)], nil
+}
+
+// Header reads the chunk header at offset; its filter is valid until the next
+// call. It returns io.EOF where the file, or its chunks, end; *CorruptError of
+// kind torn where the file ends inside the header; other *CorruptError,
+// *IncompatibleError.
+func (s *Segment) Header(offset int64, h *frame.Header) error {
+	b, err := s.at(offset, frame.PrefixSize)
+	if err != nil {
+		return err
+	}
+	if len(b) == 0 {
+		return io.EOF
+	}
+	n, err := frame.HeaderSize(b)
+	if err != nil {
+		if s.isIndex(offset, b) {
+			return io.EOF
+		}
+		return s.wrap(err, offset)
+	}
+	if b, err = s.at(offset, n); err != nil {
+		return err
+	}
+	if err := h.Parse(b); err != nil {
+		return s.wrap(err, offset)
+	}
+	return nil
+}
+
+// isIndex reports whether an index frame at offset ends the file.
+func (s *Segment) isIndex(offset int64, prefix []byte) bool {
+	n, err := frame.IndexFrameSize(prefix)
+	if err != nil {
+		return false
+	}
+	size, err := s.Size()
+	return err == nil && offset+int64(n) == size
+}
+
+// Payload reads the payload of the chunk at offset with header h. It is valid
+// until the next call of a method of s.
+func (s *Segment) Payload(offset int64, h *frame.Header) ([]byte, error) {
+	b, err := s.at(offset+int64(h.Size()), int(h.Compressed))
+	if err != nil {
+		return nil, err
+	}
+	if err := frame.CheckPayload(h, b); err != nil {
+		return nil, s.wrap(err, offset)
+	}
+	return b, nil
+}
+
+// Entries decompresses the entries of the chunk at offset with header h into
+// dst's memory. h.Filter is invalid afterwards.
+func (s *Segment) Entries(dst []byte, d *frame.Decoder, offset int64, h *frame.Header) ([]byte, error) {
+	b, err := s.at(offset+int64(h.Size()), int(h.Compressed))
+	if err != nil {
+		return nil, err
+	}
+	dst, err = d.Entries(dst, h, b)
+	if err != nil {
+		return nil, s.wrap(err, offset)
+	}
+	return dst, nil
+}
+
+// Index reads the index of a sealed segment. ok is false if the segment is
+// not sealed.
+func (s *Segment) Index() (x *frame.Index, ok bool, err error) {
+	size, err := s.Size()
+	if err != nil || size < frame.FooterSize {
+		return nil, false, err
+	}
+	b, err := s.at(size-frame.FooterSize, frame.FooterSize)
+	if err != nil {
+		return nil, false, err
+	}
+	n, ok := frame.IndexSize(b)
+	if !ok || int64(n) > size {
+		return nil, false, nil
+	}
+	b = make([]byte, n)
+	if _, err := s.file.ReadAt(b, size-int64(n)); err != nil {
+		return nil, false, fmt.Errorf("cannot read index of segment: %w", err)
+	}
+	x = new(frame.Index)
+	if err := x.Parse(b); err != nil {
+		return nil, false, s.wrap(err, size-int64(n))
+	}
+	return x, true, nil
+}
+
+// Trust decides whether a chunk found by searching can be believed.
+type Trust func(h *frame.Header) bool
+
+// Search returns the offset of the first chunk at or behind offset whose
+// header is right and trusted; io.EOF if there is none.
+func (s *Segment) Search(offset int64, trust Trust) (int64, error) {
+	var h frame.Header
+	buffer := make([]byte, scanRead)
+	for {
+		n, err := s.file.ReadAt(buffer, offset)
+		if err != nil && err != io.EOF {
+			return 0, fmt.Errorf("cannot read segment: %w", err)
+		}
+		atEnd := err == io.EOF
+		found := buffer[:n]
+		for {
+			at := frame.FindHeader(found)
+			if at < 0 {
+				break
+			}
+			here := offset + int64(n-len(found)+at)
+			err := s.Header(here, &h)
+			if err == nil && trust(&h) {
+				return here, nil
+			}
+			if err != nil && !isPlaced(err) {
+				return 0, err
+			}
+			found = found[at+1:]
+		}
+		if atEnd || n < frame.PrefixSize {
+			return 0, io.EOF
+		}
+		// A header may begin in the last bytes.
+		offset += int64(n - frame.PrefixSize + 1)
+	}
+}
+
+// isPlaced reports whether err is about the bytes at a place rather than about
+// reading them.
+func isPlaced(err error) bool {
+	_, corrupt := AsCorrupt(err)
+	var incompatible *IncompatibleError
+	return err == io.EOF || corrupt || errors.As(err, &incompatible)
+}
