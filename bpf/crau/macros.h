@@ -220,7 +220,7 @@ volatile unsigned short crau_semaphore = 0;
 		".byte 0x0f, 0x1f, 0x40, " #number "\n"                     \
 		CRAU_NOTE_(probe, specs))
 
-#define CRAU_FUNCTION_                                                      \
+#define CRAU_STUB_                                                          \
 	static inline __attribute__((CRAU_OPAQUE_, unused,                  \
 				     no_instrument_function)) void
 
@@ -229,14 +229,14 @@ volatile unsigned short crau_semaphore = 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wattributes"
 
-CRAU_FUNCTION_ crau_fire_new_context(
+CRAU_STUB_ crau_site_new_context(
 	__attribute__((unused)) uintptr_t context,
 	__attribute__((unused)) uintptr_t parent)
 {
 	CRAU_SITE_(new_context, 1, "8@%rdi 8@%rsi");
 }
 
-CRAU_FUNCTION_ crau_fire_word_data(
+CRAU_STUB_ crau_site_word_data(
 	__attribute__((unused)) uintptr_t context,
 	__attribute__((unused)) const char *key,
 	__attribute__((unused)) uintptr_t value)
@@ -244,7 +244,7 @@ CRAU_FUNCTION_ crau_fire_word_data(
 	CRAU_SITE_(word_data, 2, "8@%rdi 8@%rsi 8@%rdx");
 }
 
-CRAU_FUNCTION_ crau_fire_string_data(
+CRAU_STUB_ crau_site_string_data(
 	__attribute__((unused)) uintptr_t context,
 	__attribute__((unused)) const char *key,
 	__attribute__((unused)) const char *value)
@@ -252,7 +252,7 @@ CRAU_FUNCTION_ crau_fire_string_data(
 	CRAU_SITE_(string_data, 3, "8@%rdi 8@%rsi 8@%rdx");
 }
 
-CRAU_FUNCTION_ crau_fire_blob_data(
+CRAU_STUB_ crau_site_blob_data(
 	__attribute__((unused)) uintptr_t context,
 	__attribute__((unused)) const char *key,
 	__attribute__((unused)) const void *value,
@@ -261,7 +261,7 @@ CRAU_FUNCTION_ crau_fire_blob_data(
 	CRAU_SITE_(blob_data, 4, "8@%rdi 8@%rsi 8@%rdx 8@%rcx");
 }
 
-CRAU_FUNCTION_ crau_fire_data(
+CRAU_STUB_ crau_site_data(
 	__attribute__((unused)) uintptr_t context,
 	__attribute__((unused)) const struct crau_item *items,
 	__attribute__((unused)) unsigned long count)
@@ -269,7 +269,7 @@ CRAU_FUNCTION_ crau_fire_data(
 	CRAU_SITE_(data, 5, "8@%rdi 8@%rsi 8@%rdx");
 }
 
-CRAU_FUNCTION_ crau_fire_new_context_with_data(
+CRAU_STUB_ crau_site_new_context_with_data(
 	__attribute__((unused)) uintptr_t context,
 	__attribute__((unused)) uintptr_t parent,
 	__attribute__((unused)) const struct crau_item *items,
@@ -282,14 +282,17 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(
 
 /* What a pointer leads to must be in memory when the site runs, though the
  * compiler sees no code that reads it. */
-#define CRAU_ESCAPE_(pointer)                                               \
+#define CRAU_ESCAPE_(pointer) \
 	__asm__ __volatile__("" : : "r"((const void *)(pointer)) : "memory")
-#endif /* CRAU_SITE_X86_64_ */
 
-#ifndef CRAU_SITE_X86_64_
+#define CRAU_SITE2_(probe, a, b) crau_site_##probe(a, b)
+#define CRAU_SITE3_(probe, a, b, c) crau_site_##probe(a, b, c)
+#define CRAU_SITE4_(probe, a, b, c, d) crau_site_##probe(a, b, c, d)
+#else
 /* One nop per place of use. These ABIs have no red zone that a probe could
  * hurt: AArch64 Linux keeps nothing below the stack pointer, and no kernel
  * pushes there. */
+#define CRAU_ESCAPE_(pointer) __asm__ __volatile__("" : : : "memory")
 #ifdef CRAU_SITE_AARCH64_
 #define CRAU_SITE2_(probe, a, b)                                            \
 	__asm__ __volatile__("990: nop\n" CRAU_NOTE_(probe, "8@%0 8@%1")    \
@@ -305,17 +308,16 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(
 #define CRAU_SITE2_(probe, a, b)                                            \
 	STAP_PROBE2(crypto_auditing, probe, a, b)
 #define CRAU_SITE3_(probe, a, b, c)                                         \
-	do {                                                                \
-		__asm__ __volatile__("" : : : "memory");                    \
-		STAP_PROBE3(crypto_auditing, probe, a, b, c);               \
-	} while (0)
+	STAP_PROBE3(crypto_auditing, probe, a, b, c)
 #define CRAU_SITE4_(probe, a, b, c, d)                                      \
-	do {                                                                \
-		__asm__ __volatile__("" : : : "memory");                    \
-		STAP_PROBE4(crypto_auditing, probe, a, b, c, d);            \
-	} while (0)
+	STAP_PROBE4(crypto_auditing, probe, a, b, c, d)
 #endif
+#endif /* CRAU_SITE_X86_64_ */
 
+/*
+ * The probes themselves. They fire whether or not anybody listens; the macros
+ * below ask first.
+ */
 #define CRAU_FUNCTION_ static inline __attribute__((unused)) void
 
 CRAU_FUNCTION_ crau_fire_new_context(uintptr_t context, uintptr_t parent)
@@ -326,24 +328,30 @@ CRAU_FUNCTION_ crau_fire_new_context(uintptr_t context, uintptr_t parent)
 CRAU_FUNCTION_ crau_fire_word_data(uintptr_t context, const char *key,
 				   uintptr_t value)
 {
+	CRAU_ESCAPE_(key);
 	CRAU_SITE3_(word_data, context, key, value);
 }
 
 CRAU_FUNCTION_ crau_fire_string_data(uintptr_t context, const char *key,
 				     const char *value)
 {
+	CRAU_ESCAPE_(key);
+	CRAU_ESCAPE_(value);
 	CRAU_SITE3_(string_data, context, key, value);
 }
 
 CRAU_FUNCTION_ crau_fire_blob_data(uintptr_t context, const char *key,
 				   const void *value, unsigned long size)
 {
+	CRAU_ESCAPE_(key);
+	CRAU_ESCAPE_(value);
 	CRAU_SITE4_(blob_data, context, key, value, size);
 }
 
 CRAU_FUNCTION_ crau_fire_data(uintptr_t context, const struct crau_item *items,
 			      unsigned long count)
 {
+	CRAU_ESCAPE_(items);
 	CRAU_SITE3_(data, context, items, count);
 }
 
@@ -352,17 +360,15 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(uintptr_t context,
 					       const struct crau_item *items,
 					       unsigned long count)
 {
+	CRAU_ESCAPE_(items);
 	CRAU_SITE4_(new_context_with_data, context, parent, items, count);
 }
-
-#define CRAU_ESCAPE_(pointer) \
-	__asm__ __volatile__("" : : "r"((const void *)(pointer)) : "memory")
-#endif /* !CRAU_SITE_X86_64_ */
 
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
 
+/* Each evaluates its arguments only if somebody listens. */
 #define CRAU_NEW_CONTEXT(context, parent)                                   \
 	do {                                                                \
 		if (crau_enabled())                                         \
@@ -372,47 +378,30 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(uintptr_t context,
 
 #define CRAU_WORD_DATA(context, key, value)                                 \
 	do {                                                                \
-		if (crau_enabled()) {                                       \
-			const char *crau_key_ = (key);                      \
-			CRAU_ESCAPE_(crau_key_);                            \
-			crau_fire_word_data((uintptr_t)(context), crau_key_, \
+		if (crau_enabled())                                         \
+			crau_fire_word_data((uintptr_t)(context), (key),    \
 					    (uintptr_t)(value));            \
-		}                                                           \
 	} while (0)
 
 #define CRAU_STRING_DATA(context, key, value)                               \
 	do {                                                                \
-		if (crau_enabled()) {                                       \
-			const char *crau_key_ = (key);                      \
-			const char *crau_value_ = (value);                  \
-			CRAU_ESCAPE_(crau_key_);                            \
-			CRAU_ESCAPE_(crau_value_);                          \
-			crau_fire_string_data((uintptr_t)(context),         \
-					      crau_key_, crau_value_);      \
-		}                                                           \
+		if (crau_enabled())                                         \
+			crau_fire_string_data((uintptr_t)(context), (key),  \
+					      (value));                     \
 	} while (0)
 
 #define CRAU_BLOB_DATA(context, key, value, size)                           \
 	do {                                                                \
-		if (crau_enabled()) {                                       \
-			const char *crau_key_ = (key);                      \
-			const void *crau_value_ = (value);                  \
-			CRAU_ESCAPE_(crau_key_);                            \
-			CRAU_ESCAPE_(crau_value_);                          \
-			crau_fire_blob_data((uintptr_t)(context), crau_key_, \
-					    crau_value_,                    \
-					    (unsigned long)(size));         \
-		}                                                           \
+		if (crau_enabled())                                         \
+			crau_fire_blob_data((uintptr_t)(context), (key),    \
+					    (value), (unsigned long)(size)); \
 	} while (0)
 
 #define CRAU_DATA(context, items, count)                                    \
 	do {                                                                \
-		if (crau_enabled()) {                                       \
-			const struct crau_item *crau_array_ = (items);      \
-			CRAU_ESCAPE_(crau_array_);                          \
-			crau_fire_data((uintptr_t)(context), crau_array_,   \
+		if (crau_enabled())                                         \
+			crau_fire_data((uintptr_t)(context), (items),       \
 				       (unsigned long)(count));             \
-		}                                                           \
 	} while (0)
 
 #define CRAU_DATAV(context, ...)                                            \
@@ -420,7 +409,6 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(uintptr_t context,
 		if (crau_enabled()) {                                       \
 			const struct crau_item crau_items_[] = { __VA_ARGS__ }; \
 			CRAU_CHECK_(crau_items_);                           \
-			CRAU_ESCAPE_(crau_items_);                          \
 			crau_fire_data((uintptr_t)(context), crau_items_,   \
 				       CRAU_COUNT_(crau_items_));           \
 		}                                                           \
@@ -428,13 +416,10 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(uintptr_t context,
 
 #define CRAU_NEW_CONTEXT_WITH_DATA(context, parent, items, count)           \
 	do {                                                                \
-		if (crau_enabled()) {                                       \
-			const struct crau_item *crau_array_ = (items);      \
-			CRAU_ESCAPE_(crau_array_);                          \
+		if (crau_enabled())                                         \
 			crau_fire_new_context_with_data(                    \
 				(uintptr_t)(context), (uintptr_t)(parent),  \
-				crau_array_, (unsigned long)(count));       \
-		}                                                           \
+				(items), (unsigned long)(count));           \
 	} while (0)
 
 #define CRAU_NEW_CONTEXT_WITH_DATAV(context, parent, ...)                   \
@@ -442,7 +427,6 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(uintptr_t context,
 		if (crau_enabled()) {                                       \
 			const struct crau_item crau_items_[] = { __VA_ARGS__ }; \
 			CRAU_CHECK_(crau_items_);                           \
-			CRAU_ESCAPE_(crau_items_);                          \
 			crau_fire_new_context_with_data(                    \
 				(uintptr_t)(context), (uintptr_t)(parent),  \
 				crau_items_, CRAU_COUNT_(crau_items_));     \
