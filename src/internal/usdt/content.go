@@ -56,8 +56,11 @@ func (f *File) StringAt(r io.ReaderAt, addr uint64, limit int) ([]byte, bool) {
 	for step := uint64(first); ; step *= 2 {
 		n := min(step, left, uint64(limit-len(b)))
 		if n == 0 {
-			// The limit, or the segment's end without a NUL.
-			return b, len(b) == limit
+			if len(b) < limit {
+				// The segment ends before the string.
+				return nil, false
+			}
+			return b, true
 		}
 		old := len(b)
 		b = append(b, make([]byte, n)...)

@@ -101,8 +101,9 @@ func machineName(m elf.Machine, d elf.Data) string {
 	case elf.EM_LOONGARCH:
 		return "loongarch"
 	}
-	if s := m.String(); strings.HasPrefix(s, "EM_") {
-		return strings.ToLower(strings.TrimPrefix(s, "EM_"))
+	// The name of an unknown one is a sum with a known one.
+	if s, ok := strings.CutPrefix(m.String(), "EM_"); ok && !strings.Contains(s, "+") {
+		return strings.ToLower(s)
 	}
 	return fmt.Sprintf("number %d", uint16(m))
 }
