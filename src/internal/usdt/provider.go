@@ -17,3 +17,23 @@ func Accepted(provider string) bool {
 	}
 	return false
 }
+
+// Parameters returns the names of the parameters of a probe of the audit, in
+// their order; false for a probe that is none of it. Every parameter is a
+// machine word. An array points to count elements of a key pointer, a value
+// and a size.
+func Parameters(probe string) ([]string, bool) {
+	switch probe {
+	case "new_context":
+		return []string{"context", "parent"}, true
+	case "word_data", "string_data":
+		return []string{"context", "key", "value"}, true
+	case "blob_data":
+		return []string{"context", "key", "value", "size"}, true
+	case "data":
+		return []string{"context", "array", "count"}, true
+	case "new_context_with_data":
+		return []string{"context", "parent", "array", "count"}, true
+	}
+	return nil, false
+}

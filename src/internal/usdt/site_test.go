@@ -53,6 +53,58 @@ func TestKindsOfNoOperationsAreToldApart(t *testing.T) {
 	}
 }
 
+func TestSitesBeforeAReturnAreTold(t *testing.T) {
+	const one, five, ten = amd64Nop, amd64FiveNop, amd64TenNop
+	for name, c := range map[string]struct {
+		machine elf.Machine
+		code    string
+		want    bool
+	}{
+		"one":                        {elf.EM_X86_64, one + "\xc3", true},
+		"one and five":               {elf.EM_X86_64, one + five + "\xc3", true},
+		"one and ten":                {elf.EM_X86_64, one + ten + "\xc3", true},
+		"all of them":                {elf.EM_X86_64, one + five + ten + "\xc3", true},
+		"more than one of them":      {elf.EM_X86_64, five + five + one + one + "\xc3", true},
+		"no no-operation":            {elf.EM_X86_64, "\xc3", true},
+		"something between":          {elf.EM_X86_64, one + "\x48\x89\xf8\xc3", false},
+		"something before a second":  {elf.EM_X86_64, one + "\x55" + one + "\xc3", false},
+		"no return in the segment":   {elf.EM_X86_64, one + five, false},
+		"no-operations without end":  {elf.EM_X86_64, strings.Repeat(one, 40) + "\xc3", false},
+		"a return of another length": {elf.EM_X86_64, one + "\xc2\x08\x00", false},
+		"arm64":                      {elf.EM_AARCH64, arm64Nop + "\xc0\x03\x5f\xd6", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := uint64(len(c.code))
+			e := &reader{r: strings.NewReader(c.code), size: n, machine: c.machine}
+			s := Site{Addr: 0x4000}
+			if _, err := e.nop([]Segment{{Vaddr: 0x4000, Filesz: n, Memsz: n, Flags: elf.PF_X}}, &s); err != nil {
+				t.Fatal(err)
+			}
+			if s.ReturnFollows != c.want {
+				t.Errorf("got %v, want %v", s.ReturnFollows, c.want)
+			}
+		})
+	}
+}
+
+func TestParametersOfTheProbesAreKnown(t *testing.T) {
+	for probe, want := range map[string]string{
+		"new_context":           "context parent",
+		"word_data":             "context key value",
+		"string_data":           "context key value",
+		"blob_data":             "context key value size",
+		"data":                  "context array count",
+		"new_context_with_data": "context parent array count",
+	} {
+		if got, ok := Parameters(probe); !ok || strings.Join(got, " ") != want {
+			t.Errorf("%s has the parameters %q, want %s", probe, got, want)
+		}
+	}
+	if got, ok := Parameters("setjmp"); ok || got != nil {
+		t.Errorf("a probe of the C library has the parameters %q", got)
+	}
+}
+
 func TestFiveByteNopIsGivenWhereTheKernelOptimises(t *testing.T) {
 	for name, c := range map[string]struct {
 		site         Site
