@@ -26,7 +26,7 @@ func build(t *testing.T, name, path string) {
 	if _, err := exec.LookPath(compiler); err != nil {
 		t.Skipf("%s is not installed", compiler)
 	}
-	run(t, compiler, "-nostdlib", "-shared", "-o", path, filepath.Join("testdata", name+".S"),
+	run(t, compiler, "-nostdlib", "-shared", "-s", "-o", path, filepath.Join("testdata", name+".S"),
 		"-Wl,-z,max-page-size=4096", "-Wl,-z,noseparate-code", "-Wl,--hash-style=gnu",
 		"-Wl,--build-id=0x000102030405060708090a0b0c0d0e0f10111213")
 	if err := os.Chmod(path, 0o644); err != nil {
