@@ -15,8 +15,12 @@ const NoParent = ^uint64(0)
 // Cipher makes context ids, so that the log shows neither a process id nor an
 // address and two runs of the agent cannot be linked by them. A single block
 // of AES-128 (FIPS 197) is a permutation: different contexts have different
-// ids. It is safe for use by several goroutines.
-type Cipher struct{ block cipher.Block }
+// ids. It belongs to one goroutine.
+type Cipher struct {
+	block cipher.Block
+	// scratch spares an allocation for every id.
+	scratch ContextID
+}
 
 // NewCipher returns a cipher under a random key of 16 bytes.
 func NewCipher(key []byte) (*Cipher, error) {
@@ -27,15 +31,15 @@ func NewCipher(key []byte) (*Cipher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use context key: %w", err)
 	}
-	return &Cipher{block}, nil
+	return &Cipher{block: block}, nil
 }
 
 // ContextID returns the id of a context that a task used. pidTGID is the
 // kernel's: process id in the upper half, thread id in the lower. The id of
 // NoParent is an id that no group opens, so a context with it is a root.
-func (c *Cipher) ContextID(pidTGID, context uint64) (id ContextID) {
-	binary.LittleEndian.PutUint64(id[:8], pidTGID)
-	binary.LittleEndian.PutUint64(id[8:], context)
-	c.block.Encrypt(id[:], id[:])
-	return id
+func (c *Cipher) ContextID(pidTGID, context uint64) ContextID {
+	binary.LittleEndian.PutUint64(c.scratch[:8], pidTGID)
+	binary.LittleEndian.PutUint64(c.scratch[8:], context)
+	c.block.Encrypt(c.scratch[:], c.scratch[:])
+	return c.scratch
 }

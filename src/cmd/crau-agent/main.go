@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command crau-agent records which cryptography the programs on this machine
+// use. See crau-agent(8).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/config"
+)
+
+// version is set by the build.
+var version = "devel"
+
+// Exit statuses besides 0: 1 for failures, 2 for bad usage, and
+// config.ExitConfig.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// memoryLimit makes the garbage collector work harder rather than let the
+// agent grow: it is a guest on the machines it watches. Bytes.
+const memoryLimit = 48 << 20
+
+func main() {
+	debug.SetMemoryLimit(memoryLimit)
+	os.Exit(run(os.Args[1:], os.Stderr))
+}
+
+// usageError is an error in how the program was called.
+type usageError struct{ error }
+
+func run(args []string, stderr io.Writer) int {
+	command := newCommand(stderr)
+	command.SetArgs(args)
+	err := command.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "crau-agent:", err)
+	var usage usageError
+	var bad *config.Error
+	switch {
+	case errors.As(err, &bad):
+		return config.ExitConfig
+	case errors.As(err, &usage):
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func newCommand(stderr io.Writer) *cobra.Command {
+	var files []string
+	var library []string
+	flags := config.DefaultAgent()
+	command := &cobra.Command{
+		Use:   "crau-agent",
+		Short: "Record which cryptography programs use",
+		Long: `crau-agent attaches to the probes of the crypto libraries on this machine and
+writes what they report to the log. It runs until SIGTERM or SIGINT, then
+writes what was probed until then and exits.
+
+It needs root, or CAP_BPF and CAP_PERFMON (on kernels before 6.6 also
+CAP_SYS_ADMIN).
+
+Configuration: agent.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
+and drop-ins in agent.conf.d of both. Keys, with their defaults:
+
+  library = []                # paths and globs; none: the usual crypto libraries
+  log_dir = "` + flags.LogDir + `"
+  coalesce_window = "` + flags.CoalesceWindow.String() + `"   # or a number of milliseconds
+  ring_size = "` + flags.RingSize.String() + `"            # of the BPF ring buffer, a power of two
+  sync_interval = "` + flags.SyncInterval.String() + `"        # until an event survives a power cut
+  segment_size = "` + flags.SegmentSize.String() + `"       # of a log file
+  segment_age = "` + flags.SegmentAge.String() + `"     # of a log file
+
+Exit status: 0 after a signal; 1 on failure; 2 on bad usage; 78 on bad
+configuration.`,
+		Version:       version,
+		Args:          func(c *cobra.Command, args []string) error { return usage(cobra.NoArgs(c, args)) },
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			conf, err := load(files)
+			if err != nil {
+				return err
+			}
+			if c.Flags().Changed("library") {
+				conf.Library = library
+			}
+			if c.Flags().Changed("log-dir") {
+				conf.LogDir = flags.LogDir
+			}
+			if c.Flags().Changed("coalesce-window") {
+				conf.CoalesceWindow = flags.CoalesceWindow
+			}
+			if err := conf.Check(); err != nil {
+				return usageError{err}
+			}
+			return record(conf, stderr)
+		},
+	}
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	f := command.Flags()
+	f.SortFlags = false
+	f.StringArrayVarP(&files, "config", "c", nil, "read `FILE` instead of the installed configuration (may be repeated)")
+	f.StringArrayVar(&library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
+	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
+	f.Var(textFlag{&flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
+	return command
+}
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}
+
+// textFlag makes a flag of a configuration value.
+type textFlag struct{ *config.Duration }
+
+func (t textFlag) Set(text string) error { return t.UnmarshalText([]byte(text)) }
+func (t textFlag) Type() string          { return "duration" }
+
+func load(files []string) (config.Agent, error) {
+	if len(files) == 0 {
+		var err error
+		if files, err = config.Files("agent", config.Folders()...); err != nil {
+			return config.Agent{}, err
+		}
+	}
+	return config.LoadAgent(files...)
+}
+
+func record(conf config.Agent, stderr io.Writer) error {
+	log := newLog(stderr)
+	o := agent.Options{
+		Libraries: conf.Library, LogDir: conf.LogDir,
+		CoalesceWindow: conf.CoalesceWindow.Duration, RingSize: int(conf.RingSize),
+		SyncInterval: conf.SyncInterval.Duration,
+		SegmentSize:  int64(conf.SegmentSize), SegmentAge: conf.SegmentAge.Duration,
+		Log: log,
+	}
+	if len(o.Libraries) == 0 {
+		o.Libraries, o.Optional = config.UsualLibraries(), true
+	}
+	o.Ready = func() {
+		log.Info("recording", "log", conf.LogDir)
+		// Without a service manager there is nobody to tell.
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	a, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// newLog logs to stderr. Where that is the journal, time and program are its
+// business.
+func newLog(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

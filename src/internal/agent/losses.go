@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"sync"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/probe"
+)
+
+// Reason says why events were lost, Place where. They are the words of the log
+// and of the status.
+type Reason struct{ Place, Reason string }
+
+// The reasons for losses.
+var (
+	RingFull    = Reason{"kernel", probe.RingFull.String()}
+	SpecMissing = Reason{"kernel", probe.NoSite.String()}
+	// Unreadable is memory of the process that could not be read: the
+	// arguments of the probe (a hit), or an array, a key or more elements
+	// than a probe may give (events of a recorded hit).
+	Unreadable = Reason{"kernel", "unreadable"}
+	// Undecodable is a ring record that makes no sense.
+	Undecodable = Reason{"agent", "undecodable"}
+	// QueueFull is a batch that was dropped because the disk did not keep up.
+	QueueFull = Reason{"agent", "queue-full"}
+	// DiskFull is a batch that was dropped while the disk had no room.
+	DiskFull = Reason{"disk", "disk-full"}
+	// WriteFailed is a batch that the store refused for another reason.
+	WriteFailed = Reason{"disk", "write-failed"}
+)
+
+// Loss is what was lost for one reason since the agent started.
+type Loss struct {
+	Reason
+	Hits, Events uint64
+}
+
+// told is what a batch says of the losses for one reason.
+type told struct {
+	reason Reason
+	loss   loss
+	since  uint64
+}
+
+// losses counts losses and says which of them are not yet in the log. Its
+// methods may be called concurrently.
+type losses struct {
+	mu    sync.Mutex
+	count []counted
+}
+
+type counted struct {
+	Loss
+	// recorded are those of which the log tells.
+	recorded loss
+	// since is when the first loss not recorded may have happened.
+	since uint64
+}
+
+// add counts a loss that happened between since and now.
+func (l *losses) add(r Reason, n loss, since uint64) {
+	if n == (loss{}) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.of(r)
+	if c.since == 0 {
+		c.since = since
+	}
+	c.Hits += n.hits
+	c.Events += n.events
+}
+
+// raise sets the total for a reason that is counted elsewhere.
+func (l *losses) raise(r Reason, total loss, since uint64) {
+	l.mu.Lock()
+	c := l.of(r)
+	more := loss{total.hits - c.Hits, total.events - c.Events}
+	l.mu.Unlock()
+	l.add(r, more, since)
+}
+
+func (l *losses) of(r Reason) *counted {
+	for i := range l.count {
+		if l.count[i].Reason == r {
+			return &l.count[i]
+		}
+	}
+	l.count = append(l.count, counted{Loss: Loss{Reason: r}})
+	return &l.count[len(l.count)-1]
+}
+
+// record writes to b what the log does not tell yet and notes it as told.
+func (l *losses) record(b *batch, now uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.count {
+		c := &l.count[i]
+		n := loss{c.Hits - c.recorded.hits, c.Events - c.recorded.events}
+		if n == (loss{}) {
+			continue
+		}
+		start := min(c.since, now)
+		b.lose(&event.Loss{
+			Events: n.events, Hits: n.hits, Reason: c.Reason.Reason, Place: c.Reason.Place,
+			Start: start, End: now,
+		})
+		b.told = append(b.told, told{c.Reason, n, start})
+		c.recorded.add(n)
+		c.since = 0
+	}
+}
+
+// untell notes that b did not get into the log, and with it what it told.
+func (l *losses) untell(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range b.told {
+		c := l.of(t.reason)
+		c.recorded.hits -= t.loss.hits
+		c.recorded.events -= t.loss.events
+		if c.since == 0 || t.since < c.since {
+			c.since = t.since
+		}
+	}
+}
+
+// pending reports whether there is a loss that the log does not tell of.
+func (l *losses) pending() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.count {
+		if c := &l.count[i]; c.Hits != c.recorded.hits || c.Events != c.recorded.events {
+			return true
+		}
+	}
+	return false
+}
+
+// list returns all losses.
+func (l *losses) list() []Loss {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]Loss, 0, len(l.count))
+	for i := range l.count {
+		all = append(all, l.count[i].Loss)
+	}
+	return all
+}

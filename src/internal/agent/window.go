@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/probe"
+)
+
+// fullWindow is the size at which a window is flushed before its time, in
+// bytes of entries. One more record fits below the store's limit.
+const fullWindow = logstore.MaxBatch - 64<<10
+
+// headSize is what a group takes beyond its events, at the most common.
+const headSize = 160
+
+// group is an entry in the making.
+type group struct {
+	id         event.ContextID
+	start, end uint64
+	name       *word
+	executable *word
+	library    *probe.Library
+	events     []byte // encoded
+	count      int
+}
+
+// window collects the groups of one flush window: the events of a context are
+// merged, except that a new context begins a new group. It belongs to one
+// goroutine.
+type window struct {
+	cipher   *event.Cipher
+	contexts *contexts
+	words    *words
+
+	groups []group // used ones, whose buffers are kept
+	n      int
+	size   int // about, in bytes of entries
+
+	// Of the records taken since the window began.
+	hits, events uint64
+	// partly are values of recorded hits that could not be recorded.
+	partly loss
+}
+
+// loss is a number of lost hits and events.
+type loss struct{ hits, events uint64 }
+
+func (l *loss) add(m loss) { l.hits += m.hits; l.events += m.events }
+
+func newWindow(cipher *event.Cipher) *window {
+	return &window{cipher: cipher, contexts: newContexts(), words: newWords()}
+}
+
+// take adds a record, which must have its arguments.
+func (w *window) take(r *probe.Record) {
+	w.hits++
+	key := contextKey{r.PIDTGID, r.Context}
+	state, known := w.contexts.get(key)
+	if !known {
+		state.id = w.cipher.ContextID(r.PIDTGID, r.Context)
+	}
+	if r.NewContext {
+		executable := w.words.get(r.Executable)
+		*state = contextState{id: state.id, executable: executable, library: r.Library}
+	}
+	if len(r.Elements) == 0 && !r.NewContext {
+		w.partly.events += uint64(r.Dropped)
+		return
+	}
+	g := w.group(state, r)
+	if r.NewContext {
+		size := len(g.events)
+		g.events = event.AppendNewContext(g.events, w.cipher.ContextID(r.PIDTGID, r.Parent), origin(r.Library), r.Executable)
+		w.size += len(g.events) - size
+		g.count++
+		w.events++
+	}
+	for i := range r.Elements {
+		w.element(g, state, &r.Elements[i])
+	}
+	w.partly.events += uint64(r.Dropped)
+}
+
+// group returns the open group of a context, or a new one.
+func (w *window) group(state *contextState, r *probe.Record) *group {
+	if state.window == w.words.window && !r.NewContext {
+		g := &w.groups[state.group]
+		g.end = max(g.end, r.Time)
+		return g
+	}
+	if w.n == len(w.groups) {
+		w.groups = append(w.groups, group{})
+	}
+	g := &w.groups[w.n]
+	*g = group{
+		id: state.id, start: r.Time, end: r.Time,
+		name: state.name, executable: state.executable, library: state.library,
+		events: g.events[:0],
+	}
+	state.group, state.window = int32(w.n), w.words.window
+	w.n++
+	w.size += headSize
+	return g
+}
+
+func (w *window) element(g *group, state *contextState, e *probe.Element) {
+	if e.Key == nil {
+		w.partly.events++
+		return
+	}
+	key := w.words.get(e.Key)
+	w.words.use(key, asKey)
+	v := event.Value{Truncated: e.Truncated, Unreadable: e.Unreadable}
+	switch e.Type {
+	case probe.Word:
+		v.Kind, v.Word = event.Word, e.Word
+	case probe.String:
+		v.Kind, v.Bytes = event.String, e.Bytes
+		if string(key.text) == "name" && len(e.Bytes) > 0 {
+			state.name = w.words.get(e.Bytes)
+			g.name = state.name
+		}
+	default:
+		v.Kind, v.Bytes = event.Blob, e.Bytes
+	}
+	size := len(g.events)
+	g.events = event.AppendData(g.events, key.text, &v)
+	w.size += len(g.events) - size
+	g.count++
+	w.events++
+}
+
+// full reports whether the window must be flushed before its time.
+func (w *window) full() bool { return w.size >= fullWindow }
+
+// empty reports whether there is nothing to flush.
+func (w *window) empty() bool { return w.n == 0 }
+
+// flush moves the groups to b and begins the next window.
+func (w *window) flush(b *batch) {
+	for i := range w.groups[:w.n] {
+		g := &w.groups[i]
+		if g.count == 0 {
+			continue
+		}
+		head := event.Head{Context: g.id, Start: g.start, End: g.end, Origin: origin(g.library)}
+		if g.name != nil {
+			head.Name = g.name.text
+			w.words.use(g.name, asName)
+		}
+		if g.executable != nil {
+			head.Executable = g.executable.raw
+			w.words.use(g.executable, asExecutable)
+		}
+		b.entries = event.AppendHead(b.entries, &head, g.count)
+		b.entries = append(b.entries, g.events...)
+		b.count++
+		b.span(g.start, g.end)
+	}
+	b.hits, b.events = w.hits, w.events
+	b.terms = append(b.terms, w.words.terms...)
+	w.n, w.size, w.hits, w.events = 0, 0, 0, 0
+	w.words.next()
+}
+
+func origin(l *probe.Library) []byte {
+	if l == nil {
+		return nil
+	}
+	return l.BuildID
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"unicode/utf8"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// maxWords bounds the table of words. Real programs use some hundred; a
+// process that makes up new ones only makes the table start anew.
+const maxWords = 8192
+
+// word is a key, a name or an executable that occurs again and again, with
+// what the log's filters need of it.
+type word struct {
+	// raw is what the probe gave, text the form of keys and names in the log.
+	raw, text []byte
+	// used is, by kind of term, the last window in which the word was used.
+	used [3]uint64
+	hash [3]uint64
+}
+
+// The kinds of terms that index word.used.
+const (
+	asName = iota
+	asKey
+	asExecutable
+)
+
+// words keeps one word for every text. It belongs to one goroutine.
+type words struct {
+	byText map[string]*word
+	// terms are the hashes of the words used in the current window.
+	terms  []uint64
+	window uint64
+}
+
+func newWords() *words { return &words{byText: map[string]*word{}, window: 1} }
+
+// get returns the word for text, which is copied.
+func (w *words) get(text []byte) *word {
+	if known := w.byText[string(text)]; known != nil {
+		return known
+	}
+	if len(w.byText) >= maxWords {
+		// Words in use stay valid; they are only no longer shared.
+		clear(w.byText)
+	}
+	made := &word{raw: bytes.Clone(text)}
+	made.text = made.raw
+	if !utf8.Valid(text) {
+		made.text = event.AppendEscaped(nil, text)
+	}
+	made.hash = [...]uint64{
+		asName:       logstore.TermHash(logstore.Name, made.text),
+		asKey:        logstore.TermHash(logstore.Key, made.text),
+		asExecutable: logstore.TermHash(logstore.Executable, made.raw),
+	}
+	w.byText[string(text)] = made
+	return made
+}
+
+// use notes that the current window uses a word as a term of the given kind.
+func (w *words) use(x *word, as int) {
+	if x.used[as] != w.window {
+		x.used[as] = w.window
+		w.terms = append(w.terms, x.hash[as])
+	}
+}
+
+// next begins a new window.
+func (w *words) next() {
+	w.window++
+	w.terms = w.terms[:0]
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// Agent is the configuration of crau-agent.
+type Agent struct {
+	// Library lists files with probes, as paths or globs. Empty: the usual
+	// crypto libraries, as far as they are there.
+	Library []string `toml:"library"`
+	// LogDir is the directory of the log.
+	LogDir string `toml:"log_dir"`
+	// CoalesceWindow is how long events of one context are gathered before
+	// they are written.
+	CoalesceWindow Duration `toml:"coalesce_window"`
+	// RingSize is the size of the BPF ring buffer, a power of two.
+	RingSize Size `toml:"ring_size"`
+	// SyncInterval is how long an event that was written may be lost by a
+	// power cut.
+	SyncInterval Duration `toml:"sync_interval"`
+	// SegmentSize and SegmentAge end a file of the log.
+	SegmentSize Size     `toml:"segment_size"`
+	SegmentAge  Duration `toml:"segment_age"`
+}
+
+// DefaultAgent returns the defaults.
+func DefaultAgent() Agent {
+	return Agent{
+		LogDir:         "/var/log/crypto-auditing",
+		CoalesceWindow: Duration{100 * time.Millisecond},
+		RingSize:       8 << 20,
+		SyncInterval:   Duration{5 * time.Second},
+		SegmentSize:    128 << 20,
+		SegmentAge:     Duration{24 * time.Hour},
+	}
+}
+
+// UsualLibraries are the files that the agent looks for where none is named.
+func UsualLibraries() []string {
+	return []string{
+		"/usr/lib64/libgnutls.so.30", "/usr/lib64/libssl.so.3", "/usr/lib64/libcrypto.so.3",
+		"/usr/lib/*-linux-gnu/libgnutls.so.30", "/usr/lib/*-linux-gnu/libssl.so.3", "/usr/lib/*-linux-gnu/libcrypto.so.3",
+	}
+}
+
+// LoadAgent reads the files in order over the defaults.
+func LoadAgent(files ...string) (Agent, error) {
+	a := DefaultAgent()
+	if err := load(files, &a); err != nil {
+		return Agent{}, err
+	}
+	if err := a.Check(); err != nil {
+		if len(files) == 0 {
+			return Agent{}, err
+		}
+		return Agent{}, &Error{File: files[len(files)-1], Problem: err.Error()}
+	}
+	return a, nil
+}
+
+// Check reports values that cannot be.
+func (a *Agent) Check() error {
+	const window = time.Minute
+	switch {
+	case a.RingSize < 4096 || a.RingSize > 1<<30 || a.RingSize&(a.RingSize-1) != 0:
+		return fmt.Errorf("ring_size %v must be a power of two from 4K to 1G", a.RingSize)
+	case a.CoalesceWindow.Duration > window:
+		return fmt.Errorf("coalesce_window %v must not be above %v", a.CoalesceWindow, window)
+	case a.SegmentSize < 1<<20:
+		return fmt.Errorf("segment_size %v must be at least 1M", a.SegmentSize)
+	case a.SegmentAge.Duration < time.Second:
+		return fmt.Errorf("segment_age %v must be at least 1s", a.SegmentAge)
+	case a.LogDir == "":
+		return fmt.Errorf("log_dir must name a directory")
+	}
+	for _, pattern := range a.Library {
+		if _, err := filepath.Match(pattern, ""); err != nil || pattern == "" {
+			return fmt.Errorf("library %q is no path or glob", pattern)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/bpf"
+	"crypto-auditing/src/internal/usdt"
+)
+
+// Bounds of the strings completed from a library file, which are those of a
+// record. A hostile process can ask for any address in the library, so what is
+// remembered of them is bounded as well.
+const (
+	maxKey     = 127
+	maxValue   = 512
+	maxStrings = 4096
+)
+
+// Library is a file whose probes are attached.
+type Library struct {
+	// Path is the name it was attached by, BuildID its build-id.
+	Path    string
+	BuildID []byte
+	// Sites is the number of attached sites, Probes the names of the probes
+	// they belong to, Provider the provider's name.
+	Sites    int
+	Probes   []string
+	Provider string
+	// Errors says which sites could not be used.
+	Errors []error
+	// Device and Inode name the file, whatever happens to its path.
+	Device, Inode uint64
+
+	file  *usdt.File
+	open  *os.File
+	slots []uint32
+	links []link.Link
+
+	// strings are those that were read from the file. Only the reader of the
+	// ring uses them.
+	strings map[stringKey][]byte
+}
+
+type stringKey struct {
+	address uint64
+	size    int
+}
+
+// NoProbesError says that a file has no probe that can be attached to.
+type NoProbesError struct {
+	Path string
+	// Errors says what is wrong with probes that are there.
+	Errors []error
+}
+
+func (e *NoProbesError) Error() string {
+	if len(e.Errors) > 0 {
+		return fmt.Sprintf("cannot attach to %s: none of its probes is usable: %v", e.Path, errors.Join(e.Errors...))
+	}
+	return fmt.Sprintf("cannot attach to %s: it has no probe of provider %s", e.Path, usdt.Provider)
+}
+
+// Attach attaches to all probes of the file. The file that was read is the one
+// attached to, even if path is given to another meanwhile.
+func (t *Tracer) Attach(path string) (*Library, error) {
+	l, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.attach(l); err != nil {
+		l.detach()
+		return nil, err
+	}
+	t.mu.Lock()
+	t.libraries[l] = struct{}{}
+	t.mu.Unlock()
+	return l, nil
+}
+
+// open reads the probes of the file at path.
+func open(path string) (*Library, error) {
+	// O_NONBLOCK: opening a FIFO must not wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot attach: %w", err)
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot attach to %s: %w", path, err)
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		f.Close()
+		return nil, fmt.Errorf("cannot attach to %s: not a regular file", path)
+	}
+	file, err := usdt.Parse(f, stat.Size)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot attach to %s: %w", path, err)
+	}
+	return &Library{
+		Path: path, BuildID: file.BuildID, Errors: file.Errors,
+		Device: stat.Dev, Inode: stat.Ino,
+		file: file, open: f, strings: map[stringKey][]byte{},
+	}, nil
+}
+
+// detach ends the attachments and closes the file. A closed file no longer
+// completes strings; what is in the ring then stays without them.
+func (l *Library) detach() {
+	for _, k := range l.links {
+		// Closing a link fails only if it is closed already.
+		_ = k.Close()
+	}
+	l.links = nil
+}
+
+// batch collects the sites of one probe, index by index.
+type batch struct {
+	offsets, semaphores, cookies []uint64
+}
+
+func (t *Tracer) attach(l *Library) error {
+	batches := map[string]*batch{}
+	var sites []bpf.AuditSite
+	for i := range l.file.Sites {
+		s := &l.file.Sites[i]
+		if !usdt.Accepted(s.Provider) || t.programs[s.Name] == nil {
+			continue
+		}
+		site, offset, err := t.site(l.file.Machine, s)
+		if err != nil {
+			l.Errors = append(l.Errors, fmt.Errorf("%s:%s at %#x: %w", s.Provider, s.Name, s.Addr, err))
+			continue
+		}
+		b := batches[s.Name]
+		if b == nil {
+			b = &batch{}
+			batches[s.Name] = b
+			l.Probes = append(l.Probes, s.Name)
+		}
+		l.Provider = s.Provider
+		b.offsets = append(b.offsets, offset)
+		b.semaphores = append(b.semaphores, s.SemaphoreOffset)
+		b.cookies = append(b.cookies, uint64(len(sites)))
+		sites = append(sites, site)
+	}
+	if len(sites) == 0 {
+		return &NoProbesError{l.Path, l.Errors}
+	}
+	slices.Sort(l.Probes)
+	if err := t.fill(l, sites); err != nil {
+		return err
+	}
+	l.Sites = len(sites)
+	executable, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", l.open.Fd()))
+	if err != nil {
+		return fmt.Errorf("cannot attach to %s: %w", l.Path, err)
+	}
+	var (
+		wait sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	for name, b := range batches {
+		for i := range b.cookies {
+			b.cookies[i] = uint64(l.slots[b.cookies[i]])
+		}
+		// Attaching waits for the kernel to synchronise; the probes of a
+		// library can wait together.
+		wait.Go(func() {
+			links, err := t.attachProbe(executable, t.programs[name], b)
+			mu.Lock()
+			defer mu.Unlock()
+			l.links = append(l.links, links...)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("cannot attach to %s: probe %s: %w", l.Path, name, explain(err)))
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (t *Tracer) attachProbe(x *link.Executable, p *ebpf.Program, b *batch) ([]link.Link, error) {
+	if t.profile == UprobeMulti {
+		o := &link.UprobeMultiOptions{Addresses: b.offsets, Cookies: b.cookies}
+		if slices.ContainsFunc(b.semaphores, func(s uint64) bool { return s != 0 }) {
+			o.RefCtrOffsets = b.semaphores
+		}
+		k, err := x.UprobeMulti(nil, p, o)
+		if err != nil {
+			return nil, err
+		}
+		return []link.Link{k}, nil
+	}
+	var links []link.Link
+	for i := range b.offsets {
+		k, err := x.Uprobe("", p, &link.UprobeOptions{
+			Address: b.offsets[i], RefCtrOffset: b.semaphores[i], Cookie: b.cookies[i],
+		})
+		if err != nil {
+			return links, err
+		}
+		links = append(links, k)
+	}
+	return links, nil
+}
+
+// fill gives the library its slots in the site map.
+func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	table := slices.Clone(*t.table.Load())
+	for range sites {
+		var slot uint32
+		if n := len(t.free); n > 0 {
+			slot, t.free = t.free[n-1], t.free[:n-1]
+		} else {
+			slot = uint32(len(table))
+			table = append(table, nil)
+		}
+		table[slot] = l
+		l.slots = append(l.slots, slot)
+	}
+	if len(table) > maxSites {
+		t.free = append(t.free, l.slots...)
+		l.slots = nil
+		return fmt.Errorf("cannot attach to %s: more than %d probe sites in all", l.Path, maxSites)
+	}
+	for i, slot := range l.slots {
+		if err := t.collection.Maps[bpf.AuditMapSites].Put(slot, &sites[i]); err != nil {
+			return fmt.Errorf("cannot attach to %s: %w", l.Path, err)
+		}
+	}
+	t.table.Store(&table)
+	return nil
+}
+
+// site puts a site into the form of the BPF programs and says where to attach.
+func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset uint64, err error) {
+	if n := argumentCount(s.Name); len(s.Args) != n {
+		return site, 0, fmt.Errorf("%d arguments instead of %d", len(s.Args), n)
+	}
+	for i := range s.Args {
+		a, to := &s.Args[i], &site.Arguments[i]
+		to.Bits = uint8(a.Size) * 8
+		if a.Signed {
+			to.IsSigned = 1
+		}
+		to.Offset = a.Off
+		if a.Kind == usdt.ArgConst {
+			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_CONSTANT)
+			to.Offset = a.Const
+			continue
+		}
+		if to.Reg, err = register(a.Reg, m); err != nil {
+			return site, 0, err
+		}
+		switch a.Kind {
+		case usdt.ArgReg:
+			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_REGISTER)
+			to.Shift = a.Shift
+		case usdt.ArgMem:
+			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_MEMORY)
+		case usdt.ArgMemIndexed:
+			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_INDEXED)
+			if to.Index, err = register(a.Index, m); err != nil {
+				return site, 0, err
+			}
+			for scale := a.Scale; scale > 1; scale >>= 1 {
+				to.Shift++
+			}
+		}
+	}
+	site.Address, offset = s.Addr, s.Offset
+	if address, five, ok := s.FiveByteNop(); ok && t.fiveByte && s.ReturnFollows && inRegisters(s) {
+		site.Address, offset = address, five
+	}
+	return site, offset, nil
+}
+
+// inRegisters reports whether no argument of the site is in memory. The call
+// that kernels put in place of a five-byte no-operation writes below the stack
+// pointer: harmless where nothing but a return follows, unless an argument
+// lies there.
+func inRegisters(s *usdt.Site) bool {
+	return !slices.ContainsFunc(s.Args, func(a usdt.Arg) bool {
+		return a.Kind == usdt.ArgMem || a.Kind == usdt.ArgMemIndexed
+	})
+}
+
+func register(r usdt.Register, m elf.Machine) (uint16, error) {
+	const noRegister = 0xffff
+	if r == usdt.NoRegister {
+		return noRegister, nil
+	}
+	return r.PtRegsOffset(m)
+}
+
+// text returns the string at a link-time address of the library, or n bytes
+// where n is not negative. The result is shared: it must not be changed.
+func (l *Library) text(address uint64, n, limit int) ([]byte, bool) {
+	key := stringKey{address, n}
+	if b, ok := l.strings[key]; ok {
+		return b, b != nil
+	}
+	var b []byte
+	var ok bool
+	if n < 0 {
+		b, ok = l.file.StringAt(l.open, address, limit)
+	} else {
+		b, ok = l.file.BytesAt(l.open, address, n)
+	}
+	if !ok {
+		b = nil
+	} else if b == nil {
+		b = []byte{}
+	}
+	if len(l.strings) >= maxStrings {
+		clear(l.strings)
+	}
+	l.strings[key] = b
+	return b, ok
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package probe is the contact with the kernel: it loads the BPF programs,
+// attaches them to the probes of libraries, and reads the hits out of their
+// ring.
+//
+// A Tracer owns programs and maps. Attaching and detaching may be done from
+// any goroutine; the ring is read by one, which calls Ring.Drain and
+// Tracer.Decode.
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/bpf"
+)
+
+// Profile is the way of attaching that the kernel offers.
+type Profile string
+
+// The profiles.
+const (
+	// UprobeMulti attaches all sites of a library at once and needs CAP_BPF
+	// and CAP_PERFMON only (kernel 6.6 and newer).
+	UprobeMulti Profile = "uprobe_multi"
+	// PerfEvent attaches site by site and needs CAP_SYS_ADMIN.
+	PerfEvent Profile = "perf_event"
+)
+
+// DefaultRingSize holds 100 ms of 400,000 hits a second.
+const DefaultRingSize = 8 << 20
+
+// maxSites bounds the sites attached at one time: a hundred libraries with
+// far more sites than any has today. Their map takes 80 bytes a site.
+const maxSites = 8192
+
+// Options configure a Tracer. The zero value is usable.
+type Options struct {
+	// RingSize is the size of the ring in bytes, a power of two of at least a
+	// page; zero: DefaultRingSize.
+	RingSize int
+	// Profile forces a way of attaching; empty: the best the kernel offers.
+	Profile Profile
+}
+
+// Tracer holds the loaded programs.
+type Tracer struct {
+	collection *ebpf.Collection
+	programs   map[string]*ebpf.Program
+	profile    Profile
+	fiveByte   bool
+	control    []byte // the mapped control block
+	ring       *Ring
+
+	// table is what the site index in a record leads to. It is replaced as a
+	// whole, so that the reader needs no lock.
+	table atomic.Pointer[[]*Library]
+
+	// mu orders changes of table, free and libraries.
+	mu        sync.Mutex
+	free      []uint32
+	libraries map[*Library]struct{}
+}
+
+// Load loads the programs. It needs CAP_BPF and CAP_PERFMON, and a kernel of
+// 6.1 or newer with BTF.
+func Load(o Options) (*Tracer, error) {
+	if o.RingSize == 0 {
+		o.RingSize = DefaultRingSize
+	}
+	if page := unix.Getpagesize(); o.RingSize < page || o.RingSize&(o.RingSize-1) != 0 {
+		return nil, fmt.Errorf("cannot use a ring of %d bytes: its size must be a power of two of at least %d", o.RingSize, page)
+	}
+	if o.Profile == "" {
+		o.Profile = UprobeMulti
+		if features.HaveBPFLinkUprobeMulti() != nil {
+			o.Profile = PerfEvent
+		}
+	}
+	spec, err := bpf.LoadAudit()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the BPF programs: %w", err)
+	}
+	spec.Maps[bpf.AuditMapRing].MaxEntries = uint32(o.RingSize)
+	spec.Maps[bpf.AuditMapSites].MaxEntries = maxSites
+	if o.Profile == PerfEvent {
+		for _, name := range programNames() {
+			spec.Programs[name].AttachType = ebpf.AttachNone
+		}
+	}
+	collection, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the BPF programs: %w", explain(err))
+	}
+	t := &Tracer{
+		collection: collection,
+		programs:   map[string]*ebpf.Program{},
+		profile:    o.Profile,
+		libraries:  map[*Library]struct{}{},
+		fiveByte:   haveUprobeSyscall(),
+	}
+	for _, name := range programNames() {
+		t.programs[name] = collection.Programs[name]
+	}
+	t.table.Store(&[]*Library{})
+	if err := t.mapControl(spec); err != nil {
+		t.Close()
+		return nil, err
+	}
+	if _, err := collection.Programs[bpf.AuditProgWhoami].Run(&ebpf.RunOptions{}); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("cannot tell the BPF programs which process is the agent: %w", err)
+	}
+	if t.ring, err = newRing(collection.Maps[bpf.AuditMapRing], o.RingSize, t.wakeAt()); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// programNames are the names of the programs, which are those of the probes.
+func programNames() []string {
+	return []string{
+		bpf.AuditProgNewContext, bpf.AuditProgWordData, bpf.AuditProgStringData,
+		bpf.AuditProgBlobData, bpf.AuditProgData, bpf.AuditProgNewContextWithData,
+	}
+}
+
+// argumentCount is how many arguments a probe has.
+func argumentCount(probe string) int {
+	switch probe {
+	case bpf.AuditProgNewContext:
+		return 2
+	case bpf.AuditProgBlobData, bpf.AuditProgNewContextWithData:
+		return 4
+	}
+	return 3
+}
+
+// explain adds the remedy to what a user can mend.
+func explain(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w (run as root or give the process CAP_BPF and CAP_PERFMON)", err)
+	}
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return fmt.Errorf("%w (Linux 6.1 or newer with BPF and BTF is needed)", err)
+	}
+	return err
+}
+
+// mapControl maps the control block that the programs share with the reader.
+func (t *Tracer) mapControl(spec *ebpf.CollectionSpec) error {
+	variable := spec.Variables[bpf.AuditVarControl]
+	m := t.collection.Maps[variable.SectionName]
+	size := (int(m.ValueSize()) + unix.Getpagesize() - 1) &^ (unix.Getpagesize() - 1)
+	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("cannot map the control block: %w", err)
+	}
+	t.control = b[variable.Offset:]
+	return nil
+}
+
+// wakeAt is control_block.wake_at. The programs change it at the same time;
+// it must only be used atomically.
+func (t *Tracer) wakeAt() *atomic.Uint64 {
+	// The mapping is page-aligned, lives as long as the tracer and is no Go
+	// memory; the block is aligned as C aligns it.
+	return (*atomic.Uint64)(unsafe.Pointer(&t.control[unsafe.Offsetof(bpf.AuditControlBlock{}.WakeAt)]))
+}
+
+// Profile returns how libraries are attached to.
+func (t *Tracer) Profile() Profile { return t.profile }
+
+// Ring returns the ring, for the one goroutine that reads it.
+func (t *Tracer) Ring() *Ring { return t.ring }
+
+// Close detaches everything and frees the programs.
+func (t *Tracer) Close() error {
+	t.DetachAll()
+	var err error
+	if t.ring != nil {
+		err = t.ring.close()
+	}
+	t.collection.Close()
+	return err
+}
+
+// DetachAll detaches all libraries: after it no new record appears. What is
+// in the ring can still be read and decoded.
+func (t *Tracer) DetachAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var wait sync.WaitGroup
+	for l := range t.libraries {
+		wait.Go(l.detach)
+	}
+	wait.Wait()
+	clear(t.libraries)
+}
+
+// haveUprobeSyscall reports whether the kernel turns a probe on a five-byte
+// no-operation into a call (Linux 6.18 on x86-64). Only its trampolines may
+// use the system call; for others it exists and fails.
+func haveUprobeSyscall() bool {
+	const uprobe = 336
+	if runtime.GOARCH != "amd64" {
+		return false
+	}
+	_, _, errno := unix.RawSyscall(uprobe, 0, 0, 0)
+	return errno == unix.ENXIO || errno == unix.EPROTO
+}

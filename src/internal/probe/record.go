@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"encoding/binary"
+	"errors"
+	"unsafe"
+
+	"crypto-auditing/bpf"
+)
+
+// Type is the type of a value.
+type Type uint8
+
+// The types.
+const (
+	Word   = Type(bpf.AuditElementTypeELEMENT_WORD)
+	String = Type(bpf.AuditElementTypeELEMENT_STRING)
+	Blob   = Type(bpf.AuditElementTypeELEMENT_BLOB)
+)
+
+// Element is one key with its value, as a probe gave it.
+type Element struct {
+	// Key is nil if it could not be read.
+	Key  []byte
+	Type Type
+	// Word is the value of a Word, Bytes that of the others.
+	Word  int64
+	Bytes []byte
+	// Truncated says that the key or the value was longer than a record
+	// holds; Unreadable that the value could not be read; Null that the
+	// pointer to a string was NULL.
+	Truncated, Unreadable, Null bool
+}
+
+// Record is one probe hit. Its byte slices are valid as long as the raw
+// record, those completed from the library file longer.
+type Record struct {
+	// Time is in nanoseconds since boot, suspend included.
+	Time uint64
+	// PIDTGID is the kernel's: process in the upper half, thread in the lower.
+	PIDTGID         uint64
+	Context, Parent uint64
+	// NewContext: the probe opens a context; Parent and Executable are valid.
+	NewContext bool
+	Executable []byte
+	// Library is where the probe fired; nil if it was forgotten meanwhile.
+	Library *Library
+	// NoArguments says that the arguments could not be read: only the time,
+	// the task and the library are valid.
+	NoArguments bool
+	// Elements are the values; Dropped is the number of further ones that the
+	// probe gave and that could not be read, or were more than it may give.
+	Elements []Element
+	Dropped  int
+	// ArrayUnreadable says that Dropped is due to unreadable memory.
+	ArrayUnreadable bool
+}
+
+// errRecord is a record that the BPF programs cannot have written.
+var errRecord = errors.New("cannot decode a ring record: programs and agent do not match")
+
+const (
+	recordHead  = int(unsafe.Offsetof(bpf.AuditRecord{}.Flags) + unsafe.Sizeof(bpf.AuditRecord{}.Flags))
+	elementHead = int(unsafe.Sizeof(bpf.AuditElement{}))
+)
+
+// Decode decodes a record that Ring.Drain handed out into r, completing from
+// the library's file what the programs could not read. The array behind
+// r.Elements is used again.
+func (t *Tracer) Decode(raw []byte, r *Record) error {
+	if len(raw) < int(unsafe.Sizeof(bpf.AuditRecord{})) {
+		return errRecord
+	}
+	// The ring aligns records to eight bytes, as the type needs, and the
+	// length was just checked.
+	head := (*bpf.AuditRecord)(unsafe.Pointer(&raw[0]))
+	if int(head.Length) > len(raw) {
+		return errRecord
+	}
+	*r = Record{
+		Time: head.Time, PIDTGID: head.PidTgid, Context: head.Context, Parent: head.Parent,
+		Dropped:         int(head.Dropped),
+		NoArguments:     head.Flags&uint8(bpf.AuditRecordFlagsRECORD_NO_ARGUMENTS) != 0,
+		ArrayUnreadable: head.Flags&uint8(bpf.AuditRecordFlagsRECORD_NO_ARRAY) != 0,
+		Elements:        r.Elements[:0],
+	}
+	switch bpf.AuditRecordKind(head.Kind) {
+	case bpf.AuditRecordKindRECORD_NEW_CONTEXT, bpf.AuditRecordKindRECORD_NEW_CONTEXT_WITH_DATA:
+		r.NewContext = true
+	}
+	if table := *t.table.Load(); int(head.Site) < len(table) {
+		r.Library = table[head.Site]
+	}
+	rest := raw[recordHead:max(int(head.Length), recordHead)]
+	if int(head.ExeLen) > len(rest) {
+		return errRecord
+	}
+	r.Executable, rest = rest[:head.ExeLen], rest[head.ExeLen:]
+	for range head.Count {
+		if len(rest) < elementHead {
+			return errRecord
+		}
+		flags := rest[0]
+		keyLen, valueLen := int(rest[1]), int(binary.NativeEndian.Uint16(rest[2:]))
+		rest = rest[elementHead:]
+		if keyLen+valueLen > len(rest) {
+			return errRecord
+		}
+		r.Elements = append(r.Elements, Element{})
+		e := &r.Elements[len(r.Elements)-1]
+		if !e.decode(flags, rest[:keyLen:keyLen], rest[keyLen:keyLen+valueLen:keyLen+valueLen], r.Library) {
+			return errRecord
+		}
+		rest = rest[keyLen+valueLen:]
+	}
+	return nil
+}
+
+// decode fills e. It returns false if the lengths do not fit the flags.
+func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
+	const (
+		keyAway   = uint8(bpf.AuditElementFlagsELEMENT_KEY_AWAY)
+		valueAway = uint8(bpf.AuditElementFlagsELEMENT_VALUE_AWAY)
+		cut       = uint8(bpf.AuditElementFlagsELEMENT_KEY_CUT | bpf.AuditElementFlagsELEMENT_VALUE_CUT)
+		null      = uint8(bpf.AuditElementFlagsELEMENT_VALUE_NULL)
+	)
+	e.Type = Type(flags & uint8(bpf.AuditElementTypeELEMENT_TYPE))
+	e.Truncated = flags&cut != 0
+	e.Null = flags&null != 0
+	e.Key = key
+	if flags&keyAway != 0 {
+		if len(key) != 8 {
+			return false
+		}
+		e.Key = nil
+		if address := binary.NativeEndian.Uint64(key); address != 0 && l != nil {
+			if text, ok := l.text(address, -1, maxKey); ok {
+				e.Key = text
+				e.Truncated = e.Truncated || len(text) == maxKey
+			}
+		}
+	}
+	switch {
+	case flags&valueAway != 0:
+		if len(value) != 16 {
+			return false
+		}
+		e.Unreadable = true
+		if l == nil {
+			return true
+		}
+		n, limit := -1, maxValue-1
+		if e.Type == Blob {
+			n = int(min(binary.NativeEndian.Uint64(value[8:]), maxValue))
+		}
+		if text, ok := l.text(binary.NativeEndian.Uint64(value), n, limit); ok {
+			e.Bytes, e.Unreadable = text, false
+			e.Truncated = e.Truncated || (n < 0 && len(text) == limit)
+		}
+	case e.Type == Word:
+		if len(value) != 8 {
+			return false
+		}
+		e.Word = int64(binary.NativeEndian.Uint64(value))
+	default:
+		e.Bytes = value
+	}
+	return true
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Bits of the length in the header of a ring record, and the header's size
+// (include/uapi/linux/bpf.h).
+const (
+	ringBusy    = 1 << 31
+	ringDiscard = 1 << 30
+	ringHeader  = 8
+)
+
+// busyWait is how long the reader sleeps when a producer was interrupted in
+// the middle of the record it comes to next: that producer will not wake it.
+const busyWait = time.Millisecond
+
+// Ring is the reader's end of the BPF ring buffer (Documentation/bpf/ringbuf.rst
+// in the kernel). All methods but Wake belong to one goroutine.
+//
+// The reader sleeps in Wait. Producers wake it only when it has asked for
+// that by storing to wakeAt how many bytes must be waiting: while it works
+// they never do.
+type Ring struct {
+	size     uint64
+	consumer []byte // one page, writable
+	data     []byte // the producer's page, then the data twice, so that records do not wrap
+	wakeAt   *atomic.Uint64
+	epoll    int
+	event    int // eventfd for Wake
+
+	// taken is the consumer position, which only the reader changes.
+	taken uint64
+	// highWater is the most bytes ever found waiting.
+	highWater atomic.Uint64
+}
+
+func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
+	r := &Ring{size: uint64(size), wakeAt: wakeAt, epoll: -1, event: -1}
+	page := unix.Getpagesize()
+	var err error
+	if r.consumer, err = unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, fmt.Errorf("cannot map the ring: %w", err)
+	}
+	if r.data, err = unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot map the ring: %w", err), r.close())
+	}
+	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot make an event descriptor: %w", err), r.close())
+	}
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot make an epoll descriptor: %w", err), r.close())
+	}
+	for _, fd := range []int{m.FD(), r.event} {
+		// Edge-triggered: only a wake-up counts, not records that lie there
+		// while the reader waits for more.
+		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+			return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.close())
+		}
+	}
+	r.wakeAt.Store(math.MaxUint64)
+	return r, nil
+}
+
+func (r *Ring) close() error {
+	var errs []error
+	if r.epoll >= 0 {
+		errs = append(errs, unix.Close(r.epoll))
+	}
+	if r.event >= 0 {
+		errs = append(errs, unix.Close(r.event))
+	}
+	if r.data != nil {
+		errs = append(errs, unix.Munmap(r.data))
+	}
+	if r.consumer != nil {
+		errs = append(errs, unix.Munmap(r.consumer))
+	}
+	return errors.Join(errs...)
+}
+
+// The positions, in bytes since the ring was made. They are shared with the
+// kernel, hence atomic; the mappings are page-aligned and no Go memory.
+
+func (r *Ring) consumerPosition() *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Pointer(&r.consumer[0]))
+}
+
+func (r *Ring) producerPosition() uint64 {
+	return (*atomic.Uint64)(unsafe.Pointer(&r.data[0])).Load()
+}
+
+// Waiting returns how many bytes are in the ring, unfinished records included.
+func (r *Ring) Waiting() uint64 { return r.producerPosition() - r.taken }
+
+// HighWater returns the most bytes that were ever found waiting. It may be
+// called from any goroutine.
+func (r *Ring) HighWater() uint64 { return r.highWater.Load() }
+
+// Size returns the size of the ring in bytes.
+func (r *Ring) Size() uint64 { return r.size }
+
+// Drain hands the finished records to take, in order, until the ring is empty,
+// a producer is found in the middle of a record, or limit bytes were taken. A
+// record is only valid until take returns.
+func (r *Ring) Drain(limit uint64, take func(record []byte)) {
+	// Space is given back in portions: the position shares a cache line with
+	// nothing, but every store takes that line from the producers.
+	const portion = 64 << 10
+	page := uint64(unix.Getpagesize())
+	end := r.producerPosition()
+	if waiting := end - r.taken; waiting > r.highWater.Load() {
+		r.highWater.Store(waiting)
+	}
+	start, given := r.taken, r.taken
+	for r.taken-start < limit {
+		if r.taken == end {
+			if end = r.producerPosition(); r.taken == end {
+				break
+			}
+		}
+		at := page + r.taken&(r.size-1)
+		// The kernel finishes a record by an exchange of its length.
+		length := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))
+		if length&ringBusy != 0 {
+			break
+		}
+		n := uint64(length &^ (ringBusy | ringDiscard))
+		if length&ringDiscard == 0 {
+			take(r.data[at+ringHeader : at+ringHeader+n])
+		}
+		r.taken += (n + ringHeader + 7) &^ 7
+		if r.taken-given >= portion {
+			r.consumerPosition().Store(r.taken)
+			given = r.taken
+		}
+	}
+	if given != r.taken {
+		r.consumerPosition().Store(r.taken)
+	}
+}
+
+// Wait sleeps until at least mark bytes are waiting, the time is over, or Wake
+// was called. A negative timeout means no limit.
+func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
+	r.wakeAt.Store(mark)
+	defer r.wakeAt.Store(math.MaxUint64)
+	if waiting := r.Waiting(); waiting >= mark {
+		// The mark was passed before it was set. If nothing can be taken
+		// because the first record is unfinished, its producer is interrupted
+		// and may have looked at wakeAt already.
+		if !r.firstBusy() {
+			return nil
+		}
+		if timeout < 0 || timeout > busyWait {
+			timeout = busyWait
+		}
+	}
+	milliseconds := -1
+	if timeout >= 0 {
+		milliseconds = int((timeout + time.Millisecond - 1) / time.Millisecond)
+	}
+	var events [2]unix.EpollEvent
+	n, err := unix.EpollWait(r.epoll, events[:], milliseconds)
+	if err != nil && err != unix.EINTR {
+		return fmt.Errorf("cannot wait for the ring: %w", err)
+	}
+	for i := range max(n, 0) {
+		if events[i].Fd == int32(r.event) {
+			var b [8]byte
+			_, _ = unix.Read(r.event, b[:])
+		}
+	}
+	return nil
+}
+
+// firstBusy reports whether the next record is still being written.
+func (r *Ring) firstBusy() bool {
+	at := uint64(unix.Getpagesize()) + r.taken&(r.size-1)
+	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))&ringBusy != 0
+}
+
+// Wake ends the current or the next Wait. It may be called from any goroutine.
+func (r *Ring) Wake() {
+	// The counter cannot overflow by ones, and a write that does not block
+	// has no other way to fail.
+	_, _ = unix.Write(r.event, binary.NativeEndian.AppendUint64(nil, 1))
+}
