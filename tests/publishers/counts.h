@@ -71,6 +71,10 @@ extern struct counts_header *counts;
  * memory that forked children share. It ends the program if it cannot. */
 void counts_open(const char *path);
 
+/* counts_reopen goes on with the file of a program that has executed this one;
+ * without a path there is nothing to go on with. */
+void counts_reopen(const char *path);
+
 /* counts_slot returns a slot nobody else has. A forked child must ask again. */
 struct counts_slot *counts_slot(void);
 

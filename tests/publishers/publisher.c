@@ -60,7 +60,7 @@ uint64_t parse_number(const char *option, const char *text, uint64_t least,
 	return n;
 }
 
-void counts_open(const char *path)
+static void counts_map(const char *path, int open_flags)
 {
 	const size_t size = COUNTS_SLOT_OFFSET + COUNTS_SLOTS * COUNTS_SLOT_SIZE;
 	int fd = -1;
@@ -69,7 +69,7 @@ void counts_open(const char *path)
 	if (path == NULL) {
 		flags |= MAP_ANONYMOUS;
 	} else {
-		fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		fd = open(path, open_flags | O_RDWR | O_CLOEXEC, 0644);
 		if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
 			die("cannot create counts file %s: %s", path,
 			    strerror(errno));
@@ -81,8 +81,24 @@ void counts_open(const char *path)
 	if (fd >= 0)
 		close(fd);
 	counts = memory;
+}
+
+void counts_open(const char *path)
+{
+	counts_map(path, O_CREAT | O_TRUNC);
 	counts->pid = (uint64_t)getpid();
 	__atomic_store_n(&counts->magic, COUNTS_MAGIC, __ATOMIC_RELEASE);
+}
+
+void counts_reopen(const char *path)
+{
+	if (path == NULL) {
+		counts_open(NULL);
+		return;
+	}
+	counts_map(path, 0);
+	if (counts->magic != COUNTS_MAGIC)
+		die("cannot go on with counts file %s: it is none", path);
 }
 
 static struct counts_slot *slot_at(uint64_t i)
