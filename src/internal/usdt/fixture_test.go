@@ -60,7 +60,7 @@ func describe(f *File) string {
 		fmt.Fprintf(&b, "site %s:%s %#x offset %#x semaphore %#x offset %#x nop %s %q\n",
 			s.Provider, s.Name, s.Addr, s.Offset, s.SemaphoreAddr, s.SemaphoreOffset, s.Nop, s.RawArgs)
 		for i := range s.Args {
-			fmt.Fprintf(&b, "\t%s\n", s.Args[i].String())
+			fmt.Fprintf(&b, "\t%s: %s\n", s.Args[i].Kind, s.Args[i].String())
 		}
 		if s.ReturnFollows {
 			b.WriteString("\tthen a return\n")
