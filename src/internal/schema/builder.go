@@ -95,7 +95,7 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 		return nil
 	}
 	b.makeRoom()
-	start, end := wallTime(boot, g.Start), wallTime(boot, g.End)
+	start, end := WallTime(boot, g.Start), WallTime(boot, g.End)
 	var first *Span
 	for i := range g.Events {
 		s := b.event(g, &g.Events[i], start, end)
@@ -106,9 +106,9 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 	return first
 }
 
-// wallTime returns the time that lies ns after boot; the epoch if there is no
+// WallTime returns the time that lies ns after boot; the epoch if there is no
 // such time, as the public project has it.
-func wallTime(boot int64, ns uint64) int64 {
+func WallTime(boot int64, ns uint64) int64 {
 	if ns > math.MaxInt64 || (boot > 0 && int64(ns) > math.MaxInt64-boot) {
 		return 0
 	}

@@ -302,7 +302,7 @@ func newNames(byNumber map[int64]string) *names {
 	// Where two numbers share a name, the smaller one is what it stands for.
 	sort.Slice(numbers, func(i, j int) bool { return numbers[i] > numbers[j] })
 	for _, number := range numbers {
-		n.byName[strings.ToLower(byNumber[number])] = number
+		n.byName[folded(byNumber[number])] = number
 	}
 	return n
 }

@@ -54,7 +54,7 @@ type Key struct {
 // names maps numbers of a width to names.
 type names struct {
 	byNumber map[int64]string
-	byName   map[string]int64 // lower case
+	byName   map[string]int64 // folded
 }
 
 // Context returns the definition of a context name, nil if there is none.
@@ -135,7 +135,7 @@ func (k *Key) Text(n int64) (name string, ok bool) {
 }
 
 // Parse returns the number that a text stands for: a decimal or 0x number, or
-// one of the key's names, whatever its case.
+// one of the key's names, whatever its case and with or without its spaces.
 func (k *Key) Parse(text string) (n int64, ok bool) {
 	if n, err := strconv.ParseInt(text, 0, 64); err == nil {
 		return n, true
@@ -143,7 +143,7 @@ func (k *Key) Parse(text string) (n int64, ok bool) {
 	if k == nil {
 		return 0, false
 	}
-	lower := strings.ToLower(text)
+	lower := folded(text)
 	if k.names != nil {
 		n, ok = k.names.byName[lower]
 		return n, ok
@@ -157,6 +157,11 @@ func (k *Key) Parse(text string) (n int64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// folded returns the form in which names are compared.
+func folded(name string) string {
+	return strings.ToLower(strings.ReplaceAll(name, " ", ""))
 }
 
 // HasNames reports whether numbers of the key have names.

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Crauctl is the administrator's tool of crypto-auditing.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"crypto-auditing/src/internal/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Run(ctx, os.Args[1:], cli.System())
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is crauctl: the administrator's tool for the log of
+// cryptographic events.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/timespec"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Exit codes of crauctl.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	exitDenied  = 3
+)
+
+const exitHelp = `
+Exit status:
+  0  success
+  1  failure, also where a part of the log could not be read
+  2  bad usage: an option, argument or time that cannot be
+  3  the log may not be read by this user
+`
+
+// Environment is what crauctl needs of the world around it.
+type Environment struct {
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Lookup   func(name string) (value string, ok bool)
+	Now      func() time.Time
+	Location *time.Location
+	// ProcStat is the file that states the time of boot (proc(5)).
+	ProcStat string
+	// RegistryDirs hold registry files of packages and the administrator.
+	RegistryDirs []string
+}
+
+// System returns the environment of the process.
+func System() Environment {
+	return Environment{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Lookup: os.LookupEnv, Now: time.Now, Location: time.Local,
+		ProcStat:     "/proc/stat",
+		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
+	}
+}
+
+func (e *Environment) getenv(name string) string {
+	value, _ := e.Lookup(name)
+	return value
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, arguments ...any) error {
+	return usageError{fmt.Errorf(format, arguments...)}
+}
+
+// Run runs crauctl with arguments and returns its exit code. A done context
+// ends what waits, as following a log, in good order.
+func Run(ctx context.Context, arguments []string, e Environment) int {
+	begun := false
+	root := newRootCommand(&e)
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
+	root.SetArgs(arguments)
+	root.SetIn(e.Stdin)
+	root.SetOut(e.Stdout)
+	root.SetErr(e.Stderr)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(e.Stderr, "crauctl: %v\n", err)
+	if !begun || isUsage(err) {
+		fmt.Fprintf(e.Stderr, "Try '%s --help'.\n", command.CommandPath())
+		return exitUsage
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return exitDenied
+	}
+	return exitFailure
+}
+
+func isUsage(err error) bool {
+	var usage usageError
+	var match *schema.MatchError
+	var when *timespec.Error
+	return errors.As(err, &usage) || errors.As(err, &match) || errors.As(err, &when)
+}
+
+func newRootCommand(e *Environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "crauctl",
+		Short: "Look at the log of cryptographic events",
+		Long: `crauctl shows which cryptography the programs on this machine used, as their
+libraries told crypto-auditing while they used it.
+` + exitHelp,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetVersionTemplate("crauctl {{.Version}}\n")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.AddCommand(newQueryCommand(e))
+	return root
+}
+
+// version is that of the build: set by the linker, else what the Go tool
+// recorded.
+func version() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// buildVersion is set at link time: -X crypto-auditing/src/internal/cli.buildVersion=….
+var buildVersion string

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/timespec"
+	"crypto-auditing/src/internal/schema"
+)
+
+// queryFlags are the options of crauctl query as given.
+type queryFlags struct {
+	files       []string
+	directory   string
+	bootTime    int64
+	since       string
+	until       string
+	lines       int
+	reverse     bool
+	output      string
+	executables []string
+	contexts    []string
+	registry    []string
+	noPager     bool
+}
+
+func newQueryCommand(e *Environment) *cobra.Command {
+	var f queryFlags
+	command := &cobra.Command{
+		Use:   "query [KEY=VALUE...]",
+		Short: "Show the operations in a log",
+		Long: `Query shows cryptographic operations as trees: a TLS handshake with the key
+exchange, signatures and certificate checks inside it.
+
+Matches KEY=VALUE select operations by their data. The value of a number is
+decimal, 0x hexadecimal, or its name: tls::protocol_version="TLS 1.2". Matches
+of different keys must all hold somewhere in the tree, of those of one key one
+must. --executable and --context select alike. What is selected is shown
+whole. Records of lost events are always shown.
+
+--since and --until take ` + timespec.Help + `.
+An operation is shown if it began at or after the one and its first events
+were recorded at or before the other.
+` + exitHelp,
+		Example: `  crauctl query --directory /var/log/crypto-auditing --since today
+  crauctl query --file audit.cborseq -o json-pretty
+  crauctl query --file audit.cborseq.zst tls::group=X25519MLKEM768`,
+		Args: func(_ *cobra.Command, arguments []string) error {
+			for _, argument := range arguments {
+				if !strings.Contains(argument, "=") {
+					return fmt.Errorf("%q is no match: it must be of the form KEY=VALUE", argument)
+				}
+			}
+			return nil
+		},
+		ValidArgsFunction: func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+			return completeMatch(e, f.registry, typed)
+		},
+		RunE: func(command *cobra.Command, arguments []string) error {
+			q, err := newQuery(e, &f, arguments, command.Flags().Changed("boot-time"))
+			if err != nil {
+				return err
+			}
+			return q.run(command.Context())
+		},
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.StringArrayVar(&f.files, "file", nil, "read a log `FILE` of any form; may be repeated")
+	flags.StringVar(&f.directory, "directory", "", "read the log in directory `DIR`")
+	flags.StringVarP(&f.since, "since", "S", "", "show what began at `TIME` or later")
+	flags.StringVarP(&f.until, "until", "U", "", "show what was recorded at `TIME` or earlier")
+	flags.IntVarP(&f.lines, "lines", "n", -1, "show the newest `N` operations only")
+	flags.BoolVarP(&f.reverse, "reverse", "r", false, "show the newest operation first")
+	flags.StringVarP(&f.output, "output", "o", "short", "output `FORM`: "+strings.Join(formNames(), ", "))
+	flags.StringArrayVar(&f.executables, "executable", nil, "show what the program `NAME` did; may be repeated")
+	flags.StringArrayVar(&f.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
+	flags.Int64Var(&f.bootTime, "boot-time", 0, "take `SECONDS` since the epoch for the time of boot")
+	flags.StringArrayVar(&f.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
+	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
+
+	mustComplete(command, "output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return render.Forms(), cobra.ShellCompDirectiveNoFileComp
+	})
+	mustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return completeContext(e, f.registry)
+	})
+	return command
+}
+
+// mustComplete registers the completion of an option, which must exist.
+func mustComplete(command *cobra.Command, name string, complete cobra.CompletionFunc) {
+	if err := command.RegisterFlagCompletionFunc(name, complete); err != nil {
+		panic(err)
+	}
+}
+
+func formNames() []string {
+	var names []string
+	for _, form := range render.Forms() {
+		name, _, _ := strings.Cut(form, "\t")
+		names = append(names, name)
+	}
+	return names
+}
+
+// loadRegistry returns the registry with the files of the administrator and
+// those of the command line.
+func loadRegistry(e *Environment, more []string) (*schema.Registry, error) {
+	files, err := schema.Files(e.RegistryDirs...)
+	if err != nil {
+		return nil, err
+	}
+	return schema.Load(append(files, more...)...)
+}
+
+func completeContext(e *Environment, files []string) ([]string, cobra.ShellCompDirective) {
+	registry, err := loadRegistry(e, files)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var list []string
+	for _, name := range registry.Contexts() {
+		list = append(list, name+"\t"+registry.Context(name).Description)
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeMatch completes KEY= and then the names of its numbers.
+func completeMatch(e *Environment, files []string, typed string) ([]string, cobra.ShellCompDirective) {
+	registry, err := loadRegistry(e, files)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var list []string
+	if key, _, ok := strings.Cut(typed, "="); ok {
+		for _, name := range registry.Key(key).Names() {
+			list = append(list, key+"="+name)
+		}
+		return list, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, key := range registry.Keys() {
+		list = append(list, key+"=\t"+registry.Key(key).Description)
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
+
+// query is a query ready to run.
+type query struct {
+	environment *Environment
+	registry    *schema.Registry
+	selection   selection
+	boot        bootTime
+	files       []string
+	directory   string
+	lines       int // -1: all
+	reverse     bool
+	output      string
+	noPager     bool
+}
+
+func newQuery(e *Environment, f *queryFlags, arguments []string, bootTimeGiven bool) (*query, error) {
+	q := &query{
+		environment: e, files: f.files, directory: f.directory,
+		lines: f.lines, reverse: f.reverse, output: f.output, noPager: f.noPager,
+		boot: bootTime{procStat: e.ProcStat},
+	}
+	switch {
+	case len(f.files) > 0 && f.directory != "":
+		return nil, usagef("--file and --directory exclude each other")
+	case len(f.files) == 0 && f.directory == "":
+		return nil, usagef("no log is named: use --directory DIR or --file FILE")
+	case f.lines < -1:
+		return nil, usagef("bad number of lines %d: it must not be negative", f.lines)
+	}
+	if bootTimeGiven {
+		if f.bootTime < 0 || f.bootTime > math.MaxInt64/int64(time.Second) {
+			return nil, usagef("bad time of boot %d: it is in seconds since the Unix epoch", f.bootTime)
+		}
+		forced := f.bootTime * int64(time.Second)
+		q.boot.forced = &forced
+	}
+	if _, _, err := render.New(f.output, nil, render.Options{}); err != nil {
+		return nil, usageError{err}
+	}
+	var err error
+	if q.registry, err = loadRegistry(e, f.registry); err != nil {
+		return nil, err
+	}
+	if q.selection, err = newSelection(e, q.registry, f, arguments); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// selection decides which trees are shown.
+type selection struct {
+	registry     *schema.Registry
+	since, until int64 // nanoseconds since the Unix epoch
+	executables  map[string]bool
+	contexts     []schema.ContextPattern
+	matches      map[string][]schema.Match // by key
+}
+
+func newSelection(e *Environment, registry *schema.Registry, f *queryFlags, arguments []string) (selection, error) {
+	s := selection{registry: registry, since: math.MinInt64, until: math.MaxInt64}
+	now := e.Now().In(e.Location)
+	for _, limit := range []struct {
+		text, option string
+		to           *int64
+	}{{f.since, "--since", &s.since}, {f.until, "--until", &s.until}} {
+		if limit.text == "" {
+			continue
+		}
+		t, err := timespec.Parse(limit.text, now)
+		if err != nil {
+			return selection{}, fmt.Errorf("cannot read %s: %w", limit.option, err)
+		}
+		*limit.to = t.UnixNano()
+	}
+	if s.since > s.until {
+		return selection{}, usagef("--since is later than --until")
+	}
+	if len(f.executables) > 0 {
+		s.executables = make(map[string]bool)
+		for _, name := range f.executables {
+			s.executables[name] = true
+		}
+	}
+	for _, name := range f.contexts {
+		pattern, err := schema.ParseContextPattern(name)
+		if err != nil {
+			return selection{}, fmt.Errorf("cannot read --context: %w", err)
+		}
+		s.contexts = append(s.contexts, pattern)
+	}
+	for _, argument := range arguments {
+		match, err := registry.ParseMatch(argument)
+		if err != nil {
+			return selection{}, err
+		}
+		if s.matches == nil {
+			s.matches = make(map[string][]schema.Match)
+		}
+		s.matches[match.Key] = append(s.matches[match.Key], match)
+	}
+	return s, nil
+}
+
+// shows reports whether a tree is selected.
+func (s *selection) shows(root *schema.Span) bool {
+	if root.Start < s.since || root.End > s.until {
+		return false
+	}
+	if s.executables != nil && !found(root, func(span *schema.Span) bool {
+		return s.executables[span.Executable] || s.executables[escapedName(span.Executable)]
+	}) {
+		return false
+	}
+	if s.contexts != nil && !found(root, func(span *schema.Span) bool {
+		for _, pattern := range s.contexts {
+			if pattern.Matches(s.registry, span.Name) {
+				return true
+			}
+		}
+		return false
+	}) {
+		return false
+	}
+	for _, anyOf := range s.matches {
+		if !found(root, func(span *schema.Span) bool {
+			for i := range anyOf {
+				if anyOf[i].In(s.registry, span) {
+					return true
+				}
+			}
+			return false
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// found reports whether a span of a tree fulfils a condition.
+func found(root *schema.Span, condition func(*schema.Span) bool) bool {
+	return !root.Walk(func(s *schema.Span) bool { return !condition(s) })
+}
+
+// showsLoss reports whether a record of lost events is selected.
+func (s *selection) showsLoss(l *render.Loss) bool { return l.End >= s.since && l.Start <= s.until }
+
+// errLeft says that the output is read no longer, which is no failure.
+var errLeft = errors.New("the output is not read any more")

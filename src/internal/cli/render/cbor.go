@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"io"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+// cborWriter writes the entries of trees, byte for byte, so that the output is
+// itself a log. A metadata entry states the time of boot before the first
+// entry and wherever it changes.
+type cborWriter struct {
+	w       io.Writer
+	options Options
+	begun   bool
+	boot    int64 // in seconds since the Unix epoch
+	buffer  []byte
+}
+
+func newCBOR(w io.Writer, o Options) Printer { return &cborWriter{w: w, options: o} }
+
+func (p *cborWriter) Root(_ *schema.Span, entries []Entry) error {
+	p.buffer = p.buffer[:0]
+	for i := range entries {
+		p.metadata(entries[i].Boot)
+		p.buffer = append(p.buffer, entries[i].Bytes...)
+	}
+	_, err := p.w.Write(p.buffer)
+	return err
+}
+
+func (p *cborWriter) metadata(boot int64) {
+	seconds, _ := floorSeconds(boot)
+	if p.begun && seconds == p.boot {
+		return
+	}
+	p.begun, p.boot = true, seconds
+	p.buffer = event.AppendMetadata(p.buffer, seconds, 0)
+}
+
+func (p *cborWriter) Loss(l *Loss) error {
+	p.buffer = p.buffer[:0]
+	if !p.begun {
+		p.metadata(0)
+	}
+	boot := p.boot * 1e9
+	p.buffer = event.AppendLoss(p.buffer, &event.Loss{
+		Events: l.Events, Hits: l.Hits, Reason: l.Reason, Place: l.Place,
+		Start: uint64(max(l.Start-boot, 0)), End: uint64(max(l.End-boot, 0)),
+	})
+	_, err := p.w.Write(p.buffer)
+	return err
+}
+
+func (p *cborWriter) Close() error { return nil }

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sort"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+// The JSON forms have the keys of the public project's query tool: context,
+// origin, executable, start, end, events, spans. Times are seconds since the
+// Unix epoch with a fraction; words are numbers, strings strings, blobs
+// arrays of bytes. Where a log of ours says more, a context has more keys:
+// truncated and unreadable list keys whose values are not whole.
+
+// jsonPretty writes one array, as the public project does.
+type jsonPretty struct {
+	jsonWriter
+	roots int
+}
+
+func newJSONPretty(w io.Writer, o Options) Printer {
+	return &jsonPretty{jsonWriter: jsonWriter{w: w, options: o, pretty: true}}
+}
+
+func (p *jsonPretty) Root(root *schema.Span, _ []Entry) error {
+	p.buffer = p.buffer[:0]
+	if p.roots == 0 {
+		p.buffer = append(p.buffer, '[')
+	} else {
+		p.buffer = append(p.buffer, ',')
+	}
+	p.roots++
+	p.newline(1)
+	p.span(root, 1)
+	return p.flush()
+}
+
+func (p *jsonPretty) Close() error {
+	switch {
+	case p.roots == 0:
+		p.buffer = append(p.buffer[:0], "[]\n"...)
+	default:
+		p.buffer = append(p.buffer[:0], "\n]\n"...)
+	}
+	return p.flush()
+}
+
+// jsonLines writes an object per line, each behind a prefix.
+type jsonLines struct {
+	jsonWriter
+	prefix string
+}
+
+func newJSONLines(w io.Writer, o Options) Printer {
+	return &jsonLines{jsonWriter: jsonWriter{w: w, options: o, marks: true}}
+}
+
+// newJSONSequence writes RFC 7464: a record separator before each text.
+func newJSONSequence(w io.Writer, o Options) Printer {
+	return &jsonLines{jsonWriter{w: w, options: o, marks: true}, "\x1e"}
+}
+
+func (p *jsonLines) Root(root *schema.Span, _ []Entry) error {
+	p.buffer = append(p.buffer[:0], p.prefix...)
+	p.span(root, 0)
+	p.buffer = append(p.buffer, '\n')
+	return p.flush()
+}
+
+func (p *jsonLines) Close() error { return nil }
+
+// jsonWriter makes the text of spans.
+type jsonWriter struct {
+	w       io.Writer
+	options Options
+	pretty  bool
+	// marks adds headless and cut to the contexts that are.
+	marks  bool
+	buffer []byte
+	order  []int
+}
+
+func (j *jsonWriter) flush() error {
+	_, err := j.w.Write(j.buffer)
+	return err
+}
+
+// Loss warns: lost events are no contexts.
+func (j *jsonWriter) Loss(l *Loss) error {
+	_, err := fmt.Fprintf(j.options.Warnings, "crauctl: %s\n", lossText(l, func(ns int64) string {
+		return time.Unix(0, ns).In(j.options.Location).Format(timeLayout)
+	}))
+	return err
+}
+
+func (j *jsonWriter) newline(level int) {
+	if !j.pretty {
+		return
+	}
+	j.buffer = append(j.buffer, '\n')
+	for range level {
+		j.buffer = append(j.buffer, ' ', ' ')
+	}
+}
+
+// key begins a member of an object.
+func (j *jsonWriter) key(name string, level int, first bool) {
+	if !first {
+		j.buffer = append(j.buffer, ',')
+	}
+	j.newline(level)
+	j.string(name)
+	j.buffer = append(j.buffer, ':')
+	if j.pretty {
+		j.buffer = append(j.buffer, ' ')
+	}
+}
+
+func (j *jsonWriter) span(s *schema.Span, level int) {
+	in := level + 1
+	j.buffer = append(j.buffer, '{')
+	j.key("context", in, true)
+	j.string(s.Context.String())
+	j.key("origin", in, false)
+	j.string(hex.EncodeToString([]byte(s.Origin)))
+	j.key("executable", in, false)
+	j.string(escaped(s.Executable))
+	j.key("start", in, false)
+	j.seconds(s.Start)
+	j.key("end", in, false)
+	j.seconds(s.End)
+	j.key("events", in, false)
+	j.events(s, in)
+	if len(s.Spans) > 0 {
+		j.key("spans", in, false)
+		j.buffer = append(j.buffer, '[')
+		for i, inner := range s.Spans {
+			if i > 0 {
+				j.buffer = append(j.buffer, ',')
+			}
+			j.newline(in + 1)
+			j.span(inner, in+1)
+		}
+		j.newline(in)
+		j.buffer = append(j.buffer, ']')
+	}
+	j.flags(s, in)
+	j.newline(level)
+	j.buffer = append(j.buffer, '}')
+}
+
+// events writes the data sorted by key.
+func (j *jsonWriter) events(s *schema.Span, level int) {
+	if len(s.Data) == 0 {
+		j.buffer = append(j.buffer, "{}"...)
+		return
+	}
+	j.order = j.order[:0]
+	for i := range s.Data {
+		j.order = append(j.order, i)
+	}
+	sort.Slice(j.order, func(a, b int) bool { return s.Data[j.order[a]].Key < s.Data[j.order[b]].Key })
+	j.buffer = append(j.buffer, '{')
+	for n, i := range j.order {
+		j.key(escaped(s.Data[i].Key), level+1, n == 0)
+		j.value(&s.Data[i].Value, level+1)
+	}
+	j.newline(level)
+	j.buffer = append(j.buffer, '}')
+}
+
+func (j *jsonWriter) value(v *event.Value, level int) {
+	switch v.Kind {
+	case event.Word:
+		j.buffer = strconv.AppendInt(j.buffer, v.Word, 10)
+	case event.String:
+		j.string(string(v.Bytes))
+	case event.Blob:
+		j.buffer = append(j.buffer, '[')
+		for i, b := range v.Bytes {
+			if i > 0 {
+				j.buffer = append(j.buffer, ',')
+			}
+			j.newline(level + 1)
+			j.buffer = strconv.AppendUint(j.buffer, uint64(b), 10)
+		}
+		if len(v.Bytes) > 0 {
+			j.newline(level)
+		}
+		j.buffer = append(j.buffer, ']')
+	}
+}
+
+// flags writes what is said of a span beyond the public project's keys.
+func (j *jsonWriter) flags(s *schema.Span, level int) {
+	for _, list := range []struct {
+		name string
+		has  func(*event.Value) bool
+	}{
+		{"truncated", func(v *event.Value) bool { return v.Truncated }},
+		{"unreadable", func(v *event.Value) bool { return v.Unreadable }},
+	} {
+		n := 0
+		for i := range s.Data {
+			if !list.has(&s.Data[i].Value) {
+				continue
+			}
+			if n == 0 {
+				j.key(list.name, level, false)
+				j.buffer = append(j.buffer, '[')
+			} else {
+				j.buffer = append(j.buffer, ',')
+			}
+			n++
+			j.newline(level + 1)
+			j.string(escaped(s.Data[i].Key))
+		}
+		if n > 0 {
+			j.newline(level)
+			j.buffer = append(j.buffer, ']')
+		}
+	}
+	if j.marks && s.Headless {
+		j.key("headless", level, false)
+		j.buffer = append(j.buffer, "true"...)
+	}
+	if j.marks && s.Cut {
+		j.key("cut", level, false)
+		j.buffer = append(j.buffer, "true"...)
+	}
+}
+
+// seconds writes a time as the public project computes it: the sum of whole
+// seconds and the fraction in 64-bit floating point, in its shortest form.
+func (j *jsonWriter) seconds(ns int64) {
+	whole, fraction := floorSeconds(ns)
+	f := float64(whole) + float64(fraction)/1e9
+	start := len(j.buffer)
+	j.buffer = strconv.AppendFloat(j.buffer, f, 'f', -1, 64)
+	for _, c := range j.buffer[start:] {
+		if c == '.' {
+			return
+		}
+	}
+	j.buffer = append(j.buffer, ".0"...)
+}
+
+// floorSeconds splits a time in nanoseconds into whole seconds and the
+// nanoseconds above them, which are not negative.
+func floorSeconds(ns int64) (whole, fraction int64) {
+	const second = int64(time.Second)
+	whole, fraction = ns/second, ns%second
+	if fraction < 0 {
+		whole, fraction = whole-1, fraction+second
+	}
+	return whole, fraction
+}
+
+// escaped returns a name in the form in which names are shown everywhere.
+func escaped(name string) string {
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c > 0x7e || c == '\\' {
+			return string(event.AppendEscaped(nil, []byte(name)))
+		}
+	}
+	return name
+}
+
+// string writes a JSON string (RFC 8259). Bytes that are no UTF-8 do not
+// occur in strings of the log; should one, it is replaced.
+func (j *jsonWriter) string(s string) {
+	j.buffer = append(j.buffer, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			i++
+			switch {
+			case c == '"' || c == '\\':
+				j.buffer = append(j.buffer, '\\', c)
+			case c == '\n':
+				j.buffer = append(j.buffer, '\\', 'n')
+			case c == '\r':
+				j.buffer = append(j.buffer, '\\', 'r')
+			case c == '\t':
+				j.buffer = append(j.buffer, '\\', 't')
+			case c == '\b':
+				j.buffer = append(j.buffer, '\\', 'b')
+			case c == '\f':
+				j.buffer = append(j.buffer, '\\', 'f')
+			case c < 0x20:
+				j.buffer = append(j.buffer, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			default:
+				j.buffer = append(j.buffer, c)
+			}
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		j.buffer = utf8.AppendRune(j.buffer, r)
+		i += n
+	}
+	j.buffer = append(j.buffer, '"')
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Terminal control sequences (ECMA-48), used for what they say of a text.
+const (
+	styleReset   = "\x1b[0m"
+	styleTime    = "\x1b[2m"
+	styleProgram = "\x1b[1m"
+	styleContext = "\x1b[36m"
+	styleFaint   = "\x1b[2m"
+	styleWarning = "\x1b[1;33m"
+)
+
+// timeLayout is readable, sorts, and is what --since takes.
+const timeLayout = "2006-01-02 15:04:05"
+
+// short writes a line for each root, and below it its tree.
+type short struct {
+	w       io.Writer
+	options Options
+	// terse leaves out times, programs and trees.
+	terse bool
+	line  strings.Builder
+}
+
+func newShort(w io.Writer, o Options) Printer { return &short{w: w, options: o} }
+
+func newCat(w io.Writer, o Options) Printer { return &short{w: w, options: o, terse: true} }
+
+func (p *short) Close() error { return nil }
+
+func (p *short) styled(style, text string) {
+	if p.options.Color && text != "" {
+		p.line.WriteString(style)
+		p.line.WriteString(text)
+		p.line.WriteString(styleReset)
+		return
+	}
+	p.line.WriteString(text)
+}
+
+// write writes the collected lines.
+func (p *short) write() error {
+	_, err := io.WriteString(p.w, p.line.String())
+	p.line.Reset()
+	return err
+}
+
+func (p *short) time(ns int64) string {
+	return time.Unix(0, ns).In(p.options.Location).Format(timeLayout)
+}
+
+func (p *short) Root(root *schema.Span, _ []Entry) error {
+	if !p.terse {
+		p.styled(styleTime, p.time(root.Start))
+		p.line.WriteByte(' ')
+		program := "(unknown program)"
+		if root.Executable != "" {
+			program = printable([]byte(root.Executable))
+		}
+		p.styled(styleProgram, program)
+		p.line.WriteString(": ")
+	}
+	p.summary(root)
+	p.line.WriteByte('\n')
+	if !p.terse {
+		p.inside(root, "")
+	}
+	return p.write()
+}
+
+// summary writes what a context comes down to: its name, the values that the
+// registry makes its summary, then the rest of its own data.
+func (p *short) summary(root *schema.Span) {
+	context := p.options.Registry.Context(root.Name)
+	shown := map[string]bool{schema.KeyName: true}
+	var values []string
+	name := root.Name
+	role := ""
+	if context != nil {
+		if len(context.Implied) > 0 {
+			name = context.Kind
+		}
+		for i, key := range context.Summary {
+			if shown[key] {
+				continue
+			}
+			text, own := p.find(root, context, key)
+			if text == "" {
+				continue
+			}
+			shown[key] = own
+			if i == 0 {
+				role = text
+			} else {
+				values = append(values, text)
+			}
+		}
+	}
+	if name == "" {
+		name = "(no name)"
+	}
+	p.styled(styleContext, printable([]byte(name)))
+	if role != "" {
+		p.line.WriteByte(' ')
+		p.line.WriteString(role)
+	}
+	for _, text := range values {
+		p.line.WriteString(", ")
+		p.line.WriteString(text)
+	}
+	p.data(root, shown, ", ")
+	p.marks(root)
+}
+
+// find returns the text of the last value of a key in a tree, and whether it
+// is data of the root itself.
+func (p *short) find(root *schema.Span, context *schema.Context, key string) (text string, own bool) {
+	k := p.options.Registry.Key(key)
+	if v, ok := root.Value(key); ok {
+		return valueText(k, &v), true
+	}
+	if implied, ok := context.Implied[key]; ok {
+		return implied, false
+	}
+	root.Walk(func(s *schema.Span) bool {
+		if v, ok := s.Value(key); ok {
+			text = valueText(k, &v)
+		}
+		return true
+	})
+	return text, false
+}
+
+// data writes the data of a span, KEY=VALUE, but for the keys that have been
+// shown.
+func (p *short) data(s *schema.Span, shown map[string]bool, separator string) {
+	scope := schema.Scope(s.Name)
+	for i := range s.Data {
+		d := &s.Data[i]
+		if shown[d.Key] || (d.Key == schema.KeyName && d.Value.Kind == event.String) {
+			continue
+		}
+		// The scope is that of the context, nearly always.
+		key := d.Key
+		if scope != "" {
+			key = strings.TrimPrefix(key, scope+"::")
+		}
+		p.line.WriteString(separator)
+		p.styled(styleFaint, printable([]byte(key))+"=")
+		p.line.WriteString(quoted(valueText(p.options.Registry.Key(d.Key), &d.Value)))
+	}
+}
+
+func (p *short) marks(s *schema.Span) {
+	if s.Headless {
+		p.styled(styleFaint, " (beginning not in the log)")
+	}
+	if s.Cut {
+		p.styled(styleFaint, " (too large, continued below)")
+	}
+}
+
+// inside writes the spans inside s as a tree. Its depth is bounded by
+// schema.MaxDepth.
+func (p *short) inside(s *schema.Span, indent string) {
+	for i, inner := range s.Spans {
+		branch, below := "├─ ", "│  "
+		if i == len(s.Spans)-1 {
+			branch, below = "└─ ", "   "
+		}
+		p.styled(styleFaint, indent+branch)
+		name := "(no name)"
+		if inner.Name != "" {
+			name = printable([]byte(inner.Name))
+		}
+		p.styled(styleContext, name)
+		p.data(inner, nil, " ")
+		p.marks(inner)
+		p.line.WriteByte('\n')
+		p.inside(inner, indent+below)
+	}
+}
+
+func (p *short) Loss(l *Loss) error {
+	text := lossText(l, p.time)
+	p.styled(styleWarning, "— "+text+" —")
+	p.line.WriteByte('\n')
+	return p.write()
+}
+
+// lossText says in one sentence what was lost.
+func lossText(l *Loss, at func(int64) string) string {
+	var what string
+	switch {
+	case l.Hits == 0 || l.Hits == l.Events:
+		what = counted(l.Events, "event")
+	case l.Events == 0:
+		what = counted(l.Hits, "probe hit")
+	default:
+		what = counted(l.Events, "event") + " of " + counted(l.Hits, "probe hit")
+	}
+	why := printable([]byte(l.Reason))
+	if l.Place != "" {
+		why = strings.TrimPrefix(why+", "+printable([]byte(l.Place)), ", ")
+	}
+	if why != "" {
+		why = " (" + why + ")"
+	}
+	start, end := at(l.Start), at(l.End)
+	when := "between " + start + " and " + end
+	if start == end {
+		when = "at " + start
+	} else if len(end) == len(timeLayout) && start[:10] == end[:10] {
+		when = "between " + start + " and " + end[11:]
+	}
+	return fmt.Sprintf("%s lost%s %s", what, why, when)
+}
+
+// counted returns a number with its noun, the number in groups of three.
+func counted(n uint64, noun string) string {
+	digits := strconv.FormatUint(n, 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	if n != 1 {
+		noun += "s"
+	}
+	return digits + " " + noun
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+// printable returns text of unknown origin so that it cannot act on a
+// terminal: what event.AppendEscaped escapes, and characters that change the
+// direction or order of text or cannot be seen.
+func printable(b []byte) string {
+	if isPlain(b) {
+		return string(b)
+	}
+	escaped := event.AppendEscaped(nil, b)
+	out := make([]byte, 0, len(escaped))
+	for len(escaped) > 0 {
+		r, n := utf8.DecodeRune(escaped)
+		if unicode.IsPrint(r) {
+			out = append(out, escaped[:n]...)
+		} else {
+			for _, c := range escaped[:n] {
+				out = append(out, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
+			}
+		}
+		escaped = escaped[n:]
+	}
+	return string(out)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// isPlain reports whether b is printable ASCII without backslash.
+func isPlain(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 || c > 0x7e || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// maxShown is the number of bytes of a value that a line shows.
+const maxShown = 256
+
+// valueText returns a value as a line shows it: numbers by name where they
+// have one.
+func valueText(key *schema.Key, v *event.Value) string {
+	if v.Kind == event.Word {
+		if name, ok := key.Text(v.Word); ok {
+			return name
+		}
+		if key.HasNames() {
+			return "0x" + strconv.FormatUint(uint64(v.Word), 16)
+		}
+		return strconv.FormatInt(v.Word, 10)
+	}
+	if v.Unreadable {
+		return "(unreadable)"
+	}
+	b, more := v.Bytes, v.Truncated
+	if len(b) > maxShown {
+		b, more = cutText(b, maxShown), true
+	}
+	text := printable(b)
+	if more {
+		text += "…"
+	}
+	return text
+}
+
+// cutText returns the first n bytes of b, less a character cut in two.
+func cutText(b []byte, n int) []byte {
+	for i := n; i > n-utf8.UTFMax && i > 0; i-- {
+		if utf8.RuneStart(b[i]) {
+			return b[:i]
+		}
+	}
+	return b[:n]
+}
+
+// quoted returns text in quotes if it would not be read as one word.
+func quoted(text string) string {
+	if text == "" {
+		return `""`
+	}
+	for _, r := range text {
+		if r == ' ' || r == '"' || r == ',' || r == '=' {
+			return `"` + text + `"`
+		}
+	}
+	return text
+}

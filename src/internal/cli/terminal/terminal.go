@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package terminal is about the screen a person looks at: whether there is
+// one, whether it has colours, and the pager that shows long output on it.
+package terminal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Is reports whether w is a terminal.
+func Is(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// HasColor reports whether a terminal shows colours, as the environment says
+// (https://no-color.org).
+func HasColor(getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+}
+
+// Pager is a process that shows what is written to it.
+type Pager struct {
+	command *exec.Cmd
+	input   io.WriteCloser
+}
+
+// StartPager starts the pager that the environment names: CRAU_PAGER, PAGER,
+// else less or more. It returns nil if none is wanted or to be had: the value
+// "" or "cat" of the variables turns it off.
+func StartPager(out *os.File, lookup func(string) (string, bool)) (*Pager, error) {
+	command := ""
+	for _, name := range []string{"CRAU_PAGER", "PAGER"} {
+		if value, ok := lookup(name); ok {
+			if command = strings.TrimSpace(value); command == "" || command == "cat" {
+				return nil, nil
+			}
+			break
+		}
+	}
+	if command == "" {
+		for _, name := range []string{"less", "more"} {
+			if _, err := exec.LookPath(name); err == nil {
+				command = name
+				break
+			}
+		}
+	}
+	if command == "" {
+		return nil, nil
+	}
+	// A pager is a command line for the shell, as everywhere.
+	c := exec.Command("/bin/sh", "-c", command)
+	c.Stdout, c.Stderr = out, os.Stderr
+	c.Env = os.Environ()
+	for name, value := range map[string]string{
+		// Quit if it fits one screen, keep colours and the screen, chop long
+		// lines, quit on interrupt: journalctl's habits.
+		"LESS":        "FRSXMK",
+		"LESSCHARSET": "utf-8",
+	} {
+		if _, ok := lookup(name); !ok {
+			c.Env = append(c.Env, name+"="+value)
+		}
+	}
+	if _, sudo := lookup("SUDO_UID"); sudo {
+		// The pager of another user's session must start no commands.
+		c.Env = append(c.Env, "LESSSECURE=1")
+	}
+	input, err := c.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("cannot start pager: %w", err)
+	}
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start pager %s: %w", command, err)
+	}
+	return &Pager{c, input}, nil
+}
+
+// Write gives text to the pager. The error wraps EPIPE when the pager has been
+// left.
+func (p *Pager) Write(b []byte) (int, error) { return p.input.Write(b) }
+
+// Close tells the pager that there is no more and waits until it is left.
+func (p *Pager) Close() error {
+	_ = p.input.Close()
+	err := p.command.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		// 126 and 127 are the shell's: it could not run the command. How a
+		// pager is left otherwise says nothing about the output.
+		if code := exit.ExitCode(); code == 126 || code == 127 {
+			return fmt.Errorf("cannot run pager %s: set CRAU_PAGER, or use --no-pager", p.command.Args[2])
+		}
+		return nil
+	}
+	return err
+}
+
+// Left reports whether a write failed because nobody reads any more.
+func Left(err error) bool { return errors.Is(err, unix.EPIPE) }

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package timespec reads times as people write them on a command line, in the
+// forms of systemd.time(7).
+package timespec
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Help names the accepted forms in one sentence.
+const Help = `RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time zone, a date or a time alone, ` +
+	`now, today, yesterday, tomorrow, @SECONDS since the epoch, -1h30min, "2 hours ago"`
+
+// Error says what is wrong with a text that should be a time.
+type Error struct{ Text, Problem string }
+
+func (e *Error) Error() string { return fmt.Sprintf("bad time %q: %s", e.Text, e.Problem) }
+
+// Parse returns the time that text means at the moment now, in the location of
+// now where text names none. The error is an *Error.
+func Parse(text string, now time.Time) (time.Time, error) {
+	t, problem := parse(strings.TrimSpace(text), now)
+	if problem != "" {
+		return time.Time{}, &Error{text, problem}
+	}
+	return t, nil
+}
+
+// maxText bounds what is looked at; the longest sensible form is far shorter.
+const maxText = 128
+
+func parse(text string, now time.Time) (t time.Time, problem string) {
+	lower := strings.ToLower(text)
+	switch {
+	case text == "":
+		return t, "it is empty"
+	case len(text) > maxText:
+		return t, "it is too long"
+	case lower == "now":
+		return now, ""
+	case lower == "today":
+		return midnight(now, 0), ""
+	case lower == "yesterday":
+		return midnight(now, -1), ""
+	case lower == "tomorrow":
+		return midnight(now, 1), ""
+	case text[0] == '@':
+		return epoch(text[1:])
+	case text[0] == '+' || text[0] == '-':
+		return relative(now, text[1:], text[0] == '-')
+	}
+	if i := strings.LastIndexByte(text, ' '); i > 0 {
+		switch {
+		case strings.EqualFold(text[i+1:], "ago"):
+			return relative(now, text[:i], true)
+		case strings.EqualFold(text[i+1:], "left"):
+			return relative(now, text[:i], false)
+		}
+	}
+	return absolute(text, now)
+}
+
+// midnight returns the beginning of the day that lies days after now's.
+func midnight(now time.Time, days int) time.Time {
+	y, m, d := now.Date()
+	return time.Date(y, m, d+days, 0, 0, 0, 0, now.Location())
+}
+
+// The years that a time may lie in: its nanoseconds since the epoch must fit
+// 64 bits.
+const minYear, maxYear = 1678, 2261
+
+func inRange(t time.Time) (time.Time, string) {
+	if y := t.UTC().Year(); y < minYear || y > maxYear {
+		return t, fmt.Sprintf("it lies outside the years %d to %d", minYear, maxYear)
+	}
+	return t, ""
+}
+
+// epoch reads seconds since the Unix epoch with an optional fraction.
+func epoch(text string) (time.Time, string) {
+	whole, fraction, _ := strings.Cut(text, ".")
+	seconds, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || strings.HasPrefix(whole, "+") {
+		return time.Time{}, "after @ there must be seconds since the Unix epoch"
+	}
+	nanoseconds, ok := fractionNanoseconds(fraction)
+	if !ok {
+		return time.Time{}, "its fraction of a second is no number"
+	}
+	if seconds < math.MinInt64/int64(time.Second) || seconds > math.MaxInt64/int64(time.Second) {
+		return time.Time{}, fmt.Sprintf("it lies outside the years %d to %d", minYear, maxYear)
+	}
+	if strings.HasPrefix(whole, "-") {
+		nanoseconds = -nanoseconds
+	}
+	return inRange(time.Unix(seconds, nanoseconds))
+}
+
+// fractionNanoseconds reads the digits after a decimal point.
+func fractionNanoseconds(digits string) (int64, bool) {
+	ns, scale := int64(0), int64(1e8)
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		ns += int64(c-'0') * scale
+		scale /= 10
+	}
+	return ns, true
+}
+
+func relative(now time.Time, text string, past bool) (time.Time, string) {
+	span, problem := duration(text)
+	if problem != "" {
+		return time.Time{}, problem
+	}
+	if past {
+		span = -span
+	}
+	return inRange(now.Add(span))
+}
+
+// unit returns the length of a unit of time. Months and years have their mean
+// lengths, as in systemd.time(7).
+func unit(name string) (time.Duration, bool) {
+	const day = 24 * time.Hour
+	if name == "M" {
+		return 30*day + 10*time.Hour + 29*time.Minute + 6*time.Second, true
+	}
+	switch strings.ToLower(name) {
+	case "us", "usec", "µs", "μs":
+		return time.Microsecond, true
+	case "ms", "msec":
+		return time.Millisecond, true
+	case "", "s", "sec", "second", "seconds":
+		return time.Second, true
+	case "m", "min", "minute", "minutes":
+		return time.Minute, true
+	case "h", "hr", "hour", "hours":
+		return time.Hour, true
+	case "d", "day", "days":
+		return day, true
+	case "w", "week", "weeks":
+		return 7 * day, true
+	case "month", "months":
+		return 30*day + 10*time.Hour + 29*time.Minute + 6*time.Second, true
+	case "y", "year", "years":
+		return 365*day + 6*time.Hour, true
+	}
+	return 0, false
+}
+
+// duration reads a sum of numbers with units, as "1h 30min" or "2 hours". A
+// number without a unit counts seconds.
+func duration(text string) (time.Duration, string) {
+	rest := strings.TrimSpace(text)
+	if rest == "" {
+		return 0, "it names no span of time"
+	}
+	var sum time.Duration
+	for rest != "" {
+		n := strings.IndexFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+		if n < 0 {
+			n = len(rest)
+		}
+		number := rest[:n]
+		rest = strings.TrimLeft(rest[n:], " ")
+		n = strings.IndexFunc(rest, func(r rune) bool { return r == ' ' || (r >= '0' && r <= '9') })
+		if n < 0 {
+			n = len(rest)
+		}
+		name := rest[:n]
+		rest = strings.TrimLeft(rest[n:], " ")
+
+		value, err := strconv.ParseFloat(number, 64)
+		if err != nil {
+			return 0, fmt.Sprintf("%q is no number of units", number+name)
+		}
+		length, ok := unit(name)
+		if !ok {
+			return 0, fmt.Sprintf("%q is no unit of time: there are us, ms, s, min, h, d, w, month, y", name)
+		}
+		span := value * float64(length)
+		if span+float64(sum) > math.MaxInt64/2 {
+			return 0, "it is too long a time"
+		}
+		sum += time.Duration(math.Round(span))
+	}
+	return sum, ""
+}
+
+// absolute reads a date, a time of day, or both, with a time zone or without.
+func absolute(text string, now time.Time) (time.Time, string) {
+	const problem = "the forms are " + Help
+	text = withoutWeekday(text)
+	if t, err := time.Parse(time.RFC3339Nano, strings.Replace(text, " ", "T", 1)); err == nil {
+		return inRange(t)
+	}
+	location := now.Location()
+	body := text
+	if i := strings.LastIndexByte(text, ' '); i >= 0 {
+		if l := zone(text[i+1:], now); l != nil {
+			location, body = l, strings.TrimSpace(text[:i])
+		}
+	} else if z := strings.TrimRight(text, "Zz"); z != text && len(text)-len(z) == 1 {
+		location, body = time.UTC, z
+	}
+	now = now.In(location)
+	body = strings.Replace(body, "T", " ", 1)
+	for _, layout := range []string{"2006-1-2 15:4:5", "2006-1-2 15:4", "2006-1-2"} {
+		if t, err := time.ParseInLocation(layout, body, location); err == nil {
+			return inRange(t)
+		}
+	}
+	for _, layout := range []string{"15:4:5", "15:4"} {
+		if t, err := time.ParseInLocation(layout, body, location); err == nil {
+			y, m, d := now.Date()
+			return time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), location), ""
+		}
+	}
+	switch body {
+	case "now":
+		return now, ""
+	case "today":
+		return midnight(now, 0), ""
+	case "yesterday":
+		return midnight(now, -1), ""
+	case "tomorrow":
+		return midnight(now, 1), ""
+	}
+	return time.Time{}, problem
+}
+
+// withoutWeekday cuts off the day of the week, which says nothing new.
+func withoutWeekday(text string) string {
+	first, rest, ok := strings.Cut(text, " ")
+	if !ok {
+		return text
+	}
+	for day := time.Sunday; day <= time.Saturday; day++ {
+		if name := day.String(); strings.EqualFold(first, name) || strings.EqualFold(first, name[:3]) {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return text
+}
+
+// zone returns the location that a word names, nil if it names none: UTC, an
+// offset as +02:00, an entry of the time zone database as Europe/Prague, or
+// an abbreviation that now's location uses.
+func zone(name string, now time.Time) *time.Location {
+	if name == "UTC" || name == "Z" || name == "GMT" {
+		return time.UTC
+	}
+	for _, layout := range []string{"-07:00", "-0700", "-07"} {
+		if t, err := time.Parse(layout, name); err == nil {
+			return t.Location()
+		}
+	}
+	for _, month := range []time.Month{time.January, time.July} {
+		abbreviation, offset := time.Date(now.Year(), month, 1, 0, 0, 0, 0, now.Location()).Zone()
+		if name == abbreviation && (name[0] < '0' || name[0] > '9') {
+			return time.FixedZone(name, offset)
+		}
+	}
+	if strings.Contains(name, "/") {
+		if l, err := time.LoadLocation(name); err == nil {
+			return l
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schema
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// Match is a condition KEY=VALUE on data.
+type Match struct {
+	// Key is the key of the data.
+	Key string
+
+	text     string
+	number   int64
+	isNumber bool
+	key      *Key // nil if the registry does not know it
+}
+
+// MatchError says why a text is no condition.
+type MatchError struct{ Match, Problem string }
+
+func (e *MatchError) Error() string { return fmt.Sprintf("bad match %q: %s", e.Match, e.Problem) }
+
+// ParseMatch reads a condition KEY=VALUE, as tls::protocol_version=771. A
+// number may be written in decimal, as 0x303, or as the name that the
+// registry has for it, "TLS 1.2". The error is a *MatchError.
+func (r *Registry) ParseMatch(s string) (Match, error) {
+	key, value, ok := strings.Cut(s, "=")
+	if !ok {
+		return Match{}, &MatchError{s, "it must be of the form KEY=VALUE"}
+	}
+	if !ValidName(key) {
+		return Match{}, &MatchError{s, strconv.Quote(key) + " is no key: a key is [SCOPE::]NAME of letters, digits and _"}
+	}
+	m := Match{Key: key, text: value, key: r.Key(key)}
+	m.number, m.isNumber = m.key.Parse(value)
+	if m.key != nil && m.key.isWord() && !m.isNumber {
+		problem := fmt.Sprintf("%q is no number", value)
+		if names := m.key.Names(); len(names) > 0 {
+			problem += " and no name that is known for one"
+			if near := nearest(value, names); near != "" {
+				problem += fmt.Sprintf("; did you mean %q?", near)
+			}
+		}
+		return Match{}, &MatchError{s, problem}
+	}
+	m.number = m.key.Number(m.number)
+	return m, nil
+}
+
+func (k *Key) isWord() bool {
+	switch k.Type {
+	case "", "string", "blob":
+		return false
+	}
+	return true
+}
+
+// Matches reports whether a value of the key fulfils the condition. Bytes
+// that are no text are compared in their escaped form.
+func (m *Match) Matches(v *event.Value) bool {
+	switch v.Kind {
+	case event.Word:
+		return m.isNumber && m.key.Number(v.Word) == m.number
+	case event.String:
+		return string(v.Bytes) == m.text
+	}
+	return string(v.Bytes) == m.text || string(event.AppendEscaped(nil, v.Bytes)) == m.text
+}
+
+// In reports whether data of the span, or what its name states, fulfils the
+// condition.
+func (m *Match) In(r *Registry, s *Span) bool {
+	if v, ok := s.Value(m.Key); ok {
+		return m.Matches(&v)
+	}
+	if c := r.Context(s.Name); c != nil {
+		if text, ok := c.Implied[m.Key]; ok {
+			return text == m.text
+		}
+	}
+	return false
+}
+
+// ContextPattern is a condition on context names: a name, or "scope::*".
+type ContextPattern struct{ name, scope string }
+
+// ParseContextPattern reads a pattern of context names. The error is a
+// *MatchError.
+func ParseContextPattern(s string) (ContextPattern, error) {
+	if scope, ok := strings.CutSuffix(s, "::*"); ok && validWord(scope) {
+		return ContextPattern{scope: scope}, nil
+	}
+	if !ValidName(s) {
+		return ContextPattern{}, &MatchError{s, "a context is named as tls::handshake, all of a scope as tls::*"}
+	}
+	return ContextPattern{name: s}, nil
+}
+
+// Matches reports whether a context name fits the pattern, itself or by the
+// name whose definition it shares: tls::handshake stands for
+// tls::handshake_client too.
+func (p ContextPattern) Matches(r *Registry, name string) bool {
+	if p.scope != "" {
+		return Scope(name) == p.scope
+	}
+	if name == p.name {
+		return true
+	}
+	c := r.Context(name)
+	return c != nil && c.Kind == p.name
+}
+
+// nearest returns the name that takes the fewest edits to be text, if those
+// are few.
+func nearest(text string, names []string) string {
+	const maxText = 64
+	if len(text) > maxText {
+		return ""
+	}
+	text = strings.ToLower(text)
+	best, bestEdits := "", len(text)/3+1
+	for _, name := range names {
+		if edits := distance(text, strings.ToLower(name)); edits < bestEdits {
+			best, bestEdits = name, edits
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance of two texts in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
