@@ -102,29 +102,27 @@ func TestErrorsNameTheFileAndTheRemedy(t *testing.T) {
 	}
 }
 
-func TestExitStatusIsThatOfTheHelp(t *testing.T) {
+func TestOnlyMistakesInTheCommandLineAreUsageErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
-		want int
+		want bool
 	}{
-		"good":           {[]string{"prelinked.elf"}, 0},
-		"missing":        {[]string{"prelinked.elf", "missing.so"}, exitFailure},
-		"no probes":      {[]string{"note.inc"}, exitFailure},
-		"unknown output": {[]string{"-o", "xml", "prelinked.elf"}, exitUsage},
-		"no file":        {nil, exitUsage},
+		"missing":        {[]string{"prelinked.elf", "missing.so"}, false},
+		"no probes":      {[]string{"note.inc"}, false},
+		"unknown output": {[]string{"-o", "xml", "prelinked.elf"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Chdir(probesDir)
-			var stderr bytes.Buffer
-			e := System()
-			e.Stdout, e.Stderr = io.Discard, &stderr
-			if got := Run(t.Context(), append([]string{"probes"}, c.args...), e); got != c.want {
-				t.Errorf("got %d, want %d: %s", got, c.want, &stderr)
+			if _, err := probes(t, c.args...); err == nil || isUsage(err) != c.want {
+				t.Errorf("error %v is one of usage: %v, want %v", err, isUsage(err), c.want)
 			}
 		})
 	}
-	// A file that may not be read is no log that may not be read.
-	if err := (filesError{withRemedy(os.ErrPermission)}); errors.Is(err, os.ErrPermission) {
+}
+
+// The exit status that says the log may not be read is not for libraries.
+func TestFileThatMayNotBeReadIsNotTakenForTheLog(t *testing.T) {
+	err := error(filesError{withRemedy(os.ErrPermission)})
+	if errors.Is(err, os.ErrPermission) {
 		t.Errorf("the error %v would end the command with %d", err, exitDenied)
 	}
 }
