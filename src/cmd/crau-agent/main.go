@@ -34,7 +34,7 @@ const (
 
 // memoryLimit makes the garbage collector work harder rather than let the
 // agent grow: it is a guest on the machines it watches. Bytes.
-const memoryLimit = 48 << 20
+const memoryLimit = 36 << 20
 
 func main() {
 	debug.SetMemoryLimit(memoryLimit)

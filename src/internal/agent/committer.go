@@ -5,6 +5,7 @@ package agent
 import (
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,11 +38,17 @@ type committer struct {
 	store  store
 	losses *losses
 	log    *slog.Logger
-	// sync is how long a committed batch may stay not durable.
-	sync time.Duration
+	// interval is how long a committed batch may stay not durable.
+	interval time.Duration
 
-	free chan *batch
 	full chan *batch
+	// returned has an element while a batch may be free.
+	returned chan struct{}
+	mu       sync.Mutex
+	// free is a stack, so that the buffers in use are the same few. made
+	// counts all batches, free or not.
+	free []*batch
+	made int
 
 	// waiting is set while the disk has no room.
 	waiting atomic.Bool
@@ -56,36 +63,54 @@ type committed struct {
 	hits, events, groups, chunks atomic.Uint64
 }
 
-func newCommitter(s store, l *losses, log *slog.Logger, sync time.Duration) *committer {
-	c := &committer{
-		store: s, losses: l, log: log, sync: sync,
-		free: make(chan *batch, queueLength), full: make(chan *batch, queueLength),
+func newCommitter(s store, l *losses, log *slog.Logger, interval time.Duration) *committer {
+	return &committer{
+		store: s, losses: l, log: log, interval: interval,
+		full: make(chan *batch, queueLength), returned: make(chan struct{}, 1),
 	}
-	for range queueLength {
-		c.free <- &batch{}
-	}
-	return c
 }
 
 // get returns a batch to fill, for the pipeline. While none is free it waits,
 // as long as the ring can take what is probed meanwhile; then it returns nil.
 func (c *committer) get(ring *probe.Ring) *batch {
 	for {
-		select {
-		case b := <-c.free:
-			b.reset()
+		if b := c.pop(); b != nil {
 			return b
-		default:
 		}
 		if ring.Waiting() > ring.Size()/2 {
 			return nil
 		}
 		select {
-		case b := <-c.free:
-			b.reset()
-			return b
+		case <-c.returned:
 		case <-time.After(5 * time.Millisecond):
 		}
+	}
+}
+
+func (c *committer) pop() *batch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.free); n > 0 {
+		b := c.free[n-1]
+		c.free = c.free[:n-1]
+		return b
+	}
+	if c.made == queueLength {
+		return nil
+	}
+	c.made++
+	return &batch{}
+}
+
+// release makes a batch free.
+func (c *committer) release(b *batch) {
+	b.reset()
+	c.mu.Lock()
+	c.free = append(c.free, b)
+	c.mu.Unlock()
+	select {
+	case c.returned <- struct{}{}:
+	default:
 	}
 }
 
@@ -122,9 +147,9 @@ func (c *committer) run() {
 				return
 			}
 			if c.commit(b) && due == nil {
-				due = time.After(c.sync)
+				due = time.After(c.interval)
 			}
-			c.free <- b
+			c.release(b)
 		case <-due:
 			due = nil
 			if _, err := c.store.Flush(); err != nil {

@@ -36,10 +36,15 @@ const busyWait = time.Millisecond
 type Ring struct {
 	size     uint64
 	consumer []byte // one page, writable
-	data     []byte // the producer's page, then the data twice, so that records do not wrap
-	wakeAt   *atomic.Uint64
-	epoll    int
-	event    int // eventfd for Wake
+	producer []byte // one page, then the data
+	data     []byte
+	// wrapped holds a record that goes on at the beginning of the data. The
+	// kernel offers a mapping of the data twice in a row instead, which would
+	// count twice as resident memory.
+	wrapped []byte
+	wakeAt  *atomic.Uint64
+	epoll   int
+	event   int // eventfd for Wake
 
 	// taken is the consumer position, which only the reader changes.
 	taken uint64
@@ -54,9 +59,10 @@ func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
 	if r.consumer, err = unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("cannot map the ring: %w", err)
 	}
-	if r.data, err = unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
+	if r.producer, err = unix.Mmap(m.FD(), int64(page), page+size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot map the ring: %w", err), r.close())
 	}
+	r.data = r.producer[page:]
 	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot make an event descriptor: %w", err), r.close())
 	}
@@ -83,8 +89,8 @@ func (r *Ring) close() error {
 	if r.event >= 0 {
 		errs = append(errs, unix.Close(r.event))
 	}
-	if r.data != nil {
-		errs = append(errs, unix.Munmap(r.data))
+	if r.producer != nil {
+		errs = append(errs, unix.Munmap(r.producer))
 	}
 	if r.consumer != nil {
 		errs = append(errs, unix.Munmap(r.consumer))
@@ -100,7 +106,7 @@ func (r *Ring) consumerPosition() *atomic.Uint64 {
 }
 
 func (r *Ring) producerPosition() uint64 {
-	return (*atomic.Uint64)(unsafe.Pointer(&r.data[0])).Load()
+	return (*atomic.Uint64)(unsafe.Pointer(&r.producer[0])).Load()
 }
 
 // Waiting returns how many bytes are in the ring, unfinished records included.
@@ -120,7 +126,6 @@ func (r *Ring) Drain(limit uint64, take func(record []byte)) {
 	// Space is given back in portions: the position shares a cache line with
 	// nothing, but every store takes that line from the producers.
 	const portion = 64 << 10
-	page := uint64(unix.Getpagesize())
 	end := r.producerPosition()
 	if waiting := end - r.taken; waiting > r.highWater.Load() {
 		r.highWater.Store(waiting)
@@ -132,15 +137,14 @@ func (r *Ring) Drain(limit uint64, take func(record []byte)) {
 				break
 			}
 		}
-		at := page + r.taken&(r.size-1)
-		// The kernel finishes a record by an exchange of its length.
-		length := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))
+		at := r.taken & (r.size - 1)
+		length := r.lengthAt(at)
 		if length&ringBusy != 0 {
 			break
 		}
 		n := uint64(length &^ (ringBusy | ringDiscard))
 		if length&ringDiscard == 0 {
-			take(r.data[at+ringHeader : at+ringHeader+n])
+			take(r.record(at+ringHeader, n))
 		}
 		r.taken += (n + ringHeader + 7) &^ 7
 		if r.taken-given >= portion {
@@ -187,11 +191,24 @@ func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 	return nil
 }
 
-// firstBusy reports whether the next record is still being written.
-func (r *Ring) firstBusy() bool {
-	at := uint64(unix.Getpagesize()) + r.taken&(r.size-1)
-	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))&ringBusy != 0
+// lengthAt returns the length word of the record at an offset. The kernel
+// finishes a record by an exchange of that word.
+func (r *Ring) lengthAt(at uint64) uint32 {
+	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))
 }
+
+// record returns the n bytes of a record that begins at an offset.
+func (r *Ring) record(at, n uint64) []byte {
+	at &= r.size - 1
+	if at+n <= r.size {
+		return r.data[at : at+n]
+	}
+	r.wrapped = append(append(r.wrapped[:0], r.data[at:]...), r.data[:at+n-r.size]...)
+	return r.wrapped
+}
+
+// firstBusy reports whether the next record is still being written.
+func (r *Ring) firstBusy() bool { return r.lengthAt(r.taken&(r.size-1))&ringBusy != 0 }
 
 // Wake ends the current or the next Wait. It may be called from any goroutine.
 func (r *Ring) Wake() {
