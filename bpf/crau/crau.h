@@ -31,10 +31,10 @@
 
 #include "macros.h"
 
-/* How many open contexts a stack remembers. More may be open: the parent of one
- * beyond is its nearest remembered ancestor. Deep enough for a handshake, its
- * key exchange and what the provider below does; the same in every file of one
- * library. */
+/* How many open contexts a stack remembers around the innermost. More may be
+ * open: whoever comes back to a forgotten one finds its nearest remembered
+ * ancestor. Deep enough for a handshake, its key exchange and what the provider
+ * below does; the same in every file of one library. */
 #ifndef CRAU_STACK_DEPTH
 #define CRAU_STACK_DEPTH 8
 #endif
@@ -47,10 +47,10 @@ extern "C" {
 
 /* The open contexts of a thread or of an operation. All zero is an empty one. */
 struct crau_stack {
-	uintptr_t current;                  /* valid if depth > 0 */
-	uintptr_t outer[CRAU_STACK_DEPTH];  /* what current was at each depth */
-	unsigned long depth;                /* open contexts, remembered or not */
-	unsigned long serial;               /* ids handed out by crau_new_id */
+	uintptr_t current;                 /* valid if depth > 0 */
+	uintptr_t outer[CRAU_STACK_DEPTH]; /* around it, outermost first */
+	unsigned long depth;               /* open contexts, remembered or not */
+	unsigned long serial;              /* ids handed out by crau_new_id */
 };
 
 /* Weak and hidden: the files of one shared object have one stack per thread
@@ -82,8 +82,8 @@ crau_current(const struct crau_stack *stack)
 static inline __attribute__((unused)) void
 crau_push(struct crau_stack *stack, uintptr_t context)
 {
-	if (stack->depth < CRAU_STACK_DEPTH)
-		stack->outer[stack->depth] = stack->current;
+	if (stack->depth > 0 && stack->depth <= CRAU_STACK_DEPTH)
+		stack->outer[stack->depth - 1] = stack->current;
 	stack->current = context;
 	stack->depth++;
 }
@@ -96,10 +96,10 @@ crau_pop(struct crau_stack *stack)
 	if (stack->depth == 0)
 		return;
 	stack->depth--;
-	if (stack->depth < CRAU_STACK_DEPTH)
-		stack->current = stack->outer[stack->depth];
-	else
+	if (stack->depth > CRAU_STACK_DEPTH)
 		stack->current = stack->outer[CRAU_STACK_DEPTH - 1];
+	else if (stack->depth > 0)
+		stack->current = stack->outer[stack->depth - 1];
 }
 
 #ifdef __cplusplus

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selfcheck
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+// hit is what the BPF program of a tracer saw: the registers that hold the
+// arguments of the header's sites, three words where the second and the third of
+// them point to, and what the first of these three points to. Memory that could
+// not be read is zero.
+type hit struct {
+	IP            uint64
+	Registers     [4]uint64 // rdi, rsi, rdx, rcx
+	Second, Third [3]uint64
+	SecondTo      [16]byte
+	ThirdTo       [16]byte
+	SecondUnread  uint64 // the error of reading Second or SecondTo
+	ThirdUnread   uint64
+}
+
+const hitSize = 8 * (5 + 3 + 3 + 2 + 2 + 2)
+
+// Offsets in struct pt_regs of x86-64 (arch/x86/include/asm/ptrace.h).
+var registerOffsets = []int16{128, 112, 104, 96, 88} // ip, di, si, dx, cx
+
+// tracer listens to sites of a file.
+type tracer struct {
+	program *ebpf.Program
+	ring    *ebpf.Map
+}
+
+// newTracer loads the program. It skips the test where the kernel does not let
+// it, for want of privilege.
+func newTracer(t *testing.T) *tracer {
+	t.Helper()
+	ring, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 1 << 20})
+	if errors.Is(err, os.ErrPermission) {
+		t.Skip("listening needs CAP_BPF and CAP_PERFMON")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ring.Close() })
+
+	// The record is built on the stack, from -hitSize up.
+	at := func(word int) int16 { return int16(-hitSize + 8*word) }
+	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
+	for word := range hitSize / 8 {
+		code = append(code, asm.StoreMem(asm.RFP, at(word), asm.R0, asm.DWord))
+	}
+	for word, offset := range registerOffsets {
+		code = append(code,
+			asm.LoadMem(asm.R1, asm.R6, offset, asm.DWord),
+			asm.StoreMem(asm.RFP, at(word), asm.R1, asm.DWord))
+	}
+	read := func(to, size, from, failure int) {
+		code = append(code,
+			asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, int32(at(to))),
+			asm.Mov.Imm(asm.R2, int32(size)),
+			asm.LoadMem(asm.R3, asm.RFP, at(from), asm.DWord),
+			asm.FnProbeReadUser.Call(),
+			asm.LoadMem(asm.R1, asm.RFP, at(failure), asm.DWord),
+			asm.Or.Reg(asm.R1, asm.R0),
+			asm.StoreMem(asm.RFP, at(failure), asm.R1, asm.DWord))
+	}
+	read(5, 24, 2, 15)
+	read(8, 24, 3, 16)
+	read(11, 16, 5, 15)
+	read(13, 16, 8, 16)
+	code = append(code,
+		asm.LoadMapPtr(asm.R1, ring.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -hitSize),
+		asm.Mov.Imm(asm.R3, hitSize),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnRingbufOutput.Call(),
+		asm.Mov.Imm(asm.R0, 0),
+		asm.Return())
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type:         ebpf.Kprobe,
+		AttachType:   ebpf.AttachTraceUprobeMulti,
+		Instructions: code,
+		License:      "GPL",
+	})
+	if errors.Is(err, os.ErrPermission) {
+		t.Skip("listening needs CAP_BPF and CAP_PERFMON")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return &tracer{program, ring}
+}
+
+// attach listens at the sites of a file, that many bytes behind where their notes
+// point, until the returned function is called.
+func (tr *tracer) attach(t *testing.T, file string, sites []site, behind uint64) func() {
+	t.Helper()
+	executable, err := link.OpenExecutable(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := &link.UprobeMultiOptions{}
+	for _, s := range sites {
+		options.Addresses = append(options.Addresses, s.offset+behind)
+		options.RefCtrOffsets = append(options.RefCtrOffsets, s.semaphoreAt)
+	}
+	l, err := executable.UprobeMulti(nil, tr.program, options)
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		t.Skip("this kernel has no uprobe_multi links (they came with 6.6)")
+	}
+	if err != nil {
+		t.Fatalf("cannot attach to %s: %v", file, err)
+	}
+	return func() { l.Close() }
+}
+
+// hits returns all that the tracer has seen since it was asked last.
+func (tr *tracer) hits(t *testing.T) []hit {
+	t.Helper()
+	reader, err := ringbuf.NewReader(tr.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	var hits []hit
+	reader.SetDeadline(time.Unix(1, 0)) // what is there, no waiting
+	for {
+		record, err := reader.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return hits
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var h hit
+		words := bytes.NewReader(record.RawSample)
+		for _, field := range []any{&h.IP, &h.Registers, &h.Second, &h.Third, &h.SecondTo, &h.ThirdTo, &h.SecondUnread, &h.ThirdUnread} {
+			if err := binary.Read(words, binary.LittleEndian, field); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hits = append(hits, h)
+	}
+}
+
+// publisher is a program that says "ready" and goes on at a byte.
+type publisher struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	input io.WriteCloser
+	lines *bufio.Scanner
+}
+
+func start(t *testing.T, file string, args ...string) *publisher {
+	t.Helper()
+	p := &publisher{t: t, cmd: exec.Command(file, args...)}
+	p.cmd.Stderr = os.Stderr
+	var err error
+	if p.input, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	output, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.cmd.Process.Kill() })
+	p.lines = bufio.NewScanner(output)
+	if !p.lines.Scan() || !strings.HasPrefix(p.lines.Text(), "ready") {
+		t.Fatalf("%s is not ready: %q", file, p.lines.Text())
+	}
+	return p
+}
+
+// finish lets the publisher go on and returns its last line.
+func (p *publisher) finish() string {
+	p.t.Helper()
+	if _, err := p.input.Write([]byte("\n")); err != nil {
+		p.t.Fatal(err)
+	}
+	var last string
+	for p.lines.Scan() {
+		last = p.lines.Text()
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatalf("%s: %v", p.cmd, err)
+	}
+	return last
+}
+
+// instructions are the places in a site where a listener may attach on the
+// running kernel.
+var instructions = map[string]uint64{"one-byte nop": 0, "five-byte nop": 1}
+
+func TestArgumentsArriveWhateverTheCompilerDoes(t *testing.T) {
+	tracer := newTracer(t)
+	for _, b := range linked {
+		b = b.with("-DCRAU_ENABLE")
+		t.Run(b.String(), func(t *testing.T) {
+			file := b.compile(t, "testdata/arguments.c")
+			for name, behind := range instructions {
+				p := start(t, file)
+				detach := tracer.attach(t, file, readSites(t, file), behind)
+				enabled := p.finish()
+				detach()
+				if enabled != "1" {
+					t.Errorf("%s: crau_enabled() is %s while somebody listens", name, enabled)
+				}
+				checkArguments(t, name, tracer.hits(t))
+			}
+		})
+	}
+}
+
+func text(b [16]byte) string { s, _, _ := strings.Cut(string(b[:]), "\x00"); return s }
+
+// checkArguments compares with what testdata/arguments.c fires.
+func checkArguments(t *testing.T, name string, hits []hit) {
+	t.Helper()
+	words := func(w ...uint64) string {
+		b := make([]byte, 0, 24)
+		for _, word := range w {
+			b = binary.LittleEndian.AppendUint64(b, word)
+		}
+		return string(b)
+	}
+	str := func(s [3]uint64) string { s1, _, _ := strings.Cut(words(s[:]...), "\x00"); return s1 }
+	var got []string
+	for _, h := range hits {
+		var s string
+		switch h.Registers[0] {
+		case 1000:
+			s = fmt.Sprintf("new_context, parent %d", int64(h.Registers[1]))
+		case 1001:
+			s = fmt.Sprintf("word_data %s %d", str(h.Second), int64(h.Registers[2]))
+		case 1002:
+			s = fmt.Sprintf("string_data %s %s", str(h.Second), str(h.Third))
+		case 1003:
+			s = fmt.Sprintf("blob_data %s %q", str(h.Second), words(h.Third[:]...)[:h.Registers[3]])
+		case 1004:
+			s = fmt.Sprintf("data of %d: %s %d %d", h.Registers[2], text(h.SecondTo), h.Second[1], int64(h.Second[2]))
+		case 1005:
+			s = fmt.Sprintf("new_context_with_data, parent %d, of %d: %s %d %d",
+				h.Registers[1], h.Registers[3], text(h.ThirdTo), h.Third[1], int64(h.Third[2]))
+		default:
+			s = fmt.Sprintf("context %d", h.Registers[0])
+		}
+		got = append(got, s)
+	}
+	want := []string{
+		"new_context, parent -1",
+		"word_data word::key -5",
+		"string_data string::key string text",
+		`blob_data blob::key "blob\x00text!!\x00"`,
+		"data of 1: array::key 77 -2",
+		"new_context_with_data, parent 1004, of 1: context::key 78 -2",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%s: fired and seen\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestSemaphoreFallsWhenNobodyListens(t *testing.T) {
+	tracer := newTracer(t)
+	file := build{"gcc", []string{"-O2", "-DCRAU_ENABLE"}}.compile(t, "testdata/arguments.c")
+	p := start(t, file)
+	tracer.attach(t, file, readSites(t, file), 0)()
+	if enabled := p.finish(); enabled != "0" {
+		t.Errorf("crau_enabled() is %s though nobody listens any more", enabled)
+	}
+	if hits := tracer.hits(t); len(hits) != 0 {
+		t.Errorf("%d hits seen by nobody", len(hits))
+	}
+}
+
+func TestListeningLeavesRedZonesAlone(t *testing.T) {
+	tracer := newTracer(t)
+	for _, b := range []build{
+		{"gcc", []string{"-O0"}},
+		{"gcc", []string{"-O2"}},
+		{"gcc", []string{"-O3", "-flto"}},
+		{"gcc", []string{"-O2", "-fomit-frame-pointer", "-static"}},
+		{"clang", []string{"-O0"}},
+		{"clang", []string{"-O3"}},
+	} {
+		b = b.with("-DCRAU_ENABLE")
+		t.Run(b.String(), func(t *testing.T) {
+			file := b.compile(t, "testdata/redzone.c")
+			for name, behind := range instructions {
+				p := start(t, file)
+				detach := tracer.attach(t, file, readSites(t, file), behind)
+				var header, caller, inlined int
+				line := p.finish()
+				detach()
+				if _, err := fmt.Sscanf(line, "header %d caller %d inlined %d", &header, &caller, &inlined); err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				if header != 0 || caller != 0 {
+					t.Errorf("%s: data was overwritten: %s", name, line)
+				}
+				if behind == 1 && inlined == 0 {
+					t.Log("this kernel does not write below the stack pointer: the header's way is not needed on it")
+				}
+				tracer.hits(t)
+			}
+		})
+	}
+}
