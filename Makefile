@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# A short menu. meson builds and installs; tests/ holds what the rest does.
+
+BUILD ?= build
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build check quick demo bench generate install clean
+
+help: ## show this menu
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
+
+setup: ## install what the build and the tests need (Debian and Fedora, as root)
+	@tests/setup.sh
+
+build: setup ## build everything into $(BUILD)
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@meson compile -C $(BUILD)
+
+check: build ## lint, drift, unit, fuzz and end-to-end tests; ends with a count
+	@tests/check.sh
+
+quick: ## unit tests only, no root, nothing installed
+	@go test ./src/... ./bpf/...
+
+demo: build ## record real handshakes and show them
+	@tests/demo.sh
+
+bench: build ## measure, with a table and $(BUILD)/bench.json
+	@tests/bench.sh
+
+generate: ## regenerate the BPF objects and the tables, where their sources changed
+	@go generate ./bpf ./src/...
+
+install: ## install below DESTDIR, by meson
+	@meson install -C $(BUILD)
+
+clean: ## remove what was built
+	@rm -rf $(BUILD)

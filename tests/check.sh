@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# All checks, in the order in which they fail fastest. Ends with a count of
+# tests and the reason of every skip. FUZZ sets the seconds for each fuzz target.
+set -eu
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+step format
+unformatted=$(gofmt -l bpf src tests)
+[ -z "$unformatted" ] || { echo "not formatted by gofmt: $unformatted"; exit 1; }
+
+step licences
+tests/licences.sh
+
+step modules
+go mod verify
+go mod tidy -diff
+go mod -C tests/tools tidy -diff 2>/dev/null || (cd tests/tools && go mod tidy -diff)
+
+step vet
+go vet ./...
+GOARCH=arm64 go vet ./bpf/... ./src/...
+
+step lint
+go tool -modfile=tests/tools/go.mod golangci-lint run ./...
+
+step generated files
+tests/drift.sh
+
+step tests
+go run ./tests/report -race -shuffle=on ./...
+
+step fuzz
+tests/fuzz.sh "${FUZZ:-4}"
+
+echo
+cat build/report.txt

@@ -1,0 +1,60 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs what the build, the tests and the demo need and what is missing.
+# Go itself must be there.
+set -eu
+
+missing=
+need() { # COMMAND-OR-FILE DEBIAN-PACKAGE FEDORA-PACKAGE
+	case $1 in
+	/*) [ -e "$1" ] && return ;;
+	*) command -v "$1" >/dev/null 2>&1 && return ;;
+	esac
+	missing="$missing $1"
+	debian="${debian:-} $2"
+	fedora="${fedora:-} $3"
+}
+
+if ! command -v go >/dev/null 2>&1; then
+	echo "setup: Go 1.25 or newer is needed: https://go.dev/doc/install" >&2
+	exit 1
+fi
+
+include=$(printf '#include <bpf/bpf_helpers.h>\n' | cc -E -xc -include linux/types.h - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+openssl=$(printf '#include <openssl/ssl.h>\n' | cc -E -xc - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+sdt=$(printf '#include <sys/sdt.h>\n' | cc -E -xc - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+
+need cc gcc gcc
+need make make make
+need meson meson meson
+need ninja ninja-build ninja-build
+need clang clang clang
+need llvm-strip llvm llvm
+need zstd zstd zstd
+need python3 python3 python3
+need readelf binutils binutils
+need "$include" libbpf-dev libbpf-devel
+need "$openssl" libssl-dev openssl-devel
+need "$sdt" systemtap-sdt-dev systemtap-sdt-devel
+[ -z "$missing" ] && exit 0
+
+if command -v apt-get >/dev/null 2>&1; then
+	install="apt-get install -y --no-install-recommends $debian"
+elif command -v dnf >/dev/null 2>&1; then
+	install="dnf install -y $fedora"
+else
+	echo "setup: please install:$missing (Debian:$debian; Fedora:$fedora)" >&2
+	exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+	echo "setup: please run as root: $install" >&2
+	exit 1
+fi
+echo "setup: $install"
+export DEBIAN_FRONTEND=noninteractive
+case $install in
+apt-get*) apt-get update -qq ;;
+esac
+# shellcheck disable=SC2086 # words are meant to be split
+$install >/dev/null
