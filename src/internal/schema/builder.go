@@ -3,6 +3,7 @@
 package schema
 
 import (
+	"container/heap"
 	"container/list"
 	"math"
 
@@ -46,22 +47,49 @@ type Builder struct {
 	emit     func(*Span)
 
 	latest map[event.ContextID]*Span
-	// opened has the trees in the order of their opening, complete ones
-	// included that wait for older ones; active those that are not complete,
-	// in the order of their last events.
-	opened, active list.List
-	bytes          int
-	order          uint64
-	words          map[string]string // keys and names, which repeat
+	// opened has all trees, that which was opened first in front, complete
+	// ones included that wait for older ones; active those that are not
+	// complete, in the order of their last events.
+	opened trees
+	active list.List
+	bytes  int
+	order  uint64
+	words  map[string]string // keys and names, which repeat
 }
 
 // tree is what the builder knows of a root and all inside.
 type tree struct {
-	root           *Span
-	last           int64
-	bytes          int
-	complete       bool
-	opened, active *list.Element
+	root     *Span
+	last     int64
+	bytes    int
+	complete bool
+	opened   int // index in Builder.opened
+	active   *list.Element
+}
+
+// trees is a heap (container/heap), by the order of opening.
+type trees []*tree
+
+func (t trees) Len() int           { return len(t) }
+func (t trees) Less(i, j int) bool { return t[i].root.order < t[j].root.order }
+
+func (t trees) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].opened, t[j].opened = i, j
+}
+
+func (t *trees) Push(x any) {
+	tree := x.(*tree)
+	tree.opened = len(*t)
+	*t = append(*t, tree)
+}
+
+func (t *trees) Pop() any {
+	last := len(*t) - 1
+	tree := (*t)[last]
+	(*t)[last] = nil
+	*t = (*t)[:last]
+	return tree
 }
 
 // maxWords bounds the table of words.
@@ -133,7 +161,8 @@ func (b *Builder) event(g *event.Group, e *event.Event, start, end int64) *Span 
 // headless makes the span of a context that is met in the middle, with what
 // the group says of it.
 func (b *Builder) headless(g *event.Group, start, end int64) *Span {
-	s := &Span{Context: g.Context, Start: start, End: end, Headless: true,
+	b.order++
+	s := &Span{Context: g.Context, Start: start, End: end, Headless: true, order: b.order,
 		Origin: string(g.Origin), Executable: b.word(g.Executable)}
 	b.latest[g.Context] = s
 	b.addRoot(s)
@@ -157,7 +186,8 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 		latest.Origin, latest.Executable = string(e.Origin), b.word(executable)
 		return latest
 	}
-	s := &Span{Context: g.Context, Start: start, End: end, self: self,
+	b.order++
+	s := &Span{Context: g.Context, Start: start, End: end, self: self, order: b.order,
 		Origin: string(e.Origin), Executable: b.word(executable)}
 	parent := latest
 	if !self {
@@ -169,8 +199,6 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 		b.addRoot(s)
 		return s
 	}
-	b.order++
-	s.order = b.order
 	s.attach(shallow(parent))
 	t := s.root().tree
 	t.bytes += spanSize
@@ -218,14 +246,25 @@ func (b *Builder) owner(latest *Span, key string) *Span {
 	return latest
 }
 
-// name names a span and, if that is its first name, finds its place.
+// name names a span that has no name yet and finds its place.
 func (b *Builder) name(s *Span, name string) {
-	first := !s.named
-	s.Name, s.named = name, true
-	if !first || s.parent == nil {
+	if s.named {
 		return
 	}
-	place := b.place(s)
+	s.Name, s.named = name, true
+	if s.parent != nil {
+		b.move(s, b.place(s))
+	}
+	for _, inner := range s.Spans {
+		if inner != nil && inner.tentative {
+			inner.tentative = false
+			b.move(inner, b.place(inner))
+		}
+	}
+}
+
+// move takes a span to its place, nil for a root.
+func (b *Builder) move(s, place *Span) {
 	if place == s.parent {
 		return
 	}
@@ -256,8 +295,9 @@ func (b *Builder) place(s *Span) *Span {
 		if b.registry.MayHold(p.Name, s.Name) {
 			return p
 		}
-		if !p.named && !s.self {
-			break // it may yet turn out to be the one
+		if p == s.parent && !p.named && !s.self {
+			s.tentative = true // until it is known what p is
+			return p
 		}
 	}
 	if !s.self {
@@ -300,10 +340,8 @@ func (s *Span) walkHoles(visit func(*Span)) {
 }
 
 func (b *Builder) addRoot(s *Span) {
-	b.order++
-	s.order = b.order
 	t := &tree{root: s, bytes: spanSize, last: s.Start}
-	t.opened = b.opened.PushBack(t)
+	heap.Push(&b.opened, t)
 	t.active = b.active.PushBack(t)
 	s.tree = t
 	b.bytes += spanSize
@@ -347,19 +385,18 @@ func (b *Builder) Flush(before int64) {
 
 // Close completes all roots.
 func (b *Builder) Close() {
-	for e := b.opened.Front(); e != nil; e = b.opened.Front() {
-		b.finish(e.Value.(*tree))
+	for len(b.opened) > 0 {
+		b.finish(b.opened[0])
 	}
 }
 
 // Pending returns the number of roots that are not complete and the start of
 // the oldest one that was not given out yet; ok is false if there is none.
 func (b *Builder) Pending() (roots int, oldest int64, ok bool) {
-	e := b.opened.Front()
-	if e == nil {
+	if len(b.opened) == 0 {
 		return 0, 0, false
 	}
-	return b.active.Len(), e.Value.(*tree).root.Start, true
+	return b.active.Len(), b.opened[0].root.Start, true
 }
 
 // makeRoom completes trees until what is kept is within the limits.
@@ -371,15 +408,12 @@ func (b *Builder) makeRoom() {
 			b.finish(t)
 		}
 	}
-	for b.bytes > b.options.MaxBytes {
-		e := b.active.Front()
+	for b.bytes > b.options.MaxBytes && len(b.opened) > 0 {
 		if b.options.Ordered {
-			e = b.opened.Front()
+			b.finish(b.opened[0])
+		} else {
+			b.finish(b.active.Front().Value.(*tree))
 		}
-		if e == nil {
-			return
-		}
-		b.finish(e.Value.(*tree))
 	}
 }
 
@@ -398,17 +432,13 @@ func (b *Builder) finish(t *tree) {
 		b.give(t)
 		return
 	}
-	for e := b.opened.Front(); e != nil; e = b.opened.Front() {
-		front := e.Value.(*tree)
-		if !front.complete {
-			return
-		}
-		b.give(front)
+	for len(b.opened) > 0 && b.opened[0].complete {
+		b.give(b.opened[0])
 	}
 }
 
 func (b *Builder) give(t *tree) {
-	b.opened.Remove(t.opened)
+	heap.Remove(&b.opened, t.opened)
 	b.bytes -= t.bytes
 	t.root.settle()
 	b.emit(t.root)

@@ -4,8 +4,11 @@ package schema_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -108,4 +111,536 @@ func TestRecordedHandshakesBecomeTheirTrees(t *testing.T) {
 			}
 		})
 	}
+}
+
+// script reads groups of one event each from lines "new ID PARENT" and
+// "ID KEY=VALUE", where a value that is a number is a word. Nobody has the
+// parent "-".
+func script(t testing.TB, text string) []event.Group {
+	t.Helper()
+	var groups []event.Group
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		fields := strings.Fields(line)
+		at := uint64(len(groups) + 1)
+		g := event.Group{Start: at, End: at}
+		switch {
+		case len(fields) == 3 && fields[0] == "new":
+			g.Context = id(fields[1])
+			g.Events = []event.Event{{Kind: event.NewContext, Parent: id(fields[2])}}
+		case len(fields) == 2:
+			g.Context = id(fields[0])
+			key, value, _ := strings.Cut(fields[1], "=")
+			e := event.Event{Key: []byte(key), Value: event.Value{Kind: event.String, Bytes: []byte(value)}}
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+				e.Value = event.Value{Kind: event.Word, Word: n}
+			}
+			g.Events = []event.Event{e}
+		default:
+			t.Fatalf("line %q of the script is neither new ID PARENT nor ID KEY=VALUE", line)
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+func id(name string) (c event.ContextID) {
+	copy(c[:], name)
+	return c
+}
+
+func TestContextsBecomeTrees(t *testing.T) {
+	for name, c := range map[string]struct{ script, want string }{
+		"an id that is used again opens a new span": {`
+			new a -
+			a name=tls::handshake_client
+			a tls::protocol_version=771
+			new a -
+			a name=tls::handshake_client
+			a tls::protocol_version=772`, `
+tls::handshake_client tls::protocol_version=771
+tls::handshake_client tls::protocol_version=772
+`},
+		"a parent is the latest span of its id": {`
+			new a -
+			a name=tls::handshake_client
+			new b a
+			b name=tls::verify
+			new a -
+			a name=tls::handshake_client
+			new b a
+			b name=tls::sign`, `
+tls::handshake_client
+  tls::verify
+tls::handshake_client
+  tls::sign
+`},
+		"one id for an operation and its parts": {`
+			new a a
+			a name=tls::handshake
+			a tls::role=client
+			a tls::protocol_version=772
+			a tls::ciphersuite=4866
+			new a a
+			a name=tls::key_exchange
+			a tls::group=29
+			new b a
+			new b b
+			b name=pk::derive
+			b pk::group=X25519
+			new a a
+			a name=tls::verify_cert_chain
+			new a a
+			a name=tls::verify
+			a tls::signature_algorithm=1027
+			new a a
+			a name=tls::handshake
+			a tls::role=client`, `
+tls::handshake tls::role="client" tls::protocol_version=772 tls::ciphersuite=4866
+  tls::key_exchange tls::group=29
+    pk::derive pk::group="X25519"
+  tls::verify_cert_chain
+  tls::verify tls::signature_algorithm=1027
+tls::handshake tls::role="client"
+`},
+		"late data belongs to the nearest open span that has its key": {`
+			new a a
+			a name=tls::handshake
+			new a a
+			a name=tls::key_exchange
+			a tls::group=29
+			a tls::ciphersuite=4866
+			a tls::extended_master_secret=1
+			a tls::unheard_of=5`, `
+tls::handshake tls::ciphersuite=4866 tls::extended_master_secret=1
+  tls::key_exchange tls::group=29 tls::unheard_of=5
+`},
+		"a part with an id of its own goes where it may": {`
+			new a a
+			a name=tls::handshake
+			new a a
+			a name=tls::verify
+			new b a
+			new b b
+			b name=pk::derive
+			new c a
+			c name=pk::verify`, `
+tls::handshake
+  tls::verify
+    pk::verify
+  pk::derive
+`},
+		"the place is found when the parent's name comes later": {`
+			new a a
+			a name=tls::handshake
+			new a a
+			new b a
+			b name=pk::derive
+			a name=tls::verify`, `
+tls::handshake
+  tls::verify
+  pk::derive
+`},
+		"a name may come after data": {`
+			new a a
+			a tls::role=server
+			a name=tls::handshake
+			new a a
+			a tls::group=23
+			a name=tls::key_exchange
+			new b a
+			b pk::algorithm=ECDH
+			b name=pk::derive`, `
+tls::handshake tls::role="server"
+  tls::key_exchange tls::group=23
+    pk::derive pk::algorithm="ECDH"
+`},
+		"a name may never come": {`
+			new a -
+			a tls::protocol_version=772
+			new b a
+			b pk::algorithm=RSA
+			new c b`, `
+(no name) tls::protocol_version=772
+  (no name) pk::algorithm="RSA"
+    (no name)
+`},
+		"a context met in the middle is a root": {`
+			a tls::protocol_version=772
+			new b a
+			b name=pk::verify
+			new c d
+			c name=pk::sign`, `
+(no name) tls::protocol_version=772 (headless)
+  pk::verify
+pk::sign
+`},
+		"a re-entered handshake goes on as a further root": {`
+			new a -
+			a name=tls::handshake_server
+			a tls::protocol_version=771
+			new a -
+			a name=tls::handshake_server
+			new b a
+			b name=pk::derive`, `
+tls::handshake_server tls::protocol_version=771
+tls::handshake_server
+  pk::derive
+`},
+		"a context that no registry knows is part of the operation": {`
+			new a a
+			a name=tls::handshake
+			new a a
+			a name=tls::key_exchange
+			new a a
+			a name=quic::retry
+			a quic::token=5
+			new a a
+			a name=quic::retry
+			a tls::ciphersuite=4866`, `
+tls::handshake tls::ciphersuite=4866
+  tls::key_exchange
+  quic::retry quic::token=5
+  quic::retry
+`},
+		"an operation that no registry knows repeats as a root": {`
+			new a a
+			a name=ike::exchange
+			new a a
+			a name=ike::exchange`, `
+ike::exchange
+ike::exchange
+`},
+		"the last value of a key counts": {`
+			new a -
+			a name=tls::handshake
+			a tls::ciphersuite=1
+			a tls::role=client
+			a tls::ciphersuite=2`, `
+tls::handshake tls::ciphersuite=2 tls::role="client"
+`},
+		"ids that are each other's parents are no cycle": {`
+			new a b
+			new b a
+			new a b
+			new b a
+			b name=x`, `
+(no name)
+  (no name)
+    (no name)
+      x
+`},
+		"a name that is no text names nothing": {`
+			new a -
+			a name=7
+			a tls::role=client`, `
+(no name) tls::role="client"
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			groups := script(t, c.script)
+			got := "\n" + sketch(roots(t, groups, schema.Options{Ordered: true}))
+			want := c.want
+			if got != want {
+				t.Errorf("got:%s\nwant:%s", got, want)
+			}
+			if merged := "\n" + sketch(roots(t, tracetest.Merge(groups), schema.Options{Ordered: true})); merged != want {
+				t.Errorf("merged groups make:%s\nwant:%s", merged, want)
+			}
+		})
+	}
+}
+
+func TestAGroupSaysWhoseMiddleWasMet(t *testing.T) {
+	g := event.Group{
+		Context: id("a"), Start: 5, End: 9,
+		Name: []byte("tls::handshake"), Executable: []byte("curl"), Origin: []byte{1, 2},
+		Events: []event.Event{{Key: []byte("tls::ciphersuite"), Value: event.Value{Word: 4866}}},
+	}
+	s := roots(t, []event.Group{g}, schema.Options{})[0]
+	if s.Name != "tls::handshake" || s.Executable != "curl" || s.Origin != "\x01\x02" || !s.Headless {
+		t.Errorf("the span is %+v, want name, executable and origin of the group", s)
+	}
+	if v, ok := s.Value(schema.KeyName); !ok || string(v.Bytes) != "tls::handshake" {
+		t.Errorf("its data has name %q (%v), want that of the group", v.Bytes, ok)
+	}
+}
+
+func TestTimesAreThoseOfTheOpeningGroup(t *testing.T) {
+	groups := []event.Group{
+		{Context: id("a"), Start: 10, End: 12, Events: []event.Event{
+			{Kind: event.NewContext, Parent: id("-")},
+			{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte("tls::handshake")}},
+		}},
+		{Context: id("a"), Start: 20, End: 25, Events: []event.Event{
+			{Key: []byte("tls::ciphersuite"), Value: event.Value{Word: 1}},
+		}},
+	}
+	var got *schema.Span
+	b := schema.NewBuilder(registry(t), schema.Options{}, func(s *schema.Span) { got = s })
+	for i := range groups {
+		b.Add(&groups[i], 1000)
+	}
+	b.Close()
+	if got.Start != 1010 || got.End != 1012 || got.Last != 1025 {
+		t.Errorf("start, end, last are %d, %d, %d, want 1010, 1012, 1025", got.Start, got.End, got.Last)
+	}
+}
+
+func TestATimeBeyondAllTimesIsTheEpoch(t *testing.T) {
+	for name, c := range map[string]struct {
+		boot int64
+		ns   uint64
+		want int64
+	}{
+		"ordinary":            {1000, 5, 1005},
+		"more than 63 bits":   {0, 1 << 63, 0},
+		"overflow of the sum": {1 << 62, 1<<62 + 5, 0},
+		"before the epoch":    {-10, 5, -5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := schema.WallTime(c.boot, c.ns); got != c.want {
+				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// randomHits makes probe hits of a few contexts with names and keys that
+// matter for nesting.
+func randomHits(random *rand.Rand, n int) []event.Group {
+	ids := []string{"a", "b", "c", "d", "-"}
+	names := []string{"tls::handshake", "tls::key_exchange", "tls::sign", "tls::verify", "pk::derive", "pk::verify", "x::y", "tls::handshake_client"}
+	keys := []string{"tls::group", "tls::ciphersuite", "tls::signature_algorithm", "pk::bits", "x::z"}
+	var groups []event.Group
+	for i := range n {
+		g := event.Group{Context: id(ids[random.IntN(4)]), Start: uint64(i + 1), End: uint64(i + 1)}
+		if random.IntN(2) == 0 {
+			parent := g.Context
+			if random.IntN(2) == 0 {
+				parent = id(ids[random.IntN(5)])
+			}
+			g.Events = append(g.Events, event.Event{Kind: event.NewContext, Parent: parent})
+		}
+		for range random.IntN(3) {
+			e := event.Event{Key: []byte(keys[random.IntN(len(keys))]), Value: event.Value{Word: int64(random.IntN(9))}}
+			if random.IntN(2) == 0 {
+				e = event.Event{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte(names[random.IntN(len(names))])}}
+			}
+			g.Events = append(g.Events, e)
+		}
+		if len(g.Events) > 0 {
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+func TestHowEventsAreGroupedMakesNoDifference(t *testing.T) {
+	for seed := range uint64(3000) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		hits := randomHits(random, 4+random.IntN(40))
+		want := sketch(roots(t, hits, schema.Options{Ordered: true}))
+		if got := sketch(roots(t, tracetest.Split(hits), schema.Options{Ordered: true})); got != want {
+			t.Fatalf("seed %d: one event per group makes:\n%s\nwant:\n%s", seed, got, want)
+		}
+		var merged []event.Group
+		for rest := hits; len(rest) > 0; {
+			window := min(1+random.IntN(20), len(rest))
+			merged = append(merged, tracetest.Merge(rest[:window])...)
+			rest = rest[window:]
+		}
+		if got := sketch(roots(t, merged, schema.Options{Ordered: true})); got != want {
+			t.Fatalf("seed %d: merged groups make:\n%s\nwant:\n%s", seed, got, want)
+		}
+	}
+}
+
+func TestQuietTreesAreCompleteWhenFlushed(t *testing.T) {
+	groups := script(t, `
+		new a -
+		a name=tls::handshake
+		new b -
+		b name=pk::sign
+		a tls::ciphersuite=1
+		new c -
+		c name=pk::verify`)
+	for name, c := range map[string]struct {
+		ordered bool
+		want    []string
+	}{
+		"as they are complete":      {false, []string{"pk::sign", "tls::handshake"}},
+		"in the order of beginning": {true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			b := schema.NewBuilder(registry(t), schema.Options{Ordered: c.ordered}, func(s *schema.Span) { got = append(got, s.Name) })
+			for i := range groups {
+				b.Add(&groups[i], 0)
+			}
+			b.Flush(5) // a had its last event at 5, b at 4
+			if c.ordered {
+				if len(got) != 0 {
+					t.Fatalf("%v came before the older tls::handshake", got)
+				}
+				b.Flush(6)
+				if fmt.Sprint(got) != "[tls::handshake pk::sign]" {
+					t.Fatalf("got %v, want both in the order of their beginning", got)
+				}
+				return
+			}
+			b.Flush(6)
+			if fmt.Sprint(got) != fmt.Sprint(c.want) {
+				t.Fatalf("got %v, want %v", got, c.want)
+			}
+			if pending, oldest, ok := b.Pending(); pending != 1 || oldest != 6 || !ok {
+				t.Errorf("pending are %d from %d on, want 1 from 6 on", pending, oldest)
+			}
+		})
+	}
+}
+
+func TestNestingIsBounded(t *testing.T) {
+	const n = 1000
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "new c%d c%d\n", i+1, i)
+	}
+	trees := roots(t, script(t, b.String()), schema.Options{})
+	spans, deepest := 0, 0
+	var walk func(s *schema.Span, depth int)
+	walk = func(s *schema.Span, depth int) {
+		spans, deepest = spans+1, max(deepest, depth)
+		for _, inner := range s.Spans {
+			walk(inner, depth+1)
+		}
+	}
+	for _, s := range trees {
+		walk(s, 1)
+	}
+	if len(trees) != 1 || spans != n || deepest != schema.MaxDepth {
+		t.Errorf("%d contexts inside each other make %d trees with %d spans, %d deep; want 1 with all, %d deep",
+			n, len(trees), spans, deepest, schema.MaxDepth)
+	}
+}
+
+func TestMemoryIsBoundedWhateverComes(t *testing.T) {
+	const limit = 4 << 20
+	for name, group := range map[string]func(i int, g *event.Group){
+		"roots without end": func(i int, g *event.Group) {
+			g.Context = id(strconv.Itoa(i))
+			g.Events = []event.Event{{Kind: event.NewContext}}
+		},
+		"one tree without end": func(i int, g *event.Group) {
+			g.Context = id(strconv.Itoa(i))
+			g.Events = []event.Event{{Kind: event.NewContext, Parent: id(strconv.Itoa(i / 2))}}
+		},
+		"data without end in one context": func(i int, g *event.Group) {
+			g.Context = id("a")
+			g.Events = []event.Event{{Key: []byte("k" + strconv.Itoa(i)), Value: event.Value{Kind: event.Blob, Bytes: make([]byte, 100)}}}
+		},
+		"data of contexts never opened": func(i int, g *event.Group) {
+			g.Context = id(strconv.Itoa(i))
+			g.Events = []event.Event{{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte("n" + strconv.Itoa(i))}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const n = 300_000
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			var events, given int
+			count := func(s *schema.Span) {
+				s.Walk(func(s *schema.Span) bool {
+					given += len(s.Data)
+					if !s.Headless {
+						given++
+					}
+					return true
+				})
+			}
+			b := schema.NewBuilder(registry(t), schema.Options{MaxBytes: limit, Ordered: true}, count)
+			for i := range n {
+				g := event.Group{Start: uint64(i), End: uint64(i)}
+				group(i+1, &g)
+				events += len(g.Events)
+				b.Add(&g, 0)
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > 4*limit {
+				t.Errorf("%d bytes are held, the limit is %d", held, limit)
+			}
+			b.Close()
+			if given != events {
+				t.Errorf("%d of %d events are in the trees", given, events)
+			}
+		})
+	}
+}
+
+func FuzzBuilder(f *testing.F) {
+	f.Add([]byte("\x00\x01\x02\x03\x10\x20\x30\x40"))
+	f.Add([]byte("new contexts, names and data by the byte"))
+	r := registry(f)
+	names := []string{"tls::handshake", "tls::key_exchange", "tls::sign", "pk::derive", "x::y", "", "ssh::handshake", "nonsense"}
+	f.Fuzz(func(t *testing.T, input []byte) {
+		var events, given, depth int
+		b := schema.NewBuilder(r, schema.Options{MaxBytes: 20_000, Ordered: len(input)%2 == 0}, func(s *schema.Span) {
+			var walk func(s *schema.Span, level int)
+			walk = func(s *schema.Span, level int) {
+				for i := range s.Data {
+					if s.Data[i].Key[0] == 'k' {
+						given++
+					}
+				}
+				depth = max(depth, level)
+				for _, inner := range s.Spans {
+					walk(inner, level+1)
+				}
+			}
+			walk(s, 1)
+		})
+		for i, c := range input {
+			g := event.Group{Context: event.ContextID{1 + c&7}, Start: uint64(i), End: uint64(i)}
+			switch c >> 6 {
+			case 0, 1:
+				g.Events = []event.Event{{Kind: event.NewContext, Parent: event.ContextID{c >> 3 & 15}}}
+			case 2:
+				g.Events = []event.Event{{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte(names[c>>3&7])}}}
+			case 3:
+				g.Events = []event.Event{
+					{Key: []byte("tls::group"), Value: event.Value{Word: int64(c)}},
+					{Key: []byte("k" + strconv.Itoa(i)), Value: event.Value{Word: int64(c)}},
+				}
+				events++
+			}
+			b.Add(&g, 0)
+			if c == 0xff {
+				b.Flush(int64(i))
+			}
+		}
+		b.Close()
+		if given != events || depth > schema.MaxDepth {
+			t.Errorf("of %d events %d are in the trees, which are %d deep", events, given, depth)
+		}
+	})
+}
+
+func BenchmarkBuilder(b *testing.B) {
+	hits, err := tracetest.Hits("gnutls-tls13-p256")
+	if err != nil {
+		b.Fatal(err)
+	}
+	events := 0
+	for i := range hits {
+		events += len(hits[i].Events)
+	}
+	builder := schema.NewBuilder(registry(b), schema.Options{Ordered: true}, func(*schema.Span) {})
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range hits {
+			builder.Add(&hits[i], 0)
+		}
+	}
+	b.ReportMetric(float64(events)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

@@ -12,7 +12,7 @@ import (
 // that belongs to it.
 type Span struct {
 	Context event.ContextID
-	// Name is the name of the context, empty as long as none was given.
+	// Name is the first name that the context was given, empty if none was.
 	Name string
 	// Origin is the build-id of the library whose probe opened the span,
 	// Executable the base name of the process's program file.
@@ -37,10 +37,13 @@ type Span struct {
 	tree   *tree // of a root
 	self   bool  // opened with its own id as parent
 	named  bool
-	slot   int // index in parent.Spans
-	depth  int
-	order  uint64         // of opening
-	index  map[string]int // of Data, for spans with many keys
+	// tentative says that the parent had no name yet when the place of the
+	// span was looked for.
+	tentative bool
+	slot      int // index in parent.Spans
+	depth     int
+	order     uint64         // of opening
+	index     map[string]int // of Data, for spans with many keys
 }
 
 // Datum is a key with its value.

@@ -21,13 +21,12 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
-	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
 
 // The source: package dicttls of this module, which gives every value of the
-// registries as a constant. It is read as text and never built in.
+// registries in a map. It is read as text and never built in.
 const (
 	module  = "github.com/bogdanfinn/utls"
 	version = "v1.7.4-barnius"
@@ -36,18 +35,18 @@ const (
 //go:embed additions.toml
 var additions []byte
 
-// table tells which constants of a file make a names table.
+// table tells which map of a file makes a names table.
 type table struct {
-	name   string // of the table
-	file   string // in the package of the source
-	prefix string // of the constants, cut off
+	name     string // of the table
+	file     string // in the package of the source
+	variable string // the map from number to name
 }
 
 func tables() []table {
 	return []table{
-		{"tls-ciphersuites", "cipher_suites.go", ""},
-		{"tls-groups", "supported_groups.go", "SupportedGroups_"},
-		{"tls-signature-schemes", "signaturescheme.go", "SigScheme_"},
+		{"tls-ciphersuites", "cipher_suites.go", "DictCipherSuiteValueIndexed"},
+		{"tls-groups", "supported_groups.go", "DictSupportedGroupsValueIndexed"},
+		{"tls-signature-schemes", "signaturescheme.go", "DictSignatureSchemeValueIndexed"},
 	}
 }
 
@@ -107,7 +106,7 @@ func generate(directory string) ([]byte, error) {
 # ianagen/additions.toml. Regenerate with "go generate ./src/internal/schema".
 `, module, version)
 	for _, t := range tables() {
-		names, err := constants(filepath.Join(directory, t.file), t.prefix)
+		names, err := mapOf(filepath.Join(directory, t.file), t.variable)
 		if err != nil {
 			return nil, err
 		}
@@ -131,41 +130,42 @@ func generate(directory string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// constants returns the uint16 constants of a Go file whose names begin with
-// prefix, as number and the rest of the name.
-func constants(file, prefix string) (map[uint16]string, error) {
+// mapOf returns a variable of a Go file, a map literal from number to name.
+func mapOf(file, variable string) (map[uint16]string, error) {
 	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read source: %w", err)
 	}
-	names := make(map[uint16]string)
-	for _, declaration := range tree.Decls {
-		group, ok := declaration.(*ast.GenDecl)
-		if !ok || group.Tok != token.CONST {
-			continue
+	var literal *ast.CompositeLit
+	ast.Inspect(tree, func(node ast.Node) bool {
+		if spec, ok := node.(*ast.ValueSpec); ok && len(spec.Values) == 1 && spec.Names[0].Name == variable {
+			literal, _ = spec.Values[0].(*ast.CompositeLit)
 		}
-		for _, spec := range group.Specs {
-			value, ok := spec.(*ast.ValueSpec)
-			if !ok || len(value.Names) != 1 || len(value.Values) != 1 {
-				continue
-			}
-			name, ok := strings.CutPrefix(value.Names[0].Name, prefix)
-			literal, isLiteral := value.Values[0].(*ast.BasicLit)
-			if !ok || !isLiteral {
-				continue
-			}
-			number, err := strconv.ParseUint(literal.Value, 0, 16)
-			if err != nil {
-				return nil, fmt.Errorf("cannot read source: constant %s of %s: %w", name, file, err)
-			}
-			if other, ok := names[uint16(number)]; ok && other != name {
-				return nil, fmt.Errorf("cannot read source: %s gives %#04x two names, %s and %s", file, number, other, name)
-			}
-			names[uint16(number)] = name
-		}
+		return literal == nil
+	})
+	if literal == nil {
+		return nil, fmt.Errorf("cannot read source: %s has no map %s", file, variable)
 	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("cannot read source: %s has no constants %s*", file, prefix)
+	names := make(map[uint16]string)
+	for _, element := range literal.Elts {
+		pair, ok := element.(*ast.KeyValueExpr)
+		if !ok {
+			return nil, fmt.Errorf("cannot read source: map %s of %s has an element without key", variable, file)
+		}
+		key, keyOK := pair.Key.(*ast.BasicLit)
+		value, valueOK := pair.Value.(*ast.BasicLit)
+		if !keyOK || !valueOK {
+			return nil, fmt.Errorf("cannot read source: map %s of %s is not of numbers and strings", variable, file)
+		}
+		number, err := strconv.ParseUint(key.Value, 0, 16)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read source: map %s of %s: %w", variable, file, err)
+		}
+		name, err := strconv.Unquote(value.Value)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read source: map %s of %s: name of %s: %w", variable, file, key.Value, err)
+		}
+		names[uint16(number)] = name
 	}
 	return names, nil
 }
