@@ -143,6 +143,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	c := a.Counters()
 	a.options.Log.Info("stopped", "recorded_hits", c.Hits, "recorded_events", c.Events, "groups", c.Groups, "chunks", c.Chunks)
 	for _, l := range c.Lost {
+		if l.Hits == 0 && l.Events == 0 {
+			continue
+		}
 		a.options.Log.Warn("lost", "place", l.Place, "reason", l.Reason.Reason, "lost_hits", l.Hits, "lost_events", l.Events)
 	}
 	return errors.Join(err, a.close())
