@@ -363,8 +363,11 @@ static void fork_children(const struct hostile *hostile)
 	for (uint64_t i = 1; i <= hostile->count; i++) {
 		int status;
 
-		if (wait(&status) < 0 || status != 0)
-			die("cannot finish: a child failed");
+		if (wait(&status) < 0)
+			die("cannot wait for a child: %s", strerror(errno));
+		if (status != 0)
+			die("cannot finish: a child ended with status %#x",
+			    (unsigned)status);
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 )
 
 // hit is what the BPF program of a tracer saw: the registers that hold the
@@ -108,9 +110,20 @@ func newTracer(t *testing.T) *tracer {
 	return &tracer{program, ring}
 }
 
-// attach listens at the sites of a file, that many bytes behind where their notes
-// point, until the returned function is called.
-func (tr *tracer) attach(t *testing.T, file string, sites []site, behind uint64) func() {
+// place is where in a site to listen.
+type place struct {
+	name   string
+	behind uint64 // bytes from where the note points
+}
+
+var (
+	oneByteNop = place{"at the one-byte nop", 0}
+	longNop    = place{"at the long nop", 1}
+)
+
+// attach listens at the sites of a file until the returned function is called.
+// It returns nil if the kernel refuses that place.
+func (tr *tracer) attach(t *testing.T, file string, sites []site, at place) func() {
 	t.Helper()
 	executable, err := link.OpenExecutable(file)
 	if err != nil {
@@ -118,10 +131,17 @@ func (tr *tracer) attach(t *testing.T, file string, sites []site, behind uint64)
 	}
 	options := &link.UprobeMultiOptions{}
 	for _, s := range sites {
-		options.Addresses = append(options.Addresses, s.offset+behind)
+		options.Addresses = append(options.Addresses, s.offset+at.behind)
 		options.RefCtrOffsets = append(options.RefCtrOffsets, s.semaphoreAt)
 	}
 	l, err := executable.UprobeMulti(nil, tr.program, options)
+	// What arch_uprobe_analyze_insn says of an instruction it does not take.
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.Errno(524)) {
+		if at == oneByteNop {
+			t.Fatalf("this kernel refuses a plain nop: %v", err)
+		}
+		return nil
+	}
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		t.Skip("this kernel has no uprobe_multi links (they came with 6.6)")
 	}
@@ -207,9 +227,12 @@ func (p *publisher) finish() string {
 	return last
 }
 
-// instructions are the places in a site where a listener may attach on the
-// running kernel.
-var instructions = map[string]uint64{"one-byte nop": 0, "five-byte nop": 1}
+// named returns the sites of one probe, or with not set all others.
+func named(sites []site, probe string, not bool) []site {
+	return slices.DeleteFunc(slices.Clone(sites), func(s site) bool {
+		return (s.probe == probe) == not
+	})
+}
 
 func TestArgumentsArriveWhateverTheCompilerDoes(t *testing.T) {
 	tracer := newTracer(t)
@@ -217,15 +240,19 @@ func TestArgumentsArriveWhateverTheCompilerDoes(t *testing.T) {
 		b = b.with("-DCRAU_ENABLE")
 		t.Run(b.String(), func(t *testing.T) {
 			file := b.compile(t, "testdata/arguments.c")
-			for name, behind := range instructions {
+			for _, at := range []place{oneByteNop, longNop} {
 				p := start(t, file)
-				detach := tracer.attach(t, file, readSites(t, file), behind)
+				detach := tracer.attach(t, file, readSites(t, file), at)
+				if detach == nil {
+					t.Logf("this kernel takes no probe %s", at.name)
+					continue
+				}
 				enabled := p.finish()
 				detach()
 				if enabled != "1" {
-					t.Errorf("%s: crau_enabled() is %s while somebody listens", name, enabled)
+					t.Errorf("%s: crau_enabled() is %s while somebody listens", at.name, enabled)
 				}
-				checkArguments(t, name, tracer.hits(t))
+				checkArguments(t, at.name, tracer.hits(t))
 			}
 		})
 	}
@@ -283,13 +310,33 @@ func TestSemaphoreFallsWhenNobodyListens(t *testing.T) {
 	tracer := newTracer(t)
 	file := build{"gcc", []string{"-O2", "-DCRAU_ENABLE"}}.compile(t, "testdata/arguments.c")
 	p := start(t, file)
-	tracer.attach(t, file, readSites(t, file), 0)()
+	tracer.attach(t, file, readSites(t, file), oneByteNop)()
 	if enabled := p.finish(); enabled != "0" {
 		t.Errorf("crau_enabled() is %s though nobody listens any more", enabled)
 	}
 	if hits := tracer.hits(t); len(hits) != 0 {
 		t.Errorf("%d hits seen by nobody", len(hits))
 	}
+}
+
+// listenersTo starts a program of two kinds of sites, those of the header and
+// "inlined" with a five-byte nop, listens to the header's at one place and to the
+// others at their five-byte nop, and returns the program's last line, or "" if
+// the kernel refuses the place.
+func listenersTo(t *testing.T, tracer *tracer, file string, at place) string {
+	t.Helper()
+	p := start(t, file)
+	sites := readSites(t, file)
+	header := tracer.attach(t, file, named(sites, "inlined", true), at)
+	if header == nil {
+		t.Logf("this kernel takes no probe %s", at.name)
+		return ""
+	}
+	defer header()
+	if inlined := tracer.attach(t, file, named(sites, "inlined", false), longNop); inlined != nil {
+		defer inlined()
+	}
+	return p.finish()
 }
 
 func TestListeningLeavesRedZonesAlone(t *testing.T) {
@@ -305,23 +352,41 @@ func TestListeningLeavesRedZonesAlone(t *testing.T) {
 		b = b.with("-DCRAU_ENABLE")
 		t.Run(b.String(), func(t *testing.T) {
 			file := b.compile(t, "testdata/redzone.c")
-			for name, behind := range instructions {
-				p := start(t, file)
-				detach := tracer.attach(t, file, readSites(t, file), behind)
+			for _, at := range []place{oneByteNop, longNop} {
+				line := listenersTo(t, tracer, file, at)
+				if line == "" {
+					continue
+				}
 				var header, caller, inlined int
-				line := p.finish()
-				detach()
 				if _, err := fmt.Sscanf(line, "header %d caller %d inlined %d", &header, &caller, &inlined); err != nil {
 					t.Fatalf("%q: %v", line, err)
 				}
 				if header != 0 || caller != 0 {
-					t.Errorf("%s: data was overwritten: %s", name, line)
+					t.Errorf("%s: data was overwritten: %s", at.name, line)
 				}
-				if behind == 1 && inlined == 0 {
-					t.Log("this kernel does not write below the stack pointer: the header's way is not needed on it")
-				}
+				t.Logf("%s: of 100000 rounds with a five-byte nop in a leaf function, %d were corrupted", at.name, inlined)
 				tracer.hits(t)
 			}
 		})
+	}
+}
+
+func TestForkedChildrenSurviveListening(t *testing.T) {
+	tracer := newTracer(t)
+	file := build{"gcc", []string{"-O2", "-DCRAU_ENABLE"}}.compile(t, "testdata/forked.c")
+	for _, at := range []place{oneByteNop, longNop} {
+		line := listenersTo(t, tracer, file, at)
+		if line == "" {
+			continue
+		}
+		var header, inlined int
+		if _, err := fmt.Sscanf(line, "header %d inlined %d", &header, &inlined); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if header != 0 {
+			t.Errorf("%s: a forked child that fired ended with status %#x", at.name, header)
+		}
+		t.Logf("%s: a forked child that came to a five-byte nop ended with status %#x", at.name, inlined)
+		tracer.hits(t)
 	}
 }

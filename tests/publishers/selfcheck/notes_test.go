@@ -122,7 +122,7 @@ func loadedSections(t *testing.T, path string) map[string][]byte {
 
 // headerCode is what macros.h promises a reader of the file, up to the number of
 // the probe.
-const headerCode = "90" + "0f1f440000" + "662e0f1f840000000000" + "c3" + "0f1f40"
+const headerCode = "90" + "662e0f1f840000000000" + "c3" + "0f1f40"
 
 var headerArgs = map[string]string{
 	"new_context":           "8@%rdi 8@%rsi",

@@ -3,8 +3,8 @@
 /*
  * Functions that keep live data below the stack pointer, or have what they keep
  * as close to a site as it gets. Says "ready", waits for a byte, and prints how
- * many of 100,000 rounds had a wrong result, with the header's site and with the
- * same nops written inline.
+ * many of 100,000 rounds had a wrong result: with the header's site twice, and with
+ * a five-byte nop written inline.
  */
 
 #include <stdio.h>
