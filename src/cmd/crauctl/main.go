@@ -12,9 +12,12 @@ import (
 	"crypto-auditing/src/internal/cli"
 )
 
+// version is set at link time: -X main.version=….
+var version string
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, os.Args[1:], cli.System())
+	code := cli.Run(ctx, os.Args[1:], cli.System(version))
 	stop()
 	os.Exit(code)
 }

@@ -43,17 +43,20 @@ type Environment struct {
 	Lookup   func(name string) (value string, ok bool)
 	Now      func() time.Time
 	Location *time.Location
+	// Version is that of the build, if it knows.
+	Version string
 	// ProcStat is the file that states the time of boot (proc(5)).
 	ProcStat string
 	// RegistryDirs hold registry files of packages and the administrator.
 	RegistryDirs []string
 }
 
-// System returns the environment of the process.
-func System() Environment {
+// System returns the environment of the process; version is that of its build.
+func System(version string) Environment {
 	return Environment{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Lookup: os.LookupEnv, Now: time.Now, Location: time.Local,
+		Version:      version,
 		ProcStat:     "/proc/stat",
 		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
 	}
@@ -87,7 +90,9 @@ func Run(ctx context.Context, arguments []string, e Environment) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(e.Stderr, "crauctl: %v\n", err)
+	if !errors.Is(err, errTold) {
+		fmt.Fprintf(e.Stderr, "crauctl: %v\n", err)
+	}
 	if !begun || isUsage(err) {
 		fmt.Fprintf(e.Stderr, "Try '%s --help'.\n", command.CommandPath())
 		return exitUsage
@@ -112,27 +117,24 @@ func newRootCommand(e *Environment) *cobra.Command {
 		Long: `crauctl shows which cryptography the programs on this machine used, as their
 libraries told crypto-auditing while they used it.
 ` + exitHelp,
-		Version:       version(),
+		Version:       e.version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("crauctl {{.Version}}\n")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.AddCommand(newQueryCommand(e))
+	root.AddCommand(newQueryCommand(e), newProbesCommand())
 	return root
 }
 
-// version is that of the build: set by the linker, else what the Go tool
+// version is that of the build: what it was given, else what the Go tool
 // recorded.
-func version() string {
-	if buildVersion != "" {
-		return buildVersion
+func (e *Environment) version() string {
+	if e.Version != "" {
+		return e.Version
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}
 	return "unknown"
 }
-
-// buildVersion is set at link time: -X crypto-auditing/src/internal/cli.buildVersion=….
-var buildVersion string

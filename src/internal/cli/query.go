@@ -30,6 +30,10 @@ type queryFlags struct {
 	contexts    []string
 	registry    []string
 	noPager     bool
+	follow      bool
+	afterCursor string
+	cursorFile  string
+	showCursor  bool
 }
 
 func newQueryCommand(e *Environment) *cobra.Command {
@@ -83,6 +87,10 @@ were recorded at or before the other.
 	flags.StringVarP(&f.output, "output", "o", "short", "output `FORM`: "+strings.Join(formNames(), ", "))
 	flags.StringArrayVar(&f.executables, "executable", nil, "show what the program `NAME` did; may be repeated")
 	flags.StringArrayVar(&f.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "go on and show operations as they are recorded")
+	flags.StringVar(&f.afterCursor, "after-cursor", "", "show what was recorded after `CURSOR`; oldest and newest are the ends")
+	flags.StringVar(&f.cursorFile, "cursor-file", "", "begin after the cursor in `FILE`, if there is one, and save the new one there")
+	flags.BoolVar(&f.showCursor, "show-cursor", false, "end with the cursor of what was shown")
 	flags.Int64Var(&f.bootTime, "boot-time", 0, "take `SECONDS` since the epoch for the time of boot")
 	flags.StringArrayVar(&f.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
@@ -165,12 +173,17 @@ type query struct {
 	reverse     bool
 	output      string
 	noPager     bool
+	follow      bool
+	afterCursor string
+	cursorFile  string
+	showCursor  bool
 }
 
 func newQuery(e *Environment, f *queryFlags, arguments []string, bootTimeGiven bool) (*query, error) {
 	q := &query{
 		environment: e, files: f.files, directory: f.directory,
 		lines: f.lines, reverse: f.reverse, output: f.output, noPager: f.noPager,
+		follow: f.follow, afterCursor: f.afterCursor, cursorFile: f.cursorFile, showCursor: f.showCursor,
 		boot: bootTime{procStat: e.ProcStat},
 	}
 	switch {
@@ -178,6 +191,14 @@ func newQuery(e *Environment, f *queryFlags, arguments []string, bootTimeGiven b
 		return nil, usagef("--file and --directory exclude each other")
 	case len(f.files) == 0 && f.directory == "":
 		return nil, usagef("no log is named: use --directory DIR or --file FILE")
+	case f.directory == "" && (f.follow || f.afterCursor != "" || f.cursorFile != "" || f.showCursor):
+		return nil, usagef("--follow and cursors need a log that lives in a directory: use --directory DIR")
+	case f.afterCursor != "" && f.cursorFile != "":
+		return nil, usagef("--after-cursor and --cursor-file exclude each other")
+	case f.follow && f.reverse:
+		return nil, usagef("--follow and --reverse exclude each other")
+	case f.follow && f.output == "json-pretty":
+		return nil, usagef("--follow never ends the array of json-pretty: use -o json or -o json-seq")
 	case f.lines < -1:
 		return nil, usagef("bad number of lines %d: it must not be negative", f.lines)
 	}
@@ -190,6 +211,9 @@ func newQuery(e *Environment, f *queryFlags, arguments []string, bootTimeGiven b
 	}
 	if _, _, err := render.New(f.output, nil, render.Options{}); err != nil {
 		return nil, usageError{err}
+	}
+	if q.follow && q.lines < 0 && f.since == "" && f.afterCursor == "" && f.cursorFile == "" {
+		q.lines = followLines
 	}
 	var err error
 	if q.registry, err = loadRegistry(e, f.registry); err != nil {

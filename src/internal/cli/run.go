@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"sort"
 
 	"crypto-auditing/src/internal/cli/render"
@@ -21,40 +23,39 @@ import (
 func escapedName(name string) string { return string(event.AppendEscaped(nil, []byte(name))) }
 
 // run reads the log and shows what is selected.
-func (q *query) run(ctx context.Context) (err error) {
-	src, err := q.open()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, src.close()) }()
+func (q *query) run(ctx context.Context) error {
 	out, err := q.openOutput()
 	if err != nil {
 		return err
 	}
-	gaps, runErr := q.show(ctx, src, out)
-	if closeErr := out.close(); runErr == nil {
-		runErr = closeErr
+	var found *gaps
+	if q.directory != "" {
+		found, err = q.showDirectory(ctx, out)
+	} else {
+		found, err = q.showFiles(out)
 	}
-	if runErr != nil && !errors.Is(runErr, errLeft) {
-		return runErr
+	if closeErr := out.close(); err == nil {
+		err = closeErr
 	}
-	return gaps.report(q.environment.Stderr)
+	if err != nil && !errors.Is(err, errLeft) {
+		return err
+	}
+	return found.report(q.environment.Stderr)
 }
 
-// open opens the log.
-func (q *query) open() (source, error) {
-	if q.directory != "" {
-		return openDirectory(q.directory, q.boot)
-	}
+// showFiles shows what is selected of log files, one after another.
+func (q *query) showFiles(out *output) (_ *gaps, err error) {
 	var c concatenation
+	defer func() { err = errors.Join(err, c.close()) }()
 	for _, path := range q.files {
 		src, err := openFile(path, q.boot)
 		if err != nil {
-			return nil, errors.Join(err, c.close())
+			return &gaps{}, err
 		}
 		c.sources = append(c.sources, src)
 	}
-	return &c, nil
+	v, err := q.showFrom(&c, out)
+	return &v.gaps, err
 }
 
 // gaps collects what could not be read. It is told when all that could be is
@@ -63,7 +64,11 @@ type gaps struct {
 	notes  []string // of what is missing and no failure
 	errs   []error
 	unsaid int
+	failed bool // something was told already
 }
+
+// errTold says that parts of the log could not be read, which has been told.
+var errTold = errors.New("parts of the log could not be read")
 
 // maxGaps bounds the list of what could not be read.
 const maxGaps = 20
@@ -88,6 +93,9 @@ func (g *gaps) report(w io.Writer) error {
 		fmt.Fprintln(w, "crauctl:", note)
 	}
 	if len(g.errs) == 0 {
+		if g.failed {
+			return errTold
+		}
 		return nil
 	}
 	for _, err := range g.errs[:len(g.errs)-1] {
@@ -117,7 +125,7 @@ func (q *query) openOutput() (*output, error) {
 	w := e.Stdout
 	if terminal.Is(w) {
 		options.Color = terminal.HasColor(e.getenv)
-		if file, ok := w.(*os.File); ok && !q.noPager {
+		if file, ok := w.(*os.File); ok && !q.noPager && !q.follow {
 			pager, err := terminal.StartPager(file, e.Lookup)
 			if err != nil {
 				return nil, err
@@ -152,26 +160,19 @@ func (o *output) close() error {
 	return err
 }
 
+// notes is where to say what is no part of the output.
+func (o *output) notes() io.Writer {
+	if o.pager != nil {
+		return &o.warnings
+	}
+	return o.stderr
+}
+
 func writeError(err error) error {
 	if terminal.Left(err) {
 		return errLeft
 	}
 	return fmt.Errorf("cannot write output: %w", err)
-}
-
-// show builds the trees of the log and prints those that are selected.
-func (q *query) show(_ context.Context, src source, out *output) (*gaps, error) {
-	v := newViewer(q, out)
-	builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
-	err := v.read(src, builder)
-	builder.Close()
-	if v.err == nil {
-		v.err = v.finish()
-	}
-	if v.err != nil {
-		return &v.gaps, v.err
-	}
-	return &v.gaps, err
 }
 
 // viewer takes trees and records of losses to the printer: at once, or, if
@@ -185,7 +186,9 @@ type viewer struct {
 	entries map[*schema.Span][]render.Entry
 	order   uint64
 	gaps    gaps
-	err     error // that ended the output
+	window  *window // nil if the log is read from its beginning
+	holding bool    // hold what comes
+	err     error   // that ended the output
 }
 
 // item is a tree or a record of losses.
@@ -196,7 +199,7 @@ type item struct {
 }
 
 func newViewer(q *query, out *output) *viewer {
-	v := &viewer{query: q, out: out}
+	v := &viewer{query: q, out: out, holding: q.lines >= 0 || q.reverse}
 	if out.wantsEntries {
 		v.entries = make(map[*schema.Span][]render.Entry)
 	}
@@ -218,6 +221,9 @@ func (v *viewer) read(src source, builder *schema.Builder) error {
 			continue
 		case err != nil:
 			return err
+		}
+		if v.window != nil {
+			v.window.see(schema.WallTime(boot, g.Start))
 		}
 		if g.IsMetadata() {
 			v.metadata(&g, boot)
@@ -242,9 +248,15 @@ func (v *viewer) metadata(g *event.Group, boot int64) {
 		Events: l.Events, Hits: l.Hits, Reason: l.Reason, Place: l.Place,
 		Start: schema.WallTime(boot, l.Start), End: schema.WallTime(boot, l.End),
 	}
-	if v.query.selection.showsLoss(loss) {
-		v.losses = append(v.losses, loss)
+	if !v.query.selection.showsLoss(loss) {
+		return
 	}
+	// They wait in the order of their beginning, in which they come mostly.
+	i := len(v.losses)
+	for i > 0 && v.losses[i-1].Start > loss.Start {
+		i--
+	}
+	v.losses = slices.Insert(v.losses, i, loss)
 }
 
 // root takes a complete tree.
@@ -253,6 +265,9 @@ func (v *viewer) root(root *schema.Span) {
 		return
 	}
 	entries := v.takeEntries(root)
+	if v.window != nil && !v.window.believes(v.query.registry, root) {
+		return
+	}
 	if !v.query.selection.shows(root) {
 		return
 	}
@@ -284,7 +299,7 @@ func (v *viewer) takeEntries(root *schema.Span) []render.Entry {
 }
 
 func (v *viewer) add(i item) {
-	if v.query.lines < 0 && !v.query.reverse {
+	if !v.holding {
 		v.print(i)
 		return
 	}
@@ -317,12 +332,8 @@ func (v *viewer) print(i item) {
 	}
 }
 
-// finish prints what was held back and ends the output.
-func (v *viewer) finish() error {
-	for _, loss := range v.losses {
-		v.add(item{loss: loss})
-	}
-	v.losses = nil
+// releaseHeld prints what was held back and holds no longer.
+func (v *viewer) releaseHeld() {
 	if v.query.reverse {
 		for n := len(v.held) - 1; n >= 0; n-- {
 			v.print(v.held[n])
@@ -332,7 +343,13 @@ func (v *viewer) finish() error {
 			v.print(i)
 		}
 	}
-	v.held = nil
+	v.held, v.roots, v.holding = nil, 0, false
+}
+
+// finish prints what was held back and ends the output.
+func (v *viewer) finish() error {
+	v.lossesBefore(math.MaxInt64)
+	v.releaseHeld()
 	if v.err != nil {
 		return v.err
 	}

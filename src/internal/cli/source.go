@@ -190,6 +190,15 @@ func (s *stream) damage(err error) error {
 			where += fmt.Sprintf(" from byte %d on", s.origin)
 		}
 	}
+	var syntax *event.SyntaxError
+	if s.decoder != nil && !errors.As(err, &syntax) && !errors.Is(err, errTruncated) {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("the file ends inside a compressed frame")
+		} else {
+			err = d.err
+		}
+		return fmt.Errorf("cannot decompress log %s %s: %w", s.path, where, err)
+	}
 	return fmt.Errorf("cannot read log %s %s: %w", s.path, where, d.err)
 }
 

@@ -91,6 +91,21 @@ func (r *Registry) MayHold(parent, child string) bool {
 	return p.holds[c.Kind] || p.scopes[Scope(c.Kind)]
 }
 
+// StandsAlone reports whether a context of the name never stands inside
+// another one that the registry knows.
+func (r *Registry) StandsAlone(name string) bool {
+	c := r.contexts[name]
+	if c == nil {
+		return false
+	}
+	for _, other := range r.contexts {
+		if other.holds[c.Kind] || other.scopes[Scope(c.Kind)] {
+			return false
+		}
+	}
+	return true
+}
+
 // Scope returns the scope of a key or context name, "tls" for "tls::group",
 // and "" for a name without one.
 func Scope(name string) string {

@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"crypto-auditing/src/internal/cli"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema/tracetest"
+)
+
+// result is what a run of crauctl did.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// crauctl runs crauctl in UTC, on 24 July 2026 at noon.
+func crauctl(t testing.TB, arguments ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := cli.Run(context.Background(), arguments, environment(t, &stdout, &stderr))
+	return result{code, stdout.String(), stderr.String()}
+}
+
+func environment(t testing.TB, stdout, stderr *bytes.Buffer) cli.Environment {
+	t.Helper()
+	procStat := filepath.Join(t.TempDir(), "stat")
+	if err := os.WriteFile(procStat, []byte("cpu  1 2 3\nbtime 1784800000\nprocesses 9\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return cli.Environment{
+		Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr,
+		Lookup:   func(string) (string, bool) { return "", false },
+		Now:      func() time.Time { return time.Date(2026, 7, 24, 12, 0, 0, 0, time.UTC) },
+		Location: time.UTC,
+		ProcStat: procStat,
+		Version:  "1.2.3",
+	}
+}
+
+// golden compares got with a file of testdata/query, or writes it with
+// UPDATE_GOLDEN=1.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "query", name)
+	if os.Getenv("UPDATE_GOLDEN") == "1" {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("output differs from %s; got:\n%s\nwant:\n%s", file, got, want)
+	}
+}
+
+// The log of the public project and the time of boot of its machine.
+const (
+	publicLog  = "testdata/query/audit.cborseq"
+	publicBoot = "1771970837"
+)
+
+// fromJSON returns what a JSON text says.
+func fromJSON(t *testing.T, text string) (value []any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("output is no JSON array: %v\n%s", err, text)
+	}
+	return value
+}
+
+func TestOutputEqualsThatOfThePublicTool(t *testing.T) {
+	want, err := os.ReadFile("testdata/query/since.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := crauctl(t, "query", "--file", publicLog, "--boot-time", publicBoot, "--since", "2026-02-24T23:14:23Z", "-o", "json-pretty")
+	if got.code != 0 || got.stderr != "" {
+		t.Fatalf("exit code %d, errors %q", got.code, got.stderr)
+	}
+	if !reflect.DeepEqual(fromJSON(t, got.stdout), fromJSON(t, string(want))) {
+		t.Error("the JSON differs from since.json")
+	}
+	if got.stdout != string(want)+"\n" {
+		t.Error("the text differs from since.json and a line feed")
+	}
+}
+
+func TestTimeLimitsSelectRoots(t *testing.T) {
+	for name, c := range map[string]struct {
+		arguments []string
+		want      []string // seconds of the starts
+	}{
+		"no limit":            {nil, []string{"23:13:23", "23:14:23", "23:15:23"}},
+		"since":               {[]string{"--since", "2026-02-24T23:14:23Z"}, []string{"23:14:23", "23:15:23"}},
+		"until":               {[]string{"--until", "2026-02-24T23:15:23Z"}, []string{"23:13:23", "23:14:23"}},
+		"both":                {[]string{"-S", "2026-02-24 23:14:00", "-U", "2026-02-24 23:15:00"}, []string{"23:14:23"}},
+		"neither":             {[]string{"--since", "today"}, nil},
+		"relative":            {[]string{"--since", "2000 days ago", "--until", "+1h"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
+		"the newest":          {[]string{"-n", "1"}, []string{"23:15:23"}},
+		"none at all":         {[]string{"-n", "0"}, nil},
+		"more than there are": {[]string{"-n", "100"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
+		"newest first":        {[]string{"-r"}, []string{"23:15:23", "23:14:23", "23:13:23"}},
+		"two newest first":    {[]string{"-r", "-n", "2"}, []string{"23:15:23", "23:14:23"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, append([]string{"query", "--file", publicLog, "--boot-time", publicBoot}, c.arguments...)...)
+			if got.code != 0 {
+				t.Fatalf("exit code %d: %s", got.code, got.stderr)
+			}
+			var starts []string
+			for _, line := range strings.Split(got.stdout, "\n") {
+				if strings.HasPrefix(line, "2026-02-24 ") {
+					starts = append(starts, line[11:19])
+				}
+			}
+			if !reflect.DeepEqual(starts, c.want) {
+				t.Errorf("shown are %v, want %v", starts, c.want)
+			}
+		})
+	}
+}
+
+func TestOutputForms(t *testing.T) {
+	for _, form := range []string{"short", "json", "json-pretty", "json-seq", "cat"} {
+		t.Run(form, func(t *testing.T) {
+			got := crauctl(t, "query", "--file", publicLog, "--boot-time", publicBoot, "-n", "2", "-o", form)
+			if got.code != 0 || got.stderr != "" {
+				t.Fatalf("exit code %d, errors %q", got.code, got.stderr)
+			}
+			golden(t, "public."+form, got.stdout)
+		})
+	}
+}
+
+func TestFormsOfJSONSayTheSame(t *testing.T) {
+	arguments := []string{"query", "--file", publicLog, "--boot-time", publicBoot, "-o"}
+	want := fromJSON(t, crauctl(t, append(arguments, "json-pretty")...).stdout)
+	for form, separator := range map[string]string{"json": "", "json-seq": "\x1e"} {
+		var got []any
+		for _, line := range strings.SplitAfter(crauctl(t, append(arguments, form)...).stdout, "\n") {
+			if line == "" {
+				continue
+			}
+			text, ok := strings.CutPrefix(line, separator)
+			if !ok {
+				t.Fatalf("%s: no record separator before %q", form, line)
+			}
+			var one any
+			if err := json.Unmarshal([]byte(text), &one); err != nil {
+				t.Fatalf("%s: %v in %q", form, err, line)
+			}
+			got = append(got, one)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s says something else than json-pretty", form)
+		}
+	}
+}
+
+// encode returns groups as a log, its metadata first.
+func encode(groups []event.Group) []byte {
+	log := event.AppendMetadata(nil, 1784800000, 0)
+	for i := range groups {
+		log = event.Append(log, &groups[i])
+	}
+	return log
+}
+
+// write puts a file into a directory of the test.
+func write(t testing.TB, name string, content []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// handshakes returns the hits of a recorded trace.
+func handshakes(t testing.TB, name string) []event.Group {
+	t.Helper()
+	hits, err := tracetest.Hits(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hits
+}
+
+func TestRecordedHandshakesAreReadable(t *testing.T) {
+	for _, name := range tracetest.Names() {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, "query", "--file", write(t, "audit.cborseq", encode(handshakes(t, name))))
+			if got.code != 0 || got.stderr != "" {
+				t.Fatalf("exit code %d, errors %q", got.code, got.stderr)
+			}
+			golden(t, name+".short", got.stdout)
+		})
+	}
+}
+
+func compress(t testing.TB, content []byte) []byte {
+	t.Helper()
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer encoder.Close()
+	return encoder.EncodeAll(content, nil)
+}
+
+func TestALogIsReadInEveryFormItMayHave(t *testing.T) {
+	plain := encode(handshakes(t, "gnutls-tls13-p256"))
+	half := bytes.Index(plain, event.Append(nil, &handshakes(t, "gnutls-tls13-p256")[9]))
+	skippable := append([]byte{0x55, 0x2a, 0x4d, 0x18, 3, 0, 0, 0}, "abc"...)
+	want := crauctl(t, "query", "--file", write(t, "plain", plain)).stdout
+	for name, content := range map[string][]byte{
+		"plain":                         plain,
+		"compressed":                    compress(t, plain),
+		"in several frames":             append(compress(t, plain[:half]), compress(t, plain[half:])...),
+		"with frames to be skipped":     append(append(bytes.Clone(skippable), compress(t, plain)...), skippable...),
+		"with an entry in two frames":   append(compress(t, plain[:half+5]), compress(t, plain[half+5:])...),
+		"in a segment of a store":       segment(t, plain),
+		"in a segment with more behind": append(segment(t, plain[:half]), compress(t, plain[half:])...),
+		"in segments of several stores": append(segment(t, plain[:half]), segment(t, plain[half:])...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, "query", "--file", write(t, "log", content))
+			if got.code != 0 || got.stderr != "" {
+				t.Errorf("exit code %d, errors %q", got.code, got.stderr)
+			}
+			if got.stdout != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got.stdout, want)
+			}
+		})
+	}
+}
+
+func TestFilesAreReadOneAfterAnother(t *testing.T) {
+	groups := handshakes(t, "gnutls-tls13-p256")
+	want := crauctl(t, "query", "--file", write(t, "log", encode(groups))).stdout
+	got := crauctl(t, "query",
+		"--file", write(t, "log.1", encode(groups[:7])), "--file", write(t, "log.2", compress(t, encode(groups[7:]))))
+	if got.code != 0 || got.stdout != want {
+		t.Errorf("exit code %d, got:\n%s\nwant:\n%s", got.code, got.stdout, want)
+	}
+}
+
+func TestADamagedLogIsShownAsFarAsItGoes(t *testing.T) {
+	groups := handshakes(t, "openssl-tls12")
+	whole := encode(groups)
+	last := event.Append(nil, &groups[len(groups)-1])
+	shown := crauctl(t, "query", "--file", write(t, "log", encode(groups[:len(groups)-1]))).stdout
+	for name, c := range map[string]struct {
+		content []byte
+		want    string // in the error, with FILE for its name and LAST for where the last entry begins
+	}{
+		"cut in an entry":            {whole[:len(whole)-3], "cannot read log FILE at byte LAST: the log ends inside an entry"},
+		"garbage at its end":         {append(bytes.Clone(whole[:len(whole)-len(last)]), "\xff garbage"...), "cannot read log FILE at byte LAST: bad event group at byte 0"},
+		"a compressed one, cut":      {compress(t, whole)[:100], "cannot decompress log FILE at byte"},
+		"a compressed one, cut late": {append(compress(t, whole[:len(whole)-len(last)]), compress(t, last)[:20]...), "cannot decompress log FILE at byte LAST of its decompressed entries: the file ends inside a compressed frame"},
+		"compressed garbage":         {append(compress(t, whole[:len(whole)-len(last)]), "\x28\xb5\x2f\xfd garbage"...), "cannot decompress log FILE at byte LAST of its decompressed entries"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := write(t, "damaged", c.content)
+			got := crauctl(t, "query", "--file", file)
+			if got.code != 1 {
+				t.Errorf("exit code %d, want 1", got.code)
+			}
+			if want := strings.NewReplacer("FILE", file, "LAST", strconv.Itoa(len(whole)-len(last))).Replace(c.want); !strings.Contains(got.stderr, want) {
+				t.Errorf("error is %q, want %q in it", got.stderr, want)
+			}
+			if name != "a compressed one, cut" && got.stdout != shown {
+				t.Errorf("shown is:\n%s\nwant:\n%s", got.stdout, shown)
+			}
+		})
+	}
+}
+
+func TestBadUsageIsRefusedInOneSentence(t *testing.T) {
+	for name, c := range map[string]struct {
+		arguments []string
+		want      string
+	}{
+		"no log":                     {[]string{"query"}, "no log is named"},
+		"two kinds of log":           {[]string{"query", "--file", "a", "--directory", "b"}, "exclude each other"},
+		"an unknown option":          {[]string{"query", "--colour"}, "unknown flag"},
+		"an unknown command":         {[]string{"querry"}, `unknown command "querry"`},
+		"an unknown form":            {[]string{"query", "--file", publicLog, "-o", "xml"}, `unknown output form "xml": there are short, json`},
+		"a bad time":                 {[]string{"query", "--file", publicLog, "--since", "teatime"}, `cannot read --since: bad time "teatime"`},
+		"since after until":          {[]string{"query", "--file", publicLog, "-S", "now", "-U", "-1h"}, "later than"},
+		"a match without value":      {[]string{"query", "--file", publicLog, "tls::role"}, "KEY=VALUE"},
+		"a match of no name":         {[]string{"query", "--file", publicLog, "tls::group=X25519MLKEM786"}, `did you mean "X25519MLKEM768"?`},
+		"a bad context":              {[]string{"query", "--file", publicLog, "--context", "a b"}, "a context is named as"},
+		"a bad number of lines":      {[]string{"query", "--file", publicLog, "-n", "-5"}, "must not be negative"},
+		"a boot time of the future":  {[]string{"query", "--file", publicLog, "--boot-time", "99999999999999"}, "bad time of boot"},
+		"following a file":           {[]string{"query", "--file", publicLog, "-f"}, "use --directory"},
+		"a cursor of a file":         {[]string{"query", "--file", publicLog, "--after-cursor", "x"}, "use --directory"},
+		"an array without end":       {[]string{"query", "--directory", "d", "-f", "-o", "json-pretty"}, "use -o json"},
+		"following backwards":        {[]string{"query", "--directory", "d", "-f", "-r"}, "exclude each other"},
+		"two cursors to begin after": {[]string{"query", "--directory", "d", "--after-cursor", "x", "--cursor-file", "y"}, "exclude each other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, c.arguments...)
+			if got.code != 2 || got.stdout != "" {
+				t.Errorf("exit code %d, output %q, want 2 and none", got.code, got.stdout)
+			}
+			if !strings.HasPrefix(got.stderr, "crauctl: ") || !strings.Contains(got.stderr, c.want) {
+				t.Errorf("error is %q, want %q in it", got.stderr, c.want)
+			}
+		})
+	}
+}
+
+func TestALogThatIsNotThereIsAFailure(t *testing.T) {
+	for name, arguments := range map[string][]string{
+		"a file":      {"query", "--file", "testdata/no-such-log"},
+		"a directory": {"query", "--directory", "testdata/no-such-log"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, arguments...)
+			if got.code != 1 || !strings.Contains(got.stderr, "testdata/no-such-log") {
+				t.Errorf("exit code %d, error %q, want 1 and the name", got.code, got.stderr)
+			}
+		})
+	}
+}
+
+func TestSelectionShowsWholeTrees(t *testing.T) {
+	log := write(t, "log", encode(append(handshakes(t, "gnutls-tls13-p256"), handshakes(t, "openssl-tls13-x25519")...)))
+	for name, c := range map[string]struct {
+		arguments []string
+		want      int // number of roots
+	}{
+		"everything":                    {nil, 10},
+		"a program":                     {[]string{"--executable", "openssl"}, 4},
+		"another program":               {[]string{"--executable", "hsbench"}, 6},
+		"either program":                {[]string{"--executable", "hsbench", "--executable", "openssl"}, 10},
+		"no such program":               {[]string{"--executable", "curl"}, 0},
+		"a context":                     {[]string{"--context", "tls::key_exchange"}, 5},
+		"a context and its old names":   {[]string{"--context", "tls::handshake"}, 8},
+		"a scope":                       {[]string{"--context", "pk::*"}, 7},
+		"a number":                      {[]string{"tls::protocol_version=772"}, 4},
+		"its name":                      {[]string{"tls::protocol_version=TLS 1.3"}, 4},
+		"a value deep inside":           {[]string{"pk::group=X25519"}, 2},
+		"what a name states":            {[]string{"tls::role=client"}, 5},
+		"two keys":                      {[]string{"tls::role=client", "tls::group=x25519"}, 2},
+		"two values of a key":           {[]string{"tls::group=x25519", "tls::group=secp256r1"}, 5},
+		"a program that did not do it":  {[]string{"--executable", "openssl", "tls::group=secp256r1"}, 0},
+		"a key that nothing has":        {[]string{"x::y=1"}, 0},
+		"a program in a context of two": {[]string{"--executable", "hsbench", "--context", "tls::sign"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, append([]string{"query", "--file", log, "-o", "cat"}, c.arguments...)...)
+			if got.code != 0 {
+				t.Fatalf("exit code %d: %s", got.code, got.stderr)
+			}
+			if n := strings.Count(got.stdout, "\n"); n != c.want {
+				t.Errorf("%d operations are shown, want %d:\n%s", n, c.want, got.stdout)
+			}
+		})
+	}
+}
+
+// text is an event of a key with a string.
+func text(key, value string) event.Event {
+	return event.Event{Key: []byte(key), Value: event.Value{Kind: event.String, Bytes: []byte(value)}}
+}
+
+func word(key string, n int64) event.Event {
+	return event.Event{Key: []byte(key), Value: event.Value{Word: n}}
+}
+
+// oddities is a log of what can be in one, whoever wrote it.
+func oddities() []byte {
+	second := uint64(time.Second)
+	log := encode([]event.Group{
+		{
+			Context: event.ContextID{1}, Start: 10 * second, End: 10 * second,
+			Events: []event.Event{
+				{Kind: event.NewContext, Executable: []byte("evil\x1b[31m\xff\n\u202egnp")},
+				text("name", "tls::handshake\x07"),
+				text("x::y", "a\x1b]0;title\x07b \u2066c\\"),
+				{Key: []byte("x::bytes"), Value: event.Value{Kind: event.Blob, Bytes: []byte("\x00\xffabc")}},
+			},
+		},
+		{
+			Context: event.ContextID{2}, Start: 11 * second, End: 11 * second,
+			Events: []event.Event{
+				{Kind: event.NewContext, Executable: []byte("curl")},
+				text("name", "tls::handshake"),
+				word("tls::protocol_version", 0x305),
+				word("tls::ciphersuite", 0x03001302),
+				word("tls::group", 65000),
+				word("tls::extended_master_secret", 1),
+				word("tls::minus", -5),
+				{Key: []byte("x::long"), Value: event.Value{Kind: event.String, Bytes: []byte("beginning"), Truncated: true}},
+				{Key: []byte("x::gone"), Value: event.Value{Kind: event.String, Unreadable: true}},
+			},
+		},
+		{
+			Context: event.ContextID{3}, Start: 12 * second, End: 12 * second,
+			Name: []byte("tls::handshake"), Executable: []byte("nginx"), Origin: []byte{0xab, 0xcd},
+			Events: []event.Event{word("tls::ciphersuite", 0x1301)},
+		},
+		{
+			Context: event.ContextID{4}, Start: 13 * second, End: 13 * second,
+			Events: []event.Event{{Kind: event.NewContext}},
+		},
+	})
+	for _, l := range []event.Loss{
+		{Events: 1234, Hits: 0, Reason: "ring-full", Place: "kernel", Start: 11*second + 1, End: 11*second + second/2},
+		{Events: 1, Hits: 1, Reason: "disk-full\x1b[2J", Place: "disk", Start: 12 * second, End: 14 * second},
+		{Events: 0, Hits: 2500000, Reason: "", Place: "", Start: 20 * second, End: 90000 * second},
+		{Events: 90, Hits: 30, Reason: "queue-full", Place: "agent", Start: 20 * second, End: 21 * second},
+	} {
+		log = event.AppendLoss(log, &l)
+	}
+	return log
+}
+
+func TestWhateverALogHoldsIsShownSafely(t *testing.T) {
+	log := write(t, "log", oddities())
+	for _, form := range []string{"short", "json", "json-pretty", "cat"} {
+		t.Run(form, func(t *testing.T) {
+			got := crauctl(t, "query", "--file", log, "-o", form)
+			if got.code != 0 {
+				t.Fatalf("exit code %d: %s", got.code, got.stderr)
+			}
+			for _, output := range []string{got.stdout, got.stderr} {
+				for _, r := range output {
+					if r != '\n' && (r < ' ' || r == '\x7f' || r == '\u202e' && form == "short") {
+						t.Errorf("the output has the character %q", r)
+					}
+				}
+			}
+			golden(t, "oddities."+form, got.stdout+"-- stderr --\n"+got.stderr)
+		})
+	}
+}
+
+func TestLossesAreShownWhereTheyBelong(t *testing.T) {
+	log := write(t, "log", oddities())
+	for name, c := range map[string]struct {
+		arguments []string
+		want      int
+	}{
+		"all":                     {nil, 4},
+		"whatever is selected":    {[]string{"--executable", "nobody"}, 4},
+		"of the time asked for":   {[]string{"--until", "@1784800011.2"}, 1},
+		"of the time after it":    {[]string{"--since", "@1784800015"}, 2},
+		"those behind the newest": {[]string{"-n", "1"}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, append([]string{"query", "--file", log}, c.arguments...)...)
+			if n := strings.Count(got.stdout, " lost "); n != c.want {
+				t.Errorf("%d losses are shown, want %d:\n%s", n, c.want, got.stdout)
+			}
+		})
+	}
+}
+
+func TestCBORIsALogOfWhatIsShown(t *testing.T) {
+	log := write(t, "log", append(encode(append(handshakes(t, "gnutls-tls12"), handshakes(t, "openssl-tls13-x25519")...)), oddities()...))
+	for name, arguments := range map[string][]string{
+		"everything": nil,
+		"a program":  {"--executable", "openssl"},
+		"the newest": {"-n", "3"},
+		"by a value": {"tls::group=x25519"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			arguments = append([]string{"query", "--file", log}, arguments...)
+			want := crauctl(t, append(arguments, "-o", "short")...)
+			binary := crauctl(t, append(arguments, "-o", "cbor")...)
+			if binary.code != 0 || binary.stderr != "" {
+				t.Fatalf("exit code %d, errors %q", binary.code, binary.stderr)
+			}
+			again := []string{"query", "--file", write(t, "again", []byte(binary.stdout))}
+			if got := crauctl(t, again...); got.code != 0 || got.stdout != want.stdout {
+				t.Errorf("read again, exit code %d, it shows:\n%s\nwant:\n%s", got.code, got.stdout, want.stdout)
+			}
+		})
+	}
+}
+
+func TestARegistryFileTeachesNames(t *testing.T) {
+	registry := write(t, "site.toml", []byte("[names.tls-groups]\n65000 = \"house_group\"\n"))
+	log := write(t, "log", oddities())
+	got := crauctl(t, "query", "--file", log, "--registry", registry, "tls::group=house_group", "-o", "cat", "-n", "1")
+	if got.code != 0 || !strings.Contains(got.stdout, "house_group") {
+		t.Errorf("exit code %d, output %q, want the name of the registry file", got.code, got.stdout)
+	}
+	broken := write(t, "broken.toml", []byte("\n[nams]\n"))
+	got = crauctl(t, "query", "--file", log, "--registry", broken)
+	if got.code != 1 || !strings.Contains(got.stderr, broken+":2: ") {
+		t.Errorf("exit code %d, error %q, want 1 and the line", got.code, got.stderr)
+	}
+}
+
+func TestTheTimeOfBootIsFoundWhereItIs(t *testing.T) {
+	groups := handshakes(t, "openssl-tls12")[:1]
+	bare := event.Append(nil, &groups[0])
+	for name, c := range map[string]struct {
+		log       []byte
+		arguments []string
+		want      string
+	}{
+		"of the command line": {append(event.AppendMetadata(nil, 1784000000, 0), bare...), []string{"--boot-time", "0"}, "1970-01-01 00:31:18"},
+		"of the log":          {append(event.AppendMetadata(nil, 1784000000, 0), bare...), nil, "2026-07-14 04:04:38"},
+		"of the machine":      {bare, nil, "2026-07-23 10:17:58"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, append([]string{"query", "--file", write(t, "log", c.log)}, c.arguments...)...)
+			if !strings.HasPrefix(got.stdout, c.want) {
+				t.Errorf("output is %q, want it at %s", got.stdout, c.want)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersionAreThere(t *testing.T) {
+	if got := crauctl(t, "--version"); got.code != 0 || got.stdout != "crauctl 1.2.3\n" {
+		t.Errorf("exit code %d, output %q, want the version", got.code, got.stdout)
+	}
+	got := crauctl(t, "query", "--help")
+	for _, want := range []string{"Exit status:", "--since", "tls::protocol_version=\"TLS 1.2\""} {
+		if got.code != 0 || !strings.Contains(got.stdout, want) {
+			t.Errorf("exit code %d, help without %q:\n%s", got.code, want, got.stdout)
+		}
+	}
+}
+
+func TestCompletionsComeFromTheRegistry(t *testing.T) {
+	for name, c := range map[string]struct {
+		arguments []string
+		want      string
+	}{
+		"output forms": {[]string{"query", "-o", ""}, "json-pretty\t"},
+		"contexts":     {[]string{"query", "--context", ""}, "tls::handshake\tTLS handshake\n"},
+		"keys":         {[]string{"query", ""}, "tls::group=\tgroup of the key exchange\n"},
+		"values":       {[]string{"query", "tls::group="}, "tls::group=X25519MLKEM768\n"},
+		"commands":     {[]string{""}, "query\t"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, append([]string{"__complete"}, c.arguments...)...)
+			if got.code != 0 || !strings.Contains(got.stdout, c.want) {
+				t.Errorf("exit code %d, completions without %q:\n%s", got.code, c.want, got.stdout)
+			}
+		})
+	}
+}
