@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: Apache-2.0 */
 
 /* Fires each probe with what the optimiser has most reason to lose: arrays and
  * strings on the stack, written just before and again just after. Says "ready",

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: Apache-2.0 */
 
 /* Every macro of the header, once, among arguments of all sorts. With -DNOTHING
  * the same program without them. */
