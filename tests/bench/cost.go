@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"crypto-auditing/tests/bench/counter"
+)
+
+// settle is how long the machine is left alone after something was attached.
+const settle = 30 * time.Millisecond
+
+// Of the recorded GnuTLS handshake.
+const (
+	hitsPerHandshake   = 28
+	valuesPerHandshake = 46
+	eventsPerHandshake = 65 // 19 new contexts besides
+)
+
+// probeCost compares what a hit costs its process while the agent is attached
+// with what it costs while a program is that only counts. The three kinds of
+// blocks take turns. The bursts of a block are short enough to fit the ring
+// together, so that no hit is cheap because it was lost, and apart, so that the
+// agent takes out in between what it would under way.
+func (b *bench) probeCost() error {
+	const burst, bursts = 400, 5
+	rounds := b.pick(8, 40)
+	file, err := filepath.EvalSymlinks(b.publisher("replay"))
+	if err != nil {
+		return err
+	}
+	p, err := b.startPublisher("replay", "--fresh-ids", b.trace)
+	if err != nil {
+		return err
+	}
+	// block returns the cost of a hit in nanoseconds. The first hits after a
+	// change pay for the change: the kernel rewrites the sites.
+	block := func() (float64, error) {
+		time.Sleep(settle)
+		if _, err := p.run(burst / 4); err != nil {
+			return 0, err
+		}
+		var sum fired
+		for range bursts {
+			f, err := p.run(burst)
+			if err != nil {
+				return 0, err
+			}
+			sum.cpu += f.cpu
+			sum.hits += f.hits
+			time.Sleep(settle / 3)
+		}
+		return float64(sum.cpu.Nanoseconds()) / float64(sum.hits), nil
+	}
+	var places []counter.Places
+	withAgent := func() (float64, error) {
+		a, err := b.startAgent(file)
+		if err != nil {
+			return 0, err
+		}
+		if places, err = counter.Attached(file); err != nil {
+			return 0, errors.Join(err, a.stop())
+		}
+		cost, err := block()
+		if err := errors.Join(err, a.stop()); err != nil {
+			return 0, err
+		}
+		r, err := readLog(a.dir)
+		if err != nil {
+			return 0, err
+		}
+		if want := uint64((bursts*burst + burst/4) * eventsPerHandshake); r.events != want || r.lost != 0 {
+			return 0, fmt.Errorf("%d of %d events were recorded, %d were lost", r.events, want, r.lost)
+		}
+		return cost, a.remove()
+	}
+	withCounter := func() (float64, error) {
+		c, err := counter.Attach(file, places)
+		if err != nil {
+			return 0, err
+		}
+		cost, err := block()
+		hits, countErr := c.Hits()
+		if err := errors.Join(err, countErr, c.Close()); err != nil {
+			return 0, err
+		}
+		if want := uint64((bursts*burst + burst/4) * hitsPerHandshake); hits != want {
+			return 0, fmt.Errorf("the counting program counted %d of %d hits", hits, want)
+		}
+		return cost, nil
+	}
+	// The first round shows where the agent attaches, and warms up.
+	if _, err := withAgent(); err != nil {
+		return errors.Join(err, p.stop())
+	}
+	var without, counting, ours, ratios sample
+	for range rounds {
+		var cost [3]float64
+		for i, measure := range []func() (float64, error){block, withCounter, withAgent} {
+			if cost[i], err = measure(); err != nil {
+				return errors.Join(err, p.stop())
+			}
+		}
+		without = append(without, cost[0])
+		counting = append(counting, cost[1]-cost[0])
+		ours = append(ours, cost[2]-cost[0])
+		ratios = append(ratios, (cost[2]-cost[0])/(cost[1]-cost[0]))
+	}
+	b.figures.add(figure{"probe_cost_ratio", ratios.median(), 2.0, atMost, ratios.spread() + fmt.Sprintf(
+		"; medians: agent %.0f ns, counting program %.0f ns, nothing attached %.1f ns a hit",
+		ours.median(), counting.median(), without.median())})
+	b.figures.add(figure{"probe_cost_ns", ours.median(), 0, none, "added to a hit, " + ours.spread()})
+	b.figures.add(figure{"probe_cost_counting_ns", counting.median(), 0, none, "added to a hit, " + counting.spread()})
+	return p.stop()
+}
+
+// handshakeCost compares the processor time of a real handshake that fires the
+// recorded probes while the agent is attached with the mean of the blocks
+// before and after, without it. The publisher asks the semaphores.
+func (b *bench) handshakeCost() error {
+	const blockTime = 250 * time.Millisecond
+	rounds := b.pick(8, 50)
+	file := b.publisher("handshake")
+	p, err := b.startPublisher("handshake", "--memory", "--probes", b.trace)
+	if err != nil {
+		return err
+	}
+	n := 100
+	f, err := p.run(n)
+	if err != nil {
+		return errors.Join(err, p.stop())
+	}
+	n = max(n, int(float64(n)*float64(blockTime)/float64(f.cpu)))
+	block := func() (float64, error) {
+		time.Sleep(settle)
+		if _, err := p.run(n / 20); err != nil {
+			return 0, err
+		}
+		f, err := p.run(n)
+		return float64(f.cpu.Nanoseconds()) / float64(n), err
+	}
+	withAgent := func() (float64, error) {
+		a, err := b.startAgent(file)
+		if err != nil {
+			return 0, err
+		}
+		cost, err := block()
+		if err := errors.Join(err, a.stop()); err != nil {
+			return 0, err
+		}
+		r, err := readLog(a.dir)
+		if err != nil {
+			return 0, err
+		}
+		if want := uint64((n + n/20) * eventsPerHandshake); r.events != want || r.lost != 0 {
+			return 0, fmt.Errorf("%d of %d events were recorded, %d were lost", r.events, want, r.lost)
+		}
+		return cost, a.remove()
+	}
+	before, err := block()
+	if err != nil {
+		return errors.Join(err, p.stop())
+	}
+	var ratios, added, without sample
+	for range rounds {
+		with, err := withAgent()
+		if err != nil {
+			return errors.Join(err, p.stop())
+		}
+		after, err := block()
+		if err != nil {
+			return errors.Join(err, p.stop())
+		}
+		ratios = append(ratios, with/((before+after)/2))
+		added = append(added, (with-(before+after)/2)/1000)
+		without = append(without, after/1000)
+		before = after
+	}
+	b.figures.add(figure{"handshake_cost_ratio", ratios.median(), 1.06, atMost, ratios.spread() + fmt.Sprintf(
+		"; medians: %.1f µs added to %.0f µs (TLS 1.3, client and server, %d hits)",
+		added.median(), without.median(), hitsPerHandshake)})
+	return p.stop()
+}

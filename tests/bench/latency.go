@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+)
+
+// pollEvery is how often the follower looks for a new chunk: what it sees may
+// be so much older.
+const pollEvery = time.Millisecond
+
+// group is what matters here of an entry of the log.
+type group struct {
+	Context []byte `cbor:"context"`
+	Start   uint64 `cbor:"start"`
+}
+
+// latency measures the time from a probe to its event in a committed chunk:
+// the time of the first event of every group, as the BPF program took it,
+// against the time when another process sees the whole chunk in the file.
+func (b *bench) latency() error {
+	const pace, window = 100000, 100
+	seconds := b.pick(4, 10)
+	a, err := b.startAgent(b.publisher("replay"))
+	if err != nil {
+		return err
+	}
+	f, err := openFollower(a.dir)
+	if err != nil {
+		return errors.Join(err, a.stop())
+	}
+	defer f.close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.fire(1, pace, seconds)
+		time.Sleep(4 * window * time.Millisecond)
+		done <- err
+	}()
+	for over := false; !over; {
+		select {
+		case err = <-done:
+			over = true
+		case <-time.After(pollEvery):
+			if err = f.look(); err != nil {
+				over = true
+			}
+		}
+	}
+	if err := errors.Join(err, a.stop()); err != nil {
+		return err
+	}
+	ms := f.latencies
+	how := fmt.Sprintf("%d groups at 100,000 hits/s, window of %d ms included, seen by another process within %v", len(ms), window, pollEvery)
+	b.figures.add(figure{"commit_latency_p50_ms", ms.quantile(0.5), 0, none, how})
+	b.figures.add(figure{"commit_latency_p99_ms", ms.quantile(0.99), window + 100, atMost, how})
+	b.figures.add(figure{"commit_latency_p999_ms", ms.quantile(0.999), 0, none, how})
+	return a.remove()
+}
+
+// follower reads the newest segment of a log while it grows.
+type follower struct {
+	file   *os.File
+	offset int64
+	zstd   *zstd.Decoder
+
+	compressed, entries []byte
+	// latencies are in milliseconds.
+	latencies sample
+}
+
+func openFollower(dir string) (*follower, error) {
+	paths, err := segments(dir)
+	if err != nil || len(paths) != 1 {
+		return nil, errors.Join(err, fmt.Errorf("cannot follow the log in %s: it has %d segments", dir, len(paths)))
+	}
+	f := &follower{}
+	if f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)); err != nil {
+		return nil, err
+	}
+	if f.file, err = os.Open(paths[0]); err != nil {
+		return nil, fmt.Errorf("cannot follow the log: %w", err)
+	}
+	return f, nil
+}
+
+func (f *follower) close() {
+	f.file.Close()
+	f.zstd.Close()
+}
+
+// look takes the chunks that have been committed since.
+func (f *follower) look() error {
+	info, err := f.file.Stat()
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := chunkAt(f.file, info.Size(), f.offset)
+		if err == io.EOF || err == errPartial {
+			return nil
+		}
+		if err == nil {
+			err = f.take(c, bootTime())
+		}
+		if err != nil {
+			return fmt.Errorf("cannot follow %s: %w", filepath.Base(f.file.Name()), err)
+		}
+		f.offset = c.end
+	}
+}
+
+func (f *follower) take(c chunk, seen uint64) error {
+	f.compressed = append(f.compressed[:0], make([]byte, c.compressed)...)
+	if _, err := f.file.ReadAt(f.compressed, c.payload); err != nil {
+		return err
+	}
+	var err error
+	if f.entries, err = f.zstd.DecodeAll(f.compressed, f.entries[:0]); err != nil {
+		return err
+	}
+	for rest := f.entries; len(rest) > 0; {
+		var g group
+		if rest, err = cbor.UnmarshalFirst(rest, &g); err != nil {
+			return err
+		}
+		if g.Start > seen {
+			return fmt.Errorf("a group that starts %v after it was seen", time.Duration(g.Start-seen))
+		}
+		if allZero(g.Context) {
+			continue
+		}
+		f.latencies = append(f.latencies, float64(seen-g.Start)/1e6)
+	}
+	return nil
+}
+
+func allZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// bootTime returns CLOCK_BOOTTIME in nanoseconds, the clock of the log.
+func bootTime() uint64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // every kernel has it
+	return uint64(t.Nano())
+}

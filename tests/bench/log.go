@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Of docs/log-format.md: offsets in the frame of a chunk header.
+const (
+	headerMagic      = 0x184D2A5C
+	headerMark       = "CRAU"
+	atLength         = 4
+	atMark           = 8
+	atLost           = 88
+	atEvents         = 100
+	atCompressed     = 104
+	atUncompressed   = 108
+	headerRead       = 112
+	maxChunk         = 8 << 20
+	behindLengthWord = 8
+)
+
+// chunk is what a chunk header says, and where the chunk lies.
+type chunk struct {
+	events, lost             uint64
+	payload, compressed, end int64
+	uncompressed             int
+}
+
+// errPartial says that a chunk is not yet there as a whole.
+var errPartial = errors.New("the file ends inside a chunk")
+
+// chunkAt reads the header of the chunk at an offset of a segment. The error
+// is io.EOF at the end.
+func chunkAt(f io.ReaderAt, size, offset int64) (c chunk, err error) {
+	if offset == size {
+		return c, io.EOF
+	}
+	if size-offset < headerRead {
+		return c, errPartial
+	}
+	var h [headerRead]byte
+	if _, err := f.ReadAt(h[:], offset); err != nil {
+		return c, err
+	}
+	word := func(at int) int64 { return int64(binary.LittleEndian.Uint32(h[at:])) }
+	if word(0) != headerMagic || string(h[atMark:atMark+4]) != headerMark {
+		return c, fmt.Errorf("no chunk at offset %d", offset)
+	}
+	c.events, c.lost = uint64(word(atEvents)), binary.LittleEndian.Uint64(h[atLost:])
+	c.payload = offset + behindLengthWord + word(atLength)
+	c.compressed = word(atCompressed)
+	c.uncompressed = int(word(atUncompressed))
+	c.end = c.payload + c.compressed
+	if c.end-offset > maxChunk || c.uncompressed > maxChunk {
+		return c, fmt.Errorf("a chunk of %d bytes at offset %d", c.end-offset, offset)
+	}
+	if c.end > size {
+		return c, errPartial
+	}
+	return c, nil
+}
+
+// segments returns the paths of a log's segments, in order.
+func segments(dir string) ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "audit-*.cborseq.zst"))
+	slices.Sort(paths)
+	return paths, err
+}
+
+// recorded is what the headers of a log add up to.
+type recorded struct {
+	events, lost uint64
+	chunks       int
+	bytes        int64
+}
+
+// readLog adds up a log that nobody writes to any more.
+func readLog(dir string) (r recorded, err error) {
+	paths, err := segments(dir)
+	if err != nil {
+		return r, err
+	}
+	for _, path := range paths {
+		if err := r.addSegment(path); err != nil {
+			return r, fmt.Errorf("cannot read %s: %w", path, err)
+		}
+	}
+	return r, nil
+}
+
+func (r *recorded) addSegment(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	r.bytes += info.Size()
+	for offset := int64(0); ; {
+		c, err := chunkAt(f, info.Size(), offset)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.events += c.events
+		r.lost += c.lost
+		r.chunks++
+		offset = c.end
+	}
+}

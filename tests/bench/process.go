@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// startLimit is how long a program may take to get ready, stopLimit how long
+// to end.
+const (
+	startLimit = 10 * time.Second
+	stopLimit  = 30 * time.Second
+)
+
+// agent is a running crau-agent with a log directory of its own.
+type agent struct {
+	command *exec.Cmd
+	dir     string
+	stderr  bytes.Buffer
+	exited  chan error
+	// attachedIn is the time from its start to READY=1.
+	attachedIn time.Duration
+}
+
+// startAgent starts an agent with default settings on the given libraries and
+// returns when it has attached to them.
+func (b *bench) startAgent(libraries ...string) (*agent, error) {
+	dir, err := os.MkdirTemp(b.work, "log-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a log directory: %w", err)
+	}
+	// An empty configuration: what is configured on the machine plays no part.
+	conf := filepath.Join(b.work, "agent.conf")
+	if err := os.WriteFile(conf, nil, 0o644); err != nil {
+		return nil, fmt.Errorf("cannot write a configuration: %w", err)
+	}
+	socket := filepath.Join(dir, "notify")
+	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for readiness: %w", err)
+	}
+	defer ready.Close()
+	a := &agent{dir: filepath.Join(dir, "log"), exited: make(chan error, 1)}
+	arguments := []string{"--config", conf, "--log-dir", a.dir}
+	for _, l := range libraries {
+		arguments = append(arguments, "--library", l)
+	}
+	a.command = exec.Command(b.agent, arguments...)
+	a.command.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	a.command.Stderr = &a.stderr
+	begin := time.Now()
+	if err := a.command.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the agent: %w", err)
+	}
+	go func() { a.exited <- a.command.Wait() }()
+	notified := make(chan error, 1)
+	go func() { notified <- awaitReady(ready) }()
+	select {
+	case err = <-notified:
+	case err = <-a.exited:
+		return nil, fmt.Errorf("cannot start the agent: %w\n%s", err, a.stderr.String())
+	}
+	a.attachedIn = time.Since(begin)
+	if err != nil {
+		_ = a.command.Process.Kill()
+		return nil, fmt.Errorf("cannot start the agent: %w\n%s", err, a.stderr.String())
+	}
+	return a, nil
+}
+
+func awaitReady(c *net.UnixConn) error {
+	if err := c.SetReadDeadline(time.Now().Add(startLimit)); err != nil {
+		return err
+	}
+	for {
+		var message [4096]byte
+		n, err := c.Read(message[:])
+		if err != nil {
+			return fmt.Errorf("it did not get ready: %w", err)
+		}
+		if strings.Contains(string(message[:n]), "READY=1") {
+			return nil
+		}
+	}
+}
+
+// stop ends the agent in good order.
+func (a *agent) stop() error {
+	if err := a.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("cannot stop the agent: %w", err)
+	}
+	select {
+	case err := <-a.exited:
+		if err != nil {
+			return fmt.Errorf("the agent failed: %w\n%s", err, a.stderr.String())
+		}
+		return nil
+	case <-time.After(stopLimit):
+		_ = a.command.Process.Kill()
+		return fmt.Errorf("the agent did not stop within %v\n%s", stopLimit, a.stderr.String())
+	}
+}
+
+// remove removes what the agent has written.
+func (a *agent) remove() error { return os.RemoveAll(filepath.Dir(a.dir)) }
+
+// cpu returns the processor time a process has used, threads that have ended
+// included (clock_getcpuclockid(3)).
+func cpu(pid int) (time.Duration, error) {
+	const schedulerClock = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|schedulerClock, &t); err != nil {
+		return 0, fmt.Errorf("cannot read the processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// status returns a number from a file like /proc/PID/status.
+func status(path, name string) (int, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && key == name {
+			return strconv.Atoi(strings.Fields(value)[0])
+		}
+	}
+	return 0, fmt.Errorf("no %s in %s", name, path)
+}
+
+// switches returns how often the threads of a process have been switched to
+// another.
+func switches(pid int) (sum int, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(threads) == 0 {
+		return 0, errors.Join(err, fmt.Errorf("cannot list the threads of process %d", pid))
+	}
+	for _, t := range threads {
+		for _, name := range []string{"voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"} {
+			n, err := status(t, name)
+			if err != nil {
+				return 0, fmt.Errorf("cannot count context switches: %w", err)
+			}
+			sum += n
+		}
+	}
+	return sum, nil
+}
+
+// publisher is a running publisher that takes commands.
+type publisher struct {
+	command *exec.Cmd
+	stdin   *bufio.Writer
+	stdout  *bufio.Reader
+	close   func() error
+}
+
+// startPublisher starts a publisher with --commands.
+func (b *bench) startPublisher(name string, arguments ...string) (*publisher, error) {
+	command := exec.Command(b.publisher(name), append(arguments, "--commands")...)
+	command.Stderr = os.Stderr
+	in, err := command.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start publisher %s: %w", name, err)
+	}
+	p := &publisher{command: command, stdin: bufio.NewWriter(in), stdout: bufio.NewReader(out), close: in.Close}
+	line, err := p.stdout.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "ready ") {
+		return nil, fmt.Errorf("cannot start publisher %s: it said %q: %w", name, line, errors.Join(err, p.stop()))
+	}
+	return p, nil
+}
+
+// fired is what a publisher says of a run.
+type fired struct {
+	cpu, wall    time.Duration
+	hits, values int
+}
+
+// run fires n handshakes.
+func (p *publisher) run(n int) (f fired, err error) {
+	fmt.Fprintf(p.stdin, "run %d\n", n)
+	if err := p.stdin.Flush(); err != nil {
+		return f, fmt.Errorf("cannot command a publisher: %w", err)
+	}
+	line, err := p.stdout.ReadString('\n')
+	if err != nil {
+		return f, fmt.Errorf("cannot hear of a publisher: %w", err)
+	}
+	var cpu, wall int64
+	if _, err := fmt.Sscanf(line, "cpu_us %d wall_us %d hits %d values %d", &cpu, &wall, &f.hits, &f.values); err != nil {
+		return f, fmt.Errorf("cannot understand a publisher that says %q: %w", line, err)
+	}
+	f.cpu, f.wall = time.Duration(cpu)*time.Microsecond, time.Duration(wall)*time.Microsecond
+	return f, nil
+}
+
+// stop ends the publisher.
+func (p *publisher) stop() error {
+	return errors.Join(p.close(), p.command.Wait())
+}
+
+// fire runs replay at a rate (hits a second, 0: full speed) for some seconds,
+// in several processes at once.
+func (b *bench) fire(publishers, rate, seconds int) (f fired, err error) {
+	commands := make([]*exec.Cmd, publishers)
+	outputs := make([]bytes.Buffer, publishers)
+	begin := time.Now()
+	for i := range commands {
+		commands[i] = exec.Command(b.publisher("replay"), "--fresh-ids",
+			"--duration", strconv.Itoa(seconds), "--rate", strconv.Itoa(rate/publishers), b.trace)
+		commands[i].Stdout, commands[i].Stderr = &outputs[i], os.Stderr
+		if err := commands[i].Start(); err != nil {
+			return f, fmt.Errorf("cannot start a publisher: %w", err)
+		}
+	}
+	var errs []error
+	for i := range commands {
+		errs = append(errs, commands[i].Wait())
+		f.cpu += commands[i].ProcessState.UserTime() + commands[i].ProcessState.SystemTime()
+	}
+	f.wall = time.Since(begin)
+	for i := range outputs {
+		m := regexp.MustCompile(`(?m)^hits (\d+) values (\d+)$`).FindSubmatch(outputs[i].Bytes())
+		if m == nil {
+			errs = append(errs, fmt.Errorf("cannot understand a publisher that says %q", outputs[i].String()))
+			continue
+		}
+		hits, _ := strconv.Atoi(string(m[1]))
+		values, _ := strconv.Atoi(string(m[2]))
+		f.hits += hits
+		f.values += values
+	}
+	return f, errors.Join(errs...)
+}
