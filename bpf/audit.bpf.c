@@ -103,6 +103,22 @@ struct {
 	__type(value, __u64);
 } hits SEC(".maps");
 
+/*
+ * Hits by process, to keep one that floods from pushing out the others. The
+ * kernel forgets those that were not seen for long.
+ */
+struct rate {
+	__u64 since;
+	__u64 hits;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct rate);
+} rates SEC(".maps");
+
 struct control_block control;
 
 /* Keep the types of the interface in the object's BTF. */
@@ -200,6 +216,8 @@ static __always_inline int read_argument(void *registers, const struct argument 
 
 /* A hit on its way into the ring. */
 struct hit {
+	__u64 time;
+	__u64 pid_tgid;
 	__u64 context;
 	__u64 parent;
 	__u64 bias;		/* where the library is loaded, minus where it was linked */
@@ -388,8 +406,8 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 		count_loss(LOSS_RING_FULL, opens_context(h) + h->count + h->dropped);
 		return 0;
 	}
-	r->time = bpf_ktime_get_boot_ns();
-	r->pid_tgid = bpf_get_current_pid_tgid();
+	r->time = h->time;
+	r->pid_tgid = h->pid_tgid;
 	r->context = h->context;
 	r->parent = h->parent;
 	r->site = h->site;
@@ -423,9 +441,39 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 	return 0;
 }
 
+/*
+ * Counts a hit against its process. Returns nonzero if that has had its share
+ * of the current period. Two threads that begin a period at the same time may
+ * forget each other's first hits.
+ */
+static __always_inline int over_limit(const struct hit *h)
+{
+	__u64 limit = *(volatile __u64 *)&control.rate_limit;
+	__u32 process = h->pid_tgid >> 32;
+	struct rate *rate, first = { .since = h->time, .hits = 1 };
+
+	if (!limit)
+		return 0;
+	rate = bpf_map_lookup_elem(&rates, &process);
+	if (!rate) {
+		bpf_map_update_elem(&rates, &process, &first, BPF_NOEXIST);
+		return 0;
+	}
+	if (h->time - rate->since >= RATE_PERIOD) {
+		rate->since = h->time;
+		rate->hits = 0;
+	}
+	return __sync_fetch_and_add(&rate->hits, 1) >= limit;
+}
+
 /* Puts a hit into the smallest record that holds it. */
 static __noinline void send(struct hit *h)
 {
+	if (over_limit(h)) {
+		count_hit();
+		count_loss(LOSS_RATE_LIMIT, opens_context(h) + h->count + h->dropped);
+		return;
+	}
 	if (h->count <= 2 && !emit(h, SIZE_SMALL, add_small))
 		return;
 	if (h->count <= 8 && !emit(h, SIZE_MEDIUM, add_medium))
@@ -444,8 +492,10 @@ static __always_inline int begin(void *ctx, struct hit *h, __u64 *arguments, con
 	__u32 index = bpf_get_attach_cookie(ctx);
 	struct site *site;
 
-	if (bpf_get_current_pid_tgid() >> 32 == control.own_tgid)
+	h->pid_tgid = bpf_get_current_pid_tgid();
+	if (h->pid_tgid >> 32 == control.own_tgid)
 		return 1;
+	h->time = bpf_ktime_get_boot_ns();
 	h->kind = kind;
 	h->site = index;
 	site = bpf_map_lookup_elem(&sites, &index);

@@ -106,6 +106,7 @@ struct site {
 enum loss_reason {
 	LOSS_RING_FULL,
 	LOSS_NO_SITE,
+	LOSS_RATE_LIMIT,
 	LOSS_REASONS,
 };
 
@@ -127,6 +128,10 @@ struct loss {
 struct control_block {
 	__u64 wake_at;
 	__u64 own_tgid;	/* the agent's, in the kernel's numbering; set by "whoami" */
+	__u64 rate_limit;	/* hits a process may make in RATE_PERIOD; 0: no limit */
 };
+
+/* The period over which the hits of a process are counted, ns. */
+#define RATE_PERIOD 250000000ULL
 
 #endif /* CRAU_AUDIT_BPF_H */

@@ -23,9 +23,10 @@ const (
 )
 
 type AuditControlBlock struct {
-	_       structs.HostLayout
-	WakeAt  uint64
-	OwnTgid uint64
+	_         structs.HostLayout
+	WakeAt    uint64
+	OwnTgid   uint64
+	RateLimit uint64
 }
 
 type AuditElement struct {
@@ -63,10 +64,17 @@ type AuditLoss struct {
 type AuditLossReason uint32
 
 const (
-	AuditLossReasonLOSS_RING_FULL AuditLossReason = 0
-	AuditLossReasonLOSS_NO_SITE   AuditLossReason = 1
-	AuditLossReasonLOSS_REASONS   AuditLossReason = 2
+	AuditLossReasonLOSS_RING_FULL  AuditLossReason = 0
+	AuditLossReasonLOSS_NO_SITE    AuditLossReason = 1
+	AuditLossReasonLOSS_RATE_LIMIT AuditLossReason = 2
+	AuditLossReasonLOSS_REASONS    AuditLossReason = 3
 )
+
+type AuditRate struct {
+	_     structs.HostLayout
+	Since uint64
+	Hits  uint64
+}
 
 type AuditRecord struct {
 	_       structs.HostLayout
@@ -123,6 +131,7 @@ type AuditSite struct {
 const (
 	AuditMapHits                = "hits"
 	AuditMapLosses              = "losses"
+	AuditMapRates               = "rates"
 	AuditMapRing                = "ring"
 	AuditMapSites               = "sites"
 	AuditProgBlobData           = "blob_data"
@@ -200,6 +209,7 @@ type AuditProgramSpecs struct {
 type AuditMapSpecs struct {
 	Hits   *ebpf.MapSpec `ebpf:"hits"`
 	Losses *ebpf.MapSpec `ebpf:"losses"`
+	Rates  *ebpf.MapSpec `ebpf:"rates"`
 	Ring   *ebpf.MapSpec `ebpf:"ring"`
 	Sites  *ebpf.MapSpec `ebpf:"sites"`
 }
@@ -241,6 +251,7 @@ func (o *AuditObjects) Close() error {
 type AuditMaps struct {
 	Hits   *ebpf.Map `ebpf:"hits"`
 	Losses *ebpf.Map `ebpf:"losses"`
+	Rates  *ebpf.Map `ebpf:"rates"`
 	Ring   *ebpf.Map `ebpf:"ring"`
 	Sites  *ebpf.Map `ebpf:"sites"`
 }
@@ -249,6 +260,7 @@ func (m *AuditMaps) Close() error {
 	return _AuditClose(
 		m.Hits,
 		m.Losses,
+		m.Rates,
 		m.Ring,
 		m.Sites,
 	)

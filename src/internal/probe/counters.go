@@ -25,6 +25,8 @@ const (
 	RingFull = LossReason(bpf.AuditLossReasonLOSS_RING_FULL)
 	// NoSite: the site has no entry in the site map.
 	NoSite = LossReason(bpf.AuditLossReasonLOSS_NO_SITE)
+	// RateLimit: the process made more hits than it may.
+	RateLimit = LossReason(bpf.AuditLossReasonLOSS_RATE_LIMIT)
 )
 
 // LossReasons is the number of reasons.
@@ -37,6 +39,8 @@ func (r LossReason) String() string {
 		return "ring-full"
 	case NoSite:
 		return "spec-missing"
+	case RateLimit:
+		return "rate-limit"
 	}
 	return fmt.Sprintf("reason-%d", int(r))
 }

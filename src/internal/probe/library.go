@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -41,6 +42,8 @@ type Library struct {
 	Errors []error
 	// Device and Inode name the file, whatever happens to its path.
 	Device, Inode uint64
+	// Hits is for whoever reads the ring to count in.
+	Hits atomic.Uint64
 
 	file  *usdt.File
 	open  *os.File
@@ -78,13 +81,14 @@ func (t *Tracer) Attach(path string) (*Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.attach(l); err != nil {
-		l.detach()
-		return nil, err
-	}
 	t.mu.Lock()
 	t.libraries[l] = struct{}{}
 	t.mu.Unlock()
+	if err := t.attach(l); err != nil {
+		// What was attached before the failure may have made records.
+		t.Detach(l)
+		return nil, err
+	}
 	return l, nil
 }
 
@@ -116,13 +120,14 @@ func open(path string) (*Library, error) {
 	}, nil
 }
 
-// detach ends the attachments and closes the file. A closed file no longer
-// completes strings; what is in the ring then stays without them.
+// detach ends the attachments.
 func (l *Library) detach() {
+	var wait sync.WaitGroup
 	for _, k := range l.links {
-		// Closing a link fails only if it is closed already.
-		_ = k.Close()
+		// Closing waits for the kernel; it fails only if it was done before.
+		wait.Go(func() { _ = k.Close() })
 	}
+	wait.Wait()
 	l.links = nil
 }
 
@@ -222,7 +227,11 @@ func (t *Tracer) attachProbe(x *link.Executable, p *ebpf.Program, b *batch) ([]l
 func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.reclaim()
 	table := slices.Clone(*t.table.Load())
+	if len(t.free)+maxSites-len(table) < len(sites) {
+		return fmt.Errorf("cannot attach to %s: more than %d probe sites in all", l.Path, maxSites)
+	}
 	for range sites {
 		var slot uint32
 		if n := len(t.free); n > 0 {
@@ -233,11 +242,6 @@ func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
 		}
 		table[slot] = l
 		l.slots = append(l.slots, slot)
-	}
-	if len(table) > maxSites {
-		t.free = append(t.free, l.slots...)
-		l.slots = nil
-		return fmt.Errorf("cannot attach to %s: more than %d probe sites in all", l.Path, maxSites)
 	}
 	for i, slot := range l.slots {
 		if err := t.collection.Maps[bpf.AuditMapSites].Put(slot, &sites[i]); err != nil {

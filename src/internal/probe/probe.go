@@ -12,9 +12,12 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -50,6 +53,8 @@ type Options struct {
 	RingSize int
 	// Profile forces a way of attaching; empty: the best the kernel offers.
 	Profile Profile
+	// RateLimit bounds the hits a second of one process; 0: no bound.
+	RateLimit uint64
 }
 
 // Tracer holds the loaded programs.
@@ -65,10 +70,19 @@ type Tracer struct {
 	// whole, so that the reader needs no lock.
 	table atomic.Pointer[[]*Library]
 
-	// mu orders changes of table, free and libraries.
-	mu        sync.Mutex
-	free      []uint32
+	// mu orders changes of table, free, detached and libraries.
+	mu   sync.Mutex
+	free []uint32
+	// detached are libraries whose last records may still be in the ring.
+	detached  []detached
 	libraries map[*Library]struct{}
+}
+
+// detached is a library that makes no more records: all it made end before
+// position in the ring.
+type detached struct {
+	library  *Library
+	position uint64
 }
 
 // Load loads the programs. It needs CAP_BPF and CAP_PERFMON, and a kernel of
@@ -116,6 +130,7 @@ func Load(o Options) (*Tracer, error) {
 		t.Close()
 		return nil, err
 	}
+	t.SetRateLimit(o.RateLimit)
 	if _, err := collection.Programs[bpf.AuditProgWhoami].Run(&ebpf.RunOptions{}); err != nil {
 		t.Close()
 		return nil, fmt.Errorf("cannot tell the BPF programs which process is the agent: %w", err)
@@ -188,6 +203,12 @@ func (t *Tracer) Ring() *Ring { return t.ring }
 func (t *Tracer) Close() error {
 	t.DetachAll()
 	var err error
+	t.mu.Lock()
+	for _, d := range t.detached {
+		d.library.open.Close()
+	}
+	t.detached = nil
+	t.mu.Unlock()
 	if t.ring != nil {
 		err = t.ring.close()
 	}
@@ -195,17 +216,56 @@ func (t *Tracer) Close() error {
 	return err
 }
 
+// Detach detaches a library. It waits for the kernel, some ten milliseconds;
+// records that the library has made can still be decoded.
+func (t *Tracer) Detach(l *Library) {
+	l.detach()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.libraries[l]; !ok {
+		return
+	}
+	delete(t.libraries, l)
+	t.detached = append(t.detached, detached{l, t.ring.producerPosition()})
+}
+
 // DetachAll detaches all libraries: after it no new record appears. What is
 // in the ring can still be read and decoded.
 func (t *Tracer) DetachAll() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	all := slices.Collect(maps.Keys(t.libraries))
+	t.mu.Unlock()
 	var wait sync.WaitGroup
-	for l := range t.libraries {
-		wait.Go(l.detach)
+	for _, l := range all {
+		wait.Go(func() { t.Detach(l) })
 	}
 	wait.Wait()
-	clear(t.libraries)
+}
+
+// reclaim frees the slots and files of detached libraries whose records have
+// all been taken. The caller holds mu.
+func (t *Tracer) reclaim() {
+	taken := t.ring.consumerPosition().Load()
+	t.detached = slices.DeleteFunc(t.detached, func(d detached) bool {
+		if d.position > taken {
+			return false
+		}
+		t.free = append(t.free, d.library.slots...)
+		d.library.open.Close()
+		return true
+	})
+}
+
+// SetRateLimit bounds the hits a second that are recorded of one process; 0:
+// no bound. It may be called from any goroutine, at any time.
+func (t *Tracer) SetRateLimit(perSecond uint64) {
+	const period = 250 * time.Millisecond // RATE_PERIOD of the programs
+	limit := perSecond * uint64(period) / uint64(time.Second)
+	if perSecond > 0 {
+		limit = max(limit, 1)
+	}
+	// Like wakeAt, a part of the mapped block.
+	(*atomic.Uint64)(unsafe.Pointer(&t.control[unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)])).Store(limit)
 }
 
 // haveUprobeSyscall reports whether the kernel turns a probe on a five-byte
