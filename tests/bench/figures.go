@@ -54,14 +54,14 @@ func (x *figure) verdict() (target, verdict string) {
 	return target, "MISSED"
 }
 
-func (f figures) print(w io.Writer) {
+func (f figures) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "figure\tvalue\ttarget\t\thow")
 	for i := range f {
 		target, verdict := f[i].verdict()
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f[i].name, number(f[i].value), target, verdict, f[i].note)
 	}
-	table.Flush()
+	return table.Flush()
 }
 
 // number prints large numbers whole and small ones with three figures.

@@ -12,13 +12,12 @@ import (
 type load struct {
 	fired
 	recorded
-	rate      float64 // hits a second
-	agentCPU  time.Duration
-	rss       int // KiB, at its highest
-	highWater string
+	rate     float64 // hits a second
+	agentCPU time.Duration
+	rss      int // KiB, at its highest
 }
 
-func (l *load) lossless() bool { return l.recorded.lost == 0 }
+func (l *load) lossless() bool { return l.lost == 0 }
 
 // valuesRecorded is exact without loss; the headers count new contexts as well.
 func (l *load) valuesRecorded() float64 {
@@ -59,8 +58,8 @@ func (b *bench) underLoad(publishers, rate, seconds int) (*load, error) {
 	if l.recorded, err = readLog(a.dir); err != nil {
 		return nil, err
 	}
-	if want := uint64(l.hits / hitsPerHandshake * eventsPerHandshake); l.events+l.recorded.lost != want {
-		return nil, fmt.Errorf("%d events were recorded and %d lost, but %d fired", l.events, l.recorded.lost, want)
+	if want := uint64(l.hits / hitsPerHandshake * eventsPerHandshake); l.events+l.lost != want {
+		return nil, fmt.Errorf("%d events were recorded and %d lost, but %d fired", l.events, l.lost, want)
 	}
 	return l, a.remove()
 }
@@ -68,7 +67,7 @@ func (b *bench) underLoad(publishers, rate, seconds int) (*load, error) {
 func (l *load) String() string {
 	s := fmt.Sprintf("%.0f hits/s, %.0f values/s", l.rate, l.rate*valuesPerHandshake/hitsPerHandshake)
 	if !l.lossless() {
-		s += fmt.Sprintf(", %.2f %% lost", 100*float64(l.recorded.lost)/float64(l.recorded.lost+l.events))
+		s += fmt.Sprintf(", %.2f %% lost", 100*float64(l.lost)/float64(l.lost+l.events))
 	}
 	return s
 }

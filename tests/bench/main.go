@@ -13,6 +13,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -78,7 +79,7 @@ func run(quick bool, only, output string, args []string) error {
 	if b.work, err = os.MkdirTemp("build", "bench-"); err != nil {
 		return fmt.Errorf("cannot make a folder for the logs: %w", err)
 	}
-	defer os.RemoveAll(b.work)
+	defer func() { _ = os.RemoveAll(b.work) }() // the figures count
 	if b.work, err = filepath.Abs(b.work); err != nil {
 		return err
 	}
@@ -94,8 +95,7 @@ func run(quick bool, only, output string, args []string) error {
 		}
 	}
 	fmt.Println()
-	b.figures.print(os.Stdout)
-	return b.figures.merge(output)
+	return errors.Join(b.figures.print(os.Stdout), b.figures.merge(output))
 }
 
 // pick returns one of two numbers, as the run is quick or not.

@@ -54,7 +54,7 @@ func (b *bench) startAgent(libraries ...string) (*agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for readiness: %w", err)
 	}
-	defer ready.Close()
+	defer func() { _ = ready.Close() }() // it has served
 	a := &agent{dir: filepath.Join(dir, "log"), exited: make(chan error, 1)}
 	arguments := []string{"--config", conf, "--log-dir", a.dir}
 	for _, l := range libraries {
