@@ -18,7 +18,8 @@
 char _license[] SEC("license") = "GPL";
 
 #define ELEMENTS_MAX 16
-#define DROPPED_MAX 0x7fff
+/* A count beyond this is garbage, which says nothing of a number of elements. */
+#define COUNT_MAX 256
 #define EXECUTABLE_MAX 64
 #define KEY_MAX 128
 #define VALUE_MAX 512
@@ -519,9 +520,7 @@ static __always_inline int begin(void *ctx, struct hit *h, __u64 *arguments, con
 static __always_inline void send_array(struct hit *h, __u64 array, __u64 count)
 {
 	if (count > ELEMENTS_MAX) {
-		__u64 beyond = count - ELEMENTS_MAX;
-
-		h->dropped = beyond > DROPPED_MAX ? DROPPED_MAX : beyond;
+		h->dropped = count > COUNT_MAX ? 1 : count - ELEMENTS_MAX;
 		count = ELEMENTS_MAX;
 	}
 	h->count = count;

@@ -74,6 +74,11 @@ func (e *NoProbesError) Error() string {
 	return fmt.Sprintf("cannot attach to %s: it has no probe of provider %s", e.Path, usdt.Provider)
 }
 
+// errFiveByteNop says that this kernel must not place a probe on the site.
+// Linux 6.18 to 7.1 replace a five-byte no-operation by a call, which a forked
+// child inherits without what it calls, and dies of.
+var errFiveByteNop = errors.New("a probe on its five-byte no-operation makes forked processes crash on this kernel: build the library with one-byte no-operations, or use a kernel newer than 7.1")
+
 // Attach attaches to all probes of the file. The file that was read is the one
 // attached to, even if path is given to another meanwhile.
 func (t *Tracer) Attach(path string) (*Library, error) {
@@ -139,10 +144,22 @@ type batch struct {
 func (t *Tracer) attach(l *Library) error {
 	batches := map[string]*batch{}
 	var sites []bpf.AuditSite
+	type place struct {
+		probe  string
+		offset uint64
+	}
+	seen := map[place]bool{}
 	for i := range l.file.Sites {
 		s := &l.file.Sites[i]
 		if !usdt.Accepted(s.Provider) || t.programs[s.Name] == nil {
 			continue
+		}
+		// Linkers that fold identical functions leave one site with a note for
+		// each of them.
+		if p := (place{s.Name, s.Offset}); seen[p] {
+			continue
+		} else {
+			seen[p] = true
 		}
 		site, offset, err := t.site(l.file.Machine, s)
 		if err != nil {
@@ -254,8 +271,11 @@ func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
 
 // site puts a site into the form of the BPF programs and says where to attach.
 func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset uint64, err error) {
-	if n := argumentCount(s.Name); len(s.Args) != n {
-		return site, 0, fmt.Errorf("%d arguments instead of %d", len(s.Args), n)
+	if names, _ := usdt.Parameters(s.Name); len(s.Args) != len(names) {
+		return site, 0, fmt.Errorf("%d arguments instead of %d", len(s.Args), len(names))
+	}
+	if s.Nop == usdt.NopFive && t.replacesFive {
+		return site, 0, errFiveByteNop
 	}
 	for i := range s.Args {
 		a, to := &s.Args[i], &site.Arguments[i]
@@ -288,21 +308,8 @@ func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset u
 			}
 		}
 	}
-	site.Address, offset = s.Addr, s.Offset
-	if address, five, ok := s.FiveByteNop(); ok && t.fiveByte && s.ReturnFollows && inRegisters(s) {
-		site.Address, offset = address, five
-	}
-	return site, offset, nil
-}
-
-// inRegisters reports whether no argument of the site is in memory. The call
-// that kernels put in place of a five-byte no-operation writes below the stack
-// pointer: harmless where nothing but a return follows, unless an argument
-// lies there.
-func inRegisters(s *usdt.Site) bool {
-	return !slices.ContainsFunc(s.Args, func(a usdt.Arg) bool {
-		return a.Kind == usdt.ArgMem || a.Kind == usdt.ArgMemIndexed
-	})
+	site.Address = s.Addr
+	return site, s.Offset, nil
 }
 
 func register(r usdt.Register, m elf.Machine) (uint16, error) {

@@ -62,9 +62,10 @@ type Tracer struct {
 	collection *ebpf.Collection
 	programs   map[string]*ebpf.Program
 	profile    Profile
-	fiveByte   bool
-	control    []byte // the mapped control block
-	ring       *Ring
+	// replacesFive: see errFiveByteNop.
+	replacesFive bool
+	control      []byte // the mapped control block
+	ring         *Ring
 
 	// table is what the site index in a record leads to. It is replaced as a
 	// whole, so that the reader needs no lock.
@@ -116,11 +117,11 @@ func Load(o Options) (*Tracer, error) {
 		return nil, fmt.Errorf("cannot load the BPF programs: %w", explain(err))
 	}
 	t := &Tracer{
-		collection: collection,
-		programs:   map[string]*ebpf.Program{},
-		profile:    o.Profile,
-		libraries:  map[*Library]struct{}{},
-		fiveByte:   haveUprobeSyscall(),
+		collection:   collection,
+		programs:     map[string]*ebpf.Program{},
+		profile:      o.Profile,
+		libraries:    map[*Library]struct{}{},
+		replacesFive: replacesFiveByteNops(),
 	}
 	for _, name := range programNames() {
 		t.programs[name] = collection.Programs[name]
@@ -148,17 +149,6 @@ func programNames() []string {
 		bpf.AuditProgNewContext, bpf.AuditProgWordData, bpf.AuditProgStringData,
 		bpf.AuditProgBlobData, bpf.AuditProgData, bpf.AuditProgNewContextWithData,
 	}
-}
-
-// argumentCount is how many arguments a probe has.
-func argumentCount(probe string) int {
-	switch probe {
-	case bpf.AuditProgNewContext:
-		return 2
-	case bpf.AuditProgBlobData, bpf.AuditProgNewContextWithData:
-		return 4
-	}
-	return 3
 }
 
 // explain adds the remedy to what a user can mend.
@@ -268,14 +258,13 @@ func (t *Tracer) SetRateLimit(perSecond uint64) {
 	(*atomic.Uint64)(unsafe.Pointer(&t.control[unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)])).Store(limit)
 }
 
-// haveUprobeSyscall reports whether the kernel turns a probe on a five-byte
-// no-operation into a call (Linux 6.18 on x86-64). Only its trampolines may
-// use the system call; for others it exists and fails.
-func haveUprobeSyscall() bool {
+// replacesFiveByteNops reports whether the kernel may do so: those that do
+// have the system call uprobe, on x86-64, which only their trampolines may use.
+func replacesFiveByteNops() bool {
 	const uprobe = 336
 	if runtime.GOARCH != "amd64" {
 		return false
 	}
 	_, _, errno := unix.RawSyscall(uprobe, 0, 0, 0)
-	return errno == unix.ENXIO || errno == unix.EPROTO
+	return errno != unix.ENOSYS
 }

@@ -62,9 +62,6 @@ func describe(f *File) string {
 		for i := range s.Args {
 			fmt.Fprintf(&b, "\t%s: %s\n", s.Args[i].Kind, s.Args[i].String())
 		}
-		if s.ReturnFollows {
-			b.WriteString("\tthen a return\n")
-		}
 	}
 	for _, err := range f.Errors {
 		fmt.Fprintf(&b, "error %v\n", err)

@@ -160,9 +160,6 @@ func checkFile(t *testing.T, f *File, size int64) {
 		if s.Provider == "" || s.Name == "" || len(s.Provider) > MaxName || len(s.Name) > MaxName {
 			t.Errorf("a site is called %q:%q", s.Provider, s.Name)
 		}
-		if _, offset, ok := s.FiveByteNop(); ok && offset+5 > uint64(size) {
-			t.Errorf("%s: no-operation at %d of %d bytes", s.Name, offset, size)
-		}
 		checkArgs(t, f.Machine, s.Args)
 	}
 }

@@ -12,11 +12,10 @@ const (
 	amd64Nop     = "\x90"
 	amd64FiveNop = "\x0f\x1f\x44\x00\x00"
 	amd64TenNop  = "\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00"
-	amd64Return  = 0xc3
 	arm64Nop     = "\x1f\x20\x03\xd5"
 
-	// longestNop is as far as nop looks: all three, then a return.
-	longestNop = len(amd64Nop) + len(amd64FiveNop) + len(amd64TenNop) + 1
+	// longestNop is as far as nop looks.
+	longestNop = len(amd64Nop) + len(amd64TenNop)
 )
 
 // nop reads the instruction at a site.
@@ -33,7 +32,6 @@ func (e *reader) nop(segments []Segment, s *Site) (NopKind, error) {
 		}
 		return NopNone, nil
 	}
-	s.ReturnFollows = onlyReturns(b)
 	switch after, one := bytes.CutPrefix(b, []byte(amd64Nop)); {
 	case one && bytes.HasPrefix(after, []byte(amd64FiveNop)):
 		return NopOnePlusFive, nil
@@ -47,18 +45,4 @@ func (e *reader) nop(segments []Segment, s *Site) (NopKind, error) {
 		return NopTen, nil
 	}
 	return NopNone, nil
-}
-
-// onlyReturns reports whether code is no-operations up to a return.
-func onlyReturns(code []byte) bool {
-	for len(code) > 0 && code[0] != amd64Return {
-		n := len(code)
-		for _, nop := range []string{amd64Nop, amd64FiveNop, amd64TenNop} {
-			code = bytes.TrimPrefix(code, []byte(nop))
-		}
-		if len(code) == n {
-			return false
-		}
-	}
-	return len(code) > 0
 }

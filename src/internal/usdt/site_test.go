@@ -53,40 +53,6 @@ func TestKindsOfNoOperationsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestSitesBeforeAReturnAreTold(t *testing.T) {
-	const one, five, ten = amd64Nop, amd64FiveNop, amd64TenNop
-	for name, c := range map[string]struct {
-		machine elf.Machine
-		code    string
-		want    bool
-	}{
-		"one":                        {elf.EM_X86_64, one + "\xc3", true},
-		"one and five":               {elf.EM_X86_64, one + five + "\xc3", true},
-		"one and ten":                {elf.EM_X86_64, one + ten + "\xc3", true},
-		"all of them":                {elf.EM_X86_64, one + five + ten + "\xc3", true},
-		"more than one of them":      {elf.EM_X86_64, five + five + one + one + "\xc3", true},
-		"no no-operation":            {elf.EM_X86_64, "\xc3", true},
-		"something between":          {elf.EM_X86_64, one + "\x48\x89\xf8\xc3", false},
-		"something before a second":  {elf.EM_X86_64, one + "\x55" + one + "\xc3", false},
-		"no return in the segment":   {elf.EM_X86_64, one + five, false},
-		"no-operations without end":  {elf.EM_X86_64, strings.Repeat(one, 40) + "\xc3", false},
-		"a return of another length": {elf.EM_X86_64, one + "\xc2\x08\x00", false},
-		"arm64":                      {elf.EM_AARCH64, arm64Nop + "\xc0\x03\x5f\xd6", false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			n := uint64(len(c.code))
-			e := &reader{r: strings.NewReader(c.code), size: n, machine: c.machine}
-			s := Site{Addr: 0x4000}
-			if _, err := e.nop([]Segment{{Vaddr: 0x4000, Filesz: n, Memsz: n, Flags: elf.PF_X}}, &s); err != nil {
-				t.Fatal(err)
-			}
-			if s.ReturnFollows != c.want {
-				t.Errorf("got %v, want %v", s.ReturnFollows, c.want)
-			}
-		})
-	}
-}
-
 func TestParametersOfTheProbesAreKnown(t *testing.T) {
 	for probe, want := range map[string]string{
 		"new_context":           "context parent",
@@ -102,52 +68,6 @@ func TestParametersOfTheProbesAreKnown(t *testing.T) {
 	}
 	if got, ok := Parameters("setjmp"); ok || got != nil {
 		t.Errorf("a probe of the C library has the parameters %q", got)
-	}
-}
-
-func TestFiveByteNopIsGivenWhereTheKernelOptimises(t *testing.T) {
-	for name, c := range map[string]struct {
-		site         Site
-		addr, offset uint64
-		ok           bool
-	}{
-		"five":                          {Site{Addr: 0x2000, Offset: 0x1000, Nop: NopFive}, 0x2000, 0x1000, true},
-		"one and five":                  {Site{Addr: 0x2000, Offset: 0x1000, Nop: NopOnePlusFive}, 0x2001, 0x1001, true},
-		"one":                           {Site{Addr: 0x2000, Offset: 0x1000, Nop: NopOne}, 0, 0, false},
-		"one and ten":                   {Site{Addr: 0x2000, Offset: 0x1000, Nop: NopOnePlusTen}, 0, 0, false},
-		"none":                          {Site{Addr: 0x2000, Offset: 0x1000}, 0, 0, false},
-		"up to the page's end":          {Site{Addr: 0x2ffb, Offset: 0xffb, Nop: NopFive}, 0x2ffb, 0xffb, true},
-		"crossing a page":               {Site{Addr: 0x2ffc, Offset: 0xffc, Nop: NopFive}, 0x2ffc, 0xffc, false},
-		"the five crossing a page":      {Site{Addr: 0x2ffb, Offset: 0xffb, Nop: NopOnePlusFive}, 0x2ffc, 0xffc, false},
-		"the five on the next page":     {Site{Addr: 0x2fff, Offset: 0xfff, Nop: NopOnePlusFive}, 0x3000, 0x1000, true},
-		"the last byte crossing":        {Site{Addr: 0x2fff, Offset: 0xfff, Nop: NopFive}, 0x2fff, 0xfff, false},
-		"the five up to the page's end": {Site{Addr: 0x2ffa, Offset: 0xffa, Nop: NopOnePlusFive}, 0x2ffb, 0xffb, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			addr, offset, ok := c.site.FiveByteNop()
-			if ok != c.ok || ok && (addr != c.addr || offset != c.offset) {
-				t.Errorf("got %#x, %#x, %v, want %#x, %#x, %v", addr, offset, ok, c.addr, c.offset, c.ok)
-			}
-		})
-	}
-}
-
-func TestArgumentsBelowTheStackPointerAreSeen(t *testing.T) {
-	for spec, want := range map[string]bool{
-		"":                        false,
-		"8@%rsp":                  false,
-		"8@(%rsp) 8@8(%rsp)":      false,
-		"8@-8(%rbp)":              false,
-		"8@$-8 -8@-8(%rsp)":       true,
-		"8@-128(%rsp) 8@16(%rax)": true,
-	} {
-		args, err := ParseArgs(elf.EM_X86_64, spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := (&Site{Args: args}).BelowStackPointer(); got != want {
-			t.Errorf("%q: got %v, want %v", spec, got, want)
-		}
 	}
 }
 

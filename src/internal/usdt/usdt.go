@@ -94,16 +94,12 @@ type Site struct {
 	RawArgs string
 	// Nop is the instruction at the site.
 	Nop NopKind
-	// ReturnFollows says that nothing but no-operations and a return follow
-	// the site, so that what a tracer leaves below the stack pointer is never
-	// read (x86-64 only).
-	ReturnFollows bool
 }
 
 // NopKind is the kind of instruction a site stands on. It decides what a hit
-// costs: the kernel skips a no-operation, single-steps most other
-// instructions, and from 6.18 on turns a five-byte no-operation of x86-64
-// into a call without a trap.
+// costs: the kernel skips a one-byte no-operation, single-steps most other
+// instructions, and on x86-64 replaces long no-operations by a call without a
+// trap: five-byte ones from 6.18 to 7.1, ten-byte ones later.
 type NopKind uint8
 
 // The kinds of a site's instruction.
@@ -141,38 +137,4 @@ func (k NopKind) String() string {
 		return "10"
 	}
 	return "none"
-}
-
-// FiveByteNop returns the link-time address and the file offset of the site's
-// five-byte no-operation, where a kernel from 6.18 on can replace the trap by
-// a call. The arguments are the same there as at the site. It returns false
-// without such an instruction, and when the instruction crosses a page, which
-// the kernel does not optimise.
-//
-// The call writes its return address below the stack pointer: see
-// BelowStackPointer.
-func (s *Site) FiveByteNop() (addr, offset uint64, ok bool) {
-	addr, offset = s.Addr, s.Offset
-	switch s.Nop {
-	case NopFive:
-	case NopOnePlusFive:
-		addr, offset = addr+1, offset+1
-	default:
-		return 0, 0, false
-	}
-	const pageSize, nopSize = 4096, 5
-	return addr, offset, addr%pageSize <= pageSize-nopSize
-}
-
-// BelowStackPointer reports whether an argument certainly lies below the stack
-// pointer of x86-64, in the 128 bytes a leaf function may use without moving
-// it. A call that the kernel puts in place of the site's no-operation would
-// overwrite its own argument there.
-func (s *Site) BelowStackPointer() bool {
-	for i := range s.Args {
-		if a := &s.Args[i]; a.Kind == ArgMem && a.Reg == RSP && a.Off < 0 {
-			return true
-		}
-	}
-	return false
 }
