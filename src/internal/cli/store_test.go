@@ -5,35 +5,43 @@ package cli_test
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
 
-// clock is a clock that stands still: booted at 1784800000 s.
-type clock struct{ boot uint64 }
+// clock is a clock of a machine booted at 1784800000 s, which stands at the
+// time of the last event.
+type clock struct{ boot atomic.Uint64 }
 
-func (c clock) Now() logstore.Moment {
-	return logstore.Moment{Boot: c.boot, Offset: 1784800000e9}
+func (c *clock) Now() logstore.Moment {
+	return logstore.Moment{Boot: c.boot.Load(), Offset: 1784800000e9}
 }
 
-// openStore opens a store for writing, as the agent does.
-func openStore(t testing.TB, dir string) *logstore.Writer {
+// writer writes a store, as the agent does.
+type writer struct {
+	*logstore.Writer
+	clock *clock
+}
+
+func openStore(t testing.TB, dir string) *writer {
 	t.Helper()
+	c := new(clock)
 	w, err := logstore.Open(dir, logstore.Options{
 		EntryLen: event.Len,
-		Clock:    clock{1},
+		Clock:    c,
 		Metadata: func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return &writer{w, c}
 }
 
 // appendGroups commits groups as one chunk.
-func appendGroups(t testing.TB, w *logstore.Writer, groups ...event.Group) {
+func appendGroups(t testing.TB, w *writer, groups ...event.Group) {
 	t.Helper()
 	b := logstore.Batch{First: groups[0].Start}
 	for i := range groups {
@@ -54,6 +62,7 @@ func appendGroups(t testing.TB, w *logstore.Writer, groups ...event.Group) {
 			b.Terms = append(b.Terms, logstore.TermHash(logstore.Executable, g.Executable))
 		}
 	}
+	w.clock.boot.Store(b.Last)
 	if _, err := w.Append(b); err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,11 @@
 package schema
 
 import (
+	"cmp"
 	"container/heap"
 	"container/list"
 	"math"
+	"slices"
 
 	"crypto-auditing/src/internal/event"
 )
@@ -372,14 +374,21 @@ func (b *Builder) word(w []byte) string {
 }
 
 // Flush completes the roots in whose trees nothing happened since before, in
-// nanoseconds since the Unix epoch.
+// nanoseconds since the Unix epoch. They come in the order of their opening.
 func (b *Builder) Flush(before int64) {
-	for e := b.active.Front(); e != nil; e = b.active.Front() {
+	var done []*tree
+	for e := b.active.Front(); e != nil; e = e.Next() {
 		t := e.Value.(*tree)
 		if t.last >= before {
 			break
 		}
-		b.finish(t)
+		done = append(done, t)
+	}
+	slices.SortFunc(done, func(x, y *tree) int { return cmp.Compare(x.root.order, y.root.order) })
+	for _, t := range done {
+		if !t.complete {
+			b.finish(t)
+		}
 	}
 }
 
