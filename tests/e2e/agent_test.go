@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// setup is what an agent is started with. Only libraries is needed.
+type setup struct {
+	// libraries are those to attach to.
+	libraries []string
+	// log is the directory of the log; empty: a new one.
+	log string
+	// config is the text of the configuration file.
+	config string
+	// flags and environment are added to the command.
+	flags, environment []string
+}
+
+// agent is a running crau-agent.
+type agent struct {
+	log     string
+	command *exec.Cmd
+	stderr  *output
+	exited  chan struct{} // closed when err is set
+	err     error
+}
+
+// output collects what a program writes, while others read it.
+type output struct {
+	mu    sync.Mutex
+	bytes bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes.String()
+}
+
+// sockets numbers the sockets for readiness.
+var sockets atomic.Uint64
+
+// startAgent starts an agent and waits until it records.
+func startAgent(t *testing.T, s setup) *agent {
+	t.Helper()
+	// An abstract name (unix(7)): a path may be too long.
+	name := fmt.Sprintf("@crau-e2e-%d-%d", os.Getpid(), sockets.Add(1))
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	s.environment = append(s.environment, "NOTIFY_SOCKET="+name)
+	a := launchAgent(t, s)
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		b := make([]byte, 4096)
+		for {
+			n, err := socket.Read(b)
+			if err != nil || strings.Contains("\n"+string(b[:n])+"\n", "\nREADY=1\n") {
+				return
+			}
+		}
+	}()
+	select {
+	case <-ready:
+	case <-a.exited:
+		t.Fatalf("the agent ended before it was ready: %v\n%s", a.err, a.stderr)
+	case <-time.After(patience):
+		t.Fatalf("the agent is not ready after %v:\n%s", patience, a.stderr)
+	}
+	return a
+}
+
+// launchAgent starts an agent.
+func launchAgent(t *testing.T, s setup) *agent {
+	t.Helper()
+	needRecording(t)
+	config := filepath.Join(t.TempDir(), "agent.conf")
+	if err := os.WriteFile(config, []byte(s.config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s.log == "" {
+		s.log = filepath.Join(t.TempDir(), "log")
+	}
+	arguments := []string{"--config", config, "--log-dir", s.log, "--coalesce-window", "20ms"}
+	for _, library := range s.libraries {
+		arguments = append(arguments, "--library", library)
+	}
+	a := &agent{log: s.log, stderr: &output{}, exited: make(chan struct{})}
+	a.command = exec.Command(program("crau-agent"), append(arguments, s.flags...)...)
+	a.command.Env = append(os.Environ(), s.environment...)
+	a.command.Stderr = a.stderr
+	if err := a.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		a.err = a.command.Wait()
+		close(a.exited)
+	}()
+	t.Cleanup(func() {
+		if !a.ended() {
+			a.command.Process.Kill()
+			<-a.exited
+		}
+		if t.Failed() {
+			t.Logf("the agent wrote:\n%s", a.stderr)
+		}
+	})
+	return a
+}
+
+func (a *agent) ended() bool {
+	select {
+	case <-a.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop stops the agent as the service manager does. It fails the test if the
+// agent does not leave in good order within the time.
+func (a *agent) stop(t *testing.T, within time.Duration) totals {
+	t.Helper()
+	if err := a.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("cannot stop the agent: %v", err)
+	}
+	select {
+	case <-a.exited:
+	case <-time.After(within):
+		t.Fatalf("the agent runs %v after SIGTERM", within)
+	}
+	if a.err != nil {
+		t.Fatalf("the agent failed: %v", a.err)
+	}
+	return a.totals(t)
+}
+
+// exit waits for an agent that cannot run and returns its exit status.
+func (a *agent) exit(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-a.exited:
+	case <-time.After(patience):
+		t.Fatalf("the agent still runs after %v", patience)
+	}
+	var failed *exec.ExitError
+	if a.err != nil && !errors.As(a.err, &failed) {
+		t.Fatal(a.err)
+	}
+	return a.command.ProcessState.ExitCode()
+}
+
+// place names where and why something was lost.
+type place struct{ place, reason string }
+
+// number is a number of hits and of events: one for each context opened, one
+// for each value.
+type number struct{ hits, events uint64 }
+
+func (n *number) add(m number) { n.hits += m.hits; n.events += m.events }
+
+// totals is what an agent says when it stops.
+type totals struct {
+	recorded number
+	lost     map[place]number
+}
+
+// sum returns all losses.
+func (s *totals) sum() (n number) {
+	for _, m := range s.lost {
+		n.add(m)
+	}
+	return n
+}
+
+// totals reads what the agent said when it stopped.
+func (a *agent) totals(t *testing.T) totals {
+	t.Helper()
+	s := totals{lost: map[place]number{}}
+	stopped := false
+	for line := range strings.Lines(a.stderr.String()) {
+		f := fields(line)
+		count := func(name string) uint64 {
+			n, err := strconv.ParseUint(f[name], 10, 64)
+			if err != nil {
+				t.Fatalf("the agent says %q without a number %s", line, name)
+			}
+			return n
+		}
+		switch f["msg"] {
+		case "stopped":
+			stopped = true
+			s.recorded = number{count("recorded_hits"), count("recorded_events")}
+		case "lost":
+			s.lost[place{f["place"], f["reason"]}] = number{count("lost_hits"), count("lost_events")}
+		}
+	}
+	if !stopped {
+		t.Fatal("the agent did not say what it recorded")
+	}
+	return s
+}
+
+// fields takes a line of the agent apart: key=value, values with spaces in
+// quotes.
+func fields(line string) map[string]string {
+	found := map[string]string{}
+	for line = strings.TrimSpace(line); line != ""; line = strings.TrimLeft(line, " ") {
+		key, rest, ok := strings.Cut(line, "=")
+		if !ok {
+			break
+		}
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			quoted, _, _ = strings.Cut(rest, " ")
+		}
+		found[key], line = quoted, rest[len(quoted):]
+		if text, err := strconv.Unquote(quoted); err == nil {
+			found[key] = text
+		}
+	}
+	return found
+}
+
+// said counts the lines with a message that contain all texts.
+func (a *agent) said(message string, texts ...string) int {
+	n := 0
+	for line := range strings.Lines(a.stderr.String()) {
+		matches := fields(line)["msg"] == message
+		for _, text := range texts {
+			matches = matches && strings.Contains(line, text)
+		}
+		if matches {
+			n++
+		}
+	}
+	return n
+}
+
+// check compares what was fired with what an agent that has stopped says and
+// with what its log says. Exactly everything must be recorded or told lost. It
+// returns the log.
+func check(t *testing.T, a *agent, said totals, fired number) []group {
+	t.Helper()
+	return checkRuns(t, a.log, []totals{said}, fired)
+}
+
+// checkRuns is check for several runs with one log.
+func checkRuns(t *testing.T, dir string, runs []totals, fired number) []group {
+	t.Helper()
+	said := totals{lost: map[place]number{}}
+	for _, run := range runs {
+		said.recorded.add(run.recorded)
+		for p, n := range run.lost {
+			n.add(said.lost[p])
+			said.lost[p] = n
+		}
+	}
+	accounted := said.recorded
+	accounted.add(said.sum())
+	if accounted != fired {
+		t.Errorf("fired %+v, recorded and lost together %+v (recorded %+v, lost %+v)",
+			fired, accounted, said.recorded, said.lost)
+	}
+	log := readLog(t, dir)
+	compareLosses(t, log, said.lost)
+	if n := countEvents(log); n != said.recorded.events {
+		t.Errorf("the log holds %d events, the agent recorded %d", n, said.recorded.events)
+	}
+	return log
+}
+
+// switches returns how often the agent's threads went to sleep.
+func (a *agent) switches(t *testing.T) (n uint64) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", a.command.Process.Pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("cannot look at the agent's threads: %v", err)
+	}
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
+		var switches uint64
+		if _, err := fmt.Sscan(rest, &switches); err != nil {
+			t.Fatalf("%s does not tell of context switches: %v", file, err)
+		}
+		n += switches
+	}
+	return n
+}

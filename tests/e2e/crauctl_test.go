@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// crauctl runs the tool and returns what it prints.
+func crauctl(t *testing.T, arguments ...string) string {
+	t.Helper()
+	command := exec.Command(program("crauctl"), arguments...)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	output, err := command.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Fatalf("%v: %v\n%s%s", command, err, output, &stderr)
+	}
+	return string(output)
+}
+
+// operation is an object of crauctl query -o json.
+type operation struct {
+	Context    string         `json:"context"`
+	Origin     string         `json:"origin"`
+	Executable string         `json:"executable"`
+	Start      float64        `json:"start"`
+	End        float64        `json:"end"`
+	Events     map[string]any `json:"events"`
+	Spans      []operation    `json:"spans"`
+}
+
+// find returns the operation's first part with a name.
+func (o *operation) find(name string) *operation {
+	if o.Events["name"] == name {
+		return o
+	}
+	for i := range o.Spans {
+		if found := o.Spans[i].find(name); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+func TestQueryShowsRealHandshakes(t *testing.T) {
+	cases := map[string]struct {
+		arguments []string
+		version   float64
+		suite     float64
+		group     float64
+		short     []string
+	}{
+		"TLS 1.3": {
+			[]string{"--tls", "1.3", "--groups", "X25519"}, 0x0304, 0x1302, 29,
+			[]string{"TLS 1.3", "TLS_AES_256_GCM_SHA384", "x25519", "ecdsa_secp256r1_sha256"},
+		},
+		"TLS 1.2": {
+			[]string{"--tls", "1.2", "--groups", "P-256"}, 0x0303, 0xc02c, 23,
+			[]string{"TLS 1.2", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "secp256r1", "ecdsa_secp256r1_sha256"},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a := startAgent(t, setup{libraries: []string{publisher("handshake")}})
+			fired := publish(t, "handshake", c.arguments...)
+			check(t, a, a.stop(t, patience), fired.done)
+
+			var roles []string
+			lines := crauctl(t, "query", "--directory", a.log, "-o", "json")
+			for line := range strings.Lines(lines) {
+				var o operation
+				if err := json.Unmarshal([]byte(line), &o); err != nil {
+					t.Fatalf("%q: %v", line, err)
+				}
+				if o.Events["name"] != "tls::handshake" || o.Executable != "handshake" ||
+					o.Events["tls::protocol_version"] != c.version || o.Events["tls::ciphersuite"] != c.suite {
+					t.Errorf("an operation is %q of %q: %v", o.Events["name"], o.Executable, o.Events)
+				}
+				if exchange := o.find("tls::key_exchange"); exchange == nil || exchange.Events["tls::group"] != c.group {
+					t.Errorf("the handshake has not the key exchange wanted: %s", line)
+				}
+				role, _ := o.Events["tls::role"].(string)
+				roles = append(roles, role)
+			}
+			slices.Sort(roles)
+			if !slices.Equal(roles, []string{"client", "server"}) {
+				t.Errorf("the roles are %q, want a client and a server", roles)
+			}
+
+			short := crauctl(t, "query", "--directory", a.log)
+			for _, role := range []string{"client", "server"} {
+				shown := false
+				for line := range strings.Lines(short) {
+					matches := strings.Contains(line, "handshake: tls::handshake "+role)
+					for _, text := range c.short {
+						matches = matches && strings.Contains(line, text)
+					}
+					shown = shown || matches
+				}
+				if !shown {
+					t.Errorf("no line shows the %s with %q:\n%s", role, c.short, short)
+				}
+			}
+		})
+	}
+}
+
+func TestQueryShowsLosses(t *testing.T) {
+	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
+	publish(t, "hostile", "--flood", "--count", "20000")
+	said := a.stop(t, patience)
+	if said.lost[place{"kernel", "ring-full"}].events == 0 {
+		t.Fatal("nothing was lost, so nothing is shown")
+	}
+	if shown := crauctl(t, "query", "--directory", a.log); !strings.Contains(shown, "ring-full") {
+		t.Errorf("the loss is not shown:\n%.2000s", shown)
+	}
+}
+
+func TestQueryReadsTheLogWhileItGrows(t *testing.T) {
+	a := startAgent(t, setup{libraries: []string{publisher("handshake")}})
+	fired := publish(t, "handshake", "--count", "2").done
+	query := func() int {
+		return strings.Count(crauctl(t, "query", "--directory", a.log, "-o", "json", "--executable", "handshake"), "\n")
+	}
+	waitFor(t, "the handshakes to appear", func() bool { return query() == 4 })
+	fired.add(publish(t, "handshake").done)
+	waitFor(t, "one more handshake to appear", func() bool { return query() == 6 })
+	check(t, a, a.stop(t, patience), fired)
+}
+
+func TestZstdMakesAPlainSequenceOfTheLog(t *testing.T) {
+	needRecording(t)
+	needCommand(t, "zstd")
+	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "50", "--fresh-ids", trace("gnutls-tls13-p256"))
+	log := check(t, a, a.stop(t, patience), fired.done)
+	plain, err := exec.Command("zstd", append([]string{"-dc"}, segments(t, a.log)...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(decode(t, "the output of zstd", plain)); n != len(log) {
+		t.Errorf("the output of zstd has %d entries, want %d", n, len(log))
+	}
+	if !bytes.Equal(plain, readable(t, a.log)) {
+		t.Error("zstd and the library do not decompress the same")
+	}
+}

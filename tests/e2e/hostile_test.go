@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"strconv"
+	"testing"
+	"time"
+)
+
+// leaveWithin is how long an agent may take to detach, drain and exit, and how
+// long to start again, whatever the publishers do.
+const leaveWithin = 10 * time.Second
+
+// floodEvents returns how many events the hits of "hostile --flood" amount to:
+// the random numbers of tests/publishers/hostile.c drawn once more. Its counts
+// do not tell, because elements beyond the sixteenth do not count there.
+func floodEvents(seed, threads, hits uint64) (events uint64) {
+	for thread := range threads {
+		state := seed*2654435761 + thread + 1
+		random := func() uint64 {
+			state ^= state >> 12
+			state ^= state << 25
+			state ^= state >> 27
+			return state * 0x2545f4914f6cdd1d
+		}
+		for range hits {
+			random() // context
+			random() // parent
+			probe := random() % 6
+			count := random()
+			if count%8 < 7 {
+				count = (count >> 8) % 18
+			}
+			if random()%4 == 0 {
+				random() // pointer to the array
+			}
+			for range 17 * 3 {
+				random() // size, key and value of an element
+			}
+			switch probe {
+			case 0: // new_context
+				events++
+			case 1, 2, 3: // word, string, blob
+				events++
+			case 5: // new_context_with_data
+				events++
+				fallthrough
+			default:
+				events += min(count, mostElements) + beyond(count)
+			}
+		}
+	}
+	return events
+}
+
+// eventsOf counts the events in the groups of an executable.
+func eventsOf(log []group, executable string) (n uint64) {
+	for i := range log {
+		if string(log[i].Executable) == executable {
+			n += uint64(len(log[i].Events))
+		}
+	}
+	return n
+}
+
+func TestAFloodOfGarbageIsAccountedForToTheLastHitAndSparesItsNeighbour(t *testing.T) {
+	const seed, threads, hits = 7, 2, 200_000
+	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so"), publisher("hostile")}})
+	flood := start(t, "hostile", "--flood", "--wait", "--seed", strconv.Itoa(seed),
+		"--threads", strconv.Itoa(threads), "--count", strconv.Itoa(hits))
+	neighbour := start(t, "replay", "--library", publisher("libreplay.so"), "--wait", "--fresh-ids",
+		"--count", "500", "--rate", "20000", trace("gnutls-tls13-p256"))
+	flood.fire(t)
+	neighbour.fire(t)
+	well, _ := neighbour.finish(t)
+	bad, _ := flood.finish(t)
+	said := a.stop(t, leaveWithin)
+
+	fired := well.done
+	fired.add(number{bad.done.hits, floodEvents(seed, threads, hits)})
+	if bad.done.hits != threads*hits {
+		t.Fatalf("the flood had %d hits, want %d", bad.done.hits, threads*hits)
+	}
+	log := check(t, a, said, fired)
+	full := said.lost[place{"kernel", "ring-full"}]
+	recorded := eventsOf(log, "replay")
+	if recorded > well.done.events || well.done.events-recorded > full.events {
+		t.Errorf("of the neighbour's %d events %d are recorded, and %d of all were lost for want of room",
+			well.done.events, recorded, full.events)
+	}
+	for p := range said.lost {
+		switch p {
+		case place{"kernel", "ring-full"}, place{"kernel", "unreadable"}:
+		default:
+			t.Errorf("lost %+v", p)
+		}
+	}
+}
+
+func TestAnAgentUnderAFloodLeavesInTimeAndHasAllThatWasFiredBefore(t *testing.T) {
+	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
+	flood := start(t, "hostile", "--flood", "--threads", "2", "--duration", "3")
+	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 50_000 })
+	before := flood.count(t)
+	said := a.stop(t, leaveWithin)
+	after, _ := flood.finish(t)
+
+	accounted := said.recorded
+	accounted.add(said.sum())
+	if accounted.hits < before.done.hits || accounted.hits > after.done.hits {
+		t.Errorf("%d hits before SIGTERM and %d in the end, %d recorded or lost", before.done.hits, after.done.hits, accounted.hits)
+	}
+	log := readLog(t, a.log)
+	compareLosses(t, log, said.lost)
+	if n := countEvents(log); n != said.recorded.events {
+		t.Errorf("the log holds %d events, the agent recorded %d", n, said.recorded.events)
+	}
+}
+
+func TestPagesThatNeverArriveHoldUpNobody(t *testing.T) {
+	dir := t.TempDir()
+	s := setup{libraries: []string{publisher("libreplay.so"), publisher("hostile")}, log: dir}
+	first := startAgent(t, s)
+	misser := start(t, "hostile", "--userfaultfd", "--count", "1000", "--linger")
+	if line := misser.line(t); line == "" {
+		t.Fatal("hostile says nothing")
+	}
+	if line := misser.line(t); line != "lingering\n" {
+		t.Fatalf("hostile says %q, want that it lingers", line)
+	}
+	replay := []string{"--library", publisher("libreplay.so"), "--count", "20", trace("gnutls-tls13-p256")}
+	neighbour := publish(t, "replay", replay...)
+	missed := misser.count(t)
+	fired := missed.done
+	fired.add(neighbour.done)
+	runs := []totals{first.stop(t, leaveWithin)}
+	if n := runs[0].lost[place{"kernel", "unreadable"}]; n.events == 0 {
+		t.Error("nothing was unreadable")
+	}
+
+	began := time.Now()
+	second := startAgent(t, s)
+	if took := time.Since(began); took > leaveWithin {
+		t.Errorf("the agent took %v to start again", took)
+	}
+	again := publish(t, "replay", replay...)
+	runs = append(runs, second.stop(t, leaveWithin))
+	if len(runs[1].lost) != 0 || runs[1].recorded != again.done {
+		t.Errorf("the second agent recorded %+v of %+v", runs[1], again.done)
+	}
+	fired.add(again.done)
+	log := checkRuns(t, dir, runs, fired)
+	if n := eventsOf(log, "replay"); n != neighbour.done.events+again.done.events {
+		t.Errorf("%d events of the neighbour are recorded, want %d", n, neighbour.done.events+again.done.events)
+	}
+	if c, _ := misser.finish(t); c != missed {
+		t.Errorf("hostile went on firing: %+v, then %+v", missed, c)
+	}
+}
+
+func TestARingTooSmallLosesHitsAndCountsEveryOne(t *testing.T) {
+	const seed, threads, hits = 11, 2, 50_000
+	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
+	bad := publish(t, "hostile", "--flood", "--seed", strconv.Itoa(seed),
+		"--threads", strconv.Itoa(threads), "--count", strconv.Itoa(hits))
+	said := a.stop(t, leaveWithin)
+	if said.lost[place{"kernel", "ring-full"}].hits == 0 {
+		t.Error("the ring was never full, so nothing is shown")
+	}
+	check(t, a, said, number{bad.done.hits, floodEvents(seed, threads, hits)})
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// profiles are the ways of attaching, by the flags that force them.
+var profiles = map[string][]string{
+	"uprobe_multi": {"--profile", "uprobe_multi"},
+	"perf_event":   {"--profile", "perf_event"},
+}
+
+// needProfile is needRecording for a way of attaching.
+func needProfile(t *testing.T, name string) {
+	t.Helper()
+	if name == "perf_event" {
+		needPerfEvent(t)
+		return
+	}
+	needRecording(t)
+}
+
+func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
+	for name, flags := range profiles {
+		t.Run(name, func(t *testing.T) {
+			needProfile(t, name)
+			a := startAgent(t, setup{libraries: []string{publisher("kinds")}, flags: flags})
+			fired, printed := start(t, "kinds").finish(t)
+			said := a.stop(t, patience)
+
+			var hits []hit
+			if err := json.Unmarshal(printed, &hits); err != nil {
+				t.Fatalf("cannot read what kinds fired: %v", err)
+			}
+			total, lost := firedBy(hits)
+			if total.hits != fired.done.hits {
+				t.Fatalf("kinds printed %d hits and counted %d", total.hits, fired.done.hits)
+			}
+			log := check(t, a, said, total)
+			if want := (place{"kernel", "unreadable"}); said.lost[want] != (number{0, lost}) || len(said.lost) != 1 {
+				t.Errorf("lost %v, want only %d events for %v", said.lost, lost, want)
+			}
+			compareHits(t, log, hits, "kinds", buildID(t, publisher("kinds")))
+			compareAttributes(t, log)
+		})
+	}
+}
+
+func TestAnArrayOfSixteenIsRecordedWholeAndTheSeventeenthElementIsCounted(t *testing.T) {
+	a := startAgent(t, setup{libraries: []string{publisher("kinds")}})
+	_, printed := start(t, "kinds").finish(t)
+	a.stop(t, patience)
+	var hits []hit
+	if err := json.Unmarshal(printed, &hits); err != nil {
+		t.Fatal(err)
+	}
+	var full, over []hit
+	for _, h := range hits {
+		switch h.Case {
+		case "sixteen elements", "a context with sixteen elements":
+			full = append(full, h)
+		case "seventeen elements", "a context with seventeen elements":
+			over = append(over, h)
+		}
+	}
+	if len(full) != 2 || len(over) != 2 {
+		t.Fatal("kinds does not fire arrays of sixteen and of seventeen elements")
+	}
+	elements := map[string]int{}
+	for _, g := range readLog(t, a.log) {
+		for i := range g.Events {
+			if d := g.Events[i].Data; d != nil {
+				elements[fmt.Sprintf("%s=%v", *d.Key, d.Value)]++
+			}
+		}
+	}
+	for _, h := range full {
+		if values, lost := h.recordable(); len(values) != 16 || lost != 0 {
+			t.Errorf("%s: %d are to be recorded and %d lost", h.Case, len(values), lost)
+		}
+	}
+	for _, h := range over {
+		if values, lost := h.recordable(); len(values) != 16 || lost != 1 {
+			t.Errorf("%s: %d are to be recorded and %d lost", h.Case, len(values), lost)
+		}
+	}
+	if sixteenth, seventeenth := elements["count::p=p"], elements["count::q=1016"]; sixteenth < 4 || seventeenth != 0 {
+		t.Errorf("the sixteenth element is recorded %d times, the seventeenth %d times", sixteenth, seventeenth)
+	}
+}
+
+func TestALibraryThatAsksTheSemaphoreFiresOnlyWhileItIsRecorded(t *testing.T) {
+	for name, flags := range profiles {
+		t.Run(name, func(t *testing.T) {
+			needProfile(t, name)
+			p := start(t, "handshake", "--commands", "--memory")
+			if hits := p.run(t, 1); hits != 0 {
+				t.Fatalf("%d hits before anybody listened", hits)
+			}
+			a := startAgent(t, setup{libraries: []string{publisher("handshake")}, flags: flags})
+			recorded := p.run(t, 3)
+			if recorded == 0 || recorded%3 != 0 {
+				t.Errorf("%d hits in three handshakes while the agent records", recorded)
+			}
+			said := a.stop(t, patience)
+			if hits := p.run(t, 1); hits != 0 {
+				t.Errorf("%d hits after the agent has gone", hits)
+			}
+			fired, _ := p.finish(t)
+			if fired.done.hits != recorded {
+				t.Errorf("%d hits counted, %d while recording", fired.done.hits, recorded)
+			}
+			check(t, a, said, fired.done)
+		})
+	}
+}
+
+func TestAnAgentThatIsKilledLeavesNoSemaphoreRaised(t *testing.T) {
+	a := startAgent(t, setup{libraries: []string{publisher("handshake")}})
+	p := start(t, "handshake", "--commands", "--memory")
+	if p.run(t, 1) == 0 {
+		t.Fatal("no hit while the agent records")
+	}
+	a.command.Process.Kill()
+	<-a.exited
+	// The kernel takes the probes away some time after the process is gone.
+	waitFor(t, "the semaphore to fall", func() bool { return p.run(t, 1) == 0 })
+	p.finish(t)
+}
+
+// freshStarts is how many processes are started to see that not one of them
+// loses its first event.
+const freshStarts = 200
+
+func TestTheFirstEventOfAFreshProcessIsCompleteThoughItsLiteralsAreNotMapped(t *testing.T) {
+	cases := map[string]struct {
+		file, where string
+		arguments   []string
+		starts      int
+		uncached    bool
+	}{
+		"literals of a library":                 {"libfresh.so", "library", nil, freshStarts, false},
+		"literals of the program":               {"fresh", "program", []string{"--program"}, 20, false},
+		"literals that are not even in memory":  {"libfresh.so", "library", []string{"--uncached"}, 20, true},
+		"such literals of the program, as well": {"fresh", "program", []string{"--program", "--uncached"}, 20, true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a := startAgent(t, setup{libraries: []string{publisher(c.file)}})
+			var fired counts
+			for range c.starts {
+				n := publish(t, "fresh", c.arguments...)
+				if n.checked != 1 || n.unmapped != 1 || c.uncached && n.uncached != 1 {
+					t.Fatalf("the literals were within reach, so nothing is shown: %+v", n)
+				}
+				fired.add(n)
+			}
+			said := a.stop(t, patience)
+			log := check(t, a, said, fired.done)
+			if len(said.lost) != 0 {
+				t.Errorf("lost %v", said.lost)
+			}
+			complete := 0
+			for i := range log {
+				g := &log[i]
+				if g.opens() != nil && g.Name == "fresh::"+c.where && g.value("name") == g.Name &&
+					g.value("fresh::text") == "text of the "+c.where && g.value("fresh::word") == int64(2718281828) {
+					complete++
+				}
+			}
+			if complete != c.starts {
+				t.Errorf("%d first events of %d are complete", complete, c.starts)
+			}
+		})
+	}
+}
+
+func TestAnIdleAgentSleeps(t *testing.T) {
+	const (
+		measured = 3 * time.Second
+		most     = 15
+	)
+	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))
+	before := a.switches(t)
+	time.Sleep(measured)
+	if n := a.switches(t) - before; n > most {
+		t.Errorf("%d context switches in %v, want at most %d", n, measured, most)
+	}
+	check(t, a, a.stop(t, patience), fired.done)
+}

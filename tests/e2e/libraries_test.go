@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// copyFile copies a file. What was at the destination stays what it is for
+// those who have it open.
+func copyFile(t *testing.T, to, from string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to+".new", b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(to+".new", to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// origins counts the contexts opened in a log by the build-id of the library,
+// in hex.
+func origins(log []group) map[string]int {
+	found := map[string]int{}
+	for i := range log {
+		if !log[i].metadata() && log[i].opens() != nil {
+			found[fmt.Sprintf("%x", log[i].opens().Origin)]++
+		}
+	}
+	return found
+}
+
+func TestLibrariesAreRecordedSideBySideUnderTheirOwnBuildIDs(t *testing.T) {
+	libraries := []string{publisher("libreplay.so"), publisher("libreplay1.so"), publisher("libreplay2.so")}
+	a := startAgent(t, setup{libraries: libraries})
+	var fired number
+	var running []*process
+	for _, library := range libraries {
+		running = append(running, start(t, "replay", "--library", library, "--wait", "--count", "20", trace("gnutls-tls13-p256")))
+	}
+	for _, p := range running {
+		p.fire(t)
+	}
+	for _, p := range running {
+		c, _ := p.finish(t)
+		fired.add(c.done)
+	}
+	found := origins(check(t, a, a.stop(t, patience), fired))
+	opened := 0
+	for _, h := range readTrace(t, "gnutls-tls13-p256") {
+		if h.opens() {
+			opened += 20
+		}
+	}
+	for _, library := range libraries {
+		if n := found[fmt.Sprintf("%x", buildID(t, library))]; n != opened {
+			t.Errorf("%d contexts are of %s, want %d", n, library, opened)
+		}
+	}
+	if len(found) != len(libraries) {
+		t.Errorf("contexts have the origins %v", found)
+	}
+}
+
+func TestAGlobNamesLibraries(t *testing.T) {
+	dir := t.TempDir()
+	copyFile(t, filepath.Join(dir, "liba.so"), publisher("libreplay.so"))
+	copyFile(t, filepath.Join(dir, "libb.so"), publisher("libreplay1.so"))
+	a := startAgent(t, setup{libraries: []string{filepath.Join(dir, "lib*.so")}})
+	fired := publish(t, "replay", "--library", filepath.Join(dir, "liba.so"), trace("gnutls-tls12")).done
+	fired.add(publish(t, "replay", "--library", filepath.Join(dir, "libb.so"), trace("gnutls-tls12")).done)
+	if found := origins(check(t, a, a.stop(t, patience), fired)); len(found) != 2 {
+		t.Errorf("contexts have the origins %v, want two", found)
+	}
+}
+
+func TestAReplacedLibraryIsRecordedAlongWithTheOldOne(t *testing.T) {
+	library := filepath.Join(t.TempDir(), "libx.so")
+	copyFile(t, library, publisher("libreplay.so"))
+	old := start(t, "replay", "--library", library, "--commands", trace("gnutls-tls13-p256"))
+	a := startAgent(t, setup{libraries: []string{library}})
+	before := old.run(t, 1)
+
+	copyFile(t, library, publisher("libreplay1.so"))
+	waitFor(t, "the agent to attach to the new file", func() bool { return a.said("attached", library) == 2 })
+	after := old.run(t, 1)
+	fired := publish(t, "replay", "--library", library, trace("gnutls-tls13-p256")).done
+	c, _ := old.finish(t)
+	fired.add(c.done)
+
+	found := origins(check(t, a, a.stop(t, patience), fired))
+	opened := 0
+	for _, h := range readTrace(t, "gnutls-tls13-p256") {
+		if h.opens() {
+			opened++
+		}
+	}
+	if before != after {
+		t.Errorf("the old process fired %d hits, then %d", before, after)
+	}
+	if n := found[fmt.Sprintf("%x", buildID(t, publisher("libreplay.so")))]; n != 2*opened {
+		t.Errorf("%d contexts of the old library, want %d", n, 2*opened)
+	}
+	if n := found[fmt.Sprintf("%x", buildID(t, publisher("libreplay1.so")))]; n != opened {
+		t.Errorf("%d contexts of the new library, want %d", n, opened)
+	}
+}
+
+func TestALibraryThatAppearsLaterIsRecorded(t *testing.T) {
+	dir := t.TempDir()
+	there, later := filepath.Join(dir, "liba.so"), filepath.Join(dir, "libb.so")
+	copyFile(t, there, publisher("libreplay.so"))
+	a := startAgent(t, setup{libraries: []string{filepath.Join(dir, "*.so")}})
+	copyFile(t, later, publisher("libreplay1.so"))
+	waitFor(t, "the agent to attach to the file", func() bool { return a.said("attached", later) == 1 })
+	fired := publish(t, "replay", "--library", later, trace("gnutls-tls12")).done
+	check(t, a, a.stop(t, patience), fired)
+}
+
+// badFiles makes files that cannot be recorded, and returns them by what is
+// wrong.
+func badFiles(t *testing.T) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	good, err := os.ReadFile(publisher("libreplay.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"does not exist": filepath.Join(dir, "missing.so"),
+		"no ELF":         filepath.Join(dir, "text.so"),
+		"empty":          filepath.Join(dir, "empty.so"),
+		"cut":            filepath.Join(dir, "cut.so"),
+		"a folder":       dir,
+		"without probes": program("crauctl"),
+	}
+	for what, content := range map[string][]byte{"no ELF": []byte("not an ELF file at all\n"), "empty": nil, "cut": good[:100]} {
+		if err := os.WriteFile(files[what], content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+func TestABadFileAmongLibrariesIsNamedAndTheOthersAreRecorded(t *testing.T) {
+	needRecording(t)
+	for what, file := range badFiles(t) {
+		t.Run(what, func(t *testing.T) {
+			a := startAgent(t, setup{libraries: []string{file, publisher("libreplay.so")}})
+			fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls12"))
+			check(t, a, a.stop(t, patience), fired.done)
+			if !strings.Contains(a.stderr.String(), file) {
+				t.Errorf("the agent does not name %s", file)
+			}
+		})
+	}
+}
+
+func TestAnAgentWithBadFilesOnlyFailsAndNamesThem(t *testing.T) {
+	needRecording(t)
+	files := badFiles(t)
+	for what, file := range files {
+		t.Run(what, func(t *testing.T) {
+			a := launchAgent(t, setup{libraries: []string{file}})
+			if status := a.exit(t); status != 1 || !strings.Contains(a.stderr.String(), "cannot attach to "+file) {
+				t.Errorf("exit status %d, want 1, and %q in:\n%s", status, "cannot attach to "+file, a.stderr)
+			}
+		})
+	}
+	t.Run("all of them", func(t *testing.T) {
+		var all []string
+		for _, file := range files {
+			all = append(all, file)
+		}
+		slices.Sort(all)
+		a := launchAgent(t, setup{libraries: all})
+		if status := a.exit(t); status != 1 {
+			t.Errorf("exit status %d, want 1", status)
+		}
+		for _, file := range all {
+			if !strings.Contains(a.stderr.String(), file) {
+				t.Errorf("%s is not named in:\n%s", file, a.stderr)
+			}
+		}
+	})
+}
+
+func TestAFileWithoutProbesIsSaidToHaveNone(t *testing.T) {
+	a := launchAgent(t, setup{libraries: []string{program("crauctl")}})
+	want := fmt.Sprintf("cannot attach to %s: it has no probe of provider crypto_auditing", program("crauctl"))
+	if status := a.exit(t); status != 1 || !strings.Contains(a.stderr.String(), want) {
+		t.Errorf("exit status %d, want 1, and %q in:\n%s", status, want, a.stderr)
+	}
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
+	cases := map[string]struct {
+		config string
+		line   int
+		says   string
+	}{
+		"an unknown key":     {"library = []\nlibrarry = []\n", 2, "librarry"},
+		"a wrong type":       {"\n\nlibrary = 5\n", 3, "library"},
+		"a bad value":        {"coalesce_window = \"soon\"\n", 1, "soon"},
+		"no TOML":            {"# a comment\nlibrary = [\n", 2, ""},
+		"a key of the other": {"log_file = \"/x\"\n", 1, "log_dir"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a := launchAgent(t, setup{libraries: []string{publisher("libreplay.so")}, config: c.config})
+			status, said := a.exit(t), a.stderr.String()
+			if where := fmt.Sprintf("agent.conf:%d: ", c.line); status != 78 || !strings.Contains(said, where) || !strings.Contains(said, c.says) {
+				t.Errorf("exit status %d, want 78, and %q and %q in:\n%s", status, where, c.says, said)
+			}
+		})
+	}
+}
+
+func TestBadUsageIsAnErrorOfItsOwn(t *testing.T) {
+	for name, flags := range map[string][]string{
+		"an unknown flag":    {"--libary", "x"},
+		"an argument":        {"x"},
+		"an unknown profile": {"--profile", "kprobe"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := launchAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: flags})
+			if status := a.exit(t); status != 2 {
+				t.Errorf("exit status %d, want 2:\n%s", status, a.stderr)
+			}
+		})
+	}
+}
+
+func TestEverythingFiredBeforeSIGTERMIsInTheLog(t *testing.T) {
+	// With a window this long nothing is written before the end.
+	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
+	p := start(t, "replay", "--library", publisher("libreplay.so"), "--commands", trace("gnutls-tls13-p256"))
+	p.run(t, 100)
+	said := a.stop(t, patience)
+	fired, _ := p.finish(t)
+	log := check(t, a, said, fired.done)
+	if len(said.lost) != 0 {
+		t.Errorf("lost %v", said.lost)
+	}
+	compareAttributes(t, log)
+}
+
+func TestAHitThatTellsNothingIsCountedAllTheSame(t *testing.T) {
+	// Arrays without elements: nothing of them is in the log.
+	cases := map[string]struct {
+		count string
+		fired number
+	}{
+		"an empty array":        {"0", number{1, 0}},
+		"an array out of reach": {"3", number{1, 3}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			file := compile(t, "array")
+			a := startAgent(t, setup{libraries: []string{file}})
+			if output, err := exec.Command(file, c.count).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			check(t, a, a.stop(t, patience), c.fired)
+		})
+	}
+}
+
+func TestALossIsInTheLogThoughNothingElseIsFired(t *testing.T) {
+	file := compile(t, "array")
+	a := startAgent(t, setup{libraries: []string{file}})
+	if output, err := exec.Command(file, "3").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	waitFor(t, "the log to tell of the loss", func() bool {
+		return bytes.Contains(readable(t, a.log), []byte("crau::lost_events"))
+	})
+	check(t, a, a.stop(t, patience), number{1, 3})
+}
+
+// readable returns what can be decompressed of a log that is being written.
+func readable(t *testing.T, dir string) []byte {
+	t.Helper()
+	var all []byte
+	for _, file := range segments(t, dir) {
+		all = append(all, decompress(t, file)...)
+	}
+	return all
+}
+
+// compile compiles a program, or a library, of testdata.
+func compile(t *testing.T, name string, flags ...string) string {
+	t.Helper()
+	needRecording(t)
+	file := filepath.Join(t.TempDir(), name)
+	arguments := append([]string{"-std=gnu11", "-Wall", "-Wextra", "-O2", "-fPIC", "-DCRAU_ENABLE",
+		"-I", filepath.Join(built.root, "bpf"), "-o", file, filepath.Join("testdata", name+".c"), "-pthread"}, flags...)
+	if output, err := exec.Command("cc", arguments...).CombinedOutput(); err != nil {
+		t.Fatalf("cannot compile %s: %v\n%s", name, err, output)
+	}
+	return file
+}
+
+func TestTheAgentDoesNotRecordItself(t *testing.T) {
+	const hits = 100 // as many as a process with the library fires
+	library := compile(t, "self", "-shared")
+	own, other := filepath.Join(t.TempDir(), "own"), filepath.Join(t.TempDir(), "other")
+	a := startAgent(t, setup{libraries: []string{library}, environment: []string{"LD_PRELOAD=" + library, "SELF_FIRED=" + own}})
+	process := exec.Command("cat")
+	process.Env = append(os.Environ(), "LD_PRELOAD="+library, "SELF_FIRED="+other)
+	stdin, err := process.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for what, file := range map[string]string{"the agent": own, "another process": other} {
+		waitFor(t, what+" to fire", func() bool {
+			b, err := os.ReadFile(file)
+			return err == nil && string(b) == fmt.Sprintf("%d\n", hits)
+		})
+	}
+	stdin.Close()
+	if err := process.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, a, a.stop(t, patience), number{hits, hits})
+}
+
+func TestASecondAgentOnALogIsRefused(t *testing.T) {
+	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
+	a := startAgent(t, s)
+	second := launchAgent(t, s)
+	if status := second.exit(t); status != 1 || !strings.Contains(second.stderr.String(), s.log) {
+		t.Errorf("exit status %d, want 1, and %s in:\n%s", status, s.log, second.stderr)
+	}
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls12"))
+	check(t, a, a.stop(t, patience), fired.done)
+}
+
+// chunk is what the header of a chunk says (docs/log-format.md).
+type chunk struct {
+	store          [16]byte
+	first, entries uint64
+	lost           uint64
+}
+
+// chunks returns the headers of the chunks of a log.
+func chunks(t *testing.T, dir string) []chunk {
+	t.Helper()
+	const headerMagic, indexMagic, frame = 0x184d2a5c, 0x184d2a5d, 8
+	var all []chunk
+	for _, file := range segments(t, dir) {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < len(b); {
+			if len(b)-at < frame {
+				t.Fatalf("%s ends in the middle of a frame at %d", file, at)
+			}
+			magic, n := binary.LittleEndian.Uint32(b[at:]), int(binary.LittleEndian.Uint32(b[at+4:]))
+			if magic == indexMagic {
+				at += frame + n
+				continue
+			}
+			if magic != headerMagic || n < 144 || n > len(b)-at-frame || string(b[at+8:at+12]) != "CRAU" {
+				t.Fatalf("%s has no chunk at %d", file, at)
+			}
+			h := b[at:]
+			c := chunk{
+				first: binary.LittleEndian.Uint64(h[56:]), lost: binary.LittleEndian.Uint64(h[88:]),
+				entries: uint64(binary.LittleEndian.Uint32(h[96:])),
+			}
+			copy(c.store[:], h[24:])
+			all = append(all, c)
+			at += frame + n + int(binary.LittleEndian.Uint32(h[104:]))
+		}
+	}
+	return all
+}
+
+func TestSequencesGoOnWhenTheAgentStartsAgain(t *testing.T) {
+	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
+	var fired number
+	var runs []totals
+	for range 3 {
+		a := startAgent(t, s)
+		fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "10", trace("gnutls-tls13-p256")).done)
+		runs = append(runs, a.stop(t, patience))
+	}
+	log := checkRuns(t, s.log, runs, fired)
+	all := chunks(t, s.log)
+	next := uint64(1)
+	for i, c := range all {
+		if c.first != next || c.store != all[0].store {
+			t.Errorf("chunk %d of store %x begins with entry %d, want %d of %x", i, c.store, c.first, next, all[0].store)
+		}
+		next = c.first + c.entries
+	}
+	if next != uint64(len(log))+1 {
+		t.Errorf("the headers tell of %d entries, the log has %d", next-1, len(log))
+	}
+	if n := len(segments(t, s.log)); n != 3 {
+		t.Errorf("three runs made %d segments", n)
+	}
+	// The key of the ids is another in each run.
+	ids := map[string]bool{}
+	for i := range log {
+		if g := &log[i]; !g.metadata() && g.value("name") == "tls::handshake_client" {
+			ids[g.id()] = true
+		}
+	}
+	if len(ids) != 3 {
+		t.Errorf("one context of the process has %d ids in three runs", len(ids))
+	}
+}
+
+func TestAKilledAgentLeavesALogThatTheNextOneContinues(t *testing.T) {
+	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
+	first := startAgent(t, s)
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "10", trace("gnutls-tls13-p256")).done
+	waitFor(t, "the log to have everything", func() bool {
+		return countEvents(decode(t, s.log, readable(t, s.log))) == fired.events
+	})
+	first.command.Process.Kill()
+	<-first.exited
+
+	second := startAgent(t, s)
+	fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "10", trace("gnutls-tls13-p256")).done)
+	second.stop(t, patience)
+	if n := countEvents(readLog(t, s.log)); n != fired.events {
+		t.Errorf("the log has %d events of %d", n, fired.events)
+	}
+	next := uint64(1)
+	for i, c := range chunks(t, s.log) {
+		if c.first != next {
+			t.Errorf("chunk %d begins with entry %d, want %d", i, c.first, next)
+		}
+		next = c.first + c.entries
+	}
+}
+
+func TestTheHeadersTellOfAsManyLossesAsTheAgent(t *testing.T) {
+	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
+	publish(t, "hostile", "--flood", "--count", "20000")
+	said := a.stop(t, patience)
+	var told uint64
+	for _, c := range chunks(t, a.log) {
+		told += c.lost
+	}
+	if want := said.sum().events; told != want || want == 0 {
+		t.Errorf("the headers tell of %d lost events, the agent of %d", told, want)
+	}
+}

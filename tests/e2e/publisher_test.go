@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// process is a running publisher.
+type process struct {
+	command *exec.Cmd
+	stdin   io.WriteCloser
+	stdout  *bufio.Reader
+	stderr  *output
+	counts  string
+	timer   *time.Timer
+	done    bool
+}
+
+// start starts a publisher. One that is given --wait or --commands has said
+// that it is ready when start returns.
+func start(t *testing.T, name string, arguments ...string) *process {
+	t.Helper()
+	p := &process{counts: filepath.Join(t.TempDir(), "counts"), stderr: &output{}}
+	p.command = exec.Command(publisher(name), append([]string{"--counts", p.counts}, arguments...)...)
+	p.command.Stderr = p.stderr
+	var err error
+	if p.stdin, err = p.command.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := p.command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stdout = bufio.NewReader(stdout)
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.timer = time.AfterFunc(patience, func() { p.command.Process.Kill() })
+	t.Cleanup(func() {
+		if !p.done {
+			p.command.Process.Kill()
+			p.command.Wait()
+		}
+	})
+	for _, argument := range arguments {
+		if argument == "--wait" || argument == "--commands" {
+			if line := p.line(t); line != fmt.Sprintf("ready %d\n", p.command.Process.Pid) {
+				t.Fatalf("%s is not ready but says %q", name, line)
+			}
+		}
+	}
+	return p
+}
+
+// line reads a line of what the publisher prints.
+func (p *process) line(t *testing.T) string {
+	t.Helper()
+	line, err := p.stdout.ReadString('\n')
+	if err != nil {
+		t.Fatalf("cannot read from %v: %v\n%s", p.command, err, p.stderr)
+	}
+	return line
+}
+
+// fire opens the gate of a publisher started with --wait.
+func (p *process) fire(t *testing.T) {
+	t.Helper()
+	if _, err := p.stdin.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run has a publisher started with --commands run n operations. It returns the
+// hits of these.
+func (p *process) run(t *testing.T, n int) (hits uint64) {
+	t.Helper()
+	fmt.Fprintf(p.stdin, "run %d\n", n)
+	line := p.line(t)
+	var ignored uint64
+	if _, err := fmt.Sscanf(line, "cpu_us %d wall_us %d hits %d", &ignored, &ignored, &hits); err != nil {
+		t.Fatalf("%v answered %q", p.command, line)
+	}
+	return hits
+}
+
+// finish waits for the publisher's end and returns what it counted and what it
+// printed since.
+func (p *process) finish(t *testing.T) (counts, []byte) {
+	t.Helper()
+	p.stdin.Close()
+	printed, readErr := io.ReadAll(p.stdout)
+	err := p.command.Wait()
+	p.done = true
+	p.timer.Stop()
+	if err != nil || readErr != nil {
+		t.Fatalf("%v: %v, %v\n%s", p.command, err, readErr, p.stderr)
+	}
+	c := p.count(t)
+	if c.begun != c.done.hits {
+		t.Fatalf("%v began %d hits and finished %d", p.command, c.begun, c.done.hits)
+	}
+	return c, printed
+}
+
+// publish runs a publisher to its end.
+func publish(t *testing.T, name string, arguments ...string) counts {
+	t.Helper()
+	c, _ := start(t, name, arguments...).finish(t)
+	return c
+}
+
+// counts is what a publisher says it fired (tests/publishers/counts.h). An
+// array counts as 16 values at most.
+type counts struct {
+	done  number
+	begun uint64 // hits
+	// checked are pages looked at before they were used; unmapped and
+	// uncached are those of them that were so.
+	checked, unmapped, uncached uint64
+}
+
+func (c *counts) add(d counts) {
+	c.done.add(d.done)
+	c.begun += d.begun
+}
+
+// count reads what the publisher counted so far.
+func (p *process) count(t *testing.T) (c counts) {
+	t.Helper()
+	const (
+		magic              = 0x31544e4355415243
+		slots, size, first = 1024, 256, 4096
+		probes             = 6
+		newContext         = 0
+		newContextWithData = 5
+	)
+	b, err := os.ReadFile(p.counts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := func(at, n int) uint64 { return binary.LittleEndian.Uint64(b[at+8*n:]) }
+	if len(b) != first+slots*size || word(0, 0) != magic {
+		t.Fatalf("%s is no counts file", p.counts)
+	}
+	c.checked, c.unmapped, c.uncached = word(0, 5), word(0, 6), word(0, 7)
+	for slot := range min(int(word(0, 3)), slots) {
+		at := first + slot*size
+		for probe := range probes {
+			c.begun += word(at, 1+probe)
+			done := word(at, 1+probes+probe)
+			c.done.hits += done
+			if probe == newContext || probe == newContextWithData {
+				c.done.events += done
+			}
+		}
+		c.done.events += word(at, 2+2*probes)
+	}
+	return c
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Capabilities, by their bits (include/uapi/linux/capability.h).
+const (
+	capSysAdmin = 21
+	capPerfmon  = 38
+	capBPF      = 39
+)
+
+// needRecording ends the test unless this machine can record: as skipped if it
+// cannot, as failed if it can but building did not work. On a machine that has
+// what is needed no test is skipped.
+func needRecording(t *testing.T) {
+	t.Helper()
+	if missing := missingForRecording(); missing != "" {
+		t.Skip(missing)
+	}
+	if missing := missingForBuilding(); missing != "" {
+		if os.Geteuid() == 0 {
+			t.Fatalf("%s: install it", missing)
+		}
+		t.Skip(missing)
+	}
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+}
+
+// needPerfEvent is needRecording for attaching site by site.
+func needPerfEvent(t *testing.T) {
+	t.Helper()
+	needRecording(t)
+	if !capable(capSysAdmin) {
+		t.Skip("attaching by perf_event needs CAP_SYS_ADMIN")
+	}
+}
+
+// needCommand ends the test if a command of the distribution is missing.
+func needCommand(t *testing.T, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		if os.Geteuid() == 0 {
+			t.Fatalf("the command %s is not installed: install it", name)
+		}
+		t.Skipf("the command %s is not installed", name)
+	}
+}
+
+// missingForRecording says what the kernel or this process lacks to record,
+// "" if nothing.
+func missingForRecording() string {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return fmt.Sprintf("the version of the kernel is unknown: %v", err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor); err != nil {
+		return fmt.Sprintf("the version of the kernel, %q, is unknown", release)
+	}
+	if major < 6 || major == 6 && minor < 1 {
+		return fmt.Sprintf("the kernel is %d.%d, and 6.1 or newer is needed", major, minor)
+	}
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return fmt.Sprintf("the kernel has no BTF: %v", err)
+	}
+	uprobeMulti := major > 6 || minor >= 6
+	if !capable(capSysAdmin) && (!uprobeMulti || !capable(capBPF) || !capable(capPerfmon)) {
+		return "this process is neither root nor has CAP_BPF and CAP_PERFMON"
+	}
+	return ""
+}
+
+// missingForBuilding says what is not installed to build, "" if nothing.
+func missingForBuilding() string {
+	for _, name := range []string{"go", "make", "cc"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Sprintf("the command %s is not installed", name)
+		}
+	}
+	if exec.Command("cc", "-fsyntax-only", "-include", "openssl/ssl.h", "-x", "c", "/dev/null").Run() != nil {
+		return "the headers of OpenSSL (libssl-dev or openssl-devel) are not installed"
+	}
+	return ""
+}
+
+// capable reports whether this process has a capability in effect.
+func capable(capability int) bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && bits>>capability&1 == 1
+		}
+	}
+	return false
+}

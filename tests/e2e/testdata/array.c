@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/* Fires one array of as many elements as its argument says, none of which can be
+ * read. */
+
+#include <stdlib.h>
+
+#include "crau/macros.h"
+
+int main(int argc, char **argv)
+{
+	const struct crau_item *nowhere = (const struct crau_item *)16;
+
+	if (argc != 2)
+		return 2;
+	crau_fire_data(1, nowhere, strtoul(argv[1], NULL, 10));
+	return 0;
+}
