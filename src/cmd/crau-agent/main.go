@@ -66,6 +66,7 @@ func run(args []string, stderr io.Writer) int {
 func newCommand(stderr io.Writer) *cobra.Command {
 	var files []string
 	var library []string
+	var profile string
 	flags := config.DefaultAgent()
 	command := &cobra.Command{
 		Use:   "crau-agent",
@@ -111,7 +112,12 @@ configuration.`,
 			if err := conf.Check(); err != nil {
 				return usageError{err}
 			}
-			return record(conf, stderr)
+			switch profile {
+			case "", "uprobe_multi", "perf_event":
+			default:
+				return usageError{fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", profile)}
+			}
+			return record(conf, profile, stderr)
 		},
 	}
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
@@ -121,6 +127,11 @@ configuration.`,
 	f.StringArrayVar(&library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
 	f.Var(textFlag{&flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
+	// For tests of the way of attaching that the kernel at hand would not take.
+	f.StringVar(&profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
+	if err := f.MarkHidden("profile"); err != nil {
+		panic(err)
+	}
 	return command
 }
 
@@ -147,11 +158,11 @@ func load(files []string) (config.Agent, error) {
 	return config.LoadAgent(files...)
 }
 
-func record(conf config.Agent, stderr io.Writer) error {
+func record(conf config.Agent, profile string, stderr io.Writer) error {
 	log := newLog(stderr)
 	o := agent.Options{
 		Libraries: conf.Library, LogDir: conf.LogDir,
-		CoalesceWindow: conf.CoalesceWindow.Duration, RingSize: int(conf.RingSize),
+		CoalesceWindow: conf.CoalesceWindow.Duration, Profile: profile, RingSize: int(conf.RingSize),
 		SyncInterval: conf.SyncInterval.Duration,
 		SegmentSize:  int64(conf.SegmentSize), SegmentAge: conf.SegmentAge.Duration,
 		Log: log,

@@ -32,6 +32,9 @@ type Options struct {
 	LogDir string
 	// CoalesceWindow is how long events of a context are gathered.
 	CoalesceWindow time.Duration
+	// Profile forces a way of attaching, "uprobe_multi" or "perf_event"; empty:
+	// the best the kernel offers.
+	Profile string
 	// RingSize is the size of the BPF ring in bytes; zero: the default.
 	RingSize int
 	// SyncInterval is how long a committed chunk may stay not durable.
@@ -92,7 +95,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	tracer, err := probe.Load(probe.Options{RingSize: o.RingSize})
+	tracer, err := probe.Load(probe.Options{RingSize: o.RingSize, Profile: probe.Profile(o.Profile)})
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
