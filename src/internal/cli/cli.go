@@ -22,17 +22,19 @@ import (
 
 // Exit codes of crauctl.
 const (
-	exitFailure = 1
-	exitUsage   = 2
-	exitDenied  = 3
+	exitFailure     = 1
+	exitUsage       = 2
+	exitDenied      = 3
+	exitInterrupted = 130 // 128 and SIGINT, as shells have it
 )
 
 const exitHelp = `
 Exit status:
-  0  success
-  1  failure, also where a part of the log could not be read
-  2  bad usage: an option, argument or time that cannot be
-  3  the log may not be read by this user
+  0    success
+  1    failure, also where a part of the log could not be read
+  2    bad usage: an option, argument or time that cannot be
+  3    the log may not be read by this user
+  130  interrupted
 `
 
 // Environment is what crauctl needs of the world around it.
@@ -89,6 +91,9 @@ func Run(ctx context.Context, arguments []string, e Environment) int {
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
+	}
+	if errors.Is(err, context.Canceled) {
+		return exitInterrupted
 	}
 	if !errors.Is(err, errTold) {
 		fmt.Fprintf(e.Stderr, "crauctl: %v\n", err)

@@ -66,12 +66,12 @@ func (q *query) chunks() logstore.Query {
 }
 
 // showDirectory shows what is selected of a store.
-func (q *query) showDirectory(ctx context.Context, out *output) (*gaps, error) {
+func (q *query) showDirectory(ctx context.Context, out *output) (_ *gaps, err error) {
 	src, err := q.openDirectory()
 	if err != nil {
 		return &gaps{}, err
 	}
-	defer src.close()
+	defer func() { err = errors.Join(err, src.close()) }()
 	after, notes, err := q.startCursor(src.reader)
 	if err != nil {
 		return &gaps{}, err
@@ -81,10 +81,10 @@ func (q *query) showDirectory(ctx context.Context, out *output) (*gaps, error) {
 	case q.follow:
 		v, err = q.followDirectory(ctx, src, out, after)
 	case after == nil && q.lines >= 0:
-		v, err = q.showNewest(src, out)
+		v, err = q.showNewest(ctx, src, out)
 	default:
 		if err = q.seek(src, after); err == nil {
-			v, err = q.showFrom(src, out)
+			v, err = q.showFrom(ctx, src, out)
 		}
 	}
 	if v == nil {
@@ -113,10 +113,10 @@ func (q *query) seek(src *storeSource, after *logstore.Cursor) error {
 }
 
 // showFrom shows the log from where the source stands to its end.
-func (q *query) showFrom(src source, out *output) (*viewer, error) {
+func (q *query) showFrom(ctx context.Context, src source, out *output) (*viewer, error) {
 	v := newViewer(q, out)
 	builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
-	err := v.read(src, builder)
+	err := v.read(ctx, src, builder)
 	builder.Close()
 	if v.err == nil {
 		v.err = v.finish()
@@ -129,7 +129,7 @@ func (q *query) showFrom(src source, out *output) (*viewer, error) {
 
 // showNewest shows the newest operations. It reads ever more of the end of
 // the log until it has seen them whole.
-func (q *query) showNewest(src *storeSource, out *output) (*viewer, error) {
+func (q *query) showNewest(ctx context.Context, src *storeSource, out *output) (*viewer, error) {
 	newest, oldest, err := q.ends(src.reader)
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (q *query) showNewest(src *storeSource, out *output) (*viewer, error) {
 				return nil, err
 			}
 			src.rest = nil
-			return q.showFrom(src, out)
+			return q.showFrom(ctx, src, out)
 		}
 		from := newest
 		from.Sequence -= entries
@@ -156,7 +156,7 @@ func (q *query) showNewest(src *storeSource, out *output) (*viewer, error) {
 		v := newViewer(q, out)
 		v.window = &window{leadIn: entries / 4}
 		builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
-		err := v.read(src, builder)
+		err := v.read(ctx, src, builder)
 		builder.Close()
 		if err != nil {
 			return v, err
@@ -249,7 +249,11 @@ func (q *query) followDirectory(ctx context.Context, src *storeSource, out *outp
 	v.holding = q.lines >= 0
 	builder := schema.NewBuilder(q.registry, schema.Options{}, v.root)
 	for {
-		if err := v.read(src, builder); err != nil {
+		err := v.read(ctx, src, builder)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
 			return v, err
 		}
 		builder.Flush(q.environment.Now().Add(-quiet).UnixNano())
@@ -262,7 +266,7 @@ func (q *query) followDirectory(ctx context.Context, src *storeSource, out *outp
 		if v.err != nil {
 			return v, v.err
 		}
-		err := wait(ctx, src.reader, builder)
+		err = wait(ctx, src.reader, builder)
 		if ctx.Err() != nil {
 			break
 		}

@@ -32,7 +32,7 @@ func (q *query) run(ctx context.Context) error {
 	if q.directory != "" {
 		found, err = q.showDirectory(ctx, out)
 	} else {
-		found, err = q.showFiles(out)
+		found, err = q.showFiles(ctx, out)
 	}
 	if closeErr := out.close(); err == nil {
 		err = closeErr
@@ -44,7 +44,7 @@ func (q *query) run(ctx context.Context) error {
 }
 
 // showFiles shows what is selected of log files, one after another.
-func (q *query) showFiles(out *output) (_ *gaps, err error) {
+func (q *query) showFiles(ctx context.Context, out *output) (_ *gaps, err error) {
 	var c concatenation
 	defer func() { err = errors.Join(err, c.close()) }()
 	for _, path := range q.files {
@@ -54,7 +54,7 @@ func (q *query) showFiles(out *output) (_ *gaps, err error) {
 		}
 		c.sources = append(c.sources, src)
 	}
-	v, err := q.showFrom(&c, out)
+	v, err := q.showFrom(ctx, &c, out)
 	return &v.gaps, err
 }
 
@@ -207,10 +207,13 @@ func newViewer(q *query, out *output) *viewer {
 }
 
 // read gives the groups of the source to the builder, up to its end or the
-// first error that ends it.
-func (v *viewer) read(src source, builder *schema.Builder) error {
+// first error that ends it, as that of a done context.
+func (v *viewer) read(ctx context.Context, src source, builder *schema.Builder) error {
 	var g event.Group
-	for v.err == nil {
+	for n := 0; v.err == nil; n++ {
+		if n%256 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		raw, boot, err := src.next(&g)
 		var gap *gapError
 		switch {

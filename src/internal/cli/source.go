@@ -215,7 +215,6 @@ type storeSource struct {
 	boot   bootTime
 	chunk  *logstore.Chunk
 	rest   []byte // of the entries of the chunk
-	err    error
 }
 
 func (s *storeSource) next(g *event.Group) ([]byte, int64, error) {

@@ -45,12 +45,11 @@ func (p *jsonPretty) Root(root *schema.Span, _ []Entry) error {
 }
 
 func (p *jsonPretty) Close() error {
-	switch {
-	case p.roots == 0:
-		p.buffer = append(p.buffer[:0], "[]\n"...)
-	default:
-		p.buffer = append(p.buffer[:0], "\n]\n"...)
+	end := "\n]\n"
+	if p.roots == 0 {
+		end = "[]\n"
 	}
+	p.buffer = append(p.buffer[:0], end...)
 	return p.flush()
 }
 

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package terminal_test
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/internal/cli/terminal"
+)
+
+func lookup(environment map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := environment[name]
+		return value, ok
+	}
+}
+
+func TestATerminalIsToldFromAFile(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if terminal.Is(file) {
+		t.Error("a file is taken for a terminal")
+	}
+	if terminal.Is(new(strings.Builder)) {
+		t.Error("memory is taken for a terminal")
+	}
+	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pty.Close()
+	if !terminal.Is(pty) {
+		t.Error("a pseudo-terminal is not taken for a terminal")
+	}
+}
+
+func TestColoursAreForWhoWantsThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		environment map[string]string
+		want        bool
+	}{
+		"an ordinary terminal": {map[string]string{"TERM": "xterm-256color"}, true},
+		"a dumb one":           {map[string]string{"TERM": "dumb"}, false},
+		"none wanted":          {map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := terminal.HasColor(func(name string) string { return c.environment[name] }); got != c.want {
+				t.Errorf("colours: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestThePagerIsTheOneAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		environment map[string]string
+		want        string // "" for no pager
+	}{
+		"our variable":           {map[string]string{"CRAU_PAGER": "sed s/^/ours:/", "PAGER": "sed s/^/any:/"}, "ours:text\n"},
+		"everybody's":            {map[string]string{"PAGER": "sed s/^/any:/"}, "any:text\n"},
+		"none":                   {map[string]string{"CRAU_PAGER": "", "PAGER": "sed s/^/any:/"}, ""},
+		"cat":                    {map[string]string{"PAGER": "cat"}, ""},
+		"one that is left early": {map[string]string{"PAGER": "head -c 2; exit 5"}, "te"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := os.Create(filepath.Join(t.TempDir(), "screen"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			pager, err := terminal.StartPager(out, lookup(c.environment))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pager == nil {
+				if c.want != "" {
+					t.Fatal("no pager was started")
+				}
+				return
+			}
+			if _, err := io.WriteString(pager, "text\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := pager.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(out.Name()); err != nil || string(got) != c.want {
+				t.Errorf("shown is %q (error %v), want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestAPagerThatIsNotThereIsAnError(t *testing.T) {
+	out, err := os.Create(filepath.Join(t.TempDir(), "screen"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"CRAU_PAGER": "no-such-pager 2>/dev/null"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pager.Close(); err == nil || !strings.Contains(err.Error(), "no-such-pager") || !strings.Contains(err.Error(), "--no-pager") {
+		t.Errorf("error is %v, want one that names the pager and the remedy", err)
+	}
+}
+
+func TestALeftPagerIsNoFailure(t *testing.T) {
+	out, err := os.Create(filepath.Join(t.TempDir(), "screen"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "true"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pager.Close()
+	for err == nil {
+		_, err = fmt.Fprintln(pager, strings.Repeat("text ", 100))
+	}
+	if !terminal.Left(err) {
+		t.Errorf("error is %v, want one that says the pager was left", err)
+	}
+}
