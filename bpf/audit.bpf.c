@@ -262,6 +262,14 @@ static __always_inline long read_string(__u8 *to, __u32 max, __u64 from)
 	return n == max ? max : n - 1;
 }
 
+/* Reports whether a string goes on after so many bytes. */
+static __always_inline int goes_on(__u64 from, __u32 bytes)
+{
+	char next;
+
+	return bpf_probe_read_user(&next, sizeof(next), (void *)(from + bytes)) || next;
+}
+
 /*
  * Writes element number i. `size` is that of the record, `keys` and `values`
  * the bytes a key and a value may take; `last` says that there is no larger
@@ -297,7 +305,8 @@ static __always_inline long add(struct fill *f, __u32 i, const __u32 size, const
 		/* The string ends with a NUL that is not part of it. */
 		if (!last)
 			goto too_small;
-		head.type |= ELEMENT_KEY_CUT;
+		if (goes_on(e.key, keys - 1))
+			head.type |= ELEMENT_KEY_CUT;
 		n = keys - 1;
 	} else if (n < 0) {
 		__u64 away = e.key ? e.key - h->bias : 0;
@@ -326,7 +335,8 @@ static __always_inline long add(struct fill *f, __u32 i, const __u32 size, const
 		if (n == values) {
 			if (!last)
 				goto too_small;
-			head.type |= ELEMENT_VALUE_CUT;
+			if (goes_on(e.value, values - 1))
+				head.type |= ELEMENT_VALUE_CUT;
 			n = values - 1;
 		}
 		break;

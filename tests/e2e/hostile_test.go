@@ -100,7 +100,8 @@ func TestAFloodOfGarbageIsAccountedForToTheLastHitAndSparesItsNeighbour(t *testi
 
 func TestAnAgentUnderAFloodLeavesInTimeAndHasAllThatWasFiredBefore(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
-	flood := start(t, "hostile", "--flood", "--threads", "2", "--duration", "3")
+	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "3")
+	flood.fire(t)
 	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 50_000 })
 	before := flood.count(t)
 	said := a.stop(t, leaveWithin)

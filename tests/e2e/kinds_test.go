@@ -3,8 +3,10 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"testing"
 	"time"
 )
@@ -193,4 +195,30 @@ func TestAnIdleAgentSleeps(t *testing.T) {
 		t.Errorf("%d context switches in %v, want at most %d", n, measured, most)
 	}
 	check(t, a, a.stop(t, patience), fired.done)
+}
+
+func TestLongLiteralsAreCutAndMarkedFromTheirLimitOn(t *testing.T) {
+	for _, where := range []string{"mapped", "unmapped"} {
+		t.Run(where, func(t *testing.T) {
+			file := compile(t, "long")
+			a := startAgent(t, setup{libraries: []string{file}})
+			if output, err := exec.Command(file, where).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			var hits []hit
+			for _, n := range []int{127, 128, 511, 512} {
+				text := bytes.Repeat([]byte("a"), n)
+				// The blob begins with 511 bytes and their NUL; behind it lie the 512.
+				blob := append(append(bytes.Repeat([]byte("a"), 511), make([]byte, 513)...), bytes.Repeat([]byte("a"), 512)...)[:n+1]
+				hits = append(hits,
+					hit{Probe: "word_data", Context: 1, Values: []value{{Kind: "word", Key: memory{bytes: text}, Word: int64(n)}}},
+					hit{Probe: "string_data", Context: 1, Values: []value{{Kind: "string", Key: memory{bytes: []byte("long::string")}, Bytes: memory{bytes: text}}}},
+					hit{Probe: "blob_data", Context: 1, Values: []value{{Kind: "blob", Key: memory{bytes: []byte("long::blob")}, Bytes: memory{bytes: blob}, Size: uint64(n + 1)}}},
+				)
+			}
+			fired, _ := firedBy(hits)
+			log := check(t, a, a.stop(t, patience), fired)
+			compareHits(t, log, hits, "long", nil)
+		})
+	}
 }

@@ -113,7 +113,7 @@ func compile(t *testing.T, name string, flags ...string) string {
 	t.Helper()
 	needRecording(t)
 	file := filepath.Join(t.TempDir(), name)
-	arguments := append([]string{"-std=gnu11", "-Wall", "-Wextra", "-O2", "-fPIC", "-DCRAU_ENABLE",
+	arguments := append([]string{"-std=gnu11", "-Wall", "-Wextra", "-O2", "-fPIC", "-DCRAU_ENABLE", "-Wl,--build-id=none",
 		"-I", filepath.Join(built.root, "bpf"), "-o", file, filepath.Join("testdata", name+".c"), "-pthread"}, flags...)
 	if output, err := exec.Command("cc", arguments...).CombinedOutput(); err != nil {
 		t.Fatalf("cannot compile %s: %v\n%s", name, err, output)

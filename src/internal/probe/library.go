@@ -24,7 +24,8 @@ import (
 // remembered of them is bounded as well.
 const (
 	maxKey     = 127
-	maxValue   = 512
+	maxString  = 511
+	maxBlob    = 512
 	maxStrings = 4096
 )
 
@@ -321,8 +322,9 @@ func register(r usdt.Register, m elf.Machine) (uint16, error) {
 }
 
 // text returns the string at a link-time address of the library, or n bytes
-// where n is not negative. The result is shared: it must not be changed.
-func (l *Library) text(address uint64, n, limit int) ([]byte, bool) {
+// where n is not negative. A string above maxString comes without its end. The
+// result is shared: it must not be changed.
+func (l *Library) text(address uint64, n int) ([]byte, bool) {
 	key := stringKey{address, n}
 	if b, ok := l.strings[key]; ok {
 		return b, b != nil
@@ -330,7 +332,8 @@ func (l *Library) text(address uint64, n, limit int) ([]byte, bool) {
 	var b []byte
 	var ok bool
 	if n < 0 {
-		b, ok = l.file.StringAt(l.open, address, limit)
+		// One byte more than there is room for tells what must be cut.
+		b, ok = l.file.StringAt(l.open, address, maxString+1)
 	} else {
 		b, ok = l.file.BytesAt(l.open, address, n)
 	}

@@ -136,9 +136,8 @@ func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
 		}
 		e.Key = nil
 		if address := binary.NativeEndian.Uint64(key); address != 0 && l != nil {
-			if text, ok := l.text(address, -1, maxKey); ok {
-				e.Key = text
-				e.Truncated = e.Truncated || len(text) == maxKey
+			if text, ok := l.text(address, -1); ok {
+				e.Key = e.cut(text, maxKey)
 			}
 		}
 	}
@@ -151,13 +150,12 @@ func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
 		if l == nil {
 			return true
 		}
-		n, limit := -1, maxValue-1
+		n, limit := -1, maxString
 		if e.Type == Blob {
-			n = int(min(binary.NativeEndian.Uint64(value[8:]), maxValue))
+			n, limit = int(min(binary.NativeEndian.Uint64(value[8:]), maxBlob)), maxBlob
 		}
-		if text, ok := l.text(binary.NativeEndian.Uint64(value), n, limit); ok {
-			e.Bytes, e.Unreadable = text, false
-			e.Truncated = e.Truncated || (n < 0 && len(text) == limit)
+		if text, ok := l.text(binary.NativeEndian.Uint64(value), n); ok {
+			e.Bytes, e.Unreadable = e.cut(text, limit), false
 		}
 	case e.Type == Word:
 		if len(value) != 8 {
@@ -168,4 +166,13 @@ func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
 		e.Bytes = value
 	}
 	return true
+}
+
+// cut shortens text to limit and notes if something is missing.
+func (e *Element) cut(text []byte, limit int) []byte {
+	if len(text) <= limit {
+		return text
+	}
+	e.Truncated = true
+	return text[:limit:limit]
 }
