@@ -24,10 +24,10 @@ type Chunk struct {
 	// Segment is the path of the file, Offset the place in it.
 	Segment string
 	Offset  int64
-	// Entries are the entries from sequence First on: all of the chunk, but
-	// for those before the place that was sought.
-	Entries []byte
-	First   uint64
+	// Entries are the entries with the sequences First to Last: all of the
+	// chunk, but for those on the other side of the place that was sought.
+	Entries     []byte
+	First, Last uint64
 
 	length LenFunc
 	err    error
@@ -40,7 +40,7 @@ func (c *Chunk) All() iter.Seq2[uint64, []byte] {
 		rest, sequence := c.Entries, c.First
 		for len(rest) > 0 {
 			n, err := c.length(rest)
-			if err != nil || n <= 0 || n > len(rest) || sequence > c.Header.LastSequence() {
+			if err != nil || n <= 0 || n > len(rest) || sequence > c.Last {
 				detail := "more entries than the header says"
 				if err != nil {
 					detail = err.Error()
@@ -54,7 +54,7 @@ func (c *Chunk) All() iter.Seq2[uint64, []byte] {
 			rest = rest[n:]
 			sequence++
 		}
-		if sequence != c.Header.LastSequence()+1 {
+		if sequence != c.Last+1 {
 			c.fail(sequence, "fewer entries than the header says")
 		}
 	}
@@ -63,7 +63,7 @@ func (c *Chunk) All() iter.Seq2[uint64, []byte] {
 func (c *Chunk) fail(sequence uint64, detail string) {
 	c.err = &CorruptError{
 		Segment: c.Segment, Offset: c.Offset, Kind: frame.KindEntries, Detail: detail,
-		From: sequence, To: max(sequence, c.Header.LastSequence()),
+		From: sequence, To: max(sequence, c.Last),
 	}
 }
 
@@ -72,7 +72,26 @@ func (c *Chunk) Err() error { return c.err }
 
 // RealTime converts a time since boot, in nanoseconds, to nanoseconds since
 // the Unix epoch.
-func (c *Chunk) RealTime(boot uint64) int64 { return realTime(boot, c.Header.Offset) }
+func (c *Chunk) RealTime(boot uint64) int64 { return frame.RealTime(boot, c.Header.Offset) }
+
+// set makes c the whole chunk that c.Header describes.
+func (c *Chunk) set(path string, offset int64, entries []byte, length LenFunc) {
+	c.Segment, c.Offset, c.Entries = path, offset, entries
+	c.First, c.Last = c.Header.Sequence, c.Header.LastSequence()
+	c.length, c.err = length, nil
+	c.Header.Filter = frame.Filter{}
+}
+
+// cutAt drops the entries from sequence on.
+func (c *Chunk) cutAt(sequence uint64) error {
+	all := *c
+	if err := all.skipTo(sequence); err != nil {
+		return err
+	}
+	c.Entries = c.Entries[:len(c.Entries)-len(all.Entries)]
+	c.Last = sequence - 1
+	return nil
+}
 
 // skipTo drops the entries before sequence.
 func (c *Chunk) skipTo(sequence uint64) error {

@@ -53,6 +53,10 @@ type Options struct {
 	// Name, Key, Executable.
 	TermKinds []TermKind
 
+	// Terms appends the hashes of all terms of an entry, of the TermKinds, for
+	// the filters of sealed chunks. Nil: these get none.
+	Terms func(dst []uint64, entry []byte) []uint64
+
 	// Level is the compression of chunks as they are committed.
 	Level Level
 	// SegmentSize and SegmentAge end a segment. Defaults: 128 MiB, 24 h.
@@ -62,22 +66,34 @@ type Options struct {
 	// Default: 5 s. Negative: until rotation, Flush or Close.
 	SyncInterval time.Duration
 
-	// Committed, if set, is told of every chunk when its bytes are in the
-	// page cache. It is called while the Writer is locked and must not call
-	// it.
+	// QueueSize is how many bytes of chunks may wait for the disk; a batch is
+	// refused once there are as many. Default: 8 MiB.
+	QueueSize int
+
+	// RetryPause is how long to wait before what the disk refused is tried
+	// again; it doubles up to twenty times that. Default: 100 ms.
+	RetryPause time.Duration
+
+	// Committed, if set, is told of every chunk, in order, when its bytes are
+	// in the page cache. Offset 0 means that a segment has begun. The next
+	// chunk is not written before it returns, and it must not call the
+	// Writer.
 	Committed func(Position)
 
-	// Clock, BootID and Files stand for the machine; the defaults are the
-	// real ones.
-	Clock  Clock
-	BootID [16]byte
-	Files  file.System
+	// Clock, BootID, Files and FreeSpace stand for the machine; the defaults
+	// are the real ones.
+	Clock     Clock
+	BootID    [16]byte
+	Files     file.System
+	FreeSpace func(dir string) (int64, error)
 }
 
 const (
 	defaultSegmentSize  = 128 << 20
 	defaultSegmentAge   = 24 * time.Hour
 	defaultSyncInterval = 5 * time.Second
+	defaultQueueSize    = 8 << 20
+	defaultRetryPause   = 100 * time.Millisecond
 )
 
 func (o *Options) complete() error {
@@ -92,6 +108,12 @@ func (o *Options) complete() error {
 	}
 	if o.SyncInterval == 0 {
 		o.SyncInterval = defaultSyncInterval
+	}
+	if o.QueueSize == 0 {
+		o.QueueSize = defaultQueueSize
+	}
+	if o.RetryPause == 0 {
+		o.RetryPause = defaultRetryPause
 	}
 	if o.Clock == nil {
 		o.Clock = SystemClock{}

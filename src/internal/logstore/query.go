@@ -2,11 +2,7 @@
 
 package logstore
 
-import (
-	"math"
-
-	"crypto-auditing/src/internal/logstore/frame"
-)
+import "crypto-auditing/src/internal/logstore/frame"
 
 // Query says which chunks a Reader may leave out. What it returns may hold
 // entries that do not match; what matches is never left out.
@@ -29,15 +25,7 @@ func (q *Query) matchesIndex(x *frame.Index) bool {
 }
 
 func (q *Query) inTime(first, last uint64, offset int64) bool {
-	return (q.Since == 0 || realTime(last, offset) >= q.Since) && (q.Until == 0 || realTime(first, offset) <= q.Until)
+	return (q.Since == 0 || frame.RealTime(last, offset) >= q.Since) && (q.Until == 0 || frame.RealTime(first, offset) <= q.Until)
 }
 
 func (q *Query) everything() bool { return q.Since == 0 && q.Until == 0 && len(q.Terms) == 0 }
-
-// realTime adds without overflow: both numbers come from a file.
-func realTime(boot uint64, offset int64) int64 {
-	if boot > math.MaxInt64 || offset > 0 && int64(boot) > math.MaxInt64-offset {
-		return math.MaxInt64
-	}
-	return int64(boot) + offset
-}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sort"
 
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -34,6 +35,7 @@ func (e *MissingError) Error() string {
 // It is for one goroutine; a store may have any number.
 type Reader struct {
 	dir     string
+	single  string // the path of the one file that is read, instead of dir
 	opts    ReaderOptions
 	decoder *frame.Decoder
 	store   [16]byte // zero until a header has been read
@@ -43,11 +45,11 @@ type Reader struct {
 	// first is its name's, or that of the one read last.
 	next    uint64
 	segment *segment.Segment
-	single  bool // one file instead of a directory
 	first   uint64
 	offset  int64
 	size    int64 // what the file is known to hold
 
+	back    back
 	chunk   Chunk
 	entries []byte
 }
@@ -76,13 +78,16 @@ func OpenFile(path string, opts ReaderOptions) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.single = true
-	if r.segment, err = segment.Open(path); err != nil {
-		r.decoder.Close()
-		return nil, err
+	r.single = path
+	h, err := r.firstHeader(0)
+	if err == nil {
+		r.store = h.StoreID
 	}
-	r.segment.Sequential(opts.Query.everything())
-	return r, nil
+	if err == nil || err == io.EOF || isPlaced(err) {
+		return r, nil
+	}
+	r.Close()
+	return nil, err
 }
 
 func newReader(dir string, opts ReaderOptions) (*Reader, error) {
@@ -96,6 +101,7 @@ func newReader(dir string, opts ReaderOptions) (*Reader, error) {
 // Close releases what the Reader holds.
 func (r *Reader) Close() error {
 	r.leave()
+	r.back.leave()
 	r.decoder.Close()
 	return r.watch.close()
 }
@@ -124,11 +130,13 @@ func (r *Reader) Cursor() Cursor {
 // the next call goes on with the next segment; others: reading failed, the next
 // call tries again.
 func (r *Reader) Next() (*Chunk, error) {
+	r.back.leave()
 	for {
 		if r.segment == nil {
 			if err := r.enter(); err != nil {
 				return nil, err
 			}
+			continue
 		}
 		chunk, err := r.step()
 		if chunk != nil || err != nil {
@@ -140,10 +148,7 @@ func (r *Reader) Next() (*Chunk, error) {
 // enter opens the segment that holds r.next, or else the next one.
 func (r *Reader) enter() error {
 	for {
-		if r.single {
-			return io.EOF
-		}
-		list, err := segment.List(r.dir)
+		list, err := r.list()
 		if err != nil {
 			return err
 		}
@@ -151,7 +156,7 @@ func (r *Reader) enter() error {
 		if !ok {
 			return io.EOF
 		}
-		s, err := segment.Open(filepath.Join(r.dir, segment.Name(first)))
+		s, err := segment.Open(r.path(first))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since it was listed
 		}
@@ -159,20 +164,67 @@ func (r *Reader) enter() error {
 			return err
 		}
 		r.first, r.segment = first, s
-		if r.opts.Query.everything() {
-			s.Sequential(true)
-			return nil
+		everything := r.opts.Query.everything()
+		if !everything || r.next > first {
+			if err := r.hop(); err != nil || r.segment == nil {
+				return err
+			}
 		}
-		x, sealed, err := s.Index()
-		if err != nil || !sealed || r.opts.Query.matchesIndex(x) {
-			return nil
-		}
+		s.Sequential(everything)
+		return nil
+	}
+}
+
+// hop uses the index of a sealed segment, or the end of another, to get to
+// r.next, or over the whole segment if the query leaves it out.
+func (r *Reader) hop() error {
+	x, sealed, err := r.segment.Index()
+	if err != nil && !isPlaced(err) {
+		return err
+	}
+	if err != nil || !sealed {
+		return r.hopBack()
+	}
+	if !r.opts.Query.matchesIndex(x) && x.LastSequence >= r.next {
 		missing := r.missing(x.Sequence, 0)
 		r.next = x.LastSequence + 1
 		r.leave()
-		if missing != nil {
-			return missing
-		}
+		return missing
+	}
+	places := make([]segment.Place, len(x.Records))
+	for i, record := range x.Records {
+		places[i] = segment.Place{Offset: record.Offset, Sequence: record.Sequence}
+	}
+	r.hopTo(places)
+	return nil
+}
+
+// hopBack looks whether r.next is near the end of the segment.
+func (r *Reader) hopBack() error {
+	if r.next <= r.first {
+		return nil
+	}
+	size, err := r.segment.Size()
+	if err != nil {
+		return err
+	}
+	places, err := r.segment.Before(size, r.store)
+	if err == nil && len(places) > 0 && places[0].Sequence <= r.next {
+		r.hopTo(places)
+	}
+	return err
+}
+
+// hopTo goes to the last of the places that is not behind r.next, if there is
+// a chunk as it says.
+func (r *Reader) hopTo(places []segment.Place) {
+	i := sort.Search(len(places), func(i int) bool { return places[i].Sequence > r.next }) - 1
+	if i < 0 {
+		return
+	}
+	var h frame.Header
+	if err := r.segment.Header(places[i].Offset, &h); err == nil && h.Sequence == places[i].Sequence && h.StoreID == r.store {
+		r.offset = places[i].Offset
 	}
 }
 
@@ -249,9 +301,7 @@ func (r *Reader) step() (*Chunk, error) {
 		return nil, r.stop(err)
 	}
 	c := &r.chunk
-	c.Header.Filter = frame.Filter{}
-	c.Segment, c.Offset, c.Entries, c.First = r.segment.Path(), offset, r.entries, h.Sequence
-	c.length, c.err = r.opts.EntryLen, nil
+	c.set(r.segment.Path(), offset, r.entries, r.opts.EntryLen)
 	want := r.next
 	r.offset, r.next = end, h.LastSequence()+1
 	if err := c.skipTo(want); err != nil {
@@ -346,7 +396,7 @@ func (r *Reader) skip(corrupt *CorruptError, at int64) error {
 
 // finished reports whether there is a later segment.
 func (r *Reader) finished() (bool, error) {
-	if r.single {
+	if r.single != "" {
 		return true, nil
 	}
 	list, err := segment.List(r.dir)

@@ -39,18 +39,18 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 		return newStore(list)
 	}
 	for i := len(list) - 1; i >= 0; i-- {
-		tail, ok, err := segmentTail(filepath.Join(dir, segment.Name(list[i])), store)
+		last, ok, err := lastChunk(filepath.Join(dir, segment.Name(list[i])), store)
 		if err != nil {
 			return storeEnd{}, err
 		}
 		if !ok {
 			continue
 		}
-		end := storeEnd{store: store, last: tail.Header.LastSequence(), hash: tail.Header.Hash}
+		end := storeEnd{store: store, last: last.LastSequence(), hash: last.Hash}
 		end.next = end.last + 1
 		if i < len(list)-1 {
 			end.next = list[len(list)-1] + jump
-		} else if tail.Header.BootID != boot && left != (Cursor{Store: store, Sequence: end.last}).String() {
+		} else if last.BootID != boot && left != (Cursor{Store: store, Sequence: end.last}).String() {
 			end.next = end.last + jump
 		}
 		return end, nil
@@ -92,11 +92,11 @@ func storeID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 	return id, false, nil
 }
 
-func segmentTail(path string, store [16]byte) (segment.Tail, bool, error) {
+func lastChunk(path string, store [16]byte) (frame.Header, bool, error) {
 	s, err := segment.Open(path)
 	if err != nil {
-		return segment.Tail{}, false, err
+		return frame.Header{}, false, err
 	}
 	defer s.Close()
-	return s.Tail(store)
+	return s.Last(store)
 }

@@ -42,21 +42,16 @@ func (r *Reader) Seek(c Cursor) (missing uint64, err error) {
 	if err := r.own(c); err != nil {
 		return 0, err
 	}
-	if r.single {
-		r.offset, r.next = 0, c.Sequence+1
-		return 0, nil
-	}
-	list, err := segment.List(r.dir)
+	list, err := r.list()
 	if err != nil {
 		return 0, err
 	}
-	r.leave()
-	r.first, r.next = 0, c.Sequence+1
+	r.move(c.Sequence + 1)
 	if len(list) == 0 || list[0] <= r.next {
 		return 0, nil
 	}
 	before := list[0] - 1
-	if h, err := firstHeader(r.dir, list[0]); err == nil && h.SequenceBefore < before {
+	if h, err := r.firstHeader(list[0]); err == nil && h.SequenceBefore < before {
 		before = h.SequenceBefore
 	}
 	if before >= r.next {
@@ -68,14 +63,7 @@ func (r *Reader) Seek(c Cursor) (missing uint64, err error) {
 
 // Oldest returns the cursor before the oldest entry.
 func (r *Reader) Oldest() (Cursor, error) {
-	if r.single {
-		var h frame.Header
-		if err := r.segment.Header(0, &h); err != nil {
-			return Cursor{}, err
-		}
-		return Cursor{Store: h.StoreID, Sequence: h.Sequence - 1}, nil
-	}
-	list, err := segment.List(r.dir)
+	list, err := r.list()
 	if err != nil || len(list) == 0 {
 		return Cursor{Store: r.store}, err
 	}
@@ -84,17 +72,25 @@ func (r *Reader) Oldest() (Cursor, error) {
 
 // Newest returns the cursor behind the newest entry that is committed.
 func (r *Reader) Newest() (Cursor, error) {
-	list, err := segment.List(r.dir)
+	list, err := r.list()
 	if err != nil {
 		return Cursor{}, err
 	}
 	for _, first := range slices.Backward(list) {
-		tail, ok, err := segmentTail(filepath.Join(r.dir, segment.Name(first)), r.store)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s, err := segment.Open(r.path(first))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return Cursor{}, err
+		}
+		h, ok, err := s.Newest(r.store)
+		_ = s.Close()
+		if err != nil {
 			return Cursor{}, err
 		}
 		if ok {
-			return Cursor{Store: tail.Header.StoreID, Sequence: tail.Header.LastSequence()}, nil
+			return Cursor{Store: r.store, Sequence: h.LastSequence()}, nil
 		}
 	}
 	return Cursor{Store: r.store}, nil
@@ -104,51 +100,79 @@ func (r *Reader) Newest() (Cursor, error) {
 // the real time t (nanoseconds since the Unix epoch). With Query.Since the
 // chunks in it are left out too.
 func (r *Reader) SeekTime(t int64) error {
-	list, err := segment.List(r.dir)
+	list, err := r.list()
 	if err != nil {
 		return err
 	}
-	r.leave()
-	r.first, r.next = 0, 0
+	r.move(0)
 	var here frame.Header
 	hereOK := false
 	for i, first := range list {
 		if !hereOK {
-			here, err = firstHeader(r.dir, first)
+			here, err = r.firstHeader(first)
 			hereOK = err == nil
 		}
 		var later frame.Header
 		laterOK := false
 		if i+1 < len(list) {
-			later, err = firstHeader(r.dir, list[i+1])
+			later, err = r.firstHeader(list[i+1])
 			laterOK = err == nil
 		}
-		over := hereOK && laterOK && here.BootID == later.BootID && realTime(later.First, here.Offset) < t
+		over := hereOK && laterOK && here.BootID == later.BootID && frame.RealTime(later.First, here.Offset) < t
 		if !over {
 			if over, err = r.endsBefore(first, t); err != nil {
 				return err
 			}
 		}
 		if !over {
-			r.next = first
+			r.move(first)
 			return nil
 		}
-		r.first = first
 		here, hereOK = later, laterOK
 	}
-	if len(list) > 0 {
-		newest, err := r.Newest()
-		if err != nil {
-			return err
-		}
-		r.first, r.next = list[len(list)-1]-1, newest.Sequence+1
+	return r.SeekNewest()
+}
+
+// SeekNewest puts the Reader behind the newest entry.
+func (r *Reader) SeekNewest() error {
+	newest, err := r.Newest()
+	if err == nil {
+		r.move(newest.Sequence + 1)
 	}
-	return nil
+	return err
+}
+
+// move puts the Reader before a sequence; 0 is before whatever there is.
+func (r *Reader) move(next uint64) {
+	r.leave()
+	r.back.leave()
+	r.first, r.next = 0, next
+}
+
+// list returns the first sequences of the segments. That of a single file is
+// taken from its first chunk.
+func (r *Reader) list() ([]uint64, error) {
+	if r.single == "" {
+		return segment.List(r.dir)
+	}
+	h, err := r.firstHeader(0)
+	if err != nil {
+		return nil, err
+	}
+	return []uint64{h.Sequence}, nil
+}
+
+// path returns where the segment with the given first sequence is.
+func (r *Reader) path(first uint64) string {
+	if r.single != "" {
+		return r.single
+	}
+	return filepath.Join(r.dir, segment.Name(first))
 }
 
 // endsBefore reports whether all of a segment is before t.
 func (r *Reader) endsBefore(first uint64, t int64) (bool, error) {
-	s, err := segment.Open(filepath.Join(r.dir, segment.Name(first)))
+	s, err := segment.Open(r.path(first))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
@@ -157,12 +181,12 @@ func (r *Reader) endsBefore(first uint64, t int64) (bool, error) {
 	}
 	defer s.Close()
 	b, ok, err := s.Bounds()
-	return err == nil && ok && realTime(b.LastTime, b.Offset) < t, nil
+	return err == nil && ok && frame.RealTime(b.LastTime, b.Offset) < t, nil
 }
 
 // firstHeader reads how a segment begins.
-func firstHeader(dir string, first uint64) (h frame.Header, err error) {
-	s, err := segment.Open(filepath.Join(dir, segment.Name(first)))
+func (r *Reader) firstHeader(first uint64) (h frame.Header, err error) {
+	s, err := segment.Open(r.path(first))
 	if err != nil {
 		return h, err
 	}

@@ -65,6 +65,7 @@ func testOptions(clock Clock) Options {
 		Clock:        clock,
 		BootID:       testBoot,
 		SyncInterval: -1,
+		RetryPause:   time.Millisecond,
 	}
 }
 
@@ -93,7 +94,24 @@ func appendTest(t testing.TB, w *Writer, texts ...string) Position {
 	if err != nil {
 		t.Fatal(err)
 	}
+	flushTest(t, w)
 	return p
+}
+
+func flushTest(t testing.TB, w *Writer) Cursor {
+	t.Helper()
+	c, err := w.Flush()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func rotateTest(t testing.TB, w *Writer) {
+	t.Helper()
+	if _, err := w.Rotate(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func readerTest(t testing.TB, dir string, query Query) *Reader {
@@ -181,9 +199,7 @@ func TestSequencesGoOnAfterReopening(t *testing.T) {
 	if p := appendTest(t, w, "b"); p.First != 4 {
 		t.Errorf("sequence %d after reopening, want 4", p.First)
 	}
-	if _, err := w.Rotate(); err != nil {
-		t.Fatal(err)
-	}
+	rotateTest(t, w)
 	appendTest(t, w, "c")
 	got, errs := readAll(readerTest(t, dir, Query{}))
 	wantTexts(t, got, errs, "a", "b", "c")
@@ -205,7 +221,9 @@ func TestSequencesJumpAfterCrashOfMachine(t *testing.T) {
 	w := openTest(t, dir, testOptions(clock))
 	last := appendTest(t, w, "a").Cursor
 	// What a kill leaves: the lock is free, nothing was said in order.
-	w.lock.release()
+	if err := w.lock.release(); err != nil {
+		t.Fatal(err)
+	}
 
 	opts := testOptions(clock)
 	opts.BootID = [16]byte{9}
@@ -230,9 +248,7 @@ func TestReaderStartsAtCursor(t *testing.T) {
 	dir := t.TempDir()
 	w := openTest(t, dir, testOptions(newTestClock()))
 	appendTest(t, w, "a", "b", "c")
-	if _, err := w.Rotate(); err != nil {
-		t.Fatal(err)
-	}
+	rotateTest(t, w)
 	appendTest(t, w, "d", "e")
 	all, errs := readAll(readerTest(t, dir, Query{}))
 	wantTexts(t, all, errs, "a", "b", "c", "d", "e")
@@ -254,9 +270,7 @@ func TestRemovedEntriesAreCounted(t *testing.T) {
 	dir := t.TempDir()
 	w := openTest(t, dir, testOptions(newTestClock()))
 	start := appendTest(t, w, "a", "b").Cursor
-	if _, err := w.Rotate(); err != nil {
-		t.Fatal(err)
-	}
+	rotateTest(t, w)
 	appendTest(t, w, "c")
 	if err := os.Remove(filepath.Join(dir, "audit-0000000000000001.cborseq.zst")); err != nil {
 		t.Fatal(err)
@@ -342,6 +356,7 @@ func TestFilterLeavesChunksOut(t *testing.T) {
 	if _, err := w.Append(notice); err != nil {
 		t.Fatal(err)
 	}
+	flushTest(t, w)
 	got, errs := readAll(readerTest(t, dir, Query{Terms: [][]Term{{NewTerm(Name, "name42"), NewTerm(Name, "other")}, {NewTerm(Name, "common")}}}))
 	if len(errs) > 0 {
 		t.Fatal(errs)
@@ -378,9 +393,7 @@ func TestTimeLeavesSegmentsOut(t *testing.T) {
 		clock.advance(time.Minute)
 		appendTest(t, w, fmt.Sprint(i))
 		clock.advance(time.Second)
-		if _, err := w.Rotate(); err != nil {
-			t.Fatal(err)
-		}
+		rotateTest(t, w)
 	}
 	at := func(i int) int64 { return clock.offset.Load() + 1e9 + int64(i)*61e9 + 60e9 }
 	r := readerTest(t, dir, Query{Since: at(4), Until: at(6)})

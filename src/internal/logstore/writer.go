@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
 )
@@ -53,29 +52,29 @@ var ErrClosed = errors.New("log store is closed")
 
 // Writer appends to a store. Its methods may be called concurrently.
 type Writer struct {
-	dir  string
-	opts Options
-	lock *lock
+	dir   string
+	opts  Options
+	lock  *lock
+	queue *queue
+	// maintenance is held while segments are sealed or removed, one thing at
+	// a time. It is taken without the other locks.
+	maintenance sync.Mutex
+	settled     map[uint64]bool // closed segments that need no sealing
 
-	mu       sync.Mutex
-	encoder  *frame.Encoder
-	chain    *frame.Chain
-	kinds    frame.Kinds
-	store    [16]byte
-	next     uint64 // sequence of the next entry
-	active   active
-	lastSync time.Time
-	durable  uint64 // sequence up to which all is durable
-	failed   error  // set when a failed sync makes what follows doubtful
-	buffer   []byte
-	filter   frame.Filter
-	closed   bool
+	mu      sync.Mutex
+	encoder *frame.Encoder
+	chain   *frame.Chain
+	kinds   frame.Kinds
+	filter  frame.Filter
+	store   [16]byte
+	next    uint64 // sequence of the next entry
+	active  active
+	closed  bool
 }
 
-// active is the segment that is being written.
+// active is the segment that the next chunk goes to.
 type active struct {
-	file    file.File
-	first   uint64
+	name    string
 	end     int64 // where the next chunk goes
 	created Moment
 	entries uint64 // without the metadata entry
@@ -96,9 +95,9 @@ func Open(dir string, opts Options) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{dir: dir, opts: opts, lock: l, chain: frame.NewChain(), kinds: frame.KindsOf(opts.TermKinds...)}
+	w := &Writer{dir: dir, opts: opts, lock: l, chain: frame.NewChain(), kinds: frame.KindsOf(opts.TermKinds...), settled: map[uint64]bool{}}
 	if err := w.open(left); err != nil {
-		l.release()
+		_ = l.release()
 		return nil, err
 	}
 	return w, nil
@@ -123,7 +122,16 @@ func (w *Writer) open(left string) error {
 			return err
 		}
 	}
-	return w.begin(end.last)
+	w.queue = newQueue(w.dir, &w.opts)
+	if err := w.begin(end.last, w.opts.Clock.Now()); err != nil {
+		return err
+	}
+	go w.queue.run()
+	if err := w.queue.wait(w.next - 1); err != nil {
+		_, _ = w.queue.close()
+		return err
+	}
+	return nil
 }
 
 // removeUnfinished removes what a killed writer was about to put in place.
@@ -133,112 +141,78 @@ func (w *Writer) removeUnfinished() error {
 		return fmt.Errorf("cannot list log directory: %w", err)
 	}
 	for _, name := range names {
-		if whole, ok := strings.CutSuffix(name.Name(), temporary); ok {
-			if _, ok := segment.ParseName(whole); !ok {
-				continue
-			}
-			if err := w.opts.Files.Remove(filepath.Join(w.dir, name.Name())); err != nil {
-				return fmt.Errorf("cannot remove unfinished segment: %w", err)
-			}
+		whole, ok := strings.CutSuffix(name.Name(), temporary)
+		if !ok {
+			continue
+		}
+		if _, ok := segment.ParseName(whole); !ok {
+			continue
+		}
+		if err := w.opts.Files.Remove(filepath.Join(w.dir, name.Name())); err != nil {
+			return fmt.Errorf("cannot remove unfinished segment: %w", err)
 		}
 	}
 	return nil
 }
 
-const temporary = ".tmp"
-
-// begin creates the next segment with its first chunk, both durable, and
-// makes it the active one. before is the last sequence before it.
-// The old segment stays active if that fails.
-func (w *Writer) begin(before uint64) error {
-	now := w.opts.Clock.Now()
-	hash := w.chain.Sum()
-	entry := w.opts.Metadata(now)
+// begin queues the first chunk of the next segment, which is the active one
+// from then on. before is the last sequence before it.
+func (w *Writer) begin(before uint64, now Moment) error {
 	h := frame.Header{
 		Flags:          frame.Start,
 		First:          now.Boot,
 		Last:           now.Boot,
 		Offset:         now.Offset,
-		HashBefore:     hash,
 		SequenceBefore: before,
+		HashBefore:     w.chain.Sum(),
 	}
 	w.filter.Reset(w.kinds, nil)
-	chunk, err := w.chunk(&h, entry, 1)
-	if err != nil {
+	old := w.active
+	w.active = active{name: segment.Name(w.next), created: now}
+	if _, err := w.chunk(&h, w.opts.Metadata(now), 1); err != nil {
+		w.active = old
 		return fmt.Errorf("cannot make metadata chunk: %w", err)
 	}
-	name := filepath.Join(w.dir, segment.Name(w.next))
-	f, err := w.place(name, chunk)
-	if err != nil {
-		w.chain.Set(hash)
-		return err
-	}
-	if w.active.file != nil {
-		// Its data is durable: rotation syncs before it gets here.
-		_ = w.active.file.Close()
-	}
-	w.active = active{file: f, first: w.next, end: int64(len(chunk)), created: now}
-	w.lastSync = time.Now()
-	w.next++
-	w.durable = w.next - 1
-	w.announce(w.active.first, 0)
+	w.active.entries = 0
 	return nil
 }
 
-// place puts a segment that holds one chunk under its name.
-func (w *Writer) place(name string, chunk []byte) (file.File, error) {
-	f, err := w.opts.Files.Create(name + temporary)
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Commit([][]byte{chunk}, 0, true)
-	if err == nil {
-		err = w.opts.Files.Rename(name+temporary, name)
-	}
-	if err == nil {
-		err = w.opts.Files.SyncDirectory(w.dir)
-	}
-	if err != nil {
-		f.Close()
-		_ = w.opts.Files.Remove(name + temporary)
-		return nil, fmt.Errorf("cannot begin segment: %w", err)
-	}
-	return f, nil
-}
-
-// chunk makes a chunk in w.buffer and advances the hash chain.
-func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32) ([]byte, error) {
+// chunk makes a chunk of the entries and queues it.
+func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32) (Position, error) {
 	before := w.chain.Sum()
 	n, err := w.chain.Add(entries, w.opts.EntryLen)
 	if err != nil {
-		return nil, err
+		return Position{}, err
 	}
 	if n != int(count) || n == 0 {
 		w.chain.Set(before)
-		return nil, fmt.Errorf("%d entries where %d were announced", n, count)
+		return Position{}, fmt.Errorf("%d entries where %d were announced", n, count)
 	}
 	h.StoreID, h.BootID = w.store, w.opts.BootID
 	h.Sequence, h.Entries = w.next, count
 	h.Hash, h.Filter = w.chain.Sum(), w.filter
-	w.buffer = w.encoder.AppendChunk(w.buffer[:0], h, entries)
-	return w.buffer, nil
+	chunk := w.encoder.AppendChunk(w.queue.buffer(), h, entries)
+	p := pending{
+		chunk: chunk,
+		position: Position{
+			Cursor:  Cursor{Store: w.store, Sequence: h.LastSequence()},
+			First:   w.next,
+			Segment: w.active.name,
+			Offset:  w.active.end,
+		},
+		begin: h.Flags&frame.Start != 0,
+	}
+	w.next += uint64(count)
+	w.active.end += int64(len(chunk))
+	w.active.entries += uint64(count)
+	w.queue.put(p)
+	return p.position, nil
 }
 
-func (w *Writer) announce(first uint64, offset int64) Position {
-	p := Position{
-		Cursor:  Cursor{Store: w.store, Sequence: w.next - 1},
-		First:   first,
-		Segment: segment.Name(w.active.first),
-		Offset:  offset,
-	}
-	if w.opts.Committed != nil {
-		w.opts.Committed(p)
-	}
-	return p
-}
-
-// Append commits a batch as one chunk. On error nothing of it is in the
-// store, and its sequence numbers are free.
+// Append makes one chunk of a batch and queues it for the disk; Options.Committed
+// tells when it is there. On error nothing of the batch is in the store, and its
+// sequence numbers are free. The error is a *FullError if the disk is behind:
+// the batch may be tried again or counted as lost.
 func (w *Writer) Append(b Batch) (Position, error) {
 	if len(b.Entries) > MaxBatch {
 		return Position{}, fmt.Errorf("cannot append batch: %d bytes, more than %d", len(b.Entries), MaxBatch)
@@ -251,9 +225,11 @@ func (w *Writer) Append(b Batch) (Position, error) {
 	if w.closed {
 		return Position{}, ErrClosed
 	}
-	now := w.opts.Clock.Now()
-	if w.ends(now) {
-		if err := w.rotate(); err != nil {
+	if err := w.queue.room(); err != nil {
+		return Position{}, err
+	}
+	if now := w.opts.Clock.Now(); w.ends(now) {
+		if err := w.begin(w.next-1, now); err != nil {
 			return Position{}, err
 		}
 	}
@@ -266,25 +242,11 @@ func (w *Writer) Append(b Batch) (Position, error) {
 		kinds = 0
 	}
 	w.filter.Reset(kinds, b.Terms)
-	before := w.chain.Sum()
-	chunk, err := w.chunk(&h, b.Entries, b.Count)
+	p, err := w.chunk(&h, b.Entries, b.Count)
 	if err != nil {
 		return Position{}, fmt.Errorf("cannot append batch: %w", err)
 	}
-	due := w.opts.SyncInterval >= 0 && time.Since(w.lastSync) >= w.opts.SyncInterval
-	offset, first := w.active.end, w.next
-	n, err := w.active.file.Commit([][]byte{chunk}, offset, due)
-	if n < int64(len(chunk)) {
-		w.chain.Set(before)
-		return Position{}, fmt.Errorf("cannot append batch: %w", err)
-	}
-	w.active.end += n
-	w.active.entries += uint64(b.Count)
-	w.next += uint64(b.Count)
-	if due {
-		w.synced(err)
-	}
-	return w.announce(first, offset), nil
+	return p, nil
 }
 
 // ends reports whether the active segment has to end before the next chunk.
@@ -297,68 +259,76 @@ func (w *Writer) ends(now Moment) bool {
 		w.active.entries > 0 && now.Boot-w.active.created.Boot >= uint64(w.opts.SegmentAge)
 }
 
-func (w *Writer) synced(err error) {
-	w.lastSync = time.Now()
-	if err != nil {
-		w.failed = err
-	} else if w.failed == nil {
-		w.durable = w.next - 1
-	}
-}
-
-// sync makes everything committed durable.
-func (w *Writer) sync() error {
-	if w.durable == w.next-1 {
-		return nil
-	}
-	_, err := w.active.file.Commit(nil, w.active.end, true)
-	w.synced(err)
-	return w.failed
-}
-
-// rotate begins a new segment.
-func (w *Writer) rotate() error {
-	if err := w.sync(); err != nil {
-		return fmt.Errorf("cannot rotate: %w", err)
-	}
-	return w.begin(w.next - 1)
-}
-
-// Flush makes everything appended durable and returns the cursor behind it.
+// Flush makes everything appended so far durable and returns the cursor
+// behind it. On error it may be tried again; what is not durable then stays
+// queued or is written again.
 func (w *Writer) Flush() (Cursor, error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.closed {
+		w.mu.Unlock()
 		return Cursor{}, ErrClosed
 	}
-	if err := w.sync(); err != nil {
+	c := Cursor{Store: w.store, Sequence: w.next - 1}
+	w.mu.Unlock()
+	if err := w.queue.wait(c.Sequence); err != nil {
 		return Cursor{}, fmt.Errorf("cannot flush: %w", err)
 	}
-	return Cursor{Store: w.store, Sequence: w.durable}, nil
+	return c, nil
 }
 
-// Rotate ends the active segment and begins a new one, whose file name it
-// returns.
+// Rotate ends the active segment, makes it durable and begins a new one,
+// whose file name it returns. On error the new one is begun as soon as the
+// disk allows it.
 func (w *Writer) Rotate() (string, error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.closed {
+		w.mu.Unlock()
 		return "", ErrClosed
 	}
-	if err := w.rotate(); err != nil {
+	if err := w.begin(w.next-1, w.opts.Clock.Now()); err != nil {
+		w.mu.Unlock()
 		return "", err
 	}
-	return segment.Name(w.active.first), nil
+	name, last := w.active.name, w.next-1
+	w.mu.Unlock()
+	if err := w.queue.wait(last); err != nil {
+		return "", fmt.Errorf("cannot rotate: %w", err)
+	}
+	return name, nil
 }
 
-// Newest returns the cursor behind the last committed entry.
-func (w *Writer) Newest() Cursor {
+// Status is what there is to say about a Writer.
+type Status struct {
+	// Appended is behind the last entry that Append took, Committed behind
+	// the last in the page cache, Durable behind the last that survives a
+	// crash of the machine.
+	Appended, Committed, Durable Cursor
+	// Segment is the file name of the active segment.
+	Segment string
+	// Queued is how many bytes wait for the disk.
+	Queued int
+	// Undurable counts entries that a failed sync has cost.
+	Undurable uint64
+	// Err is how the last attempt to write or sync failed; nil if it did not.
+	Err error
+}
+
+// Status returns how things are now.
+func (w *Writer) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Cursor{Store: w.store, Sequence: w.next - 1}
+	q := w.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	at := func(sequence uint64) Cursor { return Cursor{Store: w.store, Sequence: sequence} }
+	return Status{
+		Appended: at(w.next - 1), Committed: at(q.committed), Durable: at(q.durable),
+		Segment: w.active.name, Queued: q.bytes, Undurable: q.undurable, Err: q.failure,
+	}
 }
 
-// Close makes everything durable and gives the store free.
+// Close makes everything durable and gives the store free. If the disk does
+// not take it, Close does not wait: the error says how many entries are lost.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -366,12 +336,18 @@ func (w *Writer) Close() error {
 		return ErrClosed
 	}
 	w.closed = true
-	err := w.sync()
+	unwritten, err := w.queue.close()
+	if n := len(unwritten); n > 0 {
+		lost := unwritten[n-1].last() - unwritten[0].position.First + 1
+		err = fmt.Errorf("%d entries were not written: %w", lost, err)
+	}
 	if err == nil {
 		err = w.lock.leave(Cursor{Store: w.store, Sequence: w.next - 1}.String())
 	}
-	if closeErr := w.active.file.Close(); err == nil && closeErr != nil {
-		err = closeErr
+	if w.queue.file != nil {
+		if closeErr := w.queue.file.Close(); err == nil {
+			err = closeErr
+		}
 	}
 	if releaseErr := w.lock.release(); err == nil {
 		err = releaseErr

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -118,37 +119,38 @@ func (f *plainFile) Close() error { return f.file.Close() }
 
 // commitAll calls write until it has taken all buffers.
 func commitAll(buffers [][]byte, write func(rest [][]byte, done int64) (int, error)) (done int64, err error) {
-	for {
-		for len(buffers) > 0 && len(buffers[0]) == 0 {
-			buffers = buffers[1:]
-		}
-		if len(buffers) == 0 {
-			return done, nil
-		}
-		n, err := write(buffers, done)
-		if err == unix.EINTR || err == unix.EAGAIN {
+	for rest := advance(buffers, 0); len(rest) > 0; {
+		n, err := write(rest[:min(len(rest), maxBuffers)], done)
+		switch {
+		case err == unix.EINTR || err == unix.EAGAIN:
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return done, err
-		}
-		if n == 0 {
+		case n == 0:
 			return done, unix.EIO
 		}
 		done += int64(n)
-		buffers = advance(buffers, n)
+		rest = advance(rest, n)
 	}
+	return done, nil
 }
 
-// advance returns what is left of buffers behind their first n bytes. The
-// caller's slice is not changed.
+// advance returns what is left of buffers behind their first n bytes, without
+// empty ones. The caller's slice is not changed.
 func advance(buffers [][]byte, n int) [][]byte {
-	for i, b := range buffers {
-		if n < len(b) {
-			rest := append([][]byte{b[n:]}, buffers[i+1:]...)
-			return rest
-		}
-		n -= len(b)
+	for len(buffers) > 0 && n >= len(buffers[0]) {
+		n -= len(buffers[0])
+		buffers = buffers[1:]
 	}
-	return nil
+	if n == 0 && !slices.ContainsFunc(buffers, func(b []byte) bool { return len(b) == 0 }) {
+		return buffers
+	}
+	rest := make([][]byte, 0, len(buffers))
+	for _, b := range buffers {
+		if b = b[n:]; len(b) > 0 {
+			rest = append(rest, b)
+		}
+		n = 0
+	}
+	return rest
 }

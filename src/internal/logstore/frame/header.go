@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 )
 
 // Version is the version of the format.
@@ -295,4 +296,13 @@ func FindHeader(b []byte) int {
 		}
 		at++
 	}
+}
+
+// RealTime adds the real-time offset to a time since boot, both as a file
+// says. A sum out of range becomes the nearest that is not.
+func RealTime(boot uint64, offset int64) int64 {
+	if boot > math.MaxInt64 || offset > 0 && int64(boot) > math.MaxInt64-offset {
+		return math.MaxInt64
+	}
+	return int64(boot) + offset
 }

@@ -3,89 +3,123 @@
 package segment
 
 import (
+	"fmt"
 	"io"
+	"slices"
 
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// Tail is how a segment ends.
-type Tail struct {
-	// Header and Offset are those of the last whole chunk.
-	Header frame.Header
-	Offset int64
-	// End is where that chunk ends, Size where the file ends: what lies
-	// between is a torn tail.
-	End, Size int64
-	// Damaged counts places before End that could not be trusted.
-	Damaged int
-	// Sealed says that the segment ends with an index.
-	Sealed bool
-}
-
-// Tail finds the last whole chunk: its header and the CRC of its payload are
-// right. ok is false if there is none. A zero store trusts the id that the
-// first header has. Chunks of a newer version are an *IncompatibleError.
-func (s *Segment) Tail(store [16]byte) (tail Tail, ok bool, err error) {
-	if tail.Size, err = s.Size(); err != nil {
-		return tail, false, err
-	}
+// Last finds the last whole chunk: its header and the CRC of its payload are
+// right, and its store is the given one (zero: any). Everything before it is
+// looked at, so that the answer does not depend on how the file ends. ok is
+// false if there is none. Chunks of a newer version are an *IncompatibleError.
+func (s *Segment) Last(store [16]byte) (last frame.Header, ok bool, err error) {
 	if x, sealed, err := s.Index(); err == nil && sealed {
-		if tail, ok := s.sealedTail(x, store, tail.Size); ok {
-			return tail, true, nil
+		last := x.Records[len(x.Records)-1]
+		if h, ok, _ := s.wholeAt(last.Offset, store); ok && h.LastSequence() == x.LastSequence {
+			return h, true, nil
 		}
 	}
 	s.Sequential(true)
 	defer s.Sequential(false)
+	walker := s.Walk()
+	walker.Store, walker.Payloads = store, true
 	var h frame.Header
-	trust := func(h *frame.Header) bool {
-		return (store == [16]byte{} || h.StoreID == store) && (!ok || h.Sequence > tail.Header.LastSequence())
-	}
-	for offset := int64(0); ; {
-		err := s.whole(offset, &h)
+	for {
+		_, err := walker.Next(&h)
 		if err == io.EOF {
-			tail.Sealed = offset != tail.Size
-			return tail, ok, nil
+			return last, ok, nil
 		}
-		if err == nil && trust(&h) {
-			h.Filter = frame.Filter{}
-			store = h.StoreID
-			tail.Header, tail.Offset, tail.End = h, offset, offset+h.ChunkSize()
-			ok = true
-			offset = tail.End
+		if _, corrupt := AsCorrupt(err); corrupt {
 			continue
 		}
-		if _, corrupt := AsCorrupt(err); err != nil && !corrupt {
-			return tail, ok, err
+		if err != nil {
+			return last, ok, err
 		}
-		if offset, err = s.Search(offset+1, trust); err == io.EOF {
-			return tail, ok, nil
-		} else if err != nil {
-			return tail, ok, err
-		}
-		tail.Damaged++
+		last, ok = h, true
+		last.Filter = frame.Filter{}
 	}
 }
 
-// whole reads the header at offset and checks the payload behind it.
-func (s *Segment) whole(offset int64, h *frame.Header) error {
-	if err := s.Header(offset, h); err != nil {
-		return err
+// wholeAt returns the header of the chunk at offset if it is whole and of the
+// store. The error is one of reading.
+func (s *Segment) wholeAt(offset int64, store [16]byte) (h frame.Header, ok bool, err error) {
+	err = s.Header(offset, &h)
+	h.Filter = frame.Filter{}
+	if err == nil {
+		_, err = s.Payload(offset, &h)
 	}
-	_, err := s.Payload(offset, h)
-	return err
+	if err != nil && !isPlaced(err) {
+		return h, false, err
+	}
+	return h, err == nil && (store == [16]byte{} || h.StoreID == store), nil
 }
 
-// sealedTail takes the last chunk from the index, and only believes it if it
-// is whole.
-func (s *Segment) sealedTail(x *frame.Index, store [16]byte, size int64) (Tail, bool) {
-	last := x.Records[len(x.Records)-1]
-	t := Tail{Offset: last.Offset, Size: size, End: size, Sealed: true}
-	if err := s.whole(last.Offset, &t.Header); err != nil {
-		return Tail{}, false
+// Newest finds the last whole chunk of a store as Last does, but from behind:
+// at once, and blind to what comes before.
+func (s *Segment) Newest(store [16]byte) (h frame.Header, ok bool, err error) {
+	end, err := s.Size()
+	for err == nil && end > 0 {
+		var places []Place
+		if places, err = s.Before(end, store); err != nil || len(places) == 0 {
+			break
+		}
+		for _, place := range slices.Backward(places) {
+			if h, ok, err = s.wholeAt(place.Offset, store); ok || err != nil {
+				return h, ok, err
+			}
+		}
+		end = places[0].Offset
 	}
-	t.Header.Filter = frame.Filter{}
-	if store != [16]byte{} && t.Header.StoreID != store || t.Header.LastSequence() != x.LastSequence {
-		return Tail{}, false
+	return frame.Header{}, false, err
+}
+
+// Place is where a chunk begins, and its first sequence.
+type Place struct {
+	Offset   int64
+	Sequence uint64
+}
+
+// farthestBack is how much is searched at most for the header of a chunk that
+// ends somewhere: the largest chunk and some damage.
+const farthestBack = 4 * (frame.MaxHeader + frame.MaxCompressed)
+
+// Before returns, in order, places of chunks that begin before end: all from
+// the first of them on. It reads backwards, so what it costs does not depend
+// on the length of the file. It returns none at the beginning of the
+// file, and where nothing can be trusted far and wide. Only headers with the id of the
+// store are trusted: without it, bytes in a payload could pose as one.
+func (s *Segment) Before(end int64, store [16]byte) ([]Place, error) {
+	if end <= 0 {
+		return nil, nil
 	}
-	return t, true
+	var h frame.Header
+	for length := int64(scanRead); ; length *= 4 {
+		from := max(end-length, 0)
+		b := make([]byte, end-from)
+		n, err := s.file.ReadAt(b, from)
+		if err != nil && err != io.EOF {
+			return nil, fmt.Errorf("cannot read segment: %w", err)
+		}
+		b = b[:n]
+		var places []Place
+		for done := 0; ; {
+			at := frame.FindHeader(b[done:])
+			if at < 0 {
+				break
+			}
+			done += at
+			err := s.Header(from+int64(done), &h)
+			if err == nil && h.StoreID == store {
+				places = append(places, Place{Offset: from + int64(done), Sequence: h.Sequence})
+			} else if err != nil && !isPlaced(err) {
+				return nil, err
+			}
+			done++
+		}
+		if len(places) > 0 || from == 0 || length >= farthestBack {
+			return places, nil
+		}
+	}
 }

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// back is where reading backwards is. The zero value is nowhere yet.
+type back struct {
+	segment *segment.Segment
+	// first is the name of the segment, kept when it has been left.
+	first uint64
+	// places are chunks before end that have not been visited; what lies
+	// before the first of them has not been searched.
+	places []segment.Place
+	end    int64
+	// behind is where the chunk visited last begins, or the file ends.
+	behind int64
+	// newest says that no later segment exists, so that a torn end is not
+	// damage.
+	newest bool
+}
+
+func (b *back) leave() {
+	if b.segment != nil {
+		_ = b.segment.Close()
+	}
+	*b = back{}
+}
+
+// Previous returns the chunk before the position of the Reader and moves it
+// there, so that Next would return the same again. Chunks that the query
+// can leave out are. Errors are as with Next; io.EOF means the beginning.
+func (r *Reader) Previous() (*Chunk, error) {
+	if r.segment != nil || r.first != 0 {
+		r.leave()
+		r.first = 0
+	}
+	for {
+		if len(r.back.places) == 0 {
+			if err := r.searchBack(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		chunk, err := r.stepBack()
+		if chunk != nil || err != nil {
+			return chunk, err
+		}
+	}
+}
+
+// searchBack finds the places of more chunks.
+func (r *Reader) searchBack() error {
+	b := &r.back
+	if b.segment == nil {
+		return r.enterBack()
+	}
+	if b.end > 0 {
+		places, err := b.segment.Before(b.end, r.store)
+		if err != nil {
+			return err
+		}
+		b.places = places
+		if len(places) > 0 {
+			b.end = places[0].Offset
+			return nil
+		}
+		b.end = 0
+	}
+	var damage error
+	if b.behind > 0 {
+		damage = r.damageBack(0)
+	}
+	_ = b.segment.Close()
+	*b = back{first: b.first}
+	return damage
+}
+
+// enterBack opens the segment before.
+func (r *Reader) enterBack() error {
+	b := &r.back
+	list, err := r.list()
+	if err != nil {
+		return err
+	}
+	below := r.next
+	if b.first != 0 {
+		below = min(below, b.first)
+	}
+	i, _ := slices.BinarySearch(list, below)
+	if i == 0 {
+		return io.EOF
+	}
+	first := list[i-1]
+	s, err := segment.Open(r.path(first))
+	if errors.Is(err, fs.ErrNotExist) {
+		return io.EOF // removed, and all before it
+	}
+	if err != nil {
+		return err
+	}
+	size, err := s.Size()
+	if err != nil {
+		_ = s.Close()
+		return err
+	}
+	*b = back{segment: s, first: first, end: size, behind: size, newest: i == len(list) && r.single == ""}
+	x, sealed, err := s.Index()
+	if err != nil && !isPlaced(err) {
+		return err
+	}
+	if err != nil || !sealed {
+		return nil
+	}
+	b.behind, b.end = 0, 0
+	if !r.opts.Query.matchesIndex(x) {
+		r.next = min(r.next, x.Sequence)
+		return nil
+	}
+	for _, record := range x.Records {
+		if record.Sequence < r.next {
+			b.places = append(b.places, segment.Place{Offset: record.Offset, Sequence: record.Sequence})
+		}
+	}
+	return nil
+}
+
+// damageBack reports that what lies from offset to the chunk visited last is
+// no chunk.
+func (r *Reader) damageBack(offset int64) error {
+	b := &r.back
+	e := &CorruptError{
+		Segment: b.segment.Path(), Offset: offset, Skipped: b.behind - offset,
+		Kind: frame.KindHeader, Detail: "no chunk can be trusted here",
+	}
+	b.behind = offset
+	return e
+}
+
+// stepBack visits the last of the places.
+func (r *Reader) stepBack() (*Chunk, error) {
+	b, h := &r.back, &r.chunk.Header
+	place := b.places[len(b.places)-1]
+	if err := b.segment.Header(place.Offset, h); err != nil {
+		b.places = b.places[:len(b.places)-1]
+		return nil, err
+	}
+	end := place.Offset + h.ChunkSize()
+	torn := end > b.behind && b.behind != 0
+	if end < b.behind && !b.newest {
+		return nil, r.damageBack(end)
+	}
+	b.places = b.places[:len(b.places)-1]
+	b.behind = place.Offset
+	if h.Sequence >= r.next {
+		return nil, nil
+	}
+	if torn {
+		if b.newest {
+			return nil, nil
+		}
+		return nil, &CorruptError{Segment: b.segment.Path(), Offset: place.Offset, Kind: frame.KindTorn, Detail: "the file ends inside a chunk"}
+	}
+	b.newest = false
+	if !r.opts.Query.matches(h) {
+		r.next = h.Sequence
+		return nil, nil
+	}
+	entries, err := b.segment.Entries(r.entries, r.decoder, place.Offset, h)
+	if err != nil {
+		r.next = h.Sequence
+		return nil, err
+	}
+	r.entries = entries
+	c := &r.chunk
+	c.set(b.segment.Path(), place.Offset, entries, r.opts.EntryLen)
+	cut := r.next
+	r.next = h.Sequence
+	if cut <= c.Last {
+		if err := c.cutAt(cut); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/logstore/verify"
+)
+
+// smallStore makes a store of two segments with three chunks each, and returns
+// its files and the entries.
+func smallStore(t testing.TB) (files map[string][]byte, all []read) {
+	t.Helper()
+	dir := t.TempDir()
+	w := openTest(t, dir, testOptions(newTestClock()))
+	for s := range 2 {
+		if s > 0 {
+			rotateTest(t, w)
+		}
+		appendTest(t, w, fmt.Sprint("a", s), fmt.Sprint("b", s))
+		appendTest(t, w, strings.Repeat(fmt.Sprint("long", s, " "), 50))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all, errs := readAll(readerTest(t, dir, Query{}))
+	if len(errs) > 0 || len(all) != 6 {
+		t.Fatalf("%d entries, %v", len(all), errs)
+	}
+	return readDir(t, dir), all
+}
+
+func readDir(t testing.TB, dir string) map[string][]byte {
+	t.Helper()
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(dir, name.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name.Name()] = data
+	}
+	return files
+}
+
+func writeDir(t testing.TB, dir string, files map[string][]byte) {
+	t.Helper()
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func segmentNames(files map[string][]byte) (names []string) {
+	for name := range files {
+		if _, ok := segment.ParseName(name); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// subsequence reports whether got are some of all, in order.
+func subsequence(got, all []read) bool {
+	for _, one := range got {
+		i := slices.Index(all, one)
+		if i < 0 {
+			return false
+		}
+		all = all[i+1:]
+	}
+	return true
+}
+
+func TestStoreCutAtAnyByteGoesOn(t *testing.T) {
+	files, all := smallStore(t)
+	names := segmentNames(files)
+	newest := names[len(names)-1]
+	dir := t.TempDir()
+	for cut := range len(files[newest]) + 1 {
+		writeDir(t, dir, files)
+		if err := os.Truncate(filepath.Join(dir, newest), int64(cut)); err != nil {
+			t.Fatal(err)
+		}
+		// What is whole can be read before a writer comes, and nothing torn.
+		before, errs := readAll(readerTest(t, dir, Query{}))
+		if len(errs) > 0 || !slices.Equal(before, all[:len(before)]) || len(before) < 3 {
+			t.Fatalf("cut at %d: read %v, %v", cut, texts(before), errs)
+		}
+
+		w, err := Open(dir, testOptions(newTestClock()))
+		if err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		p := appendTest(t, w, "new")
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if last := before[len(before)-1].sequence; p.First <= last {
+			t.Fatalf("cut at %d: sequence %d after %d", cut, p.First, last)
+		}
+		if data, err := os.ReadFile(filepath.Join(dir, newest)); err != nil || !bytes.Equal(data, files[newest][:cut]) {
+			t.Fatalf("cut at %d: the writer has changed what was there", cut)
+		}
+		after, errs := readAll(readerTest(t, dir, Query{}))
+		if want := append(texts(before), "new"); !slices.Equal(texts(after), want) {
+			t.Fatalf("cut at %d: read %v, want %v", cut, texts(after), want)
+		}
+		for _, err := range errs {
+			if corrupt, ok := segment.AsCorrupt(err); !ok || corrupt.Kind != frame.KindTorn && corrupt.Kind != frame.KindHeader {
+				t.Fatalf("cut at %d: %v", cut, err)
+			}
+		}
+		verifyCut(t, dir, cut, errs)
+		for _, name := range segmentNames(readDir(t, dir)) {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// verifyCut checks that the chain shows nothing missing but where a segment
+// has lost its very beginning.
+func verifyCut(t *testing.T, dir string, cut int, errs []error) {
+	t.Helper()
+	report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Break == nil {
+		if len(report.Torn) != len(errs) {
+			t.Fatalf("cut at %d: verify found %v torn, the reader %v", cut, report.Torn, errs)
+		}
+		return
+	}
+	corrupt, ok := segment.AsCorrupt(report.Break)
+	if !ok || corrupt.Kind != frame.KindTorn || cut >= 400 {
+		t.Fatalf("cut at %d: %v", cut, report.Break)
+	}
+}
+
+func TestDamageIsSkippedCountedAndNamed(t *testing.T) {
+	files, all := smallStore(t)
+	names := segmentNames(files)
+	oldest := names[0]
+	cases := map[string]struct {
+		damage  func(b []byte, chunks []int) []byte
+		kind    frame.Kind
+		missing int
+	}{
+		"bit in a header": {
+			func(b []byte, chunks []int) []byte { b[chunks[1]+60] ^= 1; return b }, frame.KindHeader, 2,
+		},
+		"bit in a payload": {
+			func(b []byte, chunks []int) []byte { b[chunks[2]-3] ^= 1; return b }, frame.KindPayload, 2,
+		},
+		"zeros where the first header was": {
+			func(b []byte, chunks []int) []byte { clear(b[:20]); return b }, frame.KindHeader, 0,
+		},
+		"a chunk of zeros": {
+			func(b []byte, chunks []int) []byte { clear(b[chunks[1]:chunks[2]]); return b }, frame.KindHeader, 2,
+		},
+		"a chunk cut out": {
+			func(b []byte, chunks []int) []byte { return append(b[:chunks[1]:chunks[1]], b[chunks[2]:]...) }, frame.KindSequence, 2,
+		},
+		"a chunk of another store": {
+			func(b []byte, chunks []int) []byte {
+				b[chunks[1]+24] ^= 1
+				resum(b[chunks[1]:])
+				return b
+			}, frame.KindStore, 2,
+		},
+		"a length beyond the limit": {
+			func(b []byte, chunks []int) []byte {
+				binary.LittleEndian.PutUint32(b[chunks[1]+108:], 1<<30)
+				resum(b[chunks[1]:])
+				return b
+			}, frame.KindLimit, 2,
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeDir(t, dir, files)
+			b := c.damage(slices.Clone(files[oldest]), chunkOffsets(t, dir, oldest))
+			writeDir(t, dir, map[string][]byte{oldest: b})
+			got, errs := readAll(readerTest(t, dir, Query{}))
+			if len(errs) != 1 {
+				t.Fatalf("errors %v, want one", errs)
+			}
+			corrupt, ok := segment.AsCorrupt(errs[0])
+			if !ok || corrupt.Kind != c.kind || filepath.Base(corrupt.Segment) != oldest {
+				t.Errorf("got %v, want kind %s in %s", errs[0], c.kind, oldest)
+			}
+			if !subsequence(got, all) || len(got) != len(all)-c.missing {
+				t.Errorf("read %v of %v, want all but %d", texts(got), texts(all), c.missing)
+			}
+			if n := corrupt.To - corrupt.From; c.missing > 0 && int(n)+1 != c.missing {
+				t.Errorf("%v says that other than %d are missing", corrupt, c.missing)
+			}
+			report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first, ok := segment.AsCorrupt(report.Break); !ok || first.Offset != corrupt.Offset {
+				t.Errorf("verify says %v, the reader %v", report.Break, corrupt)
+			}
+		})
+	}
+}
+
+// resum makes the CRC of the header at the beginning of b right.
+func resum(b []byte) {
+	n := int(binary.LittleEndian.Uint32(b[4:])) + 8
+	sum := crc32.Checksum(b[:n-4], crc32.MakeTable(crc32.Castagnoli))
+	binary.LittleEndian.PutUint32(b[n-4:], sum)
+}
+
+// chunkOffsets returns where the chunks of a segment begin.
+func chunkOffsets(t testing.TB, dir, name string) (offsets []int) {
+	t.Helper()
+	s, err := segment.Open(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var h frame.Header
+	for walker := s.Walk(); ; {
+		offset, err := walker.Next(&h)
+		if err == io.EOF {
+			return offsets
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		offsets = append(offsets, int(offset))
+	}
+}
+
+func TestTamperedEntryBreaksTheChain(t *testing.T) {
+	files, _ := smallStore(t)
+	oldest := segmentNames(files)[0]
+	dir := t.TempDir()
+	writeDir(t, dir, files)
+	at := chunkOffsets(t, dir, oldest)
+	// Someone rewrites an entry and makes every checksum right.
+	b := files[oldest]
+	var h frame.Header
+	if err := h.Parse(b[at[1]:]); err != nil {
+		t.Fatal(err)
+	}
+	entries := testEntry(testEntry(nil, "A0"), "b0")
+	encoder, err := frame.NewEncoder(frame.Fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := append(encoder.AppendChunk(slices.Clone(b[:at[1]]), &h, entries), b[at[2]:]...)
+	writeDir(t, dir, map[string][]byte{oldest: forged})
+	report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	corrupt, ok := segment.AsCorrupt(report.Break)
+	if !ok || corrupt.Kind != frame.KindHash || corrupt.Offset != int64(at[1]) {
+		t.Errorf("verify says %v, want a hash break at %d", report.Break, at[1])
+	}
+}
+
+func TestNewerVersionIsNotCorruption(t *testing.T) {
+	files, _ := smallStore(t)
+	names := segmentNames(files)
+	for name, change := range map[string]func(b []byte){
+		"version": func(b []byte) { b[12] = 2 },
+		"feature": func(b []byte) { b[16] = 4 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			newer := slices.Clone(files[names[1]])
+			change(newer)
+			resum(newer)
+			writeDir(t, dir, map[string][]byte{names[0]: files[names[0]], names[1]: newer})
+			got, errs := readAll(readerTest(t, dir, Query{}))
+			var incompatible *IncompatibleError
+			if len(errs) != 1 || !errors.As(errs[0], &incompatible) || filepath.Base(incompatible.Segment) != names[1] {
+				t.Errorf("errors %v, want one IncompatibleError naming %s", errs, names[1])
+			}
+			if len(got) != 3 {
+				t.Errorf("read %v, want the segment before", texts(got))
+			}
+			if _, err := Open(dir, testOptions(newTestClock())); !errors.As(err, &incompatible) {
+				t.Errorf("writer got %v, want an IncompatibleError", err)
+			}
+			report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
+			if err != nil || !errors.As(report.Break, &incompatible) {
+				t.Errorf("verify got %v, %v, want an IncompatibleError", report, err)
+			}
+		})
+	}
+}
+
+// A payload that says it is small and is not must not be given the memory.
+func TestDecompressionBombIsRefused(t *testing.T) {
+	files, _ := smallStore(t)
+	oldest := segmentNames(files)[0]
+	dir := t.TempDir()
+	writeDir(t, dir, files)
+	at := chunkOffsets(t, dir, oldest)
+	b := files[oldest]
+	for name, single := range map[string]bool{"with content size": true, "streamed": false} {
+		t.Run(name, func(t *testing.T) {
+			payload := bomb(t, single)
+			var h frame.Header
+			if err := h.Parse(b[at[1]:]); err != nil {
+				t.Fatal(err)
+			}
+			h.Compressed = uint32(len(payload))
+			h.PayloadSum = crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli))
+			armed := slices.Clone(b[:at[1]])
+			armed = append(armed, make([]byte, h.Size())...)
+			h.Put(armed[at[1]:])
+			armed = append(append(armed, payload...), b[at[2]:]...)
+			writeDir(t, dir, map[string][]byte{oldest: armed})
+			r := readerTest(t, dir, Query{})
+			got, errs := readAll(r)
+			if len(errs) != 1 {
+				t.Fatalf("errors %v, want one", errs)
+			}
+			if corrupt, ok := segment.AsCorrupt(errs[0]); !ok || corrupt.Kind != frame.KindPayload {
+				t.Errorf("got %v, want a corrupt payload", errs[0])
+			}
+			if len(got) != 4 {
+				t.Errorf("read %v, want all but one chunk", texts(got))
+			}
+			if cap(r.entries) > frame.MaxUncompressed {
+				t.Errorf("the reader holds %d bytes", cap(r.entries))
+			}
+		})
+	}
+}
+
+// bomb compresses 1 GiB of zeros.
+func bomb(t *testing.T, single bool) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	options := []zstd.EOption{zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderCRC(true), zstd.WithWindowSize(8 << 20)}
+	z, err := zstd.NewWriter(&out, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 1 << 30
+	if single {
+		z.ResetContentSize(&out, size)
+	}
+	zeros := make([]byte, 1<<20)
+	for range size / len(zeros) {
+		if _, err := z.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// FuzzDamagedStore flips and cuts at will: whatever comes, reading ends,
+// returns only what was written, and never more than a chunk is held.
+func FuzzDamagedStore(f *testing.F) {
+	files, all := smallStore(f)
+	names := segmentNames(files)
+	f.Add([]byte{0, 0, 20, 1, 1, 0, 200, 255})
+	f.Fuzz(func(t *testing.T, edits []byte) {
+		dir := t.TempDir()
+		damaged := map[string][]byte{}
+		for _, name := range names {
+			damaged[name] = slices.Clone(files[name])
+		}
+		for len(edits) >= 4 {
+			name := names[int(edits[0])%len(names)]
+			b := damaged[name]
+			if at := int(binary.LittleEndian.Uint16(edits[1:])); at < len(b) {
+				switch edits[3] {
+				case 0:
+					damaged[name] = b[:at]
+				case 1:
+					damaged[name] = append(b[:at:at], b[at+1:]...)
+				default:
+					b[at] ^= edits[3]
+				}
+			}
+			edits = edits[4:]
+		}
+		writeDir(t, dir, damaged)
+		forwards := readDamaged(t, readerTest(t, dir, Query{}).Next)
+		if !subsequence(forwards, all) {
+			t.Errorf("forwards: read %v of %v", forwards, all)
+		}
+		r := readerTest(t, dir, Query{})
+		if err := r.SeekNewest(); err != nil {
+			t.Fatal(err)
+		}
+		backwards := readDamaged(t, r.Previous)
+		for _, one := range backwards {
+			if !slices.Contains(all, one) {
+				t.Errorf("backwards: %v was never written", one)
+			}
+		}
+		if _, err := verify.Store(context.Background(), dir, verify.Options{EntryLen: testEntryLen}); err != nil {
+			t.Error(err)
+		}
+		if _, err := verify.Inspect(dir); err != nil {
+			t.Error(err)
+		}
+		w, err := Open(dir, testOptions(newTestClock()))
+		var incompatible *IncompatibleError
+		if err != nil {
+			if !errors.As(err, &incompatible) {
+				t.Error(err)
+			}
+			return
+		}
+		appendTest(t, w, "new")
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func readDamaged(t *testing.T, next func() (*Chunk, error)) (got []read) {
+	t.Helper()
+	for range 10_000 {
+		c, err := next()
+		if err == io.EOF {
+			return got
+		}
+		if err != nil {
+			continue
+		}
+		for sequence, entry := range c.All() {
+			if text := testText(entry); text != metadataText {
+				got = append(got, read{sequence, text})
+			}
+		}
+	}
+	t.Fatal("reading does not end")
+	return nil
+}

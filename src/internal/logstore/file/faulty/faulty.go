@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package faulty is a file.System for tests: it fails when it is told to, and
+// it can lose power, after which a directory holds what a disk would.
+package faulty
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"crypto-auditing/src/internal/logstore/file"
+)
+
+// Op is something that can fail.
+type Op int
+
+// The operations.
+const (
+	Create Op = iota
+	Write
+	Sync
+	Rename
+	Remove
+	SyncDirectory
+)
+
+// Fault is how an operation fails. The zero value is that it does not.
+type Fault struct {
+	// Err is returned. For a Write, Bytes of it are written before; a Write
+	// with Bytes and no error is short once, and has to be continued.
+	Err   error
+	Bytes int
+}
+
+// page is what a disk writes whole or not at all.
+const page = 4096
+
+// System is the faulty file system over a real directory. It is safe for
+// concurrent use.
+type System struct {
+	// Decide is asked before every operation; nil: nothing fails. n counts
+	// operations from 0. It is called while the System is locked.
+	Decide func(op Op, n int, path string) Fault
+
+	mu    sync.Mutex
+	real  file.Plain
+	count int
+	off   bool
+	// nodes are by their name in the page cache; disk are the names that are
+	// durable.
+	nodes, disk map[string]*node
+}
+
+// node is a file: what the page cache has and what the disk has.
+type node struct {
+	cache []byte
+	disk  []byte
+	// dirty are pages of the cache which the kernel still means to write.
+	dirty map[int]bool
+}
+
+// New returns a System. What is in the directory already is durable.
+func New() *System {
+	return &System{nodes: map[string]*node{}, disk: map[string]*node{}}
+}
+
+// ErrOff is returned by everything after the power is off.
+var ErrOff = errors.New("the power is off")
+
+// fault counts an operation and decides its fate.
+func (s *System) fault(op Op, path string) Fault {
+	if s.off {
+		return Fault{Err: ErrOff}
+	}
+	n := s.count
+	s.count++
+	if s.Decide == nil {
+		return Fault{}
+	}
+	return s.Decide(op, n, path)
+}
+
+// Create implements file.System.
+func (s *System) Create(path string) (file.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.fault(Create, path); f.Err != nil {
+		return nil, f.Err
+	}
+	f, err := s.real.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{dirty: map[int]bool{}}
+	s.nodes[path] = n
+	return &faultyFile{system: s, node: n, path: path, real: f}, nil
+}
+
+// Rename implements file.System.
+func (s *System) Rename(from, to string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.fault(Rename, from); f.Err != nil {
+		return f.Err
+	}
+	if err := s.real.Rename(from, to); err != nil {
+		return err
+	}
+	if n, ok := s.nodes[from]; ok {
+		s.nodes[to] = n
+		delete(s.nodes, from)
+	}
+	return nil
+}
+
+// Remove implements file.System.
+func (s *System) Remove(path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.fault(Remove, path); f.Err != nil {
+		return f.Err
+	}
+	if err := s.real.Remove(path); err != nil {
+		return err
+	}
+	delete(s.nodes, path)
+	return nil
+}
+
+// SyncDirectory implements file.System.
+func (s *System) SyncDirectory(path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.fault(SyncDirectory, path); f.Err != nil {
+		return f.Err
+	}
+	s.disk = map[string]*node{}
+	for name, n := range s.nodes {
+		s.disk[name] = n
+	}
+	return nil
+}
+
+// Adopt takes the files of a directory for durable, as after a start of the
+// machine.
+func (s *System) Adopt(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		n := &node{cache: data, disk: append([]byte(nil), data...), dirty: map[int]bool{}}
+		s.nodes[path], s.disk[path] = n, n
+	}
+	return nil
+}
+
+// Off takes the power away: every operation fails from now on.
+func (s *System) Off() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.off = true
+}
+
+// Cut makes the directory what the disk holds after Off: what was synced, and
+// of the rest, pages and names, what the random numbers say. Files that the
+// System has not seen stay.
+func (s *System) Cut(random *rand.Rand) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := s.disk
+	if random.IntN(2) == 0 {
+		// The journal of the directory got out too.
+		names = s.nodes
+	}
+	for _, all := range []map[string]*node{s.nodes, s.disk} {
+		for path := range all {
+			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	for path, n := range names {
+		if err := os.WriteFile(path, n.survive(random), file.Mode); err != nil {
+			return fmt.Errorf("cannot write what the disk holds: %w", err)
+		}
+	}
+	return nil
+}
+
+// survive returns what the disk holds of a file.
+func (n *node) survive(random *rand.Rand) []byte {
+	data := append([]byte(nil), n.disk...)
+	// The size may be any between the durable one and the last.
+	size := len(n.disk)
+	if more := len(n.cache) - size; more > 0 {
+		size += random.IntN(more + 1)
+	}
+	for len(data) < size {
+		data = append(data, 0)
+	}
+	for at := range n.dirty {
+		if random.IntN(2) == 0 {
+			low, high := at*page, min((at+1)*page, size)
+			if low < high {
+				copy(data[low:high], n.cache[low:high])
+			}
+		}
+	}
+	return data
+}
+
+type faultyFile struct {
+	system *System
+	node   *node
+	path   string
+	real   file.File
+}
+
+// Commit implements file.File. Like the real ones it continues short writes.
+func (f *faultyFile) Commit(buffers [][]byte, offset int64, sync bool) (done int64, err error) {
+	f.system.mu.Lock()
+	defer f.system.mu.Unlock()
+	for _, b := range buffers {
+		for len(b) > 0 {
+			fault := f.system.fault(Write, f.path)
+			n := len(b)
+			if fault.Bytes > 0 || fault.Err != nil {
+				n = min(fault.Bytes, n)
+			}
+			if _, err := f.real.Commit([][]byte{b[:n]}, offset+done, false); err != nil {
+				return done, err
+			}
+			f.node.write(b[:n], offset+done)
+			done += int64(n)
+			b = b[n:]
+			if fault.Err != nil {
+				return done, fault.Err
+			}
+		}
+	}
+	if !sync {
+		return done, nil
+	}
+	if fault := f.system.fault(Sync, f.path); fault.Err != nil {
+		// The kernel gives up on these pages, but keeps them in the cache.
+		clear(f.node.dirty)
+		return done, &file.SyncError{Err: fault.Err}
+	}
+	f.node.sync()
+	return done, nil
+}
+
+// Close implements file.File.
+func (f *faultyFile) Close() error { return f.real.Close() }
+
+func (n *node) write(b []byte, offset int64) {
+	end := int(offset) + len(b)
+	for len(n.cache) < end {
+		n.cache = append(n.cache, 0)
+	}
+	copy(n.cache[offset:], b)
+	for at := int(offset) / page; at*page < end; at++ {
+		n.dirty[at] = true
+	}
+}
+
+func (n *node) sync() {
+	for len(n.disk) < len(n.cache) {
+		n.disk = append(n.disk, 0)
+	}
+	for at := range n.dirty {
+		low, high := at*page, min((at+1)*page, len(n.cache))
+		copy(n.disk[low:high], n.cache[low:high])
+	}
+	clear(n.dirty)
+}

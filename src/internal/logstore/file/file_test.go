@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package file
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// systems are the ways to write. A kernel of this age has io_uring; a skip
+// needs the reason why it refuses it.
+func systems(t testing.TB) map[string]System {
+	all := map[string]System{"pwrite": Plain{}}
+	best, err := Best()
+	if err != nil {
+		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOSYS) {
+			t.Fatalf("io_uring failed without being refused: %v", err)
+		}
+		t.Logf("io_uring is refused: %v", err)
+		return all
+	}
+	all["io_uring"] = best
+	return all
+}
+
+func TestWhatIsCommittedIsInTheFile(t *testing.T) {
+	for name, system := range systems(t) {
+		for count := range 40 {
+			for _, sync := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %d buffers, sync %v", name, count, sync), func(t *testing.T) {
+					path := filepath.Join(t.TempDir(), "f")
+					f, err := system.Create(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+					var want []byte
+					for round := range 3 {
+						var buffers [][]byte
+						offset := int64(len(want))
+						for i := range count {
+							b := bytes.Repeat([]byte{byte(round + i)}, i*i*7)
+							buffers = append(buffers, b)
+							want = append(want, b...)
+						}
+						n, err := f.Commit(buffers, offset, sync)
+						if err != nil || n != int64(len(want))-offset {
+							t.Fatalf("committed %d of %d bytes: %v", n, int64(len(want))-offset, err)
+						}
+					}
+					got, err := os.ReadFile(path)
+					if err != nil || !bytes.Equal(got, want) {
+						t.Errorf("file holds %d bytes, want %d (%v)", len(got), len(want), err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A file size limit lets the kernel write short first and fail then.
+func TestShortWriteIsContinuedUntilTheErrorShows(t *testing.T) {
+	const limit = 100_000
+	for name, system := range systems(t) {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", limit)); err != nil {
+				if errors.Is(err, unix.EPERM) {
+					t.Skipf("mounting needs privilege: %v", err)
+				}
+				t.Fatal(err)
+			}
+			defer unix.Unmount(dir, unix.MNT_DETACH)
+			f, err := system.Create(filepath.Join(dir, "f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			data := bytes.Repeat([]byte("0123456789"), 15_000)
+			n, err := f.Commit([][]byte{data[:70_000], data[70_000:]}, 0, true)
+			if !errors.Is(err, unix.ENOSPC) {
+				t.Fatalf("got %v, want ENOSPC", err)
+			}
+			if n <= 70_000 || n >= int64(len(data)) {
+				t.Errorf("%d bytes were written of %d, into room for about %d", n, len(data), limit)
+			}
+			if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=1M"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Commit([][]byte{data[n:]}, n, true); err != nil {
+				t.Fatalf("after there is room again: %v", err)
+			}
+			got, err := os.ReadFile(filepath.Join(dir, "f"))
+			if err != nil || !bytes.Equal(got, data) {
+				t.Errorf("file holds %d bytes, want %d (%v)", len(got), len(data), err)
+			}
+		})
+	}
+}
+
+func TestCreateRefusesWhatExists(t *testing.T) {
+	for name, system := range systems(t) {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f")
+			f, err := system.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := system.Create(path); !errors.Is(err, os.ErrExist) {
+				t.Errorf("got %v, want one that the file exists", err)
+			}
+		})
+	}
+}
+
+func TestErrorOfTheKernelIsReturned(t *testing.T) {
+	for name, system := range systems(t) {
+		t.Run(name, func(t *testing.T) {
+			f, err := system.Create(filepath.Join(t.TempDir(), "f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			// -1 would be the current position to io_uring.
+			if _, err := f.Commit([][]byte{{1}}, -2, false); err == nil {
+				t.Error("a write before the beginning of the file succeeded")
+			}
+			if _, err := f.Commit([][]byte{{1}}, 0, true); err != nil {
+				t.Errorf("the file is of no use after an error: %v", err)
+			}
+		})
+	}
+}
+
+func TestAdvanceLeavesWhatIsBehind(t *testing.T) {
+	buffers := [][]byte{[]byte("ab"), nil, []byte("cde"), []byte("f")}
+	for n, want := range []string{"[ab cde f]", "[b cde f]", "[cde f]", "[de f]", "[e f]", "[f]", "[]"} {
+		if got := fmt.Sprintf("%s", advance(buffers, n)); got != want {
+			t.Errorf("behind %d bytes: %s, want %s", n, got, want)
+		}
+	}
+}
+
+func BenchmarkCommit(b *testing.B) {
+	for name, system := range systems(b) {
+		for _, size := range []int{1 << 10, 64 << 10, 256 << 10} {
+			for _, sync := range []bool{false, true} {
+				b.Run(fmt.Sprintf("%s/%dKiB/sync=%v", name, size>>10, sync), func(b *testing.B) {
+					path := filepath.Join(b.TempDir(), "f")
+					f, err := system.Create(path)
+					if err != nil {
+						b.Fatal(err)
+					}
+					defer f.Close()
+					buffers := [][]byte{make([]byte, size)}
+					b.SetBytes(int64(size))
+					b.ReportAllocs()
+					var offset int64
+					for b.Loop() {
+						if _, err := f.Commit(buffers, offset, sync); err != nil {
+							b.Fatal(err)
+						}
+						if offset += int64(size); offset >= 256<<20 {
+							offset = 0
+						}
+					}
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/seal"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// Removal is what removing segments came to.
+type Removal struct {
+	Segments []retention.Segment
+	Bytes    int64
+	// Oldest is the cursor before the oldest entry that is left.
+	Oldest Cursor
+}
+
+// Remove removes the segments that hold nothing behind the cursor: whole
+// ones, oldest first, never the active one.
+func (w *Writer) Remove(before Cursor) (Removal, error) {
+	if before.Store != w.store {
+		return Removal{}, fmt.Errorf("%w: %s", ErrForeignCursor, before)
+	}
+	return w.Retain(retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes})
+}
+
+// Retain removes the segments that a policy says have to go. What was
+// removed is returned also if there is an error.
+func (w *Writer) Retain(policy retention.Policy) (Removal, error) {
+	w.maintenance.Lock()
+	defer w.maintenance.Unlock()
+	var r Removal
+	now := w.opts.Clock.Now()
+	plan, err := retention.Plan(w.dir, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
+	for _, s := range plan {
+		if err = w.opts.Files.Remove(filepath.Join(w.dir, segment.Name(s.First))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		delete(w.settled, s.First)
+		r.Segments = append(r.Segments, s)
+		r.Bytes += s.Bytes
+		err = nil
+	}
+	if len(r.Segments) > 0 {
+		if syncErr := w.opts.Files.SyncDirectory(w.dir); err == nil {
+			err = syncErr
+		}
+	}
+	list, listErr := segment.List(w.dir)
+	if err == nil {
+		err = listErr
+	}
+	if len(list) > 0 {
+		r.Oldest = Cursor{Store: w.store, Sequence: list[0] - 1}
+	}
+	if err != nil {
+		return r, fmt.Errorf("cannot remove segments: %w", err)
+	}
+	return r, nil
+}
+
+// Sealed is a segment that Seal has been at.
+type Sealed struct {
+	// Segment is the file name.
+	Segment string
+	seal.Result
+	// Err says why it was left as it is, for one that is damaged.
+	Err error
+}
+
+// Seal seals the closed segments that are not, oldest first, and calls done
+// after each. Damaged ones are left as they are. It takes a second of CPU for some
+// 100 MiB, so that it belongs into a goroutine of its own; Removing waits for the segment
+// under way.
+func (w *Writer) Seal(ctx context.Context, done func(Sealed)) error {
+	list, err := segment.List(w.dir)
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	s, err := seal.New(seal.Options{
+		EntryLen: w.opts.EntryLen, Terms: w.opts.Terms, Kinds: w.kinds, Files: w.opts.Files,
+	})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for _, first := range list[:len(list)-1] {
+		result, err := w.sealOne(ctx, s, first)
+		_, damaged := segment.AsCorrupt(err)
+		switch {
+		case errors.Is(err, errSettled), errors.Is(err, seal.ErrSealed), errors.Is(err, fs.ErrNotExist):
+		case err == nil || damaged:
+			done(Sealed{Segment: segment.Name(first), Result: result, Err: err})
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// errSettled says that a segment has been found sealed or damaged before.
+var errSettled = errors.New("segment needs no sealing")
+
+// sealOne holds the lock for one segment, so that nothing that is being sealed is
+// removed and then put back.
+func (w *Writer) sealOne(ctx context.Context, s *seal.Sealer, first uint64) (seal.Result, error) {
+	w.maintenance.Lock()
+	defer w.maintenance.Unlock()
+	if err := ctx.Err(); err != nil {
+		return seal.Result{}, err
+	}
+	if w.settled[first] {
+		return seal.Result{}, errSettled
+	}
+	result, err := s.Segment(ctx, filepath.Join(w.dir, segment.Name(first)))
+	if _, damaged := segment.AsCorrupt(err); err == nil || damaged || errors.Is(err, seal.ErrSealed) {
+		w.settled[first] = true
+	}
+	return result, err
+}
+
+// Maintenance says what Maintain did. One field is set.
+type Maintenance struct {
+	Sealed  *Sealed
+	Removed *Removal
+	Err     error
+}
+
+// Maintain seals and removes what has to be, at once, whenever a segment has begun
+// and at the given interval, until ctx is done. It does so on a thread of
+// its own at the lowest priority (setpriority(2)). policy is asked each time; nil
+// removes nothing. report is told what was done.
+func (w *Writer) Maintain(ctx context.Context, every time.Duration, policy func() retention.Policy, report func(Maintenance)) {
+	// The thread ends with the goroutine, since it is not unlocked.
+	runtime.LockOSThread()
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, lowest); err != nil {
+		report(Maintenance{Err: fmt.Errorf("cannot lower priority of sealing: %w", err)})
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		if policy != nil {
+			removed, err := w.Retain(policy())
+			if len(removed.Segments) > 0 {
+				report(Maintenance{Removed: &removed})
+			}
+			if err != nil {
+				report(Maintenance{Err: err})
+			}
+		}
+		if err := w.Seal(ctx, func(s Sealed) { report(Maintenance{Sealed: &s}) }); err != nil && ctx.Err() == nil {
+			report(Maintenance{Err: err})
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		case <-w.queue.begun:
+		}
+	}
+}
+
+const lowest = 19

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package retention decides which segments of a store go: whole ones, oldest
+// first, never the newest. It removes nothing itself.
+package retention
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// Policy is what limits a store. The zero value keeps everything.
+type Policy struct {
+	// MaxAge is how old the newest entry of a segment may be; 0: no limit.
+	MaxAge time.Duration
+	// MaxSize is how many bytes all segments may have; 0: no limit.
+	MaxSize int64
+	// KeepFree is how many bytes of the file system are to stay free for
+	// others; 0: no limit.
+	KeepFree int64
+
+	// Read is the sequence up to which all who read the store have read it,
+	// and Reading what that means.
+	Read    uint64
+	Reading Reading
+}
+
+// Reading is what having been read, or not, means for a segment.
+type Reading int
+
+const (
+	// ReadIgnored: the limits alone decide.
+	ReadIgnored Reading = iota
+	// ReadFirst: what has not been read stays, whatever the limits say.
+	ReadFirst
+	// ReadGoes: what has been read goes, and what has not as the limits say.
+	ReadGoes
+)
+
+// Segment is one that goes.
+type Segment struct {
+	// First and Last are its sequences; Last is that before the next segment
+	// where it cannot be read.
+	First, Last uint64
+	Bytes       int64
+	Reason      Reason
+}
+
+// Reason is why a segment goes.
+type Reason string
+
+// The reasons.
+const (
+	Age  Reason = "age"
+	Size Reason = "size"
+	Free Reason = "free space"
+	Read Reason = "read"
+)
+
+// FreeSpace returns how many bytes of the file system of dir an unprivileged
+// process may still use. It is what Plan asks unless told otherwise.
+func FreeSpace(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("cannot ask for free space: %w", &fs.PathError{Op: "statfs", Path: dir, Err: err})
+	}
+	if s.Bavail > math.MaxInt64/uint64(s.Bsize) {
+		return math.MaxInt64, nil
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
+// Plan returns the segments of the store in dir that have to go now, oldest
+// first. free tells the free space of dir; nil means FreeSpace.
+func Plan(dir string, policy Policy, now time.Time, free func(dir string) (int64, error)) ([]Segment, error) {
+	list, err := segment.List(dir)
+	if err != nil || len(list) < 2 {
+		return nil, err
+	}
+	p := planner{dir: dir, policy: policy, now: now}
+	sizes := make([]int64, len(list))
+	for i, first := range list {
+		if sizes[i], err = size(dir, first); err != nil {
+			return nil, err
+		}
+		p.total += sizes[i]
+	}
+	if policy.KeepFree > 0 {
+		if free == nil {
+			free = FreeSpace
+		}
+		if p.free, err = free(dir); err != nil {
+			return nil, err
+		}
+	}
+	var plan []Segment
+	for i, first := range list[:len(list)-1] {
+		s := Segment{First: first, Last: list[i+1] - 1, Bytes: sizes[i]}
+		goes, err := p.goes(&s)
+		if err != nil || !goes {
+			return plan, err
+		}
+		p.total -= s.Bytes
+		p.free += s.Bytes
+		plan = append(plan, s)
+	}
+	return plan, nil
+}
+
+// size returns the length of a segment's file, 0 if it is gone.
+func size(dir string, first uint64) (int64, error) {
+	info, err := os.Stat(filepath.Join(dir, segment.Name(first)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot stat segment: %w", err)
+	}
+	return info.Size(), nil
+}
+
+type planner struct {
+	dir    string
+	policy Policy
+	now    time.Time
+	// total and free are as they will be when what is planned is gone.
+	total, free int64
+}
+
+// goes decides about the oldest segment that is left and fills in why.
+func (p *planner) goes(s *Segment) (bool, error) {
+	read := s.Last <= p.policy.Read
+	switch {
+	case p.policy.Reading == ReadFirst && !read:
+		return false, nil
+	case p.policy.Reading == ReadGoes && read:
+		s.Reason = Read
+	case p.policy.MaxSize > 0 && p.total > p.policy.MaxSize:
+		s.Reason = Size
+	case p.policy.KeepFree > 0 && p.free < p.policy.KeepFree:
+		s.Reason = Free
+	case p.policy.MaxAge > 0:
+		old, err := p.old(s.First)
+		if err != nil || !old {
+			return false, err
+		}
+		s.Reason = Age
+	default:
+		return false, nil
+	}
+	return true, nil
+}
+
+// old reports whether the newest entry of a segment is older than MaxAge. What
+// cannot be read is as old as its file.
+func (p *planner) old(first uint64) (bool, error) {
+	path := filepath.Join(p.dir, segment.Name(first))
+	limit := p.now.Add(-p.policy.MaxAge)
+	s, err := segment.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	if b, ok, err := s.Bounds(); err == nil && ok {
+		return frame.RealTime(b.LastTime, b.Offset) < limit.UnixNano(), nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist), nil
+	}
+	return info.ModTime().Before(limit), nil
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// UndurableError says that a failed sync has cost entries: they are neither
+// on the disk nor in the page cache any more.
+type UndurableError struct {
+	From, To uint64
+	Err      error
+}
+
+func (e *UndurableError) Error() string {
+	return fmt.Sprintf("entries %d to %d were lost by a failed sync: %v", e.From, e.To, e.Err)
+}
+
+func (e *UndurableError) Unwrap() error { return e.Err }
+
+// writeAgain follows a failed sync. The kernel reports such a failure once,
+// and may then take the pages for clean although they never reached the disk;
+// a later sync that succeeds proves nothing about them. So the same
+// bytes are read back, checked and written to the same place, which makes the
+// pages dirty again.
+func (q *queue) writeAgain() error {
+	s, err := segment.Open(filepath.Join(q.dir, segment.Name(q.first)))
+	if err != nil {
+		return fmt.Errorf("cannot write again what a failed sync left: %w", err)
+	}
+	defer s.Close()
+	for at := q.synced; at < q.end; {
+		var h frame.Header
+		if err := s.Header(at, &h); err != nil {
+			return q.giveUp(err)
+		}
+		head := make([]byte, h.Size())
+		h.Put(head)
+		payload, err := s.Payload(at, &h)
+		if err != nil {
+			return q.giveUp(err)
+		}
+		if _, err := q.file.Commit([][]byte{head, payload}, at, false); err != nil {
+			return err
+		}
+		at += h.ChunkSize()
+	}
+	q.rewrite = false
+	return nil
+}
+
+// giveUp goes on without what cannot be read back. The gap it leaves is one
+// that readers find.
+func (q *queue) giveUp(err error) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e := &UndurableError{From: q.durable + 1, To: q.committed, Err: err}
+	q.undurable += e.To - q.durable
+	q.durable = q.committed
+	q.synced, q.rewrite = q.end, false
+	return e
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package seal rewrites a closed segment: larger chunks, better compressed,
+// and an index at the end. Entries, sequences and hashes stay.
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// Options configure a Sealer. EntryLen is required.
+type Options struct {
+	EntryLen frame.LenFunc
+	// Terms appends the hashes of all terms of an entry, of the kinds in
+	// Kinds. Nil: merged chunks get no filter.
+	Terms func(dst []uint64, entry []byte) []uint64
+	Kinds frame.Kinds
+	// ChunkSize is how many bytes of entries are merged into a chunk.
+	// Default: 1 MiB.
+	ChunkSize int
+	Files     file.System
+}
+
+const defaultChunkSize = 1 << 20
+
+// mostTerms bounds the memory for the filter of a segment. One with more
+// terms would rule out nothing anyway.
+const mostTerms = 8 * frame.MaxFilter
+
+// Result says what sealing a segment came to.
+type Result struct {
+	// Before and After are lengths of the file.
+	Before, After int64
+	Chunks        int
+}
+
+// Sealer seals segments, one at a time. It holds some MiB of memory.
+type Sealer struct {
+	opts    Options
+	decoder *frame.Decoder
+	encoder *frame.Encoder
+}
+
+// New returns a Sealer, which must be closed.
+func New(opts Options) (*Sealer, error) {
+	if opts.ChunkSize == 0 {
+		opts.ChunkSize = defaultChunkSize
+	}
+	if opts.Files == nil {
+		opts.Files = file.Plain{}
+	}
+	d, err := frame.NewDecoder()
+	if err != nil {
+		return nil, err
+	}
+	e, err := frame.NewEncoder(frame.Best)
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return &Sealer{opts: opts, decoder: d, encoder: e}, nil
+}
+
+// Close releases the memory.
+func (s *Sealer) Close() { s.decoder.Close() }
+
+// ErrSealed says that the segment has been sealed before.
+var ErrSealed = errors.New("segment is sealed")
+
+// Segment seals the segment at path, which nobody may be writing. The new
+// file is complete, durable and has been checked against the hash chain
+// before it takes the place of the old one; whatever happens before that, also a kill,
+// leaves the old one as it was. A segment that is damaged or ends torn is not
+// sealed, since that would lose the evidence: the error is a *segment.CorruptError.
+func (s *Sealer) Segment(ctx context.Context, path string) (Result, error) {
+	in, err := segment.Open(path)
+	if err != nil {
+		return Result{}, err
+	}
+	defer in.Close()
+	if _, sealed, err := in.Index(); err == nil && sealed {
+		return Result{}, ErrSealed
+	}
+	temporary := path + ".tmp"
+	f, err := s.opts.Files.Create(temporary)
+	if errors.Is(err, os.ErrExist) {
+		// Left by an attempt that could not clean up.
+		if err = s.opts.Files.Remove(temporary); err == nil {
+			f, err = s.opts.Files.Create(temporary)
+		}
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot seal %s: %w", path, err)
+	}
+	result, err := s.rewrite(ctx, in, f, temporary)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = s.opts.Files.Rename(temporary, path)
+	}
+	if err == nil {
+		err = s.opts.Files.SyncDirectory(filepath.Dir(path))
+	} else {
+		_ = s.opts.Files.Remove(temporary)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("cannot seal %s: %w", path, err)
+	}
+	return result, nil
+}
+
+func (s *Sealer) rewrite(ctx context.Context, in *segment.Segment, f file.File, temporary string) (Result, error) {
+	var result Result
+	var err error
+	if result.Before, err = in.Size(); err != nil {
+		return result, err
+	}
+	w := &rewriter{Sealer: s, file: f, chain: frame.NewChain()}
+	in.Sequential(true)
+	walker := in.Walk()
+	var h frame.Header
+	for err == nil {
+		var offset int64
+		if offset, err = walker.Next(&h); err == nil {
+			err = w.add(in, offset, &h)
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+	}
+	if err != io.EOF {
+		return result, err
+	}
+	if err := w.finish(); err != nil {
+		return result, err
+	}
+	result.After, result.Chunks = w.offset, len(w.index.Records)
+	return result, s.check(temporary, &w.index)
+}
+
+// rewriter collects chunks until they are worth a larger one.
+type rewriter struct {
+	*Sealer
+	file   file.File
+	offset int64
+	chain  *frame.Chain
+	index  frame.Index
+	all    []uint64 // terms of the segment, those of written chunks sorted
+	bare   bool     // some chunk has no filter
+
+	merged  frame.Header // of what is collected; Entries 0: nothing
+	entries []byte
+	terms   []uint64
+	buffer  []byte
+	chunk   []byte
+}
+
+// add takes one chunk over.
+func (w *rewriter) add(in *segment.Segment, offset int64, h *frame.Header) error {
+	filter := h.Filter.Clone()
+	entries, err := in.Entries(w.buffer, w.decoder, offset, h)
+	if err != nil {
+		return err
+	}
+	w.buffer, h.Filter = entries, filter
+	if err := w.follows(in, offset, h, entries); err != nil {
+		return err
+	}
+	if w.merged.Entries > 0 && !w.fits(h) {
+		if err := w.write(); err != nil {
+			return err
+		}
+	}
+	w.collect(h, entries)
+	return nil
+}
+
+// follows checks that the chunk continues what came before it.
+func (w *rewriter) follows(in *segment.Segment, offset int64, h *frame.Header, entries []byte) error {
+	corrupt := func(kind frame.Kind, detail string) error {
+		return &segment.CorruptError{Segment: in.Path(), Offset: offset, Kind: kind, Detail: detail}
+	}
+	if offset == 0 {
+		if h.Flags&frame.Start == 0 {
+			return corrupt(frame.KindSequence, "the segment does not begin with a start chunk")
+		}
+		w.chain.Set(h.HashBefore)
+		w.index = frame.Index{
+			StoreID: h.StoreID, BootID: h.BootID, Sequence: h.Sequence,
+			First: h.First, Offset: h.Offset, LastSequence: h.Sequence - 1,
+		}
+	}
+	if h.Sequence != w.index.LastSequence+1 {
+		return corrupt(frame.KindSequence, fmt.Sprintf("sequence %d follows %d", h.Sequence, w.index.LastSequence))
+	}
+	if h.BootID != w.index.BootID || h.Offset != w.index.Offset {
+		return corrupt(frame.KindHeader, "the chunk is of another boot or clock than its segment")
+	}
+	n, err := w.chain.Add(entries, w.opts.EntryLen)
+	if err != nil || n != int(h.Entries) {
+		return corrupt(frame.KindEntries, fmt.Sprintf("%d entries where the header says %d: %v", n, h.Entries, err))
+	}
+	if w.chain.Sum() != h.Hash {
+		return corrupt(frame.KindHash, "the hash after the chunk is another")
+	}
+	w.index.LastSequence = h.LastSequence()
+	return nil
+}
+
+const whatSeparates = frame.Start | frame.Notice
+
+// fits reports whether the chunk may be merged with what is collected.
+func (w *rewriter) fits(h *frame.Header) bool {
+	m := &w.merged
+	return m.Flags&whatSeparates == h.Flags&whatSeparates && m.Flags&frame.Start == 0 &&
+		len(w.entries) < w.opts.ChunkSize && len(w.entries)+int(h.Uncompressed) <= frame.MaxUncompressed
+}
+
+func (w *rewriter) collect(h *frame.Header, entries []byte) {
+	m := &w.merged
+	if m.Entries == 0 {
+		*m = *h
+		m.Flags |= frame.Sealed
+		w.entries = append(w.entries[:0], entries...)
+		return
+	}
+	m.First, m.Last = min(m.First, h.First), max(m.Last, h.Last)
+	m.Lost += h.Lost
+	m.Entries += h.Entries
+	m.Events += h.Events
+	m.Hash = h.Hash
+	m.Filter = frame.Filter{}
+	w.entries = append(w.entries, entries...)
+}
+
+// write writes what is collected as one chunk.
+func (w *rewriter) write() error {
+	m := &w.merged
+	w.filter(m)
+	w.chunk = w.encoder.AppendChunk(w.chunk[:0], m, w.entries)
+	x := &w.index
+	x.Records = append(x.Records, frame.Record{Offset: w.offset, Sequence: m.Sequence, First: m.First, Last: m.Last})
+	x.Flags |= m.Flags & frame.Notice
+	x.First, x.Last = min(x.First, m.First), max(x.Last, m.Last)
+	x.Events += uint64(m.Events)
+	x.Lost += m.Lost
+	x.Uncompressed += uint64(len(w.entries))
+	x.Hash = m.Hash
+	m.Entries = 0
+	return w.put(w.chunk, false)
+}
+
+// filter gives the collected chunk its filter. A chunk that was not merged
+// keeps its own if terms are not to be had. The metadata entry has none.
+func (w *rewriter) filter(m *frame.Header) {
+	switch {
+	case m.Flags&frame.Start != 0:
+	case w.opts.Terms == nil:
+		w.bare = true
+	default:
+		w.terms = w.terms[:0]
+		for rest := w.entries; len(rest) > 0; {
+			// follows has been through these entries.
+			n, _ := w.opts.EntryLen(rest)
+			w.terms = w.opts.Terms(w.terms, rest[:n])
+			rest = rest[n:]
+		}
+		m.Filter = frame.Filter{}
+		m.Filter.Reset(w.opts.Kinds, w.terms)
+		slices.Sort(w.terms)
+		w.all = append(w.all, slices.Compact(w.terms)...)
+		slices.Sort(w.all)
+		w.all = slices.Compact(w.all)
+		w.bare = w.bare || len(w.all) > mostTerms
+	}
+	if w.bare {
+		w.all = nil
+	}
+}
+
+func (w *rewriter) put(b []byte, sync bool) error {
+	n, err := w.file.Commit([][]byte{b}, w.offset, sync)
+	w.offset += n
+	return err
+}
+
+// finish writes the last chunk and the index and makes all durable.
+func (w *rewriter) finish() error {
+	if w.merged.Entries == 0 {
+		return errors.New("segment holds no chunk")
+	}
+	if err := w.write(); err != nil {
+		return err
+	}
+	if !w.bare {
+		w.index.Filter.Reset(w.opts.Kinds, w.all)
+	}
+	return w.put(w.index.Append(w.chunk[:0]), true)
+}
+
+// check reads what was written and compares it with what should have been.
+func (s *Sealer) check(path string, want *frame.Index) error {
+	out, err := segment.Open(path)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	out.Sequential(true)
+	chain := frame.NewChain()
+	walker := out.Walk()
+	var h frame.Header
+	var buffer []byte
+	for {
+		offset, err := walker.Next(&h)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if buffer, err = out.Entries(buffer, s.decoder, offset, &h); err != nil {
+			return err
+		}
+		if offset == 0 {
+			chain.Set(h.HashBefore)
+		}
+		if _, err := chain.Add(buffer, s.opts.EntryLen); err != nil {
+			return err
+		}
+	}
+	if chain.Sum() != want.Hash || h.LastSequence() != want.LastSequence {
+		return errors.New("what was written is not what was read")
+	}
+	_, sealed, err := out.Index()
+	if err == nil && !sealed {
+		err = errors.New("the index is not there")
+	}
+	return err
+}

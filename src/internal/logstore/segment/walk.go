@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package segment
+
+import (
+	"fmt"
+	"io"
+
+	"crypto-auditing/src/internal/logstore/frame"
+)
+
+// Walker visits the chunks of a segment in order.
+type Walker struct {
+	// Store is the id that chunks must have; zero takes that of the first.
+	Store [16]byte
+	// Payloads says that the CRC of payloads is checked too.
+	Payloads bool
+
+	segment *Segment
+	offset  int64
+	last    uint64
+}
+
+// Walk returns a Walker at the beginning of the segment.
+func (s *Segment) Walk() *Walker { return &Walker{segment: s} }
+
+// Offset returns where the Walker is: behind what Next returned last.
+func (w *Walker) Offset() int64 { return w.offset }
+
+// trusts reports whether a chunk fits behind what has been seen.
+func (w *Walker) trusts(h *frame.Header) bool {
+	return (w.Store == [16]byte{} || h.StoreID == w.Store) && h.Sequence > w.last
+}
+
+// Next reads the header of the next chunk and returns its offset. It returns
+// io.EOF behind the last chunk; *CorruptError for a part that cannot be
+// trusted, the next call goes on behind it; *IncompatibleError, and other errors.
+// A torn chunk at the end of the file is a *CorruptError of kind torn.
+func (w *Walker) Next(h *frame.Header) (int64, error) {
+	at := w.offset
+	err := w.check(at, h)
+	if err == nil {
+		w.Store, w.last = h.StoreID, h.LastSequence()
+		w.offset = at + h.ChunkSize()
+		return at, nil
+	}
+	corrupt, ok := AsCorrupt(err)
+	if !ok {
+		return at, err
+	}
+	next, err := w.segment.Search(at+1, w.trusts)
+	if err == io.EOF {
+		next, err = w.segment.Size()
+	}
+	if err != nil {
+		return at, err
+	}
+	corrupt.Skipped = next - at
+	w.offset = next
+	return at, corrupt
+}
+
+func (w *Walker) check(at int64, h *frame.Header) error {
+	s := w.segment
+	if err := s.Header(at, h); err != nil {
+		return err
+	}
+	switch {
+	case w.Store != [16]byte{} && h.StoreID != w.Store:
+		return s.corrupt(at, frame.KindStore, "the chunk belongs to another store")
+	case h.Sequence <= w.last:
+		return s.corrupt(at, frame.KindSequence, "sequence %d behind %d", h.Sequence, w.last)
+	}
+	if w.Payloads {
+		_, err := s.Payload(at, h)
+		return err
+	}
+	size, err := s.Size()
+	if err != nil {
+		return err
+	}
+	if at+h.ChunkSize() > size {
+		return s.wrap(frame.ErrShort, at)
+	}
+	return nil
+}
+
+func (s *Segment) corrupt(at int64, kind frame.Kind, format string, args ...any) *CorruptError {
+	return &CorruptError{Segment: s.path, Offset: at, Kind: kind, Detail: fmt.Sprintf(format, args...)}
+}

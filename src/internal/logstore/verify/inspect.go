@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package verify
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// Info describes a segment by its headers or its index; payloads are not
+// looked at.
+type Info struct {
+	Path   string
+	Bytes  int64
+	Sealed bool
+	Chunks int
+	// First and Last are sequences; both zero if no header can be read.
+	First, Last  uint64
+	Entries      uint64
+	Events, Lost uint64
+	Uncompressed uint64
+	BootID       [16]byte
+	// FirstTime and LastTime are real times in nanoseconds since the Unix
+	// epoch.
+	FirstTime, LastTime int64
+	// Damaged counts parts that cannot be trusted, a torn end among them.
+	Damaged int
+}
+
+// Inspect describes the segments of the store in dir, oldest first.
+func Inspect(dir string) ([]Info, error) {
+	list, err := segment.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Info, 0, len(list))
+	for _, first := range list {
+		info, err := inspect(filepath.Join(dir, segment.Name(first)))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, info)
+	}
+	return all, nil
+}
+
+func inspect(path string) (Info, error) {
+	info := Info{Path: path}
+	s, err := segment.Open(path)
+	if err != nil {
+		return info, err
+	}
+	defer s.Close()
+	if info.Bytes, err = s.Size(); err != nil {
+		return info, err
+	}
+	x, sealed, err := s.Index()
+	if _, corrupt := segment.AsCorrupt(err); corrupt {
+		info.Damaged++
+	} else if err != nil {
+		return info, err
+	}
+	if sealed {
+		info.Sealed = true
+		info.fill(x)
+		return info, nil
+	}
+	x = new(frame.Index)
+	var h frame.Header
+	for walker := s.Walk(); ; {
+		offset, err := walker.Next(&h)
+		if err == io.EOF {
+			break
+		}
+		if _, corrupt := segment.AsCorrupt(err); corrupt {
+			info.Damaged++
+			continue
+		}
+		if err != nil {
+			return info, err
+		}
+		gather(x, offset, &h)
+		info.Entries += uint64(h.Entries)
+	}
+	entries := info.Entries
+	info.fill(x)
+	info.Entries = entries
+	return info, nil
+}
+
+func (i *Info) fill(x *frame.Index) {
+	i.Chunks = len(x.Records)
+	i.First, i.Last, i.BootID = x.Sequence, x.LastSequence, x.BootID
+	i.Events, i.Lost, i.Uncompressed = x.Events, x.Lost, x.Uncompressed
+	i.FirstTime, i.LastTime = frame.RealTime(x.First, x.Offset), frame.RealTime(x.Last, x.Offset)
+	if i.Chunks > 0 {
+		i.Entries = x.LastSequence - x.Sequence + 1
+	}
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package verify checks a whole store: headers, checksums, the hash chain
+// across segments and sealing, density of sequences, indexes.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// Options configure Store. EntryLen is required.
+type Options struct {
+	EntryLen frame.LenFunc
+	// Progress, if set, is called after each chunk with how much of all bytes
+	// is done.
+	Progress func(done, total int64)
+}
+
+// Report is what Store found.
+type Report struct {
+	Segments, Chunks            int
+	Entries, Events, Lost       uint64
+	Compressed, Uncompressed    uint64
+	Store                       [16]byte
+	FirstSequence, LastSequence uint64
+	// Hash is that of the last entry. Kept elsewhere together with LastSequence
+	// it makes later tampering evident.
+	Hash frame.Hash
+	// Torn are segments behind whose last whole chunk something lies: what a kill
+	// left there. The chain shows that no entry is missing. In the newest
+	// segment it may be a chunk that is being written.
+	Torn []Torn
+	// Jumps counts crashes of the machine that sequences jumped after.
+	Jumps int
+	// Break is the first thing that is not as it should be, nil if nothing.
+	// It is a *segment.CorruptError or *segment.IncompatibleError. What
+	// lies behind it has not been checked.
+	Break error
+}
+
+// Torn is a torn end.
+type Torn struct {
+	Segment string
+	Offset  int64
+	Bytes   int64
+}
+
+// Store checks the store in dir up to its first break. The error is one of
+// reading, or that of ctx.
+func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
+	list, err := segment.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	v := &verifier{opts: opts, chain: frame.NewChain(), report: new(Report)}
+	if v.decoder, err = frame.NewDecoder(); err != nil {
+		return nil, err
+	}
+	defer v.decoder.Close()
+	for _, first := range list {
+		info, err := os.Stat(filepath.Join(dir, segment.Name(first)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("cannot stat segment: %w", err)
+		}
+		if err == nil {
+			v.total += info.Size()
+		}
+	}
+	for i, first := range list {
+		err := v.segment(ctx, filepath.Join(dir, segment.Name(first)), first)
+		if errors.Is(err, fs.ErrNotExist) && i == v.report.Segments && v.report.Chunks == 0 {
+			continue // removed since it was listed, as the oldest are
+		}
+		var broken *brokenError
+		if errors.As(err, &broken) {
+			v.report.Break = broken.error
+			return v.report, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		v.report.Segments++
+	}
+	return v.report, nil
+}
+
+// brokenError tells a break from a failure to read.
+type brokenError struct{ error }
+
+type verifier struct {
+	opts    Options
+	decoder *frame.Decoder
+	chain   *frame.Chain
+	report  *Report
+	entries []byte
+
+	done, total int64
+}
+
+// segment checks one segment and that it continues the one before.
+func (v *verifier) segment(ctx context.Context, path string, first uint64) error {
+	s, err := segment.Open(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.Sequential(true)
+	walker := s.Walk()
+	walker.Store = v.report.Store
+	var h frame.Header
+	var x frame.Index
+	before := v.done
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		offset, err := walker.Next(&h)
+		if err == io.EOF {
+			break
+		}
+		if corrupt, ok := segment.AsCorrupt(err); ok {
+			if tail, err := v.isTail(s, walker, corrupt); err != nil || !tail {
+				return broken(err, corrupt)
+			}
+			v.report.Torn = append(v.report.Torn, Torn{Segment: path, Offset: corrupt.Offset, Bytes: corrupt.Skipped})
+			break
+		}
+		if err != nil {
+			return broken(nil, err)
+		}
+		if err := v.chunk(s, offset, first, &h); err != nil {
+			return err
+		}
+		gather(&x, offset, &h)
+		v.progress(before + walker.Offset())
+	}
+	if len(x.Records) == 0 {
+		return broken(nil, &segment.CorruptError{Segment: path, Kind: frame.KindTorn, Detail: "the segment holds no whole chunk"})
+	}
+	size, err := s.Size()
+	if err != nil {
+		return err
+	}
+	v.progress(before + size)
+	return v.index(s, &x)
+}
+
+func (v *verifier) progress(done int64) {
+	v.done = done
+	if v.opts.Progress != nil {
+		v.opts.Progress(done, max(done, v.total))
+	}
+}
+
+// broken makes a break of what, unless reading failed.
+func broken(failed, what error) error {
+	if failed != nil {
+		return failed
+	}
+	_, corrupt := segment.AsCorrupt(what)
+	var incompatible *segment.IncompatibleError
+	if corrupt || errors.As(what, &incompatible) {
+		return &brokenError{what}
+	}
+	return what
+}
+
+// isTail reports whether nothing can be trusted from a corrupt part to the end
+// of the file. Whether entries are missing then, the next segment shows.
+func (v *verifier) isTail(s *segment.Segment, walker *segment.Walker, corrupt *segment.CorruptError) (bool, error) {
+	size, err := s.Size()
+	return walker.Offset() >= size && corrupt.Offset > 0, err
+}
+
+// chunk checks one chunk against what came before it.
+func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *frame.Header) error {
+	r := v.report
+	corrupt := func(kind frame.Kind, format string, args ...any) error {
+		return &brokenError{&segment.CorruptError{Segment: s.Path(), Offset: offset, Kind: kind, Detail: fmt.Sprintf(format, args...)}}
+	}
+	start := h.Flags&frame.Start != 0
+	switch {
+	case start != (offset == 0):
+		return corrupt(frame.KindSequence, "a start chunk belongs at the beginning of a segment, and only there")
+	case start && h.Sequence != first:
+		return corrupt(frame.KindSequence, "sequence %d in a segment named after %d", h.Sequence, first)
+	case r.Chunks == 0:
+		if !start {
+			return corrupt(frame.KindSequence, "the store does not begin with a start chunk")
+		}
+		r.Store, r.FirstSequence = h.StoreID, h.Sequence
+		v.chain.Set(h.HashBefore)
+		if h.SequenceBefore == 0 && h.HashBefore != frame.Genesis(h.StoreID) {
+			return corrupt(frame.KindHash, "the hash before the first entry is not that of the store id")
+		}
+	case start && h.SequenceBefore != r.LastSequence, !start && h.Sequence != r.LastSequence+1:
+		return corrupt(frame.KindSequence, "sequence %d follows %d, which is not the one before", h.Sequence, r.LastSequence)
+	case start && h.HashBefore != v.chain.Sum():
+		return corrupt(frame.KindHash, "the hash before the segment is not that of the entry before")
+	}
+	if start && r.Chunks > 0 && h.Sequence != h.SequenceBefore+1 {
+		r.Jumps++
+	}
+	var err error
+	if v.entries, err = s.Entries(v.entries, v.decoder, offset, h); err != nil {
+		return broken(nil, err)
+	}
+	n, err := v.chain.Add(v.entries, v.opts.EntryLen)
+	if err != nil {
+		return corrupt(frame.KindEntries, "%v", err)
+	}
+	if n != int(h.Entries) {
+		return corrupt(frame.KindEntries, "%d entries where the header says %d", n, h.Entries)
+	}
+	if v.chain.Sum() != h.Hash {
+		return corrupt(frame.KindHash, "the hash after the chunk is another")
+	}
+	r.Chunks++
+	r.Entries += uint64(h.Entries)
+	r.Events += uint64(h.Events)
+	r.Lost += h.Lost
+	r.Compressed += uint64(h.ChunkSize())
+	r.Uncompressed += uint64(h.Uncompressed)
+	r.LastSequence, r.Hash = h.LastSequence(), h.Hash
+	return nil
+}
+
+// gather builds the index that the headers make.
+func gather(x *frame.Index, offset int64, h *frame.Header) {
+	if len(x.Records) == 0 {
+		*x = frame.Index{
+			StoreID: h.StoreID, BootID: h.BootID, Sequence: h.Sequence,
+			First: h.First, Offset: h.Offset, Records: x.Records,
+		}
+	}
+	x.Flags |= h.Flags & frame.Notice
+	x.LastSequence, x.Hash = h.LastSequence(), h.Hash
+	x.First, x.Last = min(x.First, h.First), max(x.Last, h.Last)
+	x.Events += uint64(h.Events)
+	x.Lost += h.Lost
+	x.Uncompressed += uint64(h.Uncompressed)
+	x.Records = append(x.Records, frame.Record{Offset: offset, Sequence: h.Sequence, First: h.First, Last: h.Last})
+}
+
+// index compares the index of a sealed segment with its headers.
+func (v *verifier) index(s *segment.Segment, want *frame.Index) error {
+	x, sealed, err := s.Index()
+	if err != nil {
+		return broken(nil, err)
+	}
+	if !sealed {
+		return nil
+	}
+	same := slices.Equal(x.Records, want.Records)
+	// What the filter holds only who knows the entries can tell.
+	x.Filter, x.Records, want.Records = frame.Filter{}, nil, nil
+	if !same || !reflect.DeepEqual(x, want) {
+		return &brokenError{&segment.CorruptError{
+			Segment: s.Path(), Offset: 0, Kind: frame.KindIndex, Detail: "the index disagrees with the headers",
+		}}
+	}
+	return nil
+}
