@@ -402,22 +402,29 @@ func readTrace(t *testing.T, name string) []hit {
 	return hits
 }
 
+// notes returns the notes of a file that tell of its probes.
+func notes(t *testing.T, file string) []byte { return section(t, file, ".note.stapsdt") }
+
 // buildID returns the build-id of a file.
 func buildID(t *testing.T, file string) []byte {
+	// Sizes of name and content, type, the name "GNU", the content.
+	return section(t, file, ".note.gnu.build-id")[16:]
+}
+
+func section(t *testing.T, file, name string) []byte {
 	t.Helper()
 	f, err := elf.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	section := f.Section(".note.gnu.build-id")
-	if section == nil {
-		t.Fatalf("%s has no build-id", file)
+	s := f.Section(name)
+	if s == nil {
+		t.Fatalf("%s has no section %s", file, name)
 	}
-	b, err := section.Data()
+	b, err := s.Data()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Sizes of name and content, type, the name "GNU", the content.
-	return b[16:]
+	return b
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -39,6 +40,11 @@ func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
 			if err := json.Unmarshal(printed, &hits); err != nil {
 				t.Fatalf("cannot read what kinds fired: %v", err)
 			}
+			for what, part := range operands() {
+				if !bytes.Contains(notes(t, publisher("kinds")), []byte(part)) {
+					t.Errorf("kinds has no %s among its arguments, so nothing is shown of them", what)
+				}
+			}
 			total, lost := firedBy(hits)
 			if total.hits != fired.done.hits {
 				t.Fatalf("kinds printed %d hits and counted %d", total.hits, fired.done.hits)
@@ -51,6 +57,14 @@ func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
 			compareAttributes(t, log)
 		})
 	}
+}
+
+// operands are what the argument specs of kinds must have, by what they are.
+func operands() map[string]string {
+	if runtime.GOARCH == "arm64" {
+		return map[string]string{"constant": " 8@7", "memory operand": "@["}
+	}
+	return map[string]string{"constant": "@$", "negative constant": "@$-", "memory operand": "(%r", "index": ",8)"}
 }
 
 func TestAnArrayOfSixteenIsRecordedWholeAndTheSeventeenthElementIsCounted(t *testing.T) {
