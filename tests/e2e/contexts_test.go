@@ -5,7 +5,10 @@ package e2e
 import (
 	"bytes"
 	"encoding/hex"
+	"os/exec"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -182,4 +185,22 @@ func TestAChainOfAThousandContextsKeepsItsOrder(t *testing.T) {
 		t.Errorf("the chain ends at %d, want %d", last, depth)
 	}
 	compareAttributes(t, log)
+}
+
+func TestAProbeOnAFiveByteNoOperationHarmsNoForkedChild(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("other architectures have no such instruction")
+	}
+	file := compile(t, "five")
+	a := startAgent(t, setup{libraries: []string{file}})
+	if output, err := exec.Command(file).CombinedOutput(); err != nil {
+		t.Errorf("the program or its child failed: %v\n%s", err, output)
+	}
+	// Where the kernel is one on which such a probe is fatal, the agent leaves
+	// it out and says so.
+	fired := number{4, 4}
+	if strings.Contains(a.stderr.String(), "five-byte no-operation") {
+		fired = number{2, 2}
+	}
+	check(t, a, a.stop(t, patience), fired)
 }
