@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -64,10 +65,8 @@ func run(args []string, stderr io.Writer) int {
 }
 
 func newCommand(stderr io.Writer) *cobra.Command {
-	var files []string
-	var library []string
-	var profile string
-	flags := config.DefaultAgent()
+	s := settings{flags: config.DefaultAgent()}
+	flags := &s.flags
 	command := &cobra.Command{
 		Use:   "crau-agent",
 		Short: "Record which cryptography programs use",
@@ -85,9 +84,14 @@ and drop-ins in agent.conf.d of both. Keys, with their defaults:
   log_dir = "` + flags.LogDir + `"
   coalesce_window = "` + flags.CoalesceWindow.String() + `"   # or a number of milliseconds
   ring_size = "` + flags.RingSize.String() + `"            # of the BPF ring buffer, a power of two
+  rate_limit = ` + strconv.FormatUint(flags.RateLimit, 10) + `         # hits a second of one process; 0: no limit
+  context_key_lifetime = "` + flags.ContextKeyLifetime.String() + `"
   sync_interval = "` + flags.SyncInterval.String() + `"        # until an event survives a power cut
   segment_size = "` + flags.SegmentSize.String() + `"       # of a log file
   segment_age = "` + flags.SegmentAge.String() + `"     # of a log file
+  max_size = "` + flags.MaxSize.String() + `"           # of the log: a tenth of the file system, at most 4G
+  keep_free = "` + flags.KeepFree.String() + `"          # of the file system: 15 %
+  max_age = "` + flags.MaxAge.String() + `"              # of an event; 0: any
 
 Exit status: 0 after a signal; 1 on failure; 2 on bad usage; 78 on bad
 configuration.`,
@@ -96,39 +100,19 @@ configuration.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			conf, err := load(files)
-			if err != nil {
-				return err
-			}
-			if c.Flags().Changed("library") {
-				conf.Library = library
-			}
-			if c.Flags().Changed("log-dir") {
-				conf.LogDir = flags.LogDir
-			}
-			if c.Flags().Changed("coalesce-window") {
-				conf.CoalesceWindow = flags.CoalesceWindow
-			}
-			if err := conf.Check(); err != nil {
-				return usageError{err}
-			}
-			switch profile {
-			case "", "uprobe_multi", "perf_event":
-			default:
-				return usageError{fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", profile)}
-			}
-			return record(conf, profile, stderr)
+			s.changed = c.Flags().Changed
+			return record(&s, newLog(stderr))
 		},
 	}
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	f := command.Flags()
 	f.SortFlags = false
-	f.StringArrayVarP(&files, "config", "c", nil, "read `FILE` instead of the installed configuration (may be repeated)")
-	f.StringArrayVar(&library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
+	f.StringArrayVarP(&s.files, "config", "c", nil, "read `FILE` instead of the installed configuration (may be repeated)")
+	f.StringArrayVar(&flags.Library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
 	f.Var(textFlag{&flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
 	// For tests of the way of attaching that the kernel at hand would not take.
-	f.StringVar(&profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
+	f.StringVar(&s.profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
 	if err := f.MarkHidden("profile"); err != nil {
 		panic(err)
 	}
@@ -142,36 +126,14 @@ func usage(err error) error {
 	return usageError{err}
 }
 
-// textFlag makes a flag of a configuration value.
-type textFlag struct{ *config.Duration }
-
-func (t textFlag) Set(text string) error { return t.UnmarshalText([]byte(text)) }
-func (t textFlag) Type() string          { return "duration" }
-
-func load(files []string) (config.Agent, error) {
-	if len(files) == 0 {
-		var err error
-		if files, err = config.Files("agent", config.Folders()...); err != nil {
-			return config.Agent{}, err
-		}
+func record(s *settings, log *slog.Logger) error {
+	o, err := s.options()
+	if err != nil {
+		return err
 	}
-	return config.LoadAgent(files...)
-}
-
-func record(conf config.Agent, profile string, stderr io.Writer) error {
-	log := newLog(stderr)
-	o := agent.Options{
-		Libraries: conf.Library, LogDir: conf.LogDir,
-		CoalesceWindow: conf.CoalesceWindow.Duration, Profile: profile, RingSize: int(conf.RingSize),
-		SyncInterval: conf.SyncInterval.Duration,
-		SegmentSize:  int64(conf.SegmentSize), SegmentAge: conf.SegmentAge.Duration,
-		Log: log,
-	}
-	if len(o.Libraries) == 0 {
-		o.Libraries, o.Optional = config.UsualLibraries(), true
-	}
+	o.Log = log
 	o.Ready = func() {
-		log.Info("recording", "log", conf.LogDir)
+		log.Info("recording", "log", o.LogDir)
 		// Without a service manager there is nobody to tell.
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	}

@@ -4,9 +4,10 @@
 // event groups, those are flushed into chunks, and the chunks appended to the
 // store.
 //
-// Three goroutines share the work: the pipeline reads the ring, the committer
-// writes to the store, and one watches the libraries. They meet in the queue of
-// batches and in the loss counters, which have their own lock.
+// The pipeline reads the ring, the committer compresses and appends to the
+// store, each in a goroutine; beside them one watches the libraries and one
+// keeps the store in order. They meet in the queue of batches and in counters
+// that have their own locks.
 package agent
 
 import (
@@ -24,24 +25,31 @@ import (
 
 // Options configure an Agent.
 type Options struct {
-	// Libraries are paths and globs of files with probes. Optional says that
-	// it is no error if some or all are missing or have no probes.
+	// Libraries are paths and globs of files with probes. Discover looks for
+	// the usual crypto libraries instead; then it is no error if none is
+	// there or has probes.
 	Libraries []string
-	Optional  bool
+	Discover  bool
 	// LogDir is the directory of the store.
 	LogDir string
 	// CoalesceWindow is how long events of a context are gathered.
 	CoalesceWindow time.Duration
-	// Profile forces a way of attaching, "uprobe_multi" or "perf_event"; empty:
-	// the best the kernel offers.
-	Profile string
 	// RingSize is the size of the BPF ring in bytes; zero: the default.
 	RingSize int
+	// Profile forces a way of attaching ("uprobe_multi" or "perf_event");
+	// empty: the best the kernel offers.
+	Profile string
+	// RateLimit bounds the hits a second of one process; 0: no bound.
+	RateLimit uint64
+	// KeyLifetime is how long a context key is used; 0: until the end.
+	KeyLifetime time.Duration
 	// SyncInterval is how long a committed chunk may stay not durable.
 	SyncInterval time.Duration
 	// SegmentSize and SegmentAge end a segment of the log.
 	SegmentSize int64
 	SegmentAge  time.Duration
+	// Limits bound the log.
+	Limits Limits
 
 	Log *slog.Logger
 	// Ready, if set, is called when the agent records.
@@ -64,130 +72,214 @@ type Counters struct {
 // Agent records probe hits.
 type Agent struct {
 	options   Options
+	started   time.Time
 	tracer    *probe.Tracer
 	writer    *logstore.Writer
 	losses    *losses
 	committer *committer
 	pipeline  *pipeline
 	libraries *libraries
+	keeper    *keeper
 }
 
 // New loads the BPF programs and takes the store. It attaches to nothing yet.
 func New(o Options) (*Agent, error) {
-	key := make([]byte, 16)
-	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("cannot make a context key: %w", err)
-	}
-	cipher, err := event.NewCipher(key)
+	cipher, err := newCipher()
 	if err != nil {
 		return nil, err
 	}
-	writer, err := logstore.Open(o.LogDir, logstore.Options{
-		EntryLen: event.Len,
-		Metadata: func(now logstore.Moment) []byte {
-			boot := now.Offset / int64(time.Second)
-			return event.AppendMetadata(nil, boot, now.Boot)
-		},
+	a := &Agent{options: o, started: time.Now(), losses: &losses{}}
+	a.committer = newCommitter(a.losses, o.Log)
+	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
+		EntryLen:     event.Len,
+		Metadata:     metadata,
+		Terms:        entryTerms,
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,
 		SyncInterval: o.SyncInterval,
+		Committed:    a.committer.committed,
 	})
 	if err != nil {
 		return nil, err
 	}
-	tracer, err := probe.Load(probe.Options{RingSize: o.RingSize, Profile: probe.Profile(o.Profile)})
+	a.committer.store = a.writer
+	a.tracer, err = probe.Load(probe.Options{RingSize: o.RingSize, Profile: probe.Profile(o.Profile), RateLimit: o.RateLimit})
 	if err != nil {
-		return nil, errors.Join(err, writer.Close())
+		return nil, errors.Join(err, a.writer.Close())
 	}
-	a := &Agent{options: o, tracer: tracer, writer: writer, losses: &losses{}}
-	a.committer = newCommitter(writer, a.losses, o.Log, o.SyncInterval)
 	a.pipeline = &pipeline{
-		tracer: tracer, window: newWindow(cipher), committer: a.committer, losses: a.losses, log: o.Log,
-		coalesce: o.CoalesceWindow, requests: make(chan request, 64),
+		tracer: a.tracer, window: newWindow(cipher), committer: a.committer, losses: a.losses, log: o.Log,
+		newCipher: newCipher, requests: make(chan request, 64),
 	}
-	a.libraries = &libraries{
-		tracer: tracer, log: o.Log, patterns: o.Libraries, optional: o.Optional,
-		attached: map[fileID]*probe.Library{}, failed: map[fileID]error{},
-	}
+	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
+	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
+	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover)
+	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
+}
+
+// newCipher makes context ids under a new random key, which is kept nowhere
+// else.
+func newCipher() (*event.Cipher, error) {
+	key := make([]byte, 16)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("cannot make a context key: %w", err)
+	}
+	return event.NewCipher(key)
+}
+
+// metadata is the entry that begins a segment.
+func metadata(now logstore.Moment) []byte {
+	return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)
 }
 
 // Run records until ctx ends. Then it detaches, commits what was probed until
 // then and closes the store.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.libraries.attach(); err != nil {
-		if len(a.libraries.list()) == 0 {
+		if len(a.libraries.attachedFiles()) == 0 {
 			return errors.Join(err, a.close())
 		}
 		a.options.Log.Error("some libraries are not recorded", "error", err)
 	}
-	if len(a.libraries.list()) == 0 {
-		a.options.Log.Warn("no library with probes was found: waiting for one", "libraries", a.options.Libraries)
+	if len(a.libraries.attachedFiles()) == 0 {
+		a.options.Log.Warn("no library with probes was found: waiting for one")
 	}
-	stopWatch, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		if err := a.libraries.watch(stopWatch); err != nil {
+	// The store is kept in order until it is closed, the libraries are watched
+	// until the pipeline ends, the pipeline goes on until ctx ends.
+	keeping, stopKeeping := context.WithCancel(context.Background())
+	kept := start(func() { a.keeper.run(keeping) })
+	committed := start(a.committer.run)
+	watching, stopWatching := context.WithCancel(ctx)
+	watched := start(func() {
+		if err := a.libraries.watch(watching); err != nil {
 			a.options.Log.Error("replaced libraries will not be noticed", "error", err)
 		}
-	}()
-	committed := make(chan struct{})
-	go func() {
-		defer close(committed)
-		a.committer.run()
-	}()
+	})
+	recording, stopRecording := context.WithCancel(context.Background())
+	recorded := make(chan error, 1)
+	go func() { recorded <- a.pipeline.run(recording) }()
 	if a.options.Ready != nil {
 		a.options.Ready()
 	}
-	err := a.pipeline.run(ctx)
-	close(stopWatch)
-	<-watched
+
+	var err error
+	select {
+	case <-ctx.Done():
+		// Nothing may be attached once the pipeline detaches.
+		stopWatching()
+		<-watched
+		stopRecording()
+		err = <-recorded
+	case err = <-recorded:
+		stopWatching()
+		<-watched
+		stopRecording()
+	}
 	<-committed
+	stopKeeping()
+	<-kept
+	err = errors.Join(err, a.close())
+	a.summarise()
+	return err
+}
+
+// start runs f in a goroutine and returns a channel that is closed at its end.
+func start(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	return done
+}
+
+func (a *Agent) summarise() {
 	c := a.Counters()
 	a.options.Log.Info("stopped", "recorded_hits", c.Hits, "recorded_events", c.Events, "groups", c.Groups, "chunks", c.Chunks)
 	for _, l := range c.Lost {
-		if l.Hits == 0 && l.Events == 0 {
-			continue
+		if l.Hits != 0 || l.Events != 0 {
+			a.options.Log.Warn("lost", "place", l.Reason.Place(), "reason", l.Reason, "lost_hits", l.Hits, "lost_events", l.Events)
 		}
-		a.options.Log.Warn("lost", "place", l.Place, "reason", l.Reason.Reason, "lost_hits", l.Hits, "lost_events", l.Events)
 	}
-	return errors.Join(err, a.close())
 }
 
 func (a *Agent) close() error {
-	return errors.Join(a.tracer.Close(), a.writer.Close())
+	err := a.writer.Close()
+	a.committer.abandon(err)
+	return errors.Join(err, a.tracer.Close())
 }
 
 // Counters returns what was recorded and lost so far. It may be called from
 // any goroutine.
 func (a *Agent) Counters() Counters {
+	c := a.committer.counts()
 	return Counters{
-		Hits:   a.committer.stats.hits.Load(),
-		Events: a.committer.stats.events.Load(),
-		Groups: a.committer.stats.groups.Load(),
-		Chunks: a.committer.stats.chunks.Load(),
-		Lost:   a.losses.list(), RingHighWater: a.tracer.Ring().HighWater(),
+		Hits: c.hits, Events: c.events, Groups: c.groups, Chunks: c.chunks,
+		Lost: a.losses.list(), RingHighWater: a.tracer.Ring().HighWater(),
 	}
 }
 
 // Flush commits everything that was probed before the call and makes it
 // durable. It returns the cursor behind it.
 func (a *Agent) Flush(ctx context.Context) (logstore.Cursor, error) {
-	f, err := a.request(ctx, false)
+	f, err := a.request(ctx, flushRequest)
 	return f.cursor, err
 }
 
 // Rotate does what Flush does and begins a new segment, whose file name it
 // returns.
 func (a *Agent) Rotate(ctx context.Context) (string, error) {
-	f, err := a.request(ctx, true)
+	f, err := a.request(ctx, rotateRequest)
 	return f.segment, err
 }
 
-func (a *Agent) request(ctx context.Context, rotate bool) (flushed, error) {
+// Alive returns when the pipeline and the committer have come round: they
+// work, and are not merely there.
+func (a *Agent) Alive(ctx context.Context) error {
+	_, err := a.request(ctx, aliveRequest)
+	return err
+}
+
+// Remove removes the segments that hold nothing behind the cursor, oldest
+// first, never the active one.
+func (a *Agent) Remove(before logstore.Cursor) (logstore.Removal, error) {
+	return a.writer.Remove(before)
+}
+
+// Follow calls tell for every chunk that is committed from now on, until ctx
+// ends, tell fails, or the caller does not keep up (ErrLagging).
+func (a *Agent) Follow(ctx context.Context, tell func(logstore.Position) error) error {
+	return a.committer.feed.follow(ctx, tell)
+}
+
+// Reload takes over what may change while the agent runs: the libraries, the
+// flush window, the rate limit, the lifetime of the context key and the limits
+// of the log. It returns the names of the other options that differ: those
+// need a restart.
+func (a *Agent) Reload(o Options) (restart []string, err error) {
+	for name, differs := range map[string]bool{
+		"log_dir":       o.LogDir != a.options.LogDir,
+		"ring_size":     o.RingSize != a.options.RingSize,
+		"sync_interval": o.SyncInterval != a.options.SyncInterval,
+		"segment_size":  o.SegmentSize != a.options.SegmentSize,
+		"segment_age":   o.SegmentAge != a.options.SegmentAge,
+	} {
+		if differs {
+			restart = append(restart, name)
+		}
+	}
+	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
+	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
+	a.tracer.SetRateLimit(o.RateLimit)
+	a.keeper.limits.Store(&o.Limits)
+	return restart, a.libraries.reconfigure(o.Libraries, o.Discover)
+}
+
+func (a *Agent) request(ctx context.Context, kind requestKind) (flushed, error) {
 	answer := make(chan flushed, 1)
 	select {
-	case a.pipeline.requests <- request{answer: answer, rotate: rotate}:
+	case a.pipeline.requests <- request{kind: kind, answer: answer}:
 	case <-ctx.Done():
 		return flushed{}, ctx.Err()
 	}

@@ -18,6 +18,8 @@ type batch struct {
 	hits, events uint64
 	lost         uint64
 	notice       bool
+	// starts are the times at which the groups began.
+	starts []uint64
 	// told are the losses that the batch records.
 	told []told
 	// requests are answered when all before and in the batch is durable. A
@@ -33,7 +35,9 @@ type flushed struct {
 }
 
 func (b *batch) reset() {
-	*b = batch{entries: b.entries[:0], terms: b.terms[:0], told: b.told[:0], requests: b.requests[:0]}
+	*b = batch{
+		entries: b.entries[:0], starts: b.starts[:0], terms: b.terms[:0], told: b.told[:0], requests: b.requests[:0],
+	}
 }
 
 func (b *batch) empty() bool { return b.count == 0 }

@@ -12,18 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/probe"
 )
 
-const (
-	// queueLength bounds what waits for the disk, in batches of up to
-	// logstore.MaxBatch bytes.
-	queueLength = 16
-	// retryFull is how long to wait for room on a full disk.
-	retryFull = 200 * time.Millisecond
-	// stopFull is how long to wait for it when the agent is to stop.
-	stopFull = 2 * time.Second
-)
+// queueLength is how many batches may be between the pipeline and the store,
+// of up to logstore.MaxBatch bytes each. Behind it is the store's own queue,
+// where chunks wait for the disk.
+const queueLength = 4
 
 // store is what the committer needs of logstore.Writer.
 type store interface {
@@ -32,183 +26,206 @@ type store interface {
 	Rotate() (string, error)
 }
 
-// committer appends batches to the store, in its own goroutine, so that a slow
-// disk does not keep the pipeline from the ring.
+// committer compresses batches and appends them to the store, in its own
+// goroutine, beside the pipeline's. It counts what is in the log: that is what
+// the store has told of, by committed.
 type committer struct {
 	store  store
 	losses *losses
 	log    *slog.Logger
-	// interval is how long a committed batch may stay not durable.
-	interval time.Duration
+	feed   *feed
 
 	full chan *batch
-	// returned has an element while a batch may be free.
-	returned chan struct{}
-	mu       sync.Mutex
-	// free is a stack, so that the buffers in use are the same few. made
-	// counts all batches, free or not.
-	free []*batch
-	made int
+	free chan *batch
 
-	// waiting is set while the disk has no room.
-	waiting atomic.Bool
-	// stopping is set when no more batches come.
-	stopping atomic.Bool
+	// newest is the last committed sequence.
+	newest atomic.Uint64
 
-	stats committed
+	// mu guards what follows. Nothing else is locked while it is held.
+	mu sync.Mutex
+	// appended are chunks that are on their way to the disk, oldest first.
+	appended []appended
+	// spare are used arrays of starts.
+	spare   [][]uint64
+	stats   committed
+	failing bool
+}
+
+// appended is what a chunk holds.
+type appended struct {
+	sequence     uint64 // its last
+	hits, events uint64
+	starts       []uint64 // of its groups
 }
 
 // committed counts what is in the log.
 type committed struct {
-	hits, events, groups, chunks atomic.Uint64
+	hits, events, groups, chunks uint64
+	latency                      histogram
 }
 
-func newCommitter(s store, l *losses, log *slog.Logger, interval time.Duration) *committer {
-	return &committer{
-		store: s, losses: l, log: log, interval: interval,
-		full: make(chan *batch, queueLength), returned: make(chan struct{}, 1),
+func newCommitter(l *losses, log *slog.Logger) *committer {
+	c := &committer{
+		losses: l, log: log, feed: newFeed(),
+		full: make(chan *batch, queueLength), free: make(chan *batch, queueLength),
 	}
+	for range queueLength {
+		c.free <- &batch{}
+	}
+	return c
 }
 
-// get returns a batch to fill, for the pipeline. While none is free it waits,
-// as long as the ring can take what is probed meanwhile; then it returns nil.
-func (c *committer) get(ring *probe.Ring) *batch {
-	for {
-		if b := c.pop(); b != nil {
-			return b
-		}
-		if ring.Waiting() > ring.Size()/2 {
-			return nil
-		}
-		select {
-		case <-c.returned:
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-func (c *committer) pop() *batch {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n := len(c.free); n > 0 {
-		b := c.free[n-1]
-		c.free = c.free[:n-1]
-		return b
-	}
-	if c.made == queueLength {
-		return nil
-	}
-	c.made++
-	return &batch{}
-}
-
-// release makes a batch free.
-func (c *committer) release(b *batch) {
+// get returns a batch to fill, for the pipeline. It waits for one: what is
+// probed meanwhile is in the ring.
+func (c *committer) get() *batch {
+	b := <-c.free
 	b.reset()
-	c.mu.Lock()
-	c.free = append(c.free, b)
-	c.mu.Unlock()
-	select {
-	case c.returned <- struct{}{}:
-	default:
-	}
+	return b
 }
 
-// put queues a filled batch. A batch from get always has a place.
+// put queues a filled batch.
 func (c *committer) put(b *batch) { c.full <- b }
 
 // finish says that no more batches come.
-func (c *committer) finish() {
-	c.stopping.Store(true)
-	close(c.full)
+func (c *committer) finish() { close(c.full) }
+
+// run works until finish was called and every batch is with the store.
+func (c *committer) run() {
+	for b := range c.full {
+		if !b.empty() {
+			c.append(b)
+		}
+		c.answer(b)
+		c.free <- b
+	}
 }
 
-// obstacle is the reason why batches are not taken.
-func (c *committer) obstacle() Reason {
-	if c.waiting.Load() {
+// answer makes durable what the requests of a batch ask for.
+func (c *committer) answer(b *batch) {
+	for _, r := range b.requests {
+		switch r.kind {
+		case aliveRequest:
+			r.answer <- flushed{}
+		case rotateRequest:
+			// Here, so that the next batch is in the new segment.
+			segment, err := c.store.Rotate()
+			r.answer <- flushed{segment: segment, err: err}
+		case flushRequest:
+			// The disk may take its time; what comes later need not wait.
+			go func() {
+				cursor, err := c.store.Flush()
+				r.answer <- flushed{cursor: cursor, err: err}
+			}()
+		}
+	}
+}
+
+func (c *committer) append(b *batch) {
+	position, err := c.store.Append(logstore.Batch{
+		Entries: b.entries, Count: b.count, Events: uint32(b.events),
+		First: b.first, Last: b.last, Lost: b.lost, Terms: b.terms, Notice: b.notice,
+	})
+	if err != nil {
+		c.refused(b, err)
+		return
+	}
+	c.mu.Lock()
+	if c.failing {
+		c.failing = false
+		c.log.Warn("the log takes events again")
+	}
+	c.appended = append(c.appended, appended{
+		sequence: position.Cursor.Sequence, hits: b.hits, events: b.events,
+		starts: append(c.unused(), b.starts...),
+	})
+	c.settle(now())
+	c.mu.Unlock()
+}
+
+// unused returns an empty array for starts. The caller holds mu.
+func (c *committer) unused() []uint64 {
+	n := len(c.spare)
+	if n == 0 {
+		return nil
+	}
+	s := c.spare[n-1]
+	c.spare = c.spare[:n-1]
+	return s
+}
+
+// refused counts a batch that the store did not take.
+func (c *committer) refused(b *batch, err error) {
+	reason := WriteFailed
+	var full *logstore.FullError
+	if errors.As(err, &full) {
+		reason = QueueFull
+		if full.Err != nil {
+			reason = reasonOf(full.Err)
+		}
+	}
+	c.losses.untell(b)
+	c.losses.add(reason, loss{b.hits, b.events}, b.first)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.failing {
+		c.failing = true
+		c.log.Error("the log takes nothing: events are lost and counted", "reason", reason, "error", err)
+	}
+}
+
+// reasonOf tells a full disk from other failures.
+func reasonOf(err error) Reason {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return DiskFull
 	}
-	return QueueFull
+	return WriteFailed
 }
 
-// drop counts a batch that does not get into the log.
-func (c *committer) drop(b *batch, r Reason) {
-	c.losses.untell(b)
-	c.losses.add(r, loss{b.hits, b.events}, b.first)
+// committed is told by the store of every chunk that is in the page cache. It
+// may come before append knows the chunk's sequence.
+func (c *committer) committed(p logstore.Position) {
+	at := now()
+	c.newest.Store(p.Cursor.Sequence)
+	c.mu.Lock()
+	c.settle(at)
+	c.mu.Unlock()
+	c.feed.publish(p)
 }
 
-// run works until finish was called and everything is committed.
-func (c *committer) run() {
-	var due <-chan time.Time
-	for {
-		select {
-		case b, ok := <-c.full:
-			if !ok {
-				return
-			}
-			if c.commit(b) && due == nil {
-				due = time.After(c.interval)
-			}
-			c.release(b)
-		case <-due:
-			due = nil
-			if _, err := c.store.Flush(); err != nil {
-				c.log.Error("syncing the log", "error", err)
-			}
+// settle counts the chunks that are committed. The caller holds mu.
+func (c *committer) settle(at uint64) {
+	done := 0
+	for ; done < len(c.appended) && c.appended[done].sequence <= c.newest.Load(); done++ {
+		a := &c.appended[done]
+		c.stats.hits += a.hits
+		c.stats.events += a.events
+		c.stats.groups += uint64(len(a.starts))
+		c.stats.chunks++
+		for _, start := range a.starts {
+			c.stats.latency.add(time.Duration(at - start))
 		}
+		c.spare = append(c.spare, a.starts[:0])
+		*a = appended{}
 	}
+	c.appended = c.appended[done:]
 }
 
-// commit appends a batch and answers its requests. It reports whether
-// something was appended that may not be durable.
-func (c *committer) commit(b *batch) (appended bool) {
-	if !b.empty() {
-		appended = c.append(b)
+// abandon counts what never got to the disk, when the store was closed.
+func (c *committer) abandon(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(now())
+	for _, a := range c.appended {
+		c.losses.add(reasonOf(err), loss{a.hits, a.events}, 0)
 	}
-	for _, r := range b.requests {
-		var f flushed
-		f.cursor, f.err = c.store.Flush()
-		if f.err == nil && r.rotate {
-			f.segment, f.err = c.store.Rotate()
-		}
-		r.answer <- f
-	}
-	return appended
+	c.appended = nil
 }
 
-func (c *committer) append(b *batch) bool {
-	stop := time.Time{}
-	for {
-		_, err := c.store.Append(logstore.Batch{
-			Entries: b.entries, Count: b.count, Events: uint32(b.events),
-			First: b.first, Last: b.last, Lost: b.lost, Terms: b.terms, Notice: b.notice,
-		})
-		if err == nil {
-			if c.waiting.Swap(false) {
-				c.log.Warn("the disk has room again: recording goes on")
-			}
-			c.stats.hits.Add(b.hits)
-			c.stats.events.Add(b.events)
-			c.stats.groups.Add(uint64(b.count) - uint64(len(b.told)))
-			c.stats.chunks.Add(1)
-			return true
-		}
-		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-			c.log.Error("writing the log", "error", err, "lost_events", b.events)
-			c.drop(b, WriteFailed)
-			return false
-		}
-		if !c.waiting.Swap(true) {
-			c.log.Error("the disk is full: events are kept for a moment, then dropped and counted", "error", err)
-		}
-		if c.stopping.Load() {
-			if stop.IsZero() {
-				stop = time.Now().Add(stopFull)
-			} else if time.Now().After(stop) {
-				c.drop(b, DiskFull)
-				return false
-			}
-		}
-		time.Sleep(retryFull)
-	}
+// counts returns what is in the log.
+func (c *committer) counts() committed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.latency = s.latency.clone()
+	return s
 }

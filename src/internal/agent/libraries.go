@@ -3,6 +3,8 @@
 package agent
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,104 +12,235 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 
+	"crypto-auditing/src/internal/ldcache"
 	"crypto-auditing/src/internal/probe"
 )
 
-// settle is how long the folders of the libraries must be quiet before they
-// are looked at again: a package manager renames many files at a time.
-const settle = 20 * time.Millisecond
+const (
+	// settle is how long to wait after a change in the folders of the
+	// libraries: a package manager renames many files at a time.
+	settle = 20 * time.Millisecond
+	// keptReplaced is how many replaced files of one path stay attached, for
+	// the programs that started before.
+	keptReplaced = 8
+)
 
 // fileID names a file whatever its path.
 type fileID struct{ device, inode uint64 }
 
+// tracked is a file that is attached, or could not be.
+type tracked struct {
+	path     string
+	library  *probe.Library // nil: not attached
+	since    time.Time
+	replaced time.Time // zero: the file is still at path
+	// err is why it is not attached; tried is the change time of the file it
+	// was tried with.
+	err   error
+	tried int64
+}
+
 // libraries keeps the tracer attached to the files that the configuration
 // names. A file that takes the place of another is attached to in addition:
-// running processes still have the old one.
+// running programs still have the old one.
 type libraries struct {
 	tracer *probe.Tracer
 	log    *slog.Logger
-	// patterns are paths and globs; optional says that they may match nothing.
-	patterns []string
-	optional bool
+	// changed is told when the patterns were replaced.
+	changed chan struct{}
 
-	mu       sync.Mutex
-	attached map[fileID]*probe.Library
-	failed   map[fileID]error
+	// attaching is held while files are looked for and attached to; mu is
+	// taken inside it, for the fields.
+	attaching sync.Mutex
+	mu        sync.Mutex
+	patterns  []string
+	discover  bool
+	files     map[fileID]*tracked
 }
 
-// attach attaches to all files that match and are not attached yet. The error
-// tells of everything that went wrong; other files are attached all the same.
+func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool) *libraries {
+	return &libraries{
+		tracer: t, log: log, patterns: patterns, discover: discover,
+		changed: make(chan struct{}, 1), files: map[fileID]*tracked{},
+	}
+}
+
+// reconfigure replaces the patterns. Files that are no longer named are
+// detached.
+func (l *libraries) reconfigure(patterns []string, discover bool) error {
+	l.mu.Lock()
+	l.patterns, l.discover = patterns, discover
+	l.mu.Unlock()
+	err := l.attach()
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+// attachedFiles returns the libraries that are attached.
+func (l *libraries) attachedFiles() []*probe.Library {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []*probe.Library
+	for _, f := range l.files {
+		if f.library != nil {
+			all = append(all, f.library)
+		}
+	}
+	return all
+}
+
+// attach attaches to all files that are named and not attached yet, and
+// detaches what is no longer wanted. The error tells of everything that went
+// wrong now; other files are attached all the same.
 func (l *libraries) attach() error {
-	var errs []error
-	var paths []string
-	for _, pattern := range l.patterns {
+	l.attaching.Lock()
+	defer l.attaching.Unlock()
+	paths, errs := l.find()
+	wanted := map[fileID]string{}
+	for _, path := range paths {
+		id, changed, err := identify(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if _, ok := wanted[id]; !ok && l.begin(id, path, changed) {
+			wanted[id] = path
+		}
+	}
+	errs = append(errs, l.attachFiles(wanted)...)
+	l.retire(paths)
+	return errors.Join(errs...)
+}
+
+// find returns the paths that the patterns lead to.
+func (l *libraries) find() (paths []string, errs []error) {
+	l.mu.Lock()
+	patterns, discover := l.patterns, l.discover
+	l.mu.Unlock()
+	if discover {
+		entries, err := ldcache.Read(ldcache.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		paths = ldcache.Find(entries, usualLibrary)
+		patterns = usualPlaces()
+	}
+	for _, pattern := range patterns {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cannot use library %q: %w", pattern, err))
-		} else if len(matches) == 0 && !l.optional {
+		} else if len(matches) == 0 && !discover {
 			errs = append(errs, fmt.Errorf("cannot attach to %s: no such file", pattern))
 		}
 		paths = append(paths, matches...)
 	}
 	slices.Sort(paths)
-	var wait sync.WaitGroup
-	results := make([]error, len(paths))
-	claimed := map[fileID]bool{}
-	for i, path := range slices.Compact(paths) {
-		id, err := identify(path)
-		if err != nil {
-			results[i] = err
-			continue
-		}
-		if claimed[id] || l.known(id) {
-			continue
-		}
-		claimed[id] = true
-		wait.Go(func() { results[i] = l.attachFile(path, id) })
-	}
-	wait.Wait()
-	return errors.Join(append(errs, results...)...)
+	return slices.Compact(paths), errs
 }
 
-func identify(path string) (fileID, error) {
+// usualSonames are those of the libraries that have the probes, are getting
+// them, or may be given them by a distribution, up to their version.
+func usualSonames() []string {
+	return []string{"libgnutls.so", "libssl.so", "libcrypto.so", "libnettle.so", "libhogweed.so", "libgcrypt.so", "libssl3.so", "libnss3.so", "libfreebl3.so", "libsoftokn3.so"}
+}
+
+func usualLibrary(soname string) bool {
+	return slices.ContainsFunc(usualSonames(), func(name string) bool {
+		return soname == name || strings.HasPrefix(soname, name+".")
+	})
+}
+
+// usualPlaces are globs for libraries that the loader's cache does not list.
+func usualPlaces() []string {
+	var globs []string
+	for _, dir := range []string{"/usr/lib64", "/usr/lib/*-linux-gnu"} {
+		for _, name := range []string{"libgnutls.so", "libssl.so", "libcrypto.so"} {
+			globs = append(globs, filepath.Join(dir, name+".*"))
+		}
+	}
+	return globs
+}
+
+// identify returns the id of the file at path, following links, and when it
+// was last changed.
+func identify(path string) (id fileID, changed int64, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return fileID{}, fmt.Errorf("cannot attach: %w", err)
+		return fileID{}, 0, fmt.Errorf("cannot attach: %w", err)
 	}
 	stat := info.Sys().(*syscall.Stat_t)
-	return fileID{stat.Dev, stat.Ino}, nil
+	return fileID{stat.Dev, stat.Ino}, stat.Ctim.Nano(), nil
 }
 
-func (l *libraries) known(id fileID) bool {
+// begin reports whether a file is to be attached to now: it is not yet, and
+// was not tried in its present state. A known file gets its new path.
+func (l *libraries) begin(id fileID, path string, changed int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.attached[id] != nil || l.failed[id] != nil
+	f := l.files[id]
+	switch {
+	case f == nil:
+		l.files[id] = &tracked{path: path, tried: changed}
+		return true
+	case f.library == nil && f.tried != changed:
+		f.tried = changed
+		return true
+	case f.library != nil:
+		f.path, f.replaced = path, time.Time{}
+	}
+	return false
 }
 
-func (l *libraries) attachFile(path string, id fileID) error {
+func (l *libraries) attachFiles(files map[fileID]string) []error {
+	var (
+		wait sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	for id, path := range files {
+		wait.Go(func() {
+			if err := l.attachFile(id, path); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	return errs
+}
+
+func (l *libraries) attachFile(id fileID, path string) error {
 	library, err := l.tracer.Attach(path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	f := l.files[id]
+	f.err = err
 	if err != nil {
-		// Files of the usual libraries that were built without probes are
-		// nothing to tell of.
+		// Usual libraries that were built without probes are nothing to tell of.
 		var none *probe.NoProbesError
-		if l.optional && errors.As(err, &none) && len(none.Errors) == 0 {
-			l.failed[id] = err
+		if l.discover && errors.As(err, &none) && len(none.Errors) == 0 {
+			f.err = nil
 			return nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			l.failed[id] = err
 		}
 		return err
 	}
-	l.attached[id] = library
+	// The path may have been given to another file since it was looked at.
+	if opened := (fileID{library.Device, library.Inode}); opened != id {
+		delete(l.files, id)
+		l.files[opened] = f
+	}
+	f.library, f.since = library, time.Now()
 	l.log.Info("attached", "library", library.Path, "sites", library.Sites, "probes", len(library.Probes))
 	for _, err := range library.Errors {
 		l.log.Warn("some sites cannot be used", "library", library.Path, "error", err)
@@ -115,41 +248,63 @@ func (l *libraries) attachFile(path string, id fileID) error {
 	return nil
 }
 
-// list returns the attached libraries, by path.
-func (l *libraries) list() []*probe.Library {
+// retire finds files that are no longer at their paths. The newest of them
+// stay attached; the others are detached, as is what is no longer named.
+func (l *libraries) retire(named []string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	var all []*probe.Library
-	for _, library := range l.attached {
-		all = append(all, library)
-	}
-	slices.SortFunc(all, func(a, b *probe.Library) int {
-		if a.Path < b.Path {
-			return -1
+	replaced := map[string][]*tracked{}
+	var going []*probe.Library
+	for id, f := range l.files {
+		at, _, err := identify(f.path)
+		switch {
+		case err == nil && at == id && slices.Contains(named, f.path):
+			continue
+		case f.library == nil:
+			delete(l.files, id)
+			continue
+		case err == nil && at == id:
+			// Still there, no longer named.
+			going = append(going, f.library)
+			delete(l.files, id)
+			continue
+		case f.replaced.IsZero():
+			f.replaced = time.Now()
+			l.log.Info("replaced: programs that use it are recorded on", "library", f.path)
 		}
-		return 1
-	})
-	return all
+		replaced[f.path] = append(replaced[f.path], f)
+	}
+	for _, old := range replaced {
+		slices.SortFunc(old, func(a, b *tracked) int { return a.replaced.Compare(b.replaced) })
+		for len(old) > keptReplaced {
+			going = append(going, old[0].library)
+			delete(l.files, fileID{old[0].library.Device, old[0].library.Inode})
+			old = old[1:]
+		}
+	}
+	l.mu.Unlock()
+	for _, library := range going {
+		// Waits for the kernel, hence without a lock that others need.
+		l.tracer.Detach(library)
+		l.log.Info("detached", "library", library.Path)
+	}
 }
 
-// watch attaches to files that appear or are replaced, until stop is closed.
-func (l *libraries) watch(stop <-chan struct{}) error {
+// watch attaches to files that appear or are replaced, until ctx ends.
+func (l *libraries) watch(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("cannot watch the libraries: %w", err)
 	}
 	defer w.Close()
-	for _, dir := range l.folders() {
-		if err := w.Add(dir); err != nil {
-			l.log.Warn("libraries in this folder are not watched", "folder", dir, "error", err)
-		}
-	}
+	l.watchFolders(w)
 	// A file may have been replaced before the watch began.
 	due := time.After(0)
 	for {
 		select {
-		case <-stop:
+		case <-ctx.Done():
 			return nil
+		case <-l.changed:
+			l.watchFolders(w)
 		case event := <-w.Events:
 			if due == nil && l.concerns(event.Name) {
 				due = time.After(settle)
@@ -167,10 +322,28 @@ func (l *libraries) watch(stop <-chan struct{}) error {
 	}
 }
 
-// folders are those that the patterns lead to.
+// watchFolders watches the folders that the patterns lead to now.
+func (l *libraries) watchFolders(w *fsnotify.Watcher) {
+	for _, dir := range l.folders() {
+		if err := w.Add(dir); err != nil {
+			l.log.Warn("libraries in this folder are not watched", "folder", dir, "error", err)
+		}
+	}
+}
+
 func (l *libraries) folders() []string {
 	var dirs []string
-	for _, pattern := range l.patterns {
+	paths, _ := l.find()
+	for _, path := range paths {
+		dirs = append(dirs, filepath.Dir(path))
+	}
+	l.mu.Lock()
+	patterns := l.patterns
+	if l.discover {
+		patterns = append(usualPlaces(), ldcache.Path)
+	}
+	l.mu.Unlock()
+	for _, pattern := range patterns {
 		matches, _ := filepath.Glob(filepath.Dir(pattern))
 		dirs = append(dirs, matches...)
 	}
@@ -178,10 +351,45 @@ func (l *libraries) folders() []string {
 	return slices.Compact(dirs)
 }
 
-// concerns reports whether path is one of the configured ones.
+// concerns reports whether a change at path may be one of a library.
 func (l *libraries) concerns(path string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.discover {
+		return path == ldcache.Path || usualLibrary(filepath.Base(path))
+	}
 	return slices.ContainsFunc(l.patterns, func(pattern string) bool {
 		match, _ := filepath.Match(pattern, path)
 		return match
 	})
+}
+
+// status lists the files, by path.
+func (l *libraries) status() []LibraryStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []LibraryStatus
+	for _, f := range l.files {
+		s := LibraryStatus{Path: f.path, Since: f.since, Replaced: !f.replaced.IsZero()}
+		var problems []error
+		switch {
+		case f.library != nil:
+			s.BuildID, s.Provider = f.library.BuildID, f.library.Provider
+			s.Probes, s.Sites, s.Hits = f.library.Probes, f.library.Sites, f.library.Hits.Load()
+			problems = f.library.Errors
+		case f.err != nil:
+			problems = []error{f.err}
+		default:
+			// A usual library without probes.
+			continue
+		}
+		if err := errors.Join(problems...); err != nil {
+			s.Error = err.Error()
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b LibraryStatus) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), a.Since.Compare(b.Since))
+	})
+	return all
 }

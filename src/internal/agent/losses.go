@@ -6,34 +6,47 @@ import (
 	"sync"
 
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/probe"
 )
 
-// Reason says why events were lost, Place where. They are the words of the log
-// and of the status.
-type Reason struct{ Place, Reason string }
+// Reason says why events were lost, in the words of the log and the status.
+type Reason string
 
 // The reasons for losses.
-var (
-	RingFull    = Reason{"kernel", probe.RingFull.String()}
-	SpecMissing = Reason{"kernel", probe.NoSite.String()}
+const (
+	// RingFull: the agent did not keep up.
+	RingFull Reason = "ring-full"
+	// SpecMissing is a site without an entry in the site map.
+	SpecMissing Reason = "spec-missing"
+	// RateLimit is a process that made more hits than one may.
+	RateLimit Reason = "rate-limit"
 	// Unreadable is memory of the process that could not be read: the
 	// arguments of the probe (a hit), or an array, a key or more elements
 	// than a probe may give (events of a recorded hit).
-	Unreadable = Reason{"kernel", "unreadable"}
+	Unreadable Reason = "unreadable"
 	// Undecodable is a ring record that makes no sense.
-	Undecodable = Reason{"agent", "undecodable"}
+	Undecodable Reason = "undecodable"
 	// QueueFull is a batch that was dropped because the disk did not keep up.
-	QueueFull = Reason{"agent", "queue-full"}
+	QueueFull Reason = "queue-full"
 	// DiskFull is a batch that was dropped while the disk had no room.
-	DiskFull = Reason{"disk", "disk-full"}
+	DiskFull Reason = "disk-full"
 	// WriteFailed is a batch that the store refused for another reason.
-	WriteFailed = Reason{"disk", "write-failed"}
+	WriteFailed Reason = "write-failed"
 )
+
+// Place says where events are lost for the reason.
+func (r Reason) Place() string {
+	switch r {
+	case RingFull, SpecMissing, RateLimit, Unreadable:
+		return "kernel"
+	case DiskFull, WriteFailed:
+		return "disk"
+	}
+	return "agent"
+}
 
 // Loss is what was lost for one reason since the agent started.
 type Loss struct {
-	Reason
+	Reason       Reason
 	Hits, Events uint64
 }
 
@@ -74,13 +87,15 @@ func (l *losses) add(r Reason, n loss, since uint64) {
 	c.Events += n.events
 }
 
-// raise sets the total for a reason that is counted elsewhere.
-func (l *losses) raise(r Reason, total loss, since uint64) {
+// raise sets the total for a reason that is counted elsewhere. It reports
+// whether that is more than before.
+func (l *losses) raise(r Reason, total loss, since uint64) bool {
 	l.mu.Lock()
 	c := l.of(r)
 	more := loss{total.hits - c.Hits, total.events - c.Events}
 	l.mu.Unlock()
 	l.add(r, more, since)
+	return more != loss{}
 }
 
 func (l *losses) of(r Reason) *counted {
@@ -105,7 +120,7 @@ func (l *losses) record(b *batch, now uint64) {
 		}
 		start := min(c.since, now)
 		b.lose(&event.Loss{
-			Events: n.events, Hits: n.hits, Reason: c.Reason.Reason, Place: c.Reason.Place,
+			Events: n.events, Hits: n.hits, Reason: string(c.Reason), Place: c.Reason.Place(),
 			Start: start, End: now,
 		})
 		b.told = append(b.told, told{c.Reason, n, start})

@@ -4,12 +4,13 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -22,24 +23,48 @@ type pipeline struct {
 	losses    *losses
 	log       *slog.Logger
 
-	// coalesce is the length of a flush window.
-	coalesce time.Duration
-	// requests are flushes and rotations from other goroutines. Whoever sends
-	// one wakes the ring.
+	// coalesce is the length of a flush window, as a time.Duration. It may be
+	// changed at any time.
+	coalesce atomic.Int64
+	// keyLifetime is how long a context key is used, as a time.Duration; 0:
+	// until the agent stops. newCipher makes the next.
+	keyLifetime atomic.Int64
+	newCipher   func() (*event.Cipher, error)
+	// requests come from other goroutines. Whoever sends one wakes the ring.
 	requests chan request
 
 	record probe.Record
 	// checked is when the kernel's loss counters were last read.
 	checked uint64
-	// answers are the requests that the next flush answers.
-	answers []request
+	// keyed is when the context key was made.
+	keyed uint64
+	// taken are the requests that the next flush answers.
+	taken []request
+	// reported is when losses were last logged, and what was known then.
+	reported     uint64
+	reportedLost loss
 }
 
-// request asks for everything probed so far to be durable.
+// The kinds of requests.
+type requestKind uint8
+
+const (
+	// flushRequest asks for everything probed so far to be durable.
+	flushRequest requestKind = iota
+	// rotateRequest asks for a new segment behind it.
+	rotateRequest
+	// aliveRequest asks only for an answer.
+	aliveRequest
+)
+
+// request is answered behind everything that was probed before it.
 type request struct {
+	kind   requestKind
 	answer chan<- flushed
-	rotate bool
 }
+
+// reportInterval is how often losses are logged at most.
+const reportInterval = uint64(time.Minute)
 
 // now returns CLOCK_BOOTTIME in nanoseconds, the clock of the records.
 func now() uint64 {
@@ -53,27 +78,31 @@ func now() uint64 {
 // closes the committer's queue.
 func (p *pipeline) run(ctx context.Context) error {
 	defer p.committer.finish()
-	stop := context.AfterFunc(ctx, p.tracer.Ring().Wake)
+	ring := p.tracer.Ring()
+	stop := context.AfterFunc(ctx, ring.Wake)
 	defer stop()
 
-	ring := p.tracer.Ring()
 	// Records gather up to an eighth of the ring before the reader is woken:
 	// far from full however late it is scheduled.
 	mark := ring.Size() / 8
-	var deadline uint64
-	armed := false
+	// A window is open while armed, until deadline. It also opens when losses
+	// wait to be told.
+	armed, deadline := false, uint64(0)
 	p.checked = now()
+	p.keyed, p.reported = p.checked, 0
 	for ctx.Err() == nil {
+		p.renewKey()
 		ring.Drain(ring.Size(), p.take)
 		p.accept()
-		pending := !p.window.empty() || p.losses.pending()
 		at := now()
 		switch {
-		case len(p.answers) > 0 || armed && at >= deadline:
-			p.flush()
-			armed = false
-		case pending && !armed:
-			armed, deadline = true, at+uint64(p.coalesce)
+		case len(p.taken) > 0 || armed && at >= deadline:
+			// A process over its limit adds to the losses and not to the ring:
+			// look again until that stops.
+			armed = p.flush()
+			deadline = at + uint64(p.coalesce.Load())
+		case !armed && (!p.window.empty() || p.losses.pending()):
+			armed, deadline = true, at+uint64(p.coalesce.Load())
 		case armed:
 			if err := ring.Wait(mark, time.Duration(deadline-at)); err != nil {
 				return err
@@ -106,17 +135,17 @@ func (p *pipeline) drain() error {
 }
 
 // accept takes the requests that have come in. What was probed before them is
-// in the window now.
+// in the window then.
 func (p *pipeline) accept() {
-	if len(p.requests) == 0 {
-		return
+	n := len(p.requests)
+	for range n {
+		p.taken = append(p.taken, <-p.requests)
 	}
-	for n := len(p.requests); n > 0; n-- {
-		p.answers = append(p.answers, <-p.requests)
+	if n > 0 {
+		// A record may have been finished between the last look at the ring
+		// and the request.
+		p.tracer.Ring().Drain(p.tracer.Ring().Size(), p.take)
 	}
-	// A record may have been finished between the last look at the ring and
-	// the request.
-	p.tracer.Ring().Drain(p.tracer.Ring().Size(), p.take)
 }
 
 // take adds one record to the window.
@@ -136,46 +165,88 @@ func (p *pipeline) take(raw []byte) {
 	}
 }
 
-// flush hands the window to the committer, with what was lost meanwhile.
-func (p *pipeline) flush() {
+// flush hands the window to the committer, with what was lost meanwhile. It
+// reports whether the kernel lost something since the last time.
+func (p *pipeline) flush() (losing bool) {
+	b := p.committer.get()
 	at := now()
-	p.count(at)
-	b := p.committer.get(p.tracer.Ring())
-	if b == nil {
-		// Nothing can be told now; the loss is told when there is room again.
-		var dropped batch
-		p.window.flush(&dropped)
-		p.committer.drop(&dropped, p.committer.obstacle())
-		p.refuse(fmt.Errorf("cannot flush: the queue to the disk is full"))
-		return
-	}
+	losing = p.count(at)
 	p.window.flush(b)
 	p.losses.record(b, at)
-	b.requests = append(b.requests, p.answers...)
-	p.answers = p.answers[:0]
+	b.requests = append(b.requests, p.taken...)
+	p.taken = p.taken[:0]
 	p.committer.put(b)
+	p.report(at)
+	return losing
 }
 
-// refuse answers the waiting requests with an error.
-func (p *pipeline) refuse(err error) {
-	for _, r := range p.answers {
-		r.answer <- flushed{err: err}
-	}
-	p.answers = p.answers[:0]
-}
-
-// count brings the losses up to date with the kernel's counters.
-func (p *pipeline) count(at uint64) {
+// count brings the losses up to date with the kernel's counters. It reports
+// whether there are new ones.
+func (p *pipeline) count(at uint64) (more bool) {
 	p.losses.add(Unreadable, p.window.partly, p.checked)
 	p.window.partly = loss{}
 	lost, err := p.tracer.Losses()
 	if err != nil {
 		p.log.Error("counting losses", "error", err)
-		return
+		return false
 	}
-	p.losses.raise(RingFull, lossOf(lost[probe.RingFull]), p.checked)
-	p.losses.raise(SpecMissing, lossOf(lost[probe.NoSite]), p.checked)
+	for kernel, reason := range map[probe.LossReason]Reason{
+		probe.RingFull: RingFull, probe.NoSite: SpecMissing, probe.RateLimit: RateLimit,
+	} {
+		l := lost[kernel]
+		if p.losses.raise(reason, loss{l.Hits, l.Events}, p.checked) {
+			more = true
+		}
+	}
 	p.checked = at
+	return more
 }
 
-func lossOf(l probe.Loss) loss { return loss{l.Hits, l.Events} }
+// report logs new losses, once in a while.
+func (p *pipeline) report(at uint64) {
+	if p.reported != 0 && at-p.reported < reportInterval {
+		return
+	}
+	var lost loss
+	var reasons []any
+	for _, l := range p.losses.list() {
+		lost.add(loss{l.Hits, l.Events})
+		if l.Events > 0 || l.Hits > 0 {
+			reasons = append(reasons, slog.Uint64(string(l.Reason), l.Events))
+		}
+	}
+	if lost == p.reportedLost {
+		return
+	}
+	p.log.Warn("events were lost", "lost_hits", lost.hits-p.reportedLost.hits,
+		"lost_events", lost.events-p.reportedLost.events, slog.Group("since_start", reasons...))
+	p.reported, p.reportedLost = at, lost
+}
+
+// renewKey begins a segment with a new context key when the old one has
+// served its time. Nothing wakes an idle agent for it: the key matters when
+// something is recorded.
+func (p *pipeline) renewKey() {
+	lifetime := uint64(p.keyLifetime.Load())
+	at := now()
+	if lifetime == 0 || at-p.keyed < lifetime {
+		return
+	}
+	cipher, err := p.newCipher()
+	if err != nil {
+		p.log.Error("the context key stays in use", "error", err)
+		p.keyed = at
+		return
+	}
+	answer := make(chan flushed, 1)
+	p.taken = append(p.taken, request{kind: rotateRequest, answer: answer})
+	p.flush()
+	p.window.renew(cipher)
+	p.keyed = at
+	b := p.committer.get()
+	b.entries = event.AppendNewKey(b.entries, at)
+	b.count, b.notice = 1, true
+	b.span(at, at)
+	p.committer.put(b)
+	p.log.Info("the context key was renewed: open contexts end")
+}

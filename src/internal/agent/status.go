@@ -3,9 +3,16 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/segment"
 )
 
 // Status is what there is to say about a running agent.
@@ -79,4 +86,71 @@ func LatencyBounds() []time.Duration {
 		1 * ms, 2 * ms, 5 * ms, 10 * ms, 25 * ms, 50 * ms, 75 * ms, 100 * ms, 125 * ms, 150 * ms, 200 * ms,
 		300 * ms, 500 * ms, 1000 * ms, 2500 * ms, 5000 * ms, 10000 * ms,
 	}
+}
+
+// Status returns how things are now. It may be called from any goroutine. The
+// error says what could not be found out; the rest is filled in all the same.
+func (a *Agent) Status() (Status, error) {
+	var errs []error
+	committed := a.committer.counts()
+	store := a.writer.Status()
+	s := Status{
+		Started: a.started, Profile: string(a.tracer.Profile()),
+		Directory: a.options.LogDir, Newest: store.Committed,
+		Counters: a.Counters(), RingSize: a.tracer.Ring().Size(),
+		Latency: committed.latency.latency(), Libraries: a.libraries.status(),
+	}
+	if store.Err != nil {
+		s.Full = store.Err.Error()
+	}
+	var err error
+	if s.HitsSeen, err = a.tracer.Hits(); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs, s.disk(), s.process())
+	return s, errors.Join(errs...)
+}
+
+// disk fills in what the log takes.
+func (s *Status) disk() error {
+	list, err := segment.List(s.Directory)
+	if err != nil {
+		return fmt.Errorf("cannot list the log: %w", err)
+	}
+	s.Segments = len(list)
+	s.Oldest = logstore.Cursor{Store: s.Newest.Store}
+	if len(list) > 0 {
+		s.Oldest.Sequence = list[0] - 1
+	}
+	for _, first := range list {
+		// A segment that is removed meanwhile takes nothing.
+		if info, err := os.Stat(filepath.Join(s.Directory, segment.Name(first))); err == nil {
+			s.DiskUsage += uint64(info.Size())
+		}
+	}
+	var fileSystem unix.Statfs_t
+	if err := unix.Statfs(s.Directory, &fileSystem); err != nil {
+		return fmt.Errorf("cannot get the free space of %s: %w", s.Directory, err)
+	}
+	s.DiskFree = fileSystem.Bavail * uint64(fileSystem.Bsize)
+	return nil
+}
+
+// process fills in what the agent costs.
+func (s *Status) process() error {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return fmt.Errorf("cannot get the time used: %w", err)
+	}
+	s.CPU = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return fmt.Errorf("cannot get the memory used: %w", err)
+	}
+	var size, resident uint64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return fmt.Errorf("cannot get the memory used: %w", err)
+	}
+	s.Resident = resident * uint64(os.Getpagesize())
+	return nil
 }

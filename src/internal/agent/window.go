@@ -61,6 +61,9 @@ func newWindow(cipher *event.Cipher) *window {
 // take adds a record, which must have its arguments.
 func (w *window) take(r *probe.Record) {
 	w.hits++
+	if r.Library != nil {
+		r.Library.Hits.Add(1)
+	}
 	key := contextKey{r.PIDTGID, r.Context}
 	state, known := w.contexts.get(key)
 	if !known {
@@ -141,6 +144,13 @@ func (w *window) element(g *group, state *contextState, e *probe.Element) {
 // full reports whether the window must be flushed before its time.
 func (w *window) full() bool { return w.size >= fullWindow }
 
+// renew replaces the key of the context ids. The contexts that are open end
+// with it: the window must be empty.
+func (w *window) renew(cipher *event.Cipher) {
+	w.cipher = cipher
+	w.contexts.forget()
+}
+
 // empty reports whether there is nothing to flush.
 func (w *window) empty() bool { return w.n == 0 }
 
@@ -163,6 +173,7 @@ func (w *window) flush(b *batch) {
 		b.entries = event.AppendHead(b.entries, &head, g.count)
 		b.entries = append(b.entries, g.events...)
 		b.count++
+		b.starts = append(b.starts, g.start)
 		b.span(g.start, g.end)
 	}
 	b.hits, b.events = w.hits, w.events

@@ -20,31 +20,40 @@ type Agent struct {
 	CoalesceWindow Duration `toml:"coalesce_window"`
 	// RingSize is the size of the BPF ring buffer, a power of two.
 	RingSize Size `toml:"ring_size"`
+	// RateLimit is how many probe hits a second are recorded of one process; 0:
+	// all of them.
+	RateLimit uint64 `toml:"rate_limit"`
+	// ContextKeyLifetime is how long the key of the context ids is used; 0:
+	// as long as the agent runs.
+	ContextKeyLifetime Duration `toml:"context_key_lifetime"`
 	// SyncInterval is how long an event that was written may be lost by a
 	// power cut.
 	SyncInterval Duration `toml:"sync_interval"`
 	// SegmentSize and SegmentAge end a file of the log.
 	SegmentSize Size     `toml:"segment_size"`
 	SegmentAge  Duration `toml:"segment_age"`
+	// MaxSize bounds the log, KeepFree is what it leaves of its file system:
+	// "auto" is a tenth of the file system, at most 4G, and 15 % of it; 0 is no
+	// limit.
+	MaxSize  Limit `toml:"max_size"`
+	KeepFree Limit `toml:"keep_free"`
+	// MaxAge is how old an event may become; 0: any age.
+	MaxAge Duration `toml:"max_age"`
 }
 
 // DefaultAgent returns the defaults.
 func DefaultAgent() Agent {
 	return Agent{
-		LogDir:         "/var/log/crypto-auditing",
-		CoalesceWindow: Duration{100 * time.Millisecond},
-		RingSize:       8 << 20,
-		SyncInterval:   Duration{5 * time.Second},
-		SegmentSize:    128 << 20,
-		SegmentAge:     Duration{24 * time.Hour},
-	}
-}
-
-// UsualLibraries are the files that the agent looks for where none is named.
-func UsualLibraries() []string {
-	return []string{
-		"/usr/lib64/libgnutls.so.30", "/usr/lib64/libssl.so.3", "/usr/lib64/libcrypto.so.3",
-		"/usr/lib/*-linux-gnu/libgnutls.so.30", "/usr/lib/*-linux-gnu/libssl.so.3", "/usr/lib/*-linux-gnu/libcrypto.so.3",
+		LogDir:             "/var/log/crypto-auditing",
+		CoalesceWindow:     Duration{100 * time.Millisecond},
+		RingSize:           8 << 20,
+		RateLimit:          250_000,
+		ContextKeyLifetime: Duration{24 * time.Hour},
+		SyncInterval:       Duration{5 * time.Second},
+		SegmentSize:        128 << 20,
+		SegmentAge:         Duration{24 * time.Hour},
+		MaxSize:            Limit{Auto: true},
+		KeepFree:           Limit{Auto: true},
 	}
 }
 

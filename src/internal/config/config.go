@@ -87,6 +87,38 @@ func (s Size) String() string {
 	return fmt.Sprint(int64(s))
 }
 
+// Limit is a size, or "auto".
+type Limit struct {
+	Size Size
+	Auto bool
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *Limit) UnmarshalText(text []byte) error {
+	if string(text) == "auto" {
+		*l = Limit{Auto: true}
+		return nil
+	}
+	*l = Limit{}
+	return l.Size.UnmarshalText(text)
+}
+
+// String returns the limit as it is written in a file.
+func (l Limit) String() string {
+	if l.Auto {
+		return "auto"
+	}
+	return l.Size.String()
+}
+
+// Bytes returns the limit as a number of bytes, negative for "auto".
+func (l Limit) Bytes() int64 {
+	if l.Auto {
+		return -1
+	}
+	return int64(l.Size)
+}
+
 // load reads files in order into v; a later file overrides what it names.
 func load(files []string, v any) error {
 	for _, file := range files {

@@ -34,12 +34,19 @@ ring_size = "16M"
 sync_interval = "1s"
 segment_size = 1048576
 segment_age = "1h30m"
+rate_limit = 0
+context_key_lifetime = "12h"
+max_size = 1073741824
+keep_free = "2G"
+max_age = "720h"
 `)
 	got, err := config.LoadAgent(file)
 	want := config.Agent{
 		Library: []string{"/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"}, LogDir: "/srv/log",
 		CoalesceWindow: config.Duration{Duration: 250 * time.Millisecond}, RingSize: 16 << 20,
 		SyncInterval: config.Duration{Duration: time.Second}, SegmentSize: 1 << 20, SegmentAge: config.Duration{Duration: 90 * time.Minute},
+		ContextKeyLifetime: config.Duration{Duration: 12 * time.Hour},
+		MaxSize:            config.Limit{Size: 1 << 30}, KeepFree: config.Limit{Size: 2 << 30}, MaxAge: config.Duration{Duration: 720 * time.Hour},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)

@@ -16,6 +16,8 @@ const (
 	KeyLostHits   = "crau::lost_hits"
 	KeyLostReason = "crau::lost_reason"
 	KeyLostPlace  = "crau::lost_place"
+
+	KeyContextKey = "crau::context_key"
 )
 
 // AppendMetadata appends the metadata group that begins a segment. bootTime
@@ -88,4 +90,13 @@ func (g *Group) BootTime() (seconds int64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// AppendNewKey appends the metadata group that says that context ids are made
+// under a new key from here on: contexts that were open before do not go on
+// under their ids.
+func AppendNewKey(dst []byte, now uint64) []byte {
+	return Append(dst, &Group{Start: now, End: now, Events: []Event{
+		{Key: []byte(KeyContextKey), Value: Value{Kind: String, Bytes: []byte("renewed")}},
+	}})
 }

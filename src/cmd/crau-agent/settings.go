@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/config"
+)
+
+// settings are the configuration files with the command line on top. They can
+// be read again while the agent runs.
+type settings struct {
+	// files are the configuration files named on the command line; none: the
+	// installed ones.
+	files []string
+	// flags holds the values of the flags that changed says were given.
+	flags   config.Agent
+	changed func(flag string) bool
+	profile string
+}
+
+// options reads the settings.
+func (s *settings) options() (agent.Options, error) {
+	conf, err := s.load()
+	if err != nil {
+		return agent.Options{}, err
+	}
+	switch s.profile {
+	case "", "uprobe_multi", "perf_event":
+	default:
+		return agent.Options{}, usageError{fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", s.profile)}
+	}
+	return agent.Options{
+		Libraries: conf.Library, Discover: len(conf.Library) == 0,
+		LogDir:         conf.LogDir,
+		CoalesceWindow: conf.CoalesceWindow.Duration,
+		RingSize:       int(conf.RingSize),
+		Profile:        s.profile,
+		RateLimit:      conf.RateLimit,
+		KeyLifetime:    conf.ContextKeyLifetime.Duration,
+		SyncInterval:   conf.SyncInterval.Duration,
+		SegmentSize:    int64(conf.SegmentSize),
+		SegmentAge:     conf.SegmentAge.Duration,
+		Limits: agent.Limits{
+			MaxSize: conf.MaxSize.Bytes(), KeepFree: conf.KeepFree.Bytes(), MaxAge: conf.MaxAge.Duration,
+		},
+	}, nil
+}
+
+func (s *settings) load() (config.Agent, error) {
+	files := s.files
+	if len(files) == 0 {
+		var err error
+		if files, err = config.Files("agent", config.Folders()...); err != nil {
+			return config.Agent{}, err
+		}
+	}
+	conf, err := config.LoadAgent(files...)
+	if err != nil {
+		return config.Agent{}, err
+	}
+	if s.changed("library") {
+		conf.Library = s.flags.Library
+	}
+	if s.changed("log-dir") {
+		conf.LogDir = s.flags.LogDir
+	}
+	if s.changed("coalesce-window") {
+		conf.CoalesceWindow = s.flags.CoalesceWindow
+	}
+	if err := conf.Check(); err != nil {
+		return config.Agent{}, usageError{err}
+	}
+	return conf, nil
+}
+
+// textFlag makes a flag of a configuration value.
+type textFlag struct{ *config.Duration }
+
+func (t textFlag) Set(text string) error { return t.UnmarshalText([]byte(text)) }
+func (t textFlag) Type() string          { return "duration" }

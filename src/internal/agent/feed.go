@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"crypto-auditing/src/internal/logstore"
+)
+
+// feedLength is how many chunks a follower may be behind: at full load, a
+// few seconds of them.
+const feedLength = 256
+
+// ErrLagging says that a follower did not keep up. What it missed is in the
+// log.
+var ErrLagging = errors.New("follower is too far behind")
+
+// feed tells followers of committed chunks. It never waits for one.
+type feed struct {
+	mu        sync.Mutex
+	followers map[chan logstore.Position]struct{}
+}
+
+func newFeed() *feed { return &feed{followers: map[chan logstore.Position]struct{}{}} }
+
+func (f *feed) publish(p logstore.Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.followers {
+		select {
+		case c <- p:
+		default:
+			close(c)
+			delete(f.followers, c)
+		}
+	}
+}
+
+// follow calls tell for every chunk that is committed from now on, until ctx
+// ends, tell fails, or the follower is too far behind.
+func (f *feed) follow(ctx context.Context, tell func(logstore.Position) error) error {
+	c := make(chan logstore.Position, feedLength)
+	f.mu.Lock()
+	f.followers[c] = struct{}{}
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		delete(f.followers, c)
+		f.mu.Unlock()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case p, ok := <-c:
+			if !ok {
+				return ErrLagging
+			}
+			if err := tell(p); err != nil {
+				return err
+			}
+		}
+	}
+}
