@@ -54,6 +54,9 @@ type Options struct {
 	Log *slog.Logger
 	// Ready, if set, is called when the agent records.
 	Ready func()
+	// Looked, if set, is called whenever libraries were looked for. It must
+	// not block.
+	Looked func()
 }
 
 // Counters is what an agent has recorded and lost since it started.
@@ -113,7 +116,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
 	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
-	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover)
+	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover, o.Looked)
 	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
 }

@@ -55,6 +55,8 @@ type libraries struct {
 	log    *slog.Logger
 	// changed is told when the patterns were replaced.
 	changed chan struct{}
+	// looked is called at the end of attach.
+	looked func()
 
 	// attaching is held while files are looked for and attached to; mu is
 	// taken inside it, for the fields.
@@ -65,9 +67,12 @@ type libraries struct {
 	files     map[fileID]*tracked
 }
 
-func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool) *libraries {
+func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool, looked func()) *libraries {
+	if looked == nil {
+		looked = func() {}
+	}
 	return &libraries{
-		tracer: t, log: log, patterns: patterns, discover: discover,
+		tracer: t, log: log, patterns: patterns, discover: discover, looked: looked,
 		changed: make(chan struct{}, 1), files: map[fileID]*tracked{},
 	}
 }
@@ -119,6 +124,7 @@ func (l *libraries) attach() error {
 	}
 	errs = append(errs, l.attachFiles(wanted)...)
 	l.retire(paths)
+	l.looked()
 	return errors.Join(errs...)
 }
 
