@@ -54,9 +54,9 @@ type Options struct {
 	Log *slog.Logger
 	// Ready, if set, is called when the agent records.
 	Ready func()
-	// Looked, if set, is called whenever libraries were looked for. It must
-	// not block.
-	Looked func()
+	// Changed, if set, is called when the Summary may have changed, from any
+	// goroutine. It must not block.
+	Changed func()
 }
 
 // Counters is what an agent has recorded and lost since it started.
@@ -91,6 +91,9 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
 	a := &Agent{options: o, started: time.Now(), losses: &losses{}}
 	a.committer = newCommitter(a.losses, o.Log)
 	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
@@ -100,7 +103,10 @@ func New(o Options) (*Agent, error) {
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,
 		SyncInterval: o.SyncInterval,
-		Committed:    a.committer.committed,
+		Committed: func(p logstore.Position) {
+			a.committer.committed(p)
+			o.Changed()
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -116,7 +122,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
 	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
-	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover, o.Looked)
+	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover, o.Changed)
 	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
 }

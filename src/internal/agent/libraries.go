@@ -68,9 +68,6 @@ type libraries struct {
 }
 
 func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool, looked func()) *libraries {
-	if looked == nil {
-		looked = func() {}
-	}
 	return &libraries{
 		tracer: t, log: log, patterns: patterns, discover: discover, looked: looked,
 		changed: make(chan struct{}, 1), files: map[fileID]*tracked{},
