@@ -94,6 +94,11 @@ func (c *committer) run() {
 	for b := range c.full {
 		if !b.empty() {
 			c.append(b)
+		} else if b.hits > 0 {
+			// They gave no values: there is nothing to write of them.
+			c.mu.Lock()
+			c.stats.hits += b.hits
+			c.mu.Unlock()
 		}
 		c.answer(b)
 		c.free <- b

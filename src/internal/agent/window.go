@@ -151,8 +151,9 @@ func (w *window) renew(cipher *event.Cipher) {
 	w.contexts.forget()
 }
 
-// empty reports whether there is nothing to flush.
-func (w *window) empty() bool { return w.n == 0 }
+// empty reports whether there is nothing to flush. A hit of which nothing could
+// be recorded is something: that is to be told.
+func (w *window) empty() bool { return w.hits == 0 }
 
 // flush moves the groups to b and begins the next window.
 func (w *window) flush(b *batch) {
