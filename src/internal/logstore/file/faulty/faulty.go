@@ -5,6 +5,7 @@
 package faulty
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -184,15 +185,19 @@ func (s *System) Cut(random *rand.Rand) error {
 		// The journal of the directory got out too.
 		names = s.nodes
 	}
-	for _, all := range []map[string]*node{s.nodes, s.disk} {
-		for path := range all {
+	for path := range s.nodes {
+		if names[path] == nil {
 			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
 		}
 	}
 	for path, n := range names {
-		if err := os.WriteFile(path, n.survive(random), file.Mode); err != nil {
+		data := n.survive(random)
+		if s.nodes[path] == n && bytes.Equal(data, n.cache) {
+			continue
+		}
+		if err := os.WriteFile(path, data, file.Mode); err != nil {
 			return fmt.Errorf("cannot write what the disk holds: %w", err)
 		}
 	}
