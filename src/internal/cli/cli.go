@@ -128,7 +128,7 @@ libraries told crypto-auditing while they used it.
 	}
 	root.SetVersionTemplate("crauctl {{.Version}}\n")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.AddCommand(newQueryCommand(e), newProbesCommand())
+	root.AddCommand(newQueryCommand(e), newVerifyCommand(e), newLogInfoCommand(e), newProbesCommand())
 	return root
 }
 

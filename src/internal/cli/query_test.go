@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -248,6 +249,34 @@ func TestALogIsReadInEveryFormItMayHave(t *testing.T) {
 			}
 			if got.stdout != want {
 				t.Errorf("got:\n%s\nwant:\n%s", got.stdout, want)
+			}
+		})
+	}
+}
+
+func TestAPipeIsReadAsAFileIs(t *testing.T) {
+	plain := encode(handshakes(t, "openssl-tls12"))
+	want := crauctl(t, "query", "--file", write(t, "log", plain)).stdout
+	for name, content := range map[string][]byte{
+		"plain": plain, "compressed": compress(t, plain), "a segment": segment(t, plain), "nothing": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			go func() {
+				_, _ = w.Write(content)
+				w.Close()
+			}()
+			got := crauctl(t, "query", "--file", fmt.Sprintf("/dev/fd/%d", r.Fd()))
+			shown := want
+			if content == nil {
+				shown = ""
+			}
+			if got.code != 0 || got.stdout != shown {
+				t.Errorf("exit code %d, errors %q, shown is:\n%s\nwant:\n%s", got.code, got.stderr, got.stdout, shown)
 			}
 		})
 	}

@@ -93,7 +93,9 @@ func openFile(path string, boot bootTime) (source, error) {
 		file.Close()
 		return nil, fmt.Errorf("cannot read log %s: %w", path, err)
 	}
-	if begin = begin[:n]; !isChunk(begin) {
+	begin = begin[:n]
+	// What is no file, as standard input, can be read but once.
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || !isChunk(begin) {
 		return streamFrom(file, begin, path, boot)
 	}
 	reader, err := logstore.OpenFile(path, logstore.ReaderOptions{EntryLen: event.Len})

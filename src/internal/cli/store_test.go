@@ -66,6 +66,9 @@ func appendGroups(t testing.TB, w *writer, groups ...event.Group) {
 	if _, err := w.Append(b); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // segment returns the bytes of a segment that holds the entries of a log.

@@ -206,11 +206,11 @@ func lossText(l *Loss, at func(int64) string) string {
 	var what string
 	switch {
 	case l.Hits == 0 || l.Hits == l.Events:
-		what = counted(l.Events, "event")
+		what = Counted(l.Events, "event")
 	case l.Events == 0:
-		what = counted(l.Hits, "probe hit")
+		what = Counted(l.Hits, "probe hit")
 	default:
-		what = counted(l.Events, "event") + " of " + counted(l.Hits, "probe hit")
+		what = Counted(l.Events, "event") + " of " + Counted(l.Hits, "probe hit")
 	}
 	why := printable([]byte(l.Reason))
 	if l.Place != "" {
@@ -229,13 +229,19 @@ func lossText(l *Loss, at func(int64) string) string {
 	return fmt.Sprintf("%s lost%s %s", what, why, when)
 }
 
-// counted returns a number with its noun, the number in groups of three.
-func counted(n uint64, noun string) string {
+// Counted returns a number with its noun, the number in groups of three.
+func Counted(n uint64, noun string) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}
-	if n != 1 {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(noun, "y"):
+		noun = strings.TrimSuffix(noun, "y") + "ies"
+	case strings.HasSuffix(noun, "sh"):
+		noun += "es"
+	default:
 		noun += "s"
 	}
 	return digits + " " + noun

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/logstore/verify"
+)
+
+// The forms of output of the commands about the log as a whole.
+const (
+	infoShort = "short"
+	infoJSON  = "json"
+)
+
+// addInfoFlags adds the options that these commands share.
+func addInfoFlags(command *cobra.Command, directory, form *string) {
+	command.Flags().StringVar(directory, "directory", "", "the log in directory `DIR`")
+	command.Flags().StringVarP(form, "output", "o", infoShort, "output `FORM`: short, json")
+	mustComplete(command, "output", cobra.FixedCompletions([]string{infoShort, infoJSON}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func checkInfoFlags(directory, form string) error {
+	if directory == "" {
+		return usagef("no log is named: use --directory DIR")
+	}
+	if form != infoShort && form != infoJSON {
+		return usagef("unknown output form %q: there are short, json", form)
+	}
+	return nil
+}
+
+func newLogInfoCommand(e *Environment) *cobra.Command {
+	var directory, form string
+	command := &cobra.Command{
+		Use:   "log-info",
+		Short: "Describe a log: its segments, times, size and losses",
+		Long: `Log-info reads the headers of a log and tells for each segment its chunks,
+entries and events, how well it is compressed, which time it spans, and how
+many events were lost before they could be recorded. It decompresses nothing
+and checks no contents: see crauctl verify.
+
+A segment is open (written to, or left so by a crash), or sealed: rewritten
+with larger chunks and an index.
+` + exitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := checkInfoFlags(directory, form); err != nil {
+				return err
+			}
+			segments, err := verify.Inspect(directory)
+			if err != nil {
+				return fmt.Errorf("cannot describe log directory %s: %w", directory, err)
+			}
+			out := bufio.NewWriter(command.OutOrStdout())
+			if form == infoJSON {
+				err = writeInfoJSON(out, segments)
+			} else {
+				err = writeInfo(out, segments, e.Location)
+			}
+			if flushErr := out.Flush(); err == nil {
+				err = flushErr
+			}
+			if err != nil {
+				return fmt.Errorf("cannot write output: %w", err)
+			}
+			return nil
+		},
+	}
+	addInfoFlags(command, &directory, &form)
+	return command
+}
+
+// sums are the totals of segments.
+type sums struct {
+	segments, sealed, chunks, damaged   int
+	entries, events, lost, uncompressed uint64
+	bytes                               int64
+}
+
+func sum(segments []verify.Info) (s sums) {
+	for i := range segments {
+		info := &segments[i]
+		s.segments++
+		if info.Sealed {
+			s.sealed++
+		}
+		s.chunks += info.Chunks
+		s.damaged += info.Damaged
+		s.entries += info.Entries
+		s.events += info.Events
+		s.lost += info.Lost
+		s.uncompressed += info.Uncompressed
+		s.bytes += info.Bytes
+	}
+	return s
+}
+
+func writeInfo(w io.Writer, segments []verify.Info, location *time.Location) error {
+	if len(segments) == 0 {
+		_, err := fmt.Fprintln(w, "The log is empty.")
+		return err
+	}
+	const layout = "2006-01-02 15:04:05"
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "FIRST ENTRY\tSTATE\tFROM\tTO\tCHUNKS\tENTRIES\tEVENTS\tLOST\tSIZE\tRATIO\tB/EVENT\t")
+	line := func(first, state, from, to string, chunks int, entries, events, lost uint64, bytes int64, uncompressed uint64) {
+		ratio, perEvent := "-", "-"
+		if bytes > 0 && uncompressed > 0 {
+			ratio = fmt.Sprintf("%.1f", float64(uncompressed)/float64(bytes))
+		}
+		if events > 0 {
+			perEvent = fmt.Sprintf("%.2f", float64(bytes)/float64(events))
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n",
+			first, state, from, to, chunks, entries, events, lost, size(bytes), ratio, perEvent)
+	}
+	for i := range segments {
+		s := &segments[i]
+		state := "open"
+		if s.Sealed {
+			state = "sealed"
+		}
+		if s.Damaged > 0 {
+			state += ", damaged"
+		}
+		at := func(ns int64) string { return time.Unix(0, ns).In(location).Format(layout) }
+		line(fmt.Sprint(s.First), state, at(s.FirstTime), at(s.LastTime), s.Chunks, s.Entries, s.Events, s.Lost, s.Bytes, s.Uncompressed)
+	}
+	t := sum(segments)
+	line("all", render.Counted(uint64(t.segments), "segment"), "", "", t.chunks, t.entries, t.events, t.lost, t.bytes, t.uncompressed)
+	return table.Flush()
+}
+
+// size returns a number of bytes as people read it.
+func size(bytes int64) string {
+	const units = "KMGTPE"
+	if bytes < 1024 {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	value, unit := float64(bytes)/1024, 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}
+
+// segmentJSON is a segment in the JSON form.
+type segmentJSON struct {
+	Segment      string  `json:"segment"`
+	Sealed       bool    `json:"sealed"`
+	Boot         string  `json:"boot_id"`
+	First        uint64  `json:"first_sequence"`
+	Last         uint64  `json:"last_sequence"`
+	Start        float64 `json:"start"`
+	End          float64 `json:"end"`
+	Chunks       int     `json:"chunks"`
+	Entries      uint64  `json:"entries"`
+	Events       uint64  `json:"events"`
+	Lost         uint64  `json:"events_lost"`
+	Bytes        int64   `json:"bytes"`
+	Uncompressed uint64  `json:"bytes_uncompressed"`
+	Damaged      int     `json:"damaged_parts"`
+}
+
+// writeInfoJSON writes an object per segment and line. Times are seconds since
+// the Unix epoch, as in the JSON of a query.
+func writeInfoJSON(w io.Writer, segments []verify.Info) error {
+	encoder := json.NewEncoder(w)
+	for i := range segments {
+		s := &segments[i]
+		if err := encoder.Encode(segmentJSON{
+			Segment: filepath.Base(s.Path), Sealed: s.Sealed, Boot: hex.EncodeToString(s.BootID[:]),
+			First: s.First, Last: s.Last, Start: float64(s.FirstTime) / 1e9, End: float64(s.LastTime) / 1e9,
+			Chunks: s.Chunks, Entries: s.Entries, Events: s.Events, Lost: s.Lost,
+			Bytes: s.Bytes, Uncompressed: s.Uncompressed, Damaged: s.Damaged,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// join joins the sentences of a report.
+func join(lines ...string) string { return strings.Join(lines, "\n") + "\n" }

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// damage changes a byte in the middle of the first segment of a store.
+func damage(t *testing.T, dir string) (segment string) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("segments are %v (error %v)", segments, err)
+	}
+	content := mustRead(t, segments[0])
+	content[len(content)/2] ^= 0x55
+	if err := os.WriteFile(segments[0], content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Base(segments[0])
+}
+
+func TestVerifyTellsAWholeLogFromABrokenOne(t *testing.T) {
+	groups := workload(t, "openssl-tls13-x25519", 40)
+	dir := store(t, groups)
+	got := crauctl(t, "verify", "--directory", dir)
+	if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "all is as it should be") {
+		t.Errorf("of a whole log, exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
+	}
+	var report struct {
+		Whole bool
+		Hash  string
+		Break *struct {
+			Segment string
+			Kind    string
+		}
+	}
+	got = crauctl(t, "verify", "--directory", dir, "-o", "json")
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != 0 || !report.Whole || len(report.Hash) != 64 {
+		t.Errorf("of a whole log, exit code %d, error %v, output %s", got.code, err, got.stdout)
+	}
+
+	segment := damage(t, dir)
+	got = crauctl(t, "verify", "--directory", dir)
+	if got.code != 1 || !strings.Contains(got.stderr, segment) || !strings.Contains(got.stderr, "offset") || strings.Contains(got.stdout, "all is") {
+		t.Errorf("of a broken log, exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
+	}
+	got = crauctl(t, "verify", "--directory", dir, "-o", "json")
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != 1 || report.Whole || report.Break == nil || report.Break.Segment != segment {
+		t.Errorf("of a broken log, exit code %d, error %v, output %s", got.code, err, got.stdout)
+	}
+}
+
+func TestLogInfoCountsWhatIsThere(t *testing.T) {
+	groups := workload(t, "openssl-tls13-x25519", 40)
+	dir := store(t, groups)
+	events := 0
+	for i := range groups {
+		events += len(groups[i].Events)
+	}
+	got := crauctl(t, "log-info", "--directory", dir, "-o", "json")
+	if got.code != 0 || got.stderr != "" {
+		t.Fatalf("exit code %d, errors %q", got.code, got.stderr)
+	}
+	var segments, counted, entries int
+	var bytes int64
+	for line := range strings.Lines(got.stdout) {
+		var s struct {
+			Segment string
+			Entries int
+			Events  int
+			Bytes   int64
+			Start   float64
+		}
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(dir, s.Segment))
+		if err != nil || info.Size() != s.Bytes {
+			t.Errorf("segment %s has %d bytes, stat says %v (error %v)", s.Segment, s.Bytes, info, err)
+		}
+		if s.Start < 1784800000 || s.Start > 1784801877 {
+			t.Errorf("segment %s begins at %f", s.Segment, s.Start)
+		}
+		segments, counted, entries, bytes = segments+1, counted+s.Events, entries+s.Entries, bytes+s.Bytes
+	}
+	// Each segment begins with a metadata entry, whose data are no events.
+	if counted != events || entries != len(groups)+segments {
+		t.Errorf("%d segments with %d entries and %d events, want %d and %d besides the metadata", segments, entries, counted, len(groups), events)
+	}
+	text := crauctl(t, "log-info", "--directory", dir)
+	if lines := strings.Count(text.stdout, "\n"); text.code != 0 || lines != segments+2 {
+		t.Errorf("exit code %d, %d lines for %d segments:\n%s", text.code, lines, segments, text.stdout)
+	}
+}
+
+func TestAnEmptyLogIsWhole(t *testing.T) {
+	for _, command := range []string{"verify", "log-info", "query"} {
+		got := crauctl(t, command, "--directory", t.TempDir())
+		if got.code != 0 || got.stderr != "" {
+			t.Errorf("%s: exit code %d, errors %q", command, got.code, got.stderr)
+		}
+	}
+}
+
+func TestCommandsAboutALogNeedOne(t *testing.T) {
+	for name, arguments := range map[string][]string{
+		"verify nothing":           {"verify"},
+		"describe nothing":         {"log-info"},
+		"an unknown form":          {"log-info", "--directory", "x", "-o", "xml"},
+		"an argument too many":     {"verify", "--directory", "x", "y"},
+		"an unknown form, checked": {"verify", "--directory", "x", "-o", "short-json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := crauctl(t, arguments...); got.code != 2 || got.stdout != "" {
+				t.Errorf("exit code %d, output %q, want 2 and none", got.code, got.stdout)
+			}
+		})
+	}
+	for _, command := range []string{"verify", "log-info"} {
+		got := crauctl(t, command, "--directory", "testdata/no-such-log")
+		if got.code != 1 || !strings.Contains(got.stderr, "testdata/no-such-log") {
+			t.Errorf("%s: exit code %d, errors %q, want 1 and the name", command, got.code, got.stderr)
+		}
+	}
+}
+
+func TestATornEndIsToldAndNoBreak(t *testing.T) {
+	dir := t.TempDir()
+	w := openStore(t, dir)
+	groups := workload(t, "openssl-tls12", 1)
+	appendGroups(t, w, groups...)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))
+	if err != nil || len(segments) != 1 {
+		t.Fatalf("segments are %v (error %v)", segments, err)
+	}
+	content := mustRead(t, segments[0])
+	if err := os.WriteFile(segments[0], append(content, content[:100]...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// The writer leaves the torn end and begins another segment.
+	w = openStore(t, dir)
+	more := workload(t, "openssl-tls13-x25519", 1)
+	appendGroups(t, w, more...)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := crauctl(t, "verify", "--directory", dir)
+	if got.code != 0 || !strings.Contains(got.stdout, "ends torn at offset") {
+		t.Errorf("exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
+	}
+	shown := crauctl(t, "query", "--directory", dir)
+	want := crauctl(t, "query", "--file", write(t, "log", encode(append(append([]event.Group(nil), groups...), more...)))).stdout
+	if shown.code != 0 || shown.stdout != want || !strings.Contains(shown.stderr, "torn") {
+		t.Errorf("exit code %d, errors %q, shown is:\n%s\nwant:\n%s", shown.code, shown.stderr, shown.stdout, want)
+	}
+}
