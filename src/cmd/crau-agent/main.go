@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -72,7 +73,8 @@ func newCommand(stderr io.Writer) *cobra.Command {
 		Short: "Record which cryptography programs use",
 		Long: `crau-agent attaches to the probes of the crypto libraries on this machine and
 writes what they report to the log. It runs until SIGTERM or SIGINT, then
-writes what was probed until then and exits.
+writes what was probed until then and exits. On SIGHUP it reads its
+configuration again.
 
 It needs root, or CAP_BPF and CAP_PERFMON (on kernels before 6.6 also
 CAP_SYS_ADMIN).
@@ -111,6 +113,7 @@ configuration.`,
 	f.StringArrayVar(&flags.Library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
 	f.Var(textFlag{&flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
+	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
 	// For tests of the way of attaching that the kernel at hand would not take.
 	f.StringVar(&s.profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
 	if err := f.MarkHidden("profile"); err != nil {
@@ -131,11 +134,18 @@ func record(s *settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if s.check {
+		return nil
+	}
+	service, err := newService(log)
+	if err != nil {
+		return err
+	}
 	o.Log = log
+	o.Changed = service.changed
 	o.Ready = func() {
 		log.Info("recording", "log", o.LogDir)
-		// Without a service manager there is nobody to tell.
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+		service.tell(daemon.SdNotifyReady)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -143,7 +153,15 @@ func record(s *settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return a.Run(ctx)
+	serving, stopServing := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		service.run(serving, a, func() error { return s.reload(a, log) })
+	})
+	err = a.Run(ctx)
+	stopServing()
+	beside.Wait()
+	return err
 }
 
 // newLog logs to stderr. Where that is the journal, time and program are its

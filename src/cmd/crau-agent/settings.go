@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
+	"strings"
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
@@ -19,6 +21,8 @@ type settings struct {
 	flags   config.Agent
 	changed func(flag string) bool
 	profile string
+	// check asks to go no further than reading them.
+	check bool
 }
 
 // options reads the settings.
@@ -47,6 +51,23 @@ func (s *settings) options() (agent.Options, error) {
 			MaxSize: conf.MaxSize.Bytes(), KeepFree: conf.KeepFree.Bytes(), MaxAge: conf.MaxAge.Duration,
 		},
 	}, nil
+}
+
+// reload reads the settings again and has the agent take them over, as far as
+// it can while it runs.
+func (s *settings) reload(a *agent.Agent, log *slog.Logger) error {
+	o, err := s.options()
+	if err != nil {
+		return fmt.Errorf("recording goes on as before: %w", err)
+	}
+	restart, err := a.Reload(o)
+	if len(restart) > 0 {
+		log.Warn("these changes need a restart", "keys", strings.Join(restart, " "))
+	}
+	if err != nil {
+		return fmt.Errorf("some libraries are not recorded: %w", err)
+	}
+	return nil
 }
 
 func (s *settings) load() (config.Agent, error) {

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/agent"
+)
+
+// statusPause is the least time between two status texts.
+const statusPause = 3 * time.Second
+
+// recorder is what a service needs of agent.Agent.
+type recorder interface {
+	Summary() agent.Summary
+	Alive(ctx context.Context) error
+}
+
+// service speaks with the service manager (sd_notify(3)): ready, reloading,
+// stopping, a status text that follows what happens, and the watchdog.
+type service struct {
+	log *slog.Logger
+	// notify sends a state to the service manager.
+	notify func(state string) error
+	// watchdog is how often it wants to hear of us; zero: never.
+	watchdog time.Duration
+	// pause is the least time between two status texts.
+	pause  time.Duration
+	hangup chan os.Signal
+	// dirty has an element while the status may have changed.
+	dirty chan struct{}
+}
+
+// newService returns the service of this process. Without a service manager
+// there is nobody to tell, and telling does nothing.
+func newService(log *slog.Logger) (*service, error) {
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the watchdog's interval: %w", err)
+	}
+	s := &service{
+		log: log, watchdog: watchdog, pause: statusPause,
+		hangup: make(chan os.Signal, 1), dirty: make(chan struct{}, 1),
+		notify: func(state string) error {
+			_, err := daemon.SdNotify(false, state)
+			return err
+		},
+	}
+	// From now on it does not end the process.
+	signal.Notify(s.hangup, syscall.SIGHUP)
+	return s, nil
+}
+
+// changed says that the status may have changed. It never blocks.
+func (s *service) changed() {
+	select {
+	case s.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// tell sends assignments to the service manager.
+func (s *service) tell(assignments ...string) {
+	if err := s.notify(strings.Join(assignments, "\n")); err != nil {
+		s.log.Error("telling the service manager", "error", err)
+	}
+}
+
+// run serves until ctx is done. On SIGHUP it calls reload.
+func (s *service) run(ctx context.Context, r recorder, reload func() error) {
+	reloads := make(chan struct{})
+	go func() {
+		defer close(reloads)
+		s.reloads(ctx, reload)
+	}()
+	var beat <-chan time.Time
+	if s.watchdog > 0 {
+		// Half the interval, as sd_watchdog_enabled(3) has it.
+		ticker := time.NewTicker(s.watchdog / 2)
+		defer ticker.Stop()
+		beat = ticker.C
+	}
+	var (
+		text   string
+		paused <-chan time.Time
+	)
+	dirty := s.dirty
+	// renew tells the status if it is another. Then changes wait until a pause
+	// is over; without any there is no timer.
+	renew := func() {
+		dirty, paused = s.dirty, nil
+		if now := statusText(r.Summary()); now != text {
+			text = now
+			s.tell("STATUS=" + text)
+			dirty, paused = nil, time.After(s.pause)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			s.tell(daemon.SdNotifyStopping, "STATUS=writing what was recorded")
+			<-reloads
+			return
+		case <-beat:
+			s.beat(ctx, r)
+			// A full disk shows by nothing else.
+			s.changed()
+		case <-dirty:
+			renew()
+		case <-paused:
+			// A summary may be a moment behind the change it was made for.
+			renew()
+		}
+	}
+}
+
+// reloads reloads whenever it is asked to, beside the watchdog: attaching takes
+// its time.
+func (s *service) reloads(ctx context.Context, reload func() error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.hangup:
+			s.reload(reload)
+		}
+	}
+}
+
+func (s *service) reload(reload func() error) {
+	var t unix.Timespec
+	// The kernel has this clock, so the call cannot fail.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	s.tell(daemon.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(t.Nano()/1000, 10))
+	if err := reload(); err != nil {
+		s.log.Error("reloading", "error", err)
+	} else {
+		s.log.Info("reloaded")
+	}
+	s.tell(daemon.SdNotifyReady)
+}
+
+// beat tells the watchdog that the pipeline moves. While it does not, nothing
+// is told, and the service manager does what it must.
+func (s *service) beat(ctx context.Context, r recorder) {
+	ctx, cancel := context.WithTimeout(ctx, s.watchdog/4)
+	defer cancel()
+	if err := r.Alive(ctx); err == nil {
+		s.tell(daemon.SdNotifyWatchdog)
+	} else if ctx.Err() == context.DeadlineExceeded {
+		s.log.Error("the pipeline does not move", "waited", s.watchdog/4)
+	}
+}
+
+// statusText says in a line what the agent does.
+func statusText(s agent.Summary) string {
+	var b strings.Builder
+	if s.Libraries > 0 {
+		b.WriteString("recording " + count(uint64(s.Libraries), "library", "libraries"))
+	} else {
+		b.WriteString("waiting for libraries with probes")
+	}
+	b.WriteString(", " + count(s.Hits, "hit", "hits") + ", ")
+	var hits, events uint64
+	var reasons []string
+	for _, l := range s.Lost {
+		if l.Hits == 0 && l.Events == 0 {
+			continue
+		}
+		hits, events = hits+l.Hits, events+l.Events
+		reasons = append(reasons, string(l.Reason))
+	}
+	if len(reasons) == 0 {
+		b.WriteString("nothing lost")
+	} else {
+		fmt.Fprintf(&b, "lost %s, %s (%s)", count(hits, "hit", "hits"), count(events, "event", "events"), strings.Join(reasons, ", "))
+	}
+	if s.Full != "" {
+		b.WriteString("; the log takes nothing: " + s.Full)
+	}
+	return b.String()
+}
+
+// count writes a number with its unit, thousands set off.
+func count(n uint64, one, many string) string {
+	digits := strconv.FormatUint(n, 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	if n == 1 {
+		return digits + " " + one
+	}
+	return digits + " " + many
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/agent"
+)
+
+func TestStatusText(t *testing.T) {
+	for name, c := range map[string]struct {
+		summary agent.Summary
+		want    string
+	}{
+		"nothing yet": {agent.Summary{}, "waiting for libraries with probes, 0 hits, nothing lost"},
+		"one of each": {agent.Summary{Libraries: 1, Hits: 1}, "recording 1 library, 1 hit, nothing lost"},
+		"many": {
+			agent.Summary{Libraries: 3, Hits: 1234567, Lost: []agent.Loss{{Reason: agent.RingFull}}},
+			"recording 3 libraries, 1,234,567 hits, nothing lost",
+		},
+		"losses": {
+			agent.Summary{Libraries: 2, Hits: 999, Lost: []agent.Loss{
+				{Reason: agent.RingFull, Hits: 1000, Events: 2000}, {Reason: agent.SpecMissing}, {Reason: agent.Unreadable, Events: 1},
+			}},
+			"recording 2 libraries, 999 hits, lost 1,000 hits, 2,001 events (ring-full, unreadable)",
+		},
+		"full disk": {
+			agent.Summary{Libraries: 2, Hits: 7, Full: "no space left on device"},
+			"recording 2 libraries, 7 hits, nothing lost; the log takes nothing: no space left on device",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := statusText(c.summary); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// told collects what a service tells the service manager.
+type told struct {
+	mu     sync.Mutex
+	states []string
+	more   chan struct{}
+}
+
+func (n *told) notify(state string) error {
+	n.mu.Lock()
+	n.states = append(n.states, state)
+	n.mu.Unlock()
+	n.more <- struct{}{}
+	return nil
+}
+
+// await waits until something was told that begins with prefix, after the
+// first that many.
+func (n *told) await(t *testing.T, prefix string, after int) {
+	t.Helper()
+	for {
+		n.mu.Lock()
+		found := slices.ContainsFunc(n.states[min(after, len(n.states)):], func(s string) bool { return strings.HasPrefix(s, prefix) })
+		n.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-n.more:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s was not told in %q", prefix, n.all())
+		}
+	}
+}
+
+func (n *told) all() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.states)
+}
+
+// standIn is an agent whose pipeline stands still when it is told to. A real
+// one needs the kernel's leave, and does not do so.
+type standIn struct {
+	mu      sync.Mutex
+	summary agent.Summary
+	stuck   bool
+	asked   chan struct{}
+}
+
+func (a *standIn) Summary() agent.Summary {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.summary
+}
+
+func (a *standIn) Alive(ctx context.Context) error {
+	a.mu.Lock()
+	stuck := a.stuck
+	a.mu.Unlock()
+	if stuck {
+		<-ctx.Done()
+		a.asked <- struct{}{}
+		return ctx.Err()
+	}
+	return nil
+}
+
+// serve runs a service with an agent until the test ends.
+func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error) (*service, *told) {
+	t.Helper()
+	n := &told{more: make(chan struct{}, 1000)}
+	s := &service{
+		log: slog.New(slog.NewTextHandler(io.Discard, nil)), notify: n.notify, watchdog: watchdog, pause: time.Millisecond,
+		hangup: make(chan os.Signal, 1), dirty: make(chan struct{}, 1),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.run(ctx, a, reload)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		if states := n.all(); !strings.HasPrefix(states[len(states)-1], "STOPPING=1\n") {
+			t.Errorf("the last that was told is %q", states[len(states)-1])
+		}
+	})
+	return s, n
+}
+
+func TestStatusFollowsWhatChanges(t *testing.T) {
+	a := &standIn{summary: agent.Summary{Libraries: 1}}
+	s, n := serve(t, a, 0, nil)
+	s.changed()
+	n.await(t, "STATUS=recording 1 library, 0 hits", 0)
+	a.mu.Lock()
+	a.summary.Hits = 5
+	a.mu.Unlock()
+	s.changed()
+	n.await(t, "STATUS=recording 1 library, 5 hits", 0)
+	before := len(n.all())
+	// Nothing is told twice: this is taken before what comes after it.
+	s.changed()
+	a.mu.Lock()
+	a.summary.Hits = 6
+	a.mu.Unlock()
+	s.changed()
+	n.await(t, "STATUS=recording 1 library, 6 hits", before)
+	if states := n.all(); len(states) != before+1 {
+		t.Errorf("was told %q", states)
+	}
+}
+
+func TestWatchdogHearsOfAPipelineThatMoves(t *testing.T) {
+	_, n := serve(t, &standIn{}, 20*time.Millisecond, nil)
+	n.await(t, "WATCHDOG=1", 0)
+	n.await(t, "WATCHDOG=1", len(n.all()))
+}
+
+func TestWatchdogHearsNothingOfOneThatStandsStill(t *testing.T) {
+	a := &standIn{stuck: true, asked: make(chan struct{}, 100)}
+	_, n := serve(t, a, 20*time.Millisecond, nil)
+	for range 3 {
+		<-a.asked
+	}
+	if states := n.all(); slices.Contains(states, "WATCHDOG=1") {
+		t.Errorf("was told %q", states)
+	}
+}
+
+func TestReloadIsFramedWhateverComesOfIt(t *testing.T) {
+	for name, failure := range map[string]error{"good": nil, "bad": errors.New("agent.conf:3: bad")} {
+		t.Run(name, func(t *testing.T) {
+			var reloaded bool
+			s, n := serve(t, &standIn{}, 0, func() error {
+				reloaded = true
+				return failure
+			})
+			s.hangup <- syscall.SIGHUP
+			n.await(t, "READY=1", 0)
+			states := n.all()
+			if !reloaded || len(states) != 2 || !strings.HasPrefix(states[0], "RELOADING=1\nMONOTONIC_USEC=") {
+				t.Errorf("reloaded %v, was told %q", reloaded, states)
+			}
+		})
+	}
+}
