@@ -95,6 +95,7 @@ were recorded at or before the other.
 	flags.StringArrayVar(&f.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
 
+	flags.Lookup("lines").DefValue = "all"
 	mustComplete(command, "output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return render.Forms(), cobra.ShellCompDirectiveNoFileComp
 	})

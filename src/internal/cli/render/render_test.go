@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+func TestNumbersAreCountedAsPeopleRead(t *testing.T) {
+	for want, c := range map[string]struct {
+		n    uint64
+		noun string
+	}{
+		"0 events":                          {0, "event"},
+		"1 event":                           {1, "event"},
+		"999 chunks":                        {999, "chunk"},
+		"1,000 entries":                     {1000, "entry"},
+		"12,345,678 crashes":                {12345678, "crash"},
+		"18,446,744,073,709,551,615 events": {1<<64 - 1, "event"},
+	} {
+		if got := render.Counted(c.n, c.noun); got != want {
+			t.Errorf("%d is %q, want %q", c.n, got, want)
+		}
+	}
+}
+
+func TestTimesAreThoseOfThePublicTool(t *testing.T) {
+	for name, c := range map[string]struct {
+		ns   int64
+		want string
+	}{
+		"a whole second":        {1771974863000000000, "1771974863.0"},
+		"a fraction":            {1771974863214706000, "1771974863.214706"},
+		"nanoseconds, rounded":  {1771974863214729512, "1771974863.2147295"},
+		"the epoch":             {0, "0.0"},
+		"a nanosecond after it": {1, "0.000000001"},
+		"before it":             {-1500000000, "-1.5"},
+		"the end of time":       {1<<63 - 1, "9223372036.854776"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			p, _, err := render.New("json", &out, render.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Root(&schema.Span{Start: c.ns}, nil); err != nil {
+				t.Fatal(err)
+			}
+			if want := `"start":` + c.want + `,`; !strings.Contains(out.String(), want) {
+				t.Errorf("the JSON is %s, want %s in it", out.String(), want)
+			}
+		})
+	}
+}
+
+func TestNothingIsShownAsNothing(t *testing.T) {
+	for form, want := range map[string]string{"short": "", "json": "", "json-pretty": "[]\n", "json-seq": "", "cbor": "", "cat": ""} {
+		var out strings.Builder
+		p, _, err := render.New(form, &out, render.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != want {
+			t.Errorf("%s of nothing is %q, want %q", form, out.String(), want)
+		}
+	}
+}
+
+func TestALongValueIsCutOnALine(t *testing.T) {
+	r, err := schema.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	p, _, err := render.New("cat", &out, render.Options{Registry: r, Location: time.UTC})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("é", 1000)
+	s := &schema.Span{Name: "x::y", Data: []schema.Datum{{Key: "x::long", Value: event.Value{Kind: event.String, Bytes: []byte(long)}}}}
+	if err := p.Root(s, nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := "x::y, long=" + strings.Repeat("é", 128) + "…\n"; out.String() != want {
+		t.Errorf("the line is %q, want %q", out.String(), want)
+	}
+}
