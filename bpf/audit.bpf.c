@@ -182,12 +182,57 @@ static __always_inline __u64 extend(__u64 value, __u8 bits, __u8 is_signed)
 	return is_signed ? (__u64)((__s64)value >> unused) : value >> unused;
 }
 
-static __always_inline int read_register(void *registers, __u16 offset, __u64 *value)
+/*
+ * Reads the register at an offset of the context. The verifier wants each
+ * offset to be a constant, and the compiler must not merge the loads into one.
+ */
+#define REGISTER(offset)                                                                   \
+	case offset:                                                                       \
+		asm volatile("%0 = *(u64 *)(%1 + " #offset ")" : "=r"(value) : "r"(registers)); \
+		break
+
+static __always_inline __u64 read_register(void *registers, __u16 at)
 {
-	*value = 0;
-	if (offset == ARGUMENT_NO_REGISTER)
-		return 0;
-	return bpf_probe_read_kernel(value, sizeof(*value), registers + offset);
+	__u64 value = 0;
+
+	switch (at) {
+	REGISTER(0);
+	REGISTER(8);
+	REGISTER(16);
+	REGISTER(24);
+	REGISTER(32);
+	REGISTER(40);
+	REGISTER(48);
+	REGISTER(56);
+	REGISTER(64);
+	REGISTER(72);
+	REGISTER(80);
+	REGISTER(88);
+	REGISTER(96);
+	REGISTER(104);
+	REGISTER(112);
+	REGISTER(128);
+	REGISTER(152);
+#if defined(__TARGET_ARCH_arm64)
+	REGISTER(120);
+	REGISTER(136);
+	REGISTER(144);
+	REGISTER(160);
+	REGISTER(168);
+	REGISTER(176);
+	REGISTER(184);
+	REGISTER(192);
+	REGISTER(200);
+	REGISTER(208);
+	REGISTER(216);
+	REGISTER(224);
+	REGISTER(232);
+	REGISTER(240);
+	REGISTER(248);
+	REGISTER(256);
+#endif
+	}
+	return value;
 }
 
 static __always_inline int read_argument(void *registers, const struct argument *a, __u64 *value)
@@ -199,14 +244,13 @@ static __always_inline int read_argument(void *registers, const struct argument 
 		*value = a->offset;
 		return 0;
 	}
-	if (read_register(registers, a->reg, &base))
-		return -1;
+	base = read_register(registers, a->reg);
 	if (a->kind == ARGUMENT_REGISTER) {
 		*value = extend(base >> (a->shift & 63), a->bits, a->is_signed);
 		return 0;
 	}
-	if (a->kind == ARGUMENT_INDEXED && read_register(registers, a->index, &index))
-		return -1;
+	if (a->kind == ARGUMENT_INDEXED)
+		index = read_register(registers, a->index);
 	*value = 0;
 	if (bytes > sizeof(*value) ||
 	    bpf_probe_read_user(value, bytes, (void *)(base + (index << (a->shift & 63)) + a->offset)))
@@ -222,6 +266,8 @@ struct hit {
 	__u64 context;
 	__u64 parent;
 	__u64 bias;		/* where the library is loaded, minus where it was linked */
+	__u64 constants;	/* of the library, where it is loaded */
+	__u64 constants_size;
 	__u64 array;		/* of user_element; 0: the element in "single" */
 	struct user_element single;
 	__u32 site;
@@ -271,36 +317,35 @@ static __always_inline int goes_on(__u64 from, __u32 bytes)
 }
 
 /*
- * Writes element number i. `size` is that of the record, `keys` and `values`
- * the bytes a key and a value may take; `last` says that there is no larger
+ * Reports whether a string can be left to the agent: most are literals of the
+ * library, and reading them is what a hit takes longest for.
+ */
+static __always_inline int is_constant(const struct hit *h, __u64 address)
+{
+	return address - h->constants < h->constants_size;
+}
+
+/*
+ * Writes an element. `size` is that of the record, `keys` and `values` the
+ * bytes a key and a value may take; `last` says that there is no larger
  * record, so that what does not fit is cut. Each access is preceded by a
  * check of `used` against a constant, which is what the verifier follows.
  */
-static __always_inline long add(struct fill *f, __u32 i, const __u32 size, const __u32 keys, const __u32 values,
-				const int last)
+static __always_inline long add(struct fill *f, const struct user_element *from, const __u32 size,
+				const __u32 keys, const __u32 values, const int last)
 {
 	struct hit *h = f->hit;
 	__u8 *record = f->record;
 	__u32 start = f->used, used = start + sizeof(struct element);
 	struct element head = {};
-	struct user_element e;
+	struct user_element e = *from;
 	__u64 blob;
 	long n;
 
-	if (h->array) {
-		if (bpf_probe_read_user(&e, sizeof(e), (void *)(h->array + i * sizeof(e)))) {
-			f->unreadable = 1;
-			return 1;
-		}
-		head.type = type_of(e.size);
-	} else {
-		e = h->single;
-		head.type = h->single_type;
-	}
-
+	head.type = h->array ? type_of(e.size) : h->single_type;
 	if (start > size - sizeof(head) || used > size - keys)
 		goto too_small;
-	n = e.key ? read_string(record + used, keys, e.key) : -1;
+	n = e.key && !is_constant(h, e.key) ? read_string(record + used, keys, e.key) : -1;
 	if (n == keys) {
 		/* The string ends with a NUL that is not part of it. */
 		if (!last)
@@ -331,7 +376,7 @@ static __always_inline long add(struct fill *f, __u32 i, const __u32 size, const
 			n = 0;
 			break;
 		}
-		n = read_string(record + used, values, e.value);
+		n = is_constant(h, e.value) ? -1 : read_string(record + used, values, e.value);
 		if (n == values) {
 			if (!last)
 				goto too_small;
@@ -374,24 +419,61 @@ too_small:
 	return 1;
 }
 
+/* Writes element number i. */
+static __always_inline long add_nth(struct fill *f, __u32 i, const __u32 size, const __u32 keys, const __u32 values,
+				    const int last)
+{
+	struct user_element e;
+
+	if (!f->hit->array)
+		return add(f, &f->hit->single, size, keys, values, last);
+	if (bpf_probe_read_user(&e, sizeof(e), (void *)(f->hit->array + i * sizeof(e)))) {
+		f->unreadable = 1;
+		return 1;
+	}
+	return add(f, &e, size, keys, values, last);
+}
+
 static long add_small(__u32 i, void *fill)
 {
-	return add(fill, i, SIZE_SMALL, SHORT_MAX, SHORT_MAX, 0);
+	return add_nth(fill, i, SIZE_SMALL, SHORT_MAX, SHORT_MAX, 0);
 }
 
 static long add_medium(__u32 i, void *fill)
 {
-	return add(fill, i, SIZE_MEDIUM, SHORT_MAX, SHORT_MAX, 0);
+	return add_nth(fill, i, SIZE_MEDIUM, SHORT_MAX, SHORT_MAX, 0);
 }
 
 static long add_large(__u32 i, void *fill)
 {
-	return add(fill, i, SIZE_LARGE, SHORT_MAX, SHORT_MAX, 0);
+	return add_nth(fill, i, SIZE_LARGE, SHORT_MAX, SHORT_MAX, 0);
 }
 
 static long add_largest(__u32 i, void *fill)
 {
-	return add(fill, i, SIZE_LARGEST, KEY_MAX, VALUE_MAX, 1);
+	return add_nth(fill, i, SIZE_LARGEST, KEY_MAX, VALUE_MAX, 1);
+}
+
+/*
+ * Writes the elements of most hits, one or two, without a loop and reading
+ * the array by one call. Returns nonzero if it must be read piece by piece.
+ */
+static __always_inline long add_few(struct fill *f)
+{
+	struct hit *h = f->hit;
+	struct user_element e[2];
+
+	if (!h->array || h->count > 2)
+		return 1;
+	if (h->count > 1) {
+		if (bpf_probe_read_user(e, sizeof(e), (void *)h->array))
+			return 1;
+	} else if (bpf_probe_read_user(e, sizeof(e[0]), (void *)h->array)) {
+		return 1;
+	}
+	if (!add(f, &e[0], SIZE_SMALL, SHORT_MAX, SHORT_MAX, 0) && h->count > 1)
+		add(f, &e[1], SIZE_SMALL, SHORT_MAX, SHORT_MAX, 0);
+	return 0;
 }
 
 static __always_inline int opens_context(const struct hit *h)
@@ -436,7 +518,7 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 		}
 	}
 	f.record = (__u8 *)r;
-	if (h->count)
+	if (h->count && (size != SIZE_SMALL || add_few(&f)))
 		bpf_loop(h->count, add_element, &f, 0);
 	if (f.too_small) {
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
@@ -516,6 +598,8 @@ static __always_inline int begin(void *ctx, struct hit *h, __u64 *arguments, con
 		return 1;
 	}
 	h->bias = *(__u64 *)(ctx + REGISTERS_IP) - site->address;
+	h->constants = h->bias + site->constants;
+	h->constants_size = site->constants_size;
 	for (int i = 0; i < n; i++) {
 		if (read_argument(ctx, &site->arguments[i], &arguments[i])) {
 			h->flags = RECORD_NO_ARGUMENTS;

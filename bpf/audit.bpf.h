@@ -55,9 +55,11 @@ enum element_type {
 };
 
 /*
- * Bits of element.type. What is "away" could not be read without a page
- * fault: its bytes are then the eight of its address, relative to the load
- * address of the probed library, followed for a blob by the eight of its size.
+ * Bits of element.type. What is "away" is for the agent to read from the
+ * library's file: a string among its constants, or what could not be read
+ * without a page fault. Its bytes are then the eight of its address, relative
+ * to the load address of the probed library, followed for a value by the eight
+ * of its size.
  */
 enum element_flags {
 	ELEMENT_KEY_AWAY = 4,
@@ -99,6 +101,8 @@ struct argument {
 /* One place a probe fires from, as the cookie of its attachment names it. */
 struct site {
 	__u64 address;	/* where the probe is attached, as linked */
+	__u64 constants;	/* addresses, as linked, that hold what the library file says */
+	__u64 constants_size;
 	struct argument arguments[SITE_ARGUMENTS];
 };
 

@@ -111,9 +111,11 @@ const (
 )
 
 type AuditSite struct {
-	_         structs.HostLayout
-	Address   uint64
-	Arguments [4]struct {
+	_             structs.HostLayout
+	Address       uint64
+	Constants     uint64
+	ConstantsSize uint64
+	Arguments     [4]struct {
 		_        structs.HostLayout
 		Offset   int64
 		Reg      uint16

@@ -150,6 +150,7 @@ func (t *Tracer) attach(l *Library) error {
 		offset uint64
 	}
 	seen := map[place]bool{}
+	constants, constantsSize := l.file.Constants()
 	for i := range l.file.Sites {
 		s := &l.file.Sites[i]
 		if !usdt.Accepted(s.Provider) || t.programs[s.Name] == nil {
@@ -163,6 +164,7 @@ func (t *Tracer) attach(l *Library) error {
 			seen[p] = true
 		}
 		site, offset, err := t.site(l.file.Machine, s)
+		site.Constants, site.ConstantsSize = constants, constantsSize
 		if err != nil {
 			l.Errors = append(l.Errors, fmt.Errorf("%s:%s at %#x: %w", s.Provider, s.Name, s.Addr, err))
 			continue

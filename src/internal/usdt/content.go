@@ -4,8 +4,10 @@ package usdt
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"io"
+	"slices"
 )
 
 // constant returns the place in the file of the n bytes at the link-time
@@ -20,6 +22,31 @@ func (f *File) constant(addr, n uint64) (segment *Segment, ok bool) {
 	}
 	segment = findSegment(f.Segments, addr, n)
 	return segment, segment != nil
+}
+
+// Constants returns the longest range of link-time addresses, size bytes from
+// addr on, over segments that are not writable and follow one another: in a
+// library, where the literals are. What of it can be read, BytesAt and StringAt
+// say. A size of zero means that there is none.
+func (f *File) Constants() (addr, size uint64) {
+	segments := slices.Clone(f.Segments)
+	slices.SortFunc(segments, func(a, b Segment) int { return cmp.Compare(a.Vaddr, b.Vaddr) })
+	var start, end uint64
+	for i := range segments {
+		s := &segments[i]
+		if s.Flags&elf.PF_W != 0 {
+			start, end = 0, 0
+			continue
+		}
+		if end == 0 {
+			start = s.Vaddr
+		}
+		end = max(end, s.Vaddr+s.Memsz)
+		if end-start > size {
+			addr, size = start, end-start
+		}
+	}
+	return addr, size
 }
 
 // BytesAt returns the n bytes that a process which loaded the file r, the one

@@ -122,3 +122,29 @@ func TestStringsOfARealFileAreRead(t *testing.T) {
 		t.Errorf("got %q from the data segment", got)
 	}
 }
+
+func TestConstantsAreTheLongestRangeThatNothingWritableInterrupts(t *testing.T) {
+	const r, w = elf.PF_R, elf.PF_R | elf.PF_W
+	for name, c := range map[string]struct {
+		segments   []Segment
+		addr, size uint64
+	}{
+		"no segment":        {nil, 0, 0},
+		"only writable":     {[]Segment{{Vaddr: 0x1000, Memsz: 0x1000, Flags: w}}, 0, 0},
+		"one":               {[]Segment{{Vaddr: 0, Memsz: 0x1000, Flags: r}}, 0, 0x1000},
+		"with a hole":       {[]Segment{{Vaddr: 0x1000, Memsz: 0x10, Flags: r}, {Vaddr: 0x3000, Memsz: 0x20, Flags: r}}, 0x1000, 0x2020},
+		"in any order":      {[]Segment{{Vaddr: 0x3000, Memsz: 0x20, Flags: r}, {Vaddr: 0x1000, Memsz: 0x10, Flags: r}}, 0x1000, 0x2020},
+		"ended by writable": {[]Segment{{Vaddr: 0x1000, Memsz: 0x1000, Flags: r}, {Vaddr: 0x2000, Memsz: 0x9000, Flags: w}}, 0x1000, 0x1000},
+		"the second is longer": {[]Segment{
+			{Vaddr: 0x1000, Memsz: 0x1000, Flags: r}, {Vaddr: 0x2000, Memsz: 0x1000, Flags: w}, {Vaddr: 0x3000, Memsz: 0x2000, Flags: r},
+		}, 0x3000, 0x2000},
+		"one inside another": {[]Segment{{Vaddr: 0x1000, Memsz: 0x5000, Flags: r}, {Vaddr: 0x2000, Memsz: 0x10, Flags: r}}, 0x1000, 0x5000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &File{Segments: c.segments}
+			if addr, size := f.Constants(); addr != c.addr || size != c.size {
+				t.Errorf("got %#x bytes at %#x, want %#x at %#x", size, addr, c.size, c.addr)
+			}
+		})
+	}
+}
