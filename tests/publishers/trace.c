@@ -111,8 +111,27 @@ static bool is_handshake(const struct line *line)
 	       strncmp(line->text, "tls::handshake", 14) == 0;
 }
 
-static char *copy(const char *text)
+/* What real libraries have as literals is a literal here too: to a reader,
+ * literals of the library are no memory like any other. */
+static const char *const literals[] = {
+	"name", "tls::handshake", "tls::handshake_client", "tls::handshake_server",
+	"tls::role", "client", "server", "tls::protocol_version", "tls::ciphersuite",
+	"tls::key_exchange", "tls::group", "tls::sign", "tls::verify",
+	"tls::verify_cert_chain", "tls::signature_algorithm",
+	"tls::extended_master_secret", "pk::generate", "pk::derive", "pk::sign",
+	"pk::verify", "pk::encrypt", "pk::decrypt", "pk::encapsulate",
+	"pk::decapsulate", "pk::algorithm", "pk::bits", "pk::curve", "pk::group",
+	"pk::hash", "pk::static", "pk::rsa_padding", "EC/ECDSA", "ECDH (X25519)",
+	"RSA", "RSA-PSS", "EdDSA (Ed25519)", "SECP256R1", "SECP384R1", "X25519",
+	"SHA256", "SHA384", "SHA512",
+};
+
+static const char *copy(const char *text)
 {
+	for (size_t i = 0; i < sizeof(literals) / sizeof(literals[0]); i++)
+		if (strcmp(text, literals[i]) == 0)
+			return literals[i];
+
 	char *memory = strdup(text);
 
 	if (memory == NULL)
