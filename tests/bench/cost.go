@@ -120,11 +120,15 @@ func (b *bench) probeCost() error {
 
 // handshakeCost compares the processor time of a real handshake that fires the
 // recorded probes while the agent is attached with the mean of the blocks
-// before and after, without it. The publisher asks the semaphores.
+// before and after, without it; the same with the counting program shows what
+// of it is the price of a probe. The publisher asks the semaphores.
 func (b *bench) handshakeCost() error {
 	const blockTime = 250 * time.Millisecond
-	rounds := b.pick(8, 50)
-	file := b.publisher("handshake")
+	rounds := b.pick(6, 40)
+	file, err := filepath.EvalSymlinks(b.publisher("handshake"))
+	if err != nil {
+		return err
+	}
 	p, err := b.startPublisher("handshake", "--memory", "--probes", b.trace)
 	if err != nil {
 		return err
@@ -135,18 +139,23 @@ func (b *bench) handshakeCost() error {
 		return errors.Join(err, p.stop())
 	}
 	n = max(n, int(float64(n)*float64(blockTime)/float64(f.cpu)))
+	// block returns the cost of a handshake in microseconds.
 	block := func() (float64, error) {
 		time.Sleep(settle)
 		if _, err := p.run(n / 20); err != nil {
 			return 0, err
 		}
 		f, err := p.run(n)
-		return float64(f.cpu.Nanoseconds()) / float64(n), err
+		return float64(f.cpu.Microseconds()) / float64(n), err
 	}
+	var places []counter.Places
 	withAgent := func() (float64, error) {
 		a, err := b.startAgent(file)
 		if err != nil {
 			return 0, err
+		}
+		if places, err = counter.Attached(file); err != nil {
+			return 0, errors.Join(err, a.stop())
 		}
 		cost, err := block()
 		if err := errors.Join(err, a.stop()); err != nil {
@@ -161,27 +170,40 @@ func (b *bench) handshakeCost() error {
 		}
 		return cost, a.remove()
 	}
+	withCounter := func() (float64, error) {
+		c, err := counter.Attach(file, places)
+		if err != nil {
+			return 0, err
+		}
+		cost, err := block()
+		return cost, errors.Join(err, c.Close())
+	}
 	before, err := block()
 	if err != nil {
 		return errors.Join(err, p.stop())
 	}
-	var ratios, added, without sample
+	var ratios, added [2]sample
+	var without sample
 	for range rounds {
-		with, err := withAgent()
-		if err != nil {
-			return errors.Join(err, p.stop())
+		for i, measure := range []func() (float64, error){withAgent, withCounter} {
+			with, err := measure()
+			if err != nil {
+				return errors.Join(err, p.stop())
+			}
+			after, err := block()
+			if err != nil {
+				return errors.Join(err, p.stop())
+			}
+			ratios[i] = append(ratios[i], with/((before+after)/2))
+			added[i] = append(added[i], with-(before+after)/2)
+			without = append(without, after)
+			before = after
 		}
-		after, err := block()
-		if err != nil {
-			return errors.Join(err, p.stop())
-		}
-		ratios = append(ratios, with/((before+after)/2))
-		added = append(added, (with-(before+after)/2)/1000)
-		without = append(without, after/1000)
-		before = after
 	}
-	b.figures.add(figure{"handshake_cost_ratio", ratios.median(), 1.06, atMost, ratios.spread() + fmt.Sprintf(
+	b.figures.add(figure{"handshake_cost_ratio", ratios[0].median(), 1.06, atMost, ratios[0].spread() + fmt.Sprintf(
 		"; medians: %.1f µs added to %.0f µs (TLS 1.3, client and server, %d hits)",
-		added.median(), without.median(), hitsPerHandshake)})
+		added[0].median(), without.median(), hitsPerHandshake)})
+	b.figures.add(figure{"handshake_cost_counting_ratio", ratios[1].median(), 0, none, ratios[1].spread() + fmt.Sprintf(
+		"; the counting program adds %.1f µs", added[1].median())})
 	return p.stop()
 }
