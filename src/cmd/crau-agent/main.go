@@ -17,7 +17,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/agent"
@@ -145,7 +144,7 @@ func record(s *settings, log *slog.Logger) error {
 	o.Changed = service.changed
 	o.Ready = func() {
 		log.Info("recording", "log", o.LogDir)
-		service.tell(daemon.SdNotifyReady)
+		service.ready()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

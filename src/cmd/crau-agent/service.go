@@ -39,6 +39,8 @@ type service struct {
 	// pause is the least time between two status texts.
 	pause  time.Duration
 	hangup chan os.Signal
+	// recording is closed when the agent records.
+	recording chan struct{}
 	// dirty has an element while the status may have changed.
 	dirty chan struct{}
 }
@@ -52,7 +54,7 @@ func newService(log *slog.Logger) (*service, error) {
 	}
 	s := &service{
 		log: log, watchdog: watchdog, pause: statusPause,
-		hangup: make(chan os.Signal, 1), dirty: make(chan struct{}, 1),
+		hangup: make(chan os.Signal, 1), recording: make(chan struct{}), dirty: make(chan struct{}, 1),
 		notify: func(state string) error {
 			_, err := daemon.SdNotify(false, state)
 			return err
@@ -62,6 +64,9 @@ func newService(log *slog.Logger) (*service, error) {
 	signal.Notify(s.hangup, syscall.SIGHUP)
 	return s, nil
 }
+
+// ready says that the agent records. It is called once.
+func (s *service) ready() { close(s.recording) }
 
 // changed says that the status may have changed. It never blocks.
 func (s *service) changed() {
@@ -78,8 +83,16 @@ func (s *service) tell(assignments ...string) {
 	}
 }
 
-// run serves until ctx is done. On SIGHUP it calls reload.
+// run serves from when the agent records until ctx is done. On SIGHUP it calls
+// reload.
 func (s *service) run(ctx context.Context, r recorder, reload func() error) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.recording:
+	}
+	text := statusText(r.Summary())
+	s.tell(daemon.SdNotifyReady, "STATUS="+text)
 	reloads := make(chan struct{})
 	go func() {
 		defer close(reloads)
@@ -92,10 +105,7 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 		defer ticker.Stop()
 		beat = ticker.C
 	}
-	var (
-		text   string
-		paused <-chan time.Time
-	)
+	var paused <-chan time.Time
 	dirty := s.dirty
 	// renew tells the status if it is another. Then changes wait until a pause
 	// is over; without any there is no timer.

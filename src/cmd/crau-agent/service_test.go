@@ -121,7 +121,7 @@ func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error
 	n := &told{more: make(chan struct{}, 1000)}
 	s := &service{
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), notify: n.notify, watchdog: watchdog, pause: time.Millisecond,
-		hangup: make(chan os.Signal, 1), dirty: make(chan struct{}, 1),
+		hangup: make(chan os.Signal, 1), recording: make(chan struct{}), dirty: make(chan struct{}, 1),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -129,6 +129,8 @@ func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error
 		defer close(done)
 		s.run(ctx, a, reload)
 	}()
+	s.ready()
+	n.await(t, "READY=1\nSTATUS=", 0)
 	t.Cleanup(func() {
 		cancel()
 		<-done
@@ -142,8 +144,6 @@ func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error
 func TestStatusFollowsWhatChanges(t *testing.T) {
 	a := &standIn{summary: agent.Summary{Libraries: 1}}
 	s, n := serve(t, a, 0, nil)
-	s.changed()
-	n.await(t, "STATUS=recording 1 library, 0 hits", 0)
 	a.mu.Lock()
 	a.summary.Hits = 5
 	a.mu.Unlock()
@@ -188,9 +188,9 @@ func TestReloadIsFramedWhateverComesOfIt(t *testing.T) {
 				return failure
 			})
 			s.hangup <- syscall.SIGHUP
-			n.await(t, "READY=1", 0)
+			n.await(t, "READY=1", 1)
 			states := n.all()
-			if !reloaded || len(states) != 2 || !strings.HasPrefix(states[0], "RELOADING=1\nMONOTONIC_USEC=") {
+			if !reloaded || len(states) != 3 || !strings.HasPrefix(states[1], "RELOADING=1\nMONOTONIC_USEC=") {
 				t.Errorf("reloaded %v, was told %q", reloaded, states)
 			}
 		})
