@@ -50,7 +50,9 @@ of different keys must all hold somewhere in the tree, of those of one key one
 must. --executable and --context select alike. What is selected is shown
 whole. Records of lost events are always shown.
 
---since and --until take ` + timespec.Help + `.
+--since and --until take RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time
+zone, a date or a time alone, now, today, yesterday, tomorrow, @SECONDS since
+the epoch, -1h30min, "2 hours ago".
 An operation is shown if it began at or after the one and its first events
 were recorded at or before the other.
 ` + exitHelp,
