@@ -103,6 +103,7 @@ func Run(ctx context.Context, arguments []string, e Environment) int {
 		return exitUsage
 	}
 	if errors.Is(err, fs.ErrPermission) {
+		fmt.Fprintln(e.Stderr, "The log may be read by root and the group crypto-auditing.")
 		return exitDenied
 	}
 	return exitFailure
