@@ -60,7 +60,7 @@ publish "GnuTLS, recorded, replayed through real probes" "$publishers/replay" --
 stop
 
 title "crauctl query --directory $demo/log"
-"$build/crauctl" query --directory "$demo/log"
+"$build/crauctl" query --no-pager --directory "$demo/log"
 
 title "Counters"
 recorded=$(sed -n 's/.*recorded_hits=\([0-9]*\).*/\1/p' "$demo/agent.log")
