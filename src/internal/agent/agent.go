@@ -20,6 +20,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -94,6 +95,10 @@ func New(o Options) (*Agent, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
+	files, err := file.Best()
+	if err != nil {
+		o.Log.Info("the log is written without io_uring", "reason", err)
+	}
 	a := &Agent{options: o, started: time.Now(), losses: &losses{}}
 	a.committer = newCommitter(a.losses, o.Log)
 	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
@@ -103,6 +108,7 @@ func New(o Options) (*Agent, error) {
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,
 		SyncInterval: o.SyncInterval,
+		Files:        files,
 		Committed: func(p logstore.Position) {
 			a.committer.committed(p)
 			o.Changed()
