@@ -37,6 +37,13 @@ need readelf binutils binutils
 need "$include" libbpf-dev libbpf-devel
 need "$openssl" libssl-dev openssl-devel
 need "$sdt" systemtap-sdt-dev systemtap-sdt-devel
+need systemd-analyze systemd systemd
+need dbus-daemon dbus dbus-daemon
+need /usr/lib/polkit-1/polkitd polkitd polkit
+need nsenter util-linux util-linux-core
+need setpriv util-linux util-linux
+need tar tar tar
+need mandoc mandoc mandoc
 [ -z "$missing" ] && exit 0
 
 if command -v apt-get >/dev/null 2>&1; then

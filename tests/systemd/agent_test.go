@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	service = "crypto-auditing-agent.service"
+	socket  = "crypto-auditing-agent.socket"
+
+	socketPath = "/run/crypto-auditing/org.cryptoauditing.Agent"
+	logDir     = "/var/log/crypto-auditing"
+	dropIns    = "/etc/systemd/system/" + service + ".d"
+
+	library = opt + "/libreplay.so"
+	trace   = opt + "/traces/gnutls-tls13-p256.txt"
+)
+
+// agent is the installed agent on the machine.
+type agent struct {
+	*machine
+	// cursor is where the journal ended when the test began.
+	cursor string
+}
+
+// installed returns the agent as it is after installation, stopped and with an
+// empty log, its socket listening. config is the text of its configuration,
+// units are drop-ins of its service.
+func installed(t *testing.T, config string, units ...string) *agent {
+	t.Helper()
+	a := &agent{machine: needMachine(t)}
+	a.run(t, "systemctl", "stop", service, socket)
+	for _, dir := range []string{"/etc/crypto-auditing", dropIns, logDir} {
+		if err := os.RemoveAll(a.path(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.write(t, "/etc/crypto-auditing/agent.conf", config)
+	for i, text := range units {
+		a.write(t, filepath.Join(dropIns, fmt.Sprintf("%d.conf", i)), text)
+	}
+	a.run(t, "systemctl", "daemon-reload")
+	a.run(t, "systemctl", "reset-failed")
+	a.run(t, "systemctl", "start", socket)
+	for line := range strings.Lines(a.run(t, "journalctl", "-n", "0", "--show-cursor")) {
+		if cursor, ok := strings.CutPrefix(line, "-- cursor: "); ok {
+			a.cursor = strings.TrimSpace(cursor)
+		}
+	}
+	if a.cursor == "" {
+		t.Fatal("the journal has no cursor")
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			output, _ := a.command("journalctl", "--after-cursor", a.cursor, "-o", "short-monotonic").CombinedOutput()
+			t.Logf("the journal:\n%s", output)
+		}
+	})
+	return a
+}
+
+// recording is installed and started.
+func recording(t *testing.T, config string, units ...string) *agent {
+	t.Helper()
+	a := installed(t, config, units...)
+	a.run(t, "systemctl", "start", service)
+	return a
+}
+
+// libraries is a configuration that records some files.
+func libraries(files ...string) string {
+	quoted := make([]string, len(files))
+	for i, file := range files {
+		quoted[i] = strconv.Quote(file)
+	}
+	return fmt.Sprintf("library = [%s]\n", strings.Join(quoted, ", "))
+}
+
+// pid returns the process of the running agent.
+func (a *agent) pid(t *testing.T) string { return a.property(t, service, "MainPID") }
+
+// active reports whether the service runs.
+func (a *agent) active(t *testing.T) bool { return a.property(t, service, "ActiveState") == "active" }
+
+// restarts returns how often the service was started again.
+func (a *agent) restarts(t *testing.T) string { return a.property(t, service, "NRestarts") }
+
+// status returns a line of the process's /proc/PID/status.
+func (a *agent) status(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(a.path("/proc/" + a.pid(t) + "/status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.Join(strings.Fields(value), " ")
+		}
+	}
+	t.Fatalf("/proc/PID/status has no %s", name)
+	return ""
+}
+
+// journal returns what the unit and the service manager wrote about it since
+// the test began.
+func (a *agent) journal(t *testing.T) []string {
+	t.Helper()
+	text := a.run(t, "journalctl", "-u", service, "--after-cursor", a.cursor, "-o", "cat")
+	return strings.Split(strings.TrimSpace(text), "\n")
+}
+
+// said reports whether a line of the journal contains all texts.
+func (a *agent) said(t *testing.T, texts ...string) bool {
+	t.Helper()
+	return slices.ContainsFunc(a.journal(t), func(line string) bool {
+		for _, text := range texts {
+			if !strings.Contains(line, text) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// replay fires recorded handshakes through a library and returns how many hits
+// that were.
+func (a *agent) replay(t *testing.T, library string, handshakes int) (hits int) {
+	t.Helper()
+	output := a.run(t, opt+"/replay", "--library", library, "--fresh-ids", "--count", strconv.Itoa(handshakes), trace)
+	return parseHits(t, output)
+}
+
+func parseHits(t *testing.T, output string) (hits int) {
+	t.Helper()
+	var values int
+	if _, err := fmt.Sscanf(output, "hits %d values %d", &hits, &values); err != nil || hits == 0 {
+		t.Fatalf("the publisher says %q", output)
+	}
+	return hits
+}
+
+// stop stops the service and returns what its runs recorded, and lost, since
+// the test began: what they said when they stopped.
+func (a *agent) stop(t *testing.T) (recorded, lost int) {
+	t.Helper()
+	a.run(t, "systemctl", "stop", service)
+	if result := a.property(t, service, "Result"); result != "success" {
+		t.Errorf("the service stopped with result %s", result)
+	}
+	for _, line := range a.journal(t) {
+		for field := range strings.FieldsSeq(line) {
+			for name, sum := range map[string]*int{"recorded_hits=": &recorded, "lost_hits=": &lost} {
+				if !strings.Contains(line, "msg=stopped") && !strings.Contains(line, "msg=lost") {
+					continue
+				}
+				if value, ok := strings.CutPrefix(field, name); ok {
+					n, err := strconv.Atoi(value)
+					if err != nil {
+						t.Fatalf("the agent says %q", line)
+					}
+					*sum += n
+				}
+			}
+		}
+	}
+	return recorded, lost
+}
+
+// segments returns the names of the log's files, in order.
+func (a *agent) segments(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(a.path(logDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), ".cborseq.zst") {
+			names = append(names, entry.Name())
+		}
+	}
+	return names
+}

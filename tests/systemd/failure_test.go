@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd
+
+import (
+	"strings"
+	"testing"
+)
+
+// perHandshake is how often the name of a handshake is in what crauctl shows of
+// one that was replayed.
+const perHandshake = 4
+
+// shown returns how many handshakes the log has.
+func (a *agent) shown(t *testing.T) int {
+	t.Helper()
+	output, _ := a.try(t, "crauctl", "query", "--directory", logDir)
+	return strings.Count(output, "tls::handshake") / perHandshake
+}
+
+func TestKilledAgentIsRestartedAndSequencesGoOn(t *testing.T) {
+	a := recording(t, libraries(library))
+	a.replay(t, library, 10)
+	// Until it is written a killed agent has nothing to show for it.
+	waitFor(t, "the first handshakes in the log", func() bool { return a.shown(t) == 10 })
+	process := a.pid(t)
+	a.run(t, "kill", "-KILL", process)
+	waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
+	if n := a.restarts(t); n != "1" {
+		t.Errorf("the agent was restarted %s times", n)
+	}
+	fired := a.replay(t, library, 10)
+	// The killed one did not say anything.
+	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
+		t.Errorf("recorded %d of %d hits after the restart, lost %d", recorded, fired, lost)
+	}
+	if n := a.shown(t); n != 20 {
+		t.Errorf("the log shows %d handshakes of 20", n)
+	}
+	segments := a.segments(t)
+	if len(segments) != 2 || segments[0] != "audit-0000000000000001.cborseq.zst" || segments[1] <= segments[0] {
+		t.Errorf("the log has the segments %v", segments)
+	}
+}
+
+func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
+	a := recording(t, libraries(library), "[Service]\nWatchdogSec=1s\n")
+	process := a.pid(t)
+	a.run(t, "kill", "-STOP", process)
+	waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
+	if !a.said(t, "Watchdog timeout") {
+		t.Error("it was not the watchdog")
+	}
+	fired := a.replay(t, library, 5)
+	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
+		t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
+	}
+}
+
+func TestWatchdogIsContentWithAnAgentThatWorks(t *testing.T) {
+	// Nothing is probed meanwhile: an idle pipeline moves when it is asked.
+	a := recording(t, libraries(library), "[Service]\nWatchdogSec=400ms\n")
+	heard := map[string]bool{}
+	waitFor(t, "five beats", func() bool {
+		heard[a.property(t, service, "WatchdogTimestampMonotonic")] = true
+		return len(heard) > 5
+	})
+	if n := a.restarts(t); n != "0" {
+		t.Errorf("the agent was restarted %s times", n)
+	}
+}
+
+func TestBadConfigurationIsNotTriedAgain(t *testing.T) {
+	a := installed(t, "library = []\nlibrarry = []\n")
+	a.run(t, "systemctl", "start", "--no-block", service)
+	waitFor(t, "a failed start", func() bool { return a.property(t, service, "ActiveState") == "failed" })
+	if status := a.property(t, service, "ExecMainStatus"); status != "78" {
+		t.Errorf("the exit status is %s", status)
+	}
+	if n := a.restarts(t); n != "0" {
+		t.Errorf("it was tried %s times more", n)
+	}
+	if !a.said(t, "/etc/crypto-auditing/agent.conf:2:", `"librarry"`) {
+		t.Errorf("the journal does not say what is wrong:\n%s", strings.Join(a.journal(t), "\n"))
+	}
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// limits are the exposures that systemd-analyze security may find at most, in
+// tenths.
+var limits = map[string]int{service: 15}
+
+func TestUnitsAreCorrect(t *testing.T) {
+	m := needMachine(t)
+	for _, unit := range []string{service, socket} {
+		path := m.property(t, unit, "FragmentPath")
+		// It prints what it finds; its exit status only tells of the worst.
+		if output := m.run(t, "systemd-analyze", "verify", "--recursive-errors=no", path); output != "" {
+			t.Errorf("systemd-analyze verify %s:\n%s", path, output)
+		}
+	}
+}
+
+func TestServicesAreHardlyExposed(t *testing.T) {
+	m := needMachine(t)
+	for unit, limit := range limits {
+		output := m.run(t, "systemd-analyze", "security", "--no-pager", unit)
+		_, level, _ := strings.Cut(output, "Overall exposure level for "+unit+": ")
+		exposure, err := strconv.ParseFloat(strings.Fields(level)[0], 64)
+		if err != nil {
+			t.Fatalf("systemd-analyze says:\n%s", output)
+		}
+		t.Logf("%s: exposure %v", unit, exposure)
+		if int(exposure*10+.5) > limit {
+			t.Errorf("the exposure of %s is %v, above %v:\n%s", unit, exposure, float64(limit)/10, output)
+		}
+	}
+}
+
+func TestInstallationEnablesTheAgentForBoot(t *testing.T) {
+	m := needMachine(t)
+	for _, unit := range []string{service, socket} {
+		if state := strings.TrimSpace(m.run(t, "systemctl", "is-enabled", unit)); state != "enabled" {
+			t.Errorf("%s is %s", unit, state)
+		}
+	}
+	if _, err := os.Readlink(m.path("/run/varlink/registry/org.cryptoauditing.Agent")); err != nil {
+		t.Errorf("the interface is not registered: %v", err)
+	}
+	// No test has touched the first start, at boot.
+	first := m.run(t, "journalctl", "-b", "-u", service, "-o", "cat")
+	if !strings.Contains(first, "msg=recording") {
+		t.Errorf("the agent did not record after boot:\n%s", first)
+	}
+}
+
+func TestDropInForOldKernelsAddsOneCapability(t *testing.T) {
+	a := installed(t, libraries(library))
+	text, err := os.ReadFile(a.path("/usr/share/doc/crypto-auditing/perf-event.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.write(t, dropIns+"/perf-event.conf", string(text))
+	a.write(t, dropIns+"/profile.conf", "[Service]\nExecStart=\nExecStart=/usr/bin/crau-agent --profile perf_event\n")
+	a.run(t, "systemctl", "daemon-reload")
+	a.run(t, "systemctl", "start", service)
+	checkCapabilities(t, a, capSysAdmin, capPerfmon, capBPF)
+	fired := a.replay(t, library, 10)
+	if recorded, _ := a.stop(t); recorded != fired {
+		t.Errorf("recorded %d of %d hits", recorded, fired)
+	}
+}
+
+// Capabilities, by their bits (include/uapi/linux/capability.h).
+const (
+	capSysAdmin = 21
+	capPerfmon  = 38
+	capBPF      = 39
+)
+
+// checkCapabilities checks that the agent has some capabilities and can get no
+// other.
+func checkCapabilities(t *testing.T, a *agent, capabilities ...int) {
+	t.Helper()
+	mask := uint64(0)
+	for _, capability := range capabilities {
+		mask |= 1 << capability
+	}
+	want := fmt.Sprintf("%016x", mask)
+	for _, set := range []string{"CapPrm", "CapEff", "CapBnd", "CapAmb"} {
+		if got := a.status(t, set); got != want {
+			t.Errorf("%s is %s, want %s", set, got, want)
+		}
+	}
+}
