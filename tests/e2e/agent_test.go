@@ -70,17 +70,20 @@ func startAgent(t *testing.T, s setup) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer socket.Close()
+	t.Cleanup(func() { socket.Close() })
 	s.environment = append(s.environment, "NOTIFY_SOCKET="+name)
 	a := launchAgent(t, s)
 	ready := make(chan struct{})
 	go func() {
-		defer close(ready)
 		b := make([]byte, 4096)
-		for {
+		for said := false; ; {
 			n, err := socket.Read(b)
-			if err != nil || strings.Contains("\n"+string(b[:n])+"\n", "\nREADY=1\n") {
+			if err != nil {
 				return
+			}
+			if !said && strings.Contains("\n"+string(b[:n])+"\n", "\nREADY=1\n") {
+				said = true
+				close(ready)
 			}
 		}
 	}()
@@ -98,14 +101,19 @@ func startAgent(t *testing.T, s setup) *agent {
 func launchAgent(t *testing.T, s setup) *agent {
 	t.Helper()
 	needRecording(t)
-	config := filepath.Join(t.TempDir(), "agent.conf")
-	if err := os.WriteFile(config, []byte(s.config), 0o600); err != nil {
-		t.Fatal(err)
+	// Nothing of the machine's configuration, and nothing is removed from the
+	// log however full the disk is.
+	folder := t.TempDir()
+	base, config := filepath.Join(folder, "base.conf"), filepath.Join(folder, "agent.conf")
+	for file, text := range map[string]string{base: "max_size = 0\nkeep_free = 0\n", config: s.config} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if s.log == "" {
 		s.log = filepath.Join(t.TempDir(), "log")
 	}
-	arguments := []string{"--config", config, "--log-dir", s.log, "--coalesce-window", "20ms"}
+	arguments := []string{"--config", base, "--config", config, "--log-dir", s.log, "--coalesce-window", "20ms"}
 	for _, library := range s.libraries {
 		arguments = append(arguments, "--library", library)
 	}
@@ -145,6 +153,15 @@ func (a *agent) ended() bool {
 // agent does not leave in good order within the time.
 func (a *agent) stop(t *testing.T, within time.Duration) totals {
 	t.Helper()
+	if status := a.terminate(t, within); status != 0 {
+		t.Fatalf("the agent ended with exit status %d", status)
+	}
+	return a.totals(t)
+}
+
+// terminate sends SIGTERM and returns the exit status.
+func (a *agent) terminate(t *testing.T, within time.Duration) int {
+	t.Helper()
 	if err := a.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatalf("cannot stop the agent: %v", err)
 	}
@@ -153,13 +170,11 @@ func (a *agent) stop(t *testing.T, within time.Duration) totals {
 	case <-time.After(within):
 		t.Fatalf("the agent runs %v after SIGTERM", within)
 	}
-	if a.err != nil {
-		t.Fatalf("the agent failed: %v", a.err)
-	}
-	return a.totals(t)
+	return a.exit(t)
 }
 
-// exit waits for an agent that cannot run and returns its exit status.
+// exit waits for the agent's end and returns its exit status, -1 if a signal
+// ended it.
 func (a *agent) exit(t *testing.T) int {
 	t.Helper()
 	select {

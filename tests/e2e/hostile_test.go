@@ -65,8 +65,14 @@ func eventsOf(log []group, executable string) (n uint64) {
 }
 
 func TestAFloodOfGarbageIsAccountedForToTheLastHitAndSparesItsNeighbour(t *testing.T) {
+	for name, config := range map[string]string{"within the usual limit": "", "without a limit": "rate_limit = 0\n"} {
+		t.Run(name, func(t *testing.T) { flood(t, config) })
+	}
+}
+
+func flood(t *testing.T, config string) {
 	const seed, threads, hits = 7, 2, 200_000
-	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so"), publisher("hostile")}})
+	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so"), publisher("hostile")}, config: config})
 	flood := start(t, "hostile", "--flood", "--wait", "--seed", strconv.Itoa(seed),
 		"--threads", strconv.Itoa(threads), "--count", strconv.Itoa(hits))
 	neighbour := start(t, "replay", "--library", publisher("libreplay.so"), "--wait", "--fresh-ids",

@@ -203,6 +203,11 @@ func TestAnIdleAgentSleeps(t *testing.T) {
 	)
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))
+	waitFor(t, "the agent to finish its work", func() bool {
+		before := a.switches(t)
+		time.Sleep(measured / 10)
+		return a.switches(t) == before
+	})
 	before := a.switches(t)
 	time.Sleep(measured)
 	if n := a.switches(t) - before; n > most {

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -98,16 +97,6 @@ func TestALossIsInTheLogThoughNothingElseIsFired(t *testing.T) {
 	check(t, a, a.stop(t, patience), number{1, 3})
 }
 
-// readable returns what can be decompressed of a log that is being written.
-func readable(t *testing.T, dir string) []byte {
-	t.Helper()
-	var all []byte
-	for _, file := range segments(t, dir) {
-		all = append(all, decompress(t, file)...)
-	}
-	return all
-}
-
 // compile compiles a program, or a library, of testdata.
 func compile(t *testing.T, name string, flags ...string) string {
 	t.Helper()
@@ -159,48 +148,6 @@ func TestASecondAgentOnALogIsRefused(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired.done)
 }
 
-// chunk is what the header of a chunk says (docs/log-format.md).
-type chunk struct {
-	store          [16]byte
-	first, entries uint64
-	lost           uint64
-}
-
-// chunks returns the headers of the chunks of a log.
-func chunks(t *testing.T, dir string) []chunk {
-	t.Helper()
-	const headerMagic, indexMagic, frame = 0x184d2a5c, 0x184d2a5d, 8
-	var all []chunk
-	for _, file := range segments(t, dir) {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for at := 0; at < len(b); {
-			if len(b)-at < frame {
-				t.Fatalf("%s ends in the middle of a frame at %d", file, at)
-			}
-			magic, n := binary.LittleEndian.Uint32(b[at:]), int(binary.LittleEndian.Uint32(b[at+4:]))
-			if magic == indexMagic {
-				at += frame + n
-				continue
-			}
-			if magic != headerMagic || n < 144 || n > len(b)-at-frame || string(b[at+8:at+12]) != "CRAU" {
-				t.Fatalf("%s has no chunk at %d", file, at)
-			}
-			h := b[at:]
-			c := chunk{
-				first: binary.LittleEndian.Uint64(h[56:]), lost: binary.LittleEndian.Uint64(h[88:]),
-				entries: uint64(binary.LittleEndian.Uint32(h[96:])),
-			}
-			copy(c.store[:], h[24:])
-			all = append(all, c)
-			at += frame + n + int(binary.LittleEndian.Uint32(h[104:]))
-		}
-	}
-	return all
-}
-
 func TestSequencesGoOnWhenTheAgentStartsAgain(t *testing.T) {
 	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
 	var fired number
@@ -250,7 +197,7 @@ func TestAKilledAgentLeavesALogThatTheNextOneContinues(t *testing.T) {
 	second := startAgent(t, s)
 	fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "10", trace("gnutls-tls13-p256")).done)
 	second.stop(t, patience)
-	if n := countEvents(readLog(t, s.log)); n != fired.events {
+	if n := countEvents(readSegments(t, s.log, decompressWhole)); n != fired.events {
 		t.Errorf("the log has %d events of %d", n, fired.events)
 	}
 	next := uint64(1)

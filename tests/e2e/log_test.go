@@ -101,25 +101,37 @@ func segments(t *testing.T, dir string) []string {
 // decompress returns what zstd makes of a file.
 func decompress(t *testing.T, file string) []byte {
 	t.Helper()
-	f, err := os.Open(file)
+	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	decoder, err := zstd.NewReader(f)
+	return plain(t, file, b)
+}
+
+// plain returns what zstd makes of the bytes of a file.
+func plain(t *testing.T, file string, b []byte) []byte {
+	t.Helper()
+	decoder, err := zstd.NewReader(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer decoder.Close()
-	plain, err := io.ReadAll(decoder)
+	sequence, err := io.ReadAll(decoder)
 	if err != nil {
 		t.Fatalf("cannot decompress %s: %v", file, err)
 	}
-	return plain
+	return sequence
 }
 
 // readLog returns all groups of a log that nobody writes to.
 func readLog(t *testing.T, dir string) []group {
+	t.Helper()
+	return readSegments(t, dir, decompress)
+}
+
+// readSegments returns the groups of all segments, each decompressed by a
+// function.
+func readSegments(t *testing.T, dir string, decompress func(*testing.T, string) []byte) []group {
 	t.Helper()
 	var log []group
 	for _, file := range segments(t, dir) {

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/binary"
+	"os"
+	"testing"
+)
+
+// chunk is what the header of a chunk says (docs/log-format.md).
+type chunk struct {
+	store          [16]byte
+	first, entries uint64
+	lost           uint64
+}
+
+// chunksOf returns the headers of the whole chunks of a segment, and where the
+// last of them ends.
+func chunksOf(t *testing.T, file string, b []byte) (all []chunk, end int) {
+	t.Helper()
+	const (
+		headerMagic, indexMagic = 0x184d2a5c, 0x184d2a5d
+		frame                   = 8 // magic and length
+		smallest                = 152 - frame
+	)
+	for len(b)-end >= frame {
+		h := b[end:]
+		n := int(binary.LittleEndian.Uint32(h[4:]))
+		switch magic := binary.LittleEndian.Uint32(h); {
+		case magic == indexMagic && n <= len(h)-frame:
+			end += frame + n
+			continue
+		case magic != headerMagic || n < smallest:
+			t.Fatalf("%s has no chunk at %d", file, end)
+		}
+		if n > len(h)-frame {
+			break
+		}
+		if string(h[8:12]) != "CRAU" {
+			t.Fatalf("%s has no header at %d", file, end)
+		}
+		length := frame + n + int(binary.LittleEndian.Uint32(h[104:]))
+		if length > len(h) {
+			break
+		}
+		c := chunk{
+			first: binary.LittleEndian.Uint64(h[56:]), lost: binary.LittleEndian.Uint64(h[88:]),
+			entries: uint64(binary.LittleEndian.Uint32(h[96:])),
+		}
+		copy(c.store[:], h[24:])
+		all = append(all, c)
+		end += length
+	}
+	return all, end
+}
+
+// chunks returns the headers of the chunks of a log in which none is torn.
+func chunks(t *testing.T, dir string) (all []chunk) {
+	t.Helper()
+	for _, file := range segments(t, dir) {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of, end := chunksOf(t, file, b)
+		if end != len(b) {
+			t.Fatalf("%s ends in the middle of a chunk at %d", file, end)
+		}
+		all = append(all, of...)
+	}
+	return all
+}
+
+// decompressWhole returns what zstd makes of the whole chunks of a file: its
+// writer may be in the middle of one, or may have died there.
+func decompressWhole(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, end := chunksOf(t, file, b)
+	return plain(t, file, b[:end])
+}
+
+// readable returns what can be read of a log that is being written.
+func readable(t *testing.T, dir string) []byte {
+	t.Helper()
+	var all []byte
+	for _, file := range segments(t, dir) {
+		all = append(all, decompressWhole(t, file)...)
+	}
+	return all
+}

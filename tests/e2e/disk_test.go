@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// smallDisk mounts a file system of 32 MiB for a log.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	needRecording(t)
+	if !capable(capSysAdmin) {
+		t.Skip("mounting a file system needs CAP_SYS_ADMIN")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("crau-e2e", dir, "tmpfs", 0, "size=32M,mode=0755"); err != nil {
+		t.Fatalf("cannot mount a file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("cannot unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// fill writes a file until the disk has no room left.
+func fill(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, size := range []int{64 << 10, 1 << 10, 1} {
+		b := make([]byte, size)
+		for err = nil; err == nil; {
+			_, err = f.Write(b)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAFullDiskLosesWhatIsCountedAndRecordingGoesOnWhenThereIsRoom(t *testing.T) {
+	const seed, hits = 3, 400_000
+	disk := smallDisk(t)
+	log, ballast := filepath.Join(disk, "log"), filepath.Join(disk, "ballast")
+	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, log: log, config: "rate_limit = 0\n"})
+	fill(t, ballast)
+	// More than what is kept for later takes.
+	bad := publish(t, "hostile", "--flood", "--seed", strconv.Itoa(seed), "--count", strconv.Itoa(hits))
+	fired := number{bad.done.hits, floodEvents(seed, 1, hits)}
+	waitFor(t, "the agent to lose something", func() bool { return strings.Contains(a.stderr.String(), "no space left") })
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	before := diskUse(t, log)
+	waitFor(t, "the log to grow again", func() bool {
+		fired.add(publish(t, "hostile", "--deep", "--count", "10").done)
+		return diskUse(t, log) > before
+	})
+	said := a.stop(t, patience)
+	recorded := check(t, a, said, fired)
+	if n := said.lost[place{"disk", "disk-full"}]; n.hits == 0 {
+		t.Errorf("nothing is told lost for want of room on the disk, but %v", said.lost)
+	}
+	if !slices.ContainsFunc(recorded, func(g group) bool { return g.Name == "hostile::deep" }) {
+		t.Error("nothing is recorded of what was fired when there was room")
+	}
+}
+
+func TestAnAgentWhoseDiskStaysFullLeavesAndAccountsForEverything(t *testing.T) {
+	disk := smallDisk(t)
+	log := filepath.Join(disk, "log")
+	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}, log: log})
+	first := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done
+	waitFor(t, "the log to have what was fired", func() bool {
+		return countEvents(decode(t, log, readable(t, log))) == first.events
+	})
+	fill(t, filepath.Join(disk, "ballast"))
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--fresh-ids", "--count", "5000", trace("gnutls-tls13-p256")).done
+	fired.add(first)
+	// What could not be written is a failure, after everything was tried.
+	if status := a.terminate(t, leaveWithin); status != 1 || !strings.Contains(a.stderr.String(), "no space left on device") {
+		t.Errorf("exit status %d, want 1 and the reason", status)
+	}
+	said := a.totals(t)
+	accounted := said.recorded
+	accounted.add(said.sum())
+	if accounted != fired {
+		t.Errorf("fired %+v, recorded %+v, lost %+v", fired, said.recorded, said.lost)
+	}
+	if n := countEvents(readSegments(t, log, decompressWhole)); n != said.recorded.events || n < first.events {
+		t.Errorf("the log holds %d events, the agent recorded %d", n, said.recorded.events)
+	}
+}
+
+// diskUse returns the size of the log's segments in bytes.
+func diskUse(t *testing.T, dir string) (size int64) {
+	t.Helper()
+	for _, file := range segments(t, dir) {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+	}
+	return size
+}
