@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package crash kills a real writer at random moments and has a program that
+// shares no code with it check what is left.
+package crash
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/file"
+)
+
+// asWriter makes this test program the writer: DIRECTORY NUMBER io_uring|pwrite.
+const asWriter = "CRASH_TEST_WRITER"
+
+func TestMain(m *testing.M) {
+	if arguments := os.Getenv(asWriter); arguments != "" {
+		if err := write(strings.Fields(arguments)); err != nil {
+			fmt.Fprintln(os.Stderr, "writer:", err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+var rounds = flag.Int("rounds", 200, "how often the writer is killed")
+
+// roundsPerStore is how often one store is gone on with.
+const roundsPerStore = 8
+
+func TestKilledWriterLosesNothingDurable(t *testing.T) {
+	for _, tool := range []string{"python3", "zstd"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("the checker needs %s: %v", tool, err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	promises, torn := 0, 0
+	var dir string
+	next := 0
+	for round := range *rounds {
+		if round%roundsPerStore == 0 {
+			dir, next = filepath.Join(t.TempDir(), fmt.Sprint("log", round)), 0
+		}
+		promised := dir + ".promised"
+		system := []string{"io_uring", "pwrite"}[round%2]
+		writer := exec.Command(self)
+		writer.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", asWriter, dir, next, system))
+		promises += kill(t, writer, promised)
+		last, notes := check(t, dir, promised)
+		if t.Failed() {
+			t.Fatalf("round %d (%s): %s", round, system, notes)
+		}
+		torn += strings.Count(notes, ": torn at")
+		next = last + 1
+	}
+	t.Logf("%d kills, %d promises kept, %d torn ends met", *rounds, promises, torn)
+	if promises == 0 {
+		t.Error("the writer never promised anything")
+	}
+}
+
+// kill runs the writer for a random time, and appends what it promised to a
+// file. It returns the number of promises.
+func kill(t *testing.T, command *exec.Cmd, promised string) int {
+	t.Helper()
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(time.Duration(rand.IntN(80_000))*time.Microsecond, func() { _ = command.Process.Kill() })
+	defer timer.Stop()
+	lines, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Wait(); err == nil || command.ProcessState.Exited() {
+		t.Fatalf("the writer ended by itself: %v: %s", err, stderr.String())
+	}
+	f, err := os.OpenFile(promised, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// A line that the kill has torn promises nothing.
+	whole := lines[:bytes.LastIndexByte(lines, '\n')+1]
+	if _, err := f.Write(whole); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(whole, []byte("\n"))
+}
+
+// check runs the checker and returns the last number in the log and what the
+// checker had to say.
+func check(t *testing.T, dir, promised string) (last int, notes string) {
+	t.Helper()
+	if _, err := os.Stat(dir); err != nil {
+		return -1, "" // killed before it had made the directory
+	}
+	command := exec.Command("python3", "../../../../tests/crash/check.py", dir, promised)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Errorf("check: %v", err)
+		return -1, stderr.String()
+	}
+	last, err = strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Error(err)
+	}
+	return last, stderr.String()
+}
+
+// write appends numbered entries to a store until it is killed, and prints
+// for each whose durability it was promised a line "SEQUENCE NUMBER".
+func write(arguments []string) error {
+	if len(arguments) != 3 {
+		return errors.New("DIRECTORY NUMBER io_uring|pwrite are needed")
+	}
+	number, err := strconv.Atoi(arguments[1])
+	if err != nil {
+		return err
+	}
+	files := map[string]file.System{"io_uring": file.Uring{}, "pwrite": file.Plain{}}[arguments[2]]
+	w, err := logstore.Open(arguments[0], logstore.Options{
+		EntryLen:    event.Len,
+		Metadata:    func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },
+		Files:       files,
+		SegmentSize: 16 << 10,
+	})
+	if err != nil {
+		return err
+	}
+	go w.Maintain(context.Background(), time.Hour, nil, func(logstore.Maintenance) {})
+	out := bufio.NewWriter(os.Stdout)
+	var promised []string
+	for {
+		n := 1 + rand.IntN(20)
+		p, err := w.Append(batch(number, n))
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			promised = append(promised, fmt.Sprintf("%d %d\n", p.First+uint64(i), number+i))
+		}
+		number += n
+		switch rand.IntN(20) {
+		case 0:
+			if _, err := w.Rotate(); err != nil {
+				return err
+			}
+		case 1, 2, 3, 4, 5:
+			if _, err := w.Flush(); err != nil {
+				return err
+			}
+			for _, line := range promised {
+				_, _ = out.WriteString(line)
+			}
+			promised = promised[:0]
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// batch makes n entries that say number, number+1, and so on.
+func batch(number, n int) logstore.Batch {
+	now := logstore.SystemClock{}.Now().Boot
+	b := logstore.Batch{Count: uint32(n), Events: uint32(n), First: now, Last: now}
+	name := []byte("crash::test")
+	b.Terms = append(b.Terms, logstore.TermHash(logstore.Name, name), logstore.TermHash(logstore.Key, "crash::number"),
+		logstore.TermHash(logstore.Key, "crash::padding"))
+	for i := range n {
+		b.Entries = event.Append(b.Entries, &event.Group{
+			Context: event.ContextID{1}, Start: now, End: now, Name: name,
+			Events: []event.Event{
+				{Key: []byte("crash::number"), Value: event.Value{Word: int64(number + i)}},
+				{Key: []byte("crash::padding"), Value: event.Value{Kind: event.String, Bytes: []byte(strings.Repeat("x", rand.IntN(200)))}},
+			},
+		})
+	}
+	return b
+}
