@@ -37,6 +37,7 @@ func TestKilledAgentIsRestartedAndSequencesGoOn(t *testing.T) {
 	if n := a.shown(t); n != 20 {
 		t.Errorf("the log shows %d handshakes of 20", n)
 	}
+	a.run(t, "crauctl", "verify", "--directory", logDir)
 	segments := a.segments(t)
 	if len(segments) != 2 || segments[0] != "audit-0000000000000001.cborseq.zst" || segments[1] <= segments[0] {
 		t.Errorf("the log has the segments %v", segments)

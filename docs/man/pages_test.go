@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package man checks the manual pages: against what the programs say of their
+// options, and as mdoc.
+package man
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// programs are the built programs. Set once, before the tests run.
+var programs struct {
+	dir string
+	err error
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "crau-man-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	programs.dir = dir
+	build := exec.Command("go", "build", "-o", dir+"/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
+	build.Dir = "../.."
+	if output, err := build.CombinedOutput(); err != nil {
+		programs.err = fmt.Errorf("cannot build: %w\n%s", err, output)
+	}
+	return m.Run()
+}
+
+// help returns what a program says of itself.
+func help(t *testing.T, arguments ...string) string {
+	t.Helper()
+	if programs.err != nil {
+		t.Fatal(programs.err)
+	}
+	command := exec.Command(filepath.Join(programs.dir, arguments[0]), append(arguments[1:], "--help")...)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v --help: %v\n%s", arguments, err, output)
+	}
+	return string(output)
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// options are those in a help text, with their short forms.
+func options(help string) (found []string) {
+	_, flags, _ := strings.Cut(help, "\nFlags:\n")
+	for _, match := range regexp.MustCompile(`(?m)^ +(?:-(\w), +|    )--([\w-]+)`).FindAllStringSubmatch(flags, -1) {
+		if match[1] != "" {
+			found = append(found, "-"+match[1])
+		}
+		found = append(found, "--"+match[2])
+	}
+	return found
+}
+
+// documented are the options in a part of a page.
+func documented(page string) (found []string) {
+	for _, item := range regexp.MustCompile(`(?m)^\.It (Fl .*)$`).FindAllStringSubmatch(page, -1) {
+		for _, match := range regexp.MustCompile(`Fl (-[\w-]+|\w\b)`).FindAllStringSubmatch(strings.ReplaceAll(item[1], " , ", " , Fl "), -1) {
+			if match[1] != "Fl" {
+				found = append(found, "-"+match[1])
+			}
+		}
+	}
+	return found
+}
+
+// part returns a subsection of a page.
+func part(page, name string) (text string, ok bool) {
+	_, text, ok = strings.Cut(page, "\n.Ss "+name+"\n")
+	if end := regexp.MustCompile(`(?m)^\.S[sh] `).FindStringIndex(text); end != nil {
+		text = text[:end[0]]
+	}
+	return text, ok
+}
+
+func compareOptions(t *testing.T, what, help, page string) {
+	t.Helper()
+	has, says := options(help), documented(page)
+	// Every command has it; pages say so once.
+	has = slices.DeleteFunc(has, func(o string) bool { return o == "-h" || o == "--help" || o == "-v" || o == "--version" })
+	says = slices.DeleteFunc(says, func(o string) bool { return o == "-h" || o == "--help" || o == "-v" || o == "--version" })
+	slices.Sort(has)
+	slices.Sort(says)
+	if !slices.Equal(has, slices.Compact(says)) {
+		t.Errorf("%s has the options\n%q, its manual page tells of\n%q", what, has, says)
+	}
+}
+
+func TestEveryOptionOfTheAgentIsDocumented(t *testing.T) {
+	compareOptions(t, "crau-agent", help(t, "crau-agent"), read(t, "crau-agent.8.in"))
+}
+
+func TestEveryCommandOfCrauctlIsDocumentedWithItsOptions(t *testing.T) {
+	page := read(t, "crauctl.1.in")
+	_, commands, _ := strings.Cut(help(t, "crauctl"), "Available Commands:\n")
+	commands, _, _ = strings.Cut(commands, "\n\n")
+	for line := range strings.Lines(commands) {
+		name := strings.Fields(line)[0]
+		if name == "help" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			text, ok := part(page, name)
+			if !ok {
+				t.Fatalf("crauctl(1) does not tell of it")
+			}
+			if name != "completion" {
+				compareOptions(t, "crauctl "+name, help(t, "crauctl", name), text)
+			}
+		})
+	}
+}
+
+func TestPagesAreCorrect(t *testing.T) {
+	pages, err := filepath.Glob("*.in")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	if _, err := exec.LookPath("mandoc"); err != nil {
+		if os.Geteuid() == 0 {
+			t.Fatal("mandoc is not installed: tests/setup.sh installs it")
+		}
+		t.Skip("mandoc is not installed")
+	}
+	for _, page := range pages {
+		if output, err := exec.Command("mandoc", "-T", "lint", "-W", "warning", page).CombinedOutput(); err != nil || len(output) > 0 {
+			t.Errorf("mandoc: %v\n%s", err, output)
+		}
+	}
+}
