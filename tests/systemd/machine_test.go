@@ -112,7 +112,7 @@ func (m *machine) command(arguments ...string) *exec.Cmd {
 
 func (m *machine) commandContext(ctx context.Context, arguments ...string) *exec.Cmd {
 	enter := []string{
-		"-t", strconv.Itoa(m.init.Process.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd=/",
+		"-t", strconv.Itoa(m.init.Process.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd",
 		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "SYSTEMD_PAGER=", "TERM=dumb",
 	}
 	return exec.CommandContext(ctx, "nsenter", append(enter, arguments...)...)

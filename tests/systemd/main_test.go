@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -57,6 +59,9 @@ func missing() string {
 	if os.Geteuid() != 0 {
 		return "only root can boot a machine in namespaces"
 	}
+	if !mayMount() {
+		return "this root lacks the capability CAP_SYS_ADMIN to boot a machine in namespaces"
+	}
 	if _, err := exec.LookPath("systemctl"); err != nil {
 		return "systemd is not installed"
 	}
@@ -64,6 +69,21 @@ func missing() string {
 		return fmt.Sprintf("the kernel has no BTF: %v", err)
 	}
 	return ""
+}
+
+// mayMount reports whether this process has CAP_SYS_ADMIN.
+func mayMount() bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && bits>>capSysAdmin&1 == 1
+		}
+	}
+	return false
 }
 
 // setUp builds, installs and boots.

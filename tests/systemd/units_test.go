@@ -97,3 +97,25 @@ func checkCapabilities(t *testing.T, a *agent, capabilities ...int) {
 		}
 	}
 }
+
+func TestManualsAndCompletionsAreInstalled(t *testing.T) {
+	m := needMachine(t)
+	for page, section := range map[string]string{"crauctl": "1", "agent.conf": "5", "crau-agent": "8"} {
+		text, err := os.ReadFile(m.path("/usr/share/man/man" + section + "/" + page + "." + section))
+		if err != nil {
+			t.Error(err)
+		} else if strings.Contains(string(text), "@version@") {
+			t.Errorf("%s(%s) has a placeholder left", page, section)
+		}
+	}
+	m.run(t, "bash", "-n", "/usr/share/bash-completion/completions/crauctl")
+	for _, path := range []string{"/usr/share/zsh/site-functions/_crauctl", "/usr/share/fish/vendor_completions.d/crauctl.fish"} {
+		if info, err := os.Stat(m.path(path)); err != nil || info.Size() == 0 {
+			t.Errorf("the completions %s: %v", path, err)
+		}
+	}
+	// What they all ask.
+	if offered := m.run(t, "crauctl", "__complete", "q"); !strings.HasPrefix(offered, "query\t") {
+		t.Errorf("crauctl q is completed by %q", offered)
+	}
+}
