@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// manualWriter writes the manual page, in the language of mdoc(7).
+type manualWriter struct {
+	bytes.Buffer
+	source *source
+}
+
+func manual(s *source) []byte {
+	w := manualWriter{source: s}
+	w.WriteString(`.\" SPDX-License-Identifier: Apache-2.0
+.\" Made by "go generate ./dbus" from dbus/org.crypto_auditing.Broker.xml and dbus/examples*.
+.Dd November 24, 2026
+.Dt ORG.CRYPTO_AUDITING.BROKER 5
+.Os crypto-auditing @version@
+.Sh NAME
+.Nm org.crypto_auditing.Broker
+.Nd the log of cryptographic events on the system bus
+.Sh DESCRIPTION
+Whatever speaks D-Bus can read the log of cryptographic events, be told of
+events as they are recorded, and keep the log small.
+`)
+	for n, i := range s.interfaces {
+		if n > 0 {
+			fmt.Fprintf(&w, ".Sh %s\n", strings.ToUpper(i.summary))
+		} else {
+			w.WriteString(".Pp\n")
+		}
+		fmt.Fprintf(&w, "The interface is\n.Sy %s .\n", i.name)
+		w.blocks(i.text)
+		if n == 0 {
+			w.WriteString(".Sh METHODS, SIGNALS AND PROPERTIES\n")
+		}
+		w.members(i)
+	}
+	w.WriteString(`.Sh FILES
+.Bl -tag -width Ds
+.It Pa /usr/share/dbus-1/interfaces/org.crypto_auditing.Broker.xml
+The interfaces, as introspection data.
+.It Pa /usr/share/dbus-1/system.d/org.crypto_auditing.Broker.conf
+Who may call on the bus.
+.It Pa /usr/share/polkit-1/actions/org.crypto-auditing.broker.policy
+The actions that polkit decides about.
+.El
+.Sh SEE ALSO
+.Xr busctl 1 ,
+.Xr crauctl 1 ,
+.Xr gdbus 1 ,
+.Xr polkit 8
+`)
+	return w.Bytes()
+}
+
+func (w *manualWriter) members(i *iface) {
+	for _, m := range i.methods {
+		w.member(i, m, "Method", false)
+	}
+	for _, m := range i.signals {
+		w.member(i, m, "Signal", true)
+	}
+	if len(i.properties) == 0 {
+		return
+	}
+	w.WriteString(".Ss Properties\n.Bl -tag -width Ds\n")
+	for _, p := range i.properties {
+		fmt.Fprintf(w, ".It Sy %s Pq %s\n", p.name, p.signature)
+		w.text(p.text[0].text + " Changes: " + p.changes() + ".")
+	}
+	w.WriteString(".El\n")
+	w.examples(i.name + ".Properties")
+}
+
+func (w *manualWriter) member(i *iface, m *member, kind string, isSignal bool) {
+	fmt.Fprintf(w, ".Ss %s %s\n", kind, m.name)
+	w.literal(strings.ReplaceAll(m.signatureText(isSignal), " → ", "\n    → ") + "\n")
+	if len(m.args) > 0 {
+		w.WriteString(".Bl -tag -width Ds\n")
+		for _, a := range m.args {
+			fmt.Fprintf(w, ".It Ar %s\n", a.name)
+			w.text(a.text[0].text)
+			w.items(a.text[0].items)
+		}
+		w.WriteString(".El\n")
+	}
+	w.blocks(m.text)
+	w.examples(i.name + "." + m.name)
+}
+
+func (w *manualWriter) examples(of string) {
+	for _, e := range w.source.examples[of] {
+		if e.text != "" {
+			w.WriteString(".Pp\n")
+			w.text(e.text)
+		}
+		w.literal(e.commands)
+	}
+}
+
+// literal writes lines as they are.
+func (w *manualWriter) literal(text string) {
+	w.WriteString(".Bd -literal -offset indent\n")
+	for line := range strings.Lines(text) {
+		w.WriteString(escape(line))
+	}
+	w.WriteString(".Ed\n")
+}
+
+func (w *manualWriter) blocks(blocks []block) {
+	for _, b := range blocks {
+		if b.text != "" {
+			w.WriteString(".Pp\n")
+			w.text(b.text)
+		}
+		w.items(b.items)
+	}
+}
+
+func (w *manualWriter) items(items []string) {
+	if len(items) == 0 {
+		return
+	}
+	w.WriteString(".Bl -bullet -compact\n")
+	for _, item := range items {
+		w.WriteString(".It\n")
+		w.text(item)
+	}
+	w.WriteString(".El\n")
+}
+
+// code is a text between backquotes.
+var code = regexp.MustCompile("`([^`]*)`")
+
+// text writes running text. A sentence ends with its line, as mdoc wants it.
+func (w *manualWriter) text(text string) {
+	text = parameter.ReplaceAllString(escape(text), `\fI$1\fR`)
+	text = reference.ReplaceAllString(text, "`$1`")
+	text = code.ReplaceAllString(text, `\fB$1\fR`)
+	for _, sentence := range sentences(text) {
+		wrap(&w.Buffer, "", sentence, 78)
+	}
+}
+
+// sentenceEnd is the end of one inside a paragraph.
+var sentenceEnd = regexp.MustCompile(`([.:;?])((?:\\fR)?) +([A-Z\\])`)
+
+func sentences(text string) []string {
+	return strings.Split(sentenceEnd.ReplaceAllString(text, "$1$2\n$3"), "\n")
+}
+
+// escape returns text without what roff would take for its own.
+func escape(text string) string {
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "^", `\(ha`, "~", `\(ti`).Replace(text)
+	if strings.HasPrefix(text, ".") {
+		text = `\&` + text
+	}
+	return text
+}
