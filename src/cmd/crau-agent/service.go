@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -93,17 +94,11 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 	}
 	text := statusText(r.Summary())
 	s.tell(daemon.SdNotifyReady, "STATUS="+text)
-	reloads := make(chan struct{})
-	go func() {
-		defer close(reloads)
-		s.reloads(ctx, reload)
-	}()
-	var beat <-chan time.Time
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { s.reloads(ctx, reload) })
 	if s.watchdog > 0 {
-		// Half the interval, as sd_watchdog_enabled(3) has it.
-		ticker := time.NewTicker(s.watchdog / 2)
-		defer ticker.Stop()
-		beat = ticker.C
+		beside.Go(func() { s.beats(ctx, r) })
 	}
 	var paused <-chan time.Time
 	dirty := s.dirty
@@ -121,12 +116,7 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 		select {
 		case <-ctx.Done():
 			s.tell(daemon.SdNotifyStopping, "STATUS=writing what was recorded")
-			<-reloads
 			return
-		case <-beat:
-			s.beat(ctx, r)
-			// A full disk shows by nothing else.
-			s.changed()
 		case <-dirty:
 			renew()
 		case <-paused:
@@ -136,8 +126,8 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 	}
 }
 
-// reloads reloads whenever it is asked to, beside the watchdog: attaching takes
-// its time.
+// reloads reloads whenever it is asked to, beside all else: attaching takes its
+// time.
 func (s *service) reloads(ctx context.Context, reload func() error) {
 	for {
 		select {
@@ -162,15 +152,28 @@ func (s *service) reload(reload func() error) {
 	s.tell(daemon.SdNotifyReady)
 }
 
-// beat tells the watchdog that the pipeline moves. While it does not, nothing
-// is told, and the service manager does what it must.
-func (s *service) beat(ctx context.Context, r recorder) {
-	ctx, cancel := context.WithTimeout(ctx, s.watchdog/4)
-	defer cancel()
-	if err := r.Alive(ctx); err == nil {
-		s.tell(daemon.SdNotifyWatchdog)
-	} else if ctx.Err() == context.DeadlineExceeded {
-		s.log.Error("the pipeline does not move", "waited", s.watchdog/4)
+// beats tells the watchdog that the pipeline moves, whenever it has. While it
+// does not, nothing is told, and the service manager does what it must.
+func (s *service) beats(ctx context.Context, r recorder) {
+	// Half the interval, as sd_watchdog_enabled(3) has it.
+	ticker := time.NewTicker(s.watchdog / 2)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		slow := time.AfterFunc(s.watchdog/4, func() {
+			s.log.Error("the pipeline does not move", "since", s.watchdog/4)
+		})
+		err := r.Alive(ctx)
+		slow.Stop()
+		if err == nil {
+			s.tell(daemon.SdNotifyWatchdog)
+		}
+		// A full disk shows by nothing else.
+		s.changed()
 	}
 }
 
