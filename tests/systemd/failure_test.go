@@ -45,7 +45,7 @@ func TestKilledAgentIsRestartedAndSequencesGoOn(t *testing.T) {
 }
 
 func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
-	a := recording(t, libraries(library), "[Service]\nWatchdogSec=1s\n")
+	a := recording(t, libraries(library), "[Service]\nWatchdogSec=3s\n")
 	process := a.pid(t)
 	a.run(t, "kill", "-STOP", process)
 	waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
@@ -60,11 +60,11 @@ func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
 
 func TestWatchdogIsContentWithAnAgentThatWorks(t *testing.T) {
 	// Nothing is probed meanwhile: an idle pipeline moves when it is asked.
-	a := recording(t, libraries(library), "[Service]\nWatchdogSec=400ms\n")
+	a := recording(t, libraries(library), "[Service]\nWatchdogSec=3s\n")
 	heard := map[string]bool{}
-	waitFor(t, "five beats", func() bool {
+	waitFor(t, "two beats", func() bool {
 		heard[a.property(t, service, "WatchdogTimestampMonotonic")] = true
-		return len(heard) > 5
+		return len(heard) > 2
 	})
 	if n := a.restarts(t); n != "0" {
 		t.Errorf("the agent was restarted %s times", n)
