@@ -85,3 +85,38 @@ func TestBadConfigurationIsNotTriedAgain(t *testing.T) {
 		t.Errorf("the journal does not say what is wrong:\n%s", strings.Join(a.journal(t), "\n"))
 	}
 }
+
+func TestWatchdogIsContentWhileTheDiskIsFull(t *testing.T) {
+	a := installed(t, libraries(library)+"max_size = 0\nkeep_free = 0\n", "[Service]\nWatchdogSec=3s\n")
+	a.run(t, "mkdir", logDir)
+	a.run(t, "mount", "-t", "tmpfs", "-o", "size=1m", "log", logDir)
+	t.Cleanup(func() {
+		a.run(t, "systemctl", "stop", service)
+		a.run(t, "umount", logDir)
+	})
+	a.run(t, "systemctl", "start", service)
+	process := a.pid(t)
+	fired := a.replay(t, library, 1)
+	waitFor(t, "the handshake in the log", func() bool { return a.shown(t) == 1 })
+	a.try(t, "dd", "if=/dev/zero", "of="+logDir+"/filler", "bs=64k")
+	// It waits for room.
+	fired += a.replay(t, library, 100)
+	waitFor(t, "the full disk in the status", func() bool {
+		return strings.Contains(a.property(t, service, "StatusText"), "no space left on device")
+	})
+	heard := map[string]bool{}
+	waitFor(t, "two beats", func() bool {
+		heard[a.property(t, service, "WatchdogTimestampMonotonic")] = true
+		return len(heard) > 2
+	})
+	a.run(t, "rm", logDir+"/filler")
+	waitFor(t, "the recovery in the status", func() bool {
+		return !strings.Contains(a.property(t, service, "StatusText"), "no space left on device")
+	})
+	if got := a.pid(t); got != process {
+		t.Errorf("the agent is another process: %s, was %s", got, process)
+	}
+	if recorded, lost := a.stop(t); recorded+lost != fired {
+		t.Errorf("recorded %d and lost %d of %d hits", recorded, lost, fired)
+	}
+}

@@ -137,7 +137,7 @@ func (m *machine) run(t *testing.T, arguments ...string) string {
 // try is run for a command that may fail.
 func (m *machine) try(t *testing.T, arguments ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	output, err := m.commandContext(ctx, arguments...).CombinedOutput()
 	return string(output), err
