@@ -1,9 +1,9 @@
 //go:build ignore
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The programs behind the six probes of the provider crypto_auditing. They
- * copy what a probe was called with into one ring record and count what they
- * could not; everything else is the agent's.
+ * The program behind the probes of the provider crypto_auditing. It copies
+ * what a probe was called with into one ring record and counts what it could
+ * not; everything else is the agent's.
  *
  * Uprobe programs can be preempted, and run nested on one CPU: nothing here
  * is kept in memory that two of them share, except by atomic addition. User
@@ -560,7 +560,7 @@ static __always_inline int over_limit(const struct hit *h)
 }
 
 /* Puts a hit into the smallest record that holds it. */
-static __noinline void send(struct hit *h)
+static __always_inline void send(struct hit *h)
 {
 	if (over_limit(h)) {
 		count_hit();
@@ -576,42 +576,7 @@ static __noinline void send(struct hit *h)
 	emit(h, SIZE_LARGEST, add_largest);
 }
 
-/*
- * Begins a hit: reads the arguments of the probe to `arguments`. Returns
- * nonzero if nothing more is to be done.
- */
-static __always_inline int begin(void *ctx, struct hit *h, __u64 *arguments, const int n, __u8 kind)
-{
-	__u32 index = bpf_get_attach_cookie(ctx);
-	struct site *site;
-
-	h->pid_tgid = bpf_get_current_pid_tgid();
-	if (h->pid_tgid >> 32 == control.own_tgid)
-		return 1;
-	h->time = bpf_ktime_get_boot_ns();
-	h->kind = kind;
-	h->site = index;
-	site = bpf_map_lookup_elem(&sites, &index);
-	if (!site) {
-		count_hit();
-		count_loss(LOSS_NO_SITE, 1);
-		return 1;
-	}
-	h->bias = *(__u64 *)(ctx + REGISTERS_IP) - site->address;
-	h->constants = h->bias + site->constants;
-	h->constants_size = site->constants_size;
-	for (int i = 0; i < n; i++) {
-		if (read_argument(ctx, &site->arguments[i], &arguments[i])) {
-			h->flags = RECORD_NO_ARGUMENTS;
-			send(h);
-			return 1;
-		}
-	}
-	h->context = arguments[0];
-	return 0;
-}
-
-static __always_inline void send_array(struct hit *h, __u64 array, __u64 count)
+static __always_inline void set_array(struct hit *h, __u64 array, __u64 count)
 {
 	if (count > ELEMENTS_MAX) {
 		h->dropped = count > COUNT_MAX ? 1 : count - ELEMENTS_MAX;
@@ -624,90 +589,70 @@ static __always_inline void send_array(struct hit *h, __u64 array, __u64 count)
 		h->dropped += count;
 		h->count = 0;
 	}
-	send(h);
 }
 
-static __always_inline void send_single(struct hit *h, __u64 key, __u64 value, __u64 size, __u8 type)
+static __always_inline void set_single(struct hit *h, __u64 key, __u64 value, __u64 size, __u8 type)
 {
 	h->count = 1;
 	h->single.key = key;
 	h->single.value = value;
 	h->single.size = size;
 	h->single_type = type;
-	send(h);
 }
 
+/*
+ * The program behind all probes: their sites tell them apart. One for each
+ * would take six times as long to load.
+ */
 SEC("uprobe.multi")
-int new_context(void *ctx)
+int probe(void *ctx)
 {
+	__u32 index = bpf_get_attach_cookie(ctx);
+	__u64 a[SITE_ARGUMENTS];
+	struct site *site;
 	struct hit h = {};
-	__u64 a[2];
 
-	if (begin(ctx, &h, a, 2, RECORD_NEW_CONTEXT))
+	h.pid_tgid = bpf_get_current_pid_tgid();
+	if (h.pid_tgid >> 32 == control.own_tgid)
 		return 0;
-	h.parent = a[1];
+	h.time = bpf_ktime_get_boot_ns();
+	h.site = index;
+	site = bpf_map_lookup_elem(&sites, &index);
+	if (!site) {
+		count_hit();
+		count_loss(LOSS_NO_SITE, 1);
+		return 0;
+	}
+	h.kind = site->kind;
+	h.bias = *(__u64 *)(ctx + REGISTERS_IP) - site->address;
+	h.constants = h.bias + site->constants;
+	h.constants_size = site->constants_size;
+	for (int i = 0; i < SITE_ARGUMENTS; i++)
+		if (read_argument(ctx, &site->arguments[i], &a[i]))
+			h.flags = RECORD_NO_ARGUMENTS;
+	h.context = a[0];
+	switch (h.flags ? 0 : h.kind) {
+	case RECORD_NEW_CONTEXT:
+		h.parent = a[1];
+		break;
+	case RECORD_WORD_DATA:
+		set_single(&h, a[1], a[2], 0, ELEMENT_WORD);
+		break;
+	case RECORD_STRING_DATA:
+		set_single(&h, a[1], a[2], 0, ELEMENT_STRING);
+		break;
+	case RECORD_BLOB_DATA:
+		set_single(&h, a[1], a[2], a[3], ELEMENT_BLOB);
+		break;
+	case RECORD_DATA:
+		set_array(&h, a[1], a[2]);
+		break;
+	case RECORD_NEW_CONTEXT_WITH_DATA:
+		h.parent = a[1];
+		set_array(&h, a[2], a[3]);
+		break;
+	}
 	send(&h);
-	return 0;
-}
-
-SEC("uprobe.multi")
-int word_data(void *ctx)
-{
-	struct hit h = {};
-	__u64 a[3];
-
-	if (begin(ctx, &h, a, 3, RECORD_WORD_DATA))
-		return 0;
-	send_single(&h, a[1], a[2], 0, ELEMENT_WORD);
-	return 0;
-}
-
-SEC("uprobe.multi")
-int string_data(void *ctx)
-{
-	struct hit h = {};
-	__u64 a[3];
-
-	if (begin(ctx, &h, a, 3, RECORD_STRING_DATA))
-		return 0;
-	send_single(&h, a[1], a[2], 0, ELEMENT_STRING);
-	return 0;
-}
-
-SEC("uprobe.multi")
-int blob_data(void *ctx)
-{
-	struct hit h = {};
-	__u64 a[4];
-
-	if (begin(ctx, &h, a, 4, RECORD_BLOB_DATA))
-		return 0;
-	send_single(&h, a[1], a[2], a[3], ELEMENT_BLOB);
-	return 0;
-}
-
-SEC("uprobe.multi")
-int data(void *ctx)
-{
-	struct hit h = {};
-	__u64 a[3];
-
-	if (begin(ctx, &h, a, 3, RECORD_DATA))
-		return 0;
-	send_array(&h, a[1], a[2]);
-	return 0;
-}
-
-SEC("uprobe.multi")
-int new_context_with_data(void *ctx)
-{
-	struct hit h = {};
-	__u64 a[4];
-
-	if (begin(ctx, &h, a, 4, RECORD_NEW_CONTEXT_WITH_DATA))
-		return 0;
-	h.parent = a[1];
-	send_array(&h, a[2], a[3]);
 	return 0;
 }
 

@@ -103,7 +103,9 @@ struct site {
 	__u64 address;	/* where the probe is attached, as linked */
 	__u64 constants;	/* addresses, as linked, that hold what the library file says */
 	__u64 constants_size;
+	/* Those that the probe does not have are constants. */
 	struct argument arguments[SITE_ARGUMENTS];
+	__u64 kind;	/* of probe: enum record_kind */
 };
 
 /* Why hits were lost in the kernel: indices of the loss map. */

@@ -125,33 +125,29 @@ type AuditSite struct {
 		IsSigned uint8
 		Shift    uint8
 	}
+	Kind uint64
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	AuditMapHits                = "hits"
-	AuditMapLosses              = "losses"
-	AuditMapRates               = "rates"
-	AuditMapRing                = "ring"
-	AuditMapSites               = "sites"
-	AuditProgBlobData           = "blob_data"
-	AuditProgData               = "data"
-	AuditProgNewContext         = "new_context"
-	AuditProgNewContextWithData = "new_context_with_data"
-	AuditProgStringData         = "string_data"
-	AuditProgWhoami             = "whoami"
-	AuditProgWordData           = "word_data"
-	AuditVarControl             = "control"
-	AuditVarTypeArgumentKind    = "type_argument_kind"
-	AuditVarTypeElement         = "type_element"
-	AuditVarTypeElementFlags    = "type_element_flags"
-	AuditVarTypeElementType     = "type_element_type"
-	AuditVarTypeLossReason      = "type_loss_reason"
-	AuditVarTypeRecord          = "type_record"
-	AuditVarTypeRecordFlags     = "type_record_flags"
-	AuditVarTypeRecordKind      = "type_record_kind"
+	AuditMapHits             = "hits"
+	AuditMapLosses           = "losses"
+	AuditMapRates            = "rates"
+	AuditMapRing             = "ring"
+	AuditMapSites            = "sites"
+	AuditProgProbe           = "probe"
+	AuditProgWhoami          = "whoami"
+	AuditVarControl          = "control"
+	AuditVarTypeArgumentKind = "type_argument_kind"
+	AuditVarTypeElement      = "type_element"
+	AuditVarTypeElementFlags = "type_element_flags"
+	AuditVarTypeElementType  = "type_element_type"
+	AuditVarTypeLossReason   = "type_loss_reason"
+	AuditVarTypeRecord       = "type_record"
+	AuditVarTypeRecordFlags  = "type_record_flags"
+	AuditVarTypeRecordKind   = "type_record_kind"
 )
 
 // LoadAudit returns the embedded CollectionSpec for Audit.
@@ -196,13 +192,8 @@ type AuditSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AuditProgramSpecs struct {
-	BlobData           *ebpf.ProgramSpec `ebpf:"blob_data"`
-	Data               *ebpf.ProgramSpec `ebpf:"data"`
-	NewContext         *ebpf.ProgramSpec `ebpf:"new_context"`
-	NewContextWithData *ebpf.ProgramSpec `ebpf:"new_context_with_data"`
-	StringData         *ebpf.ProgramSpec `ebpf:"string_data"`
-	Whoami             *ebpf.ProgramSpec `ebpf:"whoami"`
-	WordData           *ebpf.ProgramSpec `ebpf:"word_data"`
+	Probe  *ebpf.ProgramSpec `ebpf:"probe"`
+	Whoami *ebpf.ProgramSpec `ebpf:"whoami"`
 }
 
 // AuditMapSpecs contains maps before they are loaded into the kernel.
@@ -287,24 +278,14 @@ type AuditVariables struct {
 //
 // It can be passed to LoadAuditObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AuditPrograms struct {
-	BlobData           *ebpf.Program `ebpf:"blob_data"`
-	Data               *ebpf.Program `ebpf:"data"`
-	NewContext         *ebpf.Program `ebpf:"new_context"`
-	NewContextWithData *ebpf.Program `ebpf:"new_context_with_data"`
-	StringData         *ebpf.Program `ebpf:"string_data"`
-	Whoami             *ebpf.Program `ebpf:"whoami"`
-	WordData           *ebpf.Program `ebpf:"word_data"`
+	Probe  *ebpf.Program `ebpf:"probe"`
+	Whoami *ebpf.Program `ebpf:"whoami"`
 }
 
 func (p *AuditPrograms) Close() error {
 	return _AuditClose(
-		p.BlobData,
-		p.Data,
-		p.NewContext,
-		p.NewContextWithData,
-		p.StringData,
+		p.Probe,
 		p.Whoami,
-		p.WordData,
 	)
 }
 

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -137,13 +136,13 @@ func (l *Library) detach() {
 	l.links = nil
 }
 
-// batch collects the sites of one probe, index by index.
+// batch collects the sites of a library, index by index.
 type batch struct {
 	offsets, semaphores, cookies []uint64
 }
 
 func (t *Tracer) attach(l *Library) error {
-	batches := map[string]*batch{}
+	var b batch
 	var sites []bpf.AuditSite
 	type place struct {
 		probe  string
@@ -153,7 +152,8 @@ func (t *Tracer) attach(l *Library) error {
 	constants, constantsSize := l.file.Constants()
 	for i := range l.file.Sites {
 		s := &l.file.Sites[i]
-		if !usdt.Accepted(s.Provider) || t.programs[s.Name] == nil {
+		kind, known := recordKind(s.Name)
+		if !usdt.Accepted(s.Provider) || !known {
 			continue
 		}
 		// Linkers that fold identical functions leave one site with a note for
@@ -164,27 +164,23 @@ func (t *Tracer) attach(l *Library) error {
 			seen[p] = true
 		}
 		site, offset, err := t.site(l.file.Machine, s)
-		site.Constants, site.ConstantsSize = constants, constantsSize
 		if err != nil {
 			l.Errors = append(l.Errors, fmt.Errorf("%s:%s at %#x: %w", s.Provider, s.Name, s.Addr, err))
 			continue
 		}
-		b := batches[s.Name]
-		if b == nil {
-			b = &batch{}
-			batches[s.Name] = b
-			l.Probes = append(l.Probes, s.Name)
-		}
+		site.Kind = uint64(kind)
+		site.Constants, site.ConstantsSize = constants, constantsSize
+		l.Probes = append(l.Probes, s.Name)
 		l.Provider = s.Provider
 		b.offsets = append(b.offsets, offset)
 		b.semaphores = append(b.semaphores, s.SemaphoreOffset)
-		b.cookies = append(b.cookies, uint64(len(sites)))
 		sites = append(sites, site)
 	}
 	if len(sites) == 0 {
 		return &NoProbesError{l.Path, l.Errors}
 	}
 	slices.Sort(l.Probes)
+	l.Probes = slices.Compact(l.Probes)
 	if err := t.fill(l, sites); err != nil {
 		return err
 	}
@@ -193,38 +189,23 @@ func (t *Tracer) attach(l *Library) error {
 	if err != nil {
 		return fmt.Errorf("cannot attach to %s: %w", l.Path, err)
 	}
-	var (
-		wait sync.WaitGroup
-		mu   sync.Mutex
-		errs []error
-	)
-	for name, b := range batches {
-		for i := range b.cookies {
-			b.cookies[i] = uint64(l.slots[b.cookies[i]])
-		}
-		// Attaching waits for the kernel to synchronise; the probes of a
-		// library can wait together.
-		wait.Go(func() {
-			links, err := t.attachProbe(executable, t.programs[name], b)
-			mu.Lock()
-			defer mu.Unlock()
-			l.links = append(l.links, links...)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("cannot attach to %s: probe %s: %w", l.Path, name, explain(err)))
-			}
-		})
+	for _, slot := range l.slots {
+		b.cookies = append(b.cookies, uint64(slot))
 	}
-	wait.Wait()
-	return errors.Join(errs...)
+	if l.links, err = t.attachSites(executable, &b); err != nil {
+		return fmt.Errorf("cannot attach to %s: %w", l.Path, explain(err))
+	}
+	return nil
 }
 
-func (t *Tracer) attachProbe(x *link.Executable, p *ebpf.Program, b *batch) ([]link.Link, error) {
+// attachSites returns the links it has made even if it fails.
+func (t *Tracer) attachSites(x *link.Executable, b *batch) ([]link.Link, error) {
 	if t.profile == UprobeMulti {
 		o := &link.UprobeMultiOptions{Addresses: b.offsets, Cookies: b.cookies}
 		if slices.ContainsFunc(b.semaphores, func(s uint64) bool { return s != 0 }) {
 			o.RefCtrOffsets = b.semaphores
 		}
-		k, err := x.UprobeMulti(nil, p, o)
+		k, err := x.UprobeMulti(nil, t.program, o)
 		if err != nil {
 			return nil, err
 		}
@@ -232,7 +213,7 @@ func (t *Tracer) attachProbe(x *link.Executable, p *ebpf.Program, b *batch) ([]l
 	}
 	var links []link.Link
 	for i := range b.offsets {
-		k, err := x.Uprobe("", p, &link.UprobeOptions{
+		k, err := x.Uprobe("", t.program, &link.UprobeOptions{
 			Address: b.offsets[i], RefCtrOffset: b.semaphores[i], Cookie: b.cookies[i],
 		})
 		if err != nil {

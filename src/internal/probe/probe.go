@@ -60,7 +60,7 @@ type Options struct {
 // Tracer holds the loaded programs.
 type Tracer struct {
 	collection *ebpf.Collection
-	programs   map[string]*ebpf.Program
+	program    *ebpf.Program // behind all probes
 	profile    Profile
 	// replacesFive: see errFiveByteNop.
 	replacesFive bool
@@ -108,9 +108,7 @@ func Load(o Options) (*Tracer, error) {
 	spec.Maps[bpf.AuditMapRing].MaxEntries = uint32(o.RingSize)
 	spec.Maps[bpf.AuditMapSites].MaxEntries = maxSites
 	if o.Profile == PerfEvent {
-		for _, name := range programNames() {
-			spec.Programs[name].AttachType = ebpf.AttachNone
-		}
+		spec.Programs[bpf.AuditProgProbe].AttachType = ebpf.AttachNone
 	}
 	collection, err := ebpf.NewCollection(spec)
 	if err != nil {
@@ -118,13 +116,10 @@ func Load(o Options) (*Tracer, error) {
 	}
 	t := &Tracer{
 		collection:   collection,
-		programs:     map[string]*ebpf.Program{},
+		program:      collection.Programs[bpf.AuditProgProbe],
 		profile:      o.Profile,
 		libraries:    map[*Library]struct{}{},
 		replacesFive: replacesFiveByteNops(),
-	}
-	for _, name := range programNames() {
-		t.programs[name] = collection.Programs[name]
 	}
 	t.table.Store(&[]*Library{})
 	if err := t.mapControl(spec); err != nil {
@@ -143,12 +138,24 @@ func Load(o Options) (*Tracer, error) {
 	return t, nil
 }
 
-// programNames are the names of the programs, which are those of the probes.
-func programNames() []string {
-	return []string{
-		bpf.AuditProgNewContext, bpf.AuditProgWordData, bpf.AuditProgStringData,
-		bpf.AuditProgBlobData, bpf.AuditProgData, bpf.AuditProgNewContextWithData,
+// recordKind returns what the program calls a probe; false for probes that it
+// does not know.
+func recordKind(probe string) (bpf.AuditRecordKind, bool) {
+	switch probe {
+	case "new_context":
+		return bpf.AuditRecordKindRECORD_NEW_CONTEXT, true
+	case "word_data":
+		return bpf.AuditRecordKindRECORD_WORD_DATA, true
+	case "string_data":
+		return bpf.AuditRecordKindRECORD_STRING_DATA, true
+	case "blob_data":
+		return bpf.AuditRecordKindRECORD_BLOB_DATA, true
+	case "data":
+		return bpf.AuditRecordKindRECORD_DATA, true
+	case "new_context_with_data":
+		return bpf.AuditRecordKindRECORD_NEW_CONTEXT_WITH_DATA, true
 	}
+	return 0, false
 }
 
 // explain adds the remedy to what a user can mend.
