@@ -15,6 +15,7 @@ import (
 // Of docs/log-format.md: offsets in the frame of a chunk header.
 const (
 	headerMagic      = 0x184D2A5C
+	indexMagic       = 0x184D2A5D // behind the chunks of a sealed segment
 	headerMark       = "CRAU"
 	atLength         = 4
 	atMark           = 8
@@ -50,9 +51,12 @@ func chunkAt(f io.ReaderAt, size, offset int64) (c chunk, err error) {
 	if _, err := f.ReadAt(h[:], offset); err != nil {
 		return c, err
 	}
+	if binary.LittleEndian.Uint32(h[:]) == indexMagic {
+		return c, io.EOF
+	}
 	word := func(at int) int64 { return int64(binary.LittleEndian.Uint32(h[at:])) }
 	if word(0) != headerMagic || string(h[atMark:atMark+4]) != headerMark {
-		return c, fmt.Errorf("no chunk at offset %d", offset)
+		return c, fmt.Errorf("no chunk at offset %d: %x", offset, h[:])
 	}
 	c.events, c.lost = uint64(word(atEvents)), binary.LittleEndian.Uint64(h[atLost:])
 	c.payload = offset + behindLengthWord + word(atLength)
@@ -79,7 +83,22 @@ func segments(dir string) ([]string, error) {
 type recorded struct {
 	events, lost uint64
 	chunks       int
-	bytes        int64
+}
+
+// logSize returns how many bytes the segments of a log take.
+func logSize(dir string) (sum int64, err error) {
+	paths, err := segments(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return 0, fmt.Errorf("cannot size the log: %w", err)
+		}
+		sum += info.Size()
+	}
+	return sum, nil
 }
 
 // readLog adds up a log that nobody writes to any more.
@@ -106,7 +125,6 @@ func (r *recorded) addSegment(path string) error {
 	if err != nil {
 		return err
 	}
-	r.bytes += info.Size()
 	for offset := int64(0); ; {
 		c, err := chunkAt(f, info.Size(), offset)
 		if err == io.EOF {

@@ -79,7 +79,6 @@ func run(quick bool, only, output string, args []string) error {
 	if b.work, err = os.MkdirTemp("build", "bench-"); err != nil {
 		return fmt.Errorf("cannot make a folder for the logs: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(b.work) }() // the figures count
 	if b.work, err = filepath.Abs(b.work); err != nil {
 		return err
 	}
@@ -91,9 +90,10 @@ func run(quick bool, only, output string, args []string) error {
 		}
 		fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(begin).Seconds(), m.names)
 		if err := m.run(b); err != nil {
-			return fmt.Errorf("cannot measure %s: %w", m.names, err)
+			return fmt.Errorf("cannot measure %s (logs are left in %s): %w", m.names, b.work, err)
 		}
 	}
+	_ = os.RemoveAll(b.work) // the figures count
 	fmt.Println()
 	return errors.Join(b.figures.print(os.Stdout), b.figures.merge(output))
 }
