@@ -33,9 +33,13 @@ var mayImport = map[string][]string{
 	"src/internal/logstore":         {},
 	"src/internal/schema":           {"src/internal/event"},
 	"src/internal/agent":            {"src/internal/ldcache", "src/internal/probe", "src/internal/event", "src/internal/logstore"},
-	"src/internal/cli":              {"src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config"},
-	"src/cmd/crau-agent":            {"src/internal/agent", "src/internal/config"},
-	"src/cmd/crauctl":               {"src/internal/cli"},
+	"src/internal/cli":              {"src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/varlinkservice/orgcryptoauditingagent"},
+	"src/internal/varlinkservice":   {},
+	"src/internal/varlinkservice/agentservice": {
+		"src/internal/varlinkservice", "src/internal/agent", "src/internal/event", "src/internal/logstore", "src/internal/config",
+	},
+	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/varlinkservice"},
+	"src/cmd/crauctl":    {"src/internal/cli"},
 }
 
 type listed struct {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentservice
+
+import (
+	"errors"
+	"fmt"
+	"os/user"
+	"strconv"
+
+	"crypto-auditing/src/internal/varlinkservice"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// Names of the system's group of those who may call and of the broker's user.
+const (
+	GroupName  = "crypto-auditing"
+	BrokerName = "crypto-auditing-broker"
+)
+
+// What PermissionDenied says of who may call.
+const (
+	allCallers    = "root and members of the group " + GroupName
+	rootAndBroker = "root and the user " + BrokerName
+	rootOnly      = "root"
+)
+
+// Access says who may call besides root; nil: nobody.
+type Access struct {
+	// Group is the group whose members may call.
+	Group *uint32
+	// Broker is the user who may remove.
+	Broker *uint32
+}
+
+// LookUpAccess finds group and user by their names. One that does not exist is
+// nobody.
+func LookUpAccess() (Access, error) {
+	var a Access
+	group, err := user.LookupGroup(GroupName)
+	if err == nil {
+		a.Group, err = number(group.Gid)
+	}
+	var noGroup user.UnknownGroupError
+	if err != nil && !errors.As(err, &noGroup) {
+		return Access{}, fmt.Errorf("cannot look up group %s: %w", GroupName, err)
+	}
+	broker, err := user.Lookup(BrokerName)
+	if err == nil {
+		a.Broker, err = number(broker.Uid)
+	}
+	var noUser user.UnknownUserError
+	if err != nil && !errors.As(err, &noUser) {
+		return Access{}, fmt.Errorf("cannot look up user %s: %w", BrokerName, err)
+	}
+	return a, nil
+}
+
+func number(id string) (*uint32, error) {
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	v := uint32(n)
+	return &v, nil
+}
+
+func (a *Access) mayCall(p varlinkservice.Peer) bool {
+	return p.IsRoot() || a.Group != nil && p.In(*a.Group)
+}
+
+func (a *Access) mayRemove(p varlinkservice.Peer) bool {
+	return p.IsRoot() || a.Broker != nil && p.UID == *a.Broker
+}
+
+// callerOf returns who calls.
+func callerOf(c *api.VarlinkCall) varlinkservice.Peer {
+	return varlinkservice.CallerOf(&c.Call).Peer()
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agentservice serves the varlink interface org.cryptoauditing.Agent.
+// Whatever its callers do, the recorder sees one Flush and one Status at a
+// time, and few followers.
+package agentservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/varlink/go/varlink"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/varlinkservice"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// Socket is where the agent listens.
+const Socket = "/run/crypto-auditing/org.cryptoauditing.Agent"
+
+// LimitError is the name of the error for varlinkservice.Options.
+const LimitError = "org.cryptoauditing.Agent.LimitExceeded"
+
+// Recorder is what is served: an agent.Agent. Its methods may be called from
+// any goroutine.
+type Recorder interface {
+	// Status returns how things are. The error says what could not be found
+	// out.
+	Status() (agent.Status, error)
+	// Flush commits what was probed before the call, makes it durable and
+	// returns the cursor behind it.
+	Flush(context.Context) (logstore.Cursor, error)
+	// Rotate flushes and begins a new segment, whose file name it returns.
+	Rotate(context.Context) (string, error)
+	// Remove removes the segments that hold nothing behind a cursor.
+	Remove(before logstore.Cursor) (logstore.Removal, error)
+	// Follow calls f for each chunk committed, until ctx is done, f returns an
+	// error, or f has taken too long (agent.ErrLagging). It waits for f, and
+	// nothing else does.
+	Follow(ctx context.Context, f func(logstore.Position) error) error
+}
+
+// Options configure the service.
+type Options struct {
+	Recorder Recorder
+	// Reload reads the configuration again; a *config.Error says what is
+	// wrong with it.
+	Reload func(context.Context) error
+	Access Access
+	// Version is that of the agent.
+	Version string
+}
+
+const (
+	// callTime bounds a call. A disk that takes nothing is what takes long.
+	callTime = 30 * time.Second
+	// maxFollowers is the limit that the interface description states.
+	maxFollowers = 32
+	// Of Flush, flushBurst calls are carried out at once, then one every
+	// flushPause: each costs a chunk and an fdatasync(2).
+	flushBurst = 20
+	flushPause = 100 * time.Millisecond
+)
+
+// service implements the interface.
+type service struct {
+	*api.VarlinkInterface
+	recorder  Recorder
+	reload    func(context.Context) error
+	access    Access
+	version   string
+	flush     *shared[logstore.Cursor]
+	status    *shared[api.Status]
+	followers chan struct{}
+}
+
+// New returns a service with the interface org.cryptoauditing.Agent.
+func New(o Options) (*varlink.Service, error) {
+	version := o.Version
+	if version == "" {
+		version = "unknown" // the library leaves out what is empty
+	}
+	v, err := varlink.NewService("crypto-auditing", "crau-agent", version, "man:crau-agent(8)")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a varlink service: %w", err)
+	}
+	s := &service{
+		recorder: o.Recorder, reload: o.Reload, access: o.Access, version: version,
+		followers: make(chan struct{}, maxFollowers),
+	}
+	p := &pace{burst: flushBurst, pause: flushPause}
+	s.flush = newShared(func(ctx context.Context) (logstore.Cursor, error) {
+		p.wait()
+		return s.recorder.Flush(ctx)
+	})
+	s.status = newShared(func(context.Context) (api.Status, error) {
+		status, err := s.recorder.Status()
+		return wireStatus(status, err, s.version), nil
+	})
+	if err := v.RegisterInterface(api.VarlinkNew(s)); err != nil {
+		return nil, fmt.Errorf("cannot register a varlink interface: %w", err)
+	}
+	return v, nil
+}
+
+// GetStatus implements the interface.
+func (s *service) GetStatus(ctx context.Context, c api.VarlinkCall) error {
+	if !s.access.mayCall(callerOf(&c)) {
+		return c.ReplyPermissionDenied(ctx, "GetStatus", allCallers)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	status, err := s.status.call(ctx)
+	if err != nil {
+		return s.fail(ctx, &c, err)
+	}
+	return c.ReplyGetStatus(ctx, status)
+}
+
+// Flush implements the interface.
+func (s *service) Flush(ctx context.Context, c api.VarlinkCall) error {
+	if !s.access.mayCall(callerOf(&c)) {
+		return c.ReplyPermissionDenied(ctx, "Flush", allCallers)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	cursor, err := s.flush.call(ctx)
+	if err != nil {
+		return s.fail(ctx, &c, err)
+	}
+	return c.ReplyFlush(ctx, cursor.String())
+}
+
+// Rotate implements the interface.
+func (s *service) Rotate(ctx context.Context, c api.VarlinkCall) error {
+	if !callerOf(&c).IsRoot() {
+		return c.ReplyPermissionDenied(ctx, "Rotate", rootOnly)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	segment, err := s.recorder.Rotate(ctx)
+	if err != nil {
+		return s.fail(ctx, &c, err)
+	}
+	return c.ReplyRotate(ctx, segment)
+}
+
+// Remove implements the interface.
+func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string) error {
+	if !s.access.mayRemove(callerOf(&c)) {
+		return c.ReplyPermissionDenied(ctx, "Remove", rootAndBroker)
+	}
+	cursor, err := logstore.ParseCursor(before)
+	if err != nil {
+		return c.ReplyInvalidCursor(ctx, clip(before), err.Error())
+	}
+	removed, err := s.recorder.Remove(cursor)
+	if errors.Is(err, logstore.ErrForeignCursor) {
+		return c.ReplyForeignCursor(ctx, before)
+	} else if err != nil {
+		return s.fail(ctx, &c, err)
+	}
+	return c.ReplyRemove(ctx, removed.Bytes, int64(len(removed.Segments)))
+}
+
+// Reload implements the interface.
+func (s *service) Reload(ctx context.Context, c api.VarlinkCall) error {
+	if !callerOf(&c).IsRoot() {
+		return c.ReplyPermissionDenied(ctx, "Reload", rootOnly)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	err := s.reload(ctx)
+	var bad *config.Error
+	if errors.As(err, &bad) {
+		return c.ReplyBadConfiguration(ctx, bad.File, int64(bad.Line), bad.Problem)
+	} else if err != nil {
+		return s.fail(ctx, &c, err)
+	}
+	return c.ReplyReload(ctx)
+}
+
+// fail replies with an error that is not of one method.
+func (s *service) fail(ctx context.Context, c *api.VarlinkCall, err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return c.ReplyUnavailable(ctx, s.tooLong())
+	case errors.Is(err, context.Canceled), errors.Is(err, logstore.ErrClosed):
+		return c.ReplyUnavailable(ctx, "the agent is ending")
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return c.ReplyUnavailable(ctx, escape(err.Error()))
+	}
+	return c.ReplyFailed(ctx, escape(err.Error()))
+}
+
+// tooLong says why something may have taken too long.
+func (s *service) tooLong() string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	reason := fmt.Sprintf("not done within %v", callTime)
+	if status, err := s.status.call(ctx); err == nil && status.Full != "" {
+		reason += ": " + status.Full
+	}
+	return reason
+}
+
+// clip keeps a reply short whatever the call was.
+func clip(text string) string {
+	const longest = 128
+	if len(text) > longest {
+		return escape(text[:longest]) + "…"
+	}
+	return escape(text)
+}
+
+// errGone ends a connection whose peer has left while it followed.
+var errGone = errors.New("the peer is gone")
+
+// Follow implements the interface.
+func (s *service) Follow(ctx context.Context, c api.VarlinkCall) error {
+	switch {
+	case !s.access.mayCall(callerOf(&c)):
+		return c.ReplyPermissionDenied(ctx, "Follow", allCallers)
+	case !c.WantsMore() || c.IsOneway():
+		return c.ReplyInvalidParameter(ctx, "more")
+	}
+	select {
+	case s.followers <- struct{}{}:
+		defer func() { <-s.followers }()
+	default:
+		return c.ReplyLimitExceeded(ctx, "streams of Follow", maxFollowers)
+	}
+
+	// The peer may leave while nothing is committed.
+	following, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-varlinkservice.CallerOf(&c.Call).Gone():
+			cancel(errGone)
+		case <-following.Done():
+		}
+	}()
+	last := ""
+	var unsent error
+	c.Continues = true
+	err := s.recorder.Follow(following, func(p logstore.Position) error {
+		if unsent = c.ReplyFollow(ctx, p.Cursor.String(), p.Segment, p.Offset); unsent == nil {
+			last = p.Cursor.String()
+		}
+		return unsent
+	})
+	switch {
+	case unsent != nil:
+		return unsent
+	case context.Cause(following) == errGone:
+		return errGone
+	case errors.Is(err, agent.ErrLagging):
+		return c.ReplyLagging(ctx, last)
+	}
+	return s.fail(ctx, &c, err)
+}

@@ -1,0 +1,740 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentservice
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/varlink/go/varlink"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/varlinkservice"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// recorder stands for an agent that a test makes do what a real one seldom
+// does.
+type recorder struct {
+	status agent.Status
+	// err is what the methods return.
+	err     error
+	reload  error
+	removed chan logstore.Cursor
+	// chunks are told to followers. lagging ends following.
+	chunks  chan logstore.Position
+	lagging chan struct{}
+	// flushing, if set, gets a call of Flush, which returns when it is taken.
+	flushing chan struct{}
+	mu       sync.Mutex
+	flushes  int
+	// followers is how many there are.
+	followers atomic.Int64
+}
+
+func newRecorder() *recorder {
+	return &recorder{
+		removed: make(chan logstore.Cursor, 10), chunks: make(chan logstore.Position), lagging: make(chan struct{}),
+	}
+}
+
+func cursor(sequence uint64) logstore.Cursor {
+	return logstore.Cursor{Store: [16]byte{1, 2, 3}, Sequence: sequence}
+}
+
+func (r *recorder) Status() (agent.Status, error) { return r.status, r.err }
+
+func (r *recorder) Flush(ctx context.Context) (logstore.Cursor, error) {
+	r.mu.Lock()
+	r.flushes++
+	n := r.flushes
+	r.mu.Unlock()
+	if r.flushing != nil {
+		select {
+		case r.flushing <- struct{}{}:
+		case <-ctx.Done():
+		}
+	}
+	return cursor(uint64(n)), r.err
+}
+
+func (r *recorder) Rotate(context.Context) (string, error) {
+	return "0000000000000007.cborseq.zst", r.err
+}
+
+func (r *recorder) Remove(before logstore.Cursor) (logstore.Removal, error) {
+	r.removed <- before
+	if before.Store != cursor(0).Store {
+		return logstore.Removal{}, fmt.Errorf("%w: %s", logstore.ErrForeignCursor, before)
+	}
+	return logstore.Removal{Bytes: 4096}, r.err
+}
+
+func (r *recorder) Follow(ctx context.Context, tell func(logstore.Position) error) error {
+	r.followers.Add(1)
+	defer r.followers.Add(-1)
+	for {
+		select {
+		case p := <-r.chunks:
+			if err := tell(p); err != nil {
+				return err
+			}
+		case <-r.lagging:
+			return agent.ErrLagging
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// patience bounds what a test waits for.
+const patience = 30 * time.Second
+
+func waitFor(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// served is a running service.
+type served struct {
+	*recorder
+	path string
+	stop context.CancelFunc
+}
+
+// serve starts a service; prepare changes its recorder before.
+func serve(t *testing.T, a Access, prepare ...func(*recorder)) *served {
+	t.Helper()
+	r := newRecorder()
+	for _, p := range prepare {
+		p(r)
+	}
+	service, err := New(Options{
+		Recorder: r, Access: a, Version: "1.2",
+		Reload: func(context.Context) error { return r.reload },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A folder that all users may enter, and a socket that all may connect to.
+	dir, err := os.MkdirTemp("", "varlink")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "socket")
+	l, err := varlinkservice.Listen(path, nil)
+	if err == nil {
+		err = os.Chmod(path, 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	server := varlinkservice.New(service, varlinkservice.Options{
+		Limits: varlinkservice.DefaultLimits(), LimitError: LimitError,
+		Peer: varlinkservice.PeerOf, Log: slog.New(slog.DiscardHandler),
+	})
+	go func() { ended <- server.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("the server failed: %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("the server does not end")
+		}
+	})
+	return &served{r, path, stop}
+}
+
+func (s *served) connect(t *testing.T) *varlink.Connection {
+	t.Helper()
+	c, err := varlink.NewConnection(context.Background(), "unix:"+s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// identity is whom a client runs as.
+type identity struct {
+	uid, gid uint32
+	groups   []uint32
+}
+
+// python returns the command of an interpreter that other users may run.
+func python(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"/usr/bin/python3", "python3"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Geteuid() == 0 {
+		t.Fatal("python3 is not installed: install it")
+	}
+	t.Skip("python3 is not installed")
+	return ""
+}
+
+// clientProgram starts the independent client as a user; nil: as we are.
+func (s *served) clientProgram(t *testing.T, u *identity, method string, arguments ...string) *exec.Cmd {
+	t.Helper()
+	program, err := os.ReadFile("../testdata/client.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(python(t), append([]string{"-c", string(program), s.path, method}, arguments...)...)
+	command.Dir = "/"
+	if u != nil {
+		command.SysProcAttr = &syscall.SysProcAttr{
+			Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid, Groups: u.groups},
+		}
+	}
+	return command
+}
+
+// reply is one as the independent client prints it.
+type reply struct {
+	Parameters map[string]any
+	Continues  bool
+	Error      string
+}
+
+// ask has the independent client call a method, and returns its replies.
+func (s *served) ask(t *testing.T, u *identity, method string, arguments ...string) []reply {
+	t.Helper()
+	command := s.clientProgram(t, u, method, arguments...)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		t.Fatalf("%s: %v: %s", method, err, stderr.String())
+	}
+	var replies []reply
+	for line := range strings.Lines(stdout.String()) {
+		var r reply
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		replies = append(replies, r)
+	}
+	if len(replies) == 0 {
+		t.Fatalf("%s: no reply", method)
+	}
+	return replies
+}
+
+const prefix = "org.cryptoauditing.Agent."
+
+func TestTheServiceDescribesItself(t *testing.T) {
+	s := serve(t, Access{})
+	info := s.ask(t, nil, "org.varlink.service.GetInfo")[0].Parameters
+	for name, want := range map[string]string{
+		"vendor": "crypto-auditing", "product": "crau-agent", "version": "1.2", "url": "man:crau-agent(8)",
+		"interfaces": "[org.varlink.service org.cryptoauditing.Agent]",
+	} {
+		if got := fmt.Sprint(info[name]); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	file, err := os.ReadFile("../orgcryptoauditingagent/org.cryptoauditing.Agent.varlink")
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := s.ask(t, nil, "org.varlink.service.GetInterfaceDescription", `{"interface":"org.cryptoauditing.Agent"}`)
+	if got := described[0].Parameters["description"]; got != string(file) {
+		t.Errorf("the description is not the file's:\n%s", got)
+	}
+}
+
+// rich returns a status with something in every field.
+func rich() agent.Status {
+	latency := agent.Latency{Counts: make([]uint64, len(agent.LatencyBounds())+1), Sum: 3 * time.Second}
+	latency.Counts[7], latency.Counts[8], latency.Counts[len(latency.Counts)-1] = 90, 9, 1
+	return agent.Status{
+		Started: time.UnixMicro(1_800_000_000_000_001), Profile: "uprobe_multi",
+		Directory: "/var/log/crypto-auditing", Newest: cursor(20), Oldest: cursor(3),
+		DiskUsage: 4096, DiskFree: 1 << 40, Segments: 2, Full: "no space left on device",
+		Counters: agent.Counters{
+			Hits: 100, Events: 200, Groups: 50, Chunks: 5, RingHighWater: 1024,
+			Lost: []agent.Loss{{Reason: agent.RingFull, Hits: 7}, {Reason: agent.DiskFull, Hits: 1, Events: 1 << 63}},
+		},
+		HitsSeen: 108, RingSize: 8 << 20, CPU: 1500 * time.Millisecond, Resident: 20 << 20, Latency: latency,
+		Libraries: []agent.LibraryStatus{
+			{
+				Path: "/usr/lib/libgnutls.so.30", BuildID: []byte{0xab, 0xcd}, Provider: "crypto_auditing",
+				Probes: []string{"new_context", "data"}, Sites: 10, Hits: 100,
+				Since: time.UnixMicro(1_800_000_000_500_000),
+			},
+			{Path: "/usr/lib/evil\n\xff\\.so", Error: "no such file", Replaced: true},
+		},
+	}
+}
+
+func TestGetStatusTellsEverything(t *testing.T) {
+	s := serve(t, Access{}, func(r *recorder) { r.status, r.err = rich(), errors.New("cannot count hits") })
+	got := s.ask(t, nil, prefix+"GetStatus")[0].Parameters["status"].(map[string]any)
+	want := map[string]any{
+		"version": "1.2", "startedUSec": 1_800_000_000_000_001.0, "profile": "uprobe_multi",
+		"directory": "/var/log/crypto-auditing", "newest": cursor(20).String(), "oldest": cursor(3).String(),
+		"diskUsage": 4096.0, "diskFree": float64(1 << 40), "segments": 2.0, "full": "no space left on device",
+		"hitsSeen": 108.0, "hits": 100.0, "events": 200.0, "groups": 50.0, "chunks": 5.0,
+		"ringSize": float64(8 << 20), "ringHighWater": 1024.0, "cpuUSec": 1.5e6, "resident": float64(20 << 20),
+		"problem": "cannot count hits",
+	}
+	for name, value := range want {
+		if got[name] != value {
+			t.Errorf("%s is %v, want %v", name, got[name], value)
+		}
+	}
+	if len(got) != len(want)+3 {
+		t.Errorf("the status has %d fields, want %d", len(got), len(want)+3)
+	}
+	for name, value := range map[string]string{
+		// What is beyond the numbers of the interface is its greatest.
+		"lost": `[map[events:0 hits:7 place:kernel reason:ring-full] map[events:9.223372036854776e+18 hits:1 place:disk reason:disk-full]]`,
+		"latency": `map[boundsUSec:[1000 2000 5000 10000 25000 50000 75000 100000 125000 150000 200000 300000 500000 1e+06 2.5e+06 5e+06 1e+07] ` +
+			`counts:[0 0 0 0 0 0 0 90 9 0 0 0 0 0 0 0 0 1] sumUSec:3e+06]`,
+		"libraries": `[map[attached:uprobe_multi attachedUSec:1.8000000005e+15 buildId:abcd error: hits:100 path:/usr/lib/libgnutls.so.30 ` +
+			`probes:[new_context data] provider:crypto_auditing replaced:false sites:10] ` +
+			`map[attached: attachedUSec:0 buildId: error:no such file hits:0 path:/usr/lib/evil\x0a\xff\x5c.so probes:[] provider: replaced:true sites:0]]`,
+	} {
+		if text := fmt.Sprint(got[name]); text != value {
+			t.Errorf("%s is\n%s, want\n%s", name, text, value)
+		}
+	}
+}
+
+func TestAStatusOfNothingIsWhole(t *testing.T) {
+	// The independent client checks that no field is missing or null.
+	serve(t, Access{}).ask(t, nil, prefix+"GetStatus")
+}
+
+func TestMethodsDoWhatTheySay(t *testing.T) {
+	s := serve(t, Access{})
+	cases := map[string]struct{ method, parameters, want string }{
+		"flush":  {"Flush", `{}`, "map[cursor:01020300000000000000000000000000-0000000000000001]"},
+		"rotate": {"Rotate", `{}`, "map[segment:0000000000000007.cborseq.zst]"},
+		"remove": {"Remove", `{"before":"` + cursor(9).String() + `"}`, "map[bytes:4096 segments:0]"},
+		"reload": {"Reload", `{}`, "map[]"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := s.ask(t, nil, prefix+c.method, c.parameters)[0]
+			if got.Error != "" || fmt.Sprint(got.Parameters) != c.want {
+				t.Errorf("the reply is %v, want %s", got, c.want)
+			}
+		})
+	}
+	if got := <-s.removed; got != cursor(9) {
+		t.Errorf("what is before %v was removed", got)
+	}
+}
+
+func TestFailuresAreDeclaredErrors(t *testing.T) {
+	foreign := logstore.Cursor{Store: [16]byte{9}, Sequence: 1}.String()
+	bad := &config.Error{File: "/etc/crypto-auditing/agent.conf", Line: 3, Problem: `unknown key "x"`}
+	cases := map[string]struct {
+		err, reload                    error
+		method, parameters, name, want string
+	}{
+		"no cursor": {method: "Remove", parameters: `{"before":"all"}`,
+			name: "InvalidCursor", want: `map[cursor:all problem:invalid cursor: "all" is not of the form STORE-SEQUENCE]`},
+		"no cursor, and long": {method: "Remove", parameters: `{"before":"` + strings.Repeat("a", 10000) + `"}`,
+			name: "InvalidCursor", want: strings.Repeat("a", 100)},
+		"no parameter": {method: "Remove", parameters: `{}`, name: "InvalidCursor", want: `map[cursor: problem:`},
+		"foreign cursor": {method: "Remove", parameters: `{"before":"` + foreign + `"}`,
+			name: "ForeignCursor", want: "map[cursor:" + foreign + "]"},
+		"bad configuration": {reload: fmt.Errorf("reload: %w", bad), method: "Reload",
+			name: "BadConfiguration", want: `map[file:/etc/crypto-auditing/agent.conf line:3 problem:unknown key "x"]`},
+		"reload fails": {reload: errors.New("cannot attach"), method: "Reload",
+			name: "Failed", want: "map[problem:cannot attach]"},
+		"no room": {err: fmt.Errorf("write: %w", unix.ENOSPC), method: "Flush",
+			name: "Unavailable", want: "map[reason:write: no space left on device]"},
+		"ended": {err: logstore.ErrClosed, method: "Rotate",
+			name: "Unavailable", want: "map[reason:the agent is ending]"},
+		"too slow": {err: context.DeadlineExceeded, method: "Flush",
+			name: "Unavailable", want: "map[reason:not done within 30s: the disk]"},
+		"anything else": {err: errors.New("bad\nluck"), method: "Flush",
+			name: "Failed", want: `map[problem:bad\x0aluck]`},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, Access{}, func(r *recorder) { r.err, r.reload, r.status.Full = c.err, c.reload, "the disk" })
+			if c.parameters == "" {
+				c.parameters = "{}"
+			}
+			got := s.ask(t, nil, prefix+c.method, c.parameters)[0]
+			if got.Error != prefix+c.name || !strings.Contains(fmt.Sprint(got.Parameters), c.want) {
+				t.Errorf("the reply is %v, want %s with %s", got, c.name, c.want)
+			}
+		})
+	}
+}
+
+func TestUnknownMethodsAndParameters(t *testing.T) {
+	s := serve(t, Access{})
+	for call, want := range map[[2]string]string{
+		{prefix + "Remove", `{"before":7}`}: "org.varlink.service.InvalidParameter",
+		{prefix + "Follow", `{}`}:           "org.varlink.service.InvalidParameter", // without more
+	} {
+		if got := s.ask(t, nil, call[0], call[1])[0]; got.Error != want {
+			t.Errorf("%s is answered by %v, want %s", call[0], got, want)
+		}
+	}
+}
+
+func TestWhoMayCallWhat(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become other users")
+	}
+	group, broker := uint32(54321), uint32(54322)
+	users := map[string]*identity{
+		"root":                {0, 0, nil},
+		"a member":            {54001, 54002, []uint32{54003, group}},
+		"a primary member":    {54001, group, nil},
+		"the broker":          {broker, broker, []uint32{group}},
+		"the broker, no more": {broker, broker, nil},
+		"a stranger":          {54001, 54002, []uint32{54003}},
+		"nobody":              {65534, 65534, nil},
+		"a member of many":    {54001, 54002, append(many(40000, 300), group)},
+		"a member of others":  {54001, 54002, many(40000, 300)},
+		"the group's number":  {group, 54002, nil},
+	}
+	methods := map[string]string{
+		"GetStatus": "{}", "Flush": "{}", "Rotate": "{}", "Reload": "{}", "Remove": `{"before":"` + cursor(9).String() + `"}`,
+	}
+	allowed := map[string]string{
+		"root":                "GetStatus Flush Rotate Reload Remove Follow",
+		"a member":            "GetStatus Flush Follow",
+		"a primary member":    "GetStatus Flush Follow",
+		"a member of many":    "GetStatus Flush Follow",
+		"the broker":          "GetStatus Flush Follow Remove",
+		"the broker, no more": "Remove",
+	}
+	s := serve(t, Access{Group: &group, Broker: &broker})
+	for name, u := range users {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for method, parameters := range methods {
+				got := s.ask(t, u, prefix+method, parameters)[0]
+				want := ""
+				if !strings.Contains(" "+allowed[name]+" ", " "+method+" ") {
+					want = prefix + "PermissionDenied"
+				}
+				if got.Error != want {
+					t.Errorf("%s is answered by %v, want the error %q", method, got, want)
+				}
+			}
+			if info := s.ask(t, u, "org.varlink.service.GetInfo")[0]; info.Error != "" {
+				t.Errorf("GetInfo is answered by %v", info)
+			}
+			if strings.Contains(allowed[name], "Follow") {
+				return // what it tells is another test's
+			}
+			if got := s.ask(t, u, prefix+"Follow", "{}", "1")[0]; got.Error != prefix+"PermissionDenied" {
+				t.Errorf("Follow is answered by %v", got)
+			}
+		})
+	}
+}
+
+// many returns n groups from the first on.
+func many(first, n uint32) []uint32 {
+	var groups []uint32
+	for i := range n {
+		groups = append(groups, first+i)
+	}
+	return groups
+}
+
+func TestWithoutGroupAndBrokerOnlyRootMayCall(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become other users")
+	}
+	s := serve(t, Access{})
+	for _, u := range []*identity{{54001, 54002, nil}, {1, 1, []uint32{1, 2, 3}}} {
+		got := s.ask(t, u, prefix+"GetStatus")[0]
+		if got.Error != prefix+"PermissionDenied" || got.Parameters["method"] != "GetStatus" ||
+			got.Parameters["allowed"] != "root and members of the group crypto-auditing" {
+			t.Errorf("the reply is %v", got)
+		}
+	}
+	if got := s.ask(t, &identity{}, prefix+"GetStatus")[0]; got.Error != "" {
+		t.Errorf("root is answered by %v", got)
+	}
+}
+
+func TestNamesThatDoNotExistAreNobody(t *testing.T) {
+	a, err := LookUpAccess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	passwd, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := os.ReadFile("/etc/group")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has := bytes.Contains(append([]byte("\n"), group...), []byte("\n"+GroupName+":")); has != (a.Group != nil) {
+		t.Errorf("the group is there: %v; found: %v", has, a.Group)
+	}
+	if has := bytes.Contains(append([]byte("\n"), passwd...), []byte("\n"+BrokerName+":")); has != (a.Broker != nil) {
+		t.Errorf("the broker is there: %v; found: %v", has, a.Broker)
+	}
+}
+
+// follow begins to follow and returns what receives.
+func follow(t *testing.T, c *varlink.Connection) func() (string, uint64, error) {
+	t.Helper()
+	receive, err := api.Follow().Send(context.Background(), c, varlink.More)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (string, uint64, error) {
+		cursor, segment, offset, flags, err := receive(context.Background())
+		return fmt.Sprintf("%s %s %d", cursor, segment, offset), flags, err
+	}
+}
+
+func chunk(n uint64) logstore.Position {
+	return logstore.Position{Cursor: cursor(n), First: n, Segment: "0000000000000001.cborseq.zst", Offset: int64(n) * 100}
+}
+
+func TestFollowRepliesOncePerChunk(t *testing.T) {
+	s := serve(t, Access{})
+	command := s.clientProgram(t, nil, prefix+"Follow", "{}", "3")
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Stderr = os.Stderr
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The recorder takes a chunk when there is a follower.
+	d := json.NewDecoder(out)
+	for n := range uint64(3) {
+		s.chunks <- chunk(n + 1)
+		var got reply
+		if err := d.Decode(&got); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("map[cursor:%s offset:%d segment:0000000000000001.cborseq.zst]", cursor(n+1), (n+1)*100)
+		if fmt.Sprint(got.Parameters) != want || !got.Continues || got.Error != "" {
+			t.Errorf("the reply is %v, want %s", got, want)
+		}
+	}
+	if err := command.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFollowerThatLagsIsToldWhereItWas(t *testing.T) {
+	for name, told := range map[string]uint64{"after some chunks": 2, "at once": 0} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, Access{})
+			receive := follow(t, s.connect(t))
+			for n := range told {
+				s.chunks <- chunk(n + 1)
+			}
+			close(s.lagging)
+			last := ""
+			for n := range told {
+				got, flags, err := receive()
+				if err != nil || flags != varlink.Continues {
+					t.Fatalf("reply %d is %v with flags %d", n, err, flags)
+				}
+				last, _, _ = strings.Cut(got, " ")
+			}
+			_, _, err := receive()
+			var lagging *api.Lagging
+			if !errors.As(err, &lagging) || lagging.Cursor != last {
+				t.Errorf("the error is %v, want Lagging at %q", err, last)
+			}
+		})
+	}
+}
+
+func TestFollowingEndsWithTheService(t *testing.T) {
+	s := serve(t, Access{})
+	receive := follow(t, s.connect(t))
+	s.chunks <- chunk(1)
+	if _, _, err := receive(); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	_, _, err := receive()
+	var unavailable *api.Unavailable
+	if !errors.As(err, &unavailable) || unavailable.Reason != "the agent is ending" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestFollowersThatLeaveMakeRoomForOthers(t *testing.T) {
+	s := serve(t, Access{})
+	// A connection that has ended makes room in the server, too.
+	for range 3 * maxFollowers {
+		c := s.connect(t)
+		receive := follow(t, c)
+		s.chunks <- chunk(1)
+		if _, _, err := receive(); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		waitFor(t, "the end of following", func() bool { return s.followers.Load() == 0 })
+	}
+}
+
+func TestFollowersAreLimited(t *testing.T) {
+	r := newRecorder()
+	service, err := New(Options{Recorder: r, Version: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As many connections of one user as it takes.
+	limits := varlinkservice.DefaultLimits()
+	limits.PerUser = 2 * maxFollowers
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := varlinkservice.Listen(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- varlinkservice.New(service, varlinkservice.Options{
+			Limits: limits, LimitError: LimitError, Log: slog.New(slog.DiscardHandler),
+			Peer: func(net.Conn) (varlinkservice.Peer, error) { return varlinkservice.Peer{}, nil },
+		}).Serve(ctx, l)
+	}()
+	defer func() { stop(); <-ended }()
+	s := &served{recorder: r, path: path}
+	for range maxFollowers {
+		follow(t, s.connect(t))
+	}
+	waitFor(t, "all to follow", func() bool { return s.followers.Load() == maxFollowers })
+	_, _, err = follow(t, s.connect(t))()
+	var limit *api.LimitExceeded
+	if !errors.As(err, &limit) || limit.Limit != "streams of Follow" || limit.Maximum != maxFollowers {
+		t.Errorf("the error is %v", err)
+	}
+	stop()
+}
+
+func TestManyFlushesAreFew(t *testing.T) {
+	s := serve(t, Access{}, func(r *recorder) { r.flushing = make(chan struct{}) })
+	const calls = 30
+	var asked sync.WaitGroup
+	cursors := make(chan string, calls)
+	for range calls {
+		c := s.connect(t)
+		asked.Go(func() {
+			cursor, err := api.Flush().Call(context.Background(), c)
+			if err != nil {
+				t.Error(err)
+			}
+			cursors <- cursor
+		})
+	}
+	answered := make(chan struct{})
+	go func() { asked.Wait(); close(answered) }()
+	for done := false; !done; {
+		select {
+		case <-s.flushing:
+			// While one flushes the others gather.
+			time.Sleep(20 * time.Millisecond)
+		case <-answered:
+			done = true
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flushes >= calls {
+		t.Errorf("%d calls made %d flushes", calls, s.flushes)
+	}
+	if len(cursors) != calls {
+		t.Errorf("%d of %d calls were answered", len(cursors), calls)
+	}
+}
+
+func TestOnewayCallsAreCarriedOutSilently(t *testing.T) {
+	s := serve(t, Access{})
+	c := s.connect(t)
+	if _, err := c.Send(context.Background(), prefix+"Flush", nil, varlink.Oneway); err != nil {
+		t.Fatal(err)
+	}
+	cursor, err := api.Flush().Call(context.Background(), c)
+	if err != nil || !strings.HasSuffix(cursor, "2") {
+		t.Errorf("the second flush gives %q, %v", cursor, err)
+	}
+	// Nobody would hear the replies.
+	if _, err := c.Send(context.Background(), prefix+"Follow", nil, varlink.Oneway); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Flush().Call(context.Background(), c); err != nil {
+		t.Errorf("the call after a oneway Follow fails: %v", err)
+	}
+}
+
+func TestTheGeneratedCodeIsWhatTheInterfaceGives(t *testing.T) {
+	const name, generated = "org.cryptoauditing.Agent.varlink", "orgcryptoauditingagent.go"
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go command is not installed")
+	}
+	source, err := os.ReadFile("../orgcryptoauditingagent/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), source, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command("go", "run", "github.com/varlink/go/cmd/varlink-go-interface-generator", filepath.Join(dir, name))
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("cannot generate: %v\n%s", err, out)
+	}
+	want, err := os.ReadFile(filepath.Join(dir, generated))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../orgcryptoauditingagent/" + generated)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if string(got) != "// SPDX-License-Identifier: Apache-2.0\n\n"+string(want) {
+		t.Errorf("%s is not what %s gives: run go generate", generated, name)
+	}
+}

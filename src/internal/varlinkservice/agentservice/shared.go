@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentservice
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// shared does something for many callers, once at a time. A caller gets the
+// result of a doing that began after the call; those who call while one is
+// under way share the next.
+type shared[T any] struct {
+	do func(context.Context) (T, error)
+
+	mu      sync.Mutex
+	running bool
+	next    *doing[T]
+}
+
+type doing[T any] struct {
+	// done is closed when value and err are set.
+	done  chan struct{}
+	value T
+	err   error
+}
+
+func newShared[T any](do func(context.Context) (T, error)) *shared[T] {
+	return &shared[T]{do: do}
+}
+
+// call returns the result, or the error of ctx when that is done before.
+func (s *shared[T]) call(ctx context.Context) (T, error) {
+	s.mu.Lock()
+	if s.next == nil {
+		s.next = &doing[T]{done: make(chan struct{})}
+	}
+	d := s.next
+	if !s.running {
+		s.running = true
+		go s.run()
+	}
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.value, d.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// run does what is asked for, until nothing is.
+func (s *shared[T]) run() {
+	for {
+		s.mu.Lock()
+		d := s.next
+		s.next = nil
+		s.running = d != nil
+		s.mu.Unlock()
+		if d == nil {
+			return
+		}
+		s.once(d)
+	}
+}
+
+// once does it for all who wait for d. It is not done in the name of one of
+// them: that one may leave before.
+func (s *shared[T]) once(d *doing[T]) {
+	defer close(d.done)
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	d.value, d.err = s.do(ctx)
+}
+
+// pace lets burst doings pass at once and then one in each pause (the generic
+// cell rate algorithm, ITU-T I.371). It serves one goroutine.
+type pace struct {
+	burst int
+	pause time.Duration
+	// due is when the last doing would have been, had all kept the pause.
+	due time.Time
+}
+
+func (p *pace) wait() {
+	if d := p.delay(time.Now()); d > 0 {
+		time.Sleep(d)
+	}
+}
+
+// delay returns how long a doing has to wait that is asked for now.
+func (p *pace) delay(now time.Time) time.Duration {
+	if p.due.Before(now) {
+		p.due = now
+	}
+	d := p.due.Sub(now) - time.Duration(p.burst-1)*p.pause
+	p.due = p.due.Add(p.pause)
+	return max(d, 0)
+}

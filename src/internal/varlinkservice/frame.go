@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package varlinkservice
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// frames splits what a peer sends into frames: JSON texts that end with NUL
+// (varlink.org, "Message Format"). It holds one frame and what came with it.
+type frames struct {
+	from io.Reader
+	// size bounds a frame in bytes, without its NUL; depth its nesting.
+	size, depth int
+
+	buffer []byte // received and not yet returned
+	seen   int    // of buffer, without a NUL
+	next   int    // of buffer, where the next frame begins
+}
+
+// firstRead and later reads bound what is taken from a peer at a time.
+const (
+	firstRead = 512
+	maxRead   = 4096
+)
+
+// limitError says that a peer went beyond a limit.
+type limitError struct {
+	limit   string
+	maximum int
+}
+
+func (e *limitError) Error() string {
+	return fmt.Sprintf("%s: more than %d", e.limit, e.maximum)
+}
+
+// partial reports whether a frame has begun to come.
+func (f *frames) partial() bool { return len(f.buffer) > f.next }
+
+// read returns the next frame, which stays valid until the next call. At the
+// end of what the peer sent between two frames the error is io.EOF, inside a
+// frame io.ErrUnexpectedEOF; beyond a limit it is a *limitError. After a
+// reader's error, such as a deadline, read may be called again.
+func (f *frames) read() ([]byte, error) {
+	for {
+		f.compact()
+		if i := bytes.IndexByte(f.buffer[f.seen:], 0); i >= 0 {
+			frame := f.buffer[:f.seen+i]
+			f.next, f.seen = len(frame)+1, 0
+			return frame, f.check(frame)
+		}
+		f.seen = len(f.buffer)
+		if f.seen > f.size {
+			return nil, &limitError{"bytes of a call", f.size}
+		}
+		if err := f.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// compact drops the frame that was returned last.
+func (f *frames) compact() {
+	if f.next == 0 {
+		return
+	}
+	rest := copy(f.buffer, f.buffer[f.next:])
+	f.buffer, f.next = f.buffer[:rest], 0
+	// A peer that once sent a large frame does not keep the memory of one.
+	if rest == 0 && cap(f.buffer) > maxRead {
+		f.buffer = nil
+	}
+}
+
+// fill reads once.
+func (f *frames) fill() error {
+	space := firstRead
+	if len(f.buffer) > 0 {
+		space = maxRead
+	}
+	// One byte more than a frame may have tells that it is too long.
+	space = min(space, f.size+1-len(f.buffer))
+	if free := cap(f.buffer) - len(f.buffer); free < space {
+		grown := make([]byte, len(f.buffer), min(2*cap(f.buffer)+space, f.size+1))
+		copy(grown, f.buffer)
+		f.buffer = grown
+	}
+	n, err := f.from.Read(f.buffer[len(f.buffer):cap(f.buffer)])
+	f.buffer = f.buffer[:len(f.buffer)+n]
+	if n > 0 {
+		return nil // the error comes again
+	}
+	if err == io.EOF && f.partial() {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// check is what a frame must pass before it is decoded.
+func (f *frames) check(frame []byte) error {
+	if len(frame) > f.size {
+		return &limitError{"bytes of a call", f.size}
+	}
+	if len(frame) == 0 {
+		return errEmpty
+	}
+	if nesting(frame) > f.depth {
+		return &limitError{"levels of a call", f.depth}
+	}
+	return nil
+}
+
+var errEmpty = errors.New("an empty frame")
+
+// nesting returns how deep the arrays and objects of a JSON text are nested;
+// of something else it returns at least what a JSON decoder gets to see
+// before it finds that out.
+func nesting(text []byte) int {
+	depth, deepest := 0, 0
+	inString := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
+}

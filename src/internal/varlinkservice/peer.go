@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package varlinkservice
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Peer is the process at the other end of a connection, as it was when it
+// connected (unix(7), SO_PEERCRED and SO_PEERGROUPS). Ids are those of our
+// user namespace.
+type Peer struct {
+	UID, GID uint32
+	// Groups are the supplementary groups.
+	Groups []uint32
+}
+
+// IsRoot reports whether the peer is root.
+func (p Peer) IsRoot() bool { return p.UID == 0 }
+
+// In reports whether a group is among the peer's.
+func (p Peer) In(gid uint32) bool { return p.GID == gid || slices.Contains(p.Groups, gid) }
+
+// PeerOf asks the kernel who is at the other end of a Unix socket.
+func PeerOf(c net.Conn) (Peer, error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return Peer{}, fmt.Errorf("cannot tell who the peer is: %T is no socket", c)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return Peer{}, fmt.Errorf("cannot tell who the peer is: %w", err)
+	}
+	var p Peer
+	var asked error
+	err = raw.Control(func(fd uintptr) {
+		var cred *unix.Ucred
+		if cred, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); asked != nil {
+			return
+		}
+		p.UID, p.GID = cred.Uid, cred.Gid
+		p.Groups, asked = peerGroups(fd)
+	})
+	if err = errors.Join(err, asked); err != nil {
+		return Peer{}, fmt.Errorf("cannot tell who the peer is: %w", err)
+	}
+	return p, nil
+}
+
+// maxGroups is the kernel's limit, NGROUPS_MAX.
+const maxGroups = 65536
+
+// peerGroups returns the supplementary groups of the peer. The raw call is
+// there because golang.org/x/sys has none for an option that is an array.
+func peerGroups(fd uintptr) ([]uint32, error) {
+	groups := make([]uint32, 32)
+	for {
+		length := uint32(len(groups) * 4)
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&length)), 0)
+		switch {
+		case errno == 0 && length <= uint32(len(groups)*4):
+			return groups[:length/4], nil
+		case errno == unix.ERANGE && length > uint32(len(groups)*4) && length <= maxGroups*4:
+			// length is what is needed.
+			groups = make([]uint32, length/4)
+		case errno == unix.ENODATA:
+			return nil, nil
+		case errno == 0 || errno == unix.ERANGE:
+			return nil, fmt.Errorf("getsockopt: SO_PEERGROUPS of %d bytes", length)
+		default:
+			return nil, fmt.Errorf("getsockopt: SO_PEERGROUPS: %w", errno)
+		}
+	}
+}

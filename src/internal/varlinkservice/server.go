@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package varlinkservice serves varlink interfaces on Unix sockets to peers
+// that it does not trust: what a peer sends is read through limits, and who it
+// is, is known to the methods.
+//
+// The protocol (https://varlink.org/Wire-Protocol) is that of
+// github.com/varlink/go. Its own server reads frames of any size and never
+// notices that the peer of a running call has left, so that the connections
+// are ours, and it dispatches single frames.
+package varlinkservice
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/varlink/go/varlink"
+)
+
+// Limits bound what peers can cost. A peer never costs more memory than two
+// calls of the largest size and one reply.
+type Limits struct {
+	// CallSize is how many bytes a call may have, CallDepth how many levels
+	// of arrays and objects.
+	CallSize, CallDepth int
+	// Waiting is how many calls of a connection may wait while another is
+	// answered. Together they have at most CallSize bytes.
+	Waiting int
+	// PerUser is how many connections a user may have, Users how many all
+	// have but root.
+	PerUser, Users int
+	// CallTime is how long a call may take to come in, ReplyTime how long a
+	// reply may take to be read, IdleTime how long a connection may be
+	// without a call.
+	CallTime, ReplyTime, IdleTime time.Duration
+}
+
+// DefaultLimits are those that the interface descriptions state.
+func DefaultLimits() Limits {
+	return Limits{
+		CallSize: 16 << 10, CallDepth: 32, Waiting: 16,
+		PerUser: 32, Users: 128,
+		CallTime: 5 * time.Second, ReplyTime: 10 * time.Second, IdleTime: 10 * time.Minute,
+	}
+}
+
+// Options configure a Server.
+type Options struct {
+	Limits Limits
+	// LimitError is the name of the error that tells a peer about a limit. Its
+	// parameters are limit, a string that says which, and maximum, an int.
+	LimitError string
+	// Peer tells who is at the other end of a connection: PeerOf.
+	Peer func(net.Conn) (Peer, error)
+	Log  *slog.Logger
+}
+
+// Server serves the interfaces of a varlink.Service. A method finds its caller
+// by CallerOf.
+type Server struct {
+	service *varlink.Service
+	options Options
+
+	mu sync.Mutex
+	// users counts the connections of each user.
+	users map[uint32]int
+	// others is how many of all are not root's.
+	others int
+
+	refusals refusals
+}
+
+// New returns a server for a service.
+func New(service *varlink.Service, o Options) *Server {
+	return &Server{service: service, options: o, users: map[uint32]int{}, refusals: refusals{log: o.Log}}
+}
+
+// Serve answers on the connections that l accepts until ctx is done. Then
+// running calls find their context done and may reply once more. Serve returns
+// when all connections are closed, and has closed l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	var connections sync.WaitGroup
+	defer connections.Wait()
+	// Without a listener or its Serve, connections end as well.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer l.Close()
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil
+		case passes(err):
+			s.refusals.tell("a connection could not be accepted", "error", err)
+			select {
+			case <-time.After(acceptPause):
+			case <-ctx.Done():
+			}
+			continue
+		default:
+			return fmt.Errorf("cannot accept connections: %w", err)
+		}
+		if conn := s.admit(c); conn != nil {
+			connections.Go(func() {
+				defer s.dismiss(conn.peer)
+				conn.serve(ctx, s.service)
+			})
+		}
+	}
+}
+
+// acceptPause keeps a process that has no file descriptors left from
+// spinning.
+const acceptPause = 100 * time.Millisecond
+
+// passes reports whether accept(2) may work again after such an error.
+func passes(err error) bool {
+	for _, errno := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.EPROTO, syscall.EINTR, syscall.EPERM,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// admit counts a connection in, or closes it and returns nil.
+func (s *Server) admit(c net.Conn) *Conn {
+	peer, err := s.options.Peer(c)
+	if err != nil {
+		s.refusals.tell("a connection was refused", "error", err)
+		c.Close()
+		return nil
+	}
+	if refused := s.count(peer); refused != nil {
+		s.refusals.tell("a connection was refused", "user", peer.UID, "limit", refused)
+		s.refuse(c, refused)
+		return nil
+	}
+	return newConn(c, peer, s.options)
+}
+
+// count counts a connection of a peer, unless the error forbids it.
+func (s *Server) count(p Peer) *limitError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limits := &s.options.Limits
+	switch {
+	case s.users[p.UID] >= limits.PerUser:
+		return &limitError{"connections of a user", limits.PerUser}
+	case !p.IsRoot() && s.others >= limits.Users:
+		return &limitError{"connections of all users", limits.Users}
+	}
+	s.users[p.UID]++
+	if !p.IsRoot() {
+		s.others++
+	}
+	return nil
+}
+
+func (s *Server) dismiss(p Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users[p.UID]--; s.users[p.UID] == 0 {
+		delete(s.users, p.UID)
+	}
+	if !p.IsRoot() {
+		s.others--
+	}
+}
+
+// refuse tells the peer why and closes the connection. The reply comes before
+// any call; a client takes it for that to its first.
+func (s *Server) refuse(c net.Conn, reason *limitError) {
+	// The socket's buffer is empty: this does not block, and is no more than
+	// a courtesy.
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = c.Write(limitReply(s.options.LimitError, reason))
+	c.Close()
+}
+
+// limitReply is the frame that tells a peer about a limit.
+func limitReply(name string, reason *limitError) []byte {
+	var reply struct {
+		Error      string `json:"error"`
+		Parameters struct {
+			Limit   string `json:"limit"`
+			Maximum int    `json:"maximum"`
+		} `json:"parameters"`
+	}
+	reply.Error = name
+	reply.Parameters.Limit, reply.Parameters.Maximum = reason.limit, reason.maximum
+	text, err := json.Marshal(reply)
+	if err != nil {
+		return nil // strings and a number do not fail
+	}
+	return append(text, 0)
+}
+
+// refusals tells about peers that were refused, at most once a minute, since a
+// peer can have itself refused as often as it likes.
+type refusals struct {
+	log    *slog.Logger
+	mu     sync.Mutex
+	told   time.Time
+	untold int
+}
+
+func (r *refusals) tell(message string, about ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); r.told.IsZero() || now.Sub(r.told) >= time.Minute {
+		r.log.Warn(message, append(about, "untold_before", r.untold)...)
+		r.told, r.untold = now, 0
+		return
+	}
+	r.untold++
+}
