@@ -112,6 +112,7 @@ configuration.`,
 	f.StringArrayVar(&flags.Library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
 	f.Var(textFlag{&flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
+	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
 	// For tests of the way of attaching that the kernel at hand would not take.
 	f.StringVar(&s.profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
@@ -140,6 +141,11 @@ func record(s *settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	callers, err := listenForCallers(s.varlink, log)
+	if err != nil {
+		return err
+	}
+	defer callers.close()
 	o.Log = log
 	o.Changed = service.changed
 	o.Ready = func() {
@@ -154,9 +160,9 @@ func record(s *settings, log *slog.Logger) error {
 	}
 	serving, stopServing := context.WithCancel(ctx)
 	var beside sync.WaitGroup
-	beside.Go(func() {
-		service.run(serving, a, func() error { return s.reload(a, log) })
-	})
+	reload := func() error { return s.reload(a, log) }
+	beside.Go(func() { service.run(serving, a, reload) })
+	beside.Go(func() { callers.serve(serving, a, reload) })
 	err = a.Run(ctx)
 	stopServing()
 	beside.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
@@ -21,8 +22,13 @@ type settings struct {
 	flags   config.Agent
 	changed func(flag string) bool
 	profile string
+	// varlink is where to make a socket; empty: nowhere.
+	varlink string
 	// check asks to go no further than reading them.
 	check bool
+	// reloading is held while they are read again, so that the agent ends up
+	// with what was read last.
+	reloading sync.Mutex
 }
 
 // options reads the settings.
@@ -54,8 +60,10 @@ func (s *settings) options() (agent.Options, error) {
 }
 
 // reload reads the settings again and has the agent take them over, as far as
-// it can while it runs.
+// it can while it runs. It may be called from any goroutine.
 func (s *settings) reload(a *agent.Agent, log *slog.Logger) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	o, err := s.options()
 	if err != nil {
 		return fmt.Errorf("recording goes on as before: %w", err)

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+
+	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/varlinkservice"
+	"crypto-auditing/src/internal/varlinkservice/agentservice"
+)
+
+// activatedName is what the socket unit calls the socket (FileDescriptorName=).
+const activatedName = "varlink"
+
+// callers is the socket on which the agent is asked about.
+type callers struct {
+	listener net.Listener // nil: nobody can ask
+	access   agentservice.Access
+	log      *slog.Logger
+}
+
+// listenForCallers takes the socket of the service manager, or makes one at
+// path, or with an empty path has none.
+func listenForCallers(path string, log *slog.Logger) (*callers, error) {
+	access, err := agentservice.LookUpAccess()
+	if err != nil {
+		return nil, err
+	}
+	c := &callers{access: access, log: log}
+	if c.listener, err = varlinkservice.Activated(activatedName); err != nil {
+		return nil, err
+	}
+	switch {
+	case path == "":
+	case c.listener != nil:
+		c.listener.Close()
+		return nil, usageError{errors.New("--varlink makes a socket, and the service manager has passed one: use one of them")}
+	default:
+		c.listener, err = varlinkservice.Listen(path, access.Group)
+	}
+	return c, err
+}
+
+// close closes the socket, also if it was never served.
+func (c *callers) close() {
+	if c.listener != nil {
+		c.listener.Close()
+	}
+}
+
+// serve answers until ctx is done. Whatever happens to it, recording goes on.
+func (c *callers) serve(ctx context.Context, a *agent.Agent, reload func() error) {
+	if c.listener == nil {
+		return
+	}
+	service, err := agentservice.New(agentservice.Options{
+		Recorder: a, Access: c.access, Version: version,
+		Reload: func(context.Context) error { return reload() },
+	})
+	if err == nil {
+		err = varlinkservice.New(service, varlinkservice.Options{
+			Limits: varlinkservice.DefaultLimits(), LimitError: agentservice.LimitError,
+			Peer: varlinkservice.PeerOf, Log: c.log,
+		}).Serve(ctx, c.listener)
+	}
+	if err != nil {
+		c.log.Error("nobody can ask the agent any more", "error", err)
+	}
+}
