@@ -52,15 +52,19 @@ func fill(t *testing.T, file string) {
 }
 
 func TestAFullDiskLosesWhatIsCountedAndRecordingGoesOnWhenThereIsRoom(t *testing.T) {
-	const seed, hits = 3, 400_000
+	const hits = 100_000
 	disk := smallDisk(t)
 	log, ballast := filepath.Join(disk, "log"), filepath.Join(disk, "ballast")
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, log: log, config: "rate_limit = 0\n"})
 	fill(t, ballast)
-	// More than what is kept for later takes.
-	bad := publish(t, "hostile", "--flood", "--seed", strconv.Itoa(seed), "--count", strconv.Itoa(hits))
-	fired := number{bad.done.hits, floodEvents(seed, 1, hits)}
-	waitFor(t, "the agent to lose something", func() bool { return strings.Contains(a.stderr.String(), "no space left") })
+	var fired number
+	seed := uint64(0)
+	waitFor(t, "the agent to have more than it keeps for later", func() bool {
+		seed++
+		bad := publish(t, "hostile", "--flood", "--seed", strconv.FormatUint(seed, 10), "--count", strconv.Itoa(hits))
+		fired.add(number{bad.done.hits, floodEvents(seed, 1, hits)})
+		return strings.Contains(a.stderr.String(), "no space left")
+	})
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 )
@@ -202,17 +203,21 @@ func TestAnIdleAgentSleeps(t *testing.T) {
 		most     = 15
 	)
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
-	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))
-	waitFor(t, "the agent to finish its work", func() bool {
+	// One measurement may meet the end of some work; an agent with a timer of
+	// its own fails them all.
+	var counts []uint64
+	for range 3 {
 		before := a.switches(t)
-		time.Sleep(measured / 10)
-		return a.switches(t) == before
-	})
-	before := a.switches(t)
-	time.Sleep(measured)
-	if n := a.switches(t) - before; n > most {
-		t.Errorf("%d context switches in %v, want at most %d", n, measured, most)
+		time.Sleep(measured)
+		counts = append(counts, a.switches(t)-before)
+		if slices.Min(counts) <= most {
+			break
+		}
 	}
+	if slices.Min(counts) > most {
+		t.Errorf("%d context switches in %v each, want at most %d", counts, measured, most)
+	}
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))
 	check(t, a, a.stop(t, patience), fired.done)
 }
 
