@@ -3,19 +3,27 @@
 package agent
 
 import (
+	"math/bits"
+	"math/rand/v2"
+
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/probe"
 )
 
-// maxContexts is how many contexts one generation holds. Two generations are
-// remembered, in about 8 MiB when full.
-const maxContexts = 32768
+const (
+	// maxContexts is how many contexts one generation holds. Two generations
+	// are remembered, in about 5 MiB when full.
+	maxContexts = 32768
+	// contextSlots is a power of two; a half of the slots stay empty.
+	contextSlots = 2 * maxContexts
+)
 
 // contextKey is a context as the kernel tells it.
 type contextKey struct{ pidTGID, context uint64 }
 
 // contextState is what is known of a context's latest span.
 type contextState struct {
+	key        contextKey
 	id         event.ContextID
 	name       *word
 	executable *word
@@ -28,44 +36,68 @@ type contextState struct {
 // contexts remembers the contexts that were seen last. What is forgotten
 // costs later groups of the context their attributes and nothing else: the id
 // of a context is computed, not stored. It belongs to one goroutine.
+//
+// Under load most contexts are new, and looking for them is what a record
+// takes longest for: hence a table that touches little memory.
 type contexts struct {
 	young, old generation
+	// seed keeps a process from choosing contexts that share a slot.
+	seed contextKey
 }
 
-// generation is an index into a slab, so that thousands of states are one
-// object to the garbage collector.
+// generation is a hash table with linear probing into a slab, so that
+// thousands of states are one object to the garbage collector.
 type generation struct {
-	index  map[contextKey]uint32
+	slots  []uint32 // an index into states plus one, or zero
 	states []contextState
 }
 
 func newContexts() *contexts {
 	return &contexts{
-		young: generation{index: map[contextKey]uint32{}},
-		old:   generation{index: map[contextKey]uint32{}},
+		young: generation{slots: make([]uint32, contextSlots)},
+		old:   generation{slots: make([]uint32, contextSlots)},
+		seed:  contextKey{rand.Uint64(), rand.Uint64()},
 	}
 }
 
-// get returns the state of a context and whether it was known. The pointer is
-// valid until the next call.
+func (c *contexts) hash(key contextKey) uint32 {
+	high, low := bits.Mul64(key.pidTGID^c.seed.pidTGID, key.context^c.seed.context)
+	return uint32(high ^ low)
+}
+
+// find returns the slot of a key, or the empty one where it belongs.
+func (g *generation) find(hash uint32, key contextKey) *uint32 {
+	for at := hash; ; at++ {
+		slot := &g.slots[at%contextSlots]
+		if *slot == 0 || g.states[*slot-1].key == key {
+			return slot
+		}
+	}
+}
+
+// get returns the state of a context, which is new where that is not known.
+// The pointer is valid until the next call.
 func (c *contexts) get(key contextKey) (state *contextState, known bool) {
-	if i, ok := c.young.index[key]; ok {
-		return &c.young.states[i], true
+	hash := c.hash(key)
+	slot := c.young.find(hash, key)
+	if *slot != 0 {
+		return &c.young.states[*slot-1], true
 	}
 	if len(c.young.states) >= maxContexts {
 		c.young, c.old = c.old, c.young
-		clear(c.young.index)
+		clear(c.young.slots)
 		clear(c.young.states)
 		c.young.states = c.young.states[:0]
+		slot = c.young.find(hash, key)
 	}
-	i := uint32(len(c.young.states))
-	c.young.index[key] = i
-	if j, ok := c.old.index[key]; ok {
-		c.young.states = append(c.young.states, c.old.states[j])
-		return &c.young.states[i], true
+	was := *c.old.find(hash, key)
+	if was != 0 {
+		c.young.states = append(c.young.states, c.old.states[was-1])
+	} else {
+		c.young.states = append(c.young.states, contextState{key: key})
 	}
-	c.young.states = append(c.young.states, contextState{})
-	return &c.young.states[i], false
+	*slot = uint32(len(c.young.states))
+	return &c.young.states[*slot-1], was != 0
 }
 
 // forget drops everything, for a new context key.

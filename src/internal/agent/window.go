@@ -71,7 +71,7 @@ func (w *window) take(r *probe.Record) {
 	}
 	if r.NewContext {
 		executable := w.words.get(r.Executable)
-		*state = contextState{id: state.id, executable: executable, library: r.Library}
+		*state = contextState{key: key, id: state.id, executable: executable, library: r.Library}
 	}
 	if len(r.Elements) == 0 && !r.NewContext {
 		w.partly.events += uint64(r.Dropped)
