@@ -29,6 +29,8 @@ type setup struct {
 	config string
 	// flags and environment are added to the command.
 	flags, environment []string
+	// process says how to start the process; nil: as the tests' own.
+	process *syscall.SysProcAttr
 }
 
 // agent is a running crau-agent.
@@ -103,10 +105,10 @@ func launchAgent(t *testing.T, s setup) *agent {
 	needRecording(t)
 	// Nothing of the machine's configuration, and nothing is removed from the
 	// log however full the disk is.
-	folder := t.TempDir()
+	folder := openFolder(t)
 	base, config := filepath.Join(folder, "base.conf"), filepath.Join(folder, "agent.conf")
 	for file, text := range map[string]string{base: "max_size = 0\nkeep_free = 0\n", config: s.config} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,6 +123,7 @@ func launchAgent(t *testing.T, s setup) *agent {
 	a.command = exec.Command(program("crau-agent"), append(arguments, s.flags...)...)
 	a.command.Env = append(os.Environ(), s.environment...)
 	a.command.Stderr = a.stderr
+	a.command.SysProcAttr = s.process
 	if err := a.command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +141,19 @@ func launchAgent(t *testing.T, s setup) *agent {
 		}
 	})
 	return a
+}
+
+// openFolder makes a folder that all users can read.
+func openFolder(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp(filepath.Dir(built.bin), "open-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return folder
 }
 
 func (a *agent) ended() bool {

@@ -27,6 +27,9 @@ func needProfile(t *testing.T, name string) {
 		return
 	}
 	needRecording(t)
+	if profileOf() != name {
+		t.Skip("uprobe_multi needs kernel 6.6 or newer")
+	}
 }
 
 func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {

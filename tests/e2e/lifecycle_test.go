@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -135,6 +136,58 @@ func TestTheAgentDoesNotRecordItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, a, a.stop(t, patience), number{hits, hits})
+}
+
+func TestTwoCapabilitiesAreAllTheAgentNeeds(t *testing.T) {
+	needRecording(t)
+	if os.Geteuid() != 0 {
+		t.Skip("starting the agent as another user needs root")
+	}
+	if profile := profileOf(); profile != "uprobe_multi" {
+		t.Skipf("this kernel attaches by %s, which needs CAP_SYS_ADMIN", profile)
+	}
+	const nobody = 65534
+	log := openFolder(t)
+	if err := os.Chown(log, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	a := startAgent(t, setup{
+		libraries: []string{publisher("libfresh.so"), publisher("handshake")}, log: log,
+		process: &syscall.SysProcAttr{
+			Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
+			AmbientCaps: []uintptr{capBPF, capPerfmon},
+		},
+	})
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.command.Process.Pid))
+	if want := fmt.Sprintf("\nCapEff:\t%016x\n", uint64(1)<<capBPF|1<<capPerfmon); err != nil || !strings.Contains(string(status), want) {
+		t.Fatalf("the agent has not the capabilities %q: %v\n%s", want, err, status)
+	}
+	fired := publish(t, "fresh").done
+	fired.add(publish(t, "handshake").done)
+	said := a.stop(t, patience)
+	check(t, a, said, fired)
+	if len(said.lost) != 0 {
+		t.Errorf("lost %v", said.lost)
+	}
+}
+
+func TestWithoutCapabilitiesTheAgentSaysWhatItNeeds(t *testing.T) {
+	needRecording(t)
+	if os.Geteuid() != 0 {
+		t.Skip("starting the agent as another user needs root")
+	}
+	const nobody = 65534
+	log := openFolder(t)
+	if err := os.Chown(log, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	a := launchAgent(t, setup{
+		libraries: []string{publisher("libfresh.so")}, log: log,
+		process: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}},
+	})
+	if status := a.exit(t); status != 1 || !strings.Contains(a.stderr.String(), "CAP_BPF") {
+		t.Errorf("exit status %d, want 1, and CAP_BPF in:\n%s", status, a.stderr)
+	}
 }
 
 func TestASecondAgentOnALogIsRefused(t *testing.T) {

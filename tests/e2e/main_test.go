@@ -44,6 +44,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(folder)
+	// Others than root must reach the programs.
+	if err := os.Chmod(folder, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	built.bin, built.publishers = filepath.Join(folder, "bin"), filepath.Join(folder, "publishers")
 	if built.root, err = filepath.Abs("../.."); err != nil {
 		fmt.Fprintln(os.Stderr, err)

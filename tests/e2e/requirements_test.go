@@ -60,13 +60,9 @@ func needCommand(t *testing.T, name string) {
 // missingForRecording says what the kernel or this process lacks to record,
 // "" if nothing.
 func missingForRecording() string {
-	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	major, minor, err := kernel()
 	if err != nil {
 		return fmt.Sprintf("the version of the kernel is unknown: %v", err)
-	}
-	var major, minor int
-	if _, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor); err != nil {
-		return fmt.Sprintf("the version of the kernel, %q, is unknown", release)
 	}
 	if major < 6 || major == 6 && minor < 1 {
 		return fmt.Sprintf("the kernel is %d.%d, and 6.1 or newer is needed", major, minor)
@@ -92,6 +88,26 @@ func missingForBuilding() string {
 		return "the headers of OpenSSL (libssl-dev or openssl-devel) are not installed"
 	}
 	return ""
+}
+
+// profileOf returns how this kernel lets the agent attach.
+func profileOf() string {
+	if major, minor, err := kernel(); err != nil || major == 6 && minor < 6 {
+		return "perf_event"
+	}
+	return "uprobe_multi"
+}
+
+// kernel returns the version of the kernel.
+func kernel() (major, minor int, err error) {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor); err != nil {
+		return 0, 0, fmt.Errorf("%q is no version: %w", release, err)
+	}
+	return major, minor, nil
 }
 
 // capable reports whether this process has a capability in effect.
