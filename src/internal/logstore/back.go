@@ -117,7 +117,7 @@ func (r *Reader) enterBack() error {
 	if err != nil && !isPlaced(err) {
 		return err
 	}
-	if err != nil || !sealed {
+	if err != nil || !sealed || x.StoreID != r.store {
 		return nil
 	}
 	b.behind, b.end = 0, 0

@@ -193,6 +193,12 @@ func TestDamageIsSkippedCountedAndNamed(t *testing.T) {
 				return b
 			}, frame.KindStore, 2,
 		},
+		"the end torn off": {
+			func(b []byte, chunks []int) []byte { return b[:len(b)-5] }, frame.KindTorn, 1,
+		},
+		"the end zeroed": {
+			func(b []byte, chunks []int) []byte { clear(b[chunks[2]:]); return b }, frame.KindHeader, 1,
+		},
 		"a length beyond the limit": {
 			func(b []byte, chunks []int) []byte {
 				binary.LittleEndian.PutUint32(b[chunks[1]+108:], 1<<30)
@@ -273,7 +279,7 @@ func TestTamperedEntryBreaksTheChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries := testEntry(testEntry(nil, "A0"), "b0")
-	encoder, err := frame.NewEncoder(frame.Fast)
+	encoder, err := frame.NewEncoder(frame.Fast, MaxBatch)
 	if err != nil {
 		t.Fatal(err)
 	}

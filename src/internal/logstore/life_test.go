@@ -357,7 +357,7 @@ func followNumbers(ctx context.Context, r *Reader, n int) error {
 				continue
 			}
 			got := number(text)
-			if got != next && !(removed && got > next) {
+			if got < next || got > next && !removed {
 				return fmt.Errorf("entry %d where %d should be", got, next)
 			}
 			next, removed = got+1, false

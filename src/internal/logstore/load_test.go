@@ -21,7 +21,6 @@ type load struct {
 	steps  []step
 	random *rand.Rand
 	now    uint64
-	group  event.Group
 	values int // of one handshake; what opens contexts comes on top in Batch.Events
 }
 

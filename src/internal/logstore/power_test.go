@@ -60,10 +60,9 @@ type lifetime struct {
 	clock  *testClock
 	boots  byte
 
-	next     int    // the next text
-	durable  []read // what Flush has said is durable
-	appended map[read]bool
-	floor    uint64 // below this sequence entries may have been removed
+	next    int    // the next text
+	durable []read // what Flush has said is durable
+	floor   uint64 // below this sequence entries may have been removed
 }
 
 // boot starts the writer, works, and loses power.
@@ -404,4 +403,42 @@ func TestCloseWithAFullDiskSaysWhatIsLost(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "6 entries were not written") {
 		t.Errorf("close says %v, want 6 entries and no space", err)
 	}
+}
+
+func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
+	dir := t.TempDir()
+	old, _ := filledStore(t, dir, 3, 2)
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk := faulty.New()
+	var removed atomic.Bool
+	disk.Decide = func(op faulty.Op, n int, path string) faulty.Fault {
+		switch {
+		case op == faulty.Remove:
+			removed.Store(!strings.HasSuffix(path, temporary))
+		case !removed.Load():
+			return faulty.Fault{Err: unix.ENOSPC}
+		}
+		return faulty.Fault{}
+	}
+	opts := testOptions(newTestClock())
+	opts.Files = disk
+	w := openTest(t, dir, opts)
+	if err := w.Status().Err; !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("status says %v, want no space", err)
+	}
+	if _, err := w.Append(batchOf(opts.Clock.Now(), "new")); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := w.Retain(retention.Policy{MaxSize: 1}); err != nil || len(gone.Segments) != 3 {
+		t.Fatalf("%+v, %v, want that 3 segments go", gone, err)
+	}
+	for _, err := w.Flush(); err != nil; _, err = w.Flush() {
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	got, errs := readAll(readerTest(t, dir, Query{}))
+	wantTexts(t, got, errs, "new")
 }

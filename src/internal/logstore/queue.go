@@ -360,7 +360,7 @@ func (q *queue) answer(err error) {
 	isLost := errors.As(err, &lost)
 	q.waiters = slices.DeleteFunc(q.waiters, func(w waiter) bool {
 		switch {
-		case w.sequence <= q.durable && !(isLost && w.sequence >= lost.From):
+		case w.sequence <= q.durable && (!isLost || w.sequence < lost.From):
 			w.result <- nil
 		case err != nil:
 			w.result <- err

@@ -182,7 +182,7 @@ func (r *Reader) hop() error {
 	if err != nil && !isPlaced(err) {
 		return err
 	}
-	if err != nil || !sealed {
+	if err != nil || !sealed || x.StoreID != r.store {
 		return r.hopBack()
 	}
 	if !r.opts.Query.matchesIndex(x) && x.LastSequence >= r.next {
@@ -367,12 +367,33 @@ func (r *Reader) stop(err error) error {
 	}
 	if isCorrupt {
 		corrupt.Skipped = size - r.offset
+		r.count(corrupt)
 	}
 	r.leave()
 	if err == io.EOF {
 		return nil
 	}
 	return err
+}
+
+// count completes the error about the end of a segment with what is missing,
+// which the beginning of the next one tells.
+func (r *Reader) count(corrupt *CorruptError) {
+	list, err := r.list()
+	if err != nil || r.next == 0 {
+		return
+	}
+	i, found := slices.BinarySearch(list, r.first)
+	if found {
+		i++
+	}
+	if i == len(list) {
+		return
+	}
+	if h, err := r.firstHeader(list[i]); err == nil && h.SequenceBefore >= r.next {
+		corrupt.From, corrupt.To = r.next, h.SequenceBefore
+		r.next = h.SequenceBefore + 1
+	}
 }
 
 // trusted decides whether a chunk found behind damage is believed.

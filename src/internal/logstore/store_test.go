@@ -3,12 +3,14 @@
 package logstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -440,4 +442,50 @@ func TestOneSegmentFileCanBeRead(t *testing.T) {
 	defer r.Close()
 	got, errs := readAll(r)
 	wantTexts(t, got, errs, "a", "b")
+}
+
+func TestZstdPrintsTheSequence(t *testing.T) {
+	if _, err := exec.LookPath("zstd"); err != nil {
+		t.Skipf("zstd(1) is not installed: %v", err)
+	}
+	dir := t.TempDir()
+	w, _ := filledStore(t, dir, 2, 20)
+	var want []byte
+	r := readerTest(t, dir, Query{})
+	for {
+		c, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, c.Entries...)
+	}
+	for _, state := range []string{"closed", "sealed"} {
+		names, err := filepath.Glob(filepath.Join(dir, "audit-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The shell sorts as Glob does, and as sequences do.
+		got, err := exec.Command("zstd", append([]string{"-dcq"}, names...)...).Output()
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: zstd gives %d bytes, want %d (%v)", state, len(got), len(want), err)
+		}
+		sealTest(t, w)
+	}
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add(Cursor{Store: [16]byte{1}, Sequence: 5}.String())
+	f.Add("oldest")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := ParseCursor(text)
+		if err == nil && c.String() != text {
+			t.Errorf("%q is read as %s", text, c)
+		}
+		if err != nil && !errors.Is(err, ErrInvalidCursor) {
+			t.Errorf("%q: %v is not ErrInvalidCursor", text, err)
+		}
+	})
 }

@@ -23,7 +23,7 @@ func newWatch(dir string) (*watch, error) {
 	w := &watch{file: os.NewFile(uintptr(fd), "inotify")}
 	const mask = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_ONLYDIR
 	if _, err := unix.InotifyAddWatch(fd, dir, mask); err != nil {
-		w.close()
+		_ = w.close()
 		return nil, fmt.Errorf("cannot watch log directory %s: %w", dir, err)
 	}
 	return w, nil

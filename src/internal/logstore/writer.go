@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
 )
@@ -82,8 +84,8 @@ type active struct {
 
 // Open takes the store in dir, which is created if it does not exist, for
 // writing. It finds the end of what is there, changes nothing of it, and
-// begins a new segment. The error is a *LockedError if the store has a
-// writer.
+// begins a new segment; on a full disk as soon as there is room. The error is a
+// *LockedError if the store has a writer.
 func Open(dir string, opts Options) (*Writer, error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
@@ -105,7 +107,7 @@ func Open(dir string, opts Options) (*Writer, error) {
 
 func (w *Writer) open(left string) error {
 	var err error
-	if w.encoder, err = frame.NewEncoder(w.opts.Level); err != nil {
+	if w.encoder, err = frame.NewEncoder(w.opts.Level, MaxBatch); err != nil {
 		return err
 	}
 	if err := w.removeUnfinished(); err != nil {
@@ -127,11 +129,13 @@ func (w *Writer) open(left string) error {
 		return err
 	}
 	go w.queue.run()
-	if err := w.queue.wait(w.next - 1); err != nil {
-		_, _ = w.queue.close()
-		return err
+	err = w.queue.wait(w.next - 1)
+	if err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		// On a full disk the Writer has to run, or it could not make room.
+		return nil
 	}
-	return nil
+	_, _ = w.queue.close()
+	return err
 }
 
 // removeUnfinished removes what a killed writer was about to put in place.

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -188,4 +190,60 @@ func processorTime(tb testing.TB) time.Duration {
 		tb.Fatal(err)
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// TestRefusedRingFallsBackToPwrite lets a seccomp filter refuse io_uring to
+// one thread, as the sandbox of a service may.
+func TestRefusedRingFallsBackToPwrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	problems := make(chan string, 10)
+	go func() {
+		defer close(problems)
+		// The thread ends with the goroutine, and the filter with it.
+		runtime.LockOSThread()
+		if err := refuseRings(); err != nil {
+			problems <- fmt.Sprintf("cannot set up seccomp: %v", err)
+			return
+		}
+		best, err := Best()
+		if _, plain := best.(Plain); !plain || !errors.Is(err, unix.EPERM) {
+			problems <- fmt.Sprintf("best is %T (%v), want Plain and why", best, err)
+		}
+		f, err := Uring{}.Create(path)
+		if err != nil {
+			problems <- err.Error()
+			return
+		}
+		defer f.Close()
+		if n, err := f.Commit([][]byte{[]byte("text")}, 0, true); n != 4 || err != nil {
+			problems <- fmt.Sprintf("committed %d bytes: %v", n, err)
+		}
+	}()
+	for problem := range problems {
+		t.Error(problem)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "text" {
+		t.Errorf("file holds %q (%v)", got, err)
+	}
+}
+
+// refuseRings makes io_uring_setup fail with EPERM for this thread
+// (Documentation/userspace-api/seccomp_filter.rst).
+func refuseRings() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	const numberInData = 0
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: numberInData},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_IO_URING_SETUP},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }

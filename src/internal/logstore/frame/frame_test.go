@@ -25,7 +25,7 @@ func testHeader() Header {
 
 func testChunk(t testing.TB) (chunk []byte, h Header, entries []byte) {
 	t.Helper()
-	e, err := NewEncoder(Fast)
+	e, err := NewEncoder(Fast, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestChainDoesNotDependOnChunks(t *testing.T) {
 }
 
 func TestAppendingAChunkAllocatesNothing(t *testing.T) {
-	e, err := NewEncoder(Fast)
+	e, err := NewEncoder(Fast, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,12 @@ type Options struct {
 	Files     file.System
 }
 
-const defaultChunkSize = 1 << 20
+const (
+	defaultChunkSize = 1 << 20
+	// largest is what merging comes to: one short of the chunk size, and a
+	// batch.
+	largest = 2 << 20
+)
 
 // mostTerms bounds the memory for the filter of a segment. One with more
 // terms would rule out nothing anyway.
@@ -48,7 +53,8 @@ type Result struct {
 type Sealer struct {
 	opts    Options
 	decoder *frame.Decoder
-	encoder *frame.Encoder
+	// encoders are tried both: on some data the quick one is the better.
+	encoders [2]*frame.Encoder
 }
 
 // New returns a Sealer, which must be closed.
@@ -63,12 +69,14 @@ func New(opts Options) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := frame.NewEncoder(frame.Best)
-	if err != nil {
-		d.Close()
-		return nil, err
+	s := &Sealer{opts: opts, decoder: d}
+	for i, level := range []frame.Level{frame.Best, frame.Fast} {
+		if s.encoders[i], err = frame.NewEncoder(level, largest); err != nil {
+			d.Close()
+			return nil, err
+		}
 	}
-	return &Sealer{opts: opts, decoder: d, encoder: e}, nil
+	return s, nil
 }
 
 // Close releases the memory.
@@ -164,6 +172,7 @@ type rewriter struct {
 	terms   []uint64
 	buffer  []byte
 	chunk   []byte
+	other   []byte
 }
 
 // add takes one chunk over.
@@ -248,7 +257,12 @@ func (w *rewriter) collect(h *frame.Header, entries []byte) {
 func (w *rewriter) write() error {
 	m := &w.merged
 	w.filter(m)
-	w.chunk = w.encoder.AppendChunk(w.chunk[:0], m, w.entries)
+	other := *m
+	w.chunk = w.encoders[0].AppendChunk(w.chunk[:0], m, w.entries)
+	w.other = w.encoders[1].AppendChunk(w.other[:0], &other, w.entries)
+	if len(w.other) < len(w.chunk) {
+		*m, w.chunk, w.other = other, w.other, w.chunk
+	}
 	x := &w.index
 	x.Records = append(x.Records, frame.Record{Offset: w.offset, Sequence: m.Sequence, First: m.First, Last: m.Last})
 	x.Flags |= m.Flags & frame.Notice

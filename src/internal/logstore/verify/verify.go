@@ -104,6 +104,8 @@ type verifier struct {
 	chain   *frame.Chain
 	report  *Report
 	entries []byte
+	// torn is the end of the segment before, if that is torn.
+	torn *segment.CorruptError
 
 	done, total int64
 }
@@ -134,6 +136,7 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 				return broken(err, corrupt)
 			}
 			v.report.Torn = append(v.report.Torn, Torn{Segment: path, Offset: corrupt.Offset, Bytes: corrupt.Skipped})
+			v.torn = corrupt
 			break
 		}
 		if err != nil {
@@ -204,6 +207,10 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 		if h.SequenceBefore == 0 && h.HashBefore != frame.Genesis(h.StoreID) {
 			return corrupt(frame.KindHash, "the hash before the first entry is not that of the store id")
 		}
+	case start && h.SequenceBefore > r.LastSequence && v.torn != nil:
+		// What is torn off was committed: the break is there.
+		v.torn.From, v.torn.To = r.LastSequence+1, h.SequenceBefore
+		return &brokenError{v.torn}
 	case start && h.SequenceBefore != r.LastSequence, !start && h.Sequence != r.LastSequence+1:
 		return corrupt(frame.KindSequence, "sequence %d follows %d, which is not the one before", h.Sequence, r.LastSequence)
 	case start && h.HashBefore != v.chain.Sum():
@@ -212,6 +219,7 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 	if start && r.Chunks > 0 && h.Sequence != h.SequenceBefore+1 {
 		r.Jumps++
 	}
+	v.torn = nil
 	var err error
 	if v.entries, err = s.Entries(v.entries, v.decoder, offset, h); err != nil {
 		return broken(nil, err)
