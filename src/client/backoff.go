@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"time"
+)
+
+// Limits of the pauses before trying again.
+const (
+	shortestPause = 50 * time.Millisecond
+	longestPause  = 5 * time.Second
+)
+
+// backoff makes ever longer pauses. The zero value begins with a short one.
+type backoff struct{ next time.Duration }
+
+func (b *backoff) reset() { b.next = 0 }
+
+// wait waits. Its error is that of the context. A value on early ends it before
+// its time.
+func (b *backoff) wait(ctx context.Context, early ...<-chan struct{}) error {
+	pause := max(b.next, shortestPause)
+	b.next = min(2*pause, longestPause)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	var sooner <-chan struct{}
+	if len(early) > 0 {
+		sooner = early[0]
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+	case <-sooner:
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Errors that the broker answers with; errors.Is finds them in what the methods
+// return.
+var (
+	// ErrInvalidCursor: a text is no cursor.
+	ErrInvalidCursor = errors.New("invalid cursor")
+	// ErrForeignCursor: a cursor is one of another log.
+	ErrForeignCursor = errors.New("cursor of another log")
+	// ErrInvalidFilter: a filter has a value that cannot be.
+	ErrInvalidFilter = errors.New("invalid filter")
+	// ErrNoSuchSubscription: there is no subscription of this name, or it is
+	// not the caller's.
+	ErrNoSuchSubscription = errors.New("no such subscription")
+	// ErrSubscriptionExists: there is a subscription of this name with another
+	// filter or other options.
+	ErrSubscriptionExists = errors.New("subscription exists")
+	// ErrLimitExceeded: more subscriptions, streams or bytes than one may have.
+	ErrLimitExceeded = errors.New("limit exceeded")
+	// ErrAgentUnavailable: the agent does not answer the broker.
+	ErrAgentUnavailable = errors.New("agent unavailable")
+	// ErrStoreCorrupt: the log cannot be read.
+	ErrStoreCorrupt = errors.New("log is corrupt")
+	// ErrInvalidArgument: an argument cannot be.
+	ErrInvalidArgument = errors.New("invalid argument")
+	// ErrAccessDenied: the caller may not do this. It is fs.ErrPermission, too.
+	ErrAccessDenied = errors.New("access denied")
+	// ErrUnreachable: there is no bus, no broker on it, or the connection to it
+	// has ended.
+	ErrUnreachable = errors.New("broker unreachable")
+	// ErrProtocol: the broker answered what its interface does not have.
+	ErrProtocol = errors.New("unexpected answer of the broker")
+	// ErrClosed: the Client, Subscription or Stream has been closed.
+	ErrClosed = errors.New("closed")
+)
+
+// Error is an error that came over the bus.
+type Error struct {
+	// Name is the D-Bus name of the error.
+	Name string
+	// Message says what happened, in the words of the broker.
+	Message string
+	kind    error // nil: no other than the name
+}
+
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return e.Name
+	}
+	return e.Message
+}
+
+// Is reports whether the error is one of those of this package.
+func (e *Error) Is(target error) bool {
+	return target == e.kind || (target == fs.ErrPermission && e.kind == ErrAccessDenied)
+}
+
+const errorPrefix = "org.crypto_auditing.Error."
+
+// kindOf returns the error that the D-Bus name of one stands for.
+func kindOf(name string) error {
+	switch strings.TrimPrefix(name, errorPrefix) {
+	case "InvalidCursor":
+		return ErrInvalidCursor
+	case "ForeignCursor":
+		return ErrForeignCursor
+	case "InvalidFilter":
+		return ErrInvalidFilter
+	case "NoSuchSubscription":
+		return ErrNoSuchSubscription
+	case "SubscriptionExists":
+		return ErrSubscriptionExists
+	case "LimitExceeded":
+		return ErrLimitExceeded
+	case "AgentUnavailable":
+		return ErrAgentUnavailable
+	case "StoreCorrupt":
+		return ErrStoreCorrupt
+	}
+	switch strings.TrimPrefix(name, "org.freedesktop.DBus.Error.") {
+	case "AccessDenied", "AuthFailed", "InteractiveAuthorizationRequired":
+		return ErrAccessDenied
+	case "InvalidArgs", "InvalidSignature":
+		return ErrInvalidArgument
+	case "LimitsExceeded":
+		return ErrLimitExceeded
+	case "UnknownObject":
+		return ErrNoSuchSubscription // the broker's own object is always there
+	case "ServiceUnknown", "NameHasNoOwner", "NoReply", "Timeout", "TimedOut", "Disconnected", "NoServer", "NoNetwork":
+		return ErrUnreachable
+	}
+	// The bus could not start the broker.
+	if strings.HasPrefix(name, "org.freedesktop.DBus.Error.Spawn.") || strings.HasPrefix(name, "org.freedesktop.systemd1.") {
+		return ErrUnreachable
+	}
+	return nil
+}
+
+// callError returns what the error of a call is to the callers of this package.
+func callError(err error) error {
+	var answer dbus.Error
+	var pointer *dbus.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pointer):
+		answer = *pointer
+	case errors.As(err, &answer):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	default:
+		// The connection broke, or was closed while the call waited.
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	e := &Error{Name: answer.Name, kind: kindOf(answer.Name)}
+	if len(answer.Body) > 0 {
+		e.Message, _ = answer.Body[0].(string)
+	}
+	return e
+}
+
+// transient reports whether an error may be over when one tries again.
+func transient(err error) bool {
+	return errors.Is(err, ErrUnreachable)
+}
+
+// MissingError says that entries of the log are gone. Reading goes on behind
+// them.
+type MissingError struct {
+	// Entries is how many.
+	Entries uint64
+	// Reason is "truncated" or "corrupt", empty where the broker does not tell.
+	Reason string
+}
+
+func (e *MissingError) Error() string {
+	how := "are gone from the log"
+	switch e.Reason {
+	case "truncated":
+		how = "have been removed from the log"
+	case "corrupt":
+		how = "of the log are damaged"
+	}
+	return fmt.Sprintf("%d entries %s", e.Entries, how)
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Filter selects groups. A group must pass each field that is set, by one of
+// its values; the zero Filter passes all. Records of losses always pass.
+type Filter struct {
+	// Scopes are those of contexts, as "tls".
+	Scopes []string
+	// Contexts are names of contexts; "tls::*" is all of a scope.
+	Contexts []string
+	// Keys are keys of data; "tls::*" is all of a scope.
+	Keys []string
+	// Executables are base names of programs.
+	Executables []string
+	// Origins are build-ids of libraries, hex digits.
+	Origins []string
+	// Since and Until bound the time, where they are not zero.
+	Since, Until time.Time
+	// Matches are conditions KEY=VALUE on data.
+	Matches []string
+}
+
+// encode returns the filter as the bus has it.
+func (f *Filter) encode() map[string]dbus.Variant {
+	m := map[string]dbus.Variant{}
+	for key, values := range map[string][]string{
+		"scopes": f.Scopes, "contexts": f.Contexts, "keys": f.Keys,
+		"executables": f.Executables, "origins": f.Origins, "matches": f.Matches,
+	} {
+		if len(values) > 0 {
+			m[key] = dbus.MakeVariant(values)
+		}
+	}
+	for key, t := range map[string]time.Time{"since": f.Since, "until": f.Until} {
+		if !t.IsZero() {
+			m[key] = dbus.MakeVariant(micros(t))
+		}
+	}
+	return m
+}
+
+// filterOf is the reverse of encode. It passes over what it does not know.
+func filterOf(m map[string]dbus.Variant) Filter {
+	var f Filter
+	for key, value := range m {
+		v := value.Value()
+		var us uint64
+		switch key {
+		case "scopes":
+			as(v, &f.Scopes)
+		case "contexts":
+			as(v, &f.Contexts)
+		case "keys":
+			as(v, &f.Keys)
+		case "executables":
+			as(v, &f.Executables)
+		case "origins":
+			as(v, &f.Origins)
+		case "matches":
+			as(v, &f.Matches)
+		case "since":
+			if as(v, &us) {
+				f.Since = fromMicros(us)
+			}
+		case "until":
+			if as(v, &us) {
+				f.Until = fromMicros(us)
+			}
+		}
+	}
+	return f
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// Cursor is a position in the log, behind an entry: an opaque text that stays
+// valid for ever.
+type Cursor string
+
+// The words for the ends of the log, to be used in place of a cursor.
+const (
+	Oldest Cursor = "oldest"
+	Newest Cursor = "newest"
+)
+
+// Group is an entry of the log: events of one context that happened close
+// together.
+type Group struct {
+	// Sequence is the number of the entry.
+	Sequence uint64
+	// Context is the context's id, 32 hex digits. It tells what belongs
+	// together and nothing else. The id of all zeros is the log's own.
+	Context string
+	// Start and End are the times of the first and the last event, in
+	// microseconds where they come by signal or Read.
+	Start, End time.Time
+	// Opens says that the group opens the context, inside that of Parent.
+	// Parent of a root is an id that no group opens.
+	Opens  bool
+	Parent string
+	// Name is that of the context, Origin the build-id of the library as hex
+	// digits, Executable the base name of the program. Empty: unknown.
+	Name, Origin, Executable string
+	// Lost is how many events were lost, for Reason, in the record of a loss.
+	Lost   uint64
+	Reason string
+	// Data are keys with their values, in the order in which they were probed.
+	Data []Datum
+}
+
+// Datum is a key with its value.
+type Datum struct {
+	// Key is [SCOPE::]NAME.
+	Key string
+	// Value is an int64, a string, or a []byte: bytes that are no text.
+	Value any
+}
+
+// IsMetadata reports whether the group is about the log itself.
+func (g *Group) IsMetadata() bool { return g.Context == metadataContext }
+
+const metadataContext = "00000000000000000000000000000000"
+
+// Value returns the last value of a key, nil if there is none.
+func (g *Group) Value(key string) any {
+	for i := len(g.Data) - 1; i >= 0; i-- {
+		if g.Data[i].Key == key {
+			return g.Data[i].Value
+		}
+	}
+	return nil
+}
+
+// fromMicros returns the time that lies µs after the Unix epoch.
+func fromMicros(us uint64) time.Time {
+	return time.UnixMicro(int64(min(us, math.MaxInt64)))
+}
+
+// micros is the reverse of fromMicros; times before the epoch are the epoch.
+func micros(t time.Time) uint64 { return uint64(max(t.UnixMicro(), 0)) }
+
+// groupsOf takes an array of groups as the bus has it, a(tstta{sv}a(sv)).
+func groupsOf(value any) ([]Group, error) {
+	list, ok := value.([][]any)
+	if !ok {
+		return nil, fmt.Errorf("%w: groups of type %T", ErrProtocol, value)
+	}
+	groups := make([]Group, len(list))
+	for i, fields := range list {
+		if !groupOf(fields, &groups[i]) {
+			return nil, fmt.Errorf("%w: group %d has not the form (tstta{sv}a(sv))", ErrProtocol, i)
+		}
+	}
+	return groups, nil
+}
+
+func groupOf(fields []any, g *Group) bool {
+	if len(fields) != 6 {
+		return false
+	}
+	var start, end uint64
+	var attributes map[string]dbus.Variant
+	var data [][]any
+	for _, ok := range []bool{
+		as(fields[0], &g.Sequence), as(fields[1], &g.Context), as(fields[2], &start), as(fields[3], &end),
+		as(fields[4], &attributes), as(fields[5], &data),
+	} {
+		if !ok {
+			return false
+		}
+	}
+	g.Start, g.End = fromMicros(start), fromMicros(end)
+	for key, value := range attributes {
+		v := value.Value()
+		switch key {
+		case "parent":
+			g.Opens = as(v, &g.Parent)
+		case "name":
+			as(v, &g.Name)
+		case "origin":
+			as(v, &g.Origin)
+		case "executable":
+			as(v, &g.Executable)
+		case "lost":
+			as(v, &g.Lost)
+		case "reason":
+			as(v, &g.Reason)
+		}
+	}
+	g.Data = make([]Datum, len(data))
+	for i, pair := range data {
+		var value dbus.Variant
+		if len(pair) != 2 || !as(pair[0], &g.Data[i].Key) || !as(pair[1], &value) {
+			return false
+		}
+		switch v := value.Value().(type) {
+		case int64, string, []byte:
+			g.Data[i].Value = v
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// as stores a value in to if it is of its type.
+func as[T any](value any, to *T) bool {
+	v, ok := value.(T)
+	if ok {
+		*to = v
+	}
+	return ok
+}
+
+// decodeGroup makes a Group of an entry. boot is the time of boot in
+// nanoseconds since the Unix epoch.
+func decodeGroup(e *event.Group, sequence uint64, boot int64) Group {
+	g := Group{
+		Sequence: sequence, Context: e.Context.String(), Start: wallTime(boot, e.Start), End: wallTime(boot, e.End),
+		Name: string(e.Name), Executable: escaped(e.Executable), Origin: hex.EncodeToString(e.Origin),
+		Data: make([]Datum, 0, len(e.Events)),
+	}
+	if l, ok := e.Loss(); ok {
+		g.Lost, g.Reason = l.Events, l.Reason
+	}
+	for i := range e.Events {
+		v := &e.Events[i]
+		if v.Kind == event.NewContext {
+			g.Opens, g.Parent = true, v.Parent.String()
+			continue
+		}
+		d := Datum{Key: string(v.Key), Value: v.Value.Word}
+		switch v.Value.Kind {
+		case event.String:
+			d.Value = string(v.Value.Bytes)
+		case event.Blob:
+			d.Value = append([]byte{}, v.Value.Bytes...)
+		}
+		g.Data = append(g.Data, d)
+	}
+	return g
+}
+
+func escaped(b []byte) string { return string(event.AppendEscaped(nil, b)) }
+
+// wallTime returns the time that lies ns after boot; the epoch if there is none.
+func wallTime(boot int64, ns uint64) time.Time {
+	if ns > math.MaxInt64 || (boot > 0 && int64(ns) > math.MaxInt64-boot) {
+		return time.Unix(0, 0)
+	}
+	return time.Unix(0, boot+int64(ns))
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// OpenOptions are options of Open.
+type OpenOptions struct {
+	// Follow does not end the stream at the end of the log but goes on with
+	// what is appended, also after a restart of the broker.
+	Follow bool
+}
+
+// Stream is the log from a cursor on. It is read either by Read, as a CBOR
+// sequence (RFC 8742), or by Next and Groups. Close may be called concurrently,
+// the other methods may not.
+type Stream struct {
+	client  *Client
+	filter  Filter
+	options OpenOptions
+
+	entries *entries
+	cursor  Cursor // to go on from after a restart
+	newest  Cursor // of the log when the stream was opened
+	ended   bool
+	group   event.Group
+	backoff backoff
+
+	ctx    context.Context // done when the stream is closed
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	pipe   *os.File // replaced under mu
+}
+
+// Open streams the log behind a cursor through a pipe: for much data, it is the
+// fastest way. Errors: ErrInvalidCursor, ErrForeignCursor, ErrInvalidFilter,
+// ErrLimitExceeded, ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
+//
+// ctx is for opening. The stream holds a file descriptor until it is closed.
+func (c *Client) Open(ctx context.Context, after Cursor, filter Filter, options OpenOptions) (*Stream, error) {
+	newest, err := c.Newest(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the log: %w", err)
+	}
+	if after == Newest && newest.concrete() {
+		// What is appended while the broker is away is not passed over.
+		after = newest
+	}
+	pipe, err := c.open(ctx, after, &filter, options)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the log: %w", err)
+	}
+	s := &Stream{
+		client: c, filter: filter, options: options, pipe: pipe, cursor: after, newest: newest,
+		entries: newEntries(pipe),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// open calls Open and returns the pipe.
+func (c *Client) open(ctx context.Context, after Cursor, filter *Filter, options OpenOptions) (*os.File, error) {
+	type result struct {
+		body []any
+		err  error
+	}
+	var arguments = map[string]dbus.Variant{}
+	if options.Follow {
+		arguments["follow"] = dbus.MakeVariant(true)
+	}
+	// A call that is given up loses the descriptor in the answer. So it is
+	// not given up; whoever waits for it is let go.
+	done := make(chan result, 1)
+	go func() {
+		body, err := c.call(context.WithoutCancel(ctx), brokerPath, brokerInterface+".Open", string(after), filter.encode(), arguments)
+		done <- result{body, err}
+	}()
+	var r result
+	select {
+	case r = <-done:
+	case <-ctx.Done():
+		go func() {
+			if pipe, err := pipeOf((<-done).body); err == nil {
+				pipe.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return pipeOf(r.body)
+}
+
+func pipeOf(body []any) (*os.File, error) {
+	var fd dbus.UnixFD
+	if err := store("Open", body, &fd); err != nil {
+		return nil, err
+	}
+	// So that Close ends a Read that waits.
+	if err := syscall.SetNonblock(int(fd), true); err != nil {
+		_ = syscall.Close(int(fd))
+		return nil, fmt.Errorf("%w: Open returned a bad descriptor: %w", ErrProtocol, err)
+	}
+	return os.NewFile(uintptr(fd), "log"), nil
+}
+
+// Close ends the stream.
+func (s *Stream) Close() error {
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.pipe.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("cannot close stream: %w", err)
+	}
+	return nil
+}
+
+// Read reads the stream as it comes out of the pipe: event groups in CBOR, each
+// with the keys seq and boot before the others. It ends with io.EOF when the
+// broker leaves.
+func (s *Stream) Read(p []byte) (int, error) {
+	n, err := s.pipe.Read(p)
+	return n, s.readError(err)
+}
+
+// readError says of an error of the pipe what it is to the reader.
+func (s *Stream) readError(err error) error {
+	if errors.Is(err, os.ErrClosed) || (err != nil && s.ctx.Err() != nil) {
+		return ErrClosed
+	}
+	return err
+}
+
+// Next returns the next entry. Errors: io.EOF at the end of the log; a
+// *MissingError where entries are gone, the next call goes on behind them;
+// ErrClosed; another one if nothing more can be read.
+func (s *Stream) Next() (Entry, error) {
+	for {
+		e, err := s.entries.next()
+		var missing *MissingError
+		switch {
+		case err == nil || errors.As(err, &missing):
+			s.backoff.reset()
+			if cursor := s.newest.at(e.Sequence); cursor != "" {
+				s.cursor = cursor
+			}
+			if err != nil {
+				e = Entry{}
+			}
+			return e, err
+		case errors.Is(err, os.ErrClosed) || s.ctx.Err() != nil:
+			return Entry{}, ErrClosed
+		case err == io.EOF && !s.options.Follow:
+			s.ended = true
+			return Entry{}, io.EOF
+		case !s.options.Follow || errors.Is(err, ErrProtocol):
+			return Entry{}, fmt.Errorf("cannot read the log: %w", err)
+		}
+		// The broker is gone. A part of an entry that it left is sent again.
+		if err := s.reopen(); err != nil {
+			return Entry{}, err
+		}
+	}
+}
+
+// reopen opens the stream anew where it was, when the broker is there again.
+func (s *Stream) reopen() error {
+	for {
+		if err := s.backoff.wait(s.ctx); err != nil {
+			return ErrClosed
+		}
+		pipe, err := s.client.open(s.ctx, s.cursor, &s.filter, s.options)
+		switch {
+		case err == nil:
+			s.mu.Lock()
+			s.pipe.Close()
+			s.pipe = pipe
+			closed := s.ctx.Err() != nil
+			if closed {
+				pipe.Close()
+			}
+			s.mu.Unlock()
+			if closed {
+				return ErrClosed
+			}
+			s.entries = newEntries(pipe)
+			return nil
+		case s.ctx.Err() != nil:
+			return ErrClosed
+		case !transient(err):
+			return fmt.Errorf("cannot go on with the log: %w", err)
+		}
+	}
+}
+
+// Cursor is the position behind the last entry that Next returned; at the end
+// of the stream behind all that it passed over, too. Empty: not known.
+func (s *Stream) Cursor() Cursor {
+	if s.ended && s.newest > s.cursor || !s.cursor.concrete() {
+		return s.newest
+	}
+	return s.cursor
+}
+
+// Groups returns the groups up to the end of the stream. Where entries are gone,
+// it yields a *MissingError and goes on; any other error is the last.
+func (s *Stream) Groups() iter.Seq2[Group, error] {
+	return func(yield func(Group, error) bool) {
+		for {
+			e, err := s.Next()
+			if err == io.EOF {
+				return
+			}
+			var g Group
+			if err == nil {
+				if _, err = event.Decode(e.CBOR, &s.group); err != nil {
+					err = fmt.Errorf("%w: %w", ErrProtocol, err)
+				} else {
+					g = decodeGroup(&s.group, e.Sequence, e.Boot)
+				}
+			}
+			var missing *MissingError
+			if !yield(g, err) || (err != nil && !errors.As(err, &missing)) {
+				return
+			}
+		}
+	}
+}
+
+// storeLength is the length of the part of a cursor that names the log; a hyphen
+// and the sequence in hex digits follow.
+const storeLength = 32
+
+// concrete reports whether the cursor is more than a word.
+func (c Cursor) concrete() bool {
+	return len(c) == storeLength+1+16 && strings.IndexByte(string(c), '-') == storeLength
+}
+
+// at returns the cursor of a sequence in the same log, empty if it is not known
+// which.
+func (c Cursor) at(sequence uint64) Cursor {
+	if !c.concrete() {
+		return ""
+	}
+	return Cursor(fmt.Sprintf("%s-%016x", string(c[:storeLength]), sequence))
+}

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// SubscribeOptions are options of Subscribe.
+type SubscribeOptions struct {
+	// Name is that of a durable subscription, which belongs to the user and is
+	// kept until it is deleted; empty: the subscription ends when it is closed.
+	Name string
+	// Filter selects groups.
+	Filter Filter
+	// After is where a new subscription begins; empty: Newest. A durable one
+	// that is there already goes on where it was.
+	After Cursor
+	// Batch is how many groups are delivered at once at most, Window how long
+	// they are gathered; 0: as the broker likes.
+	Batch  int
+	Window time.Duration
+	// Acknowledge has the broker wait for Acknowledge before it sends more than
+	// a window of groups, however long that takes. Without it a subscriber
+	// that takes its time over a window is skipped forward.
+	Acknowledge bool
+}
+
+// Batch is what is delivered at once.
+type Batch struct {
+	// Groups match the filter and come in the order of the log.
+	Groups []Group
+	// Cursor is the position behind them.
+	Cursor Cursor
+	// Skipped says that entries were passed over; there are no groups then.
+	Skipped *Skipped
+}
+
+// Skipped says that entries were passed over and will not be delivered. It is
+// an error only where Groups of a Subscription yields it.
+type Skipped struct {
+	// From and To are the positions before and after.
+	From, To Cursor
+	// Entries is how many entries of the log lie between; whether they match
+	// the filter has not been looked at.
+	Entries uint64
+	// Reason is "slow", "truncated" or "corrupt".
+	Reason string
+}
+
+func (s *Skipped) Error() string {
+	return fmt.Sprintf("%d entries were passed over: %s", s.Entries, s.Reason)
+}
+
+// Subscription delivers groups as they are appended to the log, each at most
+// once. It has a connection of its own, and makes a new one, and subscribes
+// anew, when broker or bus were restarted: an ephemeral subscription then goes
+// on behind what was delivered, a durable one where the broker has it.
+//
+// Next, Batches and Groups are for one goroutine; the other methods may be
+// called concurrently.
+type Subscription struct {
+	client  *Client
+	options SubscribeOptions
+	attach  bool // to what is there, whatever its filter
+	queue   *queue
+	ctx     context.Context // done when the subscription is closed
+	cancel  context.CancelFunc
+	ended   chan struct{} // closed when nothing runs any more
+
+	mu   sync.Mutex
+	link *link // nil while there is none
+}
+
+// Subscribe subscribes to groups. ctx is for subscribing; the subscription lives
+// until it is closed. Errors: ErrInvalidCursor, ErrForeignCursor,
+// ErrInvalidFilter, ErrInvalidArgument, ErrLimitExceeded, ErrAccessDenied,
+// ErrUnreachable; ErrSubscriptionExists if there is a durable subscription of
+// the name with another filter or other options.
+func (c *Client) Subscribe(ctx context.Context, options SubscribeOptions) (*Subscription, error) {
+	s := newSubscription(c, options)
+	if options.Name == "" && (options.After == "" || options.After == Newest) {
+		// A position, so that nothing is passed over if the broker goes before
+		// it has sent anything.
+		newest, err := c.Newest(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("cannot subscribe: %w", err)
+		}
+		if newest.concrete() {
+			s.options.After = newest
+		}
+	}
+	if err := s.begin(ctx); err != nil {
+		return nil, fmt.Errorf("cannot subscribe: %w", err)
+	}
+	return s, nil
+}
+
+// Attach resumes a durable subscription that is there, with its filter and
+// options. Whoever received it so far receives nothing more. Errors:
+// ErrNoSuchSubscription, ErrAccessDenied, ErrUnreachable.
+func (c *Client) Attach(ctx context.Context, name string) (*Subscription, error) {
+	s := newSubscription(c, SubscribeOptions{Name: name})
+	s.attach = true
+	if err := s.begin(ctx); err != nil {
+		return nil, fmt.Errorf("cannot attach to subscription %q: %w", name, err)
+	}
+	return s, nil
+}
+
+func newSubscription(c *Client, options SubscribeOptions) *Subscription {
+	s := &Subscription{client: c, options: options, queue: newQueue(), ended: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// begin makes the first connection.
+func (s *Subscription) begin(ctx context.Context) error {
+	l, err := s.connect(ctx)
+	if err != nil {
+		s.cancel()
+		return err
+	}
+	s.link = l
+	go s.run(l)
+	return nil
+}
+
+// run makes a new connection whenever the subscription got lost.
+func (s *Subscription) run(l *link) {
+	defer close(s.ended)
+	var pause backoff
+	for {
+		select {
+		case <-l.lost:
+		case <-l.conn.Context().Done():
+		case <-s.ctx.Done():
+		}
+		s.setLink(nil)
+		l.close()
+		for {
+			if pause.wait(s.ctx) != nil {
+				s.queue.end(ErrClosed)
+				return
+			}
+			var err error
+			if l, err = s.connect(s.ctx); err == nil {
+				break
+			}
+			if !transient(err) {
+				s.queue.end(fmt.Errorf("cannot go on with the subscription: %w", err))
+				return
+			}
+		}
+		pause.reset()
+		s.setLink(l)
+	}
+}
+
+func (s *Subscription) setLink(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link = l
+}
+
+// connect makes a connection and subscribes.
+func (s *Subscription) connect(ctx context.Context) (*link, error) {
+	l := newLink(s.queue)
+	conn, err := dial(ctx, s.client.address, dbus.WithSignalHandler(l))
+	if err != nil {
+		return nil, err
+	}
+	l.conn = conn
+	s.queue.during(func() {
+		err = conn.AddMatchSignalContext(ctx, dbus.WithMatchSender("org.freedesktop.DBus"),
+			dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"),
+			dbus.WithMatchArg(0, busName))
+		if err = callError(err); err == nil {
+			err = s.subscribe(ctx, l)
+		}
+	})
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// subscribe subscribes, or resumes, on a connection.
+func (s *Subscription) subscribe(ctx context.Context, l *link) error {
+	if s.options.Name == "" {
+		if position := s.queue.position(); position != "" {
+			return s.create(ctx, l, position)
+		}
+		return s.create(ctx, l, s.options.After)
+	}
+	path, err := s.find(ctx, l)
+	switch {
+	case err == nil && s.attach:
+		l.path = path
+		_, err = l.call(ctx, s.client.interactive, path, subscriptionInterface+".Attach")
+		return err
+	case err == nil:
+		// It is there: it must not be told where to begin.
+		return s.create(ctx, l, "")
+	case s.attach || !errors.Is(err, ErrNoSuchSubscription):
+		return err
+	}
+	return s.create(ctx, l, s.options.After)
+}
+
+// find returns the object of the durable subscription.
+func (s *Subscription) find(ctx context.Context, l *link) (dbus.ObjectPath, error) {
+	body, err := l.call(ctx, s.client.interactive, brokerPath, brokerInterface+".GetSubscription", s.options.Name)
+	if err != nil {
+		return "", err
+	}
+	var path dbus.ObjectPath
+	return path, store("GetSubscription", body, &path)
+}
+
+func (s *Subscription) create(ctx context.Context, l *link, after Cursor) error {
+	options := map[string]dbus.Variant{}
+	if after != "" {
+		options["after"] = dbus.MakeVariant(string(after))
+	}
+	if s.options.Batch > 0 {
+		options["batch"] = dbus.MakeVariant(uint32(s.options.Batch))
+	}
+	if s.options.Window > 0 {
+		options["window-usec"] = dbus.MakeVariant(uint64(s.options.Window.Microseconds()))
+	}
+	if s.options.Acknowledge {
+		options["flow"] = dbus.MakeVariant("acknowledge")
+	}
+	body, err := l.call(ctx, s.client.interactive, brokerPath, brokerInterface+".Subscribe",
+		s.options.Name, s.options.Filter.encode(), options)
+	if err != nil {
+		return err
+	}
+	return store("Subscribe", body, &l.path)
+}
+
+// call calls a method over the link's connection, and notes when the answer
+// came.
+func (l *link) call(ctx context.Context, interactive bool, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
+	answer := <-l.conn.SendWithContext(ctx, newCall(interactive, path, method, arguments...), make(chan *dbus.Call, 1)).Done
+	if answer.Err != nil {
+		return nil, callError(answer.Err)
+	}
+	l.established(answer.ResponseSequence)
+	return answer.Body, nil
+}
+
+// callSubscription calls a method of the subscription's object.
+func (s *Subscription) callSubscription(ctx context.Context, method string, arguments ...any) error {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l == nil {
+		if s.ctx.Err() != nil {
+			return ErrClosed
+		}
+		return fmt.Errorf("%w: it is being waited for", ErrUnreachable)
+	}
+	var err error
+	s.queue.during(func() {
+		_, err = call(ctx, l.conn, s.client.interactive, l.path, subscriptionInterface+"."+method, arguments...)
+	})
+	return err
+}
+
+// Next returns the next batch. It waits for one until the context is done or the
+// subscription is closed; then the error is the context's, or ErrClosed. Another
+// error is the last: the subscription could not be resumed.
+func (s *Subscription) Next(ctx context.Context) (Batch, error) {
+	d, err := s.queue.take(ctx)
+	if err != nil {
+		return Batch{}, err
+	}
+	if d.skipped {
+		var skipped Skipped
+		if err := store("Skipped", d.body, &skipped.From, &skipped.To, &skipped.Entries, &skipped.Reason); err != nil {
+			return Batch{}, err
+		}
+		return Batch{Cursor: skipped.To, Skipped: &skipped}, nil
+	}
+	groups, err := groupsOf(d.body[0])
+	if err != nil {
+		return Batch{}, err
+	}
+	b := Batch{Groups: groups}
+	return b, store("Events", d.body[1:], &b.Cursor)
+}
+
+// Batches returns the batches as they come, until the subscription is closed. An
+// error, as that of the context, is the last.
+func (s *Subscription) Batches(ctx context.Context) iter.Seq2[Batch, error] {
+	return func(yield func(Batch, error) bool) {
+		for {
+			b, err := s.Next(ctx)
+			if errors.Is(err, ErrClosed) || !yield(b, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Groups returns the groups as they come, until the subscription is closed.
+// Where entries were passed over, it yields a *Skipped and goes on; any other
+// error, as that of the context, is the last. With SubscribeOptions.Acknowledge
+// it acknowledges a batch when its last group has been dealt with.
+func (s *Subscription) Groups(ctx context.Context) iter.Seq2[Group, error] {
+	return func(yield func(Group, error) bool) {
+		for b, err := range s.Batches(ctx) {
+			if err == nil && b.Skipped != nil {
+				if !yield(Group{}, b.Skipped) {
+					return
+				}
+				continue
+			}
+			if err != nil {
+				yield(Group{}, err)
+				return
+			}
+			for i := range b.Groups {
+				if !yield(b.Groups[i], nil) {
+					return
+				}
+			}
+			if !s.options.Acknowledge {
+				continue
+			}
+			// What cannot be said now is said with the next batch.
+			if err := s.Acknowledge(ctx, b.Cursor); err != nil && !transient(err) && !errors.Is(err, ErrClosed) {
+				yield(Group{}, err)
+				return
+			}
+		}
+	}
+}
+
+// Acknowledge says that everything up to the cursor of a batch has been dealt
+// with. The error is ErrUnreachable while the broker is away; a later
+// acknowledgement says it, too.
+func (s *Subscription) Acknowledge(ctx context.Context, cursor Cursor) error {
+	if err := s.callSubscription(ctx, "Acknowledge", string(cursor)); err != nil {
+		return fmt.Errorf("cannot acknowledge: %w", err)
+	}
+	return nil
+}
+
+// Seek goes on behind another position, a cursor or Oldest or Newest. Going back
+// has groups delivered again. What was under way may still come before.
+func (s *Subscription) Seek(ctx context.Context, cursor Cursor) error {
+	if err := s.callSubscription(ctx, "Seek", string(cursor)); err != nil {
+		return fmt.Errorf("cannot seek: %w", err)
+	}
+	s.queue.setPosition(cursor)
+	return nil
+}
+
+// Close ends the delivery. An ephemeral subscription is gone; a durable one is
+// kept, and goes on where it was when it is subscribed to again. What was
+// delivered and not taken is lost.
+func (s *Subscription) Close() error {
+	s.cancel()
+	s.queue.end(ErrClosed)
+	s.queue.drop()
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	if l != nil {
+		l.close()
+	}
+	<-s.ended
+	return nil
+}
+
+// Delete deletes a durable subscription, or ends an ephemeral one, and closes.
+func (s *Subscription) Delete(ctx context.Context) error {
+	err := s.callSubscription(ctx, "Close")
+	if closeErr := s.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("cannot delete subscription: %w", err)
+	}
+	return nil
+}
+
+// SubscriptionInfo describes a subscription.
+type SubscriptionInfo struct {
+	// Name is empty for an ephemeral one.
+	Name string
+	// User is the owner's user ID.
+	User uint32
+	// Attached says that a connection receives it.
+	Attached bool
+	// Position is the cursor up to which it has got; Pending is how many
+	// entries of the log it has yet to look at.
+	Position Cursor
+	Pending  uint64
+	// Delivered is how many groups it has been sent, Skipped how many entries
+	// were passed over.
+	Delivered, Skipped uint64
+	// Flow is "auto" or "acknowledge".
+	Flow   string
+	Filter Filter
+	// Created is when it was; zero: not known.
+	Created time.Time
+
+	path dbus.ObjectPath
+}
+
+// Subscriptions lists the subscriptions of the caller's user; for root those of
+// all users.
+func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) {
+	body, err := c.call(ctx, brokerPath, brokerInterface+".ListSubscriptions")
+	if err != nil {
+		return nil, fmt.Errorf("cannot list subscriptions: %w", err)
+	}
+	var list []struct {
+		Name               string
+		Path               dbus.ObjectPath
+		Delivered, Pending uint64
+		Attributes         map[string]dbus.Variant
+	}
+	if err := store("ListSubscriptions", body, &list); err != nil {
+		return nil, err
+	}
+	infos := make([]SubscriptionInfo, len(list))
+	for i, l := range list {
+		info := SubscriptionInfo{Name: l.Name, Delivered: l.Delivered, Pending: l.Pending, path: l.Path}
+		f := fields{m: l.Attributes}
+		f.take("user", &info.User)
+		f.take("attached", &info.Attached)
+		f.take("position", &info.Position)
+		f.take("skipped", &info.Skipped)
+		f.take("flow", &info.Flow)
+		f.take("created", &info.Created)
+		var filter map[string]dbus.Variant
+		f.take("filter", &filter)
+		info.Filter = filterOf(filter)
+		if f.err != nil {
+			return nil, f.err
+		}
+		infos[i] = info
+	}
+	return infos, nil
+}
+
+// DeleteSubscription deletes a durable subscription of the caller's user. The
+// error is ErrNoSuchSubscription if there is none of the name.
+func (c *Client) DeleteSubscription(ctx context.Context, name string) error {
+	body, err := c.call(ctx, brokerPath, brokerInterface+".GetSubscription", name)
+	var path dbus.ObjectPath
+	if err == nil {
+		err = store("GetSubscription", body, &path)
+	}
+	if err == nil {
+		_, err = c.call(ctx, path, subscriptionInterface+".Close")
+	}
+	if err != nil {
+		return fmt.Errorf("cannot delete subscription %q: %w", name, err)
+	}
+	return nil
+}
+
+// End ends the subscription that info describes; a durable one is deleted. For
+// root that may be one of any user.
+func (c *Client) End(ctx context.Context, info SubscriptionInfo) error {
+	if _, err := c.call(ctx, info.path, subscriptionInterface+".Close"); err != nil {
+		return fmt.Errorf("cannot end subscription %q: %w", info.Name, err)
+	}
+	return nil
+}
