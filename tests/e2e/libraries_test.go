@@ -115,6 +115,70 @@ func TestAReplacedLibraryIsRecordedAlongWithTheOldOne(t *testing.T) {
 	}
 }
 
+func TestALibraryReplacedBehindALinkIsRecorded(t *testing.T) {
+	cases := map[string]struct {
+		// The links, each to the next; the last is the file.
+		links []string
+		// replaced is what is replaced, by a file or by a link to it.
+		replaced int
+	}{
+		"the file, in the same folder":  {[]string{"lib/libx.so.1", "lib/libx.so.1.0"}, 1},
+		"the file, in another folder":   {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 1},
+		"the file, behind two links":    {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 2},
+		"the link":                      {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 0},
+		"the second link":               {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 1},
+		"a link into a folder not seen": {[]string{"lib/libx.so", "other/libx.so.1", "real/libx.so.1.0"}, 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			needRecording(t)
+			dir := t.TempDir()
+			var paths []string
+			for _, link := range c.links {
+				path := filepath.Join(dir, link)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				paths = append(paths, path)
+			}
+			last := len(paths) - 1
+			copyFile(t, paths[last], publisher("libreplay.so"))
+			for i := range last {
+				to, err := filepath.Rel(filepath.Dir(paths[i]), paths[i+1])
+				if err == nil {
+					err = os.Symlink(to, paths[i])
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			a := startAgent(t, setup{libraries: []string{paths[0]}})
+			fired := publish(t, "replay", "--library", paths[0], trace("gnutls-tls12")).done
+			if c.replaced == last {
+				copyFile(t, paths[last], publisher("libreplay1.so"))
+			} else {
+				renewed := filepath.Join(dir, "renewed")
+				if err := os.Mkdir(renewed, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				copyFile(t, filepath.Join(renewed, "libnew.so"), publisher("libreplay1.so"))
+				link := filepath.Join(dir, "link")
+				if err := os.Symlink(filepath.Join(renewed, "libnew.so"), link); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(link, paths[c.replaced]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waitFor(t, "the agent to attach to the new file", func() bool { return a.said("attached", paths[0]) == 2 })
+			fired.add(publish(t, "replay", "--library", paths[0], trace("gnutls-tls12")).done)
+			if found := origins(check(t, a, a.stop(t, patience), fired)); len(found) != 2 {
+				t.Errorf("contexts have the origins %v, want two", found)
+			}
+		})
+	}
+}
+
 func TestALibraryThatAppearsLaterIsRecorded(t *testing.T) {
 	dir := t.TempDir()
 	there, later := filepath.Join(dir, "liba.so"), filepath.Join(dir, "libb.so")

@@ -64,7 +64,10 @@ type libraries struct {
 	mu        sync.Mutex
 	patterns  []string
 	discover  bool
-	files     map[fileID]*tracked
+	// linked are the base names of all that the named paths lead to: a
+	// package manager may replace the file and leave the link to it alone.
+	linked map[string]bool
+	files  map[fileID]*tracked
 }
 
 func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool, looked func()) *libraries {
@@ -299,7 +302,6 @@ func (l *libraries) watch(ctx context.Context) error {
 		return fmt.Errorf("cannot watch the libraries: %w", err)
 	}
 	defer w.Close()
-	l.watchFolders(w)
 	// A file may have been replaced before the watch began.
 	due := time.After(0)
 	for {
@@ -318,6 +320,8 @@ func (l *libraries) watch(ctx context.Context) error {
 			due = time.After(settle)
 		case <-due:
 			due = nil
+			// First: what changes after attach has looked must be seen.
+			l.watchFolders(w)
 			if err := l.attach(); err != nil {
 				l.log.Warn("attaching to libraries", "error", err)
 			}
@@ -325,7 +329,8 @@ func (l *libraries) watch(ctx context.Context) error {
 	}
 }
 
-// watchFolders watches the folders that the patterns lead to now.
+// watchFolders watches the folders that the patterns lead to now. Watching one
+// again does nothing.
 func (l *libraries) watchFolders(w *fsnotify.Watcher) {
 	for _, dir := range l.folders() {
 		if err := w.Add(dir); err != nil {
@@ -337,10 +342,15 @@ func (l *libraries) watchFolders(w *fsnotify.Watcher) {
 func (l *libraries) folders() []string {
 	var dirs []string
 	paths, _ := l.find()
+	linked := map[string]bool{}
 	for _, path := range paths {
-		dirs = append(dirs, filepath.Dir(path))
+		for _, link := range follow(path) {
+			dirs = append(dirs, filepath.Dir(link))
+			linked[filepath.Base(link)] = true
+		}
 	}
 	l.mu.Lock()
+	l.linked = linked
 	patterns := l.patterns
 	if l.discover {
 		patterns = append(usualPlaces(), ldcache.Path)
@@ -354,15 +364,48 @@ func (l *libraries) folders() []string {
 	return slices.Compact(dirs)
 }
 
-// concerns reports whether a change at path may be one of a library.
+// maxLinks is how many links in a row are followed, as many as path_resolution(7)
+// allows.
+const maxLinks = 40
+
+// follow returns path and, where it is a link, what that leads to, up to the
+// file.
+func follow(path string) []string {
+	paths := []string{path}
+	for range maxLinks {
+		to, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(to) {
+			// The real folder: ".." may not be taken off a link to one.
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+			if err != nil {
+				break
+			}
+			to = filepath.Join(dir, to)
+		}
+		path = to
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// concerns reports whether a change at path may be one of a library. It goes by
+// the base name: one folder may be watched by several names, and a look too many
+// does no harm.
 func (l *libraries) concerns(path string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	name := filepath.Base(path)
+	if l.linked[name] {
+		return true
+	}
 	if l.discover {
-		return path == ldcache.Path || usualLibrary(filepath.Base(path))
+		return path == ldcache.Path || usualLibrary(name)
 	}
 	return slices.ContainsFunc(l.patterns, func(pattern string) bool {
-		match, _ := filepath.Match(pattern, path)
+		match, _ := filepath.Match(filepath.Base(pattern), name)
 		return match
 	})
 }
