@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"src/internal/logstore":         {},
 	"src/internal/schema":           {"src/internal/event"},
 	"src/internal/agent":            {"src/internal/ldcache", "src/internal/probe", "src/internal/event", "src/internal/logstore"},
+	"src/internal/broker":           {"src/internal/event", "src/internal/logstore", "src/internal/schema"},
 	"src/internal/cli":              {"src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/varlinkservice/orgcryptoauditingagent"},
 	"src/internal/varlinkservice":   {},
 	"src/internal/varlinkservice/agentservice": {

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Options configure a Broker.
+type Options struct {
+	// LogDir is the log's folder, StateDir where durable subscriptions are kept.
+	LogDir, StateDir string
+	Registry         *schema.Registry
+	// Form is the form in which subscriptions send groups.
+	Form Form
+	// Agent is asked for what only the agent can do.
+	Agent Agent
+	// Policy is what Truncate applies unless told otherwise.
+	Policy Policy
+	Limits Limits
+	// AnswerTime is how long a client may take to answer before it may be
+	// skipped forward.
+	AnswerTime time.Duration
+	// StateWait is how long to wait for another broker that leaves.
+	StateWait time.Duration
+	// Appended, if set, is called when the log has grown: with the newest
+	// position and the number of entries since the call before. It must not
+	// wait.
+	Appended func(newest logstore.Cursor, entries uint64)
+	// Now is the clock of the policy; nil is the system's.
+	Now func() time.Time
+
+	Log *slog.Logger
+}
+
+// Limits bound what callers can make the broker hold.
+type Limits struct {
+	// UserSubscriptions is how many subscriptions a user may have,
+	// Subscriptions how many there are in all.
+	UserSubscriptions, Subscriptions int
+	// UserStreams is how many streams of a user may be open, Streams how many
+	// of all.
+	UserStreams, Streams int
+}
+
+// DefaultLimits are those that the interface descriptions state.
+func DefaultLimits() Limits {
+	return Limits{UserSubscriptions: 128, Subscriptions: 512, UserStreams: 16, Streams: 64}
+}
+
+// Broker serves subscriptions and readers of one log.
+type Broker struct {
+	options Options
+	log     *slog.Logger
+	live    *live
+	tail    *tail
+	readers *readers
+	journal *journal
+	started time.Time
+	agent   *agentLink
+
+	mu            sync.Mutex
+	subscriptions map[uint64]*Subscription
+	nextID        uint64
+	// streams counts those that are open, by user.
+	streams map[uint32]int
+	open    int
+	// lost counts events in records of losses that the tail has read, by
+	// reason.
+	lost map[string]uint64
+	// creating serialises the making of subscriptions, so that limits and names
+	// hold while the journal is written.
+	creating sync.Mutex
+	left     []handover
+}
+
+// New opens the state. Nothing runs before Run.
+func New(o Options) (*Broker, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Limits == (Limits{}) {
+		o.Limits = DefaultLimits()
+	}
+	if o.AnswerTime == 0 {
+		o.AnswerTime = 5 * time.Second
+	}
+	j, untrusted, err := openJournal(o.StateDir, o.StateWait, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		options: o, log: o.Log, live: newLive(), readers: newReaders(o.LogDir), journal: j, started: time.Now(),
+		subscriptions: map[uint64]*Subscription{}, nextID: rand.Uint64() >> 1,
+		streams: map[uint32]int{}, lost: map[string]uint64{}, left: j.left,
+	}
+	b.tail = &tail{
+		dir: o.LogDir, form: o.Form, live: b.live, log: o.Log, pokes: make(chan struct{}, 1),
+		grown: b.grown, lost: b.count, replaced: func(logstore.Cursor) { b.wakeAll() },
+	}
+	b.agent = newAgentLink(o.Agent, b.tail, o.Log)
+	j.left = nil
+	for _, d := range j.table {
+		s, err := b.restore(*d)
+		if err != nil {
+			// The registry has changed such that a match is no longer one.
+			o.Log.Error("a subscription is not usable any more", "name", d.Name, "user", d.User, "error", err)
+			continue
+		}
+		s.untrusted = untrusted
+		b.subscriptions[s.id] = s
+	}
+	return b, nil
+}
+
+// Run reads the log until ctx is done. Then it ends all deliveries and writes
+// down where they are. Client names the connection that a sink sends to, so
+// that the next broker can go on sending there; empty: nobody can.
+func (b *Broker) Run(ctx context.Context, client func(Sink) string) error {
+	var running sync.WaitGroup
+	running.Go(func() { b.tail.run(ctx) })
+	running.Go(func() { b.agent.run(ctx) })
+	<-ctx.Done()
+	running.Wait()
+	return b.end(client)
+}
+
+// end writes down how things are.
+func (b *Broker) end(client func(Sink) string) error {
+	var left []handover
+	for _, s := range b.all() {
+		s.control.Lock()
+		sink := s.halt()
+		s.control.Unlock()
+		d := s.definition()
+		if s.name != "" {
+			b.journal.table[s.id] = &d
+		}
+		if sink == nil {
+			continue
+		}
+		if name := client(sink); name != "" {
+			left = append(left, handover{Definition: d, Client: name})
+		}
+	}
+	return errors.Join(b.journal.leave(left), b.journal.close())
+}
+
+// Resume gives the subscriptions that the broker before was sending to those
+// connections that are still there: sink returns nil for one that is not.
+func (b *Broker) Resume(sink func(s *Subscription, client string) Sink) {
+	left := b.left
+	b.left = nil
+	for _, h := range left {
+		s := b.Find(h.Definition.ID)
+		if s == nil && h.Definition.Name == "" {
+			var err error
+			if s, err = b.restore(h.Definition); err != nil {
+				continue
+			}
+		}
+		if s == nil {
+			continue
+		}
+		to := sink(s, h.Client)
+		if to == nil {
+			continue
+		}
+		b.mu.Lock()
+		b.subscriptions[s.id] = s
+		b.mu.Unlock()
+		if err := s.Attach(to); err != nil {
+			b.log.Error("a subscription is not resumed", "subscription", s.id, "error", err)
+		}
+	}
+}
+
+// definition is what there is to write down.
+func (s *Subscription) definition() definition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return definition{
+		ID: s.id, Name: s.name, User: s.user, Filter: s.filter.spec, Batch: s.batch, Window: s.window, Flow: s.flow,
+		Created: s.created.UnixNano(),
+		Place:   place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped},
+	}
+}
+
+// restore makes a subscription of its definition.
+func (b *Broker) restore(d definition) (*Subscription, error) {
+	f, err := compile(b.options.Registry, d.Filter)
+	if err != nil {
+		return nil, err
+	}
+	return &Subscription{
+		broker: b, id: d.ID, name: d.Name, user: d.User, filter: f, batch: d.Batch, window: d.Window, flow: d.Flow,
+		created: time.Unix(0, d.Created), wakes: make(chan struct{}, 1),
+		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped,
+	}, nil
+}
+
+// maxName is how long the name of a subscription may be, in bytes.
+const maxName = 64
+
+// Subscribe makes a subscription for a user, or finds that of the same name,
+// filter and options. It sends nothing before it is attached. The errors are
+// those about filters and cursors, *ArgumentError, ErrExists, *LimitError,
+// *StoreError, and others if the state cannot be written.
+func (b *Broker) Subscribe(user uint32, name string, f Filter, o SubscribeOptions) (*Subscription, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	compiled, err := compile(b.options.Registry, f)
+	if err != nil {
+		return nil, err
+	}
+	normal, err := o.normal()
+	if err != nil {
+		return nil, err
+	}
+	b.creating.Lock()
+	defer b.creating.Unlock()
+	if name != "" {
+		if s, err := b.Named(user, name); err == nil {
+			if o.After != "" || !s.same(compiled, o) {
+				return nil, fmt.Errorf("%w: %s", ErrExists, name)
+			}
+			return s, nil
+		}
+	}
+	if err := b.checkLimits(user); err != nil {
+		return nil, err
+	}
+	if o.After == "" {
+		o.After = logstore.NewestWord
+	}
+	after, err := b.resolve(o.After)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.restore(definition{
+		ID: b.id(), Name: name, User: user, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: normal.Flow,
+		Created: b.options.Now().UnixNano(), Place: place{Position: after},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if name != "" {
+		if err := b.journal.define(s.definition()); err != nil {
+			return nil, err
+		}
+	}
+	b.mu.Lock()
+	b.subscriptions[s.id] = s
+	b.mu.Unlock()
+	return s, nil
+}
+
+func checkName(name string) error {
+	if len(name) > maxName {
+		return &ArgumentError{"name", fmt.Sprintf("%d bytes are more than %d", len(name), maxName)}
+	}
+	for _, c := range name {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return &ArgumentError{"name", fmt.Sprintf("%q is none: it has letters, digits, and . _ -", name)}
+		}
+	}
+	return nil
+}
+
+// id returns a number that no subscription has had, as far as one can tell.
+func (b *Broker) id() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		b.nextID++
+		if b.subscriptions[b.nextID] == nil {
+			return b.nextID
+		}
+	}
+}
+
+func (b *Broker) checkLimits(user uint32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	limits := &b.options.Limits
+	if len(b.subscriptions) >= limits.Subscriptions {
+		return &LimitError{"subscriptions in all", limits.Subscriptions}
+	}
+	n := 0
+	for _, s := range b.subscriptions {
+		if s.user == user {
+			n++
+		}
+	}
+	if n >= limits.UserSubscriptions {
+		return &LimitError{"subscriptions of a user", limits.UserSubscriptions}
+	}
+	return nil
+}
+
+// Named finds a durable subscription of a user; the error is ErrNoSubscription.
+func (b *Broker) Named(user uint32, name string) (*Subscription, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.subscriptions {
+		if name != "" && s.name == name && s.user == user {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %q", ErrNoSubscription, name)
+}
+
+// Find returns the subscription with an id, nil if there is none.
+func (b *Broker) Find(id uint64) *Subscription {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.subscriptions[id]
+}
+
+// Subscriptions returns all subscriptions, the oldest first.
+func (b *Broker) Subscriptions() []*Subscription {
+	all := b.all()
+	slices.SortFunc(all, func(x, y *Subscription) int { return x.created.Compare(y.created) })
+	return all
+}
+
+func (b *Broker) all() []*Subscription {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]*Subscription, 0, len(b.subscriptions))
+	for _, s := range b.subscriptions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// forget takes a subscription out.
+func (b *Broker) forget(s *Subscription) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.subscriptions, s.id)
+}
+
+func (b *Broker) wakeAll() {
+	for _, s := range b.all() {
+		s.wake()
+	}
+}
+
+// Idle reports whether nobody is served: no subscription is attached, and no
+// stream open.
+func (b *Broker) Idle() bool {
+	for _, s := range b.all() {
+		if s.Sink() != nil {
+			return false
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open == 0
+}
+
+func (b *Broker) countStream(user uint32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	limits := &b.options.Limits
+	switch {
+	case b.open >= limits.Streams:
+		return &LimitError{"open streams in all", limits.Streams}
+	case b.streams[user] >= limits.UserStreams:
+		return &LimitError{"open streams of a user", limits.UserStreams}
+	}
+	b.open++
+	b.streams[user]++
+	return nil
+}
+
+func (b *Broker) uncountStream(user uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open--
+	if b.streams[user]--; b.streams[user] == 0 {
+		delete(b.streams, user)
+	}
+}
+
+// grown passes on that the log has grown.
+func (b *Broker) grown(newest logstore.Cursor, entries uint64) {
+	b.agent.noteGrowth()
+	if b.options.Appended != nil {
+		b.options.Appended(newest, entries)
+	}
+}
+
+// maxReasons bounds how many reasons of losses are told apart: they are text
+// in the log.
+const maxReasons = 64
+
+// count counts a record of a loss.
+func (b *Broker) count(l event.Loss) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, known := b.lost[l.Reason]; !known && len(b.lost) >= maxReasons {
+		l.Reason = "other"
+	}
+	b.lost[l.Reason] += l.Events
+}
+
+// resolve turns the text of a cursor, or a word for an end, into a cursor of
+// the log. The errors are logstore.ErrInvalidCursor and ErrForeignCursor, and
+// *StoreError.
+func (b *Broker) resolve(text string) (logstore.Cursor, error) {
+	var cursor logstore.Cursor
+	var err error
+	word := text == logstore.OldestWord || text == logstore.NewestWord
+	if !word {
+		if cursor, err = logstore.ParseCursor(text); err != nil {
+			return cursor, err
+		}
+	}
+	r, err := openReader(b.options.LogDir, logstore.Query{})
+	if err != nil {
+		return cursor, err
+	}
+	defer r.Close()
+	if word {
+		if cursor, err = r.Resolve(text); err != nil {
+			return cursor, &StoreError{err}
+		}
+		return cursor, nil
+	}
+	if _, err := r.Resolve(text); err != nil {
+		return cursor, err
+	}
+	newest, err := r.Newest()
+	if err != nil {
+		return cursor, &StoreError{err}
+	}
+	if cursor.Sequence > newest.Sequence {
+		return cursor, fmt.Errorf("%w: %s lies behind the end of the log", logstore.ErrInvalidCursor, text)
+	}
+	return cursor, nil
+}

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"crypto-auditing/src/internal/logstore"
+)
+
+const (
+	// retryPause is how long to wait when the log cannot be read or a position
+	// not be written.
+	retryPause = time.Second
+	// turnTime is how long a subscription may read the log before others have
+	// their turn; turnCheck is how many bytes it reads between two looks at the
+	// clock.
+	turnTime  = 50 * time.Millisecond
+	turnCheck = 1 << 20
+)
+
+// sender is what the goroutine of a delivery works with.
+type sender struct {
+	*Subscription
+	broker *Broker
+	sink   Sink
+	class  *class
+	// at is up to where the log has been looked at: the window holds what
+	// matches behind position.
+	at     logstore.Cursor
+	window window
+	// since is when the first group came into the window.
+	since time.Time
+	gap   *Gap
+	// reading says that groups come from the log, not from memory.
+	reading bool
+}
+
+// deliver sends until ctx is done or nothing can be sent any more.
+func (s *Subscription) deliver(ctx context.Context, d *delivery) {
+	defer close(d.done)
+	defer s.broker.readers.drop(s)
+	defer s.broker.live.leave(s, d.class)
+	s.mu.Lock()
+	w := &sender{
+		Subscription: s, broker: s.broker, sink: d.sink, class: d.class, at: s.position,
+		window: window{most: s.batch, size: windowBytes},
+	}
+	s.mu.Unlock()
+	for ctx.Err() == nil {
+		more, err := w.gather(ctx)
+		if err == nil && w.due() {
+			err = w.send(ctx)
+		} else if err == nil && !more {
+			w.rest(ctx)
+			continue
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, errUnsendable):
+			s.mu.Lock()
+			d.failed = true
+			s.mu.Unlock()
+			return
+		case ctx.Err() == nil:
+			w.broker.log.Error("a subscription waits", "subscription", s.id, "name", s.name, "error", err)
+			sleep(ctx, retryPause)
+		}
+	}
+}
+
+// errUnsendable says that the sink takes nothing.
+var errUnsendable = errors.New("nothing can be sent")
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// gather fills the window as far as there is something for it. more says that
+// there may be more at once.
+func (w *sender) gather(ctx context.Context) (more bool, err error) {
+	if w.window.full || w.gap != nil {
+		return false, nil
+	}
+	newest, ok := w.broker.live.newest()
+	if !ok {
+		return false, nil // there is no log yet
+	}
+	if w.at.Store == [16]byte{} {
+		w.at.Store = newest.Store // nor was there when the subscription began
+	}
+	if w.untrusted {
+		w.gap = &Gap{From: w.at, To: newest, Reason: StateLost}
+		if newest.Store == w.at.Store {
+			w.gap.Entries = between(w.at.Sequence, newest.Sequence)
+		}
+		return false, nil
+	}
+	empty := w.window.count == 0
+	to, gap, ok := w.broker.live.take(w.class, w.at, &w.window)
+	if ok {
+		if w.reading {
+			w.reading = false
+			w.broker.readers.drop(w.Subscription)
+		}
+		w.at.Sequence, w.gap = to, gap
+	} else {
+		w.reading = true
+		if more, err = w.read(ctx); err != nil {
+			return false, err
+		}
+	}
+	if w.window.count == 0 {
+		w.pass()
+	} else if empty {
+		w.since = time.Now()
+	}
+	return more, nil
+}
+
+// pass notes that there is nothing to send up to where the log has been looked
+// at.
+func (w *sender) pass() {
+	if w.gap != nil {
+		return
+	}
+	w.mu.Lock()
+	if w.acknowledged == w.position.Sequence {
+		w.acknowledged = w.at.Sequence
+	}
+	w.position = w.at
+	w.mu.Unlock()
+}
+
+// read fills the window from the log.
+func (w *sender) read(ctx context.Context) (more bool, err error) {
+	s, err := w.broker.readers.get(ctx, w.Subscription, w.at)
+	if errors.Is(err, logstore.ErrForeignCursor) {
+		return false, w.replace()
+	}
+	if err != nil {
+		return false, err
+	}
+	defer w.broker.readers.put(w.Subscription, s)
+	began, looked := time.Now(), s.read
+	var e Entry
+	for !w.window.full {
+		if s.read-looked >= turnCheck {
+			looked = s.read
+			if ctx.Err() != nil || time.Since(began) >= turnTime {
+				return true, nil
+			}
+		}
+		err := s.next(&e)
+		var gap *Gap
+		switch {
+		case err == nil:
+			before := len(w.window.groups)
+			w.window.groups = w.broker.options.Form(w.window.groups, &e)
+			if len(w.window.groups) > w.window.size && w.window.count > 0 {
+				w.window.groups, w.window.full = w.window.groups[:before], true
+				s.back(&e)
+				return true, nil
+			}
+			w.window.added(e.Sequence)
+			w.at.Sequence = e.Sequence
+		case err == io.EOF:
+			w.at = s.cursor()
+			// Unless the tail has yet to learn of the filter, it goes on from
+			// here.
+			return w.broker.live.holds(w.class, w.at), nil
+		case errors.As(err, &gap):
+			w.at = gap.From
+			w.gap = gap
+			return false, nil
+		default:
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// replace goes to the beginning of a log that is another one.
+func (w *sender) replace() error {
+	r, err := openReader(w.broker.options.LogDir, logstore.Query{})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w.gap = &Gap{From: w.at, To: logstore.Cursor{Store: r.Store()}, Reason: LogReplaced}
+	return nil
+}
+
+// due reports whether there is something to be sent now.
+func (w *sender) due() bool {
+	if w.window.count == 0 {
+		return w.gap != nil
+	}
+	return w.window.full || w.gap != nil || time.Since(w.since) >= w.Subscription.window
+}
+
+// rest waits until there may be something to do.
+func (w *sender) rest(ctx context.Context) {
+	var timeout <-chan time.Time
+	if w.window.count > 0 {
+		timer := time.NewTimer(w.Subscription.window - time.Since(w.since))
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-w.wakes:
+	case <-timeout:
+	}
+}
+
+// send sends the window, or else the gap, and waits until the client can take
+// more.
+func (w *sender) send(ctx context.Context) error {
+	if w.window.count == 0 {
+		if err := w.skip(); err != nil {
+			return err
+		}
+		if w.flow == Acknowledge {
+			return nil
+		}
+		return w.ping(ctx)
+	}
+	w.mu.Lock()
+	err := w.move(w.at, uint64(w.window.count), 0)
+	if err == nil {
+		w.position = w.at
+		w.delivered += uint64(w.window.count)
+	}
+	w.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := w.sink.Events(w.window.groups, w.window.count, w.at); err != nil {
+		return errors.Join(errUnsendable, err)
+	}
+	w.window.reset()
+	if w.flow == Acknowledge {
+		w.awaitAcknowledgement(ctx)
+		return nil
+	}
+	return w.ping(ctx)
+}
+
+// skip passes over the gap.
+func (w *sender) skip() error {
+	gap := w.gap
+	w.mu.Lock()
+	err := w.move(gap.To, 0, gap.Entries)
+	if err == nil {
+		if w.acknowledged == w.position.Sequence || gap.To.Store != w.position.Store {
+			w.acknowledged = gap.To.Sequence
+		}
+		w.position = gap.To
+		w.skipped += gap.Entries
+		w.untrusted = false
+	}
+	w.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	w.at, w.gap = gap.To, nil
+	if err := w.sink.Skipped(gap); err != nil {
+		return errors.Join(errUnsendable, err)
+	}
+	return nil
+}
+
+// ping waits for the client's answer. If it comes late, and what has been
+// appended meanwhile is no longer in memory, the client is skipped forward.
+func (w *sender) ping(ctx context.Context) error {
+	answered := make(chan error, 1)
+	go func() { answered <- w.sink.Ping(ctx) }()
+	late := time.NewTimer(w.broker.options.AnswerTime)
+	defer late.Stop()
+	select {
+	case err := <-answered:
+		return unanswerable(ctx, err)
+	case <-ctx.Done():
+		return nil
+	case <-late.C:
+	}
+	select {
+	case err := <-answered:
+		if err != nil {
+			return unanswerable(ctx, err)
+		}
+	case <-ctx.Done():
+		return nil
+	}
+	newest, ok := w.broker.live.newest()
+	if !ok || newest.Store != w.at.Store || w.broker.live.holds(w.class, w.at) || newest.Sequence <= w.at.Sequence {
+		return nil
+	}
+	w.gap = &Gap{From: w.at, To: newest, Entries: between(w.at.Sequence, newest.Sequence), Reason: Slow}
+	return nil
+}
+
+func unanswerable(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	return errors.Join(errUnsendable, err)
+}
+
+// awaitAcknowledgement waits until the client has confirmed all that was sent.
+func (w *sender) awaitAcknowledgement(ctx context.Context) {
+	for ctx.Err() == nil {
+		w.mu.Lock()
+		done := w.acknowledged >= w.position.Sequence
+		w.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-w.wakes:
+		}
+	}
+}

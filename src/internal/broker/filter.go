@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Limits of a filter. They bound what it costs to hold and to apply it.
+const (
+	// maxFilterValues is how many values one key may have.
+	maxFilterValues = 256
+	// maxFilterBytes is how long all values may be together.
+	maxFilterBytes = 16 << 10
+)
+
+// Filter selects groups: a group must pass every field that is not empty, by
+// one of its values. Records of losses always pass.
+type Filter struct {
+	// Scopes are those of the group's name or of a key in it.
+	Scopes []string `cbor:"scopes,omitempty"`
+	// Contexts are names, or tls::* for all of a scope.
+	Contexts []string `cbor:"contexts,omitempty"`
+	// Keys are those of data, or tls::* for all of a scope.
+	Keys []string `cbor:"keys,omitempty"`
+	// Executables are base names of programs in their escaped form.
+	Executables []string `cbor:"executables,omitempty"`
+	// Origins are build-ids as hex digits.
+	Origins []string `cbor:"origins,omitempty"`
+	// Matches are conditions KEY=VALUE on data.
+	Matches []string `cbor:"matches,omitempty"`
+	// Since and Until are µs since the Unix epoch; 0 is no bound. A group
+	// passes if some of its time is in between, the bounds included.
+	Since uint64 `cbor:"since,omitempty"`
+	Until uint64 `cbor:"until,omitempty"`
+}
+
+// lists returns the fields that are lists, under their names on all
+// interfaces.
+func (f *Filter) lists() []struct {
+	name   string
+	values *[]string
+} {
+	return []struct {
+		name   string
+		values *[]string
+	}{
+		{"scopes", &f.Scopes}, {"contexts", &f.Contexts}, {"keys", &f.Keys},
+		{"executables", &f.Executables}, {"origins", &f.Origins}, {"matches", &f.Matches},
+	}
+}
+
+// List returns the list of the given name, as the interfaces call it; nil if
+// there is none of that name.
+func (f *Filter) List(name string) *[]string {
+	for _, list := range f.lists() {
+		if list.name == name {
+			return list.values
+		}
+	}
+	return nil
+}
+
+// canonical is a text that filters have in common which select the same.
+func (f *Filter) canonical() string {
+	var b strings.Builder
+	for _, list := range f.lists() {
+		values := slices.Clone(*list.values)
+		slices.Sort(values)
+		for _, v := range slices.Compact(values) {
+			b.WriteString(list.name)
+			b.WriteString(strconv.Quote(v))
+		}
+	}
+	fmt.Fprintf(&b, "%d-%d", f.Since, f.Until)
+	return b.String()
+}
+
+// patterns are names and scopes.
+type patterns struct {
+	names, scopes map[string]struct{}
+}
+
+func (p *patterns) empty() bool { return p.names == nil && p.scopes == nil }
+
+func (p *patterns) has(name []byte) bool {
+	if _, ok := p.names[string(name)]; ok {
+		return true
+	}
+	if p.scopes == nil {
+		return false
+	}
+	_, ok := p.scopes[string(scopeOf(name))]
+	return ok
+}
+
+func insert(set *map[string]struct{}, value string) {
+	if *set == nil {
+		*set = map[string]struct{}{}
+	}
+	(*set)[value] = struct{}{}
+}
+
+// scopeOf returns the scope of a key or name, as schema.Scope does, without
+// making a string.
+func scopeOf(name []byte) []byte {
+	for i := 0; i+1 < len(name); i++ {
+		if name[i] == ':' && name[i+1] == ':' {
+			return name[:i]
+		}
+	}
+	return nil
+}
+
+// filter is a Filter ready to be applied. It does not change and may be used
+// by several goroutines.
+type filter struct {
+	spec Filter
+	key  string
+
+	scopes      map[string]struct{}
+	contexts    patterns
+	keys        patterns
+	executables map[string]struct{} // as bytes in the log
+	origins     map[string]struct{}
+	matches     map[string][]schema.Match
+	// implied are the names of contexts that state data which a match asks for.
+	implied map[string]struct{}
+	// since and until are ns since the Unix epoch.
+	since, until int64
+
+	// chunks says which chunks cannot hold a group that passes.
+	chunks logstore.Query
+	// everything says that all groups pass.
+	everything bool
+}
+
+// compile makes a Filter ready. The error is a *FilterError or a *LimitError.
+func compile(r *schema.Registry, spec Filter) (*filter, error) {
+	if err := checkSize(&spec); err != nil {
+		return nil, err
+	}
+	f := &filter{spec: spec, key: spec.canonical(), until: math.MaxInt64}
+	for _, step := range []func(*schema.Registry) error{
+		f.compileScopes, f.compileContexts, f.compileKeys, f.compileExecutables, f.compileOrigins, f.compileMatches, f.compileTimes,
+	} {
+		if err := step(r); err != nil {
+			return nil, err
+		}
+	}
+	f.everything = f.scopes == nil && f.contexts.empty() && f.keys.empty() && f.executables == nil &&
+		f.origins == nil && f.matches == nil && spec.Since == 0 && spec.Until == 0
+	return f, nil
+}
+
+func checkSize(spec *Filter) error {
+	size := 0
+	for _, list := range spec.lists() {
+		if len(*list.values) > maxFilterValues {
+			return &LimitError{"values of the filter's " + list.name, maxFilterValues}
+		}
+		for _, v := range *list.values {
+			if size += len(v); size > maxFilterBytes {
+				return &LimitError{"bytes of a filter", maxFilterBytes}
+			}
+			if v == "" {
+				return &FilterError{list.name, "a value is empty"}
+			}
+			if !utf8.ValidString(v) {
+				return &FilterError{list.name, "a value is not UTF-8"}
+			}
+		}
+	}
+	return nil
+}
+
+func (f *filter) compileScopes(*schema.Registry) error {
+	for _, v := range f.spec.Scopes {
+		if !schema.ValidName(v) || strings.Contains(v, ":") {
+			return &FilterError{"scopes", fmt.Sprintf("%q is no scope: write tls for all that begins with tls::", v)}
+		}
+		insert(&f.scopes, v)
+	}
+	return nil
+}
+
+func (f *filter) compileContexts(r *schema.Registry) error {
+	for _, v := range f.spec.Contexts {
+		pattern, err := schema.ParseContextPattern(v)
+		if err != nil {
+			return &FilterError{"contexts", err.Error()}
+		}
+		if scope, ok := strings.CutSuffix(v, "::*"); ok {
+			insert(&f.contexts.scopes, scope)
+			continue
+		}
+		insert(&f.contexts.names, v)
+		// A name stands for all that share its definition.
+		for _, name := range r.Contexts() {
+			if pattern.Matches(r, name) {
+				insert(&f.contexts.names, name)
+			}
+		}
+	}
+	if f.contexts.scopes == nil {
+		f.addTerms(logstore.Name, f.contexts.names)
+	}
+	return nil
+}
+
+func (f *filter) compileKeys(*schema.Registry) error {
+	for _, v := range f.spec.Keys {
+		scope, all := strings.CutSuffix(v, "::*")
+		switch {
+		case all && schema.ValidName(scope) && !strings.Contains(scope, ":"):
+			insert(&f.keys.scopes, scope)
+		case schema.ValidName(v):
+			insert(&f.keys.names, v)
+		default:
+			return &FilterError{"keys", fmt.Sprintf("%q is no key: write as tls::group, or tls::* for all of a scope", v)}
+		}
+	}
+	if f.keys.scopes == nil {
+		f.addTerms(logstore.Key, f.keys.names)
+	}
+	return nil
+}
+
+func (f *filter) compileExecutables(*schema.Registry) error {
+	for _, v := range f.spec.Executables {
+		insert(&f.executables, unescape(v))
+	}
+	f.addTerms(logstore.Executable, f.executables)
+	return nil
+}
+
+func (f *filter) compileOrigins(*schema.Registry) error {
+	for _, v := range f.spec.Origins {
+		id, err := hex.DecodeString(v)
+		if err != nil {
+			return &FilterError{"origins", fmt.Sprintf("%q is no build-id: it is an even number of hex digits", v)}
+		}
+		insert(&f.origins, string(id))
+	}
+	f.addTerms(logstore.Origin, f.origins)
+	return nil
+}
+
+func (f *filter) compileMatches(r *schema.Registry) error {
+	if len(f.spec.Matches) == 0 {
+		return nil
+	}
+	f.matches = map[string][]schema.Match{}
+	keys := map[string]struct{}{}
+	for _, v := range f.spec.Matches {
+		match, err := r.ParseMatch(v)
+		if err != nil {
+			return &FilterError{"matches", err.Error()}
+		}
+		f.matches[match.Key] = append(f.matches[match.Key], match)
+		keys[match.Key] = struct{}{}
+		for _, name := range r.Contexts() {
+			text, ok := r.Context(name).Implied[match.Key]
+			if ok && match.Matches(&event.Value{Kind: event.String, Bytes: []byte(text)}) {
+				insert(&f.implied, name)
+			}
+		}
+	}
+	terms := append(termsOf(logstore.Key, keys), termsOf(logstore.Name, f.implied)...)
+	f.chunks.Terms = append(f.chunks.Terms, terms)
+	return nil
+}
+
+func (f *filter) compileTimes(*schema.Registry) error {
+	const most = math.MaxInt64 / uint64(time.Microsecond)
+	for _, bound := range []struct {
+		name string
+		us   uint64
+	}{{"since", f.spec.Since}, {"until", f.spec.Until}} {
+		if bound.us > most {
+			return &FilterError{bound.name, fmt.Sprintf("%d is no time in microseconds since 1970", bound.us)}
+		}
+	}
+	f.since = int64(f.spec.Since) * int64(time.Microsecond)
+	f.chunks.Since = f.since
+	if f.spec.Until != 0 {
+		// Times are shown in µs: what ends within the last one is included.
+		f.until = int64(f.spec.Until)*int64(time.Microsecond) + int64(time.Microsecond) - 1
+		f.chunks.Until = f.until
+	}
+	return nil
+}
+
+func (f *filter) addTerms(kind logstore.TermKind, values map[string]struct{}) {
+	if len(values) > 0 {
+		f.chunks.Terms = append(f.chunks.Terms, termsOf(kind, values))
+	}
+}
+
+func termsOf(kind logstore.TermKind, values map[string]struct{}) []logstore.Term {
+	terms := make([]logstore.Term, 0, len(values))
+	for v := range values {
+		terms = append(terms, logstore.NewTerm(kind, v))
+	}
+	return terms
+}
+
+// unescape is the inverse of event.AppendEscaped. A backslash that begins no
+// \xNN stands for itself.
+func unescape(text string) string {
+	if !strings.Contains(text, `\x`) {
+		return text
+	}
+	b := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] == '\\' && i+3 < len(text) && text[i+1] == 'x' {
+			if n, err := strconv.ParseUint(text[i+2:i+4], 16, 8); err == nil {
+				b = append(b, byte(n))
+				i += 3
+				continue
+			}
+		}
+		b = append(b, text[i])
+	}
+	return string(b)
+}
+
+// nameOf returns the name of a group's context, which may be in its data.
+func nameOf(g *event.Group) []byte {
+	if len(g.Name) > 0 {
+		return g.Name
+	}
+	for i := range g.Events {
+		if e := &g.Events[i]; e.Kind == event.Data && string(e.Key) == schema.KeyName && e.Value.Kind == event.String {
+			return e.Value.Bytes
+		}
+	}
+	return nil
+}
+
+// originOf returns the origin of a group's context.
+func originOf(g *event.Group) []byte {
+	if len(g.Origin) == 0 && len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
+		return g.Events[0].Origin
+	}
+	return g.Origin
+}
+
+// executableOf returns the executable of a group's context.
+func executableOf(g *event.Group) []byte {
+	if len(g.Executable) == 0 && len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
+		return g.Events[0].Executable
+	}
+	return g.Executable
+}
+
+// passes reports whether a group passes. name is nameOf(g); offset is what
+// leads from its times to real time, in ns.
+func (f *filter) passes(g *event.Group, name []byte, offset int64) bool {
+	if f.everything {
+		return true
+	}
+	if g.IsMetadata() {
+		if _, lost := g.Loss(); lost {
+			return true
+		}
+	}
+	return f.inTime(g, offset) && f.ofContext(g, name) && f.hasData(g, name)
+}
+
+func (f *filter) inTime(g *event.Group, offset int64) bool {
+	return frame.RealTime(g.End, offset) >= f.since && frame.RealTime(g.Start, offset) <= f.until
+}
+
+// ofContext applies what is about the context as a whole.
+func (f *filter) ofContext(g *event.Group, name []byte) bool {
+	if f.executables != nil {
+		if _, ok := f.executables[string(executableOf(g))]; !ok {
+			return false
+		}
+	}
+	if f.origins != nil {
+		if _, ok := f.origins[string(originOf(g))]; !ok {
+			return false
+		}
+	}
+	return f.contexts.empty() || len(name) > 0 && f.contexts.has(name)
+}
+
+// hasData applies what is about the data, and the scopes.
+func (f *filter) hasData(g *event.Group, name []byte) bool {
+	scoped := f.scopes == nil
+	keyed := f.keys.empty()
+	matched := f.matches == nil
+	if !scoped {
+		_, scoped = f.scopes[string(scopeOf(name))]
+	}
+	if !matched && f.implied != nil {
+		_, matched = f.implied[string(name)]
+	}
+	for i := 0; i < len(g.Events) && !(scoped && keyed && matched); i++ {
+		e := &g.Events[i]
+		if e.Kind != event.Data {
+			continue
+		}
+		if !scoped {
+			_, scoped = f.scopes[string(scopeOf(e.Key))]
+		}
+		keyed = keyed || f.keys.has(e.Key)
+		if !matched {
+			for j := range f.matches[string(e.Key)] {
+				if f.matches[string(e.Key)][j].Matches(&e.Value) {
+					matched = true
+					break
+				}
+			}
+		}
+	}
+	return scoped && keyed && matched
+}

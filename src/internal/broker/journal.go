@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore"
+)
+
+// The journal is a file of records behind a head of 16 bytes: the name, 8
+// bytes, the version, a 32 bit number, and four bytes that are 0. A record is
+// its length and the CRC32C of its content, 32 bit each, then the content: a
+// byte for its kind and CBOR (RFC 8949). Numbers are little endian. Records
+// that belong together are written at once and synced before anybody relies on
+// them. From time to time the file is written anew and renamed into place.
+//
+// A record that the file ends inside was never relied on: it is cut off. So
+// are zeros at the end, which some file systems leave after a power cut.
+// Anything else that cannot be read is damage: the file is set aside, and
+// positions are not trusted any more, since those that are missing may have
+// been further on.
+const (
+	journalFile    = "subscriptions"
+	journalName    = "CRAUSUBS"
+	journalVersion = 1
+	headSize       = 16
+	recordHead     = 8
+	// maxRecord is above what the longest filter needs, in bytes.
+	maxRecord = 128 << 10
+	// rewriteAbove is how many bytes of records the journal may have before it
+	// is written anew.
+	rewriteAbove = 1 << 20
+)
+
+// The kinds of records.
+const (
+	recordDefine byte = 1 + iota
+	recordMove
+	recordRemove
+	recordHandover
+)
+
+// definition is a durable subscription as it was made.
+type definition struct {
+	ID      uint64        `cbor:"1,keyasint"`
+	Name    string        `cbor:"2,keyasint"`
+	User    uint32        `cbor:"3,keyasint"`
+	Filter  Filter        `cbor:"4,keyasint"`
+	Batch   int           `cbor:"5,keyasint"`
+	Window  time.Duration `cbor:"6,keyasint"`
+	Flow    Flow          `cbor:"7,keyasint"`
+	Created int64         `cbor:"8,keyasint"` // ns since the Unix epoch
+	Place   place         `cbor:"9,keyasint"`
+}
+
+// place is how far a subscription has got.
+type place struct {
+	Position  logstore.Cursor `cbor:"1,keyasint"`
+	Delivered uint64          `cbor:"2,keyasint"`
+	Skipped   uint64          `cbor:"3,keyasint"`
+}
+
+// movement is a new place.
+type movement struct {
+	ID    uint64 `cbor:"1,keyasint"`
+	Place place  `cbor:"2,keyasint"`
+}
+
+// handover is a subscription that a broker which left has been sending. The
+// next one goes on with it if its connection is still there.
+type handover struct {
+	Definition definition `cbor:"1,keyasint"`
+	// Client is what the transport knows the connection by.
+	Client string `cbor:"2,keyasint"`
+}
+
+// journal keeps durable subscriptions on disk.
+type journal struct {
+	dir  string
+	log  *slog.Logger
+	sync func(*os.File) error
+	lock *os.File
+
+	// mu guards what follows. writing says that a goroutine writes what is
+	// pending, for all; it does so without mu.
+	mu      sync.Mutex
+	pending *batch
+	writing bool
+
+	// What follows belongs to whoever writes. file is nil if it must be written
+	// anew first; size is what is good of it.
+	file  *os.File
+	size  int64
+	table map[uint64]*definition
+	left  []handover
+}
+
+// batch are records that are written at once.
+type batch struct {
+	records [][]byte
+	apply   []func()
+	done    chan struct{}
+	err     error
+}
+
+// openJournal reads the journal in dir. What it held is in table and left;
+// untrusted says that its positions may be behind the truth. A broker that is
+// about to end has it for a moment longer, which is waited for.
+func openJournal(dir string, wait time.Duration, log *slog.Logger) (j *journal, untrusted bool, err error) {
+	j = &journal{dir: dir, log: log, table: map[uint64]*definition{}, sync: func(f *os.File) error {
+		return unix.Fdatasync(int(f.Fd()))
+	}}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, false, fmt.Errorf("cannot open the state: %w", err)
+	}
+	if err := j.acquire(wait); err != nil {
+		return nil, false, err
+	}
+	b, err := os.ReadFile(j.path())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, errors.Join(fmt.Errorf("cannot read the state: %w", err), j.close())
+	}
+	if err == nil {
+		if damage := j.replay(b); damage != nil {
+			untrusted = true
+			j.setAside(damage)
+		}
+	}
+	left := j.left
+	// What was handed over is taken on but once.
+	j.left = nil
+	if err := j.rewrite(); err != nil {
+		return nil, false, errors.Join(err, j.close())
+	}
+	j.left = left
+	return j, untrusted, nil
+}
+
+func (j *journal) path() string { return filepath.Join(j.dir, journalFile) }
+
+// acquire keeps other brokers out.
+func (j *journal) acquire(wait time.Duration) error {
+	f, err := os.OpenFile(filepath.Join(j.dir, "broker.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open the state: %w", err)
+	}
+	for end := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			j.lock = f
+			return nil
+		}
+		if err != unix.EINTR && (err != unix.EWOULDBLOCK || time.Now().After(end)) {
+			f.Close()
+			return fmt.Errorf("cannot lock the state in %s: another broker uses it: %w", j.dir, err)
+		}
+	}
+}
+
+// replay takes over the records of a journal. The error says what is damaged.
+func (j *journal) replay(b []byte) error {
+	if len(b) < headSize || string(b[:8]) != journalName {
+		return errors.New("it does not begin as a journal does")
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != journalVersion {
+		return fmt.Errorf("its version is %d, not %d", v, journalVersion)
+	}
+	at := headSize
+	for at < len(b) {
+		rest := b[at:]
+		if len(bytes.TrimLeft(rest, "\x00")) == 0 || len(rest) < recordHead {
+			return nil
+		}
+		n := int64(binary.LittleEndian.Uint32(rest))
+		if n == 0 || n > maxRecord {
+			return fmt.Errorf("a record of %d bytes at offset %d", n, at)
+		}
+		if int64(len(rest)-recordHead) < n {
+			return nil
+		}
+		content := rest[recordHead : recordHead+n]
+		if crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(rest[4:]) {
+			return fmt.Errorf("the checksum of the record at offset %d is wrong", at)
+		}
+		if err := j.apply(content[0], content[1:]); err != nil {
+			return fmt.Errorf("the record at offset %d: %w", at, err)
+		}
+		at += recordHead + int(n)
+	}
+	return nil
+}
+
+func (j *journal) apply(kind byte, content []byte) error {
+	switch kind {
+	case recordDefine:
+		d := &definition{}
+		if err := cbor.Unmarshal(content, d); err != nil {
+			return err
+		}
+		j.table[d.ID] = d
+	case recordMove:
+		var m movement
+		if err := cbor.Unmarshal(content, &m); err != nil {
+			return err
+		}
+		if d := j.table[m.ID]; d != nil {
+			d.Place = m.Place
+		}
+	case recordRemove:
+		var id uint64
+		if err := cbor.Unmarshal(content, &id); err != nil {
+			return err
+		}
+		delete(j.table, id)
+	case recordHandover:
+		var h handover
+		if err := cbor.Unmarshal(content, &h); err != nil {
+			return err
+		}
+		j.left = append(j.left, h)
+	default:
+		return fmt.Errorf("kind %d is not known", kind)
+	}
+	return nil
+}
+
+// setAside keeps a damaged journal under another name.
+func (j *journal) setAside(damage error) {
+	aside := fmt.Sprintf("%s.damaged-%d", j.path(), time.Now().UnixNano())
+	if err := os.Rename(j.path(), aside); err != nil {
+		j.log.Error("the state is damaged and cannot be set aside", "file", j.path(), "damage", damage, "error", err)
+		return
+	}
+	j.log.Error("the state was damaged and is set aside; durable subscriptions go on at the newest entry",
+		"file", aside, "damage", damage, "subscriptions", len(j.table))
+}
+
+func record(kind byte, content any) ([]byte, error) {
+	body, err := cbor.Marshal(content)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode the state: %w", err)
+	}
+	if len(body)+1 > maxRecord {
+		return nil, fmt.Errorf("cannot encode the state: %d bytes are too many", len(body))
+	}
+	b := make([]byte, recordHead+1, recordHead+1+len(body))
+	b[recordHead] = kind
+	b = append(b, body...)
+	binary.LittleEndian.PutUint32(b, uint32(len(body)+1))
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[recordHead:], crc32.MakeTable(crc32.Castagnoli)))
+	return b, nil
+}
+
+// define adds a subscription. When it returns nil, it will be there after a
+// power cut; so with move and remove.
+func (j *journal) define(d definition) error {
+	return j.commit(recordDefine, d, func() { j.table[d.ID] = &d })
+}
+
+// move notes a new place.
+func (j *journal) move(id uint64, p place) error {
+	return j.commit(recordMove, movement{id, p}, func() {
+		if d := j.table[id]; d != nil {
+			d.Place = p
+		}
+	})
+}
+
+// remove removes a subscription.
+func (j *journal) remove(id uint64) error {
+	return j.commit(recordRemove, id, func() { delete(j.table, id) })
+}
+
+// commit writes a record, together with all that are asked for meanwhile.
+func (j *journal) commit(kind byte, content any, apply func()) error {
+	r, err := record(kind, content)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	if j.pending == nil {
+		j.pending = &batch{done: make(chan struct{})}
+	}
+	mine := j.pending
+	mine.records = append(mine.records, r)
+	mine.apply = append(mine.apply, apply)
+	if !j.writing {
+		j.writing = true
+		go j.writeAll()
+	}
+	j.mu.Unlock()
+	<-mine.done
+	return mine.err
+}
+
+// writeAll writes batches as long as there are any.
+func (j *journal) writeAll() {
+	j.mu.Lock()
+	for j.pending != nil {
+		b := j.pending
+		j.pending = nil
+		j.mu.Unlock()
+		b.err = j.write(b)
+		close(b.done)
+		j.mu.Lock()
+	}
+	j.writing = false
+	j.mu.Unlock()
+}
+
+// write puts a batch on the disk.
+func (j *journal) write(b *batch) error {
+	if j.file == nil {
+		// The last write has failed: only a new file is known to be good.
+		if err := j.rewrite(); err != nil {
+			return err
+		}
+	}
+	all := bytes.Join(b.records, nil)
+	_, err := j.file.WriteAt(all, j.size)
+	if err == nil {
+		err = j.sync(j.file)
+	}
+	if err != nil {
+		j.file.Close()
+		j.file = nil
+		return fmt.Errorf("cannot write the state: %w", err)
+	}
+	j.size += int64(len(all))
+	for _, apply := range b.apply {
+		apply()
+	}
+	if j.size > rewriteAbove+int64(len(j.table))*maxRecord/8 {
+		if err := j.rewrite(); err != nil {
+			j.log.Error("the state cannot be written anew", "error", err)
+		}
+	}
+	return nil
+}
+
+// rewrite writes the journal anew. Afterwards file is what it will be
+// appended to; on error, nothing has changed, and file is nil.
+func (j *journal) rewrite() error {
+	if j.file != nil {
+		j.file.Close()
+		j.file = nil
+	}
+	b := make([]byte, headSize, 64<<10)
+	copy(b, journalName)
+	binary.LittleEndian.PutUint32(b[8:], journalVersion)
+	for _, id := range slices.Sorted(maps.Keys(j.table)) {
+		r, err := record(recordDefine, j.table[id])
+		if err != nil {
+			return err
+		}
+		b = append(b, r...)
+	}
+	for i := range j.left {
+		r, err := record(recordHandover, &j.left[i])
+		if err != nil {
+			return err
+		}
+		b = append(b, r...)
+	}
+	f, err := j.replace(b)
+	if err != nil {
+		return fmt.Errorf("cannot write the state: %w", err)
+	}
+	j.file, j.size = f, int64(len(b))
+	return nil
+}
+
+// replace puts a new file in place and returns it.
+func (j *journal) replace(b []byte) (*os.File, error) {
+	temporary := j.path() + ".tmp"
+	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.Write(b); err == nil {
+		if err = j.sync(f); err == nil {
+			if err = os.Rename(temporary, j.path()); err == nil {
+				err = syncDir(j.dir)
+			}
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// leave notes what the next broker takes on. Nothing else is written meanwhile.
+func (j *journal) leave(left []handover) error {
+	j.left = left
+	return j.rewrite()
+}
+
+func (j *journal) close() error {
+	var errs []error
+	for _, c := range []io.Closer{j.file, j.lock} {
+		if f, ok := c.(*os.File); ok && f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	j.file, j.lock = nil, nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"crypto-auditing/src/internal/logstore"
+)
+
+// Limits of a page of Reading.Next.
+const (
+	// MaxGroups is how many groups a page has at most.
+	MaxGroups = 1000
+	// MaxPage is how many bytes its groups have together at most, unless it is
+	// one alone.
+	MaxPage = 4 << 20
+	// pageTime is how long Next looks for groups that pass. A caller who gets
+	// none, but a position that moved, asks again.
+	pageTime = 5 * time.Second
+	// timeCheck is how many bytes of the log are read between two looks at the
+	// clock.
+	timeCheck = 4 << 20
+)
+
+// Reading reads a part of the log for a caller. It is for one goroutine.
+type Reading struct {
+	broker  *Broker
+	scanner *scanner
+	user    uint32
+	counted bool
+}
+
+// Page is what Reading.Next returns.
+type Page struct {
+	// Groups are Count groups in the form that was asked for.
+	Groups []byte
+	Count  int
+	// Gap precedes the groups, if it is not nil.
+	Gap *Gap
+	// End says that there is nothing more in the log now.
+	End bool
+}
+
+// Read begins to read behind a cursor, given as text. The errors are those
+// about filters and cursors, and *StoreError.
+func (b *Broker) Read(user uint32, after string, f Filter) (*Reading, error) {
+	compiled, err := compile(b.options.Registry, f)
+	if err != nil {
+		return nil, err
+	}
+	cursor, err := b.resolve(after)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openScanner(b.options.LogDir, compiled, cursor)
+	if err != nil {
+		return nil, err
+	}
+	return &Reading{broker: b, scanner: s, user: user}, nil
+}
+
+// Open begins to read as Read does, for a stream that lasts: their number is
+// limited, and an open one keeps the broker running.
+func (b *Broker) Open(user uint32, after string, f Filter) (*Reading, error) {
+	if err := b.countStream(user); err != nil {
+		return nil, err
+	}
+	r, err := b.Read(user, after, f)
+	if err != nil {
+		b.uncountStream(user)
+		return nil, err
+	}
+	r.counted = true
+	return r, nil
+}
+
+// Undecoded says that Entry.Group will not be looked at.
+func (r *Reading) Undecoded() { r.scanner.undecoded = r.scanner.filter.everything }
+
+// Close ends it.
+func (r *Reading) Close() {
+	r.scanner.close()
+	if r.counted {
+		r.counted = false
+		r.broker.uncountStream(r.user)
+	}
+}
+
+// Cursor is the position up to which everything was returned, or did not pass.
+func (r *Reading) Cursor() logstore.Cursor { return r.scanner.cursor() }
+
+// Next appends up to most groups that pass to dst, whose length then counts to
+// size bytes at most, unless one group alone is longer. Entries that are
+// missing end a page, so that a gap always comes first. The error is a
+// *StoreError, or that of ctx.
+func (r *Reading) Next(ctx context.Context, dst []byte, most, size int, form Form) (Page, error) {
+	p := Page{Groups: dst}
+	var e Entry
+	began, looked := time.Now(), r.scanner.read
+	for p.Count < most {
+		if r.scanner.read-looked >= timeCheck {
+			looked = r.scanner.read
+			if ctx.Err() != nil {
+				return p, ctx.Err()
+			}
+			if time.Since(began) >= pageTime {
+				return p, nil
+			}
+		}
+		err := r.scanner.next(&e)
+		var gap *Gap
+		switch {
+		case err == io.EOF:
+			p.End = true
+			return p, nil
+		case errors.As(err, &gap) && p.Gap == nil && p.Count == 0:
+			p.Gap = gap
+			continue
+		case gap != nil:
+			r.scanner.gap = gap
+			r.scanner.position = gap.From.Sequence
+			return p, nil
+		case err != nil:
+			return p, err
+		}
+		before := len(p.Groups)
+		p.Groups = form(p.Groups, &e)
+		if len(p.Groups) > size && p.Count > 0 {
+			p.Groups = p.Groups[:before]
+			r.scanner.back(&e)
+			return p, nil
+		}
+		p.Count++
+	}
+	return p, nil
+}
+
+// Wait waits until the log may have more than Next has seen.
+func (r *Reading) Wait(ctx context.Context) error {
+	if err := r.scanner.reader.Wait(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &StoreError{err}
+	}
+	return nil
+}

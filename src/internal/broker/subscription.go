@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"crypto-auditing/src/internal/logstore"
+)
+
+// Flow is how a subscription is kept from sending more than its client takes.
+type Flow string
+
+// The flows.
+const (
+	// Auto waits for the client to answer a ping after each window.
+	Auto Flow = "auto"
+	// Acknowledge waits for the client to acknowledge each window.
+	Acknowledge Flow = "acknowledge"
+)
+
+// Limits and defaults of the options of a subscription.
+const (
+	MaxBatch      = 1000
+	DefaultBatch  = 500
+	MaxWindow     = time.Minute
+	DefaultWindow = 50 * time.Millisecond
+	// windowBytes is how long the groups of a window are together at most, unless
+	// it is one alone. It is all that a bus has to hold for a client that does
+	// not read.
+	windowBytes = 128 << 10
+)
+
+// SubscribeOptions are what there is to say about a subscription besides its
+// filter. The zero value has the defaults.
+type SubscribeOptions struct {
+	// After is the text of the cursor behind which it begins; default newest.
+	After string
+	// Batch is how many groups a window has at most.
+	Batch uint32
+	// Window is how long groups are gathered; nil is the default.
+	Window *time.Duration
+	Flow   Flow
+}
+
+// Sink is where a subscription sends: one connection of a client. None of its
+// methods may wait for the client, but Ping.
+type Sink interface {
+	// Events sends groups, in the form of the broker's transport. cursor is the
+	// position behind them. They are not kept.
+	Events(groups []byte, count int, cursor logstore.Cursor) error
+	// Skipped tells of entries that were passed over.
+	Skipped(*Gap) error
+	// Ping returns when the client has answered, having read what was sent
+	// before; or when there is no more to wait for.
+	Ping(context.Context) error
+}
+
+// Subscription is what somebody wants of the log, and how far he has got it.
+type Subscription struct {
+	broker *Broker
+	id     uint64
+	// name is empty for an ephemeral one.
+	name    string
+	user    uint32
+	filter  *filter
+	batch   int
+	window  time.Duration
+	flow    Flow
+	created time.Time
+	wakes   chan struct{}
+
+	// control is held by whoever starts or ends a delivery, before mu.
+	control sync.Mutex
+
+	mu sync.Mutex
+	// position is up to where groups have been sent or passed over; for a
+	// durable one it is what the journal has, or nothing was sent since.
+	position           logstore.Cursor
+	delivered, skipped uint64
+	// acknowledged is up to where the client has confirmed.
+	acknowledged uint64
+	// untrusted says that more may have been sent than position tells.
+	untrusted bool
+	current   *delivery
+	closed    bool
+}
+
+// delivery is the goroutine that sends to a sink.
+type delivery struct {
+	sink   Sink
+	class  *class
+	cancel context.CancelFunc
+	done   chan struct{}
+	// failed says that it has ended since nothing can be sent any more.
+	failed bool
+}
+
+// ID identifies the subscription; an ephemeral one until the broker ends.
+func (s *Subscription) ID() uint64 { return s.id }
+
+// Name is empty for an ephemeral subscription.
+func (s *Subscription) Name() string { return s.name }
+
+// User is whose it is.
+func (s *Subscription) User() uint32 { return s.user }
+
+// Filter is the filter as it was given.
+func (s *Subscription) Filter() Filter { return s.filter.spec }
+
+// Flow is its flow.
+func (s *Subscription) Flow() Flow { return s.flow }
+
+// SubscriptionStatus is what changes about a subscription.
+type SubscriptionStatus struct {
+	// Position is up to where groups have been sent, or passed over.
+	Position logstore.Cursor
+	// Delivered counts groups, Skipped entries; Pending is how many entries of
+	// the log it has yet to look at.
+	Delivered, Skipped, Pending uint64
+	Attached                    bool
+	Created                     time.Time
+}
+
+// Status returns how things are now.
+func (s *Subscription) Status() SubscriptionStatus {
+	newest, _ := s.broker.live.newest()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	position := s.settled()
+	status := SubscriptionStatus{
+		Position: position, Delivered: s.delivered, Skipped: s.skipped,
+		Attached: s.current != nil && !s.current.failed, Created: s.created,
+	}
+	if newest.Store == position.Store {
+		status.Pending = between(position.Sequence, newest.Sequence)
+	}
+	return status
+}
+
+// settled is the position, beyond what is known not to match. The caller holds
+// mu.
+func (s *Subscription) settled() logstore.Cursor {
+	if s.current == nil {
+		return s.position
+	}
+	return s.broker.live.settled(s.current.class, s.position)
+}
+
+// wake makes the delivery look for groups.
+func (s *Subscription) wake() {
+	select {
+	case s.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// same reports whether it was made with that filter and these options.
+func (s *Subscription) same(f *filter, o SubscribeOptions) bool {
+	n, err := o.normal()
+	return err == nil && s.filter.key == f.key && s.batch == int(n.Batch) && s.window == *n.Window && s.flow == n.Flow
+}
+
+// normal fills in the defaults and checks the limits. The error is an
+// *ArgumentError.
+func (o SubscribeOptions) normal() (SubscribeOptions, error) {
+	if o.Batch == 0 {
+		o.Batch = DefaultBatch
+	}
+	if o.Batch > MaxBatch {
+		return o, &ArgumentError{"batch", fmt.Sprintf("%d is above %d", o.Batch, MaxBatch)}
+	}
+	if o.Window == nil {
+		window := DefaultWindow
+		o.Window = &window
+	}
+	if *o.Window < 0 || *o.Window > MaxWindow {
+		return o, &ArgumentError{"window-usec", fmt.Sprintf("%v is above %v", *o.Window, MaxWindow)}
+	}
+	switch o.Flow {
+	case "":
+		o.Flow = Auto
+	case Auto, Acknowledge:
+	default:
+		return o, &ArgumentError{"flow", fmt.Sprintf("%q is neither %s nor %s", o.Flow, Auto, Acknowledge)}
+	}
+	return o, nil
+}
+
+// Attach sends to a sink from now on; whatever it was attached to before is
+// told nothing more. It returns when nothing is under way to there.
+func (s *Subscription) Attach(sink Sink) error {
+	s.control.Lock()
+	defer s.control.Unlock()
+	if s.isClosed() {
+		return ErrNoSubscription
+	}
+	s.halt()
+	s.start(sink)
+	return nil
+}
+
+func (s *Subscription) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// start begins a delivery. The caller holds control; nothing is under way.
+func (s *Subscription) start(sink Sink) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &delivery{sink: sink, class: s.broker.live.join(s), cancel: cancel, done: make(chan struct{})}
+	s.mu.Lock()
+	s.current = d
+	s.acknowledged = s.position.Sequence
+	s.mu.Unlock()
+	s.broker.tail.poke()
+	go s.deliver(ctx, d)
+}
+
+// halt ends the delivery and waits for it. It returns where it was sent; nil
+// if nowhere. The caller holds control.
+func (s *Subscription) halt() Sink {
+	s.mu.Lock()
+	d := s.current
+	s.mu.Unlock()
+	if d == nil {
+		return nil
+	}
+	d.cancel()
+	<-d.done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.position = s.settled()
+	s.current = nil
+	if d.failed {
+		return nil
+	}
+	return d.sink
+}
+
+// Detach ends sending to a sink, if it is that one: its client is gone. An
+// ephemeral subscription ends.
+func (s *Subscription) Detach(sink Sink) {
+	s.control.Lock()
+	defer s.control.Unlock()
+	if s.Sink() != sink {
+		return
+	}
+	s.halt()
+	if s.name == "" {
+		s.end()
+	}
+}
+
+// end takes the subscription from the broker.
+func (s *Subscription) end() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.broker.forget(s)
+}
+
+// Sink returns where it sends to; nil if it is not attached.
+func (s *Subscription) Sink() Sink {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return nil
+	}
+	return s.current.sink
+}
+
+// Close ends the subscription; a durable one is deleted.
+func (s *Subscription) Close() error {
+	s.control.Lock()
+	defer s.control.Unlock()
+	if s.isClosed() {
+		return ErrNoSubscription
+	}
+	sink := s.halt()
+	if s.name != "" {
+		if err := s.broker.journal.remove(s.id); err != nil {
+			if sink != nil {
+				s.start(sink)
+			}
+			return err
+		}
+	}
+	s.end()
+	return nil
+}
+
+// Acknowledge says that the client is done with everything up to a cursor.
+func (s *Subscription) Acknowledge(text string) error {
+	cursor, err := logstore.ParseCursor(text)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrNoSubscription
+	}
+	if cursor.Store != s.position.Store {
+		return fmt.Errorf("%w: %s", logstore.ErrForeignCursor, text)
+	}
+	if cursor.Sequence > s.position.Sequence {
+		return fmt.Errorf("%w: nothing was sent up to %s", logstore.ErrInvalidCursor, text)
+	}
+	s.acknowledged = max(s.acknowledged, cursor.Sequence)
+	s.wake()
+	return nil
+}
+
+// Seek goes on behind a cursor, or one of the words for the ends.
+func (s *Subscription) Seek(text string) error {
+	cursor, err := s.broker.resolve(text)
+	if err != nil {
+		return err
+	}
+	s.control.Lock()
+	defer s.control.Unlock()
+	if s.isClosed() {
+		return ErrNoSubscription
+	}
+	sink := s.halt()
+	s.mu.Lock()
+	if err = s.move(cursor, 0, 0); err == nil {
+		s.position, s.untrusted = cursor, false
+	}
+	s.mu.Unlock()
+	if sink != nil {
+		s.start(sink)
+	}
+	return err
+}
+
+// move puts into the journal that groups up to a position will have been sent,
+// or entries passed over.
+func (s *Subscription) move(to logstore.Cursor, delivered, skipped uint64) error {
+	if s.name == "" {
+		return nil
+	}
+	return s.broker.journal.move(s.id, place{
+		Position: to, Delivered: s.delivered + delivered, Skipped: s.skipped + skipped,
+	})
+}
