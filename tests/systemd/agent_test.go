@@ -26,6 +26,13 @@ const (
 	trace   = opt + "/traces/gnutls-tls13-p256.txt"
 )
 
+// As whom something is done: arguments of setpriv(1).
+var (
+	asRoot     = []string{"--clear-groups"}
+	asMember   = []string{"--reuid=nobody", "--regid=nogroup", "--groups=crypto-auditing"}
+	asStranger = []string{"--reuid=nobody", "--regid=nogroup", "--clear-groups"}
+)
+
 // agent is the installed agent on the machine.
 type agent struct {
 	*machine

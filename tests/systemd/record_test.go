@@ -4,6 +4,7 @@ package systemd
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,11 +68,11 @@ func TestLogBelongsToTheGroup(t *testing.T) {
 		}
 	}
 	read := []string{"crauctl", "query", "--directory", logDir}
-	member := append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=crypto-auditing"}, read...)
+	member := slices.Concat([]string{"setpriv"}, asMember, read)
 	if output := a.run(t, member...); !strings.Contains(output, "tls::handshake") {
 		t.Errorf("a member of the group reads:\n%s", output)
 	}
-	other := append([]string{"setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"}, read...)
+	other := slices.Concat([]string{"setpriv"}, asStranger, read)
 	if output, err := a.try(t, other...); err == nil {
 		t.Errorf("anybody can read the log:\n%s", output)
 	}
@@ -82,7 +83,7 @@ func TestConnectingToTheSocketStartsTheAgent(t *testing.T) {
 	if a.active(t) {
 		t.Fatal("the agent runs before anybody connected")
 	}
-	connect(t, a, "root")
+	connect(t, a)
 	waitFor(t, "the agent", func() bool { return a.active(t) })
 	fired := a.replay(t, library, 1)
 	if recorded, _ := a.stop(t); recorded != fired {
@@ -90,23 +91,23 @@ func TestConnectingToTheSocketStartsTheAgent(t *testing.T) {
 	}
 }
 
-// connect connects to the agent's socket.
-func connect(t *testing.T, a *agent, user string) {
+// connect connects to the agent's socket, as root.
+func connect(t *testing.T, a *agent) {
 	t.Helper()
-	if output, err := tryConnect(t, a, user); err != nil {
-		t.Fatalf("%s cannot connect: %v\n%s", user, err, output)
+	if output, err := tryConnect(t, a, asRoot); err != nil {
+		t.Fatalf("cannot connect: %v\n%s", err, output)
 	}
 }
 
-func tryConnect(t *testing.T, a *agent, user string) (string, error) {
+func tryConnect(t *testing.T, a *agent, who []string) (string, error) {
 	t.Helper()
 	const program = `import socket; socket.socket(socket.AF_UNIX).connect("` + socketPath + `")`
-	return a.try(t, "setpriv", "--reuid="+user, "--clear-groups", "python3", "-c", program)
+	return a.try(t, slices.Concat([]string{"setpriv"}, who, []string{"python3", "-c", program})...)
 }
 
 func TestStrangersCannotConnect(t *testing.T) {
 	a := installed(t, libraries(library))
-	output, err := tryConnect(t, a, "nobody")
+	output, err := tryConnect(t, a, asStranger)
 	if err == nil || !strings.Contains(output, "Permission denied") {
 		t.Errorf("nobody connects: %v\n%s", err, output)
 	}
@@ -145,6 +146,6 @@ func TestExitOfAServiceLeavesTheOthersSocket(t *testing.T) {
 			t.Errorf("the socket is gone: %v", err)
 		}
 	}
-	connect(t, a, "root")
+	connect(t, a)
 	waitFor(t, "the agent", func() bool { return a.active(t) })
 }

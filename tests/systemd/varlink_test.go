@@ -15,13 +15,6 @@ type reply struct {
 	Parameters map[string]any
 }
 
-// As whom one calls: arguments of setpriv(1).
-var (
-	asRoot     = []string{"--clear-groups"}
-	asMember   = []string{"--reuid=nobody", "--regid=nogroup", "--groups=crypto-auditing"}
-	asStranger = []string{"--reuid=nobody", "--regid=nogroup", "--clear-groups"}
-)
-
 // caller is a client that shares nothing with the service.
 const caller = `
 import socket, sys
