@@ -21,9 +21,6 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
-// Socket is where the agent listens.
-const Socket = "/run/crypto-auditing/org.cryptoauditing.Agent"
-
 // LimitError is the name of the error for varlinkservice.Options.
 const LimitError = "org.cryptoauditing.Agent.LimitExceeded"
 
@@ -194,9 +191,9 @@ func (s *service) fail(ctx context.Context, c *api.VarlinkCall, err error) error
 	case errors.Is(err, context.Canceled), errors.Is(err, logstore.ErrClosed):
 		return c.ReplyUnavailable(ctx, "the agent is ending")
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return c.ReplyUnavailable(ctx, escape(err.Error()))
+		return c.ReplyUnavailable(ctx, sentence(err.Error()))
 	}
-	return c.ReplyFailed(ctx, escape(err.Error()))
+	return c.ReplyFailed(ctx, sentence(err.Error()))
 }
 
 // tooLong says why something may have taken too long.

@@ -386,7 +386,7 @@ func TestFailuresAreDeclaredErrors(t *testing.T) {
 		"too slow": {err: context.DeadlineExceeded, method: "Flush",
 			name: "Unavailable", want: "map[reason:not done within 30s: the disk]"},
 		"anything else": {err: errors.New("bad\nluck"), method: "Flush",
-			name: "Failed", want: `map[problem:bad\x0aluck]`},
+			name: "Failed", want: "map[problem:bad; luck]"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ package agentservice
 import (
 	"encoding/hex"
 	"math"
+	"strings"
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/event"
@@ -19,7 +20,7 @@ func wireStatus(s agent.Status, err error, version string) api.Status {
 		StartedUSec: s.Started.UnixMicro(), Profile: s.Profile,
 		Directory: escape(s.Directory), Newest: s.Newest.String(), Oldest: s.Oldest.String(),
 		DiskUsage: clamp(s.DiskUsage), DiskFree: clamp(s.DiskFree), Segments: int64(s.Segments),
-		Full:     escape(s.Full),
+		Full:     sentence(s.Full),
 		HitsSeen: clamp(s.HitsSeen), Hits: clamp(s.Hits),
 		Events: clamp(s.Events), Groups: clamp(s.Groups), Chunks: clamp(s.Chunks),
 		Lost:     make([]api.Loss, 0, len(s.Lost)),
@@ -29,7 +30,7 @@ func wireStatus(s agent.Status, err error, version string) api.Status {
 		Libraries: make([]api.Library, 0, len(s.Libraries)),
 	}
 	if err != nil {
-		w.Problem = escape(err.Error())
+		w.Problem = sentence(err.Error())
 	}
 	for _, l := range s.Lost {
 		w.Lost = append(w.Lost, api.Loss{
@@ -46,7 +47,7 @@ func wireLibrary(l agent.LibraryStatus, profile string) api.Library {
 	w := api.Library{
 		Path: escape(l.Path), BuildId: hex.EncodeToString(l.BuildID), Provider: escape(l.Provider),
 		Probes: make([]string, 0, len(l.Probes)), Sites: int64(l.Sites), Hits: clamp(l.Hits),
-		Replaced: l.Replaced, Error: escape(l.Error),
+		Replaced: l.Replaced, Error: sentence(l.Error),
 	}
 	for _, name := range l.Probes {
 		w.Probes = append(w.Probes, escape(name))
@@ -74,6 +75,9 @@ func wireLatency(l agent.Latency) api.Histogram {
 
 // clamp makes an int of the interface, which are signed.
 func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+
+// sentence writes the text of an error, which may be several, in one line.
+func sentence(text string) string { return escape(strings.ReplaceAll(text, "\n", "; ")) }
 
 // escape writes what may be any bytes as the interface describes it.
 func escape(text string) string { return string(event.AppendEscaped(nil, []byte(text))) }
