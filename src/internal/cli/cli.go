@@ -130,6 +130,7 @@ libraries told crypto-auditing while they used it.
 	root.SetVersionTemplate("crauctl {{.Version}}\n")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(newQueryCommand(e), newVerifyCommand(e), newLogInfoCommand(e), newProbesCommand())
+	root.AddCommand(newStatusCommand(e), newFlushCommand(e), newRotateCommand(e), newMetricsCommand(e))
 	return root
 }
 
