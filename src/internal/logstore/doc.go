@@ -18,6 +18,8 @@
 //		…
 //	}
 //
-// The byte layout is in package frame, single segments in package segment,
-// the file system seam in package file.
+// It holds the writer and what keeps a store in order. Below it: the byte
+// layout in frame, single segments in segment, positions in cursor, reading in
+// reader, the way to the disk in queue and file, rewriting in seal, what goes
+// in retention, checking in verify.
 package logstore

@@ -17,6 +17,7 @@ import (
 
 	"crypto-auditing/src/internal/logstore/file/faulty"
 	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/queue"
 	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/logstore/verify"
@@ -232,7 +233,7 @@ func TestSealingStoppedAnywhereHasNotBegun(t *testing.T) {
 			verifyTest(t, dir)
 			// The next writer clears up.
 			w = openTest(t, dir, testOptions(newTestClock()))
-			if left, _ := filepath.Glob(filepath.Join(dir, "*"+temporary)); len(left) > 0 {
+			if left, _ := filepath.Glob(filepath.Join(dir, "*"+queue.Temporary)); len(left) > 0 {
 				t.Errorf("%v is left", left)
 			}
 			sealTest(t, w)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore/cursor"
 )
 
 const lockName = ".lock"
@@ -38,7 +40,7 @@ func takeLock(dir string) (l *lock, left string, err error) {
 		}
 		return nil, "", fmt.Errorf("cannot lock log directory %s: %w", dir, err)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, cursorLength+1))
+	text, err := io.ReadAll(io.LimitReader(f, cursor.Length+1))
 	if err != nil {
 		f.Close()
 		return nil, "", fmt.Errorf("cannot read lock of log directory: %w", err)

@@ -169,7 +169,7 @@ func (w *Writer) Maintain(ctx context.Context, every time.Duration, policy func(
 		select {
 		case <-ctx.Done():
 		case <-ticker.C:
-		case <-w.queue.begun:
+		case <-w.queue.Begun():
 		}
 	}
 }

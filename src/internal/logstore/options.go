@@ -6,40 +6,10 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/logstore/file"
-	"crypto-auditing/src/internal/logstore/frame"
-)
-
-// What callers need of the byte layout.
-type (
-	// Header describes a chunk.
-	Header = frame.Header
-	// TermKind is a kind of term that a filter holds.
-	TermKind = frame.TermKind
-	// Term is a term to ask for.
-	Term = frame.Term
-	// Level is how hard chunks are compressed.
-	Level = frame.Level
-	// LenFunc returns the length of the entry that b begins with.
-	LenFunc = frame.LenFunc
-)
-
-// The kinds of terms; docs/log-format.md says what belongs to each.
-const (
-	Name       = frame.Name
-	Key        = frame.Key
-	Executable = frame.Executable
-	Origin     = frame.Origin
-	Scope      = frame.Scope
 )
 
 // MaxBatch is the largest length of the entries of a batch, in bytes.
 const MaxBatch = 1 << 20
-
-// TermHash returns what Batch.Terms holds for a term.
-func TermHash[T []byte | string](kind TermKind, text T) uint64 { return frame.TermHash(kind, text) }
-
-// NewTerm returns a term to ask for.
-func NewTerm[T []byte | string](kind TermKind, text T) Term { return frame.NewTerm(kind, text) }
 
 // Options configure a Writer. EntryLen and Metadata are required.
 type Options struct {

@@ -19,6 +19,7 @@ import (
 
 	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/logstore/file/faulty"
+	"crypto-auditing/src/internal/logstore/queue"
 	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/logstore/verify"
@@ -217,7 +218,7 @@ func TestPagesThatAFailedSyncDroppedAreCounted(t *testing.T) {
 	disk.Decide = func(op faulty.Op, n int, path string) faulty.Fault {
 		if op == faulty.Sync && broken.CompareAndSwap(true, false) {
 			// The kernel has dropped the pages and reads the disk again.
-			path = strings.TrimSuffix(path, temporary)
+			path = strings.TrimSuffix(path, queue.Temporary)
 			data, err := os.ReadFile(path)
 			if err == nil {
 				clear(data[len(data)-20:])
@@ -416,7 +417,7 @@ func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
 	disk.Decide = func(op faulty.Op, n int, path string) faulty.Fault {
 		switch {
 		case op == faulty.Remove:
-			removed.Store(!strings.HasSuffix(path, temporary))
+			removed.Store(!strings.HasSuffix(path, queue.Temporary))
 		case !removed.Load():
 			return faulty.Fault{Err: unix.ENOSPC}
 		}

@@ -4,7 +4,6 @@ package logstore
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -31,7 +30,7 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 	if err != nil {
 		return storeEnd{}, err
 	}
-	store, known, err := storeID(dir, list)
+	store, known, err := segment.StoreID(dir, list)
 	if err != nil {
 		return storeEnd{}, err
 	}
@@ -68,28 +67,6 @@ func newStore(list []uint64) (storeEnd, error) {
 	}
 	end.hash = frame.Genesis(end.store)
 	return end, nil
-}
-
-// storeID takes the id of the store from the newest segment that begins with
-// a readable header.
-func storeID(dir string, list []uint64) (id [16]byte, known bool, err error) {
-	for i := len(list) - 1; i >= 0; i-- {
-		s, err := segment.Open(filepath.Join(dir, segment.Name(list[i])))
-		if err != nil {
-			return id, false, err
-		}
-		var h frame.Header
-		err = s.Header(0, &h)
-		s.Close()
-		var incompatible *segment.IncompatibleError
-		if errors.As(err, &incompatible) {
-			return id, false, err
-		}
-		if err == nil {
-			return h.StoreID, true, nil
-		}
-	}
-	return id, false, nil
 }
 
 func lastChunk(path string, store [16]byte) (frame.Header, bool, error) {

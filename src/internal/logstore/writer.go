@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/queue"
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
@@ -38,26 +39,12 @@ type Batch struct {
 	Notice bool
 }
 
-// Position is where a chunk was put.
-type Position struct {
-	// Cursor is behind the last entry of the chunk, First the sequence of
-	// its first entry.
-	Cursor Cursor
-	First  uint64
-	// Segment is the file name, Offset the place of the chunk in the file.
-	Segment string
-	Offset  int64
-}
-
-// ErrClosed says that the Writer has been closed.
-var ErrClosed = errors.New("log store is closed")
-
 // Writer appends to a store. Its methods may be called concurrently.
 type Writer struct {
 	dir   string
 	opts  Options
 	lock  *lock
-	queue *queue
+	queue *queue.Queue
 	// maintenance is held while segments are sealed or removed, one thing at
 	// a time. It is taken without the other locks.
 	maintenance sync.Mutex
@@ -124,17 +111,18 @@ func (w *Writer) open(left string) error {
 			return err
 		}
 	}
-	w.queue = newQueue(w.dir, &w.opts)
-	if err := w.begin(end.last, w.opts.Clock.Now()); err != nil {
-		return err
+	w.queue = queue.New(w.dir, queue.Options{
+		Files: w.opts.Files, Size: w.opts.QueueSize,
+		SyncInterval: w.opts.SyncInterval, RetryPause: w.opts.RetryPause, Committed: w.opts.Committed,
+	})
+	if err = w.begin(end.last, w.opts.Clock.Now()); err == nil {
+		err = w.queue.Wait(w.next - 1)
 	}
-	go w.queue.run()
-	err = w.queue.wait(w.next - 1)
 	if err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		// On a full disk the Writer has to run, or it could not make room.
 		return nil
 	}
-	_, _ = w.queue.close()
+	_, _ = w.queue.Close()
 	return err
 }
 
@@ -145,7 +133,7 @@ func (w *Writer) removeUnfinished() error {
 		return fmt.Errorf("cannot list log directory: %w", err)
 	}
 	for _, name := range names {
-		whole, ok := strings.CutSuffix(name.Name(), temporary)
+		whole, ok := strings.CutSuffix(name.Name(), queue.Temporary)
 		if !ok {
 			continue
 		}
@@ -195,22 +183,22 @@ func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32) (Position,
 	h.StoreID, h.BootID = w.store, w.opts.BootID
 	h.Sequence, h.Entries = w.next, count
 	h.Hash, h.Filter = w.chain.Sum(), w.filter
-	chunk := w.encoder.AppendChunk(w.queue.buffer(), h, entries)
-	p := pending{
-		chunk: chunk,
-		position: Position{
+	chunk := w.encoder.AppendChunk(w.queue.Buffer(), h, entries)
+	p := queue.Chunk{
+		Bytes: chunk,
+		Position: Position{
 			Cursor:  Cursor{Store: w.store, Sequence: h.LastSequence()},
 			First:   w.next,
 			Segment: w.active.name,
 			Offset:  w.active.end,
 		},
-		begin: h.Flags&frame.Start != 0,
+		Begin: h.Flags&frame.Start != 0,
 	}
 	w.next += uint64(count)
 	w.active.end += int64(len(chunk))
 	w.active.entries += uint64(count)
-	w.queue.put(p)
-	return p.position, nil
+	w.queue.Put(p)
+	return p.Position, nil
 }
 
 // Append makes one chunk of a batch and queues it for the disk; Options.Committed
@@ -229,7 +217,7 @@ func (w *Writer) Append(b Batch) (Position, error) {
 	if w.closed {
 		return Position{}, ErrClosed
 	}
-	if err := w.queue.room(); err != nil {
+	if err := w.queue.Room(); err != nil {
 		return Position{}, err
 	}
 	if now := w.opts.Clock.Now(); w.ends(now) {
@@ -274,7 +262,7 @@ func (w *Writer) Flush() (Cursor, error) {
 	}
 	c := Cursor{Store: w.store, Sequence: w.next - 1}
 	w.mu.Unlock()
-	if err := w.queue.wait(c.Sequence); err != nil {
+	if err := w.queue.Wait(c.Sequence); err != nil {
 		return Cursor{}, fmt.Errorf("cannot flush: %w", err)
 	}
 	return c, nil
@@ -295,7 +283,7 @@ func (w *Writer) Rotate() (string, error) {
 	}
 	name, last := w.active.name, w.next-1
 	w.mu.Unlock()
-	if err := w.queue.wait(last); err != nil {
+	if err := w.queue.Wait(last); err != nil {
 		return "", fmt.Errorf("cannot rotate: %w", err)
 	}
 	return name, nil
@@ -321,13 +309,11 @@ type Status struct {
 func (w *Writer) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	q := w.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q := w.queue.Status()
 	at := func(sequence uint64) Cursor { return Cursor{Store: w.store, Sequence: sequence} }
 	return Status{
-		Appended: at(w.next - 1), Committed: at(q.committed), Durable: at(q.durable),
-		Segment: w.active.name, Queued: q.bytes, Undurable: q.undurable, Err: q.failure,
+		Appended: at(w.next - 1), Committed: at(q.Committed), Durable: at(q.Durable),
+		Segment: w.active.name, Queued: q.Bytes, Undurable: q.Undurable, Err: q.Err,
 	}
 }
 
@@ -340,18 +326,12 @@ func (w *Writer) Close() error {
 		return ErrClosed
 	}
 	w.closed = true
-	unwritten, err := w.queue.close()
-	if n := len(unwritten); n > 0 {
-		lost := unwritten[n-1].last() - unwritten[0].position.First + 1
+	lost, err := w.queue.Close()
+	if lost > 0 {
 		err = fmt.Errorf("%d entries were not written: %w", lost, err)
 	}
 	if err == nil {
 		err = w.lock.leave(Cursor{Store: w.store, Sequence: w.next - 1}.String())
-	}
-	if w.queue.file != nil {
-		if closeErr := w.queue.file.Close(); err == nil {
-			err = closeErr
-		}
 	}
 	if releaseErr := w.lock.release(); err == nil {
 		err = releaseErr

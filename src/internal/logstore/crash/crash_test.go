@@ -92,7 +92,7 @@ func kill(t *testing.T, command *exec.Cmd, promised string) int {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(rand.IntN(80_000))*time.Microsecond, func() { _ = command.Process.Kill() })
+	timer := time.AfterFunc(time.Duration(rand.IntN(40_000))*time.Microsecond, func() { _ = command.Process.Kill() })
 	defer timer.Stop()
 	lines, err := io.ReadAll(out)
 	if err != nil {
@@ -161,7 +161,12 @@ func write(arguments []string) error {
 	var promised []string
 	for {
 		n := 1 + rand.IntN(20)
-		p, err := w.Append(batch(number, n))
+		padding := 100
+		if rand.IntN(300) == 0 {
+			// A write long enough for a kill to tear.
+			n, padding = 10, 60_000
+		}
+		p, err := w.Append(batch(number, n, padding))
 		if err != nil {
 			return err
 		}
@@ -189,8 +194,17 @@ func write(arguments []string) error {
 	}
 }
 
-// batch makes n entries that say number, number+1, and so on.
-func batch(number, n int) logstore.Batch {
+func noise(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return b
+}
+
+// batch makes n entries that say number, number+1, and so on, and have up to
+// some bytes of padding.
+func batch(number, n, padding int) logstore.Batch {
 	now := logstore.SystemClock{}.Now().Boot
 	b := logstore.Batch{Count: uint32(n), Events: uint32(n), First: now, Last: now}
 	name := []byte("crash::test")
@@ -201,7 +215,7 @@ func batch(number, n int) logstore.Batch {
 			Context: event.ContextID{1}, Start: now, End: now, Name: name,
 			Events: []event.Event{
 				{Key: []byte("crash::number"), Value: event.Value{Word: int64(number + i)}},
-				{Key: []byte("crash::padding"), Value: event.Value{Kind: event.String, Bytes: []byte(strings.Repeat("x", rand.IntN(200)))}},
+				{Key: []byte("crash::padding"), Value: event.Value{Kind: event.Blob, Bytes: noise(rand.IntN(padding))}},
 			},
 		})
 	}

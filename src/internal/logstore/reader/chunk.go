@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package logstore
+package reader
 
 import (
 	"iter"
@@ -20,7 +20,7 @@ type IncompatibleError = segment.IncompatibleError
 // of the Reader.
 type Chunk struct {
 	// Header describes the whole chunk; its Filter is not kept.
-	Header Header
+	Header frame.Header
 	// Segment is the path of the file, Offset the place in it.
 	Segment string
 	Offset  int64
@@ -29,7 +29,7 @@ type Chunk struct {
 	Entries     []byte
 	First, Last uint64
 
-	length LenFunc
+	length frame.LenFunc
 	err    error
 }
 
@@ -75,7 +75,7 @@ func (c *Chunk) Err() error { return c.err }
 func (c *Chunk) RealTime(boot uint64) int64 { return frame.RealTime(boot, c.Header.Offset) }
 
 // set makes c the whole chunk that c.Header describes.
-func (c *Chunk) set(path string, offset int64, entries []byte, length LenFunc) {
+func (c *Chunk) set(path string, offset int64, entries []byte, length frame.LenFunc) {
 	c.Segment, c.Offset, c.Entries = path, offset, entries
 	c.First, c.Last = c.Header.Sequence, c.Header.LastSequence()
 	c.length, c.err = length, nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package logstore
+package reader
 
 import (
 	"errors"
@@ -9,36 +9,37 @@ import (
 	"path/filepath"
 	"slices"
 
+	"crypto-auditing/src/internal/logstore/cursor"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
 // Resolve turns the text of a cursor, or one of the words oldest and newest,
-// into a cursor of this store. Errors are ErrInvalidCursor, ErrForeignCursor.
-func (r *Reader) Resolve(text string) (Cursor, error) {
+// into a cursor of this store. Errors are cursor.ErrInvalid, cursor.ErrForeign.
+func (r *Reader) Resolve(text string) (cursor.Cursor, error) {
 	switch text {
-	case OldestWord:
+	case cursor.Oldest:
 		return r.Oldest()
-	case NewestWord:
+	case cursor.Newest:
 		return r.Newest()
 	}
-	c, err := ParseCursor(text)
+	c, err := cursor.Parse(text)
 	if err != nil {
-		return Cursor{}, err
+		return cursor.Cursor{}, err
 	}
 	return c, r.own(c)
 }
 
-func (r *Reader) own(c Cursor) error {
+func (r *Reader) own(c cursor.Cursor) error {
 	if c.Store != r.store && r.store != [16]byte{} {
-		return fmt.Errorf("%w: %s", ErrForeignCursor, c)
+		return fmt.Errorf("%w: %s", cursor.ErrForeign, c)
 	}
 	return nil
 }
 
 // Seek puts the Reader behind c. Entries behind c that have been removed are
 // counted in missing; reading begins at the oldest one then.
-func (r *Reader) Seek(c Cursor) (missing uint64, err error) {
+func (r *Reader) Seek(c cursor.Cursor) (missing uint64, err error) {
 	if err := r.own(c); err != nil {
 		return 0, err
 	}
@@ -62,19 +63,19 @@ func (r *Reader) Seek(c Cursor) (missing uint64, err error) {
 }
 
 // Oldest returns the cursor before the oldest entry.
-func (r *Reader) Oldest() (Cursor, error) {
+func (r *Reader) Oldest() (cursor.Cursor, error) {
 	list, err := r.list()
 	if err != nil || len(list) == 0 {
-		return Cursor{Store: r.store}, err
+		return cursor.Cursor{Store: r.store}, err
 	}
-	return Cursor{Store: r.store, Sequence: list[0] - 1}, nil
+	return cursor.Cursor{Store: r.store, Sequence: list[0] - 1}, nil
 }
 
 // Newest returns the cursor behind the newest entry that is committed.
-func (r *Reader) Newest() (Cursor, error) {
+func (r *Reader) Newest() (cursor.Cursor, error) {
 	list, err := r.list()
 	if err != nil {
-		return Cursor{}, err
+		return cursor.Cursor{}, err
 	}
 	for _, first := range slices.Backward(list) {
 		s, err := segment.Open(r.path(first))
@@ -82,18 +83,18 @@ func (r *Reader) Newest() (Cursor, error) {
 			continue
 		}
 		if err != nil {
-			return Cursor{}, err
+			return cursor.Cursor{}, err
 		}
 		h, ok, err := s.Newest(r.store)
 		_ = s.Close()
 		if err != nil {
-			return Cursor{}, err
+			return cursor.Cursor{}, err
 		}
 		if ok {
-			return Cursor{Store: r.store, Sequence: h.LastSequence()}, nil
+			return cursor.Cursor{Store: r.store, Sequence: h.LastSequence()}, nil
 		}
 	}
-	return Cursor{Store: r.store}, nil
+	return cursor.Cursor{Store: r.store}, nil
 }
 
 // SeekTime puts the Reader at a segment before which no entry ends at or after

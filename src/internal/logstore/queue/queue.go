@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package logstore
+package queue
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"crypto-auditing/src/internal/logstore/cursor"
 	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/logstore/segment"
 )
@@ -23,15 +24,52 @@ const (
 	mostPauses = 20
 )
 
-// pending is a chunk on its way to the disk.
-type pending struct {
-	chunk    []byte
-	position Position
-	// begin says that the chunk is the first of the segment.
-	begin bool
+// Position is where a chunk was put.
+type Position struct {
+	// Cursor is behind the last entry of the chunk, First the sequence of
+	// its first entry.
+	Cursor cursor.Cursor
+	First  uint64
+	// Segment is the file name, Offset the place of the chunk in the file.
+	Segment string
+	Offset  int64
 }
 
-func (p *pending) last() uint64 { return p.position.Cursor.Sequence }
+// Chunk is a chunk on its way to the disk.
+type Chunk struct {
+	Bytes    []byte
+	Position Position
+	// Begin says that the chunk is the first of its segment.
+	Begin bool
+}
+
+func (c *Chunk) last() uint64 { return c.Position.Cursor.Sequence }
+
+// Options configure a Queue. All but Committed are required.
+type Options struct {
+	Files file.System
+	// Size is how many bytes may wait.
+	Size int
+	// SyncInterval is how long a committed chunk may stay not durable;
+	// negative: until somebody waits for it.
+	SyncInterval time.Duration
+	// RetryPause is the first pause before what failed is tried again.
+	RetryPause time.Duration
+	// Committed is told of every chunk, in order, by the Queue's goroutine.
+	Committed func(Position)
+}
+
+// Status is what there is to say about a Queue.
+type Status struct {
+	// Committed and Durable are the last sequences that are.
+	Committed, Durable uint64
+	// Bytes is how much waits.
+	Bytes int
+	// Undurable counts entries that a failed sync has cost.
+	Undurable uint64
+	// Err is how the last attempt to write or sync failed; nil if it did not.
+	Err error
+}
 
 // waiter waits until sequence is durable.
 type waiter struct {
@@ -39,23 +77,18 @@ type waiter struct {
 	result   chan error
 }
 
-// queue is what lies between Append and the disk: chunks are put in at one
-// end, and one goroutine writes them in order. A chunk in the queue has its
-// sequence numbers, so it stays until it is written, however long the disk
-// is full.
-//
-// The Writer's lock is taken before that of the queue, never the other way.
-type queue struct {
+// Queue takes chunks at one end, and one goroutine writes them in order. A chunk
+// in the queue has its sequence numbers, so it stays until it is written,
+// however long the disk is full. Its methods may be called concurrently.
+type Queue struct {
 	dir   string
-	files file.System
-	opts  *Options
+	opts  Options
 	wake  chan struct{}
-	ended chan struct{}
-	// begun is told when a segment has begun.
 	begun chan struct{}
+	ended chan struct{}
 
 	mu        sync.Mutex
-	chunks    []pending
+	chunks    []Chunk
 	bytes     int
 	waiters   []waiter
 	committed uint64
@@ -79,15 +112,28 @@ type queue struct {
 	unsynced  time.Time // when the first chunk behind synced was committed
 }
 
-func newQueue(dir string, opts *Options) *queue {
-	return &queue{
-		dir: dir, files: opts.Files, opts: opts,
+// New starts a queue before the store in dir.
+func New(dir string, opts Options) *Queue {
+	q := &Queue{
+		dir: dir, opts: opts,
 		wake: make(chan struct{}, 1), begun: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	go q.run()
+	return q
 }
 
-// buffer returns memory for a chunk.
-func (q *queue) buffer() []byte {
+// Begun is readable when a segment has begun.
+func (q *Queue) Begun() <-chan struct{} { return q.begun }
+
+// Status returns how things are now.
+func (q *Queue) Status() Status {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return Status{Committed: q.committed, Durable: q.durable, Bytes: q.bytes, Undurable: q.undurable, Err: q.failure}
+}
+
+// Buffer returns memory for a chunk, perhaps none.
+func (q *Queue) Buffer() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if n := len(q.free); n > 0 {
@@ -113,26 +159,26 @@ func (e *FullError) Error() string {
 
 func (e *FullError) Unwrap() error { return e.Err }
 
-// room returns a *FullError if the queue is full.
-func (q *queue) room() error {
+// Room returns a *FullError if the queue is full.
+func (q *Queue) Room() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.bytes >= q.opts.QueueSize {
+	if q.bytes >= q.opts.Size {
 		return &FullError{Err: q.failure}
 	}
 	return nil
 }
 
-// put queues a chunk, whose memory is the queue's from then on.
-func (q *queue) put(p pending) {
+// Put queues a chunk, whose memory is the queue's from then on.
+func (q *Queue) Put(p Chunk) {
 	q.mu.Lock()
 	q.chunks = append(q.chunks, p)
-	q.bytes += len(p.chunk)
+	q.bytes += len(p.Bytes)
 	q.mu.Unlock()
 	q.kick()
 }
 
-func (q *queue) kick() { tell(q.wake) }
+func (q *Queue) kick() { tell(q.wake) }
 
 // tell makes a channel with room for one readable.
 func tell(c chan struct{}) {
@@ -142,9 +188,9 @@ func tell(c chan struct{}) {
 	}
 }
 
-// wait waits until sequence is durable or an attempt to make it so has
+// Wait waits until sequence is durable or an attempt to make it so has
 // failed.
-func (q *queue) wait(sequence uint64) error {
+func (q *Queue) Wait(sequence uint64) error {
 	q.mu.Lock()
 	if q.durable >= sequence {
 		q.mu.Unlock()
@@ -157,22 +203,33 @@ func (q *queue) wait(sequence uint64) error {
 	return <-w.result
 }
 
-// close writes what it can, stops the goroutine and returns how many chunks
-// stay unwritten.
-func (q *queue) close() (unwritten []pending, err error) {
+// ErrClosed says that the Queue has been closed.
+var ErrClosed = errors.New("log store is closed")
+
+// Close writes what it can and stops the goroutine. It does not wait for a
+// disk that refuses: lost is how many entries stay unwritten then.
+func (q *Queue) Close() (lost uint64, err error) {
 	q.mu.Lock()
 	q.closing = true
 	q.mu.Unlock()
 	q.kick()
 	<-q.ended
-	if len(q.chunks) > 0 || q.durable < q.committed {
+	if n := len(q.chunks); n > 0 {
+		lost = q.chunks[n-1].last() - q.chunks[0].Position.First + 1
+	}
+	if lost > 0 || q.durable < q.committed {
 		err = q.failure
 	}
-	return q.chunks, err
+	if q.file != nil {
+		if closeErr := q.file.Close(); err == nil {
+			err = closeErr
+		}
+	}
+	return lost, err
 }
 
 // run is the goroutine.
-func (q *queue) run() {
+func (q *Queue) run() {
 	defer close(q.ended)
 	pause := q.opts.RetryPause
 	timer := time.NewTimer(0)
@@ -211,7 +268,7 @@ func (q *queue) run() {
 }
 
 // rest waits for the timer, or until the queue is closed.
-func (q *queue) rest(timer *time.Timer) {
+func (q *Queue) rest(timer *time.Timer) {
 	for {
 		select {
 		case <-timer.C:
@@ -231,21 +288,21 @@ func (q *queue) rest(timer *time.Timer) {
 // and sync.
 type work struct {
 	begin  bool
-	chunks []pending
+	chunks []Chunk
 	sync   bool
 }
 
 // next returns what to do. If that is nothing, due is when to look again, 0
 // for not before a kick.
-func (q *queue) next() (w work, ready, closing bool, due time.Duration) {
+func (q *Queue) next() (w work, ready, closing bool, due time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	dirty := q.end > q.synced
-	if len(q.chunks) > 0 && q.chunks[0].begin {
+	if len(q.chunks) > 0 && q.chunks[0].Begin {
 		return work{begin: true, chunks: q.chunks[:1]}, true, q.closing, 0
 	}
 	n := 0
-	for n < len(q.chunks) && n < maxTogether && !q.chunks[n].begin {
+	for n < len(q.chunks) && n < maxTogether && !q.chunks[n].Begin {
 		n++
 	}
 	w.chunks = q.chunks[:n]
@@ -267,7 +324,7 @@ func (q *queue) next() (w work, ready, closing bool, due time.Duration) {
 }
 
 // attempt does the work and takes what is written out of the queue.
-func (q *queue) attempt(w work) error {
+func (q *Queue) attempt(w work) error {
 	if w.begin {
 		return q.begin(w.chunks[0])
 	}
@@ -278,7 +335,7 @@ func (q *queue) attempt(w work) error {
 	}
 	buffers := make([][]byte, 0, maxTogether)
 	for i := range w.chunks {
-		buffers = append(buffers, w.chunks[i].chunk)
+		buffers = append(buffers, w.chunks[i].Bytes)
 	}
 	if len(buffers) > 0 {
 		buffers[0] = buffers[0][q.part:]
@@ -301,15 +358,15 @@ func (q *queue) attempt(w work) error {
 }
 
 // wrote takes n more bytes for written.
-func (q *queue) wrote(n int64) {
+func (q *Queue) wrote(n int64) {
 	if q.end == q.synced && n > 0 {
 		q.unsynced = time.Now()
 	}
 	n += q.part
 	q.mu.Lock()
 	done := 0
-	for done < len(q.chunks) && !q.chunks[done].begin && n >= int64(len(q.chunks[done].chunk)) {
-		size := len(q.chunks[done].chunk)
+	for done < len(q.chunks) && !q.chunks[done].Begin && n >= int64(len(q.chunks[done].Bytes)) {
+		size := len(q.chunks[done].Bytes)
 		n -= int64(size)
 		q.end += int64(size)
 		done++
@@ -322,29 +379,29 @@ func (q *queue) wrote(n int64) {
 }
 
 // remove takes the first n chunks out of the queue, whose lock is held.
-func (q *queue) remove(n int) {
+func (q *Queue) remove(n int) {
 	for i := range n {
 		p := &q.chunks[i]
 		q.committed = p.last()
-		q.bytes -= len(p.chunk)
+		q.bytes -= len(p.Bytes)
 		if len(q.free) < keptBuffers {
-			q.free = append(q.free, p.chunk)
+			q.free = append(q.free, p.Bytes)
 		}
-		p.chunk = nil
+		p.Bytes = nil
 	}
 	q.chunks = slices.Delete(q.chunks, 0, n)
 }
 
-func (q *queue) announce(written []pending) {
+func (q *Queue) announce(written []Chunk) {
 	if q.opts.Committed == nil {
 		return
 	}
 	for i := range written {
-		q.opts.Committed(written[i].position)
+		q.opts.Committed(written[i].Position)
 	}
 }
 
-func (q *queue) isDurable() {
+func (q *Queue) isDurable() {
 	q.synced = q.end
 	q.mu.Lock()
 	q.durable = q.committed
@@ -352,7 +409,7 @@ func (q *queue) isDurable() {
 }
 
 // answer tells the waiters how an attempt went.
-func (q *queue) answer(err error) {
+func (q *Queue) answer(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.failure = err
@@ -371,17 +428,18 @@ func (q *queue) answer(err error) {
 	})
 }
 
-const temporary = ".tmp"
+// Temporary ends the names of files that are not yet in place.
+const Temporary = ".tmp"
 
 // begin makes the active segment durable, then creates the next one with its
 // first chunk, durable too.
-func (q *queue) begin(p pending) error {
+func (q *Queue) begin(p Chunk) error {
 	if q.file != nil && q.end > q.synced {
 		if err := q.attempt(work{sync: true}); err != nil {
 			return err
 		}
 	}
-	f, err := q.place(filepath.Join(q.dir, segment.Name(p.position.First)), p.chunk)
+	f, err := q.place(filepath.Join(q.dir, segment.Name(p.Position.First)), p.Bytes)
 	if err != nil {
 		return err
 	}
@@ -389,13 +447,13 @@ func (q *queue) begin(p pending) error {
 		// All its data is durable, so nothing is learnt from an error.
 		_ = q.file.Close()
 	}
-	q.file, q.first = f, p.position.First
-	q.end, q.part, q.synced = int64(len(p.chunk)), 0, 0
+	q.file, q.first = f, p.Position.First
+	q.end, q.part, q.synced = int64(len(p.Bytes)), 0, 0
 	q.rewrite, q.unsettled, q.unsynced = false, true, time.Now()
 	q.mu.Lock()
 	q.remove(1)
 	q.mu.Unlock()
-	q.announce([]pending{p})
+	q.announce([]Chunk{p})
 	tell(q.begun)
 	if err := q.settle(); err != nil {
 		return err
@@ -406,28 +464,28 @@ func (q *queue) begin(p pending) error {
 
 // place puts a segment that holds one chunk under its name. Its data is
 // durable, its name not yet.
-func (q *queue) place(name string, chunk []byte) (file.File, error) {
-	f, err := q.files.Create(name + temporary)
+func (q *Queue) place(name string, chunk []byte) (file.File, error) {
+	f, err := q.opts.Files.Create(name + Temporary)
 	if err != nil {
 		return nil, err
 	}
 	if _, err = f.Commit([][]byte{chunk}, 0, true); err == nil {
-		err = q.files.Rename(name+temporary, name)
+		err = q.opts.Files.Rename(name+Temporary, name)
 	}
 	if err != nil {
 		_ = f.Close()
-		_ = q.files.Remove(name + temporary)
+		_ = q.opts.Files.Remove(name + Temporary)
 		return nil, fmt.Errorf("cannot begin segment: %w", err)
 	}
 	return f, nil
 }
 
 // settle makes the name of the active segment durable.
-func (q *queue) settle() error {
+func (q *Queue) settle() error {
 	if !q.unsettled {
 		return nil
 	}
-	if err := q.files.SyncDirectory(q.dir); err != nil {
+	if err := q.opts.Files.SyncDirectory(q.dir); err != nil {
 		return err
 	}
 	q.unsettled = false

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package logstore
+package reader
 
 import (
 	"errors"
@@ -11,14 +11,15 @@ import (
 	"slices"
 	"sort"
 
+	"crypto-auditing/src/internal/logstore/cursor"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// ReaderOptions configure a Reader. EntryLen is required.
-type ReaderOptions struct {
+// Options configure a Reader. EntryLen is required.
+type Options struct {
 	// EntryLen splits entries.
-	EntryLen LenFunc
+	EntryLen frame.LenFunc
 	// Query says which chunks may be left out.
 	Query Query
 }
@@ -36,7 +37,7 @@ func (e *MissingError) Error() string {
 type Reader struct {
 	dir     string
 	single  string // the path of the one file that is read, instead of dir
-	opts    ReaderOptions
+	opts    Options
 	decoder *frame.Decoder
 	store   [16]byte // zero until a header has been read
 	watch   *watch
@@ -54,16 +55,16 @@ type Reader struct {
 	entries []byte
 }
 
-// OpenReader opens the store in dir for reading, before its oldest entry. The
+// Open opens the store in dir for reading, before its oldest entry. The
 // directory must exist; it may be empty.
-func OpenReader(dir string, opts ReaderOptions) (*Reader, error) {
+func Open(dir string, opts Options) (*Reader, error) {
 	r, err := newReader(dir, opts)
 	if err != nil {
 		return nil, err
 	}
 	list, err := segment.List(dir)
 	if err == nil {
-		r.store, _, err = storeID(dir, list)
+		r.store, _, err = segment.StoreID(dir, list)
 	}
 	if err == nil || isPlaced(err) || errors.Is(err, fs.ErrNotExist) && list != nil {
 		return r, nil
@@ -73,7 +74,7 @@ func OpenReader(dir string, opts ReaderOptions) (*Reader, error) {
 }
 
 // OpenFile opens one segment file, wherever it is.
-func OpenFile(path string, opts ReaderOptions) (*Reader, error) {
+func OpenFile(path string, opts Options) (*Reader, error) {
 	r, err := newReader(filepath.Dir(path), opts)
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func OpenFile(path string, opts ReaderOptions) (*Reader, error) {
 	return nil, err
 }
 
-func newReader(dir string, opts ReaderOptions) (*Reader, error) {
+func newReader(dir string, opts Options) (*Reader, error) {
 	d, err := frame.NewDecoder()
 	if err != nil {
 		return nil, err
@@ -120,8 +121,8 @@ func (r *Reader) Store() [16]byte { return r.store }
 
 // Cursor returns the position of the Reader: behind what it has returned or
 // left out.
-func (r *Reader) Cursor() Cursor {
-	return Cursor{Store: r.store, Sequence: max(r.next, 1) - 1}
+func (r *Reader) Cursor() cursor.Cursor {
+	return cursor.Cursor{Store: r.store, Sequence: max(r.next, 1) - 1}
 }
 
 // Next returns the next chunk that the query cannot leave out. Errors:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package logstore
+package queue
 
 import (
 	"fmt"
@@ -28,7 +28,7 @@ func (e *UndurableError) Unwrap() error { return e.Err }
 // a later sync that succeeds proves nothing about them. So the same
 // bytes are read back, checked and written to the same place, which makes the
 // pages dirty again.
-func (q *queue) writeAgain() error {
+func (q *Queue) writeAgain() error {
 	s, err := segment.Open(filepath.Join(q.dir, segment.Name(q.first)))
 	if err != nil {
 		return fmt.Errorf("cannot write again what a failed sync left: %w", err)
@@ -56,7 +56,7 @@ func (q *queue) writeAgain() error {
 
 // giveUp goes on without what cannot be read back. The gap it leaves is one
 // that readers find.
-func (q *queue) giveUp(err error) error {
+func (q *Queue) giveUp(err error) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := &UndurableError{From: q.durable + 1, To: q.committed, Err: err}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package logstore
+package reader
 
 import "crypto-auditing/src/internal/logstore/frame"
 
@@ -11,7 +11,7 @@ type Query struct {
 	// zero is no bound. A chunk matches if some of its time is in between.
 	Since, Until int64
 	// Terms: a chunk matches if it may hold a term of every set.
-	Terms [][]Term
+	Terms [][]frame.Term
 }
 
 // matches decides from a header.

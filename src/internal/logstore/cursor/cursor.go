@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cursor names positions in a store.
+package cursor
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Cursor is a position in a store: behind the entry with its sequence
+// number, or with Sequence 0 before the first entry. It stays valid across
+// rotation, sealing, restart and removal.
+type Cursor struct {
+	Store    [16]byte
+	Sequence uint64
+}
+
+// The words for the ends of a store.
+const (
+	Oldest = "oldest"
+	Newest = "newest"
+)
+
+// ErrInvalid says that a text is no cursor.
+var ErrInvalid = errors.New("invalid cursor")
+
+// ErrForeign says that a cursor is one of another store.
+var ErrForeign = errors.New("cursor of another store")
+
+// Length is that of the text of a cursor.
+const Length = 32 + 1 + 16
+
+// String returns the text of the cursor.
+func (c Cursor) String() string {
+	return fmt.Sprintf("%s-%016x", hex.EncodeToString(c.Store[:]), c.Sequence)
+}
+
+// Parse reads the text of a cursor; the error is ErrInvalid.
+func Parse(text string) (Cursor, error) {
+	var c Cursor
+	if len(text) != Length || text[32] != '-' {
+		return c, fmt.Errorf("%w: %q is not of the form STORE-SEQUENCE", ErrInvalid, clip(text))
+	}
+	if _, err := hex.Decode(c.Store[:], []byte(text[:32])); err != nil {
+		return Cursor{}, fmt.Errorf("%w: %q: %w", ErrInvalid, text, err)
+	}
+	sequence, err := strconv.ParseUint(text[33:], 16, 63)
+	if err != nil {
+		return Cursor{}, fmt.Errorf("%w: %q: %w", ErrInvalid, text, err)
+	}
+	c.Sequence = sequence
+	if c.String() != text {
+		return Cursor{}, fmt.Errorf("%w: %q is not in lower case", ErrInvalid, text)
+	}
+	return c, nil
+}
+
+// clip keeps an error readable whatever was passed as a cursor.
+func clip(text string) string {
+	if len(text) > 2*Length {
+		return text[:2*Length] + "…"
+	}
+	return text
+}

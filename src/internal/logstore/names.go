@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"crypto-auditing/src/internal/logstore/cursor"
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/queue"
+	"crypto-auditing/src/internal/logstore/reader"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// What the packages below define and callers need.
+type (
+	// Cursor is a position in a store.
+	Cursor = cursor.Cursor
+	// Header describes a chunk.
+	Header = frame.Header
+	// TermKind is a kind of term that a filter holds.
+	TermKind = frame.TermKind
+	// Term is a term to ask for.
+	Term = frame.Term
+	// Level is how hard chunks are compressed.
+	Level = frame.Level
+	// LenFunc returns the length of the entry that b begins with.
+	LenFunc = frame.LenFunc
+	// Position is where a chunk was put.
+	Position = queue.Position
+	// FullError says that the queue before the disk is full.
+	FullError = queue.FullError
+	// UndurableError says that a failed sync has cost entries.
+	UndurableError = queue.UndurableError
+	// Reader reads a store.
+	Reader = reader.Reader
+	// ReaderOptions configure a Reader.
+	ReaderOptions = reader.Options
+	// Query says which chunks a Reader may leave out.
+	Query = reader.Query
+	// Chunk is what a Reader returns.
+	Chunk = reader.Chunk
+	// MissingError says that entries have been removed.
+	MissingError = reader.MissingError
+	// CorruptError says that a part of a segment cannot be trusted; reading
+	// goes on behind it.
+	CorruptError = segment.CorruptError
+	// IncompatibleError says that a segment was written by a newer version.
+	IncompatibleError = segment.IncompatibleError
+)
+
+// The kinds of terms; docs/log-format.md says what belongs to each.
+const (
+	Name       = frame.Name
+	Key        = frame.Key
+	Executable = frame.Executable
+	Origin     = frame.Origin
+	Scope      = frame.Scope
+)
+
+// The words for the ends of a store, accepted by Reader.Resolve.
+const (
+	OldestWord = cursor.Oldest
+	NewestWord = cursor.Newest
+)
+
+var (
+	// ErrInvalidCursor says that a text is no cursor.
+	ErrInvalidCursor = cursor.ErrInvalid
+	// ErrForeignCursor says that a cursor is one of another store.
+	ErrForeignCursor = cursor.ErrForeign
+	// ErrClosed says that the Writer has been closed.
+	ErrClosed = queue.ErrClosed
+)
+
+// TermHash returns what Batch.Terms holds for a term.
+func TermHash[T []byte | string](kind TermKind, text T) uint64 { return frame.TermHash(kind, text) }
+
+// NewTerm returns a term to ask for.
+func NewTerm[T []byte | string](kind TermKind, text T) Term { return frame.NewTerm(kind, text) }
+
+// ParseCursor reads the text of a cursor; the error is ErrInvalidCursor.
+func ParseCursor(text string) (Cursor, error) { return cursor.Parse(text) }
+
+// OpenReader opens the store in dir for reading, before its oldest entry. The
+// directory must exist; it may be empty.
+func OpenReader(dir string, opts ReaderOptions) (*Reader, error) { return reader.Open(dir, opts) }
+
+// OpenFile opens one segment file, wherever it is.
+func OpenFile(path string, opts ReaderOptions) (*Reader, error) { return reader.OpenFile(path, opts) }
