@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,8 +273,12 @@ func TestCursorsOfOneLogDifferInTheirSequence(t *testing.T) {
 	if got := c.at(255); got != "00112233445566778899aabbccddeeff-00000000000000ff" {
 		t.Errorf("got %s", got)
 	}
-	for _, word := range []Cursor{Oldest, Newest, ""} {
-		if word.concrete() || word.at(1) != "" {
+	if c.firm() != c {
+		t.Errorf("%s is %s when more is appended", c, c.firm())
+	}
+	empty := Cursor(strings.Repeat("0", 32) + "-" + strings.Repeat("0", 16))
+	for _, word := range []Cursor{Oldest, Newest, "", empty} {
+		if word.concrete() || word.at(1) != "" || word.firm() != Oldest {
 			t.Errorf("%q is a position", word)
 		}
 	}

@@ -34,8 +34,9 @@ type Stream struct {
 	options OpenOptions
 
 	entries *entries
-	cursor  Cursor // to go on from after a restart
+	after   Cursor // where it began
 	newest  Cursor // of the log when the stream was opened
+	last    uint64 // sequence of the entry returned last; 0: none
 	ended   bool
 	group   event.Group
 	backoff backoff
@@ -56,16 +57,15 @@ func (c *Client) Open(ctx context.Context, after Cursor, filter Filter, options 
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log: %w", err)
 	}
-	if after == Newest && newest.concrete() {
-		// What is appended while the broker is away is not passed over.
-		after = newest
+	if after == Newest {
+		after = newest.firm()
 	}
 	pipe, err := c.open(ctx, after, &filter, options)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log: %w", err)
 	}
 	s := &Stream{
-		client: c, filter: filter, options: options, pipe: pipe, cursor: after, newest: newest,
+		client: c, filter: filter, options: options, pipe: pipe, after: after, newest: newest,
 		entries: newEntries(pipe),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -156,9 +156,7 @@ func (s *Stream) Next() (Entry, error) {
 		switch {
 		case err == nil || errors.As(err, &missing):
 			s.backoff.reset()
-			if cursor := s.newest.at(e.Sequence); cursor != "" {
-				s.cursor = cursor
-			}
+			s.last = e.Sequence
 			if err != nil {
 				e = Entry{}
 			}
@@ -184,7 +182,7 @@ func (s *Stream) reopen() error {
 		if err := s.backoff.wait(s.ctx); err != nil {
 			return ErrClosed
 		}
-		pipe, err := s.client.open(s.ctx, s.cursor, &s.filter, s.options)
+		pipe, err := s.again()
 		switch {
 		case err == nil:
 			s.mu.Lock()
@@ -208,13 +206,37 @@ func (s *Stream) reopen() error {
 	}
 }
 
+// again opens the pipe behind what was returned.
+func (s *Stream) again() (*os.File, error) {
+	after := s.after
+	if s.last != 0 {
+		if !s.newest.concrete() {
+			// The log was empty when the stream was opened.
+			newest, err := s.client.Newest(s.ctx)
+			if err != nil {
+				return nil, err
+			}
+			s.newest = newest
+		}
+		after = s.newest.at(s.last)
+	}
+	return s.client.open(s.ctx, after, &s.filter, s.options)
+}
+
 // Cursor is the position behind the last entry that Next returned; at the end
-// of the stream behind all that it passed over, too. Empty: not known.
+// of the stream behind all that it passed over, too. It is empty if it is not
+// known, which can be as long as the log has been empty.
 func (s *Stream) Cursor() Cursor {
-	if s.ended && s.newest > s.cursor || !s.cursor.concrete() {
+	at := s.newest.at(s.last)
+	switch {
+	case s.last == 0 && s.after.concrete() && !(s.ended && s.newest > s.after):
+		return s.after
+	case s.last == 0 && !s.ended && s.after == Oldest:
+		return s.newest.at(0)
+	case s.ended && s.newest > at:
 		return s.newest
 	}
-	return s.cursor
+	return at
 }
 
 // Groups returns the groups up to the end of the stream. Where entries are gone,
@@ -246,9 +268,20 @@ func (s *Stream) Groups() iter.Seq2[Group, error] {
 // and the sequence in hex digits follow.
 const storeLength = 32
 
-// concrete reports whether the cursor is more than a word.
+// concrete reports whether the cursor is a position in a log: no word, and not
+// of an empty one, which has no name yet.
 func (c Cursor) concrete() bool {
-	return len(c) == storeLength+1+16 && strings.IndexByte(string(c), '-') == storeLength
+	return len(c) == storeLength+1+16 && strings.IndexByte(string(c), '-') == storeLength &&
+		strings.Trim(string(c[:storeLength]), "0") != ""
+}
+
+// firm returns the cursor of the newest entry in a form that means the same
+// when more is appended.
+func (c Cursor) firm() Cursor {
+	if !c.concrete() {
+		return Oldest // of an empty log that is the same
+	}
+	return c
 }
 
 // at returns the cursor of a sequence in the same log, empty if it is not known

@@ -93,9 +93,7 @@ func (c *Client) Subscribe(ctx context.Context, options SubscribeOptions) (*Subs
 		if err != nil {
 			return nil, fmt.Errorf("cannot subscribe: %w", err)
 		}
-		if newest.concrete() {
-			s.options.After = newest
-		}
+		s.options.After = newest.firm()
 	}
 	if err := s.begin(ctx); err != nil {
 		return nil, fmt.Errorf("cannot subscribe: %w", err)

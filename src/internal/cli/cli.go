@@ -129,6 +129,7 @@ libraries told crypto-auditing while they used it.
 	}
 	root.SetVersionTemplate("crauctl {{.Version}}\n")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.AddCommand(newMonitorCommand(e), newSubscriptionsCommand(e), newVacuumCommand(e))
 	root.AddCommand(newQueryCommand(e), newVerifyCommand(e), newLogInfoCommand(e), newProbesCommand())
 	root.AddCommand(newStatusCommand(e), newFlushCommand(e), newRotateCommand(e), newMetricsCommand(e))
 	return root

@@ -15,7 +15,7 @@ import (
 
 // startCursor returns the cursor behind which the query begins, nil if none
 // is given, and what is to be said of it.
-func (q *query) startCursor(reader *logstore.Reader) (after *logstore.Cursor, notes []string, err error) {
+func (q *query) startCursor(src store) (after *logstore.Cursor, notes []string, err error) {
 	text, from := q.afterCursor, "--after-cursor"
 	if q.cursorFile != "" {
 		saved, err := os.ReadFile(q.cursorFile)
@@ -30,13 +30,13 @@ func (q *query) startCursor(reader *logstore.Reader) (after *logstore.Cursor, no
 	if text == "" {
 		return nil, nil, nil
 	}
-	c, err := reader.Resolve(text)
+	c, err := src.resolve(text)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot use cursor of %s: %w", from, err)
 	}
-	missing, err := reader.Seek(c)
+	missing, err := src.seek(c)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot seek in log directory %s: %w", q.directory, err)
+		return nil, nil, err
 	}
 	if missing > 0 {
 		notes = append(notes, fmt.Sprintf("%d entries after the cursor have been removed from the log", missing))
@@ -45,11 +45,15 @@ func (q *query) startCursor(reader *logstore.Reader) (after *logstore.Cursor, no
 }
 
 // leaveCursor says and saves up to where the log was shown.
-func (q *query) leaveCursor(reader *logstore.Reader, out *output) error {
+func (q *query) leaveCursor(src store, out *output) error {
 	if !q.showCursor && q.cursorFile == "" {
 		return nil
 	}
-	text := reader.Cursor().String()
+	c, err := src.cursor()
+	if err != nil {
+		return err
+	}
+	text := c.String()
 	if q.cursorFile != "" {
 		if err := saveCursor(q.cursorFile, text); err != nil {
 			return fmt.Errorf("cannot save cursor: %w", err)
@@ -60,7 +64,7 @@ func (q *query) leaveCursor(reader *logstore.Reader, out *output) error {
 	}
 	line := "-- cursor: " + text + "\n"
 	if q.output != "short" && q.output != "cat" {
-		_, err := out.notes().Write([]byte(line)) // it is no part of the form
+		_, err = out.notes().Write([]byte(line)) // it is no part of the form
 		return err
 	}
 	if _, err := out.buffer.WriteString(line); err != nil {

@@ -36,6 +36,10 @@ func checkInfoFlags(directory, form string) error {
 	if directory == "" {
 		return usagef("no log is named: use --directory DIR")
 	}
+	return checkInfoForm(form)
+}
+
+func checkInfoForm(form string) error {
 	if form != infoShort && form != infoJSON {
 		return usagef("unknown output form %q: there are short, json", form)
 	}

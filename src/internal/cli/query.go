@@ -34,6 +34,7 @@ type queryFlags struct {
 	afterCursor string
 	cursorFile  string
 	showCursor  bool
+	monitor     bool
 }
 
 func newQueryCommand(e *Environment) *cobra.Command {
@@ -42,7 +43,8 @@ func newQueryCommand(e *Environment) *cobra.Command {
 		Use:   "query [KEY=VALUE...]",
 		Short: "Show the operations in a log",
 		Long: `Query shows cryptographic operations as trees: a TLS handshake with the key
-exchange, signatures and certificate checks inside it.
+exchange, signatures and certificate checks inside it. It asks the broker, or
+reads the log that --directory or --file names.
 
 Matches KEY=VALUE select operations by their data. The value of a number is
 decimal, 0x hexadecimal, or its name: tls::protocol_version="TLS 1.2". Matches
@@ -56,17 +58,11 @@ the epoch, -1h30min, "2 hours ago".
 An operation is shown if it began at or after the one and its first events
 were recorded at or before the other.
 ` + exitHelp,
-		Example: `  crauctl query --directory /var/log/crypto-auditing --since today
+		Example: `  crauctl query --since today
+  crauctl query -f --executable curl
   crauctl query --file audit.cborseq -o json-pretty
   crauctl query --file audit.cborseq.zst tls::group=X25519MLKEM768`,
-		Args: func(_ *cobra.Command, arguments []string) error {
-			for _, argument := range arguments {
-				if !strings.Contains(argument, "=") {
-					return fmt.Errorf("%q is no match: it must be of the form KEY=VALUE", argument)
-				}
-			}
-			return nil
-		},
+		Args: matchArguments,
 		ValidArgsFunction: func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 			return completeMatch(e, f.registry, typed)
 		},
@@ -81,7 +77,7 @@ were recorded at or before the other.
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringArrayVar(&f.files, "file", nil, "read a log `FILE` of any form; may be repeated")
-	flags.StringVar(&f.directory, "directory", "", "read the log in directory `DIR`")
+	flags.StringVar(&f.directory, "directory", "", "read the log in directory `DIR` instead of asking the broker")
 	flags.StringVarP(&f.since, "since", "S", "", "show what began at `TIME` or later")
 	flags.StringVarP(&f.until, "until", "U", "", "show what was recorded at `TIME` or earlier")
 	flags.IntVarP(&f.lines, "lines", "n", -1, "show the newest `N` operations only")
@@ -105,6 +101,16 @@ were recorded at or before the other.
 		return completeContext(e, f.registry)
 	})
 	return command
+}
+
+// matchArguments accepts arguments KEY=VALUE.
+func matchArguments(_ *cobra.Command, arguments []string) error {
+	for _, argument := range arguments {
+		if !strings.Contains(argument, "=") {
+			return fmt.Errorf("%q is no match: it must be of the form KEY=VALUE", argument)
+		}
+	}
+	return nil
 }
 
 // mustComplete registers the completion of an option, which must exist.
@@ -192,15 +198,13 @@ func newQuery(e *Environment, f *queryFlags, arguments []string, bootTimeGiven b
 	switch {
 	case len(f.files) > 0 && f.directory != "":
 		return nil, usagef("--file and --directory exclude each other")
-	case len(f.files) == 0 && f.directory == "":
-		return nil, usagef("no log is named: use --directory DIR or --file FILE")
-	case f.directory == "" && (f.follow || f.afterCursor != "" || f.cursorFile != "" || f.showCursor):
-		return nil, usagef("--follow and cursors need a log that lives in a directory: use --directory DIR")
+	case len(f.files) > 0 && (f.follow || f.afterCursor != "" || f.cursorFile != "" || f.showCursor):
+		return nil, usagef("--follow and cursors need a log that lives: leave out --file, or use --directory DIR")
 	case f.afterCursor != "" && f.cursorFile != "":
 		return nil, usagef("--after-cursor and --cursor-file exclude each other")
 	case f.follow && f.reverse:
 		return nil, usagef("--follow and --reverse exclude each other")
-	case f.follow && f.output == "json-pretty":
+	case f.follow && f.output == "json-pretty" && !f.monitor:
 		return nil, usagef("--follow never ends the array of json-pretty: use -o json or -o json-seq")
 	case f.lines < -1:
 		return nil, usagef("bad number of lines %d: it must not be negative", f.lines)

@@ -328,7 +328,6 @@ func TestBadUsageIsRefusedInOneSentence(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"no log":                     {[]string{"query"}, "no log is named"},
 		"two kinds of log":           {[]string{"query", "--file", "a", "--directory", "b"}, "exclude each other"},
 		"an unknown option":          {[]string{"query", "--colour"}, "unknown flag"},
 		"an unknown command":         {[]string{"querry"}, `unknown command "querry"`},

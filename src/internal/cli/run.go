@@ -29,10 +29,10 @@ func (q *query) run(ctx context.Context) error {
 		return err
 	}
 	var found *gaps
-	if q.directory != "" {
-		found, err = q.showDirectory(ctx, out)
-	} else {
+	if len(q.files) > 0 {
 		found, err = q.showFiles(ctx, out)
+	} else {
+		found, err = q.showStore(ctx, out)
 	}
 	if closeErr := out.close(); err == nil {
 		err = closeErr

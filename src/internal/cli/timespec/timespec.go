@@ -31,6 +31,20 @@ func Parse(text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
+// ParseSpan returns the length of time that text means: a sum of numbers with
+// units, as "2weeks" or "1h 30min"; a number alone counts seconds. The error is
+// an *Error.
+func ParseSpan(text string) (time.Duration, error) {
+	if len(text) > maxText {
+		return 0, &Error{text[:maxText] + "…", "it is too long"}
+	}
+	span, problem := duration(text)
+	if problem != "" {
+		return 0, &Error{text, problem}
+	}
+	return span, nil
+}
+
 // maxText bounds what is looked at; the longest sensible form is far shorter.
 const maxText = 128
 

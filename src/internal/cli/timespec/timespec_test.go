@@ -113,3 +113,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestSpansAreSumsOfUnits(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"2weeks": 14 * 24 * time.Hour, "1h 30min": 90 * time.Minute, "90": 90 * time.Second, "0": 0, "1.5s": 1500 * time.Millisecond,
+	} {
+		if got, err := timespec.ParseSpan(text); err != nil || got != want {
+			t.Errorf("%q is %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1h", "2 fortnights", "h", strings.Repeat("1h", 100)} {
+		var bad *timespec.Error
+		if got, err := timespec.ParseSpan(text); !errors.As(err, &bad) {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/internal/cli"
+)
+
+func TestWithoutABusTheRemedyIsSaid(t *testing.T) {
+	for name, arguments := range map[string][]string{
+		"query":         {"query"},
+		"monitor":       {"monitor"},
+		"subscriptions": {"subscriptions"},
+		"delete":        {"subscriptions", "delete", "nightly"},
+		"vacuum":        {"vacuum"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			e := environment(t, &stdout, &stderr)
+			e.Lookup = func(name string) (string, bool) {
+				if name == "DBUS_SYSTEM_BUS_ADDRESS" {
+					return "unix:path=" + filepath.Join(t.TempDir(), "none"), true
+				}
+				return "", false
+			}
+			code := cli.Run(context.Background(), arguments, e)
+			if code != 1 || stdout.Len() > 0 || strings.Count(stderr.String(), "\n") != 1 {
+				t.Errorf("exit code %d, output %q, errors %q, want 1, none and one line", code, stdout.String(), stderr.String())
+			}
+			for _, want := range []string{"cannot reach the broker: ", "is crypto-auditing-broker installed, and a system bus running?"} {
+				if !strings.Contains(stderr.String(), want) {
+					t.Errorf("error is %q, want %q in it", stderr.String(), want)
+				}
+			}
+		})
+	}
+}
+
+func TestBadUsageOfTheBusIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		arguments []string
+		want      string
+	}{
+		"a span that is none":      {[]string{"vacuum", "--vacuum-time", "soon"}, "--vacuum-time"},
+		"a size that is none":      {[]string{"vacuum", "--vacuum-size", "big"}, "--vacuum-size"},
+		"free space that is none":  {[]string{"vacuum", "--keep-free", "-1"}, "--keep-free"},
+		"a hold that is none":      {[]string{"vacuum", "--hold", ""}, "--hold"},
+		"an unknown rule":          {[]string{"vacuum", "--reading", "burn"}, "ignore, keep, drop"},
+		"an argument":              {[]string{"vacuum", "all"}, "all"},
+		"an unknown form":          {[]string{"subscriptions", "-o", "xml"}, "xml"},
+		"an unknown form of it":    {[]string{"vacuum", "-o", "xml"}, "xml"},
+		"no name":                  {[]string{"subscriptions", "delete"}, "at least 1"},
+		"what is no match":         {[]string{"monitor", "tls"}, "KEY=VALUE"},
+		"a form there is not":      {[]string{"monitor", "-o", "xml"}, "xml"},
+		"cursors of files":         {[]string{"query", "--file", "x", "--show-cursor"}, "--file"},
+		"a pretty array forever":   {[]string{"query", "-f", "-o", "json-pretty"}, "json-pretty"},
+		"a context that cannot be": {[]string{"monitor", "--context", "a b"}, "--context"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := crauctl(t, c.arguments...)
+			if got.code != 2 || got.stdout != "" || !strings.Contains(got.stderr, c.want) {
+				t.Errorf("exit code %d, output %q, errors %q, want 2, none and %q", got.code, got.stdout, got.stderr, c.want)
+			}
+		})
+	}
+}
