@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -450,6 +451,54 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 			}
 			verifyTest(t, w.dir)
 		})
+	}
+}
+
+func TestRemoveGoesByCursorAcrossAJump(t *testing.T) {
+	dir := t.TempDir()
+	clock := newTestClock()
+	w := openTest(t, dir, testOptions(clock))
+	read := appendTest(t, w, "a").Cursor
+	if err := w.lock.release(); err != nil { // as a kill does
+		t.Fatal(err)
+	}
+	opts := testOptions(clock)
+	opts.BootID = [16]byte{9}
+	w = openTest(t, dir, opts)
+	if _, err := w.Remove(Cursor{Store: [16]byte{1}, Sequence: 1 << 60}); !errors.Is(err, ErrForeignCursor) {
+		t.Errorf("a foreign cursor: %v, want ErrForeignCursor", err)
+	}
+	if removed, err := w.Remove(Cursor{Store: read.Store, Sequence: read.Sequence - 1}); err != nil || len(removed.Segments) != 0 {
+		t.Errorf("not all read: removed %+v (%v), want nothing", removed, err)
+	}
+	removed, err := w.Remove(read)
+	if err != nil || len(removed.Segments) != 1 || removed.Segments[0].Last != read.Sequence {
+		t.Errorf("all read: removed %+v (%v), want the segment up to %d", removed, err, read.Sequence)
+	}
+	r := readerTest(t, dir, Query{})
+	if missing, err := r.Seek(Cursor{Store: read.Store, Sequence: 0}); err != nil || missing != read.Sequence {
+		t.Errorf("%d are missing (%v), want %d", missing, err, read.Sequence)
+	}
+}
+
+func TestSyncIntervalMakesDurableWithoutFlush(t *testing.T) {
+	opts := testOptions(newTestClock())
+	opts.SyncInterval = time.Millisecond
+	committed := make(chan Position, 10)
+	opts.Committed = func(p Position) { committed <- p }
+	w := openTest(t, t.TempDir(), opts)
+	if first := <-committed; first.Offset != 0 || first.First != 1 {
+		t.Errorf("first committed: %+v, want the segment's beginning", first)
+	}
+	p, err := w.Append(batchOf(opts.Clock.Now(), "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := <-committed; got != p {
+		t.Errorf("committed %+v, want %+v", got, p)
+	}
+	for w.Status().Durable != p.Cursor {
+		runtime.Gosched()
 	}
 }
 

@@ -49,8 +49,7 @@ const (
 
 // Segment is one that goes.
 type Segment struct {
-	// First and Last are its sequences; Last is that before the next segment
-	// where it cannot be read.
+	// First and Last are its sequences.
 	First, Last uint64
 	Bytes       int64
 	Reason      Reason
@@ -105,7 +104,7 @@ func Plan(dir string, policy Policy, now time.Time, free func(dir string) (int64
 	}
 	var plan []Segment
 	for i, first := range list[:len(list)-1] {
-		s := Segment{First: first, Last: list[i+1] - 1, Bytes: sizes[i]}
+		s := Segment{First: first, Last: before(dir, list[i+1]), Bytes: sizes[i]}
 		goes, err := p.goes(&s)
 		if err != nil || !goes {
 			return plan, err
@@ -115,6 +114,21 @@ func Plan(dir string, policy Policy, now time.Time, free func(dir string) (int64
 		plan = append(plan, s)
 	}
 	return plan, nil
+}
+
+// before returns the last sequence before a segment: what its header says, for
+// sequences may have jumped, or else the one before its name.
+func before(dir string, first uint64) uint64 {
+	s, err := segment.Open(filepath.Join(dir, segment.Name(first)))
+	if err != nil {
+		return first - 1
+	}
+	defer s.Close()
+	var h frame.Header
+	if err := s.Header(0, &h); err != nil || h.Flags&frame.Start == 0 {
+		return first - 1
+	}
+	return h.SequenceBefore
 }
 
 // size returns the length of a segment's file, 0 if it is gone.
