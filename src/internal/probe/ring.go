@@ -3,11 +3,12 @@
 package probe
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -43,8 +44,13 @@ type Ring struct {
 	// count twice as resident memory.
 	wrapped []byte
 	wakeAt  *atomic.Uint64
-	epoll   int
-	event   int // eventfd for Wake
+	// file is the map in the hands of the Go runtime's poller. A goroutine
+	// that waits there costs no thread: one in a system call of its own keeps
+	// the runtime's monitor awake for ten milliseconds each time.
+	file *os.File
+	conn syscall.RawConn
+	// woken is set by Wake.
+	woken atomic.Bool
 
 	// taken is the consumer position, which only the reader changes.
 	taken uint64
@@ -53,7 +59,7 @@ type Ring struct {
 }
 
 func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
-	r := &Ring{size: uint64(size), wakeAt: wakeAt, epoll: -1, event: -1}
+	r := &Ring{size: uint64(size), wakeAt: wakeAt}
 	page := unix.Getpagesize()
 	var err error
 	if r.consumer, err = unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
@@ -63,19 +69,21 @@ func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
 		return nil, errors.Join(fmt.Errorf("cannot map the ring: %w", err), r.close())
 	}
 	r.data = r.producer[page:]
-	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot make an event descriptor: %w", err), r.close())
+	fd, err := unix.FcntlInt(uintptr(m.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.close())
 	}
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot make an epoll descriptor: %w", err), r.close())
+	// Reading a map fails; the flag only tells the runtime to poll it.
+	err = unix.SetNonblock(fd, true)
+	r.file = os.NewFile(uintptr(fd), "ring")
+	if err == nil {
+		r.conn, err = r.file.SyscallConn()
 	}
-	for _, fd := range []int{m.FD(), r.event} {
-		// Edge-triggered: only a wake-up counts, not records that lie there
-		// while the reader waits for more.
-		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
-		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-			return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.close())
-		}
+	if err == nil {
+		err = r.file.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.close())
 	}
 	r.wakeAt.Store(math.MaxUint64)
 	return r, nil
@@ -83,11 +91,8 @@ func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
 
 func (r *Ring) close() error {
 	var errs []error
-	if r.epoll >= 0 {
-		errs = append(errs, unix.Close(r.epoll))
-	}
-	if r.event >= 0 {
-		errs = append(errs, unix.Close(r.event))
+	if r.file != nil {
+		errs = append(errs, r.file.Close())
 	}
 	if r.producer != nil {
 		errs = append(errs, unix.Munmap(r.producer))
@@ -158,35 +163,41 @@ func (r *Ring) Drain(limit uint64, take func(record []byte)) {
 }
 
 // Wait sleeps until at least mark bytes are waiting, the time is over, or Wake
-// was called. A negative timeout means no limit.
+// was called. A negative timeout means no limit. It may return early.
 func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
-	r.wakeAt.Store(mark)
-	defer r.wakeAt.Store(math.MaxUint64)
-	if waiting := r.Waiting(); waiting >= mark {
-		// The mark was passed before it was set. If nothing can be taken
-		// because the first record is unfinished, its producer is interrupted
-		// and may have looked at wakeAt already.
-		if !r.firstBusy() {
-			return nil
-		}
-		if timeout < 0 || timeout > busyWait {
-			timeout = busyWait
-		}
-	}
-	milliseconds := -1
+	var deadline time.Time
 	if timeout >= 0 {
-		milliseconds = int((timeout + time.Millisecond - 1) / time.Millisecond)
+		deadline = time.Now().Add(timeout)
 	}
-	var events [2]unix.EpollEvent
-	n, err := unix.EpollWait(r.epoll, events[:], milliseconds)
-	if err != nil && err != unix.EINTR {
+	if err := r.file.SetReadDeadline(deadline); err != nil {
 		return fmt.Errorf("cannot wait for the ring: %w", err)
 	}
-	for i := range max(n, 0) {
-		if events[i].Fd == int32(r.event) {
-			var b [8]byte
-			_, _ = unix.Read(r.event, b[:])
+	defer r.wakeAt.Store(math.MaxUint64)
+	looked := false
+	// The poller forgets earlier wake-ups before it calls the function, and
+	// sleeps if that returns false. What comes after wakeAt is set is not
+	// forgotten; what came before is seen here.
+	err := r.conn.Read(func(uintptr) bool {
+		if looked || r.woken.Swap(false) {
+			return true
 		}
+		looked = true
+		r.wakeAt.Store(mark)
+		if r.Waiting() < mark {
+			return false
+		}
+		if !r.firstBusy() {
+			return true
+		}
+		// Nothing can be taken because the first record is unfinished; its
+		// producer is interrupted and may have looked at wakeAt already.
+		if busy := time.Now().Add(busyWait); timeout < 0 || busy.Before(deadline) {
+			_ = r.file.SetReadDeadline(busy) // it did not fail above
+		}
+		return false
+	})
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("cannot wait for the ring: %w", err)
 	}
 	return nil
 }
@@ -212,7 +223,8 @@ func (r *Ring) firstBusy() bool { return r.lengthAt(r.taken&(r.size-1))&ringBusy
 
 // Wake ends the current or the next Wait. It may be called from any goroutine.
 func (r *Ring) Wake() {
-	// The counter cannot overflow by ones, and a write that does not block
-	// has no other way to fail.
-	_, _ = unix.Write(r.event, binary.NativeEndian.AppendUint64(nil, 1))
+	r.woken.Store(true)
+	// A Wait that has not looked at woken yet sets its deadline anew, but then
+	// it does look. The ring is closed after the last Wait.
+	_ = r.file.SetReadDeadline(time.Now())
 }
