@@ -76,8 +76,9 @@ func (g *generation) find(hash uint32, key contextKey) *uint32 {
 }
 
 // get returns the state of a context, which is new where that is not known.
-// The pointer is valid until the next call.
-func (c *contexts) get(key contextKey) (state *contextState, known bool) {
+// One that is opened has no past to look for among those not seen for long. The
+// pointer is valid until the next call.
+func (c *contexts) get(key contextKey, opened bool) (state *contextState, known bool) {
 	hash := c.hash(key)
 	slot := c.young.find(hash, key)
 	if *slot != 0 {
@@ -90,14 +91,15 @@ func (c *contexts) get(key contextKey) (state *contextState, known bool) {
 		c.young.states = c.young.states[:0]
 		slot = c.young.find(hash, key)
 	}
-	was := *c.old.find(hash, key)
-	if was != 0 {
-		c.young.states = append(c.young.states, c.old.states[was-1])
-	} else {
-		c.young.states = append(c.young.states, contextState{key: key})
+	fresh := contextState{key: key}
+	if !opened {
+		if was := *c.old.find(hash, key); was != 0 {
+			fresh, known = c.old.states[was-1], true
+		}
 	}
+	c.young.states = append(c.young.states, fresh)
 	*slot = uint32(len(c.young.states))
-	return &c.young.states[*slot-1], was != 0
+	return &c.young.states[*slot-1], known
 }
 
 // forget drops everything, for a new context key.

@@ -65,7 +65,7 @@ func (w *window) take(r *probe.Record) {
 		r.Library.Hits.Add(1)
 	}
 	key := contextKey{r.PIDTGID, r.Context}
-	state, known := w.contexts.get(key)
+	state, known := w.contexts.get(key, r.NewContext)
 	if !known {
 		state.id = w.cipher.ContextID(r.PIDTGID, r.Context)
 	}
