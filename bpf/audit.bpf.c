@@ -25,12 +25,14 @@ char _license[] SEC("license") = "GPL";
 #define VALUE_MAX 512
 
 /*
- * Sizes of records. A hit takes the first that its number of elements
+ * Sizes of records. Most hits have at most FEW elements, of words and literals
+ * alone, for which the first is made. Others take the first that its number of elements
  * suggests and moves to the next where its strings do not fit. In all but the
  * largest a key or value fits up to SHORT_MAX; the largest holds everything,
  * cut at KEY_MAX and VALUE_MAX.
  */
 #define SHORT_MAX 64
+#define SIZE_LITERALS 112
 #define SIZE_SMALL 192
 #define SIZE_MEDIUM 640
 #define SIZE_LARGE 2048
@@ -403,8 +405,8 @@ static __always_inline long add(struct fill *f, const struct user_element *from,
 		__u64 away[2] = { e.value - h->bias, e.size };
 
 		__builtin_memcpy(record + used, away, sizeof(away));
+		n = (head.type & ELEMENT_TYPE) == ELEMENT_STRING ? sizeof(away[0]) : sizeof(away);
 		head.type |= ELEMENT_VALUE_AWAY;
-		n = sizeof(away);
 	}
 	head.value_len = n;
 	used += head.value_len;
@@ -454,28 +456,6 @@ static long add_largest(__u32 i, void *fill)
 	return add_nth(fill, i, SIZE_LARGEST, KEY_MAX, VALUE_MAX, 1);
 }
 
-/*
- * Writes the elements of most hits, one or two, without a loop and reading
- * the array by one call. Returns nonzero if it must be read piece by piece.
- */
-static __always_inline long add_few(struct fill *f)
-{
-	struct hit *h = f->hit;
-	struct user_element e[2];
-
-	if (!h->array || h->count > 2)
-		return 1;
-	if (h->count > 1) {
-		if (bpf_probe_read_user(e, sizeof(e), (void *)h->array))
-			return 1;
-	} else if (bpf_probe_read_user(e, sizeof(e[0]), (void *)h->array)) {
-		return 1;
-	}
-	if (!add(f, &e[0], SIZE_SMALL, SHORT_MAX, SHORT_MAX, 0) && h->count > 1)
-		add(f, &e[1], SIZE_SMALL, SHORT_MAX, SHORT_MAX, 0);
-	return 0;
-}
-
 static __always_inline int opens_context(const struct hit *h)
 {
 	return h->kind == RECORD_NEW_CONTEXT || h->kind == RECORD_NEW_CONTEXT_WITH_DATA;
@@ -488,17 +468,11 @@ static __always_inline long read_executable(__u8 *to)
 	return bpf_probe_read_kernel_str(to, EXECUTABLE_MAX, task->mm->exe_file->f_path.dentry->d_name.name);
 }
 
-/* Puts a hit into the ring. Returns 1 if a record of this size is too small. */
-static __always_inline int emit(struct hit *h, const __u32 size, long (*add_element)(__u32, void *))
+/* Returns how much of the record is used. */
+static __always_inline __u32 begin(struct record *r, const struct hit *h)
 {
-	struct fill f = { .hit = h, .used = sizeof(struct record) };
-	struct record *r = bpf_ringbuf_reserve(&ring, size, 0);
+	__u32 used = sizeof(*r);
 
-	if (!r) {
-		count_hit();
-		count_loss(LOSS_RING_FULL, opens_context(h) + h->count + h->dropped);
-		return 0;
-	}
 	r->time = h->time;
 	r->pid_tgid = h->pid_tgid;
 	r->context = h->context;
@@ -514,23 +488,136 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 			r->flags |= RECORD_EXECUTABLE_CUT;
 		if (n > 0 && n <= EXECUTABLE_MAX) {
 			r->exe_len = n - 1;
-			f.used += n - 1;
+			used += n - 1;
 		}
 	}
+	return used;
+}
+
+static __always_inline void finish(struct record *r, const struct hit *h, __u8 done, __u16 used)
+{
+	r->count = done;
+	r->dropped = h->dropped + h->count - done;
+	r->length = used;
+	count_hit();
+	bpf_ringbuf_submit(r, wake_flags());
+}
+
+static __always_inline void refused(const struct hit *h)
+{
+	count_hit();
+	count_loss(LOSS_RING_FULL, opens_context(h) + h->count + h->dropped);
+}
+
+/* The elements of a hit that has few. */
+#define FEW 2
+
+/* Reads them by one call. Returns 0 if they must be read one by one. */
+static __always_inline int read_few(const struct hit *h, struct user_element *e)
+{
+	if (h->count > FEW)
+		return 0;
+	if (!h->array)
+		e[0] = h->single;
+	else if (h->count == FEW)
+		return !bpf_probe_read_user(e, FEW * sizeof(*e), (void *)h->array);
+	else if (h->count)
+		return !bpf_probe_read_user(e, sizeof(*e), (void *)h->array);
+	return 1;
+}
+
+static __always_inline __u8 type_in(const struct hit *h, const struct user_element *e)
+{
+	return h->array ? type_of(e->size) : h->single_type;
+}
+
+/* An element of a literal key and a word or literal. */
+struct literal {
+	struct element head;
+	__u64 key;
+	__u64 value;
+} __attribute__((packed));
+
+static __always_inline int is_literal(const struct hit *h, const struct user_element *e)
+{
+	__u8 type = type_in(h, e);
+
+	return is_constant(h, e->key) &&
+	       (type == ELEMENT_WORD || (type == ELEMENT_STRING && is_constant(h, e->value)));
+}
+
+static __always_inline void add_literal(struct literal *to, const struct hit *h, const struct user_element *e)
+{
+	__u8 type = type_in(h, e);
+
+	to->head.type = type | ELEMENT_KEY_AWAY | (type == ELEMENT_STRING ? ELEMENT_VALUE_AWAY : 0);
+	to->head.key_len = sizeof(to->key);
+	to->head.value_len = sizeof(to->value);
+	to->key = e->key - h->bias;
+	to->value = type == ELEMENT_STRING ? e->value - h->bias : e->value;
+}
+
+/*
+ * Puts a hit of few literals into the ring. Returns 1 if it is none or, for
+ * the length of its executable's name, does not fit.
+ */
+static __always_inline int emit_literals(struct hit *h, const struct user_element *e)
+{
+	struct record *r;
+	__u32 used;
+
+	if ((h->count > 0 && !is_literal(h, &e[0])) || (h->count > 1 && !is_literal(h, &e[1])))
+		return 1;
+	r = bpf_ringbuf_reserve(&ring, SIZE_LITERALS, 0);
+	if (!r) {
+		refused(h);
+		return 0;
+	}
+	used = begin(r, h);
+	barrier_var(used); /* the verifier must see this very value checked */
+	if (used > SIZE_LITERALS - FEW * sizeof(struct literal)) {
+		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
+		return 1;
+	}
+	if (h->count > 0) {
+		add_literal((void *)r + used, h, &e[0]);
+		if (h->count > 1)
+			add_literal((void *)r + used + sizeof(struct literal), h, &e[1]);
+	}
+	finish(r, h, h->count, used + h->count * sizeof(struct literal));
+	return 0;
+}
+
+/*
+ * Puts a hit into the ring, its elements coming from e if they are few there.
+ * Returns 1 if a record of this size is too small.
+ */
+static __always_inline int emit(struct hit *h, const __u32 size, long (*add_element)(__u32, void *),
+				const struct user_element *e, int few)
+{
+	struct fill f = { .hit = h };
+	struct record *r = bpf_ringbuf_reserve(&ring, size, 0);
+
+	if (!r) {
+		refused(h);
+		return 0;
+	}
+	f.used = begin(r, h);
 	f.record = (__u8 *)r;
-	if (h->count && (size != SIZE_SMALL || add_few(&f)))
-		bpf_loop(h->count, add_element, &f, 0);
+	if (!few) {
+		if (h->count)
+			bpf_loop(h->count, add_element, &f, 0);
+	} else if (h->count > 0) {
+		if (!add(&f, &e[0], size, SHORT_MAX, SHORT_MAX, 0) && h->count > 1)
+			add(&f, &e[1], size, SHORT_MAX, SHORT_MAX, 0);
+	}
 	if (f.too_small) {
 		bpf_ringbuf_discard(r, BPF_RB_NO_WAKEUP);
 		return 1;
 	}
 	if (f.unreadable)
 		r->flags |= RECORD_NO_ARRAY;
-	r->count = f.done;
-	r->dropped = h->dropped + h->count - f.done;
-	r->length = f.used;
-	count_hit();
-	bpf_ringbuf_submit(r, wake_flags());
+	finish(r, h, f.done, f.used);
 	return 0;
 }
 
@@ -562,18 +649,24 @@ static __always_inline int over_limit(const struct hit *h)
 /* Puts a hit into the smallest record that holds it. */
 static __always_inline void send(struct hit *h)
 {
+	struct user_element e[FEW];
+	int few;
+
 	if (over_limit(h)) {
 		count_hit();
 		count_loss(LOSS_RATE_LIMIT, opens_context(h) + h->count + h->dropped);
 		return;
 	}
-	if (h->count <= 2 && !emit(h, SIZE_SMALL, add_small))
+	few = read_few(h, e);
+	if (few && !emit_literals(h, e))
 		return;
-	if (h->count <= 8 && !emit(h, SIZE_MEDIUM, add_medium))
+	if (h->count <= FEW && !emit(h, SIZE_SMALL, add_small, e, few))
 		return;
-	if (!emit(h, SIZE_LARGE, add_large))
+	if (h->count <= 8 && !emit(h, SIZE_MEDIUM, add_medium, e, 0))
 		return;
-	emit(h, SIZE_LARGEST, add_largest);
+	if (!emit(h, SIZE_LARGE, add_large, e, 0))
+		return;
+	emit(h, SIZE_LARGEST, add_largest, e, 0);
 }
 
 static __always_inline void set_array(struct hit *h, __u64 array, __u64 count)

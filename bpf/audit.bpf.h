@@ -58,7 +58,7 @@ enum element_type {
  * Bits of element.type. What is "away" is for the agent to read from the
  * library's file: a string among its constants, or what could not be read
  * without a page fault. Its bytes are then the eight of its address, relative
- * to the load address of the probed library, followed for a value by the eight
+ * to the load address of the probed library, followed for a blob by the eight
  * of its size.
  */
 enum element_flags {

@@ -50,9 +50,17 @@ type Library struct {
 	slots []uint32
 	links []link.Link
 
+	// recent leads to those of strings that were used last, by address.
+	recent [256]literal
 	// strings are those that were read from the file. Only the reader of the
 	// ring uses them.
 	strings map[stringKey][]byte
+}
+
+// literal is a string that ends with a NUL, and where it is.
+type literal struct {
+	address uint64
+	text    []byte
 }
 
 type stringKey struct {
@@ -302,6 +310,21 @@ func register(r usdt.Register, m elf.Machine) (uint16, error) {
 		return noRegister, nil
 	}
 	return r.PtRegsOffset(m)
+}
+
+// literal returns the string at a link-time address of the library. It is text
+// for what nearly every key is, and faster.
+func (l *Library) literal(address uint64) ([]byte, bool) {
+	const spread = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
+	recent := &l.recent[address*spread>>(64-8)]
+	if recent.address == address && recent.text != nil {
+		return recent.text, true
+	}
+	b, ok := l.text(address, -1)
+	if ok {
+		*recent = literal{address, b}
+	}
+	return b, ok
 }
 
 // text returns the string at a link-time address of the library, or n bytes

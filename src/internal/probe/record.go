@@ -136,27 +136,14 @@ func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
 		}
 		e.Key = nil
 		if address := binary.NativeEndian.Uint64(key); address != 0 && l != nil {
-			if text, ok := l.text(address, -1); ok {
+			if text, ok := l.literal(address); ok {
 				e.Key = e.cut(text, maxKey)
 			}
 		}
 	}
 	switch {
 	case flags&valueAway != 0:
-		if len(value) != 16 {
-			return false
-		}
-		e.Unreadable = true
-		if l == nil {
-			return true
-		}
-		n, limit := -1, maxString
-		if e.Type == Blob {
-			n, limit = int(min(binary.NativeEndian.Uint64(value[8:]), maxBlob)), maxBlob
-		}
-		if text, ok := l.text(binary.NativeEndian.Uint64(value), n); ok {
-			e.Bytes, e.Unreadable = e.cut(text, limit), false
-		}
+		return e.fetch(value, l)
 	case e.Type == Word:
 		if len(value) != 8 {
 			return false
@@ -164,6 +151,33 @@ func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
 		e.Word = int64(binary.NativeEndian.Uint64(value))
 	default:
 		e.Bytes = value
+	}
+	return true
+}
+
+// fetch completes a value from the library's file. It returns false if the
+// length does not fit the type.
+func (e *Element) fetch(value []byte, l *Library) bool {
+	e.Unreadable = true
+	var text []byte
+	var ok bool
+	limit := maxString
+	switch {
+	case e.Type == String && len(value) == 8:
+		if l != nil {
+			text, ok = l.literal(binary.NativeEndian.Uint64(value))
+		}
+	case e.Type == Blob && len(value) == 16:
+		limit = maxBlob
+		if l != nil {
+			size := min(binary.NativeEndian.Uint64(value[8:]), maxBlob)
+			text, ok = l.text(binary.NativeEndian.Uint64(value), int(size))
+		}
+	default:
+		return false
+	}
+	if ok {
+		e.Bytes, e.Unreadable = e.cut(text, limit), false
 	}
 	return true
 }
