@@ -52,8 +52,9 @@ type Library struct {
 
 	// recent leads to those of strings that were used last, by address.
 	recent [256]literal
-	// strings are those that were read from the file. Only the reader of the
-	// ring uses them.
+	// strings are those that were read from the file, by way of its pages. Only
+	// the reader of the ring uses these.
+	pages   pages
 	strings map[stringKey][]byte
 }
 
@@ -129,7 +130,7 @@ func open(path string) (*Library, error) {
 	return &Library{
 		Path: path, BuildID: file.BuildID, Errors: file.Errors,
 		Device: stat.Dev, Inode: stat.Ino,
-		file: file, open: f, strings: map[stringKey][]byte{},
+		file: file, open: f, pages: pages{file: f}, strings: map[stringKey][]byte{},
 	}, nil
 }
 
@@ -339,9 +340,9 @@ func (l *Library) text(address uint64, n int) ([]byte, bool) {
 	var ok bool
 	if n < 0 {
 		// One byte more than there is room for tells what must be cut.
-		b, ok = l.file.StringAt(l.open, address, maxString+1)
+		b, ok = l.file.StringAt(&l.pages, address, maxString+1)
 	} else {
-		b, ok = l.file.BytesAt(l.open, address, n)
+		b, ok = l.file.BytesAt(&l.pages, address, n)
 	}
 	if !ok {
 		b = nil

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import "io"
+
+// pages remembers parts of a library's file, so that a process which gives ever
+// other addresses as literals does not cost the agent a system call for each.
+// It belongs to one goroutine.
+type pages struct {
+	file io.ReaderAt
+	// kept are by their number; the last of the file may be shorter than the
+	// others.
+	kept map[int64][]byte
+}
+
+const (
+	pageSize = 4096
+	// maxPages is the literals of the largest libraries, 1.5 MiB.
+	maxPages = 384
+)
+
+// ReadAt implements io.ReaderAt.
+func (p *pages) ReadAt(b []byte, offset int64) (n int, err error) {
+	for n < len(b) {
+		page, err := p.page((offset + int64(n)) / pageSize)
+		if err != nil {
+			return n, err
+		}
+		within := int((offset + int64(n)) % pageSize)
+		if within >= len(page) {
+			return n, io.EOF
+		}
+		n += copy(b[n:], page[within:])
+	}
+	return n, nil
+}
+
+// page returns a page, empty behind the end of the file.
+func (p *pages) page(number int64) ([]byte, error) {
+	if page, ok := p.kept[number]; ok {
+		return page, nil
+	}
+	page := make([]byte, pageSize)
+	n, err := p.file.ReadAt(page, number*pageSize)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if p.kept == nil || len(p.kept) >= maxPages {
+		p.kept = map[int64][]byte{}
+	}
+	p.kept[number] = page[:n]
+	return p.kept[number], nil
+}
