@@ -81,9 +81,9 @@ func (c *Conn) Peer() Peer { return c.peer }
 // or has broken a limit.
 func (c *Conn) Gone() <-chan struct{} { return c.gone }
 
-// serve answers calls until the peer sends no more, a limit is broken, or ctx
-// is done.
-func (c *Conn) serve(ctx context.Context, service *varlink.Service) {
+// serve answers calls, each when it is its turn, until the peer sends no more,
+// a limit is broken, or ctx is done.
+func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *Pace) {
 	reading := make(chan struct{})
 	go func() {
 		defer close(reading)
@@ -97,6 +97,7 @@ func (c *Conn) serve(ctx context.Context, service *varlink.Service) {
 	}()
 	for call := range c.calls {
 		c.idle.Store(busy)
+		turn.Wait(ctx)
 		err := service.HandleMessage(ctx, c, call)
 		c.size.Add(-int64(len(call)))
 		c.idle.Store(int64(time.Since(c.began)))

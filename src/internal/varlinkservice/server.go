@@ -40,6 +40,10 @@ type Limits struct {
 	// reply may take to be read, IdleTime how long a connection may be
 	// without a call.
 	CallTime, ReplyTime, IdleTime time.Duration
+	// Of all calls, CallBurst are answered at once, then one every CallPause:
+	// answering must not take the processor from what the program is for.
+	CallBurst int
+	CallPause time.Duration
 }
 
 // DefaultLimits are those that the interface descriptions state.
@@ -48,6 +52,7 @@ func DefaultLimits() Limits {
 		CallSize: 16 << 10, CallDepth: 32, Waiting: 16,
 		PerUser: 32, Users: 128,
 		CallTime: 5 * time.Second, ReplyTime: 10 * time.Second, IdleTime: 10 * time.Minute,
+		CallBurst: 500, CallPause: 500 * time.Microsecond,
 	}
 }
 
@@ -67,6 +72,7 @@ type Options struct {
 type Server struct {
 	service *varlink.Service
 	options Options
+	calls   *Pace
 
 	mu sync.Mutex
 	// users counts the connections of each user.
@@ -79,7 +85,10 @@ type Server struct {
 
 // New returns a server for a service.
 func New(service *varlink.Service, o Options) *Server {
-	return &Server{service: service, options: o, users: map[uint32]int{}, refusals: refusals{log: o.Log}}
+	return &Server{
+		service: service, options: o, calls: NewPace(o.Limits.CallBurst, o.Limits.CallPause),
+		users: map[uint32]int{}, refusals: refusals{log: o.Log},
+	}
 }
 
 // Serve answers on the connections that l accepts until ctx is done. Then
@@ -112,7 +121,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		if conn := s.admit(c); conn != nil {
 			connections.Go(func() {
 				defer s.dismiss(conn.peer)
-				conn.serve(ctx, s.service)
+				conn.serve(ctx, s.service, s.calls)
 			})
 		}
 	}

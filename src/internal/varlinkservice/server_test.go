@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -534,6 +535,27 @@ func TestHostilePeersCostBoundedMemory(t *testing.T) {
 	}
 }
 
+func TestCallsOfAllConnectionsWaitTheirTurn(t *testing.T) {
+	// More than the burst would take longer than the test waits.
+	const burst = 10
+	s := serve(t, func(o *Options) { o.Limits.CallBurst, o.Limits.CallPause = burst, time.Hour })
+	for i := range burst {
+		c := s.connect(t)
+		c.send(call("Echo", fmt.Sprintf(`{"text":"%d"}`, i)))
+		c.want(strconv.Itoa(i))
+	}
+	c := s.connect(t)
+	c.send(call("Echo", `{"text":"late"}`))
+	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+	if got, err := c.r.ReadString(0); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a call beyond the burst is answered: %q, %v", got, err)
+	}
+	// The end of the server does not wait for it.
+	c.SetDeadline(time.Now().Add(patience))
+	s.stop()
+	c.want("late")
+}
+
 func TestFileDescriptorsAreNotTaken(t *testing.T) {
 	c := serve(t, nil).connect(t)
 	r, w, err := os.Pipe()
@@ -573,7 +595,7 @@ func FuzzConnection(f *testing.F) {
 			theirs.Close()
 		}()
 		go io.Copy(io.Discard, theirs)
-		newConn(ours, Peer{}, o).serve(context.Background(), service)
+		newConn(ours, Peer{}, o).serve(context.Background(), service, NewPace(1000, 0))
 	})
 }
 
@@ -592,7 +614,9 @@ func BenchmarkCall(b *testing.B) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() {
-		ended <- New(service, Options{Limits: DefaultLimits(), Peer: PeerOf, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l)
+		limits := DefaultLimits()
+		limits.CallPause = 0
+		ended <- New(service, Options{Limits: limits, Peer: PeerOf, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l)
 	}()
 	c, err := varlink.NewConnection(ctx, "unix:"+l.Addr().String())
 	if err != nil {

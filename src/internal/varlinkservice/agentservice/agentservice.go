@@ -59,10 +59,12 @@ const (
 	callTime = 30 * time.Second
 	// maxFollowers is the limit that the interface description states.
 	maxFollowers = 32
-	// Of Flush, flushBurst calls are carried out at once, then one every
-	// flushPause: each costs a chunk and an fdatasync(2).
-	flushBurst = 20
-	flushPause = 100 * time.Millisecond
+	// burst is how many times Flush, and Status, are carried out at once. Then
+	// each has its pause: a flush costs a chunk and an fdatasync(2), a status a
+	// look at all segments.
+	burst       = 20
+	flushPause  = 100 * time.Millisecond
+	statusPause = 50 * time.Millisecond
 )
 
 // service implements the interface.
@@ -91,12 +93,13 @@ func New(o Options) (*varlink.Service, error) {
 		recorder: o.Recorder, reload: o.Reload, access: o.Access, version: version,
 		followers: make(chan struct{}, maxFollowers),
 	}
-	p := &pace{burst: flushBurst, pause: flushPause}
+	flushes, statuses := varlinkservice.NewPace(burst, flushPause), varlinkservice.NewPace(burst, statusPause)
 	s.flush = newShared(func(ctx context.Context) (logstore.Cursor, error) {
-		p.wait()
+		flushes.Wait(ctx)
 		return s.recorder.Flush(ctx)
 	})
-	s.status = newShared(func(context.Context) (api.Status, error) {
+	s.status = newShared(func(ctx context.Context) (api.Status, error) {
+		statuses.Wait(ctx)
 		status, err := s.recorder.Status()
 		return wireStatus(status, err, s.version), nil
 	})

@@ -5,7 +5,6 @@ package agentservice
 import (
 	"context"
 	"sync"
-	"time"
 )
 
 // shared does something for many callers, once at a time. A caller gets the
@@ -73,29 +72,4 @@ func (s *shared[T]) once(d *doing[T]) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
 	d.value, d.err = s.do(ctx)
-}
-
-// pace lets burst doings pass at once and then one in each pause (the generic
-// cell rate algorithm, ITU-T I.371). It serves one goroutine.
-type pace struct {
-	burst int
-	pause time.Duration
-	// due is when the last doing would have been, had all kept the pause.
-	due time.Time
-}
-
-func (p *pace) wait() {
-	if d := p.delay(time.Now()); d > 0 {
-		time.Sleep(d)
-	}
-}
-
-// delay returns how long a doing has to wait that is asked for now.
-func (p *pace) delay(now time.Time) time.Duration {
-	if p.due.Before(now) {
-		p.due = now
-	}
-	d := p.due.Sub(now) - time.Duration(p.burst-1)*p.pause
-	p.due = p.due.Add(p.pause)
-	return max(d, 0)
 }

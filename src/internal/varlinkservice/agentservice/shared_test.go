@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 )
 
 func TestThoseWhoCallMeanwhileShareTheNext(t *testing.T) {
@@ -75,24 +74,5 @@ func TestAnErrorIsForThoseWhoSharedIt(t *testing.T) {
 	}
 	if _, err := s.call(context.Background()); err != nil {
 		t.Errorf("the error is %v", err)
-	}
-}
-
-func TestPaceLetsABurstPassAndThenOneInEachPause(t *testing.T) {
-	p := pace{burst: 3, pause: time.Second}
-	start := time.Unix(1000, 0)
-	ask := func(second int) time.Duration { return p.delay(start.Add(time.Duration(second) * time.Second)) }
-	for i, c := range []struct {
-		at   int
-		want time.Duration
-	}{
-		{0, 0}, {0, 0}, {0, 0}, // the burst
-		{0, time.Second}, {1, time.Second}, // one each second
-		{5, 0}, {5, 0}, // some rest later, but not all of it
-		{100, 0}, {100, 0}, {100, 0}, {100, time.Second},
-	} {
-		if got := ask(c.at); got != c.want {
-			t.Errorf("call %d at %d s waits %v, want %v", i, c.at, got, c.want)
-		}
 	}
 }

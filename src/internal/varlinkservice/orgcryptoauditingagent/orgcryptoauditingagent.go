@@ -18,8 +18,10 @@
 // while one of the same connection is answered. A user may have 32
 // connections, all users but root 128; root's 32 come on top. There are 32
 // streams of Follow. A connection ends after 10 minutes without a call, and
-// after 10 seconds in which a reply is not taken. Who is refused by number is
-// told so by LimitExceeded. File descriptors are not taken.
+// after 10 seconds in which a reply is not taken. In the long run 2000 calls a
+// second are answered, of all connections together; others wait their turn. Who
+// is refused by number is told so by LimitExceeded. File descriptors are not
+// taken.
 package orgcryptoauditingagent
 
 import (
@@ -282,7 +284,9 @@ func Dispatch_Error(err error) error {
 
 // Generated client method calls
 
-// Tells what the agent does and has done.
+// Tells what the agent does and has done, not earlier than at the call. Calls
+// that come while it finds out share the next answer; it does so 20 times a
+// second in the long run.
 type GetStatus_methods struct{}
 
 func GetStatus() GetStatus_methods { return GetStatus_methods{} }
@@ -335,9 +339,8 @@ func (m GetStatus_methods) Upgrade(ctx context.Context, c *varlink.Connection) (
 }
 
 // Commits everything that was probed before the call and makes it durable.
-// Returns the cursor behind it. Calls that come while another flushes share
-// the next one; at most ten a second are carried out in the long run, the
-// others wait.
+// Returns the cursor behind it. Calls that come while it flushes share the next
+// flush; it flushes 10 times a second in the long run.
 type Flush_methods struct{}
 
 func Flush() Flush_methods { return Flush_methods{} }
@@ -751,15 +754,16 @@ func (c *VarlinkCall) ReplyFollow(ctx context.Context, cursor_ string, segment_ 
 
 // Generated dummy implementations for all varlink methods
 
-// Tells what the agent does and has done.
+// Tells what the agent does and has done, not earlier than at the call. Calls
+// that come while it finds out share the next answer; it does so 20 times a
+// second in the long run.
 func (s *VarlinkInterface) GetStatus(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.GetStatus")
 }
 
 // Commits everything that was probed before the call and makes it durable.
-// Returns the cursor behind it. Calls that come while another flushes share
-// the next one; at most ten a second are carried out in the long run, the
-// others wait.
+// Returns the cursor behind it. Calls that come while it flushes share the next
+// flush; it flushes 10 times a second in the long run.
 func (s *VarlinkInterface) Flush(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Flush")
 }
@@ -855,8 +859,10 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 # while one of the same connection is answered. A user may have 32
 # connections, all users but root 128; root's 32 come on top. There are 32
 # streams of Follow. A connection ends after 10 minutes without a call, and
-# after 10 seconds in which a reply is not taken. Who is refused by number is
-# told so by LimitExceeded. File descriptors are not taken.
+# after 10 seconds in which a reply is not taken. In the long run 2000 calls a
+# second are answered, of all connections together; others wait their turn. Who
+# is refused by number is told so by LimitExceeded. File descriptors are not
+# taken.
 interface org.cryptoauditing.Agent
 
 # What the agent does and has done.
@@ -935,13 +941,14 @@ type Library (
   error: string
 )
 
-# Tells what the agent does and has done.
+# Tells what the agent does and has done, not earlier than at the call. Calls
+# that come while it finds out share the next answer; it does so 20 times a
+# second in the long run.
 method GetStatus() -> (status: Status)
 
 # Commits everything that was probed before the call and makes it durable.
-# Returns the cursor behind it. Calls that come while another flushes share
-# the next one; at most ten a second are carried out in the long run, the
-# others wait.
+# Returns the cursor behind it. Calls that come while it flushes share the next
+# flush; it flushes 10 times a second in the long run.
 method Flush() -> (cursor: string)
 
 # Does what Flush does, and begins a new segment, whose file name it returns.
