@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// asked starts an agent that answers on a socket.
+func asked(t *testing.T, s setup) (*agent, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "crau") // short, as the name of a socket must be
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "agent")
+	s.flags = append(s.flags, "--varlink", socket)
+	return startAgent(t, s), socket
+}
+
+// peer is a connection to an agent.
+type peer struct {
+	net.Conn
+	replies *bufio.Reader
+}
+
+func connect(t *testing.T, socket string) *peer {
+	t.Helper()
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return &peer{c, bufio.NewReader(c)}
+}
+
+// reply is what the agent answers.
+type reply struct {
+	Error      string
+	Continues  bool
+	Parameters struct {
+		Cursor, Segment, File, Problem string
+		Line, Offset                   int64
+	}
+}
+
+func (p *peer) call(t *testing.T, method, flags string) {
+	t.Helper()
+	if _, err := fmt.Fprintf(p, "{\"method\":\"org.cryptoauditing.Agent.%s\"%s}\x00", method, flags); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *peer) reply(t *testing.T) (r reply) {
+	t.Helper()
+	text, err := p.replies.ReadString(0)
+	if err == nil {
+		err = json.Unmarshal([]byte(strings.TrimSuffix(text, "\x00")), &r)
+	}
+	if err != nil {
+		t.Fatalf("the agent answers %q: %v", text, err)
+	}
+	return r
+}
+
+// status is what crauctl status says, as far as the tests look at it.
+type status struct {
+	Hits, HitsSeen, Events, Chunks, Groups uint64
+	Directory, Newest                      string
+	Lost                                   []struct{ Hits, Events uint64 }
+	Latency                                struct{ Counts []uint64 }
+	Libraries                              []struct {
+		Path, BuildID, Provider, Attached, Error string
+		Sites, Hits                              uint64
+		Replaced                                 bool
+	}
+}
+
+func TestStatusAgreesWithWhatWasFired(t *testing.T) {
+	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "20", trace("gnutls-tls13-p256")).done
+	cursor := strings.TrimSpace(crauctl(t, "flush", "--socket", socket))
+
+	var s status
+	if err := json.Unmarshal([]byte(crauctl(t, "status", "-o", "json", "--socket", socket)), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Hits != fired.hits || s.HitsSeen != fired.hits || s.Events != fired.events {
+		t.Errorf("hits %d of %d seen, events %d; fired were %+v", s.Hits, s.HitsSeen, s.Events, fired)
+	}
+	var groups uint64
+	for _, n := range s.Latency.Counts {
+		groups += n
+	}
+	if s.Newest != cursor || s.Directory != a.log || groups != s.Groups || s.Groups == 0 {
+		t.Errorf("the status is %+v, the cursor %q", s, cursor)
+	}
+	for _, l := range s.Lost {
+		if l.Hits != 0 || l.Events != 0 {
+			t.Errorf("lost are %+v", s.Lost)
+		}
+	}
+	if len(s.Libraries) != 1 {
+		t.Fatalf("the libraries are %+v", s.Libraries)
+	}
+	l := s.Libraries[0]
+	if l.Path != publisher("libreplay.so") || l.BuildID != fmt.Sprintf("%x", buildID(t, publisher("libreplay.so"))) ||
+		l.Hits != fired.hits || l.Sites == 0 || l.Attached == "" || l.Error != "" || l.Replaced {
+		t.Errorf("the library is %+v", l)
+	}
+	metrics := crauctl(t, "metrics", "--socket", socket)
+	if want := fmt.Sprintf("\ncrypto_auditing_recorded_hits_total %d\n", fired.hits); !strings.Contains(metrics, want) {
+		t.Errorf("the metrics are without %q:\n%s", want, metrics)
+	}
+	if short := crauctl(t, "status", "--socket", socket); !strings.Contains(short, "recording 1 library") || !strings.Contains(short, l.Path) {
+		t.Errorf("the status is shown as\n%s", short)
+	}
+	check(t, a, a.stop(t, patience), fired)
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket stays: %v", err)
+	}
+}
+
+func TestRotateBeginsASegmentThatIsThere(t *testing.T) {
+	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done
+	segment := strings.TrimSpace(crauctl(t, "rotate", "--socket", socket))
+	if _, err := os.Stat(filepath.Join(a.log, segment)); err != nil {
+		t.Error(err)
+	}
+	fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done)
+	check(t, a, a.stop(t, patience), fired)
+}
+
+func TestFollowTellsEveryChunk(t *testing.T) {
+	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
+	follower := connect(t, socket)
+	follower.call(t, "Follow", `,"more":true`)
+	// With a window this long a chunk is written by each flush. The first ones
+	// may be before following has begun.
+	var fired number
+	told := make(chan reply)
+	go func() {
+		defer close(told)
+		for {
+			text, err := follower.replies.ReadString(0)
+			var r reply
+			if err != nil || json.Unmarshal([]byte(strings.TrimSuffix(text, "\x00")), &r) != nil {
+				return
+			}
+			told <- r
+		}
+	}()
+	flush := func() string {
+		fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done)
+		return strings.TrimSpace(crauctl(t, "flush", "--socket", socket))
+	}
+	followed := false
+	for end := time.Now().Add(patience); !followed; {
+		if time.Now().After(end) {
+			t.Fatal("nothing is told")
+		}
+		flush()
+		select {
+		case <-told:
+			followed = true
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	for range 3 {
+		cursor := flush()
+		for {
+			r := <-told
+			info, err := os.Stat(filepath.Join(a.log, r.Parameters.Segment))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.Continues || r.Error != "" || r.Parameters.Offset <= 0 || r.Parameters.Offset >= info.Size() {
+				t.Errorf("told is %+v of a segment with %d bytes", r, info.Size())
+			}
+			if r.Parameters.Cursor == cursor {
+				break
+			}
+		}
+	}
+	go func() {
+		for range told {
+			// What the agent says while it ends is of no interest.
+			continue
+		}
+	}()
+	check(t, a, a.stop(t, patience), fired)
+}
+
+func TestReloadByVarlink(t *testing.T) {
+	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+	config := a.command.Args[2]
+	p := connect(t, socket)
+	for _, c := range []struct {
+		config, err string
+		line        int64
+	}{
+		{"rate_limit = 0\n", "", 0},
+		{"\nrate_limit = \"many\"\n", "org.cryptoauditing.Agent.BadConfiguration", 2},
+		{"", "", 0},
+	} {
+		if err := os.WriteFile(config, []byte(c.config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.call(t, "Reload", "")
+		r := p.reply(t)
+		if r.Error != c.err || r.Parameters.Line != c.line || c.err != "" && r.Parameters.File != config {
+			t.Errorf("%q is answered by %+v", c.config, r)
+		}
+	}
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done
+	check(t, a, a.stop(t, patience), fired)
+}
+
+func TestTheSocketOfAnotherAgentIsNotTaken(t *testing.T) {
+	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+	second := launchAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--varlink", socket}})
+	if status, said := second.exit(t), second.stderr.String(); status != 1 || !strings.Contains(said, "another process listens there") {
+		t.Errorf("exit status %d:\n%s", status, said)
+	}
+	crauctl(t, "flush", "--socket", socket)
+	check(t, a, a.stop(t, patience), number{})
+}
+
+// resident returns the most memory that a process has had, in bytes.
+func resident(t *testing.T, pid int) uint64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n << 10
+		}
+	}
+	t.Fatal("the kernel does not say how much memory the agent has had")
+	return 0
+}
+
+func TestHostilePeersDoNotTouchRecording(t *testing.T) {
+	const most = 64 << 20 // bytes
+	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+	p := start(t, "replay", "--library", publisher("libreplay.so"), "--fresh-ids", "--rate", "20000", "--duration", "4", trace("gnutls-tls13-p256"))
+
+	stop := make(chan struct{})
+	var peers sync.WaitGroup
+	// Each does its worst, on as many connections as it gets, until the end.
+	for name, worst := range map[string]func(net.Conn){
+		"frames without end": func(c net.Conn) { io.WriteString(c, strings.Repeat("x", 1<<20)) },
+		"deep arrays":        func(c net.Conn) { io.WriteString(c, strings.Repeat("[", 16000)+"\x00") },
+		"half a call":        func(c net.Conn) { io.WriteString(c, `{"method":"org.cryptoauditing`) },
+		"silence":            func(net.Conn) {},
+		"floods of calls": func(c net.Conn) {
+			for range 1000 {
+				io.WriteString(c, `{"method":"org.cryptoauditing.Agent.Flush"}`+"\x00")
+				io.WriteString(c, `{"method":"org.cryptoauditing.Agent.GetStatus"}`+"\x00")
+			}
+		},
+		"following without reading": func(c net.Conn) {
+			io.WriteString(c, `{"method":"org.cryptoauditing.Agent.Follow","more":true}`+"\x00")
+		},
+	} {
+		peers.Go(func() {
+			var held []net.Conn
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					for _, c := range held {
+						c.Close()
+					}
+					return
+				default:
+				}
+				c, err := net.Dial("unix", socket)
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					<-stop
+					continue
+				}
+				c.SetDeadline(time.Now().Add(200 * time.Millisecond))
+				worst(c)
+				if held = append(held, c); len(held) > 30 {
+					held[0].Close()
+					held = held[1:]
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	fired, _ := p.finish(t)
+	close(stop)
+	peers.Wait()
+	n := resident(t, a.command.Process.Pid)
+	t.Logf("the agent has had at most %d KiB of memory", n>>10)
+	if n > most {
+		t.Errorf("the agent has had %d bytes of memory, want at most %d", n, most)
+	}
+	// It still answers.
+	var out []byte
+	waitFor(t, "the connections to be given up", func() bool {
+		var err error
+		out, err = exec.Command(program("crauctl"), "status", "--socket", socket).Output()
+		return err == nil
+	})
+	if !strings.Contains(string(out), "recording 1 library") {
+		t.Errorf("the status is\n%s", out)
+	}
+	said := a.stop(t, patience)
+	if len(said.lost) != 0 {
+		t.Errorf("lost are %v", said.lost)
+	}
+	check(t, a, said, fired.done)
+	if n := a.said("a connection was refused"); n > 2 {
+		t.Errorf("the agent tells %d times of refused connections", n)
+	}
+}
