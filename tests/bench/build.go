@@ -56,7 +56,7 @@ func (b *bench) parameters() string {
 	}
 	line("machine", "%s, kernel %s, %d cores, load before the run %s", cpuModel(), unix.ByteSliceToString(u.Release[:]),
 		runtime.NumCPU(), strings.TrimSpace(string(load)))
-	line("agent", "defaults: ring 8 MiB, coalesce window 100 ms, sync every 5 s, segments of 128 MiB; nothing is pinned")
+	line("agent", "defaults (ring 8 MiB, coalesce window 100 ms, sync every 5 s, rate_limit 250,000 hits/s a process) unless stated; nothing is pinned")
 	line("log", "%s (file system type %#x)", b.work, fs.Type)
 	line("workload", "%s: %d hits, %d values, %d new contexts a handshake; ids fresh for each",
 		filepath.Base(b.trace), hitsPerHandshake, valuesPerHandshake, eventsPerHandshake-valuesPerHandshake)

@@ -80,7 +80,7 @@ func (b *bench) probeCost() error {
 	}
 	var places []counter.Places
 	withAgent := func() (float64, error) {
-		a, err := b.startAgent(file)
+		a, err := b.startAgent(defaults, file)
 		if err != nil {
 			return 0, err
 		}
@@ -172,7 +172,7 @@ func (b *bench) handshakeCost() error {
 	}
 	var places []counter.Places
 	withAgent := func() (float64, error) {
-		a, err := b.startAgent(file)
+		a, err := b.startAgent(defaults, file)
 		if err != nil {
 			return 0, err
 		}

@@ -31,7 +31,7 @@ type group struct {
 func (b *bench) latency() error {
 	const pace, window = 100000, 100
 	seconds := b.pick(4, 10)
-	a, err := b.startAgent(b.publisher("replay"))
+	a, err := b.startAgent(defaults, b.publisher("replay"))
 	if err != nil {
 		return err
 	}

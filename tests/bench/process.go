@@ -37,16 +37,24 @@ type agent struct {
 	attachedIn time.Duration
 }
 
-// startAgent starts an agent with default settings on the given libraries and
-// returns when it has attached to them.
-func (b *bench) startAgent(libraries ...string) (*agent, error) {
+// settings are the lines of an agent's configuration.
+type settings string
+
+const (
+	defaults settings = ""
+	// unlimited lets one process make as many hits as it can.
+	unlimited settings = "rate_limit = 0\n"
+)
+
+// startAgent starts an agent on the given libraries and returns when it has
+// attached to them. What is configured on the machine plays no part.
+func (b *bench) startAgent(set settings, libraries ...string) (*agent, error) {
 	dir, err := os.MkdirTemp(b.work, "log-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a log directory: %w", err)
 	}
-	// An empty configuration: what is configured on the machine plays no part.
-	conf := filepath.Join(b.work, "agent.conf")
-	if err := os.WriteFile(conf, nil, 0o644); err != nil {
+	conf := filepath.Join(dir, "agent.conf")
+	if err := os.WriteFile(conf, []byte(set), 0o644); err != nil {
 		return nil, fmt.Errorf("cannot write a configuration: %w", err)
 	}
 	socket := filepath.Join(dir, "notify")

@@ -11,7 +11,7 @@ import (
 // idle counts how often an attached agent that nobody fires at wakes up.
 func (b *bench) idle() error {
 	seconds := b.pick(5, 10)
-	a, err := b.startAgent(b.publisher("replay"))
+	a, err := b.startAgent(defaults, b.publisher("replay"))
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (b *bench) attach() error {
 	}
 	var times sample
 	for range b.pick(5, 9) {
-		a, err := b.startAgent(libraries...)
+		a, err := b.startAgent(defaults, libraries...)
 		if err != nil {
 			return err
 		}
