@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -166,6 +168,44 @@ func TestPagesThatNeverArriveHoldUpNobody(t *testing.T) {
 	}
 	if c, _ := misser.finish(t); c != missed {
 		t.Errorf("hostile went on firing: %+v, then %+v", missed, c)
+	}
+}
+
+func TestAPublisherThatIsKilledLeavesAtMostItsLastHitsInDoubt(t *testing.T) {
+	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
+	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "60")
+	flood.fire(t)
+	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 20_000 })
+	if err := flood.command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := flood.command.Wait(); err == nil {
+		t.Fatal("hostile ended by itself")
+	}
+	flood.done = true
+	fired := flood.count(t)
+	said := a.stop(t, leaveWithin)
+	accounted := said.recorded.hits + said.sum().hits
+	if accounted < fired.done.hits || accounted > fired.begun {
+		t.Errorf("%d hits were begun and %d finished, %d recorded or lost", fired.begun, fired.done.hits, accounted)
+	}
+}
+
+func TestLiteralsAtRandomAreAccountedFor(t *testing.T) {
+	const hits, elements = 20_000, 16
+	file := compile(t, "literals")
+	a := startAgent(t, setup{libraries: []string{file}, config: "rate_limit = 0\n"})
+	if output, err := exec.Command(file, strconv.Itoa(hits)).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	said := a.stop(t, leaveWithin)
+	log := check(t, a, said, number{hits, hits * elements})
+	for i := range log {
+		for j := range log[i].Events {
+			if d := log[i].Events[j].Data; d != nil && !log[i].metadata() && (*d.Key != strings.Repeat("a", longestKey) || !d.Truncated || d.Unreadable) {
+				t.Fatalf("an event is %s", log[i].Events[j].text())
+			}
+		}
 	}
 }
 
