@@ -142,12 +142,18 @@ func (l *load) handshake(b *logstore.Batch, executable string, terms map[uint64]
 	}
 }
 
-// eventTerms is Options.Terms for event groups.
-func eventTerms(dst []uint64, entry []byte) []uint64 {
-	var g event.Group
-	if _, err := event.Decode(entry, &g); err != nil {
-		return dst
+// eventTerms returns Options.Terms for event groups, for one goroutine.
+func eventTerms() func(dst []uint64, entry []byte) []uint64 {
+	g := new(event.Group)
+	return func(dst []uint64, entry []byte) []uint64 {
+		if _, err := event.Decode(entry, g); err != nil {
+			return dst
+		}
+		return groupTerms(dst, g)
 	}
+}
+
+func groupTerms(dst []uint64, g *event.Group) []uint64 {
 	if len(g.Name) > 0 {
 		dst = append(dst, logstore.TermHash(logstore.Name, g.Name))
 	}
@@ -166,7 +172,7 @@ func eventOptions() logstore.Options {
 	return logstore.Options{
 		EntryLen:     event.Len,
 		Metadata:     func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },
-		Terms:        eventTerms,
+		Terms:        eventTerms(),
 		SyncInterval: -1,
 		QueueSize:    64 << 20,
 	}

@@ -154,7 +154,11 @@ func (l *lifetime) work(w *Writer, off chan struct{}) {
 
 // check reads the store as it is on the disk.
 func (l *lifetime) check() {
-	got, _ := readAll(readerTest(l.t, l.dir, Query{}))
+	got, errs := readAll(readerTest(l.t, l.dir, Query{}))
+	report, err := verify.Store(l.t.Context(), l.dir, verify.Options{EntryLen: testEntryLen})
+	if err != nil || report.Break != nil && len(errs) == 0 {
+		l.t.Errorf("verify: %v, %+v, but the reader met nothing", err, report)
+	}
 	l.durable = slices.DeleteFunc(l.durable, func(e read) bool { return e.sequence < l.floor })
 	if !subsequence(l.durable, got) {
 		l.t.Errorf("durable entries are lost: %d durable, %d read", len(l.durable), len(got))
