@@ -12,6 +12,10 @@ import (
 // Uring is the System whose files are written through io_uring: a write and
 // the fdatasync linked to it take one system call. A file gets a ring of its
 // own; where the kernel refuses one it is written like those of Plain.
+//
+// A write that makes the file longer is handed to a worker of the kernel (ext4,
+// Linux 6.18): 13 µs of CPU for 1 KiB, where pwritev takes 2 µs. With a sync
+// the two cost the same.
 type Uring struct{ Plain }
 
 var _ System = Uring{}
