@@ -72,7 +72,7 @@ func missingForRecording() string {
 	}
 	uprobeMulti := major > 6 || minor >= 6
 	if !capable(capSysAdmin) && (!uprobeMulti || !capable(capBPF) || !capable(capPerfmon)) {
-		return "this process is neither root nor has CAP_BPF and CAP_PERFMON"
+		return "this process has neither CAP_SYS_ADMIN nor, on kernel 6.6 or newer, CAP_BPF and CAP_PERFMON"
 	}
 	return ""
 }
