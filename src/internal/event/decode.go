@@ -71,7 +71,7 @@ func Len(b []byte) (int, error) {
 	if b[0]>>5 != majorMap>>5 {
 		return 0, &SyntaxError{0, "not a map"}
 	}
-	d.skip(maxDepth)
+	d.skip()
 	if d.err != nil {
 		if d.err == io.ErrUnexpectedEOF && len(b) > MaxEntry {
 			return 0, &SyntaxError{MaxEntry, "entry longer than the limit"}
@@ -242,7 +242,7 @@ func (d *decoder) group(g *Group) {
 			d.events(g)
 			seen |= hasEvents
 		default:
-			d.skip(maxDepth)
+			d.skip()
 		}
 	}
 	if d.err == nil && seen != hasAll {
@@ -299,7 +299,7 @@ func (d *decoder) newContext(e *Event) {
 		case "executable":
 			e.Executable = d.bytesOrText("an executable")
 		default:
-			d.skip(maxDepth)
+			d.skip()
 		}
 	}
 	if d.err == nil && !parent {
@@ -322,7 +322,7 @@ func (d *decoder) data(e *Event) {
 		case "unreadable":
 			e.Value.Unreadable = d.boolean()
 		default:
-			d.skip(maxDepth)
+			d.skip()
 		}
 	}
 	if d.err == nil && (!key || !value) {
@@ -367,34 +367,56 @@ func (d *decoder) boolean() bool {
 }
 
 // skip passes over one item of any kind.
-func (d *decoder) skip(depth int) {
-	if depth == 0 {
-		if d.err == nil {
-			d.err = &SyntaxError{d.pos, "items nested too deeply"}
+func (d *decoder) skip() {
+	// The items still to pass over at each depth.
+	var left [maxDepth]uint64
+	left[0] = 1
+	for level := 0; level >= 0; {
+		if left[level] == 0 {
+			level--
+			continue
 		}
-		return
-	}
-	major, n := d.head()
-	if d.err != nil {
-		return
-	}
-	switch major {
-	case majorBytes, majorText:
-		d.take(n)
-	case majorArray, majorMap:
-		// Every item takes a byte at least, so that a huge count ends at the
-		// end of the input.
-		if n > MaxEntry {
-			d.fail("more items than the limit")
+		left[level]--
+		var major byte
+		var n uint64
+		// Most heads are one byte.
+		if d.pos < len(d.b) && d.b[d.pos]&0x1f < 24 {
+			major, n = d.b[d.pos]&0xe0, uint64(d.b[d.pos]&0x1f)
+			d.pos++
+		} else if major, n = d.head(); d.err != nil {
 			return
 		}
-		if major == majorMap {
-			n *= 2
+		switch major {
+		case majorBytes, majorText:
+			if n <= uint64(len(d.b)-d.pos) {
+				d.pos += int(n)
+			} else {
+				d.take(n)
+				return
+			}
+			continue
+		case majorArray, majorMap:
+			// Every item takes a byte at least, so that a huge count ends at
+			// the end of the input.
+			if n > MaxEntry {
+				d.fail("more items than the limit")
+				return
+			}
+			if major == majorMap {
+				n *= 2
+			}
+		case majorTag:
+			n = 1
+		default:
+			continue
 		}
-		for ; n > 0 && d.err == nil; n-- {
-			d.skip(depth - 1)
+		if n == 0 {
+			continue
 		}
-	case majorTag:
-		d.skip(depth - 1)
+		if level++; level == maxDepth {
+			d.fail("items nested too deeply")
+			return
+		}
+		left[level] = n
 	}
 }

@@ -263,3 +263,15 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(g.Events)), "ns/event")
 }
+
+func BenchmarkLen(b *testing.B) {
+	g := sample()
+	buf := event.Append(nil, g)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := event.Len(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(g.Events)), "ns/event")
+}
