@@ -24,6 +24,9 @@ fi
 include=$(printf '#include <bpf/bpf_helpers.h>\n' | cc -E -xc -include linux/types.h - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
 openssl=$(printf '#include <openssl/ssl.h>\n' | cc -E -xc - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
 sdt=$(printf '#include <sys/sdt.h>\n' | cc -E -xc - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+# The distribution's Python has the distribution's modules.
+dbus=$(/usr/bin/python3 -c 'import dbus' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+gi=$(/usr/bin/python3 -c 'import gi' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
 
 need cc gcc gcc
 need make make make
@@ -44,6 +47,13 @@ need nsenter util-linux util-linux-core
 need setpriv util-linux util-linux
 need tar tar tar
 need mandoc mandoc mandoc
+need dbus-daemon dbus-daemon dbus-daemon
+need dbus-broker-launch dbus-broker dbus-broker
+need busctl systemd systemd
+need gdbus libglib2.0-bin glib2
+need "$dbus" python3-dbus python3-dbus
+need "$gi" python3-gi python3-gobject-base
+need /usr/lib/polkit-1/polkitd polkitd polkit
 [ -z "$missing" ] && exit 0
 
 if command -v apt-get >/dev/null 2>&1; then

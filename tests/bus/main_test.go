@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bus tests the broker and its clients on real buses: dbus-daemon and
+// dbus-broker with the system's configuration and our policy, the built
+// programs, real publishers, and clients that share no code with ours. Each bus
+// has a throw-away world of its own in namespaces, with the project installed by
+// meson and users to be let in and refused.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience bounds everything that a test waits for. Nothing is expected to
+// take nearly as long.
+const patience = 30 * time.Second
+
+// the is what all tests share. It is set once, before the tests run.
+var the struct {
+	// worlds are those there are, by the name of their bus.
+	worlds []*world
+	// missing says why there are none here; err why there are none although
+	// there could be.
+	missing string
+	err     error
+}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	// The worlds end with this thread, whatever ends the tests.
+	runtime.LockOSThread()
+	if the.missing = missing(); the.missing == "" {
+		folder, err := os.MkdirTemp("", "crau-bus-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(folder)
+		the.err = setUp(folder)
+		defer func() {
+			for _, w := range the.worlds {
+				w.end()
+			}
+		}()
+	}
+	return m.Run()
+}
+
+// missing says what keeps tests from being run here, "" if nothing.
+func missing() string {
+	if os.Geteuid() != 0 {
+		return "only root can make worlds in namespaces"
+	}
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return fmt.Sprintf("the kernel has no BTF: %v", err)
+	}
+	return ""
+}
+
+// tools are the programs of the distribution that the tests use, and what
+// installs them on Debian.
+var tools = map[string]string{
+	"dbus-daemon": "dbus-daemon", "dbus-broker-launch": "dbus-broker", "busctl": "systemd", "gdbus": "libglib2.0-bin",
+	"systemd-sysusers": "systemd", "setpriv": "util-linux", "meson": "meson",
+}
+
+func checkTools() error {
+	var errs []error
+	for tool, name := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			errs = append(errs, fmt.Errorf("%s is not installed: install %s", tool, name))
+		}
+	}
+	// The distribution's Python has the distribution's modules.
+	if output, err := exec.Command("/usr/bin/python3", "-c", "import dbus, gi").CombinedOutput(); err != nil {
+		errs = append(errs, fmt.Errorf("python3-dbus and python3-gi are not installed: %s", output))
+	}
+	return errors.Join(errs...)
+}
+
+// setUp builds, installs and makes the worlds.
+func setUp(folder string) error {
+	if err := checkTools(); err != nil {
+		return err
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return err
+	}
+	build, stage, publishers := filepath.Join(folder, "build"), filepath.Join(folder, "stage"), filepath.Join(folder, "publishers")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	for _, arguments := range [][]string{
+		{"meson", "setup", "--prefix=/usr", build, root},
+		{"meson", "install", "-C", build, "--destdir", stage},
+		{"make", "-C", filepath.Join(root, "tests/publishers"), "OUT=" + filepath.Join(publishers, opt)},
+	} {
+		if output, err := exec.CommandContext(ctx, arguments[0], arguments[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot %v: %w\n%s", arguments, err, output)
+		}
+	}
+	if err := os.CopyFS(filepath.Join(publishers, opt, "traces"), os.DirFS(filepath.Join(root, "tests/data/probe-traces"))); err != nil {
+		return err
+	}
+	for _, daemon := range []string{"dbus-daemon", "dbus-broker"} {
+		w, err := newWorld(filepath.Join(root, "tests/bus/world.sh"), filepath.Join(folder, daemon), daemon, stage, publishers)
+		if err != nil {
+			return err
+		}
+		the.worlds = append(the.worlds, w)
+		if err := w.startBus(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onEveryBus runs a test in each world. It ends the test where there are none:
+// as skipped where there cannot be any, else as failed.
+func onEveryBus(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	if the.missing != "" {
+		t.Skip(the.missing)
+	}
+	if the.err != nil {
+		t.Fatal(the.err)
+	}
+	for _, w := range the.worlds {
+		t.Run(w.daemon, func(t *testing.T) {
+			test(t, w)
+			if t.Failed() {
+				t.Logf("the bus says:\n%s", w.busSays)
+			}
+		})
+	}
+}
+
+// waitFor waits until a condition holds.
+func waitFor(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v in vain for %s", patience, what)
+		}
+	}
+}
+
+// lines returns the lines of a text.
+func lines(text string) []string {
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+}

@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# world.sh FOLDER STAGE...: becomes process 1 of a throw-away world without a
+# service manager. The caller made new mount, PID and IPC namespaces.
+#
+# The world's root is an overlay of / whose upper layer is in FOLDER, in memory;
+# what is below each STAGE is copied over it. Kernel and tracing are the host's.
+# There is no bus and no service: the tests start them.
+set -eu
+folder=$1
+shift
+
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 world "$folder"
+mkdir "$folder/upper" "$folder/work" "$folder/root"
+root=$folder/root
+mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+
+# What a package does, and users to be refused or not.
+for stage in "$@"; do
+	tar -C "$stage" -c . | tar -C "$root" --no-same-owner --no-overwrite-dir --keep-directory-symlink -x
+done
+systemd-sysusers --root="$root"
+systemd-tmpfiles --root="$root" --create --prefix=/run/crypto-auditing --prefix=/run/varlink crypto-auditing.conf
+chroot "$root" useradd --no-create-home --groups crypto-auditing member
+chroot "$root" useradd --no-create-home stranger
+mkdir -p "$root/run/dbus" "$root/run/test"
+chmod 1777 "$root/run/test"
+chroot "$root" install -d -o crypto-auditing -g crypto-auditing -m 750 /var/log/crypto-auditing
+chroot "$root" install -d -o crypto-auditing-broker -g crypto-auditing-broker -m 700 /var/lib/crypto-auditing
+# Without a service manager the bus itself starts the broker, where it can.
+sed -i 's,^Exec=.*,Exec=/usr/bin/crau-broker,; /^SystemdService=/d' \
+	"$root/usr/share/dbus-1/system-services/org.crypto_auditing.Broker.service"
+# Nothing else of the host's is started by a call.
+find "$root"/usr/share/dbus-1/system-services "$root"/usr/local/share/dbus-1 -name '*.service' \
+	! -name org.crypto_auditing.Broker.service -delete 2>/dev/null || :
+
+cd "$root"
+mkdir -p mnt
+pivot_root . mnt
+exec chroot . /bin/sh -c 'umount -l /mnt; echo ready; exec sleep infinity'
