@@ -38,7 +38,7 @@ func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
 
 func TestBadUsageIsAnErrorOfItsOwn(t *testing.T) {
 	for name, flags := range map[string][]string{
-		"an unknown flag":    {"--libary", "x"},
+		"an unknown flag":    {"--libs", "x"},
 		"an argument":        {"x"},
 		"an unknown profile": {"--profile", "kprobe"},
 	} {
