@@ -17,10 +17,11 @@ func newStatusCommand(e *Environment) *cobra.Command {
 	var f agentFlags
 	command := &cobra.Command{
 		Use:   "status",
-		Short: "Tell what the agent does, what it has recorded and lost",
+		Short: "Tell what agent and broker do, what was recorded and lost",
 		Long: `Status asks the agent what it does: which libraries it watches, what it has
 recorded and lost since it started, and what that costs. All hits of probes
-are recorded, lost, or on their way into the log.
+are recorded, lost, or on their way into the log. It asks the broker, too, who
+is served, unless --socket names another agent than that of this machine.
 
 The latency is from the first probe of a group of events to its commit: half
 of all groups took at most the first of the times, 99 % at most the second.
@@ -31,24 +32,47 @@ It includes the time that the agent gathers the events of a group.
 			if err := f.checkOutput(); err != nil {
 				return err
 			}
-			status, err := f.status(command.Context())
-			if err != nil {
-				return err
+			var s *wholeStatus
+			if command.Flags().Changed("socket") {
+				s = &wholeStatus{}
+				s.agent, s.agentError = f.status(command.Context())
+			} else {
+				s = f.whole(command.Context(), e)
 			}
-			if f.output != agentShort {
-				return f.printJSON(e.Stdout, status)
-			}
-			p := statusPrinter{now: e.Now(), location: e.Location}
-			p.color = terminal.Is(e.Stdout) && terminal.HasColor(e.getenv)
-			if err := p.print(e.Stdout, status); err != nil {
-				return fmt.Errorf("cannot write output: %w", err)
-			}
-			return nil
+			return f.show(e, s)
 		},
 	}
 	f.addOutput(command)
 	f.addSocket(command)
 	return command
+}
+
+// show shows what is known. The error is why the agent could not be asked.
+func (f *agentFlags) show(e *Environment, s *wholeStatus) error {
+	if s.agent == nil && s.broker == nil {
+		return s.agentError
+	}
+	if f.output != agentShort {
+		if err := f.printJSON(e.Stdout, s.json()); err != nil {
+			return err
+		}
+		return s.agentError
+	}
+	p := statusPrinter{now: e.Now(), location: e.Location}
+	p.color = terminal.Is(e.Stdout) && terminal.HasColor(e.getenv)
+	if s.agent != nil {
+		p.agent(s.agent)
+	}
+	if s.broker != nil || s.brokerError != nil {
+		if s.agent != nil {
+			p.b.WriteByte('\n')
+		}
+		p.broker(s)
+	}
+	if _, err := p.b.WriteTo(e.Stdout); err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return s.agentError
 }
 
 // status asks for the agent's status.

@@ -5,7 +5,6 @@ package cli
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -30,7 +29,8 @@ const (
 	dotNormal = "\x1b[0m"
 )
 
-func (p *statusPrinter) print(w io.Writer, s *api.Status) error {
+// agent shows what the agent says.
+func (p *statusPrinter) agent(s *api.Status) {
 	lostHits, lostEvents := lost(s)
 	dot := dotGood
 	switch {
@@ -39,11 +39,7 @@ func (p *statusPrinter) print(w io.Writer, s *api.Status) error {
 	case lostHits > 0 || lostEvents > 0 || recording(s) == 0:
 		dot = dotWarn
 	}
-	if p.color {
-		fmt.Fprintf(&p.b, "%s●%s crau-agent %s\n", dot, dotNormal, printable(s.Version))
-	} else {
-		fmt.Fprintf(&p.b, "● crau-agent %s\n", printable(s.Version))
-	}
+	p.name("●", dot, "crau-agent "+printable(s.Version))
 	p.line("State", "%s since %s", state(s), p.since(s.StartedUSec))
 	if s.Full != "" {
 		p.line("Trouble", "the log takes nothing: %s", printable(s.Full))
@@ -63,8 +59,6 @@ func (p *statusPrinter) print(w io.Writer, s *api.Status) error {
 	p.line("CPU", "%v", time.Duration(s.CpuUSec)*time.Microsecond)
 	p.line("Memory", "%s", size(s.Resident))
 	p.libraries(s)
-	_, err := p.b.WriteTo(w)
-	return err
 }
 
 // line writes a named line; one without a name goes on with that before.
