@@ -24,8 +24,9 @@ type Agent interface {
 	Flush(context.Context) (logstore.Cursor, error)
 	// Remove removes the segments that hold nothing behind a cursor.
 	Remove(ctx context.Context, before logstore.Cursor) (bytes int64, segments int, err error)
-	// Follow calls following once the agent follows, then told for each
-	// chunk committed, until ctx is done or the agent does not follow any more.
+	// Follow calls following once the agent answers, then told for each chunk
+	// committed, until ctx is done or the agent tells no more. Chunks committed
+	// before the first call of told may be left out.
 	Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error
 }
 
@@ -105,10 +106,10 @@ func (l *agentLink) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := l.agent.Follow(ctx, func() {
 			l.set(true)
+		}, func(logstore.Cursor) {
 			l.tail.told.Store(true)
-			// It tells from now on; what came before has told nobody.
 			l.tail.poke()
-		}, func(logstore.Cursor) { l.tail.poke() })
+		})
 		l.tail.told.Store(false)
 		l.tail.poke()
 		l.set(false)

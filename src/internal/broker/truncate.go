@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/retention"
@@ -36,7 +38,8 @@ const (
 type Policy struct {
 	MaxAge time.Duration
 	// MaxSize and KeepFree are bytes: of the log at most, and of its file
-	// system to be left free.
+	// system to be left free. Negative: a tenth of the file system, at most 4
+	// GiB, and 15 % of it.
 	MaxSize, KeepFree int64
 	Reading           ReadRule
 	// Hold is how old what a lagging subscription has not read may become.
@@ -66,6 +69,9 @@ func (b *Broker) Policy() Policy { return b.options.Policy }
 // The error is an *ArgumentError, a *StoreError, or wraps ErrAgentUnavailable.
 func (b *Broker) Truncate(ctx context.Context, p Policy) (Truncation, error) {
 	if err := p.Check(); err != nil {
+		return Truncation{}, err
+	}
+	if err := b.fillIn(&p); err != nil {
 		return Truncation{}, err
 	}
 	plan := retention.Policy{MaxAge: p.MaxAge, MaxSize: p.MaxSize, KeepFree: p.KeepFree}
@@ -106,6 +112,27 @@ func (b *Broker) Truncate(ctx context.Context, p Policy) (Truncation, error) {
 	}
 	t.Oldest, err = b.resolve(logstore.OldestWord)
 	return t, err
+}
+
+// fillIn replaces limits that depend on the file system.
+func (b *Broker) fillIn(p *Policy) error {
+	if p.MaxSize >= 0 && p.KeepFree >= 0 {
+		return nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(b.options.LogDir, &fs); err != nil {
+		return &StoreError{fmt.Errorf("cannot get the size of the file system of %s: %w", b.options.LogDir, err)}
+	}
+	// As journald.conf(5) has them.
+	const sizePart, sizeBound, freePercent = 10, 4 << 30, 15
+	total := int64(fs.Blocks) * fs.Bsize
+	if p.MaxSize < 0 {
+		p.MaxSize = min(total/sizePart, sizeBound)
+	}
+	if p.KeepFree < 0 {
+		p.KeepFree = total / 100 * freePercent
+	}
+	return nil
 }
 
 // lowWater returns the position up to which all durable subscriptions have

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command crau-broker serves the log of crypto-auditing to subscribers and
+// readers. See crau-broker(8).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/busservice"
+	"crypto-auditing/src/internal/config"
+)
+
+// version is set by the build.
+var version = "devel"
+
+// Exit statuses besides 0: 1 for failures, 2 for bad usage, and
+// config.ExitConfig.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// memoryLimit makes the garbage collector work harder rather than let the
+// broker grow. Bytes.
+const memoryLimit = 80 << 20
+
+func main() {
+	debug.SetMemoryLimit(memoryLimit)
+	os.Exit(run(os.Args[1:], os.Stderr))
+}
+
+// usageError is an error in how the program was called.
+type usageError struct{ error }
+
+func run(args []string, stderr io.Writer) int {
+	command := newCommand(stderr)
+	command.SetArgs(args)
+	err := command.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "crau-broker:", err)
+	var usage usageError
+	var bad *config.Error
+	switch {
+	case errors.As(err, &bad):
+		return config.ExitConfig
+	case errors.As(err, &usage):
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func newCommand(stderr io.Writer) *cobra.Command {
+	s := settings{flags: config.DefaultBroker()}
+	flags := &s.flags
+	command := &cobra.Command{
+		Use:   "crau-broker",
+		Short: "Serve the log of cryptographic events",
+		Long: `crau-broker serves what crau-agent records: as org.crypto_auditing.Broker on the
+system bus to subscribers and readers, which it sends each event at most once.
+It is started when somebody calls it, and leaves when nobody needs it.
+
+Configuration: broker.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
+and drop-ins in broker.conf.d of both. Keys, with their defaults:
+
+` + keys(flags) + `
+Exit status: 0 after a signal, or when nobody needs it; 1 on failure; 2 on bad
+usage; 78 on bad configuration.`,
+		Version:       version,
+		Args:          func(c *cobra.Command, args []string) error { return usage(cobra.NoArgs(c, args)) },
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			s.changed = c.Flags().Changed
+			return serve(&s, newLog(stderr))
+		},
+	}
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	f := command.Flags()
+	f.SortFlags = false
+	f.StringArrayVarP(&s.files, "config", "c", nil, "read `FILE` instead of the installed configuration (may be repeated)")
+	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "serve the log in `DIR`")
+	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir, "keep subscriptions in `DIR`")
+	f.StringVar(&flags.AgentSocket, "agent-socket", flags.AgentSocket, "ask the agent at `PATH`")
+	f.Var(textFlag{&flags.IdleTimeout}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
+	f.StringVar(&s.bus, "bus", "", "serve on the bus at `ADDRESS` instead of the system bus")
+	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
+	return command
+}
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usageError{err}
+}
+
+// stateWait is how long to wait for a broker that leaves.
+const stateWait = 30 * time.Second
+
+func serve(s *settings, log *slog.Logger) error {
+	conf, err := s.load()
+	if err != nil {
+		return err
+	}
+	if s.check {
+		return nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	options, err := brokerOptions(&conf)
+	if err != nil {
+		return err
+	}
+	options.Log, options.StateWait = log, stateWait
+	service, err := busservice.New(busservice.Options{
+		Address: s.address(), Version: version, Idle: conf.IdleTimeout.Duration, Log: log,
+		// Without a service manager there is nobody to tell.
+		Notify: func(state string) { _, _ = daemon.SdNotify(false, state) },
+	})
+	if err != nil {
+		return err
+	}
+	options.Appended = service.Appended
+	b, err := broker.New(options)
+	if err != nil {
+		return err
+	}
+	go watchdog(ctx, service, log)
+	return service.Serve(ctx, b)
+}
+
+// watchdog tells the service manager that the broker is alive, as long as it
+// is and is to be told (sd_watchdog_enabled(3)).
+func watchdog(ctx context.Context, service *busservice.Service, log *slog.Logger) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Error("the service manager is not told that the broker is alive", "error", err)
+	}
+	if err != nil || interval == 0 {
+		return
+	}
+	for ctx.Err() == nil {
+		asking, cancel := context.WithTimeout(ctx, interval/2)
+		if err := service.Alive(asking); err == nil {
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+		case <-time.After(interval / 3):
+		}
+	}
+}
+
+// newLog logs to stderr. Where that is the journal, time and program are its
+// business.
+func newLog(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

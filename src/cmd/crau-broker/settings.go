@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/busservice"
+	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/varlinkservice/agentclient"
+)
+
+// settings are the configuration files with the command line on top.
+type settings struct {
+	// files are the configuration files named on the command line; none: the
+	// installed ones.
+	files []string
+	// flags holds the values of the flags that changed says were given.
+	flags   config.Broker
+	changed func(flag string) bool
+	// bus is the address of the bus; empty: the system bus.
+	bus   string
+	check bool
+}
+
+func (s *settings) load() (config.Broker, error) {
+	files := s.files
+	if len(files) == 0 {
+		var err error
+		if files, err = config.Files("broker", config.Folders()...); err != nil {
+			return config.Broker{}, err
+		}
+	}
+	conf, err := config.LoadBroker(files...)
+	if err != nil {
+		return config.Broker{}, err
+	}
+	for flag, set := range map[string]func(){
+		"log-dir":      func() { conf.LogDir = s.flags.LogDir },
+		"state-dir":    func() { conf.StateDir = s.flags.StateDir },
+		"agent-socket": func() { conf.AgentSocket = s.flags.AgentSocket },
+		"idle-timeout": func() { conf.IdleTimeout = s.flags.IdleTimeout },
+	} {
+		if s.changed(flag) {
+			set()
+		}
+	}
+	if err := conf.Check(); err != nil {
+		return config.Broker{}, usageError{err}
+	}
+	return conf, nil
+}
+
+// systemBus is where the system bus is unless the environment says otherwise
+// (D-Bus specification, "Well-known Message Bus Instances").
+const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
+
+func (s *settings) address() string {
+	if s.bus != "" {
+		return s.bus
+	}
+	if address := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); address != "" {
+		return address
+	}
+	return systemBus
+}
+
+// brokerOptions turns the configuration into options.
+func brokerOptions(conf *config.Broker) (broker.Options, error) {
+	registry, err := loadRegistry()
+	if err != nil {
+		return broker.Options{}, err
+	}
+	return broker.Options{
+		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: busservice.AppendGroup,
+		Agent: agentclient.Client{Path: conf.AgentSocket},
+		Policy: broker.Policy{
+			MaxAge: conf.Truncate.MaxAge.Duration, MaxSize: conf.Truncate.MaxSize.Bytes(),
+			KeepFree: conf.Truncate.KeepFree.Bytes(), Reading: broker.ReadRule(conf.Truncate.Reading),
+			Hold: conf.Truncate.Hold.Duration,
+		},
+		Limits: broker.Limits{
+			Subscriptions: conf.MaxSubscriptions, UserSubscriptions: conf.MaxUserSubscriptions,
+			Streams: conf.MaxStreams, UserStreams: conf.MaxUserStreams,
+		},
+		AnswerTime: conf.AnswerTimeout.Duration,
+	}, nil
+}
+
+// loadRegistry returns the registry with the files of packages and of the
+// administrator.
+func loadRegistry() (*schema.Registry, error) {
+	files, err := schema.Files("/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d")
+	if err != nil {
+		return nil, err
+	}
+	return schema.Load(files...)
+}
+
+// keys lists the keys of the configuration with their defaults.
+func keys(d *config.Broker) string {
+	return fmt.Sprintf(`  log_dir = %q
+  state_dir = %q
+  agent_socket = %q
+  idle_timeout = %q             # until it leaves; 0: it stays
+  answer_timeout = %q           # until a subscriber may be skipped forward
+  max_subscriptions = %d            # of all users
+  max_user_subscriptions = %d       # of one
+  max_streams = %d                   # of all users
+  max_user_streams = %d              # of one
+
+  [truncate]                         # what is kept, daily
+  max_age = %q                    # of an event; 0: any
+  max_size = %q                  # of the log: a tenth of the file system, at most 4G
+  keep_free = %q                 # of the file system: 15 %%
+  reading = %q                   # what durable subscriptions have not read is kept;
+                                     # "ignore": that is no matter; "drop": what all
+                                     # have read goes at once
+  hold = %q                   # how long, at most; 0: for ever
+`, d.LogDir, d.StateDir, d.AgentSocket, d.IdleTimeout.String(), d.AnswerTimeout.String(),
+		d.MaxSubscriptions, d.MaxUserSubscriptions, d.MaxStreams, d.MaxUserStreams,
+		d.Truncate.MaxAge.String(), d.Truncate.MaxSize.String(), d.Truncate.KeepFree.String(), d.Truncate.Reading, d.Truncate.Hold.String())
+}
+
+// textFlag makes a flag of a configuration value.
+type textFlag struct{ *config.Duration }
+
+func (t textFlag) Set(text string) error { return t.UnmarshalText([]byte(text)) }
+func (t textFlag) Type() string          { return "duration" }

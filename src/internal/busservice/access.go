@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// GroupName is the group whose members may call, as root may.
+const GroupName = "crypto-auditing"
+
+// Actions of polkit.
+const (
+	actionRead      = "org.crypto-auditing.broker.read"
+	actionSubscribe = "org.crypto-auditing.broker.subscribe"
+	actionTruncate  = "org.crypto-auditing.broker.truncate"
+)
+
+const (
+	// askTime bounds what is asked of the bus and of polkit; where polkit may
+	// ask the user, it is passwordTime.
+	askTime      = 20 * time.Second
+	passwordTime = 3 * time.Minute
+)
+
+// caller is who is at the other end of a connection.
+type caller struct {
+	user   uint32
+	groups []uint32
+}
+
+// callers knows who the connections of the bus are. A unique name is never
+// given to another connection.
+type callers struct {
+	bus dbus.BusObject
+
+	mu    sync.Mutex
+	known map[string]caller
+}
+
+func newCallers(bus dbus.BusObject) *callers { return &callers{bus: bus, known: map[string]caller{}} }
+
+// forget is told that a connection is gone.
+func (c *callers) forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, name)
+}
+
+// maxKnown bounds what is remembered, should the bus not tell who leaves.
+const maxKnown = 4096
+
+// of returns who has a unique name.
+func (c *callers) of(ctx context.Context, name string) (caller, error) {
+	c.mu.Lock()
+	who, ok := c.known[name]
+	c.mu.Unlock()
+	if ok {
+		return who, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var credentials dictionary
+	err := c.bus.CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionCredentials", 0, name).Store(&credentials)
+	if err != nil {
+		return caller{}, fmt.Errorf("cannot tell who calls: %w", err)
+	}
+	if _, ok := credentials["UnixUserID"]; !ok {
+		return caller{}, errors.New("cannot tell who calls: the bus does not know the user")
+	}
+	if err := get(credentials, "UnixUserID", &who.user); err != nil {
+		return caller{}, fmt.Errorf("cannot tell who calls: %w", err)
+	}
+	if err := get(credentials, "UnixGroupIDs", &who.groups); err != nil {
+		return caller{}, fmt.Errorf("cannot tell who calls: %w", err)
+	}
+	if who.groups == nil {
+		// The bus does not tell groups: those of the user, then.
+		who.groups = groupsOf(who.user)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.known) >= maxKnown {
+		clear(c.known)
+	}
+	c.known[name] = who
+	return who, nil
+}
+
+// groupsOf returns the groups of a user as the machine has them.
+func groupsOf(uid uint32) []uint32 {
+	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if err != nil {
+		return nil
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil
+	}
+	var groups []uint32
+	for _, id := range ids {
+		if n, err := strconv.ParseUint(id, 10, 32); err == nil {
+			groups = append(groups, uint32(n))
+		}
+	}
+	return groups
+}
+
+// access decides who may call what.
+type access struct {
+	conn *dbus.Conn
+	// group is the id of the group, nil if there is none.
+	group *uint32
+}
+
+// lookUpGroup finds the group; nil if there is none.
+func lookUpGroup() (*uint32, error) {
+	g, err := user.LookupGroup(GroupName)
+	var unknown user.UnknownGroupError
+	if errors.As(err, &unknown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up group %s: %w", GroupName, err)
+	}
+	id, err := strconv.ParseUint(g.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up group %s: %w", GroupName, err)
+	}
+	n := uint32(id)
+	return &n, nil
+}
+
+// denied tells who may.
+func denied(action, why string) error {
+	return &failure{errorAccessDenied, fmt.Sprintf(
+		"not authorised (%s%s): join group %s or use sudo", action, why, GroupName)}
+}
+
+// check returns nil if a caller may do what an action of polkit is about.
+// interactive says that polkit may ask the user for a password.
+func (a *access) check(ctx context.Context, who caller, sender, action string, interactive bool) error {
+	if who.user == 0 || a.group != nil && slices.Contains(who.groups, *a.group) {
+		return nil
+	}
+	type subject struct {
+		Kind    string
+		Details dictionary
+	}
+	type result struct {
+		Authorized, Challenge bool
+		Details               map[string]string
+	}
+	const allowInteraction = 1
+	flags, limit := uint32(0), askTime
+	if interactive {
+		flags, limit = allowInteraction, passwordTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var answer result
+	err := a.conn.Object("org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority").CallWithContext(ctx,
+		"org.freedesktop.PolicyKit1.Authority.CheckAuthorization", 0,
+		subject{"system-bus-name", dictionary{"name": dbus.MakeVariant(sender)}}, action, map[string]string{}, flags, "",
+	).Store(&answer)
+	switch {
+	case err != nil:
+		// Without polkit nobody else may.
+		return denied(action, "; polkit does not answer")
+	case answer.Authorized:
+		return nil
+	case answer.Challenge:
+		return denied(action, "; polkit wants a password")
+	}
+	return denied(action, "")
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/logstore"
+)
+
+// doorbellPause is how long there is between two announcements: at most five a
+// second.
+const doorbellPause = 200 * time.Millisecond
+
+// announcer tells everybody what has changed: that the log has grown, and the
+// properties whose changes are told.
+type announcer struct {
+	service *Service
+
+	mu      sync.Mutex
+	newest  logstore.Cursor
+	groups  uint64
+	changed chan struct{}
+
+	// What follows was told last.
+	oldest string
+	lost   uint64
+	active bool
+}
+
+func newAnnouncer(s *Service) *announcer {
+	return &announcer{service: s, changed: make(chan struct{}, 1)}
+}
+
+// appended notes that the log has grown.
+func (a *announcer) appended(newest logstore.Cursor, entries uint64) {
+	a.mu.Lock()
+	a.newest = newest
+	a.groups += entries
+	a.mu.Unlock()
+	a.look()
+}
+
+// look has it find out what has changed.
+func (a *announcer) look() {
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
+}
+
+// run announces until ctx is done.
+func (a *announcer) run(ctx context.Context) {
+	a.remember()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.changed:
+		}
+		a.announce()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(doorbellPause):
+		}
+	}
+}
+
+// remember takes the properties as they are for known.
+func (a *announcer) remember() {
+	if oldest, err := a.service.broker.Oldest(); err == nil {
+		a.oldest = oldest.String()
+	}
+	a.lost, a.active = a.service.broker.EventsLost(), a.service.broker.AgentActive()
+}
+
+// announce sends what is new. Errors mean that the bus is gone, which others
+// notice.
+func (a *announcer) announce() {
+	a.mu.Lock()
+	newest, groups := a.newest, a.groups
+	a.groups = 0
+	a.mu.Unlock()
+	conn := a.service.conn
+	if groups > 0 {
+		_ = conn.Emit(brokerPath, brokerInterface+".Appended", newest.String(), groups)
+	}
+	changes := dictionary{}
+	oldest, lost, active := a.oldest, a.lost, a.active
+	a.remember()
+	if a.oldest != oldest {
+		changes["Oldest"] = dbus.MakeVariant(a.oldest)
+	}
+	if a.lost != lost {
+		changes["EventsLost"] = dbus.MakeVariant(a.lost)
+	}
+	if a.active != active {
+		changes["AgentActive"] = dbus.MakeVariant(a.active)
+	}
+	if len(changes) > 0 {
+		_ = conn.Emit(brokerPath, properties+".PropertiesChanged", brokerInterface, changes, []string{})
+	}
+}

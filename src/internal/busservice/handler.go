@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/broker"
+)
+
+// call is a method call.
+type call struct {
+	ctx     context.Context
+	service *Service
+	message *dbus.Message
+	sender  string
+	path    dbus.ObjectPath
+	who     caller
+	// one is the subscription whose object was called.
+	one *broker.Subscription
+	// after are called once the reply has left, in the order in which they were
+	// added.
+	after []func()
+}
+
+// interactive says that the caller can be asked for a password.
+func (c *call) interactive() bool {
+	return c.message.Flags&dbus.FlagAllowInteractiveAuthorization != 0
+}
+
+// authorise returns nil if the caller may do what an action is about.
+func (c *call) authorise(action string) error {
+	return c.service.access.check(c.ctx, c.who, c.sender, action, c.interactive())
+}
+
+// arguments stores the arguments of the call, which must be of these types.
+func (c *call) arguments(targets ...any) error {
+	if err := dbus.Store(c.message.Body, targets...); err != nil {
+		return invalid("the arguments are of other types")
+	}
+	return nil
+}
+
+// method serves a method: its arguments have the signature in.
+type method struct {
+	in    string
+	serve func(*call) ([]any, error)
+}
+
+// maxCalls is how many calls of one connection are served at the same time, and
+// allCalls those of all.
+const (
+	maxCalls = 64
+	allCalls = 1024
+)
+
+// inbox counts the calls that are being served.
+type inbox struct {
+	mu      sync.Mutex
+	senders map[string]int
+	all     int
+	// empty is closed when all is 0; nil if nobody waits for that.
+	empty chan struct{}
+	// seen counts calls.
+	seen uint64
+}
+
+func newInbox() *inbox { return &inbox{senders: map[string]int{}} }
+
+// received is told of every message in the order of the bus.
+func (b *inbox) received(m *dbus.Message) {
+	if !served(m) {
+		return
+	}
+	sender, _ := m.Headers[dbus.FieldSender].Value().(string)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all++
+	b.senders[sender]++
+	b.seen++
+}
+
+// served reports whether a message comes to us: godbus serves Peer.
+func served(m *dbus.Message) bool {
+	iface, _ := m.Headers[dbus.FieldInterface].Value().(string)
+	return m.Type == dbus.TypeMethodCall && iface != "org.freedesktop.DBus.Peer"
+}
+
+// room reports whether a call is within the limits.
+func (b *inbox) room(sender string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.senders[sender] <= maxCalls && b.all <= allCalls
+}
+
+// answered says that a call is done.
+func (b *inbox) answered(sender string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all--
+	if b.senders[sender]--; b.senders[sender] == 0 {
+		delete(b.senders, sender)
+	}
+	if b.all == 0 && b.empty != nil {
+		close(b.empty)
+		b.empty = nil
+	}
+}
+
+// drain returns when no call is being served.
+func (b *inbox) drain(ctx context.Context) {
+	b.mu.Lock()
+	if b.all == 0 {
+		b.mu.Unlock()
+		return
+	}
+	if b.empty == nil {
+		b.empty = make(chan struct{})
+	}
+	empty := b.empty
+	b.mu.Unlock()
+	select {
+	case <-empty:
+	case <-ctx.Done():
+	}
+}
+
+// count returns how many calls came, and how many are being served.
+func (b *inbox) count() (seen uint64, now int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seen, b.all
+}
+
+// Service is everything that godbus asks: whatever is called comes to serve.
+
+// LookupObject implements dbus.Handler.
+func (s *Service) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return everything{s}, true }
+
+type everything struct{ *Service }
+
+func (e everything) LookupInterface(string) (dbus.Interface, bool) { return e, true }
+func (e everything) LookupMethod(string) (dbus.Method, bool)       { return e, true }
+func (e everything) NumArguments() int                             { return 1 }
+func (e everything) NumReturns() int                               { return 0 }
+func (e everything) ArgumentValue(int) any                         { return nil }
+func (e everything) ReturnValue(int) any                           { return nil }
+
+// DecodeArguments implements dbus.ArgumentDecoder. It takes the reply over from
+// godbus, so that we know when it has left.
+func (e everything) DecodeArguments(_ *dbus.Conn, sender string, m *dbus.Message, _ []any) ([]any, error) {
+	mine := *m
+	m.Flags |= dbus.FlagNoReplyExpected
+	return []any{&mine, sender}, nil
+}
+
+// Call implements dbus.Method.
+func (e everything) Call(args ...any) ([]any, error) {
+	m, sender := args[0].(*dbus.Message), args[1].(string)
+	defer e.inbox.answered(sender)
+	<-e.ready
+	path, _ := m.Headers[dbus.FieldPath].Value().(dbus.ObjectPath)
+	c := &call{ctx: e.conn.Context(), service: e.Service, message: m, sender: sender, path: path}
+	results, err := e.serve(c)
+	e.reply(c, results, err)
+	for _, f := range c.after {
+		f()
+	}
+	return nil, nil
+}
+
+// serve finds the method of a call and serves it.
+func (s *Service) serve(c *call) ([]any, error) {
+	if !s.inbox.room(c.sender) {
+		return nil, &failure{errorLimits, "too many calls at the same time"}
+	}
+	iface, _ := c.message.Headers[dbus.FieldInterface].Value().(string)
+	name, _ := c.message.Headers[dbus.FieldMember].Value().(string)
+	signature, _ := c.message.Headers[dbus.FieldSignature].Value().(dbus.Signature)
+	o := s.object(c.path)
+	if o == nil {
+		return nil, &failure{errorUnknownObject, "there is no object " + string(c.path)}
+	}
+	m, ok := method{}, false
+	if iface == "" {
+		// Without an interface the first that has such a method is meant.
+		for _, methods := range o.interfaces {
+			if m, ok = methods[name]; ok {
+				break
+			}
+		}
+	} else {
+		methods, there := o.interfaces[iface]
+		if !there {
+			return nil, &failure{errorUnknownInterface, "the object has no interface " + iface}
+		}
+		m, ok = methods[name]
+	}
+	if !ok {
+		return nil, &failure{errorUnknownMethod, "the interface has no method " + name}
+	}
+	if signature.String() != m.in {
+		return nil, invalid("the arguments of " + name + " are of the types " + m.in + ", not " + clip(signature.String()))
+	}
+	var err error
+	if c.who, err = s.callers.of(c.ctx, c.sender); err != nil {
+		return nil, err
+	}
+	if o.check != nil {
+		if err := o.check(c); err != nil {
+			return nil, err
+		}
+	}
+	return m.serve(c)
+}
+
+// reply answers a call.
+func (s *Service) reply(c *call, results []any, err error) {
+	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
+		return
+	}
+	m := &dbus.Message{Type: dbus.TypeMethodReply, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldDestination: dbus.MakeVariant(c.sender),
+		dbus.FieldReplySerial: dbus.MakeVariant(c.message.Serial()),
+	}, Body: results}
+	if err != nil {
+		named := busError(err)
+		m.Type, m.Body = dbus.TypeError, named.Body
+		m.Headers[dbus.FieldErrorName] = dbus.MakeVariant(named.Name)
+	}
+	if len(m.Body) > 0 {
+		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
+	}
+	if err := s.conn.Send(m, nil).Err; err != nil && !errors.Is(err, dbus.ErrClosed) {
+		s.log.Error("a reply could not be sent", "error", err)
+	}
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"context"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/broker"
+)
+
+// flushTime is how long the agent may take to flush or to remove.
+const flushTime = 40 * time.Second
+
+func brokerMethods() map[string]method {
+	return map[string]method{
+		"Read":              {"sa{sv}u", (*call).read},
+		"Open":              {"sa{sv}a{sv}", (*call).open},
+		"Subscribe":         {"sa{sv}a{sv}", (*call).subscribe},
+		"GetSubscription":   {"s", (*call).getSubscription},
+		"ListSubscriptions": {"", (*call).listSubscriptions},
+		"Flush":             {"", (*call).flush},
+		"Truncate":          {"a{sv}", (*call).truncate},
+		"GetStatus":         {"", (*call).getStatus},
+	}
+}
+
+func subscriptionMethods() map[string]method {
+	return map[string]method{
+		"Attach":      {"", (*call).attach},
+		"Acknowledge": {"s", (*call).acknowledge},
+		"Seek":        {"s", (*call).seek},
+		"Close":       {"", (*call).close},
+	}
+}
+
+// read serves Read.
+func (c *call) read() ([]any, error) {
+	var after string
+	var d dictionary
+	var most uint32
+	if err := c.arguments(&after, &d, &most); err != nil {
+		return nil, err
+	}
+	if err := c.authorise(actionRead); err != nil {
+		return nil, err
+	}
+	f, err := filterOf(d)
+	if err != nil {
+		return nil, err
+	}
+	if most == 0 || most > broker.MaxGroups {
+		most = broker.MaxGroups
+	}
+	// Scans cost processor time: one after another, so that subscribers do not
+	// notice.
+	select {
+	case c.service.scans <- struct{}{}:
+		defer func() { <-c.service.scans }()
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err()
+	}
+	r, err := c.service.broker.Read(c.who.user, after, f)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	groups := []group{}
+	page, err := r.Next(c.ctx, nil, int(most), broker.MaxPage, func(dst []byte, e *broker.Entry) []byte {
+		groups = append(groups, groupOf(e))
+		return AppendGroup(dst, e)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var missing uint64
+	if page.Gap != nil {
+		missing = page.Gap.Entries
+	}
+	// One that no longer fitted in was tried, too.
+	return []any{groups[:page.Count], r.Cursor().String(), missing}, nil
+}
+
+// flush serves Flush.
+func (c *call) flush() ([]any, error) {
+	if err := c.authorise(actionRead); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, flushTime)
+	defer cancel()
+	cursor, err := c.service.broker.Flush(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []any{cursor.String()}, nil
+}
+
+// truncate serves Truncate.
+func (c *call) truncate() ([]any, error) {
+	var d dictionary
+	if err := c.arguments(&d); err != nil {
+		return nil, err
+	}
+	if err := c.authorise(actionTruncate); err != nil {
+		return nil, err
+	}
+	policy, err := policyOf(d, c.service.broker.Policy())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, flushTime)
+	defer cancel()
+	t, err := c.service.broker.Truncate(ctx, policy)
+	if err != nil {
+		return nil, err
+	}
+	c.service.announcer.look()
+	return []any{uint64(t.Bytes), uint32(t.Segments), t.Oldest.String()}, nil
+}
+
+// getStatus serves GetStatus.
+func (c *call) getStatus() ([]any, error) {
+	if err := c.authorise(actionRead); err != nil {
+		return nil, err
+	}
+	return []any{statusOf(c.service.version, c.service.broker.Status(c.ctx))}, nil
+}
+
+// subscribe serves Subscribe.
+func (c *call) subscribe() ([]any, error) {
+	var name string
+	var filter, options dictionary
+	if err := c.arguments(&name, &filter, &options); err != nil {
+		return nil, err
+	}
+	if err := c.authorise(actionSubscribe); err != nil {
+		return nil, err
+	}
+	f, err := filterOf(filter)
+	if err != nil {
+		return nil, err
+	}
+	o, err := optionsOf(options)
+	if err != nil {
+		return nil, err
+	}
+	one, err := c.service.broker.Subscribe(c.who.user, name, f, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.deliver(one); err != nil {
+		if name == "" {
+			// It has done nothing yet, and nobody knows it.
+			_ = one.Close()
+		}
+		return nil, err
+	}
+	return []any{pathOf(one)}, nil
+}
+
+// deliver has a subscription send to the caller, once the reply has left.
+func (c *call) deliver(one *broker.Subscription) error {
+	to, err := c.service.newSink(one, c.sender)
+	if err != nil {
+		return err
+	}
+	before := c.service.clients.set(one, to)
+	c.after = append(c.after, func() { c.service.attach(one, to, before) })
+	return nil
+}
+
+// getSubscription serves GetSubscription.
+func (c *call) getSubscription() ([]any, error) {
+	var name string
+	if err := c.arguments(&name); err != nil {
+		return nil, err
+	}
+	if err := c.authorise(actionSubscribe); err != nil {
+		return nil, err
+	}
+	one, err := c.service.broker.Named(c.who.user, name)
+	if err != nil {
+		return nil, err
+	}
+	return []any{pathOf(one)}, nil
+}
+
+// listed is a subscription in a list.
+type listed struct {
+	Name               string
+	Path               dbus.ObjectPath
+	Delivered, Pending uint64
+	Attributes         dictionary
+}
+
+// listSubscriptions serves ListSubscriptions.
+func (c *call) listSubscriptions() ([]any, error) {
+	if err := c.authorise(actionSubscribe); err != nil {
+		return nil, err
+	}
+	list := []listed{}
+	for _, one := range c.service.broker.Subscriptions() {
+		if c.who.user != 0 && c.who.user != one.User() {
+			continue
+		}
+		status := one.Status()
+		list = append(list, listed{one.Name(), pathOf(one), status.Delivered, status.Pending, dictionary{
+			"user":     dbus.MakeVariant(one.User()),
+			"attached": dbus.MakeVariant(status.Attached),
+			"position": dbus.MakeVariant(status.Position.String()),
+			"flow":     dbus.MakeVariant(string(one.Flow())),
+			"filter":   dbus.MakeVariant(dictionaryOf(one.Filter())),
+			"skipped":  dbus.MakeVariant(status.Skipped),
+			"created":  dbus.MakeVariant(uint64(status.Created.UnixMicro())),
+		}})
+	}
+	return []any{list}, nil
+}
+
+// attach serves Attach.
+func (c *call) attach() ([]any, error) {
+	if err := c.authorise(actionSubscribe); err != nil {
+		return nil, err
+	}
+	one := c.one
+	if one.Name() == "" {
+		return nil, invalid("the subscription is ephemeral: it belongs to the connection that made it")
+	}
+	return nil, c.deliver(one)
+}
+
+// acknowledge serves Acknowledge.
+func (c *call) acknowledge() ([]any, error) {
+	var cursor string
+	if err := c.arguments(&cursor); err != nil {
+		return nil, err
+	}
+	return nil, c.one.Acknowledge(cursor)
+}
+
+// seek serves Seek.
+func (c *call) seek() ([]any, error) {
+	var cursor string
+	if err := c.arguments(&cursor); err != nil {
+		return nil, err
+	}
+	return nil, c.one.Seek(cursor)
+}
+
+// close serves Close.
+func (c *call) close() ([]any, error) {
+	one := c.one
+	if err := one.Close(); err != nil {
+		return nil, err
+	}
+	c.service.clients.remove(one)
+	return nil, nil
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"encoding/xml"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
+
+	description "crypto-auditing/dbus"
+	"crypto-auditing/src/internal/broker"
+)
+
+// Names on the bus.
+const (
+	Name                  = "org.crypto_auditing.Broker"
+	brokerPath            = "/org/crypto_auditing/Broker"
+	subscriptionsPath     = brokerPath + "/subscription"
+	brokerInterface       = "org.crypto_auditing.Broker"
+	subscriptionInterface = "org.crypto_auditing.Broker.Subscription"
+
+	introspectable = "org.freedesktop.DBus.Introspectable"
+	properties     = "org.freedesktop.DBus.Properties"
+)
+
+// object is what is at a path.
+type object struct {
+	interfaces map[string]map[string]method
+	// check decides whether it answers a caller; nil: it answers everybody.
+	check func(*call) error
+}
+
+// object returns what is at a path, nil if nothing is.
+func (s *Service) object(path dbus.ObjectPath) *object {
+	switch text := string(path); {
+	case text == brokerPath:
+		return &object{interfaces: s.tables.broker}
+	case text == subscriptionsPath, text == "/", strings.HasPrefix(brokerPath, text+"/"):
+		return &object{interfaces: s.tables.node}
+	case strings.HasPrefix(text, subscriptionsPath+"/"):
+		if s.subscription(path) == nil {
+			return nil
+		}
+		return &object{interfaces: s.tables.subscription, check: ownSubscription}
+	}
+	return nil
+}
+
+// pathOf is where a subscription is.
+func pathOf(s *broker.Subscription) dbus.ObjectPath {
+	return dbus.ObjectPath(fmt.Sprintf("%s/%016x", subscriptionsPath, s.ID()))
+}
+
+// subscription returns the subscription at a path, nil if there is none.
+func (s *Service) subscription(path dbus.ObjectPath) *broker.Subscription {
+	text, ok := strings.CutPrefix(string(path), subscriptionsPath+"/")
+	if !ok || len(text) != 16 {
+		return nil
+	}
+	id, err := strconv.ParseUint(text, 16, 64)
+	if err != nil || fmt.Sprintf("%016x", id) != text {
+		return nil
+	}
+	return s.broker.Find(id)
+}
+
+// ownSubscription lets the owner of a subscription and root at it: that of an
+// ephemeral one is a connection, that of a durable one a user.
+func ownSubscription(c *call) error {
+	one := c.service.subscription(c.path)
+	c.one = one
+	switch {
+	case one == nil:
+		return broker.ErrNoSubscription
+	case c.who.user == 0:
+		return nil
+	case one.Name() == "" && c.service.clients.of(one) == c.sender, one.Name() != "" && one.User() == c.who.user:
+		return nil
+	}
+	return &failure{errorAccessDenied, "the subscription is not the caller's"}
+}
+
+// tables are the methods of the kinds of objects, by interface.
+type tables struct {
+	broker, subscription, node map[string]map[string]method
+	described                  map[string]introspect.Interface
+}
+
+// newTables reads the description of the interfaces. The error says where it
+// and what is implemented are not the same.
+func newTables() (*tables, error) {
+	var node introspect.Node
+	if err := xml.Unmarshal([]byte(description.Introspection), &node); err != nil {
+		return nil, fmt.Errorf("cannot read the description of the interfaces: %w", err)
+	}
+	t := &tables{described: map[string]introspect.Interface{}}
+	for _, i := range node.Interfaces {
+		t.described[i.Name] = i
+	}
+	introspection := map[string]method{"Introspect": {"", (*call).introspect}}
+	t.node = map[string]map[string]method{introspectable: introspection}
+	t.broker = map[string]map[string]method{
+		introspectable:  introspection,
+		properties:      propertyMethods(brokerInterface, brokerProperties()),
+		brokerInterface: brokerMethods(),
+	}
+	t.subscription = map[string]map[string]method{
+		introspectable:        introspection,
+		properties:            propertyMethods(subscriptionInterface, subscriptionProperties()),
+		subscriptionInterface: subscriptionMethods(),
+	}
+	for name, methods := range map[string]map[string]method{
+		brokerInterface: t.broker[brokerInterface], subscriptionInterface: t.subscription[subscriptionInterface],
+	} {
+		if err := t.compare(name, methods); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// compare compares methods with their description.
+func (t *tables) compare(name string, methods map[string]method) error {
+	described := t.described[name]
+	if len(described.Methods) != len(methods) {
+		return fmt.Errorf("cannot serve %s: %d methods are described, %d implemented", name, len(described.Methods), len(methods))
+	}
+	for _, m := range described.Methods {
+		in := ""
+		for _, a := range m.Args {
+			if a.Direction != "out" {
+				in += a.Type
+			}
+		}
+		if implemented, ok := methods[m.Name]; !ok || implemented.in != in {
+			return fmt.Errorf("cannot serve %s: %s(%s) is described, and not implemented", name, m.Name, in)
+		}
+	}
+	return nil
+}
+
+// introspect serves Introspect.
+func (c *call) introspect() ([]any, error) {
+	s := c.service
+	node := introspect.Node{Name: string(c.path)}
+	o := s.object(c.path)
+	if o == nil {
+		return nil, broker.ErrNoSubscription
+	}
+	for _, name := range []string{brokerInterface, subscriptionInterface} {
+		if _, ok := o.interfaces[name]; ok {
+			node.Interfaces = append(node.Interfaces, s.tables.described[name])
+		}
+	}
+	if _, ok := o.interfaces[properties]; ok {
+		node.Interfaces = append(node.Interfaces, propertiesDescription)
+	}
+	node.Interfaces = append(node.Interfaces, introspect.IntrospectData, introspect.PeerData)
+	for _, child := range s.children(string(c.path), c.who) {
+		node.Children = append(node.Children, introspect.Node{Name: child})
+	}
+	text, err := xml.MarshalIndent(node, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("cannot describe the object: %w", err)
+	}
+	return []any{introspect.IntrospectDeclarationString + string(text) + "\n"}, nil
+}
+
+// children returns the names of the nodes below a path that a caller may see.
+func (s *Service) children(path string, who caller) []string {
+	if path == subscriptionsPath {
+		var names []string
+		for _, one := range s.broker.Subscriptions() {
+			if who.user == 0 || one.User() == who.user {
+				names = append(names, fmt.Sprintf("%016x", one.ID()))
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	if below, ok := strings.CutPrefix(subscriptionsPath, strings.TrimSuffix(path, "/")+"/"); ok {
+		child, _, _ := strings.Cut(below, "/")
+		return []string{child}
+	}
+	return nil
+}
+
+// propertiesDescription describes the standard interface.
+var propertiesDescription = introspect.Interface{
+	Name: properties,
+	Methods: []introspect.Method{
+		{Name: "Get", Args: []introspect.Arg{
+			{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "out"},
+		}},
+		{Name: "GetAll", Args: []introspect.Arg{
+			{Name: "interface", Type: "s", Direction: "in"}, {Name: "properties", Type: "a{sv}", Direction: "out"},
+		}},
+		{Name: "Set", Args: []introspect.Arg{
+			{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "in"},
+		}},
+	},
+	Signals: []introspect.Signal{{Name: "PropertiesChanged", Args: []introspect.Arg{
+		{Name: "interface", Type: "s"}, {Name: "changed", Type: "a{sv}"}, {Name: "invalidated", Type: "as"},
+	}}},
+}

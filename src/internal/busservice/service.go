@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// Options configure a Service.
+type Options struct {
+	// Address is that of the bus.
+	Address string
+	// Version is the version of the broker.
+	Version string
+	// Notify tells the service manager (sd_notify(3)).
+	Notify func(state string)
+	// Idle is how long nobody must need the service before it leaves; 0: it
+	// stays.
+	Idle time.Duration
+	// Busy, if set, reports whether somebody else needs the process.
+	Busy func() bool
+	Log  *slog.Logger
+}
+
+// Service is the API on a bus.
+type Service struct {
+	options Options
+	version string
+	log     *slog.Logger
+	tables  *tables
+	inbox   *inbox
+	// ready is closed when calls can be served.
+	ready chan struct{}
+
+	conn    *dbus.Conn
+	busID   string
+	broker  *broker.Broker
+	access  *access
+	callers *callers
+	clients *clients
+	senders *senders
+	pings   *pings
+	// scans holds an element for each Read that is being served.
+	scans     chan struct{}
+	announcer *announcer
+
+	// streams are the pipes that are written to, until streaming is done.
+	streams    sync.WaitGroup
+	streaming  context.Context
+	stopStream context.CancelFunc
+}
+
+// maxScans is how many calls of Read are served at the same time.
+const maxScans = 2
+
+// New connects to the bus. Calls are served once Run has a broker; what comes
+// before waits.
+func New(o Options) (*Service, error) {
+	t, err := newTables()
+	if err != nil {
+		return nil, err
+	}
+	group, err := lookUpGroup()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		options: o, version: o.Version, log: o.Log, tables: t, inbox: newInbox(), ready: make(chan struct{}),
+		clients: newClients(), senders: newSenders(o.Address), pings: newPings(), scans: make(chan struct{}, maxScans),
+	}
+	s.announcer = newAnnouncer(s)
+	s.streaming, s.stopStream = context.WithCancel(context.Background())
+	s.conn, err = dbus.Connect(o.Address,
+		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.inbox.received))
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to the bus: %w", err)
+	}
+	s.access = &access{conn: s.conn, group: group}
+	s.callers = newCallers(s.conn.BusObject())
+	if err := s.conn.BusObject().Call("org.freedesktop.DBus.GetId", 0).Store(&s.busID); err != nil {
+		s.conn.Close()
+		return nil, fmt.Errorf("cannot ask the bus: %w", err)
+	}
+	// Of the names that nobody has any more, those of connections tell who has
+	// left.
+	err = s.conn.AddMatchSignal(dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName),
+		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(2, ""))
+	if err != nil {
+		s.conn.Close()
+		return nil, fmt.Errorf("cannot ask the bus: %w", err)
+	}
+	return s, nil
+}
+
+const busName = "org.freedesktop.DBus"
+
+// departures listens for connections that leave.
+type departures struct{ service *Service }
+
+// DeliverSignal implements dbus.SignalHandler.
+func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
+	if iface != busName || name != "NameOwnerChanged" || signal.Sender != busName || len(signal.Body) != 3 {
+		return
+	}
+	client, _ := signal.Body[0].(string)
+	owner, _ := signal.Body[2].(string)
+	if owner == "" && strings.HasPrefix(client, ":") {
+		// Ending a delivery waits for what is under way, and the bus is to be
+		// read on.
+		go d.service.gone(client)
+	}
+}
+
+// Appended is broker.Options.Appended.
+func (s *Service) Appended(newest logstore.Cursor, entries uint64) {
+	s.announcer.appended(newest, entries)
+}
+
+// Serve serves a broker until ctx is done, the bus is gone, or nobody has
+// needed it for long enough. The broker runs meanwhile, and has ended when
+// Serve returns. The error says that the bus is gone, or the state not
+// written.
+func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
+	defer s.conn.Close()
+	s.broker = b
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(running, s.handedTo) }()
+	announcing, stopAnnouncing := context.WithCancel(context.Background())
+	var announced sync.WaitGroup
+	announced.Go(func() { s.announcer.run(announcing) })
+	b.OnAgent(func(bool) { s.announcer.look() })
+	b.Resume(s.resume)
+	s.expire()
+	close(s.ready)
+
+	restart, err := s.stay(ctx)
+	// Whatever still comes by our unique name is answered, too, until the
+	// connection ends.
+	s.stopStream()
+	s.streams.Wait()
+	stopAnnouncing()
+	announced.Wait()
+	stop()
+	err = errors.Join(err, <-ended)
+	if restart && err == nil {
+		// Somebody has come while we were leaving.
+		s.conn.BusObject().Go(busName+".StartServiceByName", dbus.FlagNoReplyExpected, nil, Name, uint32(0))
+	}
+	return err
+}
+
+// stay owns the name until it is time to leave, and then lets go of it.
+// restart says that there is something left to do for the next broker.
+func (s *Service) stay(ctx context.Context) (restart bool, err error) {
+	reply, err := s.conn.RequestName(Name, dbus.NameFlagDoNotQueue)
+	if err != nil {
+		return false, fmt.Errorf("cannot take the name %s: %w", Name, err)
+	}
+	if reply != dbus.RequestNameReplyPrimaryOwner {
+		return false, fmt.Errorf("cannot take the name %s: another broker has it", Name)
+	}
+	s.options.Notify("READY=1")
+	idle := s.awaitIdle(ctx)
+	if !s.conn.Connected() {
+		return false, errors.New("the connection to the bus is gone")
+	}
+	// The order matters: only once the service manager knows that we are
+	// leaving does it start another broker for those who come from now on.
+	s.options.Notify("STOPPING=1")
+	if _, err := s.conn.ReleaseName(Name); err != nil {
+		return false, fmt.Errorf("cannot release the name %s: %w", Name, err)
+	}
+	// What the bus had for us is being served by now.
+	draining, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	s.inbox.drain(draining)
+	if idle {
+		s.awaitStreams(draining)
+	}
+	return idle && !s.broker.Idle(), nil
+}
+
+const (
+	// drainTime bounds how long leaving takes.
+	drainTime = 30 * time.Second
+	// idleCheck is how often it is looked whether anybody is there, at most: a
+	// tenth of the time after which to leave.
+	idleCheck = 10 * time.Second
+)
+
+// awaitIdle returns true when nobody has needed the service for long enough,
+// and false when ctx is done or the bus is gone.
+func (s *Service) awaitIdle(ctx context.Context) bool {
+	every := min(max(s.options.Idle/10, time.Millisecond), idleCheck)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	since := time.Now()
+	var seen uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.conn.Context().Done():
+			return false
+		case <-tick.C:
+		}
+		calls, now := s.inbox.count()
+		if calls != seen || now > 0 || !s.broker.Idle() || s.options.Busy != nil && s.options.Busy() {
+			seen, since = calls, time.Now()
+			continue
+		}
+		if s.options.Idle > 0 && time.Since(since) >= s.options.Idle {
+			return true
+		}
+	}
+}
+
+// awaitStreams waits for pipes that were opened while we were leaving and do
+// not follow: they end by themselves.
+func (s *Service) awaitStreams(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		s.streams.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// handedTo names the client of a sink for the next broker.
+func (s *Service) handedTo(to broker.Sink) string {
+	one, ok := to.(*sink)
+	if !ok {
+		return ""
+	}
+	return one.client + "@" + s.busID
+}
+
+// resume returns a sink for what the broker before has sent to a client, nil if
+// that has left.
+func (s *Service) resume(one *broker.Subscription, client string) broker.Sink {
+	name, bus, _ := strings.Cut(client, "@")
+	if bus != s.busID {
+		return nil
+	}
+	who, err := s.callers.of(context.Background(), name)
+	if err != nil || who.user != one.User() {
+		return nil
+	}
+	to, err := s.newSink(one, name)
+	if err != nil {
+		s.log.Error("a subscription is not resumed", "error", err)
+		return nil
+	}
+	s.clients.set(one, to)
+	return to
+}
+
+// expire ends what is sent to connections that left before it was.
+func (s *Service) expire() {
+	for _, client := range s.clients.all() {
+		var there bool
+		if s.conn.BusObject().Call(busName+".NameHasOwner", 0, client).Store(&there) == nil && !there {
+			s.gone(client)
+		}
+	}
+}
+
+// Alive returns nil if the bus answers.
+func (s *Service) Alive(ctx context.Context) error {
+	return s.conn.BusObject().CallWithContext(ctx, busName+".GetId", 0).Err
+}

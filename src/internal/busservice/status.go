@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/broker"
+)
+
+// statusOf is what GetStatus returns.
+func statusOf(version string, s broker.Status) dictionary {
+	d := dictionary{
+		"version":       dbus.MakeVariant(version),
+		"started":       dbus.MakeVariant(uint64(s.Started.UnixMicro())),
+		"oldest":        dbus.MakeVariant(s.Oldest.String()),
+		"newest":        dbus.MakeVariant(s.Newest.String()),
+		"segments":      dbus.MakeVariant(uint64(s.Disk.Segments)),
+		"disk-usage":    dbus.MakeVariant(s.Disk.Bytes),
+		"disk-free":     dbus.MakeVariant(s.Disk.Free),
+		"events-lost":   dbus.MakeVariant(s.EventsLost),
+		"lost":          dbus.MakeVariant(s.Lost),
+		"subscriptions": dbus.MakeVariant(uint32(s.Subscriptions)),
+		"attached":      dbus.MakeVariant(uint32(s.Attached)),
+		"streams":       dbus.MakeVariant(uint32(s.Streams)),
+		"agent-active":  dbus.MakeVariant(s.AgentActive || s.Agent != nil),
+	}
+	if s.StoreError != nil {
+		d["store-error"] = dbus.MakeVariant(s.StoreError.Error())
+	}
+	if s.AgentError != nil {
+		d["agent-error"] = dbus.MakeVariant(s.AgentError.Error())
+	}
+	if s.Agent != nil {
+		d["agent"] = dbus.MakeVariant(agentOf(s.Agent))
+	}
+	return d
+}
+
+// loss is what an agent has lost for one reason.
+type loss struct {
+	Reason       string
+	Hits, Events uint64
+}
+
+func agentOf(a *broker.AgentStatus) dictionary {
+	losses, libraries := []loss{}, []dictionary{}
+	for _, l := range a.Lost {
+		losses = append(losses, loss{l.Reason, l.Hits, l.Events})
+	}
+	for _, l := range a.Libraries {
+		libraries = append(libraries, dictionary{
+			"path":     dbus.MakeVariant(l.Path),
+			"build-id": dbus.MakeVariant(l.BuildID),
+			"provider": dbus.MakeVariant(l.Provider),
+			"probes":   dbus.MakeVariant(append([]string{}, l.Probes...)),
+			"sites":    dbus.MakeVariant(uint32(l.Sites)),
+			"hits":     dbus.MakeVariant(l.Hits),
+			"since":    dbus.MakeVariant(since(l.Since)),
+			"replaced": dbus.MakeVariant(l.Replaced),
+			"error":    dbus.MakeVariant(l.Error),
+		})
+	}
+	return dictionary{
+		"version":         dbus.MakeVariant(a.Version),
+		"started":         dbus.MakeVariant(since(a.Started)),
+		"profile":         dbus.MakeVariant(a.Profile),
+		"log-directory":   dbus.MakeVariant(a.Directory),
+		"full":            dbus.MakeVariant(a.Full),
+		"hits-seen":       dbus.MakeVariant(a.HitsSeen),
+		"hits":            dbus.MakeVariant(a.Hits),
+		"events":          dbus.MakeVariant(a.Events),
+		"groups":          dbus.MakeVariant(a.Groups),
+		"chunks":          dbus.MakeVariant(a.Chunks),
+		"losses":          dbus.MakeVariant(losses),
+		"ring-size":       dbus.MakeVariant(a.RingSize),
+		"ring-high-water": dbus.MakeVariant(a.RingHighWater),
+		"cpu-usec":        dbus.MakeVariant(uint64(a.CPU / time.Microsecond)),
+		"resident":        dbus.MakeVariant(a.Resident),
+		"libraries":       dbus.MakeVariant(libraries),
+	}
+}
+
+// since is a time in µs since the Unix epoch, 0 for none.
+func since(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(t.UnixMicro())
+}

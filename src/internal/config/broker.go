@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// Broker is the configuration of crau-broker.
+type Broker struct {
+	// LogDir is the directory of the log, StateDir that of the subscriptions.
+	LogDir   string `toml:"log_dir"`
+	StateDir string `toml:"state_dir"`
+	// AgentSocket is the varlink socket of the agent.
+	AgentSocket string `toml:"agent_socket"`
+	// IdleTimeout is how long nobody must need the broker before it leaves; 0:
+	// it stays.
+	IdleTimeout Duration `toml:"idle_timeout"`
+	// AnswerTimeout is how long a subscriber may take to answer before it may
+	// be skipped forward.
+	AnswerTimeout Duration `toml:"answer_timeout"`
+	// MaxSubscriptions bounds the subscriptions of all, MaxUserSubscriptions
+	// those of one user.
+	MaxSubscriptions     int `toml:"max_subscriptions"`
+	MaxUserSubscriptions int `toml:"max_user_subscriptions"`
+	// MaxStreams bounds the open streams of all, MaxUserStreams those of one
+	// user.
+	MaxStreams     int `toml:"max_streams"`
+	MaxUserStreams int `toml:"max_user_streams"`
+
+	Truncate Truncate `toml:"truncate"`
+}
+
+// Truncate is what is kept of the log when it is truncated.
+type Truncate struct {
+	// MaxAge is how old an event may become; 0: any age.
+	MaxAge Duration `toml:"max_age"`
+	// MaxSize and KeepFree are as those of the agent.
+	MaxSize  Limit `toml:"max_size"`
+	KeepFree Limit `toml:"keep_free"`
+	// Reading is what it means that all durable subscriptions have read a part
+	// of the log: "ignore", "keep" or "drop".
+	Reading string `toml:"reading"`
+	// Hold is how old what a lagging subscription has not read may become; 0:
+	// any age.
+	Hold Duration `toml:"hold"`
+}
+
+// DefaultBroker returns the defaults.
+func DefaultBroker() Broker {
+	return Broker{
+		LogDir:               "/var/log/crypto-auditing",
+		StateDir:             "/var/lib/crypto-auditing",
+		AgentSocket:          "/run/crypto-auditing/org.cryptoauditing.Agent",
+		IdleTimeout:          Duration{time.Minute},
+		AnswerTimeout:        Duration{5 * time.Second},
+		MaxSubscriptions:     512,
+		MaxUserSubscriptions: 128,
+		MaxStreams:           64,
+		MaxUserStreams:       16,
+		Truncate: Truncate{
+			MaxSize: Limit{Auto: true}, KeepFree: Limit{Auto: true},
+			Reading: "keep", Hold: Duration{7 * 24 * time.Hour},
+		},
+	}
+}
+
+// LoadBroker reads the files in order over the defaults.
+func LoadBroker(files ...string) (Broker, error) {
+	b := DefaultBroker()
+	if err := load(files, &b); err != nil {
+		return Broker{}, err
+	}
+	if err := b.Check(); err != nil {
+		if len(files) == 0 {
+			return Broker{}, err
+		}
+		return Broker{}, &Error{File: files[len(files)-1], Problem: err.Error()}
+	}
+	return b, nil
+}
+
+// Check reports values that cannot be.
+func (b *Broker) Check() error {
+	const most = 4096
+	for _, limit := range []struct {
+		key   string
+		value int
+	}{
+		{"max_subscriptions", b.MaxSubscriptions}, {"max_user_subscriptions", b.MaxUserSubscriptions},
+		{"max_streams", b.MaxStreams}, {"max_user_streams", b.MaxUserStreams},
+	} {
+		if limit.value < 1 || limit.value > most {
+			return fmt.Errorf("%s %d must be from 1 to %d", limit.key, limit.value, most)
+		}
+	}
+	switch b.Truncate.Reading {
+	case "ignore", "keep", "drop":
+	default:
+		return fmt.Errorf(`truncate.reading %q must be "ignore", "keep" or "drop"`, b.Truncate.Reading)
+	}
+	switch {
+	case b.AnswerTimeout.Duration < 100*time.Millisecond:
+		return fmt.Errorf("answer_timeout %v must be at least 100ms", b.AnswerTimeout)
+	case b.LogDir == "":
+		return fmt.Errorf("log_dir must name a directory")
+	case b.StateDir == "":
+		return fmt.Errorf("state_dir must name a directory")
+	case b.AgentSocket == "":
+		return fmt.Errorf("agent_socket must name a socket")
+	}
+	return nil
+}

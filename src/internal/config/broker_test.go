@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"errors"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/config"
+)
+
+func TestKeysOfTheBrokerAreRead(t *testing.T) {
+	file := write(t, filepath.Join(t.TempDir(), "broker.conf"), `
+log_dir = "/srv/log"
+state_dir = "/srv/state"
+agent_socket = "/run/x"
+idle_timeout = 0
+answer_timeout = "2s"
+max_subscriptions = 7
+max_user_subscriptions = 6
+max_streams = 5
+max_user_streams = 4
+[truncate]
+max_age = "720h"
+max_size = "1G"
+keep_free = 0
+reading = "drop"
+hold = "24h"
+`)
+	got, err := config.LoadBroker(file)
+	want := config.Broker{
+		LogDir: "/srv/log", StateDir: "/srv/state", AgentSocket: "/run/x",
+		AnswerTimeout:    config.Duration{Duration: 2 * time.Second},
+		MaxSubscriptions: 7, MaxUserSubscriptions: 6, MaxStreams: 5, MaxUserStreams: 4,
+		Truncate: config.Truncate{
+			MaxAge: config.Duration{Duration: 720 * time.Hour}, MaxSize: config.Limit{Size: 1 << 30},
+			Reading: "drop", Hold: config.Duration{Duration: 24 * time.Hour},
+		},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	}
+}
+
+func TestBadFilesOfTheBrokerAreRefusedByFileAndLine(t *testing.T) {
+	cases := map[string]struct {
+		text, problem string
+		line          int
+	}{
+		"unknown key":          {"log_dir = \"/x\"\nlibrary = []\n", `unknown key "library"`, 2},
+		"unknown key in table": {"[truncate]\nmax_aeg = 1\n", "max_aeg", 2},
+		"wrong type":           {"max_streams = \"many\"\n", "max_streams", 1},
+		"no subscriptions":     {"max_subscriptions = 0\n", "from 1 to", 0},
+		"reading":              {"[truncate]\nreading = \"maybe\"\n", `"ignore", "keep" or "drop"`, 0},
+		"no time to answer":    {"answer_timeout = 1\n", "at least 100ms", 0},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			file := write(t, filepath.Join(t.TempDir(), "broker.conf"), c.text)
+			_, err := config.LoadBroker(file)
+			var bad *config.Error
+			if !errors.As(err, &bad) {
+				t.Fatalf("error %v, want a *config.Error", err)
+			}
+			if bad.File != file || bad.Line < c.line || !strings.Contains(bad.Problem, c.problem) {
+				t.Errorf("%v: want line %d and %q", err, c.line, c.problem)
+			}
+		})
+	}
+}
