@@ -34,10 +34,19 @@ var mayImport = map[string][]string{
 	"src/internal/schema":           {"src/internal/event"},
 	"src/internal/agent":            {"src/internal/ldcache", "src/internal/probe", "src/internal/event", "src/internal/logstore"},
 	"src/internal/broker":           {"src/internal/event", "src/internal/logstore", "src/internal/schema"},
-	"src/internal/cli":              {"src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/varlinkservice/orgcryptoauditingagent"},
-	"src/internal/varlinkservice":   {},
+	"src/internal/busservice": {
+		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore",
+	},
+	"src/internal/cli":            {"src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/varlinkservice/orgcryptoauditingagent"},
+	"src/internal/varlinkservice": {},
 	"src/internal/varlinkservice/agentservice": {
 		"src/internal/varlinkservice", "src/internal/agent", "src/internal/event", "src/internal/logstore", "src/internal/config",
+	},
+	"src/internal/varlinkservice/agentclient": {
+		"src/internal/varlinkservice", "src/internal/broker", "src/internal/logstore",
+	},
+	"src/cmd/crau-broker": {
+		"src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/schema", "src/internal/varlinkservice",
 	},
 	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/varlinkservice"},
 	"src/cmd/crauctl":    {"src/internal/cli"},
