@@ -37,7 +37,8 @@ var mayImport = map[string][]string{
 	"src/internal/busservice": {
 		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore",
 	},
-	"src/internal/cli":            {"src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/varlinkservice/orgcryptoauditingagent"},
+	"src/client":                  {"src/internal/event"},
+	"src/internal/cli":            {"src/client", "src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/varlinkservice/orgcryptoauditingagent"},
 	"src/internal/varlinkservice": {},
 	"src/internal/varlinkservice/agentservice": {
 		"src/internal/varlinkservice", "src/internal/agent", "src/internal/event", "src/internal/logstore", "src/internal/config",
