@@ -60,10 +60,18 @@ struct user_element {
 
 /* The part of the kernel's types that leads to the name of the executable. */
 struct qstr {
+	__u32 len;
 	const unsigned char *name;
 } __attribute__((preserve_access_index));
+struct shortname {
+	char string[40];
+};
 struct dentry {
 	struct qstr d_name;
+	struct shortname d_shortname;
+} __attribute__((preserve_access_index));
+struct dentry___before_6_15 {
+	char d_iname[32];
 } __attribute__((preserve_access_index));
 struct path {
 	struct dentry *dentry;
@@ -76,6 +84,7 @@ struct mm_struct {
 } __attribute__((preserve_access_index));
 struct task_struct {
 	struct mm_struct *mm;
+	__s32 pid, tgid;
 } __attribute__((preserve_access_index));
 
 /* The agent sets the sizes of these before it loads them. */
@@ -107,17 +116,21 @@ struct {
 } hits SEC(".maps");
 
 /*
- * Hits by process, to keep one that floods from pushing out the others. The
- * kernel forgets those that were not seen for long.
+ * Hits by process, to keep one that floods from pushing out the others.
+ * Processes that share an entry take it from each other, and begin anew then:
+ * none suffers from another. A hash table would cost a hit several calls.
  */
 struct rate {
 	__u64 since;
-	__u64 hits;
+	__u32 hits;
+	__u32 process;
 };
 
+#define RATES 4096
+
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RATES);
 	__type(key, __u32);
 	__type(value, struct rate);
 } rates SEC(".maps");
@@ -263,6 +276,7 @@ static __always_inline int read_argument(void *registers, const struct argument 
 
 /* A hit on its way into the ring. */
 struct hit {
+	const struct task_struct *task;
 	__u64 time;
 	__u64 pid_tgid;
 	__u64 context;
@@ -461,11 +475,33 @@ static __always_inline int opens_context(const struct hit *h)
 	return h->kind == RECORD_NEW_CONTEXT || h->kind == RECORD_NEW_CONTEXT_WITH_DATA;
 }
 
-static __always_inline long read_executable(__u8 *to)
+/*
+ * Reads the base name of the executable to the EXECUTABLE_MAX bytes at `to`.
+ * Returns its length with the NUL.
+ */
+static __always_inline long read_executable(__u8 *to, const struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	const struct dentry *file = task->mm->exe_file->f_path.dentry;
+	const struct dentry___before_6_15 *old = (const void *)file;
+	__u32 length = file->d_name.len;
 
-	return bpf_probe_read_kernel_str(to, EXECUTABLE_MAX, task->mm->exe_file->f_path.dentry->d_name.name);
+	/*
+	 * Short names are in the entry itself, where they are read without the
+	 * call of a helper. A rename at this moment may mix two names, as it may
+	 * with the helper.
+	 */
+	if (length < sizeof(old->d_iname)) {
+		const __u64 *words = bpf_core_field_exists(file->d_shortname) ?
+			(const void *)&file->d_shortname : (const void *)&old->d_iname;
+
+		for (unsigned int i = 0; i < sizeof(old->d_iname) / sizeof(*words); i++) {
+			__u64 word = words[i];
+
+			__builtin_memcpy(to + i * sizeof(word), &word, sizeof(word));
+		}
+		return length + 1;
+	}
+	return bpf_probe_read_kernel_str(to, EXECUTABLE_MAX, file->d_name.name);
 }
 
 /* Returns how much of the record is used. */
@@ -482,7 +518,7 @@ static __always_inline __u32 begin(struct record *r, const struct hit *h)
 	r->flags = h->flags;
 	r->exe_len = 0;
 	if (opens_context(h)) {
-		long n = read_executable((__u8 *)(r + 1));
+		long n = read_executable((__u8 *)(r + 1), h->task);
 
 		if (n == EXECUTABLE_MAX)
 			r->flags |= RECORD_EXECUTABLE_CUT;
@@ -629,17 +665,16 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 static __always_inline int over_limit(const struct hit *h)
 {
 	__u64 limit = *(volatile __u64 *)&control.rate_limit;
-	__u32 process = h->pid_tgid >> 32;
-	struct rate *rate, first = { .since = h->time, .hits = 1 };
+	__u32 process = h->pid_tgid >> 32, index = process % RATES;
+	struct rate *rate;
 
 	if (!limit)
 		return 0;
-	rate = bpf_map_lookup_elem(&rates, &process);
-	if (!rate) {
-		bpf_map_update_elem(&rates, &process, &first, BPF_NOEXIST);
+	rate = bpf_map_lookup_elem(&rates, &index);
+	if (!rate)
 		return 0;
-	}
-	if (h->time - rate->since >= RATE_PERIOD) {
+	if (rate->process != process || h->time - rate->since >= RATE_PERIOD) {
+		rate->process = process;
 		rate->since = h->time;
 		rate->hits = 0;
 	}
@@ -705,7 +740,8 @@ int probe(void *ctx)
 	struct site *site;
 	struct hit h = {};
 
-	h.pid_tgid = bpf_get_current_pid_tgid();
+	h.task = bpf_get_current_task_btf();
+	h.pid_tgid = (__u64)h.task->tgid << 32 | (__u32)h.task->pid;
 	if (h.pid_tgid >> 32 == control.own_tgid)
 		return 0;
 	h.time = bpf_ktime_get_boot_ns();

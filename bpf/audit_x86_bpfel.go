@@ -71,9 +71,10 @@ const (
 )
 
 type AuditRate struct {
-	_     structs.HostLayout
-	Since uint64
-	Hits  uint64
+	_       structs.HostLayout
+	Since   uint64
+	Hits    uint32
+	Process uint32
 }
 
 type AuditRecord struct {
