@@ -15,6 +15,7 @@ import (
 // those who have it open.
 func copyFile(t *testing.T, to, from string) {
 	t.Helper()
+	needRecording(t)
 	b, err := os.ReadFile(from)
 	if err != nil {
 		t.Fatal(err)

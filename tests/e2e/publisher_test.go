@@ -29,6 +29,7 @@ type process struct {
 // that it is ready when start returns.
 func start(t *testing.T, name string, arguments ...string) *process {
 	t.Helper()
+	needRecording(t)
 	p := &process{counts: filepath.Join(t.TempDir(), "counts"), stderr: &output{}}
 	p.command = exec.Command(publisher(name), append([]string{"--counts", p.counts}, arguments...)...)
 	p.command.Stderr = p.stderr
