@@ -13,6 +13,7 @@ import (
 )
 
 func TestRecordedHandshakesAreRecordedEventByEvent(t *testing.T) {
+	needRecording(t)
 	for _, name := range []string{"gnutls-tls12", "gnutls-tls13-p256", "openssl-tls12", "openssl-tls13-x25519"} {
 		for _, site := range []string{"crau", "sdt"} {
 			t.Run(name+" through "+site+" sites", func(t *testing.T) {

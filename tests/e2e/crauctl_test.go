@@ -49,6 +49,7 @@ func (o *operation) find(name string) *operation {
 }
 
 func TestQueryShowsRealHandshakes(t *testing.T) {
+	needRecording(t)
 	cases := map[string]struct {
 		arguments []string
 		version   float64

@@ -67,6 +67,7 @@ func eventsOf(log []group, executable string) (n uint64) {
 }
 
 func TestAFloodOfGarbageIsAccountedForToTheLastHitAndSparesItsNeighbour(t *testing.T) {
+	needRecording(t)
 	for name, config := range map[string]string{"within the usual limit": "", "without a limit": "rate_limit = 0\n"} {
 		t.Run(name, func(t *testing.T) { flood(t, config) })
 	}

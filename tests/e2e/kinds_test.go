@@ -33,6 +33,7 @@ func needProfile(t *testing.T, name string) {
 }
 
 func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
+	needRecording(t)
 	for name, flags := range profiles {
 		t.Run(name, func(t *testing.T) {
 			needProfile(t, name)
@@ -115,6 +116,7 @@ func TestAnArrayOfSixteenIsRecordedWholeAndTheSeventeenthElementIsCounted(t *tes
 }
 
 func TestALibraryThatAsksTheSemaphoreFiresOnlyWhileItIsRecorded(t *testing.T) {
+	needRecording(t)
 	for name, flags := range profiles {
 		t.Run(name, func(t *testing.T) {
 			needProfile(t, name)
@@ -158,6 +160,7 @@ func TestAnAgentThatIsKilledLeavesNoSemaphoreRaised(t *testing.T) {
 const freshStarts = 200
 
 func TestTheFirstEventOfAFreshProcessIsCompleteThoughItsLiteralsAreNotMapped(t *testing.T) {
+	needRecording(t)
 	cases := map[string]struct {
 		file, where string
 		arguments   []string
@@ -225,6 +228,7 @@ func TestAnIdleAgentSleeps(t *testing.T) {
 }
 
 func TestLongLiteralsAreCutAndMarkedFromTheirLimitOn(t *testing.T) {
+	needRecording(t)
 	for _, where := range []string{"mapped", "unmapped"} {
 		t.Run(where, func(t *testing.T) {
 			file := compile(t, "long")

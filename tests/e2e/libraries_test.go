@@ -117,6 +117,7 @@ func TestAReplacedLibraryIsRecordedAlongWithTheOldOne(t *testing.T) {
 }
 
 func TestALibraryReplacedBehindALinkIsRecorded(t *testing.T) {
+	needRecording(t)
 	cases := map[string]struct {
 		// The links, each to the next; the last is the file.
 		links []string

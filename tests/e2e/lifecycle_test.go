@@ -14,6 +14,7 @@ import (
 )
 
 func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
+	needRecording(t)
 	cases := map[string]struct {
 		config string
 		line   int
@@ -37,6 +38,7 @@ func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
 }
 
 func TestBadUsageIsAnErrorOfItsOwn(t *testing.T) {
+	needRecording(t)
 	for name, flags := range map[string][]string{
 		"an unknown flag":    {"--libs", "x"},
 		"an argument":        {"x"},
@@ -66,6 +68,7 @@ func TestEverythingFiredBeforeSIGTERMIsInTheLog(t *testing.T) {
 }
 
 func TestAHitThatTellsNothingIsCountedAllTheSame(t *testing.T) {
+	needRecording(t)
 	// Arrays without elements: nothing of them is in the log.
 	cases := map[string]struct {
 		count string
