@@ -18,7 +18,7 @@ tests/licences.sh
 step modules
 go mod verify
 go mod tidy -diff
-go mod -C tests/tools tidy -diff 2>/dev/null || (cd tests/tools && go mod tidy -diff)
+(cd tests/tools && go mod tidy -diff)
 
 step vet
 go vet ./...
