@@ -19,7 +19,6 @@ func compile(t *testing.T, compiler string, flags ...string) string {
 	if _, err := exec.LookPath(compiler); err != nil {
 		t.Skipf("%s is not installed", compiler)
 	}
-	const header = "/usr/include/x86_64-linux-gnu/sys/sdt.h"
 	include := ""
 	for _, dir := range []string{"/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu"} {
 		if _, err := os.Stat(filepath.Join(dir, "sys/sdt.h")); err == nil {
