@@ -104,7 +104,7 @@ func New(o Options) (*Agent, error) {
 	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
 		EntryLen:     event.Len,
 		Metadata:     metadata,
-		Terms:        entryTerms,
+		Terms:        entryTerms(),
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,
 		SyncInterval: o.SyncInterval,

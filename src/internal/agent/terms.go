@@ -7,24 +7,26 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// entryTerms appends the terms of an entry: what the filters of the store must
-// know of it, whoever makes them. It is for sealing, which is in no hurry; the
-// pipeline has them from its words.
-func entryTerms(dst []uint64, entry []byte) []uint64 {
+// entryTerms returns a function that appends the terms of an entry: what the
+// filters of the store must know of it, whoever makes them. It is for sealing,
+// by one goroutine at a time; the pipeline has the terms from its words.
+func entryTerms() func(dst []uint64, entry []byte) []uint64 {
 	var g event.Group
-	if _, err := event.Decode(entry, &g); err != nil {
+	return func(dst []uint64, entry []byte) []uint64 {
+		if _, err := event.Decode(entry, &g); err != nil {
+			return dst
+		}
+		if len(g.Name) > 0 {
+			dst = append(dst, logstore.TermHash(logstore.Name, g.Name))
+		}
+		if len(g.Executable) > 0 {
+			dst = append(dst, logstore.TermHash(logstore.Executable, g.Executable))
+		}
+		for i := range g.Events {
+			if e := &g.Events[i]; e.Kind == event.Data {
+				dst = append(dst, logstore.TermHash(logstore.Key, e.Key))
+			}
+		}
 		return dst
 	}
-	if len(g.Name) > 0 {
-		dst = append(dst, logstore.TermHash(logstore.Name, g.Name))
-	}
-	if len(g.Executable) > 0 {
-		dst = append(dst, logstore.TermHash(logstore.Executable, g.Executable))
-	}
-	for i := range g.Events {
-		if e := &g.Events[i]; e.Kind == event.Data {
-			dst = append(dst, logstore.TermHash(logstore.Key, e.Key))
-		}
-	}
-	return dst
 }

@@ -117,13 +117,14 @@ func TestLaterWindowsCarryWhatIsKnownOfAContext(t *testing.T) {
 	if len(unknown.Name)+len(unknown.Executable)+len(unknown.Origin) != 0 {
 		t.Errorf("context that was never opened: %+v", unknown)
 	}
+	terms := entryTerms()
 	var want []uint64
 	for rest := b.entries; len(rest) > 0; {
 		n, err := event.Len(rest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want = entryTerms(want, rest[:n])
+		want = terms(want, rest[:n])
 		rest = rest[n:]
 	}
 	slices.Sort(want)

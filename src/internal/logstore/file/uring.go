@@ -15,7 +15,8 @@ import (
 //
 // A write that makes the file longer is handed to a worker of the kernel (ext4,
 // Linux 6.18): 13 µs of CPU for 1 KiB, where pwritev takes 2 µs. With a sync
-// the two cost the same.
+// both take as long, and pwrite still less CPU. At the ten chunks a second of a
+// busy agent neither matters.
 type Uring struct{ Plain }
 
 var _ System = Uring{}
