@@ -97,28 +97,35 @@ func (r *entries) entry(framed []byte) (Entry, error) {
 		return bad("is no map of few keys")
 	}
 	at := size
-	var values [2]uint64
+	var values [2]int64
 	for i, key := range []string{"\x63seq", "\x64boot"} {
 		if !bytes.HasPrefix(framed[at:], []byte(key)) {
 			return bad("does not begin with seq and boot")
 		}
 		at += len(key)
 		major, value, size := head(framed[at:])
-		if major != majorUint || value > math.MaxInt64 {
+		values[i], at = int64(value), at+size
+		switch {
+		case value > math.MaxInt64 || major != majorUint && major != majorNegint:
 			return bad("has a seq or boot that cannot be")
+		case major == majorNegint:
+			values[i] = ^values[i]
 		}
-		values[i], at = value, at+size
+	}
+	if values[0] < 0 {
+		return bad("has a negative seq")
 	}
 	at--
 	framed[at] = majorMap | byte(keys-2)
-	e := Entry{Sequence: values[0], Boot: int64(values[1]), CBOR: framed[at:]}
+	e := Entry{Sequence: uint64(values[0]), Boot: values[1], CBOR: framed[at:]}
 	return e, r.missing(&e)
 }
 
 // Major types of CBOR (RFC 8949, section 3.1).
 const (
-	majorUint = 0 << 5
-	majorMap  = 5 << 5
+	majorUint   = 0 << 5
+	majorNegint = 1 << 5
+	majorMap    = 5 << 5
 )
 
 // head returns the major type, the argument and the length of the head of an

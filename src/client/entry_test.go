@@ -84,6 +84,15 @@ func TestAStreamHasTheEntriesOfTheLogByteForByte(t *testing.T) {
 	}
 }
 
+func TestAMachineMayHaveBootedBefore1970(t *testing.T) {
+	entry := event.Append(nil, handshake())
+	stream := append([]byte{entry[0] + 2}, "\x63seq\x01\x64boot\x24"...)
+	e, err := newEntries(bytes.NewReader(append(stream, entry[1:]...))).next()
+	if err != nil || e.Boot != -5 || !bytes.Equal(e.CBOR, entry) {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
 func TestAnEntryLargerThanTheBufferIsRead(t *testing.T) {
 	g := handshake()
 	g.Events[3].Value.Bytes = bytes.Repeat([]byte{7}, 3*entriesBuffer)
@@ -115,6 +124,7 @@ func TestStreamsThatAreNoneAreRefused(t *testing.T) {
 		"no map":                   {[]byte{0x80}, ErrProtocol},
 		"keys the other way round": {[]byte("\xa2\x64boot\x01\x63seq\x01"), ErrProtocol},
 		"a sequence that is text":  {[]byte("\xa2\x63seq\x61a\x64boot\x01"), ErrProtocol},
+		"a negative sequence":      {[]byte("\xa2\x63seq\x20\x64boot\x01"), ErrProtocol},
 		"a sequence beyond 63 bit": {[]byte("\xa2\x63seq\x1b\xff\xff\xff\xff\xff\xff\xff\xff\x64boot\x01"), ErrProtocol},
 		"nothing but the keys":     {[]byte("\xa2\x63seq\x01\x64boot\x01"), ErrProtocol},
 		"an entry that ends early": {good[:len(good)-1], io.ErrUnexpectedEOF},

@@ -39,6 +39,8 @@ type Status struct {
 
 // AgentStatus is what there is to know about the agent.
 type AgentStatus struct {
+	// Version is that of the agent, Started when it did.
+	Version string
 	Started time.Time
 	// Profile is how it attaches to programs: "uprobe_multi" or "perf_event".
 	Profile string
@@ -120,6 +122,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 func agentStatus(m map[string]dbus.Variant) *AgentStatus {
 	var s AgentStatus
 	f := fields{m: m}
+	f.take("version", &s.Version)
 	f.take("started", &s.Started)
 	f.take("profile", &s.Profile)
 	f.take("log-directory", &s.LogDirectory)

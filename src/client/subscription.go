@@ -51,7 +51,8 @@ type Skipped struct {
 	// Entries is how many entries of the log lie between; whether they match
 	// the filter has not been looked at.
 	Entries uint64
-	// Reason is "slow", "truncated" or "corrupt".
+	// Reason is "slow", "truncated", "corrupt", "state-lost" or "log-replaced",
+	// as docs/dbus-api.md explains.
 	Reason string
 }
 

@@ -103,7 +103,11 @@ func Run(ctx context.Context, arguments []string, e Environment) int {
 		return exitUsage
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		fmt.Fprintln(e.Stderr, "The log may be read by root and the group crypto-auditing.")
+		var denied *deniedError
+		var remedy *remedyError
+		if !errors.As(err, &denied) && !errors.As(err, &remedy) { // these say what to do
+			fmt.Fprintln(e.Stderr, "The log may be read by root and the group crypto-auditing.")
+		}
 		return exitDenied
 	}
 	return exitFailure
