@@ -29,7 +29,7 @@ const (
 	settle = 20 * time.Millisecond
 	// keptReplaced is how many replaced files of one path stay attached, for
 	// the programs that started before.
-	keptReplaced = 8
+	keptReplaced = 64
 )
 
 // fileID names a file whatever its path.
