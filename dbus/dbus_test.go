@@ -180,6 +180,10 @@ func TestTheFilesNameOneService(t *testing.T) {
 				Inactive string `xml:"allow_inactive"`
 				Active   string `xml:"allow_active"`
 			} `xml:"defaults"`
+			Annotations []struct {
+				Key   string `xml:"key,attr"`
+				Value string `xml:",chardata"`
+			} `xml:"annotate"`
 		} `xml:"action"`
 	}
 	if err := xml.Unmarshal([]byte(read("org.crypto-auditing.broker.policy")), &policy); err != nil {
@@ -192,6 +196,10 @@ func TestTheFilesNameOneService(t *testing.T) {
 			if !strings.HasPrefix(allowed, "auth_admin") {
 				t.Errorf("%s is %s to some", a.ID, allowed)
 			}
+		}
+		// Without it polkit answers to nobody but root.
+		if len(a.Annotations) == 0 || a.Annotations[0].Key != "org.freedesktop.policykit.owner" || a.Annotations[0].Value != "unix-user:crypto-auditing-broker" {
+			t.Errorf("the broker does not own %s: %v", a.ID, a.Annotations)
 		}
 		if !strings.Contains(dbus.Introspection, "`"+a.ID+"`") {
 			t.Errorf("the API does not say what %s is for", a.ID)
