@@ -30,6 +30,7 @@ systemd-sysusers --root="$root"
 systemd-tmpfiles --root="$root" --create --prefix=/run/crypto-auditing --prefix=/run/varlink crypto-auditing.conf
 chroot "$root" useradd --no-create-home --groups crypto-auditing member
 chroot "$root" useradd --no-create-home stranger
+chroot "$root" useradd --no-create-home other
 mkdir -p "$root/run/dbus" "$root/run/test"
 chmod 1777 "$root/run/test"
 chroot "$root" install -d -o crypto-auditing -g crypto-auditing -m 750 /var/log/crypto-auditing

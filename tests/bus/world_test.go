@@ -42,6 +42,8 @@ type world struct {
 	bus     *exec.Cmd
 	busSays *output
 	journal net.PacketConn // where dbus-broker-launch writes its log to
+	// agent and keeper, which starts the broker, are there after record.
+	agent, keeper *service
 }
 
 // output collects what a program writes, while others read it.
@@ -237,17 +239,7 @@ type service struct {
 // start has a user start a program that runs until the test ends.
 func (w *world) start(t *testing.T, user string, arguments ...string) *service {
 	t.Helper()
-	s := &service{command: w.command(context.Background(), user, arguments...), says: &output{}, exited: make(chan struct{})}
-	s.command.Stdout, s.command.Stderr = s.says, s.says
-	// nsenter forks for the PID namespace: both get the signals.
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		s.err = s.command.Wait()
-		close(s.exited)
-	}()
+	s := w.launch(t, user, arguments...)
 	t.Cleanup(func() {
 		s.signal(syscall.SIGKILL)
 		<-s.exited
@@ -258,8 +250,35 @@ func (w *world) start(t *testing.T, user string, arguments ...string) *service {
 	return s
 }
 
-// signal sends a signal to the program.
-func (s *service) signal(signal syscall.Signal) { _ = syscall.Kill(-s.command.Process.Pid, signal) }
+// launch starts a program that runs as long as the world.
+func (w *world) launch(t *testing.T, user string, arguments ...string) *service {
+	t.Helper()
+	s := &service{command: w.command(context.Background(), user, arguments...), says: &output{}, exited: make(chan struct{})}
+	s.command.Stdout, s.command.Stderr = s.says, s.says
+	if err := s.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.err = s.command.Wait()
+		close(s.exited)
+	}()
+	return s
+}
+
+// signal sends a signal to the program, which is the child of nsenter.
+func (s *service) signal(signal syscall.Signal) {
+	pid := s.command.Process.Pid
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return // it has ended
+	}
+	if fields := strings.Fields(string(children)); len(fields) > 0 {
+		if pid, err = strconv.Atoi(fields[0]); err != nil {
+			return
+		}
+	}
+	_ = syscall.Kill(pid, signal)
+}
 
 // waitToSay waits until the program has written a text.
 func (s *service) waitToSay(t *testing.T, text string) {

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"encoding/json"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/gnutls-tls12.txt")
+		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/openssl-tls13-x25519.txt")
+		w.fire(t, 30)
+		for name, arguments := range map[string][]string{
+			"lines":           nil,
+			"JSON":            {"-o", "json"},
+			"a JSON array":    {"-o", "json-pretty"},
+			"entries":         {"-o", "cbor"},
+			"the newest":      {"-n", "5"},
+			"the newest back": {"-n", "5", "-r"},
+			"a program":       {"--executable", "replay", "-n", "3"},
+			"another program": {"--executable", "curl"},
+			"a match":         {"tls::protocol_version=TLS 1.2"},
+			"a context":       {"--context", "tls::key_exchange", "-o", "cat"},
+			"since":           {"--since", "-1h"},
+			"until":           {"--until", "yesterday"},
+			"a cursor":        {"--after-cursor", "oldest", "--show-cursor"},
+		} {
+			want := w.must(t, root, append([]string{"crauctl", "query", "--directory", logDir}, arguments...)...)
+			got := w.must(t, member, append([]string{"crauctl", "query"}, arguments...)...)
+			if got != want {
+				t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+			}
+		}
+		cursor := w.must(t, root, "crauctl", "query", "-n", "1", "-o", "cat", "--show-cursor")
+		cursor = strings.TrimSpace(cursor[strings.LastIndex(cursor, "-- cursor: ")+len("-- cursor: "):])
+		w.fire(t, 2)
+		// A replay is four operations.
+		if got := lines(w.must(t, root, "crauctl", "query", "--after-cursor", cursor, "-o", "cat")); len(got) != 8 {
+			t.Errorf("behind the cursor there are %d operations: %q", len(got), got)
+		}
+	})
+}
+
+func TestCrauctlMonitorsAndGoesOnWithAnotherBroker(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.fire(t, 5) // before: not shown
+		streams := func() int {
+			var status struct{ Broker struct{ Streams int } }
+			if err := json.Unmarshal([]byte(w.must(t, root, "crauctl", "status", "-o", "json")), &status); err != nil {
+				t.Fatal(err)
+			}
+			return status.Broker.Streams
+		}
+		before := streams()
+		monitors := map[string]*service{}
+		for _, form := range []string{"short", "json", "json-seq", "json-pretty", "cat"} {
+			monitors[form] = w.start(t, member, "crauctl", "monitor", "-o", form, "--context", "tls::handshake")
+		}
+		waitFor(t, "the monitors", func() bool { return streams() == before+len(monitors) })
+		w.fire(t, 1)
+		for form, m := range monitors {
+			waitFor(t, form, func() bool { return strings.Contains(m.says.String(), "handshake") })
+		}
+		w.killBroker(t)
+		w.fire(t, 1)
+		for form, m := range monitors {
+			waitFor(t, form+" again", func() bool { return strings.Count(m.says.String(), "tls::handshake") >= 8 })
+			m.signal(syscall.SIGINT)
+			<-m.exited
+			if code := m.command.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("%s ends with %d: %v", form, code, m.err)
+			}
+			if n := strings.Count(m.says.String(), "tls::handshake"); n != 8 {
+				t.Errorf("%s shows %d handshakes, want 8:\n%s", form, n, m.says)
+			}
+		}
+		if !json.Valid([]byte(monitors["json-pretty"].says.String())) {
+			t.Errorf("what ended is no JSON:\n%s", monitors["json-pretty"].says)
+		}
+	})
+}
+
+func TestCrauctlFollowsFromTheNewest(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.fire(t, 20)
+		time.Sleep(3 * time.Second) // so that they are over, as 2 s without an event say
+		f := w.start(t, root, "crauctl", "query", "-f", "-n", "3", "-o", "cat")
+		waitFor(t, "the newest", func() bool { return strings.Count(f.says.String(), "\n") >= 3 })
+		w.fire(t, 1)
+		waitFor(t, "what follows", func() bool { return strings.Count(f.says.String(), "\n") >= 7 })
+		f.signal(syscall.SIGINT)
+		<-f.exited
+		if n := strings.Count(f.says.String(), "\n"); n != 7 || f.command.ProcessState.ExitCode() != 0 {
+			t.Errorf("%d operations are shown, %v:\n%s", n, f.err, f.says)
+		}
+	})
+}
+
+func TestCrauctlListsAndDeletesSubscriptions(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		if got := w.must(t, member, "crauctl", "subscriptions"); got != "There are no subscriptions.\n" {
+			t.Errorf("at first: %q", got)
+		}
+		for _, name := range []string{"b", "a"} {
+			w.must(t, member, call("Subscribe", "sa{sv}a{sv}", name, "1", "contexts", "as", "2", "tls::*", "pk::sign", "0")...)
+		}
+		got := lines(w.must(t, member, "crauctl", "subscriptions"))
+		if len(got) != 3 || !strings.HasPrefix(got[0], "NAME") || !strings.HasPrefix(got[1], "a ") || !strings.HasPrefix(got[2], "b ") ||
+			!strings.Contains(got[1], " member ") || !strings.HasSuffix(got[1], "contexts=tls::*,pk::sign") {
+			t.Errorf("they are listed as\n%s", strings.Join(got, "\n"))
+		}
+		var first struct {
+			Name     string
+			User     uint32
+			Attached bool
+			Filter   map[string][]string
+		}
+		text := lines(w.must(t, root, "crauctl", "subscriptions", "-o", "json"))[0]
+		if err := json.Unmarshal([]byte(text), &first); err != nil || first.Name != "a" || first.User == 0 || first.Attached || len(first.Filter["contexts"]) != 2 {
+			t.Errorf("to root in JSON: %s, %v", text, err)
+		}
+		if got := w.as(t, member, "crauctl", "__complete", "subscriptions", "delete", "").stdout; !strings.Contains(got, "a\n") || !strings.Contains(got, "b\n") {
+			t.Errorf("completions: %q", got)
+		}
+		if r := w.as(t, root, "crauctl", "subscriptions", "delete", "a"); r.code != 1 || !strings.Contains(r.stderr, "no such subscription") {
+			t.Errorf("root has none of the name: exit code %d, %s", r.code, r.stderr)
+		}
+		w.must(t, root, "crauctl", "subscriptions", "delete", "--user", "member", "a")
+		if r := w.as(t, member, "crauctl", "subscriptions", "delete", "a", "b"); r.code != 1 || strings.Count(r.stderr, "\n") != 1 {
+			t.Errorf("one that is gone, and one: exit code %d, %s", r.code, r.stderr)
+		}
+		if got := w.must(t, member, "crauctl", "subscriptions"); got != "There are no subscriptions.\n" {
+			t.Errorf("in the end: %q", got)
+		}
+	})
+}
+
+func TestCrauctlVacuums(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		if got := w.must(t, member, "crauctl", "vacuum", "--vacuum-time", "10y"); got != "nothing had to go\n" {
+			t.Errorf("of nothing: %q", got)
+		}
+	})
+}
+
+func TestCrauctlSaysWhoMay(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		for name, arguments := range map[string][]string{
+			"query":         {"query"},
+			"monitor":       {"monitor"},
+			"subscriptions": {"subscriptions"},
+			"vacuum":        {"vacuum"},
+		} {
+			r := w.as(t, stranger, append([]string{"crauctl"}, arguments...)...)
+			if r.code != 3 || r.stdout != "" || r.stderr != "crauctl: not authorised: join the group crypto-auditing or use sudo\n" {
+				t.Errorf("%s: exit code %d, %q, %q", name, r.code, r.stdout, r.stderr)
+			}
+		}
+	})
+}
+
+func TestCrauctlTellsTheWholeStatus(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.fire(t, 1)
+		got := w.must(t, member, "crauctl", "status")
+		for _, want := range []string{"● crau-agent ", "recording 1 library", "● crau-broker ", "serving since ", " subscription"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("it does not say %q:\n%s", want, got)
+			}
+		}
+	})
+}

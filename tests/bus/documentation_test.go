@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// commands returns the shell commands that a document shows.
+func commands(t *testing.T, path string) []string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	for _, part := range strings.Split(string(text), "\n```sh\n")[1:] {
+		block, _, ok := strings.Cut(part, "\n```\n")
+		if !ok {
+			t.Fatalf("%s: a block does not end: %s", path, part)
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+func TestEveryCommandOfTheDocumentationRunsAsItIsPrinted(t *testing.T) {
+	blocks := commands(t, "../../docs/dbus-api.md")
+	if len(blocks) < 10 {
+		t.Fatalf("only %d commands were found", len(blocks))
+	}
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/gnutls-tls13-p256.txt")
+		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/gnutls-tls12.txt")
+		w.fire(t, 3)
+		for _, user := range []string{root, member} {
+			for _, block := range blocks {
+				r := w.as(t, user, "sh", "-c", block)
+				// timeout(1) ends with 124 what would not end by itself.
+				ok := r.code == 0 || r.code == 124 && strings.HasPrefix(block, "timeout ")
+				if !ok || r.stderr != "" {
+					t.Errorf("%s runs\n%s\nexit code %d\n%s%s", user, block, r.code, r.stdout, r.stderr)
+				}
+				silent := strings.Contains(block, " Seek ") || strings.Contains(block, " Close")
+				if (strings.TrimSpace(r.stdout) == "") != silent {
+					t.Errorf("%s runs\n%s\nand sees %q", user, block, r.stdout)
+				}
+				if strings.Contains(block, "tls::protocol_version=771") && !strings.Contains(r.stdout, "tls::protocol_version") {
+					t.Errorf("%s runs\n%s\nand does not find the handshakes of TLS 1.2: %s", user, block, r.stdout)
+				}
+			}
+		}
+	})
+}

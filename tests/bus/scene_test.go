@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"crypto-auditing/src/client"
+)
+
+// pass does what systemd does for a socket unit: it makes the socket, passes it
+// and becomes the program.
+const pass = `
+import grp, os, socket, sys
+path, name = sys.argv[1], sys.argv[2]
+s = socket.socket(socket.AF_UNIX)
+s.bind(path)
+os.chown(path, 0, grp.getgrnam("crypto-auditing").gr_gid)
+os.chmod(path, 0o660)
+s.listen(128)
+os.dup2(s.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES=name)
+os.execvp(sys.argv[3], sys.argv[3:])
+`
+
+// publisher is the program whose probes the agent of a world listens to.
+const publisher = opt + "/replay"
+
+// record starts the agent and, where the bus cannot, has the broker started
+// whenever it has left. They run as long as the world does.
+func (w *world) record(t *testing.T) {
+	t.Helper()
+	if w.agent != nil {
+		return
+	}
+	const capabilities = "-all,+bpf,+perfmon"
+	w.agent = w.launch(t, root, "/usr/bin/python3", "-c", pass, agentPath, "varlink",
+		"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
+		"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
+		"crau-agent", "--config", "/dev/null", "--library", publisher, "--coalesce-window", "20ms")
+	w.agent.waitToSay(t, "msg=recording")
+	if w.daemon == "dbus-broker" {
+		w.keeper = w.launch(t, brokers, "sh", "-c", "while :; do crau-broker; sleep 0.05; done")
+	}
+	waitFor(t, "the broker", func() bool {
+		return w.as(t, root, "busctl", "get-property", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker",
+			"org.crypto_auditing.Broker", "Version").code == 0
+	})
+}
+
+// fire has the publisher replay n handshakes, and waits until they are in the
+// log. It returns the cursor behind them.
+func (w *world) fire(t *testing.T, n int) client.Cursor {
+	t.Helper()
+	w.must(t, stranger, publisher, "--count", strconv.Itoa(n), "--fresh-ids", opt+"/traces/gnutls-tls13-p256.txt")
+	text := w.must(t, root, "crauctl", "flush")
+	return client.Cursor(strings.TrimSpace(text))
+}
+
+// connect connects a Go client of root's.
+func (w *world) connect(t *testing.T) *client.Client {
+	t.Helper()
+	c, err := client.Connect(t.Context(), client.WithAddress(w.address()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// killBroker kills the broker. Where the bus cannot start another one, there is
+// one when it returns.
+func (w *world) killBroker(t *testing.T) {
+	t.Helper()
+	before := w.owner(t)
+	w.must(t, root, "pkill", "-KILL", "-x", "crau-broker")
+	waitFor(t, "another broker", func() bool {
+		now := w.owner(t)
+		return now != before && (now != "" || w.keeper == nil)
+	})
+}
+
+// owner returns the unique name of the broker's connection, empty if there is
+// none.
+func (w *world) owner(t *testing.T) string {
+	t.Helper()
+	r := w.as(t, root, "busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+		"GetNameOwner", "s", "org.crypto_auditing.Broker")
+	if r.code != 0 {
+		return ""
+	}
+	return r.stdout
+}
+
+// logged is an entry of the log as an independent decoder sees it.
+type logged struct {
+	Context    []byte           `cbor:"context"`
+	Start      uint64           `cbor:"start"`
+	Name       string           `cbor:"name"`
+	Executable []byte           `cbor:"executable"`
+	Events     []map[string]any `cbor:"events"`
+	// Sequence and Boot are there in streams.
+	Sequence uint64 `cbor:"seq"`
+	Boot     int64  `cbor:"boot"`
+}
+
+// log returns all entries of the log, decompressed by zstd and decoded by the
+// CBOR library. The first is that of sequence 1: nothing was removed.
+func (w *world) log(t *testing.T) []logged {
+	t.Helper()
+	files, err := filepath.Glob(w.path(logDir + "/*.zst"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no log: %v", err)
+	}
+	// Their names sort as sequences do. What is behind the last whole frame is
+	// being written.
+	output, _ := exec.Command("zstd", append([]string{"-dcq"}, files...)...).Output()
+	return decode(t, output)
+}
+
+func decode(t *testing.T, sequence []byte) []logged {
+	t.Helper()
+	var entries []logged
+	for d := cbor.NewDecoder(bytes.NewReader(sequence)); d.NumBytesRead() < len(sequence); {
+		var e logged
+		if err := d.Decode(&e); err != nil {
+			t.Fatalf("at byte %d: %v", d.NumBytesRead(), err)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// text says what an entry is about, to compare it by.
+func (e *logged) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%x %s %s:", e.Context, e.Name, e.Executable)
+	for _, one := range e.Events {
+		if opened, ok := one["NewContext"].(map[any]any); ok {
+			fmt.Fprintf(&b, " in %x", opened["parent"])
+		} else {
+			data := one["Data"].(map[any]any)
+			fmt.Fprintf(&b, " %v=%v", data["key"], data["value"])
+		}
+	}
+	return b.String()
+}
+
+// textOf is the same of a group of the client.
+func textOf(g *client.Group) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s %s:", g.Context, g.Name, g.Executable)
+	if g.Opens {
+		fmt.Fprintf(&b, " in %s", g.Parent)
+	}
+	for _, d := range g.Data {
+		fmt.Fprintf(&b, " %s=%v", d.Key, d.Value)
+	}
+	return b.String()
+}
