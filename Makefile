@@ -21,7 +21,7 @@ check: build ## lint, drift, unit, fuzz and end-to-end tests; ends with a count
 	@tests/check.sh
 
 quick: ## unit tests only, no root, nothing installed
-	@go test ./src/... ./bpf/...
+	@go test ./src/... ./bpf/... ./dbus/...
 
 demo: build ## record real handshakes and show them
 	@tests/demo.sh
@@ -30,7 +30,7 @@ bench: build ## measure, with a table and $(BUILD)/bench.json
 	@tests/bench.sh
 
 generate: ## regenerate the BPF objects and the tables, where their sources changed
-	@go generate ./bpf ./src/...
+	@go generate ./bpf ./dbus ./src/...
 
 install: ## install below DESTDIR, by meson
 	@meson install -C $(BUILD)

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 step() { printf '\n== %s\n' "$*"; }
 
 step format
-unformatted=$(gofmt -l bpf src tests)
+unformatted=$(gofmt -l bpf dbus src tests)
 [ -z "$unformatted" ] || { echo "not formatted by gofmt: $unformatted"; exit 1; }
 
 step licences
@@ -22,7 +22,7 @@ go mod tidy -diff
 
 step vet
 go vet ./...
-GOARCH=arm64 go vet ./bpf/... ./src/...
+GOARCH=arm64 go vet ./bpf/... ./dbus/... ./src/...
 
 step lint
 go tool -modfile=tests/tools/go.mod golangci-lint run ./...

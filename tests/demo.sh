@@ -1,9 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Records real handshakes and shows them: a TLS 1.3 and a TLS 1.2 handshake of a
-# program on this machine's OpenSSL, and a recorded GnuTLS handshake that is
-# replayed through real probes. The log is left for you to look at.
+# Records real handshakes and shows them over a bus: live, to a subscriber; later,
+# to one who catches up; and what is left when the log is truncated. The
+# handshakes are a TLS 1.3 and a TLS 1.2 one of a program on this machine's
+# OpenSSL, and a recorded GnuTLS one that is replayed through real probes. The bus
+# is a private one, so that nothing is installed and no service disturbed.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
@@ -14,8 +16,8 @@ can_trace() {
 	# CAP_PERFMON is 38, CAP_BPF 39 (capabilities(7)).
 	[ $((0x$caps >> 38 & 3)) -eq 3 ]
 }
-if ! can_trace; then
-	echo "demo: recording needs root, or the capabilities CAP_BPF and CAP_PERFMON: try 'sudo make demo'." >&2
+if [ "$(id -u)" -ne 0 ] || ! can_trace; then
+	echo "demo: recording needs root with the capabilities CAP_BPF and CAP_PERFMON: try 'sudo make demo'." >&2
 	exit 1
 fi
 
@@ -25,53 +27,121 @@ title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 make -s -C tests/publishers OUT="$PWD/$build/publishers"
 demo=$(mktemp -d "${TMPDIR:-/tmp}/crypto-auditing-demo.XXXXXX")
 publishers=$build/publishers
-agent=
-stop() {
-	if [ -n "$agent" ]; then
-		kill -TERM "$agent" 2>/dev/null || :
-		wait "$agent" || { cat "$demo/agent.log"; exit 1; }
-		agent=
-	fi
-}
-trap stop EXIT
+agent='' broker='' monitor='' bus=''
 
-title "An agent on $demo/log"
-"$build/crau-agent" --config /dev/null --log-dir "$demo/log" \
+fail() {
+	echo "demo: $*" >&2
+	cat "$demo"/*.log >&2
+	exit 1
+}
+# stop NAME PID: ends what was started and says whether it ended well.
+stop() {
+	[ -n "$2" ] || return 0
+	kill -TERM "$2" 2>/dev/null || :
+	wait "$2" || fail "the $1 ended badly"
+}
+clean_up() {
+	for pid in $monitor $broker $agent $bus; do
+		kill -TERM "$pid" 2>/dev/null || :
+	done
+}
+trap clean_up EXIT
+# until_true COMMAND: waits for it, 15 s at most.
+until_true() {
+	waited=0
+	until eval "$1"; do
+		[ $waited -lt 150 ] || fail "waited in vain for: $1"
+		waited=$((waited + 1))
+		sleep 0.1
+	done
+}
+
+title "A bus, an agent and a broker in $demo"
+cat >"$demo/bus.conf" <<END
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=$demo/bus</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus"/>
+  </policy>
+  <include>$PWD/dbus/org.crypto_auditing.Broker.conf</include>
+</busconfig>
+END
+dbus-daemon --config-file="$demo/bus.conf" --nofork --nopidfile --nosyslog 2>"$demo/bus.log" &
+bus=$!
+until_true '[ -S "$demo/bus" ]'
+export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$demo/bus"
+
+"$build/crau-agent" --config /dev/null --log-dir "$demo/log" --varlink "$demo/agent" \
 	--library "$publishers/handshake" --library "$publishers/replay" 2>"$demo/agent.log" &
 agent=$!
-waited=0
-until grep -q msg=recording "$demo/agent.log"; do
-	kill -0 "$agent" 2>/dev/null && [ $waited -lt 100 ] || { cat "$demo/agent.log"; exit 1; }
-	waited=$((waited + 1))
-	sleep 0.1
-done
+until_true 'grep -q msg=recording "$demo/agent.log" || ! kill -0 $agent'
 sed -n 's/.*msg=\(attached\) /\1 /p' "$demo/agent.log"
+"$build/crau-broker" --config /dev/null --log-dir "$demo/log" --state-dir "$demo/state" \
+	--agent-socket "$demo/agent" 2>"$demo/broker.log" &
+broker=$!
+call() { busctl call org.crypto_auditing.Broker /org/crypto_auditing/Broker org.crypto_auditing.Broker "$@"; }
+until_true 'call GetStatus >/dev/null 2>&1'
+call GetStatus | grep -o '"version" s "[^"]*"' | head -n 1 | sed 's/"version" s/org.crypto_auditing.Broker/'
 
-title "Handshakes"
+title "crauctl monitor: handshakes as they happen"
+mkfifo "$demo/live"
+"$build/crauctl" monitor >"$demo/live" &
+monitor=$!
+tee "$demo/shown" <"$demo/live" &
+until_true 'call GetStatus | grep -q "\"streams\" u 1"'
 publish() {
-	printf '%s: ' "$1"
+	printf '%s: ' "$1" >>"$demo/published"
 	shift
-	"$@" | tee -a "$demo/published"
+	"$@" >>"$demo/published"
 }
 publish "TLS 1.3 through OpenSSL, a client and a server" "$publishers/handshake" --tls 1.3
 publish "TLS 1.2 through OpenSSL, a client and a server" "$publishers/handshake" --tls 1.2
 publish "GnuTLS, recorded, replayed through real probes" "$publishers/replay" --count 1 \
 	tests/data/probe-traces/gnutls-tls13-p256.txt
-stop
+# An operation is shown when it has been quiet for two seconds.
+until_true '[ "$(grep -c " tls::handshake " "$demo/shown")" -ge 8 ]'
+kill -INT $monitor
+wait $monitor || fail "the monitor ended badly"
+monitor=
 
-title "crauctl query --directory $demo/log"
-"$build/crauctl" query --no-pager --directory "$demo/log"
+title "crauctl query: catching up"
+cursor=$("$build/crauctl" flush --socket "$demo/agent")
+"$build/crauctl" query -o cat
+publish "TLS 1.3 through OpenSSL, while nobody looks" "$publishers/handshake" --tls 1.3
+"$build/crauctl" flush --socket "$demo/agent" >/dev/null
+echo "behind $cursor:"
+"$build/crauctl" query -o cat --after-cursor "$cursor"
+
+title "crauctl vacuum: the log is truncated"
+"$build/crauctl" rotate --socket "$demo/agent" >/dev/null
+publish "TLS 1.2 through OpenSSL, in a new segment" "$publishers/handshake" --tls 1.2
+"$build/crauctl" flush --socket "$demo/agent" >/dev/null
+before=$(cat "$demo"/log/*.zst | zstd -dc | wc -c)
+"$build/crauctl" vacuum --vacuum-size=1 --keep-free=0
+"$build/crauctl" query -o cat --after-cursor "$cursor"
 
 title "Counters"
+stop broker "$broker" && broker=
+stop agent "$agent" && agent=
+cat "$demo/published"
 recorded=$(sed -n 's/.*recorded_hits=\([0-9]*\).*/\1/p' "$demo/agent.log")
 lost=$(sed -n 's/.*lost_hits=\([0-9]*\).*/\1/p' "$demo/agent.log" | awk '{n += $1} END {print n + 0}')
-fired=$(awk '{n += $2} END {print n + 0}' "$demo/published")
+fired=$(sed -n 's/.*: hits \([0-9]*\) .*/\1/p' "$demo/published" | awk '{n += $1} END {print n + 0}')
 sed -n 's/.*msg=lost /lost: /p' "$demo/agent.log"
 [ "$lost" -ne 0 ] || echo "lost: nothing"
-echo "log: $(cat "$demo"/log/*.zst | wc -c) bytes in $(find "$demo/log" -name '*.zst' | wc -l) segment, $(cat "$demo"/log/*.zst | zstd -dc | wc -c) bytes of CBOR"
+echo "log: $before bytes of CBOR before it was truncated; $(cat "$demo"/log/*.zst | wc -c) bytes in $(find "$demo/log" -name '*.zst' | wc -l) segment are left"
 echo "     zstdcat $demo/log/*.zst is a log of the public crypto-auditing project"
 echo "recorded $recorded of $fired probe hits"
-if [ "$recorded" -ne "$fired" ]; then
-	echo "demo: the agent did not record what was fired" >&2
-	exit 1
-fi
+[ "$recorded" -eq "$fired" ] || fail "the agent did not record what was fired"

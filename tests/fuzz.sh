@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-for dir in $(grep -rl --include='*_test.go' '^func Fuzz' src tests | xargs -n1 dirname | sort -u); do
+for dir in $(grep -rl --include='*_test.go' '^func Fuzz' dbus src tests | xargs -n1 dirname | sort -u); do
 	for target in $(go test -list '^Fuzz' "./$dir" | grep '^Fuzz'); do
 		echo "$dir $target"
 		# Minimising what is merely interesting would take the time away.
