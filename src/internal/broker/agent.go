@@ -103,9 +103,11 @@ func (l *agentLink) run(ctx context.Context) {
 	if l.agent == nil {
 		return
 	}
+	told := ""
 	for ctx.Err() == nil {
 		err := l.agent.Follow(ctx, func() {
 			l.set(true)
+			told = ""
 		}, func(logstore.Cursor) {
 			l.tail.told.Store(true)
 			l.tail.poke()
@@ -116,7 +118,10 @@ func (l *agentLink) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.log.Info("the agent is away: the log is watched", "reason", err)
+		if reason := err.Error(); reason != told {
+			told = reason
+			l.log.Info("the agent is away: the log is watched", "reason", reason)
+		}
 		sleep(ctx, callPause)
 		if errors.Is(err, ErrAgentUnavailable) {
 			l.await(ctx)

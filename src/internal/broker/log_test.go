@@ -8,110 +8,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"crypto-auditing/src/internal/broker"
-	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/broker/brokertest"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
-
-// testLog is a log that a test appends to.
-type testLog struct {
-	t      *testing.T
-	dir    string
-	writer *logstore.Writer
-	now    uint64
-}
-
-func newLog(t *testing.T) *testLog {
-	t.Helper()
-	l := &testLog{t: t, dir: t.TempDir()}
-	l.open()
-	return l
-}
-
-func (l *testLog) open() {
-	l.t.Helper()
-	w, err := logstore.Open(l.dir, logstore.Options{
-		EntryLen: event.Len, SegmentSize: 1 << 30, SyncInterval: -1,
-		Metadata: func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },
-	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.writer = w
-	l.t.Cleanup(func() { w.Close() })
-}
-
-// group is a group of a test: everything else follows from it.
-type group struct {
-	name, executable string
-	data             map[string]int64
-}
-
-// append appends groups as one chunk and returns the cursor behind it.
-func (l *testLog) append(groups ...group) logstore.Cursor {
-	l.t.Helper()
-	var encoded []event.Group
-	for _, g := range groups {
-		e := event.Group{Context: event.ContextID{1}, Name: []byte(g.name), Executable: []byte(g.executable)}
-		for k, v := range g.data {
-			e.Events = append(e.Events, event.Event{Key: []byte(k), Value: event.Value{Word: v}})
-		}
-		encoded = append(encoded, e)
-	}
-	return l.write(encoded...)
-}
-
-func (l *testLog) write(groups ...event.Group) logstore.Cursor {
-	l.t.Helper()
-	b := logstore.Batch{Count: uint32(len(groups))}
-	now := logstore.SystemClock{}.Now().Boot
-	for i := range groups {
-		g := &groups[i]
-		if g.Start == 0 {
-			g.Start, g.End = now, now
-		}
-		b.Entries = event.Append(b.Entries, g)
-		if len(g.Name) > 0 {
-			b.Terms = append(b.Terms, logstore.TermHash(logstore.Name, g.Name))
-		}
-		if len(g.Executable) > 0 {
-			b.Terms = append(b.Terms, logstore.TermHash(logstore.Executable, g.Executable))
-		}
-		for _, e := range g.Events {
-			if e.Kind == event.Data {
-				b.Terms = append(b.Terms, logstore.TermHash(logstore.Key, e.Key))
-			}
-		}
-		if _, lost := g.Loss(); lost {
-			b.Notice = true
-		}
-	}
-	if b.Terms == nil {
-		b.Terms = []uint64{}
-	}
-	b.First, b.Last = now, now
-	p, err := l.writer.Append(b)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return p.Cursor
-}
-
-func (l *testLog) flush() logstore.Cursor {
-	l.t.Helper()
-	c, err := l.writer.Flush()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return c
-}
 
 // sequences is a form in which only sequence numbers are left.
 func sequences(dst []byte, e *broker.Entry) []byte {
@@ -141,10 +47,10 @@ type running struct {
 	stop func()
 }
 
-func run(t *testing.T, l *testLog, change func(*broker.Options)) *running {
+func run(t *testing.T, l *brokertest.Log, change func(*broker.Options)) *running {
 	t.Helper()
 	o := broker.Options{
-		LogDir: l.dir, StateDir: t.TempDir(), Registry: registry(t), Form: sequences,
+		LogDir: l.Dir, StateDir: t.TempDir(), Registry: registry(t), Form: sequences,
 		Policy: broker.Policy{Reading: broker.Ignore}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if change != nil {
@@ -265,16 +171,4 @@ func (c *client) increasing(t *testing.T) {
 			t.Fatalf("group %d after %d", c.got[i], c.got[i-1])
 		}
 	}
-}
-
-func some(r *rand.Rand, n int) []group {
-	all := make([]group, n)
-	for i := range all {
-		all[i] = group{
-			name:       []string{"tls::handshake_client", "tls::handshake_server", "pk::sign", "ssh::handshake"}[r.IntN(4)],
-			executable: []string{"curl", "nginx", "sshd", `odd\x`}[r.IntN(4)],
-			data:       map[string]int64{[]string{"tls::protocol_version", "pk::bits", "pk::hash"}[r.IntN(3)]: int64(r.IntN(3) + 770)},
-		}
-	}
-	return all
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/brokertest"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -27,18 +28,18 @@ func subscribe(t *testing.T, b *running, name string, f broker.Filter, o broker.
 }
 
 func TestAllGroupsArriveInOrderOnceLiveAndFromTheLog(t *testing.T) {
-	l := newLog(t)
+	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 20 {
-		l.append(some(r, 50)...)
+		l.Append(brokertest.Some(r, 50)...)
 	}
-	l.flush()
+	l.Flush()
 	b := run(t, l, nil)
 	_, old := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord, Batch: 37})
 	_, fresh := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{})
 	var last logstore.Cursor
 	for range 50 {
-		last = l.append(some(r, 20)...)
+		last = l.Append(brokertest.Some(r, 20)...)
 	}
 	old.awaitLast(t, last.Sequence)
 	fresh.awaitLast(t, last.Sequence)
@@ -62,19 +63,19 @@ func TestAllGroupsArriveInOrderOnceLiveAndFromTheLog(t *testing.T) {
 }
 
 func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
-	l := newLog(t)
+	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(2, 2))
 	state := t.TempDir()
 	keep := func(o *broker.Options) { o.StateDir = state }
 	b := run(t, l, keep)
 	s, first := subscribe(t, b, "x", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
-	last := l.append(some(r, 100)...)
+	last := l.Append(brokertest.Some(r, 100)...)
 	first.awaitLast(t, last.Sequence)
 	s.Detach(first)
-	l.append(some(r, 100)...)
+	l.Append(brokertest.Some(r, 100)...)
 	b.stop()
-	last = l.append(some(r, 100)...)
-	l.flush()
+	last = l.Append(brokertest.Some(r, 100)...)
+	l.Flush()
 	b = run(t, l, keep)
 	again, err := b.Named(1000, "x")
 	if err != nil {
@@ -114,7 +115,7 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
-	l := newLog(t)
+	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(3, 3))
 	b := run(t, l, func(o *broker.Options) {
 		o.AnswerTime, o.Form = 10*time.Millisecond, wide
@@ -138,11 +139,11 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 	if err := other.Attach(quick); err != nil {
 		t.Fatal(err)
 	}
-	last := l.append(some(r, 100)...)
+	last := l.Append(brokertest.Some(r, 100)...)
 	slow.await(t, "the first window", func() bool { return len(slow.got) == 4 })
 	// More than is kept in memory.
 	for range 40 {
-		last = l.append(some(r, 50)...)
+		last = l.Append(brokertest.Some(r, 50)...)
 	}
 	quick.awaitLast(t, last.Sequence)
 	if n := len(slow.groups()); n != 4 {
@@ -158,7 +159,7 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 		t.Errorf("gap %+v", gap)
 	}
 	from := last.Sequence
-	last = l.append(some(r, 5)...)
+	last = l.Append(brokertest.Some(r, 5)...)
 	slow.awaitLast(t, last.Sequence)
 	if n := uint64(len(slow.groups())); n != 4+last.Sequence-from {
 		t.Errorf("%d groups, want those before and those after", n)

@@ -87,6 +87,10 @@ func (t *tail) run(ctx context.Context) {
 			}
 		}
 		err := t.drain(ctx)
+		if err == errReplaced {
+			t.leave()
+			continue
+		}
 		t.fail(err)
 		if err != nil {
 			t.leave()
@@ -184,9 +188,23 @@ func (t *tail) requery() error {
 	return nil
 }
 
+// errReplaced says that the folder has another log now.
+var errReplaced = errors.New("the log is another one")
+
+// replacedLog reports whether the folder has another log than the reader.
+func (t *tail) replacedLog() bool {
+	r, err := openReader(t.dir, logstore.Query{})
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	return r.Store() != [16]byte{} && r.Store() != t.reader.Store()
+}
+
 // drain reads until there is nothing more.
 func (t *tail) drain(ctx context.Context) error {
 	before, _ := t.live.newest()
+	begin := before
 	for ctx.Err() == nil {
 		if index := t.live.takeOver(); index != nil {
 			t.index = index
@@ -201,6 +219,10 @@ func (t *tail) drain(ctx context.Context) error {
 			before = now
 		}
 		if err == io.EOF {
+			// It was woken for nothing: a reader does not leave its log for another.
+			if now == begin && t.replacedLog() {
+				return errReplaced
+			}
 			return nil
 		}
 		if err != nil {

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command filler writes a log for tests of the programs that read one: groups
+// as those of a GnuTLS handshake, in chunks, at a given pace. It prints the
+// cursor behind each chunk once it is committed, and flushes on SIGTERM.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+)
+
+type options struct {
+	dir           string
+	groups        int
+	chunks        int
+	pause         time.Duration
+	executables   int
+	segmentChunks int
+	quiet, seal   bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.dir, "dir", "", "folder of the log")
+	flag.IntVar(&o.groups, "groups", 100, "groups in a chunk")
+	flag.IntVar(&o.chunks, "chunks", 10, "chunks; 0: until a signal")
+	flag.DurationVar(&o.pause, "pause", 0, "time from one chunk to the next")
+	flag.IntVar(&o.executables, "executables", 1, "names of programs, in turn")
+	flag.IntVar(&o.segmentChunks, "segment-chunks", 0, "chunks in a segment; 0: any number")
+	flag.BoolVar(&o.quiet, "quiet", false, "print only the last cursor")
+	flag.BoolVar(&o.seal, "seal", false, "seal closed segments at the end")
+	flag.Parse()
+	if err := fill(&o); err != nil {
+		fmt.Fprintln(os.Stderr, "filler:", err)
+		os.Exit(1)
+	}
+}
+
+// maxChunk is the most bytes that the groups of a chunk take.
+const maxChunk = logstore.MaxBatch - 4096
+
+func fill(o *options) error {
+	out := bufio.NewWriter(os.Stdout)
+	var mu sync.Mutex
+	w, err := logstore.Open(o.dir, logstore.Options{
+		EntryLen: event.Len, SegmentSize: 1 << 40, Terms: terms, QueueSize: 64 << 20,
+		Metadata: func(now logstore.Moment) []byte {
+			return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)
+		},
+		Committed: func(p logstore.Position) {
+			if o.quiet {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			fmt.Fprintln(out, p.Cursor)
+			out.Flush()
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	next := time.Now()
+	for chunk := 0; (o.chunks == 0 || chunk < o.chunks) && ctx.Err() == nil; chunk++ {
+		if o.segmentChunks > 0 && chunk > 0 && chunk%o.segmentChunks == 0 {
+			if _, err := w.Rotate(); err != nil {
+				return err
+			}
+		}
+		b := batch(o, chunk)
+		for {
+			if _, err = w.Append(b); err == nil {
+				break
+			}
+			time.Sleep(time.Millisecond) // the disk is behind
+		}
+		next = next.Add(o.pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(next)):
+		}
+	}
+	cursor, err := w.Flush()
+	if err != nil {
+		return err
+	}
+	if o.seal {
+		if _, err := w.Rotate(); err != nil {
+			return err
+		}
+		if err := w.Seal(context.Background(), func(logstore.Sealed) {}); err != nil {
+			return err
+		}
+	}
+	mu.Lock()
+	fmt.Fprintln(out, cursor)
+	out.Flush()
+	mu.Unlock()
+	return w.Close()
+}
+
+// batch makes a chunk. Its first group says in test::sent when it was made, in
+// µs since the Unix epoch, for those who measure how long it takes.
+func batch(o *options, chunk int) logstore.Batch {
+	now := logstore.SystemClock{}.Now()
+	b := logstore.Batch{First: now.Boot, Last: now.Boot}
+	set := map[uint64]struct{}{}
+	var of []uint64
+	for i := 0; i < o.groups && len(b.Entries) < maxChunk; i++ {
+		g := one(o, uint64(chunk)*uint64(o.groups)+uint64(i), now.Boot)
+		if i == 0 {
+			g.Events = append(g.Events, event.Event{
+				Key: []byte("test::sent"), Value: event.Value{Word: (int64(now.Boot) + now.Offset) / int64(time.Microsecond)},
+			})
+		}
+		at := len(b.Entries)
+		b.Entries = event.Append(b.Entries, g)
+		b.Count++
+		b.Events += uint32(len(g.Events))
+		of = terms(of[:0], b.Entries[at:])
+		for _, t := range of {
+			set[t] = struct{}{}
+		}
+	}
+	b.Terms = make([]uint64, 0, len(set))
+	for t := range set {
+		b.Terms = append(b.Terms, t)
+	}
+	return b
+}
+
+// The contexts of a handshake, with data as it comes.
+var contexts = []struct {
+	name string
+	data map[string]int64
+}{
+	{"tls::handshake_client", map[string]int64{"tls::protocol_version": 772}},
+	{"tls::key_exchange", map[string]int64{"tls::group": 29}},
+	{"pk::derive", map[string]int64{"pk::bits": 256}},
+	{"tls::verify", map[string]int64{"tls::signature_algorithm": 1027}},
+	{"pk::verify", map[string]int64{"pk::bits": 3072}},
+}
+
+// one is a group as the agent makes it.
+func one(o *options, n, now uint64) *event.Group {
+	c := contexts[n%uint64(len(contexts))]
+	executable := fmt.Appendf(nil, "program%d", n/uint64(len(contexts))%uint64(o.executables))
+	g := &event.Group{
+		Start: now, End: now, Name: []byte(c.name), Executable: executable, Origin: []byte("\x12\x34\x56\x78\x9a\xbc\xde\xf0"),
+	}
+	binary.LittleEndian.PutUint64(g.Context[:], n*0x9e3779b97f4a7c15+1)
+	g.Events = append(g.Events, event.Event{Kind: event.NewContext, Origin: g.Origin, Executable: executable},
+		event.Event{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: g.Name}})
+	binary.LittleEndian.PutUint64(g.Events[0].Parent[:], n)
+	for k, v := range c.data {
+		g.Events = append(g.Events, event.Event{Key: []byte(k), Value: event.Value{Word: v}})
+	}
+	return g
+}
+
+// terms appends what the filters of the store know of an entry.
+func terms(dst []uint64, entry []byte) []uint64 {
+	var g event.Group
+	if _, err := event.Decode(entry, &g); err != nil {
+		return dst
+	}
+	for _, t := range []struct {
+		kind logstore.TermKind
+		text []byte
+	}{{logstore.Name, g.Name}, {logstore.Executable, g.Executable}} {
+		if len(t.text) > 0 {
+			dst = append(dst, logstore.TermHash(t.kind, t.text))
+		}
+	}
+	for i := range g.Events {
+		if e := &g.Events[i]; e.Kind == event.Data {
+			dst = append(dst, logstore.TermHash(logstore.Key, e.Key))
+		}
+	}
+	return dst
+}

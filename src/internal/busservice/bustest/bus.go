@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bustest runs private buses with the bus policy of the project.
+package bustest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Kind is a program that is a bus.
+type Kind string
+
+// The kinds.
+const (
+	Daemon Kind = "dbus-daemon"
+	Broker Kind = "dbus-broker-launch"
+)
+
+// Bus is a private bus that ends with the test.
+type Bus struct {
+	// Address is what clients connect to, Dir a folder for files.
+	Address, Dir string
+	process      *exec.Cmd
+}
+
+// config is a system bus as distributions have it, cut down to what counts
+// here: who may send what.
+const config = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=%s</listen>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Introspectable"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Properties"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Peer"/>
+  </policy>
+  <policy user="root">
+    <allow own="org.freedesktop.PolicyKit1"/>
+  </policy>
+  <policy context="default">
+    <allow send_destination="org.freedesktop.PolicyKit1"/>
+  </policy>
+  <servicedir>%s</servicedir>
+  <include>%s</include>
+</busconfig>
+`
+
+// Start starts a bus. A test that has no such program is skipped, and so is one
+// that does not run as root: the policy lets nobody else be the broker.
+func Start(t testing.TB, kind Kind) *Bus {
+	t.Helper()
+	program, err := exec.LookPath(string(kind))
+	if err != nil {
+		t.Skipf("there is no %s: install it", kind)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("the bus policy lets root and the broker's user own the name: run it as root")
+	}
+	b := &Bus{Dir: t.TempDir()}
+	socket := filepath.Join(b.Dir, "bus")
+	b.Address = "unix:path=" + socket
+	services := filepath.Join(b.Dir, "services")
+	policy := filepath.Join(Root(t), "dbus", "org.crypto_auditing.Broker.conf")
+	file := filepath.Join(b.Dir, "bus.conf")
+	open(t, b.Dir)
+	if err := os.Mkdir(services, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, socket, services, policy), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if kind == Broker {
+		b.launch(t, program, file, socket)
+	} else {
+		b.process = exec.Command(program, "--config-file="+file, "--nofork", "--nopidfile", "--nosyslog")
+	}
+	var log bytes.Buffer
+	b.process.Stdout, b.process.Stderr = &log, &log
+	b.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// The signal comes when the thread that has started it ends.
+	runtime.LockOSThread()
+	err = b.process.Start()
+	runtime.UnlockOSThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range b.process.ExtraFiles {
+		f.Close()
+	}
+	t.Cleanup(func() {
+		b.process.Process.Kill()
+		_ = b.process.Wait()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", kind, log.String())
+		}
+	})
+	for range 500 {
+		if answers(socket) {
+			return b
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s did not start: %s", kind, log.String())
+	return nil
+}
+
+// answers reports whether a bus answers on a socket.
+func answers(socket string) bool {
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte("\x00AUTH\r\n")); err != nil {
+		return false
+	}
+	n, err := c.Read(make([]byte, 100))
+	return err == nil && n > 0
+}
+
+// launch makes a command of dbus-broker-launch, which is passed its socket by
+// the service manager (sd_listen_fds(3)).
+func (b *Bus) launch(t testing.TB, program, file, socket string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nobody else is to listen, should the bus end.
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	// It does not run without a journal, so that it gets one of its own, which
+	// nobody reads.
+	journal, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(b.Dir, "journal"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { journal.Close() })
+	go func() {
+		for b := make([]byte, 4096); ; {
+			if _, err := journal.Read(b); err != nil {
+				return
+			}
+		}
+	}()
+	// The shell knows the process id that the socket has to be passed for.
+	b.process = exec.Command("unshare", "--mount", "/bin/sh", "-ec", `
+		mkdir -p /run/systemd
+		mount -t tmpfs none /run/systemd
+		mkdir /run/systemd/journal
+		ln -s "$2" /run/systemd/journal/socket
+		LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" --scope system --config-file="$1"
+	`, program, file, filepath.Join(b.Dir, "journal"))
+	// It is a client of its own, too.
+	b.process.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+b.Address)
+	b.process.ExtraFiles = []*os.File{f}
+}
+
+// open lets other users at the bus.
+func open(t testing.TB, dir string) {
+	t.Helper()
+	for ; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Activate has the bus start a program when somebody wants its name.
+func (b *Bus) Activate(t testing.TB, name, command string) {
+	t.Helper()
+	text := fmt.Sprintf("[D-BUS Service]\nName=%s\nExec=%s\nUser=root\n", name, command)
+	if err := os.WriteFile(filepath.Join(b.Dir, "services", name+".service"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.process.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Resident returns the memory that the bus has, in bytes.
+func (b *Bus) Resident(t testing.TB) uint64 {
+	t.Helper()
+	sum := Resident(t, b.process.Process.Pid)
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", b.process.Process.Pid))
+	for child := range strings.FieldsSeq(string(children)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			sum += Resident(t, pid)
+		}
+	}
+	return sum
+}
+
+// Resident returns the memory that a process has, in bytes.
+func Resident(t testing.TB, pid int) uint64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, resident uint64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident * uint64(os.Getpagesize())
+}
+
+// Root returns the folder of the project.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+	}
+	t.Fatal("this is not below the folder with go.mod")
+	return ""
+}

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/busservice"
+	"crypto-auditing/src/internal/busservice/bustest"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+const (
+	brokerPath  = "/org/crypto_auditing/Broker"
+	brokerName  = "org.crypto_auditing.Broker"
+	subName     = "org.crypto_auditing.Broker.Subscription"
+	errorPrefix = "org.crypto_auditing.Error."
+)
+
+// served is a service on a private bus.
+type served struct {
+	bus   *bustest.Bus
+	log   *brokertest.Log
+	agent *brokertest.Agent
+	state string
+	stop  func()
+	// notes are what the service manager was told.
+	mu    sync.Mutex
+	notes []string
+}
+
+// change changes the options of a service.
+type change func(*busservice.Options, *broker.Options)
+
+func serve(t *testing.T, changes ...change) *served {
+	t.Helper()
+	return serveOn(t, bustest.Start(t, bustest.Daemon), changes...)
+}
+
+func serveOn(t *testing.T, bus *bustest.Bus, changes ...change) *served {
+	t.Helper()
+	s := &served{bus: bus, log: brokertest.New(t), state: t.TempDir()}
+	s.agent = &brokertest.Agent{Log: s.log}
+	s.start(t, changes...)
+	return s
+}
+
+// start starts the service; it is ready when start returns.
+func (s *served) start(t *testing.T, changes ...change) {
+	t.Helper()
+	registry, err := schema.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	ready := make(chan struct{})
+	so := busservice.Options{Address: s.bus.Address, Version: "1.2", Log: log, Notify: func(state string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.notes = append(s.notes, state); state == "READY=1" {
+			close(ready)
+		}
+	}}
+	bo := broker.Options{
+		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: busservice.AppendGroup, Agent: s.agent,
+		Policy: broker.Policy{Reading: broker.Ignore}, StateWait: 20 * time.Second, Log: log,
+	}
+	for _, c := range changes {
+		c(&so, &bo)
+	}
+	service, err := busservice.New(so)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bo.Appended = service.Appended
+	b, err := broker.New(bo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- service.Serve(ctx, b) }()
+	var once sync.Once
+	s.stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(s.stop)
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatal("the service has ended: ", err)
+	}
+}
+
+// peer is a client on the bus.
+type peer struct {
+	t       *testing.T
+	conn    *dbus.Conn
+	broker  dbus.BusObject
+	signals chan *dbus.Signal
+}
+
+func (s *served) connect(t *testing.T) *peer {
+	t.Helper()
+	conn, err := dbus.Connect(s.bus.Address, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	p := &peer{t: t, conn: conn, broker: conn.Object(brokerName, brokerPath), signals: make(chan *dbus.Signal, 1024)}
+	conn.Signal(p.signals)
+	return p
+}
+
+// call calls a method of the broker, and stores what it returns.
+func (p *peer) call(method string, arguments ...any) *dbus.Call {
+	return p.broker.Call(brokerName+"."+method, 0, arguments...)
+}
+
+type dict = map[string]dbus.Variant
+
+// all makes a dictionary of names and values.
+func all(pairs ...any) dict {
+	d := dict{}
+	for i := 0; i < len(pairs); i += 2 {
+		d[pairs[i].(string)] = dbus.MakeVariant(pairs[i+1])
+	}
+	return d
+}
+
+type datum struct {
+	Key   string
+	Value dbus.Variant
+}
+
+type group struct {
+	Sequence   uint64
+	Context    string
+	Start, End uint64
+	Attributes dict
+	Data       []datum
+}
+
+// page is what Read returns.
+type page struct {
+	groups  []group
+	next    string
+	missing uint64
+}
+
+func (p *peer) read(after string, filter dict, most uint32) page {
+	p.t.Helper()
+	var r page
+	if err := p.call("Read", after, filter, most).Store(&r.groups, &r.next, &r.missing); err != nil {
+		p.t.Fatal(err)
+	}
+	return r
+}
+
+func (p *peer) subscribe(name string, filter, options dict) dbus.ObjectPath {
+	p.t.Helper()
+	var path dbus.ObjectPath
+	if err := p.call("Subscribe", name, filter, options).Store(&path); err != nil {
+		p.t.Fatal(err)
+	}
+	return path
+}
+
+// events is a signal Events.
+type events struct {
+	path   dbus.ObjectPath
+	groups []group
+	cursor string
+}
+
+// next waits for a signal of a name, and passes over others.
+func (p *peer) next(name string) *dbus.Signal {
+	p.t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		select {
+		case s, ok := <-p.signals:
+			if !ok {
+				p.t.Fatalf("the connection is gone, waiting for %s", name)
+			}
+			if s.Name == name {
+				return s
+			}
+		case <-late:
+			p.t.Fatalf("no signal %s", name)
+		}
+	}
+}
+
+func (p *peer) nextEvents() events {
+	p.t.Helper()
+	s := p.next(subName + ".Events")
+	e := events{path: s.Path}
+	if err := dbus.Store(s.Body, &e.groups, &e.cursor); err != nil {
+		p.t.Fatal(err)
+	}
+	return e
+}
+
+// until gathers groups up to a sequence.
+func (p *peer) until(sequence uint64) []group {
+	p.t.Helper()
+	var got []group
+	for len(got) == 0 || got[len(got)-1].Sequence < sequence {
+		got = append(got, p.nextEvents().groups...)
+	}
+	return got
+}
+
+// errorName is the name of the error that a call returns.
+func errorName(err error) string {
+	var named dbus.Error
+	if errors.As(err, &named) {
+		return named.Name
+	}
+	return fmt.Sprint(err)
+}
+
+// strange is a group with everything that makes trouble on a bus.
+func strange() event.Group {
+	return event.Group{
+		Context: event.ContextID{0xab, 1}, Name: []byte("tls::handshake"), Executable: []byte("a\xff\\b\n"), Origin: []byte{0xca, 0xfe},
+		Events: []event.Event{
+			{Kind: event.NewContext, Parent: event.ContextID{7}, Origin: []byte{0xca, 0xfe}, Executable: []byte("a\xff\\b\n")},
+			{Key: []byte("word"), Value: event.Value{Word: -5}},
+			{Key: []byte("text"), Value: event.Value{Kind: event.String, Bytes: []byte("grün")}},
+			{Key: []byte("nul"), Value: event.Value{Kind: event.String, Bytes: []byte("a\x00b")}},
+			{Key: []byte("blob"), Value: event.Value{Kind: event.Blob, Bytes: []byte{0xff, 0}}},
+			{Key: []byte("empty"), Value: event.Value{Kind: event.String}},
+			{Key: []byte("none"), Value: event.Value{Kind: event.Blob}},
+			{Key: []byte("k\x00y"), Value: event.Value{Word: 1}},
+		},
+	}
+}
+
+func TestGroupsAreOnTheBusAsDescribed(t *testing.T) {
+	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
+		t.Run(string(kind), func(t *testing.T) {
+			s := serveOn(t, bustest.Start(t, kind))
+			p := s.connect(t)
+			p.subscribe("", dict{}, all("after", "oldest"))
+			s.log.Write(strange())
+			s.log.Write(event.Group{Context: event.ContextID{1}}) // nothing in it
+			last := s.log.Lose("ring-full", 9)
+			s.log.Flush()
+			got := p.until(last.Sequence)
+			if len(got) != int(last.Sequence) {
+				t.Fatalf("%d groups, want %d", len(got), last.Sequence)
+			}
+			one := got[1]
+			if one.Sequence != 2 || one.Context != "ab01"+strings.Repeat("0", 28) || one.Start == 0 || one.Start > uint64(time.Now().UnixMicro()) || one.End != one.Start {
+				t.Errorf("%+v", one)
+			}
+			attributes := all("parent", "07"+strings.Repeat("0", 30), "name", "tls::handshake", "origin", "cafe", "executable", `a\xff\x5cb\x0a`)
+			if !reflect.DeepEqual(one.Attributes, attributes) {
+				t.Errorf("attributes %v\nwant %v", one.Attributes, attributes)
+			}
+			data := []datum{
+				{"word", dbus.MakeVariant(int64(-5))}, {"text", dbus.MakeVariant("grün")}, {"nul", dbus.MakeVariant([]byte("a\x00b"))},
+				{"blob", dbus.MakeVariant([]byte{0xff, 0})}, {"empty", dbus.MakeVariant("")}, {"none", dbus.MakeVariant([]byte{})},
+				{`k\x00y`, dbus.MakeVariant(int64(1))},
+			}
+			if !reflect.DeepEqual(one.Data, data) {
+				t.Errorf("data %v\nwant %v", one.Data, data)
+			}
+			lost := got[len(got)-1].Attributes
+			if lost["lost"].Value() != uint64(9) || lost["reason"].Value() != "ring-full" {
+				t.Errorf("loss %v", lost)
+			}
+			if read := p.read("oldest", dict{}, 0); !reflect.DeepEqual(read.groups, got) || read.next != last.String() || read.missing != 0 {
+				t.Errorf("Read returns %+v\nsignals %+v", read, got)
+			}
+		})
+	}
+}
+
+func TestReadGoesThroughTheLogPageByPage(t *testing.T) {
+	s := serve(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 30 {
+		s.log.Append(brokertest.Some(r, 100)...)
+	}
+	s.log.Rotate()
+	s.log.Append(brokertest.Some(r, 100)...)
+	last := s.log.Flush()
+	p := s.connect(t)
+	at, pages, filtered := "oldest", 0, 0
+	var got []uint64
+	for {
+		page := p.read(at, dict{}, 700)
+		for _, g := range page.groups {
+			got = append(got, g.Sequence)
+		}
+		if page.next == at {
+			break
+		}
+		if len(page.groups) > 700 {
+			t.Fatalf("a page of %d groups", len(page.groups))
+		}
+		at = page.next
+		pages++
+	}
+	if uint64(len(got)) != last.Sequence || !slices.IsSorted(got) || at != last.String() || pages < 5 {
+		t.Errorf("%d groups in %d pages up to %s, want %d up to %s", len(got), pages, at, last.Sequence, last)
+	}
+	if page := p.read("oldest", dict{}, 5000); len(page.groups) != 1000 {
+		t.Errorf("a page of %d groups, want 1000 at most", len(page.groups))
+	}
+	for at, next := "oldest", ""; at != next; at = next {
+		page := p.read(at, all("contexts", []string{"tls::*"}, "executables", []string{"curl"}), 0)
+		filtered += len(page.groups)
+		for _, g := range page.groups {
+			if g.Attributes["executable"].Value() != "curl" || !strings.HasPrefix(g.Attributes["name"].Value().(string), "tls::") {
+				t.Fatalf("%+v passes", g)
+			}
+		}
+		next = page.next
+	}
+	if filtered < 200 {
+		t.Errorf("%d groups pass the filter, want some of %d", filtered, last.Sequence)
+	}
+	// What is truncated is counted.
+	var bytes uint64
+	var segments uint32
+	var oldest string
+	if err := p.call("Truncate", all("max-size", uint64(1))).Store(&bytes, &segments, &oldest); err != nil {
+		t.Fatal(err)
+	}
+	page := p.read("oldest", dict{}, 1)
+	if segments != 1 || bytes == 0 || page.missing != 0 || page.groups[0].Sequence != 3002 {
+		t.Errorf("truncated %d bytes, %d segments, up to %s; then %+v", bytes, segments, oldest, page)
+	}
+	store, _, _ := strings.Cut(at, "-")
+	if page := p.read(store+"-0000000000000001", dict{}, 1); page.missing != 3000 || page.groups[0].Sequence != 3002 {
+		t.Errorf("after a cursor that is gone: %+v", page)
+	}
+}
+
+// streamed reads what comes from Open.
+func streamed(t *testing.T, f *os.File, done func(map[string]any) bool) []map[string]any {
+	t.Helper()
+	var got []map[string]any
+	for d := cbor.NewDecoder(bufio.NewReader(f)); ; {
+		var entry map[string]any
+		err := d.Decode(&entry)
+		if err == io.EOF {
+			return got
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, entry)
+		if done != nil && done(entry) {
+			return got
+		}
+	}
+}
+
+func (p *peer) open(after string, filter, options dict) *os.File {
+	p.t.Helper()
+	var fd dbus.UnixFD
+	if err := p.call("Open", after, filter, options).Store(&fd); err != nil {
+		p.t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "stream")
+	p.t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestAStreamHoldsWhatSignalsCarry(t *testing.T) {
+	s := serve(t)
+	p := s.connect(t)
+	s.log.Write(strange())
+	s.log.Rotate()
+	s.log.Append(brokertest.Some(rand.New(rand.NewPCG(3, 3)), 500)...)
+	last := s.log.Lose("ring-full", 1)
+	s.log.Flush()
+	got := streamed(t, p.open("oldest", dict{}, dict{}), nil)
+	read := p.read("oldest", dict{}, 0).groups
+	if len(got) != len(read) || uint64(len(got)) != last.Sequence {
+		t.Fatalf("%d groups in the stream, %d from Read, %d in the log", len(got), len(read), last.Sequence)
+	}
+	for i, g := range read {
+		entry := got[i]
+		start := (int64(entry["start"].(uint64)) + int64(entry["boot"].(uint64))) / 1000
+		if entry["seq"] != g.Sequence || fmt.Sprintf("%x", entry["context"]) != g.Context || start != int64(g.Start) {
+			t.Fatalf("group %d: %v\n%+v", i, entry, g)
+		}
+	}
+	if filtered := streamed(t, p.open("oldest", all("executables", []string{"sshd"}), dict{}), nil); len(filtered) < 50 || len(filtered) > 250 {
+		t.Errorf("%d groups pass a filter", len(filtered))
+	}
+	following := p.open("newest", dict{}, all("follow", true))
+	last = s.log.Append(brokertest.Some(rand.New(rand.NewPCG(3, 4)), 3)...)
+	if more := streamed(t, following, func(e map[string]any) bool { return e["seq"] == last.Sequence }); len(more) < 3 {
+		t.Errorf("%d groups while following", len(more))
+	}
+	var before uint32
+	streams := func() uint32 {
+		var status dict
+		if err := p.call("GetStatus").Store(&status); err != nil {
+			t.Fatal(err)
+		}
+		return status["streams"].Value().(uint32)
+	}
+	if before = streams(); before != 1 {
+		t.Errorf("%d streams are open, want 1", before)
+	}
+	following.Close()
+	for deadline := time.Now().Add(20 * time.Second); streams() != 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a stream that nobody reads stays open")
+		}
+	}
+	// The part that is gone stands in the stream.
+	if err := p.call("Truncate", all("max-size", uint64(1))).Err; err != nil {
+		t.Fatal(err)
+	}
+	store, _, _ := strings.Cut(last.String(), "-")
+	gap := streamed(t, p.open(store+"-0000000000000001", dict{}, dict{}), nil)[0]
+	data := fmt.Sprint(gap["events"])
+	if gap["seq"] != uint64(2) || !strings.Contains(data, "crau::missing_entries") || !strings.Contains(data, "truncated") {
+		t.Errorf("the gap is %v", gap)
+	}
+}
+
+func TestErrorsHaveTheirNames(t *testing.T) {
+	s := serve(t)
+	p := s.connect(t)
+	s.log.Flush()
+	p.subscribe("taken", dict{}, dict{})
+	const invalidArgs = "org.freedesktop.DBus.Error.InvalidArgs"
+	foreign := strings.Repeat("0", 31) + "1-0000000000000001"
+	newest := p.read("newest", dict{}, 1).next
+	store, _, _ := strings.Cut(newest, "-")
+	cases := map[string]struct {
+		method    string
+		arguments []any
+		want      string
+	}{
+		"no cursor":              {"Read", []any{"x", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"no cursor at all":       {"Read", []any{"", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"cursor of the future":   {"Read", []any{store + "-7fffffffffffffff", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"foreign cursor":         {"Read", []any{foreign, dict{}, uint32(1)}, errorPrefix + "ForeignCursor"},
+		"foreign in Open":        {"Open", []any{foreign, dict{}, dict{}}, errorPrefix + "ForeignCursor"},
+		"foreign in Subscribe":   {"Subscribe", []any{"", dict{}, all("after", foreign)}, errorPrefix + "ForeignCursor"},
+		"unknown key in filter":  {"Read", []any{"oldest", all("scope", []string{"tls"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"wrong type in filter":   {"Read", []any{"oldest", all("scopes", "tls"), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"no match":               {"Read", []any{"oldest", all("matches", []string{"tls::x"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"no context":             {"Read", []any{"oldest", all("contexts", []string{"a b"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"no build-id":            {"Read", []any{"oldest", all("origins", []string{"xyz"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"huge filter":            {"Read", []any{"oldest", all("keys", []string{strings.Repeat("a", 1<<20)}), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"long filter":            {"Read", []any{"oldest", all("keys", make([]string, 1<<20)), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"unknown option":         {"Open", []any{"oldest", dict{}, all("folow", true)}, invalidArgs},
+		"wrong type of option":   {"Open", []any{"oldest", dict{}, all("follow", "yes")}, invalidArgs},
+		"unknown flow":           {"Subscribe", []any{"", dict{}, all("flow", "fast")}, invalidArgs},
+		"batch too large":        {"Subscribe", []any{"", dict{}, all("batch", uint32(1001))}, invalidArgs},
+		"window too long":        {"Subscribe", []any{"", dict{}, all("window-usec", uint64(61_000_000))}, invalidArgs},
+		"bad name":               {"Subscribe", []any{"a/b", dict{}, dict{}}, invalidArgs},
+		"name taken":             {"Subscribe", []any{"taken", all("keys", []string{"x"}), dict{}}, errorPrefix + "SubscriptionExists"},
+		"after for one there is": {"Subscribe", []any{"taken", dict{}, all("after", "oldest")}, errorPrefix + "SubscriptionExists"},
+		"no such subscription":   {"GetSubscription", []any{"none"}, errorPrefix + "NoSuchSubscription"},
+		"ephemeral by name":      {"GetSubscription", []any{""}, errorPrefix + "NoSuchSubscription"},
+		"unknown policy":         {"Truncate", []any{all("max_size", uint64(1))}, invalidArgs},
+		"unknown reading":        {"Truncate", []any{all("reading", "maybe")}, invalidArgs},
+		"wrong arguments":        {"Read", []any{"oldest"}, invalidArgs},
+		"unknown method":         {"Write", nil, "org.freedesktop.DBus.Error.UnknownMethod"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			err := p.call(c.method, c.arguments...).Err
+			if errorName(err) != c.want {
+				t.Errorf("%v: %s, want %s", err, errorName(err), c.want)
+			}
+			if len(fmt.Sprint(err)) > 600 {
+				t.Errorf("the error is %d bytes long", len(fmt.Sprint(err)))
+			}
+		})
+	}
+	if err := p.conn.Object(brokerName, brokerPath+"/subscription/0000000000000001").Call(subName+".Close", 0).Err; errorName(err) != "org.freedesktop.DBus.Error.UnknownObject" {
+		t.Errorf("an object that is not there: %v", err)
+	}
+	if err := p.broker.Call("org.example.X.Y", 0).Err; err == nil {
+		t.Error("an interface that is not there answers")
+	}
+	s.agent.Down.Store(true)
+	if err := p.call("Flush").Err; errorName(err) != errorPrefix+"AgentUnavailable" {
+		t.Errorf("without an agent: %v", err)
+	}
+	os.RemoveAll(s.log.Dir)
+	if err := p.call("Read", "oldest", dict{}, uint32(1)).Err; errorName(err) != errorPrefix+"StoreCorrupt" {
+		t.Errorf("without a log: %v", err)
+	}
+}
