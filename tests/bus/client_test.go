@@ -14,21 +14,6 @@ import (
 	"crypto-auditing/src/client"
 )
 
-// onEveryScene is onEveryBus with an agent that records and a broker.
-func onEveryScene(t *testing.T, test func(t *testing.T, w *world)) {
-	t.Helper()
-	onEveryBus(t, func(t *testing.T, w *world) {
-		w.record(t)
-		test(t, w)
-		if t.Failed() {
-			t.Logf("the agent says:\n%s", w.agent.says)
-			if w.keeper != nil {
-				t.Logf("the broker says:\n%s", w.keeper.says)
-			}
-		}
-	})
-}
-
 func TestTheClientReadsWhatAnIndependentDecoderFindsInTheLog(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 100)

@@ -26,8 +26,10 @@ const patience = 30 * time.Second
 
 // the is what all tests share. It is set once, before the tests run.
 var the struct {
-	// worlds are those there are, by the name of their bus.
+	// worlds are those that tests share, one for each bus.
 	worlds []*world
+	// make makes another one.
+	make func(daemon string) (*world, error)
 	// missing says why there are none here; err why there are none although
 	// there could be.
 	missing string
@@ -112,22 +114,31 @@ func setUp(folder string) error {
 	if err := os.CopyFS(filepath.Join(publishers, opt, "traces"), os.DirFS(filepath.Join(root, "tests/data/probe-traces"))); err != nil {
 		return err
 	}
-	for _, daemon := range []string{"dbus-daemon", "dbus-broker"} {
-		w, err := newWorld(filepath.Join(root, "tests/bus/world.sh"), filepath.Join(folder, daemon), daemon, stage, publishers)
-		if err != nil {
-			return err
+	made := 0
+	the.make = func(daemon string) (*world, error) {
+		made++
+		world := filepath.Join(folder, fmt.Sprint("world", made))
+		w, err := newWorld(filepath.Join(root, "tests/bus/world.sh"), world, daemon, stage, publishers)
+		if err == nil {
+			the.worlds = append(the.worlds, w)
+			err = w.startBus()
 		}
-		the.worlds = append(the.worlds, w)
-		if err := w.startBus(); err != nil {
+		return w, err
+	}
+	for _, daemon := range daemons {
+		if _, err := the.make(daemon); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// onEveryBus runs a test in each world. It ends the test where there are none:
-// as skipped where there cannot be any, else as failed.
-func onEveryBus(t *testing.T, test func(t *testing.T, w *world)) {
+// daemons are the buses there are.
+var daemons = []string{"dbus-daemon", "dbus-broker"}
+
+// needWorlds ends the test where there are none: as skipped where there cannot
+// be any, else as failed.
+func needWorlds(t *testing.T) {
 	t.Helper()
 	if the.missing != "" {
 		t.Skip(the.missing)
@@ -135,7 +146,13 @@ func onEveryBus(t *testing.T, test func(t *testing.T, w *world)) {
 	if the.err != nil {
 		t.Fatal(the.err)
 	}
-	for _, w := range the.worlds {
+}
+
+// onEveryBus runs a test in each of the worlds that tests share.
+func onEveryBus(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	needWorlds(t)
+	for _, w := range the.worlds[:len(daemons)] {
 		t.Run(w.daemon, func(t *testing.T) {
 			test(t, w)
 			if t.Failed() {

@@ -57,6 +57,47 @@ func (w *world) record(t *testing.T) {
 	})
 }
 
+// onEveryScene is onEveryBus with an agent that records and a broker.
+func onEveryScene(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	onEveryBus(t, func(t *testing.T, w *world) {
+		w.record(t)
+		test(t, w)
+		w.tell(t)
+	})
+}
+
+// onEveryNewScene is onEveryScene in worlds of the test's own.
+func onEveryNewScene(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	needWorlds(t)
+	for _, daemon := range daemons {
+		t.Run(daemon, func(t *testing.T) {
+			w, err := the.make(daemon)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.end()
+			w.record(t)
+			test(t, w)
+			w.tell(t)
+		})
+	}
+}
+
+// tell shows what the services say, if the test has failed.
+func (w *world) tell(t *testing.T) {
+	t.Helper()
+	if !t.Failed() {
+		return
+	}
+	t.Logf("the bus says:\n%s", w.busSays)
+	t.Logf("the agent says:\n%s", w.agent.says)
+	if w.keeper != nil {
+		t.Logf("the broker says:\n%s", w.keeper.says)
+	}
+}
+
 // fire has the publisher replay n handshakes, and waits until they are in the
 // log. It returns the cursor behind them.
 func (w *world) fire(t *testing.T, n int) client.Cursor {

@@ -94,11 +94,25 @@ func (w *world) end() {
 	if w.journal != nil {
 		w.journal.Close()
 	}
-	// The kernel kills the rest of a PID namespace with its process 1.
+	// The kernel kills the rest of a PID namespace with its process 1. A world
+	// may end twice.
 	_ = w.init.Process.Kill()
 	_ = w.init.Wait()
 	if w.bus != nil {
 		_ = w.bus.Wait()
+	}
+}
+
+// restartBus ends the bus and everybody's connections, and starts another one.
+func (w *world) restartBus(t *testing.T) {
+	t.Helper()
+	(&service{command: w.bus}).signal(syscall.SIGKILL)
+	_ = w.bus.Wait()
+	if err := os.Remove(w.path(busSocket)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.startBus(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -162,8 +176,10 @@ func (w *world) startBus() error {
 	if w.daemon == "dbus-daemon" {
 		w.bus = w.command(ctx, root, "dbus-daemon", "--system", "--nofork", "--nopidfile", "--nosyslog")
 	} else {
-		if err := w.listenAsJournal(); err != nil {
-			return err
+		if w.journal == nil {
+			if err := w.listenAsJournal(); err != nil {
+				return err
+			}
 		}
 		w.bus = w.command(ctx, root, "/usr/bin/python3", "-c", launch)
 	}

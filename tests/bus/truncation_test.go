@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/client"
+)
+
+func TestTruncationIsToldToAllWhoLag(t *testing.T) {
+	onEveryNewScene(t, func(t *testing.T, w *world) {
+		c := w.connect(t)
+		begin := w.fire(t, 1)
+		durable, err := c.Subscribe(t.Context(), client.SubscribeOptions{Name: "lagging", After: begin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := durable.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var ends []client.Cursor
+		for range 3 {
+			ends = append(ends, w.fire(t, 10))
+			w.must(t, root, "crauctl", "rotate")
+		}
+		newest := w.fire(t, 10)
+
+		// Nobody has read it: it is kept.
+		none, one := uint64(0), uint64(1)
+		kept, err := c.Truncate(t.Context(), client.Retention{MaxSize: &one, KeepFree: &none, Reading: client.ReadingKeeps})
+		if err != nil || kept.Segments != 0 {
+			t.Errorf("of what was not read %d segments are removed, %v", kept.Segments, err)
+		}
+		// Whoever listens hears that the oldest cursor has changed.
+		listener := w.start(t, member, py(`
+import dbus, dbus.mainloop.glib
+from gi.repository import GLib
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+def changed(of, properties, invalidated):
+    if "Oldest" in properties:
+        print("oldest", properties["Oldest"], flush=True)
+dbus.SystemBus().add_signal_receiver(changed, "PropertiesChanged", "org.freedesktop.DBus.Properties",
+    path="/org/crypto_auditing/Broker")
+print("listening", flush=True)
+GLib.MainLoop().run()
+`)...)
+		listener.waitToSay(t, "listening")
+		got := w.must(t, member, "crauctl", "vacuum", "--vacuum-size=1", "--keep-free=0", "--reading=ignore")
+		if !strings.HasPrefix(got, "removed 3 segments, ") {
+			t.Errorf("crauctl says %q", got)
+		}
+		oldest, err := c.Oldest(t.Context())
+		if err != nil || oldest < ends[2] {
+			t.Fatalf("the oldest is %s, %v, behind %s", oldest, err, ends[2])
+		}
+		listener.waitToSay(t, "oldest "+string(oldest))
+
+		gone := sequence(t, oldest) - sequence(t, begin)
+		page, err := c.Read(t.Context(), begin, client.Filter{}, 1)
+		if err != nil || page.Missing != gone || len(page.Groups) != 1 || page.Groups[0].Sequence != sequence(t, oldest)+1 {
+			t.Errorf("a page behind it: %+v, %v; %d are gone", page, err, gone)
+		}
+		var missing []client.MissingError
+		var sequences []uint64
+		for g, err := range c.Groups(t.Context(), begin, client.Filter{}) {
+			var what *client.MissingError
+			switch {
+			case errors.As(err, &what):
+				missing = append(missing, *what)
+			case err != nil:
+				t.Fatal(err)
+			default:
+				sequences = append(sequences, g.Sequence)
+			}
+		}
+		if len(missing) != 1 || missing[0] != (client.MissingError{Entries: gone, Reason: "truncated"}) {
+			t.Errorf("the stream behind it says that are gone: %v, want %d", missing, gone)
+		}
+		if err := all(sequences, sequence(t, oldest)+1, sequence(t, newest)); err != nil {
+			t.Errorf("the stream behind it: %v", err)
+		}
+
+		durable, err = c.Attach(t.Context(), "lagging")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer durable.Close()
+		f := follower{t: t, s: durable}
+		f.until(newest)
+		want := client.Skipped{From: begin, To: oldest, Entries: gone, Reason: "truncated"}
+		if len(f.skipped) != 1 || f.skipped[0] != want {
+			t.Errorf("the subscription was skipped by %v, want %v", f.skipped, want)
+		}
+		if err := all(f.sequences, sequence(t, oldest)+1, sequence(t, newest)); err != nil {
+			t.Errorf("the subscription: %v", err)
+		}
+
+		r := w.as(t, root, "crauctl", "query", "-o", "cat", "--after-cursor", string(begin))
+		if note := fmt.Sprintf("crauctl: %d entries have been removed from the log\n", gone); r.code != 0 || r.stderr != note {
+			t.Errorf("crauctl says with code %d %q, want %q", r.code, r.stderr, note)
+		}
+		// Everybody has read everything: it may go.
+		w.must(t, root, "crauctl", "rotate")
+		w.fire(t, 1)
+		if got := w.must(t, root, "crauctl", "vacuum", "--keep-free=0", "--reading=drop", "-o", "json"); !strings.Contains(got, `"segments":1`) {
+			t.Errorf("what all have read goes: %s", got)
+		}
+	})
+}
+
+func TestAClientOutlivesTheBus(t *testing.T) {
+	onEveryNewScene(t, func(t *testing.T, w *world) {
+		before := w.fire(t, 1)
+		c := w.connect(t)
+		s, err := c.Subscribe(t.Context(), client.SubscribeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		f := follower{t: t, s: s}
+		f.until(w.fire(t, 20))
+		w.restartBus(t)
+		f.until(w.fire(t, 20))
+		if err := all(f.sequences, sequence(t, before)+1, sequence(t, f.cursor)); err != nil || len(f.skipped) > 0 {
+			t.Errorf("%v, skipped %v", err, f.skipped)
+		}
+		waitFor(t, "the client's next connection", func() bool {
+			newest, err := c.Newest(t.Context())
+			return err == nil && newest >= f.cursor
+		})
+	})
+}
