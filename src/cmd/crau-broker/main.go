@@ -22,6 +22,7 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/busservice"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/varlinkservice/brokerservice"
 )
 
 // version is set by the build.
@@ -72,8 +73,9 @@ func newCommand(stderr io.Writer) *cobra.Command {
 		Use:   "crau-broker",
 		Short: "Serve the log of cryptographic events",
 		Long: `crau-broker serves what crau-agent records: as org.crypto_auditing.Broker on the
-system bus to subscribers and readers, which it sends each event at most once.
-It is started when somebody calls it, and leaves when nobody needs it.
+system bus to subscribers, each of which it sends every event at most once, and
+to readers; these also on a varlink socket. It is started when somebody calls it,
+and leaves when nobody needs it. On SIGTERM and SIGINT it ends.
 
 Configuration: broker.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in broker.conf.d of both. Keys, with their defaults:
@@ -99,6 +101,7 @@ usage; 78 on bad configuration.`,
 	f.StringVar(&flags.AgentSocket, "agent-socket", flags.AgentSocket, "ask the agent at `PATH`")
 	f.Var(textFlag{&flags.IdleTimeout}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
 	f.StringVar(&s.bus, "bus", "", "serve on the bus at `ADDRESS` instead of the system bus")
+	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
 	return command
 }
@@ -128,26 +131,100 @@ func serve(s *settings, log *slog.Logger) error {
 		return err
 	}
 	options.Log, options.StateWait = log, stateWait
-	service, err := busservice.New(busservice.Options{
-		Address: s.address(), Version: version, Idle: conf.IdleTimeout.Duration, Log: log,
-		// Without a service manager there is nobody to tell.
-		Notify: func(state string) { _, _ = daemon.SdNotify(false, state) },
+	direct, err := listenForCallers(s.varlink, log)
+	if err != nil {
+		return err
+	}
+	defer direct.close()
+	group, err := brokerservice.LookUpGroup()
+	if err != nil {
+		return err
+	}
+	for {
+		service, err := busservice.New(busservice.Options{
+			Address: s.address(), Version: version, Group: group, Idle: conf.IdleTimeout.Duration, Log: log,
+			Notify: notify, Busy: direct.busy,
+		})
+		if err == nil {
+			return serveBus(ctx, service, options, direct, group)
+		}
+		if !direct.there() || !errors.Is(err, busservice.ErrNoBus) {
+			return err
+		}
+		log.Warn("there is no bus: only those who connect directly are served", "error", err)
+		again, err := serveDirectly(ctx, options, direct, group, conf.IdleTimeout.Duration, s.address())
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+// serveBus serves the bus and those who connect directly.
+func serveBus(ctx context.Context, service *busservice.Service, o broker.Options, direct *callers, group *uint32) error {
+	o.Appended = service.Appended
+	b, err := broker.New(o)
+	if err != nil {
+		return err
+	}
+	go watchdog(ctx, service.Alive, o.Log)
+	return direct.serving(b, group, func() error { return service.Serve(ctx, b) })
+}
+
+// notify tells the service manager. Without one there is nobody to tell.
+func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// serveDirectly serves where there is no bus, until ctx is done or nobody has
+// needed it for long enough. again says that there is a bus now.
+func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group *uint32, idle time.Duration, bus string) (again bool, err error) {
+	b, err := broker.New(o)
+	if err != nil {
+		return false, err
+	}
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	go watchdog(watched, func(context.Context) error { return nil }, o.Log)
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(running, func(broker.Sink) string { return "" }) }()
+	err = direct.serving(b, group, func() error {
+		notify(daemon.SdNotifyReady)
+		again = awaitIdle(ctx, idle, func() bool { return direct.busy() || !b.Idle() }, bus)
+		if !again {
+			notify(daemon.SdNotifyStopping)
+		}
+		return nil
 	})
-	if err != nil {
-		return err
+	stop()
+	return again, errors.Join(err, <-ended)
+}
+
+// awaitIdle returns when nobody has been busy for long enough, with idle 0
+// never, or ctx is done. It returns true when nobody is busy and there is a
+// bus.
+func awaitIdle(ctx context.Context, idle time.Duration, busy func() bool, bus string) bool {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for since := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+		switch {
+		case busy():
+			since = time.Now()
+		case busservice.Reachable(bus):
+			return true
+		case idle > 0 && time.Since(since) >= idle:
+			return false
+		}
 	}
-	options.Appended = service.Appended
-	b, err := broker.New(options)
-	if err != nil {
-		return err
-	}
-	go watchdog(ctx, service, log)
-	return service.Serve(ctx, b)
 }
 
 // watchdog tells the service manager that the broker is alive, as long as it
 // is and is to be told (sd_watchdog_enabled(3)).
-func watchdog(ctx context.Context, service *busservice.Service, log *slog.Logger) {
+func watchdog(ctx context.Context, alive func(context.Context) error, log *slog.Logger) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Error("the service manager is not told that the broker is alive", "error", err)
@@ -157,8 +234,8 @@ func watchdog(ctx context.Context, service *busservice.Service, log *slog.Logger
 	}
 	for ctx.Err() == nil {
 		asking, cancel := context.WithTimeout(ctx, interval/2)
-		if err := service.Alive(asking); err == nil {
-			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		if err := alive(asking); err == nil {
+			notify(daemon.SdNotifyWatchdog)
 		}
 		cancel()
 		select {

@@ -22,8 +22,10 @@ type settings struct {
 	flags   config.Broker
 	changed func(flag string) bool
 	// bus is the address of the bus; empty: the system bus.
-	bus   string
-	check bool
+	bus string
+	// varlink is where to make a socket, if the service manager passes none.
+	varlink string
+	check   bool
 }
 
 func (s *settings) load() (config.Broker, error) {

@@ -15,8 +15,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// GroupName is the group whose members may call, as root may.
-const GroupName = "crypto-auditing"
+// groupName is the group whose members may call, as root may.
+const groupName = "crypto-auditing"
 
 // Actions of polkit.
 const (
@@ -122,28 +122,10 @@ type access struct {
 	group *uint32
 }
 
-// lookUpGroup finds the group; nil if there is none.
-func lookUpGroup() (*uint32, error) {
-	g, err := user.LookupGroup(GroupName)
-	var unknown user.UnknownGroupError
-	if errors.As(err, &unknown) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot look up group %s: %w", GroupName, err)
-	}
-	id, err := strconv.ParseUint(g.Gid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("cannot look up group %s: %w", GroupName, err)
-	}
-	n := uint32(id)
-	return &n, nil
-}
-
 // denied tells who may.
 func denied(action, why string) error {
 	return &failure{errorAccessDenied, fmt.Sprintf(
-		"not authorised (%s%s): join group %s or use sudo", action, why, GroupName)}
+		"not authorised (%s%s): join group %s or use sudo", action, why, groupName)}
 }
 
 // check returns nil if a caller may do what an action of polkit is about.

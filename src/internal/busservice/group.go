@@ -31,17 +31,17 @@ func groupOf(e *broker.Entry) group {
 	g := e.Group
 	r := group{
 		Sequence: e.Sequence, Context: hex.EncodeToString(g.Context[:]),
-		Start: microseconds(g.Start, e.Boot), End: microseconds(g.End, e.Boot),
+		Start: e.Microseconds(g.Start), End: e.Microseconds(g.End),
 		Attributes: map[string]dbus.Variant{}, Data: []datum{},
 	}
-	visitAttributes(g, func(name string, value []byte) {
+	broker.Attributes(g, func(name string, value []byte) {
 		r.Attributes[name] = dbus.MakeVariant(string(value))
 	}, func(name string, value uint64) {
 		r.Attributes[name] = dbus.MakeVariant(value)
 	})
 	for i := range g.Events {
 		if d := &g.Events[i]; d.Kind == event.Data {
-			r.Data = append(r.Data, datum{string(plain(d.Key)), valueOf(&d.Value)})
+			r.Data = append(r.Data, datum{string(broker.Plain(d.Key)), valueOf(&d.Value)})
 		}
 	}
 	return r
@@ -51,7 +51,7 @@ func valueOf(v *event.Value) dbus.Variant {
 	switch {
 	case v.Kind == event.Word:
 		return dbus.MakeVariant(v.Word)
-	case isText(v):
+	case broker.IsText(v):
 		return dbus.MakeVariant(string(v.Bytes))
 	}
 	// The bytes are the log's, and valid only until the next entry.

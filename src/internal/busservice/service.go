@@ -23,6 +23,8 @@ type Options struct {
 	Address string
 	// Version is the version of the broker.
 	Version string
+	// Group is the group whose members may call as root may; nil: there is none.
+	Group *uint32
 	// Notify tells the service manager (sd_notify(3)).
 	Notify func(state string)
 	// Idle is how long nobody must need the service before it leaves; 0: it
@@ -64,14 +66,23 @@ type Service struct {
 // maxScans is how many calls of Read are served at the same time.
 const maxScans = 2
 
+// ErrNoBus says that the bus cannot be reached.
+var ErrNoBus = errors.New("there is no bus")
+
+// Reachable reports whether there is a bus at an address.
+func Reachable(address string) bool {
+	c, err := dial(address)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
 // New connects to the bus. Calls are served once Run has a broker; what comes
 // before waits.
 func New(o Options) (*Service, error) {
 	t, err := newTables()
-	if err != nil {
-		return nil, err
-	}
-	group, err := lookUpGroup()
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +95,9 @@ func New(o Options) (*Service, error) {
 	s.conn, err = dbus.Connect(o.Address,
 		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.inbox.received))
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to the bus: %w", err)
+		return nil, fmt.Errorf("%w: cannot connect to %s: %w", ErrNoBus, o.Address, err)
 	}
-	s.access = &access{conn: s.conn, group: group}
+	s.access = &access{conn: s.conn, group: o.Group}
 	s.callers = newCallers(s.conn.BusObject())
 	if err := s.conn.BusObject().Call("org.freedesktop.DBus.GetId", 0).Store(&s.busID); err != nil {
 		s.conn.Close()

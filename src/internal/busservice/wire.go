@@ -3,11 +3,8 @@
 package busservice
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"time"
-	"unicode/utf8"
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/event"
@@ -20,16 +17,6 @@ import (
 // groupSignature is that of a group.
 const groupSignature = "(tstta{sv}a(sv))"
 
-// Names of attributes of a group.
-const (
-	attributeParent     = "parent"
-	attributeName       = "name"
-	attributeOrigin     = "origin"
-	attributeExecutable = "executable"
-	attributeLost       = "lost"
-	attributeReason     = "reason"
-)
-
 // AppendGroup is the broker.Form of groups in signals. It ends at a multiple of
 // 8, so that another group can follow; dst has to begin and end at one.
 func AppendGroup(dst []byte, e *broker.Entry) []byte {
@@ -38,11 +25,11 @@ func AppendGroup(dst []byte, e *broker.Entry) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, 2*uint32(len(g.Context)))
 	dst = hex.AppendEncode(dst, g.Context[:])
 	dst = pad(append(dst, 0), 8)
-	dst = binary.LittleEndian.AppendUint64(dst, microseconds(g.Start, e.Boot))
-	dst = binary.LittleEndian.AppendUint64(dst, microseconds(g.End, e.Boot))
+	dst = binary.LittleEndian.AppendUint64(dst, e.Microseconds(g.Start))
+	dst = binary.LittleEndian.AppendUint64(dst, e.Microseconds(g.End))
 
 	dst, at := beginArray(dst)
-	visitAttributes(g, func(name string, value []byte) {
+	broker.Attributes(g, func(name string, value []byte) {
 		dst = appendText(pad(dst, 8), []byte(name))
 		dst = append(dst, 1, 's', 0)
 		dst = appendText(dst, value)
@@ -56,63 +43,12 @@ func AppendGroup(dst []byte, e *broker.Entry) []byte {
 	dst, at = beginArray(dst)
 	for i := range g.Events {
 		if d := &g.Events[i]; d.Kind == event.Data {
-			dst = appendText(pad(dst, 8), plain(d.Key))
+			dst = appendText(pad(dst, 8), broker.Plain(d.Key))
 			dst = appendValue(dst, &d.Value)
 		}
 	}
 	endArray(dst, at)
 	return pad(dst, 8)
-}
-
-// visitAttributes calls text and number for the attributes of a group.
-func visitAttributes(g *event.Group, text func(name string, value []byte), number func(name string, value uint64)) {
-	name, executable, origin := g.Name, g.Executable, g.Origin
-	if len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
-		opening := &g.Events[0]
-		text(attributeParent, hex.AppendEncode(nil, opening.Parent[:]))
-		if len(executable) == 0 {
-			executable = opening.Executable
-		}
-		if len(origin) == 0 {
-			origin = opening.Origin
-		}
-	}
-	if len(name) > 0 {
-		text(attributeName, plain(name))
-	}
-	if len(origin) > 0 {
-		text(attributeOrigin, hex.AppendEncode(nil, origin))
-	}
-	if len(executable) > 0 {
-		text(attributeExecutable, event.AppendEscaped(nil, executable))
-	}
-	if loss, ok := g.Loss(); ok {
-		number(attributeLost, loss.Events)
-		text(attributeReason, plain([]byte(loss.Reason)))
-	}
-}
-
-// plain returns text as it may stand in a D-Bus string: the log's keys and
-// names are UTF-8, but may hold NUL, with which they are escaped.
-func plain(text []byte) []byte {
-	if bytes.IndexByte(text, 0) >= 0 || !utf8.Valid(text) {
-		return event.AppendEscaped(nil, text)
-	}
-	return text
-}
-
-// isText reports whether a value travels as a string.
-func isText(v *event.Value) bool {
-	return v.Kind == event.String && bytes.IndexByte(v.Bytes, 0) < 0 && utf8.Valid(v.Bytes)
-}
-
-// microseconds turns a time of the log into µs since the Unix epoch.
-func microseconds(t uint64, boot int64) uint64 {
-	ns := int64(t) + boot
-	if ns < 0 {
-		return 0
-	}
-	return uint64(ns) / uint64(time.Microsecond)
 }
 
 // pad aligns dst.
@@ -148,7 +84,7 @@ func appendValue(dst []byte, v *event.Value) []byte {
 	case v.Kind == event.Word:
 		dst = pad(append(dst, 1, 'x', 0), 8)
 		return binary.LittleEndian.AppendUint64(dst, uint64(v.Word))
-	case isText(v):
+	case broker.IsText(v):
 		return appendText(append(dst, 1, 's', 0), v.Bytes)
 	}
 	dst = pad(append(dst, 2, 'a', 'y', 0), 4)

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/varlinkservice"
+	"crypto-auditing/src/internal/varlinkservice/brokerservice"
+)
+
+// activatedName is what the socket unit calls the socket (FileDescriptorName=).
+const activatedName = "varlink"
+
+// callers is the socket on which the broker is called without a bus.
+type callers struct {
+	listener *brokerservice.Listener // nil: nobody can call
+	log      *slog.Logger
+}
+
+// listenForCallers takes the socket of the service manager, or makes one at
+// path, or with an empty path has none.
+func listenForCallers(path string, log *slog.Logger) (*callers, error) {
+	l, err := varlinkservice.Activated(activatedName)
+	switch {
+	case err != nil || l == nil && path == "":
+		return &callers{log: log}, err
+	case l == nil:
+		var group *uint32
+		if group, err = brokerservice.LookUpGroup(); err == nil {
+			l, err = varlinkservice.Listen(path, group)
+		}
+	case path != "":
+		l.Close()
+		err = usageError{errors.New("--varlink makes a socket, and the service manager has passed one: use one of them")}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &callers{listener: brokerservice.NewListener(l), log: log}, nil
+}
+
+// there reports whether there is a socket.
+func (c *callers) there() bool { return c.listener != nil }
+
+// busy reports whether somebody is connected.
+func (c *callers) busy() bool { return c.listener != nil && c.listener.Open() > 0 }
+
+// close closes the socket, also if it was never served.
+func (c *callers) close() {
+	if c.listener != nil {
+		c.listener.Close()
+	}
+}
+
+// serving answers as long as f runs, and returns what that does. It may be
+// called again.
+func (c *callers) serving(b *broker.Broker, group *uint32, f func() error) error {
+	if c.listener == nil {
+		return f()
+	}
+	service, err := brokerservice.New(brokerservice.Options{Broker: b, Group: group, Version: version})
+	if err != nil {
+		return err
+	}
+	// The server closes what it listens on.
+	listener, err := c.listener.Duplicate()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- varlinkservice.New(service, varlinkservice.Options{
+			Limits: brokerservice.Limits(), LimitError: brokerservice.LimitError,
+			Peer: varlinkservice.PeerOf, Log: c.log,
+		}).Serve(ctx, listener)
+	}()
+	err = f()
+	cancel()
+	return errors.Join(err, <-done)
+}

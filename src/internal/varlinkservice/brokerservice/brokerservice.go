@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package brokerservice serves the varlink interface org.cryptoauditing.Broker:
+// reading the log, also where there is no bus.
+package brokerservice
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/user"
+	"strconv"
+
+	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/varlinkservice"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
+)
+
+// Socket is where the broker listens.
+const Socket = "/run/crypto-auditing/org.cryptoauditing.Broker"
+
+// LimitError is the name of the error for varlinkservice.Options.
+const LimitError = "org.cryptoauditing.Broker.LimitExceeded"
+
+// groupName is the group whose members may call.
+const groupName = "crypto-auditing"
+
+// allCallers is what PermissionDenied says of who may call.
+const allCallers = "root and members of the group " + groupName
+
+// Limits are those that the interface description states.
+func Limits() varlinkservice.Limits {
+	l := varlinkservice.DefaultLimits()
+	l.CallSize = 64 << 10
+	return l
+}
+
+// Options configure the service.
+type Options struct {
+	Broker *broker.Broker
+	// Group is the group whose members may call besides root; nil: nobody.
+	Group *uint32
+	// Version is that of the broker.
+	Version string
+}
+
+// LookUpGroup finds the group whose members may call. One that does not exist
+// has none.
+func LookUpGroup() (*uint32, error) {
+	g, err := user.LookupGroup(groupName)
+	var unknown user.UnknownGroupError
+	if errors.As(err, &unknown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up group %s: %w", groupName, err)
+	}
+	id, err := strconv.ParseUint(g.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up group %s: %w", groupName, err)
+	}
+	n := uint32(id)
+	return &n, nil
+}
+
+// service implements the interface.
+type service struct {
+	*api.VarlinkInterface
+	broker  *broker.Broker
+	group   *uint32
+	version string
+}
+
+// New returns a service with the interface org.cryptoauditing.Broker.
+func New(o Options) (*varlink.Service, error) {
+	version := o.Version
+	if version == "" {
+		version = "unknown" // the library leaves out what is empty
+	}
+	v, err := varlink.NewService("crypto-auditing", "crau-broker", version, "man:crau-broker(8)")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a varlink service: %w", err)
+	}
+	s := &service{broker: o.Broker, group: o.Group, version: version}
+	if err := v.RegisterInterface(api.VarlinkNew(s)); err != nil {
+		return nil, fmt.Errorf("cannot register a varlink interface: %w", err)
+	}
+	return v, nil
+}
+
+// mayCall reports whether the caller may call.
+func (s *service) mayCall(p varlinkservice.Peer) bool {
+	return p.IsRoot() || s.group != nil && p.In(*s.group)
+}
+
+// GetStatus implements the interface.
+func (s *service) GetStatus(ctx context.Context, c api.VarlinkCall) error {
+	if !s.mayCall(varlinkservice.CallerOf(&c.Call).Peer()) {
+		return c.ReplyPermissionDenied(ctx, "GetStatus", allCallers)
+	}
+	return c.ReplyGetStatus(ctx, s.status(s.broker.Status(ctx)))
+}
+
+func (s *service) status(from broker.Status) api.Status {
+	to := api.Status{
+		Version: s.version, StartedUSec: from.Started.UnixMicro(), Oldest: from.Oldest.String(), Newest: from.Newest.String(),
+		Segments: int64(from.Disk.Segments), DiskUsage: int64(from.Disk.Bytes), DiskFree: int64(from.Disk.Free),
+		Lost: []api.Loss{}, Subscriptions: int64(from.Subscriptions), Attached: int64(from.Attached), Streams: int64(from.Streams),
+		AgentActive: from.AgentActive || from.Agent != nil,
+	}
+	for reason, events := range from.Lost {
+		to.Lost = append(to.Lost, api.Loss{Reason: reason, Events: int64(events)})
+	}
+	if from.StoreError != nil {
+		to.StoreError = from.StoreError.Error()
+	}
+	if from.AgentError != nil {
+		to.AgentError = from.AgentError.Error()
+	}
+	return to
+}
+
+// page is a reply to Read, with groups that are JSON already.
+type page struct {
+	Groups  []json.RawMessage `json:"groups"`
+	Next    string            `json:"next"`
+	Missing uint64            `json:"missing"`
+}
+
+// Read implements the interface.
+func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, filter *api.Filter, most *int64, follow *bool) error {
+	caller := varlinkservice.CallerOf(&c.Call)
+	follows := follow != nil && *follow
+	switch {
+	case !s.mayCall(caller.Peer()):
+		return c.ReplyPermissionDenied(ctx, "Read", allCallers)
+	case c.IsOneway():
+		return c.ReplyInvalidParameter(ctx, "oneway")
+	case follows && !c.WantsMore():
+		return c.ReplyInvalidParameter(ctx, "more")
+	case most != nil && *most < 0:
+		return c.ReplyInvalidParameter(ctx, "max")
+	}
+	f, err := filterOf(filter)
+	if err != nil {
+		return s.fail(ctx, &c, after, err)
+	}
+	read := s.broker.Read
+	if c.WantsMore() {
+		read = s.broker.Open
+	}
+	r, err := read(caller.Peer().UID, after, f)
+	if err != nil {
+		return s.fail(ctx, &c, after, err)
+	}
+	defer r.Close()
+	limit := broker.MaxGroups
+	if most != nil && *most > 0 && *most < broker.MaxGroups {
+		limit = int(*most)
+	}
+
+	// The peer may leave while nothing is appended.
+	reading, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-caller.Gone():
+			cancel(errGone)
+		case <-reading.Done():
+		}
+	}()
+	for {
+		p, end, err := next(reading, r, limit)
+		if err != nil {
+			return s.interrupted(ctx, reading, &c, after, err)
+		}
+		over := !c.WantsMore() || end && !follows
+		if over || len(p.Groups) > 0 || p.Missing > 0 {
+			c.Continues = !over
+			if err := c.Reply(ctx, p); err != nil || over {
+				return err
+			}
+		}
+		if end {
+			if err := r.Wait(reading); err != nil {
+				return s.interrupted(ctx, reading, &c, after, err)
+			}
+		}
+	}
+}
+
+// errGone ends a connection whose peer has left while it was read for.
+var errGone = errors.New("the peer is gone")
+
+// interrupted replies where reading ended early.
+func (s *service) interrupted(ctx, reading context.Context, c *api.VarlinkCall, after string, err error) error {
+	if context.Cause(reading) == errGone {
+		return errGone
+	}
+	c.Continues = false
+	return s.fail(ctx, c, after, err)
+}
+
+// next reads a page; end says that there is no more now.
+func next(ctx context.Context, r *broker.Reading, limit int) (p *page, end bool, err error) {
+	var ends []int
+	got, err := r.Next(ctx, nil, limit, broker.MaxPage, func(dst []byte, e *broker.Entry) []byte {
+		dst = appendGroup(dst, e)
+		ends = append(ends, len(dst))
+		return dst
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	p = &page{Groups: []json.RawMessage{}, Next: r.Cursor().String()}
+	if got.Gap != nil {
+		p.Missing = got.Gap.Entries
+	}
+	begin := 0
+	// One that no longer fitted in was tried, too.
+	for _, end := range ends[:got.Count] {
+		p.Groups = append(p.Groups, got.Groups[begin:end])
+		begin = end
+	}
+	return p, got.End, nil
+}
+
+// fail replies with an error.
+func (s *service) fail(ctx context.Context, c *api.VarlinkCall, after string, err error) error {
+	var filter *broker.FilterError
+	var limit *broker.LimitError
+	switch {
+	case errors.As(err, &filter):
+		return c.ReplyInvalidFilter(ctx, filter.Key, filter.Problem)
+	case errors.As(err, &limit):
+		return c.ReplyLimitExceeded(ctx, limit.What, int64(limit.Max))
+	case errors.Is(err, logstore.ErrInvalidCursor):
+		return c.ReplyInvalidCursor(ctx, clip(after), err.Error())
+	case errors.Is(err, logstore.ErrForeignCursor):
+		return c.ReplyForeignCursor(ctx, after)
+	case ctx.Err() != nil:
+		return c.ReplyUnavailable(ctx, "the broker is ending")
+	}
+	return c.ReplyStoreCorrupt(ctx, err.Error())
+}
+
+// clip keeps a reply short whatever the call was.
+func clip(text string) string {
+	const longest = 128
+	if len(text) > longest {
+		return text[:longest] + "…"
+	}
+	return text
+}
+
+func filterOf(from *api.Filter) (broker.Filter, error) {
+	var to broker.Filter
+	if from == nil {
+		return to, nil
+	}
+	for _, list := range []struct {
+		from *[]string
+		to   *[]string
+	}{
+		{from.Scopes, &to.Scopes}, {from.Contexts, &to.Contexts}, {from.Keys, &to.Keys},
+		{from.Executables, &to.Executables}, {from.Origins, &to.Origins}, {from.Matches, &to.Matches},
+	} {
+		if list.from != nil {
+			*list.to = *list.from
+		}
+	}
+	for _, bound := range []struct {
+		name string
+		from *int64
+		to   *uint64
+	}{{"sinceUSec", from.SinceUSec, &to.Since}, {"untilUSec", from.UntilUSec, &to.Until}} {
+		if bound.from == nil {
+			continue
+		}
+		if *bound.from < 0 {
+			return to, &broker.FilterError{Key: bound.name, Problem: fmt.Sprintf("%d is before 1970", *bound.from)}
+		}
+		*bound.to = uint64(*bound.from)
+	}
+	return to, nil
+}

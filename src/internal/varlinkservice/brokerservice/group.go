@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package brokerservice
+
+import (
+	"encoding/base64"
+	"encoding/json"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/event"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
+)
+
+// appendGroup is the broker.Form of groups: JSON.
+func appendGroup(dst []byte, e *broker.Entry) []byte {
+	g := e.Group
+	to := api.Group{
+		Sequence: int64(e.Sequence), Context: g.Context.String(),
+		StartUSec: int64(e.Microseconds(g.Start)), EndUSec: int64(e.Microseconds(g.End)),
+		Data: []api.Datum{},
+	}
+	broker.Attributes(g, func(name string, value []byte) {
+		text := string(value)
+		switch name {
+		case broker.AttributeParent:
+			to.Parent = &text
+		case broker.AttributeName:
+			to.Name = &text
+		case broker.AttributeOrigin:
+			to.Origin = &text
+		case broker.AttributeExecutable:
+			to.Executable = &text
+		case broker.AttributeReason:
+			to.Reason = &text
+		}
+	}, func(_ string, value uint64) {
+		lost := int64(value)
+		to.Lost = &lost
+	})
+	for i := range g.Events {
+		if d := &g.Events[i]; d.Kind == event.Data {
+			to.Data = append(to.Data, datumOf(d.Key, &d.Value))
+		}
+	}
+	text, err := json.Marshal(&to)
+	if err != nil {
+		return append(dst, "null"...) // strings and numbers do not fail
+	}
+	return append(dst, text...)
+}
+
+func datumOf(key []byte, v *event.Value) api.Datum {
+	d := api.Datum{Key: string(broker.Plain(key))}
+	switch {
+	case v.Kind == event.Word:
+		d.Word = &v.Word
+	case broker.IsText(v):
+		text := string(v.Bytes)
+		d.Text = &text
+	default:
+		blob := base64.StdEncoding.EncodeToString(v.Bytes)
+		d.Blob = &blob
+	}
+	return d
+}
