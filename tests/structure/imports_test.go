@@ -46,6 +46,9 @@ var mayImport = map[string][]string{
 	"src/internal/varlinkservice/agentclient": {
 		"src/internal/varlinkservice", "src/internal/broker", "src/internal/logstore",
 	},
+	"src/internal/varlinkservice/brokerservice": {
+		"src/internal/varlinkservice", "src/internal/broker", "src/internal/event", "src/internal/logstore",
+	},
 	"src/cmd/crau-broker": {
 		"src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/schema", "src/internal/varlinkservice",
 	},
