@@ -35,19 +35,30 @@ os.execvp(sys.argv[3], sys.argv[3:])
 // publisher is the program whose probes the agent of a world listens to.
 const publisher = opt + "/replay"
 
-// record starts the agent and, where the bus cannot, has the broker started
-// whenever it has left. They run as long as the world does.
+// record starts agent and broker, which run as long as the world does.
 func (w *world) record(t *testing.T) {
 	t.Helper()
-	if w.agent != nil {
-		return
+	if w.agent == nil {
+		w.startAgent(t)
+		w.startBroker(t)
 	}
+}
+
+// startAgent starts the agent.
+func (w *world) startAgent(t *testing.T) {
+	t.Helper()
 	const capabilities = "-all,+bpf,+perfmon"
 	w.agent = w.launch(t, root, "/usr/bin/python3", "-c", pass, agentPath, "varlink",
 		"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
 		"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
 		"crau-agent", "--config", "/dev/null", "--library", publisher, "--coalesce-window", "20ms")
 	w.agent.waitToSay(t, "msg=recording")
+}
+
+// startBroker has the broker started whenever it has left, where the bus cannot.
+// It is there when it returns.
+func (w *world) startBroker(t *testing.T) {
+	t.Helper()
 	if w.daemon == "dbus-broker" {
 		w.keeper = w.launch(t, brokers, "sh", "-c", "while :; do crau-broker; sleep 0.05; done")
 	}
@@ -61,14 +72,23 @@ func (w *world) record(t *testing.T) {
 func onEveryScene(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	onEveryBus(t, func(t *testing.T, w *world) {
+		defer w.tell(t)
 		w.record(t)
 		test(t, w)
-		w.tell(t)
 	})
 }
 
 // onEveryNewScene is onEveryScene in worlds of the test's own.
 func onEveryNewScene(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	onEveryNewBus(t, func(t *testing.T, w *world) {
+		w.record(t)
+		test(t, w)
+	})
+}
+
+// onEveryNewBus is onEveryBus in worlds of the test's own.
+func onEveryNewBus(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	needWorlds(t)
 	for _, daemon := range daemons {
@@ -78,9 +98,8 @@ func onEveryNewScene(t *testing.T, test func(t *testing.T, w *world)) {
 				t.Fatal(err)
 			}
 			defer w.end()
-			w.record(t)
+			defer w.tell(t)
 			test(t, w)
-			w.tell(t)
 		})
 	}
 }
@@ -92,7 +111,9 @@ func (w *world) tell(t *testing.T) {
 		return
 	}
 	t.Logf("the bus says:\n%s", w.busSays)
-	t.Logf("the agent says:\n%s", w.agent.says)
+	if w.agent != nil {
+		t.Logf("the agent says:\n%s", w.agent.says)
+	}
 	if w.keeper != nil {
 		t.Logf("the broker says:\n%s", w.keeper.says)
 	}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/client"
+)
+
+func TestAnEmptyLogIsALogTooAndWithoutAnAgent(t *testing.T) {
+	onEveryNewBus(t, func(t *testing.T, w *world) {
+		w.startBroker(t)
+		c := w.connect(t)
+		if _, err := c.Flush(t.Context()); !errors.Is(err, client.ErrAgentUnavailable) {
+			t.Errorf("flushing without an agent: %v", err)
+		}
+		if s, err := c.Status(t.Context()); err != nil || s.Agent != nil || s.AgentError == "" {
+			t.Errorf("without an agent: %+v, %v", s, err)
+		}
+		if r := w.as(t, root, "crauctl", "status"); r.code != 1 || !strings.Contains(r.stdout, "● crau-broker ") || !strings.Contains(r.stderr, "cannot reach the agent") {
+			t.Errorf("crauctl says with code %d %q, %q", r.code, r.stdout, r.stderr)
+		}
+		if got := w.must(t, member, "crauctl", "query"); got != "" {
+			t.Errorf("crauctl shows %q", got)
+		}
+		w.must(t, member, "crauctl", "query", "-n", "3", "--show-cursor")
+		page, err := c.Read(t.Context(), client.Oldest, client.Filter{}, 0)
+		if err != nil || len(page.Groups) > 0 || page.Missing > 0 {
+			t.Errorf("a page has %+v, %v", page, err)
+		}
+		if n := count(t, c, client.Newest, client.Filter{}); n > 0 {
+			t.Errorf("a stream has %d groups", n)
+		}
+		subscription, err := c.Subscribe(t.Context(), client.SubscribeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer subscription.Close()
+		stream, err := c.Open(t.Context(), client.Newest, client.Filter{}, client.OpenOptions{Follow: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		w.startAgent(t)
+		f := follower{t: t, s: subscription}
+		last := w.fire(t, 5)
+		f.until(last)
+		if err := all(f.sequences, 1, sequence(t, last)); err != nil || len(f.skipped) > 0 {
+			t.Errorf("the subscription: %v, skipped %v", err, f.skipped)
+		}
+		next := func() uint64 {
+			e, err := stream.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e.Sequence
+		}
+		for n := uint64(1); n <= sequence(t, last); n++ {
+			if got := next(); got != n {
+				t.Fatalf("the stream has %d where %d is expected", got, n)
+			}
+		}
+		// It did not know which log that would be; it does when it goes on.
+		w.killBroker(t)
+		if n := w.fire(t, 1); next() != sequence(t, last)+1 {
+			t.Errorf("the stream does not go on to %s", n)
+		}
+	})
+}
+
+func TestDamageIsToldAndTheRestIsShown(t *testing.T) {
+	onEveryNewScene(t, func(t *testing.T, w *world) {
+		for range 3 {
+			w.fire(t, 20)
+		}
+		files, err := filepath.Glob(w.path(logDir + "/*.zst"))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("there is %v, %v", files, err)
+		}
+		// The broker has nothing of it in memory.
+		w.killBroker(t)
+		log, err := os.OpenFile(files[0], os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		info, err := log.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := log.WriteAt([]byte("damaged by a test"), info.Size()/2); err != nil {
+			t.Fatal(err)
+		}
+		r := w.as(t, member, "crauctl", "query", "-o", "cat")
+		if r.code != 1 || !strings.Contains(r.stderr, " entries of the log are damaged\n") || strings.Count(r.stdout, "\n") < 80 {
+			t.Errorf("crauctl says with code %d %q and shows\n%s", r.code, r.stderr, r.stdout)
+		}
+		var missing uint64
+		c := w.connect(t)
+		for cursor := client.Oldest; ; {
+			page, err := c.Read(t.Context(), cursor, client.Filter{}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			missing += page.Missing
+			if page.Next == cursor {
+				break
+			}
+			cursor = page.Next
+		}
+		if missing == 0 {
+			t.Error("pages do not say that anything is missing")
+		}
+	})
+}
+
+// held returns how many descriptors and goroutines this process has.
+func held(t *testing.T) (descriptors, goroutines int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries), runtime.NumGoroutine()
+}
+
+func TestNothingIsHeldOfWhatIsClosed(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.fire(t, 1)
+		use := func() {
+			c, err := client.Connect(t.Context(), client.WithAddress(w.address()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			s, err := c.Subscribe(t.Context(), client.SubscribeOptions{After: client.Oldest})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			for _, follow := range []bool{false, true} {
+				stream, err := c.Open(t.Context(), client.Oldest, client.Filter{}, client.OpenOptions{Follow: follow})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := stream.Next(); err != nil {
+					t.Error(err)
+				}
+				stream.Close()
+			}
+			if _, err := c.Subscribe(t.Context(), client.SubscribeOptions{After: "nowhere"}); err == nil {
+				t.Error("subscribed behind nowhere")
+			}
+			for range c.Groups(t.Context(), client.Oldest, client.Filter{}) {
+				break
+			}
+		}
+		use()
+		descriptors, goroutines := held(t)
+		for range 20 {
+			use()
+		}
+		waitFor(t, "all to be let go", func() bool {
+			d, g := held(t)
+			return d <= descriptors && g <= goroutines
+		})
+		c := w.connect(t)
+		waitFor(t, "the broker to let all go", func() bool {
+			s, err := c.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.Streams == 0 && s.Attached == 0
+		})
+	})
+}
