@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/busservice/bustest"
+)
+
+// asBroker is the variable by which a test is the program.
+const asBroker = "CRAU_BROKER_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asBroker) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// process is a broker in a process of its own.
+type process struct {
+	t         *testing.T
+	bus       *bustest.Bus
+	arguments []string
+	command   *exec.Cmd
+	stderr    bytes.Buffer
+}
+
+func start(t *testing.T, bus *bustest.Bus, logDir, stateDir string, more ...string) *process {
+	t.Helper()
+	p := &process{t: t, bus: bus, arguments: append([]string{
+		"--config", empty(t), "--log-dir", logDir, "--state-dir", stateDir, "--agent-socket", filepath.Join(bus.Dir, "no-agent"),
+		"--bus", bus.Address, "--idle-timeout", "0",
+	}, more...)}
+	p.run()
+	t.Cleanup(p.kill)
+	return p
+}
+
+// empty returns an empty configuration file.
+func empty(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "broker.conf")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func (p *process) run() {
+	p.t.Helper()
+	p.command = exec.Command(os.Args[0], p.arguments...)
+	p.command.Env = append(os.Environ(), asBroker+"=1")
+	p.command.Stderr = &p.stderr
+	if err := p.command.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// kill ends it at once, wherever it is.
+func (p *process) kill() {
+	_ = p.command.Process.Kill()
+	_ = p.command.Wait()
+}
+
+// pid is its process id.
+func (p *process) pid() int { return p.command.Process.Pid }
+
+// stop ends it in order.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.command.Wait(); err != nil {
+		p.t.Fatalf("the broker ended with %v:\n%s", err, p.stderr.String())
+	}
+}
+
+const (
+	brokerName   = "org.crypto_auditing.Broker"
+	brokerPath   = "/org/crypto_auditing/Broker"
+	subscription = brokerName + ".Subscription"
+)
+
+type dict = map[string]dbus.Variant
+
+// skip is a part of the log that a subscriber was told it will not get.
+type skip struct {
+	from, to uint64
+	reason   string
+}
+
+// subscriber is a client with one subscription. It decodes no more of a signal
+// than the sequence numbers.
+type subscriber struct {
+	t      *testing.T
+	conn   *dbus.Conn
+	name   string
+	filter dict
+	flow   string
+	batch  uint32
+
+	mu      sync.Mutex
+	got     []uint64
+	skips   []skip
+	largest int
+}
+
+func newSubscriber(t *testing.T, bus *bustest.Bus, name string, filter dict, flow string, batch uint32) *subscriber {
+	t.Helper()
+	s := &subscriber{t: t, name: name, filter: filter, flow: flow, batch: batch}
+	var err error
+	s.conn, err = dbus.Connect(bus.Address, dbus.WithSignalHandler(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.conn.Close() })
+	return s
+}
+
+// subscribe subscribes, or resumes, as soon as there is a broker.
+func (s *subscriber) subscribe(after string) {
+	s.t.Helper()
+	options := dict{"batch": dbus.MakeVariant(s.batch), "flow": dbus.MakeVariant(s.flow), "window-usec": dbus.MakeVariant(uint64(2000))}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if after != "" {
+			options["after"] = dbus.MakeVariant(after)
+		}
+		err := s.conn.Object(brokerName, brokerPath).Call(brokerName+".Subscribe", dbus.FlagNoAutoStart, s.name, s.filter, options).Err
+		if err == nil {
+			return
+		}
+		if e, ok := err.(dbus.Error); ok && e.Name == "org.crypto_auditing.Error.SubscriptionExists" && after != "" {
+			// It was made, and the answer lost.
+			delete(options, "after")
+			after = ""
+			continue
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s cannot subscribe: %v", s.name, err)
+		}
+	}
+}
+
+// sequenceOf returns the sequence of a cursor.
+func sequenceOf(cursor string) uint64 {
+	var n uint64
+	if _, err := fmt.Sscanf(cursor[33:], "%x", &n); err != nil {
+		return 0
+	}
+	return n
+}
+
+// DeliverSignal implements dbus.SignalHandler.
+func (s *subscriber) DeliverSignal(iface, name string, signal *dbus.Signal) {
+	if iface != subscription {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch name {
+	case "Events":
+		groups := signal.Body[0].([][]any)
+		for _, g := range groups {
+			s.got = append(s.got, g[0].(uint64))
+		}
+		s.largest = max(s.largest, len(groups))
+		if s.flow == "acknowledge" {
+			s.conn.Object(brokerName, signal.Path).Go(subscription+".Acknowledge", dbus.FlagNoReplyExpected|dbus.FlagNoAutoStart, nil, signal.Body[1])
+		}
+	case "Skipped":
+		s.skips = append(s.skips, skip{sequenceOf(signal.Body[0].(string)), sequenceOf(signal.Body[1].(string)), signal.Body[3].(string)})
+	}
+}
+
+// last returns the newest sequence that has come or was skipped.
+func (s *subscriber) last() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var n uint64
+	if len(s.got) > 0 {
+		n = s.got[len(s.got)-1]
+	}
+	if len(s.skips) > 0 {
+		n = max(n, s.skips[len(s.skips)-1].to)
+	}
+	return n
+}
