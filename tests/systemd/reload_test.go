@@ -38,9 +38,7 @@ func TestReloadRefusesABadConfiguration(t *testing.T) {
 			if output, err := a.try(t, "systemctl", "reload", service); err == nil {
 				t.Errorf("the reload succeeded:\n%s", output)
 			}
-			if !a.said(t, c.where, c.what) {
-				t.Errorf("the journal does not say what is wrong")
-			}
+			waitFor(t, "the journal to say what is wrong", func() bool { return a.said(t, c.where, c.what) })
 			// The agent itself, not asked by systemctl.
 			a.run(t, "kill", "-HUP", process)
 			waitFor(t, "the agent's error", func() bool {
