@@ -20,7 +20,18 @@ const (
 	// clock.
 	turnTime  = 50 * time.Millisecond
 	turnCheck = 1 << 20
+	// turnBytes is how many bytes of groups it takes along.
+	turnBytes = windowBytes
 )
+
+// ahead are groups that were read from the log and are not yet in a window.
+type ahead struct {
+	groups []byte
+	pieces []piece
+	// to is the position behind them, or before the gap.
+	to  logstore.Cursor
+	gap *Gap
+}
 
 // sender is what the goroutine of a delivery works with.
 type sender struct {
@@ -35,6 +46,7 @@ type sender struct {
 	// since is when the first group came into the window.
 	since time.Time
 	gap   *Gap
+	ahead ahead
 	// reading says that groups come from the log, not from memory.
 	reading bool
 }
@@ -103,25 +115,51 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	empty := w.window.count == 0
-	to, gap, ok := w.broker.live.take(w.class, w.at, &w.window)
-	if ok {
-		if w.reading {
-			w.reading = false
-			w.broker.readers.drop(w.Subscription)
-		}
-		w.at.Sequence, w.gap = to, gap
-	} else {
-		w.reading = true
-		if more, err = w.read(ctx); err != nil {
+	if len(w.ahead.pieces) == 0 {
+		if more, err = w.look(ctx); err != nil {
 			return false, err
 		}
+	}
+	if len(w.ahead.pieces) > 0 {
+		w.takeAhead()
 	}
 	if w.window.count == 0 {
 		w.pass()
 	} else if empty {
 		w.since = time.Now()
 	}
-	return more, nil
+	return more || len(w.ahead.pieces) > 0, nil
+}
+
+// look looks for groups, in memory or else in the log. more says that there may
+// be more at once.
+func (w *sender) look(ctx context.Context) (more bool, err error) {
+	to, gap, ok := w.broker.live.take(w.class, w.at, &w.window)
+	if !ok {
+		w.reading = true
+		return w.read(ctx)
+	}
+	if w.reading {
+		w.reading = false
+		w.broker.readers.drop(w.Subscription)
+	}
+	w.at.Sequence, w.gap = to, gap
+	return false, nil
+}
+
+// takeAhead moves groups that were read into the window, as far as it has room.
+func (w *sender) takeAhead() {
+	a := &w.ahead
+	for len(a.pieces) > 0 {
+		p := a.pieces[0]
+		if !w.window.add(a.groups[p.from:p.to], p.sequence) {
+			return
+		}
+		w.at.Sequence = p.sequence
+		a.pieces = a.pieces[1:]
+	}
+	w.at, w.gap = a.to, a.gap
+	w.ahead = ahead{}
 }
 
 // pass notes that there is nothing to send up to where the log has been looked
@@ -138,7 +176,7 @@ func (w *sender) pass() {
 	w.mu.Unlock()
 }
 
-// read fills the window from the log.
+// read reads groups from the log.
 func (w *sender) read(ctx context.Context) (more bool, err error) {
 	s, err := w.broker.readers.get(ctx, w.Subscription, w.at)
 	if errors.Is(err, logstore.ErrForeignCursor) {
@@ -148,9 +186,28 @@ func (w *sender) read(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	defer w.broker.readers.put(w.Subscription, s)
+	a := ahead{}
+	more, err = w.scan(ctx, s, &a)
+	if len(a.pieces) > 0 {
+		// What could not be read then is met again.
+		w.ahead = a
+		return true, nil
+	}
+	if err == nil {
+		w.at, w.gap = a.to, a.gap
+	}
+	return more, err
+}
+
+// scan reads what fits into a.
+func (w *sender) scan(ctx context.Context, s *scanner, a *ahead) (more bool, err error) {
 	began, looked := time.Now(), s.read
 	var e Entry
-	for !w.window.full {
+	for {
+		a.to = s.cursor()
+		if len(a.groups) >= turnBytes || len(a.pieces) >= MaxBatch {
+			return true, nil
+		}
 		if s.read-looked >= turnCheck {
 			looked = s.read
 			if ctx.Err() != nil || time.Since(began) >= turnTime {
@@ -161,29 +218,21 @@ func (w *sender) read(ctx context.Context) (more bool, err error) {
 		var gap *Gap
 		switch {
 		case err == nil:
-			before := len(w.window.groups)
-			w.window.groups = w.broker.options.Form(w.window.groups, &e)
-			if len(w.window.groups) > w.window.size && w.window.count > 0 {
-				w.window.groups, w.window.full = w.window.groups[:before], true
-				s.back(&e)
-				return true, nil
-			}
-			w.window.added(e.Sequence)
-			w.at.Sequence = e.Sequence
+			from := len(a.groups)
+			a.groups = w.broker.options.Form(a.groups, &e)
+			a.pieces = append(a.pieces, piece{e.Sequence, uint32(from), uint32(len(a.groups))})
 		case err == io.EOF:
-			w.at = s.cursor()
+			a.to = s.cursor()
 			// Unless the tail has yet to learn of the filter, it goes on from
 			// here.
-			return w.broker.live.holds(w.class, w.at), nil
+			return w.broker.live.holds(w.class, a.to), nil
 		case errors.As(err, &gap):
-			w.at = gap.From
-			w.gap = gap
+			a.to, a.gap = gap.From, gap
 			return false, nil
 		default:
 			return false, err
 		}
 	}
-	return true, nil
 }
 
 // replace goes to the beginning of a log that is another one.
