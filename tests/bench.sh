@@ -5,6 +5,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 rm -f build/bench.json
-for dir in tests/bench tests/bench/store; do
+for dir in tests/bench tests/bench/store tests/bench/broker; do
 	[ ! -f "$dir/main.go" ] || go run "./$dir" "$@"
 done

@@ -9,19 +9,23 @@ cd "$(dirname "$0")/.."
 
 made_with=14
 have=$(clang --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
-copy=build/drift
-rm -rf "$copy"
-mkdir -p "$copy"
-cp -r bpf/. "$copy"
-(cd "$copy" && rm -f audit_*_bpfel.* && go generate ./bpf.go)
+same=yes
+for dir in bpf tests/bench/counter; do
+	copy=build/drift/$dir
+	rm -rf "$copy"
+	mkdir -p "$copy"
+	cp -r "$dir/." "$copy"
+	(cd "$copy" && rm -f ./*_bpfel.* && go generate ./*.go)
+	[ "$have" = "$made_with" ] || continue
+	for file in "$dir"/*_bpfel.*; do
+		cmp "$file" "$copy/$(basename "$file")" || same=no
+	done
+done
 if [ "$have" != "$made_with" ]; then
 	echo "clang $have compiles the BPF programs; the objects were made with clang $made_with and are not compared"
-	exit 0
+elif [ $same = no ]; then
+	echo "run 'make generate': BPF objects are not what their sources give"
+	exit 1
+else
+	echo "the BPF objects are what their sources give"
 fi
-for file in bpf/audit_*_bpfel.*; do
-	cmp "$file" "$copy/$(basename "$file")" || {
-		echo "run 'make generate': $file is not what its sources give"
-		exit 1
-	}
-done
-echo "the BPF objects are what their sources give"
