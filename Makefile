@@ -30,7 +30,7 @@ bench: build ## measure, with a table and $(BUILD)/bench.json
 	@tests/bench.sh
 
 generate: ## regenerate the BPF objects and the tables, where their sources changed
-	@go generate ./bpf ./dbus ./src/...
+	@go generate ./bpf ./tests/bench/counter ./dbus ./src/...
 
 install: ## install below DESTDIR, by meson
 	@meson install -C $(BUILD)
