@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/busservice"
+	"crypto-auditing/src/internal/busservice/bustest"
+)
+
+// asOther is the variable by which a test calls the broker as somebody else:
+// it holds the address of the bus and what to call.
+const asOther = "BUSSERVICE_TEST_OTHER"
+
+func TestMain(m *testing.M) {
+	if what := os.Getenv(asOther); what != "" {
+		other(what)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// other calls a method and prints the name of its error, or ok.
+func other(what string) {
+	fields := strings.Fields(what)
+	address, path, method := fields[0], fields[1], fields[2]
+	conn, err := dbus.Connect(address)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+	var arguments []any
+	switch method[strings.LastIndexByte(method, '.')+1:] {
+	case "Read":
+		arguments = []any{"oldest", dict{}, uint32(1)}
+	case "Subscribe":
+		arguments = []any{"", dict{}, dict{}}
+	case "Truncate":
+		arguments = []any{dict{}}
+	case "Seek":
+		arguments = []any{"oldest"}
+	case "GetAll":
+		arguments = []any{fields[3]}
+	}
+	if err := conn.Object(brokerName, dbus.ObjectPath(path)).Call(method, 0, arguments...).Err; err != nil {
+		fmt.Println(errorName(err))
+		return
+	}
+	fmt.Println("ok")
+}
+
+// callAs calls a method as another user with a group besides his own.
+func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.ObjectPath, method string, more ...string) string {
+	t.Helper()
+	// The folder of the test belongs to root alone.
+	program := filepath.Join(bus.Dir, "test")
+	if _, err := os.Stat(program); err != nil {
+		text, err := os.ReadFile(os.Args[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(program, text, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := exec.Command(program)
+	command.Env = append(os.Environ(), asOther+"="+strings.Join(append([]string{bus.Address, string(path), method}, more...), " "),
+		// The race detector waits a second at exit.
+		"GORACE=atexit_sleep_ms=0")
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{group}}}
+	out, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+const denied = "org.freedesktop.DBus.Error.AccessDenied"
+
+func TestRootAndTheGroupMayCallAndNobodyElseWithoutPolkit(t *testing.T) {
+	const group, nobody = 4242, 65534
+	members := uint32(group)
+	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
+		t.Run(string(kind), func(t *testing.T) {
+			s := serveOn(t, bustest.Start(t, kind), func(so *busservice.Options, _ *broker.Options) { so.Group = &members })
+			p := s.connect(t)
+			path := p.subscribe("mine", dict{}, dict{})
+			ephemeral := p.subscribe("", dict{}, dict{})
+			for _, method := range []string{"Read", "Subscribe", "Truncate", "Flush", "GetStatus", "ListSubscriptions"} {
+				if got := callAs(t, s.bus, nobody, group, brokerPath, brokerName+"."+method); got != "ok" {
+					t.Errorf("a member of the group calls %s: %s", method, got)
+				}
+				if got := callAs(t, s.bus, nobody, nobody, brokerPath, brokerName+"."+method); got != denied {
+					t.Errorf("a stranger calls %s: %s", method, got)
+				}
+			}
+			// Properties hold no events.
+			if got := callAs(t, s.bus, nobody, nobody, brokerPath, "org.freedesktop.DBus.Properties.GetAll", brokerName); got != "ok" {
+				t.Errorf("a stranger reads properties: %s", got)
+			}
+			// A subscription answers nobody but its owner and root, whatever is asked.
+			for _, path := range []dbus.ObjectPath{path, ephemeral} {
+				for _, method := range []string{
+					subName + ".Attach", subName + ".Seek", subName + ".Close", "org.freedesktop.DBus.Properties.GetAll",
+					"org.freedesktop.DBus.Introspectable.Introspect",
+				} {
+					if got := callAs(t, s.bus, nobody, group, path, method, subName); got != denied {
+						t.Errorf("a foreign subscription answers %s: %s", method, got)
+					}
+				}
+			}
+			// Root, on another connection, may end them.
+			for _, path := range []dbus.ObjectPath{path, ephemeral} {
+				if got := callAs(t, s.bus, 0, 0, path, subName+".Close"); got != "ok" {
+					t.Errorf("root closes %s: %s", path, got)
+				}
+			}
+		})
+	}
+}
+
+func TestAnEphemeralSubscriptionEndsWithItsConnection(t *testing.T) {
+	s := serve(t)
+	p, q := s.connect(t), s.connect(t)
+	path := q.subscribe("", dict{}, dict{})
+	q.subscribe("kept", dict{}, dict{})
+	list := func() (names []string, attached int) {
+		var all []struct {
+			Name               string
+			Path               dbus.ObjectPath
+			Delivered, Pending uint64
+			Attributes         dict
+		}
+		if err := p.call("ListSubscriptions").Store(&all); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range all {
+			names = append(names, l.Name)
+			if l.Attributes["attached"].Value().(bool) {
+				attached++
+			}
+		}
+		slices.Sort(names)
+		return names, attached
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		names, attached := list()
+		if slices.Equal(names, []string{"", "kept"}) && attached == 2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("subscriptions %q, %d attached", names, attached)
+		}
+	}
+	q.conn.Close()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		names, attached := list()
+		if slices.Equal(names, []string{"kept"}) && attached == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("subscriptions %q, %d attached", names, attached)
+		}
+	}
+	if err := p.conn.Object(brokerName, path).Call(subName+".Close", 0).Err; errorName(err) != "org.freedesktop.DBus.Error.UnknownObject" {
+		t.Errorf("the object of one that has ended: %v", err)
+	}
+}
+
+func TestAttachMovesADurableSubscription(t *testing.T) {
+	s := serve(t)
+	p, q := s.connect(t), s.connect(t)
+	path := p.subscribe("moves", dict{}, all("batch", uint32(3)))
+	r := rand.New(rand.NewPCG(6, 6))
+	last := s.log.Append(brokertest.Some(r, 10)...)
+	first := p.until(last.Sequence)
+	if err := q.conn.Object(brokerName, path).Call(subName+".Attach", 0).Err; err != nil {
+		t.Fatal(err)
+	}
+	last = s.log.Append(brokertest.Some(r, 10)...)
+	second := q.until(last.Sequence)
+	if second[0].Sequence != first[len(first)-1].Sequence+1 || len(second) != 10 {
+		t.Errorf("%d groups from %d on, after %d", len(second), second[0].Sequence, first[len(first)-1].Sequence)
+	}
+	var position dbus.Variant
+	if err := q.conn.Object(brokerName, path).Call("org.freedesktop.DBus.Properties.Get", 0, subName, "Position").Store(&position); err != nil || position.Value() != last.String() {
+		t.Errorf("position %v, %v; want %v", position, err, last)
+	}
+	// Seek has groups sent again; it is the one thing that does.
+	if err := q.conn.Object(brokerName, path).Call(subName+".Seek", 0, "oldest").Err; err != nil {
+		t.Fatal(err)
+	}
+	if again := q.until(last.Sequence); again[0].Sequence != 1 || uint64(len(again)) != last.Sequence {
+		t.Errorf("after Seek %d groups from %d on", len(again), again[0].Sequence)
+	}
+	select {
+	case signal := <-p.signals:
+		if signal.Name == subName+".Events" {
+			t.Errorf("the connection before has got %v", signal)
+		}
+	default:
+	}
+}
+
+func TestAcknowledgementsMakeRoomForMore(t *testing.T) {
+	s := serve(t)
+	p := s.connect(t)
+	path := p.subscribe("", dict{}, all("flow", "acknowledge", "batch", uint32(4), "after", "oldest"))
+	last := s.log.Append(brokertest.Some(rand.New(rand.NewPCG(7, 7)), 20)...)
+	s.log.Flush()
+	object := p.conn.Object(brokerName, path)
+	acknowledge := func(cursor string) error { return object.Call(subName+".Acknowledge", 0, cursor).Err }
+	var got []group
+	for {
+		e := p.nextEvents()
+		got = append(got, e.groups...)
+		// Nothing comes without being asked for: what is under way when this call
+		// returns would have come before its answer.
+		if err := object.Call(subName+".Acknowledge", 0, "x").Err; errorName(err) != errorPrefix+"InvalidCursor" {
+			t.Fatal(err)
+		}
+		for waiting := true; waiting; {
+			select {
+			case signal := <-p.signals:
+				if signal.Name == subName+".Events" {
+					t.Fatalf("a second window came before the first was acknowledged: %v", signal.Body)
+				}
+			default:
+				waiting = false
+			}
+		}
+		if e.cursor == last.String() {
+			break
+		}
+		if err := acknowledge(last.String()); errorName(err) != errorPrefix+"InvalidCursor" {
+			t.Fatalf("what was not sent is acknowledged: %v", err)
+		}
+		if err := acknowledge(e.cursor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if uint64(len(got)) != last.Sequence {
+		t.Errorf("%d groups of %d", len(got), last.Sequence)
+	}
+}
+
+func TestTheDoorbellRings(t *testing.T) {
+	s := serve(t)
+	p := s.connect(t)
+	for _, member := range []string{"Appended", "PropertiesChanged"} {
+		if err := p.conn.AddMatchSignal(dbus.WithMatchSender(brokerName), dbus.WithMatchMember(member)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := rand.New(rand.NewPCG(8, 8))
+	var sum uint64
+	begin := s.log.Flush().Sequence
+	began := time.Now()
+	var last string
+	for range 200 {
+		last = s.log.Append(brokertest.Some(r, 10)...).String()
+		time.Sleep(2 * time.Millisecond)
+	}
+	rings := 0
+	for {
+		signal := p.next(brokerName + ".Appended")
+		rings++
+		sum += signal.Body[1].(uint64)
+		if signal.Body[0] == last {
+			break
+		}
+	}
+	if most := int(time.Since(began)/(200*time.Millisecond)) + 2; rings > most || sum+begin < sequenceOf(t, last) {
+		t.Errorf("it rang %d times, at most %d would do, for %d groups", rings, most, sum)
+	}
+	s.log.Lose("ring-full", 5)
+	changed := p.next("org.freedesktop.DBus.Properties.PropertiesChanged")
+	if values := changed.Body[1].(map[string]dbus.Variant); values["EventsLost"].Value() != uint64(5) {
+		t.Errorf("changed: %v", changed.Body)
+	}
+	s.log.Rotate()
+	s.log.Append(brokertest.Some(r, 1)...)
+	s.log.Flush()
+	if err := p.call("Truncate", all("max-size", uint64(1))).Err; err != nil {
+		t.Fatal(err)
+	}
+	changed = p.next("org.freedesktop.DBus.Properties.PropertiesChanged")
+	if _, ok := changed.Body[1].(map[string]dbus.Variant)["Oldest"]; !ok {
+		t.Errorf("changed: %v", changed.Body)
+	}
+}
+
+func sequenceOf(t *testing.T, cursor string) uint64 {
+	t.Helper()
+	var n uint64
+	if _, err := fmt.Sscanf(cursor[33:], "%x", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Nothing is lost because the service leaves when nobody needs it: calls that
+// race with its leaving are answered, and subscriptions made then go on.
+func TestLeavingLosesNothing(t *testing.T) {
+	bus := bustest.Start(t, bustest.Daemon)
+	s := serveOn(t, bus, func(so *busservice.Options, _ *broker.Options) { so.Idle = 5 * time.Millisecond })
+	first := s.log.Append(brokertest.Some(rand.New(rand.NewPCG(9, 9)), 10)...)
+	s.log.Flush()
+	// Whoever calls when there is none starts the next one, as a bus does that
+	// activates.
+	var mu sync.Mutex
+	starts := 0
+	ensure := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		p := s.connect(t)
+		defer p.conn.Close()
+		var there bool
+		if err := p.conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, brokerName).Store(&there); err == nil && !there {
+			s.stop()
+			s.start(t, func(so *busservice.Options, _ *broker.Options) { so.Idle = 5 * time.Millisecond })
+			starts++
+		}
+	}
+	chance := rand.New(rand.NewPCG(10, uint64(time.Now().UnixNano())))
+	p := s.connect(t)
+	answered := 0
+	for range 200 {
+		var groups []group
+		var next string
+		var missing uint64
+		err := p.broker.Call(brokerName+".Read", dbus.FlagNoAutoStart, "oldest", dict{}, uint32(5)).Store(&groups, &next, &missing)
+		switch name := errorName(err); {
+		case err == nil:
+			if len(groups) != 5 {
+				t.Fatalf("%d groups", len(groups))
+			}
+			answered++
+		case name == "org.freedesktop.DBus.Error.NameHasNoOwner" || name == "org.freedesktop.DBus.Error.ServiceUnknown":
+			ensure()
+		default:
+			t.Fatalf("a call was lost: %s: %v", name, err)
+		}
+		time.Sleep(time.Duration(chance.IntN(8000)) * time.Microsecond)
+	}
+	if starts < 3 || answered < 50 {
+		t.Errorf("the service left %d times, %d calls were answered: too few of them raced", starts, answered)
+	}
+	s.mu.Lock()
+	for i, note := range s.notes {
+		if note == "STOPPING=1" && (i == 0 || s.notes[i-1] != "READY=1") {
+			t.Errorf("the service manager was told %v", s.notes)
+			break
+		}
+	}
+	s.mu.Unlock()
+
+	// A subscription keeps it. One that comes while it leaves is taken on by the
+	// next.
+	for round := range 20 {
+		q := s.connect(t)
+		options := all("after", first.String())
+		for {
+			err := q.broker.Call(brokerName+".Subscribe", dbus.FlagNoAutoStart, "", dict{}, options).Err
+			if err == nil {
+				break
+			}
+			if name := errorName(err); name != "org.freedesktop.DBus.Error.NameHasNoOwner" && name != "org.freedesktop.DBus.Error.ServiceUnknown" {
+				t.Fatalf("round %d: %v", round, err)
+			}
+			ensure()
+		}
+		last := s.log.Append(brokertest.Some(chance, 3)...)
+		s.log.Flush()
+		done := make(chan []group)
+		go func() { done <- q.until(last.Sequence) }()
+		var got []group
+		for got == nil {
+			select {
+			case got = <-done:
+			case <-time.After(50 * time.Millisecond):
+				ensure() // it may have left with the subscription in hand
+			}
+		}
+		if got[0].Sequence != first.Sequence+1 || got[len(got)-1].Sequence != last.Sequence || uint64(len(got)) != last.Sequence-first.Sequence {
+			t.Fatalf("round %d: %d groups from %d to %d, want all from %d to %d", round, len(got), got[0].Sequence, got[len(got)-1].Sequence, first.Sequence+1, last.Sequence)
+		}
+		q.conn.Close()
+		first = last
+		time.Sleep(time.Duration(chance.IntN(10)) * time.Millisecond)
+	}
+}
+
+func TestAnOrderlyRestartGoesOnWhereItWas(t *testing.T) {
+	s := serve(t)
+	p := s.connect(t)
+	p.subscribe("", dict{}, dict{})
+	p.subscribe("durable", all("executables", []string{"curl", "nginx", "sshd", `odd\x5cx`}), dict{})
+	r := rand.New(rand.NewPCG(11, 11))
+	gather := func(last uint64) map[dbus.ObjectPath][]uint64 {
+		got := map[dbus.ObjectPath][]uint64{}
+		for done := 0; done < 2; {
+			e := p.nextEvents()
+			for _, g := range e.groups {
+				got[e.path] = append(got[e.path], g.Sequence)
+			}
+			if n := got[e.path]; n[len(n)-1] == last {
+				done++
+			}
+		}
+		return got
+	}
+	last := s.log.Append(brokertest.Some(r, 100)...)
+	before := gather(last.Sequence)
+	s.stop()
+	next := s.log.Append(brokertest.Some(r, 100)...)
+	s.start(t)
+	after := gather(next.Sequence)
+	for path, got := range after {
+		if len(before[path]) != 100 || len(got) != 100 || got[0] != last.Sequence+1 {
+			t.Errorf("%s: %d groups before, %d after, from %d on", path, len(before[path]), len(got), got[0])
+		}
+	}
+	if len(after) != 2 {
+		t.Errorf("%d subscriptions go on, want both", len(after))
+	}
+}
