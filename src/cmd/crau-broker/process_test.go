@@ -18,15 +18,56 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// asBroker is the variable by which a test is the program.
-const asBroker = "CRAU_BROKER_TEST"
+// By these variables a test is the program, or a subscriber on the bus at an
+// address.
+const (
+	asBroker     = "CRAU_BROKER_TEST"
+	asSubscriber = "CRAU_BROKER_TEST_SUBSCRIBER"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asBroker) != "" {
 		main()
 		return
 	}
+	if address := os.Getenv(asSubscriber); address != "" {
+		if err := print(address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
+}
+
+// print subscribes and prints a line for each signal, until it is killed.
+func print(address string) error {
+	conn, err := dbus.Connect(address, dbus.WithSignalHandler(printer{}))
+	if err != nil {
+		return err
+	}
+	if err := conn.Object(brokerName, brokerPath).Call(brokerName+".Subscribe", 0, "", dict{}, dict{}).Err; err != nil {
+		return err
+	}
+	fmt.Println("subscribed")
+	<-conn.Context().Done()
+	return nil
+}
+
+// printer prints signals: first and last sequence of the groups, or what was
+// skipped.
+type printer struct{}
+
+// DeliverSignal implements dbus.SignalHandler.
+func (printer) DeliverSignal(iface, name string, signal *dbus.Signal) {
+	switch {
+	case iface != subscription:
+	case name == "Events":
+		groups := signal.Body[0].([][]any)
+		fmt.Println("events", groups[0][0], groups[len(groups)-1][0])
+	case name == "Skipped":
+		fmt.Println("skipped", sequenceOf(signal.Body[0].(string)), sequenceOf(signal.Body[1].(string)), signal.Body[3])
+	}
 }
 
 // process is a broker in a process of its own.
