@@ -32,7 +32,7 @@ bench: build ## measure, with a table and $(BUILD)/bench.json
 generate: ## regenerate the BPF objects and the tables, where their sources changed
 	@go generate ./bpf ./tests/bench/counter ./dbus ./src/...
 
-install: ## install below DESTDIR, by meson
+install: build ## install below DESTDIR, by meson
 	@meson install -C $(BUILD)
 
 clean: ## remove what was built
