@@ -122,13 +122,14 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 	}
 	if len(w.ahead.pieces) > 0 {
 		w.takeAhead()
+		more = true // as far as one knows without looking
 	}
 	if w.window.count == 0 {
 		w.pass()
 	} else if empty {
 		w.since = time.Now()
 	}
-	return more || len(w.ahead.pieces) > 0, nil
+	return more, nil
 }
 
 // look looks for groups, in memory or else in the log. more says that there may

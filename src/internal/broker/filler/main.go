@@ -2,7 +2,8 @@
 
 // Command filler writes a log for tests of the programs that read one: groups
 // as those of a GnuTLS handshake, in chunks, at a given pace. It prints the
-// cursor behind each chunk once it is committed, and flushes on SIGTERM.
+// cursor behind each chunk once it is committed, and flushes on SIGTERM. With
+// --scan it reads a log as fast as the store can, to compare others with.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"sync"
@@ -29,6 +31,7 @@ type options struct {
 	executables   int
 	segmentChunks int
 	quiet, seal   bool
+	scan          bool
 }
 
 func main() {
@@ -41,10 +44,43 @@ func main() {
 	flag.IntVar(&o.segmentChunks, "segment-chunks", 0, "chunks in a segment; 0: any number")
 	flag.BoolVar(&o.quiet, "quiet", false, "print only the last cursor")
 	flag.BoolVar(&o.seal, "seal", false, "seal closed segments at the end")
+	flag.BoolVar(&o.scan, "scan", false, "read the log instead, and print how many groups there are and how many seconds it took")
 	flag.Parse()
-	if err := fill(&o); err != nil {
+	do := fill
+	if o.scan {
+		do = scan
+	}
+	if err := do(&o); err != nil {
 		fmt.Fprintln(os.Stderr, "filler:", err)
 		os.Exit(1)
+	}
+}
+
+// scan decodes all groups of a log.
+func scan(o *options) error {
+	r, err := logstore.OpenReader(o.dir, logstore.ReaderOptions{EntryLen: event.Len})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	groups, began := 0, time.Now()
+	var g event.Group
+	for {
+		chunk, err := r.Next()
+		if err == io.EOF {
+			fmt.Println(groups, time.Since(began).Seconds())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for rest := chunk.Entries; len(rest) > 0; groups++ {
+			n, err := event.Decode(rest, &g)
+			if err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
 	}
 }
 

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command broker measures what it takes to get events from the log to
+// subscribers: the built broker on a private bus with the real policy, and for
+// latencies the built agent on real probes. It prints a table and merges the
+// figures into build/bench.json.
+//
+// It runs at the root of the source tree, as root:
+//
+//	go run ./tests/bench/broker [--quick] [--only REGEXP] [--output FILE]
+//
+// A figure that misses its target is reported, not an error.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// bench is what all measurements share.
+type bench struct {
+	quick   bool
+	root    string
+	tools   string // folder of the built programs
+	work    string // folder for logs and sockets, removed at the end
+	figures figures
+}
+
+// measurement is one part of the run; names are those it reports.
+type measurement struct {
+	names string
+	run   func(*bench) error
+}
+
+func measurements() []measurement {
+	return []measurement{
+		{"signal_groups_per_s signal_groups_per_s_10 signal_groups_per_s_100", (*bench).rates},
+		{"open_vs_scan open_groups_per_s read_groups_per_s scan_groups_per_s", (*bench).bulk},
+		{"fanout100_cpu", (*bench).fanOut},
+		{"broker_and_bus_rss_mib", (*bench).memory},
+		{"signal_latency_p50_ms signal_latency_p99_ms", (*bench).latency},
+	}
+}
+
+func main() {
+	quick := flag.Bool("quick", false, "half a minute, with more noise, instead of two")
+	only := flag.String("only", "", "measure only what reports a name that matches `REGEXP`")
+	output := flag.String("output", "build/bench.json", "merge the figures into `FILE`")
+	flag.Parse()
+	if address := os.Getenv(asSubscriber); address != "" {
+		if err := beSubscriber(address); err != nil {
+			fmt.Fprintln(os.Stderr, "bench/broker:", err)
+			os.Exit(1)
+		}
+	}
+	if err := run(*quick, *only, *output, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/broker:", err)
+		os.Exit(1)
+	}
+}
+
+func run(quick bool, only, output string, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("cannot understand argument %q", args[0])
+	}
+	wanted, err := regexp.Compile(only)
+	if err != nil {
+		return fmt.Errorf("cannot use --only: %w", err)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("cannot be the broker on a bus with the real policy: run this as root")
+	}
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		return errors.New("cannot start a bus: install dbus-daemon")
+	}
+	b := &bench{quick: quick}
+	if err := b.build(); err != nil {
+		return err
+	}
+	if b.work, err = os.MkdirTemp("", "crau-bench-"); err != nil {
+		return fmt.Errorf("cannot make a folder for the logs: %w", err)
+	}
+	fmt.Printf("broker: %s, %d processors, %s; %s\n", runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
+		"private dbus-daemon; groups as of a GnuTLS handshake, 4 events, some 320 bytes on the bus")
+	begin := time.Now()
+	for _, m := range measurements() {
+		if !wanted.MatchString(m.names) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(begin).Seconds(), m.names)
+		if err := m.run(b); err != nil {
+			return fmt.Errorf("cannot measure %s (files are left in %s): %w", m.names, b.work, err)
+		}
+	}
+	_ = os.RemoveAll(b.work) // the figures count
+	fmt.Println()
+	return errors.Join(b.figures.print(os.Stdout), b.figures.merge(output))
+}
+
+// build builds the programs as they are installed.
+func (b *bench) build() error {
+	root, err := os.Getwd()
+	if err == nil {
+		_, err = os.Stat(filepath.Join(root, "go.mod"))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot build: this is not the root of the source tree: %w", err)
+	}
+	b.root, b.tools = root, filepath.Join(root, "build/bench")
+	for name, path := range map[string]string{
+		"crau-broker": "./src/cmd/crau-broker", "crau-agent": "./src/cmd/crau-agent", "filler": "./src/internal/broker/filler",
+	} {
+		command := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.tools, name), path)
+		command.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot build %s: %w\n%s", name, err, out)
+		}
+	}
+	command := exec.Command("make", "-s", "-C", "tests/publishers", "OUT="+filepath.Join(root, "build/publishers"))
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build the publishers: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (b *bench) tool(name string) string { return filepath.Join(b.tools, name) }
+
+// fill makes a log.
+func (b *bench) fill(dir string, arguments ...string) error {
+	out, err := exec.Command(b.tool("filler"), append([]string{"-dir", dir, "-quiet"}, arguments...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("cannot make a log: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// pick returns one of two numbers, as the run is quick or not.
+func (b *bench) pick(quick, full int) int {
+	if b.quick {
+		return quick
+	}
+	return full
+}
+
+// folder makes a folder for a measurement.
+func (b *bench) folder(name string) string {
+	return filepath.Join(b.work, strings.ReplaceAll(name, " ", "-"))
+}

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+type dict = map[string]dbus.Variant
+
+// rates measures how many groups get to subscribers by signals, from a log that
+// is there already.
+func (b *bench) rates() error {
+	log := b.folder("rates-log")
+	groups := b.pick(200_000, 600_000)
+	if err := b.fill(log, "-groups", "2000", "-chunks", strconv.Itoa(groups/2000)); err != nil {
+		return err
+	}
+	for _, n := range []int{1, 10, 100} {
+		s, err := b.begin(fmt.Sprintf("rates-%d", n), log)
+		if err != nil {
+			return err
+		}
+		rate, use, err := s.rate(n, b.pick(3, 8))
+		if err := errors.Join(err, s.end()); err != nil {
+			return err
+		}
+		x := figure{name: "signal_groups_per_s", value: rate, target: 30_000, least: true, note: "to one subscriber through dbus-daemon; " + use}
+		if n > 1 {
+			x = figure{name: fmt.Sprintf("signal_groups_per_s_%d", n), value: rate, note: fmt.Sprintf("to all of %d subscribers together; %s", n, use)}
+		}
+		b.figures.add(x)
+	}
+	return nil
+}
+
+// rate returns how many groups a second all of n subscribers get, and what
+// that takes.
+func (s *scene) rate(n, seconds int) (rate float64, use string, err error) {
+	var all []*subscriber
+	before, err := s.use()
+	if err != nil {
+		return 0, "", err
+	}
+	began := time.Now()
+	for range n {
+		r, err := s.subscribe(dict{}, dict{"after": dbus.MakeVariant("oldest")})
+		if err != nil {
+			return 0, "", err
+		}
+		defer r.conn.Close()
+		all = append(all, r)
+	}
+	sum, last := 0, -1
+	for deadline := began.Add(time.Duration(seconds) * time.Second); time.Now().Before(deadline) && sum != last; {
+		time.Sleep(100 * time.Millisecond)
+		last, sum = sum, 0
+		for _, r := range all {
+			groups, _ := r.count()
+			sum += groups
+		}
+		if sum == 0 {
+			last = -1
+		}
+	}
+	took := time.Since(began)
+	after, err := s.use()
+	if err != nil {
+		return 0, "", err
+	}
+	use = fmt.Sprintf("processors: broker %.2f, bus %.2f", (after[0]-before[0]).Seconds()/took.Seconds(), (after[1]-before[1]).Seconds()/took.Seconds())
+	return float64(sum) / took.Seconds(), use, nil
+}
+
+// use returns the processor times of broker and bus.
+func (s *scene) use() (t [2]time.Duration, err error) {
+	if t[0], err = cpu(s.broker.Process.Pid); err == nil {
+		t[1], err = cpu(s.bus.Process.Pid)
+	}
+	return t, err
+}
+
+// bulk compares Open and Read with the store's own scan, in turns.
+func (b *bench) bulk() error {
+	log := b.folder("bulk-log")
+	groups := b.pick(500_000, 2_000_000)
+	if err := b.fill(log, "-groups", "3000", "-chunks", strconv.Itoa(groups/3000), "-seal"); err != nil {
+		return err
+	}
+	s, err := b.begin("bulk", log)
+	if err != nil {
+		return err
+	}
+	conn, err := dbus.Connect(s.address)
+	if err != nil {
+		return errors.Join(err, s.end())
+	}
+	defer conn.Close()
+	var scans, opens []float64
+	for range b.pick(3, 5) {
+		scanned, n, err := b.scan(log)
+		if err != nil {
+			return errors.Join(err, s.end())
+		}
+		opened, err := open(conn, n)
+		if err != nil {
+			return errors.Join(err, s.end())
+		}
+		scans, opens = append(scans, scanned), append(opens, opened)
+	}
+	read, err := readPages(conn, b.pick(20_000, 100_000))
+	if err := errors.Join(err, s.end()); err != nil {
+		return err
+	}
+	scan, opened := quantile(scans, 0.5), quantile(opens, 0.5)
+	b.figures.add(figure{name: "open_vs_scan", value: opened / scan, target: 0.5, least: true, note: "Open, read to the end of the pipe, over the store's scan with decoding; sealed log, in turns"})
+	b.figures.add(figure{name: "scan_groups_per_s", value: scan, note: "the store's scan"})
+	b.figures.add(figure{name: "open_groups_per_s", value: opened, note: "Open"})
+	b.figures.add(figure{name: "read_groups_per_s", value: read, note: "Read, pages of 1,000, decoded by godbus"})
+	return nil
+}
+
+// scan has the store read a log, and returns the rate and how many groups it
+// has.
+func (b *bench) scan(log string) (rate float64, groups int, err error) {
+	out, err := exec.Command(b.tool("filler"), "-scan", "-dir", log).Output()
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot scan: %w", err)
+	}
+	var seconds float64
+	if _, err := fmt.Sscan(string(out), &groups, &seconds); err != nil {
+		return 0, 0, fmt.Errorf("cannot understand a scan that says %q: %w", out, err)
+	}
+	return float64(groups) / seconds, groups, nil
+}
+
+// open reads a stream to its end and returns the rate. The last group tells
+// that all of them came.
+func open(conn *dbus.Conn, groups int) (float64, error) {
+	began := time.Now()
+	var fd dbus.UnixFD
+	if err := conn.Object(brokerName, brokerPath).Call(brokerName+".Open", 0, "oldest", dict{}, dict{}).Store(&fd); err != nil {
+		return 0, fmt.Errorf("cannot open a stream: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "stream")
+	defer f.Close()
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	if err != nil {
+		return 0, fmt.Errorf("cannot read a stream: %w", err)
+	}
+	if n < int64(groups)*100 {
+		return 0, fmt.Errorf("a stream of %d bytes for %d groups", n, groups)
+	}
+	return float64(groups) / time.Since(began).Seconds(), nil
+}
+
+// readPages reads groups by Read.
+func readPages(conn *dbus.Conn, groups int) (float64, error) {
+	at, got := "oldest", 0
+	began := time.Now()
+	for got < groups {
+		var page [][]any
+		var missing uint64
+		err := conn.Object(brokerName, brokerPath).Call(brokerName+".Read", 0, at, dict{}, uint32(1000)).Store(&page, &at, &missing)
+		if err != nil {
+			return 0, fmt.Errorf("cannot read: %w", err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		got += len(page)
+	}
+	return float64(got) / time.Since(began).Seconds(), nil
+}
+
+// flow has a log grow at a rate for some seconds, and returns when all of it
+// is in the log, with the number of groups.
+func (s *scene) flow(rate, seconds, executables int) error {
+	const chunksPerSecond = 10 // as the agent's flush window makes them
+	return s.bench.fill(s.log, "-groups", strconv.Itoa(rate/chunksPerSecond), "-chunks", strconv.Itoa(seconds*chunksPerSecond),
+		"-pause", (time.Second / chunksPerSecond).String(), "-executables", strconv.Itoa(executables))
+}
+
+// fanOut compares the processor time of the broker for 100 subscribers with
+// selective filters with that for one, in turns.
+func (b *bench) fanOut() error {
+	const rate, executables = 20_000, 20_000
+	seconds := b.pick(3, 6)
+	var times [2][]float64
+	var delivered [2]int
+	for turn := range b.pick(2, 3) {
+		for i, n := range []int{1, 100} {
+			log := b.folder(fmt.Sprintf("fanout-log-%d-%d", turn, n))
+			if err := b.fill(log, "-chunks", "1", "-groups", "1"); err != nil {
+				return err
+			}
+			s, err := b.begin(fmt.Sprintf("fanout-%d-%d", turn, n), log)
+			if err != nil {
+				return err
+			}
+			took, got, err := s.selective(n, rate, seconds, executables)
+			if err := errors.Join(err, s.end()); err != nil {
+				return err
+			}
+			times[i] = append(times[i], took.Seconds())
+			delivered[i] += got
+		}
+	}
+	one, hundred := quantile(times[0], 0.5), quantile(times[1], 0.5)
+	b.figures.add(figure{name: "fanout100_cpu", value: hundred / one, target: 3, note: fmt.Sprintf(
+		"broker's processor time for 100 subscribers over that for one (%.2f %% of a processor), %d groups/s, each asks for one program of %d; %d and %d groups delivered",
+		100*one/float64(seconds), rate, executables, delivered[0], delivered[1])})
+	return nil
+}
+
+// selective returns what a flow costs the broker with n subscribers.
+func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration, got int, err error) {
+	var all []*subscriber
+	for i := range n {
+		r, err := s.subscribe(dict{"executables": dbus.MakeVariant([]string{fmt.Sprintf("program%d", i)})}, dict{})
+		if err != nil {
+			return 0, 0, err
+		}
+		defer r.conn.Close()
+		all = append(all, r)
+	}
+	time.Sleep(500 * time.Millisecond) // all are attached
+	before, err := cpu(s.broker.Process.Pid)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := s.flow(rate, seconds, executables); err != nil {
+		return 0, 0, err
+	}
+	time.Sleep(500 * time.Millisecond) // the last has come
+	after, err := cpu(s.broker.Process.Pid)
+	for _, r := range all {
+		groups, _ := r.count()
+		got += groups
+	}
+	return after - before, got, err
+}
+
+// memory measures broker and bus with one stopped subscriber among ten.
+func (b *bench) memory() error {
+	const rate = 20_000
+	seconds := b.pick(8, 15)
+	log := b.folder("memory-log")
+	if err := b.fill(log, "-chunks", "1", "-groups", "1"); err != nil {
+		return err
+	}
+	s, err := b.begin("memory", log)
+	if err != nil {
+		return err
+	}
+	most, err := s.stopped(rate, seconds)
+	if err := errors.Join(err, s.end()); err != nil {
+		return err
+	}
+	b.figures.add(figure{name: "broker_and_bus_rss_mib", value: most / (1 << 20), target: 192, note: fmt.Sprintf(
+		"most that both had, with one stopped subscriber among ten, %d groups/s for %d s", rate, seconds)})
+	return nil
+}
+
+func (s *scene) stopped(rate, seconds int) (most float64, err error) {
+	for range 9 {
+		r, err := s.subscribe(dict{}, dict{})
+		if err != nil {
+			return 0, err
+		}
+		defer r.conn.Close()
+	}
+	// dbus-monitor would not do: it is no subscriber. The tenth is this program
+	// once more.
+	program, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	tenth := exec.Command(program)
+	tenth.Env = append(os.Environ(), asSubscriber+"="+s.address)
+	ready, err := tenth.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := s.start(tenth); err != nil {
+		return 0, err
+	}
+	if _, err := ready.Read(make([]byte, 1)); err != nil {
+		return 0, fmt.Errorf("the subscriber to be stopped did not start: %w", err)
+	}
+	if err := tenth.Process.Signal(syscall.SIGSTOP); err != nil {
+		return 0, err
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.flow(rate, seconds, 1) }()
+	for {
+		broker, err := resident(s.broker.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		bus, err := resident(s.bus.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, broker+bus)
+		select {
+		case err := <-done:
+			return most, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// latency measures the time from a probe, as the BPF program took it, to the
+// signal at a subscriber, at default windows on an otherwise idle machine.
+func (b *bench) latency() error {
+	seconds := b.pick(6, 20)
+	log := b.folder("latency-log")
+	dir := b.folder("latency")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	conf := filepath.Join(dir, "agent.conf")
+	if err := os.WriteFile(conf, nil, 0o644); err != nil {
+		return err
+	}
+	replay := filepath.Join(b.root, "build/publishers/replay")
+	agent := exec.Command(b.tool("crau-agent"), "--config", conf, "--log-dir", log, "--library", replay, "--varlink", filepath.Join(dir, "agent"))
+	if err := agent.Start(); err != nil {
+		return fmt.Errorf("cannot start the agent: %w", err)
+	}
+	defer func() {
+		_ = agent.Process.Signal(syscall.SIGTERM)
+		_ = agent.Wait() // its log is not looked at
+	}()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(dir, "agent")); err == nil {
+			if files, err := filepath.Glob(filepath.Join(log, "audit-*")); err == nil && len(files) > 0 {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			return errors.New("the agent did not start")
+		}
+	}
+	s, err := b.begin("latency", log)
+	if err != nil {
+		return err
+	}
+	ms, err := s.latencies(replay, seconds)
+	if err := errors.Join(err, s.end()); err != nil {
+		return err
+	}
+	how := fmt.Sprintf("%d groups of a handshake now and then, default windows, agent and probes included", len(ms))
+	b.figures.add(figure{name: "signal_latency_p50_ms", value: quantile(ms, 0.5), note: how})
+	b.figures.add(figure{name: "signal_latency_p99_ms", value: quantile(ms, 0.99), target: 250, note: how})
+	return nil
+}
+
+func (s *scene) latencies(replay string, seconds int) (ms []float64, err error) {
+	r, err := s.subscribe(dict{"scopes": dbus.MakeVariant([]string{"tls", "pk"})}, dict{})
+	if err != nil {
+		return nil, err
+	}
+	defer r.conn.Close()
+	time.Sleep(time.Second) // whatever starts has started
+	r.mu.Lock()
+	r.seen = func(start uint64) { ms = append(ms, float64(time.Now().UnixMicro()-int64(start))/1000) }
+	r.mu.Unlock()
+	trace := filepath.Join(s.bench.root, "tests/data/probe-traces/gnutls-tls13-p256.txt")
+	// 28 hits are a handshake: seven in a second, out of step with the windows.
+	const hitsPerSecond = 197
+	publisher := exec.Command(replay, "--fresh-ids", "--duration", strconv.Itoa(seconds), "--rate", strconv.Itoa(hitsPerSecond), trace)
+	if out, err := publisher.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("cannot fire probes: %w\n%s", err, out)
+	}
+	time.Sleep(time.Second)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(ms) < seconds*hitsPerSecond/4 {
+		return nil, fmt.Errorf("only %d groups came:\n%s", len(ms), s.stderr.String())
+	}
+	return ms, r.err
+}
+
+// asSubscriber is the variable by which the program is a subscriber that prints
+// a byte when it is one, and then waits.
+const asSubscriber = "CRAU_BENCH_SUBSCRIBER"
+
+func beSubscriber(address string) error {
+	s := &scene{address: address}
+	if _, err := s.subscribe(dict{}, dict{}); err != nil {
+		return err
+	}
+	if _, err := os.Stdout.Write([]byte(".")); err != nil {
+		return err
+	}
+	for {
+		time.Sleep(time.Hour)
+	}
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// busConfig is a system bus cut down to who may send what; the policy of the
+// project is included.
+const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path=%s</listen>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+  </policy>
+  <include>%s</include>
+</busconfig>
+`
+
+// scene is a bus with a broker, and perhaps an agent, on a log.
+type scene struct {
+	bench   *bench
+	dir     string
+	log     string
+	address string
+	bus     *exec.Cmd
+	broker  *exec.Cmd
+	others  []*exec.Cmd
+	stderr  bytes.Buffer
+}
+
+const (
+	brokerName   = "org.crypto_auditing.Broker"
+	brokerPath   = "/org/crypto_auditing/Broker"
+	subscription = brokerName + ".Subscription"
+)
+
+// begin starts a bus, and a broker on the log in a folder.
+func (b *bench) begin(name, log string) (*scene, error) {
+	s := &scene{bench: b, dir: b.folder(name), log: log}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(s.dir, "bus")
+	s.address = "unix:path=" + socket
+	config := filepath.Join(s.dir, "bus.conf")
+	policy := filepath.Join(b.root, "dbus/org.crypto_auditing.Broker.conf")
+	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, socket, policy), 0o644); err != nil {
+		return nil, err
+	}
+	conf := filepath.Join(s.dir, "broker.conf")
+	if err := os.WriteFile(conf, nil, 0o644); err != nil {
+		return nil, err
+	}
+	s.bus = exec.Command("dbus-daemon", "--config-file="+config, "--nofork", "--nopidfile", "--nosyslog")
+	if err := s.start(s.bus); err != nil {
+		return nil, err
+	}
+	if err := s.await(func() bool {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}); err != nil {
+		return nil, errors.Join(err, s.end())
+	}
+	s.broker = exec.Command(b.tool("crau-broker"), "--config", conf, "--log-dir", log, "--state-dir", filepath.Join(s.dir, "state"),
+		"--agent-socket", filepath.Join(s.dir, "agent"), "--bus", s.address, "--idle-timeout", "0")
+	if err := s.start(s.broker); err != nil {
+		return nil, errors.Join(err, s.end())
+	}
+	conn, err := dbus.Connect(s.address)
+	if err != nil {
+		return nil, errors.Join(err, s.end())
+	}
+	defer conn.Close()
+	if err := s.await(func() bool {
+		var there bool
+		err := conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, brokerName).Store(&there)
+		return err == nil && there
+	}); err != nil {
+		return nil, errors.Join(err, s.end())
+	}
+	return s, nil
+}
+
+// start starts a program that ends with the scene.
+func (s *scene) start(command *exec.Cmd) error {
+	if command.Stdout == nil {
+		command.Stdout = &s.stderr
+	}
+	command.Stderr = &s.stderr
+	if err := command.Start(); err != nil {
+		return fmt.Errorf("cannot start %s: %w", command.Path, err)
+	}
+	s.others = append(s.others, command)
+	return nil
+}
+
+// await waits for something that takes a moment.
+func (s *scene) await(done func() bool) error {
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("it takes too long:\n%s", s.stderr.String())
+		}
+	}
+	return nil
+}
+
+// end ends all programs.
+func (s *scene) end() error {
+	for i := len(s.others) - 1; i >= 0; i-- {
+		c := s.others[i]
+		_ = c.Process.Signal(syscall.SIGCONT)
+		_ = c.Process.Signal(syscall.SIGTERM)
+		_ = c.Wait() // how a program ends that was told to is no matter
+	}
+	return nil
+}
+
+// cpu returns the processor time a process has used, threads that have ended
+// included (clock_getcpuclockid(3)).
+func cpu(pid int) (time.Duration, error) {
+	const schedulerClock = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid)<<3|schedulerClock, &t); err != nil {
+		return 0, fmt.Errorf("cannot read the processor time of process %d: %w", pid, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// resident returns the memory a process has, in bytes.
+func resident(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, pages float64
+	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
+		return 0, err
+	}
+	return pages * float64(os.Getpagesize()), nil
+}

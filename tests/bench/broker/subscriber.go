@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// subscriber is a client that looks at no more of a group than its number and
+// time, so that the rate is that of broker and bus and not that of a library.
+// Everything but Events is godbus's.
+type subscriber struct {
+	conn *dbus.Conn
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	groups  int
+	signals int
+	last    uint64
+	err     error
+	// seen, if set, is told the time of each group, in µs since the Unix epoch.
+	seen func(start uint64)
+}
+
+// subscribe connects and subscribes.
+func (s *scene) subscribe(filter, options map[string]dbus.Variant) (*subscriber, error) {
+	c, err := net.Dial("unix", strings.TrimPrefix(s.address, "unix:path="))
+	if err != nil {
+		return nil, fmt.Errorf("cannot subscribe: %w", err)
+	}
+	r := &subscriber{}
+	r.changed = sync.NewCond(&r.mu)
+	if r.conn, err = dbus.NewConn(&tap{Conn: c, in: bufio.NewReaderSize(c, 256<<10), subscriber: r}); err == nil {
+		if err = r.conn.Auth(nil); err == nil {
+			if err = r.conn.Hello(); err == nil {
+				err = r.conn.Object(brokerName, brokerPath).Call(brokerName+".Subscribe", 0, "", filter, options).Err
+			}
+		}
+	}
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("cannot subscribe: %w", err)
+	}
+	return r, nil
+}
+
+// until waits for a group.
+func (r *subscriber) until(sequence uint64, limit time.Duration) error {
+	timer := time.AfterFunc(limit, r.changed.Broadcast)
+	defer timer.Stop()
+	deadline := time.Now().Add(limit)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.last < sequence && r.err == nil {
+		if !time.Now().Before(deadline) {
+			return fmt.Errorf("group %d did not come within %v, but %d", sequence, limit, r.last)
+		}
+		r.changed.Wait()
+	}
+	return r.err
+}
+
+func (r *subscriber) count() (groups, signals int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.groups, r.signals
+}
+
+// tap takes Events out of what the library reads.
+type tap struct {
+	net.Conn
+	in         *bufio.Reader
+	subscriber *subscriber
+	begun      bool
+	rest       []byte // of the message that the library is reading
+	message    []byte
+}
+
+// Write implements io.Writer.
+func (t *tap) Write(b []byte) (int, error) {
+	if bytes.Equal(b, []byte("BEGIN\r\n")) {
+		t.begun = true // messages follow
+	}
+	return t.Conn.Write(b)
+}
+
+// Read implements io.Reader.
+func (t *tap) Read(b []byte) (int, error) {
+	if !t.begun {
+		return t.in.Read(b)
+	}
+	for len(t.rest) == 0 {
+		if err := t.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(b, t.rest)
+	t.rest = t.rest[n:]
+	return n, nil
+}
+
+// next reads a message (D-Bus specification, "Message Format").
+func (t *tap) next() error {
+	const fixed, typeSignal = 16, 4
+	head, err := t.in.Peek(fixed)
+	if err != nil {
+		return err
+	}
+	body := int(binary.LittleEndian.Uint32(head[4:]))
+	begin := (fixed + int(binary.LittleEndian.Uint32(head[12:])) + 7) &^ 7
+	if cap(t.message) < begin+body {
+		t.message = make([]byte, begin+body)
+	}
+	t.message = t.message[:begin+body]
+	if _, err := io.ReadFull(t.in, t.message); err != nil {
+		return err
+	}
+	if t.message[1] == typeSignal && bytes.Contains(t.message[:begin], []byte("\x06\x00\x00\x00Events\x00")) {
+		t.subscriber.take(t.message[begin:])
+		return nil
+	}
+	t.rest = t.message
+	return nil
+}
+
+// take counts the groups of a signal, which lie one behind the other at
+// multiples of 8.
+func (r *subscriber) take(body []byte) {
+	const startAt, attributesAt = 48, 64
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.signals++
+	end := 8 + int(binary.LittleEndian.Uint32(body))
+	for at := 8; at < end; {
+		g := body[at:]
+		sequence := binary.LittleEndian.Uint64(g)
+		if sequence <= r.last && r.err == nil {
+			r.err = fmt.Errorf("group %d after %d", sequence, r.last)
+		}
+		r.last = sequence
+		r.groups++
+		if r.seen != nil {
+			r.seen(binary.LittleEndian.Uint64(g[startAt:]))
+		}
+		data := (attributesAt + 8 + int(binary.LittleEndian.Uint32(g[attributesAt:])) + 3) &^ 3
+		length := ((data + 4 + 7) &^ 7) + int(binary.LittleEndian.Uint32(g[data:]))
+		at += (length + 7) &^ 7
+	}
+	r.changed.Broadcast()
+}
