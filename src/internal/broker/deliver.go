@@ -323,7 +323,8 @@ func (w *sender) skip() error {
 	if err != nil {
 		return err
 	}
-	w.at, w.gap = gap.To, nil
+	// What was read ahead lies in the gap, or before it in a log that is gone.
+	w.at, w.gap, w.ahead = gap.To, nil, ahead{}
 	if err := w.sink.Skipped(gap); err != nil {
 		return errors.Join(errUnsendable, err)
 	}

@@ -115,10 +115,11 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
+	const answerTime = 500 * time.Millisecond
 	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(3, 3))
 	b := run(t, l, func(o *broker.Options) {
-		o.AnswerTime, o.Form = 10*time.Millisecond, wide
+		o.AnswerTime, o.Form = answerTime, wide
 	})
 	stopped, err := b.Subscribe(1000, "", broker.Filter{}, broker.SubscribeOptions{Batch: 4})
 	if err != nil {
@@ -152,10 +153,13 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 	if n := uint64(len(quick.groups())); n != last.Sequence-before {
 		t.Errorf("the other has got %d of %d", n, last.Sequence-before)
 	}
+	time.Sleep(2 * answerTime) // it is late
 	close(slow.answers)
 	slow.await(t, "what was skipped", func() bool { return len(slow.gaps) == 1 })
-	gap := slow.gaps[0]
-	if gap.Reason != broker.Slow || gap.To != last || gap.From != slow.cursors[0] || gap.Entries != last.Sequence-slow.cursors[0].Sequence {
+	slow.mu.Lock()
+	gap, sent := slow.gaps[0], slow.cursors[0]
+	slow.mu.Unlock()
+	if gap.Reason != broker.Slow || gap.To != last || gap.From != sent || gap.Entries != last.Sequence-sent.Sequence {
 		t.Errorf("gap %+v", gap)
 	}
 	from := last.Sequence

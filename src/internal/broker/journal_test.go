@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/logstore"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+func openState(t *testing.T, dir string) (*journal, bool) {
+	t.Helper()
+	j, untrusted, err := openJournal(dir, 0, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { j.close() })
+	return j, untrusted
+}
+
+func at(n uint64) place {
+	return place{Position: logstore.Cursor{Store: [16]byte{1}, Sequence: n}, Delivered: n, Skipped: 2 * n}
+}
+
+func mustDo(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// contents returns what a journal holds.
+func (j *journal) contents() map[uint64]definition {
+	all := map[uint64]definition{}
+	for id, d := range j.table {
+		all[id] = *d
+	}
+	return all
+}
+
+func one(id uint64, name string) definition {
+	return definition{
+		ID: id, Name: name, User: 7, Filter: Filter{Scopes: []string{"tls"}, Since: 5}, Batch: 9, Window: time.Second,
+		Flow: Acknowledge, Created: 11, Place: at(0),
+	}
+}
+
+func TestTheJournalKeepsWhatItWasTold(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := openState(t, dir)
+	mustDo(t, j.define(one(1, "a")), j.define(one(2, "b")), j.move(1, at(5)), j.move(2, at(6)), j.remove(2), j.move(1, at(7)))
+	want := j.contents()
+	if want[1].Place != at(7) || len(want) != 1 {
+		t.Fatalf("it holds %+v", want)
+	}
+	j.close()
+	j, untrusted := openState(t, dir)
+	if got := j.contents(); untrusted || !reflect.DeepEqual(got, want) {
+		t.Errorf("after reopening: %+v, untrusted %v; want %+v", got, untrusted, want)
+	}
+	mustDo(t, j.leave([]handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
+	j.close()
+	j, _ = openState(t, dir)
+	if len(j.left) != 1 || j.left[0].Client != ":1.5@x" || j.left[0].Definition.ID != 3 || !reflect.DeepEqual(j.contents(), want) {
+		t.Errorf("handed over: %+v; kept %+v", j.left, j.contents())
+	}
+	j.close()
+	// It is taken on but once.
+	if j, _ = openState(t, dir); len(j.left) != 0 {
+		t.Errorf("handed over again: %+v", j.left)
+	}
+}
+
+func TestTheJournalHasOneOwner(t *testing.T) {
+	dir := t.TempDir()
+	openState(t, dir)
+	if _, _, err := openJournal(dir, 0, quiet()); err == nil || !strings.Contains(err.Error(), "another broker") {
+		t.Errorf("a second owner: %v", err)
+	}
+}
+
+// history is a journal file, and what it held after each of its records.
+func history(t *testing.T) (file []byte, ends []int, held []map[uint64]definition) {
+	t.Helper()
+	dir := t.TempDir()
+	j, _ := openState(t, dir)
+	note := func(err error) {
+		t.Helper()
+		mustDo(t, err)
+		info, err := os.Stat(j.path())
+		mustDo(t, err)
+		ends, held = append(ends, int(info.Size())), append(held, j.contents())
+	}
+	note(nil)
+	note(j.define(one(1, "a")))
+	note(j.move(1, at(3)))
+	note(j.define(one(2, "b")))
+	note(j.move(2, at(4)))
+	note(j.move(1, at(9)))
+	note(j.remove(2))
+	note(j.move(1, at(12)))
+	file, err := os.ReadFile(j.path())
+	mustDo(t, err)
+	return file, ends, held
+}
+
+func reopened(t *testing.T, file []byte) (*journal, bool, string) {
+	t.Helper()
+	dir := t.TempDir()
+	mustDo(t, os.WriteFile(filepath.Join(dir, journalFile), file, 0o600))
+	j, untrusted := openState(t, dir)
+	return j, untrusted, dir
+}
+
+// Cut off at any byte, the journal holds what was relied on before.
+func TestATornJournalHoldsWhatWasSynced(t *testing.T) {
+	file, ends, held := history(t)
+	for cut := headSize; cut <= len(file); cut++ {
+		last := 0
+		for i, end := range ends {
+			if end <= cut {
+				last = i
+			}
+		}
+		for _, tail := range [][]byte{nil, make([]byte, 4096)} {
+			if tail != nil && cut != ends[last] {
+				continue // zeros stand where nothing was written, not amid a record
+			}
+			j, untrusted, _ := reopened(t, append(bytes.Clone(file[:cut]), tail...))
+			if got := j.contents(); untrusted || !reflect.DeepEqual(got, held[last]) {
+				t.Fatalf("cut at %d with %d zeros: %+v, untrusted %v; want %+v", cut, len(tail), got, untrusted, held[last])
+			}
+			j.close()
+		}
+	}
+}
+
+// Whatever byte is damaged, the file is kept, and positions are not trusted
+// unless they are those that were there.
+func TestADamagedJournalIsSetAside(t *testing.T) {
+	file, _, held := history(t)
+	want := held[len(held)-1]
+	for at := range file {
+		damaged := bytes.Clone(file)
+		damaged[at] ^= 0x41
+		j, untrusted, dir := reopened(t, damaged)
+		aside, err := filepath.Glob(filepath.Join(dir, journalFile+".damaged-*"))
+		mustDo(t, err)
+		if untrusted != (len(aside) == 1) {
+			t.Fatalf("byte %d: untrusted %v, but set aside: %v", at, untrusted, aside)
+		}
+		if untrusted {
+			kept, err := os.ReadFile(aside[0])
+			if err != nil || !bytes.Equal(kept, damaged) {
+				t.Fatalf("byte %d: what was set aside is another file (%v)", at, err)
+			}
+		}
+		// The reserved bytes of the head mean nothing, and a length that points
+		// behind the end is a torn record: what it says was never relied on by
+		// anybody who knows of it, but what came before may be further back.
+		if !untrusted && !reflect.DeepEqual(j.contents(), want) && !isLength(file, at) {
+			t.Fatalf("byte %d: trusted, and holds %+v", at, j.contents())
+		}
+		mustDo(t, j.define(one(9, "new")))
+		j.close()
+	}
+}
+
+// isLength reports whether a byte is of the length of a record.
+func isLength(file []byte, at int) bool {
+	for begin := headSize; begin < len(file); {
+		if at >= begin && at < begin+4 {
+			return true
+		}
+		begin += recordHead + int(file[begin]) + int(file[begin+1])<<8
+	}
+	return false
+}
+
+func FuzzJournal(f *testing.F) {
+	f.Add([]byte(journalName + "\x01\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte(journalName + "\x01\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x01\xa0\xa0\xa0\xa0"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, file []byte) {
+		j, _, dir := reopened(t, file)
+		mustDo(t, j.define(one(1, "a")), j.move(1, at(4)))
+		want := j.contents()
+		j.close()
+		j, untrusted := openState(t, dir)
+		if untrusted || !reflect.DeepEqual(j.contents(), want) {
+			t.Errorf("untrusted %v, %+v; want %+v", untrusted, j.contents(), want)
+		}
+	})
+}
+
+// One sync serves all who ask meanwhile, and everybody's word is on disk when
+// he is told so.
+func TestOneSyncServesAll(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := openState(t, dir)
+	syncs := 0
+	real := j.sync
+	j.sync = func(f *os.File) error {
+		syncs++
+		time.Sleep(2 * time.Millisecond)
+		return real(f)
+	}
+	const subscribers, moves = 50, 20
+	for id := range uint64(subscribers) {
+		mustDo(t, j.define(one(id, "x")))
+	}
+	syncs = 0
+	var all sync.WaitGroup
+	for id := range uint64(subscribers) {
+		all.Go(func() {
+			for n := range uint64(moves) {
+				if err := j.move(id, at(n+1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if syncs > subscribers*moves/4 {
+		t.Errorf("%d syncs for %d moves", syncs, subscribers*moves)
+	}
+	want := j.contents()
+	j.close()
+	j, _ = openState(t, dir)
+	if got := j.contents(); !reflect.DeepEqual(got, want) || got[7].Place != at(moves) {
+		t.Errorf("after reopening: %+v", got[7])
+	}
+}
+
+// A disk that fails costs nothing that was promised, and the journal is good
+// again when the disk is.
+func TestAFailingDiskBreaksNoPromise(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := openState(t, dir)
+	r := rand.New(rand.NewPCG(1, 2))
+	failing := errors.New("the disk fails")
+	real := j.sync
+	j.sync = func(f *os.File) error {
+		if r.IntN(3) == 0 {
+			return failing
+		}
+		return real(f)
+	}
+	promised := map[uint64]place{}
+	for n := range uint64(300) {
+		id := n % 5
+		var err error
+		if _, there := promised[id]; !there {
+			d := one(id, "x")
+			d.Place = at(n)
+			err = j.define(d)
+		} else {
+			err = j.move(id, at(n))
+		}
+		if err == nil {
+			promised[id] = at(n)
+		} else if !errors.Is(err, failing) {
+			t.Fatal(err)
+		}
+	}
+	j.close()
+	j, untrusted := openState(t, dir)
+	got := map[uint64]place{}
+	for id, d := range j.contents() {
+		got[id] = d.Place
+	}
+	if untrusted || len(promised) != 5 {
+		t.Fatalf("untrusted %v, promised %v", untrusted, promised)
+	}
+	for id, p := range promised {
+		// What failed may be on the disk all the same; never less than promised.
+		if got[id].Position.Sequence < p.Position.Sequence {
+			t.Errorf("subscription %d is at %v, promised %v", id, got[id], p)
+		}
+	}
+	if !maps.EqualFunc(got, promised, func(a, b place) bool { return a.Position.Sequence >= b.Position.Sequence }) {
+		t.Errorf("got %v, promised %v", got, promised)
+	}
+}
+
+func TestALongJournalIsWrittenAnew(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := openState(t, dir)
+	j.sync = func(*os.File) error { return nil } // there is much to write
+	mustDo(t, j.define(one(1, "a")))
+	for n := range uint64(40_000) {
+		mustDo(t, j.move(1, at(n)))
+	}
+	info, err := os.Stat(j.path())
+	if err != nil || info.Size() > rewriteAbove+maxRecord {
+		t.Errorf("%d bytes after 40,000 moves, %v", info.Size(), err)
+	}
+	j.close()
+	if j, _ = openState(t, dir); j.contents()[1].Place != at(39_999) {
+		t.Errorf("it holds %+v", j.contents())
+	}
+}
