@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
+)
+
+// segmented makes a log of some segments with 100 groups each, and returns the
+// cursors behind them.
+func segmented(t *testing.T, segments int) (*brokertest.Log, []logstore.Cursor) {
+	t.Helper()
+	l := brokertest.New(t)
+	r := rand.New(rand.NewPCG(1, 1))
+	var ends []logstore.Cursor
+	for i := range segments {
+		if i > 0 {
+			l.Rotate()
+		}
+		for range 10 {
+			l.Append(brokertest.Some(r, 10)...)
+		}
+		ends = append(ends, l.Flush())
+	}
+	return l, ends
+}
+
+// readAll reads what there is behind a cursor, and the gaps.
+func readAll(t *testing.T, b *running, after string, f broker.Filter) (got []uint64, gaps []broker.Gap) {
+	t.Helper()
+	r, err := b.Read(1000, after, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		p, err := r.Next(context.Background(), nil, 1+len(got)%97, broker.MaxPage, sequences)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Gap != nil {
+			gaps = append(gaps, *p.Gap)
+		}
+		c := client{stride: 8}
+		c.changed = newClient().changed
+		if err := c.Events(p.Groups, p.Count, r.Cursor()); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, c.got...)
+		if p.End {
+			return got, gaps
+		}
+	}
+}
+
+func TestWhatWasTruncatedIsToldAndCounted(t *testing.T) {
+	l, ends := segmented(t, 5)
+	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
+	s, first := subscribe(t, b, "lagging", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	first.awaitLast(t, ends[4].Sequence)
+	if err := s.Seek(logstore.OldestWord); err != nil {
+		t.Fatal(err)
+	}
+	s.Detach(first)
+	_ = s.Seek(logstore.Cursor{Store: ends[0].Store}.String())
+	if _, err := l.Writer.Remove(ends[2]); err != nil {
+		t.Fatal(err)
+	}
+	want := broker.Gap{From: logstore.Cursor{Store: ends[0].Store}, To: ends[2], Entries: ends[2].Sequence, Reason: broker.Truncated}
+
+	second := newClient()
+	if err := s.Attach(second); err != nil {
+		t.Fatal(err)
+	}
+	second.awaitLast(t, ends[4].Sequence)
+	second.increasing(t)
+	if !slices.Equal(second.gaps, []broker.Gap{want}) || second.groups()[0] != ends[2].Sequence+1 {
+		t.Errorf("a subscription is told %+v, and goes on at %d; want %+v", second.gaps, second.groups()[0], want)
+	}
+	if status := s.Status(); status.Skipped != ends[2].Sequence {
+		t.Errorf("skipped %d, want %d", status.Skipped, ends[2].Sequence)
+	}
+	got, gaps := readAll(t, b, want.From.String(), broker.Filter{})
+	if !slices.Equal(gaps, []broker.Gap{want}) || !slices.Equal(got, second.groups()) {
+		t.Errorf("a reader is told %+v", gaps)
+	}
+	if _, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{}); len(gaps) != 0 {
+		t.Errorf("from the oldest on nothing is missing, but %+v", gaps)
+	}
+}
+
+// damage overwrites bytes in the middle of a segment.
+func damage(t *testing.T, dir string, segment int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "audit-*"))
+	if err != nil || len(files) <= segment {
+		t.Fatal(files, err)
+	}
+	slices.Sort(files)
+	b, err := os.ReadFile(files[segment])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(b) / 2; i < len(b)/2+40; i++ {
+		b[i] ^= 0x55
+	}
+	if err := os.WriteFile(files[segment], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatCannotBeReadIsToldAndTheRestIsSent(t *testing.T) {
+	l, ends := segmented(t, 3)
+	damage(t, l.Dir, 1)
+	b := run(t, l, nil)
+	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	c.awaitLast(t, ends[2].Sequence)
+	c.increasing(t)
+	got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Equal(got, c.got) || !slices.Equal(gaps, c.gaps) {
+		t.Errorf("a reader gets %d groups and %+v, a subscription %d and %+v", len(got), gaps, len(c.got), c.gaps)
+	}
+	var missing uint64
+	for _, g := range gaps {
+		missing += g.Entries
+		if g.Reason != broker.Corrupt {
+			t.Errorf("gap %+v", g)
+		}
+		if slices.ContainsFunc(got, func(n uint64) bool { return n > g.From.Sequence && n <= g.To.Sequence }) {
+			t.Errorf("groups of the gap %+v came all the same", g)
+		}
+	}
+	if len(gaps) == 0 || uint64(len(got))+missing != ends[2].Sequence {
+		t.Errorf("%d groups and %d missing in %d gaps, want %d in all", len(got), missing, len(gaps), ends[2].Sequence)
+	}
+}
+
+func TestALogThatIsReplacedIsReadFromItsBeginning(t *testing.T) {
+	l, ends := segmented(t, 2)
+	b := run(t, l, nil)
+	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	c.awaitLast(t, ends[1].Sequence)
+	if err := l.Writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(l.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if err := os.Remove(filepath.Join(l.Dir, f.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Open()
+	last := l.Append(brokertest.Some(rand.New(rand.NewPCG(2, 1)), 10)...)
+	l.Flush()
+	c.await(t, "the other log", func() bool { return len(c.cursors) > 0 && c.cursors[len(c.cursors)-1] == last })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	want := broker.Gap{From: ends[1], To: logstore.Cursor{Store: last.Store}, Reason: broker.LogReplaced}
+	if !slices.Equal(c.gaps, []broker.Gap{want}) {
+		t.Errorf("told %+v, want %+v", c.gaps, want)
+	}
+	if other := c.got[ends[1].Sequence:]; uint64(len(other)) != last.Sequence || other[0] != 1 {
+		t.Errorf("%d groups of the other log from %d on", len(other), other[0])
+	}
+}
+
+func TestAnEmptyFolderBecomesALog(t *testing.T) {
+	l := brokertest.New(t)
+	if err := l.Writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := l.Dir
+	l.Dir = filepath.Join(dir, "later")
+	if err := os.Mkdir(l.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := run(t, l, nil)
+	s, err := b.Subscribe(1000, "early", broker.Filter{}, broker.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient()
+	if err := s.Attach(c); err != nil {
+		t.Fatal(err)
+	}
+	l.Open()
+	last := l.Append(brokertest.Some(rand.New(rand.NewPCG(2, 2)), 10)...)
+	c.awaitLast(t, last.Sequence)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.gaps) > 0 || uint64(len(c.got)) != last.Sequence {
+		t.Errorf("%d groups of %d, gaps %v", len(c.got), last.Sequence, c.gaps)
+	}
+}
+
+func TestTruncationFollowsThePolicy(t *testing.T) {
+	cases := map[string]struct {
+		policy func(size int64) broker.Policy
+		// lagging is up to which segment a durable subscription has read; -1:
+		// there is none.
+		lagging int
+		// removed is how many of the five segments go.
+		removed int
+	}{
+		"no limit":                        {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore} }, -1, 0},
+		"size":                            {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 3*n + n/2} }, -1, 2},
+		"size, whoever lags":              {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: n} }, 1, 4},
+		"never the one written":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 1} }, -1, 4},
+		"age":                             {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxAge: time.Minute} }, -1, 4},
+		"free space that there cannot be": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, KeepFree: 1 << 60} }, -1, 4},
+		"keep what is not read":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, 2, 2},
+		"keep, and nobody reads":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, -1, 4},
+		"keep, but not for ever":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1, Hold: time.Minute} }, 1, 4},
+		"keep, and it may be held for long": {func(int64) broker.Policy {
+			return broker.Policy{Reading: broker.Keep, MaxSize: 1, Hold: 1000 * time.Hour}
+		}, 1, 1},
+		"drop what is read":      {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, 3, 3},
+		"drop, and nobody reads": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, -1, 0},
+		"drop, and the limits":   {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Drop, MaxSize: n} }, 1, 4},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			l, ends := segmented(t, 5)
+			b := run(t, l, func(o *broker.Options) {
+				o.Agent = &brokertest.Agent{Log: l}
+				o.Now = func() time.Time { return time.Now().Add(time.Hour) }
+			})
+			if c.lagging >= 0 {
+				after := logstore.Cursor{Store: ends[0].Store}
+				if c.lagging > 0 {
+					after = ends[c.lagging-1]
+				}
+				if _, err := b.Subscribe(1000, "lags", broker.Filter{}, broker.SubscribeOptions{After: after.String()}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			disk, err := b.Disk()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := b.Truncate(context.Background(), c.policy(int64(disk.Bytes)/5))
+			if err != nil {
+				t.Fatal(err)
+			}
+			oldest := logstore.Cursor{Store: ends[0].Store}
+			if c.removed > 0 {
+				oldest = ends[c.removed-1]
+			}
+			if got.Segments != c.removed || got.Oldest != oldest || (got.Bytes > 0) != (c.removed > 0) {
+				t.Errorf("removed %+v, want %d segments, up to %v", got, c.removed, oldest)
+			}
+		})
+	}
+}
+
+func TestTruncationNeedsTheAgent(t *testing.T) {
+	l, _ := segmented(t, 2)
+	agent := &brokertest.Agent{Log: l}
+	agent.Down.Store(true)
+	b := run(t, l, func(o *broker.Options) { o.Agent = agent })
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: 1}); !errors.Is(err, broker.ErrAgentUnavailable) {
+		t.Errorf("without an agent: %v", err)
+	}
+	var argument *broker.ArgumentError
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: "maybe"}); !errors.As(err, &argument) {
+		t.Errorf("with a rule that is none: %v", err)
+	}
+}
+
+// An attached subscription that nothing matches has read the log all the same.
+func TestWhoWaitsForNothingHoldsNothing(t *testing.T) {
+	l, ends := segmented(t, 3)
+	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
+	s, _ := subscribe(t, b, "rare", broker.Filter{Executables: []string{"none"}}, broker.SubscribeOptions{After: logstore.OldestWord})
+	for deadline := time.Now().Add(20 * time.Second); s.Status().Position != ends[2]; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it is at %v, not %v", s.Status().Position, ends[2])
+		}
+	}
+	l.Append(brokertest.Some(rand.New(rand.NewPCG(3, 3)), 5)...)
+	last := l.Flush()
+	for deadline := time.Now().Add(20 * time.Second); s.Status().Position != last; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it is at %v, not %v", s.Status().Position, last)
+		}
+	}
+	got, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Drop})
+	if err != nil || got.Segments != 2 {
+		t.Errorf("removed %+v, %v", got, err)
+	}
+}
+
+func TestLossesAreCountedByReason(t *testing.T) {
+	l := brokertest.New(t)
+	l.Flush()
+	b := run(t, l, nil)
+	_, c := subscribe(t, b, "", broker.Filter{Executables: []string{"none"}}, broker.SubscribeOptions{})
+	l.Lose("ring-full", 3)
+	l.Append(brokertest.Some(rand.New(rand.NewPCG(4, 4)), 5)...)
+	l.Lose("queue-full", 4)
+	last := l.Lose("ring-full", 5)
+	c.awaitLast(t, last.Sequence)
+	if got := c.groups(); len(got) != 3 {
+		t.Errorf("%d groups pass a filter that only losses pass", len(got))
+	}
+	status := b.Status(context.Background())
+	if status.EventsLost != 12 || status.Lost["ring-full"] != 8 || status.Lost["queue-full"] != 4 {
+		t.Errorf("lost %d: %v", status.EventsLost, status.Lost)
+	}
+}
+
+// Whatever is done to the log meanwhile, all who follow it get every group that
+// they were not told of as missing, once and in order.
+func TestNothingIsMissedWhileTheLogIsRotatedSealedAndTruncated(t *testing.T) {
+	l := brokertest.New(t)
+	l.Flush()
+	b := run(t, l, func(o *broker.Options) { o.Form, o.AnswerTime = sequences, time.Minute })
+	r := rand.New(rand.NewPCG(5, uint64(time.Now().UnixNano())))
+	var clients []*client
+	filters := []broker.Filter{
+		{}, {Executables: []string{"curl"}}, {Contexts: []string{"tls::*"}}, {Keys: []string{"pk::bits"}}, {Executables: []string{"never"}},
+	}
+	for i := range 15 {
+		_, c := subscribe(t, b, []string{"", "d" + string(rune('a'+i))}[i%2], filters[i%len(filters)], broker.SubscribeOptions{
+			After: logstore.OldestWord, Batch: uint32(1 + r.IntN(50)),
+		})
+		clients = append(clients, c)
+	}
+	var expected [5][]uint64
+	for range 300 {
+		groups := brokertest.Some(r, 1+r.IntN(60))
+		last := l.Append(groups...).Sequence
+		for i, g := range groups {
+			n := last - uint64(len(groups)-1-i)
+			expected[0] = append(expected[0], n)
+			if g.Executable == "curl" {
+				expected[1] = append(expected[1], n)
+			}
+			if g.Name[:3] == "tls" {
+				expected[2] = append(expected[2], n)
+			}
+			if _, ok := g.Data["pk::bits"]; ok {
+				expected[3] = append(expected[3], n)
+			}
+		}
+		switch r.IntN(20) {
+		case 0:
+			l.Rotate()
+		case 1:
+			if err := l.Writer.Seal(context.Background(), func(logstore.Sealed) {}); err != nil {
+				t.Fatal(err)
+			}
+		case 2:
+			if _, err := l.Writer.Retain(retention.Policy{MaxSize: 20 << 10}); err != nil {
+				t.Fatal(err)
+			}
+		case 3:
+			time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
+		}
+	}
+	last := l.Lose("the end", 1)
+	l.Flush()
+	for i, c := range clients {
+		c.awaitLast(t, last.Sequence)
+		c.increasing(t)
+		c.mu.Lock()
+		for _, n := range expected[i%len(filters)] {
+			_, got := slices.BinarySearch(c.got, n)
+			told := slices.ContainsFunc(c.gaps, func(g broker.Gap) bool { return n > g.From.Sequence && n <= g.To.Sequence })
+			if got == told {
+				t.Fatalf("client %d: group %d has come: %v, is told missing: %v; gaps %+v", i, n, got, told, c.gaps)
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+func TestStreamsAreLimitedAndTold(t *testing.T) {
+	l := brokertest.New(t)
+	l.Flush()
+	b := run(t, l, func(o *broker.Options) {
+		o.Limits = broker.Limits{UserStreams: 2, Streams: 3, UserSubscriptions: 2, Subscriptions: 3}
+	})
+	var open []*broker.Reading
+	for _, step := range []struct {
+		user uint32
+		max  int
+	}{{1, 0}, {1, 0}, {1, 2}, {2, 0}, {2, 3}} {
+		r, err := b.Open(step.user, logstore.OldestWord, broker.Filter{})
+		var limit *broker.LimitError
+		if step.max == 0 && err != nil || step.max != 0 && (!errors.As(err, &limit) || limit.Max != step.max) {
+			t.Fatalf("user %d, with %d open: %v", step.user, len(open), err)
+		}
+		if err == nil {
+			open = append(open, r)
+		}
+	}
+	if b.Idle() {
+		t.Error("open streams do not keep the broker")
+	}
+	for _, r := range open {
+		r.Close()
+		r.Close() // once more does no harm
+	}
+	if !b.Idle() {
+		t.Error("closed streams keep the broker")
+	}
+	for _, step := range []struct {
+		user uint32
+		max  int
+	}{{1, 0}, {1, 0}, {1, 2}, {2, 0}, {2, 3}} {
+		_, err := b.Subscribe(step.user, "", broker.Filter{}, broker.SubscribeOptions{})
+		var limit *broker.LimitError
+		if step.max == 0 && err != nil || step.max != 0 && (!errors.As(err, &limit) || limit.Max != step.max) {
+			t.Fatalf("user %d subscribes: %v", step.user, err)
+		}
+	}
+}
+
+func TestStreamsAreTheEntriesWithTwoKeysMore(t *testing.T) {
+	g := event.Group{Context: event.ContextID{3}, Start: 5, End: 6, Events: []event.Event{{Key: []byte("a"), Value: event.Value{Word: 1}}}}
+	raw := event.Append(nil, &g)
+	for _, boot := range []int64{0, 1_700_000_000_000_000_000, -5} {
+		b := broker.AppendCBOR(nil, &broker.Entry{Sequence: 1 << 40, Raw: raw, Boot: boot})
+		var again event.Group
+		if n, err := event.Decode(b, &again); err != nil || n != len(b) || string(event.Append(nil, &again)) != string(raw) {
+			t.Errorf("boot %d: %x is no entry: %v", boot, b, err)
+		}
+	}
+}
