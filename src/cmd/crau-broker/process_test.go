@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -118,17 +117,6 @@ func (p *process) kill() {
 
 // pid is its process id.
 func (p *process) pid() int { return p.command.Process.Pid }
-
-// stop ends it in order.
-func (p *process) stop() {
-	p.t.Helper()
-	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Fatal(err)
-	}
-	if err := p.command.Wait(); err != nil {
-		p.t.Fatalf("the broker ended with %v:\n%s", err, p.stderr.String())
-	}
-}
 
 const (
 	brokerName   = "org.crypto_auditing.Broker"

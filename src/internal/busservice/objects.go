@@ -191,6 +191,8 @@ func (s *Service) children(path string, who caller) []string {
 }
 
 // propertiesDescription describes the standard interface.
+//
+//nolint:gochecknoglobals // constant in all but type
 var propertiesDescription = introspect.Interface{
 	Name: properties,
 	Methods: []introspect.Method{

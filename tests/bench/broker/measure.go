@@ -66,7 +66,10 @@ func (s *scene) rate(n, seconds int) (rate float64, use string, err error) {
 		time.Sleep(100 * time.Millisecond)
 		last, sum = sum, 0
 		for _, r := range all {
-			groups, _ := r.count()
+			groups, err := r.count()
+			if err != nil {
+				return 0, "", err
+			}
 			sum += groups
 		}
 		if sum == 0 {
@@ -244,11 +247,17 @@ func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration
 	}
 	time.Sleep(500 * time.Millisecond) // the last has come
 	after, err := cpu(s.broker.Process.Pid)
+	if err != nil {
+		return 0, 0, err
+	}
 	for _, r := range all {
-		groups, _ := r.count()
+		groups, err := r.count()
+		if err != nil {
+			return 0, 0, err
+		}
 		got += groups
 	}
-	return after - before, got, err
+	return after - before, got, nil
 }
 
 // memory measures broker and bus with one stopped subscriber among ten.

@@ -132,15 +132,18 @@ func (s *scene) await(done func() bool) error {
 	return nil
 }
 
-// end ends all programs.
+// end ends all programs. One that has ended by itself is an error.
 func (s *scene) end() error {
+	var errs []error
 	for i := len(s.others) - 1; i >= 0; i-- {
 		c := s.others[i]
 		_ = c.Process.Signal(syscall.SIGCONT)
-		_ = c.Process.Signal(syscall.SIGTERM)
+		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+			errs = append(errs, fmt.Errorf("cannot end %s: %w", c.Path, err))
+		}
 		_ = c.Wait() // how a program ends that was told to is no matter
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // cpu returns the processor time a process has used, threads that have ended

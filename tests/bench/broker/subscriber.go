@@ -11,7 +11,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -22,12 +21,10 @@ import (
 type subscriber struct {
 	conn *dbus.Conn
 
-	mu      sync.Mutex
-	changed *sync.Cond
-	groups  int
-	signals int
-	last    uint64
-	err     error
+	mu     sync.Mutex
+	groups int
+	last   uint64
+	err    error
 	// seen, if set, is told the time of each group, in µs since the Unix epoch.
 	seen func(start uint64)
 }
@@ -39,7 +36,6 @@ func (s *scene) subscribe(filter, options map[string]dbus.Variant) (*subscriber,
 		return nil, fmt.Errorf("cannot subscribe: %w", err)
 	}
 	r := &subscriber{}
-	r.changed = sync.NewCond(&r.mu)
 	if r.conn, err = dbus.NewConn(&tap{Conn: c, in: bufio.NewReaderSize(c, 256<<10), subscriber: r}); err == nil {
 		if err = r.conn.Auth(nil); err == nil {
 			if err = r.conn.Hello(); err == nil {
@@ -54,26 +50,12 @@ func (s *scene) subscribe(filter, options map[string]dbus.Variant) (*subscriber,
 	return r, nil
 }
 
-// until waits for a group.
-func (r *subscriber) until(sequence uint64, limit time.Duration) error {
-	timer := time.AfterFunc(limit, r.changed.Broadcast)
-	defer timer.Stop()
-	deadline := time.Now().Add(limit)
+// count returns how many groups have come; the error says that one came out of
+// turn.
+func (r *subscriber) count() (groups int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.last < sequence && r.err == nil {
-		if !time.Now().Before(deadline) {
-			return fmt.Errorf("group %d did not come within %v, but %d", sequence, limit, r.last)
-		}
-		r.changed.Wait()
-	}
-	return r.err
-}
-
-func (r *subscriber) count() (groups, signals int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.groups, r.signals
+	return r.groups, r.err
 }
 
 // tap takes Events out of what the library reads.
@@ -139,7 +121,6 @@ func (r *subscriber) take(body []byte) {
 	const startAt, attributesAt = 48, 64
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.signals++
 	end := 8 + int(binary.LittleEndian.Uint32(body))
 	for at := 8; at < end; {
 		g := body[at:]
@@ -156,5 +137,4 @@ func (r *subscriber) take(body []byte) {
 		length := ((data + 4 + 7) &^ 7) + int(binary.LittleEndian.Uint32(g[data:]))
 		at += (length + 7) &^ 7
 	}
-	r.changed.Broadcast()
 }

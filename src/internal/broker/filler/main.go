@@ -102,7 +102,7 @@ func fill(o *options) error {
 			mu.Lock()
 			defer mu.Unlock()
 			fmt.Fprintln(out, p.Cursor)
-			out.Flush()
+			_ = out.Flush() // nobody to tell
 		},
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func fill(o *options) error {
 	}
 	mu.Lock()
 	fmt.Fprintln(out, cursor)
-	out.Flush()
+	_ = out.Flush() // nobody to tell
 	mu.Unlock()
 	return w.Close()
 }
@@ -180,6 +180,8 @@ func batch(o *options, chunk int) logstore.Batch {
 }
 
 // The contexts of a handshake, with data as it comes.
+//
+//nolint:gochecknoglobals // constant in all but type
 var contexts = []struct {
 	name string
 	data map[string]int64
