@@ -49,6 +49,8 @@ type sender struct {
 	ahead ahead
 	// reading says that groups come from the log, not from memory.
 	reading bool
+	// trouble is what keeps it from going on, and was told.
+	trouble string
 }
 
 // deliver sends until ctx is done or nothing can be sent any more.
@@ -72,15 +74,24 @@ func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 		}
 		switch {
 		case err == nil:
+			w.trouble = ""
 		case errors.Is(err, errUnsendable):
 			s.mu.Lock()
 			d.failed = true
 			s.mu.Unlock()
 			return
 		case ctx.Err() == nil:
-			w.broker.log.Error("a subscription waits", "subscription", s.id, "name", s.name, "error", err)
+			w.complain(err)
 			sleep(ctx, retryPause)
 		}
+	}
+}
+
+// complain tells what keeps it from going on, once.
+func (w *sender) complain(err error) {
+	if trouble := err.Error(); trouble != w.trouble {
+		w.trouble = trouble
+		w.broker.log.Error("a subscription waits", "subscription", w.id, "name", w.name, "error", err)
 	}
 }
 

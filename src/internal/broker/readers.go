@@ -9,14 +9,18 @@ import (
 )
 
 // maxReaders is how many subscriptions read the log at the same time, and how
-// many scanners are kept: each may hold a chunk, some 5 MiB.
-const maxReaders = 4
+// many scanners are kept: each may hold a chunk, some 5 MiB. userReaders is how
+// many may be a user's.
+const (
+	maxReaders  = 4
+	userReaders = 3
+)
 
 // readers lends scanners to subscriptions that are behind. One that comes back
 // finds its own again if no other has needed it.
 type readers struct {
 	dir   string
-	slots chan struct{}
+	turns *Turns
 	// idle are the scanners that nobody uses, the one used last at the end.
 	idle chan []lent
 }
@@ -28,7 +32,7 @@ type lent struct {
 }
 
 func newReaders(dir string) *readers {
-	r := &readers{dir: dir, slots: make(chan struct{}, maxReaders), idle: make(chan []lent, 1)}
+	r := &readers{dir: dir, turns: NewTurns(maxReaders, userReaders), idle: make(chan []lent, 1)}
 	r.idle <- nil
 	return r
 }
@@ -36,10 +40,8 @@ func newReaders(dir string) *readers {
 // get returns a scanner behind a position. It waits for its turn. The errors
 // are those of openScanner and of ctx.
 func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) (*scanner, error) {
-	select {
-	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := r.turns.Get(ctx, s.user); err != nil {
+		return nil, err
 	}
 	if own := r.take(s); own != nil {
 		if own.cursor() == at {
@@ -49,7 +51,7 @@ func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) 
 	}
 	opened, err := openScanner(r.dir, s.filter, at)
 	if err != nil {
-		<-r.slots
+		r.turns.Put(s.user)
 		return nil, err
 	}
 	return opened, nil
@@ -66,7 +68,7 @@ func (r *readers) put(s *Subscription, used *scanner) {
 	if old != nil {
 		old.close()
 	}
-	<-r.slots
+	r.turns.Put(s.user)
 }
 
 // drop closes the scanner of a subscription, if there is one.

@@ -92,8 +92,9 @@ func (s *scanner) next(e *Entry) error {
 			return gap
 		}
 		for len(s.rest) > 0 {
-			if s.step(e) {
-				return nil
+			ok, err := s.step(e)
+			if ok || err != nil {
+				return err
 			}
 		}
 		if err := s.nextChunk(); err != nil {
@@ -153,7 +154,7 @@ func (s *scanner) miss(first, last uint64, reason Reason) {
 }
 
 // step looks at the next entry of the chunk and reports whether it passes.
-func (s *scanner) step(e *Entry) bool {
+func (s *scanner) step(e *Entry) (bool, error) {
 	var n int
 	var err error
 	if s.undecoded {
@@ -164,7 +165,7 @@ func (s *scanner) step(e *Entry) bool {
 	if err != nil || s.sequence > s.last {
 		s.rest = nil
 		s.miss(s.sequence, max(s.last, s.sequence), Corrupt)
-		return false
+		return false, nil
 	}
 	*e = Entry{Sequence: s.sequence, Group: &s.group, Raw: s.rest[:n], Boot: s.boot}
 	s.rest = s.rest[n:]
@@ -174,7 +175,7 @@ func (s *scanner) step(e *Entry) bool {
 		// Fewer entries than the header says: this one is good.
 		s.miss(s.sequence, s.last, Corrupt)
 	}
-	return s.undecoded || s.filter.everything || s.filter.passes(&s.group, nameOf(&s.group), s.boot)
+	return s.undecoded || s.filter.everything || s.filter.passes(&s.group, nameOf(&s.group), s.boot), nil
 }
 
 // back undoes the last call of next, which returned an entry.

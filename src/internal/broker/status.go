@@ -4,6 +4,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -84,6 +85,20 @@ func (b *Broker) Status(ctx context.Context) Status {
 	}
 	s.Agent = &agent
 	return s
+}
+
+// Summary says in a line who is served.
+func (b *Broker) Summary() string {
+	attached := 0
+	all := b.all()
+	for _, s := range all {
+		if s.Sink() != nil {
+			attached++
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return fmt.Sprintf("%d subscriptions, %d attached, %d streams", len(all), attached, b.open)
 }
 
 // EventsLost is the number of events that the log says were lost, since the

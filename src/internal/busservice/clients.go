@@ -96,7 +96,7 @@ func (s *Service) newSink(one *broker.Subscription, client string) (*sink, error
 	if err != nil {
 		return nil, err
 	}
-	return &sink{senders: s.senders, sender: sender, user: one.User(), client: client, path: pathOf(one), pings: s.pings}, nil
+	return &sink{senders: s.senders, sender: sender, user: one.User(), client: client, path: pathOf(one)}, nil
 }
 
 // attach begins to send a subscription to a sink. The reply which tells the
@@ -129,6 +129,37 @@ func (s *Service) detach(one *broker.Subscription, to *sink) {
 	}
 	one.Detach(to)
 	s.clients.drop(one, to)
+}
+
+// using returns what is sent by a sender.
+func (c *clients) using(by *sender) map[*broker.Subscription]*sink {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sent := map[*broker.Subscription]*sink{}
+	for one, to := range c.sinks {
+		if to.sender == by {
+			sent[one] = to
+		}
+	}
+	return sent
+}
+
+// lost is told that the connection of a sender broke: what was sent there goes
+// on on another.
+func (s *Service) lost(by *sender) {
+	if !s.conn.Connected() {
+		return // the bus is gone
+	}
+	s.log.Warn("a connection to the bus broke: signals go on on another")
+	for one, to := range s.clients.using(by) {
+		again, err := s.newSink(one, to.client)
+		if err != nil {
+			s.log.Error("a subscription is not sent any more", "subscription", one.ID(), "error", err)
+			s.detach(one, to)
+			continue
+		}
+		s.attach(one, again, s.clients.set(one, again))
+	}
 }
 
 // gone is told that a connection has left the bus.

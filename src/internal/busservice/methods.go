@@ -54,14 +54,11 @@ func (c *call) read() ([]any, error) {
 	if most == 0 || most > broker.MaxGroups {
 		most = broker.MaxGroups
 	}
-	// Scans cost processor time: one after another, so that subscribers do not
-	// notice.
-	select {
-	case c.service.scans <- struct{}{}:
-		defer func() { <-c.service.scans }()
-	case <-c.ctx.Done():
-		return nil, c.ctx.Err()
+	// Scans cost processor time and memory.
+	if err := c.service.scans.Get(c.ctx, c.who.user); err != nil {
+		return nil, err
 	}
+	defer c.service.scans.Put(c.who.user)
 	r, err := c.service.broker.Read(c.who.user, after, f)
 	if err != nil {
 		return nil, err

@@ -191,8 +191,6 @@ func (s *Service) children(path string, who caller) []string {
 }
 
 // propertiesDescription describes the standard interface.
-//
-//nolint:gochecknoglobals // constant in all but type
 var propertiesDescription = introspect.Interface{
 	Name: properties,
 	Methods: []introspect.Method{

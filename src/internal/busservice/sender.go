@@ -93,6 +93,7 @@ type sender struct {
 	// serial counts our own messages; godbus counts from 1 and gets no answers
 	// to any of ours, so that the numbers are only not to be zero.
 	serial atomic.Uint32
+	pings  *pings
 	// sinks is how many subscriptions use it; it is guarded by senders.mu.
 	sinks int
 }
@@ -102,7 +103,7 @@ func newSender(address string) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sender{wire: &wire{UnixConn: c}}
+	s := &sender{wire: &wire{UnixConn: c}, pings: newPings()}
 	if s.conn, err = dbus.NewConn(s.wire, dbus.WithHandler(nothing{}), dbus.WithSignalHandler(nothing{})); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("cannot use the bus: %w", err)
@@ -134,13 +135,15 @@ func (s *sender) next() uint32 {
 // senders has a sender for each user who is sent signals.
 type senders struct {
 	address string
+	// lost is told of a sender whose connection broke.
+	lost func(*sender)
 
 	mu    sync.Mutex
 	users map[uint32]*sender
 }
 
-func newSenders(address string) *senders {
-	return &senders{address: address, users: map[uint32]*sender{}}
+func newSenders(address string, lost func(*sender)) *senders {
+	return &senders{address: address, lost: lost, users: map[uint32]*sender{}}
 }
 
 // get returns the sender of a user, for one more subscription.
@@ -157,9 +160,21 @@ func (s *senders) get(user uint32) (*sender, error) {
 			return nil, err
 		}
 		s.users[user] = one
+		go s.watch(one)
 	}
 	one.sinks++
 	return one, nil
+}
+
+// watch tells if the connection of a sender breaks while somebody uses it.
+func (s *senders) watch(one *sender) {
+	<-one.conn.Context().Done()
+	s.mu.Lock()
+	used := one.sinks > 0
+	s.mu.Unlock()
+	if used {
+		s.lost(one)
+	}
 }
 
 // put gives a sender back.
@@ -183,7 +198,6 @@ type sink struct {
 	// client is the unique name of the connection.
 	client string
 	path   dbus.ObjectPath
-	pings  *pings
 	closed sync.Once
 }
 
@@ -216,7 +230,7 @@ func (s *sink) Skipped(g *broker.Gap) error {
 }
 
 // Ping implements broker.Sink.
-func (s *sink) Ping(ctx context.Context) error { return s.pings.ping(ctx, s.sender, s.client) }
+func (s *sink) Ping(ctx context.Context) error { return s.sender.pings.ping(ctx, s.sender, s.client) }
 
 const (
 	// refusedPause is how long to wait where the bus does not let us ask, instead
@@ -224,9 +238,9 @@ const (
 	refusedPause = 100 * time.Millisecond
 )
 
-// pings asks clients for answers: one question at a time for each, whatever
-// the number of its subscriptions, since a bus bounds the open questions of a
-// connection.
+// pings asks clients for answers, on the connection on which they are sent
+// signals: one question at a time for each, whatever the number of its
+// subscriptions, since a bus bounds the open questions of a connection.
 type pings struct {
 	mu      sync.Mutex
 	clients map[string]*pinged

@@ -52,9 +52,8 @@ type Service struct {
 	callers *callers
 	clients *clients
 	senders *senders
-	pings   *pings
-	// scans holds an element for each Read that is being served.
-	scans     chan struct{}
+	// scans are the turns of Read.
+	scans     *broker.Turns
 	announcer *announcer
 
 	// streams are the pipes that are written to, until streaming is done.
@@ -63,8 +62,12 @@ type Service struct {
 	stopStream context.CancelFunc
 }
 
-// maxScans is how many calls of Read are served at the same time.
-const maxScans = 2
+// maxScans is how many calls of Read are served at the same time, userScans
+// those of one user.
+const (
+	maxScans  = 4
+	userScans = 2
+)
 
 // ErrNoBus says that the bus cannot be reached.
 var ErrNoBus = errors.New("there is no bus")
@@ -88,8 +91,9 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		options: o, version: o.Version, log: o.Log, tables: t, inbox: newInbox(), ready: make(chan struct{}),
-		clients: newClients(), senders: newSenders(o.Address), pings: newPings(), scans: make(chan struct{}, maxScans),
+		clients: newClients(), scans: broker.NewTurns(maxScans, userScans),
 	}
+	s.senders = newSenders(o.Address, s.lost)
 	s.announcer = newAnnouncer(s)
 	s.streaming, s.stopStream = context.WithCancel(context.Background())
 	s.conn, err = dbus.Connect(o.Address,
@@ -220,6 +224,7 @@ func (s *Service) awaitIdle(ctx context.Context) bool {
 	defer tick.Stop()
 	since := time.Now()
 	var seen uint64
+	status := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -227,6 +232,10 @@ func (s *Service) awaitIdle(ctx context.Context) bool {
 		case <-s.conn.Context().Done():
 			return false
 		case <-tick.C:
+		}
+		if now := s.broker.Summary(); now != status {
+			status = now
+			s.options.Notify("STATUS=" + status)
 		}
 		calls, now := s.inbox.count()
 		if calls != seen || now > 0 || !s.broker.Idle() || s.options.Busy != nil && s.options.Busy() {
@@ -292,7 +301,12 @@ func (s *Service) expire() {
 	}
 }
 
-// Alive returns nil if the bus answers.
+// Alive returns nil if the bus answers, and the broker, too.
 func (s *Service) Alive(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		s.broker.Summary()
+	default: // it is starting
+	}
 	return s.conn.BusObject().CallWithContext(ctx, busName+".GetId", 0).Err
 }

@@ -76,6 +76,9 @@ func (s *served) start(t *testing.T, changes ...change) {
 	so := busservice.Options{Address: s.bus.Address, Version: "1.2", Log: log, Notify: func(state string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if strings.HasPrefix(state, "STATUS=") {
+			return
+		}
 		if s.notes = append(s.notes, state); state == "READY=1" {
 			close(ready)
 		}

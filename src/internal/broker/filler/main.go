@@ -102,7 +102,7 @@ func fill(o *options) error {
 			mu.Lock()
 			defer mu.Unlock()
 			fmt.Fprintln(out, p.Cursor)
-			_ = out.Flush() // nobody to tell
+			out.Flush()
 		},
 	})
 	if err != nil {
@@ -144,7 +144,7 @@ func fill(o *options) error {
 	}
 	mu.Lock()
 	fmt.Fprintln(out, cursor)
-	_ = out.Flush() // nobody to tell
+	out.Flush()
 	mu.Unlock()
 	return w.Close()
 }
@@ -180,8 +180,6 @@ func batch(o *options, chunk int) logstore.Batch {
 }
 
 // The contexts of a handshake, with data as it comes.
-//
-//nolint:gochecknoglobals // constant in all but type
 var contexts = []struct {
 	name string
 	data map[string]int64

@@ -111,7 +111,7 @@ func Start(t testing.TB, kind Kind) *Bus {
 		f.Close()
 	}
 	t.Cleanup(func() {
-		_ = b.process.Process.Kill()
+		b.process.Process.Kill()
 		_ = b.process.Wait()
 		if t.Failed() {
 			t.Logf("%s said:\n%s", kind, log.String())

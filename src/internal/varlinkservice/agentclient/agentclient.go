@@ -35,6 +35,7 @@ func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) err
 	var failed *api.Failed
 	var foreign *api.ForeignCursor
 	var lagging *api.Lagging
+	var denied *api.PermissionDenied
 	switch {
 	case err == nil:
 		return nil
@@ -42,6 +43,8 @@ func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) err
 		return fmt.Errorf("the agent failed: %s", failed.Problem)
 	case errors.As(err, &foreign):
 		return fmt.Errorf("%w: %s", logstore.ErrForeignCursor, foreign.Cursor)
+	case errors.As(err, &denied):
+		return fmt.Errorf("the agent lets only %s do that", denied.Allowed)
 	case errors.As(err, &lagging):
 		return errors.New("it was not listened to in time")
 	}
