@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package brokerservice
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/varlinkservice"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
+)
+
+// served is a broker on a socket.
+type served struct {
+	log      *brokertest.Log
+	broker   *broker.Broker
+	listener *Listener
+	address  string
+}
+
+// serve serves a log to peers, who are said to be somebody.
+func serve(t *testing.T, peer varlinkservice.Peer, group *uint32) *served {
+	t.Helper()
+	registry, err := schema.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &served{log: brokertest.New(t)}
+	s.log.Flush()
+	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
+	s.broker, err = broker.New(broker.Options{
+		LogDir: s.log.Dir, StateDir: t.TempDir(), Registry: registry, Agent: &brokertest.Agent{Log: s.log}, Log: silent,
+		Form: func(dst []byte, _ *broker.Entry) []byte { return dst },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "socket")
+	s.address = "unix:" + path
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.listener = NewListener(l)
+	service, err := New(Options{Broker: s.broker, Group: group, Version: "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended, stopped := make(chan error, 1), make(chan error, 1)
+	go func() { ended <- s.broker.Run(ctx, func(broker.Sink) string { return "" }) }()
+	go func() {
+		stopped <- varlinkservice.New(service, varlinkservice.Options{
+			Limits: Limits(), LimitError: LimitError, Log: silent,
+			Peer: func(net.Conn) (varlinkservice.Peer, error) { return peer, nil },
+		}).Serve(ctx, s.listener)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		for _, c := range []chan error{stopped, ended} {
+			if err := <-c; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return s
+}
+
+func (s *served) connect(t *testing.T) *varlink.Connection {
+	t.Helper()
+	c, err := varlink.NewConnection(context.Background(), s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func pointer[T any](v T) *T { return &v }
+
+// bounded ends a test that waits for a reply which does not come.
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestGroupsAreAsDescribed(t *testing.T) {
+	s := serve(t, varlinkservice.Peer{}, nil)
+	s.log.Write(event.Group{
+		Context: event.ContextID{0xab}, Name: []byte("tls::handshake"), Executable: []byte("a\xff"), Origin: []byte{0xca, 0xfe},
+		Events: []event.Event{
+			{Kind: event.NewContext, Parent: event.ContextID{7}},
+			{Key: []byte("word"), Value: event.Value{Word: -5}},
+			{Key: []byte("text"), Value: event.Value{Kind: event.String, Bytes: []byte("grün")}},
+			{Key: []byte("blob"), Value: event.Value{Kind: event.Blob, Bytes: []byte{0, 0xff}}},
+			{Key: []byte("k\x00"), Value: event.Value{Kind: event.String}},
+		},
+	})
+	last := s.log.Lose("ring-full", 9)
+	s.log.Flush()
+	groups, next, missing, err := api.Read().Call(bounded(t), s.connect(t), "oldest", nil, nil, nil)
+	if err != nil || len(groups) != 3 || next != last.String() || missing != 0 {
+		t.Fatalf("%d groups, next %s, missing %d, %v", len(groups), next, missing, err)
+	}
+	g := groups[1]
+	if g.Sequence != 2 || g.Context != "ab"+strings.Repeat("0", 30) || *g.Parent != "07"+strings.Repeat("0", 30) || *g.Name != "tls::handshake" ||
+		*g.Origin != "cafe" || *g.Executable != `a\xff` || g.Lost != nil || g.StartUSec <= 0 || g.EndUSec != g.StartUSec {
+		t.Errorf("%+v", g)
+	}
+	blob, err := base64.StdEncoding.DecodeString(*g.Data[2].Blob)
+	if err != nil || len(g.Data) != 4 || *g.Data[0].Word != -5 || *g.Data[1].Text != "grün" || string(blob) != "\x00\xff" ||
+		g.Data[3].Key != `k\x00` || *g.Data[3].Text != "" {
+		t.Errorf("%+v, %v", g.Data, err)
+	}
+	if lost := groups[2]; *lost.Lost != 9 || *lost.Reason != "ring-full" {
+		t.Errorf("%+v", lost)
+	}
+}
+
+func TestPagesComeToTheEndAndFollowOn(t *testing.T) {
+	s := serve(t, varlinkservice.Peer{}, nil)
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 20 {
+		s.log.Append(brokertest.Some(r, 100)...)
+	}
+	last := s.log.Flush()
+	c := s.connect(t)
+	receive, err := api.Read().Send(bounded(t), c, varlink.More, "oldest", nil, pointer(int64(300)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	for pages := 1; ; pages++ {
+		groups, next, _, flags, err := receive(bounded(t))
+		if err != nil || len(groups) > 300 {
+			t.Fatalf("page %d of %d groups: %v", pages, len(groups), err)
+		}
+		for _, g := range groups {
+			got = append(got, g.Sequence)
+		}
+		if flags&varlink.Continues == 0 {
+			if next != last.String() || pages < 7 {
+				t.Errorf("%d pages up to %s, want them up to %s", pages, next, last)
+			}
+			break
+		}
+	}
+	for i, n := range got {
+		if n != int64(i+1) {
+			t.Fatalf("group %d at place %d", n, i)
+		}
+	}
+	if uint64(len(got)) != last.Sequence {
+		t.Errorf("%d groups of %d", len(got), last.Sequence)
+	}
+
+	receive, err = api.Read().Send(bounded(t), c, varlink.More, "newest", &api.Filter{Executables: &[]string{"curl"}}, nil, pointer(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 3 {
+		s.log.Append(brokertest.Group{Executable: "other"}, brokertest.Group{Executable: "curl"})
+		groups, _, _, flags, err := receive(bounded(t))
+		if err != nil || len(groups) != 1 || *groups[0].Executable != "curl" || flags&varlink.Continues == 0 {
+			t.Fatalf("round %d: %+v, %v", round, groups, err)
+		}
+	}
+	if s.broker.Idle() || s.listener.Open() != 1 {
+		t.Errorf("a follower does not keep the broker; %d connections", s.listener.Open())
+	}
+	c.Close()
+	for deadline := time.Now().Add(20 * time.Second); !s.broker.Idle() || s.listener.Open() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a follower that has left keeps the broker")
+		}
+	}
+}
+
+func TestErrorsAreAsDescribed(t *testing.T) {
+	s := serve(t, varlinkservice.Peer{}, nil)
+	c := s.connect(t)
+	read := func(after string, f *api.Filter, most *int64, follow *bool) error {
+		_, _, _, err := api.Read().Call(bounded(t), c, after, f, most, follow)
+		return err
+	}
+	var cursor *api.InvalidCursor
+	var foreign *api.ForeignCursor
+	var filter *api.InvalidFilter
+	var limit *api.LimitExceeded
+	var parameter *varlink.InvalidParameter
+	for name, is := range map[string]bool{
+		"no cursor":       errors.As(read("x", nil, nil, nil), &cursor),
+		"foreign cursor":  errors.As(read(strings.Repeat("0", 31)+"1-0000000000000001", nil, nil, nil), &foreign),
+		"no build-id":     errors.As(read("oldest", &api.Filter{Origins: &[]string{"x"}}, nil, nil), &filter) && filter.Key == "origins",
+		"before 1970":     errors.As(read("oldest", &api.Filter{SinceUSec: pointer(int64(-1))}, nil, nil), &filter) && filter.Key == "sinceUSec",
+		"long filter":     errors.As(read("oldest", &api.Filter{Keys: &[]string{strings.Repeat("k", 20<<10)}}, nil, nil), &limit),
+		"no pages":        errors.As(read("oldest", nil, pointer(int64(-1)), nil), &parameter),
+		"follow, no more": errors.As(read("oldest", nil, nil, pointer(true)), &parameter),
+	} {
+		if !is {
+			t.Errorf("%s: another error", name)
+		}
+	}
+	if err := s.log.Writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	status, err := api.GetStatus().Call(bounded(t), c)
+	if err != nil || status.Version != "7" || status.Segments != 1 || status.StoreError != "" || !status.AgentActive {
+		t.Errorf("status %+v, %v", status, err)
+	}
+}
+
+func TestOnlyRootAndTheGroupMayCall(t *testing.T) {
+	const group = 42
+	members := uint32(group)
+	for name, c := range map[string]struct {
+		peer varlinkservice.Peer
+		may  bool
+	}{
+		"root":      {varlinkservice.Peer{}, true},
+		"member":    {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1, group}}, true},
+		"in it":     {varlinkservice.Peer{UID: 7, GID: group}, true},
+		"stranger":  {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1}}, false},
+		"somebody…": {varlinkservice.Peer{UID: group, GID: 7}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, c.peer, &members)
+			var denied *api.PermissionDenied
+			_, _, _, err := api.Read().Call(bounded(t), s.connect(t), "oldest", nil, nil, nil)
+			if c.may != (err == nil) || !c.may && !errors.As(err, &denied) {
+				t.Errorf("Read: %v", err)
+			}
+			if _, err = api.GetStatus().Call(bounded(t), s.connect(t)); c.may != (err == nil) || !c.may && !errors.As(err, &denied) {
+				t.Errorf("GetStatus: %v", err)
+			}
+		})
+	}
+}
+
+func TestWhatIsMissingIsCounted(t *testing.T) {
+	s := serve(t, varlinkservice.Peer{}, nil)
+	r := rand.New(rand.NewPCG(2, 2))
+	first := s.log.Append(brokertest.Some(r, 100)...)
+	s.log.Rotate()
+	last := s.log.Append(brokertest.Some(r, 100)...)
+	s.log.Flush()
+	if _, err := s.log.Writer.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	begin := logstore.Cursor{Store: first.Store, Sequence: 1}
+	groups, next, missing, err := api.Read().Call(bounded(t), s.connect(t), begin.String(), nil, nil, nil)
+	if err != nil || missing != int64(first.Sequence-1) || groups[0].Sequence != int64(first.Sequence+1) || next != last.String() {
+		t.Errorf("missing %d, %d groups up to %s, %v", missing, len(groups), next, err)
+	}
+}
