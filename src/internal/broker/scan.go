@@ -92,9 +92,8 @@ func (s *scanner) next(e *Entry) error {
 			return gap
 		}
 		for len(s.rest) > 0 {
-			ok, err := s.step(e)
-			if ok || err != nil {
-				return err
+			if s.step(e) {
+				return nil
 			}
 		}
 		if err := s.nextChunk(); err != nil {
@@ -154,7 +153,7 @@ func (s *scanner) miss(first, last uint64, reason Reason) {
 }
 
 // step looks at the next entry of the chunk and reports whether it passes.
-func (s *scanner) step(e *Entry) (bool, error) {
+func (s *scanner) step(e *Entry) bool {
 	var n int
 	var err error
 	if s.undecoded {
@@ -165,7 +164,7 @@ func (s *scanner) step(e *Entry) (bool, error) {
 	if err != nil || s.sequence > s.last {
 		s.rest = nil
 		s.miss(s.sequence, max(s.last, s.sequence), Corrupt)
-		return false, nil
+		return false
 	}
 	*e = Entry{Sequence: s.sequence, Group: &s.group, Raw: s.rest[:n], Boot: s.boot}
 	s.rest = s.rest[n:]
@@ -175,7 +174,7 @@ func (s *scanner) step(e *Entry) (bool, error) {
 		// Fewer entries than the header says: this one is good.
 		s.miss(s.sequence, s.last, Corrupt)
 	}
-	return s.undecoded || s.filter.everything || s.filter.passes(&s.group, nameOf(&s.group), s.boot), nil
+	return s.undecoded || s.filter.everything || s.filter.passes(&s.group, nameOf(&s.group), s.boot)
 }
 
 // back undoes the last call of next, which returned an entry.

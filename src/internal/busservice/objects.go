@@ -158,7 +158,7 @@ func (c *call) introspect() ([]any, error) {
 		}
 	}
 	if _, ok := o.interfaces[properties]; ok {
-		node.Interfaces = append(node.Interfaces, propertiesDescription)
+		node.Interfaces = append(node.Interfaces, propertiesDescription())
 	}
 	node.Interfaces = append(node.Interfaces, introspect.IntrospectData, introspect.PeerData)
 	for _, child := range s.children(string(c.path), c.who) {
@@ -191,20 +191,22 @@ func (s *Service) children(path string, who caller) []string {
 }
 
 // propertiesDescription describes the standard interface.
-var propertiesDescription = introspect.Interface{
-	Name: properties,
-	Methods: []introspect.Method{
-		{Name: "Get", Args: []introspect.Arg{
-			{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "out"},
-		}},
-		{Name: "GetAll", Args: []introspect.Arg{
-			{Name: "interface", Type: "s", Direction: "in"}, {Name: "properties", Type: "a{sv}", Direction: "out"},
-		}},
-		{Name: "Set", Args: []introspect.Arg{
-			{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "in"},
-		}},
-	},
-	Signals: []introspect.Signal{{Name: "PropertiesChanged", Args: []introspect.Arg{
-		{Name: "interface", Type: "s"}, {Name: "changed", Type: "a{sv}"}, {Name: "invalidated", Type: "as"},
-	}}},
+func propertiesDescription() introspect.Interface {
+	return introspect.Interface{
+		Name: properties,
+		Methods: []introspect.Method{
+			{Name: "Get", Args: []introspect.Arg{
+				{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "out"},
+			}},
+			{Name: "GetAll", Args: []introspect.Arg{
+				{Name: "interface", Type: "s", Direction: "in"}, {Name: "properties", Type: "a{sv}", Direction: "out"},
+			}},
+			{Name: "Set", Args: []introspect.Arg{
+				{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "in"},
+			}},
+		},
+		Signals: []introspect.Signal{{Name: "PropertiesChanged", Args: []introspect.Arg{
+			{Name: "interface", Type: "s"}, {Name: "changed", Type: "a{sv}"}, {Name: "invalidated", Type: "as"},
+		}}},
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -102,7 +103,7 @@ func fill(o *options) error {
 			mu.Lock()
 			defer mu.Unlock()
 			fmt.Fprintln(out, p.Cursor)
-			out.Flush()
+			_ = out.Flush() // whoever reads may have left
 		},
 	})
 	if err != nil {
@@ -144,9 +145,9 @@ func fill(o *options) error {
 	}
 	mu.Lock()
 	fmt.Fprintln(out, cursor)
-	out.Flush()
+	err = out.Flush()
 	mu.Unlock()
-	return w.Close()
+	return errors.Join(err, w.Close())
 }
 
 // batch makes a chunk. Its first group says in test::sent when it was made, in
@@ -179,22 +180,28 @@ func batch(o *options, chunk int) logstore.Batch {
 	return b
 }
 
-// The contexts of a handshake, with data as it comes.
-var contexts = []struct {
-	name string
-	data map[string]int64
-}{
-	{"tls::handshake_client", map[string]int64{"tls::protocol_version": 772}},
-	{"tls::key_exchange", map[string]int64{"tls::group": 29}},
-	{"pk::derive", map[string]int64{"pk::bits": 256}},
-	{"tls::verify", map[string]int64{"tls::signature_algorithm": 1027}},
-	{"pk::verify", map[string]int64{"pk::bits": 3072}},
+// contexts are those of a handshake, with data as it comes.
+func contexts() []kind {
+	return []kind{
+		{"tls::handshake_client", "tls::protocol_version", 772},
+		{"tls::key_exchange", "tls::group", 29},
+		{"pk::derive", "pk::bits", 256},
+		{"tls::verify", "tls::signature_algorithm", 1027},
+		{"pk::verify", "pk::bits", 3072},
+	}
+}
+
+// kind is a context with a datum.
+type kind struct {
+	name, key string
+	value     int64
 }
 
 // one is a group as the agent makes it.
 func one(o *options, n, now uint64) *event.Group {
-	c := contexts[n%uint64(len(contexts))]
-	executable := fmt.Appendf(nil, "program%d", n/uint64(len(contexts))%uint64(o.executables))
+	all := contexts()
+	c := all[n%uint64(len(all))]
+	executable := fmt.Appendf(nil, "program%d", n/uint64(len(all))%uint64(o.executables))
 	g := &event.Group{
 		Start: now, End: now, Name: []byte(c.name), Executable: executable, Origin: []byte("\x12\x34\x56\x78\x9a\xbc\xde\xf0"),
 	}
@@ -202,9 +209,7 @@ func one(o *options, n, now uint64) *event.Group {
 	g.Events = append(g.Events, event.Event{Kind: event.NewContext, Origin: g.Origin, Executable: executable},
 		event.Event{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: g.Name}})
 	binary.LittleEndian.PutUint64(g.Events[0].Parent[:], n)
-	for k, v := range c.data {
-		g.Events = append(g.Events, event.Event{Key: []byte(k), Value: event.Value{Word: v}})
-	}
+	g.Events = append(g.Events, event.Event{Key: []byte(c.key), Value: event.Value{Word: c.value}})
 	return g
 }
 

@@ -111,7 +111,7 @@ func Start(t testing.TB, kind Kind) *Bus {
 		f.Close()
 	}
 	t.Cleanup(func() {
-		b.process.Process.Kill()
+		_ = b.process.Process.Kill() // it may have ended
 		_ = b.process.Wait()
 		if t.Failed() {
 			t.Logf("%s said:\n%s", kind, log.String())
