@@ -138,6 +138,7 @@ func (b *Broker) Run(ctx context.Context, client func(Sink) string) error {
 
 // end writes down how things are.
 func (b *Broker) end(client func(Sink) string) error {
+	var now []definition
 	var left []handover
 	for _, s := range b.all() {
 		s.control.Lock()
@@ -145,7 +146,7 @@ func (b *Broker) end(client func(Sink) string) error {
 		s.control.Unlock()
 		d := s.definition()
 		if s.name != "" {
-			b.journal.table[s.id] = &d
+			now = append(now, d)
 		}
 		if sink == nil {
 			continue
@@ -154,7 +155,7 @@ func (b *Broker) end(client func(Sink) string) error {
 			left = append(left, handover{Definition: d, Client: name})
 		}
 	}
-	return errors.Join(b.journal.leave(left), b.journal.close())
+	return errors.Join(b.journal.leave(now, left), b.journal.close())
 }
 
 // Resume gives the subscriptions that the broker before was sending to those
@@ -437,6 +438,10 @@ func (b *Broker) resolve(text string) (logstore.Cursor, error) {
 		return cursor, err
 	}
 	defer r.Close()
+	if !word && cursor == (logstore.Cursor{}) {
+		cursor.Store = r.Store() // the beginning of what was empty
+		text = cursor.String()
+	}
 	if word {
 		if cursor, err = r.Resolve(text); err != nil {
 			return cursor, &StoreError{err}

@@ -99,10 +99,13 @@ type journal struct {
 	lock *os.File
 
 	// mu guards what follows. writing says that a goroutine writes what is
-	// pending, for all; it does so without mu.
+	// pending, for all; it does so without mu. leaving says that nothing more is
+	// taken; idle is closed when nothing is written any more.
 	mu      sync.Mutex
 	pending *batch
 	writing bool
+	leaving bool
+	idle    chan struct{}
 
 	// What follows belongs to whoever writes. file is nil if it must be written
 	// anew first; size is what is good of it.
@@ -295,6 +298,10 @@ func (j *journal) commit(kind byte, content any, apply func()) error {
 		return err
 	}
 	j.mu.Lock()
+	if j.leaving {
+		j.mu.Unlock()
+		return ErrLeaving
+	}
 	if j.pending == nil {
 		j.pending = &batch{done: make(chan struct{})}
 	}
@@ -322,6 +329,9 @@ func (j *journal) writeAll() {
 		j.mu.Lock()
 	}
 	j.writing = false
+	if j.idle != nil {
+		close(j.idle)
+	}
 	j.mu.Unlock()
 }
 
@@ -420,8 +430,25 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// leave notes what the next broker takes on. Nothing else is written meanwhile.
-func (j *journal) leave(left []handover) error {
+// leave notes where all subscriptions are, and what the next broker takes on.
+// Nothing is written afterwards.
+func (j *journal) leave(now []definition, left []handover) error {
+	j.mu.Lock()
+	j.leaving = true
+	writing := j.writing
+	if writing && j.idle == nil {
+		j.idle = make(chan struct{})
+	}
+	idle := j.idle
+	j.mu.Unlock()
+	if writing {
+		<-idle
+	}
+	for i := range now {
+		if j.table[now[i].ID] != nil {
+			j.table[now[i].ID] = &now[i]
+		}
+	}
 	j.left = left
 	return j.rewrite()
 }

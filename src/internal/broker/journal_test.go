@@ -72,7 +72,10 @@ func TestTheJournalKeepsWhatItWasTold(t *testing.T) {
 	if got := j.contents(); untrusted || !reflect.DeepEqual(got, want) {
 		t.Errorf("after reopening: %+v, untrusted %v; want %+v", got, untrusted, want)
 	}
-	mustDo(t, j.leave([]handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
+	mustDo(t, j.leave(nil, []handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
+	if err := j.move(1, at(99)); !errors.Is(err, ErrLeaving) {
+		t.Errorf("after it has left: %v", err)
+	}
 	j.close()
 	j, _ = openState(t, dir)
 	if len(j.left) != 1 || j.left[0].Client != ":1.5@x" || j.left[0].Definition.ID != 3 || !reflect.DeepEqual(j.contents(), want) {

@@ -207,9 +207,12 @@ func (t *tail) drain(ctx context.Context) error {
 	begin := before
 	for ctx.Err() == nil {
 		if index := t.live.takeOver(); index != nil {
+			same := len(index.chunks.Terms) == 0 && len(t.index.chunks.Terms) == 0
 			t.index = index
-			if err := t.requery(); err != nil {
-				return err
+			if !same {
+				if err := t.requery(); err != nil {
+					return err
+				}
 			}
 		}
 		err := t.step()

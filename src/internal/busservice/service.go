@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -51,15 +52,21 @@ type Service struct {
 	access  *access
 	callers *callers
 	clients *clients
-	senders *senders
+	// attaching is held while a subscription is attached, and nothing else.
+	attaching sync.Mutex
+	senders   *senders
 	// scans are the turns of Read.
 	scans     *broker.Turns
 	announcer *announcer
 
-	// streams are the pipes that are written to, until streaming is done.
-	streams    sync.WaitGroup
-	streaming  context.Context
-	stopStream context.CancelFunc
+	// streams are the pipes that are written to: those that follow until
+	// following is done, others until streaming is.
+	streams     sync.WaitGroup
+	following   context.Context
+	streaming   context.Context
+	stopFollow  context.CancelFunc
+	stopStreams context.CancelFunc
+	leavingSoon atomic.Bool
 }
 
 // maxScans is how many calls of Read are served at the same time, userScans
@@ -95,7 +102,8 @@ func New(o Options) (*Service, error) {
 	}
 	s.senders = newSenders(o.Address, s.lost)
 	s.announcer = newAnnouncer(s)
-	s.streaming, s.stopStream = context.WithCancel(context.Background())
+	s.streaming, s.stopStreams = context.WithCancel(context.Background())
+	s.following, s.stopFollow = context.WithCancel(s.streaming)
 	s.conn, err = dbus.Connect(o.Address,
 		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.inbox.received))
 	if err != nil {
@@ -162,9 +170,7 @@ func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
 	close(s.ready)
 
 	restart, err := s.stay(ctx)
-	// Whatever still comes by our unique name is answered, too, until the
-	// connection ends.
-	s.stopStream()
+	s.stopStreams()
 	s.streams.Wait()
 	stopAnnouncing()
 	announced.Wait()
@@ -195,6 +201,7 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	// The order matters: only once the service manager knows that we are
 	// leaving does it start another broker for those who come from now on.
 	s.options.Notify("STOPPING=1")
+	s.leavingSoon.Store(true)
 	if _, err := s.conn.ReleaseName(Name); err != nil {
 		return false, fmt.Errorf("cannot release the name %s: %w", Name, err)
 	}
@@ -202,15 +209,14 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	draining, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	s.inbox.drain(draining)
-	if idle {
-		s.awaitStreams(draining)
-	}
+	s.stopFollow()
+	s.awaitStreams(draining)
 	return idle && !s.broker.Idle(), nil
 }
 
 const (
-	// drainTime bounds how long leaving takes.
-	drainTime = 30 * time.Second
+	// drainTime bounds how long leaving takes: less than service managers wait.
+	drainTime = 15 * time.Second
 	// idleCheck is how often it is looked whether anybody is there, at most: a
 	// tenth of the time after which to leave.
 	idleCheck = 10 * time.Second
@@ -248,8 +254,8 @@ func (s *Service) awaitIdle(ctx context.Context) bool {
 	}
 }
 
-// awaitStreams waits for pipes that were opened while we were leaving and do
-// not follow: they end by themselves.
+// awaitStreams waits for pipes that do not follow: they end by themselves, and
+// whoever reads takes their end for that of the log.
 func (s *Service) awaitStreams(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {

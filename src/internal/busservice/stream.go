@@ -46,6 +46,13 @@ func (c *call) open() ([]any, error) {
 	if err := get(options, "follow", &follow); err != nil {
 		return nil, invalid("options: " + err.Error())
 	}
+	ctx := c.service.streaming
+	if follow {
+		ctx = c.service.following
+		if c.service.leavingSoon.Load() {
+			return nil, errLeaving()
+		}
+	}
 	r, err := c.service.broker.Open(c.who.user, after, f)
 	if err != nil {
 		return nil, err
@@ -59,7 +66,7 @@ func (c *call) open() ([]any, error) {
 		theirs.Close()
 		s := &stream{reading: r, pipe: ours, follow: follow}
 		c.service.streams.Go(func() {
-			if err := s.run(c.service.streaming); err != nil {
+			if err := s.run(ctx); err != nil {
 				c.service.log.Error("a stream ended early", "error", err)
 			}
 		})

@@ -36,6 +36,7 @@ func (l *Log) Open() {
 	l.t.Helper()
 	w, err := logstore.Open(l.Dir, logstore.Options{
 		EntryLen: event.Len, SegmentSize: 1 << 30, SyncInterval: -1, QueueSize: 256 << 20,
+		Clock: steady{logstore.SystemClock{}.Now().Offset},
 		Metadata: func(now logstore.Moment) []byte {
 			return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)
 		},
@@ -45,6 +46,15 @@ func (l *Log) Open() {
 	}
 	l.Writer = w
 	l.t.Cleanup(func() { w.Close() })
+}
+
+// steady is the clock of the kernel, which nobody sets: a step would begin a
+// segment.
+type steady struct{ offset int64 }
+
+// Now implements logstore.Clock.
+func (s steady) Now() logstore.Moment {
+	return logstore.Moment{Boot: logstore.SystemClock{}.Now().Boot, Offset: s.offset}
 }
 
 // Group is a group of a test: everything else follows from it.
