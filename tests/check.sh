@@ -33,6 +33,9 @@ tests/drift.sh
 step tests
 go run ./tests/report -race -shuffle=on ./...
 
+step tests that measure memory, without the race detector
+go test -count=1 -run TestAStoppedClient ./src/cmd/crau-broker
+
 step fuzz
 tests/fuzz.sh "${FUZZ:-4}"
 

@@ -22,6 +22,9 @@ import (
 // A client that is stopped holds up nobody, and neither broker nor bus keep
 // for it what it does not take.
 func TestAStoppedClientAmongTenHoldsUpNobody(t *testing.T) {
+	if underRace {
+		t.Skip("under the race detector the broker is too slow to be held up: tests/check.sh runs this without it")
+	}
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) { stopped(t, kind) })
 	}
@@ -77,9 +80,10 @@ func stopped(t *testing.T, kind bustest.Kind) {
 	}
 	busBefore := bus.Resident(t)
 
-	// Far more than is kept in memory, for longer than a client may take.
+	// Far more than is kept in memory, for much longer than a client may take:
+	// the broker itself may be late on a busy machine.
 	var last uint64
-	for began := time.Now(); time.Since(began) < 7*time.Second; time.Sleep(5 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 15*time.Second; time.Sleep(20 * time.Millisecond) {
 		last = log.Append(brokertest.Some(r, 150)...).Sequence
 	}
 	log.Flush()
