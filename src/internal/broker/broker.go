@@ -121,6 +121,9 @@ func New(o Options) (*Broker, error) {
 		s.untrusted = untrusted
 		b.subscriptions[s.id] = s
 	}
+	// It looks at what comes from now on. A log that cannot be read yet is tried
+	// again.
+	b.tail.fail(b.tail.open())
 	return b, nil
 }
 

@@ -172,7 +172,7 @@ func TestPagesComeToTheEndAndFollowOn(t *testing.T) {
 		t.Errorf("%d groups of %d", len(got), last.Sequence)
 	}
 
-	receive, err = api.Read().Send(bounded(t), c, varlink.More, "newest", &api.Filter{Executables: &[]string{"curl"}}, nil, pointer(true))
+	receive, err = api.Read().Send(bounded(t), c, varlink.More, last.String(), &api.Filter{Executables: &[]string{"curl"}}, nil, pointer(true))
 	if err != nil {
 		t.Fatal(err)
 	}
