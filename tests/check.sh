@@ -33,7 +33,7 @@ tests/drift.sh
 step tests
 go run ./tests/report -race -shuffle=on ./...
 
-step tests that measure memory, without the race detector
+step memory, which the race detector multiplies
 go test -count=1 -run TestAStoppedClient ./src/cmd/crau-broker
 
 step fuzz

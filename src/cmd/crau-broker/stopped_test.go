@@ -22,9 +22,6 @@ import (
 // A client that is stopped holds up nobody, and neither broker nor bus keep
 // for it what it does not take.
 func TestAStoppedClientAmongTenHoldsUpNobody(t *testing.T) {
-	if underRace {
-		t.Skip("under the race detector the broker is too slow to be held up: tests/check.sh runs this without it")
-	}
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) { stopped(t, kind) })
 	}
@@ -80,10 +77,11 @@ func stopped(t *testing.T, kind bustest.Kind) {
 	}
 	busBefore := bus.Resident(t)
 
-	// Far more than is kept in memory, for much longer than a client may take:
-	// the broker itself may be late on a busy machine.
+	// More than the broker keeps in memory for whoever is behind, and for longer
+	// than a client may take to answer.
+	const enough = 150_000 // groups, of some 320 bytes each
 	var last uint64
-	for began := time.Now(); time.Since(began) < 15*time.Second; time.Sleep(20 * time.Millisecond) {
+	for began := time.Now(); last < enough || time.Since(began) < 7*time.Second; time.Sleep(5 * time.Millisecond) {
 		last = log.Append(brokertest.Some(r, 150)...).Sequence
 	}
 	log.Flush()
@@ -103,7 +101,8 @@ func stopped(t *testing.T, kind bustest.Kind) {
 	if grown := int64(bus.Resident(t)) - int64(busBefore); grown > most {
 		t.Errorf("the bus has grown by %d bytes for a client that is stopped", grown)
 	}
-	if resident := bustest.Resident(t, b.pid()); resident > 160<<20 {
+	// The race detector multiplies memory: tests/check.sh runs this without it, too.
+	if resident := bustest.Resident(t, b.pid()); resident > 160<<20 && !underRace {
 		t.Errorf("the broker has %d bytes", resident)
 	}
 
