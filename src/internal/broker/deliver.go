@@ -226,24 +226,23 @@ func (w *sender) scan(ctx context.Context, s *scanner, a *ahead) (more bool, err
 				return true, nil
 			}
 		}
-		err := s.next(&e)
-		var gap *Gap
-		switch {
-		case err == nil:
-			from := len(a.groups)
-			a.groups = w.broker.options.Form(a.groups, &e)
-			a.pieces = append(a.pieces, piece{e.Sequence, uint32(from), uint32(len(a.groups))})
-		case err == io.EOF:
-			a.to = s.cursor()
-			// Unless the tail has yet to learn of the filter, it goes on from
-			// here.
-			return w.broker.live.holds(w.class, a.to), nil
-		case errors.As(err, &gap):
+		if err := s.next(&e); err != nil {
+			gap := asGap(err)
+			switch {
+			case err == io.EOF:
+				a.to = s.cursor()
+				// Unless the tail has yet to learn of the filter, it goes on from
+				// here.
+				return w.broker.live.holds(w.class, a.to), nil
+			case gap == nil:
+				return false, err
+			}
 			a.to, a.gap = gap.From, gap
 			return false, nil
-		default:
-			return false, err
 		}
+		from := len(a.groups)
+		a.groups = w.broker.options.Form(a.groups, &e)
+		a.pieces = append(a.pieces, piece{e.Sequence, uint32(from), uint32(len(a.groups))})
 	}
 }
 

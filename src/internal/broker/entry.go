@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 
 	"crypto-auditing/src/internal/event"
@@ -54,6 +55,15 @@ type Gap struct {
 
 func (g *Gap) Error() string {
 	return fmt.Sprintf("%d entries from %v to %v are passed over: %s", g.Entries, g.From, g.To, g.Reason)
+}
+
+// asGap returns the gap that err is, nil if it is none.
+func asGap(err error) *Gap {
+	var gap *Gap
+	if errors.As(err, &gap) {
+		return gap
+	}
+	return nil
 }
 
 // between returns the number of entries between two positions of one store.

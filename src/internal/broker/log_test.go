@@ -47,7 +47,7 @@ type running struct {
 	stop func()
 }
 
-func run(t *testing.T, l *brokertest.Log, change func(*broker.Options)) *running {
+func run(t testing.TB, l *brokertest.Log, change func(*broker.Options)) *running {
 	t.Helper()
 	o := broker.Options{
 		LogDir: l.Dir, StateDir: t.TempDir(), Registry: registry(t), Form: sequences,

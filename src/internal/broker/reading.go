@@ -4,7 +4,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
@@ -111,21 +110,21 @@ func (r *Reading) Next(ctx context.Context, dst []byte, most, size int, form For
 				return p, nil
 			}
 		}
-		err := r.scanner.next(&e)
-		var gap *Gap
-		switch {
-		case err == io.EOF:
-			p.End = true
-			return p, nil
-		case errors.As(err, &gap) && p.Gap == nil && p.Count == 0:
-			p.Gap = gap
-			continue
-		case gap != nil:
+		if err := r.scanner.next(&e); err != nil {
+			gap := asGap(err)
+			switch {
+			case err == io.EOF:
+				p.End = true
+				return p, nil
+			case gap == nil:
+				return p, err
+			case p.Gap == nil && p.Count == 0:
+				p.Gap = gap
+				continue
+			}
 			r.scanner.gap = gap
 			r.scanner.position = gap.From.Sequence
 			return p, nil
-		case err != nil:
-			return p, err
 		}
 		before := len(p.Groups)
 		p.Groups = form(p.Groups, &e)

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentclient_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/varlinkservice"
+	"crypto-auditing/src/internal/varlinkservice/agentclient"
+	"crypto-auditing/src/internal/varlinkservice/agentservice"
+)
+
+var _ broker.Agent = agentclient.Client{}
+
+// recorder stands for an agent behind the real service.
+type recorder struct {
+	removed chan logstore.Cursor
+	chunks  chan logstore.Position
+	err     error
+}
+
+func cursor(sequence uint64) logstore.Cursor {
+	return logstore.Cursor{Store: [16]byte{1, 2, 3}, Sequence: sequence}
+}
+
+func (r *recorder) Status() (agent.Status, error) {
+	return agent.Status{
+		Started: time.UnixMicro(5_000_000), Profile: "uprobe_multi", Directory: "/log", Newest: cursor(9), HitsSeen: 11,
+		Libraries: []agent.LibraryStatus{{Path: "/lib/x", BuildID: []byte{0xab}, Probes: []string{"data"}, Sites: 2, Hits: 3, Since: time.UnixMicro(7)}},
+	}, r.err
+}
+
+func (r *recorder) Flush(context.Context) (logstore.Cursor, error) { return cursor(7), r.err }
+func (r *recorder) Rotate(context.Context) (string, error)         { return "", r.err }
+
+func (r *recorder) Remove(before logstore.Cursor) (logstore.Removal, error) {
+	r.removed <- before
+	return logstore.Removal{Bytes: 100}, r.err
+}
+
+func (r *recorder) Follow(ctx context.Context, tell func(logstore.Position) error) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case p, ok := <-r.chunks:
+			if !ok {
+				return agent.ErrLagging
+			}
+			if err := tell(p); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// serve serves a recorder as the agent does, to somebody.
+func serve(t *testing.T, r *recorder, peer varlinkservice.Peer) agentclient.Client {
+	t.Helper()
+	service, err := agentservice.New(agentservice.Options{Recorder: r, Version: "3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "agent")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- varlinkservice.New(service, varlinkservice.Options{
+			Limits: varlinkservice.DefaultLimits(), LimitError: agentservice.LimitError, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Peer: func(net.Conn) (varlinkservice.Peer, error) { return peer, nil },
+		}).Serve(ctx, l)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return agentclient.Client{Path: path}
+}
+
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestTheAgentIsAsked(t *testing.T) {
+	r := &recorder{removed: make(chan logstore.Cursor, 1)}
+	c := serve(t, r, varlinkservice.Peer{})
+	status, err := c.Status(bounded(t))
+	if err != nil || status.Version != "3" || !status.Started.Equal(time.UnixMicro(5_000_000)) || status.Profile != "uprobe_multi" || status.HitsSeen != 11 {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	if len(status.Libraries) != 1 || status.Libraries[0].BuildID != "ab" || status.Libraries[0].Hits != 3 || status.Libraries[0].Sites != 2 {
+		t.Errorf("libraries %+v", status.Libraries)
+	}
+	if got, err := c.Flush(bounded(t)); err != nil || got != cursor(7) {
+		t.Errorf("flush: %v, %v", got, err)
+	}
+	if bytes, _, err := c.Remove(bounded(t), cursor(5)); err != nil || bytes != 100 || <-r.removed != cursor(5) {
+		t.Errorf("remove: %d, %v", bytes, err)
+	}
+}
+
+func TestErrorsOfTheAgentAreToldApart(t *testing.T) {
+	r := &recorder{removed: make(chan logstore.Cursor, 2), err: logstore.ErrForeignCursor}
+	c := serve(t, r, varlinkservice.Peer{})
+	if _, _, err := c.Remove(bounded(t), cursor(5)); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, broker.ErrAgentUnavailable) {
+		t.Errorf("a foreign cursor: %v", err)
+	}
+	r.err = errors.New("something broke")
+	if _, err := c.Flush(bounded(t)); err == nil || errors.Is(err, broker.ErrAgentUnavailable) || !strings.Contains(err.Error(), "something broke") {
+		t.Errorf("a failure: %v", err)
+	}
+	r.err = logstore.ErrClosed
+	if _, err := c.Flush(bounded(t)); !errors.Is(err, broker.ErrAgentUnavailable) {
+		t.Errorf("an agent that ends: %v", err)
+	}
+	stranger := serve(t, r, varlinkservice.Peer{UID: 7, GID: 7})
+	if _, err := stranger.Flush(bounded(t)); err == nil || errors.Is(err, broker.ErrAgentUnavailable) || !strings.Contains(err.Error(), "root") {
+		t.Errorf("a stranger: %v", err)
+	}
+	nobody := agentclient.Client{Path: filepath.Join(t.TempDir(), "none")}
+	if _, err := nobody.Status(bounded(t)); !errors.Is(err, broker.ErrAgentUnavailable) || !strings.Contains(err.Error(), nobody.Path) {
+		t.Errorf("without an agent: %v", err)
+	}
+}
+
+func TestFollowingTellsOfEveryChunk(t *testing.T) {
+	r := &recorder{chunks: make(chan logstore.Position)}
+	c := serve(t, r, varlinkservice.Peer{})
+	following := make(chan struct{})
+	told := make(chan logstore.Cursor)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.Follow(bounded(t), func() { close(following) }, func(at logstore.Cursor) { told <- at })
+	}()
+	<-following
+	for n := range uint64(3) {
+		r.chunks <- logstore.Position{Cursor: cursor(n), Segment: "s"}
+		if got := <-told; got != cursor(n) {
+			t.Errorf("told %v, want %v", got, cursor(n))
+		}
+	}
+	close(r.chunks)
+	// It can be followed again at once.
+	if err := <-ended; err == nil || errors.Is(err, broker.ErrAgentUnavailable) {
+		t.Errorf("when it lags: %v", err)
+	}
+}
