@@ -142,6 +142,10 @@ type subscriber struct {
 	flow   string
 	batch  uint32
 
+	// kills is how often it or the broker was killed, generation how often it
+	// itself.
+	kills, generation int
+
 	mu      sync.Mutex
 	got     []uint64
 	skips   []skip
@@ -151,13 +155,35 @@ type subscriber struct {
 func newSubscriber(t *testing.T, bus *bustest.Bus, name string, filter dict, flow string, batch uint32) *subscriber {
 	t.Helper()
 	s := &subscriber{t: t, name: name, filter: filter, flow: flow, batch: batch}
-	var err error
-	s.conn, err = dbus.Connect(bus.Address, dbus.WithSignalHandler(s))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.connect(bus)
 	t.Cleanup(func() { s.conn.Close() })
 	return s
+}
+
+func (s *subscriber) connect(bus *bustest.Bus) {
+	s.t.Helper()
+	var err error
+	s.conn, err = dbus.Connect(bus.Address, dbus.WithSignalHandler(listener{s, s.generation}))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// reconnect drops the connection, with all that is under way on it, and makes
+// another.
+func (s *subscriber) reconnect(bus *bustest.Bus) {
+	s.t.Helper()
+	s.mu.Lock()
+	s.conn.Close()
+	s.generation++
+	s.mu.Unlock()
+	s.connect(bus)
+}
+
+// listener listens on one connection of a subscriber.
+type listener struct {
+	*subscriber
+	generation int
 }
 
 // subscribe subscribes, or resumes, as soon as there is a broker.
@@ -194,12 +220,16 @@ func sequenceOf(cursor string) uint64 {
 }
 
 // DeliverSignal implements dbus.SignalHandler.
-func (s *subscriber) DeliverSignal(iface, name string, signal *dbus.Signal) {
+func (l listener) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	if iface != subscription {
 		return
 	}
+	s := l.subscriber
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if l.generation != s.generation {
+		return // whoever would have dealt with it is dead
+	}
 	switch name {
 	case "Events":
 		groups := signal.Body[0].([][]any)
