@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"src/internal/event":            {},
 	"src/internal/usdt":             {},
 	"src/internal/config":           {},
+	"src/internal/program":          {"src/internal/config"},
 	"src/internal/ldcache":          {},
 	"src/internal/probe":            {"bpf", "src/internal/usdt"},
 	"src/internal/logstore/file":    {},
@@ -50,9 +51,9 @@ var mayImport = map[string][]string{
 		"src/internal/varlinkservice", "src/internal/broker", "src/internal/event", "src/internal/logstore",
 	},
 	"src/cmd/crau-broker": {
-		"src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/schema", "src/internal/varlinkservice",
+		"src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/program", "src/internal/schema", "src/internal/varlinkservice",
 	},
-	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/varlinkservice"},
+	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/program", "src/internal/varlinkservice"},
 	"src/cmd/crauctl":    {"src/internal/cli"},
 }
 

@@ -6,8 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -21,17 +19,11 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/program"
 )
 
 // version is set by the build.
 var version = "devel"
-
-// Exit statuses besides 0: 1 for failures, 2 for bad usage, and
-// config.ExitConfig.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-)
 
 // memoryLimit makes the garbage collector work harder rather than let the
 // agent grow: it is a guest on the machines it watches. Bytes.
@@ -42,26 +34,8 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stderr))
 }
 
-// usageError is an error in how the program was called.
-type usageError struct{ error }
-
 func run(args []string, stderr io.Writer) int {
-	command := newCommand(stderr)
-	command.SetArgs(args)
-	err := command.Execute()
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(stderr, "crau-agent:", err)
-	var usage usageError
-	var bad *config.Error
-	switch {
-	case errors.As(err, &bad):
-		return config.ExitConfig
-	case errors.As(err, &usage):
-		return exitUsage
-	}
-	return exitFailure
+	return program.Run(newCommand(stderr), args, stderr)
 }
 
 func newCommand(stderr io.Writer) *cobra.Command {
@@ -97,21 +71,20 @@ and drop-ins in agent.conf.d of both. Keys, with their defaults:
 Exit status: 0 after a signal; 1 on failure; 2 on bad usage; 78 on bad
 configuration.`,
 		Version:       version,
-		Args:          func(c *cobra.Command, args []string) error { return usage(cobra.NoArgs(c, args)) },
+		Args:          program.NoArguments,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s.changed = c.Flags().Changed
-			return record(&s, newLog(stderr))
+			return record(&s, program.NewLog(stderr))
 		},
 	}
-	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	f := command.Flags()
 	f.SortFlags = false
 	f.StringArrayVarP(&s.files, "config", "c", nil, "read `FILE` instead of the installed configuration (may be repeated)")
 	f.StringArrayVar(&flags.Library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
-	f.Var(textFlag{&flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
+	f.Var(program.DurationFlag{Duration: &flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
 	// For tests of the way of attaching that the kernel at hand would not take.
@@ -120,13 +93,6 @@ configuration.`,
 		panic(err)
 	}
 	return command
-}
-
-func usage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return usageError{err}
 }
 
 func record(s *settings, log *slog.Logger) error {
@@ -167,19 +133,4 @@ func record(s *settings, log *slog.Logger) error {
 	stopServing()
 	beside.Wait()
 	return err
-}
-
-// newLog logs to stderr. Where that is the journal, time and program are its
-// business.
-func newLog(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{}
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }

@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/program"
 )
 
 // settings are the configuration files with the command line on top. They can
@@ -40,7 +41,7 @@ func (s *settings) options() (agent.Options, error) {
 	switch s.profile {
 	case "", "uprobe_multi", "perf_event":
 	default:
-		return agent.Options{}, usageError{fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", s.profile)}
+		return agent.Options{}, program.Usage(fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", s.profile))
 	}
 	return agent.Options{
 		Libraries: conf.Library, Discover: len(conf.Library) == 0,
@@ -100,13 +101,7 @@ func (s *settings) load() (config.Agent, error) {
 		conf.CoalesceWindow = s.flags.CoalesceWindow
 	}
 	if err := conf.Check(); err != nil {
-		return config.Agent{}, usageError{err}
+		return config.Agent{}, program.Usage(err)
 	}
 	return conf, nil
 }
-
-// textFlag makes a flag of a configuration value.
-type textFlag struct{ *config.Duration }
-
-func (t textFlag) Set(text string) error { return t.UnmarshalText([]byte(text)) }
-func (t textFlag) Type() string          { return "duration" }

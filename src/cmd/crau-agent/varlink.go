@@ -9,6 +9,7 @@ import (
 	"net"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/agentservice"
 )
@@ -38,7 +39,7 @@ func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 	case path == "":
 	case c.listener != nil:
 		c.listener.Close()
-		return nil, usageError{errors.New("--varlink makes a socket, and the service manager has passed one: use one of them")}
+		return nil, program.Usage(errors.New("--varlink makes a socket, and the service manager has passed one: use one of them"))
 	default:
 		c.listener, err = varlinkservice.Listen(path, access.Group)
 	}

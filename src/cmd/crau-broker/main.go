@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -22,18 +21,12 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/busservice"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/varlinkservice/brokerservice"
 )
 
 // version is set by the build.
 var version = "devel"
-
-// Exit statuses besides 0: 1 for failures, 2 for bad usage, and
-// config.ExitConfig.
-const (
-	exitFailure = 1
-	exitUsage   = 2
-)
 
 // memoryLimit makes the garbage collector work harder rather than let the
 // broker grow. Bytes.
@@ -44,26 +37,8 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stderr))
 }
 
-// usageError is an error in how the program was called.
-type usageError struct{ error }
-
 func run(args []string, stderr io.Writer) int {
-	command := newCommand(stderr)
-	command.SetArgs(args)
-	err := command.Execute()
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(stderr, "crau-broker:", err)
-	var usage usageError
-	var bad *config.Error
-	switch {
-	case errors.As(err, &bad):
-		return config.ExitConfig
-	case errors.As(err, &usage):
-		return exitUsage
-	}
-	return exitFailure
+	return program.Run(newCommand(stderr), args, stderr)
 }
 
 func newCommand(stderr io.Writer) *cobra.Command {
@@ -84,33 +59,25 @@ and drop-ins in broker.conf.d of both. Keys, with their defaults:
 Exit status: 0 after a signal, or when nobody needs it; 1 on failure; 2 on bad
 usage; 78 on bad configuration.`,
 		Version:       version,
-		Args:          func(c *cobra.Command, args []string) error { return usage(cobra.NoArgs(c, args)) },
+		Args:          program.NoArguments,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s.changed = c.Flags().Changed
-			return serve(&s, newLog(stderr))
+			return serve(&s, program.NewLog(stderr))
 		},
 	}
-	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	f := command.Flags()
 	f.SortFlags = false
 	f.StringArrayVarP(&s.files, "config", "c", nil, "read `FILE` instead of the installed configuration (may be repeated)")
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "serve the log in `DIR`")
 	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir, "keep subscriptions in `DIR`")
 	f.StringVar(&flags.AgentSocket, "agent-socket", flags.AgentSocket, "ask the agent at `PATH`")
-	f.Var(textFlag{&flags.IdleTimeout}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
+	f.Var(program.DurationFlag{Duration: &flags.IdleTimeout}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
 	f.StringVar(&s.bus, "bus", "", "serve on the bus at `ADDRESS` instead of the system bus")
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
 	return command
-}
-
-func usage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return usageError{err}
 }
 
 // stateWait is how long to wait for a broker that leaves.
@@ -243,19 +210,4 @@ func watchdog(ctx context.Context, alive func(context.Context) error, log *slog.
 		case <-time.After(interval / 3):
 		}
 	}
-}
-
-// newLog logs to stderr. Where that is the journal, time and program are its
-// business.
-func newLog(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{}
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }

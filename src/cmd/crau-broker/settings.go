@@ -9,6 +9,7 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/busservice"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/schema"
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
@@ -51,7 +52,7 @@ func (s *settings) load() (config.Broker, error) {
 		}
 	}
 	if err := conf.Check(); err != nil {
-		return config.Broker{}, usageError{err}
+		return config.Broker{}, program.Usage(err)
 	}
 	return conf, nil
 }
@@ -126,9 +127,3 @@ func keys(d *config.Broker) string {
 		d.MaxSubscriptions, d.MaxUserSubscriptions, d.MaxStreams, d.MaxUserStreams,
 		d.Truncate.MaxAge.String(), d.Truncate.MaxSize.String(), d.Truncate.KeepFree.String(), d.Truncate.Reading, d.Truncate.Hold.String())
 }
-
-// textFlag makes a flag of a configuration value.
-type textFlag struct{ *config.Duration }
-
-func (t textFlag) Set(text string) error { return t.UnmarshalText([]byte(text)) }
-func (t textFlag) Type() string          { return "duration" }

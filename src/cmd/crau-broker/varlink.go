@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/brokerservice"
 )
@@ -35,7 +36,7 @@ func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 		}
 	case path != "":
 		l.Close()
-		err = usageError{errors.New("--varlink makes a socket, and the service manager has passed one: use one of them")}
+		err = program.Usage(errors.New("--varlink makes a socket, and the service manager has passed one: use one of them"))
 	}
 	if err != nil {
 		return nil, err

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package program is what the daemons have in common as programs: exit
+// statuses, errors in how they are called, flags, and where they log.
+package program
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/config"
+)
+
+// Exit statuses besides 0 and config.ExitConfig.
+const (
+	ExitFailure = 1
+	ExitUsage   = 2
+)
+
+// UsageError is an error in how the program was called.
+type UsageError struct{ error }
+
+// Unwrap returns what was wrong.
+func (e UsageError) Unwrap() error { return e.error }
+
+// Usage marks an error as one in how the program was called; nil stays nil.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return UsageError{err}
+}
+
+// Run runs a command, prints its error and returns the exit status.
+func Run(command *cobra.Command, args []string, stderr io.Writer) int {
+	command.SetArgs(args)
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
+	err := command.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "%s: %v\n", command.Name(), err)
+	var usage UsageError
+	var bad *config.Error
+	switch {
+	case errors.As(err, &bad):
+		return config.ExitConfig
+	case errors.As(err, &usage):
+		return ExitUsage
+	}
+	return ExitFailure
+}
+
+// NoArguments refuses arguments that are no flags.
+func NoArguments(c *cobra.Command, args []string) error { return Usage(cobra.NoArgs(c, args)) }
+
+// DurationFlag makes a flag (pflag.Value) of a length of time in the
+// configuration.
+type DurationFlag struct{ *config.Duration }
+
+// Set reads the flag's value.
+func (f DurationFlag) Set(text string) error { return f.UnmarshalText([]byte(text)) }
+
+// Type is the name of the value in the help.
+func (f DurationFlag) Type() string { return "duration" }
+
+// NewLog logs to w. Where that is the journal, time and program are its
+// business.
+func NewLog(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
