@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -442,6 +443,43 @@ func TestOneSegmentFileCanBeRead(t *testing.T) {
 	defer r.Close()
 	got, errs := readAll(r)
 	wantTexts(t, got, errs, "a", "b")
+}
+
+func TestADamagedSegmentFileIsReadToItsEnd(t *testing.T) {
+	dir := t.TempDir()
+	w := openTest(t, dir, testOptions(newTestClock()))
+	first := appendTest(t, w, "a", "b")
+	appendTest(t, w, "c")
+	data, err := os.ReadFile(filepath.Join(dir, first.Segment))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		content func() []byte
+		want    []string
+		errs    int
+	}{
+		"first chunk damaged": {func() []byte { d := bytes.Clone(data); d[40]++; return d }, []string{"a", "b", "c"}, 1},
+		"one damaged header":  {func() []byte { d := bytes.Clone(data[:60]); d[40]++; return d }, nil, 1},
+		"newer version":       {func() []byte { d := bytes.Clone(data); d[12] = 2; resum(d); return d }, nil, 1},
+		"empty":               {func() []byte { return nil }, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "copy")
+			if err := os.WriteFile(path, c.content(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r, err := OpenFile(path, ReaderOptions{EntryLen: testEntryLen})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			got, errs := readAll(r)
+			if !slices.Equal(texts(got), c.want) || len(errs) != c.errs {
+				t.Errorf("read %q with the errors %v, want %q with %d", texts(got), errs, c.want, c.errs)
+			}
+		})
+	}
 }
 
 func TestZstdPrintsTheSequence(t *testing.T) {

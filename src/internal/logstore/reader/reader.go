@@ -80,7 +80,7 @@ func OpenFile(path string, opts Options) (*Reader, error) {
 		return nil, err
 	}
 	r.single = path
-	h, err := r.firstHeader(0)
+	h, err := r.anyHeader()
 	if err == nil {
 		r.store = h.StoreID
 	}

@@ -151,12 +151,17 @@ func (r *Reader) move(next uint64) {
 }
 
 // list returns the first sequences of the segments. That of a single file is
-// taken from its first chunk.
+// taken from its first chunk; where that cannot be read, the file is entered
+// all the same, as the first of a store, to report the damage where it is read
+// and go on behind it.
 func (r *Reader) list() ([]uint64, error) {
 	if r.single == "" {
 		return segment.List(r.dir)
 	}
 	h, err := r.firstHeader(0)
+	if isPlaced(err) {
+		return []uint64{1}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +198,26 @@ func (r *Reader) firstHeader(first uint64) (h frame.Header, err error) {
 	}
 	defer s.Close()
 	err = s.Header(0, &h)
+	h.Filter = frame.Filter{}
+	return h, err
+}
+
+// anyHeader reads the header of the first chunk of the single file that has a
+// right one.
+func (r *Reader) anyHeader() (h frame.Header, err error) {
+	s, err := segment.Open(r.single)
+	if err != nil {
+		return h, err
+	}
+	defer s.Close()
+	err = s.Header(0, &h)
+	if _, corrupt := segment.AsCorrupt(err); corrupt {
+		var at int64
+		at, err = s.Search(1, func(*frame.Header) bool { return true })
+		if err == nil {
+			err = s.Header(at, &h)
+		}
+	}
 	h.Filter = frame.Filter{}
 	return h, err
 }
