@@ -3,7 +3,6 @@
 package config
 
 import (
-	"fmt"
 	"path/filepath"
 	"time"
 )
@@ -63,33 +62,27 @@ func LoadAgent(files ...string) (Agent, error) {
 	if err := load(files, &a); err != nil {
 		return Agent{}, err
 	}
-	if err := a.Check(); err != nil {
-		if len(files) == 0 {
-			return Agent{}, err
-		}
-		return Agent{}, &Error{File: files[len(files)-1], Problem: err.Error()}
-	}
 	return a, nil
 }
 
-// Check reports values that cannot be.
+// Check reports a value that cannot be, as a *ValueError.
 func (a *Agent) Check() error {
 	const window = time.Minute
 	switch {
 	case a.RingSize < 4096 || a.RingSize > 1<<30 || a.RingSize&(a.RingSize-1) != 0:
-		return fmt.Errorf("ring_size %v must be a power of two from 4K to 1G", a.RingSize)
+		return badValue("ring_size", "%v must be a power of two from 4K to 1G", a.RingSize)
 	case a.CoalesceWindow.Duration > window:
-		return fmt.Errorf("coalesce_window %v must not be above %v", a.CoalesceWindow, window)
+		return badValue("coalesce_window", "%v must not be above %v", a.CoalesceWindow, window)
 	case a.SegmentSize < 1<<20:
-		return fmt.Errorf("segment_size %v must be at least 1M", a.SegmentSize)
+		return badValue("segment_size", "%v must be at least 1M", a.SegmentSize)
 	case a.SegmentAge.Duration < time.Second:
-		return fmt.Errorf("segment_age %v must be at least 1s", a.SegmentAge)
+		return badValue("segment_age", "%v must be at least 1s", a.SegmentAge)
 	case a.LogDir == "":
-		return fmt.Errorf("log_dir must name a directory")
+		return badValue("log_dir", "must name a directory")
 	}
 	for _, pattern := range a.Library {
 		if _, err := filepath.Match(pattern, ""); err != nil || pattern == "" {
-			return fmt.Errorf("library %q is no path or glob", pattern)
+			return badValue("library", "%q is no path or glob", pattern)
 		}
 	}
 	return nil

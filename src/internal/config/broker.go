@@ -3,7 +3,6 @@
 package config
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -72,16 +71,10 @@ func LoadBroker(files ...string) (Broker, error) {
 	if err := load(files, &b); err != nil {
 		return Broker{}, err
 	}
-	if err := b.Check(); err != nil {
-		if len(files) == 0 {
-			return Broker{}, err
-		}
-		return Broker{}, &Error{File: files[len(files)-1], Problem: err.Error()}
-	}
 	return b, nil
 }
 
-// Check reports values that cannot be.
+// Check reports a value that cannot be, as a *ValueError.
 func (b *Broker) Check() error {
 	const most = 4096
 	for _, limit := range []struct {
@@ -92,23 +85,23 @@ func (b *Broker) Check() error {
 		{"max_streams", b.MaxStreams}, {"max_user_streams", b.MaxUserStreams},
 	} {
 		if limit.value < 1 || limit.value > most {
-			return fmt.Errorf("%s %d must be from 1 to %d", limit.key, limit.value, most)
+			return badValue(limit.key, "%d must be from 1 to %d", limit.value, most)
 		}
 	}
 	switch b.Truncate.Reading {
 	case "ignore", "keep", "drop":
 	default:
-		return fmt.Errorf(`truncate.reading %q must be "ignore", "keep" or "drop"`, b.Truncate.Reading)
+		return badValue("truncate.reading", `%q must be "ignore", "keep" or "drop"`, b.Truncate.Reading)
 	}
 	switch {
 	case b.AnswerTimeout.Duration < 100*time.Millisecond:
-		return fmt.Errorf("answer_timeout %v must be at least 100ms", b.AnswerTimeout)
+		return badValue("answer_timeout", "%v must be at least 100ms", b.AnswerTimeout)
 	case b.LogDir == "":
-		return fmt.Errorf("log_dir must name a directory")
+		return badValue("log_dir", "must name a directory")
 	case b.StateDir == "":
-		return fmt.Errorf("state_dir must name a directory")
+		return badValue("state_dir", "must name a directory")
 	case b.AgentSocket == "":
-		return fmt.Errorf("agent_socket must name a socket")
+		return badValue("agent_socket", "must name a socket")
 	}
 	return nil
 }

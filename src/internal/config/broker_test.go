@@ -54,9 +54,11 @@ func TestBadFilesOfTheBrokerAreRefusedByFileAndLine(t *testing.T) {
 		"unknown key":          {"log_dir = \"/x\"\nlibrary = []\n", `unknown key "library"`, 2},
 		"unknown key in table": {"[truncate]\nmax_aeg = 1\n", "max_aeg", 2},
 		"wrong type":           {"max_streams = \"many\"\n", "max_streams", 1},
-		"no subscriptions":     {"max_subscriptions = 0\n", "from 1 to", 0},
-		"reading":              {"[truncate]\nreading = \"maybe\"\n", `"ignore", "keep" or "drop"`, 0},
-		"no time to answer":    {"answer_timeout = 1\n", "at least 100ms", 0},
+		"no subscriptions":     {"max_subscriptions = 0\n", "from 1 to", 1},
+		"reading":              {"[truncate]\nreading = \"maybe\"\n", `"ignore", "keep" or "drop"`, 2},
+		"dotted key":           {"# kept\ntruncate.reading = \"maybe\"\n", "truncate.reading", 2},
+		"inline table":         {"\n\ntruncate = { max_age = 0, reading = \"maybe\" }\n", "truncate.reading", 3},
+		"no time to answer":    {"answer_timeout = 1\n", "at least 100ms", 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -66,9 +68,19 @@ func TestBadFilesOfTheBrokerAreRefusedByFileAndLine(t *testing.T) {
 			if !errors.As(err, &bad) {
 				t.Fatalf("error %v, want a *config.Error", err)
 			}
-			if bad.File != file || bad.Line < c.line || !strings.Contains(bad.Problem, c.problem) {
+			if bad.File != file || bad.Line != c.line || !strings.Contains(bad.Problem, c.problem) {
 				t.Errorf("%v: want line %d and %q", err, c.line, c.problem)
 			}
 		})
+	}
+}
+
+func TestABadValueIsFoundInTheFileThatSetsIt(t *testing.T) {
+	dir := t.TempDir()
+	bad := write(t, filepath.Join(dir, "broker.conf"), "log_dir = \"/x\"\nmax_streams = 0\n")
+	later := write(t, filepath.Join(dir, "broker.conf.d/later.conf"), "log_dir = \"/y\"\n")
+	_, err := config.LoadBroker(bad, later)
+	if err == nil || !strings.HasPrefix(err.Error(), bad+":2: max_streams 0 must be from 1 to") {
+		t.Errorf("error %v, want one at %s:2", err, bad)
 	}
 }

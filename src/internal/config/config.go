@@ -119,8 +119,10 @@ func (l Limit) Bytes() int64 {
 	return int64(l.Size)
 }
 
-// load reads files in order into v; a later file overrides what it names.
-func load(files []string, v any) error {
+// load reads files in order into v; a later file overrides what it names. Then
+// it checks the values.
+func load(files []string, v interface{ Check() error }) error {
+	set := places{}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -129,8 +131,14 @@ func load(files []string, v any) error {
 		if err := decode(file, b, v); err != nil {
 			return err
 		}
+		set.note(file, b)
 	}
-	return nil
+	err := v.Check()
+	var bad *ValueError
+	if errors.As(err, &bad) {
+		return set.locate(bad)
+	}
+	return err
 }
 
 // decode reads one file. Its error is an *Error.

@@ -65,9 +65,9 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 		"negative duration":     {"coalesce_window = \"-1s\"\n", "no length of time", 1},
 		"bad size":              {"ring_size = \"8Q\"\n", "is no size", 1},
 		"huge size":             {"ring_size = \"99999999999T\"\n", "is no size", 1},
-		"ring no power of two":  {"ring_size = 5000\n", "power of two", 0},
+		"ring no power of two":  {"\nring_size = 5000\n", "power of two", 2},
 		"no TOML":               {"library = [\n", "", 1},
-		"bad glob":              {"library = [\"/x/[\"]\n", "no path or glob", 0},
+		"bad glob":              {"# here\n\nlibrary = [\"/x/[\"]\n", "no path or glob", 3},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 			if !errors.As(err, &bad) {
 				t.Fatalf("error %v, want a *config.Error", err)
 			}
-			if bad.File != file || bad.Line < c.line || !strings.Contains(bad.Problem, c.problem) {
+			if bad.File != file || bad.Line != c.line || !strings.Contains(bad.Problem, c.problem) {
 				t.Errorf("%v: want line %d and %q", err, c.line, c.problem)
 			}
 		})
