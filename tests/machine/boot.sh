@@ -54,7 +54,9 @@ for stage in "$@"; do
 	tar -C "$stage" -c . | tar -C "$root" --no-same-owner --no-overwrite-dir --keep-directory-symlink -x
 done
 systemd-sysusers --root="$root"
-systemctl --root="$root" preset $(cd "$1" && find . -name 'crypto-auditing-*.service' -o -name 'crypto-auditing-*.socket' -o -name 'crypto-auditing-*.timer' | sed 's,.*/,,')
+units=$(cd "$1" && find . -name 'crypto-auditing-*.service' -o -name 'crypto-auditing-*.socket' -o -name 'crypto-auditing-*.timer' | sed 's,.*/,,')
+# shellcheck disable=SC2086 # words are meant to be split
+[ -z "$units" ] || systemctl --root="$root" preset $units
 
 # Nothing of the host's starts that has no business here.
 mkdir -p "$root/run/systemd/system" "$root/etc/tmpfiles.d"

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package machine boots throw-away machines for tests: the machine's own
+// systemd as process 1 in namespaces, over an overlay of /. Kernel and probes are
+// the host's, so what a program fires inside is what an agent inside records.
+//
+// Its paths are those of a test in a folder of tests/.
+package machine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience bounds everything that a test waits for. Nothing is expected to
+// take nearly as long.
+const Patience = 30 * time.Second
+
+// Opt is where publishers are on a machine. It is not below /tmp, which services
+// do not share.
+const Opt = "/opt/publishers"
+
+// Root is the folder of the sources.
+const Root = "../.."
+
+// capSysAdmin is the bit of CAP_SYS_ADMIN (include/uapi/linux/capability.h).
+const capSysAdmin = 21
+
+// Missing says what keeps machines from being booted here, "" if nothing.
+func Missing() string {
+	if os.Geteuid() != 0 {
+		return "only root can boot a machine in namespaces"
+	}
+	if !mayMount() {
+		return "this root lacks the capability CAP_SYS_ADMIN to boot a machine in namespaces"
+	}
+	if _, err := exec.LookPath("systemctl"); err != nil {
+		return "systemd is not installed"
+	}
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return fmt.Sprintf("the kernel has no BTF: %v", err)
+	}
+	return ""
+}
+
+// mayMount reports whether this process has CAP_SYS_ADMIN.
+func mayMount() bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && bits>>capSysAdmin&1 == 1
+		}
+	}
+	return false
+}
+
+// Install builds the project in folder and installs it below folder/stage.
+func Install(ctx context.Context, folder string) (stage string, err error) {
+	root, err := filepath.Abs(Root)
+	if err != nil {
+		return "", err
+	}
+	build, stage := filepath.Join(folder, "build"), filepath.Join(folder, "stage")
+	if err := command(ctx, "meson", "setup", "--prefix=/usr", build, root); err != nil {
+		return "", err
+	}
+	return stage, command(ctx, "meson", "install", "-C", build, "--destdir", stage)
+}
+
+// Publishers builds the programs that fire probes, and has them and what they
+// replay below folder/publishers, to be at Opt.
+func Publishers(ctx context.Context, folder string) (stage string, err error) {
+	stage = filepath.Join(folder, "publishers")
+	if err := command(ctx, "make", "-C", filepath.Join(Root, "tests/publishers"), "OUT="+filepath.Join(stage, Opt)); err != nil {
+		return "", err
+	}
+	return stage, os.CopyFS(filepath.Join(stage, Opt, "traces"), os.DirFS(filepath.Join(Root, "tests/data/probe-traces")))
+}
+
+func command(ctx context.Context, arguments ...string) error {
+	if output, err := exec.CommandContext(ctx, arguments[0], arguments[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot %v: %w\n%s", arguments, err, output)
+	}
+	return nil
+}
+
+// Machine is a booted machine.
+type Machine struct {
+	init    *exec.Cmd // its process 1
+	console *bytes.Buffer
+	cgroup  string
+}
+
+// Boot boots a machine with what is below the stages on it; folder must not
+// exist yet. The machine is killed when the calling thread ends: lock it
+// (runtime.LockOSThread).
+func Boot(folder string, stages ...string) (*Machine, error) {
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return nil, err
+	}
+	hierarchy, err := unifiedHierarchy()
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{console: &bytes.Buffer{}, cgroup: filepath.Join(hierarchy, fmt.Sprintf("crau-systemd-%d", os.Getpid()))}
+	if err := os.Mkdir(m.cgroup, 0o755); err != nil {
+		return nil, err
+	}
+	cgroup, err := os.Open(m.cgroup)
+	if err != nil {
+		return nil, err
+	}
+	defer cgroup.Close()
+	script, err := filepath.Abs(filepath.Join(Root, "tests/machine/boot.sh"))
+	if err != nil {
+		return nil, err
+	}
+	m.init = exec.Command(script, append([]string{folder}, stages...)...)
+	m.init.Stdout, m.init.Stderr = m.console, m.console
+	m.init.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET,
+		Setsid:      true,
+		Pdeathsig:   syscall.SIGKILL,
+		UseCgroupFD: true, CgroupFD: int(cgroup.Fd()),
+	}
+	if err := m.init.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start a machine: %w", err)
+	}
+	for end := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) {
+		if !m.running() || time.Now().After(end) {
+			m.PowerOff()
+			return nil, fmt.Errorf("the machine does not boot:\n%s", m.console)
+		}
+		state, _ := m.Command("systemctl", "is-system-running").Output()
+		if s := strings.TrimSpace(string(state)); s == "running" || s == "degraded" {
+			return m, nil
+		}
+	}
+}
+
+// unifiedHierarchy returns where cgroup2 is mounted.
+func unifiedHierarchy() (string, error) {
+	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil {
+			if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil {
+				return dir, nil
+			}
+		}
+	}
+	return "", errors.New("cgroup2 is not mounted")
+}
+
+// running reports whether the machine's process 1 is there.
+func (m *Machine) running() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.init.Process.Pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// PowerOff ends the machine and everything on it.
+func (m *Machine) PowerOff() {
+	// The kernel kills the rest of a PID namespace with its process 1.
+	_ = m.init.Process.Kill()
+	_ = m.init.Wait()
+	var groups []string
+	_ = filepath.WalkDir(m.cgroup, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			groups = append(groups, path)
+		}
+		return nil
+	})
+	for i := len(groups) - 1; i >= 0; i-- {
+		_ = os.Remove(groups[i])
+	}
+}
+
+// Command returns a command that runs on the machine, as root.
+func (m *Machine) Command(arguments ...string) *exec.Cmd {
+	return m.CommandContext(context.Background(), arguments...)
+}
+
+// CommandContext is Command, killed when the context ends.
+func (m *Machine) CommandContext(ctx context.Context, arguments ...string) *exec.Cmd {
+	enter := []string{
+		"-t", strconv.Itoa(m.init.Process.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd",
+		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "SYSTEMD_PAGER=", "TERM=dumb",
+	}
+	return exec.CommandContext(ctx, "nsenter", append(enter, arguments...)...)
+}
+
+// Path returns where the host sees a file of the machine.
+func (m *Machine) Path(name string) string {
+	return filepath.Join(fmt.Sprintf("/proc/%d/root", m.init.Process.Pid), name)
+}
+
+// Run runs a command on the machine and returns what it prints. It must
+// succeed.
+func (m *Machine) Run(t *testing.T, arguments ...string) string {
+	t.Helper()
+	output, err := m.Try(arguments...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(arguments, " "), err, output)
+	}
+	return output
+}
+
+// Try is Run for a command that may fail.
+func (m *Machine) Try(arguments ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	output, err := m.CommandContext(ctx, arguments...).CombinedOutput()
+	return string(output), err
+}
+
+// Write writes a file of the machine.
+func (m *Machine) Write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(m.Path(name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(m.Path(name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// WaitFor waits until a condition holds.
+func WaitFor(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(Patience); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v in vain for %s", Patience, what)
+		}
+	}
+}
