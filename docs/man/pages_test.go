@@ -33,7 +33,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs.dir = dir
-	build := exec.Command("go", "build", "-o", dir+"/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
+	build := exec.Command("go", "build", "-o", dir+"/", "./src/cmd/crau-agent", "./src/cmd/crau-broker", "./src/cmd/crauctl")
 	build.Dir = "../.."
 	if output, err := build.CombinedOutput(); err != nil {
 		programs.err = fmt.Errorf("cannot build: %w\n%s", err, output)
@@ -110,8 +110,81 @@ func compareOptions(t *testing.T, what, help, page string) {
 	}
 }
 
-func TestEveryOptionOfTheAgentIsDocumented(t *testing.T) {
-	compareOptions(t, "crau-agent", help(t, "crau-agent"), read(t, "crau-agent.8.in"))
+func TestEveryOptionOfTheServicesIsDocumented(t *testing.T) {
+	for _, program := range []string{"crau-agent", "crau-broker"} {
+		t.Run(program, func(t *testing.T) {
+			page := read(t, program+".8.in")
+			compareOptions(t, program, help(t, program), page)
+			_, synopsis, _ := strings.Cut(page, "\n.Sh SYNOPSIS\n")
+			synopsis, _, _ = strings.Cut(synopsis, "\n.Sh ")
+			for _, option := range options(help(t, program)) {
+				if strings.HasPrefix(option, "--") && option != "--help" && option != "--version" &&
+					!regexp.MustCompile(`(?m)(?:Fl|\|) `+option[1:]+`\b`).MatchString(synopsis) {
+					t.Errorf("the synopsis does not have %s", option)
+				}
+			}
+		})
+	}
+}
+
+// shipped returns the manual pages that meson installs, by their names: what
+// they are made of.
+func shipped(t *testing.T) map[string]string {
+	t.Helper()
+	pages := map[string]string{}
+	for _, match := range regexp.MustCompile(`'([\w.-]+\.[1-8])'`).FindAllStringSubmatch(read(t, "meson.build"), -1) {
+		pages[match[1]] = match[1]
+	}
+	for _, match := range regexp.MustCompile(`'([\w.-]+)': '([\w.-]+\.8)'`).FindAllStringSubmatch(read(t, "meson.build"), -1) {
+		pages[match[1]+".8"] = match[2]
+	}
+	return pages
+}
+
+func TestEveryPageIsInstalledAndEveryUnitHasOne(t *testing.T) {
+	pages := shipped(t)
+	sources, err := filepath.Glob("*.in")
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, source := range sources {
+		if page := strings.TrimSuffix(source, ".in"); pages[page] != page {
+			t.Errorf("meson.build does not install %s", page)
+		}
+	}
+	units, err := filepath.Glob("../../systemd/crypto-auditing-*.*")
+	if err != nil || len(units) < 6 {
+		t.Fatalf("no units: %v, %v", units, err)
+	}
+	for _, unit := range units {
+		name := strings.TrimSuffix(filepath.Base(unit), ".in")
+		page, ok := pages[name+".8"]
+		if !ok {
+			t.Errorf("%s has no page", name)
+			continue
+		}
+		if text := read(t, page+".in"); !strings.Contains(text, ".Pa "+name) && !strings.Contains(text, ".Pa "+strings.Replace(name, ".service", ".timer", 1)) {
+			t.Errorf("%s is said to be in %s, which does not tell of it", name, page)
+		}
+	}
+}
+
+func TestReferencesLeadSomewhere(t *testing.T) {
+	pages := shipped(t)
+	ours := regexp.MustCompile(`^(crau.*|crypto-auditing.*|org\.crypto.*|(agent|broker)\.conf)$`)
+	sources, _ := filepath.Glob("*.in")
+	for _, source := range sources {
+		self := strings.TrimSuffix(source, ".in")
+		for _, match := range regexp.MustCompile(`(?m)^\.Xr (\S+) (\d)`).FindAllStringSubmatch(read(t, source), -1) {
+			name := match[1] + "." + match[2]
+			if _, ok := pages[name]; ours.MatchString(match[1]) && !ok {
+				t.Errorf("%s refers to %s(%s), which there is not", source, match[1], match[2])
+			}
+			if name == self {
+				t.Errorf("%s refers to itself", source)
+			}
+		}
+	}
 }
 
 func TestEveryCommandOfCrauctlIsDocumentedWithItsOptions(t *testing.T) {
