@@ -345,7 +345,9 @@ static __always_inline int is_constant(const struct hit *h, __u64 address)
  * Writes an element. `size` is that of the record, `keys` and `values` the
  * bytes a key and a value may take; `last` says that there is no larger
  * record, so that what does not fit is cut. Each access is preceded by a
- * check of `used` against a constant, which is what the verifier follows.
+ * check of `used` against a constant, which is what the verifier follows. That
+ * of Linux 6.1 knows of it for the register alone that was checked, not for a
+ * copy on the stack: the barriers behind the checks make that register go on.
  */
 static __always_inline long add(struct fill *f, const struct user_element *from, const __u32 size,
 				const __u32 keys, const __u32 values, const int last)
@@ -361,6 +363,7 @@ static __always_inline long add(struct fill *f, const struct user_element *from,
 	head.type = h->array ? type_of(e.size) : h->single_type;
 	if (start > size - sizeof(head) || used > size - keys)
 		goto too_small;
+	barrier_var(used);
 	n = e.key && !is_constant(h, e.key) ? read_string(record + used, keys, e.key) : -1;
 	if (n == keys) {
 		/* The string ends with a NUL that is not part of it. */
@@ -381,6 +384,7 @@ static __always_inline long add(struct fill *f, const struct user_element *from,
 
 	if (used > size - values)
 		goto too_small;
+	barrier_var(used);
 	switch (head.type & ELEMENT_TYPE) {
 	case ELEMENT_WORD:
 		__builtin_memcpy(record + used, &e.value, sizeof(e.value));
@@ -523,8 +527,13 @@ static __always_inline __u32 begin(struct record *r, const struct hit *h)
 		if (n == EXECUTABLE_MAX)
 			r->flags |= RECORD_EXECUTABLE_CUT;
 		if (n > 0 && n <= EXECUTABLE_MAX) {
-			r->exe_len = n - 1;
-			used += n - 1;
+			__u32 length = n - 1;
+
+			/* Says nothing new, but to the verifier of Linux 6.1. */
+			barrier_var(length);
+			length &= EXECUTABLE_MAX - 1;
+			r->exe_len = length;
+			used += length;
 		}
 	}
 	return used;
