@@ -82,15 +82,20 @@ const (
 	capBPF      = 39
 )
 
+// mask returns capabilities as /proc/PID/status has them.
+func mask(capabilities ...int) string {
+	bits := uint64(0)
+	for _, capability := range capabilities {
+		bits |= 1 << capability
+	}
+	return fmt.Sprintf("%016x", bits)
+}
+
 // checkCapabilities checks that the agent has some capabilities and can get no
 // other.
 func checkCapabilities(t *testing.T, a *agent, capabilities ...int) {
 	t.Helper()
-	mask := uint64(0)
-	for _, capability := range capabilities {
-		mask |= 1 << capability
-	}
-	want := fmt.Sprintf("%016x", mask)
+	want := mask(capabilities...)
 	for _, set := range []string{"CapPrm", "CapEff", "CapBnd", "CapAmb"} {
 		if got := a.status(t, set); got != want {
 			t.Errorf("%s is %s, want %s", set, got, want)
