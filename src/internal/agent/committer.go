@@ -23,7 +23,7 @@ const queueLength = 4
 type store interface {
 	Append(logstore.Batch) (logstore.Position, error)
 	Flush() (logstore.Cursor, error)
-	Rotate() (string, error)
+	BeginSegment() (name string, durable func() error, err error)
 }
 
 // committer compresses batches and appends them to the store, in its own
@@ -105,7 +105,8 @@ func (c *committer) run() {
 	}
 }
 
-// answer makes durable what the requests of a batch ask for.
+// answer makes durable what the requests of a batch ask for. The disk may take
+// its time; what comes later need not wait for it.
 func (c *committer) answer(b *batch) {
 	for _, r := range b.requests {
 		switch r.kind {
@@ -113,10 +114,13 @@ func (c *committer) answer(b *batch) {
 			r.answer <- flushed{}
 		case rotateRequest:
 			// Here, so that the next batch is in the new segment.
-			segment, err := c.store.Rotate()
-			r.answer <- flushed{segment: segment, err: err}
+			segment, durable, err := c.store.BeginSegment()
+			if err != nil {
+				r.answer <- flushed{err: err}
+				continue
+			}
+			go func() { r.answer <- flushed{segment: segment, err: durable()} }()
 		case flushRequest:
-			// The disk may take its time; what comes later need not wait.
 			go func() {
 				cursor, err := c.store.Flush()
 				r.answer <- flushed{cursor: cursor, err: err}

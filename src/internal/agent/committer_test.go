@@ -23,6 +23,8 @@ type refusingStore struct {
 	sequence  uint64
 	committed func(logstore.Position)
 	entries   [][]byte
+	// durable, if not nil, is what a new segment waits for.
+	durable chan struct{}
 }
 
 func (s *refusingStore) Append(b logstore.Batch) (logstore.Position, error) {
@@ -41,7 +43,15 @@ func (s *refusingStore) Append(b logstore.Batch) (logstore.Position, error) {
 func (s *refusingStore) Flush() (logstore.Cursor, error) {
 	return logstore.Cursor{Sequence: s.sequence}, nil
 }
-func (s *refusingStore) Rotate() (string, error) { return "next", nil }
+
+func (s *refusingStore) BeginSegment() (string, func() error, error) {
+	return "next", func() error {
+		if s.durable != nil {
+			<-s.durable
+		}
+		return nil
+	}, nil
+}
 
 func (s *refusingStore) refuse(err error) {
 	s.mu.Lock()
@@ -120,6 +130,27 @@ func TestRefusedBatchesAreCountedByReasonAndToldLater(t *testing.T) {
 				t.Errorf("recorded %+v", s)
 			}
 		})
+	}
+}
+
+func TestADiskThatHangsInRotationHoldsUpNothingElse(t *testing.T) {
+	committer, store, losses := testCommitter(t)
+	store.durable = make(chan struct{})
+	rotated := make(chan flushed, 1)
+	b := committer.get()
+	b.requests = append(b.requests, request{kind: rotateRequest, answer: rotated})
+	committer.put(b)
+	for range 2 * queueLength {
+		commitOne(committer, losses)
+	}
+	select {
+	case f := <-rotated:
+		t.Fatalf("the rotation was answered before it was durable: %+v", f)
+	default:
+	}
+	close(store.durable)
+	if f := <-rotated; f.segment != "next" || f.err != nil {
+		t.Errorf("the rotation was answered with %+v", f)
 	}
 }
 

@@ -272,21 +272,32 @@ func (w *Writer) Flush() (Cursor, error) {
 // whose file name it returns. On error the new one is begun as soon as the
 // disk allows it.
 func (w *Writer) Rotate() (string, error) {
-	w.mu.Lock()
-	if w.closed {
-		w.mu.Unlock()
-		return "", ErrClosed
-	}
-	if err := w.begin(w.next-1, w.opts.Clock.Now()); err != nil {
-		w.mu.Unlock()
+	name, durable, err := w.BeginSegment()
+	if err != nil {
 		return "", err
 	}
-	name, last := w.active.name, w.next-1
-	w.mu.Unlock()
-	if err := w.queue.Wait(last); err != nil {
-		return "", fmt.Errorf("cannot rotate: %w", err)
+	return name, durable()
+}
+
+// BeginSegment does what Rotate does without waiting for the disk: what is
+// appended from now on is in the new segment. The function returned waits until
+// the end of the old one and the beginning of the new one are durable.
+func (w *Writer) BeginSegment() (name string, durable func() error, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return "", nil, ErrClosed
 	}
-	return name, nil
+	if err := w.begin(w.next-1, w.opts.Clock.Now()); err != nil {
+		return "", nil, err
+	}
+	last := w.next - 1
+	return w.active.name, func() error {
+		if err := w.queue.Wait(last); err != nil {
+			return fmt.Errorf("cannot rotate: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 // Status is what there is to say about a Writer.
