@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guide
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// step is one thing to do: of a command, or a file to write.
+type step struct {
+	place string // FILE:LINE
+	// command is run by root, or by the user; quiet: the reader does not see
+	// it.
+	command     string
+	user, quiet bool
+	// shows are the lines that the document says it prints.
+	shows []string
+	// mayFail says that the next command is one that shows its exit status.
+	mayFail bool
+	// file is written with text, for a step without a command.
+	file, text string
+}
+
+// document is what is to be done, in order, and how many blocks are not done
+// here.
+type document struct {
+	steps  []step
+	blocks int
+	left   map[string]string // place: reason
+}
+
+var (
+	hidden = regexp.MustCompile(`^<!-- (run|not run): (.*)$`)
+	fence  = regexp.MustCompile("^```(\\w*)$")
+	// named is the first line of a block that is a file.
+	named = regexp.MustCompile(`^(?:#|//) (/[\w./-]+)$`)
+)
+
+// read takes a document apart, from its heading `from` on, to the end of that
+// section; empty: all of it.
+func read(t *testing.T, path, from string) *document {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	first, last := 0, len(lines)
+	if from != "" {
+		for first = 0; first < len(lines) && lines[first] != from; first++ {
+		}
+		if first == len(lines) {
+			t.Fatalf("%s has no heading %q", path, from)
+		}
+		for last = first + 1; last < len(lines) && !strings.HasPrefix(lines[last], "## "); last++ {
+		}
+	}
+	d := &document{left: map[string]string{}}
+	reason := ""
+	for i := first; i < last; i++ {
+		place := fmt.Sprintf("%s:%d", path, i+1)
+		if match := hidden.FindStringSubmatch(lines[i]); match != nil {
+			text := match[2]
+			for !strings.HasSuffix(text, "-->") && i+1 < last {
+				i++
+				text += "\n" + lines[i]
+			}
+			text = strings.TrimSpace(strings.TrimSuffix(text, "-->"))
+			if match[1] == "not run" {
+				reason = text
+			} else {
+				d.steps = append(d.steps, step{place: place, command: text, quiet: true})
+			}
+			continue
+		}
+		match := fence.FindStringSubmatch(lines[i])
+		if match == nil {
+			if reason != "" && lines[i] != "" {
+				t.Errorf("%s: no block follows what is not to be run", place)
+			}
+			continue
+		}
+		var block []string
+		for i++; i < last && lines[i] != "```"; i++ {
+			block = append(block, lines[i])
+		}
+		d.blocks++
+		if reason != "" {
+			d.left[place], reason = reason, ""
+			continue
+		}
+		switch match[1] {
+		case "console":
+			d.steps = append(d.steps, console(t, path, i-len(block), block)...)
+		case "toml", "ini", "js":
+			name := named.FindStringSubmatch(block[0])
+			if name == nil {
+				t.Errorf("%s: the first line does not name the file", place)
+				continue
+			}
+			d.steps = append(d.steps, step{place: place, file: name[1], text: strings.Join(block, "\n") + "\n"})
+		default:
+			t.Errorf("%s: a block of the kind %q, which nobody runs", place, match[1])
+		}
+	}
+	return d
+}
+
+// console takes a block of commands, and what they print, apart. It begins
+// before a line of the document.
+func console(t *testing.T, path string, line int, block []string) (steps []step) {
+	t.Helper()
+	for i := 0; i < len(block); i++ {
+		s := step{place: fmt.Sprintf("%s:%d", path, line+i+1)}
+		if command, ok := strings.CutPrefix(block[i], "$ "); ok {
+			s.command, s.user = command, true
+		} else if command, ok := strings.CutPrefix(block[i], "# "); ok {
+			s.command = command
+		} else {
+			t.Fatalf("%s: neither a command nor behind one: %q", s.place, block[i])
+		}
+		for !complete(s.command) && i+1 < len(block) {
+			i++
+			s.command += "\n" + block[i]
+		}
+		for i+1 < len(block) && !strings.HasPrefix(block[i+1], "$ ") && !strings.HasPrefix(block[i+1], "# ") {
+			i++
+			s.shows = append(s.shows, block[i])
+		}
+		if n := len(steps); n > 0 && s.command == "echo $?" {
+			steps[n-1].mayFail = true
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// complete reports whether a shell would not ask for more of a command.
+func complete(command string) bool {
+	output, err := exec.Command("bash", "-n", "-c", command).CombinedOutput()
+	return err == nil && len(output) == 0 && !strings.HasSuffix(command, `\`)
+}
+
+// What differs from one machine, and one minute, to the next. Order matters.
+var vary = []struct{ what, by *regexp.Regexp }{
+	{regexp.MustCompile(`\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b`), regexp.MustCompile(`\w{3}`)},
+	{regexp.MustCompile(`\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b`), regexp.MustCompile(`\w{3}`)},
+	{regexp.MustCompile(`\b[0-9a-f]{12,}(?:-[0-9a-f]{16})?\b`), regexp.MustCompile(`[0-9a-f]{12,}(?:-[0-9a-f]{16})?`)},
+	// A size or a duration has another unit at times.
+	{regexp.MustCompile(`\b\d[\d.,]* (?:B|[KMGT]iB|bytes)`), regexp.MustCompile(`\d[\d.,]* (?:B|[KMGT]iB|bytes)`)},
+	{regexp.MustCompile(`\b\d[\d.]*(?:ms|us|µs|s|min|h)(?: \d+(?:s|min))?\b`), regexp.MustCompile(`\d[\d.]*(?:ms|us|µs|s|min|h)(?: \d+(?:s|min))?`)},
+	{regexp.MustCompile(`\b\d[\d.,:-]*\b`), regexp.MustCompile(`\d[\d.,:-]*`)},
+}
+
+// pattern is what a line of a document allows a line of output to be: the same,
+// but for numbers, times and ids; … stands for anything.
+func pattern(line string) *regexp.Regexp {
+	var b strings.Builder
+	b.WriteString(`^\s*`)
+	for line = strings.TrimSpace(line); line != ""; {
+		if rest, ok := strings.CutPrefix(line, "…"); ok {
+			b.WriteString(".*")
+			line = rest
+			continue
+		}
+		if rest := strings.TrimLeft(line, " "); rest != line {
+			b.WriteString(`\s+`)
+			line = rest
+			continue
+		}
+		// Words are taken whole, lest a number inside one is mistaken.
+		word := line
+		if end := strings.IndexAny(line, " …"); end > 0 {
+			word = line[:end]
+		}
+		b.WriteString(varied(&line, word))
+	}
+	b.WriteString(`\s*$`)
+	return regexp.MustCompile(b.String())
+}
+
+// varied returns a pattern for what line begins with, and takes it away.
+func varied(line *string, word string) string {
+	for _, v := range vary {
+		if at := v.what.FindStringIndex(*line); at != nil && at[0] == 0 {
+			*line = (*line)[at[1]:]
+			return v.by.String()
+		}
+	}
+	// Up to what may vary inside the word.
+	end := len(word)
+	for _, v := range vary {
+		if at := v.what.FindStringIndex(word); at != nil && at[0] > 0 {
+			end = min(end, at[0])
+		}
+	}
+	*line = (*line)[end:]
+	return regexp.QuoteMeta(word[:end])
+}
+
+// differs says what of the lines is not in the output, "" if they are all of
+// it; a line … stands for any number of lines.
+func differs(shows []string, output string) string {
+	lines := strings.Split(strings.TrimRight(output, "\n"), "\n")
+	if output == "" {
+		lines = nil
+	}
+	any := false
+	for _, want := range shows {
+		if strings.TrimSpace(want) == "…" {
+			any = true
+			continue
+		}
+		p := pattern(want)
+		for any && len(lines) > 0 && !p.MatchString(lines[0]) {
+			lines = lines[1:]
+		}
+		any = false
+		if len(lines) == 0 {
+			return fmt.Sprintf("it does not print %q", want)
+		}
+		if !p.MatchString(lines[0]) {
+			return fmt.Sprintf("it prints %q, not %q", lines[0], want)
+		}
+		lines = lines[1:]
+	}
+	if len(lines) > 0 && !any {
+		return fmt.Sprintf("it also prints %q", lines[0])
+	}
+	return ""
+}
+
+func TestOutputIsComparedInShape(t *testing.T) {
+	for name, c := range map[string]struct {
+		shows  []string
+		output string
+		equal  bool
+	}{
+		"the same":                   {[]string{"all is as it should be"}, "all is as it should be\n", true},
+		"another text":               {[]string{"all is as it should be"}, "all is lost\n", false},
+		"nothing, not told":          {nil, "", true},
+		"something, not told":        {nil, "hello\n", false},
+		"told, but nothing":          {[]string{"hello"}, "", false},
+		"other numbers and times":    {[]string{"Thu 2026-11-26 06:38 12.3 KiB, 45 of 1,234"}, "Mon 2027-01-02 23:59 9.0 MiB, 1 of 2\n", true},
+		"other ids":                  {[]string{"41ae88d8fddeeeb767e358e90ca4ec18-000000000000002b"}, "58c1609e8b16b48062e26e893278a462-0000000000000001\n", true},
+		"a number where a word is":   {[]string{"lost nothing"}, "lost 5\n", false},
+		"a word where a number is":   {[]string{"lost 5"}, "lost nothing\n", false},
+		"a number in a name":         {[]string{"TLS_AES_256_GCM_SHA384"}, "TLS_CHACHA20_POLY1305_SHA256\n", false},
+		"any lines":                  {[]string{"first", "…", "last"}, "first\na\nb\nlast\n", true},
+		"any lines, but not the end": {[]string{"first", "…", "last"}, "first\na\nb\n", false},
+		"any lines at the end":       {[]string{"first", "…"}, "first\na\nb\n", true},
+		"part of a line":             {[]string{"cannot …: is it there?"}, "cannot do it at all: is it there?\n", true},
+		"columns":                    {[]string{"A  B"}, "  A      B  \n", true},
+		"durations":                  {[]string{"since 2h 3min ago"}, "since 5s ago\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := differs(c.shows, c.output); (got == "") != c.equal {
+				t.Errorf("%q and %q: %q", c.shows, c.output, got)
+			}
+		})
+	}
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package guide follows the documents for administrators to the letter: it does
+// on a throw-away machine, with a real systemd and nothing of the project on it
+// but its sources, what a newcomer would type, and sees whether that works and
+// looks as the documents say.
+//
+// The rule. Followed from top to bottom are the section "Install" of README.md
+// and all of docs/admin-guide.md, by one shell of root in the folder of the
+// sources. In a block ```console, "# " begins a command of root, "$ " one of the
+// user alice, who logs in anew for it; what follows up to the next is what it
+// prints, but for numbers, times and ids, and "…" is anything. A command must
+// succeed, unless "echo $?" comes next. A block ```toml, ```ini or ```js is a file,
+// named by its first line. Comments that readers of the documents do not see say
+// what else is done, to bring about what is described, <!-- run: COMMAND -->, and
+// that the next block cannot be run here, <!-- not run: REASON -->. Every block is
+// of one of these kinds.
+package guide
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/tests/machine"
+)
+
+// sources is where the sources are on the machine.
+const sources = "/usr/src/crypto-auditing"
+
+func TestWhoeverFollowsTheGuideGetsWhatItSays(t *testing.T) {
+	var readers []*document
+	blocks, left := 0, 0
+	for _, part := range []struct{ path, heading string }{
+		{"../../README.md", "## Install"}, {"../../docs/admin-guide.md", ""},
+	} {
+		d := read(t, part.path, part.heading)
+		readers = append(readers, d)
+		blocks += d.blocks
+		left += len(d.left)
+		for place, reason := range d.left {
+			t.Logf("%s is not run: %s", place, reason)
+		}
+	}
+	t.Logf("%d blocks, %d of them are not run", blocks, left)
+	if blocks < 30 || left*4 > blocks {
+		t.Errorf("of %d blocks %d are not run", blocks, left)
+	}
+	if missing := machine.Missing(); missing != "" {
+		t.Skip(missing)
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		t.Skip("the guide's steps are those of the Debian family")
+	}
+
+	// The machine is killed when this thread ends.
+	runtime.LockOSThread()
+	folder := t.TempDir()
+	stage := filepath.Join(folder, "stage")
+	copySources(t, filepath.Join(stage, sources))
+	m, err := machine.Boot(filepath.Join(folder, "machine"), stage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.PowerOff()
+	if _, err := os.Stat(m.Path("/usr/bin/crauctl")); err == nil {
+		t.Fatal("the project is installed on this machine: it would not be seen whether the guide installs it")
+	}
+	environment := network(t, m)
+
+	shell := start(t, m, environment)
+	for _, d := range readers {
+		for _, s := range d.steps {
+			if !follow(t, m, shell, s) {
+				journal, _ := m.Try("journalctl", "-n", "40", "-o", "short-monotonic", "-u", "crypto-auditing-*")
+				t.Fatalf("the rest is not tried; the journal:\n%s", journal)
+			}
+		}
+	}
+}
+
+// copySources copies the sources as they are, without what was built.
+func copySources(t *testing.T, to string) {
+	t.Helper()
+	root, err := filepath.Abs(machine.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(root, path)
+		target := filepath.Join(to, name)
+		switch {
+		case d.IsDir() && (name == ".git" || name == "build"):
+			return fs.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(target, 0o755)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, text, info.Mode().Perm())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// network gives the machine what it would have from the network, which it does
+// not have: Go modules. It returns the environment that Go needs there.
+func network(t *testing.T, m *machine.Machine) []string {
+	t.Helper()
+	goEnvironment := func(name string) string {
+		output, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(output))
+	}
+	modules, built := goEnvironment("GOMODCACHE"), goEnvironment("GOCACHE")
+	if _, err := os.Stat(m.Path(modules)); err != nil {
+		// On another file system than /.
+		download := exec.Command("go", "mod", "download")
+		download.Dir = machine.Root
+		download.Env = append(os.Environ(), "GOMODCACHE="+m.Path("/root/go/pkg/mod"), "GOFLAGS=-modcacherw",
+			"GOPROXY=file://"+filepath.Join(modules, "cache/download"), "GONOSUMDB=*")
+		if output, err := download.CombinedOutput(); err != nil {
+			t.Fatalf("cannot copy the modules: %v\n%s", err, output)
+		}
+		modules = "/root/go/pkg/mod"
+	}
+	// What was built outside need not be built again.
+	return []string{
+		"GOMODCACHE=" + modules, "GOCACHE=" + built, "GOPROXY=off", "GOTOOLCHAIN=local",
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + filepath.Join(goEnvironment("GOROOT"), "bin"),
+	}
+}
+
+// follow does one step, and reports whether that went as the document says.
+func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
+	t.Helper()
+	if s.file != "" {
+		m.Write(t, s.file, s.text)
+		return true
+	}
+	began := time.Now()
+	output, status := "", 0
+	if s.user {
+		output, status = shell.asUser(t, s.command)
+	} else {
+		output, status = shell.run(t, s.command)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Logf("%s: %.1f s: %s", s.place, took.Seconds(), s.command)
+	}
+	if status != 0 && !s.mayFail {
+		t.Errorf("%s: %s\nexit status %d:\n%s", s.place, s.command, status, output)
+		return false
+	}
+	// A document leaves out what a command that only does something may say.
+	if s.quiet || len(s.shows) == 0 {
+		return true
+	}
+	if difference := differs(s.shows, output); difference != "" {
+		t.Errorf("%s: %s\n%s; all of it:\n%s", s.place, s.command, difference, output)
+		return false
+	}
+	return true
+}
+
+// patience bounds a command. Building is the longest.
+const patience = 3 * time.Minute
+
+func start(t *testing.T, m *machine.Machine, environment []string) *session {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	command := m.CommandContext(ctx, append(append([]string{"env"}, environment...), "bash", "--noprofile", "--norc")...)
+	return newSession(t, command)
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guide
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// session is root's shell, which goes on from command to command.
+type session struct {
+	input  io.Writer
+	output chan string
+	// status is that of the command before, for "echo $?".
+	status int
+}
+
+// mark begins the line that says a command has ended, and how.
+const mark = "\x1e"
+
+func newSession(t *testing.T, shell *exec.Cmd) *session {
+	t.Helper()
+	input, err := shell.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := shell.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell.Stderr = shell.Stdout
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &session{input: input, output: make(chan string)}
+	go func() {
+		defer close(s.output)
+		lines := bufio.NewReader(output)
+		for {
+			line, err := lines.ReadString('\n')
+			if line != "" {
+				s.output <- line
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		input.Close()
+		go func() {
+			for range s.output { // so that the shell can end
+			}
+		}()
+		_ = shell.Wait()
+	})
+	s.run(t, "cd "+sources)
+	return s
+}
+
+// run runs a command and returns what it prints and its exit status.
+func (s *session) run(t *testing.T, command string) (printed string, status int) {
+	t.Helper()
+	// The input of the command is not that of the shell. $? is that of the
+	// command before.
+	fmt.Fprintf(s.input, "(exit %d)\n{ %s\n} </dev/null\nprintf '\\n%s%%d\\n' $?\n", s.status, command, mark)
+	var text strings.Builder
+	for end := time.After(patience); ; {
+		select {
+		case line, ok := <-s.output:
+			if !ok {
+				t.Fatalf("%s: the shell has ended:\n%s", command, text.String())
+			}
+			if n, ok := strings.CutPrefix(line, mark); ok {
+				var err error
+				if s.status, err = strconv.Atoi(strings.TrimSpace(n)); err != nil {
+					t.Fatal(err)
+				}
+				// The line break before the mark is not the command's.
+				return strings.TrimSuffix(text.String(), "\n"), s.status
+			}
+			text.WriteString(line)
+		case <-end:
+			t.Fatalf("%s: did not end in %v:\n%s", command, patience, text.String())
+		}
+	}
+}
+
+// asUser runs a command of the user, in the groups he is in now.
+func (s *session) asUser(t *testing.T, command string) (printed string, status int) {
+	t.Helper()
+	if command == "echo $?" {
+		return s.run(t, command)
+	}
+	quoted := "'" + strings.ReplaceAll(command, "'", `'\''`) + "'"
+	return s.run(t, "setpriv --reuid=alice --regid=alice --init-groups env -C /home/alice HOME=/home/alice bash -c "+quoted)
+}
