@@ -56,7 +56,7 @@ until_true() {
 	done
 }
 
-title "A bus, an agent and a broker in $demo"
+title "A private bus, an agent, a broker"
 cat >"$demo/bus.conf" <<END
 <busconfig>
   <type>system</type>
@@ -87,15 +87,15 @@ export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$demo/bus"
 	--library "$publishers/handshake" --library "$publishers/replay" 2>"$demo/agent.log" &
 agent=$!
 until_true 'grep -q msg=recording "$demo/agent.log" || ! kill -0 $agent'
-sed -n 's/.*msg=\(attached\) /\1 /p' "$demo/agent.log"
+sed -n 's/.*msg=attached library=\([^ ]*\) sites=\([0-9]*\) .*/crau-agent listens to \2 probe sites of \1/p' "$demo/agent.log"
 "$build/crau-broker" --config /dev/null --log-dir "$demo/log" --state-dir "$demo/state" \
 	--agent-socket "$demo/agent" 2>"$demo/broker.log" &
 broker=$!
 call() { busctl call org.crypto_auditing.Broker /org/crypto_auditing/Broker org.crypto_auditing.Broker "$@"; }
 until_true 'call GetStatus >/dev/null 2>&1'
-call GetStatus | grep -o '"version" s "[^"]*"' | head -n 1 | sed 's/"version" s/org.crypto_auditing.Broker/'
+call GetStatus | grep -o '"version" s "[^"]*"' | head -n 1 | sed 's/"version" s "\(.*\)"/crau-broker \1 is org.crypto_auditing.Broker on that bus/'
 
-title "crauctl monitor: handshakes as they happen"
+title "As it happens: crauctl monitor"
 mkfifo "$demo/live"
 "$build/crauctl" monitor >"$demo/live" &
 monitor=$!
@@ -116,32 +116,33 @@ kill -INT $monitor
 wait $monitor || fail "the monitor ended badly"
 monitor=
 
-title "crauctl query: catching up"
+title "What has happened: crauctl query -o cat"
 cursor=$("$build/crauctl" flush --socket "$demo/agent")
 "$build/crauctl" query -o cat
 publish "TLS 1.3 through OpenSSL, while nobody looks" "$publishers/handshake" --tls 1.3
 "$build/crauctl" flush --socket "$demo/agent" >/dev/null
-echo "behind $cursor:"
+title "What is new: crauctl query -o cat --after-cursor $cursor"
 "$build/crauctl" query -o cat --after-cursor "$cursor"
 
-title "crauctl vacuum: the log is truncated"
+title "The log is kept small: crauctl vacuum --vacuum-size=1 --keep-free=0"
 "$build/crauctl" rotate --socket "$demo/agent" >/dev/null
 publish "TLS 1.2 through OpenSSL, in a new segment" "$publishers/handshake" --tls 1.2
 "$build/crauctl" flush --socket "$demo/agent" >/dev/null
 before=$(cat "$demo"/log/*.zst | zstd -dc | wc -c)
 "$build/crauctl" vacuum --vacuum-size=1 --keep-free=0
+echo 'What the reader of before gets, who has missed something:'
 "$build/crauctl" query -o cat --after-cursor "$cursor"
 
-title "Counters"
+title "Fired and recorded"
 stop broker "$broker" && broker=
 stop agent "$agent" && agent=
-cat "$demo/published"
+sed 's/\(.*\): hits \([0-9]*\) values \([0-9]*\)$/\2 probe hits, \3 values: \1/' "$demo/published"
 recorded=$(sed -n 's/.*recorded_hits=\([0-9]*\).*/\1/p' "$demo/agent.log")
 lost=$(sed -n 's/.*lost_hits=\([0-9]*\).*/\1/p' "$demo/agent.log" | awk '{n += $1} END {print n + 0}')
 fired=$(sed -n 's/.*: hits \([0-9]*\) .*/\1/p' "$demo/published" | awk '{n += $1} END {print n + 0}')
 sed -n 's/.*msg=lost /lost: /p' "$demo/agent.log"
-[ "$lost" -ne 0 ] || echo "lost: nothing"
-echo "log: $before bytes of CBOR before it was truncated; $(cat "$demo"/log/*.zst | wc -c) bytes in $(find "$demo/log" -name '*.zst' | wc -l) segment are left"
-echo "     zstdcat $demo/log/*.zst is a log of the public crypto-auditing project"
-echo "recorded $recorded of $fired probe hits"
+[ "$lost" -ne 0 ] || lost=nothing
+echo "recorded $recorded of $fired probe hits, lost $lost"
 [ "$recorded" -eq "$fired" ] || fail "the agent did not record what was fired"
+echo "The log, $before bytes of CBOR before it was truncated, is left for you to look at, by 'zstdcat' as a log of the public"
+echo "crypto-auditing project, or by 'crauctl query --directory': $demo/log"
