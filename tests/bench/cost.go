@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"crypto-auditing/tests/bench/counter"
+
+	"crypto-auditing/tests/bench/figures"
 )
 
 // settle is how long the machine is left alone after something was attached.
@@ -112,7 +114,7 @@ func (b *bench) probeCost() error {
 	if _, err := withAgent(); err != nil && !errors.Is(err, errLost) {
 		return errors.Join(err, p.stop())
 	}
-	var without, counting, ours, ratios sample
+	var without, counting, ours, ratios figures.Sample
 	for spoilt := 0; len(ratios) < rounds; {
 		var cost [3]float64
 		for i, measure := range []func() (float64, error){block, withCounter, withAgent} {
@@ -132,11 +134,11 @@ func (b *bench) probeCost() error {
 		ours = append(ours, cost[2]-cost[0])
 		ratios = append(ratios, (cost[2]-cost[0])/(cost[1]-cost[0]))
 	}
-	b.figures.add(figure{"probe_cost_ratio", ratios.median(), 2.0, atMost, ratios.spread() + fmt.Sprintf(
+	b.figures.AtMost("probe_cost_ratio", ratios.Median(), 2.0, ratios.Spread()+fmt.Sprintf(
 		"; medians: agent %.0f ns, counting program %.0f ns, nothing attached %.1f ns a hit",
-		ours.median(), counting.median(), without.median())})
-	b.figures.add(figure{"probe_cost_ns", ours.median(), 0, none, "added to a hit, " + ours.spread()})
-	b.figures.add(figure{"probe_cost_counting_ns", counting.median(), 0, none, "added to a hit, " + counting.spread()})
+		ours.Median(), counting.Median(), without.Median()))
+	b.figures.Add("probe_cost_ns", ours.Median(), "added to a hit, "+ours.Spread())
+	b.figures.Add("probe_cost_counting_ns", counting.Median(), "added to a hit, "+counting.Spread())
 	return p.stop()
 }
 
@@ -197,8 +199,8 @@ func (b *bench) handshakeCost() error {
 	if err != nil {
 		return errors.Join(err, p.stop())
 	}
-	var ratios, added [2]sample
-	var without sample
+	var ratios, added [2]figures.Sample
+	var without figures.Sample
 	for spoilt := 0; len(ratios[1]) < rounds; {
 		for i, measure := range []func() (float64, error){withAgent, withCounter} {
 			with, err := measure()
@@ -219,10 +221,10 @@ func (b *bench) handshakeCost() error {
 			before = after
 		}
 	}
-	b.figures.add(figure{"handshake_cost_ratio", ratios[0].median(), 1.06, atMost, ratios[0].spread() + fmt.Sprintf(
+	b.figures.AtMost("handshake_cost_ratio", ratios[0].Median(), 1.06, ratios[0].Spread()+fmt.Sprintf(
 		"; medians: %.1f µs added to %.0f µs (TLS 1.3, client and server, %d hits)",
-		added[0].median(), without.median(), hitsPerHandshake)})
-	b.figures.add(figure{"handshake_cost_counting_ratio", ratios[1].median(), 0, none, ratios[1].spread() + fmt.Sprintf(
-		"; the counting program adds %.1f µs", added[1].median())})
+		added[0].Median(), without.Median(), hitsPerHandshake))
+	b.figures.Add("handshake_cost_counting_ratio", ratios[1].Median(), ratios[1].Spread()+fmt.Sprintf(
+		"; the counting program adds %.1f µs", added[1].Median()))
 	return p.stop()
 }

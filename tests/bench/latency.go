@@ -13,6 +13,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"crypto-auditing/tests/bench/figures"
 )
 
 // pollEvery is how often the follower looks for a new chunk: what it sees may
@@ -61,9 +63,9 @@ func (b *bench) latency() error {
 	}
 	ms := f.latencies
 	how := fmt.Sprintf("%d groups at 100,000 hits/s, window of %d ms included, seen by another process within %v", len(ms), window, pollEvery)
-	b.figures.add(figure{"commit_latency_p50_ms", ms.quantile(0.5), 0, none, how})
-	b.figures.add(figure{"commit_latency_p99_ms", ms.quantile(0.99), window + 100, atMost, how})
-	b.figures.add(figure{"commit_latency_p999_ms", ms.quantile(0.999), 0, none, how})
+	b.figures.Add("commit_latency_p50_ms", ms.Quantile(0.5), how)
+	b.figures.AtMost("commit_latency_p99_ms", ms.Quantile(0.99), window+100, how)
+	b.figures.Add("commit_latency_p999_ms", ms.Quantile(0.999), how)
 	return a.remove()
 }
 
@@ -75,7 +77,7 @@ type follower struct {
 
 	compressed, entries []byte
 	// latencies are in milliseconds.
-	latencies sample
+	latencies figures.Sample
 }
 
 func openFollower(dir string) (*follower, error) {

@@ -13,13 +13,11 @@
 package main
 
 import (
-	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"time"
+
+	"crypto-auditing/tests/bench/figures"
 )
 
 // bench is what all measurements share.
@@ -29,51 +27,38 @@ type bench struct {
 	publishers string // folder of the publishers' programs
 	trace      string
 	work       string // folder for logs, removed at the end
-	figures    figures
+	figures    figures.List
 }
 
-// measurement is one part of the run; wants says which names it reports.
-type measurement struct {
-	names string
-	run   func(*bench) error
-}
-
-func measurements() []measurement {
-	return []measurement{
-		{"probe_cost_ratio", (*bench).probeCost},
-		{"handshake_cost_ratio", (*bench).handshakeCost},
-		{"agent_cpu_us_per_event agent_rss_mib bytes_per_event lossless_hits_per_s", (*bench).onePublisher},
-		{"lossless_values_per_s lossless_values_per_s_4", (*bench).severalPublishers},
-		{"soak_rss_mib", (*bench).soak},
-		{"commit_latency_p50_ms commit_latency_p99_ms commit_latency_p999_ms", (*bench).latency},
-		{"idle_switches_per_s", (*bench).idle},
-		{"attach_ms", (*bench).attach},
+func (b *bench) measurements() []figures.Measurement {
+	return []figures.Measurement{
+		{Names: "probe_cost_ratio", Run: b.probeCost},
+		{Names: "handshake_cost_ratio", Run: b.handshakeCost},
+		{Names: "agent_cpu_us_per_event agent_rss_mib bytes_per_event lossless_hits_per_s", Run: b.onePublisher},
+		{Names: "lossless_values_per_s lossless_values_per_s_4", Run: b.severalPublishers},
+		{Names: "soak_rss_mib", Run: b.soak},
+		{Names: "commit_latency_p50_ms commit_latency_p99_ms commit_latency_p999_ms", Run: b.latency},
+		{Names: "idle_switches_per_s", Run: b.idle},
+		{Names: "attach_ms", Run: b.attach},
 	}
 }
 
 func main() {
-	quick := flag.Bool("quick", false, "about a minute, with more noise, instead of up to five")
-	only := flag.String("only", "", "measure only what reports a name that matches `REGEXP`")
-	output := flag.String("output", "build/bench.json", "merge the figures into `FILE`")
-	flag.Parse()
-	if err := run(*quick, *only, *output, flag.Args()); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(quick bool, only, output string, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("cannot understand argument %q", args[0])
-	}
-	wanted, err := regexp.Compile(only)
+func run() error {
+	o, err := figures.Parse("about a minute, with more noise, instead of up to five")
 	if err != nil {
-		return fmt.Errorf("cannot use --only: %w", err)
+		return err
 	}
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("cannot attach probes: run this as root")
 	}
-	b := &bench{quick: quick}
+	b := &bench{quick: o.Quick}
 	if err := b.build(); err != nil {
 		return err
 	}
@@ -84,19 +69,11 @@ func run(quick bool, only, output string, args []string) error {
 		return err
 	}
 	fmt.Print(b.parameters())
-	begin := time.Now()
-	for _, m := range measurements() {
-		if !wanted.MatchString(m.names) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(begin).Seconds(), m.names)
-		if err := m.run(b); err != nil {
-			return fmt.Errorf("cannot measure %s (logs are left in %s): %w", m.names, b.work, err)
-		}
+	if err := o.Measure(b.measurements()); err != nil {
+		return fmt.Errorf("%w (logs are left in %s)", err, b.work)
 	}
 	_ = os.RemoveAll(b.work) // the figures count
-	fmt.Println()
-	return errors.Join(b.figures.print(os.Stdout), b.figures.merge(output))
+	return o.Report(b.figures)
 }
 
 // pick returns one of two numbers, as the run is quick or not.

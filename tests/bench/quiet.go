@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"crypto-auditing/tests/bench/figures"
 )
 
 // idle counts how often an attached agent that nobody fires at wakes up.
@@ -27,8 +29,8 @@ func (b *bench) idle() error {
 	if err := errors.Join(err, a.stop()); err != nil {
 		return err
 	}
-	b.figures.add(figure{"idle_switches_per_s", float64(after-before) / float64(seconds), 5, atMost,
-		fmt.Sprintf("all threads, voluntary or not, over %d s", seconds)})
+	b.figures.AtMost("idle_switches_per_s", float64(after-before)/float64(seconds), 5,
+		fmt.Sprintf("all threads, voluntary or not, over %d s", seconds))
 	return a.remove()
 }
 
@@ -39,7 +41,7 @@ func (b *bench) attach() error {
 	for i := 1; i < 10; i++ {
 		libraries = append(libraries, b.publisher(fmt.Sprintf("libreplay%d.so", i)))
 	}
-	var times sample
+	var times figures.Sample
 	for range b.pick(5, 9) {
 		a, err := b.startAgent(defaults, libraries...)
 		if err != nil {
@@ -53,7 +55,7 @@ func (b *bench) attach() error {
 			return err
 		}
 	}
-	b.figures.add(figure{"attach_ms", times.median(), 300, atMost,
-		fmt.Sprintf("%d libraries, start of the process to READY=1; %s", len(libraries), times.spread())})
+	b.figures.AtMost("attach_ms", times.Median(), 300,
+		fmt.Sprintf("%d libraries, start of the process to READY=1; %s", len(libraries), times.Spread()))
 	return nil
 }

@@ -14,15 +14,14 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
-	"time"
+
+	"crypto-auditing/tests/bench/figures"
 )
 
 // bench is what all measurements share.
@@ -31,49 +30,34 @@ type bench struct {
 	root    string
 	tools   string // folder of the built programs
 	work    string // folder for logs and sockets, removed at the end
-	figures figures
+	figures figures.List
 }
 
-// measurement is one part of the run; names are those it reports.
-type measurement struct {
-	names string
-	run   func(*bench) error
-}
-
-func measurements() []measurement {
-	return []measurement{
-		{"signal_groups_per_s signal_groups_per_s_10 signal_groups_per_s_100", (*bench).rates},
-		{"open_vs_scan open_groups_per_s read_groups_per_s scan_groups_per_s", (*bench).bulk},
-		{"fanout100_cpu", (*bench).fanOut},
-		{"broker_and_bus_rss_mib", (*bench).memory},
-		{"signal_latency_p50_ms signal_latency_p99_ms", (*bench).latency},
+func (b *bench) measurements() []figures.Measurement {
+	return []figures.Measurement{
+		{Names: "signal_groups_per_s signal_groups_per_s_10 signal_groups_per_s_100", Run: b.rates},
+		{Names: "open_vs_scan open_groups_per_s read_groups_per_s scan_groups_per_s", Run: b.bulk},
+		{Names: "fanout100_cpu", Run: b.fanOut},
+		{Names: "broker_and_bus_rss_mib", Run: b.memory},
+		{Names: "signal_latency_p50_ms signal_latency_p99_ms", Run: b.latency},
 	}
 }
 
 func main() {
-	quick := flag.Bool("quick", false, "half a minute, with more noise, instead of two")
-	only := flag.String("only", "", "measure only what reports a name that matches `REGEXP`")
-	output := flag.String("output", "build/bench.json", "merge the figures into `FILE`")
-	flag.Parse()
+	work := run
 	if address := os.Getenv(asSubscriber); address != "" {
-		if err := beSubscriber(address); err != nil {
-			fmt.Fprintln(os.Stderr, "bench/broker:", err)
-			os.Exit(1)
-		}
+		work = func() error { return beSubscriber(address) }
 	}
-	if err := run(*quick, *only, *output, flag.Args()); err != nil {
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/broker:", err)
 		os.Exit(1)
 	}
 }
 
-func run(quick bool, only, output string, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("cannot understand argument %q", args[0])
-	}
-	wanted, err := regexp.Compile(only)
+func run() error {
+	o, err := figures.Parse("half a minute, with more noise, instead of two")
 	if err != nil {
-		return fmt.Errorf("cannot use --only: %w", err)
+		return err
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("cannot be the broker on a bus with the real policy: run this as root")
@@ -81,7 +65,7 @@ func run(quick bool, only, output string, args []string) error {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		return errors.New("cannot start a bus: install dbus-daemon")
 	}
-	b := &bench{quick: quick}
+	b := &bench{quick: o.Quick}
 	if err := b.build(); err != nil {
 		return err
 	}
@@ -90,19 +74,11 @@ func run(quick bool, only, output string, args []string) error {
 	}
 	fmt.Printf("broker: %s, %d processors, %s; %s\n", runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
 		"private dbus-daemon; groups as of a GnuTLS handshake, 4 events, some 320 bytes on the bus")
-	begin := time.Now()
-	for _, m := range measurements() {
-		if !wanted.MatchString(m.names) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(begin).Seconds(), m.names)
-		if err := m.run(b); err != nil {
-			return fmt.Errorf("cannot measure %s (files are left in %s): %w", m.names, b.work, err)
-		}
+	if err := o.Measure(b.measurements()); err != nil {
+		return fmt.Errorf("%w (files are left in %s)", err, b.work)
 	}
 	_ = os.RemoveAll(b.work) // the figures count
-	fmt.Println()
-	return errors.Join(b.figures.print(os.Stdout), b.figures.merge(output))
+	return o.Report(b.figures)
 }
 
 // build builds the programs as they are installed.

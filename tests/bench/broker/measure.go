@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/tests/bench/figures"
 )
 
 type dict = map[string]dbus.Variant
@@ -35,11 +37,11 @@ func (b *bench) rates() error {
 		if err := errors.Join(err, s.end()); err != nil {
 			return err
 		}
-		x := figure{name: "signal_groups_per_s", value: rate, target: 30_000, least: true, note: "to one subscriber through dbus-daemon; " + use}
-		if n > 1 {
-			x = figure{name: fmt.Sprintf("signal_groups_per_s_%d", n), value: rate, note: fmt.Sprintf("to all of %d subscribers together; %s", n, use)}
+		if n == 1 {
+			b.figures.AtLeast("signal_groups_per_s", rate, 30_000, "to one subscriber through dbus-daemon; "+use)
+		} else {
+			b.figures.Add(fmt.Sprintf("signal_groups_per_s_%d", n), rate, fmt.Sprintf("to all of %d subscribers together; %s", n, use))
 		}
-		b.figures.add(x)
 	}
 	return nil
 }
@@ -109,7 +111,7 @@ func (b *bench) bulk() error {
 		return errors.Join(err, s.end())
 	}
 	defer conn.Close()
-	var scans, opens []float64
+	var scans, opens figures.Sample
 	for range b.pick(3, 5) {
 		scanned, n, err := b.scan(log)
 		if err != nil {
@@ -125,11 +127,11 @@ func (b *bench) bulk() error {
 	if err := errors.Join(err, s.end()); err != nil {
 		return err
 	}
-	scan, opened := quantile(scans, 0.5), quantile(opens, 0.5)
-	b.figures.add(figure{name: "open_vs_scan", value: opened / scan, target: 0.5, least: true, note: "Open, read to the end of the pipe, over the store's scan with decoding; sealed log, in turns"})
-	b.figures.add(figure{name: "scan_groups_per_s", value: scan, note: "the store's scan"})
-	b.figures.add(figure{name: "open_groups_per_s", value: opened, note: "Open"})
-	b.figures.add(figure{name: "read_groups_per_s", value: read, note: "Read, pages of 1,000, decoded by godbus"})
+	scan, opened := scans.Median(), opens.Median()
+	b.figures.AtLeast("open_vs_scan", opened/scan, 0.5, "Open, read to the end of the pipe, over the store's scan with decoding; sealed log, in turns")
+	b.figures.Add("scan_groups_per_s", scan, "the store's scan")
+	b.figures.Add("open_groups_per_s", opened, "Open")
+	b.figures.Add("read_groups_per_s", read, "Read, pages of 1,000, decoded by godbus")
 	return nil
 }
 
@@ -199,7 +201,7 @@ func (s *scene) flow(rate, seconds, executables int) error {
 func (b *bench) fanOut() error {
 	const rate, executables = 20_000, 20_000
 	seconds := b.pick(3, 6)
-	var times [2][]float64
+	var times [2]figures.Sample
 	var delivered [2]int
 	for turn := range b.pick(2, 3) {
 		for i, n := range []int{1, 100} {
@@ -219,10 +221,10 @@ func (b *bench) fanOut() error {
 			delivered[i] += got
 		}
 	}
-	one, hundred := quantile(times[0], 0.5), quantile(times[1], 0.5)
-	b.figures.add(figure{name: "fanout100_cpu", value: hundred / one, target: 3, note: fmt.Sprintf(
+	one, hundred := times[0].Median(), times[1].Median()
+	b.figures.AtMost("fanout100_cpu", hundred/one, 3, fmt.Sprintf(
 		"broker's processor time for 100 subscribers over that for one (%.2f %% of a processor), %d groups/s, each asks for one program of %d; %d and %d groups delivered",
-		100*one/float64(seconds), rate, executables, delivered[0], delivered[1])})
+		100*one/float64(seconds), rate, executables, delivered[0], delivered[1]))
 	return nil
 }
 
@@ -276,8 +278,8 @@ func (b *bench) memory() error {
 	if err := errors.Join(err, s.end()); err != nil {
 		return err
 	}
-	b.figures.add(figure{name: "broker_and_bus_rss_mib", value: most / (1 << 20), target: 192, note: fmt.Sprintf(
-		"most that both had, with one stopped subscriber among ten, %d groups/s for %d s", rate, seconds)})
+	b.figures.AtMost("broker_and_bus_rss_mib", most/(1<<20), 192, fmt.Sprintf(
+		"most that both had, with one stopped subscriber among ten, %d groups/s for %d s", rate, seconds))
 	return nil
 }
 
@@ -371,12 +373,12 @@ func (b *bench) latency() error {
 		return err
 	}
 	how := fmt.Sprintf("%d groups of a handshake now and then, default windows, agent and probes included", len(ms))
-	b.figures.add(figure{name: "signal_latency_p50_ms", value: quantile(ms, 0.5), note: how})
-	b.figures.add(figure{name: "signal_latency_p99_ms", value: quantile(ms, 0.99), target: 250, note: how})
+	b.figures.Add("signal_latency_p50_ms", ms.Quantile(0.5), how)
+	b.figures.AtMost("signal_latency_p99_ms", ms.Quantile(0.99), 250, how)
 	return nil
 }
 
-func (s *scene) latencies(replay string, seconds int) (ms []float64, err error) {
+func (s *scene) latencies(replay string, seconds int) (ms figures.Sample, err error) {
 	r, err := s.subscribe(dict{"scopes": dbus.MakeVariant([]string{"tls", "pk"})}, dict{})
 	if err != nil {
 		return nil, err

@@ -11,90 +11,76 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
+	"cmp"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+
+	"crypto-auditing/tests/bench/figures"
 )
 
-// figure is a result that has a name, and where it comes from.
-type figure struct {
+// named is a result that has a name: where it comes from, and its bound.
+type named struct {
 	name      string
 	benchmark string
 	unit      string
-	// target is the bound: least if the value shall not be smaller, else the
-	// value shall not be larger. Zero: none.
-	target float64
-	least  bool
+	target    float64
+	kind      figures.Bound
 }
 
-func figures() []figure {
-	return []figure{
-		{name: "bytes_per_event_active", benchmark: "BytesPerEvent/handshakes=100", unit: "active-B/event", target: 10},
-		{name: "bytes_per_event_sealed", benchmark: "BytesPerEvent/handshakes=100", unit: "sealed-B/event", target: 8},
-		{name: "append_ns_per_event", benchmark: "Append/io_uring", unit: "ns/event", target: 1000},
-		{name: "scan_events_per_s", benchmark: "Scan/active/decoded", unit: "events/s", target: 2e6, least: true},
-		{name: "seek_ms", benchmark: "ThousandSegments/seek_time", unit: "ms/op", target: 20},
-		{name: "seek_cursor_ms", benchmark: "ThousandSegments/seek_cursor", unit: "ms/op", target: 20},
-		{name: "tail_ms", benchmark: "ThousandSegments/tail", unit: "ms/op", target: 30},
-		{name: "recovery_ms", benchmark: "Recovery/chunks_of_a_busy_machine", unit: "ms/op", target: 200},
-		{name: "recovery_small_chunks_ms", benchmark: "Recovery/chunks_of_one_group", unit: "ms/op", target: 200},
+func names() []named {
+	return []named{
+		{"bytes_per_event_active", "BytesPerEvent/handshakes=100", "active-B/event", 10, figures.AtMost},
+		{"bytes_per_event_sealed", "BytesPerEvent/handshakes=100", "sealed-B/event", 8, figures.AtMost},
+		{"append_ns_per_event", "Append/io_uring", "ns/event", 1000, figures.AtMost},
+		{"scan_events_per_s", "Scan/active/decoded", "events/s", 2e6, figures.AtLeast},
+		{"seek_ms", "ThousandSegments/seek_time", "ms/op", 20, figures.AtMost},
+		{"seek_cursor_ms", "ThousandSegments/seek_cursor", "ms/op", 20, figures.AtMost},
+		{"tail_ms", "ThousandSegments/tail", "ms/op", 30, figures.AtMost},
+		{"recovery_ms", "Recovery/chunks_of_a_busy_machine", "ms/op", 200, figures.AtMost},
+		{"recovery_small_chunks_ms", "Recovery/chunks_of_one_group", "ms/op", 200, figures.AtMost},
 	}
 }
 
-// speedup is a quotient of two results.
-const (
-	speedupName   = "selective_speedup"
-	speedupTarget = 20
-)
-
 func main() {
-	quick := flag.Bool("quick", false, "fewer repetitions, with more noise")
-	only := flag.String("only", ".", "run only benchmarks whose name matches `REGEXP`")
-	output := flag.String("output", "build/bench.json", "merge the figures into `FILE`")
-	flag.Parse()
-	if err := run(*quick, *only, *output); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/store:", err)
 		os.Exit(1)
 	}
 }
 
-func run(quick bool, only, output string) error {
-	pattern, err := regexp.Compile(only)
+func run() error {
+	o, err := figures.Parse("fewer repetitions, with more noise")
 	if err != nil {
-		return fmt.Errorf("cannot understand --only: %w", err)
+		return err
 	}
-	times := map[bool]string{true: "2x", false: "5x"}[quick]
+	times := map[bool]string{true: "2x", false: "5x"}[o.Quick]
 	all := results{}
-	for _, part := range []struct{ pkg, bench, times string }{
-		{"./src/internal/logstore", ".", times},
-		{"./src/internal/logstore/file", ".", map[bool]string{true: "50x", false: "500x"}[quick]},
+	for _, part := range []struct{ pkg, times string }{
+		{"./src/internal/logstore", times},
+		{"./src/internal/logstore/file", map[bool]string{true: "50x", false: "500x"}[o.Quick]},
 	} {
-		if err := all.measure(part.pkg, part.bench, part.times, pattern); err != nil {
+		if err := all.measure(part.pkg, part.times, o.Only); err != nil {
 			return err
 		}
 	}
-	return report(all, output)
+	return errors.Join(o.Report(all.figures()), all.print(os.Stdout))
 }
 
 // results are values by benchmark and unit.
 type results map[string]map[string]float64
 
-// measure runs the benchmarks of a package.
-func (r results) measure(pkg, bench, times string, only *regexp.Regexp) error {
-	if only.String() != "." {
-		bench = only.String()
-	}
+// measure runs the benchmarks of a package whose names match.
+func (r results) measure(pkg, times string, only *regexp.Regexp) error {
+	bench := cmp.Or(only.String(), ".")
 	command := exec.Command("go", "test", "-run", "^$", "-bench", bench, "-benchtime", times, "-timeout", "30m", pkg)
 	command.Stderr = os.Stderr
 	out, err := command.StdoutPipe()
@@ -132,71 +118,32 @@ func (r results) line(text string) {
 	}
 }
 
-func report(all results, output string) error {
-	named := map[string]float64{}
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\nfigure\tvalue\ttarget\t")
-	for _, f := range figures() {
-		if v, ok := all[f.benchmark][f.unit]; ok {
-			named[f.name] = v
-			row(table, f.name, v, f.target, f.least)
+// figures returns the results that have names.
+func (r results) figures() (l figures.List) {
+	for _, n := range names() {
+		if v, ok := r[n.benchmark][n.unit]; ok {
+			l = append(l, figures.Figure{Name: n.name, Value: v, Target: n.target, Kind: n.kind, Note: n.benchmark})
 		}
 	}
-	slow, fast := all["Selective/active/unfiltered"]["ms/op"], all["Selective/active/filtered"]["ms/op"]
+	slow, fast := r["Selective/active/unfiltered"]["ms/op"], r["Selective/active/filtered"]["ms/op"]
 	if slow > 0 && fast > 0 {
-		named[speedupName] = slow / fast
-		row(table, speedupName, slow/fast, speedupTarget, true)
+		l.AtLeast("selective_speedup", slow/fast, 20, fmt.Sprintf("%.0f ms unfiltered over %.1f ms filtered", slow, fast))
 	}
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
-	}
-	sort.Strings(names)
+	return l
+}
+
+// print writes all results.
+func (r results) print(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "\nbenchmark\tresults")
-	for _, name := range names {
-		units := make([]string, 0, len(all[name]))
-		for unit, v := range all[name] {
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		var units []string
+		for _, unit := range slices.Sorted(maps.Keys(r[name])) {
 			if unit != "B/op" && unit != "allocs/op" {
-				units = append(units, fmt.Sprintf("%.4g %s", v, unit))
+				units = append(units, fmt.Sprintf("%.4g %s", r[name][unit], unit))
 			}
 		}
-		sort.Strings(units)
 		fmt.Fprintf(table, "%s\t%s\n", name, strings.Join(units, ", "))
 	}
-	return errors.Join(table.Flush(), merge(output, named))
-}
-
-func row(table io.Writer, name string, v, target float64, least bool) {
-	sign, met := "≤", v <= target
-	if least {
-		sign, met = "≥", v >= target
-	}
-	verdict := map[bool]string{true: "ok", false: "MISSED"}[met]
-	fmt.Fprintf(table, "%s\t%.4g\t%s %g\t%s\n", name, v, sign, target, verdict)
-}
-
-// merge writes the figures into the JSON object in the file, beside what
-// others have put there.
-func merge(path string, named map[string]float64) error {
-	all := map[string]float64{}
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(text, &all)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot merge figures into %s: %w", path, err)
-	}
-	for name, v := range named {
-		all[name] = v
-	}
-	if text, err = json.MarshalIndent(all, "", "  "); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("cannot write figures: %w", err)
-	}
-	if err := os.WriteFile(path+".tmp", append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("cannot write figures: %w", err)
-	}
-	return os.Rename(path+".tmp", path)
+	return table.Flush()
 }

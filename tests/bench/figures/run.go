@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package figures
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+)
+
+// Options are what the command line of a measuring program says.
+type Options struct {
+	// Quick asks for less time and more noise.
+	Quick bool
+	// Only selects by the names of figures; it matches all by default.
+	Only *regexp.Regexp
+	// Output is the file into which figures are merged.
+	Output string
+}
+
+// Parse reads the command line. quick says what that option does.
+func Parse(quick string) (o Options, err error) {
+	only := flag.String("only", "", "measure only what reports a name that matches `REGEXP`")
+	flag.BoolVar(&o.Quick, "quick", false, quick)
+	flag.StringVar(&o.Output, "output", "build/bench.json", "merge the figures into `FILE`")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return o, fmt.Errorf("cannot understand argument %q", flag.Arg(0))
+	}
+	if o.Only, err = regexp.Compile(*only); err != nil {
+		return o, fmt.Errorf("cannot use --only: %w", err)
+	}
+	return o, nil
+}
+
+// Measurement is one part of a run.
+type Measurement struct {
+	// Names are those of the figures it reports.
+	Names string
+	Run   func() error
+}
+
+// Measure makes the measurements that are asked for, one after the other.
+func (o Options) Measure(all []Measurement) error {
+	begin := time.Now()
+	for _, m := range all {
+		if !o.Only.MatchString(m.Names) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%5.0f s  %s\n", time.Since(begin).Seconds(), m.Names)
+		if err := m.Run(); err != nil {
+			return fmt.Errorf("cannot measure %s: %w", m.Names, err)
+		}
+	}
+	return nil
+}
+
+// Report prints the figures and merges them into the file.
+func (o Options) Report(f List) error {
+	fmt.Println()
+	return errors.Join(f.Print(os.Stdout), f.Merge(o.Output))
+}
