@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore",
 	},
 	"src/client":                  {"src/internal/event"},
-	"src/internal/cli":            {"src/client", "src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/varlinkservice/orgcryptoauditingagent"},
+	"src/internal/cli":            {"src/client", "src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/program", "src/internal/varlinkservice/orgcryptoauditingagent"},
 	"src/internal/varlinkservice": {},
 	"src/internal/varlinkservice/agentservice": {
 		"src/internal/varlinkservice", "src/internal/agent", "src/internal/event", "src/internal/logstore", "src/internal/config",

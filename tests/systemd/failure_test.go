@@ -5,6 +5,7 @@ package systemd
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // perHandshake is how often the name of a handshake is in what crauctl shows of
@@ -83,6 +84,33 @@ func TestBadConfigurationIsNotTriedAgain(t *testing.T) {
 	}
 	if !a.said(t, "/etc/crypto-auditing/agent.conf:2:", `"librarry"`) {
 		t.Errorf("the journal does not say what is wrong:\n%s", strings.Join(a.journal(t), "\n"))
+	}
+}
+
+func TestWhatIsMissingOnAnOldKernelIsToldWithItsRemedy(t *testing.T) {
+	const profile = "[Service]\nExecStart=\nExecStart=/usr/bin/crau-agent --profile perf_event\n"
+	a := installed(t, libraries(library), profile)
+	if output, err := a.try(t, "systemctl", "start", service); err == nil {
+		t.Fatalf("the agent starts without CAP_SYS_ADMIN:\n%s", output)
+	}
+	remedy := []string{"/usr/share/doc/crypto-auditing/perf-event.conf", dropIns}
+	if !a.said(t, remedy...) {
+		t.Errorf("the journal does not say what to do:\n%s", strings.Join(a.journal(t), "\n"))
+	}
+	// It fails, waits and starts in turns.
+	for range 10 {
+		output, err := a.try(t, "crauctl", "status")
+		if err == nil || !strings.Contains(output, remedy[0]) || !strings.Contains(output, remedy[1]) {
+			t.Errorf("crauctl status does not say what to do: %v\n%s", err, output)
+		}
+		time.Sleep(170 * time.Millisecond)
+	}
+	// Of a failure that the agent had no time to tell, no old text is shown.
+	a.write(t, dropIns+"/0.conf", "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n")
+	a.run(t, "systemctl", "daemon-reload")
+	a.try(t, "systemctl", "restart", service)
+	if output, err := a.try(t, "crauctl", "status"); err == nil || !strings.Contains(output, "the agent fails: see journalctl -u "+service) {
+		t.Errorf("crauctl status says of an agent that is killed: %v\n%s", err, output)
 	}
 }
 

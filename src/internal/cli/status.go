@@ -22,6 +22,7 @@ func newStatusCommand(e *Environment) *cobra.Command {
 recorded and lost since it started, and what that costs. All hits of probes
 are recorded, lost, or on their way into the log. It asks the broker, too, who
 is served, unless --socket names another agent than that of this machine.
+If the agent's service fails it says why.
 
 The latency is from the first probe of a group of events to its commit: half
 of all groups took at most the first of the times, 99 % at most the second.

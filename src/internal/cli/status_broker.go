@@ -135,7 +135,16 @@ func (f *agentFlags) whole(ctx context.Context, e *Environment) *wholeStatus {
 		defer close(done)
 		s.broker, s.brokerError = askBroker(ctx, e)
 	}()
-	s.agent, s.agentError = f.status(ctx)
+	// Asking starts an agent that fails once more, to no avail.
+	why := failing(ctx, e)
+	if why == "" {
+		if s.agent, s.agentError = f.status(ctx); s.agentError != nil && ctx.Err() == nil {
+			why = failing(ctx, e)
+		}
+	}
+	if why != "" {
+		s.agentError = fmt.Errorf("cannot get the status: the agent fails: %s", printable(why))
+	}
 	<-done
 	return &s
 }

@@ -47,6 +47,7 @@ func (p *statusPrinter) agent(s *api.Status) {
 	if s.Problem != "" {
 		p.line("Trouble", "%s", printable(s.Problem))
 	}
+	p.line("Attaches", "%s", profile(s.Profile))
 	p.line("Log", "%s, %s in %s, %s free", printable(s.Directory), size(s.DiskUsage), counted(s.Segments, "segment"), size(s.DiskFree))
 	p.line("Newest", "%s", printable(s.Newest))
 	p.line("Oldest", "%s", printable(s.Oldest))
@@ -139,6 +140,17 @@ func state(s *api.Status) string {
 		return "recording " + render.Counted(uint64(n), "library")
 	}
 	return "waiting for libraries with probes"
+}
+
+// profile says how the kernel lets the agent attach.
+func profile(name string) string {
+	switch name {
+	case "uprobe_multi":
+		return "by uprobe_multi"
+	case "perf_event":
+		return "by perf-event uprobes: the kernel is older than 6.6"
+	}
+	return "by " + printable(name)
 }
 
 // lost returns what was lost for all reasons.

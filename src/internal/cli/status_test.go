@@ -153,7 +153,7 @@ func TestStatusIsShown(t *testing.T) {
 		arguments []string
 	}{
 		"busy":        {busy(), nil},
-		"idle":        {&recorder{status: agent.Status{Started: time.Date(2026, 7, 20, 6, 0, 0, 0, time.UTC)}}, nil},
+		"idle":        {&recorder{status: agent.Status{Profile: "perf_event", Started: time.Date(2026, 7, 20, 6, 0, 0, 0, time.UTC)}}, nil},
 		"full":        {full, nil},
 		"json":        {busy(), []string{"-o", "json"}},
 		"json-pretty": {busy(), []string{"-o", "json-pretty"}},

@@ -202,7 +202,7 @@ func (t *Tracer) attach(l *Library) error {
 		b.cookies = append(b.cookies, uint64(slot))
 	}
 	if l.links, err = t.attachSites(executable, &b); err != nil {
-		return fmt.Errorf("cannot attach to %s: %w", l.Path, explain(err))
+		return fmt.Errorf("cannot attach to %s: %w", l.Path, explain(err, t.profile))
 	}
 	return nil
 }

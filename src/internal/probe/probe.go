@@ -39,6 +39,12 @@ const (
 	PerfEvent Profile = "perf_event"
 )
 
+// oldKernelDropIn gives the service what PerfEvent needs, from dropIns.
+const (
+	oldKernelDropIn = "/usr/share/doc/crypto-auditing/perf-event.conf"
+	dropIns         = "/etc/systemd/system/crypto-auditing-agent.service.d"
+)
+
 // DefaultRingSize holds 100 ms of 400,000 hits a second.
 const DefaultRingSize = 8 << 20
 
@@ -112,7 +118,7 @@ func Load(o Options) (*Tracer, error) {
 	}
 	collection, err := ebpf.NewCollection(spec)
 	if err != nil {
-		return nil, fmt.Errorf("cannot load the BPF programs: %w", explain(err))
+		return nil, fmt.Errorf("cannot load the BPF programs: %w", explain(err, ""))
 	}
 	t := &Tracer{
 		collection:   collection,
@@ -158,9 +164,15 @@ func recordKind(probe string) (bpf.AuditRecordKind, bool) {
 	return 0, false
 }
 
-// explain adds the remedy to what a user can mend.
-func explain(err error) error {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+// explain adds the remedy to what a user can mend. profile is how a library
+// was to be attached to, empty where none was.
+func explain(err error, profile Profile) error {
+	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+	if denied && profile == PerfEvent {
+		return fmt.Errorf("%w (kernels before 6.6 demand CAP_SYS_ADMIN for it: run as root, or install %s in %s and restart the service)",
+			err, oldKernelDropIn, dropIns)
+	}
+	if denied {
 		return fmt.Errorf("%w (run as root or give the process CAP_BPF and CAP_PERFMON)", err)
 	}
 	if errors.Is(err, ebpf.ErrNotSupported) {

@@ -10,7 +10,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/config"
@@ -21,6 +23,10 @@ const (
 	ExitFailure = 1
 	ExitUsage   = 2
 )
+
+// Failed begins what the service manager is told of a program that fails. A
+// text without it is older than the failure.
+const Failed = "failed: "
 
 // UsageError is an error in how the program was called.
 type UsageError struct{ error }
@@ -36,7 +42,8 @@ func Usage(err error) error {
 	return UsageError{err}
 }
 
-// Run runs a command, prints its error and returns the exit status.
+// Run runs a command, prints its error and returns the exit status. The service
+// manager is told the error, too: it shows it as long as the service fails.
 func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 	command.SetArgs(args)
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
@@ -45,6 +52,8 @@ func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 		return 0
 	}
 	fmt.Fprintf(stderr, "%s: %v\n", command.Name(), err)
+	// Without one nothing happens; and a failure to tell is no other failure.
+	_, _ = daemon.SdNotify(false, "STATUS="+Failed+strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage UsageError
 	var bad *config.Error
 	switch {
