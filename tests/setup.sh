@@ -32,6 +32,7 @@ need cc gcc gcc
 need make make make
 need meson meson meson
 need ninja ninja-build ninja-build
+need pkg-config pkg-config pkgconf-pkg-config
 need clang clang clang
 need llvm-strip llvm llvm
 need zstd zstd zstd
