@@ -105,12 +105,20 @@ func checkCapabilities(t *testing.T, a *agent, capabilities ...int) {
 
 func TestManualsAndCompletionsAreInstalled(t *testing.T) {
 	m := needMachine(t)
-	for page, section := range map[string]string{"crauctl": "1", "agent.conf": "5", "crau-agent": "8"} {
+	for page, section := range map[string]string{
+		"crauctl": "1", "agent.conf": "5", "broker.conf": "5", "crypto-auditing": "7", "crau-agent": "8", "crau-broker": "8",
+		// Links to a page, which lead to where it is.
+		service: "8", truncateTimer: "8",
+	} {
 		text, err := os.ReadFile(m.path("/usr/share/man/man" + section + "/" + page + "." + section))
 		if err != nil {
 			t.Error(err)
 		} else if strings.Contains(string(text), "@version@") {
 			t.Errorf("%s(%s) has a placeholder left", page, section)
+		} else if target, ok := strings.CutPrefix(string(text), ".so "); ok {
+			if _, err := os.Stat(m.path("/usr/share/man/" + strings.TrimSpace(target))); err != nil {
+				t.Errorf("%s(%s) leads nowhere: %v", page, section, err)
+			}
 		}
 	}
 	m.run(t, "bash", "-n", "/usr/share/bash-completion/completions/crauctl")
