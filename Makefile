@@ -5,7 +5,7 @@
 BUILD ?= build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check quick demo bench generate install clean
+.PHONY: help setup build check quick demo bench generate install uninstall dist rpm clean
 
 help: ## show this menu
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -34,6 +34,18 @@ generate: ## regenerate the BPF objects and the tables, where their sources chan
 
 install: build ## install below DESTDIR, by meson
 	@meson install -C $(BUILD)
+
+uninstall: ## remove what was installed
+	@ninja -C $(BUILD) uninstall
+
+# The version is that of the commit.
+dist: build ## make a tarball with the Go modules, in $(BUILD)/meson-dist
+	@rm -rf $(BUILD)/meson-dist
+	@meson setup --reconfigure $(BUILD) >/dev/null
+	@meson dist -C $(BUILD) --no-tests
+
+rpm: dist ## build and check the packages, in $(BUILD)/rpm
+	@rpm/build.sh $(BUILD)/meson-dist/*.tar.xz $(BUILD)/rpm
 
 clean: ## remove what was built
 	@rm -rf $(BUILD)

@@ -21,3 +21,8 @@ require (
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 )
+
+tool (
+	github.com/cilium/ebpf/cmd/bpf2go
+	github.com/varlink/go/cmd/varlink-go-interface-generator
+)

@@ -6,8 +6,17 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# A tarball has no git, and modules of others.
+files() {
+	if [ -e .git ]; then
+		git ls-files
+	else
+		find . \( -path ./vendor -o -path ./build \) -prune -o -type f -print | sed 's,^\./,,'
+	fi
+}
+
 bad=0
-for file in $(git ls-files '*.go' '*.c' '*.h' '*.sh' '*.py' '*.toml' '*.cddl' 'Makefile' '*/Makefile' 'meson.build' ':!*_bpfel.go' ':!*/testdata/*'); do
+for file in $(files | grep -E '(\.(go|c|h|sh|py|toml|cddl|spec|rpmlintrc|macros)|(^|/)(Makefile|meson\.build))$' | grep -Ev '_bpfel\.go$|/testdata/'); do
 	licence=$(sed -n '1,4s/.*SPDX-License-Identifier: \([A-Za-z0-9.-]*\).*/\1/p' "$file")
 	if [ -z "$licence" ]; then
 		echo "$file: no SPDX-License-Identifier in its first lines"

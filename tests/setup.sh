@@ -48,6 +48,13 @@ need nsenter util-linux util-linux-core
 need setpriv util-linux util-linux
 need tar tar tar
 need mandoc mandoc mandoc
+need git git git
+need rpmbuild rpm rpm-build
+need rpmlint rpmlint rpmlint
+need rpm2cpio rpm2cpio rpm
+need cpio cpio cpio
+need unshare util-linux util-linux-core
+need xz xz-utils xz
 need dbus-daemon dbus-daemon dbus-daemon
 need dbus-broker-launch dbus-broker dbus-broker
 need busctl systemd systemd

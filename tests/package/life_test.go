@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packaging
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine is this one with a file system of its own: what is done to it is in
+// memory, and goes with the thread that made it.
+type machine struct {
+	path string // of its /
+	// changed has all that differs from this machine.
+	changed string
+}
+
+// newMachine makes a machine without anything of this project. Its caller stays on
+// its thread, which has the mounts.
+func newMachine(t *testing.T) machine {
+	t.Helper()
+	runtime.LockOSThread() // for good: the thread ends with the test, and the mounts with it
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		t.Fatalf("cannot have mounts of its own: %v", err)
+	}
+	folder := t.TempDir()
+	t.Cleanup(func() { mustRun(t, "/", "umount", "--recursive", filepath.Join(folder, "memory")) })
+	mustRun(t, folder, "sh", "-euc", `
+		mount --make-rprivate /
+		mkdir memory
+		mount -t tmpfs -o mode=755 tmpfs memory
+		cd memory
+		mkdir upper work machine
+		mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay machine
+		mount --bind /dev machine/dev
+		mount -t proc proc machine/proc
+		# A database of its own; nothing that was installed by hand.
+		rm -rf machine/var/lib/rpm
+		find machine/usr machine/etc machine/var/lib machine/var/log \
+			'(' -name '*crypto[-_]auditing*' -o -name '*cryptoauditing*' -o -path '*/usr/*bin/crau*' -o -name '*crauctl*' -o -path '*/include/crau' ')' \
+			-prune -exec rm -rf {} +
+		sed -i /crypto-auditing/d machine/etc/passwd machine/etc/group machine/etc/shadow machine/etc/gshadow`)
+	return machine{filepath.Join(folder, "memory/machine"), filepath.Join(folder, "memory/upper")}
+}
+
+// run runs a program on the machine.
+func (m machine) run(t *testing.T, arguments ...string) string {
+	t.Helper()
+	return mustRun(t, "/", append([]string{"chroot", m.path}, arguments...)...)
+}
+
+// rpm runs a transaction. RPM only warns when a scriptlet fails.
+func (m machine) rpm(t *testing.T, arguments ...string) string {
+	t.Helper()
+	output := mustRun(t, "/", append([]string{"rpm", "--root", m.path}, arguments...)...)
+	if strings.Contains(output, "scriptlet failed") || strings.Contains(output, "error:") {
+		t.Errorf("rpm %s says:\n%s", arguments[0], output)
+	}
+	return output
+}
+
+// write has an administrator, or a service, make a file.
+func (m machine) write(t *testing.T, path, text string) {
+	t.Helper()
+	path = filepath.Join(m.path, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m machine) exists(path string) bool {
+	_, err := os.Lstat(filepath.Join(m.path, path))
+	return err == nil
+}
+
+// ours returns what there is of this project, besides the database of RPM and the
+// users.
+func (m machine) ours(t *testing.T) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(m.changed, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		path = strings.TrimPrefix(path, m.changed)
+		switch {
+		case path == "/var/lib/rpm", path == "/tmp", path == "/var/tmp", path == "/var/log/journal":
+			return fs.SkipDir
+		case entry.Type()&fs.ModeDevice != 0: // it covers a file of this machine that is not there
+		case regexp.MustCompile(`crypto[-_]?auditing|/crau|/_crau`).MatchString(path):
+			paths = append(paths, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// enabled are the links by which units are enabled.
+var enabled = []string{
+	"/etc/systemd/system/multi-user.target.wants/crypto-auditing-agent.service",
+	"/etc/systemd/system/sockets.target.wants/crypto-auditing-agent.socket",
+	"/etc/systemd/system/sockets.target.wants/crypto-auditing-broker.socket",
+	"/etc/systemd/system/timers.target.wants/crypto-auditing-truncate.timer",
+}
+
+func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
+	need(t, "systemctl", "systemd-sysusers", "systemd-tmpfiles", "chroot", "mount")
+	built := rpms(t)
+	m := newMachine(t)
+	if left := m.ours(t); len(left) > 0 {
+		t.Fatalf("the machine has already %v", left)
+	}
+
+	// From 4.19 on RPM itself makes users of what is in sysusers.d, before it
+	// unpacks the package.
+	users, err := filepath.Abs(filepath.Join(root, "systemd/crypto-auditing.sysusers.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "/", "systemd-sysusers", "--root="+m.path, users)
+
+	m.rpm(t, append([]string{"-i", "--nodeps"}, built.binary...)...)
+	names := strings.Fields(m.rpm(t, "-qa", "--qf", `%{NAME}\n`))
+	if len(names) != len(built.binary) {
+		t.Fatalf("there are installed %v", names)
+	}
+	if output := m.rpm(t, append([]string{"-V", "--nodeps"}, names...)...); output != "" {
+		t.Errorf("what is installed is not what the packages say:\n%s", output)
+	}
+	for _, link := range enabled {
+		if !m.exists(link) {
+			t.Errorf("%s is not there: the preset has not enabled it", link)
+		}
+	}
+	for _, program := range []string{"crau-agent", "crau-broker", "crauctl"} {
+		if got := m.run(t, program, "--version"); !strings.Contains(got, version(t)) {
+			t.Errorf("%s says it is %q", program, got)
+		}
+	}
+	m.run(t, "crau-agent", "--check")
+	m.run(t, "crau-broker", "--check")
+	m.run(t, "systemd-tmpfiles", "--create", "crypto-auditing.conf")
+
+	// What happens in the life of a machine.
+	m.write(t, "/etc/crypto-auditing/agent.conf", "rate_limit = 1000\n")
+	m.write(t, "/etc/crypto-auditing/agent.conf.d/own.conf", "max_age = \"1h\"\n")
+	m.write(t, "/var/log/crypto-auditing/audit-0000000000000001.cborseq.zst", "evidence")
+	m.write(t, "/var/lib/crypto-auditing/subscriptions", "positions")
+	m.run(t, "systemctl", "disable", "--quiet", "crypto-auditing-truncate.timer")
+
+	m.rpm(t, append([]string{"-U", "--nodeps"}, built.next...)...)
+	if got, want := m.rpm(t, "-qa", "--qf", `%{RELEASE} `), strings.Repeat("1.next ", len(names)); got != want {
+		t.Errorf("after the upgrade there are the releases %s", got)
+	}
+	if text, err := os.ReadFile(filepath.Join(m.path, "/etc/crypto-auditing/agent.conf")); err != nil || string(text) != "rate_limit = 1000\n" {
+		t.Errorf("after the upgrade the configuration is %q, %v", text, err)
+	}
+	for i, link := range enabled {
+		if timer := i == len(enabled)-1; m.exists(link) == timer {
+			t.Errorf("the upgrade has changed what is enabled: %s", link)
+		}
+	}
+	m.run(t, "crau-agent", "--check")
+
+	// What the services wrote stays, and the administrator's own files. Versions of
+	// RPM differ in whether one the package knows of is renamed.
+	m.rpm(t, append([]string{"-e"}, names...)...)
+	left := m.ours(t)
+	for i := range left {
+		left[i] = strings.TrimSuffix(left[i], ".rpmsave")
+	}
+	want := []string{
+		"/etc/crypto-auditing",
+		"/etc/crypto-auditing/agent.conf",
+		"/etc/crypto-auditing/agent.conf.d",
+		"/etc/crypto-auditing/agent.conf.d/own.conf",
+		"/run/varlink/registry/org.cryptoauditing.Agent",
+		"/run/varlink/registry/org.cryptoauditing.Broker",
+		"/var/lib/crypto-auditing",
+		"/var/lib/crypto-auditing/subscriptions",
+		"/var/log/crypto-auditing",
+		"/var/log/crypto-auditing/audit-0000000000000001.cborseq.zst",
+	}
+	slices.Sort(left)
+	if !slices.Equal(left, want) {
+		t.Errorf("after the removal there is left:\n%s\nand not:\n%s", strings.Join(left, "\n"), strings.Join(want, "\n"))
+	}
+}
