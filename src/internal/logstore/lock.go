@@ -29,7 +29,9 @@ type lock struct{ file *os.File }
 
 // takeLock locks dir and returns what the last writer left in the lock file.
 func takeLock(dir string) (l *lock, left string, err error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o640)
+	// Whoever can open it, if only to read, can lock it. No reader needs it, and
+	// none may keep the next writer out.
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot open lock of log directory: %w", err)
 	}

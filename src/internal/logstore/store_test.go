@@ -13,9 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore/segment"
 )
 
 // Entries of these tests are CBOR byte strings with two bytes of length.
@@ -215,6 +220,44 @@ func TestSecondWriterIsRefusedByName(t *testing.T) {
 	var locked *LockedError
 	if !errors.As(err, &locked) || locked.Dir != dir {
 		t.Errorf("second writer got %v, want a LockedError naming %s", err, dir)
+	}
+}
+
+func TestReadersCannotKeepAWriterOut(t *testing.T) {
+	dir := t.TempDir()
+	openTest(t, dir, testOptions(newTestClock()))
+	info, err := os.Stat(filepath.Join(dir, lockName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// flock(2) asks for no more than an open file.
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		t.Errorf("others can open the lock of the log and lock it: its mode is %v", mode)
+	}
+}
+
+func TestWhatIsNoFileIsNoSegment(t *testing.T) {
+	dir := t.TempDir()
+	w := openTest(t, dir, testOptions(newTestClock()))
+	p := appendTest(t, w, "a", "b")
+	if err := unix.Mkfifo(filepath.Join(dir, segment.Name(p.Cursor.Sequence+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		r, err := OpenReader(dir, ReaderOptions{EntryLen: testEntryLen})
+		if err == nil {
+			r.Close()
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("the reader says %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the reader waits for somebody to write to the FIFO")
 	}
 }
 

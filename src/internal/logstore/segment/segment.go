@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
@@ -32,8 +34,17 @@ type Segment struct {
 
 // Open opens the segment file at path.
 func Open(path string) (*Segment, error) {
-	f, err := os.Open(path)
+	// O_NONBLOCK: a FIFO in its place must not hold up whoever reads the log.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
+		return nil, fmt.Errorf("cannot open segment: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("cannot open segment: %w", err)
 	}
 	return &Segment{path: path, file: f, read: hopRead}, nil
