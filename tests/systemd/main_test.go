@@ -7,9 +7,11 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 // the is the machine of all tests. It is set once, before the tests run.
 var the struct {
 	machine *machine
+	// installed are the paths of all files that meson installed.
+	installed []string
 	// missing says why there is none here; err why there is none although
 	// there could be.
 	missing string
@@ -52,6 +56,15 @@ func setUp(folder string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	stage, err := throwaway.Install(ctx, folder)
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(stage, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			the.installed = append(the.installed, strings.TrimPrefix(path, stage))
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	throwaway "crypto-auditing/tests/machine"
+)
+
+// access is who owns a file, and its mode.
+type access struct{ owner, group, mode string }
+
+// elsewhere is the row of the table for what is installed and has no other.
+const elsewhere = "all else that is installed"
+
+// documented returns the table of files in docs/security.md: accesses by paths,
+// which may be patterns.
+func documented(t *testing.T) map[string]access {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(throwaway.Root, "docs/security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Files\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	table := map[string]access{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `?([^|`]+?)`? \\| (\\S+) \\| (\\S+) \\| (0[0-7]{3}) \\|$").FindAllStringSubmatch(section, -1) {
+		table[row[1]] = access{row[2], row[3], row[4]}
+	}
+	if len(table) < 14 || table[elsewhere].mode == "" {
+		t.Fatalf("the table in docs/security.md is not understood: %v", table)
+	}
+	return table
+}
+
+// rowOf returns the row of a table that holds for a file.
+func rowOf(table map[string]access, file string) (row string, found bool) {
+	if _, ok := table[file]; ok {
+		return file, true
+	}
+	for row := range table {
+		if ok, err := path.Match(row, file); ok && err == nil {
+			return row, true
+		}
+	}
+	return "", false
+}
+
+// listing returns what find(1) finds: types of files and accesses, by paths.
+func (m *machine) listing(t *testing.T, arguments ...string) (types map[string]string, accesses map[string]access) {
+	t.Helper()
+	types, accesses = map[string]string{}, map[string]access{}
+	output := m.run(t, append(append([]string{"find"}, arguments...), "-printf", `%y %u %g 0%m %p\n`)...)
+	for line := range strings.Lines(output) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 5)
+		if len(fields) != 5 {
+			t.Fatalf("find says %q", line)
+		}
+		types[fields[4]], accesses[fields[4]] = fields[0], access{fields[1], fields[2], fields[3]}
+	}
+	return types, accesses
+}
+
+func TestFilesAreWhoseTheyShouldBe(t *testing.T) {
+	table := documented(t)
+	a := brokerInstalled(t, libraries(library), "[truncate]\nmax_size = 1\nkeep_free = 0\n")
+	// All that services make: segments, sealed ones, what has been removed, a
+	// durable subscription, and a broker and an agent that come again.
+	for range 3 {
+		a.replay(t, library, 20)
+		a.run(t, "crauctl", "rotate")
+	}
+	if output, err := a.bus(t, asRoot, "Subscribe", "sa{sv}a{sv}", "durable", "0", "0"); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	a.run(t, "systemctl", "start", truncateService)
+	a.run(t, "systemctl", "restart", service, brokerService)
+
+	rows := map[string]int{}
+	check := func(file string, got access, row string) {
+		t.Helper()
+		rows[row]++
+		if want := table[row]; got != want {
+			t.Errorf("%s is of %s, want %s", file, got, want)
+		}
+	}
+	types, accesses := a.listing(t, logDir, stateDir, "/run/crypto-auditing", "/run/varlink")
+	for file, got := range accesses {
+		if types[file] == "l" {
+			continue // it has no mode
+		}
+		if row, ok := rowOf(table, file); ok {
+			check(file, got, row)
+		} else {
+			t.Errorf("%s, of %s, is not in the table of docs/security.md", file, got)
+		}
+	}
+	_, accesses = a.listing(t, append(slices.Clone(the.installed), "-maxdepth", "0")...)
+	if len(accesses) != len(the.installed) {
+		t.Errorf("there are %d of %d installed files", len(accesses), len(the.installed))
+	}
+	for file, got := range accesses {
+		row, ok := rowOf(table, file)
+		if !ok {
+			row = elsewhere
+		}
+		check(file, got, row)
+	}
+	for row := range table {
+		if rows[row] == 0 {
+			t.Errorf("nothing is %s: the table of docs/security.md is out of date", row)
+		}
+	}
+}
+
+func TestNothingElseBelongsToTheServices(t *testing.T) {
+	a := brokerInstalled(t, libraries(library), "")
+	a.replay(t, library, 20)
+	if output, err := a.bus(t, asRoot, "Flush"); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	_, accesses := a.listing(t, "/dev", "/etc", "/opt", "/run", "/usr", "/var", "-ignore_readdir_race",
+		"(", "-user", "crypto-auditing", "-o", "-user", "crypto-auditing-broker", ")")
+	for file, got := range accesses {
+		if !below(file, logDir) && !below(file, stateDir) {
+			t.Errorf("%s is of %s", file, got)
+		}
+	}
+	if len(accesses) < 4 {
+		t.Errorf("only %v belong to the services", accesses)
+	}
+}
+
+func below(file, dir string) bool { return file == dir || strings.HasPrefix(file, dir+"/") }
+
+func (a access) String() string { return fmt.Sprintf("%s:%s %s", a.owner, a.group, a.mode) }
+
+func TestDocumentedModesKeepStrangersOut(t *testing.T) {
+	for row, a := range documented(t) {
+		others := a.mode[3]
+		switch {
+		case len(a.mode) != 4:
+			t.Errorf("%s may be set-user-id or worse: %s", row, a.mode)
+		case strings.ContainsRune("2367", rune(others)):
+			t.Errorf("everybody can write %s", row)
+		case (below(row, logDir) || below(row, stateDir)) && others != '0':
+			t.Errorf("everybody can read %s", row)
+		case a.owner != "root" && !below(row, logDir) && !below(row, stateDir):
+			t.Errorf("%s belongs to %s", row, a.owner)
+		}
+	}
+}
