@@ -124,6 +124,10 @@ func (q *query) openOutput() (*output, error) {
 	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location}
 	w := e.Stdout
 	if terminal.Is(w) {
+		if q.output == "cbor" {
+			// Its strings are as they came, and a terminal would act on them.
+			return nil, usagef("--output cbor is not for a terminal: write it to a file or a program")
+		}
 		options.Color = terminal.HasColor(e.getenv)
 		if file, ok := w.(*os.File); ok && !q.noPager && !q.follow {
 			pager, err := terminal.StartPager(file, e.Lookup)

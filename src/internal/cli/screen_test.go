@@ -100,6 +100,13 @@ func TestATerminalHasColoursAndAPager(t *testing.T) {
 	}
 }
 
+func TestBytesAsTheyCameAreKeptFromATerminal(t *testing.T) {
+	screen, stderr, code := onScreen(t, nil, "query", "--file", write(t, "log", oddities()), "-o", "cbor")
+	if code != 2 || screen != "" || !strings.Contains(stderr, "not for a terminal") {
+		t.Errorf("exit code %d, errors %q, shown is %q", code, stderr, screen)
+	}
+}
+
 func TestWarningsWaitUntilThePagerIsLeft(t *testing.T) {
 	log := write(t, "log", oddities())
 	screen, stderr, code := onScreen(t, map[string]string{"CRAU_PAGER": "cat -"}, "query", "--file", log, "-o", "json")

@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strconv"
 	"time"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"crypto-auditing/src/internal/event"
@@ -274,8 +276,15 @@ func escaped(name string) string {
 	return name
 }
 
-// string writes a JSON string (RFC 8259). Bytes that are no UTF-8 do not
-// occur in strings of the log; should one, it is replaced.
+// escape writes a UTF-16 code unit of a JSON string by its number.
+func (j *jsonWriter) escape(unit uint16) {
+	j.buffer = append(j.buffer, '\\', 'u', hexDigits[unit>>12], hexDigits[unit>>8&15], hexDigits[unit>>4&15], hexDigits[unit&15])
+}
+
+// string writes a JSON string (RFC 8259). What could act on a terminal, or hide
+// in it, is written by its number: it is the same text to who reads JSON. Bytes
+// that are no UTF-8 do not occur in strings of the log; should one, it is
+// replaced.
 func (j *jsonWriter) string(s string) {
 	j.buffer = append(j.buffer, '"')
 	for i := 0; i < len(s); {
@@ -295,16 +304,25 @@ func (j *jsonWriter) string(s string) {
 				j.buffer = append(j.buffer, '\\', 'b')
 			case c == '\f':
 				j.buffer = append(j.buffer, '\\', 'f')
-			case c < 0x20:
-				j.buffer = append(j.buffer, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			case c < 0x20 || c == 0x7f:
+				j.escape(uint16(c))
 			default:
 				j.buffer = append(j.buffer, c)
 			}
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
-		j.buffer = utf8.AppendRune(j.buffer, r)
 		i += n
+		switch {
+		case unicode.IsPrint(r):
+			j.buffer = utf8.AppendRune(j.buffer, r)
+		case r < 0x10000:
+			j.escape(uint16(r))
+		default:
+			high, low := utf16.EncodeRune(r)
+			j.escape(uint16(high))
+			j.escape(uint16(low))
+		}
 	}
 	j.buffer = append(j.buffer, '"')
 }

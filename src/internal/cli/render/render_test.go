@@ -3,9 +3,12 @@
 package render_test
 
 import (
+	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/event"
@@ -92,5 +95,50 @@ func TestALongValueIsCutOnALine(t *testing.T) {
 	}
 	if want := "x::y, long=" + strings.Repeat("é", 128) + "…\n"; out.String() != want {
 		t.Errorf("the line is %q, want %q", out.String(), want)
+	}
+}
+
+// A terminal acts on controls, those of ISO 6429 with eight bits among them, and
+// shows text in another order than it is in.
+func TestNoFormOfTextActsOnATerminal(t *testing.T) {
+	const hostile = "\x1b[2J\x07\x7f\u009b2J\u0085\u202e\u2066\u200b\U000e0041 \\x1b \u00e9"
+	r, err := schema.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := event.Value{Kind: event.String, Bytes: []byte(hostile)}
+	blob := event.Value{Kind: event.Blob, Bytes: []byte(hostile)}
+	s := &schema.Span{Name: hostile, Origin: hostile, Executable: hostile, Data: []schema.Datum{
+		{Key: hostile, Value: text}, {Key: "x::blob", Value: blob}, {Key: "name", Value: text},
+	}}
+	s.Spans = []*schema.Span{{Name: hostile, Executable: hostile, Data: s.Data}}
+	for _, form := range []string{"short", "json", "json-pretty", "json-seq", "cat"} {
+		t.Run(form, func(t *testing.T) {
+			var out strings.Builder
+			p, _, err := render.New(form, &out, render.Options{Registry: r, Location: time.UTC})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(p.Root(s, nil), p.Close()); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range out.String() {
+				// A record of json-seq begins with a separator (RFC 7464).
+				if c != '\n' && (c != '\x1e' || form != "json-seq") && !unicode.IsPrint(c) {
+					t.Errorf("there is a %U in %q", c, out.String())
+				}
+			}
+			if !strings.HasPrefix(form, "json") {
+				return
+			}
+			var root struct{ Events map[string]any }
+			text := strings.Trim(out.String(), "\x1e[]\n")
+			if err := json.Unmarshal([]byte(text), &root); err != nil {
+				t.Fatalf("%v in %s", err, text)
+			}
+			if got := root.Events["name"]; got != hostile {
+				t.Errorf("the text is %q, want %q", got, hostile)
+			}
+		})
 	}
 }
