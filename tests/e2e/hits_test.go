@@ -80,18 +80,25 @@ func (h *hit) opens() bool { return strings.HasPrefix(h.Probe, "new_context") }
 // array reports whether the values are in an array.
 func (h *hit) array() bool { return h.Probe == "data" || h.Probe == "new_context_with_data" }
 
+// unrecorded is how many events of hits cannot be recorded, by reason.
+type unrecorded struct{ unreadable, oversize uint64 }
+
 // recordable returns the values that can be recorded, and how many events
-// cannot.
-func (h *hit) recordable() (values []value, lost uint64) {
+// cannot. Where some could not be read, those beyond the limit count with them.
+func (h *hit) recordable() (values []value, lost unrecorded) {
 	values = h.Values
 	if h.array() {
 		values = values[:min(len(values), mostElements)]
-		lost = min(h.Count, mostElements) - uint64(len(values)) + beyond(h.Count)
+		if gone := min(h.Count, mostElements) - uint64(len(values)); gone > 0 {
+			lost.unreadable = gone + beyond(h.Count)
+		} else {
+			lost.oversize = beyond(h.Count)
+		}
 	}
 	readable := values[:0:0]
 	for _, v := range values {
 		if v.Key.null || v.Key.unreadable {
-			lost++
+			lost.unreadable++
 		} else {
 			readable = append(readable, v)
 		}
@@ -113,12 +120,13 @@ func beyond(count uint64) uint64 {
 
 // firedBy returns what hits amount to: hits and events, and how many of the
 // events cannot be recorded.
-func firedBy(hits []hit) (fired number, lost uint64) {
+func firedBy(hits []hit) (fired number, lost unrecorded) {
 	for i := range hits {
 		values, n := hits[i].recordable()
 		fired.hits++
-		fired.events += uint64(len(values)) + n
-		lost += n
+		fired.events += uint64(len(values)) + n.unreadable + n.oversize
+		lost.unreadable += n.unreadable
+		lost.oversize += n.oversize
 		if hits[i].opens() {
 			fired.events++
 		}

@@ -100,7 +100,7 @@ func flood(t *testing.T, config string) {
 	}
 	for p := range said.lost {
 		switch p {
-		case place{"kernel", "ring-full"}, place{"kernel", "rate-limit"}, place{"kernel", "unreadable"}:
+		case place{"kernel", "ring-full"}, place{"kernel", "rate-limit"}, place{"kernel", "unreadable"}, place{"kernel", "oversize"}:
 		default:
 			t.Errorf("lost %+v", p)
 		}

@@ -20,9 +20,12 @@ const (
 	// RateLimit is a process that made more hits than one may.
 	RateLimit Reason = "rate-limit"
 	// Unreadable is memory of the process that could not be read: the
-	// arguments of the probe (a hit), or an array, a key or more elements
-	// than a probe may give (events of a recorded hit).
+	// arguments of the probe (a hit), or an array or a key (events of a
+	// recorded hit).
 	Unreadable Reason = "unreadable"
+	// Oversize are elements of an array behind the sixteen that a probe may
+	// give (events of a recorded hit).
+	Oversize Reason = "oversize"
 	// Undecodable is a ring record that makes no sense.
 	Undecodable Reason = "undecodable"
 	// QueueFull is a batch that was dropped because the disk did not keep up.
@@ -36,7 +39,7 @@ const (
 // Place says where events are lost for the reason.
 func (r Reason) Place() string {
 	switch r {
-	case RingFull, SpecMissing, RateLimit, Unreadable:
+	case RingFull, SpecMissing, RateLimit, Unreadable, Oversize:
 		return "kernel"
 	case DiskFull, WriteFailed:
 		return "disk"

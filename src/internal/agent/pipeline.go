@@ -183,8 +183,9 @@ func (p *pipeline) flush() (losing bool) {
 // count brings the losses up to date with the kernel's counters. It reports
 // whether there are new ones.
 func (p *pipeline) count(at uint64) (more bool) {
-	p.losses.add(Unreadable, p.window.partly, p.checked)
-	p.window.partly = loss{}
+	p.losses.add(Unreadable, loss{events: p.window.unreadable}, p.checked)
+	p.losses.add(Oversize, loss{events: p.window.oversize}, p.checked)
+	p.window.unreadable, p.window.oversize = 0, 0
 	lost, err := p.tracer.Losses()
 	if err != nil {
 		p.log.Error("counting losses", "error", err)

@@ -45,8 +45,9 @@ type window struct {
 
 	// Of the records taken since the window began.
 	hits, events uint64
-	// partly are values of recorded hits that could not be recorded.
-	partly loss
+	// unreadable and oversize are values of recorded hits that could not be
+	// recorded.
+	unreadable, oversize uint64
 }
 
 // loss is a number of lost hits and events.
@@ -74,7 +75,7 @@ func (w *window) take(r *probe.Record) {
 		*state = contextState{key: key, id: state.id, executable: executable, library: r.Library}
 	}
 	if len(r.Elements) == 0 && !r.NewContext {
-		w.partly.events += uint64(r.Dropped)
+		w.drop(r)
 		return
 	}
 	g := w.group(state, r)
@@ -88,7 +89,17 @@ func (w *window) take(r *probe.Record) {
 	for i := range r.Elements {
 		w.element(g, state, &r.Elements[i])
 	}
-	w.partly.events += uint64(r.Dropped)
+	w.drop(r)
+}
+
+// drop counts the elements that are not in a record. Where some could not be
+// read, those beyond the limit are counted with them.
+func (w *window) drop(r *probe.Record) {
+	if r.ArrayUnreadable {
+		w.unreadable += uint64(r.Dropped)
+	} else {
+		w.oversize += uint64(r.Dropped)
+	}
 }
 
 // group returns the open group of a context, or a new one.
@@ -116,7 +127,7 @@ func (w *window) group(state *contextState, r *probe.Record) *group {
 
 func (w *window) element(g *group, state *contextState, e *probe.Element) {
 	if e.Key == nil {
-		w.partly.events++
+		w.unreadable++
 		return
 	}
 	key := w.words.get(e.Key)

@@ -151,10 +151,10 @@ func TestWhatCannotBeRecordedIsCounted(t *testing.T) {
 	r.Dropped = 3
 	w.take(r)
 	only := says(2, 2)
-	only.Dropped = 5
+	only.Dropped, only.ArrayUnreadable = 5, true
 	w.take(only)
-	if w.partly.events != 9 || w.partly.hits != 0 {
-		t.Errorf("lost %+v, want 9 events: a value without a key and 8 dropped", w.partly)
+	if w.unreadable != 6 || w.oversize != 3 {
+		t.Errorf("%d events unreadable, want a value without a key and 5 dropped; %d oversize, want 3", w.unreadable, w.oversize)
 	}
 	groups, b := flushWindow(t, w)
 	if len(groups) != 1 || b.hits != 2 || b.events != 1 {
