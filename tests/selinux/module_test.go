@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selinux
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestTheModuleCompilesWithoutAWarningAndLeavesNothingInTheSources(t *testing.T) {
+	need(t, "make", "checkmodule", "bzip2")
+	before := listing(t)
+	module := filepath.Join(t.TempDir(), "crypto_auditing.pp.bz2")
+	output, err := run(".", filepath.Join(sources, "build.sh"), "default", module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(output) {
+		if lower := strings.ToLower(line); strings.Contains(lower, "warning") || strings.Contains(lower, "error") {
+			t.Errorf("the compiler says: %s", line)
+		}
+	}
+	if _, err := run(".", "bzip2", "--test", module); err != nil {
+		t.Error(err)
+	}
+	if after := listing(t); !slices.Equal(before, after) {
+		t.Errorf("the folder of the sources has %v, had %v", after, before)
+	}
+}
+
+// listing lists the folder of the sources.
+func listing(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(sources, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+func TestSelintFindsNothing(t *testing.T) {
+	need(t, "selint")
+	// It also says which files of a whole policy are not there, and counts that
+	// as a failure.
+	output, _ := run(".", "selint", "--config=selint.conf", "--recursive", "--summary", "--color=off", "--context="+devel+"/include", sources)
+	if !strings.Contains(output, "Found the following issue counts:\n(none)") {
+		t.Errorf("selint says:\n%s", output)
+	}
+}
+
+func TestNoSourceSpeaksOfPermissiveDomains(t *testing.T) {
+	for _, path := range listing(t) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToLower(string(text)), "permissive") {
+			t.Errorf("%s has a permissive domain", path)
+		}
+	}
+}
