@@ -27,6 +27,10 @@ sdt=$(printf '#include <sys/sdt.h>\n' | cc -E -xc - >/dev/null 2>&1 && echo /dev
 # The distribution's Python has the distribution's modules.
 dbus=$(/usr/bin/python3 -c 'import dbus' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
 gi=$(/usr/bin/python3 -c 'import gi' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+setools=$(/usr/bin/python3 -c 'import setools' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+# Either will do, SELinux active or not.
+policy=/var/lib/selinux/default
+[ -e $policy ] || policy=/var/lib/selinux/targeted
 
 need cc gcc gcc
 need make make make
@@ -50,6 +54,15 @@ need tar tar tar
 need mandoc mandoc mandoc
 need git git git
 need rpmbuild rpm rpm-build
+need /usr/share/selinux/devel/Makefile selinux-policy-dev selinux-policy-devel
+need bzip2 bzip2 bzip2
+need checkmodule checkpolicy checkpolicy
+need /usr/sbin/semodule policycoreutils policycoreutils
+need semodule_package semodule-utils policycoreutils
+need "$policy" selinux-policy-default selinux-policy-targeted
+need selint selint selint
+need /usr/sbin/matchpathcon selinux-utils libselinux-utils
+need "$setools" python3-setools python3-setools
 need rpmlint rpmlint rpmlint
 need rpm2cpio rpm2cpio rpm
 need cpio cpio cpio
