@@ -72,3 +72,70 @@ func TestPolkitDecidesAboutEverybodyElse(t *testing.T) {
 		}
 	})
 }
+
+// deaf is a polkit that never answers, as one does whose user lets a password
+// dialog wait.
+const deaf = `
+import dbus, time
+bus = dbus.SystemBus()
+bus.request_name("org.freedesktop.PolicyKit1")
+print("deaf", flush=True)
+time.sleep(120)
+`
+
+// flood makes many calls that polkit is asked about, says when all but 16 have
+// been refused for being too many, and waits. It allows asking for a password,
+// which the bindings of Python do not.
+const flood = `
+import os, select, socket, struct, sys, time
+def text(kind, code, value):
+    return code, kind, value.encode()
+def call(serial, flags, *fields):
+    header = b""
+    for code, kind, value in fields:
+        header += b"\0" * (-len(header) % 8) + struct.pack("<BB", code, 1) + kind + b"\0"
+        header += b"\0" * (-len(header) % 4) + struct.pack("<I", len(value)) + value + b"\0"
+    message = struct.pack("<cBBBIII", b"l", 1, flags, 1, 0, serial, len(header)) + header
+    return message + b"\0" * (-len(message) % 8)
+sockets = []
+for n in range(20):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
+    assert s.recv(1000).startswith(b"OK")
+    s.sendall(b"BEGIN\r\n" + call(1, 0, text(b"o", 1, "/org/freedesktop/DBus"), text(b"s", 2, "org.freedesktop.DBus"),
+        text(b"s", 3, "Hello"), text(b"s", 6, "org.freedesktop.DBus")))
+    sockets.append(s)
+for n in range(64):
+    for s in sockets:
+        s.sendall(call(2 + n, 4, text(b"o", 1, "/org/crypto_auditing/Broker"), text(b"s", 2, "org.crypto_auditing.Broker"),
+            text(b"s", 3, "GetStatus"), text(b"s", 6, "org.crypto_auditing.Broker")))
+refused, told = 0, False
+received = {s: b"" for s in sockets}
+while True:
+    for s in select.select(sockets, [], [])[0]:
+        received[s] += s.recv(1 << 20)
+    refused = sum(r.count(b"Error.LimitsExceeded") for r in received.values())
+    if refused >= 20 * 64 - 16 and not told:
+        told = True
+        print("refused", flush=True)
+`
+
+func TestWhoLetsPolkitWaitHoldsUpNobody(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.must(t, member, call("GetStatus")...)
+		polkit := w.start(t, "polkitd", "/usr/bin/python3", "-c", deaf)
+		polkit.waitToSay(t, "deaf")
+		flooder := w.start(t, stranger, "/usr/bin/python3", "-c", flood, busSocket)
+		flooder.waitToSay(t, "refused")
+		for _, user := range []string{root, member} {
+			if r := w.as(t, user, call("GetStatus")...); r.code != 0 {
+				t.Errorf("%s calls in vain: %s", user, r.stderr)
+			}
+		}
+		flooder.signal(syscall.SIGTERM)
+		<-flooder.exited
+		polkit.signal(syscall.SIGTERM)
+		<-polkit.exited
+	})
+}

@@ -115,11 +115,44 @@ func groupsOf(uid uint32) []uint32 {
 	return groups
 }
 
+// maxAsked is how many questions about a user polkit is asked at the same time.
+// One lasts as long as the user likes, who may have a password dialog of his own,
+// and a bus lets a connection have so many calls open (128, dbus-daemon(1)): then
+// nobody else could be asked about.
+const maxAsked = 16
+
 // access decides who may call what.
 type access struct {
 	conn *dbus.Conn
 	// group is the id of the group, nil if there is none.
 	group *uint32
+
+	mu sync.Mutex
+	// asked counts the open questions about each user.
+	asked map[uint32]int
+}
+
+// ask counts a question about a user, unless there are too many.
+func (a *access) ask(user uint32) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.asked[user] >= maxAsked {
+		return false
+	}
+	if a.asked == nil {
+		a.asked = map[uint32]int{}
+	}
+	a.asked[user]++
+	return true
+}
+
+// answered ends a question about a user.
+func (a *access) answered(user uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.asked[user]--; a.asked[user] == 0 {
+		delete(a.asked, user)
+	}
 }
 
 // denied tells who may.
@@ -134,6 +167,10 @@ func (a *access) check(ctx context.Context, who caller, sender, action string, i
 	if who.user == 0 || a.group != nil && slices.Contains(who.groups, *a.group) {
 		return nil
 	}
+	if !a.ask(who.user) {
+		return &failure{errorLimits, fmt.Sprintf("polkit is being asked %d times about the user: answer, or wait", maxAsked)}
+	}
+	defer a.answered(who.user)
 	type subject struct {
 		Kind    string
 		Details dictionary
