@@ -43,6 +43,29 @@ func TestLibraryIsUpgradedUnderLoad(t *testing.T) {
 	}
 }
 
+func TestALibraryThatIsMissingIsToldOfOnce(t *testing.T) {
+	const path, missing = opt + "/lib/libssl.so.3", opt + "/lib/libgnutls.so.30"
+	m := needMachine(t)
+	if err := os.MkdirAll(m.path(opt+"/lib"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, m.path(library), m.path(path))
+	a := recording(t, libraries(path, missing))
+	for i := 1; i <= replacements; i++ {
+		copyFile(t, a.path(fmt.Sprintf("%s/libreplay%d.so", opt, i)), a.path(path+".new"))
+		if err := os.Rename(a.path(path+".new"), a.path(path)); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the new file", func() bool {
+			return strings.Count(strings.Join(a.journal(t), "\n"), "msg=attached library="+path) == i+1
+		})
+	}
+	// Once at start, once by what watches.
+	if n := strings.Count(strings.Join(a.journal(t), "\n"), "cannot attach to "+missing); n == 0 || n > 2 {
+		t.Errorf("the missing library is told of %d times", n)
+	}
+}
+
 // load is a program that fires all the time, through the file that a library
 // was when it started.
 type load struct {

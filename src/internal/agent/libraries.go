@@ -304,6 +304,9 @@ func (l *libraries) watch(ctx context.Context) error {
 	defer w.Close()
 	// A file may have been replaced before the watch began.
 	due := time.After(0)
+	// What was said last: a file that is not there is looked for at every
+	// change, and told of once.
+	said := ""
 	for {
 		select {
 		case <-ctx.Done():
@@ -322,7 +325,11 @@ func (l *libraries) watch(ctx context.Context) error {
 			due = nil
 			// First: what changes after attach has looked must be seen.
 			l.watchFolders(w)
-			if err := l.attach(); err != nil {
+			err := l.attach()
+			if err == nil {
+				said = ""
+			} else if said != err.Error() {
+				said = err.Error()
 				l.log.Warn("attaching to libraries", "error", err)
 			}
 		}
