@@ -2,9 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Every source file says its licence in its first lines, and the text of that
-# licence is in LICENSES.
+# licence is in LICENSES; every module that is linked into a program has a licence
+# that the project takes. licences.sh --list prints those modules, one a line:
+# MODULE VERSION LICENCES
 set -eu
 cd "$(dirname "$0")/.."
+
+modules() { (cd tests/tools && go run ./licences ../..); }
+
+if [ "${1:-}" = --list ]; then
+	modules
+	exit
+fi
 
 # A tarball has no git, and modules of others.
 files() {
@@ -16,6 +25,7 @@ files() {
 }
 
 bad=0
+modules >/dev/null || bad=1
 for file in $(files | grep -E '(\.(go|c|h|sh|py|toml|cddl|spec|rpmlintrc|macros)|(^|/)(Makefile|meson\.build))$' | grep -Ev '_bpfel\.go$|/testdata/'); do
 	licence=$(sed -n '1,4s/.*SPDX-License-Identifier: \([A-Za-z0-9.-]*\).*/\1/p' "$file")
 	if [ -z "$licence" ]; then
