@@ -126,6 +126,9 @@ func logged(t *testing.T, dir string, want []wanted) [][]uint64 {
 // nobody gets a group twice or out of order, and a kill costs one window at
 // most.
 func TestWhoeverIsKilledEveryGroupIsSentAtMostOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
 	bus := bustest.Start(t, bustest.Daemon)
 	dir := t.TempDir()
 	w := startWriter(t, dir)

@@ -22,6 +22,9 @@ import (
 // A client that is stopped holds up nobody, and neither broker nor bus keep
 // for it what it does not take.
 func TestAStoppedClientAmongTenHoldsUpNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) { stopped(t, kind) })
 	}

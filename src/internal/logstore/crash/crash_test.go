@@ -54,6 +54,9 @@ func TestKilledWriterLosesNothingDurable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if testing.Short() {
+		*rounds /= 10
+	}
 	promises, torn := 0, 0
 	var dir string
 	next := 0
