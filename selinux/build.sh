@@ -23,6 +23,10 @@ fi
 folder=$(mktemp -d "${TMPDIR:-/tmp}/crypto-auditing-selinux.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 cp "$sources/crypto_auditing.te" "$sources/crypto_auditing.if" "$sources/crypto_auditing.fc" "$folder"
+# A module cannot ask which permissions the policy knows.
+if grep -q 'all_io_uring_perms.* allowed ' "$devel/include/support/all_perms.spt"; then
+	export M4PARAM="${M4PARAM:-} -D io_uring_allowed"
+fi
 # Called by another make it would take the flags of that.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 make -s -C "$folder" -f "$devel/Makefile" NAME="$variant" crypto_auditing.pp
