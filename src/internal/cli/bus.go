@@ -60,11 +60,24 @@ func busError(err error) error {
 		return &remedyError{"not authorised: join the group crypto-auditing or use sudo", err}
 	case errors.Is(err, client.ErrUnreachable):
 		return &remedyError{"cannot reach the broker: " + strings.TrimPrefix(said.Error(), client.ErrUnreachable.Error()+": ") +
-			": is crypto-auditing-broker installed, and a system bus running?", err}
+			": " + whyUnreachable(answer), err}
 	case errors.Is(err, client.ErrAgentUnavailable):
 		return &remedyError{err.Error() + ": see systemctl status crypto-auditing-agent", err}
 	}
 	return err
+}
+
+// whyUnreachable says what to do about a broker that the bus, in its answer,
+// cannot reach.
+func whyUnreachable(answer *client.Error) string {
+	if answer != nil {
+		switch name := strings.TrimPrefix(answer.Name, "org.freedesktop.DBus.Error."); {
+		// It began to start, or to answer.
+		case name == "TimedOut", name == "NoReply", strings.HasPrefix(name, "Spawn."), strings.HasPrefix(name, "org.freedesktop.systemd1."):
+			return "see systemctl status crypto-auditing-broker"
+		}
+	}
+	return "is crypto-auditing-broker installed, and a system bus running?"
 }
 
 // busStore is the log that the broker reads.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"crypto-auditing/src/internal/busservice/bustest"
 	"crypto-auditing/src/internal/cli"
 )
 
@@ -37,6 +38,27 @@ func TestWithoutABusTheRemedyIsSaid(t *testing.T) {
 				if !strings.Contains(stderr.String(), want) {
 					t.Errorf("error is %q, want %q in it", stderr.String(), want)
 				}
+			}
+		})
+	}
+}
+
+func TestOfABrokerThatDoesNotStartTheServiceManagerKnows(t *testing.T) {
+	for name, c := range map[string]struct{ program, want string }{
+		"it is not installed": {"", "is crypto-auditing-broker installed, and a system bus running?"},
+		"it fails":            {"/bin/false", "see systemctl status crypto-auditing-broker"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus := bustest.Start(t, bustest.Daemon)
+			if c.program != "" {
+				bus.Activate(t, "org.crypto_auditing.Broker", c.program)
+			}
+			var stdout, stderr bytes.Buffer
+			e := environment(t, &stdout, &stderr)
+			e.Lookup = func(name string) (string, bool) { return bus.Address, name == "DBUS_SYSTEM_BUS_ADDRESS" }
+			code := cli.Run(context.Background(), []string{"query"}, e)
+			if code != 1 || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "crauctl: cannot reach the broker: ") || !strings.HasSuffix(stderr.String(), ": "+c.want+"\n") {
+				t.Errorf("exit code %d, output %q, errors %q, want 1, none and %q", code, stdout.String(), stderr.String(), c.want)
 			}
 		})
 	}
