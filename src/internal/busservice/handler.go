@@ -221,6 +221,9 @@ func (s *Service) serve(c *call) ([]any, error) {
 	if signature.String() != m.in {
 		return nil, invalid("the arguments of " + name + " are of the types " + m.in + ", not " + clip(signature.String()))
 	}
+	if err := checkSize(c.message.Body); err != nil {
+		return nil, err
+	}
 	var err error
 	if c.who, err = s.callers.of(c.ctx, c.sender); err != nil {
 		return nil, err
