@@ -5,10 +5,10 @@
 BUILD ?= build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check quick demo bench generate install uninstall dist rpm clean
+.PHONY: help setup build check check-vm quick demo bench generate install uninstall dist rpm clean
 
 help: ## show this menu
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
 
 setup: ## install what the build and the tests need (Debian and Fedora, as root)
 	@tests/setup.sh
@@ -19,6 +19,9 @@ build: setup ## build everything into $(BUILD)
 
 check: build ## lint, drift, unit, fuzz and end-to-end tests; ends with a count
 	@tests/check.sh
+
+check-vm: build ## tests on a whole machine, in QEMU: Debian 12, SELinux enforcing
+	@BUILD=$(BUILD) tests/vm/run.sh
 
 quick: ## unit tests only, no root, nothing installed
 	@go test ./src/... ./bpf/... ./dbus/...

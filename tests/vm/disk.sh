@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# disk.sh BASE STAGE CACHE DISK: makes the machine's DISK of BASE, with what is
+# below STAGE installed as a package would do it. The caller made a new mount
+# namespace.
+set -eu
+base=$1 stage=$2 cache=$3 disk=$4
+
+# The base stays as it is: changes go to memory.
+work=$(mktemp -d)
+trap 'umount --recursive "$work"; rmdir "$work"' EXIT
+mount -t tmpfs -o mode=755 changes "$work"
+mkdir "$work"/{upper,work,base}
+mount -t overlay overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/work,xino=on" "$work/base"
+# setfiles passes over a file system of its own that has no labels from the host,
+# hence a folder in one, and over devices other than the first, hence xino.
+root=$work/base/root
+mount -t proc proc "$root/proc"
+
+tar -C "$stage" --owner=0 --group=0 -c . | tar -C "$root" --no-overwrite-dir --keep-directory-symlink -x
+chroot "$root" systemd-sysusers
+# The publishers are the host's, with the machine's libraries.
+for program in handshake replay; do
+	chroot "$root" "/opt/test/bin/$program" --help >/dev/null || {
+		echo "what is built here does not run with the libraries of Debian 12: please run this on Debian 12"
+		exit 1
+	}
+done
+mapfile -t units < <(find "$stage" -name 'crypto-auditing-*.service' -printf '%f\n' -o -name 'crypto-auditing-*.socket' -printf '%f\n' -o -name 'crypto-auditing-*.timer' -printf '%f\n')
+chroot "$root" systemctl preset "${units[@]}"
+chroot "$root" systemctl enable tests.service
+
+# The policy that was built last is taken if nothing in it has changed.
+key=$(cat selinux/crypto_auditing.* "$0" | sha256sum | cut -c 1-16)
+policy=$cache/$(basename "$base")-policy-$key.tar
+if [ ! -e "$policy" ]; then
+	mkdir "$root/var/tmp/selinux"
+	cp selinux/crypto_auditing.* "$root/var/tmp/selinux"
+	# The kernel is an old one, for which the policy has a boolean.
+	chroot "$root" sh -euc '
+		cd /var/tmp/selinux
+		make -s -f /usr/share/selinux/devel/Makefile crypto_auditing.pp
+		echo crypto_auditing_agent_perf_events=1 >>/var/lib/selinux/default/active/booleans.local
+		semodule -n -i crypto_auditing.pp'
+	rm -r "$root/var/tmp/selinux"
+	rm -f "$cache"/*-policy-*.tar
+	tar -C "$root" -cf "$policy.new" etc/selinux var/lib/selinux
+	mv "$policy.new" "$policy"
+fi
+tar -C "$root" -xf "$policy"
+
+chroot "$root" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
+for file in passwd machine-id; do
+	case $(stat -c %C "$root/etc/$file") in
+	system_u:*) ;;
+	*)
+		echo "setfiles has not labelled /etc/$file"
+		exit 1
+		;;
+	esac
+done
+umount "$root/proc"
+mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -L machine -d "$root" "$disk" 3g

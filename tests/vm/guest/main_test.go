@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vm
+
+// Package guest tests the installed project on a machine of its own, as its
+// root. It runs there, see tests.service; what the host does is in run.sh.
+package guest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience bounds everything that a test waits for. The machine's hardware is
+// emulated, and the host may be busy.
+const patience = 90 * time.Second
+
+const (
+	agentService    = "crypto-auditing-agent.service"
+	agentSocket     = "crypto-auditing-agent.socket"
+	brokerService   = "crypto-auditing-broker.service"
+	brokerSocket    = "crypto-auditing-broker.socket"
+	truncateService = "crypto-auditing-truncate.service"
+	truncateTimer   = "crypto-auditing-truncate.timer"
+
+	agentPath  = "/run/crypto-auditing/org.cryptoauditing.Agent"
+	brokerPath = "/run/crypto-auditing/org.cryptoauditing.Broker"
+	logDir     = "/var/log/crypto-auditing"
+	dropIns    = "/etc/systemd/system/" + agentService + ".d"
+	// oldKernels is the drop-in that this machine's kernel needs.
+	oldKernels = "/usr/share/doc/crypto-auditing/perf-event.conf"
+
+	// The publishers: one makes handshakes with the machine's OpenSSL, the
+	// other replays them through a library with probes.
+	handshake = "/opt/test/bin/handshake"
+	replay    = "/opt/test/bin/replay"
+	library   = "/opt/test/lib/libreplay.so"
+	trace     = "/opt/test/gnutls-tls13-p256.txt"
+)
+
+// run runs a command and returns what it prints. It must succeed.
+func run(t *testing.T, arguments ...string) string {
+	t.Helper()
+	output, err := try(arguments...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(arguments, " "), err, output)
+	}
+	return output
+}
+
+// try is run for a command that may fail.
+func try(arguments ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	output, err := exec.CommandContext(ctx, arguments[0], arguments[1:]...).CombinedOutput()
+	return string(output), err
+}
+
+// write writes a file.
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// property returns a property of a unit.
+func property(t *testing.T, unit, name string) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, "systemctl", "show", "--value", "-p", name, unit))
+}
+
+// waitFor waits until a condition holds.
+func waitFor(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v in vain for %s", patience, what)
+		}
+	}
+}
+
+// agent is the installed agent since a test began.
+type agent struct {
+	cursor string // where the journal ended then
+}
+
+// installed returns the agent as it is after installation, stopped and with an
+// empty log, its socket listening. config is the text of its configuration,
+// units are drop-ins of its service.
+func installed(t *testing.T, config string, units ...string) *agent {
+	t.Helper()
+	run(t, "systemctl", "stop", agentService, brokerService)
+	for _, dir := range []string{"/etc/crypto-auditing", dropIns, logDir, "/var/lib/crypto-auditing"} {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, "/etc/crypto-auditing/agent.conf", config)
+	for i, text := range units {
+		write(t, filepath.Join(dropIns, fmt.Sprintf("%d.conf", i)), text)
+	}
+	run(t, "restorecon", "-i", "-R", "/etc/crypto-auditing", dropIns)
+	run(t, "systemctl", "daemon-reload")
+	run(t, "systemctl", "reset-failed")
+	run(t, "systemctl", "start", agentSocket, brokerSocket)
+	return begin(t)
+}
+
+// begin returns the agent as it is now.
+func begin(t *testing.T) *agent {
+	t.Helper()
+	a := &agent{}
+	for line := range strings.Lines(run(t, "journalctl", "-n", "0", "--show-cursor")) {
+		if cursor, ok := strings.CutPrefix(line, "-- cursor: "); ok {
+			a.cursor = strings.TrimSpace(cursor)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			output, _ := try("journalctl", "--after-cursor", a.cursor, "-o", "short-monotonic")
+			t.Logf("the journal:\n%s", output)
+		}
+	})
+	return a
+}
+
+// prepared is installed with the drop-in for this kernel.
+func prepared(t *testing.T, config string, units ...string) *agent {
+	t.Helper()
+	text, err := os.ReadFile(oldKernels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return installed(t, config, append(units, string(text))...)
+}
+
+// recording is prepared and started.
+func recording(t *testing.T, config string, units ...string) *agent {
+	t.Helper()
+	a := prepared(t, config, units...)
+	run(t, "systemctl", "start", agentService)
+	return a
+}
+
+// both is a configuration that records both publishers.
+func both() string { return libraries(library, handshake) }
+
+// running is an agent that records both publishers. It is that of the test
+// before, if it can be: starting one takes long here, as the kernel checks its
+// programs.
+func running(t *testing.T) *agent {
+	t.Helper()
+	config, _ := os.ReadFile("/etc/crypto-auditing/agent.conf")
+	units, _ := os.ReadDir(dropIns)
+	if string(config) == both() && len(units) == 1 && active(t, agentService) {
+		return begin(t)
+	}
+	return recording(t, both())
+}
+
+// reload replaces the configuration of a running agent.
+func reload(t *testing.T, config string) {
+	t.Helper()
+	write(t, "/etc/crypto-auditing/agent.conf", config)
+	run(t, "systemctl", "reload", agentService)
+}
+
+// flush has everything written that was fired, and returns the cursor behind.
+func flush(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, "crauctl", "flush"))
+}
+
+// libraries is a configuration that records some files.
+func libraries(files ...string) string {
+	quoted := make([]string, len(files))
+	for i, file := range files {
+		quoted[i] = strconv.Quote(file)
+	}
+	return fmt.Sprintf("library = [%s]\n", strings.Join(quoted, ", "))
+}
+
+// active reports whether a unit runs.
+func active(t *testing.T, unit string) bool {
+	t.Helper()
+	return property(t, unit, "ActiveState") == "active"
+}
+
+// said reports whether a line that the agent wrote to the journal since the
+// test began contains all texts.
+func (a *agent) said(t *testing.T, texts ...string) bool {
+	t.Helper()
+	for line := range strings.Lines(run(t, "journalctl", "-u", agentService, "--after-cursor", a.cursor, "-o", "cat")) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// fire runs a publisher and returns how many hits that were.
+func fire(t *testing.T, publisher ...string) (hits int) {
+	t.Helper()
+	return parseHits(t, run(t, publisher...))
+}
+
+func parseHits(t *testing.T, output string) (hits int) {
+	t.Helper()
+	var values int
+	if _, err := fmt.Sscanf(output, "hits %d values %d", &hits, &values); err != nil || hits == 0 {
+		t.Fatalf("the publisher says %q", output)
+	}
+	return hits
+}
+
+// fireTrace replays recorded handshakes and returns how many hits that were.
+func fireTrace(t *testing.T, handshakes int) (hits int) {
+	t.Helper()
+	return fire(t, replay, "--library", library, "--fresh-ids", "--count", strconv.Itoa(handshakes), trace)
+}
+
+// status is what crauctl tells of the agent.
+type status struct {
+	Version        string
+	Profile        string
+	HitsSeen, Hits int
+	Lost           []loss
+	Libraries      []struct{ Path, Attached, Error string }
+	Newest, Oldest string
+	DiskUsage      int
+	Broker         *struct{ Version string }
+}
+
+type loss struct {
+	Reason string
+	Hits   int
+}
+
+// readStatus asks agent and broker, after a flush.
+func readStatus(t *testing.T) (s status) {
+	t.Helper()
+	flush(t)
+	output := run(t, "crauctl", "status", "-o", "json")
+	if err := json.Unmarshal([]byte(output), &s); err != nil {
+		t.Fatalf("crauctl status prints %q: %v", output, err)
+	}
+	return s
+}
+
+// lost adds up losses.
+func lost(losses []loss) (hits int) {
+	for _, l := range losses {
+		hits += l.Hits
+	}
+	return hits
+}
+
+// stop stops the service and returns what its runs recorded, and lost, since
+// the test began: what they said when they stopped.
+func (a *agent) stop(t *testing.T) (recorded, lost int) {
+	t.Helper()
+	run(t, "systemctl", "stop", agentService)
+	if result := property(t, agentService, "Result"); result != "success" {
+		t.Errorf("the service stopped with result %s", result)
+	}
+	for line := range strings.Lines(run(t, "journalctl", "-u", agentService, "--after-cursor", a.cursor, "-o", "cat")) {
+		if !strings.Contains(line, "msg=stopped") && !strings.Contains(line, "msg=lost") {
+			continue
+		}
+		for field := range strings.FieldsSeq(line) {
+			for name, sum := range map[string]*int{"recorded_hits=": &recorded, "lost_hits=": &lost} {
+				if value, ok := strings.CutPrefix(field, name); ok {
+					n, err := strconv.Atoi(value)
+					if err != nil {
+						t.Fatalf("the agent says %q", line)
+					}
+					*sum += n
+				}
+			}
+		}
+	}
+	return recorded, lost
+}
+
+// segments returns the names of the log's files, in order.
+func segments(t *testing.T) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(logDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), ".cborseq.zst") {
+			names = append(names, entry.Name())
+		}
+	}
+	return names
+}
+
+// handshakesAfter returns how many handshakes of replayed traces are in the log
+// behind a cursor.
+func handshakesAfter(t *testing.T, cursor string) int {
+	t.Helper()
+	const perHandshake = 4 // how often each is named
+	output, _ := try("crauctl", "query", "--directory", logDir, "--after-cursor", cursor)
+	return strings.Count(output, "tls::handshake") / perHandshake
+}

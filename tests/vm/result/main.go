@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command result tells what became of the tests on the virtual machine. In the
+// folder that it is given are what they said (tests.log), the machine's audit
+// log (audit/) and its journal (journal.txt). It fails unless all tests were
+// run and passed and SELinux denied nothing that it should not have.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: result FOLDER")
+		os.Exit(2)
+	}
+	good, err := report(os.Stdout, os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "check-vm:", err)
+	}
+	if !good || err != nil {
+		os.Exit(1)
+	}
+}
+
+// report tells what is in a folder and whether all is well.
+func report(w io.Writer, folder string) (good bool, err error) {
+	said, err := os.ReadFile(filepath.Join(folder, "tests.log"))
+	if err != nil {
+		return false, fmt.Errorf("cannot read what the tests said: %w", err)
+	}
+	tests := parseTests(string(said))
+	audit, err := readAudit(folder)
+	if err != nil {
+		return false, err
+	}
+	denials := parseDenials(audit)
+	const name = "NothingElseWasDenied"
+	if ours := denials.ours; len(ours) > 0 {
+		tests.failed = append(tests.failed, name)
+		fmt.Fprintf(w, "check-vm: FAIL %s: SELinux denied what nobody should have tried, or what the policy should allow:\n", name)
+		for _, d := range ours {
+			fmt.Fprintf(w, "    %s\n", d.line)
+		}
+		fmt.Fprintf(w, "as a policy, if all of it were right:\n%s", hint(ours))
+	} else {
+		tests.passed++
+		fmt.Fprintf(w, "check-vm: PASS %s (%d denied on purpose, %d of the distribution)\n", name, denials.purpose, len(denials.others))
+	}
+	for _, text := range tests.output {
+		fmt.Fprintf(w, "\n%s\n", text)
+	}
+	if !tests.ended {
+		tests.failed = append(tests.failed, "TheMachineCameToTheEnd")
+		fmt.Fprintf(w, "check-vm: FAIL the machine did not come to the end of the tests: see %s\n", filepath.Join(folder, "console.log"))
+	}
+	fmt.Fprintf(w, "check-vm: what the machine said is in %s: tests.log, journal.txt, audit, console.log\n", folder)
+	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", tests.passed, len(tests.failed), tests.skipped)
+	return len(tests.failed) == 0, nil
+}
+
+// outcome is what became of tests.
+type outcome struct {
+	passed, skipped int
+	failed          []string
+	// output is what tests said that failed or were skipped.
+	output []string
+	// ended: all were run.
+	ended bool
+}
+
+// parseTests understands the output of "go test -v".
+func parseTests(text string) (o outcome) {
+	var since []string // the last test began
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		verdict, name, _ := strings.Cut(strings.TrimPrefix(line, "--- "), ": ")
+		switch {
+		case strings.HasPrefix(line, "=== RUN") && !strings.Contains(line, "/"):
+			since = nil
+		case line == "PASS" || line == "FAIL":
+			o.ended = true
+		case strings.HasPrefix(line, "--- "):
+			name, _, _ = strings.Cut(name, " ")
+			switch verdict {
+			case "PASS":
+				o.passed++
+			case "SKIP":
+				o.skipped++
+			default:
+				o.failed = append(o.failed, name)
+			}
+			if verdict != "PASS" {
+				o.output = append(o.output, strings.Join(append([]string{line}, since...), "\n"))
+			}
+			since = nil
+			continue
+		}
+		since = append(since, line)
+	}
+	if !o.ended && len(since) > 0 {
+		o.output = append(o.output, strings.Join(since, "\n"))
+	}
+	return o
+}
+
+// readAudit returns the audit log, with what the kernel said before the audit
+// daemon was there to take it.
+func readAudit(folder string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "audit", "audit.log*"))
+	if err != nil {
+		return "", err
+	}
+	if len(files) == 0 {
+		return "", errors.New("the machine left no audit log: nobody knows what was denied")
+	}
+	var all strings.Builder
+	for _, file := range append(files, filepath.Join(folder, "journal.txt")) {
+		text, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("cannot read the audit log: %w", err)
+		}
+		all.Write(text)
+	}
+	return all.String(), nil
+}

@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Tests the installed project on a whole machine: Debian 12 with its own kernel,
+# systemd, bus and audit, SELinux enforcing, in QEMU without hardware help.
+# README.md tells more.
+#
+#   run.sh                 all tests
+#   run.sh -run PATTERN    some of them
+#   run.sh --permissive    the same, SELinux only saying what it would deny
+#   run.sh --shell         a shell on the machine
+#
+# BUILD is meson's folder, VM_TIMEOUT how many seconds the machine may take,
+# XDG_CACHE_HOME where its base is kept.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+build=$(realpath "${BUILD:-build}")
+limit=${VM_TIMEOUT:-420}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/crypto-auditing/vm
+out=$build/vm
+pattern=. shell='' enforcing=1
+while [ $# -gt 0 ]; do
+	case $1 in
+	--shell) shell=yes ;;
+	--permissive) enforcing=0 ;;
+	-run) pattern=$2 && shift ;;
+	*) echo "usage: run.sh [--shell] [--permissive] [-run PATTERN]" >&2 && exit 2 ;;
+	esac
+	shift
+done
+
+say() { printf 'check-vm: %3d s: %s\n' $SECONDS "$*"; }
+fail() {
+	echo "check-vm: $*" >&2
+	exit 1
+}
+PATH=$PATH:/usr/sbin:/sbin
+[ "$(uname -m)" = x86_64 ] || fail "the machine is an x86-64 one, this is $(uname -m)"
+tests/vm/setup.sh
+# Files get owners and labels of the machine, which only the host's root can give.
+[ "$(id -u)" -eq 0 ] || fail "please run as root"
+
+rm -rf "$out"
+mkdir -p "$out" "$cache"
+# Whoever comes second waits.
+exec 9>"$cache/lock"
+flock 9
+
+base=$cache/$(tests/vm/image.sh --key)
+if [ ! -e "$base" ]; then
+	say "making the base of the machine in $cache, once; some minutes"
+	timeout 1500 tests/vm/image.sh "$base" >"$out/image.log" 2>&1 || {
+		tail -n 30 "$out/image.log" >&2
+		fail "cannot make the base of the machine; everything it said is in $out/image.log"
+	}
+	# Of other scripts; policies are made quickly.
+	find "$cache" -mindepth 1 -maxdepth 1 ! -path "$base*" ! -name lock -exec rm -rf {} +
+fi
+
+say "building programs, publishers and tests"
+stage=$out/stage
+make -s -C tests/publishers OUT="$stage/opt/test/bin" >"$out/build.log" 2>&1 || {
+	cat "$out/build.log" >&2
+	fail "cannot build the publishers"
+}
+rm -r "$stage/opt/test/bin/obj"
+mkdir "$stage/opt/test/lib"
+mv "$stage"/opt/test/bin/*.so "$stage/opt/test/lib"
+cp tests/data/probe-traces/*.txt "$stage/opt/test"
+CGO_ENABLED=0 go build -o "$stage/opt/test/bin/intruder" ./tests/vm/intruder
+CGO_ENABLED=0 go test -c -tags vm -o "$stage/opt/test/bin/tests" ./tests/vm/guest
+# Another version to upgrade to.
+for program in crauctl crau-agent crau-broker; do
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=99.0' -o "$stage/opt/test/upgrade/$program" "./src/cmd/$program"
+done
+DESTDIR=$stage meson install -C "$build" --no-rebuild --quiet
+install -D -m 644 tests/vm/guest/tests.service "$stage/etc/systemd/system/tests.service"
+printf 'PATTERN=%s\n' "$pattern" >"$stage/opt/test/environment"
+
+say "installing them on the machine"
+unshare --mount --propagation private tests/vm/disk.sh "$base" "$stage" "$cache" "$out/disk" >"$out/install.log" 2>&1 || {
+	tail -n 30 "$out/install.log" >&2
+	fail "cannot make the machine's disk; everything it said is in $out/install.log"
+}
+# Not the machine that is booted next waits for this one.
+flock -u 9
+
+qemu=(qemu-system-x86_64 -accel 'tcg,thread=multi' -cpu max -smp 2 -m 2048 -nodefaults -no-user-config -display none -no-reboot
+	-kernel "$base/vmlinuz" -initrd "$base/initrd"
+	-drive "file=$out/disk,format=raw,if=virtio,cache=unsafe")
+arguments="root=/dev/vda rw console=ttyS0 security=selinux selinux=1 enforcing=$enforcing nokaslr mitigations=off quiet"
+if [ -n "$shell" ]; then
+	say "booting a shell; 'poweroff' or Control-A x ends it"
+	exec "${qemu[@]}" -serial mon:stdio -append "$arguments systemd.unit=multi-user.target systemd.mask=tests.service systemd.wants=console-shell.service"
+fi
+
+say "booting, for $limit s at most"
+# Tests talk to the second serial line.
+status=0
+timeout --foreground "$limit" "${qemu[@]}" -serial "file:$out/console.log" -serial stdio -append "$arguments systemd.show_status=no" </dev/null |
+	tee "$out/tests.log" | sed -un 's/\r$//; s/^--- \(PASS\|FAIL\|SKIP\): /check-vm: \1 /p' || status=$?
+
+# What the machine wrote, also if it hangs.
+e2fsck -p "$out/disk" >/dev/null 2>&1 || :
+for path in journal audit; do
+	debugfs -R "rdump /var/log/$path $out" "$out/disk" >/dev/null 2>&1 || :
+done
+journalctl --directory "$out/journal" --no-pager -o short-monotonic >"$out/journal.txt" 2>/dev/null || :
+[ $status -ne 124 ] || say "the machine was not done after $limit s (VM_TIMEOUT)"
+go run ./tests/vm/result "$out"

@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs what the tests in a virtual machine need and what is missing.
+set -eu
+
+missing='' packages=''
+need() { # COMMAND-OR-FILE DEBIAN-PACKAGE
+	case $1 in
+	/*) [ -e "$1" ] && return ;;
+	*) command -v "$1" >/dev/null 2>&1 && return ;;
+	esac
+	missing="$missing $1"
+	packages="$packages $2"
+}
+
+# Those of administrators are in the path of root alone.
+PATH=$PATH:/usr/sbin:/sbin
+need mmdebstrap mmdebstrap
+need qemu-system-x86_64 qemu-system-x86
+# The machine's firmware comes with what that recommends.
+need /usr/share/seabios/bios-256k.bin seabios
+need cpio cpio
+need mke2fs e2fsprogs
+need debugfs e2fsprogs
+need unshare util-linux
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "check-vm: please install mmdebstrap, QEMU for x86-64, cpio and e2fsprogs; missing:$missing" >&2
+	exit 1
+fi
+install="apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=600$packages"
+if [ "$(id -u)" -ne 0 ]; then
+	echo "check-vm: please run as root: $install" >&2
+	exit 1
+fi
+echo "check-vm: $install"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq -o DPkg::Lock::Timeout=600
+# shellcheck disable=SC2086 # words are meant to be split
+$install >/dev/null
