@@ -64,6 +64,18 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
+// commandsIn are the commands that a help text lists.
+func commandsIn(help string) (names []string) {
+	_, commands, _ := strings.Cut(help, "Available Commands:\n")
+	commands, _, _ = strings.Cut(commands, "\n\n")
+	for line := range strings.Lines(commands) {
+		if name := strings.Fields(line)[0]; name != "help" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // options are those in a help text, with their short forms.
 func options(help string) (found []string) {
 	_, flags, _ := strings.Cut(help, "\nFlags:\n")
@@ -189,20 +201,27 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 
 func TestEveryCommandOfCrauctlIsDocumentedWithItsOptions(t *testing.T) {
 	page := read(t, "crauctl.1.in")
-	_, commands, _ := strings.Cut(help(t, "crauctl"), "Available Commands:\n")
-	commands, _, _ = strings.Cut(commands, "\n\n")
-	for line := range strings.Lines(commands) {
-		name := strings.Fields(line)[0]
-		if name == "help" {
-			continue
-		}
+	for _, name := range commandsIn(help(t, "crauctl")) {
 		t.Run(name, func(t *testing.T) {
 			text, ok := part(page, name)
 			if !ok {
 				t.Fatalf("crauctl(1) does not tell of it")
 			}
-			if name != "completion" {
-				compareOptions(t, "crauctl "+name, help(t, "crauctl", name), text)
+			if name == "completion" {
+				return
+			}
+			of := help(t, "crauctl", name)
+			compareOptions(t, "crauctl "+name, of, text)
+			// Commands inside it are told of in its text.
+			for _, inner := range commandsIn(of) {
+				for _, option := range options(help(t, "crauctl", name, inner)) {
+					if strings.HasPrefix(option, "--") && option != "--help" && !strings.Contains(text, "Fl "+option[1:]+" ") {
+						t.Errorf("crauctl %s %s has the option %s, the page does not", name, inner, option)
+					}
+				}
+				if !strings.Contains(text, ".Cm "+name+" "+inner) {
+					t.Errorf("the page does not tell of crauctl %s %s", name, inner)
+				}
 			}
 		})
 	}
