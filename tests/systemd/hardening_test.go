@@ -137,18 +137,28 @@ func (a *agent) exercise(t *testing.T, watched string) (fired int) {
 		{"crauctl", "query"},
 		{"crauctl", "subscriptions"},
 		{"busctl", "call", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker", "org.crypto_auditing.Broker", "Read", "sa{sv}u", "oldest", "0", "100"},
-		{"busctl", "call", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker", "org.crypto_auditing.Broker", "Subscribe", "sa{sv}a{sv}", "durable", "0", "0"},
 		{"python3", "-c", caller, "/run/crypto-auditing/org.cryptoauditing.Broker", "org.cryptoauditing.Broker.GetStatus"},
 		{"python3", "-c", caller, socketPath, "org.cryptoauditing.Agent.Reload"},
 		{"systemctl", "start", truncateService},
 	} {
 		a.run(t, command...)
 	}
+	a.subscribe(t)
 	// polkit is asked, and refuses.
 	if output, err := a.bus(t, asStranger, "GetStatus"); err == nil {
 		t.Errorf("a stranger gets %s", output)
 	}
 	return fired + a.replay(t, library, 10)
+}
+
+// subscribe makes a durable subscription, which holds what is not read, until
+// the test ends.
+func (a *agent) subscribe(t *testing.T) {
+	t.Helper()
+	if output, err := a.bus(t, asRoot, "Subscribe", "sa{sv}a{sv}", "durable", "0", "0"); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	t.Cleanup(func() { a.run(t, "crauctl", "subscriptions", "delete", "durable") })
 }
 
 func TestFiltersAndMountsBite(t *testing.T) {
