@@ -46,6 +46,8 @@ type agent struct {
 func installed(t *testing.T, config string, units ...string) *agent {
 	t.Helper()
 	a := &agent{machine: needMachine(t)}
+	// A broker that runs has the agent started again.
+	a.run(t, "systemctl", "stop", brokerService)
 	a.run(t, "systemctl", "stop", service, socket)
 	for _, dir := range []string{"/etc/crypto-auditing", dropIns, logDir} {
 		if err := os.RemoveAll(a.path(dir)); err != nil {

@@ -131,7 +131,7 @@ func TestStoppingWritesWhatWasProbed(t *testing.T) {
 func TestExitOfAServiceLeavesTheOthersSocket(t *testing.T) {
 	a := installed(t, libraries(library))
 	const other = "/run/crypto-auditing/org.cryptoauditing.Other"
-	a.write(t, "/run/systemd/system/other.socket", "[Socket]\nListenStream="+other+"\n")
+	a.write(t, "/run/systemd/system/other.socket", "[Socket]\nListenStream="+other+"\nRemoveOnStop=yes\n")
 	a.write(t, "/run/systemd/system/other.service", "[Service]\nExecStart=/bin/true\nUser=nobody\n")
 	a.run(t, "systemctl", "daemon-reload")
 	a.run(t, "systemctl", "start", "other.socket")
