@@ -3,7 +3,8 @@
 #
 # image.sh FOLDER: makes the base of the virtual machine in FOLDER, unless it is
 # there: Debian 12 as the tree root, labelled for SELinux, and its own kernel
-# with the first file system it needs. Nothing of the project is in it.
+# with the first file system it needs. Nothing of the project is in it. The
+# caller made a new mount namespace.
 #
 # image.sh --key prints what names that base: another script, another base.
 set -eu
@@ -15,7 +16,7 @@ fi
 folder=$1
 root=$folder.new/root
 [ -e "$folder" ] && exit 0
-rm -rf "$folder.new"
+rm -rf --one-file-system "$folder.new"
 mkdir -p "$folder.new"
 
 # busybox-static is the program of the first file system, kmod finds the modules
@@ -26,7 +27,7 @@ packages=$packages,checkpolicy,semodule-utils,auditd
 # The kernel is unpacked and not installed: nothing here wants its first file
 # system or a boot loader.
 # shellcheck disable=SC2016 # $1 is mmdebstrap's
-mmdebstrap --quiet --mode=root --variant=minbase --include=$packages \
+mmdebstrap --mode=root --variant=minbase --include=$packages \
 	--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -41,6 +42,7 @@ rm -r "$root/boot/kernel"
 version=$(ls "$root/usr/lib/modules")
 chroot "$root" depmod "$version"
 
+echo "I: making the first file system..."
 # The first file system loads the modules for disk and file system, in the order
 # of their dependencies, and gives way to the real one.
 first=$folder.new/first
@@ -78,8 +80,9 @@ rm -f "$root/etc/resolv.conf"
 : >"$root/etc/machine-id"
 mkdir -p "$root/var/log/journal"
 # Emulated hardware is slow: nothing starts that has no business here.
-for unit in getty.target getty-static.service systemd-timesyncd.service systemd-udev-trigger.service systemd-pstore.service systemd-networkd.service systemd-binfmt.service \
-	systemd-update-utmp.service selinux-autorelabel-mark.service \
+for unit in getty.target getty-static.service selinux-autorelabel-mark.service \
+	systemd-timesyncd.service systemd-udev-trigger.service systemd-pstore.service systemd-networkd.service \
+	systemd-binfmt.service systemd-update-utmp.service \
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer; do
 	ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
@@ -88,8 +91,9 @@ SELINUX=enforcing
 SELINUXTYPE=default
 SETLOCALDEFS=0
 END
+echo "I: labelling files..."
 # It wants /proc, and passes over whole file systems where that is the host's.
-# shellcheck disable=SC2016 # $1 is of the inner shell
-unshare --mount sh -euc 'mount -t proc proc "$1/proc"
-	chroot "$1" setfiles -F /etc/selinux/default/contexts/files/file_contexts /' sh "$root"
+mount -t proc proc "$root/proc"
+chroot "$root" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
+umount "$root/proc"
 mv "$folder.new" "$folder"

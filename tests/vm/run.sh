@@ -15,7 +15,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$(realpath "${BUILD:-build}")
-limit=${VM_TIMEOUT:-420}
+limit=${VM_TIMEOUT:-900}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crypto-auditing/vm
 out=$build/vm
 pattern=. shell='' enforcing=1
@@ -49,7 +49,9 @@ flock 9
 base=$cache/$(tests/vm/image.sh --key)
 if [ ! -e "$base" ]; then
 	say "making the base of the machine in $cache, once; some minutes"
-	timeout 1500 tests/vm/image.sh "$base" >"$out/image.log" 2>&1 || {
+	# What it mounts there goes with it, however it ends.
+	timeout 1500 unshare --mount --propagation private tests/vm/image.sh "$base" 2>&1 |
+		tee "$out/image.log" | sed -un 's/^I: /check-vm:        /p' || {
 		tail -n 30 "$out/image.log" >&2
 		fail "cannot make the base of the machine; everything it said is in $out/image.log"
 	}

@@ -5,7 +5,6 @@
 package guest
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,51 +91,58 @@ func TestFilesAndSocketsHaveTheirLabels(t *testing.T) {
 	}
 }
 
-// intrude runs the intruder as root, with all capabilities and without any
-// sandbox, so that SELinux alone stops it. It is labelled as a program by which
-// the service manager enters a domain. intrude returns that domain, and what
-// became of each attempt.
-func intrude(t *testing.T, label string, attempts ...string) (domain string, outcomes map[string]string) {
+// intrude runs the intruder as a user, with all capabilities and without any
+// sandbox, so that SELinux alone stops it where the user owns the files. It is
+// labelled as a program by which the service manager enters a domain. intrude
+// returns that domain, and what became of each attempt.
+func intrude(t *testing.T, label, user string, attempts ...string) (domain string, outcomes map[string]string) {
 	t.Helper()
 	const unit, program = "intruder.service", "/opt/test/bin/intruder"
 	run(t, "chcon", "-t", label, program)
-	write(t, "/run/systemd/system/"+unit, "[Service]\nType=oneshot\nExecStart="+program+" "+strings.Join(attempts, " ")+"\n")
+	write(t, "/run/systemd/system/"+unit, "[Service]\nType=exec\nUser="+user+"\nExecStart="+program+" "+strings.Join(attempts, " ")+"\n")
 	run(t, "systemctl", "daemon-reload")
 	a := begin(t)
 	run(t, "systemctl", "start", unit)
+	defer run(t, "systemctl", "stop", unit)
 	waitFor(t, "the intruder's report", func() bool {
 		outcomes = map[string]string{}
-		decoder := json.NewDecoder(strings.NewReader(run(t, "journalctl", "-t", "intruder", "--after-cursor", a.cursor, "-o", "json")))
-		for {
-			var said struct {
-				Message string `json:"MESSAGE"`
-				Context string `json:"_SELINUX_CONTEXT"`
+		for line := range strings.Lines(run(t, "journalctl", "-u", unit, "--after-cursor", a.cursor, "-o", "cat")) {
+			if what, outcome, ok := strings.Cut(strings.TrimSpace(line), " => "); ok {
+				outcomes[what] = outcome
 			}
-			if decoder.Decode(&said) != nil {
-				return len(outcomes) == len(attempts)/2
-			}
-			what, outcome, _ := strings.Cut(said.Message, ": ")
-			domain, outcomes[what] = typeOf(said.Context), outcome
 		}
+		return len(outcomes) == len(attempts)/2
 	})
-	return domain, outcomes
+	context, err := os.ReadFile("/proc/" + property(t, unit, "MainPID") + "/attr/current")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return typeOf(string(context)), outcomes
 }
 
-// checkDenied checks that each attempt in a domain was denied, but for those
-// that are allowed: they show that it is not the intruder who fails.
-func checkDenied(t *testing.T, want, label string, attempts []string, allowed ...string) {
+// attempts are what an intruder tries in a domain, as a user that owns what it
+// is after.
+type attempts struct {
+	user string
+	// denied are attempts in pairs. allowed is one that must succeed: the
+	// intruder can do what it tries.
+	denied, allowed []string
+}
+
+// check checks that all is denied but what is allowed.
+func (a attempts) check(t *testing.T, label, want string) {
 	t.Helper()
-	domain, outcomes := intrude(t, label, attempts...)
+	domain, outcomes := intrude(t, label, a.user, append(slices.Clone(a.denied), a.allowed...)...)
 	if domain != want {
 		t.Fatalf("the intruder is in %s, want %s", domain, want)
 	}
 	for what, outcome := range outcomes {
 		want := "denied"
-		if slices.Contains(allowed, what) {
+		if what == strings.Join(a.allowed, " ") {
 			want = "done"
 		}
 		if outcome != want {
-			t.Errorf("%s: %s, want %s", what, outcome, want)
+			t.Errorf("%s by %s: %s, want %s", what, a.user, outcome, want)
 		}
 		if path, ok := strings.CutPrefix(what, "write "); ok {
 			if _, err := os.Stat(path); err == nil {
@@ -146,39 +152,31 @@ func checkDenied(t *testing.T, want, label string, attempts []string, allowed ..
 	}
 }
 
-func TestTheServicesAreConfined(t *testing.T) {
+const agentUser, brokerUser = "crypto-auditing", "crypto-auditing-broker"
+
+func TestTheServicesAreConfinedAndTheLogIsTheirs(t *testing.T) {
 	running(t)
 	fireTrace(t, 1)
 	flush(t)
+	bus(t, "GetStatus")
 	segment := filepath.Join(logDir, segments(t)[0])
 	// What none of them has to do with.
 	foreign := []string{
 		"read", "/etc/shadow", "list", "/root", "read", "/var/log/audit/audit.log", "list", "/var/log/journal",
-		"write", "/etc/intruder", "write", "/usr/bin/intruder", "write", "/var/lib/intruder", "write", "/var/log/intruder", "write", "/root/intruder", "write", "/run/intruder",
-		"write", "/etc/crypto-auditing/intruder.conf",
+		"write", "/etc/intruder", "write", "/usr/bin/intruder", "write", "/var/lib/intruder", "write", "/var/log/intruder",
+		"write", "/root/intruder", "write", "/run/intruder", "write", "/etc/crypto-auditing/intruder.conf",
 	}
-	t.Run("agent", func(t *testing.T) {
-		checkDenied(t, agentDomain, agentType, slices.Concat(foreign, []string{
-			"list", "/var/lib/crypto-auditing", "write", "/var/lib/crypto-auditing/intruder",
-			"read", segment, "read", library,
-		}), "read "+segment, "read "+library)
-	})
-	t.Run("broker", func(t *testing.T) {
-		checkDenied(t, brokerDomain, brokerType, slices.Concat(foreign, []string{
-			"write", logDir + "/intruder",
-			"read", segment, "connect", agentPath,
-		}), "read "+segment, "connect "+agentPath)
-	})
-}
-
-func TestOtherServicesSeeNothingOfTheLog(t *testing.T) {
-	running(t)
-	fireTrace(t, 1)
-	flush(t)
-	// A web server that has been taken over.
-	checkDenied(t, "httpd_t", "httpd_exec_t", []string{
-		"list", logDir, "read", filepath.Join(logDir, segments(t)[0]), "connect", agentPath, "connect", brokerPath,
-		"list", "/var/lib/crypto-auditing", "write", "/run/crypto-auditing/intruder",
-		"read", "/etc/passwd",
-	}, "read /etc/passwd")
+	for name, c := range map[string]struct {
+		label, domain string
+		attempts      attempts
+	}{
+		"the agent, of root's files":          {agentType, agentDomain, attempts{"root", foreign, []string{"read", library}}},
+		"the agent, of the broker's":          {agentType, agentDomain, attempts{brokerUser, []string{"list", "/var/lib/crypto-auditing", "write", "/var/lib/crypto-auditing/intruder"}, []string{"read", library}}},
+		"the broker, of root's files":         {brokerType, brokerDomain, attempts{"root", foreign, []string{"connect", agentPath}}},
+		"the broker, which reads the log":     {brokerType, brokerDomain, attempts{agentUser, []string{"write", logDir + "/intruder"}, []string{"read", segment}}},
+		"a web server, of the agent's files":  {"httpd_exec_t", "httpd_t", attempts{agentUser, []string{"list", logDir, "read", segment, "write", logDir + "/intruder", "connect", agentPath, "connect", brokerPath}, []string{"read", "/etc/passwd"}}},
+		"a web server, of the broker's files": {"httpd_exec_t", "httpd_t", attempts{brokerUser, []string{"list", "/var/lib/crypto-auditing"}, []string{"read", "/etc/passwd"}}},
+	} {
+		t.Run(name, func(t *testing.T) { c.attempts.check(t, c.label, c.domain) })
+	}
 }

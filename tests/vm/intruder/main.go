@@ -13,13 +13,16 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"time"
 )
 
 func main() {
 	for i := 1; i+1 < len(os.Args); i += 2 {
 		what, path := os.Args[i], os.Args[i+1]
-		fmt.Printf("%s %s: %s\n", what, path, outcome(what, path))
+		fmt.Printf("%s %s => %s\n", what, path, outcome(what, path))
 	}
+	// Until it is killed, so that one can look in which domain it is.
+	time.Sleep(time.Hour)
 }
 
 // outcome tries one thing.
