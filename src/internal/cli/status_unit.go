@@ -38,27 +38,27 @@ func failing(ctx context.Context, e *Environment) string {
 	if err := c.Object(managerName, managerPath).CallWithContext(ctx, managerName+".Manager.GetUnit", 0, agentService).Store(&unit); err != nil {
 		return ""
 	}
-	property := func(kind, name string) string {
-		var value dbus.Variant
-		call := c.Object(managerName, unit).CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, managerName+"."+kind, name)
-		if err := call.Store(&value); err != nil {
+	for ctx.Err() == nil {
+		// All at once: it may be started again between two questions.
+		var properties map[string]dbus.Variant
+		if err := c.Object(managerName, unit).CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", 0, "").Store(&properties); err != nil {
 			return ""
 		}
-		text, _ := value.Value().(string)
-		return text
-	}
-	for ctx.Err() == nil {
-		switch property("Unit", "ActiveState") {
+		property := func(name string) string {
+			text, _ := properties[name].Value().(string)
+			return text
+		}
+		switch property("ActiveState") {
 		case "failed":
 		case "activating":
-			if property("Unit", "SubState") != "auto-restart" {
+			if property("SubState") != "auto-restart" {
 				time.Sleep(startPause)
 				continue
 			}
 		default:
 			return ""
 		}
-		if why, ok := strings.CutPrefix(property("Service", "StatusText"), program.Failed); ok {
+		if why, ok := strings.CutPrefix(property("StatusText"), program.Failed); ok {
 			return why
 		}
 		return "see journalctl -u " + agentService
