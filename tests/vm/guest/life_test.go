@@ -34,13 +34,14 @@ func TestACleanStopWritesWhatWasProbed(t *testing.T) {
 	reload(t, both()+"coalesce_window = \"1m\"\n")
 	bus(t, "GetStatus")
 	fired := fireTrace(t, 20)
+	// It would call the agent back.
+	run(t, "systemctl", "stop", brokerService)
 	if recorded, lost := a.stop(t); recorded-before.Hits != fired || lost != 0 {
 		t.Errorf("recorded %d of %d hits, lost %d", recorded-before.Hits, fired, lost)
 	}
 	if n := handshakesAfter(t, start); n != 20 {
 		t.Errorf("the log shows %d of 20 handshakes", n)
 	}
-	run(t, "systemctl", "stop", brokerService)
 	for _, unit := range []string{agentService, brokerService} {
 		if state, result := property(t, unit, "ActiveState"), property(t, unit, "Result"); state != "inactive" || result != "success" {
 			t.Errorf("%s is %s with result %s", unit, state, result)
