@@ -93,7 +93,7 @@ qemu=(qemu-system-x86_64 -accel 'tcg,thread=multi' -cpu max -smp 2 -m 2048 -node
 arguments="root=/dev/vda rw console=ttyS0 security=selinux selinux=1 enforcing=$enforcing nokaslr mitigations=off quiet"
 if [ -n "$shell" ]; then
 	say "booting a shell; 'poweroff' or Control-A x ends it"
-	exec "${qemu[@]}" -serial mon:stdio -append "$arguments systemd.unit=multi-user.target systemd.mask=tests.service systemd.wants=console-shell.service"
+	exec "${qemu[@]}" -serial mon:stdio -append "$arguments systemd.mask=tests.service systemd.debug_shell=ttyS0"
 fi
 
 say "booting, for $limit s at most"
@@ -108,5 +108,9 @@ for path in journal audit; do
 	debugfs -R "rdump /var/log/$path $out" "$out/disk" >/dev/null 2>&1 || :
 done
 journalctl --directory "$out/journal" --no-pager -o short-monotonic >"$out/journal.txt" 2>/dev/null || :
-[ $status -ne 124 ] || say "the machine was not done after $limit s (VM_TIMEOUT)"
+case $status in
+0) ;;
+124) say "the machine was not done after $limit s (VM_TIMEOUT)" ;;
+*) say "QEMU ended with status $status" ;;
+esac
 go run ./tests/vm/result "$out"
