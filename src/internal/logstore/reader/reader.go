@@ -352,6 +352,11 @@ func (r *Reader) stop(err error) error {
 	if isCorrupt {
 		at, err := r.segment.Search(r.offset+1, r.trusted)
 		if err == nil {
+			// What comes before a later chunk has been written to its end, be it
+			// since it was looked at.
+			if corrupt.Kind == frame.KindTorn && r.whole() {
+				return nil
+			}
 			return r.skip(corrupt, at)
 		}
 		if err != io.EOF {
@@ -375,6 +380,17 @@ func (r *Reader) stop(err error) error {
 		return nil
 	}
 	return err
+}
+
+// whole reports whether there is a whole chunk at r.offset by now.
+func (r *Reader) whole() bool {
+	r.segment.Forget()
+	var h frame.Header
+	if r.segment.Header(r.offset, &h) != nil {
+		return false
+	}
+	whole, err := r.holds(r.offset + h.ChunkSize())
+	return whole && err == nil
 }
 
 // count completes the error about the end of a segment with what is missing,
