@@ -245,6 +245,26 @@ func (l listener) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	}
 }
 
+// reaches waits until last is at least sequence. It gives up when nothing has
+// come for long: how fast it comes is the machine's business.
+func (s *subscriber) reaches(sequence uint64) bool {
+	const patience = 30 * time.Second
+	seen, since := uint64(0), time.Now()
+	for {
+		n := s.last()
+		if n >= sequence {
+			return true
+		}
+		if n > seen {
+			seen, since = n, time.Now()
+		}
+		if time.Since(since) > patience {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 // last returns the newest sequence that has come or was skipped.
 func (s *subscriber) last() uint64 {
 	s.mu.Lock()

@@ -89,10 +89,8 @@ func stopped(t *testing.T, kind bustest.Kind) {
 	}
 	log.Flush()
 	for i, s := range others {
-		for deadline := time.Now().Add(20 * time.Second); s.last() < last; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("client %d has got up to %d of %d while another is stopped", i, s.last(), last)
-			}
+		if !s.reaches(last) {
+			t.Fatalf("client %d has got up to %d of %d while another is stopped", i, s.last(), last)
 		}
 		s.mu.Lock()
 		if uint64(len(s.got)) != last || len(s.skips) > 0 {
