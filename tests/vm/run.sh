@@ -76,7 +76,7 @@ for program in crauctl crau-agent crau-broker; do
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=99.0' -o "$stage/opt/test/upgrade/$program" "./src/cmd/$program"
 done
 DESTDIR=$stage meson install -C "$build" --no-rebuild --quiet
-install -D -m 644 tests/vm/guest/tests.service "$stage/etc/systemd/system/tests.service"
+install -D -m 644 -t "$stage/etc/systemd/system" tests/vm/guest/*.service
 printf 'PATTERN=%s\n' "$pattern" >"$stage/opt/test/environment"
 
 say "installing them on the machine"
@@ -87,13 +87,14 @@ unshare --mount --propagation private tests/vm/disk.sh "$base" "$stage" "$cache"
 # Not the machine that is booted next waits for this one.
 flock -u 9
 
-qemu=(qemu-system-x86_64 -accel 'tcg,thread=multi' -cpu max -smp 2 -m 2048 -nodefaults -no-user-config -display none -no-reboot
+# A processor with more instructions, which all have to be emulated, is slower.
+qemu=(qemu-system-x86_64 -accel 'tcg,thread=multi' -cpu Nehalem -smp 2 -m 2048 -nodefaults -no-user-config -display none -no-reboot
 	-kernel "$base/vmlinuz" -initrd "$base/initrd"
 	-drive "file=$out/disk,format=raw,if=virtio,cache=unsafe")
 arguments="root=/dev/vda rw console=ttyS0 security=selinux selinux=1 enforcing=$enforcing nokaslr mitigations=off quiet"
 if [ -n "$shell" ]; then
-	say "booting a shell; 'poweroff' or Control-A x ends it"
-	exec "${qemu[@]}" -serial mon:stdio -append "$arguments systemd.mask=tests.service systemd.debug_shell=ttyS0"
+	say "booting a shell; 'exit' or Control-A x ends it"
+	exec "${qemu[@]}" -serial mon:stdio -append "$arguments systemd.mask=tests.service systemd.wants=shell.service"
 fi
 
 say "booting, for $limit s at most"
