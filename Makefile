@@ -13,11 +13,12 @@ help: ## show this menu
 setup: ## install what the build and the tests need (Debian and Fedora, as root)
 	@tests/setup.sh
 
-build: setup ## build everything into $(BUILD)
+build: ## build everything into $(BUILD)
+	@tests/setup.sh build
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
 	@meson compile -C $(BUILD)
 
-check: build ## lint, drift, unit, fuzz and end-to-end tests; ends with a count
+check: setup build ## lint, drift, unit, fuzz and end-to-end tests; ends with a count
 	@tests/check.sh
 
 check-vm: build ## tests on a whole machine, in QEMU: Debian 12, SELinux enforcing

@@ -27,7 +27,9 @@ GOARCH=arm64 go vet ./bpf/... ./dbus/... ./src/...
 
 step lint
 # Built where its modules are: those of a tarball are the project's own alone.
-"$(go -C tests/tools tool -n golangci-lint)" run ./...
+# A cache of its own: the linter's is for all trees of a module, and tells of
+# files in others.
+GOLANGCI_LINT_CACHE=$PWD/build/golangci-lint "$(go -C tests/tools tool -n golangci-lint)" run ./...
 
 step generated files
 tests/drift.sh

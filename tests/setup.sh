@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what the build, the tests and the demo need and what is missing.
-# Go itself must be there.
+# setup.sh [build|check]: installs what is missing of what the build and the demo
+# need, or all that the tests need, too. Go itself must be there.
 set -eu
 
 missing=
@@ -21,60 +21,62 @@ if ! command -v go >/dev/null 2>&1; then
 	exit 1
 fi
 
-include=$(printf '#include <bpf/bpf_helpers.h>\n' | cc -E -xc -include linux/types.h - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
-openssl=$(printf '#include <openssl/ssl.h>\n' | cc -E -xc - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
-sdt=$(printf '#include <sys/sdt.h>\n' | cc -E -xc - >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
+# What is a file or not, for need.
+header() { # INCLUDE [FLAG...]
+	name=$1
+	shift
+	printf '#include <%s>\n' "$name" | cc -E -xc "$@" - >/dev/null 2>&1 && echo /dev/null || echo /nowhere
+}
 # The distribution's Python has the distribution's modules.
-dbus=$(/usr/bin/python3 -c 'import dbus' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
-gi=$(/usr/bin/python3 -c 'import gi' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
-setools=$(/usr/bin/python3 -c 'import setools' >/dev/null 2>&1 && echo /dev/null || echo /nowhere)
-# Either will do, SELinux active or not.
-policy=/var/lib/selinux/default
-[ -e $policy ] || policy=/var/lib/selinux/targeted
+module() { /usr/bin/python3 -c "import $1" >/dev/null 2>&1 && echo /dev/null || echo /nowhere; }
 
 need cc gcc gcc
 need make make make
 need meson meson meson
 need ninja ninja-build ninja-build
 need pkg-config pkg-config pkgconf-pkg-config
-need clang clang clang
-need llvm-strip llvm llvm
-need zstd zstd zstd
-need python3 python3 python3
-need readelf binutils binutils
-need "$include" libbpf-dev libbpf-devel
-need "$openssl" libssl-dev openssl-devel
-need "$sdt" systemtap-sdt-dev systemtap-sdt-devel
-need systemd-analyze systemd systemd
-need dbus-daemon dbus dbus-daemon
-need /usr/lib/polkit-1/polkitd polkitd polkit
-need nsenter util-linux util-linux-core
-need setpriv util-linux util-linux
-need tar tar tar
-need mandoc mandoc mandoc
-need git git git
-need rpmbuild rpm rpm-build
-need /usr/share/selinux/devel/Makefile selinux-policy-dev selinux-policy-devel
-need bzip2 bzip2 bzip2
-need checkmodule checkpolicy checkpolicy
-need /usr/sbin/semodule policycoreutils policycoreutils
-need semodule_package semodule-utils policycoreutils
-need "$policy" selinux-policy-default selinux-policy-targeted
-need selint selint selint
-need /usr/sbin/matchpathcon selinux-utils libselinux-utils
-need "$setools" python3-setools python3-setools
-need rpmlint rpmlint rpmlint
-need rpm2cpio rpm2cpio rpm
-need cpio cpio cpio
-need unshare util-linux util-linux-core
-need xz xz-utils xz
+need "$(header openssl/ssl.h)" libssl-dev openssl-devel
 need dbus-daemon dbus-daemon dbus-daemon
-need dbus-broker-launch dbus-broker dbus-broker
 need busctl systemd systemd
-need gdbus libglib2.0-bin glib2
-need "$dbus" python3-dbus python3-dbus
-need "$gi" python3-gi python3-gobject-base
-need /usr/lib/polkit-1/polkitd polkitd polkit
+need zstd zstd zstd
+
+if [ "${1:-check}" = check ]; then
+	need clang clang clang
+	need llvm-strip llvm llvm
+	need python3 python3 python3
+	need readelf binutils binutils
+	need "$(header bpf/bpf_helpers.h -include linux/types.h)" libbpf-dev libbpf-devel
+	need "$(header sys/sdt.h)" systemtap-sdt-dev systemtap-sdt-devel
+	need /usr/lib/polkit-1/polkitd polkitd polkit
+	need nsenter util-linux util-linux-core
+	need unshare util-linux util-linux-core
+	need setpriv util-linux util-linux
+	need tar tar tar
+	need xz xz-utils xz
+	need bzip2 bzip2 bzip2
+	need cpio cpio cpio
+	need git git git
+	need mandoc mandoc mandoc
+	need dbus-broker-launch dbus-broker dbus-broker
+	need /usr/share/dbus-1/system.conf dbus dbus-daemon
+	need gdbus libglib2.0-bin glib2
+	need "$(module dbus)" python3-dbus python3-dbus
+	need "$(module gi)" python3-gi python3-gobject-base
+	need rpmbuild rpm rpm-build
+	need rpm2cpio rpm2cpio rpm
+	need rpmlint rpmlint rpmlint
+	# Either will do, SELinux active or not.
+	policy=/var/lib/selinux/default
+	[ -e $policy ] || policy=/var/lib/selinux/targeted
+	need "$policy" selinux-policy-default selinux-policy-targeted
+	need /usr/share/selinux/devel/Makefile selinux-policy-dev selinux-policy-devel
+	need checkmodule checkpolicy checkpolicy
+	need /usr/sbin/semodule policycoreutils policycoreutils
+	need semodule_package semodule-utils policycoreutils
+	need /usr/sbin/matchpathcon selinux-utils libselinux-utils
+	need "$(module setools)" python3-setools python3-setools
+	need selint selint selint
+fi
 [ -z "$missing" ] && exit 0
 
 if command -v apt-get >/dev/null 2>&1; then
