@@ -35,6 +35,7 @@ need make make make
 need meson meson meson
 need ninja ninja-build ninja-build
 need pkg-config pkg-config pkgconf-pkg-config
+need "$(header dlfcn.h)" libc6-dev glibc-devel
 need "$(header openssl/ssl.h)" libssl-dev openssl-devel
 need dbus-daemon dbus-daemon dbus-daemon
 need busctl systemd systemd
