@@ -44,6 +44,12 @@ need zstd zstd zstd
 if [ "${1:-check}" = check ]; then
 	need clang clang clang
 	need llvm-strip llvm llvm
+	# The publishers' header and the parser of probes, for the other architecture.
+	# Fedora has no C library for its cross compiler.
+	if command -v apt-get >/dev/null 2>&1 && [ "$(uname -m)" != aarch64 ]; then
+		need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu ''
+		need /usr/aarch64-linux-gnu/lib/crti.o libc6-dev-arm64-cross ''
+	fi
 	need python3 python3 python3
 	need readelf binutils binutils
 	need "$(header bpf/bpf_helpers.h -include linux/types.h)" libbpf-dev libbpf-devel
