@@ -29,7 +29,8 @@ type place struct {
 	line int
 }
 
-// places tells where each key was set last.
+// places tells where each key, in lower case, was set last: the decoder takes
+// keys in any case.
 type places map[string]place
 
 // note takes in where a sound file sets which keys. Keys inside of inline tables
@@ -57,7 +58,7 @@ func (places) key(parser *unstable.Parser, e *unstable.Node) (name string, line 
 		if line == 0 {
 			line = parser.Shape(n.Raw).Start.Line
 		}
-		parts = append(parts, string(n.Data))
+		parts = append(parts, strings.ToLower(string(n.Data)))
 	}
 	return strings.Join(parts, "."), line
 }
