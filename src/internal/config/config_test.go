@@ -66,7 +66,7 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 		"bad size":              {"ring_size = \"8Q\"\n", "is no size", 1},
 		"huge size":             {"ring_size = \"99999999999T\"\n", "is no size", 1},
 		"ring no power of two":  {"\nring_size = 5000\n", "power of two", 2},
-		"key in another case":  {"log_dir = \"/x\"\nRing_Size = 5000\n", "power of two", 2},
+		"key in another case":   {"log_dir = \"/x\"\nRing_Size = 5000\n", "power of two", 2},
 		"no TOML":               {"library = [\n", "", 1},
 		"bad glob":              {"# here\n\nlibrary = [\"/x/[\"]\n", "no path or glob", 3},
 	}
