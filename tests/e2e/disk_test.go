@@ -11,13 +11,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"crypto-auditing/tests/machine"
 )
 
 // smallDisk mounts a file system of 32 MiB for a log.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	needRecording(t)
-	if !capable(capSysAdmin) {
+	if !machine.Capable(machine.CapSysAdmin) {
 		t.Skip("mounting a file system needs CAP_SYS_ADMIN")
 	}
 	dir := t.TempDir()

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"crypto-auditing/tests/machine"
 )
 
 func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
@@ -158,11 +160,11 @@ func TestTwoCapabilitiesAreAllTheAgentNeeds(t *testing.T) {
 		libraries: []string{publisher("libfresh.so"), publisher("handshake")}, log: log,
 		process: &syscall.SysProcAttr{
 			Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
-			AmbientCaps: []uintptr{capBPF, capPerfmon},
+			AmbientCaps: []uintptr{machine.CapBPF, machine.CapPerfmon},
 		},
 	})
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.command.Process.Pid))
-	if want := fmt.Sprintf("\nCapEff:\t%016x\n", uint64(1)<<capBPF|1<<capPerfmon); err != nil || !strings.Contains(string(status), want) {
+	if want := fmt.Sprintf("\nCapEff:\t%016x\n", uint64(1)<<machine.CapBPF|1<<machine.CapPerfmon); err != nil || !strings.Contains(string(status), want) {
 		t.Fatalf("the agent has not the capabilities %q: %v\n%s", want, err, status)
 	}
 	fired := publish(t, "fresh").done

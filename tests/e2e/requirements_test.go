@@ -6,16 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 	"testing"
-)
 
-// Capabilities, by their bits (include/uapi/linux/capability.h).
-const (
-	capSysAdmin = 21
-	capPerfmon  = 38
-	capBPF      = 39
+	"crypto-auditing/tests/machine"
 )
 
 // needRecording ends the test unless this machine can record: as skipped if it
@@ -41,7 +34,7 @@ func needRecording(t *testing.T) {
 func needPerfEvent(t *testing.T) {
 	t.Helper()
 	needRecording(t)
-	if !capable(capSysAdmin) {
+	if !machine.Capable(machine.CapSysAdmin) {
 		t.Skip("attaching by perf_event needs CAP_SYS_ADMIN")
 	}
 }
@@ -71,7 +64,7 @@ func missingForRecording() string {
 		return fmt.Sprintf("the kernel has no BTF: %v", err)
 	}
 	uprobeMulti := major > 6 || minor >= 6
-	if !capable(capSysAdmin) && (!uprobeMulti || !capable(capBPF) || !capable(capPerfmon)) {
+	if !machine.Capable(machine.CapSysAdmin) && (!uprobeMulti || !machine.Capable(machine.CapBPF) || !machine.Capable(machine.CapPerfmon)) {
 		return "this process has neither CAP_SYS_ADMIN nor, on kernel 6.6 or newer, CAP_BPF and CAP_PERFMON"
 	}
 	return ""
@@ -108,19 +101,4 @@ func kernel() (major, minor int, err error) {
 		return 0, 0, fmt.Errorf("%q is no version: %w", release, err)
 	}
 	return major, minor, nil
-}
-
-// capable reports whether this process has a capability in effect.
-func capable(capability int) bool {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(status)) {
-		if mask, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
-			return err == nil && bits>>capability&1 == 1
-		}
-	}
-	return false
 }

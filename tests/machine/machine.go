@@ -34,15 +34,12 @@ const Opt = "/opt/publishers"
 // Root is the folder of the sources.
 const Root = "../.."
 
-// capSysAdmin is the bit of CAP_SYS_ADMIN (include/uapi/linux/capability.h).
-const capSysAdmin = 21
-
 // Missing says what keeps machines from being booted here, "" if nothing.
 func Missing() string {
 	if os.Geteuid() != 0 {
 		return "only root can boot a machine in namespaces"
 	}
-	if !mayMount() {
+	if !Capable(CapSysAdmin) {
 		return "this root lacks the capability CAP_SYS_ADMIN to boot a machine in namespaces"
 	}
 	if _, err := exec.LookPath("systemctl"); err != nil {
@@ -52,21 +49,6 @@ func Missing() string {
 		return fmt.Sprintf("the kernel has no BTF: %v", err)
 	}
 	return ""
-}
-
-// mayMount reports whether this process has CAP_SYS_ADMIN.
-func mayMount() bool {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(status)) {
-		if mask, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
-			return err == nil && bits>>capSysAdmin&1 == 1
-		}
-	}
-	return false
 }
 
 // Install builds the project in folder and installs it below folder/stage.

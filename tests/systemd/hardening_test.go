@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	throwaway "crypto-auditing/tests/machine"
 )
 
 // dropIn adds text to a unit until the test ends.
@@ -262,8 +264,8 @@ func TestServicesAreWhatTheySayInProc(t *testing.T) {
 		// writable are mounts that are, besides those of writableAnyway.
 		writable []string
 	}{
-		"agent":                  {service, "crypto-auditing", []string{"crypto-auditing"}, mask(capBPF, capPerfmon), false, "/usr/bin/crau-agent", []string{logDir}},
-		"agent with perf events": {service, "crypto-auditing", []string{"crypto-auditing"}, mask(capBPF, capPerfmon, capSysAdmin), true, "/usr/bin/crau-agent", []string{logDir}},
+		"agent":                  {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapBPF, throwaway.CapPerfmon), false, "/usr/bin/crau-agent", []string{logDir}},
+		"agent with perf events": {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapBPF, throwaway.CapPerfmon, throwaway.CapSysAdmin), true, "/usr/bin/crau-agent", []string{logDir}},
 		"broker":                 {brokerService, "crypto-auditing-broker", []string{"crypto-auditing", "crypto-auditing-broker"}, none, false, "/usr/bin/crau-broker", []string{stateDir}},
 		"truncation":             {truncateService, "crypto-auditing-broker", []string{"crypto-auditing", "crypto-auditing-broker"}, none, false, "/usr/bin/crauctl", nil},
 	} {

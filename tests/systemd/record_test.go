@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	throwaway "crypto-auditing/tests/machine"
 )
 
 func TestAgentRecordsAsAnUnprivilegedUser(t *testing.T) {
@@ -22,7 +24,7 @@ func TestAgentRecordsAsAnUnprivilegedUser(t *testing.T) {
 	if got := a.status(t, "NoNewPrivs"); got != "1" {
 		t.Errorf("NoNewPrivs is %s", got)
 	}
-	checkCapabilities(t, a, capPerfmon, capBPF)
+	checkCapabilities(t, a, throwaway.CapPerfmon, throwaway.CapBPF)
 
 	fired := a.replay(t, library, 100)
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	throwaway "crypto-auditing/tests/machine"
 )
 
 // limits are the exposures that systemd-analyze security may find at most, in
@@ -68,19 +70,12 @@ func TestDropInForOldKernelsAddsOneCapability(t *testing.T) {
 	a.write(t, dropIns+"/profile.conf", "[Service]\nExecStart=\nExecStart=/usr/bin/crau-agent --profile perf_event\n")
 	a.run(t, "systemctl", "daemon-reload")
 	a.run(t, "systemctl", "start", service)
-	checkCapabilities(t, a, capSysAdmin, capPerfmon, capBPF)
+	checkCapabilities(t, a, throwaway.CapSysAdmin, throwaway.CapPerfmon, throwaway.CapBPF)
 	fired := a.replay(t, library, 10)
 	if recorded, _ := a.stop(t); recorded != fired {
 		t.Errorf("recorded %d of %d hits", recorded, fired)
 	}
 }
-
-// Capabilities, by their bits (include/uapi/linux/capability.h).
-const (
-	capSysAdmin = 21
-	capPerfmon  = 38
-	capBPF      = 39
-)
 
 // mask returns capabilities as /proc/PID/status has them.
 func mask(capabilities ...int) string {
