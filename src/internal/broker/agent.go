@@ -22,12 +22,20 @@ type Agent interface {
 	// Flush makes everything durable that was probed before the call and
 	// returns the cursor behind it.
 	Flush(context.Context) (logstore.Cursor, error)
-	// Remove removes the segments that hold nothing behind a cursor.
-	Remove(ctx context.Context, before logstore.Cursor) (bytes int64, segments int, err error)
+	// Remove removes the segments that hold nothing after a cursor, on behalf
+	// of a user.
+	Remove(ctx context.Context, before logstore.Cursor, by Remover) (bytes int64, segments int, err error)
 	// Follow calls following once the agent answers, then told for each chunk
 	// committed, until ctx is done or the agent tells no more. Chunks committed
 	// before the first call of told may be left out.
 	Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error
+}
+
+// Remover is the user that has a part of the log removed, and the policy that
+// says so, such as "max-age=30d".
+type Remover struct {
+	UID          uint32
+	User, Policy string
 }
 
 // AgentStatus is what an agent says of itself.

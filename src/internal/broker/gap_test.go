@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -217,30 +218,33 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 		// lagging is up to which segment a durable subscription has read; -1:
 		// there is none.
 		lagging int
-		// removed is how many of the five segments go.
+		// removed is how many of the five segments go, because how the policy
+		// in the agent's call begins.
 		removed int
+		because string
 	}{
-		"no limit":                        {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore} }, -1, 0},
-		"size":                            {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 3*n + n/2} }, -1, 2},
-		"size, whoever lags":              {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: n} }, 1, 4},
-		"never the one written":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 1} }, -1, 4},
-		"age":                             {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxAge: time.Minute} }, -1, 4},
-		"free space that there cannot be": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, KeepFree: 1 << 60} }, -1, 4},
-		"keep what is not read":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, 2, 2},
-		"keep, and nobody reads":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, -1, 4},
-		"keep, but not for ever":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1, Hold: time.Minute} }, 1, 4},
+		"no limit":                        {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore} }, -1, 0, ""},
+		"size":                            {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 3*n + n/2} }, -1, 2, "max-size="},
+		"size, whoever lags":              {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: n} }, 1, 4, "max-size="},
+		"never the one written":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 1} }, -1, 4, "max-size="},
+		"age":                             {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxAge: time.Minute} }, -1, 4, "max-age=1m"},
+		"free space that there cannot be": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, KeepFree: 1 << 60} }, -1, 4, "keep-free="},
+		"keep what is not read":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, 2, 2, "max-size="},
+		"keep, and nobody reads":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, -1, 4, "max-size="},
+		"keep, but not for ever":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1, Hold: time.Minute} }, 1, 4, "max-size="},
 		"keep, and it may be held for long": {func(int64) broker.Policy {
 			return broker.Policy{Reading: broker.Keep, MaxSize: 1, Hold: 1000 * time.Hour}
-		}, 1, 1},
-		"drop what is read":      {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, 3, 3},
-		"drop, and nobody reads": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, -1, 0},
-		"drop, and the limits":   {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Drop, MaxSize: n} }, 1, 4},
+		}, 1, 1, "max-size="},
+		"drop what is read":      {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, 3, 3, "reading=drop"},
+		"drop, and nobody reads": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, -1, 0, ""},
+		"drop, and the limits":   {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Drop, MaxSize: n} }, 1, 4, "max-size="},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			l, ends := segmented(t, 5)
+			agent := &brokertest.Agent{Log: l}
 			b := run(t, l, func(o *broker.Options) {
-				o.Agent = &brokertest.Agent{Log: l}
+				o.Agent = agent
 				o.Now = func() time.Time { return time.Now().Add(time.Hour) }
 			})
 			if c.lagging >= 0 {
@@ -256,7 +260,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := b.Truncate(context.Background(), c.policy(int64(disk.Bytes)/5))
+			got, err := b.Truncate(context.Background(), c.policy(int64(disk.Bytes)/5), broker.Remover{UID: 7, User: "anne"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,6 +271,12 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 			if got.Segments != c.removed || got.Oldest != oldest || (got.Bytes > 0) != (c.removed > 0) {
 				t.Errorf("removed %+v, want %d segments, up to %v", got, c.removed, oldest)
 			}
+			if c.removed == 0 {
+				return
+			}
+			if by := agent.Remover.Load(); by.UID != 7 || by.User != "anne" || !strings.HasPrefix(by.Policy, c.because) {
+				t.Errorf("removed on behalf of %+v, want user anne and a policy that begins with %s", by, c.because)
+			}
 		})
 	}
 }
@@ -276,11 +286,11 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 	agent := &brokertest.Agent{Log: l}
 	agent.Down.Store(true)
 	b := run(t, l, func(o *broker.Options) { o.Agent = agent })
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: 1}); !errors.Is(err, broker.ErrAgentUnavailable) {
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: 1}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
 		t.Errorf("without an agent: %v", err)
 	}
 	var argument *broker.ArgumentError
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: "maybe"}); !errors.As(err, &argument) {
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: "maybe"}, broker.Remover{}); !errors.As(err, &argument) {
 		t.Errorf("with a rule that is none: %v", err)
 	}
 }
@@ -302,7 +312,7 @@ func TestWhoWaitsForNothingHoldsNothing(t *testing.T) {
 			t.Fatalf("it is at %v, not %v", s.Status().Position, last)
 		}
 	}
-	got, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Drop})
+	got, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Drop}, broker.Remover{})
 	if err != nil || got.Segments != 2 {
 		t.Errorf("removed %+v, %v", got, err)
 	}

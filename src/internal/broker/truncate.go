@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,9 +68,10 @@ type Truncation struct {
 // Policy is the configured one.
 func (b *Broker) Policy() Policy { return b.options.Policy }
 
-// Truncate has the agent remove the segments that a policy says have to go.
-// The error is an *ArgumentError, a *StoreError, or wraps ErrAgentUnavailable.
-func (b *Broker) Truncate(ctx context.Context, p Policy) (Truncation, error) {
+// Truncate has the agent remove the segments that a policy says have to go, on
+// behalf of a user. It fills in the policy of by: the limits that the segments
+// exceed. The error is an *ArgumentError, a *StoreError, or wraps ErrAgentUnavailable.
+func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation, error) {
 	if err := p.Check(); err != nil {
 		return Truncation{}, err
 	}
@@ -105,13 +109,34 @@ func (b *Broker) Truncate(ctx context.Context, p Policy) (Truncation, error) {
 			return Truncation{}, fmt.Errorf("cannot remove a part of the log: %w", ErrAgentUnavailable)
 		}
 		before := logstore.Cursor{Store: store.Store, Sequence: going[len(going)-1].Last}
-		if t.Bytes, t.Segments, err = b.options.Agent.Remove(ctx, before); err != nil {
+		by.Policy = p.describe(going)
+		if t.Bytes, t.Segments, err = b.options.Agent.Remove(ctx, before, by); err != nil {
 			return Truncation{}, err
 		}
-		b.log.Info("truncated the log", "bytes", t.Bytes, "segments", t.Segments)
+		b.log.Info("truncated the log", "bytes", t.Bytes, "segments", t.Segments, "uid", by.UID, "user", by.User, "policy", by.Policy)
 	}
 	t.Oldest, err = b.resolve(logstore.OldestWord)
 	return t, err
+}
+
+// describe returns the parts of a policy because of which segments go, such as
+// "max-age=720h0m0s, max-size=1073741824".
+func (p *Policy) describe(going []retention.Segment) string {
+	var parts []string
+	for _, c := range []struct {
+		reason retention.Reason
+		text   string
+	}{
+		{retention.Age, "max-age=" + p.MaxAge.String()},
+		{retention.Size, "max-size=" + strconv.FormatInt(p.MaxSize, 10)},
+		{retention.Free, "keep-free=" + strconv.FormatInt(p.KeepFree, 10)},
+		{retention.Read, "reading=" + string(p.Reading)},
+	} {
+		if slices.ContainsFunc(going, func(s retention.Segment) bool { return s.Reason == c.reason }) {
+			parts = append(parts, c.text)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // fillIn replaces limits that depend on the file system.

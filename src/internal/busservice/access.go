@@ -96,6 +96,15 @@ func (c *callers) of(ctx context.Context, name string) (caller, error) {
 	return who, nil
 }
 
+// userName returns the name of a user, empty if the machine has none.
+func userName(uid uint32) string {
+	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if err != nil {
+		return ""
+	}
+	return u.Username
+}
+
 // groupsOf returns the groups of a user as the machine has them.
 func groupsOf(uid uint32) []uint32 {
 	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))

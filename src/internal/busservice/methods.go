@@ -109,7 +109,7 @@ func (c *call) truncate() ([]any, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, flushTime)
 	defer cancel()
-	t, err := c.service.broker.Truncate(ctx, policy)
+	t, err := c.service.broker.Truncate(ctx, policy, broker.Remover{UID: c.who.user, User: userName(c.who.user)})
 	if err != nil {
 		return nil, err
 	}

@@ -167,6 +167,8 @@ type Agent struct {
 	Log *Log
 	// Down says that it does not answer.
 	Down atomic.Bool
+	// Remover is the one of the last call of Remove.
+	Remover atomic.Pointer[broker.Remover]
 }
 
 func (a *Agent) there() error {
@@ -194,10 +196,11 @@ func (a *Agent) Flush(context.Context) (logstore.Cursor, error) {
 }
 
 // Remove implements broker.Agent.
-func (a *Agent) Remove(_ context.Context, before logstore.Cursor) (int64, int, error) {
+func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by broker.Remover) (int64, int, error) {
 	if err := a.there(); err != nil {
 		return 0, 0, err
 	}
+	a.Remover.Store(&by)
 	r, err := a.Log.Writer.Remove(before)
 	return r.Bytes, len(r.Segments), err
 }

@@ -99,9 +99,10 @@ func (c Client) Flush(ctx context.Context) (cursor logstore.Cursor, err error) {
 }
 
 // Remove implements broker.Agent.
-func (c Client) Remove(ctx context.Context, before logstore.Cursor) (bytes int64, segments int, err error) {
+func (c Client) Remove(ctx context.Context, before logstore.Cursor, by broker.Remover) (bytes int64, segments int, err error) {
+	uid := int64(by.UID)
 	err = c.call(ctx, func(connection *varlink.Connection) error {
-		removed, n, err := api.Remove().Call(ctx, connection, before.String())
+		removed, n, err := api.Remove().Call(ctx, connection, before.String(), &uid, &by.User, &by.Policy)
 		bytes, segments = removed, int(n)
 		return err
 	})

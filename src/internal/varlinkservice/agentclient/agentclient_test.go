@@ -26,6 +26,7 @@ var _ broker.Agent = agentclient.Client{}
 // recorder stands for an agent behind the real service.
 type recorder struct {
 	removed chan logstore.Cursor
+	remover agent.Remover
 	chunks  chan logstore.Position
 	err     error
 }
@@ -44,7 +45,8 @@ func (r *recorder) Status() (agent.Status, error) {
 func (r *recorder) Flush(context.Context) (logstore.Cursor, error) { return cursor(7), r.err }
 func (r *recorder) Rotate(context.Context) (string, error)         { return "", r.err }
 
-func (r *recorder) Remove(before logstore.Cursor) (logstore.Removal, error) {
+func (r *recorder) Remove(before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
+	r.remover = by
 	r.removed <- before
 	return logstore.Removal{Bytes: 100}, r.err
 }
@@ -114,15 +116,18 @@ func TestTheAgentIsAsked(t *testing.T) {
 	if got, err := c.Flush(bounded(t)); err != nil || got != cursor(7) {
 		t.Errorf("flush: %v, %v", got, err)
 	}
-	if bytes, _, err := c.Remove(bounded(t), cursor(5)); err != nil || bytes != 100 || <-r.removed != cursor(5) {
+	if bytes, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}); err != nil || bytes != 100 || <-r.removed != cursor(5) {
 		t.Errorf("remove: %d, %v", bytes, err)
+	}
+	if want := (agent.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}); r.remover != want {
+		t.Errorf("it was removed for %+v, want %+v", r.remover, want)
 	}
 }
 
 func TestErrorsOfTheAgentAreToldApart(t *testing.T) {
 	r := &recorder{removed: make(chan logstore.Cursor, 2), err: logstore.ErrForeignCursor}
 	c := serve(t, r, varlinkservice.Peer{})
-	if _, _, err := c.Remove(bounded(t), cursor(5)); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, broker.ErrAgentUnavailable) {
+	if _, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{}); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, broker.ErrAgentUnavailable) {
 		t.Errorf("a foreign cursor: %v", err)
 	}
 	r.err = errors.New("something broke")

@@ -5,9 +5,11 @@ package agentservice
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os/user"
 	"strconv"
 
+	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -76,4 +78,41 @@ func (a *Access) mayRemove(p varlinkservice.Peer) bool {
 // callerOf returns who calls.
 func callerOf(c *api.VarlinkCall) varlinkservice.Peer {
 	return varlinkservice.CallerOf(&c.Call).Peer()
+}
+
+// Longest texts of a call of Remove, in bytes, as the interface description
+// states them. The policy of the broker has a few dozen.
+const (
+	maxUserName = 256
+	maxPolicy   = 1024
+)
+
+// removerOf returns the user on whose behalf a caller removes: the one it
+// names, or itself. wrong is the name of a parameter that is not valid. Only
+// callers that may remove get here, and they are trusted with the name.
+func removerOf(caller varlinkservice.Peer, uid *int64, name, policy *string) (by agent.Remover, wrong string) {
+	by.UID = caller.UID
+	switch {
+	case uid != nil && (*uid < 0 || *uid > math.MaxUint32):
+		return by, "uid"
+	case uid != nil:
+		by.UID = uint32(*uid)
+	}
+	switch {
+	case name != nil && len(*name) > maxUserName:
+		return by, "user"
+	case name != nil:
+		by.User = escape(*name)
+	case uid == nil:
+		if u, err := user.LookupId(strconv.FormatUint(uint64(by.UID), 10)); err == nil {
+			by.User = escape(u.Username)
+		}
+	}
+	if policy != nil {
+		if len(*policy) > maxPolicy {
+			return by, "policy"
+		}
+		by.Policy = escape(*policy)
+	}
+	return by, ""
 }

@@ -35,8 +35,9 @@ type Recorder interface {
 	Flush(context.Context) (logstore.Cursor, error)
 	// Rotate flushes and begins a new segment, whose file name it returns.
 	Rotate(context.Context) (string, error)
-	// Remove removes the segments that hold nothing behind a cursor.
-	Remove(before logstore.Cursor) (logstore.Removal, error)
+	// Remove removes the segments that hold nothing after a cursor, on behalf
+	// of a user.
+	Remove(before logstore.Cursor, by agent.Remover) (logstore.Removal, error)
 	// Follow calls f for each chunk committed, until ctx is done, f returns an
 	// error, or f has taken too long (agent.ErrLagging). It waits for f, and
 	// nothing else does.
@@ -152,7 +153,7 @@ func (s *service) Rotate(ctx context.Context, c api.VarlinkCall) error {
 }
 
 // Remove implements the interface.
-func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string) error {
+func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string, uid *int64, name, policy *string) error {
 	if !s.access.mayRemove(callerOf(&c)) {
 		return c.ReplyPermissionDenied(ctx, "Remove", rootAndBroker)
 	}
@@ -160,7 +161,11 @@ func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string) 
 	if err != nil {
 		return c.ReplyInvalidCursor(ctx, clip(before), err.Error())
 	}
-	removed, err := s.recorder.Remove(cursor)
+	by, wrong := removerOf(callerOf(&c), uid, name, policy)
+	if wrong != "" {
+		return c.ReplyInvalidParameter(ctx, wrong)
+	}
+	removed, err := s.recorder.Remove(cursor, by)
 	if errors.Is(err, logstore.ErrForeignCursor) {
 		return c.ReplyForeignCursor(ctx, before)
 	} else if err != nil {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type recorder struct {
 	err     error
 	reload  error
 	removed chan logstore.Cursor
+	remover atomic.Pointer[agent.Remover]
 	// chunks are told to followers. lagging ends following.
 	chunks  chan logstore.Position
 	lagging chan struct{}
@@ -80,8 +82,9 @@ func (r *recorder) Rotate(context.Context) (string, error) {
 	return "0000000000000007.cborseq.zst", r.err
 }
 
-func (r *recorder) Remove(before logstore.Cursor) (logstore.Removal, error) {
+func (r *recorder) Remove(before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
 	r.removed <- before
+	r.remover.Store(&by)
 	if before.Store != cursor(0).Store {
 		return logstore.Removal{}, fmt.Errorf("%w: %s", logstore.ErrForeignCursor, before)
 	}
@@ -361,6 +364,42 @@ func TestMethodsDoWhatTheySay(t *testing.T) {
 	}
 	if got := <-s.removed; got != cursor(9) {
 		t.Errorf("what is before %v was removed", got)
+	}
+}
+
+func TestRemovalIsOnBehalfOfTheNamedUser(t *testing.T) {
+	long := strings.Repeat("x", 257)
+	before := `{"before":"` + cursor(9).String() + `"`
+	uid, name := uint32(os.Geteuid()), ""
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	for title, c := range map[string]struct {
+		parameters, wrong string
+		want              agent.Remover
+	}{
+		"the caller":       {before + `}`, "", agent.Remover{UID: uid, User: name}},
+		"another user":     {before + `,"uid":1000,"user":"anne","policy":"max-age=30d"}`, "", agent.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}},
+		"no name":          {before + `,"uid":1000}`, "", agent.Remover{UID: 1000}},
+		"control bytes":    {before + `,"uid":1000,"user":"a\nb"}`, "", agent.Remover{UID: 1000, User: `a\x0ab`}},
+		"no user":          {before + `,"uid":-1}`, "uid", agent.Remover{}},
+		"no user, above":   {before + `,"uid":4294967296}`, "uid", agent.Remover{}},
+		"a long name":      {before + `,"uid":1,"user":"` + long + `"}`, "user", agent.Remover{}},
+		"a very long rule": {before + `,"policy":"` + strings.Repeat(long, 4) + `"}`, "policy", agent.Remover{}},
+	} {
+		t.Run(title, func(t *testing.T) {
+			s := serve(t, Access{Broker: &uid})
+			got := s.ask(t, nil, prefix+"Remove", c.parameters)[0]
+			if c.wrong != "" {
+				if got.Error != "org.varlink.service.InvalidParameter" || got.Parameters["parameter"] != c.wrong {
+					t.Errorf("the reply is %v, want InvalidParameter of %s", got, c.wrong)
+				}
+				return
+			}
+			if by := s.remover.Load(); got.Error != "" || by == nil || *by != c.want {
+				t.Errorf("removed on behalf of %+v, want %+v; the reply is %v", by, c.want, got)
+			}
+		})
 	}
 }
 

@@ -447,13 +447,15 @@ func (m Rotate_methods) Upgrade(ctx context.Context, c *varlink.Connection) (fun
 
 // Removes the segments that hold nothing behind a cursor: whole ones, oldest
 // first, never the one being written. Returns how much was removed. For root
-// and the broker only.
+// and the broker's user only. uid and user name the user who asked the caller
+// for it, and policy is the reason; without uid the caller is that user. A
+// user name has at most 256 bytes, a policy at most 1024.
 type Remove_methods struct{}
 
 func Remove() Remove_methods { return Remove_methods{} }
 
-func (m Remove_methods) Call(ctx context.Context, c *varlink.Connection, before_in_ string) (bytes_out_ int64, segments_out_ int64, err_ error) {
-	receive, err_ := m.Send(ctx, c, 0, before_in_)
+func (m Remove_methods) Call(ctx context.Context, c *varlink.Connection, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string) (bytes_out_ int64, segments_out_ int64, err_ error) {
+	receive, err_ := m.Send(ctx, c, 0, before_in_, uid_in_, user_in_, policy_in_)
 	if err_ != nil {
 		return
 	}
@@ -461,11 +463,17 @@ func (m Remove_methods) Call(ctx context.Context, c *varlink.Connection, before_
 	return
 }
 
-func (m Remove_methods) Send(ctx context.Context, c *varlink.Connection, flags uint64, before_in_ string) (func(ctx context.Context) (int64, int64, uint64, error), error) {
+func (m Remove_methods) Send(ctx context.Context, c *varlink.Connection, flags uint64, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string) (func(ctx context.Context) (int64, int64, uint64, error), error) {
 	var in struct {
-		Before string `json:"before"`
+		Before string  `json:"before"`
+		Uid    *int64  `json:"uid,omitempty"`
+		User   *string `json:"user,omitempty"`
+		Policy *string `json:"policy,omitempty"`
 	}
 	in.Before = before_in_
+	in.Uid = uid_in_
+	in.User = user_in_
+	in.Policy = policy_in_
 	receive, err := c.Send(ctx, "org.cryptoauditing.Agent.Remove", in, flags)
 	if err != nil {
 		return nil, err
@@ -486,11 +494,17 @@ func (m Remove_methods) Send(ctx context.Context, c *varlink.Connection, flags u
 	}, nil
 }
 
-func (m Remove_methods) Upgrade(ctx context.Context, c *varlink.Connection, before_in_ string) (func(ctx context.Context) (bytes_out_ int64, segments_out_ int64, flags uint64, conn varlink.ReadWriterContext, err_ error), error) {
+func (m Remove_methods) Upgrade(ctx context.Context, c *varlink.Connection, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string) (func(ctx context.Context) (bytes_out_ int64, segments_out_ int64, flags uint64, conn varlink.ReadWriterContext, err_ error), error) {
 	var in struct {
-		Before string `json:"before"`
+		Before string  `json:"before"`
+		Uid    *int64  `json:"uid,omitempty"`
+		User   *string `json:"user,omitempty"`
+		Policy *string `json:"policy,omitempty"`
 	}
 	in.Before = before_in_
+	in.Uid = uid_in_
+	in.User = user_in_
+	in.Policy = policy_in_
 	receive, err := c.Upgrade(ctx, "org.cryptoauditing.Agent.Remove", in)
 	if err != nil {
 		return nil, err
@@ -626,7 +640,7 @@ type orgcryptoauditingagentInterface interface {
 	GetStatus(ctx context.Context, c VarlinkCall) error
 	Flush(ctx context.Context, c VarlinkCall) error
 	Rotate(ctx context.Context, c VarlinkCall) error
-	Remove(ctx context.Context, c VarlinkCall, before_ string) error
+	Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string) error
 	Reload(ctx context.Context, c VarlinkCall) error
 	Follow(ctx context.Context, c VarlinkCall) error
 }
@@ -776,8 +790,10 @@ func (s *VarlinkInterface) Rotate(ctx context.Context, c VarlinkCall) error {
 
 // Removes the segments that hold nothing behind a cursor: whole ones, oldest
 // first, never the one being written. Returns how much was removed. For root
-// and the broker only.
-func (s *VarlinkInterface) Remove(ctx context.Context, c VarlinkCall, before_ string) error {
+// and the broker's user only. uid and user name the user who asked the caller
+// for it, and policy is the reason; without uid the caller is that user. A
+// user name has at most 256 bytes, a policy at most 1024.
+func (s *VarlinkInterface) Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Remove")
 }
 
@@ -811,13 +827,16 @@ func (s *VarlinkInterface) VarlinkDispatch(ctx context.Context, call varlink.Cal
 
 	case "Remove":
 		var in struct {
-			Before string `json:"before"`
+			Before string  `json:"before"`
+			Uid    *int64  `json:"uid,omitempty"`
+			User   *string `json:"user,omitempty"`
+			Policy *string `json:"policy,omitempty"`
 		}
 		err := call.GetParameters(&in)
 		if err != nil {
 			return call.ReplyInvalidParameter(ctx, "parameters")
 		}
-		return s.orgcryptoauditingagentInterface.Remove(ctx, VarlinkCall{call}, in.Before)
+		return s.orgcryptoauditingagentInterface.Remove(ctx, VarlinkCall{call}, in.Before, in.Uid, in.User, in.Policy)
 
 	case "Reload":
 		return s.orgcryptoauditingagentInterface.Reload(ctx, VarlinkCall{call})
@@ -957,8 +976,10 @@ method Rotate() -> (segment: string)
 
 # Removes the segments that hold nothing behind a cursor: whole ones, oldest
 # first, never the one being written. Returns how much was removed. For root
-# and the broker only.
-method Remove(before: string) -> (bytes: int, segments: int)
+# and the broker's user only. uid and user name the user who asked the caller
+# for it, and policy is the reason; without uid the caller is that user. A
+# user name has at most 256 bytes, a policy at most 1024.
+method Remove(before: string, uid: ?int, user: ?string, policy: ?string) -> (bytes: int, segments: int)
 
 # Reads the configuration again. If it is bad, the error says where, and the
 # agent goes on with what it had. Keys that need a restart are told of in the
