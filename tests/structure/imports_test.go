@@ -25,7 +25,8 @@ var mayImport = map[string][]string{
 	"src/internal/event":            {},
 	"src/internal/usdt":             {},
 	"src/internal/config":           {},
-	"src/internal/program":          {"src/internal/config"},
+	"src/internal/message":          {},
+	"src/internal/program":          {"src/internal/config", "src/internal/message"},
 	"src/internal/ldcache":          {},
 	"src/internal/probe":            {"bpf", "src/internal/usdt"},
 	"src/internal/logstore/file":    {},
@@ -33,10 +34,10 @@ var mayImport = map[string][]string{
 	"src/internal/logstore/segment": {"src/internal/logstore/frame", "src/internal/logstore/file"},
 	"src/internal/logstore":         {},
 	"src/internal/schema":           {"src/internal/event"},
-	"src/internal/agent":            {"src/internal/ldcache", "src/internal/probe", "src/internal/event", "src/internal/logstore"},
-	"src/internal/broker":           {"src/internal/event", "src/internal/logstore", "src/internal/schema"},
+	"src/internal/agent":            {"src/internal/ldcache", "src/internal/probe", "src/internal/event", "src/internal/logstore", "src/internal/message"},
+	"src/internal/broker":           {"src/internal/event", "src/internal/logstore", "src/internal/message", "src/internal/schema"},
 	"src/internal/busservice": {
-		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore",
+		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore", "src/internal/message",
 	},
 	"src/client":                  {"src/internal/event"},
 	"src/internal/cli":            {"src/client", "src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/program", "src/internal/varlinkservice/orgcryptoauditingagent"},
@@ -51,9 +52,9 @@ var mayImport = map[string][]string{
 		"src/internal/varlinkservice", "src/internal/broker", "src/internal/event", "src/internal/logstore",
 	},
 	"src/cmd/crau-broker": {
-		"src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/program", "src/internal/schema", "src/internal/varlinkservice",
+		"src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/schema", "src/internal/varlinkservice",
 	},
-	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/program", "src/internal/varlinkservice"},
+	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/varlinkservice"},
 	"src/cmd/crauctl":    {"src/internal/cli"},
 }
 
