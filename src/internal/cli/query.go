@@ -306,14 +306,14 @@ func (s *selection) shows(root *schema.Span) bool {
 	}) {
 		return false
 	}
-	for _, anyOf := range s.matches {
-		if !found(root, func(span *schema.Span) bool {
+	for key, anyOf := range s.matches {
+		if s.registry.WalkResults(root, key, func(span *schema.Span) bool {
 			for i := range anyOf {
 				if anyOf[i].In(s.registry, span) {
-					return true
+					return false // found
 				}
 			}
-			return false
+			return true
 		}) {
 			return false
 		}

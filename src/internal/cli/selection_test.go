@@ -28,8 +28,10 @@ func TestSelectionShowsWholeTrees(t *testing.T) {
 		"its name":                      {[]string{"tls::protocol_version=TLS 1.3"}, 4},
 		"a value deep inside":           {[]string{"pk::group=X25519"}, 2},
 		"what a name states":            {[]string{"tls::role=client"}, 5},
-		"two keys":                      {[]string{"tls::role=client", "tls::group=x25519"}, 2},
-		"two values of a key":           {[]string{"tls::group=x25519", "tls::group=secp256r1"}, 5},
+		"a group, agreed on or offered": {[]string{"tls::group=x25519"}, 2}, // GnuTLS only offered it
+		"two keys":                      {[]string{"tls::role=client", "tls::group=x25519"}, 1},
+		"two values of a key":           {[]string{"tls::group=x25519", "tls::group=secp256r1"}, 4},
+		"a key pair of an offer":        {[]string{"pk::algorithm=ECDH (X25519)"}, 1},
 		"a program that did not do it":  {[]string{"--executable", "openssl", "tls::group=secp256r1"}, 0},
 		"a key that nothing has":        {[]string{"x::y=1"}, 0},
 		"a program in a context of two": {[]string{"--executable", "hsbench", "--context", "tls::sign"}, 1},

@@ -4,6 +4,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -119,6 +120,8 @@ type document struct {
 		Summary     []string          `toml:"summary"`
 		Like        string            `toml:"like"`
 		Implies     map[string]string `toml:"implies"`
+		SettledBy   []string          `toml:"settled_by"`
+		SettledWith []string          `toml:"settled_with"`
 	} `toml:"contexts"`
 	Keys map[string]struct {
 		Description string `toml:"description"`
@@ -140,6 +143,8 @@ type contextEntry struct {
 	description          string
 	like                 string
 	keys, holds, summary []string
+	settledBy            []string
+	settledWith          []string
 	implies              map[string]string
 	where                map[string]place // "" the entry itself, else by field
 }
@@ -217,7 +222,7 @@ func (l *loader) add(s source) error {
 			l.contexts[name] = e
 		}
 		e.where[""] = where
-		for _, field := range []string{"keys", "holds", "summary", "like", "implies"} {
+		for _, field := range []string{"keys", "holds", "summary", "like", "implies", "settled_by", "settled_with"} {
 			if p := at("contexts", name, field); p.line != 0 {
 				e.where[field] = p
 			}
@@ -227,6 +232,8 @@ func (l *loader) add(s source) error {
 		e.keys = append(e.keys, c.Keys...)
 		e.holds = append(e.holds, c.Holds...)
 		e.summary = append(e.summary, c.Summary...)
+		e.settledBy = append(e.settledBy, c.SettledBy...)
+		e.settledWith = append(e.settledWith, c.SettledWith...)
 		for key, value := range c.Implies {
 			e.implies[key] = value
 		}
@@ -313,6 +320,7 @@ func (l *loader) context(name string) (*Context, error) {
 	c := &Context{
 		Name: name, Kind: name, Description: e.description, Implied: e.implies,
 		keys: make(map[string]bool), holds: make(map[string]bool), scopes: make(map[string]bool),
+		settledBy: make(map[string]bool), settledWith: make(map[string]bool),
 	}
 	definitions := []*contextEntry{e}
 	if e.like != "" {
@@ -338,6 +346,19 @@ func (l *loader) context(name string) (*Context, error) {
 				return nil, d.where["summary"].errorf("context %s: no key is called %q", name, key)
 			}
 			c.Summary = append(c.Summary, key)
+		}
+		for _, settling := range d.settledBy {
+			other := l.contexts[settling]
+			if other == nil {
+				return nil, d.where["settled_by"].errorf("context %s: settled_by names %q, which is no context", name, settling)
+			}
+			c.settledBy[cmp.Or(other.like, settling)] = true
+		}
+		for _, key := range d.settledWith {
+			if l.keys[key] == nil {
+				return nil, d.where["settled_with"].errorf("context %s: no key is called %q", name, key)
+			}
+			c.settledWith[key] = true
 		}
 		for _, held := range d.holds {
 			if scope, ok := strings.CutSuffix(held, "::*"); ok && validWord(scope) {

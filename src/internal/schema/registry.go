@@ -39,6 +39,9 @@ type Context struct {
 	keys   map[string]bool
 	holds  map[string]bool // context kinds
 	scopes map[string]bool // scopes all of whose contexts it may hold
+	// What makes its data a result: context kinds inside it, keys around it.
+	// Without the former they always are.
+	settledBy, settledWith map[string]bool
 }
 
 // Key is what the registry says of a key.

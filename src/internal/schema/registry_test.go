@@ -145,6 +145,8 @@ func TestAMistakeInARegistryFileIsNamedByItsLine(t *testing.T) {
 		"like nothing":             {"[contexts.\"x::y\"]\nlike = \"x::z\"\n", `site.toml:2: context x::y: like names "x::z"`},
 		"like what is like":        {"[contexts.\"x::y\"]\nlike = \"pk::verify\"\n", `site.toml:2: context x::y: like names pk::verify, which itself is like pk::sign`},
 		"implied but unknown":      {"[contexts.\"x::y\"]\nimplies = { \"x::z\" = \"a\" }\n", `site.toml:2: context x::y: implies names "x::z"`},
+		"settled by no context":    {"[contexts.\"x::y\"]\nsettled_by = [\"x::z\"]\n", `site.toml:2: context x::y: settled_by names "x::z"`},
+		"settled with no key":      {"[contexts.\"x::y\"]\nsettled_with = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
 		"no number":                {"[names.tls-groups]\n0x100 = \"a\"\n\"0xzz\" = \"b\"\n", `site.toml:3: "0xzz" is no number`},
 		"an empty name":            {"[names.tls-groups]\n0x100 = \"\"\n", `site.toml:2: the name of 0x100 is empty`},
 		"a number given twice":     {"[names.tls-groups]\n0x100 = \"a\"\n0x100 = \"b\"\n", "site.toml:3: "},

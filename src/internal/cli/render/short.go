@@ -81,7 +81,7 @@ func (p *short) Root(root *schema.Span, _ []Entry) error {
 	return p.write()
 }
 
-// summary writes what a context comes down to: its name, the values that the
+// summary writes what a context comes down to: its name, the results that the
 // registry makes its summary, then the rest of its own data.
 func (p *short) summary(root *schema.Span) {
 	context := p.options.Registry.Context(root.Name)
@@ -125,23 +125,20 @@ func (p *short) summary(root *schema.Span) {
 	p.marks(root)
 }
 
-// find returns the text of the last value of a key in a tree, and whether it
-// is data of the root itself.
+// find returns the text of the result that a tree has for a key, and whether
+// it is data of the root itself. Of several in the tree it is the last one, but
+// what the root says goes first.
 func (p *short) find(root *schema.Span, context *schema.Context, key string) (text string, own bool) {
 	k := p.options.Registry.Key(key)
-	if v, ok := root.Value(key); ok {
-		return valueText(k, &v), true
-	}
-	if implied, ok := context.Implied[key]; ok {
-		return implied, false
-	}
-	root.Walk(func(s *schema.Span) bool {
+	p.options.Registry.WalkResults(root, key, func(s *schema.Span) bool {
 		if v, ok := s.Value(key); ok {
-			text = valueText(k, &v)
+			text, own = valueText(k, &v), s == root
+		} else if implied, ok := context.Implied[key]; ok && s == root {
+			text = implied
 		}
-		return true
+		return s != root || text == ""
 	})
-	return text, false
+	return text, own
 }
 
 // data writes the data of a span, KEY=VALUE, but for the keys that have been

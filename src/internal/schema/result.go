@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package schema
+
+// WalkResults calls visit for the spans of a tree in which a value of key is a
+// result, parents first, until visit returns false. It reports whether visit
+// never did. Passed over are spans in which the registry knows a value of key
+// to be no more than an offer: a client of TLS 1.3 begins a key exchange for
+// each group that it offers.
+func (r *Registry) WalkResults(root *Span, key string, visit func(*Span) bool) bool {
+	return r.walkResults(root, nil, key, visit)
+}
+
+// walkResults does so for s, around which there are other spans, outermost
+// first.
+func (r *Registry) walkResults(s *Span, around []*Span, key string, visit func(*Span) bool) bool {
+	if !r.offers(s, around, key) && !visit(s) {
+		return false
+	}
+	around = append(around, s)
+	for _, inner := range s.Spans {
+		if !r.walkResults(inner, around, key, visit) {
+			return false
+		}
+	}
+	return true
+}
+
+// offers reports whether a value of key in s is only an offer: nothing inside s
+// settles it, and what is inside shows that the library reports such steps, or
+// nothing around s shows that the two sides have agreed.
+func (r *Registry) offers(s *Span, around []*Span, key string) bool {
+	c := r.Context(s.Name)
+	if c == nil || len(c.settledBy) == 0 || !c.Has(key) {
+		return false
+	}
+	steps := false
+	settled := !s.Walk(func(inner *Span) bool {
+		step := r.Context(inner.Name)
+		if inner == s || step == nil {
+			return true
+		}
+		steps = true
+		return !c.settledBy[step.Kind]
+	})
+	if settled || steps {
+		return !settled
+	}
+	for _, outer := range around {
+		for sign := range c.settledWith {
+			if _, ok := outer.Value(sign); ok {
+				return false
+			}
+		}
+	}
+	return true
+}
