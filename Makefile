@@ -5,7 +5,7 @@
 BUILD ?= build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build check check-vm quick demo bench generate install uninstall dist rpm clean
+.PHONY: help setup build check check-vm soak quick demo bench generate install uninstall dist rpm clean
 
 help: ## show this menu
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -23,6 +23,9 @@ check: setup build ## lint, drift, unit, fuzz and end-to-end tests; ends with a 
 
 check-vm: build ## tests on a whole machine, in QEMU: Debian 12, SELinux enforcing
 	@BUILD=$(BUILD) tests/vm/run.sh
+
+soak: build ## many more kills, power cuts and seconds of fuzzing; SOAK=20 times, hours
+	@tests/soak.sh
 
 quick: ## unit tests only, no root, nothing installed
 	@go test ./src/... ./bpf/... ./dbus/...

@@ -1,47 +1,55 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# All checks, in the order in which they fail fastest. Ends with a count of
-# tests and the reason of every skip. FUZZ sets the seconds for each fuzz target.
+# All checks, in the order in which they fail fastest. Ends with a summary: what
+# failed and why, the reason of every skip, the counts. When the sources themselves
+# are not in order, the tests are not run. FUZZ sets the seconds for each fuzz target.
 set -eu
 cd "$(dirname "$0")/.."
 
-step() { printf '\n== %s\n' "$*"; }
+# Results are collected here, see tests/report.
+rm -rf build/report build/report.txt
+go build -o build/reporter ./tests/report
 
-step format
-unformatted=$(gofmt -l bpf dbus src tests)
-[ -z "$unformatted" ] || { echo "not formatted by gofmt: $unformatted"; exit 1; }
+finish() {
+	printf '\n== summary\n'
+	set -- build/report/*.json
+	[ -e "$1" ] || set --
+	build/reporter summary "$@"
+	exit
+}
 
-step licences
-tests/licences.sh
+status=0
+step() { # NAME COMMAND...
+	printf '\n== %s\n' "$1"
+	build/reporter step "$@" || status=1
+}
+tests() { # NAME ARGUMENT...
+	printf '\n== %s\n' "$1"
+	shift
+	build/reporter test "$@" || status=1
+}
 
-step modules
-go mod verify
-go mod tidy -diff
-(cd tests/tools && go mod tidy -diff)
-
-step vet
-go vet ./...
-GOARCH=arm64 go vet ./bpf/... ./dbus/... ./src/...
-(cd tests/tools && go vet ./...)
-
-step lint
+step format tests/format.sh
+step licences tests/licences.sh
+step modules sh -euc '
+	go mod verify
+	go mod tidy -diff
+	cd tests/tools && go mod tidy -diff'
+step vet sh -euc '
+	go vet ./...
+	GOARCH=arm64 go vet ./bpf/... ./dbus/... ./src/...
+	cd tests/tools && go vet ./...'
 # Built where its modules are: those of a tarball are the project's own alone.
 # A cache of its own: the linter's is for all trees of a module, and tells of
 # files in others.
-GOLANGCI_LINT_CACHE=$PWD/build/golangci-lint "$(go -C tests/tools tool -n golangci-lint)" run ./...
+step lint env GOLANGCI_LINT_CACHE="$PWD/build/golangci-lint" sh -euc '
+	"$(go -C tests/tools tool -n golangci-lint)" run ./...'
+step "generated files" tests/drift.sh
+[ $status -eq 0 ] || finish
 
-step generated files
-tests/drift.sh
-
-step tests
-go run ./tests/report -race -shuffle=on ./...
-
-step memory, which the race detector multiplies
-go test -count=1 -run TestAStoppedClient ./src/cmd/crau-broker
-
-step fuzz
-tests/fuzz.sh "${FUZZ:-4}"
-
-echo
-cat build/report.txt
+tests tests -race -shuffle=on ./...
+tests "memory, which the race detector multiplies" -count=1 -run TestAStoppedClient ./src/cmd/crau-broker
+printf '\n== fuzz\n'
+tests/fuzz.sh "${FUZZ:-4}" || :
+finish

@@ -1,174 +1,140 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command report runs "go test" with the given arguments and reports: the
-// output of what fails, a line per package, and at the end a count with the
-// reason of every skip, which it also writes to build/report.txt.
+// Command report runs the parts of "make check" and reports on all of them at the
+// end. Each part leaves its results in a file of build/report.
+//
+//	report test ARGUMENT...      runs "go test" with these arguments
+//	report step NAME COMMAND...  runs a command, which fails as a whole
+//	report summary [-failed NAME] FILE...
+//
+// The summary names what failed and why, then the reasons of skips, then the counts.
+// It is printed and written to build/report.txt. -failed adds a part that left no
+// results. The exit status is 1 if something failed.
 package main
 
 import (
-	"bufio"
-	"encoding/json"
+	"bytes"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
+
+	"crypto-auditing/tests/report/outcome"
 )
 
-// event is a line of "go test -json" (go doc test2json).
-type event struct {
-	Action, Package, Test, Output string
-	Elapsed                       float64
-}
+const folder = "build/report"
 
-// test names a test; without a name it is the package itself.
-type test struct{ pkg, name string }
-
-type report struct {
-	output                  map[test][]string
-	passed, failed, skipped int
-	reasons                 map[string]int
-}
+var errUsage = errors.New("usage: report test ARGUMENT... | step NAME COMMAND... | summary [-failed NAME] FILE..., see go doc")
 
 func main() {
-	r := report{output: map[test][]string{}, reasons: map[string]int{}}
-	if err := r.run(os.Args[1:]); err != nil {
+	good, err := run(os.Stdout, os.Args[1:])
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
-		os.Exit(1)
 	}
-	text := r.summary()
-	fmt.Print(text)
-	if err := write(text); err != nil {
-		fmt.Fprintln(os.Stderr, "report:", err)
-		os.Exit(1)
-	}
-	if r.failed > 0 {
+	if !good || err != nil {
 		os.Exit(1)
 	}
 }
 
-func write(text string) error {
-	if err := os.MkdirAll("build", 0o755); err != nil {
-		return fmt.Errorf("cannot write the report: %w", err)
+func run(w io.Writer, arguments []string) (good bool, err error) {
+	switch {
+	case len(arguments) > 1 && arguments[0] == "test":
+		o, err := goTest(w, arguments[1:])
+		if err != nil {
+			return false, err
+		}
+		return len(o.Failed) == 0, save(o)
+	case len(arguments) > 2 && arguments[0] == "step":
+		o := step(w, arguments[1], arguments[2:])
+		if len(o.Failed) == 0 {
+			return true, nil
+		}
+		return false, save(o)
+	case len(arguments) > 0 && arguments[0] == "summary":
+		return summary(w, arguments[1:])
 	}
-	if err := os.WriteFile(filepath.Join("build", "report.txt"), []byte(text), 0o644); err != nil {
-		return fmt.Errorf("cannot write the report: %w", err)
-	}
-	return nil
+	return false, errUsage
 }
 
-func (r *report) run(args []string) error {
-	command := exec.Command("go", append([]string{"test", "-json"}, args...)...)
-	command.Stderr = os.Stderr
+// save writes the results of one part.
+func save(o *outcome.Outcome) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("cannot save the results: %w", err)
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("cannot save the results: %w", err)
+	}
+	return o.Save(filepath.Join(folder, fmt.Sprintf("%03d.json", len(entries))))
+}
+
+func goTest(w io.Writer, arguments []string) (*outcome.Outcome, error) {
+	command := exec.Command("go", append([]string{"test", "-json"}, arguments...)...)
+	var stderr bytes.Buffer
+	command.Stderr = io.MultiWriter(os.Stderr, &stderr)
 	out, err := command.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("cannot run go test: %w", err)
+		return nil, fmt.Errorf("cannot run go test: %w", err)
 	}
 	if err := command.Start(); err != nil {
-		return fmt.Errorf("cannot run go test: %w", err)
+		return nil, fmt.Errorf("cannot run go test: %w", err)
 	}
-	if err := r.read(out); err != nil {
-		return err
+	s := newStream(w)
+	if err := s.read(out); err != nil {
+		return nil, err
 	}
-	// What failed is known from the events; without any, go test itself did.
-	if err := command.Wait(); err != nil && r.failed == 0 {
-		return fmt.Errorf("cannot run go test: %w", err)
+	// Events name what failed; without any, go test itself did.
+	if err := command.Wait(); err != nil && len(s.Failed) == 0 {
+		s.Fail("go test", append(outcome.Reason(stderr.String()), err.Error()))
 	}
-	return nil
+	return &s.Outcome, nil
 }
 
-func (r *report) read(in io.Reader) error {
-	lines := bufio.NewReader(in)
-	for {
-		line, err := lines.ReadString('\n')
-		if line != "" {
-			var e event
-			if json.Unmarshal([]byte(line), &e) != nil {
-				fmt.Print(line)
-			} else {
-				r.take(e)
-			}
+// step runs a command. Only a failure is a result: steps are not counted with
+// the tests.
+func step(w io.Writer, name string, arguments []string) *outcome.Outcome {
+	command := exec.Command(arguments[0], arguments[1:]...)
+	var output bytes.Buffer
+	command.Stdout = io.MultiWriter(w, &output)
+	command.Stderr = command.Stdout
+	o := &outcome.Outcome{}
+	if err := command.Run(); err != nil {
+		why := outcome.Reason(output.String())
+		if len(why) == 0 {
+			why = []string{err.Error()}
 		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("cannot read what go test says: %w", err)
-		}
+		o.Fail(name, why)
 	}
+	return o
 }
 
-func (r *report) take(e event) {
-	t := test{e.Package, e.Test}
-	switch e.Action {
-	case "output", "build-output":
-		r.output[t] = append(r.output[t], e.Output)
-	case "pass":
-		if e.Test != "" {
-			r.passed++
-		} else {
-			fmt.Printf("ok\t%s\t%.1fs\n", e.Package, e.Elapsed)
-		}
-		delete(r.output, t)
-	case "skip":
-		if e.Test != "" {
-			r.skipped++
-			r.reasons[reason(r.output[t])]++
-		}
-		delete(r.output, t)
-	case "fail", "build-fail":
-		// A package fails with its tests, and alone when it does not build or
-		// its TestMain fails.
-		if e.Test != "" || !r.failedIn(e.Package) {
-			r.failed++
-		}
-		fmt.Printf("FAIL\t%s %s\n%s", e.Package, e.Test, strings.Join(r.output[t], ""))
-		if e.Test != "" {
-			r.output[test{e.Package, "failed"}] = []string{}
-		}
+func summary(w io.Writer, arguments []string) (good bool, err error) {
+	flags := flag.NewFlagSet("summary", flag.ContinueOnError)
+	var parts []string
+	flags.Func("failed", "a part that left no results", func(name string) error {
+		parts = append(parts, name)
+		return nil
+	})
+	if err := flags.Parse(arguments); err != nil {
+		return false, err
 	}
-}
-
-func (r *report) failedIn(pkg string) bool {
-	_, ok := r.output[test{pkg, "failed"}]
-	return ok
-}
-
-// reason finds why a test was skipped: what it printed besides the marks of
-// the test runner.
-func reason(output []string) string {
-	var why []string
-	for _, line := range output {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "===") || strings.HasPrefix(line, "---") {
-			continue
-		}
-		// "file_test.go:12: reason"
-		if _, after, ok := strings.Cut(line, ".go:"); ok {
-			if _, text, ok := strings.Cut(after, ": "); ok {
-				line = text
-			}
-		}
-		why = append(why, line)
+	sum, err := outcome.Load(flags.Args()...)
+	if err != nil {
+		sum.Fail("report", []string{err.Error()})
 	}
-	if len(why) == 0 {
-		return "no reason given"
+	for _, name := range parts {
+		sum.Fail(name, []string{"it ended before it had results: see its output"})
 	}
-	return strings.Join(why, " ")
-}
-
-func (r *report) summary() string {
-	var b strings.Builder
-	reasons := make([]string, 0, len(r.reasons))
-	for why := range r.reasons {
-		reasons = append(reasons, why)
+	text := sum.Summary()
+	fmt.Fprint(w, text)
+	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+		return false, fmt.Errorf("cannot write the summary: %w", err)
 	}
-	slices.Sort(reasons)
-	for _, why := range reasons {
-		fmt.Fprintf(&b, "skipped %d: %s\n", r.reasons[why], why)
+	if err := os.WriteFile(folder+".txt", []byte(text), 0o644); err != nil {
+		return false, fmt.Errorf("cannot write the summary: %w", err)
 	}
-	fmt.Fprintf(&b, "%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)
-	return b.String()
+	return len(sum.Failed) == 0, nil
 }

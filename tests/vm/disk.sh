@@ -31,10 +31,11 @@ mapfile -t units < <(find "$stage" -name 'crypto-auditing-*.service' -printf '%f
 chroot "$root" systemctl preset "${units[@]}"
 chroot "$root" systemctl enable tests.service
 
-# The policy that was built last is taken if nothing in it has changed.
+# The policy that was built last is taken if nothing in it has changed, and its
+# file is whole.
 key=$(cat selinux/crypto_auditing.* "$0" | sha256sum | cut -c 1-16)
 policy=$cache/$(basename "$base")-policy-$key.tar
-if [ ! -e "$policy" ]; then
+if ! (cd "$cache" && sha256sum --check --status "$policy.sum"); then
 	mkdir "$root/var/tmp/selinux"
 	cp selinux/crypto_auditing.* "$root/var/tmp/selinux"
 	# The kernel is an old one, for which the policy has a boolean.
@@ -44,9 +45,9 @@ if [ ! -e "$policy" ]; then
 		echo crypto_auditing_agent_perf_events=1 >>/var/lib/selinux/default/active/booleans.local
 		semodule -n -i crypto_auditing.pp'
 	rm -r "$root/var/tmp/selinux"
-	rm -f "$cache"/*-policy-*.tar
-	tar -C "$root" -cf "$policy.new" etc/selinux var/lib/selinux
-	mv "$policy.new" "$policy"
+	rm -f "$cache"/*-policy-*
+	tar -C "$root" -cf "$policy" etc/selinux var/lib/selinux
+	(cd "$cache" && sha256sum "$(basename "$policy")" >"$policy.sum")
 fi
 tar -C "$root" -xf "$policy"
 

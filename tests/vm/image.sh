@@ -7,12 +7,33 @@
 # caller made a new mount namespace.
 #
 # image.sh --key prints what names that base: another script, another base.
+# image.sh --seal FOLDER notes what is in it, and image.sh --check FOLDER fails if
+# anything in it is different from that: a base that was kept may be damaged.
 set -eu
 
-if [ "$1" = --key ]; then
+contents() { # FOLDER
+	cd "$1"
+	{
+		find root -printf '%y %m %U %G %p %l\n' | LC_ALL=C sort
+		find . -type f ! -path ./seal -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+	} | sha256sum
+}
+
+case $1 in
+--key)
 	sha256sum "$0" | cut -c 1-16
 	exit
-fi
+	;;
+--seal)
+	seal=$(contents "$2")
+	echo "$seal" >"$2/seal"
+	exit
+	;;
+--check)
+	[ -s "$2/seal" ] && [ "$(contents "$2")" = "$(cat "$2/seal")" ]
+	exit
+	;;
+esac
 folder=$1
 root=$folder.new/root
 [ -e "$folder" ] && exit 0
@@ -96,4 +117,5 @@ echo "I: labelling files..."
 mount -t proc proc "$root/proc"
 chroot "$root" setfiles -F /etc/selinux/default/contexts/files/file_contexts /
 umount "$root/proc"
+"$0" --seal "$folder.new"
 mv "$folder.new" "$folder"

@@ -47,6 +47,10 @@ exec 9>"$cache/lock"
 flock 9
 
 base=$cache/$(tests/vm/image.sh --key)
+if [ -e "$base" ] && ! tests/vm/image.sh --check "$base"; then
+	say "the base of the machine in $cache is damaged"
+	rm -rf --one-file-system "$base"
+fi
 if [ ! -e "$base" ]; then
 	say "making the base of the machine in $cache, once; some minutes"
 	# What it mounts there goes with it, however it ends.

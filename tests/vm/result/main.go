@@ -3,7 +3,8 @@
 // Command result tells what became of the tests on the virtual machine. In the
 // folder that it is given are what they said (tests.log), the machine's audit
 // log (audit/) and its journal (journal.txt). It fails unless all tests were
-// run and passed and SELinux denied nothing that it should not have.
+// run and passed and SELinux denied nothing that it should not have. What it
+// found is in results.json, too, for tests/report.
 package main
 
 import (
@@ -14,7 +15,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"crypto-auditing/tests/report/outcome"
 )
+
+// place begins the names of tests in a summary.
+const place = "tests/vm "
 
 func main() {
 	if len(os.Args) != 2 {
@@ -42,43 +48,50 @@ func report(w io.Writer, folder string) (good bool, err error) {
 	denials := parseDenials(audit)
 	switch {
 	case err != nil:
-		tests.failed = append(tests.failed, name)
+		tests.Fail(place+name, []string{err.Error()})
 		fmt.Fprintf(w, "check-vm: FAIL %s: %v\n", name, err)
 	case len(denials.ours) > 0:
-		tests.failed = append(tests.failed, name)
 		fmt.Fprintf(w, "check-vm: FAIL %s: SELinux denied what nobody should have tried, or what the policy should allow:\n", name)
+		why := []string{fmt.Sprintf("SELinux denied %d accesses", len(denials.ours))}
 		for _, d := range denials.ours {
 			fmt.Fprintf(w, "    %s\n", d.line)
+			why = append(why, d.line)
 		}
+		tests.Fail(place+name, why)
 		fmt.Fprintf(w, "as a policy, if all of it were right:\n%s", hint(denials.ours))
 	default:
-		tests.passed++
+		tests.Passed++
 		fmt.Fprintf(w, "check-vm: PASS %s (%d denied on purpose, %d of the distribution)\n", name, denials.purpose, len(denials.others))
 	}
 	for _, text := range tests.output {
 		fmt.Fprintf(w, "\n%s\n", text)
 	}
 	if !tests.ended {
-		tests.failed = append(tests.failed, "TheMachineCameToTheEnd")
-		fmt.Fprintf(w, "check-vm: FAIL the machine did not come to the end of the tests: see %s\n", filepath.Join(folder, "console.log"))
+		console := filepath.Join(folder, "console.log")
+		tests.Fail(place+"TheMachineCameToTheEnd", append([]string{"it ended before the tests did, or was stopped: see " + console}, tests.last...))
+		fmt.Fprintf(w, "check-vm: FAIL the machine did not come to the end of the tests: see %s\n", console)
 	}
-	fmt.Fprintf(w, "check-vm: what the machine said is in %s: tests.log, journal.txt, audit, console.log\n", folder)
-	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", tests.passed, len(tests.failed), tests.skipped)
-	return len(tests.failed) == 0, nil
+	if err := tests.Save(filepath.Join(folder, "results.json")); err != nil {
+		return false, err
+	}
+	fmt.Fprintf(w, "check-vm: what the machine said is in %s: tests.log, journal.txt, audit, console.log\n\n", folder)
+	fmt.Fprint(w, tests.Summary())
+	return len(tests.Failed) == 0, nil
 }
 
-// outcome is what became of tests.
-type outcome struct {
-	passed, skipped int
-	failed          []string
+// results are those of the tests on the machine.
+type results struct {
+	outcome.Outcome
 	// output is what tests said that failed or were skipped.
 	output []string
 	// ended: all were run.
 	ended bool
+	// last is what a test said that did not end.
+	last []string
 }
 
 // parseTests understands the output of "go test -v".
-func parseTests(text string) (o outcome) {
+func parseTests(text string) (r results) {
 	var since []string // the last test began
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
@@ -87,29 +100,31 @@ func parseTests(text string) (o outcome) {
 		case strings.HasPrefix(line, "=== RUN") && !strings.Contains(line, "/"):
 			since = nil
 		case line == "PASS" || line == "FAIL":
-			o.ended = true
+			r.ended = true
 		case strings.HasPrefix(line, "--- "):
 			name, _, _ = strings.Cut(name, " ")
+			why := outcome.Reason(strings.Join(since, "\n"))
 			switch verdict {
 			case "PASS":
-				o.passed++
+				r.Passed++
 			case "SKIP":
-				o.skipped++
+				r.Skip(strings.TrimSpace(strings.Join(why, " ")))
 			default:
-				o.failed = append(o.failed, name)
+				r.Fail(place+name, why)
 			}
 			if verdict != "PASS" {
-				o.output = append(o.output, strings.Join(append([]string{line}, since...), "\n"))
+				r.output = append(r.output, strings.Join(append([]string{line}, since...), "\n"))
 			}
 			since = nil
 			continue
 		}
 		since = append(since, line)
 	}
-	if !o.ended && len(since) > 0 {
-		o.output = append(o.output, strings.Join(since, "\n"))
+	if !r.ended && len(since) > 0 {
+		r.last = since
+		r.output = append(r.output, strings.Join(since, "\n"))
 	}
-	return o
+	return r
 }
 
 // readAudit returns the audit log, with what the kernel said before the audit

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"crypto-auditing/tests/report/outcome"
 )
 
 const (
@@ -29,10 +31,10 @@ func TestARunIsGoodIfAllPassedAndNothingWasDenied(t *testing.T) {
 		want                  []string
 	}{
 		"all is well":       {passed + "PASS\n", purpose + foreign, "", true, []string{"2 passed, 0 failed, 0 skipped", "(1 denied on purpose, 1 of the distribution)"}},
-		"a test failed":     {passed + "=== RUN   TestTwo\n    why\n--- FAIL: TestTwo (1s)\nFAIL\n", "", "", false, []string{"--- FAIL: TestTwo", "    why", "2 passed, 1 failed, 0 skipped"}},
-		"a test is skipped": {passed + "=== RUN   TestTwo\n    because\n--- SKIP: TestTwo (1s)\nPASS\n", "", "", true, []string{"    because", "2 passed, 0 failed, 1 skipped"}},
+		"a test failed":     {passed + "=== RUN   TestTwo\n    why\n--- FAIL: TestTwo (1s)\nFAIL\n", "", "", false, []string{"--- FAIL: TestTwo", "    why", "failed: tests/vm TestTwo: why\n2 passed, 1 failed, 0 skipped"}},
+		"a test is skipped": {passed + "=== RUN   TestTwo\n    because\n--- SKIP: TestTwo (1s)\nPASS\n", "", "", true, []string{"    because", "skipped 1: because\n2 passed, 0 failed, 1 skipped"}},
 		"a part failed":     {"=== RUN   TestTwo\n=== RUN   TestTwo/part\n    why\n--- FAIL: TestTwo (1s)\n    --- FAIL: TestTwo/part (1s)\nFAIL\n", "", "", false, []string{"    why", "1 passed, 1 failed, 0 skipped"}},
-		"the machine hung":  {passed + "=== RUN   TestTwo\r\n    half\r\n", "", "", false, []string{"did not come to the end", "    half", "2 passed, 1 failed"}},
+		"the machine hung":  {passed + "=== RUN   TestTwo\r\n    half\r\n", "", "", false, []string{"did not come to the end", "    half", "failed: tests/vm TheMachineCameToTheEnd: it ended before", "2 passed, 1 failed"}},
 		"a panic":           {"=== RUN   TestTwo\npanic: no\n", "", "", false, []string{"panic: no"}},
 		"a denial":          {passed + "PASS\n", own + own, "", false, []string{"allow crau_agent_t etc_t:dir { add_name write };", "1 passed, 1 failed"}},
 		"one on the bus":    {passed + "PASS\n", bus, "", false, []string{"allow crau_broker_t unconfined_t:dbus { send_msg };"}},
@@ -53,6 +55,10 @@ func TestARunIsGoodIfAllPassedAndNothingWasDenied(t *testing.T) {
 			good, err := report(&b, folder)
 			if err != nil || good != c.good {
 				t.Errorf("good is %v, want %v: %v\n%s", good, c.good, err, b.String())
+			}
+			saved, err := outcome.Load(filepath.Join(folder, "results.json"))
+			if err != nil || !strings.HasSuffix(b.String(), "\n"+saved.Summary()) {
+				t.Errorf("results.json has %+v: %v", saved, err)
 			}
 			for _, want := range c.want {
 				if !strings.Contains(b.String(), want) {

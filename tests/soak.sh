@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# What only many repetitions find: kills, power cuts, races and fuzzing, some
+# SOAK times as long as "make check" has them. Ends with a summary as that does.
+set -eu
+cd "$(dirname "$0")/.."
+soak=${SOAK:-20}
+
+rm -rf build/report build/report.txt
+go build -o build/reporter ./tests/report
+
+tests() { # NAME ARGUMENT...
+	printf '\n== %s\n' "$1"
+	shift
+	build/reporter test -timeout 24h -count=1 "$@" || :
+}
+
+tests "killed brokers, clients and writers" -race -run Killed ./src/cmd/crau-broker -kills $((50 * soak))
+tests "killed writers, read by another program" -run Killed ./src/internal/logstore/crash -rounds $((200 * soak))
+tests "power cuts" -run PowerCuts -count "$soak" ./src/internal/logstore
+tests "races" -race -shuffle=on -count "$soak" ./src/internal/broker ./src/internal/busservice ./src/internal/varlinkservice/...
+printf '\n== fuzz\n'
+tests/fuzz.sh "${FUZZ:-$((4 * soak))}" || :
+
+printf '\n== summary\n'
+build/reporter summary build/report/*.json
