@@ -152,7 +152,7 @@ func ExampleClient_Truncate() {
 	week := 7 * 24 * time.Hour
 	removed, err := c.Truncate(ctx, client.Retention{MaxAge: &week})
 	if errors.Is(err, client.ErrAccessDenied) {
-		log.Fatal("not authorised: join the group crypto-auditing, or be root")
+		log.Fatal("not authorised: it takes root, or polkit")
 	}
 	if err != nil {
 		log.Fatal(err)

@@ -49,7 +49,7 @@ print("listening", flush=True)
 GLib.MainLoop().run()
 `)...)
 		listener.waitToSay(t, "listening")
-		got := w.must(t, member, "crauctl", "vacuum", "--vacuum-size=1", "--keep-free=0", "--reading=ignore")
+		got := w.must(t, root, "crauctl", "vacuum", "--vacuum-size=1", "--keep-free=0", "--reading=ignore")
 		if !strings.HasPrefix(got, "removed 3 segments, ") {
 			t.Errorf("crauctl says %q", got)
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// groupName is the group whose members may call, as root may.
+// groupName is the group whose members may read and subscribe, as root may.
 const groupName = "crypto-auditing"
 
 // Actions of polkit.
@@ -135,6 +135,8 @@ type access struct {
 	conn *dbus.Conn
 	// group is the id of the group, nil if there is none.
 	group *uint32
+	// self is the broker's own user, which the timer runs as.
+	self uint32
 
 	mu sync.Mutex
 	// asked counts the open questions about each user.
@@ -164,16 +166,31 @@ func (a *access) answered(user uint32) {
 	}
 }
 
-// denied tells who may.
+// denied returns the error for a caller that may not, with what to do about it.
 func denied(action, why string) error {
-	return &failure{errorAccessDenied, fmt.Sprintf(
-		"not authorised (%s%s): join group %s or use sudo", action, why, groupName)}
+	remedy := "join group " + groupName + " or use sudo"
+	if action == actionTruncate {
+		remedy = "use sudo"
+	}
+	return &failure{errorAccessDenied, fmt.Sprintf("not authorised (%s%s): %s", action, why, remedy)}
+}
+
+// allowed reports whether a caller may do something without polkit. Who reads
+// the log must not be able to shorten it: the group does not count for that.
+func (a *access) allowed(who caller, action string) bool {
+	switch {
+	case who.user == 0:
+		return true
+	case action == actionTruncate:
+		return who.user == a.self
+	}
+	return a.group != nil && slices.Contains(who.groups, *a.group)
 }
 
 // check returns nil if a caller may do what an action of polkit is about.
 // interactive says that polkit may ask the user for a password.
 func (a *access) check(ctx context.Context, who caller, sender, action string, interactive bool) error {
-	if who.user == 0 || a.group != nil && slices.Contains(who.groups, *a.group) {
+	if a.allowed(who, action) {
 		return nil
 	}
 	if !a.ask(who.user) {

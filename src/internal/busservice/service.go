@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,7 @@ type Options struct {
 	Address string
 	// Version is the version of the broker.
 	Version string
-	// Group is the group whose members may call as root may; nil: there is none.
+	// Group is the group whose members may read and subscribe; nil: none.
 	Group *uint32
 	// Notify tells the service manager (sd_notify(3)).
 	Notify func(state string)
@@ -109,7 +110,7 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: cannot connect to %s: %w", ErrNoBus, o.Address, err)
 	}
-	s.access = &access{conn: s.conn, group: o.Group}
+	s.access = &access{conn: s.conn, group: o.Group, self: uint32(os.Geteuid())}
 	s.callers = newCallers(s.conn.BusObject())
 	if err := s.conn.BusObject().Call("org.freedesktop.DBus.GetId", 0).Store(&s.busID); err != nil {
 		s.conn.Close()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -130,6 +131,10 @@ func vacuum(ctx context.Context, e *Environment, r client.Retention, form string
 	}
 	defer c.Close()
 	removed, err := c.Truncate(ctx, r)
+	if errors.Is(err, fs.ErrPermission) {
+		// The group does not help here.
+		return &remedyError{"not authorised to remove a part of the log: use sudo", err}
+	}
 	if err != nil {
 		return busError(err)
 	}
