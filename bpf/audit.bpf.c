@@ -250,7 +250,8 @@ static __always_inline __u64 read_register(void *registers, __u16 at)
 	return value;
 }
 
-static __always_inline int read_argument(void *registers, const struct argument *a, __u64 *value)
+/* bias is where the library is loaded, minus where it was linked. */
+static __always_inline int read_argument(void *registers, const struct argument *a, __u64 bias, __u64 *value)
 {
 	__u64 base, index = 0;
 	__u32 bytes = a->bits >> 3;
@@ -259,7 +260,11 @@ static __always_inline int read_argument(void *registers, const struct argument 
 		*value = a->offset;
 		return 0;
 	}
-	base = read_register(registers, a->reg);
+	if (a->kind == ARGUMENT_IMAGE_ADDRESS) {
+		*value = extend(bias + a->offset, a->bits, a->is_signed);
+		return 0;
+	}
+	base = a->kind == ARGUMENT_IMAGE_MEMORY ? bias : read_register(registers, a->reg);
 	if (a->kind == ARGUMENT_REGISTER) {
 		*value = extend(base >> (a->shift & 63), a->bits, a->is_signed);
 		return 0;
@@ -766,7 +771,7 @@ int probe(void *ctx)
 	h.constants = h.bias + site->constants;
 	h.constants_size = site->constants_size;
 	for (int i = 0; i < SITE_ARGUMENTS; i++)
-		if (read_argument(ctx, &site->arguments[i], &a[i]))
+		if (read_argument(ctx, &site->arguments[i], h.bias, &a[i]))
 			h.flags = RECORD_NO_ARGUMENTS;
 	h.context = a[0];
 	switch (h.flags ? 0 : h.kind) {

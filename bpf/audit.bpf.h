@@ -81,6 +81,8 @@ enum argument_kind {
 	ARGUMENT_REGISTER,
 	ARGUMENT_MEMORY,	/* at register + offset */
 	ARGUMENT_INDEXED,	/* at register + (index << shift) + offset */
+	ARGUMENT_IMAGE_MEMORY,	/* at offset, an address as linked */
+	ARGUMENT_IMAGE_ADDRESS,	/* offset, an address as linked, is the value */
 };
 
 #define ARGUMENT_NO_REGISTER 0xffff

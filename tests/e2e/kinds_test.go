@@ -72,7 +72,8 @@ func operands() map[string]string {
 	if runtime.GOARCH == "arm64" {
 		return map[string]string{"constant": " 8@7", "memory operand": "@["}
 	}
-	return map[string]string{"constant": "@$", "negative constant": "@$-", "memory operand": "(%r", "index": ",8)"}
+	return map[string]string{"constant": "@$", "negative constant": "@$-", "memory operand": "(%r", "index": ",8)",
+		"slot of a symbol": "@getenv@GOTPCREL(%rip)", "symbol without a slot": "@form_variable@GOTPCREL(%rip)"}
 }
 
 func TestAnArrayOfSixteenIsRecordedWholeAndTheSeventeenthElementIsCounted(t *testing.T) {

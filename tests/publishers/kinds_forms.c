@@ -4,11 +4,19 @@
  * compiler would have chosen. */
 
 #define PLAIN_OWN
+#include <stdlib.h>
+
 #include "kinds.h"
 #include "plain.h"
 
 #define FORM(probe, specs, ...) \
 	__asm__ __volatile__(PLAIN_NOTE(probe, specs) : : __VA_ARGS__ : "memory")
+
+#if defined(__x86_64__)
+/* A symbol of the program's own: the linker makes no slot for its address. */
+extern long form_variable;
+long form_variable;
+#endif
 
 static void begin(const char *name, enum probe probe, uintptr_t context,
 		  const struct crau_item *item)
@@ -31,6 +39,9 @@ void form_cases(uintptr_t context)
 #if defined(__x86_64__)
 	const struct crau_item narrow = CRAU_WORD(key, 0xfffffffe);
 	const struct crau_item byte = CRAU_WORD(key, -128);
+	/* The address is loaded from its slot, so that there is one. */
+	const struct crau_item slot = CRAU_WORD(key, (uintptr_t)getenv);
+	const struct crau_item address = CRAU_WORD(key, (uintptr_t)&form_variable);
 	const struct crau_item two = CRAU_WORD(key, 0xfff0);
 
 	begin("form 8@$N", PROBE_WORD_DATA, context, &seven);
@@ -76,6 +87,14 @@ void form_cases(uintptr_t context)
 
 	begin("form -4@$N", PROBE_WORD_DATA, context, &minus);
 	FORM(word_data, "8@%0 8@%1 -4@$-2", "r"(context), "r"(key));
+	fired_end();
+
+	begin("form 8@S@GOTPCREL(%rip), a slot", PROBE_WORD_DATA, context, &slot);
+	FORM(word_data, "8@%0 8@%1 8@getenv@GOTPCREL(%%rip)", "r"(context), "r"(key));
+	fired_end();
+
+	begin("form 8@S@GOTPCREL(%rip), no slot", PROBE_WORD_DATA, context, &address);
+	FORM(word_data, "8@%0 8@%1 8@form_variable@GOTPCREL(%%rip)", "r"(context), "r"(key));
 	fired_end();
 #elif defined(__aarch64__)
 	begin("form 8@xN", PROBE_WORD_DATA, context, &minus);

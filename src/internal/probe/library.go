@@ -276,7 +276,6 @@ func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset u
 		if a.Signed {
 			to.IsSigned = 1
 		}
-		to.Offset = a.Off
 		if a.Kind == usdt.ArgConst {
 			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_CONSTANT)
 			to.Offset = a.Const
@@ -285,6 +284,7 @@ func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset u
 		if to.Reg, err = register(a.Reg, m); err != nil {
 			return site, 0, err
 		}
+		to.Offset = a.Off
 		switch a.Kind {
 		case usdt.ArgReg:
 			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_REGISTER)
@@ -299,6 +299,12 @@ func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset u
 			for scale := a.Scale; scale > 1; scale >>= 1 {
 				to.Shift++
 			}
+		case usdt.ArgImageMem:
+			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_IMAGE_MEMORY)
+		case usdt.ArgImageAddr:
+			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_IMAGE_ADDRESS)
+		default:
+			return site, 0, fmt.Errorf("argument %s is of a kind that cannot be recorded", a)
 		}
 	}
 	site.Address = s.Addr

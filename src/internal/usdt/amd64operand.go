@@ -14,7 +14,8 @@ var (
 )
 
 // amd64Operand reads an operand of x86-64 in AT&T syntax: a constant $N, a
-// register %R, memory OFFSET(%BASE,%INDEX,SCALE).
+// register %R, memory OFFSET(%BASE,%INDEX,SCALE), a slot of the global offset
+// table SYMBOL@GOTPCREL(%rip).
 func amd64Operand(op string, a *Arg) error {
 	switch {
 	case op[0] == '$':
@@ -69,6 +70,10 @@ func amd64Memory(op string, a *Arg) error {
 	offset, inner, found := strings.Cut(op[:len(op)-1], "(")
 	if !found || strings.ContainsAny(inner, "()") {
 		return errors.New("brackets do not match")
+	}
+	if symbol, isSlot := strings.CutSuffix(offset, "@GOTPCREL"); isSlot && inner == "%rip" && isSymbolName(symbol) {
+		a.Kind, a.Symbol = ArgSymbol, symbol
+		return nil
 	}
 	parts := strings.Split(inner, ",")
 	for i := range parts {

@@ -18,6 +18,15 @@ const (
 	// ArgMemIndexed is the memory at Reg + Index*Scale + Off. Reg may be
 	// NoRegister, which counts as zero.
 	ArgMemIndexed
+	// ArgSymbol is the address of the symbol Symbol, as the compiler would load
+	// it from the global offset table. A File has none: Parse makes them one of
+	// the next two.
+	ArgSymbol
+	// ArgImageMem is the memory at the link-time address Off of the file.
+	ArgImageMem
+	// ArgImageAddr is the link-time address Off of the file itself, where the
+	// file is loaded.
+	ArgImageAddr
 )
 
 // String returns the kind as a word for people and for JSON.
@@ -31,6 +40,12 @@ func (k ArgKind) String() string {
 		return "memory"
 	case ArgMemIndexed:
 		return "indexed memory"
+	case ArgSymbol:
+		return "symbol"
+	case ArgImageMem:
+		return "memory of the image"
+	case ArgImageAddr:
+		return "address in the image"
 	}
 	return "unknown"
 }
@@ -56,11 +71,13 @@ type Arg struct {
 	Shift uint8
 	// Off is added to the address of memory.
 	Off int64
+	// Symbol is the name in an ArgSymbol, empty otherwise.
+	Symbol string
 }
 
 // String returns the argument in a form that is the same for all machines: the
 // type, then where the value is, as in "s32 rsi", "u64 [rbp-16]", "u8 rax>>8",
-// "u64 [rax+rbx*8]" or "s64 -1".
+// "u64 [rax+rbx*8]", "s64 -1", "u64 [image+16]" or "u64 image+16".
 func (a *Arg) String() string {
 	b := make([]byte, 0, 32)
 	if a.Signed {
@@ -83,6 +100,13 @@ func (a *Arg) String() string {
 			b = strconv.AppendUint(b, uint64(a.Shift), 10)
 		}
 		return string(b)
+	case ArgSymbol:
+		return string(append(append(b, '&'), a.Symbol...))
+	case ArgImageAddr:
+		return string(strconv.AppendUint(append(b, "image+"...), uint64(a.Off), 10))
+	case ArgImageMem:
+		b = strconv.AppendUint(append(b, "[image+"...), uint64(a.Off), 10)
+		return string(append(b, ']'))
 	}
 
 	b = append(b, '[')

@@ -82,14 +82,15 @@ func testArgs(t *testing.T, m elf.Machine, cases map[string]string) {
 
 func TestFieldsOfArguments(t *testing.T) {
 	for spec, want := range map[string]Arg{
-		"8@$-5":             {Kind: ArgConst, Size: 8, Const: -5},
-		"-4@$4294967295":    {Kind: ArgConst, Size: 4, Signed: true, Const: -1},
-		"4@$-1":             {Kind: ArgConst, Size: 4, Const: 1<<32 - 1},
-		"-4@%esi":           {Kind: ArgReg, Size: 4, Signed: true, Reg: RSI},
-		"1@%ah":             {Kind: ArgReg, Size: 1, Reg: RAX, Shift: 8},
-		"-8@-16(%rbp)":      {Kind: ArgMem, Size: 8, Signed: true, Reg: RBP, Off: -16},
-		"8@16(%rax,%rbx,8)": {Kind: ArgMemIndexed, Size: 8, Reg: RAX, Index: RBX, Scale: 8, Off: 16},
-		"8@(,%rbx)":         {Kind: ArgMemIndexed, Size: 8, Index: RBX, Scale: 1},
+		"8@$-5":                  {Kind: ArgConst, Size: 8, Const: -5},
+		"-4@$4294967295":         {Kind: ArgConst, Size: 4, Signed: true, Const: -1},
+		"4@$-1":                  {Kind: ArgConst, Size: 4, Const: 1<<32 - 1},
+		"-4@%esi":                {Kind: ArgReg, Size: 4, Signed: true, Reg: RSI},
+		"1@%ah":                  {Kind: ArgReg, Size: 1, Reg: RAX, Shift: 8},
+		"-8@-16(%rbp)":           {Kind: ArgMem, Size: 8, Signed: true, Reg: RBP, Off: -16},
+		"8@16(%rax,%rbx,8)":      {Kind: ArgMemIndexed, Size: 8, Reg: RAX, Index: RBX, Scale: 8, Off: 16},
+		"8@a_1$b@GOTPCREL(%rip)": {Kind: ArgSymbol, Size: 8, Symbol: "a_1$b"},
+		"8@(,%rbx)":              {Kind: ArgMemIndexed, Size: 8, Index: RBX, Scale: 1},
 	} {
 		t.Run(spec, func(t *testing.T) {
 			got, err := ParseArgs(elf.EM_X86_64, spec)
@@ -109,6 +110,11 @@ func TestArgumentsRefusedByName(t *testing.T) {
 		elf.EM_X86_64: {
 			"8@foo(%rip)":                 pc,
 			"8@foo+8@GOTPCREL(%rip)":      pc,
+			"8@@GOTPCREL(%rip)":           pc,
+			"8@7@GOTPCREL(%rip)":          pc,
+			"8@foo@GOTPCREL(%rax)":        symbol,
+			"8@foo@GOTPCREL(%rip,%rax)":   pc,
+			"8@foo@GOTTPOFF(%rip)":        pc,
 			"8@16(%rip)":                  pc,
 			"8@(%eip)":                    pc,
 			"8@foo":                       symbol,

@@ -207,6 +207,13 @@ func isSymbol(s string) bool {
 	return c == '_' || c == '.' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
+// isSymbolName reports whether all of s can be the name of a symbol.
+func isSymbolName(s string) bool {
+	return isSymbol(s) && !strings.ContainsFunc(s, func(c rune) bool {
+		return c != '$' && (c < '0' || c > '9') && !isSymbol(string(c))
+	})
+}
+
 // shorten keeps a text that goes into an error message readable.
 func shorten(s string) string {
 	const most = 80

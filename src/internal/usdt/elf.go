@@ -26,6 +26,7 @@ type reader struct {
 	size uint64
 
 	machine  elf.Machine
+	kind     elf.Type
 	progs    []prog
 	sections []section
 }
@@ -42,7 +43,9 @@ type section struct {
 	name            string
 	typ             elf.SectionType
 	addr, off, size uint64
-	align           uint64
+	align, entry    uint64
+	// link is the index of a section that this one goes with.
+	link uint32
 }
 
 // read returns the n bytes at off, which it does not believe to be there.
@@ -102,6 +105,7 @@ func newReader(r io.ReaderAt, size int64) (*reader, error) {
 		return nil, &UnsupportedError{Machine: e.machine, Class: class, Data: data, Type: typ}
 	}
 
+	e.kind = typ
 	h, err := e.read("ELF header", 0, headerSize)
 	if err != nil {
 		return nil, err
@@ -203,8 +207,8 @@ func (e *reader) readSections(off, num, names uint64, entry uint16) error {
 		e.sections[i] = section{
 			typ:  elf.SectionType(le.Uint32(s[4:])),
 			addr: le.Uint64(s[16:]), off: le.Uint64(s[24:]), size: le.Uint64(s[32:]),
-			align: le.Uint64(s[48:]),
-			name:  sectionName(table, le.Uint32(s)),
+			link: le.Uint32(s[40:]), align: le.Uint64(s[48:]), entry: le.Uint64(s[56:]),
+			name: sectionName(table, le.Uint32(s)),
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,6 +18,7 @@ var fixtures = map[string]string{
 	"amd64":     "gcc",
 	"arm64":     "aarch64-linux-gnu-gcc",
 	"prelinked": "gcc",
+	"symbols":   "gcc",
 }
 
 // build compiles the source of a fixture to the file at path.
@@ -130,6 +132,12 @@ func withoutAddresses(f *File) string {
 	c.Segments, c.Sites, c.Errors = nil, nil, nil
 	for _, s := range f.Sites {
 		s.Addr, s.Offset, s.SemaphoreAddr, s.SemaphoreOffset = 0, 0, min(s.SemaphoreAddr, 1), min(s.SemaphoreOffset, 1)
+		s.Args = slices.Clone(s.Args)
+		for i := range s.Args {
+			if s.Args[i].Kind == ArgImageMem {
+				s.Args[i].Off = 0
+			}
+		}
 		c.Sites = append(c.Sites, s)
 	}
 	for _, err := range f.Errors {

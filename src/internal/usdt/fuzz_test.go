@@ -47,6 +47,10 @@ func checkArgs(t *testing.T, m elf.Machine, args []Arg) {
 			if a.Shift != 0 && (a.Shift != 8 || a.Size != 1) {
 				t.Errorf("%s is shifted by %d", a, a.Shift)
 			}
+		case ArgSymbol:
+			if a.Symbol == "" {
+				t.Errorf("%s is a symbol without a name", a)
+			}
 		case ArgMemIndexed:
 			inPtRegs(a.Index)
 			if a.Scale == 0 || a.Scale > 16 || a.Scale&(a.Scale-1) != 0 {
@@ -66,7 +70,7 @@ func checkArgs(t *testing.T, m elf.Machine, args []Arg) {
 }
 
 func FuzzParseArgs(f *testing.F) {
-	f.Add(true, "8@%rax -8@$-1 -8@-16(%rbp) 8@16(%rax,%rbx,8) 1@%ah")
+	f.Add(true, "8@%rax -8@$-1 -8@-16(%rbp) 8@16(%rax,%rbx,8) 1@%ah 8@s@GOTPCREL(%rip)")
 	f.Add(false, "8@x0 -4@w1 8@[sp, 16] 8@[x0, x1, lsl #3] 8@#5")
 	f.Fuzz(func(t *testing.T, amd64 bool, spec string) {
 		m := elf.EM_AARCH64
@@ -100,6 +104,7 @@ func FuzzNotes(f *testing.F) {
 	f.Add(whole[s.off : s.off+s.size])
 	f.Add(testNote("stapsdt", 3, codeAddr(f), 0, 0, "crypto_auditing\x00data\x008@%rax\x00"))
 	header := sectionHeader(f, whole, probeNoteSection)
+	f.Add(testNote("stapsdt", 3, codeAddr(f), 0, 0, "crypto_auditing\x00data\x008@texts@GOTPCREL(%rip)\x00"))
 	f.Fuzz(func(t *testing.T, notes []byte) {
 		file, err := parse(replaceNotes(bytes.Clone(whole), header, notes))
 		if err != nil {

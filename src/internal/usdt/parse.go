@@ -61,14 +61,17 @@ func Parse(r io.ReaderAt, size int64) (*File, error) {
 
 	notes, walkErr := e.probeNotes()
 	base := e.section(baseSection)
+	symbols := symbols{reader: e, segments: f.Segments}
 	for _, n := range notes {
 		p, err := n.probe()
 		if err == nil {
 			p.relocate(base)
 			var s Site
 			if s, err = f.site(&p); err == nil {
-				f.Sites = append(f.Sites, s)
-				continue
+				if err = symbols.resolve(s.Args); err == nil {
+					f.Sites = append(f.Sites, s)
+					continue
+				}
 			}
 		}
 		f.addError(&NoteError{Index: n.index, Provider: p.provider, Name: p.name, Err: err})

@@ -6,8 +6,9 @@
 // the kind of no-operation a site stands on.
 //
 // It is pure: it reads the file it is given and never talks to the kernel. It
-// reads headers and note sections only, never a whole file, and believes no
-// length before it has checked it against the limits below.
+// reads headers and note sections only, symbol tables where an argument names a
+// symbol, never a whole file, and believes no length before it has checked it
+// against the limits below.
 //
 // Sources: the System V ABI (ELF-64), the note layout and argument forms of
 // SystemTap's <sys/sdt.h> (version 3, "stapsdt"), the kernel's
@@ -37,6 +38,10 @@ const (
 	MaxArgSpec = 1024
 	// MaxBuildID bounds a build-id, in bytes; linkers write 8 to 32.
 	MaxBuildID = 64
+	// MaxSymbols bounds the symbols that the argument specifications of a file
+	// name, and MaxSymbolTable the tables they are looked up in, in bytes each.
+	MaxSymbols     = 16
+	MaxSymbolTable = 16 << 20
 	// MaxErrors bounds File.Errors: the notes that could not be used beyond
 	// it are counted in File.Dropped and not described.
 	MaxErrors = 64

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usdt
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Sizes of the entries of tables.
+const (
+	symbolSize     = 24
+	relocationSize = 24
+	dynamicSize    = 16
+
+	// maxDynamic bounds the dynamic section; linkers write less than 1 KiB.
+	maxDynamic = 64 << 10
+	// maxNamePlaces bounds the places of one name in a string table. Names are
+	// there once, or twice as the end of a longer one.
+	maxNamePlaces = 1024
+)
+
+var (
+	errNoSymbol = errors.New("the file has neither the symbol nor a slot for it: it was stripped; copy the value to a local variable before the probe")
+	errNotOwn   = errors.New("the symbol may be another library's, and the file has no slot for it: copy the value to a local variable before the probe")
+	errTwice    = errors.New("the file has several symbols of this name: copy the value to a local variable before the probe")
+	errNoPlace  = errors.New("the symbol is not the address of a variable or a function: copy the value to a local variable before the probe")
+)
+
+// symbols finds the values of the symbols that argument specifications name.
+// The compiler writes such a specification for the address of a variable or
+// function that another library may define. The address is in the slot of the
+// global offset table that the dynamic linker fills (System V ABI, AMD64
+// supplement, R_X86_64_GLOB_DAT). There is none for a symbol which the linker
+// made the library's own, as version scripts do: its address is known.
+type symbols struct {
+	*reader
+	segments []Segment
+	known    map[string]symbolValue
+}
+
+// symbolValue is what an ArgSymbol becomes.
+type symbolValue struct {
+	kind ArgKind
+	off  uint64
+	err  error
+}
+
+// resolve replaces each ArgSymbol. The error is a *SpecError.
+func (s *symbols) resolve(args []Arg) error {
+	for i := range args {
+		a := &args[i]
+		if a.Kind != ArgSymbol {
+			continue
+		}
+		v, ok := s.known[a.Symbol]
+		if !ok {
+			if len(s.known) == MaxSymbols {
+				return &SpecError{shorten(a.Symbol), fmt.Sprintf("the file names more than %d symbols", MaxSymbols)}
+			}
+			v = s.value(a.Symbol)
+			if s.known == nil {
+				s.known = map[string]symbolValue{}
+			}
+			s.known[a.Symbol] = v
+		}
+		if v.err != nil {
+			return &SpecError{shorten(a.Symbol), v.err.Error()}
+		}
+		a.Kind, a.Off, a.Symbol = v.kind, int64(v.off), ""
+	}
+	return nil
+}
+
+// symbol is an entry of a symbol table.
+type symbol struct {
+	index   uint32
+	typ     elf.SymType
+	bind    elf.SymBind
+	visible elf.SymVis
+	section elf.SectionIndex
+	value   uint64
+}
+
+func (s *symbols) value(name string) symbolValue {
+	slots, err := s.slots(name)
+	if err != nil {
+		return symbolValue{err: err}
+	}
+	if len(slots) == 1 {
+		return symbolValue{kind: ArgImageMem, off: slots[0]}
+	}
+	if len(slots) > 1 {
+		// One for each version of the symbol.
+		return symbolValue{err: errTwice}
+	}
+	var address uint64
+	found := false
+	for _, typ := range []elf.SectionType{elf.SHT_DYNSYM, elf.SHT_SYMTAB} {
+		all, err := s.named(typ, name)
+		if err != nil {
+			return symbolValue{err: err}
+		}
+		for _, y := range all {
+			switch {
+			case y.section == elf.SHN_UNDEF:
+				return symbolValue{err: errNotOwn}
+			case y.section >= elf.SHN_LORESERVE && y.section != elf.SHN_XINDEX,
+				y.typ != elf.STT_NOTYPE && y.typ != elf.STT_OBJECT && y.typ != elf.STT_FUNC,
+				!s.inMemory(y.value):
+				return symbolValue{err: errNoPlace}
+			case found && y.value != address:
+				return symbolValue{err: errTwice}
+			case typ == elf.SHT_DYNSYM && y.bind != elf.STB_LOCAL && y.visible == elf.STV_DEFAULT && !s.bindsItself():
+				return symbolValue{err: errNotOwn}
+			}
+			address, found = y.value, true
+		}
+	}
+	if !found {
+		return symbolValue{err: errNoSymbol}
+	}
+	return symbolValue{kind: ArgImageAddr, off: address}
+}
+
+func (s *symbols) inMemory(addr uint64) bool {
+	for i := range s.segments {
+		if p := &s.segments[i]; addr >= p.Vaddr && addr-p.Vaddr < p.Memsz {
+			return true
+		}
+	}
+	return false
+}
+
+// slots returns the addresses of the slots of the symbol in the global offset
+// table, at most one for each symbol of the name.
+func (s *symbols) slots(name string) ([]uint64, error) {
+	all, err := s.named(elf.SHT_DYNSYM, name)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	indices, found := map[uint32]bool{}, map[uint32]bool{}
+	for _, y := range all {
+		indices[y.index] = true
+	}
+	var slots []uint64
+	for i := range s.sections {
+		r := &s.sections[i]
+		if r.typ != elf.SHT_RELA || uint64(r.link) >= uint64(len(s.sections)) || s.sections[r.link].typ != elf.SHT_DYNSYM { //nolint:misspell // that of the System V ABI
+			continue
+		}
+		err := s.entries("relocations", r, relocationSize, func(_ uint32, b []byte) error {
+			le := binary.LittleEndian
+			place, info, addend := le.Uint64(b), le.Uint64(b[8:]), le.Uint64(b[16:])
+			if elf.R_X86_64(uint32(info)) != elf.R_X86_64_GLOB_DAT || !indices[uint32(info>>32)] || found[uint32(info>>32)] {
+				return nil
+			}
+			if addend != 0 || place%8 != 0 || !s.inMemory(place) {
+				return errNoPlace
+			}
+			found[uint32(info>>32)] = true
+			slots = append(slots, place)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return slots, nil
+}
+
+// bindsItself reports whether the file's own definition of a symbol is the one
+// that it uses: it is a program, or was linked with -Bsymbolic.
+func (s *symbols) bindsItself() bool {
+	if s.kind == elf.ET_EXEC {
+		return true
+	}
+	for i := range s.progs {
+		p := &s.progs[i]
+		if p.Type != elf.PT_DYNAMIC || p.Filesz > maxDynamic {
+			continue
+		}
+		b, err := s.read("dynamic section", p.Off, p.Filesz)
+		if err != nil {
+			return false
+		}
+		for ; len(b) >= dynamicSize; b = b[dynamicSize:] {
+			value := binary.LittleEndian.Uint64(b[8:])
+			switch elf.DynTag(binary.LittleEndian.Uint64(b)) {
+			case elf.DT_NULL:
+				return false
+			case elf.DT_SYMBOLIC:
+				return true
+			case elf.DT_FLAGS:
+				if elf.DynFlag(value)&elf.DF_SYMBOLIC != 0 {
+					return true
+				}
+			case elf.DT_FLAGS_1:
+				if elf.DynFlag1(value)&elf.DF_1_PIE != 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// named returns the symbols of a name in the first table of the type.
+func (s *symbols) named(typ elf.SectionType, name string) ([]symbol, error) {
+	for i := range s.sections {
+		t := &s.sections[i]
+		if t.typ != typ {
+			continue
+		}
+		if uint64(t.link) >= uint64(len(s.sections)) {
+			return nil, &FormatError{"symbol table", "it has no names"}
+		}
+		places, err := s.places(&s.sections[t.link], name)
+		if err != nil || len(places) == 0 {
+			return nil, err
+		}
+		var all []symbol
+		err = s.entries("symbol table", t, symbolSize, func(index uint32, b []byte) error {
+			le := binary.LittleEndian
+			if !places[le.Uint32(b)] {
+				return nil
+			}
+			if len(all) == maxNamePlaces {
+				return errTwice
+			}
+			all = append(all, symbol{
+				index: index, typ: elf.ST_TYPE(b[4]), bind: elf.ST_BIND(b[4]), visible: elf.ST_VISIBILITY(b[5]),
+				section: elf.SectionIndex(le.Uint16(b[6:])), value: le.Uint64(b[8:]),
+			})
+			return nil
+		})
+		return all, err
+	}
+	return nil, nil
+}
+
+// places returns where a name stands in a string table. It may be the end of
+// another.
+func (s *symbols) places(table *section, name string) (map[uint32]bool, error) {
+	if table.size > MaxSymbolTable {
+		return nil, &FormatError{"symbol names", fmt.Sprintf("%d bytes, more than %d", table.size, MaxSymbolTable)}
+	}
+	want := append([]byte(name), 0)
+	places := map[uint32]bool{}
+	const step = 64 << 10
+	for at := uint64(0); at < table.size; at += step {
+		// So much more that no name is between two parts.
+		b, err := s.read("symbol names", table.off+at, min(step+uint64(len(want))-1, table.size-at))
+		if err != nil {
+			return nil, err
+		}
+		for from := 0; ; {
+			next := bytes.Index(b[from:], want)
+			if next < 0 {
+				break
+			}
+			places[uint32(at)+uint32(from+next)] = true
+			from += next + 1
+		}
+		if len(places) > maxNamePlaces {
+			return nil, &FormatError{"symbol names", fmt.Sprintf("one is there more than %d times", maxNamePlaces)}
+		}
+	}
+	return places, nil
+}
+
+// entries calls f for each entry of a table, part by part.
+func (s *symbols) entries(what string, t *section, size uint64, f func(index uint32, b []byte) error) error {
+	if t.size > MaxSymbolTable {
+		return &FormatError{what, fmt.Sprintf("%d bytes, more than %d", t.size, MaxSymbolTable)}
+	}
+	if t.entry != size {
+		return &FormatError{what, fmt.Sprintf("entries have %d bytes, not %d", t.entry, size)}
+	}
+	step := size * (64 << 10 / size)
+	index := uint32(0)
+	for at := uint64(0); at < t.size; at += step {
+		b, err := s.read(what, t.off+at, min(step, t.size-at))
+		if err != nil {
+			return err
+		}
+		for ; uint64(len(b)) >= size; b = b[size:] {
+			if err := f(index, b[:size]); err != nil {
+				return err
+			}
+			index++
+		}
+	}
+	return nil
+}
