@@ -44,6 +44,7 @@ func (s *settings) options() (agent.Options, error) {
 		return agent.Options{}, program.Usage(fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", s.profile))
 	}
 	return agent.Options{
+		Version:   version,
 		Libraries: conf.Library, Discover: len(conf.Library) == 0,
 		LogDir:         conf.LogDir,
 		CoalesceWindow: conf.CoalesceWindow.Duration,

@@ -26,6 +26,8 @@ import (
 
 // Options configure an Agent.
 type Options struct {
+	// Version is that of the agent, for the notices of start and stop.
+	Version string
 	// Libraries are paths and globs of files with probes. Discover looks for
 	// the usual crypto libraries instead; then it is no error if none is
 	// there or has probes.
@@ -77,6 +79,7 @@ type Counters struct {
 type Agent struct {
 	options   Options
 	started   time.Time
+	bootID    [16]byte
 	tracer    *probe.Tracer
 	writer    *logstore.Writer
 	losses    *losses
@@ -99,9 +102,14 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		o.Log.Info("the log is written without io_uring", "reason", err)
 	}
-	a := &Agent{options: o, started: time.Now(), losses: &losses{}}
+	bootID, err := logstore.SystemBootID()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{options: o, started: time.Now(), bootID: bootID, losses: &losses{}}
 	a.committer = newCommitter(a.losses, o.Log)
 	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
+		BootID:       bootID,
 		EntryLen:     event.Len,
 		Metadata:     metadata,
 		Terms:        entryTerms(),
@@ -160,6 +168,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if len(a.libraries.attachedFiles()) == 0 {
 		a.options.Log.Warn("no library with probes was found: waiting for one")
 	}
+	if err := a.noteStart(); err != nil {
+		return errors.Join(fmt.Errorf("cannot begin to record: %w", err), a.close())
+	}
 	// The store is kept in order until it is closed, the libraries are watched
 	// until the pipeline ends, the pipeline goes on until ctx ends.
 	keeping, stopKeeping := context.WithCancel(context.Background())
@@ -192,6 +203,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		stopRecording()
 	}
 	<-committed
+	a.noteStop(err)
 	stopKeeping()
 	<-kept
 	err = errors.Join(err, a.close())

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
-	"crypto-auditing/src/internal/logstore/cursor"
 )
 
 const lockName = ".lock"
@@ -23,38 +21,38 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("log directory %s is in use by another writer", e.Dir)
 }
 
-// lock is the right to write a store. Its file also remembers the cursor at
-// which the last writer left in good order.
+// lock is the right to write a store. Its file also holds the note of the
+// last writer.
 type lock struct{ file *os.File }
 
-// takeLock locks dir and returns what the last writer left in the lock file.
-func takeLock(dir string) (l *lock, left string, err error) {
+// takeLock locks dir and returns the note of the last writer.
+func takeLock(dir string) (l *lock, left note, err error) {
 	// Whoever can open it, if only to read, can lock it. No reader needs it, and
 	// none may keep the next writer out.
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot open lock of log directory: %w", err)
+		return nil, note{}, fmt.Errorf("cannot open lock of log directory: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, "", &LockedError{Dir: dir}
+			return nil, note{}, &LockedError{Dir: dir}
 		}
-		return nil, "", fmt.Errorf("cannot lock log directory %s: %w", dir, err)
+		return nil, note{}, fmt.Errorf("cannot lock log directory %s: %w", dir, err)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, cursor.Length+1))
+	text, err := io.ReadAll(io.LimitReader(f, maxNote))
 	if err != nil {
 		f.Close()
-		return nil, "", fmt.Errorf("cannot read lock of log directory: %w", err)
+		return nil, note{}, fmt.Errorf("cannot read lock of log directory: %w", err)
 	}
-	return &lock{file: f}, string(text), nil
+	return &lock{file: f}, parseNote(string(text)), nil
 }
 
-// leave records text and makes it durable.
-func (l *lock) leave(text string) error {
+// leave replaces the note and makes it durable.
+func (l *lock) leave(n note) error {
 	err := l.file.Truncate(0)
 	if err == nil {
-		_, err = l.file.WriteAt([]byte(text), 0)
+		_, err = l.file.WriteAt([]byte(n.String()), 0)
 	}
 	if err == nil {
 		err = l.file.Sync()

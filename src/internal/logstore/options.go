@@ -36,6 +36,10 @@ type Options struct {
 	// Default: 5 s. Negative: until rotation, Flush or Close.
 	SyncInterval time.Duration
 
+	// Heartbeat is how often the modification time of the active segment is
+	// set after StartRecording. Default: 10 s. Negative: never.
+	Heartbeat time.Duration
+
 	// QueueSize is how many bytes of chunks may wait for the disk; a batch is
 	// refused once there are as many. Default: 8 MiB.
 	QueueSize int
@@ -62,6 +66,7 @@ const (
 	defaultSegmentSize  = 128 << 20
 	defaultSegmentAge   = 24 * time.Hour
 	defaultSyncInterval = 5 * time.Second
+	defaultHeartbeat    = 10 * time.Second
 	defaultQueueSize    = 8 << 20
 	defaultRetryPause   = 100 * time.Millisecond
 )
@@ -78,6 +83,9 @@ func (o *Options) complete() error {
 	}
 	if o.SyncInterval == 0 {
 		o.SyncInterval = defaultSyncInterval
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = defaultHeartbeat
 	}
 	if o.QueueSize == 0 {
 		o.QueueSize = defaultQueueSize

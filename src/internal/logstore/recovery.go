@@ -18,13 +18,24 @@ const jump = 1 << 32
 // storeEnd is where a store can be gone on with.
 type storeEnd struct {
 	store [16]byte
-	last  uint64 // of the last whole chunk; 0: there is none
+	last  frame.Header // of the last whole chunk; no entries: there is none
 	next  uint64
 	hash  frame.Hash
+	// touched is when the writer was last alive by the modification time of the
+	// newest segment; 0 if that says nothing.
+	touched int64
 }
 
-// recoverStore finds the end of the store in dir. left is what the last
-// writer left in the lock file.
+// before returns the last sequence of the store, 0 if there is none.
+func (e *storeEnd) before() uint64 {
+	if e.last.Entries == 0 {
+		return 0
+	}
+	return e.last.LastSequence()
+}
+
+// recoverStore finds the end of the store in dir. left is the cursor that the
+// last writer left in the lock file.
 func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 	list, err := segment.List(dir)
 	if err != nil {
@@ -45,12 +56,12 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 		if !ok {
 			continue
 		}
-		end := storeEnd{store: store, last: last.LastSequence(), hash: last.Hash}
-		end.next = end.last + 1
+		end := storeEnd{store: store, last: last, hash: last.Hash, touched: touchedAt(dir, list[len(list)-1])}
+		end.next = end.before() + 1
 		if i < len(list)-1 {
 			end.next = list[len(list)-1] + jump
-		} else if last.BootID != boot && left != (Cursor{Store: store, Sequence: end.last}).String() {
-			end.next = end.last + jump
+		} else if last.BootID != boot && left != (Cursor{Store: store, Sequence: end.before()}).String() {
+			end.next = end.before() + jump
 		}
 		return end, nil
 	}

@@ -49,6 +49,7 @@ type Writer struct {
 	// a time. It is taken without the other locks.
 	maintenance sync.Mutex
 	settled     map[uint64]bool // closed segments that need no sealing
+	previous    Previous
 
 	mu      sync.Mutex
 	encoder *frame.Encoder
@@ -59,6 +60,8 @@ type Writer struct {
 	next    uint64 // sequence of the next entry
 	active  active
 	closed  bool
+	// recording is set by StartRecording.
+	recording bool
 }
 
 // active is the segment that the next chunk goes to.
@@ -92,7 +95,7 @@ func Open(dir string, opts Options) (*Writer, error) {
 	return w, nil
 }
 
-func (w *Writer) open(left string) error {
+func (w *Writer) open(left note) error {
 	var err error
 	if w.encoder, err = frame.NewEncoder(w.opts.Level, MaxBatch); err != nil {
 		return err
@@ -100,14 +103,16 @@ func (w *Writer) open(left string) error {
 	if err := w.removeUnfinished(); err != nil {
 		return err
 	}
-	end, err := recoverStore(w.dir, w.opts.BootID, left)
+	end, err := recoverStore(w.dir, w.opts.BootID, left.cursor)
 	if err != nil {
 		return err
 	}
 	w.store, w.next = end.store, end.next
 	w.chain.Set(end.hash)
-	if left != "" {
-		if err := w.lock.leave(""); err != nil {
+	now := w.opts.Clock.Now()
+	w.previous = previousOf(end, left, now)
+	if found := (note{pending: w.previous}); found != left {
+		if err := w.lock.leave(found); err != nil {
 			return err
 		}
 	}
@@ -115,7 +120,7 @@ func (w *Writer) open(left string) error {
 		Files: w.opts.Files, Size: w.opts.QueueSize,
 		SyncInterval: w.opts.SyncInterval, RetryPause: w.opts.RetryPause, Committed: w.opts.Committed,
 	})
-	if err = w.begin(end.last, w.opts.Clock.Now()); err == nil {
+	if err = w.begin(end.before(), now); err == nil {
 		err = w.queue.Wait(w.next - 1)
 	}
 	if err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -342,7 +347,11 @@ func (w *Writer) Close() error {
 		err = fmt.Errorf("%d entries were not written: %w", lost, err)
 	}
 	if err == nil {
-		err = w.lock.leave(Cursor{Store: w.store, Sequence: w.next - 1}.String())
+		n := note{cursor: Cursor{Store: w.store, Sequence: w.next - 1}.String()}
+		if !w.recording {
+			n.pending = w.previous
+		}
+		err = w.lock.leave(n)
 	}
 	if releaseErr := w.lock.release(); err == nil {
 		err = releaseErr

@@ -104,6 +104,9 @@ func (f *uringFile) failed(op string, err error) error {
 	return fmt.Errorf("cannot write segment: %w", &os.PathError{Op: op, Path: f.file.Name(), Err: err})
 }
 
+// Touch implements File.
+func (f *uringFile) Touch() error { return touch(f.file) }
+
 // Close implements File.
 func (f *uringFile) Close() error {
 	err := f.ring.close()

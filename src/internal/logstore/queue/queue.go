@@ -96,6 +96,8 @@ type Queue struct {
 	undurable uint64 // entries that a failed sync has cost
 	failure   error  // of the last attempt
 	closing   bool
+	// heartbeat is how often the segment is touched; 0: never.
+	heartbeat time.Duration
 	free      [][]byte
 
 	// What follows belongs to the goroutine.
@@ -110,6 +112,7 @@ type Queue struct {
 	// unsettled says that the name of the file may not be durable.
 	unsettled bool
 	unsynced  time.Time // when the first chunk behind synced was committed
+	touched   time.Time // when the segment was last touched
 }
 
 // New starts a queue before the store in dir.
@@ -130,6 +133,15 @@ func (q *Queue) Status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return Status{Committed: q.committed, Durable: q.durable, Bytes: q.bytes, Undurable: q.undurable, Err: q.failure}
+}
+
+// StartHeartbeat has the modification time of the active segment set at this
+// interval from now on; an interval below 0 is never.
+func (q *Queue) StartHeartbeat(every time.Duration) {
+	q.mu.Lock()
+	q.heartbeat = max(every, 0)
+	q.mu.Unlock()
+	q.kick()
 }
 
 // Buffer returns memory for a chunk, perhaps none.
@@ -285,11 +297,12 @@ func (q *Queue) rest(timer *time.Timer) {
 }
 
 // work is what is done at once: begin a segment, or write chunks, or none,
-// and sync.
+// and sync; or touch the segment.
 type work struct {
 	begin  bool
 	chunks []Chunk
 	sync   bool
+	touch  bool
 }
 
 // next returns what to do. If that is nothing, due is when to look again, 0
@@ -320,13 +333,26 @@ func (q *Queue) next() (w work, ready, closing bool, due time.Duration) {
 			w.sync = w.sync || waiting.sequence <= reached
 		}
 	}
-	return w, n > 0 || w.sync, q.closing, max(due, 0)
+	if q.heartbeat > 0 && !q.closing {
+		beat := q.heartbeat - time.Since(q.touched)
+		w.touch = beat <= 0
+		if due <= 0 || beat < due {
+			due = beat
+		}
+	}
+	return w, n > 0 || w.sync || w.touch, q.closing, max(due, 0)
 }
 
 // attempt does the work and takes what is written out of the queue.
 func (q *Queue) attempt(w work) error {
 	if w.begin {
 		return q.begin(w.chunks[0])
+	}
+	if w.touch {
+		q.touch()
+	}
+	if len(w.chunks) == 0 && !w.sync {
+		return nil
 	}
 	if q.rewrite {
 		if err := q.writeAgain(); err != nil {
@@ -355,6 +381,15 @@ func (q *Queue) attempt(w work) error {
 		q.isDurable()
 	}
 	return err
+}
+
+// touch sets the modification time of the active segment. The time is an aid:
+// a failure costs no entry.
+func (q *Queue) touch() {
+	q.touched = time.Now()
+	if q.file != nil {
+		_ = q.file.Touch()
+	}
 }
 
 // wrote takes n more bytes for written.

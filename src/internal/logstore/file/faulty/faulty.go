@@ -267,6 +267,9 @@ func (f *faultyFile) Commit(buffers [][]byte, offset int64, sync bool) (done int
 	return done, nil
 }
 
+// Touch implements file.File.
+func (f *faultyFile) Touch() error { return f.real.Touch() }
+
 // Close implements file.File.
 func (f *faultyFile) Close() error { return f.real.Close() }
 

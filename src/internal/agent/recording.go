@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
+)
+
+// noteStart writes to the log that recording begins now, and since when and
+// why nothing was recorded before.
+func (a *Agent) noteStart() error {
+	r := startNotice(a.writer.Previous(), a.bootID, now())
+	r.Version = a.options.Version
+	if err := a.notice(event.AppendRecording(nil, &r), r.Time); err != nil {
+		return err
+	}
+	if r.Since != 0 {
+		message.DownTime.Log(a.options.Log, "from", time.Unix(0, r.Since).Format(time.RFC3339),
+			"to", time.Now().Format(time.RFC3339), "reason", string(r.Reason))
+	}
+	// Only now: an agent that ends before leaves the time without recording to
+	// the next one.
+	return a.writer.StartRecording()
+}
+
+// startNotice makes the notice of a start of what is known of the previous
+// writer of the store.
+func startNotice(previous logstore.Previous, boot [16]byte, at uint64) event.Recording {
+	r := event.Recording{State: event.Started, BootID: boot, Time: at, Since: previous.End}
+	switch sameBoot := previous.BootID == boot; {
+	case previous.End == 0:
+	case previous.Orderly && sameBoot:
+		r.Reason = event.AgentStopped
+	case previous.Orderly:
+		r.Reason = event.MachineStopped
+	case sameBoot:
+		r.Reason = event.AgentKilled
+	default:
+		r.Reason = event.MachineCrashed
+	}
+	return r
+}
+
+// stopRequested is the reason of a stop that a signal asked for.
+const stopRequested = "requested"
+
+// noteStop writes to the log that recording has ended. failure is what ended
+// it, nil if it was asked for.
+func (a *Agent) noteStop(failure error) {
+	r := event.Recording{
+		State: event.Stopped, Version: a.options.Version, BootID: a.bootID, Time: now(), StopReason: stopRequested,
+	}
+	if failure != nil {
+		r.StopReason = failure.Error()
+	}
+	if err := a.notice(event.AppendRecording(nil, &r), r.Time); err != nil {
+		// Closing the store fails too, and the next agent finds no orderly end.
+		a.options.Log.Warn("cannot write the end of recording to the log", "error", err)
+	}
+}
+
+// notice appends an entry about the log itself.
+func (a *Agent) notice(entry []byte, at uint64) error {
+	_, err := a.writer.Append(logstore.Batch{Entries: entry, Count: 1, First: at, Last: at, Notice: true})
+	return err
+}
