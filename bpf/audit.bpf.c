@@ -260,13 +260,9 @@ static __always_inline int read_argument(void *registers, const struct argument 
 		*value = a->offset;
 		return 0;
 	}
-	if (a->kind == ARGUMENT_IMAGE_ADDRESS) {
-		*value = extend(bias + a->offset, a->bits, a->is_signed);
-		return 0;
-	}
-	base = a->kind == ARGUMENT_IMAGE_MEMORY ? bias : read_register(registers, a->reg);
+	base = a->reg == ARGUMENT_BIAS ? bias : read_register(registers, a->reg);
 	if (a->kind == ARGUMENT_REGISTER) {
-		*value = extend(base >> (a->shift & 63), a->bits, a->is_signed);
+		*value = extend((base >> (a->shift & 63)) + a->offset, a->bits, a->is_signed);
 		return 0;
 	}
 	if (a->kind == ARGUMENT_INDEXED)

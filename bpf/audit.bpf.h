@@ -78,14 +78,14 @@ struct element {
 /* Values of argument.kind: where an argument of a probe is found. */
 enum argument_kind {
 	ARGUMENT_CONSTANT = 0,	/* offset is the value */
-	ARGUMENT_REGISTER,
+	ARGUMENT_REGISTER,	/* register + offset */
 	ARGUMENT_MEMORY,	/* at register + offset */
 	ARGUMENT_INDEXED,	/* at register + (index << shift) + offset */
-	ARGUMENT_IMAGE_MEMORY,	/* at offset, an address as linked */
-	ARGUMENT_IMAGE_ADDRESS,	/* offset, an address as linked, is the value */
 };
 
 #define ARGUMENT_NO_REGISTER 0xffff
+/* In place of a register: where the library is loaded, minus where it was linked. */
+#define ARGUMENT_BIAS 0xfffe
 
 struct argument {
 	__s64 offset;

@@ -16,12 +16,10 @@ import (
 type AuditArgumentKind uint32
 
 const (
-	AuditArgumentKindARGUMENT_CONSTANT      AuditArgumentKind = 0
-	AuditArgumentKindARGUMENT_REGISTER      AuditArgumentKind = 1
-	AuditArgumentKindARGUMENT_MEMORY        AuditArgumentKind = 2
-	AuditArgumentKindARGUMENT_INDEXED       AuditArgumentKind = 3
-	AuditArgumentKindARGUMENT_IMAGE_MEMORY  AuditArgumentKind = 4
-	AuditArgumentKindARGUMENT_IMAGE_ADDRESS AuditArgumentKind = 5
+	AuditArgumentKindARGUMENT_CONSTANT AuditArgumentKind = 0
+	AuditArgumentKindARGUMENT_REGISTER AuditArgumentKind = 1
+	AuditArgumentKindARGUMENT_MEMORY   AuditArgumentKind = 2
+	AuditArgumentKindARGUMENT_INDEXED  AuditArgumentKind = 3
 )
 
 type AuditControlBlock struct {

@@ -300,9 +300,9 @@ func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset u
 				to.Shift++
 			}
 		case usdt.ArgImageMem:
-			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_IMAGE_MEMORY)
+			to.Kind, to.Reg = uint8(bpf.AuditArgumentKindARGUMENT_MEMORY), biasRegister
 		case usdt.ArgImageAddr:
-			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_IMAGE_ADDRESS)
+			to.Kind, to.Reg = uint8(bpf.AuditArgumentKindARGUMENT_REGISTER), biasRegister
 		default:
 			return site, 0, fmt.Errorf("argument %s is of a kind that cannot be recorded", a)
 		}
@@ -311,8 +311,14 @@ func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset u
 	return site, s.Offset, nil
 }
 
+// What the programs take in place of a register, ARGUMENT_NO_REGISTER and
+// ARGUMENT_BIAS of audit.bpf.h.
+const (
+	noRegister   = 0xffff
+	biasRegister = 0xfffe
+)
+
 func register(r usdt.Register, m elf.Machine) (uint16, error) {
-	const noRegister = 0xffff
 	if r == usdt.NoRegister {
 		return noRegister, nil
 	}
