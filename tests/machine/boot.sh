@@ -54,6 +54,7 @@ for stage in "$@"; do
 	tar -C "$stage" -c . | tar -C "$root" --no-same-owner --no-overwrite-dir --keep-directory-symlink -x
 done
 systemd-sysusers --root="$root"
+journalctl --root="$root" --update-catalog
 units=$(cd "$1" && find . -path '*/systemd/system/crypto-auditing-*' | sed 's,.*/,,')
 # shellcheck disable=SC2086 # words are meant to be split
 [ -z "$units" ] || systemctl --root="$root" preset $units

@@ -15,7 +15,7 @@ import (
 // pkgConfig are files of pkg-config that say other folders than those below the
 // prefix.
 var pkgConfig = map[string]string{
-	"systemd":          "systemdsystemunitdir=/pc/units\nsystemdsystempresetdir=/pc/presets\nsysusersdir=/pc/sysusers\ntmpfilesdir=/pc/tmpfiles\n",
+	"systemd":          "systemdsystemunitdir=/pc/units\nsystemdsystempresetdir=/pc/presets\ncatalogdir=/pc/catalog\nsysusersdir=/pc/sysusers\ntmpfilesdir=/pc/tmpfiles\n",
 	"dbus-1":           "interfaces_dir=/pc/interfaces\nsystem_bus_services_dir=/pc/services\n",
 	"polkit-gobject-1": "actiondir=/pc/actions\n",
 	"bash-completion":  "completionsdir=/pc/bash\n",
@@ -24,7 +24,7 @@ var pkgConfig = map[string]string{
 
 // someFiles are files of each folder that can be chosen.
 var someFiles = []string{
-	"crypto-auditing-agent.service", "90-crypto-auditing.preset", "sysusers.conf", "tmpfiles.conf",
+	"crypto-auditing-agent.service", "90-crypto-auditing.preset", "crypto-auditing.catalog", "sysusers.conf", "tmpfiles.conf",
 	"org.crypto_auditing.Broker.xml", "org.crypto_auditing.Broker.service", "org.crypto_auditing.Broker.conf",
 	"org.crypto-auditing.broker.policy", "crauctl", "_crauctl", "crauctl.fish", "crau-agent", "agent.conf",
 }
@@ -37,14 +37,14 @@ func TestFoldersAreWhatOptionsSayElsePkgConfigElseBelowThePrefix(t *testing.T) {
 		want      string // the folders of someFiles
 	}{
 		"nothing is known": {
-			want: "/usr/lib/systemd/system /usr/lib/systemd/system-preset /usr/lib/sysusers.d /usr/lib/tmpfiles.d " +
+			want: "/usr/lib/systemd/system /usr/lib/systemd/system-preset /usr/lib/systemd/catalog /usr/lib/sysusers.d /usr/lib/tmpfiles.d " +
 				"/usr/share/dbus-1/interfaces /usr/share/dbus-1/system-services /usr/share/dbus-1/system.d " +
 				"/usr/share/polkit-1/actions /usr/share/bash-completion/completions /usr/share/zsh/site-functions /usr/share/fish/vendor_completions.d " +
 				"/usr/bin /usr/lib/crypto-auditing",
 		},
 		"pkg-config knows": {
 			packages: pkgConfig,
-			want: "/pc/units /pc/presets /pc/sysusers /pc/tmpfiles " +
+			want: "/pc/units /pc/presets /pc/catalog /pc/sysusers /pc/tmpfiles " +
 				"/pc/interfaces /pc/services /usr/share/dbus-1/system.d " +
 				"/pc/actions /pc/bash /usr/share/zsh/site-functions /pc/fish " +
 				"/usr/bin /usr/lib/crypto-auditing",
@@ -52,20 +52,20 @@ func TestFoldersAreWhatOptionsSayElsePkgConfigElseBelowThePrefix(t *testing.T) {
 		"another prefix": {
 			arguments: []string{"--prefix=/opt/own"},
 			packages:  pkgConfig,
-			want: "/opt/own/lib/systemd/system /opt/own/lib/systemd/system-preset /opt/own/lib/sysusers.d /opt/own/lib/tmpfiles.d " +
+			want: "/opt/own/lib/systemd/system /opt/own/lib/systemd/system-preset /opt/own/lib/systemd/catalog /opt/own/lib/sysusers.d /opt/own/lib/tmpfiles.d " +
 				"/opt/own/share/dbus-1/interfaces /opt/own/share/dbus-1/system-services /opt/own/share/dbus-1/system.d " +
 				"/opt/own/share/polkit-1/actions /opt/own/share/bash-completion/completions /opt/own/share/zsh/site-functions /opt/own/share/fish/vendor_completions.d " +
 				"/opt/own/bin /usr/lib/crypto-auditing",
 		},
 		"options": {
 			arguments: []string{
-				"-Dsystemdsystemunitdir=/o/units", "-Dsystemdsystempresetdir=/o/presets", "-Dsysusersdir=/o/sysusers", "-Dtmpfilesdir=/o/tmpfiles",
+				"-Dsystemdsystemunitdir=/o/units", "-Dsystemdsystempresetdir=/o/presets", "-Dsystemdcatalogdir=/o/catalog", "-Dsysusersdir=/o/sysusers", "-Dtmpfilesdir=/o/tmpfiles",
 				"-Ddbusinterfacesdir=/o/interfaces", "-Ddbussystemservicesdir=/o/services", "-Ddbuspolicydir=/o/policy",
 				"-Dpolkitactionsdir=/o/actions", "-Dbashcompletionsdir=/o/bash", "-Dzshcompletionsdir=/o/zsh", "-Dfishcompletionsdir=/o/fish",
 				"--bindir=/o/bin",
 			},
 			packages: pkgConfig,
-			want:     "/o/units /o/presets /o/sysusers /o/tmpfiles /o/interfaces /o/services /o/policy /o/actions /o/bash /o/zsh /o/fish /o/bin /usr/lib/crypto-auditing",
+			want:     "/o/units /o/presets /o/catalog /o/sysusers /o/tmpfiles /o/interfaces /o/services /o/policy /o/actions /o/bash /o/zsh /o/fish /o/bin /usr/lib/crypto-auditing",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

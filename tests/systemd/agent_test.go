@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	throwaway "crypto-auditing/tests/machine"
 )
 
 const (
@@ -122,10 +124,35 @@ func (a *agent) status(t *testing.T, name string) string {
 
 // journal returns what the unit and the service manager wrote about it since
 // the test began.
-func (a *agent) journal(t *testing.T) []string {
+func (a *agent) journal(t *testing.T) (lines []string) {
 	t.Helper()
-	text := a.run(t, "journalctl", "-u", service, "--after-cursor", a.cursor, "-o", "cat")
-	return strings.Split(strings.TrimSpace(text), "\n")
+	for _, entry := range a.entries(t, "-u", service) {
+		lines = append(lines, entry["MESSAGE"])
+	}
+	return lines
+}
+
+// entries returns the entries of the journal since the test began that
+// arguments of journalctl(1) choose.
+func (a *agent) entries(t *testing.T, arguments ...string) []throwaway.Entry {
+	t.Helper()
+	// --after-cursor of systemd 252 skips the first that is chosen, unless the
+	// entry at the cursor is chosen, too.
+	text := a.run(t, slices.Concat([]string{"journalctl", "--cursor", a.cursor, "-o", "json"}, arguments)...)
+	entries, err := throwaway.ParseJournal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(entries, func(e throwaway.Entry) bool { return e["__CURSOR"] == a.cursor })
+}
+
+// checkNoComplaints checks that a service has written nothing of the priority
+// warning or above.
+func (a *agent) checkNoComplaints(t *testing.T, unit string) {
+	t.Helper()
+	for _, entry := range a.entries(t, "-u", unit, "-p", "warning") {
+		t.Errorf("%s complains: %s", unit, entry["MESSAGE"])
+	}
 }
 
 // said reports whether a line of the journal contains all texts.
@@ -166,21 +193,9 @@ func (a *agent) stop(t *testing.T) (recorded, lost int) {
 	if result := a.property(t, service, "Result"); result != "success" {
 		t.Errorf("the service stopped with result %s", result)
 	}
-	for _, line := range a.journal(t) {
-		for field := range strings.FieldsSeq(line) {
-			for name, sum := range map[string]*int{"recorded_hits=": &recorded, "lost_hits=": &lost} {
-				if !strings.Contains(line, "msg=stopped") && !strings.Contains(line, "msg=lost") {
-					continue
-				}
-				if value, ok := strings.CutPrefix(field, name); ok {
-					n, err := strconv.Atoi(value)
-					if err != nil {
-						t.Fatalf("the agent says %q", line)
-					}
-					*sum += n
-				}
-			}
-		}
+	recorded, lost, err := throwaway.Recorded(a.entries(t, "-u", service))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return recorded, lost
 }

@@ -44,11 +44,7 @@ func TestSandboxLeavesTheAgentWhatItNeeds(t *testing.T) {
 		}
 	}
 	a.stop(t)
-	for _, level := range []string{"level=WARN", "level=ERROR"} {
-		if a.said(t, level) {
-			t.Errorf("the agent complains:\n%s", strings.Join(a.journal(t), "\n"))
-		}
-	}
+	a.checkNoComplaints(t, service)
 }
 
 func TestLogBelongsToTheGroup(t *testing.T) {

@@ -15,7 +15,7 @@ func TestReloadTakesOverTheConfiguration(t *testing.T) {
 	fired := a.replay(t, library, 5)
 	a.write(t, "/etc/crypto-auditing/agent.conf", libraries(library, second))
 	a.run(t, "systemctl", "reload", service)
-	waitFor(t, "the other library", func() bool { return a.said(t, "msg=reloaded") })
+	waitFor(t, "the other library", func() bool { return a.said(t, "the new configuration is in effect") })
 	fired += a.replay(t, second, 5)
 	fired += a.replay(t, library, 5)
 	if got := a.pid(t); got != process {
@@ -42,7 +42,7 @@ func TestReloadRefusesABadConfiguration(t *testing.T) {
 			// The agent itself, not asked by systemctl.
 			a.run(t, "kill", "-HUP", process)
 			waitFor(t, "the agent's error", func() bool {
-				return a.said(t, "msg=reloading", "recording goes on as before", c.where)
+				return a.said(t, "cannot reload the configuration: ", "recording goes on as before", c.where)
 			})
 			if got := a.pid(t); got != process || !a.active(t) {
 				t.Errorf("the agent is another process: %s, was %s", got, process)

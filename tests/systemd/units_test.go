@@ -55,7 +55,7 @@ func TestInstallationEnablesTheAgentForBoot(t *testing.T) {
 	}
 	// No test has touched the first start, at boot.
 	first := m.run(t, "journalctl", "-b", "-u", service, "-o", "cat")
-	if !strings.Contains(first, "msg=recording") {
+	if !strings.Contains(first, "recording (log_dir=") {
 		t.Errorf("the agent did not record after boot:\n%s", first)
 	}
 }

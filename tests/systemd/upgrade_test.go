@@ -33,7 +33,7 @@ func TestLibraryIsUpgradedUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the new file", func() bool {
-			return strings.Count(strings.Join(a.journal(t), "\n"), "msg=attached library="+path) == i+1
+			return strings.Count(strings.Join(a.journal(t), "\n"), "attached (library="+path) == i+1
 		})
 		fired += a.replay(t, path, 5)
 	}
@@ -57,7 +57,7 @@ func TestALibraryThatIsMissingIsToldOfOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the new file", func() bool {
-			return strings.Count(strings.Join(a.journal(t), "\n"), "msg=attached library="+path) == i+1
+			return strings.Count(strings.Join(a.journal(t), "\n"), "attached (library="+path) == i+1
 		})
 	}
 	// Once at start, once by what watches.

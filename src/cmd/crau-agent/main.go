@@ -19,6 +19,7 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
 )
 
@@ -76,7 +77,7 @@ configuration.`,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s.changed = c.Flags().Changed
-			return record(&s, program.NewLog(stderr))
+			return record(&s, message.New(stderr))
 		},
 	}
 	f := command.Flags()
@@ -115,7 +116,7 @@ func record(s *settings, log *slog.Logger) error {
 	o.Log = log
 	o.Changed = service.changed
 	o.Ready = func() {
-		log.Info("recording", "log", o.LogDir)
+		message.Recording.Log(log, "log_dir", o.LogDir)
 		service.ready()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

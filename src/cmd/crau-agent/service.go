@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/message"
 )
 
 // statusPause is the least time between two status texts.
@@ -80,7 +81,7 @@ func (s *service) changed() {
 // tell sends assignments to the service manager.
 func (s *service) tell(assignments ...string) {
 	if err := s.notify(strings.Join(assignments, "\n")); err != nil {
-		s.log.Error("telling the service manager", "error", err)
+		s.log.Error("cannot notify the service manager", "error", err)
 	}
 }
 
@@ -145,9 +146,9 @@ func (s *service) reload(reload func() error) {
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	s.tell(daemon.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(t.Nano()/1000, 10))
 	if err := reload(); err != nil {
-		s.log.Error("reloading", "error", err)
+		message.ReloadFailed.Log(s.log, "error", err)
 	} else {
-		s.log.Info("reloaded")
+		message.Reloaded.Log(s.log)
 	}
 	s.tell(daemon.SdNotifyReady)
 }
@@ -165,7 +166,7 @@ func (s *service) beats(ctx context.Context, r recorder) {
 		case <-ticker.C:
 		}
 		slow := time.AfterFunc(s.watchdog/4, func() {
-			s.log.Error("the pipeline does not move", "since", s.watchdog/4)
+			message.PipelineStuck.Log(s.log, "since", s.watchdog/4)
 		})
 		err := r.Alive(ctx)
 		slow.Stop()

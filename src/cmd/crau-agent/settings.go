@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
 )
 
@@ -72,7 +73,7 @@ func (s *settings) reload(a *agent.Agent, log *slog.Logger) error {
 	}
 	restart, err := a.Reload(o)
 	if len(restart) > 0 {
-		log.Warn("these changes need a restart", "keys", strings.Join(restart, " "))
+		message.RestartNeeded.Log(log, "keys", strings.Join(restart, " "))
 	}
 	if err != nil {
 		return fmt.Errorf("some libraries are not recorded: %w", err)

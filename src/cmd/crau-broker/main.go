@@ -21,6 +21,7 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/busservice"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/varlinkservice/brokerservice"
 )
@@ -64,7 +65,7 @@ usage; 78 on bad configuration.`,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s.changed = c.Flags().Changed
-			return serve(&s, program.NewLog(stderr))
+			return serve(&s, message.New(stderr))
 		},
 	}
 	f := command.Flags()
@@ -118,7 +119,7 @@ func serve(s *settings, log *slog.Logger) error {
 		if !direct.there() || !errors.Is(err, busservice.ErrNoBus) {
 			return err
 		}
-		log.Warn("there is no bus: only those who connect directly are served", "error", err)
+		message.NoBus.Log(log, "error", err)
 		again, err := serveDirectly(ctx, options, direct, group, conf.IdleTimeout.Duration, s.address())
 		if err != nil || !again {
 			return err
@@ -194,7 +195,7 @@ func awaitIdle(ctx context.Context, idle time.Duration, busy func() bool, bus st
 func watchdog(ctx context.Context, alive func(context.Context) error, log *slog.Logger) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Error("the service manager is not told that the broker is alive", "error", err)
+		log.Error("cannot notify the watchdog of the service manager", "error", err)
 	}
 	if err != nil || interval == 0 {
 		return

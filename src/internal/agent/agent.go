@@ -21,6 +21,7 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -166,7 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.options.Log.Error("some libraries are not recorded", "error", err)
 	}
 	if len(a.libraries.attachedFiles()) == 0 {
-		a.options.Log.Warn("no library with probes was found: waiting for one")
+		message.NotRecording.Log(a.options.Log)
 	}
 	if err := a.noteStart(); err != nil {
 		return errors.Join(fmt.Errorf("cannot begin to record: %w", err), a.close())
@@ -223,7 +224,7 @@ func start(f func()) <-chan struct{} {
 
 func (a *Agent) summarise() {
 	c := a.Counters()
-	a.options.Log.Info("stopped", "recorded_hits", c.Hits, "recorded_events", c.Events, "groups", c.Groups, "chunks", c.Chunks)
+	message.Stopped.Log(a.options.Log, "recorded_hits", c.Hits, "recorded_events", c.Events, "groups", c.Groups, "chunks", c.Chunks)
 	for _, l := range c.Lost {
 		if l.Hits != 0 || l.Events != 0 {
 			a.options.Log.Warn("lost", "place", l.Reason.Place(), "reason", l.Reason, "lost_hits", l.Hits, "lost_events", l.Events)
@@ -283,7 +284,7 @@ type Remover struct {
 func (a *Agent) Remove(before logstore.Cursor, by Remover) (logstore.Removal, error) {
 	removed, err := a.writer.Remove(before)
 	for _, s := range removed.Segments {
-		a.options.Log.Info("removed a segment", "first", s.First, "last", s.Last, "bytes", s.Bytes,
+		message.SegmentsRemoved.Log(a.options.Log, "first", s.First, "last", s.Last, "bytes", s.Bytes,
 			"uid", by.UID, "user", by.User, "policy", by.Policy)
 	}
 	return removed, err

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
 )
 
 // queueLength is how many batches may be between the pipeline and the store,
@@ -141,7 +142,7 @@ func (c *committer) append(b *batch) {
 	c.mu.Lock()
 	if c.failing {
 		c.failing = false
-		c.log.Warn("the log takes events again")
+		message.LogRecovered.Log(c.log)
 	}
 	c.appended = append(c.appended, appended{
 		sequence: position.Cursor.Sequence, hits: b.hits, events: b.events,
@@ -178,7 +179,11 @@ func (c *committer) refused(b *batch, err error) {
 	defer c.mu.Unlock()
 	if !c.failing {
 		c.failing = true
-		c.log.Error("the log takes nothing: events are lost and counted", "reason", reason, "error", err)
+		failed := message.WriteFailed
+		if reason == DiskFull {
+			failed = message.DiskFull
+		}
+		failed.Log(c.log, "reason", reason, "error", err)
 	}
 }
 

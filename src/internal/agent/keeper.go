@@ -13,6 +13,7 @@ import (
 
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/message"
 )
 
 // keepInterval is how often the limits of the log are looked at, besides
@@ -67,7 +68,7 @@ func (k *keeper) policy() retention.Policy {
 	}
 	total, err := fileSystemSize(k.dir)
 	if err != nil {
-		k.log.Error("limiting the log", "error", err)
+		k.log.Error("cannot apply the limits of the log", "error", err)
 		return p
 	}
 	if l.MaxSize < 0 {
@@ -91,12 +92,13 @@ func fileSystemSize(dir string) (int64, error) {
 func (k *keeper) report(m logstore.Maintenance) {
 	switch {
 	case m.Err != nil:
-		k.log.Error("keeping the log in order", "error", m.Err)
+		k.log.Error("cannot seal or remove a segment", "error", m.Err)
 	case m.Removed != nil:
 		for _, s := range m.Removed.Segments {
-			k.log.Info("removed a segment", "first", s.First, "last", s.Last, "bytes", s.Bytes, "reason", string(s.Reason))
+			message.SegmentsRemoved.Log(k.log, "first", s.First, "last", s.Last, "bytes", s.Bytes,
+				"user", "the agent", "policy", string(s.Reason))
 		}
 	case m.Sealed != nil && m.Sealed.Err != nil:
-		k.log.Error("a segment is damaged and stays as it is", "segment", m.Sealed.Segment, "error", m.Sealed.Err)
+		message.SegmentDamaged.Log(k.log, "segment", m.Sealed.Segment, "error", m.Sealed.Err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"crypto-auditing/src/internal/ldcache"
+	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -247,9 +248,9 @@ func (l *libraries) attachFile(id fileID, path string) error {
 		l.files[opened] = f
 	}
 	f.library, f.since = library, time.Now()
-	l.log.Info("attached", "library", library.Path, "sites", library.Sites, "probes", len(library.Probes))
+	message.LibraryAttached.Log(l.log, "library", library.Path, "sites", library.Sites, "probes", len(library.Probes))
 	for _, err := range library.Errors {
-		l.log.Warn("some sites cannot be used", "library", library.Path, "error", err)
+		message.LibraryFailed.Log(l.log, "library", library.Path, "error", err)
 	}
 	return nil
 }
@@ -275,7 +276,7 @@ func (l *libraries) retire(named []string) {
 			continue
 		case f.replaced.IsZero():
 			f.replaced = time.Now()
-			l.log.Info("replaced: programs that use it are recorded on", "library", f.path)
+			message.LibraryReplaced.Log(l.log, "library", f.path)
 		}
 		replaced[f.path] = append(replaced[f.path], f)
 	}
@@ -291,7 +292,7 @@ func (l *libraries) retire(named []string) {
 	for _, library := range going {
 		// Waits for the kernel, hence without a lock that others need.
 		l.tracer.Detach(library)
-		l.log.Info("detached", "library", library.Path)
+		message.LibraryDetached.Log(l.log, "library", library.Path)
 	}
 }
 

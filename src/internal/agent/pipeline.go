@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -39,10 +40,8 @@ type pipeline struct {
 	// keyed is when the context key was made.
 	keyed uint64
 	// taken are the requests that the next flush answers.
-	taken []request
-	// reported is when losses were last logged, and what was known then.
-	reported     uint64
-	reportedLost loss
+	taken  []request
+	report lossReport
 }
 
 // The kinds of requests.
@@ -62,9 +61,6 @@ type request struct {
 	kind   requestKind
 	answer chan<- flushed
 }
-
-// reportInterval is how often losses are logged at most.
-const reportInterval = uint64(time.Minute)
 
 // now returns CLOCK_BOOTTIME in nanoseconds, the clock of the records.
 func now() uint64 {
@@ -89,7 +85,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	// wait to be told.
 	armed, deadline := false, uint64(0)
 	p.checked = now()
-	p.keyed, p.reported = p.checked, 0
+	p.keyed, p.report.log = p.checked, p.log
 	for ctx.Err() == nil {
 		p.renewKey()
 		ring.Drain(ring.Size(), p.take)
@@ -108,7 +104,10 @@ func (p *pipeline) run(ctx context.Context) error {
 				return err
 			}
 		default:
-			if err := ring.Wait(1, -1); err != nil {
+			if p.report.due(at) {
+				p.report.update(at, p.losses.list())
+			}
+			if err := ring.Wait(1, p.report.wait(at)); err != nil {
 				return err
 			}
 		}
@@ -176,7 +175,7 @@ func (p *pipeline) flush() (losing bool) {
 	b.requests = append(b.requests, p.taken...)
 	p.taken = p.taken[:0]
 	p.committer.put(b)
-	p.report(at)
+	p.report.update(at, p.losses.list())
 	return losing
 }
 
@@ -188,7 +187,7 @@ func (p *pipeline) count(at uint64) (more bool) {
 	p.window.unreadable, p.window.oversize = 0, 0
 	lost, err := p.tracer.Losses()
 	if err != nil {
-		p.log.Error("counting losses", "error", err)
+		p.log.Error("cannot count losses", "error", err)
 		return false
 	}
 	for kernel, reason := range map[probe.LossReason]Reason{
@@ -203,27 +202,6 @@ func (p *pipeline) count(at uint64) (more bool) {
 	return more
 }
 
-// report logs new losses, once in a while.
-func (p *pipeline) report(at uint64) {
-	if p.reported != 0 && at-p.reported < reportInterval {
-		return
-	}
-	var lost loss
-	var reasons []any
-	for _, l := range p.losses.list() {
-		lost.add(loss{l.Hits, l.Events})
-		if l.Events > 0 || l.Hits > 0 {
-			reasons = append(reasons, slog.Uint64(string(l.Reason), l.Events))
-		}
-	}
-	if lost == p.reportedLost {
-		return
-	}
-	p.log.Warn("events were lost", "lost_hits", lost.hits-p.reportedLost.hits,
-		"lost_events", lost.events-p.reportedLost.events, slog.Group("since_start", reasons...))
-	p.reported, p.reportedLost = at, lost
-}
-
 // renewKey begins a segment with a new context key when the old one has
 // served its time. Nothing wakes an idle agent for it: the key matters when
 // something is recorded.
@@ -235,7 +213,7 @@ func (p *pipeline) renewKey() {
 	}
 	cipher, err := p.newCipher()
 	if err != nil {
-		p.log.Error("the context key stays in use", "error", err)
+		p.log.Error("cannot renew the context key; the old one stays in use", "error", err)
 		p.keyed = at
 		return
 	}
@@ -249,5 +227,5 @@ func (p *pipeline) renewKey() {
 	b.count, b.notice = 1, true
 	b.span(at, at)
 	p.committer.put(b)
-	p.log.Info("the context key was renewed: open contexts end")
+	message.ContextKeyRenewed.Log(p.log)
 }

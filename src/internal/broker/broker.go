@@ -14,6 +14,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -185,7 +186,7 @@ func (b *Broker) Resume(sink func(s *Subscription, client string) Sink) {
 		b.subscriptions[s.id] = s
 		b.mu.Unlock()
 		if err := s.Attach(to); err != nil {
-			b.log.Error("a subscription is not resumed", "subscription", s.id, "error", err)
+			message.SubscriptionFailed.Log(b.log, "subscription", s.id, "error", err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
 )
 
 const (
@@ -91,7 +92,7 @@ func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 func (w *sender) complain(err error) {
 	if trouble := err.Error(); trouble != w.trouble {
 		w.trouble = trouble
-		w.broker.log.Error("a subscription waits", "subscription", w.id, "name", w.name, "error", err)
+		message.SubscriptionFailed.Log(w.broker.log, "subscription", w.id, "name", w.name, "error", err)
 	}
 }
 

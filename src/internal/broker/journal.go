@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
 )
 
 // The journal is a file of records behind a head of 16 bytes: the name, 8
@@ -248,11 +249,10 @@ func (j *journal) apply(kind byte, content []byte) error {
 func (j *journal) setAside(damage error) {
 	aside := fmt.Sprintf("%s.damaged-%d", j.path(), time.Now().UnixNano())
 	if err := os.Rename(j.path(), aside); err != nil {
-		j.log.Error("the state is damaged and cannot be set aside", "file", j.path(), "damage", damage, "error", err)
+		j.log.Error("the state of subscriptions is damaged and cannot be set aside", "file", j.path(), "damage", damage, "error", err)
 		return
 	}
-	j.log.Error("the state was damaged and is set aside; durable subscriptions go on at the newest entry",
-		"file", aside, "damage", damage, "subscriptions", len(j.table))
+	message.StateDamaged.Log(j.log, "file", aside, "error", damage, "subscriptions", len(j.table))
 }
 
 func record(kind byte, content any) ([]byte, error) {
@@ -359,7 +359,7 @@ func (j *journal) write(b *batch) error {
 	}
 	if j.size > rewriteAbove+int64(len(j.table))*maxRecord/8 {
 		if err := j.rewrite(); err != nil {
-			j.log.Error("the state cannot be written anew", "error", err)
+			j.log.Error("cannot rewrite the state of subscriptions", "error", err)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/message"
 )
 
 // clients knows which connection each subscription is sent to.
@@ -158,7 +159,7 @@ func (s *Service) lost(by *sender) {
 	for one, to := range s.clients.using(by) {
 		again, err := s.newSink(one, to.client)
 		if err != nil {
-			s.log.Error("a subscription is not sent any more", "subscription", one.ID(), "error", err)
+			message.SubscriptionFailed.Log(s.log, "subscription", one.ID(), "error", err)
 			s.detach(one, to)
 			continue
 		}

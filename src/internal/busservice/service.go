@@ -17,6 +17,7 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
 )
 
 // Options configure a Service.
@@ -291,7 +292,7 @@ func (s *Service) resume(one *broker.Subscription, client string) broker.Sink {
 	}
 	to, err := s.newSink(one, name)
 	if err != nil {
-		s.log.Error("a subscription is not resumed", "error", err)
+		message.SubscriptionFailed.Log(s.log, "error", err)
 		return nil
 	}
 	s.clients.set(one, to)

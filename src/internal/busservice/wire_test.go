@@ -20,8 +20,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// message is the signal Events with groups, as it leaves.
-func message(groups []byte, cursor string) []byte {
+// signalMessage is the signal Events with groups, as it leaves.
+func signalMessage(groups []byte, cursor string) []byte {
 	groups = trim(groups)
 	before, after := eventsMessage(7, ":1.5", "/org/crypto_auditing/Broker/subscription/0", groups, cursor)
 	return append(append(before, groups...), after...)
@@ -87,7 +87,7 @@ func FuzzGroups(f *testing.F) {
 			}
 			want = append(want, groupOf(e))
 		}
-		got, cursor := decoded(t, message(all, "0-1"))
+		got, cursor := decoded(t, signalMessage(all, "0-1"))
 		if len(got) != len(want) || cursor != "0-1" {
 			t.Fatalf("%d groups of %d, cursor %q", len(got), len(want), cursor)
 		}

@@ -94,7 +94,7 @@ const (
 	// DirectoryReplaced: another program removed or replaced the log's
 	// directory. directory.
 	DirectoryReplaced
-	// SegmentsRemoved: the agent removed the oldest segments. user, policy,
+	// SegmentsRemoved: the agent removed the oldest segment. user, policy,
 	// first, last, bytes.
 	SegmentsRemoved
 	// DownTime: nothing was recorded between two runs of the agent. from, to,
@@ -156,7 +156,7 @@ func (m Message) properties() properties {
 		SegmentUnreadable: {"d089466029414a61a9e3d96dbef2af16", slog.LevelError, "a segment of the log cannot be read"},
 		SegmentDeleted:    {"0b6c31e0edc046199002dd2d75db20e1", slog.LevelError, "another program deleted a segment of the log"},
 		DirectoryReplaced: {"7403d6fdfe6541f085eae1bad0ffdf27", slog.LevelError, "another program removed or replaced the directory of the log"},
-		SegmentsRemoved:   {"3f4448158474484bb410fd0b1a94c827", LevelNotice, "removed the oldest segments of the log"},
+		SegmentsRemoved:   {"3f4448158474484bb410fd0b1a94c827", LevelNotice, "removed the oldest segment of the log"},
 		DownTime:          {"259036e7a7a24b598d0d70be39760d47", slog.LevelWarn, "nothing was recorded for a time"},
 
 		ContextKeyRenewed: {"4cd6dd9e7452491caa0d7d2a1a3a9efe", slog.LevelInfo, "the context key was renewed; open contexts end"},

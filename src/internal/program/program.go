@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package program is what the daemons have in common as programs: exit
-// statuses, errors in how they are called, flags, and where they log.
+// statuses, errors in how they are called, and flags.
 package program
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/message"
 )
 
 // Exit statuses besides 0 and config.ExitConfig.
@@ -51,7 +50,11 @@ func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", command.Name(), err)
+	if message.ToJournal(stderr) {
+		message.ServiceFailed.Log(message.New(stderr), "error", err)
+	} else {
+		fmt.Fprintf(stderr, "%s: %v\n", command.Name(), err)
+	}
 	// Without one nothing happens; and a failure to tell is no other failure.
 	_, _ = daemon.SdNotify(false, "STATUS="+Failed+strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage UsageError
@@ -77,18 +80,3 @@ func (f DurationFlag) Set(text string) error { return f.UnmarshalText([]byte(tex
 
 // Type is the name of the value in the help.
 func (f DurationFlag) Type() string { return "duration" }
-
-// NewLog logs to w. Where that is the journal, time and program are its
-// business.
-func NewLog(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{}
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}
-	}
-	return slog.New(slog.NewTextHandler(w, o))
-}

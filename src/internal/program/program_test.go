@@ -40,14 +40,3 @@ func TestTheExitStatusSaysWhatWentWrong(t *testing.T) {
 		})
 	}
 }
-
-func TestTheJournalIsNotToldTheTime(t *testing.T) {
-	for stream, timed := range map[string]bool{"": true, "8:1": false} {
-		t.Setenv("JOURNAL_STREAM", stream)
-		var b bytes.Buffer
-		program.NewLog(&b).Info("hello")
-		if bytes.Contains(b.Bytes(), []byte("time=")) != timed || !bytes.Contains(b.Bytes(), []byte("msg=hello")) {
-			t.Errorf("with JOURNAL_STREAM=%q: %s", stream, b.Bytes())
-		}
-	}
-}

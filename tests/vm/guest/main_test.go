@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	throwaway "crypto-auditing/tests/machine"
 )
 
 // patience bounds everything that a test waits for. The machine's hardware is
@@ -276,21 +278,13 @@ func (a *agent) stop(t *testing.T) (recorded, lost int) {
 	if result := property(t, agentService, "Result"); result != "success" {
 		t.Errorf("the service stopped with result %s", result)
 	}
-	for line := range strings.Lines(run(t, "journalctl", "-u", agentService, "--after-cursor", a.cursor, "-o", "cat")) {
-		if !strings.Contains(line, "msg=stopped") && !strings.Contains(line, "msg=lost") {
-			continue
-		}
-		for field := range strings.FieldsSeq(line) {
-			for name, sum := range map[string]*int{"recorded_hits=": &recorded, "lost_hits=": &lost} {
-				if value, ok := strings.CutPrefix(field, name); ok {
-					n, err := strconv.Atoi(value)
-					if err != nil {
-						t.Fatalf("the agent says %q", line)
-					}
-					*sum += n
-				}
-			}
-		}
+	entries, err := throwaway.ParseJournal(run(t, "journalctl", "-u", agentService, "--after-cursor", a.cursor, "-o", "json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, lost, err = throwaway.Recorded(entries)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return recorded, lost
 }

@@ -30,7 +30,7 @@ func TestTheMachineIsWhatItIsMeantToBe(t *testing.T) {
 		t.Errorf("units have failed at boot:\n%s", failed)
 	}
 	boot := run(t, "journalctl", "-b", "-u", agentService, "-o", "cat")
-	if !strings.Contains(boot, "msg=recording") {
+	if !strings.Contains(boot, "recording (log_dir=") {
 		t.Errorf("the agent did not begin at boot:\n%s", boot)
 	}
 }
