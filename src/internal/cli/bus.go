@@ -146,6 +146,19 @@ func (s *busStore) ends() (newest, oldest logstore.Cursor, err error) {
 	return newest, oldest, nil
 }
 
+func (s *busStore) start() (at int64, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	defer cancel()
+	page, err := s.client.Read(ctx, client.Oldest, client.Filter{}, 1)
+	if err != nil {
+		return 0, false, busError(err)
+	}
+	if len(page.Groups) == 0 {
+		return 0, false, nil
+	}
+	return page.Groups[0].Start.UnixNano(), true, nil
+}
+
 func (s *busStore) resolve(text string) (logstore.Cursor, error) {
 	newest, oldest, err := s.ends()
 	if err != nil {
@@ -217,7 +230,7 @@ func (s *busStore) decode(g *event.Group, next func() (client.Entry, error)) ([]
 	case err == io.EOF:
 		return nil, 0, io.EOF
 	case errors.As(err, &missing):
-		return nil, 0, &gapError{err: err, harmless: missing.Reason != "corrupt"}
+		return nil, 0, &gapError{err: err, harmless: missing.Reason != "corrupt", missing: event.Missing{Entries: missing.Entries, Reason: missing.Reason}}
 	case s.ctx.Err() != nil:
 		return nil, 0, s.ctx.Err()
 	case err != nil:

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/verify"
 )
 
@@ -53,8 +56,9 @@ func newLogInfoCommand(e *Environment) *cobra.Command {
 		Short: "Describe a log: its segments, times, size and losses",
 		Long: `Log-info reads the headers of a log and tells for each segment its chunks,
 entries and events, how well it is compressed, which time it spans, and how
-many events were lost before they could be recorded. It decompresses nothing
-and checks no contents: see crauctl verify.
+many events were lost before they could be recorded. Below it lists the newest
+of the times without recording, removals and losses that the log reports. It
+checks no contents: see crauctl verify.
 
 A segment is open (written to, or left so by a crash), or sealed: rewritten
 with larger chunks and an index.
@@ -64,15 +68,22 @@ with larger chunks and an index.
 			if err := checkInfoFlags(directory, form); err != nil {
 				return err
 			}
+			if _, err := logSegments(directory); err != nil {
+				return err
+			}
 			segments, err := verify.Inspect(directory)
 			if err != nil {
 				return fmt.Errorf("cannot describe log directory %s: %w", directory, err)
 			}
+			found, err := readFindings(directory)
+			if err != nil {
+				return err
+			}
 			out := bufio.NewWriter(command.OutOrStdout())
 			if form == infoJSON {
-				err = writeInfoJSON(out, segments)
+				err = writeInfoJSON(out, segments, found)
 			} else {
-				err = writeInfo(out, segments, e.Location)
+				err = writeInfo(out, segments, found, e.Location)
 			}
 			if flushErr := out.Flush(); err == nil {
 				err = flushErr
@@ -112,11 +123,31 @@ func sum(segments []verify.Info) (s sums) {
 	return s
 }
 
-func writeInfo(w io.Writer, segments []verify.Info, location *time.Location) error {
-	if len(segments) == 0 {
-		_, err := fmt.Fprintln(w, "The log is empty.")
-		return err
+// readFindings reads what a log reports of itself. It passes over what cannot be
+// read, which the description of the segments counts.
+func readFindings(directory string) (*findings, error) {
+	r, err := logstore.OpenReader(directory, logstore.ReaderOptions{EntryLen: event.Len, Query: logstore.NoticesOnly()})
+	if err != nil {
+		return nil, fmt.Errorf("cannot describe log directory %s: %w", directory, err)
 	}
+	defer r.Close()
+	var f findings
+	for {
+		chunk, err := r.Next()
+		if err == nil {
+			f.chunk(&chunk.Header, chunk.Entries, false)
+			continue
+		}
+		var gap *gapError
+		if err = storeError(err); err == io.EOF {
+			return &f, nil
+		} else if !errors.As(err, &gap) {
+			return nil, err
+		}
+	}
+}
+
+func writeInfo(w io.Writer, segments []verify.Info, found *findings, location *time.Location) error {
 	const layout = "2006-01-02 15:04:05"
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "FIRST ENTRY\tSTATE\tFROM\tTO\tCHUNKS\tENTRIES\tEVENTS\tLOST\tSIZE\tRATIO\tB/EVENT\t")
@@ -145,7 +176,14 @@ func writeInfo(w io.Writer, segments []verify.Info, location *time.Location) err
 	}
 	t := sum(segments)
 	line("all", render.Counted(uint64(t.segments), "segment"), "", "", t.chunks, t.entries, t.events, t.lost, t.bytes, t.uncompressed)
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if lines := found.lines(location); lines != nil {
+		_, err := io.WriteString(w, "\n"+join(lines...))
+		return err
+	}
+	return nil
 }
 
 // size returns a number of bytes as people read it.
@@ -179,9 +217,9 @@ type segmentJSON struct {
 	Damaged      int     `json:"damaged_parts"`
 }
 
-// writeInfoJSON writes an object per segment and line. Times are seconds since
-// the Unix epoch, as in the JSON of a query.
-func writeInfoJSON(w io.Writer, segments []verify.Info) error {
+// writeInfoJSON writes an object per segment and line, then one with the
+// findings. Times are seconds since the Unix epoch, as in the JSON of a query.
+func writeInfoJSON(w io.Writer, segments []verify.Info, found *findings) error {
 	encoder := json.NewEncoder(w)
 	for i := range segments {
 		s := &segments[i]
@@ -194,7 +232,9 @@ func writeInfoJSON(w io.Writer, segments []verify.Info) error {
 			return err
 		}
 	}
-	return nil
+	return encoder.Encode(struct {
+		Notices findingsJSON `json:"notices"`
+	}{found.json()})
 }
 
 // join joins the sentences of a report.

@@ -50,7 +50,9 @@ Matches KEY=VALUE select operations by their data. The value of a number is
 decimal, 0x hexadecimal, or its name: tls::protocol_version="TLS 1.2". Matches
 of different keys must all hold somewhere in the tree, of those of one key one
 must. --executable and --context select alike. What is selected is shown
-whole. Records of lost events are always shown.
+whole; a group that was only offered does not count. Notices of what the log does
+not hold are shown whatever is selected: lost events, times without recording,
+removed entries.
 
 --since and --until take RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time
 zone, a date or a time alone, now, today, yesterday, tomorrow, @SECONDS since
@@ -326,8 +328,11 @@ func found(root *schema.Span, condition func(*schema.Span) bool) bool {
 	return !root.Walk(func(s *schema.Span) bool { return !condition(s) })
 }
 
-// showsLoss reports whether a record of lost events is selected.
-func (s *selection) showsLoss(l *render.Loss) bool { return l.End >= s.since && l.Start <= s.until }
+// showsNotice reports whether a notice is selected: only its time decides, if it
+// has one.
+func (s *selection) showsNotice(n *render.Notice) bool {
+	return n.Kind() == render.Missing || n.End >= s.since && n.Start <= s.until
+}
 
 // errLeft says that the output is read no longer, which is no failure.
 var errLeft = errors.New("the output is not read any more")

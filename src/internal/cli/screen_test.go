@@ -109,8 +109,8 @@ func TestBytesAsTheyCameAreKeptFromATerminal(t *testing.T) {
 
 func TestWarningsWaitUntilThePagerIsLeft(t *testing.T) {
 	log := write(t, "log", oddities())
-	screen, stderr, code := onScreen(t, map[string]string{"CRAU_PAGER": "cat -"}, "query", "--file", log, "-o", "json")
-	if code != 0 || strings.Count(stderr, " lost ") != 4 || strings.Count(screen, "\n") != 4 {
+	screen, stderr, code := onScreen(t, map[string]string{"CRAU_PAGER": "cat -"}, "query", "--file", log, "-o", "json-pretty")
+	if code != 0 || strings.Count(stderr, " lost ") != 4 || strings.Count(screen, `"context":`) != 4 {
 		t.Errorf("exit code %d, errors %q, shown is %q", code, stderr, screen)
 	}
 }

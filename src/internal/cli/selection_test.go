@@ -131,11 +131,12 @@ func TestLossesAreShownWhereTheyBelong(t *testing.T) {
 		arguments []string
 		want      int
 	}{
-		"all":                     {nil, 4},
-		"whatever is selected":    {[]string{"--executable", "nobody"}, 4},
-		"of the time asked for":   {[]string{"--until", "@1784800011.2"}, 1},
-		"of the time after it":    {[]string{"--since", "@1784800015"}, 2},
-		"those behind the newest": {[]string{"-n", "1"}, 2},
+		"all":                    {nil, 4},
+		"whatever is selected":   {[]string{"--executable", "nobody"}, 4},
+		"of the time asked for":  {[]string{"--until", "@1784800011.2"}, 1},
+		"of the time after it":   {[]string{"--since", "@1784800015"}, 2},
+		"those with the newest":  {[]string{"-n", "1"}, 3},
+		"those after the newest": {[]string{"-n", "0"}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append([]string{"query", "--file", log}, c.arguments...)...)

@@ -79,6 +79,11 @@ func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error)
 	if v == nil {
 		return &gaps{notes: notes}, err
 	}
+	if err == nil && after == nil && !q.follow {
+		var removed []string
+		removed, err = q.removed(src, v)
+		notes = append(notes, removed...)
+	}
 	v.gaps.notes = append(notes, v.gaps.notes...)
 	if err == nil {
 		err = q.leaveCursor(src, out)
@@ -190,15 +195,11 @@ func (w *window) believes(r *schema.Registry, root *schema.Span) bool {
 // enough reports whether all that is to be shown was seen, and nothing in
 // between was doubted.
 func (v *viewer) enough() bool {
-	if v.roots < v.query.lines {
+	if v.held.trees < v.query.lines {
 		return false
 	}
-	for _, i := range v.held {
-		if i.root != nil {
-			return i.root.Start >= v.window.end
-		}
-	}
-	return true
+	oldest := v.held.oldest()
+	return oldest == nil || oldest.Start >= v.window.end
 }
 
 // followStore shows the newest operations and then what is appended, until
@@ -223,8 +224,11 @@ func (q *query) followStore(ctx context.Context, src store, out *output, after *
 	// What is there already is held back until it is known to be the newest.
 	v.holding = q.lines >= 0
 	builder := schema.NewBuilder(q.registry, schema.Options{}, v.root)
-	for {
+	for first := true; ; first = false {
 		err := v.read(ctx, src, builder)
+		if err == nil && first && q.selection.since != math.MinInt64 && after == nil {
+			v.gaps.notes, err = q.removed(src, v)
+		}
 		if ctx.Err() != nil {
 			break
 		}
@@ -233,7 +237,7 @@ func (q *query) followStore(ctx context.Context, src store, out *output, after *
 		}
 		builder.Flush(q.environment.Now().Add(-quiet).UnixNano())
 		v.releaseHeld()
-		v.lossesBefore(math.MaxInt64)
+		v.releaseNotices(builder)
 		v.reportGaps(q.environment.Stderr)
 		if v.err == nil {
 			v.err = out.flush()
@@ -254,6 +258,21 @@ func (q *query) followStore(ctx context.Context, src store, out *output, after *
 		v.err = v.finish()
 	}
 	return v, v.err
+}
+
+// noticeDelay is how long a notice waits, while a log is followed, for trees
+// that began before it.
+const noticeDelay = 5 * quiet
+
+// releaseNotices passes on notices while a log is followed. Those about a later
+// time than the beginning of a tree that is under way wait for it, but not for
+// long.
+func (v *viewer) releaseNotices(builder *schema.Builder) {
+	if _, oldest, pending := builder.Pending(); pending {
+		v.noticesBefore(max(oldest, v.query.environment.Now().Add(-noticeDelay).UnixNano()))
+	} else {
+		v.allNotices()
+	}
 }
 
 // wait waits until there is more in the log, or trees may have become quiet.

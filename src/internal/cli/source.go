@@ -36,6 +36,8 @@ type gapError struct {
 	err error
 	// harmless says that nothing which was promised to be kept is missing.
 	harmless bool
+	// missing are the entries that are not there, as far as it is known.
+	missing event.Missing
 }
 
 func (e *gapError) Error() string { return e.err.Error() }
@@ -249,13 +251,22 @@ func storeError(err error) error {
 		return io.EOF
 	case errors.As(err, &corrupt):
 		return &gapError{err: fmt.Errorf("cannot read part of the log: %w", err),
-			harmless: corrupt.Kind == frame.KindTorn && corrupt.To == 0}
+			harmless: corrupt.Kind == frame.KindTorn && corrupt.To == 0, missing: missingEntries(corrupt.From, corrupt.To, "corrupt")}
 	case errors.As(err, &missing):
-		return &gapError{err: err, harmless: true}
+		return &gapError{err: err, harmless: true, missing: missingEntries(missing.From, missing.To, "truncated")}
 	case errors.As(err, &incompatible):
 		return &gapError{err: err}
 	}
 	return fmt.Errorf("cannot read the log: %w", err)
+}
+
+// missingEntries returns that the entries from first to last are missing; last
+// is 0 if it is not known which are.
+func missingEntries(first, last uint64, reason string) event.Missing {
+	if last == 0 {
+		return event.Missing{}
+	}
+	return event.Missing{Entries: last - first + 1, Reason: reason}
 }
 
 func (s *storeSource) close() error { return s.reader.Close() }

@@ -16,6 +16,9 @@ type store interface {
 	resolve(text string) (logstore.Cursor, error)
 	// ends returns the cursors behind the newest entry and before the oldest.
 	ends() (newest, oldest logstore.Cursor, err error)
+	// start returns the time of the oldest entry, in nanoseconds since the Unix
+	// epoch; ok is false if it is not known.
+	start() (at int64, ok bool, err error)
 	// seek goes behind a cursor. missing is how many entries behind it are gone,
 	// as far as next will not tell.
 	seek(c logstore.Cursor) (missing uint64, err error)

@@ -10,12 +10,14 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/terminal"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/logstore/verify"
 )
@@ -32,6 +34,10 @@ them, across segments. It names the first break: segment, offset and kind.
 The torn end that a crash leaves behind the last whole chunk of a segment is
 no break; it is told. The number and hash of the last entry, kept elsewhere,
 make it evident if the log is rewritten as a whole later on.
+
+Entries at the beginning of a log that are not there any more are no break if
+their removal is on record. It lists the newest of the times without recording,
+removals and losses that the log reports.
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -49,25 +55,50 @@ make it evident if the log is rewritten as a whole later on.
 var errBroken = errors.New("the log is not whole")
 
 func runVerify(ctx context.Context, e *Environment, directory, form string) error {
+	segments, err := logSegments(directory)
+	if err != nil {
+		return err
+	}
 	progress, done := progressOn(e.Stderr)
-	report, err := verify.Store(ctx, directory, verify.Options{EntryLen: event.Len, Progress: progress})
+	var f findings
+	report, err := verify.Store(ctx, directory, verify.Options{
+		EntryLen: event.Len, Progress: progress,
+		Notices: func(segment uint64, h *logstore.Header, entries []byte) {
+			f.chunk(h, entries, segment == segments[0])
+		},
+	})
 	done()
 	if err != nil {
 		return fmt.Errorf("cannot verify log directory %s: %w", directory, err)
 	}
+	v := verdict{report, &f}
 	if form == infoJSON {
-		err = writeReportJSON(e.Stdout, report)
+		err = v.writeJSON(e.Stdout)
 	} else {
-		_, err = io.WriteString(e.Stdout, reportText(report))
+		_, err = io.WriteString(e.Stdout, v.text(e.Location))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write output: %w", err)
 	}
-	if report.Break != nil {
+	switch {
+	case report.Break != nil:
 		return fmt.Errorf("%w: %w", errBroken, report.Break)
+	case !v.whole():
+		return fmt.Errorf("%w: %s", errBroken, f.removals.sentence(report.Before, e.Location))
 	}
 	return nil
 }
+
+// verdict is what is to be said of a log.
+type verdict struct {
+	*verify.Report
+
+	findings *findings
+}
+
+// whole reports whether all of the log is as it should be, up to its break if it
+// has one.
+func (v verdict) whole() bool { return v.Break == nil && v.findings.recorded(v.Before) }
 
 // progressOn returns what shows progress, if there is somebody to look at it,
 // and what takes it away again.
@@ -92,18 +123,27 @@ func progressOn(w io.Writer) (progress func(done, total int64), end func()) {
 		}
 }
 
-func reportText(r *verify.Report) string {
-	if r.Chunks == 0 && r.Break == nil {
-		return "The log is empty.\n"
-	}
+// text is the report for people.
+func (v verdict) text(location *time.Location) string {
+	r := v.Report
 	verdict := "all is as it should be"
-	if r.Break != nil {
+	switch {
+	case r.Break != nil:
 		verdict = "checked up to the first break"
+	case !v.whole():
+		verdict = "the beginning is missing"
 	}
 	lines := []string{
 		fmt.Sprintf("%s in %s of %s, with %s: %s", render.Counted(r.Entries, "entry"), render.Counted(uint64(r.Chunks), "chunk"),
 			render.Counted(uint64(r.Segments), "segment"), render.Counted(r.Events, "event"), verdict),
 		fmt.Sprintf("entries %d to %d, hash of the last %s", r.FirstSequence, r.LastSequence, hex.EncodeToString(r.Hash[:])),
+	}
+	if r.Before > 0 {
+		removed := v.findings.removals.sentence(r.Before, location)
+		if v.findings.recorded(r.Before) && !v.findings.removals.known {
+			removed += ": version 0.1.0 kept none"
+		}
+		lines = append(lines, removed)
 	}
 	if r.Lost > 0 {
 		lines = append(lines, render.Counted(r.Lost, "event")+" lost before they could be recorded, as the log itself says")
@@ -115,7 +155,7 @@ func reportText(r *verify.Report) string {
 		lines = append(lines, fmt.Sprintf("%s ends torn at offset %d, %s behind its last whole chunk; no entry is missing",
 			filepath.Base(torn.Segment), torn.Offset, render.Counted(uint64(torn.Bytes), "byte")))
 	}
-	return join(lines...)
+	return join(append(lines, v.findings.lines(location)...)...)
 }
 
 // reportJSON is the JSON form of a report.
@@ -133,6 +173,11 @@ type reportJSON struct {
 	Jumps         int        `json:"jumps"`
 	Torn          []tornJSON `json:"torn"`
 	Break         *breakJSON `json:"break,omitempty"`
+	// Before is the last entry that is not in the log any more, Accounted
+	// whether its removal is on record as far as the log can tell.
+	Before    uint64       `json:"last_sequence_before"`
+	Accounted bool         `json:"removal_accounted"`
+	Notices   findingsJSON `json:"notices"`
 }
 
 type tornJSON struct {
@@ -148,9 +193,11 @@ type breakJSON struct {
 	Detail  string `json:"detail"`
 }
 
-func writeReportJSON(w io.Writer, r *verify.Report) error {
+func (v verdict) writeJSON(w io.Writer) error {
+	r := v.Report
 	j := reportJSON{
-		Whole: r.Break == nil, Segments: r.Segments, Chunks: r.Chunks, Entries: r.Entries, Events: r.Events, Lost: r.Lost,
+		Whole: v.whole(), Before: r.Before, Accounted: v.findings.recorded(r.Before), Notices: v.findings.json(),
+		Segments: r.Segments, Chunks: r.Chunks, Entries: r.Entries, Events: r.Events, Lost: r.Lost,
 		Store: hex.EncodeToString(r.Store[:]), FirstSequence: r.FirstSequence, LastSequence: r.LastSequence,
 		Hash: hex.EncodeToString(r.Hash[:]), Jumps: r.Jumps, Torn: []tornJSON{},
 	}

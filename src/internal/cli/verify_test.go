@@ -82,6 +82,9 @@ func TestLogInfoCountsWhatIsThere(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &s); err != nil {
 			t.Fatal(err)
 		}
+		if s.Segment == "" {
+			continue // the object of the notices
+		}
 		info, err := os.Stat(filepath.Join(dir, s.Segment))
 		if err != nil || info.Size() != s.Bytes {
 			t.Errorf("segment %s has %d bytes, stat says %v (error %v)", s.Segment, s.Bytes, info, err)
@@ -98,15 +101,6 @@ func TestLogInfoCountsWhatIsThere(t *testing.T) {
 	text := crauctl(t, "log-info", "--directory", dir)
 	if lines := strings.Count(text.stdout, "\n"); text.code != 0 || lines != segments+2 {
 		t.Errorf("exit code %d, %d lines for %d segments:\n%s", text.code, lines, segments, text.stdout)
-	}
-}
-
-func TestAnEmptyLogIsWhole(t *testing.T) {
-	for _, command := range []string{"verify", "log-info", "query"} {
-		got := crauctl(t, command, "--directory", t.TempDir())
-		if got.code != 0 || got.stderr != "" {
-			t.Errorf("%s: exit code %d, errors %q", command, got.code, got.stderr)
-		}
 	}
 }
 

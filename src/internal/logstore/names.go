@@ -77,6 +77,9 @@ func TermHash[T []byte | string](kind TermKind, text T) uint64 { return frame.Te
 // NewTerm returns a term to ask for.
 func NewTerm[T []byte | string](kind TermKind, text T) Term { return frame.NewTerm(kind, text) }
 
+// NoticesOnly is a query for the chunks that hold notices, and no others.
+func NoticesOnly() Query { return reader.NoticesOnly() }
+
 // ParseCursor reads the text of a cursor; the error is ErrInvalidCursor.
 func ParseCursor(text string) (Cursor, error) { return cursor.Parse(text) }
 

@@ -41,18 +41,7 @@ func (p *cborWriter) metadata(boot int64) {
 	p.buffer = event.AppendMetadata(p.buffer, seconds, 0)
 }
 
-func (p *cborWriter) Loss(l *Loss) error {
-	p.buffer = p.buffer[:0]
-	if !p.begun {
-		p.metadata(0)
-	}
-	boot := p.boot * 1e9
-	p.buffer = event.AppendLoss(p.buffer, &event.Loss{
-		Events: l.Events, Hits: l.Hits, Reason: l.Reason, Place: l.Place,
-		Start: uint64(max(l.Start-boot, 0)), End: uint64(max(l.End-boot, 0)),
-	})
-	_, err := p.w.Write(p.buffer)
-	return err
-}
+// Notice writes the entry, as of a tree.
+func (p *cborWriter) Notice(n *Notice) error { return p.Root(nil, []Entry{n.Entry}) }
 
 func (p *cborWriter) Close() error { return nil }

@@ -21,7 +21,8 @@ import (
 // origin, executable, start, end, events, spans. Times are seconds since the
 // Unix epoch with a fraction; words are numbers, strings strings, blobs
 // arrays of bytes. Where a log of ours says more, a context has more keys:
-// truncated and unreadable list keys whose values are not whole.
+// truncated and unreadable list keys whose values are not whole. The forms json
+// and json-seq have objects for notices, too.
 
 // jsonPretty writes one array, as the public project does.
 type jsonPretty struct {
@@ -44,6 +45,12 @@ func (p *jsonPretty) Root(root *schema.Span, _ []Entry) error {
 	p.newline(1)
 	p.span(root, 1)
 	return p.flush()
+}
+
+// Notice warns: the public project's arrays hold contexts and nothing else.
+func (p *jsonPretty) Notice(n *Notice) error {
+	_, err := fmt.Fprintf(p.options.Warnings, "crauctl: %s\n", n.Text(p.options.Location))
+	return err
 }
 
 func (p *jsonPretty) Close() error {
@@ -77,6 +84,14 @@ func (p *jsonLines) Root(root *schema.Span, _ []Entry) error {
 	return p.flush()
 }
 
+// Notice writes an object that is told from a context by its member notice.
+func (p *jsonLines) Notice(n *Notice) error {
+	p.buffer = append(p.buffer[:0], p.prefix...)
+	p.notice(n)
+	p.buffer = append(p.buffer, '\n')
+	return p.flush()
+}
+
 func (p *jsonLines) Close() error { return nil }
 
 // jsonWriter makes the text of spans.
@@ -92,14 +107,6 @@ type jsonWriter struct {
 
 func (j *jsonWriter) flush() error {
 	_, err := j.w.Write(j.buffer)
-	return err
-}
-
-// Loss warns: lost events are no contexts.
-func (j *jsonWriter) Loss(l *Loss) error {
-	_, err := fmt.Fprintf(j.options.Warnings, "crauctl: %s\n", lossText(l, func(ns int64) string {
-		return time.Unix(0, ns).In(j.options.Location).Format(timeLayout)
-	}))
 	return err
 }
 
@@ -124,6 +131,36 @@ func (j *jsonWriter) key(name string, level int, first bool) {
 	if j.pretty {
 		j.buffer = append(j.buffer, ' ')
 	}
+}
+
+// JSON returns the notice as an object of JSON.
+func (n *Notice) JSON() []byte {
+	var j jsonWriter
+	j.notice(n)
+	return j.buffer
+}
+
+func (j *jsonWriter) notice(n *Notice) {
+	j.buffer = append(j.buffer, '{')
+	j.key("notice", 1, true)
+	j.string(string(n.Kind()))
+	j.key("start", 1, false)
+	j.seconds(n.Start)
+	j.key("end", 1, false)
+	j.seconds(n.End)
+	n.about.members(j)
+	j.buffer = append(j.buffer, '}')
+}
+
+// text and unsigned write a further member of a notice.
+func (j *jsonWriter) text(name, value string) {
+	j.key(name, 1, false)
+	j.string(value)
+}
+
+func (j *jsonWriter) unsigned(name string, value uint64) {
+	j.key(name, 1, false)
+	j.buffer = strconv.AppendUint(j.buffer, value, 10)
 }
 
 func (j *jsonWriter) span(s *schema.Span, level int) {

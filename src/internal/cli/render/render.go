@@ -17,20 +17,10 @@ type Printer interface {
 	// Root writes a tree. entries are the log entries that made it, for
 	// forms that want them, else nil.
 	Root(root *schema.Span, entries []Entry) error
-	// Loss writes a record of lost events.
-	Loss(loss *Loss) error
+	// Notice writes what a log reports of itself.
+	Notice(n *Notice) error
 	// Close ends the output. The underlying writer stays open.
 	Close() error
-}
-
-// Loss is a number of events that are not in the log.
-type Loss struct {
-	// Events counts events, Hits probe hits of which nothing was recorded.
-	Events, Hits uint64
-	// Reason and Place are words of the agent.
-	Reason, Place string
-	// Start and End are in nanoseconds since the Unix epoch.
-	Start, End int64
 }
 
 // Entry is an entry of the log as it was read.

@@ -3,7 +3,6 @@
 package render
 
 import (
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -191,39 +190,11 @@ func (p *short) inside(s *schema.Span, indent string) {
 	}
 }
 
-func (p *short) Loss(l *Loss) error {
-	text := lossText(l, p.time)
-	p.styled(styleWarning, "— "+text+" —")
+// Notice writes it between dashes.
+func (p *short) Notice(n *Notice) error {
+	p.styled(styleWarning, "— "+n.Text(p.options.Location)+" —")
 	p.line.WriteByte('\n')
 	return p.write()
-}
-
-// lossText says in one sentence what was lost.
-func lossText(l *Loss, at func(int64) string) string {
-	var what string
-	switch {
-	case l.Hits == 0 || l.Hits == l.Events:
-		what = Counted(l.Events, "event")
-	case l.Events == 0:
-		what = Counted(l.Hits, "probe hit")
-	default:
-		what = Counted(l.Events, "event") + " of " + Counted(l.Hits, "probe hit")
-	}
-	why := printable([]byte(l.Reason))
-	if l.Place != "" {
-		why = strings.TrimPrefix(why+", "+printable([]byte(l.Place)), ", ")
-	}
-	if why != "" {
-		why = " (" + why + ")"
-	}
-	start, end := at(l.Start), at(l.End)
-	when := "between " + start + " and " + end
-	if start == end {
-		when = "at " + start
-	} else if len(end) == len(timeLayout) && start[:10] == end[:10] {
-		when = "between " + start + " and " + end[11:]
-	}
-	return fmt.Sprintf("%s lost%s %s", what, why, when)
 }
 
 // Counted returns a number with its noun, the number in groups of three.

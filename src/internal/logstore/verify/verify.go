@@ -25,6 +25,10 @@ type Options struct {
 	// Progress, if set, is called after each chunk with how much of all bytes
 	// is done.
 	Progress func(done, total int64)
+	// Notices, if set, is called with each whole chunk that holds notices:
+	// the first sequence of its segment, its header and its entries, which
+	// are valid until it returns.
+	Notices func(segment uint64, h *frame.Header, entries []byte)
 }
 
 // Report is what Store found.
@@ -34,6 +38,9 @@ type Report struct {
 	Compressed, Uncompressed    uint64
 	Store                       [16]byte
 	FirstSequence, LastSequence uint64
+	// Before is the sequence of the entry before the first one, 0 if there never
+	// was any: the entries up to it are not in the store any more.
+	Before uint64
 	// Hash is that of the last entry. Kept elsewhere together with LastSequence
 	// it makes later tampering evident.
 	Hash frame.Hash
@@ -202,7 +209,7 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 		if !start {
 			return corrupt(frame.KindSequence, "the store does not begin with a start chunk")
 		}
-		r.Store, r.FirstSequence = h.StoreID, h.Sequence
+		r.Store, r.FirstSequence, r.Before = h.StoreID, h.Sequence, h.SequenceBefore
 		v.chain.Set(h.HashBefore)
 		if h.SequenceBefore == 0 && h.HashBefore != frame.Genesis(h.StoreID) {
 			return corrupt(frame.KindHash, "the hash before the first entry is not that of the store id")
@@ -241,6 +248,9 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 	r.Compressed += uint64(h.ChunkSize())
 	r.Uncompressed += uint64(h.Uncompressed)
 	r.LastSequence, r.Hash = h.LastSequence(), h.Hash
+	if v.opts.Notices != nil && h.Flags&frame.Notice != 0 {
+		v.opts.Notices(first, h, v.entries)
+	}
 	return nil
 }
 

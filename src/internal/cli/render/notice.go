@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Notice reports what a log does not hold: events that were lost, a time that
+// was not recorded, entries that were removed or cannot be read.
+type Notice struct {
+	// Start and End bound the time that it is about, in nanoseconds since the
+	// Unix epoch.
+	Start, End int64
+	// Entry is the notice in its form in the log, without an Order.
+	Entry Entry
+
+	about fact
+}
+
+// Kind is a kind of notices, as JSON names it.
+type Kind string
+
+// The kinds.
+const (
+	Loss       Kind = "loss"
+	Unrecorded Kind = "unrecorded"
+	Removal    Kind = "removal"
+	Missing    Kind = "missing"
+)
+
+// Counted returns a number of notices of the kind.
+func (k Kind) Counted(n uint64) string {
+	switch k {
+	case Loss:
+		return Counted(n, "record") + " of lost events"
+	case Unrecorded:
+		return Counted(n, "time") + " without recording"
+	case Removal:
+		return Counted(n, "removal")
+	}
+	return Counted(n, "gap")
+}
+
+// fact is what a Notice is about.
+type fact interface {
+	kind() Kind
+	// text returns a sentence without a full stop; when turns times into text.
+	text(n *Notice, when spanText) string
+	// members writes members of an object of JSON.
+	members(j *jsonWriter)
+}
+
+// NewNotice returns the notice that an entry of a log is. raw is the entry in
+// CBOR and boot the time of boot, in nanoseconds since the Unix epoch, to which
+// its times are relative. ok is false if the entry is another one, or is about
+// the log and reports nothing missing.
+func NewNotice(g *event.Group, raw []byte, boot int64) (n *Notice, ok bool) {
+	n = &Notice{Start: schema.WallTime(boot, g.Start), End: schema.WallTime(boot, g.End)}
+	if l, ok := g.Loss(); ok {
+		n.about = (*loss)(&l)
+	} else if u, ok := g.Unrecorded(boot); ok {
+		n.Start, n.End = u.From, u.To
+		n.about = (*unrecorded)(&u)
+	} else if r, ok := g.Removal(); ok {
+		n.about = (*removal)(&r)
+	} else if m, ok := g.Missing(); ok {
+		n.about = (*missing)(&m)
+	} else {
+		return nil, false
+	}
+	n.Entry = Entry{Bytes: bytes.Clone(raw), Boot: boot}
+	return n, true
+}
+
+// NewMissing returns the notice that entries are missing at some place of a
+// log, which the entries around it put at a time. boot is as for NewNotice.
+func NewMissing(m event.Missing, at, boot int64) *Notice {
+	return &Notice{Start: at, End: at, Entry: Entry{Bytes: event.AppendMissing(nil, &m), Boot: boot}, about: (*missing)(&m)}
+}
+
+// Kind returns the kind of the notice.
+func (n *Notice) Kind() Kind { return n.about.kind() }
+
+// Text returns the notice as a sentence without a full stop, with times in a
+// time zone.
+func (n *Notice) Text(location *time.Location) string {
+	return n.about.text(n, spanText{location})
+}
+
+// spanText writes times.
+type spanText struct{ location *time.Location }
+
+func (s spanText) at(ns int64) string { return time.Unix(0, ns).In(s.location).Format(timeLayout) }
+
+// between returns two times, the second without its date if it has that of the
+// first.
+func (s spanText) between(start, end int64) (string, string) {
+	a, b := s.at(start), s.at(end)
+	if date := len("2006-01-02 "); len(b) == len(timeLayout) && strings.HasPrefix(a, b[:date]) {
+		b = b[date:]
+	}
+	return a, b
+}
+
+type loss event.Loss
+
+func (l *loss) kind() Kind { return Loss }
+
+func (l *loss) text(n *Notice, when spanText) string {
+	var what string
+	switch {
+	case l.Hits == 0 || l.Hits == l.Events:
+		what = Counted(l.Events, "event")
+	case l.Events == 0:
+		what = Counted(l.Hits, "probe hit")
+	default:
+		what = Counted(l.Events, "event") + " of " + Counted(l.Hits, "probe hit")
+	}
+	why := printable([]byte(l.Reason))
+	if l.Place != "" {
+		why = strings.TrimPrefix(why+", "+printable([]byte(l.Place)), ", ")
+	}
+	if why != "" {
+		why = " (" + why + ")"
+	}
+	start, end := when.between(n.Start, n.End)
+	span := "between " + start + " and " + end
+	if when.at(n.Start) == when.at(n.End) {
+		span = "at " + start
+	}
+	return fmt.Sprintf("%s lost%s %s", what, why, span)
+}
+
+func (l *loss) members(j *jsonWriter) {
+	j.unsigned("events_lost", l.Events)
+	j.unsigned("hits_lost", l.Hits)
+	j.text("reason", l.Reason)
+	j.text("place", l.Place)
+}
+
+type unrecorded event.Unrecorded
+
+func (u *unrecorded) kind() Kind { return Unrecorded }
+
+func (u *unrecorded) text(n *Notice, when spanText) string {
+	what := "not recorded"
+	if u.Library != "" {
+		what = printable([]byte(u.Library)) + " was not recorded"
+	}
+	start, end := when.between(n.Start, n.End)
+	return fmt.Sprintf("%s from %s to %s (%s)", what, start, end, unrecordedWords(u.Reason))
+}
+
+// unrecordedWords returns a reason in words.
+func unrecordedWords(r event.UnrecordedReason) string {
+	switch r {
+	case event.AgentStopped:
+		return "agent was stopped"
+	case event.AgentKilled:
+		return "agent was killed"
+	case event.MachineStopped:
+		return "machine was stopped"
+	case event.MachineCrashed:
+		return "machine crashed"
+	case event.LibraryReplaced:
+		return "file was replaced"
+	case event.LibraryOverwritten:
+		return "file was overwritten"
+	}
+	return printable([]byte(r))
+}
+
+func (u *unrecorded) members(j *jsonWriter) {
+	j.text("reason", string(u.Reason))
+	if u.Library != "" {
+		j.text("library", u.Library)
+		j.text("build_id", hex.EncodeToString(u.BuildID))
+	}
+}
+
+type removal event.Removal
+
+func (r *removal) kind() Kind { return Removal }
+
+func (r *removal) text(n *Notice, when spanText) string {
+	return fmt.Sprintf("%s (%s)", Entries(r.First, r.Last, "was removed", "were removed"), RemovedBy((*event.Removal)(r), n.Start, when.location))
+}
+
+// RemovedBy returns who removed entries, why and when: a time in nanoseconds
+// since the Unix epoch.
+func RemovedBy(r *event.Removal, at int64, location *time.Location) string {
+	return fmt.Sprintf("by %s, %s, at %s", printable([]byte(r.User)), printable([]byte(r.Policy)), spanText{location}.at(at))
+}
+
+func (r *removal) members(j *jsonWriter) {
+	j.unsigned("first_sequence", r.First)
+	j.unsigned("last_sequence", r.Last)
+	j.unsigned("segments", uint64(max(r.Segments, 0)))
+	j.unsigned("bytes", uint64(max(r.Bytes, 0)))
+	j.text("user", r.User)
+	j.unsigned("uid", uint64(r.UID))
+	j.text("policy", r.Policy)
+}
+
+type missing event.Missing
+
+func (m *missing) kind() Kind { return Missing }
+
+func (m *missing) text(*Notice, spanText) string {
+	why := printable([]byte(m.Reason))
+	switch m.Reason {
+	case "":
+		why = "unknown reason"
+	case "truncated":
+		why = "removed"
+	case "corrupt":
+		why = "damaged"
+	}
+	return Counted(m.Entries, "entry") + " missing (" + why + ")"
+}
+
+func (m *missing) members(j *jsonWriter) {
+	j.unsigned("entries", m.Entries)
+	j.text("reason", m.Reason)
+}
+
+// Entries returns the entries with the sequences first to last and what became
+// of them: one is for a single entry, more for several.
+func Entries(first, last uint64, one, more string) string {
+	if first == last {
+		return fmt.Sprintf("entry %d %s", first, one)
+	}
+	return fmt.Sprintf("entries %d–%d %s", first, last, more)
+}
