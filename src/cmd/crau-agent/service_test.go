@@ -76,7 +76,7 @@ func (n *told) await(t *testing.T, prefix string, after int) {
 		}
 		select {
 		case <-n.more:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s was not told in %q", prefix, n.all())
 		}
 	}

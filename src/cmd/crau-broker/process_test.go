@@ -190,7 +190,7 @@ type listener struct {
 func (s *subscriber) subscribe(after string) {
 	s.t.Helper()
 	options := dict{"batch": dbus.MakeVariant(s.batch), "flow": dbus.MakeVariant(s.flow), "window-usec": dbus.MakeVariant(uint64(2000))}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		if after != "" {
 			options["after"] = dbus.MakeVariant(after)
 		}
@@ -248,7 +248,7 @@ func (l listener) DeliverSignal(iface, name string, signal *dbus.Signal) {
 // reaches waits until last is at least sequence. It gives up when nothing has
 // come for long: how fast it comes is the machine's business.
 func (s *subscriber) reaches(sequence uint64) bool {
-	const patience = 30 * time.Second
+	const patience = time.Minute
 	seen, since := uint64(0), time.Now()
 	for {
 		n := s.last()

@@ -300,14 +300,14 @@ func TestWhoWaitsForNothingHoldsNothing(t *testing.T) {
 	l, ends := segmented(t, 3)
 	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
 	s, _ := subscribe(t, b, "rare", broker.Filter{Executables: []string{"none"}}, broker.SubscribeOptions{After: logstore.OldestWord})
-	for deadline := time.Now().Add(20 * time.Second); s.Status().Position != ends[2]; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.Status().Position != ends[2]; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it is at %v, not %v", s.Status().Position, ends[2])
 		}
 	}
 	l.Append(brokertest.Some(rand.New(rand.NewPCG(3, 3)), 5)...)
 	last := l.Flush()
-	for deadline := time.Now().Add(20 * time.Second); s.Status().Position != last; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); s.Status().Position != last; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it is at %v, not %v", s.Status().Position, last)
 		}

@@ -133,9 +133,9 @@ func (c *client) Ping(ctx context.Context) error {
 // await waits until the client has got what is wanted.
 func (c *client) await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	timer := time.AfterFunc(20*time.Second, c.changed.Broadcast)
+	timer := time.AfterFunc(time.Minute, c.changed.Broadcast)
 	defer timer.Stop()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !done() {

@@ -85,7 +85,7 @@ func (s *served) start(t *testing.T, changes ...change) {
 	}}
 	bo := broker.Options{
 		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: busservice.AppendGroup, Agent: s.agent,
-		Policy: broker.Policy{Reading: broker.Ignore}, StateWait: 20 * time.Second, Log: log,
+		Policy: broker.Policy{Reading: broker.Ignore}, StateWait: time.Minute, Log: log,
 	}
 	for _, c := range changes {
 		c(&so, &bo)
@@ -203,7 +203,7 @@ type events struct {
 // next waits for a signal of a name, and passes over others.
 func (p *peer) next(name string) *dbus.Signal {
 	p.t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		select {
 		case s, ok := <-p.signals:
@@ -439,7 +439,7 @@ func TestAStreamHoldsWhatSignalsCarry(t *testing.T) {
 		t.Errorf("%d streams are open, want 1", before)
 	}
 	following.Close()
-	for deadline := time.Now().Add(20 * time.Second); streams() != 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); streams() != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a stream that nobody reads stays open")
 		}

@@ -238,7 +238,7 @@ func (s *shared) String() string {
 // await waits until the output is as wanted.
 func await(t *testing.T, what string, output *shared, want string) {
 	t.Helper()
-	for range 1000 {
+	for range 6000 {
 		if output.String() == want {
 			return
 		}

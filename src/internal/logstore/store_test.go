@@ -256,7 +256,7 @@ func TestWhatIsNoFileIsNoSegment(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "not a regular file") {
 			t.Errorf("the reader says %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the reader waits for somebody to write to the FIFO")
 	}
 }

@@ -117,7 +117,7 @@ func Start(t testing.TB, kind Kind) *Bus {
 			t.Logf("%s said:\n%s", kind, log.String())
 		}
 	})
-	for range 500 {
+	for range 6000 {
 		if answers(socket) {
 			return b
 		}
@@ -134,7 +134,7 @@ func answers(socket string) bool {
 		return false
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := c.Write([]byte("\x00AUTH\r\n")); err != nil {
 		return false
 	}

@@ -95,12 +95,22 @@ func kill(t *testing.T, command *exec.Cmd, promised string) int {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// One in four is killed while it starts, the others when they have written for
+	// a while, however long it took them to begin.
+	var lines []byte
+	if rand.IntN(4) > 0 {
+		lines = make([]byte, 1)
+		if _, err := io.ReadFull(out, lines); err != nil {
+			t.Fatalf("the writer promises nothing: %v: %s", err, stderr.String())
+		}
+	}
 	timer := time.AfterFunc(time.Duration(rand.IntN(40_000))*time.Microsecond, func() { _ = command.Process.Kill() })
 	defer timer.Stop()
-	lines, err := io.ReadAll(out)
+	rest, err := io.ReadAll(out)
 	if err != nil {
 		t.Fatal(err)
 	}
+	lines = append(lines, rest...)
 	if err := command.Wait(); err == nil || command.ProcessState.Exited() {
 		t.Fatalf("the writer ended by itself: %v: %s", err, stderr.String())
 	}

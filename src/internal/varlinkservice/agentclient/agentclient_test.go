@@ -98,7 +98,7 @@ func serve(t *testing.T, r *recorder, peer varlinkservice.Peer) agentclient.Clie
 
 func bounded(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

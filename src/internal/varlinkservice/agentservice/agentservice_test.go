@@ -109,7 +109,7 @@ func (r *recorder) Follow(ctx context.Context, tell func(logstore.Position) erro
 }
 
 // patience bounds what a test waits for.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()

@@ -97,7 +97,7 @@ func pointer[T any](v T) *T { return &v }
 // bounded ends a test that waits for a reply which does not come.
 func bounded(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -187,7 +187,7 @@ func TestPagesComeToTheEndAndFollowOn(t *testing.T) {
 		t.Errorf("a follower does not keep the broker; %d connections", s.listener.Open())
 	}
 	c.Close()
-	for deadline := time.Now().Add(20 * time.Second); !s.broker.Idle() || s.listener.Open() > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !s.broker.Idle() || s.listener.Open() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a follower that has left keeps the broker")
 		}
