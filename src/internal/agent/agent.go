@@ -113,6 +113,7 @@ func New(o Options) (*Agent, error) {
 		BootID:       bootID,
 		EntryLen:     event.Len,
 		Metadata:     metadata,
+		Lost:         a.lost,
 		Terms:        entryTerms(),
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,

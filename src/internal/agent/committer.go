@@ -47,8 +47,10 @@ type committer struct {
 	// appended are chunks that are on their way to the disk, oldest first.
 	appended []appended
 	// spare are used arrays of starts.
-	spare   [][]uint64
-	stats   committed
+	spare [][]uint64
+	stats committed
+	// gone was in the log, and is counted as lost now.
+	gone    loss
 	failing bool
 }
 
@@ -132,7 +134,7 @@ func (c *committer) answer(b *batch) {
 
 func (c *committer) append(b *batch) {
 	position, err := c.store.Append(logstore.Batch{
-		Entries: b.entries, Count: b.count, Events: uint32(b.events),
+		Entries: b.entries, Count: b.count, Events: uint32(b.events), Hits: b.hits,
 		First: b.first, Last: b.last, Lost: b.lost, Terms: b.terms, Notice: b.notice,
 	})
 	if err != nil {
@@ -224,6 +226,14 @@ func (c *committer) settle(at uint64) {
 	c.appended = c.appended[done:]
 }
 
+// lose counts what was in the log and is not any more.
+func (c *committer) lose(reason Reason, n loss) {
+	c.losses.addRecorded(reason, n)
+	c.mu.Lock()
+	c.gone.add(n)
+	c.mu.Unlock()
+}
+
 // abandon counts what never got to the disk, when the store was closed.
 func (c *committer) abandon(err error) {
 	c.mu.Lock()
@@ -240,6 +250,9 @@ func (c *committer) counts() committed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.stats
+	// What is lost may not be counted as recorded yet (settle).
+	s.hits -= min(s.hits, c.gone.hits)
+	s.events -= min(s.events, c.gone.events)
 	s.latency = s.latency.clone()
 	return s
 }

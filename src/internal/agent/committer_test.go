@@ -133,6 +133,19 @@ func TestRefusedBatchesAreCountedByReasonAndToldLater(t *testing.T) {
 	}
 }
 
+func TestWhatIsGoneFromTheLogIsCountedAsLostAndNotAsRecorded(t *testing.T) {
+	committer, _, losses := testCommitter(t)
+	commitOne(committer, losses)
+	commitOne(committer, losses)
+	committer.lose(SegmentDeleted, loss{1, 1})
+	if got := losses.list(); len(got) != 1 || got[0] != (Loss{SegmentDeleted, 1, 1}) || losses.pending() {
+		t.Errorf("losses %+v, not in the log: %v", got, losses.pending())
+	}
+	if s := committer.counts(); s.hits != 1 || s.events != 1 {
+		t.Errorf("recorded %+v, want one hit of two", s)
+	}
+}
+
 func TestADiskThatHangsInRotationHoldsUpNothingElse(t *testing.T) {
 	committer, store, losses := testCommitter(t)
 	store.durable = make(chan struct{})

@@ -34,6 +34,12 @@ const (
 	DiskFull Reason = "disk-full"
 	// WriteFailed is a batch that the store refused for another reason.
 	WriteFailed Reason = "write-failed"
+	// SegmentDeleted are events that had been recorded, in an active segment
+	// that another program took away.
+	SegmentDeleted Reason = "segment-deleted"
+	// NotDurable are events that had been written, and that a failed sync has
+	// cost.
+	NotDurable Reason = "not-durable"
 )
 
 // Place says where events are lost for the reason.
@@ -41,7 +47,7 @@ func (r Reason) Place() string {
 	switch r {
 	case RingFull, SpecMissing, RateLimit, Unreadable, Oversize:
 		return "kernel"
-	case DiskFull, WriteFailed:
+	case DiskFull, WriteFailed, SegmentDeleted, NotDurable:
 		return "disk"
 	}
 	return "agent"
@@ -88,6 +94,16 @@ func (l *losses) add(r Reason, n loss, since uint64) {
 	}
 	c.Hits += n.hits
 	c.Events += n.events
+}
+
+// addRecorded counts a loss of which the log tells already.
+func (l *losses) addRecorded(r Reason, n loss) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.of(r)
+	c.Hits += n.hits
+	c.Events += n.events
+	c.recorded.add(n)
 }
 
 // raise sets the total for a reason that is counted elsewhere. It reports

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -88,10 +89,18 @@ func LatencyBounds() []time.Duration {
 	}
 }
 
+// checkTime bounds how long Status waits for a look at the log's directory.
+const checkTime = time.Second
+
 // Status returns how things are now. It may be called from any goroutine. The
 // error says what could not be found out; the rest is filled in all the same.
 func (a *Agent) Status() (Status, error) {
 	var errs []error
+	// Whatever happened to the log meanwhile is to show. A disk that hangs must
+	// not hold up the answer.
+	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
+	a.writer.Check(ctx)
+	cancel()
 	committed := a.committer.counts()
 	store := a.writer.Status()
 	s := Status{

@@ -8,8 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore/file"
 )
 
 const lockName = ".lock"
@@ -23,7 +26,10 @@ func (e *LockedError) Error() string {
 
 // lock is the right to write a store. Its file also holds the note of the
 // last writer.
-type lock struct{ file *os.File }
+type lock struct {
+	file *os.File
+	id   file.Identity
+}
 
 // takeLock locks dir and returns the note of the last writer.
 func takeLock(dir string) (l *lock, left note, err error) {
@@ -40,12 +46,25 @@ func takeLock(dir string) (l *lock, left note, err error) {
 		}
 		return nil, note{}, fmt.Errorf("cannot lock log directory %s: %w", dir, err)
 	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, note{}, fmt.Errorf("cannot stat lock of log directory: %w", err)
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxNote))
 	if err != nil {
 		f.Close()
 		return nil, note{}, fmt.Errorf("cannot read lock of log directory: %w", err)
 	}
-	return &lock{file: f}, parseNote(string(text)), nil
+	stat := info.Sys().(*syscall.Stat_t)
+	return &lock{f, file.Identity{Device: uint64(stat.Dev), Inode: stat.Ino}}, parseNote(string(text)), nil
+}
+
+// holds reports whether the lock file in dir is the one that is locked. If
+// not, another writer may lock that one.
+func (l *lock) holds(dir string) (bool, error) {
+	id, err := file.IdentityOf(filepath.Join(dir, lockName))
+	return id == l.id, err
 }
 
 // leave replaces the note and makes it durable.

@@ -30,6 +30,10 @@ type (
 	FullError = queue.FullError
 	// UndurableError says that a failed sync has cost entries.
 	UndurableError = queue.UndurableError
+	// Lost describes entries that were written and are not in the store any
+	// more, LostReason is why.
+	Lost       = queue.Lost
+	LostReason = queue.LostReason
 	// Reader reads a store.
 	Reader = reader.Reader
 	// ReaderOptions configure a Reader.
@@ -54,6 +58,12 @@ const (
 	Executable = frame.Executable
 	Origin     = frame.Origin
 	Scope      = frame.Scope
+)
+
+// Why entries that were written are not in the store any more.
+const (
+	SegmentDeleted = queue.SegmentDeleted
+	NotDurable     = queue.NotDurable
 )
 
 // The words for the ends of a store, accepted by Reader.Resolve.

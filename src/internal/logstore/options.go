@@ -54,6 +54,11 @@ type Options struct {
 	// Writer.
 	Committed func(Position)
 
+	// Lost returns the entry that reports a loss, whose times are in its
+	// bounds. It is called while the Writer is locked. Nil: losses are not
+	// reported.
+	Lost func(Lost) []byte
+
 	// Clock, BootID, Files and FreeSpace stand for the machine; the defaults
 	// are the real ones.
 	Clock     Clock

@@ -235,7 +235,8 @@ func TestPagesThatAFailedSyncDroppedAreCounted(t *testing.T) {
 		}
 		return faulty.Fault{}
 	}
-	opts := testOptions(newTestClock())
+	var losses []Lost
+	opts := lossOptions(&losses)
 	opts.Files = disk
 	w := openTest(t, dir, opts)
 	appendTest(t, w, "a")
@@ -258,7 +259,10 @@ func TestPagesThatAFailedSyncDroppedAreCounted(t *testing.T) {
 	if corrupt, ok := segment.AsCorrupt(errors.Join(errs...)); !ok || corrupt.To-corrupt.From+1 != 2 {
 		t.Errorf("reading: %v, want one gap of 2", errs)
 	}
-	wantTexts(t, got, nil, "a", "d")
+	wantTexts(t, got, nil, "a", fmt.Sprintf("lost %d to %d", lost.From, lost.To), "d")
+	if len(losses) != 1 || losses[0].Reason != NotDurable || losses[0].Events != 2 {
+		t.Errorf("the losses %+v were reported, want one of 2 events", losses)
+	}
 }
 
 func TestShortAndInterruptedWritesLeaveNoTrace(t *testing.T) {

@@ -24,6 +24,8 @@ type storeEnd struct {
 	// touched is when the writer was last alive by the modification time of the
 	// newest segment; 0 if that says nothing.
 	touched int64
+	// found is the first sequence of the newest segment, 0 if there is none.
+	found uint64
 }
 
 // before returns the last sequence of the store, 0 if there is none.
@@ -56,7 +58,7 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 		if !ok {
 			continue
 		}
-		end := storeEnd{store: store, last: last, hash: last.Hash, touched: touchedAt(dir, list[len(list)-1])}
+		end := storeEnd{store: store, last: last, hash: last.Hash, touched: touchedAt(dir, list[len(list)-1]), found: list[len(list)-1]}
 		end.next = end.before() + 1
 		if i < len(list)-1 {
 			end.next = list[len(list)-1] + jump
@@ -74,7 +76,8 @@ func newStore(list []uint64) (storeEnd, error) {
 		return end, fmt.Errorf("cannot make store id: %w", err)
 	}
 	if len(list) > 0 {
-		end.next = list[len(list)-1] + jump
+		end.found = list[len(list)-1]
+		end.next = end.found + jump
 	}
 	end.hash = frame.Genesis(end.store)
 	return end, nil

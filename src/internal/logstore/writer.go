@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/queue"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -24,8 +25,10 @@ type Batch struct {
 	// They are not kept.
 	Entries []byte
 	Count   uint32
-	// Events is the number of events in them.
+	// Events is the number of events in them. Hits is not written: Lost sums it
+	// up.
 	Events uint32
+	Hits   uint64
 	// First is the earliest start and Last the latest end of the entries, in
 	// nanoseconds since boot.
 	First, Last uint64
@@ -62,6 +65,10 @@ type Writer struct {
 	closed  bool
 	// recording is set by StartRecording.
 	recording bool
+	// displaced counts active segments that another program took away.
+	displaced uint64
+	directory file.Identity
+	found     uint64 // first sequence of the newest segment when the store was opened
 }
 
 // active is the segment that the next chunk goes to.
@@ -103,11 +110,14 @@ func (w *Writer) open(left note) error {
 	if err := w.removeUnfinished(); err != nil {
 		return err
 	}
+	if w.directory, err = file.IdentityOf(w.dir); err != nil {
+		return err
+	}
 	end, err := recoverStore(w.dir, w.opts.BootID, left.cursor)
 	if err != nil {
 		return err
 	}
-	w.store, w.next = end.store, end.next
+	w.store, w.next, w.found = end.store, end.next, end.found
 	w.chain.Set(end.hash)
 	now := w.opts.Clock.Now()
 	w.previous = previousOf(end, left, now)
@@ -119,9 +129,14 @@ func (w *Writer) open(left note) error {
 	w.queue = queue.New(w.dir, queue.Options{
 		Files: w.opts.Files, Size: w.opts.QueueSize,
 		SyncInterval: w.opts.SyncInterval, RetryPause: w.opts.RetryPause, Committed: w.opts.Committed,
+		Lock: w.holdLock, Displaced: w.replaceSegment, Undurable: w.reportLost,
 	})
-	if err = w.begin(end.before(), now); err == nil {
-		err = w.queue.Wait(w.next - 1)
+	w.mu.Lock()
+	err = w.begin(end.before(), now)
+	last := w.next - 1
+	w.mu.Unlock()
+	if err == nil {
+		err = w.queue.Wait(last)
 	}
 	if err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		// On a full disk the Writer has to run, or it could not make room.
@@ -164,9 +179,10 @@ func (w *Writer) begin(before uint64, now Moment) error {
 		HashBefore:     w.chain.Sum(),
 	}
 	w.filter.Reset(w.kinds, nil)
+	h.Filter = w.filter
 	old := w.active
 	w.active = active{name: segment.Name(w.next), created: now}
-	if _, err := w.chunk(&h, w.opts.Metadata(now), 1); err != nil {
+	if _, err := w.chunk(&h, w.opts.Metadata(now), 1, 0); err != nil {
 		w.active = old
 		return fmt.Errorf("cannot make metadata chunk: %w", err)
 	}
@@ -175,7 +191,7 @@ func (w *Writer) begin(before uint64, now Moment) error {
 }
 
 // chunk makes a chunk of the entries and queues it.
-func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32) (Position, error) {
+func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32, hits uint64) (Position, error) {
 	before := w.chain.Sum()
 	n, err := w.chain.Add(entries, w.opts.EntryLen)
 	if err != nil {
@@ -187,7 +203,7 @@ func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32) (Position,
 	}
 	h.StoreID, h.BootID = w.store, w.opts.BootID
 	h.Sequence, h.Entries = w.next, count
-	h.Hash, h.Filter = w.chain.Sum(), w.filter
+	h.Hash = w.chain.Sum()
 	chunk := w.encoder.AppendChunk(w.queue.Buffer(), h, entries)
 	p := queue.Chunk{
 		Bytes: chunk,
@@ -197,8 +213,11 @@ func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32) (Position,
 			Segment: w.active.name,
 			Offset:  w.active.end,
 		},
-		Begin: h.Flags&frame.Start != 0,
+		Begin:  h.Flags&frame.Start != 0,
+		Header: *h,
+		Hits:   hits,
 	}
+	p.Header.Filter = frame.Filter{}
 	w.next += uint64(count)
 	w.active.end += int64(len(chunk))
 	w.active.entries += uint64(count)
@@ -239,7 +258,8 @@ func (w *Writer) Append(b Batch) (Position, error) {
 		kinds = 0
 	}
 	w.filter.Reset(kinds, b.Terms)
-	p, err := w.chunk(&h, b.Entries, b.Count)
+	h.Filter = w.filter
+	p, err := w.chunk(&h, b.Entries, b.Count, b.Hits)
 	if err != nil {
 		return Position{}, fmt.Errorf("cannot append batch: %w", err)
 	}
@@ -257,20 +277,28 @@ func (w *Writer) ends(now Moment) bool {
 }
 
 // Flush makes everything appended so far durable and returns the cursor
-// behind it. On error it may be tried again; what is not durable then stays
-// queued or is written again.
+// behind it. If the active segment is not in the directory any more, a new
+// one is begun first, with the report of what is lost. On error it may be tried
+// again; what is not durable then stays queued or is written again.
 func (w *Writer) Flush() (Cursor, error) {
-	w.mu.Lock()
-	if w.closed {
+	for {
+		w.mu.Lock()
+		c, displaced, closed := Cursor{Store: w.store, Sequence: w.next - 1}, w.displaced, w.closed
 		w.mu.Unlock()
-		return Cursor{}, ErrClosed
+		if closed {
+			return Cursor{}, ErrClosed
+		}
+		if err := w.queue.Wait(c.Sequence); err != nil {
+			return Cursor{}, fmt.Errorf("cannot flush: %w", err)
+		}
+		w.mu.Lock()
+		again := w.displaced != displaced
+		w.mu.Unlock()
+		if !again {
+			return c, nil
+		}
+		// The entries have other sequences now.
 	}
-	c := Cursor{Store: w.store, Sequence: w.next - 1}
-	w.mu.Unlock()
-	if err := w.queue.Wait(c.Sequence); err != nil {
-		return Cursor{}, fmt.Errorf("cannot flush: %w", err)
-	}
-	return c, nil
 }
 
 // Rotate ends the active segment, makes it durable and begins a new one,
@@ -296,10 +324,15 @@ func (w *Writer) BeginSegment() (name string, durable func() error, err error) {
 	if err := w.begin(w.next-1, w.opts.Clock.Now()); err != nil {
 		return "", nil, err
 	}
-	last := w.next - 1
+	last, displaced := w.next-1, w.displaced
 	return w.active.name, func() error {
 		if err := w.queue.Wait(last); err != nil {
 			return fmt.Errorf("cannot rotate: %w", err)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.displaced != displaced {
+			return errors.New("cannot rotate: another program took the active segment away; a new one was begun")
 		}
 		return nil
 	}, nil
@@ -337,15 +370,19 @@ func (w *Writer) Status() Status {
 // not take it, Close does not wait: the error says how many entries are lost.
 func (w *Writer) Close() error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
+	closed := w.closed
+	w.closed = true
+	w.mu.Unlock()
+	if closed {
 		return ErrClosed
 	}
-	w.closed = true
+	// Not locked: the queue may find that the segment is gone.
 	lost, err := w.queue.Close()
 	if lost > 0 {
 		err = fmt.Errorf("%d entries were not written: %w", lost, err)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err == nil {
 		n := note{cursor: Cursor{Store: w.store, Sequence: w.next - 1}.String()}
 		if !w.recording {

@@ -29,6 +29,9 @@ type File interface {
 	Commit(buffers [][]byte, offset int64, sync bool) (n int64, err error)
 	// Touch sets the modification time of the file to the present.
 	Touch() error
+	// Is reports whether path names this file. That nothing has the name, or
+	// no directory leads to it, is no error.
+	Is(path string) (bool, error)
 	Close() error
 }
 
@@ -61,15 +64,63 @@ func (Plain) Create(path string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plainFile{file: f}, nil
+	return &plainFile{f}, nil
 }
 
-func create(path string) (*os.File, error) {
+// opened is an open file and its identity.
+type opened struct {
+	file *os.File
+	id   Identity
+}
+
+func create(path string) (opened, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, Mode)
 	if err != nil {
-		return nil, fmt.Errorf("cannot create segment: %w", err)
+		return opened{}, fmt.Errorf("cannot create segment: %w", err)
 	}
-	return f, nil
+	var s unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
+		f.Close()
+		return opened{}, fmt.Errorf("cannot create segment: %w", &os.PathError{Op: "fstat", Path: path, Err: err})
+	}
+	return opened{f, Identity{Device: uint64(s.Dev), Inode: s.Ino}}, nil
+}
+
+// Touch implements File with futimens(3). It gives the kernel no times, so
+// that the right to write the file is enough.
+func (f *opened) Touch() error {
+	// A raw system call: the wrappers of package unix take a path.
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, f.file.Fd(), 0, 0, 0, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("cannot set the time of the segment: %w", &os.PathError{Op: "utimensat", Path: f.file.Name(), Err: errno})
+	}
+	return nil
+}
+
+// Is implements File.
+func (f *opened) Is(path string) (bool, error) {
+	id, err := IdentityOf(path)
+	return id == f.id, err
+}
+
+// Identity tells files apart.
+type Identity struct{ Device, Inode uint64 }
+
+// IdentityOf returns the identity of the file that path names, links not
+// followed; the zero value if there is none.
+func IdentityOf(path string) (Identity, error) {
+	var s unix.Stat_t
+	err := unix.Lstat(path, &s)
+	for err == unix.EINTR {
+		err = unix.Lstat(path, &s)
+	}
+	if err == unix.ENOENT || err == unix.ENOTDIR {
+		return Identity{}, nil
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("cannot look for a file of the log: %w", &os.PathError{Op: "lstat", Path: path, Err: err})
+	}
+	return Identity{Device: uint64(s.Dev), Inode: s.Ino}, nil
 }
 
 // Rename implements System.
@@ -91,7 +142,7 @@ func (Plain) SyncDirectory(path string) error {
 	return nil
 }
 
-type plainFile struct{ file *os.File }
+type plainFile struct{ opened }
 
 // Commit implements File.
 func (f *plainFile) Commit(buffers [][]byte, offset int64, sync bool) (int64, error) {
@@ -114,20 +165,6 @@ func (f *plainFile) Commit(buffers [][]byte, offset int64, sync bool) (int64, er
 			return n, &SyncError{Err: &os.PathError{Op: "fdatasync", Path: f.file.Name(), Err: err}}
 		}
 	}
-}
-
-// Touch implements File.
-func (f *plainFile) Touch() error { return touch(f.file) }
-
-// touch is futimens(3). It gives the kernel no times, so that the right to
-// write the file is enough.
-func touch(f *os.File) error {
-	// A raw system call: the wrappers of package unix take a path.
-	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, f.Fd(), 0, 0, 0, 0, 0)
-	if errno != 0 {
-		return fmt.Errorf("cannot set the time of the segment: %w", &os.PathError{Op: "utimensat", Path: f.Name(), Err: errno})
-	}
-	return nil
 }
 
 // Close implements File.

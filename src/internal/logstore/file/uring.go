@@ -45,11 +45,11 @@ func (u Uring) Create(path string) (File, error) {
 		_ = r.close()
 		return nil, err
 	}
-	return &uringFile{file: f, ring: r}, nil
+	return &uringFile{f, r}, nil
 }
 
 type uringFile struct {
-	file *os.File
+	opened
 	ring *ring
 }
 
@@ -103,9 +103,6 @@ func taken(result int32) (int, error) {
 func (f *uringFile) failed(op string, err error) error {
 	return fmt.Errorf("cannot write segment: %w", &os.PathError{Op: op, Path: f.file.Name(), Err: err})
 }
-
-// Touch implements File.
-func (f *uringFile) Touch() error { return touch(f.file) }
 
 // Close implements File.
 func (f *uringFile) Close() error {

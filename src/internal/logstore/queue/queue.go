@@ -12,6 +12,7 @@ import (
 
 	"crypto-auditing/src/internal/logstore/cursor"
 	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
@@ -41,11 +42,16 @@ type Chunk struct {
 	Position Position
 	// Begin says that the chunk is the first of its segment.
 	Begin bool
+	// Header is that of the chunk, without the filter.
+	Header frame.Header
+	// Hits are counted in Lost, besides the events of the header.
+	Hits uint64
 }
 
 func (c *Chunk) last() uint64 { return c.Position.Cursor.Sequence }
 
-// Options configure a Queue. All but Committed are required.
+// Options configure a Queue. All but Committed are required. No lock is held
+// while its functions are called.
 type Options struct {
 	Files file.System
 	// Size is how many bytes may wait.
@@ -57,6 +63,16 @@ type Options struct {
 	RetryPause time.Duration
 	// Committed is told of every chunk, in order, by the Queue's goroutine.
 	Committed func(Position)
+	// Lock is called by the Queue's goroutine before it writes or syncs. It
+	// returns an error unless the store may be written.
+	Lock func() error
+	// Displaced is called by the Queue's goroutine when the active segment is
+	// not in the directory any more. It must queue a new one, before what it
+	// withdraws.
+	Displaced func(Lost)
+	// Undurable is called by the Queue's goroutine when a failed sync has cost
+	// entries.
+	Undurable func(Lost)
 }
 
 // Status is what there is to say about a Queue.
@@ -113,6 +129,11 @@ type Queue struct {
 	unsettled bool
 	unsynced  time.Time // when the first chunk behind synced was committed
 	touched   time.Time // when the segment was last touched
+	// inSegment sums up what is written of the segment, unproven what is
+	// written behind synced.
+	inSegment, unproven tally
+	// hash is that of the last chunk written.
+	hash frame.Hash
 }
 
 // New starts a queue before the store in dir.
@@ -200,19 +221,25 @@ func tell(c chan struct{}) {
 	}
 }
 
-// Wait waits until sequence is durable or an attempt to make it so has
-// failed.
+// Wait waits until sequence is durable and the active segment was found in the
+// directory, or an attempt to get there has failed.
 func (q *Queue) Wait(sequence uint64) error {
 	q.mu.Lock()
-	if q.durable >= sequence {
-		q.mu.Unlock()
-		return nil
-	}
 	w := waiter{sequence: sequence, result: make(chan error, 1)}
 	q.waiters = append(q.waiters, w)
 	q.mu.Unlock()
 	q.kick()
-	return <-w.result
+	select {
+	case err := <-w.result:
+		return err
+	case <-q.ended:
+	}
+	select {
+	case err := <-w.result:
+		return err
+	default:
+		return ErrClosed
+	}
 }
 
 // ErrClosed says that the Queue has been closed.
@@ -266,6 +293,11 @@ func (q *Queue) run() {
 		}
 		if err := q.attempt(work); err != nil {
 			q.answer(err)
+			var lost *UndurableError
+			if errors.As(err, &lost) {
+				// The notice of it is queued.
+				continue
+			}
 			if closing {
 				return
 			}
@@ -297,12 +329,13 @@ func (q *Queue) rest(timer *time.Timer) {
 }
 
 // work is what is done at once: begin a segment, or write chunks, or none,
-// and sync; or touch the segment.
+// and sync; or touch the segment; or only look whether it is in place.
 type work struct {
 	begin  bool
 	chunks []Chunk
 	sync   bool
 	touch  bool
+	look   bool
 }
 
 // next returns what to do. If that is nothing, due is when to look again, 0
@@ -340,11 +373,18 @@ func (q *Queue) next() (w work, ready, closing bool, due time.Duration) {
 			due = beat
 		}
 	}
-	return w, n > 0 || w.sync || w.touch, q.closing, max(due, 0)
+	w.look = slices.ContainsFunc(q.waiters, func(w waiter) bool { return w.sequence <= q.durable })
+	return w, n > 0 || w.sync || w.touch || w.look, q.closing, max(due, 0)
 }
 
 // attempt does the work and takes what is written out of the queue.
 func (q *Queue) attempt(w work) error {
+	if displaced, err := q.displaced(); displaced || err != nil {
+		return err
+	}
+	if err := q.opts.Lock(); err != nil {
+		return err
+	}
 	if w.begin {
 		return q.begin(w.chunks[0])
 	}
@@ -377,10 +417,15 @@ func (q *Queue) attempt(w work) error {
 	if errors.As(err, &failed) {
 		q.rewrite = true
 	}
-	if err == nil && w.sync {
-		q.isDurable()
+	if err != nil || !w.sync {
+		return err
 	}
-	return err
+	// What is durable now is worth nothing without a name.
+	if displaced, err := q.displaced(); displaced || err != nil {
+		return err
+	}
+	q.isDurable()
+	return nil
 }
 
 // touch sets the modification time of the active segment. The time is an aid:
@@ -402,6 +447,7 @@ func (q *Queue) wrote(n int64) {
 	done := 0
 	for done < len(q.chunks) && !q.chunks[done].Begin && n >= int64(len(q.chunks[done].Bytes)) {
 		size := len(q.chunks[done].Bytes)
+		q.count(&q.chunks[done])
 		n -= int64(size)
 		q.end += int64(size)
 		done++
@@ -412,6 +458,16 @@ func (q *Queue) wrote(n int64) {
 	q.mu.Unlock()
 	q.announce(written)
 }
+
+// count adds a chunk to what is written.
+func (q *Queue) count(c *Chunk) {
+	q.inSegment.add(c)
+	q.unproven.add(c)
+	q.hash = c.Header.Hash
+}
+
+// Hash returns the hash of the last chunk written. It is for Displaced.
+func (q *Queue) Hash() frame.Hash { return q.hash }
 
 // remove takes the first n chunks out of the queue, whose lock is held.
 func (q *Queue) remove(n int) {
@@ -438,6 +494,7 @@ func (q *Queue) announce(written []Chunk) {
 
 func (q *Queue) isDurable() {
 	q.synced = q.end
+	q.unproven = tally{}
 	q.mu.Lock()
 	q.durable = q.committed
 	q.mu.Unlock()
@@ -470,7 +527,7 @@ const Temporary = ".tmp"
 // first chunk, durable too.
 func (q *Queue) begin(p Chunk) error {
 	if q.file != nil && q.end > q.synced {
-		if err := q.attempt(work{sync: true}); err != nil {
+		if err := q.attempt(work{sync: true}); err != nil || q.file == nil {
 			return err
 		}
 	}
@@ -485,6 +542,8 @@ func (q *Queue) begin(p Chunk) error {
 	q.file, q.first = f, p.Position.First
 	q.end, q.part, q.synced = int64(len(p.Bytes)), 0, 0
 	q.rewrite, q.unsettled, q.unsynced = false, true, time.Now()
+	q.inSegment, q.unproven = tally{}, tally{}
+	q.count(&p)
 	q.mu.Lock()
 	q.remove(1)
 	q.mu.Unlock()

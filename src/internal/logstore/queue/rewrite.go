@@ -57,11 +57,14 @@ func (q *Queue) writeAgain() error {
 // giveUp goes on without what cannot be read back. The gap it leaves is one
 // that readers find.
 func (q *Queue) giveUp(err error) error {
+	lost := q.unproven.lost(NotDurable, q.first)
+	lost.Err = err
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	e := &UndurableError{From: q.durable + 1, To: q.committed, Err: err}
 	q.undurable += e.To - q.durable
 	q.durable = q.committed
-	q.synced, q.rewrite = q.end, false
+	q.mu.Unlock()
+	q.synced, q.rewrite, q.unproven = q.end, false, tally{}
+	q.opts.Undurable(lost)
 	return e
 }

@@ -270,6 +270,9 @@ func (f *faultyFile) Commit(buffers [][]byte, offset int64, sync bool) (done int
 // Touch implements file.File.
 func (f *faultyFile) Touch() error { return f.real.Touch() }
 
+// Is implements file.File.
+func (f *faultyFile) Is(path string) (bool, error) { return f.real.Is(path) }
+
 // Close implements file.File.
 func (f *faultyFile) Close() error { return f.real.Close() }
 

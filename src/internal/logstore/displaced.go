@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/queue"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// Check waits until the active segment has been looked for in its directory,
+// and, if it is not there, until a new one was begun or could not be, or until
+// ctx is done.
+func (w *Writer) Check(ctx context.Context) {
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		// Sequence 0 is durable: nothing is synced for it. Status has the error.
+		_ = w.queue.Wait(0)
+	}()
+	select {
+	case <-looked:
+	case <-ctx.Done():
+	}
+}
+
+// holdLock makes sure that the Writer holds the lock of the directory that is
+// there now. Another program may have removed the lock or the directory. It is
+// called by the queue's goroutine.
+func (w *Writer) holdLock() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	held, err := w.lock.holds(w.dir)
+	if held || err != nil {
+		return err
+	}
+	if err := os.Mkdir(w.dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("cannot create log directory: %w", err)
+	}
+	l, _, err := takeLock(w.dir)
+	if err != nil {
+		return err
+	}
+	if err = w.ours(); err == nil {
+		n := note{}
+		if !w.recording {
+			n.pending = w.previous
+		}
+		err = l.leave(n)
+	}
+	if err == nil {
+		w.directory, err = file.IdentityOf(w.dir)
+	}
+	if err != nil {
+		_ = l.release()
+		return err
+	}
+	_ = w.lock.release()
+	w.lock = l
+	return nil
+}
+
+// ours returns an error if the directory holds what this Writer did not write:
+// another log, or what another writer appended.
+func (w *Writer) ours() error {
+	list, err := segment.List(w.dir)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	store, known, err := segment.StoreID(w.dir, list)
+	if err != nil {
+		return err
+	}
+	if known && store != w.store || list[len(list)-1] > max(w.found, w.queue.Status().Committed) {
+		return fmt.Errorf("log directory %s was replaced by one with another log, or another writer has used it: restart the agent", w.dir)
+	}
+	return nil
+}
+
+// replaceSegment begins a new segment in place of one that is not in the
+// directory any more, and reports what was in it. What is queued follows, under
+// new sequences: the old ones were never in a file that anyone could have read.
+// It is called by the queue's goroutine.
+func (w *Writer) replaceSegment(l queue.Lost) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waiting := w.queue.Withdraw()
+	w.chain.Set(w.queue.Hash())
+	w.displaced++
+	now, err := file.IdentityOf(w.dir)
+	l.Directory = err == nil && now != w.directory
+	err = w.begin(l.Last, w.opts.Clock.Now())
+	if err == nil {
+		err = w.appendLost(l)
+	}
+	var decoder *frame.Decoder
+	if err == nil {
+		decoder, err = frame.NewDecoder()
+	}
+	if err != nil {
+		// Options.Metadata or Lost made no entry, or there is no memory.
+		panic(fmt.Sprintf("cannot begin a segment in place of one that was deleted: %v", err))
+	}
+	defer decoder.Close()
+	for i := range waiting {
+		if !waiting[i].Begin {
+			w.appendAgain(decoder, &waiting[i])
+		}
+	}
+}
+
+// appendAgain queues a chunk that was withdrawn.
+func (w *Writer) appendAgain(decoder *frame.Decoder, c *queue.Chunk) {
+	var h frame.Header
+	err := h.Parse(c.Bytes)
+	var entries []byte
+	if err == nil {
+		entries, err = decoder.Entries(nil, &h, c.Bytes[h.Size():])
+	}
+	if err == nil {
+		again := frame.Header{
+			Flags: h.Flags & frame.Notice, First: h.First, Last: h.Last, Offset: w.active.created.Offset,
+			Lost: h.Lost, Events: h.Events, Filter: h.Filter,
+		}
+		_, err = w.chunk(&again, entries, h.Entries, c.Hits)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("a chunk made by this process is not one: %v", err))
+	}
+}
+
+// reportLost queues the report of a loss. It is called by the queue's
+// goroutine.
+func (w *Writer) reportLost(l queue.Lost) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.appendLost(l); err != nil {
+		panic(fmt.Sprintf("cannot report a loss: %v", err))
+	}
+}
+
+// appendLost queues the report of a loss. The caller holds mu.
+func (w *Writer) appendLost(l queue.Lost) error {
+	if w.opts.Lost == nil {
+		return nil
+	}
+	h := frame.Header{
+		Flags: frame.Notice, First: l.Since, Last: l.Until, Offset: w.active.created.Offset, Lost: l.Events,
+	}
+	_, err := w.chunk(&h, w.opts.Lost(l), 1, 0)
+	return err
+}

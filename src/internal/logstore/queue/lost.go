@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"path/filepath"
+
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// LostReason is why entries that were written are not in the store any more.
+type LostReason int
+
+// The reasons.
+const (
+	// SegmentDeleted: another program deleted or moved the active segment, or
+	// its directory.
+	SegmentDeleted LostReason = iota
+	// NotDurable: a sync failed, and what was written cannot be read back.
+	NotDurable
+)
+
+// Lost describes entries that were written and are not in the store any more.
+type Lost struct {
+	Reason LostReason
+	// First and Last are their sequences.
+	First, Last uint64
+	// Hits and Events sum up what Append was told of them.
+	Hits, Events uint64
+	// Since and Until bound the times of the entries, in nanoseconds since
+	// boot.
+	Since, Until uint64
+	// Segment is the file name.
+	Segment string
+	// Directory, with SegmentDeleted, reports whether the whole directory was
+	// removed or replaced.
+	Directory bool
+	// Err, with NotDurable, is why they cannot be read back.
+	Err error
+}
+
+// tally sums up chunks that were written.
+type tally struct {
+	first, last  uint64 // sequences; first 0: none
+	hits, events uint64
+	since, until uint64
+}
+
+func (t *tally) add(c *Chunk) {
+	h := &c.Header
+	if t.first == 0 {
+		t.first, t.since = c.Position.First, h.First
+	}
+	t.last = c.last()
+	t.hits += c.Hits
+	t.events += uint64(h.Events)
+	t.since, t.until = min(t.since, h.First), max(t.until, h.Last)
+}
+
+func (t *tally) lost(reason LostReason, first uint64) Lost {
+	return Lost{
+		Reason: reason, First: t.first, Last: t.last, Hits: t.hits, Events: t.events,
+		Since: t.since, Until: t.until, Segment: segment.Name(first),
+	}
+}
+
+// displaced reports whether the active segment is not in the directory of the
+// store any more. If so it is given up: Options.Displaced has queued the next
+// one.
+func (q *Queue) displaced() (bool, error) {
+	if q.file == nil {
+		return false, nil
+	}
+	in, err := q.file.Is(filepath.Join(q.dir, segment.Name(q.first)))
+	if in || err != nil {
+		return false, err
+	}
+	// Nothing can be learnt from an error about a file without a name.
+	_ = q.file.Close()
+	lost := q.inSegment.lost(SegmentDeleted, q.first)
+	q.file, q.first = nil, 0
+	q.end, q.part, q.synced = 0, 0, 0
+	q.rewrite, q.unsettled = false, false
+	q.inSegment, q.unproven = tally{}, tally{}
+	q.mu.Lock()
+	q.durable = min(q.durable, lost.First-1)
+	q.mu.Unlock()
+	q.opts.Displaced(lost)
+	return true, nil
+}
+
+// Withdraw takes all chunks out of the queue that are not written, in order.
+func (q *Queue) Withdraw() []Chunk {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	chunks := q.chunks
+	q.chunks, q.bytes = nil, 0
+	return chunks
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		take func(t *testing.T, log string)
+		says string
+	}{
+		"the files are deleted": {func(t *testing.T, log string) {
+			for _, file := range segments(t, log) {
+				if err := os.Remove(file); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, "another program deleted a segment of the log"},
+		"the directory is moved": {func(t *testing.T, log string) {
+			if err := os.Rename(log, filepath.Join(t.TempDir(), "moved")); err != nil {
+				t.Fatal(err)
+			}
+		}, "another program removed or replaced the directory of the log"},
+	} {
+		// How it is found: by what is recorded next, or by a question to an idle
+		// agent.
+		for _, idle := range []string{"", "flush", "status"} {
+			t.Run(name+", then "+idle, func(t *testing.T) {
+				a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+				gone := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "5", trace("gnutls-tls13-p256")).done
+				crauctl(t, "flush", "--socket", socket)
+				c.take(t, a.log)
+				fired := gone
+				if idle == "" {
+					fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "5", trace("gnutls-tls12")).done)
+					idle = "flush"
+				}
+				switch idle {
+				case "flush":
+					cursor := strings.TrimSpace(crauctl(t, "flush", "--socket", socket))
+					last := chunks(t, a.log)
+					c := last[len(last)-1]
+					if want := fmt.Sprintf("%x-%016x", c.store, c.first+c.entries-1); cursor != want {
+						t.Errorf("flush returned %s, the directory ends at %s", cursor, want)
+					}
+				case "status":
+					var s status
+					if err := json.Unmarshal([]byte(crauctl(t, "status", "-o", "json", "--socket", socket)), &s); err != nil {
+						t.Fatal(err)
+					}
+					if len(s.Lost) != 1 || s.Lost[0].Events != gone.events {
+						t.Errorf("the status has the losses %+v, want one of %d events", s.Lost, gone.events)
+					}
+				}
+				if n := a.said(c.says); n != 1 {
+					t.Errorf("the agent warned %d times that %s", n, c.says)
+				}
+				said := a.stop(t, patience)
+				check(t, a, said, fired)
+				if n := said.lost[place{"disk", "segment-deleted"}]; n != gone {
+					t.Errorf("lost %+v, want %+v as segment-deleted", said.lost, gone)
+				}
+			})
+		}
+	}
+}
