@@ -46,6 +46,18 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 	})
 }
 
+func TestCrauctlReportsAnEmptyLog(t *testing.T) {
+	onEveryNewBus(t, func(t *testing.T, w *world) {
+		w.startBroker(t)
+		for _, arguments := range [][]string{{"query"}, {"query", "-n", "1"}} {
+			r := w.as(t, root, append([]string{"crauctl"}, arguments...)...)
+			if r.code != 0 || r.stdout != "" || r.stderr != "crauctl: the log is empty\n" {
+				t.Errorf("%v: exit code %d, output %q, errors %q", arguments, r.code, r.stdout, r.stderr)
+			}
+		}
+	})
+}
+
 func TestCrauctlMonitorsAndGoesOnWithAnotherBroker(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 5) // before: not shown

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -121,6 +123,38 @@ func TestQueryShowsLosses(t *testing.T) {
 	}
 	if shown := crauctl(t, "query", "--directory", a.log); !strings.Contains(shown, "ring-full") {
 		t.Errorf("the loss is not shown:\n%.2000s", shown)
+	}
+}
+
+func TestTimesWithoutRecordingAreShownBetweenOperations(t *testing.T) {
+	s := setup{libraries: []string{publisher("handshake")}, log: filepath.Join(t.TempDir(), "log")}
+	shown := func() string { return crauctl(t, "query", "--directory", s.log, "-o", "cat") }
+	record := func(operations int) *agent {
+		a := startAgent(t, s)
+		publish(t, "handshake")
+		waitFor(t, "the handshake to appear", func() bool { return strings.Count(shown(), "tls::handshake") == operations })
+		return a
+	}
+	record(2).stop(t, patience)
+	killed := record(4)
+	killed.command.Process.Kill()
+	<-killed.exited
+	record(6).stop(t, patience)
+
+	// A client and a server each time.
+	const operation, stopped, was = `tls::handshake .*\n`, `— not recorded from [-0-9 :]+ to [-0-9 :]+ \(agent was stopped\) —\n`, `— not recorded from [-0-9 :]+ to [-0-9 :]+ \(agent was killed\) —\n`
+	want := regexp.MustCompile("^" + operation + operation + stopped + operation + operation + was + operation + operation + "$")
+	if got := shown(); !want.MatchString(got) {
+		t.Errorf("shown is:\n%s", got)
+	}
+	newest := regexp.MustCompile("^" + was + operation + operation + "$")
+	if got := crauctl(t, "query", "--directory", s.log, "-o", "cat", "-n", "2"); !newest.MatchString(got) {
+		t.Errorf("shown of the newest two is:\n%s", got)
+	}
+	for _, command := range []string{"log-info", "verify"} {
+		if got := crauctl(t, command, "--directory", s.log); !strings.Contains(got, "2 times without recording:\n  not recorded from ") {
+			t.Errorf("%s does not list the times without recording:\n%s", command, got)
+		}
 	}
 }
 

@@ -394,3 +394,43 @@ func TestADirectoryWithoutALogIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestFollowingShowsNoticesInTheirPlace(t *testing.T) {
+	dir := t.TempDir()
+	w := openStore(t, dir)
+	defer w.Close()
+	var output shared
+	// The time stands still, so that nothing becomes quiet.
+	stop := followed(t, time.Unix(0, epoch+10*int64(second)), &output, "monitor", "--directory", dir, "-o", "cat")
+	loss := func(at uint64) []byte {
+		return event.AppendLoss(nil, &event.Loss{Events: at, Reason: "ring-full", Start: at * second, End: at * second})
+	}
+	// What is appended before monitor looks is not shown.
+	for range 1000 {
+		if output.String() != "" {
+			break
+		}
+		appendNotice(t, w, loss(1))
+		time.Sleep(10 * time.Millisecond)
+	}
+	appendGroups(t, w, operation("one", 10))
+	appendNotice(t, w, started(12, 11, event.AgentKilled))
+	appendNotice(t, w, loss(5))
+	const early = "— 5 events lost (ring-full) at 2026-07-23 09:46:45 —\n"
+	for range 1000 {
+		if strings.Contains(output.String(), early) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if got := output.String(); !strings.HasSuffix(got, early) {
+		t.Errorf("before the operation is over, shown is:\n%s", got)
+	}
+	if code := stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	want := early + "pk::sign\n— not recorded from 2026-07-23 09:46:51 to 09:46:52 (agent was killed) —\n"
+	if got := output.String(); !strings.HasSuffix(got, want) {
+		t.Errorf("shown is:\n%s\nwant at its end:\n%s", got, want)
+	}
+}
