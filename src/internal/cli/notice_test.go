@@ -4,8 +4,11 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -432,5 +435,64 @@ func TestFollowingShowsNoticesInTheirPlace(t *testing.T) {
 	want := early + "pk::sign\n— not recorded from 2026-07-23 09:46:51 to 09:46:52 (agent was killed) —\n"
 	if got := output.String(); !strings.HasSuffix(got, want) {
 		t.Errorf("shown is:\n%s\nwant at its end:\n%s", got, want)
+	}
+}
+
+func TestTheNewestLinesKeepTheNoticesThatAreNotOver(t *testing.T) {
+	r := rand.New(rand.NewPCG(20, uint64(time.Now().UnixNano())))
+	type thing struct {
+		start, end uint64
+		notice     bool
+	}
+	var things []thing
+	var parts []any
+	for at := uint64(1); at < 1500; at++ {
+		if r.IntN(3) > 0 {
+			parts = append(parts, operation(fmt.Sprintf("p%d", at), at))
+			things = append(things, thing{at, at, false})
+		}
+		if r.IntN(3) == 0 {
+			end := at + uint64(r.IntN(1<<r.IntN(12)))
+			parts = append(parts, event.AppendLoss(nil, &event.Loss{Events: at, Reason: "x", Start: at * second, End: end * second}))
+			things = append(things, thing{at, end, true})
+		}
+	}
+	log := write(t, "log", entries(parts...))
+	for _, n := range []int{0, 1, 2, 10, 100, 10000} {
+		floor, operations := uint64(0), 0
+		for i := len(things) - 1; i >= 0; i-- {
+			if operations += map[bool]int{false: 1}[things[i].notice]; operations > n {
+				floor = things[i].start
+				break
+			}
+		}
+		var want strings.Builder
+		for _, c := range things {
+			switch {
+			case c.notice && c.end >= floor:
+				fmt.Fprintf(&want, "loss %d\n", c.start)
+			case !c.notice && c.start > floor:
+				fmt.Fprintf(&want, "p%d\n", c.start)
+			}
+		}
+		got := crauctl(t, "query", "--file", log, "-o", "json", "-n", strconv.Itoa(n))
+		var shown strings.Builder
+		for line := range strings.Lines(got.stdout) {
+			var o struct {
+				Executable, Notice string
+				Lost               uint64 `json:"events_lost"`
+			}
+			if err := json.Unmarshal([]byte(line), &o); err != nil {
+				t.Fatal(err)
+			}
+			if o.Notice != "" {
+				fmt.Fprintf(&shown, "loss %d\n", o.Lost)
+			} else {
+				fmt.Fprintln(&shown, o.Executable)
+			}
+		}
+		if got.code != 0 || shown.String() != want.String() {
+			t.Errorf("-n %d: exit code %d, errors %q, shown is:\n%swant:\n%s", n, got.code, got.stderr, &shown, &want)
+		}
 	}
 }

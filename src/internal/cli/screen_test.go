@@ -129,6 +129,7 @@ func FuzzQueryOfAnyFile(f *testing.F) {
 	log := encode(handshakes(f, "openssl-tls13-x25519"))
 	f.Add(log)
 	f.Add(oddities())
+	f.Add(gaps())
 	f.Add(compress(f, log))
 	f.Add(segment(f, log))
 	f.Fuzz(func(t *testing.T, content []byte) {
