@@ -22,7 +22,7 @@ import (
 
 // patience bounds everything that a test waits for. Nothing is expected to
 // take nearly as long.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // the is what all tests share. It is set once, before the tests run.
 var the struct {

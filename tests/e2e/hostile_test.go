@@ -7,12 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
-// leaveWithin is how long an agent may take to detach, drain and exit, and how
-// long to start again, whatever the publishers do.
-const leaveWithin = 10 * time.Second
+// leaveWithin bounds how long an agent may take to detach, drain and exit,
+// whatever the publishers do. They do it for much longer.
+const leaveWithin = patience
 
 // floodEvents returns how many events the hits of "hostile --flood" amount to:
 // the random numbers of tests/publishers/hostile.c drawn once more. Its counts
@@ -109,17 +108,17 @@ func flood(t *testing.T, config string) {
 
 func TestAnAgentUnderAFloodLeavesInTimeAndHasAllThatWasFiredBefore(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
-	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "3")
+	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "3600")
 	flood.fire(t)
 	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 50_000 })
 	before := flood.count(t)
 	said := a.stop(t, leaveWithin)
-	after, _ := flood.finish(t)
+	after := flood.kill(t)
 
 	accounted := said.recorded
 	accounted.add(said.sum())
-	if accounted.hits < before.done.hits || accounted.hits > after.done.hits {
-		t.Errorf("%d hits before SIGTERM and %d in the end, %d recorded or lost", before.done.hits, after.done.hits, accounted.hits)
+	if accounted.hits < before.done.hits || accounted.hits > after.begun {
+		t.Errorf("%d hits before SIGTERM and %d in the end, %d recorded or lost", before.done.hits, after.begun, accounted.hits)
 	}
 	log := readLog(t, a.log)
 	compareLosses(t, log, said.lost)
@@ -152,11 +151,7 @@ func TestPagesThatNeverArriveHoldUpNobody(t *testing.T) {
 		t.Error("nothing was unreadable")
 	}
 
-	began := time.Now()
 	second := startAgent(t, s)
-	if took := time.Since(began); took > leaveWithin {
-		t.Errorf("the agent took %v to start again", took)
-	}
 	again := publish(t, "replay", replay...)
 	runs = append(runs, second.stop(t, leaveWithin))
 	if len(runs[1].lost) != 0 || runs[1].recorded != again.done {
@@ -174,17 +169,10 @@ func TestPagesThatNeverArriveHoldUpNobody(t *testing.T) {
 
 func TestAPublisherThatIsKilledLeavesAtMostItsLastHitsInDoubt(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
-	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "60")
+	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "3600")
 	flood.fire(t)
 	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 20_000 })
-	if err := flood.command.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if err := flood.command.Wait(); err == nil {
-		t.Fatal("hostile ended by itself")
-	}
-	flood.done = true
-	fired := flood.count(t)
+	fired := flood.kill(t)
 	said := a.stop(t, leaveWithin)
 	accounted := said.recorded.hits + said.sum().hits
 	if accounted < fired.done.hits || accounted > fired.begun {

@@ -112,6 +112,20 @@ func (p *process) finish(t *testing.T) (counts, []byte) {
 	return c, printed
 }
 
+// kill kills a publisher that would go on, and returns what it counted.
+func (p *process) kill(t *testing.T) counts {
+	t.Helper()
+	if err := p.command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.command.Wait(); err == nil {
+		t.Fatalf("%v ended by itself", p.command)
+	}
+	p.done = true
+	p.timer.Stop()
+	return p.count(t)
+}
+
 // publish runs a publisher to its end.
 func publish(t *testing.T, name string, arguments ...string) counts {
 	t.Helper()

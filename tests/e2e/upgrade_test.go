@@ -10,20 +10,40 @@ import (
 )
 
 // TestUpgradesUnderLoadLoseNothing replaces a library twenty times, while a
-// program goes on firing through the first of its files and others start a
-// second after each replacement.
+// program goes on firing through the first of its files and others start when
+// the agent has attached to the replacement.
 func TestUpgradesUnderLoadLoseNothing(t *testing.T) {
 	const upgrades = 20
 	library := filepath.Join(t.TempDir(), "libx.so")
 	copyFile(t, library, publisher("libreplay.so"))
 	a := startAgent(t, setup{libraries: []string{library}})
-	load := start(t, "replay", "--library", library, "--fresh-ids",
-		"--rate", "2000", "--duration", fmt.Sprint(upgrades+5), trace("gnutls-tls13-p256"))
+	load := start(t, "replay", "--library", library, "--fresh-ids", "--commands", trace("gnutls-tls13-p256"))
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			fmt.Fprintln(load.stdin, "run 5")
+			if _, err := load.stdout.ReadString('\n'); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
 	var fired number
 	for i := range upgrades {
 		copyFile(t, library, publisher(fmt.Sprintf("libreplay%d.so", i%9+1)))
-		time.Sleep(time.Second)
+		waitFor(t, "the agent to attach to the replacement", func() bool { return a.said("attached", library) == i+2 })
+		load.timer.Reset(patience) // it is a new wait
 		fired.add(publish(t, "replay", "--library", library, trace("gnutls-tls13-p256")).done)
+	}
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Fatalf("the load ended: %v", err)
 	}
 	c, _ := load.finish(t)
 	fired.add(c.done)

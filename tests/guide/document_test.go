@@ -22,6 +22,9 @@ type step struct {
 	shows []string
 	// mayFail says that the next command is one that shows its exit status.
 	mayFail bool
+	// interrupted: it runs until it has printed what is shown, then Control-C
+	// ends it.
+	interrupted bool
 	// file is written with text, for a step without a command.
 	file, text string
 }
@@ -36,7 +39,9 @@ type document struct {
 
 var (
 	hidden = regexp.MustCompile(`^<!-- (run|not run): (.*)$`)
-	fence  = regexp.MustCompile("^```(\\w*)$")
+	// endless marks a block whose first command is interrupted.
+	endless = "<!-- until Control-C -->"
+	fence   = regexp.MustCompile("^```(\\w*)$")
 	// named is the first line of a block that is a file.
 	named = regexp.MustCompile(`^(?:#|//) (/[\w./-]+)$`)
 )
@@ -61,7 +66,7 @@ func read(t *testing.T, path, from string) *document {
 		}
 	}
 	d := &document{left: map[string]string{}}
-	reason := ""
+	reason, interrupted := "", false
 	for i := first; i < last; i++ {
 		place := fmt.Sprintf("%s:%d", path, i+1)
 		if match := hidden.FindStringSubmatch(lines[i]); match != nil {
@@ -78,8 +83,15 @@ func read(t *testing.T, path, from string) *document {
 			}
 			continue
 		}
+		if lines[i] == endless {
+			interrupted = true
+			continue
+		}
 		match := fence.FindStringSubmatch(lines[i])
 		if match == nil {
+			if interrupted && lines[i] != "" {
+				t.Errorf("%s: no block follows what is to be interrupted", place)
+			}
 			if reason != "" && lines[i] != "" {
 				t.Errorf("%s: no block follows what is not to be run", place)
 			}
@@ -96,7 +108,9 @@ func read(t *testing.T, path, from string) *document {
 		}
 		switch match[1] {
 		case "console":
-			d.steps = append(d.steps, console(t, path, i-len(block), block)...)
+			steps := console(t, path, i-len(block), block)
+			steps[0].interrupted, interrupted = interrupted, false
+			d.steps = append(d.steps, steps...)
 		case "toml", "ini", "js":
 			name := named.FindStringSubmatch(block[0])
 			if name == nil {

@@ -11,7 +11,8 @@
 // user alice, who logs in anew for it; what follows up to the next is what it
 // prints, but for numbers, times and ids, and "…" is anything. A command must
 // succeed, unless "echo $?" comes next. One that only looks is given some seconds,
-// as a reader would who looks again. A block ```toml, ```ini or ```js is a file,
+// as a reader would who looks again. After <!-- until Control-C --> the first command
+// of a block runs until it has printed what is shown, and is then interrupted. A block ```toml, ```ini or ```js is a file,
 // named by its first line. Comments that readers of the documents do not see say
 // what else is done, to bring about what is described, <!-- run: COMMAND -->, and
 // that the next block cannot be run here, <!-- not run: REASON -->. Every block is
@@ -161,6 +162,9 @@ func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 		return true
 	}
 	began := time.Now()
+	if s.interrupted {
+		return interrupt(t, m, shell, s)
+	}
 	output, status := do(t, shell, s)
 	for len(s.shows) > 0 && looks.MatchString(s.command) && differs(s.shows, output) != "" && time.Since(began) < machine.Patience {
 		time.Sleep(100 * time.Millisecond)
@@ -184,6 +188,25 @@ func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 	return true
 }
 
+// interrupt runs a command of root that has no end. It is interrupted when it has
+// printed what it should, however long that takes.
+func interrupt(t *testing.T, m *machine.Machine, shell *session, s step) bool {
+	t.Helper()
+	name, _, _ := strings.Cut(s.command, " ")
+	over := time.AfterFunc(patience/2, func() { _, _ = m.Try("pkill", "-INT", "-x", name) })
+	defer over.Stop()
+	output, status := shell.watch(t, s.command, func(printed string) {
+		if differs(s.shows, printed) == "" {
+			over.Reset(0)
+		}
+	})
+	if difference := differs(s.shows, output); difference != "" || status != 0 {
+		t.Errorf("%s: %s\n%s; exit status %d; all of it:\n%s", s.place, s.command, difference, status, output)
+		return false
+	}
+	return true
+}
+
 // looks finds commands that change nothing.
 var looks = regexp.MustCompile(`^(crauctl (status|query|subscriptions|log-info)|systemctl (is-active|show)) ?`)
 
@@ -196,7 +219,7 @@ func do(t *testing.T, shell *session, s step) (output string, status int) {
 }
 
 // patience bounds a command. Building is the longest.
-const patience = 3 * time.Minute
+const patience = 10 * time.Minute
 
 func start(t *testing.T, m *machine.Machine, environment []string) *session {
 	t.Helper()

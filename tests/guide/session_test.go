@@ -67,6 +67,12 @@ func newSession(t *testing.T, shell *exec.Cmd) *session {
 // run runs a command and returns what it prints and its exit status.
 func (s *session) run(t *testing.T, command string) (printed string, status int) {
 	t.Helper()
+	return s.watch(t, command, func(string) {})
+}
+
+// watch is run with a function that sees all that was printed after each line.
+func (s *session) watch(t *testing.T, command string, see func(printed string)) (printed string, status int) {
+	t.Helper()
 	// The input of the command is not that of the shell. $? is that of the
 	// command before.
 	fmt.Fprintf(s.input, "(exit %d)\n{ %s\n} </dev/null\nprintf '\\n%s%%d\\n' $?\n", s.status, command, mark)
@@ -86,6 +92,7 @@ func (s *session) run(t *testing.T, command string) (printed string, status int)
 				return strings.TrimSuffix(text.String(), "\n"), s.status
 			}
 			text.WriteString(line)
+			see(text.String())
 		case <-end:
 			t.Fatalf("%s: did not end in %v:\n%s", command, patience, text.String())
 		}

@@ -25,7 +25,7 @@ import (
 
 // Patience bounds everything that a test waits for. Nothing is expected to
 // take nearly as long.
-const Patience = 30 * time.Second
+const Patience = 90 * time.Second
 
 // Opt is where publishers are on a machine. It is not below /tmp, which services
 // do not share.

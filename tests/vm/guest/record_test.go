@@ -104,7 +104,7 @@ func TestThisKernelIsAttachedToSiteBySiteAndNothingIsLost(t *testing.T) {
 func TestWhatIsLostIsCountedByReason(t *testing.T) {
 	a := running(t)
 	before, cursor := readStatus(t), flush(t)
-	reload(t, both()+"rate_limit = 400\n")
+	reload(t, both()+"rate_limit = 1\n")
 	fired := fireTrace(t, 200)
 	after := readStatus(t)
 	limited := 0
