@@ -270,27 +270,6 @@ func (a *Agent) Alive(ctx context.Context) error {
 	return err
 }
 
-// Remover is the user that has a part of the log removed, and the reason.
-type Remover struct {
-	// UID and User identify the user; User is empty if the name is unknown.
-	UID  uint32
-	User string
-	// Policy describes the policy that is applied, such as "max-age=30d";
-	// empty if the caller gave none.
-	Policy string
-}
-
-// Remove removes the segments that hold nothing after the cursor, oldest
-// first, never the active one, on behalf of a user.
-func (a *Agent) Remove(before logstore.Cursor, by Remover) (logstore.Removal, error) {
-	removed, err := a.writer.Remove(before)
-	for _, s := range removed.Segments {
-		message.SegmentsRemoved.Log(a.options.Log, "first", s.First, "last", s.Last, "bytes", s.Bytes,
-			"uid", by.UID, "user", by.User, "policy", by.Policy)
-	}
-	return removed, err
-}
-
 // Follow calls tell for every chunk that is committed from now on, until ctx
 // ends, tell fails, or the caller does not keep up (ErrLagging).
 func (a *Agent) Follow(ctx context.Context, tell func(logstore.Position) error) error {

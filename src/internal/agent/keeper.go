@@ -56,7 +56,7 @@ func newKeeper(w *logstore.Writer, dir string, limits Limits, log *slog.Logger) 
 }
 
 func (k *keeper) run(ctx context.Context) {
-	k.writer.Maintain(ctx, keepInterval, k.policy, k.report)
+	k.writer.Maintain(ctx, keepInterval, k.policy, k.announce, k.report)
 }
 
 // policy is what limits the store at the moment.
@@ -94,10 +94,7 @@ func (k *keeper) report(m logstore.Maintenance) {
 	case m.Err != nil:
 		k.log.Error("cannot seal or remove a segment", "error", m.Err)
 	case m.Removed != nil:
-		for _, s := range m.Removed.Segments {
-			message.SegmentsRemoved.Log(k.log, "first", s.First, "last", s.Last, "bytes", s.Bytes,
-				"user", "the agent", "policy", string(s.Reason))
-		}
+		logRemoval(k.log, m.Removed, k.remover(m.Removed))
 	case m.Sealed != nil && m.Sealed.Err != nil:
 		message.SegmentDamaged.Log(k.log, "segment", m.Sealed.Segment, "error", m.Sealed.Err)
 	}

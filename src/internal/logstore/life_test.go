@@ -321,7 +321,7 @@ func TestReaderFollowsThroughRotationSealingAndRemoval(t *testing.T) {
 			sealTest(t, w)
 		}
 		if i%500 == 499 {
-			if _, err := w.Retain(retention.Policy{MaxSize: 20 << 10}); err != nil {
+			if _, err := w.Retain(retention.Policy{MaxSize: 20 << 10}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -432,7 +432,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			w, clock, info := setup(t)
-			removed, err := w.Retain(c.policy(w, clock, info))
+			removed, err := w.Retain(c.policy(w, clock, info), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -465,13 +465,13 @@ func TestRemoveGoesByCursorAcrossAJump(t *testing.T) {
 	opts := testOptions(clock)
 	opts.BootID = [16]byte{9}
 	w = openTest(t, dir, opts)
-	if _, err := w.Remove(Cursor{Store: [16]byte{1}, Sequence: 1 << 60}); !errors.Is(err, ErrForeignCursor) {
+	if _, err := w.Remove(Cursor{Store: [16]byte{1}, Sequence: 1 << 60}, nil); !errors.Is(err, ErrForeignCursor) {
 		t.Errorf("a foreign cursor: %v, want ErrForeignCursor", err)
 	}
-	if removed, err := w.Remove(Cursor{Store: read.Store, Sequence: read.Sequence - 1}); err != nil || len(removed.Segments) != 0 {
+	if removed, err := w.Remove(Cursor{Store: read.Store, Sequence: read.Sequence - 1}, nil); err != nil || len(removed.Segments) != 0 {
 		t.Errorf("not all read: removed %+v (%v), want nothing", removed, err)
 	}
-	removed, err := w.Remove(read)
+	removed, err := w.Remove(read, nil)
 	if err != nil || len(removed.Segments) != 1 || removed.Segments[0].Last != read.Sequence {
 		t.Errorf("all read: removed %+v (%v), want the segment up to %d", removed, err, read.Sequence)
 	}
@@ -511,7 +511,7 @@ func TestMaintainSealsWhatIsClosed(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.Maintain(ctx, time.Hour, nil, func(m Maintenance) { reports <- m })
+		w.Maintain(ctx, time.Hour, nil, nil, func(m Maintenance) { reports <- m })
 	}()
 	for i := range 5 {
 		appendTest(t, w, fmt.Sprint(i))

@@ -27,23 +27,43 @@ type Removal struct {
 	Oldest Cursor
 }
 
+// First and Last return the sequences of the entries that were removed. There
+// must be a segment.
+func (r *Removal) First() uint64 { return r.Segments[0].First }
+
+// Last returns the last.
+func (r *Removal) Last() uint64 { return r.Segments[len(r.Segments)-1].Last }
+
+// Announce returns the entry that reports a removal that is about to happen.
+type Announce func(Removal) []byte
+
 // Remove removes the segments that hold nothing behind the cursor: whole
-// ones, oldest first, never the active one.
-func (w *Writer) Remove(before Cursor) (Removal, error) {
+// ones, oldest first, never the active one. announce is as for Retain.
+func (w *Writer) Remove(before Cursor, announce Announce) (Removal, error) {
 	if before.Store != w.store {
 		return Removal{}, fmt.Errorf("%w: %s", ErrForeignCursor, before)
 	}
-	return w.Retain(retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes})
+	return w.Retain(retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, announce)
 }
 
 // Retain removes the segments that a policy says have to go. What was
 // removed is returned also if there is an error.
-func (w *Writer) Retain(policy retention.Policy) (Removal, error) {
+//
+// The entry of announce, if that is not nil, is durable before anything is
+// removed: a removal without a record would be worse than a record of segments
+// that then could not be removed. While they cannot, no further record of them
+// is made. Only where the disk has no room for it, the record follows the
+// removal.
+func (w *Writer) Retain(policy retention.Policy, announce Announce) (Removal, error) {
 	w.maintenance.Lock()
 	defer w.maintenance.Unlock()
 	var r Removal
 	now := w.opts.Clock.Now()
 	plan, err := retention.Plan(w.dir, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
+	record, announceErr := w.announce(plan, announce)
+	if announceErr != nil && !noRoom(announceErr) {
+		return r, fmt.Errorf("cannot record the removal of segments, so nothing was removed: %w", announceErr)
+	}
 	for _, s := range plan {
 		if err = w.opts.Files.Remove(filepath.Join(w.dir, segment.Name(s.First))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			break
@@ -58,6 +78,11 @@ func (w *Writer) Retain(policy retention.Policy) (Removal, error) {
 			err = syncErr
 		}
 	}
+	if record != nil {
+		if recordErr := w.recordLate(record); err == nil {
+			err = recordErr
+		}
+	}
 	list, listErr := segment.List(w.dir)
 	if err == nil {
 		err = listErr
@@ -70,6 +95,53 @@ func (w *Writer) Retain(policy retention.Policy) (Removal, error) {
 	}
 	return r, nil
 }
+
+// announce makes the record of a removal, queues it and waits until it is
+// durable. It returns what could not be queued.
+func (w *Writer) announce(plan []retention.Segment, announce Announce) (*Batch, error) {
+	var r Removal
+	for _, s := range plan {
+		// What was announced and then could not be removed is planned again.
+		if s.Last > w.announced {
+			r.Segments = append(r.Segments, s)
+			r.Bytes += s.Bytes
+		}
+	}
+	if announce == nil || len(r.Segments) == 0 {
+		return nil, nil
+	}
+	at := w.opts.Clock.Now().Boot
+	b := &Batch{Entries: announce(r), Count: 1, First: at, Last: at, Notice: true}
+	if _, err := w.Append(*b); err != nil {
+		return b, err
+	}
+	w.announced = r.Last()
+	_, err := w.Flush()
+	return nil, err
+}
+
+// noRoom reports whether the disk is full, so that removing segments helps.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// recordLate queues a record for which there was no room before.
+func (w *Writer) recordLate(b *Batch) error {
+	var err error
+	for range recordTries {
+		if _, err = w.Append(*b); err == nil || !noRoom(err) {
+			break
+		}
+		// It returns when the queue has tried again.
+		_, _ = w.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot record the removal of segments: %w", err)
+	}
+	return nil
+}
+
+// recordTries bounds how often the record of a removal is tried. The queue
+// makes pauses in between.
+const recordTries = 20
 
 // Sealed is a segment that Seal has been at.
 type Sealed struct {
@@ -144,8 +216,8 @@ type Maintenance struct {
 // Maintain seals and removes what has to be, at once, whenever a segment has begun
 // and at the given interval, until ctx is done. It does so on a thread of
 // its own at the lowest priority (setpriority(2)). policy is asked each time; nil
-// removes nothing. report is told what was done.
-func (w *Writer) Maintain(ctx context.Context, every time.Duration, policy func() retention.Policy, report func(Maintenance)) {
+// removes nothing. announce is as for Retain. report is told what was done.
+func (w *Writer) Maintain(ctx context.Context, every time.Duration, policy func() retention.Policy, announce Announce, report func(Maintenance)) {
 	// The thread ends with the goroutine, since it is not unlocked.
 	runtime.LockOSThread()
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, lowest); err != nil {
@@ -155,7 +227,7 @@ func (w *Writer) Maintain(ctx context.Context, every time.Duration, policy func(
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		if policy != nil {
-			removed, err := w.Retain(policy())
+			removed, err := w.Retain(policy(), announce)
 			if len(removed.Segments) > 0 {
 				report(Maintenance{Removed: &removed})
 			}

@@ -125,7 +125,7 @@ func (l *lifetime) work(w *Writer, off chan struct{}) {
 		case 1:
 			_ = w.Seal(context.Background(), func(Sealed) {})
 		case 2:
-			removed, _ := w.Retain(retention.Policy{MaxSize: 40 << 10})
+			removed, _ := w.Retain(retention.Policy{MaxSize: 40 << 10}, nil)
 			l.floor = max(l.floor, removed.Oldest.Sequence+1)
 			if n := len(removed.Segments); n > 0 {
 				l.floor = max(l.floor, removed.Segments[n-1].Last+1)
@@ -449,7 +449,7 @@ func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
 	if _, err := w.Append(batchOf(opts.Clock.Now(), "new")); err != nil {
 		t.Fatal(err)
 	}
-	if gone, err := w.Retain(retention.Policy{MaxSize: 1}); err != nil || len(gone.Segments) != 3 {
+	if gone, err := w.Retain(retention.Policy{MaxSize: 1}, nil); err != nil || len(gone.Segments) != 3 {
 		t.Fatalf("%+v, %v, want that 3 segments go", gone, err)
 	}
 	for _, err := w.Flush(); err != nil; _, err = w.Flush() {

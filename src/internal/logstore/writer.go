@@ -52,6 +52,7 @@ type Writer struct {
 	// a time. It is taken without the other locks.
 	maintenance sync.Mutex
 	settled     map[uint64]bool // closed segments that need no sealing
+	announced   uint64          // up to which sequence a removal has been recorded
 	previous    Previous
 
 	mu      sync.Mutex

@@ -201,7 +201,7 @@ func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by broker.Remo
 		return 0, 0, err
 	}
 	a.Remover.Store(&by)
-	r, err := a.Log.Writer.Remove(before)
+	r, err := a.Log.Writer.Remove(before, nil)
 	return r.Bytes, len(r.Segments), err
 }
 

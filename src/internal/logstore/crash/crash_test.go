@@ -169,7 +169,7 @@ func write(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	go w.Maintain(context.Background(), time.Hour, nil, func(logstore.Maintenance) {})
+	go w.Maintain(context.Background(), time.Hour, nil, nil, func(logstore.Maintenance) {})
 	out := bufio.NewWriter(os.Stdout)
 	var promised []string
 	for {
