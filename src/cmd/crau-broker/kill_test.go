@@ -97,7 +97,7 @@ func logged(t *testing.T, dir string, want []wanted) [][]uint64 {
 	passed := make([][]uint64, len(want))
 	var g event.Group
 	for {
-		chunk, err := r.Next()
+		chunk, err := r.Next(t.Context())
 		if err == io.EOF {
 			return passed
 		}

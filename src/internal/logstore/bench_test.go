@@ -149,7 +149,7 @@ func BenchmarkScan(b *testing.B) {
 			got := 0
 			var g event.Group
 			for {
-				c, err := r.Next()
+				c, err := r.Next(b.Context())
 				if err == io.EOF {
 					break
 				}
@@ -261,7 +261,7 @@ func BenchmarkThousandSegments(b *testing.B) {
 		defer r.Close()
 		_, err := r.Seek(logstore.Cursor{Store: r.Store(), Sequence: middle})
 		fail(b, err)
-		c, err := r.Next()
+		c, err := r.Next(b.Context())
 		fail(b, err)
 		return c.RealTime(c.Header.First)
 	}()
@@ -278,7 +278,7 @@ func BenchmarkThousandSegments(b *testing.B) {
 		defer r.Close()
 		_, err := r.Seek(logstore.Cursor{Store: r.Store(), Sequence: middle})
 		fail(b, err)
-		c, err := r.Next()
+		c, err := r.Next(b.Context())
 		fail(b, err)
 		if c.First != middle+1 {
 			b.Fatalf("at %d, want %d", c.First, middle+1)
@@ -288,7 +288,7 @@ func BenchmarkThousandSegments(b *testing.B) {
 		r := reader(b, dir, logstore.Query{Since: at})
 		defer r.Close()
 		fail(b, r.SeekTime(at))
-		c, err := r.Next()
+		c, err := r.Next(b.Context())
 		fail(b, err)
 		if c.First > middle+1 || c.Last <= middle {
 			b.Fatalf("at %d to %d, want %d", c.First, c.Last, middle+1)
@@ -335,7 +335,7 @@ func BenchmarkSelective(b *testing.B) {
 		defer r.Close()
 		var g event.Group
 		for {
-			c, err := r.Next()
+			c, err := r.Next(b.Context())
 			if err == io.EOF {
 				return found
 			}

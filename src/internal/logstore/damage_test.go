@@ -424,7 +424,8 @@ func FuzzDamagedStore(f *testing.F) {
 			edits = edits[4:]
 		}
 		writeDir(t, dir, damaged)
-		forwards := readDamaged(t, readerTest(t, dir, Query{}).Next)
+		forward := readerTest(t, dir, Query{})
+		forwards := readDamaged(t, func() (*Chunk, error) { return forward.Next(t.Context()) })
 		if !subsequence(forwards, all) {
 			t.Errorf("forwards: read %v of %v", forwards, all)
 		}

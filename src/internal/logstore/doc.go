@@ -14,7 +14,7 @@
 //	r, err := logstore.OpenReader(dir, logstore.ReaderOptions{EntryLen: event.Len})
 //	missing, err := r.Seek(cursor)
 //	for {
-//		chunk, err := r.Next() // io.EOF at the end; then r.Wait
+//		chunk, err := r.Next(ctx) // io.EOF at the end; then r.Wait
 //		…
 //	}
 //

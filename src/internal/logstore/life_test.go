@@ -339,7 +339,7 @@ func followNumbers(ctx context.Context, r *Reader, n int) error {
 	next := 0
 	removed := false
 	for next < n {
-		c, err := r.Next()
+		c, err := r.Next(ctx)
 		var missing *MissingError
 		switch {
 		case err == io.EOF:

@@ -47,6 +47,9 @@ type (
 	// CorruptError says that a part of a segment cannot be trusted; reading
 	// goes on behind it.
 	CorruptError = segment.CorruptError
+	// UnreadableError reports a segment that cannot be opened or read; reading
+	// continues with the next one.
+	UnreadableError = segment.UnreadableError
 	// IncompatibleError says that a segment was written by a newer version.
 	IncompatibleError = segment.IncompatibleError
 )

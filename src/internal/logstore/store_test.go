@@ -13,14 +13,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"crypto-auditing/src/internal/logstore/segment"
 )
 
 // Entries of these tests are CBOR byte strings with two bytes of length.
@@ -141,7 +136,7 @@ type read struct {
 // collected.
 func readAll(r *Reader) (entries []read, errs []error) {
 	for {
-		c, err := r.Next()
+		c, err := r.Next(context.Background())
 		if err == io.EOF {
 			return entries, errs
 		}
@@ -233,31 +228,6 @@ func TestReadersCannotKeepAWriterOut(t *testing.T) {
 	// flock(2) asks for no more than an open file.
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		t.Errorf("others can open the lock of the log and lock it: its mode is %v", mode)
-	}
-}
-
-func TestWhatIsNoFileIsNoSegment(t *testing.T) {
-	dir := t.TempDir()
-	w := openTest(t, dir, testOptions(newTestClock()))
-	p := appendTest(t, w, "a", "b")
-	if err := unix.Mkfifo(filepath.Join(dir, segment.Name(p.Cursor.Sequence+1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error)
-	go func() {
-		r, err := OpenReader(dir, ReaderOptions{EntryLen: testEntryLen})
-		if err == nil {
-			r.Close()
-		}
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if err == nil || !strings.Contains(err.Error(), "not a regular file") {
-			t.Errorf("the reader says %v", err)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("the reader waits for somebody to write to the FIFO")
 	}
 }
 
@@ -534,7 +504,7 @@ func TestZstdPrintsTheSequence(t *testing.T) {
 	var want []byte
 	r := readerTest(t, dir, Query{})
 	for {
-		c, err := r.Next()
+		c, err := r.Next(context.Background())
 		if err == io.EOF {
 			break
 		}

@@ -67,7 +67,7 @@ func scan(o *options) error {
 	groups, began := 0, time.Now()
 	var g event.Group
 	for {
-		chunk, err := r.Next()
+		chunk, err := r.Next(context.Background())
 		if err == io.EOF {
 			fmt.Println(groups, time.Since(began).Seconds())
 			return nil

@@ -44,16 +44,31 @@ func (r *Reader) Previous() (*Chunk, error) {
 		r.first = 0
 	}
 	for {
+		var chunk *Chunk
+		var err error
 		if len(r.back.places) == 0 {
-			if err := r.searchBack(); err != nil {
-				return nil, err
-			}
-			continue
+			err = r.searchBack()
+		} else {
+			chunk, err = r.stepBack()
 		}
-		chunk, err := r.stepBack()
+		if unreadable, ok := segment.AsUnreadable(err); ok {
+			r.passBack(unreadable)
+		}
 		if chunk != nil || err != nil {
 			return chunk, err
 		}
+	}
+}
+
+// passBack leaves the segment r.back.first, which cannot be read, for the one
+// before it.
+func (r *Reader) passBack(e *UnreadableError) {
+	first := r.back.first
+	r.back.leave()
+	r.back.first = first
+	if first < r.next {
+		e.From, e.To = first, r.next-1
+		r.next = first
 	}
 }
 
@@ -104,6 +119,7 @@ func (r *Reader) enterBack() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return io.EOF // removed, and all before it
 	}
+	b.first = first
 	if err != nil {
 		return err
 	}

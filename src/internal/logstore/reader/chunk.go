@@ -16,6 +16,10 @@ type CorruptError = segment.CorruptError
 // IncompatibleError says that a segment was written by a newer version.
 type IncompatibleError = segment.IncompatibleError
 
+// UnreadableError reports a segment that cannot be opened or read; reading
+// continues with the next one.
+type UnreadableError = segment.UnreadableError
+
 // Chunk is what a Reader returns. It is valid until the next call of a method
 // of the Reader.
 type Chunk struct {

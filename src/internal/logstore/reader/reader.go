@@ -3,6 +3,7 @@
 package reader
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,10 @@ type Reader struct {
 	first   uint64
 	offset  int64
 	size    int64 // what the file is known to hold
+
+	// passed is the newest segment when it could not be read, and the sequence
+	// wanted then: that is reported once.
+	passed struct{ first, next uint64 }
 
 	back    back
 	chunk   Chunk
@@ -126,20 +131,27 @@ func (r *Reader) Cursor() cursor.Cursor {
 }
 
 // Next returns the next chunk that the query cannot leave out. Errors:
-// io.EOF: nothing more now, Wait and try again; *CorruptError, *MissingError:
-// something is missing, the next call goes on behind it; *IncompatibleError:
-// the next call goes on with the next segment; others: reading failed, the next
-// call tries again.
-func (r *Reader) Next() (*Chunk, error) {
+// io.EOF: nothing more now, Wait and try again; *CorruptError,
+// *UnreadableError, *MissingError: something is missing, the next call
+// continues after it; *IncompatibleError: the next call continues with the
+// next segment; that of ctx; others: reading failed, the next call tries
+// again.
+func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 	r.back.leave()
 	for {
-		if r.segment == nil {
-			if err := r.enter(); err != nil {
-				return nil, err
-			}
-			continue
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
-		chunk, err := r.step()
+		var chunk *Chunk
+		var err error
+		if r.segment == nil {
+			err = r.enter(ctx)
+		} else {
+			chunk, err = r.step(ctx)
+		}
+		if unreadable, ok := segment.AsUnreadable(err); ok {
+			err = r.pass(unreadable)
+		}
 		if chunk != nil || err != nil {
 			return chunk, err
 		}
@@ -147,8 +159,12 @@ func (r *Reader) Next() (*Chunk, error) {
 }
 
 // enter opens the segment that holds r.next, or else the next one.
-func (r *Reader) enter() error {
+func (r *Reader) enter(ctx context.Context) error {
+	var gone uint64
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		list, err := r.list()
 		if err != nil {
 			return err
@@ -158,13 +174,18 @@ func (r *Reader) enter() error {
 			return io.EOF
 		}
 		s, err := segment.Open(r.path(first))
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) && gone != first {
+			gone = first
 			continue // removed since it was listed
+		}
+		r.first = first
+		if errors.Is(err, fs.ErrNotExist) {
+			return &UnreadableError{Segment: r.path(first), Err: fs.ErrNotExist}
 		}
 		if err != nil {
 			return err
 		}
-		r.first, r.segment = first, s
+		r.segment = s
 		everything := r.opts.Query.everything()
 		if !everything || r.next > first {
 			if err := r.hop(); err != nil || r.segment == nil {
@@ -174,6 +195,57 @@ func (r *Reader) enter() error {
 		s.Sequential(everything)
 		return nil
 	}
+}
+
+// crashJump is how far sequences continue above those that may be gone after a
+// crash of the machine.
+const crashJump = 1 << 32
+
+// pass leaves the segment r.first, which cannot be read, for the next one, and
+// completes the error with what is missing. The newest segment is tried again
+// by later calls.
+func (r *Reader) pass(e *UnreadableError) error {
+	first := r.first
+	r.leave()
+	list, err := r.list()
+	if err != nil {
+		return err
+	}
+	i, found := slices.BinarySearch(list, first)
+	if r.next == 0 || r.next+crashJump <= first {
+		r.next = first
+	}
+	if i == 0 && r.next < first {
+		// Enter it again after that is reported.
+		r.first = first - 1
+		return r.missing(first, 0)
+	}
+	if found {
+		i++
+	}
+	e.From = r.next
+	switch {
+	case i < len(list):
+		h, err := r.firstHeader(list[i])
+		if err != nil {
+			return e // a later segment shows how much is missing
+		}
+		if h.SequenceBefore < r.next {
+			return nil // everything before was read
+		}
+		e.To = h.SequenceBefore
+		r.next = e.To + 1
+		return e
+	case r.single != "":
+		return e
+	}
+	e.Newest = true
+	r.first = first - 1
+	if r.passed.first == first && r.passed.next == r.next {
+		return io.EOF
+	}
+	r.passed.first, r.passed.next = first, r.next
+	return e
 }
 
 // hop uses the index of a sealed segment, or the end of another, to get to
@@ -264,16 +336,16 @@ func (r *Reader) missing(have, before uint64) error {
 
 // step looks at the chunk at r.offset: it returns it, or leaves it out and
 // returns nothing.
-func (r *Reader) step() (*Chunk, error) {
+func (r *Reader) step(ctx context.Context) (*Chunk, error) {
 	h := &r.chunk.Header
 	if err := r.segment.Header(r.offset, h); err != nil {
-		return nil, r.stop(err)
+		return nil, r.stop(ctx, err)
 	}
 	if r.store == [16]byte{} {
 		r.store = h.StoreID
 	}
 	if h.StoreID != r.store {
-		return nil, r.stop(r.corrupt(frame.KindStore, "the chunk belongs to another store"))
+		return nil, r.stop(ctx, r.corrupt(frame.KindStore, "the chunk belongs to another store"))
 	}
 	if r.next != 0 && h.Flags&frame.Start == 0 && h.Sequence > r.next && r.offset > 0 {
 		e := r.corrupt(frame.KindSequence, fmt.Sprintf("sequence %d where %d should be", h.Sequence, r.next))
@@ -289,7 +361,7 @@ func (r *Reader) step() (*Chunk, error) {
 		return nil, err
 	}
 	if !whole {
-		return nil, r.stop(r.corrupt(frame.KindTorn, "the file ends inside a chunk"))
+		return nil, r.stop(ctx, r.corrupt(frame.KindTorn, "the file ends inside a chunk"))
 	}
 	offset, end := r.offset, r.offset+h.ChunkSize()
 	if h.LastSequence() < r.next || !r.opts.Query.matches(h) {
@@ -299,7 +371,7 @@ func (r *Reader) step() (*Chunk, error) {
 	}
 	r.entries, err = r.segment.Entries(r.entries, r.decoder, offset, h)
 	if err != nil {
-		return nil, r.stop(err)
+		return nil, r.stop(ctx, err)
 	}
 	c := &r.chunk
 	c.set(r.segment.Path(), offset, r.entries, r.opts.EntryLen)
@@ -330,7 +402,7 @@ func (r *Reader) holds(end int64) (bool, error) {
 
 // stop handles that no chunk could be read at r.offset. In the newest segment
 // that may be because it is still being written.
-func (r *Reader) stop(err error) error {
+func (r *Reader) stop(ctx context.Context, err error) error {
 	corrupt, isCorrupt := segment.AsCorrupt(err)
 	if err != io.EOF && !isPlaced(err) {
 		return err
@@ -350,7 +422,7 @@ func (r *Reader) stop(err error) error {
 		}
 	}
 	if isCorrupt {
-		at, err := r.segment.Search(r.offset+1, r.trusted)
+		at, err := r.segment.Search(ctx, r.offset+1, r.trusted)
 		if err == nil {
 			// What comes before a later chunk has been written to its end, be it
 			// since it was looked at.

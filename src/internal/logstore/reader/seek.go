@@ -3,6 +3,7 @@
 package reader
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,30 +72,69 @@ func (r *Reader) Oldest() (cursor.Cursor, error) {
 	return cursor.Cursor{Store: r.store, Sequence: list[0] - 1}, nil
 }
 
-// Newest returns the cursor behind the newest entry that is committed.
+// Newest returns the cursor behind the newest entry that is committed and can
+// be read.
 func (r *Reader) Newest() (cursor.Cursor, error) {
 	list, err := r.list()
 	if err != nil {
 		return cursor.Cursor{}, err
 	}
 	for _, first := range slices.Backward(list) {
-		s, err := segment.Open(r.path(first))
-		if errors.Is(err, fs.ErrNotExist) {
+		last, ok, err := r.last(first)
+		if _, unreadable := segment.AsUnreadable(err); unreadable {
 			continue
 		}
 		if err != nil {
 			return cursor.Cursor{}, err
 		}
-		h, ok, err := s.Newest(r.store)
-		_ = s.Close()
-		if err != nil {
-			return cursor.Cursor{}, err
-		}
 		if ok {
-			return cursor.Cursor{Store: r.store, Sequence: h.LastSequence()}, nil
+			return cursor.Cursor{Store: r.store, Sequence: last}, nil
 		}
 	}
 	return cursor.Cursor{Store: r.store}, nil
+}
+
+// Beyond reports whether c is after the newest entry. The entries of a segment
+// that cannot be read are taken to be there.
+func (r *Reader) Beyond(c cursor.Cursor) (bool, error) {
+	list, err := r.list()
+	if err != nil {
+		return false, err
+	}
+	for _, first := range slices.Backward(list) {
+		last, ok, err := r.last(first)
+		if _, unreadable := segment.AsUnreadable(err); unreadable {
+			if c.Sequence >= first {
+				return false, nil
+			}
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			return c.Sequence > last, nil
+		}
+	}
+	return c.Sequence > 0, nil
+}
+
+// last returns the last sequence of a segment; ok is false if it has no whole
+// chunk or was removed.
+func (r *Reader) last(first uint64) (sequence uint64, ok bool, err error) {
+	s, err := segment.Open(r.path(first))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	defer s.Close()
+	h, ok, err := s.Newest(r.store)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	return h.LastSequence(), true, nil
 }
 
 // SeekTime puts the Reader at a segment before which no entry ends at or after
@@ -121,7 +161,11 @@ func (r *Reader) SeekTime(t int64) error {
 		}
 		over := hereOK && laterOK && here.BootID == later.BootID && frame.RealTime(later.First, here.Offset) < t
 		if !over {
-			if over, err = r.endsBefore(first, t); err != nil {
+			over, err = r.endsBefore(first, t)
+			if _, unreadable := segment.AsUnreadable(err); unreadable {
+				over, err = r.beginsBefore(list[i+1:], t), nil
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -148,6 +192,7 @@ func (r *Reader) move(next uint64) {
 	r.leave()
 	r.back.leave()
 	r.first, r.next = 0, next
+	r.passed.first = 0
 }
 
 // list returns the first sequences of the segments. That of a single file is
@@ -159,7 +204,7 @@ func (r *Reader) list() ([]uint64, error) {
 		return segment.List(r.dir)
 	}
 	h, err := r.firstHeader(0)
-	if isPlaced(err) {
+	if _, unreadable := segment.AsUnreadable(err); unreadable || isPlaced(err) {
 		return []uint64{1}, nil
 	}
 	if err != nil {
@@ -190,6 +235,17 @@ func (r *Reader) endsBefore(first uint64, t int64) (bool, error) {
 	return err == nil && ok && frame.RealTime(b.LastTime, b.Offset) < t, nil
 }
 
+// beginsBefore reports whether the first of the segments whose beginning can be
+// read begins before t.
+func (r *Reader) beginsBefore(list []uint64, t int64) bool {
+	for _, first := range list {
+		if h, err := r.firstHeader(first); err == nil {
+			return frame.RealTime(h.First, h.Offset) < t
+		}
+	}
+	return false
+}
+
 // firstHeader reads how a segment begins.
 func (r *Reader) firstHeader(first uint64) (h frame.Header, err error) {
 	s, err := segment.Open(r.path(first))
@@ -213,7 +269,7 @@ func (r *Reader) anyHeader() (h frame.Header, err error) {
 	err = s.Header(0, &h)
 	if _, corrupt := segment.AsCorrupt(err); corrupt {
 		var at int64
-		at, err = s.Search(1, func(*frame.Header) bool { return true })
+		at, err = s.Search(context.Background(), 1, func(*frame.Header) bool { return true })
 		if err == nil {
 			err = s.Header(at, &h)
 		}

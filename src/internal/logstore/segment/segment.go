@@ -3,9 +3,11 @@
 package segment
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -32,20 +34,28 @@ type Segment struct {
 	read     int
 }
 
-// Open opens the segment file at path.
+// Open opens the segment file at path. The error is fs.ErrNotExist if there is
+// no such file, or *UnreadableError.
 func Open(path string) (*Segment, error) {
-	// O_NONBLOCK: a FIFO in its place must not hold up whoever reads the log.
+	// O_NONBLOCK: a FIFO in its place must not delay the reader.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		// A link to nothing is in the list of segments, and remains there.
+		if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() == fs.ModeSymlink {
+			return nil, unreadable(path, 0, errDangling)
+		}
 		return nil, fmt.Errorf("cannot open segment: %w", err)
+	}
+	if err != nil {
+		return nil, unreadable(path, 0, err)
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &os.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+		err = errNotRegular
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("cannot open segment: %w", err)
+		return nil, unreadable(path, 0, err)
 	}
 	return &Segment{path: path, file: f, read: hopRead}, nil
 }
@@ -60,7 +70,7 @@ func (s *Segment) Path() string { return s.path }
 func (s *Segment) Size() (int64, error) {
 	info, err := s.file.Stat()
 	if err != nil {
-		return 0, fmt.Errorf("cannot stat segment: %w", err)
+		return 0, unreadable(s.path, 0, err)
 	}
 	return info.Size(), nil
 }
@@ -93,9 +103,17 @@ func (s *Segment) at(offset int64, n int) ([]byte, error) {
 	s.window = s.window[:got]
 	if err != nil && err != io.EOF {
 		s.window = s.window[:0]
-		return nil, fmt.Errorf("cannot read segment: %w", err)
+		return nil, unreadable(s.path, offset, err)
 	}
 	return s.window[:min(n, got)], nil
+}
+
+// Probe reads up to n bytes from offset on and returns why that fails.
+func (s *Segment) Probe(offset int64, n int) error {
+	if _, err := s.file.ReadAt(make([]byte, n), offset); err != nil && err != io.EOF {
+		return unreadable(s.path, offset, err)
+	}
+	return nil
 }
 
 // Header reads the chunk header at offset; its filter is valid until the next
@@ -180,7 +198,7 @@ func (s *Segment) Index() (x *frame.Index, ok bool, err error) {
 	}
 	b = make([]byte, n)
 	if _, err := s.file.ReadAt(b, size-int64(n)); err != nil {
-		return nil, false, fmt.Errorf("cannot read index of segment: %w", err)
+		return nil, false, unreadable(s.path, size-int64(n), err)
 	}
 	x = new(frame.Index)
 	if err := x.Parse(b); err != nil {
@@ -196,14 +214,25 @@ func (s *Segment) Index() (x *frame.Index, ok bool, err error) {
 type Trust func(h *frame.Header) bool
 
 // Search returns the offset of the first chunk at or behind offset whose
-// header is right and trusted; io.EOF if there is none.
-func (s *Segment) Search(offset int64, trust Trust) (int64, error) {
+// header is right and trusted; io.EOF if there is none. It skips holes, so that
+// a sparse file costs no more than its data.
+func (s *Segment) Search(ctx context.Context, offset int64, trust Trust) (int64, error) {
 	var h frame.Header
 	buffer := make([]byte, scanRead)
 	for {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		data, err := s.file.Seek(offset, unix.SEEK_DATA)
+		switch {
+		case errors.Is(err, unix.ENXIO):
+			return 0, io.EOF
+		case err == nil:
+			offset = max(offset, data)
+		}
 		n, err := s.file.ReadAt(buffer, offset)
 		if err != nil && err != io.EOF {
-			return 0, fmt.Errorf("cannot read segment: %w", err)
+			return 0, unreadable(s.path, offset, err)
 		}
 		atEnd := err == io.EOF
 		found := buffer[:n]

@@ -10,16 +10,12 @@ import (
 )
 
 // StoreID takes the id of the store from the newest segment that begins with
-// a readable header.
+// a readable header. Segments that cannot be read are passed over; the error
+// is that of the newest of them if no other has the id.
 func StoreID(dir string, list []uint64) (id [16]byte, known bool, err error) {
+	var first error
 	for i := len(list) - 1; i >= 0; i-- {
-		s, err := Open(filepath.Join(dir, Name(list[i])))
-		if err != nil {
-			return id, false, err
-		}
-		var h frame.Header
-		err = s.Header(0, &h)
-		s.Close()
+		h, err := firstHeader(filepath.Join(dir, Name(list[i])))
 		var incompatible *IncompatibleError
 		if errors.As(err, &incompatible) {
 			return id, false, err
@@ -27,6 +23,20 @@ func StoreID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 		if err == nil {
 			return h.StoreID, true, nil
 		}
+		if !isPlaced(err) && first == nil {
+			first = err
+		}
 	}
-	return id, false, nil
+	return id, false, first
+}
+
+// firstHeader reads how the segment at path begins.
+func firstHeader(path string) (h frame.Header, err error) {
+	s, err := Open(path)
+	if err != nil {
+		return h, err
+	}
+	defer s.Close()
+	err = s.Header(0, &h)
+	return h, err
 }

@@ -3,7 +3,6 @@
 package segment
 
 import (
-	"fmt"
 	"io"
 	"slices"
 
@@ -100,7 +99,7 @@ func (s *Segment) Before(end int64, store [16]byte) ([]Place, error) {
 		b := make([]byte, end-from)
 		n, err := s.file.ReadAt(b, from)
 		if err != nil && err != io.EOF {
-			return nil, fmt.Errorf("cannot read segment: %w", err)
+			return nil, unreadable(s.path, from, err)
 		}
 		b = b[:n]
 		var places []Place

@@ -3,6 +3,7 @@
 package segment
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -48,7 +49,7 @@ func (w *Walker) Next(h *frame.Header) (int64, error) {
 	if !ok {
 		return at, err
 	}
-	next, err := w.segment.Search(at+1, w.trusts)
+	next, err := w.segment.Search(context.Background(), at+1, w.trusts)
 	if err == io.EOF {
 		next, err = w.segment.Size()
 	}

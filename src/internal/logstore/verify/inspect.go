@@ -30,6 +30,9 @@ type Info struct {
 	FirstTime, LastTime int64
 	// Damaged counts parts that cannot be trusted, a torn end among them.
 	Damaged int
+	// Unreadable is why the file cannot be opened or read, nil if it can. Then
+	// First is that of its name, and nothing else is known.
+	Unreadable *segment.UnreadableError
 }
 
 // Inspect describes the segments of the store in dir, oldest first.
@@ -43,6 +46,10 @@ func Inspect(dir string) ([]Info, error) {
 		info, err := inspect(filepath.Join(dir, segment.Name(first)))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
+		}
+		if unreadable, ok := segment.AsUnreadable(err); ok {
+			info = Info{Path: info.Path, Bytes: info.Bytes, First: first, Unreadable: unreadable}
+			err = nil
 		}
 		if err != nil {
 			return all, err

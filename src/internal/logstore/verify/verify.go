@@ -50,9 +50,13 @@ type Report struct {
 	Torn []Torn
 	// Jumps counts crashes of the machine that sequences jumped after.
 	Jumps int
+	// Unreadable are the segments that could not be opened or read. The others
+	// were checked all the same.
+	Unreadable []*segment.UnreadableError
 	// Break is the first thing that is not as it should be, nil if nothing.
-	// It is a *segment.CorruptError or *segment.IncompatibleError. What
-	// lies behind it has not been checked.
+	// It is a *segment.CorruptError, *segment.IncompatibleError or the first of
+	// Unreadable. What comes after one that is not of the latter kind has not
+	// been checked.
 	Break error
 }
 
@@ -76,11 +80,8 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	}
 	defer v.decoder.Close()
 	for _, first := range list {
-		info, err := os.Stat(filepath.Join(dir, segment.Name(first)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("cannot stat segment: %w", err)
-		}
-		if err == nil {
+		// One that cannot be looked at is reported when it is its turn.
+		if info, err := os.Stat(filepath.Join(dir, segment.Name(first))); err == nil && info.Mode().IsRegular() {
 			v.total += info.Size()
 		}
 	}
@@ -89,9 +90,15 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 		if errors.Is(err, fs.ErrNotExist) && i == v.report.Segments && v.report.Chunks == 0 {
 			continue // removed since it was listed, as the oldest are
 		}
+		if unreadable, ok := segment.AsUnreadable(err); ok {
+			v.pass(unreadable, first)
+			continue
+		}
 		var broken *brokenError
 		if errors.As(err, &broken) {
-			v.report.Break = broken.error
+			if v.report.Break == nil {
+				v.report.Break = broken.error
+			}
 			return v.report, nil
 		}
 		if err != nil {
@@ -100,6 +107,20 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 		v.report.Segments++
 	}
 	return v.report, nil
+}
+
+// pass notes a segment that cannot be read. The chain begins again after it.
+func (v *verifier) pass(e *segment.UnreadableError, first uint64) {
+	e.From = first
+	if v.report.LastSequence >= first {
+		e.From = v.report.LastSequence + 1 // a part of it was read
+	}
+	if len(v.report.Unreadable) == 0 {
+		v.report.Break = e
+	}
+	v.report.Unreadable = append(v.report.Unreadable, e)
+	v.passed, v.torn = e, nil
+	v.report.Segments++
 }
 
 // brokenError tells a break from a failure to read.
@@ -113,6 +134,8 @@ type verifier struct {
 	entries []byte
 	// torn is the end of the segment before, if that is torn.
 	torn *segment.CorruptError
+	// passed is the segment before, if that could not be read.
+	passed *segment.UnreadableError
 
 	done, total int64
 }
@@ -205,6 +228,11 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 		return corrupt(frame.KindSequence, "a start chunk belongs at the beginning of a segment, and only there")
 	case start && h.Sequence != first:
 		return corrupt(frame.KindSequence, "sequence %d in a segment named after %d", h.Sequence, first)
+	case v.passed != nil && r.Chunks > 0:
+		if h.SequenceBefore < r.LastSequence {
+			return corrupt(frame.KindSequence, "sequence %d follows %d, which is after the one before", h.Sequence, r.LastSequence)
+		}
+		v.chain.Set(h.HashBefore)
 	case r.Chunks == 0:
 		if !start {
 			return corrupt(frame.KindSequence, "the store does not begin with a start chunk")
@@ -223,6 +251,10 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 	case start && h.HashBefore != v.chain.Sum():
 		return corrupt(frame.KindHash, "the hash before the segment is not that of the entry before")
 	}
+	if v.passed != nil && h.SequenceBefore >= v.passed.From {
+		v.passed.To = h.SequenceBefore
+	}
+	v.passed = nil
 	if start && r.Chunks > 0 && h.Sequence != h.SequenceBefore+1 {
 		r.Jumps++
 	}

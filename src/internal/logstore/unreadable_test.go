@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/logstore/verify"
+)
+
+// unreadableForms are things in place of a segment that cannot be read, with
+// what the error contains.
+func unreadableForms() map[string]struct {
+	put  func(path string) error
+	says string
+} {
+	return map[string]struct {
+		put  func(path string) error
+		says string
+	}{
+		"a FIFO":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, "not a regular file"},
+		"a directory":     {func(path string) error { return os.Mkdir(path, 0o700) }, "not a regular file"},
+		"a dangling link": {func(path string) error { return os.Symlink("nothing", path) }, "dangling symbolic link"},
+		"a link to itself": {func(path string) error { return os.Symlink(filepath.Base(path), path) },
+			"too many levels of symbolic links"},
+		// It is a regular file, can be opened, and cannot be read.
+		"a file with bad sectors": {func(path string) error { return os.Symlink("/proc/self/mem", path) }, "input/output error"},
+	}
+}
+
+// hide puts a thing in place of a segment and returns what undoes it.
+func hide(t *testing.T, path string, put func(path string) error) (restore func()) {
+	t.Helper()
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(path); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// segmentOf returns the entries of the segment that begins with first.
+func segmentOf(all []read, first, next uint64) (in, out []read) {
+	for _, e := range all {
+		if e.sequence >= first && e.sequence < next {
+			in = append(in, e)
+		} else {
+			out = append(out, e)
+		}
+	}
+	return in, out
+}
+
+func TestReadersSkipASegmentThatCannotBeRead(t *testing.T) {
+	for name, form := range unreadableForms() {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w, all := filledStore(t, dir, 4, 5)
+			sealTest(t, w)
+			list, err := segment.List(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for hidden, first := range list[:len(list)-1] {
+				path := filepath.Join(dir, segment.Name(first))
+				restore := hide(t, path, form.put)
+				_, want := segmentOf(all, first, list[hidden+1])
+				for _, query := range []Query{{}, {Since: 1}} {
+					got, errs := readAll(readerTest(t, dir, query))
+					if !slices.Equal(got, want) {
+						t.Errorf("without segment %d: read %v, want %v", hidden, texts(got), texts(want))
+					}
+					var unreadable *UnreadableError
+					if len(errs) != 1 || !errors.As(errs[0], &unreadable) {
+						t.Fatalf("without segment %d: errors %v", hidden, errs)
+					}
+					if unreadable.Segment != path || unreadable.From != first || unreadable.To != list[hidden+1]-1 ||
+						unreadable.Newest || !strings.Contains(unreadable.Error(), form.says) {
+						t.Errorf("without segment %d, %d to %d: %+v: %v", hidden, first, list[hidden+1]-1, unreadable, unreadable)
+					}
+				}
+				report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(report.Unreadable) != 1 || report.Break != report.Unreadable[0] || report.Segments != len(list) ||
+					report.Unreadable[0].To != list[hidden+1]-1 || report.LastSequence < list[len(list)-1] {
+					t.Errorf("verify: %+v", report)
+				}
+				infos, err := verify.Inspect(dir)
+				if err != nil || len(infos) != len(list) || infos[hidden].Unreadable == nil || infos[hidden].First != first {
+					t.Errorf("inspect: %+v, %v", infos, err)
+				}
+				restore()
+			}
+			got, errs := readAll(readerTest(t, dir, Query{}))
+			wantTexts(t, got, errs, texts(all)...)
+		})
+	}
+}
+
+func TestSeveralUnreadableSegmentsAreOneGapEach(t *testing.T) {
+	dir := t.TempDir()
+	_, all := filledStore(t, dir, 4, 5)
+	list, err := segment.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, first := range list[1:3] {
+		hide(t, filepath.Join(dir, segment.Name(first)), unreadableForms()["a FIFO"].put)
+	}
+	_, want := segmentOf(all, list[1], list[3])
+	got, errs := readAll(readerTest(t, dir, Query{}))
+	if !slices.Equal(got, want) {
+		t.Errorf("read %v, want %v", texts(got), texts(want))
+	}
+	// Only the second shows, by the segment after it, up to where entries are
+	// missing.
+	var a, b *UnreadableError
+	if len(errs) != 2 || !errors.As(errs[0], &a) || !errors.As(errs[1], &b) || a.To != 0 || b.From != list[1] || b.To != list[3]-1 {
+		t.Errorf("errors %v, want two up to %d", errs, list[3]-1)
+	}
+}
+
+func TestTheNewestSegmentIsReadOnceItCanBe(t *testing.T) {
+	for name, form := range unreadableForms() {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w, all := filledStore(t, dir, 2, 5)
+			list, err := segment.List(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			newest := list[len(list)-1]
+			before, err := w.Flush()
+			if err != nil {
+				t.Fatal(err)
+			}
+			restore := hide(t, filepath.Join(dir, segment.Name(newest)), form.put)
+			r := readerTest(t, dir, Query{})
+			got, errs := readAll(r)
+			var unreadable *UnreadableError
+			if !slices.Equal(got, all) || len(errs) != 1 || !errors.As(errs[0], &unreadable) || !unreadable.Newest || unreadable.To != 0 {
+				t.Fatalf("read %v, errors %v", texts(got), errs)
+			}
+			if end, err := r.Newest(); err != nil || end.Sequence != newest-1 {
+				t.Errorf("the newest readable entry is %v, %v, want %d", end, err, newest-1)
+			}
+			// The size of the file in /proc is 0: it is an empty segment then.
+			if beyond, err := r.Beyond(before); err != nil || beyond && name != "a file with bad sectors" {
+				t.Errorf("a cursor in the segment is beyond the end: %v, %v", beyond, err)
+			}
+			for range 3 {
+				// It was reported.
+				if _, err := r.Next(t.Context()); err != io.EOF {
+					t.Errorf("next: %v", err)
+				}
+			}
+			restore()
+			appendTest(t, w, "later")
+			got, errs = readAll(r)
+			wantTexts(t, got, errs, "later")
+			if beyond, err := r.Beyond(Cursor{Store: before.Store, Sequence: before.Sequence + 100}); err != nil || !beyond {
+				t.Errorf("a cursor after the end is not beyond it: %v, %v", beyond, err)
+			}
+		})
+	}
+}
+
+func TestTimeIsSoughtPastAnUnreadableSegment(t *testing.T) {
+	dir := t.TempDir()
+	_, all := filledStore(t, dir, 3, 5)
+	list, err := segment.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := readerTest(t, dir, Query{})
+	c, err := r.Next(t.Context())
+	for err == nil && c.First < list[2]+3 {
+		c, err = r.Next(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := c.RealTime(c.Header.First)
+	hide(t, filepath.Join(dir, segment.Name(list[0])), unreadableForms()["a link to itself"].put)
+	if err := r.SeekTime(since); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := segmentOf(all, list[2], list[3])
+	got, errs := readAll(r)
+	wantTexts(t, got, errs, texts(want)...)
+}
+
+func TestReadingBackwardsPassesAnUnreadableSegment(t *testing.T) {
+	dir := t.TempDir()
+	_, all := filledStore(t, dir, 3, 5)
+	list, err := segment.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hide(t, filepath.Join(dir, segment.Name(list[1])), unreadableForms()["a FIFO"].put)
+	r := readerTest(t, dir, Query{})
+	if err := r.SeekNewest(); err != nil {
+		t.Fatal(err)
+	}
+	var got []read
+	var errs []error
+	for {
+		c, err := r.Previous()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		var chunk []read
+		for sequence, entry := range c.All() {
+			if text := testText(entry); text != metadataText {
+				chunk = append(chunk, read{sequence, text})
+			}
+		}
+		got = append(chunk, got...)
+	}
+	_, want := segmentOf(all, list[1], list[2])
+	var unreadable *UnreadableError
+	if !slices.Equal(got, want) || len(errs) != 1 || !errors.As(errs[0], &unreadable) || unreadable.From != list[1] || unreadable.To != list[2]-1 {
+		t.Errorf("read %v, want %v; errors %v", texts(got), texts(want), errs)
+	}
+}
+
+// A file without data costs nothing, whatever its size, and reading ends when
+// it is told to.
+func TestASparseGiantIsPassedOver(t *testing.T) {
+	dir := t.TempDir()
+	_, all := filledStore(t, dir, 2, 3)
+	name := filepath.Join(dir, segment.Name(all[len(all)-1].sequence+1000))
+	if err := os.WriteFile(name, []byte("no segment"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const giant = 1 << 42
+	if err := os.Truncate(name, giant); err != nil {
+		t.Skipf("the file system has no file of %d bytes: %v", int64(giant), err)
+	}
+	got, _ := readAll(readerTest(t, dir, Query{}))
+	if !slices.Equal(got, all) {
+		t.Errorf("read %v, want %v", texts(got), texts(all))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := readerTest(t, dir, Query{}).Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("reading under a context that is done: %v", err)
+	}
+}
+
+func ExampleUnreadableError() {
+	err := &UnreadableError{Segment: "audit-0000000000000001.cborseq.zst", Err: os.ErrPermission, From: 1, To: 20}
+	fmt.Println(err)
+	// Output: cannot read segment audit-0000000000000001.cborseq.zst: permission denied (20 entries are missing, 1 to 20)
+}
