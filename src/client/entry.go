@@ -25,12 +25,6 @@ type Entry struct {
 	CBOR []byte
 }
 
-// Data of the group that stands where entries are gone.
-const (
-	keyMissingEntries = "crau::missing_entries"
-	keyMissingReason  = "crau::missing_reason"
-)
-
 // entries reads the stream of Open: a CBOR sequence of event groups, each with
 // the keys seq and boot before the others.
 type entries struct {
@@ -38,17 +32,29 @@ type entries struct {
 	buffer     []byte
 	start, end int // of what has not been returned
 	group      event.Group
+	// ends is set if the broker reports how the stream ended; over if it has.
+	ends, over bool
 }
 
 const entriesBuffer = 256 << 10
 
-func newEntries(r io.Reader) *entries {
-	return &entries{reader: r, buffer: make([]byte, entriesBuffer)}
+// newEntries reads a stream of a broker with the given version of its
+// interface.
+func newEntries(r io.Reader, version uint32) *entries {
+	return &entries{reader: r, buffer: make([]byte, entriesBuffer), ends: version >= versionEnds}
 }
 
+// versionEnds is the version of the interface since which a stream ends with a
+// notice.
+const versionEnds = 2
+
 // next returns the next entry. Errors: io.EOF at the end, *MissingError after
-// which the next call goes on, ErrProtocol, that of the reader.
+// which the next call continues, *StreamError if the stream ended before,
+// ErrProtocol, that of the reader.
 func (r *entries) next() (Entry, error) {
+	if r.over {
+		return Entry{}, io.EOF
+	}
 	for {
 		n, err := event.Len(r.buffer[r.start:r.end])
 		switch {
@@ -60,8 +66,8 @@ func (r *entries) next() (Entry, error) {
 			return Entry{}, fmt.Errorf("%w: %w", ErrProtocol, err)
 		}
 		if err := r.fill(); err != nil {
-			if err == io.EOF && r.start < r.end {
-				err = io.ErrUnexpectedEOF
+			if err == io.EOF && (r.ends || r.start < r.end) {
+				err = &StreamError{}
 			}
 			return Entry{}, err
 		}
@@ -118,7 +124,7 @@ func (r *entries) entry(framed []byte) (Entry, error) {
 	at--
 	framed[at] = majorMap | byte(keys-2)
 	e := Entry{Sequence: uint64(values[0]), Boot: values[1], CBOR: framed[at:]}
-	return e, r.missing(&e)
+	return e, r.notice(&e)
 }
 
 // Major types of CBOR (RFC 8949, section 3.1).
@@ -150,8 +156,9 @@ func head(b []byte) (major byte, argument uint64, size int) {
 	return 0xff, 0, 0
 }
 
-// missing returns a *MissingError if an entry says that others are gone.
-func (r *entries) missing(e *Entry) error {
+// notice returns the error that an entry stands for: *MissingError, or the end
+// of the stream.
+func (r *entries) notice(e *Entry) error {
 	// Nearly all entries begin with a context that is not the log's own, and
 	// need not be decoded to know.
 	const begin = "\x67context\x50"
@@ -162,21 +169,16 @@ func (r *entries) missing(e *Entry) error {
 	if _, err := event.Decode(e.CBOR, &r.group); err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
 	}
-	if !r.group.IsMetadata() {
+	if m, ok := r.group.Missing(); ok {
+		return &MissingError{Entries: m.Entries, Reason: m.Reason}
+	}
+	end, ok := r.group.StreamEnd()
+	switch {
+	case !ok:
 		return nil
+	case end.Outcome == event.Complete:
+		r.over = true
+		return io.EOF
 	}
-	var m MissingError
-	for i := range r.group.Events {
-		v := &r.group.Events[i]
-		switch string(v.Key) {
-		case keyMissingEntries:
-			m.Entries = uint64(max(v.Value.Word, 0))
-		case keyMissingReason:
-			m.Reason = string(v.Value.Bytes)
-		}
-	}
-	if m.Entries == 0 {
-		return nil
-	}
-	return &m
+	return &StreamError{Reason: end.Reason}
 }

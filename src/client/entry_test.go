@@ -67,7 +67,7 @@ func TestAStreamHasTheEntriesOfTheLogByteForByte(t *testing.T) {
 		"byte by byte": iotest.OneByteReader(bytes.NewReader(stream)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newEntries(reader)
+			r := newEntries(reader, 1)
 			for i, want := range [][]byte{event.Append(nil, handshake()), loss} {
 				e, err := r.next()
 				if err != nil {
@@ -87,7 +87,7 @@ func TestAStreamHasTheEntriesOfTheLogByteForByte(t *testing.T) {
 func TestAMachineMayHaveBootedBefore1970(t *testing.T) {
 	entry := event.Append(nil, handshake())
 	stream := append([]byte{entry[0] + 2}, "\x63seq\x01\x64boot\x24"...)
-	e, err := newEntries(bytes.NewReader(append(stream, entry[1:]...))).next()
+	e, err := newEntries(bytes.NewReader(append(stream, entry[1:]...)), 1).next()
 	if err != nil || e.Boot != -5 || !bytes.Equal(e.CBOR, entry) {
 		t.Errorf("%+v, %v", e, err)
 	}
@@ -96,7 +96,7 @@ func TestAMachineMayHaveBootedBefore1970(t *testing.T) {
 func TestAnEntryLargerThanTheBufferIsRead(t *testing.T) {
 	g := handshake()
 	g.Events[3].Value.Bytes = bytes.Repeat([]byte{7}, 3*entriesBuffer)
-	e, err := newEntries(bytes.NewReader(framed(g, 1))).next()
+	e, err := newEntries(bytes.NewReader(framed(g, 1)), 1).next()
 	if err != nil || !bytes.Equal(e.CBOR, event.Append(nil, g)) {
 		t.Errorf("%d bytes, %v", len(e.CBOR), err)
 	}
@@ -104,13 +104,60 @@ func TestAnEntryLargerThanTheBufferIsRead(t *testing.T) {
 
 func TestWhatIsGoneIsAnErrorToGoOnAfter(t *testing.T) {
 	stream := append(framed(gone(12, "truncated"), 12), framed(handshake(), 13)...)
-	r := newEntries(bytes.NewReader(stream))
+	r := newEntries(bytes.NewReader(stream), 1)
 	var missing *MissingError
 	if e, err := r.next(); !errors.As(err, &missing) || *missing != (MissingError{12, "truncated"}) || e.Sequence != 12 {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	if e, err := r.next(); err != nil || e.Sequence != 13 {
 		t.Errorf("behind it: %+v, %v", e, err)
+	}
+}
+
+func TestAStreamReportsHowItEnded(t *testing.T) {
+	end := func(e event.End) []byte {
+		var g event.Group
+		if _, err := event.Decode(event.AppendEnd(nil, &e), &g); err != nil {
+			t.Fatal(err)
+		}
+		return framed(&g, 1)
+	}
+	entry := framed(handshake(), 1)
+	for name, c := range map[string]struct {
+		end     []byte
+		version uint32
+		want    error
+	}{
+		"complete":                         {end(event.End{Outcome: event.Complete}), versionEnds, io.EOF},
+		"failed":                           {end(event.End{Outcome: event.Failed, Reason: "why"}), versionEnds, &StreamError{Reason: "why"}},
+		"broken off":                       {nil, versionEnds, &StreamError{}},
+		"broken off in an entry":           {entry[:9], versionEnds, &StreamError{}},
+		"complete, and bytes after it":     {append(end(event.End{Outcome: event.Complete}), 0xff), versionEnds, io.EOF},
+		"of a broker that does not report": {nil, versionEnds - 1, io.EOF},
+		"of that broker, in an entry":      {entry[:9], versionEnds - 1, &StreamError{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newEntries(bytes.NewReader(append(bytes.Clone(entry), c.end...)), c.version)
+			if _, err := r.next(); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if e, err := r.next(); !reflect.DeepEqual(err, c.want) {
+					t.Errorf("%+v, %v, want %v", e, err, c.want)
+				}
+				if c.want != io.EOF {
+					break
+				}
+			}
+		})
+	}
+}
+
+func TestTheNewestEntriesMayBeMissingWithoutANumber(t *testing.T) {
+	r := newEntries(bytes.NewReader(framed(gone(0, "unreadable"), 12)), versionEnds)
+	var missing *MissingError
+	if _, err := r.next(); !errors.As(err, &missing) || *missing != (MissingError{0, "unreadable"}) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -130,7 +177,7 @@ func TestStreamsThatAreNoneAreRefused(t *testing.T) {
 		"an entry that ends early": {good[:len(good)-1], io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if e, err := newEntries(bytes.NewReader(c.stream)).next(); !errors.Is(err, c.want) {
+			if e, err := newEntries(bytes.NewReader(c.stream), 1).next(); !errors.Is(err, c.want) {
 				t.Errorf("%+v, %v, want %v", e, err, c.want)
 			}
 		})
@@ -158,7 +205,7 @@ func FuzzEntries(f *testing.F) {
 	f.Add(append(framed(handshake(), 41), framed(gone(3, "corrupt"), 42)...))
 	f.Add(framed(handshake(), 1)[:30])
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		r := newEntries(bytes.NewReader(stream))
+		r := newEntries(bytes.NewReader(stream), 1)
 		var g event.Group
 		for {
 			e, err := r.next()
@@ -167,7 +214,7 @@ func FuzzEntries(f *testing.F) {
 			case errors.As(err, &missing):
 				continue
 			case err != nil:
-				if !errors.Is(err, ErrProtocol) && err != io.EOF && err != io.ErrUnexpectedEOF {
+				if !errors.Is(err, ErrProtocol) && err != io.EOF && !errors.As(err, new(*StreamError)) {
 					t.Fatalf("error %v", err)
 				}
 				return
@@ -192,7 +239,7 @@ func BenchmarkEntries(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		copy(buffer, stream) // entries are taken apart in place
-		r := newEntries(bytes.NewReader(buffer))
+		r := newEntries(bytes.NewReader(buffer), 1)
 		for {
 			if _, err := r.next(); err != nil {
 				break

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 
@@ -136,12 +137,14 @@ func transient(err error) bool {
 	return errors.Is(err, ErrUnreachable)
 }
 
-// MissingError says that entries of the log are gone. Reading goes on behind
-// them.
+// MissingError reports entries of the log that are missing. Reading continues
+// after them.
 type MissingError struct {
-	// Entries is how many.
+	// Entries is how many; 0 if that is not known, since the newest part of the
+	// log cannot be read.
 	Entries uint64
-	// Reason is "truncated" or "corrupt", empty where the broker does not tell.
+	// Reason is "truncated", "corrupt" or "unreadable", empty where the broker
+	// does not report it.
 	Reason string
 }
 
@@ -152,6 +155,32 @@ func (e *MissingError) Error() string {
 		how = "have been removed from the log"
 	case "corrupt":
 		how = "of the log are damaged"
+	case "unreadable":
+		how = "of the log cannot be read: see crauctl status"
+	}
+	if e.Entries == 0 {
+		return "the newest entries " + how
 	}
 	return fmt.Sprintf("%d entries %s", e.Entries, how)
+}
+
+// StreamError reports a stream that ended before it was complete. One that broke
+// off is io.ErrUnexpectedEOF, too.
+type StreamError struct {
+	// Reason is the broker's; empty if the stream broke off.
+	Reason string
+}
+
+func (e *StreamError) Error() string {
+	if e.Reason == "" {
+		return "the stream broke off"
+	}
+	return "the stream ended early: " + e.Reason
+}
+
+func (e *StreamError) Unwrap() error {
+	if e.Reason == "" {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
 }

@@ -41,9 +41,12 @@ type Group struct {
 	// Name is that of the context, Origin the build-id of the library as hex
 	// digits, Executable the base name of the program. Empty: unknown.
 	Name, Origin, Executable string
-	// Lost is how many events were lost, for Reason, in the record of a loss.
+	// Lost is how many events were lost, for Reason, in the notice of a loss.
 	Lost   uint64
 	Reason string
+	// UnrecordedSince and UnrecordedUntil are the times between which nothing, or
+	// a library, was not recorded, for Reason, in the notice of that.
+	UnrecordedSince, UnrecordedUntil time.Time
 	// Data are keys with their values, in the order in which they were probed.
 	Data []Datum
 }
@@ -125,6 +128,10 @@ func groupOf(fields []any, g *Group) bool {
 			as(v, &g.Lost)
 		case "reason":
 			as(v, &g.Reason)
+		case "unrecorded-since":
+			asTime(v, &g.UnrecordedSince)
+		case "unrecorded-until":
+			asTime(v, &g.UnrecordedUntil)
 		}
 	}
 	g.Data = make([]Datum, len(data))
@@ -152,6 +159,14 @@ func as[T any](value any, to *T) bool {
 	return ok
 }
 
+// asTime stores a time in µs since the Unix epoch in to.
+func asTime(value any, to *time.Time) {
+	var us uint64
+	if as(value, &us) {
+		*to = fromMicros(us)
+	}
+}
+
 // decodeGroup makes a Group of an entry. boot is the time of boot in
 // nanoseconds since the Unix epoch.
 func decodeGroup(e *event.Group, sequence uint64, boot int64) Group {
@@ -162,6 +177,9 @@ func decodeGroup(e *event.Group, sequence uint64, boot int64) Group {
 	}
 	if l, ok := e.Loss(); ok {
 		g.Lost, g.Reason = l.Events, l.Reason
+	} else if u, ok := e.Unrecorded(boot); ok {
+		g.UnrecordedSince, g.UnrecordedUntil = time.Unix(0, max(u.From, 0)), time.Unix(0, max(u.To, 0))
+		g.Reason = string(u.Reason)
 	}
 	for i := range e.Events {
 		v := &e.Events[i]

@@ -20,14 +20,26 @@ type Status struct {
 	// Segments is the number of files of the log, DiskUsage their bytes and
 	// DiskFree the bytes that the file system has left.
 	Segments, DiskUsage, DiskFree uint64
-	// EventsLost is how many events are recorded as lost, Lost how many by
-	// reason.
+	// EventsLost is how many events were lost in the time of the retained log,
+	// Lost how many by reason, LostSince when that log begins.
 	EventsLost uint64
 	Lost       map[string]uint64
+	LostSince  time.Time
+	// Unrecorded are the newest times in which nothing, or a library, was not
+	// recorded. UnrecordedCount is how many the retained log has in all,
+	// UnrecordedTotal how long nothing was recorded, in all.
+	Unrecorded      []Unrecorded
+	UnrecordedCount uint64
+	UnrecordedTotal time.Duration
+	// Removed is the newest removal of a part of the log, nil if none is known.
+	Removed *Removal
+	// Scanning is set as long as the broker scans the log for these.
+	Scanning bool
 	// Subscriptions is how many there are, Attached how many of them a
 	// connection receives, Streams how many pipes are open.
 	Subscriptions, Attached, Streams uint64
-	// StoreError says why the log cannot be read; empty: it can.
+	// StoreError is why the log, or the segment that it names, cannot be read
+	// now; empty: all of it can.
 	StoreError string
 	// Agent is what the agent says of itself; nil if it does not answer, and
 	// AgentError says why.
@@ -35,6 +47,24 @@ type Status struct {
 	AgentError string
 	// Other are what is not known to this package, by key.
 	Other map[string]any
+}
+
+// Unrecorded is a time in which nothing was recorded, or, if Library names it, a
+// library was not.
+type Unrecorded struct {
+	From, To        time.Time
+	Reason, Library string
+}
+
+// Removal is the removal of the entries First to Last, by a user or the limits
+// of the agent.
+type Removal struct {
+	Time            time.Time
+	User            string
+	UID             uint32
+	Policy          string
+	First, Last     uint64
+	Segments, Bytes uint64
 }
 
 // AgentStatus is what there is to know about the agent.
@@ -103,6 +133,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	f.take("disk-free", &s.DiskFree)
 	f.take("events-lost", &s.EventsLost)
 	f.take("lost", &s.Lost)
+	f.take("lost-since", &s.LostSince)
+	f.takeNotices(&s)
 	f.take("subscriptions", &s.Subscriptions)
 	f.take("attached", &s.Attached)
 	f.take("streams", &s.Streams)
@@ -117,6 +149,39 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	}
 	s.Other = f.rest()
 	return s, f.err
+}
+
+// takeNotices takes what the log reports of itself besides losses.
+func (f *fields) takeNotices(s *Status) {
+	var list []struct {
+		From, To        uint64
+		Reason, Library string
+	}
+	f.take("unrecorded", &list)
+	for _, u := range list {
+		s.Unrecorded = append(s.Unrecorded, Unrecorded{fromMicros(u.From), fromMicros(u.To), u.Reason, u.Library})
+	}
+	f.take("unrecorded-count", &s.UnrecordedCount)
+	f.take("unrecorded-usec", &s.UnrecordedTotal)
+	f.take("scanning", &s.Scanning)
+	var removed map[string]dbus.Variant
+	f.take("removed", &removed)
+	if removed == nil {
+		return
+	}
+	r := fields{m: removed}
+	s.Removed = &Removal{}
+	r.take("time", &s.Removed.Time)
+	r.take("user", &s.Removed.User)
+	r.take("uid", &s.Removed.UID)
+	r.take("policy", &s.Removed.Policy)
+	r.take("first", &s.Removed.First)
+	r.take("last", &s.Removed.Last)
+	r.take("segments", &s.Removed.Segments)
+	r.take("bytes", &s.Removed.Bytes)
+	if f.err == nil {
+		f.err = r.err
+	}
 }
 
 func agentStatus(m map[string]dbus.Variant) *AgentStatus {
@@ -227,6 +292,13 @@ func (c *Client) property(ctx context.Context, path dbus.ObjectPath, ofInterface
 		return fmt.Errorf("%w: property %s: %w", ErrProtocol, name, err)
 	}
 	return nil
+}
+
+// interfaceVersion returns the version of the broker's interface.
+func (c *Client) interfaceVersion(ctx context.Context) (uint32, error) {
+	var version uint32
+	err := c.property(ctx, brokerPath, brokerInterface, "InterfaceVersion", &version)
+	return version, err
 }
 
 // Newest returns the cursor of the newest entry of the log.

@@ -60,13 +60,17 @@ func (c *Client) Open(ctx context.Context, after Cursor, filter Filter, options 
 	if after == Newest {
 		after = newest.firm()
 	}
+	version, err := c.interfaceVersion(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the log: %w", err)
+	}
 	pipe, err := c.open(ctx, after, &filter, options)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log: %w", err)
 	}
 	s := &Stream{
 		client: c, filter: filter, options: options, pipe: pipe, after: after, newest: newest,
-		entries: newEntries(pipe),
+		entries: newEntries(pipe, version),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -131,8 +135,9 @@ func (s *Stream) Close() error {
 }
 
 // Read reads the stream as it comes out of the pipe: event groups in CBOR, each
-// with the keys seq and boot before the others. It ends with io.EOF when the
-// broker leaves.
+// with the keys seq and boot before the others. The last one is the notice
+// crau::end, which reports whether the stream is complete; without it the
+// stream broke off.
 func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.pipe.Read(p)
 	return n, s.readError(err)
@@ -147,8 +152,9 @@ func (s *Stream) readError(err error) error {
 }
 
 // Next returns the next entry. Errors: io.EOF at the end of the log; a
-// *MissingError where entries are gone, the next call goes on behind them;
-// ErrClosed; another one if nothing more can be read.
+// *MissingError where entries are missing, the next call continues after them;
+// a *StreamError if the stream ended before; ErrClosed; another one if nothing
+// more can be read.
 func (s *Stream) Next() (Entry, error) {
 	for {
 		e, err := s.entries.next()
@@ -182,7 +188,7 @@ func (s *Stream) reopen() error {
 		if err := s.backoff.wait(s.ctx); err != nil {
 			return ErrClosed
 		}
-		pipe, err := s.again()
+		pipe, version, err := s.again()
 		switch {
 		case err == nil:
 			s.mu.Lock()
@@ -196,7 +202,7 @@ func (s *Stream) reopen() error {
 			if closed {
 				return ErrClosed
 			}
-			s.entries = newEntries(pipe)
+			s.entries = newEntries(pipe, version)
 			return nil
 		case s.ctx.Err() != nil:
 			return ErrClosed
@@ -207,20 +213,25 @@ func (s *Stream) reopen() error {
 }
 
 // again opens the pipe behind what was returned.
-func (s *Stream) again() (*os.File, error) {
+func (s *Stream) again() (*os.File, uint32, error) {
 	after := s.after
 	if s.last != 0 {
 		if !s.newest.concrete() {
 			// The log was empty when the stream was opened.
 			newest, err := s.client.Newest(s.ctx)
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			s.newest = newest
 		}
 		after = s.newest.at(s.last)
 	}
-	return s.client.open(s.ctx, after, &s.filter, s.options)
+	version, err := s.client.interfaceVersion(s.ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	pipe, err := s.client.open(s.ctx, after, &s.filter, s.options)
+	return pipe, version, err
 }
 
 // Cursor is the position behind the last entry that Next returned; at the end

@@ -120,6 +120,66 @@ func TestDamageIsToldAndTheRestIsShown(t *testing.T) {
 	})
 }
 
+// A restored backup may have files that the broker cannot open.
+func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
+	onEveryNewScene(t, func(t *testing.T, w *world) {
+		for range 3 {
+			w.fire(t, 20)
+			w.must(t, root, "crauctl", "rotate")
+		}
+		w.fire(t, 1)
+		files, err := filepath.Glob(w.path(logDir + "/*.zst"))
+		if err != nil || len(files) < 4 {
+			t.Fatalf("there is %v, %v", files, err)
+		}
+		info, err := os.Stat(files[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := w.must(t, member, "crauctl", "query", "-o", "cat")
+		if err := os.Chmod(files[1], 0); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(files[1])
+		for _, arguments := range [][]string{{"query", "-o", "cat"}, {"query", "--directory", logDir, "-o", "cat"}} {
+			r := w.as(t, member, append([]string{"crauctl"}, arguments...)...)
+			if shown := strings.Count(r.stdout, "\n"); r.code != 1 || !strings.Contains(r.stderr, "cannot be read") && !strings.Contains(r.stderr, "cannot read segment") ||
+				shown >= strings.Count(whole, "\n") || shown < strings.Count(whole, "\n")/2 {
+				t.Errorf("crauctl %q says with code %d %q and shows\n%s", arguments, r.code, r.stderr, r.stdout)
+			}
+		}
+		for _, command := range []string{"verify", "log-info"} {
+			r := w.as(t, member, "crauctl", command, "--directory", logDir)
+			if r.code != 1 || !strings.Contains(r.stderr, name) || r.stdout == "" {
+				t.Errorf("crauctl %s says with code %d %q and shows\n%s", command, r.code, r.stderr, r.stdout)
+			}
+		}
+		for g, err := range w.connect(t).Groups(t.Context(), client.Oldest, client.Filter{}) {
+			var missing *client.MissingError
+			if errors.As(err, &missing) && missing.Reason == "unreadable" && missing.Entries > 0 {
+				break
+			}
+			if err != nil {
+				t.Errorf("the client gets %v after %d", err, g.Sequence)
+			}
+		}
+		status := func() string { return w.as(t, member, "crauctl", "status").stdout }
+		if text := status(); !strings.Contains(text, "Trouble") || !strings.Contains(text, name+": permission denied") {
+			t.Errorf("the status does not name the segment:\n%s", text)
+		}
+		if err := os.Chmod(files[1], info.Mode()); err != nil {
+			t.Fatal(err)
+		}
+		// Nothing is recorded meanwhile.
+		if text := status(); strings.Contains(text, "Trouble") {
+			t.Errorf("the status still has trouble:\n%s", text)
+		}
+		if again := w.must(t, member, "crauctl", "query", "-o", "cat"); again != whole {
+			t.Errorf("the log shows\n%s\nand showed\n%s", again, whole)
+		}
+	})
+}
+
 // held returns how many descriptors and goroutines this process has.
 func held(t *testing.T) (descriptors, goroutines int) {
 	t.Helper()

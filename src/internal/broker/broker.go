@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/schema"
@@ -66,6 +65,8 @@ type Broker struct {
 	log     *slog.Logger
 	live    *live
 	tail    *tail
+	health  *health
+	notices *notices
 	readers *readers
 	journal *journal
 	started time.Time
@@ -77,9 +78,6 @@ type Broker struct {
 	// streams counts those that are open, by user.
 	streams map[uint32]int
 	open    int
-	// lost counts events in records of losses that the tail has read, by
-	// reason.
-	lost map[string]uint64
 	// creating serialises the making of subscriptions, so that limits and names
 	// hold while the journal is written.
 	creating sync.Mutex
@@ -102,13 +100,15 @@ func New(o Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		options: o, log: o.Log, live: newLive(), readers: newReaders(o.LogDir), journal: j, started: time.Now(),
+		options: o, log: o.Log, live: newLive(), health: newHealth(o.Log), journal: j, started: time.Now(),
 		subscriptions: map[uint64]*Subscription{}, nextID: rand.Uint64() >> 1,
-		streams: map[uint32]int{}, lost: map[string]uint64{}, left: j.left,
+		streams: map[uint32]int{}, left: j.left,
 	}
+	b.notices = newNotices(o.LogDir, b.health, o.Log)
+	b.readers = newReaders(o.LogDir, b.health)
 	b.tail = &tail{
-		dir: o.LogDir, form: o.Form, live: b.live, log: o.Log, pokes: make(chan struct{}, 1),
-		grown: b.grown, lost: b.count, replaced: func(logstore.Cursor) { b.wakeAll() },
+		dir: o.LogDir, health: b.health, notices: b.notices, form: o.Form, live: b.live, log: o.Log, pokes: make(chan struct{}, 1),
+		grown: b.grown, replaced: func(logstore.Cursor) { b.wakeAll() },
 	}
 	b.agent = newAgentLink(o.Agent, b.tail, o.Log)
 	j.left = nil
@@ -134,6 +134,7 @@ func New(o Options) (*Broker, error) {
 func (b *Broker) Run(ctx context.Context, client func(Sink) string) error {
 	var running sync.WaitGroup
 	running.Go(func() { b.tail.run(ctx) })
+	running.Go(func() { b.notices.run(ctx) })
 	running.Go(func() { b.agent.run(ctx) })
 	<-ctx.Done()
 	running.Wait()
@@ -411,20 +412,6 @@ func (b *Broker) grown(newest logstore.Cursor, entries uint64) {
 	}
 }
 
-// maxReasons bounds how many reasons of losses are told apart: they are text
-// in the log.
-const maxReasons = 64
-
-// count counts a record of a loss.
-func (b *Broker) count(l event.Loss) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, known := b.lost[l.Reason]; !known && len(b.lost) >= maxReasons {
-		l.Reason = "other"
-	}
-	b.lost[l.Reason] += l.Events
-}
-
 // resolve turns the text of a cursor, or a word for an end, into a cursor of
 // the log. The errors are logstore.ErrInvalidCursor and ErrForeignCursor, and
 // *StoreError.
@@ -455,11 +442,11 @@ func (b *Broker) resolve(text string) (logstore.Cursor, error) {
 	if _, err := r.Resolve(text); err != nil {
 		return cursor, err
 	}
-	newest, err := r.Newest()
+	beyond, err := r.Beyond(cursor)
 	if err != nil {
 		return cursor, &StoreError{err}
 	}
-	if cursor.Sequence > newest.Sequence {
+	if beyond {
 		return cursor, fmt.Errorf("%w: %s lies behind the end of the log", logstore.ErrInvalidCursor, text)
 	}
 	return cursor, nil

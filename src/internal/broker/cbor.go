@@ -6,12 +6,7 @@ import (
 	"encoding/binary"
 
 	"crypto-auditing/src/internal/event"
-)
-
-// Keys of the data that stands for entries which are missing in a stream.
-const (
-	KeyMissingEntries = "crau::missing_entries"
-	KeyMissingReason  = "crau::missing_reason"
+	"crypto-auditing/src/internal/logstore"
 )
 
 // AppendCBOR is the Form of groups in a stream: the entry as it is in the log,
@@ -60,12 +55,15 @@ func appendHead(dst []byte, major byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
 }
 
-// AppendGap appends what stands in a stream where entries are missing: a group
-// of the all-zero context whose seq is that of the last of them.
+// AppendGap appends the notice of missing entries to a stream; its seq is that
+// of the last of them.
 func AppendGap(dst []byte, g *Gap) []byte {
-	entry := event.Append(nil, &event.Group{Events: []event.Event{
-		{Key: []byte(KeyMissingEntries), Value: event.Value{Word: int64(g.Entries)}},
-		{Key: []byte(KeyMissingReason), Value: event.Value{Kind: event.String, Bytes: []byte(g.Reason)}},
-	}})
-	return appendNumbered(dst, entry, g.To.Sequence, 0)
+	notice := event.AppendMissing(nil, &event.Missing{Entries: g.Entries, Reason: string(g.Reason)})
+	return appendNumbered(dst, notice, g.To.Sequence, 0)
+}
+
+// AppendEnd appends the notice that ends a stream; its seq is that of the last
+// entry that was looked at.
+func AppendEnd(dst []byte, end event.End, at logstore.Cursor) []byte {
+	return appendNumbered(dst, event.AppendEnd(nil, &end), at.Sequence, 0)
 }

@@ -227,9 +227,11 @@ func (w *sender) scan(ctx context.Context, s *scanner, a *ahead) (more bool, err
 				return true, nil
 			}
 		}
-		if err := s.next(&e); err != nil {
+		if err := s.next(ctx, &e); err != nil {
 			gap := asGap(err)
 			switch {
+			case gap != nil && gap.Open():
+				continue // it is reported when it is known what is missing
 			case err == io.EOF:
 				a.to = s.cursor()
 				// Unless the tail has yet to learn of the filter, it goes on from

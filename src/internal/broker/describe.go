@@ -20,12 +20,16 @@ const (
 	AttributeExecutable = "executable"
 	AttributeLost       = "lost"
 	AttributeReason     = "reason"
+	// The times of what was not recorded.
+	AttributeUnrecordedSince = "unrecorded-since"
+	AttributeUnrecordedUntil = "unrecorded-until"
 )
 
 // Attributes calls text and number for what is known of a group besides its
-// data. Origin and parent are hex digits. What text is given is UTF-8 without
-// NUL.
-func Attributes(g *event.Group, text func(name string, value []byte), number func(name string, value uint64)) {
+// data. Origin and parent are hex digits, times µs since the Unix epoch. What
+// text is given is UTF-8 without NUL.
+func Attributes(e *Entry, text func(name string, value []byte), number func(name string, value uint64)) {
+	g := e.Group
 	if len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
 		text(AttributeParent, hex.AppendEncode(nil, g.Events[0].Parent[:]))
 	}
@@ -41,6 +45,10 @@ func Attributes(g *event.Group, text func(name string, value []byte), number fun
 	if loss, ok := g.Loss(); ok {
 		number(AttributeLost, loss.Events)
 		text(AttributeReason, Plain([]byte(loss.Reason)))
+	} else if u, ok := g.Unrecorded(e.Boot); ok {
+		number(AttributeUnrecordedSince, microseconds(u.From))
+		number(AttributeUnrecordedUntil, microseconds(u.To))
+		text(AttributeReason, Plain([]byte(u.Reason)))
 	}
 }
 
@@ -61,5 +69,8 @@ func IsText(v *event.Value) bool {
 
 // Microseconds turns a time of an entry into µs since the Unix epoch.
 func (e *Entry) Microseconds(t uint64) uint64 {
-	return uint64(max(frame.RealTime(t, e.Boot), 0)) / uint64(time.Microsecond)
+	return microseconds(frame.RealTime(t, e.Boot))
 }
+
+// microseconds turns ns since the Unix epoch into µs; times before are 0.
+func microseconds(t int64) uint64 { return uint64(max(t, 0)) / uint64(time.Microsecond) }

@@ -36,8 +36,10 @@ const (
 	Slow Reason = "slow"
 	// Truncated: the entries have been removed.
 	Truncated Reason = "truncated"
-	// Corrupt: the entries cannot be read.
+	// Corrupt: the entries are damaged.
 	Corrupt Reason = "corrupt"
+	// Unreadable: their segment cannot be opened or read.
+	Unreadable Reason = "unreadable"
 	// StateLost: how far the subscription had got could not be restored.
 	StateLost Reason = "state-lost"
 	// LogReplaced: the log is another one.
@@ -48,10 +50,16 @@ const (
 type Gap struct {
 	// From is the position before and To that behind it.
 	From, To logstore.Cursor
-	// Entries is how many there are in between.
+	// Entries is how many there are in between. 0 with Unreadable: how many is
+	// not known, since the newest segment cannot be read; they follow once it
+	// can be.
 	Entries uint64
 	Reason  Reason
 }
+
+// Open reports whether it is not known what is missing: the newest segment
+// cannot be read.
+func (g *Gap) Open() bool { return g.Entries == 0 && g.Reason == Unreadable }
 
 func (g *Gap) Error() string {
 	return fmt.Sprintf("%d entries from %v to %v are passed over: %s", g.Entries, g.From, g.To, g.Reason)

@@ -27,7 +27,7 @@ const (
 )
 
 // Filter selects groups: a group must pass every field that is not empty, by
-// one of its values. Records of losses always pass.
+// one of its values. Notices always pass.
 type Filter struct {
 	// Scopes are those of the group's name or of a key in it.
 	Scopes []string `cbor:"scopes,omitempty"`
@@ -369,13 +369,8 @@ func executableOf(g *event.Group) []byte {
 // passes reports whether a group passes. name is nameOf(g); offset is what
 // leads from its times to real time, in ns.
 func (f *filter) passes(g *event.Group, name []byte, offset int64) bool {
-	if f.everything {
+	if f.everything || g.IsNotice() {
 		return true
-	}
-	if g.IsMetadata() {
-		if _, lost := g.Loss(); lost {
-			return true
-		}
 	}
 	return f.inTime(g, offset) && f.ofContext(g, name) && f.hasData(g, name)
 }

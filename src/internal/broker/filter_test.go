@@ -97,18 +97,34 @@ func TestAFilterSelectsByEachOfItsKeys(t *testing.T) {
 	}
 }
 
-func TestRecordsOfLossesAlwaysPass(t *testing.T) {
+func TestNoticesAlwaysPass(t *testing.T) {
 	var g event.Group
-	if _, err := event.Decode(event.AppendLoss(nil, &event.Loss{Events: 1, Reason: "ring-full"}), &g); err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range []Filter{{Scopes: []string{"tls"}}, {Since: 1e15}, {Matches: []string{"a=b"}}, {Executables: []string{"x"}}} {
-		compiled, err := compile(builtin(t), f)
-		if err != nil || !compiled.passes(&g, nil, 0) {
-			t.Errorf("a loss does not pass %+v (%v)", f, err)
+	for name, notice := range map[string][]byte{
+		"a loss":                  event.AppendLoss(nil, &event.Loss{Events: 1, Reason: "ring-full"}),
+		"a new key":               event.AppendNewKey(nil, 1),
+		"a start":                 event.AppendRecording(nil, &event.Recording{State: event.Started, Since: 1, Reason: event.AgentKilled}),
+		"a stop":                  event.AppendRecording(nil, &event.Recording{State: event.Stopped, StopReason: "requested"}),
+		"a library":               event.AppendLibraryUnrecorded(nil, event.LibraryReplaced, "libssl.so.3", nil, 1, 2),
+		"a removal":               event.AppendRemoval(nil, &event.Removal{First: 1, Last: 2}),
+		"one of a future version": event.Append(nil, &event.Group{Events: []event.Event{{Key: []byte("crau::other")}}}),
+	} {
+		if _, err := event.Decode(notice, &g); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []Filter{{Scopes: []string{"tls"}}, {Since: 1e15}, {Matches: []string{"a=b"}}, {Executables: []string{"x"}}} {
+			compiled, err := compile(builtin(t), f)
+			if err != nil || !compiled.passes(&g, nil, 0) {
+				t.Errorf("%s does not pass %+v (%v)", name, f, err)
+			}
+			classes := map[string]*class{compiled.key: {filter: compiled}}
+			passed := false
+			newIndex(classes).visit(&Entry{Sequence: 1, Group: &g}, func(*class) { passed = true })
+			if !passed {
+				t.Errorf("%s does not pass the index with %+v", name, f)
+			}
 		}
 	}
-	// The other records about the log are groups like any other.
+	// The beginning of a segment is not a notice.
 	if _, err := event.Decode(event.AppendMetadata(nil, 1, 1), &g); err != nil {
 		t.Fatal(err)
 	}

@@ -332,8 +332,8 @@ func TestLossesAreCountedByReason(t *testing.T) {
 		t.Errorf("%d groups pass a filter that only losses pass", len(got))
 	}
 	status := b.Status(context.Background())
-	if status.EventsLost != 12 || status.Lost["ring-full"] != 8 || status.Lost["queue-full"] != 4 {
-		t.Errorf("lost %d: %v", status.EventsLost, status.Lost)
+	if status.Notices.EventsLost() != 12 || status.Notices.Lost["ring-full"] != 8 || status.Notices.Lost["queue-full"] != 4 {
+		t.Errorf("lost %d: %v", status.Notices.EventsLost(), status.Notices.Lost)
 	}
 }
 

@@ -74,7 +74,7 @@ func newIndex(classes map[string]*class) *index {
 	}
 	if !anywhere && len(terms) <= maxTerms {
 		// Without a class no term is left, and no chunk is opened but those
-		// about losses.
+		// with notices.
 		x.chunks.Terms = [][]logstore.Term{terms}
 	}
 	return x
@@ -89,13 +89,11 @@ func spread(m map[string][]*class, values map[string]struct{}, c *class) {
 // visit calls take for every class that an entry passes.
 func (x *index) visit(e *Entry, take func(*class)) {
 	g := e.Group
-	if g.IsMetadata() {
-		if _, lost := g.Loss(); lost {
-			for _, c := range x.all {
-				take(c)
-			}
-			return
+	if g.IsNotice() {
+		for _, c := range x.all {
+			take(c)
 		}
+		return
 	}
 	name := nameOf(g)
 	try := func(classes []*class) {

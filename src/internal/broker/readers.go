@@ -19,8 +19,9 @@ const (
 // readers lends scanners to subscriptions that are behind. One that comes back
 // finds its own again if no other has needed it.
 type readers struct {
-	dir   string
-	turns *Turns
+	dir    string
+	health *health
+	turns  *Turns
 	// idle are the scanners that nobody uses, the one used last at the end.
 	idle chan []lent
 }
@@ -31,8 +32,8 @@ type lent struct {
 	scanner *scanner
 }
 
-func newReaders(dir string) *readers {
-	r := &readers{dir: dir, turns: NewTurns(maxReaders, userReaders), idle: make(chan []lent, 1)}
+func newReaders(dir string, h *health) *readers {
+	r := &readers{dir: dir, health: h, turns: NewTurns(maxReaders, userReaders), idle: make(chan []lent, 1)}
 	r.idle <- nil
 	return r
 }
@@ -49,7 +50,7 @@ func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) 
 		}
 		own.close()
 	}
-	opened, err := openScanner(r.dir, s.filter, at)
+	opened, err := openScanner(r.dir, r.health, s.filter, at)
 	if err != nil {
 		r.turns.Put(s.user)
 		return nil, err

@@ -38,7 +38,8 @@ type Page struct {
 	// Groups are Count groups in the form that was asked for.
 	Groups []byte
 	Count  int
-	// Gap precedes the groups, if it is not nil.
+	// Gap precedes the groups, if it is not nil. One of no entries, of the
+	// newest segment that cannot be read, is reported once by a Reading.
 	Gap *Gap
 	// End says that there is nothing more in the log now.
 	End bool
@@ -55,7 +56,7 @@ func (b *Broker) Read(user uint32, after string, f Filter) (*Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openScanner(b.options.LogDir, compiled, cursor)
+	s, err := openScanner(b.options.LogDir, b.health, compiled, cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (r *Reading) Next(ctx context.Context, dst []byte, most, size int, form For
 				return p, nil
 			}
 		}
-		if err := r.scanner.next(&e); err != nil {
+		if err := r.scanner.next(ctx, &e); err != nil {
 			gap := asGap(err)
 			switch {
 			case err == io.EOF:

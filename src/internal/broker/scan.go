@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"io"
 
@@ -15,6 +16,7 @@ import (
 type scanner struct {
 	reader *logstore.Reader
 	filter *filter
+	health *health
 	// undecoded says that nobody looks into the groups: they are given only
 	// as bytes.
 	undecoded bool
@@ -28,22 +30,21 @@ type scanner struct {
 	// position is the sequence up to which everything was returned or did not
 	// pass.
 	position uint64
-	// gap is told before anything else is read. unreadable says that what is
-	// missing next is so because it cannot be read.
-	gap        *Gap
-	unreadable bool
+	// gap is reported before anything else is read.
+	gap  *Gap
+	skip skip
 	// read counts the bytes of entries that were looked at.
 	read uint64
 }
 
 // openScanner begins behind a cursor. Its errors are logstore's about cursors,
 // and *StoreError.
-func openScanner(dir string, f *filter, after logstore.Cursor) (*scanner, error) {
+func openScanner(dir string, h *health, f *filter, after logstore.Cursor) (*scanner, error) {
 	r, err := openReader(dir, f.chunks)
 	if err != nil {
 		return nil, err
 	}
-	s := &scanner{reader: r, filter: f}
+	s := &scanner{reader: r, filter: f, health: h}
 	if err := s.seek(after); err != nil {
 		r.Close()
 		return nil, err
@@ -71,7 +72,7 @@ func (s *scanner) seek(after logstore.Cursor) error {
 	if err != nil {
 		return &StoreError{err}
 	}
-	s.rest, s.gap, s.unreadable = nil, nil, false
+	s.rest, s.gap, s.skip = nil, nil, skip{}
 	s.position = after.Sequence
 	if to := s.reader.Cursor(); missing > 0 {
 		s.gap = &Gap{From: after, To: to, Entries: missing, Reason: Truncated}
@@ -82,8 +83,8 @@ func (s *scanner) seek(after logstore.Cursor) error {
 
 // next returns the next entry that passes, in e. The error is a *Gap where
 // entries are missing, and the next call goes on behind it; io.EOF at the end,
-// where there may be more later; *StoreError if reading fails.
-func (s *scanner) next(e *Entry) error {
+// where there may be more later; *StoreError if reading fails; that of ctx.
+func (s *scanner) next(ctx context.Context, e *Entry) error {
 	for {
 		if s.gap != nil {
 			gap := s.gap
@@ -96,50 +97,85 @@ func (s *scanner) next(e *Entry) error {
 				return nil
 			}
 		}
-		if err := s.nextChunk(); err != nil {
+		if err := s.nextChunk(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // nextChunk goes to the next chunk, or sets the gap.
-func (s *scanner) nextChunk() error {
-	chunk, err := s.reader.Next()
+func (s *scanner) nextChunk(ctx context.Context) error {
+	chunk, err := s.reader.Next(ctx)
 	switch {
 	case err == nil:
 		s.rest, s.sequence, s.last = chunk.Entries, chunk.First, chunk.Last
 		s.boot = chunk.Header.Offset
 		s.read += uint64(len(chunk.Entries))
 		s.position = max(s.position, chunk.First-1)
-		s.unreadable = false
+		s.skip = skip{}
 		return nil
 	case err == io.EOF:
 		s.position = max(s.position, s.reader.Cursor().Sequence)
 		return io.EOF
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	lack, ok := s.skip.read(s.health, err)
+	switch {
+	case !ok:
+		return &StoreError{err}
+	case lack.last != 0:
+		s.miss(lack.first, lack.last, lack.reason)
+	case lack.newest:
+		s.position = max(s.position, s.reader.Cursor().Sequence)
+		at := s.cursor()
+		s.gap = &Gap{From: at, To: at, Reason: lack.reason}
+	}
+	return nil
+}
+
+// skip is why a reader passes over a part of the log, as long as it is not known
+// what is missing there.
+type skip struct{ reason Reason }
+
+// lack is what is missing in the log: the entries first to last, or, if those
+// are 0, what a later error shows.
+type lack struct {
+	first, last uint64
+	reason      Reason
+	// newest is set if the newest segment cannot be read: there may be no later
+	// error.
+	newest bool
+}
+
+// read takes an error of a logstore.Reader after which it continues; ok is
+// false for others.
+func (s *skip) read(h *health, err error) (l lack, ok bool) {
 	var missing *logstore.MissingError
 	var corrupt *logstore.CorruptError
+	var unreadable *logstore.UnreadableError
 	var incompatible *logstore.IncompatibleError
 	switch {
 	case errors.As(err, &missing):
-		reason := Truncated
-		if s.unreadable {
-			reason = Corrupt
+		l = lack{first: missing.From, last: missing.To, reason: Truncated}
+		if s.reason != "" {
+			l.reason = s.reason
 		}
-		s.miss(missing.From, missing.To, reason)
-		s.unreadable = false
+		s.reason = ""
+		return l, true
 	case errors.As(err, &corrupt):
-		if corrupt.To != 0 {
-			s.miss(corrupt.From, corrupt.To, Corrupt)
-		}
-		// Else what comes next tells whether any is missing.
-		s.unreadable = true
+		l = lack{first: corrupt.From, last: corrupt.To, reason: Corrupt}
+	case errors.As(err, &unreadable):
+		h.note(unreadable)
+		l = lack{first: unreadable.From, last: unreadable.To, reason: Unreadable, newest: unreadable.Newest}
 	case errors.As(err, &incompatible):
-		s.unreadable = true
+		l = lack{reason: Corrupt}
 	default:
-		return &StoreError{err}
+		return lack{}, false
 	}
-	return nil
+	s.reason = l.reason
+	return l, true
 }
 
 // miss notes that the entries from first to last are missing.

@@ -4,8 +4,8 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,13 +20,12 @@ type Status struct {
 	Started        time.Time
 	Oldest, Newest logstore.Cursor
 	Disk           Disk
-	// EventsLost is the number of events that the log says were lost, since the
-	// broker began to look; Lost has it by reason.
-	EventsLost uint64
-	Lost       map[string]uint64
+	// Notices is what the retained log reports of itself.
+	Notices Notices
 	// Subscriptions counts all, Attached those that are sent somewhere.
 	Subscriptions, Attached, Streams int
-	// StoreError says why the log cannot be read; nil: it can.
+	// StoreError is why the log, or the segment that it names, cannot be read
+	// now; nil: all of it can.
 	StoreError error
 
 	AgentActive bool
@@ -57,16 +56,16 @@ func (b *Broker) Status(ctx context.Context) Status {
 	if err == nil {
 		s.Disk, err = b.Disk()
 	}
+	if err == nil {
+		err = b.checkSegments()
+	}
 	if err != nil {
 		s.StoreError = err
 	}
+	s.Notices = b.retained(ctx)
 	b.mu.Lock()
-	s.Lost = maps.Clone(b.lost)
 	s.Subscriptions, s.Streams = len(b.subscriptions), b.open
 	b.mu.Unlock()
-	for _, n := range s.Lost {
-		s.EventsLost += n
-	}
 	for _, subscription := range b.all() {
 		if subscription.Sink() != nil {
 			s.Attached++
@@ -87,6 +86,24 @@ func (b *Broker) Status(ctx context.Context) Status {
 	return s
 }
 
+// Unreadable returns why a part of the log cannot be read now, a *StoreError.
+func (b *Broker) Unreadable() error {
+	if err := b.checkSegments(); err != nil {
+		return err
+	}
+	return &StoreError{errors.New("the newest segment could not be read; try again")}
+}
+
+// checkSegments looks whether all segments can be read. The error is a
+// *StoreError.
+func (b *Broker) checkSegments() error {
+	list, err := segment.List(b.options.LogDir)
+	if err != nil {
+		return &StoreError{err}
+	}
+	return b.health.check(b.options.LogDir, list)
+}
+
 // Summary says in a line who is served.
 func (b *Broker) Summary() string {
 	attached := 0
@@ -101,16 +118,20 @@ func (b *Broker) Summary() string {
 	return fmt.Sprintf("%d subscriptions, %d attached, %d streams", len(all), attached, b.open)
 }
 
-// EventsLost is the number of events that the log says were lost, since the
-// broker began to look.
+// EventsLost is how many events were lost in the time of the retained log.
 func (b *Broker) EventsLost() uint64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var sum uint64
-	for _, n := range b.lost {
-		sum += n
+	n := b.retained(context.Background())
+	return n.EventsLost()
+}
+
+// retained returns the notices of the segments that are there now.
+func (b *Broker) retained(ctx context.Context) Notices {
+	b.notices.wait(ctx)
+	list, err := segment.List(b.options.LogDir)
+	if err != nil {
+		list = nil // there is no log, which is reported elsewhere
 	}
-	return sum
+	return b.notices.of(list)
 }
 
 // Newest is the cursor of the newest entry, Oldest that before the oldest.

@@ -25,9 +25,8 @@ type tail struct {
 	live *live
 	log  *slog.Logger
 	// grown is told the newest position and how many entries were appended.
-	grown func(newest logstore.Cursor, entries uint64)
-	// lost is told of records of losses.
-	lost func(event.Loss)
+	grown   func(newest logstore.Cursor, entries uint64)
+	notices *notices
 	// replaced is told when the log is another one than before.
 	replaced func(at logstore.Cursor)
 
@@ -41,8 +40,8 @@ type tail struct {
 	index   *index
 	group   event.Group
 	scratch []byte
-	// unreadable says that what is missing next cannot be read.
-	unreadable bool
+	health  *health
+	skip    skip
 	// failing is how the log could not be read last.
 	failing atomic.Pointer[error]
 }
@@ -158,6 +157,7 @@ func (t *tail) open() error {
 		return &StoreError{err}
 	}
 	t.live.restart(from)
+	t.notices.begin(from)
 	if index := t.live.takeOver(); index != nil {
 		t.index = index
 	}
@@ -215,7 +215,7 @@ func (t *tail) drain(ctx context.Context) error {
 				}
 			}
 		}
-		err := t.step()
+		err := t.step(ctx)
 		now, _ := t.live.newest()
 		if now != before {
 			t.grown(now, between(before.Sequence, now.Sequence))
@@ -228,7 +228,7 @@ func (t *tail) drain(ctx context.Context) error {
 			}
 			return nil
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
@@ -236,38 +236,29 @@ func (t *tail) drain(ctx context.Context) error {
 }
 
 // step reads a chunk.
-func (t *tail) step() error {
-	chunk, err := t.reader.Next()
-	if err == nil {
-		t.unreadable = false
+func (t *tail) step(ctx context.Context) error {
+	chunk, err := t.reader.Next(ctx)
+	switch {
+	case err == nil:
+		t.skip = skip{}
 		t.dispatch(chunk)
 		return nil
-	}
-	var missing *logstore.MissingError
-	var corrupt *logstore.CorruptError
-	var incompatible *logstore.IncompatibleError
-	switch {
 	case err == io.EOF:
 		t.live.advance(t.reader.Cursor().Sequence)
 		return err
-	case errors.As(err, &missing):
-		reason := Truncated
-		if t.unreadable {
-			reason = Corrupt
-		}
-		t.unreadable = false
-		t.miss(missing.From, missing.To, reason)
-	case errors.As(err, &corrupt):
-		t.log.Error("a part of the log cannot be read", "error", err)
-		t.unreadable = true
-		if corrupt.To != 0 {
-			t.miss(corrupt.From, corrupt.To, Corrupt)
-		}
-	case errors.As(err, &incompatible):
-		t.log.Error("a part of the log cannot be read", "error", err)
-		t.unreadable = true
-	default:
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	lack, ok := t.skip.read(t.health, err)
+	if !ok {
 		return &StoreError{err}
+	}
+	var missing *logstore.MissingError
+	if lack.reason == Corrupt && !errors.As(err, &missing) {
+		t.log.Error("a part of the log cannot be read", "error", err)
+	}
+	if lack.last != 0 {
+		t.miss(lack.first, lack.last, lack.reason)
 	}
 	return nil
 }
@@ -293,8 +284,8 @@ func (t *tail) dispatch(chunk *logstore.Chunk) {
 			break
 		}
 		e.Sequence, e.Raw = sequence, rest[:n]
-		if loss, ok := t.group.Loss(); ok {
-			t.lost(loss)
+		if t.group.IsNotice() {
+			t.notices.appended(chunk.Segment, sequence, &t.group, e.Boot)
 		}
 		formed := false
 		from := len(groups)

@@ -34,7 +34,7 @@ func groupOf(e *broker.Entry) group {
 		Start: e.Microseconds(g.Start), End: e.Microseconds(g.End),
 		Attributes: map[string]dbus.Variant{}, Data: []datum{},
 	}
-	broker.Attributes(g, func(name string, value []byte) {
+	broker.Attributes(e, func(name string, value []byte) {
 		r.Attributes[name] = dbus.MakeVariant(string(value))
 	}, func(name string, value uint64) {
 		r.Attributes[name] = dbus.MakeVariant(value)

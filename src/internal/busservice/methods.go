@@ -75,6 +75,9 @@ func (c *call) read() ([]any, error) {
 	var missing uint64
 	if page.Gap != nil {
 		missing = page.Gap.Entries
+		if page.Count == 0 && page.Gap.Open() {
+			return nil, c.service.broker.Unreadable()
+		}
 	}
 	// One that no longer fitted in was tried, too.
 	return []any{groups[:page.Count], r.Cursor().String(), missing}, nil

@@ -6,8 +6,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// interfaceVersion grows when something is added.
-const interfaceVersion = uint32(1)
+// interfaceVersion grows when something is added: 2, notices, of which one ends
+// each stream.
+const interfaceVersion = uint32(2)
 
 // property returns the value of a property.
 type property func(*call) (any, error)

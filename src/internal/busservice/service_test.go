@@ -368,7 +368,28 @@ func TestReadGoesThroughTheLogPageByPage(t *testing.T) {
 	}
 }
 
-// streamed reads what comes from Open.
+// endOf returns the outcome and the reason of an entry that ends a stream, empty
+// for others.
+func endOf(entry map[string]any) (outcome, reason string) {
+	events, _ := entry["events"].([]any)
+	for _, e := range events {
+		// An event is an array of the key and the value.
+		text := fmt.Sprint(e)
+		if _, after, ok := strings.Cut(text, "crau::end_reason"); ok {
+			reason = after
+		} else if strings.Contains(text, "crau::end") {
+			for _, known := range []string{"complete", "failed"} {
+				if strings.Contains(text, known) {
+					outcome = known
+				}
+			}
+		}
+	}
+	return outcome, reason
+}
+
+// streamed reads what comes from Open. Unless done stops it, the stream has to
+// be complete; what reports that is not returned.
 func streamed(t *testing.T, f *os.File, done func(map[string]any) bool) []map[string]any {
 	t.Helper()
 	var got []map[string]any
@@ -376,10 +397,19 @@ func streamed(t *testing.T, f *os.File, done func(map[string]any) bool) []map[st
 		var entry map[string]any
 		err := d.Decode(&entry)
 		if err == io.EOF {
-			return got
+			t.Fatal("the stream does not report how it ended")
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		if outcome, reason := endOf(entry); outcome != "" {
+			if outcome != "complete" || done != nil {
+				t.Fatalf("the stream ended: %s %s", outcome, reason)
+			}
+			if err := d.Decode(&entry); err != io.EOF {
+				t.Errorf("after the end of the stream: %v, %v", entry, err)
+			}
+			return got
 		}
 		got = append(got, entry)
 		if done != nil && done(entry) {

@@ -20,13 +20,15 @@ func statusOf(version string, s broker.Status) dictionary {
 		"segments":      dbus.MakeVariant(uint64(s.Disk.Segments)),
 		"disk-usage":    dbus.MakeVariant(s.Disk.Bytes),
 		"disk-free":     dbus.MakeVariant(s.Disk.Free),
-		"events-lost":   dbus.MakeVariant(s.EventsLost),
-		"lost":          dbus.MakeVariant(s.Lost),
+		"events-lost":   dbus.MakeVariant(s.Notices.EventsLost()),
+		"lost":          dbus.MakeVariant(s.Notices.Lost),
+		"lost-since":    dbus.MakeVariant(since(s.Notices.Since)),
 		"subscriptions": dbus.MakeVariant(uint32(s.Subscriptions)),
 		"attached":      dbus.MakeVariant(uint32(s.Attached)),
 		"streams":       dbus.MakeVariant(uint32(s.Streams)),
 		"agent-active":  dbus.MakeVariant(s.AgentActive || s.Agent != nil),
 	}
+	addNotices(d, &s.Notices)
 	if s.StoreError != nil {
 		d["store-error"] = dbus.MakeVariant(s.StoreError.Error())
 	}
@@ -37,6 +39,39 @@ func statusOf(version string, s broker.Status) dictionary {
 		d["agent"] = dbus.MakeVariant(agentOf(s.Agent))
 	}
 	return d
+}
+
+// unrecorded is a time in which nothing, or a library, was not recorded.
+type unrecorded struct {
+	From, To        uint64
+	Reason, Library string
+}
+
+// addNotices adds what the log reports of itself besides losses.
+func addNotices(d dictionary, n *broker.Notices) {
+	list := []unrecorded{}
+	for _, u := range n.Unrecorded {
+		list = append(list, unrecorded{
+			since(time.Unix(0, max(u.From, 0))), since(time.Unix(0, max(u.To, 0))),
+			string(broker.Plain([]byte(u.Reason))), string(broker.Plain([]byte(u.Library))),
+		})
+	}
+	d["unrecorded"] = dbus.MakeVariant(list)
+	d["unrecorded-count"] = dbus.MakeVariant(n.UnrecordedCount)
+	d["unrecorded-usec"] = dbus.MakeVariant(uint64(n.UnrecordedTotal / time.Microsecond))
+	d["scanning"] = dbus.MakeVariant(n.Scanning)
+	if r := n.Removed; r != nil {
+		d["removed"] = dbus.MakeVariant(dictionary{
+			"time":     dbus.MakeVariant(since(n.RemovedAt)),
+			"user":     dbus.MakeVariant(string(broker.Plain([]byte(r.User)))),
+			"uid":      dbus.MakeVariant(r.UID),
+			"policy":   dbus.MakeVariant(string(broker.Plain([]byte(r.Policy)))),
+			"first":    dbus.MakeVariant(r.First),
+			"last":     dbus.MakeVariant(r.Last),
+			"segments": dbus.MakeVariant(uint64(max(r.Segments, 0))),
+			"bytes":    dbus.MakeVariant(uint64(max(r.Bytes, 0))),
+		})
+	}
 }
 
 // loss is what an agent has lost for one reason.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/event"
 )
 
 const (
@@ -95,43 +96,90 @@ type stream struct {
 	reading *broker.Reading
 	pipe    *os.File
 	follow  bool
+	// rest is what a write that was interrupted has not written.
+	rest []byte
 }
 
-// run writes until the end, or until nobody reads any more, or ctx is done.
+// lastWords is how long a client may take to read how its stream ended when
+// the broker stops.
+const lastWords = time.Second
+
+// stopping is why streams end with the broker.
+const stopping = "the broker is stopping"
+
+// run writes until the end, or until the other end of the pipe is closed, or
+// ctx is done. The last entry reports how the stream ended.
 func (s *stream) run(ctx context.Context) error {
 	defer s.reading.Close()
 	defer s.pipe.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.pipe.SetWriteDeadline(time.Unix(1, 0)) })()
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		_ = s.pipe.SetWriteDeadline(time.Unix(1, 0))
+	})
 	s.reading.Undecoded()
+	end, err := s.copy(ctx)
+	if end == nil {
+		stop()
+		return err
+	}
+	last := broker.AppendEnd(s.rest, *end, s.reading.Cursor())
+	if s.write(last) != nil {
+		last = s.rest
+	} else {
+		last = nil
+	}
+	if !stop() && len(last) > 0 {
+		<-interrupted
+		_ = s.pipe.SetWriteDeadline(time.Now().Add(lastWords))
+		_ = s.write(last)
+	}
+	return err
+}
+
+// copy writes the groups. It returns how the stream ends; nil if the other end
+// of the pipe is closed.
+func (s *stream) copy(ctx context.Context) (*event.End, error) {
 	var buffer []byte
+	stopped := &event.End{Outcome: event.Failed, Reason: stopping}
 	for {
 		page, err := s.reading.Next(ctx, buffer[:0], manyGroups, writeSize, broker.AppendCBOR)
 		buffer = page.Groups
+		var written error
 		if page.Gap != nil {
-			if s.write(broker.AppendGap(nil, page.Gap)) != nil {
-				return nil
-			}
+			written = s.write(broker.AppendGap(nil, page.Gap))
 		}
-		if len(buffer) > 0 && s.write(buffer) != nil {
-			return nil // nobody reads any more, or we are about to end
+		if len(buffer) > 0 && written == nil {
+			written = s.write(buffer)
+		} else if written != nil {
+			s.rest = append(s.rest, buffer...)
 		}
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return stopped, nil
+		case written != nil:
+			return nil, nil
 		case err != nil:
-			return err
+			return &event.End{Outcome: event.Failed, Reason: err.Error()}, err
 		case page.End && !s.follow:
-			return nil
+			return &event.End{Outcome: event.Complete}, nil
 		case page.End:
-			if gone, err := s.wait(ctx); gone || err != nil || ctx.Err() != nil {
-				return err
+			gone, err := s.wait(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return stopped, nil
+			case gone:
+				return nil, nil
+			case err != nil:
+				return &event.End{Outcome: event.Failed, Reason: err.Error()}, err
 			}
 		}
 	}
 }
 
 func (s *stream) write(b []byte) error {
-	_, err := s.pipe.Write(b)
+	n, err := s.pipe.Write(b)
+	s.rest = b[n:]
 	return err
 }
 

@@ -29,7 +29,7 @@ func AppendGroup(dst []byte, e *broker.Entry) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, e.Microseconds(g.End))
 
 	dst, at := beginArray(dst)
-	broker.Attributes(g, func(name string, value []byte) {
+	broker.Attributes(e, func(name string, value []byte) {
 		dst = appendText(pad(dst, 8), []byte(name))
 		dst = append(dst, 1, 's', 0)
 		dst = appendText(dst, value)

@@ -31,7 +31,7 @@ func logSegments(path string) ([]uint64, error) {
 	return segments, nil
 }
 
-func (q *query) openDirectory() (store, error) {
+func (q *query) openDirectory(ctx context.Context) (store, error) {
 	if _, err := logSegments(q.directory); err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (q *query) openDirectory() (store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open log directory %s: %w", q.directory, err)
 	}
-	return &directoryStore{storeSource{reader: reader, boot: q.boot}, q.directory}, nil
+	return &directoryStore{storeSource{ctx: ctx, reader: reader, boot: q.boot}, q.directory}, nil
 }
 
 func (s *directoryStore) resolve(text string) (logstore.Cursor, error) {
@@ -64,7 +64,7 @@ func (s *directoryStore) start() (at int64, ok bool, err error) {
 		return 0, false, fmt.Errorf("cannot open log directory %s: %w", s.path, err)
 	}
 	defer reader.Close()
-	chunk, err := reader.Next()
+	chunk, err := reader.Next(s.ctx)
 	if err != nil {
 		return 0, false, nil // the query reports it
 	}

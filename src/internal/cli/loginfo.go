@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/logstore/verify"
 )
 
@@ -75,7 +77,7 @@ with larger chunks and an index.
 			if err != nil {
 				return fmt.Errorf("cannot describe log directory %s: %w", directory, err)
 			}
-			found, err := readFindings(directory)
+			found, err := readFindings(command.Context(), directory)
 			if err != nil {
 				return err
 			}
@@ -91,11 +93,21 @@ with larger chunks and an index.
 			if err != nil {
 				return fmt.Errorf("cannot write output: %w", err)
 			}
-			return nil
+			return unreadable(segments)
 		},
 	}
 	addInfoFlags(command, &directory, &form)
 	return command
+}
+
+// unreadable returns why the first segment that cannot be read cannot.
+func unreadable(segments []verify.Info) error {
+	for i := range segments {
+		if e := segments[i].Unreadable; e != nil {
+			return errors.New(e.Error()) // not one of permission, as in verify
+		}
+	}
+	return nil
 }
 
 // sums are the totals of segments.
@@ -125,15 +137,18 @@ func sum(segments []verify.Info) (s sums) {
 
 // readFindings reads what a log reports of itself. It passes over what cannot be
 // read, which the description of the segments counts.
-func readFindings(directory string) (*findings, error) {
+func readFindings(ctx context.Context, directory string) (*findings, error) {
 	r, err := logstore.OpenReader(directory, logstore.ReaderOptions{EntryLen: event.Len, Query: logstore.NoticesOnly()})
+	var f findings
+	if _, none := segment.AsUnreadable(err); none {
+		return &f, nil // no segment can be read
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot describe log directory %s: %w", directory, err)
 	}
 	defer r.Close()
-	var f findings
 	for {
-		chunk, err := r.Next()
+		chunk, err := r.Next(ctx)
 		if err == nil {
 			f.chunk(&chunk.Header, chunk.Entries, false)
 			continue
@@ -170,6 +185,10 @@ func writeInfo(w io.Writer, segments []verify.Info, found *findings, location *t
 		}
 		if s.Damaged > 0 {
 			state += ", damaged"
+		}
+		if s.Unreadable != nil {
+			line(fmt.Sprint(s.First), "unreadable", "-", "-", 0, 0, 0, 0, s.Bytes, 0)
+			continue
 		}
 		at := func(ns int64) string { return time.Unix(0, ns).In(location).Format(layout) }
 		line(fmt.Sprint(s.First), state, at(s.FirstTime), at(s.LastTime), s.Chunks, s.Entries, s.Events, s.Lost, s.Bytes, s.Uncompressed)
@@ -215,6 +234,8 @@ type segmentJSON struct {
 	Bytes        int64   `json:"bytes"`
 	Uncompressed uint64  `json:"bytes_uncompressed"`
 	Damaged      int     `json:"damaged_parts"`
+	// Unreadable is why the segment cannot be read; the times are 0 then.
+	Unreadable string `json:"unreadable,omitempty"`
 }
 
 // writeInfoJSON writes an object per segment and line, then one with the
@@ -223,11 +244,16 @@ func writeInfoJSON(w io.Writer, segments []verify.Info, found *findings) error {
 	encoder := json.NewEncoder(w)
 	for i := range segments {
 		s := &segments[i]
+		why := ""
+		if s.Unreadable != nil {
+			why = s.Unreadable.Err.Error()
+		}
 		if err := encoder.Encode(segmentJSON{
 			Segment: filepath.Base(s.Path), Sealed: s.Sealed, Boot: hex.EncodeToString(s.BootID[:]),
 			First: s.First, Last: s.Last, Start: float64(s.FirstTime) / 1e9, End: float64(s.LastTime) / 1e9,
 			Chunks: s.Chunks, Entries: s.Entries, Events: s.Events, Lost: s.Lost,
 			Bytes: s.Bytes, Uncompressed: s.Uncompressed, Damaged: s.Damaged,
+			Unreadable: why,
 		}); err != nil {
 			return err
 		}

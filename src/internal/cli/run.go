@@ -44,7 +44,7 @@ func (q *query) showFiles(ctx context.Context, out *output) (_ *gaps, err error)
 	var c concatenation
 	defer func() { err = errors.Join(err, c.close()) }()
 	for _, path := range q.files {
-		src, err := openFile(path, q.boot)
+		src, err := openFile(ctx, path, q.boot)
 		if err != nil {
 			return &gaps{}, err
 		}

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (b *bootTime) machine() (int64, error) {
 
 // openFile opens a log file of any form: a plain sequence of entries, one
 // compressed with zstd, or segments of a store, alone or concatenated.
-func openFile(path string, boot bootTime) (source, error) {
+func openFile(ctx context.Context, path string, boot bootTime) (source, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open log: %w", err)
@@ -105,7 +106,7 @@ func openFile(path string, boot bootTime) (source, error) {
 		file.Close()
 		return nil, fmt.Errorf("cannot open log: %w", err)
 	}
-	return &segmentFile{storeSource: storeSource{reader: reader, boot: boot}, file: file, path: path}, nil
+	return &segmentFile{storeSource: storeSource{ctx: ctx, reader: reader, boot: boot}, file: file, path: path}, nil
 }
 
 func isZstd(b []byte) bool { return bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}) }
@@ -215,6 +216,7 @@ func (s *stream) close() error {
 
 // storeSource reads a store, or one segment of it.
 type storeSource struct {
+	ctx    context.Context // of the query
 	reader *logstore.Reader
 	boot   bootTime
 	chunk  *logstore.Chunk
@@ -223,8 +225,11 @@ type storeSource struct {
 
 func (s *storeSource) next(g *event.Group) ([]byte, int64, error) {
 	for len(s.rest) == 0 {
-		chunk, err := s.reader.Next()
+		chunk, err := s.reader.Next(s.ctx)
 		if err != nil {
+			if s.ctx.Err() != nil {
+				return nil, 0, s.ctx.Err()
+			}
 			return nil, 0, storeError(err)
 		}
 		s.chunk, s.rest = chunk, chunk.Entries
@@ -245,6 +250,7 @@ func (s *storeSource) next(g *event.Group) ([]byte, int64, error) {
 func storeError(err error) error {
 	var corrupt *logstore.CorruptError
 	var missing *logstore.MissingError
+	var unreadable *logstore.UnreadableError
 	var incompatible *logstore.IncompatibleError
 	switch {
 	case err == io.EOF:
@@ -254,6 +260,9 @@ func storeError(err error) error {
 			harmless: corrupt.Kind == frame.KindTorn && corrupt.To == 0, missing: missingEntries(corrupt.From, corrupt.To, "corrupt")}
 	case errors.As(err, &missing):
 		return &gapError{err: err, harmless: true, missing: missingEntries(missing.From, missing.To, "truncated")}
+	case errors.As(err, &unreadable):
+		// That one file is not for this user does not make it the whole log.
+		return &gapError{err: errors.New(unreadable.Error()), missing: missingEntries(unreadable.From, unreadable.To, "unreadable")}
 	case errors.As(err, &incompatible):
 		return &gapError{err: err}
 	}

@@ -100,7 +100,7 @@ func (p *statusPrinter) broker(s *wholeStatus) {
 	p.name("●", dot, "crau-broker "+printable(b.Version))
 	p.line("State", "serving since %s", p.since(b.Started.UnixMicro()))
 	if b.StoreError != "" {
-		p.line("Trouble", "the log cannot be read: %s", printable(b.StoreError))
+		p.line("Trouble", "%s", printable(b.StoreError))
 	}
 	if b.AgentError != "" {
 		p.line("Trouble", "the agent cannot be asked: %s", printable(b.AgentError))

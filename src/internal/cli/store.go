@@ -36,7 +36,7 @@ type store interface {
 // openStore opens the log that the query is about, at its beginning.
 func (q *query) openStore(ctx context.Context) (store, error) {
 	if q.directory != "" {
-		return q.openDirectory()
+		return q.openDirectory(ctx)
 	}
 	return q.openBus(ctx)
 }

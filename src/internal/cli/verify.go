@@ -82,7 +82,8 @@ func runVerify(ctx context.Context, e *Environment, directory, form string) erro
 	}
 	switch {
 	case report.Break != nil:
-		return fmt.Errorf("%w: %w", errBroken, report.Break)
+		// It is no error of permission, even if a file of the log has a wrong one.
+		return fmt.Errorf("%w: %s", errBroken, report.Break.Error())
 	case !v.whole():
 		return fmt.Errorf("%w: %s", errBroken, f.removals.sentence(report.Before, e.Location))
 	}
@@ -128,6 +129,8 @@ func (v verdict) text(location *time.Location) string {
 	r := v.Report
 	verdict := "all is as it should be"
 	switch {
+	case r.Break != nil && len(r.Unreadable) > 0 && errors.Is(r.Break, r.Unreadable[0]):
+		verdict = "what can be read was checked"
 	case r.Break != nil:
 		verdict = "checked up to the first break"
 	case !v.whole():
@@ -155,6 +158,9 @@ func (v verdict) text(location *time.Location) string {
 		lines = append(lines, fmt.Sprintf("%s ends torn at offset %d, %s behind its last whole chunk; no entry is missing",
 			filepath.Base(torn.Segment), torn.Offset, render.Counted(uint64(torn.Bytes), "byte")))
 	}
+	for _, e := range r.Unreadable {
+		lines = append(lines, e.Error())
+	}
 	return join(append(lines, v.findings.lines(location)...)...)
 }
 
@@ -172,7 +178,9 @@ type reportJSON struct {
 	Hash          string     `json:"hash"`
 	Jumps         int        `json:"jumps"`
 	Torn          []tornJSON `json:"torn"`
-	Break         *breakJSON `json:"break,omitempty"`
+	// Unreadable are the names of segments.
+	Unreadable []string   `json:"unreadable,omitempty"`
+	Break      *breakJSON `json:"break,omitempty"`
 	// Before is the last entry that is not in the log any more, Accounted
 	// whether its removal is on record as far as the log can tell.
 	Before    uint64       `json:"last_sequence_before"`
@@ -204,9 +212,15 @@ func (v verdict) writeJSON(w io.Writer) error {
 	for _, torn := range r.Torn {
 		j.Torn = append(j.Torn, tornJSON{filepath.Base(torn.Segment), torn.Offset, torn.Bytes})
 	}
+	for _, e := range r.Unreadable {
+		j.Unreadable = append(j.Unreadable, filepath.Base(e.Segment))
+	}
 	var corrupt *segment.CorruptError
+	var unreadable *segment.UnreadableError
 	var incompatible *segment.IncompatibleError
 	switch {
+	case errors.As(r.Break, &unreadable):
+		j.Break = &breakJSON{filepath.Base(unreadable.Segment), unreadable.Offset, "unreadable", unreadable.Err.Error()}
 	case errors.As(r.Break, &corrupt):
 		j.Break = &breakJSON{filepath.Base(corrupt.Segment), corrupt.Offset, string(corrupt.Kind), corrupt.Detail}
 	case errors.As(r.Break, &incompatible):

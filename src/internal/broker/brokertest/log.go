@@ -91,8 +91,9 @@ func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 		b.Entries = event.Append(b.Entries, g)
 		b.First, b.Last = min(b.First, g.Start), max(b.Last, g.End)
 		b.Terms = appendTerms(b.Terms, g)
-		if _, lost := g.Loss(); lost {
-			b.Notice = true
+		b.Notice = b.Notice || g.IsNotice()
+		if loss, lost := g.Loss(); lost {
+			b.Lost += loss.Events
 		}
 	}
 	p, err := l.Writer.Append(b)

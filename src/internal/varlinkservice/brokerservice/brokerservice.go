@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os/user"
 	"strconv"
+	"time"
 
 	"github.com/varlink/go/varlink"
 
@@ -112,7 +113,8 @@ func (s *service) status(from broker.Status) api.Status {
 		Lost: []api.Loss{}, Subscriptions: int64(from.Subscriptions), Attached: int64(from.Attached), Streams: int64(from.Streams),
 		AgentActive: from.AgentActive || from.Agent != nil,
 	}
-	for reason, events := range from.Lost {
+	addNotices(&to, &from.Notices)
+	for reason, events := range from.Notices.Lost {
 		to.Lost = append(to.Lost, api.Loss{Reason: reason, Events: int64(events)})
 	}
 	if from.StoreError != nil {
@@ -124,11 +126,35 @@ func (s *service) status(from broker.Status) api.Status {
 	return to
 }
 
+// addNotices adds what the log reports of itself besides losses.
+func addNotices(to *api.Status, from *broker.Notices) {
+	if !from.Since.IsZero() {
+		to.LostSinceUSec = from.Since.UnixMicro()
+	}
+	to.Unrecorded = []api.Unrecorded{}
+	for _, u := range from.Unrecorded {
+		to.Unrecorded = append(to.Unrecorded, api.Unrecorded{
+			FromUSec: u.From / int64(time.Microsecond), ToUSec: u.To / int64(time.Microsecond),
+			Reason: string(broker.Plain([]byte(u.Reason))), Library: string(broker.Plain([]byte(u.Library))),
+		})
+	}
+	to.UnrecordedCount, to.UnrecordedUSec = int64(from.UnrecordedCount), from.UnrecordedTotal.Microseconds()
+	to.Scanning = from.Scanning
+	if r := from.Removed; r != nil {
+		to.Removed = &api.Removal{
+			TimeUSec: from.RemovedAt.UnixMicro(), User: string(broker.Plain([]byte(r.User))), Uid: int64(r.UID),
+			Policy: string(broker.Plain([]byte(r.Policy))), First: int64(r.First), Last: int64(r.Last),
+			Segments: int64(r.Segments), Bytes: r.Bytes,
+		}
+	}
+}
+
 // page is a reply to Read, with groups that are JSON already.
 type page struct {
 	Groups  []json.RawMessage `json:"groups"`
 	Next    string            `json:"next"`
 	Missing uint64            `json:"missing"`
+	Reason  broker.Reason     `json:"missingReason,omitempty"`
 }
 
 // Read implements the interface.
@@ -178,8 +204,11 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 		if err != nil {
 			return s.interrupted(ctx, reading, &c, after, err)
 		}
+		if !c.WantsMore() && len(p.Groups) == 0 && p.Missing == 0 && p.Reason == broker.Unreadable {
+			return s.fail(ctx, &c, after, s.broker.Unreadable())
+		}
 		over := !c.WantsMore() || end && !follows
-		if over || len(p.Groups) > 0 || p.Missing > 0 {
+		if over || len(p.Groups) > 0 || p.Reason != "" {
 			c.Continues = !over
 			if err := c.Reply(ctx, p); err != nil || over {
 				return err
@@ -218,7 +247,7 @@ func next(ctx context.Context, r *broker.Reading, limit int) (p *page, end bool,
 	}
 	p = &page{Groups: []json.RawMessage{}, Next: r.Cursor().String()}
 	if got.Gap != nil {
-		p.Missing = got.Gap.Entries
+		p.Missing, p.Reason = got.Gap.Entries, got.Gap.Reason
 	}
 	begin := 0
 	// One that no longer fitted in was tried, too.

@@ -116,7 +116,7 @@ func TestGroupsAreAsDescribed(t *testing.T) {
 	})
 	last := s.log.Lose("ring-full", 9)
 	s.log.Flush()
-	groups, next, missing, err := api.Read().Call(bounded(t), s.connect(t), "oldest", nil, nil, nil)
+	groups, next, missing, _, err := api.Read().Call(bounded(t), s.connect(t), "oldest", nil, nil, nil)
 	if err != nil || len(groups) != 3 || next != last.String() || missing != 0 {
 		t.Fatalf("%d groups, next %s, missing %d, %v", len(groups), next, missing, err)
 	}
@@ -149,7 +149,7 @@ func TestPagesComeToTheEndAndFollowOn(t *testing.T) {
 	}
 	var got []int64
 	for pages := 1; ; pages++ {
-		groups, next, _, flags, err := receive(bounded(t))
+		groups, next, _, _, flags, err := receive(bounded(t))
 		if err != nil || len(groups) > 300 {
 			t.Fatalf("page %d of %d groups: %v", pages, len(groups), err)
 		}
@@ -178,7 +178,7 @@ func TestPagesComeToTheEndAndFollowOn(t *testing.T) {
 	}
 	for round := range 3 {
 		s.log.Append(brokertest.Group{Executable: "other"}, brokertest.Group{Executable: "curl"})
-		groups, _, _, flags, err := receive(bounded(t))
+		groups, _, _, _, flags, err := receive(bounded(t))
 		if err != nil || len(groups) != 1 || *groups[0].Executable != "curl" || flags&varlink.Continues == 0 {
 			t.Fatalf("round %d: %+v, %v", round, groups, err)
 		}
@@ -198,7 +198,7 @@ func TestErrorsAreAsDescribed(t *testing.T) {
 	s := serve(t, varlinkservice.Peer{}, nil)
 	c := s.connect(t)
 	read := func(after string, f *api.Filter, most *int64, follow *bool) error {
-		_, _, _, err := api.Read().Call(bounded(t), c, after, f, most, follow)
+		_, _, _, _, err := api.Read().Call(bounded(t), c, after, f, most, follow)
 		return err
 	}
 	var cursor *api.InvalidCursor
@@ -244,7 +244,7 @@ func TestOnlyRootAndTheGroupMayCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, c.peer, &members)
 			var denied *api.PermissionDenied
-			_, _, _, err := api.Read().Call(bounded(t), s.connect(t), "oldest", nil, nil, nil)
+			_, _, _, _, err := api.Read().Call(bounded(t), s.connect(t), "oldest", nil, nil, nil)
 			if c.may != (err == nil) || !c.may && !errors.As(err, &denied) {
 				t.Errorf("Read: %v", err)
 			}
@@ -266,7 +266,7 @@ func TestWhatIsMissingIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := logstore.Cursor{Store: first.Store, Sequence: 1}
-	groups, next, missing, err := api.Read().Call(bounded(t), s.connect(t), begin.String(), nil, nil, nil)
+	groups, next, missing, _, err := api.Read().Call(bounded(t), s.connect(t), begin.String(), nil, nil, nil)
 	if err != nil || missing != int64(first.Sequence-1) || groups[0].Sequence != int64(first.Sequence+1) || next != last.String() {
 		t.Errorf("missing %d, %d groups up to %s, %v", missing, len(groups), next, err)
 	}

@@ -19,7 +19,7 @@ func appendGroup(dst []byte, e *broker.Entry) []byte {
 		StartUSec: int64(e.Microseconds(g.Start)), EndUSec: int64(e.Microseconds(g.End)),
 		Data: []api.Datum{},
 	}
-	broker.Attributes(g, func(name string, value []byte) {
+	broker.Attributes(e, func(name string, value []byte) {
 		text := string(value)
 		switch name {
 		case broker.AttributeParent:
@@ -33,9 +33,16 @@ func appendGroup(dst []byte, e *broker.Entry) []byte {
 		case broker.AttributeReason:
 			to.Reason = &text
 		}
-	}, func(_ string, value uint64) {
-		lost := int64(value)
-		to.Lost = &lost
+	}, func(name string, value uint64) {
+		number := int64(value)
+		switch name {
+		case broker.AttributeLost:
+			to.Lost = &number
+		case broker.AttributeUnrecordedSince:
+			to.UnrecordedSinceUSec = &number
+		case broker.AttributeUnrecordedUntil:
+			to.UnrecordedUntilUSec = &number
+		}
 	})
 	for i := range g.Events {
 		if d := &g.Events[i]; d.Kind == event.Data {

@@ -41,21 +41,23 @@ type Datum struct {
 
 // An entry of the log: events of one context that happened close together.
 type Group struct {
-	Sequence   int64   `json:"sequence"`
-	Context    string  `json:"context"`
-	StartUSec  int64   `json:"startUSec"`
-	EndUSec    int64   `json:"endUSec"`
-	Parent     *string `json:"parent,omitempty"`
-	Name       *string `json:"name,omitempty"`
-	Origin     *string `json:"origin,omitempty"`
-	Executable *string `json:"executable,omitempty"`
-	Lost       *int64  `json:"lost,omitempty"`
-	Reason     *string `json:"reason,omitempty"`
-	Data       []Datum `json:"data"`
+	Sequence            int64   `json:"sequence"`
+	Context             string  `json:"context"`
+	StartUSec           int64   `json:"startUSec"`
+	EndUSec             int64   `json:"endUSec"`
+	Parent              *string `json:"parent,omitempty"`
+	Name                *string `json:"name,omitempty"`
+	Origin              *string `json:"origin,omitempty"`
+	Executable          *string `json:"executable,omitempty"`
+	Lost                *int64  `json:"lost,omitempty"`
+	Reason              *string `json:"reason,omitempty"`
+	UnrecordedSinceUSec *int64  `json:"unrecordedSinceUSec,omitempty"`
+	UnrecordedUntilUSec *int64  `json:"unrecordedUntilUSec,omitempty"`
+	Data                []Datum `json:"data"`
 }
 
 // Which groups to return. A group must pass each key that is given, by one of its
-// values. Records of losses always pass.
+// values. Notices, what the log reports of itself, always pass.
 type Filter struct {
 	Scopes      *[]string `json:"scopes,omitempty"`
 	Contexts    *[]string `json:"contexts,omitempty"`
@@ -73,22 +75,49 @@ type Loss struct {
 	Events int64  `json:"events"`
 }
 
+// A time in which nothing, or if it is named a library, was not recorded.
+type Unrecorded struct {
+	FromUSec int64  `json:"fromUSec"`
+	ToUSec   int64  `json:"toUSec"`
+	Reason   string `json:"reason"`
+	Library  string `json:"library"`
+}
+
+// The removal of a part of the log: when, by whom, what decided it, which entries,
+// in how many segments and bytes.
+type Removal struct {
+	TimeUSec int64  `json:"timeUSec"`
+	User     string `json:"user"`
+	Uid      int64  `json:"uid"`
+	Policy   string `json:"policy"`
+	First    int64  `json:"first"`
+	Last     int64  `json:"last"`
+	Segments int64  `json:"segments"`
+	Bytes    int64  `json:"bytes"`
+}
+
 // What broker and log are like.
 type Status struct {
-	Version       string `json:"version"`
-	StartedUSec   int64  `json:"startedUSec"`
-	Oldest        string `json:"oldest"`
-	Newest        string `json:"newest"`
-	Segments      int64  `json:"segments"`
-	DiskUsage     int64  `json:"diskUsage"`
-	DiskFree      int64  `json:"diskFree"`
-	Lost          []Loss `json:"lost"`
-	Subscriptions int64  `json:"subscriptions"`
-	Attached      int64  `json:"attached"`
-	Streams       int64  `json:"streams"`
-	StoreError    string `json:"storeError"`
-	AgentActive   bool   `json:"agentActive"`
-	AgentError    string `json:"agentError"`
+	Version         string       `json:"version"`
+	StartedUSec     int64        `json:"startedUSec"`
+	Oldest          string       `json:"oldest"`
+	Newest          string       `json:"newest"`
+	Segments        int64        `json:"segments"`
+	DiskUsage       int64        `json:"diskUsage"`
+	DiskFree        int64        `json:"diskFree"`
+	Lost            []Loss       `json:"lost"`
+	LostSinceUSec   int64        `json:"lostSinceUSec"`
+	Unrecorded      []Unrecorded `json:"unrecorded"`
+	UnrecordedCount int64        `json:"unrecordedCount"`
+	UnrecordedUSec  int64        `json:"unrecordedUSec"`
+	Removed         *Removal     `json:"removed,omitempty"`
+	Scanning        bool         `json:"scanning"`
+	Subscriptions   int64        `json:"subscriptions"`
+	Attached        int64        `json:"attached"`
+	Streams         int64        `json:"streams"`
+	StoreError      string       `json:"storeError"`
+	AgentActive     bool         `json:"agentActive"`
+	AgentError      string       `json:"agentError"`
 }
 
 // The caller may not call the method; allowed says who may.
@@ -262,24 +291,27 @@ func Dispatch_Error(err error) error {
 // Returns up to max groups behind a cursor that pass the filter, 1,000 and 4 MiB
 // at most, and the cursor to go on from. It has moved over what did not pass, too;
 // when it no longer moves, the end of the log is reached. missing is how many
-// entries behind the cursor are gone, or cannot be read, before the first group.
+// entries behind the cursor are not there, before the first group, and
+// missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
+// be read, so that their number is not known, missing is 0.
 // # Called with more, it replies page by page until the end of the log, and with
 // follow goes on with what is appended. A client that is away for 10 seconds loses
-// the connection, and goes on from the last cursor.
+// the connection, and goes on from the last cursor. A reply without continues, or an
+// error, is the last: a connection that closes before is not the end of the log.
 type Read_methods struct{}
 
 func Read() Read_methods { return Read_methods{} }
 
-func (m Read_methods) Call(ctx context.Context, c *varlink.Connection, after_in_ string, filter_in_ *Filter, max_in_ *int64, follow_in_ *bool) (groups_out_ []Group, next_out_ string, missing_out_ int64, err_ error) {
+func (m Read_methods) Call(ctx context.Context, c *varlink.Connection, after_in_ string, filter_in_ *Filter, max_in_ *int64, follow_in_ *bool) (groups_out_ []Group, next_out_ string, missing_out_ int64, missingReason_out_ *string, err_ error) {
 	receive, err_ := m.Send(ctx, c, 0, after_in_, filter_in_, max_in_, follow_in_)
 	if err_ != nil {
 		return
 	}
-	groups_out_, next_out_, missing_out_, _, err_ = receive(ctx)
+	groups_out_, next_out_, missing_out_, missingReason_out_, _, err_ = receive(ctx)
 	return
 }
 
-func (m Read_methods) Send(ctx context.Context, c *varlink.Connection, flags uint64, after_in_ string, filter_in_ *Filter, max_in_ *int64, follow_in_ *bool) (func(ctx context.Context) ([]Group, string, int64, uint64, error), error) {
+func (m Read_methods) Send(ctx context.Context, c *varlink.Connection, flags uint64, after_in_ string, filter_in_ *Filter, max_in_ *int64, follow_in_ *bool) (func(ctx context.Context) ([]Group, string, int64, *string, uint64, error), error) {
 	var in struct {
 		After  string  `json:"after"`
 		Filter *Filter `json:"filter,omitempty"`
@@ -294,11 +326,12 @@ func (m Read_methods) Send(ctx context.Context, c *varlink.Connection, flags uin
 	if err != nil {
 		return nil, err
 	}
-	return func(context.Context) (groups_out_ []Group, next_out_ string, missing_out_ int64, flags uint64, err error) {
+	return func(context.Context) (groups_out_ []Group, next_out_ string, missing_out_ int64, missingReason_out_ *string, flags uint64, err error) {
 		var out struct {
-			Groups  []Group `json:"groups"`
-			Next    string  `json:"next"`
-			Missing int64   `json:"missing"`
+			Groups        []Group `json:"groups"`
+			Next          string  `json:"next"`
+			Missing       int64   `json:"missing"`
+			MissingReason *string `json:"missingReason,omitempty"`
 		}
 		flags, err = receive(ctx, &out)
 		if err != nil {
@@ -308,11 +341,12 @@ func (m Read_methods) Send(ctx context.Context, c *varlink.Connection, flags uin
 		groups_out_ = []Group(out.Groups)
 		next_out_ = out.Next
 		missing_out_ = out.Missing
+		missingReason_out_ = out.MissingReason
 		return
 	}, nil
 }
 
-func (m Read_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_in_ string, filter_in_ *Filter, max_in_ *int64, follow_in_ *bool) (func(ctx context.Context) (groups_out_ []Group, next_out_ string, missing_out_ int64, flags uint64, conn varlink.ReadWriterContext, err_ error), error) {
+func (m Read_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_in_ string, filter_in_ *Filter, max_in_ *int64, follow_in_ *bool) (func(ctx context.Context) (groups_out_ []Group, next_out_ string, missing_out_ int64, missingReason_out_ *string, flags uint64, conn varlink.ReadWriterContext, err_ error), error) {
 	var in struct {
 		After  string  `json:"after"`
 		Filter *Filter `json:"filter,omitempty"`
@@ -327,11 +361,12 @@ func (m Read_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_
 	if err != nil {
 		return nil, err
 	}
-	return func(context.Context) (groups_out_ []Group, next_out_ string, missing_out_ int64, flags uint64, conn varlink.ReadWriterContext, err error) {
+	return func(context.Context) (groups_out_ []Group, next_out_ string, missing_out_ int64, missingReason_out_ *string, flags uint64, conn varlink.ReadWriterContext, err error) {
 		var out struct {
-			Groups  []Group `json:"groups"`
-			Next    string  `json:"next"`
-			Missing int64   `json:"missing"`
+			Groups        []Group `json:"groups"`
+			Next          string  `json:"next"`
+			Missing       int64   `json:"missing"`
+			MissingReason *string `json:"missingReason,omitempty"`
 		}
 		flags, conn, err = receive(ctx, &out)
 		if err != nil {
@@ -341,6 +376,7 @@ func (m Read_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_
 		groups_out_ = []Group(out.Groups)
 		next_out_ = out.Next
 		missing_out_ = out.Missing
+		missingReason_out_ = out.MissingReason
 		return
 	}, nil
 }
@@ -465,15 +501,17 @@ func (c *VarlinkCall) ReplyUnavailable(ctx context.Context, reason_ string) erro
 
 // Generated reply methods for all varlink methods
 
-func (c *VarlinkCall) ReplyRead(ctx context.Context, groups_ []Group, next_ string, missing_ int64) error {
+func (c *VarlinkCall) ReplyRead(ctx context.Context, groups_ []Group, next_ string, missing_ int64, missingReason_ *string) error {
 	var out struct {
-		Groups  []Group `json:"groups"`
-		Next    string  `json:"next"`
-		Missing int64   `json:"missing"`
+		Groups        []Group `json:"groups"`
+		Next          string  `json:"next"`
+		Missing       int64   `json:"missing"`
+		MissingReason *string `json:"missingReason,omitempty"`
 	}
 	out.Groups = []Group(groups_)
 	out.Next = next_
 	out.Missing = missing_
+	out.MissingReason = missingReason_
 	return c.Reply(ctx, &out)
 }
 
@@ -490,10 +528,13 @@ func (c *VarlinkCall) ReplyGetStatus(ctx context.Context, status_ Status) error 
 // Returns up to max groups behind a cursor that pass the filter, 1,000 and 4 MiB
 // at most, and the cursor to go on from. It has moved over what did not pass, too;
 // when it no longer moves, the end of the log is reached. missing is how many
-// entries behind the cursor are gone, or cannot be read, before the first group.
+// entries behind the cursor are not there, before the first group, and
+// missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
+// be read, so that their number is not known, missing is 0.
 // # Called with more, it replies page by page until the end of the log, and with
 // follow goes on with what is appended. A client that is away for 10 seconds loses
-// the connection, and goes on from the last cursor.
+// the connection, and goes on from the last cursor. A reply without continues, or an
+// error, is the last: a connection that closes before is not the end of the log.
 func (s *VarlinkInterface) Read(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, follow_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.Read")
 }
@@ -580,15 +621,19 @@ type Group (
   name: ?string,
   origin: ?string,
   executable: ?string,
-  # In the record of a loss, how many events were lost and why.
+  # In the notice of a loss, how many events were lost and why.
   lost: ?int,
   reason: ?string,
+  # In the notice that nothing, or a library, was not recorded: from when to when.
+  # The reason is there, too.
+  unrecordedSinceUSec: ?int,
+  unrecordedUntilUSec: ?int,
   # In the order in which it was probed.
   data: []Datum
 )
 
 # Which groups to return. A group must pass each key that is given, by one of its
-# values. Records of losses always pass.
+# values. Notices, what the log reports of itself, always pass.
 type Filter (
   # Scopes of contexts and keys, as tls.
   scopes: ?[]string,
@@ -610,6 +655,22 @@ type Filter (
 # How many events were lost for a reason.
 type Loss (reason: string, events: int)
 
+# A time in which nothing, or if it is named a library, was not recorded.
+type Unrecorded (fromUSec: int, toUSec: int, reason: string, library: string)
+
+# The removal of a part of the log: when, by whom, what decided it, which entries,
+# in how many segments and bytes.
+type Removal (
+  timeUSec: int,
+  user: string,
+  uid: int,
+  policy: string,
+  first: int,
+  last: int,
+  segments: int,
+  bytes: int
+)
+
 # What broker and log are like.
 type Status (
   # The version of the broker, and when it started.
@@ -623,14 +684,26 @@ type Status (
   segments: int,
   diskUsage: int,
   diskFree: int,
-  # Events recorded as lost since the broker began to look.
+  # Events that were lost in the time of the retained log, and when that begins; 0:
+  # the log is empty.
   lost: []Loss,
+  lostSinceUSec: int,
+  # The newest 32 times in that log in which something was not recorded, how many
+  # there are in all, and how long nothing was recorded, in all.
+  unrecorded: []Unrecorded,
+  unrecordedCount: int,
+  unrecordedUSec: int,
+  # The newest removal that the log reports.
+  removed: ?Removal,
+  # Whether the log is still being scanned for these.
+  scanning: bool,
   # How many subscriptions there are on the bus, to how many of them a connection
   # listens, and how many streams are open, here and there.
   subscriptions: int,
   attached: int,
   streams: int,
-  # Why the log cannot be read; empty: it can.
+  # Why the log, or the segment that is named, cannot be read now; empty: all of it
+  # can.
   storeError: string,
   # Whether the agent answers, and if not, why. The agent's own interface says
   # more.
@@ -641,12 +714,15 @@ type Status (
 # Returns up to max groups behind a cursor that pass the filter, 1,000 and 4 MiB
 # at most, and the cursor to go on from. It has moved over what did not pass, too;
 # when it no longer moves, the end of the log is reached. missing is how many
-# entries behind the cursor are gone, or cannot be read, before the first group.
+# entries behind the cursor are not there, before the first group, and
+# missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
+# be read, so that their number is not known, missing is 0.
 #
 # Called with more, it replies page by page until the end of the log, and with
 # follow goes on with what is appended. A client that is away for 10 seconds loses
-# the connection, and goes on from the last cursor.
-method Read(after: string, filter: ?Filter, max: ?int, follow: ?bool) -> (groups: []Group, next: string, missing: int)
+# the connection, and goes on from the last cursor. A reply without continues, or an
+# error, is the last: a connection that closes before is not the end of the log.
+method Read(after: string, filter: ?Filter, max: ?int, follow: ?bool) -> (groups: []Group, next: string, missing: int, missingReason: ?string)
 
 # Tells what broker and log are like.
 method GetStatus() -> (status: Status)

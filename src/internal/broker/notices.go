@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+const (
+	// maxUnrecorded is how many times without recording are listed.
+	maxUnrecorded = 32
+	// maxReasons bounds how many reasons of losses are distinguished: they are
+	// text in the log.
+	maxReasons = 64
+	// scanTime is how long a caller waits for the scan of the notices.
+	scanTime = 2 * time.Second
+)
+
+// Notices is what the retained log reports of itself.
+type Notices struct {
+	// Since is when the retained log begins; zero: it is empty.
+	Since time.Time
+	// Lost is how many events were lost, by reason.
+	Lost map[string]uint64
+	// Unrecorded are the newest times in which nothing, or a library, was not
+	// recorded, in order of their end. UnrecordedCount is how many there are in
+	// all, UnrecordedTotal how long those of everything are together.
+	Unrecorded      []event.Unrecorded
+	UnrecordedCount uint64
+	UnrecordedTotal time.Duration
+	// Removed is the newest removal, nil if none is known, RemovedAt its time.
+	Removed   *event.Removal
+	RemovedAt time.Time
+	// Scanning is set as long as not all of the log has been scanned.
+	Scanning bool
+}
+
+// EventsLost is the sum of Lost.
+func (n *Notices) EventsLost() (sum uint64) {
+	for _, events := range n.Lost {
+		sum += events
+	}
+	return sum
+}
+
+// notices gathers the Notices. A scan in the background covers what was in the
+// log when the tail found it; the tail adds what is appended. Its methods may be
+// called concurrently.
+type notices struct {
+	dir    string
+	health *health
+	log    *slog.Logger
+	// requests wakes run.
+	requests chan struct{}
+
+	mu sync.Mutex
+	// segments has what a segment reports by its first sequence, so that it can
+	// be dropped with the segment.
+	segments map[uint64]*segmentNotices
+	reasons  map[string]struct{}
+	// until is where the scan ends and the tail begins.
+	until logstore.Cursor
+	// scanned is closed when the scan is over; nil: no log was found yet.
+	scanned chan struct{}
+	// start is when the segment first begins.
+	start struct {
+		first uint64
+		time  time.Time
+	}
+}
+
+// segmentNotices is what a segment reports.
+type segmentNotices struct {
+	lost       map[string]uint64
+	unrecorded []event.Unrecorded
+	count      uint64
+	total      time.Duration
+	removal    *event.Removal
+	// removed is the real time of the removal, sequence its entry.
+	removed  int64
+	sequence uint64
+}
+
+func newNotices(dir string, h *health, log *slog.Logger) *notices {
+	return &notices{
+		dir: dir, health: h, log: log, requests: make(chan struct{}, 1),
+		segments: map[uint64]*segmentNotices{}, reasons: map[string]struct{}{},
+	}
+}
+
+// begin forgets everything and has the log scanned up to a position.
+func (n *notices) begin(until logstore.Cursor) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.segments, n.reasons = map[uint64]*segmentNotices{}, map[string]struct{}{}
+	n.until, n.start.first = until, 0
+	n.scanned = make(chan struct{})
+	select {
+	case n.requests <- struct{}{}:
+	default:
+	}
+}
+
+// run scans when it is asked to, until ctx is done.
+func (n *notices) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.requests:
+		}
+		n.mu.Lock()
+		until, scanned := n.until, n.scanned
+		n.mu.Unlock()
+		if err := n.scan(ctx, until, scanned); err != nil && ctx.Err() == nil {
+			n.log.Error("cannot read all notices of the log", "error", err)
+		}
+		close(scanned)
+	}
+}
+
+// scan reads the notices up to a position. It decompresses only chunks that hold
+// one. It ends early if another scan is asked for.
+func (n *notices) scan(ctx context.Context, until logstore.Cursor, scanned chan struct{}) error {
+	if until.Sequence == 0 {
+		return nil
+	}
+	r, err := openReader(n.dir, logstore.NoticesOnly())
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var g event.Group
+	var skip skip
+	for r.Store() == until.Store {
+		chunk, err := r.Next(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			if _, ok := skip.read(n.health, err); !ok {
+				return err
+			}
+			continue
+		}
+		for sequence, entry := range chunk.All() {
+			if sequence > until.Sequence {
+				return nil
+			}
+			if _, err := event.Decode(entry, &g); err == nil && g.IsNotice() {
+				n.mu.Lock()
+				stale := n.scanned != scanned
+				if !stale {
+					n.add(chunk.Segment, sequence, &g, chunk.Header.Offset)
+				}
+				n.mu.Unlock()
+				if stale {
+					return nil
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// appended adds a notice that the tail has read.
+func (n *notices) appended(path string, sequence uint64, g *event.Group, boot int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.add(path, sequence, g, boot)
+}
+
+// add adds a notice of the segment at path. The caller holds mu.
+func (n *notices) add(path string, sequence uint64, g *event.Group, boot int64) {
+	first, ok := segment.ParseName(filepath.Base(path))
+	if !ok {
+		return
+	}
+	s := n.segments[first]
+	if s == nil {
+		s = &segmentNotices{}
+		n.segments[first] = s
+	}
+	if loss, ok := g.Loss(); ok {
+		reason := loss.Reason
+		if _, known := n.reasons[reason]; !known {
+			if len(n.reasons) >= maxReasons {
+				reason = "other"
+			}
+			n.reasons[reason] = struct{}{}
+		}
+		if s.lost == nil {
+			s.lost = map[string]uint64{}
+		}
+		s.lost[reason] += loss.Events
+	} else if u, ok := g.Unrecorded(boot); ok {
+		s.count++
+		if u.Library == "" {
+			s.total += time.Duration(max(u.To-u.From, 0))
+		}
+		s.unrecorded = newestUnrecorded(append(s.unrecorded, u))
+	} else if removal, ok := g.Removal(); ok && sequence > s.sequence {
+		s.removal, s.removed, s.sequence = &removal, frame.RealTime(removal.Time, boot), sequence
+	}
+}
+
+// newestUnrecorded sorts times by their end and keeps the newest.
+func newestUnrecorded(all []event.Unrecorded) []event.Unrecorded {
+	slices.SortStableFunc(all, func(a, b event.Unrecorded) int {
+		switch {
+		case a.To < b.To:
+			return -1
+		case a.To > b.To:
+			return 1
+		}
+		return 0
+	})
+	if over := len(all) - maxUnrecorded; over > 0 {
+		all = slices.Delete(all, 0, over)
+	}
+	return all
+}
+
+// wait waits until the scan is over, but not for long.
+func (n *notices) wait(ctx context.Context) {
+	n.mu.Lock()
+	scanned := n.scanned
+	n.mu.Unlock()
+	if scanned == nil {
+		return
+	}
+	timer := time.NewTimer(scanTime)
+	defer timer.Stop()
+	select {
+	case <-scanned:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// of returns what the segments of a list report. Others have been removed. nil
+// is the list that is not known.
+func (n *notices) of(list []uint64) Notices {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := Notices{Since: n.since(list), Lost: map[string]uint64{}}
+	if n.scanned != nil {
+		select {
+		case <-n.scanned:
+		default:
+			all.Scanning = true
+		}
+	}
+	var sequence uint64
+	for first, s := range n.segments {
+		if _, there := slices.BinarySearch(list, first); !there && list != nil {
+			delete(n.segments, first)
+			continue
+		}
+		for reason, events := range s.lost {
+			all.Lost[reason] += events
+		}
+		all.Unrecorded = append(all.Unrecorded, s.unrecorded...)
+		all.UnrecordedCount += s.count
+		all.UnrecordedTotal += s.total
+		if s.removal != nil && s.sequence > sequence {
+			sequence = s.sequence
+			all.Removed, all.RemovedAt = s.removal, time.Unix(0, s.removed)
+		}
+	}
+	all.Unrecorded = newestUnrecorded(all.Unrecorded)
+	return all
+}
+
+// since returns when the first segment begins whose beginning can be read. The
+// caller holds mu.
+func (n *notices) since(list []uint64) time.Time {
+	for _, first := range list {
+		if first == n.start.first {
+			return n.start.time
+		}
+		if t, ok := beginning(filepath.Join(n.dir, segment.Name(first))); ok {
+			n.start.first, n.start.time = first, t
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// beginning returns the time of the first entry of the segment at path.
+func beginning(path string) (time.Time, bool) {
+	s, err := segment.Open(path)
+	if err != nil {
+		return time.Time{}, false
+	}
+	defer s.Close()
+	var h frame.Header
+	if err := s.Header(0, &h); err != nil {
+		return time.Time{}, false
+	}
+	return time.Unix(0, frame.RealTime(h.First, h.Offset)), true
+}
