@@ -85,7 +85,7 @@ func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 		t.Errorf("after more was appended: %+v", n)
 	}
 	// And what is removed does not.
-	if _, err := l.Writer.Remove(end); err != nil {
+	if _, err := l.Writer.Remove(end, nil); err != nil {
 		t.Fatal(err)
 	}
 	n = b.Status(t.Context()).Notices
