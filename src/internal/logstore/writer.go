@@ -215,10 +215,12 @@ func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32, hits uint6
 			Offset:  w.active.end,
 		},
 		Begin:  h.Flags&frame.Start != 0,
-		Header: *h,
 		Hits:   hits,
+		Events: h.Events,
+		Since:  h.First,
+		Until:  h.Last,
+		Hash:   h.Hash,
 	}
-	p.Header.Filter = frame.Filter{}
 	w.next += uint64(count)
 	w.active.end += int64(len(chunk))
 	w.active.entries += uint64(count)

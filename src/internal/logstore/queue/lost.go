@@ -47,14 +47,13 @@ type tally struct {
 }
 
 func (t *tally) add(c *Chunk) {
-	h := &c.Header
 	if t.first == 0 {
-		t.first, t.since = c.Position.First, h.First
+		t.first, t.since = c.Position.First, c.Since
 	}
 	t.last = c.last()
 	t.hits += c.Hits
-	t.events += uint64(h.Events)
-	t.since, t.until = min(t.since, h.First), max(t.until, h.Last)
+	t.events += uint64(c.Events)
+	t.since, t.until = min(t.since, c.Since), max(t.until, c.Until)
 }
 
 func (t *tally) lost(reason LostReason, first uint64) Lost {

@@ -42,10 +42,13 @@ type Chunk struct {
 	Position Position
 	// Begin says that the chunk is the first of its segment.
 	Begin bool
-	// Header is that of the chunk, without the filter.
-	Header frame.Header
-	// Hits are counted in Lost, besides the events of the header.
-	Hits uint64
+	// Hits and Events are what Lost sums up. Since and Until bound the times of
+	// the entries.
+	Hits         uint64
+	Events       uint32
+	Since, Until uint64
+	// Hash is that of the last entry.
+	Hash frame.Hash
 }
 
 func (c *Chunk) last() uint64 { return c.Position.Cursor.Sequence }
@@ -463,7 +466,7 @@ func (q *Queue) wrote(n int64) {
 func (q *Queue) count(c *Chunk) {
 	q.inSegment.add(c)
 	q.unproven.add(c)
-	q.hash = c.Header.Hash
+	q.hash = c.Hash
 }
 
 // Hash returns the hash of the last chunk written. It is for Displaced.
