@@ -206,7 +206,7 @@ func numbers(t *testing.T, dir string) map[uint64]int64 {
 	found := map[uint64]int64{}
 	var g event.Group
 	for {
-		chunk, err := r.Next()
+		chunk, err := r.Next(t.Context())
 		if errors.Is(err, io.EOF) {
 			return found
 		}
