@@ -124,12 +124,12 @@ publish "TLS 1.3 through OpenSSL, while nobody looks" "$publishers/handshake" --
 title "What is new: crauctl query -o cat --after-cursor $cursor"
 "$build/crauctl" query -o cat --after-cursor "$cursor"
 
-title "The log is kept small: crauctl vacuum --vacuum-size=1 --keep-free=0"
+title "The log is kept small: crauctl vacuum --vacuum-size=1K --keep-free=0"
 "$build/crauctl" rotate --socket "$demo/agent" >/dev/null
 publish "TLS 1.2 through OpenSSL, in a new segment" "$publishers/handshake" --tls 1.2
 "$build/crauctl" flush --socket "$demo/agent" >/dev/null
 before=$(cat "$demo"/log/*.zst | zstd -dc | wc -c)
-"$build/crauctl" vacuum --vacuum-size=1 --keep-free=0
+"$build/crauctl" vacuum --vacuum-size=1K --keep-free=0
 echo 'What the reader of before gets, who has missed something:'
 "$build/crauctl" query -o cat --after-cursor "$cursor"
 

@@ -19,11 +19,17 @@ type Retention struct {
 	MaxSize *uint64
 	// KeepFree leaves so many bytes of the file system free.
 	KeepFree *uint64
+	// MaxSizePercent and KeepFreePercent, above 0, are percentages of the file
+	// system of the log instead of bytes.
+	MaxSizePercent, KeepFreePercent uint32
 	// Reading says what it means that all durable subscriptions have read a
 	// part of the log.
 	Reading Reading
 	// Hold is how long a subscription that lags may hold the log.
 	Hold *time.Duration
+	// Force allows removing the whole log at once: every file but the one that is
+	// written to, if those are two or more. Else that is an ErrInvalidArgument.
+	Force bool
 }
 
 // Reading is what having been read means for a part of the log.
@@ -61,6 +67,14 @@ func (c *Client) Truncate(ctx context.Context, r Retention) (Removed, error) {
 		if n != nil {
 			policy[key] = dbus.MakeVariant(*n)
 		}
+	}
+	for key, n := range map[string]uint32{"max-size-percent": r.MaxSizePercent, "keep-free-percent": r.KeepFreePercent} {
+		if n != 0 {
+			policy[key] = dbus.MakeVariant(n)
+		}
+	}
+	if r.Force {
+		policy["force"] = dbus.MakeVariant(true)
 	}
 	if r.Reading != "" {
 		policy["reading"] = dbus.MakeVariant(string(r.Reading))

@@ -49,7 +49,14 @@ print("listening", flush=True)
 GLib.MainLoop().run()
 `)...)
 		listener.waitToSay(t, "listening")
-		got := w.must(t, root, "crauctl", "vacuum", "--vacuum-size=1", "--keep-free=0", "--reading=ignore")
+		// The whole log is more likely a mistake than meant.
+		vacuum := []string{"crauctl", "vacuum", "--vacuum-size=1B", "--keep-free=0", "--reading=ignore"}
+		r := w.as(t, root, vacuum...)
+		if now, err := c.Oldest(t.Context()); r.code != 1 || r.stdout != "" || err != nil || now > begin ||
+			!strings.Contains(r.stderr, "max-size=1B would remove the whole log at once (3 segments, ") || !strings.Contains(r.stderr, "crauctl vacuum --force") {
+			t.Errorf("without force: exit code %d, %q, %q; the oldest is %s, %v", r.code, r.stdout, r.stderr, now, err)
+		}
+		got := w.must(t, root, append(vacuum, "--force")...)
 		if !strings.HasPrefix(got, "removed 3 segments, ") {
 			t.Errorf("crauctl says %q", got)
 		}
@@ -99,7 +106,7 @@ GLib.MainLoop().run()
 			t.Errorf("the subscription: %v", err)
 		}
 
-		r := w.as(t, root, "crauctl", "query", "-o", "cat", "--after-cursor", string(begin))
+		r = w.as(t, root, "crauctl", "query", "-o", "cat", "--after-cursor", string(begin))
 		if note := fmt.Sprintf("crauctl: %d entries have been removed from the log\n", gone); r.code != 0 || r.stderr != note {
 			t.Errorf("crauctl says with code %d %q, want %q", r.code, r.stderr, note)
 		}

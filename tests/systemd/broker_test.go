@@ -133,7 +133,7 @@ func TestStrangersNeedAnAdministrator(t *testing.T) {
 }
 
 func TestTheTimerHasTheLogTruncated(t *testing.T) {
-	a := brokerInstalled(t, libraries(library), "[truncate]\nmax_size = 1\nkeep_free = 0\n")
+	a := brokerInstalled(t, libraries(library), "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
 	for range 3 {
 		a.replay(t, library, 10)
 		a.run(t, "crauctl", "rotate")
@@ -155,12 +155,29 @@ func TestTheTimerHasTheLogTruncated(t *testing.T) {
 	if unit := a.property(t, truncateTimer, "Unit"); unit != truncateService {
 		t.Errorf("the timer starts %s", unit)
 	}
+	// That this would remove the whole log is more likely a mistake than meant.
+	if output, err := a.try(t, "systemctl", "start", truncateService); err == nil {
+		t.Errorf("the whole log is removed without force:\n%s", output)
+	}
+	if after := a.segments(t); !slices.Equal(after, before) {
+		t.Errorf("of %v there are left %v", before, after)
+	}
+	if got := a.run(t, "crauctl", "vacuum", "--force"); !strings.Contains(got, fmt.Sprintf("removed %d segments, ", len(before)-1)) {
+		t.Errorf("crauctl prints %q", got)
+	}
+	a.replay(t, library, 10)
+	a.run(t, "crauctl", "rotate")
+	if before = a.segments(t); len(before) != 2 {
+		t.Fatalf("there are %v, want two segments", before)
+	}
 	a.run(t, "systemctl", "start", truncateService)
-	if after := a.segments(t); len(after) != 1 || after[0] != before[len(before)-1] {
+	if after := a.segments(t); len(after) != 1 || after[0] != before[1] {
 		t.Errorf("of %v there are left %v", before, after)
 	}
 	output := a.run(t, "journalctl", "-u", truncateService, "--after-cursor", a.cursor, "-o", "cat")
-	if want := fmt.Sprintf("removed %d segments, ", len(before)-1); !strings.Contains(output, want) {
-		t.Errorf("it does not say %q:\n%s", want, output)
+	for _, want := range []string{"max-size=1B would remove the whole log at once", "crauctl vacuum --force", "removed 1 segment, "} {
+		if !strings.Contains(output, want) {
+			t.Errorf("it does not say %q:\n%s", want, output)
+		}
 	}
 }

@@ -76,7 +76,7 @@ func TestServicesCallNothingThatTheirFilterDenies(t *testing.T) {
 			watched := opt + "/watched.so"
 			copyFile(t, m.path(library), m.path(watched))
 			a := installed(t, libraries(library, watched)+"sync_interval = \"100ms\"\n", settings)
-			a.write(t, "/etc/crypto-auditing/broker.conf", "[truncate]\nmax_size = 1\nkeep_free = 0\n")
+			a.write(t, "/etc/crypto-auditing/broker.conf", "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
 			a.run(t, "systemctl", "stop", brokerService)
 			a.dropIn(t, brokerService, deadly)
 			a.dropIn(t, truncateService, deadly)
@@ -141,6 +141,8 @@ func (a *agent) exercise(t *testing.T, watched string) (fired int) {
 		{"busctl", "call", "org.crypto_auditing.Broker", "/org/crypto_auditing/Broker", "org.crypto_auditing.Broker", "Read", "sa{sv}u", "oldest", "0", "100"},
 		{"python3", "-c", caller, "/run/crypto-auditing/org.cryptoauditing.Broker", "org.cryptoauditing.Broker.GetStatus"},
 		{"python3", "-c", caller, socketPath, "org.cryptoauditing.Agent.Reload"},
+		{"crauctl", "vacuum", "--force"},
+		{"crauctl", "rotate"},
 		{"systemctl", "start", truncateService},
 	} {
 		a.run(t, command...)

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,9 +66,13 @@ and drop-ins in agent.conf.d of both. Keys, with their defaults:
   sync_interval = "` + flags.SyncInterval.String() + `"        # until an event survives a power cut
   segment_size = "` + flags.SegmentSize.String() + `"       # of a log file
   segment_age = "` + flags.SegmentAge.String() + `"     # of a log file
-  max_size = "` + flags.MaxSize.String() + `"           # of the log: a tenth of the file system, at most 4G
-  keep_free = "` + flags.KeepFree.String() + `"          # of the file system: 15 %
-  max_age = "` + flags.MaxAge.String() + `"              # of an event; 0: any
+  max_size = "` + flags.MaxSize.String() + `"           # of the log: 10% of the file system, at most 4G
+  keep_free = "` + flags.KeepFree.String() + `"          # of the file system: 15%
+  max_age = "` + flags.MaxAge.String() + `"               # of an event; 0: any
+
+Durations are those of systemd.time(7), as "30d", "2weeks" or "1h 30min". Sizes
+take K, M, G or T; max_size and keep_free also a percentage of the file system of
+the log, as "10%".
 
 Exit status: 0 after a signal; 1 on failure; 2 on bad usage; 78 on bad
 configuration.`,
@@ -76,8 +81,8 @@ configuration.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s.changed = c.Flags().Changed
-			return record(&s, message.New(stderr))
+			s.changed, s.log = c.Flags().Changed, message.New(stderr)
+			return record(&s, s.log)
 		},
 	}
 	f := command.Flags()
@@ -85,7 +90,7 @@ configuration.`,
 	f.StringArrayVarP(&s.files, "config", "c", nil, "read `FILE` instead of the installed configuration (may be repeated)")
 	f.StringArrayVar(&flags.Library, "library", nil, "attach to `FILE`, a path or a glob (may be repeated)")
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
-	f.Var(program.DurationFlag{Duration: &flags.CoalesceWindow}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
+	f.Var(program.DurationFlag{Duration: &flags.CoalesceWindow, Unit: time.Millisecond}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
 	// For tests of the way of attaching that the kernel at hand would not take.

@@ -64,9 +64,9 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 			if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := config.LoadAgent(path)
-			if err != nil {
-				t.Fatalf("%v in\n%s", err, file.String())
+			got, warnings, err := config.LoadAgent(path)
+			if err != nil || len(warnings) > 0 {
+				t.Fatalf("%v, %v in\n%s", err, warnings, file.String())
 			}
 			if len(got.Library) == 0 {
 				got.Library = nil

@@ -24,6 +24,7 @@ type settings struct {
 	flags   config.Agent
 	changed func(flag string) bool
 	profile string
+	log     *slog.Logger
 	// varlink is where to make a socket; empty: nowhere.
 	varlink string
 	// check asks to go no further than reading them.
@@ -57,9 +58,14 @@ func (s *settings) options() (agent.Options, error) {
 		SegmentSize:    int64(conf.SegmentSize),
 		SegmentAge:     conf.SegmentAge.Duration,
 		Limits: agent.Limits{
-			MaxSize: conf.MaxSize.Bytes(), KeepFree: conf.KeepFree.Bytes(), MaxAge: conf.MaxAge.Duration,
+			MaxAge: conf.MaxAge.Duration, MaxSize: limit(conf.MaxSize), KeepFree: limit(conf.KeepFree),
 		},
 	}, nil
+}
+
+// limit turns a limit of the configuration into one of the agent.
+func limit(l config.Limit) agent.Limit {
+	return agent.Limit{Bytes: int64(l.Size), Percent: l.Percent, Auto: l.Auto}
 }
 
 // reload reads the settings again and has the agent take them over, as far as
@@ -89,10 +95,11 @@ func (s *settings) load() (config.Agent, error) {
 			return config.Agent{}, err
 		}
 	}
-	conf, err := config.LoadAgent(files...)
+	conf, warnings, err := config.LoadAgent(files...)
 	if err != nil {
 		return config.Agent{}, err
 	}
+	program.Warn(s.log, warnings)
 	if s.changed("library") {
 		conf.Library = s.flags.Library
 	}

@@ -64,8 +64,8 @@ usage; 78 on bad configuration.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			s.changed = c.Flags().Changed
-			return serve(&s, message.New(stderr))
+			s.changed, s.log = c.Flags().Changed, message.New(stderr)
+			return serve(&s, s.log)
 		},
 	}
 	f := command.Flags()
@@ -74,7 +74,7 @@ usage; 78 on bad configuration.`,
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "serve the log in `DIR`")
 	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir, "keep subscriptions in `DIR`")
 	f.StringVar(&flags.AgentSocket, "agent-socket", flags.AgentSocket, "ask the agent at `PATH`")
-	f.Var(program.DurationFlag{Duration: &flags.IdleTimeout}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
+	f.Var(program.DurationFlag{Duration: &flags.IdleTimeout, Off: true}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
 	f.StringVar(&s.bus, "bus", "", "serve on the bus at `ADDRESS` instead of the system bus")
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and exit")

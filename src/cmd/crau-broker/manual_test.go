@@ -73,9 +73,9 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 			if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := config.LoadBroker(path)
-			if err != nil {
-				t.Fatalf("%v in\n%s", err, file.String())
+			got, warnings, err := config.LoadBroker(path)
+			if err != nil || len(warnings) > 0 {
+				t.Fatalf("%v, %v in\n%s", err, warnings, file.String())
 			}
 			if want := config.DefaultBroker(); !reflect.DeepEqual(got, want) {
 				t.Errorf("the documented defaults are\n%+v\nwant\n%+v", got, want)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 
 	"crypto-auditing/src/internal/broker"
@@ -27,6 +28,7 @@ type settings struct {
 	// varlink is where to make a socket, if the service manager passes none.
 	varlink string
 	check   bool
+	log     *slog.Logger
 }
 
 func (s *settings) load() (config.Broker, error) {
@@ -37,10 +39,11 @@ func (s *settings) load() (config.Broker, error) {
 			return config.Broker{}, err
 		}
 	}
-	conf, err := config.LoadBroker(files...)
+	conf, warnings, err := config.LoadBroker(files...)
 	if err != nil {
 		return config.Broker{}, err
 	}
+	program.Warn(s.log, warnings)
 	for flag, set := range map[string]func(){
 		"log-dir":      func() { conf.LogDir = s.flags.LogDir },
 		"state-dir":    func() { conf.StateDir = s.flags.StateDir },
@@ -81,8 +84,8 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: busservice.AppendGroup,
 		Agent: agentclient.Client{Path: conf.AgentSocket},
 		Policy: broker.Policy{
-			MaxAge: conf.Truncate.MaxAge.Duration, MaxSize: conf.Truncate.MaxSize.Bytes(),
-			KeepFree: conf.Truncate.KeepFree.Bytes(), Reading: broker.ReadRule(conf.Truncate.Reading),
+			MaxAge: conf.Truncate.MaxAge.Duration, MaxSize: limit(conf.Truncate.MaxSize),
+			KeepFree: limit(conf.Truncate.KeepFree), Reading: broker.ReadRule(conf.Truncate.Reading),
 			Hold: conf.Truncate.Hold.Duration,
 		},
 		Limits: broker.Limits{
@@ -91,6 +94,11 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 		},
 		AnswerTime: conf.AnswerTimeout.Duration,
 	}, nil
+}
+
+// limit turns a limit of the configuration into one of the broker.
+func limit(l config.Limit) broker.Limit {
+	return broker.Limit{Bytes: int64(l.Size), Percent: l.Percent, Auto: l.Auto}
 }
 
 // loadRegistry returns the registry with the files of packages and of the
@@ -117,12 +125,14 @@ func keys(d *config.Broker) string {
 
   [truncate]                         # what is kept, daily
   max_age = %q                    # of an event; 0: any
-  max_size = %q                  # of the log: a tenth of the file system, at most 4G
-  keep_free = %q                 # of the file system: 15 %%
+  max_size = %q                  # of the log: 10%% of the file system, at most 4G
+  keep_free = %q                 # of the file system: 15%%
   reading = %q                   # what durable subscriptions have not read is kept;
                                      # "ignore": that is no matter; "drop": what all
                                      # have read goes at once
   hold = %q                   # how long, at most; 0: for ever
+Durations are those of systemd.time(7), as "30d", "2weeks" or "1h 30min". Sizes
+take K, M, G or T, or are a percentage of the file system of the log, as "10%%".
 `, d.LogDir, d.StateDir, d.AgentSocket, d.IdleTimeout.String(), d.AnswerTimeout.String(),
 		d.MaxSubscriptions, d.MaxUserSubscriptions, d.MaxStreams, d.MaxUserStreams,
 		d.Truncate.MaxAge.String(), d.Truncate.MaxSize.String(), d.Truncate.KeepFree.String(), d.Truncate.Reading, d.Truncate.Hold.String())

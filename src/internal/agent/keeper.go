@@ -4,12 +4,9 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
@@ -21,36 +18,22 @@ import (
 const keepInterval = time.Minute
 
 // Limits bound the log. Whole segments go, the oldest first.
-type Limits struct {
-	// MaxSize is how many bytes the log may have; negative: a tenth of its
-	// file system, at most 4 GiB; 0: any number.
-	MaxSize int64
-	// KeepFree is how many bytes of the file system it leaves to others;
-	// negative: 15 % of it; 0: none.
-	KeepFree int64
-	// MaxAge is how old an event may become; 0: any age.
-	MaxAge time.Duration
-}
+type Limits = retention.Limits
 
-// What the limits are where the configuration leaves them to us, as
-// journald.conf(5) has them.
-const (
-	sizePart   = 10 // one in so many bytes of the file system
-	sizeBound  = 4 << 30
-	freeInPart = 100
-	freePart   = 15 // so many in a hundred
-)
+// Limit is a number of bytes, which may depend on the file system.
+type Limit = retention.Limit
 
 // keeper seals and removes segments, in its own goroutine.
 type keeper struct {
 	writer *logstore.Writer
 	dir    string
 	limits atomic.Pointer[Limits]
+	guard  guard
 	log    *slog.Logger
 }
 
 func newKeeper(w *logstore.Writer, dir string, limits Limits, log *slog.Logger) *keeper {
-	k := &keeper{writer: w, dir: dir, log: log}
+	k := &keeper{writer: w, dir: dir, guard: guard{log: log}, log: log}
 	k.limits.Store(&limits)
 	return k
 }
@@ -59,34 +42,20 @@ func (k *keeper) run(ctx context.Context) {
 	k.writer.Maintain(ctx, keepInterval, k.policy, k.announce, k.report)
 }
 
-// policy is what limits the store at the moment.
+// policy returns what limits the store at the moment. Limits that would remove
+// the whole log are suspended.
 func (k *keeper) policy() retention.Policy {
-	l := *k.limits.Load()
-	p := retention.Policy{MaxAge: l.MaxAge, MaxSize: max(l.MaxSize, 0), KeepFree: max(l.KeepFree, 0)}
-	if l.MaxSize >= 0 && l.KeepFree >= 0 {
-		return p
-	}
-	total, err := fileSystemSize(k.dir)
+	limits := k.limits.Load()
+	p, err := limits.Policy(k.dir)
 	if err != nil {
 		k.log.Error("cannot apply the limits of the log", "error", err)
-		return p
+		return retention.Policy{}
 	}
-	if l.MaxSize < 0 {
-		p.MaxSize = min(total/sizePart, sizeBound)
+	plan, err := retention.Plan(k.dir, p, time.Now(), nil)
+	if err != nil {
+		return p // Retain reports it
 	}
-	if l.KeepFree < 0 {
-		p.KeepFree = total / freeInPart * freePart
-	}
-	return p
-}
-
-// fileSystemSize returns the size of the file system of a directory, in bytes.
-func fileSystemSize(dir string) (int64, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, fmt.Errorf("cannot get the size of the file system of %s: %w", dir, err)
-	}
-	return int64(s.Blocks) * s.Bsize, nil
+	return k.guard.apply(limits, p, plan, k.dir)
 }
 
 func (k *keeper) report(m logstore.Maintenance) {

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/quantity"
 )
 
 // Remover is the user that has a part of the log removed, and the reason.
@@ -25,12 +27,32 @@ type Remover struct {
 	// Policy describes the policy that is applied, such as "max-age=30d";
 	// empty if the caller gave none.
 	Policy string
+	// Force allows removing the whole log at once: every closed segment, of two
+	// or more.
+	Force bool
 }
+
+// ErrRemovesAll reports that the whole log would be removed without force.
+var ErrRemovesAll = errors.New("it would remove the whole log at once")
 
 // Remove removes the segments that hold nothing after the cursor, oldest
 // first, never the active one, on behalf of a user. The log has a record of it
-// before.
+// before. Without force it returns ErrRemovesAll instead of removing the whole
+// log.
 func (a *Agent) Remove(before logstore.Cursor, by Remover) (logstore.Removal, error) {
+	if !by.Force {
+		plan, err := retention.Plan(a.options.LogDir, retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, time.Now(), nil)
+		all := false
+		if err == nil {
+			all, err = retention.All(a.options.LogDir, plan)
+		}
+		switch {
+		case err != nil:
+			return logstore.Removal{}, fmt.Errorf("cannot remove segments: %w", err)
+		case all:
+			return logstore.Removal{}, ErrRemovesAll
+		}
+	}
 	removed, err := a.writer.Remove(before, func(r logstore.Removal) []byte { return removalNotice(&r, by, now()) })
 	if len(removed.Segments) > 0 {
 		logRemoval(a.options.Log, &removed, by)
@@ -67,45 +89,29 @@ func (k *keeper) remover(r *logstore.Removal) Remover {
 // limitsOf returns the limits that the segments exceed, as the configuration
 // has them.
 func (k *keeper) limitsOf(r *logstore.Removal) string {
-	p := k.policy()
 	var limits []string
-	for _, s := range r.Segments {
-		var limit string
-		switch s.Reason {
-		case retention.Age:
-			limit = "max_age=" + days(p.MaxAge)
-		case retention.Size:
-			limit = "max_size=" + size(p.MaxSize)
-		case retention.Free:
-			limit = "keep_free=" + size(p.KeepFree)
-			if k.limits.Load().KeepFree < 0 {
-				limit = fmt.Sprintf("keep_free=%d%%", freePart)
-			}
-		default:
-			limit = string(s.Reason)
-		}
-		if !slices.Contains(limits, limit) {
-			limits = append(limits, limit)
-		}
+	for _, c := range exceeded(k.limits.Load(), r.Segments) {
+		limits = append(limits, c.key+"="+c.value)
 	}
 	return strings.Join(limits, ", ")
 }
 
-// days writes a time in days, if it is a number of them.
-func days(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	return d.String()
-}
+// limitKey is a limit as the configuration, and crauctl vacuum, have it.
+type limitKey struct{ key, option, value string }
 
-// size writes a number of bytes in the largest unit that it is a number of.
-func size(n int64) string {
-	for i, unit := range []string{"T", "G", "M", "K"} {
-		if shift := 40 - 10*i; n != 0 && n&(1<<shift-1) == 0 {
-			return fmt.Sprintf("%d%s", n>>shift, unit)
+// exceeded returns the limits because of which segments go.
+func exceeded(l *Limits, segments []retention.Segment) (keys []limitKey) {
+	for _, c := range []struct {
+		reason retention.Reason
+		limitKey
+	}{
+		{retention.Age, limitKey{"max_age", "--vacuum-time", quantity.FormatDuration(l.MaxAge)}},
+		{retention.Size, limitKey{"max_size", "--vacuum-size", l.MaxSize.String()}},
+		{retention.Free, limitKey{"keep_free", "--keep-free", l.KeepFree.String()}},
+	} {
+		if slices.ContainsFunc(segments, func(s retention.Segment) bool { return s.Reason == c.reason }) {
+			keys = append(keys, c.limitKey)
 		}
 	}
-	return fmt.Sprint(n)
+	return keys
 }

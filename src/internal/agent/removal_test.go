@@ -24,12 +24,13 @@ func TestRemovalNamesTheLimitsAsTheyAreConfigured(t *testing.T) {
 		want     string
 	}{
 		"age":         {Limits{MaxAge: 30 * 24 * time.Hour}, segments(retention.Age, retention.Age), "max_age=30d"},
-		"odd age":     {Limits{MaxAge: 90 * time.Minute}, segments(retention.Age), "max_age=1h30m0s"},
-		"size":        {Limits{MaxSize: 1 << 30}, segments(retention.Size), "max_size=1G"},
-		"odd size":    {Limits{MaxSize: 1<<30 + 1}, segments(retention.Size), "max_size=1073741825"},
-		"both":        {Limits{MaxSize: 512 << 20, MaxAge: 24 * time.Hour}, segments(retention.Size, retention.Age), "max_size=512M, max_age=1d"},
-		"default":     {Limits{KeepFree: -1}, segments(retention.Free), "keep_free=15%"},
-		"space given": {Limits{KeepFree: 5 << 20}, segments(retention.Free), "keep_free=5M"},
+		"odd age":     {Limits{MaxAge: 90 * time.Minute}, segments(retention.Age), "max_age=1h 30min"},
+		"size":        {Limits{MaxSize: Limit{Bytes: 1 << 30}}, segments(retention.Size), "max_size=1G"},
+		"odd size":    {Limits{MaxSize: Limit{Bytes: 1<<30 + 1}}, segments(retention.Size), "max_size=1073741825B"},
+		"both":        {Limits{MaxSize: Limit{Bytes: 512 << 20}, MaxAge: 24 * time.Hour}, segments(retention.Size, retention.Age), "max_age=1d, max_size=512M"},
+		"default":     {Limits{KeepFree: Limit{Auto: true}}, segments(retention.Free), "keep_free=auto"},
+		"share":       {Limits{MaxSize: Limit{Percent: 20}}, segments(retention.Size), "max_size=20%"},
+		"space given": {Limits{KeepFree: Limit{Bytes: 5 << 20}}, segments(retention.Free), "keep_free=5M"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := newKeeper(nil, t.TempDir(), c.limits, slog.New(slog.DiscardHandler))

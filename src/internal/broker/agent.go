@@ -32,10 +32,11 @@ type Agent interface {
 }
 
 // Remover is the user that has a part of the log removed, and the policy that
-// says so, such as "max-age=30d".
+// says so, such as "max-age=30d". Force allows removing the whole log at once.
 type Remover struct {
 	UID          uint32
 	User, Policy string
+	Force        bool
 }
 
 // AgentStatus is what an agent says of itself.

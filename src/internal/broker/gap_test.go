@@ -223,21 +223,33 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 		removed int
 		because string
 	}{
-		"no limit":                        {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore} }, -1, 0, ""},
-		"size":                            {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 3*n + n/2} }, -1, 2, "max-size="},
-		"size, whoever lags":              {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: n} }, 1, 4, "max-size="},
-		"never the one written":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxSize: 1} }, -1, 4, "max-size="},
-		"age":                             {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxAge: time.Minute} }, -1, 4, "max-age=1m"},
-		"free space that there cannot be": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, KeepFree: 1 << 60} }, -1, 4, "keep-free="},
-		"keep what is not read":           {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, 2, 2, "max-size="},
-		"keep, and nobody reads":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1} }, -1, 4, "max-size="},
-		"keep, but not for ever":          {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: 1, Hold: time.Minute} }, 1, 4, "max-size="},
+		"no limit": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore} }, -1, 0, ""},
+		"size": {func(n int64) broker.Policy {
+			return broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 3*n + n/2}}
+		}, -1, 2, "max-size="},
+		"size, whoever lags": {func(n int64) broker.Policy {
+			return broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: n}}
+		}, 1, 4, "max-size="},
+		"never the one written": {func(int64) broker.Policy {
+			return broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}
+		}, -1, 4, "max-size="},
+		"age": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxAge: time.Minute} }, -1, 4, "max-age=1m"},
+		"free space that there cannot be": {func(int64) broker.Policy {
+			return broker.Policy{Reading: broker.Ignore, KeepFree: broker.Limit{Bytes: 1 << 60}}
+		}, -1, 4, "keep-free="},
+		"keep what is not read":  {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}} }, 2, 2, "max-size="},
+		"keep, and nobody reads": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}} }, -1, 4, "max-size="},
+		"keep, but not for ever": {func(int64) broker.Policy {
+			return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}, Hold: time.Minute}
+		}, 1, 4, "max-size="},
 		"keep, and it may be held for long": {func(int64) broker.Policy {
-			return broker.Policy{Reading: broker.Keep, MaxSize: 1, Hold: 1000 * time.Hour}
+			return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}, Hold: 1000 * time.Hour}
 		}, 1, 1, "max-size="},
 		"drop what is read":      {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, 3, 3, "reading=drop"},
 		"drop, and nobody reads": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, -1, 0, ""},
-		"drop, and the limits":   {func(n int64) broker.Policy { return broker.Policy{Reading: broker.Drop, MaxSize: n} }, 1, 4, "max-size="},
+		"drop, and the limits": {func(n int64) broker.Policy {
+			return broker.Policy{Reading: broker.Drop, MaxSize: broker.Limit{Bytes: n}}
+		}, 1, 4, "max-size="},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -260,7 +272,16 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := b.Truncate(context.Background(), c.policy(int64(disk.Bytes)/5), broker.Remover{UID: 7, User: "anne"})
+			policy, by := c.policy(int64(disk.Bytes)/5), broker.Remover{UID: 7, User: "anne"}
+			if c.removed == 4 {
+				var argument *broker.ArgumentError
+				_, err := b.Truncate(context.Background(), policy, by)
+				if !errors.As(err, &argument) || argument.Argument != "force" || !strings.Contains(err.Error(), c.because) || agent.Remover.Load() != nil {
+					t.Errorf("the whole log is removed without force: %v", err)
+				}
+			}
+			policy.Force = true
+			got, err := b.Truncate(context.Background(), policy, by)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,7 +307,7 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 	agent := &brokertest.Agent{Log: l}
 	agent.Down.Store(true)
 	b := run(t, l, func(o *broker.Options) { o.Agent = agent })
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: 1}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
 		t.Errorf("without an agent: %v", err)
 	}
 	var argument *broker.ArgumentError

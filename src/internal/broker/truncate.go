@@ -10,16 +10,14 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/quantity"
 )
 
 // ReadRule is what it means for a part of the log that all durable
@@ -40,14 +38,19 @@ const (
 // Policy says how much of the log is kept. Zero is no limit.
 type Policy struct {
 	MaxAge time.Duration
-	// MaxSize and KeepFree are bytes: of the log at most, and of its file
-	// system to be left free. Negative: a tenth of the file system, at most 4
-	// GiB, and 15 % of it.
-	MaxSize, KeepFree int64
+	// MaxSize is how much the log may have, KeepFree what it leaves free of its
+	// file system.
+	MaxSize, KeepFree Limit
 	Reading           ReadRule
 	// Hold is how old what a lagging subscription has not read may become.
 	Hold time.Duration
+	// Force allows removing the whole log at once: every closed segment, if there
+	// are two or more that the limits do not allow.
+	Force bool
 }
+
+// Limit is a number of bytes, which may depend on the file system.
+type Limit = retention.Limit
 
 // Check reports what cannot be; the error is an *ArgumentError.
 func (p *Policy) Check() error {
@@ -69,16 +72,16 @@ type Truncation struct {
 func (b *Broker) Policy() Policy { return b.options.Policy }
 
 // Truncate has the agent remove the segments that a policy says have to go, on
-// behalf of a user. It fills in the policy of by: the limits that the segments
-// exceed. The error is an *ArgumentError, a *StoreError, or wraps ErrAgentUnavailable.
+// behalf of a user. It fills in the policy of by, the limits that the segments
+// exceed, and force. The error is an *ArgumentError, a *StoreError, or wraps ErrAgentUnavailable.
 func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation, error) {
 	if err := p.Check(); err != nil {
 		return Truncation{}, err
 	}
-	if err := b.fillIn(&p); err != nil {
-		return Truncation{}, err
+	plan, err := retention.Limits{MaxAge: p.MaxAge, MaxSize: p.MaxSize, KeepFree: p.KeepFree}.Policy(b.options.LogDir)
+	if err != nil {
+		return Truncation{}, &StoreError{err}
 	}
-	plan := retention.Policy{MaxAge: p.MaxAge, MaxSize: p.MaxSize, KeepFree: p.KeepFree}
 	read, durable := b.lowWater()
 	switch p.Reading {
 	case Keep:
@@ -99,6 +102,11 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 	if err != nil {
 		return Truncation{}, &StoreError{err}
 	}
+	// What may go without force was decided here, by what has been read.
+	by.Policy, by.Force = p.describe(going), true
+	if err := b.checkForce(p.Force, going, by.Policy); err != nil {
+		return Truncation{}, err
+	}
 	var t Truncation
 	if len(going) > 0 {
 		store, err := b.resolve(logstore.OldestWord)
@@ -109,7 +117,6 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 			return Truncation{}, fmt.Errorf("cannot remove a part of the log: %w", ErrAgentUnavailable)
 		}
 		before := logstore.Cursor{Store: store.Store, Sequence: going[len(going)-1].Last}
-		by.Policy = p.describe(going)
 		if t.Bytes, t.Segments, err = b.options.Agent.Remove(ctx, before, by); err != nil {
 			return Truncation{}, err
 		}
@@ -120,16 +127,16 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 }
 
 // describe returns the parts of a policy because of which segments go, such as
-// "max-age=720h0m0s, max-size=1073741824".
+// "max-age=30d, max-size=1G".
 func (p *Policy) describe(going []retention.Segment) string {
 	var parts []string
 	for _, c := range []struct {
 		reason retention.Reason
 		text   string
 	}{
-		{retention.Age, "max-age=" + p.MaxAge.String()},
-		{retention.Size, "max-size=" + strconv.FormatInt(p.MaxSize, 10)},
-		{retention.Free, "keep-free=" + strconv.FormatInt(p.KeepFree, 10)},
+		{retention.Age, "max-age=" + quantity.FormatDuration(p.MaxAge)},
+		{retention.Size, "max-size=" + p.MaxSize.String()},
+		{retention.Free, "keep-free=" + p.KeepFree.String()},
 		{retention.Read, "reading=" + string(p.Reading)},
 	} {
 		if slices.ContainsFunc(going, func(s retention.Segment) bool { return s.Reason == c.reason }) {
@@ -139,25 +146,29 @@ func (p *Policy) describe(going []retention.Segment) string {
 	return strings.Join(parts, ", ")
 }
 
-// fillIn replaces limits that depend on the file system.
-func (b *Broker) fillIn(p *Policy) error {
-	if p.MaxSize >= 0 && p.KeepFree >= 0 {
+// checkForce refuses what removes the whole log at once, unless forced. What has
+// been read does not count: to remove it is what ReadRule Drop is for.
+func (b *Broker) checkForce(force bool, going []retention.Segment, policy string) error {
+	unread, bytes := 0, int64(0)
+	for _, s := range going {
+		bytes += s.Bytes
+		if s.Reason != retention.Read {
+			unread++
+		}
+	}
+	if force || unread < 2 {
 		return nil
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(b.options.LogDir, &fs); err != nil {
-		return &StoreError{fmt.Errorf("cannot get the size of the file system of %s: %w", b.options.LogDir, err)}
+	all, err := retention.All(b.options.LogDir, going)
+	if err != nil {
+		return &StoreError{err}
 	}
-	// As journald.conf(5) has them.
-	const sizePart, sizeBound, freePercent = 10, 4 << 30, 15
-	total := int64(fs.Blocks) * fs.Bsize
-	if p.MaxSize < 0 {
-		p.MaxSize = min(total/sizePart, sizeBound)
+	if !all {
+		return nil
 	}
-	if p.KeepFree < 0 {
-		p.KeepFree = total / 100 * freePercent
-	}
-	return nil
+	return &ArgumentError{"force", fmt.Sprintf(
+		"%s would remove the whole log at once (%d segments, %d bytes); if that is meant, set force, as crauctl vacuum --force does",
+		policy, len(going), bytes)}
 }
 
 // lowWater returns the position up to which all durable subscriptions have

@@ -3,6 +3,7 @@
 package busservice
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -137,10 +138,10 @@ func duration(us uint64) (time.Duration, error) {
 func policyOf(d dictionary, p broker.Policy) (broker.Policy, error) {
 	rule := string(p.Reading)
 	for _, err := range []error{
-		known(d, "max-age-usec", "max-size", "keep-free", "reading", "hold-usec"),
+		known(d, "max-age-usec", "max-size", "max-size-percent", "keep-free", "keep-free-percent", "reading", "hold-usec", "force"),
 		getTime(d, "max-age-usec", &p.MaxAge), getTime(d, "hold-usec", &p.Hold),
-		getSize(d, "max-size", &p.MaxSize), getSize(d, "keep-free", &p.KeepFree),
-		get(d, "reading", &rule),
+		getLimit(d, "max-size", &p.MaxSize), getLimit(d, "keep-free", &p.KeepFree),
+		get(d, "reading", &rule), get(d, "force", &p.Force),
 	} {
 		if err != nil {
 			return p, invalid("policy: " + err.Error())
@@ -167,18 +168,24 @@ func getTime(d dictionary, key string, target *time.Duration) error {
 	return nil
 }
 
-// getSize stores a number of bytes.
-func getSize(d dictionary, key string, target *int64) error {
-	if _, ok := d[key]; !ok {
-		return nil
-	}
+// getLimit stores a number of bytes, or a percentage.
+func getLimit(d dictionary, key string, target *broker.Limit) error {
+	share := key + "-percent"
+	_, hasSize := d[key]
+	_, hasShare := d[share]
 	var size uint64
-	if err := get(d, key, &size); err != nil {
+	var percent uint32
+	switch err := errors.Join(get(d, key, &size), get(d, share, &percent)); {
+	case err != nil:
 		return err
-	}
-	if size > math.MaxInt64 {
+	case hasSize && hasShare:
+		return fmt.Errorf("%s and %s exclude each other", key, share)
+	case size > math.MaxInt64:
 		return fmt.Errorf("%s: %d bytes are too many", key, size)
+	case percent > 100:
+		return fmt.Errorf("%s: %d is more than 100", share, percent)
+	case hasSize || hasShare:
+		*target = broker.Limit{Bytes: int64(size), Percent: int(percent)}
 	}
-	*target = int64(size)
 	return nil
 }

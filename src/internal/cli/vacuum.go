@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/cli/render"
-	"crypto-auditing/src/internal/cli/timespec"
-	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/quantity"
 )
 
 // exitBusHelp ends the help of commands that only the broker can do.
@@ -31,6 +31,7 @@ Exit status:
 // vacuumFlags are the options of crauctl vacuum as given; empty: not given.
 type vacuumFlags struct {
 	age, size, free, reading, hold string
+	force                          bool
 	output                         string
 }
 
@@ -43,8 +44,12 @@ func newVacuumCommand(e *Environment) *cobra.Command {
 written to: as the broker is configured, or as the options say instead.
 Subscriptions that had not read what was removed are told.
 
-A TIME is a sum of numbers and units, as 2weeks or "1month 3d"; a SIZE a number
-of bytes, or one with K, M, G or T. 0 is no limit.
+A TIME is a sum of numbers with units, as 2weeks or "1month 3d" (systemd.time(7)).
+A SIZE is a number with K, M, G or T, as 512M, or a percentage of the file system
+of the log, as 10%. 0 is no limit.
+
+To remove the whole log at once, every file but the one that is written to, takes
+--force if those are two or more.
 ` + exitBusHelp,
 		Example: `  crauctl vacuum
   crauctl vacuum --vacuum-time=2weeks
@@ -65,6 +70,7 @@ of bytes, or one with K, M, G or T. 0 is no limit.
 	flags.StringVar(&f.free, "keep-free", "", "leave `SIZE` of the file system free")
 	flags.StringVar(&f.reading, "reading", "", "what all durable subscriptions have read goes (drop), what they have not stays (keep), or it does not matter (ignore): `WORD`")
 	flags.StringVar(&f.hold, "hold", "", "let a subscription that lags hold the log for `TIME` at most")
+	flags.BoolVar(&f.force, "force", false, "remove also the whole log at once")
 	flags.StringVarP(&f.output, "output", "o", infoShort, "output `FORM`: short, json")
 	mustComplete(command, "output", cobra.FixedCompletions([]string{infoShort, infoJSON}, cobra.ShellCompDirectiveNoFileComp))
 	mustComplete(command, "reading", cobra.FixedCompletions(readings(), cobra.ShellCompDirectiveNoFileComp))
@@ -77,26 +83,26 @@ func readings() []string {
 
 // retention returns what the options that are given say.
 func (f *vacuumFlags) retention(given func(name string) bool) (client.Retention, error) {
-	var r client.Retention
+	r := client.Retention{Force: f.force}
 	var errs []error
 	if given("vacuum-time") {
-		span, err := timespec.ParseSpan(f.age)
+		span, err := limitingSpan(f.age)
 		r.MaxAge = &span
 		errs = append(errs, optionError("--vacuum-time", err))
 	}
 	if given("hold") {
-		span, err := timespec.ParseSpan(f.hold)
+		span, err := limitingSpan(f.hold)
 		r.Hold = &span
 		errs = append(errs, optionError("--hold", err))
 	}
 	if given("vacuum-size") {
-		n, err := parseSize(f.size)
-		r.MaxSize = &n
+		var err error
+		r.MaxSize, r.MaxSizePercent, err = sizeOrShare(f.size)
 		errs = append(errs, optionError("--vacuum-size", err))
 	}
 	if given("keep-free") {
-		n, err := parseSize(f.free)
-		r.KeepFree = &n
+		var err error
+		r.KeepFree, r.KeepFreePercent, err = sizeOrShare(f.free)
 		errs = append(errs, optionError("--keep-free", err))
 	}
 	if given("reading") {
@@ -117,10 +123,25 @@ func optionError(option string, err error) error {
 	return nil
 }
 
-func parseSize(text string) (uint64, error) {
-	var size config.Size
-	err := size.UnmarshalText([]byte(text))
-	return uint64(size), err
+// limitingSpan reads a duration that limits something; infinity is no limit.
+func limitingSpan(text string) (time.Duration, error) {
+	span, err := quantity.ParseDuration(text, 0)
+	if span == quantity.Infinity {
+		span = 0
+	}
+	return span, err
+}
+
+// sizeOrShare reads a number of bytes or a percentage; one of them is returned.
+func sizeOrShare(text string) (size *uint64, percent uint32, err error) {
+	if p, ok := quantity.ParsePercent(text); ok && p > 0 {
+		return nil, uint32(p), nil
+	} else if ok {
+		return new(uint64), 0, nil
+	}
+	n, err := quantity.ParseSize(text, quantity.ShareHelp)
+	bytes := uint64(n)
+	return &bytes, 0, err
 }
 
 // vacuum has the broker truncate the log and says what went.

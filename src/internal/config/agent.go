@@ -44,25 +44,40 @@ type Agent struct {
 func DefaultAgent() Agent {
 	return Agent{
 		LogDir:             "/var/log/crypto-auditing",
-		CoalesceWindow:     Duration{100 * time.Millisecond},
+		CoalesceWindow:     For(100 * time.Millisecond),
 		RingSize:           8 << 20,
 		RateLimit:          250_000,
-		ContextKeyLifetime: Duration{24 * time.Hour},
-		SyncInterval:       Duration{5 * time.Second},
+		ContextKeyLifetime: For(24 * time.Hour),
+		SyncInterval:       For(5 * time.Second),
 		SegmentSize:        128 << 20,
-		SegmentAge:         Duration{24 * time.Hour},
+		SegmentAge:         For(24 * time.Hour),
 		MaxSize:            Limit{Auto: true},
 		KeepFree:           Limit{Auto: true},
 	}
 }
 
-// LoadAgent reads the files in order over the defaults.
-func LoadAgent(files ...string) (Agent, error) {
-	a := DefaultAgent()
-	if err := load(files, &a); err != nil {
-		return Agent{}, err
+// LoadAgent reads the files in order over the defaults. Deprecated is what
+// the next version refuses.
+func LoadAgent(files ...string) (conf Agent, deprecated []Deprecated, err error) {
+	conf = DefaultAgent()
+	if deprecated, err = load(files, &conf); err != nil {
+		return Agent{}, nil, err
 	}
-	return a, nil
+	return conf, deprecated, nil
+}
+
+func (a *Agent) quantities() []quantityKey {
+	return []quantityKey{
+		{name: "coalesce_window", duration: &a.CoalesceWindow, number: milliseconds},
+		{name: "ring_size"},
+		{name: "context_key_lifetime", duration: &a.ContextKeyLifetime, off: true},
+		{name: "sync_interval", duration: &a.SyncInterval},
+		{name: "segment_size"},
+		{name: "segment_age", duration: &a.SegmentAge},
+		{name: "max_size"},
+		{name: "keep_free"},
+		{name: "max_age", duration: &a.MaxAge, number: ignored, off: true},
+	}
 }
 
 // Check reports a value that cannot be, as a *ValueError.
@@ -72,7 +87,7 @@ func (a *Agent) Check() error {
 	case a.RingSize < 4096 || a.RingSize > 1<<30 || a.RingSize&(a.RingSize-1) != 0:
 		return badValue("ring_size", "%v must be a power of two from 4K to 1G", a.RingSize)
 	case a.CoalesceWindow.Duration > window:
-		return badValue("coalesce_window", "%v must not be above %v", a.CoalesceWindow, window)
+		return badValue("coalesce_window", "%v must not be above %v", a.CoalesceWindow, For(window))
 	case a.SegmentSize < 1<<20:
 		return badValue("segment_size", "%v must be at least 1M", a.SegmentSize)
 	case a.SegmentAge.Duration < time.Second:

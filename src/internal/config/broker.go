@@ -52,26 +52,38 @@ func DefaultBroker() Broker {
 		LogDir:               "/var/log/crypto-auditing",
 		StateDir:             "/var/lib/crypto-auditing",
 		AgentSocket:          "/run/crypto-auditing/org.cryptoauditing.Agent",
-		IdleTimeout:          Duration{time.Minute},
-		AnswerTimeout:        Duration{5 * time.Second},
+		IdleTimeout:          For(time.Minute),
+		AnswerTimeout:        For(5 * time.Second),
 		MaxSubscriptions:     512,
 		MaxUserSubscriptions: 128,
 		MaxStreams:           64,
 		MaxUserStreams:       16,
 		Truncate: Truncate{
 			MaxSize: Limit{Auto: true}, KeepFree: Limit{Auto: true},
-			Reading: "keep", Hold: Duration{7 * 24 * time.Hour},
+			Reading: "keep", Hold: For(7 * 24 * time.Hour),
 		},
 	}
 }
 
-// LoadBroker reads the files in order over the defaults.
-func LoadBroker(files ...string) (Broker, error) {
-	b := DefaultBroker()
-	if err := load(files, &b); err != nil {
-		return Broker{}, err
+// LoadBroker reads the files in order over the defaults. Deprecated is what
+// the next version refuses.
+func LoadBroker(files ...string) (conf Broker, deprecated []Deprecated, err error) {
+	conf = DefaultBroker()
+	if deprecated, err = load(files, &conf); err != nil {
+		return Broker{}, nil, err
 	}
-	return b, nil
+	return conf, deprecated, nil
+}
+
+func (b *Broker) quantities() []quantityKey {
+	return []quantityKey{
+		{name: "idle_timeout", duration: &b.IdleTimeout, off: true},
+		{name: "answer_timeout", duration: &b.AnswerTimeout},
+		{name: "truncate.max_age", duration: &b.Truncate.MaxAge, number: ignored, off: true},
+		{name: "truncate.max_size"},
+		{name: "truncate.keep_free"},
+		{name: "truncate.hold", duration: &b.Truncate.Hold, number: ignored, off: true},
+	}
 }
 
 // Check reports a value that cannot be, as a *ValueError.

@@ -25,24 +25,24 @@ max_user_subscriptions = 6
 max_streams = 5
 max_user_streams = 4
 [truncate]
-max_age = "720h"
+max_age = "30days"
 max_size = "1G"
-keep_free = 0
+keep_free = "0%"
 reading = "drop"
-hold = "24h"
+hold = "1d"
 `)
-	got, err := config.LoadBroker(file)
+	got, warnings, err := config.LoadBroker(file)
 	want := config.Broker{
 		LogDir: "/srv/log", StateDir: "/srv/state", AgentSocket: "/run/x",
-		AnswerTimeout:    config.Duration{Duration: 2 * time.Second},
+		AnswerTimeout:    config.For(2 * time.Second),
 		MaxSubscriptions: 7, MaxUserSubscriptions: 6, MaxStreams: 5, MaxUserStreams: 4,
 		Truncate: config.Truncate{
-			MaxAge: config.Duration{Duration: 720 * time.Hour}, MaxSize: config.Limit{Size: 1 << 30},
-			Reading: "drop", Hold: config.Duration{Duration: 24 * time.Hour},
+			MaxAge: config.For(720 * time.Hour), MaxSize: config.Limit{Size: 1 << 30},
+			Reading: "drop", Hold: config.For(24 * time.Hour),
 		},
 	}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, %v\nwant %+v", got, warnings, err, want)
 	}
 }
 
@@ -58,12 +58,12 @@ func TestBadFilesOfTheBrokerAreRefusedByFileAndLine(t *testing.T) {
 		"reading":              {"[truncate]\nreading = \"maybe\"\n", `"ignore", "keep" or "drop"`, 2},
 		"dotted key":           {"# kept\ntruncate.reading = \"maybe\"\n", "truncate.reading", 2},
 		"inline table":         {"\n\ntruncate = { max_age = 0, reading = \"maybe\" }\n", "truncate.reading", 3},
-		"no time to answer":    {"answer_timeout = 1\n", "at least 100ms", 1},
+		"no time to answer":    {"answer_timeout = \"1ms\"\n", "at least 100ms", 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, filepath.Join(t.TempDir(), "broker.conf"), c.text)
-			_, err := config.LoadBroker(file)
+			_, _, err := config.LoadBroker(file)
 			var bad *config.Error
 			if !errors.As(err, &bad) {
 				t.Fatalf("error %v, want a *config.Error", err)
@@ -79,8 +79,29 @@ func TestABadValueIsFoundInTheFileThatSetsIt(t *testing.T) {
 	dir := t.TempDir()
 	bad := write(t, filepath.Join(dir, "broker.conf"), "log_dir = \"/x\"\nmax_streams = 0\n")
 	later := write(t, filepath.Join(dir, "broker.conf.d/later.conf"), "log_dir = \"/y\"\n")
-	_, err := config.LoadBroker(bad, later)
+	_, _, err := config.LoadBroker(bad, later)
 	if err == nil || !strings.HasPrefix(err.Error(), bad+":2: max_streams 0 must be from 1 to") {
 		t.Errorf("error %v, want one at %s:2", err, bad)
+	}
+}
+
+func TestNumbersThatWouldRemoveTheLogAreIgnored(t *testing.T) {
+	for form, text := range map[string]string{
+		"table":        "[truncate]\nmax_age = 30\nhold = 604800000\n",
+		"dotted keys":  "# here\ntruncate.max_age = 30\ntruncate.hold = \"604800000\"\n",
+		"inline table": "\ntruncate = { max_age = 30, hold = 604800000 }\n",
+		"other case":   "[Truncate]\nMax_Age = 30\nHOLD = 604800000\n",
+	} {
+		t.Run(form, func(t *testing.T) {
+			file := write(t, filepath.Join(t.TempDir(), "broker.conf"), text)
+			got, warnings, err := config.LoadBroker(file)
+			if want := config.DefaultBroker(); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+			}
+			if len(warnings) != 2 || warnings[0].Line != 2 || !strings.Contains(warnings[0].Problem, `truncate.max_age = 30 has no unit and is ignored`) ||
+				!strings.HasSuffix(warnings[1].String(), `truncate.hold = 604800000 has no unit and is ignored, since version 0.1.0 took it for milliseconds: write truncate.hold = "7d"`) {
+				t.Errorf("warnings %v", warnings)
+			}
+		})
 	}
 }

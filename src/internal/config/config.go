@@ -12,9 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"crypto-auditing/src/internal/quantity"
 )
 
 // ExitConfig is the exit status of a program whose configuration is bad:
@@ -38,111 +39,42 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Problem)
 }
 
-// Duration is a length of time: a text such as "100ms", or a number of
-// milliseconds. It is a struct because the TOML decoder asks only those that
-// are no integers how to read one.
-type Duration struct{ time.Duration }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(text []byte) error {
-	if strings.Trim(string(text), "0123456789") == "" && len(text) > 0 {
-		text = append(bytes.Clone(text), "ms"...)
-	}
-	v, err := time.ParseDuration(string(text))
-	if err != nil || v < 0 {
-		return fmt.Errorf(`%q is no length of time: write for example "100ms" or "1h30m", or a number of milliseconds`, text)
-	}
-	d.Duration = v
-	return nil
-}
-
-// Size is a number of bytes: a number, or a text such as "128M", in powers of
-// 1024.
-type Size int64
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (s *Size) UnmarshalText(text []byte) error {
-	digits := strings.TrimRight(string(text), "KMGTkmgtiB")
-	unit := strings.TrimSuffix(strings.TrimSuffix(string(text[len(digits):]), "B"), "i")
-	shift := 0
-	if unit != "" {
-		shift = 10 * (1 + strings.Index("KMGT", strings.ToUpper(unit)))
-	}
-	var v int64
-	if _, err := fmt.Sscanf(digits, "%d", &v); err != nil || fmt.Sprint(v) != digits ||
-		v < 0 || len(unit) > 1 || v > (1<<62)>>shift {
-		return fmt.Errorf(`%q is no size: write for example "128M" or a number of bytes`, text)
-	}
-	*s = Size(v << shift)
-	return nil
-}
-
-// String returns the size as it is written in a file.
-func (s Size) String() string {
-	for shift, unit := range map[int]string{40: "T", 30: "G", 20: "M", 10: "K"} {
-		if s != 0 && s&(1<<shift-1) == 0 && s>>shift < 1024 {
-			return fmt.Sprintf("%d%s", s>>shift, unit)
-		}
-	}
-	return fmt.Sprint(int64(s))
-}
-
-// Limit is a size, or "auto".
-type Limit struct {
-	Size Size
-	Auto bool
-}
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (l *Limit) UnmarshalText(text []byte) error {
-	if string(text) == "auto" {
-		*l = Limit{Auto: true}
-		return nil
-	}
-	*l = Limit{}
-	return l.Size.UnmarshalText(text)
-}
-
-// String returns the limit as it is written in a file.
-func (l Limit) String() string {
-	if l.Auto {
-		return "auto"
-	}
-	return l.Size.String()
-}
-
-// Bytes returns the limit as a number of bytes, negative for "auto".
-func (l Limit) Bytes() int64 {
-	if l.Auto {
-		return -1
-	}
-	return int64(l.Size)
+// values is a configuration.
+type values interface {
+	Check() error
+	// quantities are the keys whose values are durations and sizes.
+	quantities() []quantityKey
 }
 
 // load reads files in order into v; a later file overrides what it names. Then
-// it checks the values.
-func load(files []string, v interface{ Check() error }) error {
+// it checks the values. Deprecated is what the next version refuses.
+func load(files []string, v values) (deprecated []Deprecated, err error) {
 	set := places{}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("cannot read configuration: %w", err)
+			return nil, fmt.Errorf("cannot read configuration: %w", err)
 		}
 		if err := decode(file, b, v); err != nil {
-			return err
+			return nil, err
 		}
 		set.note(file, b)
+		more, err := set.settle(file, v.quantities())
+		if err != nil {
+			return nil, err
+		}
+		deprecated = append(deprecated, more...)
 	}
-	err := v.Check()
+	err = v.Check()
 	var bad *ValueError
 	if errors.As(err, &bad) {
-		return set.locate(bad)
+		err = set.locate(bad)
 	}
-	return err
+	return deprecated, err
 }
 
 // decode reads one file. Its error is an *Error.
-func decode(file string, b []byte, v any) error {
+func decode(file string, b []byte, v values) error {
 	err := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields().Decode(v)
 	if err == nil {
 		return nil
@@ -161,6 +93,17 @@ func decode(file string, b []byte, v any) error {
 			problem = fmt.Sprintf("key %q: %s", key, problem)
 		}
 		return &Error{file, line, problem}
+	}
+	// The decoder does not say where a number is that a text was expected for.
+	var invalid *quantity.Error
+	if errors.As(err, &invalid) {
+		set := places{}
+		set.note(file, b)
+		for _, k := range v.quantities() {
+			if at, ok := set[k.name]; ok && at.value == invalid.Text {
+				return &Error{file, at.line, fmt.Sprintf("key %q: %v", k.name, invalid)}
+			}
+		}
 	}
 	return &Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}
 }

@@ -32,24 +32,23 @@ log_dir = "/srv/log"
 coalesce_window = 250
 ring_size = "16M"
 sync_interval = "1s"
-segment_size = 1048576
-segment_age = "1h30m"
+segment_size = "1M"
+segment_age = "1h 30min"
 rate_limit = 0
-context_key_lifetime = "12h"
-max_size = 1073741824
-keep_free = "2G"
-max_age = "720h"
+context_key_lifetime = "infinity"
+max_size = "1G"
+keep_free = "20%"
+max_age = "4weeks"
 `)
-	got, err := config.LoadAgent(file)
+	got, warnings, err := config.LoadAgent(file)
 	want := config.Agent{
 		Library: []string{"/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"}, LogDir: "/srv/log",
-		CoalesceWindow: config.Duration{Duration: 250 * time.Millisecond}, RingSize: 16 << 20,
-		SyncInterval: config.Duration{Duration: time.Second}, SegmentSize: 1 << 20, SegmentAge: config.Duration{Duration: 90 * time.Minute},
-		ContextKeyLifetime: config.Duration{Duration: 12 * time.Hour},
-		MaxSize:            config.Limit{Size: 1 << 30}, KeepFree: config.Limit{Size: 2 << 30}, MaxAge: config.Duration{Duration: 720 * time.Hour},
+		CoalesceWindow: config.For(250 * time.Millisecond), RingSize: 16 << 20,
+		SyncInterval: config.For(time.Second), SegmentSize: 1 << 20, SegmentAge: config.For(90 * time.Minute),
+		MaxSize: config.Limit{Size: 1 << 30}, KeepFree: config.Limit{Percent: 20}, MaxAge: config.For(28 * 24 * time.Hour),
 	}
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, %v\nwant %+v", got, warnings, err, want)
 	}
 }
 
@@ -61,11 +60,19 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 		"unknown key":           {"log_dir = \"/x\"\nlibrarry = []\n", `unknown key "librarry"`, 2},
 		"key of the other tool": {"\n\nlog_file = \"/x\"\n", "log_dir", 3},
 		"wrong type":            {"library = 5\n", "library", 1},
-		"bad duration":          {"\ncoalesce_window = \"soon\"\n", `"soon" is no length of time`, 2},
-		"negative duration":     {"coalesce_window = \"-1s\"\n", "no length of time", 1},
-		"bad size":              {"ring_size = \"8Q\"\n", "is no size", 1},
-		"huge size":             {"ring_size = \"99999999999T\"\n", "is no size", 1},
-		"ring no power of two":  {"\nring_size = 5000\n", "power of two", 2},
+		"bad duration":          {"\ncoalesce_window = \"soon\"\n", `"soon" is not a valid duration: use for example 30d, 2weeks or "1h 30min"`, 2},
+		"negative duration":     {"coalesce_window = \"-1s\"\n", "not a valid duration", 1},
+		"bad size":              {"ring_size = \"8Q\"\n", `"8Q" is not a valid size: use for example 512M or 4G`, 1},
+		"bad limit":             {"max_size = \"1 gigabyte\"\n", `"1 gigabyte" is not a valid size: use for example 512M, 4G or 10%`, 1},
+		"share of the ring":     {"ring_size = \"10%\"\n", "not a valid size", 1},
+		"more than all":         {"keep_free = \"101%\"\n", "not a valid size", 1},
+		"no end of a window":    {"\nsync_interval = \"infinity\"\n", `sync_interval must not be "infinity"`, 2},
+		"fractions":             {"max_age = 1.5\n", "not a valid duration", 1},
+		"a number in a sum":     {"max_age = \"1h 30\"\n", "not a valid duration", 1},
+		"endless milliseconds":  {"sync_interval = 9999999999999\n", "not a valid duration", 1},
+		"negative number":       {"max_age = -30\n", "not a valid duration", 1},
+		"huge size":             {"ring_size = \"99999999999T\"\n", "not a valid size", 1},
+		"ring no power of two":  {"\nring_size = \"5000B\"\n", "power of two", 2},
 		"key in another case":   {"log_dir = \"/x\"\nRing_Size = 5000\n", "power of two", 2},
 		"no TOML":               {"library = [\n", "", 1},
 		"bad glob":              {"# here\n\nlibrary = [\"/x/[\"]\n", "no path or glob", 3},
@@ -73,7 +80,7 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, filepath.Join(t.TempDir(), "agent.conf"), c.text)
-			_, err := config.LoadAgent(file)
+			_, _, err := config.LoadAgent(file)
 			var bad *config.Error
 			if !errors.As(err, &bad) {
 				t.Fatalf("error %v, want a *config.Error", err)
@@ -101,16 +108,49 @@ func TestDropInsFollowTheMainFileByName(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
-	if _, err := config.LoadAgent(filepath.Join(etc, "none")); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := config.LoadAgent(filepath.Join(etc, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 }
 
 func TestSizesPrintAsTheyAreWritten(t *testing.T) {
-	for text, size := range map[string]config.Size{"8M": 8 << 20, "1G": 1 << 30, "5000": 5000, "0": 0} {
+	for text, size := range map[string]config.Size{"8M": 8 << 20, "1G": 1 << 30, "5000B": 5000, "0": 0} {
 		if size.String() != text {
 			t.Errorf("%d prints as %s, want %s", int64(size), size, text)
 		}
+	}
+}
+
+// Version 0.1.0 took numbers without a unit for milliseconds and bytes. max_age = 30
+// must not remove the log.
+func TestNumbersWithoutAUnitAreAWarningForOneVersion(t *testing.T) {
+	dir := t.TempDir()
+	first := write(t, filepath.Join(dir, "agent.conf"), "sync_interval = 2000\nmax_age = \"30d\"\nmax_size = 1073741824\n")
+	second := write(t, filepath.Join(dir, "agent.conf.d/a.conf"), strings.Join([]string{
+		`max_age = 30`, `segment_age = "3600000"`, `context_key_lifetime = 0`, `coalesce_window = "50"`, `keep_free = "5000000000"`, `ring_size = 8_388_608`,
+	}, "\n"))
+	got, warnings, err := config.LoadAgent(first, second)
+	want := config.DefaultAgent()
+	want.SyncInterval, want.SegmentAge, want.MaxAge = config.For(2*time.Second), config.For(time.Hour), config.For(30*24*time.Hour)
+	want.ContextKeyLifetime, want.CoalesceWindow = config.For(0), config.For(50*time.Millisecond)
+	want.MaxSize, want.KeepFree = config.Limit{Size: 1 << 30}, config.Limit{Size: 5_000_000_000}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	}
+	wanted := []string{
+		first + `:1: sync_interval = 2000 has no unit and is taken for milliseconds: write sync_interval = "2s"`,
+		first + `:3: max_size = 1073741824 has no unit and is taken for bytes: write max_size = "1G"`,
+		second + `:6: ring_size = 8388608 has no unit and is taken for bytes: write ring_size = "8M"`,
+		second + `:2: segment_age = 3600000 has no unit and is taken for milliseconds: write segment_age = "1h"`,
+		second + `:5: keep_free = 5000000000 has no unit and is taken for bytes: write keep_free = "5000000000B"`,
+		second + `:1: max_age = 30 has no unit and is ignored, since version 0.1.0 took it for milliseconds: write max_age = "30d" for days, or "30ms"`,
+	}
+	var texts []string
+	for _, w := range warnings {
+		texts = append(texts, w.String())
+	}
+	if !reflect.DeepEqual(texts, wanted) {
+		t.Errorf("warnings\n%s\nwant\n%s", strings.Join(texts, "\n"), strings.Join(wanted, "\n"))
 	}
 }
 
@@ -121,7 +161,7 @@ func FuzzAgent(f *testing.F) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := config.LoadAgent(file); err != nil && !strings.Contains(err.Error(), file) {
+		if _, _, err := config.LoadAgent(file); err != nil && !strings.Contains(err.Error(), file) {
 			t.Errorf("error does not name the file: %v", err)
 		}
 	})

@@ -23,18 +23,19 @@ func badValue(key, format string, args ...any) error {
 	return &ValueError{Key: key, Problem: fmt.Sprintf(format, args...)}
 }
 
-// place is where a key has the value that counts.
+// place is where a key has the value that counts, and a plain value as it is
+// written.
 type place struct {
-	file string
-	line int
+	file  string
+	line  int
+	value string
 }
 
 // places tells where each key, in lower case, was set last: the decoder takes
 // keys in any case.
 type places map[string]place
 
-// note takes in where a sound file sets which keys. Keys inside of inline tables
-// are not looked for: the table's stands for them.
+// note takes in where a sound file sets which keys.
 func (p places) note(file string, b []byte) {
 	var parser unstable.Parser
 	parser.Reset(b)
@@ -46,7 +47,22 @@ func (p places) note(file string, b []byte) {
 			table = name + "."
 			continue
 		}
-		p[table+name] = place{file, line}
+		p.set(table+name, file, line, e.Value())
+	}
+}
+
+// set notes a value, and those inside it if it is an inline table.
+func (p places) set(name, file string, line int, value *unstable.Node) {
+	p[name] = place{file, line, string(value.Data)}
+	if value.Kind != unstable.InlineTable {
+		return
+	}
+	for it := value.Children(); it.Next(); {
+		var parts []string
+		for key := it.Node().Key(); key.Next(); {
+			parts = append(parts, strings.ToLower(string(key.Node().Data)))
+		}
+		p.set(name+"."+strings.Join(parts, "."), file, line, it.Node().Value())
 	}
 }
 

@@ -97,6 +97,11 @@ const (
 	// SegmentsRemoved: the agent removed the oldest segment. user, policy,
 	// first, last, bytes.
 	SegmentsRemoved
+	// LimitsSuspended: limits of the log would remove all of it at once, and
+	// are not applied. limits, segments, bytes, remedy.
+	LimitsSuspended
+	// LimitsApply: limits that were suspended apply again.
+	LimitsApply
 	// DownTime: nothing was recorded between two runs of the agent. from, to,
 	// reason.
 	DownTime
@@ -157,6 +162,8 @@ func (m Message) properties() properties {
 		SegmentDeleted:    {"0b6c31e0edc046199002dd2d75db20e1", slog.LevelError, "another program deleted a segment of the log"},
 		DirectoryReplaced: {"7403d6fdfe6541f085eae1bad0ffdf27", slog.LevelError, "another program removed or replaced the directory of the log"},
 		SegmentsRemoved:   {"3f4448158474484bb410fd0b1a94c827", LevelNotice, "removed the oldest segment of the log"},
+		LimitsSuspended:   {"5867932f2da243f298f286692109d91d", slog.LevelError, "limits of the log are suspended, since they would remove the whole log at once"},
+		LimitsApply:       {"859383c662874e1983598e4ba3c43168", LevelNotice, "the limits of the log apply again"},
 		DownTime:          {"259036e7a7a24b598d0d70be39760d47", slog.LevelWarn, "nothing was recorded for a time"},
 
 		ContextKeyRenewed: {"4cd6dd9e7452491caa0d7d2a1a3a9efe", slog.LevelInfo, "the context key was renewed; open contexts end"},

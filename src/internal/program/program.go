@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/quantity"
 )
 
 // Exit statuses besides 0 and config.ExitConfig.
@@ -68,15 +71,37 @@ func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 	return ExitFailure
 }
 
+// Warn logs what the next version refuses in the configuration.
+func Warn(log *slog.Logger, deprecated []config.Deprecated) {
+	for _, d := range deprecated {
+		message.Deprecated.Log(log, "error", d.String(), "file", d.File, "line", d.Line, "key", d.Key, "replacement", d.Replacement)
+	}
+}
+
 // NoArguments refuses arguments that are no flags.
 func NoArguments(c *cobra.Command, args []string) error { return Usage(cobra.NoArgs(c, args)) }
 
-// DurationFlag makes a flag (pflag.Value) of a length of time in the
-// configuration.
-type DurationFlag struct{ *config.Duration }
+// DurationFlag makes a flag (pflag.Value) of a duration in the configuration.
+type DurationFlag struct {
+	*config.Duration
+	// Unit is what a number without a unit counts; 0: it is an error.
+	Unit time.Duration
+	// Off says that "infinity" means the same as 0.
+	Off bool
+}
 
 // Set reads the flag's value.
-func (f DurationFlag) Set(text string) error { return f.UnmarshalText([]byte(text)) }
+func (f DurationFlag) Set(text string) error {
+	d, err := quantity.ParseDuration(text, f.Unit)
+	if err != nil {
+		return err
+	}
+	if f.Off && d == quantity.Infinity {
+		d = 0
+	}
+	*f.Duration = config.For(d)
+	return nil
+}
 
 // Type is the name of the value in the help.
 func (f DurationFlag) Type() string { return "duration" }

@@ -207,7 +207,7 @@ func TestVarlinkIsAnsweredByAgentAndBroker(t *testing.T) {
 func TestRotateBeginsASegmentAndTheTimerTruncates(t *testing.T) {
 	running(t)
 	run(t, "systemctl", "stop", brokerService)
-	write(t, "/etc/crypto-auditing/broker.conf", "[truncate]\nmax_size = 1\nkeep_free = 0\n")
+	write(t, "/etc/crypto-auditing/broker.conf", "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
 	t.Cleanup(func() {
 		_ = os.Remove("/etc/crypto-auditing/broker.conf")
 		run(t, "systemctl", "stop", brokerService)
@@ -223,6 +223,13 @@ func TestRotateBeginsASegmentAndTheTimerTruncates(t *testing.T) {
 	if !active(t, truncateTimer) || property(t, truncateTimer, "Unit") != truncateService || property(t, truncateTimer, "NextElapseUSecRealtime") == "" {
 		t.Error("the timer does not work")
 	}
+	if output, err := try("systemctl", "start", truncateService); err == nil {
+		t.Errorf("the whole log is removed without force:\n%s", output)
+	}
+	run(t, "crauctl", "vacuum", "--force")
+	fireTrace(t, 10)
+	run(t, "crauctl", "rotate")
+	before = segments(t)
 	run(t, "systemctl", "start", truncateService)
 	if after := segments(t); len(after) != 1 || after[0] != before[len(before)-1] {
 		t.Errorf("of %v there are left %v", before, after)

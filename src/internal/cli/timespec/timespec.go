@@ -5,11 +5,14 @@
 package timespec
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"crypto-auditing/src/internal/quantity"
 )
 
 // Help names the accepted forms in one sentence.
@@ -29,20 +32,6 @@ func Parse(text string, now time.Time) (time.Time, error) {
 		return time.Time{}, &Error{text, problem}
 	}
 	return t, nil
-}
-
-// ParseSpan returns the length of time that text means: a sum of numbers with
-// units, as "2weeks" or "1h 30min"; a number alone counts seconds. The error is
-// an *Error.
-func ParseSpan(text string) (time.Duration, error) {
-	if len(text) > maxText {
-		return 0, &Error{text[:maxText] + "…", "it is too long"}
-	}
-	span, problem := duration(text)
-	if problem != "" {
-		return 0, &Error{text, problem}
-	}
-	return span, nil
 }
 
 // maxText bounds what is looked at; the longest sensible form is far shorter.
@@ -130,83 +119,19 @@ func fractionNanoseconds(digits string) (int64, bool) {
 }
 
 func relative(now time.Time, text string, past bool) (time.Time, string) {
-	span, problem := duration(text)
-	if problem != "" {
-		return time.Time{}, problem
+	// As in systemd.time(7), a number alone counts seconds.
+	span, err := quantity.ParseDuration(text, time.Second)
+	var bad *quantity.Error
+	switch {
+	case errors.As(err, &bad):
+		return time.Time{}, fmt.Sprintf("%q %s", bad.Text, bad.Problem)
+	case span == quantity.Infinity:
+		return time.Time{}, fmt.Sprintf("it lies outside the years %d to %d", minYear, maxYear)
 	}
 	if past {
 		span = -span
 	}
 	return inRange(now.Add(span))
-}
-
-// unit returns the length of a unit of time. Months and years have their mean
-// lengths, as in systemd.time(7).
-func unit(name string) (time.Duration, bool) {
-	const day = 24 * time.Hour
-	if name == "M" {
-		return 30*day + 10*time.Hour + 29*time.Minute + 6*time.Second, true
-	}
-	switch strings.ToLower(name) {
-	case "us", "usec", "µs", "μs":
-		return time.Microsecond, true
-	case "ms", "msec":
-		return time.Millisecond, true
-	case "", "s", "sec", "second", "seconds":
-		return time.Second, true
-	case "m", "min", "minute", "minutes":
-		return time.Minute, true
-	case "h", "hr", "hour", "hours":
-		return time.Hour, true
-	case "d", "day", "days":
-		return day, true
-	case "w", "week", "weeks":
-		return 7 * day, true
-	case "month", "months":
-		return 30*day + 10*time.Hour + 29*time.Minute + 6*time.Second, true
-	case "y", "year", "years":
-		return 365*day + 6*time.Hour, true
-	}
-	return 0, false
-}
-
-// duration reads a sum of numbers with units, as "1h 30min" or "2 hours". A
-// number without a unit counts seconds.
-func duration(text string) (time.Duration, string) {
-	rest := strings.TrimSpace(text)
-	if rest == "" {
-		return 0, "it names no span of time"
-	}
-	var sum time.Duration
-	for rest != "" {
-		n := strings.IndexFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
-		if n < 0 {
-			n = len(rest)
-		}
-		number := rest[:n]
-		rest = strings.TrimLeft(rest[n:], " ")
-		n = strings.IndexFunc(rest, func(r rune) bool { return r == ' ' || (r >= '0' && r <= '9') })
-		if n < 0 {
-			n = len(rest)
-		}
-		name := rest[:n]
-		rest = strings.TrimLeft(rest[n:], " ")
-
-		value, err := strconv.ParseFloat(number, 64)
-		if err != nil {
-			return 0, fmt.Sprintf("%q is no number of units", number+name)
-		}
-		length, ok := unit(name)
-		if !ok {
-			return 0, fmt.Sprintf("%q is no unit of time: there are us, ms, s, min, h, d, w, month, y", name)
-		}
-		span := value * float64(length)
-		if span+float64(sum) > math.MaxInt64/2 {
-			return 0, "it is too long a time"
-		}
-		sum += time.Duration(math.Round(span))
-	}
-	return sum, ""
 }
 
 // absolute reads a date, a time of day, or both, with a time zone or without.

@@ -50,7 +50,7 @@ func TestATimeIsReadInEveryForm(t *testing.T) {
 		"joined units":                  {"-1h30m5s", "2026-07-24T12:00:40.123456789Z"},
 		"ahead":                         {"+2days", "2026-07-26T13:30:45.123456789Z"},
 		"two hours ago":                 {"2 hours ago", "2026-07-24T11:30:45.123456789Z"},
-		"a month, not a minute":         {"1M ago", "2026-06-24T03:01:39.123456789Z"},
+		"a month, not a minute":         {"1M ago", "2026-06-24T03:00:45.123456789Z"},
 		"a fraction of a day":           {"0.5 d ago", "2026-07-24T01:30:45.123456789Z"},
 		"seconds without a unit":        {"90 ago", "2026-07-24T13:29:15.123456789Z"},
 		"time left":                     {"1week left", "2026-07-31T13:30:45.123456789Z"},
@@ -112,20 +112,4 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is %v, which nanoseconds since the epoch cannot express", s, got)
 		}
 	})
-}
-
-func TestSpansAreSumsOfUnits(t *testing.T) {
-	for text, want := range map[string]time.Duration{
-		"2weeks": 14 * 24 * time.Hour, "1h 30min": 90 * time.Minute, "90": 90 * time.Second, "0": 0, "1.5s": 1500 * time.Millisecond,
-	} {
-		if got, err := timespec.ParseSpan(text); err != nil || got != want {
-			t.Errorf("%q is %v, %v, want %v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "-1h", "2 fortnights", "h", strings.Repeat("1h", 100)} {
-		var bad *timespec.Error
-		if got, err := timespec.ParseSpan(text); !errors.As(err, &bad) {
-			t.Errorf("%q is %v, %v", text, got, err)
-		}
-	}
 }

@@ -116,6 +116,20 @@ func Plan(dir string, policy Policy, now time.Time, free func(dir string) (int64
 	return plan, nil
 }
 
+// All reports whether a plan removes the whole store in dir but for the active
+// segment, at once: every closed segment, of which there are at least two. The
+// only closed one may go in the course of things.
+func All(dir string, plan []Segment) (bool, error) {
+	if len(plan) < 2 {
+		return false, nil
+	}
+	list, err := segment.List(dir)
+	if err != nil {
+		return false, err
+	}
+	return len(list) >= 2 && plan[len(plan)-1].First == list[len(list)-2], nil
+}
+
 // before returns the last sequence before a segment: what its header says, for
 // sequences may have jumped, or else the one before its name.
 func before(dir string, first uint64) uint64 {

@@ -36,6 +36,7 @@ func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) err
 	var foreign *api.ForeignCursor
 	var lagging *api.Lagging
 	var denied *api.PermissionDenied
+	var all *api.RemovesAll
 	switch {
 	case err == nil:
 		return nil
@@ -43,6 +44,8 @@ func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) err
 		return fmt.Errorf("the agent failed: %s", failed.Problem)
 	case errors.As(err, &foreign):
 		return fmt.Errorf("%w: %s", logstore.ErrForeignCursor, foreign.Cursor)
+	case errors.As(err, &all):
+		return errors.New("the agent does not remove the whole log without force")
 	case errors.As(err, &denied):
 		return fmt.Errorf("the agent lets only %s do that", denied.Allowed)
 	case errors.As(err, &lagging):
@@ -102,7 +105,7 @@ func (c Client) Flush(ctx context.Context) (cursor logstore.Cursor, err error) {
 func (c Client) Remove(ctx context.Context, before logstore.Cursor, by broker.Remover) (bytes int64, segments int, err error) {
 	uid := int64(by.UID)
 	err = c.call(ctx, func(connection *varlink.Connection) error {
-		removed, n, err := api.Remove().Call(ctx, connection, before.String(), &uid, &by.User, &by.Policy)
+		removed, n, err := api.Remove().Call(ctx, connection, before.String(), &uid, &by.User, &by.Policy, &by.Force)
 		bytes, segments = removed, int(n)
 		return err
 	})

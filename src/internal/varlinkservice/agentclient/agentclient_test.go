@@ -116,10 +116,10 @@ func TestTheAgentIsAsked(t *testing.T) {
 	if got, err := c.Flush(bounded(t)); err != nil || got != cursor(7) {
 		t.Errorf("flush: %v, %v", got, err)
 	}
-	if bytes, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}); err != nil || bytes != 100 || <-r.removed != cursor(5) {
+	if bytes, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{UID: 1000, User: "anne", Policy: "max-age=30d", Force: true}); err != nil || bytes != 100 || <-r.removed != cursor(5) {
 		t.Errorf("remove: %d, %v", bytes, err)
 	}
-	if want := (agent.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}); r.remover != want {
+	if want := (agent.Remover{UID: 1000, User: "anne", Policy: "max-age=30d", Force: true}); r.remover != want {
 		t.Errorf("it was removed for %+v, want %+v", r.remover, want)
 	}
 }

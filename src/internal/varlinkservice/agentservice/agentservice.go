@@ -153,7 +153,7 @@ func (s *service) Rotate(ctx context.Context, c api.VarlinkCall) error {
 }
 
 // Remove implements the interface.
-func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string, uid *int64, name, policy *string) error {
+func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string, uid *int64, name, policy *string, force *bool) error {
 	if !s.access.mayRemove(callerOf(&c)) {
 		return c.ReplyPermissionDenied(ctx, "Remove", rootAndBroker)
 	}
@@ -165,7 +165,11 @@ func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string, 
 	if wrong != "" {
 		return c.ReplyInvalidParameter(ctx, wrong)
 	}
+	by.Force = force != nil && *force
 	removed, err := s.recorder.Remove(cursor, by)
+	if errors.Is(err, agent.ErrRemovesAll) {
+		return c.ReplyRemovesAll(ctx)
+	}
 	if errors.Is(err, logstore.ErrForeignCursor) {
 		return c.ReplyForeignCursor(ctx, before)
 	} else if err != nil {

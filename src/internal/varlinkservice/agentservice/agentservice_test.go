@@ -381,6 +381,7 @@ func TestRemovalIsOnBehalfOfTheNamedUser(t *testing.T) {
 		"the caller":       {before + `}`, "", agent.Remover{UID: uid, User: name}},
 		"another user":     {before + `,"uid":1000,"user":"anne","policy":"max-age=30d"}`, "", agent.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}},
 		"no name":          {before + `,"uid":1000}`, "", agent.Remover{UID: 1000}},
+		"force":            {before + `,"uid":1000,"force":true}`, "", agent.Remover{UID: 1000, Force: true}},
 		"control bytes":    {before + `,"uid":1000,"user":"a\nb"}`, "", agent.Remover{UID: 1000, User: `a\x0ab`}},
 		"no user":          {before + `,"uid":-1}`, "uid", agent.Remover{}},
 		"no user, above":   {before + `,"uid":4294967296}`, "uid", agent.Remover{}},
@@ -427,6 +428,7 @@ func TestFailuresAreDeclaredErrors(t *testing.T) {
 			name: "Unavailable", want: "map[reason:the agent is ending]"},
 		"too slow": {err: context.DeadlineExceeded, method: "Flush",
 			name: "Unavailable", want: "map[reason:not done within 30s: the disk]"},
+		"the whole log": {err: agent.ErrRemovesAll, method: "Remove", parameters: `{"before":"` + cursor(9).String() + `"}`, name: "RemovesAll", want: "map[]"},
 		"anything else": {err: errors.New("bad\nluck"), method: "Flush",
 			name: "Failed", want: "map[problem:bad; luck]"},
 	}

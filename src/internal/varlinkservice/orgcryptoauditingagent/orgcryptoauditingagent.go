@@ -103,6 +103,14 @@ func (e PermissionDenied) Error() string {
 	return s
 }
 
+// Remove would remove the whole log at once, without force.
+type RemovesAll struct{}
+
+func (e RemovesAll) Error() string {
+	s := "org.cryptoauditing.Agent.RemovesAll"
+	return s
+}
+
 // The text is no cursor.
 type InvalidCursor struct {
 	Cursor  string `json:"cursor"`
@@ -195,6 +203,17 @@ func Dispatch_Error(err error) error {
 				return e
 			}
 			var param PermissionDenied
+			err := json.Unmarshal(*errorRawParameters, &param)
+			if err != nil {
+				return e
+			}
+			return &param
+		case "org.cryptoauditing.Agent.RemovesAll":
+			errorRawParameters := e.Parameters.(*json.RawMessage)
+			if errorRawParameters == nil {
+				return e
+			}
+			var param RemovesAll
 			err := json.Unmarshal(*errorRawParameters, &param)
 			if err != nil {
 				return e
@@ -449,13 +468,14 @@ func (m Rotate_methods) Upgrade(ctx context.Context, c *varlink.Connection) (fun
 // first, never the one being written. Returns how much was removed. For root
 // and the broker's user only. uid and user name the user who asked the caller
 // for it, and policy is the reason; without uid the caller is that user. A
-// user name has at most 256 bytes, a policy at most 1024.
+// user name has at most 256 bytes, a policy at most 1024. To remove every
+// segment but the one being written takes force, if those are two or more.
 type Remove_methods struct{}
 
 func Remove() Remove_methods { return Remove_methods{} }
 
-func (m Remove_methods) Call(ctx context.Context, c *varlink.Connection, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string) (bytes_out_ int64, segments_out_ int64, err_ error) {
-	receive, err_ := m.Send(ctx, c, 0, before_in_, uid_in_, user_in_, policy_in_)
+func (m Remove_methods) Call(ctx context.Context, c *varlink.Connection, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string, force_in_ *bool) (bytes_out_ int64, segments_out_ int64, err_ error) {
+	receive, err_ := m.Send(ctx, c, 0, before_in_, uid_in_, user_in_, policy_in_, force_in_)
 	if err_ != nil {
 		return
 	}
@@ -463,17 +483,19 @@ func (m Remove_methods) Call(ctx context.Context, c *varlink.Connection, before_
 	return
 }
 
-func (m Remove_methods) Send(ctx context.Context, c *varlink.Connection, flags uint64, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string) (func(ctx context.Context) (int64, int64, uint64, error), error) {
+func (m Remove_methods) Send(ctx context.Context, c *varlink.Connection, flags uint64, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string, force_in_ *bool) (func(ctx context.Context) (int64, int64, uint64, error), error) {
 	var in struct {
 		Before string  `json:"before"`
 		Uid    *int64  `json:"uid,omitempty"`
 		User   *string `json:"user,omitempty"`
 		Policy *string `json:"policy,omitempty"`
+		Force  *bool   `json:"force,omitempty"`
 	}
 	in.Before = before_in_
 	in.Uid = uid_in_
 	in.User = user_in_
 	in.Policy = policy_in_
+	in.Force = force_in_
 	receive, err := c.Send(ctx, "org.cryptoauditing.Agent.Remove", in, flags)
 	if err != nil {
 		return nil, err
@@ -494,17 +516,19 @@ func (m Remove_methods) Send(ctx context.Context, c *varlink.Connection, flags u
 	}, nil
 }
 
-func (m Remove_methods) Upgrade(ctx context.Context, c *varlink.Connection, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string) (func(ctx context.Context) (bytes_out_ int64, segments_out_ int64, flags uint64, conn varlink.ReadWriterContext, err_ error), error) {
+func (m Remove_methods) Upgrade(ctx context.Context, c *varlink.Connection, before_in_ string, uid_in_ *int64, user_in_ *string, policy_in_ *string, force_in_ *bool) (func(ctx context.Context) (bytes_out_ int64, segments_out_ int64, flags uint64, conn varlink.ReadWriterContext, err_ error), error) {
 	var in struct {
 		Before string  `json:"before"`
 		Uid    *int64  `json:"uid,omitempty"`
 		User   *string `json:"user,omitempty"`
 		Policy *string `json:"policy,omitempty"`
+		Force  *bool   `json:"force,omitempty"`
 	}
 	in.Before = before_in_
 	in.Uid = uid_in_
 	in.User = user_in_
 	in.Policy = policy_in_
+	in.Force = force_in_
 	receive, err := c.Upgrade(ctx, "org.cryptoauditing.Agent.Remove", in)
 	if err != nil {
 		return nil, err
@@ -640,7 +664,7 @@ type orgcryptoauditingagentInterface interface {
 	GetStatus(ctx context.Context, c VarlinkCall) error
 	Flush(ctx context.Context, c VarlinkCall) error
 	Rotate(ctx context.Context, c VarlinkCall) error
-	Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string) error
+	Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string, force_ *bool) error
 	Reload(ctx context.Context, c VarlinkCall) error
 	Follow(ctx context.Context, c VarlinkCall) error
 }
@@ -657,6 +681,12 @@ func (c *VarlinkCall) ReplyPermissionDenied(ctx context.Context, method_ string,
 	out.Method = method_
 	out.Allowed = allowed_
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.PermissionDenied", &out)
+}
+
+// Remove would remove the whole log at once, without force.
+func (c *VarlinkCall) ReplyRemovesAll(ctx context.Context) error {
+	var out RemovesAll
+	return c.ReplyError(ctx, "org.cryptoauditing.Agent.RemovesAll", &out)
 }
 
 // The text is no cursor.
@@ -792,8 +822,9 @@ func (s *VarlinkInterface) Rotate(ctx context.Context, c VarlinkCall) error {
 // first, never the one being written. Returns how much was removed. For root
 // and the broker's user only. uid and user name the user who asked the caller
 // for it, and policy is the reason; without uid the caller is that user. A
-// user name has at most 256 bytes, a policy at most 1024.
-func (s *VarlinkInterface) Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string) error {
+// user name has at most 256 bytes, a policy at most 1024. To remove every
+// segment but the one being written takes force, if those are two or more.
+func (s *VarlinkInterface) Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string, force_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Remove")
 }
 
@@ -831,12 +862,13 @@ func (s *VarlinkInterface) VarlinkDispatch(ctx context.Context, call varlink.Cal
 			Uid    *int64  `json:"uid,omitempty"`
 			User   *string `json:"user,omitempty"`
 			Policy *string `json:"policy,omitempty"`
+			Force  *bool   `json:"force,omitempty"`
 		}
 		err := call.GetParameters(&in)
 		if err != nil {
 			return call.ReplyInvalidParameter(ctx, "parameters")
 		}
-		return s.orgcryptoauditingagentInterface.Remove(ctx, VarlinkCall{call}, in.Before, in.Uid, in.User, in.Policy)
+		return s.orgcryptoauditingagentInterface.Remove(ctx, VarlinkCall{call}, in.Before, in.Uid, in.User, in.Policy, in.Force)
 
 	case "Reload":
 		return s.orgcryptoauditingagentInterface.Reload(ctx, VarlinkCall{call})
@@ -978,8 +1010,9 @@ method Rotate() -> (segment: string)
 # first, never the one being written. Returns how much was removed. For root
 # and the broker's user only. uid and user name the user who asked the caller
 # for it, and policy is the reason; without uid the caller is that user. A
-# user name has at most 256 bytes, a policy at most 1024.
-method Remove(before: string, uid: ?int, user: ?string, policy: ?string) -> (bytes: int, segments: int)
+# user name has at most 256 bytes, a policy at most 1024. To remove every
+# segment but the one being written takes force, if those are two or more.
+method Remove(before: string, uid: ?int, user: ?string, policy: ?string, force: ?bool) -> (bytes: int, segments: int)
 
 # Reads the configuration again. If it is bad, the error says where, and the
 # agent goes on with what it had. Keys that need a restart are told of in the
@@ -994,6 +1027,9 @@ method Follow() -> (cursor: string, segment: string, offset: int)
 
 # The caller may not call the method; allowed says who may.
 error PermissionDenied (method: string, allowed: string)
+
+# Remove would remove the whole log at once, without force.
+error RemovesAll ()
 
 # The text is no cursor.
 error InvalidCursor (cursor: string, problem: string)

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// keeperOf returns a keeper of a log with closed segments and an active one,
+// and what it logs.
+func keeperOf(t *testing.T, closed int, limits Limits) (*keeper, *bytes.Buffer) {
+	t.Helper()
+	dir := t.TempDir()
+	w, err := logstore.Open(dir, logstore.Options{EntryLen: event.Len, Metadata: func(now logstore.Moment) []byte {
+		return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var log bytes.Buffer
+	k := newKeeper(w, dir, limits, slog.New(slog.NewTextHandler(&log, nil)))
+	for range closed {
+		k.closeSegment(t)
+	}
+	return k, &log
+}
+
+// closeSegment appends to the active segment and begins another one.
+func (k *keeper) closeSegment(t *testing.T) {
+	t.Helper()
+	entry := event.Append(nil, &event.Group{Start: 5, End: 6, Events: []event.Event{{Key: []byte("k")}}})
+	if _, err := k.writer.Append(logstore.Batch{Entries: entry, Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.writer.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// segments applies the limits and returns how many segments are left.
+func (k *keeper) segments(t *testing.T) int {
+	t.Helper()
+	if _, err := k.writer.Retain(k.policy(), nil); err != nil {
+		t.Fatal(err)
+	}
+	list, err := segment.List(k.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits       Limits
+		limit, force string
+	}{
+		"age":        {Limits{MaxAge: 30 * time.Nanosecond}, `max_age`, `--vacuum-time`},
+		"size":       {Limits{MaxSize: Limit{Bytes: 1}}, `max_size = \"1B\"`, `--vacuum-size=\"1B\"`},
+		"free space": {Limits{KeepFree: Limit{Percent: 100}}, `keep_free = \"100%\"`, `--keep-free=\"100%\"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, log := keeperOf(t, 3, c.limits)
+			for range 3 {
+				if n := k.segments(t); n != 4 {
+					t.Fatalf("%d segments are left of 4", n)
+				}
+			}
+			// What comes later is not removed for the mistake, either.
+			k.closeSegment(t)
+			if n := k.segments(t); n != 5 {
+				t.Errorf("%d segments are left of 5", n)
+			}
+			if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=ERROR") ||
+				!strings.Contains(text, c.limit) || !strings.Contains(text, "crauctl vacuum --force "+c.force) || !strings.Contains(text, "segments=3") {
+				t.Errorf("the log says %q, want one error with %s and %s", text, c.limit, c.force)
+			}
+
+			// Other limits that would do the same are reported again.
+			log.Reset()
+			again := c.limits
+			k.limits.Store(&again)
+			if n := k.segments(t); n != 5 || strings.Count(log.String(), "level=ERROR") != 1 {
+				t.Errorf("%d segments are left of 5, the log says %q", n, log)
+			}
+
+			// Removed on purpose, that part is no obstacle any more.
+			log.Reset()
+			if _, err := k.writer.Retain(retention.Policy{MaxSize: 1}, nil); err != nil {
+				t.Fatal(err)
+			}
+			k.closeSegment(t)
+			if n := k.segments(t); n != 1 || strings.Count(log.String(), "the limits of the log apply again") != 1 {
+				t.Errorf("%d segments are left, want the active one; the log says %q", n, log)
+			}
+		})
+	}
+}
+
+func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
+	k, log := keeperOf(t, 4, Limits{})
+	if n := k.segments(t); n != 5 {
+		t.Fatalf("%d segments without limits", n)
+	}
+	size := func() (bytes int64) {
+		plan, err := retention.Plan(k.dir, retention.Policy{MaxSize: 1}, time.Now(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range plan[1:] {
+			bytes += s.Bytes
+		}
+		return bytes
+	}
+	// All but the oldest, and room for half of the active one.
+	k.limits.Store(&Limits{MaxSize: Limit{Bytes: size()}})
+	left := k.segments(t)
+	if left < 2 || left >= 5 {
+		t.Errorf("%d segments are left of 5", left)
+	}
+	// The only closed segment goes in the course of things.
+	one, oneLog := keeperOf(t, 1, Limits{MaxAge: time.Nanosecond})
+	if n := one.segments(t); n != 1 {
+		t.Errorf("%d segments are left of 2", n)
+	}
+	if log.Len() > 0 || oneLog.Len() > 0 {
+		t.Errorf("the log says %q, %q", log, oneLog)
+	}
+}
+
+func TestSuspendedLimitsApplyOnceTheyAreChanged(t *testing.T) {
+	k, log := keeperOf(t, 3, Limits{MaxSize: Limit{Bytes: 1}})
+	if n := k.segments(t); n != 4 {
+		t.Fatalf("%d segments are left of 4", n)
+	}
+	k.limits.Store(&Limits{MaxSize: Limit{Bytes: 1 << 30}})
+	if n := k.segments(t); n != 4 || !strings.Contains(log.String(), "the limits of the log apply again") {
+		t.Errorf("%d segments are left of 4, the log says %q", n, log)
+	}
+}
