@@ -197,7 +197,14 @@ func (r *removal) text(n *Notice, when spanText) string {
 // RemovedBy returns who removed entries, why and when: a time in nanoseconds
 // since the Unix epoch.
 func RemovedBy(r *event.Removal, at int64, location *time.Location) string {
-	return fmt.Sprintf("by %s, %s, at %s", printable([]byte(r.User)), printable([]byte(r.Policy)), spanText{location}.at(at))
+	user := printable([]byte(r.User))
+	if user == "" {
+		user = fmt.Sprintf("user %d", r.UID)
+	}
+	if r.Policy != "" {
+		user += ", " + printable([]byte(r.Policy))
+	}
+	return "by " + user + ", at " + spanText{location}.at(at)
 }
 
 func (r *removal) members(j *jsonWriter) {

@@ -62,6 +62,25 @@ func TestTimesAreThoseOfThePublicTool(t *testing.T) {
 	}
 }
 
+func TestARemovalIsToldWithWhatIsKnownOfIt(t *testing.T) {
+	for want, r := range map[string]event.Removal{
+		"entries 1–516 were removed (by alice, vacuum --max-size=1G, at 1970-01-01 00:00:02)": {First: 1, Last: 516, User: "alice", UID: 1000, Policy: "vacuum --max-size=1G"},
+		"entries 1–516 were removed (by user 1000, at 1970-01-01 00:00:02)":                   {First: 1, Last: 516, UID: 1000},
+		"entry 7 was removed (by a\\x1bb, max_age=30d, at 1970-01-01 00:00:02)":               {First: 7, Last: 7, User: "a\x1bb", Policy: "max_age=30d"},
+	} {
+		r.Time = 2e9
+		entry := event.AppendRemoval(nil, &r)
+		var g event.Group
+		if _, err := event.Decode(entry, &g); err != nil {
+			t.Fatal(err)
+		}
+		n, ok := render.NewNotice(&g, entry, 0)
+		if !ok || n.Text(time.UTC) != want {
+			t.Errorf("it is %q, want %q", n.Text(time.UTC), want)
+		}
+	}
+}
+
 func TestNothingIsShownAsNothing(t *testing.T) {
 	for form, want := range map[string]string{"short": "", "json": "", "json-pretty": "[]\n", "json-seq": "", "cbor": "", "cat": ""} {
 		var out strings.Builder
