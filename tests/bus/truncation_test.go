@@ -5,6 +5,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -109,6 +110,15 @@ GLib.MainLoop().run()
 		r = w.as(t, root, "crauctl", "query", "-o", "cat", "--after-cursor", string(begin))
 		if note := fmt.Sprintf("crauctl: %d entries have been removed from the log\n", gone); r.code != 0 || r.stderr != note {
 			t.Errorf("crauctl says with code %d %q, want %q", r.code, r.stderr, note)
+		}
+		// Whoever asks for all, or verifies the log, learns who removed what.
+		removed := regexp.MustCompile(fmt.Sprintf(`(?m)^(crauctl: )?entries 1–%d were removed \(by root, .*, at [-0-9 :]+\)$`, sequence(t, oldest)))
+		r = w.as(t, root, "crauctl", "query", "-o", "cat")
+		if r.code != 0 || !removed.MatchString(r.stderr) || !strings.Contains(r.stdout, "\n— entries 1–") {
+			t.Errorf("of all, crauctl says with code %d %q and shows:\n%s", r.code, r.stderr, r.stdout)
+		}
+		if got := w.must(t, root, "crauctl", "verify", "--directory", logDir); !removed.MatchString(got) {
+			t.Errorf("verify says %q", got)
 		}
 		// Everybody has read everything: it may go.
 		w.must(t, root, "crauctl", "rotate")
