@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -53,6 +54,15 @@ func (w *world) startAgent(t *testing.T) {
 		"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
 		"crau-agent", "--config", "/dev/null", "--library", publisher, "--coalesce-window", "20ms")
 	w.agent.waitToSay(t, "msg=recording")
+}
+
+// restartAgent stops the agent and starts another.
+func (w *world) restartAgent(t *testing.T) {
+	t.Helper()
+	w.agent.signal(syscall.SIGTERM)
+	<-w.agent.exited
+	w.must(t, root, "rm", agentPath)
+	w.startAgent(t)
 }
 
 // startBroker has the broker started whenever it has left, where the bus cannot.

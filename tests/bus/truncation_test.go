@@ -120,6 +120,15 @@ GLib.MainLoop().run()
 		if got := w.must(t, root, "crauctl", "verify", "--directory", logDir); !removed.MatchString(got) {
 			t.Errorf("verify says %q", got)
 		}
+		w.restartAgent(t)
+		waitFor(t, "crauctl status to report the removal and the restart", func() bool {
+			status := w.must(t, root, "crauctl", "status")
+			return strings.Contains(status, fmt.Sprintf("\n  Removed: entries 1–%d (by root, ", sequence(t, oldest))) &&
+				strings.Contains(status, "\n      Gap: not recorded from ") && strings.Contains(status, " (agent was stopped)\n")
+		})
+		if got := w.must(t, root, "crauctl", "status", "-o", "json"); !strings.Contains(got, `"reason":"agent-stopped"`) || !strings.Contains(got, `"removed":{"timeUSec":`) {
+			t.Errorf("the status in JSON is %s", got)
+		}
 		// Everybody has read everything: it may go.
 		w.must(t, root, "crauctl", "rotate")
 		w.fire(t, 1)

@@ -4,6 +4,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -494,5 +495,20 @@ func TestTheNewestLinesKeepTheNoticesThatAreNotOver(t *testing.T) {
 		if got.code != 0 || shown.String() != want.String() {
 			t.Errorf("-n %d: exit code %d, errors %q, shown is:\n%swant:\n%s", n, got.code, got.stderr, &shown, &want)
 		}
+	}
+}
+
+func TestASegmentThatCannotBeReadIsNotTakenForARemovedOne(t *testing.T) {
+	dir := history(t, started(5, 0, ""), operation("one", 10), "rotate", operation("two", 20), stopped(30))
+	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))
+	if err != nil || len(segments) != 2 {
+		t.Fatalf("segments are %v (error %v)", segments, err)
+	}
+	if err := errors.Join(os.Remove(segments[0]), os.Symlink(filepath.Base(segments[0]), segments[0])); err != nil {
+		t.Fatal(err)
+	}
+	got := crauctl(t, "verify", "--directory", dir)
+	if got.code != 1 || !strings.Contains(got.stderr, "symbolic link") || strings.Contains(got.stdout+got.stderr, "removal") {
+		t.Errorf("exit code %d, errors %q, output:\n%s", got.code, got.stderr, got.stdout)
 	}
 }

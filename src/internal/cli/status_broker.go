@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/event"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
@@ -31,20 +33,63 @@ type statusJSON struct {
 }
 
 type brokerJSON struct {
-	Version       string            `json:"version"`
-	StartedUSec   int64             `json:"startedUSec"`
-	Oldest        string            `json:"oldest"`
-	Newest        string            `json:"newest"`
-	Segments      uint64            `json:"segments"`
-	DiskUsage     uint64            `json:"diskUsage"`
-	DiskFree      uint64            `json:"diskFree"`
-	EventsLost    uint64            `json:"eventsLost"`
-	Lost          map[string]uint64 `json:"lost"`
-	Subscriptions uint64            `json:"subscriptions"`
-	Attached      uint64            `json:"attached"`
-	Streams       uint64            `json:"streams"`
-	StoreError    string            `json:"storeError,omitempty"`
-	AgentError    string            `json:"agentError,omitempty"`
+	Version     string            `json:"version"`
+	StartedUSec int64             `json:"startedUSec"`
+	Oldest      string            `json:"oldest"`
+	Newest      string            `json:"newest"`
+	Segments    uint64            `json:"segments"`
+	DiskUsage   uint64            `json:"diskUsage"`
+	DiskFree    uint64            `json:"diskFree"`
+	EventsLost  uint64            `json:"eventsLost"`
+	Lost        map[string]uint64 `json:"lost"`
+	// LostSinceUSec is when the log begins, to which what follows is confined,
+	// too. Unrecorded are the newest.
+	LostSinceUSec   int64            `json:"lostSinceUSec"`
+	Unrecorded      []unrecordedJSON `json:"unrecorded"`
+	UnrecordedCount uint64           `json:"unrecordedCount"`
+	UnrecordedUSec  int64            `json:"unrecordedUSec"`
+	Removed         *removedJSON     `json:"removed,omitempty"`
+	Scanning        bool             `json:"scanning,omitempty"`
+	Subscriptions   uint64           `json:"subscriptions"`
+	Attached        uint64           `json:"attached"`
+	Streams         uint64           `json:"streams"`
+	StoreError      string           `json:"storeError,omitempty"`
+	AgentError      string           `json:"agentError,omitempty"`
+}
+
+// unrecordedJSON is a time without recording; of a library if there is one.
+type unrecordedJSON struct {
+	FromUSec int64  `json:"fromUSec"`
+	ToUSec   int64  `json:"toUSec"`
+	Reason   string `json:"reason"`
+	Library  string `json:"library,omitempty"`
+}
+
+// removedJSON is the last removal.
+type removedJSON struct {
+	TimeUSec int64  `json:"timeUSec"`
+	User     string `json:"user"`
+	UID      uint32 `json:"uid"`
+	Policy   string `json:"policy"`
+	First    uint64 `json:"first"`
+	Last     uint64 `json:"last"`
+	Segments uint64 `json:"segments"`
+	Bytes    uint64 `json:"bytes"`
+}
+
+// gaps fills in what the log does not hold.
+func (j *brokerJSON) gaps(b *client.Status) {
+	if !b.LostSince.IsZero() {
+		j.LostSinceUSec = b.LostSince.UnixMicro()
+	}
+	j.Unrecorded = []unrecordedJSON{}
+	for _, u := range b.Unrecorded {
+		j.Unrecorded = append(j.Unrecorded, unrecordedJSON{u.From.UnixMicro(), u.To.UnixMicro(), u.Reason, u.Library})
+	}
+	j.UnrecordedCount, j.UnrecordedUSec, j.Scanning = b.UnrecordedCount, b.UnrecordedTotal.Microseconds(), b.Scanning
+	if r := b.Removed; r != nil {
+		j.Removed = &removedJSON{r.Time.UnixMicro(), r.User, r.UID, r.Policy, r.First, r.Last, r.Segments, r.Bytes}
+	}
 }
 
 // askBroker asks the broker how it is.
@@ -78,6 +123,7 @@ func (s *wholeStatus) json() statusJSON {
 			Subscriptions: b.Subscriptions, Attached: b.Attached, Streams: b.Streams,
 			StoreError: b.StoreError, AgentError: b.AgentError,
 		}
+		j.Broker.gaps(b)
 	}
 	return j
 }
@@ -116,6 +162,26 @@ func (p *statusPrinter) broker(s *wholeStatus) {
 	for _, reason := range slices.Sorted(maps.Keys(b.Lost)) {
 		p.line(name, "%s (%s), by the log", render.Counted(b.Lost[reason], "event"), printable(reason))
 		name = ""
+	}
+	p.gaps(b)
+}
+
+// gaps shows the last time without recording and the last removal that the log
+// reports.
+func (p *statusPrinter) gaps(b *client.Status) {
+	if n := len(b.Unrecorded); n > 0 {
+		last := &b.Unrecorded[n-1]
+		p.line("Gap", "%s", render.NewUnrecorded(event.Unrecorded{
+			From: last.From.UnixNano(), To: last.To.UnixNano(), Reason: event.UnrecordedReason(last.Reason), Library: last.Library,
+		}).Text(p.location))
+		if b.UnrecordedCount > 1 {
+			p.line("", "the last of %s; nothing was recorded for %v in all", render.Unrecorded.Counted(b.UnrecordedCount),
+				b.UnrecordedTotal.Round(time.Second/10))
+		}
+	}
+	if r := b.Removed; r != nil {
+		by := event.Removal{User: r.User, UID: r.UID, Policy: r.Policy}
+		p.line("Removed", "%s (%s)", render.Entries(r.First, r.Last, "", ""), render.RemovedBy(&by, r.Time.UnixNano(), p.location))
 	}
 }
 

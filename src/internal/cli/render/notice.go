@@ -80,6 +80,11 @@ func NewNotice(g *event.Group, raw []byte, boot int64) (n *Notice, ok bool) {
 	return n, true
 }
 
+// NewUnrecorded returns the notice of a time without recording, without an entry.
+func NewUnrecorded(u event.Unrecorded) *Notice {
+	return &Notice{Start: u.From, End: u.To, about: (*unrecorded)(&u)}
+}
+
 // NewMissing returns the notice that entries are missing at some place of a
 // log, which the entries around it put at a time. boot is as for NewNotice.
 func NewMissing(m event.Missing, at, boot int64) *Notice {
@@ -240,10 +245,11 @@ func (m *missing) members(j *jsonWriter) {
 }
 
 // Entries returns the entries with the sequences first to last and what became
-// of them: one is for a single entry, more for several.
+// of them: one is for a single entry, more for several; empty: nothing.
 func Entries(first, last uint64, one, more string) string {
+	text := fmt.Sprintf("entries %d–%d %s", first, last, more)
 	if first == last {
-		return fmt.Sprintf("entry %d %s", first, one)
+		text = fmt.Sprintf("entry %d %s", first, one)
 	}
-	return fmt.Sprintf("entries %d–%d %s", first, last, more)
+	return strings.TrimSuffix(text, " ")
 }

@@ -38,8 +38,9 @@ type Report struct {
 	Compressed, Uncompressed    uint64
 	Store                       [16]byte
 	FirstSequence, LastSequence uint64
-	// Before is the sequence of the entry before the first one, 0 if there never
-	// was any: the entries up to it are not in the store any more.
+	// Before is the sequence of the entry before the first one, be it in a segment
+	// that cannot be read; 0 if there never was any. The entries up to it are not
+	// in the store any more.
 	Before uint64
 	// Hash is that of the last entry. Kept elsewhere together with LastSequence
 	// it makes later tampering evident.
@@ -238,6 +239,9 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 			return corrupt(frame.KindSequence, "the store does not begin with a start chunk")
 		}
 		r.Store, r.FirstSequence, r.Before = h.StoreID, h.Sequence, h.SequenceBefore
+		if v.passed != nil {
+			r.Before = min(r.Before, r.Unreadable[0].From-1)
+		}
 		v.chain.Set(h.HashBefore)
 		if h.SequenceBefore == 0 && h.HashBefore != frame.Genesis(h.StoreID) {
 			return corrupt(frame.KindHash, "the hash before the first entry is not that of the store id")
