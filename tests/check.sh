@@ -48,7 +48,8 @@ step lint env GOLANGCI_LINT_CACHE="$PWD/build/golangci-lint" sh -euc '
 step "generated files" tests/drift.sh
 [ $status -eq 0 ] || finish
 
-tests tests -race -shuffle=on ./...
+# Some packages take two minutes, and on a slow machine ten.
+tests tests -timeout 30m -race -shuffle=on ./...
 tests "memory, which the race detector multiplies" -count=1 -run TestAStoppedClient ./src/cmd/crau-broker
 printf '\n== fuzz\n'
 tests/fuzz.sh "${FUZZ:-4}" || :

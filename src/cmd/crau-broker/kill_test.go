@@ -72,9 +72,11 @@ func startWriter(t *testing.T, dir string) *writer {
 	return w
 }
 
+// run starts it. It ends by itself after as many chunks as it writes in a second: on a
+// slow machine it would write more than the subscribers can be sent in any time.
 func (w *writer) run() {
 	w.t.Helper()
-	w.command = exec.Command(w.program, "-dir", w.dir, "-quiet", "-chunks", "0", "-groups", "17", "-pause", "4ms", "-executables", "3", "-segment-chunks", "200")
+	w.command = exec.Command(w.program, "-dir", w.dir, "-quiet", "-chunks", "250", "-groups", "17", "-pause", "4ms", "-executables", "3", "-segment-chunks", "200")
 	w.command.Stderr = os.Stderr
 	if err := w.command.Start(); err != nil {
 		w.t.Fatal(err)
