@@ -48,7 +48,7 @@ func (w *world) record(t *testing.T) {
 // startAgent starts the agent.
 func (w *world) startAgent(t *testing.T) {
 	t.Helper()
-	const capabilities = "-all,+bpf,+perfmon"
+	const capabilities = "-all,+bpf,+perfmon,+lease"
 	w.agent = w.launch(t, root, "/usr/bin/python3", "-c", pass, agentPath, "varlink",
 		"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
 		"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,

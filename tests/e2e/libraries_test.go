@@ -231,15 +231,19 @@ func TestABadFileAmongLibrariesIsNamedAndTheOthersAreRecorded(t *testing.T) {
 	}
 }
 
-func TestAnAgentWithBadFilesOnlyFailsAndNamesThem(t *testing.T) {
+// waitsFor is what an agent warns of that has no library to record.
+const waitsFor = "nothing is recorded: no library with probes was found; waiting for one"
+
+func TestAnAgentWithBadFilesOnlyWaitsAndNamesThem(t *testing.T) {
 	needRecording(t)
 	files := badFiles(t)
 	for what, file := range files {
 		t.Run(what, func(t *testing.T) {
-			a := launchAgent(t, setup{libraries: []string{file}})
-			if status := a.exit(t); status != 1 || !strings.Contains(a.stderr.String(), "cannot attach to "+file) {
-				t.Errorf("exit status %d, want 1, and %q in:\n%s", status, "cannot attach to "+file, a.stderr)
+			a := startAgent(t, setup{libraries: []string{file}})
+			if !strings.Contains(a.stderr.String(), "cannot attach to "+file) || a.said(waitsFor) != 1 {
+				t.Errorf("no %q, or not once %q, in:\n%s", "cannot attach to "+file, waitsFor, a.stderr)
 			}
+			check(t, a, a.stop(t, patience), number{})
 		})
 	}
 	t.Run("all of them", func(t *testing.T) {
@@ -248,22 +252,43 @@ func TestAnAgentWithBadFilesOnlyFailsAndNamesThem(t *testing.T) {
 			all = append(all, file)
 		}
 		slices.Sort(all)
-		a := launchAgent(t, setup{libraries: all})
-		if status := a.exit(t); status != 1 {
-			t.Errorf("exit status %d, want 1", status)
-		}
+		a := startAgent(t, setup{libraries: all})
 		for _, file := range all {
 			if !strings.Contains(a.stderr.String(), file) {
 				t.Errorf("%s is not named in:\n%s", file, a.stderr)
 			}
 		}
+		a.stop(t, patience)
 	})
 }
 
+func TestAnAgentWithoutALibraryRecordsTheOneThatComes(t *testing.T) {
+	needRecording(t)
+	for name, before := range map[string]string{"nothing was there": "", "one without probes was there": program("crauctl")} {
+		t.Run(name, func(t *testing.T) {
+			library := filepath.Join(t.TempDir(), "libx.so")
+			if before != "" {
+				copyFile(t, library, before)
+			}
+			a, socket := asked(t, setup{libraries: []string{library}})
+			if a.said(waitsFor) != 1 {
+				t.Errorf("the agent does not warn:\n%s", a.stderr)
+			}
+			if s := statusOf(t, socket); before != "" && (len(s.Libraries) != 1 || !strings.Contains(s.Libraries[0].Error, "cannot attach to "+library)) {
+				t.Errorf("the status does not tell why nothing is recorded: %+v", s.Libraries)
+			}
+			copyFile(t, library, publisher("libreplay.so"))
+			waitFor(t, "the agent to attach", func() bool { return a.said("attached", library) == 1 })
+			fired := publish(t, "replay", "--library", library, trace("gnutls-tls12")).done
+			check(t, a, a.stop(t, patience), fired)
+		})
+	}
+}
+
 func TestAFileWithoutProbesIsSaidToHaveNone(t *testing.T) {
-	a := launchAgent(t, setup{libraries: []string{program("crauctl")}})
+	a := startAgent(t, setup{libraries: []string{program("crauctl")}})
 	want := fmt.Sprintf("cannot attach to %s: it has no probe of provider crypto_auditing", program("crauctl"))
-	if status := a.exit(t); status != 1 || !strings.Contains(a.stderr.String(), want) {
-		t.Errorf("exit status %d, want 1, and %q in:\n%s", status, want, a.stderr)
+	if !strings.Contains(a.stderr.String(), want) {
+		t.Errorf("no %q in:\n%s", want, a.stderr)
 	}
 }

@@ -11,6 +11,7 @@ import (
 // Capabilities, by their bits (include/uapi/linux/capability.h).
 const (
 	CapSysAdmin = 21
+	CapLease    = 28
 	CapPerfmon  = 38
 	CapBPF      = 39
 )

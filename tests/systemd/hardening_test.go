@@ -266,8 +266,8 @@ func TestServicesAreWhatTheySayInProc(t *testing.T) {
 		// writable are mounts that are, besides those of writableAnyway.
 		writable []string
 	}{
-		"agent":                  {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapBPF, throwaway.CapPerfmon), false, "/usr/bin/crau-agent", []string{logDir}},
-		"agent with perf events": {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapBPF, throwaway.CapPerfmon, throwaway.CapSysAdmin), true, "/usr/bin/crau-agent", []string{logDir}},
+		"agent":                  {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapLease, throwaway.CapBPF, throwaway.CapPerfmon), false, "/usr/bin/crau-agent", []string{logDir}},
+		"agent with perf events": {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapLease, throwaway.CapBPF, throwaway.CapPerfmon, throwaway.CapSysAdmin), true, "/usr/bin/crau-agent", []string{logDir}},
 		"broker":                 {brokerService, "crypto-auditing-broker", []string{"crypto-auditing", "crypto-auditing-broker"}, none, false, "/usr/bin/crau-broker", []string{stateDir}},
 		"truncation":             {truncateService, "crypto-auditing-broker", []string{"crypto-auditing", "crypto-auditing-broker"}, none, false, "/usr/bin/crauctl", nil},
 	} {

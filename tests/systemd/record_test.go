@@ -24,7 +24,7 @@ func TestAgentRecordsAsAnUnprivilegedUser(t *testing.T) {
 	if got := a.status(t, "NoNewPrivs"); got != "1" {
 		t.Errorf("NoNewPrivs is %s", got)
 	}
-	checkCapabilities(t, a, throwaway.CapPerfmon, throwaway.CapBPF)
+	checkCapabilities(t, a, throwaway.CapLease, throwaway.CapPerfmon, throwaway.CapBPF)
 
 	fired := a.replay(t, library, 100)
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
@@ -42,6 +42,9 @@ func TestSandboxLeavesTheAgentWhatItNeeds(t *testing.T) {
 		if files := a.run(t, "ls", "-l", "/proc/"+a.pid(t)+"/fd"); !strings.Contains(files, "io_uring") {
 			t.Errorf("the log is not written by io_uring; open are:\n%s", files)
 		}
+	}
+	if locks := a.run(t, "cat", "/proc/locks"); !strings.Contains(locks, "LEASE  ACTIVE    READ") {
+		t.Errorf("the agent has no lease on the library:\n%s", locks)
 	}
 	a.stop(t)
 	a.checkNoComplaints(t, service)

@@ -70,7 +70,7 @@ func TestDropInForOldKernelsAddsOneCapability(t *testing.T) {
 	a.write(t, dropIns+"/profile.conf", "[Service]\nExecStart=\nExecStart=/usr/bin/crau-agent --profile perf_event\n")
 	a.run(t, "systemctl", "daemon-reload")
 	a.run(t, "systemctl", "start", service)
-	checkCapabilities(t, a, throwaway.CapSysAdmin, throwaway.CapPerfmon, throwaway.CapBPF)
+	checkCapabilities(t, a, throwaway.CapSysAdmin, throwaway.CapLease, throwaway.CapPerfmon, throwaway.CapBPF)
 	fired := a.replay(t, library, 10)
 	if recorded, _ := a.stop(t); recorded != fired {
 		t.Errorf("recorded %d of %d hits", recorded, fired)

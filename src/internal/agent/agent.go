@@ -30,8 +30,8 @@ type Options struct {
 	// Version is that of the agent, for the notices of start and stop.
 	Version string
 	// Libraries are paths and globs of files with probes. Discover looks for
-	// the usual crypto libraries instead; then it is no error if none is
-	// there or has probes.
+	// the usual crypto libraries instead. The agent waits for files that are
+	// not there or have no probes.
 	Libraries []string
 	Discover  bool
 	// LogDir is the directory of the store.
@@ -138,7 +138,10 @@ func New(o Options) (*Agent, error) {
 	}
 	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
 	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
-	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover, o.Changed)
+	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover, o.Changed, func(u unrecorded) {
+		a.losses.miss(u)
+		a.tracer.Ring().Wake()
+	})
 	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
 }
@@ -161,16 +164,13 @@ func metadata(now logstore.Moment) []byte {
 // Run records until ctx ends. Then it detaches, commits what was probed until
 // then and closes the store.
 func (a *Agent) Run(ctx context.Context) error {
+	stopAnswering := a.libraries.answer()
+	// It waits for those that are not there.
 	if err := a.libraries.attach(); err != nil {
-		if len(a.libraries.attachedFiles()) == 0 {
-			return errors.Join(err, a.close())
-		}
 		a.options.Log.Error("some libraries are not recorded", "error", err)
 	}
-	if len(a.libraries.attachedFiles()) == 0 {
-		message.NotRecording.Log(a.options.Log)
-	}
 	if err := a.noteStart(); err != nil {
+		stopAnswering()
 		return errors.Join(fmt.Errorf("cannot begin to record: %w", err), a.close())
 	}
 	// The store is kept in order until it is closed, the libraries are watched
@@ -183,6 +183,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if err := a.libraries.watch(watching); err != nil {
 			a.options.Log.Error("replaced libraries will not be noticed", "error", err)
 		}
+		a.libraries.reportMissing(0)
 	})
 	recording, stopRecording := context.WithCancel(context.Background())
 	recorded := make(chan error, 1)
@@ -204,6 +205,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		<-watched
 		stopRecording()
 	}
+	// All is detached.
+	stopAnswering()
 	<-committed
 	a.noteStop(err)
 	stopKeeping()

@@ -22,6 +22,8 @@ type batch struct {
 	starts []uint64
 	// told are the losses that the batch records.
 	told []told
+	// unrecorded are the times without a library that the batch records.
+	unrecorded []unrecorded
 	// requests are answered when all before and in the batch is durable. A
 	// batch with requests may be empty.
 	requests []request
@@ -36,7 +38,8 @@ type flushed struct {
 
 func (b *batch) reset() {
 	*b = batch{
-		entries: b.entries[:0], starts: b.starts[:0], terms: b.terms[:0], told: b.told[:0], requests: b.requests[:0],
+		entries: b.entries[:0], starts: b.starts[:0], terms: b.terms[:0], told: b.told[:0], unrecorded: b.unrecorded[:0],
+		requests: b.requests[:0],
 	}
 }
 
@@ -57,4 +60,13 @@ func (b *batch) lose(l *event.Loss) {
 	b.lost += l.Events
 	b.notice = true
 	b.span(l.Start, l.End)
+}
+
+// miss adds the record of a time in which a library was not recorded.
+func (b *batch) miss(u *unrecorded) {
+	b.entries = event.AppendLibraryUnrecorded(b.entries, u.reason, u.library, u.buildID, u.start, u.end)
+	b.count++
+	b.unrecorded = append(b.unrecorded, *u)
+	b.notice = true
+	b.span(u.start, u.end)
 }

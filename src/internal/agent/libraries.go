@@ -4,11 +4,11 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,21 +17,15 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/ldcache"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 )
 
-const (
-	// settle is how long to wait after a change in the folders of the
-	// libraries: a package manager renames many files at a time.
-	settle = 20 * time.Millisecond
-	// keptReplaced is how many replaced files of one path stay attached, for
-	// the programs that started before.
-	keptReplaced = 64
-)
+// keptReplaced is how many replaced files of one path stay attached, for the
+// programs that started before.
+const keptReplaced = 64
 
 // fileID names a file whatever its path.
 type fileID struct{ device, inode uint64 }
@@ -42,10 +36,25 @@ type tracked struct {
 	library  *probe.Library // nil: not attached
 	since    time.Time
 	replaced time.Time // zero: the file is still at path
+	// attached is when it was attached, in nanoseconds since boot.
+	attached uint64
 	// err is why it is not attached; tried is the change time of the file it
-	// was tried with.
-	err   error
-	tried int64
+	// was tried with. changing: the file is being written, and tried again when
+	// that is done.
+	err      error
+	tried    int64
+	changing bool
+	// ahead is until when a file under a temporary name is kept attached, which
+	// may become a library by a rename; zero: it has a name that is looked for.
+	ahead time.Time
+	// missing is since when programs may use the file without being recorded.
+	missing *missing
+}
+
+// missing is the beginning of a time in which a library is not recorded.
+type missing struct {
+	reason event.UnrecordedReason
+	start  uint64 // nanoseconds since boot
 }
 
 // libraries keeps the tracer attached to the files that the configuration
@@ -54,10 +63,13 @@ type tracked struct {
 type libraries struct {
 	tracer *probe.Tracer
 	log    *slog.Logger
-	// changed is told when the patterns were replaced.
-	changed chan struct{}
-	// looked is called at the end of attach.
+	// changed is notified when the patterns were replaced, detached when a file
+	// that is being written was detached.
+	changed, detached chan struct{}
+	// looked is called when something may have been attached or detached, miss
+	// when a library was not recorded for a time.
 	looked func()
+	miss   func(unrecorded)
 
 	// attaching is held while files are looked for and attached to; mu is
 	// taken inside it, for the fields.
@@ -69,12 +81,20 @@ type libraries struct {
 	// package manager may replace the file and leave the link to it alone.
 	linked map[string]bool
 	files  map[fileID]*tracked
+	// led is the file that a path led to when it was last there; last is when
+	// that was looked at, zero: not since the patterns were replaced. noticed is
+	// when a change was first noticed since. In nanoseconds since boot.
+	led           map[string]fileID
+	last, noticed uint64
+	// none: it was logged that no library is attached.
+	none bool
 }
 
-func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool, looked func()) *libraries {
+func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool, looked func(), miss func(unrecorded)) *libraries {
 	return &libraries{
-		tracer: t, log: log, patterns: patterns, discover: discover, looked: looked,
-		changed: make(chan struct{}, 1), files: map[fileID]*tracked{},
+		tracer: t, log: log, patterns: patterns, discover: discover, looked: looked, miss: miss,
+		changed: make(chan struct{}, 1), detached: make(chan struct{}, 1),
+		files: map[fileID]*tracked{}, led: map[string]fileID{},
 	}
 }
 
@@ -83,6 +103,7 @@ func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover
 func (l *libraries) reconfigure(patterns []string, discover bool) error {
 	l.mu.Lock()
 	l.patterns, l.discover = patterns, discover
+	l.last = 0
 	l.mu.Unlock()
 	err := l.attach()
 	select {
@@ -106,11 +127,19 @@ func (l *libraries) attachedFiles() []*probe.Library {
 }
 
 // attach attaches to all files that are named and not attached yet, and
-// detaches what is no longer wanted. The error tells of everything that went
+// detaches what is no longer wanted. The error lists everything that went
 // wrong now; other files are attached all the same.
 func (l *libraries) attach() error {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
+	began := now()
+	l.mu.Lock()
+	noticed := l.noticed
+	l.noticed = 0
+	l.mu.Unlock()
+	if noticed == 0 {
+		noticed = began
+	}
 	paths, errs := l.find()
 	wanted := map[fileID]string{}
 	for _, path := range paths {
@@ -122,11 +151,31 @@ func (l *libraries) attach() error {
 		if _, ok := wanted[id]; !ok && l.begin(id, path, changed) {
 			wanted[id] = path
 		}
+		l.arrive(id, path, noticed)
 	}
+	l.mu.Lock()
+	l.last = began
+	l.mu.Unlock()
 	errs = append(errs, l.attachFiles(wanted)...)
 	l.retire(paths)
+	l.yield()
+	l.reportNone()
 	l.looked()
 	return errors.Join(errs...)
+}
+
+// reportNone logs when no library is attached any more.
+func (l *libraries) reportNone() {
+	l.mu.Lock()
+	none := !slices.ContainsFunc(slices.Collect(maps.Values(l.files)), func(f *tracked) bool {
+		return f.library != nil || f.changing
+	})
+	began := none && !l.none
+	l.none = none
+	l.mu.Unlock()
+	if began {
+		message.NotRecording.Log(l.log)
+	}
 }
 
 // find returns the paths that the patterns lead to.
@@ -149,7 +198,7 @@ func (l *libraries) find() (paths []string, errs []error) {
 		} else if len(matches) == 0 && !discover {
 			errs = append(errs, fmt.Errorf("cannot attach to %s: no such file", pattern))
 		}
-		paths = append(paths, matches...)
+		paths = append(paths, slices.DeleteFunc(matches, temporary)...)
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths), errs
@@ -199,11 +248,15 @@ func (l *libraries) begin(id fileID, path string, changed int64) bool {
 	case f == nil:
 		l.files[id] = &tracked{path: path, tried: changed}
 		return true
-	case f.library == nil && f.tried != changed:
-		f.tried = changed
+	case f.library == nil && (f.tried != changed || f.changing):
+		f.path, f.tried, f.ahead = path, changed, time.Time{}
 		return true
 	case f.library != nil:
 		f.path, f.replaced = path, time.Time{}
+		if !f.ahead.IsZero() {
+			f.ahead = time.Time{}
+			l.logAttached(f)
+		}
 	}
 	return false
 }
@@ -232,8 +285,16 @@ func (l *libraries) attachFile(id fileID, path string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.files[id]
-	f.err = err
+	f.err, f.changing = err, errors.Is(err, probe.ErrChanging)
+	if f.changing {
+		// It is tried again: no error yet.
+		return nil
+	}
 	if err != nil {
+		if m := f.missing; m != nil && m.reason == event.LibraryOverwritten {
+			l.miss(unrecorded{m.reason, filepath.Base(f.path), nil, m.start, now()})
+		}
+		f.missing = nil
 		// Usual libraries that were built without probes are nothing to tell of.
 		var none *probe.NoProbesError
 		if l.discover && errors.As(err, &none) && len(none.Errors) == 0 {
@@ -247,12 +308,25 @@ func (l *libraries) attachFile(id fileID, path string) error {
 		delete(l.files, id)
 		l.files[opened] = f
 	}
-	f.library, f.since = library, time.Now()
-	message.LibraryAttached.Log(l.log, "library", library.Path, "sites", library.Sites, "probes", len(library.Probes))
-	for _, err := range library.Errors {
-		message.LibraryFailed.Log(l.log, "library", library.Path, "error", err)
+	f.library, f.since, f.attached = library, time.Now(), now()
+	if m := f.missing; m != nil {
+		f.missing = nil
+		l.miss(unrecorded{m.reason, filepath.Base(f.path), library.BuildID, m.start, f.attached})
+	}
+	if f.ahead.IsZero() {
+		l.logAttached(f)
 	}
 	return nil
+}
+
+func (l *libraries) logAttached(f *tracked) {
+	message.LibraryAttached.Log(l.log, "library", f.path, "sites", f.library.Sites, "probes", len(f.library.Probes))
+	if err := f.library.LeaseError; err != nil {
+		l.log.Warn("a program that overwrites this library will not be held up until the agent has detached", "library", f.path, "error", err)
+	}
+	for _, err := range f.library.Errors {
+		message.LibraryFailed.Log(l.log, "library", f.path, "error", err)
+	}
 }
 
 // retire finds files that are no longer at their paths. The newest of them
@@ -263,14 +337,21 @@ func (l *libraries) retire(named []string) {
 	var going []*probe.Library
 	for id, f := range l.files {
 		at, _, err := identify(f.path)
+		there := err == nil && at == id
 		switch {
-		case err == nil && at == id && slices.Contains(named, f.path):
+		case there && slices.Contains(named, f.path):
 			continue
-		case f.library == nil:
+		case there && time.Now().Before(f.ahead):
+			continue
+		case f.library == nil && there:
+			// No longer named.
 			delete(l.files, id)
 			continue
-		case err == nil && at == id:
-			// Still there, no longer named.
+		case f.library == nil:
+			l.forget(id, f)
+			continue
+		case there || !f.ahead.IsZero():
+			// No longer named, or it was not named in time.
 			going = append(going, f.library)
 			delete(l.files, id)
 			continue
@@ -296,134 +377,15 @@ func (l *libraries) retire(named []string) {
 	}
 }
 
-// watch attaches to files that appear or are replaced, until ctx ends.
-func (l *libraries) watch(ctx context.Context) error {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("cannot watch the libraries: %w", err)
-	}
-	defer w.Close()
-	// A file may have been replaced before the watch began.
-	due := time.After(0)
-	// What was said last: a file that is not there is looked for at every
-	// change, and told of once.
-	said := ""
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-l.changed:
-			l.watchFolders(w)
-		case event := <-w.Events:
-			if due == nil && l.concerns(event.Name) {
-				due = time.After(settle)
-			}
-		case err := <-w.Errors:
-			// Events were lost: look at everything.
-			l.log.Warn("watching the libraries", "error", err)
-			due = time.After(settle)
-		case <-due:
-			due = nil
-			// First: what changes after attach has looked must be seen.
-			l.watchFolders(w)
-			err := l.attach()
-			if err == nil {
-				said = ""
-			} else if said != err.Error() {
-				said = err.Error()
-				l.log.Warn("attaching to libraries", "error", err)
-			}
-		}
-	}
-}
-
-// watchFolders watches the folders that the patterns lead to now. Watching one
-// again does nothing.
-func (l *libraries) watchFolders(w *fsnotify.Watcher) {
-	for _, dir := range l.folders() {
-		if err := w.Add(dir); err != nil {
-			l.log.Warn("libraries in this folder are not watched", "folder", dir, "error", err)
-		}
-	}
-}
-
-func (l *libraries) folders() []string {
-	var dirs []string
-	paths, _ := l.find()
-	linked := map[string]bool{}
-	for _, path := range paths {
-		for _, link := range follow(path) {
-			dirs = append(dirs, filepath.Dir(link))
-			linked[filepath.Base(link)] = true
-		}
-	}
-	l.mu.Lock()
-	l.linked = linked
-	patterns := l.patterns
-	if l.discover {
-		patterns = append(usualPlaces(), ldcache.Path)
-	}
-	l.mu.Unlock()
-	for _, pattern := range patterns {
-		matches, _ := filepath.Glob(filepath.Dir(pattern))
-		dirs = append(dirs, matches...)
-	}
-	slices.Sort(dirs)
-	return slices.Compact(dirs)
-}
-
-// maxLinks is how many links in a row are followed, as many as path_resolution(7)
-// allows.
-const maxLinks = 40
-
-// follow returns path and, where it is a link, what that leads to, up to the
-// file.
-func follow(path string) []string {
-	paths := []string{path}
-	for range maxLinks {
-		to, err := os.Readlink(path)
-		if err != nil {
-			break
-		}
-		if !filepath.IsAbs(to) {
-			// The real folder: ".." may not be taken off a link to one.
-			dir, err := filepath.EvalSymlinks(filepath.Dir(path))
-			if err != nil {
-				break
-			}
-			to = filepath.Join(dir, to)
-		}
-		path = to
-		paths = append(paths, path)
-	}
-	return paths
-}
-
-// concerns reports whether a change at path may be one of a library. It goes by
-// the base name: one folder may be watched by several names, and a look too many
-// does no harm.
-func (l *libraries) concerns(path string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	name := filepath.Base(path)
-	if l.linked[name] {
-		return true
-	}
-	if l.discover {
-		return path == ldcache.Path || usualLibrary(name)
-	}
-	return slices.ContainsFunc(l.patterns, func(pattern string) bool {
-		match, _ := filepath.Match(filepath.Base(pattern), name)
-		return match
-	})
-}
-
 // status lists the files, by path.
 func (l *libraries) status() []LibraryStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []LibraryStatus
 	for _, f := range l.files {
+		if !f.ahead.IsZero() {
+			continue
+		}
 		s := LibraryStatus{Path: f.path, Since: f.since, Replaced: !f.replaced.IsZero()}
 		var problems []error
 		switch {

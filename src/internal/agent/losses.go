@@ -66,11 +66,26 @@ type told struct {
 	since  uint64
 }
 
+// unrecorded is a time in which a library was not recorded, in nanoseconds since
+// boot.
+type unrecorded struct {
+	reason     event.UnrecordedReason
+	library    string // base name
+	buildID    []byte
+	start, end uint64
+}
+
+// maxUnrecorded is how many of them wait for the log before those of one library
+// are joined.
+const maxUnrecorded = 256
+
 // losses counts losses and says which of them are not yet in the log. Its
 // methods may be called concurrently.
 type losses struct {
 	mu    sync.Mutex
 	count []counted
+	// unrecorded are those that are not in the log yet.
+	unrecorded []unrecorded
 }
 
 type counted struct {
@@ -104,6 +119,21 @@ func (l *losses) addRecorded(r Reason, n loss) {
 	c.Hits += n.hits
 	c.Events += n.events
 	c.recorded.add(n)
+}
+
+// miss notes that a library was not recorded for a time.
+func (l *losses) miss(u unrecorded) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.unrecorded) >= maxUnrecorded {
+		for i := range l.unrecorded {
+			if v := &l.unrecorded[i]; v.library == u.library && v.reason == u.reason {
+				v.start, v.end = min(v.start, u.start), max(v.end, u.end)
+				return
+			}
+		}
+	}
+	l.unrecorded = append(l.unrecorded, u)
 }
 
 // raise sets the total for a reason that is counted elsewhere. It reports
@@ -146,6 +176,10 @@ func (l *losses) record(b *batch, now uint64) {
 		c.recorded.add(n)
 		c.since = 0
 	}
+	for i := range l.unrecorded {
+		b.miss(&l.unrecorded[i])
+	}
+	l.unrecorded = l.unrecorded[:0]
 }
 
 // untell notes that b did not get into the log, and with it what it told.
@@ -160,6 +194,7 @@ func (l *losses) untell(b *batch) {
 			c.since = t.since
 		}
 	}
+	l.unrecorded = append(l.unrecorded, b.unrecorded...)
 }
 
 // pending reports whether there is a loss that the log does not tell of.
@@ -171,7 +206,7 @@ func (l *losses) pending() bool {
 			return true
 		}
 	}
-	return false
+	return len(l.unrecorded) > 0
 }
 
 // list returns all losses.

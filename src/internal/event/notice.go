@@ -133,6 +133,9 @@ const (
 	// LibraryReplaced: another file took the place of a library, and programs
 	// could use it before the agent was attached to it.
 	LibraryReplaced UnrecordedReason = "library-replaced"
+	// LibraryAdded: a library appeared, and programs could use it before the
+	// agent was attached to it.
+	LibraryAdded UnrecordedReason = "library-added"
 	// LibraryOverwritten: the file of a library was opened for writing, and the
 	// agent had to detach from it.
 	LibraryOverwritten UnrecordedReason = "library-overwritten"

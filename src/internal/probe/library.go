@@ -40,15 +40,22 @@ type Library struct {
 	Provider string
 	// Errors says which sites could not be used.
 	Errors []error
+	// LeaseError is why there is no lease on the file; nil: there is one. It is
+	// for the caller to call Changing then.
+	LeaseError error
 	// Device and Inode name the file, whatever happens to its path.
 	Device, Inode uint64
 	// Hits is for whoever reads the ring to count in.
 	Hits atomic.Uint64
 
-	file  *usdt.File
-	open  *os.File
-	slots []uint32
-	links []link.Link
+	file *usdt.File
+	open *os.File
+	// version is that of the file as it was read.
+	version version
+	slots   []uint32
+
+	detaching sync.Mutex // guards links once they are made
+	links     []link.Link
 
 	// recent leads to those of strings that were used last, by address.
 	recent [256]literal
@@ -89,7 +96,8 @@ func (e *NoProbesError) Error() string {
 var errFiveByteNop = errors.New("a probe on its five-byte no-operation makes forked processes crash on this kernel: build the library with one-byte no-operations, or use a kernel newer than 7.1")
 
 // Attach attaches to all probes of the file. The file that was read is the one
-// attached to, even if path is given to another meanwhile.
+// attached to, even if path is given to another meanwhile. The error wraps
+// ErrChanging if the file is open for writing.
 func (t *Tracer) Attach(path string) (*Library, error) {
 	l, err := open(path)
 	if err != nil {
@@ -102,6 +110,11 @@ func (t *Tracer) Attach(path string) (*Library, error) {
 		// What was attached before the failure may have made records.
 		t.Detach(l)
 		return nil, err
+	}
+	// Without a lease, it may have changed since it was read.
+	if l.Changing() {
+		t.Yield(l)
+		return nil, fmt.Errorf("cannot attach to %s: %w", path, ErrChanging)
 	}
 	return l, nil
 }
@@ -122,20 +135,36 @@ func open(path string) (*Library, error) {
 		f.Close()
 		return nil, fmt.Errorf("cannot attach to %s: not a regular file", path)
 	}
-	file, err := usdt.Parse(f, stat.Size)
-	if err != nil {
+	l := &Library{Path: path, Device: stat.Dev, Inode: stat.Ino, open: f, strings: map[stringKey][]byte{}}
+	l.pages.file = f
+	if err := l.read(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("cannot attach to %s: %w", path, err)
 	}
-	return &Library{
-		Path: path, BuildID: file.BuildID, Errors: file.Errors,
-		Device: stat.Dev, Inode: stat.Ino,
-		file: file, open: f, pages: pages{file: f}, strings: map[stringKey][]byte{},
-	}, nil
+	return l, nil
 }
 
-// detach ends the attachments.
+// read reads the probes, under a lease.
+func (l *Library) read() error {
+	err := l.lease()
+	if err != nil {
+		return err
+	}
+	if l.version, err = versionOf(l.open); err != nil {
+		return err
+	}
+	l.pages.changed = l.changed
+	if l.file, err = usdt.Parse(l.open, l.version.size); err != nil {
+		return err
+	}
+	l.BuildID, l.Errors = l.file.BuildID, l.file.Errors
+	return nil
+}
+
+// detach ends the attachments. It may be called twice at a time.
 func (l *Library) detach() {
+	l.detaching.Lock()
+	defer l.detaching.Unlock()
 	var wait sync.WaitGroup
 	for _, k := range l.links {
 		// Closing waits for the kernel; it fails only if it was done before.

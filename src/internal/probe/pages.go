@@ -2,13 +2,20 @@
 
 package probe
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // pages remembers parts of a library's file, so that a process which gives ever
 // other addresses as literals does not cost the agent a system call for each.
 // It belongs to one goroutine.
 type pages struct {
 	file io.ReaderAt
+	// changed, if set, reports whether the file has changed since its probes
+	// were read: then it does not have the strings of programs that loaded it
+	// before.
+	changed func() bool
 	// kept are by their number; the last of the file may be shorter than the
 	// others.
 	kept map[int64][]byte
@@ -19,6 +26,8 @@ const (
 	// maxPages is the literals of the largest libraries, 1.5 MiB.
 	maxPages = 384
 )
+
+var errFileChanged = errors.New("the file has changed")
 
 // ReadAt implements io.ReaderAt.
 func (p *pages) ReadAt(b []byte, offset int64) (n int, err error) {
@@ -42,7 +51,7 @@ func (p *pages) page(number int64) ([]byte, error) {
 		return page, nil
 	}
 	page := make([]byte, pageSize)
-	n, err := p.file.ReadAt(page, number*pageSize)
+	n, err := p.read(page, number)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
@@ -51,4 +60,13 @@ func (p *pages) page(number int64) ([]byte, error) {
 	}
 	p.kept[number] = page[:n]
 	return p.kept[number], nil
+}
+
+// read reads a page from the file.
+func (p *pages) read(page []byte, number int64) (int, error) {
+	n, err := p.file.ReadAt(page, number*pageSize)
+	if p.changed != nil && p.changed() {
+		return 0, errFileChanged
+	}
+	return n, err
 }

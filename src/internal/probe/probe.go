@@ -228,6 +228,13 @@ func (t *Tracer) Close() error {
 // Detach detaches a library. It waits for the kernel, some ten milliseconds;
 // records that the library has made can still be decoded.
 func (t *Tracer) Detach(l *Library) {
+	t.remove(l)
+	l.unlease()
+}
+
+// remove detaches a library and keeps its file, with the lease, for the records
+// that it has made.
+func (t *Tracer) remove(l *Library) {
 	l.detach()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -235,6 +242,11 @@ func (t *Tracer) Detach(l *Library) {
 		return
 	}
 	delete(t.libraries, l)
+	if len(l.slots) == 0 {
+		// It was never attached.
+		l.open.Close()
+		return
+	}
 	t.detached = append(t.detached, detached{l, t.ring.producerPosition()})
 }
 

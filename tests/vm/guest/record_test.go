@@ -55,8 +55,9 @@ func TestTheAgentRecordsAsAnUnprivilegedUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// CAP_SYS_ADMIN is 21, CAP_PERFMON 38, CAP_BPF 39 (capabilities(7)).
-	capabilities := fmt.Sprintf("%016x", 1<<21|1<<38|1<<39)
+	// CAP_SYS_ADMIN is 21, CAP_LEASE 28, CAP_PERFMON 38, CAP_BPF 39
+	// (capabilities(7)).
+	capabilities := fmt.Sprintf("%016x", 1<<21|1<<28|1<<38|1<<39)
 	for _, want := range []string{
 		"Uid:\t" + strings.Join([]string{user, user, user, user}, "\t"),
 		"CapPrm:\t" + capabilities, "CapEff:\t" + capabilities, "CapBnd:\t" + capabilities, "NoNewPrivs:\t1",
@@ -95,6 +96,9 @@ func TestThisKernelIsAttachedToSiteBySiteAndNothingIsLost(t *testing.T) {
 	seen, recorded := after.HitsSeen-before.HitsSeen, after.Hits-before.Hits
 	if seen != fired || recorded != fired || lost(after.Lost) != lost(before.Lost) {
 		t.Errorf("of %d hits the kernel saw %d, %d were recorded, lost are %+v", fired, seen, recorded, after.Lost)
+	}
+	if leases := strings.Count(run(t, "cat", "/proc/locks"), "LEASE  ACTIVE    READ"); leases != 2 {
+		t.Errorf("there are %d leases on the libraries, want 2", leases)
 	}
 	if text := run(t, "crauctl", "status"); !strings.Contains(text, "by perf-event uprobes: the kernel is older than 6.6") {
 		t.Errorf("crauctl status does not say how it attaches:\n%s", text)

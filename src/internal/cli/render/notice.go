@@ -177,6 +177,8 @@ func unrecordedWords(r event.UnrecordedReason) string {
 		return "machine crashed"
 	case event.LibraryReplaced:
 		return "file was replaced"
+	case event.LibraryAdded:
+		return "file is new"
 	case event.LibraryOverwritten:
 		return "file was overwritten"
 	}
