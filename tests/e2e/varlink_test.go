@@ -91,15 +91,20 @@ type status struct {
 	}
 }
 
+func statusOf(t *testing.T, socket string) (s status) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(crauctl(t, "status", "-o", "json", "--socket", socket)), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func TestStatusAgreesWithWhatWasFired(t *testing.T) {
 	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "20", trace("gnutls-tls13-p256")).done
 	cursor := strings.TrimSpace(crauctl(t, "flush", "--socket", socket))
 
-	var s status
-	if err := json.Unmarshal([]byte(crauctl(t, "status", "-o", "json", "--socket", socket)), &s); err != nil {
-		t.Fatal(err)
-	}
+	s := statusOf(t, socket)
 	if s.Hits != fired.hits || s.HitsSeen != fired.hits || s.Events != fired.events {
 		t.Errorf("hits %d of %d seen, events %d; fired were %+v", s.Hits, s.HitsSeen, s.Events, fired)
 	}

@@ -81,6 +81,8 @@ type libraries struct {
 	// package manager may replace the file and leave the link to it alone.
 	linked map[string]bool
 	files  map[fileID]*tracked
+	// absent are the patterns that lead to no file.
+	absent []string
 	// led is the file that a path led to when it was last there; last is when
 	// that was looked at, zero: not since the patterns were replaced. noticed is
 	// when a change was first noticed since. In nanoseconds since boot.
@@ -191,17 +193,26 @@ func (l *libraries) find() (paths []string, errs []error) {
 		paths = ldcache.Find(entries, usualLibrary)
 		patterns = usualPlaces()
 	}
+	var absent []string
 	for _, pattern := range patterns {
 		matches, err := filepath.Glob(pattern)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cannot use library %q: %w", pattern, err))
 		} else if len(matches) == 0 && !discover {
-			errs = append(errs, fmt.Errorf("cannot attach to %s: no such file", pattern))
+			errs = append(errs, absentError(pattern))
+			absent = append(absent, pattern)
 		}
 		paths = append(paths, slices.DeleteFunc(matches, temporary)...)
 	}
+	l.mu.Lock()
+	l.absent = absent
+	l.mu.Unlock()
 	slices.Sort(paths)
 	return slices.Compact(paths), errs
+}
+
+func absentError(pattern string) error {
+	return fmt.Errorf("cannot attach to %s: no such file", pattern)
 }
 
 // usualSonames are those of the libraries that have the probes, are getting
@@ -403,6 +414,9 @@ func (l *libraries) status() []LibraryStatus {
 			s.Error = err.Error()
 		}
 		all = append(all, s)
+	}
+	for _, pattern := range l.absent {
+		all = append(all, LibraryStatus{Path: pattern, Error: absentError(pattern).Error()})
 	}
 	slices.SortFunc(all, func(a, b LibraryStatus) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), a.Since.Compare(b.Since))

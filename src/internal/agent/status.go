@@ -50,7 +50,7 @@ type Status struct {
 }
 
 // LibraryStatus is what there is to say about a file that the agent attached
-// to, or could not.
+// to, or could not, or a configured path or glob that leads to no file.
 type LibraryStatus struct {
 	Path string
 	// BuildID is empty if the file has none.
