@@ -230,10 +230,11 @@ func (l *libraries) retry() bool {
 	}
 	l.forgetAhead()
 	l.yield()
-	if len(files) > 0 {
+	changing := l.anyChanging()
+	if !changing {
 		l.looked()
 	}
-	return l.anyChanging()
+	return changing
 }
 
 // lookAhead attaches to a file with a temporary name if that may become the
