@@ -110,10 +110,13 @@ func New(o Options) (*Agent, error) {
 	a := &Agent{options: o, started: time.Now(), bootID: bootID, losses: &losses{}}
 	a.committer = newCommitter(a.losses, o.Log)
 	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
-		BootID:       bootID,
-		EntryLen:     event.Len,
-		Metadata:     metadata,
-		Lost:         a.lost,
+		BootID:   bootID,
+		EntryLen: event.Len,
+		Metadata: metadata,
+		Lost:     a.lost,
+		Foreign: func(name string, err error) {
+			message.SegmentForeign.Log(o.Log, "segment", name, "error", err)
+		},
 		Terms:        entryTerms(),
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,

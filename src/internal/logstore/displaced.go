@@ -55,6 +55,9 @@ func (w *Writer) holdLock() error {
 		err = l.leave(n)
 	}
 	if err == nil {
+		err = writeIdentity(w.dir, w.store)
+	}
+	if err == nil {
 		w.directory, err = file.IdentityOf(w.dir)
 	}
 	if err != nil {
@@ -70,14 +73,21 @@ func (w *Writer) holdLock() error {
 // another log, or what another writer appended.
 func (w *Writer) ours() error {
 	list, err := segment.List(w.dir)
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	store, known, err := segment.StoreID(w.dir, list)
 	if err != nil {
 		return err
 	}
-	if known && store != w.store || list[len(list)-1] > max(w.found, w.queue.Status().Committed) {
+	store, known, err := segment.StoreID(w.dir, list)
+	if _, unreadable := segment.AsUnreadable(err); err != nil && !unreadable {
+		return err
+	}
+	foreign := known && store != w.store
+	written := max(w.found, w.queue.Status().Committed)
+	for i := len(list) - 1; i >= 0 && list[i] > written; i-- {
+		if proven, err := segment.Check(w.dir, list[i], w.store); err == nil && proven {
+			foreign = true
+		}
+	}
+	if foreign {
 		return fmt.Errorf("log directory %s was replaced by one with another log, or another writer has used it: restart the agent", w.dir)
 	}
 	return nil
@@ -90,14 +100,34 @@ func (w *Writer) ours() error {
 func (w *Writer) replaceSegment(l queue.Lost) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	now, err := file.IdentityOf(w.dir)
+	l.Directory = err == nil && now != w.directory
+	w.beginAgain(l.Last, &l)
+}
+
+// avoidName begins the segment that is about to begin under another name: that
+// name is taken. It is called by the queue's goroutine.
+func (w *Writer) avoidName(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.foreignFile(name, &segment.ForeignError{Name: name, Detail: "its name was about to be used"})
+	before := w.queue.Status().Committed
+	if before == 0 {
+		before = w.recovered
+	}
+	w.beginAgain(before, nil)
+}
+
+// beginAgain begins a segment after the entry before, with a report of what
+// was lost, if anything was, and queues what was not written after it. The
+// caller holds mu.
+func (w *Writer) beginAgain(before uint64, lost *queue.Lost) {
 	waiting := w.queue.Withdraw()
 	w.chain.Set(w.queue.Hash())
 	w.displaced++
-	now, err := file.IdentityOf(w.dir)
-	l.Directory = err == nil && now != w.directory
-	err = w.begin(l.Last, w.opts.Clock.Now())
-	if err == nil {
-		err = w.appendLost(l)
+	err := w.begin(before, w.opts.Clock.Now())
+	if err == nil && lost != nil {
+		err = w.appendLost(*lost)
 	}
 	var decoder *frame.Decoder
 	if err == nil {
@@ -105,7 +135,7 @@ func (w *Writer) replaceSegment(l queue.Lost) {
 	}
 	if err != nil {
 		// Options.Metadata or Lost made no entry, or there is no memory.
-		panic(fmt.Sprintf("cannot begin a segment in place of one that was deleted: %v", err))
+		panic(fmt.Sprintf("cannot begin a segment in place of another: %v", err))
 	}
 	defer decoder.Close()
 	for i := range waiting {

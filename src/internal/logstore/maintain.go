@@ -59,7 +59,11 @@ func (w *Writer) Retain(policy retention.Policy, announce Announce) (Removal, er
 	defer w.maintenance.Unlock()
 	var r Removal
 	now := w.opts.Clock.Now()
-	plan, err := retention.Plan(w.dir, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
+	list, err := w.list()
+	if err != nil {
+		return r, fmt.Errorf("cannot remove segments: %w", err)
+	}
+	plan, err := retention.PlanOf(w.dir, list, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
 	record, announceErr := w.announce(plan, announce)
 	if announceErr != nil && !noRoom(announceErr) {
 		return r, fmt.Errorf("cannot record the removal of segments, so nothing was removed: %w", announceErr)
@@ -69,6 +73,7 @@ func (w *Writer) Retain(policy retention.Policy, announce Announce) (Removal, er
 			break
 		}
 		delete(w.settled, s.First)
+		w.forget(s.First)
 		r.Segments = append(r.Segments, s)
 		r.Bytes += s.Bytes
 		err = nil
@@ -83,7 +88,7 @@ func (w *Writer) Retain(policy retention.Policy, announce Announce) (Removal, er
 			err = recordErr
 		}
 	}
-	list, listErr := segment.List(w.dir)
+	list, listErr := w.list()
 	if err == nil {
 		err = listErr
 	}
@@ -157,7 +162,7 @@ type Sealed struct {
 // 100 MiB, so that it belongs into a goroutine of its own; Removing waits for the segment
 // under way.
 func (w *Writer) Seal(ctx context.Context, done func(Sealed)) error {
-	list, err := segment.List(w.dir)
+	list, err := w.list()
 	if err != nil {
 		return err
 	}
@@ -165,7 +170,7 @@ func (w *Writer) Seal(ctx context.Context, done func(Sealed)) error {
 		return nil
 	}
 	s, err := seal.New(seal.Options{
-		EntryLen: w.opts.EntryLen, Terms: w.opts.Terms, Kinds: w.kinds, Files: w.opts.Files,
+		Store: w.store, EntryLen: w.opts.EntryLen, Terms: w.opts.Terms, Kinds: w.kinds, Files: w.opts.Files,
 	})
 	if err != nil {
 		return err

@@ -59,6 +59,10 @@ type Options struct {
 	// reported.
 	Lost func(Lost) []byte
 
+	// Foreign, if set, is told of each file with the name of a segment that is
+	// not a part of the store, or cannot be read. It must not call the Writer.
+	Foreign func(name string, err error)
+
 	// Clock, BootID, Files and FreeSpace stand for the machine; the defaults
 	// are the real ones.
 	Clock     Clock

@@ -4,16 +4,28 @@ package logstore
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// jump is how far sequences go on above those that may have been read and
-// are gone.
-const jump = 1 << 32
+const (
+	// jump is how far sequences go on above those that may have been read and
+	// are gone.
+	jump = 1 << 32
+	// farthest is how far the name of a segment that cannot be read may be
+	// above the last sequence. One beyond is not by this project: its number
+	// would leave none for those to come.
+	farthest = 1 << 48
+)
 
 // storeEnd is where a store can be gone on with.
 type storeEnd struct {
@@ -26,6 +38,8 @@ type storeEnd struct {
 	touched int64
 	// found is the first sequence of the newest segment, 0 if there is none.
 	found uint64
+	// foreign are files with names of segments that are not of the store.
+	foreign map[uint64]error
 }
 
 // before returns the last sequence of the store, 0 if there is none.
@@ -43,41 +57,121 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 	if err != nil {
 		return storeEnd{}, err
 	}
-	store, known, err := segment.StoreID(dir, list)
+	store, known, err := storeOf(dir, list, left)
 	if err != nil {
 		return storeEnd{}, err
 	}
 	if !known {
 		return newStore(list)
 	}
-	for i := len(list) - 1; i >= 0; i-- {
-		last, ok, err := lastChunk(filepath.Join(dir, segment.Name(list[i])), store)
-		if err != nil {
+	end := storeEnd{store: store, foreign: map[uint64]error{}}
+	var ours []uint64
+	for _, first := range list {
+		_, err := segment.Check(dir, first, store)
+		_, unreadable := segment.AsUnreadable(err)
+		var foreign *segment.ForeignError
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err == nil:
+			ours = append(ours, first)
+		case errors.As(err, &foreign), unreadable:
+			end.foreign[first] = err
+		default:
 			return storeEnd{}, err
 		}
-		if !ok {
-			continue
-		}
-		end := storeEnd{store: store, last: last, hash: last.Hash, touched: touchedAt(dir, list[len(list)-1]), found: list[len(list)-1]}
+	}
+	if err := end.findLast(dir, ours); err != nil {
+		return storeEnd{}, err
+	}
+	if end.last.Entries == 0 {
+		fresh, err := newStore(ours)
+		fresh.foreign = end.foreign
+		return fresh, err
+	}
+	end.skip(list, ours)
+	if end.next == 0 {
 		end.next = end.before() + 1
-		if i < len(list)-1 {
-			end.next = list[len(list)-1] + jump
-		} else if last.BootID != boot && left != (Cursor{Store: store, Sequence: end.before()}).String() {
+		if end.last.BootID != boot && left != (Cursor{Store: store, Sequence: end.before()}).String() {
 			end.next = end.before() + jump
 		}
-		return end, nil
 	}
-	return newStore(list)
+	end.touched = touchedAt(dir, end.found)
+	return end, nil
+}
+
+// findLast finds the chunk with the highest sequence. That is in the newest
+// segment that has any, unless something went wrong.
+func (e *storeEnd) findLast(dir string, ours []uint64) error {
+	for i := len(ours) - 1; i >= 0; i-- {
+		path := filepath.Join(dir, segment.Name(ours[i]))
+		if e.last.Entries != 0 {
+			last, err := lastSequence(path)
+			if err != nil || last <= e.before() {
+				continue
+			}
+		}
+		last, ok, err := lastChunk(path, e.store)
+		if _, unreadable := segment.AsUnreadable(err); unreadable {
+			e.foreign[ours[i]] = err
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if ok && (e.last.Entries == 0 || last.LastSequence() > e.before()) {
+			e.last, e.hash = last, last.Hash
+		}
+	}
+	return nil
+}
+
+// skip makes the sequences go on above segments whose entries cannot be read,
+// but may have been: their names are all that is known of them.
+func (e *storeEnd) skip(list, ours []uint64) {
+	for _, first := range list {
+		_, unreadable := segment.AsUnreadable(e.foreign[first])
+		if first <= e.before() || e.foreign[first] != nil && !unreadable {
+			continue
+		}
+		if first-e.before() > farthest {
+			e.foreign[first] = &segment.ForeignError{Name: segment.Name(first), Detail: "no log can have so many entries"}
+			continue
+		}
+		e.next = first + jump
+	}
+	for _, first := range ours {
+		if e.foreign[first] == nil {
+			e.found = first
+		}
+	}
+}
+
+// storeOf returns the id of the store: that of its identity file, or, in a log
+// of version 0.1.0, that of the lock file, which nobody else can write either.
+func storeOf(dir string, list []uint64, left string) (id [16]byte, known bool, err error) {
+	if id, ok := segment.Identity(dir); ok {
+		return id, true, nil
+	}
+	if c, err := ParseCursor(left); err == nil && len(list) > 0 {
+		return c.Store, true, nil
+	}
+	id, known, err = segment.StoreID(dir, list)
+	if _, unreadable := segment.AsUnreadable(err); unreadable || errors.Is(err, fs.ErrNotExist) {
+		return id, false, nil
+	}
+	return id, known, err
 }
 
 func newStore(list []uint64) (storeEnd, error) {
-	end := storeEnd{next: 1}
+	end := storeEnd{next: 1, foreign: map[uint64]error{}}
 	if _, err := rand.Read(end.store[:]); err != nil {
 		return end, fmt.Errorf("cannot make store id: %w", err)
 	}
-	if len(list) > 0 {
-		end.found = list[len(list)-1]
-		end.next = end.found + jump
+	for _, first := range list {
+		if first <= farthest {
+			end.found = first
+			end.next = first + jump
+		}
 	}
 	end.hash = frame.Genesis(end.store)
 	return end, nil
@@ -90,4 +184,51 @@ func lastChunk(path string, store [16]byte) (frame.Header, bool, error) {
 	}
 	defer s.Close()
 	return s.Last(store)
+}
+
+// lastSequence returns the last sequence of a segment by its headers.
+func lastSequence(path string) (uint64, error) {
+	s, err := segment.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	b, ok, err := s.Bounds()
+	if err != nil || !ok {
+		return 0, err
+	}
+	return b.Last, nil
+}
+
+// writeIdentity puts the id of the store into its file, unless it is there.
+func writeIdentity(dir string, id [16]byte) error {
+	if have, ok := segment.Identity(dir); ok && have == id {
+		return nil
+	}
+	path := filepath.Join(dir, segment.IdentityName)
+	temporary := path + ".tmp"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot write the id of the log: %w", err)
+	}
+	// Readers need it, too.
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, file.Mode)
+	if err != nil {
+		return fmt.Errorf("cannot write the id of the log: %w", err)
+	}
+	if _, err = f.Write(segment.IdentityText(id)); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err == nil {
+		err = file.Plain{}.SyncDirectory(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the id of the log: %w", err)
+	}
+	return nil
 }

@@ -70,6 +70,11 @@ type Writer struct {
 	displaced uint64
 	directory file.Identity
 	found     uint64 // first sequence of the newest segment when the store was opened
+	recovered uint64 // last sequence when the store was opened
+	// foreign are files with names of segments that are not of the store, checked
+	// are those that are or may be.
+	foreign map[uint64]error
+	checked map[uint64]bool
 }
 
 // active is the segment that the next chunk goes to.
@@ -95,11 +100,12 @@ func Open(dir string, opts Options) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{dir: dir, opts: opts, lock: l, chain: frame.NewChain(), kinds: frame.KindsOf(opts.TermKinds...), settled: map[uint64]bool{}}
+	w := &Writer{dir: dir, opts: opts, lock: l, chain: frame.NewChain(), kinds: frame.KindsOf(opts.TermKinds...), settled: map[uint64]bool{}, checked: map[uint64]bool{}}
 	if err := w.open(left); err != nil {
 		_ = l.release()
 		return nil, err
 	}
+	w.reportForeign()
 	return w, nil
 }
 
@@ -118,7 +124,10 @@ func (w *Writer) open(left note) error {
 	if err != nil {
 		return err
 	}
-	w.store, w.next, w.found = end.store, end.next, end.found
+	w.store, w.next, w.found, w.recovered, w.foreign = end.store, end.next, end.found, end.before(), end.foreign
+	if err := writeIdentity(w.dir, w.store); err != nil && !noRoom(err) {
+		return err
+	}
 	w.chain.Set(end.hash)
 	now := w.opts.Clock.Now()
 	w.previous = previousOf(end, left, now)
@@ -131,6 +140,7 @@ func (w *Writer) open(left note) error {
 		Files: w.opts.Files, Size: w.opts.QueueSize,
 		SyncInterval: w.opts.SyncInterval, RetryPause: w.opts.RetryPause, Committed: w.opts.Committed,
 		Lock: w.holdLock, Displaced: w.replaceSegment, Undurable: w.reportLost,
+		Taken: w.avoidName, Hash: end.hash,
 	})
 	w.mu.Lock()
 	err = w.begin(end.before(), now)
@@ -160,6 +170,9 @@ func (w *Writer) removeUnfinished() error {
 		}
 		if _, ok := segment.ParseName(whole); !ok {
 			continue
+		}
+		if !name.Type().IsRegular() {
+			continue // not of a writer
 		}
 		if err := w.opts.Files.Remove(filepath.Join(w.dir, name.Name())); err != nil {
 			return fmt.Errorf("cannot remove unfinished segment: %w", err)
@@ -335,7 +348,7 @@ func (w *Writer) BeginSegment() (name string, durable func() error, err error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if w.displaced != displaced {
-			return errors.New("cannot rotate: another program took the active segment away; a new one was begun")
+			return errors.New("cannot rotate: another program took the segment away, or its name; another was begun")
 		}
 		return nil
 	}, nil

@@ -39,6 +39,10 @@ type File interface {
 type System interface {
 	// Create creates a file that must not exist.
 	Create(path string) (File, error)
+	// Place renames a file to a name that must not exist; else the error is
+	// fs.ErrExist.
+	Place(from, to string) error
+	// Rename replaces what has the name.
 	Rename(from, to string) error
 	Remove(path string) error
 	// SyncDirectory makes creations, renames and removals in a directory
@@ -121,6 +125,28 @@ func IdentityOf(path string) (Identity, error) {
 		return Identity{}, fmt.Errorf("cannot look for a file of the log: %w", &os.PathError{Op: "lstat", Path: path, Err: err})
 	}
 	return Identity{Device: uint64(s.Dev), Inode: s.Ino}, nil
+}
+
+// Place implements System.
+func (Plain) Place(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS {
+		// Some file systems cannot, but all that have links can do this.
+		return placeByLink(from, to)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// placeByLink is Place in two steps. A crash in between leaves both names: the
+// first is removed at the next start.
+func placeByLink(from, to string) error {
+	if err := os.Link(from, to); err != nil {
+		return err
+	}
+	return os.Remove(from)
 }
 
 // Rename implements System.

@@ -5,6 +5,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -73,6 +74,12 @@ type Options struct {
 	// not in the directory any more. It must queue a new one, before what it
 	// withdraws.
 	Displaced func(Lost)
+	// Taken is called by the Queue's goroutine when the file name of the first
+	// chunk in the queue is that of another file. It must queue a segment with
+	// another name, before what it withdraws.
+	Taken func(name string)
+	// Hash is that of the last entry of the store.
+	Hash frame.Hash
 	// Undurable is called by the Queue's goroutine when a failed sync has cost
 	// entries.
 	Undurable func(Lost)
@@ -145,6 +152,7 @@ func New(dir string, opts Options) *Queue {
 		dir: dir, opts: opts,
 		wake: make(chan struct{}, 1), begun: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	q.hash = opts.Hash
 	go q.run()
 	return q
 }
@@ -534,7 +542,12 @@ func (q *Queue) begin(p Chunk) error {
 			return err
 		}
 	}
-	f, err := q.place(filepath.Join(q.dir, segment.Name(p.Position.First)), p.Bytes)
+	name := segment.Name(p.Position.First)
+	f, err := q.place(filepath.Join(q.dir, name), p.Bytes)
+	if errors.Is(err, fs.ErrExist) {
+		q.opts.Taken(name)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -563,11 +576,17 @@ func (q *Queue) begin(p Chunk) error {
 // durable, its name not yet.
 func (q *Queue) place(name string, chunk []byte) (file.File, error) {
 	f, err := q.opts.Files.Create(name + Temporary)
+	if errors.Is(err, fs.ErrExist) {
+		// Left by an attempt that could not clean up.
+		if q.opts.Files.Remove(name+Temporary) == nil {
+			f, err = q.opts.Files.Create(name + Temporary)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	if _, err = f.Commit([][]byte{chunk}, 0, true); err == nil {
-		err = q.opts.Files.Rename(name+Temporary, name)
+		err = q.opts.Files.Place(name+Temporary, name)
 	}
 	if err != nil {
 		_ = f.Close()

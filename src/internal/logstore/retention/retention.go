@@ -83,8 +83,17 @@ func FreeSpace(dir string) (int64, error) {
 // first. free tells the free space of dir; nil means FreeSpace.
 func Plan(dir string, policy Policy, now time.Time, free func(dir string) (int64, error)) ([]Segment, error) {
 	list, err := segment.List(dir)
-	if err != nil || len(list) < 2 {
+	if err != nil {
 		return nil, err
+	}
+	return PlanOf(dir, list, policy, now, free)
+}
+
+// PlanOf is Plan for those segments of a store whose first sequences are in
+// list, in order. The newest of them stays.
+func PlanOf(dir string, list []uint64, policy Policy, now time.Time, free func(dir string) (int64, error)) (plan []Segment, err error) {
+	if len(list) < 2 {
+		return nil, nil
 	}
 	p := planner{dir: dir, policy: policy, now: now}
 	sizes := make([]int64, len(list))
@@ -102,7 +111,6 @@ func Plan(dir string, policy Policy, now time.Time, free func(dir string) (int64
 			return nil, err
 		}
 	}
-	var plan []Segment
 	for i, first := range list[:len(list)-1] {
 		s := Segment{First: first, Last: before(dir, list[i+1]), Bytes: sizes[i]}
 		goes, err := p.goes(&s)

@@ -18,8 +18,10 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// Options configure a Sealer. EntryLen is required.
+// Options configure a Sealer. EntryLen and Store are required.
 type Options struct {
+	// Store is the id of the store. Segments of others are left as they are.
+	Store    [16]byte
 	EntryLen frame.LenFunc
 	// Terms appends the hashes of all terms of an entry, of the kinds in
 	// Kinds. Nil: merged chunks get no filter.
@@ -116,6 +118,9 @@ func (s *Sealer) Segment(ctx context.Context, path string) (Result, error) {
 		err = closeErr
 	}
 	if err == nil {
+		err = replaceable(in, path)
+	}
+	if err == nil {
 		err = s.opts.Files.Rename(temporary, path)
 	}
 	if err == nil {
@@ -127,6 +132,16 @@ func (s *Sealer) Segment(ctx context.Context, path string) (Result, error) {
 		return Result{}, fmt.Errorf("cannot seal %s: %w", path, err)
 	}
 	return result, nil
+}
+
+// replaceable returns an error unless path still names the file that was
+// rewritten.
+func replaceable(in *segment.Segment, path string) error {
+	same, err := in.IsAt(path)
+	if err == nil && !same {
+		err = errors.New("another file has taken its name")
+	}
+	return err
 }
 
 func (s *Sealer) rewrite(ctx context.Context, in *segment.Segment, f file.File, temporary string) (Result, error) {
@@ -204,6 +219,12 @@ func (w *rewriter) follows(in *segment.Segment, offset int64, h *frame.Header, e
 	if offset == 0 {
 		if h.Flags&frame.Start == 0 {
 			return corrupt(frame.KindSequence, "the segment does not begin with a start chunk")
+		}
+		if h.StoreID != w.opts.Store {
+			return corrupt(frame.KindStore, "the segment belongs to another store")
+		}
+		if first, ok := segment.ParseName(filepath.Base(in.Path())); ok && h.Sequence != first {
+			return corrupt(frame.KindSequence, fmt.Sprintf("the segment begins with sequence %d, which its name is not", h.Sequence))
 		}
 		w.chain.Set(h.HashBefore)
 		w.index = frame.Index{

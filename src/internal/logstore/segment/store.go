@@ -3,31 +3,134 @@
 package segment
 
 import (
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// StoreID takes the id of the store from the newest segment that begins with
-// a readable header. Segments that cannot be read are passed over; the error
-// is that of the newest of them if no other has the id.
+// IdentityName is the name of the file that holds the id of a store.
+const IdentityName = ".store"
+
+// identityLength is that of its content: hexadecimal digits and a newline.
+const identityLength = 2*16 + 1
+
+// Identity returns the id that the file in dir holds. ok is false if there is
+// no such file, it cannot be read, or it holds something else.
+func Identity(dir string) (id [16]byte, ok bool) {
+	f, err := os.OpenFile(filepath.Join(dir, IdentityName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return id, false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, identityLength+1))
+	digits, whole := strings.CutSuffix(string(text), "\n")
+	if err != nil || !whole || len(text) != identityLength {
+		return id, false
+	}
+	if _, err := hex.Decode(id[:], []byte(digits)); err != nil {
+		return [16]byte{}, false
+	}
+	return id, id != [16]byte{}
+}
+
+// IdentityText returns what the file with the id of a store holds.
+func IdentityText(id [16]byte) []byte { return []byte(hex.EncodeToString(id[:]) + "\n") }
+
+// StoreID returns the id of the store in dir, whose segments are listed. It is
+// that of the identity file, or else that which most segments have, for a copy
+// without that file: one file more must not make another log of it. Of
+// two with as many the one with the oldest segment is taken. Segments that
+// cannot be read are passed over; the error is that of the newest of them if no
+// other has an id.
 func StoreID(dir string, list []uint64) (id [16]byte, known bool, err error) {
-	var first error
-	for i := len(list) - 1; i >= 0; i-- {
-		h, err := firstHeader(filepath.Join(dir, Name(list[i])))
+	if id, ok := Identity(dir); ok {
+		return id, true, nil
+	}
+	votes := map[[16]byte]int{}
+	var candidates [][16]byte // in order of their oldest segment
+	var unread error
+	for _, first := range list {
+		h, err := firstHeader(filepath.Join(dir, Name(first)))
 		var incompatible *IncompatibleError
-		if errors.As(err, &incompatible) {
+		switch {
+		case errors.As(err, &incompatible):
 			return id, false, err
-		}
-		if err == nil {
-			return h.StoreID, true, nil
-		}
-		if !isPlaced(err) && first == nil {
-			first = err
+		case err != nil:
+			if !isPlaced(err) {
+				unread = err
+			}
+		case h.Sequence == first:
+			if votes[h.StoreID] == 0 {
+				candidates = append(candidates, h.StoreID)
+			}
+			votes[h.StoreID]++
 		}
 	}
-	return id, false, first
+	for _, c := range candidates {
+		if votes[c] > votes[id] {
+			id, known = c, true
+		}
+	}
+	if known {
+		return id, true, nil
+	}
+	return id, false, unread
+}
+
+// ForeignError reports that a file with the name of a segment is not one of
+// the store.
+type ForeignError struct {
+	Name   string
+	Detail string
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("%s is not a segment of this log: %s", e.Name, e.Detail)
+}
+
+// Check returns an error unless the file with the name of the segment may be a
+// part of the store: a *ForeignError, fs.ErrNotExist, *UnreadableError or
+// *IncompatibleError. proven is false if how it begins is damaged.
+func Check(dir string, first uint64, store [16]byte) (proven bool, err error) {
+	name := Name(first)
+	s, err := Open(filepath.Join(dir, name))
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	size, err := s.Size()
+	if err != nil {
+		return false, err
+	}
+	if size > frame.MaxSegment {
+		return false, &ForeignError{name, fmt.Sprintf("it has %d bytes", size)}
+	}
+	var h frame.Header
+	err = s.Header(0, &h)
+	switch {
+	case err == nil && h.StoreID != store:
+		return false, &ForeignError{name, "it belongs to another log"}
+	case err == nil && (h.Flags&frame.Start == 0 || h.Sequence != first):
+		return false, &ForeignError{name, fmt.Sprintf("it begins with entry %d, so it is a copy of another segment", h.Sequence)}
+	case err == nil:
+		return true, nil
+	case isPlaced(err):
+		var incompatible *IncompatibleError
+		if errors.As(err, &incompatible) {
+			return false, err
+		}
+		return false, nil
+	}
+	return false, err
 }
 
 // firstHeader reads how the segment at path begins.
@@ -39,4 +142,17 @@ func firstHeader(path string) (h frame.Header, err error) {
 	defer s.Close()
 	err = s.Header(0, &h)
 	return h, err
+}
+
+// IsAt reports whether path names the file that was opened.
+func (s *Segment) IsAt(path string) (bool, error) {
+	in, err := s.file.Stat()
+	if err != nil {
+		return false, unreadable(s.path, 0, err)
+	}
+	at, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(in, at), err
 }

@@ -101,14 +101,19 @@ func (s *System) Create(path string) (file.File, error) {
 	return &faultyFile{system: s, node: n, path: path, real: f}, nil
 }
 
+// Place implements file.System.
+func (s *System) Place(from, to string) error { return s.rename(from, to, s.real.Place) }
+
 // Rename implements file.System.
-func (s *System) Rename(from, to string) error {
+func (s *System) Rename(from, to string) error { return s.rename(from, to, s.real.Rename) }
+
+func (s *System) rename(from, to string, rename func(from, to string) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.fault(Rename, from); f.Err != nil {
 		return f.Err
 	}
-	if err := s.real.Rename(from, to); err != nil {
+	if err := rename(from, to); err != nil {
 		return err
 	}
 	if n, ok := s.nodes[from]; ok {
