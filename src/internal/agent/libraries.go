@@ -27,6 +27,10 @@ import (
 // programs that started before.
 const keptReplaced = 64
 
+// maxAttaching is how many files are attached to at the same time. It takes
+// memory and, most of the time, waits for the kernel.
+const maxAttaching = 8
+
 // fileID names a file whatever its path.
 type fileID struct{ device, inode uint64 }
 
@@ -278,8 +282,11 @@ func (l *libraries) attachFiles(files map[fileID]string) []error {
 		mu   sync.Mutex
 		errs []error
 	)
+	turns := make(chan struct{}, maxAttaching)
 	for id, path := range files {
+		turns <- struct{}{}
 		wait.Go(func() {
+			defer func() { <-turns }()
 			if err := l.attachFile(id, path); err != nil {
 				mu.Lock()
 				errs = append(errs, err)

@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -76,6 +77,9 @@ type stringKey struct {
 	size    int
 }
 
+// shownErrors is how many unusable probes a NoProbesError describes.
+const shownErrors = 8
+
 // NoProbesError says that a file has no probe that can be attached to.
 type NoProbesError struct {
 	Path string
@@ -84,8 +88,12 @@ type NoProbesError struct {
 }
 
 func (e *NoProbesError) Error() string {
-	if len(e.Errors) > 0 {
-		return fmt.Sprintf("cannot attach to %s: none of its probes is usable: %v", e.Path, errors.Join(e.Errors...))
+	if n := len(e.Errors); n > 0 {
+		text := fmt.Sprintf("cannot attach to %s: none of its probes is usable: %v", e.Path, errors.Join(e.Errors[:min(n, shownErrors)]...))
+		if n > shownErrors {
+			text += fmt.Sprintf("\nand %d more", n-shownErrors)
+		}
+		return text
 	}
 	return fmt.Sprintf("cannot attach to %s: it has no probe of provider %s", e.Path, usdt.Provider)
 }
@@ -99,14 +107,14 @@ var errFiveByteNop = errors.New("a probe on its five-byte no-operation makes for
 // attached to, even if path is given to another meanwhile. The error wraps
 // ErrChanging if the file is open for writing.
 func (t *Tracer) Attach(path string) (*Library, error) {
-	l, err := open(path)
+	l, p, err := t.prepare(path)
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	t.libraries[l] = struct{}{}
 	t.mu.Unlock()
-	if err := t.attach(l); err != nil {
+	if err := t.attach(l, p); err != nil {
 		// What was attached before the failure may have made records.
 		t.Detach(l)
 		return nil, err
@@ -117,6 +125,24 @@ func (t *Tracer) Attach(path string) (*Library, error) {
 		return nil, fmt.Errorf("cannot attach to %s: %w", path, ErrChanging)
 	}
 	return l, nil
+}
+
+// prepare reads a file, one at a time, and keeps what attaching takes: hostile
+// notes may amount to tens of megabytes.
+func (t *Tracer) prepare(path string) (*Library, *plan, error) {
+	t.preparing.Lock()
+	defer t.preparing.Unlock()
+	l, err := open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := t.plan(l)
+	if err != nil {
+		l.open.Close()
+		return nil, nil, err
+	}
+	l.file.Sites = nil
+	return l, p, nil
 }
 
 // open reads the probes of the file at path.
@@ -174,14 +200,22 @@ func (l *Library) detach() {
 	l.links = nil
 }
 
-// batch collects the sites of a library, index by index.
-type batch struct {
-	offsets, semaphores, cookies []uint64
+// plan is what is attached to, index by index.
+type plan struct {
+	sites               []bpf.AuditSite
+	offsets, semaphores []uint64
 }
 
-func (t *Tracer) attach(l *Library) error {
-	var b batch
-	var sites []bpf.AuditSite
+// addError notes why a site cannot be used.
+func (l *Library) addError(err error) {
+	if len(l.Errors) < usdt.MaxErrors {
+		l.Errors = append(l.Errors, err)
+	}
+}
+
+func (t *Tracer) plan(l *Library) (*plan, error) {
+	p := &plan{}
+	probes := map[string]bool{}
 	type place struct {
 		probe  string
 		offset uint64
@@ -196,52 +230,63 @@ func (t *Tracer) attach(l *Library) error {
 		}
 		// Linkers that fold identical functions leave one site with a note for
 		// each of them.
-		if p := (place{s.Name, s.Offset}); seen[p] {
+		at := place{s.Name, s.Offset}
+		if seen[at] {
 			continue
-		} else {
-			seen[p] = true
 		}
+		seen[at] = true
 		site, offset, err := t.site(l.file.Machine, s)
 		if err != nil {
-			l.Errors = append(l.Errors, fmt.Errorf("%s:%s at %#x: %w", s.Provider, s.Name, s.Addr, err))
+			l.addError(fmt.Errorf("%s:%s at %#x: %w", s.Provider, s.Name, s.Addr, err))
 			continue
 		}
 		site.Kind = uint64(kind)
 		site.Constants, site.ConstantsSize = constants, constantsSize
-		l.Probes = append(l.Probes, s.Name)
+		probes[s.Name] = true
 		l.Provider = s.Provider
-		b.offsets = append(b.offsets, offset)
-		b.semaphores = append(b.semaphores, s.SemaphoreOffset)
-		sites = append(sites, site)
+		p.offsets = append(p.offsets, offset)
+		p.semaphores = append(p.semaphores, s.SemaphoreOffset)
+		p.sites = append(p.sites, site)
+		if len(p.sites) > maxSites {
+			return nil, tooManySites(l.Path)
+		}
 	}
-	if len(sites) == 0 {
-		return &NoProbesError{l.Path, l.Errors}
+	if len(p.sites) == 0 {
+		return nil, &NoProbesError{l.Path, l.Errors}
 	}
-	slices.Sort(l.Probes)
-	l.Probes = slices.Compact(l.Probes)
-	if err := t.fill(l, sites); err != nil {
+	l.Probes = slices.Sorted(maps.Keys(probes))
+	return p, nil
+}
+
+func tooManySites(path string) error {
+	return fmt.Errorf("cannot attach to %s: more than %d probe sites in all", path, maxSites)
+}
+
+func (t *Tracer) attach(l *Library, p *plan) error {
+	if err := t.fill(l, p.sites); err != nil {
 		return err
 	}
-	l.Sites = len(sites)
+	l.Sites = len(p.sites)
 	executable, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", l.open.Fd()))
 	if err != nil {
 		return fmt.Errorf("cannot attach to %s: %w", l.Path, err)
 	}
+	var cookies []uint64
 	for _, slot := range l.slots {
-		b.cookies = append(b.cookies, uint64(slot))
+		cookies = append(cookies, uint64(slot))
 	}
-	if l.links, err = t.attachSites(executable, &b); err != nil {
+	if l.links, err = t.attachSites(executable, p, cookies); err != nil {
 		return fmt.Errorf("cannot attach to %s: %w", l.Path, explain(err, t.profile))
 	}
 	return nil
 }
 
 // attachSites returns the links it has made even if it fails.
-func (t *Tracer) attachSites(x *link.Executable, b *batch) ([]link.Link, error) {
+func (t *Tracer) attachSites(x *link.Executable, p *plan, cookies []uint64) ([]link.Link, error) {
 	if t.profile == UprobeMulti {
-		o := &link.UprobeMultiOptions{Addresses: b.offsets, Cookies: b.cookies}
-		if slices.ContainsFunc(b.semaphores, func(s uint64) bool { return s != 0 }) {
-			o.RefCtrOffsets = b.semaphores
+		o := &link.UprobeMultiOptions{Addresses: p.offsets, Cookies: cookies}
+		if slices.ContainsFunc(p.semaphores, func(s uint64) bool { return s != 0 }) {
+			o.RefCtrOffsets = p.semaphores
 		}
 		k, err := x.UprobeMulti(nil, t.program, o)
 		if err != nil {
@@ -250,9 +295,9 @@ func (t *Tracer) attachSites(x *link.Executable, b *batch) ([]link.Link, error) 
 		return []link.Link{k}, nil
 	}
 	var links []link.Link
-	for i := range b.offsets {
+	for i := range p.offsets {
 		k, err := x.Uprobe("", t.program, &link.UprobeOptions{
-			Address: b.offsets[i], RefCtrOffset: b.semaphores[i], Cookie: b.cookies[i],
+			Address: p.offsets[i], RefCtrOffset: p.semaphores[i], Cookie: cookies[i],
 		})
 		if err != nil {
 			return links, err
@@ -269,7 +314,7 @@ func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
 	t.reclaim()
 	table := slices.Clone(*t.table.Load())
 	if len(t.free)+maxSites-len(table) < len(sites) {
-		return fmt.Errorf("cannot attach to %s: more than %d probe sites in all", l.Path, maxSites)
+		return tooManySites(l.Path)
 	}
 	for range sites {
 		var slot uint32

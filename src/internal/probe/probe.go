@@ -73,6 +73,9 @@ type Tracer struct {
 	control      []byte // the mapped control block
 	ring         *Ring
 
+	// preparing is held while a file is read.
+	preparing sync.Mutex
+
 	// table is what the site index in a record leads to. It is replaced as a
 	// whole, so that the reader needs no lock.
 	table atomic.Pointer[[]*Library]

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// hostileNotes returns a section of so many probe notes with the arguments given,
+// as far as they fit into what is read of a file.
+func hostileNotes(most int, arguments string, address uint64) []byte {
+	const size = 4 << 20
+	le := binary.LittleEndian
+	text := "crypto_auditing\x00new_context_with_data\x00" + arguments + "\x00"
+	var notes []byte
+	for n := range most {
+		length := 3*8 + len(text)
+		note := le.AppendUint32(nil, 8)
+		note = le.AppendUint32(note, uint32(length))
+		note = le.AppendUint32(note, 3)
+		note = append(note, "stapsdt\x00"...)
+		// A site of its own for each.
+		note = le.AppendUint64(note, address+uint64(n%4096))
+		note = append(note, make([]byte, 2*8)...)
+		note = append(note, text...)
+		for len(note)%4 != 0 {
+			note = append(note, 0)
+		}
+		if len(notes)+len(note) > size {
+			break
+		}
+		notes = append(notes, note...)
+	}
+	return notes
+}
+
+// hostileFile returns a library with other probe notes.
+func hostileFile(t *testing.T, notes int, arguments string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(publisher("libreplay.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var address uint64
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
+			address = p.Vaddr
+		}
+	}
+	section := hostileNotes(notes, arguments, address)
+	le := binary.LittleEndian
+	for i, s := range f.Sections {
+		if s.Name == ".note.stapsdt" {
+			header := le.Uint64(b[40:]) + uint64(i)*64
+			le.PutUint64(b[header+24:], uint64(len(b)))
+			le.PutUint64(b[header+32:], uint64(len(section)))
+			return append(b, section...)
+		}
+	}
+	t.Fatal("the library has no probe notes")
+	return nil
+}
+
+// peak returns the most memory that the agent ever had resident, in bytes.
+func (a *agent) peak(t *testing.T) uint64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.command.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "\nVmHWM:")
+	var kilobytes uint64
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		t.Fatalf("the peak of the memory is unknown: %v", err)
+	}
+	return kilobytes << 10
+}
+
+func TestHundredsOfHostileFilesCostLittleMemory(t *testing.T) {
+	needRecording(t)
+	const files, most = 400, 96 << 20
+	dir := t.TempDir()
+	// Specifications that make the most of a note, good ones, bad ones, and ones
+	// with too many arguments.
+	var large, small [][]byte
+	for _, arguments := range []string{
+		strings.Repeat("8@(%rax,%rbx) ", 12), "8@%rax 8@%rbx 8@%rcx 8@%rdx", strings.Repeat("8@%xmm0 ", 12), strings.Repeat("8@$1 ", 12),
+	} {
+		large = append(large, hostileFile(t, 16384, arguments))
+		small = append(small, hostileFile(t, 1000, arguments))
+	}
+	for i := range files {
+		// A tenth of them is as large as can be.
+		content := small[i%len(small)]
+		if i%10 == 0 {
+			content = large[i/10%len(large)]
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("lib%03d.so", i)), content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := filepath.Join(dir, "libgood.so")
+	copyFile(t, good, publisher("libreplay.so"))
+	a := startAgent(t, setup{libraries: []string{filepath.Join(dir, "*.so")}})
+	if a.said("attached", good) != 1 {
+		t.Errorf("the agent is not attached to the good file")
+	}
+	fired := publish(t, "replay", "--library", good, trace("gnutls-tls12")).done
+	peak := a.peak(t)
+	check(t, a, a.stop(t, patience), fired)
+	t.Logf("%d hostile files: peak %d MiB", files, peak>>20)
+	if peak > most {
+		t.Errorf("the agent had %d MiB resident, more than %d", peak>>20, most>>20)
+	}
+}
