@@ -244,6 +244,7 @@ func TestOnlyTheBooleanGivesAServiceACapability(t *testing.T) {
 		t.Errorf("the boolean %s is %q unless somebody sets it", boolean, state)
 	}
 	want := map[string]string{
+		"crau_agent_t crau_agent_t capability lease":     "",
 		"crau_agent_t crau_agent_t capability sys_admin": boolean + "=True",
 		"crau_agent_t crau_agent_t capability2 bpf":      "",
 		"crau_agent_t crau_agent_t capability2 perfmon":  "",
