@@ -116,8 +116,22 @@ func (a *Agent) Status() (Status, error) {
 	if s.HitsSeen, err = a.tracer.Hits(); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, s.disk(), s.process())
+	errs = append(errs, s.disk(), s.process(), a.foreign())
 	return s, errors.Join(errs...)
+}
+
+// foreign returns an error if files in the log's directory are passed over.
+func (a *Agent) foreign() error {
+	reasons, err := a.writer.Foreign()
+	switch {
+	case err != nil:
+		return nil // disk has it, too
+	case len(reasons) == 1:
+		return fmt.Errorf("a file in the log's directory is passed over: %w", reasons[0])
+	case len(reasons) > 1:
+		return fmt.Errorf("%d files in the log's directory are passed over, among them: %w", len(reasons), reasons[0])
+	}
+	return nil
 }
 
 // disk fills in what the log takes.

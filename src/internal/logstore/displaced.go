@@ -110,7 +110,10 @@ func (w *Writer) replaceSegment(l queue.Lost) {
 func (w *Writer) avoidName(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.foreignFile(name, &segment.ForeignError{Name: name, Detail: "its name was about to be used"})
+	if first, _ := segment.ParseName(name); w.foreign[first] == nil {
+		w.foreign[first] = &segment.ForeignError{Name: name, Detail: "it has the name that the next segment would have had"}
+		w.foreignFile(name, w.foreign[first])
+	}
 	before := w.queue.Status().Committed
 	if before == 0 {
 		before = w.recovered

@@ -22,12 +22,31 @@ func (w *Writer) list() ([]uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	active, _ := segment.ParseName(w.active.name)
+	maps.DeleteFunc(w.foreign, func(first uint64, _ error) bool {
+		_, there := slices.BinarySearch(all, first)
+		return !there
+	})
 	return slices.DeleteFunc(all, func(first uint64) bool {
 		if first != active && !w.checked[first] {
 			w.check(first)
 		}
 		return first > active || w.foreign[first] != nil
 	}), nil
+}
+
+// Foreign returns why files with the names of segments are not a part of the
+// store, or cannot be read, at present.
+func (w *Writer) Foreign() ([]error, error) {
+	if _, err := w.list(); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var reasons []error
+	for _, first := range slices.Sorted(maps.Keys(w.foreign)) {
+		reasons = append(reasons, w.foreign[first])
+	}
+	return reasons, nil
 }
 
 // check looks at a file that has the name of a segment. One that cannot be

@@ -118,6 +118,9 @@ func TestForeignFilesNeitherStopAWriterNorAreTouched(t *testing.T) {
 				if !slices.Contains(foreign, filepath.Base(path)) {
 					t.Errorf("%s was not reported, but %q", filepath.Base(path), foreign)
 				}
+				if reasons, err := w.Foreign(); err != nil || len(reasons) != len(foreign) {
+					t.Errorf("the status has %v, %v, but %q were reported", reasons, err, foreign)
+				}
 				if now, err := os.Lstat(path); err != nil || !os.SameFile(info, now) || now.Size() != info.Size() || now.ModTime() != info.ModTime() {
 					t.Errorf("the file was touched: %v", err)
 				}
@@ -129,6 +132,9 @@ func TestForeignFilesNeitherStopAWriterNorAreTouched(t *testing.T) {
 					}
 				}
 				mustTest(t, os.RemoveAll(path))
+				if reasons, err := w.Foreign(); err != nil || len(reasons) != 0 {
+					t.Errorf("the file is gone, and the status has %v, %v", reasons, err)
+				}
 				got, errs := readAll(readerTest(t, dir, Query{}))
 				var want []string
 				for _, e := range all {

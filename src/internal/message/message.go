@@ -97,7 +97,7 @@ const (
 	// DirectoryReplaced: another program removed or replaced the log's
 	// directory. directory.
 	DirectoryReplaced
-	// SegmentsRemoved: the agent removed the oldest segment. user, policy,
+	// SegmentsRemoved: the agent removed the oldest segments. user, policy,
 	// first, last, bytes.
 	SegmentsRemoved
 	// LimitsSuspended: limits of the log would remove all of it at once, and
@@ -165,7 +165,7 @@ func (m Message) properties() properties {
 		SegmentForeign:    {"aa6bf9ed0ddd4037a4420d61e5bf63b2", slog.LevelWarn, "a file in the log's directory is passed over"},
 		SegmentDeleted:    {"0b6c31e0edc046199002dd2d75db20e1", slog.LevelError, "another program deleted a segment of the log"},
 		DirectoryReplaced: {"7403d6fdfe6541f085eae1bad0ffdf27", slog.LevelError, "another program removed or replaced the directory of the log"},
-		SegmentsRemoved:   {"3f4448158474484bb410fd0b1a94c827", LevelNotice, "removed the oldest segment of the log"},
+		SegmentsRemoved:   {"3f4448158474484bb410fd0b1a94c827", LevelNotice, "removed the oldest segments of the log"},
 		LimitsSuspended:   {"5867932f2da243f298f286692109d91d", slog.LevelError, "limits of the log are suspended, since they would remove the whole log at once"},
 		LimitsApply:       {"859383c662874e1983598e4ba3c43168", LevelNotice, "the limits of the log apply again"},
 		DownTime:          {"259036e7a7a24b598d0d70be39760d47", slog.LevelWarn, "nothing was recorded for a time"},
