@@ -141,16 +141,19 @@ func transient(err error) bool {
 // after them.
 type MissingError struct {
 	// Entries is how many; 0 if that is not known, since the newest part of the
-	// log cannot be read.
+	// log cannot be read, and if Reason is "passed-over": then none is missing,
+	// but a file is named as a segment of the log and is none.
 	Entries uint64
-	// Reason is "truncated", "corrupt" or "unreadable", empty where the broker
-	// does not report it.
+	// Reason is "truncated", "corrupt", "unreadable" or "passed-over", empty
+	// where the broker does not report it.
 	Reason string
 }
 
 func (e *MissingError) Error() string {
 	how := "are gone from the log"
 	switch e.Reason {
+	case "passed-over":
+		return "a file that is not a segment of the log was passed over: see crauctl status"
 	case "truncated":
 		how = "have been removed from the log"
 	case "corrupt":

@@ -230,7 +230,7 @@ func (w *sender) scan(ctx context.Context, s *scanner, a *ahead) (more bool, err
 		if err := s.next(ctx, &e); err != nil {
 			gap := asGap(err)
 			switch {
-			case gap != nil && gap.Open():
+			case gap != nil && gap.note():
 				continue // it is reported when it is known what is missing
 			case err == io.EOF:
 				a.to = s.cursor()

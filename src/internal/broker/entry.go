@@ -40,6 +40,9 @@ const (
 	Corrupt Reason = "corrupt"
 	// Unreadable: their segment cannot be opened or read.
 	Unreadable Reason = "unreadable"
+	// PassedOver: nothing is missing, but there is a file that is named as a
+	// segment of the log and is none.
+	PassedOver Reason = "passed-over"
 	// StateLost: how far the subscription had got could not be restored.
 	StateLost Reason = "state-lost"
 	// LogReplaced: the log is another one.
@@ -52,9 +55,14 @@ type Gap struct {
 	From, To logstore.Cursor
 	// Entries is how many there are in between. 0 with Unreadable: how many is
 	// not known, since the newest segment cannot be read; they follow once it
-	// can be.
+	// can be. 0 with PassedOver.
 	Entries uint64
 	Reason  Reason
+}
+
+// note reports whether nothing is known to be missing.
+func (g *Gap) note() bool {
+	return g.Entries == 0 && (g.Reason == Unreadable || g.Reason == PassedOver)
 }
 
 // Open reports whether it is not known what is missing: the newest segment

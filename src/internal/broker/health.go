@@ -16,18 +16,36 @@ import (
 	"crypto-auditing/src/internal/message"
 )
 
-// health knows which segments cannot be read. Its methods may be called
-// concurrently.
+// health knows which segments cannot be read, and which files are named as
+// segments and are none. Its methods may be called concurrently.
 type health struct {
 	log *slog.Logger
 
 	mu sync.Mutex
-	// unreadable has the reason by the path of the segment.
+	// unreadable has the reason by the path of the segment, foreign the files
+	// that were logged.
 	unreadable map[string]*logstore.UnreadableError
+	foreign    map[string]bool
 }
 
 func newHealth(log *slog.Logger) *health {
-	return &health{log: log, unreadable: map[string]*logstore.UnreadableError{}}
+	return &health{log: log, unreadable: map[string]*logstore.UnreadableError{}, foreign: map[string]bool{}}
+}
+
+// maxForeign bounds how many files are logged that are not segments.
+const maxForeign = 1000
+
+// noteForeign logs that a file is not a segment, once.
+func (h *health) noteForeign(e *logstore.ForeignError) {
+	h.mu.Lock()
+	known := h.foreign[e.Name] || len(h.foreign) >= maxForeign
+	if !known {
+		h.foreign[e.Name] = true
+	}
+	h.mu.Unlock()
+	if !known {
+		message.SegmentForeign.Log(h.log, "segment", e.Name, "error", e.Detail)
+	}
 }
 
 // note logs that a segment cannot be read, once as long as that lasts.
@@ -41,28 +59,33 @@ func (h *health) note(e *logstore.UnreadableError) {
 	}
 }
 
-// check looks whether each segment of a directory can be read now. The error
-// names the first that cannot.
-func (h *health) check(dir string, list []uint64) error {
+// check looks whether each file of a list is a segment of the store and can be
+// read now. The error names the first that is not or cannot.
+func (h *health) check(dir string, list []uint64, store [16]byte) error {
 	h.mu.Lock()
 	before := make(map[string]*logstore.UnreadableError, len(h.unreadable))
 	for path, e := range h.unreadable {
 		before[path] = e
 	}
 	h.mu.Unlock()
-	var first *logstore.UnreadableError
+	var first error
 	bad := 0
 	for _, sequence := range list {
 		path := filepath.Join(dir, segment.Name(sequence))
-		err := tryToRead(path, before[path])
+		err := tryToRead(path, sequence, store, before[path])
 		e, unreadable := segment.AsUnreadable(err)
+		var odd *logstore.ForeignError
+		isForeign := errors.As(err, &odd)
+		if unreadable || isForeign {
+			if bad++; first == nil {
+				first = err
+			}
+		}
 		switch {
 		case unreadable:
 			h.note(e)
-			bad++
-			if first == nil {
-				first = e
-			}
+		case isForeign:
+			h.noteForeign(odd)
 		case err == nil && before[path] != nil:
 			h.clear(path)
 			h.log.Info("a segment of the log can be read again", "segment", filepath.Base(path))
@@ -89,8 +112,9 @@ func (h *health) clear(path string) {
 }
 
 // tryToRead reads the beginning of a segment, and from where reading failed
-// before as much as a chunk may have. A segment that was removed is no failure.
-func tryToRead(path string, failed *logstore.UnreadableError) error {
+// before as much as a chunk may have. A segment that was removed is no failure,
+// nor is a damaged one here.
+func tryToRead(path string, first uint64, store [16]byte, failed *logstore.UnreadableError) error {
 	s, err := segment.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -99,8 +123,18 @@ func tryToRead(path string, failed *logstore.UnreadableError) error {
 		return err
 	}
 	defer s.Close()
-	if err := s.Probe(0, frame.PrefixSize); err != nil || failed == nil {
+	var h frame.Header
+	err = s.Header(0, &h)
+	if _, unreadable := segment.AsUnreadable(err); unreadable {
 		return err
+	}
+	if err == nil {
+		if err := segment.Belongs(&h, first, store); err != nil {
+			return err
+		}
+	}
+	if failed == nil {
+		return nil
 	}
 	return s.Probe(failed.Offset, frame.MaxHeader+frame.MaxCompressed)
 }

@@ -190,6 +190,76 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 	}
 }
 
+func TestAStrayFileIsPassedOverAndReported(t *testing.T) {
+	l, ends := segmented(t, 3)
+	files, err := filepath.Glob(filepath.Join(l.Dir, "audit-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(files)
+	copied, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Newer than all by its name.
+	foreign := filepath.Join(l.Dir, "audit-4000000000000000.cborseq.zst")
+	if err := os.WriteFile(foreign, copied, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var j journal
+	b := run(t, l, func(o *broker.Options) { o.Log = slog.New(slog.NewTextHandler(&j, nil)) })
+	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	c.awaitLast(t, ends[2].Sequence)
+	for range 3 {
+		got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
+		if uint64(len(got)) != ends[2].Sequence || len(gaps) != 1 || gaps[0].Reason != broker.PassedOver || gaps[0].Entries != 0 {
+			t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[2].Sequence, gaps)
+		}
+		if err := b.Status(t.Context()).StoreError; !strings.Contains(fmt.Sprint(err), filepath.Base(foreign)) {
+			t.Errorf("the status says %v", err)
+		}
+	}
+	if n := j.count(filepath.Base(foreign)); n != 1 {
+		t.Errorf("the file is logged %d times:\n%s", n, j.text.String())
+	}
+	// What is appended is delivered, in this segment and the next.
+	l.Append(brokertest.Some(rand.New(rand.NewPCG(7, 7)), 3)...)
+	l.Rotate()
+	last := l.Append(brokertest.Some(rand.New(rand.NewPCG(7, 8)), 3)...)
+	c.awaitLast(t, last.Sequence)
+	c.increasing(t)
+	if len(c.gaps) != 0 || uint64(len(c.groups())) != last.Sequence {
+		t.Errorf("%d groups of %d, gaps %+v", len(c.groups()), last.Sequence, c.gaps)
+	}
+	if err := os.Remove(foreign); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Status(t.Context()).StoreError; err != nil {
+		t.Errorf("without the file the status says %v", err)
+	}
+}
+
+// Readers used to loop over a link to nothing, also after their clients had
+// gone.
+func TestReadingEndsAtADanglingLink(t *testing.T) {
+	l, ends := segmented(t, 2)
+	if err := os.Symlink("nothing", filepath.Join(l.Dir, "audit-4000000000000000.cborseq.zst")); err != nil {
+		t.Fatal(err)
+	}
+	b := run(t, l, nil)
+	got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
+	if uint64(len(got)) != ends[1].Sequence || len(gaps) != 1 || !gaps[0].Open() {
+		t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[1].Sequence, gaps)
+	}
+	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	last := l.Append(brokertest.Some(rand.New(rand.NewPCG(7, 9)), 3)...)
+	c.awaitLast(t, last.Sequence)
+	if len(c.gaps) != 0 {
+		t.Errorf("gaps %+v", c.gaps)
+	}
+	b.stop() // returns
+}
+
 func TestTheNewestSegmentIsDeliveredOnceItCanBeRead(t *testing.T) {
 	l, ends := segmented(t, 3)
 	files, err := filepath.Glob(filepath.Join(l.Dir, "audit-*"))

@@ -127,7 +127,7 @@ func (s *scanner) nextChunk(ctx context.Context) error {
 		return &StoreError{err}
 	case lack.last != 0:
 		s.miss(lack.first, lack.last, lack.reason)
-	case lack.newest:
+	case lack.newest || lack.reason == PassedOver:
 		s.position = max(s.position, s.reader.Cursor().Sequence)
 		at := s.cursor()
 		s.gap = &Gap{From: at, To: at, Reason: lack.reason}
@@ -171,6 +171,8 @@ func (s *skip) read(h *health, err error) (l lack, ok bool) {
 		l = lack{first: unreadable.From, last: unreadable.To, reason: Unreadable, newest: unreadable.Newest}
 	case errors.As(err, &incompatible):
 		l = lack{reason: Corrupt}
+	case errors.As(err, new(*logstore.ForeignError)):
+		return lack{reason: PassedOver}, true // nothing is missing for it
 	default:
 		return lack{}, false
 	}

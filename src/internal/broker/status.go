@@ -101,7 +101,8 @@ func (b *Broker) checkSegments() error {
 	if err != nil {
 		return &StoreError{err}
 	}
-	return b.health.check(b.options.LogDir, list)
+	newest, _ := b.live.newest()
+	return b.health.check(b.options.LogDir, list, newest.Store)
 }
 
 // Summary says in a line who is served.

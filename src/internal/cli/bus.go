@@ -230,7 +230,7 @@ func (s *busStore) decode(g *event.Group, next func() (client.Entry, error)) ([]
 	case err == io.EOF:
 		return nil, 0, io.EOF
 	case errors.As(err, &missing):
-		return nil, 0, &gapError{err: err, harmless: missing.Reason != "corrupt" && missing.Reason != "unreadable",
+		return nil, 0, &gapError{err: err, harmless: missing.Reason == "truncated" || missing.Reason == "",
 			missing: event.Missing{Entries: missing.Entries, Reason: missing.Reason}}
 	case s.ctx.Err() != nil:
 		return nil, 0, s.ctx.Err()

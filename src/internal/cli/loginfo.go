@@ -100,11 +100,14 @@ with larger chunks and an index.
 	return command
 }
 
-// unreadable returns why the first segment that cannot be read cannot.
+// unreadable returns why the first file cannot be described that cannot.
 func unreadable(segments []verify.Info) error {
 	for i := range segments {
 		if e := segments[i].Unreadable; e != nil {
 			return errors.New(e.Error()) // not one of permission, as in verify
+		}
+		if e := segments[i].Foreign; e != nil {
+			return e
 		}
 	}
 	return nil
@@ -190,6 +193,10 @@ func writeInfo(w io.Writer, segments []verify.Info, found *findings, location *t
 			line(fmt.Sprint(s.First), "unreadable", "-", "-", 0, 0, 0, 0, s.Bytes, 0)
 			continue
 		}
+		if s.Foreign != nil {
+			line(fmt.Sprint(s.First), "foreign", "-", "-", 0, 0, 0, 0, s.Bytes, 0)
+			continue
+		}
 		at := func(ns int64) string { return time.Unix(0, ns).In(location).Format(layout) }
 		line(fmt.Sprint(s.First), state, at(s.FirstTime), at(s.LastTime), s.Chunks, s.Entries, s.Events, s.Lost, s.Bytes, s.Uncompressed)
 	}
@@ -236,6 +243,8 @@ type segmentJSON struct {
 	Damaged      int     `json:"damaged_parts"`
 	// Unreadable is why the segment cannot be read; the times are 0 then.
 	Unreadable string `json:"unreadable,omitempty"`
+	// Foreign is why the file is not a segment of the log.
+	Foreign string `json:"foreign,omitempty"`
 }
 
 // writeInfoJSON writes an object per segment and line, then one with the
@@ -248,12 +257,16 @@ func writeInfoJSON(w io.Writer, segments []verify.Info, found *findings) error {
 		if s.Unreadable != nil {
 			why = s.Unreadable.Err.Error()
 		}
+		foreign := ""
+		if s.Foreign != nil {
+			foreign = s.Foreign.Detail
+		}
 		if err := encoder.Encode(segmentJSON{
 			Segment: filepath.Base(s.Path), Sealed: s.Sealed, Boot: hex.EncodeToString(s.BootID[:]),
 			First: s.First, Last: s.Last, Start: float64(s.FirstTime) / 1e9, End: float64(s.LastTime) / 1e9,
 			Chunks: s.Chunks, Entries: s.Entries, Events: s.Events, Lost: s.Lost,
 			Bytes: s.Bytes, Uncompressed: s.Uncompressed, Damaged: s.Damaged,
-			Unreadable: why,
+			Unreadable: why, Foreign: foreign,
 		}); err != nil {
 			return err
 		}

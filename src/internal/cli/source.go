@@ -263,7 +263,7 @@ func storeError(err error) error {
 	case errors.As(err, &unreadable):
 		// That one file is not for this user does not make it the whole log.
 		return &gapError{err: errors.New(unreadable.Error()), missing: missingEntries(unreadable.From, unreadable.To, "unreadable")}
-	case errors.As(err, &incompatible):
+	case errors.As(err, new(*logstore.ForeignError)), errors.As(err, &incompatible):
 		return &gapError{err: err}
 	}
 	return fmt.Errorf("cannot read the log: %w", err)

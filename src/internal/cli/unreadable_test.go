@@ -54,3 +54,26 @@ func TestADanglingLinkDoesNotMakeReadersLoop(t *testing.T) {
 		}
 	}
 }
+
+func TestAFileThatIsNotASegmentIsPassedOver(t *testing.T) {
+	dir := store(t, workload(t, "openssl-tls13-x25519", 100))
+	whole := crauctl(t, "query", "--directory", dir, "-o", "cat")
+	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "audit-4000000000000000.cborseq.zst"
+	if err := os.WriteFile(filepath.Join(dir, name), mustRead(t, segments[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for command, says := range map[string]string{
+		"query -o cat": whole.stdout, "verify": "what can be read was checked", "verify -o json": `"kind":"foreign"`,
+		"log-info": "foreign", "log-info -o json": `"foreign":"it begins with entry 1`,
+	} {
+		arguments := strings.Fields(command)
+		got := crauctl(t, append([]string{arguments[0], "--directory", dir}, arguments[1:]...)...)
+		if got.code != 1 || strings.Count(got.stderr, name) != 1 || !strings.Contains(got.stdout, says) {
+			t.Errorf("%s: exit code %d, errors %q, output %q", command, got.code, got.stderr, got.stdout)
+		}
+	}
+}

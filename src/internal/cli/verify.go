@@ -129,7 +129,7 @@ func (v verdict) text(location *time.Location) string {
 	r := v.Report
 	verdict := "all is as it should be"
 	switch {
-	case r.Break != nil && len(r.Unreadable) > 0 && errors.Is(r.Break, r.Unreadable[0]):
+	case errors.As(r.Break, new(*segment.UnreadableError)) || errors.As(r.Break, new(*segment.ForeignError)):
 		verdict = "what can be read was checked"
 	case r.Break != nil:
 		verdict = "checked up to the first break"
@@ -161,6 +161,9 @@ func (v verdict) text(location *time.Location) string {
 	for _, e := range r.Unreadable {
 		lines = append(lines, e.Error())
 	}
+	for _, e := range r.Foreign {
+		lines = append(lines, e.Error())
+	}
 	return join(append(lines, v.findings.lines(location)...)...)
 }
 
@@ -178,8 +181,9 @@ type reportJSON struct {
 	Hash          string     `json:"hash"`
 	Jumps         int        `json:"jumps"`
 	Torn          []tornJSON `json:"torn"`
-	// Unreadable are the names of segments.
+	// Unreadable are the names of segments, Foreign those of files that are none.
 	Unreadable []string   `json:"unreadable,omitempty"`
+	Foreign    []string   `json:"foreign,omitempty"`
 	Break      *breakJSON `json:"break,omitempty"`
 	// Before is the last entry that is not in the log any more, Accounted
 	// whether its removal is on record as far as the log can tell.
@@ -215,12 +219,18 @@ func (v verdict) writeJSON(w io.Writer) error {
 	for _, e := range r.Unreadable {
 		j.Unreadable = append(j.Unreadable, filepath.Base(e.Segment))
 	}
+	for _, e := range r.Foreign {
+		j.Foreign = append(j.Foreign, e.Name)
+	}
 	var corrupt *segment.CorruptError
+	var odd *segment.ForeignError
 	var unreadable *segment.UnreadableError
 	var incompatible *segment.IncompatibleError
 	switch {
 	case errors.As(r.Break, &unreadable):
 		j.Break = &breakJSON{filepath.Base(unreadable.Segment), unreadable.Offset, "unreadable", unreadable.Err.Error()}
+	case errors.As(r.Break, &odd):
+		j.Break = &breakJSON{odd.Name, 0, "foreign", odd.Detail}
 	case errors.As(r.Break, &corrupt):
 		j.Break = &breakJSON{filepath.Base(corrupt.Segment), corrupt.Offset, string(corrupt.Kind), corrupt.Detail}
 	case errors.As(r.Break, &incompatible):

@@ -50,6 +50,9 @@ type (
 	// UnreadableError reports a segment that cannot be opened or read; reading
 	// continues with the next one.
 	UnreadableError = segment.UnreadableError
+	// ForeignError reports a file that is named as a segment of the store and is
+	// none.
+	ForeignError = segment.ForeignError
 	// IncompatibleError says that a segment was written by a newer version.
 	IncompatibleError = segment.IncompatibleError
 )

@@ -274,6 +274,83 @@ func TestASparseGiantIsPassedOver(t *testing.T) {
 	}
 }
 
+// Files that somebody puts among the segments cost no entry, and are reported.
+func TestStrayFilesArePassedOver(t *testing.T) {
+	other := t.TempDir()
+	filledStore(t, other, 1, 3)
+	foreign, err := os.ReadFile(filepath.Join(other, segment.Name(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const far = 1 << 62
+	for name, c := range map[string]struct {
+		// content is that of the file, nil for a copy of the first segment; at
+		// is its name, as a distance from the first entry of the second segment.
+		content []byte
+		at      int64
+		says    string
+	}{
+		"a copy under a higher name":       {nil, far, "it begins with entry 1, so it is a copy of another segment"},
+		"a copy inside another segment":    {nil, 3, "its name is that of an entry in another segment"},
+		"a copy inside the first segment":  {nil, -4, "its name is that of an entry in another segment"},
+		"one of another log":               {foreign, far, "another"},
+		"one of another log in between":    {foreign, 3, "another"},
+		"bytes":                            {[]byte(strings.Repeat("nonsense", 100)), far, "it holds no chunk of this log"},
+		"bytes inside another segment":     {[]byte(strings.Repeat("nonsense", 100)), 3, "its name is that of an entry in another segment"},
+		"the beginning of another segment": {foreign[:len(foreign)/2], 3, "another"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			w, all := filledStore(t, dir, 3, 5)
+			list, err := segment.List(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			content := c.content
+			if content == nil {
+				if content, err = os.ReadFile(filepath.Join(dir, segment.Name(list[0]))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			path := filepath.Join(dir, segment.Name(uint64(int64(list[1])+c.at)))
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r := readerTest(t, dir, Query{})
+			got, errs := readAll(r)
+			if !slices.Equal(got, all) {
+				t.Errorf("read %v, want %v", texts(got), texts(all))
+			}
+			var odd *ForeignError
+			if len(errs) != 1 || !errors.As(errs[0], &odd) || odd.Name != filepath.Base(path) || !strings.Contains(odd.Detail, c.says) {
+				t.Errorf("errors %v", errs)
+			}
+			// A reader that follows is not misled.
+			last := appendTest(t, w, "later")
+			got, errs = readAll(r)
+			wantTexts(t, got, errs, "later")
+			rotateTest(t, w)
+			appendTest(t, w, "still later")
+			got, errs = readAll(r)
+			wantTexts(t, got, errs, "still later")
+			// Nor one that begins in the middle, or at the end.
+			for i := range all {
+				r := readerTest(t, dir, Query{})
+				if _, err := r.Seek(Cursor{Store: last.Cursor.Store, Sequence: all[i].sequence}); err != nil {
+					t.Fatal(err)
+				}
+				got, errs := readAll(r)
+				if len(got) != len(all)-i-1+2 || len(errs) > 1 {
+					t.Fatalf("after entry %d: read %v, errors %v", all[i].sequence, texts(got), errs)
+				}
+			}
+			if end, err := r.Newest(); err != nil || end.Sequence != last.Cursor.Sequence+2 {
+				t.Errorf("the newest entry is %v, %v, want %d", end, err, last.Cursor.Sequence+2)
+			}
+		})
+	}
+}
+
 func ExampleUnreadableError() {
 	err := &UnreadableError{Segment: "audit-0000000000000001.cborseq.zst", Err: os.ErrPermission, From: 1, To: 20}
 	fmt.Println(err)

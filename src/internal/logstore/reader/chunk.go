@@ -20,6 +20,9 @@ type IncompatibleError = segment.IncompatibleError
 // continues with the next one.
 type UnreadableError = segment.UnreadableError
 
+// ForeignError reports a file that is named as a segment of the store and is none.
+type ForeignError = segment.ForeignError
+
 // Chunk is what a Reader returns. It is valid until the next call of a method
 // of the Reader.
 type Chunk struct {

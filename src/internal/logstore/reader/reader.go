@@ -54,6 +54,10 @@ type Reader struct {
 	// passed is the newest segment when it could not be read, and the sequence
 	// wanted then: that is reported once.
 	passed struct{ first, next uint64 }
+	// noted are the files that were passed over, by their names, notes what of
+	// that is still to be reported.
+	noted map[uint64]bool
+	notes []error
 
 	back    back
 	chunk   Chunk
@@ -133,8 +137,8 @@ func (r *Reader) Cursor() cursor.Cursor {
 // Next returns the next chunk that the query cannot leave out. Errors:
 // io.EOF: nothing more now, Wait and try again; *CorruptError,
 // *UnreadableError, *MissingError: something is missing, the next call
-// continues after it; *IncompatibleError: the next call continues with the
-// next segment; that of ctx; others: reading failed, the next call tries
+// continues after it; *ForeignError: a file was passed over; *IncompatibleError:
+// the next call continues with the next segment; that of ctx; others: reading failed, the next call tries
 // again.
 func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 	r.back.leave()
@@ -152,48 +156,13 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 		if unreadable, ok := segment.AsUnreadable(err); ok {
 			err = r.pass(unreadable)
 		}
+		if (err == nil || err == io.EOF) && chunk == nil && len(r.notes) > 0 {
+			err = r.notes[0]
+			r.notes = r.notes[1:]
+		}
 		if chunk != nil || err != nil {
 			return chunk, err
 		}
-	}
-}
-
-// enter opens the segment that holds r.next, or else the next one.
-func (r *Reader) enter(ctx context.Context) error {
-	var gone uint64
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		list, err := r.list()
-		if err != nil {
-			return err
-		}
-		first, ok := r.choose(list)
-		if !ok {
-			return io.EOF
-		}
-		s, err := segment.Open(r.path(first))
-		if errors.Is(err, fs.ErrNotExist) && gone != first {
-			gone = first
-			continue // removed since it was listed
-		}
-		r.first = first
-		if errors.Is(err, fs.ErrNotExist) {
-			return &UnreadableError{Segment: r.path(first), Err: fs.ErrNotExist}
-		}
-		if err != nil {
-			return err
-		}
-		r.segment = s
-		everything := r.opts.Query.everything()
-		if !everything || r.next > first {
-			if err := r.hop(); err != nil || r.segment == nil {
-				return err
-			}
-		}
-		s.Sequential(everything)
-		return nil
 	}
 }
 
@@ -299,22 +268,6 @@ func (r *Reader) hopTo(places []segment.Place) {
 	if err := r.segment.Header(places[i].Offset, &h); err == nil && h.Sequence == places[i].Sequence && h.StoreID == r.store {
 		r.offset = places[i].Offset
 	}
-}
-
-// choose picks the segment to go on with. One that has been left is not
-// chosen again.
-func (r *Reader) choose(list []uint64) (first uint64, ok bool) {
-	i, exact := slices.BinarySearch(list, r.next)
-	if !exact && i > 0 {
-		i--
-	}
-	for i < len(list) && list[i] <= r.first {
-		i++
-	}
-	if i >= len(list) {
-		return 0, false
-	}
-	return list[i], true
 }
 
 // missing returns an error if sequences between the wanted one and have were
@@ -502,18 +455,6 @@ func (r *Reader) skip(corrupt *CorruptError, at int64) error {
 	}
 	r.offset, r.next = at, h.Sequence
 	return corrupt
-}
-
-// finished reports whether there is a later segment.
-func (r *Reader) finished() (bool, error) {
-	if r.single != "" {
-		return true, nil
-	}
-	list, err := segment.List(r.dir)
-	if err != nil {
-		return false, err
-	}
-	return len(list) > 0 && list[len(list)-1] > r.first, nil
 }
 
 // changed reports whether the file has grown since it was last looked at, and

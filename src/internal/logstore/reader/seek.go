@@ -131,8 +131,8 @@ func (r *Reader) last(first uint64) (sequence uint64, ok bool, err error) {
 	}
 	defer s.Close()
 	h, ok, err := s.Newest(r.store)
-	if err != nil || !ok {
-		return 0, false, err
+	if err != nil || !ok || h.Sequence < first && r.single == "" {
+		return 0, false, err // a copy of another segment has lower sequences
 	}
 	return h.LastSequence(), true, nil
 }
@@ -193,6 +193,7 @@ func (r *Reader) move(next uint64) {
 	r.back.leave()
 	r.first, r.next = 0, next
 	r.passed.first = 0
+	r.noted, r.notes = nil, nil
 }
 
 // list returns the first sequences of the segments. That of a single file is

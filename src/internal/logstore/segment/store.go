@@ -87,7 +87,7 @@ func StoreID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 }
 
 // ForeignError reports that a file with the name of a segment is not one of
-// the store.
+// the store. Readers pass over it; nothing of the store is missing for it.
 type ForeignError struct {
 	Name   string
 	Detail string
@@ -117,12 +117,9 @@ func Check(dir string, first uint64, store [16]byte) (proven bool, err error) {
 	var h frame.Header
 	err = s.Header(0, &h)
 	switch {
-	case err == nil && h.StoreID != store:
-		return false, &ForeignError{name, "it belongs to another log"}
-	case err == nil && (h.Flags&frame.Start == 0 || h.Sequence != first):
-		return false, &ForeignError{name, fmt.Sprintf("it begins with entry %d, so it is a copy of another segment", h.Sequence)}
 	case err == nil:
-		return true, nil
+		err = Belongs(&h, first, store)
+		return err == nil, err
 	case isPlaced(err):
 		var incompatible *IncompatibleError
 		if errors.As(err, &incompatible) {
@@ -131,6 +128,18 @@ func Check(dir string, first uint64, store [16]byte) (proven bool, err error) {
 		return false, nil
 	}
 	return false, err
+}
+
+// Belongs returns a *ForeignError unless a file whose name is that of the
+// segment may be a part of the store (zero: any) by its first header.
+func Belongs(h *frame.Header, first uint64, store [16]byte) error {
+	switch {
+	case store != [16]byte{} && h.StoreID != store:
+		return &ForeignError{Name(first), "it belongs to another log"}
+	case h.Flags&frame.Start == 0 || h.Sequence != first:
+		return &ForeignError{Name(first), fmt.Sprintf("it begins with entry %d, so it is a copy of another segment", h.Sequence)}
+	}
+	return nil
 }
 
 // firstHeader reads how the segment at path begins.

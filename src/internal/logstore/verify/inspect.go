@@ -33,6 +33,9 @@ type Info struct {
 	// Unreadable is why the file cannot be opened or read, nil if it can. Then
 	// First is that of its name, and nothing else is known.
 	Unreadable *segment.UnreadableError
+	// Foreign is why the file is not a segment of the store, nil if it is one. Then
+	// nothing else is known, either.
+	Foreign *segment.ForeignError
 }
 
 // Inspect describes the segments of the store in dir, oldest first.
@@ -41,14 +44,20 @@ func Inspect(dir string) ([]Info, error) {
 	if err != nil {
 		return nil, err
 	}
+	store, _, _ := segment.StoreID(dir, list)
 	all := make([]Info, 0, len(list))
 	for _, first := range list {
-		info, err := inspect(filepath.Join(dir, segment.Name(first)))
+		info, err := inspect(filepath.Join(dir, segment.Name(first)), first, store)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if unreadable, ok := segment.AsUnreadable(err); ok {
 			info = Info{Path: info.Path, Bytes: info.Bytes, First: first, Unreadable: unreadable}
+			err = nil
+		}
+		var odd *segment.ForeignError
+		if errors.As(err, &odd) {
+			info = Info{Path: info.Path, Bytes: info.Bytes, First: first, Foreign: odd}
 			err = nil
 		}
 		if err != nil {
@@ -59,7 +68,7 @@ func Inspect(dir string) ([]Info, error) {
 	return all, nil
 }
 
-func inspect(path string) (Info, error) {
+func inspect(path string, first uint64, store [16]byte) (Info, error) {
 	info := Info{Path: path}
 	s, err := segment.Open(path)
 	if err != nil {
@@ -68,6 +77,12 @@ func inspect(path string) (Info, error) {
 	defer s.Close()
 	if info.Bytes, err = s.Size(); err != nil {
 		return info, err
+	}
+	var h frame.Header
+	if err := s.Header(0, &h); err == nil {
+		if err := segment.Belongs(&h, first, store); err != nil {
+			return info, err
+		}
 	}
 	x, sealed, err := s.Index()
 	if _, corrupt := segment.AsCorrupt(err); corrupt {
@@ -81,7 +96,6 @@ func inspect(path string) (Info, error) {
 		return info, nil
 	}
 	x = new(frame.Index)
-	var h frame.Header
 	for walker := s.Walk(); ; {
 		offset, err := walker.Next(&h)
 		if err == io.EOF {

@@ -54,9 +54,11 @@ type Report struct {
 	// Unreadable are the segments that could not be opened or read. The others
 	// were checked all the same.
 	Unreadable []*segment.UnreadableError
+	// Foreign are files that are named as segments of the store and are none.
+	Foreign []*segment.ForeignError
 	// Break is the first thing that is not as it should be, nil if nothing.
 	// It is a *segment.CorruptError, *segment.IncompatibleError or the first of
-	// Unreadable. What comes after one that is not of the latter kind has not
+	// Unreadable or Foreign. What comes after one of the first two kinds has not
 	// been checked.
 	Break error
 }
@@ -76,6 +78,8 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 		return nil, err
 	}
 	v := &verifier{opts: opts, chain: frame.NewChain(), report: new(Report)}
+	// Where no segment has it, that is reported segment by segment.
+	v.store, _, _ = segment.StoreID(dir, list)
 	if v.decoder, err = frame.NewDecoder(); err != nil {
 		return nil, err
 	}
@@ -88,11 +92,19 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	}
 	for i, first := range list {
 		err := v.segment(ctx, filepath.Join(dir, segment.Name(first)), first)
-		if errors.Is(err, fs.ErrNotExist) && i == v.report.Segments && v.report.Chunks == 0 {
+		if errors.Is(err, fs.ErrNotExist) && i == v.report.Segments+len(v.report.Foreign) && v.report.Chunks == 0 {
 			continue // removed since it was listed, as the oldest are
 		}
 		if unreadable, ok := segment.AsUnreadable(err); ok {
 			v.pass(unreadable, first)
+			continue
+		}
+		var odd *segment.ForeignError
+		if errors.As(err, &odd) {
+			v.report.Foreign = append(v.report.Foreign, odd)
+			if v.report.Break == nil {
+				v.report.Break = odd
+			}
 			continue
 		}
 		var broken *brokenError
@@ -116,7 +128,7 @@ func (v *verifier) pass(e *segment.UnreadableError, first uint64) {
 	if v.report.LastSequence >= first {
 		e.From = v.report.LastSequence + 1 // a part of it was read
 	}
-	if len(v.report.Unreadable) == 0 {
+	if v.report.Break == nil {
 		v.report.Break = e
 	}
 	v.report.Unreadable = append(v.report.Unreadable, e)
@@ -132,6 +144,7 @@ type verifier struct {
 	decoder *frame.Decoder
 	chain   *frame.Chain
 	report  *Report
+	store   [16]byte // zero if it is not known
 	entries []byte
 	// torn is the end of the segment before, if that is torn.
 	torn *segment.CorruptError
@@ -148,10 +161,15 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 		return err
 	}
 	defer s.Close()
+	var h frame.Header
+	if err := s.Header(0, &h); err == nil {
+		if err := segment.Belongs(&h, first, v.store); err != nil {
+			return err
+		}
+	}
 	s.Sequential(true)
 	walker := s.Walk()
 	walker.Store = v.report.Store
-	var h frame.Header
 	var x frame.Index
 	before := v.done
 	for {

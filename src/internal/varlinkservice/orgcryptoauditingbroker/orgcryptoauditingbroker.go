@@ -293,7 +293,8 @@ func Dispatch_Error(err error) error {
 // when it no longer moves, the end of the log is reached. missing is how many
 // entries behind the cursor are not there, before the first group, and
 // missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
-// be read, so that their number is not known, missing is 0.
+// be read, so that their number is not known, missing is 0. With the reason
+// passed-over none is missing: a file is named as a segment and is none.
 // # Called with more, it replies page by page until the end of the log, and with
 // follow goes on with what is appended. A client that is away for 10 seconds loses
 // the connection, and goes on from the last cursor. A reply without continues, or an
@@ -530,7 +531,8 @@ func (c *VarlinkCall) ReplyGetStatus(ctx context.Context, status_ Status) error 
 // when it no longer moves, the end of the log is reached. missing is how many
 // entries behind the cursor are not there, before the first group, and
 // missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
-// be read, so that their number is not known, missing is 0.
+// be read, so that their number is not known, missing is 0. With the reason
+// passed-over none is missing: a file is named as a segment and is none.
 // # Called with more, it replies page by page until the end of the log, and with
 // follow goes on with what is appended. A client that is away for 10 seconds loses
 // the connection, and goes on from the last cursor. A reply without continues, or an
@@ -716,7 +718,8 @@ type Status (
 # when it no longer moves, the end of the log is reached. missing is how many
 # entries behind the cursor are not there, before the first group, and
 # missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
-# be read, so that their number is not known, missing is 0.
+# be read, so that their number is not known, missing is 0. With the reason
+# passed-over none is missing: a file is named as a segment and is none.
 #
 # Called with more, it replies page by page until the end of the log, and with
 # follow goes on with what is appended. A client that is away for 10 seconds loses
