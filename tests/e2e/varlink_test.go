@@ -219,10 +219,16 @@ func TestReloadByVarlink(t *testing.T) {
 	for _, c := range []struct {
 		config, err string
 		line        int64
+		// said is what crau-agent --reload prints, with its exit status.
+		said   string
+		status int
 	}{
-		{"rate_limit = 0\n", "", 0},
-		{"\nrate_limit = \"many\"\n", "org.cryptoauditing.Agent.BadConfiguration", 2},
-		{"", "", 0},
+		{config: "rate_limit = 0\n"},
+		{
+			config: "\nrate_limit = \"many\"\n", err: "org.cryptoauditing.Agent.BadConfiguration", line: 2,
+			said: config + ":2: ", status: 78,
+		},
+		{},
 	} {
 		if err := os.WriteFile(config, []byte(c.config), 0o600); err != nil {
 			t.Fatal(err)
@@ -231,6 +237,18 @@ func TestReloadByVarlink(t *testing.T) {
 		r := p.reply(t)
 		if r.Error != c.err || r.Parameters.Line != c.line || c.err != "" && r.Parameters.File != config {
 			t.Errorf("%q is answered by %+v", c.config, r)
+		}
+		output, err := exec.Command(program("crau-agent"), "--reload", "--varlink", socket).CombinedOutput()
+		var failed *exec.ExitError
+		if err != nil && !errors.As(err, &failed) {
+			t.Fatal(err)
+		}
+		status := 0
+		if failed != nil {
+			status = failed.ExitCode()
+		}
+		if status != c.status || !strings.Contains(string(output), c.said) || (c.said == "") != (len(output) == 0) {
+			t.Errorf("crau-agent --reload of %q prints %s, %v", c.config, output, err)
 		}
 	}
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done

@@ -27,6 +27,20 @@ func TestUnitsAreCorrect(t *testing.T) {
 	}
 }
 
+func TestAFailingServiceIsNotStartedEverySecond(t *testing.T) {
+	m := needMachine(t)
+	for _, unit := range []string{service, brokerService} {
+		steps := m.property(t, unit, "RestartSteps") // empty: this systemd does not know it
+		delay := m.property(t, unit, "RestartUSec")
+		if grows := steps != "" && steps != "0"; !grows && delay != "5s" {
+			t.Errorf("%s is started again after %s, in %q steps", unit, delay, steps)
+		}
+		if status := m.property(t, unit, "RestartPreventExitStatus"); status != "78" {
+			t.Errorf("%s is not started again after the exit status %s", unit, status)
+		}
+	}
+}
+
 func TestServicesAreHardlyExposed(t *testing.T) {
 	m := needMachine(t)
 	for unit, limit := range limits {

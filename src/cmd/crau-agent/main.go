@@ -5,8 +5,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -22,6 +25,7 @@ import (
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
 // version is set by the build.
@@ -37,10 +41,10 @@ func main() {
 }
 
 func run(args []string, stderr io.Writer) int {
-	return program.Run(newCommand(stderr), args, stderr)
+	return program.Run(newCommand(os.Stdout, stderr), args, stderr)
 }
 
-func newCommand(stderr io.Writer) *cobra.Command {
+func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	s := settings{flags: config.DefaultAgent()}
 	flags := &s.flags
 	command := &cobra.Command{
@@ -75,13 +79,22 @@ take K, M, G or T; max_size and keep_free also a percentage of the file system o
 the log, as "10%".
 
 Exit status: 0 after a signal; 1 on failure; 2 on bad usage; 78 on bad
-configuration.`,
+configuration, and on what fails in the same way at every start, such as a
+missing capability.`,
 		Version:       version,
 		Args:          program.NoArguments,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s.changed, s.log = c.Flags().Changed, message.New(stderr)
+			switch {
+			case s.check && s.reloadAgent:
+				return program.Usage(errors.New("--check and --reload exclude each other"))
+			case s.check:
+				return program.Asked(s.checkSettings(stdout))
+			case s.reloadAgent:
+				return program.Asked(askToReload(c.Context(), cmp.Or(s.varlink, api.Socket)))
+			}
 			return record(&s, s.log)
 		},
 	}
@@ -92,7 +105,8 @@ configuration.`,
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "write the log to `DIR`")
 	f.Var(program.DurationFlag{Duration: &flags.CoalesceWindow, Unit: time.Millisecond}, "coalesce-window", "gather events of one context for `TIME`, such as 100ms")
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
-	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
+	f.BoolVar(&s.check, "check", false, "check the configuration and what it names, as the service's user, and exit")
+	f.BoolVar(&s.reloadAgent, "reload", false, "have the running agent read its configuration again, wait until it is in effect, and exit")
 	// For tests of the way of attaching that the kernel at hand would not take.
 	f.StringVar(&s.profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
 	if err := f.MarkHidden("profile"); err != nil {
@@ -103,11 +117,11 @@ configuration.`,
 
 func record(s *settings, log *slog.Logger) error {
 	o, err := s.options()
+	if errors.Is(err, fs.ErrPermission) {
+		err = program.Permanent(err)
+	}
 	if err != nil {
 		return err
-	}
-	if s.check {
-		return nil
 	}
 	service, err := newService(log)
 	if err != nil {
@@ -127,6 +141,9 @@ func record(s *settings, log *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	a, err := agent.New(o)
+	if agent.Permanent(err) {
+		err = program.Permanent(err)
+	}
 	if err != nil {
 		return err
 	}

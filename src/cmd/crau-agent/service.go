@@ -145,11 +145,7 @@ func (s *service) reload(reload func() error) {
 	// The kernel has this clock, so the call cannot fail.
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	s.tell(daemon.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(t.Nano()/1000, 10))
-	if err := reload(); err != nil {
-		message.ReloadFailed.Log(s.log, "error", err)
-	} else {
-		message.Reloaded.Log(s.log)
-	}
+	_ = reload() // which logs its error
 	s.tell(daemon.SdNotifyReady)
 }
 

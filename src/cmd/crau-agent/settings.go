@@ -27,8 +27,9 @@ type settings struct {
 	log     *slog.Logger
 	// varlink is where to make a socket; empty: nowhere.
 	varlink string
-	// check asks to go no further than reading them.
-	check bool
+	// check asks to go no further than checking them, reloadAgent to have the
+	// running agent read its own again.
+	check, reloadAgent bool
 	// reloading is held while they are read again, so that the agent ends up
 	// with what was read last.
 	reloading sync.Mutex
@@ -69,31 +70,47 @@ func limit(l config.Limit) agent.Limit {
 }
 
 // reload reads the settings again and has the agent take them over, as far as
-// it can while it runs. It may be called from any goroutine.
+// it can while it runs. When it returns they are in effect. It may be called
+// from any goroutine.
 func (s *settings) reload(a *agent.Agent, log *slog.Logger) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	err := s.takeOver(a, log)
+	if err != nil {
+		message.ReloadFailed.Log(log, "error", err)
+	} else {
+		message.Reloaded.Log(log)
+	}
+	return err
+}
+
+func (s *settings) takeOver(a *agent.Agent, log *slog.Logger) error {
 	o, err := s.options()
 	if err != nil {
-		return fmt.Errorf("recording goes on as before: %w", err)
+		return fmt.Errorf("the old configuration stays in effect: %w", err)
 	}
 	restart, err := a.Reload(o)
 	if len(restart) > 0 {
 		message.RestartNeeded.Log(log, "keys", strings.Join(restart, " "))
 	}
 	if err != nil {
-		return fmt.Errorf("some libraries are not recorded: %w", err)
+		return fmt.Errorf("the new configuration is in effect, but some libraries are not recorded: %w", err)
 	}
 	return nil
 }
 
+// configuration returns the paths of the configuration files.
+func (s *settings) configuration() ([]string, error) {
+	if len(s.files) > 0 {
+		return s.files, nil
+	}
+	return config.Files("agent", config.Folders()...)
+}
+
 func (s *settings) load() (config.Agent, error) {
-	files := s.files
-	if len(files) == 0 {
-		var err error
-		if files, err = config.Files("agent", config.Folders()...); err != nil {
-			return config.Agent{}, err
-		}
+	files, err := s.configuration()
+	if err != nil {
+		return config.Agent{}, err
 	}
 	conf, warnings, err := config.LoadAgent(files...)
 	if err != nil {

@@ -302,7 +302,10 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
 	a.tracer.SetRateLimit(o.RateLimit)
 	a.keeper.limits.Store(&o.Limits)
-	return restart, a.libraries.reconfigure(o.Libraries, o.Discover)
+	if err := a.libraries.reconfigure(o.Libraries, o.Discover); err != nil {
+		return restart, err
+	}
+	return restart, a.libraries.failures()
 }
 
 func (a *Agent) request(ctx context.Context, kind requestKind) (flushed, error) {

@@ -395,6 +395,20 @@ func (l *libraries) retire(named []string) {
 	}
 }
 
+// failures returns why files that are named are not attached, those that failed
+// earlier included.
+func (l *libraries) failures() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, f := range l.files {
+		if f.library == nil && f.err != nil {
+			errs = append(errs, f.err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // status lists the files, by path.
 func (l *libraries) status() []LibraryStatus {
 	l.mu.Lock()

@@ -44,6 +44,36 @@ func Usage(err error) error {
 	return UsageError{err}
 }
 
+// permanentError is a failure that lasts until somebody does something about
+// it.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// Permanent marks an error that will be the same at the next start: the exit
+// status is config.ExitConfig, for which the service manager does not start the
+// program again. nil stays nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return permanentError{err}
+}
+
+// askedError is what a check found, or another process answered.
+type askedError struct{ error }
+
+func (e askedError) Unwrap() error { return e.error }
+
+// Asked marks an error of a call that was to find it: it is printed, and is not
+// the failure of a service. nil stays nil.
+func Asked(err error) error {
+	if err == nil {
+		return nil
+	}
+	return askedError{err}
+}
+
 // Run runs a command, prints its error and returns the exit status. The service
 // manager is told the error, too: it shows it as long as the service fails.
 func Run(command *cobra.Command, args []string, stderr io.Writer) int {
@@ -53,17 +83,22 @@ func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	if message.ToJournal(stderr) {
+	var asked askedError
+	isAsked := errors.As(err, &asked)
+	if message.ToJournal(stderr) && !isAsked {
 		message.ServiceFailed.Log(message.New(stderr), "error", err)
 	} else {
 		fmt.Fprintf(stderr, "%s: %v\n", command.Name(), err)
 	}
-	// Without one nothing happens; and a failure to tell is no other failure.
-	_, _ = daemon.SdNotify(false, "STATUS="+Failed+strings.ReplaceAll(err.Error(), "\n", "; "))
+	if !isAsked {
+		// Without one nothing happens; and a failure to tell is no other failure.
+		_, _ = daemon.SdNotify(false, "STATUS="+Failed+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
 	var usage UsageError
 	var bad *config.Error
+	var permanent permanentError
 	switch {
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.As(err, &permanent):
 		return config.ExitConfig
 	case errors.As(err, &usage):
 		return ExitUsage

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"os/user"
 	"strconv"
 
@@ -25,6 +26,7 @@ const (
 	allCallers    = "root and members of the group " + GroupName
 	rootAndBroker = "root and the user " + BrokerName
 	rootOnly      = "root"
+	rootAndOwn    = "root and the agent's own user"
 )
 
 // Access says who may call besides root; nil: nobody.
@@ -33,12 +35,16 @@ type Access struct {
 	Group *uint32
 	// Broker is the user who may remove.
 	Broker *uint32
+	// Own is the user that the agent runs as, who may reload: the service
+	// manager does so by a process of that user.
+	Own *uint32
 }
 
 // LookUpAccess finds group and user by their names. One that does not exist is
 // nobody.
 func LookUpAccess() (Access, error) {
-	var a Access
+	own := uint32(os.Geteuid())
+	a := Access{Own: &own}
 	group, err := user.LookupGroup(GroupName)
 	if err == nil {
 		a.Group, err = number(group.Gid)
@@ -73,6 +79,10 @@ func (a *Access) mayCall(p varlinkservice.Peer) bool {
 
 func (a *Access) mayRemove(p varlinkservice.Peer) bool {
 	return p.IsRoot() || a.Broker != nil && p.UID == *a.Broker
+}
+
+func (a *Access) mayReload(p varlinkservice.Peer) bool {
+	return p.IsRoot() || a.Own != nil && p.UID == *a.Own
 }
 
 // callerOf returns who calls.

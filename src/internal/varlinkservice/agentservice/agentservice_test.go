@@ -462,13 +462,14 @@ func TestWhoMayCallWhat(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become other users")
 	}
-	group, broker := uint32(54321), uint32(54322)
+	group, broker, own := uint32(54321), uint32(54322), uint32(54323)
 	users := map[string]*identity{
 		"root":                {0, 0, nil},
 		"a member":            {54001, 54002, []uint32{54003, group}},
 		"a primary member":    {54001, group, nil},
 		"the broker":          {broker, broker, []uint32{group}},
 		"the broker, no more": {broker, broker, nil},
+		"the agent":           {own, own, []uint32{group}},
 		"a stranger":          {54001, 54002, []uint32{54003}},
 		"nobody":              {65534, 65534, nil},
 		"a member of many":    {54001, 54002, append(many(40000, 300), group)},
@@ -484,9 +485,10 @@ func TestWhoMayCallWhat(t *testing.T) {
 		"a primary member":    "GetStatus Flush Follow",
 		"a member of many":    "GetStatus Flush Follow",
 		"the broker":          "GetStatus Flush Follow Remove",
+		"the agent":           "GetStatus Flush Follow Reload",
 		"the broker, no more": "Remove",
 	}
-	s := serve(t, Access{Group: &group, Broker: &broker})
+	s := serve(t, Access{Group: &group, Broker: &broker, Own: &own})
 	for name, u := range users {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -549,9 +549,11 @@ func (m Remove_methods) Upgrade(ctx context.Context, c *varlink.Connection, befo
 	}, nil
 }
 
-// Reads the configuration again. If it is bad, the error says where, and the
-// agent goes on with what it had. Keys that need a restart are told of in the
-// journal. For root only.
+// Reads the configuration again, and replies once the new one is in effect. If it
+// is bad, the error BadConfiguration names the place, and the old one stays in
+// effect. If a library that it names is not there or cannot be recorded, the error
+// is Failed; all else is in effect. Keys that need a restart are listed in the
+// journal. For root and the agent's own user only.
 type Reload_methods struct{}
 
 func Reload() Reload_methods { return Reload_methods{} }
@@ -828,9 +830,11 @@ func (s *VarlinkInterface) Remove(ctx context.Context, c VarlinkCall, before_ st
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Remove")
 }
 
-// Reads the configuration again. If it is bad, the error says where, and the
-// agent goes on with what it had. Keys that need a restart are told of in the
-// journal. For root only.
+// Reads the configuration again, and replies once the new one is in effect. If it
+// is bad, the error BadConfiguration names the place, and the old one stays in
+// effect. If a library that it names is not there or cannot be recorded, the error
+// is Failed; all else is in effect. Keys that need a restart are listed in the
+// journal. For root and the agent's own user only.
 func (s *VarlinkInterface) Reload(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Reload")
 }
@@ -1014,9 +1018,11 @@ method Rotate() -> (segment: string)
 # segment but the one being written takes force, if those are two or more.
 method Remove(before: string, uid: ?int, user: ?string, policy: ?string, force: ?bool) -> (bytes: int, segments: int)
 
-# Reads the configuration again. If it is bad, the error says where, and the
-# agent goes on with what it had. Keys that need a restart are told of in the
-# journal. For root only.
+# Reads the configuration again, and replies once the new one is in effect. If it
+# is bad, the error BadConfiguration names the place, and the old one stays in
+# effect. If a library that it names is not there or cannot be recorded, the error
+# is Failed; all else is in effect. Keys that need a restart are listed in the
+# journal. For root and the agent's own user only.
 method Reload() -> ()
 
 # Replies once for each chunk committed from now on, until the client closes

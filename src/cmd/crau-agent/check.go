@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/program"
+)
+
+// serviceUser is the user that the service runs as.
+const serviceUser = "crypto-auditing"
+
+// checkSettings checks the settings and what they name, and prints what was
+// checked. The installed configuration is checked as the service's user, if
+// root asks.
+func (s *settings) checkSettings(stdout io.Writer) error {
+	user, err := program.CheckAs(serviceUser, len(s.files) > 0)
+	if err != nil {
+		return err
+	}
+	files, err := s.configuration()
+	if err != nil {
+		return program.Permanent(err)
+	}
+	conf, err := s.load()
+	var bad *config.Error
+	var usage program.UsageError
+	switch {
+	case errors.As(err, &bad), errors.As(err, &usage):
+		return err
+	case err != nil:
+		return program.Permanent(fmt.Errorf("%w (as user %s)", err, user))
+	}
+	n, problems := agent.CheckLibraries(conf.Library)
+	if err := agent.CheckLogDir(conf.LogDir); err != nil {
+		problems = append(problems, err)
+	}
+	if len(problems) > 0 {
+		return program.Permanent(fmt.Errorf("%w (as user %s)", errors.Join(problems...), user))
+	}
+	libraries := "the usual libraries are looked for"
+	if len(conf.Library) > 0 {
+		libraries = fmt.Sprintf("libraries with probes: %d", n)
+	}
+	if len(files) == 0 {
+		files = []string{"the defaults"}
+	}
+	_, err = fmt.Fprintf(stdout, "as user %s: %s are in order; %s; %s is writable\n",
+		user, strings.Join(files, ", "), libraries, conf.LogDir)
+	if err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return nil
+}
