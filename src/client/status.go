@@ -41,8 +41,13 @@ type Status struct {
 	// StoreError is why the log, or the segment that it names, cannot be read
 	// now; empty: all of it can.
 	StoreError string
-	// Agent is what the agent says of itself; nil if it does not answer, and
-	// AgentError says why.
+	// AgentState is the state of the agent's service: "running", "starting",
+	// "stopped", "failed", or "unknown" where there is no service manager to
+	// ask. AgentSince is when it was started, or ended; zero: unknown.
+	AgentState string
+	AgentSince time.Time
+	// Agent is what the agent says of itself; nil if it does not answer.
+	// AgentError is the reason, empty if it was stopped.
 	Agent      *AgentStatus
 	AgentError string
 	// Other are what is not known to this package, by key.
@@ -140,6 +145,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	f.take("streams", &s.Streams)
 	f.take("store-error", &s.StoreError)
 	f.take("agent-error", &s.AgentError)
+	f.take("agent-state", &s.AgentState)
+	f.take("agent-since", &s.AgentSince)
 	var active bool
 	f.take("agent-active", &active)
 	var agent map[string]dbus.Variant

@@ -89,6 +89,17 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t", "sysadm_t", "client_stream_connect_agent_t", "client_admin_t"}, "crypto_auditing_runtime_t", "sock_file", "write", ""},
 		{[]string{"staff_t", "user_t", "client_stream_connect_broker_t", "client_dbus_chat_t"}, "crau_agent_t", "unix_stream_socket", "", "connectto"},
 	},
+	"whether the agent runs is asked of the service manager": {
+		{[]string{"crau_broker_t", "staff_t", "sysadm_t", "client_status_agent_t"}, "crypto_auditing_unit_t", "service", "status", ""},
+		{[]string{"crau_broker_t", "client_status_agent_t"}, "crypto_auditing_unit_t", "service", "", "start stop reload enable disable"},
+		{[]string{"crau_broker_t", "client_status_agent_t"}, "init_t", "dbus", "send_msg", ""},
+		{[]string{"init_t"}, "crau_broker_t", "dbus", "send_msg", ""},
+		{[]string{"crau_broker_t"}, "init_t", "system", "", "start stop reload reboot halt"},
+	},
+	"the daemons send messages to the journal": {
+		{[]string{"crau_agent_t", "crau_broker_t"}, "syslogd_t", "unix_dgram_socket", "sendto", ""},
+		{[]string{"crau_agent_t", "crau_broker_t"}, "devlog_t", "sock_file", "write", ""},
+	},
 	"the broker is asked by those who may": {
 		{[]string{"crauctl_t", "staff_t", "sysadm_t", "unconfined_t", "policykit_t", "client_dbus_chat_t", "client_admin_t"}, "crau_broker_t", "dbus", "send_msg", ""},
 		{[]string{"user_t", "client_read_log_t"}, "crau_broker_t", "dbus", "", "send_msg"},

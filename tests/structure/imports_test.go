@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"src/internal/config":           {"src/internal/quantity"},
 	"src/internal/message":          {},
 	"src/internal/program":          {"src/internal/quantity", "src/internal/config", "src/internal/message"},
+	"src/internal/agentunit":        {"src/internal/program"},
 	"src/internal/ldcache":          {},
 	"src/internal/probe":            {"bpf", "src/internal/usdt"},
 	"src/internal/logstore/file":    {},
@@ -41,7 +42,7 @@ var mayImport = map[string][]string{
 		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore", "src/internal/message",
 	},
 	"src/client":                  {"src/internal/event"},
-	"src/internal/cli":            {"src/internal/quantity", "src/client", "src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/program", "src/internal/varlinkservice/orgcryptoauditingagent"},
+	"src/internal/cli":            {"src/internal/quantity", "src/client", "src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/program", "src/internal/agentunit", "src/internal/varlinkservice/orgcryptoauditingagent"},
 	"src/internal/varlinkservice": {},
 	"src/internal/varlinkservice/agentservice": {
 		"src/internal/varlinkservice", "src/internal/agent", "src/internal/event", "src/internal/logstore", "src/internal/config",
@@ -53,7 +54,7 @@ var mayImport = map[string][]string{
 		"src/internal/varlinkservice", "src/internal/broker", "src/internal/event", "src/internal/logstore",
 	},
 	"src/cmd/crau-broker": {
-		"src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/schema", "src/internal/varlinkservice",
+		"src/internal/agentunit", "src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/schema", "src/internal/varlinkservice",
 	},
 	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/varlinkservice"},
 	"src/cmd/crauctl":    {"src/internal/cli"},

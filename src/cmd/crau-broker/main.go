@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -39,10 +40,10 @@ func main() {
 }
 
 func run(args []string, stderr io.Writer) int {
-	return program.Run(newCommand(stderr), args, stderr)
+	return program.Run(newCommand(os.Stdout, stderr), args, stderr)
 }
 
-func newCommand(stderr io.Writer) *cobra.Command {
+func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	s := settings{flags: config.DefaultBroker()}
 	flags := &s.flags
 	command := &cobra.Command{
@@ -65,6 +66,9 @@ usage; 78 on bad configuration.`,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s.changed, s.log = c.Flags().Changed, message.New(stderr)
+			if s.check {
+				return program.Asked(s.checkSettings(stdout))
+			}
 			return serve(&s, s.log)
 		},
 	}
@@ -77,7 +81,7 @@ usage; 78 on bad configuration.`,
 	f.Var(program.DurationFlag{Duration: &flags.IdleTimeout, Off: true}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
 	f.StringVar(&s.bus, "bus", "", "serve on the bus at `ADDRESS` instead of the system bus")
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
-	f.BoolVar(&s.check, "check", false, "check the configuration and exit")
+	f.BoolVar(&s.check, "check", false, "check the configuration, as the service's user, and exit")
 	return command
 }
 
@@ -86,11 +90,11 @@ const stateWait = 30 * time.Second
 
 func serve(s *settings, log *slog.Logger) error {
 	conf, err := s.load()
+	if errors.Is(err, fs.ErrPermission) {
+		err = program.Permanent(err)
+	}
 	if err != nil {
 		return err
-	}
-	if s.check {
-		return nil
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -98,7 +102,7 @@ func serve(s *settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	options.Log, options.StateWait = log, stateWait
+	options.Log, options.StateWait, options.AgentUnit = log, stateWait, s.agentUnit(&conf)
 	direct, err := listenForCallers(s.varlink, log)
 	if err != nil {
 		return err

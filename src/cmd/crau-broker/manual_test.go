@@ -48,7 +48,7 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 	}{
 		"broker.conf(5)":     {read(t, "docs/man/broker.conf.5.in"), `(?m)^\.It Ic (\w+) Li = (.*)$|^\.Ic (\[truncate\])$`},
 		"broker.conf":        {read(t, "systemd/broker.conf"), `(?m)^#(\w+) = (.*)$|^(\[truncate\])$`},
-		"crau-broker --help": {newCommand(io.Discard).Long, `(?m)^  (\w+) = (\S+)|^  (\[truncate\])`},
+		"crau-broker --help": {newCommand(io.Discard, io.Discard).Long, `(?m)^  (\w+) = (\S+)|^  (\[truncate\])`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var found []string

@@ -3,10 +3,16 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 
+	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/busservice"
 	"crypto-auditing/src/internal/config"
@@ -31,13 +37,49 @@ type settings struct {
 	log     *slog.Logger
 }
 
-func (s *settings) load() (config.Broker, error) {
-	files := s.files
+// serviceUser is the user that the service runs as.
+const serviceUser = "crypto-auditing-broker"
+
+// checkSettings checks the settings and prints what was checked. The installed
+// configuration is checked as the service's user, if root asks.
+func (s *settings) checkSettings(stdout io.Writer) error {
+	user, err := program.CheckAs(serviceUser, len(s.files) > 0)
+	if err != nil {
+		return err
+	}
+	files, err := s.configuration()
+	if err == nil {
+		_, err = s.load()
+	}
+	if err == nil {
+		_, err = loadRegistry()
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return program.Permanent(fmt.Errorf("%w (as user %s)", err, user))
+	} else if err != nil {
+		return err
+	}
 	if len(files) == 0 {
-		var err error
-		if files, err = config.Files("broker", config.Folders()...); err != nil {
-			return config.Broker{}, err
-		}
+		files = []string{"the defaults"}
+	}
+	if _, err := fmt.Fprintf(stdout, "as user %s: %s are in order\n", user, strings.Join(files, ", ")); err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return nil
+}
+
+// configuration returns the paths of the configuration files.
+func (s *settings) configuration() ([]string, error) {
+	if len(s.files) > 0 {
+		return s.files, nil
+	}
+	return config.Files("broker", config.Folders()...)
+}
+
+func (s *settings) load() (config.Broker, error) {
+	files, err := s.configuration()
+	if err != nil {
+		return config.Broker{}, err
 	}
 	conf, warnings, err := config.LoadBroker(files...)
 	if err != nil {
@@ -99,6 +141,19 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 // limit turns a limit of the configuration into one of the broker.
 func limit(l config.Limit) broker.Limit {
 	return broker.Limit{Bytes: int64(l.Size), Percent: l.Percent, Auto: l.Auto}
+}
+
+// agentUnit returns what asks the service manager for the agent's state; nil
+// if another socket than that of the service was named, or the same by the
+// flag: connecting to that is wanted, whatever it starts.
+func (s *settings) agentUnit(conf *config.Broker) func(context.Context) broker.AgentUnit {
+	if s.changed("agent-socket") || conf.AgentSocket != config.DefaultBroker().AgentSocket {
+		return nil
+	}
+	return func(ctx context.Context) broker.AgentUnit {
+		unit := agentunit.Ask(ctx, s.address())
+		return broker.AgentUnit{State: broker.AgentState(unit.State), Since: unit.Since, Reason: unit.Reason}
+	}
 }
 
 // loadRegistry returns the registry with the files of packages and of the

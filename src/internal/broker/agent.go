@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -75,36 +76,81 @@ type AgentLibrary struct {
 	Error    string
 }
 
+// AgentState is the state of the agent's service.
+type AgentState string
+
+// The states.
+const (
+	AgentRunning  AgentState = "running"
+	AgentStarting AgentState = "starting"
+	AgentStopped  AgentState = "stopped"
+	AgentFailed   AgentState = "failed"
+	AgentUnknown  AgentState = "unknown"
+)
+
+// AgentUnit is what the service manager knows of the agent.
+type AgentUnit struct {
+	State AgentState
+	// Since is when it was started, or ended; zero: unknown.
+	Since time.Time
+	// Reason is why it failed, or why the state is unknown.
+	Reason string
+}
+
+// mayConnect reports whether connecting does not start the agent.
+func (u *AgentUnit) mayConnect() bool { return u.State == AgentRunning || u.State == AgentStarting }
+
 // callPause is how long to leave an agent alone that does not follow any more.
 // After it, one that has left is called again once the log grows, for then it
-// is there again. To call it before would start it, against the will of whoever
-// has stopped it.
+// may be there again.
 const callPause = time.Second
 
-// agentLink follows the agent.
+// agentLink follows the agent while it runs. It never starts it.
 type agentLink struct {
-	agent  Agent
+	agent Agent
+	// unit asks the service manager for the agent's state; nil: the agent is
+	// not the service manager's, and connecting starts nothing.
+	unit   func(context.Context) AgentUnit
 	tail   *tail
 	log    *slog.Logger
 	active atomic.Bool
+	// known is closed once it was found out whether the agent runs.
+	known     chan struct{}
+	knownOnce sync.Once
 	// changed is told when active has changed.
 	changed atomic.Pointer[func(bool)]
-	// grown is poked when the log has grown.
+	// grown is poked when the log has grown, or the agent was seen to run.
 	grown chan struct{}
 }
 
-func newAgentLink(a Agent, t *tail, log *slog.Logger) *agentLink {
-	return &agentLink{agent: a, tail: t, log: log, grown: make(chan struct{}, 1)}
+func newAgentLink(a Agent, unit func(context.Context) AgentUnit, t *tail, log *slog.Logger) *agentLink {
+	l := &agentLink{agent: a, unit: unit, tail: t, log: log, known: make(chan struct{}), grown: make(chan struct{}, 1)}
+	if a == nil {
+		l.set(false)
+	}
+	return l
 }
 
-// set notes whether the agent is there.
+// set notes whether the agent runs.
 func (l *agentLink) set(active bool) {
-	if l.active.Swap(active) == active {
-		return
-	}
-	if f := l.changed.Load(); f != nil {
+	changed := l.active.Swap(active) != active
+	l.knownOnce.Do(func() { close(l.known) })
+	if f := l.changed.Load(); changed && f != nil {
 		(*f)(active)
 	}
+}
+
+// look asks for the agent's state. Where that is not the service manager's,
+// it is AgentStarting: only a connection shows more.
+func (l *agentLink) look(ctx context.Context) AgentUnit {
+	if l.unit == nil {
+		return AgentUnit{State: AgentStarting}
+	}
+	u := l.unit(ctx)
+	if ctx.Err() == nil {
+		l.set(u.State == AgentRunning)
+	}
+	return u
 }
 
 // run follows the agent until ctx is done.
@@ -114,36 +160,47 @@ func (l *agentLink) run(ctx context.Context) {
 	}
 	told := ""
 	for ctx.Err() == nil {
-		err := l.agent.Follow(ctx, func() {
-			l.set(true)
-			told = ""
-		}, func(logstore.Cursor) {
-			l.tail.told.Store(true)
-			l.tail.poke()
-		})
-		l.tail.told.Store(false)
-		l.tail.poke()
-		l.set(false)
+		reason, follow := "", false
+		if u := l.look(ctx); u.mayConnect() {
+			err := l.follow(ctx, func() { told = "" })
+			reason, follow = err.Error(), !errors.Is(err, ErrAgentUnavailable)
+		} else {
+			reason = string(u.State)
+			if u.Reason != "" {
+				reason += ": " + u.Reason
+			}
+		}
 		if ctx.Err() != nil {
 			return
 		}
-		if reason := err.Error(); reason != told {
+		if reason != told {
 			told = reason
-			l.log.Info("the agent is away: the log is watched", "reason", reason)
+			l.log.Info("the agent does not report what it records; watching the directory of the log", "reason", reason)
 		}
 		sleep(ctx, callPause)
-		if errors.Is(err, ErrAgentUnavailable) {
+		if !follow {
 			l.await(ctx)
 		}
 	}
 }
 
+// follow follows the agent until it does not report any more.
+func (l *agentLink) follow(ctx context.Context, begun func()) error {
+	err := l.agent.Follow(ctx, func() {
+		l.set(true)
+		begun()
+	}, func(logstore.Cursor) {
+		l.tail.told.Store(true)
+		l.tail.poke()
+	})
+	l.tail.told.Store(false)
+	l.tail.poke()
+	l.set(false)
+	return err
+}
+
 // await waits until the agent may be there again.
 func (l *agentLink) await(ctx context.Context) {
-	select {
-	case <-l.grown:
-	default:
-	}
 	select {
 	case <-ctx.Done():
 	case <-l.grown:
@@ -158,14 +215,39 @@ func (l *agentLink) noteGrowth() {
 	}
 }
 
-// AgentActive reports whether the agent is there and recording.
-func (b *Broker) AgentActive() bool { return b.agent.active.Load() }
+// AgentActive reports whether the agent runs. Of a broker that has just begun
+// to run it waits until that is known.
+func (b *Broker) AgentActive() bool {
+	select {
+	case <-b.agent.known:
+	case <-time.After(agentTime):
+	}
+	return b.agent.active.Load()
+}
+
+// askAgent returns the agent for a call that must not start it. The error wraps
+// ErrAgentUnavailable.
+func (b *Broker) askAgent(ctx context.Context) (Agent, AgentUnit, error) {
+	if b.options.Agent == nil {
+		return nil, AgentUnit{State: AgentUnknown}, ErrAgentUnavailable
+	}
+	u := b.agent.look(ctx)
+	if u.mayConnect() {
+		return b.options.Agent, u, nil
+	}
+	err := fmt.Errorf("%w: it is %s", ErrAgentUnavailable, u.State)
+	if u.Reason != "" {
+		err = fmt.Errorf("%w: %s", err, u.Reason)
+	}
+	return nil, u, err
+}
 
 // OnAgent has f told whenever AgentActive changes. It must not wait.
 func (b *Broker) OnAgent(f func(active bool)) { b.agent.changed.Store(&f) }
 
 // Flush has the agent make everything durable that was probed before the call
-// and returns the cursor behind it.
+// and returns the cursor after it. It starts an agent that does not run, where
+// its socket does.
 func (b *Broker) Flush(ctx context.Context) (logstore.Cursor, error) {
 	if b.options.Agent == nil {
 		return logstore.Cursor{}, fmt.Errorf("cannot flush: %w", ErrAgentUnavailable)

@@ -4,9 +4,11 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,5 +100,58 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 		if i > 0 && active == seen[i-1] {
 			t.Errorf("told twice that the agent is there: %v", seen)
 		}
+	}
+}
+
+// An agent that the service manager runs is never connected to before that says
+// that it runs: connecting would start it.
+func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
+	l := brokertest.New(t)
+	l.Flush()
+	agent := &comingAndGoing{Agent: brokertest.Agent{Log: l}, follows: make(chan following)}
+	var state atomic.Value
+	state.Store(broker.AgentStopped)
+	b := run(t, l, func(o *broker.Options) {
+		o.Agent = agent
+		o.AgentUnit = func(context.Context) broker.AgentUnit {
+			return broker.AgentUnit{State: state.Load().(broker.AgentState), Reason: "so it is"}
+		}
+	})
+	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{})
+	r := rand.New(rand.NewPCG(1, 3))
+	l.Append(brokertest.Some(r, 3)...)
+	l.Rotate() // there is something to truncate
+	for _, stopped := range []broker.AgentState{broker.AgentStopped, broker.AgentFailed, broker.AgentUnknown} {
+		state.Store(stopped)
+		// What is appended arrives, and whoever looks at it may look again.
+		c.awaitLast(t, l.Append(brokertest.Some(r, 3)...).Sequence)
+		s := b.Status(t.Context())
+		if s.AgentState != stopped || s.AgentActive || s.Agent != nil || b.AgentActive() {
+			t.Errorf("an agent that is %s is said to be %s, active %v", stopped, s.AgentState, s.AgentActive)
+		}
+		if (stopped == broker.AgentStopped) != (s.AgentError == nil) {
+			t.Errorf("the error of an agent that is %s is %v", stopped, s.AgentError)
+		}
+		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: 1, Reading: broker.Ignore}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
+			t.Errorf("truncating with an agent that is %s returns %v", stopped, err)
+		}
+		select {
+		case <-agent.follows:
+			t.Fatalf("an agent that is %s is connected to", stopped)
+		default:
+		}
+	}
+	state.Store(broker.AgentRunning)
+	for {
+		l.Append(brokertest.Some(r, 1)...)
+		select {
+		case <-agent.follows:
+		case <-time.After(100 * time.Millisecond):
+			continue
+		}
+		break
+	}
+	if !b.AgentActive() {
+		t.Error("the agent runs, and is not active")
 	}
 }

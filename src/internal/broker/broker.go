@@ -26,6 +26,10 @@ type Options struct {
 	Form Form
 	// Agent is asked for what only the agent can do.
 	Agent Agent
+	// AgentUnit asks the service manager for the agent's state. Connecting to
+	// an agent that does not run would start it. nil: the agent is not the
+	// service manager's, and may be connected to at any time.
+	AgentUnit func(context.Context) AgentUnit
 	// Policy is what Truncate applies unless told otherwise.
 	Policy Policy
 	Limits Limits
@@ -110,7 +114,7 @@ func New(o Options) (*Broker, error) {
 		dir: o.LogDir, health: b.health, notices: b.notices, form: o.Form, live: b.live, log: o.Log, pokes: make(chan struct{}, 1),
 		grown: b.grown, replaced: func(logstore.Cursor) { b.wakeAll() },
 	}
-	b.agent = newAgentLink(o.Agent, b.tail, o.Log)
+	b.agent = newAgentLink(o.Agent, o.AgentUnit, b.tail, o.Log)
 	j.left = nil
 	for _, d := range j.table {
 		s, err := b.restore(*d)

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -28,8 +30,13 @@ type Status struct {
 	// now; nil: all of it can.
 	StoreError error
 
+	// AgentState is the state of the agent's service, AgentSince when it was
+	// started, or ended; zero: unknown. AgentActive: it runs.
+	AgentState  AgentState
+	AgentSince  time.Time
 	AgentActive bool
-	// Agent is what it says, nil if it does not; then AgentError says why.
+	// Agent is what it says, nil if it does not. AgentError is why: nil if it
+	// was stopped.
 	Agent      *AgentStatus
 	AgentError error
 }
@@ -45,10 +52,10 @@ type Disk struct {
 // agentTime bounds how long the agent is asked how it is.
 const agentTime = 5 * time.Second
 
-// Status returns how things are now. It asks the agent, which starts it where
-// it is started by its socket.
+// Status returns how things are now. It asks the agent if that runs, and never
+// starts it.
 func (b *Broker) Status(ctx context.Context) Status {
-	s := Status{Started: b.started, StoreError: b.tail.err(), AgentActive: b.AgentActive()}
+	s := Status{Started: b.started, StoreError: b.tail.err()}
 	var err error
 	if s.Oldest, err = b.Oldest(); err == nil {
 		s.Newest, err = b.resolve(logstore.NewestWord)
@@ -71,19 +78,39 @@ func (b *Broker) Status(ctx context.Context) Status {
 			s.Attached++
 		}
 	}
-	if b.options.Agent == nil {
-		s.AgentError = ErrAgentUnavailable
-		return s
-	}
+	b.agentStatus(ctx, &s)
+	return s
+}
+
+// agentStatus fills in what is known of the agent.
+func (b *Broker) agentStatus(ctx context.Context, s *Status) {
 	ctx, cancel := context.WithTimeout(ctx, agentTime)
 	defer cancel()
-	agent, err := b.options.Agent.Status(ctx)
+	agent, unit, err := b.askAgent(ctx)
+	s.AgentState, s.AgentSince = unit.State, unit.Since
 	if err != nil {
-		s.AgentError = err
-		return s
+		if unit.State != AgentStopped {
+			s.AgentError = err
+		}
+		return
 	}
-	s.Agent = &agent
-	return s
+	status, err := agent.Status(ctx)
+	switch {
+	case err == nil:
+		s.Agent, s.AgentState, s.AgentActive = &status, AgentRunning, true
+		if s.AgentSince.IsZero() {
+			s.AgentSince = status.Started
+		}
+		// It may have been started without a change of the log.
+		b.agent.noteGrowth()
+	case b.options.AgentUnit != nil:
+		s.AgentError, s.AgentActive = err, unit.State == AgentRunning
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
+		// Nothing listens on the socket.
+		s.AgentState, s.AgentError = AgentStopped, err
+	default:
+		s.AgentState, s.AgentError = AgentUnknown, err
+	}
 }
 
 // Unreadable returns why a part of the log cannot be read now, a *StoreError.

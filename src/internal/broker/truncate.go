@@ -113,11 +113,12 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 		if err != nil {
 			return Truncation{}, err
 		}
-		if b.options.Agent == nil {
-			return Truncation{}, fmt.Errorf("cannot remove a part of the log: %w", ErrAgentUnavailable)
+		agent, _, err := b.askAgent(ctx)
+		if err != nil {
+			return Truncation{}, fmt.Errorf("cannot remove a part of the log: %w", err)
 		}
 		before := logstore.Cursor{Store: store.Store, Sequence: going[len(going)-1].Last}
-		if t.Bytes, t.Segments, err = b.options.Agent.Remove(ctx, before, by); err != nil {
+		if t.Bytes, t.Segments, err = agent.Remove(ctx, before, by); err != nil {
 			return Truncation{}, err
 		}
 		b.log.Info("truncated the log", "bytes", t.Bytes, "segments", t.Segments, "uid", by.UID, "user", by.User, "policy", by.Policy)

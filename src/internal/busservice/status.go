@@ -26,7 +26,9 @@ func statusOf(version string, s broker.Status) dictionary {
 		"subscriptions": dbus.MakeVariant(uint32(s.Subscriptions)),
 		"attached":      dbus.MakeVariant(uint32(s.Attached)),
 		"streams":       dbus.MakeVariant(uint32(s.Streams)),
-		"agent-active":  dbus.MakeVariant(s.AgentActive || s.Agent != nil),
+		"agent-active":  dbus.MakeVariant(s.AgentActive),
+		"agent-state":   dbus.MakeVariant(string(s.AgentState)),
+		"agent-since":   dbus.MakeVariant(since(s.AgentSince)),
 	}
 	addNotices(d, &s.Notices)
 	if s.StoreError != nil {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
 func newMetricsCommand(e *Environment) *cobra.Command {
@@ -19,13 +21,19 @@ func newMetricsCommand(e *Environment) *cobra.Command {
 		Long: `Metrics prints the agent's status in the text format of Prometheus. With
 --output it replaces a file at once, so that whoever reads it sees all of the
 old or all of the new: the textfile collector of node_exporter reads those
-that end in .prom. If the agent cannot be asked, the file says no more than
-crypto_auditing_up 0, and the command fails.
+that end in .prom. If the agent does not run or answer, the file holds only
+crypto_auditing_up 0, and the command fails. It never starts the agent.
 ` + exitAgentHelp,
 		Example: `  crauctl metrics --output /var/lib/prometheus/node-exporter/crypto-auditing.prom`,
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			status, err := f.status(command.Context())
+			var status *api.Status
+			var err error
+			if command.Flags().Changed("socket") {
+				status, err = f.status(command.Context())
+			} else {
+				status, _, err = f.runningStatus(command.Context(), e)
+			}
 			text := metricsText(status)
 			if file != "" {
 				if writeErr := replaceFile(file, text); err == nil {

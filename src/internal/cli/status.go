@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/varlink/go/varlink"
 
+	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/cli/terminal"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -17,12 +18,15 @@ func newStatusCommand(e *Environment) *cobra.Command {
 	var f agentFlags
 	command := &cobra.Command{
 		Use:   "status",
-		Short: "Tell what agent and broker do, what was recorded and lost",
+		Short: "Show what agent and broker do, what was recorded and lost",
 		Long: `Status asks the agent what it does: which libraries it watches, what it has
 recorded and lost since it started, and what that costs. All hits of probes
 are recorded, lost, or on their way into the log. It asks the broker, too, who
 is served, unless --socket names another agent than that of this machine.
-If the agent's service fails it says why.
+
+It never starts the agent: the service manager is asked first whether it runs.
+Of an agent that is stopped it shows since when, of one that fails the reason,
+and what the broker finds in the log.
 
 The latency is from the first probe of a group of events to its commit: half
 of all groups took at most the first of the times, 99 % at most the second.
@@ -50,7 +54,8 @@ It includes the time that the agent gathers the events of a group.
 
 // show shows what is known. The error is why the agent could not be asked.
 func (f *agentFlags) show(e *Environment, s *wholeStatus) error {
-	if s.agent == nil && s.broker == nil {
+	known := s.unit.State != "" && s.unit.State != agentunit.Unknown
+	if s.agent == nil && s.broker == nil && !known {
 		return s.agentError
 	}
 	if f.output != agentShort {
@@ -61,11 +66,14 @@ func (f *agentFlags) show(e *Environment, s *wholeStatus) error {
 	}
 	p := statusPrinter{now: e.Now(), location: e.Location}
 	p.color = terminal.Is(e.Stdout) && terminal.HasColor(e.getenv)
-	if s.agent != nil {
+	switch {
+	case s.agent != nil:
 		p.agent(s.agent)
+	case s.unit.State != "":
+		p.unit(s.unit)
 	}
 	if s.broker != nil || s.brokerError != nil {
-		if s.agent != nil {
+		if p.b.Len() > 0 {
 			p.b.WriteByte('\n')
 		}
 		p.broker(s)

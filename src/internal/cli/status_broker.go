@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/client"
+	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/event"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
@@ -19,14 +20,19 @@ import (
 // wholeStatus is what agent and broker say. Of those who could not be asked,
 // there is an error.
 type wholeStatus struct {
-	agent       *api.Status
+	agent *api.Status
+	// unit is the agent's service; without a state it was not asked about.
+	unit        agentunit.Status
 	agentError  error
 	broker      *client.Status
 	brokerError error
 }
 
-// statusJSON is the JSON form: what the agent says, and the broker as a member.
+// statusJSON is the JSON form: the agent's state, its status, and the broker as
+// a member.
 type statusJSON struct {
+	AgentState     string `json:"agentState,omitempty"`
+	AgentSinceUSec int64  `json:"agentSinceUSec,omitempty"`
 	*api.Status
 	Broker      *brokerJSON `json:"broker,omitempty"`
 	BrokerError string      `json:"brokerError,omitempty"`
@@ -112,7 +118,10 @@ func askBroker(ctx context.Context, e *Environment) (*client.Status, error) {
 }
 
 func (s *wholeStatus) json() statusJSON {
-	j := statusJSON{Status: s.agent}
+	j := statusJSON{Status: s.agent, AgentState: string(s.unit.State)}
+	if !s.unit.Since.IsZero() {
+		j.AgentSinceUSec = s.unit.Since.UnixMicro()
+	}
 	if s.brokerError != nil {
 		j.BrokerError = s.brokerError.Error()
 	}
@@ -193,7 +202,8 @@ func (p *statusPrinter) name(dot, color, text string) {
 	fmt.Fprintf(&p.b, "%s %s\n", dot, text)
 }
 
-// whole asks agent and broker at the same time: each may have to be started.
+// whole asks agent and broker at the same time: the broker may have to be
+// started.
 func (f *agentFlags) whole(ctx context.Context, e *Environment) *wholeStatus {
 	var s wholeStatus
 	done := make(chan struct{})
@@ -201,16 +211,7 @@ func (f *agentFlags) whole(ctx context.Context, e *Environment) *wholeStatus {
 		defer close(done)
 		s.broker, s.brokerError = askBroker(ctx, e)
 	}()
-	// Asking starts an agent that fails once more, to no avail.
-	why := failing(ctx, e)
-	if why == "" {
-		if s.agent, s.agentError = f.status(ctx); s.agentError != nil && ctx.Err() == nil {
-			why = failing(ctx, e)
-		}
-	}
-	if why != "" {
-		s.agentError = fmt.Errorf("cannot get the status: the agent fails: %s", printable(why))
-	}
+	s.agent, s.unit, s.agentError = f.runningStatus(ctx, e)
 	<-done
 	return &s
 }

@@ -4,67 +4,75 @@ package cli
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"fmt"
 	"time"
 
-	"github.com/godbus/dbus/v5"
-
-	"crypto-auditing/src/internal/program"
+	"crypto-auditing/src/internal/agentunit"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
-
-// The service manager on the bus, and the agent's service there.
-const (
-	managerName  = "org.freedesktop.systemd1"
-	managerPath  = dbus.ObjectPath("/org/freedesktop/systemd1")
-	agentService = "crypto-auditing-agent.service"
-)
-
-// failing returns why the agent's service fails, as the agent told the service
-// manager; empty where it does not fail, or nobody knows. While the service
-// starts it waits for the outcome.
-func failing(ctx context.Context, e *Environment) string {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	connect := dbus.ConnectSystemBus
-	if address := e.getenv("DBUS_SYSTEM_BUS_ADDRESS"); address != "" {
-		connect = func(options ...dbus.ConnOption) (*dbus.Conn, error) { return dbus.Connect(address, options...) }
-	}
-	c, err := connect(dbus.WithContext(ctx))
-	if err != nil {
-		return ""
-	}
-	defer c.Close()
-	var unit dbus.ObjectPath
-	if err := c.Object(managerName, managerPath).CallWithContext(ctx, managerName+".Manager.GetUnit", 0, agentService).Store(&unit); err != nil {
-		return ""
-	}
-	for ctx.Err() == nil {
-		// All at once: it may be started again between two questions.
-		var properties map[string]dbus.Variant
-		if err := c.Object(managerName, unit).CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", 0, "").Store(&properties); err != nil {
-			return ""
-		}
-		property := func(name string) string {
-			text, _ := properties[name].Value().(string)
-			return text
-		}
-		switch property("ActiveState") {
-		case "failed":
-		case "activating":
-			if property("SubState") != "auto-restart" {
-				time.Sleep(startPause)
-				continue
-			}
-		default:
-			return ""
-		}
-		if why, ok := strings.CutPrefix(property("StatusText"), program.Failed); ok {
-			return why
-		}
-		return "see journalctl -u " + agentService
-	}
-	return ""
-}
 
 // startPause is the time between two looks at a service that starts.
 const startPause = 50 * time.Millisecond
+
+// agentUnit asks the service manager for the agent's state. While the service
+// starts it waits for the outcome.
+func (e *Environment) agentUnit(ctx context.Context) agentunit.Status {
+	waiting, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	for {
+		unit := agentunit.Ask(ctx, e.getenv("DBUS_SYSTEM_BUS_ADDRESS"))
+		if unit.State != agentunit.Starting {
+			return unit
+		}
+		select {
+		case <-waiting.Done():
+			return unit
+		case <-time.After(startPause):
+		}
+	}
+}
+
+// errAgentStopped says what to do about an agent that was stopped.
+var errAgentStopped = errors.New("the agent is stopped: start it by systemctl start " + agentunit.Service)
+
+// runningStatus asks for the agent's status if that runs: connecting to the
+// socket of one that does not would start it.
+func (f *agentFlags) runningStatus(ctx context.Context, e *Environment) (*api.Status, agentunit.Status, error) {
+	unit := e.agentUnit(ctx)
+	if unit.State.MayConnect() {
+		status, err := f.status(ctx)
+		if err == nil || ctx.Err() != nil {
+			return status, unit, err
+		}
+		// It may have ended meanwhile, which explains more.
+		if unit = e.agentUnit(ctx); unit.State.MayConnect() {
+			return nil, unit, err
+		}
+	}
+	switch unit.State {
+	case agentunit.Stopped:
+		return nil, unit, errAgentStopped
+	case agentunit.Failed:
+		return nil, unit, fmt.Errorf("cannot get the status: the agent fails: %s", printable(unit.Reason))
+	}
+	return nil, unit, fmt.Errorf("cannot get the status: the state of the agent is unknown: %s: to ask an agent that systemd does not run, name its socket by --socket",
+		printable(unit.Reason))
+}
+
+// unit shows the state of an agent that does not answer.
+func (p *statusPrinter) unit(unit agentunit.Status) {
+	dot := "○"
+	if unit.State == agentunit.Failed {
+		dot = "×"
+	}
+	p.name(dot, "", "crau-agent")
+	state := string(unit.State)
+	if !unit.Since.IsZero() {
+		state += " since " + p.since(unit.Since.UnixMicro())
+	}
+	p.line("State", "%s", state)
+	if unit.Reason != "" {
+		p.line("Trouble", "%s", printable(unit.Reason))
+	}
+}

@@ -111,7 +111,10 @@ func (s *service) status(from broker.Status) api.Status {
 		Version: s.version, StartedUSec: from.Started.UnixMicro(), Oldest: from.Oldest.String(), Newest: from.Newest.String(),
 		Segments: int64(from.Disk.Segments), DiskUsage: int64(from.Disk.Bytes), DiskFree: int64(from.Disk.Free),
 		Lost: []api.Loss{}, Subscriptions: int64(from.Subscriptions), Attached: int64(from.Attached), Streams: int64(from.Streams),
-		AgentActive: from.AgentActive || from.Agent != nil,
+		AgentActive: from.AgentActive, AgentState: string(from.AgentState),
+	}
+	if !from.AgentSince.IsZero() {
+		to.AgentSinceUSec = from.AgentSince.UnixMicro()
 	}
 	addNotices(&to, &from.Notices)
 	for reason, events := range from.Notices.Lost {

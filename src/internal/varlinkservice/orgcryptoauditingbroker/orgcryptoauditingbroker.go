@@ -117,6 +117,8 @@ type Status struct {
 	Streams         int64        `json:"streams"`
 	StoreError      string       `json:"storeError"`
 	AgentActive     bool         `json:"agentActive"`
+	AgentState      string       `json:"agentState"`
+	AgentSinceUSec  int64        `json:"agentSinceUSec"`
 	AgentError      string       `json:"agentError"`
 }
 
@@ -707,9 +709,13 @@ type Status (
   # Why the log, or the segment that is named, cannot be read now; empty: all of it
   # can.
   storeError: string,
-  # Whether the agent answers, and if not, why. The agent's own interface says
-  # more.
+  # Whether the agent runs, its state, and since when: running, starting, stopped,
+  # failed, or unknown, where there is no service manager to ask; 0: unknown. Then
+  # the reason, if it does not answer and was not stopped. Asking never starts it.
+  # The agent's own interface says more.
   agentActive: bool,
+  agentState: string,
+  agentSinceUSec: int,
   agentError: string
 )
 

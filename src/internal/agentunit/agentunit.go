@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agentunit asks the service manager about the agent's service.
+//
+// Connecting to the agent's socket starts the agent. Who only wants to know how
+// it is asks here first: that starts nothing.
+package agentunit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/program"
+)
+
+// Service is the name of the agent's unit.
+const Service = "crypto-auditing-agent.service"
+
+// The service manager on the bus.
+const (
+	managerName = "org.freedesktop.systemd1"
+	managerPath = dbus.ObjectPath("/org/freedesktop/systemd1")
+	noSuchUnit  = "org.freedesktop.systemd1.NoSuchUnit"
+)
+
+// askTime bounds what the service manager is asked.
+const askTime = 5 * time.Second
+
+// State is the state of the agent's service.
+type State string
+
+// The states.
+const (
+	// Running: it records, or did when it was asked last.
+	Running State = "running"
+	// Starting: it is about to.
+	Starting State = "starting"
+	// Stopped: it does not run, or ends.
+	Stopped State = "stopped"
+	// Failed: it ended with an error. It may be waiting to be started again.
+	Failed State = "failed"
+	// Unknown: there is no bus, or no service manager on it.
+	Unknown State = "unknown"
+)
+
+// MayConnect reports whether connecting to the agent's socket does not start
+// the agent, as it runs or starts already.
+func (s State) MayConnect() bool { return s == Running || s == Starting }
+
+// Status is what the service manager knows of the service.
+type Status struct {
+	State State
+	// Since is when the service became active, or ended; zero: unknown.
+	Since time.Time
+	// Reason is why it failed, or why the state is unknown.
+	Reason string
+}
+
+// Ask returns the status. address is that of the bus; empty: the system bus.
+func Ask(ctx context.Context, address string) Status {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	connect := dbus.ConnectSystemBus
+	if address != "" {
+		connect = func(options ...dbus.ConnOption) (*dbus.Conn, error) { return dbus.Connect(address, options...) }
+	}
+	c, err := connect(dbus.WithContext(ctx))
+	if err != nil {
+		return Status{State: Unknown, Reason: fmt.Sprintf("cannot connect to the system bus: %v", err)}
+	}
+	defer c.Close()
+	var unit dbus.ObjectPath
+	// A service manager that is not there is not to be started.
+	err = c.Object(managerName, managerPath).CallWithContext(ctx, managerName+".Manager.GetUnit", dbus.FlagNoAutoStart, Service).Store(&unit)
+	// All properties at once: it may be started again between two questions.
+	var properties map[string]dbus.Variant
+	if err == nil {
+		err = c.Object(managerName, unit).CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", dbus.FlagNoAutoStart, "").Store(&properties)
+	}
+	var answer dbus.Error
+	switch {
+	case err == nil:
+		return statusOf(properties)
+	case errors.As(err, &answer) && answer.Name == noSuchUnit:
+		// What is neither active nor referred to is not loaded.
+		return Status{State: Stopped}
+	}
+	return Status{State: Unknown, Reason: fmt.Sprintf("cannot ask the service manager: %v", err)}
+}
+
+// statusOf reads the properties of the unit (org.freedesktop.systemd1(5)).
+func statusOf(properties map[string]dbus.Variant) Status {
+	text := func(name string) string {
+		s, _ := properties[name].Value().(string)
+		return s
+	}
+	since := func(name string) time.Time {
+		if us, _ := properties[name].Value().(uint64); us != 0 {
+			return time.UnixMicro(int64(us))
+		}
+		return time.Time{}
+	}
+	failed := func() Status {
+		reason, ok := strings.CutPrefix(text("StatusText"), program.Failed)
+		if !ok {
+			reason = "see journalctl -u " + Service
+		}
+		return Status{State: Failed, Since: since("InactiveEnterTimestamp"), Reason: reason}
+	}
+	switch active := text("ActiveState"); active {
+	case "active", "reloading", "refreshing":
+		return Status{State: Running, Since: since("ActiveEnterTimestamp")}
+	case "activating":
+		if text("SubState") == "auto-restart" {
+			return failed()
+		}
+		return Status{State: Starting}
+	case "inactive", "deactivating":
+		return Status{State: Stopped, Since: since("InactiveEnterTimestamp")}
+	case "failed":
+		return failed()
+	default:
+		return Status{State: Unknown, Reason: fmt.Sprintf("the service manager knows the state %q", active)}
+	}
+}
