@@ -7,11 +7,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
 )
 
 // openPause is how long to wait before a log that cannot be opened is tried
@@ -63,9 +65,9 @@ func (t *tail) err() error {
 
 func (t *tail) fail(err error) {
 	if old := t.err(); err != nil && (old == nil || old.Error() != err.Error()) {
-		t.log.Error("the log cannot be read", "error", err)
+		message.LogUnreadable.Log(t.log, "error", err)
 	} else if err == nil && old != nil {
-		t.log.Info("the log can be read again")
+		message.LogReadable.Log(t.log)
 	}
 	if err == nil {
 		t.failing.Store(nil)
@@ -255,7 +257,12 @@ func (t *tail) step(ctx context.Context) error {
 	}
 	var missing *logstore.MissingError
 	if lack.reason == Corrupt && !errors.As(err, &missing) {
-		t.log.Error("a part of the log cannot be read", "error", err)
+		var corrupt *logstore.CorruptError
+		segment := ""
+		if errors.As(err, &corrupt) {
+			segment = filepath.Base(corrupt.Segment)
+		}
+		message.SegmentDamaged.Log(t.log, "segment", segment, "error", err)
 	}
 	if lack.last != 0 {
 		t.miss(lack.first, lack.last, lack.reason)
