@@ -85,8 +85,8 @@ var accesses = map[string][]access{
 		{[]string{"crau_agent_t"}, "etc_t", "dir", "read search watch", ""},
 	},
 	"the agent is asked by the broker and administrators": {
-		{[]string{"crau_broker_t", "sysadm_t", "client_stream_connect_agent_t", "client_admin_t"}, "crau_agent_t", "unix_stream_socket", "connectto", ""},
-		{[]string{"crau_broker_t", "sysadm_t", "client_stream_connect_agent_t", "client_admin_t"}, "crypto_auditing_runtime_t", "sock_file", "write", ""},
+		{[]string{"crau_agent_t", "crau_broker_t", "sysadm_t", "client_stream_connect_agent_t", "client_admin_t"}, "crau_agent_t", "unix_stream_socket", "connectto", ""},
+		{[]string{"crau_agent_t", "crau_broker_t", "sysadm_t", "client_stream_connect_agent_t", "client_admin_t"}, "crypto_auditing_runtime_t", "sock_file", "write", ""},
 		{[]string{"staff_t", "user_t", "client_stream_connect_broker_t", "client_dbus_chat_t"}, "crau_agent_t", "unix_stream_socket", "", "connectto"},
 	},
 	"whether the agent runs is asked of the service manager": {

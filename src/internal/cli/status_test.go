@@ -371,3 +371,27 @@ func asUser(t *testing.T, uid uint32, arguments ...string) result {
 	}
 	return result{command.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
+
+// Connecting to the agent's socket would start the agent.
+func TestAnAgentOfUnknownStateIsNotConnectedTo(t *testing.T) {
+	none := "unix:path=" + filepath.Join(t.TempDir(), "none")
+	file := filepath.Join(t.TempDir(), "metrics.prom")
+	for _, arguments := range [][]string{{"status"}, {"status", "-o", "json"}, {"metrics"}, {"metrics", "--output", file}} {
+		var stdout, stderr bytes.Buffer
+		e := environment(t, &stdout, &stderr)
+		e.Lookup = func(name string) (string, bool) { return none, name == "DBUS_SYSTEM_BUS_ADDRESS" }
+		code := cli.Run(t.Context(), arguments, e)
+		if code != 1 || stdout.Len() > 0 {
+			t.Errorf("%v: exit status %d, prints %q", arguments, code, stdout.String())
+		}
+		for _, want := range []string{"the state of the agent is unknown: cannot connect to the system bus: ", "name its socket by --socket"} {
+			if !strings.Contains(stderr.String(), want) {
+				t.Errorf("%v says %q, want %q in it", arguments, stderr.String(), want)
+			}
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(text), "crypto_auditing_up 0\n") {
+		t.Errorf("the metrics are %q, %v", text, err)
+	}
+}
