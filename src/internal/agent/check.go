@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -25,9 +26,9 @@ func CheckLibraries(patterns []string) (n int, problems []error) {
 		case err != nil:
 			problems = append(problems, fmt.Errorf("cannot use library %q: %w", pattern, err))
 		case len(paths) == 0:
-			problems = append(problems, fmt.Errorf("cannot attach to %s: no such file", pattern))
+			problems = append(problems, absentError(pattern))
 		}
-		for _, path := range paths {
+		for _, path := range slices.DeleteFunc(paths, temporary) {
 			if err := probe.Check(path); err != nil {
 				problems = append(problems, err)
 			} else {

@@ -402,7 +402,7 @@ func (l *libraries) failures() error {
 	defer l.mu.Unlock()
 	var errs []error
 	for _, f := range l.files {
-		if f.library == nil && f.err != nil {
+		if f.library == nil && f.err != nil && f.ahead.IsZero() {
 			errs = append(errs, f.err)
 		}
 	}

@@ -132,7 +132,7 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 		if (stopped == broker.AgentStopped) != (s.AgentError == nil) {
 			t.Errorf("the error of an agent that is %s is %v", stopped, s.AgentError)
 		}
-		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: 1, Reading: broker.Ignore}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
+		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: broker.Limit{Bytes: 1}, Reading: broker.Ignore}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
 			t.Errorf("truncating with an agent that is %s returns %v", stopped, err)
 		}
 		select {
