@@ -272,6 +272,30 @@ func TestIdentityIsThatOfMostSegmentsWhereItsFileIsMissing(t *testing.T) {
 	}
 }
 
+func TestAnotherLogThatReplacedAllSegmentsIsContinued(t *testing.T) {
+	dir := t.TempDir()
+	w, _ := filledStore(t, dir, 2, 1)
+	mustTest(t, w.Close())
+	for name := range readSegmentsTest(t, dir) {
+		mustTest(t, os.Remove(filepath.Join(dir, name)))
+	}
+	backup := t.TempDir()
+	other, all := filledStore(t, backup, 2, 3)
+	mustTest(t, other.Close())
+	writeDir(t, dir, readSegmentsTest(t, backup))
+	again := openTest(t, dir, testOptions(newTestClock()))
+	if again.store != other.store {
+		t.Errorf("the store is %x, want %x", again.store, other.store)
+	}
+	appendTest(t, again, "new")
+	var want []string
+	for _, e := range all {
+		want = append(want, e.text)
+	}
+	got, errs := readAll(readerTest(t, dir, Query{}))
+	wantTexts(t, got, errs, append(want, "new")...)
+}
+
 func TestFileThatCannotBeReadIsReportedOnceAndRecovers(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := filledStore(t, dir, 2, 1)

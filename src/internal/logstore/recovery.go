@@ -64,27 +64,20 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 	if !known {
 		return newStore(list)
 	}
-	end := storeEnd{store: store, foreign: map[uint64]error{}}
-	var ours []uint64
-	for _, first := range list {
-		_, err := segment.Check(dir, first, store)
-		_, unreadable := segment.AsUnreadable(err)
-		var foreign *segment.ForeignError
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err == nil:
-			ours = append(ours, first)
-		case errors.As(err, &foreign), unreadable:
-			end.foreign[first] = err
-		default:
-			return storeEnd{}, err
+	end, ours, err := endOf(dir, list, store)
+	if err == nil && len(ours) == 0 {
+		// Another log was put into the directory, such as a backup.
+		other, found, majorityErr := segment.MajorityID(dir, list)
+		if majorityErr == nil && found && other != store {
+			store = other
+			end, ours, err = endOf(dir, list, store)
 		}
 	}
-	if err := end.findLast(dir, ours); err != nil {
+	if err != nil {
 		return storeEnd{}, err
 	}
 	if end.last.Entries == 0 {
-		fresh, err := newStore(ours)
+		fresh, err := newStore(list)
 		fresh.foreign = end.foreign
 		return fresh, err
 	}
@@ -97,6 +90,27 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 	}
 	end.touched = touchedAt(dir, end.found)
 	return end, nil
+}
+
+// endOf finds the last whole chunk of a store, and the segments that are or may
+// be of it.
+func endOf(dir string, list []uint64, store [16]byte) (end storeEnd, ours []uint64, err error) {
+	end = storeEnd{store: store, foreign: map[uint64]error{}}
+	for _, first := range list {
+		_, err := segment.Check(dir, first, store)
+		_, unreadable := segment.AsUnreadable(err)
+		var foreign *segment.ForeignError
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err == nil:
+			ours = append(ours, first)
+		case errors.As(err, &foreign), unreadable:
+			end.foreign[first] = err
+		default:
+			return end, nil, err
+		}
+	}
+	return end, ours, end.findLast(dir, ours)
 }
 
 // findLast finds the chunk with the highest sequence. That is in the newest

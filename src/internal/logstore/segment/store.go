@@ -45,16 +45,20 @@ func Identity(dir string) (id [16]byte, ok bool) {
 // IdentityText returns what the file with the id of a store holds.
 func IdentityText(id [16]byte) []byte { return []byte(hex.EncodeToString(id[:]) + "\n") }
 
-// StoreID returns the id of the store in dir, whose segments are listed. It is
-// that of the identity file, or else that which most segments have, for a copy
-// without that file: one file more must not make another log of it. Of
-// two with as many the one with the oldest segment is taken. Segments that
-// cannot be read are passed over; the error is that of the newest of them if no
-// other has an id.
+// StoreID returns the id of the store in dir, whose segments are listed: that
+// of the identity file, or else, for a copy without it, that of MajorityID.
 func StoreID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 	if id, ok := Identity(dir); ok {
 		return id, true, nil
 	}
+	return MajorityID(dir, list)
+}
+
+// MajorityID returns the id that most of the listed segments have: one file
+// more must not make another log of a directory. Of two with as many the one with
+// the oldest segment is taken. Segments that cannot be read are passed over; the
+// error is that of the newest of them if no other has an id.
+func MajorityID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 	votes := map[[16]byte]int{}
 	var candidates [][16]byte // in order of their oldest segment
 	var unread error
