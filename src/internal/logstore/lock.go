@@ -57,7 +57,7 @@ func takeLock(dir string) (l *lock, left note, err error) {
 		return nil, note{}, fmt.Errorf("cannot read lock of log directory: %w", err)
 	}
 	stat := info.Sys().(*syscall.Stat_t)
-	return &lock{f, file.Identity{Device: uint64(stat.Dev), Inode: stat.Ino}}, parseNote(string(text)), nil
+	return &lock{f, file.Identity{Device: stat.Dev, Inode: stat.Ino}}, parseNote(string(text)), nil
 }
 
 // holds reports whether the lock file in dir is the one that is locked. If

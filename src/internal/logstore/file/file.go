@@ -87,7 +87,7 @@ func create(path string) (opened, error) {
 		f.Close()
 		return opened{}, fmt.Errorf("cannot create segment: %w", &os.PathError{Op: "fstat", Path: path, Err: err})
 	}
-	return opened{f, Identity{Device: uint64(s.Dev), Inode: s.Ino}}, nil
+	return opened{f, Identity{Device: s.Dev, Inode: s.Ino}}, nil
 }
 
 // Touch implements File with futimens(3). It gives the kernel no times, so
@@ -124,7 +124,7 @@ func IdentityOf(path string) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("cannot look for a file of the log: %w", &os.PathError{Op: "lstat", Path: path, Err: err})
 	}
-	return Identity{Device: uint64(s.Dev), Inode: s.Ino}, nil
+	return Identity{Device: s.Dev, Inode: s.Ino}, nil
 }
 
 // Place implements System.
