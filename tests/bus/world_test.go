@@ -294,6 +294,10 @@ func (s *service) signal(signal syscall.Signal) {
 		}
 	}
 	_ = syscall.Kill(pid, signal)
+	if signal == syscall.SIGKILL {
+		// nsenter stops with a child that stops itself, and would not see its end.
+		_ = syscall.Kill(s.command.Process.Pid, syscall.SIGCONT)
+	}
 }
 
 // waitToSay waits until the program has written a text.
