@@ -22,8 +22,12 @@ func (a *Agent) noteStart() error {
 		message.DownTime.Log(a.options.Log, "from", time.Unix(0, r.Since).Format(time.RFC3339),
 			"to", time.Now().Format(time.RFC3339), "reason", string(r.Reason))
 	}
-	// Only now: an agent that ends before leaves the time without recording to
-	// the next one.
+	// Only when the notice is durable: an agent that ends before leaves the time
+	// without recording to the next one. A disk that is full is reported when
+	// something is recorded.
+	if _, err := a.writer.Flush(); err != nil {
+		a.options.Log.Warn("the start of recording is not yet in the log", "error", err)
+	}
 	return a.writer.StartRecording()
 }
 
