@@ -130,3 +130,36 @@ func TestAStreamPassesASegmentThatCannotBeRead(t *testing.T) {
 		}
 	}
 }
+
+func TestAStreamThatFailsReportsWhy(t *testing.T) {
+	s := serve(t)
+	p := s.connect(t)
+	last := s.log.Append(brokertest.Some(rand.New(rand.NewPCG(6, 7)), 10)...)
+	s.log.Flush()
+	f := p.open("oldest", dict{}, all("follow", true))
+	away := s.log.Dir + ".away"
+	var outcome, reason string
+	streamed(t, f, func(entry map[string]any) bool { return entry["seq"] == last.Sequence })
+	if err := os.Rename(s.log.Dir, away); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Rename(away, s.log.Dir) })
+	d := cbor.NewDecoder(f)
+	if err := f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Logf("the pipe has no deadline: %v", err)
+	}
+	// Whoever follows looks again when a file comes or goes.
+	if err := os.WriteFile(away+"/other", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for outcome == "" {
+		var entry map[string]any
+		if err := d.Decode(&entry); err != nil {
+			t.Fatal(err)
+		}
+		outcome, reason = endOf(entry)
+	}
+	if outcome != "failed" || !strings.Contains(reason, "cannot read the log") {
+		t.Errorf("the stream ended: %s %s", outcome, reason)
+	}
+}

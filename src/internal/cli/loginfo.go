@@ -63,7 +63,8 @@ of the times without recording, removals and losses that the log reports. It
 checks no contents: see crauctl verify.
 
 A segment is open (written to, or left so by a crash), or sealed: rewritten
-with larger chunks and an index.
+with larger chunks and an index. One that cannot be read is unreadable, a file
+that only has the name of one foreign; the exit status is 1 then.
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
