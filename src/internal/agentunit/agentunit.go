@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -44,13 +46,20 @@ const (
 	Stopped State = "stopped"
 	// Failed: it ended with an error. It may be waiting to be started again.
 	Failed State = "failed"
-	// Unknown: there is no bus, or no service manager on it.
+	// Unknown: the service manager cannot be asked.
 	Unknown State = "unknown"
+	// Unmanaged: systemd does not run the machine, so that nothing is started by
+	// connecting to a socket. Only a connection shows whether the agent runs.
+	Unmanaged State = "unmanaged"
 )
+
+// Systemd is where there is a directory if systemd runs the machine
+// (sd_booted(3)).
+const Systemd = "/run/systemd/system"
 
 // MayConnect reports whether connecting to the agent's socket does not start
 // the agent, as it runs or starts already.
-func (s State) MayConnect() bool { return s == Running || s == Starting }
+func (s State) MayConnect() bool { return s == Running || s == Starting || s == Unmanaged }
 
 // Status is what the service manager knows of the service.
 type Status struct {
@@ -62,7 +71,16 @@ type Status struct {
 }
 
 // Ask returns the status. address is that of the bus; empty: the system bus.
-func Ask(ctx context.Context, address string) Status {
+// systemd is Systemd but in tests.
+func Ask(ctx context.Context, address, systemd string) Status {
+	s := ask(ctx, address)
+	if _, err := os.Lstat(systemd); s.State == Unknown && errors.Is(err, fs.ErrNotExist) {
+		return Status{State: Unmanaged}
+	}
+	return s
+}
+
+func ask(ctx context.Context, address string) Status {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	connect := dbus.ConnectSystemBus

@@ -41,8 +41,16 @@ func TestStatesAreThoseOfTheUnit(t *testing.T) {
 }
 
 func TestWithoutABusTheStateIsUnknown(t *testing.T) {
-	got := Ask(t.Context(), "unix:path="+t.TempDir()+"/none")
-	if got.State != Unknown || !strings.Contains(got.Reason, "cannot connect to the system bus") {
+	dir := t.TempDir()
+	got := Ask(t.Context(), "unix:path="+dir+"/none", dir)
+	if got.State != Unknown || got.State.MayConnect() || !strings.Contains(got.Reason, "cannot connect to the system bus") {
+		t.Errorf("the status is %+v", got)
+	}
+}
+
+func TestWithoutSystemdTheAgentMayBeConnectedTo(t *testing.T) {
+	dir := t.TempDir()
+	if got := Ask(t.Context(), "unix:path="+dir+"/none", dir+"/none"); got != (Status{State: Unmanaged}) || !got.State.MayConnect() {
 		t.Errorf("the status is %+v", got)
 	}
 }

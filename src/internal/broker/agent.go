@@ -86,6 +86,9 @@ const (
 	AgentStopped  AgentState = "stopped"
 	AgentFailed   AgentState = "failed"
 	AgentUnknown  AgentState = "unknown"
+	// AgentUnmanaged: no service manager runs it; only a connection shows its
+	// state.
+	AgentUnmanaged AgentState = "unmanaged"
 )
 
 // AgentUnit is what the service manager knows of the agent.
@@ -98,7 +101,9 @@ type AgentUnit struct {
 }
 
 // mayConnect reports whether connecting does not start the agent.
-func (u *AgentUnit) mayConnect() bool { return u.State == AgentRunning || u.State == AgentStarting }
+func (u *AgentUnit) mayConnect() bool {
+	return u.State == AgentRunning || u.State == AgentStarting || u.State == AgentUnmanaged
+}
 
 // callPause is how long to leave an agent alone that does not follow any more.
 // After it, one that has left is called again once the log grows, for then it
@@ -140,14 +145,13 @@ func (l *agentLink) set(active bool) {
 	}
 }
 
-// look asks for the agent's state. Where that is not the service manager's,
-// it is AgentStarting: only a connection shows more.
+// look asks for the agent's state.
 func (l *agentLink) look(ctx context.Context) AgentUnit {
 	if l.unit == nil {
-		return AgentUnit{State: AgentStarting}
+		return AgentUnit{State: AgentUnmanaged}
 	}
 	u := l.unit(ctx)
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && u.State != AgentUnmanaged {
 		l.set(u.State == AgentRunning)
 	}
 	return u

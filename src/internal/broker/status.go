@@ -103,7 +103,7 @@ func (b *Broker) agentStatus(ctx context.Context, s *Status) {
 		}
 		// It may have been started without a change of the log.
 		b.agent.noteGrowth()
-	case b.options.AgentUnit != nil:
+	case unit.State != AgentUnmanaged:
 		s.AgentError, s.AgentActive = err, unit.State == AgentRunning
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
 		// Nothing listens on the socket.

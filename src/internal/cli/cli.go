@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/cli/timespec"
 	"crypto-auditing/src/internal/schema"
 )
@@ -49,6 +50,9 @@ type Environment struct {
 	Version string
 	// ProcStat is the file that states the time of boot (proc(5)).
 	ProcStat string
+	// Systemd is a directory that is there if systemd runs the machine
+	// (agentunit.Systemd).
+	Systemd string
 	// RegistryDirs hold registry files of packages and the administrator.
 	RegistryDirs []string
 }
@@ -60,6 +64,7 @@ func System(version string) Environment {
 		Lookup: os.LookupEnv, Now: time.Now, Location: time.Local,
 		Version:      version,
 		ProcStat:     "/proc/stat",
+		Systemd:      agentunit.Systemd,
 		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
 	}
 }

@@ -380,6 +380,7 @@ func TestAnAgentOfUnknownStateIsNotConnectedTo(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		e := environment(t, &stdout, &stderr)
 		e.Lookup = func(name string) (string, bool) { return none, name == "DBUS_SYSTEM_BUS_ADDRESS" }
+		e.Systemd = t.TempDir()
 		code := cli.Run(t.Context(), arguments, e)
 		if code != 1 || stdout.Len() > 0 {
 			t.Errorf("%v: exit status %d, prints %q", arguments, code, stdout.String())

@@ -21,7 +21,7 @@ func (e *Environment) agentUnit(ctx context.Context) agentunit.Status {
 	waiting, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	for {
-		unit := agentunit.Ask(ctx, e.getenv("DBUS_SYSTEM_BUS_ADDRESS"))
+		unit := agentunit.Ask(ctx, e.getenv("DBUS_SYSTEM_BUS_ADDRESS"), e.Systemd)
 		if unit.State != agentunit.Starting {
 			return unit
 		}
@@ -42,6 +42,13 @@ func (f *agentFlags) runningStatus(ctx context.Context, e *Environment) (*api.St
 	unit := e.agentUnit(ctx)
 	if unit.State.MayConnect() {
 		status, err := f.status(ctx)
+		if unit.State == agentunit.Unmanaged {
+			unit = agentunit.Status{}
+			if err == nil {
+				unit.State, unit.Since = agentunit.Running, time.UnixMicro(status.StartedUSec)
+			}
+			return status, unit, err
+		}
 		if err == nil || ctx.Err() != nil {
 			return status, unit, err
 		}
