@@ -42,9 +42,9 @@ step vet sh -euc '
 	cd tests/tools && go vet ./...'
 # Built where its modules are: those of a tarball are the project's own alone.
 # A cache of its own: the linter's is for all trees of a module, and tells of
-# files in others.
+# files in others. Another one may run elsewhere on the machine.
 step lint env GOLANGCI_LINT_CACHE="$PWD/build/golangci-lint" sh -euc '
-	"$(go -C tests/tools tool -n golangci-lint)" run ./...'
+	"$(go -C tests/tools tool -n golangci-lint)" run --allow-parallel-runners ./...'
 step "generated files" tests/drift.sh
 [ $status -eq 0 ] || finish
 
