@@ -114,6 +114,25 @@ func TestQueryShowsRealHandshakes(t *testing.T) {
 	}
 }
 
+// The client of the trace offers secp256r1 and x25519; it does not wait for its
+// server, so that GnuTLS reports the offer as an operation of its own.
+func TestAnOfferedGroupIsNotTakenForTheNegotiatedOne(t *testing.T) {
+	needRecording(t)
+	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
+	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))
+	check(t, a, a.stop(t, patience), fired.done)
+	if got := crauctl(t, "query", "--directory", a.log, "-o", "cat", "tls::group=x25519"); got != "" {
+		t.Errorf("with x25519 there is\n%s", got)
+	}
+	want := "tls::handshake server, TLS 1.3, secp256r1, ecdsa_secp256r1_sha256\ntls::handshake client, TLS 1.3, secp256r1, ecdsa_secp256r1_sha256\n"
+	if got := crauctl(t, "query", "--directory", a.log, "-o", "cat", "tls::group=secp256r1"); got != want {
+		t.Errorf("with secp256r1 there is\n%swant\n%s", got, want)
+	}
+	if got := crauctl(t, "query", "--directory", a.log); !strings.Contains(got, "tls::handshake client\n├─ tls::key_exchange group=secp256r1\n") {
+		t.Errorf("the offer is not in the tree:\n%s", got)
+	}
+}
+
 func TestQueryShowsLosses(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
 	publish(t, "hostile", "--flood", "--count", "20000")

@@ -3,6 +3,8 @@
 package cli_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"crypto-auditing/src/internal/cli"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -338,6 +341,24 @@ func TestQueryReportsWhatIsNoLongerThere(t *testing.T) {
 				t.Errorf("exit code %d, errors %q, want %q", got.code, got.stderr, c.want)
 			}
 		})
+	}
+}
+
+func TestFollowingReportsWhatIsNoLongerThere(t *testing.T) {
+	dir := history(t, started(5, 0, ""), operation("one", 10), "rotate", operation("two", 20), removal(30, 1, 3))
+	behead(t, dir, 1)
+	var stdout bytes.Buffer
+	var stderr shared
+	var ignored bytes.Buffer
+	e := environment(t, &stdout, &ignored)
+	e.Stderr = &stderr
+	ctx, cancel := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() { code <- cli.Run(ctx, []string{"query", "-f", "--directory", dir, "--since", "@1784800001"}, e) }()
+	await(t, "of a log that is followed", &stderr, "crauctl: entries 1–3 were removed (by alice, vacuum --max-size=1G, at 2026-07-23 09:47:10)\n")
+	cancel()
+	if c := <-code; c != 0 {
+		t.Errorf("exit code %d", c)
 	}
 }
 

@@ -227,7 +227,9 @@ func (q *query) followStore(ctx context.Context, src store, out *output, after *
 	for first := true; ; first = false {
 		err := v.read(ctx, src, builder)
 		if err == nil && first && q.selection.since != math.MinInt64 && after == nil {
-			v.gaps.notes, err = q.removed(src, v)
+			var removed []string
+			removed, err = q.removed(src, v)
+			v.gaps.notes = append(removed, v.gaps.notes...)
 		}
 		if ctx.Err() != nil {
 			break
