@@ -155,5 +155,8 @@ func record(s *settings, log *slog.Logger) error {
 	err = a.Run(ctx)
 	stopServing()
 	beside.Wait()
+	if agent.Permanent(err) {
+		err = program.Permanent(err)
+	}
 	return err
 }

@@ -168,10 +168,16 @@ func metadata(now logstore.Moment) []byte {
 // then and closes the store.
 func (a *Agent) Run(ctx context.Context) error {
 	stopAnswering := a.libraries.answer()
-	// It waits for those that are not there.
 	if err := a.libraries.attach(); err != nil {
+		var denied *probe.DeniedError
+		if errors.As(err, &denied) && len(a.libraries.attachedFiles()) == 0 {
+			stopAnswering()
+			return errors.Join(err, a.close())
+		}
+		// It waits for those that are not there.
 		a.options.Log.Error("some libraries are not recorded", "error", err)
 	}
+	a.libraries.reportNone()
 	if err := a.noteStart(); err != nil {
 		stopAnswering()
 		return errors.Join(fmt.Errorf("cannot begin to record: %w", err), a.close())

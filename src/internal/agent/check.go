@@ -66,8 +66,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Permanent reports whether an agent that New failed to make will fail in the
-// same way until somebody does something about it: what it may not do, what
+// Permanent reports whether an agent that New failed to make, or that Run could
+// not start, will fail in the same way until somebody does something about it: what it may not do, what
 // this kernel cannot, and a log of another format.
 func Permanent(err error) bool {
 	var incompatible *logstore.IncompatibleError

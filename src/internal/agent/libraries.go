@@ -112,6 +112,7 @@ func (l *libraries) reconfigure(patterns []string, discover bool) error {
 	l.last = 0
 	l.mu.Unlock()
 	err := l.attach()
+	l.reportNone()
 	select {
 	case l.changed <- struct{}{}:
 	default:
@@ -165,7 +166,6 @@ func (l *libraries) attach() error {
 	errs = append(errs, l.attachFiles(wanted)...)
 	l.retire(paths)
 	l.yield()
-	l.reportNone()
 	l.looked()
 	return errors.Join(errs...)
 }

@@ -104,6 +104,7 @@ func (l *libraries) watch(ctx context.Context) error {
 			// First: what changes after attach has looked must be seen.
 			l.watchFolders(w)
 			err := l.attach()
+			l.reportNone()
 			looked = time.Now()
 			if err == nil {
 				logged = ""

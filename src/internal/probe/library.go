@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -76,6 +77,14 @@ type stringKey struct {
 	address uint64
 	size    int
 }
+
+// DeniedError tells that the process may not place probes on this kernel: it
+// will be the same for every library.
+type DeniedError struct{ Err error }
+
+func (e *DeniedError) Error() string { return e.Err.Error() }
+
+func (e *DeniedError) Unwrap() error { return e.Err }
 
 // shownErrors is how many unusable probes a NoProbesError describes.
 const shownErrors = 8
@@ -276,7 +285,12 @@ func (t *Tracer) attach(l *Library, p *plan) error {
 		cookies = append(cookies, uint64(slot))
 	}
 	if l.links, err = t.attachSites(executable, p, cookies); err != nil {
-		return fmt.Errorf("cannot attach to %s: %w", l.Path, explain(err, t.profile))
+		denied := errors.Is(err, fs.ErrPermission)
+		err = fmt.Errorf("cannot attach to %s: %w", l.Path, explain(err, t.profile))
+		if denied {
+			return &DeniedError{err}
+		}
+		return err
 	}
 	return nil
 }
