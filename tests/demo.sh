@@ -46,11 +46,11 @@ clean_up() {
 	done
 }
 trap clean_up EXIT
-# until_true COMMAND: waits for it, 15 s at most.
+# until_true COMMAND: waits for it, two minutes at most.
 until_true() {
 	waited=0
 	until eval "$1"; do
-		[ $waited -lt 150 ] || fail "waited in vain for: $1"
+		[ $waited -lt 1200 ] || fail "waited in vain for: $1"
 		waited=$((waited + 1))
 		sleep 0.1
 	done

@@ -124,7 +124,7 @@ func TestAStreamPassesASegmentThatCannotBeRead(t *testing.T) {
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); store() != ""; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); store() != ""; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the segment can be read again, and the status says %q", store())
 		}
