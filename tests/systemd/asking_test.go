@@ -36,6 +36,8 @@ sys.stdin.read()
 	t.Cleanup(func() {
 		stdin.Close()
 		_ = command.Wait() // the line below tells of its failure
+		a.run(t, "systemctl", "stop", brokerService)
+		a.run(t, "find", stateDir, "-type", "f", "-delete")
 	})
 	line := make([]byte, len("subscribed\n"))
 	if _, err := stdout.Read(line); err != nil || string(line) != "subscribed\n" {
