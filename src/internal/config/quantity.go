@@ -110,8 +110,8 @@ func (l Limit) String() string {
 type number int
 
 const (
-	// deprecated: milliseconds or bytes, as in version 0.1.0, with a warning.
-	deprecated number = iota
+	// The usual: milliseconds or bytes, as in version 0.1.0, with a warning.
+	_ number = iota
 	// milliseconds, as the public project has it.
 	milliseconds
 	// ignored: the key is as if it were not there, with a warning. What version

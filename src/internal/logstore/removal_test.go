@@ -56,7 +56,7 @@ func TestRemovalIsRecordedBeforeItHappens(t *testing.T) {
 	w := openTest(t, dir, opts)
 	removed, err := w.Retain(retention.Policy{MaxSize: 1}, record)
 	mustTest(t, err)
-	want := string(testText(record(removed)))
+	want := testText(record(removed))
 	if len(removed.Segments) < 3 || len(before) != 1 || before[0] != want {
 		t.Errorf("before the removal the log had the records %q, want %q", before, want)
 	}
@@ -126,7 +126,7 @@ func TestRemovalOnAFullDiskIsRecordedWhenThereIsRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, want := records(t, dir), string(testText(record(r))); len(got) != 1 || got[0] != want {
+	if got, want := records(t, dir), testText(record(r)); len(got) != 1 || got[0] != want {
 		t.Errorf("the log has the records %q, want %q", got, want)
 	}
 }

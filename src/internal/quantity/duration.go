@@ -20,9 +20,9 @@ const (
 	month = year / 12
 )
 
-// units are the names of the units of time, those that begin with another name
+// unitName has the names of the units of time, those that begin with another name
 // before it. Case matters: M is a month, m a minute.
-var units = []struct {
+var unitName = []struct {
 	name   string
 	length time.Duration
 }{
@@ -71,7 +71,7 @@ func ParseDuration(text string, unit time.Duration) (time.Duration, error) {
 		}
 		length, name := unit, ""
 		trimmed := strings.TrimLeft(after, space)
-		for _, u := range units {
+		for _, u := range unitName {
 			if strings.HasPrefix(trimmed, u.name) {
 				length, name = u.length, u.name
 				break
