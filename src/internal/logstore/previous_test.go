@@ -181,3 +181,15 @@ func TestUnknownNotesAreIgnored(t *testing.T) {
 		}
 	}
 }
+
+func FuzzNote(f *testing.F) {
+	f.Add("")
+	f.Add(note{cursor: Cursor{Sequence: 5}.String()}.String())
+	f.Add(note{pending: Previous{End: 5, Orderly: true, BootID: testBoot}}.String())
+	f.Fuzz(func(t *testing.T, text string) {
+		n := parseNote(text)
+		if again := parseNote(n.String()); again != n {
+			t.Errorf("%q is read as %+v, and that as %+v", text, n, again)
+		}
+	})
+}
