@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +29,22 @@ type recorder struct {
 	removed chan logstore.Cursor
 	remover agent.Remover
 	chunks  chan logstore.Position
-	err     error
+
+	mu  sync.Mutex
+	err error
+}
+
+// fail has calls fail from now on; the one before may still be ending.
+func (r *recorder) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+func (r *recorder) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
 }
 
 func cursor(sequence uint64) logstore.Cursor {
@@ -39,16 +55,16 @@ func (r *recorder) Status() (agent.Status, error) {
 	return agent.Status{
 		Started: time.UnixMicro(5_000_000), Profile: "uprobe_multi", Directory: "/log", Newest: cursor(9), HitsSeen: 11,
 		Libraries: []agent.LibraryStatus{{Path: "/lib/x", BuildID: []byte{0xab}, Probes: []string{"data"}, Sites: 2, Hits: 3, Since: time.UnixMicro(7)}},
-	}, r.err
+	}, r.failure()
 }
 
-func (r *recorder) Flush(context.Context) (logstore.Cursor, error) { return cursor(7), r.err }
-func (r *recorder) Rotate(context.Context) (string, error)         { return "", r.err }
+func (r *recorder) Flush(context.Context) (logstore.Cursor, error) { return cursor(7), r.failure() }
+func (r *recorder) Rotate(context.Context) (string, error)         { return "", r.failure() }
 
 func (r *recorder) Remove(before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
 	r.remover = by
 	r.removed <- before
-	return logstore.Removal{Bytes: 100}, r.err
+	return logstore.Removal{Bytes: 100}, r.failure()
 }
 
 func (r *recorder) Follow(ctx context.Context, tell func(logstore.Position) error) error {
@@ -130,11 +146,11 @@ func TestErrorsOfTheAgentAreToldApart(t *testing.T) {
 	if _, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{}); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, broker.ErrAgentUnavailable) {
 		t.Errorf("a foreign cursor: %v", err)
 	}
-	r.err = errors.New("something broke")
+	r.fail(errors.New("something broke"))
 	if _, err := c.Flush(bounded(t)); err == nil || errors.Is(err, broker.ErrAgentUnavailable) || !strings.Contains(err.Error(), "something broke") {
 		t.Errorf("a failure: %v", err)
 	}
-	r.err = logstore.ErrClosed
+	r.fail(logstore.ErrClosed)
 	if _, err := c.Flush(bounded(t)); !errors.Is(err, broker.ErrAgentUnavailable) {
 		t.Errorf("an agent that ends: %v", err)
 	}
