@@ -136,10 +136,30 @@ struct loss {
 struct control_block {
 	__u64 wake_at;
 	__u64 own_tgid;	/* the agent's, in the kernel's numbering; set by "whoami" */
-	__u64 rate_limit;	/* hits a process may make in RATE_PERIOD; 0: no limit */
+	/*
+	 * What the records of a process may take of the ring in RATE_PERIOD, in
+	 * bytes; 0: no limit. All processes of a user together may take
+	 * USER_SHARE times as much.
+	 */
+	__u64 rate_limit;
+	/*
+	 * Those that took less than light_bytes in the present period may fill the
+	 * ring. Once crowded_bytes of it wait for the reader, it is full for
+	 * processes that took more; once shared_bytes wait, also for processes of
+	 * a user whose processes together took more.
+	 */
+	__u64 light_bytes;
+	__u64 crowded_bytes;
+	__u64 shared_bytes;
+	__u64 seed;	/* random: nobody chooses who shares a counter with whom */
 };
 
-/* The period over which the hits of a process are counted, ns. */
+/* The period over which bytes are counted, ns. */
 #define RATE_PERIOD 250000000ULL
+
+/* A record takes at least so many bytes of a limit: most are that small. */
+#define RATE_RECORD 192
+
+#define USER_SHARE 2
 
 #endif /* CRAU_AUDIT_BPF_H */

@@ -22,11 +22,25 @@ const (
 	AuditArgumentKindARGUMENT_INDEXED  AuditArgumentKind = 3
 )
 
+type AuditBucket struct {
+	_     structs.HostLayout
+	Rates [4]struct {
+		_     structs.HostLayout
+		Since uint64
+		Bytes uint64
+		Id    uint64
+	}
+}
+
 type AuditControlBlock struct {
-	_         structs.HostLayout
-	WakeAt    uint64
-	OwnTgid   uint64
-	RateLimit uint64
+	_            structs.HostLayout
+	WakeAt       uint64
+	OwnTgid      uint64
+	RateLimit    uint64
+	LightBytes   uint64
+	CrowdedBytes uint64
+	SharedBytes  uint64
+	Seed         uint64
 }
 
 type AuditElement struct {
@@ -69,13 +83,6 @@ const (
 	AuditLossReasonLOSS_RATE_LIMIT AuditLossReason = 2
 	AuditLossReasonLOSS_REASONS    AuditLossReason = 3
 )
-
-type AuditRate struct {
-	_       structs.HostLayout
-	Since   uint64
-	Hits    uint32
-	Process uint32
-}
 
 type AuditRecord struct {
 	_       structs.HostLayout
@@ -135,9 +142,10 @@ type AuditSite struct {
 const (
 	AuditMapHits             = "hits"
 	AuditMapLosses           = "losses"
-	AuditMapRates            = "rates"
+	AuditMapProcesses        = "processes"
 	AuditMapRing             = "ring"
 	AuditMapSites            = "sites"
+	AuditMapUsers            = "users"
 	AuditProgProbe           = "probe"
 	AuditProgWhoami          = "whoami"
 	AuditVarControl          = "control"
@@ -201,11 +209,12 @@ type AuditProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AuditMapSpecs struct {
-	Hits   *ebpf.MapSpec `ebpf:"hits"`
-	Losses *ebpf.MapSpec `ebpf:"losses"`
-	Rates  *ebpf.MapSpec `ebpf:"rates"`
-	Ring   *ebpf.MapSpec `ebpf:"ring"`
-	Sites  *ebpf.MapSpec `ebpf:"sites"`
+	Hits      *ebpf.MapSpec `ebpf:"hits"`
+	Losses    *ebpf.MapSpec `ebpf:"losses"`
+	Processes *ebpf.MapSpec `ebpf:"processes"`
+	Ring      *ebpf.MapSpec `ebpf:"ring"`
+	Sites     *ebpf.MapSpec `ebpf:"sites"`
+	Users     *ebpf.MapSpec `ebpf:"users"`
 }
 
 // AuditVariableSpecs contains global variables before they are loaded into the kernel.
@@ -243,20 +252,22 @@ func (o *AuditObjects) Close() error {
 //
 // It can be passed to LoadAuditObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AuditMaps struct {
-	Hits   *ebpf.Map `ebpf:"hits"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Rates  *ebpf.Map `ebpf:"rates"`
-	Ring   *ebpf.Map `ebpf:"ring"`
-	Sites  *ebpf.Map `ebpf:"sites"`
+	Hits      *ebpf.Map `ebpf:"hits"`
+	Losses    *ebpf.Map `ebpf:"losses"`
+	Processes *ebpf.Map `ebpf:"processes"`
+	Ring      *ebpf.Map `ebpf:"ring"`
+	Sites     *ebpf.Map `ebpf:"sites"`
+	Users     *ebpf.Map `ebpf:"users"`
 }
 
 func (m *AuditMaps) Close() error {
 	return _AuditClose(
 		m.Hits,
 		m.Losses,
-		m.Rates,
+		m.Processes,
 		m.Ring,
 		m.Sites,
+		m.Users,
 	)
 }
 

@@ -106,6 +106,55 @@ func flood(t *testing.T, config string) {
 	}
 }
 
+func TestFourFloodingProcessesCostAnotherUserNothing(t *testing.T) {
+	const attackers, nobody = 4, "65534"
+	for name, attack := range map[string][]string{
+		"the longest records": {"--bulk"},
+		"garbage":             {"--flood"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := startAgent(t, setup{libraries: []string{publisher("libreplay.so"), publisher("hostile")}})
+			floods := make([]*process, attackers)
+			for i := range floods {
+				floods[i] = start(t, "hostile", append(attack, "--wait", "--user", nobody, "--duration", "4", "--seed", strconv.Itoa(i+1))...)
+			}
+			// A thousand contexts a second.
+			victim := start(t, "replay", "--library", publisher("libreplay.so"), "--wait", "--fresh-ids",
+				"--duration", "3", "--rate", "1500", trace("gnutls-tls13-p256"))
+			for _, flood := range floods {
+				flood.fire(t)
+			}
+			waitFor(t, "the floods to begin", func() bool {
+				for _, flood := range floods {
+					if flood.count(t).done.hits < 1000 {
+						return false
+					}
+				}
+				return true
+			})
+			victim.fire(t)
+			well, _ := victim.finish(t)
+			fired := well.done.hits
+			for _, flood := range floods {
+				bad, _ := flood.finish(t)
+				fired += bad.done.hits
+			}
+			said := a.stop(t, leaveWithin)
+			lost := said.sum()
+			t.Logf("victim: %d hits; all: %d hits, of which %d were lost: %+v", well.done.hits, fired, lost.hits, said.lost)
+			if lost.hits == 0 {
+				t.Error("nothing was lost, so nothing is shown")
+			}
+			if accounted := said.recorded.hits + lost.hits; accounted != fired {
+				t.Errorf("%d hits were fired, %d recorded or lost", fired, accounted)
+			}
+			if recorded := eventsOf(readLog(t, a.log), "replay"); recorded != well.done.events {
+				t.Errorf("of the victim's %d events %d are recorded", well.done.events, recorded)
+			}
+		})
+	}
+}
+
 func TestAnAgentUnderAFloodLeavesInTimeAndHasAllThatWasFiredBefore(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
 	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "3600")

@@ -28,6 +28,7 @@ static const char help[] =
 "\n"
 "Modes:\n"
 "  --flood           garbage at full speed: random pointers, counts, sizes and ids\n"
+"  --bulk            the longest records at full speed, incompressible\n"
 "  --userfaultfd     strings and arrays on a page that never arrives\n"
 "  --deep            every context the child of the one before\n"
 "  --fork            children that go on with their parent's context ids\n"
@@ -37,8 +38,9 @@ static const char help[] =
 "Options:\n"
 "  --count N         hits per thread, contexts, children or programs (default 1000;\n"
 "                    --fork and --exec 10)\n"
-"  --duration S      go on for S seconds instead (--flood, --userfaultfd)\n"
+"  --duration S      for S seconds instead (--flood, --bulk, --userfaultfd)\n"
 "  --threads N       so many threads at once (--flood)\n"
+"  --user N          become the user N before the first hit\n"
 "  --seed N          of what is random (default 1)\n"
 "  --linger          stay until standard input ends, pages still missing\n"
 "  --counts FILE     count hits and values in FILE\n"
@@ -394,6 +396,49 @@ static void exec_again(const struct hostile *hostile, const char *counts_path)
 	die("cannot execute the program again: %s", strerror(errno));
 }
 
+/* Random text, from which the keys and values of --bulk are taken. */
+struct bulk {
+	struct counts_slot *slot;
+	uint64_t random;
+	char *text;
+};
+
+#define BULK_TEXT (1 << 20)
+#define BULK_KEY 127
+#define BULK_VALUE 511
+
+static void bulk_step(void *data)
+{
+	struct bulk *bulk = data;
+	static char keys[CRAU_MAX_ITEMS][BULK_KEY + 1];
+	struct crau_item items[CRAU_MAX_ITEMS];
+
+	for (size_t i = 0; i < CRAU_MAX_ITEMS; i++) {
+		uint64_t word = random_word(&bulk->random);
+
+		memcpy(keys[i], bulk->text + word % (BULK_TEXT - BULK_KEY), BULK_KEY);
+		items[i].key = keys[i];
+		items[i].value = bulk->text + (word >> 32) % (BULK_TEXT - BULK_VALUE);
+		items[i].size = BULK_VALUE;
+	}
+	counts_begin(bulk->slot, PROBE_DATA, CRAU_MAX_ITEMS);
+	crau_fire_data(random_word(&bulk->random) % 64 + 1, items, CRAU_MAX_ITEMS);
+	counts_end(bulk->slot, PROBE_DATA, CRAU_MAX_ITEMS);
+}
+
+static void bulk(const struct hostile *hostile)
+{
+	struct bulk bulk = { .slot = counts_slot(), .random = hostile->seed };
+
+	bulk.text = malloc(BULK_TEXT);
+	if (!bulk.text)
+		die("cannot get memory");
+	for (size_t i = 0; i < BULK_TEXT; i++)
+		bulk.text[i] = (char)(random_word(&bulk.random) % 94 + '!');
+	repeat(hostile, bulk_step, &bulk);
+	free(bulk.text);
+}
+
 static void linger(void)
 {
 	char byte;
@@ -406,10 +451,11 @@ static void linger(void)
 
 int main(int argc, char **argv)
 {
-	enum { FLOOD = 1, USERFAULTFD, DEEP, FORK, EXEC, COUNT, DURATION, THREADS,
-	       SEED, LINGER, COUNTS, WAIT, WAIT_FILE, AGAIN, HELP };
+	enum { FLOOD = 1, BULK, USERFAULTFD, DEEP, FORK, EXEC, COUNT, DURATION, THREADS,
+	       SEED, USER, LINGER, COUNTS, WAIT, WAIT_FILE, AGAIN, HELP };
 	static const struct option options[] = {
 		{ "flood", no_argument, NULL, FLOOD },
+		{ "bulk", no_argument, NULL, BULK },
 		{ "userfaultfd", no_argument, NULL, USERFAULTFD },
 		{ "deep", no_argument, NULL, DEEP },
 		{ "fork", no_argument, NULL, FORK },
@@ -418,6 +464,7 @@ int main(int argc, char **argv)
 		{ "duration", required_argument, NULL, DURATION },
 		{ "threads", required_argument, NULL, THREADS },
 		{ "seed", required_argument, NULL, SEED },
+		{ "user", required_argument, NULL, USER },
 		{ "linger", no_argument, NULL, LINGER },
 		{ "counts", required_argument, NULL, COUNTS },
 		{ "wait", no_argument, NULL, WAIT },
@@ -430,11 +477,13 @@ int main(int argc, char **argv)
 	struct gate gate = { 0 };
 	const char *counts_path = NULL;
 	bool stay = false, again = false;
+	uid_t user = 0;
 	int mode = 0, option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case FLOOD:
+		case BULK:
 		case USERFAULTFD:
 		case DEEP:
 		case FORK:
@@ -456,6 +505,9 @@ int main(int argc, char **argv)
 			break;
 		case SEED:
 			hostile.seed = parse_number("--seed", optarg, 1, UINT32_MAX);
+			break;
+		case USER:
+			user = (uid_t)parse_number("--user", optarg, 1, UINT32_MAX - 1);
 			break;
 		case LINGER:
 			stay = true;
@@ -481,8 +533,8 @@ int main(int argc, char **argv)
 	}
 	if (mode == 0 || optind != argc)
 		usage_error("exactly one MODE is needed, and no arguments");
-	if (hostile.duration > 0 && mode != FLOOD && mode != USERFAULTFD)
-		usage_error("--duration goes with --flood and --userfaultfd");
+	if (hostile.duration > 0 && mode != FLOOD && mode != BULK && mode != USERFAULTFD)
+		usage_error("--duration goes with --flood, --bulk and --userfaultfd");
 	if (hostile.threads > 1 && mode != FLOOD)
 		usage_error("--threads goes with --flood");
 	if (hostile.count == 0 && hostile.duration == 0)
@@ -492,11 +544,16 @@ int main(int argc, char **argv)
 		counts_reopen(counts_path);
 	else
 		counts_open(counts_path);
+	if (user != 0 && setuid(user) < 0)
+		die("cannot become user %u: %s", user, strerror(errno));
 	gate_pass(&gate);
 	counts_state(STATE_FIRING);
 	switch (mode) {
 	case FLOOD:
 		flood(&hostile);
+		break;
+	case BULK:
+		bulk(&hostile);
 		break;
 	case USERFAULTFD:
 		miss(&hostile);

@@ -21,11 +21,13 @@ type LossReason int
 
 // The reasons, as the programs number them.
 const (
-	// RingFull: the reader did not keep up.
+	// RingFull: the reader did not keep up, or the process took so much of the
+	// ring that what is left is for others.
 	RingFull = LossReason(bpf.AuditLossReasonLOSS_RING_FULL)
 	// NoSite: the site has no entry in the site map.
 	NoSite = LossReason(bpf.AuditLossReasonLOSS_NO_SITE)
-	// RateLimit: the process made more hits than it may.
+	// RateLimit: the process, or all of its user's, made more hits than they
+	// may.
 	RateLimit = LossReason(bpf.AuditLossReasonLOSS_RATE_LIMIT)
 )
 

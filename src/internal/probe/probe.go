@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -59,7 +60,8 @@ type Options struct {
 	RingSize int
 	// Profile forces a way of attaching; empty: the best the kernel offers.
 	Profile Profile
-	// RateLimit bounds the hits a second of one process; 0: no bound.
+	// RateLimit bounds the hits a second of one process; 0: no bound. See
+	// SetRateLimit.
 	RateLimit uint64
 }
 
@@ -136,11 +138,12 @@ func Load(o Options) (*Tracer, error) {
 		return nil, err
 	}
 	t.SetRateLimit(o.RateLimit)
+	t.shareRing(o.RingSize)
 	if _, err := collection.Programs[bpf.AuditProgWhoami].Run(&ebpf.RunOptions{}); err != nil {
 		t.Close()
 		return nil, fmt.Errorf("cannot tell the BPF programs which process is the agent: %w", err)
 	}
-	if t.ring, err = newRing(collection.Maps[bpf.AuditMapRing], o.RingSize, t.wakeAt()); err != nil {
+	if t.ring, err = newRing(collection.Maps[bpf.AuditMapRing], o.RingSize, t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.WakeAt))); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -197,12 +200,12 @@ func (t *Tracer) mapControl(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-// wakeAt is control_block.wake_at. The programs change it at the same time;
-// it must only be used atomically.
-func (t *Tracer) wakeAt() *atomic.Uint64 {
+// controlWord is a word of the control block. The programs use it at the same
+// time; it must only be used atomically.
+func (t *Tracer) controlWord(offset uintptr) *atomic.Uint64 {
 	// The mapping is page-aligned, lives as long as the tracer and is no Go
 	// memory; the block is aligned as C aligns it.
-	return (*atomic.Uint64)(unsafe.Pointer(&t.control[unsafe.Offsetof(bpf.AuditControlBlock{}.WakeAt)]))
+	return (*atomic.Uint64)(unsafe.Pointer(&t.control[offset]))
 }
 
 // Profile returns how libraries are attached to.
@@ -280,16 +283,32 @@ func (t *Tracer) reclaim() {
 	})
 }
 
-// SetRateLimit bounds the hits a second that are recorded of one process; 0:
-// no bound. It may be called from any goroutine, at any time.
+// SetRateLimit bounds the hits a second that are recorded of one process, and
+// at twice as many those of one user; 0: no bound. A hit whose record takes more
+// than 192 bytes counts as several. It may be called from any goroutine, at any
+// time.
 func (t *Tracer) SetRateLimit(perSecond uint64) {
-	const period = 250 * time.Millisecond // RATE_PERIOD of the programs
+	const (
+		period = 250 * time.Millisecond // RATE_PERIOD of the programs
+		record = 192                    // RATE_RECORD
+	)
 	limit := perSecond * uint64(period) / uint64(time.Second)
 	if perSecond > 0 {
 		limit = max(limit, 1)
 	}
-	// Like wakeAt, a part of the mapped block.
-	(*atomic.Uint64)(unsafe.Pointer(&t.control[unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)])).Store(limit)
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)).Store(limit * record)
+}
+
+// shareRing keeps parts of the ring for those who need little of it, so that
+// neither a process nor a user that floods it costs others their hits.
+func (t *Tracer) shareRing(size int) {
+	ring := uint64(size)
+	// At a 32nd of the ring in a period of 250 ms, hundreds of users can be
+	// light at the same time while the reader keeps up with a flood.
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.LightBytes)).Store(ring / 32)
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.CrowdedBytes)).Store(ring / 4 * 3)
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.SharedBytes)).Store(ring / 8 * 7)
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.Seed)).Store(rand.Uint64())
 }
 
 // replacesFiveByteNops reports whether the kernel may do so: those that do
