@@ -136,6 +136,8 @@ func (a *agent) journal(t *testing.T) (lines []string) {
 // arguments of journalctl(1) choose.
 func (a *agent) entries(t *testing.T, arguments ...string) []throwaway.Entry {
 	t.Helper()
+	// What was sent to the journal before is in it then.
+	a.run(t, "journalctl", "--sync")
 	// --after-cursor of systemd 252 skips the first that is chosen, unless the
 	// entry at the cursor is chosen, too.
 	text := a.run(t, slices.Concat([]string{"journalctl", "--cursor", a.cursor, "-o", "json"}, arguments)...)

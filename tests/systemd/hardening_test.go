@@ -175,7 +175,7 @@ func TestFiltersAndMountsBite(t *testing.T) {
 	}
 	folders := []string{logDir, stateDir, "/tmp", "/dev/shm", "/run/crypto-auditing", "/usr/bin", "/etc"}
 	for unit, c := range map[string]struct{ calls, folders []string }{
-		service:         {[]string{"fsync", "io_uring_setup", "kill", "mkdirat", "perf_event_open", "setpriority", "unlinkat"}, []string{logDir, "/tmp", "/dev/shm"}},
+		service:         {[]string{"fsync", "io_uring_setup", "mkdirat", "perf_event_open", "setpriority", "unlinkat"}, []string{logDir, "/tmp", "/dev/shm"}},
 		brokerService:   {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{stateDir, "/tmp", "/dev/shm"}},
 		truncateService: {nil, []string{"/tmp", "/dev/shm"}},
 	} {

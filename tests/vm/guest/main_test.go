@@ -278,6 +278,7 @@ func (a *agent) stop(t *testing.T) (recorded, lost int) {
 	if result := property(t, agentService, "Result"); result != "success" {
 		t.Errorf("the service stopped with result %s", result)
 	}
+	run(t, "journalctl", "--sync")
 	entries, err := throwaway.ParseJournal(run(t, "journalctl", "-u", agentService, "--after-cursor", a.cursor, "-o", "json"))
 	if err != nil {
 		t.Fatal(err)
