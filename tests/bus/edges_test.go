@@ -171,8 +171,8 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Nothing is recorded meanwhile.
-		if text := status(); strings.Contains(text, "Trouble") {
-			t.Errorf("the status still has trouble:\n%s", text)
+		if text := status(); strings.Contains(text, name) {
+			t.Errorf("the status still names the segment:\n%s", text)
 		}
 		if again := w.must(t, member, "crauctl", "query", "-o", "cat"); again != whole {
 			t.Errorf("the log shows\n%s\nand showed\n%s", again, whole)
