@@ -55,6 +55,7 @@ if [ "${1:-check}" = check ]; then
 	need "$(header bpf/bpf_helpers.h -include linux/types.h)" libbpf-dev libbpf-devel
 	need "$(header sys/sdt.h)" systemtap-sdt-dev systemtap-sdt-devel
 	need /usr/lib/polkit-1/polkitd polkitd polkit
+	need jq jq jq
 	need nsenter util-linux util-linux-core
 	need unshare util-linux util-linux-core
 	need setpriv util-linux util-linux

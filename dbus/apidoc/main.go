@@ -16,7 +16,7 @@ import (
 const (
 	introspectionFile = "org.crypto_auditing.Broker.xml"
 	examplesFile      = "examples.txt"
-	scriptsPattern    = "examples/*.py"
+	scriptsPattern    = "examples/*"
 
 	markdownFile = "../docs/dbus-api.md"
 	manualFile   = "../docs/man/org.crypto_auditing.Broker.5.in"

@@ -38,12 +38,20 @@ func markdown(s *source) []byte {
 		w.iface(i)
 	}
 	if len(s.scripts) > 0 {
-		w.WriteString("## In Python\n")
+		w.WriteString("## Programs\n")
 		for _, script := range s.scripts {
-			fmt.Fprintf(&w, "\n`dbus/examples/%s`:\n\n```python\n%s```\n", script.name, script.text)
+			fmt.Fprintf(&w, "\n`dbus/examples/%s`:\n\n```%s\n%s```\n", script.name, script.language(), script.text)
 		}
 	}
 	return w.Bytes()
+}
+
+// language is what the script is written in.
+func (s *script) language() string {
+	if strings.HasSuffix(s.name, ".py") {
+		return "python"
+	}
+	return "bash"
 }
 
 func (w *markdownWriter) iface(i *iface) {

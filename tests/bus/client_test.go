@@ -231,8 +231,8 @@ func TestASubscriptionOutlivesTheBroker(t *testing.T) {
 		defer s.Close()
 		f := follower{t: t, s: s}
 		f.until(w.fire(t, 20))
-		for range 3 {
-			w.killBroker(t)
+		for _, signal := range []string{"KILL", "TERM", "KILL", "TERM"} {
+			w.endBroker(t, signal)
 			f.until(w.fire(t, 20))
 		}
 		if err := all(f.sequences, sequence(t, before)+1, sequence(t, f.cursor)); err != nil || len(f.skipped) > 0 {

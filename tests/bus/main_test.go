@@ -73,7 +73,7 @@ func missing() string {
 // installs them on Debian.
 var tools = map[string]string{
 	"dbus-daemon": "dbus-daemon", "dbus-broker-launch": "dbus-broker", "busctl": "systemd", "gdbus": "libglib2.0-bin",
-	"systemd-sysusers": "systemd", "setpriv": "util-linux", "meson": "meson",
+	"systemd-sysusers": "systemd", "setpriv": "util-linux", "meson": "meson", "jq": "jq",
 }
 
 func checkTools() error {

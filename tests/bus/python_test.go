@@ -3,6 +3,7 @@
 package bus
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -53,30 +54,61 @@ func TestPythonGetsADescriptor(t *testing.T) {
 	})
 }
 
-func TestPythonHearsSignals(t *testing.T) {
+// Each of the programs that follow the log receives everything once, through
+// proxies that take signals of the owner of the name only, and over restarts.
+func TestExamplesReceiveEventsOnceOverRestartsOfTheBroker(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
+		cursor := w.fire(t, 1)
 		c := w.connect(t)
-		attached := func() (n uint64) {
+		tls := client.Filter{Contexts: []string{"tls::*"}}
+		w.must(t, member, call("Subscribe", "sa{sv}a{sv}", "example", "1", "contexts", "as", "1", "tls::*", "0")...)
+		programs := map[string]*service{}
+		for name, command := range map[string][]string{
+			"dbus-python": {"/usr/bin/python3", examples + "subscribe.py"},
+			"Gio":         {"/usr/bin/python3", examples + "subscribe-gio.py", "example"},
+			"shell":       {"bash", examples + "follow.sh", string(cursor)},
+		} {
+			programs[name] = w.start(t, member, command...)
+		}
+		waitFor(t, "the subscribers", func() bool {
 			s, err := c.Status(t.Context())
-			if err != nil {
-				t.Fatal(err)
+			return err == nil && s.Attached >= 2
+		})
+		programs["Gio"].waitToSay(t, "attached")
+		begin := cursor
+		received := func(name string) int {
+			return len(distinct(programs[name].says.String()))
+		}
+		for _, signal := range []string{"", "KILL", "TERM", "KILL"} {
+			if signal != "" {
+				w.endBroker(t, signal)
 			}
-			return s.Attached
+			w.fire(t, 20)
+			want := count(t, c, begin, tls)
+			for name := range programs {
+				waitFor(t, fmt.Sprintf("%d groups of %s, after %q", want, name, signal), func() bool { return received(name) >= want })
+			}
 		}
-		before := attached()
-		subscriber := w.start(t, member, "/usr/bin/python3", examples+"subscribe.py")
-		waitFor(t, "the subscriber", func() bool { return attached() == before+1 })
-		cursor, err := c.Newest(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		want := count(t, c, begin, tls)
+		for name, program := range programs {
+			text := strings.TrimPrefix(program.says.String(), "attached\n")
+			if n := len(lines(text)); n != want || received(name) != want {
+				t.Errorf("%s printed %d lines, %d different ones, want %d", name, n, received(name), want)
+			}
 		}
-		w.fire(t, 50)
-		want := count(t, c, cursor, client.Filter{Contexts: []string{"tls::*"}})
-		waitFor(t, "the signals", func() bool { return strings.Count(subscriber.says.String(), "\n") >= want })
-		if got := strings.Count(subscriber.says.String(), "replay: "); got != want {
-			t.Errorf("%d groups were heard, want %d", got, want)
-		}
+		w.must(t, member, "crauctl", "subscriptions", "delete", "example")
 	})
+}
+
+// distinct returns the different lines of a text that are about groups.
+func distinct(text string) map[string]bool {
+	different := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if strings.HasSuffix(line, "\n") && (strings.Contains(line, "replay: ") || strings.HasPrefix(line, "[")) {
+			different[line] = true
+		}
+	}
+	return different
 }
 
 func TestPythonSeesPropertiesAndTheirChanges(t *testing.T) {

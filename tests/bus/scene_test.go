@@ -157,8 +157,14 @@ func (w *world) connect(t *testing.T) *client.Client {
 // one when it returns.
 func (w *world) killBroker(t *testing.T) {
 	t.Helper()
+	w.endBroker(t, "KILL")
+}
+
+// endBroker is killBroker with another signal.
+func (w *world) endBroker(t *testing.T, signal string) {
+	t.Helper()
 	before := w.owner(t)
-	w.must(t, root, "pkill", "-KILL", "-x", "crau-broker")
+	w.must(t, root, "pkill", "-"+signal, "-x", "crau-broker")
 	waitFor(t, "another broker", func() bool {
 		now := w.owner(t)
 		return now != before && (now != "" || w.keeper == nil)

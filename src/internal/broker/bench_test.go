@@ -27,8 +27,9 @@ func (c *counting) Events(_ []byte, count int, _ logstore.Cursor) error {
 	return nil
 }
 
-func (c *counting) Skipped(*broker.Gap) error  { return nil }
-func (c *counting) Ping(context.Context) error { return nil }
+func (c *counting) Skipped(*broker.Gap) error          { return nil }
+func (c *counting) Ping(context.Context) error         { return nil }
+func (c *counting) Reserve(context.Context, int) error { return nil }
 
 // BenchmarkCatchUp sends a log to a subscription, the bus left out.
 func BenchmarkCatchUp(b *testing.B) {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"crypto-auditing/src/internal/logstore"
@@ -58,6 +59,24 @@ type Limits struct {
 	UserStreams, Streams int
 }
 
+const (
+	// BusBytes is how many bytes of groups a transport holds for clients that
+	// have not read them yet, in all. dbus-daemon stops reading from a connection
+	// when it holds 127 MiB that came from there.
+	BusBytes = 32 << 20
+	// maxWindow and minWindow bound the size of a window in bytes. A group that
+	// is longer is a window of its own.
+	maxWindow = 64 << 10
+	minWindow = 8 << 10
+)
+
+// Window returns how many bytes of groups are sent at once. Each subscription may
+// have one window under way, so that those of clients which have stopped leave
+// room for all others.
+func (l Limits) Window() int {
+	return min(max(BusBytes/max(l.Subscriptions, 1), minWindow), maxWindow)
+}
+
 // DefaultLimits are those that the interface descriptions state.
 func DefaultLimits() Limits {
 	return Limits{UserSubscriptions: 128, Subscriptions: 512, UserStreams: 16, Streams: 64}
@@ -86,6 +105,8 @@ type Broker struct {
 	// hold while the journal is written.
 	creating sync.Mutex
 	left     []handover
+	// paused keeps deliveries from sending.
+	paused atomic.Bool
 }
 
 // New opens the state. Nothing runs before Run.
@@ -145,6 +166,22 @@ func (b *Broker) Run(ctx context.Context, client func(Sink) string) error {
 	return b.end(client)
 }
 
+// Pause ends all deliveries for good. Subscriptions stay attached, so that the
+// next broker resumes them.
+func (b *Broker) Pause() {
+	b.paused.Store(true)
+	for _, s := range b.all() {
+		s.control.Lock()
+		if sink := s.halt(); sink != nil {
+			s.start(sink)
+		}
+		s.control.Unlock()
+	}
+}
+
+// Limits are those of the options.
+func (b *Broker) Limits() Limits { return b.options.Limits }
+
 // end writes down how things are.
 func (b *Broker) end(client func(Sink) string) error {
 	var now []definition
@@ -154,24 +191,32 @@ func (b *Broker) end(client func(Sink) string) error {
 		sink := s.halt()
 		s.control.Unlock()
 		d := s.definition()
-		if s.name != "" {
+		d.Client = ""
+		if sink != nil {
+			d.Client = client(sink)
+		}
+		switch {
+		case s.name != "":
 			now = append(now, d)
-		}
-		if sink == nil {
-			continue
-		}
-		if name := client(sink); name != "" {
-			left = append(left, handover{Definition: d, Client: name})
+		case d.Client != "":
+			left = append(left, handover{Definition: d, Client: d.Client})
 		}
 	}
 	return errors.Join(b.journal.leave(now, left), b.journal.close())
 }
 
-// Resume gives the subscriptions that the broker before was sending to those
-// connections that are still there: sink returns nil for one that is not.
+// Resume attaches subscriptions to the connections that the broker before was
+// sending to, whether it ended in order or not: sink returns nil for a connection
+// that has gone. A broker that did not end in order has forgotten ephemeral
+// subscriptions.
 func (b *Broker) Resume(sink func(s *Subscription, client string) Sink) {
 	left := b.left
 	b.left = nil
+	for _, s := range b.all() {
+		if s.client != "" {
+			left = append(left, handover{Definition: s.definition(), Client: s.client})
+		}
+	}
 	for _, h := range left {
 		s := b.Find(h.Definition.ID)
 		if s == nil && h.Definition.Name == "" {
@@ -180,7 +225,7 @@ func (b *Broker) Resume(sink func(s *Subscription, client string) Sink) {
 				continue
 			}
 		}
-		if s == nil {
+		if s == nil || s.Sink() != nil {
 			continue
 		}
 		to := sink(s, h.Client)
@@ -204,6 +249,7 @@ func (s *Subscription) definition() definition {
 		ID: s.id, Name: s.name, User: s.user, Filter: s.filter.spec, Batch: s.batch, Window: s.window, Flow: s.flow,
 		Created: s.created.UnixNano(),
 		Place:   place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped},
+		Client:  s.client,
 	}
 }
 
@@ -216,7 +262,7 @@ func (b *Broker) restore(d definition) (*Subscription, error) {
 	return &Subscription{
 		broker: b, id: d.ID, name: d.Name, user: d.User, filter: f, batch: d.Batch, window: d.Window, flow: d.Flow,
 		created: time.Unix(0, d.Created), wakes: make(chan struct{}, 1),
-		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped,
+		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped, client: d.Client,
 	}, nil
 }
 

@@ -22,7 +22,7 @@ const (
 	turnTime  = 50 * time.Millisecond
 	turnCheck = 1 << 20
 	// turnBytes is how many bytes of groups it takes along.
-	turnBytes = windowBytes
+	turnBytes = 128 << 10
 )
 
 // ahead are groups that were read from the log and are not yet in a window.
@@ -62,7 +62,7 @@ func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 	s.mu.Lock()
 	w := &sender{
 		Subscription: s, broker: s.broker, sink: d.sink, class: d.class, at: s.position,
-		window: window{most: s.batch, size: windowBytes},
+		window: window{most: s.batch, size: s.broker.options.Limits.Window()},
 	}
 	s.mu.Unlock()
 	for ctx.Err() == nil {
@@ -95,6 +95,9 @@ func (w *sender) complain(err error) {
 		message.SubscriptionFailed.Log(w.broker.log, "subscription", w.id, "name", w.name, "error", err)
 	}
 }
+
+// skippedBytes is more than a message takes that reports a gap.
+const skippedBytes = 512
 
 // errUnsendable says that the sink takes nothing.
 var errUnsendable = errors.New("nothing can be sent")
@@ -287,13 +290,20 @@ func (w *sender) rest(ctx context.Context) {
 // more.
 func (w *sender) send(ctx context.Context) error {
 	if w.window.count == 0 {
+		if err := w.sink.Reserve(ctx, skippedBytes); err != nil {
+			return unanswerable(ctx, err)
+		}
 		if err := w.skip(); err != nil {
 			return err
 		}
 		if w.flow == Acknowledge {
-			return nil
+			return unanswerable(ctx, w.sink.Ping(ctx))
 		}
 		return w.ping(ctx)
+	}
+	// The position moves only when nothing but the bus is waited for.
+	if err := w.sink.Reserve(ctx, len(w.window.groups)); err != nil {
+		return unanswerable(ctx, err)
 	}
 	w.mu.Lock()
 	err := w.move(w.at, uint64(w.window.count), 0)
@@ -313,8 +323,12 @@ func (w *sender) send(ctx context.Context) error {
 	}
 	w.window.reset()
 	if w.flow == Acknowledge {
+		// Acknowledging is not reading: only the answer to a ping shows that the bus
+		// no longer holds the window.
+		answered := make(chan error, 1)
+		go func() { answered <- w.sink.Ping(ctx) }()
 		w.awaitAcknowledgement(ctx)
-		return nil
+		return unanswerable(ctx, <-answered)
 	}
 	return w.ping(ctx)
 }

@@ -69,6 +69,9 @@ type definition struct {
 	Flow    Flow          `cbor:"7,keyasint"`
 	Created int64         `cbor:"8,keyasint"` // ns since the Unix epoch
 	Place   place         `cbor:"9,keyasint"`
+	// Client is the connection that it is attached to, as the transport knows it;
+	// empty: none. Brokers before 0.2 pass over it, here and in a movement.
+	Client string `cbor:"10,keyasint,omitempty"`
 }
 
 // place is how far a subscription has got.
@@ -78,10 +81,12 @@ type place struct {
 	Skipped   uint64          `cbor:"3,keyasint"`
 }
 
-// movement is a new place.
+// movement is a new place, or a new connection.
 type movement struct {
 	ID    uint64 `cbor:"1,keyasint"`
 	Place place  `cbor:"2,keyasint"`
+	// Client is nil if it has not changed.
+	Client *string `cbor:"3,keyasint,omitempty"`
 }
 
 // handover is a subscription that a broker which left has been sending. The
@@ -226,6 +231,9 @@ func (j *journal) apply(kind byte, content []byte) error {
 		}
 		if d := j.table[m.ID]; d != nil {
 			d.Place = m.Place
+			if m.Client != nil {
+				d.Client = *m.Client
+			}
 		}
 	case recordRemove:
 		var id uint64
@@ -279,9 +287,18 @@ func (j *journal) define(d definition) error {
 
 // move notes a new place.
 func (j *journal) move(id uint64, p place) error {
-	return j.commit(recordMove, movement{id, p}, func() {
+	return j.commit(recordMove, movement{ID: id, Place: p}, func() {
 		if d := j.table[id]; d != nil {
 			d.Place = p
+		}
+	})
+}
+
+// assign notes the connection that a subscription at a place is attached to.
+func (j *journal) assign(id uint64, p place, client string) error {
+	return j.commit(recordMove, movement{id, p, &client}, func() {
+		if d := j.table[id]; d != nil {
+			d.Place, d.Client = p, client
 		}
 	})
 }

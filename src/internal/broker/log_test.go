@@ -119,6 +119,8 @@ func (c *client) Skipped(g *broker.Gap) error {
 	return nil
 }
 
+func (c *client) Reserve(context.Context, int) error { return nil }
+
 func (c *client) Ping(ctx context.Context) error {
 	if c.answers == nil {
 		return nil

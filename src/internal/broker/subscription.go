@@ -28,10 +28,6 @@ const (
 	DefaultBatch  = 500
 	MaxWindow     = time.Minute
 	DefaultWindow = 50 * time.Millisecond
-	// windowBytes is how long the groups of a window are together at most, unless
-	// it is one alone. It is all that a bus has to hold for a client that does
-	// not read.
-	windowBytes = 128 << 10
 )
 
 // SubscribeOptions are what there is to say about a subscription besides its
@@ -46,9 +42,13 @@ type SubscribeOptions struct {
 	Flow   Flow
 }
 
-// Sink is where a subscription sends: one connection of a client. None of its
-// methods may wait for the client, but Ping.
+// Sink is where a subscription sends: one connection of a client. Only Reserve
+// and Ping may wait for clients.
 type Sink interface {
+	// Reserve returns when there is room for so many bytes of groups, which Events
+	// is called with next, or returns the error of ctx. What was reserved before
+	// and not sent is given back.
+	Reserve(ctx context.Context, bytes int) error
 	// Events sends groups, in the form of the broker's transport. cursor is the
 	// position behind them. They are not kept.
 	Events(groups []byte, count int, cursor logstore.Cursor) error
@@ -85,8 +85,11 @@ type Subscription struct {
 	acknowledged uint64
 	// untrusted says that more may have been sent than position tells.
 	untrusted bool
-	current   *delivery
-	closed    bool
+	// client is the connection that a durable subscription was last attached to,
+	// as the journal has it.
+	client  string
+	current *delivery
+	closed  bool
 }
 
 // delivery is the goroutine that sends to a sink.
@@ -212,7 +215,16 @@ func (s *Subscription) isClosed() bool {
 // start begins a delivery. The caller holds control; nothing is under way.
 func (s *Subscription) start(sink Sink) {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &delivery{sink: sink, class: s.broker.live.join(s), cancel: cancel, done: make(chan struct{})}
+	d := &delivery{sink: sink, cancel: cancel, done: make(chan struct{})}
+	if s.broker.paused.Load() {
+		cancel()
+		close(d.done)
+		s.mu.Lock()
+		s.current = d
+		s.mu.Unlock()
+		return
+	}
+	d.class = s.broker.live.join(s)
 	s.mu.Lock()
 	s.current = d
 	s.acknowledged = s.position.Sequence
@@ -240,6 +252,26 @@ func (s *Subscription) halt() Sink {
 		return nil
 	}
 	return d.sink
+}
+
+// Assign notes in the journal that a durable subscription will be attached to a
+// connection, whose name is the transport's, so that the next broker finds it.
+func (s *Subscription) Assign(client string) error {
+	s.control.Lock()
+	defer s.control.Unlock()
+	if s.name == "" || s.isClosed() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == client {
+		return nil
+	}
+	if err := s.broker.journal.assign(s.id, place{s.position, s.delivered, s.skipped}, client); err != nil {
+		return err
+	}
+	s.client = client
+	return nil
 }
 
 // Detach ends sending to a sink, if it is that one: its client is gone. An

@@ -44,10 +44,19 @@ type callers struct {
 	bus dbus.BusObject
 
 	mu    sync.Mutex
-	known map[string]caller
+	known map[string]*lookup
 }
 
-func newCallers(bus dbus.BusObject) *callers { return &callers{bus: bus, known: map[string]caller{}} }
+// lookup is a caller that the bus is asked about.
+type lookup struct {
+	done chan struct{}
+	who  caller
+	err  error
+}
+
+func newCallers(bus dbus.BusObject) *callers {
+	return &callers{bus: bus, known: map[string]*lookup{}}
+}
 
 // forget is told that a connection is gone.
 func (c *callers) forget(name string) {
@@ -59,18 +68,38 @@ func (c *callers) forget(name string) {
 // maxKnown bounds what is remembered, should the bus not tell who leaves.
 const maxKnown = 4096
 
-// of returns who has a unique name.
+// of returns who has a unique name. The bus is asked once, however many ask.
 func (c *callers) of(ctx context.Context, name string) (caller, error) {
 	c.mu.Lock()
-	who, ok := c.known[name]
-	c.mu.Unlock()
-	if ok {
-		return who, nil
+	l := c.known[name]
+	if l == nil {
+		if len(c.known) >= maxKnown {
+			clear(c.known)
+		}
+		l = &lookup{done: make(chan struct{})}
+		c.known[name] = l
+		go func() {
+			if l.who, l.err = c.ask(name); l.err != nil {
+				c.forget(name)
+			}
+			close(l.done)
+		}()
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	c.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.who, l.err
+	case <-ctx.Done():
+		return caller{}, ctx.Err()
+	}
+}
+
+// ask asks the bus who has a unique name.
+func (c *callers) ask(name string) (who caller, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
 	var credentials dictionary
-	err := c.bus.CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionCredentials", 0, name).Store(&credentials)
+	err = c.bus.CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionCredentials", 0, name).Store(&credentials)
 	if err != nil {
 		return caller{}, fmt.Errorf("cannot tell who calls: %w", err)
 	}
@@ -87,12 +116,6 @@ func (c *callers) of(ctx context.Context, name string) (caller, error) {
 		// The bus does not tell groups: those of the user, then.
 		who.groups = groupsOf(who.user)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.known) >= maxKnown {
-		clear(c.known)
-	}
-	c.known[name] = who
 	return who, nil
 }
 
@@ -185,6 +208,12 @@ func (a *access) allowed(who caller, action string) bool {
 		return who.user == a.self
 	}
 	return a.group != nil && slices.Contains(who.groups, *a.group)
+}
+
+// stranger reports whether a caller is not one of those who may read without
+// polkit.
+func (a *access) stranger(who caller) bool {
+	return !a.allowed(who, actionRead) && who.user != a.self
 }
 
 // check returns nil if a caller may do what an action of polkit is about.

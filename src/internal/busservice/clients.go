@@ -8,8 +8,10 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/godbus/dbus/v5"
+
 	"crypto-auditing/src/internal/broker"
-	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/logstore"
 )
 
 // clients knows which connection each subscription is sent to.
@@ -91,21 +93,110 @@ func (c *clients) all() []string {
 	return slices.Collect(maps.Keys(set))
 }
 
-// newSink returns a sink for a subscription at a connection.
-func (s *Service) newSink(one *broker.Subscription, client string) (*sink, error) {
-	sender, err := s.senders.get(one.User())
-	if err != nil {
-		return nil, err
+// sink sends a subscription's groups to a client, on the connection that owns the
+// name: proxies take signals of no other.
+type sink struct {
+	service *Service
+	// client is the unique name of the connection, user whose it is.
+	client string
+	user   uint32
+	path   dbus.ObjectPath
+
+	mu       sync.Mutex
+	reserved int
+	closed   bool
+}
+
+// newSink returns a sink for a subscription at a connection of a user.
+func (s *Service) newSink(one *broker.Subscription, client string, user uint32) *sink {
+	return &sink{service: s, client: client, user: user, path: pathOf(one)}
+}
+
+// take returns what is reserved, which is the caller's then.
+func (s *sink) take() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.reserved
+	s.reserved = 0
+	return n
+}
+
+// giveBack gives back what is reserved.
+func (s *sink) giveBack() {
+	if n := s.take(); n > 0 {
+		s.service.unread.cancel(windows, s.client, s.user, n)
 	}
-	return &sink{senders: s.senders, sender: sender, user: one.User(), client: client, path: pathOf(one)}, nil
+}
+
+// close gives back what the sink uses.
+func (s *sink) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.giveBack()
+}
+
+// Reserve implements broker.Sink.
+func (s *sink) Reserve(ctx context.Context, bytes int) error {
+	s.giveBack()
+	n, err := s.service.unread.reserve(ctx, windows, s.client, s.user, bytes, bytes)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.reserved = n
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		s.giveBack()
+	}
+	return nil
+}
+
+// sending notes that what is reserved is being sent.
+func (s *sink) sending() {
+	n := s.take()
+	s.service.unread.sent(windows, s.client, s.user, n, n)
+}
+
+// Events implements broker.Sink.
+func (s *sink) Events(groups []byte, _ int, cursor logstore.Cursor) error {
+	groups = trim(groups)
+	before, after := eventsMessage(s.service.next(), s.client, string(s.path), groups, cursor.String())
+	s.sending()
+	return s.service.socket.send(before, groups, after)
+}
+
+// Skipped implements broker.Sink.
+func (s *sink) Skipped(g *broker.Gap) error {
+	m := &dbus.Message{
+		Type:  dbus.TypeSignal,
+		Flags: dbus.FlagNoReplyExpected | dbus.FlagNoAutoStart,
+		Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldDestination: dbus.MakeVariant(s.client),
+			dbus.FieldPath:        dbus.MakeVariant(s.path),
+			dbus.FieldInterface:   dbus.MakeVariant(subscriptionInterface),
+			dbus.FieldMember:      dbus.MakeVariant("Skipped"),
+			dbus.FieldSignature:   dbus.MakeVariant(dbus.ParseSignatureMust("ssts")),
+		},
+		Body: []any{g.From.String(), g.To.String(), g.Entries, string(g.Reason)},
+	}
+	message, _, err := encode(m, s.service.next())
+	if err != nil {
+		return err
+	}
+	s.sending()
+	return s.service.socket.send(message)
+}
+
+// Ping implements broker.Sink.
+func (s *sink) Ping(ctx context.Context) error {
+	return s.service.asker.ping(s.client, s.user).wait(ctx)
 }
 
 // attach begins to send a subscription to a sink. The reply which tells the
 // client that it will has left.
 func (s *Service) attach(one *broker.Subscription, to *sink) {
-	// Signals take another way than the reply: this one comes back when the bus
-	// has passed the reply on.
-	_ = s.conn.BusObject().Call("org.freedesktop.DBus.GetId", 0).Err
 	// Another connection may have come for it since: the last one gets it.
 	s.attaching.Lock()
 	wanted := s.clients.has(one, to)
@@ -136,43 +227,10 @@ func (s *Service) detach(one *broker.Subscription, to *sink) {
 	s.clients.drop(one, to)
 }
 
-// using returns what is sent by a sender.
-func (c *clients) using(by *sender) map[*broker.Subscription]*sink {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	sent := map[*broker.Subscription]*sink{}
-	for one, to := range c.sinks {
-		if to.sender == by {
-			sent[one] = to
-		}
-	}
-	return sent
-}
-
-// lost is told that the connection of a sender broke: what was sent there goes
-// on on another.
-func (s *Service) lost(by *sender) {
-	if !s.conn.Connected() {
-		return // the bus is gone
-	}
-	s.log.Warn("a connection to the bus broke: signals go on on another")
-	for one, to := range s.clients.using(by) {
-		again, err := s.newSink(one, to.client)
-		if err != nil {
-			message.SubscriptionFailed.Log(s.log, "subscription", one.ID(), "error", err)
-			s.detach(one, to)
-			continue
-		}
-		if before := s.clients.set(one, again); before != nil {
-			defer before.close()
-		}
-		s.attach(one, again)
-	}
-}
-
 // gone is told that a connection has left the bus.
 func (s *Service) gone(client string) {
 	s.callers.forget(client)
+	s.unread.gone(client)
 	for one, to := range s.clients.sent(client) {
 		s.detach(one, to)
 	}

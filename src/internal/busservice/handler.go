@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -20,6 +21,10 @@ type call struct {
 	sender  string
 	path    dbus.ObjectPath
 	who     caller
+	// known says that who is, and that the call counts as one of that user's.
+	known bool
+	// room is how many bytes are reserved for the reply.
+	room int
 	// one is the subscription whose object was called.
 	one *broker.Subscription
 	// after are called once the reply has left, in the order in which they were
@@ -51,11 +56,14 @@ type method struct {
 	serve func(*call) ([]any, error)
 }
 
-// maxCalls is how many calls of one connection are served at the same time, and
-// allCalls those of all.
+// maxCalls is how many calls of one connection are served at the same time,
+// userCalls those of one user, strangerCalls those of all who are neither root nor
+// in the group, and allCalls those of all but root.
 const (
-	maxCalls = 64
-	allCalls = 1024
+	maxCalls      = 64
+	userCalls     = 256
+	strangerCalls = 512
+	allCalls      = 1024
 )
 
 // inbox counts the calls that are being served.
@@ -63,6 +71,12 @@ type inbox struct {
 	mu      sync.Mutex
 	senders map[string]int
 	all     int
+	// open counts those of each connection that no reply was sent to.
+	open map[string]int
+	// users counts those that were admitted, by user, strangers those of users
+	// that only polkit lets in, and admitted all.
+	users               map[uint32]int
+	strangers, admitted int
 	// empty is closed when all is 0; nil if nobody waits for that.
 	empty chan struct{}
 	// seen counts calls.
@@ -71,7 +85,9 @@ type inbox struct {
 	closed bool
 }
 
-func newInbox() *inbox { return &inbox{senders: map[string]int{}} }
+func newInbox() *inbox {
+	return &inbox{senders: map[string]int{}, open: map[string]int{}, users: map[uint32]int{}}
+}
 
 // received is told of every message in the order of the bus.
 func (b *inbox) received(m *dbus.Message) {
@@ -83,7 +99,25 @@ func (b *inbox) received(m *dbus.Message) {
 	defer b.mu.Unlock()
 	b.all++
 	b.senders[sender]++
+	b.open[sender]++
 	b.seen++
+}
+
+// replying notes that a reply to a connection is about to be sent.
+func (b *inbox) replying(sender string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open[sender]--; b.open[sender] == 0 {
+		delete(b.open, sender)
+	}
+}
+
+// alone reports whether a connection has one open call: it has waited for the
+// replies to others.
+func (b *inbox) alone(sender string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open[sender] == 1
 }
 
 // served reports whether a message comes to us: godbus serves Peer.
@@ -92,17 +126,46 @@ func served(m *dbus.Message) bool {
 	return m.Type == dbus.TypeMethodCall && iface != "org.freedesktop.DBus.Peer"
 }
 
-// admit returns nil if a call is to be served.
+// admit returns nil if a call of a connection is to be served.
 func (b *inbox) admit(sender string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.closed:
 		return errLeaving()
-	case b.senders[sender] > maxCalls || b.all > allCalls:
+	case b.senders[sender] > maxCalls:
 		return &failure{errorLimits, "too many calls at the same time"}
 	}
 	return nil
+}
+
+// enter returns nil if a call of a user is to be served; leave ends it. A
+// stranger is neither root nor in the group.
+func (b *inbox) enter(user uint32, stranger bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.users[user] >= userCalls || stranger && b.strangers >= strangerCalls || user != 0 && b.admitted >= allCalls {
+		return &failure{errorLimits, "too many calls at the same time"}
+	}
+	b.users[user]++
+	b.admitted++
+	if stranger {
+		b.strangers++
+	}
+	return nil
+}
+
+// leave ends what enter began.
+func (b *inbox) leave(user uint32, stranger bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.users[user]--; b.users[user] == 0 {
+		delete(b.users, user)
+	}
+	b.admitted--
+	if stranger {
+		b.strangers--
+	}
 }
 
 // errLeaving tells a caller who has come too late; calling again starts the
@@ -182,15 +245,56 @@ func (e everything) Call(args ...any) ([]any, error) {
 	c := &call{ctx: e.conn.Context(), service: e.Service, message: m, sender: sender, path: path}
 	results, err := e.serve(c)
 	e.reply(c, results, err)
+	if c.known {
+		e.inbox.leave(c.who.user, e.access.stranger(c.who))
+	}
 	for _, f := range c.after {
 		f()
 	}
 	return nil, nil
 }
 
+// enter finds out who calls, and waits until the bus has room for the reply: the
+// caller reads what it was sent before.
+func (c *call) enter() error {
+	s := c.service
+	if err := s.inbox.admit(c.sender); err != nil {
+		return err
+	}
+	who, err := s.callers.of(c.ctx, c.sender)
+	if err != nil {
+		return err
+	}
+	if err := s.inbox.enter(who.user, s.access.stranger(who)); err != nil {
+		return err
+	}
+	c.who, c.known = who, true
+	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
+		return nil
+	}
+	want := anyReply
+	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" {
+		want = broker.MaxPage + headerOfEvents
+	}
+	if s.inbox.alone(c.sender) {
+		s.asker.heard(c.sender)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, readTime)
+	defer cancel()
+	c.room, err = s.unread.reserve(ctx, replies, c.sender, who.user, anyReply, want)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &failure{errorLimits, "the caller, or its user, does not read the replies to other calls"}
+	}
+	return err
+}
+
+// readTime is how long a call waits until its caller has read other replies: less
+// than callers wait for a reply (25 s in most libraries).
+const readTime = 20 * time.Second
+
 // serve finds the method of a call and serves it.
 func (s *Service) serve(c *call) ([]any, error) {
-	if err := s.inbox.admit(c.sender); err != nil {
+	if err := c.enter(); err != nil {
 		return nil, err
 	}
 	iface, _ := c.message.Headers[dbus.FieldInterface].Value().(string)
@@ -224,10 +328,6 @@ func (s *Service) serve(c *call) ([]any, error) {
 	if err := checkSize(c.message.Body); err != nil {
 		return nil, err
 	}
-	var err error
-	if c.who, err = s.callers.of(c.ctx, c.sender); err != nil {
-		return nil, err
-	}
 	if o.check != nil {
 		if err := o.check(c); err != nil {
 			return nil, err
@@ -236,14 +336,46 @@ func (s *Service) serve(c *call) ([]any, error) {
 	return m.serve(c)
 }
 
+// next returns a serial number that godbus does not use.
+func (s *Service) next() uint32 { return s.serial.Add(1) | 1<<31 }
+
+// refuse answers a call that was too long to be read.
+func (s *Service) refuse(h *header) {
+	<-s.ready
+	s.answer(&answer{to: h.sender, serial: h.serial, user: nobody}, nil,
+		&broker.LimitError{What: "bytes of a message", Max: maxIncoming})
+}
+
+// nobody is the user of clients that are not known: no user has this number.
+const nobody = 1<<32 - 1
+
 // reply answers a call.
 func (s *Service) reply(c *call, results []any, err error) {
+	s.inbox.replying(c.sender)
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
 		return
 	}
-	m := &dbus.Message{Type: dbus.TypeMethodReply, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldDestination: dbus.MakeVariant(c.sender),
-		dbus.FieldReplySerial: dbus.MakeVariant(c.message.Serial()),
+	a := &answer{to: c.sender, serial: c.message.Serial(), user: nobody, room: c.room}
+	if c.known {
+		a.user = c.who.user
+	}
+	s.answer(a, results, err)
+}
+
+// answer is where a reply goes.
+type answer struct {
+	to     string
+	serial uint32
+	user   uint32
+	// room is what is reserved for it.
+	room int
+}
+
+// answer answers with results or an error.
+func (s *Service) answer(a *answer, results []any, err error) {
+	m := &dbus.Message{Type: dbus.TypeMethodReply, Flags: dbus.FlagNoReplyExpected, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldDestination: dbus.MakeVariant(a.to),
+		dbus.FieldReplySerial: dbus.MakeVariant(a.serial),
 	}, Body: results}
 	if err != nil {
 		named := busError(err)
@@ -253,7 +385,22 @@ func (s *Service) reply(c *call, results []any, err error) {
 	if len(m.Body) > 0 {
 		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
 	}
-	if err := s.conn.Send(m, nil).Err; err != nil && !errors.Is(err, dbus.ErrClosed) {
-		s.log.Error("a reply could not be sent", "error", err)
+	message, fds, wrong := encode(m, s.next())
+	if wrong != nil {
+		s.log.Error("cannot encode a reply", "error", wrong)
+		s.unread.cancel(replies, a.to, a.user, a.room)
+		return
+	}
+	if a.room == 0 && s.unread.overdue(a.to) {
+		return // the bus refuses it more than 128 calls without an answer
+	}
+	s.unread.sent(replies, a.to, a.user, a.room, len(message))
+	if len(fds) > 0 {
+		err = s.socket.sendWith(message, fds)
+	} else {
+		err = s.socket.send(message)
+	}
+	if err != nil && s.conn.Connected() {
+		s.log.Error("cannot send a reply", "error", err)
 	}
 }

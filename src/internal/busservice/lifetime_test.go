@@ -448,3 +448,61 @@ func TestAnOrderlyRestartGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("%d subscriptions go on, want both", len(after))
 	}
 }
+
+// Proxies take signals of the owner of the name only. Around each restart, too,
+// every signal is sent by the connection that owns it at the time.
+func TestSignalsComeFromTheOwnerOfTheName(t *testing.T) {
+	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
+		t.Run(string(kind), func(t *testing.T) {
+			s := serveOn(t, bustest.Start(t, kind))
+			p := s.connect(t)
+			if err := p.conn.AddMatchSignal(dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"),
+				dbus.WithMatchArg(0, brokerName)); err != nil {
+				t.Fatal(err)
+			}
+			var owner string
+			if err := p.conn.BusObject().Call("org.freedesktop.DBus.GetNameOwner", 0, brokerName).Store(&owner); err != nil {
+				t.Fatal(err)
+			}
+			p.subscribe("", dict{}, dict{})
+			p.subscribe("durable", dict{}, all("flow", "auto"))
+			r := rand.New(rand.NewPCG(13, 13))
+			done := make(chan struct{})
+			var writing sync.WaitGroup
+			writing.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					case <-time.After(time.Millisecond):
+						s.log.Append(brokertest.Some(r, 20)...)
+					}
+				}
+			})
+			for range 5 {
+				// Some windows come from each broker.
+				for windows := 0; windows < 4; {
+					select {
+					case signal := <-p.signals:
+						switch {
+						case signal.Name == "org.freedesktop.DBus.NameOwnerChanged":
+							owner = signal.Body[2].(string)
+						case signal.Name == subName+".Events" && signal.Sender != owner:
+							t.Fatalf("%s sends, %q owns the name", signal.Sender, owner)
+						case signal.Name == subName+".Events":
+							windows++
+						case signal.Name == subName+".Skipped":
+							t.Fatalf("skipped %v", signal.Body)
+						}
+					case <-time.After(20 * time.Second):
+						t.Fatal("no signals any more")
+					}
+				}
+				s.stop()
+				s.start(t)
+			}
+			close(done)
+			writing.Wait()
+		})
+	}
+}

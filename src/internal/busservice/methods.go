@@ -65,7 +65,11 @@ func (c *call) read() ([]any, error) {
 	}
 	defer r.Close()
 	groups := []group{}
-	page, err := r.Next(c.ctx, nil, int(most), broker.MaxPage, func(dst []byte, e *broker.Entry) []byte {
+	size := broker.MaxPage
+	if c.room > 0 {
+		size = min(size, c.room-headerOfEvents)
+	}
+	page, err := r.Next(c.ctx, nil, int(most), size, func(dst []byte, e *broker.Entry) []byte {
 		groups = append(groups, groupOf(e))
 		return AppendGroup(dst, e)
 	})
@@ -162,14 +166,15 @@ func (c *call) subscribe() ([]any, error) {
 
 // deliver has a subscription send to the caller, once the reply has left.
 func (c *call) deliver(one *broker.Subscription) error {
-	to, err := c.service.newSink(one, c.sender)
-	if err != nil {
-		return err
-	}
+	to := c.service.newSink(one, c.sender, c.who.user)
 	if before := c.service.clients.set(one, to); before != nil {
 		// Once the caller knows, nothing more goes to where it went.
 		one.Detach(before)
 		before.close()
+	}
+	if err := one.Assign(c.service.handedTo(to)); err != nil {
+		c.service.clients.drop(one, to)
+		return err
 	}
 	c.after = append(c.after, func() { c.service.attach(one, to) })
 	return nil

@@ -17,7 +17,6 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/message"
 )
 
 // Options configure a Service.
@@ -48,7 +47,11 @@ type Service struct {
 	// ready is closed when calls can be served.
 	ready chan struct{}
 
-	conn    *dbus.Conn
+	// conn is the connection that owns the name; socket is below it.
+	conn   *dbus.Conn
+	socket *socket
+	// serial counts the messages that godbus does not make.
+	serial  atomic.Uint32
 	busID   string
 	broker  *broker.Broker
 	access  *access
@@ -56,7 +59,14 @@ type Service struct {
 	clients *clients
 	// attaching is held while a subscription is attached, and nothing else.
 	attaching sync.Mutex
-	senders   *senders
+	// unread, asker and pingers keep clients that do not read from holding up
+	// others.
+	unread  *unread
+	asker   *asker
+	pingers *pingers
+	// ended is done when the service has ended.
+	ended context.Context
+	end   context.CancelFunc
 	// scans are the turns of Read.
 	scans     *broker.Turns
 	announcer *announcer
@@ -102,14 +112,15 @@ func New(o Options) (*Service, error) {
 		options: o, version: o.Version, log: o.Log, tables: t, inbox: newInbox(), ready: make(chan struct{}),
 		clients: newClients(), scans: broker.NewTurns(maxScans, userScans),
 	}
-	s.senders = newSenders(o.Address, s.lost)
 	s.announcer = newAnnouncer(s)
 	s.streaming, s.stopStreams = context.WithCancel(context.Background())
 	s.following, s.stopFollow = context.WithCancel(s.streaming)
-	s.conn, err = dbus.Connect(o.Address,
+	s.ended, s.end = context.WithCancel(context.Background())
+	s.pingers = newPingers(s.ended, o.Address, o.Log)
+	s.socket, s.conn, err = connect(o.Address, s.refuse,
 		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.inbox.received))
 	if err != nil {
-		return nil, fmt.Errorf("%w: cannot connect to %s: %w", ErrNoBus, o.Address, err)
+		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
 	}
 	s.access = &access{conn: s.conn, group: o.Group, self: uint32(os.Geteuid())}
 	s.callers = newCallers(s.conn.BusObject())
@@ -157,8 +168,13 @@ func (s *Service) Appended(newest logstore.Cursor, entries uint64) {
 // Serve returns. The error says that the bus is gone, or the state not
 // written.
 func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
+	defer s.pingers.close()
+	defer s.end()
 	defer s.conn.Close()
 	s.broker = b
+	s.unread = newUnread(b.Limits())
+	s.asker = newAsker(s.ended, s.unread, s.pingers, s.conn.BusObject(), s.conn.Names()[0])
+	s.unread.watch = s.asker.watch
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
@@ -167,9 +183,7 @@ func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
 	var announced sync.WaitGroup
 	announced.Go(func() { s.announcer.run(announcing) })
 	b.OnAgent(func(bool) { s.announcer.look() })
-	b.Resume(s.resume)
-	s.expire()
-	close(s.ready)
+	go s.sweep()
 
 	restart, err := s.stay(ctx)
 	s.stopStreams()
@@ -185,8 +199,28 @@ func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
 	return err
 }
 
-// stay owns the name until it is time to leave, and then lets go of it.
-// restart says that there is something left to do for the next broker.
+// sweepPause is how long there is between two looks for what is not used any
+// more.
+const sweepPause = 30 * time.Second
+
+// sweep looks for what is not used any more, until the service ends.
+func (s *Service) sweep() {
+	tick := time.NewTicker(sweepPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ended.Done():
+			return
+		case <-tick.C:
+			s.unread.sweep()
+			s.pingers.sweep()
+		}
+	}
+}
+
+// stay owns the name until it is time to leave, and then lets go of it. Signals
+// are sent meanwhile only: proxies take them from the owner of the name. restart
+// says that there is something left to do for the next broker.
 func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	reply, err := s.conn.RequestName(Name, dbus.NameFlagDoNotQueue)
 	if err != nil {
@@ -195,6 +229,9 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	if reply != dbus.RequestNameReplyPrimaryOwner {
 		return false, fmt.Errorf("cannot take the name %s: another broker has it", Name)
 	}
+	s.broker.Resume(s.resume)
+	s.expire()
+	close(s.ready)
 	s.options.Notify("READY=1")
 	idle := s.awaitIdle(ctx)
 	if !s.conn.Connected() {
@@ -204,6 +241,7 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	// leaving does it start another broker for those who come from now on.
 	s.options.Notify("STOPPING=1")
 	s.leavingSoon.Store(true)
+	s.broker.Pause()
 	if _, err := s.conn.ReleaseName(Name); err != nil {
 		return false, fmt.Errorf("cannot release the name %s: %w", Name, err)
 	}
@@ -290,11 +328,7 @@ func (s *Service) resume(one *broker.Subscription, client string) broker.Sink {
 	if err != nil || who.user != one.User() {
 		return nil
 	}
-	to, err := s.newSink(one, name)
-	if err != nil {
-		message.SubscriptionFailed.Log(s.log, "error", err)
-		return nil
-	}
+	to := s.newSink(one, name, who.user)
 	s.clients.set(one, to)
 	return to
 }

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/busservice/bustest"
+)
+
+// deaf is a connection to a bus that nothing is read from.
+type deaf struct {
+	t      *testing.T
+	conn   net.Conn
+	serial uint32
+}
+
+func newDeaf(t *testing.T, bus *bustest.Bus) *deaf {
+	t.Helper()
+	conn, err := net.Dial("unix", strings.TrimPrefix(bus.Address, "unix:path="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	d := &deaf{t: t, conn: conn}
+	d.write([]byte("\x00AUTH EXTERNAL " + fmt.Sprintf("%x", fmt.Sprint(os.Geteuid())) + "\r\n"))
+	if _, err := conn.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	d.write([]byte("BEGIN\r\n"))
+	d.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Hello")
+	return d
+}
+
+func (d *deaf) write(b []byte) {
+	d.t.Helper()
+	if err := d.conn.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		d.t.Fatal(err)
+	}
+	if _, err := d.conn.Write(b); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		d.t.Fatal(err)
+	}
+}
+
+// call calls a method and leaves it at that.
+func (d *deaf) call(name string, path dbus.ObjectPath, method string, arguments ...any) {
+	d.t.Helper()
+	dot := strings.LastIndexByte(method, '.')
+	m := &dbus.Message{Type: dbus.TypeMethodCall, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldDestination: dbus.MakeVariant(name), dbus.FieldPath: dbus.MakeVariant(path),
+		dbus.FieldInterface: dbus.MakeVariant(method[:dot]), dbus.FieldMember: dbus.MakeVariant(method[dot+1:]),
+	}, Body: arguments}
+	if len(arguments) > 0 {
+		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(arguments...))
+	}
+	var b bytes.Buffer
+	if err := m.EncodeTo(&b, binary.LittleEndian); err != nil {
+		d.t.Fatal(err)
+	}
+	d.serial++
+	binary.LittleEndian.PutUint32(b.Bytes()[8:], d.serial)
+	d.write(b.Bytes())
+}
+
+// Connections that do not read what they have asked for, more than a bus takes
+// from one service, hold up no other, even of the same user.
+func TestConnectionsThatDoNotReadHoldUpNoOther(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
+	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
+		t.Run(string(kind), func(t *testing.T) { unread(t, kind) })
+	}
+}
+
+func unread(t *testing.T, kind bustest.Kind) {
+	bus := bustest.Start(t, kind)
+	log := brokertest.New(t)
+	r := rand.New(rand.NewPCG(3, 13))
+	for range 20 {
+		log.Append(brokertest.Some(r, 100)...)
+	}
+	begin := log.Flush().Sequence
+	b := start(t, bus, log.Dir, t.TempDir())
+	good := newSubscriber(t, bus, "", dict{}, "auto", 500)
+	good.subscribe("newest")
+	durable := newSubscriber(t, bus, "durable", dict{}, "acknowledge", 100)
+	durable.subscribe("newest")
+	caller, err := dbus.Connect(bus.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { caller.Close() })
+
+	// 126 subscriptions, with those above 128, and replies of 128 MiB each for the
+	// two halves of the connections.
+	for n := range 6 {
+		d := newDeaf(t, bus)
+		for range 21 {
+			flow := []string{"auto", "acknowledge"}[n%2]
+			d.call(brokerName, brokerPath, brokerName+".Subscribe", "", dict{}, dict{"after": dbus.MakeVariant("oldest"), "flow": dbus.MakeVariant(flow)})
+		}
+	}
+	for range 8 {
+		d := newDeaf(t, bus)
+		for range 100 {
+			d.call(brokerName, brokerPath, brokerName+".Read", "oldest", dict{}, uint32(1000))
+		}
+		d = newDeaf(t, bus)
+		for range 100 {
+			d.call(brokerName, brokerPath, "org.freedesktop.DBus.Introspectable.Introspect")
+		}
+	}
+	var last uint64
+	for range 20 {
+		last = log.Append(brokertest.Some(r, 100)...).Sequence
+		log.Flush()
+		for _, s := range []*subscriber{good, durable} {
+			if !s.reaches(last) {
+				t.Fatalf("a subscriber has got up to %d of %d", s.last(), last)
+			}
+		}
+		for method, arguments := range map[string][]any{
+			"GetStatus": nil, "ListSubscriptions": nil, "Read": {"oldest", dict{}, uint32(1000)},
+		} {
+			if err := caller.Object(brokerName, brokerPath).Call(brokerName+"."+method, dbus.FlagNoAutoStart, arguments...).Err; err != nil {
+				t.Fatalf("%s: %v", method, err)
+			}
+		}
+	}
+	for _, s := range []*subscriber{good, durable} {
+		s.mu.Lock()
+		if uint64(len(s.got)) != last-begin || len(s.skips) > 0 {
+			t.Errorf("a subscriber has got %d groups of %d, skips %v", len(s.got), last-begin, s.skips)
+		}
+		s.mu.Unlock()
+	}
+	t.Logf("the broker has %d MiB, the bus %d MiB", bustest.Resident(t, b.pid())>>20, bus.Resident(t)>>20)
+}

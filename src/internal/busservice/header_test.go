@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// sample is a call as another implementation encodes it, with a sender, which a
+// bus adds.
+func sample(t testing.TB, order binary.ByteOrder, sender string) []byte {
+	t.Helper()
+	m := &dbus.Message{Type: dbus.TypeMethodCall, Flags: dbus.FlagAllowInteractiveAuthorization, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldPath: dbus.MakeVariant(dbus.ObjectPath(brokerPath)), dbus.FieldMember: dbus.MakeVariant("Read"),
+		dbus.FieldInterface: dbus.MakeVariant(brokerInterface), dbus.FieldDestination: dbus.MakeVariant(Name),
+		dbus.FieldSender: dbus.MakeVariant(sender), dbus.FieldSignature: dbus.MakeVariant(dbus.ParseSignatureMust("su")),
+		dbus.FieldUnixFDs: dbus.MakeVariant(uint32(0)),
+	}, Body: []any{"oldest", uint32(7)}}
+	var b bytes.Buffer
+	if err := m.EncodeTo(&b, order); err != nil {
+		t.Fatal(err)
+	}
+	order.PutUint32(b.Bytes()[serialAt:], 77)
+	return b.Bytes()
+}
+
+func TestHeaderIsReadInBothByteOrders(t *testing.T) {
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		b := sample(t, order, ":1.234")
+		h, err := parseFixed(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.size() != uint64(len(b)) || h.kind != typeCall || h.flags != byte(dbus.FlagAllowInteractiveAuthorization) || h.serial != 77 {
+			t.Errorf("%v: %+v of %d bytes, want %d", order, h, h.size(), len(b))
+		}
+		if err := h.parseFields(b[fixedHeader:h.body()]); err != nil || h.sender != ":1.234" {
+			t.Errorf("%v: sender %q, %v", order, h.sender, err)
+		}
+	}
+}
+
+func FuzzHeader(f *testing.F) {
+	f.Add(sample(f, binary.LittleEndian, ":1.2"))
+	f.Add(sample(f, binary.BigEndian, ""))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < fixedHeader {
+			return
+		}
+		h, err := parseFixed(b)
+		if err != nil {
+			return
+		}
+		if h.body() <= uint64(len(b)) {
+			_ = h.parseFields(b[fixedHeader:h.body()])
+		}
+	})
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package busservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"crypto-auditing/src/internal/broker"
+)
+
+// newAccounts returns accounts that note who is watched.
+func newAccounts() (u *unread, watched func() map[string]int) {
+	u = newUnread(broker.DefaultLimits())
+	var mu sync.Mutex
+	all := map[string]int{}
+	u.watch = func(client string) {
+		mu.Lock()
+		defer mu.Unlock()
+		all[client]++
+	}
+	return u, func() map[string]int {
+		mu.Lock()
+		defer mu.Unlock()
+		return all
+	}
+}
+
+// over is a context that is done: whoever would wait has an error.
+func over() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func TestEverySubscriptionHasRoomForAWindowWhateverOthersHaveNotRead(t *testing.T) {
+	u, _ := newAccounts()
+	l := broker.DefaultLimits()
+	all := 0
+	for user := range uint32(l.Subscriptions / l.UserSubscriptions) {
+		for n := range l.UserSubscriptions {
+			client := fmt.Sprintf(":%d.%d", user, n/32)
+			got, err := u.reserve(over(), windows, client, user, u.window, u.window)
+			if err != nil {
+				t.Fatalf("subscription %d of user %d: %v", n, user, err)
+			}
+			u.sent(windows, client, user, got, got)
+			all += got
+		}
+		if _, err := u.reserve(over(), windows, ":x", user, 1, 1); !errors.Is(err, context.Canceled) {
+			t.Fatalf("user %d has more than windows of %d subscriptions", user, l.UserSubscriptions)
+		}
+	}
+	if all > broker.BusBytes {
+		t.Errorf("%d bytes are under way", all)
+	}
+}
+
+func TestAClientWithNothingToReadIsAlwaysAnswered(t *testing.T) {
+	u, watched := newAccounts()
+	// Some users take all there is.
+	for user := range uint32(20) {
+		for n := range 10 {
+			client := fmt.Sprintf(":%d.%d", user, n)
+			got, err := u.reserve(over(), replies, client, user, anyReply, 4<<20)
+			if err != nil {
+				t.Fatalf("client %d of user %d: %v", n, user, err)
+			}
+			u.sent(replies, client, user, got, got)
+			if watched()[client] == 0 {
+				t.Fatalf("client %d of user %d is not watched after %d bytes", n, user, got)
+			}
+			if _, err := u.reserve(over(), replies, client, user, clientReplies, clientReplies); err == nil {
+				t.Fatalf("client %d of user %d is sent more than it reads", n, user)
+			}
+		}
+	}
+	if most := allReplies + 200*anyReply; u.all[replies] > most {
+		t.Errorf("%d bytes are under way, want %d at most", u.all[replies], most)
+	}
+	// Reading, or leaving, makes room.
+	u.read(":0.0", u.sentTo(":0.0"))
+	u.gone(":0.1")
+	if got, err := u.reserve(over(), replies, ":0.0", 0, anyReply, 4<<20); err != nil || got < anyReply {
+		t.Errorf("after reading: %d, %v", got, err)
+	}
+}
+
+func TestNothingIsKeptOfClientsThatHaveReadAllOrLeft(t *testing.T) {
+	u, _ := newAccounts()
+	for n := range 100 {
+		client := fmt.Sprintf(":1.%d", n)
+		got, err := u.reserve(over(), replies, client, 7, anyReply, anyReply)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch n % 4 {
+		case 0: // it leaves before the reply is sent
+			u.gone(client)
+			u.sent(replies, client, 7, got, 100)
+		case 1:
+			u.sent(replies, client, 7, got, 100)
+			u.gone(client)
+		case 2:
+			u.sent(replies, client, 7, got, 100)
+			u.read(client, u.sentTo(client))
+		case 3:
+			u.cancel(replies, client, 7, got)
+		}
+	}
+	if len(u.clients) > 0 || len(u.users) > 0 || u.all != [kinds]int{} {
+		t.Errorf("%d clients, %d users, %v bytes are left", len(u.clients), len(u.users), u.all)
+	}
+}
+
+func TestWhoWaitsForRoomGetsItWhenOthersRead(t *testing.T) {
+	u, _ := newAccounts()
+	got, err := u.reserve(over(), replies, ":1.1", 5, userReplies, userReplies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.sent(replies, ":1.1", 5, got, got)
+	done := make(chan error)
+	go func() {
+		_, err := u.reserve(context.Background(), replies, ":1.2", 5, 1<<20, 1<<20)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Fatalf("there is room for more than %d bytes of a user: %v", userReplies, err)
+	default:
+	}
+	u.read(":1.1", u.sentTo(":1.1"))
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
