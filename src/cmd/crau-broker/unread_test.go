@@ -46,7 +46,7 @@ func newDeaf(t *testing.T, bus *bustest.Bus) *deaf {
 
 func (d *deaf) write(b []byte) {
 	d.t.Helper()
-	if err := d.conn.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := d.conn.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
 		d.t.Fatal(err)
 	}
 	if _, err := d.conn.Write(b); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -72,6 +72,82 @@ func (d *deaf) call(name string, path dbus.ObjectPath, method string, arguments 
 	d.serial++
 	binary.LittleEndian.PutUint32(b.Bytes()[8:], d.serial)
 	d.write(b.Bytes())
+}
+
+// A message as long as a bus passes on, which takes twenty times as much memory
+// when it is decoded, is discarded as it comes, and its caller is told so.
+func TestLongMessagesAreDiscardedUnread(t *testing.T) {
+	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
+		t.Run(string(kind), func(t *testing.T) {
+			bus := bustest.Start(t, kind)
+			log := brokertest.New(t)
+			log.Flush()
+			b := start(t, bus, log.Dir, t.TempDir())
+			caller, err := dbus.Connect(bus.Address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { caller.Close() })
+			status := func() error {
+				return caller.Object(brokerName, brokerPath).Call(brokerName+".GetStatus", 0).Err
+			}
+			for deadline := time.Now().Add(time.Minute); status() != nil; time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal(status())
+				}
+			}
+			m := &dbus.Message{Type: dbus.TypeMethodCall, Headers: map[dbus.HeaderField]dbus.Variant{
+				dbus.FieldDestination: dbus.MakeVariant(brokerName), dbus.FieldPath: dbus.MakeVariant(dbus.ObjectPath(brokerPath)),
+				dbus.FieldInterface: dbus.MakeVariant(brokerName), dbus.FieldMember: dbus.MakeVariant("Read"),
+				dbus.FieldSignature: dbus.MakeVariant(dbus.ParseSignatureMust("a(yyyyyyyy)")),
+			}}
+			var header bytes.Buffer
+			if err := m.EncodeTo(&header, binary.LittleEndian); err != nil {
+				t.Fatal(err)
+			}
+			long := make([]byte, 32<<20)
+			copy(long, header.Bytes())
+			binary.LittleEndian.PutUint32(long[4:], uint32(len(long)-header.Len()))              // of the body
+			binary.LittleEndian.PutUint32(long[8:], 100)                                         // the serial number
+			binary.LittleEndian.PutUint32(long[header.Len():], uint32(len(long)-header.Len()-8)) // of the array
+			refused := make(chan error, 6)
+			for range cap(refused) {
+				d := newDeaf(t, bus)
+				go func() {
+					if _, err := d.conn.Write(long); err != nil {
+						refused <- err
+						return
+					}
+					var got []byte
+					for b := make([]byte, 4096); !bytes.Contains(got, []byte("org.crypto_auditing.Error.LimitExceeded")); {
+						n, err := d.conn.Read(b)
+						if err != nil {
+							refused <- fmt.Errorf("%w after %q", err, got)
+							return
+						}
+						got = append(got, b[:n]...)
+					}
+					refused <- nil
+				}()
+			}
+			for n := 0; n < cap(refused); {
+				select {
+				case err := <-refused:
+					if err != nil {
+						t.Fatalf("a long message: %v", err)
+					}
+					n++
+				default:
+					if err := status(); err != nil {
+						t.Fatalf("meanwhile: %v", err)
+					}
+				}
+			}
+			if resident := bustest.Resident(t, b.pid()); resident > 128<<20 && !underRace {
+				t.Errorf("the broker has %d bytes", resident)
+			}
+		})
+	}
 }
 
 // Connections that do not read what they have asked for, more than a bus takes

@@ -139,12 +139,13 @@ func (b *inbox) admit(sender string) error {
 	return nil
 }
 
-// enter returns nil if a call of a user is to be served; leave ends it. A
-// stranger is neither root nor in the group.
-func (b *inbox) enter(user uint32, stranger bool) error {
+// enter returns nil if a call of a connection of a user is to be served; leave
+// ends it. The only open call of a connection need not wait for those of its
+// user's other ones. A stranger is neither root nor in the group.
+func (b *inbox) enter(sender string, user uint32, stranger bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.users[user] >= userCalls || stranger && b.strangers >= strangerCalls || user != 0 && b.admitted >= allCalls {
+	if b.users[user] >= userCalls && b.open[sender] > 1 || stranger && b.strangers >= strangerCalls || user != 0 && b.admitted >= allCalls {
 		return &failure{errorLimits, "too many calls at the same time"}
 	}
 	b.users[user]++
@@ -265,7 +266,7 @@ func (c *call) enter() error {
 	if err != nil {
 		return err
 	}
-	if err := s.inbox.enter(who.user, s.access.stranger(who)); err != nil {
+	if err := s.inbox.enter(c.sender, who.user, s.access.stranger(who)); err != nil {
 		return err
 	}
 	c.who, c.known = who, true

@@ -17,6 +17,9 @@ const (
 	// maxFields bounds the fields of a message that is too long, which are read
 	// for its sender.
 	maxFields = 16 << 10
+	// longest is more than a message of the largest size (128 MiB) has after the bus
+	// has added its sender.
+	longest = 1 << 28
 
 	serialAt    = 8
 	typeCall    = 1
@@ -46,7 +49,7 @@ func parseFixed(b []byte) (*header, error) {
 		return nil, fmt.Errorf("cannot read from the bus: a message begins with byte %#x", b[0])
 	}
 	h.length, h.serial, h.fields = h.order.Uint32(b[4:]), h.order.Uint32(b[serialAt:]), h.order.Uint32(b[12:])
-	if h.size() > maxMessage {
+	if h.size() > longest {
 		return nil, fmt.Errorf("cannot read from the bus: a message of %d bytes", h.size())
 	}
 	return h, nil

@@ -196,7 +196,7 @@ func (a *asker) unwatch(client string) {
 	delete(a.watched, client)
 	a.mu.Unlock()
 	// Who wanted it watched in the meantime relied on this.
-	if a.ended.Err() == nil && a.unread.sentTo(client)[replies] > 0 {
+	if a.ended.Err() == nil && a.unread.owes(client) {
 		a.watch(client)
 	}
 }

@@ -56,8 +56,11 @@ type unread struct {
 // account is that of a client. unread.mu guards it.
 type account struct {
 	user *userAccount
-	// reserved is for what will be sent, sent has not been read, as far as known.
-	reserved, sent [kinds]int
+	// reserved is for what will be sent.
+	reserved [kinds]int
+	// sent is how many bytes have been sent since there is the account, seen how
+	// many of them have been read, as far as known.
+	sent, seen [kinds]int
 	// gone says that the client has left.
 	gone bool
 }
@@ -98,7 +101,7 @@ func (u *unread) account(client string, user uint32) *account {
 // room returns how many bytes a client can be sent, at least least and at most
 // want; 0 if there is no room. The caller holds mu.
 func (u *unread) room(k kind, a *account, least, want int) int {
-	mine := a.reserved[k] + a.sent[k]
+	mine := a.reserved[k] + a.unread(k)
 	var room int
 	if k == windows {
 		room = min(u.userWindows-a.user.bytes[k], u.allWindows-u.all[k])
@@ -162,15 +165,15 @@ func (u *unread) reserve(ctx context.Context, k kind, client string, user uint32
 // The caller holds mu.
 func (u *unread) owing(user *userAccount) (clients []string) {
 	for client, a := range u.clients {
-		if (user == nil || a.user == user) && a.sent[replies] > 0 {
+		if (user == nil || a.user == user) && a.unread(replies) > 0 {
 			clients = append(clients, client)
 		}
 	}
 	return clients
 }
 
-// unread is how many bytes have been sent.
-func (a *account) unread() int { return a.sent[windows] + a.sent[replies] }
+// unread is how many bytes have not been read.
+func (a *account) unread(k kind) int { return a.sent[k] - a.seen[k] }
 
 // add changes the sums. The caller holds mu.
 func (u *unread) add(k kind, a *account, n int) {
@@ -215,7 +218,7 @@ func (u *unread) sent(k kind, client string, user uint32, reserved, size int) {
 	a.sent[k] += size
 	u.add(k, a, size-reserved)
 	u.tidy(client, a)
-	watch := k == replies && a.sent[k] > watchAbove
+	watch := k == replies && a.unread(k) > watchAbove
 	u.mu.Unlock()
 	if watch {
 		u.watch(client)
@@ -229,7 +232,7 @@ func (u *unread) cancel(k kind, client string, user uint32, reserved int) {
 
 // tidy forgets a client that nothing is known of. The caller holds mu.
 func (u *unread) tidy(client string, a *account) {
-	if a.unread() > 0 || a.reserved != [kinds]int{} || u.clients[client] != a {
+	if a.sent != a.seen || a.reserved != [kinds]int{} || u.clients[client] != a {
 		return
 	}
 	delete(u.clients, client)
@@ -239,7 +242,7 @@ func (u *unread) tidy(client string, a *account) {
 	}
 }
 
-// sentTo returns what has been sent to a client and not been read.
+// sentTo returns how much has been sent to a client, for read.
 func (u *unread) sentTo(client string) [kinds]int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -249,18 +252,21 @@ func (u *unread) sentTo(client string) [kinds]int {
 	return [kinds]int{}
 }
 
-// read notes that a client has read what was sent to it at the time of sentTo.
+// read notes that a client has read as much as had been sent to it at the time
+// of sentTo.
 func (u *unread) read(client string, sent [kinds]int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	a := u.clients[client]
-	if a == nil {
-		return
+	if a := u.clients[client]; a != nil {
+		u.see(client, a, sent)
 	}
+}
+
+// see is read for those who hold mu.
+func (u *unread) see(client string, a *account, sent [kinds]int) {
 	for k, n := range sent {
-		n = min(n, a.sent[k])
-		a.sent[k] -= n
-		if n > 0 {
+		if n = min(n, a.sent[k]) - a.seen[k]; n > 0 {
+			a.seen[k] += n
 			u.add(kind(k), a, -n)
 		}
 	}
@@ -270,15 +276,19 @@ func (u *unread) read(client string, sent [kinds]int) {
 // gone notes that a client has left the bus, which has forgotten what it held.
 func (u *unread) gone(client string) {
 	u.mu.Lock()
-	a := u.clients[client]
-	if a == nil {
-		u.mu.Unlock()
-		return
+	defer u.mu.Unlock()
+	if a := u.clients[client]; a != nil {
+		a.gone = true
+		u.see(client, a, a.sent)
 	}
-	a.gone = true
-	sent := a.sent
-	u.mu.Unlock()
-	u.read(client, sent)
+}
+
+// owes reports whether a client has replies to read.
+func (u *unread) owes(client string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	a := u.clients[client]
+	return a != nil && a.unread(replies) > 0
 }
 
 // overdue reports whether a client has so much to read that it is sent nothing
@@ -287,7 +297,7 @@ func (u *unread) overdue(client string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	a := u.clients[client]
-	return a != nil && a.sent[replies] > dropAbove
+	return a != nil && a.unread(replies) > dropAbove
 }
 
 // sweep has all clients watched that have replies to read. Those that left before

@@ -129,8 +129,7 @@ const (
 	protocolVersion   = 1
 	bodyLengthAt      = 4
 	eventsSignature   = "a" + groupSignature + "s"
-	maxMessage        = 32 << 20 // what a system bus takes
-	headerOfEvents    = 256      // bytes, about
+	headerOfEvents    = 256 // bytes, about
 	littleEndianOrder = 'l'
 )
 
