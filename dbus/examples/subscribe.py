@@ -54,8 +54,9 @@ def restart():
     """Starts the broker, which is enough for a new owner; ends when there is one."""
     if broken:
         ignore = lambda *_: None
-        bus.get_object("org.freedesktop.DBus", "/").StartServiceByName(
-            NAME, dbus.UInt32(0), reply_handler=ignore, error_handler=ignore
+        bus.get_object(dbus.BUS_DAEMON_NAME, dbus.BUS_DAEMON_PATH).StartServiceByName(
+            NAME, dbus.UInt32(0), dbus_interface=dbus.BUS_DAEMON_IFACE,
+            reply_handler=ignore, error_handler=ignore,
         )
     return broken
 

@@ -85,7 +85,12 @@ func start(t *testing.T, bus *bustest.Bus, logDir, stateDir string, more ...stri
 		"--bus", bus.Address, "--idle-timeout", "0",
 	}, more...)}
 	p.run()
-	t.Cleanup(p.kill)
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("the broker says:\n%s", tail(p.stderr.String()))
+		}
+	})
 	return p
 }
 

@@ -154,7 +154,13 @@ func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	if owner == "" && strings.HasPrefix(client, ":") {
 		// Ending a delivery waits for what is under way, and the bus is to be
 		// read on.
-		go d.service.gone(client)
+		go func() {
+			select {
+			case <-d.service.ready:
+				d.service.gone(client)
+			case <-d.service.ended.Done():
+			}
+		}()
 	}
 }
 
@@ -214,6 +220,8 @@ func (s *Service) sweep() {
 		case <-tick.C:
 			s.unread.sweep()
 			s.pingers.sweep()
+			// A bus that has too much for us does not tell who leaves.
+			s.expire()
 		}
 	}
 }

@@ -173,18 +173,18 @@ func (s *socket) next() error {
 		_, err := io.ReadFull(s.in, s.message)
 		return err
 	}
-	left := int64(h.size())
+	left := int(h.size())
 	if h.fields <= maxFields {
 		b := make([]byte, h.body())
 		if _, err := io.ReadFull(s.in, b); err != nil {
 			return err
 		}
-		left -= int64(len(b))
+		left -= len(b)
 		if err := h.parseFields(b[fixedHeader:]); err != nil {
 			return err
 		}
 	}
-	if _, err := io.CopyN(io.Discard, s.in, left); err != nil {
+	if _, err := s.in.Discard(left); err != nil {
 		return err
 	}
 	if s.refuse != nil && h.kind == typeCall && h.flags&flagNoReply == 0 && h.sender != "" {
