@@ -240,10 +240,11 @@ func TestAnAgentWithBadFilesOnlyWaitsAndNamesThem(t *testing.T) {
 	for what, file := range files {
 		t.Run(what, func(t *testing.T) {
 			a := startAgent(t, setup{libraries: []string{file}})
+			waitFor(t, "the agent to warn", func() bool { return a.said(waitsFor) > 0 })
+			check(t, a, a.stop(t, patience), number{})
 			if !strings.Contains(a.stderr.String(), "cannot attach to "+file) || a.said(waitsFor) != 1 {
 				t.Errorf("no %q, or not once %q, in:\n%s", "cannot attach to "+file, waitsFor, a.stderr)
 			}
-			check(t, a, a.stop(t, patience), number{})
 		})
 	}
 	t.Run("all of them", func(t *testing.T) {
@@ -253,12 +254,12 @@ func TestAnAgentWithBadFilesOnlyWaitsAndNamesThem(t *testing.T) {
 		}
 		slices.Sort(all)
 		a := startAgent(t, setup{libraries: all})
+		a.stop(t, patience)
 		for _, file := range all {
 			if !strings.Contains(a.stderr.String(), file) {
 				t.Errorf("%s is not named in:\n%s", file, a.stderr)
 			}
 		}
-		a.stop(t, patience)
 	})
 }
 
@@ -271,9 +272,7 @@ func TestAnAgentWithoutALibraryRecordsTheOneThatComes(t *testing.T) {
 				copyFile(t, library, before)
 			}
 			a, socket := asked(t, setup{libraries: []string{library}})
-			if a.said(waitsFor) != 1 {
-				t.Errorf("the agent does not warn:\n%s", a.stderr)
-			}
+			waitFor(t, "the agent to warn", func() bool { return a.said(waitsFor) == 1 })
 			if s := statusOf(t, socket); len(s.Libraries) != 1 || !strings.Contains(s.Libraries[0].Error, "cannot attach to "+library) {
 				t.Errorf("the status does not tell why nothing is recorded: %+v", s.Libraries)
 			}
@@ -288,6 +287,7 @@ func TestAnAgentWithoutALibraryRecordsTheOneThatComes(t *testing.T) {
 func TestAFileWithoutProbesIsSaidToHaveNone(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{program("crauctl")}})
 	want := fmt.Sprintf("cannot attach to %s: it has no probe of provider crypto_auditing", program("crauctl"))
+	a.stop(t, patience)
 	if !strings.Contains(a.stderr.String(), want) {
 		t.Errorf("no %q in:\n%s", want, a.stderr)
 	}

@@ -190,8 +190,8 @@ func TestWithoutCapabilitiesTheAgentSaysWhatItNeeds(t *testing.T) {
 		libraries: []string{publisher("libfresh.so")}, log: log,
 		process: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}},
 	})
-	if status := a.exit(t); status != 1 || !strings.Contains(a.stderr.String(), "CAP_BPF") {
-		t.Errorf("exit status %d, want 1, and CAP_BPF in:\n%s", status, a.stderr)
+	if status := a.exit(t); status != 78 || !strings.Contains(a.stderr.String(), "CAP_BPF") {
+		t.Errorf("exit status %d, want 78, and CAP_BPF in:\n%s", status, a.stderr)
 	}
 }
 

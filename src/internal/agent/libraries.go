@@ -51,6 +51,8 @@ type tracked struct {
 	// ahead is until when a file under a temporary name is kept attached, which
 	// may become a library by a rename; zero: it has a name that is looked for.
 	ahead time.Time
+	// early: once attached, the file still had its temporary name and no other.
+	early bool
 	// missing is since when programs may use the file without being recorded.
 	missing *missing
 }
@@ -253,6 +255,12 @@ func identify(path string) (id fileID, changed int64, err error) {
 	return fileID{stat.Dev, stat.Ino}, stat.Ctim.Nano(), nil
 }
 
+// onlyName reports whether a file is at path and has no other name.
+func onlyName(id fileID, path string) bool {
+	var s syscall.Stat_t
+	return syscall.Lstat(path, &s) == nil && fileID{s.Dev, s.Ino} == id && s.Nlink == 1
+}
+
 // begin reports whether a file is to be attached to now: it is not yet, and
 // was not tried in its present state. A known file gets its new path.
 func (l *libraries) begin(id fileID, path string, changed int64) bool {
@@ -300,6 +308,7 @@ func (l *libraries) attachFiles(files map[fileID]string) []error {
 
 func (l *libraries) attachFile(id fileID, path string) error {
 	library, err := l.tracer.Attach(path)
+	early := err == nil && onlyName(id, path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.files[id]
@@ -333,6 +342,9 @@ func (l *libraries) attachFile(id fileID, path string) error {
 	}
 	if f.ahead.IsZero() {
 		l.logAttached(f)
+	} else {
+		f.early = early
+		l.log.Info("attached to a file that may become a library", "file", f.path, "sites", library.Sites)
 	}
 	return nil
 }

@@ -302,7 +302,7 @@ func (l *libraries) arrive(id fileID, path string, noticed uint64) {
 	switch {
 	case f.library == nil && f.missing == nil:
 		f.missing = &m
-	case f.library != nil && f.attached > m.start:
+	case f.library != nil && f.attached > m.start && !f.early:
 		l.miss(unrecorded{m.reason, filepath.Base(path), f.library.BuildID, m.start, f.attached})
 	}
 }
