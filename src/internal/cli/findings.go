@@ -35,12 +35,12 @@ func (f *findings) chunk(h *logstore.Header, entries []byte, first bool) {
 		if err != nil {
 			return // what reads the entries reports it
 		}
-		f.add(&g, entries[:n], h.Offset, first)
+		f.add(&g, h.Offset, first)
 		entries = entries[n:]
 	}
 }
 
-func (f *findings) add(g *event.Group, raw []byte, boot int64, first bool) {
+func (f *findings) add(g *event.Group, boot int64, first bool) {
 	if r, ok := g.Recording(); ok && !f.told {
 		// A version that records removals ends its segments with a stop and
 		// begins them with a start. A start in a later segment does not say what
@@ -50,7 +50,7 @@ func (f *findings) add(g *event.Group, raw []byte, boot int64, first bool) {
 	if r, ok := g.Removal(); ok {
 		f.removals.add(r, boot)
 	}
-	n, ok := render.NewNotice(g, raw, boot)
+	n, ok := render.NewNotice(g, nil, boot)
 	if !ok {
 		return
 	}

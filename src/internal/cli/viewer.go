@@ -90,6 +90,9 @@ func (v *viewer) metadata(g *event.Group, raw []byte, boot int64) {
 	if r, ok := g.Removal(); ok {
 		v.removals.add(r, boot)
 	}
+	if v.entries == nil {
+		raw = nil // there can be many notices
+	}
 	if m, ok := g.Missing(); ok {
 		v.missing(m)
 	} else if n, ok := render.NewNotice(g, raw, boot); ok {
