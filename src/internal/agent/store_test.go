@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/message"
+)
+
+// storing returns an agent that has a store and a committer, and nothing to
+// record, and what it logs.
+func storing(t *testing.T) (*Agent, *bytes.Buffer) {
+	t.Helper()
+	var log bytes.Buffer
+	a := &Agent{losses: &losses{}, bootID: [16]byte{1}}
+	a.options = Options{Version: "1.2.3", LogDir: filepath.Join(t.TempDir(), "log"), Log: slog.New(slog.NewTextHandler(&log, nil))}
+	a.committer = newCommitter(a.losses, a.options.Log)
+	var err error
+	a.writer, err = logstore.Open(a.options.LogDir, logstore.Options{
+		EntryLen: event.Len, Metadata: metadata, Lost: a.lost, Committed: a.committer.committed, SyncInterval: -1, BootID: a.bootID,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.committer.store = a.writer
+	ended := start(a.committer.run)
+	t.Cleanup(func() {
+		a.committer.finish()
+		<-ended
+		_ = a.writer.Close()
+	})
+	return a, &log
+}
+
+// notices returns the groups about the log in a directory, without those that
+// begin segments.
+func notices(t *testing.T, dir string) (all []event.Group) {
+	t.Helper()
+	r, err := logstore.OpenReader(dir, logstore.ReaderOptions{EntryLen: event.Len})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		c, err := r.Next(t.Context())
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range c.All() {
+			var g event.Group
+			if _, err := event.Decode(bytes.Clone(entry), &g); err != nil {
+				t.Fatal(err)
+			}
+			if g.IsNotice() {
+				all = append(all, g)
+			}
+		}
+	}
+}
+
+func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
+	a, log := storing(t)
+	commitOne(a.committer, a.losses)
+	if err := os.Remove(filepath.Join(a.options.LogDir, a.writer.Status().Segment)); err != nil {
+		t.Fatal(err)
+	}
+	commitOne(a.committer, a.losses) // it flushes
+	all := notices(t, a.options.LogDir)
+	if len(all) != 1 {
+		t.Fatalf("%d notices, want one", len(all))
+	}
+	l, ok := all[0].Loss()
+	if want := (event.Loss{Events: 1, Hits: 1, Reason: "segment-deleted", Place: "disk", Start: l.Start, End: l.End}); !ok || l != want {
+		t.Errorf("the log has %+v, want %+v", l, want)
+	}
+	if got := a.losses.list(); len(got) != 1 || got[0] != (Loss{SegmentDeleted, 1, 1}) {
+		t.Errorf("the status has %+v", got)
+	}
+	if c := a.committer.counts(); c.hits != 1 || c.events != 1 {
+		t.Errorf("recorded %d hits, %d events, want one", c.hits, c.events)
+	}
+	if !strings.Contains(log.String(), message.SegmentDeleted.Text()) {
+		t.Errorf("logged was\n%s", log)
+	}
+}
+
+func TestRemovalIsInTheLogWithWhoAndWhy(t *testing.T) {
+	a, log := storing(t)
+	commitOne(a.committer, a.losses)
+	if _, err := a.writer.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	before := a.writer.Status().Committed
+	before.Sequence--
+	removed, err := a.Remove(before, Remover{UID: 1234, User: "alice", Policy: "vacuum --max-age=30d"})
+	if err != nil || len(removed.Segments) != 1 {
+		t.Fatalf("removed %+v, %v", removed, err)
+	}
+	all := notices(t, a.options.LogDir)
+	if len(all) != 1 {
+		t.Fatalf("%d notices, want one", len(all))
+	}
+	r, ok := all[0].Removal()
+	want := event.Removal{
+		First: 1, Last: before.Sequence, Segments: 1, Bytes: removed.Bytes,
+		User: "alice", UID: 1234, Policy: "vacuum --max-age=30d", Time: r.Time,
+	}
+	if !ok || r != want {
+		t.Errorf("the log has %+v, want %+v", r, want)
+	}
+	if text := log.String(); !strings.Contains(text, message.SegmentsRemoved.Text()) || !strings.Contains(text, "user=alice uid=1234") {
+		t.Errorf("logged was\n%s", text)
+	}
+}
+
+func TestStartAndStopAreInTheLog(t *testing.T) {
+	a, _ := storing(t)
+	if err := a.noteStart(); err != nil {
+		t.Fatal(err)
+	}
+	a.noteStop(io.ErrUnexpectedEOF)
+	if _, err := a.writer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	all := notices(t, a.options.LogDir)
+	if len(all) != 2 {
+		t.Fatalf("%d notices, want two", len(all))
+	}
+	for i, want := range []event.Recording{
+		{State: event.Started, Version: "1.2.3", BootID: a.bootID},
+		{State: event.Stopped, Version: "1.2.3", BootID: a.bootID, StopReason: "unexpected EOF"},
+	} {
+		got, ok := all[i].Recording()
+		if want.Time = got.Time; !ok || got != want || got.Time == 0 {
+			t.Errorf("notice %d is %+v, want %+v", i, got, want)
+		}
+	}
+}
