@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"os"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,58 +18,15 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// deaf is a connection to a bus that nothing is read from.
-type deaf struct {
-	t      *testing.T
-	conn   net.Conn
-	serial uint32
-}
-
-func newDeaf(t *testing.T, bus *bustest.Bus) *deaf {
+// newDeaf makes a connection that nothing is read from.
+func newDeaf(t *testing.T, bus *bustest.Bus) *bustest.Deaf {
 	t.Helper()
-	conn, err := net.Dial("unix", strings.TrimPrefix(bus.Address, "unix:path="))
+	d, err := bustest.NewDeaf(bus.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	d := &deaf{t: t, conn: conn}
-	d.write([]byte("\x00AUTH EXTERNAL " + fmt.Sprintf("%x", fmt.Sprint(os.Geteuid())) + "\r\n"))
-	if _, err := conn.Read(make([]byte, 100)); err != nil {
-		t.Fatal(err)
-	}
-	d.write([]byte("BEGIN\r\n"))
-	d.call("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Hello")
+	t.Cleanup(func() { d.Close() })
 	return d
-}
-
-func (d *deaf) write(b []byte) {
-	d.t.Helper()
-	if err := d.conn.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
-		d.t.Fatal(err)
-	}
-	if _, err := d.conn.Write(b); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		d.t.Fatal(err)
-	}
-}
-
-// call calls a method and leaves it at that.
-func (d *deaf) call(name string, path dbus.ObjectPath, method string, arguments ...any) {
-	d.t.Helper()
-	dot := strings.LastIndexByte(method, '.')
-	m := &dbus.Message{Type: dbus.TypeMethodCall, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldDestination: dbus.MakeVariant(name), dbus.FieldPath: dbus.MakeVariant(path),
-		dbus.FieldInterface: dbus.MakeVariant(method[:dot]), dbus.FieldMember: dbus.MakeVariant(method[dot+1:]),
-	}, Body: arguments}
-	if len(arguments) > 0 {
-		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(arguments...))
-	}
-	var b bytes.Buffer
-	if err := m.EncodeTo(&b, binary.LittleEndian); err != nil {
-		d.t.Fatal(err)
-	}
-	d.serial++
-	binary.LittleEndian.PutUint32(b.Bytes()[8:], d.serial)
-	d.write(b.Bytes())
 }
 
 // A message as long as a bus passes on, which takes twenty times as much memory
@@ -115,16 +69,16 @@ func TestLongMessagesAreDiscardedUnread(t *testing.T) {
 			for range cap(refused) {
 				d := newDeaf(t, bus)
 				go func() {
-					if _, err := d.conn.Write(long); err != nil {
+					if _, err := d.Write(long); err != nil {
 						refused <- err
 						return
 					}
-					_ = d.conn.SetReadDeadline(time.Now().Add(time.Minute))
+					_ = d.SetReadDeadline(time.Now().Add(time.Minute))
 					var got []byte
 					// While 127 MiB wait to be read, dbus-daemon refuses calls itself.
 					refusal := regexp.MustCompile(`org.crypto_auditing.Error.LimitExceeded|org.freedesktop.DBus.Error.LimitsExceeded`)
 					for b := make([]byte, 4096); !refusal.Match(got); {
-						n, err := d.conn.Read(b)
+						n, err := d.Read(b)
 						if err != nil {
 							refused <- fmt.Errorf("%w after %q", err, got)
 							return
@@ -190,23 +144,29 @@ func unread(t *testing.T, kind bustest.Kind) {
 	}
 	t.Cleanup(func() { caller.Close() })
 
+	call := func(d *bustest.Deaf, method string, arguments ...any) {
+		t.Helper()
+		if err := d.Call(brokerName, brokerPath, method, arguments...); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// 126 subscriptions, with those above 128, and replies of 128 MiB each for the
 	// two halves of the connections.
 	for n := range 6 {
 		d := newDeaf(t, bus)
 		for range 21 {
 			flow := []string{"auto", "acknowledge"}[n%2]
-			d.call(brokerName, brokerPath, brokerName+".Subscribe", "", dict{}, dict{"after": dbus.MakeVariant("oldest"), "flow": dbus.MakeVariant(flow)})
+			call(d, brokerName+".Subscribe", "", dict{}, dict{"after": dbus.MakeVariant("oldest"), "flow": dbus.MakeVariant(flow)})
 		}
 	}
 	for range 8 {
 		d := newDeaf(t, bus)
 		for range 100 {
-			d.call(brokerName, brokerPath, brokerName+".Read", "oldest", dict{}, uint32(1000))
+			call(d, brokerName+".Read", "oldest", dict{}, uint32(1000))
 		}
 		d = newDeaf(t, bus)
 		for range 100 {
-			d.call(brokerName, brokerPath, "org.freedesktop.DBus.Introspectable.Introspect")
+			call(d, "org.freedesktop.DBus.Introspectable.Introspect")
 		}
 	}
 	var last uint64

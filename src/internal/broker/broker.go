@@ -52,10 +52,10 @@ type Options struct {
 // Limits bound what callers can make the broker hold.
 type Limits struct {
 	// UserSubscriptions is how many subscriptions a user may have,
-	// Subscriptions how many there are in all.
+	// Subscriptions how many there are in all, except root's.
 	UserSubscriptions, Subscriptions int
 	// UserStreams is how many streams of a user may be open, Streams how many
-	// of all.
+	// of all, except root's.
 	UserStreams, Streams int
 }
 
@@ -353,7 +353,7 @@ func (b *Broker) checkLimits(user uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	limits := &b.options.Limits
-	if len(b.subscriptions) >= limits.Subscriptions {
+	if len(b.subscriptions) >= limits.Subscriptions && user != 0 {
 		return &LimitError{"subscriptions in all", limits.Subscriptions}
 	}
 	n := 0
@@ -435,7 +435,7 @@ func (b *Broker) countStream(user uint32) error {
 	defer b.mu.Unlock()
 	limits := &b.options.Limits
 	switch {
-	case b.open >= limits.Streams:
+	case b.open >= limits.Streams && user != 0:
 		return &LimitError{"open streams in all", limits.Streams}
 	case b.streams[user] >= limits.UserStreams:
 		return &LimitError{"open streams of a user", limits.UserStreams}

@@ -3,6 +3,7 @@
 package busservice_test
 
 import (
+	"bufio"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -39,6 +40,10 @@ func TestMain(m *testing.M) {
 func other(what string) {
 	fields := strings.Fields(what)
 	address, path, method := fields[0], fields[1], fields[2]
+	if method == flooding {
+		flood(address)
+		return
+	}
 	conn, err := dbus.Connect(address)
 	if err != nil {
 		fmt.Println(err)
@@ -65,8 +70,82 @@ func other(what string) {
 	fmt.Println("ok")
 }
 
+// flooding is the method by which other makes more calls than the broker serves,
+// on 40 connections, and reads no reply. It returns when it is killed.
+const flooding = "Flood"
+
+func flood(address string) {
+	var all []*bustest.Deaf
+	for range 40 {
+		d, err := bustest.NewDeaf(address)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		all = append(all, d)
+	}
+	for range 100 {
+		for _, d := range all {
+			if err := d.Call(brokerName, brokerPath, "org.freedesktop.DBus.Introspectable.Introspect"); err != nil {
+				fmt.Println(err)
+				return
+			}
+		}
+	}
+	fmt.Println("called")
+	time.Sleep(time.Hour)
+}
+
+// One user's calls, on many connections, leave room for those of others.
+func TestCallsOfOneUserLeaveRoomForThoseOfOthers(t *testing.T) {
+	const group, nobody, attacker = 4242, 65534, 1 // the bus has to know the user
+	members := uint32(group)
+	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
+		t.Run(string(kind), func(t *testing.T) {
+			s := serveOn(t, bustest.Start(t, kind), func(so *busservice.Options, _ *broker.Options) { so.Group = &members })
+			p := s.connect(t)
+			command := commandAs(t, s.bus, attacker, attacker, brokerPath, flooding)
+			out, err := command.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := command.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				_ = command.Process.Kill()
+				_ = command.Wait()
+			})
+			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "called\n" {
+				t.Fatalf("the attacker: %q, %v", line, err)
+			}
+			for range 50 {
+				if err := p.call("GetStatus").Err; err != nil {
+					t.Fatalf("root: %v", err)
+				}
+			}
+			if got := callAs(t, s.bus, nobody, group, brokerPath, brokerName+".GetStatus"); got != "ok" {
+				t.Errorf("a member of the group: %s", got)
+			}
+			if got := callAs(t, s.bus, nobody, nobody, brokerPath, "org.freedesktop.DBus.Properties.GetAll", brokerName); got != "ok" {
+				t.Errorf("another stranger: %s", got)
+			}
+		})
+	}
+}
+
 // callAs calls a method as another user with a group besides his own.
 func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.ObjectPath, method string, more ...string) string {
+	t.Helper()
+	out, err := commandAs(t, bus, user, group, path, method, more...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// commandAs is the command by which callAs does so.
+func commandAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.ObjectPath, method string, more ...string) *exec.Cmd {
 	t.Helper()
 	// The folder of the test belongs to root alone.
 	program := filepath.Join(bus.Dir, "test")
@@ -84,11 +163,7 @@ func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.Object
 		// The race detector waits a second at exit.
 		"GORACE=atexit_sleep_ms=0")
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{group}}}
-	out, err := command.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
+	return command
 }
 
 const denied = "org.freedesktop.DBus.Error.AccessDenied"
