@@ -106,7 +106,7 @@ func intrude(t *testing.T, label, user string, attempts ...string) (domain strin
 	defer run(t, "systemctl", "stop", unit)
 	waitFor(t, "the intruder's report", func() bool {
 		outcomes = map[string]string{}
-		for line := range strings.Lines(run(t, "journalctl", "-u", unit, "--after-cursor", a.cursor, "-o", "cat")) {
+		for line := range strings.Lines(run(t, "journalctl", "-u", unit, a.since, "-o", "cat")) {
 			if what, outcome, ok := strings.Cut(strings.TrimSpace(line), " => "); ok {
 				outcomes[what] = outcome
 			}

@@ -97,6 +97,9 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 // agent is the installed agent since a test began.
 type agent struct {
 	cursor string // where the journal ended then
+	// since is when that was, for journalctl, which passes over the first of what
+	// it chooses by unit after a cursor (systemd 252).
+	since string
 }
 
 // installed returns the agent as it is after installation, stopped and with an
@@ -124,7 +127,10 @@ func installed(t *testing.T, config string, units ...string) *agent {
 // begin returns the agent as it is now.
 func begin(t *testing.T) *agent {
 	t.Helper()
-	a := &agent{}
+	// What was sent to the journal before is in it then.
+	run(t, "journalctl", "--sync")
+	now := time.Now()
+	a := &agent{since: fmt.Sprintf("--since=@%d.%06d", now.Unix(), now.Nanosecond()/1000)}
 	for line := range strings.Lines(run(t, "journalctl", "-n", "0", "--show-cursor")) {
 		if cursor, ok := strings.CutPrefix(line, "-- cursor: "); ok {
 			a.cursor = strings.TrimSpace(cursor)
@@ -205,7 +211,7 @@ func active(t *testing.T, unit string) bool {
 // test began contains all texts.
 func (a *agent) said(t *testing.T, texts ...string) bool {
 	t.Helper()
-	for line := range strings.Lines(run(t, "journalctl", "-u", agentService, "--after-cursor", a.cursor, "-o", "cat")) {
+	for line := range strings.Lines(run(t, "journalctl", "-u", agentService, a.since, "-o", "cat")) {
 		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
 			return true
 		}
@@ -279,7 +285,7 @@ func (a *agent) stop(t *testing.T) (recorded, lost int) {
 		t.Errorf("the service stopped with result %s", result)
 	}
 	run(t, "journalctl", "--sync")
-	entries, err := throwaway.ParseJournal(run(t, "journalctl", "-u", agentService, "--after-cursor", a.cursor, "-o", "json"))
+	entries, err := throwaway.ParseJournal(run(t, "journalctl", "-u", agentService, a.since, "-o", "json"))
 	if err != nil {
 		t.Fatal(err)
 	}
