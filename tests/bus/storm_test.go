@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// stormKills is how often something is killed in each world.
+	stormKills = 24
+	// stormBatch is how many groups a signal has at most: what a kill may cost.
+	stormBatch = 16
+)
+
+// supervise does what the service manager does: it makes the agent's socket once,
+// and starts an agent whenever there is none.
+const supervise = `
+import grp, os, socket, sys
+path = sys.argv[1]
+s = socket.socket(socket.AF_UNIX)
+s.bind(path)
+os.chown(path, 0, grp.getgrnam("crypto-auditing").gr_gid)
+os.chmod(path, 0o660)
+s.listen(128)
+os.dup2(s.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="varlink")
+os.execvp("sh", ["sh", "-c", 'while :; do sh -c "export LISTEN_PID=\\$\\$; exec \\"\\$@\\"" agent "$@"; sleep 0.02; done', "supervisor"] + sys.argv[2:])
+`
+
+// witness is a durable subscriber that shares no code with the services. It prints
+// "E SEQUENCE CONTEXT VALUES" for each group and "S FROM TO" for what is skipped,
+// and subscribes again when the broker is gone.
+const witness = `
+import dbus, dbus.mainloop.glib, sys, time
+from gi.repository import GLib
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+bus, name = dbus.SystemBus(), "org.crypto_auditing.Broker"
+
+def events(groups, cursor):
+    for sequence, context, start, end, attributes, data in groups:
+        print("E", sequence, context, len(data))
+    sys.stdout.flush()
+
+def skipped(before, now, groups, reason):
+    print("S", int(before[33:], 16), int(now[33:], 16), flush=True)
+
+def subscribe():
+    options = {"batch": dbus.UInt32(%d), "after": "oldest"}
+    while True:
+        try:
+            call = bus.call_blocking(name, "/org/crypto_auditing/Broker", name, "Subscribe", "sa{sv}a{sv}",
+                ("witness", {}, options))
+            print("subscribed", flush=True)
+            return False
+        except dbus.DBusException as e:
+            if e.get_dbus_name().endswith("SubscriptionExists"):
+                options.pop("after", None)
+            else:
+                print("error", e, flush=True)
+            time.sleep(0.02)
+
+def owner(changed, old, new):
+    if changed == name and not new:
+        GLib.timeout_add(1, subscribe)
+
+bus.add_signal_receiver(events, "Events", name + ".Subscription")
+bus.add_signal_receiver(skipped, "Skipped", name + ".Subscription")
+bus.add_signal_receiver(owner, "NameOwnerChanged", "org.freedesktop.DBus", arg0=name)
+subscribe()
+GLib.MainLoop().run()
+`
+
+// seen is what a witness printed.
+type seen struct {
+	groups  map[uint64]string // "CONTEXT VALUES" by sequence
+	last    uint64
+	skipped uint64
+}
+
+// read takes over what a witness printed. It must be in order, across all of them.
+func (s *seen) read(t *testing.T, printed string) {
+	t.Helper()
+	for line := range strings.Lines(printed) {
+		if !strings.HasSuffix(line, "\n") {
+			return // it was killed while it wrote
+		}
+		var first, second uint64
+		var context string
+		if n, _ := fmt.Sscanf(line, "S %d %d", &first, &second); n == 2 {
+			s.skipped += second - first
+			s.last = max(s.last, second)
+			continue
+		}
+		var values int
+		if n, _ := fmt.Sscanf(line, "E %d %s %d", &first, &context, &values); n == 3 {
+			if first <= s.last {
+				t.Errorf("group %d was sent after %d", first, s.last)
+			}
+			s.last = first
+			s.groups[first] = fmt.Sprint(context, " ", values)
+		}
+	}
+}
+
+// readByOther returns the groups of the log as tests/readlog.py reads them, which
+// must find nothing wrong: sequences without gaps, and an unbroken chain.
+func (w *world) readByOther(t *testing.T) map[uint64]string {
+	t.Helper()
+	command := exec.Command("python3", "../readlog.py", w.path(logDir))
+	var notes strings.Builder
+	command.Stderr = &notes
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("the log is not sound: %v\n%s", err, notes.String())
+	}
+	t.Logf("the log: %s", strings.TrimSpace(notes.String()))
+	groups := map[uint64]string{}
+	for line := range strings.Lines(string(output)) {
+		var entry struct {
+			Seq   uint64
+			Group struct {
+				Context string
+				Events  []map[string]any
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		values := 0
+		for _, e := range entry.Group.Events {
+			if _, ok := e["Data"]; ok {
+				values++
+			}
+		}
+		groups[entry.Seq] = fmt.Sprint(entry.Group.Context, " ", values)
+	}
+	return groups
+}
+
+func TestAKillStormLeavesASoundLogThatIsDeliveredAtMostOnce(t *testing.T) {
+	onEveryNewBus(t, func(t *testing.T, w *world) {
+		const capabilities = "-all,+bpf,+perfmon"
+		w.agent = w.launch(t, root, "/usr/bin/python3", "-c", supervise, agentPath,
+			"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
+			"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
+			"crau-agent", "--config", "/dev/null", "--library", publisher, "--coalesce-window", "20ms")
+		recording := func() { // whichever agent it is
+			waitFor(t, "an agent that records", func() bool { return w.as(t, root, "crauctl", "flush").code == 0 })
+		}
+		recording()
+		w.startBroker(t)
+		// The publisher fires until the end of the storm.
+		w.start(t, stranger, "sh", "-c", "while :; do "+publisher+" --count 5 --fresh-ids "+opt+"/traces/gnutls-tls13-p256.txt >/dev/null; done")
+
+		script := fmt.Sprintf(witness, stormBatch)
+		see := func() *service {
+			s := w.start(t, member, "/usr/bin/python3", "-c", script)
+			s.waitToSay(t, "subscribed")
+			return s
+		}
+		sees := see()
+		all := seen{groups: map[uint64]string{}}
+		killed := map[string]int{}
+		for range stormKills {
+			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond)
+			switch rand.IntN(4) {
+			case 0:
+				killed["subscriber"]++
+				sees.signal(syscall.SIGKILL)
+				<-sees.exited
+				all.read(t, sees.says.String())
+				sees = see()
+			case 1:
+				killed["broker"]++
+				w.as(t, root, "pkill", "-KILL", "-x", "crau-broker")
+			case 2:
+				killed["agent"]++
+				w.as(t, root, "pkill", "-KILL", "-x", "crau-agent")
+			default:
+				for _, what := range []string{"broker", "agent"} {
+					killed[what]++
+				}
+				w.as(t, root, "pkill", "-KILL", "-x", "crau-agent|crau-broker")
+			}
+		}
+		t.Logf("killed: %v", killed)
+		recording()
+		last := sequence(t, w.fire(t, 50))
+		waitFor(t, "the subscriber to have got the last group", func() bool {
+			so := seen{groups: map[uint64]string{}, last: 0}
+			so.read(t, sees.says.String())
+			return so.last >= last
+		})
+		w.as(t, root, "pkill", "-KILL", "-f", "while :; do "+publisher)
+		sees.signal(syscall.SIGKILL)
+		<-sees.exited
+		all.read(t, sees.says.String())
+
+		// The agent is killed once more, so that nothing is written while the
+		// other program reads.
+		w.agent.signal(syscall.SIGKILL)
+		w.as(t, root, "pkill", "-KILL", "-x", "crau-agent")
+		log := w.readByOther(t)
+		missing := uint64(0)
+		for n := uint64(1); n <= last; n++ {
+			group, sent := all.groups[n]
+			switch {
+			case log[n] == "":
+				t.Fatalf("group %d of %d is not in the log", n, last)
+			case !sent:
+				missing++
+			case group != log[n] && !strings.HasPrefix(log[n], strings.Repeat("0", 32)):
+				t.Errorf("group %d was sent as %s, the log has %s", n, group, log[n])
+			}
+		}
+		most := all.skipped + stormBatch*uint64(killed["broker"]+killed["subscriber"])
+		t.Logf("%d groups, %d of them sent, %d reported as skipped", last, len(all.groups), all.skipped)
+		if missing > most {
+			t.Errorf("of %s groups %d were not sent; the kills may have cost %d", strconv.FormatUint(last, 10), missing, most)
+		}
+		if output := w.as(t, root, "crauctl", "verify", "--directory", logDir); output.code != 0 {
+			t.Errorf("crauctl verify: exit code %d\n%s%s", output.code, output.stdout, output.stderr)
+		}
+	})
+}
