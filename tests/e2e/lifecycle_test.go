@@ -195,6 +195,29 @@ func TestWithoutCapabilitiesTheAgentSaysWhatItNeeds(t *testing.T) {
 	}
 }
 
+// It does not wait for a library that it could record: there will be none.
+func TestAnAgentThatMayNotAttachFailsAndNamesTheRemedy(t *testing.T) {
+	needRecording(t)
+	if os.Geteuid() != 0 {
+		t.Skip("starting the agent as another user needs root")
+	}
+	const nobody = 65534
+	log := openFolder(t)
+	if err := os.Chown(log, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	a := launchAgent(t, setup{
+		libraries: []string{publisher("libfresh.so"), "/missing.so"}, log: log, flags: []string{"--profile", "perf_event"},
+		process: &syscall.SysProcAttr{
+			Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
+			AmbientCaps: []uintptr{machine.CapBPF, machine.CapPerfmon},
+		},
+	})
+	if status := a.exit(t); status != 78 || !strings.Contains(a.stderr.String(), "perf-event.conf") {
+		t.Errorf("exit status %d, want 78, and perf-event.conf in:\n%s", status, a.stderr)
+	}
+}
+
 func TestASecondAgentOnALogIsRefused(t *testing.T) {
 	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
 	a := startAgent(t, s)
