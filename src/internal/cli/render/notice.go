@@ -60,8 +60,8 @@ type fact interface {
 
 // NewNotice returns the notice that an entry of a log is. raw is the entry in
 // CBOR, nil for forms that do not want entries; boot is the time of boot, in
-// nanoseconds since the Unix epoch, to which its times are relative. ok is false if the entry is another one, or is about
-// the log and reports nothing missing.
+// nanoseconds since the Unix epoch, to which its times are relative. ok is false
+// if the entry is another one, or is about the log and reports nothing missing.
 func NewNotice(g *event.Group, raw []byte, boot int64) (n *Notice, ok bool) {
 	n = &Notice{Start: schema.WallTime(boot, g.Start), End: schema.WallTime(boot, g.End)}
 	if l, ok := g.Loss(); ok {
