@@ -118,7 +118,7 @@ func TestCheckIsThatOfTheServicesUser(t *testing.T) {
 			c.prepare(t, a)
 			output, err := a.try(t, "crau-agent", "--check")
 			if c.want == nil {
-				if err != nil || output != "as user crypto-auditing: /etc/crypto-auditing/agent.conf are in order; libraries with probes: 1; "+logDir+" is writable\n" {
+				if err != nil || output != "as user crypto-auditing: the configuration is valid (/etc/crypto-auditing/agent.conf); libraries with probes: 1; "+logDir+" is writable\n" {
 					t.Errorf("it says %v: %s", err, output)
 				}
 				return

@@ -51,7 +51,7 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 	if len(files) == 0 {
 		files = []string{"the defaults"}
 	}
-	_, err = fmt.Fprintf(stdout, "as user %s: %s are in order; %s; %s is writable\n",
+	_, err = fmt.Fprintf(stdout, "as user %s: the configuration is valid (%s); %s; %s is writable\n",
 		user, strings.Join(files, ", "), libraries, conf.LogDir)
 	if err != nil {
 		return fmt.Errorf("cannot write output: %w", err)

@@ -62,7 +62,7 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 	if len(files) == 0 {
 		files = []string{"the defaults"}
 	}
-	if _, err := fmt.Fprintf(stdout, "as user %s: %s are in order\n", user, strings.Join(files, ", ")); err != nil {
+	if _, err := fmt.Fprintf(stdout, "as user %s: the configuration is valid (%s)\n", user, strings.Join(files, ", ")); err != nil {
 		return fmt.Errorf("cannot write output: %w", err)
 	}
 	return nil
