@@ -45,14 +45,20 @@ func (w *world) record(t *testing.T) {
 	}
 }
 
-// startAgent starts the agent.
+// startAgent starts the agent without a configuration.
 func (w *world) startAgent(t *testing.T) {
+	t.Helper()
+	w.startAgentOn(t, "/dev/null")
+}
+
+// startAgentOn starts the agent on a configuration.
+func (w *world) startAgentOn(t *testing.T, config string) {
 	t.Helper()
 	const capabilities = "-all,+bpf,+perfmon,+lease"
 	w.agent = w.launch(t, root, "/usr/bin/python3", "-c", pass, agentPath, "varlink",
 		"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
 		"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
-		"crau-agent", "--config", "/dev/null", "--library", publisher, "--coalesce-window", "20ms")
+		"crau-agent", "--config", config, "--library", publisher, "--coalesce-window", "20ms")
 	w.agent.waitToSay(t, "msg=recording")
 }
 

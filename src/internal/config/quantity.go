@@ -106,14 +106,13 @@ func (l Limit) String() string {
 	return l.Size.String()
 }
 
-// number is what a number without a unit means for a key.
+// number is what a number without a unit means for a key. The zero value:
+// milliseconds or bytes, as in version 0.1.0, with a warning.
 type number int
 
 const (
-	// The usual: milliseconds or bytes, as in version 0.1.0, with a warning.
-	_ number = iota
 	// milliseconds, as the public project has it.
-	milliseconds
+	milliseconds number = iota + 1
 	// ignored: the key is as if it were not there, with a warning. What version
 	// 0.1.0 took for milliseconds would remove the log.
 	ignored

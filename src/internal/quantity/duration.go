@@ -20,22 +20,27 @@ const (
 	month = year / 12
 )
 
-// unitName has the names of the units of time, those that begin with another name
-// before it. Case matters: M is a month, m a minute.
-var unitName = []struct {
+// unit is a unit of time.
+type unit struct {
 	name   string
 	length time.Duration
-}{
-	{"seconds", time.Second}, {"second", time.Second}, {"sec", time.Second}, {"s", time.Second},
-	{"minutes", time.Minute}, {"minute", time.Minute}, {"min", time.Minute},
-	{"months", month}, {"month", month}, {"M", month},
-	{"msec", time.Millisecond}, {"ms", time.Millisecond}, {"m", time.Minute},
-	{"hours", time.Hour}, {"hour", time.Hour}, {"hr", time.Hour}, {"h", time.Hour},
-	{"days", day}, {"day", day}, {"d", day},
-	{"weeks", week}, {"week", week}, {"w", week},
-	{"years", year}, {"year", year}, {"y", year},
-	{"usec", time.Microsecond}, {"us", time.Microsecond},
-	{"μs", time.Microsecond}, {"µs", time.Microsecond}, // U+03BC, U+00B5
+}
+
+// units returns the units of time, a name before those that it begins with. Case
+// matters: M is a month, m a minute.
+func units() []unit {
+	return []unit{
+		{"seconds", time.Second}, {"second", time.Second}, {"sec", time.Second}, {"s", time.Second},
+		{"minutes", time.Minute}, {"minute", time.Minute}, {"min", time.Minute},
+		{"months", month}, {"month", month}, {"M", month},
+		{"msec", time.Millisecond}, {"ms", time.Millisecond}, {"m", time.Minute},
+		{"hours", time.Hour}, {"hour", time.Hour}, {"hr", time.Hour}, {"h", time.Hour},
+		{"days", day}, {"day", day}, {"d", day},
+		{"weeks", week}, {"week", week}, {"w", week},
+		{"years", year}, {"year", year}, {"y", year},
+		{"usec", time.Microsecond}, {"us", time.Microsecond},
+		{"μs", time.Microsecond}, {"µs", time.Microsecond}, // U+03BC, U+00B5
+	}
 }
 
 // DurationHelp names valid durations, for errors and help.
@@ -49,9 +54,9 @@ const (
 
 // ParseDuration returns the duration that a text means: a sum of numbers, each
 // with a unit, such as "30d", "2weeks" or "1h 30min", or "infinity". It counts
-// microseconds. A number without a unit counts units of the length unit; with 0 it
+// microseconds. A number without a unit counts units of the length bare; with 0 it
 // is an error, except zero. The error is an *Error.
-func ParseDuration(text string, unit time.Duration) (time.Duration, error) {
+func ParseDuration(text string, bare time.Duration) (time.Duration, error) {
 	bad := func(problem string) (time.Duration, error) { return 0, &Error{Text: clip(text), Problem: problem} }
 	const space = " \t\r\n"
 	rest := strings.Trim(text, space)
@@ -60,7 +65,7 @@ func ParseDuration(text string, unit time.Duration) (time.Duration, error) {
 		return bad(notADuration)
 	case rest == "infinity":
 		return Infinity, nil
-	case unit == 0 && digits(rest) == len(rest) && strings.Trim(rest, "0") != "":
+	case bare == 0 && digits(rest) == len(rest) && strings.Trim(rest, "0") != "":
 		return 0, &Error{Text: text, Problem: noUnit + DurationHelp, NoUnit: true}
 	}
 	var sum time.Duration
@@ -69,9 +74,9 @@ func ParseDuration(text string, unit time.Duration) (time.Duration, error) {
 		if !ok {
 			return bad(notADuration)
 		}
-		length, name := unit, ""
+		length, name := bare, ""
 		trimmed := strings.TrimLeft(after, space)
-		for _, u := range unitName {
+		for _, u := range units() {
 			if strings.HasPrefix(trimmed, u.name) {
 				length, name = u.length, u.name
 				break
