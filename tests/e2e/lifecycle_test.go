@@ -25,6 +25,8 @@ func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
 		"an unknown key":     {"library = []\nlibrarry = []\n", 2, "librarry"},
 		"a wrong type":       {"\n\nlibrary = 5\n", 3, "library"},
 		"a bad value":        {"coalesce_window = \"soon\"\n", 1, "soon"},
+		"an unknown size":    {"\nmax_size = \"1 gigabyte\"\n", 2, "is not a valid size: use for example 512M, 4G or 10%"},
+		"an unknown unit":    {"max_age = \"30 fortnights\"\n", 1, "is not a valid duration: use for example 30d, 2weeks"},
 		"no TOML":            {"# a comment\nlibrary = [\n", 2, ""},
 		"a key of the other": {"log_file = \"/x\"\n", 1, "log_dir"},
 	}
