@@ -69,7 +69,7 @@ and drop-ins in agent.conf.d of both. Keys, with their defaults:
   context_key_lifetime = "` + flags.ContextKeyLifetime.String() + `"
   sync_interval = "` + flags.SyncInterval.String() + `"        # until an event survives a power cut
   segment_size = "` + flags.SegmentSize.String() + `"       # of a log file
-  segment_age = "` + flags.SegmentAge.String() + `"     # of a log file
+  segment_age = "` + flags.SegmentAge.String() + `"          # of a log file
   max_size = "` + flags.MaxSize.String() + `"           # of the log: 10% of the file system, at most 4G
   keep_free = "` + flags.KeepFree.String() + `"          # of the file system: 15%
   max_age = "` + flags.MaxAge.String() + `"               # of an event; 0: any
