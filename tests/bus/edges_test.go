@@ -26,10 +26,12 @@ func TestAnEmptyLogIsALogTooAndWithoutAnAgent(t *testing.T) {
 		if r := w.as(t, root, "crauctl", "status"); r.code != 1 || !strings.Contains(r.stdout, "● crau-broker ") || !strings.Contains(r.stderr, "cannot reach the agent") {
 			t.Errorf("crauctl says with code %d %q, %q", r.code, r.stdout, r.stderr)
 		}
-		if got := w.must(t, member, "crauctl", "query"); got != "" {
-			t.Errorf("crauctl shows %q", got)
+		if r := w.as(t, member, "crauctl", "query"); r.code != 0 || r.stdout != "" || r.stderr != "crauctl: the log is empty\n" {
+			t.Errorf("crauctl shows with code %d %q, %q", r.code, r.stdout, r.stderr)
 		}
-		w.must(t, member, "crauctl", "query", "-n", "3", "--show-cursor")
+		if r := w.as(t, member, "crauctl", "query", "-n", "3", "--show-cursor"); r.code != 0 {
+			t.Errorf("crauctl shows with code %d %q, %q", r.code, r.stdout, r.stderr)
+		}
 		page, err := c.Read(t.Context(), client.Oldest, client.Filter{}, 0)
 		if err != nil || len(page.Groups) > 0 || page.Missing > 0 {
 			t.Errorf("a page has %+v, %v", page, err)
