@@ -685,14 +685,6 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 	return 0;
 }
 
-static __always_inline struct rate *rate_in(void *map, __u32 buckets, __u32 id, __u32 way)
-{
-	__u32 index = (((__u64)id ^ control.seed) * 0x9e3779b97f4a7c15ULL >> 32) & (buckets - 1);
-	struct bucket *bucket = bpf_map_lookup_elem(map, &index);
-
-	return bucket ? &bucket->rates[way & (WAYS - 1)] : 0;
-}
-
 static __always_inline int expired(const struct rate *rate, __u64 now)
 {
 	/* Signed: another CPU may have begun the period a moment after now. */
@@ -700,76 +692,73 @@ static __always_inline int expired(const struct rate *rate, __u64 now)
 }
 
 /*
- * Finds the counter of an id in the present period, and says where in its
- * bucket it is. Two threads that begin a period at the same time may forget
- * each other's first bytes.
+ * Returns the counter of an id in the present period. Two threads that begin a
+ * period at the same time may forget each other's first bytes.
  */
-static __always_inline struct rate *rate_of(void *map, __u32 buckets, __u32 id, __u64 now, __u32 *way)
+static __always_inline struct rate *rate_of(void *map, __u32 buckets, __u32 id, __u64 now)
 {
+	__u32 index = (((__u64)id ^ control.seed) * 0x9e3779b97f4a7c15ULL >> 32) & (buckets - 1);
+	struct bucket *bucket = bpf_map_lookup_elem(map, &index);
 	/* What was never used has the id 0. */
 	__u64 wanted = (__u64)id + 1, least = ~0ULL;
-	struct rate *rates = rate_in(map, buckets, id, 0), *rate;
-	__u32 chosen = 0;
+	struct rate *rate;
 
-	if (!rates)
+	if (!bucket)
 		return 0;
+	rate = &bucket->rates[0];
 #pragma unroll
-	for (__u32 i = 0; i < WAYS; i++) {
-		__u64 bytes = expired(&rates[i], now) ? 0 : rates[i].bytes;
+	for (int i = 0; i < WAYS; i++) {
+		struct rate *way = &bucket->rates[i];
+		__u64 bytes = expired(way, now) ? 0 : way->bytes;
 
-		if (rates[i].id == wanted) {
-			chosen = i;
+		if (way->id == wanted) {
+			rate = way;
 			break;
 		}
 		if (bytes < least) {
 			least = bytes;
-			chosen = i;
+			rate = way;
 		}
 	}
-	rate = &rates[chosen];
 	if (rate->id != wanted)
 		rate->id = wanted;
 	if (expired(rate, now)) {
 		rate->since = now;
 		rate->bytes = 0;
 	}
-	*way = chosen;
 	return rate;
 }
 
-/* A verdict: the enum loss_reason of a hit that is refused or LOSS_REASONS, and two ways. */
-#define VERDICT(reason, process_way, user_way) ((reason) | (process_way) << 8 | (user_way) << 16)
-
 /*
- * Decides whether a hit may go into the ring. It is global for the verifier,
- * which checks it by itself: inlined, its paths would multiply those of all
- * that follows.
+ * Returns why a hit must not go into the ring, or LOSS_REASONS and charges the
+ * bytes. It is global for the verifier, which checks it by itself: inlined, its
+ * paths would multiply those of all that follows.
  */
-__noinline __u64 judge(__u32 process_id, __u32 user_id, __u64 now)
+__noinline __u32 refusal(__u32 process_id, __u32 user_id, __u64 now, __u32 bytes)
 {
 	__u64 limit = *(volatile __u64 *)&control.rate_limit, full;
-	__u32 process_way = 0, user_way = 0;
-	struct rate *process = rate_of(&processes, PROCESS_BUCKETS, process_id, now, &process_way);
-	struct rate *user = rate_of(&users, USER_BUCKETS, user_id, now, &user_way);
-	__u32 reason = LOSS_REASONS;
+	struct rate *process = rate_of(&processes, PROCESS_BUCKETS, process_id, now);
+	struct rate *user = rate_of(&users, USER_BUCKETS, user_id, now);
 
 	if (!process || !user)
 		return LOSS_REASONS; /* never: for the verifier */
-	if (limit && (process->bytes >= limit || user->bytes >= limit * USER_SHARE)) {
-		reason = LOSS_RATE_LIMIT;
-	} else if (user->bytes >= control.light_bytes) {
+	if (limit && (process->bytes >= limit || user->bytes >= limit * USER_SHARE))
+		return LOSS_RATE_LIMIT;
+	if (user->bytes >= control.light_bytes) {
 		full = process->bytes < control.light_bytes ? control.shared_bytes : control.crowded_bytes;
 		if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= full)
-			reason = LOSS_RING_FULL;
+			return LOSS_RING_FULL;
 	}
-	return VERDICT(reason, process_way, user_way);
+	__sync_fetch_and_add(&process->bytes, bytes);
+	__sync_fetch_and_add(&user->bytes, bytes);
+	return LOSS_REASONS;
 }
 
-/* Charges the bytes that a hit took to its process and its user. Global, as judge is. */
-__noinline int charge(__u32 process_id, __u32 user_id, __u32 verdict, __u64 bytes)
+/* Charges bytes beyond those of refusal, and is global as that is. */
+__noinline int charge(__u32 process_id, __u32 user_id, __u64 now, __u32 bytes)
 {
-	struct rate *process = rate_in(&processes, PROCESS_BUCKETS, process_id, verdict >> 8);
-	struct rate *user = rate_in(&users, USER_BUCKETS, user_id, verdict >> 16);
+	struct rate *process = rate_of(&processes, PROCESS_BUCKETS, process_id, now);
+	struct rate *user = rate_of(&users, USER_BUCKETS, user_id, now);
 
 	if (process)
 		__sync_fetch_and_add(&process->bytes, bytes);
@@ -778,50 +767,31 @@ __noinline int charge(__u32 process_id, __u32 user_id, __u32 verdict, __u64 byte
 	return 0;
 }
 
-/* Puts a hit into the smallest record that holds it. Returns the bytes that took. */
-static __always_inline __u64 put(struct hit *h)
-{
-	struct user_element e[FEW];
-	__u64 taken = 0;
-	int few;
-
-	few = read_few(h, e);
-	if (few) {
-		taken = SIZE_LITERALS;
-		if (!emit_literals(h, e))
-			return taken;
-	}
-	if (h->count <= FEW) {
-		taken += SIZE_SMALL;
-		if (!emit(h, SIZE_SMALL, add_small, e, few))
-			return taken;
-	}
-	if (h->count <= 8) {
-		taken += SIZE_MEDIUM;
-		if (!emit(h, SIZE_MEDIUM, add_medium, e, 0))
-			return taken;
-	}
-	taken += SIZE_LARGE;
-	if (!emit(h, SIZE_LARGE, add_large, e, 0))
-		return taken;
-	emit(h, SIZE_LARGEST, add_largest, e, 0);
-	return taken + SIZE_LARGEST;
-}
-
+/* Puts a hit into the smallest record that holds it. */
 static __always_inline void send(struct hit *h)
 {
-	__u32 process = h->pid_tgid >> 32, user = bpf_get_current_uid_gid();
-	__u32 verdict = judge(process, user, h->time);
-	__u32 reason = verdict & 0xff;
-	__u64 taken;
+	/* A few long strings may take more, but not much more unless they take the largest. */
+	__u32 bytes = h->count <= FEW ? RATE_RECORD : h->count <= 8 ? SIZE_MEDIUM : SIZE_LARGE;
+	__u32 reason = refusal(h->pid_tgid >> 32, bpf_get_current_uid_gid(), h->time, bytes);
+	struct user_element e[FEW];
+	int few;
 
 	if (reason < LOSS_REASONS) {
 		count_hit();
 		count_loss(reason, opens_context(h) + h->count + h->dropped);
 		return;
 	}
-	taken = put(h);
-	charge(process, user, verdict, taken < RATE_RECORD ? RATE_RECORD : taken);
+	few = read_few(h, e);
+	if (few && !emit_literals(h, e))
+		return;
+	if (h->count <= FEW && !emit(h, SIZE_SMALL, add_small, e, few))
+		return;
+	if (h->count <= 8 && !emit(h, SIZE_MEDIUM, add_medium, e, 0))
+		return;
+	if (!emit(h, SIZE_LARGE, add_large, e, 0))
+		return;
+	charge(h->pid_tgid >> 32, bpf_get_current_uid_gid(), h->time, SIZE_LARGE + SIZE_LARGEST);
+	emit(h, SIZE_LARGEST, add_largest, e, 0);
 }
 
 static __always_inline void set_array(struct hit *h, __u64 array, __u64 count)
