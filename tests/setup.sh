@@ -58,6 +58,7 @@ if [ "${1:-check}" = check ]; then
 	need jq jq jq
 	need nsenter util-linux util-linux-core
 	need unshare util-linux util-linux-core
+	need /sbin/mke2fs e2fsprogs e2fsprogs
 	need setpriv util-linux util-linux
 	need tar tar tar
 	need xz xz-utils xz
