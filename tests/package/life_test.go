@@ -157,6 +157,8 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	// What happens in the life of a machine.
 	m.write(t, "/etc/crypto-auditing/agent.conf", "rate_limit = 1000\n")
 	m.write(t, "/etc/crypto-auditing/agent.conf.d/own.conf", "max_age = \"1h\"\n")
+	// The service manager makes it when the agent starts.
+	m.run(t, "install", "-d", "-o", "crypto-auditing", "-g", "crypto-auditing", "-m", "0750", "/var/log/crypto-auditing")
 	m.write(t, "/var/log/crypto-auditing/audit-0000000000000001.cborseq.zst", "evidence")
 	m.write(t, "/var/lib/crypto-auditing/subscriptions", "positions")
 	m.run(t, "systemctl", "disable", "--quiet", "crypto-auditing-truncate.timer")

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"crypto-auditing/src/internal/agent"
@@ -38,7 +40,10 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 		return program.Permanent(fmt.Errorf("%w (as user %s)", err, user))
 	}
 	n, problems := agent.CheckLibraries(conf.Library)
-	if err := agent.CheckLogDir(conf.LogDir); err != nil {
+	logDir := conf.LogDir + " is writable"
+	if len(s.files) == 0 && user == serviceUser && isMadeAtStart(conf.LogDir) {
+		logDir = conf.LogDir + " is made when the service starts"
+	} else if err := agent.CheckLogDir(conf.LogDir); err != nil {
 		problems = append(problems, err)
 	}
 	if len(problems) > 0 {
@@ -51,10 +56,17 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 	if len(files) == 0 {
 		files = []string{"the defaults"}
 	}
-	_, err = fmt.Fprintf(stdout, "as user %s: the configuration is valid (%s); %s; %s is writable\n",
-		user, strings.Join(files, ", "), libraries, conf.LogDir)
+	_, err = fmt.Fprintf(stdout, "as user %s: the configuration is valid (%s); %s; %s\n",
+		user, strings.Join(files, ", "), libraries, logDir)
 	if err != nil {
 		return fmt.Errorf("cannot write output: %w", err)
 	}
 	return nil
+}
+
+// isMadeAtStart reports whether a log directory is the one that the unit has
+// the service manager make (LogsDirectory=) and is not there yet.
+func isMadeAtStart(dir string) bool {
+	_, err := os.Lstat(dir)
+	return errors.Is(err, fs.ErrNotExist) && dir == config.DefaultAgent().LogDir
 }
