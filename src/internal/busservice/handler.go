@@ -360,8 +360,21 @@ func (s *Service) reply(c *call, results []any, err error) {
 	if c.known {
 		a.user = c.who.user
 	}
+	if a.room == 0 && s.unread.overdue(a.to) {
+		// It may read, only not as fast as it calls. The bus bounds how many of its
+		// calls wait for an answer.
+		ctx, cancel := context.WithTimeout(c.ctx, readTime)
+		defer cancel()
+		var full error
+		if a.room, full = s.unread.reserve(ctx, replies, a.to, a.user, refusalRoom, refusalRoom); full != nil {
+			return
+		}
+	}
 	s.answer(a, results, err)
 }
+
+// refusalRoom is enough for the reply to a call that is refused.
+const refusalRoom = 1 << 10
 
 // answer is where a reply goes.
 type answer struct {
@@ -393,7 +406,7 @@ func (s *Service) answer(a *answer, results []any, err error) {
 		return
 	}
 	if a.room == 0 && s.unread.overdue(a.to) {
-		return // the bus refuses it more than 128 calls without an answer
+		return // a long message, to which the reader of the bus answers: it cannot wait
 	}
 	s.unread.sent(replies, a.to, a.user, a.room, len(message))
 	if len(fds) > 0 {
