@@ -134,6 +134,10 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 		if err != nil || len(files) < 4 {
 			t.Fatalf("there is %v, %v", files, err)
 		}
+		// Sealing would put a file that can be read in its place.
+		waitFor(t, "the closed segments to be sealed", func() bool {
+			return strings.Count(w.must(t, root, "crauctl", "log-info", "--directory", logDir), " sealed ") == len(files)-1
+		})
 		info, err := os.Stat(files[1])
 		if err != nil {
 			t.Fatal(err)
