@@ -128,6 +128,14 @@ struct rate {
 	__u64 since;	/* the beginning of the period */
 	__u64 bytes;
 	__u64 id;
+	__u64 user;	/* of a process: what its user was when last looked at, enum user_state */
+};
+
+enum user_state {
+	USER_UNKNOWN,
+	USER_LIGHT,
+	USER_HEAVY,
+	USER_OVER_LIMIT,
 };
 
 #define WAYS 4
@@ -138,6 +146,7 @@ struct bucket {
 
 #define PROCESS_BUCKETS 2048
 #define USER_BUCKETS 512
+#define USER_STEP 4096
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -708,20 +717,23 @@ static __always_inline struct rate *rate_of(void *map, __u32 buckets, __u32 id, 
 	rate = &bucket->rates[0];
 #pragma unroll
 	for (int i = 0; i < WAYS; i++) {
+		rate = &bucket->rates[i];
+		if (rate->id == wanted)
+			goto found;
+	}
+#pragma unroll
+	for (int i = 0; i < WAYS; i++) {
 		struct rate *way = &bucket->rates[i];
 		__u64 bytes = expired(way, now) ? 0 : way->bytes;
 
-		if (way->id == wanted) {
-			rate = way;
-			break;
-		}
 		if (bytes < least) {
 			least = bytes;
 			rate = way;
 		}
 	}
-	if (rate->id != wanted)
-		rate->id = wanted;
+	rate->id = wanted;
+	rate->user = USER_UNKNOWN;
+found:
 	if (expired(rate, now)) {
 		rate->since = now;
 		rate->bytes = 0;
@@ -730,27 +742,51 @@ static __always_inline struct rate *rate_of(void *map, __u32 buckets, __u32 id, 
 }
 
 /*
- * Returns why a hit must not go into the ring, or LOSS_REASONS and charges the
- * bytes. It is global for the verifier, which checks it by itself: inlined, its
- * paths would multiply those of all that follows.
+ * Charges bytes to the user of a process and notes there what the user is.
  */
-__noinline __u32 refusal(__u32 process_id, __u32 user_id, __u64 now, __u32 bytes)
+static __always_inline void look_at_user(struct rate *process, __u32 user_id, __u64 now, __u64 bytes)
 {
-	__u64 limit = *(volatile __u64 *)&control.rate_limit, full;
-	struct rate *process = rate_of(&processes, PROCESS_BUCKETS, process_id, now);
+	__u64 limit = *(volatile __u64 *)&control.rate_limit, taken;
 	struct rate *user = rate_of(&users, USER_BUCKETS, user_id, now);
 
-	if (!process || !user)
+	if (!user)
+		return;
+	taken = __sync_fetch_and_add(&user->bytes, bytes);
+	if (limit && taken >= limit * USER_SHARE)
+		process->user = USER_OVER_LIMIT;
+	else
+		process->user = taken < control.light_bytes ? USER_LIGHT : USER_HEAVY;
+}
+
+/*
+ * Returns why a hit must not go into the ring, or LOSS_REASONS and charges the
+ * bytes. The user is charged for the first hit of a period and then whenever
+ * the process has taken USER_STEP: looking for it at each hit would cost as much
+ * as all the rest. The function is global for the verifier, which checks it by
+ * itself: inlined, its paths would multiply those of all that follows.
+ */
+__noinline __u32 refusal(__u32 process_id, __u64 now, __u32 bytes)
+{
+	__u64 limit = *(volatile __u64 *)&control.rate_limit, before, full;
+	struct rate *process = rate_of(&processes, PROCESS_BUCKETS, process_id, now);
+
+	if (!process)
 		return LOSS_REASONS; /* never: for the verifier */
-	if (limit && (process->bytes >= limit || user->bytes >= limit * USER_SHARE))
+	before = process->bytes;
+	if (limit && before >= limit)
 		return LOSS_RATE_LIMIT;
-	if (user->bytes >= control.light_bytes) {
-		full = process->bytes < control.light_bytes ? control.shared_bytes : control.crowded_bytes;
+	if (!before || process->user == USER_UNKNOWN)
+		look_at_user(process, bpf_get_current_uid_gid(), now, bytes);
+	else if ((before ^ (before + bytes)) & ~(__u64)(USER_STEP - 1))
+		look_at_user(process, bpf_get_current_uid_gid(), now, USER_STEP);
+	if (process->user == USER_OVER_LIMIT)
+		return LOSS_RATE_LIMIT;
+	if (process->user == USER_HEAVY) {
+		full = before < control.light_bytes ? control.shared_bytes : control.crowded_bytes;
 		if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= full)
 			return LOSS_RING_FULL;
 	}
 	__sync_fetch_and_add(&process->bytes, bytes);
-	__sync_fetch_and_add(&user->bytes, bytes);
 	return LOSS_REASONS;
 }
 
@@ -772,7 +808,7 @@ static __always_inline void send(struct hit *h)
 {
 	/* A few long strings may take more, but not much more unless they take the largest. */
 	__u32 bytes = h->count <= FEW ? RATE_RECORD : h->count <= 8 ? SIZE_MEDIUM : SIZE_LARGE;
-	__u32 reason = refusal(h->pid_tgid >> 32, bpf_get_current_uid_gid(), h->time, bytes);
+	__u32 reason = refusal(h->pid_tgid >> 32, h->time, bytes);
 	struct user_element e[FEW];
 	int few;
 

@@ -160,6 +160,6 @@ struct control_block {
 /* A record takes at least so many bytes of a limit: most are that small. */
 #define RATE_RECORD 192
 
-#define USER_SHARE 2
+#define USER_SHARE 4
 
 #endif /* CRAU_AUDIT_BPF_H */

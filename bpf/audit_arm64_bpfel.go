@@ -29,6 +29,7 @@ type AuditBucket struct {
 		Since uint64
 		Bytes uint64
 		Id    uint64
+		User  uint64
 	}
 }
 

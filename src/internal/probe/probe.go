@@ -284,7 +284,7 @@ func (t *Tracer) reclaim() {
 }
 
 // SetRateLimit bounds the hits a second that are recorded of one process, and
-// at twice as many those of one user; 0: no bound. A hit whose record takes more
+// at four times as many those of one user; 0: no bound. A hit whose record takes more
 // than 192 bytes counts as several. It may be called from any goroutine, at any
 // time.
 func (t *Tracer) SetRateLimit(perSecond uint64) {
