@@ -151,7 +151,7 @@ struct control_block {
 	__u64 light_bytes;
 	__u64 crowded_bytes;
 	__u64 shared_bytes;
-	__u64 seed;	/* random: nobody chooses who shares a counter with whom */
+	__u64 seed;	/* random, so that a process cannot choose with whom it shares a counter */
 };
 
 /* The period over which bytes are counted, ns. */
