@@ -25,10 +25,12 @@ func (b *bench) build() error {
 		return fmt.Errorf("cannot build: this is not the root of the source tree: %w", err)
 	}
 	b.agent = filepath.Join(root, "build/bench/crau-agent")
+	b.bare = filepath.Join(root, "build/bench/bare")
 	b.publishers = filepath.Join(root, "build/publishers")
 	b.trace = filepath.Join(root, trace)
 	commands := [][]string{
 		{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.agent, "./src/cmd/crau-agent"},
+		{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.bare, "./tests/bench/bare"},
 		{"make", "-s", "-C", "tests/publishers", "OUT=" + b.publishers},
 	}
 	for _, c := range commands {

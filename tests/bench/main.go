@@ -24,6 +24,7 @@ import (
 type bench struct {
 	quick      bool
 	agent      string // the program
+	bare       string // the program that lone compares it with
 	publishers string // folder of the publishers' programs
 	trace      string
 	work       string // folder for logs, removed at the end
@@ -39,6 +40,7 @@ func (b *bench) measurements() []figures.Measurement {
 		{Names: "soak_rss_mib", Run: b.soak},
 		{Names: "commit_latency_p50_ms commit_latency_p99_ms commit_latency_p999_ms", Run: b.latency},
 		{Names: "idle_switches_per_s", Run: b.idle},
+		{Names: "lone_handshake_ratio lone_handshake_switches", Run: b.lone},
 		{Names: "attach_ms", Run: b.attach},
 	}
 }

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"crypto-auditing/tests/bench/figures"
+)
+
+// lone measures what a handshake costs an agent that has nothing else to do,
+// as most have: one every half second. What a wake-up costs on an idle machine
+// varies by more than there is to measure, so that a bare program is measured
+// in the same run, half a period later each time.
+func (b *bench) lone() error {
+	const period = 500 * time.Millisecond
+	handshakes := b.pick(24, 80)
+	a, err := b.startAgent(defaults, b.publisher("replay"))
+	if err != nil {
+		return err
+	}
+	p, err := b.startPublisher("replay", "--fresh-ids", b.trace)
+	if err != nil {
+		return errors.Join(err, a.stop())
+	}
+	other, err := b.startBare()
+	if err != nil {
+		return errors.Join(err, p.stop(), a.stop())
+	}
+	// Their starts are over: what was written then is synced.
+	time.Sleep(time.Second)
+	ours, theirs := usage{pid: a.command.Process.Pid}, usage{pid: other.command.Process.Pid}
+	err = errors.Join(ours.begin(), theirs.begin())
+	ticker := time.NewTicker(period / 2)
+	defer ticker.Stop()
+	for range handshakes {
+		<-ticker.C
+		_, runErr := p.run(1)
+		<-ticker.C
+		err = errors.Join(err, runErr, other.wake())
+	}
+	<-ticker.C
+	err = errors.Join(err, ours.end(), theirs.end(), p.stop(), other.stop(), a.stop())
+	if err != nil {
+		return err
+	}
+	r, err := readLog(a.dir)
+	if want := uint64(handshakes * eventsPerHandshake); err == nil && r.events != want {
+		err = fmt.Errorf("%d of %d events were recorded: see %s", r.events, want, a.dir)
+	}
+	if err != nil {
+		return err
+	}
+	perHandshake := func(total float64) float64 { return total / float64(handshakes) }
+	b.figures.AtMost("lone_handshake_ratio", float64(ours.cpu)/float64(theirs.cpu), 1.6, fmt.Sprintf(
+		"agent %.0f µs, bare program %.0f µs; %d handshakes of %d hits, %v apart",
+		perHandshake(float64(ours.cpu.Microseconds())), perHandshake(float64(theirs.cpu.Microseconds())),
+		handshakes, hitsPerHandshake, period))
+	b.figures.AtMost("lone_handshake_switches", perHandshake(float64(ours.switches)), 20, fmt.Sprintf(
+		"all threads, voluntary or not; bare program %s", figures.Number(perHandshake(float64(theirs.switches)))))
+	return a.remove()
+}
+
+// usage is what a process uses from begin to end.
+type usage struct {
+	pid      int
+	cpu      time.Duration
+	switches int
+}
+
+func (u *usage) begin() error {
+	cpu, cpuErr := cpu(u.pid)
+	n, err := switches(u.pid)
+	u.cpu, u.switches = -cpu, -n
+	return errors.Join(cpuErr, err)
+}
+
+func (u *usage) end() error {
+	cpu, cpuErr := cpu(u.pid)
+	n, err := switches(u.pid)
+	u.cpu += cpu
+	u.switches += n
+	return errors.Join(cpuErr, err)
+}
+
+// bare is the running program of bare/.
+type bare struct {
+	command *exec.Cmd
+	stdin   io.WriteCloser
+}
+
+func (b *bench) startBare() (*bare, error) {
+	command := exec.Command(b.bare, b.trace, filepath.Join(b.work, "bare"))
+	command.Stderr = os.Stderr
+	in, err := command.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the bare program: %w", err)
+	}
+	other := &bare{command, in}
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return nil, fmt.Errorf("cannot start the bare program: it said %q: %w", line, errors.Join(err, other.stop()))
+	}
+	return other, nil
+}
+
+// wake has it do what a handshake makes an agent do at least.
+func (o *bare) wake() error {
+	_, err := o.stdin.Write([]byte{0})
+	return err
+}
+
+func (o *bare) stop() error { return errors.Join(o.stdin.Close(), o.command.Wait()) }
