@@ -21,6 +21,7 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/busservice"
+	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
@@ -186,7 +187,7 @@ func awaitIdle(ctx context.Context, idle time.Duration, busy func() bool, bus st
 		switch {
 		case busy():
 			since = time.Now()
-		case busservice.Reachable(bus):
+		case transport.Reachable(bus):
 			return true
 		case idle > 0 && time.Since(since) >= idle:
 			return false

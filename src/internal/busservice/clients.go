@@ -11,6 +11,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -124,7 +125,7 @@ func (s *sink) take() int {
 // giveBack gives back what is reserved.
 func (s *sink) giveBack() {
 	if n := s.take(); n > 0 {
-		s.service.unread.cancel(windows, s.client, s.user, n)
+		s.service.backlog.Cancel(transport.Windows, s.client, s.user, n)
 	}
 }
 
@@ -139,7 +140,7 @@ func (s *sink) close() {
 // Reserve implements broker.Sink.
 func (s *sink) Reserve(ctx context.Context, bytes int) error {
 	s.giveBack()
-	n, err := s.service.unread.reserve(ctx, windows, s.client, s.user, bytes, bytes)
+	n, err := s.service.backlog.Reserve(ctx, transport.Windows, s.client, s.user, bytes, bytes)
 	if err != nil {
 		return err
 	}
@@ -156,15 +157,15 @@ func (s *sink) Reserve(ctx context.Context, bytes int) error {
 // sending notes that what is reserved is being sent.
 func (s *sink) sending() {
 	n := s.take()
-	s.service.unread.sent(windows, s.client, s.user, n, n)
+	s.service.backlog.Sent(transport.Windows, s.client, s.user, n, n)
 }
 
 // Events implements broker.Sink.
 func (s *sink) Events(groups []byte, _ int, cursor logstore.Cursor) error {
 	groups = trim(groups)
-	before, after := eventsMessage(s.service.next(), s.client, string(s.path), groups, cursor.String())
+	before, after := eventsMessage(s.service.socket.Serial(), s.client, string(s.path), groups, cursor.String())
 	s.sending()
-	return s.service.socket.send(before, groups, after)
+	return s.service.socket.Send(before, groups, after)
 }
 
 // Skipped implements broker.Sink.
@@ -181,17 +182,17 @@ func (s *sink) Skipped(g *broker.Gap) error {
 		},
 		Body: []any{g.From.String(), g.To.String(), g.Entries, string(g.Reason)},
 	}
-	message, _, err := encode(m, s.service.next())
+	message, err := s.service.socket.Encode(m)
 	if err != nil {
 		return err
 	}
 	s.sending()
-	return s.service.socket.send(message)
+	return s.service.socket.SendMessage(message)
 }
 
 // Ping implements broker.Sink.
 func (s *sink) Ping(ctx context.Context) error {
-	return s.service.asker.ping(s.client, s.user).wait(ctx)
+	return s.service.watcher.Ping(ctx, s.client, s.user)
 }
 
 // attach begins to send a subscription to a sink. The reply which tells the
@@ -230,7 +231,7 @@ func (s *Service) detach(one *broker.Subscription, to *sink) {
 // gone is told that a connection has left the bus.
 func (s *Service) gone(client string) {
 	s.callers.forget(client)
-	s.unread.gone(client)
+	s.backlog.Gone(client)
 	for one, to := range s.clients.sent(client) {
 		s.detach(one, to)
 	}

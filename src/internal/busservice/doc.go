@@ -7,7 +7,7 @@
 // Everything that clients are sent leaves on one connection, which owns the name:
 // proxies take signals of no other. A bus stops reading from a connection whose
 // messages it cannot get rid of, so what clients have not read is accounted for
-// (unread) and bounded for each client, each user and in all. A subscriber has
+// (package transport) and bounded for each client, each user and in all. A subscriber has
 // read what it was sent when it answers a ping. Pings leave on connections of
 // their own, for each user another, since a bus bounds the open calls of a
 // connection. A caller, which may answer nothing while it waits for a reply, has

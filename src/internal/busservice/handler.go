@@ -11,6 +11,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/busservice/transport"
 )
 
 // call is a method call.
@@ -273,16 +274,16 @@ func (c *call) enter() error {
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
 		return nil
 	}
-	want := anyReply
+	want := transport.AnyReply
 	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" {
 		want = broker.MaxPage + headerOfEvents
 	}
 	if s.inbox.alone(c.sender) {
-		s.asker.heard(c.sender)
+		s.watcher.Heard(c.sender)
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, readTime)
 	defer cancel()
-	c.room, err = s.unread.reserve(ctx, replies, c.sender, who.user, anyReply, want)
+	c.room, err = s.backlog.Reserve(ctx, transport.Replies, c.sender, who.user, transport.AnyReply, want)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &failure{errorLimits, "the caller, or its user, does not read the replies to other calls"}
 	}
@@ -337,18 +338,12 @@ func (s *Service) serve(c *call) ([]any, error) {
 	return m.serve(c)
 }
 
-// next returns a serial number that godbus does not use.
-func (s *Service) next() uint32 { return s.serial.Add(1) | 1<<31 }
-
 // refuse answers a call that was too long to be read.
-func (s *Service) refuse(h *header) {
+func (s *Service) refuse(h *transport.Header) {
 	<-s.ready
-	s.answer(&answer{to: h.sender, serial: h.serial, user: nobody}, nil,
-		&broker.LimitError{What: "bytes of a message", Max: maxIncoming})
+	s.answer(&answer{to: h.Sender, serial: h.Serial, user: transport.Nobody}, nil,
+		&broker.LimitError{What: "bytes of a message", Max: maxMessage})
 }
-
-// nobody is the user of clients that are not known: no user has this number.
-const nobody = 1<<32 - 1
 
 // reply answers a call.
 func (s *Service) reply(c *call, results []any, err error) {
@@ -356,17 +351,17 @@ func (s *Service) reply(c *call, results []any, err error) {
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
 		return
 	}
-	a := &answer{to: c.sender, serial: c.message.Serial(), user: nobody, room: c.room}
+	a := &answer{to: c.sender, serial: c.message.Serial(), user: transport.Nobody, room: c.room}
 	if c.known {
 		a.user = c.who.user
 	}
-	if a.room == 0 && s.unread.overdue(a.to) {
+	if a.room == 0 && s.backlog.Overdue(a.to) {
 		// It may read, only not as fast as it calls. The bus bounds how many of its
 		// calls wait for an answer.
 		ctx, cancel := context.WithTimeout(c.ctx, readTime)
 		defer cancel()
 		var full error
-		if a.room, full = s.unread.reserve(ctx, replies, a.to, a.user, refusalRoom, refusalRoom); full != nil {
+		if a.room, full = s.backlog.Reserve(ctx, transport.Replies, a.to, a.user, refusalRoom, refusalRoom); full != nil {
 			return
 		}
 	}
@@ -399,22 +394,17 @@ func (s *Service) answer(a *answer, results []any, err error) {
 	if len(m.Body) > 0 {
 		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
 	}
-	message, fds, wrong := encode(m, s.next())
+	message, wrong := s.socket.Encode(m)
 	if wrong != nil {
 		s.log.Error("cannot encode a reply", "error", wrong)
-		s.unread.cancel(replies, a.to, a.user, a.room)
+		s.backlog.Cancel(transport.Replies, a.to, a.user, a.room)
 		return
 	}
-	if a.room == 0 && s.unread.overdue(a.to) {
+	if a.room == 0 && s.backlog.Overdue(a.to) {
 		return // a long message, to which the reader of the bus answers: it cannot wait
 	}
-	s.unread.sent(replies, a.to, a.user, a.room, len(message))
-	if len(fds) > 0 {
-		err = s.socket.sendWith(message, fds)
-	} else {
-		err = s.socket.send(message)
-	}
-	if err != nil && s.conn.Connected() {
+	s.backlog.Sent(transport.Replies, a.to, a.user, a.room, message.Len())
+	if err := s.socket.SendMessage(message); err != nil && s.conn.Connected() {
 		s.log.Error("cannot send a reply", "error", err)
 	}
 }

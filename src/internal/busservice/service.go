@@ -16,6 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -48,10 +49,8 @@ type Service struct {
 	ready chan struct{}
 
 	// conn is the connection that owns the name; socket is below it.
-	conn   *dbus.Conn
-	socket *socket
-	// serial counts the messages that godbus does not make.
-	serial  atomic.Uint32
+	conn    *dbus.Conn
+	socket  *transport.Socket
 	busID   string
 	broker  *broker.Broker
 	access  *access
@@ -59,11 +58,9 @@ type Service struct {
 	clients *clients
 	// attaching is held while a subscription is attached, and nothing else.
 	attaching sync.Mutex
-	// unread, asker and pingers keep clients that do not read from holding up
-	// others.
-	unread  *unread
-	asker   *asker
-	pingers *pingers
+	// backlog and watcher keep clients that do not read from holding up others.
+	backlog *transport.Backlog
+	watcher *transport.Watcher
 	// ended is done when the service has ended.
 	ended context.Context
 	end   context.CancelFunc
@@ -91,16 +88,6 @@ const (
 // ErrNoBus says that the bus cannot be reached.
 var ErrNoBus = errors.New("there is no bus")
 
-// Reachable reports whether there is a bus at an address.
-func Reachable(address string) bool {
-	c, err := dial(address)
-	if err != nil {
-		return false
-	}
-	c.Close()
-	return true
-}
-
 // New connects to the bus. Calls are served once Run has a broker; what comes
 // before waits.
 func New(o Options) (*Service, error) {
@@ -116,8 +103,7 @@ func New(o Options) (*Service, error) {
 	s.streaming, s.stopStreams = context.WithCancel(context.Background())
 	s.following, s.stopFollow = context.WithCancel(s.streaming)
 	s.ended, s.end = context.WithCancel(context.Background())
-	s.pingers = newPingers(s.ended, o.Address, o.Log)
-	s.socket, s.conn, err = connect(o.Address, s.refuse,
+	s.socket, s.conn, err = transport.Connect(o.Address, transport.Options{MaxMessage: maxMessage, Refuse: s.refuse},
 		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.inbox.received))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
@@ -174,13 +160,15 @@ func (s *Service) Appended(newest logstore.Cursor, entries uint64) {
 // Serve returns. The error says that the bus is gone, or the state not
 // written.
 func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
-	defer s.pingers.close()
+	s.broker = b
+	l := b.Limits()
+	s.backlog = transport.NewBacklog(transport.Limits{
+		Window: l.Window(), UserWindows: l.UserSubscriptions * l.Window(), Windows: l.Subscriptions * l.Window(),
+	})
+	s.watcher = transport.NewWatcher(s.ended, s.backlog, s.conn, s.options.Address, s.log)
+	defer s.watcher.Close()
 	defer s.end()
 	defer s.conn.Close()
-	s.broker = b
-	s.unread = newUnread(b.Limits())
-	s.asker = newAsker(s.ended, s.unread, s.pingers, s.conn.BusObject(), s.conn.Names()[0])
-	s.unread.watch = s.asker.watch
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
@@ -218,8 +206,7 @@ func (s *Service) sweep() {
 		case <-s.ended.Done():
 			return
 		case <-tick.C:
-			s.unread.sweep()
-			s.pingers.sweep()
+			s.watcher.Sweep()
 			// A bus that has too much for us does not tell who leaves.
 			s.expire()
 		}

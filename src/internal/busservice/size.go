@@ -15,6 +15,10 @@ import (
 // times as many, and a call may wait long, for polkit or for its turn.
 const maxArguments = 128 << 10
 
+// maxMessage is how long a message to us may be, in bytes: the arguments of the
+// largest valid call, and what is around them.
+const maxMessage = maxArguments + 64<<10
+
 // elementSize is what an element of an array or a dictionary takes besides its
 // bytes, roughly.
 const elementSize = 16

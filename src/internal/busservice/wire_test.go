@@ -4,20 +4,13 @@ package busservice
 
 import (
 	"bytes"
-	"context"
-	"io"
-	"log/slog"
 	"reflect"
 	"testing"
-	"time"
 
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
-	"crypto-auditing/src/internal/broker/brokertest"
-	"crypto-auditing/src/internal/busservice/bustest"
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/schema"
 )
 
 // signalMessage is the signal Events with groups, as it leaves.
@@ -114,89 +107,4 @@ func BenchmarkAppendGroup(b *testing.B) {
 		dst = AppendGroup(dst[:0], e)
 	}
 	b.SetBytes(int64(len(dst)))
-}
-
-// A connection on which clients are pinged may break, as when the bus drops it:
-// they are pinged on another.
-func TestSignalsContinueWhenTheConnectionOfPingsBreaks(t *testing.T) {
-	bus := bustest.Start(t, bustest.Daemon)
-	log := brokertest.New(t)
-	log.Flush()
-	registry, err := schema.Builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
-	ready := make(chan struct{}, 1)
-	s, err := New(Options{Address: bus.Address, Log: silent, Notify: func(state string) {
-		if state == "READY=1" {
-			ready <- struct{}{}
-		}
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := broker.New(broker.Options{LogDir: log.Dir, StateDir: t.TempDir(), Registry: registry, Form: AppendGroup, Log: silent})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, b) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	<-ready
-	signals := make(chan *dbus.Signal, 100)
-	conn, err := dbus.Connect(bus.Address, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.Signal(signals)
-	for _, name := range []string{"", "durable"} {
-		if err := conn.Object(Name, brokerPath).Call(brokerInterface+".Subscribe", 0, name, dictionary{}, dictionary{}).Err; err != nil {
-			t.Fatal(err)
-		}
-	}
-	last := map[dbus.ObjectPath]uint64{}
-	for range 5 {
-		end := log.Append(brokertest.Group{Name: "tls::sign"}, brokertest.Group{Name: "pk::sign"}).Sequence
-		for done := 0; done < 2; {
-			select {
-			case signal := <-signals:
-				if signal.Name != subscriptionInterface+".Events" {
-					continue
-				}
-				for _, g := range signal.Body[0].([][]any) {
-					n := g[0].(uint64)
-					if n <= last[signal.Path] {
-						t.Fatalf("group %d after %d", n, last[signal.Path])
-					}
-					if last[signal.Path] = n; n == end {
-						done++
-					}
-				}
-			case <-time.After(time.Minute):
-				t.Fatalf("no signals any more: %v of %d", last, end)
-			}
-		}
-		s.pingers.mu.Lock()
-		for _, all := range s.pingers.users {
-			for _, one := range all {
-				one.conn.Close()
-			}
-		}
-		s.pingers.mu.Unlock()
-		for _, one := range b.Subscriptions() {
-			for deadline := time.Now().Add(time.Minute); !one.Status().Attached; time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("a subscription is not sent any more")
-				}
-			}
-		}
-	}
 }

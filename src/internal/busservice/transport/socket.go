@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+package transport
 
 import (
 	"bufio"
@@ -12,6 +12,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -22,21 +23,30 @@ const (
 	// writeTime is how long the bus may take to read a message before it counts as
 	// broken.
 	writeTime = 40 * time.Second
-	// maxIncoming is how long a message to us may be, in bytes: the arguments of
-	// the largest valid call, and what is around them.
-	maxIncoming = maxArguments + 64<<10
 	// readSize is how much is read from the bus at once.
 	readSize = 64 << 10
 )
 
-// socket is the connection to the bus below godbus. Whole messages are written
+// Options configure a connection.
+type Options struct {
+	// MaxMessage is how long a message to us may be, in bytes.
+	MaxMessage int
+	// Refuse is called with the header of a method call that was discarded
+	// because it is longer, if its sender expects a reply; nil: it is not
+	// called. No message is read before it returns.
+	Refuse func(*Header)
+}
+
+// Socket is the connection to the bus below godbus. Whole messages are written
 // to it, by godbus and by us, and are on the bus in the order of the writes.
 // Messages that are too long never reach godbus, which would decode them whole:
-// they are discarded as they are read.
-type socket struct {
+// they are discarded as they are read. Send, SendMessage, Serial and Encode may
+// be called concurrently.
+type Socket struct {
 	*net.UnixConn
-	// refuse is called with the header of a method call that was discarded.
-	refuse func(*header)
+	options Options
+	// serial counts the messages that godbus does not make.
+	serial atomic.Uint32
 
 	// begun says that the handshake is over. It is set before messages are read.
 	begun bool
@@ -82,14 +92,24 @@ func dial(address string) (*net.UnixConn, error) {
 	return nil, fmt.Errorf("cannot connect to the bus at %s: %w", address, errors.Join(errs...))
 }
 
-// connect makes a connection to a bus. refuse is called for calls that are too
-// long.
-func connect(address string, refuse func(*header), options ...dbus.ConnOption) (*socket, *dbus.Conn, error) {
+// Reachable reports whether there is a bus at an address.
+func Reachable(address string) bool {
+	c, err := dial(address)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// Connect makes a connection to a bus at an address (D-Bus specification,
+// "Server Addresses"). Closing the dbus.Conn closes the Socket.
+func Connect(address string, o Options, options ...dbus.ConnOption) (*Socket, *dbus.Conn, error) {
 	c, err := dial(address)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &socket{UnixConn: c, refuse: refuse, in: bufio.NewReaderSize(c, readSize)}
+	s := &Socket{UnixConn: c, options: o, in: bufio.NewReaderSize(c, readSize)}
 	conn, err := dbus.NewConn(s, options...)
 	if err != nil {
 		c.Close()
@@ -109,7 +129,7 @@ func connect(address string, refuse func(*header), options ...dbus.ConnOption) (
 const begin = "BEGIN\r\n"
 
 // Write writes a line of the handshake or a message of godbus.
-func (s *socket) Write(b []byte) (int, error) {
+func (s *Socket) Write(b []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
@@ -126,7 +146,7 @@ func (s *socket) Write(b []byte) (int, error) {
 
 // negotiate asks the bus to take file descriptors, which godbus does for sockets
 // of its own only.
-func (s *socket) negotiate() error {
+func (s *Socket) negotiate() error {
 	if _, err := io.WriteString(s.UnixConn, "NEGOTIATE_UNIX_FD\r\n"); err != nil {
 		return err
 	}
@@ -135,13 +155,13 @@ func (s *socket) negotiate() error {
 		return err
 	}
 	if line != "AGREE_UNIX_FD\r\n" {
-		return fmt.Errorf("cannot pass file descriptors to the bus: it answers %q", clip(strings.TrimSpace(line)))
+		return fmt.Errorf("cannot pass file descriptors to the bus: it answers %.100q", strings.TrimSpace(line))
 	}
 	return nil
 }
 
 // Read reads a line of the handshake, or of the next message.
-func (s *socket) Read(b []byte) (int, error) {
+func (s *Socket) Read(b []byte) (int, error) {
 	if !s.begun {
 		return s.in.Read(b)
 	}
@@ -156,7 +176,7 @@ func (s *socket) Read(b []byte) (int, error) {
 }
 
 // next reads a message, unless it is too long.
-func (s *socket) next() error {
+func (s *Socket) next() error {
 	fixed, err := s.in.Peek(fixedHeader)
 	if err != nil {
 		return err
@@ -165,7 +185,7 @@ func (s *socket) next() error {
 	if err != nil {
 		return err
 	}
-	if h.size() <= maxIncoming {
+	if h.size() <= uint64(s.options.MaxMessage) {
 		if n := int(h.size()); cap(s.buffer) < n {
 			s.buffer = make([]byte, n)
 		}
@@ -187,14 +207,14 @@ func (s *socket) next() error {
 	if _, err := s.in.Discard(left); err != nil {
 		return err
 	}
-	if s.refuse != nil && h.kind == typeCall && h.flags&flagNoReply == 0 && h.sender != "" {
-		s.refuse(h)
+	if s.options.Refuse != nil && h.kind == typeCall && h.flags&flagNoReply == 0 && h.Sender != "" {
+		s.options.Refuse(h)
 	}
 	return nil
 }
 
-// send writes a message in parts.
-func (s *socket) send(parts ...[]byte) error {
+// Send writes a message in parts. After an error the connection is closed.
+func (s *Socket) Send(parts ...[]byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
@@ -205,23 +225,26 @@ func (s *socket) send(parts ...[]byte) error {
 	return s.broken(err)
 }
 
-// sendWith writes a message that file descriptors belong to.
-func (s *socket) sendWith(message []byte, fds []int) error {
+// SendMessage writes a message. After an error the connection is closed.
+func (s *Socket) SendMessage(m *Message) error {
+	if len(m.fds) == 0 {
+		return s.Send(m.bytes)
+	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
-	n, _, err := s.WriteMsgUnix(message, unix.UnixRights(fds...), nil)
-	if err == nil && n < len(message) {
-		_, err = s.UnixConn.Write(message[n:])
+	n, _, err := s.WriteMsgUnix(m.bytes, unix.UnixRights(m.fds...), nil)
+	if err == nil && n < len(m.bytes) {
+		_, err = s.UnixConn.Write(m.bytes[n:])
 	}
 	return s.broken(err)
 }
 
 // broken closes the connection after an error: a part of a message may have been
 // written.
-func (s *socket) broken(err error) error {
+func (s *Socket) broken(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -229,18 +252,30 @@ func (s *socket) broken(err error) error {
 	return fmt.Errorf("cannot write to the bus: %w", err)
 }
 
-// encode returns a message of ours. Its serial number is none that godbus uses.
-func encode(m *dbus.Message, serial uint32) (message []byte, fds []int, err error) {
-	var b bytes.Buffer
-	if n, err := m.CountFds(); err != nil {
-		return nil, nil, err
-	} else if n > 0 {
-		m.Headers[dbus.FieldUnixFDs] = dbus.MakeVariant(uint32(n))
-	}
-	if fds, err = m.EncodeToWithFDs(&b, binary.LittleEndian); err != nil {
-		return nil, nil, err
-	}
-	message = b.Bytes()
-	binary.LittleEndian.PutUint32(message[serialAt:], serial)
-	return message, fds, nil
+// Message is an encoded message with its file descriptors.
+type Message struct {
+	bytes []byte
+	fds   []int
 }
+
+// Len is the length of the message in bytes.
+func (m *Message) Len() int { return len(m.bytes) }
+
+// Encode encodes a message under a serial number of its own.
+func (s *Socket) Encode(from *dbus.Message) (*Message, error) {
+	if n, err := from.CountFds(); err != nil {
+		return nil, err
+	} else if n > 0 {
+		from.Headers[dbus.FieldUnixFDs] = dbus.MakeVariant(uint32(n))
+	}
+	var b bytes.Buffer
+	fds, err := from.EncodeToWithFDs(&b, binary.LittleEndian)
+	if err != nil {
+		return nil, err
+	}
+	binary.LittleEndian.PutUint32(b.Bytes()[serialAt:], s.Serial())
+	return &Message{b.Bytes(), fds}, nil
+}
+
+// Serial returns a serial number that godbus does not use.
+func (s *Socket) Serial() uint32 { return s.serial.Add(1) | 1<<31 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+package transport
 
 import (
 	"encoding/binary"
@@ -23,23 +23,26 @@ const (
 
 	serialAt    = 8
 	typeCall    = 1
+	flagNoReply = 1
 	fieldSender = 7
 )
 
-// header is what is known of a message before its body.
-type header struct {
-	order  binary.ByteOrder
-	kind   byte
-	flags  byte
-	serial uint32
+// Header is what is known of a message before its body.
+type Header struct {
+	Serial uint32
+	// Sender is the unique name of the connection that sent it.
+	Sender string
+
+	order binary.ByteOrder
+	kind  byte
+	flags byte
 	// length is that of the body, fields that of the array of fields.
 	length, fields uint32
-	sender         string
 }
 
 // parseFixed reads the first bytes of a message.
-func parseFixed(b []byte) (*header, error) {
-	h := &header{kind: b[1], flags: b[2]}
+func parseFixed(b []byte) (*Header, error) {
+	h := &Header{kind: b[1], flags: b[2]}
 	switch b[0] {
 	case 'l':
 		h.order = binary.LittleEndian
@@ -48,7 +51,7 @@ func parseFixed(b []byte) (*header, error) {
 	default:
 		return nil, fmt.Errorf("cannot read from the bus: a message begins with byte %#x", b[0])
 	}
-	h.length, h.serial, h.fields = h.order.Uint32(b[4:]), h.order.Uint32(b[serialAt:]), h.order.Uint32(b[12:])
+	h.length, h.Serial, h.fields = h.order.Uint32(b[4:]), h.order.Uint32(b[serialAt:]), h.order.Uint32(b[12:])
 	if h.size() > longest {
 		return nil, fmt.Errorf("cannot read from the bus: a message of %d bytes", h.size())
 	}
@@ -56,16 +59,16 @@ func parseFixed(b []byte) (*header, error) {
 }
 
 // body is where the body begins.
-func (h *header) body() uint64 { return fixedHeader + (uint64(h.fields)+7)&^7 }
+func (h *Header) body() uint64 { return fixedHeader + (uint64(h.fields)+7)&^7 }
 
 // size is how long the message is, in bytes.
-func (h *header) size() uint64 { return h.body() + uint64(h.length) }
+func (h *Header) size() uint64 { return h.body() + uint64(h.length) }
 
 var errHeader = errors.New("cannot read from the bus: the fields of a header are malformed")
 
 // parseFields reads the array of fields, which is followed by padding. All are
 // basic types.
-func (h *header) parseFields(b []byte) error {
+func (h *Header) parseFields(b []byte) error {
 	if uint64(h.fields) > uint64(len(b)) {
 		return errHeader
 	}
@@ -100,7 +103,7 @@ func (h *header) parseFields(b []byte) error {
 				return errHeader
 			}
 			if field == fieldSender {
-				h.sender = string(b[at+4 : at+4+int(n)])
+				h.Sender = string(b[at+4 : at+4+int(n)])
 			}
 			at += int(n) + 5
 		default:

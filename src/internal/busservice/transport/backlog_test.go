@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+package transport
 
 import (
 	"context"
@@ -12,9 +12,15 @@ import (
 	"crypto-auditing/src/internal/broker"
 )
 
+// testLimits are those of the broker.
+func testLimits() Limits {
+	l := broker.DefaultLimits()
+	return Limits{Window: l.Window(), UserWindows: l.UserSubscriptions * l.Window(), Windows: l.Subscriptions * l.Window()}
+}
+
 // newAccounts returns accounts that note who is watched.
-func newAccounts() (u *unread, watched func() map[string]int) {
-	u = newUnread(broker.DefaultLimits())
+func newAccounts() (u *Backlog, watched func() map[string]int) {
+	u = NewBacklog(testLimits())
 	var mu sync.Mutex
 	all := map[string]int{}
 	u.watch = func(client string) {
@@ -43,15 +49,15 @@ func TestEverySubscriptionHasRoomForAWindowWhateverOthersHaveNotRead(t *testing.
 	for user := range uint32(l.Subscriptions / l.UserSubscriptions) {
 		for n := range l.UserSubscriptions {
 			client := fmt.Sprintf(":%d.%d", user, n/32)
-			got, err := u.reserve(over(), windows, client, user, u.window, u.window)
+			got, err := u.Reserve(over(), Windows, client, user, u.limits.Window, u.limits.Window)
 			if err != nil {
 				t.Fatalf("subscription %d of user %d: %v", n, user, err)
 			}
-			u.sent(windows, client, user, got, got)
+			u.Sent(Windows, client, user, got, got)
 			all += got
 		}
-		if _, err := u.reserve(over(), windows, ":x", user, 1, 1); !errors.Is(err, context.Canceled) {
-			t.Fatalf("user %d has more than windows of %d subscriptions", user, l.UserSubscriptions)
+		if _, err := u.Reserve(over(), Windows, ":x", user, 1, 1); !errors.Is(err, context.Canceled) {
+			t.Fatalf("user %d has more than Windows of %d subscriptions", user, l.UserSubscriptions)
 		}
 	}
 	if all > broker.BusBytes {
@@ -65,26 +71,26 @@ func TestAClientWithNothingToReadIsAlwaysAnswered(t *testing.T) {
 	for user := range uint32(20) {
 		for n := range 10 {
 			client := fmt.Sprintf(":%d.%d", user, n)
-			got, err := u.reserve(over(), replies, client, user, anyReply, 4<<20)
+			got, err := u.Reserve(over(), Replies, client, user, AnyReply, 4<<20)
 			if err != nil {
 				t.Fatalf("client %d of user %d: %v", n, user, err)
 			}
-			u.sent(replies, client, user, got, got)
+			u.Sent(Replies, client, user, got, got)
 			if watched()[client] == 0 {
 				t.Fatalf("client %d of user %d is not watched after %d bytes", n, user, got)
 			}
-			if _, err := u.reserve(over(), replies, client, user, clientReplies, clientReplies); err == nil {
+			if _, err := u.Reserve(over(), Replies, client, user, clientReplies, clientReplies); err == nil {
 				t.Fatalf("client %d of user %d is sent more than it reads", n, user)
 			}
 		}
 	}
-	if most := allReplies + 200*anyReply; u.all[replies] > most {
-		t.Errorf("%d bytes are under way, want %d at most", u.all[replies], most)
+	if most := allReplies + 200*AnyReply; u.all[Replies] > most {
+		t.Errorf("%d bytes are under way, want %d at most", u.all[Replies], most)
 	}
 	// Reading, or leaving, makes room.
 	u.read(":0.0", u.sentTo(":0.0"))
-	u.gone(":0.1")
-	if got, err := u.reserve(over(), replies, ":0.0", 0, anyReply, 4<<20); err != nil || got < anyReply {
+	u.Gone(":0.1")
+	if got, err := u.Reserve(over(), Replies, ":0.0", 0, AnyReply, 4<<20); err != nil || got < AnyReply {
 		t.Errorf("after reading: %d, %v", got, err)
 	}
 }
@@ -93,22 +99,22 @@ func TestNothingIsKeptOfClientsThatHaveReadAllOrLeft(t *testing.T) {
 	u, _ := newAccounts()
 	for n := range 100 {
 		client := fmt.Sprintf(":1.%d", n)
-		got, err := u.reserve(over(), replies, client, 7, anyReply, anyReply)
+		got, err := u.Reserve(over(), Replies, client, 7, AnyReply, AnyReply)
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch n % 4 {
 		case 0: // it leaves before the reply is sent
-			u.gone(client)
-			u.sent(replies, client, 7, got, 100)
+			u.Gone(client)
+			u.Sent(Replies, client, 7, got, 100)
 		case 1:
-			u.sent(replies, client, 7, got, 100)
-			u.gone(client)
+			u.Sent(Replies, client, 7, got, 100)
+			u.Gone(client)
 		case 2:
-			u.sent(replies, client, 7, got, 100)
+			u.Sent(Replies, client, 7, got, 100)
 			u.read(client, u.sentTo(client))
 		case 3:
-			u.cancel(replies, client, 7, got)
+			u.Cancel(Replies, client, 7, got)
 		}
 	}
 	if len(u.clients) > 0 || len(u.users) > 0 || u.all != [kinds]int{} {
@@ -118,14 +124,14 @@ func TestNothingIsKeptOfClientsThatHaveReadAllOrLeft(t *testing.T) {
 
 func TestWhoWaitsForRoomGetsItWhenOthersRead(t *testing.T) {
 	u, _ := newAccounts()
-	got, err := u.reserve(over(), replies, ":1.1", 5, userReplies, userReplies)
+	got, err := u.Reserve(over(), Replies, ":1.1", 5, userReplies, userReplies)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.sent(replies, ":1.1", 5, got, got)
+	u.Sent(Replies, ":1.1", 5, got, got)
 	done := make(chan error)
 	go func() {
-		_, err := u.reserve(context.Background(), replies, ":1.2", 5, 1<<20, 1<<20)
+		_, err := u.Reserve(context.Background(), Replies, ":1.2", 5, 1<<20, 1<<20)
 		done <- err
 	}()
 	select {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+package transport
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 func sample(t testing.TB, order binary.ByteOrder, sender string) []byte {
 	t.Helper()
 	m := &dbus.Message{Type: dbus.TypeMethodCall, Flags: dbus.FlagAllowInteractiveAuthorization, Headers: map[dbus.HeaderField]dbus.Variant{
-		dbus.FieldPath: dbus.MakeVariant(dbus.ObjectPath(brokerPath)), dbus.FieldMember: dbus.MakeVariant("Read"),
-		dbus.FieldInterface: dbus.MakeVariant(brokerInterface), dbus.FieldDestination: dbus.MakeVariant(Name),
+		dbus.FieldPath: dbus.MakeVariant(dbus.ObjectPath("/org/crypto_auditing/Broker")), dbus.FieldMember: dbus.MakeVariant("Read"),
+		dbus.FieldInterface: dbus.MakeVariant("org.crypto_auditing.Broker"), dbus.FieldDestination: dbus.MakeVariant("org.crypto_auditing.Broker"),
 		dbus.FieldSender: dbus.MakeVariant(sender), dbus.FieldSignature: dbus.MakeVariant(dbus.ParseSignatureMust("su")),
 		dbus.FieldUnixFDs: dbus.MakeVariant(uint32(0)),
 	}, Body: []any{"oldest", uint32(7)}}
@@ -35,11 +35,11 @@ func TestHeaderIsReadInBothByteOrders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.size() != uint64(len(b)) || h.kind != typeCall || h.flags != byte(dbus.FlagAllowInteractiveAuthorization) || h.serial != 77 {
+		if h.size() != uint64(len(b)) || h.kind != typeCall || h.flags != byte(dbus.FlagAllowInteractiveAuthorization) || h.Serial != 77 {
 			t.Errorf("%v: %+v of %d bytes, want %d", order, h, h.size(), len(b))
 		}
-		if err := h.parseFields(b[fixedHeader:h.body()]); err != nil || h.sender != ":1.234" {
-			t.Errorf("%v: sender %q, %v", order, h.sender, err)
+		if err := h.parseFields(b[fixedHeader:h.body()]); err != nil || h.Sender != ":1.234" {
+			t.Errorf("%v: sender %q, %v", order, h.Sender, err)
 		}
 	}
 }

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package transport
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Watcher finds out how far clients have read. Its methods may be called
+// concurrently.
+type Watcher struct {
+	backlog *Backlog
+	pingers *pingers
+	bus     dbus.BusObject
+	// ended is done when the service has ended.
+	ended context.Context
+	// trip is a round trip of the owner of the name to the bus, which has taken all
+	// its messages by then.
+	trip *rounds
+	// counts reports whether the bus tells how much it holds for a client.
+	counts bool
+
+	mu sync.Mutex
+	// pinged are those that are being pinged, watched those whose queue in the bus
+	// is watched.
+	pinged  map[pingKey]*rounds
+	watched map[string]struct{}
+}
+
+// busName is the name of the bus itself.
+const busName = "org.freedesktop.DBus"
+
+// Nobody is the user of clients that are not known: no user has this number.
+const Nobody = 1<<32 - 1
+
+// pingKey is a client and the user on whose connections it is pinged.
+type pingKey struct {
+	client string
+	user   uint32
+}
+
+// NewWatcher returns a watcher for what is sent to clients by owner, a
+// connection to the bus at address, and sets it as the one of the backlog. It
+// ends when ctx is done; then Close closes its connections.
+func NewWatcher(ctx context.Context, b *Backlog, owner *dbus.Conn, address string, log *slog.Logger) *Watcher {
+	bus := owner.BusObject()
+	w := &Watcher{
+		backlog: b, pingers: newPingers(ctx, address, log), bus: bus, ended: ctx,
+		trip: &rounds{run: func() error {
+			return bus.CallWithContext(ctx, busName+".GetId", 0).Err
+		}},
+		pinged: map[pingKey]*rounds{}, watched: map[string]struct{}{},
+	}
+	_, w.counts = w.queued(owner.Names()[0])
+	b.watch = w.watch
+	return w
+}
+
+// Close closes its connections.
+func (w *Watcher) Close() { w.pingers.close() }
+
+// Sweep looks for clients that left unnoticed, and for connections that are not
+// used any more.
+func (w *Watcher) Sweep() {
+	w.backlog.sweep()
+	w.pingers.sweep()
+}
+
+// Ping waits until a client of a user has read what it was sent before the call.
+// The error is that of ctx, or reports that the watcher has ended. First the owner of
+// the name makes a round trip to the bus, then the client is sent a ping. D-Bus libraries answer by
+// themselves when they wait for signals. The answer is there, too, when the client
+// has left.
+func (w *Watcher) Ping(ctx context.Context, client string, user uint32) error {
+	return w.ask(client, user).wait(ctx)
+}
+
+// ask begins to ask a client how far it has read.
+func (w *Watcher) ask(client string, user uint32) *round {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := pingKey{client, user}
+	r := w.pinged[key]
+	if r == nil {
+		r = &rounds{run: func() error { return w.ping(client, user) }}
+		r.idle = func() { w.forget(key, r) }
+		w.pinged[key] = r
+	}
+	return r.join()
+}
+
+// forget forgets a client that nobody asks any more.
+func (w *Watcher) forget(key pingKey, r *rounds) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pinged[key] == r && !r.busy() {
+		delete(w.pinged, key)
+	}
+}
+
+// ping pings a client.
+func (w *Watcher) ping(client string, user uint32) error {
+	sent := w.backlog.sentTo(client)
+	if err := w.trip.join().wait(w.ended); err != nil {
+		return err
+	}
+	if err := w.pingers.ping(client, user); err != nil {
+		return err
+	}
+	w.backlog.read(client, sent)
+	return nil
+}
+
+const (
+	// emptyQueue is up to how many bytes the bus holds for a client that reads.
+	emptyQueue = 16 << 10
+	// firstLook and lastLook are how long there is between two looks at a queue.
+	firstLook = 5 * time.Millisecond
+	lastLook  = time.Second
+)
+
+// watch begins to find out whether a client has read its replies. Clients that
+// call and wait for the reply answer no ping meanwhile. dbus-daemon, which stops
+// reading from us when it holds too much, tells how much it holds. dbus-broker
+// does neither, and bounds what it holds for each user: there a client has read
+// when it answers a ping, or, as heard says, when it calls again.
+func (w *Watcher) watch(client string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.watched[client]; ok {
+		return
+	}
+	w.watched[client] = struct{}{}
+	if w.counts {
+		go w.look(client)
+		return
+	}
+	go func() {
+		_ = w.ask(client, Nobody).wait(w.ended)
+		w.unwatch(client)
+	}()
+}
+
+// unwatch ends what watch began.
+func (w *Watcher) unwatch(client string) {
+	w.mu.Lock()
+	delete(w.watched, client)
+	w.mu.Unlock()
+	// Who wanted it watched in the meantime relied on this.
+	if w.ended.Err() == nil && w.backlog.owes(client) {
+		w.watch(client)
+	}
+}
+
+// Heard notes that a client has called while no other call of it was open.
+func (w *Watcher) Heard(client string) {
+	if !w.counts {
+		w.readReplies(client, w.backlog.sentTo(client))
+	}
+}
+
+func (w *Watcher) readReplies(client string, sent [kinds]int) {
+	w.backlog.read(client, [kinds]int{Replies: sent[Replies]})
+}
+
+// look looks at the queue of a client until it is empty.
+func (w *Watcher) look(client string) {
+	pause := firstLook
+	for w.ended.Err() == nil {
+		sent := w.backlog.sentTo(client)
+		if n, _ := w.queued(client); n <= emptyQueue {
+			w.readReplies(client, sent)
+			w.unwatch(client)
+			return
+		}
+		select {
+		case <-w.ended.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastLook)
+	}
+}
+
+// queued returns how many bytes the bus holds for a client, 0 if that has left.
+// ok reports whether the bus has told.
+func (w *Watcher) queued(client string) (n uint32, ok bool) {
+	var stats map[string]dbus.Variant
+	call := w.bus.CallWithContext(w.ended, "org.freedesktop.DBus.Debug.Stats.GetConnectionStats", 0, client)
+	if call.Err != nil || call.Store(&stats) != nil {
+		return 0, false
+	}
+	n, ok = stats["OutgoingBytes"].Value().(uint32)
+	return n, ok
+}
