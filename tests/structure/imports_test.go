@@ -42,8 +42,29 @@ var mayImport = map[string][]string{
 	"src/internal/busservice": {
 		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore", "src/internal/message",
 	},
-	"src/client":                  {"src/internal/event"},
-	"src/internal/cli":            {"src/internal/quantity", "src/client", "src/internal/schema", "src/internal/event", "src/internal/logstore", "src/internal/usdt", "src/internal/config", "src/internal/program", "src/internal/agentunit", "src/internal/varlinkservice/orgcryptoauditingagent"},
+	"src/client":                {"src/internal/event"},
+	"src/internal/cli/terminal": {},
+	"src/internal/cli/timespec": {"src/internal/quantity"},
+	"src/internal/cli/console":  {"src/internal/agentunit"},
+	"src/internal/cli/bus":      {"src/client", "src/internal/cli/console", "src/internal/cli/terminal"},
+	"src/internal/cli/render":   {"src/internal/event", "src/internal/schema"},
+	"src/internal/cli/source": {
+		"src/client", "src/internal/cli/bus", "src/internal/cli/console", "src/internal/event", "src/internal/logstore",
+	},
+	"src/internal/cli/query": {
+		"src/client", "src/internal/cli/console", "src/internal/cli/render", "src/internal/cli/source", "src/internal/cli/terminal",
+		"src/internal/cli/timespec", "src/internal/event", "src/internal/logstore", "src/internal/schema",
+	},
+	"src/internal/cli/agentctl": {
+		"src/client", "src/internal/agentunit", "src/internal/cli/bus", "src/internal/cli/console", "src/internal/cli/render",
+		"src/internal/cli/terminal", "src/internal/event", "src/internal/varlinkservice/orgcryptoauditingagent",
+	},
+	"src/internal/cli/logctl": {
+		"src/client", "src/internal/cli/bus", "src/internal/cli/console", "src/internal/cli/render", "src/internal/cli/source",
+		"src/internal/cli/terminal", "src/internal/event", "src/internal/logstore", "src/internal/quantity",
+	},
+	"src/internal/cli/probes":     {"src/internal/cli/console", "src/internal/usdt"},
+	"src/internal/cli":            {"src/internal/schema"},
 	"src/internal/varlinkservice": {},
 	"src/internal/varlinkservice/agentservice": {
 		"src/internal/varlinkservice", "src/internal/agent", "src/internal/event", "src/internal/logstore", "src/internal/config",

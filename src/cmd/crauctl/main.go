@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"crypto-auditing/src/internal/cli"
+	"crypto-auditing/src/internal/cli/console"
 )
 
 // version is set at link time: -X main.version=….
@@ -17,7 +18,7 @@ var version string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, os.Args[1:], cli.System(version))
+	code := cli.Run(ctx, os.Args[1:], console.System(version))
 	stop()
 	os.Exit(code)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"crypto-auditing/src/internal/cli"
+	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema/tracetest"
 )
@@ -36,13 +37,13 @@ func crauctl(t testing.TB, arguments ...string) result {
 	return result{code, stdout.String(), stderr.String()}
 }
 
-func environment(t testing.TB, stdout, stderr *bytes.Buffer) cli.Environment {
+func environment(t testing.TB, stdout, stderr *bytes.Buffer) console.Environment {
 	t.Helper()
 	procStat := filepath.Join(t.TempDir(), "stat")
 	if err := os.WriteFile(procStat, []byte("cpu  1 2 3\nbtime 1784800000\nprocesses 9\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return cli.Environment{
+	return console.Environment{
 		Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr,
 		Lookup:   func(string) (string, bool) { return "", false },
 		Now:      func() time.Time { return time.Date(2026, 7, 24, 12, 0, 0, 0, time.UTC) },

@@ -171,7 +171,7 @@ func (j *jsonWriter) span(s *schema.Span, level int) {
 	j.key("origin", in, false)
 	j.string(hex.EncodeToString([]byte(s.Origin)))
 	j.key("executable", in, false)
-	j.string(escaped(s.Executable))
+	j.string(Escaped(s.Executable))
 	j.key("start", in, false)
 	j.seconds(s.Start)
 	j.key("end", in, false)
@@ -209,7 +209,7 @@ func (j *jsonWriter) events(s *schema.Span, level int) {
 	sort.Slice(j.order, func(a, b int) bool { return s.Data[j.order[a]].Key < s.Data[j.order[b]].Key })
 	j.buffer = append(j.buffer, '{')
 	for n, i := range j.order {
-		j.key(escaped(s.Data[i].Key), level+1, n == 0)
+		j.key(Escaped(s.Data[i].Key), level+1, n == 0)
 		j.value(&s.Data[i].Value, level+1)
 	}
 	j.newline(level)
@@ -260,7 +260,7 @@ func (j *jsonWriter) flags(s *schema.Span, level int) {
 			}
 			n++
 			j.newline(level + 1)
-			j.string(escaped(s.Data[i].Key))
+			j.string(Escaped(s.Data[i].Key))
 		}
 		if n > 0 {
 			j.newline(level)
@@ -303,8 +303,8 @@ func floorSeconds(ns int64) (whole, fraction int64) {
 	return whole, fraction
 }
 
-// escaped returns a name in the form in which names are shown everywhere.
-func escaped(name string) string {
+// Escaped returns a name in the form in which names are shown everywhere.
+func Escaped(name string) string {
 	for i := range len(name) {
 		if c := name[i]; c < 0x20 || c > 0x7e || c == '\\' {
 			return string(event.AppendEscaped(nil, []byte(name)))

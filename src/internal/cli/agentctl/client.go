@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agentctl is the commands of crauctl that ask the agent: status, metrics,
+// flush and rotate.
+package agentctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/varlink/go/varlink"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/cli/console"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// answerTime is how long the agent may take to answer. Its own limit for what
+// it is asked is 30 s.
+const answerTime = 45 * time.Second
+
+const exitAgentHelp = `
+Exit status:
+  0    success
+  1    failure, also where the agent does not run
+  2    bad usage
+  3    the agent does not do this for this user
+  130  interrupted
+`
+
+// The forms in which what the agent says is shown.
+const (
+	agentShort      = "short"
+	agentJSON       = "json"
+	agentJSONPretty = "json-pretty"
+)
+
+func agentForms() []string { return []string{agentShort, agentJSON, agentJSONPretty} }
+
+// agentFlags are the options of the commands that ask the agent.
+type agentFlags struct {
+	socket string
+	output string
+}
+
+func (f *agentFlags) addSocket(command *cobra.Command) {
+	command.Flags().StringVar(&f.socket, "socket", api.Socket, "ask the agent at `PATH`")
+}
+
+func (f *agentFlags) addOutput(command *cobra.Command) {
+	command.Flags().StringVarP(&f.output, "output", "o", agentShort, "output `FORM`: "+strings.Join(agentForms(), ", "))
+	console.MustComplete(command, "output", cobra.FixedCompletions(agentForms(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *agentFlags) checkOutput() error {
+	if !slices.Contains(agentForms(), f.output) {
+		return console.Usagef("unknown output form %q: there are %s", f.output, strings.Join(agentForms(), ", "))
+	}
+	return nil
+}
+
+// printJSON writes a value in one of the JSON forms.
+func (f *agentFlags) printJSON(w io.Writer, value any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if f.output == agentJSONPretty {
+		e.SetIndent("", "  ")
+	}
+	if err := e.Encode(value); err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return nil
+}
+
+// ask calls a method of the agent. what says what for, as in "cannot flush".
+func (f *agentFlags) ask(ctx context.Context, what string, method func(context.Context, *varlink.Connection) error) error {
+	answering, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	c, err := varlink.NewConnectionWithDialer(answering, "unix:", socketDialer(f.socket))
+	if err == nil {
+		defer c.Close()
+		err = method(answering, c)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("cannot %s: %w", what, f.explain(err))
+}
+
+// socketDialer connects to a path, whatever the address: the library takes
+// part of a path with a semicolon for something else.
+type socketDialer string
+
+// DialContext implements varlink.ContextDialer.
+func (s socketDialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", string(s))
+}
+
+// explain says what is wrong and what to do about it.
+func (f *agentFlags) explain(err error) error {
+	var denied *api.PermissionDenied
+	var limit *api.LimitExceeded
+	var unavailable *api.Unavailable
+	var failed *api.Failed
+	var noInterface *varlink.InterfaceNotFound
+	var noMethod *varlink.MethodNotFound
+	var other *varlink.Error
+	var notJSON *json.SyntaxError
+	var notType *json.UnmarshalTypeError
+	var dialed *net.OpError
+	switch {
+	case errors.As(err, &denied) && denied.Allowed == "root":
+		return &console.RemedyError{Text: "not authorised: only root may: use sudo", Err: fs.ErrPermission}
+	case errors.As(err, &denied):
+		return &console.RemedyError{Text: "not authorised: only " + printable(denied.Allowed) + " may: join the group crypto-auditing or use sudo", Err: fs.ErrPermission}
+	case errors.As(err, &limit):
+		return fmt.Errorf("the agent has reached a limit, %d %s: try again later", limit.Maximum, printable(limit.Limit))
+	case errors.As(err, &unavailable):
+		return fmt.Errorf("the agent cannot do it now: %s", printable(unavailable.Reason))
+	case errors.As(err, &failed):
+		return fmt.Errorf("the agent says: %s", printable(failed.Problem))
+	case errors.As(err, &noInterface), errors.As(err, &noMethod):
+		return fmt.Errorf("what listens at %s is not the agent, or one of another version: see systemctl status crypto-auditing-agent", f.socket)
+	case errors.As(err, &other):
+		return fmt.Errorf("the agent says: %s", printable(other.Name))
+	case errors.As(err, &notJSON), errors.As(err, &notType):
+		return fmt.Errorf("what listens at %s does not answer as the agent does: %w", f.socket, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the agent at %s has not answered within %v: see systemctl status crypto-auditing-agent", f.socket, answerTime)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("not authorised to ask the agent at %s: %w: join the group crypto-auditing or use sudo", f.socket, fs.ErrPermission)
+	case errors.As(err, &dialed) && dialed.Op == "dial":
+		return fmt.Errorf("cannot reach the agent at %s: %w: is crypto-auditing-agent.socket active?", f.socket, dialed.Err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
+		return fmt.Errorf("the agent at %s has closed the connection: it is ending, or has too many: try again", f.socket)
+	}
+	return err
+}
+
+// printable returns a text from elsewhere as one that does nothing to a
+// terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentctl
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/cli/console"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// NewFlushCommand returns crauctl flush.
+func NewFlushCommand(e *console.Environment) *cobra.Command {
+	var f agentFlags
+	command := &cobra.Command{
+		Use:   "flush",
+		Short: "Write to the log what has been probed, and print the cursor",
+		Long: `Flush has the agent write everything to the log that was probed before, and make
+it durable. It prints the cursor behind it, which --after-cursor takes.
+` + exitAgentHelp,
+		Example: `  cursor=$(crauctl flush); make test; crauctl flush
+  crauctl query --directory /var/log/crypto-auditing --after-cursor "$cursor"`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			var reply struct {
+				Cursor string `json:"cursor"`
+			}
+			return f.do(command.Context(), e, "flush", &reply, &reply.Cursor, func(ctx context.Context, c *varlink.Connection) (err error) {
+				reply.Cursor, err = api.Flush().Call(ctx, c)
+				return err
+			})
+		},
+	}
+	f.addOutput(command)
+	f.addSocket(command)
+	return command
+}
+
+// do calls a method that replies with one text, and prints that: as it is, or
+// the reply as JSON.
+func (f *agentFlags) do(ctx context.Context, e *console.Environment, what string, reply any, text *string,
+	method func(context.Context, *varlink.Connection) error,
+) error {
+	if err := f.checkOutput(); err != nil {
+		return err
+	}
+	if err := f.ask(ctx, what, method); err != nil {
+		return err
+	}
+	if f.output != agentShort {
+		return f.printJSON(e.Stdout, reply)
+	}
+	if _, err := fmt.Fprintln(e.Stdout, printable(*text)); err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentctl
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/console"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// NewMetricsCommand returns crauctl metrics.
+func NewMetricsCommand(e *console.Environment) *cobra.Command {
+	var f agentFlags
+	var file string
+	command := &cobra.Command{
+		Use:   "metrics",
+		Short: "Print what the agent counts, for Prometheus",
+		Long: `Metrics prints the agent's status in the text format of Prometheus. With
+--output it replaces a file at once, so that whoever reads it sees all of the
+old or all of the new: the textfile collector of node_exporter reads those
+that end in .prom. If the agent does not run or answer, the file holds only
+crypto_auditing_up 0, and the command fails. It never starts the agent.
+` + exitAgentHelp,
+		Example: `  crauctl metrics --output /var/lib/prometheus/node-exporter/crypto-auditing.prom`,
+		Args:    cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			var status *api.Status
+			var err error
+			if command.Flags().Changed("socket") {
+				status, err = f.status(command.Context())
+			} else {
+				status, _, err = f.runningStatus(command.Context(), e)
+			}
+			text := metricsText(status)
+			if file != "" {
+				if writeErr := replaceFile(file, text); err == nil {
+					err = writeErr
+				}
+				return err
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := e.Stdout.Write(text); err != nil {
+				return fmt.Errorf("cannot write output: %w", err)
+			}
+			return nil
+		},
+	}
+	f.addSocket(command)
+	command.Flags().StringVar(&file, "output", "", "replace `FILE` instead of printing")
+	console.MustComplete(command, "output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveDefault
+	})
+	return command
+}
+
+// replaceFile writes a file anew, readable for all, so that it is never seen
+// half. It need not survive a crash: it is soon written again.
+func replaceFile(path string, text []byte) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot replace %s: %w", path, err)
+		}
+	}()
+	// The collector does not look at a name that does not end in .prom.
+	draft, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(draft.Name()) // the error above says more
+		}
+	}()
+	_, err = draft.Write(text)
+	if err == nil {
+		err = draft.Chmod(0o644)
+	}
+	if closeErr := draft.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(draft.Name(), path)
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentctl
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/cli/console"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// NewRotateCommand returns crauctl rotate.
+func NewRotateCommand(e *console.Environment) *cobra.Command {
+	var f agentFlags
+	command := &cobra.Command{
+		Use:   "rotate",
+		Short: "Begin a new segment of the log, and print its name",
+		Long: `Rotate does what flush does and has the agent begin a new segment of the log.
+It prints the file name of the new one. The one before is sealed: compressed
+further, indexed, and not changed any more. Only root may rotate.
+` + exitAgentHelp,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			var reply struct {
+				Segment string `json:"segment"`
+			}
+			return f.do(command.Context(), e, "rotate the log", &reply, &reply.Segment, func(ctx context.Context, c *varlink.Connection) (err error) {
+				reply.Segment, err = api.Rotate().Call(ctx, c)
+				return err
+			})
+		},
+	}
+	f.addOutput(command)
+	f.addSocket(command)
+	return command
+}

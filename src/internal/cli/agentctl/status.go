@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentctl
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/agentunit"
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/terminal"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// NewStatusCommand returns crauctl status.
+func NewStatusCommand(e *console.Environment) *cobra.Command {
+	var f agentFlags
+	command := &cobra.Command{
+		Use:   "status",
+		Short: "Show what agent and broker do, what was recorded and lost",
+		Long: `Status asks the agent what it does: which libraries it watches, what it has
+recorded and lost since it started, and what that costs. All hits of probes
+are recorded, lost, or on their way into the log. It asks the broker, too, who
+is served, unless --socket names another agent than that of this machine.
+
+It never starts the agent: the service manager is asked first whether it runs.
+Of an agent that is stopped it shows since when, of one that fails the reason,
+and what the broker finds in the log.
+
+The latency is from the first probe of a group of events to its commit: half
+of all groups took at most the first of the times, 99 % at most the second.
+It includes the time that the agent gathers the events of a group.
+` + exitAgentHelp,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := f.checkOutput(); err != nil {
+				return err
+			}
+			var s *wholeStatus
+			if command.Flags().Changed("socket") {
+				s = &wholeStatus{}
+				s.agent, s.agentError = f.status(command.Context())
+			} else {
+				s = f.whole(command.Context(), e)
+			}
+			return f.show(e, s)
+		},
+	}
+	f.addOutput(command)
+	f.addSocket(command)
+	return command
+}
+
+// show shows what is known. The error is why the agent could not be asked.
+func (f *agentFlags) show(e *console.Environment, s *wholeStatus) error {
+	known := s.unit.State != "" && s.unit.State != agentunit.Unknown
+	if s.agent == nil && s.broker == nil && !known {
+		return s.agentError
+	}
+	if f.output != agentShort {
+		if err := f.printJSON(e.Stdout, s.json()); err != nil {
+			return err
+		}
+		return s.agentError
+	}
+	p := statusPrinter{now: e.Now(), location: e.Location}
+	p.color = terminal.Is(e.Stdout) && terminal.HasColor(e.Getenv)
+	switch {
+	case s.agent != nil:
+		p.agent(s.agent)
+	case s.unit.State != "":
+		p.unit(s.unit)
+	}
+	if s.broker != nil || s.brokerError != nil {
+		if p.b.Len() > 0 {
+			p.b.WriteByte('\n')
+		}
+		p.broker(s)
+	}
+	if _, err := p.b.WriteTo(e.Stdout); err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return s.agentError
+}
+
+// status asks for the agent's status.
+func (f *agentFlags) status(ctx context.Context) (*api.Status, error) {
+	var status api.Status
+	err := f.ask(ctx, "get the status", func(ctx context.Context, c *varlink.Connection) (err error) {
+		status, err = api.GetStatus().Call(ctx, c)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if h := &status.Latency; len(h.Counts) != len(h.BoundsUSec)+1 {
+		return nil, fmt.Errorf("cannot understand the status: a histogram with %d bounds has %d counts", len(h.BoundsUSec), len(h.Counts))
+	}
+	return &status, nil
+}

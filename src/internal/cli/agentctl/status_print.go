@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentctl
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"crypto-auditing/src/internal/cli/render"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// statusPrinter shows a status to a person.
+type statusPrinter struct {
+	now      time.Time
+	location *time.Location
+	color    bool
+	b        bytes.Buffer
+}
+
+// The colours of the dot, as systemctl has them.
+const (
+	dotGood   = "\x1b[1;32m"
+	dotWarn   = "\x1b[1;33m"
+	dotBad    = "\x1b[1;31m"
+	dotNormal = "\x1b[0m"
+)
+
+// agent shows what the agent says.
+func (p *statusPrinter) agent(s *api.Status) {
+	lostHits, lostEvents := lost(s)
+	dot := dotGood
+	switch {
+	case s.Full != "" || s.Problem != "":
+		dot = dotBad
+	case lostHits > 0 || lostEvents > 0 || recording(s) == 0:
+		dot = dotWarn
+	}
+	p.name("●", dot, "crau-agent "+printable(s.Version))
+	p.line("State", "%s since %s", state(s), p.since(s.StartedUSec))
+	if s.Full != "" {
+		p.line("Trouble", "the log takes nothing: %s", printable(s.Full))
+	}
+	if s.Problem != "" {
+		p.line("Trouble", "%s", printable(s.Problem))
+	}
+	p.line("Attaches", "%s", profile(s.Profile))
+	p.line("Log", "%s, %s in %s, %s free", printable(s.Directory), render.Size(s.DiskUsage), counted(s.Segments, "segment"), render.Size(s.DiskFree))
+	p.line("Newest", "%s", printable(s.Newest))
+	p.line("Oldest", "%s", printable(s.Oldest))
+	p.line("Hits", "%s seen, %s recorded, %s lost", grouped(s.HitsSeen), grouped(s.Hits), grouped(lostHits))
+	p.line("Events", "%s recorded in %s and %s, %s lost",
+		grouped(s.Events), counted(s.Groups, "group"), counted(s.Chunks, "chunk"), grouped(lostEvents))
+	p.losses(s)
+	p.line("Ring", "%s, at most %s used", render.Size(s.RingSize), render.Size(s.RingHighWater))
+	p.line("Latency", "%s", latency(&s.Latency))
+	p.line("CPU", "%v", time.Duration(s.CpuUSec)*time.Microsecond)
+	p.line("Memory", "%s", render.Size(s.Resident))
+	p.libraries(s)
+}
+
+// line writes a named line; one without a name goes on with that before.
+func (p *statusPrinter) line(name, format string, arguments ...any) {
+	if name != "" {
+		name += ":"
+	}
+	fmt.Fprintf(&p.b, "%10s %s\n", name, fmt.Sprintf(format, arguments...))
+}
+
+func (p *statusPrinter) losses(s *api.Status) {
+	name := "Lost"
+	for i := range s.Lost {
+		l := &s.Lost[i]
+		if l.Hits == 0 && l.Events == 0 {
+			continue
+		}
+		p.line(name, "%s (%s): %s, %s", printable(l.Reason), printable(l.Place), counted(l.Hits, "hit"), counted(l.Events, "event"))
+		name = ""
+	}
+}
+
+func (p *statusPrinter) libraries(s *api.Status) {
+	if len(s.Libraries) == 0 {
+		p.b.WriteString("\nNo library with probes was found.\n")
+		return
+	}
+	p.b.WriteByte('\n')
+	var table bytes.Buffer
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "LIBRARY\tBUILD-ID\tSITES\tHITS\tATTACHED\tSINCE")
+	for i := range s.Libraries {
+		l := &s.Libraries[i]
+		attached, since := "no", "-"
+		if l.Attached != "" {
+			attached, since = printable(l.Attached), p.time(l.AttachedUSec)
+		}
+		if l.Replaced {
+			attached += ", replaced"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", printable(l.Path), buildID(l.BuildId), l.Sites, grouped(l.Hits), attached, since)
+	}
+	// It writes to memory.
+	_ = t.Flush()
+	// Errors are too long for a column: each stands below its library.
+	for i, row := range strings.SplitAfter(strings.TrimSuffix(table.String(), "\n"), "\n") {
+		p.b.WriteString(strings.TrimSuffix(row, "\n") + "\n")
+		if i > 0 && s.Libraries[i-1].Error != "" {
+			fmt.Fprintf(&p.b, "    %s\n", printable(s.Libraries[i-1].Error))
+		}
+	}
+}
+
+// buildID returns enough of a build-id to tell libraries apart.
+func buildID(id string) string {
+	const enough = 12
+	switch id = printable(id); {
+	case id == "":
+		return "-"
+	case len(id) > enough:
+		return id[:enough]
+	}
+	return id
+}
+
+// recording returns the number of libraries that are attached.
+func recording(s *api.Status) (n int64) {
+	for i := range s.Libraries {
+		if s.Libraries[i].Attached != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func state(s *api.Status) string {
+	if n := recording(s); n > 0 {
+		return "recording " + render.Counted(uint64(n), "library")
+	}
+	return "waiting for libraries with probes"
+}
+
+// profile says how the kernel lets the agent attach.
+func profile(name string) string {
+	switch name {
+	case "uprobe_multi":
+		return "by uprobe_multi"
+	case "perf_event":
+		return "by perf-event uprobes: the kernel is older than 6.6"
+	}
+	return "by " + printable(name)
+}
+
+// lost returns what was lost for all reasons.
+func lost(s *api.Status) (hits, events int64) {
+	for i := range s.Lost {
+		hits += s.Lost[i].Hits
+		events += s.Lost[i].Events
+	}
+	return hits, events
+}
+
+// latency says below which of its bounds half and 99 % of a histogram are.
+func latency(h *api.Histogram) string {
+	var all int64
+	for _, n := range h.Counts {
+		all += n
+	}
+	if all == 0 {
+		return "nothing recorded yet"
+	}
+	return fmt.Sprintf("p50 %s, p99 %s, of %s", below(h, all, 50), below(h, all, 99), counted(all, "group"))
+}
+
+// below says which time that share of all, in percent, does not exceed.
+func below(h *api.Histogram, all, percent int64) string {
+	var sum int64
+	for i, bound := range h.BoundsUSec {
+		sum += h.Counts[i]
+		// Written so that it does not overflow.
+		if float64(sum) >= float64(all)*float64(percent)/100 {
+			return fmt.Sprintf("≤ %v", time.Duration(bound)*time.Microsecond)
+		}
+	}
+	if len(h.BoundsUSec) == 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("> %v", time.Duration(h.BoundsUSec[len(h.BoundsUSec)-1])*time.Microsecond)
+}
+
+// time returns a time as systemctl shows it.
+func (p *statusPrinter) time(usec int64) string {
+	return time.UnixMicro(usec).In(p.location).Format("Mon 2006-01-02 15:04:05 MST")
+}
+
+// since returns a time and how long ago that is.
+func (p *statusPrinter) since(usec int64) string {
+	return p.time(usec) + "; " + ago(p.now.Sub(time.UnixMicro(usec)))
+}
+
+// ago writes a length of time by its two greatest units.
+func ago(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < 0:
+		return "in the future"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dmin %ds ago", d/time.Minute, d%time.Minute/time.Second)
+	case d < day:
+		return fmt.Sprintf("%dh %dmin ago", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd %dh ago", d/day, d%day/time.Hour)
+}
+
+// counted is render.Counted for what the agent counts, which is never
+// negative.
+func counted(n int64, noun string) string { return render.Counted(uint64(max(n, 0)), noun) }
+
+// grouped returns a number in groups of three.
+func grouped(n int64) string {
+	number, _, _ := strings.Cut(counted(n, "-"), " ")
+	return number
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"crypto-auditing/src/internal/agentunit"
+	"crypto-auditing/src/internal/cli/console"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// startPause is the time between two looks at a service that starts.
+const startPause = 50 * time.Millisecond
+
+// askUnit asks the service manager for the agent's state. While the service
+// starts it waits for the outcome.
+func askUnit(ctx context.Context, e *console.Environment) agentunit.Status {
+	waiting, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	for {
+		unit := agentunit.Ask(ctx, e.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), e.Systemd)
+		if unit.State != agentunit.Starting {
+			return unit
+		}
+		select {
+		case <-waiting.Done():
+			return unit
+		case <-time.After(startPause):
+		}
+	}
+}
+
+// errAgentStopped says what to do about an agent that was stopped.
+var errAgentStopped = errors.New("the agent is stopped: start it by systemctl start " + agentunit.Service)
+
+// runningStatus asks for the agent's status if that runs: connecting to the
+// socket of one that does not would start it.
+func (f *agentFlags) runningStatus(ctx context.Context, e *console.Environment) (*api.Status, agentunit.Status, error) {
+	unit := askUnit(ctx, e)
+	if unit.State.MayConnect() {
+		status, err := f.status(ctx)
+		if unit.State == agentunit.Unmanaged {
+			unit = agentunit.Status{}
+			if err == nil {
+				unit.State, unit.Since = agentunit.Running, time.UnixMicro(status.StartedUSec)
+			}
+			return status, unit, err
+		}
+		if err == nil || ctx.Err() != nil {
+			return status, unit, err
+		}
+		// It may have ended meanwhile, which explains more.
+		if unit = askUnit(ctx, e); unit.State.MayConnect() {
+			return nil, unit, err
+		}
+	}
+	switch unit.State {
+	case agentunit.Stopped:
+		return nil, unit, errAgentStopped
+	case agentunit.Failed:
+		return nil, unit, fmt.Errorf("cannot get the status: the agent fails: %s", printable(unit.Reason))
+	}
+	return nil, unit, fmt.Errorf("cannot get the status: the state of the agent is unknown: %s: to ask an agent that systemd does not run, name its socket by --socket",
+		printable(unit.Reason))
+}
+
+// unit shows the state of an agent that does not answer.
+func (p *statusPrinter) unit(unit agentunit.Status) {
+	dot := "○"
+	if unit.State == agentunit.Failed {
+		dot = "×"
+	}
+	p.name(dot, "", "crau-agent")
+	state := string(unit.State)
+	if !unit.Since.IsZero() {
+		state += " since " + p.since(unit.Since.UnixMicro())
+	}
+	p.line("State", "%s", state)
+	if unit.Reason != "" {
+		p.line("Trouble", "%s", printable(unit.Reason))
+	}
+}

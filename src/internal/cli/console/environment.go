@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package console is what the commands of crauctl share: the environment they
+// run in, their errors and exit statuses, their options.
+package console
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"crypto-auditing/src/internal/agentunit"
+)
+
+// Environment is what crauctl needs of the world around it.
+type Environment struct {
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Lookup   func(name string) (value string, ok bool)
+	Now      func() time.Time
+	Location *time.Location
+	// Version is that of the build, if it knows.
+	Version string
+	// ProcStat is the file that states the time of boot (proc(5)).
+	ProcStat string
+	// Systemd is a directory that is there if systemd runs the machine
+	// (agentunit.Systemd).
+	Systemd string
+	// RegistryDirs hold registry files of packages and the administrator.
+	RegistryDirs []string
+}
+
+// System returns the environment of the process; version is that of its build.
+func System(version string) Environment {
+	return Environment{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Lookup: os.LookupEnv, Now: time.Now, Location: time.Local,
+		Version:      version,
+		ProcStat:     "/proc/stat",
+		Systemd:      agentunit.Systemd,
+		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
+	}
+}
+
+// Getenv returns the value of an environment variable, empty if it is not set.
+func (e *Environment) Getenv(name string) string {
+	value, _ := e.Lookup(name)
+	return value
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package console
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Exit statuses of crauctl.
+const (
+	ExitFailure     = 1
+	ExitUsage       = 2
+	ExitDenied      = 3
+	ExitInterrupted = 130 // 128 and SIGINT, as shells have it
+)
+
+// ExitHelp ends the help of commands that read a log.
+const ExitHelp = `
+Exit status:
+  0    success
+  1    failure, also where a part of the log could not be read
+  2    bad usage: an option, argument or time that cannot be
+  3    the log may not be read by this user
+  130  interrupted
+`
+
+// UsageError is a mistake in the command line.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+func (e UsageError) Unwrap() error { return e.Err }
+
+// Usagef returns a UsageError with a formatted text.
+func Usagef(format string, arguments ...any) error {
+	return UsageError{fmt.Errorf(format, arguments...)}
+}
+
+// RemedyError is an error whose text includes what to do about it.
+type RemedyError struct {
+	Text string
+	Err  error
+}
+
+func (e *RemedyError) Error() string { return e.Text }
+func (e *RemedyError) Unwrap() error { return e.Err }
+
+// ErrReported is a failure that has been reported already.
+var ErrReported = errors.New("parts of the log could not be read")

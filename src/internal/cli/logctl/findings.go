@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logctl
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// findings are what a log reports of itself, in its order. The zero value is
+// that of no log.
+type findings struct {
+	counts   map[render.Kind]uint64
+	newest   []*render.Notice
+	removals render.Removals
+	// told reports whether the log says of its first segment that a version
+	// wrote it which records removals, or that it may be an older one.
+	told, records bool
+}
+
+// maxNotices is how many notices a report lists.
+const maxNotices = 20
+
+// chunk takes the notices of a chunk. first says that it is in the first segment
+// of the log.
+func (f *findings) chunk(h *logstore.Header, entries []byte, first bool) {
+	var g event.Group
+	for len(entries) > 0 {
+		n, err := event.Decode(entries, &g)
+		if err != nil {
+			return // what reads the entries reports it
+		}
+		f.add(&g, h.Offset, first)
+		entries = entries[n:]
+	}
+}
+
+func (f *findings) add(g *event.Group, boot int64, first bool) {
+	if r, ok := g.Recording(); ok && !f.told {
+		// A version that records removals ends its segments with a stop and
+		// begins them with a start. A start in a later segment does not say what
+		// wrote the first one.
+		f.told, f.records = true, first || r.State == event.Stopped
+	}
+	if r, ok := g.Removal(); ok {
+		f.removals.Add(r, boot)
+	}
+	n, ok := render.NewNotice(g, nil, boot)
+	if !ok {
+		return
+	}
+	if f.counts == nil {
+		f.counts = make(map[render.Kind]uint64)
+	}
+	f.counts[n.Kind()]++
+	if len(f.newest) == maxNotices {
+		copy(f.newest, f.newest[1:])
+		f.newest = f.newest[:maxNotices-1]
+	}
+	f.newest = append(f.newest, n)
+}
+
+// recorded reports whether the log accounts for the removal of the entries up to
+// one, as far as it can: version 0.1.0 kept no records.
+func (f *findings) recorded(last uint64) bool {
+	return last == 0 || f.removals.Cover(last) || !f.records && !f.removals.Known
+}
+
+// lines returns the findings for people: how many of each kind there are, then
+// the newest. None if there are none.
+func (f *findings) lines(location *time.Location) []string {
+	var counts []string
+	all := uint64(0)
+	for _, kind := range []render.Kind{render.Unrecorded, render.Removal, render.Loss} {
+		if n := f.counts[kind]; n > 0 {
+			counts = append(counts, kind.Counted(n))
+			all += n
+		}
+	}
+	if all == 0 {
+		return nil
+	}
+	head := strings.Join(counts, ", ")
+	if all > maxNotices {
+		head += "; the newest"
+	}
+	lines := []string{head + ":"}
+	for _, n := range f.newest {
+		lines = append(lines, "  "+n.Text(location))
+	}
+	return lines
+}
+
+// findingsJSON is the JSON form: how many of each kind there are, and the newest.
+type findingsJSON struct {
+	Counts map[render.Kind]uint64 `json:"counts"`
+	Newest []json.RawMessage      `json:"newest"`
+}
+
+func (f *findings) json() findingsJSON {
+	j := findingsJSON{
+		Counts: map[render.Kind]uint64{render.Unrecorded: 0, render.Removal: 0, render.Loss: 0},
+		Newest: []json.RawMessage{},
+	}
+	for kind, n := range f.counts {
+		j.Counts[kind] = n
+	}
+	for _, n := range f.newest {
+		j.Newest = append(j.Newest, n.JSON())
+	}
+	return j
+}

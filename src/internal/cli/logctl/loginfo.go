@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package logctl is the commands of crauctl about the log as a whole: log-info,
+// verify, vacuum and subscriptions.
+package logctl
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/logstore/verify"
+)
+
+// The forms of output of the commands about the log as a whole.
+const (
+	infoShort = "short"
+	infoJSON  = "json"
+)
+
+// addInfoFlags adds the options that these commands share.
+func addInfoFlags(command *cobra.Command, directory, form *string) {
+	command.Flags().StringVar(directory, "directory", "", "the log in directory `DIR`")
+	command.Flags().StringVarP(form, "output", "o", infoShort, "output `FORM`: short, json")
+	console.MustComplete(command, "output", cobra.FixedCompletions([]string{infoShort, infoJSON}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func checkInfoFlags(directory, form string) error {
+	if directory == "" {
+		return console.Usagef("no log is named: use --directory DIR")
+	}
+	return checkInfoForm(form)
+}
+
+func checkInfoForm(form string) error {
+	if form != infoShort && form != infoJSON {
+		return console.Usagef("unknown output form %q: there are short, json", form)
+	}
+	return nil
+}
+
+// NewLogInfoCommand returns crauctl log-info.
+func NewLogInfoCommand(e *console.Environment) *cobra.Command {
+	var directory, form string
+	command := &cobra.Command{
+		Use:   "log-info",
+		Short: "Describe a log: its segments, times, size and losses",
+		Long: `Log-info reads the headers of a log and tells for each segment its chunks,
+entries and events, how well it is compressed, which time it spans, and how
+many events were lost before they could be recorded. Below it lists the newest
+of the times without recording, removals and losses that the log reports. It
+checks no contents: see crauctl verify.
+
+A segment is open (written to, or left so by a crash), or sealed: rewritten
+with larger chunks and an index. One that cannot be read is unreadable, a file
+that only has the name of one foreign; the exit status is 1 then.
+` + console.ExitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := checkInfoFlags(directory, form); err != nil {
+				return err
+			}
+			if _, err := source.Segments(directory); err != nil {
+				return err
+			}
+			segments, err := verify.Inspect(directory)
+			if err != nil {
+				return fmt.Errorf("cannot describe log directory %s: %w", directory, err)
+			}
+			found, err := readFindings(command.Context(), directory)
+			if err != nil {
+				return err
+			}
+			out := bufio.NewWriter(command.OutOrStdout())
+			if form == infoJSON {
+				err = writeInfoJSON(out, segments, found)
+			} else {
+				err = writeInfo(out, segments, found, e.Location)
+			}
+			if flushErr := out.Flush(); err == nil {
+				err = flushErr
+			}
+			if err != nil {
+				return fmt.Errorf("cannot write output: %w", err)
+			}
+			return unreadable(segments)
+		},
+	}
+	addInfoFlags(command, &directory, &form)
+	return command
+}
+
+// unreadable returns why the first file cannot be described that cannot.
+func unreadable(segments []verify.Info) error {
+	for i := range segments {
+		if e := segments[i].Unreadable; e != nil {
+			return errors.New(e.Error()) // not one of permission, as in verify
+		}
+		if e := segments[i].Foreign; e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// sums are the totals of segments.
+type sums struct {
+	segments, sealed, chunks, damaged   int
+	entries, events, lost, uncompressed uint64
+	bytes                               int64
+}
+
+func sum(segments []verify.Info) (s sums) {
+	for i := range segments {
+		info := &segments[i]
+		s.segments++
+		if info.Sealed {
+			s.sealed++
+		}
+		s.chunks += info.Chunks
+		s.damaged += info.Damaged
+		s.entries += info.Entries
+		s.events += info.Events
+		s.lost += info.Lost
+		s.uncompressed += info.Uncompressed
+		s.bytes += info.Bytes
+	}
+	return s
+}
+
+// readFindings reads what a log reports of itself. It passes over what cannot be
+// read, which the description of the segments counts.
+func readFindings(ctx context.Context, directory string) (*findings, error) {
+	r, err := logstore.OpenReader(directory, logstore.ReaderOptions{EntryLen: event.Len, Query: logstore.NoticesOnly()})
+	var f findings
+	if _, none := segment.AsUnreadable(err); none {
+		return &f, nil // no segment can be read
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot describe log directory %s: %w", directory, err)
+	}
+	defer r.Close()
+	for {
+		chunk, err := r.Next(ctx)
+		if err == nil {
+			f.chunk(&chunk.Header, chunk.Entries, false)
+			continue
+		}
+		var gap *source.GapError
+		if err = source.Gap(err); err == io.EOF {
+			return &f, nil
+		} else if !errors.As(err, &gap) {
+			return nil, err
+		}
+	}
+}
+
+func writeInfo(w io.Writer, segments []verify.Info, found *findings, location *time.Location) error {
+	const layout = "2006-01-02 15:04:05"
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "FIRST ENTRY\tSTATE\tFROM\tTO\tCHUNKS\tENTRIES\tEVENTS\tLOST\tSIZE\tRATIO\tB/EVENT\t")
+	line := func(first, state, from, to string, chunks int, entries, events, lost uint64, bytes int64, uncompressed uint64) {
+		ratio, perEvent := "-", "-"
+		if bytes > 0 && uncompressed > 0 {
+			ratio = fmt.Sprintf("%.1f", float64(uncompressed)/float64(bytes))
+		}
+		if events > 0 {
+			perEvent = fmt.Sprintf("%.2f", float64(bytes)/float64(events))
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t\n",
+			first, state, from, to, chunks, entries, events, lost, render.Size(bytes), ratio, perEvent)
+	}
+	for i := range segments {
+		s := &segments[i]
+		state := "open"
+		if s.Sealed {
+			state = "sealed"
+		}
+		if s.Damaged > 0 {
+			state += ", damaged"
+		}
+		if s.Unreadable != nil {
+			line(fmt.Sprint(s.First), "unreadable", "-", "-", 0, 0, 0, 0, s.Bytes, 0)
+			continue
+		}
+		if s.Foreign != nil {
+			line(fmt.Sprint(s.First), "foreign", "-", "-", 0, 0, 0, 0, s.Bytes, 0)
+			continue
+		}
+		at := func(ns int64) string { return time.Unix(0, ns).In(location).Format(layout) }
+		line(fmt.Sprint(s.First), state, at(s.FirstTime), at(s.LastTime), s.Chunks, s.Entries, s.Events, s.Lost, s.Bytes, s.Uncompressed)
+	}
+	t := sum(segments)
+	line("all", render.Counted(uint64(t.segments), "segment"), "", "", t.chunks, t.entries, t.events, t.lost, t.bytes, t.uncompressed)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if lines := found.lines(location); lines != nil {
+		_, err := io.WriteString(w, "\n"+join(lines...))
+		return err
+	}
+	return nil
+}
+
+// segmentJSON is a segment in the JSON form.
+type segmentJSON struct {
+	Segment      string  `json:"segment"`
+	Sealed       bool    `json:"sealed"`
+	Boot         string  `json:"boot_id"`
+	First        uint64  `json:"first_sequence"`
+	Last         uint64  `json:"last_sequence"`
+	Start        float64 `json:"start"`
+	End          float64 `json:"end"`
+	Chunks       int     `json:"chunks"`
+	Entries      uint64  `json:"entries"`
+	Events       uint64  `json:"events"`
+	Lost         uint64  `json:"events_lost"`
+	Bytes        int64   `json:"bytes"`
+	Uncompressed uint64  `json:"bytes_uncompressed"`
+	Damaged      int     `json:"damaged_parts"`
+	// Unreadable is why the segment cannot be read; the times are 0 then.
+	Unreadable string `json:"unreadable,omitempty"`
+	// Foreign is why the file is not a segment of the log.
+	Foreign string `json:"foreign,omitempty"`
+}
+
+// writeInfoJSON writes an object per segment and line, then one with the
+// findings. Times are seconds since the Unix epoch, as in the JSON of a query.
+func writeInfoJSON(w io.Writer, segments []verify.Info, found *findings) error {
+	encoder := json.NewEncoder(w)
+	for i := range segments {
+		s := &segments[i]
+		why := ""
+		if s.Unreadable != nil {
+			why = s.Unreadable.Err.Error()
+		}
+		foreign := ""
+		if s.Foreign != nil {
+			foreign = s.Foreign.Detail
+		}
+		if err := encoder.Encode(segmentJSON{
+			Segment: filepath.Base(s.Path), Sealed: s.Sealed, Boot: hex.EncodeToString(s.BootID[:]),
+			First: s.First, Last: s.Last, Start: float64(s.FirstTime) / 1e9, End: float64(s.LastTime) / 1e9,
+			Chunks: s.Chunks, Entries: s.Entries, Events: s.Events, Lost: s.Lost,
+			Bytes: s.Bytes, Uncompressed: s.Uncompressed, Damaged: s.Damaged,
+			Unreadable: why, Foreign: foreign,
+		}); err != nil {
+			return err
+		}
+	}
+	return encoder.Encode(struct {
+		Notices findingsJSON `json:"notices"`
+	}{found.json()})
+}
+
+// join joins the sentences of a report.
+func join(lines ...string) string { return strings.Join(lines, "\n") + "\n" }

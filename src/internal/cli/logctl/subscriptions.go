@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/client"
+	"crypto-auditing/src/internal/cli/bus"
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/render"
+)
+
+// NewSubscriptionsCommand returns crauctl subscriptions.
+func NewSubscriptionsCommand(e *console.Environment) *cobra.Command {
+	var form string
+	command := &cobra.Command{
+		Use:   "subscriptions",
+		Short: "List who subscribes to the log, and how far they have got",
+		Long: `Subscriptions lists the subscriptions of this user, for root those of all users.
+A durable one has a name and is kept while its program is away; it can hold the
+log from being removed. An ephemeral one ends with its program.
+` + exitBusHelp,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := checkInfoForm(form); err != nil {
+				return err
+			}
+			return listSubscriptions(command.Context(), e, form)
+		},
+	}
+	command.Flags().StringVarP(&form, "output", "o", infoShort, "output `FORM`: short, json")
+	console.MustComplete(command, "output", cobra.FixedCompletions([]string{infoShort, infoJSON}, cobra.ShellCompDirectiveNoFileComp))
+	command.AddCommand(newDeleteCommand(e))
+	return command
+}
+
+func newDeleteCommand(e *console.Environment) *cobra.Command {
+	var owner string
+	command := &cobra.Command{
+		Use:   "delete NAME...",
+		Short: "Delete durable subscriptions",
+		Long: `Delete deletes durable subscriptions. Their programs receive nothing more, and the
+log is not kept for them any longer.
+` + exitBusHelp,
+		Args: cobra.MinimumNArgs(1),
+		ValidArgsFunction: func(command *cobra.Command, already []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return completeSubscription(command.Context(), e, already)
+		},
+		RunE: func(command *cobra.Command, names []string) error {
+			return deleteSubscriptions(command.Context(), e, names, owner)
+		},
+	}
+	command.Flags().StringVar(&owner, "user", "", "delete those of `USER`, a name or number; for root")
+	return command
+}
+
+func listSubscriptions(ctx context.Context, e *console.Environment, form string) error {
+	c, err := bus.Connect(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	list, err := c.Subscriptions(ctx)
+	if err != nil {
+		return bus.Error(err)
+	}
+	slices.SortStableFunc(list, func(a, b client.SubscriptionInfo) int {
+		if n := strings.Compare(a.Name, b.Name); n != 0 && a.Name != "" && b.Name != "" {
+			return n
+		} else if n != 0 {
+			return -n // the ephemeral ones last
+		}
+		return int(a.User) - int(b.User)
+	})
+	if form == infoJSON {
+		err = writeSubscriptionsJSON(e.Stdout, list)
+	} else {
+		err = writeSubscriptions(e.Stdout, list, e.Location)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return nil
+}
+
+func writeSubscriptions(w io.Writer, list []client.SubscriptionInfo, location *time.Location) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "There are no subscriptions.")
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tUSER\tATTACHED\tDELIVERED\tPENDING\tSKIPPED\tFLOW\tSINCE\tFILTER")
+	for i := range list {
+		s := &list[i]
+		name, attached, since := s.Name, "no", "-"
+		if name == "" {
+			name = "-"
+		}
+		if s.Attached {
+			attached = "yes"
+		}
+		if !s.Created.IsZero() {
+			since = s.Created.In(location).Format(time.DateTime)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
+			render.Escaped(name), userName(s.User), attached, s.Delivered, s.Pending, s.Skipped, render.Escaped(s.Flow), since, filterText(&s.Filter, location))
+	}
+	return table.Flush()
+}
+
+// userName returns the name of a user, or the number of one without.
+func userName(id uint32) string {
+	number := strconv.FormatUint(uint64(id), 10)
+	u, err := user.LookupId(number)
+	if err != nil {
+		return number
+	}
+	return u.Username
+}
+
+// filterFields are the lists of a filter by name.
+func filterFields(f *client.Filter) map[string][]string {
+	fields := map[string][]string{
+		"scopes": f.Scopes, "contexts": f.Contexts, "keys": f.Keys,
+		"executables": f.Executables, "origins": f.Origins, "matches": f.Matches,
+	}
+	maps.DeleteFunc(fields, func(_ string, values []string) bool { return len(values) == 0 })
+	return fields
+}
+
+// filterText returns a filter in one line.
+func filterText(f *client.Filter, location *time.Location) string {
+	var parts []string
+	fields := filterFields(f)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		parts = append(parts, name+"="+render.Escaped(strings.Join(fields[name], ",")))
+	}
+	for name, t := range map[string]time.Time{"since": f.Since, "until": f.Until} {
+		if !t.IsZero() {
+			parts = append(parts, name+"="+t.In(location).Format(time.DateTime))
+		}
+	}
+	if len(parts) == 0 {
+		return "everything"
+	}
+	return strings.Join(parts, " ")
+}
+
+// subscriptionJSON is a subscription in the JSON form. Times are seconds since
+// the Unix epoch, as in the JSON of a query.
+type subscriptionJSON struct {
+	Name      string              `json:"name"`
+	User      uint32              `json:"user"`
+	Attached  bool                `json:"attached"`
+	Position  string              `json:"position"`
+	Delivered uint64              `json:"delivered"`
+	Pending   uint64              `json:"pending"`
+	Skipped   uint64              `json:"skipped"`
+	Flow      string              `json:"flow"`
+	Created   float64             `json:"created,omitempty"`
+	Filter    map[string][]string `json:"filter"`
+	Since     float64             `json:"since,omitempty"`
+	Until     float64             `json:"until,omitempty"`
+}
+
+func epochSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMicro()) / 1e6
+}
+
+// writeSubscriptionsJSON writes an object per subscription and line.
+func writeSubscriptionsJSON(w io.Writer, list []client.SubscriptionInfo) error {
+	encoder := json.NewEncoder(w)
+	for i := range list {
+		s := &list[i]
+		if err := encoder.Encode(subscriptionJSON{
+			Name: s.Name, User: s.User, Attached: s.Attached, Position: string(s.Position),
+			Delivered: s.Delivered, Pending: s.Pending, Skipped: s.Skipped, Flow: s.Flow, Created: epochSeconds(s.Created),
+			Filter: filterFields(&s.Filter), Since: epochSeconds(s.Filter.Since), Until: epochSeconds(s.Filter.Until),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteSubscriptions deletes what it can; the error joins what it cannot.
+func deleteSubscriptions(ctx context.Context, e *console.Environment, names []string, owner string) error {
+	c, err := bus.Connect(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var errs []error
+	if owner == "" {
+		for _, name := range names {
+			errs = append(errs, bus.Error(c.DeleteSubscription(ctx, name)))
+		}
+		return errors.Join(errs...)
+	}
+	id, err := userID(owner)
+	if err != nil {
+		return err
+	}
+	list, err := c.Subscriptions(ctx)
+	if err != nil {
+		return bus.Error(err)
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(list, func(s client.SubscriptionInfo) bool { return s.User == id && s.Name == name && name != "" })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("cannot delete subscription %q: %w", name, client.ErrNoSuchSubscription))
+			continue
+		}
+		errs = append(errs, bus.Error(c.End(ctx, list[i])))
+	}
+	return errors.Join(errs...)
+}
+
+func userID(owner string) (uint32, error) {
+	if id, err := strconv.ParseUint(owner, 10, 32); err == nil {
+		return uint32(id), nil
+	}
+	u, err := user.Lookup(owner)
+	if err != nil {
+		return 0, console.Usagef("unknown --user %q: it must be the name or number of a user", owner)
+	}
+	id, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the number of user %s: %w", owner, err)
+	}
+	return uint32(id), nil
+}
+
+// completeSubscription completes the names of durable subscriptions, as far as
+// they may be known without asking anybody.
+func completeSubscription(ctx context.Context, e *console.Environment, already []string) ([]string, cobra.ShellCompDirective) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	quiet := *e
+	quiet.Stdin = nil // nobody is asked for a password
+	c, err := bus.Connect(ctx, &quiet)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	defer c.Close()
+	list, err := c.Subscriptions(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, s := range list {
+		if s.Name != "" && !slices.Contains(already, s.Name) {
+			names = append(names, s.Name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

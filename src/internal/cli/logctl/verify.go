@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logctl
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/cli/terminal"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/logstore/verify"
+)
+
+// NewVerifyCommand returns crauctl verify.
+func NewVerifyCommand(e *console.Environment) *cobra.Command {
+	var directory, form string
+	command := &cobra.Command{
+		Use:   "verify",
+		Short: "Check that a log is whole",
+		Long: `Verify reads all of a log and checks its headers and checksums, that entries
+are numbered without a gap, and the chain of hashes that runs through all of
+them, across segments. It names the first break: segment, offset and kind.
+
+The torn end that a crash leaves behind the last whole chunk of a segment is
+no break; it is told. The number and hash of the last entry, kept elsewhere,
+make it evident if the log is rewritten as a whole later on.
+
+Entries at the beginning of a log that are not there any more are no break if
+their removal is on record. It lists the newest of the times without recording,
+removals and losses that the log reports.
+` + console.ExitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := checkInfoFlags(directory, form); err != nil {
+				return err
+			}
+			return runVerify(command.Context(), e, directory, form)
+		},
+	}
+	addInfoFlags(command, &directory, &form)
+	return command
+}
+
+// errBroken says that a log is not whole, which has been told.
+var errBroken = errors.New("the log is not whole")
+
+func runVerify(ctx context.Context, e *console.Environment, directory, form string) error {
+	segments, err := source.Segments(directory)
+	if err != nil {
+		return err
+	}
+	progress, done := progressOn(e.Stderr)
+	var f findings
+	report, err := verify.Store(ctx, directory, verify.Options{
+		EntryLen: event.Len, Progress: progress,
+		Notices: func(segment uint64, h *logstore.Header, entries []byte) {
+			f.chunk(h, entries, segment == segments[0])
+		},
+	})
+	done()
+	if err != nil {
+		return fmt.Errorf("cannot verify log directory %s: %w", directory, err)
+	}
+	v := verdict{report, &f}
+	if form == infoJSON {
+		err = v.writeJSON(e.Stdout)
+	} else {
+		_, err = io.WriteString(e.Stdout, v.text(e.Location))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	switch {
+	case report.Break != nil:
+		// It is no error of permission, even if a file of the log has a wrong one.
+		return fmt.Errorf("%w: %s", errBroken, report.Break.Error())
+	case !v.whole():
+		return fmt.Errorf("%w: %s", errBroken, f.removals.Sentence(report.Before, e.Location))
+	}
+	return nil
+}
+
+// verdict is what is to be said of a log.
+type verdict struct {
+	*verify.Report
+
+	findings *findings
+}
+
+// whole reports whether all of the log is as it should be, up to its break if it
+// has one.
+func (v verdict) whole() bool { return v.Break == nil && v.findings.recorded(v.Before) }
+
+// progressOn returns what shows progress, if there is somebody to look at it,
+// and what takes it away again.
+func progressOn(w io.Writer) (progress func(done, total int64), end func()) {
+	if !terminal.Is(w) {
+		return nil, func() {}
+	}
+	shown := int64(-1)
+	return func(done, total int64) {
+			percent := int64(100)
+			if total > 0 {
+				percent = int64(float64(done) / float64(total) * 100)
+			}
+			if percent != shown {
+				shown = percent
+				fmt.Fprintf(w, "\rVerifying: %d %%", percent)
+			}
+		}, func() {
+			if shown >= 0 {
+				fmt.Fprint(w, "\r\x1b[K")
+			}
+		}
+}
+
+// text is the report for people.
+func (v verdict) text(location *time.Location) string {
+	r := v.Report
+	verdict := "all is as it should be"
+	switch {
+	case errors.As(r.Break, new(*segment.UnreadableError)) || errors.As(r.Break, new(*segment.ForeignError)):
+		verdict = "what can be read was checked"
+	case r.Break != nil:
+		verdict = "checked up to the first break"
+	case !v.whole():
+		verdict = "the beginning is missing"
+	}
+	lines := []string{
+		fmt.Sprintf("%s in %s of %s, with %s: %s", render.Counted(r.Entries, "entry"), render.Counted(uint64(r.Chunks), "chunk"),
+			render.Counted(uint64(r.Segments), "segment"), render.Counted(r.Events, "event"), verdict),
+		fmt.Sprintf("entries %d to %d, hash of the last %s", r.FirstSequence, r.LastSequence, hex.EncodeToString(r.Hash[:])),
+	}
+	if r.Before > 0 {
+		removed := v.findings.removals.Sentence(r.Before, location)
+		if v.findings.recorded(r.Before) && !v.findings.removals.Known {
+			removed += ": version 0.1.0 kept none"
+		}
+		lines = append(lines, removed)
+	}
+	if r.Lost > 0 {
+		lines = append(lines, render.Counted(r.Lost, "event")+" lost before they could be recorded, as the log itself says")
+	}
+	if r.Jumps > 0 {
+		lines = append(lines, "numbers jump after "+render.Counted(uint64(r.Jumps), "crash")+" of the machine, so that none is given twice")
+	}
+	for _, torn := range r.Torn {
+		lines = append(lines, fmt.Sprintf("%s ends torn at offset %d, %s behind its last whole chunk; no entry is missing",
+			filepath.Base(torn.Segment), torn.Offset, render.Counted(uint64(torn.Bytes), "byte")))
+	}
+	for _, e := range r.Unreadable {
+		lines = append(lines, e.Error())
+	}
+	for _, e := range r.Foreign {
+		lines = append(lines, e.Error())
+	}
+	return join(append(lines, v.findings.lines(location)...)...)
+}
+
+// reportJSON is the JSON form of a report.
+type reportJSON struct {
+	Whole         bool       `json:"whole"`
+	Segments      int        `json:"segments"`
+	Chunks        int        `json:"chunks"`
+	Entries       uint64     `json:"entries"`
+	Events        uint64     `json:"events"`
+	Lost          uint64     `json:"events_lost"`
+	Store         string     `json:"store"`
+	FirstSequence uint64     `json:"first_sequence"`
+	LastSequence  uint64     `json:"last_sequence"`
+	Hash          string     `json:"hash"`
+	Jumps         int        `json:"jumps"`
+	Torn          []tornJSON `json:"torn"`
+	// Unreadable are the names of segments, Foreign those of files that are none.
+	Unreadable []string   `json:"unreadable,omitempty"`
+	Foreign    []string   `json:"foreign,omitempty"`
+	Break      *breakJSON `json:"break,omitempty"`
+	// Before is the last entry that is not in the log any more, Accounted
+	// whether its removal is on record as far as the log can tell.
+	Before    uint64       `json:"last_sequence_before"`
+	Accounted bool         `json:"removal_accounted"`
+	Notices   findingsJSON `json:"notices"`
+}
+
+type tornJSON struct {
+	Segment string `json:"segment"`
+	Offset  int64  `json:"offset"`
+	Bytes   int64  `json:"bytes"`
+}
+
+type breakJSON struct {
+	Segment string `json:"segment,omitempty"`
+	Offset  int64  `json:"offset"`
+	Kind    string `json:"kind"`
+	Detail  string `json:"detail"`
+}
+
+func (v verdict) writeJSON(w io.Writer) error {
+	r := v.Report
+	j := reportJSON{
+		Whole: v.whole(), Before: r.Before, Accounted: v.findings.recorded(r.Before), Notices: v.findings.json(),
+		Segments: r.Segments, Chunks: r.Chunks, Entries: r.Entries, Events: r.Events, Lost: r.Lost,
+		Store: hex.EncodeToString(r.Store[:]), FirstSequence: r.FirstSequence, LastSequence: r.LastSequence,
+		Hash: hex.EncodeToString(r.Hash[:]), Jumps: r.Jumps, Torn: []tornJSON{},
+	}
+	for _, torn := range r.Torn {
+		j.Torn = append(j.Torn, tornJSON{filepath.Base(torn.Segment), torn.Offset, torn.Bytes})
+	}
+	for _, e := range r.Unreadable {
+		j.Unreadable = append(j.Unreadable, filepath.Base(e.Segment))
+	}
+	for _, e := range r.Foreign {
+		j.Foreign = append(j.Foreign, e.Name)
+	}
+	var corrupt *segment.CorruptError
+	var odd *segment.ForeignError
+	var unreadable *segment.UnreadableError
+	var incompatible *segment.IncompatibleError
+	switch {
+	case errors.As(r.Break, &unreadable):
+		j.Break = &breakJSON{filepath.Base(unreadable.Segment), unreadable.Offset, "unreadable", unreadable.Err.Error()}
+	case errors.As(r.Break, &odd):
+		j.Break = &breakJSON{odd.Name, 0, "foreign", odd.Detail}
+	case errors.As(r.Break, &corrupt):
+		j.Break = &breakJSON{filepath.Base(corrupt.Segment), corrupt.Offset, string(corrupt.Kind), corrupt.Detail}
+	case errors.As(r.Break, &incompatible):
+		j.Break = &breakJSON{filepath.Base(incompatible.Segment), incompatible.Offset, "incompatible", incompatible.Err.Error()}
+	case r.Break != nil:
+		j.Break = &breakJSON{Kind: "unknown", Detail: r.Break.Error()}
+	}
+	return json.NewEncoder(w).Encode(j)
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package probes is crauctl probes: it shows the probes of libraries and programs.
+package probes
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/usdt"
+)
+
+// NewCommand returns the command that shows the probes of files. It
+// reads the files and nothing else: no service, no log.
+func NewCommand() *cobra.Command {
+	var options probesOptions
+	cmd := &cobra.Command{
+		Use:   "probes [OPTIONS] FILE...",
+		Short: "Show the probes of libraries and programs",
+		Long: `Show the probes that libraries and programs have for the audit: for each file
+its build-id and machine, and for each probe its sites with address, place in
+the file, semaphore, kind of no-operation and arguments.
+
+Probes of the audit are those of the providers ` + strings.Join(usdt.Providers(), ", ") + `.
+--all shows those of other providers as well.
+
+A site's address is the one its file was linked for. The kind of no-operation
+is what the site stands on: 1 is the usual one, 1+5 and 5 let kernels from
+6.18 on place the probe without a trap, none costs a single step at every hit.
+
+Exit status:
+  0  every file was read and has probes of the audit, which can all be used
+  1  not so; the error names the files
+  2  bad usage`,
+		Example: `  crauctl probes /usr/lib64/libgnutls.so.30
+  crauctl probes -o json-pretty --all /usr/lib64/libc.so.6`,
+		Args:                  cobra.MinimumNArgs(1),
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, paths []string) error {
+			return runProbes(cmd.OutOrStdout(), paths, options)
+		},
+	}
+	cmd.Flags().StringVarP(&options.output, "output", "o", probesShort,
+		"form of the output: "+strings.Join(probesOutputs(), ", "))
+	cmd.Flags().BoolVarP(&options.all, "all", "a", false, "show the probes of all providers")
+	// The flag exists: it was defined above.
+	_ = cmd.RegisterFlagCompletionFunc("output",
+		cobra.FixedCompletions(probesOutputs(), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// The forms of output of the command.
+const (
+	probesShort      = "short"
+	probesJSON       = "json"
+	probesJSONPretty = "json-pretty"
+)
+
+func probesOutputs() []string { return []string{probesShort, probesJSON, probesJSONPretty} }
+
+type probesOptions struct {
+	output string
+	all    bool
+}
+
+// runProbes writes what the files say to w. A file that is not good does not
+// keep the others from being shown; the error joins what is wrong with each.
+func runProbes(w io.Writer, paths []string, options probesOptions) error {
+	if !slices.Contains(probesOutputs(), options.output) {
+		return console.Usagef("unknown output %q: want one of %s", options.output, strings.Join(probesOutputs(), ", "))
+	}
+	var problems []error
+	reports := make([]probesReport, 0, len(paths))
+	for _, path := range paths {
+		f, err := usdt.Open(path)
+		if err != nil {
+			problems = append(problems, withRemedy(err))
+			reports = append(reports, probesReport{File: path, Error: withRemedy(err).Error()})
+			continue
+		}
+		report := newProbesReport(f, options.all)
+		if err := report.problem(); err != nil {
+			problems = append(problems, err)
+			report.Error = err.Error()
+		}
+		reports = append(reports, report)
+	}
+
+	var err error
+	if options.output == probesShort {
+		err = writeProbesText(w, reports)
+	} else {
+		err = writeProbesJSON(w, reports, options.output == probesJSONPretty)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the probes: %w", err)
+	}
+	if len(problems) > 0 {
+		return filesError(problems)
+	}
+	return nil
+}
+
+// filesError is what is wrong with each of several files, a line for each. It
+// wraps nothing: whether a library may be read says nothing of the log, which
+// the other commands' exit status speaks of.
+type filesError []error
+
+func (e filesError) Error() string { return errors.Join(e...).Error() }
+
+// withRemedy adds to an error of usdt.Open what can be done about it, where
+// the error does not say so itself.
+func withRemedy(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: run this as a user who may read the file", err)
+	case errors.Is(err, usdt.ErrNotELF):
+		return fmt.Errorf("%w: name a shared library or a program, not a script or a linker script", err)
+	}
+	return err
+}

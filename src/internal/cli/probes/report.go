@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probes
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"crypto-auditing/src/internal/usdt"
+)
+
+// probesReport is what is shown of one file. Its JSON form is an interface:
+// keys are added, never changed. Addresses and offsets are plain numbers.
+type probesReport struct {
+	File    string `json:"file"`
+	BuildID string `json:"build_id,omitempty"`
+	Machine string `json:"machine,omitempty"`
+	// Providers are those of the audit first, then the others if asked for.
+	Providers []providerReport `json:"providers,omitempty"`
+	// Unusable describes the notes that no site could be read from.
+	Unusable []string `json:"unusable,omitempty"`
+	// Error says why the file is not good.
+	Error string `json:"error,omitempty"`
+
+	// hidden are the providers not shown.
+	hidden []string
+	// found tells that there is a site of a probe of the audit. broken counts
+	// those that cannot be used, firstBroken is the reason of the first.
+	found       bool
+	broken      int
+	firstBroken string
+}
+
+type providerReport struct {
+	Name string `json:"name"`
+	// Accepted tells the providers whose probes the agent attaches to.
+	Accepted bool          `json:"accepted"`
+	Probes   []probeReport `json:"probes"`
+}
+
+type probeReport struct {
+	Name  string       `json:"name"`
+	Sites []siteReport `json:"sites"`
+}
+
+type siteReport struct {
+	Address          uint64           `json:"address"`
+	Offset           uint64           `json:"offset"`
+	SemaphoreAddress uint64           `json:"semaphore_address,omitempty"`
+	SemaphoreOffset  uint64           `json:"semaphore_offset,omitempty"`
+	Nop              string           `json:"nop"`
+	Spec             string           `json:"spec"`
+	Arguments        []argumentReport `json:"arguments"`
+	// Problem says why nothing is recorded at the site.
+	Problem string `json:"problem,omitempty"`
+}
+
+// argumentReport is one argument. Which of the keys there are follows from
+// Kind: value for a constant, register and shift for a register, register,
+// index, scale and offset for memory.
+type argumentReport struct {
+	// Name is the parameter's name, where the probe is one of the audit.
+	Name     string `json:"name,omitempty"`
+	Kind     string `json:"kind"`
+	Size     int8   `json:"size"`
+	Signed   bool   `json:"signed"`
+	Value    any    `json:"value,omitempty"`
+	Register string `json:"register,omitempty"`
+	Shift    uint8  `json:"shift,omitempty"`
+	Index    string `json:"index,omitempty"`
+	Scale    uint8  `json:"scale,omitempty"`
+	Offset   int64  `json:"offset,omitempty"`
+
+	text string
+}
+
+// newProbesReport sorts the sites of a file by provider and probe, in the
+// order in which the file names them; providers of the audit come first.
+func newProbesReport(f *usdt.File, all bool) probesReport {
+	r := probesReport{
+		File:    f.Path,
+		BuildID: hex.EncodeToString(f.BuildID),
+		Machine: usdt.MachineName(f.Machine),
+	}
+	for _, accepted := range []bool{true, false} {
+		for i := range f.Sites {
+			s := &f.Sites[i]
+			if usdt.Accepted(s.Provider) != accepted {
+				continue
+			}
+			if !accepted && !all {
+				r.hide(s.Provider)
+				continue
+			}
+			r.add(s)
+		}
+	}
+	for _, err := range f.Errors {
+		ours := mayBeOurs(err)
+		if ours {
+			r.breaks(err.Error())
+		}
+		if ours || all || acceptedNote(err) {
+			r.Unusable = append(r.Unusable, err.Error())
+		}
+	}
+	if f.Dropped > 0 {
+		r.Unusable = append(r.Unusable, fmt.Sprintf("cannot use %d more probe notes", f.Dropped))
+	}
+	return r
+}
+
+// mayBeOurs reports whether an error of usdt.File may have cost a site of the
+// audit. A note that does not say whose it is may be one.
+func mayBeOurs(err error) bool {
+	var note *usdt.NoteError
+	if !errors.As(err, &note) || note.Provider == "" {
+		return true
+	}
+	_, known := usdt.Parameters(note.Name)
+	return usdt.Accepted(note.Provider) && (known || note.Name == "")
+}
+
+// acceptedNote reports whether err is of a note of an accepted provider.
+func acceptedNote(err error) bool {
+	var note *usdt.NoteError
+	return errors.As(err, &note) && usdt.Accepted(note.Provider)
+}
+
+// breaks counts a site of the audit that cannot be used.
+func (r *probesReport) breaks(why string) {
+	if r.broken == 0 {
+		r.firstBroken = why
+	}
+	r.broken++
+}
+
+func (r *probesReport) hide(provider string) {
+	for _, p := range r.hidden {
+		if p == provider {
+			return
+		}
+	}
+	r.hidden = append(r.hidden, provider)
+}
+
+// add puts a site at its place.
+func (r *probesReport) add(s *usdt.Site) {
+	var provider *providerReport
+	for i := range r.Providers {
+		if r.Providers[i].Name == s.Provider {
+			provider = &r.Providers[i]
+		}
+	}
+	if provider == nil {
+		r.Providers = append(r.Providers, providerReport{Name: s.Provider, Accepted: usdt.Accepted(s.Provider)})
+		provider = &r.Providers[len(r.Providers)-1]
+	}
+	var probe *probeReport
+	for i := range provider.Probes {
+		if provider.Probes[i].Name == s.Name {
+			probe = &provider.Probes[i]
+		}
+	}
+	if probe == nil {
+		provider.Probes = append(provider.Probes, probeReport{Name: s.Name})
+		probe = &provider.Probes[len(provider.Probes)-1]
+	}
+	site := newSiteReport(s)
+	if names, known := usdt.Parameters(s.Name); provider.Accepted && known {
+		r.found = true
+		site.name(names)
+		if site.Problem != "" {
+			r.breaks(fmt.Sprintf("%s:%s at %#x %s", s.Provider, s.Name, s.Addr, site.Problem))
+		}
+	} else if provider.Accepted {
+		// Not an error: the draft names are words others may use too.
+		site.Problem = "is not a probe of the audit"
+	}
+	probe.Sites = append(probe.Sites, site)
+}
+
+func newSiteReport(s *usdt.Site) siteReport {
+	r := siteReport{
+		Address: s.Addr, Offset: s.Offset,
+		SemaphoreAddress: s.SemaphoreAddr, SemaphoreOffset: s.SemaphoreOffset,
+		Nop: s.Nop.String(), Spec: s.RawArgs,
+		Arguments: make([]argumentReport, len(s.Args)),
+	}
+	for i := range s.Args {
+		r.Arguments[i] = newArgumentReport(&s.Args[i])
+	}
+	return r
+}
+
+// name gives the arguments the names of the probe's parameters.
+func (s *siteReport) name(parameters []string) {
+	if len(parameters) != len(s.Arguments) {
+		s.Problem = fmt.Sprintf("has %s, not the %d of the probe: %s",
+			count(len(s.Arguments), "argument"), len(parameters), strings.Join(parameters, ", "))
+		return
+	}
+	for i := range s.Arguments {
+		s.Arguments[i].Name = parameters[i]
+	}
+}
+
+func newArgumentReport(a *usdt.Arg) argumentReport {
+	r := argumentReport{
+		Kind: a.Kind.String(), Size: a.Size, Signed: a.Signed,
+		Shift: a.Shift, Scale: a.Scale, Offset: a.Off,
+		text: a.String(),
+	}
+	if a.Kind == usdt.ArgConst {
+		r.Value = a.Const
+		if !a.Signed {
+			r.Value = uint64(a.Const)
+		}
+	}
+	if a.Reg != usdt.NoRegister {
+		r.Register = a.Reg.String()
+	}
+	if a.Index != usdt.NoRegister {
+		r.Index = a.Index.String()
+	}
+	return r
+}
+
+// problem returns why a file that was read is not good, nil when it is.
+func (r *probesReport) problem() error {
+	switch {
+	case r.broken == 1:
+		return fmt.Errorf("cannot use a probe site of %s, which is not recorded: %s", r.File, r.firstBroken)
+	case r.broken > 1:
+		return fmt.Errorf("cannot use %d probe sites of %s, which are not recorded; the first: %s", r.broken, r.File, r.firstBroken)
+	case !r.found:
+		return fmt.Errorf("cannot find probes of the audit in %s: it has none of the providers %s; "+
+			"use a build with support for crypto-auditing", r.File, strings.Join(usdt.Providers(), ", "))
+	}
+	return nil
+}
+
+func writeProbesJSON(w io.Writer, reports []probesReport, pretty bool) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if pretty {
+		e.SetIndent("", "  ")
+	}
+	return e.Encode(reports)
+}
+
+// writeProbesText writes the reports of the files that were read.
+func writeProbesText(w io.Writer, reports []probesReport) error {
+	// Errors of the writer come out at Flush.
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	first := true
+	for i := range reports {
+		r := &reports[i]
+		if r.Machine == "" {
+			continue
+		}
+		if !first {
+			fmt.Fprintln(t)
+		}
+		first = false
+		r.writeText(t)
+	}
+	return t.Flush()
+}
+
+func (r *probesReport) writeText(t *tabwriter.Writer) {
+	fmt.Fprintln(t, r.File)
+	if r.BuildID != "" {
+		fmt.Fprintf(t, "  build-id %s\n", r.BuildID)
+	} else {
+		fmt.Fprintln(t, "  build-id none")
+	}
+	fmt.Fprintf(t, "  machine  %s\n", r.Machine)
+	for _, provider := range r.Providers {
+		fmt.Fprintf(t, "  provider %s%s\n", provider.Name, provider.remark())
+		for _, probe := range provider.Probes {
+			fmt.Fprintf(t, "    %s, %s\n", probe.Name, count(len(probe.Sites), "site"))
+			fmt.Fprintf(t, "      ADDRESS\tOFFSET\tSEMAPHORE\tNOP\tARGUMENTS\n")
+			for _, s := range probe.Sites {
+				s.writeText(t)
+			}
+		}
+	}
+	if len(r.hidden) > 0 {
+		fmt.Fprintf(t, "  not shown: %s %s (--all shows all)\n",
+			plural(len(r.hidden), "provider"), strings.Join(r.hidden, ", "))
+	}
+	for _, u := range r.Unusable {
+		fmt.Fprintf(t, "  ! %s\n", u)
+	}
+}
+
+// remark tells in text what Accepted tells in JSON.
+func (p *providerReport) remark() string {
+	switch {
+	case p.Name == usdt.Provider:
+		return ""
+	case p.Accepted:
+		return " (accepted: a draft's name)"
+	}
+	return " (not of the audit)"
+}
+
+func (s *siteReport) writeText(t *tabwriter.Writer) {
+	semaphore := "-"
+	if s.SemaphoreAddress != 0 {
+		semaphore = fmt.Sprintf("%#x/%#x", s.SemaphoreAddress, s.SemaphoreOffset)
+	}
+	spec := s.Spec
+	if spec == "" {
+		spec = "-"
+	}
+	fmt.Fprintf(t, "      %#x\t%#x\t%s\t%s\t%s\n", s.Address, s.Offset, semaphore, s.Nop, spec)
+	if len(s.Arguments) > 0 {
+		texts := make([]string, len(s.Arguments))
+		for i, a := range s.Arguments {
+			texts[i] = a.text
+			if a.Name != "" {
+				texts[i] = a.Name + ": " + a.text
+			}
+		}
+		fmt.Fprintf(t, "      \t\t\t\t%s\n", strings.Join(texts, ", "))
+	}
+	if s.Problem != "" {
+		fmt.Fprintf(t, "      \t\t\t\t! %s\n", s.Problem)
+	}
+}
+
+// count returns a number with what it counts.
+func count(n int, what string) string { return fmt.Sprintf("%d %s", n, plural(n, what)) }
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return what
+	}
+	return what + "s"
+}

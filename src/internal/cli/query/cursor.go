@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// startCursor returns the cursor behind which the query begins, nil if none
+// is given, and what is to be said of it.
+func (q *query) startCursor(src source.Store) (after *logstore.Cursor, notes []string, err error) {
+	text, from := q.afterCursor, "--after-cursor"
+	if q.cursorFile != "" {
+		saved, err := os.ReadFile(q.cursorFile)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, nil, fmt.Errorf("cannot read cursor: %w", err)
+		default:
+			text, from = strings.TrimSpace(string(saved)), q.cursorFile
+		}
+	}
+	if text == "" {
+		return nil, nil, nil
+	}
+	c, err := src.Resolve(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot use cursor of %s: %w", from, err)
+	}
+	missing, err := src.Seek(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if missing > 0 {
+		notes = append(notes, fmt.Sprintf("%d entries after the cursor have been removed from the log", missing))
+	}
+	return &c, notes, nil
+}
+
+// leaveCursor says and saves up to where the log was shown.
+func (q *query) leaveCursor(src source.Store, out *output) error {
+	if !q.showCursor && q.cursorFile == "" {
+		return nil
+	}
+	c, err := src.Cursor()
+	if err != nil {
+		return err
+	}
+	text := c.String()
+	if q.cursorFile != "" {
+		if err := saveCursor(q.cursorFile, text); err != nil {
+			return fmt.Errorf("cannot save cursor: %w", err)
+		}
+	}
+	if !q.showCursor {
+		return nil
+	}
+	line := "-- cursor: " + text + "\n"
+	if q.output != "short" && q.output != "cat" {
+		_, err = out.notes().Write([]byte(line)) // it is no part of the form
+		return err
+	}
+	if _, err := out.buffer.WriteString(line); err != nil {
+		return writeError(err)
+	}
+	return nil
+}
+
+// saveCursor replaces a file as a whole: whoever reads it finds the old cursor
+// or the new one.
+func saveCursor(path, text string) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.WriteString(text + "\n")
+	if syncErr := temporary.Sync(); err == nil {
+		err = syncErr
+	}
+	if closeErr := temporary.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+	}
+	return err
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/cli/terminal"
+)
+
+// run reads the log and shows what is selected.
+func (q *query) run(ctx context.Context) error {
+	out, err := q.openOutput()
+	if err != nil {
+		return err
+	}
+	var found *gaps
+	if len(q.files) > 0 {
+		found, err = q.showFiles(ctx, out)
+	} else {
+		found, err = q.showStore(ctx, out)
+	}
+	if closeErr := out.close(); err == nil {
+		err = closeErr
+	}
+	if err != nil && !errors.Is(err, errLeft) {
+		return err
+	}
+	return found.report(q.environment.Stderr)
+}
+
+// showFiles shows what is selected of log files, one after another.
+func (q *query) showFiles(ctx context.Context, out *output) (_ *gaps, err error) {
+	src, err := source.OpenFiles(ctx, q.files, q.boot)
+	if err != nil {
+		return &gaps{}, err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	v, err := q.showFrom(ctx, src, out)
+	return &v.gaps, err
+}
+
+// gaps collects what could not be read. It is told when all that could be is
+// shown.
+type gaps struct {
+	notes  []string // of what is missing and no failure
+	errs   []error
+	unsaid int
+	failed bool // something was told already
+}
+
+// maxGaps bounds the list of what could not be read.
+const maxGaps = 20
+
+func (g *gaps) add(gap *source.GapError) {
+	switch {
+	case len(g.notes)+len(g.errs) >= maxGaps:
+		g.unsaid++
+		if !gap.Harmless && len(g.errs) == 0 {
+			g.errs = append(g.errs, gap)
+		}
+	case gap.Harmless:
+		g.notes = append(g.notes, gap.Error())
+	default:
+		g.errs = append(g.errs, gap)
+	}
+}
+
+// report tells what is missing; the error is what makes it a failure.
+func (g *gaps) report(w io.Writer) error {
+	for _, note := range g.notes {
+		fmt.Fprintln(w, "crauctl:", note)
+	}
+	if len(g.errs) == 0 {
+		if g.failed {
+			return console.ErrReported
+		}
+		return nil
+	}
+	for _, err := range g.errs[:len(g.errs)-1] {
+		fmt.Fprintln(w, "crauctl:", err)
+	}
+	if g.unsaid > 0 {
+		fmt.Fprintf(w, "crauctl: %d more places of the log could not be read\n", g.unsaid)
+	}
+	return g.errs[len(g.errs)-1]
+}
+
+// output is where a query writes: standard output, or a pager.
+type output struct {
+	printer      render.Printer
+	wantsEntries bool
+	buffer       *bufio.Writer
+	pager        *terminal.Pager
+	// warnings are held back while a pager has the screen.
+	warnings bytes.Buffer
+	stderr   io.Writer
+}
+
+func (q *query) openOutput() (*output, error) {
+	e := q.environment
+	o := &output{stderr: e.Stderr}
+	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location}
+	w := e.Stdout
+	if terminal.Is(w) {
+		if q.output == "cbor" {
+			// Its strings are as they came, and a terminal would act on them.
+			return nil, console.Usagef("--output cbor is not for a terminal: write it to a file or a program")
+		}
+		options.Color = terminal.HasColor(e.Getenv)
+		if file, ok := w.(*os.File); ok && !q.noPager && !q.follow {
+			pager, err := terminal.StartPager(file, e.Lookup)
+			if err != nil {
+				return nil, err
+			}
+			if pager != nil {
+				o.pager, w, options.Warnings = pager, pager, &o.warnings
+			}
+		}
+	}
+	o.buffer = bufio.NewWriterSize(w, 64<<10)
+	var err error
+	o.printer, o.wantsEntries, err = render.New(q.output, o.buffer, options)
+	return o, err
+}
+
+// flush writes what is buffered.
+func (o *output) flush() error {
+	if err := o.buffer.Flush(); err != nil {
+		return writeError(err)
+	}
+	return nil
+}
+
+func (o *output) close() error {
+	err := o.flush()
+	if o.pager != nil {
+		if pagerErr := o.pager.Close(); err == nil || errors.Is(err, errLeft) {
+			err = errors.Join(pagerErr, err)
+		}
+		_, _ = o.stderr.Write(o.warnings.Bytes())
+	}
+	return err
+}
+
+// notes is where to say what is no part of the output.
+func (o *output) notes() io.Writer {
+	if o.pager != nil {
+		return &o.warnings
+	}
+	return o.stderr
+}
+
+func writeError(err error) error {
+	if terminal.Left(err) {
+		return errLeft
+	}
+	return fmt.Errorf("cannot write output: %w", err)
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"crypto-auditing/src/client"
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/schema"
+)
+
+// lead is how much of a log is read before and after the time that is asked
+// for, so that operations which began or ended outside it are whole.
+const lead = time.Minute
+
+// quiet is how long nothing must happen in a tree before it is shown while a
+// log is followed: longer than the agent gathers events and most handshakes
+// pause.
+const quiet = 2 * time.Second
+
+// followLines is the number of operations shown at first when a log is
+// followed.
+const followLines = 10
+
+// chunks returns what the store need not read. Only what holds for all of a
+// tree can tell: its time and its program, not the data in a part of it.
+func (q *query) chunks() logstore.Query {
+	var chunks logstore.Query
+	s := &q.selection
+	if q.boot.Forced == nil {
+		if s.since > math.MinInt64+int64(lead) {
+			chunks.Since = max(s.since-int64(lead), 1)
+		}
+		if s.until < math.MaxInt64-int64(lead) {
+			chunks.Until = max(s.until+int64(lead), 1)
+		}
+	}
+	var terms []logstore.Term
+	for name := range s.executables {
+		if strings.Contains(name, `\`) {
+			return chunks // it may be meant as the escaped form of another
+		}
+		terms = append(terms, logstore.NewTerm(logstore.Executable, name))
+	}
+	if terms != nil {
+		chunks.Terms = [][]logstore.Term{terms}
+	}
+	return chunks
+}
+
+// open opens the log that the query is about, at its beginning.
+func (q *query) open(ctx context.Context) (source.Store, error) {
+	if q.directory != "" {
+		return source.OpenDirectory(ctx, q.directory, q.chunks(), q.boot)
+	}
+	return source.OpenBus(ctx, q.environment, q.filter(), q.boot)
+}
+
+// filter returns what of the selection the broker can apply: what holds for
+// every group of a tree. See chunks.
+func (q *query) filter() client.Filter {
+	var f client.Filter
+	s := &q.selection
+	if q.boot.Forced == nil {
+		if s.since > math.MinInt64+int64(lead) {
+			f.Since = time.Unix(0, max(s.since-int64(lead), int64(time.Microsecond)))
+		}
+		if s.until < math.MaxInt64-int64(lead) {
+			f.Until = time.Unix(0, max(s.until+int64(lead), int64(time.Microsecond)))
+		}
+	}
+	for name := range s.executables {
+		f.Executables = append(f.Executables, render.Escaped(name))
+		if escaped := render.Escaped(name); strings.Contains(name, `\`) && escaped != name {
+			f.Executables = append(f.Executables, name) // it may be meant as the escaped form of another
+		}
+	}
+	return f
+}
+
+// showStore shows what is selected of a store.
+func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error) {
+	src, err := q.open(ctx)
+	if err != nil {
+		return &gaps{}, err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	after, notes, err := q.startCursor(src)
+	if err != nil {
+		return &gaps{}, err
+	}
+	var v *viewer
+	switch {
+	case q.follow:
+		v, err = q.followStore(ctx, src, out, after)
+	case after == nil && q.lines >= 0:
+		v, err = q.showNewest(ctx, src, out)
+	default:
+		if err = q.seek(src, after); err == nil {
+			v, err = q.showFrom(ctx, src, out)
+		}
+	}
+	if v == nil {
+		return &gaps{notes: notes}, err
+	}
+	if err == nil && after == nil && !q.follow {
+		var removed []string
+		removed, err = q.removed(src, v)
+		notes = append(notes, removed...)
+	}
+	v.gaps.notes = append(notes, v.gaps.notes...)
+	if err == nil {
+		err = q.leaveCursor(src, out)
+	}
+	return &v.gaps, err
+}
+
+// seek puts the store where the query begins: behind a cursor, or a little
+// before --since.
+func (q *query) seek(src source.Store, after *logstore.Cursor) error {
+	if after != nil {
+		_, err := src.Seek(*after)
+		return err
+	}
+	if since := q.chunks().Since; since != 0 {
+		return src.SeekTime(since)
+	}
+	return nil
+}
+
+// showFrom shows the log from where the source stands to its end.
+func (q *query) showFrom(ctx context.Context, src source.Source, out *output) (*viewer, error) {
+	v := newViewer(q, out)
+	builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
+	err := v.read(ctx, src, builder)
+	builder.Close()
+	if v.err == nil {
+		v.err = v.finish()
+	}
+	if v.err != nil {
+		return v, v.err
+	}
+	return v, err
+}
+
+// showNewest shows the newest operations. It reads ever more of the end of
+// the log until it has seen them whole.
+func (q *query) showNewest(ctx context.Context, src source.Store, out *output) (*viewer, error) {
+	newest, oldest, err := src.Ends()
+	if err != nil {
+		return nil, err
+	}
+	entries := uint64(4096)
+	if q.lines < math.MaxInt32 {
+		entries += 64 * uint64(q.lines)
+	}
+	for {
+		whole := newest.Sequence-min(oldest.Sequence, newest.Sequence) <= entries
+		if whole {
+			if err := q.seek(src, &oldest); err != nil {
+				return nil, err
+			}
+			return q.showFrom(ctx, src, out)
+		}
+		from := newest
+		from.Sequence -= entries
+		if _, err := src.Seek(from); err != nil {
+			return nil, err
+		}
+		v := newViewer(q, out)
+		v.window = &window{leadIn: entries / 4}
+		builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
+		err := v.read(ctx, src, builder)
+		builder.Close()
+		if err != nil {
+			return v, err
+		}
+		if v.enough() || v.window.start < q.chunks().Since {
+			if v.err = v.finish(); v.err != nil {
+				return v, v.err
+			}
+			return v, nil
+		}
+		entries *= 8
+	}
+}
+
+// window is the end of a log, read without what precedes it. What seems to
+// be a root near its beginning may be part of an operation that began before.
+type window struct {
+	// leadIn is the number of entries at the beginning of which only what
+	// the registry lets stand alone is believed to be a root, for leadTime at
+	// most.
+	leadIn uint64
+
+	read       uint64
+	start, end int64 // of the lead-in
+	closed     bool
+}
+
+const leadTime = 2 * time.Second
+
+// see notes the time of an entry.
+func (w *window) see(start int64) {
+	if w.read == 0 {
+		w.start, w.end = start, start+int64(leadTime)
+	}
+	w.read++
+	if w.read == w.leadIn && !w.closed {
+		w.closed, w.end = true, min(w.end, max(start, w.start))
+	}
+}
+
+// believes reports whether a root is one.
+func (w *window) believes(r *schema.Registry, root *schema.Span) bool {
+	return root.Start >= w.end || (!root.Headless && r.StandsAlone(root.Name))
+}
+
+// enough reports whether all that is to be shown was seen, and nothing in
+// between was doubted.
+func (v *viewer) enough() bool {
+	if v.held.trees < v.query.lines {
+		return false
+	}
+	oldest := v.held.oldest()
+	return oldest == nil || oldest.Start >= v.window.end
+}
+
+// followStore shows the newest operations and then what is appended, until
+// the context is done.
+func (q *query) followStore(ctx context.Context, src source.Store, out *output, after *logstore.Cursor) (*viewer, error) {
+	v := newViewer(q, out)
+	if after == nil && q.selection.since == math.MinInt64 {
+		newest, oldest, err := src.Ends()
+		if err != nil {
+			return nil, err
+		}
+		entries := 4096 + 64*uint64(min(max(q.lines, 0), math.MaxInt32))
+		if newest.Sequence-min(oldest.Sequence, newest.Sequence) > entries {
+			newest.Sequence -= entries
+			after = &newest
+			v.window = &window{leadIn: entries / 4}
+		}
+	}
+	if err := q.seek(src, after); err != nil {
+		return nil, err
+	}
+	// What is there already is held back until it is known to be the newest.
+	v.holding = q.lines >= 0
+	builder := schema.NewBuilder(q.registry, schema.Options{}, v.root)
+	for first := true; ; first = false {
+		err := v.read(ctx, src, builder)
+		if err == nil && first && q.selection.since != math.MinInt64 && after == nil {
+			var removed []string
+			removed, err = q.removed(src, v)
+			v.gaps.notes = append(removed, v.gaps.notes...)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return v, err
+		}
+		builder.Flush(q.environment.Now().Add(-quiet).UnixNano())
+		v.releaseHeld()
+		v.releaseNotices(builder)
+		v.reportGaps(q.environment.Stderr)
+		if v.err == nil {
+			v.err = out.flush()
+		}
+		if v.err != nil {
+			return v, v.err
+		}
+		err = wait(ctx, src, builder)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return v, err
+		}
+	}
+	builder.Close()
+	if v.err == nil {
+		v.err = v.finish()
+	}
+	return v, v.err
+}
+
+// noticeDelay is how long a notice waits, while a log is followed, for trees
+// that began before it.
+const noticeDelay = 5 * quiet
+
+// releaseNotices passes on notices while a log is followed. Those about a later
+// time than the beginning of a tree that is under way wait for it, but not for
+// long.
+func (v *viewer) releaseNotices(builder *schema.Builder) {
+	if _, oldest, pending := builder.Pending(); pending {
+		v.noticesBefore(max(oldest, v.query.environment.Now().Add(-noticeDelay).UnixNano()))
+	} else {
+		v.allNotices()
+	}
+}
+
+// wait waits until there is more in the log, or trees may have become quiet.
+func wait(ctx context.Context, src source.Store, builder *schema.Builder) error {
+	if pending, _, _ := builder.Pending(); pending > 0 {
+		timed, cancel := context.WithTimeout(ctx, quiet/4)
+		defer cancel()
+		ctx = timed
+	}
+	err := src.Wait(ctx)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// reportGaps tells at once what could not be read.
+func (v *viewer) reportGaps(w io.Writer) {
+	if len(v.gaps.errs) == 0 && len(v.gaps.notes) == 0 {
+		return
+	}
+	if err := v.gaps.report(w); err != nil {
+		fmt.Fprintln(w, "crauctl:", err)
+	}
+	v.gaps = gaps{failed: v.gaps.failed || len(v.gaps.errs) > 0}
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Removals collects the notices of removals, as far as they are about the
+// entries before the oldest one. The zero value has none.
+type Removals struct {
+	Known bool
+	last  event.Removal // the one with the greatest Last
+	boot  int64
+}
+
+// Add takes a notice; boot is the time of boot to which its time is relative.
+func (r *Removals) Add(removed event.Removal, boot int64) {
+	if !r.Known || removed.Last >= r.last.Last {
+		r.Known, r.last, r.boot = true, removed, boot
+	}
+}
+
+// sequenceJump is by how much the sequences of a log jump, at least, after a
+// crash of the machine (docs/log-format.md).
+const sequenceJump = 1 << 32
+
+// Cover reports whether the removal of all entries up to one is on record.
+func (r *Removals) Cover(last uint64) bool {
+	return r.Known && (r.last.Last >= last || last-r.last.Last >= sequenceJump)
+}
+
+// Sentence returns what became of the entries up to one, which are not in the
+// log.
+func (r *Removals) Sentence(last uint64, location *time.Location) string {
+	const noRecord = ", and no record of their removal exists"
+	if !r.Known {
+		return Entries(1, last, "is missing", "are missing") + noRecord
+	}
+	removed := Entries(1, min(last, r.last.Last), "was removed", "were removed") +
+		" (" + RemovedBy(&r.last, schema.WallTime(r.boot, r.last.Time), location) + ")"
+	if r.Cover(last) {
+		return removed
+	}
+	return removed + "; " + Entries(r.last.Last+1, last, "is missing", "are missing") + noRecord
+}

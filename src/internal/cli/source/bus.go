@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"crypto-auditing/src/client"
+	"crypto-auditing/src/internal/cli/bus"
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// busStore is the log that the broker reads.
+type busStore struct {
+	ctx    context.Context // of the query: a stream ends with it
+	client *client.Client
+	filter client.Filter
+	boot   BootTime
+
+	// after is where the stream begins, or goes on once it has ended.
+	after  client.Cursor
+	stream *client.Stream // nil: not opened yet
+	stop   func() bool    // that closes it with ctx
+	ended  bool
+	live   *live // nil: nobody has waited for more
+}
+
+// OpenBus opens the log that the broker reads. filter is what the broker leaves
+// out; ctx ends the streams.
+func OpenBus(ctx context.Context, e *console.Environment, filter client.Filter, boot BootTime) (Store, error) {
+	c, err := bus.Connect(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return &busStore{ctx: ctx, client: c, filter: filter, boot: boot, after: client.Oldest}, nil
+}
+
+// callTime bounds the calls that need no work.
+const callTime = 30 * time.Second
+
+func (s *busStore) Ends() (newest, oldest logstore.Cursor, err error) {
+	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	defer cancel()
+	for _, end := range []struct {
+		ask func(context.Context) (client.Cursor, error)
+		to  *logstore.Cursor
+	}{{s.client.Newest, &newest}, {s.client.Oldest, &oldest}} {
+		text, err := end.ask(ctx)
+		if err != nil {
+			return newest, oldest, bus.Error(err)
+		}
+		if *end.to, err = logstore.ParseCursor(string(text)); err != nil {
+			return newest, oldest, fmt.Errorf("cannot find the ends of the log: %w", err)
+		}
+	}
+	return newest, oldest, nil
+}
+
+func (s *busStore) Start() (at int64, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	defer cancel()
+	page, err := s.client.Read(ctx, client.Oldest, client.Filter{}, 1)
+	if err != nil {
+		return 0, false, bus.Error(err)
+	}
+	if len(page.Groups) == 0 {
+		return 0, false, nil
+	}
+	return page.Groups[0].Start.UnixNano(), true, nil
+}
+
+func (s *busStore) Resolve(text string) (logstore.Cursor, error) {
+	newest, oldest, err := s.Ends()
+	if err != nil {
+		return newest, err
+	}
+	switch text {
+	case logstore.NewestWord:
+		return newest, nil
+	case logstore.OldestWord:
+		return oldest, nil
+	}
+	c, err := logstore.ParseCursor(text)
+	if err == nil && c.Store != newest.Store && newest.Store != [16]byte{} {
+		err = fmt.Errorf("%w: %s", logstore.ErrForeignCursor, c)
+	}
+	return c, err
+}
+
+// seek never knows of missing entries: the stream tells.
+func (s *busStore) Seek(c logstore.Cursor) (missing uint64, err error) {
+	s.after = client.Cursor(c.String())
+	if c.Store == [16]byte{} {
+		s.after = client.Oldest // of an empty log, which has no name yet
+	}
+	return 0, s.closeStream()
+}
+
+// seekTime begins at the oldest entry: the filter leaves out what is older.
+func (s *busStore) SeekTime(int64) error {
+	s.after = client.Oldest
+	return s.closeStream()
+}
+
+func (s *busStore) Next(g *event.Group) ([]byte, int64, error) {
+	if s.live != nil {
+		return s.decode(g, s.live.next)
+	}
+	if s.stream == nil {
+		if err := s.open(client.OpenOptions{}); err != nil {
+			return nil, 0, err
+		}
+	}
+	if s.ended {
+		return nil, 0, io.EOF
+	}
+	raw, boot, err := s.decode(g, s.stream.Next)
+	if err == io.EOF {
+		s.ended = true
+		s.after = s.stream.Cursor()
+	}
+	return raw, boot, err
+}
+
+func (s *busStore) open(options client.OpenOptions) error {
+	stream, err := s.client.Open(s.ctx, s.after, s.filter, options)
+	if err != nil {
+		return bus.Error(err)
+	}
+	s.stream = stream
+	s.stop = context.AfterFunc(s.ctx, func() { _ = stream.Close() })
+	return nil
+}
+
+// decode decodes the entry that next returns.
+func (s *busStore) decode(g *event.Group, next func() (client.Entry, error)) ([]byte, int64, error) {
+	e, err := next()
+	var missing *client.MissingError
+	switch {
+	case err == io.EOF:
+		return nil, 0, io.EOF
+	case errors.As(err, &missing):
+		return nil, 0, &GapError{err: err, Harmless: missing.Reason == "truncated" || missing.Reason == "",
+			Missing: event.Missing{Entries: missing.Entries, Reason: missing.Reason}}
+	case s.ctx.Err() != nil:
+		return nil, 0, s.ctx.Err()
+	case err != nil:
+		return nil, 0, bus.Error(err)
+	}
+	if _, err := event.Decode(e.CBOR, g); err != nil {
+		return nil, 0, &GapError{err: fmt.Errorf("cannot decode entry %d: %w", e.Sequence, err)}
+	}
+	return e.CBOR, s.boot.known(e.Boot), nil
+}
+
+func (s *busStore) Cursor() (logstore.Cursor, error) {
+	text := s.after
+	if s.live != nil {
+		text = s.live.cursor
+	} else if s.stream != nil {
+		text = s.stream.Cursor()
+	}
+	if text == "" {
+		text = client.Newest // the log is empty
+	}
+	return s.Resolve(string(text))
+}
+
+func (s *busStore) closeStream() error {
+	if s.stream == nil {
+		return nil
+	}
+	s.stop()
+	err := s.stream.Close()
+	if s.live != nil {
+		close(s.live.left)
+		<-s.live.done
+		s.live = nil
+	}
+	s.stream, s.ended = nil, false
+	return err
+}
+
+func (s *busStore) Close() error { return errors.Join(s.closeStream(), s.client.Close()) }
+
+// wait begins to follow the log behind what next has returned, when it is first
+// called.
+func (s *busStore) Wait(ctx context.Context) error {
+	if s.live == nil {
+		after := s.after
+		if err := s.closeStream(); err != nil {
+			return err
+		}
+		s.after = after
+		if err := s.open(client.OpenOptions{Follow: true}); err != nil {
+			return err
+		}
+		s.live = follow(s.stream, after)
+	}
+	return s.live.wait(ctx)
+}
+
+// live follows a stream in the background, so that one can look whether there
+// is more.
+type live struct {
+	coming     chan arrival
+	left, done chan struct{} // closed when nobody looks, and when nothing comes
+	// The rest is for the goroutine that looks.
+	waiting *arrival
+	cursor  client.Cursor // behind what next has returned
+}
+
+// arrival is what a stream has returned.
+type arrival struct {
+	entry  client.Entry
+	err    error
+	cursor client.Cursor
+}
+
+// coming bounds what waits for a slow output; then the stream waits.
+const maxComing = 1024
+
+func follow(stream *client.Stream, after client.Cursor) *live {
+	l := &live{
+		coming: make(chan arrival, maxComing), left: make(chan struct{}), done: make(chan struct{}),
+		cursor: after,
+	}
+	go func() {
+		defer close(l.done)
+		for {
+			e, err := stream.Next()
+			e.CBOR = bytes.Clone(e.CBOR)
+			select {
+			case l.coming <- arrival{e, err, stream.Cursor()}:
+			case <-l.left:
+				return
+			}
+			var missing *client.MissingError
+			if err != nil && !errors.As(err, &missing) {
+				return
+			}
+		}
+	}()
+	return l
+}
+
+// wait waits until there is something.
+func (l *live) wait(ctx context.Context) error {
+	if l.waiting != nil {
+		return nil
+	}
+	select {
+	case a := <-l.coming:
+		l.waiting = &a
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// next returns what has come, io.EOF if nothing has.
+func (l *live) next() (client.Entry, error) {
+	a := l.waiting
+	if a == nil {
+		select {
+		case next := <-l.coming:
+			a = &next
+		default:
+			return client.Entry{}, io.EOF
+		}
+	}
+	l.waiting = nil
+	if a.cursor != "" {
+		l.cursor = a.cursor
+	}
+	return a.entry, a.err
+}

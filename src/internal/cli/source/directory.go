@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package source
+
+import (
+	"context"
+	"fmt"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/segment"
+)
+
+// directoryStore is the log in a directory.
+type directoryStore struct {
+	storeSource
+	path string
+}
+
+// Segments returns the first sequences of the segments of the log in a
+// directory. The error says so if there is no log: the writer of one sees to it
+// that there is a segment at all times.
+func Segments(path string) ([]uint64, error) {
+	segments, err := segment.List(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read log: %w", err)
+	}
+	if len(segments) == 0 {
+		return nil, fmt.Errorf("cannot read log: %s is not a log directory: it has no segments (audit-*.cborseq.zst)", path)
+	}
+	return segments, nil
+}
+
+// OpenDirectory opens the log in a directory. query is what need not be read;
+// ctx ends reading.
+func OpenDirectory(ctx context.Context, path string, query logstore.Query, boot BootTime) (Store, error) {
+	if _, err := Segments(path); err != nil {
+		return nil, err
+	}
+	reader, err := logstore.OpenReader(path, logstore.ReaderOptions{EntryLen: event.Len, Query: query})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open log directory %s: %w", path, err)
+	}
+	return &directoryStore{storeSource{ctx: ctx, reader: reader, boot: boot}, path}, nil
+}
+
+func (s *directoryStore) Resolve(text string) (logstore.Cursor, error) {
+	return s.reader.Resolve(text)
+}
+
+func (s *directoryStore) Ends() (newest, oldest logstore.Cursor, err error) {
+	if newest, err = s.reader.Newest(); err == nil {
+		oldest, err = s.reader.Oldest()
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot find the ends of log directory %s: %w", s.path, err)
+	}
+	return newest, oldest, err
+}
+
+func (s *directoryStore) Start() (at int64, ok bool, err error) {
+	// The reader of the query may leave out the oldest chunk.
+	reader, err := logstore.OpenReader(s.path, logstore.ReaderOptions{EntryLen: event.Len})
+	if err != nil {
+		return 0, false, fmt.Errorf("cannot open log directory %s: %w", s.path, err)
+	}
+	defer reader.Close()
+	chunk, err := reader.Next(s.ctx)
+	if err != nil {
+		return 0, false, nil // the query reports it
+	}
+	return chunk.RealTime(chunk.Header.First), true, nil
+}
+
+func (s *directoryStore) Seek(c logstore.Cursor) (missing uint64, err error) {
+	s.rest = nil
+	missing, err = s.reader.Seek(c)
+	return missing, s.seekError(err)
+}
+
+func (s *directoryStore) SeekTime(since int64) error {
+	s.rest = nil
+	return s.seekError(s.reader.SeekTime(since))
+}
+
+func (s *directoryStore) seekError(err error) error {
+	if err != nil {
+		return fmt.Errorf("cannot seek in log directory %s: %w", s.path, err)
+	}
+	return nil
+}
+
+func (s *directoryStore) Cursor() (logstore.Cursor, error) { return s.reader.Cursor(), nil }
+
+func (s *directoryStore) Wait(ctx context.Context) error { return s.reader.Wait(ctx) }

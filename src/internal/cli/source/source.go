@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package source reads logs for crauctl: files, directories and what the broker
+// serves.
+package source
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/frame"
+)
+
+// Source gives the groups of a log in order.
+type Source interface {
+	// Next decodes the next group into g. raw are its bytes and boot is the
+	// time of boot, in nanoseconds since the Unix epoch, to which its times
+	// are relative. Both and g are valid until the next call. The error is
+	// io.EOF at the end; a *GapError where something cannot be read and the
+	// next call goes on behind it; another one if nothing more can be read.
+	Next(g *event.Group) (raw []byte, boot int64, err error)
+	Close() error
+}
+
+// GapError says that a part of a log cannot be shown.
+type GapError struct {
+	err error
+	// Harmless says that nothing which was promised to be kept is missing.
+	Harmless bool
+	// Missing are the entries that are not there, as far as it is known.
+	Missing event.Missing
+}
+
+func (e *GapError) Error() string { return e.err.Error() }
+
+func (e *GapError) Unwrap() error { return e.err }
+
+// BootTime answers to which time the times of a log are relative.
+type BootTime struct {
+	// Forced is that of the command line, in nanoseconds since the Unix
+	// epoch, nil if there is none.
+	Forced *int64
+	// ProcStat is the file that states that of this machine.
+	ProcStat string
+}
+
+// known returns stated, unless the command line knows better.
+func (b *BootTime) known(stated int64) int64 {
+	if b.Forced != nil {
+		return *b.Forced
+	}
+	return stated
+}
+
+// machine returns the boot time of this machine, for logs that state none.
+func (b *BootTime) machine() (int64, error) {
+	if b.Forced != nil {
+		return *b.Forced, nil
+	}
+	text, err := os.ReadFile(b.ProcStat)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read time of boot: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "btime "); ok {
+			seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("cannot read time of boot from %s: %w", b.ProcStat, err)
+			}
+			return seconds * int64(time.Second), nil
+		}
+	}
+	return 0, fmt.Errorf("cannot read time of boot: %s has no line btime; use --boot-time", b.ProcStat)
+}
+
+// openFile opens a log file of any form: a plain sequence of entries, one
+// compressed with zstd, or segments of a store, alone or concatenated.
+func openFile(ctx context.Context, path string, boot BootTime) (Source, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open log: %w", err)
+	}
+	begin := make([]byte, frame.PrefixSize)
+	n, err := io.ReadFull(file, begin)
+	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		file.Close()
+		return nil, fmt.Errorf("cannot read log %s: %w", path, err)
+	}
+	begin = begin[:n]
+	// What is no file, as standard input, can be read but once.
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || !isChunk(begin) {
+		return streamFrom(file, begin, path, boot)
+	}
+	reader, err := logstore.OpenFile(path, logstore.ReaderOptions{EntryLen: event.Len})
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cannot open log: %w", err)
+	}
+	return &segmentFile{storeSource: storeSource{ctx: ctx, reader: reader, boot: boot}, file: file, path: path}, nil
+}
+
+func isZstd(b []byte) bool { return bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}) }
+
+// isSkippable reports whether b begins with a skippable frame (RFC 8878,
+// section 3.1.2).
+func isSkippable(b []byte) bool {
+	return len(b) >= 4 && b[0]&0xf0 == 0x50 && bytes.Equal(b[1:4], []byte{0x2a, 0x4d, 0x18})
+}
+
+// isChunk reports whether b begins with the header of a chunk, as segments do.
+func isChunk(b []byte) bool {
+	_, err := frame.HeaderSize(b)
+	return err == nil
+}
+
+// maxWindow bounds the memory that a compressed file can make zstd use; files
+// made with zstd --long need it.
+const maxWindow = 128 << 20
+
+// stream is a file of entries, plain or compressed.
+type stream struct {
+	file     *os.File
+	decoder  *zstd.Decoder
+	sequence *sequence
+	path     string
+	boot     BootTime
+	origin   int64 // offset of the stream in the file
+	at       int64 // the boot time that holds
+	known    bool
+	done     bool
+}
+
+// streamFrom reads file, of which begin has been read.
+func streamFrom(file *os.File, begin []byte, path string, boot BootTime) (*stream, error) {
+	s := &stream{file: file, path: path, boot: boot}
+	r := io.MultiReader(bytes.NewReader(begin), file)
+	if isZstd(begin) || isSkippable(begin) {
+		decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			file.Close()
+			return nil, fmt.Errorf("cannot decompress log %s: %w", path, err)
+		}
+		s.decoder = decoder
+		r = decoder
+	}
+	s.sequence = newSequence(r)
+	return s, nil
+}
+
+func (s *stream) Next(g *event.Group) ([]byte, int64, error) {
+	if s.done {
+		return nil, 0, io.EOF
+	}
+	raw, err := s.sequence.Next(g)
+	if err != nil {
+		s.done = true
+		if err == io.EOF {
+			return nil, 0, io.EOF
+		}
+		return nil, 0, s.damage(err)
+	}
+	if seconds, ok := g.BootTime(); ok {
+		s.at, s.known = s.boot.known(seconds*int64(time.Second)), true
+	}
+	if !s.known {
+		if s.at, err = s.boot.machine(); err != nil {
+			s.done = true
+			return nil, 0, err
+		}
+		s.known = true
+	}
+	return raw, s.at, nil
+}
+
+// damage says where in the file reading ended.
+func (s *stream) damage(err error) error {
+	var d *damageError
+	if !errors.As(err, &d) {
+		return fmt.Errorf("cannot read log %s: %w", s.path, err)
+	}
+	where := fmt.Sprintf("at byte %d", s.origin+d.offset)
+	if s.decoder != nil {
+		where = fmt.Sprintf("at byte %d of its decompressed entries", d.offset)
+		if s.origin > 0 {
+			where += fmt.Sprintf(" from byte %d on", s.origin)
+		}
+	}
+	var syntax *event.SyntaxError
+	if s.decoder != nil && !errors.As(err, &syntax) && !errors.Is(err, errTruncated) {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("the file ends inside a compressed frame")
+		} else {
+			err = d.err
+		}
+		return fmt.Errorf("cannot decompress log %s %s: %w", s.path, where, err)
+	}
+	return fmt.Errorf("cannot read log %s %s: %w", s.path, where, d.err)
+}
+
+func (s *stream) Close() error {
+	if s.decoder != nil {
+		s.decoder.Close()
+	}
+	return s.file.Close()
+}
+
+// storeSource reads a store, or one segment of it.
+type storeSource struct {
+	ctx    context.Context // of the query
+	reader *logstore.Reader
+	boot   BootTime
+	chunk  *logstore.Chunk
+	rest   []byte // of the entries of the chunk
+}
+
+func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
+	for len(s.rest) == 0 {
+		chunk, err := s.reader.Next(s.ctx)
+		if err != nil {
+			if s.ctx.Err() != nil {
+				return nil, 0, s.ctx.Err()
+			}
+			return nil, 0, Gap(err)
+		}
+		s.chunk, s.rest = chunk, chunk.Entries
+	}
+	n, err := event.Decode(s.rest, g)
+	if err != nil {
+		// The chunk's checksum holds: what wrote it was wrong.
+		s.rest = nil
+		return nil, 0, &GapError{err: fmt.Errorf("cannot decode an entry of segment %s, chunk at offset %d: %w",
+			s.chunk.Segment, s.chunk.Offset, err)}
+	}
+	raw := s.rest[:n]
+	s.rest = s.rest[n:]
+	return raw, s.boot.known(s.chunk.Header.Offset), nil
+}
+
+// Gap tells what reading goes on after.
+func Gap(err error) error {
+	var corrupt *logstore.CorruptError
+	var missing *logstore.MissingError
+	var unreadable *logstore.UnreadableError
+	var incompatible *logstore.IncompatibleError
+	switch {
+	case err == io.EOF:
+		return io.EOF
+	case errors.As(err, &corrupt):
+		return &GapError{err: fmt.Errorf("cannot read part of the log: %w", err),
+			Harmless: corrupt.Kind == frame.KindTorn && corrupt.To == 0, Missing: missingEntries(corrupt.From, corrupt.To, "corrupt")}
+	case errors.As(err, &missing):
+		return &GapError{err: err, Harmless: true, Missing: missingEntries(missing.From, missing.To, "truncated")}
+	case errors.As(err, &unreadable):
+		// That one file is not for this user does not make it the whole log.
+		return &GapError{err: errors.New(unreadable.Error()), Missing: missingEntries(unreadable.From, unreadable.To, "unreadable")}
+	case errors.As(err, new(*logstore.ForeignError)), errors.As(err, &incompatible):
+		return &GapError{err: err}
+	}
+	return fmt.Errorf("cannot read the log: %w", err)
+}
+
+// missingEntries returns that the entries from first to last are missing; last
+// is 0 if it is not known which are.
+func missingEntries(first, last uint64, reason string) event.Missing {
+	if last == 0 {
+		return event.Missing{}
+	}
+	return event.Missing{Entries: last - first + 1, Reason: reason}
+}
+
+func (s *storeSource) Close() error { return s.reader.Close() }
+
+// segmentFile reads a file that begins as a segment does. Where it goes on in
+// another way, it is read as a stream that zstd decompresses.
+type segmentFile struct {
+	storeSource
+	file   *os.File
+	path   string
+	stream *stream
+}
+
+func (s *segmentFile) Next(g *event.Group) ([]byte, int64, error) {
+	if s.stream != nil {
+		return s.stream.Next(g)
+	}
+	raw, boot, err := s.storeSource.Next(g)
+	var corrupt *logstore.CorruptError
+	var gap *GapError
+	switch {
+	case err == io.EOF:
+		end := int64(0)
+		if s.chunk != nil {
+			end = s.chunk.Offset + s.chunk.Header.ChunkSize()
+		}
+		return s.resume(end, g, io.EOF)
+	case errors.As(err, &corrupt) && corrupt.Kind == frame.KindStore:
+		return s.resume(corrupt.Offset, g, err)
+	case errors.As(err, &corrupt):
+		if begin := s.begin(corrupt.Offset); isZstd(begin) || (isSkippable(begin) && !isChunk(begin)) {
+			return s.resume(corrupt.Offset, g, err)
+		}
+	}
+	if errors.As(err, &gap) {
+		gap.Harmless = false // a single file is whole or it is not
+	}
+	return raw, boot, err
+}
+
+// begin returns the first bytes of the frame at offset.
+func (s *segmentFile) begin(offset int64) []byte {
+	b := make([]byte, frame.PrefixSize)
+	n, _ := s.file.ReadAt(b, offset)
+	return b[:n]
+}
+
+// resume reads the rest of the file as a stream. The error is otherwise if
+// nothing begins there that zstd knows.
+func (s *segmentFile) resume(offset int64, g *event.Group, otherwise error) ([]byte, int64, error) {
+	begin := s.begin(offset)
+	for isSkippable(begin) && !isChunk(begin) && len(begin) >= 8 {
+		offset += 8 + int64(binary.LittleEndian.Uint32(begin[4:]))
+		begin = s.begin(offset)
+	}
+	if !isZstd(begin) && !isChunk(begin) {
+		if len(begin) == 0 {
+			otherwise = io.EOF
+		}
+		return nil, 0, otherwise
+	}
+	if _, err := s.file.Seek(offset+int64(len(begin)), io.SeekStart); err != nil {
+		return nil, 0, fmt.Errorf("cannot read log %s: %w", s.path, err)
+	}
+	stream, err := streamFrom(s.file, begin, s.path, s.boot)
+	if err != nil {
+		return nil, 0, err
+	}
+	stream.origin = offset
+	s.stream = stream
+	return stream.Next(g)
+}
+
+func (s *segmentFile) Close() error {
+	err := s.storeSource.Close()
+	if s.stream != nil {
+		return errors.Join(err, s.stream.Close())
+	}
+	return errors.Join(err, s.file.Close())
+}
+
+// OpenFiles opens log files, which are read one after another.
+func OpenFiles(ctx context.Context, paths []string, boot BootTime) (Source, error) {
+	var c concatenation
+	for _, path := range paths {
+		s, err := openFile(ctx, path, boot)
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.sources = append(c.sources, s)
+	}
+	return &c, nil
+}
+
+// concatenation reads sources one after another. A source that cannot be read
+// to its end is a gap.
+type concatenation struct{ sources []Source }
+
+func (c *concatenation) Next(g *event.Group) ([]byte, int64, error) {
+	for len(c.sources) > 0 {
+		raw, boot, err := c.sources[0].Next(g)
+		var gap *GapError
+		if err == nil || errors.As(err, &gap) {
+			return raw, boot, err
+		}
+		closeErr := c.sources[0].Close()
+		c.sources = c.sources[1:]
+		if err != io.EOF {
+			return nil, 0, &GapError{err: err}
+		}
+		if closeErr != nil {
+			return nil, 0, &GapError{err: closeErr}
+		}
+	}
+	return nil, 0, io.EOF
+}
+
+func (c *concatenation) Close() error {
+	var errs []error
+	for _, s := range c.sources {
+		errs = append(errs, s.Close())
+	}
+	c.sources = nil
+	return errors.Join(errs...)
+}
