@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"src/internal/cli/timespec": {"src/internal/quantity"},
 	"src/internal/cli/console":  {"src/internal/agentunit"},
 	"src/internal/cli/bus":      {"src/client", "src/internal/cli/console", "src/internal/cli/terminal"},
-	"src/internal/cli/render":   {"src/internal/event", "src/internal/schema"},
+	"src/internal/cli/render":   {"src/internal/cli/console", "src/internal/event", "src/internal/schema"},
 	"src/internal/cli/source": {
 		"src/client", "src/internal/cli/bus", "src/internal/cli/console", "src/internal/event", "src/internal/logstore",
 	},

@@ -3,7 +3,9 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,5 +159,27 @@ func TestATornEndIsToldAndNoBreak(t *testing.T) {
 	want := crauctl(t, "query", "--file", write(t, "log", encode(append(append([]event.Group(nil), groups...), more...)))).stdout
 	if shown.code != 0 || shown.stdout != want || !strings.Contains(shown.stderr, "torn") {
 		t.Errorf("exit code %d, errors %q, shown is:\n%s\nwant:\n%s", shown.code, shown.stderr, shown.stdout, want)
+	}
+}
+
+func TestReportsHaveAllForms(t *testing.T) {
+	dir := store(t, workload(t, "gnutls-tls13-p256", 2))
+	for _, command := range []string{"verify", "log-info"} {
+		pretty := crauctl(t, command, "--directory", dir, "-o", "json-pretty")
+		lines := crauctl(t, command, "--directory", dir, "-o", "json")
+		if !strings.Contains(pretty.stdout, "\n  \"") {
+			t.Errorf("%s: it is not indented: %s", command, pretty.stdout)
+		}
+		var compacted bytes.Buffer
+		for d := json.NewDecoder(strings.NewReader(pretty.stdout)); d.More(); {
+			var value json.RawMessage
+			if err := errors.Join(d.Decode(&value), json.Compact(&compacted, value)); err != nil {
+				t.Fatal(err)
+			}
+			compacted.WriteByte('\n')
+		}
+		if compacted.String() != lines.stdout {
+			t.Errorf("%s: json-pretty is %s, want what json is: %s", command, pretty.stdout, lines.stdout)
+		}
 	}
 }

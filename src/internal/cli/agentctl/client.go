@@ -12,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,48 +36,14 @@ Exit status:
   130  interrupted
 `
 
-// The forms in which what the agent says is shown.
-const (
-	agentShort      = "short"
-	agentJSON       = "json"
-	agentJSONPretty = "json-pretty"
-)
-
-func agentForms() []string { return []string{agentShort, agentJSON, agentJSONPretty} }
-
 // agentFlags are the options of the commands that ask the agent.
 type agentFlags struct {
 	socket string
-	output string
+	output console.ReportOption
 }
 
 func (f *agentFlags) addSocket(command *cobra.Command) {
 	command.Flags().StringVar(&f.socket, "socket", api.Socket, "ask the agent at `PATH`")
-}
-
-func (f *agentFlags) addOutput(command *cobra.Command) {
-	command.Flags().StringVarP(&f.output, "output", "o", agentShort, "output `FORM`: "+strings.Join(agentForms(), ", "))
-	console.MustComplete(command, "output", cobra.FixedCompletions(agentForms(), cobra.ShellCompDirectiveNoFileComp))
-}
-
-func (f *agentFlags) checkOutput() error {
-	if !slices.Contains(agentForms(), f.output) {
-		return console.Usagef("unknown output form %q: there are %s", f.output, strings.Join(agentForms(), ", "))
-	}
-	return nil
-}
-
-// printJSON writes a value in one of the JSON forms.
-func (f *agentFlags) printJSON(w io.Writer, value any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if f.output == agentJSONPretty {
-		e.SetIndent("", "  ")
-	}
-	if err := e.Encode(value); err != nil {
-		return fmt.Errorf("cannot write output: %w", err)
-	}
-	return nil
 }
 
 // ask calls a method of the agent. what says what for, as in "cannot flush".

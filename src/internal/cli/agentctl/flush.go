@@ -5,6 +5,7 @@ package agentctl
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/varlink/go/varlink"
@@ -35,7 +36,7 @@ it durable. It prints the cursor behind it, which --after-cursor takes.
 			})
 		},
 	}
-	f.addOutput(command)
+	f.output.Add(command)
 	f.addSocket(command)
 	return command
 }
@@ -45,17 +46,17 @@ it durable. It prints the cursor behind it, which --after-cursor takes.
 func (f *agentFlags) do(ctx context.Context, e *console.Environment, what string, reply any, text *string,
 	method func(context.Context, *varlink.Connection) error,
 ) error {
-	if err := f.checkOutput(); err != nil {
+	if err := f.output.Check(); err != nil {
 		return err
 	}
 	if err := f.ask(ctx, what, method); err != nil {
 		return err
 	}
-	if f.output != agentShort {
-		return f.printJSON(e.Stdout, reply)
-	}
-	if _, err := fmt.Fprintln(e.Stdout, printable(*text)); err != nil {
-		return fmt.Errorf("cannot write output: %w", err)
-	}
-	return nil
+	return f.output.Write(e.Stdout, console.Report{
+		JSON: []any{reply},
+		Text: func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, printable(*text))
+			return err
+		},
+	})
 }

@@ -33,7 +33,7 @@ further, indexed, and not changed any more. Only root may rotate.
 			})
 		},
 	}
-	f.addOutput(command)
+	f.output.Add(command)
 	f.addSocket(command)
 	return command
 }

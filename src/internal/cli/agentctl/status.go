@@ -5,6 +5,7 @@ package agentctl
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/varlink/go/varlink"
@@ -36,7 +37,7 @@ It includes the time that the agent gathers the events of a group.
 ` + exitAgentHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := f.checkOutput(); err != nil {
+			if err := f.output.Check(); err != nil {
 				return err
 			}
 			var s *wholeStatus
@@ -49,7 +50,7 @@ It includes the time that the agent gathers the events of a group.
 			return f.show(e, s)
 		},
 	}
-	f.addOutput(command)
+	f.output.Add(command)
 	f.addSocket(command)
 	return command
 }
@@ -60,14 +61,22 @@ func (f *agentFlags) show(e *console.Environment, s *wholeStatus) error {
 	if s.agent == nil && s.broker == nil && !known {
 		return s.agentError
 	}
-	if f.output != agentShort {
-		if err := f.printJSON(e.Stdout, s.json()); err != nil {
-			return err
-		}
-		return s.agentError
+	err := f.output.Write(e.Stdout, console.Report{
+		JSON: []any{s.json()},
+		Text: func(w io.Writer) error {
+			p := statusPrinter{now: e.Now(), location: e.Location}
+			p.color = terminal.Is(e.Stdout) && terminal.HasColor(e.Getenv)
+			return p.whole(w, s)
+		},
+	})
+	if err != nil {
+		return err
 	}
-	p := statusPrinter{now: e.Now(), location: e.Location}
-	p.color = terminal.Is(e.Stdout) && terminal.HasColor(e.Getenv)
+	return s.agentError
+}
+
+// whole shows what agent and broker say.
+func (p *statusPrinter) whole(w io.Writer, s *wholeStatus) error {
 	switch {
 	case s.agent != nil:
 		p.agent(s.agent)
@@ -80,10 +89,8 @@ func (f *agentFlags) show(e *console.Environment, s *wholeStatus) error {
 		}
 		p.broker(s)
 	}
-	if _, err := p.b.WriteTo(e.Stdout); err != nil {
-		return fmt.Errorf("cannot write output: %w", err)
-	}
-	return s.agentError
+	_, err := p.b.WriteTo(w)
+	return err
 }
 
 // status asks for the agent's status.

@@ -5,10 +5,8 @@
 package logctl
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,36 +26,27 @@ import (
 	"crypto-auditing/src/internal/logstore/verify"
 )
 
-// The forms of output of the commands about the log as a whole.
-const (
-	infoShort = "short"
-	infoJSON  = "json"
-)
-
-// addInfoFlags adds the options that these commands share.
-func addInfoFlags(command *cobra.Command, directory, form *string) {
-	command.Flags().StringVar(directory, "directory", "", "the log in directory `DIR`")
-	command.Flags().StringVarP(form, "output", "o", infoShort, "output `FORM`: short, json")
-	console.MustComplete(command, "output", cobra.FixedCompletions([]string{infoShort, infoJSON}, cobra.ShellCompDirectiveNoFileComp))
+// directoryFlags are the options that the commands about a directory share.
+type directoryFlags struct {
+	directory string
+	output    console.ReportOption
 }
 
-func checkInfoFlags(directory, form string) error {
-	if directory == "" {
+func (f *directoryFlags) add(command *cobra.Command) {
+	command.Flags().StringVar(&f.directory, "directory", "", "the log in directory `DIR`")
+	f.output.Add(command)
+}
+
+func (f *directoryFlags) check() error {
+	if f.directory == "" {
 		return console.Usagef("no log is named: use --directory DIR")
 	}
-	return checkInfoForm(form)
-}
-
-func checkInfoForm(form string) error {
-	if form != infoShort && form != infoJSON {
-		return console.Usagef("unknown output form %q: there are short, json", form)
-	}
-	return nil
+	return f.output.Check()
 }
 
 // NewLogInfoCommand returns crauctl log-info.
 func NewLogInfoCommand(e *console.Environment) *cobra.Command {
-	var directory, form string
+	var f directoryFlags
 	command := &cobra.Command{
 		Use:   "log-info",
 		Short: "Describe a log: its segments, times, size and losses",
@@ -73,36 +62,30 @@ that only has the name of one foreign; the exit status is 1 then.
 ` + console.ExitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := checkInfoFlags(directory, form); err != nil {
+			if err := f.check(); err != nil {
 				return err
 			}
-			if _, err := source.Segments(directory); err != nil {
+			if _, err := source.Segments(f.directory); err != nil {
 				return err
 			}
-			segments, err := verify.Inspect(directory)
+			segments, err := verify.Inspect(f.directory)
 			if err != nil {
-				return fmt.Errorf("cannot describe log directory %s: %w", directory, err)
+				return fmt.Errorf("cannot describe log directory %s: %w", f.directory, err)
 			}
-			found, err := readFindings(command.Context(), directory)
+			found, err := readFindings(command.Context(), f.directory)
 			if err != nil {
 				return err
 			}
-			out := bufio.NewWriter(command.OutOrStdout())
-			if form == infoJSON {
-				err = writeInfoJSON(out, segments, found)
-			} else {
-				err = writeInfo(out, segments, found, e.Location)
-			}
-			if flushErr := out.Flush(); err == nil {
-				err = flushErr
-			}
-			if err != nil {
-				return fmt.Errorf("cannot write output: %w", err)
+			if err := f.output.Write(e.Stdout, console.Report{
+				Text: func(w io.Writer) error { return writeInfo(w, segments, found, e.Location) },
+				JSON: infoJSON(segments, found),
+			}); err != nil {
+				return err
 			}
 			return unreadable(segments)
 		},
 	}
-	addInfoFlags(command, &directory, &form)
+	f.add(command)
 	return command
 }
 
@@ -240,10 +223,8 @@ type segmentJSON struct {
 	Foreign string `json:"foreign,omitempty"`
 }
 
-// writeInfoJSON writes an object per segment and line, then one with the
-// findings. Times are seconds since the Unix epoch, as in the JSON of a query.
-func writeInfoJSON(w io.Writer, segments []verify.Info, found *findings) error {
-	encoder := json.NewEncoder(w)
+// infoJSON returns an object per segment, then one with the findings. Times are seconds since the Unix epoch, as in the JSON of a query.
+func infoJSON(segments []verify.Info, found *findings) (values []any) {
 	for i := range segments {
 		s := &segments[i]
 		why := ""
@@ -254,17 +235,15 @@ func writeInfoJSON(w io.Writer, segments []verify.Info, found *findings) error {
 		if s.Foreign != nil {
 			foreign = s.Foreign.Detail
 		}
-		if err := encoder.Encode(segmentJSON{
+		values = append(values, segmentJSON{
 			Segment: filepath.Base(s.Path), Sealed: s.Sealed, Boot: hex.EncodeToString(s.BootID[:]),
 			First: s.First, Last: s.Last, Start: float64(s.FirstTime) / 1e9, End: float64(s.LastTime) / 1e9,
 			Chunks: s.Chunks, Entries: s.Entries, Events: s.Events, Lost: s.Lost,
 			Bytes: s.Bytes, Uncompressed: s.Uncompressed, Damaged: s.Damaged,
 			Unreadable: why, Foreign: foreign,
-		}); err != nil {
-			return err
-		}
+		})
 	}
-	return encoder.Encode(struct {
+	return append(values, struct {
 		Notices findingsJSON `json:"notices"`
 	}{found.json()})
 }

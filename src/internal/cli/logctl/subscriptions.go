@@ -4,7 +4,6 @@ package logctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +25,7 @@ import (
 
 // NewSubscriptionsCommand returns crauctl subscriptions.
 func NewSubscriptionsCommand(e *console.Environment) *cobra.Command {
-	var form string
+	var output console.ReportOption
 	command := &cobra.Command{
 		Use:   "subscriptions",
 		Short: "List who subscribes to the log, and how far they have got",
@@ -36,14 +35,13 @@ log from being removed. An ephemeral one ends with its program.
 ` + exitBusHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := checkInfoForm(form); err != nil {
+			if err := output.Check(); err != nil {
 				return err
 			}
-			return listSubscriptions(command.Context(), e, form)
+			return listSubscriptions(command.Context(), e, &output)
 		},
 	}
-	command.Flags().StringVarP(&form, "output", "o", infoShort, "output `FORM`: short, json")
-	console.MustComplete(command, "output", cobra.FixedCompletions([]string{infoShort, infoJSON}, cobra.ShellCompDirectiveNoFileComp))
+	output.Add(command)
 	command.AddCommand(newDeleteCommand(e))
 	return command
 }
@@ -68,7 +66,7 @@ log is not kept for them any longer.
 	return command
 }
 
-func listSubscriptions(ctx context.Context, e *console.Environment, form string) error {
+func listSubscriptions(ctx context.Context, e *console.Environment, output *console.ReportOption) error {
 	c, err := bus.Connect(ctx, e)
 	if err != nil {
 		return err
@@ -86,15 +84,10 @@ func listSubscriptions(ctx context.Context, e *console.Environment, form string)
 		}
 		return int(a.User) - int(b.User)
 	})
-	if form == infoJSON {
-		err = writeSubscriptionsJSON(e.Stdout, list)
-	} else {
-		err = writeSubscriptions(e.Stdout, list, e.Location)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write output: %w", err)
-	}
-	return nil
+	return output.Write(e.Stdout, console.Report{
+		Text: func(w io.Writer) error { return writeSubscriptions(w, list, e.Location) },
+		JSON: subscriptionsJSON(list),
+	})
 }
 
 func writeSubscriptions(w io.Writer, list []client.SubscriptionInfo, location *time.Location) error {
@@ -184,20 +177,17 @@ func epochSeconds(t time.Time) float64 {
 	return float64(t.UnixMicro()) / 1e6
 }
 
-// writeSubscriptionsJSON writes an object per subscription and line.
-func writeSubscriptionsJSON(w io.Writer, list []client.SubscriptionInfo) error {
-	encoder := json.NewEncoder(w)
+// subscriptionsJSON returns an object per subscription.
+func subscriptionsJSON(list []client.SubscriptionInfo) (values []any) {
 	for i := range list {
 		s := &list[i]
-		if err := encoder.Encode(subscriptionJSON{
+		values = append(values, subscriptionJSON{
 			Name: s.Name, User: s.User, Attached: s.Attached, Position: string(s.Position),
 			Delivered: s.Delivered, Pending: s.Pending, Skipped: s.Skipped, Flow: s.Flow, Created: epochSeconds(s.Created),
 			Filter: filterFields(&s.Filter), Since: epochSeconds(s.Filter.Since), Until: epochSeconds(s.Filter.Until),
-		}); err != nil {
-			return err
-		}
+		})
 	}
-	return nil
+	return values
 }
 
 // deleteSubscriptions deletes what it can; the error joins what it cannot.

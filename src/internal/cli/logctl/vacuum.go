@@ -4,9 +4,9 @@ package logctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"time"
@@ -34,7 +34,7 @@ Exit status:
 type vacuumFlags struct {
 	age, size, free, reading, hold string
 	force                          bool
-	output                         string
+	output                         console.ReportOption
 }
 
 // NewVacuumCommand returns crauctl vacuum.
@@ -63,7 +63,7 @@ To remove the whole log at once, every file but the one that is written to, take
 			if err != nil {
 				return err
 			}
-			return vacuum(command.Context(), e, retention, f.output)
+			return vacuum(command.Context(), e, retention, &f.output)
 		},
 	}
 	flags := command.Flags()
@@ -74,8 +74,7 @@ To remove the whole log at once, every file but the one that is written to, take
 	flags.StringVar(&f.reading, "reading", "", "what all durable subscriptions have read goes (drop), what they have not stays (keep), or it does not matter (ignore): `WORD`")
 	flags.StringVar(&f.hold, "hold", "", "let a subscription that lags hold the log for `TIME` at most")
 	flags.BoolVar(&f.force, "force", false, "remove also the whole log at once")
-	flags.StringVarP(&f.output, "output", "o", infoShort, "output `FORM`: short, json")
-	console.MustComplete(command, "output", cobra.FixedCompletions([]string{infoShort, infoJSON}, cobra.ShellCompDirectiveNoFileComp))
+	f.output.Add(command)
 	console.MustComplete(command, "reading", cobra.FixedCompletions(readings(), cobra.ShellCompDirectiveNoFileComp))
 	return command
 }
@@ -116,7 +115,7 @@ func (f *vacuumFlags) retention(given func(name string) bool) (client.Retention,
 			errs = append(errs, console.Usagef("unknown --reading %q: there are %s", f.reading, strings.Join(readings(), ", ")))
 		}
 	}
-	return r, errors.Join(append(errs, checkInfoForm(f.output))...)
+	return r, errors.Join(append(errs, f.output.Check())...)
 }
 
 func optionError(option string, err error) error {
@@ -148,7 +147,7 @@ func sizeOrShare(text string) (size *uint64, percent uint32, err error) {
 }
 
 // vacuum has the broker truncate the log and says what went.
-func vacuum(ctx context.Context, e *console.Environment, r client.Retention, form string) error {
+func vacuum(ctx context.Context, e *console.Environment, r client.Retention, output *console.ReportOption) error {
 	c, err := bus.Connect(ctx, e)
 	if err != nil {
 		return err
@@ -162,21 +161,19 @@ func vacuum(ctx context.Context, e *console.Environment, r client.Retention, for
 	if err != nil {
 		return bus.Error(err)
 	}
-	if form == infoJSON {
-		err = json.NewEncoder(e.Stdout).Encode(struct {
+	return output.Write(e.Stdout, console.Report{
+		JSON: []any{struct {
 			Bytes    uint64 `json:"bytes"`
 			Segments uint32 `json:"segments"`
 			Oldest   string `json:"oldest"`
-		}{removed.Bytes, removed.Segments, string(removed.Oldest)})
-	} else {
-		text := "nothing had to go"
-		if removed.Segments > 0 {
-			text = fmt.Sprintf("removed %s, %s", render.Counted(uint64(removed.Segments), "segment"), render.Size(int64(removed.Bytes)))
-		}
-		_, err = fmt.Fprintln(e.Stdout, text)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write output: %w", err)
-	}
-	return nil
+		}{removed.Bytes, removed.Segments, string(removed.Oldest)}},
+		Text: func(w io.Writer) error {
+			text := "nothing had to go"
+			if removed.Segments > 0 {
+				text = fmt.Sprintf("removed %s, %s", render.Counted(uint64(removed.Segments), "segment"), render.Size(int64(removed.Bytes)))
+			}
+			_, err := fmt.Fprintln(w, text)
+			return err
+		},
+	})
 }

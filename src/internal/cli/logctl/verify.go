@@ -5,7 +5,6 @@ package logctl
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +25,7 @@ import (
 
 // NewVerifyCommand returns crauctl verify.
 func NewVerifyCommand(e *console.Environment) *cobra.Command {
-	var directory, form string
+	var f directoryFlags
 	command := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that a log is whole",
@@ -44,51 +43,53 @@ removals and losses that the log reports.
 ` + console.ExitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := checkInfoFlags(directory, form); err != nil {
+			if err := f.check(); err != nil {
 				return err
 			}
-			return runVerify(command.Context(), e, directory, form)
+			return runVerify(command.Context(), e, &f)
 		},
 	}
-	addInfoFlags(command, &directory, &form)
+	f.add(command)
 	return command
 }
 
 // errBroken says that a log is not whole, which has been told.
 var errBroken = errors.New("the log is not whole")
 
-func runVerify(ctx context.Context, e *console.Environment, directory, form string) error {
-	segments, err := source.Segments(directory)
+func runVerify(ctx context.Context, e *console.Environment, f *directoryFlags) error {
+	segments, err := source.Segments(f.directory)
 	if err != nil {
 		return err
 	}
 	progress, done := progressOn(e.Stderr)
-	var f findings
-	report, err := verify.Store(ctx, directory, verify.Options{
+	var found findings
+	report, err := verify.Store(ctx, f.directory, verify.Options{
 		EntryLen: event.Len, Progress: progress,
 		Notices: func(segment uint64, h *logstore.Header, entries []byte) {
-			f.chunk(h, entries, segment == segments[0])
+			found.chunk(h, entries, segment == segments[0])
 		},
 	})
 	done()
 	if err != nil {
-		return fmt.Errorf("cannot verify log directory %s: %w", directory, err)
+		return fmt.Errorf("cannot verify log directory %s: %w", f.directory, err)
 	}
-	v := verdict{report, &f}
-	if form == infoJSON {
-		err = v.writeJSON(e.Stdout)
-	} else {
-		_, err = io.WriteString(e.Stdout, v.text(e.Location))
-	}
+	v := verdict{report, &found}
+	err = f.output.Write(e.Stdout, console.Report{
+		JSON: []any{v.json()},
+		Text: func(w io.Writer) error {
+			_, err := io.WriteString(w, v.text(e.Location))
+			return err
+		},
+	})
 	if err != nil {
-		return fmt.Errorf("cannot write output: %w", err)
+		return err
 	}
 	switch {
 	case report.Break != nil:
 		// It is no error of permission, even if a file of the log has a wrong one.
 		return fmt.Errorf("%w: %s", errBroken, report.Break.Error())
 	case !v.whole():
-		return fmt.Errorf("%w: %s", errBroken, f.removals.Sentence(report.Before, e.Location))
+		return fmt.Errorf("%w: %s", errBroken, found.removals.Sentence(report.Before, e.Location))
 	}
 	return nil
 }
@@ -208,7 +209,7 @@ type breakJSON struct {
 	Detail  string `json:"detail"`
 }
 
-func (v verdict) writeJSON(w io.Writer) error {
+func (v verdict) json() reportJSON {
 	r := v.Report
 	j := reportJSON{
 		Whole: v.whole(), Before: r.Before, Accounted: v.findings.recorded(r.Before), Notices: v.findings.json(),
@@ -241,5 +242,5 @@ func (v verdict) writeJSON(w io.Writer) error {
 	case r.Break != nil:
 		j.Break = &breakJSON{Kind: "unknown", Detail: r.Break.Error()}
 	}
-	return json.NewEncoder(w).Encode(j)
+	return j
 }

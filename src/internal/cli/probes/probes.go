@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,34 +46,21 @@ Exit status:
 			return runProbes(cmd.OutOrStdout(), paths, options)
 		},
 	}
-	cmd.Flags().StringVarP(&options.output, "output", "o", probesShort,
-		"form of the output: "+strings.Join(probesOutputs(), ", "))
+	options.output.Add(cmd)
 	cmd.Flags().BoolVarP(&options.all, "all", "a", false, "show the probes of all providers")
-	// The flag exists: it was defined above.
-	_ = cmd.RegisterFlagCompletionFunc("output",
-		cobra.FixedCompletions(probesOutputs(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// The forms of output of the command.
-const (
-	probesShort      = "short"
-	probesJSON       = "json"
-	probesJSONPretty = "json-pretty"
-)
-
-func probesOutputs() []string { return []string{probesShort, probesJSON, probesJSONPretty} }
-
 type probesOptions struct {
-	output string
+	output console.ReportOption
 	all    bool
 }
 
 // runProbes writes what the files say to w. A file that is not good does not
 // keep the others from being shown; the error joins what is wrong with each.
 func runProbes(w io.Writer, paths []string, options probesOptions) error {
-	if !slices.Contains(probesOutputs(), options.output) {
-		return console.Usagef("unknown output %q: want one of %s", options.output, strings.Join(probesOutputs(), ", "))
+	if err := options.output.Check(); err != nil {
+		return err
 	}
 	var problems []error
 	reports := make([]probesReport, 0, len(paths))
@@ -92,15 +78,12 @@ func runProbes(w io.Writer, paths []string, options probesOptions) error {
 		}
 		reports = append(reports, report)
 	}
-
-	var err error
-	if options.output == probesShort {
-		err = writeProbesText(w, reports)
-	} else {
-		err = writeProbesJSON(w, reports, options.output == probesJSONPretty)
-	}
+	err := options.output.Write(w, console.Report{
+		Text: func(w io.Writer) error { return writeProbesText(w, reports) },
+		JSON: []any{reports},
+	})
 	if err != nil {
-		return fmt.Errorf("cannot write the probes: %w", err)
+		return err
 	}
 	if len(problems) > 0 {
 		return filesError(problems)

@@ -4,7 +4,6 @@ package probes
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -243,15 +242,6 @@ func (r *probesReport) problem() error {
 			"use a build with support for crypto-auditing", r.File, strings.Join(usdt.Providers(), ", "))
 	}
 	return nil
-}
-
-func writeProbesJSON(w io.Writer, reports []probesReport, pretty bool) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if pretty {
-		e.SetIndent("", "  ")
-	}
-	return e.Encode(reports)
 }
 
 // writeProbesText writes the reports of the files that were read.

@@ -64,7 +64,7 @@ func (q *query) leaveCursor(src source.Store, out *output) error {
 		return nil
 	}
 	line := "-- cursor: " + text + "\n"
-	if q.output != "short" && q.output != "cat" {
+	if !q.form.Text {
 		_, err = out.notes().Write([]byte(line)) // it is no part of the form
 		return err
 	}

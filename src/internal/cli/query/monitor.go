@@ -3,8 +3,6 @@
 package query
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
@@ -42,14 +40,11 @@ Operations are selected as crauctl query does it.
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.directory, "directory", "", "watch the log in directory `DIR` instead of asking the broker")
-	flags.StringVarP(&f.output, "output", "o", "short", "output `FORM`: "+strings.Join(formNames(), ", "))
+	render.Forms().Option(command, &f.output)
 	flags.StringArrayVar(&f.executables, "executable", nil, "show what the program `NAME` does; may be repeated")
 	flags.StringArrayVar(&f.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
 	flags.StringArrayVar(&f.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
 
-	console.MustComplete(command, "output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return render.Forms(), cobra.ShellCompDirectiveNoFileComp
-	})
 	console.MustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return completeContext(e, f.registry)
 	})

@@ -89,7 +89,7 @@ were recorded at or before the other.
 	flags.StringVarP(&f.until, "until", "U", "", "show what was recorded at `TIME` or earlier")
 	flags.IntVarP(&f.lines, "lines", "n", -1, "show the newest `N` operations only")
 	flags.BoolVarP(&f.reverse, "reverse", "r", false, "show the newest operation first")
-	flags.StringVarP(&f.output, "output", "o", "short", "output `FORM`: "+strings.Join(formNames(), ", "))
+	render.Forms().Option(command, &f.output)
 	flags.StringArrayVar(&f.executables, "executable", nil, "show what the program `NAME` did; may be repeated")
 	flags.StringArrayVar(&f.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on and show operations as they are recorded")
@@ -101,9 +101,6 @@ were recorded at or before the other.
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
 
 	flags.Lookup("lines").DefValue = "all"
-	console.MustComplete(command, "output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return render.Forms(), cobra.ShellCompDirectiveNoFileComp
-	})
 	console.MustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return completeContext(e, f.registry)
 	})
@@ -118,15 +115,6 @@ func matchArguments(_ *cobra.Command, arguments []string) error {
 		}
 	}
 	return nil
-}
-
-func formNames() []string {
-	var names []string
-	for _, form := range render.Forms() {
-		name, _, _ := strings.Cut(form, "\t")
-		names = append(names, name)
-	}
-	return names
 }
 
 // loadRegistry returns the registry with the files of the administrator and
@@ -180,7 +168,7 @@ type query struct {
 	directory   string
 	lines       int // -1: all
 	reverse     bool
-	output      string
+	form        render.Form
 	noPager     bool
 	follow      bool
 	afterCursor string
@@ -189,9 +177,13 @@ type query struct {
 }
 
 func newQuery(e *console.Environment, f *queryFlags, arguments []string, bootTimeGiven bool) (*query, error) {
+	form, err := render.Forms().Named(f.output)
+	if err != nil {
+		return nil, err
+	}
 	q := &query{
 		environment: e, files: f.files, directory: f.directory,
-		lines: f.lines, reverse: f.reverse, output: f.output, noPager: f.noPager,
+		lines: f.lines, reverse: f.reverse, form: form, noPager: f.noPager,
 		follow: f.follow, afterCursor: f.afterCursor, cursorFile: f.cursorFile, showCursor: f.showCursor,
 		boot: source.BootTime{ProcStat: e.ProcStat},
 	}
@@ -204,8 +196,8 @@ func newQuery(e *console.Environment, f *queryFlags, arguments []string, bootTim
 		return nil, console.Usagef("--after-cursor and --cursor-file exclude each other")
 	case f.follow && f.reverse:
 		return nil, console.Usagef("--follow and --reverse exclude each other")
-	case f.follow && f.output == "json-pretty" && !f.monitor:
-		return nil, console.Usagef("--follow never ends the array of json-pretty: use -o json or -o json-seq")
+	case f.follow && form.Array && !f.monitor:
+		return nil, console.Usagef("--follow never ends the array of %s: use -o json or -o json-seq", f.output)
 	case f.lines < -1:
 		return nil, console.Usagef("bad number of lines %d: it must not be negative", f.lines)
 	}
@@ -216,13 +208,9 @@ func newQuery(e *console.Environment, f *queryFlags, arguments []string, bootTim
 		forced := f.bootTime * int64(time.Second)
 		q.boot.Forced = &forced
 	}
-	if _, _, err := render.New(f.output, nil, render.Options{}); err != nil {
-		return nil, console.UsageError{Err: err}
-	}
 	if q.follow && q.lines < 0 && f.since == "" && f.afterCursor == "" && f.cursorFile == "" {
 		q.lines = followLines
 	}
-	var err error
 	if q.registry, err = loadRegistry(e, f.registry); err != nil {
 		return nil, err
 	}

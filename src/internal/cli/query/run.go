@@ -97,10 +97,9 @@ func (g *gaps) report(w io.Writer) error {
 
 // output is where a query writes: standard output, or a pager.
 type output struct {
-	printer      render.Printer
-	wantsEntries bool
-	buffer       *bufio.Writer
-	pager        *terminal.Pager
+	printer render.Printer
+	buffer  *bufio.Writer
+	pager   *terminal.Pager
 	// warnings are held back while a pager has the screen.
 	warnings bytes.Buffer
 	stderr   io.Writer
@@ -112,9 +111,9 @@ func (q *query) openOutput() (*output, error) {
 	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location}
 	w := e.Stdout
 	if terminal.Is(w) {
-		if q.output == "cbor" {
+		if q.form.Raw {
 			// Its strings are as they came, and a terminal would act on them.
-			return nil, console.Usagef("--output cbor is not for a terminal: write it to a file or a program")
+			return nil, console.Usagef("this output form is not for a terminal: write it to a file or a program")
 		}
 		options.Color = terminal.HasColor(e.Getenv)
 		if file, ok := w.(*os.File); ok && !q.noPager && !q.follow {
@@ -128,9 +127,8 @@ func (q *query) openOutput() (*output, error) {
 		}
 	}
 	o.buffer = bufio.NewWriterSize(w, 64<<10)
-	var err error
-	o.printer, o.wantsEntries, err = render.New(q.output, o.buffer, options)
-	return o, err
+	o.printer = q.form.New(o.buffer, options)
+	return o, nil
 }
 
 // flush writes what is buffered.

@@ -41,7 +41,7 @@ type viewer struct {
 
 func newViewer(q *query, out *output) *viewer {
 	v := &viewer{query: q, out: out, holding: q.lines >= 0 || q.reverse}
-	if out.wantsEntries {
+	if q.form.Entries {
 		v.entries = make(map[*schema.Span][]render.Entry)
 	}
 	return v

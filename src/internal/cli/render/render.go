@@ -4,11 +4,10 @@
 package render
 
 import (
-	"fmt"
 	"io"
-	"strings"
 	"time"
 
+	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -45,43 +44,28 @@ type Options struct {
 	Color bool
 }
 
-// form is an output form.
-type form struct {
-	name, help string
-	entries    bool
-	make       func(io.Writer, Options) Printer
+// Form describes an output form.
+type Form struct {
+	// New returns what writes it.
+	New func(io.Writer, Options) Printer
+	// Entries reports whether it is made of the entries of the log.
+	Entries bool
+	// Text reports whether it is lines for people, among which others may stand.
+	Text bool
+	// Raw reports whether it holds bytes that would act on a terminal.
+	Raw bool
+	// Array reports whether it is one value, which ends with the output only.
+	Array bool
 }
 
-func forms() []form {
-	return []form{
-		{"short", "readable lines, each with its tree", false, newShort},
-		{"json", "one JSON object per line", false, newJSONLines},
-		{"json-pretty", "a JSON array of contexts, as the public crypto-auditing project prints it", false, newJSONPretty},
-		{"json-seq", "a JSON text sequence (RFC 7464)", false, newJSONSequence},
-		{"cbor", "the log entries themselves, a log of their own (RFC 8742)", true, newCBOR},
-		{"cat", "lines without times, programs and trees", false, newCat},
+// Forms returns the output forms of operations.
+func Forms() console.Forms[Form] {
+	return console.Forms[Form]{
+		{Name: "short", Help: "readable lines, each with its tree", Write: Form{New: newShort, Text: true}},
+		{Name: "json", Help: "one JSON object per line", Write: Form{New: newJSONLines}},
+		{Name: "json-pretty", Help: "a JSON array of contexts, as the public crypto-auditing project prints it", Write: Form{New: newJSONPretty, Array: true}},
+		{Name: "json-seq", Help: "a JSON text sequence (RFC 7464)", Write: Form{New: newJSONSequence}},
+		{Name: "cbor", Help: "the log entries themselves, a log of their own (RFC 8742)", Write: Form{New: newCBOR, Entries: true, Raw: true}},
+		{Name: "cat", Help: "lines without times, programs and trees", Write: Form{New: newCat, Text: true}},
 	}
-}
-
-// Forms returns the names of the output forms with a description each,
-// separated by a tab.
-func Forms() []string {
-	var list []string
-	for _, f := range forms() {
-		list = append(list, f.name+"\t"+f.help)
-	}
-	return list
-}
-
-// New returns a printer of the named form. wantsEntries says whether it needs
-// the entries of trees.
-func New(name string, w io.Writer, options Options) (p Printer, wantsEntries bool, err error) {
-	var known []string
-	for _, f := range forms() {
-		if f.name == name {
-			return f.make(w, options), f.entries, nil
-		}
-		known = append(known, f.name)
-	}
-	return nil, false, fmt.Errorf("unknown output form %q: there are %s", name, strings.Join(known, ", "))
 }

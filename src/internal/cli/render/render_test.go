@@ -5,6 +5,7 @@ package render_test
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -48,10 +49,7 @@ func TestTimesAreThoseOfThePublicTool(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			p, _, err := render.New("json", &out, render.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := printer(t, "json", &out, render.Options{})
 			if err := p.Root(&schema.Span{Start: c.ns}, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -84,10 +82,7 @@ func TestARemovalIsToldWithWhatIsKnownOfIt(t *testing.T) {
 func TestNothingIsShownAsNothing(t *testing.T) {
 	for form, want := range map[string]string{"short": "", "json": "", "json-pretty": "[]\n", "json-seq": "", "cbor": "", "cat": ""} {
 		var out strings.Builder
-		p, _, err := render.New(form, &out, render.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := printer(t, form, &out, render.Options{})
 		if err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -103,10 +98,7 @@ func TestALongValueIsCutOnALine(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	p, _, err := render.New("cat", &out, render.Options{Registry: r, Location: time.UTC})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := printer(t, "cat", &out, render.Options{Registry: r, Location: time.UTC})
 	long := strings.Repeat("é", 1000)
 	s := &schema.Span{Name: "x::y", Data: []schema.Datum{{Key: "x::long", Value: event.Value{Kind: event.String, Bytes: []byte(long)}}}}
 	if err := p.Root(s, nil); err != nil {
@@ -134,10 +126,7 @@ func TestNoFormOfTextActsOnATerminal(t *testing.T) {
 	for _, form := range []string{"short", "json", "json-pretty", "json-seq", "cat"} {
 		t.Run(form, func(t *testing.T) {
 			var out strings.Builder
-			p, _, err := render.New(form, &out, render.Options{Registry: r, Location: time.UTC})
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := printer(t, form, &out, render.Options{Registry: r, Location: time.UTC})
 			if err := errors.Join(p.Root(s, nil), p.Close()); err != nil {
 				t.Fatal(err)
 			}
@@ -160,4 +149,14 @@ func TestNoFormOfTextActsOnATerminal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// printer returns a printer of the named form.
+func printer(t *testing.T, name string, w io.Writer, options render.Options) render.Printer {
+	t.Helper()
+	form, err := render.Forms().Named(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return form.New(w, options)
 }
