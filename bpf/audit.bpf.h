@@ -124,7 +124,7 @@ struct loss {
 };
 
 /*
- * Shared with the agent through the mapped .bss.
+ * Shared with the agent, which maps it.
  *
  * wake_at: a producer that finds at least so many bytes in the ring wakes the
  * reader. The reader writes 1 before it sleeps for want of work, a high mark
