@@ -29,7 +29,7 @@ func CheckLibraries(patterns []string) (n int, problems []error) {
 			problems = append(problems, absentError(pattern))
 		}
 		for _, path := range slices.DeleteFunc(paths, temporary) {
-			if err := probe.Check(path); err != nil {
+			if err := probe.Check(path, sources()); err != nil {
 				problems = append(problems, err)
 			} else {
 				n++

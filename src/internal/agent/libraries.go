@@ -17,10 +17,12 @@ import (
 	"syscall"
 	"time"
 
+	"crypto-auditing/src/internal/capture"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/ldcache"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
+	"crypto-auditing/src/internal/provider"
 )
 
 // keptReplaced is how many replaced files of one path stay attached, for the
@@ -97,6 +99,9 @@ type libraries struct {
 	// none: it was logged that no library is attached.
 	none bool
 }
+
+// sources are what plans the sites in a file: the first that has any does.
+func sources() []capture.Source { return []capture.Source{provider.Source()} }
 
 func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool, looked func(), miss func(unrecorded)) *libraries {
 	return &libraries{
@@ -307,7 +312,7 @@ func (l *libraries) attachFiles(files map[fileID]string) []error {
 }
 
 func (l *libraries) attachFile(id fileID, path string) error {
-	library, err := l.tracer.Attach(path)
+	library, err := l.tracer.Attach(path, sources())
 	early := err == nil && onlyName(id, path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -323,7 +328,7 @@ func (l *libraries) attachFile(id fileID, path string) error {
 		}
 		f.missing = nil
 		// Usual libraries that were built without probes are nothing to tell of.
-		var none *probe.NoProbesError
+		var none *capture.NoSitesError
 		if l.discover && errors.As(err, &none) && len(none.Errors) == 0 {
 			f.err = nil
 			return nil

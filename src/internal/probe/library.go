@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/bpf"
-	"crypto-auditing/src/internal/usdt"
+	"crypto-auditing/src/internal/capture"
 )
 
 // Bounds of the strings completed from a library file, which are those of a
@@ -35,6 +35,8 @@ type Library struct {
 	// Path is the name it was attached by, BuildID its build-id.
 	Path    string
 	BuildID []byte
+	// Source is the name of the source that the sites are from.
+	Source string
 	// Sites is the number of attached sites, Probes the names of the probes
 	// they belong to, Provider the provider's name.
 	Sites    int
@@ -50,8 +52,8 @@ type Library struct {
 	// Hits is for whoever reads the ring to count in.
 	Hits atomic.Uint64
 
-	file *usdt.File
-	open *os.File
+	image capture.Image
+	open  *os.File
 	// version is that of the file as it was read.
 	version version
 	slots   []uint32
@@ -86,37 +88,17 @@ func (e *DeniedError) Error() string { return e.Err.Error() }
 
 func (e *DeniedError) Unwrap() error { return e.Err }
 
-// shownErrors is how many unusable probes a NoProbesError describes.
-const shownErrors = 8
-
-// NoProbesError says that a file has no probe that can be attached to.
-type NoProbesError struct {
-	Path string
-	// Errors says what is wrong with probes that are there.
-	Errors []error
-}
-
-func (e *NoProbesError) Error() string {
-	if n := len(e.Errors); n > 0 {
-		text := fmt.Sprintf("cannot attach to %s: none of its probes is usable: %v", e.Path, errors.Join(e.Errors[:min(n, shownErrors)]...))
-		if n > shownErrors {
-			text += fmt.Sprintf("\nand %d more", n-shownErrors)
-		}
-		return text
-	}
-	return fmt.Sprintf("cannot attach to %s: it has no probe of provider %s", e.Path, usdt.Provider)
-}
-
 // errFiveByteNop says that this kernel must not place a probe on the site.
 // Linux 6.18 to 7.1 replace a five-byte no-operation by a call, which a forked
 // child inherits without what it calls, and dies of.
 var errFiveByteNop = errors.New("a probe on its five-byte no-operation makes forked processes crash on this kernel: build the library with one-byte no-operations, or use a kernel newer than 7.1")
 
-// Attach attaches to all probes of the file. The file that was read is the one
-// attached to, even if path is given to another meanwhile. The error wraps
-// ErrChanging if the file is open for writing.
-func (t *Tracer) Attach(path string) (*Library, error) {
-	l, p, err := t.prepare(path)
+// Attach attaches to all sites that a source plans in the file: the first of
+// sources that plans any. The file that was read is the one attached to, even if
+// path is given to another meanwhile. The error wraps a *capture.NoSitesError if
+// there is nothing to attach to, ErrChanging if the file is open for writing.
+func (t *Tracer) Attach(path string, sources []capture.Source) (*Library, error) {
+	l, p, err := t.prepare(path, sources)
 	if err != nil {
 		return nil, err
 	}
@@ -137,63 +119,83 @@ func (t *Tracer) Attach(path string) (*Library, error) {
 }
 
 // prepare reads a file, one at a time, and keeps what attaching takes: hostile
-// notes may amount to tens of megabytes.
-func (t *Tracer) prepare(path string) (*Library, *plan, error) {
+// files may take tens of megabytes.
+func (t *Tracer) prepare(path string, sources []capture.Source) (*Library, *attachments, error) {
 	t.preparing.Lock()
 	defer t.preparing.Unlock()
-	l, err := open(path)
+	f, stat, err := open(path)
 	if err != nil {
 		return nil, nil, err
-	}
-	p, err := t.plan(l)
-	if err != nil {
-		l.open.Close()
-		return nil, nil, err
-	}
-	l.file.Sites = nil
-	return l, p, nil
-}
-
-// open reads the probes of the file at path.
-func open(path string) (*Library, error) {
-	// O_NONBLOCK: opening a FIFO must not wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot attach: %w", err)
-	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("cannot attach to %s: %w", path, err)
-	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		f.Close()
-		return nil, fmt.Errorf("cannot attach to %s: not a regular file", path)
 	}
 	l := &Library{Path: path, Device: stat.Dev, Inode: stat.Ino, open: f, strings: map[stringKey][]byte{}}
 	l.pages.file = f
-	if err := l.read(); err != nil {
+	p, err := t.read(l, sources)
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("cannot attach to %s: %w", path, err)
+		return nil, nil, fmt.Errorf("cannot attach to %s: %w", path, err)
 	}
-	return l, nil
+	return l, p, nil
 }
 
-// read reads the probes, under a lease.
-func (l *Library) read() error {
-	err := l.lease()
+// Check reports whether a source plans a site in the file at path: nothing is
+// asked of the kernel. The error is that of Attach.
+func Check(path string, sources []capture.Source) error {
+	f, stat, err := open(path)
 	if err != nil {
 		return err
 	}
+	defer f.Close()
+	if _, _, err = plan(f, stat.Size, sources); err != nil {
+		return fmt.Errorf("cannot attach to %s: %w", path, err)
+	}
+	return nil
+}
+
+// open opens the regular file at path.
+func open(path string) (f *os.File, stat unix.Stat_t, err error) {
+	// O_NONBLOCK: opening a FIFO must not wait for a writer.
+	f, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, stat, fmt.Errorf("cannot attach: %w", err)
+	}
+	err = unix.Fstat(int(f.Fd()), &stat)
+	if err == nil && stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		f.Close()
+		return nil, stat, fmt.Errorf("cannot attach to %s: %w", path, err)
+	}
+	return f, stat, nil
+}
+
+// plan returns the plan of the first source that has one, and its name.
+func plan(f *os.File, size int64, sources []capture.Source) (p *capture.Plan, source string, err error) {
+	for _, s := range sources {
+		var none *capture.NoSitesError
+		if p, err = s.Plan(f, size); !errors.As(err, &none) {
+			return p, s.Name, err
+		}
+	}
+	return nil, "", err
+}
+
+// read plans a file, under a lease.
+func (t *Tracer) read(l *Library, sources []capture.Source) (*attachments, error) {
+	err := l.lease()
+	if err != nil {
+		return nil, err
+	}
 	if l.version, err = versionOf(l.open); err != nil {
-		return err
+		return nil, err
 	}
 	l.pages.changed = l.changed
-	if l.file, err = usdt.Parse(l.open, l.version.size); err != nil {
-		return err
+	p, source, err := plan(l.open, l.version.size, sources)
+	if err != nil {
+		return nil, err
 	}
-	l.BuildID, l.Errors = l.file.BuildID, l.file.Errors
-	return nil
+	l.Source, l.BuildID, l.image = source, p.BuildID, p.Image
+	return t.arrange(l, p)
 }
 
 // detach ends the attachments. It may be called twice at a time.
@@ -209,69 +211,45 @@ func (l *Library) detach() {
 	l.links = nil
 }
 
-// plan is what is attached to, index by index.
-type plan struct {
+// attachments are a plan in the form of the kernel, index by index.
+type attachments struct {
 	sites               []bpf.AuditSite
 	offsets, semaphores []uint64
 }
 
-// addError notes why a site cannot be used.
-func (l *Library) addError(err error) {
-	if len(l.Errors) < usdt.MaxErrors {
-		l.Errors = append(l.Errors, err)
-	}
-}
-
-func (t *Tracer) plan(l *Library) (*plan, error) {
-	p := &plan{}
+// arrange puts a plan into the form of the kernel.
+func (t *Tracer) arrange(l *Library, p *capture.Plan) (*attachments, error) {
+	a := &attachments{}
+	base := bpf.AuditSite{}
+	base.Constants, base.ConstantsSize = p.Image.Constants()
 	probes := map[string]bool{}
-	type place struct {
-		probe  string
-		offset uint64
-	}
-	seen := map[place]bool{}
-	constants, constantsSize := l.file.Constants()
-	for i := range l.file.Sites {
-		s := &l.file.Sites[i]
-		kind, known := recordKind(s.Name)
-		if !usdt.Accepted(s.Provider) || !known {
-			continue
-		}
-		// Linkers that fold identical functions leave one site with a note for
-		// each of them.
-		at := place{s.Name, s.Offset}
-		if seen[at] {
-			continue
-		}
-		seen[at] = true
-		site, offset, err := t.site(l.file.Machine, s)
+	for i := range p.Sites {
+		s := &p.Sites[i]
+		site, err := t.site(p, s, base)
 		if err != nil {
-			l.addError(fmt.Errorf("%s:%s at %#x: %w", s.Provider, s.Name, s.Addr, err))
+			p.AddError(fmt.Errorf("%s:%s at %#x: %w", s.Provider, s.Probe, s.Address, err))
 			continue
 		}
-		site.Kind = uint64(kind)
-		site.Constants, site.ConstantsSize = constants, constantsSize
-		probes[s.Name] = true
+		probes[s.Probe] = true
 		l.Provider = s.Provider
-		p.offsets = append(p.offsets, offset)
-		p.semaphores = append(p.semaphores, s.SemaphoreOffset)
-		p.sites = append(p.sites, site)
-		if len(p.sites) > maxSites {
-			return nil, tooManySites(l.Path)
+		a.offsets = append(a.offsets, s.Offset)
+		a.semaphores = append(a.semaphores, s.SemaphoreOffset)
+		a.sites = append(a.sites, site)
+		if len(a.sites) > maxSites {
+			return nil, errTooManySites
 		}
 	}
-	if len(p.sites) == 0 {
-		return nil, &NoProbesError{l.Path, l.Errors}
+	l.Errors = p.Errors
+	if len(a.sites) == 0 {
+		return nil, &capture.NoSitesError{Errors: p.Errors}
 	}
 	l.Probes = slices.Sorted(maps.Keys(probes))
-	return p, nil
+	return a, nil
 }
 
-func tooManySites(path string) error {
-	return fmt.Errorf("cannot attach to %s: more than %d probe sites in all", path, maxSites)
-}
+var errTooManySites = fmt.Errorf("more than %d probe sites in all", maxSites)
 
-func (t *Tracer) attach(l *Library, p *plan) error {
+func (t *Tracer) attach(l *Library, p *attachments) error {
 	if err := t.fill(l, p.sites); err != nil {
 		return err
 	}
@@ -296,7 +274,7 @@ func (t *Tracer) attach(l *Library, p *plan) error {
 }
 
 // attachSites returns the links it has made even if it fails.
-func (t *Tracer) attachSites(x *link.Executable, p *plan, cookies []uint64) ([]link.Link, error) {
+func (t *Tracer) attachSites(x *link.Executable, p *attachments, cookies []uint64) ([]link.Link, error) {
 	if t.profile == UprobeMulti {
 		o := &link.UprobeMultiOptions{Addresses: p.offsets, Cookies: cookies}
 		if slices.ContainsFunc(p.semaphores, func(s uint64) bool { return s != 0 }) {
@@ -328,7 +306,7 @@ func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
 	t.reclaim()
 	table := slices.Clone(*t.table.Load())
 	if len(t.free)+maxSites-len(table) < len(sites) {
-		return tooManySites(l.Path)
+		return fmt.Errorf("cannot attach to %s: %w", l.Path, errTooManySites)
 	}
 	for range sites {
 		var slot uint32
@@ -350,53 +328,60 @@ func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
 	return nil
 }
 
-// site puts a site into the form of the BPF programs and says where to attach.
-func (t *Tracer) site(m elf.Machine, s *usdt.Site) (site bpf.AuditSite, offset uint64, err error) {
-	if names, _ := usdt.Parameters(s.Name); len(s.Args) != len(names) {
-		return site, 0, fmt.Errorf("%d arguments instead of %d", len(s.Args), len(names))
+// site puts a site into the form of the BPF programs. site has what all sites of
+// the plan have.
+func (t *Tracer) site(p *capture.Plan, s *capture.Site, site bpf.AuditSite) (bpf.AuditSite, error) {
+	site.Address, site.Kind = s.Address, uint64(s.Kind)
+	if s.FiveByteNop && t.replacesFive {
+		return site, errFiveByteNop
 	}
-	if s.Nop == usdt.NopFive && t.replacesFive {
-		return site, 0, errFiveByteNop
+	if len(s.Arguments) > len(site.Arguments) {
+		return site, fmt.Errorf("more than %d arguments", len(site.Arguments))
 	}
-	for i := range s.Args {
-		a, to := &s.Args[i], &site.Arguments[i]
+	added, addedSize := p.Image.Added()
+	var err error
+	for i := range s.Arguments {
+		a, to := &s.Arguments[i], &site.Arguments[i]
 		to.Bits = uint8(a.Size) * 8
 		if a.Signed {
 			to.IsSigned = 1
 		}
-		if a.Kind == usdt.ArgConst {
+		if a.Kind == capture.ArgConst {
 			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_CONSTANT)
 			to.Offset = a.Const
 			continue
 		}
-		if to.Reg, err = register(a.Reg, m); err != nil {
-			return site, 0, err
+		if to.Reg, err = register(a.Reg, p.Machine); err != nil {
+			return site, err
 		}
 		to.Offset = a.Off
 		switch a.Kind {
-		case usdt.ArgReg:
+		case capture.ArgReg:
 			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_REGISTER)
 			to.Shift = a.Shift
-		case usdt.ArgMem:
+		case capture.ArgMem:
 			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_MEMORY)
-		case usdt.ArgMemIndexed:
+		case capture.ArgMemIndexed:
 			to.Kind = uint8(bpf.AuditArgumentKindARGUMENT_INDEXED)
-			if to.Index, err = register(a.Index, m); err != nil {
-				return site, 0, err
+			if to.Index, err = register(a.Index, p.Machine); err != nil {
+				return site, err
 			}
 			for scale := a.Scale; scale > 1; scale >>= 1 {
 				to.Shift++
 			}
-		case usdt.ArgImageMem:
+		case capture.ArgImageMem:
 			to.Kind, to.Reg = uint8(bpf.AuditArgumentKindARGUMENT_MEMORY), biasRegister
-		case usdt.ArgImageAddr:
+		case capture.ArgImageAddr:
 			to.Kind, to.Reg = uint8(bpf.AuditArgumentKindARGUMENT_REGISTER), biasRegister
+			if uint64(a.Off)-added < addedSize {
+				// The program leaves these to us, and copies what the code gives.
+				site.Constants, site.ConstantsSize = added, addedSize
+			}
 		default:
-			return site, 0, fmt.Errorf("argument %s is of a kind that cannot be recorded", a)
+			return site, fmt.Errorf("argument %s is of a kind that cannot be recorded", a)
 		}
 	}
-	site.Address = s.Addr
-	return site, s.Offset, nil
+	return site, nil
 }
 
 // What the programs take in place of a register, ARGUMENT_NO_REGISTER and
@@ -406,8 +391,8 @@ const (
 	biasRegister = 0xfffe
 )
 
-func register(r usdt.Register, m elf.Machine) (uint16, error) {
-	if r == usdt.NoRegister {
+func register(r capture.Register, m elf.Machine) (uint16, error) {
+	if r == capture.NoRegister {
 		return noRegister, nil
 	}
 	return r.PtRegsOffset(m)
@@ -440,9 +425,9 @@ func (l *Library) text(address uint64, n int) ([]byte, bool) {
 	var ok bool
 	if n < 0 {
 		// One byte more than there is room for tells what must be cut.
-		b, ok = l.file.StringAt(&l.pages, address, maxString+1)
+		b, ok = l.image.StringAt(&l.pages, address, maxString+1)
 	} else {
-		b, ok = l.file.BytesAt(&l.pages, address, n)
+		b, ok = l.image.BytesAt(&l.pages, address, n)
 	}
 	if !ok {
 		b = nil

@@ -150,26 +150,6 @@ func Load(o Options) (*Tracer, error) {
 	return t, nil
 }
 
-// recordKind returns what the program calls a probe; false for probes that it
-// does not know.
-func recordKind(probe string) (bpf.AuditRecordKind, bool) {
-	switch probe {
-	case "new_context":
-		return bpf.AuditRecordKindRECORD_NEW_CONTEXT, true
-	case "word_data":
-		return bpf.AuditRecordKindRECORD_WORD_DATA, true
-	case "string_data":
-		return bpf.AuditRecordKindRECORD_STRING_DATA, true
-	case "blob_data":
-		return bpf.AuditRecordKindRECORD_BLOB_DATA, true
-	case "data":
-		return bpf.AuditRecordKindRECORD_DATA, true
-	case "new_context_with_data":
-		return bpf.AuditRecordKindRECORD_NEW_CONTEXT_WITH_DATA, true
-	}
-	return 0, false
-}
-
 // explain adds the remedy to what a user can mend. profile is how a library
 // was to be attached to, empty where none was.
 func explain(err error, profile Profile) error {

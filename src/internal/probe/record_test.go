@@ -15,7 +15,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"crypto-auditing/bpf"
-	"crypto-auditing/src/internal/usdt"
+	"crypto-auditing/src/internal/capture"
 )
 
 // The layout of bpf/audit.bpf.h, written down once more.
@@ -86,7 +86,7 @@ func testTracer(t testing.TB) (*Tracer, *Library) {
 	t.Cleanup(func() { f.Close() })
 	l := &Library{
 		open: f, pages: pages{file: f}, strings: map[stringKey][]byte{},
-		file: &usdt.File{Segments: []usdt.Segment{
+		image: capture.Image{Segments: []capture.Segment{
 			{Vaddr: constants, Filesz: 4096, Memsz: 4096, Flags: elf.PF_R},
 			{Vaddr: writableAt, Filesz: 4096, Memsz: 4096, Flags: elf.PF_R | elf.PF_W},
 		}},

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 var (
@@ -16,7 +18,7 @@ var (
 // amd64Operand reads an operand of x86-64 in AT&T syntax: a constant $N, a
 // register %R, memory OFFSET(%BASE,%INDEX,SCALE), a slot of the global offset
 // table SYMBOL@GOTPCREL(%rip).
-func amd64Operand(op string, a *Arg) error {
+func amd64Operand(op string, a *capture.Arg) error {
 	switch {
 	case op[0] == '$':
 		if isSymbol(op[1:]) {
@@ -26,7 +28,7 @@ func amd64Operand(op string, a *Arg) error {
 		if err != nil {
 			return err
 		}
-		a.setConst(v)
+		setConst(a, v)
 		return nil
 	case op[0] == '*':
 		return errors.New("indirect operands are not supported")
@@ -40,7 +42,7 @@ func amd64Operand(op string, a *Arg) error {
 		if shift != 0 && a.Size != 1 {
 			return fmt.Errorf("%s holds one byte", op)
 		}
-		a.setReg(r, shift)
+		setReg(a, r, shift)
 		return nil
 	case strings.HasSuffix(op, ")"):
 		return amd64Memory(op, a)
@@ -66,13 +68,13 @@ func isIntel(op string) bool {
 }
 
 // amd64Memory reads a memory operand; op ends with a closing bracket.
-func amd64Memory(op string, a *Arg) error {
+func amd64Memory(op string, a *capture.Arg) error {
 	offset, inner, found := strings.Cut(op[:len(op)-1], "(")
 	if !found || strings.ContainsAny(inner, "()") {
 		return errors.New("brackets do not match")
 	}
 	if symbol, isSlot := strings.CutSuffix(offset, "@GOTPCREL"); isSlot && inner == "%rip" && isSymbolName(symbol) {
-		a.Kind, a.Symbol = ArgSymbol, symbol
+		a.Kind, a.Symbol = capture.ArgSymbol, symbol
 		return nil
 	}
 	parts := strings.Split(inner, ",")
@@ -102,19 +104,19 @@ func amd64Memory(op string, a *Arg) error {
 		}
 	}
 	if len(parts) == 1 {
-		if a.Reg == NoRegister {
+		if a.Reg == capture.NoRegister {
 			return errors.New("no base register")
 		}
-		a.Kind = ArgMem
+		a.Kind = capture.ArgMem
 		return nil
 	}
 
-	a.Kind, a.Scale = ArgMemIndexed, 1
+	a.Kind, a.Scale = capture.ArgMemIndexed, 1
 	var err error
 	if a.Index, err = amd64AddressRegister(parts[1]); err != nil {
 		return err
 	}
-	if a.Index == RSP {
+	if a.Index == capture.RSP {
 		return errors.New("%rsp cannot be an index")
 	}
 	if len(parts) == 3 {
@@ -130,23 +132,23 @@ func amd64Memory(op string, a *Arg) error {
 
 // amd64AddressRegister reads the name of a register that can be part of an
 // address.
-func amd64AddressRegister(name string) (Register, error) {
+func amd64AddressRegister(name string) (capture.Register, error) {
 	r, width, _, err := amd64RegisterNamed(name)
 	if err != nil {
-		return NoRegister, err
+		return capture.NoRegister, err
 	}
 	if width != 8 {
-		return NoRegister, fmt.Errorf("%s in an address has no 64 bits", name)
+		return capture.NoRegister, fmt.Errorf("%s in an address has no 64 bits", name)
 	}
 	return r, nil
 }
 
 // amd64RegisterNamed returns the register whose part of width bytes is called
 // name, and how far the part is from the register's low end, in bits.
-func amd64RegisterNamed(name string) (r Register, width int8, shift uint8, err error) {
+func amd64RegisterNamed(name string) (r capture.Register, width int8, shift uint8, err error) {
 	n, ok := strings.CutPrefix(name, "%")
 	if !ok {
-		return NoRegister, 0, 0, fmt.Errorf("%q is not a register", name)
+		return capture.NoRegister, 0, 0, fmt.Errorf("%q is not a register", name)
 	}
 
 	// %r8 to %r15, with d, w or b for their low parts.
@@ -161,9 +163,9 @@ func amd64RegisterNamed(name string) (r Register, width int8, shift uint8, err e
 			num, width = n[1:len(n)-1], 1
 		}
 		if i, ok := parseUint(num); ok && i >= 8 && i <= 15 {
-			return R8 + Register(i-8), width, 0, nil
+			return capture.R8 + capture.Register(i-8), width, 0, nil
 		}
-		return NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
+		return capture.NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
 	}
 
 	// The eight old ones: rax, eax, ax, al, ah.
@@ -175,7 +177,7 @@ func amd64RegisterNamed(name string) (r Register, width int8, shift uint8, err e
 		base, width = n[1:], 4
 	case len(n) == 3 && n[2] == 'l':
 		// sil, dil, bpl, spl
-		if r := amd64Old(n[:2]); r == RSI || r == RDI || r == RBP || r == RSP {
+		if r := amd64Old(n[:2]); r == capture.RSI || r == capture.RDI || r == capture.RBP || r == capture.RSP {
 			return r, 1, 0, nil
 		}
 	case len(n) == 2 && n[1] == 'l':
@@ -185,36 +187,36 @@ func amd64RegisterNamed(name string) (r Register, width int8, shift uint8, err e
 	case len(n) == 2:
 		width = 2
 	}
-	if r := amd64Old(base); r != NoRegister && width != 0 {
+	if r := amd64Old(base); r != capture.NoRegister && width != 0 {
 		return r, width, shift, nil
 	}
 	for _, p := range []string{"xmm", "ymm", "zmm", "mm", "st"} {
 		if strings.HasPrefix(n, p) {
-			return NoRegister, 0, 0, fmt.Errorf("floating-point and vector registers such as %s are not supported", name)
+			return capture.NoRegister, 0, 0, fmt.Errorf("floating-point and vector registers such as %s are not supported", name)
 		}
 	}
-	return NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
+	return capture.NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
 }
 
 // amd64Old returns the register whose low 16 bits are called name.
-func amd64Old(name string) Register {
+func amd64Old(name string) capture.Register {
 	switch name {
 	case "ax":
-		return RAX
+		return capture.RAX
 	case "bx":
-		return RBX
+		return capture.RBX
 	case "cx":
-		return RCX
+		return capture.RCX
 	case "dx":
-		return RDX
+		return capture.RDX
 	case "si":
-		return RSI
+		return capture.RSI
 	case "di":
-		return RDI
+		return capture.RDI
 	case "bp":
-		return RBP
+		return capture.RBP
 	case "sp":
-		return RSP
+		return capture.RSP
 	}
-	return NoRegister
+	return capture.NoRegister
 }

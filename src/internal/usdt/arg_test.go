@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 func TestArgumentsOfAMD64(t *testing.T) {
@@ -81,23 +83,23 @@ func testArgs(t *testing.T, m elf.Machine, cases map[string]string) {
 }
 
 func TestFieldsOfArguments(t *testing.T) {
-	for spec, want := range map[string]Arg{
-		"8@$-5":                  {Kind: ArgConst, Size: 8, Const: -5},
-		"-4@$4294967295":         {Kind: ArgConst, Size: 4, Signed: true, Const: -1},
-		"4@$-1":                  {Kind: ArgConst, Size: 4, Const: 1<<32 - 1},
-		"-4@%esi":                {Kind: ArgReg, Size: 4, Signed: true, Reg: RSI},
-		"1@%ah":                  {Kind: ArgReg, Size: 1, Reg: RAX, Shift: 8},
-		"-8@-16(%rbp)":           {Kind: ArgMem, Size: 8, Signed: true, Reg: RBP, Off: -16},
-		"8@16(%rax,%rbx,8)":      {Kind: ArgMemIndexed, Size: 8, Reg: RAX, Index: RBX, Scale: 8, Off: 16},
-		"8@a_1$b@GOTPCREL(%rip)": {Kind: ArgSymbol, Size: 8, Symbol: "a_1$b"},
-		"8@(,%rbx)":              {Kind: ArgMemIndexed, Size: 8, Index: RBX, Scale: 1},
+	for spec, want := range map[string]capture.Arg{
+		"8@$-5":                  {Kind: capture.ArgConst, Size: 8, Const: -5},
+		"-4@$4294967295":         {Kind: capture.ArgConst, Size: 4, Signed: true, Const: -1},
+		"4@$-1":                  {Kind: capture.ArgConst, Size: 4, Const: 1<<32 - 1},
+		"-4@%esi":                {Kind: capture.ArgReg, Size: 4, Signed: true, Reg: capture.RSI},
+		"1@%ah":                  {Kind: capture.ArgReg, Size: 1, Reg: capture.RAX, Shift: 8},
+		"-8@-16(%rbp)":           {Kind: capture.ArgMem, Size: 8, Signed: true, Reg: capture.RBP, Off: -16},
+		"8@16(%rax,%rbx,8)":      {Kind: capture.ArgMemIndexed, Size: 8, Reg: capture.RAX, Index: capture.RBX, Scale: 8, Off: 16},
+		"8@a_1$b@GOTPCREL(%rip)": {Kind: capture.ArgSymbol, Size: 8, Symbol: "a_1$b"},
+		"8@(,%rbx)":              {Kind: capture.ArgMemIndexed, Size: 8, Index: capture.RBX, Scale: 1},
 	} {
 		t.Run(spec, func(t *testing.T) {
 			got, err := ParseArgs(elf.EM_X86_64, spec)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(got, []Arg{want}) {
+			if !reflect.DeepEqual(got, []capture.Arg{want}) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})

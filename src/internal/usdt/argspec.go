@@ -8,6 +8,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // ParseArgs reads the argument specification of a site on machine m: the
@@ -15,11 +17,11 @@ import (
 // space. SIZE is the width of the value in bytes, negative when it is signed;
 // OPERAND is what the compiler put into the assembler text. The error is a
 // *SpecError, or an *UnsupportedError for another machine.
-func ParseArgs(m elf.Machine, spec string) ([]Arg, error) {
+func ParseArgs(m elf.Machine, spec string) ([]capture.Arg, error) {
 	if len(spec) > MaxArgSpec {
 		return nil, &SpecError{shorten(spec), fmt.Sprintf("the specification has %d bytes, more than %d", len(spec), MaxArgSpec)}
 	}
-	var operand func(string, *Arg) error
+	var operand func(string, *capture.Arg) error
 	switch m {
 	case elf.EM_X86_64:
 		operand = amd64Operand
@@ -33,7 +35,7 @@ func ParseArgs(m elf.Machine, spec string) ([]Arg, error) {
 	if err != nil || len(fields) == 0 {
 		return nil, err
 	}
-	args := make([]Arg, len(fields))
+	args := make([]capture.Arg, len(fields))
 	for i, f := range fields {
 		if args[i], err = parseArg(f, operand); err != nil {
 			return nil, err
@@ -79,12 +81,12 @@ func splitArgs(spec string) ([]string, error) {
 }
 
 // parseArg reads one argument.
-func parseArg(spec string, operand func(string, *Arg) error) (Arg, error) {
+func parseArg(spec string, operand func(string, *capture.Arg) error) (capture.Arg, error) {
 	size, op, found := strings.Cut(spec, "@")
 	if !found {
-		return Arg{}, &SpecError{shorten(spec), "no size before an @"}
+		return capture.Arg{}, &SpecError{shorten(spec), "no size before an @"}
 	}
-	var a Arg
+	var a capture.Arg
 	switch size {
 	case "1", "2", "4", "8":
 		a.Size = int8(size[0] - '0')
@@ -92,23 +94,23 @@ func parseArg(spec string, operand func(string, *Arg) error) (Arg, error) {
 		a.Size, a.Signed = int8(size[1]-'0'), true
 	default:
 		if strings.HasSuffix(size, "f") {
-			return Arg{}, &SpecError{shorten(spec), "floating-point values are not supported"}
+			return capture.Arg{}, &SpecError{shorten(spec), "floating-point values are not supported"}
 		}
-		return Arg{}, &SpecError{shorten(spec), "the size is not 1, 2, 4 or 8, or the negative of one"}
+		return capture.Arg{}, &SpecError{shorten(spec), "the size is not 1, 2, 4 or 8, or the negative of one"}
 	}
 	if op == "" {
-		return Arg{}, &SpecError{shorten(spec), "no operand after the @"}
+		return capture.Arg{}, &SpecError{shorten(spec), "no operand after the @"}
 	}
 	if err := operand(op, &a); err != nil {
-		return Arg{}, &SpecError{shorten(spec), err.Error()}
+		return capture.Arg{}, &SpecError{shorten(spec), err.Error()}
 	}
 	return a, nil
 }
 
 // setConst makes a the constant v as a value of a's size and sign.
-func (a *Arg) setConst(v uint64) {
+func setConst(a *capture.Arg, v uint64) {
 	unused := 64 - 8*uint(a.Size)
-	a.Kind = ArgConst
+	a.Kind = capture.ArgConst
 	if a.Signed {
 		a.Const = int64(v<<unused) >> unused
 	} else {
@@ -119,8 +121,8 @@ func (a *Arg) setConst(v uint64) {
 // setReg makes a the value of a register. The size before the @ governs,
 // whatever part of the register the operand names: compilers name longer and
 // shorter parts than the value has.
-func (a *Arg) setReg(r Register, shift uint8) {
-	a.Kind, a.Reg, a.Shift = ArgReg, r, shift
+func setReg(a *capture.Arg, r capture.Register, shift uint8) {
+	a.Kind, a.Reg, a.Shift = capture.ArgReg, r, shift
 }
 
 // parseConst reads an integer that fits a machine word, signed or not.

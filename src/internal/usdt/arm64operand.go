@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // arm64Operand reads an operand of arm64: a constant N or #N, a register,
 // memory [BASE], [BASE, OFFSET] or [BASE, INDEX, lsl N].
-func arm64Operand(op string, a *Arg) error {
+func arm64Operand(op string, a *capture.Arg) error {
 	switch {
 	case op[0] == '[':
 		return arm64Memory(op, a)
@@ -23,22 +25,22 @@ func arm64Operand(op string, a *Arg) error {
 		if err != nil {
 			return err
 		}
-		a.setConst(v)
+		setConst(a, v)
 		return nil
 	case op == "xzr" || op == "wzr":
-		a.setConst(0)
+		setConst(a, 0)
 		return nil
 	}
 	r, _, err := arm64RegisterNamed(op)
 	if err != nil {
 		return err
 	}
-	a.setReg(r, 0)
+	setReg(a, r, 0)
 	return nil
 }
 
 // arm64Memory reads a memory operand; op begins with an opening bracket.
-func arm64Memory(op string, a *Arg) error {
+func arm64Memory(op string, a *capture.Arg) error {
 	inner, found := strings.CutSuffix(op[1:], "]")
 	if !found {
 		return errors.New("memory operands that change their base register are not supported")
@@ -60,7 +62,7 @@ func arm64Memory(op string, a *Arg) error {
 	if width != 8 {
 		return fmt.Errorf("base %s has no 64 bits", parts[0])
 	}
-	a.Kind, a.Reg = ArgMem, r
+	a.Kind, a.Reg = capture.ArgMem, r
 	if len(parts) == 1 {
 		return nil
 	}
@@ -83,12 +85,12 @@ func arm64Memory(op string, a *Arg) error {
 }
 
 // arm64Index reads the index register of a memory operand and its shift.
-func arm64Index(parts []string, a *Arg) error {
+func arm64Index(parts []string, a *capture.Arg) error {
 	r, width, err := arm64RegisterNamed(parts[0])
 	if err != nil {
 		return err
 	}
-	if r == SP {
+	if r == capture.SP {
 		return errors.New("sp cannot be an index")
 	}
 	shift, extend := "0", ""
@@ -112,24 +114,24 @@ func arm64Index(parts []string, a *Arg) error {
 	if !ok || n > 4 {
 		return fmt.Errorf("shift %q is not 0 to 4", shift)
 	}
-	a.Kind, a.Index, a.Scale = ArgMemIndexed, r, 1<<n
+	a.Kind, a.Index, a.Scale = capture.ArgMemIndexed, r, 1<<n
 	return nil
 }
 
 // arm64RegisterNamed returns the register whose low width bytes are called
 // name.
-func arm64RegisterNamed(name string) (r Register, width int8, err error) {
+func arm64RegisterNamed(name string) (r capture.Register, width int8, err error) {
 	switch name {
 	case "sp":
-		return SP, 8, nil
+		return capture.SP, 8, nil
 	case "wsp":
-		return SP, 4, nil
+		return capture.SP, 4, nil
 	case "fp":
-		return X29, 8, nil
+		return capture.X29, 8, nil
 	case "lr":
-		return X30, 8, nil
+		return capture.X30, 8, nil
 	case "":
-		return NoRegister, 0, errors.New("no register")
+		return capture.NoRegister, 0, errors.New("no register")
 	}
 	if i, ok := parseUint(name[1:]); ok && len(name) <= 3 && i <= 31 {
 		switch name[0] {
@@ -141,13 +143,13 @@ func arm64RegisterNamed(name string) (r Register, width int8, err error) {
 			if name[0] == 'w' {
 				width = 4
 			}
-			return X0 + Register(i), width, nil
+			return capture.X0 + capture.Register(i), width, nil
 		case 'v', 'q', 'd', 's', 'h', 'b':
-			return NoRegister, 0, fmt.Errorf("floating-point and vector registers such as %s are not supported", name)
+			return capture.NoRegister, 0, fmt.Errorf("floating-point and vector registers such as %s are not supported", name)
 		}
 	}
 	if isSymbol(name) {
-		return NoRegister, 0, fmt.Errorf("%q is not a register of aarch64, and symbols are not supported: copy the value to a local variable before the probe", name)
+		return capture.NoRegister, 0, fmt.Errorf("%q is not a register of aarch64, and symbols are not supported: copy the value to a local variable before the probe", name)
 	}
-	return NoRegister, 0, fmt.Errorf("%q is not a register of aarch64", name)
+	return capture.NoRegister, 0, fmt.Errorf("%q is not a register of aarch64", name)
 }

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // Sizes of the structures of a 64-bit ELF file.
@@ -33,7 +35,7 @@ type reader struct {
 
 // prog is a program header.
 type prog struct {
-	Segment
+	capture.Segment
 	Type  elf.ProgType
 	Align uint64
 }
@@ -165,7 +167,7 @@ func (e *reader) readSegments(off, num uint64, entry uint16) error {
 	for i := range e.progs {
 		p := b[i*segmentSize:]
 		e.progs[i] = prog{
-			Segment: Segment{
+			Segment: capture.Segment{
 				Vaddr: le.Uint64(p[16:]), Off: le.Uint64(p[8:]),
 				Filesz: le.Uint64(p[32:]), Memsz: le.Uint64(p[40:]),
 				Flags: elf.ProgFlag(le.Uint32(p[4:])),
@@ -243,8 +245,8 @@ func (e *reader) section(name string) *section {
 
 // loads returns the loadable segments. One that is not wholly in the file is
 // an error: then nothing in the file is where its headers say.
-func (e *reader) loads() ([]Segment, error) {
-	var segments []Segment
+func (e *reader) loads() ([]capture.Segment, error) {
+	var segments []capture.Segment
 	for i, p := range e.progs {
 		if p.Type != elf.PT_LOAD {
 			continue

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // fixtures are the ELF files of testdata with the compiler of their source.
@@ -134,7 +136,7 @@ func withoutAddresses(f *File) string {
 		s.Addr, s.Offset, s.SemaphoreAddr, s.SemaphoreOffset = 0, 0, min(s.SemaphoreAddr, 1), min(s.SemaphoreOffset, 1)
 		s.Args = slices.Clone(s.Args)
 		for i := range s.Args {
-			if s.Args[i].Kind == ArgImageMem {
+			if s.Args[i].Kind == capture.ArgImageMem {
 				s.Args[i].Off = 0
 			}
 		}

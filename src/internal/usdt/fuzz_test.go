@@ -8,10 +8,12 @@ import (
 	"errors"
 	"math"
 	"testing"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // checkArgs states what holds of all arguments that were accepted.
-func checkArgs(t *testing.T, m elf.Machine, args []Arg) {
+func checkArgs(t *testing.T, m elf.Machine, args []capture.Arg) {
 	t.Helper()
 	if len(args) > MaxArgs {
 		t.Errorf("%d arguments", len(args))
@@ -23,7 +25,7 @@ func checkArgs(t *testing.T, m elf.Machine, args []Arg) {
 		default:
 			t.Errorf("%s has size %d", a, a.Size)
 		}
-		inPtRegs := func(r Register) {
+		inPtRegs := func(r capture.Register) {
 			off, err := r.PtRegsOffset(m)
 			if err != nil {
 				t.Errorf("%s: %v", a, err)
@@ -34,7 +36,7 @@ func checkArgs(t *testing.T, m elf.Machine, args []Arg) {
 		}
 		unused := 64 - 8*uint(a.Size)
 		switch a.Kind {
-		case ArgConst:
+		case capture.ArgConst:
 			widened := int64(uint64(a.Const) << unused >> unused)
 			if a.Signed {
 				widened = a.Const << unused >> unused
@@ -42,25 +44,25 @@ func checkArgs(t *testing.T, m elf.Machine, args []Arg) {
 			if widened != a.Const {
 				t.Errorf("%s is no value of its type", a)
 			}
-		case ArgReg:
+		case capture.ArgReg:
 			inPtRegs(a.Reg)
 			if a.Shift != 0 && (a.Shift != 8 || a.Size != 1) {
 				t.Errorf("%s is shifted by %d", a, a.Shift)
 			}
-		case ArgSymbol:
+		case capture.ArgSymbol:
 			if a.Symbol == "" {
 				t.Errorf("%s is a symbol without a name", a)
 			}
-		case ArgMemIndexed:
+		case capture.ArgMemIndexed:
 			inPtRegs(a.Index)
 			if a.Scale == 0 || a.Scale > 16 || a.Scale&(a.Scale-1) != 0 {
 				t.Errorf("%s has scale %d", a, a.Scale)
 			}
-			if a.Reg == NoRegister {
+			if a.Reg == capture.NoRegister {
 				break
 			}
 			fallthrough
-		case ArgMem:
+		case capture.ArgMem:
 			inPtRegs(a.Reg)
 			if a.Off < math.MinInt32 || a.Off > math.MaxInt32 {
 				t.Errorf("%s has offset %d", a, a.Off)

@@ -5,6 +5,8 @@ package usdt
 import (
 	"bytes"
 	"debug/elf"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // Encodings of no-operations.
@@ -19,8 +21,8 @@ const (
 )
 
 // nop reads the instruction at a site.
-func (e *reader) nop(segments []Segment, s *Site) (NopKind, error) {
-	segment := findSegment(segments, s.Addr, 1)
+func (e *reader) nop(image *capture.Image, s *Site) (NopKind, error) {
+	segment := image.Segment(s.Addr, 1)
 	left := segment.Filesz - (s.Addr - segment.Vaddr)
 	b, err := e.read("code at a probe", s.Offset, min(left, uint64(longestNop)))
 	if err != nil {

@@ -86,7 +86,7 @@ func Parse(r io.ReaderAt, size int64) (*File, error) {
 	}
 
 	for i := range f.Sites {
-		if f.Sites[i].Nop, err = e.nop(f.Segments, &f.Sites[i]); err != nil {
+		if f.Sites[i].Nop, err = e.nop(&f.Image, &f.Sites[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -122,7 +122,7 @@ func (f *File) site(p *probe) (Site, error) {
 		Addr: p.addr, SemaphoreAddr: p.semaphore,
 		RawArgs: p.args,
 	}
-	segment := findSegment(f.Segments, p.addr, 1)
+	segment := f.Segment(p.addr, 1)
 	switch {
 	case segment == nil:
 		return s, fmt.Errorf("address %#x is in no segment of the file", p.addr)
@@ -134,17 +134,17 @@ func (f *File) site(p *probe) (Site, error) {
 	case f.Machine == elf.EM_AARCH64 && p.addr%4 != 0:
 		return s, fmt.Errorf("address %#x is not one of an instruction", p.addr)
 	}
-	s.Offset = segment.offset(p.addr)
+	s.Offset = segment.FileOffset(p.addr)
 
 	if p.semaphore != 0 {
-		segment := findSegment(f.Segments, p.semaphore, semaphoreSize)
+		segment := f.Segment(p.semaphore, semaphoreSize)
 		switch {
 		case segment == nil:
 			return s, fmt.Errorf("semaphore %#x is in no segment of the file", p.semaphore)
 		case segment.Flags&elf.PF_W == 0:
 			return s, fmt.Errorf("semaphore %#x is not in a writable segment", p.semaphore)
 		}
-		s.SemaphoreOffset = segment.offset(p.semaphore)
+		s.SemaphoreOffset = segment.FileOffset(p.semaphore)
 		if s.SemaphoreOffset%semaphoreSize != 0 || s.SemaphoreOffset == 0 {
 			return s, fmt.Errorf("semaphore at %#x of the file is not aligned to %d bytes", s.SemaphoreOffset, semaphoreSize)
 		}
@@ -157,18 +157,3 @@ func (f *File) site(p *probe) (Site, error) {
 
 // semaphoreSize is the size and the alignment of a semaphore.
 const semaphoreSize = 2
-
-// findSegment returns the segment whose bytes in the file hold the n bytes at
-// addr, nil when there is none.
-func findSegment(segments []Segment, addr, n uint64) *Segment {
-	for i := range segments {
-		s := &segments[i]
-		if addr >= s.Vaddr && addr-s.Vaddr < s.Filesz && n <= s.Filesz-(addr-s.Vaddr) {
-			return s
-		}
-	}
-	return nil
-}
-
-// offset returns the place of addr, which is in the segment, in the file.
-func (s *Segment) offset(addr uint64) uint64 { return addr - s.Vaddr + s.Off }

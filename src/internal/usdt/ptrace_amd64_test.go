@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"unsafe"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // tracee is a process stopped at a probe.
@@ -24,9 +26,9 @@ type tracee struct {
 
 // register returns the value of r, by the offset the package gives. The
 // structure ptrace fills is the kernel's struct pt_regs, and more after it.
-func (p *tracee) register(t *testing.T, r Register) uint64 {
+func (p *tracee) register(t *testing.T, r capture.Register) uint64 {
 	t.Helper()
-	if r == NoRegister {
+	if r == capture.NoRegister {
 		return 0
 	}
 	off, err := r.PtRegsOffset(elf.EM_X86_64)
@@ -38,17 +40,17 @@ func (p *tracee) register(t *testing.T, r Register) uint64 {
 }
 
 // value returns the value of an argument, as a tracer would find it.
-func (p *tracee) value(t *testing.T, a *Arg) int64 {
+func (p *tracee) value(t *testing.T, a *capture.Arg) int64 {
 	t.Helper()
 	var v uint64
 	switch a.Kind {
-	case ArgConst:
+	case capture.ArgConst:
 		return a.Const
-	case ArgReg:
+	case capture.ArgReg:
 		v = p.register(t, a.Reg) >> a.Shift
 	default:
 		addr := p.register(t, a.Reg) + uint64(a.Off)
-		if a.Kind == ArgMemIndexed {
+		if a.Kind == capture.ArgMemIndexed {
 			addr += p.register(t, a.Index) * uint64(a.Scale)
 		}
 		b := make([]byte, 8)

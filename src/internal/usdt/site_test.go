@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 func TestKindsOfNoOperationsAreToldApart(t *testing.T) {
@@ -44,30 +45,12 @@ func TestKindsOfNoOperationsAreToldApart(t *testing.T) {
 			n := uint64(len(c.code))
 			b = append(b, make([]byte, 16)...)
 			e := &reader{r: bytes.NewReader(b), size: uint64(len(b)), machine: c.machine}
-			segments := []Segment{{Vaddr: vaddr, Off: off, Filesz: n, Memsz: n, Flags: elf.PF_X}}
-			got, err := e.nop(segments, &Site{Addr: vaddr, Offset: off})
+			image := &capture.Image{Segments: []capture.Segment{{Vaddr: vaddr, Off: off, Filesz: n, Memsz: n, Flags: elf.PF_X}}}
+			got, err := e.nop(image, &Site{Addr: vaddr, Offset: off})
 			if err != nil || got != c.want {
 				t.Errorf("got %s and error %v, want %s", got, err, c.want)
 			}
 		})
-	}
-}
-
-func TestParametersOfTheProbesAreKnown(t *testing.T) {
-	for probe, want := range map[string]string{
-		"new_context":           "context parent",
-		"word_data":             "context key value",
-		"string_data":           "context key value",
-		"blob_data":             "context key value size",
-		"data":                  "context array count",
-		"new_context_with_data": "context parent array count",
-	} {
-		if got, ok := Parameters(probe); !ok || strings.Join(got, " ") != want {
-			t.Errorf("%s has the parameters %q, want %s", probe, got, want)
-		}
-	}
-	if got, ok := Parameters("setjmp"); ok || got != nil {
-		t.Errorf("a probe of the C library has the parameters %q", got)
 	}
 }
 
@@ -103,18 +86,18 @@ func TestOpenNamesTheFileAndTheReason(t *testing.T) {
 	}
 }
 
-func TestProvidersOfTheAuditAreAccepted(t *testing.T) {
-	for _, p := range Providers() {
-		if !Accepted(p) {
-			t.Errorf("%s is listed and not accepted", p)
-		}
+func TestStringsOfARealFileAreRead(t *testing.T) {
+	b := fixture(t, "amd64")
+	f, err := parse(b)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if Providers()[0] != Provider {
-		t.Errorf("the first provider is %s, want %s", Providers()[0], Provider)
+	at := uint64(bytes.Index(b, []byte("tls::handshake\x00")))
+	if got, ok := f.StringAt(bytes.NewReader(b), at, 64); !ok || string(got) != "tls::handshake" {
+		t.Errorf("got %q, %v", got, ok)
 	}
-	for _, p := range []string{"", "libc", "crypto", strings.ToUpper(Provider)} {
-		if Accepted(p) {
-			t.Errorf("%q is accepted", p)
-		}
+	changing := uint64(bytes.Index(b, []byte("may have changed")))
+	if got, ok := f.StringAt(bytes.NewReader(b), changing-0x1000+0x2000, 64); ok {
+		t.Errorf("got %q from the data segment", got)
 	}
 }

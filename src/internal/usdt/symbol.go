@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // Sizes of the entries of tables.
@@ -38,22 +40,22 @@ var (
 // made the library's own, as version scripts do: its address is known.
 type symbols struct {
 	*reader
-	segments []Segment
+	segments []capture.Segment
 	known    map[string]symbolValue
 }
 
 // symbolValue is what an ArgSymbol becomes.
 type symbolValue struct {
-	kind ArgKind
+	kind capture.ArgKind
 	off  uint64
 	err  error
 }
 
 // resolve replaces each ArgSymbol. The error is a *SpecError.
-func (s *symbols) resolve(args []Arg) error {
+func (s *symbols) resolve(args []capture.Arg) error {
 	for i := range args {
 		a := &args[i]
-		if a.Kind != ArgSymbol {
+		if a.Kind != capture.ArgSymbol {
 			continue
 		}
 		v, ok := s.known[a.Symbol]
@@ -91,7 +93,7 @@ func (s *symbols) value(name string) symbolValue {
 		return symbolValue{err: err}
 	}
 	if len(slots) == 1 {
-		return symbolValue{kind: ArgImageMem, off: slots[0]}
+		return symbolValue{kind: capture.ArgImageMem, off: slots[0]}
 	}
 	if len(slots) > 1 {
 		// One for each version of the symbol.
@@ -123,7 +125,7 @@ func (s *symbols) value(name string) symbolValue {
 	if !found {
 		return symbolValue{err: errNoSymbol}
 	}
-	return symbolValue{kind: ArgImageAddr, off: address}
+	return symbolValue{kind: capture.ArgImageAddr, off: address}
 }
 
 func (s *symbols) inMemory(addr uint64) bool {

@@ -15,7 +15,11 @@
 // arch/x86/include/asm/ptrace.h and arch/arm64/include/uapi/asm/ptrace.h.
 package usdt
 
-import "debug/elf"
+import (
+	"debug/elf"
+
+	"crypto-auditing/src/internal/capture"
+)
 
 // Limits on what is read from one file. A file beyond them is either hostile
 // or broken; the largest libraries in use stay far below.
@@ -58,24 +62,14 @@ type File struct {
 	BuildID []byte
 	// Sites are the probe sites, of all providers, in the order of the notes.
 	Sites []Site
-	// Segments are the loadable segments, in the order of the file.
-	Segments []Segment
+	// Image is what processes have of the file, its segments in its order.
+	capture.Image
 	// Errors describes what could not be used, each a *NoteError for one
 	// note, or a *FormatError where the notes could not be read to their end.
 	// The sites of other notes are in Sites all the same.
 	Errors []error
 	// Dropped counts unusable notes beyond MaxErrors.
 	Dropped int
-}
-
-// Segment is a loadable segment (PT_LOAD).
-type Segment struct {
-	// Vaddr is the address the segment was linked for.
-	Vaddr uint64
-	// Off is where its bytes begin in the file, Filesz how many there are;
-	// the segment's Memsz bytes in memory go on with zeros.
-	Off, Filesz, Memsz uint64
-	Flags              elf.ProgFlag
 }
 
 // Site is one place in the code that fires a probe.
@@ -94,7 +88,7 @@ type Site struct {
 	// ref_ctr_offset; zero: there is none.
 	SemaphoreOffset uint64
 	// Args tells where the arguments are when the site is reached.
-	Args []Arg
+	Args []capture.Arg
 	// RawArgs is the specification Args was read from.
 	RawArgs string
 	// Nop is the instruction at the site.

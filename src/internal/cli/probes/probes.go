@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/provider"
 	"crypto-auditing/src/internal/usdt"
 )
 
@@ -27,7 +28,7 @@ func NewCommand() *cobra.Command {
 its build-id and machine, and for each probe its sites with address, place in
 the file, semaphore, kind of no-operation and arguments.
 
-Probes of the audit are those of the providers ` + strings.Join(usdt.Providers(), ", ") + `.
+Probes of the audit are those of the providers ` + strings.Join(provider.Names(), ", ") + `.
 --all shows those of other providers as well.
 
 A site's address is the one its file was linked for. The kind of no-operation

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"crypto-auditing/src/internal/capture"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/usdt"
 )
@@ -169,7 +170,7 @@ func TestJSONIsOneArrayWithEveryFile(t *testing.T) {
 func site(provider, name string, spec string) usdt.Site {
 	s := usdt.Site{Provider: provider, Name: name, Addr: 0x1000, Offset: 0x1000, RawArgs: spec}
 	for range strings.Fields(spec) {
-		s.Args = append(s.Args, usdt.Arg{Kind: usdt.ArgReg, Reg: usdt.RAX, Size: 8})
+		s.Args = append(s.Args, capture.Arg{Kind: capture.ArgReg, Reg: capture.RAX, Size: 8})
 	}
 	return s
 }
@@ -226,10 +227,10 @@ func TestSitesOfOneProbeStandTogether(t *testing.T) {
 }
 
 func TestConstantsOfValueZeroAreInTheJSON(t *testing.T) {
-	for want, a := range map[string]usdt.Arg{
-		`"value":0`:                    {Kind: usdt.ArgConst, Size: 8},
-		`"value":-1`:                   {Kind: usdt.ArgConst, Size: 8, Signed: true, Const: -1},
-		`"value":18446744073709551615`: {Kind: usdt.ArgConst, Size: 8, Const: -1},
+	for want, a := range map[string]capture.Arg{
+		`"value":0`:                    {Kind: capture.ArgConst, Size: 8},
+		`"value":-1`:                   {Kind: capture.ArgConst, Size: 8, Signed: true, Const: -1},
+		`"value":18446744073709551615`: {Kind: capture.ArgConst, Size: 8, Const: -1},
 	} {
 		b, err := json.Marshal(newArgumentReport(&a))
 		if err != nil {

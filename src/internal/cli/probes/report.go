@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/provider"
 	"crypto-auditing/src/internal/usdt"
 )
 
@@ -89,7 +91,7 @@ func newProbesReport(f *usdt.File, all bool) probesReport {
 	for _, accepted := range []bool{true, false} {
 		for i := range f.Sites {
 			s := &f.Sites[i]
-			if usdt.Accepted(s.Provider) != accepted {
+			if provider.Accepted(s.Provider) != accepted {
 				continue
 			}
 			if !accepted && !all {
@@ -121,14 +123,14 @@ func mayBeOurs(err error) bool {
 	if !errors.As(err, &note) || note.Provider == "" {
 		return true
 	}
-	_, known := usdt.Parameters(note.Name)
-	return usdt.Accepted(note.Provider) && (known || note.Name == "")
+	_, known := capture.KindOf(note.Name)
+	return provider.Accepted(note.Provider) && (known || note.Name == "")
 }
 
 // acceptedNote reports whether err is of a note of an accepted provider.
 func acceptedNote(err error) bool {
 	var note *usdt.NoteError
-	return errors.As(err, &note) && usdt.Accepted(note.Provider)
+	return errors.As(err, &note) && provider.Accepted(note.Provider)
 }
 
 // breaks counts a site of the audit that cannot be used.
@@ -139,45 +141,45 @@ func (r *probesReport) breaks(why string) {
 	r.broken++
 }
 
-func (r *probesReport) hide(provider string) {
+func (r *probesReport) hide(name string) {
 	for _, p := range r.hidden {
-		if p == provider {
+		if p == name {
 			return
 		}
 	}
-	r.hidden = append(r.hidden, provider)
+	r.hidden = append(r.hidden, name)
 }
 
 // add puts a site at its place.
 func (r *probesReport) add(s *usdt.Site) {
-	var provider *providerReport
+	var group *providerReport
 	for i := range r.Providers {
 		if r.Providers[i].Name == s.Provider {
-			provider = &r.Providers[i]
+			group = &r.Providers[i]
 		}
 	}
-	if provider == nil {
-		r.Providers = append(r.Providers, providerReport{Name: s.Provider, Accepted: usdt.Accepted(s.Provider)})
-		provider = &r.Providers[len(r.Providers)-1]
+	if group == nil {
+		r.Providers = append(r.Providers, providerReport{Name: s.Provider, Accepted: provider.Accepted(s.Provider)})
+		group = &r.Providers[len(r.Providers)-1]
 	}
 	var probe *probeReport
-	for i := range provider.Probes {
-		if provider.Probes[i].Name == s.Name {
-			probe = &provider.Probes[i]
+	for i := range group.Probes {
+		if group.Probes[i].Name == s.Name {
+			probe = &group.Probes[i]
 		}
 	}
 	if probe == nil {
-		provider.Probes = append(provider.Probes, probeReport{Name: s.Name})
-		probe = &provider.Probes[len(provider.Probes)-1]
+		group.Probes = append(group.Probes, probeReport{Name: s.Name})
+		probe = &group.Probes[len(group.Probes)-1]
 	}
 	site := newSiteReport(s)
-	if names, known := usdt.Parameters(s.Name); provider.Accepted && known {
+	if kind, known := capture.KindOf(s.Name); group.Accepted && known {
 		r.found = true
-		site.name(names)
+		site.name(kind.Parameters())
 		if site.Problem != "" {
 			r.breaks(fmt.Sprintf("%s:%s at %#x %s", s.Provider, s.Name, s.Addr, site.Problem))
 		}
-	} else if provider.Accepted {
+	} else if group.Accepted {
 		// Not an error: the draft names are words others may use too.
 		site.Problem = "is not a probe of the audit"
 	}
@@ -209,22 +211,22 @@ func (s *siteReport) name(parameters []string) {
 	}
 }
 
-func newArgumentReport(a *usdt.Arg) argumentReport {
+func newArgumentReport(a *capture.Arg) argumentReport {
 	r := argumentReport{
 		Kind: a.Kind.String(), Size: a.Size, Signed: a.Signed,
 		Shift: a.Shift, Scale: a.Scale, Offset: a.Off,
 		text: a.String(),
 	}
-	if a.Kind == usdt.ArgConst {
+	if a.Kind == capture.ArgConst {
 		r.Value = a.Const
 		if !a.Signed {
 			r.Value = uint64(a.Const)
 		}
 	}
-	if a.Reg != usdt.NoRegister {
+	if a.Reg != capture.NoRegister {
 		r.Register = a.Reg.String()
 	}
-	if a.Index != usdt.NoRegister {
+	if a.Index != capture.NoRegister {
 		r.Index = a.Index.String()
 	}
 	return r
@@ -239,7 +241,7 @@ func (r *probesReport) problem() error {
 		return fmt.Errorf("cannot use %d probe sites of %s, which are not recorded; the first: %s", r.broken, r.File, r.firstBroken)
 	case !r.found:
 		return fmt.Errorf("cannot find probes of the audit in %s: it has none of the providers %s; "+
-			"use a build with support for crypto-auditing", r.File, strings.Join(usdt.Providers(), ", "))
+			"use a build with support for crypto-auditing", r.File, strings.Join(provider.Names(), ", "))
 	}
 	return nil
 }
@@ -271,9 +273,9 @@ func (r *probesReport) writeText(t *tabwriter.Writer) {
 		fmt.Fprintln(t, "  build-id none")
 	}
 	fmt.Fprintf(t, "  machine  %s\n", r.Machine)
-	for _, provider := range r.Providers {
-		fmt.Fprintf(t, "  provider %s%s\n", provider.Name, provider.remark())
-		for _, probe := range provider.Probes {
+	for _, group := range r.Providers {
+		fmt.Fprintf(t, "  provider %s%s\n", group.Name, group.remark())
+		for _, probe := range group.Probes {
 			fmt.Fprintf(t, "    %s, %s\n", probe.Name, count(len(probe.Sites), "site"))
 			fmt.Fprintf(t, "      ADDRESS\tOFFSET\tSEMAPHORE\tNOP\tARGUMENTS\n")
 			for _, s := range probe.Sites {
@@ -293,7 +295,7 @@ func (r *probesReport) writeText(t *tabwriter.Writer) {
 // remark tells in text what Accepted tells in JSON.
 func (p *providerReport) remark() string {
 	switch {
-	case p.Name == usdt.Provider:
+	case p.Name == provider.Name:
 		return ""
 	case p.Accepted:
 		return " (accepted: a draft's name)"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package usdt
+package capture
 
 import (
 	"debug/elf"
@@ -143,5 +143,5 @@ func (r Register) PtRegsOffset(m elf.Machine) (uint16, error) {
 			return uint16(r-X0) * 8, nil
 		}
 	}
-	return 0, fmt.Errorf("cannot find register %s in the registers of %s", r, MachineName(m))
+	return 0, fmt.Errorf("cannot find register %s in the registers of %s", r, m)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package usdt
+package capture
 
 import (
 	"bytes"
@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// mapped is a file of 8 KiB and what its headers would say: two constant
+// mapped is a file of 8 KiB and its image by its headers: two constant
 // segments with a writable one between them, each of 0x1000 bytes in memory.
-func mapped() (*File, []byte) {
+func mapped() (*Image, []byte) {
 	b := bytes.Repeat([]byte{'.'}, 8192)
 	copy(b[0x100:], "tls::handshake\x00")
 	copy(b[0x200:], "\x00")
 	copy(b[0x300:], strings.Repeat("long ", 100)+"\x00")
 	copy(b[0x1100:], "changes\x00")
 	copy(b[0x1ff8:], "12345678")
-	return &File{Segments: []Segment{
+	return &Image{Segments: []Segment{
 		{Vaddr: 0x10000, Off: 0, Filesz: 0x800, Memsz: 0x1000, Flags: elf.PF_R | elf.PF_X},
 		{Vaddr: 0x11000, Off: 0x1000, Filesz: 0x800, Memsz: 0x1000, Flags: elf.PF_R | elf.PF_W},
 		{Vaddr: 0x12000, Off: 0x1800, Filesz: 0x800, Memsz: 0x1000, Flags: elf.PF_R},
@@ -107,22 +107,6 @@ func TestOverlappedContentIsNotGiven(t *testing.T) {
 	}
 }
 
-func TestStringsOfARealFileAreRead(t *testing.T) {
-	b := fixture(t, "amd64")
-	f, err := parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := uint64(bytes.Index(b, []byte("tls::handshake\x00")))
-	if got, ok := f.StringAt(bytes.NewReader(b), at, 64); !ok || string(got) != "tls::handshake" {
-		t.Errorf("got %q, %v", got, ok)
-	}
-	changing := uint64(bytes.Index(b, []byte("may have changed")))
-	if got, ok := f.StringAt(bytes.NewReader(b), changing-0x1000+0x2000, 64); ok {
-		t.Errorf("got %q from the data segment", got)
-	}
-}
-
 func TestConstantsAreTheLongestRangeThatNothingWritableInterrupts(t *testing.T) {
 	const r, w = elf.PF_R, elf.PF_R | elf.PF_W
 	for name, c := range map[string]struct {
@@ -141,10 +125,36 @@ func TestConstantsAreTheLongestRangeThatNothingWritableInterrupts(t *testing.T) 
 		"one inside another": {[]Segment{{Vaddr: 0x1000, Memsz: 0x5000, Flags: r}, {Vaddr: 0x2000, Memsz: 0x10, Flags: r}}, 0x1000, 0x5000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &File{Segments: c.segments}
+			f := &Image{Segments: c.segments}
 			if addr, size := f.Constants(); addr != c.addr || size != c.size {
 				t.Errorf("got %#x bytes at %#x, want %#x at %#x", size, addr, c.size, c.addr)
 			}
 		})
+	}
+}
+
+func TestAddedStringsAreReadLikeThoseOfTheFile(t *testing.T) {
+	i, b := mapped()
+	first, second := i.AddString("tls::group"), i.AddString("name")
+	if again := i.AddString("tls::group"); again != first {
+		t.Errorf("a string has the addresses %#x and %#x", first, again)
+	}
+	addr, size := i.Added()
+	for at, want := range map[uint64]string{first: "tls::group", first + 5: "group", second: "name"} {
+		if at < addr || at-addr >= size {
+			t.Errorf("%#x is not in the range of added strings, %#x bytes at %#x", at, size, addr)
+		}
+		if got, ok := i.StringAt(bytes.NewReader(b), at, 64); !ok || string(got) != want {
+			t.Errorf("at %#x is %q, %v, want %q", at, got, ok, want)
+		}
+	}
+	if got, ok := i.StringAt(bytes.NewReader(b), first, 3); !ok || string(got) != "tls" {
+		t.Errorf("cut at a limit it is %q, %v", got, ok)
+	}
+	if got, ok := i.StringAt(bytes.NewReader(b), addr+size, 64); ok {
+		t.Errorf("after the last added string is %q", got)
+	}
+	if got, ok := i.StringAt(bytes.NewReader(b), 0x10100, 64); !ok || string(got) != "tls::handshake" {
+		t.Errorf("a string of the file is %q, %v", got, ok)
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package usdt
+package capture
 
 import "strconv"
 
@@ -19,8 +19,8 @@ const (
 	// NoRegister, which counts as zero.
 	ArgMemIndexed
 	// ArgSymbol is the address of the symbol Symbol, as the compiler would load
-	// it from the global offset table. A File has none: Parse makes them one of
-	// the next two.
+	// it from the global offset table. A plan has none: its source makes them one
+	// of the next two.
 	ArgSymbol
 	// ArgImageMem is the memory at the link-time address Off of the file.
 	ArgImageMem
@@ -50,7 +50,7 @@ func (k ArgKind) String() string {
 	return "unknown"
 }
 
-// Arg is where one argument of a probe is found. The value has Size bytes,
+// Arg is where one argument of a site is found. The value has Size bytes,
 // the low ones of a register, and is widened to a word by its sign or by
 // zeros as Signed says.
 type Arg struct {
