@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"src/internal/usdt":                 {"src/internal/capture"},
 	"src/internal/provider":             {"src/internal/capture", "src/internal/usdt"},
 	"src/internal/quantity":             {},
+	"src/internal/quota":                {},
 	"src/internal/config":               {"src/internal/quantity"},
 	"src/internal/message":              {},
 	"src/internal/program":              {"src/internal/quantity", "src/internal/config", "src/internal/message"},
@@ -39,10 +40,10 @@ var mayImport = map[string][]string{
 	"src/internal/logstore":             {"src/internal/quantity"},
 	"src/internal/schema":               {"src/internal/event"},
 	"src/internal/agent":                {"src/internal/quantity", "src/internal/ldcache", "src/internal/capture", "src/internal/provider", "src/internal/probe", "src/internal/event", "src/internal/logstore", "src/internal/message"},
-	"src/internal/broker":               {"src/internal/quantity", "src/internal/event", "src/internal/logstore", "src/internal/message", "src/internal/schema"},
+	"src/internal/broker":               {"src/internal/quantity", "src/internal/quota", "src/internal/event", "src/internal/logstore", "src/internal/message", "src/internal/schema"},
 	"src/internal/busservice/transport": {},
 	"src/internal/busservice": {
-		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore", "src/internal/message",
+		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore", "src/internal/message", "src/internal/quota",
 	},
 	"src/client":                {"src/internal/event"},
 	"src/internal/cli/terminal": {},
@@ -67,15 +68,15 @@ var mayImport = map[string][]string{
 	},
 	"src/internal/cli/probes":     {"src/internal/cli/console", "src/internal/capture", "src/internal/provider", "src/internal/usdt"},
 	"src/internal/cli":            {"src/internal/schema"},
-	"src/internal/varlinkservice": {},
+	"src/internal/varlinkservice": {"src/internal/quota"},
 	"src/internal/varlinkservice/agentservice": {
-		"src/internal/varlinkservice", "src/internal/agent", "src/internal/event", "src/internal/logstore", "src/internal/config",
+		"src/internal/varlinkservice", "src/internal/agent", "src/internal/quota", "src/internal/event", "src/internal/logstore", "src/internal/config",
 	},
 	"src/internal/varlinkservice/agentclient": {
 		"src/internal/varlinkservice", "src/internal/broker", "src/internal/logstore",
 	},
 	"src/internal/varlinkservice/brokerservice": {
-		"src/internal/varlinkservice", "src/internal/broker", "src/internal/event", "src/internal/logstore",
+		"src/internal/varlinkservice", "src/internal/broker", "src/internal/event", "src/internal/quota", "src/internal/logstore",
 	},
 	"src/cmd/crau-broker": {
 		"src/internal/agentunit", "src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/schema", "src/internal/varlinkservice",

@@ -65,7 +65,7 @@ func (c *callers) serve(ctx context.Context, a *agent.Agent, reload func() error
 	if err == nil {
 		err = varlinkservice.New(service, varlinkservice.Options{
 			Limits: varlinkservice.DefaultLimits(), LimitError: agentservice.LimitError,
-			Peer: varlinkservice.PeerOf, Log: c.log,
+			Peer: varlinkservice.PeerOf, Rank: c.access.Rank, Log: c.log,
 		}).Serve(ctx, c.listener)
 	}
 	if err != nil {

@@ -77,7 +77,7 @@ func (c *callers) serving(b *broker.Broker, group *uint32, f func() error) error
 	go func() {
 		done <- varlinkservice.New(service, varlinkservice.Options{
 			Limits: brokerservice.Limits(), LimitError: brokerservice.LimitError,
-			Peer: varlinkservice.PeerOf, Log: c.log,
+			Peer: varlinkservice.PeerOf, Rank: brokerservice.Rank(group), Log: c.log,
 		}).Serve(ctx, listener)
 	}()
 	err = f()

@@ -11,6 +11,7 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/quota"
 )
 
 // counting is a sink that counts.
@@ -74,7 +75,7 @@ func BenchmarkOpen(b *testing.B) {
 			b.ReportAllocs()
 			var buffer []byte
 			for b.Loop() {
-				reading, err := br.Open(1000, logstore.OldestWord, f)
+				reading, err := br.Open(quota.Holder{User: 1000}, logstore.OldestWord, f)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -15,6 +15,7 @@ import (
 
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -55,7 +56,7 @@ type Limits struct {
 	// Subscriptions how many there are in all, except root's.
 	UserSubscriptions, Subscriptions int
 	// UserStreams is how many streams of a user may be open, Streams how many
-	// of all, except root's.
+	// of all, except root's; half of these are for root and the group.
 	UserStreams, Streams int
 }
 
@@ -94,13 +95,12 @@ type Broker struct {
 	journal *journal
 	started time.Time
 	agent   *agentLink
+	// streams counts those that are open.
+	streams *quota.Quota
 
 	mu            sync.Mutex
 	subscriptions map[uint64]*Subscription
 	nextID        uint64
-	// streams counts those that are open, by user.
-	streams map[uint32]int
-	open    int
 	// creating serialises the making of subscriptions, so that limits and names
 	// hold while the journal is written.
 	creating sync.Mutex
@@ -127,7 +127,10 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{
 		options: o, log: o.Log, live: newLive(), health: newHealth(o.Log), journal: j, started: time.Now(),
 		subscriptions: map[uint64]*Subscription{}, nextID: rand.Uint64() >> 1,
-		streams: map[uint32]int{}, left: j.left,
+		streams: quota.New("open streams", quota.Limits{
+			User: o.Limits.UserStreams, Strangers: max(1, o.Limits.Streams/2), Others: o.Limits.Streams,
+		}),
+		left: j.left,
 	}
 	b.notices = newNotices(o.LogDir, b.health, o.Log)
 	b.readers = newReaders(o.LogDir, b.health)
@@ -425,33 +428,7 @@ func (b *Broker) Idle() bool {
 			return false
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.open == 0
-}
-
-func (b *Broker) countStream(user uint32) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	limits := &b.options.Limits
-	switch {
-	case b.open >= limits.Streams && user != 0:
-		return &LimitError{"open streams in all", limits.Streams}
-	case b.streams[user] >= limits.UserStreams:
-		return &LimitError{"open streams of a user", limits.UserStreams}
-	}
-	b.open++
-	b.streams[user]++
-	return nil
-}
-
-func (b *Broker) uncountStream(user uint32) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.open--
-	if b.streams[user]--; b.streams[user] == 0 {
-		delete(b.streams, user)
-	}
+	return b.streams.Held() == 0
 }
 
 // grown passes on that the log has grown.

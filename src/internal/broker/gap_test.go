@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/quota"
 )
 
 // segmented makes a log of some segments with 100 groups each, and returns the
@@ -42,7 +43,7 @@ func segmented(t *testing.T, segments int) (*brokertest.Log, []logstore.Cursor) 
 // readAll reads what there is behind a cursor, and the gaps.
 func readAll(t *testing.T, b *running, after string, f broker.Filter) (got []uint64, gaps []broker.Gap) {
 	t.Helper()
-	r, err := b.Read(1000, after, f)
+	r, err := b.Read(quota.Holder{User: 1000}, after, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,9 +434,14 @@ func TestStreamsAreLimitedAndTold(t *testing.T) {
 	var open []*broker.Reading
 	for _, step := range []struct {
 		user uint32
+		rank quota.Rank
 		max  int
-	}{{1, 0}, {1, 0}, {1, 2}, {2, 0}, {2, 3}} {
-		r, err := b.Open(step.user, logstore.OldestWord, broker.Filter{})
+	}{
+		{1, quota.Stranger, 0}, {2, quota.Stranger, 1},
+		{3, quota.Member, 0}, {3, quota.Member, 0}, {3, quota.Member, 2}, {4, quota.Member, 3},
+		{0, quota.Trusted, 0}, {0, quota.Trusted, 0}, {0, quota.Trusted, 2},
+	} {
+		r, err := b.Open(quota.Holder{User: step.user, Rank: step.rank}, logstore.OldestWord, broker.Filter{})
 		var limit *broker.LimitError
 		if step.max == 0 && err != nil || step.max != 0 && (!errors.As(err, &limit) || limit.Max != step.max) {
 			t.Fatalf("user %d, with %d open: %v", step.user, len(open), err)

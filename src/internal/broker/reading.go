@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/quota"
 )
 
 // Limits of a page of Reading.Next.
@@ -29,7 +30,7 @@ const (
 type Reading struct {
 	broker  *Broker
 	scanner *scanner
-	user    uint32
+	caller  quota.Holder
 	counted bool
 }
 
@@ -47,7 +48,7 @@ type Page struct {
 
 // Read begins to read behind a cursor, given as text. The errors are those
 // about filters and cursors, and *StoreError.
-func (b *Broker) Read(user uint32, after string, f Filter) (*Reading, error) {
+func (b *Broker) Read(caller quota.Holder, after string, f Filter) (*Reading, error) {
 	compiled, err := compile(b.options.Registry, f)
 	if err != nil {
 		return nil, err
@@ -60,18 +61,18 @@ func (b *Broker) Read(user uint32, after string, f Filter) (*Reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reading{broker: b, scanner: s, user: user}, nil
+	return &Reading{broker: b, scanner: s, caller: caller}, nil
 }
 
 // Open begins to read as Read does, for a stream that lasts: their number is
 // limited, and an open one keeps the broker running.
-func (b *Broker) Open(user uint32, after string, f Filter) (*Reading, error) {
-	if err := b.countStream(user); err != nil {
-		return nil, err
+func (b *Broker) Open(caller quota.Holder, after string, f Filter) (*Reading, error) {
+	if full := b.streams.Take(caller); full != nil {
+		return nil, &LimitError{full.Limit, full.Max}
 	}
-	r, err := b.Read(user, after, f)
+	r, err := b.Read(caller, after, f)
 	if err != nil {
-		b.uncountStream(user)
+		b.streams.Release(caller)
 		return nil, err
 	}
 	r.counted = true
@@ -86,7 +87,7 @@ func (r *Reading) Close() {
 	r.scanner.close()
 	if r.counted {
 		r.counted = false
-		r.broker.uncountStream(r.user)
+		r.broker.streams.Release(r.caller)
 	}
 }
 

@@ -71,7 +71,7 @@ func (b *Broker) Status(ctx context.Context) Status {
 	}
 	s.Notices = b.retained(ctx)
 	b.mu.Lock()
-	s.Subscriptions, s.Streams = len(b.subscriptions), b.open
+	s.Subscriptions, s.Streams = len(b.subscriptions), b.streams.Held()
 	b.mu.Unlock()
 	for _, subscription := range b.all() {
 		if subscription.Sink() != nil {
@@ -141,9 +141,7 @@ func (b *Broker) Summary() string {
 			attached++
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return fmt.Sprintf("%d subscriptions, %d attached, %d streams", len(all), attached, b.open)
+	return fmt.Sprintf("%d subscriptions, %d attached, %d streams", len(all), attached, b.streams.Held())
 }
 
 // EventsLost is how many events were lost in the time of the retained log.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/quota"
 )
 
 // groupName is the group whose members may read and subscribe, as root may.
@@ -160,33 +162,12 @@ type access struct {
 	group *uint32
 	// self is the broker's own user, which the timer runs as.
 	self uint32
-
-	mu sync.Mutex
 	// asked counts the open questions about each user.
-	asked map[uint32]int
+	asked *quota.Quota
 }
 
-// ask counts a question about a user, unless there are too many.
-func (a *access) ask(user uint32) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.asked[user] >= maxAsked {
-		return false
-	}
-	if a.asked == nil {
-		a.asked = map[uint32]int{}
-	}
-	a.asked[user]++
-	return true
-}
-
-// answered ends a question about a user.
-func (a *access) answered(user uint32) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.asked[user]--; a.asked[user] == 0 {
-		delete(a.asked, user)
-	}
+func newAccess(conn *dbus.Conn, group *uint32, self uint32) *access {
+	return &access{conn: conn, group: group, self: self, asked: quota.New("questions to polkit", quota.Limits{User: maxAsked})}
 }
 
 // denied returns the error for a caller that may not, with what to do about it.
@@ -210,10 +191,16 @@ func (a *access) allowed(who caller, action string) bool {
 	return a.group != nil && slices.Contains(who.groups, *a.group)
 }
 
-// stranger reports whether a caller is not one of those who may read without
-// polkit.
-func (a *access) stranger(who caller) bool {
-	return !a.allowed(who, actionRead) && who.user != a.self
+// holder returns a caller as quotas know it.
+func (a *access) holder(who caller) quota.Holder {
+	h := quota.Holder{User: who.user}
+	switch {
+	case who.user == 0 || who.user == a.self:
+		h.Rank = quota.Trusted
+	case a.allowed(who, actionRead):
+		h.Rank = quota.Member
+	}
+	return h
 }
 
 // check returns nil if a caller may do what an action of polkit is about.
@@ -222,10 +209,11 @@ func (a *access) check(ctx context.Context, who caller, sender, action string, i
 	if a.allowed(who, action) {
 		return nil
 	}
-	if !a.ask(who.user) {
+	h := a.holder(who)
+	if a.asked.Take(h) != nil {
 		return &failure{errorLimits, fmt.Sprintf("polkit is being asked %d times about the user: answer, or wait", maxAsked)}
 	}
-	defer a.answered(who.user)
+	defer a.asked.Release(h)
 	type subject struct {
 		Kind    string
 		Details dictionary

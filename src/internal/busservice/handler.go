@@ -12,6 +12,7 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/busservice/transport"
+	"crypto-auditing/src/internal/quota"
 )
 
 // call is a method call.
@@ -74,10 +75,8 @@ type inbox struct {
 	all     int
 	// open counts those of each connection that no reply was sent to.
 	open map[string]int
-	// users counts those that were admitted, by user, strangers those of users
-	// that only polkit lets in, and admitted all.
-	users               map[uint32]int
-	strangers, admitted int
+	// admitted counts those that were admitted.
+	admitted *quota.Quota
 	// empty is closed when all is 0; nil if nobody waits for that.
 	empty chan struct{}
 	// seen counts calls.
@@ -87,7 +86,9 @@ type inbox struct {
 }
 
 func newInbox() *inbox {
-	return &inbox{senders: map[string]int{}, open: map[string]int{}, users: map[uint32]int{}}
+	return &inbox{senders: map[string]int{}, open: map[string]int{}, admitted: quota.New("calls", quota.Limits{
+		User: userCalls, Strangers: strangerCalls, Others: allCalls,
+	})}
 }
 
 // received is told of every message in the order of the bus.
@@ -142,33 +143,20 @@ func (b *inbox) admit(sender string) error {
 
 // enter returns nil if a call of a connection of a user is to be served; leave
 // ends it. The only open call of a connection need not wait for those of its
-// user's other ones. A stranger is neither root nor in the group.
-func (b *inbox) enter(sender string, user uint32, stranger bool) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.users[user] >= userCalls && b.open[sender] > 1 || stranger && b.strangers >= strangerCalls || user != 0 && b.admitted >= allCalls {
-		return &failure{errorLimits, "too many calls at the same time"}
+// user's other ones.
+func (b *inbox) enter(sender string, h quota.Holder) error {
+	take := b.admitted.Take
+	if b.alone(sender) {
+		take = b.admitted.TakeAny
 	}
-	b.users[user]++
-	b.admitted++
-	if stranger {
-		b.strangers++
+	if take(h) != nil {
+		return &failure{errorLimits, "too many calls at the same time"}
 	}
 	return nil
 }
 
 // leave ends what enter began.
-func (b *inbox) leave(user uint32, stranger bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.users[user]--; b.users[user] == 0 {
-		delete(b.users, user)
-	}
-	b.admitted--
-	if stranger {
-		b.strangers--
-	}
-}
+func (b *inbox) leave(h quota.Holder) { b.admitted.Release(h) }
 
 // errLeaving tells a caller who has come too late; calling again starts the
 // next broker.
@@ -248,7 +236,7 @@ func (e everything) Call(args ...any) ([]any, error) {
 	results, err := e.serve(c)
 	e.reply(c, results, err)
 	if c.known {
-		e.inbox.leave(c.who.user, e.access.stranger(c.who))
+		e.inbox.leave(e.access.holder(c.who))
 	}
 	for _, f := range c.after {
 		f()
@@ -267,7 +255,7 @@ func (c *call) enter() error {
 	if err != nil {
 		return err
 	}
-	if err := s.inbox.enter(c.sender, who.user, s.access.stranger(who)); err != nil {
+	if err := s.inbox.enter(c.sender, s.access.holder(who)); err != nil {
 		return err
 	}
 	c.who, c.known = who, true

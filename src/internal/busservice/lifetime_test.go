@@ -40,8 +40,12 @@ func TestMain(m *testing.M) {
 func other(what string) {
 	fields := strings.Fields(what)
 	address, path, method := fields[0], fields[1], fields[2]
-	if method == flooding {
+	switch method {
+	case flooding:
 		flood(address)
+		return
+	case holding:
+		hold(address)
 		return
 	}
 	conn, err := dbus.Connect(address)
@@ -52,6 +56,8 @@ func other(what string) {
 	defer conn.Close()
 	var arguments []any
 	switch method[strings.LastIndexByte(method, '.')+1:] {
+	case "Open":
+		arguments = []any{"oldest", dict{}, dict{}}
 	case "Read":
 		arguments = []any{"oldest", dict{}, uint32(1)}
 	case "Subscribe":
@@ -94,6 +100,58 @@ func flood(address string) {
 	}
 	fmt.Println("called")
 	time.Sleep(time.Hour)
+}
+
+// holding is the method by which other opens streams until one is refused, and
+// keeps them until it is killed. It prints how many it has.
+const holding = "Hold"
+
+func hold(address string) {
+	conn, err := dbus.Connect(address)
+	for n := 0; ; n++ {
+		if err == nil {
+			err = conn.Object(brokerName, brokerPath).Call(brokerName+".Open", 0, "oldest", dict{}, all("follow", true)).Err
+		}
+		if err != nil {
+			fmt.Println(n, errorName(err))
+			time.Sleep(time.Hour)
+		}
+	}
+}
+
+// Streams that members of the group keep open leave room for root.
+func TestStreamsOfTheGroupLeaveRoomForRoot(t *testing.T) {
+	const group, nobody = 4242, 65534
+	members := uint32(group)
+	s := serveOn(t, bustest.Start(t, bustest.Daemon), func(so *busservice.Options, bo *broker.Options) {
+		so.Group = &members
+		bo.Limits = broker.DefaultLimits()
+		bo.Limits.Streams, bo.Limits.UserStreams = 6, 3
+	})
+	p := s.connect(t)
+	for _, attacker := range []uint32{1, 2} { // the bus has to know the users
+		command := commandAs(t, s.bus, attacker, group, brokerPath, holding)
+		out, err := command.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = command.Process.Kill()
+			_ = command.Wait()
+		})
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "3 org.crypto_auditing.Error.LimitExceeded\n" {
+			t.Fatalf("user %d: %q, %v", attacker, line, err)
+		}
+	}
+	if got := callAs(t, s.bus, nobody, group, brokerPath, brokerName+".Open"); got != "org.crypto_auditing.Error.LimitExceeded" {
+		t.Errorf("a third member of the group: %s", got)
+	}
+	for range 3 {
+		p.open("oldest", dict{}, all("follow", true))
+	}
 }
 
 // One user's calls, on many connections, leave room for those of others.

@@ -59,7 +59,7 @@ func (c *call) read() ([]any, error) {
 		return nil, err
 	}
 	defer c.service.scans.Put(c.who.user)
-	r, err := c.service.broker.Read(c.who.user, after, f)
+	r, err := c.service.broker.Read(c.service.access.holder(c.who), after, f)
 	if err != nil {
 		return nil, err
 	}

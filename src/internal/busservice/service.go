@@ -108,7 +108,7 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
 	}
-	s.access = &access{conn: s.conn, group: o.Group, self: uint32(os.Geteuid())}
+	s.access = newAccess(s.conn, o.Group, uint32(os.Geteuid()))
 	s.callers = newCallers(s.conn.BusObject())
 	if err := s.conn.BusObject().Call("org.freedesktop.DBus.GetId", 0).Store(&s.busID); err != nil {
 		s.conn.Close()

@@ -54,7 +54,7 @@ func (c *call) open() ([]any, error) {
 			return nil, errLeaving()
 		}
 	}
-	r, err := c.service.broker.Open(c.who.user, after, f)
+	r, err := c.service.broker.Open(c.service.access.holder(c.who), after, f)
 	if err != nil {
 		return nil, err
 	}

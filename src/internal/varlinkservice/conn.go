@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/quota"
 )
 
 // Conn is the connection of a peer. Two goroutines serve it: one reads calls
@@ -21,6 +23,7 @@ import (
 type Conn struct {
 	conn       net.Conn
 	peer       Peer
+	holder     quota.Holder
 	limits     Limits
 	limitError string
 
@@ -55,12 +58,12 @@ const (
 	lastReply = time.Second
 )
 
-func newConn(c net.Conn, p Peer, o Options) *Conn {
+func newConn(c net.Conn, p Peer, h quota.Holder, o Options) *Conn {
 	if u, ok := c.(*net.UnixConn); ok {
 		_ = u.SetWriteBuffer(sendBuffer) // it works with any
 	}
 	conn := &Conn{
-		conn: c, peer: p, limits: o.Limits, limitError: o.LimitError,
+		conn: c, peer: p, holder: h, limits: o.Limits, limitError: o.LimitError,
 		calls: make(chan []byte, o.Limits.Waiting), gone: make(chan struct{}), began: time.Now(),
 	}
 	conn.frames = frames{from: receiver{conn}, size: o.Limits.CallSize, depth: o.Limits.CallDepth}
@@ -76,6 +79,9 @@ func CallerOf(c *varlink.Call) *Conn {
 
 // Peer is who is at the other end.
 func (c *Conn) Peer() Peer { return c.peer }
+
+// Holder is the peer as quotas know it.
+func (c *Conn) Holder() quota.Holder { return c.holder }
 
 // Gone is closed when the peer has closed the connection, or its side of it,
 // or has broken a limit.

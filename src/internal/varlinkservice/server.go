@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/quota"
 )
 
 // Limits bound what peers can cost. A peer never costs more memory than two
@@ -33,9 +35,8 @@ type Limits struct {
 	// Waiting is how many calls of a connection may wait while another is
 	// answered. Together they have at most CallSize bytes.
 	Waiting int
-	// PerUser is how many connections a user may have, Users how many all
-	// have but root.
-	PerUser, Users int
+	// Connections bounds the connections that are open.
+	Connections quota.Limits
 	// CallTime is how long a call may take to come in, ReplyTime how long a
 	// reply may take to be read, IdleTime how long a connection may be
 	// without a call.
@@ -50,8 +51,8 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		CallSize: 16 << 10, CallDepth: 32, Waiting: 16,
-		PerUser: 32, Users: 128,
-		CallTime: 5 * time.Second, ReplyTime: 10 * time.Second, IdleTime: 10 * time.Minute,
+		Connections: quota.Limits{User: 32, Strangers: 64, Others: 128},
+		CallTime:    5 * time.Second, ReplyTime: 10 * time.Second, IdleTime: 10 * time.Minute,
 		CallBurst: 500, CallPause: 500 * time.Microsecond,
 	}
 }
@@ -64,30 +65,34 @@ type Options struct {
 	LimitError string
 	// Peer tells who is at the other end of a connection: PeerOf.
 	Peer func(net.Conn) (Peer, error)
+	// Rank tells how much a peer is trusted with; nil: root alone is.
+	Rank func(Peer) quota.Rank
 	Log  *slog.Logger
 }
 
 // Server serves the interfaces of a varlink.Service. A method finds its caller
 // by CallerOf.
 type Server struct {
-	service *varlink.Service
-	options Options
-	calls   *Pace
-
-	mu sync.Mutex
-	// users counts the connections of each user.
-	users map[uint32]int
-	// others is how many of all are not root's.
-	others int
-
-	refusals refusals
+	service     *varlink.Service
+	options     Options
+	calls       *Pace
+	connections *quota.Quota
+	refusals    refusals
 }
 
 // New returns a server for a service.
 func New(service *varlink.Service, o Options) *Server {
+	if o.Rank == nil {
+		o.Rank = func(p Peer) quota.Rank {
+			if p.IsRoot() {
+				return quota.Trusted
+			}
+			return quota.Stranger
+		}
+	}
 	return &Server{
 		service: service, options: o, calls: NewPace(o.Limits.CallBurst, o.Limits.CallPause),
-		users: map[uint32]int{}, refusals: refusals{log: o.Log},
+		connections: quota.New("connections", o.Limits.Connections), refusals: refusals{log: o.Log},
 	}
 }
 
@@ -120,7 +125,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		if conn := s.admit(c); conn != nil {
 			connections.Go(func() {
-				defer s.dismiss(conn.peer)
+				defer s.connections.Release(conn.holder)
 				conn.serve(ctx, s.service, s.calls)
 			})
 		}
@@ -152,41 +157,14 @@ func (s *Server) admit(c net.Conn) *Conn {
 		c.Close()
 		return nil
 	}
-	if refused := s.count(peer); refused != nil {
+	holder := quota.Holder{User: peer.UID, Rank: s.options.Rank(peer)}
+	if full := s.connections.Take(holder); full != nil {
+		refused := &limitError{full.Limit, full.Max}
 		s.refusals.tell("a connection was refused", "user", peer.UID, "limit", refused)
 		s.refuse(c, refused)
 		return nil
 	}
-	return newConn(c, peer, s.options)
-}
-
-// count counts a connection of a peer, unless the error forbids it.
-func (s *Server) count(p Peer) *limitError {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	limits := &s.options.Limits
-	switch {
-	case s.users[p.UID] >= limits.PerUser:
-		return &limitError{"connections of a user", limits.PerUser}
-	case !p.IsRoot() && s.others >= limits.Users:
-		return &limitError{"connections of all users", limits.Users}
-	}
-	s.users[p.UID]++
-	if !p.IsRoot() {
-		s.others++
-	}
-	return nil
-}
-
-func (s *Server) dismiss(p Peer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.users[p.UID]--; s.users[p.UID] == 0 {
-		delete(s.users, p.UID)
-	}
-	if !p.IsRoot() {
-		s.others--
-	}
+	return newConn(c, peer, holder, s.options)
 }
 
 // refuse tells the peer why and closes the connection. The reply comes before

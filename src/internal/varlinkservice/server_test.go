@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/quota"
 )
 
 // example is an interface for the tests.
@@ -384,15 +386,7 @@ func TestAPeerThatDoesNotReadIsLeft(t *testing.T) {
 	}
 }
 
-func (s *served) connections() int {
-	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
-	n := 0
-	for _, m := range s.server.users {
-		n += m
-	}
-	return n
-}
+func (s *served) connections() int { return s.server.connections.Held() }
 
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
@@ -435,9 +429,46 @@ func TestWaitingCallsAreLimited(t *testing.T) {
 	})
 }
 
+// Users who hold all connections they can get keep out neither the group nor root.
+func TestConnectionsOfManyUsersLeaveAReserve(t *testing.T) {
+	var uid atomic.Uint32
+	ranks := map[uint32]quota.Rank{0: quota.Trusted, 100: quota.Member, 101: quota.Member, 102: quota.Member}
+	s := serve(t, func(o *Options) {
+		o.Peer = func(net.Conn) (Peer, error) { return Peer{UID: uid.Load()}, nil }
+		o.Rank = func(p Peer) quota.Rank { return ranks[p.UID] }
+	})
+	// take opens connections of a user until one is refused, and returns how many
+	// were not.
+	take := func(user uint32, limit string) int {
+		uid.Store(user)
+		for n := 0; ; n++ {
+			c := s.connect(t)
+			c.send(call("Echo", `{"text":"fine"}`))
+			if reply, ok := c.reply(); !ok || !strings.Contains(reply, "fine") {
+				if ok && !strings.Contains(reply, limit) {
+					t.Errorf("user %d is refused by %q, want %s", user, reply, limit)
+				}
+				return n
+			}
+		}
+	}
+	for _, step := range []struct {
+		user  uint32
+		want  int
+		limit string
+	}{
+		{1, 32, "of a user"}, {2, 32, "of a user"}, {3, 0, "outside the group"},
+		{100, 32, "of a user"}, {101, 32, "of a user"}, {102, 0, "in all"}, {0, 32, "of a user"},
+	} {
+		if n := take(step.user, step.limit); n != step.want {
+			t.Errorf("user %d gets %d connections, want %d", step.user, n, step.want)
+		}
+	}
+}
+
 func TestAThousandConnections(t *testing.T) {
 	s := serve(t, nil)
-	limits := DefaultLimits()
+	most := DefaultLimits().Connections.User
 	var open []*client
 	refused := 0
 	for range 1000 {
@@ -453,8 +484,8 @@ func TestAThousandConnections(t *testing.T) {
 			t.Fatalf("the reply is %q", reply)
 		}
 	}
-	if len(open) != limits.PerUser || refused != 1000-limits.PerUser {
-		t.Errorf("%d connections are open and %d were refused, want %d open", len(open), refused, limits.PerUser)
+	if len(open) != most || refused != 1000-most {
+		t.Errorf("%d connections are open and %d were refused, want %d open", len(open), refused, most)
 	}
 	for _, c := range open {
 		c.send(call("Echo", `{"text":"still fine"}`))
@@ -471,37 +502,6 @@ func TestAThousandConnections(t *testing.T) {
 func peers() func(net.Conn) (Peer, error) {
 	var last atomic.Uint32
 	return func(net.Conn) (Peer, error) { return Peer{UID: last.Add(1)}, nil }
-}
-
-func TestAllUsersTogetherAreLimitedButNotRoot(t *testing.T) {
-	uid := peers()
-	root := atomic.Bool{}
-	s := serve(t, func(o *Options) {
-		o.Peer = func(c net.Conn) (Peer, error) {
-			if root.Load() {
-				return Peer{}, nil
-			}
-			return uid(c)
-		}
-	})
-	echo := func() string {
-		c := s.connect(t)
-		c.send(call("Echo", `{"text":"fine"}`))
-		reply, _ := c.reply()
-		return reply
-	}
-	for i := range DefaultLimits().Users {
-		if reply := echo(); !strings.Contains(reply, "fine") {
-			t.Fatalf("user %d was refused: %q", i+1, reply)
-		}
-	}
-	if reply := echo(); strings.Contains(reply, "fine") {
-		t.Error("one more user was let in")
-	}
-	root.Store(true)
-	if reply := echo(); !strings.Contains(reply, "fine") {
-		t.Errorf("root was refused: %q", reply)
-	}
 }
 
 func TestAPeerThatCannotBeToldIsRefused(t *testing.T) {
@@ -527,15 +527,15 @@ func TestHostilePeersCostBoundedMemory(t *testing.T) {
 	// Each has a call that runs, as much as may wait, and a call that does not
 	// become whole.
 	waiting := call("Echo", `{"text":"`+strings.Repeat("a", limits.CallSize/limits.Waiting-100)+`"}`)
-	for range limits.Users {
+	for range limits.Connections.Others {
 		c := s.connect(t)
 		c.send(call("Wait", "{}"))
 		await(t, "the call", s.begun)
 		c.send(strings.Repeat(waiting, limits.Waiting) + strings.Repeat("x", limits.CallSize))
 	}
-	most := uint64(limits.Users) * uint64(3*limits.CallSize+8192)
+	most := uint64(limits.Connections.Others) * uint64(3*limits.CallSize+8192)
 	if grown := int64(heap()) - int64(before); grown > int64(most) {
-		t.Errorf("%d peers cost %d bytes, want at most %d", limits.Users, grown, most)
+		t.Errorf("%d peers cost %d bytes, want at most %d", limits.Connections.Others, grown, most)
 	}
 }
 
@@ -599,7 +599,7 @@ func FuzzConnection(f *testing.F) {
 			theirs.Close()
 		}()
 		go io.Copy(io.Discard, theirs)
-		newConn(ours, Peer{}, o).serve(context.Background(), service, NewPace(1000, 0))
+		newConn(ours, Peer{}, quota.Holder{}, o).serve(context.Background(), service, NewPace(1000, 0))
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -83,6 +84,18 @@ func (a *Access) mayRemove(p varlinkservice.Peer) bool {
 
 func (a *Access) mayReload(p varlinkservice.Peer) bool {
 	return p.IsRoot() || a.Own != nil && p.UID == *a.Own
+}
+
+// Rank tells how much a peer is trusted with. The broker, which follows the log for
+// all its clients, is not kept out by members of the group.
+func (a *Access) Rank(p varlinkservice.Peer) quota.Rank {
+	switch {
+	case a.mayRemove(p) || a.mayReload(p):
+		return quota.Trusted
+	case a.mayCall(p):
+		return quota.Member
+	}
+	return quota.Stranger
 }
 
 // callerOf returns who calls.

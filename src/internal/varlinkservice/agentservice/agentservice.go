@@ -17,6 +17,7 @@ import (
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -58,8 +59,11 @@ type Options struct {
 const (
 	// callTime bounds a call. A disk that takes nothing is what takes long.
 	callTime = 30 * time.Second
-	// maxFollowers is the limit that the interface description states.
-	maxFollowers = 32
+	// maxFollowers is how many streams of Follow all may have but root and the
+	// broker, userFollowers how many each user, as the interface description
+	// states them.
+	maxFollowers  = 32
+	userFollowers = 8
 	// burst is how many times Flush, and Status, are carried out at once. Then
 	// each has its pause: a flush costs a chunk and an fdatasync(2), a status a
 	// look at all segments.
@@ -77,7 +81,7 @@ type service struct {
 	version   string
 	flush     *shared[logstore.Cursor]
 	status    *shared[api.Status]
-	followers chan struct{}
+	followers *quota.Quota
 }
 
 // New returns a service with the interface org.cryptoauditing.Agent.
@@ -92,7 +96,7 @@ func New(o Options) (*varlink.Service, error) {
 	}
 	s := &service{
 		recorder: o.Recorder, reload: o.Reload, access: o.Access, version: version,
-		followers: make(chan struct{}, maxFollowers),
+		followers: quota.New("streams of Follow", quota.Limits{User: userFollowers, Others: maxFollowers}),
 	}
 	flushes, statuses := varlinkservice.NewPace(burst, flushPause), varlinkservice.NewPace(burst, statusPause)
 	s.flush = newShared(func(ctx context.Context) (logstore.Cursor, error) {
@@ -238,19 +242,18 @@ func (s *service) Follow(ctx context.Context, c api.VarlinkCall) error {
 	case !c.WantsMore() || c.IsOneway():
 		return c.ReplyInvalidParameter(ctx, "more")
 	}
-	select {
-	case s.followers <- struct{}{}:
-		defer func() { <-s.followers }()
-	default:
-		return c.ReplyLimitExceeded(ctx, "streams of Follow", maxFollowers)
+	caller := varlinkservice.CallerOf(&c.Call)
+	if full := s.followers.Take(caller.Holder()); full != nil {
+		return c.ReplyLimitExceeded(ctx, full.Limit, int64(full.Max))
 	}
+	defer s.followers.Release(caller.Holder())
 
 	// The peer may leave while nothing is committed.
 	following, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		select {
-		case <-varlinkservice.CallerOf(&c.Call).Gone():
+		case <-caller.Gone():
 			cancel(errGone)
 		case <-following.Done():
 		}

@@ -652,7 +652,7 @@ func TestFollowingEndsWithTheService(t *testing.T) {
 func TestFollowersThatLeaveMakeRoomForOthers(t *testing.T) {
 	s := serve(t, Access{})
 	// A connection that has ended makes room in the server, too.
-	for range 3 * maxFollowers {
+	for range 3 * userFollowers {
 		c := s.connect(t)
 		receive := follow(t, c)
 		s.chunks <- chunk(1)
@@ -664,15 +664,18 @@ func TestFollowersThatLeaveMakeRoomForOthers(t *testing.T) {
 	}
 }
 
-func TestFollowersAreLimited(t *testing.T) {
+// Members of the group who follow as often as they can keep out neither root nor
+// the broker, which follows for all its clients.
+func TestFollowersOfTheGroupLeaveRoomForRootAndTheBroker(t *testing.T) {
+	const group, broker, own = 100, 200, 300
+	access := Access{Group: new(uint32), Broker: new(uint32), Own: new(uint32)}
+	*access.Group, *access.Broker, *access.Own = group, broker, own
+	var uid atomic.Uint32
 	r := newRecorder()
-	service, err := New(Options{Recorder: r, Version: "1"})
+	service, err := New(Options{Recorder: r, Version: "1", Access: access})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As many connections of one user as it takes.
-	limits := varlinkservice.DefaultLimits()
-	limits.PerUser = 2 * maxFollowers
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := varlinkservice.Listen(path, nil)
 	if err != nil {
@@ -682,20 +685,37 @@ func TestFollowersAreLimited(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- varlinkservice.New(service, varlinkservice.Options{
-			Limits: limits, LimitError: LimitError, Log: slog.New(slog.DiscardHandler),
-			Peer: func(net.Conn) (varlinkservice.Peer, error) { return varlinkservice.Peer{}, nil },
+			Limits: varlinkservice.DefaultLimits(), LimitError: LimitError, Log: slog.New(slog.DiscardHandler), Rank: access.Rank,
+			Peer: func(net.Conn) (varlinkservice.Peer, error) {
+				return varlinkservice.Peer{UID: uid.Load(), GID: group}, nil
+			},
 		}).Serve(ctx, l)
 	}()
 	defer func() { stop(); <-ended }()
 	s := &served{recorder: r, path: path}
-	for range maxFollowers {
-		follow(t, s.connect(t))
-	}
-	waitFor(t, "all to follow", func() bool { return s.followers.Load() == maxFollowers })
-	_, _, err = follow(t, s.connect(t))()
-	var limit *api.LimitExceeded
-	if !errors.As(err, &limit) || limit.Limit != "streams of Follow" || limit.Maximum != maxFollowers {
-		t.Errorf("the error is %v", err)
+	all := int64(0)
+	for _, step := range []struct {
+		user    uint32
+		streams int
+		limit   string
+		maximum int64
+	}{
+		{1001, userFollowers, "of a user", userFollowers}, {1002, userFollowers, "of a user", userFollowers},
+		{1003, userFollowers, "of a user", userFollowers}, {1004, userFollowers, "of a user", userFollowers},
+		{1005, 0, "in all", maxFollowers},
+		{0, userFollowers, "of a user", userFollowers}, {broker, userFollowers, "of a user", userFollowers},
+	} {
+		uid.Store(step.user)
+		for range step.streams {
+			follow(t, s.connect(t))
+		}
+		all += int64(step.streams)
+		waitFor(t, fmt.Sprintf("user %d to follow", step.user), func() bool { return s.followers.Load() == all })
+		_, _, err = follow(t, s.connect(t))()
+		var limit *api.LimitExceeded
+		if !errors.As(err, &limit) || limit.Limit != "streams of Follow "+step.limit || limit.Maximum != step.maximum {
+			t.Errorf("user %d: the error is %v", step.user, err)
+		}
 	}
 	stop()
 }

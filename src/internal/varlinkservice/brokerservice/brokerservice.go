@@ -17,6 +17,7 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
@@ -68,6 +69,19 @@ func LookUpGroup() (*uint32, error) {
 	return &n, nil
 }
 
+// Rank returns what tells how much a peer is trusted with, given the group.
+func Rank(group *uint32) func(varlinkservice.Peer) quota.Rank {
+	return func(p varlinkservice.Peer) quota.Rank {
+		switch {
+		case p.IsRoot():
+			return quota.Trusted
+		case group != nil && p.In(*group):
+			return quota.Member
+		}
+		return quota.Stranger
+	}
+}
+
 // service implements the interface.
 type service struct {
 	*api.VarlinkInterface
@@ -95,7 +109,7 @@ func New(o Options) (*varlink.Service, error) {
 
 // mayCall reports whether the caller may call.
 func (s *service) mayCall(p varlinkservice.Peer) bool {
-	return p.IsRoot() || s.group != nil && p.In(*s.group)
+	return Rank(s.group)(p) != quota.Stranger
 }
 
 // GetStatus implements the interface.
@@ -182,7 +196,7 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 	if c.WantsMore() {
 		read = s.broker.Open
 	}
-	r, err := read(caller.Peer().UID, after, f)
+	r, err := read(caller.Holder(), after, f)
 	if err != nil {
 		return s.fail(ctx, &c, after, err)
 	}

@@ -16,8 +16,8 @@
 // # Limits: a call has at most 16 KiB and 32 levels, and comes in whole within 5
 // seconds of its first byte. 16 further calls, of 16 KiB together, may wait
 // while one of the same connection is answered. A user may have 32
-// connections, all users but root 128; root's 32 come on top. There are 32
-// streams of Follow. A connection ends after 10 minutes without a call, and
+// connections and 8 streams of Follow, all members of the group 128 and 32; those
+// of root, the broker and the agent's own user come on top. A connection ends after 10 minutes without a call, and
 // after 10 seconds in which a reply is not taken. In the long run 2000 calls a
 // second are answered, of all connections together; others wait their turn. Who
 // is refused by number is told so by LimitExceeded. File descriptors are not
@@ -912,8 +912,8 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 # Limits: a call has at most 16 KiB and 32 levels, and comes in whole within 5
 # seconds of its first byte. 16 further calls, of 16 KiB together, may wait
 # while one of the same connection is answered. A user may have 32
-# connections, all users but root 128; root's 32 come on top. There are 32
-# streams of Follow. A connection ends after 10 minutes without a call, and
+# connections and 8 streams of Follow, all members of the group 128 and 32; those
+# of root, the broker and the agent's own user come on top. A connection ends after 10 minutes without a call, and
 # after 10 seconds in which a reply is not taken. In the long run 2000 calls a
 # second are answered, of all connections together; others wait their turn. Who
 # is refused by number is told so by LimitExceeded. File descriptors are not

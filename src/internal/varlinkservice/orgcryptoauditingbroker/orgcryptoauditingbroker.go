@@ -15,8 +15,8 @@
 // seconds of its first byte. 16 further calls may wait while one of the same
 // connection is answered. A user may have 32 connections, all users but root
 // 128; root's 32 come on top. A filter has at most 256 values under one key, 16
-// KiB in all. A user may have 16 streams, all users 64; they are counted together
-// with those on the bus. A connection ends after 10 minutes without a call, and
+// KiB in all. A user may have 16 streams, all users but root 64; they are counted
+// together with those on the bus. A connection ends after 10 minutes without a call, and
 // after 10 seconds in which a reply is not taken. Who is refused by number is
 // told so by LimitExceeded.
 package orgcryptoauditingbroker
@@ -599,8 +599,8 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 # seconds of its first byte. 16 further calls may wait while one of the same
 # connection is answered. A user may have 32 connections, all users but root
 # 128; root's 32 come on top. A filter has at most 256 values under one key, 16
-# KiB in all. A user may have 16 streams, all users 64; they are counted together
-# with those on the bus. A connection ends after 10 minutes without a call, and
+# KiB in all. A user may have 16 streams, all users but root 64; they are counted
+# together with those on the bus. A connection ends after 10 minutes without a call, and
 # after 10 seconds in which a reply is not taken. Who is refused by number is
 # told so by LimitExceeded.
 interface org.cryptoauditing.Broker
