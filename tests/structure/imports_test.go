@@ -7,10 +7,13 @@ package structure
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,71 +21,24 @@ import (
 
 const module = "crypto-auditing/"
 
-// mayImport says which packages of the project a package may import, besides
-// those below itself. A package that is not listed may import nothing of it.
-var mayImport = map[string][]string{
-	"bpf":                               {},
-	"src/internal/event":                {},
-	"src/internal/capture":              {},
-	"src/internal/usdt":                 {"src/internal/capture"},
-	"src/internal/provider":             {"src/internal/capture", "src/internal/usdt"},
-	"src/internal/quantity":             {},
-	"src/internal/quota":                {},
-	"src/internal/config":               {"src/internal/quantity"},
-	"src/internal/message":              {},
-	"src/internal/program":              {"src/internal/quantity", "src/internal/config", "src/internal/message"},
-	"src/internal/agentunit":            {"src/internal/program"},
-	"src/internal/ldcache":              {},
-	"src/internal/probe":                {"bpf", "src/internal/capture"},
-	"src/internal/logstore/file":        {},
-	"src/internal/logstore/frame":       {},
-	"src/internal/logstore/segment":     {"src/internal/logstore/frame", "src/internal/logstore/file"},
-	"src/internal/logstore":             {"src/internal/quantity"},
-	"src/internal/schema":               {"src/internal/event"},
-	"src/internal/agent":                {"src/internal/quantity", "src/internal/ldcache", "src/internal/capture", "src/internal/provider", "src/internal/probe", "src/internal/event", "src/internal/logstore", "src/internal/message"},
-	"src/internal/broker":               {"src/internal/quantity", "src/internal/quota", "src/internal/event", "src/internal/logstore", "src/internal/message", "src/internal/schema"},
-	"src/internal/busservice/transport": {},
-	"src/internal/busservice": {
-		"dbus", "src/internal/broker", "src/internal/event", "src/internal/logstore", "src/internal/message", "src/internal/quota",
-	},
-	"src/client":                {"src/internal/event"},
-	"src/internal/cli/terminal": {},
-	"src/internal/cli/timespec": {"src/internal/quantity"},
-	"src/internal/cli/console":  {"src/internal/agentunit"},
-	"src/internal/cli/bus":      {"src/client", "src/internal/cli/console", "src/internal/cli/terminal"},
-	"src/internal/cli/render":   {"src/internal/cli/console", "src/internal/event", "src/internal/schema"},
-	"src/internal/cli/source": {
-		"src/client", "src/internal/cli/bus", "src/internal/cli/console", "src/internal/event", "src/internal/logstore",
-	},
-	"src/internal/cli/query": {
-		"src/client", "src/internal/cli/console", "src/internal/cli/render", "src/internal/cli/source", "src/internal/cli/terminal",
-		"src/internal/cli/timespec", "src/internal/event", "src/internal/logstore", "src/internal/schema",
-	},
-	"src/internal/cli/agentctl": {
-		"src/client", "src/internal/agentunit", "src/internal/cli/bus", "src/internal/cli/console", "src/internal/cli/render",
-		"src/internal/cli/terminal", "src/internal/event", "src/internal/varlinkservice/orgcryptoauditingagent",
-	},
-	"src/internal/cli/logctl": {
-		"src/client", "src/internal/cli/bus", "src/internal/cli/console", "src/internal/cli/render", "src/internal/cli/source",
-		"src/internal/cli/terminal", "src/internal/event", "src/internal/logstore", "src/internal/quantity",
-	},
-	"src/internal/cli/probes":     {"src/internal/cli/console", "src/internal/capture", "src/internal/provider", "src/internal/usdt"},
-	"src/internal/cli":            {"src/internal/schema"},
-	"src/internal/varlinkservice": {"src/internal/quota"},
-	"src/internal/varlinkservice/agentservice": {
-		"src/internal/varlinkservice", "src/internal/agent", "src/internal/quota", "src/internal/event", "src/internal/logstore", "src/internal/config",
-	},
-	"src/internal/varlinkservice/agentclient": {
-		"src/internal/varlinkservice", "src/internal/broker", "src/internal/logstore",
-	},
-	"src/internal/varlinkservice/brokerservice": {
-		"src/internal/varlinkservice", "src/internal/broker", "src/internal/event", "src/internal/quota", "src/internal/logstore",
-	},
-	"src/cmd/crau-broker": {
-		"src/internal/agentunit", "src/internal/broker", "src/internal/busservice", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/schema", "src/internal/varlinkservice",
-	},
-	"src/cmd/crau-agent": {"src/internal/agent", "src/internal/config", "src/internal/message", "src/internal/program", "src/internal/varlinkservice"},
-	"src/cmd/crauctl":    {"src/internal/cli"},
+//go:embed imports.txt
+var imports string
+
+// rules returns the packages that each package may import, by imports.txt.
+func rules(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for line := range strings.Lines(imports) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, allowed, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if _, twice := all[name]; !ok || twice {
+			t.Fatalf("imports.txt: %q is no rule, or a second one", line)
+		}
+		all[name] = strings.Fields(allowed)
+	}
+	return all
 }
 
 type listed struct {
@@ -114,9 +70,9 @@ func packages(t *testing.T) []listed {
 
 // rule returns the entry for a package: its own, or that of the nearest
 // package above it.
-func rule(pkg string) (name string, allowed []string, ok bool) {
+func rule(rules map[string][]string, pkg string) (name string, allowed []string, ok bool) {
 	for name = pkg; name != "."; {
-		if allowed, ok = mayImport[name]; ok {
+		if allowed, ok = rules[name]; ok {
 			return name, allowed, true
 		}
 		i := strings.LastIndexByte(name, '/')
@@ -129,15 +85,15 @@ func rule(pkg string) (name string, allowed []string, ok bool) {
 }
 
 func TestImportsPointDown(t *testing.T) {
-	all := packages(t)
+	all, rules := packages(t), rules(t)
 	if len(all) < 8 {
 		t.Fatalf("only %d packages were found", len(all))
 	}
 	for _, p := range all {
 		pkg := strings.TrimPrefix(p.ImportPath, module)
-		name, allowed, ok := rule(pkg)
+		name, allowed, ok := rule(rules, pkg)
 		if !ok {
-			t.Errorf("%s has no rule: say in this test what it may import", pkg)
+			t.Errorf("%s has no rule in imports.txt", pkg)
 			continue
 		}
 		for _, path := range p.Imports {
@@ -149,6 +105,51 @@ func TestImportsPointDown(t *testing.T) {
 			if !below && !slices.ContainsFunc(allowed, func(a string) bool { return path == a || strings.HasPrefix(path, a+"/") }) {
 				t.Errorf("%s must not import %s", pkg, path)
 			}
+		}
+	}
+}
+
+func TestEveryRuleIsOfAPackage(t *testing.T) {
+	for name := range rules(t) {
+		if _, err := os.Stat("../../" + name); err != nil {
+			t.Errorf("imports.txt: %v", err)
+		}
+	}
+}
+
+// The document has a line for each package of src/internal and for each folder of
+// the tree, and for none that is gone.
+func TestTheArchitectureListsEveryPackage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^    ((?:src|bpf|dbus|systemd|selinux|rpm|docs|tests)[a-z0-9/…]*)/?  +[^ ]`).FindAllStringSubmatch(string(text), -1) {
+		name := strings.TrimRight(strings.TrimSuffix(m[1], "…"), "/")
+		listed[name] = true
+		if _, err := os.Stat("../../" + name); err != nil {
+			t.Errorf("docs/architecture.md: %v", err)
+		}
+	}
+	for _, p := range packages(t) {
+		pkg := strings.TrimPrefix(p.ImportPath, module)
+		// What is below a package is described by it.
+		if parts := strings.Split(pkg, "/"); len(parts) > 3 {
+			pkg = strings.Join(parts[:3], "/")
+		}
+		if strings.HasPrefix(pkg, "src/internal/") && !listed[pkg] {
+			t.Errorf("docs/architecture.md does not list %s", pkg)
+			listed[pkg] = true
+		}
+	}
+	entries, err := os.ReadDir("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); e.IsDir() && name[0] != '.' && name != "build" && name != "LICENSES" && name != "src" && !listed[name] {
+			t.Errorf("docs/architecture.md does not list %s/", name)
 		}
 	}
 }
