@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/busservice"
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/config"
@@ -159,7 +160,7 @@ func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- b.Run(running, func(broker.Sink) string { return "" }) }()
+	go func() { ended <- b.Run(running, func(delivery.Sink) string { return "" }) }()
 	err = direct.serving(b, group, func() error {
 		notify(daemon.SdNotifyReady)
 		again = awaitIdle(ctx, idle, func() bool { return direct.busy() || !b.Idle() }, bus)

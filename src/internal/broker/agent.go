@@ -11,11 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
 )
 
 // Agent is what the broker needs of the agent. Errors that mean it does not
-// answer wrap ErrAgentUnavailable. Its methods may be called from any
+// answer wrap fault.ErrAgentUnavailable. Its methods may be called from any
 // goroutine.
 type Agent interface {
 	// Status is what the agent says of itself.
@@ -116,7 +118,7 @@ type agentLink struct {
 	// unit asks the service manager for the agent's state; nil: the agent is
 	// not the service manager's, and connecting starts nothing.
 	unit   func(context.Context) AgentUnit
-	tail   *tail
+	tail   *tail.Tail
 	log    *slog.Logger
 	active atomic.Bool
 	// known is closed once it was found out whether the agent runs.
@@ -128,7 +130,7 @@ type agentLink struct {
 	grown chan struct{}
 }
 
-func newAgentLink(a Agent, unit func(context.Context) AgentUnit, t *tail, log *slog.Logger) *agentLink {
+func newAgentLink(a Agent, unit func(context.Context) AgentUnit, t *tail.Tail, log *slog.Logger) *agentLink {
 	l := &agentLink{agent: a, unit: unit, tail: t, log: log, known: make(chan struct{}), grown: make(chan struct{}, 1)}
 	if a == nil {
 		l.set(false)
@@ -167,7 +169,7 @@ func (l *agentLink) run(ctx context.Context) {
 		reason, follow := "", false
 		if u := l.look(ctx); u.mayConnect() {
 			err := l.follow(ctx, func() { told = "" })
-			reason, follow = err.Error(), !errors.Is(err, ErrAgentUnavailable)
+			reason, follow = err.Error(), !errors.Is(err, fault.ErrAgentUnavailable)
 		} else {
 			reason = string(u.State)
 			if u.Reason != "" {
@@ -181,7 +183,10 @@ func (l *agentLink) run(ctx context.Context) {
 			told = reason
 			l.log.Info("the agent does not report what it records; watching the directory of the log", "reason", reason)
 		}
-		sleep(ctx, callPause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(callPause):
+		}
 		if !follow {
 			l.await(ctx)
 		}
@@ -194,11 +199,9 @@ func (l *agentLink) follow(ctx context.Context, begun func()) error {
 		l.set(true)
 		begun()
 	}, func(logstore.Cursor) {
-		l.tail.told.Store(true)
-		l.tail.poke()
+		l.tail.Told(true)
 	})
-	l.tail.told.Store(false)
-	l.tail.poke()
+	l.tail.Told(false)
 	l.set(false)
 	return err
 }
@@ -230,16 +233,16 @@ func (b *Broker) AgentActive() bool {
 }
 
 // askAgent returns the agent for a call that must not start it. The error wraps
-// ErrAgentUnavailable.
+// fault.ErrAgentUnavailable.
 func (b *Broker) askAgent(ctx context.Context) (Agent, AgentUnit, error) {
 	if b.options.Agent == nil {
-		return nil, AgentUnit{State: AgentUnknown}, ErrAgentUnavailable
+		return nil, AgentUnit{State: AgentUnknown}, fault.ErrAgentUnavailable
 	}
 	u := b.agent.look(ctx)
 	if u.mayConnect() {
 		return b.options.Agent, u, nil
 	}
-	err := fmt.Errorf("%w: it is %s", ErrAgentUnavailable, u.State)
+	err := fmt.Errorf("%w: it is %s", fault.ErrAgentUnavailable, u.State)
 	if u.Reason != "" {
 		err = fmt.Errorf("%w: %s", err, u.Reason)
 	}
@@ -254,7 +257,7 @@ func (b *Broker) OnAgent(f func(active bool)) { b.agent.changed.Store(&f) }
 // its socket does.
 func (b *Broker) Flush(ctx context.Context) (logstore.Cursor, error) {
 	if b.options.Agent == nil {
-		return logstore.Cursor{}, fmt.Errorf("cannot flush: %w", ErrAgentUnavailable)
+		return logstore.Cursor{}, fmt.Errorf("cannot flush: %w", fault.ErrAgentUnavailable)
 	}
 	return b.options.Agent.Flush(ctx)
 }

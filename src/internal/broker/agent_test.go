@@ -14,6 +14,9 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -39,7 +42,7 @@ func (a *comingAndGoing) Follow(ctx context.Context, begun func(), told func(log
 	}
 	select {
 	case <-f.end:
-		return fmt.Errorf("%w: it has left", broker.ErrAgentUnavailable)
+		return fmt.Errorf("%w: it has left", fault.ErrAgentUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -59,7 +62,7 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 		defer mu.Unlock()
 		seen = append(seen, active)
 	})
-	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{})
+	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{})
 	r := rand.New(rand.NewPCG(1, 3))
 	f := <-agent.follows
 	for round := range 3 {
@@ -117,7 +120,7 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 			return broker.AgentUnit{State: state.Load().(broker.AgentState), Reason: "so it is"}
 		}
 	})
-	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{})
+	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{})
 	r := rand.New(rand.NewPCG(1, 3))
 	l.Append(brokertest.Some(r, 3)...)
 	l.Rotate() // there is something to truncate
@@ -132,7 +135,7 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 		if (stopped == broker.AgentStopped) != (s.AgentError == nil) {
 			t.Errorf("the error of an agent that is %s is %v", stopped, s.AgentError)
 		}
-		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: broker.Limit{Bytes: 1}, Reading: broker.Ignore}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
+		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: broker.Limit{Bytes: 1}, Reading: broker.Ignore}, broker.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
 			t.Errorf("truncating with an agent that is %s returns %v", stopped, err)
 		}
 		select {

@@ -8,8 +8,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/quota"
 )
@@ -28,7 +30,7 @@ func (c *counting) Events(_ []byte, count int, _ logstore.Cursor) error {
 	return nil
 }
 
-func (c *counting) Skipped(*broker.Gap) error          { return nil }
+func (c *counting) Skipped(*reading.Gap) error         { return nil }
 func (c *counting) Ping(context.Context) error         { return nil }
 func (c *counting) Reserve(context.Context, int) error { return nil }
 
@@ -44,7 +46,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	br := run(b, l, nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := br.Subscribe(1000, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+		s, err := br.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -70,18 +72,18 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	l.Flush()
 	br := run(b, l, nil)
-	for name, f := range map[string]broker.Filter{"all": {}, "one program of four": {Executables: []string{"curl"}}} {
+	for name, f := range map[string]filter.Spec{"all": {}, "one program of four": {Executables: []string{"curl"}}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			var buffer []byte
 			for b.Loop() {
-				reading, err := br.Open(quota.Holder{User: 1000}, logstore.OldestWord, f)
+				pages, err := br.Open(quota.Holder{User: 1000}, logstore.OldestWord, f)
 				if err != nil {
 					b.Fatal(err)
 				}
-				reading.Undecoded()
+				pages.Undecoded()
 				for {
-					p, err := reading.Next(context.Background(), buffer[:0], 1<<20, 256<<10, broker.AppendCBOR)
+					p, err := pages.Next(context.Background(), buffer[:0], 1<<20, 256<<10, reading.AppendCBOR)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -89,7 +91,7 @@ func BenchmarkOpen(b *testing.B) {
 						break
 					}
 				}
-				reading.Close()
+				pages.Close()
 			}
 			b.ReportMetric(float64(groups)*float64(b.N)/b.Elapsed().Seconds(), "groups/s")
 		})

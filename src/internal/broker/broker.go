@@ -10,9 +10,15 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/journal"
+	"crypto-auditing/src/internal/broker/notices"
+	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/quota"
@@ -25,7 +31,7 @@ type Options struct {
 	LogDir, StateDir string
 	Registry         *schema.Registry
 	// Form is the form in which subscriptions send groups.
-	Form Form
+	Form reading.Form
 	// Agent is asked for what only the agent can do.
 	Agent Agent
 	// AgentUnit asks the service manager for the agent's state. Connecting to
@@ -87,26 +93,23 @@ func DefaultLimits() Limits {
 type Broker struct {
 	options Options
 	log     *slog.Logger
-	live    *live
-	tail    *tail
-	health  *health
-	notices *notices
-	readers *readers
-	journal *journal
+	source  *reading.Log
+	tail    *tail.Tail
+	notices *notices.Notices
+	journal *journal.Journal
+	core    *delivery.Core
 	started time.Time
 	agent   *agentLink
 	// streams counts those that are open.
 	streams *quota.Quota
 
 	mu            sync.Mutex
-	subscriptions map[uint64]*Subscription
+	subscriptions map[uint64]*delivery.Subscription
 	nextID        uint64
 	// creating serialises the making of subscriptions, so that limits and names
 	// hold while the journal is written.
 	creating sync.Mutex
-	left     []handover
-	// paused keeps deliveries from sending.
-	paused atomic.Bool
+	left     []journal.Handover
 }
 
 // New opens the state. Nothing runs before Run.
@@ -120,49 +123,48 @@ func New(o Options) (*Broker, error) {
 	if o.AnswerTime == 0 {
 		o.AnswerTime = 5 * time.Second
 	}
-	j, untrusted, err := openJournal(o.StateDir, o.StateWait, o.Log)
+	j, untrusted, err := journal.Open(o.StateDir, o.StateWait, o.Log)
 	if err != nil {
 		return nil, err
 	}
 	b := &Broker{
-		options: o, log: o.Log, live: newLive(), health: newHealth(o.Log), journal: j, started: time.Now(),
-		subscriptions: map[uint64]*Subscription{}, nextID: rand.Uint64() >> 1,
+		options: o, log: o.Log, source: reading.NewLog(o.LogDir, o.Log), journal: j, started: time.Now(),
+		subscriptions: map[uint64]*delivery.Subscription{}, nextID: rand.Uint64() >> 1,
 		streams: quota.New("open streams", quota.Limits{
 			User: o.Limits.UserStreams, Strangers: max(1, o.Limits.Streams/2), Others: o.Limits.Streams,
 		}),
-		left: j.left,
+		left: j.TakeLeft(),
 	}
-	b.notices = newNotices(o.LogDir, b.health, o.Log)
-	b.readers = newReaders(o.LogDir, b.health)
-	b.tail = &tail{
-		dir: o.LogDir, health: b.health, notices: b.notices, form: o.Form, live: b.live, log: o.Log, pokes: make(chan struct{}, 1),
-		grown: b.grown, replaced: func(logstore.Cursor) { b.wakeAll() },
+	b.notices = notices.New(o.LogDir, b.source, o.Log)
+	b.tail = tail.New(o.LogDir, b.source, o.Form, b.notices, b.grown, o.Log)
+	b.core = &delivery.Core{
+		Registry: o.Registry, Source: b.source, Tail: b.tail, Journal: j, Form: o.Form, Window: o.Limits.Window(),
+		AnswerTime: o.AnswerTime, Forget: b.forget, Log: o.Log,
 	}
+	b.core.Init()
 	b.agent = newAgentLink(o.Agent, o.AgentUnit, b.tail, o.Log)
-	j.left = nil
-	for _, d := range j.table {
-		s, err := b.restore(*d)
+	for _, d := range j.Definitions() {
+		s, err := b.core.Restore(d)
 		if err != nil {
 			// The registry has changed such that a match is no longer one.
 			o.Log.Error("a subscription is not usable any more", "name", d.Name, "user", d.User, "error", err)
 			continue
 		}
-		s.untrusted = untrusted
-		b.subscriptions[s.id] = s
+		if untrusted {
+			s.Distrust()
+		}
+		b.subscriptions[s.ID()] = s
 	}
-	// It looks at what comes from now on. A log that cannot be read yet is tried
-	// again.
-	b.tail.fail(b.tail.open())
 	return b, nil
 }
 
 // Run reads the log until ctx is done. Then it ends all deliveries and writes
 // down where they are. Client names the connection that a sink sends to, so
 // that the next broker can go on sending there; empty: nobody can.
-func (b *Broker) Run(ctx context.Context, client func(Sink) string) error {
+func (b *Broker) Run(ctx context.Context, client func(delivery.Sink) string) error {
 	var running sync.WaitGroup
-	running.Go(func() { b.tail.run(ctx) })
-	running.Go(func() { b.notices.run(ctx) })
+	running.Go(func() { b.tail.Run(ctx) })
+	running.Go(func() { b.notices.Run(ctx) })
 	running.Go(func() { b.agent.run(ctx) })
 	<-ctx.Done()
 	running.Wait()
@@ -172,13 +174,9 @@ func (b *Broker) Run(ctx context.Context, client func(Sink) string) error {
 // Pause ends all deliveries for good. Subscriptions stay attached, so that the
 // next broker resumes them.
 func (b *Broker) Pause() {
-	b.paused.Store(true)
+	b.core.Pause()
 	for _, s := range b.all() {
-		s.control.Lock()
-		if sink := s.halt(); sink != nil {
-			s.start(sink)
-		}
-		s.control.Unlock()
+		s.Restart()
 	}
 }
 
@@ -186,45 +184,43 @@ func (b *Broker) Pause() {
 func (b *Broker) Limits() Limits { return b.options.Limits }
 
 // end writes down how things are.
-func (b *Broker) end(client func(Sink) string) error {
-	var now []definition
-	var left []handover
+func (b *Broker) end(client func(delivery.Sink) string) error {
+	var now []journal.Definition
+	var left []journal.Handover
 	for _, s := range b.all() {
-		s.control.Lock()
-		sink := s.halt()
-		s.control.Unlock()
-		d := s.definition()
+		sink := s.Halt()
+		d := s.Definition()
 		d.Client = ""
 		if sink != nil {
 			d.Client = client(sink)
 		}
 		switch {
-		case s.name != "":
+		case d.Name != "":
 			now = append(now, d)
 		case d.Client != "":
-			left = append(left, handover{Definition: d, Client: d.Client})
+			left = append(left, journal.Handover{Definition: d, Client: d.Client})
 		}
 	}
-	return errors.Join(b.journal.leave(now, left), b.journal.close())
+	return errors.Join(b.journal.Leave(now, left), b.journal.Close())
 }
 
 // Resume attaches subscriptions to the connections that the broker before was
 // sending to, whether it ended in order or not: sink returns nil for a connection
 // that has gone. A broker that did not end in order has forgotten ephemeral
 // subscriptions.
-func (b *Broker) Resume(sink func(s *Subscription, client string) Sink) {
+func (b *Broker) Resume(sink func(s *delivery.Subscription, client string) delivery.Sink) {
 	left := b.left
 	b.left = nil
 	for _, s := range b.all() {
-		if s.client != "" {
-			left = append(left, handover{Definition: s.definition(), Client: s.client})
+		if d := s.Definition(); d.Client != "" {
+			left = append(left, journal.Handover{Definition: d, Client: d.Client})
 		}
 	}
 	for _, h := range left {
 		s := b.Find(h.Definition.ID)
 		if s == nil && h.Definition.Name == "" {
 			var err error
-			if s, err = b.restore(h.Definition); err != nil {
+			if s, err = b.core.Restore(h.Definition); err != nil {
 				continue
 			}
 		}
@@ -236,37 +232,12 @@ func (b *Broker) Resume(sink func(s *Subscription, client string) Sink) {
 			continue
 		}
 		b.mu.Lock()
-		b.subscriptions[s.id] = s
+		b.subscriptions[s.ID()] = s
 		b.mu.Unlock()
 		if err := s.Attach(to); err != nil {
-			message.SubscriptionFailed.Log(b.log, "subscription", s.id, "error", err)
+			message.SubscriptionFailed.Log(b.log, "subscription", s.ID(), "error", err)
 		}
 	}
-}
-
-// definition is what there is to write down.
-func (s *Subscription) definition() definition {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return definition{
-		ID: s.id, Name: s.name, User: s.user, Filter: s.filter.spec, Batch: s.batch, Window: s.window, Flow: s.flow,
-		Created: s.created.UnixNano(),
-		Place:   place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped},
-		Client:  s.client,
-	}
-}
-
-// restore makes a subscription of its definition.
-func (b *Broker) restore(d definition) (*Subscription, error) {
-	f, err := compile(b.options.Registry, d.Filter)
-	if err != nil {
-		return nil, err
-	}
-	return &Subscription{
-		broker: b, id: d.ID, name: d.Name, user: d.User, filter: f, batch: d.Batch, window: d.Window, flow: d.Flow,
-		created: time.Unix(0, d.Created), wakes: make(chan struct{}, 1),
-		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped, client: d.Client,
-	}, nil
 }
 
 // maxName is how long the name of a subscription may be, in bytes.
@@ -274,17 +245,17 @@ const maxName = 64
 
 // Subscribe makes a subscription for a user, or finds that of the same name,
 // filter and options. It sends nothing before it is attached. The errors are
-// those about filters and cursors, *ArgumentError, ErrExists, *LimitError,
-// *StoreError, and others if the state cannot be written.
-func (b *Broker) Subscribe(user uint32, name string, f Filter, o SubscribeOptions) (*Subscription, error) {
+// those about filters and cursors, *fault.ArgumentError, fault.ErrExists, *fault.LimitError,
+// *fault.StoreError, and others if the state cannot be written.
+func (b *Broker) Subscribe(user uint32, name string, f filter.Spec, o delivery.SubscribeOptions) (*delivery.Subscription, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	compiled, err := compile(b.options.Registry, f)
+	compiled, err := filter.Compile(b.options.Registry, f)
 	if err != nil {
 		return nil, err
 	}
-	normal, err := o.normal()
+	normal, err := o.Normal()
 	if err != nil {
 		return nil, err
 	}
@@ -292,8 +263,8 @@ func (b *Broker) Subscribe(user uint32, name string, f Filter, o SubscribeOption
 	defer b.creating.Unlock()
 	if name != "" {
 		if s, err := b.Named(user, name); err == nil {
-			if o.After != "" || !s.same(compiled, o) {
-				return nil, fmt.Errorf("%w: %s", ErrExists, name)
+			if o.After != "" || !s.Same(compiled, o) {
+				return nil, fmt.Errorf("%w: %s", fault.ErrExists, name)
 			}
 			return s, nil
 		}
@@ -304,37 +275,37 @@ func (b *Broker) Subscribe(user uint32, name string, f Filter, o SubscribeOption
 	if o.After == "" {
 		o.After = logstore.NewestWord
 	}
-	after, err := b.resolve(o.After)
+	after, err := b.source.Resolve(o.After)
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.restore(definition{
-		ID: b.id(), Name: name, User: user, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: normal.Flow,
-		Created: b.options.Now().UnixNano(), Place: place{Position: after},
+	s, err := b.core.Restore(journal.Definition{
+		ID: b.id(), Name: name, User: user, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: string(normal.Flow),
+		Created: b.options.Now().UnixNano(), Place: journal.Place{Position: after},
 	})
 	if err != nil {
 		return nil, err
 	}
 	if name != "" {
-		if err := b.journal.define(s.definition()); err != nil {
+		if err := b.journal.Define(s.Definition()); err != nil {
 			return nil, err
 		}
 	}
 	b.mu.Lock()
-	b.subscriptions[s.id] = s
+	b.subscriptions[s.ID()] = s
 	b.mu.Unlock()
 	return s, nil
 }
 
 func checkName(name string) error {
 	if len(name) > maxName {
-		return &ArgumentError{"name", fmt.Sprintf("%d bytes are more than %d", len(name), maxName)}
+		return &fault.ArgumentError{Argument: "name", Problem: fmt.Sprintf("%d bytes are more than %d", len(name), maxName)}
 	}
 	for _, c := range name {
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
 		default:
-			return &ArgumentError{"name", fmt.Sprintf("%q is none: it has letters, digits, and . _ -", name)}
+			return &fault.ArgumentError{Argument: "name", Problem: fmt.Sprintf("%q is none: it has letters, digits, and . _ -", name)}
 		}
 	}
 	return nil
@@ -357,50 +328,50 @@ func (b *Broker) checkLimits(user uint32) error {
 	defer b.mu.Unlock()
 	limits := &b.options.Limits
 	if len(b.subscriptions) >= limits.Subscriptions && user != 0 {
-		return &LimitError{"subscriptions in all", limits.Subscriptions}
+		return &fault.LimitError{What: "subscriptions in all", Max: limits.Subscriptions}
 	}
 	n := 0
 	for _, s := range b.subscriptions {
-		if s.user == user {
+		if s.User() == user {
 			n++
 		}
 	}
 	if n >= limits.UserSubscriptions {
-		return &LimitError{"subscriptions of a user", limits.UserSubscriptions}
+		return &fault.LimitError{What: "subscriptions of a user", Max: limits.UserSubscriptions}
 	}
 	return nil
 }
 
 // Named finds a durable subscription of a user; the error is ErrNoSubscription.
-func (b *Broker) Named(user uint32, name string) (*Subscription, error) {
+func (b *Broker) Named(user uint32, name string) (*delivery.Subscription, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.subscriptions {
-		if name != "" && s.name == name && s.user == user {
+		if name != "" && s.Name() == name && s.User() == user {
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %q", ErrNoSubscription, name)
+	return nil, fmt.Errorf("%w: %q", fault.ErrNoSubscription, name)
 }
 
 // Find returns the subscription with an id, nil if there is none.
-func (b *Broker) Find(id uint64) *Subscription {
+func (b *Broker) Find(id uint64) *delivery.Subscription {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.subscriptions[id]
 }
 
 // Subscriptions returns all subscriptions, the oldest first.
-func (b *Broker) Subscriptions() []*Subscription {
+func (b *Broker) Subscriptions() []*delivery.Subscription {
 	all := b.all()
-	slices.SortFunc(all, func(x, y *Subscription) int { return x.created.Compare(y.created) })
+	slices.SortFunc(all, func(x, y *delivery.Subscription) int { return x.Created().Compare(y.Created()) })
 	return all
 }
 
-func (b *Broker) all() []*Subscription {
+func (b *Broker) all() []*delivery.Subscription {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := make([]*Subscription, 0, len(b.subscriptions))
+	all := make([]*delivery.Subscription, 0, len(b.subscriptions))
 	for _, s := range b.subscriptions {
 		all = append(all, s)
 	}
@@ -408,16 +379,10 @@ func (b *Broker) all() []*Subscription {
 }
 
 // forget takes a subscription out.
-func (b *Broker) forget(s *Subscription) {
+func (b *Broker) forget(s *delivery.Subscription) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.subscriptions, s.id)
-}
-
-func (b *Broker) wakeAll() {
-	for _, s := range b.all() {
-		s.wake()
-	}
+	delete(b.subscriptions, s.ID())
 }
 
 // Idle reports whether nobody is served: no subscription is attached, and no
@@ -431,50 +396,38 @@ func (b *Broker) Idle() bool {
 	return b.streams.Held() == 0
 }
 
+// Read begins to read behind a cursor, given as text. The errors are those
+// about filters and cursors, and *fault.StoreError.
+func (b *Broker) Read(_ quota.Holder, after string, f filter.Spec) (*reading.Pages, error) {
+	return b.read(after, f, nil)
+}
+
+func (b *Broker) read(after string, f filter.Spec, closed func()) (*reading.Pages, error) {
+	compiled, err := filter.Compile(b.options.Registry, f)
+	if err != nil {
+		return nil, err
+	}
+	return b.source.Pages(compiled, after, closed)
+}
+
+// Open begins to read as Read does, for a stream that lasts: their number is
+// limited, and an open one keeps the broker running.
+func (b *Broker) Open(caller quota.Holder, after string, f filter.Spec) (*reading.Pages, error) {
+	if full := b.streams.Take(caller); full != nil {
+		return nil, &fault.LimitError{What: full.Limit, Max: full.Max}
+	}
+	r, err := b.read(after, f, func() { b.streams.Release(caller) })
+	if err != nil {
+		b.streams.Release(caller)
+		return nil, err
+	}
+	return r, nil
+}
+
 // grown passes on that the log has grown.
 func (b *Broker) grown(newest logstore.Cursor, entries uint64) {
 	b.agent.noteGrowth()
 	if b.options.Appended != nil {
 		b.options.Appended(newest, entries)
 	}
-}
-
-// resolve turns the text of a cursor, or a word for an end, into a cursor of
-// the log. The errors are logstore.ErrInvalidCursor and ErrForeignCursor, and
-// *StoreError.
-func (b *Broker) resolve(text string) (logstore.Cursor, error) {
-	var cursor logstore.Cursor
-	var err error
-	word := text == logstore.OldestWord || text == logstore.NewestWord
-	if !word {
-		if cursor, err = logstore.ParseCursor(text); err != nil {
-			return cursor, err
-		}
-	}
-	r, err := openReader(b.options.LogDir, logstore.Query{})
-	if err != nil {
-		return cursor, err
-	}
-	defer r.Close()
-	if !word && cursor == (logstore.Cursor{}) {
-		cursor.Store = r.Store() // the beginning of what was empty
-		text = cursor.String()
-	}
-	if word {
-		if cursor, err = r.Resolve(text); err != nil {
-			return cursor, &StoreError{err}
-		}
-		return cursor, nil
-	}
-	if _, err := r.Resolve(text); err != nil {
-		return cursor, err
-	}
-	beyond, err := r.Beyond(cursor)
-	if err != nil {
-		return cursor, &StoreError{err}
-	}
-	if beyond {
-		return cursor, fmt.Errorf("%w: %s lies behind the end of the log", logstore.ErrInvalidCursor, text)
-	}
-	return cursor, nil
 }

@@ -16,6 +16,10 @@
 // and synced, before the window is sent. The journal gathers what is asked of
 // it while it syncs, so that one sync serves all subscriptions.
 //
-// Locks, in the order in which they may be taken: Broker.mu, Subscription.mu,
-// live.mu, journal.mu.
+// The parts are packages of their own below this one, which joins them and is what
+// transports call. Imports point down: delivery uses tail and journal, these use
+// reading and filter.
+//
+// Locks, in the order in which they may be taken: Broker.mu,
+// delivery.Subscription.mu, tail.Cache.mu, journal.Journal.mu.
 package broker

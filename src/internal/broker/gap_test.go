@@ -15,6 +15,10 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
@@ -41,7 +45,7 @@ func segmented(t *testing.T, segments int) (*brokertest.Log, []logstore.Cursor) 
 }
 
 // readAll reads what there is behind a cursor, and the gaps.
-func readAll(t *testing.T, b *running, after string, f broker.Filter) (got []uint64, gaps []broker.Gap) {
+func readAll(t *testing.T, b *running, after string, f filter.Spec) (got []uint64, gaps []reading.Gap) {
 	t.Helper()
 	r, err := b.Read(quota.Holder{User: 1000}, after, f)
 	if err != nil {
@@ -49,7 +53,7 @@ func readAll(t *testing.T, b *running, after string, f broker.Filter) (got []uin
 	}
 	defer r.Close()
 	for {
-		p, err := r.Next(context.Background(), nil, 1+len(got)%97, broker.MaxPage, sequences)
+		p, err := r.Next(context.Background(), nil, 1+len(got)%97, reading.MaxPage, sequences)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +75,7 @@ func readAll(t *testing.T, b *running, after string, f broker.Filter) (got []uin
 func TestWhatWasTruncatedIsToldAndCounted(t *testing.T) {
 	l, ends := segmented(t, 5)
 	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
-	s, first := subscribe(t, b, "lagging", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	s, first := subscribe(t, b, "lagging", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	first.awaitLast(t, ends[4].Sequence)
 	if err := s.Seek(logstore.OldestWord); err != nil {
 		t.Fatal(err)
@@ -81,7 +85,7 @@ func TestWhatWasTruncatedIsToldAndCounted(t *testing.T) {
 	if _, err := l.Writer.Remove(ends[2], nil); err != nil {
 		t.Fatal(err)
 	}
-	want := broker.Gap{From: logstore.Cursor{Store: ends[0].Store}, To: ends[2], Entries: ends[2].Sequence, Reason: broker.Truncated}
+	want := reading.Gap{From: logstore.Cursor{Store: ends[0].Store}, To: ends[2], Entries: ends[2].Sequence, Reason: reading.Truncated}
 
 	second := newClient()
 	if err := s.Attach(second); err != nil {
@@ -89,17 +93,17 @@ func TestWhatWasTruncatedIsToldAndCounted(t *testing.T) {
 	}
 	second.awaitLast(t, ends[4].Sequence)
 	second.increasing(t)
-	if !slices.Equal(second.gaps, []broker.Gap{want}) || second.groups()[0] != ends[2].Sequence+1 {
+	if !slices.Equal(second.gaps, []reading.Gap{want}) || second.groups()[0] != ends[2].Sequence+1 {
 		t.Errorf("a subscription is told %+v, and goes on at %d; want %+v", second.gaps, second.groups()[0], want)
 	}
 	if status := s.Status(); status.Skipped != ends[2].Sequence {
 		t.Errorf("skipped %d, want %d", status.Skipped, ends[2].Sequence)
 	}
-	got, gaps := readAll(t, b, want.From.String(), broker.Filter{})
-	if !slices.Equal(gaps, []broker.Gap{want}) || !slices.Equal(got, second.groups()) {
+	got, gaps := readAll(t, b, want.From.String(), filter.Spec{})
+	if !slices.Equal(gaps, []reading.Gap{want}) || !slices.Equal(got, second.groups()) {
 		t.Errorf("a reader is told %+v", gaps)
 	}
-	if _, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{}); len(gaps) != 0 {
+	if _, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{}); len(gaps) != 0 {
 		t.Errorf("from the oldest on nothing is missing, but %+v", gaps)
 	}
 }
@@ -128,10 +132,10 @@ func TestWhatCannotBeReadIsToldAndTheRestIsSent(t *testing.T) {
 	l, ends := segmented(t, 3)
 	damage(t, l.Dir, 1)
 	b := run(t, l, nil)
-	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	c.awaitLast(t, ends[2].Sequence)
 	c.increasing(t)
-	got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
+	got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !slices.Equal(got, c.got) || !slices.Equal(gaps, c.gaps) {
@@ -140,7 +144,7 @@ func TestWhatCannotBeReadIsToldAndTheRestIsSent(t *testing.T) {
 	var missing uint64
 	for _, g := range gaps {
 		missing += g.Entries
-		if g.Reason != broker.Corrupt {
+		if g.Reason != reading.Corrupt {
 			t.Errorf("gap %+v", g)
 		}
 		if slices.ContainsFunc(got, func(n uint64) bool { return n > g.From.Sequence && n <= g.To.Sequence }) {
@@ -155,7 +159,7 @@ func TestWhatCannotBeReadIsToldAndTheRestIsSent(t *testing.T) {
 func TestALogThatIsReplacedIsReadFromItsBeginning(t *testing.T) {
 	l, ends := segmented(t, 2)
 	b := run(t, l, nil)
-	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	c.awaitLast(t, ends[1].Sequence)
 	if err := l.Writer.Close(); err != nil {
 		t.Fatal(err)
@@ -175,8 +179,8 @@ func TestALogThatIsReplacedIsReadFromItsBeginning(t *testing.T) {
 	c.await(t, "the other log", func() bool { return len(c.cursors) > 0 && c.cursors[len(c.cursors)-1] == last })
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	want := broker.Gap{From: ends[1], To: logstore.Cursor{Store: last.Store}, Reason: broker.LogReplaced}
-	if !slices.Equal(c.gaps, []broker.Gap{want}) {
+	want := reading.Gap{From: ends[1], To: logstore.Cursor{Store: last.Store}, Reason: reading.LogReplaced}
+	if !slices.Equal(c.gaps, []reading.Gap{want}) {
 		t.Errorf("told %+v, want %+v", c.gaps, want)
 	}
 	if other := c.got[ends[1].Sequence:]; uint64(len(other)) != last.Sequence || other[0] != 1 {
@@ -195,7 +199,7 @@ func TestAnEmptyFolderBecomesALog(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := run(t, l, nil)
-	s, err := b.Subscribe(1000, "early", broker.Filter{}, broker.SubscribeOptions{})
+	s, err := b.Subscribe(1000, "early", filter.Spec{}, delivery.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +269,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 				if c.lagging > 0 {
 					after = ends[c.lagging-1]
 				}
-				if _, err := b.Subscribe(1000, "lags", broker.Filter{}, broker.SubscribeOptions{After: after.String()}); err != nil {
+				if _, err := b.Subscribe(1000, "lags", filter.Spec{}, delivery.SubscribeOptions{After: after.String()}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -275,7 +279,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 			}
 			policy, by := c.policy(int64(disk.Bytes)/5), broker.Remover{UID: 7, User: "anne"}
 			if c.removed == 4 {
-				var argument *broker.ArgumentError
+				var argument *fault.ArgumentError
 				_, err := b.Truncate(context.Background(), policy, by)
 				if !errors.As(err, &argument) || argument.Argument != "force" || !strings.Contains(err.Error(), c.because) || agent.Remover.Load() != nil {
 					t.Errorf("the whole log is removed without force: %v", err)
@@ -308,10 +312,10 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 	agent := &brokertest.Agent{Log: l}
 	agent.Down.Store(true)
 	b := run(t, l, func(o *broker.Options) { o.Agent = agent })
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}, broker.Remover{}); !errors.Is(err, broker.ErrAgentUnavailable) {
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}, broker.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
 		t.Errorf("without an agent: %v", err)
 	}
-	var argument *broker.ArgumentError
+	var argument *fault.ArgumentError
 	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: "maybe"}, broker.Remover{}); !errors.As(err, &argument) {
 		t.Errorf("with a rule that is none: %v", err)
 	}
@@ -321,7 +325,7 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 func TestWhoWaitsForNothingHoldsNothing(t *testing.T) {
 	l, ends := segmented(t, 3)
 	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
-	s, _ := subscribe(t, b, "rare", broker.Filter{Executables: []string{"none"}}, broker.SubscribeOptions{After: logstore.OldestWord})
+	s, _ := subscribe(t, b, "rare", filter.Spec{Executables: []string{"none"}}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	for deadline := time.Now().Add(time.Minute); s.Status().Position != ends[2]; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it is at %v, not %v", s.Status().Position, ends[2])
@@ -344,7 +348,7 @@ func TestLossesAreCountedByReason(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
 	b := run(t, l, nil)
-	_, c := subscribe(t, b, "", broker.Filter{Executables: []string{"none"}}, broker.SubscribeOptions{})
+	_, c := subscribe(t, b, "", filter.Spec{Executables: []string{"none"}}, delivery.SubscribeOptions{})
 	l.Lose("ring-full", 3)
 	l.Append(brokertest.Some(rand.New(rand.NewPCG(4, 4)), 5)...)
 	l.Lose("queue-full", 4)
@@ -367,11 +371,11 @@ func TestNothingIsMissedWhileTheLogIsRotatedSealedAndTruncated(t *testing.T) {
 	b := run(t, l, func(o *broker.Options) { o.Form, o.AnswerTime = sequences, time.Minute })
 	r := rand.New(rand.NewPCG(5, uint64(time.Now().UnixNano())))
 	var clients []*client
-	filters := []broker.Filter{
+	filters := []filter.Spec{
 		{}, {Executables: []string{"curl"}}, {Contexts: []string{"tls::*"}}, {Keys: []string{"pk::bits"}}, {Executables: []string{"never"}},
 	}
 	for i := range 15 {
-		_, c := subscribe(t, b, []string{"", "d" + string(rune('a'+i))}[i%2], filters[i%len(filters)], broker.SubscribeOptions{
+		_, c := subscribe(t, b, []string{"", "d" + string(rune('a'+i))}[i%2], filters[i%len(filters)], delivery.SubscribeOptions{
 			After: logstore.OldestWord, Batch: uint32(1 + r.IntN(50)),
 		})
 		clients = append(clients, c)
@@ -416,7 +420,7 @@ func TestNothingIsMissedWhileTheLogIsRotatedSealedAndTruncated(t *testing.T) {
 		c.mu.Lock()
 		for _, n := range expected[i%len(filters)] {
 			_, got := slices.BinarySearch(c.got, n)
-			told := slices.ContainsFunc(c.gaps, func(g broker.Gap) bool { return n > g.From.Sequence && n <= g.To.Sequence })
+			told := slices.ContainsFunc(c.gaps, func(g reading.Gap) bool { return n > g.From.Sequence && n <= g.To.Sequence })
 			if got == told {
 				t.Fatalf("client %d: group %d has come: %v, is told missing: %v; gaps %+v", i, n, got, told, c.gaps)
 			}
@@ -431,7 +435,7 @@ func TestStreamsAreLimitedAndTold(t *testing.T) {
 	b := run(t, l, func(o *broker.Options) {
 		o.Limits = broker.Limits{UserStreams: 2, Streams: 3, UserSubscriptions: 2, Subscriptions: 3}
 	})
-	var open []*broker.Reading
+	var open []*reading.Pages
 	for _, step := range []struct {
 		user uint32
 		rank quota.Rank
@@ -441,8 +445,8 @@ func TestStreamsAreLimitedAndTold(t *testing.T) {
 		{3, quota.Member, 0}, {3, quota.Member, 0}, {3, quota.Member, 2}, {4, quota.Member, 3},
 		{0, quota.Trusted, 0}, {0, quota.Trusted, 0}, {0, quota.Trusted, 2},
 	} {
-		r, err := b.Open(quota.Holder{User: step.user, Rank: step.rank}, logstore.OldestWord, broker.Filter{})
-		var limit *broker.LimitError
+		r, err := b.Open(quota.Holder{User: step.user, Rank: step.rank}, logstore.OldestWord, filter.Spec{})
+		var limit *fault.LimitError
 		if step.max == 0 && err != nil || step.max != 0 && (!errors.As(err, &limit) || limit.Max != step.max) {
 			t.Fatalf("user %d, with %d open: %v", step.user, len(open), err)
 		}
@@ -464,8 +468,8 @@ func TestStreamsAreLimitedAndTold(t *testing.T) {
 		user uint32
 		max  int
 	}{{1, 0}, {1, 0}, {1, 2}, {2, 0}, {2, 3}} {
-		_, err := b.Subscribe(step.user, "", broker.Filter{}, broker.SubscribeOptions{})
-		var limit *broker.LimitError
+		_, err := b.Subscribe(step.user, "", filter.Spec{}, delivery.SubscribeOptions{})
+		var limit *fault.LimitError
 		if step.max == 0 && err != nil || step.max != 0 && (!errors.As(err, &limit) || limit.Max != step.max) {
 			t.Fatalf("user %d subscribes: %v", step.user, err)
 		}
@@ -476,7 +480,7 @@ func TestStreamsAreTheEntriesWithTwoKeysMore(t *testing.T) {
 	g := event.Group{Context: event.ContextID{3}, Start: 5, End: 6, Events: []event.Event{{Key: []byte("a"), Value: event.Value{Word: 1}}}}
 	raw := event.Append(nil, &g)
 	for _, boot := range []int64{0, 1_700_000_000_000_000_000, -5} {
-		b := broker.AppendCBOR(nil, &broker.Entry{Sequence: 1 << 40, Raw: raw, Boot: boot})
+		b := reading.AppendCBOR(nil, &reading.Entry{Sequence: 1 << 40, Raw: raw, Boot: boot})
 		var again event.Group
 		if n, err := event.Decode(b, &again); err != nil || n != len(b) || string(event.Append(nil, &again)) != string(raw) {
 			t.Errorf("boot %d: %x is no entry: %v", boot, b, err)

@@ -15,12 +15,14 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
 
 // sequences is a form in which only sequence numbers are left.
-func sequences(dst []byte, e *broker.Entry) []byte {
+func sequences(dst []byte, e *reading.Entry) []byte {
 	return binary.LittleEndian.AppendUint64(dst, e.Sequence)
 }
 
@@ -28,7 +30,7 @@ func sequences(dst []byte, e *broker.Entry) []byte {
 const wideGroup = 16 << 10
 
 // wide is a form in which groups are long.
-func wide(dst []byte, e *broker.Entry) []byte {
+func wide(dst []byte, e *reading.Entry) []byte {
 	return append(sequences(dst, e), make([]byte, wideGroup-8)...)
 }
 
@@ -62,7 +64,7 @@ func run(t testing.TB, l *brokertest.Log, change func(*broker.Options)) *running
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx, func(broker.Sink) string { return "" }) }()
+	go func() { done <- b.Run(ctx, func(delivery.Sink) string { return "" }) }()
 	var once sync.Once
 	stop := func() {
 		once.Do(func() {
@@ -83,7 +85,7 @@ type client struct {
 	got     []uint64
 	cursors []logstore.Cursor
 	batches []int
-	gaps    []broker.Gap
+	gaps    []reading.Gap
 	// answers: each ping takes one. Nil: it answers at once.
 	answers chan struct{}
 	// stride is how long a group is, in bytes.
@@ -111,7 +113,7 @@ func (c *client) Events(groups []byte, count int, cursor logstore.Cursor) error 
 	return nil
 }
 
-func (c *client) Skipped(g *broker.Gap) error {
+func (c *client) Skipped(g *reading.Gap) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gaps = append(c.gaps, *g)

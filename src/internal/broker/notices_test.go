@@ -16,6 +16,10 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/notices"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -46,7 +50,7 @@ func restarted(t *testing.T, l *brokertest.Log, reason event.UnrecordedReason, d
 }
 
 // total is how long nothing was recorded, without what the clocks are read apart.
-func total(n broker.Notices) time.Duration { return n.UnrecordedTotal.Round(time.Second) }
+func total(n notices.Summary) time.Duration { return n.UnrecordedTotal.Round(time.Second) }
 
 func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 	l := brokertest.New(t)
@@ -78,7 +82,7 @@ func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 	l.Lose("queue-full", 7)
 	removal := event.Removal{First: 1, Last: 100, Segments: 1, Bytes: 4096, User: "alice", UID: 1000, Policy: "vacuum", Time: boot}
 	last := notice(t, l, event.AppendRemoval(nil, &removal))
-	_, c := subscribe(t, b, "", broker.Filter{Executables: []string{"none"}}, broker.SubscribeOptions{After: end.String()})
+	_, c := subscribe(t, b, "", filter.Spec{Executables: []string{"none"}}, delivery.SubscribeOptions{After: end.String()})
 	c.awaitLast(t, last.Sequence)
 	n = b.Status(t.Context()).Notices
 	if n.EventsLost() != 1012 || n.Lost["queue-full"] != 7 || n.Removed == nil || *n.Removed != removal || n.RemovedAt.IsZero() {
@@ -155,17 +159,17 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 	restore := hide(files[1])
 	var j journal
 	b := run(t, l, func(o *broker.Options) { o.Log = slog.New(slog.NewTextHandler(&j, nil)) })
-	want := broker.Gap{From: ends[0], To: ends[1], Entries: ends[1].Sequence - ends[0].Sequence, Reason: broker.Unreadable}
+	want := reading.Gap{From: ends[0], To: ends[1], Entries: ends[1].Sequence - ends[0].Sequence, Reason: reading.Unreadable}
 	for range 3 {
-		got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
-		if !slices.Equal(gaps, []broker.Gap{want}) || uint64(len(got)) != ends[3].Sequence-want.Entries {
+		got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})
+		if !slices.Equal(gaps, []reading.Gap{want}) || uint64(len(got)) != ends[3].Sequence-want.Entries {
 			t.Errorf("a reader gets %d groups and %+v, want %+v", len(got), gaps, want)
 		}
 	}
-	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	c.awaitLast(t, ends[3].Sequence)
 	c.increasing(t)
-	if !slices.Equal(c.gaps, []broker.Gap{want}) {
+	if !slices.Equal(c.gaps, []reading.Gap{want}) {
 		t.Errorf("a subscription is told %+v, want %+v", c.gaps, want)
 	}
 	name := filepath.Base(files[1])
@@ -185,7 +189,7 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 	if n := j.count("can be read again"); n != 1 {
 		t.Errorf("that it can be read again was logged %d times", n)
 	}
-	if got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{}); len(gaps) != 0 || uint64(len(got)) != ends[3].Sequence {
+	if got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{}); len(gaps) != 0 || uint64(len(got)) != ends[3].Sequence {
 		t.Errorf("%d groups, gaps %+v", len(got), gaps)
 	}
 }
@@ -208,11 +212,11 @@ func TestAStrayFileIsPassedOverAndReported(t *testing.T) {
 	}
 	var j journal
 	b := run(t, l, func(o *broker.Options) { o.Log = slog.New(slog.NewTextHandler(&j, nil)) })
-	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	c.awaitLast(t, ends[2].Sequence)
 	for range 3 {
-		got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
-		if uint64(len(got)) != ends[2].Sequence || len(gaps) != 1 || gaps[0].Reason != broker.PassedOver || gaps[0].Entries != 0 {
+		got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})
+		if uint64(len(got)) != ends[2].Sequence || len(gaps) != 1 || gaps[0].Reason != reading.PassedOver || gaps[0].Entries != 0 {
 			t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[2].Sequence, gaps)
 		}
 		if err := b.Status(t.Context()).StoreError; !strings.Contains(fmt.Sprint(err), filepath.Base(foreign)) {
@@ -247,11 +251,11 @@ func TestReadingEndsAtADanglingLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := run(t, l, nil)
-	got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
+	got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})
 	if uint64(len(got)) != ends[1].Sequence || len(gaps) != 1 || !gaps[0].Open() {
 		t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[1].Sequence, gaps)
 	}
-	_, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	last := l.Append(brokertest.Some(rand.New(rand.NewPCG(7, 9)), 3)...)
 	c.awaitLast(t, last.Sequence)
 	if len(c.gaps) != 0 {
@@ -276,9 +280,9 @@ func TestTheNewestSegmentIsDeliveredOnceItCanBeRead(t *testing.T) {
 	}
 	b := run(t, l, nil)
 	// A subscription is not told of a gap that may be none.
-	s, c := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	s, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	c.awaitLast(t, ends[1].Sequence)
-	got, gaps := readAll(t, b, logstore.OldestWord, broker.Filter{})
+	got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})
 	if len(gaps) != 1 || !gaps[0].Open() || uint64(len(got)) != ends[1].Sequence {
 		t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[1].Sequence, gaps)
 	}
@@ -286,7 +290,7 @@ func TestTheNewestSegmentIsDeliveredOnceItCanBeRead(t *testing.T) {
 		t.Errorf("why the rest cannot be read: %v", err)
 	}
 	// A cursor in it is one of the log.
-	if _, err := b.Subscribe(1000, "", broker.Filter{}, broker.SubscribeOptions{After: ends[2].String()}); err != nil {
+	if _, err := b.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{After: ends[2].String()}); err != nil {
 		t.Errorf("a cursor in the segment: %v", err)
 	}
 	if err := os.Rename(newest+".away", newest); err != nil {

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/notices"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -23,7 +25,7 @@ type Status struct {
 	Oldest, Newest logstore.Cursor
 	Disk           Disk
 	// Notices is what the retained log reports of itself.
-	Notices Notices
+	Notices notices.Summary
 	// Subscriptions counts all, Attached those that are sent somewhere.
 	Subscriptions, Attached, Streams int
 	// StoreError is why the log, or the segment that it names, cannot be read
@@ -55,10 +57,10 @@ const agentTime = 5 * time.Second
 // Status returns how things are now. It asks the agent if that runs, and never
 // starts it.
 func (b *Broker) Status(ctx context.Context) Status {
-	s := Status{Started: b.started, StoreError: b.tail.err()}
+	s := Status{Started: b.started, StoreError: b.tail.Err()}
 	var err error
 	if s.Oldest, err = b.Oldest(); err == nil {
-		s.Newest, err = b.resolve(logstore.NewestWord)
+		s.Newest, err = b.source.Resolve(logstore.NewestWord)
 	}
 	if err == nil {
 		s.Disk, err = b.Disk()
@@ -113,23 +115,23 @@ func (b *Broker) agentStatus(ctx context.Context, s *Status) {
 	}
 }
 
-// Unreadable returns why a part of the log cannot be read now, a *StoreError.
+// Unreadable returns why a part of the log cannot be read now, a *fault.StoreError.
 func (b *Broker) Unreadable() error {
 	if err := b.checkSegments(); err != nil {
 		return err
 	}
-	return &StoreError{errors.New("the newest segment could not be read; try again")}
+	return &fault.StoreError{Err: errors.New("the newest segment could not be read; try again")}
 }
 
 // checkSegments looks whether all segments can be read. The error is a
-// *StoreError.
+// *fault.StoreError.
 func (b *Broker) checkSegments() error {
 	list, err := segment.List(b.options.LogDir)
 	if err != nil {
-		return &StoreError{err}
+		return &fault.StoreError{Err: err}
 	}
-	newest, _ := b.live.newest()
-	return b.health.check(b.options.LogDir, list, newest.Store)
+	newest, _ := b.tail.Cache.Newest()
+	return b.source.Check(list, newest.Store)
 }
 
 // Summary says in a line who is served.
@@ -151,27 +153,27 @@ func (b *Broker) EventsLost() uint64 {
 }
 
 // retained returns the notices of the segments that are there now.
-func (b *Broker) retained(ctx context.Context) Notices {
-	b.notices.wait(ctx)
+func (b *Broker) retained(ctx context.Context) notices.Summary {
+	b.notices.Wait(ctx)
 	list, err := segment.List(b.options.LogDir)
 	if err != nil {
 		list = nil // there is no log, which is reported elsewhere
 	}
-	return b.notices.of(list)
+	return b.notices.Of(list)
 }
 
 // Newest is the cursor of the newest entry, Oldest that before the oldest.
-// The error is a *StoreError.
-func (b *Broker) Newest() (logstore.Cursor, error) { return b.resolve(logstore.NewestWord) }
+// The error is a *fault.StoreError.
+func (b *Broker) Newest() (logstore.Cursor, error) { return b.source.Resolve(logstore.NewestWord) }
 
-// Oldest is the cursor before the oldest entry. The error is a *StoreError.
-func (b *Broker) Oldest() (logstore.Cursor, error) { return b.resolve(logstore.OldestWord) }
+// Oldest is the cursor before the oldest entry. The error is a *fault.StoreError.
+func (b *Broker) Oldest() (logstore.Cursor, error) { return b.source.Resolve(logstore.OldestWord) }
 
-// Disk returns what the log takes. The error is a *StoreError.
+// Disk returns what the log takes. The error is a *fault.StoreError.
 func (b *Broker) Disk() (Disk, error) {
 	list, err := segment.List(b.options.LogDir)
 	if err != nil {
-		return Disk{}, &StoreError{err}
+		return Disk{}, &fault.StoreError{Err: err}
 	}
 	d := Disk{Segments: len(list)}
 	for _, first := range list {
@@ -182,7 +184,7 @@ func (b *Broker) Disk() (Disk, error) {
 	}
 	free, err := retention.FreeSpace(b.options.LogDir)
 	if err != nil {
-		return d, &StoreError{err}
+		return d, &fault.StoreError{Err: err}
 	}
 	d.Free = uint64(free)
 	return d, nil

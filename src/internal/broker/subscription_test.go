@@ -11,10 +11,14 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/logstore"
 )
 
-func subscribe(t *testing.T, b *running, name string, f broker.Filter, o broker.SubscribeOptions) (*broker.Subscription, *client) {
+func subscribe(t *testing.T, b *running, name string, f filter.Spec, o delivery.SubscribeOptions) (*delivery.Subscription, *client) {
 	t.Helper()
 	s, err := b.Subscribe(1000, name, f, o)
 	if err != nil {
@@ -35,8 +39,8 @@ func TestAllGroupsArriveInOrderOnceLiveAndFromTheLog(t *testing.T) {
 	}
 	l.Flush()
 	b := run(t, l, nil)
-	_, old := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord, Batch: 37})
-	_, fresh := subscribe(t, b, "", broker.Filter{}, broker.SubscribeOptions{})
+	_, old := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord, Batch: 37})
+	_, fresh := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{})
 	var last logstore.Cursor
 	for range 50 {
 		last = l.Append(brokertest.Some(r, 20)...)
@@ -68,7 +72,7 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 	state := t.TempDir()
 	keep := func(o *broker.Options) { o.StateDir = state }
 	b := run(t, l, keep)
-	s, first := subscribe(t, b, "x", broker.Filter{}, broker.SubscribeOptions{After: logstore.OldestWord})
+	s, first := subscribe(t, b, "x", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	last := l.Append(brokertest.Some(r, 100)...)
 	first.awaitLast(t, last.Sequence)
 	s.Detach(first)
@@ -95,13 +99,13 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 	if status := again.Status(); status.Delivered != last.Sequence || status.Pending != 0 || status.Position != last {
 		t.Errorf("status %+v", status)
 	}
-	if _, err := b.Subscribe(1000, "x", broker.Filter{Keys: []string{"a"}}, broker.SubscribeOptions{}); !errors.Is(err, broker.ErrExists) {
+	if _, err := b.Subscribe(1000, "x", filter.Spec{Keys: []string{"a"}}, delivery.SubscribeOptions{}); !errors.Is(err, fault.ErrExists) {
 		t.Errorf("another filter under the same name: %v", err)
 	}
-	if same, err := b.Subscribe(1000, "x", broker.Filter{}, broker.SubscribeOptions{}); err != nil || same != again {
+	if same, err := b.Subscribe(1000, "x", filter.Spec{}, delivery.SubscribeOptions{}); err != nil || same != again {
 		t.Errorf("the same again: %v", err)
 	}
-	if _, err := b.Named(1001, "x"); !errors.Is(err, broker.ErrNoSubscription) {
+	if _, err := b.Named(1001, "x"); !errors.Is(err, fault.ErrNoSubscription) {
 		t.Errorf("another user: %v", err)
 	}
 	if err := again.Close(); err != nil {
@@ -109,7 +113,7 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 	}
 	b.stop()
 	b = run(t, l, keep)
-	if _, err := b.Named(1000, "x"); !errors.Is(err, broker.ErrNoSubscription) {
+	if _, err := b.Named(1000, "x"); !errors.Is(err, fault.ErrNoSubscription) {
 		t.Errorf("a closed one: %v", err)
 	}
 }
@@ -122,7 +126,7 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 	b := run(t, l, func(o *broker.Options) {
 		o.AnswerTime, o.Form = answerTime, wide
 	})
-	stopped, err := b.Subscribe(1000, "", broker.Filter{}, broker.SubscribeOptions{Batch: 4})
+	stopped, err := b.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{Batch: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +136,7 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 	if err := stopped.Attach(slow); err != nil {
 		t.Fatal(err)
 	}
-	other, err := b.Subscribe(1000, "", broker.Filter{}, broker.SubscribeOptions{})
+	other, err := b.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +164,7 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 	slow.mu.Lock()
 	gap, sent := slow.gaps[0], slow.cursors[0]
 	slow.mu.Unlock()
-	if gap.Reason != broker.Slow || gap.To != last || gap.From != sent || gap.Entries != last.Sequence-sent.Sequence {
+	if gap.Reason != reading.Slow || gap.To != last || gap.From != sent || gap.Entries != last.Sequence-sent.Sequence {
 		t.Errorf("gap %+v", gap)
 	}
 	from := last.Sequence

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/retention"
@@ -52,13 +53,13 @@ type Policy struct {
 // Limit is a number of bytes, which may depend on the file system.
 type Limit = retention.Limit
 
-// Check reports what cannot be; the error is an *ArgumentError.
+// Check reports what cannot be; the error is an *fault.ArgumentError.
 func (p *Policy) Check() error {
 	switch p.Reading {
 	case Ignore, Keep, Drop:
 		return nil
 	}
-	return &ArgumentError{"reading", fmt.Sprintf("%q is none of %s, %s and %s", p.Reading, Ignore, Keep, Drop)}
+	return &fault.ArgumentError{Argument: "reading", Problem: fmt.Sprintf("%q is none of %s, %s and %s", p.Reading, Ignore, Keep, Drop)}
 }
 
 // Truncation is what Truncate came to.
@@ -73,14 +74,14 @@ func (b *Broker) Policy() Policy { return b.options.Policy }
 
 // Truncate has the agent remove the segments that a policy says have to go, on
 // behalf of a user. It fills in the policy of by, the limits that the segments
-// exceed, and force. The error is an *ArgumentError, a *StoreError, or wraps ErrAgentUnavailable.
+// exceed, and force. The error is an *fault.ArgumentError, a *fault.StoreError, or wraps fault.ErrAgentUnavailable.
 func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation, error) {
 	if err := p.Check(); err != nil {
 		return Truncation{}, err
 	}
 	plan, err := retention.Limits{MaxAge: p.MaxAge, MaxSize: p.MaxSize, KeepFree: p.KeepFree}.Policy(b.options.LogDir)
 	if err != nil {
-		return Truncation{}, &StoreError{err}
+		return Truncation{}, &fault.StoreError{Err: err}
 	}
 	read, durable := b.lowWater()
 	switch p.Reading {
@@ -89,7 +90,7 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 		if durable {
 			held, err := b.heldUntil(p.Hold)
 			if err != nil {
-				return Truncation{}, &StoreError{err}
+				return Truncation{}, &fault.StoreError{Err: err}
 			}
 			plan.Read = max(read.Sequence, held)
 		}
@@ -100,7 +101,7 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 	}
 	going, err := retention.Plan(b.options.LogDir, plan, b.options.Now(), nil)
 	if err != nil {
-		return Truncation{}, &StoreError{err}
+		return Truncation{}, &fault.StoreError{Err: err}
 	}
 	// What may go without force was decided here, by what has been read.
 	by.Policy, by.Force = p.describe(going), true
@@ -109,7 +110,7 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 	}
 	var t Truncation
 	if len(going) > 0 {
-		store, err := b.resolve(logstore.OldestWord)
+		store, err := b.source.Resolve(logstore.OldestWord)
 		if err != nil {
 			return Truncation{}, err
 		}
@@ -123,7 +124,7 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 		}
 		b.log.Info("truncated the log", "bytes", t.Bytes, "segments", t.Segments, "uid", by.UID, "user", by.User, "policy", by.Policy)
 	}
-	t.Oldest, err = b.resolve(logstore.OldestWord)
+	t.Oldest, err = b.source.Resolve(logstore.OldestWord)
 	return t, err
 }
 
@@ -162,12 +163,12 @@ func (b *Broker) checkForce(force bool, going []retention.Segment, policy string
 	}
 	all, err := retention.All(b.options.LogDir, going)
 	if err != nil {
-		return &StoreError{err}
+		return &fault.StoreError{Err: err}
 	}
 	if !all {
 		return nil
 	}
-	return &ArgumentError{"force", fmt.Sprintf(
+	return &fault.ArgumentError{Argument: "force", Problem: fmt.Sprintf(
 		"%s would remove the whole log at once (%d segments, %d bytes); if that is meant, set force, as crauctl vacuum --force does",
 		policy, len(going), bytes)}
 }
@@ -175,13 +176,13 @@ func (b *Broker) checkForce(force bool, going []retention.Segment, policy string
 // lowWater returns the position up to which all durable subscriptions have
 // read; ok is false if there are none.
 func (b *Broker) lowWater() (low logstore.Cursor, ok bool) {
-	newest, err := b.resolve(logstore.NewestWord)
+	newest, err := b.source.Resolve(logstore.NewestWord)
 	if err != nil {
 		return low, true // nothing counts as read
 	}
 	low = newest
 	for _, s := range b.all() {
-		if s.name == "" {
+		if s.Name() == "" {
 			continue
 		}
 		ok = true

@@ -14,6 +14,9 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
 )
 
 // dictionary is an a{sv}.
@@ -59,8 +62,8 @@ const (
 )
 
 // filterOf reads a filter.
-func filterOf(d dictionary) (broker.Filter, error) {
-	var f broker.Filter
+func filterOf(d dictionary) (filter.Spec, error) {
+	var f filter.Spec
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		var err error
 		switch list := f.List(key); {
@@ -74,14 +77,14 @@ func filterOf(d dictionary) (broker.Filter, error) {
 			err = fmt.Errorf("there is no such key in a filter")
 		}
 		if err != nil {
-			return f, &broker.FilterError{Key: clip(key), Problem: err.Error()}
+			return f, &fault.FilterError{Key: clip(key), Problem: err.Error()}
 		}
 	}
 	return f, nil
 }
 
 // dictionaryOf writes a filter.
-func dictionaryOf(f broker.Filter) dictionary {
+func dictionaryOf(f filter.Spec) dictionary {
 	d := dictionary{}
 	for _, key := range []string{"scopes", "contexts", "keys", "executables", "origins", "matches"} {
 		if list := *f.List(key); len(list) > 0 {
@@ -98,8 +101,8 @@ func dictionaryOf(f broker.Filter) dictionary {
 }
 
 // optionsOf reads the options of Subscribe.
-func optionsOf(d dictionary) (broker.SubscribeOptions, error) {
-	var o broker.SubscribeOptions
+func optionsOf(d dictionary) (delivery.SubscribeOptions, error) {
+	var o delivery.SubscribeOptions
 	var flow string
 	var window time.Duration
 	for _, err := range []error{
@@ -119,7 +122,7 @@ func optionsOf(d dictionary) (broker.SubscribeOptions, error) {
 	if _, ok := d["flow"]; ok && flow == "" {
 		return o, invalid("options: flow is empty")
 	}
-	o.Flow = broker.Flow(flow)
+	o.Flow = delivery.Flow(flow)
 	if _, ok := d["window-usec"]; ok {
 		o.Window = &window
 	}

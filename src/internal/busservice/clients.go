@@ -10,7 +10,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -18,13 +19,13 @@ import (
 // clients knows which connection each subscription is sent to.
 type clients struct {
 	mu    sync.Mutex
-	sinks map[*broker.Subscription]*sink
+	sinks map[*delivery.Subscription]*sink
 }
 
-func newClients() *clients { return &clients{sinks: map[*broker.Subscription]*sink{}} }
+func newClients() *clients { return &clients{sinks: map[*delivery.Subscription]*sink{}} }
 
 // set notes where a subscription will be sent, and returns where it was before.
-func (c *clients) set(one *broker.Subscription, to *sink) (before *sink) {
+func (c *clients) set(one *delivery.Subscription, to *sink) (before *sink) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before = c.sinks[one]
@@ -33,7 +34,7 @@ func (c *clients) set(one *broker.Subscription, to *sink) (before *sink) {
 }
 
 // of returns the connection that a subscription is sent to, empty if none.
-func (c *clients) of(one *broker.Subscription) string {
+func (c *clients) of(one *delivery.Subscription) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if to := c.sinks[one]; to != nil {
@@ -43,14 +44,14 @@ func (c *clients) of(one *broker.Subscription) string {
 }
 
 // has reports whether a subscription is sent to a sink.
-func (c *clients) has(one *broker.Subscription, to *sink) bool {
+func (c *clients) has(one *delivery.Subscription, to *sink) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.sinks[one] == to
 }
 
 // drop notes that a subscription is not sent to a sink any more.
-func (c *clients) drop(one *broker.Subscription, to *sink) {
+func (c *clients) drop(one *delivery.Subscription, to *sink) {
 	c.mu.Lock()
 	if c.sinks[one] == to {
 		delete(c.sinks, one)
@@ -60,7 +61,7 @@ func (c *clients) drop(one *broker.Subscription, to *sink) {
 }
 
 // remove notes that a subscription has ended.
-func (c *clients) remove(one *broker.Subscription) {
+func (c *clients) remove(one *delivery.Subscription) {
 	c.mu.Lock()
 	to := c.sinks[one]
 	delete(c.sinks, one)
@@ -71,10 +72,10 @@ func (c *clients) remove(one *broker.Subscription) {
 }
 
 // sent returns what is sent to a connection.
-func (c *clients) sent(client string) map[*broker.Subscription]*sink {
+func (c *clients) sent(client string) map[*delivery.Subscription]*sink {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	sent := map[*broker.Subscription]*sink{}
+	sent := map[*delivery.Subscription]*sink{}
 	for one, to := range c.sinks {
 		if to.client == client {
 			sent[one] = to
@@ -109,7 +110,7 @@ type sink struct {
 }
 
 // newSink returns a sink for a subscription at a connection of a user.
-func (s *Service) newSink(one *broker.Subscription, client string, user uint32) *sink {
+func (s *Service) newSink(one *delivery.Subscription, client string, user uint32) *sink {
 	return &sink{service: s, client: client, user: user, path: pathOf(one)}
 }
 
@@ -137,7 +138,7 @@ func (s *sink) close() {
 	s.giveBack()
 }
 
-// Reserve implements broker.Sink.
+// Reserve implements delivery.Sink.
 func (s *sink) Reserve(ctx context.Context, bytes int) error {
 	s.giveBack()
 	n, err := s.service.backlog.Reserve(ctx, transport.Windows, s.client, s.user, bytes, bytes)
@@ -160,7 +161,7 @@ func (s *sink) sending() {
 	s.service.backlog.Sent(transport.Windows, s.client, s.user, n, n)
 }
 
-// Events implements broker.Sink.
+// Events implements delivery.Sink.
 func (s *sink) Events(groups []byte, _ int, cursor logstore.Cursor) error {
 	groups = trim(groups)
 	before, after := eventsMessage(s.service.socket.Serial(), s.client, string(s.path), groups, cursor.String())
@@ -168,8 +169,8 @@ func (s *sink) Events(groups []byte, _ int, cursor logstore.Cursor) error {
 	return s.service.socket.Send(before, groups, after)
 }
 
-// Skipped implements broker.Sink.
-func (s *sink) Skipped(g *broker.Gap) error {
+// Skipped implements delivery.Sink.
+func (s *sink) Skipped(g *reading.Gap) error {
 	m := &dbus.Message{
 		Type:  dbus.TypeSignal,
 		Flags: dbus.FlagNoReplyExpected | dbus.FlagNoAutoStart,
@@ -190,14 +191,14 @@ func (s *sink) Skipped(g *broker.Gap) error {
 	return s.service.socket.SendMessage(message)
 }
 
-// Ping implements broker.Sink.
+// Ping implements delivery.Sink.
 func (s *sink) Ping(ctx context.Context) error {
 	return s.service.watcher.Ping(ctx, s.client, s.user)
 }
 
 // attach begins to send a subscription to a sink. The reply which tells the
 // client that it will has left.
-func (s *Service) attach(one *broker.Subscription, to *sink) {
+func (s *Service) attach(one *delivery.Subscription, to *sink) {
 	// Another connection may have come for it since: the last one gets it.
 	s.attaching.Lock()
 	wanted := s.clients.has(one, to)
@@ -219,7 +220,7 @@ func (s *Service) attach(one *broker.Subscription, to *sink) {
 }
 
 // detach ends sending a subscription to a sink whose client is gone.
-func (s *Service) detach(one *broker.Subscription, to *sink) {
+func (s *Service) detach(one *delivery.Subscription, to *sink) {
 	if one.Name() == "" && s.clients.has(one, to) {
 		// It may be closed already.
 		_ = one.Close()

@@ -7,7 +7,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -37,10 +37,10 @@ func invalid(text string) error { return &failure{errorInvalidArgs, text} }
 // busError gives an error its name on the bus.
 func busError(err error) *dbus.Error {
 	var failed *failure
-	var filter *broker.FilterError
-	var argument *broker.ArgumentError
-	var limit *broker.LimitError
-	var store *broker.StoreError
+	var filter *fault.FilterError
+	var argument *fault.ArgumentError
+	var limit *fault.LimitError
+	var store *fault.StoreError
 	name := errorFailed
 	switch {
 	case errors.As(err, &failed):
@@ -55,13 +55,13 @@ func busError(err error) *dbus.Error {
 		name = errorPrefix + "InvalidCursor"
 	case errors.Is(err, logstore.ErrForeignCursor):
 		name = errorPrefix + "ForeignCursor"
-	case errors.Is(err, broker.ErrNoSubscription):
+	case errors.Is(err, fault.ErrNoSubscription):
 		name = errorPrefix + "NoSuchSubscription"
-	case errors.Is(err, broker.ErrExists):
+	case errors.Is(err, fault.ErrExists):
 		name = errorPrefix + "SubscriptionExists"
-	case errors.Is(err, broker.ErrAgentUnavailable):
+	case errors.Is(err, fault.ErrAgentUnavailable):
 		name = errorPrefix + "AgentUnavailable"
-	case errors.Is(err, broker.ErrLeaving):
+	case errors.Is(err, fault.ErrLeaving):
 		name = errorServiceUnknown
 	case errors.As(err, &store):
 		name = errorPrefix + "StoreCorrupt"

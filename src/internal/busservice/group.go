@@ -7,7 +7,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 )
 
@@ -27,21 +27,21 @@ type datum struct {
 }
 
 // groupOf returns what AppendGroup writes.
-func groupOf(e *broker.Entry) group {
+func groupOf(e *reading.Entry) group {
 	g := e.Group
 	r := group{
 		Sequence: e.Sequence, Context: hex.EncodeToString(g.Context[:]),
 		Start: e.Microseconds(g.Start), End: e.Microseconds(g.End),
 		Attributes: map[string]dbus.Variant{}, Data: []datum{},
 	}
-	broker.Attributes(e, func(name string, value []byte) {
+	reading.Attributes(e, func(name string, value []byte) {
 		r.Attributes[name] = dbus.MakeVariant(string(value))
 	}, func(name string, value uint64) {
 		r.Attributes[name] = dbus.MakeVariant(value)
 	})
 	for i := range g.Events {
 		if d := &g.Events[i]; d.Kind == event.Data {
-			r.Data = append(r.Data, datum{string(broker.Plain(d.Key)), valueOf(&d.Value)})
+			r.Data = append(r.Data, datum{string(reading.Plain(d.Key)), valueOf(&d.Value)})
 		}
 	}
 	return r
@@ -51,7 +51,7 @@ func valueOf(v *event.Value) dbus.Variant {
 	switch {
 	case v.Kind == event.Word:
 		return dbus.MakeVariant(v.Word)
-	case broker.IsText(v):
+	case reading.IsText(v):
 		return dbus.MakeVariant(string(v.Bytes))
 	}
 	// The bytes are the log's, and valid only until the next entry.

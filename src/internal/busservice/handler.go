@@ -10,7 +10,9 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/quota"
 )
@@ -28,7 +30,7 @@ type call struct {
 	// room is how many bytes are reserved for the reply.
 	room int
 	// one is the subscription whose object was called.
-	one *broker.Subscription
+	one *delivery.Subscription
 	// after are called once the reply has left, in the order in which they were
 	// added.
 	after []func()
@@ -264,7 +266,7 @@ func (c *call) enter() error {
 	}
 	want := transport.AnyReply
 	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" {
-		want = broker.MaxPage + headerOfEvents
+		want = reading.MaxPage + headerOfEvents
 	}
 	if s.inbox.alone(c.sender) {
 		s.watcher.Heard(c.sender)
@@ -330,7 +332,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 func (s *Service) refuse(h *transport.Header) {
 	<-s.ready
 	s.answer(&answer{to: h.Sender, serial: h.Serial, user: transport.Nobody}, nil,
-		&broker.LimitError{What: "bytes of a message", Max: maxMessage})
+		&fault.LimitError{What: "bytes of a message", Max: maxMessage})
 }
 
 // reply answers a call.

@@ -9,6 +9,8 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/reading"
 )
 
 // flushTime is how long the agent may take to flush or to remove.
@@ -51,8 +53,8 @@ func (c *call) read() ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if most == 0 || most > broker.MaxGroups {
-		most = broker.MaxGroups
+	if most == 0 || most > reading.MaxGroups {
+		most = reading.MaxGroups
 	}
 	// Scans cost processor time and memory.
 	if err := c.service.scans.Get(c.ctx, c.who.user); err != nil {
@@ -65,11 +67,11 @@ func (c *call) read() ([]any, error) {
 	}
 	defer r.Close()
 	groups := []group{}
-	size := broker.MaxPage
+	size := reading.MaxPage
 	if c.room > 0 {
 		size = min(size, c.room-headerOfEvents)
 	}
-	page, err := r.Next(c.ctx, nil, int(most), size, func(dst []byte, e *broker.Entry) []byte {
+	page, err := r.Next(c.ctx, nil, int(most), size, func(dst []byte, e *reading.Entry) []byte {
 		groups = append(groups, groupOf(e))
 		return AppendGroup(dst, e)
 	})
@@ -165,7 +167,7 @@ func (c *call) subscribe() ([]any, error) {
 }
 
 // deliver has a subscription send to the caller, once the reply has left.
-func (c *call) deliver(one *broker.Subscription) error {
+func (c *call) deliver(one *delivery.Subscription) error {
 	to := c.service.newSink(one, c.sender, c.who.user)
 	if before := c.service.clients.set(one, to); before != nil {
 		// Once the caller knows, nothing more goes to where it went.

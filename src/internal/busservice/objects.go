@@ -13,7 +13,8 @@ import (
 	"github.com/godbus/dbus/v5/introspect"
 
 	description "crypto-auditing/dbus"
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/fault"
 )
 
 // Names on the bus.
@@ -52,12 +53,12 @@ func (s *Service) object(path dbus.ObjectPath) *object {
 }
 
 // pathOf is where a subscription is.
-func pathOf(s *broker.Subscription) dbus.ObjectPath {
+func pathOf(s *delivery.Subscription) dbus.ObjectPath {
 	return dbus.ObjectPath(fmt.Sprintf("%s/%016x", subscriptionsPath, s.ID()))
 }
 
 // subscription returns the subscription at a path, nil if there is none.
-func (s *Service) subscription(path dbus.ObjectPath) *broker.Subscription {
+func (s *Service) subscription(path dbus.ObjectPath) *delivery.Subscription {
 	text, ok := strings.CutPrefix(string(path), subscriptionsPath+"/")
 	if !ok || len(text) != 16 {
 		return nil
@@ -76,7 +77,7 @@ func ownSubscription(c *call) error {
 	c.one = one
 	switch {
 	case one == nil:
-		return broker.ErrNoSubscription
+		return fault.ErrNoSubscription
 	case c.who.user == 0:
 		return nil
 	case one.Name() == "" && c.service.clients.of(one) == c.sender, one.Name() != "" && one.User() == c.who.user:
@@ -150,7 +151,7 @@ func (c *call) introspect() ([]any, error) {
 	node := introspect.Node{Name: string(c.path)}
 	o := s.object(c.path)
 	if o == nil {
-		return nil, broker.ErrNoSubscription
+		return nil, fault.ErrNoSubscription
 	}
 	for _, name := range []string{brokerInterface, subscriptionInterface} {
 		if _, ok := o.interfaces[name]; ok {

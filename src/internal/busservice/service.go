@@ -16,6 +16,8 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/semaphore"
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -65,7 +67,7 @@ type Service struct {
 	ended context.Context
 	end   context.CancelFunc
 	// scans are the turns of Read.
-	scans     *broker.Turns
+	scans     *semaphore.Turns
 	announcer *announcer
 
 	// streams are the pipes that are written to: those that follow until
@@ -97,7 +99,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		options: o, version: o.Version, log: o.Log, tables: t, inbox: newInbox(), ready: make(chan struct{}),
-		clients: newClients(), scans: broker.NewTurns(maxScans, userScans),
+		clients: newClients(), scans: semaphore.NewTurns(maxScans, userScans),
 	}
 	s.announcer = newAnnouncer(s)
 	s.streaming, s.stopStreams = context.WithCancel(context.Background())
@@ -304,7 +306,7 @@ func (s *Service) awaitStreams(ctx context.Context) {
 }
 
 // handedTo names the client of a sink for the next broker.
-func (s *Service) handedTo(to broker.Sink) string {
+func (s *Service) handedTo(to delivery.Sink) string {
 	one, ok := to.(*sink)
 	if !ok {
 		return ""
@@ -314,7 +316,7 @@ func (s *Service) handedTo(to broker.Sink) string {
 
 // resume returns a sink for what the broker before has sent to a client, nil if
 // that has left.
-func (s *Service) resume(one *broker.Subscription, client string) broker.Sink {
+func (s *Service) resume(one *delivery.Subscription, client string) delivery.Sink {
 	name, bus, _ := strings.Cut(client, "@")
 	if bus != s.busID {
 		return nil

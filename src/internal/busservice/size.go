@@ -7,7 +7,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/fault"
 )
 
 // maxArguments is how many bytes the arguments of a call may take: a filter of
@@ -30,7 +30,7 @@ func checkSize(arguments []any) error {
 		left = spend(reflect.ValueOf(a), left)
 	}
 	if left < 0 {
-		return &broker.LimitError{What: "bytes of arguments", Max: maxArguments}
+		return &fault.LimitError{What: "bytes of arguments", Max: maxArguments}
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/notices"
+	"crypto-auditing/src/internal/broker/reading"
 )
 
 // statusOf is what GetStatus returns.
@@ -50,12 +52,12 @@ type unrecorded struct {
 }
 
 // addNotices adds what the log reports of itself besides losses.
-func addNotices(d dictionary, n *broker.Notices) {
+func addNotices(d dictionary, n *notices.Summary) {
 	list := []unrecorded{}
 	for _, u := range n.Unrecorded {
 		list = append(list, unrecorded{
 			since(time.Unix(0, max(u.From, 0))), since(time.Unix(0, max(u.To, 0))),
-			string(broker.Plain([]byte(u.Reason))), string(broker.Plain([]byte(u.Library))),
+			string(reading.Plain([]byte(u.Reason))), string(reading.Plain([]byte(u.Library))),
 		})
 	}
 	d["unrecorded"] = dbus.MakeVariant(list)
@@ -65,9 +67,9 @@ func addNotices(d dictionary, n *broker.Notices) {
 	if r := n.Removed; r != nil {
 		d["removed"] = dbus.MakeVariant(dictionary{
 			"time":     dbus.MakeVariant(since(n.RemovedAt)),
-			"user":     dbus.MakeVariant(string(broker.Plain([]byte(r.User)))),
+			"user":     dbus.MakeVariant(string(reading.Plain([]byte(r.User)))),
 			"uid":      dbus.MakeVariant(r.UID),
-			"policy":   dbus.MakeVariant(string(broker.Plain([]byte(r.Policy)))),
+			"policy":   dbus.MakeVariant(string(reading.Plain([]byte(r.Policy)))),
 			"first":    dbus.MakeVariant(r.First),
 			"last":     dbus.MakeVariant(r.Last),
 			"segments": dbus.MakeVariant(uint64(max(r.Segments, 0))),

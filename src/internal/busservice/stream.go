@@ -12,7 +12,7 @@ import (
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 )
 
@@ -93,7 +93,7 @@ func pipe() (read, write *os.File, err error) {
 
 // stream writes a part of the log to a pipe.
 type stream struct {
-	reading *broker.Reading
+	reading *reading.Pages
 	pipe    *os.File
 	follow  bool
 	// rest is what a write that was interrupted has not written.
@@ -123,7 +123,7 @@ func (s *stream) run(ctx context.Context) error {
 		stop()
 		return err
 	}
-	last := broker.AppendEnd(s.rest, *end, s.reading.Cursor())
+	last := reading.AppendEnd(s.rest, *end, s.reading.Cursor())
 	if s.write(last) != nil {
 		last = s.rest
 	} else {
@@ -143,11 +143,11 @@ func (s *stream) copy(ctx context.Context) (*event.End, error) {
 	var buffer []byte
 	stopped := &event.End{Outcome: event.Failed, Reason: stopping}
 	for {
-		page, err := s.reading.Next(ctx, buffer[:0], manyGroups, writeSize, broker.AppendCBOR)
+		page, err := s.reading.Next(ctx, buffer[:0], manyGroups, writeSize, reading.AppendCBOR)
 		buffer = page.Groups
 		var written error
 		if page.Gap != nil {
-			written = s.write(broker.AppendGap(nil, page.Gap))
+			written = s.write(reading.AppendGap(nil, page.Gap))
 		}
 		if len(buffer) > 0 && written == nil {
 			written = s.write(buffer)

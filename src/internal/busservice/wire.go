@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 )
 
@@ -17,9 +17,9 @@ import (
 // groupSignature is that of a group.
 const groupSignature = "(tstta{sv}a(sv))"
 
-// AppendGroup is the broker.Form of groups in signals. It ends at a multiple of
+// AppendGroup is the reading.Form of groups in signals. It ends at a multiple of
 // 8, so that another group can follow; dst has to begin and end at one.
-func AppendGroup(dst []byte, e *broker.Entry) []byte {
+func AppendGroup(dst []byte, e *reading.Entry) []byte {
 	g := e.Group
 	dst = binary.LittleEndian.AppendUint64(dst, e.Sequence)
 	dst = binary.LittleEndian.AppendUint32(dst, 2*uint32(len(g.Context)))
@@ -29,7 +29,7 @@ func AppendGroup(dst []byte, e *broker.Entry) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, e.Microseconds(g.End))
 
 	dst, at := beginArray(dst)
-	broker.Attributes(e, func(name string, value []byte) {
+	reading.Attributes(e, func(name string, value []byte) {
 		dst = appendText(pad(dst, 8), []byte(name))
 		dst = append(dst, 1, 's', 0)
 		dst = appendText(dst, value)
@@ -43,7 +43,7 @@ func AppendGroup(dst []byte, e *broker.Entry) []byte {
 	dst, at = beginArray(dst)
 	for i := range g.Events {
 		if d := &g.Events[i]; d.Kind == event.Data {
-			dst = appendText(pad(dst, 8), broker.Plain(d.Key))
+			dst = appendText(pad(dst, 8), reading.Plain(d.Key))
 			dst = appendValue(dst, &d.Value)
 		}
 	}
@@ -84,7 +84,7 @@ func appendValue(dst []byte, v *event.Value) []byte {
 	case v.Kind == event.Word:
 		dst = pad(append(dst, 1, 'x', 0), 8)
 		return binary.LittleEndian.AppendUint64(dst, uint64(v.Word))
-	case broker.IsText(v):
+	case reading.IsText(v):
 		return appendText(append(dst, 1, 's', 0), v.Bytes)
 	}
 	dst = pad(append(dst, 2, 'a', 'y', 0), 4)

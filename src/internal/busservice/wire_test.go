@@ -9,7 +9,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 )
 
@@ -69,7 +69,7 @@ func FuzzGroups(f *testing.F) {
 			if _, err := event.Decode(event.Append(nil, &g), &logged); err != nil {
 				return
 			}
-			e := &broker.Entry{Sequence: uint64(i), Group: &logged, Boot: int64(i) * 1e9}
+			e := &reading.Entry{Sequence: uint64(i), Group: &logged, Boot: int64(i) * 1e9}
 			begin := len(all)
 			all = AppendGroup(all, e)
 			if len(all)%8 != 0 {
@@ -100,7 +100,7 @@ func BenchmarkAppendGroup(b *testing.B) {
 			{Key: []byte("tls::protocol_version"), Value: event.Value{Word: 772}},
 		},
 	}
-	e := &broker.Entry{Sequence: 1, Group: &g}
+	e := &reading.Entry{Sequence: 1, Group: &g}
 	var dst []byte
 	b.ReportAllocs()
 	for b.Loop() {

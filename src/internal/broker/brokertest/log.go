@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -174,7 +175,7 @@ type Agent struct {
 
 func (a *Agent) there() error {
 	if a.Down.Load() {
-		return fmt.Errorf("%w: it is down", broker.ErrAgentUnavailable)
+		return fmt.Errorf("%w: it is down", fault.ErrAgentUnavailable)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/varlink/go/varlink"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -28,7 +29,7 @@ type Client struct {
 func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) error {
 	connection, err := varlink.NewConnection(ctx, "unix:"+c.Path)
 	if err != nil {
-		return fmt.Errorf("%w on %s: %w", broker.ErrAgentUnavailable, c.Path, err)
+		return fmt.Errorf("%w on %s: %w", fault.ErrAgentUnavailable, c.Path, err)
 	}
 	defer connection.Close()
 	err = f(connection)
@@ -51,7 +52,7 @@ func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) err
 	case errors.As(err, &lagging):
 		return errors.New("it was not listened to in time")
 	}
-	return fmt.Errorf("%w: %w", broker.ErrAgentUnavailable, err)
+	return fmt.Errorf("%w: %w", fault.ErrAgentUnavailable, err)
 }
 
 // Status implements broker.Agent.

@@ -16,6 +16,7 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
@@ -143,23 +144,23 @@ func TestTheAgentIsAsked(t *testing.T) {
 func TestErrorsOfTheAgentAreToldApart(t *testing.T) {
 	r := &recorder{removed: make(chan logstore.Cursor, 2), err: logstore.ErrForeignCursor}
 	c := serve(t, r, varlinkservice.Peer{})
-	if _, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{}); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, broker.ErrAgentUnavailable) {
+	if _, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{}); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, fault.ErrAgentUnavailable) {
 		t.Errorf("a foreign cursor: %v", err)
 	}
 	r.fail(errors.New("something broke"))
-	if _, err := c.Flush(bounded(t)); err == nil || errors.Is(err, broker.ErrAgentUnavailable) || !strings.Contains(err.Error(), "something broke") {
+	if _, err := c.Flush(bounded(t)); err == nil || errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), "something broke") {
 		t.Errorf("a failure: %v", err)
 	}
 	r.fail(logstore.ErrClosed)
-	if _, err := c.Flush(bounded(t)); !errors.Is(err, broker.ErrAgentUnavailable) {
+	if _, err := c.Flush(bounded(t)); !errors.Is(err, fault.ErrAgentUnavailable) {
 		t.Errorf("an agent that ends: %v", err)
 	}
 	stranger := serve(t, r, varlinkservice.Peer{UID: 7, GID: 7})
-	if _, err := stranger.Flush(bounded(t)); err == nil || errors.Is(err, broker.ErrAgentUnavailable) || !strings.Contains(err.Error(), "root") {
+	if _, err := stranger.Flush(bounded(t)); err == nil || errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), "root") {
 		t.Errorf("a stranger: %v", err)
 	}
 	nobody := agentclient.Client{Path: filepath.Join(t.TempDir(), "none")}
-	if _, err := nobody.Status(bounded(t)); !errors.Is(err, broker.ErrAgentUnavailable) || !strings.Contains(err.Error(), nobody.Path) {
+	if _, err := nobody.Status(bounded(t)); !errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), nobody.Path) {
 		t.Errorf("without an agent: %v", err)
 	}
 }
@@ -182,7 +183,7 @@ func TestFollowingTellsOfEveryChunk(t *testing.T) {
 	}
 	close(r.chunks)
 	// It can be followed again at once.
-	if err := <-ended; err == nil || errors.Is(err, broker.ErrAgentUnavailable) {
+	if err := <-ended; err == nil || errors.Is(err, fault.ErrAgentUnavailable) {
 		t.Errorf("when it lags: %v", err)
 	}
 }

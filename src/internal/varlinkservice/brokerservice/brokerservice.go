@@ -16,6 +16,10 @@ import (
 	"github.com/varlink/go/varlink"
 
 	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/notices"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/varlinkservice"
@@ -144,7 +148,7 @@ func (s *service) status(from broker.Status) api.Status {
 }
 
 // addNotices adds what the log reports of itself besides losses.
-func addNotices(to *api.Status, from *broker.Notices) {
+func addNotices(to *api.Status, from *notices.Summary) {
 	if !from.Since.IsZero() {
 		to.LostSinceUSec = from.Since.UnixMicro()
 	}
@@ -152,15 +156,15 @@ func addNotices(to *api.Status, from *broker.Notices) {
 	for _, u := range from.Unrecorded {
 		to.Unrecorded = append(to.Unrecorded, api.Unrecorded{
 			FromUSec: u.From / int64(time.Microsecond), ToUSec: u.To / int64(time.Microsecond),
-			Reason: string(broker.Plain([]byte(u.Reason))), Library: string(broker.Plain([]byte(u.Library))),
+			Reason: string(reading.Plain([]byte(u.Reason))), Library: string(reading.Plain([]byte(u.Library))),
 		})
 	}
 	to.UnrecordedCount, to.UnrecordedUSec = int64(from.UnrecordedCount), from.UnrecordedTotal.Microseconds()
 	to.Scanning = from.Scanning
 	if r := from.Removed; r != nil {
 		to.Removed = &api.Removal{
-			TimeUSec: from.RemovedAt.UnixMicro(), User: string(broker.Plain([]byte(r.User))), Uid: int64(r.UID),
-			Policy: string(broker.Plain([]byte(r.Policy))), First: int64(r.First), Last: int64(r.Last),
+			TimeUSec: from.RemovedAt.UnixMicro(), User: string(reading.Plain([]byte(r.User))), Uid: int64(r.UID),
+			Policy: string(reading.Plain([]byte(r.Policy))), First: int64(r.First), Last: int64(r.Last),
 			Segments: int64(r.Segments), Bytes: r.Bytes,
 		}
 	}
@@ -171,7 +175,7 @@ type page struct {
 	Groups  []json.RawMessage `json:"groups"`
 	Next    string            `json:"next"`
 	Missing uint64            `json:"missing"`
-	Reason  broker.Reason     `json:"missingReason,omitempty"`
+	Reason  reading.Reason    `json:"missingReason,omitempty"`
 }
 
 // Read implements the interface.
@@ -201,27 +205,27 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 		return s.fail(ctx, &c, after, err)
 	}
 	defer r.Close()
-	limit := broker.MaxGroups
-	if most != nil && *most > 0 && *most < broker.MaxGroups {
+	limit := reading.MaxGroups
+	if most != nil && *most > 0 && *most < reading.MaxGroups {
 		limit = int(*most)
 	}
 
 	// The peer may leave while nothing is appended.
-	reading, cancel := context.WithCancelCause(ctx)
+	until, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		select {
 		case <-caller.Gone():
 			cancel(errGone)
-		case <-reading.Done():
+		case <-until.Done():
 		}
 	}()
 	for {
-		p, end, err := next(reading, r, limit)
+		p, end, err := next(until, r, limit)
 		if err != nil {
-			return s.interrupted(ctx, reading, &c, after, err)
+			return s.interrupted(ctx, until, &c, after, err)
 		}
-		if !c.WantsMore() && len(p.Groups) == 0 && p.Missing == 0 && p.Reason == broker.Unreadable {
+		if !c.WantsMore() && len(p.Groups) == 0 && p.Missing == 0 && p.Reason == reading.Unreadable {
 			return s.fail(ctx, &c, after, s.broker.Unreadable())
 		}
 		over := !c.WantsMore() || end && !follows
@@ -232,8 +236,8 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 			}
 		}
 		if end {
-			if err := r.Wait(reading); err != nil {
-				return s.interrupted(ctx, reading, &c, after, err)
+			if err := r.Wait(until); err != nil {
+				return s.interrupted(ctx, until, &c, after, err)
 			}
 		}
 	}
@@ -252,9 +256,9 @@ func (s *service) interrupted(ctx, reading context.Context, c *api.VarlinkCall, 
 }
 
 // next reads a page; end says that there is no more now.
-func next(ctx context.Context, r *broker.Reading, limit int) (p *page, end bool, err error) {
+func next(ctx context.Context, r *reading.Pages, limit int) (p *page, end bool, err error) {
 	var ends []int
-	got, err := r.Next(ctx, nil, limit, broker.MaxPage, func(dst []byte, e *broker.Entry) []byte {
+	got, err := r.Next(ctx, nil, limit, reading.MaxPage, func(dst []byte, e *reading.Entry) []byte {
 		dst = appendGroup(dst, e)
 		ends = append(ends, len(dst))
 		return dst
@@ -277,8 +281,8 @@ func next(ctx context.Context, r *broker.Reading, limit int) (p *page, end bool,
 
 // fail replies with an error.
 func (s *service) fail(ctx context.Context, c *api.VarlinkCall, after string, err error) error {
-	var filter *broker.FilterError
-	var limit *broker.LimitError
+	var filter *fault.FilterError
+	var limit *fault.LimitError
 	switch {
 	case errors.As(err, &filter):
 		return c.ReplyInvalidFilter(ctx, filter.Key, filter.Problem)
@@ -303,8 +307,8 @@ func clip(text string) string {
 	return text
 }
 
-func filterOf(from *api.Filter) (broker.Filter, error) {
-	var to broker.Filter
+func filterOf(from *api.Filter) (filter.Spec, error) {
+	var to filter.Spec
 	if from == nil {
 		return to, nil
 	}
@@ -328,7 +332,7 @@ func filterOf(from *api.Filter) (broker.Filter, error) {
 			continue
 		}
 		if *bound.from < 0 {
-			return to, &broker.FilterError{Key: bound.name, Problem: fmt.Sprintf("%d is before 1970", *bound.from)}
+			return to, &fault.FilterError{Key: bound.name, Problem: fmt.Sprintf("%d is before 1970", *bound.from)}
 		}
 		*bound.to = uint64(*bound.from)
 	}

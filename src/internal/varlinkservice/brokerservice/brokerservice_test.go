@@ -19,6 +19,8 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
@@ -46,7 +48,7 @@ func serve(t *testing.T, peer varlinkservice.Peer, group *uint32) *served {
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s.broker, err = broker.New(broker.Options{
 		LogDir: s.log.Dir, StateDir: t.TempDir(), Registry: registry, Agent: &brokertest.Agent{Log: s.log}, Log: silent,
-		Form: func(dst []byte, _ *broker.Entry) []byte { return dst },
+		Form: func(dst []byte, _ *reading.Entry) []byte { return dst },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +66,7 @@ func serve(t *testing.T, peer varlinkservice.Peer, group *uint32) *served {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended, stopped := make(chan error, 1), make(chan error, 1)
-	go func() { ended <- s.broker.Run(ctx, func(broker.Sink) string { return "" }) }()
+	go func() { ended <- s.broker.Run(ctx, func(delivery.Sink) string { return "" }) }()
 	go func() {
 		stopped <- varlinkservice.New(service, varlinkservice.Options{
 			Limits: Limits(), LimitError: LimitError, Log: silent,

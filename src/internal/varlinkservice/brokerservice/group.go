@@ -6,41 +6,41 @@ import (
 	"encoding/base64"
 	"encoding/json"
 
-	"crypto-auditing/src/internal/broker"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
 
-// appendGroup is the broker.Form of groups: JSON.
-func appendGroup(dst []byte, e *broker.Entry) []byte {
+// appendGroup is the reading.Form of groups: JSON.
+func appendGroup(dst []byte, e *reading.Entry) []byte {
 	g := e.Group
 	to := api.Group{
 		Sequence: int64(e.Sequence), Context: g.Context.String(),
 		StartUSec: int64(e.Microseconds(g.Start)), EndUSec: int64(e.Microseconds(g.End)),
 		Data: []api.Datum{},
 	}
-	broker.Attributes(e, func(name string, value []byte) {
+	reading.Attributes(e, func(name string, value []byte) {
 		text := string(value)
 		switch name {
-		case broker.AttributeParent:
+		case reading.AttributeParent:
 			to.Parent = &text
-		case broker.AttributeName:
+		case reading.AttributeName:
 			to.Name = &text
-		case broker.AttributeOrigin:
+		case reading.AttributeOrigin:
 			to.Origin = &text
-		case broker.AttributeExecutable:
+		case reading.AttributeExecutable:
 			to.Executable = &text
-		case broker.AttributeReason:
+		case reading.AttributeReason:
 			to.Reason = &text
 		}
 	}, func(name string, value uint64) {
 		number := int64(value)
 		switch name {
-		case broker.AttributeLost:
+		case reading.AttributeLost:
 			to.Lost = &number
-		case broker.AttributeUnrecordedSince:
+		case reading.AttributeUnrecordedSince:
 			to.UnrecordedSinceUSec = &number
-		case broker.AttributeUnrecordedUntil:
+		case reading.AttributeUnrecordedUntil:
 			to.UnrecordedUntilUSec = &number
 		}
 	})
@@ -57,11 +57,11 @@ func appendGroup(dst []byte, e *broker.Entry) []byte {
 }
 
 func datumOf(key []byte, v *event.Value) api.Datum {
-	d := api.Datum{Key: string(broker.Plain(key))}
+	d := api.Datum{Key: string(reading.Plain(key))}
 	switch {
 	case v.Kind == event.Word:
 		d.Word = &v.Word
-	case broker.IsText(v):
+	case reading.IsText(v):
 		text := string(v.Bytes)
 		d.Text = &text
 	default:

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package reading
 
 import (
 	"context"
 	"io"
 	"time"
 
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/quota"
 )
 
-// Limits of a page of Reading.Next.
+// Limits of a page of Pages.Next.
 const (
 	// MaxGroups is how many groups a page has at most.
 	MaxGroups = 1000
@@ -26,85 +26,51 @@ const (
 	timeCheck = 4 << 20
 )
 
-// Reading reads a part of the log for a caller. It is for one goroutine.
-type Reading struct {
-	broker  *Broker
-	scanner *scanner
-	caller  quota.Holder
-	counted bool
+// Pages reads a part of the log for a caller, page by page. It is for one
+// goroutine.
+type Pages struct {
+	scanner *Scanner
+	closed  func()
 }
 
-// Page is what Reading.Next returns.
+// Page is what Pages.Next returns.
 type Page struct {
 	// Groups are Count groups in the form that was asked for.
 	Groups []byte
 	Count  int
 	// Gap precedes the groups, if it is not nil. One of no entries, of the
-	// newest segment that cannot be read, is reported once by a Reading.
+	// newest segment that cannot be read, is reported once by a Pages.
 	Gap *Gap
 	// End says that there is nothing more in the log now.
 	End bool
 }
 
-// Read begins to read behind a cursor, given as text. The errors are those
-// about filters and cursors, and *StoreError.
-func (b *Broker) Read(caller quota.Holder, after string, f Filter) (*Reading, error) {
-	compiled, err := compile(b.options.Registry, f)
-	if err != nil {
-		return nil, err
-	}
-	cursor, err := b.resolve(after)
-	if err != nil {
-		return nil, err
-	}
-	s, err := openScanner(b.options.LogDir, b.health, compiled, cursor)
-	if err != nil {
-		return nil, err
-	}
-	return &Reading{broker: b, scanner: s, caller: caller}, nil
-}
-
-// Open begins to read as Read does, for a stream that lasts: their number is
-// limited, and an open one keeps the broker running.
-func (b *Broker) Open(caller quota.Holder, after string, f Filter) (*Reading, error) {
-	if full := b.streams.Take(caller); full != nil {
-		return nil, &LimitError{full.Limit, full.Max}
-	}
-	r, err := b.Read(caller, after, f)
-	if err != nil {
-		b.streams.Release(caller)
-		return nil, err
-	}
-	r.counted = true
-	return r, nil
-}
-
 // Undecoded says that Entry.Group will not be looked at.
-func (r *Reading) Undecoded() { r.scanner.undecoded = r.scanner.filter.everything }
+func (r *Pages) Undecoded() { r.scanner.undecoded = r.scanner.filter.Everything }
 
 // Close ends it.
-func (r *Reading) Close() {
-	r.scanner.close()
-	if r.counted {
-		r.counted = false
-		r.broker.streams.Release(r.caller)
+func (r *Pages) Close() {
+	r.scanner.Close()
+	if r.closed != nil {
+		r.closed()
+		r.closed = nil
 	}
 }
 
 // Cursor is the position up to which everything was returned, or did not pass.
-func (r *Reading) Cursor() logstore.Cursor { return r.scanner.cursor() }
+func (r *Pages) Cursor() logstore.Cursor { return r.scanner.Cursor() }
 
 // Next appends up to most groups that pass to dst, whose length then counts to
 // size bytes at most, unless one group alone is longer. Entries that are
 // missing end a page, so that a gap always comes first. The error is a
-// *StoreError, or that of ctx.
-func (r *Reading) Next(ctx context.Context, dst []byte, most, size int, form Form) (Page, error) {
+// *fault.StoreError, or that of ctx.
+func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form) (Page, error) {
 	p := Page{Groups: dst}
 	var e Entry
-	began, looked := time.Now(), r.scanner.read
+	began, looked := time.Now(), r.scanner.Read
 	for p.Count < most {
-		if r.scanner.read-looked >= timeCheck {
-			looked = r.scanner.read
+		if r.scanner.Read-looked >= timeCheck {
+			looked = r.scanner.Read
 			if ctx.Err() != nil {
 				return p, ctx.Err()
 			}
@@ -112,8 +78,8 @@ func (r *Reading) Next(ctx context.Context, dst []byte, most, size int, form For
 				return p, nil
 			}
 		}
-		if err := r.scanner.next(ctx, &e); err != nil {
-			gap := asGap(err)
+		if err := r.scanner.Next(ctx, &e); err != nil {
+			gap := AsGap(err)
 			switch {
 			case err == io.EOF:
 				p.End = true
@@ -141,12 +107,12 @@ func (r *Reading) Next(ctx context.Context, dst []byte, most, size int, form For
 }
 
 // Wait waits until the log may have more than Next has seen.
-func (r *Reading) Wait(ctx context.Context) error {
+func (r *Pages) Wait(ctx context.Context) error {
 	if err := r.scanner.reader.Wait(ctx); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return &StoreError{err}
+		return &fault.StoreError{Err: err}
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package reading
 
 import (
 	"errors"
@@ -60,8 +60,8 @@ type Gap struct {
 	Reason  Reason
 }
 
-// note reports whether nothing is known to be missing.
-func (g *Gap) note() bool {
+// Note reports whether nothing is known to be missing.
+func (g *Gap) Note() bool {
 	return g.Entries == 0 && (g.Reason == Unreadable || g.Reason == PassedOver)
 }
 
@@ -73,8 +73,8 @@ func (g *Gap) Error() string {
 	return fmt.Sprintf("%d entries from %v to %v are passed over: %s", g.Entries, g.From, g.To, g.Reason)
 }
 
-// asGap returns the gap that err is, nil if it is none.
-func asGap(err error) *Gap {
+// AsGap returns the gap that err is, nil if it is none.
+func AsGap(err error) *Gap {
 	var gap *Gap
 	if errors.As(err, &gap) {
 		return gap
@@ -82,10 +82,10 @@ func asGap(err error) *Gap {
 	return nil
 }
 
-// between returns the number of entries between two positions of one store.
+// Between returns the number of entries between two positions of one store.
 // After a crash of the machine the sequence numbers jump by 2^32, which is more
 // than a log has entries.
-func between(from, to uint64) uint64 {
+func Between(from, to uint64) uint64 {
 	if to <= from {
 		return 0
 	}

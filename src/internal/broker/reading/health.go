@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package reading
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -102,7 +103,7 @@ func (h *health) check(dir string, list []uint64, store [16]byte) error {
 	if bad > 1 {
 		others = fmt.Sprintf(" (and %d more)", bad-1)
 	}
-	return &StoreError{fmt.Errorf("%w%s", first, others)}
+	return &fault.StoreError{Err: fmt.Errorf("%w%s", first, others)}
 }
 
 func (h *health) clear(path string) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package journal keeps durable subscriptions and their positions on disk.
+package journal
 
 import (
 	"bytes"
@@ -21,6 +22,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
 )
@@ -58,24 +61,24 @@ const (
 	recordHandover
 )
 
-// definition is a durable subscription as it was made.
-type definition struct {
+// Definition is a durable subscription as it was made.
+type Definition struct {
 	ID      uint64        `cbor:"1,keyasint"`
 	Name    string        `cbor:"2,keyasint"`
 	User    uint32        `cbor:"3,keyasint"`
-	Filter  Filter        `cbor:"4,keyasint"`
+	Filter  filter.Spec   `cbor:"4,keyasint"`
 	Batch   int           `cbor:"5,keyasint"`
 	Window  time.Duration `cbor:"6,keyasint"`
-	Flow    Flow          `cbor:"7,keyasint"`
+	Flow    string        `cbor:"7,keyasint"`
 	Created int64         `cbor:"8,keyasint"` // ns since the Unix epoch
-	Place   place         `cbor:"9,keyasint"`
+	Place   Place         `cbor:"9,keyasint"`
 	// Client is the connection that it is attached to, as the transport knows it;
 	// empty: none. Brokers before 0.2 pass over it, here and in a movement.
 	Client string `cbor:"10,keyasint,omitempty"`
 }
 
-// place is how far a subscription has got.
-type place struct {
+// Place is how far a subscription has got.
+type Place struct {
 	Position  logstore.Cursor `cbor:"1,keyasint"`
 	Delivered uint64          `cbor:"2,keyasint"`
 	Skipped   uint64          `cbor:"3,keyasint"`
@@ -84,21 +87,21 @@ type place struct {
 // movement is a new place, or a new connection.
 type movement struct {
 	ID    uint64 `cbor:"1,keyasint"`
-	Place place  `cbor:"2,keyasint"`
+	Place Place  `cbor:"2,keyasint"`
 	// Client is nil if it has not changed.
 	Client *string `cbor:"3,keyasint,omitempty"`
 }
 
-// handover is a subscription that a broker which left has been sending. The
+// Handover is a subscription that a broker which left has been sending. The
 // next one goes on with it if its connection is still there.
-type handover struct {
-	Definition definition `cbor:"1,keyasint"`
+type Handover struct {
+	Definition Definition `cbor:"1,keyasint"`
 	// Client is what the transport knows the connection by.
 	Client string `cbor:"2,keyasint"`
 }
 
-// journal keeps durable subscriptions on disk.
-type journal struct {
+// Journal keeps durable subscriptions on disk.
+type Journal struct {
 	dir  string
 	log  *slog.Logger
 	sync func(*os.File) error
@@ -117,8 +120,8 @@ type journal struct {
 	// anew first; size is what is good of it.
 	file  *os.File
 	size  int64
-	table map[uint64]*definition
-	left  []handover
+	table map[uint64]*Definition
+	left  []Handover
 }
 
 // batch are records that are written at once.
@@ -129,11 +132,11 @@ type batch struct {
 	err     error
 }
 
-// openJournal reads the journal in dir. What it held is in table and left;
+// Open reads the journal in dir. What it held is in table and left;
 // untrusted says that its positions may be behind the truth. A broker that is
 // about to end has it for a moment longer, which is waited for.
-func openJournal(dir string, wait time.Duration, log *slog.Logger) (j *journal, untrusted bool, err error) {
-	j = &journal{dir: dir, log: log, table: map[uint64]*definition{}, sync: func(f *os.File) error {
+func Open(dir string, wait time.Duration, log *slog.Logger) (j *Journal, untrusted bool, err error) {
+	j = &Journal{dir: dir, log: log, table: map[uint64]*Definition{}, sync: func(f *os.File) error {
 		return unix.Fdatasync(int(f.Fd()))
 	}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -144,7 +147,7 @@ func openJournal(dir string, wait time.Duration, log *slog.Logger) (j *journal, 
 	}
 	b, err := os.ReadFile(j.path())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, false, errors.Join(fmt.Errorf("cannot read the state: %w", err), j.close())
+		return nil, false, errors.Join(fmt.Errorf("cannot read the state: %w", err), j.Close())
 	}
 	if err == nil {
 		if damage := j.replay(b); damage != nil {
@@ -156,16 +159,33 @@ func openJournal(dir string, wait time.Duration, log *slog.Logger) (j *journal, 
 	// What was handed over is taken on but once.
 	j.left = nil
 	if err := j.rewrite(); err != nil {
-		return nil, false, errors.Join(err, j.close())
+		return nil, false, errors.Join(err, j.Close())
 	}
 	j.left = left
 	return j, untrusted, nil
 }
 
-func (j *journal) path() string { return filepath.Join(j.dir, journalFile) }
+// Definitions returns the durable subscriptions that the journal held when it
+// was opened.
+func (j *Journal) Definitions() []Definition {
+	all := make([]Definition, 0, len(j.table))
+	for _, d := range j.table {
+		all = append(all, *d)
+	}
+	return all
+}
+
+// TakeLeft returns the subscriptions that the broker before was sending, once.
+func (j *Journal) TakeLeft() []Handover {
+	left := j.left
+	j.left = nil
+	return left
+}
+
+func (j *Journal) path() string { return filepath.Join(j.dir, journalFile) }
 
 // acquire keeps other brokers out.
-func (j *journal) acquire(wait time.Duration) error {
+func (j *Journal) acquire(wait time.Duration) error {
 	f, err := os.OpenFile(filepath.Join(j.dir, "broker.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot open the state: %w", err)
@@ -184,7 +204,7 @@ func (j *journal) acquire(wait time.Duration) error {
 }
 
 // replay takes over the records of a journal. The error says what is damaged.
-func (j *journal) replay(b []byte) error {
+func (j *Journal) replay(b []byte) error {
 	if len(b) < headSize || string(b[:8]) != journalName {
 		return errors.New("it does not begin as a journal does")
 	}
@@ -216,10 +236,10 @@ func (j *journal) replay(b []byte) error {
 	return nil
 }
 
-func (j *journal) apply(kind byte, content []byte) error {
+func (j *Journal) apply(kind byte, content []byte) error {
 	switch kind {
 	case recordDefine:
-		d := &definition{}
+		d := &Definition{}
 		if err := cbor.Unmarshal(content, d); err != nil {
 			return err
 		}
@@ -242,7 +262,7 @@ func (j *journal) apply(kind byte, content []byte) error {
 		}
 		delete(j.table, id)
 	case recordHandover:
-		var h handover
+		var h Handover
 		if err := cbor.Unmarshal(content, &h); err != nil {
 			return err
 		}
@@ -254,7 +274,7 @@ func (j *journal) apply(kind byte, content []byte) error {
 }
 
 // setAside keeps a damaged journal under another name.
-func (j *journal) setAside(damage error) {
+func (j *Journal) setAside(damage error) {
 	aside := fmt.Sprintf("%s.damaged-%d", j.path(), time.Now().UnixNano())
 	if err := os.Rename(j.path(), aside); err != nil {
 		j.log.Error("the state of subscriptions is damaged and cannot be set aside", "file", j.path(), "damage", damage, "error", err)
@@ -279,14 +299,14 @@ func record(kind byte, content any) ([]byte, error) {
 	return b, nil
 }
 
-// define adds a subscription. When it returns nil, it will be there after a
-// power cut; so with move and remove.
-func (j *journal) define(d definition) error {
+// Define adds a subscription. When it returns nil, it will be there after a
+// power cut; so with Move and Remove.
+func (j *Journal) Define(d Definition) error {
 	return j.commit(recordDefine, d, func() { j.table[d.ID] = &d })
 }
 
-// move notes a new place.
-func (j *journal) move(id uint64, p place) error {
+// Move notes a new place.
+func (j *Journal) Move(id uint64, p Place) error {
 	return j.commit(recordMove, movement{ID: id, Place: p}, func() {
 		if d := j.table[id]; d != nil {
 			d.Place = p
@@ -294,8 +314,8 @@ func (j *journal) move(id uint64, p place) error {
 	})
 }
 
-// assign notes the connection that a subscription at a place is attached to.
-func (j *journal) assign(id uint64, p place, client string) error {
+// Assign notes the connection that a subscription at a place is attached to.
+func (j *Journal) Assign(id uint64, p Place, client string) error {
 	return j.commit(recordMove, movement{id, p, &client}, func() {
 		if d := j.table[id]; d != nil {
 			d.Place, d.Client = p, client
@@ -303,13 +323,13 @@ func (j *journal) assign(id uint64, p place, client string) error {
 	})
 }
 
-// remove removes a subscription.
-func (j *journal) remove(id uint64) error {
+// Remove removes a subscription.
+func (j *Journal) Remove(id uint64) error {
 	return j.commit(recordRemove, id, func() { delete(j.table, id) })
 }
 
 // commit writes a record, together with all that are asked for meanwhile.
-func (j *journal) commit(kind byte, content any, apply func()) error {
+func (j *Journal) commit(kind byte, content any, apply func()) error {
 	r, err := record(kind, content)
 	if err != nil {
 		return err
@@ -317,7 +337,7 @@ func (j *journal) commit(kind byte, content any, apply func()) error {
 	j.mu.Lock()
 	if j.leaving {
 		j.mu.Unlock()
-		return ErrLeaving
+		return fault.ErrLeaving
 	}
 	if j.pending == nil {
 		j.pending = &batch{done: make(chan struct{})}
@@ -335,7 +355,7 @@ func (j *journal) commit(kind byte, content any, apply func()) error {
 }
 
 // writeAll writes batches as long as there are any.
-func (j *journal) writeAll() {
+func (j *Journal) writeAll() {
 	j.mu.Lock()
 	for j.pending != nil {
 		b := j.pending
@@ -353,7 +373,7 @@ func (j *journal) writeAll() {
 }
 
 // write puts a batch on the disk.
-func (j *journal) write(b *batch) error {
+func (j *Journal) write(b *batch) error {
 	if j.file == nil {
 		// The last write has failed: only a new file is known to be good.
 		if err := j.rewrite(); err != nil {
@@ -384,7 +404,7 @@ func (j *journal) write(b *batch) error {
 
 // rewrite writes the journal anew. Afterwards file is what it will be
 // appended to; on error, nothing has changed, and file is nil.
-func (j *journal) rewrite() error {
+func (j *Journal) rewrite() error {
 	if j.file != nil {
 		j.file.Close()
 		j.file = nil
@@ -415,7 +435,7 @@ func (j *journal) rewrite() error {
 }
 
 // replace puts a new file in place and returns it.
-func (j *journal) replace(b []byte) (*os.File, error) {
+func (j *Journal) replace(b []byte) (*os.File, error) {
 	temporary := j.path() + ".tmp"
 	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -447,9 +467,9 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// leave notes where all subscriptions are, and what the next broker takes on.
+// Leave notes where all subscriptions are, and what the next broker takes on.
 // Nothing is written afterwards.
-func (j *journal) leave(now []definition, left []handover) error {
+func (j *Journal) Leave(now []Definition, left []Handover) error {
 	j.mu.Lock()
 	j.leaving = true
 	writing := j.writing
@@ -470,7 +490,8 @@ func (j *journal) leave(now []definition, left []handover) error {
 	return j.rewrite()
 }
 
-func (j *journal) close() error {
+// Close lets another broker have the journal.
+func (j *Journal) Close() error {
 	var errs []error
 	for _, c := range []io.Closer{j.file, j.lock} {
 		if f, ok := c.(*os.File); ok && f != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package reading
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore/frame"
 )
@@ -36,10 +37,10 @@ func Attributes(e *Entry, text func(name string, value []byte), number func(name
 	if len(g.Name) > 0 {
 		text(AttributeName, Plain(g.Name))
 	}
-	if origin := originOf(g); len(origin) > 0 {
+	if origin := filter.Origin(g); len(origin) > 0 {
 		text(AttributeOrigin, hex.AppendEncode(nil, origin))
 	}
-	if executable := executableOf(g); len(executable) > 0 {
+	if executable := filter.Executable(g); len(executable) > 0 {
 		text(AttributeExecutable, event.AppendEscaped(nil, executable))
 	}
 	if loss, ok := g.Loss(); ok {

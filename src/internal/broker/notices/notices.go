@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package notices gathers what the retained log reports of itself: losses, times
+// without recording, removals.
+package notices
 
 import (
 	"context"
@@ -11,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
@@ -27,8 +30,8 @@ const (
 	scanTime = 2 * time.Second
 )
 
-// Notices is what the retained log reports of itself.
-type Notices struct {
+// Summary is what the retained log reports of itself.
+type Summary struct {
 	// Since is when the retained log begins; zero: it is empty.
 	Since time.Time
 	// Lost is how many events were lost, by reason.
@@ -47,21 +50,21 @@ type Notices struct {
 }
 
 // EventsLost is the sum of Lost.
-func (n *Notices) EventsLost() (sum uint64) {
+func (n *Summary) EventsLost() (sum uint64) {
 	for _, events := range n.Lost {
 		sum += events
 	}
 	return sum
 }
 
-// notices gathers the Notices. A scan in the background covers what was in the
+// Notices gathers a Summary. A scan in the background covers what was in the
 // log when the tail found it; the tail adds what is appended. Its methods may be
 // called concurrently.
-type notices struct {
+type Notices struct {
 	dir    string
-	health *health
+	source *reading.Log
 	log    *slog.Logger
-	// requests wakes run.
+	// requests wakes Run.
 	requests chan struct{}
 
 	mu sync.Mutex
@@ -92,15 +95,16 @@ type segmentNotices struct {
 	sequence uint64
 }
 
-func newNotices(dir string, h *health, log *slog.Logger) *notices {
-	return &notices{
-		dir: dir, health: h, log: log, requests: make(chan struct{}, 1),
+// New returns the notices of the log in dir.
+func New(dir string, source *reading.Log, log *slog.Logger) *Notices {
+	return &Notices{
+		dir: dir, source: source, log: log, requests: make(chan struct{}, 1),
 		segments: map[uint64]*segmentNotices{}, reasons: map[string]struct{}{},
 	}
 }
 
-// begin forgets everything and has the log scanned up to a position.
-func (n *notices) begin(until logstore.Cursor) {
+// Begin forgets everything and has the log scanned up to a position.
+func (n *Notices) Begin(until logstore.Cursor) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.segments, n.reasons = map[uint64]*segmentNotices{}, map[string]struct{}{}
@@ -112,8 +116,8 @@ func (n *notices) begin(until logstore.Cursor) {
 	}
 }
 
-// run scans when it is asked to, until ctx is done.
-func (n *notices) run(ctx context.Context) {
+// Run scans when it is asked to, until ctx is done.
+func (n *Notices) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -132,24 +136,24 @@ func (n *notices) run(ctx context.Context) {
 
 // scan reads the notices up to a position. It decompresses only chunks that hold
 // one. It ends early if another scan is asked for.
-func (n *notices) scan(ctx context.Context, until logstore.Cursor, scanned chan struct{}) error {
+func (n *Notices) scan(ctx context.Context, until logstore.Cursor, scanned chan struct{}) error {
 	if until.Sequence == 0 {
 		return nil
 	}
-	r, err := openReader(n.dir, logstore.NoticesOnly())
+	r, err := n.source.Reader(logstore.NoticesOnly())
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	var g event.Group
-	var skip skip
+	var skip reading.Skip
 	for r.Store() == until.Store {
 		chunk, err := r.Next(ctx)
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			if _, ok := skip.read(n.health, err); !ok {
+			if _, ok := skip.Read(n.source, err); !ok {
 				return err
 			}
 			continue
@@ -174,15 +178,15 @@ func (n *notices) scan(ctx context.Context, until logstore.Cursor, scanned chan 
 	return nil
 }
 
-// appended adds a notice that the tail has read.
-func (n *notices) appended(path string, sequence uint64, g *event.Group, boot int64) {
+// Appended adds a notice that the tail has read.
+func (n *Notices) Appended(path string, sequence uint64, g *event.Group, boot int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.add(path, sequence, g, boot)
 }
 
 // add adds a notice of the segment at path. The caller holds mu.
-func (n *notices) add(path string, sequence uint64, g *event.Group, boot int64) {
+func (n *Notices) add(path string, sequence uint64, g *event.Group, boot int64) {
 	first, ok := segment.ParseName(filepath.Base(path))
 	if !ok {
 		return
@@ -232,8 +236,8 @@ func newestUnrecorded(all []event.Unrecorded) []event.Unrecorded {
 	return all
 }
 
-// wait waits until the scan is over, but not for long.
-func (n *notices) wait(ctx context.Context) {
+// Wait waits until the scan is over, but not for long.
+func (n *Notices) Wait(ctx context.Context) {
 	n.mu.Lock()
 	scanned := n.scanned
 	n.mu.Unlock()
@@ -249,12 +253,12 @@ func (n *notices) wait(ctx context.Context) {
 	}
 }
 
-// of returns what the segments of a list report. Others have been removed. nil
+// Of returns what the segments of a list report. Others have been removed. nil
 // is the list that is not known.
-func (n *notices) of(list []uint64) Notices {
+func (n *Notices) Of(list []uint64) Summary {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	all := Notices{Since: n.since(list), Lost: map[string]uint64{}}
+	all := Summary{Since: n.since(list), Lost: map[string]uint64{}}
 	if n.scanned != nil {
 		select {
 		case <-n.scanned:
@@ -285,7 +289,7 @@ func (n *notices) of(list []uint64) Notices {
 
 // since returns when the first segment begins whose beginning can be read. The
 // caller holds mu.
-func (n *notices) since(list []uint64) time.Time {
+func (n *Notices) since(list []uint64) time.Time {
 	for _, first := range list {
 		if first == n.start.first {
 			return n.start.time

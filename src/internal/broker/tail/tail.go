@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package tail reads the log as it grows, once for all subscriptions, and keeps
+// the newest groups in memory.
+package tail
 
 import (
 	"context"
@@ -11,6 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/notices"
+	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
@@ -20,20 +25,20 @@ import (
 // again.
 const openPause = time.Second
 
-// tail reads the log as it grows, once for all. It is one goroutine.
-type tail struct {
-	dir  string
-	form Form
-	live *live
-	log  *slog.Logger
+// Tail reads the log as it grows, once for all. It is one goroutine.
+type Tail struct {
+	dir    string
+	source *reading.Log
+	form   reading.Form
+	// Cache has the newest groups.
+	Cache *Cache
+	log   *slog.Logger
 	// grown is told the newest position and how many entries were appended.
 	grown   func(newest logstore.Cursor, entries uint64)
-	notices *notices
-	// replaced is told when the log is another one than before.
-	replaced func(at logstore.Cursor)
+	notices *notices.Notices
 
 	// pokes wake it: from follower when the agent has told of a chunk, and when
-	// classes have changed.
+	// feeds have changed.
 	pokes chan struct{}
 	// told says that the agent tells of chunks, so that nobody else need.
 	told atomic.Bool
@@ -42,29 +47,47 @@ type tail struct {
 	index   *index
 	group   event.Group
 	scratch []byte
-	health  *health
-	skip    skip
+	skip    reading.Skip
 	// failing is how the log could not be read last.
 	failing atomic.Pointer[error]
 }
 
-func (t *tail) poke() {
+// New returns the tail of the log in dir. It looks at what is appended from now
+// on; a log that cannot be read yet is tried again. grown is called with the
+// newest position and how many entries were appended.
+func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices, grown func(logstore.Cursor, uint64), log *slog.Logger) *Tail {
+	t := &Tail{
+		dir: dir, source: source, form: form, Cache: newCache(), notices: n, grown: grown, log: log, pokes: make(chan struct{}, 1),
+	}
+	t.fail(t.open())
+	return t
+}
+
+// Told sets whether the agent reports what it appends, so that the directory of
+// the log need not be watched, and has the tail read.
+func (t *Tail) Told(told bool) {
+	t.told.Store(told)
+	t.Poke()
+}
+
+// Poke wakes the tail: the log has grown, or feeds have changed.
+func (t *Tail) Poke() {
 	select {
 	case t.pokes <- struct{}{}:
 	default:
 	}
 }
 
-// err is why the log cannot be read; nil if it can.
-func (t *tail) err() error {
+// Err is why the log cannot be read; nil if it can.
+func (t *Tail) Err() error {
 	if p := t.failing.Load(); p != nil {
 		return *p
 	}
 	return nil
 }
 
-func (t *tail) fail(err error) {
-	if old := t.err(); err != nil && (old == nil || old.Error() != err.Error()) {
+func (t *Tail) fail(err error) {
+	if old := t.Err(); err != nil && (old == nil || old.Error() != err.Error()) {
 		message.LogUnreadable.Log(t.log, "error", err)
 	} else if err == nil && old != nil {
 		message.LogReadable.Log(t.log)
@@ -76,8 +99,8 @@ func (t *tail) fail(err error) {
 	t.failing.Store(&err)
 }
 
-// run reads until ctx is done.
-func (t *tail) run(ctx context.Context) {
+// Run reads until ctx is done.
+func (t *Tail) Run(ctx context.Context) {
 	defer t.leave()
 	for ctx.Err() == nil {
 		if t.reader == nil {
@@ -106,14 +129,14 @@ func (t *tail) run(ctx context.Context) {
 	}
 }
 
-func (t *tail) pause(ctx context.Context) {
+func (t *Tail) pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(openPause):
 	}
 }
 
-func (t *tail) leave() {
+func (t *Tail) leave() {
 	if t.reader != nil {
 		t.reader.Close()
 		t.reader = nil
@@ -122,26 +145,26 @@ func (t *tail) leave() {
 
 // open begins where the tail was, or at the newest entry, or at the beginning
 // of a log that is another one.
-func (t *tail) open() error {
-	if index := t.live.takeOver(); index != nil || t.index == nil {
+func (t *Tail) open() error {
+	if index := t.Cache.takeOver(); index != nil || t.index == nil {
 		t.index = index
 		if index == nil {
 			t.index = newIndex(nil)
 		}
 	}
-	r, err := openReader(t.dir, t.index.chunks)
+	r, err := t.source.Reader(t.index.Chunks)
 	if err != nil {
 		return err
 	}
 	if r.Store() == [16]byte{} {
 		r.Close()
-		return &StoreError{errors.New("there is nothing in " + t.dir)}
+		return &fault.StoreError{Err: errors.New("there is nothing in " + t.dir)}
 	}
-	at, opened := t.live.newest()
+	at, opened := t.Cache.Newest()
 	if opened && at.Store == r.Store() {
 		if _, err := r.Seek(at); err != nil {
 			r.Close()
-			return &StoreError{err}
+			return &fault.StoreError{Err: err}
 		}
 		t.reader = r
 		return nil
@@ -156,30 +179,27 @@ func (t *tail) open() error {
 	}
 	if err != nil {
 		r.Close()
-		return &StoreError{err}
+		return &fault.StoreError{Err: err}
 	}
-	t.live.restart(from)
-	t.notices.begin(from)
-	if index := t.live.takeOver(); index != nil {
+	t.Cache.restart(from)
+	t.notices.Begin(from)
+	if index := t.Cache.takeOver(); index != nil {
 		t.index = index
 	}
 	t.reader = r
-	if opened {
-		t.replaced(from)
-	}
 	// The query may be another one now.
 	return t.requery()
 }
 
 // requery goes on with a reader for the chunks of the index.
-func (t *tail) requery() error {
+func (t *Tail) requery() error {
 	at := t.reader.Cursor()
-	r, err := openReader(t.dir, t.index.chunks)
+	r, err := t.source.Reader(t.index.Chunks)
 	if err == nil {
 		_, err = r.Seek(at)
 		if err != nil {
 			r.Close()
-			err = &StoreError{err}
+			err = &fault.StoreError{Err: err}
 		}
 	}
 	t.leave()
@@ -194,8 +214,8 @@ func (t *tail) requery() error {
 var errReplaced = errors.New("the log is another one")
 
 // replacedLog reports whether the folder has another log than the reader.
-func (t *tail) replacedLog() bool {
-	r, err := openReader(t.dir, logstore.Query{})
+func (t *Tail) replacedLog() bool {
+	r, err := t.source.Reader(logstore.Query{})
 	if err != nil {
 		return false
 	}
@@ -204,12 +224,12 @@ func (t *tail) replacedLog() bool {
 }
 
 // drain reads until there is nothing more.
-func (t *tail) drain(ctx context.Context) error {
-	before, _ := t.live.newest()
+func (t *Tail) drain(ctx context.Context) error {
+	before, _ := t.Cache.Newest()
 	begin := before
 	for ctx.Err() == nil {
-		if index := t.live.takeOver(); index != nil {
-			same := len(index.chunks.Terms) == 0 && len(t.index.chunks.Terms) == 0
+		if index := t.Cache.takeOver(); index != nil {
+			same := len(index.Chunks.Terms) == 0 && len(t.index.Chunks.Terms) == 0
 			t.index = index
 			if !same {
 				if err := t.requery(); err != nil {
@@ -218,9 +238,9 @@ func (t *tail) drain(ctx context.Context) error {
 			}
 		}
 		err := t.step(ctx)
-		now, _ := t.live.newest()
+		now, _ := t.Cache.Newest()
 		if now != before {
-			t.grown(now, between(before.Sequence, now.Sequence))
+			t.grown(now, reading.Between(before.Sequence, now.Sequence))
 			before = now
 		}
 		if err == io.EOF {
@@ -238,25 +258,25 @@ func (t *tail) drain(ctx context.Context) error {
 }
 
 // step reads a chunk.
-func (t *tail) step(ctx context.Context) error {
+func (t *Tail) step(ctx context.Context) error {
 	chunk, err := t.reader.Next(ctx)
 	switch {
 	case err == nil:
-		t.skip = skip{}
+		t.skip = reading.Skip{}
 		t.dispatch(chunk)
 		return nil
 	case err == io.EOF:
-		t.live.advance(t.reader.Cursor().Sequence)
+		t.Cache.advance(t.reader.Cursor().Sequence)
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	lack, ok := t.skip.read(t.health, err)
+	lack, ok := t.skip.Read(t.source, err)
 	if !ok {
-		return &StoreError{err}
+		return &fault.StoreError{Err: err}
 	}
 	var missing *logstore.MissingError
-	if lack.reason == Corrupt && !errors.As(err, &missing) {
+	if lack.Reason == reading.Corrupt && !errors.As(err, &missing) {
 		var corrupt *logstore.CorruptError
 		segment := ""
 		if errors.As(err, &corrupt) {
@@ -264,15 +284,15 @@ func (t *tail) step(ctx context.Context) error {
 		}
 		message.SegmentDamaged.Log(t.log, "segment", segment, "error", err)
 	}
-	if lack.last != 0 {
-		t.miss(lack.first, lack.last, lack.reason)
+	if lack.Last != 0 {
+		t.miss(lack.First, lack.Last, lack.Reason)
 	}
 	return nil
 }
 
-func (t *tail) miss(first, last uint64, reason Reason) {
+func (t *Tail) miss(first, last uint64, reason reading.Reason) {
 	store := t.reader.Store()
-	t.live.add(&block{last: last, gap: &Gap{
+	t.Cache.add(&block{last: last, gap: &reading.Gap{
 		From:    logstore.Cursor{Store: store, Sequence: first - 1},
 		To:      logstore.Cursor{Store: store, Sequence: last},
 		Entries: last - first + 1, Reason: reason,
@@ -280,11 +300,11 @@ func (t *tail) miss(first, last uint64, reason Reason) {
 }
 
 // dispatch decides who gets the entries of a chunk.
-func (t *tail) dispatch(chunk *logstore.Chunk) {
+func (t *Tail) dispatch(chunk *logstore.Chunk) {
 	b := &block{last: chunk.Last}
 	groups := t.scratch[:0]
 	rest, sequence := chunk.Entries, chunk.First
-	e := Entry{Group: &t.group, Boot: chunk.Header.Offset}
+	e := reading.Entry{Group: &t.group, Boot: chunk.Header.Offset}
 	for len(rest) > 0 && sequence <= chunk.Last {
 		n, err := event.Decode(rest, &t.group)
 		if err != nil {
@@ -292,19 +312,20 @@ func (t *tail) dispatch(chunk *logstore.Chunk) {
 		}
 		e.Sequence, e.Raw = sequence, rest[:n]
 		if t.group.IsNotice() {
-			t.notices.appended(chunk.Segment, sequence, &t.group, e.Boot)
+			t.notices.Appended(chunk.Segment, sequence, &t.group, e.Boot)
 		}
 		formed := false
 		from := len(groups)
-		t.index.visit(&e, func(c *class) {
+		t.index.Visit(e.Group, e.Sequence, e.Boot, func(place int) {
 			if !formed {
 				formed = true
 				groups = t.form(groups, &e)
 			}
 			if b.pieces == nil {
-				b.pieces = map[*class][]piece{}
+				b.pieces = map[*Feed][]Piece{}
 			}
-			b.pieces[c] = append(b.pieces[c], piece{sequence: e.Sequence, from: uint32(from), to: uint32(len(groups))})
+			feed := t.index.feeds[place]
+			b.pieces[feed] = append(b.pieces[feed], Piece{Sequence: e.Sequence, From: uint32(from), To: uint32(len(groups))})
 		})
 		rest = rest[n:]
 		sequence++
@@ -317,15 +338,15 @@ func (t *tail) dispatch(chunk *logstore.Chunk) {
 	if sequence <= chunk.Last {
 		// The header promised more.
 		b.last = sequence - 1
-		t.live.add(b)
-		t.miss(sequence, chunk.Last, Corrupt)
+		t.Cache.add(b)
+		t.miss(sequence, chunk.Last, reading.Corrupt)
 		return
 	}
-	t.live.add(b)
+	t.Cache.add(b)
 }
 
-// wait waits until the log may have grown or a class has come or gone.
-func (t *tail) wait(ctx context.Context) error {
+// wait waits until the log may have grown or a feed has come or gone.
+func (t *Tail) wait(ctx context.Context) error {
 	if t.told.Load() {
 		select {
 		case <-ctx.Done():
@@ -350,7 +371,7 @@ func (t *tail) wait(ctx context.Context) error {
 	stop()
 	<-watched
 	if err != nil && !woken {
-		return &StoreError{err}
+		return &fault.StoreError{Err: err}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package fault has the errors of the broker that transports translate into
+// their own.
+package fault
 
 import (
 	"errors"

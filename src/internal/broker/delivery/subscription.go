@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package delivery sends groups to subscribers, each at most once: the position
+// after a window is in the journal, and synced, before the window is sent.
+package delivery
 
 import (
 	"context"
@@ -8,6 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/journal"
+	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -53,7 +60,7 @@ type Sink interface {
 	// position behind them. They are not kept.
 	Events(groups []byte, count int, cursor logstore.Cursor) error
 	// Skipped tells of entries that were passed over.
-	Skipped(*Gap) error
+	Skipped(*reading.Gap) error
 	// Ping returns when the client has answered, having read what was sent
 	// before; or when there is no more to wait for.
 	Ping(context.Context) error
@@ -61,12 +68,12 @@ type Sink interface {
 
 // Subscription is what somebody wants of the log, and how far he has got it.
 type Subscription struct {
-	broker *Broker
-	id     uint64
+	core *Core
+	id   uint64
 	// name is empty for an ephemeral one.
 	name    string
 	user    uint32
-	filter  *filter
+	filter  *filter.Filter
 	batch   int
 	window  time.Duration
 	flow    Flow
@@ -95,7 +102,7 @@ type Subscription struct {
 // delivery is the goroutine that sends to a sink.
 type delivery struct {
 	sink   Sink
-	class  *class
+	feed   *tail.Feed
 	cancel context.CancelFunc
 	done   chan struct{}
 	// failed says that it has ended since nothing can be sent any more.
@@ -111,8 +118,11 @@ func (s *Subscription) Name() string { return s.name }
 // User is whose it is.
 func (s *Subscription) User() uint32 { return s.user }
 
+// Created is when it was made.
+func (s *Subscription) Created() time.Time { return s.created }
+
 // Filter is the filter as it was given.
-func (s *Subscription) Filter() Filter { return s.filter.spec }
+func (s *Subscription) Filter() filter.Spec { return s.filter.Spec }
 
 // Flow is its flow.
 func (s *Subscription) Flow() Flow { return s.flow }
@@ -130,7 +140,7 @@ type SubscriptionStatus struct {
 
 // Status returns how things are now.
 func (s *Subscription) Status() SubscriptionStatus {
-	newest, _ := s.broker.live.newest()
+	newest, _ := s.core.Tail.Cache.Newest()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	position := s.settled()
@@ -139,7 +149,7 @@ func (s *Subscription) Status() SubscriptionStatus {
 		Attached: s.current != nil && !s.current.failed, Created: s.created,
 	}
 	if newest.Store == position.Store {
-		status.Pending = between(position.Sequence, newest.Sequence)
+		status.Pending = reading.Between(position.Sequence, newest.Sequence)
 	}
 	return status
 }
@@ -150,45 +160,45 @@ func (s *Subscription) settled() logstore.Cursor {
 	if s.current == nil {
 		return s.position
 	}
-	return s.broker.live.settled(s.current.class, s.position)
+	return s.core.Tail.Cache.Settled(s.current.feed, s.position)
 }
 
-// wake makes the delivery look for groups.
-func (s *Subscription) wake() {
+// Wake makes the delivery look for groups.
+func (s *Subscription) Wake() {
 	select {
 	case s.wakes <- struct{}{}:
 	default:
 	}
 }
 
-// same reports whether it was made with that filter and these options.
-func (s *Subscription) same(f *filter, o SubscribeOptions) bool {
-	n, err := o.normal()
-	return err == nil && s.filter.key == f.key && s.batch == int(n.Batch) && s.window == *n.Window && s.flow == n.Flow
+// Same reports whether it was made with that filter and these options.
+func (s *Subscription) Same(f *filter.Filter, o SubscribeOptions) bool {
+	n, err := o.Normal()
+	return err == nil && s.filter.Key == f.Key && s.batch == int(n.Batch) && s.window == *n.Window && s.flow == n.Flow
 }
 
-// normal fills in the defaults and checks the limits. The error is an
-// *ArgumentError.
-func (o SubscribeOptions) normal() (SubscribeOptions, error) {
+// Normal fills in the defaults and checks the limits. The error is an
+// *fault.ArgumentError.
+func (o SubscribeOptions) Normal() (SubscribeOptions, error) {
 	if o.Batch == 0 {
 		o.Batch = DefaultBatch
 	}
 	if o.Batch > MaxBatch {
-		return o, &ArgumentError{"batch", fmt.Sprintf("%d is above %d", o.Batch, MaxBatch)}
+		return o, &fault.ArgumentError{Argument: "batch", Problem: fmt.Sprintf("%d is above %d", o.Batch, MaxBatch)}
 	}
 	if o.Window == nil {
 		window := DefaultWindow
 		o.Window = &window
 	}
 	if *o.Window < 0 || *o.Window > MaxWindow {
-		return o, &ArgumentError{"window-usec", fmt.Sprintf("%v is above %v", *o.Window, MaxWindow)}
+		return o, &fault.ArgumentError{Argument: "window-usec", Problem: fmt.Sprintf("%v is above %v", *o.Window, MaxWindow)}
 	}
 	switch o.Flow {
 	case "":
 		o.Flow = Auto
 	case Auto, Acknowledge:
 	default:
-		return o, &ArgumentError{"flow", fmt.Sprintf("%q is neither %s nor %s", o.Flow, Auto, Acknowledge)}
+		return o, &fault.ArgumentError{Argument: "flow", Problem: fmt.Sprintf("%q is neither %s nor %s", o.Flow, Auto, Acknowledge)}
 	}
 	return o, nil
 }
@@ -199,7 +209,7 @@ func (s *Subscription) Attach(sink Sink) error {
 	s.control.Lock()
 	defer s.control.Unlock()
 	if s.isClosed() {
-		return ErrNoSubscription
+		return fault.ErrNoSubscription
 	}
 	s.halt()
 	s.start(sink)
@@ -216,7 +226,7 @@ func (s *Subscription) isClosed() bool {
 func (s *Subscription) start(sink Sink) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &delivery{sink: sink, cancel: cancel, done: make(chan struct{})}
-	if s.broker.paused.Load() {
+	if s.core.paused.Load() {
 		cancel()
 		close(d.done)
 		s.mu.Lock()
@@ -224,12 +234,12 @@ func (s *Subscription) start(sink Sink) {
 		s.mu.Unlock()
 		return
 	}
-	d.class = s.broker.live.join(s)
+	d.feed = s.core.Tail.Cache.Join(s, s.filter)
 	s.mu.Lock()
 	s.current = d
 	s.acknowledged = s.position.Sequence
 	s.mu.Unlock()
-	s.broker.tail.poke()
+	s.core.Tail.Poke()
 	go s.deliver(ctx, d)
 }
 
@@ -267,7 +277,7 @@ func (s *Subscription) Assign(client string) error {
 	if s.client == client {
 		return nil
 	}
-	if err := s.broker.journal.assign(s.id, place{s.position, s.delivered, s.skipped}, client); err != nil {
+	if err := s.core.Journal.Assign(s.id, journal.Place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped}, client); err != nil {
 		return err
 	}
 	s.client = client
@@ -293,7 +303,7 @@ func (s *Subscription) end() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.broker.forget(s)
+	s.core.Forget(s)
 }
 
 // Sink returns where it sends to; nil if it is not attached.
@@ -311,11 +321,11 @@ func (s *Subscription) Close() error {
 	s.control.Lock()
 	defer s.control.Unlock()
 	if s.isClosed() {
-		return ErrNoSubscription
+		return fault.ErrNoSubscription
 	}
 	sink := s.halt()
 	if s.name != "" {
-		if err := s.broker.journal.remove(s.id); err != nil {
+		if err := s.core.Journal.Remove(s.id); err != nil {
 			if sink != nil {
 				s.start(sink)
 			}
@@ -335,7 +345,7 @@ func (s *Subscription) Acknowledge(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return ErrNoSubscription
+		return fault.ErrNoSubscription
 	}
 	if cursor.Store != s.position.Store {
 		return fmt.Errorf("%w: %s", logstore.ErrForeignCursor, text)
@@ -344,20 +354,20 @@ func (s *Subscription) Acknowledge(text string) error {
 		return fmt.Errorf("%w: nothing was sent up to %s", logstore.ErrInvalidCursor, text)
 	}
 	s.acknowledged = max(s.acknowledged, cursor.Sequence)
-	s.wake()
+	s.Wake()
 	return nil
 }
 
 // Seek goes on behind a cursor, or one of the words for the ends.
 func (s *Subscription) Seek(text string) error {
-	cursor, err := s.broker.resolve(text)
+	cursor, err := s.core.Source.Resolve(text)
 	if err != nil {
 		return err
 	}
 	s.control.Lock()
 	defer s.control.Unlock()
 	if s.isClosed() {
-		return ErrNoSubscription
+		return fault.ErrNoSubscription
 	}
 	sink := s.halt()
 	s.mu.Lock()
@@ -377,7 +387,7 @@ func (s *Subscription) move(to logstore.Cursor, delivered, skipped uint64) error
 	if s.name == "" {
 		return nil
 	}
-	return s.broker.journal.move(s.id, place{
+	return s.core.Journal.Move(s.id, journal.Place{
 		Position: to, Delivered: s.delivered + delivered, Skipped: s.skipped + skipped,
 	})
 }

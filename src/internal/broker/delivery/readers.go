@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package delivery
 
 import (
 	"context"
 
+	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/broker/semaphore"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -19,9 +21,8 @@ const (
 // readers lends scanners to subscriptions that are behind. One that comes back
 // finds its own again if no other has needed it.
 type readers struct {
-	dir    string
-	health *health
-	turns  *Turns
+	source *reading.Log
+	turns  *semaphore.Turns
 	// idle are the scanners that nobody uses, the one used last at the end.
 	idle chan []lent
 }
@@ -29,28 +30,28 @@ type readers struct {
 // lent is a scanner and whose it is.
 type lent struct {
 	owner   *Subscription
-	scanner *scanner
+	scanner *reading.Scanner
 }
 
-func newReaders(dir string, h *health) *readers {
-	r := &readers{dir: dir, health: h, turns: NewTurns(maxReaders, userReaders), idle: make(chan []lent, 1)}
+func newReaders(source *reading.Log) *readers {
+	r := &readers{source: source, turns: semaphore.NewTurns(maxReaders, userReaders), idle: make(chan []lent, 1)}
 	r.idle <- nil
 	return r
 }
 
 // get returns a scanner behind a position. It waits for its turn. The errors
-// are those of openScanner and of ctx.
-func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) (*scanner, error) {
+// are those of reading.Log.Scanner and of ctx.
+func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) (*reading.Scanner, error) {
 	if err := r.turns.Get(ctx, s.user); err != nil {
 		return nil, err
 	}
 	if own := r.take(s); own != nil {
-		if own.cursor() == at {
+		if own.Cursor() == at {
 			return own, nil
 		}
-		own.close()
+		own.Close()
 	}
-	opened, err := openScanner(r.dir, r.health, s.filter, at)
+	opened, err := r.source.Scanner(s.filter, at)
 	if err != nil {
 		r.turns.Put(s.user)
 		return nil, err
@@ -59,15 +60,15 @@ func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) 
 }
 
 // put gives a scanner back.
-func (r *readers) put(s *Subscription, used *scanner) {
+func (r *readers) put(s *Subscription, used *reading.Scanner) {
 	idle := append(<-r.idle, lent{s, used})
-	var old *scanner
+	var old *reading.Scanner
 	if len(idle) > maxReaders {
 		old, idle = idle[0].scanner, idle[1:]
 	}
 	r.idle <- idle
 	if old != nil {
-		old.close()
+		old.Close()
 	}
 	r.turns.Put(s.user)
 }
@@ -75,14 +76,14 @@ func (r *readers) put(s *Subscription, used *scanner) {
 // drop closes the scanner of a subscription, if there is one.
 func (r *readers) drop(s *Subscription) {
 	if own := r.take(s); own != nil {
-		own.close()
+		own.Close()
 	}
 }
 
 // take takes the scanner of a subscription out of the idle ones.
-func (r *readers) take(s *Subscription) *scanner {
+func (r *readers) take(s *Subscription) *reading.Scanner {
 	idle := <-r.idle
-	var own *scanner
+	var own *reading.Scanner
 	for i := range idle {
 		if idle[i].owner == s {
 			own = idle[i].scanner

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package semaphore bounds what is done at the same time, in all and for each
+// user.
+package semaphore
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package journal
 
 import (
 	"bytes"
@@ -17,23 +17,25 @@ import (
 	"testing"
 	"time"
 
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/logstore"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-func openState(t *testing.T, dir string) (*journal, bool) {
+func openState(t *testing.T, dir string) (*Journal, bool) {
 	t.Helper()
-	j, untrusted, err := openJournal(dir, 0, quiet())
+	j, untrusted, err := Open(dir, 0, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { j.close() })
+	t.Cleanup(func() { j.Close() })
 	return j, untrusted
 }
 
-func at(n uint64) place {
-	return place{Position: logstore.Cursor{Store: [16]byte{1}, Sequence: n}, Delivered: n, Skipped: 2 * n}
+func at(n uint64) Place {
+	return Place{Position: logstore.Cursor{Store: [16]byte{1}, Sequence: n}, Delivered: n, Skipped: 2 * n}
 }
 
 func mustDo(t *testing.T, errs ...error) {
@@ -44,44 +46,44 @@ func mustDo(t *testing.T, errs ...error) {
 }
 
 // contents returns what a journal holds.
-func (j *journal) contents() map[uint64]definition {
-	all := map[uint64]definition{}
+func (j *Journal) contents() map[uint64]Definition {
+	all := map[uint64]Definition{}
 	for id, d := range j.table {
 		all[id] = *d
 	}
 	return all
 }
 
-func one(id uint64, name string) definition {
-	return definition{
-		ID: id, Name: name, User: 7, Filter: Filter{Scopes: []string{"tls"}, Since: 5}, Batch: 9, Window: time.Second,
-		Flow: Acknowledge, Created: 11, Place: at(0),
+func one(id uint64, name string) Definition {
+	return Definition{
+		ID: id, Name: name, User: 7, Filter: filter.Spec{Scopes: []string{"tls"}, Since: 5}, Batch: 9, Window: time.Second,
+		Flow: "acknowledge", Created: 11, Place: at(0),
 	}
 }
 
 func TestTheJournalKeepsWhatItWasTold(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
-	mustDo(t, j.define(one(1, "a")), j.define(one(2, "b")), j.move(1, at(5)), j.move(2, at(6)), j.remove(2), j.move(1, at(7)))
+	mustDo(t, j.Define(one(1, "a")), j.Define(one(2, "b")), j.Move(1, at(5)), j.Move(2, at(6)), j.Remove(2), j.Move(1, at(7)))
 	want := j.contents()
 	if want[1].Place != at(7) || len(want) != 1 {
 		t.Fatalf("it holds %+v", want)
 	}
-	j.close()
+	j.Close()
 	j, untrusted := openState(t, dir)
 	if got := j.contents(); untrusted || !reflect.DeepEqual(got, want) {
 		t.Errorf("after reopening: %+v, untrusted %v; want %+v", got, untrusted, want)
 	}
-	mustDo(t, j.leave(nil, []handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
-	if err := j.move(1, at(99)); !errors.Is(err, ErrLeaving) {
+	mustDo(t, j.Leave(nil, []Handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
+	if err := j.Move(1, at(99)); !errors.Is(err, fault.ErrLeaving) {
 		t.Errorf("after it has left: %v", err)
 	}
-	j.close()
+	j.Close()
 	j, _ = openState(t, dir)
 	if len(j.left) != 1 || j.left[0].Client != ":1.5@x" || j.left[0].Definition.ID != 3 || !reflect.DeepEqual(j.contents(), want) {
 		t.Errorf("handed over: %+v; kept %+v", j.left, j.contents())
 	}
-	j.close()
+	j.Close()
 	// It is taken on but once.
 	if j, _ = openState(t, dir); len(j.left) != 0 {
 		t.Errorf("handed over again: %+v", j.left)
@@ -91,13 +93,13 @@ func TestTheJournalKeepsWhatItWasTold(t *testing.T) {
 func TestTheJournalHasOneOwner(t *testing.T) {
 	dir := t.TempDir()
 	openState(t, dir)
-	if _, _, err := openJournal(dir, 0, quiet()); err == nil || !strings.Contains(err.Error(), "another broker") {
+	if _, _, err := Open(dir, 0, quiet()); err == nil || !strings.Contains(err.Error(), "another broker") {
 		t.Errorf("a second owner: %v", err)
 	}
 }
 
 // history is a journal file, and what it held after each of its records.
-func history(t *testing.T) (file []byte, ends []int, held []map[uint64]definition) {
+func history(t *testing.T) (file []byte, ends []int, held []map[uint64]Definition) {
 	t.Helper()
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
@@ -109,19 +111,19 @@ func history(t *testing.T) (file []byte, ends []int, held []map[uint64]definitio
 		ends, held = append(ends, int(info.Size())), append(held, j.contents())
 	}
 	note(nil)
-	note(j.define(one(1, "a")))
-	note(j.move(1, at(3)))
-	note(j.define(one(2, "b")))
-	note(j.move(2, at(4)))
-	note(j.move(1, at(9)))
-	note(j.remove(2))
-	note(j.move(1, at(12)))
+	note(j.Define(one(1, "a")))
+	note(j.Move(1, at(3)))
+	note(j.Define(one(2, "b")))
+	note(j.Move(2, at(4)))
+	note(j.Move(1, at(9)))
+	note(j.Remove(2))
+	note(j.Move(1, at(12)))
 	file, err := os.ReadFile(j.path())
 	mustDo(t, err)
 	return file, ends, held
 }
 
-func reopened(t *testing.T, file []byte) (*journal, bool, string) {
+func reopened(t *testing.T, file []byte) (*Journal, bool, string) {
 	t.Helper()
 	dir := t.TempDir()
 	mustDo(t, os.WriteFile(filepath.Join(dir, journalFile), file, 0o600))
@@ -147,7 +149,7 @@ func TestATornJournalHoldsWhatWasSynced(t *testing.T) {
 			if got := j.contents(); untrusted || !reflect.DeepEqual(got, held[last]) {
 				t.Fatalf("cut at %d with %d zeros: %+v, untrusted %v; want %+v", cut, len(tail), got, untrusted, held[last])
 			}
-			j.close()
+			j.Close()
 		}
 	}
 }
@@ -178,8 +180,8 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 		if !untrusted && !reflect.DeepEqual(j.contents(), want) && !isLength(file, at) {
 			t.Fatalf("byte %d: trusted, and holds %+v", at, j.contents())
 		}
-		mustDo(t, j.define(one(9, "new")))
-		j.close()
+		mustDo(t, j.Define(one(9, "new")))
+		j.Close()
 	}
 }
 
@@ -200,9 +202,9 @@ func FuzzJournal(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, file []byte) {
 		j, _, dir := reopened(t, file)
-		mustDo(t, j.define(one(1, "a")), j.move(1, at(4)))
+		mustDo(t, j.Define(one(1, "a")), j.Move(1, at(4)))
 		want := j.contents()
-		j.close()
+		j.Close()
 		j, untrusted := openState(t, dir)
 		if untrusted || !reflect.DeepEqual(j.contents(), want) {
 			t.Errorf("untrusted %v, %+v; want %+v", untrusted, j.contents(), want)
@@ -224,14 +226,14 @@ func TestOneSyncServesAll(t *testing.T) {
 	}
 	const subscribers, moves = 50, 20
 	for id := range uint64(subscribers) {
-		mustDo(t, j.define(one(id, "x")))
+		mustDo(t, j.Define(one(id, "x")))
 	}
 	syncs = 0
 	var all sync.WaitGroup
 	for id := range uint64(subscribers) {
 		all.Go(func() {
 			for n := range uint64(moves) {
-				if err := j.move(id, at(n+1)); err != nil {
+				if err := j.Move(id, at(n+1)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -242,7 +244,7 @@ func TestOneSyncServesAll(t *testing.T) {
 		t.Errorf("%d syncs for %d moves", syncs, subscribers*moves)
 	}
 	want := j.contents()
-	j.close()
+	j.Close()
 	j, _ = openState(t, dir)
 	if got := j.contents(); !reflect.DeepEqual(got, want) || got[7].Place != at(moves) {
 		t.Errorf("after reopening: %+v", got[7])
@@ -263,16 +265,16 @@ func TestAFailingDiskBreaksNoPromise(t *testing.T) {
 		}
 		return real(f)
 	}
-	promised := map[uint64]place{}
+	promised := map[uint64]Place{}
 	for n := range uint64(300) {
 		id := n % 5
 		var err error
 		if _, there := promised[id]; !there {
 			d := one(id, "x")
 			d.Place = at(n)
-			err = j.define(d)
+			err = j.Define(d)
 		} else {
-			err = j.move(id, at(n))
+			err = j.Move(id, at(n))
 		}
 		if err == nil {
 			promised[id] = at(n)
@@ -280,9 +282,9 @@ func TestAFailingDiskBreaksNoPromise(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	j.close()
+	j.Close()
 	j, untrusted := openState(t, dir)
-	got := map[uint64]place{}
+	got := map[uint64]Place{}
 	for id, d := range j.contents() {
 		got[id] = d.Place
 	}
@@ -295,7 +297,7 @@ func TestAFailingDiskBreaksNoPromise(t *testing.T) {
 			t.Errorf("subscription %d is at %v, promised %v", id, got[id], p)
 		}
 	}
-	if !maps.EqualFunc(got, promised, func(a, b place) bool { return a.Position.Sequence >= b.Position.Sequence }) {
+	if !maps.EqualFunc(got, promised, func(a, b Place) bool { return a.Position.Sequence >= b.Position.Sequence }) {
 		t.Errorf("got %v, promised %v", got, promised)
 	}
 }
@@ -304,15 +306,15 @@ func TestALongJournalIsWrittenAnew(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
 	j.sync = func(*os.File) error { return nil } // there is much to write
-	mustDo(t, j.define(one(1, "a")))
+	mustDo(t, j.Define(one(1, "a")))
 	for n := range uint64(40_000) {
-		mustDo(t, j.move(1, at(n)))
+		mustDo(t, j.Move(1, at(n)))
 	}
 	info, err := os.Stat(j.path())
 	if err != nil || info.Size() > rewriteAbove+maxRecord {
 		t.Errorf("%d bytes after 40,000 moves, %v", info.Size(), err)
 	}
-	j.close()
+	j.Close()
 	if j, _ = openState(t, dir); j.contents()[1].Place != at(39_999) {
 		t.Errorf("it holds %+v", j.contents())
 	}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package filter selects groups: what a client asks for, ready to be applied to
+// one group, and an index that finds the filters a group passes.
+package filter
 
 import (
 	"encoding/hex"
@@ -12,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
@@ -26,9 +29,9 @@ const (
 	maxFilterBytes = 16 << 10
 )
 
-// Filter selects groups: a group must pass every field that is not empty, by
+// Spec selects groups: a group must pass every field that is not empty, by
 // one of its values. Notices always pass.
-type Filter struct {
+type Spec struct {
 	// Scopes are those of the group's name or of a key in it.
 	Scopes []string `cbor:"scopes,omitempty"`
 	// Contexts are names, or tls::* for all of a scope.
@@ -49,7 +52,7 @@ type Filter struct {
 
 // lists returns the fields that are lists, under their names on all
 // interfaces.
-func (f *Filter) lists() []struct {
+func (f *Spec) lists() []struct {
 	name   string
 	values *[]string
 } {
@@ -64,7 +67,7 @@ func (f *Filter) lists() []struct {
 
 // List returns the list of the given name, as the interfaces call it; nil if
 // there is none of that name.
-func (f *Filter) List(name string) *[]string {
+func (f *Spec) List(name string) *[]string {
 	for _, list := range f.lists() {
 		if list.name == name {
 			return list.values
@@ -74,7 +77,7 @@ func (f *Filter) List(name string) *[]string {
 }
 
 // canonical is a text that filters have in common which select the same.
-func (f *Filter) canonical() string {
+func (f *Spec) canonical() string {
 	var b strings.Builder
 	for _, list := range f.lists() {
 		values := slices.Clone(*list.values)
@@ -124,11 +127,12 @@ func scopeOf(name []byte) []byte {
 	return nil
 }
 
-// filter is a Filter ready to be applied. It does not change and may be used
+// Filter is a Spec ready to be applied. It does not change and may be used
 // by several goroutines.
-type filter struct {
-	spec Filter
-	key  string
+type Filter struct {
+	Spec Spec
+	// Key is a text that filters have in common which select the same.
+	Key string
 
 	scopes      map[string]struct{}
 	contexts    patterns
@@ -141,18 +145,18 @@ type filter struct {
 	// since and until are ns since the Unix epoch.
 	since, until int64
 
-	// chunks says which chunks cannot hold a group that passes.
-	chunks logstore.Query
-	// everything says that all groups pass.
-	everything bool
+	// Chunks says which chunks cannot hold a group that passes.
+	Chunks logstore.Query
+	// Everything says that all groups pass.
+	Everything bool
 }
 
-// compile makes a Filter ready. The error is a *FilterError or a *LimitError.
-func compile(r *schema.Registry, spec Filter) (*filter, error) {
+// Compile makes a Spec ready. The error is a *fault.FilterError or a *fault.LimitError.
+func Compile(r *schema.Registry, spec Spec) (*Filter, error) {
 	if err := checkSize(&spec); err != nil {
 		return nil, err
 	}
-	f := &filter{spec: spec, key: spec.canonical(), until: math.MaxInt64}
+	f := &Filter{Spec: spec, Key: spec.canonical(), until: math.MaxInt64}
 	for _, step := range []func(*schema.Registry) error{
 		f.compileScopes, f.compileContexts, f.compileKeys, f.compileExecutables, f.compileOrigins, f.compileMatches, f.compileTimes,
 	} {
@@ -160,47 +164,47 @@ func compile(r *schema.Registry, spec Filter) (*filter, error) {
 			return nil, err
 		}
 	}
-	f.everything = f.scopes == nil && f.contexts.empty() && f.keys.empty() && f.executables == nil &&
+	f.Everything = f.scopes == nil && f.contexts.empty() && f.keys.empty() && f.executables == nil &&
 		f.origins == nil && f.matches == nil && spec.Since == 0 && spec.Until == 0
 	return f, nil
 }
 
-func checkSize(spec *Filter) error {
+func checkSize(spec *Spec) error {
 	size := 0
 	for _, list := range spec.lists() {
 		if len(*list.values) > maxFilterValues {
-			return &LimitError{"values of the filter's " + list.name, maxFilterValues}
+			return &fault.LimitError{What: "values of the filter's " + list.name, Max: maxFilterValues}
 		}
 		for _, v := range *list.values {
 			if size += len(v); size > maxFilterBytes {
-				return &LimitError{"bytes of a filter", maxFilterBytes}
+				return &fault.LimitError{What: "bytes of a filter", Max: maxFilterBytes}
 			}
 			if v == "" {
-				return &FilterError{list.name, "a value is empty"}
+				return &fault.FilterError{Key: list.name, Problem: "a value is empty"}
 			}
 			if !utf8.ValidString(v) {
-				return &FilterError{list.name, "a value is not UTF-8"}
+				return &fault.FilterError{Key: list.name, Problem: "a value is not UTF-8"}
 			}
 		}
 	}
 	return nil
 }
 
-func (f *filter) compileScopes(*schema.Registry) error {
-	for _, v := range f.spec.Scopes {
+func (f *Filter) compileScopes(*schema.Registry) error {
+	for _, v := range f.Spec.Scopes {
 		if !schema.ValidName(v) || strings.Contains(v, ":") {
-			return &FilterError{"scopes", fmt.Sprintf("%q is no scope: write tls for all that begins with tls::", v)}
+			return &fault.FilterError{Key: "scopes", Problem: fmt.Sprintf("%q is no scope: write tls for all that begins with tls::", v)}
 		}
 		insert(&f.scopes, v)
 	}
 	return nil
 }
 
-func (f *filter) compileContexts(r *schema.Registry) error {
-	for _, v := range f.spec.Contexts {
+func (f *Filter) compileContexts(r *schema.Registry) error {
+	for _, v := range f.Spec.Contexts {
 		pattern, err := schema.ParseContextPattern(v)
 		if err != nil {
-			return &FilterError{"contexts", err.Error()}
+			return &fault.FilterError{Key: "contexts", Problem: err.Error()}
 		}
 		if scope, ok := strings.CutSuffix(v, "::*"); ok {
 			insert(&f.contexts.scopes, scope)
@@ -220,8 +224,8 @@ func (f *filter) compileContexts(r *schema.Registry) error {
 	return nil
 }
 
-func (f *filter) compileKeys(*schema.Registry) error {
-	for _, v := range f.spec.Keys {
+func (f *Filter) compileKeys(*schema.Registry) error {
+	for _, v := range f.Spec.Keys {
 		scope, all := strings.CutSuffix(v, "::*")
 		switch {
 		case all && schema.ValidName(scope) && !strings.Contains(scope, ":"):
@@ -229,7 +233,7 @@ func (f *filter) compileKeys(*schema.Registry) error {
 		case schema.ValidName(v):
 			insert(&f.keys.names, v)
 		default:
-			return &FilterError{"keys", fmt.Sprintf("%q is no key: write as tls::group, or tls::* for all of a scope", v)}
+			return &fault.FilterError{Key: "keys", Problem: fmt.Sprintf("%q is no key: write as tls::group, or tls::* for all of a scope", v)}
 		}
 	}
 	if f.keys.scopes == nil {
@@ -238,19 +242,19 @@ func (f *filter) compileKeys(*schema.Registry) error {
 	return nil
 }
 
-func (f *filter) compileExecutables(*schema.Registry) error {
-	for _, v := range f.spec.Executables {
+func (f *Filter) compileExecutables(*schema.Registry) error {
+	for _, v := range f.Spec.Executables {
 		insert(&f.executables, unescape(v))
 	}
 	f.addTerms(logstore.Executable, f.executables)
 	return nil
 }
 
-func (f *filter) compileOrigins(*schema.Registry) error {
-	for _, v := range f.spec.Origins {
+func (f *Filter) compileOrigins(*schema.Registry) error {
+	for _, v := range f.Spec.Origins {
 		id, err := hex.DecodeString(v)
 		if err != nil {
-			return &FilterError{"origins", fmt.Sprintf("%q is no build-id: it is an even number of hex digits", v)}
+			return &fault.FilterError{Key: "origins", Problem: fmt.Sprintf("%q is no build-id: it is an even number of hex digits", v)}
 		}
 		insert(&f.origins, string(id))
 	}
@@ -258,16 +262,16 @@ func (f *filter) compileOrigins(*schema.Registry) error {
 	return nil
 }
 
-func (f *filter) compileMatches(r *schema.Registry) error {
-	if len(f.spec.Matches) == 0 {
+func (f *Filter) compileMatches(r *schema.Registry) error {
+	if len(f.Spec.Matches) == 0 {
 		return nil
 	}
 	f.matches = map[string][]schema.Match{}
 	keys := map[string]struct{}{}
-	for _, v := range f.spec.Matches {
+	for _, v := range f.Spec.Matches {
 		match, err := r.ParseMatch(v)
 		if err != nil {
-			return &FilterError{"matches", err.Error()}
+			return &fault.FilterError{Key: "matches", Problem: err.Error()}
 		}
 		f.matches[match.Key] = append(f.matches[match.Key], match)
 		keys[match.Key] = struct{}{}
@@ -279,33 +283,33 @@ func (f *filter) compileMatches(r *schema.Registry) error {
 		}
 	}
 	terms := append(termsOf(logstore.Key, keys), termsOf(logstore.Name, f.implied)...)
-	f.chunks.Terms = append(f.chunks.Terms, terms)
+	f.Chunks.Terms = append(f.Chunks.Terms, terms)
 	return nil
 }
 
-func (f *filter) compileTimes(*schema.Registry) error {
+func (f *Filter) compileTimes(*schema.Registry) error {
 	const most = math.MaxInt64 / uint64(time.Microsecond)
 	for _, bound := range []struct {
 		name string
 		us   uint64
-	}{{"since", f.spec.Since}, {"until", f.spec.Until}} {
+	}{{"since", f.Spec.Since}, {"until", f.Spec.Until}} {
 		if bound.us > most {
-			return &FilterError{bound.name, fmt.Sprintf("%d is no time in microseconds since 1970", bound.us)}
+			return &fault.FilterError{Key: bound.name, Problem: fmt.Sprintf("%d is no time in microseconds since 1970", bound.us)}
 		}
 	}
-	f.since = int64(f.spec.Since) * int64(time.Microsecond)
-	f.chunks.Since = f.since
-	if f.spec.Until != 0 {
+	f.since = int64(f.Spec.Since) * int64(time.Microsecond)
+	f.Chunks.Since = f.since
+	if f.Spec.Until != 0 {
 		// Times are shown in µs: what ends within the last one is included.
-		f.until = int64(f.spec.Until)*int64(time.Microsecond) + int64(time.Microsecond) - 1
-		f.chunks.Until = f.until
+		f.until = int64(f.Spec.Until)*int64(time.Microsecond) + int64(time.Microsecond) - 1
+		f.Chunks.Until = f.until
 	}
 	return nil
 }
 
-func (f *filter) addTerms(kind logstore.TermKind, values map[string]struct{}) {
+func (f *Filter) addTerms(kind logstore.TermKind, values map[string]struct{}) {
 	if len(values) > 0 {
-		f.chunks.Terms = append(f.chunks.Terms, termsOf(kind, values))
+		f.Chunks.Terms = append(f.Chunks.Terms, termsOf(kind, values))
 	}
 }
 
@@ -337,8 +341,8 @@ func unescape(text string) string {
 	return string(b)
 }
 
-// nameOf returns the name of a group's context, which may be in its data.
-func nameOf(g *event.Group) []byte {
+// Name returns the name of a group's context, which may be in its data.
+func Name(g *event.Group) []byte {
 	if len(g.Name) > 0 {
 		return g.Name
 	}
@@ -350,44 +354,44 @@ func nameOf(g *event.Group) []byte {
 	return nil
 }
 
-// originOf returns the origin of a group's context.
-func originOf(g *event.Group) []byte {
+// Origin returns the origin of a group's context.
+func Origin(g *event.Group) []byte {
 	if len(g.Origin) == 0 && len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
 		return g.Events[0].Origin
 	}
 	return g.Origin
 }
 
-// executableOf returns the executable of a group's context.
-func executableOf(g *event.Group) []byte {
+// Executable returns the executable of a group's context.
+func Executable(g *event.Group) []byte {
 	if len(g.Executable) == 0 && len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
 		return g.Events[0].Executable
 	}
 	return g.Executable
 }
 
-// passes reports whether a group passes. name is nameOf(g); offset is what
+// Passes reports whether a group passes. name is Name(g); offset is what
 // leads from its times to real time, in ns.
-func (f *filter) passes(g *event.Group, name []byte, offset int64) bool {
-	if f.everything || g.IsNotice() {
+func (f *Filter) Passes(g *event.Group, name []byte, offset int64) bool {
+	if f.Everything || g.IsNotice() {
 		return true
 	}
 	return f.inTime(g, offset) && f.ofContext(g, name) && f.hasData(g, name)
 }
 
-func (f *filter) inTime(g *event.Group, offset int64) bool {
+func (f *Filter) inTime(g *event.Group, offset int64) bool {
 	return frame.RealTime(g.End, offset) >= f.since && frame.RealTime(g.Start, offset) <= f.until
 }
 
 // ofContext applies what is about the context as a whole.
-func (f *filter) ofContext(g *event.Group, name []byte) bool {
+func (f *Filter) ofContext(g *event.Group, name []byte) bool {
 	if f.executables != nil {
-		if _, ok := f.executables[string(executableOf(g))]; !ok {
+		if _, ok := f.executables[string(Executable(g))]; !ok {
 			return false
 		}
 	}
 	if f.origins != nil {
-		if _, ok := f.origins[string(originOf(g))]; !ok {
+		if _, ok := f.origins[string(Origin(g))]; !ok {
 			return false
 		}
 	}
@@ -395,7 +399,7 @@ func (f *filter) ofContext(g *event.Group, name []byte) bool {
 }
 
 // hasData applies what is about the data, and the scopes.
-func (f *filter) hasData(g *event.Group, name []byte) bool {
+func (f *Filter) hasData(g *event.Group, name []byte) bool {
 	scoped := f.scopes == nil
 	keyed := f.keys.empty()
 	matched := f.matches == nil

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package filter
 
 import (
 	"encoding/hex"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
 )
@@ -42,55 +43,55 @@ func sample() *event.Group {
 
 func TestAFilterSelectsByEachOfItsKeys(t *testing.T) {
 	cases := map[string]struct {
-		filter Filter
+		filter Spec
 		want   bool
 	}{
-		"nothing asked":               {Filter{}, true},
-		"scope of the name":           {Filter{Scopes: []string{"tls"}}, true},
-		"scope of a key":              {Filter{Scopes: []string{"x"}}, true},
-		"other scope":                 {Filter{Scopes: []string{"ssh", "pk"}}, false},
-		"one of several scopes":       {Filter{Scopes: []string{"ssh", "tls"}}, true},
-		"context":                     {Filter{Contexts: []string{"tls::handshake_client"}}, true},
-		"context by the shared name":  {Filter{Contexts: []string{"tls::handshake"}}, true},
-		"other context":               {Filter{Contexts: []string{"tls::handshake_server"}}, false},
-		"all contexts of a scope":     {Filter{Contexts: []string{"tls::*"}}, true},
-		"all contexts of another":     {Filter{Contexts: []string{"pk::*"}}, false},
-		"key":                         {Filter{Keys: []string{"x::text"}}, true},
-		"all keys of a scope":         {Filter{Keys: []string{"x::*"}}, true},
-		"other key":                   {Filter{Keys: []string{"x::tex"}}, false},
-		"executable as it is shown":   {Filter{Executables: []string{`a\xffb`}}, true},
-		"other executable":            {Filter{Executables: []string{"ab"}}, false},
-		"origin":                      {Filter{Origins: []string{"CAfe"}}, true},
-		"other origin":                {Filter{Origins: []string{"cafe00"}}, false},
-		"number":                      {Filter{Matches: []string{"tls::protocol_version=771"}}, true},
-		"number by name":              {Filter{Matches: []string{"tls::protocol_version=TLS 1.2"}}, true},
-		"number with bits above":      {Filter{Matches: []string{"tls::ciphersuite=0x1302"}}, true},
-		"other number":                {Filter{Matches: []string{"tls::protocol_version=772"}}, false},
-		"text":                        {Filter{Matches: []string{"x::text=yes"}}, true},
-		"other text":                  {Filter{Matches: []string{"x::text=no"}}, false},
-		"what the name states":        {Filter{Matches: []string{"tls::role=client"}}, true},
-		"what the name does not":      {Filter{Matches: []string{"tls::role=server"}}, false},
-		"one of several matches":      {Filter{Matches: []string{"x::text=no", "x::text=yes"}}, true},
-		"all keys must agree":         {Filter{Scopes: []string{"tls"}, Keys: []string{"none"}}, false},
-		"all keys agree":              {Filter{Scopes: []string{"tls"}, Keys: []string{"x::text"}, Executables: []string{`a\xffb`}}, true},
-		"since before":                {Filter{Since: 5e6}, true},
-		"since inside":                {Filter{Since: 15e6}, true},
-		"since at the end":            {Filter{Since: 20e6}, true},
-		"since after":                 {Filter{Since: 20e6 + 1}, false},
-		"until before":                {Filter{Until: 10e6 - 1}, false},
-		"until at the start":          {Filter{Until: 10e6}, true},
-		"until after":                 {Filter{Until: 30e6}, true},
-		"executable that looks alike": {Filter{Executables: []string{`a\x5cxffb`}}, false},
+		"nothing asked":               {Spec{}, true},
+		"scope of the name":           {Spec{Scopes: []string{"tls"}}, true},
+		"scope of a key":              {Spec{Scopes: []string{"x"}}, true},
+		"other scope":                 {Spec{Scopes: []string{"ssh", "pk"}}, false},
+		"one of several scopes":       {Spec{Scopes: []string{"ssh", "tls"}}, true},
+		"context":                     {Spec{Contexts: []string{"tls::handshake_client"}}, true},
+		"context by the shared name":  {Spec{Contexts: []string{"tls::handshake"}}, true},
+		"other context":               {Spec{Contexts: []string{"tls::handshake_server"}}, false},
+		"all contexts of a scope":     {Spec{Contexts: []string{"tls::*"}}, true},
+		"all contexts of another":     {Spec{Contexts: []string{"pk::*"}}, false},
+		"key":                         {Spec{Keys: []string{"x::text"}}, true},
+		"all keys of a scope":         {Spec{Keys: []string{"x::*"}}, true},
+		"other key":                   {Spec{Keys: []string{"x::tex"}}, false},
+		"executable as it is shown":   {Spec{Executables: []string{`a\xffb`}}, true},
+		"other executable":            {Spec{Executables: []string{"ab"}}, false},
+		"origin":                      {Spec{Origins: []string{"CAfe"}}, true},
+		"other origin":                {Spec{Origins: []string{"cafe00"}}, false},
+		"number":                      {Spec{Matches: []string{"tls::protocol_version=771"}}, true},
+		"number by name":              {Spec{Matches: []string{"tls::protocol_version=TLS 1.2"}}, true},
+		"number with bits above":      {Spec{Matches: []string{"tls::ciphersuite=0x1302"}}, true},
+		"other number":                {Spec{Matches: []string{"tls::protocol_version=772"}}, false},
+		"text":                        {Spec{Matches: []string{"x::text=yes"}}, true},
+		"other text":                  {Spec{Matches: []string{"x::text=no"}}, false},
+		"what the name states":        {Spec{Matches: []string{"tls::role=client"}}, true},
+		"what the name does not":      {Spec{Matches: []string{"tls::role=server"}}, false},
+		"one of several matches":      {Spec{Matches: []string{"x::text=no", "x::text=yes"}}, true},
+		"all keys must agree":         {Spec{Scopes: []string{"tls"}, Keys: []string{"none"}}, false},
+		"all keys agree":              {Spec{Scopes: []string{"tls"}, Keys: []string{"x::text"}, Executables: []string{`a\xffb`}}, true},
+		"since before":                {Spec{Since: 5e6}, true},
+		"since inside":                {Spec{Since: 15e6}, true},
+		"since at the end":            {Spec{Since: 20e6}, true},
+		"since after":                 {Spec{Since: 20e6 + 1}, false},
+		"until before":                {Spec{Until: 10e6 - 1}, false},
+		"until at the start":          {Spec{Until: 10e6}, true},
+		"until after":                 {Spec{Until: 30e6}, true},
+		"executable that looks alike": {Spec{Executables: []string{`a\x5cxffb`}}, false},
 	}
 	r := builtin(t)
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			f, err := compile(r, c.filter)
+			f, err := Compile(r, c.filter)
 			if err != nil {
 				t.Fatal(err)
 			}
 			g := sample()
-			if got := f.passes(g, nameOf(g), 0); got != c.want {
+			if got := f.Passes(g, Name(g), 0); got != c.want {
 				t.Errorf("passes: %v, want %v", got, c.want)
 			}
 		})
@@ -111,14 +112,13 @@ func TestNoticesAlwaysPass(t *testing.T) {
 		if _, err := event.Decode(notice, &g); err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range []Filter{{Scopes: []string{"tls"}}, {Since: 1e15}, {Matches: []string{"a=b"}}, {Executables: []string{"x"}}} {
-			compiled, err := compile(builtin(t), f)
-			if err != nil || !compiled.passes(&g, nil, 0) {
+		for _, f := range []Spec{{Scopes: []string{"tls"}}, {Since: 1e15}, {Matches: []string{"a=b"}}, {Executables: []string{"x"}}} {
+			compiled, err := Compile(builtin(t), f)
+			if err != nil || !compiled.Passes(&g, nil, 0) {
 				t.Errorf("%s does not pass %+v (%v)", name, f, err)
 			}
-			classes := map[string]*class{compiled.key: {filter: compiled}}
 			passed := false
-			newIndex(classes).visit(&Entry{Sequence: 1, Group: &g}, func(*class) { passed = true })
+			NewIndex([]*Filter{compiled}).Visit(&g, 1, 0, func(int) { passed = true })
 			if !passed {
 				t.Errorf("%s does not pass the index with %+v", name, f)
 			}
@@ -128,8 +128,8 @@ func TestNoticesAlwaysPass(t *testing.T) {
 	if _, err := event.Decode(event.AppendMetadata(nil, 1, 1), &g); err != nil {
 		t.Fatal(err)
 	}
-	compiled, err := compile(builtin(t), Filter{Scopes: []string{"tls"}})
-	if err != nil || compiled.passes(&g, nil, 0) {
+	compiled, err := Compile(builtin(t), Spec{Scopes: []string{"tls"}})
+	if err != nil || compiled.Passes(&g, nil, 0) {
 		t.Errorf("the beginning of a segment passes a filter (%v)", err)
 	}
 }
@@ -139,28 +139,28 @@ func TestFiltersThatCannotBeAreRefused(t *testing.T) {
 	for i := range many {
 		many[i] = "a"
 	}
-	var wrong *FilterError
-	var limit *LimitError
+	var wrong *fault.FilterError
+	var limit *fault.LimitError
 	cases := map[string]struct {
-		filter Filter
+		filter Spec
 		want   any
 	}{
-		"scope with colons":   {Filter{Scopes: []string{"tls::"}}, &wrong},
-		"context with spaces": {Filter{Contexts: []string{"a b"}}, &wrong},
-		"key with a star":     {Filter{Keys: []string{"tls*"}}, &wrong},
-		"key of a deep scope": {Filter{Keys: []string{"a::b::*"}}, &wrong},
-		"odd origin":          {Filter{Origins: []string{"abc"}}, &wrong},
-		"match without =":     {Filter{Matches: []string{"tls::group"}}, &wrong},
-		"match of no number":  {Filter{Matches: []string{"tls::protocol_version=SSL 9"}}, &wrong},
-		"empty value":         {Filter{Executables: []string{""}}, &wrong},
-		"bytes":               {Filter{Executables: []string{"\xff"}}, &wrong},
-		"time too late":       {Filter{Since: 1 << 63}, &wrong},
-		"too many values":     {Filter{Keys: many}, &limit},
-		"too many bytes":      {Filter{Executables: []string{strings.Repeat("x", maxFilterBytes+1)}}, &limit},
+		"scope with colons":   {Spec{Scopes: []string{"tls::"}}, &wrong},
+		"context with spaces": {Spec{Contexts: []string{"a b"}}, &wrong},
+		"key with a star":     {Spec{Keys: []string{"tls*"}}, &wrong},
+		"key of a deep scope": {Spec{Keys: []string{"a::b::*"}}, &wrong},
+		"odd origin":          {Spec{Origins: []string{"abc"}}, &wrong},
+		"match without =":     {Spec{Matches: []string{"tls::group"}}, &wrong},
+		"match of no number":  {Spec{Matches: []string{"tls::protocol_version=SSL 9"}}, &wrong},
+		"empty value":         {Spec{Executables: []string{""}}, &wrong},
+		"bytes":               {Spec{Executables: []string{"\xff"}}, &wrong},
+		"time too late":       {Spec{Since: 1 << 63}, &wrong},
+		"too many values":     {Spec{Keys: many}, &limit},
+		"too many bytes":      {Spec{Executables: []string{strings.Repeat("x", maxFilterBytes+1)}}, &limit},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if _, err := compile(builtin(t), c.filter); err == nil || !errors.As(err, c.want) {
+			if _, err := Compile(builtin(t), c.filter); err == nil || !errors.As(err, c.want) {
 				t.Errorf("error %v, want a %T", err, c.want)
 			}
 		})
@@ -206,8 +206,8 @@ func (r random) some(words ...string) []string {
 	return all
 }
 
-func (r random) filter() Filter {
-	f := Filter{
+func (r random) filter() Spec {
+	f := Spec{
 		Scopes:      r.some("tls", "pk", "ssh"),
 		Contexts:    r.some("tls::handshake", "tls::handshake_client", "pk::*", "odd", "ssh::handshake"),
 		Keys:        r.some("tls::group", "pk::*", "x", "none"),
@@ -225,7 +225,7 @@ func (r random) filter() Filter {
 }
 
 // plainly is the meaning of a filter, word for word.
-func plainly(f *Filter, g *event.Group) bool {
+func plainly(f *Spec, g *event.Group) bool {
 	if _, lost := g.Loss(); lost {
 		return true
 	}
@@ -275,38 +275,40 @@ func TestTheIndexAndTheFiltersAgreeWithTheirMeaning(t *testing.T) {
 	r := random{rand.New(rand.NewPCG(20, uint64(time.Now().UnixNano())))}
 	registry := builtin(t)
 	for range 30 {
-		classes := map[string]*class{}
+		var filters []*Filter
 		for range r.IntN(40) {
-			f, err := compile(registry, r.filter())
+			f, err := Compile(registry, r.filter())
 			if err != nil {
 				t.Fatal(err)
 			}
-			classes[f.key] = &class{filter: f}
+			if !slices.ContainsFunc(filters, func(other *Filter) bool { return other.Key == f.Key }) {
+				filters = append(filters, f)
+			}
 		}
-		x := newIndex(classes)
+		x := NewIndex(filters)
 		for sequence := uint64(1); sequence < 200; sequence++ {
 			g := r.group(sequence)
-			got := map[string]int{}
-			x.visit(&Entry{Sequence: sequence, Group: g}, func(c *class) { got[c.filter.key]++ })
-			for key, c := range classes {
-				want := plainly(&c.filter.spec, g)
-				if alone := c.filter.passes(g, nameOf(g), 0); alone != want {
-					t.Fatalf("filter %+v, group %+v: passes %v, means %v", c.filter.spec, g, alone, want)
+			got := make([]int, len(filters))
+			x.Visit(g, sequence, 0, func(place int) { got[place]++ })
+			for place, f := range filters {
+				want := plainly(&f.Spec, g)
+				if alone := f.Passes(g, Name(g), 0); alone != want {
+					t.Fatalf("filter %+v, group %+v: passes %v, means %v", f.Spec, g, alone, want)
 				}
-				if got[key] != map[bool]int{true: 1}[want] {
-					t.Fatalf("filter %+v, group %+v: found %d times, passes %v", c.filter.spec, g, got[key], want)
+				if got[place] != map[bool]int{true: 1}[want] {
+					t.Fatalf("filter %+v, group %+v: found %d times, passes %v", f.Spec, g, got[place], want)
 				}
 			}
 		}
 	}
 }
 
-func TestFiltersThatSelectTheSameShareAClass(t *testing.T) {
-	a, b := Filter{Keys: []string{"a", "b", "a"}, Since: 7}, Filter{Keys: []string{"b", "a"}, Since: 7}
+func TestFiltersThatSelectTheSameHaveOneKey(t *testing.T) {
+	a, b := Spec{Keys: []string{"a", "b", "a"}, Since: 7}, Spec{Keys: []string{"b", "a"}, Since: 7}
 	if a.canonical() != b.canonical() {
 		t.Errorf("%q and %q", a.canonical(), b.canonical())
 	}
-	for _, other := range []Filter{{Keys: []string{"a"}, Since: 7}, {Scopes: []string{"a", "b"}, Since: 7}, {Keys: []string{"a", "b"}}, {Keys: []string{`a"keys"b`}, Since: 7}} {
+	for _, other := range []Spec{{Keys: []string{"a"}, Since: 7}, {Scopes: []string{"a", "b"}, Since: 7}, {Keys: []string{"a", "b"}}, {Keys: []string{`a"keys"b`}, Since: 7}} {
 		if a.canonical() == other.canonical() {
 			t.Errorf("%+v and %+v have %q in common", a, other, a.canonical())
 		}
@@ -329,20 +331,20 @@ func BenchmarkIndex(b *testing.B) {
 	}
 	for _, n := range []int{1, 100} {
 		b.Run(fmt.Sprintf("filters=%d", n), func(b *testing.B) {
-			classes := map[string]*class{}
+			var filters []*Filter
 			for i := range n {
-				f, err := compile(registry, Filter{Executables: []string{fmt.Sprintf("program%d", i)}})
+				f, err := Compile(registry, Spec{Executables: []string{fmt.Sprintf("program%d", i)}})
 				if err != nil {
 					b.Fatal(err)
 				}
-				classes[f.key] = &class{filter: f}
+				filters = append(filters, f)
 			}
-			x := newIndex(classes)
-			e := Entry{Group: sample()}
+			x := NewIndex(filters)
+			g, sequence := sample(), uint64(0)
 			b.ReportAllocs()
 			for b.Loop() {
-				e.Sequence++
-				x.visit(&e, func(*class) {})
+				sequence++
+				x.Visit(g, sequence, 0, func(int) {})
 			}
 		})
 	}

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package reading
 
 import (
 	"context"
 	"errors"
 	"io"
 
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
 
-// scanner reads the entries that pass a filter, in order. It is for one
+// Scanner reads the entries that pass a filter, in order. It is for one
 // goroutine.
-type scanner struct {
+type Scanner struct {
 	reader *logstore.Reader
-	filter *filter
-	health *health
+	filter *filter.Filter
+	log    *Log
 	// undecoded says that nobody looks into the groups: they are given only
 	// as bytes.
 	undecoded bool
@@ -32,47 +34,24 @@ type scanner struct {
 	position uint64
 	// gap is reported before anything else is read.
 	gap  *Gap
-	skip skip
-	// read counts the bytes of entries that were looked at.
-	read uint64
+	skip Skip
+	// Read counts the bytes of entries that were looked at.
+	Read uint64
 }
 
-// openScanner begins behind a cursor. Its errors are logstore's about cursors,
-// and *StoreError.
-func openScanner(dir string, h *health, f *filter, after logstore.Cursor) (*scanner, error) {
-	r, err := openReader(dir, f.chunks)
-	if err != nil {
-		return nil, err
-	}
-	s := &scanner{reader: r, filter: f, health: h}
-	if err := s.seek(after); err != nil {
-		r.Close()
-		return nil, err
-	}
-	return s, nil
-}
-
-// openReader opens the log.
-func openReader(dir string, q logstore.Query) (*logstore.Reader, error) {
-	r, err := logstore.OpenReader(dir, logstore.ReaderOptions{EntryLen: event.Len, Query: q})
-	if err != nil {
-		return nil, &StoreError{err}
-	}
-	return r, nil
-}
-
-func (s *scanner) close() { s.reader.Close() }
+// Close ends it.
+func (s *Scanner) Close() { s.reader.Close() }
 
 // seek goes behind a cursor.
-func (s *scanner) seek(after logstore.Cursor) error {
+func (s *Scanner) seek(after logstore.Cursor) error {
 	missing, err := s.reader.Seek(after)
 	if errors.Is(err, logstore.ErrForeignCursor) {
 		return err
 	}
 	if err != nil {
-		return &StoreError{err}
+		return &fault.StoreError{Err: err}
 	}
-	s.rest, s.gap, s.skip = nil, nil, skip{}
+	s.rest, s.gap, s.skip = nil, nil, Skip{}
 	s.position = after.Sequence
 	if to := s.reader.Cursor(); missing > 0 {
 		s.gap = &Gap{From: after, To: to, Entries: missing, Reason: Truncated}
@@ -81,10 +60,10 @@ func (s *scanner) seek(after logstore.Cursor) error {
 	return nil
 }
 
-// next returns the next entry that passes, in e. The error is a *Gap where
+// Next returns the next entry that passes, in e. The error is a *Gap where
 // entries are missing, and the next call goes on behind it; io.EOF at the end,
-// where there may be more later; *StoreError if reading fails; that of ctx.
-func (s *scanner) next(ctx context.Context, e *Entry) error {
+// where there may be more later; *fault.StoreError if reading fails; that of ctx.
+func (s *Scanner) Next(ctx context.Context, e *Entry) error {
 	for {
 		if s.gap != nil {
 			gap := s.gap
@@ -104,15 +83,15 @@ func (s *scanner) next(ctx context.Context, e *Entry) error {
 }
 
 // nextChunk goes to the next chunk, or sets the gap.
-func (s *scanner) nextChunk(ctx context.Context) error {
+func (s *Scanner) nextChunk(ctx context.Context) error {
 	chunk, err := s.reader.Next(ctx)
 	switch {
 	case err == nil:
 		s.rest, s.sequence, s.last = chunk.Entries, chunk.First, chunk.Last
 		s.boot = chunk.Header.Offset
-		s.read += uint64(len(chunk.Entries))
+		s.Read += uint64(len(chunk.Entries))
 		s.position = max(s.position, chunk.First-1)
-		s.skip = skip{}
+		s.skip = Skip{}
 		return nil
 	case err == io.EOF:
 		s.position = max(s.position, s.reader.Cursor().Sequence)
@@ -121,67 +100,67 @@ func (s *scanner) nextChunk(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	lack, ok := s.skip.read(s.health, err)
+	lack, ok := s.skip.Read(s.log, err)
 	switch {
 	case !ok:
-		return &StoreError{err}
-	case lack.last != 0:
-		s.miss(lack.first, lack.last, lack.reason)
-	case lack.newest || lack.reason == PassedOver:
+		return &fault.StoreError{Err: err}
+	case lack.Last != 0:
+		s.miss(lack.First, lack.Last, lack.Reason)
+	case lack.Newest || lack.Reason == PassedOver:
 		s.position = max(s.position, s.reader.Cursor().Sequence)
-		at := s.cursor()
-		s.gap = &Gap{From: at, To: at, Reason: lack.reason}
+		at := s.Cursor()
+		s.gap = &Gap{From: at, To: at, Reason: lack.Reason}
 	}
 	return nil
 }
 
-// skip is why a reader passes over a part of the log, as long as it is not known
+// Skip is why a reader passes over a part of the log, as long as it is not known
 // what is missing there.
-type skip struct{ reason Reason }
+type Skip struct{ reason Reason }
 
-// lack is what is missing in the log: the entries first to last, or, if those
+// Lack is what is missing in the log: the entries first to last, or, if those
 // are 0, what a later error shows.
-type lack struct {
-	first, last uint64
-	reason      Reason
-	// newest is set if the newest segment cannot be read: there may be no later
+type Lack struct {
+	First, Last uint64
+	Reason      Reason
+	// Newest is set if the newest segment cannot be read: there may be no later
 	// error.
-	newest bool
+	Newest bool
 }
 
-// read takes an error of a logstore.Reader after which it continues; ok is
+// Read takes an error of a logstore.Reader after which it continues; ok is
 // false for others.
-func (s *skip) read(h *health, err error) (l lack, ok bool) {
+func (s *Skip) Read(l *Log, err error) (k Lack, ok bool) {
 	var missing *logstore.MissingError
 	var corrupt *logstore.CorruptError
 	var unreadable *logstore.UnreadableError
 	var incompatible *logstore.IncompatibleError
 	switch {
 	case errors.As(err, &missing):
-		l = lack{first: missing.From, last: missing.To, reason: Truncated}
+		k = Lack{First: missing.From, Last: missing.To, Reason: Truncated}
 		if s.reason != "" {
-			l.reason = s.reason
+			k.Reason = s.reason
 		}
 		s.reason = ""
-		return l, true
+		return k, true
 	case errors.As(err, &corrupt):
-		l = lack{first: corrupt.From, last: corrupt.To, reason: Corrupt}
+		k = Lack{First: corrupt.From, Last: corrupt.To, Reason: Corrupt}
 	case errors.As(err, &unreadable):
-		h.note(unreadable)
-		l = lack{first: unreadable.From, last: unreadable.To, reason: Unreadable, newest: unreadable.Newest}
+		l.health.note(unreadable)
+		k = Lack{First: unreadable.From, Last: unreadable.To, Reason: Unreadable, Newest: unreadable.Newest}
 	case errors.As(err, &incompatible):
-		l = lack{reason: Corrupt}
+		k = Lack{Reason: Corrupt}
 	case errors.As(err, new(*logstore.ForeignError)):
-		return lack{reason: PassedOver}, true // nothing is missing for it
+		return Lack{Reason: PassedOver}, true // nothing is missing for it
 	default:
-		return lack{}, false
+		return Lack{}, false
 	}
-	s.reason = l.reason
-	return l, true
+	s.reason = k.Reason
+	return k, true
 }
 
 // miss notes that the entries from first to last are missing.
-func (s *scanner) miss(first, last uint64, reason Reason) {
+func (s *Scanner) miss(first, last uint64, reason Reason) {
 	store := s.reader.Store()
 	s.gap = &Gap{
 		From:    logstore.Cursor{Store: store, Sequence: max(first-1, s.position)},
@@ -191,7 +170,7 @@ func (s *scanner) miss(first, last uint64, reason Reason) {
 }
 
 // step looks at the next entry of the chunk and reports whether it passes.
-func (s *scanner) step(e *Entry) bool {
+func (s *Scanner) step(e *Entry) bool {
 	var n int
 	var err error
 	if s.undecoded {
@@ -212,11 +191,11 @@ func (s *scanner) step(e *Entry) bool {
 		// Fewer entries than the header says: this one is good.
 		s.miss(s.sequence, s.last, Corrupt)
 	}
-	return s.undecoded || s.filter.everything || s.filter.passes(&s.group, nameOf(&s.group), s.boot)
+	return s.undecoded || s.filter.Everything || s.filter.Passes(&s.group, filter.Name(&s.group), s.boot)
 }
 
 // back undoes the last call of next, which returned an entry.
-func (s *scanner) back(e *Entry) {
+func (s *Scanner) back(e *Entry) {
 	// The entries of a chunk lie one behind the other.
 	s.rest = e.Raw[: len(e.Raw)+len(s.rest) : cap(e.Raw)]
 	s.sequence = e.Sequence
@@ -224,7 +203,7 @@ func (s *scanner) back(e *Entry) {
 	s.gap = nil
 }
 
-// cursor is the position as a cursor.
-func (s *scanner) cursor() logstore.Cursor {
+// Cursor is the position as a cursor.
+func (s *Scanner) Cursor() logstore.Cursor {
 	return logstore.Cursor{Store: s.reader.Store(), Sequence: s.position}
 }

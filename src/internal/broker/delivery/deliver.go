@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package delivery
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
 )
@@ -28,25 +30,24 @@ const (
 // ahead are groups that were read from the log and are not yet in a window.
 type ahead struct {
 	groups []byte
-	pieces []piece
+	pieces []tail.Piece
 	// to is the position behind them, or before the gap.
 	to  logstore.Cursor
-	gap *Gap
+	gap *reading.Gap
 }
 
 // sender is what the goroutine of a delivery works with.
 type sender struct {
 	*Subscription
-	broker *Broker
-	sink   Sink
-	class  *class
+	sink Sink
+	feed *tail.Feed
 	// at is up to where the log has been looked at: the window holds what
 	// matches behind position.
 	at     logstore.Cursor
-	window window
+	window tail.Window
 	// since is when the first group came into the window.
 	since time.Time
-	gap   *Gap
+	gap   *reading.Gap
 	ahead ahead
 	// reading says that groups come from the log, not from memory.
 	reading bool
@@ -57,12 +58,12 @@ type sender struct {
 // deliver sends until ctx is done or nothing can be sent any more.
 func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 	defer close(d.done)
-	defer s.broker.readers.drop(s)
-	defer s.broker.live.leave(s, d.class)
+	defer s.core.readers.drop(s)
+	defer s.core.Tail.Cache.Leave(s, d.feed)
 	s.mu.Lock()
 	w := &sender{
-		Subscription: s, broker: s.broker, sink: d.sink, class: d.class, at: s.position,
-		window: window{most: s.batch, size: s.broker.options.Limits.Window()},
+		Subscription: s, sink: d.sink, feed: d.feed, at: s.position,
+		window: tail.Window{Most: s.batch, Size: s.core.Window},
 	}
 	s.mu.Unlock()
 	for ctx.Err() == nil {
@@ -92,7 +93,7 @@ func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 func (w *sender) complain(err error) {
 	if trouble := err.Error(); trouble != w.trouble {
 		w.trouble = trouble
-		message.SubscriptionFailed.Log(w.broker.log, "subscription", w.id, "name", w.name, "error", err)
+		message.SubscriptionFailed.Log(w.core.Log, "subscription", w.id, "name", w.name, "error", err)
 	}
 }
 
@@ -112,10 +113,10 @@ func sleep(ctx context.Context, d time.Duration) {
 // gather fills the window as far as there is something for it. more says that
 // there may be more at once.
 func (w *sender) gather(ctx context.Context) (more bool, err error) {
-	if w.window.full || w.gap != nil {
+	if w.window.Full || w.gap != nil {
 		return false, nil
 	}
-	newest, ok := w.broker.live.newest()
+	newest, ok := w.core.Tail.Cache.Newest()
 	if !ok {
 		return false, nil // there is no log yet
 	}
@@ -123,13 +124,13 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 		w.at.Store = newest.Store // nor was there when the subscription began
 	}
 	if w.untrusted {
-		w.gap = &Gap{From: w.at, To: newest, Reason: StateLost}
+		w.gap = &reading.Gap{From: w.at, To: newest, Reason: reading.StateLost}
 		if newest.Store == w.at.Store {
-			w.gap.Entries = between(w.at.Sequence, newest.Sequence)
+			w.gap.Entries = reading.Between(w.at.Sequence, newest.Sequence)
 		}
 		return false, nil
 	}
-	empty := w.window.count == 0
+	empty := w.window.Count == 0
 	if len(w.ahead.pieces) == 0 {
 		if more, err = w.look(ctx); err != nil {
 			return false, err
@@ -139,7 +140,7 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 		w.takeAhead()
 		more = true // as far as one knows without looking
 	}
-	if w.window.count == 0 {
+	if w.window.Count == 0 {
 		w.pass()
 	} else if empty {
 		w.since = time.Now()
@@ -150,14 +151,14 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 // look looks for groups, in memory or else in the log. more says that there may
 // be more at once.
 func (w *sender) look(ctx context.Context) (more bool, err error) {
-	to, gap, ok := w.broker.live.take(w.class, w.at, &w.window)
+	to, gap, ok := w.core.Tail.Cache.Take(w.feed, w.at, &w.window)
 	if !ok {
 		w.reading = true
 		return w.read(ctx)
 	}
 	if w.reading {
 		w.reading = false
-		w.broker.readers.drop(w.Subscription)
+		w.core.readers.drop(w.Subscription)
 	}
 	w.at.Sequence, w.gap = to, gap
 	return false, nil
@@ -168,10 +169,10 @@ func (w *sender) takeAhead() {
 	a := &w.ahead
 	for len(a.pieces) > 0 {
 		p := a.pieces[0]
-		if !w.window.add(a.groups[p.from:p.to], p.sequence) {
+		if !w.window.Add(a.groups[p.From:p.To]) {
 			return
 		}
-		w.at.Sequence = p.sequence
+		w.at.Sequence = p.Sequence
 		a.pieces = a.pieces[1:]
 	}
 	w.at, w.gap = a.to, a.gap
@@ -194,14 +195,14 @@ func (w *sender) pass() {
 
 // read reads groups from the log.
 func (w *sender) read(ctx context.Context) (more bool, err error) {
-	s, err := w.broker.readers.get(ctx, w.Subscription, w.at)
+	s, err := w.core.readers.get(ctx, w.Subscription, w.at)
 	if errors.Is(err, logstore.ErrForeignCursor) {
 		return false, w.replace()
 	}
 	if err != nil {
 		return false, err
 	}
-	defer w.broker.readers.put(w.Subscription, s)
+	defer w.core.readers.put(w.Subscription, s)
 	a := ahead{}
 	more, err = w.scan(ctx, s, &a)
 	if len(a.pieces) > 0 {
@@ -216,30 +217,30 @@ func (w *sender) read(ctx context.Context) (more bool, err error) {
 }
 
 // scan reads what fits into a.
-func (w *sender) scan(ctx context.Context, s *scanner, a *ahead) (more bool, err error) {
-	began, looked := time.Now(), s.read
-	var e Entry
+func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more bool, err error) {
+	began, looked := time.Now(), s.Read
+	var e reading.Entry
 	for {
-		a.to = s.cursor()
+		a.to = s.Cursor()
 		if len(a.groups) >= turnBytes || len(a.pieces) >= MaxBatch {
 			return true, nil
 		}
-		if s.read-looked >= turnCheck {
-			looked = s.read
+		if s.Read-looked >= turnCheck {
+			looked = s.Read
 			if ctx.Err() != nil || time.Since(began) >= turnTime {
 				return true, nil
 			}
 		}
-		if err := s.next(ctx, &e); err != nil {
-			gap := asGap(err)
+		if err := s.Next(ctx, &e); err != nil {
+			gap := reading.AsGap(err)
 			switch {
-			case gap != nil && gap.note():
+			case gap != nil && gap.Note():
 				continue // it is reported when it is known what is missing
 			case err == io.EOF:
-				a.to = s.cursor()
+				a.to = s.Cursor()
 				// Unless the tail has yet to learn of the filter, it goes on from
 				// here.
-				return w.broker.live.holds(w.class, a.to), nil
+				return w.core.Tail.Cache.Holds(w.feed, a.to), nil
 			case gap == nil:
 				return false, err
 			}
@@ -247,34 +248,34 @@ func (w *sender) scan(ctx context.Context, s *scanner, a *ahead) (more bool, err
 			return false, nil
 		}
 		from := len(a.groups)
-		a.groups = w.broker.options.Form(a.groups, &e)
-		a.pieces = append(a.pieces, piece{e.Sequence, uint32(from), uint32(len(a.groups))})
+		a.groups = w.core.Form(a.groups, &e)
+		a.pieces = append(a.pieces, tail.Piece{Sequence: e.Sequence, From: uint32(from), To: uint32(len(a.groups))})
 	}
 }
 
 // replace goes to the beginning of a log that is another one.
 func (w *sender) replace() error {
-	r, err := openReader(w.broker.options.LogDir, logstore.Query{})
+	r, err := w.core.Source.Reader(logstore.Query{})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	w.gap = &Gap{From: w.at, To: logstore.Cursor{Store: r.Store()}, Reason: LogReplaced}
+	w.gap = &reading.Gap{From: w.at, To: logstore.Cursor{Store: r.Store()}, Reason: reading.LogReplaced}
 	return nil
 }
 
 // due reports whether there is something to be sent now.
 func (w *sender) due() bool {
-	if w.window.count == 0 {
+	if w.window.Count == 0 {
 		return w.gap != nil
 	}
-	return w.window.full || w.gap != nil || time.Since(w.since) >= w.Subscription.window
+	return w.window.Full || w.gap != nil || time.Since(w.since) >= w.Subscription.window
 }
 
 // rest waits until there may be something to do.
 func (w *sender) rest(ctx context.Context) {
 	var timeout <-chan time.Time
-	if w.window.count > 0 {
+	if w.window.Count > 0 {
 		timer := time.NewTimer(w.Subscription.window - time.Since(w.since))
 		defer timer.Stop()
 		timeout = timer.C
@@ -289,7 +290,7 @@ func (w *sender) rest(ctx context.Context) {
 // send sends the window, or else the gap, and waits until the client can take
 // more.
 func (w *sender) send(ctx context.Context) error {
-	if w.window.count == 0 {
+	if w.window.Count == 0 {
 		if err := w.sink.Reserve(ctx, skippedBytes); err != nil {
 			return unanswerable(ctx, err)
 		}
@@ -302,14 +303,14 @@ func (w *sender) send(ctx context.Context) error {
 		return w.ping(ctx)
 	}
 	// The position moves only when nothing but the bus is waited for.
-	if err := w.sink.Reserve(ctx, len(w.window.groups)); err != nil {
+	if err := w.sink.Reserve(ctx, len(w.window.Groups)); err != nil {
 		return unanswerable(ctx, err)
 	}
 	w.mu.Lock()
-	err := w.move(w.at, uint64(w.window.count), 0)
+	err := w.move(w.at, uint64(w.window.Count), 0)
 	if err == nil {
 		w.position = w.at
-		w.delivered += uint64(w.window.count)
+		w.delivered += uint64(w.window.Count)
 	}
 	w.mu.Unlock()
 	if err != nil {
@@ -318,10 +319,10 @@ func (w *sender) send(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err := w.sink.Events(w.window.groups, w.window.count, w.at); err != nil {
+	if err := w.sink.Events(w.window.Groups, w.window.Count, w.at); err != nil {
 		return errors.Join(errUnsendable, err)
 	}
-	w.window.reset()
+	w.window.Reset()
 	if w.flow == Acknowledge {
 		// Acknowledging is not reading: only the answer to a ping shows that the bus
 		// no longer holds the window.
@@ -363,7 +364,7 @@ func (w *sender) skip() error {
 func (w *sender) ping(ctx context.Context) error {
 	answered := make(chan error, 1)
 	go func() { answered <- w.sink.Ping(ctx) }()
-	late := time.NewTimer(w.broker.options.AnswerTime)
+	late := time.NewTimer(w.core.AnswerTime)
 	defer late.Stop()
 	select {
 	case err := <-answered:
@@ -380,11 +381,11 @@ func (w *sender) ping(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	newest, ok := w.broker.live.newest()
-	if !ok || newest.Store != w.at.Store || w.broker.live.holds(w.class, w.at) || newest.Sequence <= w.at.Sequence {
+	newest, ok := w.core.Tail.Cache.Newest()
+	if !ok || newest.Store != w.at.Store || w.core.Tail.Cache.Holds(w.feed, w.at) || newest.Sequence <= w.at.Sequence {
 		return nil
 	}
-	w.gap = &Gap{From: w.at, To: newest, Entries: between(w.at.Sequence, newest.Sequence), Reason: Slow}
+	w.gap = &reading.Gap{From: w.at, To: newest, Entries: reading.Between(w.at.Sequence, newest.Sequence), Reason: reading.Slow}
 	return nil
 }
 

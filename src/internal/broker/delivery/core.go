@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/journal"
+	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/broker/tail"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Core is what all subscriptions share.
+type Core struct {
+	Registry *schema.Registry
+	Source   *reading.Log
+	Tail     *tail.Tail
+	Journal  *journal.Journal
+	// Form is the form in which groups are sent, Window how many bytes of them at
+	// once.
+	Form   reading.Form
+	Window int
+	// AnswerTime is how long a client may take to answer before it may be
+	// skipped forward.
+	AnswerTime time.Duration
+	// Forget is called with a subscription that has ended.
+	Forget func(*Subscription)
+	Log    *slog.Logger
+
+	readers *readers
+	// paused keeps deliveries from sending.
+	paused atomic.Bool
+}
+
+// Init makes the core ready, whose exported fields are set.
+func (c *Core) Init() { c.readers = newReaders(c.Source) }
+
+// Pause keeps deliveries that are begun from now on from sending.
+func (c *Core) Pause() { c.paused.Store(true) }
+
+// Restore makes a subscription of its definition. It sends nothing before it is
+// attached. The errors are those about filters.
+func (c *Core) Restore(d journal.Definition) (*Subscription, error) {
+	f, err := filter.Compile(c.Registry, d.Filter)
+	if err != nil {
+		return nil, err
+	}
+	return &Subscription{
+		core: c, id: d.ID, name: d.Name, user: d.User, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow),
+		created: time.Unix(0, d.Created), wakes: make(chan struct{}, 1),
+		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped, client: d.Client,
+	}, nil
+}
+
+// Definition is what there is to write down of a subscription.
+func (s *Subscription) Definition() journal.Definition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return journal.Definition{
+		ID: s.id, Name: s.name, User: s.user, Filter: s.filter.Spec, Batch: s.batch, Window: s.window, Flow: string(s.flow),
+		Created: s.created.UnixNano(),
+		Place:   journal.Place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped},
+		Client:  s.client,
+	}
+}
+
+// Distrust notes that more may have been sent than the position tells.
+func (s *Subscription) Distrust() { s.untrusted = true }
+
+// Halt ends the delivery and waits for it. It returns where it was sent; nil if
+// nowhere.
+func (s *Subscription) Halt() Sink {
+	s.control.Lock()
+	defer s.control.Unlock()
+	return s.halt()
+}
+
+// Restart begins the delivery again, if there is one.
+func (s *Subscription) Restart() {
+	s.control.Lock()
+	defer s.control.Unlock()
+	if sink := s.halt(); sink != nil {
+		s.start(sink)
+	}
+}

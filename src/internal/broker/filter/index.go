@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package filter
+
+import (
+	"slices"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// Index finds which of several filters an entry passes, by what must be in it. A
+// rule stands in one of the maps, under all of the values that it could be there
+// for, or in others. It is for one goroutine.
+type Index struct {
+	executables map[string][]*rule
+	names       map[string][]*rule
+	keys        map[string][]*rule
+	others      []*rule
+	all         []*rule
+	// Chunks is what every chunk has that some filter can want.
+	Chunks logstore.Query
+}
+
+// rule is a filter of an index, and its place in the list.
+type rule struct {
+	filter *Filter
+	place  int
+	// seen is the last entry that was decided, so that one with several
+	// reasons to be looked at is looked at once.
+	seen uint64
+}
+
+// maxTerms bounds what is asked of the filter of a chunk.
+const maxTerms = 512
+
+// NewIndex returns an index of filters that differ.
+func NewIndex(filters []*Filter) *Index {
+	x := &Index{executables: map[string][]*rule{}, names: map[string][]*rule{}, keys: map[string][]*rule{}}
+	var terms []logstore.Term
+	anywhere := false
+	for place, f := range filters {
+		c := &rule{filter: f, place: place}
+		x.all = append(x.all, c)
+		switch {
+		case f.executables != nil:
+			spread(x.executables, f.executables, c)
+		case !f.contexts.empty() && f.contexts.scopes == nil:
+			spread(x.names, f.contexts.names, c)
+		case !f.keys.empty() && f.keys.scopes == nil:
+			spread(x.keys, f.keys.names, c)
+		case f.matches != nil && f.implied == nil:
+			for key := range f.matches {
+				x.keys[key] = append(x.keys[key], c)
+			}
+		default:
+			x.others = append(x.others, c)
+		}
+		if len(f.Chunks.Terms) == 0 {
+			anywhere = true
+		} else {
+			terms = append(terms, slices.MinFunc(f.Chunks.Terms, func(a, b []logstore.Term) int { return len(a) - len(b) })...)
+		}
+	}
+	if !anywhere && len(terms) <= maxTerms {
+		// Without a filter no term is left, and no chunk is opened but those
+		// with notices.
+		x.Chunks.Terms = [][]logstore.Term{terms}
+	}
+	return x
+}
+
+func spread(m map[string][]*rule, values map[string]struct{}, c *rule) {
+	for v := range values {
+		m[v] = append(m[v], c)
+	}
+}
+
+// Visit calls take with the place of every filter that an entry passes. The
+// sequence differs from call to call; offset is what leads from the group's times
+// to real time, in ns.
+func (x *Index) Visit(g *event.Group, sequence uint64, offset int64, take func(place int)) {
+	if g.IsNotice() {
+		for _, c := range x.all {
+			take(c.place)
+		}
+		return
+	}
+	name := Name(g)
+	try := func(rules []*rule) {
+		for _, c := range rules {
+			if c.seen == sequence {
+				continue
+			}
+			c.seen = sequence
+			if c.filter.Passes(g, name, offset) {
+				take(c.place)
+			}
+		}
+	}
+	if len(x.executables) > 0 {
+		try(x.executables[string(Executable(g))])
+	}
+	if len(x.names) > 0 && len(name) > 0 {
+		try(x.names[string(name)])
+	}
+	if len(x.keys) > 0 {
+		for i := range g.Events {
+			if g.Events[i].Kind == event.Data {
+				try(x.keys[string(g.Events[i].Key)])
+			}
+		}
+	}
+	try(x.others)
+}

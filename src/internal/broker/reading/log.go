@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package reading reads the log for clients: entry by entry through a filter, or
+// page by page, with what is missing as gaps. It knows no transport; those give it
+// a form for groups.
+package reading
+
+import (
+	"fmt"
+	"log/slog"
+
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// Log is the log in a directory. Its methods may be called concurrently.
+type Log struct {
+	dir    string
+	health *health
+}
+
+// NewLog returns the log in a directory. Segments that cannot be read are
+// reported to log.
+func NewLog(dir string, log *slog.Logger) *Log { return &Log{dir, newHealth(log)} }
+
+// Reader opens the log for chunks that a query asks for. The error is a
+// *fault.StoreError.
+func (l *Log) Reader(q logstore.Query) (*logstore.Reader, error) {
+	r, err := logstore.OpenReader(l.dir, logstore.ReaderOptions{EntryLen: event.Len, Query: q})
+	if err != nil {
+		return nil, &fault.StoreError{Err: err}
+	}
+	return r, nil
+}
+
+// Check looks whether each segment of a list is one of a store and can be read
+// now. The error is a *fault.StoreError that names the first that is not or
+// cannot.
+func (l *Log) Check(list []uint64, store [16]byte) error {
+	return l.health.check(l.dir, list, store)
+}
+
+// Scanner begins to read behind a cursor what passes a filter. The errors are
+// logstore's about cursors, and *fault.StoreError.
+func (l *Log) Scanner(f *filter.Filter, after logstore.Cursor) (*Scanner, error) {
+	r, err := l.Reader(f.Chunks)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scanner{reader: r, filter: f, log: l}
+	if err := s.seek(after); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Pages begins to read behind a cursor, given as text, what passes a filter. The
+// errors are those about cursors, and *fault.StoreError. closed, if it is not
+// nil, is called when reading ends.
+func (l *Log) Pages(f *filter.Filter, after string, closed func()) (*Pages, error) {
+	cursor, err := l.Resolve(after)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.Scanner(f, cursor)
+	if err != nil {
+		return nil, err
+	}
+	return &Pages{scanner: s, closed: closed}, nil
+}
+
+// Resolve turns the text of a cursor, or a word for an end, into a cursor of
+// the log. The errors are logstore.ErrInvalidCursor and ErrForeignCursor, and
+// *fault.StoreError.
+func (l *Log) Resolve(text string) (logstore.Cursor, error) {
+	var cursor logstore.Cursor
+	var err error
+	word := text == logstore.OldestWord || text == logstore.NewestWord
+	if !word {
+		if cursor, err = logstore.ParseCursor(text); err != nil {
+			return cursor, err
+		}
+	}
+	r, err := l.Reader(logstore.Query{})
+	if err != nil {
+		return cursor, err
+	}
+	defer r.Close()
+	if !word && cursor == (logstore.Cursor{}) {
+		cursor.Store = r.Store() // the beginning of what was empty
+		text = cursor.String()
+	}
+	if word {
+		if cursor, err = r.Resolve(text); err != nil {
+			return cursor, &fault.StoreError{Err: err}
+		}
+		return cursor, nil
+	}
+	if _, err := r.Resolve(text); err != nil {
+		return cursor, err
+	}
+	beyond, err := r.Beyond(cursor)
+	if err != nil {
+		return cursor, &fault.StoreError{Err: err}
+	}
+	if beyond {
+		return cursor, fmt.Errorf("%w: %s lies behind the end of the log", logstore.ErrInvalidCursor, text)
+	}
+	return cursor, nil
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tail
+
+import (
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// Subscriber is told that there may be groups for it. It must not wait.
+type Subscriber interface{ Wake() }
+
+// Feed is a filter with all attached subscribers that have it: it is decided but
+// once for all of them who gets what.
+type Feed struct {
+	filter *filter.Filter
+	// since is the position from which on the tail knows the feed. It is
+	// guarded by Cache.mu, as is members; joined says that since is set.
+	since   uint64
+	joined  bool
+	members map[Subscriber]struct{}
+}
+
+// index finds the feeds that an entry may concern. It belongs to the tail.
+type index struct {
+	*filter.Index
+	feeds []*Feed
+}
+
+func newIndex(feeds []*Feed) *index {
+	slices.SortFunc(feeds, func(a, b *Feed) int { return strings.Compare(a.filter.Key, b.filter.Key) })
+	filters := make([]*filter.Filter, len(feeds))
+	for i, f := range feeds {
+		filters[i] = f.filter
+	}
+	return &index{filter.NewIndex(filters), feeds}
+}
+
+const (
+	// ringBytes bounds the groups that are kept in memory for subscriptions that
+	// are a little behind. Who is further behind reads the log.
+	ringBytes = 16 << 20
+	// ringBlocks bounds their number of chunks.
+	ringBlocks = 4096
+)
+
+// Cache holds the newest groups that somebody wants, in their form: those of
+// the entries behind low up to high.
+type Cache struct {
+	mu        sync.Mutex
+	store     [16]byte
+	low, high uint64
+	// opened says that the tail has found the log.
+	opened bool
+	blocks []*block
+	size   int
+
+	// feeds are those of attached subscriptions; changed says that the tail
+	// has not yet taken over how they are now.
+	feeds   map[string]*Feed
+	changed bool
+}
+
+// block is what came of a chunk. It does not change.
+type block struct {
+	// last is the last entry of the chunk.
+	last   uint64
+	groups []byte
+	// pieces tell for every feed which groups are its own.
+	pieces map[*Feed][]Piece
+	// gap is set instead if entries are missing up to last.
+	gap *reading.Gap
+}
+
+// Piece is where a group lies in the groups of a chunk.
+type Piece struct {
+	Sequence uint64
+	From, To uint32
+}
+
+func newCache() *Cache { return &Cache{feeds: map[string]*Feed{}} }
+
+// Join adds a subscription to the feed of its filter.
+func (l *Cache) Join(s Subscriber, f *filter.Filter) *Feed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.feeds[f.Key]
+	if c == nil {
+		c = &Feed{filter: f, members: map[Subscriber]struct{}{}}
+		l.feeds[f.Key] = c
+		l.changed = true
+	}
+	c.members[s] = struct{}{}
+	return c
+}
+
+// Leave takes a subscription from its feed.
+func (l *Cache) Leave(s Subscriber, c *Feed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(c.members, s)
+	if len(c.members) == 0 && l.feeds[c.filter.Key] == c {
+		delete(l.feeds, c.filter.Key)
+		l.changed = true
+	}
+}
+
+// restart begins anew at a position, with nothing in memory.
+func (l *Cache) restart(at logstore.Cursor) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.store, l.low, l.high, l.opened = at.Store, at.Sequence, at.Sequence, true
+	l.blocks, l.size = nil, 0
+	for _, c := range l.feeds {
+		c.joined = false
+	}
+	l.changed = true
+}
+
+// takeOver returns a new index if the feeds have changed. What the tail reads
+// from now on is decided for all of them.
+func (l *Cache) takeOver() *index {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.changed {
+		return nil
+	}
+	l.changed = false
+	for _, c := range l.feeds {
+		if !c.joined {
+			c.joined, c.since = true, l.high
+			wakeAll(c.members)
+		}
+	}
+	return newIndex(slices.Collect(maps.Values(l.feeds)))
+}
+
+func wakeAll(members map[Subscriber]struct{}) {
+	for s := range members {
+		s.Wake()
+	}
+}
+
+// add appends what came of a chunk and wakes those whom it concerns.
+func (l *Cache) add(b *block) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.high = b.last
+	if len(b.pieces) == 0 && b.gap == nil {
+		return
+	}
+	l.blocks = append(l.blocks, b)
+	l.size += len(b.groups)
+	old := 0
+	for ; old < len(l.blocks)-1 && (l.size > ringBytes || len(l.blocks)-old > ringBlocks); old++ {
+		l.low = l.blocks[old].last
+		l.size -= len(l.blocks[old].groups)
+	}
+	if old > 0 {
+		// Those who take look at the old array without the lock, and what is
+		// left in it must not stay in memory.
+		l.blocks = slices.Clone(l.blocks[old:])
+	}
+	if b.gap != nil {
+		for _, c := range l.feeds {
+			wakeAll(c.members)
+		}
+		return
+	}
+	for c := range b.pieces {
+		wakeAll(c.members)
+	}
+}
+
+// advance notes that there is nothing for anybody up to a position.
+func (l *Cache) advance(to uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.high = max(l.high, to)
+}
+
+// Newest returns the position of the tail; ok is false if it has found no log.
+func (l *Cache) Newest() (c logstore.Cursor, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return logstore.Cursor{Store: l.store, Sequence: l.high}, l.opened
+}
+
+// Take moves groups of a feed that are behind position into w, as far as it
+// has room, and returns the new position. ok is false if they are not, or not
+// all, in memory. Where entries are missing it stops and returns the gap.
+func (l *Cache) Take(c *Feed, position logstore.Cursor, w *Window) (to uint64, gap *reading.Gap, ok bool) {
+	l.mu.Lock()
+	blocks, high := l.blocks, l.high
+	ok = l.covers(c, position)
+	l.mu.Unlock()
+	if !ok {
+		return position.Sequence, nil, false
+	}
+	at := position.Sequence
+	first := sort.Search(len(blocks), func(i int) bool { return blocks[i].last > at })
+	for _, b := range blocks[first:] {
+		if b.gap != nil {
+			if w.Count > 0 {
+				return at, nil, true
+			}
+			return b.last, b.gap, true
+		}
+		pieces := b.pieces[c]
+		i := sort.Search(len(pieces), func(i int) bool { return pieces[i].Sequence > at })
+		for _, p := range pieces[i:] {
+			if !w.Add(b.groups[p.From:p.To]) {
+				return at, nil, true
+			}
+			at = p.Sequence
+		}
+		at = b.last
+	}
+	return max(at, high), nil, true
+}
+
+// Window is what is sent at once.
+type Window struct {
+	Groups []byte
+	Count  int
+	// Most and Size bound it, in groups and bytes.
+	Most, Size int
+	Full       bool
+}
+
+// Add appends a group, unless there is no room for it.
+func (w *Window) Add(group []byte) bool {
+	if w.Full || w.Count > 0 && len(w.Groups)+len(group) > w.Size {
+		w.Full = true
+		return false
+	}
+	w.Groups = append(w.Groups, group...)
+	w.Count++
+	w.Full = w.Count >= w.Most || len(w.Groups) >= w.Size
+	return true
+}
+
+func (w *Window) Reset() {
+	const keep = 64 << 10 // what most windows need; more is given back
+	if cap(w.Groups) > keep {
+		w.Groups = nil
+	}
+	w.Groups, w.Count, w.Full = w.Groups[:0], 0, false
+}
+
+// Settled returns the position up to which there is nothing for a feed behind
+// another one.
+func (l *Cache) Settled(c *Feed, position logstore.Cursor) logstore.Cursor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c == nil || !l.covers(c, position) || position.Sequence >= l.high {
+		return position
+	}
+	first := sort.Search(len(l.blocks), func(i int) bool { return l.blocks[i].last > position.Sequence })
+	for _, b := range l.blocks[first:] {
+		pieces := b.pieces[c]
+		if b.gap != nil || len(pieces) > 0 && pieces[len(pieces)-1].Sequence > position.Sequence {
+			return position
+		}
+		position.Sequence = b.last
+	}
+	position.Sequence = l.high
+	return position
+}
+
+// covers reports whether all groups of a feed behind a position are in
+// memory. The caller holds mu.
+func (l *Cache) covers(c *Feed, position logstore.Cursor) bool {
+	return l.opened && c.joined && position.Store == l.store && position.Sequence >= max(l.low, c.since)
+}
+
+// Holds is covers for those who do not hold mu.
+func (l *Cache) Holds(c *Feed, position logstore.Cursor) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.covers(c, position)
+}
