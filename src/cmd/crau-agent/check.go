@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/program"
 )
 
@@ -39,7 +41,7 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 	case err != nil:
 		return program.Permanent(fmt.Errorf("%w (as user %s)", err, user))
 	}
-	n, problems := agent.CheckLibraries(conf.Library)
+	n, problems := attach.Check(discover.Named(conf.Library))
 	logDir := conf.LogDir + " is writable"
 	if len(s.files) == 0 && user == serviceUser && isMadeAtStart(conf.LogDir) {
 		logDir = conf.LogDir + " is made when the service starts"

@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
 )
@@ -47,8 +48,8 @@ func (s *settings) options() (agent.Options, error) {
 		return agent.Options{}, program.Usage(fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", s.profile))
 	}
 	return agent.Options{
-		Version:   version,
-		Libraries: conf.Library, Discover: len(conf.Library) == 0,
+		Version:        version,
+		Libraries:      finder(conf.Library),
 		LogDir:         conf.LogDir,
 		CoalesceWindow: conf.CoalesceWindow.Duration,
 		RingSize:       int(conf.RingSize),
@@ -62,6 +63,15 @@ func (s *settings) options() (agent.Options, error) {
 			MaxAge: conf.MaxAge.Duration, MaxSize: limit(conf.MaxSize), KeepFree: limit(conf.KeepFree),
 		},
 	}, nil
+}
+
+// finder returns what finds the libraries: paths and globs, none for the usual
+// libraries.
+func finder(library []string) discover.Finder {
+	if len(library) == 0 {
+		return discover.Usual{}
+	}
+	return discover.Named(library)
 }
 
 // limit turns a limit of the configuration into one of the agent.

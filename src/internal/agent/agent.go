@@ -18,6 +18,8 @@ import (
 	"log/slog"
 	"time"
 
+	"crypto-auditing/src/internal/attach"
+	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/file"
@@ -29,11 +31,9 @@ import (
 type Options struct {
 	// Version is that of the agent, for the notices of start and stop.
 	Version string
-	// Libraries are paths and globs of files with probes. Discover looks for
-	// the usual crypto libraries instead. The agent waits for files that are
+	// Libraries finds the files with probes. The agent waits for files that are
 	// not there or have no probes.
-	Libraries []string
-	Discover  bool
+	Libraries discover.Finder
 	// LogDir is the directory of the store.
 	LogDir string
 	// CoalesceWindow is how long events of a context are gathered.
@@ -86,7 +86,7 @@ type Agent struct {
 	losses    *losses
 	committer *committer
 	pipeline  *pipeline
-	libraries *libraries
+	libraries *attach.Libraries
 	keeper    *keeper
 }
 
@@ -141,9 +141,12 @@ func New(o Options) (*Agent, error) {
 	}
 	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
 	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
-	a.libraries = newLibraries(a.tracer, o.Log, o.Libraries, o.Discover, o.Changed, func(u unrecorded) {
-		a.losses.miss(u)
-		a.tracer.Ring().Wake()
+	a.libraries = attach.New(attach.Options{
+		Tracer: a.tracer, Log: o.Log, Finder: o.Libraries, Changed: o.Changed,
+		Missed: func(u attach.Unrecorded) {
+			a.losses.miss(u)
+			a.tracer.Ring().Wake()
+		},
 	})
 	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
@@ -167,17 +170,17 @@ func metadata(now logstore.Moment) []byte {
 // Run records until ctx ends. Then it detaches, commits what was probed until
 // then and closes the store.
 func (a *Agent) Run(ctx context.Context) error {
-	stopAnswering := a.libraries.answer()
-	if err := a.libraries.attach(); err != nil {
+	stopAnswering := a.libraries.Answer()
+	if err := a.libraries.Attach(); err != nil {
 		var denied *probe.DeniedError
-		if errors.As(err, &denied) && len(a.libraries.attachedFiles()) == 0 {
+		if errors.As(err, &denied) && a.libraries.Attached() == 0 {
 			stopAnswering()
 			return errors.Join(err, a.close())
 		}
 		// It waits for those that are not there.
 		a.options.Log.Error("some libraries are not recorded", "error", err)
 	}
-	a.libraries.reportNone()
+	a.libraries.ReportNone()
 	if err := a.noteStart(); err != nil {
 		stopAnswering()
 		return errors.Join(fmt.Errorf("cannot begin to record: %w", err), a.close())
@@ -189,10 +192,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	committed := start(a.committer.run)
 	watching, stopWatching := context.WithCancel(ctx)
 	watched := start(func() {
-		if err := a.libraries.watch(watching); err != nil {
+		if err := a.libraries.Watch(watching); err != nil {
 			a.options.Log.Error("replaced libraries will not be noticed", "error", err)
 		}
-		a.libraries.reportMissing(0)
+		a.libraries.ReportMissing(0)
 	})
 	recording, stopRecording := context.WithCancel(context.Background())
 	recorded := make(chan error, 1)
@@ -308,10 +311,7 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
 	a.tracer.SetRateLimit(o.RateLimit)
 	a.keeper.limits.Store(&o.Limits)
-	if err := a.libraries.reconfigure(o.Libraries, o.Discover); err != nil {
-		return restart, err
-	}
-	return restart, a.libraries.failures()
+	return restart, a.libraries.Reconfigure(o.Libraries)
 }
 
 func (a *Agent) request(ctx context.Context, kind requestKind) (flushed, error) {

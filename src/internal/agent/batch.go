@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -23,7 +24,7 @@ type batch struct {
 	// told are the losses that the batch records.
 	told []told
 	// unrecorded are the times without a library that the batch records.
-	unrecorded []unrecorded
+	unrecorded []attach.Unrecorded
 	// requests are answered when all before and in the batch is durable. A
 	// batch with requests may be empty.
 	requests []request
@@ -63,10 +64,10 @@ func (b *batch) lose(l *event.Loss) {
 }
 
 // miss adds the record of a time in which a library was not recorded.
-func (b *batch) miss(u *unrecorded) {
-	b.entries = event.AppendLibraryUnrecorded(b.entries, u.reason, u.library, u.buildID, u.start, u.end)
+func (b *batch) miss(u *attach.Unrecorded) {
+	b.entries = event.AppendLibraryUnrecorded(b.entries, u.Reason, u.Library, u.BuildID, u.Start, u.End)
 	b.count++
 	b.unrecorded = append(b.unrecorded, *u)
 	b.notice = true
-	b.span(u.start, u.end)
+	b.span(u.Start, u.End)
 }

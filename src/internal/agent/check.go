@@ -8,36 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/probe"
 )
-
-// CheckLibraries reports what is wrong with the files that paths and globs lead
-// to, as the calling user sees them: one error each. n is how many can be
-// recorded. It attaches to nothing.
-func CheckLibraries(patterns []string) (n int, problems []error) {
-	for _, pattern := range patterns {
-		paths, err := filepath.Glob(pattern)
-		switch {
-		case err != nil:
-			problems = append(problems, fmt.Errorf("cannot use library %q: %w", pattern, err))
-		case len(paths) == 0:
-			problems = append(problems, absentError(pattern))
-		}
-		for _, path := range slices.DeleteFunc(paths, temporary) {
-			if err := probe.Check(path, sources()); err != nil {
-				problems = append(problems, err)
-			} else {
-				n++
-			}
-		}
-	}
-	return n, problems
-}
 
 // CheckLogDir reports whether the calling user can write a log in a directory,
 // or make it.

@@ -5,6 +5,7 @@ package agent
 import (
 	"sync"
 
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/event"
 )
 
@@ -66,15 +67,6 @@ type told struct {
 	since  uint64
 }
 
-// unrecorded is a time in which a library was not recorded, in nanoseconds since
-// boot.
-type unrecorded struct {
-	reason     event.UnrecordedReason
-	library    string // base name
-	buildID    []byte
-	start, end uint64
-}
-
 // maxUnrecorded is how many of them wait for the log before those of one library
 // are joined.
 const maxUnrecorded = 256
@@ -85,7 +77,7 @@ type losses struct {
 	mu    sync.Mutex
 	count []counted
 	// unrecorded are those that are not in the log yet.
-	unrecorded []unrecorded
+	unrecorded []attach.Unrecorded
 }
 
 type counted struct {
@@ -122,13 +114,13 @@ func (l *losses) addRecorded(r Reason, n loss) {
 }
 
 // miss notes that a library was not recorded for a time.
-func (l *losses) miss(u unrecorded) {
+func (l *losses) miss(u attach.Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.unrecorded) >= maxUnrecorded {
 		for i := range l.unrecorded {
-			if v := &l.unrecorded[i]; v.library == u.library && v.reason == u.reason {
-				v.start, v.end = min(v.start, u.start), max(v.end, u.end)
+			if v := &l.unrecorded[i]; v.Library == u.Library && v.Reason == u.Reason {
+				v.Start, v.End = min(v.Start, u.Start), max(v.End, u.End)
 				return
 			}
 		}

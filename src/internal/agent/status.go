@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/segment"
 )
@@ -46,29 +47,7 @@ type Status struct {
 	// Latency counts groups by the time from their first probe to the commit.
 	Latency Latency
 
-	Libraries []LibraryStatus
-}
-
-// LibraryStatus is what there is to say about a file that the agent attached
-// to, or could not, or a configured path or glob that leads to no file.
-type LibraryStatus struct {
-	Path string
-	// BuildID is empty if the file has none.
-	BuildID []byte
-	// Provider is the name the file's probes go by.
-	Provider string
-	// Probes are the names of the probes, Sites the number of places.
-	Probes []string
-	Sites  int
-	// Hits were recorded from it.
-	Hits uint64
-	// Since is when it was attached; zero: it is not.
-	Since time.Time
-	// Replaced says that another file has taken its path; programs that
-	// started before go on using it.
-	Replaced bool
-	// Error says why it is not attached, or which sites are not.
-	Error string
+	Libraries []attach.LibraryStatus
 }
 
 // Latency is a histogram of times.
@@ -107,7 +86,7 @@ func (a *Agent) Status() (Status, error) {
 		Started: a.started, Profile: string(a.tracer.Profile()),
 		Directory: a.options.LogDir, Newest: store.Committed,
 		Counters: a.Counters(), RingSize: a.tracer.Ring().Size(),
-		Latency: committed.latency.latency(), Libraries: a.libraries.status(),
+		Latency: committed.latency.latency(), Libraries: a.libraries.Status(),
 	}
 	if store.Err != nil {
 		s.Full = store.Err.Error()

@@ -18,7 +18,7 @@ type Summary struct {
 // Summary returns how things are now. It may be called from any goroutine.
 func (a *Agent) Summary() Summary {
 	committed := a.committer.counts()
-	s := Summary{Libraries: len(a.libraries.attachedFiles()), Hits: committed.hits, Lost: a.losses.list()}
+	s := Summary{Libraries: a.libraries.Attached(), Hits: committed.hits, Lost: a.losses.list()}
 	if err := a.writer.Status().Err; err != nil {
 		s.Full = err.Error()
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/cli"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/varlinkservice"
@@ -65,7 +66,7 @@ func busy() *recorder {
 			},
 		},
 		HitsSeen: 1_234_575, RingSize: 8 << 20, CPU: 1500 * time.Millisecond, Resident: 20 << 20, Latency: latency,
-		Libraries: []agent.LibraryStatus{
+		Libraries: []attach.LibraryStatus{
 			{
 				Path: "/usr/lib64/libgnutls.so.30", BuildID: []byte{0xab, 0xcd, 0xef, 1, 2, 3, 4, 5}, Provider: "crypto_auditing",
 				Probes: []string{"new_context", "data"}, Sites: 10, Hits: 1_234_000, Since: started.Add(time.Second),

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
@@ -55,7 +56,7 @@ func cursor(sequence uint64) logstore.Cursor {
 func (r *recorder) Status() (agent.Status, error) {
 	return agent.Status{
 		Started: time.UnixMicro(5_000_000), Profile: "uprobe_multi", Directory: "/log", Newest: cursor(9), HitsSeen: 11,
-		Libraries: []agent.LibraryStatus{{Path: "/lib/x", BuildID: []byte{0xab}, Probes: []string{"data"}, Sites: 2, Hits: 3, Since: time.UnixMicro(7)}},
+		Libraries: []attach.LibraryStatus{{Path: "/lib/x", BuildID: []byte{0xab}, Probes: []string{"data"}, Sites: 2, Hits: 3, Since: time.UnixMicro(7)}},
 	}, r.failure()
 }
 

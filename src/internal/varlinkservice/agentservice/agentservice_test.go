@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/varlinkservice"
@@ -296,7 +297,7 @@ func rich() agent.Status {
 			Lost: []agent.Loss{{Reason: agent.RingFull, Hits: 7}, {Reason: agent.DiskFull, Hits: 1, Events: 1 << 63}},
 		},
 		HitsSeen: 108, RingSize: 8 << 20, CPU: 1500 * time.Millisecond, Resident: 20 << 20, Latency: latency,
-		Libraries: []agent.LibraryStatus{
+		Libraries: []attach.LibraryStatus{
 			{
 				Path: "/usr/lib/libgnutls.so.30", BuildID: []byte{0xab, 0xcd}, Provider: "crypto_auditing",
 				Probes: []string{"new_context", "data"}, Sites: 10, Hits: 100,

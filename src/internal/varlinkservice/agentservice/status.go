@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/event"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -43,7 +44,7 @@ func wireStatus(s agent.Status, err error, version string) api.Status {
 	return w
 }
 
-func wireLibrary(l agent.LibraryStatus, profile string) api.Library {
+func wireLibrary(l attach.LibraryStatus, profile string) api.Library {
 	w := api.Library{
 		Path: escape(l.Path), BuildId: hex.EncodeToString(l.BuildID), Provider: escape(l.Provider),
 		Probes: make([]string, 0, len(l.Probes)), Sites: int64(l.Sites), Hits: clamp(l.Hits),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package attach
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/ldcache"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 )
@@ -47,8 +47,8 @@ const (
 	missingReport = uint64(time.Minute)
 )
 
-// watch attaches to files that appear or are replaced, until ctx ends.
-func (l *libraries) watch(ctx context.Context) error {
+// Watch attaches to files that appear or are replaced, until ctx ends.
+func (l *Libraries) Watch(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("cannot watch the libraries: %w", err)
@@ -103,8 +103,8 @@ func (l *libraries) watch(ctx context.Context) error {
 			due = nil
 			// First: what changes after attach has looked must be seen.
 			l.watchFolders(w)
-			err := l.attach()
-			l.reportNone()
+			err := l.Attach()
+			l.ReportNone()
 			looked = time.Now()
 			if err == nil {
 				logged = ""
@@ -124,7 +124,7 @@ func (l *libraries) watch(ctx context.Context) error {
 			l.yield()
 		case <-patrols.C:
 			l.yield()
-			l.reportMissing(missingReport)
+			l.ReportMissing(missingReport)
 			if l.anyAhead() && due == nil {
 				due = time.After(0)
 			}
@@ -133,15 +133,15 @@ func (l *libraries) watch(ctx context.Context) error {
 }
 
 // notice notes when a change was first noticed.
-func (l *libraries) notice() {
+func (l *Libraries) notice() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.noticed == 0 {
-		l.noticed = now()
+		l.noticed = probe.Now()
 	}
 }
 
-func (l *libraries) any(is func(*tracked) bool) bool {
+func (l *Libraries) any(is func(*tracked) bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.files {
@@ -152,19 +152,20 @@ func (l *libraries) any(is func(*tracked) bool) bool {
 	return false
 }
 
-func (l *libraries) anyChanging() bool { return l.any(func(f *tracked) bool { return f.changing }) }
-func (l *libraries) anyAhead() bool    { return l.any(func(f *tracked) bool { return !f.ahead.IsZero() }) }
-func (l *libraries) anyUnleased() bool {
+func (l *Libraries) anyChanging() bool { return l.any(func(f *tracked) bool { return f.changing }) }
+func (l *Libraries) anyAhead() bool    { return l.any(func(f *tracked) bool { return !f.ahead.IsZero() }) }
+func (l *Libraries) anyUnleased() bool {
 	return l.any(func(f *tracked) bool { return f.library != nil && f.library.LeaseError != nil })
 }
 
-// answer detaches from files whenever the kernel asks for their leases, until
+// Answer detaches from files whenever the kernel asks for their leases, until
 // stop is called. What it asked for before is asked for again by the caller of
 // attach.
-func (l *libraries) answer() (stop func()) {
+func (l *Libraries) Answer() (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, probe.LeaseSignal)
-	answered := start(func() {
+	var answering sync.WaitGroup
+	answering.Go(func() {
 		for range signals {
 			l.yield()
 		}
@@ -172,13 +173,13 @@ func (l *libraries) answer() (stop func()) {
 	return func() {
 		signal.Stop(signals)
 		close(signals)
-		<-answered
+		answering.Wait()
 	}
 }
 
 // yield detaches from files that a program waits to write to, or that were
 // written to without a lease.
-func (l *libraries) yield() {
+func (l *Libraries) yield() {
 	l.mu.Lock()
 	var going []*probe.Library
 	for _, f := range l.files {
@@ -186,7 +187,7 @@ func (l *libraries) yield() {
 			continue
 		}
 		going = append(going, f.library)
-		f.missing = &missing{event.LibraryOverwritten, now()}
+		f.missing = &missing{event.LibraryOverwritten, probe.Now()}
 		f.err = fmt.Errorf("detached from %s: %w", f.path, probe.ErrChanging)
 		f.library, f.changing = nil, true
 		message.LibraryModified.Log(l.log, "library", f.path)
@@ -209,7 +210,7 @@ func (l *libraries) yield() {
 
 // retry tries to attach to the files that were being written. It reports
 // whether some still are.
-func (l *libraries) retry() bool {
+func (l *Libraries) retry() bool {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
 	l.mu.Lock()
@@ -240,7 +241,7 @@ func (l *libraries) retry() bool {
 
 // lookAhead attaches to a file with a temporary name if that may become the
 // name of a library.
-func (l *libraries) lookAhead(path string) {
+func (l *Libraries) lookAhead(path string) {
 	if !l.mayBecome(filepath.Base(path)) {
 		return
 	}
@@ -274,7 +275,7 @@ func (l *libraries) lookAhead(path string) {
 }
 
 // forgetAhead forgets files with temporary names that cannot be attached to.
-func (l *libraries) forgetAhead() {
+func (l *Libraries) forgetAhead() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, f := range l.files {
@@ -286,7 +287,7 @@ func (l *libraries) forgetAhead() {
 
 // arrive notes which file a path leads to. If that is another than before, and
 // the file is not attached yet, programs use it without being recorded.
-func (l *libraries) arrive(id fileID, path string, noticed uint64) {
+func (l *Libraries) arrive(id fileID, path string, noticed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old, known := l.led[path]
@@ -303,7 +304,7 @@ func (l *libraries) arrive(id fileID, path string, noticed uint64) {
 	case f.library == nil && f.missing == nil:
 		f.missing = &m
 	case f.library != nil && f.attached > m.start && !f.early:
-		l.miss(unrecorded{m.reason, filepath.Base(path), f.library.BuildID, m.start, f.attached})
+		l.miss(Unrecorded{m.reason, filepath.Base(path), f.library.BuildID, m.start, f.attached})
 	}
 }
 
@@ -318,7 +319,7 @@ func switched(path string) uint64 {
 			latest = max(latest, s.Ctim.Nano())
 		}
 	}
-	at, age := now(), time.Now().UnixNano()-latest
+	at, age := probe.Now(), time.Now().UnixNano()-latest
 	if age < 0 || uint64(age) > at {
 		return at
 	}
@@ -327,30 +328,30 @@ func switched(path string) uint64 {
 
 // forget forgets a file that is not attached and not at its path any more. The
 // caller holds mu.
-func (l *libraries) forget(id fileID, f *tracked) {
+func (l *Libraries) forget(id fileID, f *tracked) {
 	if m := f.missing; m != nil {
-		l.miss(unrecorded{m.reason, filepath.Base(f.path), nil, m.start, now()})
+		l.miss(Unrecorded{m.reason, filepath.Base(f.path), nil, m.start, probe.Now()})
 	}
 	delete(l.files, id)
 }
 
-// reportMissing reports the libraries that have not been recorded for at least
+// ReportMissing reports the libraries that have not been recorded for at least
 // so many nanoseconds.
-func (l *libraries) reportMissing(least uint64) {
+func (l *Libraries) ReportMissing(least uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := now()
+	at := probe.Now()
 	for _, f := range l.files {
 		if m := f.missing; m != nil && f.changing && f.ahead.IsZero() && at-m.start >= least {
-			l.miss(unrecorded{m.reason, filepath.Base(f.path), nil, m.start, at})
+			l.miss(Unrecorded{m.reason, filepath.Base(f.path), nil, m.start, at})
 			m.start = at
 		}
 	}
 }
 
-// watchFolders watches the folders that the patterns lead to now. Watching one
+// watchFolders watches the folders that hold what is found now. Watching one
 // again does nothing.
-func (l *libraries) watchFolders(w *fsnotify.Watcher) {
+func (l *Libraries) watchFolders(w *fsnotify.Watcher) {
 	for _, dir := range l.folders() {
 		if err := w.Add(dir); err != nil {
 			l.log.Warn("libraries in this folder are not watched", "folder", dir, "error", err)
@@ -358,11 +359,10 @@ func (l *libraries) watchFolders(w *fsnotify.Watcher) {
 	}
 }
 
-func (l *libraries) folders() []string {
-	var dirs []string
-	paths, _ := l.find()
-	linked := map[string]bool{}
-	for _, path := range paths {
+func (l *Libraries) folders() []string {
+	found := l.find()
+	dirs, linked := found.Directories, map[string]bool{}
+	for _, path := range found.Paths {
 		for _, link := range follow(path) {
 			dirs = append(dirs, filepath.Dir(link))
 			linked[filepath.Base(link)] = true
@@ -370,15 +370,7 @@ func (l *libraries) folders() []string {
 	}
 	l.mu.Lock()
 	l.linked = linked
-	patterns := l.patterns
-	if l.discover {
-		patterns = append(usualPlaces(), ldcache.Path)
-	}
 	l.mu.Unlock()
-	for _, pattern := range patterns {
-		matches, _ := filepath.Glob(filepath.Dir(pattern))
-		dirs = append(dirs, matches...)
-	}
 	slices.Sort(dirs)
 	return slices.Compact(dirs)
 }
@@ -413,28 +405,17 @@ func follow(path string) []string {
 // concerns reports whether a change at path may be one of a library. It goes by
 // the base name: one folder may be watched by several names, and a look too many
 // does no harm.
-func (l *libraries) concerns(path string) bool {
+func (l *Libraries) concerns(path string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	name := filepath.Base(path)
-	switch {
-	case temporary(path):
-		return false
-	case l.linked[name]:
-		return true
-	case l.discover:
-		return path == ldcache.Path || usualLibrary(name)
-	}
-	return slices.ContainsFunc(l.patterns, func(pattern string) bool {
-		match, _ := filepath.Match(filepath.Base(pattern), name)
-		return match
-	})
+	return !discover.Temporary(path) && (l.linked[name] || l.matches(name, ""))
 }
 
 // mayBecome reports whether a file of this name may be one that is about to
 // take the name of a library: the name of a library with something before or
 // after it, as package managers, rsync(1) and people have it.
-func (l *libraries) mayBecome(name string) bool {
+func (l *Libraries) mayBecome(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for library := range l.linked {
@@ -442,22 +423,14 @@ func (l *libraries) mayBecome(name string) bool {
 			return true
 		}
 	}
-	if l.discover {
-		return slices.ContainsFunc(usualSonames(), func(library string) bool { return strings.Contains(name, library) })
-	}
-	return slices.ContainsFunc(l.patterns, func(pattern string) bool {
-		match, _ := filepath.Match("*"+filepath.Base(pattern)+"*", name)
-		return match
-	})
+	return l.matches(name, "*")
 }
 
-// temporary reports whether a path is one that a package manager gives to a file
-// until all files of the package are there: rpm adds a semicolon and a number
-// in hexadecimal, dpkg a suffix.
-func temporary(path string) bool {
-	if strings.HasSuffix(path, ".dpkg-new") || strings.HasSuffix(path, ".dpkg-tmp") {
-		return true
-	}
-	i := strings.LastIndexByte(path, ';')
-	return i >= 0 && i < len(path)-1 && strings.Trim(path[i+1:], "0123456789abcdef") == ""
+// matches reports whether a name is one that the finder looks for, with what
+// around stands for on both sides. The caller holds mu.
+func (l *Libraries) matches(name, around string) bool {
+	return slices.ContainsFunc(l.names, func(glob string) bool {
+		match, _ := filepath.Match(around+glob+around, name)
+		return match
+	})
 }

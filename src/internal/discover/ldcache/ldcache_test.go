@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"crypto-auditing/src/internal/ldcache"
+	"crypto-auditing/src/internal/discover/ldcache"
 )
 
 // cache makes a cache of the present format.

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package attach keeps a tracer attached to the files that a finder finds: it
+// follows files as they appear, are replaced or overwritten, and knows for how
+// long a library was not recorded.
+package attach
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +19,8 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/ldcache"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/provider"
@@ -65,34 +66,44 @@ type missing struct {
 	start  uint64 // nanoseconds since boot
 }
 
-// libraries keeps the tracer attached to the files that the configuration
-// names. A file that takes the place of another is attached to in addition:
-// running programs still have the old one.
-type libraries struct {
+// Unrecorded is a time in which a library was not recorded, in nanoseconds since
+// boot.
+type Unrecorded struct {
+	Reason     event.UnrecordedReason
+	Library    string // base name
+	BuildID    []byte
+	Start, End uint64
+}
+
+// Libraries keeps the tracer attached to the files that the finder finds. A file
+// that takes the place of another is attached to in addition: running programs
+// still have the old one.
+type Libraries struct {
 	tracer *probe.Tracer
 	log    *slog.Logger
-	// changed is notified when the patterns were replaced, detached when a file
+	// changed is notified when the finder was replaced, detached when a file
 	// that is being written was detached.
 	changed, detached chan struct{}
-	// looked is called when something may have been attached or detached, miss
-	// when a library was not recorded for a time.
-	looked func()
-	miss   func(unrecorded)
+	looked            func()
+	miss              func(Unrecorded)
 
 	// attaching is held while files are looked for and attached to; mu is
 	// taken inside it, for the fields.
 	attaching sync.Mutex
 	mu        sync.Mutex
-	patterns  []string
-	discover  bool
+	finder    discover.Finder
+	// optional: that a file has no sites is no error.
+	optional bool
+	// names are the globs for base names of the files that the finder finds.
+	names []string
 	// linked are the base names of all that the named paths lead to: a
 	// package manager may replace the file and leave the link to it alone.
 	linked map[string]bool
 	files  map[fileID]*tracked
-	// absent are the patterns that lead to no file.
-	absent []string
+	// absent are the errors of patterns that lead to no file.
+	absent []*discover.AbsentError
 	// led is the file that a path led to when it was last there; last is when
-	// that was looked at, zero: not since the patterns were replaced. noticed is
+	// that was looked at, zero: not since the finder was replaced. noticed is
 	// when a change was first noticed since. In nanoseconds since boot.
 	led           map[string]fileID
 	last, noticed uint64
@@ -103,50 +114,65 @@ type libraries struct {
 // sources are what plans the sites in a file: the first that has any does.
 func sources() []capture.Source { return []capture.Source{provider.Source()} }
 
-func newLibraries(t *probe.Tracer, log *slog.Logger, patterns []string, discover bool, looked func(), miss func(unrecorded)) *libraries {
-	return &libraries{
-		tracer: t, log: log, patterns: patterns, discover: discover, looked: looked, miss: miss,
+// Options configure Libraries. They may call the functions from any goroutine,
+// which must neither block nor call a method of theirs.
+type Options struct {
+	Tracer *probe.Tracer
+	Log    *slog.Logger
+	Finder discover.Finder
+	// Changed is called when something may have been attached or detached, Missed
+	// when a library was not recorded for a time.
+	Changed func()
+	Missed  func(Unrecorded)
+}
+
+// New returns Libraries that are attached to nothing yet.
+func New(o Options) *Libraries {
+	return &Libraries{
+		tracer: o.Tracer, log: o.Log, finder: o.Finder, looked: o.Changed, miss: o.Missed,
 		changed: make(chan struct{}, 1), detached: make(chan struct{}, 1),
 		files: map[fileID]*tracked{}, led: map[string]fileID{},
 	}
 }
 
-// reconfigure replaces the patterns. Files that are no longer named are
-// detached.
-func (l *libraries) reconfigure(patterns []string, discover bool) error {
+// Reconfigure replaces the finder. Files that it does not find are detached. The
+// error lists why files are not attached.
+func (l *Libraries) Reconfigure(finder discover.Finder) error {
 	l.mu.Lock()
-	l.patterns, l.discover = patterns, discover
+	l.finder = finder
 	l.last = 0
 	l.mu.Unlock()
-	err := l.attach()
-	l.reportNone()
+	err := l.Attach()
+	l.ReportNone()
 	select {
 	case l.changed <- struct{}{}:
 	default:
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return l.failures()
 }
 
-// attachedFiles returns the libraries that are attached.
-func (l *libraries) attachedFiles() []*probe.Library {
+// Attached returns how many files are attached.
+func (l *Libraries) Attached() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []*probe.Library
 	for _, f := range l.files {
 		if f.library != nil {
-			all = append(all, f.library)
+			n++
 		}
 	}
-	return all
+	return n
 }
 
-// attach attaches to all files that are named and not attached yet, and
-// detaches what is no longer wanted. The error lists everything that went
+// Attach attaches to all files that are found and not attached yet, and
+// detaches what is no longer found. The error lists everything that went
 // wrong now; other files are attached all the same.
-func (l *libraries) attach() error {
+func (l *Libraries) Attach() error {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
-	began := now()
+	began := probe.Now()
 	l.mu.Lock()
 	noticed := l.noticed
 	l.noticed = 0
@@ -154,9 +180,10 @@ func (l *libraries) attach() error {
 	if noticed == 0 {
 		noticed = began
 	}
-	paths, errs := l.find()
+	found := l.find()
+	errs := found.Errors
 	wanted := map[fileID]string{}
-	for _, path := range paths {
+	for _, path := range found.Paths {
 		id, changed, err := identify(path)
 		if err != nil {
 			errs = append(errs, err)
@@ -171,18 +198,16 @@ func (l *libraries) attach() error {
 	l.last = began
 	l.mu.Unlock()
 	errs = append(errs, l.attachFiles(wanted)...)
-	l.retire(paths)
+	l.retire(found.Paths)
 	l.yield()
 	l.looked()
 	return errors.Join(errs...)
 }
 
-// reportNone logs when no library is attached any more.
-func (l *libraries) reportNone() {
+// ReportNone logs when no library is attached any more.
+func (l *Libraries) ReportNone() {
+	none := !l.any(func(f *tracked) bool { return f.library != nil || f.changing })
 	l.mu.Lock()
-	none := !slices.ContainsFunc(slices.Collect(maps.Values(l.files)), func(f *tracked) bool {
-		return f.library != nil || f.changing
-	})
 	began := none && !l.none
 	l.none = none
 	l.mu.Unlock()
@@ -191,62 +216,24 @@ func (l *libraries) reportNone() {
 	}
 }
 
-// find returns the paths that the patterns lead to.
-func (l *libraries) find() (paths []string, errs []error) {
+// find asks the finder and notes what it says.
+func (l *Libraries) find() discover.Found {
 	l.mu.Lock()
-	patterns, discover := l.patterns, l.discover
+	finder := l.finder
 	l.mu.Unlock()
-	if discover {
-		entries, err := ldcache.Read(ldcache.Path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-		paths = ldcache.Find(entries, usualLibrary)
-		patterns = usualPlaces()
-	}
-	var absent []string
-	for _, pattern := range patterns {
-		matches, err := filepath.Glob(pattern)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("cannot use library %q: %w", pattern, err))
-		} else if len(matches) == 0 && !discover {
-			errs = append(errs, absentError(pattern))
-			absent = append(absent, pattern)
-		}
-		paths = append(paths, slices.DeleteFunc(matches, temporary)...)
-	}
+	found := finder.Find()
+	slices.Sort(found.Paths)
+	found.Paths = slices.Compact(found.Paths)
 	l.mu.Lock()
-	l.absent = absent
-	l.mu.Unlock()
-	slices.Sort(paths)
-	return slices.Compact(paths), errs
-}
-
-func absentError(pattern string) error {
-	return fmt.Errorf("cannot attach to %s: no such file", pattern)
-}
-
-// usualSonames are those of the libraries that have the probes, are getting
-// them, or may be given them by a distribution, up to their version.
-func usualSonames() []string {
-	return []string{"libgnutls.so", "libssl.so", "libcrypto.so", "libnettle.so", "libhogweed.so", "libgcrypt.so", "libssl3.so", "libnss3.so", "libfreebl3.so", "libsoftokn3.so"}
-}
-
-func usualLibrary(soname string) bool {
-	return slices.ContainsFunc(usualSonames(), func(name string) bool {
-		return soname == name || strings.HasPrefix(soname, name+".")
-	})
-}
-
-// usualPlaces are globs for libraries that the loader's cache does not list.
-func usualPlaces() []string {
-	var globs []string
-	for _, dir := range []string{"/usr/lib64", "/usr/lib/*-linux-gnu"} {
-		for _, name := range []string{"libgnutls.so", "libssl.so", "libcrypto.so"} {
-			globs = append(globs, filepath.Join(dir, name+".*"))
+	defer l.mu.Unlock()
+	l.optional, l.names, l.absent = found.Optional, found.Names, nil
+	for _, err := range found.Errors {
+		var absent *discover.AbsentError
+		if errors.As(err, &absent) {
+			l.absent = append(l.absent, absent)
 		}
 	}
-	return globs
+	return found
 }
 
 // identify returns the id of the file at path, following links, and when it
@@ -268,7 +255,7 @@ func onlyName(id fileID, path string) bool {
 
 // begin reports whether a file is to be attached to now: it is not yet, and
 // was not tried in its present state. A known file gets its new path.
-func (l *libraries) begin(id fileID, path string, changed int64) bool {
+func (l *Libraries) begin(id fileID, path string, changed int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.files[id]
@@ -289,7 +276,7 @@ func (l *libraries) begin(id fileID, path string, changed int64) bool {
 	return false
 }
 
-func (l *libraries) attachFiles(files map[fileID]string) []error {
+func (l *Libraries) attachFiles(files map[fileID]string) []error {
 	var (
 		wait sync.WaitGroup
 		mu   sync.Mutex
@@ -311,7 +298,7 @@ func (l *libraries) attachFiles(files map[fileID]string) []error {
 	return errs
 }
 
-func (l *libraries) attachFile(id fileID, path string) error {
+func (l *Libraries) attachFile(id fileID, path string) error {
 	library, err := l.tracer.Attach(path, sources())
 	early := err == nil && onlyName(id, path)
 	l.mu.Lock()
@@ -324,12 +311,12 @@ func (l *libraries) attachFile(id fileID, path string) error {
 	}
 	if err != nil {
 		if m := f.missing; m != nil && m.reason == event.LibraryOverwritten {
-			l.miss(unrecorded{m.reason, filepath.Base(f.path), nil, m.start, now()})
+			l.miss(Unrecorded{m.reason, filepath.Base(f.path), nil, m.start, probe.Now()})
 		}
 		f.missing = nil
 		// Usual libraries that were built without probes are nothing to tell of.
 		var none *capture.NoSitesError
-		if l.discover && errors.As(err, &none) && len(none.Errors) == 0 {
+		if l.optional && errors.As(err, &none) && len(none.Errors) == 0 {
 			f.err = nil
 			return nil
 		}
@@ -340,10 +327,10 @@ func (l *libraries) attachFile(id fileID, path string) error {
 		delete(l.files, id)
 		l.files[opened] = f
 	}
-	f.library, f.since, f.attached = library, time.Now(), now()
+	f.library, f.since, f.attached = library, time.Now(), probe.Now()
 	if m := f.missing; m != nil {
 		f.missing = nil
-		l.miss(unrecorded{m.reason, filepath.Base(f.path), library.BuildID, m.start, f.attached})
+		l.miss(Unrecorded{m.reason, filepath.Base(f.path), library.BuildID, m.start, f.attached})
 	}
 	if f.ahead.IsZero() {
 		l.logAttached(f)
@@ -354,7 +341,7 @@ func (l *libraries) attachFile(id fileID, path string) error {
 	return nil
 }
 
-func (l *libraries) logAttached(f *tracked) {
+func (l *Libraries) logAttached(f *tracked) {
 	message.LibraryAttached.Log(l.log, "library", f.path, "sites", f.library.Sites, "probes", len(f.library.Probes))
 	if err := f.library.LeaseError; err != nil {
 		l.log.Warn("a program that overwrites this library will not be held up until the agent has detached", "library", f.path, "error", err)
@@ -366,7 +353,7 @@ func (l *libraries) logAttached(f *tracked) {
 
 // retire finds files that are no longer at their paths. The newest of them
 // stay attached; the others are detached, as is what is no longer named.
-func (l *libraries) retire(named []string) {
+func (l *Libraries) retire(named []string) {
 	l.mu.Lock()
 	replaced := map[string][]*tracked{}
 	var going []*probe.Library
@@ -414,7 +401,7 @@ func (l *libraries) retire(named []string) {
 
 // failures returns why files that are named are not attached, those that failed
 // earlier included.
-func (l *libraries) failures() error {
+func (l *Libraries) failures() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var errs []error
@@ -426,8 +413,30 @@ func (l *libraries) failures() error {
 	return errors.Join(errs...)
 }
 
-// status lists the files, by path.
-func (l *libraries) status() []LibraryStatus {
+// LibraryStatus is what there is to say about a file that was attached
+// to, or could not be, or a configured path or glob that leads to no file.
+type LibraryStatus struct {
+	Path string
+	// BuildID is empty if the file has none.
+	BuildID []byte
+	// Provider is the name the file's probes go by.
+	Provider string
+	// Probes are the names of the probes, Sites the number of places.
+	Probes []string
+	Sites  int
+	// Hits were recorded from it.
+	Hits uint64
+	// Since is when it was attached; zero: it is not.
+	Since time.Time
+	// Replaced says that another file has taken its path; programs that
+	// started before go on using it.
+	Replaced bool
+	// Error says why it is not attached, or which sites are not.
+	Error string
+}
+
+// Status lists the files, by path.
+func (l *Libraries) Status() []LibraryStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []LibraryStatus
@@ -453,8 +462,8 @@ func (l *libraries) status() []LibraryStatus {
 		}
 		all = append(all, s)
 	}
-	for _, pattern := range l.absent {
-		all = append(all, LibraryStatus{Path: pattern, Error: absentError(pattern).Error()})
+	for _, err := range l.absent {
+		all = append(all, LibraryStatus{Path: err.Pattern, Error: err.Error()})
 	}
 	slices.SortFunc(all, func(a, b LibraryStatus) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), a.Since.Compare(b.Since))
