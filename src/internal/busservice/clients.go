@@ -231,7 +231,7 @@ func (s *Service) detach(one *delivery.Subscription, to *sink) {
 
 // gone is told that a connection has left the bus.
 func (s *Service) gone(client string) {
-	s.callers.forget(client)
+	s.callers.Forget(client)
 	s.backlog.Gone(client)
 	for one, to := range s.clients.sent(client) {
 		s.detach(one, to)

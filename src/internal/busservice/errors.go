@@ -8,47 +8,28 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Names of errors.
-const (
-	errorPrefix = "org.crypto_auditing.Error."
-
-	errorAccessDenied     = "org.freedesktop.DBus.Error.AccessDenied"
-	errorFailed           = "org.freedesktop.DBus.Error.Failed"
-	errorInvalidArgs      = "org.freedesktop.DBus.Error.InvalidArgs"
-	errorLimits           = "org.freedesktop.DBus.Error.LimitsExceeded"
-	errorServiceUnknown   = "org.freedesktop.DBus.Error.ServiceUnknown"
-	errorReadOnly         = "org.freedesktop.DBus.Error.PropertyReadOnly"
-	errorUnknownInterface = "org.freedesktop.DBus.Error.UnknownInterface"
-	errorUnknownMethod    = "org.freedesktop.DBus.Error.UnknownMethod"
-	errorUnknownObject    = "org.freedesktop.DBus.Error.UnknownObject"
-	errorUnknownProperty  = "org.freedesktop.DBus.Error.UnknownProperty"
-)
-
-// failure is an error that already has a name.
-type failure struct{ name, text string }
-
-func (f *failure) Error() string { return f.text }
-
-func invalid(text string) error { return &failure{errorInvalidArgs, text} }
+// errorPrefix begins the names of errors that are the project's own.
+const errorPrefix = "org.crypto_auditing.Error."
 
 // busError gives an error its name on the bus.
 func busError(err error) *dbus.Error {
-	var failed *failure
+	var failed *transport.Error
 	var filter *fault.FilterError
 	var argument *fault.ArgumentError
 	var limit *fault.LimitError
 	var store *fault.StoreError
-	name := errorFailed
+	name := transport.Failed
 	switch {
 	case errors.As(err, &failed):
-		name = failed.name
+		name = failed.Name
 	case errors.As(err, &filter):
 		name = errorPrefix + "InvalidFilter"
 	case errors.As(err, &argument):
-		name = errorInvalidArgs
+		name = transport.InvalidArgs
 	case errors.As(err, &limit):
 		name = errorPrefix + "LimitExceeded"
 	case errors.Is(err, logstore.ErrInvalidCursor):
@@ -62,7 +43,7 @@ func busError(err error) *dbus.Error {
 	case errors.Is(err, fault.ErrAgentUnavailable):
 		name = errorPrefix + "AgentUnavailable"
 	case errors.Is(err, fault.ErrLeaving):
-		name = errorServiceUnknown
+		name = transport.ServiceUnknown
 	case errors.As(err, &store):
 		name = errorPrefix + "StoreCorrupt"
 	}

@@ -5,7 +5,6 @@ package busservice
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -13,8 +12,9 @@ import (
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/busservice/access"
+	"crypto-auditing/src/internal/busservice/arguments"
 	"crypto-auditing/src/internal/busservice/transport"
-	"crypto-auditing/src/internal/quota"
 )
 
 // call is a method call.
@@ -24,7 +24,7 @@ type call struct {
 	message *dbus.Message
 	sender  string
 	path    dbus.ObjectPath
-	who     caller
+	who     access.Caller
 	// known says that who is, and that the call counts as one of that user's.
 	known bool
 	// room is how many bytes are reserved for the reply.
@@ -43,13 +43,13 @@ func (c *call) interactive() bool {
 
 // authorise returns nil if the caller may do what an action is about.
 func (c *call) authorise(action string) error {
-	return c.service.access.check(c.ctx, c.who, c.sender, action, c.interactive())
+	return c.service.access.Check(c.ctx, c.who, c.sender, action, c.interactive())
 }
 
 // arguments stores the arguments of the call, which must be of these types.
 func (c *call) arguments(targets ...any) error {
 	if err := dbus.Store(c.message.Body, targets...); err != nil {
-		return invalid("the arguments are of other types")
+		return arguments.Invalid("the arguments are of other types")
 	}
 	return nil
 }
@@ -60,150 +60,18 @@ type method struct {
 	serve func(*call) ([]any, error)
 }
 
-// maxCalls is how many calls of one connection are served at the same time,
-// userCalls those of one user, strangerCalls those of all who are neither root nor
-// in the group, and allCalls those of all but root.
-const (
-	maxCalls      = 64
-	userCalls     = 256
-	strangerCalls = 512
-	allCalls      = 1024
-)
-
-// inbox counts the calls that are being served.
-type inbox struct {
-	mu      sync.Mutex
-	senders map[string]int
-	all     int
-	// open counts those of each connection that no reply was sent to.
-	open map[string]int
-	// admitted counts those that were admitted.
-	admitted *quota.Quota
-	// empty is closed when all is 0; nil if nobody waits for that.
-	empty chan struct{}
-	// seen counts calls.
-	seen uint64
-	// closed says that no more are served.
-	closed bool
-}
-
-func newInbox() *inbox {
-	return &inbox{senders: map[string]int{}, open: map[string]int{}, admitted: quota.New("calls", quota.Limits{
-		User: userCalls, Strangers: strangerCalls, Others: allCalls,
-	})}
-}
-
-// received is told of every message in the order of the bus.
-func (b *inbox) received(m *dbus.Message) {
-	if !served(m) {
-		return
-	}
-	sender, _ := m.Headers[dbus.FieldSender].Value().(string)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.all++
-	b.senders[sender]++
-	b.open[sender]++
-	b.seen++
-}
-
-// replying notes that a reply to a connection is about to be sent.
-func (b *inbox) replying(sender string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.open[sender]--; b.open[sender] == 0 {
-		delete(b.open, sender)
-	}
-}
-
-// alone reports whether a connection has one open call: it has waited for the
-// replies to others.
-func (b *inbox) alone(sender string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.open[sender] == 1
-}
-
 // served reports whether a message comes to us: godbus serves Peer.
 func served(m *dbus.Message) bool {
 	iface, _ := m.Headers[dbus.FieldInterface].Value().(string)
 	return m.Type == dbus.TypeMethodCall && iface != "org.freedesktop.DBus.Peer"
 }
 
-// admit returns nil if a call of a connection is to be served.
-func (b *inbox) admit(sender string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.closed:
-		return errLeaving()
-	case b.senders[sender] > maxCalls:
-		return &failure{errorLimits, "too many calls at the same time"}
+// received is told of every message in the order of the bus.
+func (s *Service) received(m *dbus.Message) {
+	if served(m) {
+		sender, _ := m.Headers[dbus.FieldSender].Value().(string)
+		s.calls.Received(sender)
 	}
-	return nil
-}
-
-// enter returns nil if a call of a connection of a user is to be served; leave
-// ends it. The only open call of a connection need not wait for those of its
-// user's other ones.
-func (b *inbox) enter(sender string, h quota.Holder) error {
-	take := b.admitted.Take
-	if b.alone(sender) {
-		take = b.admitted.TakeAny
-	}
-	if take(h) != nil {
-		return &failure{errorLimits, "too many calls at the same time"}
-	}
-	return nil
-}
-
-// leave ends what enter began.
-func (b *inbox) leave(h quota.Holder) { b.admitted.Release(h) }
-
-// errLeaving tells a caller who has come too late; calling again starts the
-// next broker.
-func errLeaving() error {
-	return &failure{errorServiceUnknown, "the broker is leaving: call again"}
-}
-
-// answered says that a call is done.
-func (b *inbox) answered(sender string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.all--
-	if b.senders[sender]--; b.senders[sender] == 0 {
-		delete(b.senders, sender)
-	}
-	if b.all == 0 && b.empty != nil {
-		close(b.empty)
-		b.empty = nil
-	}
-}
-
-// drain waits until no call is being served, and closes the inbox.
-func (b *inbox) drain(ctx context.Context) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for b.all > 0 && ctx.Err() == nil {
-		if b.empty == nil {
-			b.empty = make(chan struct{})
-		}
-		empty := b.empty
-		b.mu.Unlock()
-		select {
-		case <-empty:
-		case <-ctx.Done():
-		}
-		b.mu.Lock()
-	}
-	b.closed = true
-}
-
-// count returns how many calls came, and how many are being served.
-func (b *inbox) count() (seen uint64, now int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.seen, b.all
 }
 
 // Service is everything that godbus asks: whatever is called comes to serve.
@@ -231,14 +99,14 @@ func (e everything) DecodeArguments(_ *dbus.Conn, sender string, m *dbus.Message
 // Call implements dbus.Method.
 func (e everything) Call(args ...any) ([]any, error) {
 	m, sender := args[0].(*dbus.Message), args[1].(string)
-	defer e.inbox.answered(sender)
+	defer e.calls.Answered(sender)
 	<-e.ready
 	path, _ := m.Headers[dbus.FieldPath].Value().(dbus.ObjectPath)
 	c := &call{ctx: e.conn.Context(), service: e.Service, message: m, sender: sender, path: path}
 	results, err := e.serve(c)
 	e.reply(c, results, err)
 	if c.known {
-		e.inbox.leave(e.access.holder(c.who))
+		e.calls.Leave(e.access.Holder(c.who))
 	}
 	for _, f := range c.after {
 		f()
@@ -250,14 +118,14 @@ func (e everything) Call(args ...any) ([]any, error) {
 // caller reads what it was sent before.
 func (c *call) enter() error {
 	s := c.service
-	if err := s.inbox.admit(c.sender); err != nil {
+	if err := s.calls.Admit(c.sender); err != nil {
 		return err
 	}
-	who, err := s.callers.of(c.ctx, c.sender)
+	who, err := s.callers.Of(c.ctx, c.sender)
 	if err != nil {
 		return err
 	}
-	if err := s.inbox.enter(c.sender, s.access.holder(who)); err != nil {
+	if err := s.calls.Enter(c.sender, s.access.Holder(who)); err != nil {
 		return err
 	}
 	c.who, c.known = who, true
@@ -268,14 +136,14 @@ func (c *call) enter() error {
 	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" {
 		want = reading.MaxPage + headerOfEvents
 	}
-	if s.inbox.alone(c.sender) {
+	if s.calls.Alone(c.sender) {
 		s.watcher.Heard(c.sender)
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, readTime)
 	defer cancel()
-	c.room, err = s.backlog.Reserve(ctx, transport.Replies, c.sender, who.user, transport.AnyReply, want)
+	c.room, err = s.backlog.Reserve(ctx, transport.Replies, c.sender, who.User, transport.AnyReply, want)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &failure{errorLimits, "the caller, or its user, does not read the replies to other calls"}
+		return &transport.Error{Name: transport.LimitsExceeded, Text: "the caller, or its user, does not read the replies to other calls"}
 	}
 	return err
 }
@@ -294,7 +162,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 	signature, _ := c.message.Headers[dbus.FieldSignature].Value().(dbus.Signature)
 	o := s.object(c.path)
 	if o == nil {
-		return nil, &failure{errorUnknownObject, "there is no object " + string(c.path)}
+		return nil, &transport.Error{Name: transport.UnknownObject, Text: "there is no object " + string(c.path)}
 	}
 	m, ok := method{}, false
 	if iface == "" {
@@ -307,17 +175,17 @@ func (s *Service) serve(c *call) ([]any, error) {
 	} else {
 		methods, there := o.interfaces[iface]
 		if !there {
-			return nil, &failure{errorUnknownInterface, "the object has no interface " + iface}
+			return nil, &transport.Error{Name: transport.UnknownInterface, Text: "the object has no interface " + iface}
 		}
 		m, ok = methods[name]
 	}
 	if !ok {
-		return nil, &failure{errorUnknownMethod, "the interface has no method " + name}
+		return nil, &transport.Error{Name: transport.UnknownMethod, Text: "the interface has no method " + name}
 	}
 	if signature.String() != m.in {
-		return nil, invalid("the arguments of " + name + " are of the types " + m.in + ", not " + clip(signature.String()))
+		return nil, arguments.Invalid("the arguments of " + name + " are of the types " + m.in + ", not " + arguments.Clip(signature.String()))
 	}
-	if err := checkSize(c.message.Body); err != nil {
+	if err := arguments.CheckSize(c.message.Body); err != nil {
 		return nil, err
 	}
 	if o.check != nil {
@@ -337,13 +205,13 @@ func (s *Service) refuse(h *transport.Header) {
 
 // reply answers a call.
 func (s *Service) reply(c *call, results []any, err error) {
-	s.inbox.replying(c.sender)
+	s.calls.Replying(c.sender)
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
 		return
 	}
 	a := &answer{to: c.sender, serial: c.message.Serial(), user: transport.Nobody, room: c.room}
 	if c.known {
-		a.user = c.who.user
+		a.user = c.who.User
 	}
 	if a.room == 0 && s.backlog.Overdue(a.to) {
 		// It may read, only not as fast as it calls. The bus bounds how many of its
@@ -360,6 +228,10 @@ func (s *Service) reply(c *call, results []any, err error) {
 
 // refusalRoom is enough for the reply to a call that is refused.
 const refusalRoom = 1 << 10
+
+// maxMessage is how long a message to us may be, in bytes: the arguments of the
+// largest valid call, and what is around them.
+const maxMessage = arguments.Max + 64<<10
 
 // answer is where a reply goes.
 type answer struct {

@@ -11,7 +11,13 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/busservice/access"
+	"crypto-auditing/src/internal/busservice/arguments"
+	"crypto-auditing/src/internal/busservice/stream"
 )
+
+// dictionary is an a{sv}.
+type dictionary = arguments.Dictionary
 
 // flushTime is how long the agent may take to flush or to remove.
 const flushTime = 40 * time.Second
@@ -46,10 +52,10 @@ func (c *call) read() ([]any, error) {
 	if err := c.arguments(&after, &d, &most); err != nil {
 		return nil, err
 	}
-	if err := c.authorise(actionRead); err != nil {
+	if err := c.authorise(access.Read); err != nil {
 		return nil, err
 	}
-	f, err := filterOf(d)
+	f, err := arguments.Filter(d)
 	if err != nil {
 		return nil, err
 	}
@@ -57,11 +63,11 @@ func (c *call) read() ([]any, error) {
 		most = reading.MaxGroups
 	}
 	// Scans cost processor time and memory.
-	if err := c.service.scans.Get(c.ctx, c.who.user); err != nil {
+	if err := c.service.scans.Get(c.ctx, c.who.User); err != nil {
 		return nil, err
 	}
-	defer c.service.scans.Put(c.who.user)
-	r, err := c.service.broker.Read(c.service.access.holder(c.who), after, f)
+	defer c.service.scans.Put(c.who.User)
+	r, err := c.service.broker.Read(c.service.access.Holder(c.who), after, f)
 	if err != nil {
 		return nil, err
 	}
@@ -89,9 +95,57 @@ func (c *call) read() ([]any, error) {
 	return []any{groups[:page.Count], r.Cursor().String(), missing}, nil
 }
 
+// open serves Open.
+func (c *call) open() ([]any, error) {
+	var after string
+	var filter, options dictionary
+	if err := c.arguments(&after, &filter, &options); err != nil {
+		return nil, err
+	}
+	if err := c.authorise(access.Read); err != nil {
+		return nil, err
+	}
+	f, err := arguments.Filter(filter)
+	if err != nil {
+		return nil, err
+	}
+	var follow bool
+	if err := arguments.Known(options, "follow"); err != nil {
+		return nil, arguments.Invalid("options: " + err.Error())
+	}
+	if err := arguments.Get(options, "follow", &follow); err != nil {
+		return nil, arguments.Invalid("options: " + err.Error())
+	}
+	ctx := c.service.streaming
+	if follow {
+		ctx = c.service.following
+		if c.service.leavingSoon.Load() {
+			return nil, access.ErrLeaving()
+		}
+	}
+	r, err := c.service.broker.Open(c.service.access.Holder(c.who), after, f)
+	if err != nil {
+		return nil, err
+	}
+	theirs, ours, err := stream.Pipe()
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	c.after = append(c.after, func() {
+		theirs.Close()
+		c.service.streams.Go(func() {
+			if err := stream.New(r, ours, follow).Run(ctx); err != nil {
+				c.service.log.Error("a stream ended early", "error", err)
+			}
+		})
+	})
+	return []any{dbus.UnixFD(theirs.Fd())}, nil
+}
+
 // flush serves Flush.
 func (c *call) flush() ([]any, error) {
-	if err := c.authorise(actionRead); err != nil {
+	if err := c.authorise(access.Read); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, flushTime)
@@ -109,16 +163,16 @@ func (c *call) truncate() ([]any, error) {
 	if err := c.arguments(&d); err != nil {
 		return nil, err
 	}
-	if err := c.authorise(actionTruncate); err != nil {
+	if err := c.authorise(access.Truncate); err != nil {
 		return nil, err
 	}
-	policy, err := policyOf(d, c.service.broker.Policy())
+	policy, err := arguments.Policy(d, c.service.broker.Policy())
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, flushTime)
 	defer cancel()
-	t, err := c.service.broker.Truncate(ctx, policy, broker.Remover{UID: c.who.user, User: userName(c.who.user)})
+	t, err := c.service.broker.Truncate(ctx, policy, broker.Remover{UID: c.who.User, User: access.UserName(c.who.User)})
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +182,7 @@ func (c *call) truncate() ([]any, error) {
 
 // getStatus serves GetStatus.
 func (c *call) getStatus() ([]any, error) {
-	if err := c.authorise(actionRead); err != nil {
+	if err := c.authorise(access.Read); err != nil {
 		return nil, err
 	}
 	return []any{statusOf(c.service.version, c.service.broker.Status(c.ctx))}, nil
@@ -141,18 +195,18 @@ func (c *call) subscribe() ([]any, error) {
 	if err := c.arguments(&name, &filter, &options); err != nil {
 		return nil, err
 	}
-	if err := c.authorise(actionSubscribe); err != nil {
+	if err := c.authorise(access.Subscribe); err != nil {
 		return nil, err
 	}
-	f, err := filterOf(filter)
+	f, err := arguments.Filter(filter)
 	if err != nil {
 		return nil, err
 	}
-	o, err := optionsOf(options)
+	o, err := arguments.SubscribeOptions(options)
 	if err != nil {
 		return nil, err
 	}
-	one, err := c.service.broker.Subscribe(c.who.user, name, f, o)
+	one, err := c.service.broker.Subscribe(c.who.User, name, f, o)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +222,7 @@ func (c *call) subscribe() ([]any, error) {
 
 // deliver has a subscription send to the caller, once the reply has left.
 func (c *call) deliver(one *delivery.Subscription) error {
-	to := c.service.newSink(one, c.sender, c.who.user)
+	to := c.service.newSink(one, c.sender, c.who.User)
 	if before := c.service.clients.set(one, to); before != nil {
 		// Once the caller knows, nothing more goes to where it went.
 		one.Detach(before)
@@ -188,10 +242,10 @@ func (c *call) getSubscription() ([]any, error) {
 	if err := c.arguments(&name); err != nil {
 		return nil, err
 	}
-	if err := c.authorise(actionSubscribe); err != nil {
+	if err := c.authorise(access.Subscribe); err != nil {
 		return nil, err
 	}
-	one, err := c.service.broker.Named(c.who.user, name)
+	one, err := c.service.broker.Named(c.who.User, name)
 	if err != nil {
 		return nil, err
 	}
@@ -208,12 +262,12 @@ type listed struct {
 
 // listSubscriptions serves ListSubscriptions.
 func (c *call) listSubscriptions() ([]any, error) {
-	if err := c.authorise(actionSubscribe); err != nil {
+	if err := c.authorise(access.Subscribe); err != nil {
 		return nil, err
 	}
 	list := []listed{}
 	for _, one := range c.service.broker.Subscriptions() {
-		if c.who.user != 0 && c.who.user != one.User() {
+		if c.who.User != 0 && c.who.User != one.User() {
 			continue
 		}
 		status := one.Status()
@@ -222,7 +276,7 @@ func (c *call) listSubscriptions() ([]any, error) {
 			"attached": dbus.MakeVariant(status.Attached),
 			"position": dbus.MakeVariant(status.Position.String()),
 			"flow":     dbus.MakeVariant(string(one.Flow())),
-			"filter":   dbus.MakeVariant(dictionaryOf(one.Filter())),
+			"filter":   dbus.MakeVariant(arguments.FilterValue(one.Filter())),
 			"skipped":  dbus.MakeVariant(status.Skipped),
 			"created":  dbus.MakeVariant(uint64(status.Created.UnixMicro())),
 		}})
@@ -232,12 +286,12 @@ func (c *call) listSubscriptions() ([]any, error) {
 
 // attach serves Attach.
 func (c *call) attach() ([]any, error) {
-	if err := c.authorise(actionSubscribe); err != nil {
+	if err := c.authorise(access.Subscribe); err != nil {
 		return nil, err
 	}
 	one := c.one
 	if one.Name() == "" {
-		return nil, invalid("the subscription is ephemeral: it belongs to the connection that made it")
+		return nil, arguments.Invalid("the subscription is ephemeral: it belongs to the connection that made it")
 	}
 	return nil, c.deliver(one)
 }

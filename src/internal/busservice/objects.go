@@ -15,6 +15,8 @@ import (
 	description "crypto-auditing/dbus"
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/busservice/access"
+	"crypto-auditing/src/internal/busservice/transport"
 )
 
 // Names on the bus.
@@ -78,12 +80,12 @@ func ownSubscription(c *call) error {
 	switch {
 	case one == nil:
 		return fault.ErrNoSubscription
-	case c.who.user == 0:
+	case c.who.User == 0:
 		return nil
-	case one.Name() == "" && c.service.clients.of(one) == c.sender, one.Name() != "" && one.User() == c.who.user:
+	case one.Name() == "" && c.service.clients.of(one) == c.sender, one.Name() != "" && one.User() == c.who.User:
 		return nil
 	}
-	return &failure{errorAccessDenied, "the subscription is not the caller's"}
+	return &transport.Error{Name: transport.AccessDenied, Text: "the subscription is not the caller's"}
 }
 
 // tables are the methods of the kinds of objects, by interface.
@@ -173,11 +175,11 @@ func (c *call) introspect() ([]any, error) {
 }
 
 // children returns the names of the nodes below a path that a caller may see.
-func (s *Service) children(path string, who caller) []string {
+func (s *Service) children(path string, who access.Caller) []string {
 	if path == subscriptionsPath {
 		var names []string
 		for _, one := range s.broker.Subscriptions() {
-			if who.user == 0 || one.User() == who.user {
+			if who.User == 0 || one.User() == who.User {
 				names = append(names, fmt.Sprintf("%016x", one.ID()))
 			}
 		}

@@ -4,6 +4,9 @@ package busservice
 
 import (
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/busservice/arguments"
+	"crypto-auditing/src/internal/busservice/transport"
 )
 
 // interfaceVersion grows when something is added: 2, notices, of which one ends
@@ -17,7 +20,7 @@ type property func(*call) (any, error)
 func propertyMethods(iface string, all map[string]property) map[string]method {
 	check := func(name string) error {
 		if name != iface && name != "" {
-			return &failure{errorUnknownInterface, "there are no properties of the interface " + clip(name)}
+			return &transport.Error{Name: transport.UnknownInterface, Text: "there are no properties of the interface " + arguments.Clip(name)}
 		}
 		return nil
 	}
@@ -31,7 +34,7 @@ func propertyMethods(iface string, all map[string]property) map[string]method {
 		}
 		p := all[name]
 		if p == nil {
-			return nil, &failure{errorUnknownProperty, "there is no property " + clip(name)}
+			return nil, &transport.Error{Name: transport.UnknownProperty, Text: "there is no property " + arguments.Clip(name)}
 		}
 		v, err := p(c)
 		if err != nil {
@@ -70,9 +73,9 @@ func propertyMethods(iface string, all map[string]property) map[string]method {
 			return nil, err
 		}
 		if all[name] == nil {
-			return nil, &failure{errorUnknownProperty, "there is no property " + clip(name)}
+			return nil, &transport.Error{Name: transport.UnknownProperty, Text: "there is no property " + arguments.Clip(name)}
 		}
-		return nil, &failure{errorReadOnly, name + " can only be read"}
+		return nil, &transport.Error{Name: transport.PropertyReadOnly, Text: name + " can only be read"}
 	}
 	return map[string]method{"Get": {"ss", get}, "GetAll": {"s", getAll}, "Set": {"ssv", set}}
 }
@@ -104,7 +107,7 @@ func subscriptionProperties() map[string]property {
 	return map[string]property{
 		"Name":      func(c *call) (any, error) { return c.one.Name(), nil },
 		"Position":  func(c *call) (any, error) { return c.one.Status().Position.String(), nil },
-		"Filter":    func(c *call) (any, error) { return dictionaryOf(c.one.Filter()), nil },
+		"Filter":    func(c *call) (any, error) { return arguments.FilterValue(c.one.Filter()), nil },
 		"Delivered": func(c *call) (any, error) { return c.one.Status().Delivered, nil },
 		"Skipped":   func(c *call) (any, error) { return c.one.Status().Skipped, nil },
 		"Pending":   func(c *call) (any, error) { return c.one.Status().Pending, nil },

@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/semaphore"
+	"crypto-auditing/src/internal/busservice/access"
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -46,7 +47,7 @@ type Service struct {
 	version string
 	log     *slog.Logger
 	tables  *tables
-	inbox   *inbox
+	calls   *access.Calls
 	// ready is closed when calls can be served.
 	ready chan struct{}
 
@@ -55,8 +56,8 @@ type Service struct {
 	socket  *transport.Socket
 	busID   string
 	broker  *broker.Broker
-	access  *access
-	callers *callers
+	access  *access.Access
+	callers *access.Callers
 	clients *clients
 	// attaching is held while a subscription is attached, and nothing else.
 	attaching sync.Mutex
@@ -98,7 +99,7 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		options: o, version: o.Version, log: o.Log, tables: t, inbox: newInbox(), ready: make(chan struct{}),
+		options: o, version: o.Version, log: o.Log, tables: t, calls: access.NewCalls(), ready: make(chan struct{}),
 		clients: newClients(), scans: semaphore.NewTurns(maxScans, userScans),
 	}
 	s.announcer = newAnnouncer(s)
@@ -106,12 +107,12 @@ func New(o Options) (*Service, error) {
 	s.following, s.stopFollow = context.WithCancel(s.streaming)
 	s.ended, s.end = context.WithCancel(context.Background())
 	s.socket, s.conn, err = transport.Connect(o.Address, transport.Options{MaxMessage: maxMessage, Refuse: s.refuse},
-		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.inbox.received))
+		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.received))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
 	}
-	s.access = newAccess(s.conn, o.Group, uint32(os.Geteuid()))
-	s.callers = newCallers(s.conn.BusObject())
+	s.access = access.New(s.conn, o.Group, uint32(os.Geteuid()))
+	s.callers = access.NewCallers(s.conn.BusObject())
 	if err := s.conn.BusObject().Call("org.freedesktop.DBus.GetId", 0).Store(&s.busID); err != nil {
 		s.conn.Close()
 		return nil, fmt.Errorf("cannot ask the bus: %w", err)
@@ -245,7 +246,7 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	// What the bus had for us is being served by now.
 	draining, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	s.inbox.drain(draining)
+	s.calls.Drain(draining)
 	s.stopFollow()
 	s.awaitStreams(draining)
 	return idle && !s.broker.Idle(), nil
@@ -280,7 +281,7 @@ func (s *Service) awaitIdle(ctx context.Context) bool {
 			status = now
 			s.options.Notify("STATUS=" + status)
 		}
-		calls, now := s.inbox.count()
+		calls, now := s.calls.Count()
 		if calls != seen || now > 0 || !s.broker.Idle() || s.options.Busy != nil && s.options.Busy() {
 			seen, since = calls, time.Now()
 			continue
@@ -321,11 +322,11 @@ func (s *Service) resume(one *delivery.Subscription, client string) delivery.Sin
 	if bus != s.busID {
 		return nil
 	}
-	who, err := s.callers.of(context.Background(), name)
-	if err != nil || who.user != one.User() {
+	who, err := s.callers.Of(context.Background(), name)
+	if err != nil || who.User != one.User() {
 		return nil
 	}
-	to := s.newSink(one, name, who.user)
+	to := s.newSink(one, name, who.User)
 	s.clients.set(one, to)
 	return to
 }

@@ -21,7 +21,7 @@ const (
 	// allReplies is how many bytes of replies the bus may hold that clients have
 	// not read, userReplies those of the clients of one user, and clientReplies
 	// those of one client. With those of windows they stay below what a bus takes
-	// from one connection (broker.BusBytes).
+	// from one connection.
 	allReplies    = 24 << 20
 	userReplies   = 8 << 20
 	clientReplies = 256 << 10

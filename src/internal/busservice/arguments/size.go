@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+package arguments
 
 import (
 	"reflect"
@@ -10,27 +10,23 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 )
 
-// maxArguments is how many bytes the arguments of a call may take: a filter of
+// Max is how many bytes the arguments of a call may take: a filter of
 // the largest size takes a third. A bus lets messages pass that have a thousand
 // times as many, and a call may wait long, for polkit or for its turn.
-const maxArguments = 128 << 10
-
-// maxMessage is how long a message to us may be, in bytes: the arguments of the
-// largest valid call, and what is around them.
-const maxMessage = maxArguments + 64<<10
+const Max = 128 << 10
 
 // elementSize is what an element of an array or a dictionary takes besides its
 // bytes, roughly.
 const elementSize = 16
 
-// checkSize refuses arguments that are too large to be kept.
-func checkSize(arguments []any) error {
-	left := maxArguments
+// CheckSize refuses arguments that are too large to be kept.
+func CheckSize(arguments []any) error {
+	left := Max
 	for _, a := range arguments {
 		left = spend(reflect.ValueOf(a), left)
 	}
 	if left < 0 {
-		return &fault.LimitError{What: "bytes of arguments", Max: maxArguments}
+		return &fault.LimitError{What: "bytes of arguments", Max: Max}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+// Package stream writes a part of the log to a pipe, as Open of the D-Bus API
+// returns it.
+package stream
 
 import (
 	"context"
@@ -9,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/broker/reading"
@@ -26,57 +27,8 @@ const (
 	manyGroups = writeSize
 )
 
-// open serves Open.
-func (c *call) open() ([]any, error) {
-	var after string
-	var filter, options dictionary
-	if err := c.arguments(&after, &filter, &options); err != nil {
-		return nil, err
-	}
-	if err := c.authorise(actionRead); err != nil {
-		return nil, err
-	}
-	f, err := filterOf(filter)
-	if err != nil {
-		return nil, err
-	}
-	var follow bool
-	if err := known(options, "follow"); err != nil {
-		return nil, invalid("options: " + err.Error())
-	}
-	if err := get(options, "follow", &follow); err != nil {
-		return nil, invalid("options: " + err.Error())
-	}
-	ctx := c.service.streaming
-	if follow {
-		ctx = c.service.following
-		if c.service.leavingSoon.Load() {
-			return nil, errLeaving()
-		}
-	}
-	r, err := c.service.broker.Open(c.service.access.holder(c.who), after, f)
-	if err != nil {
-		return nil, err
-	}
-	theirs, ours, err := pipe()
-	if err != nil {
-		r.Close()
-		return nil, err
-	}
-	c.after = append(c.after, func() {
-		theirs.Close()
-		s := &stream{reading: r, pipe: ours, follow: follow}
-		c.service.streams.Go(func() {
-			if err := s.run(ctx); err != nil {
-				c.service.log.Error("a stream ended early", "error", err)
-			}
-		})
-	})
-	return []any{dbus.UnixFD(theirs.Fd())}, nil
-}
-
-// pipe makes a pipe whose other end never blocks us for good.
-func pipe() (read, write *os.File, err error) {
+// Pipe makes a pipe whose other end never blocks us for good.
+func Pipe() (read, write *os.File, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, nil, fmt.Errorf("cannot make a pipe: %w", err)
@@ -91,8 +43,8 @@ func pipe() (read, write *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe"), nil
 }
 
-// stream writes a part of the log to a pipe.
-type stream struct {
+// Stream writes a part of the log to a pipe.
+type Stream struct {
 	reading *reading.Pages
 	pipe    *os.File
 	follow  bool
@@ -107,9 +59,17 @@ const lastWords = time.Second
 // stopping is why streams end with the broker.
 const stopping = "the broker is stopping"
 
-// run writes until the end, or until the other end of the pipe is closed, or
+// New returns a stream of what is read, to a pipe from Pipe. It is for one call of
+// Run, which closes both. follow reports whether it continues at the end of the
+// log.
+func New(reading *reading.Pages, pipe *os.File, follow bool) *Stream {
+	reading.Undecoded()
+	return &Stream{reading: reading, pipe: pipe, follow: follow}
+}
+
+// Run writes until the end, or until the other end of the pipe is closed, or
 // ctx is done. The last entry reports how the stream ended.
-func (s *stream) run(ctx context.Context) error {
+func (s *Stream) Run(ctx context.Context) error {
 	defer s.reading.Close()
 	defer s.pipe.Close()
 	interrupted := make(chan struct{})
@@ -117,7 +77,6 @@ func (s *stream) run(ctx context.Context) error {
 		defer close(interrupted)
 		_ = s.pipe.SetWriteDeadline(time.Unix(1, 0))
 	})
-	s.reading.Undecoded()
 	end, err := s.copy(ctx)
 	if end == nil {
 		stop()
@@ -139,7 +98,7 @@ func (s *stream) run(ctx context.Context) error {
 
 // copy writes the groups. It returns how the stream ends; nil if the other end
 // of the pipe is closed.
-func (s *stream) copy(ctx context.Context) (*event.End, error) {
+func (s *Stream) copy(ctx context.Context) (*event.End, error) {
 	var buffer []byte
 	stopped := &event.End{Outcome: event.Failed, Reason: stopping}
 	for {
@@ -177,14 +136,14 @@ func (s *stream) copy(ctx context.Context) (*event.End, error) {
 	}
 }
 
-func (s *stream) write(b []byte) error {
+func (s *Stream) write(b []byte) error {
 	n, err := s.pipe.Write(b)
 	s.rest = b[n:]
 	return err
 }
 
 // wait waits until the log may have grown, or nobody reads any more.
-func (s *stream) wait(ctx context.Context) (gone bool, err error) {
+func (s *Stream) wait(ctx context.Context) (gone bool, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	over := make(chan struct{})
@@ -212,7 +171,7 @@ func (s *stream) wait(ctx context.Context) (gone bool, err error) {
 }
 
 // awaitGone returns when nobody reads any more, or at the deadline for writing.
-func (s *stream) awaitGone() {
+func (s *Stream) awaitGone() {
 	raw, err := s.pipe.SyscallConn()
 	if err != nil {
 		return
@@ -221,7 +180,7 @@ func (s *stream) awaitGone() {
 	_ = raw.Write(func(fd uintptr) bool { return hungUp(fd) })
 }
 
-func (s *stream) isGone() bool {
+func (s *Stream) isGone() bool {
 	raw, err := s.pipe.SyscallConn()
 	if err != nil {
 		return true

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+package access
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/quota"
 )
 
@@ -22,9 +23,9 @@ const groupName = "crypto-auditing"
 
 // Actions of polkit.
 const (
-	actionRead      = "org.crypto-auditing.broker.read"
-	actionSubscribe = "org.crypto-auditing.broker.subscribe"
-	actionTruncate  = "org.crypto-auditing.broker.truncate"
+	Read      = "org.crypto-auditing.broker.read"
+	Subscribe = "org.crypto-auditing.broker.subscribe"
+	Truncate  = "org.crypto-auditing.broker.truncate"
 )
 
 const (
@@ -34,15 +35,15 @@ const (
 	passwordTime = 3 * time.Minute
 )
 
-// caller is who is at the other end of a connection.
-type caller struct {
-	user   uint32
-	groups []uint32
+// Caller is who is at the other end of a connection.
+type Caller struct {
+	User   uint32
+	Groups []uint32
 }
 
-// callers knows who the connections of the bus are. A unique name is never
+// Callers knows who the connections of the bus are. A unique name is never
 // given to another connection.
-type callers struct {
+type Callers struct {
 	bus dbus.BusObject
 
 	mu    sync.Mutex
@@ -52,16 +53,17 @@ type callers struct {
 // lookup is a caller that the bus is asked about.
 type lookup struct {
 	done chan struct{}
-	who  caller
+	who  Caller
 	err  error
 }
 
-func newCallers(bus dbus.BusObject) *callers {
-	return &callers{bus: bus, known: map[string]*lookup{}}
+// NewCallers returns callers that the given object of the bus is asked about.
+func NewCallers(bus dbus.BusObject) *Callers {
+	return &Callers{bus: bus, known: map[string]*lookup{}}
 }
 
-// forget is told that a connection is gone.
-func (c *callers) forget(name string) {
+// Forget is told that a connection is gone.
+func (c *Callers) Forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.known, name)
@@ -70,8 +72,8 @@ func (c *callers) forget(name string) {
 // maxKnown bounds what is remembered, should the bus not tell who leaves.
 const maxKnown = 4096
 
-// of returns who has a unique name. The bus is asked once, however many ask.
-func (c *callers) of(ctx context.Context, name string) (caller, error) {
+// Of returns who has a unique name. The bus is asked once, however many ask.
+func (c *Callers) Of(ctx context.Context, name string) (Caller, error) {
 	c.mu.Lock()
 	l := c.known[name]
 	if l == nil {
@@ -82,7 +84,7 @@ func (c *callers) of(ctx context.Context, name string) (caller, error) {
 		c.known[name] = l
 		go func() {
 			if l.who, l.err = c.ask(name); l.err != nil {
-				c.forget(name)
+				c.Forget(name)
 			}
 			close(l.done)
 		}()
@@ -92,37 +94,32 @@ func (c *callers) of(ctx context.Context, name string) (caller, error) {
 	case <-l.done:
 		return l.who, l.err
 	case <-ctx.Done():
-		return caller{}, ctx.Err()
+		return Caller{}, ctx.Err()
 	}
 }
 
 // ask asks the bus who has a unique name.
-func (c *callers) ask(name string) (who caller, err error) {
+func (c *Callers) ask(name string) (who Caller, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
-	var credentials dictionary
+	var credentials map[string]dbus.Variant
 	err = c.bus.CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionCredentials", 0, name).Store(&credentials)
 	if err != nil {
-		return caller{}, fmt.Errorf("cannot tell who calls: %w", err)
+		return Caller{}, fmt.Errorf("cannot tell who calls: %w", err)
 	}
-	if _, ok := credentials["UnixUserID"]; !ok {
-		return caller{}, errors.New("cannot tell who calls: the bus does not know the user")
+	var ok bool
+	if who.User, ok = credentials["UnixUserID"].Value().(uint32); !ok {
+		return Caller{}, errors.New("cannot tell who calls: the bus does not know the user")
 	}
-	if err := get(credentials, "UnixUserID", &who.user); err != nil {
-		return caller{}, fmt.Errorf("cannot tell who calls: %w", err)
-	}
-	if err := get(credentials, "UnixGroupIDs", &who.groups); err != nil {
-		return caller{}, fmt.Errorf("cannot tell who calls: %w", err)
-	}
-	if who.groups == nil {
-		// The bus does not tell groups: those of the user, then.
-		who.groups = groupsOf(who.user)
+	if who.Groups, ok = credentials["UnixGroupIDs"].Value().([]uint32); !ok {
+		// The bus does not report groups: those of the user, then.
+		who.Groups = groupsOf(who.User)
 	}
 	return who, nil
 }
 
-// userName returns the name of a user, empty if the machine has none.
-func userName(uid uint32) string {
+// UserName returns the name of a user, empty if the machine has none.
+func UserName(uid uint32) string {
 	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
 	if err != nil {
 		return ""
@@ -155,10 +152,10 @@ func groupsOf(uid uint32) []uint32 {
 // nobody else could be asked about.
 const maxAsked = 16
 
-// access decides who may call what.
-type access struct {
+// Access decides who may call what.
+type Access struct {
 	conn *dbus.Conn
-	// group is the id of the group, nil if there is none.
+	// group is the id of the group that may read, nil if there is none.
 	group *uint32
 	// self is the broker's own user, which the timer runs as.
 	self uint32
@@ -166,57 +163,60 @@ type access struct {
 	asked *quota.Quota
 }
 
-func newAccess(conn *dbus.Conn, group *uint32, self uint32) *access {
-	return &access{conn: conn, group: group, self: self, asked: quota.New("questions to polkit", quota.Limits{User: maxAsked})}
+// New returns the access of the callers of a service. polkit is asked on conn.
+// group is the id of the group that may read and subscribe, nil if there is none,
+// self the user of the service.
+func New(conn *dbus.Conn, group *uint32, self uint32) *Access {
+	return &Access{conn: conn, group: group, self: self, asked: quota.New("questions to polkit", quota.Limits{User: maxAsked})}
 }
 
 // denied returns the error for a caller that may not, with what to do about it.
 func denied(action, why string) error {
 	remedy := "join group " + groupName + " or use sudo"
-	if action == actionTruncate {
+	if action == Truncate {
 		remedy = "use sudo"
 	}
-	return &failure{errorAccessDenied, fmt.Sprintf("not authorised (%s%s): %s", action, why, remedy)}
+	return &transport.Error{Name: transport.AccessDenied, Text: fmt.Sprintf("not authorised (%s%s): %s", action, why, remedy)}
 }
 
 // allowed reports whether a caller may do something without polkit. Who reads
 // the log must not be able to shorten it: the group does not count for that.
-func (a *access) allowed(who caller, action string) bool {
+func (a *Access) allowed(who Caller, action string) bool {
 	switch {
-	case who.user == 0:
+	case who.User == 0:
 		return true
-	case action == actionTruncate:
-		return who.user == a.self
+	case action == Truncate:
+		return who.User == a.self
 	}
-	return a.group != nil && slices.Contains(who.groups, *a.group)
+	return a.group != nil && slices.Contains(who.Groups, *a.group)
 }
 
-// holder returns a caller as quotas know it.
-func (a *access) holder(who caller) quota.Holder {
-	h := quota.Holder{User: who.user}
+// Holder returns a caller as quotas know it.
+func (a *Access) Holder(who Caller) quota.Holder {
+	h := quota.Holder{User: who.User}
 	switch {
-	case who.user == 0 || who.user == a.self:
+	case who.User == 0 || who.User == a.self:
 		h.Rank = quota.Trusted
-	case a.allowed(who, actionRead):
+	case a.allowed(who, Read):
 		h.Rank = quota.Member
 	}
 	return h
 }
 
-// check returns nil if a caller may do what an action of polkit is about.
+// Check returns nil if a caller may do what an action of polkit is about.
 // interactive says that polkit may ask the user for a password.
-func (a *access) check(ctx context.Context, who caller, sender, action string, interactive bool) error {
+func (a *Access) Check(ctx context.Context, who Caller, sender, action string, interactive bool) error {
 	if a.allowed(who, action) {
 		return nil
 	}
-	h := a.holder(who)
+	h := a.Holder(who)
 	if a.asked.Take(h) != nil {
-		return &failure{errorLimits, fmt.Sprintf("polkit is being asked %d times about the user: answer, or wait", maxAsked)}
+		return &transport.Error{Name: transport.LimitsExceeded, Text: fmt.Sprintf("polkit is being asked %d times about the user: answer, or wait", maxAsked)}
 	}
 	defer a.asked.Release(h)
 	type subject struct {
 		Kind    string
-		Details dictionary
+		Details map[string]dbus.Variant
 	}
 	type result struct {
 		Authorized, Challenge bool
@@ -232,7 +232,7 @@ func (a *access) check(ctx context.Context, who caller, sender, action string, i
 	var answer result
 	err := a.conn.Object("org.freedesktop.PolicyKit1", "/org/freedesktop/PolicyKit1/Authority").CallWithContext(ctx,
 		"org.freedesktop.PolicyKit1.Authority.CheckAuthorization", 0,
-		subject{"system-bus-name", dictionary{"name": dbus.MakeVariant(sender)}}, action, map[string]string{}, flags, "",
+		subject{"system-bus-name", map[string]dbus.Variant{"name": dbus.MakeVariant(sender)}}, action, map[string]string{}, flags, "",
 	).Store(&answer)
 	switch {
 	case err != nil:

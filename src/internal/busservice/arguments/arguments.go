@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package busservice
+// Package arguments reads and bounds the arguments of calls on a bus. Its errors
+// have names on the bus, or are the broker's.
+package arguments
 
 import (
 	"errors"
@@ -17,13 +19,14 @@ import (
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/busservice/transport"
 )
 
-// dictionary is an a{sv}.
-type dictionary = map[string]dbus.Variant
+// Dictionary is an a{sv}.
+type Dictionary = map[string]dbus.Variant
 
-// get stores a value of a dictionary, which must be of the type of target.
-func get[T any](d dictionary, key string, target *T) error {
+// Get stores a value of a dictionary, which must be of the type of target.
+func Get[T any](d Dictionary, key string, target *T) error {
 	v, ok := d[key]
 	if !ok {
 		return nil
@@ -36,18 +39,18 @@ func get[T any](d dictionary, key string, target *T) error {
 	return nil
 }
 
-// known reports a key that is none of those listed.
-func known(d dictionary, keys ...string) error {
+// Known reports a key that is none of those listed.
+func Known(d Dictionary, keys ...string) error {
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		if !slices.Contains(keys, key) {
-			return fmt.Errorf("there is no %s; there are: %s", clip(key), strings.Join(keys, " "))
+			return fmt.Errorf("there is no %s; there are: %s", Clip(key), strings.Join(keys, " "))
 		}
 	}
 	return nil
 }
 
-// clip keeps an error short whatever was given.
-func clip(text string) string {
+// Clip keeps an error short whatever was given.
+func Clip(text string) string {
 	const most = 100
 	if len(text) > most {
 		return fmt.Sprintf("%q…", text[:most])
@@ -61,31 +64,31 @@ const (
 	filterUntil = "until"
 )
 
-// filterOf reads a filter.
-func filterOf(d dictionary) (filter.Spec, error) {
+// Filter reads a filter.
+func Filter(d Dictionary) (filter.Spec, error) {
 	var f filter.Spec
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		var err error
 		switch list := f.List(key); {
 		case list != nil:
-			err = get(d, key, list)
+			err = Get(d, key, list)
 		case key == filterSince:
-			err = get(d, key, &f.Since)
+			err = Get(d, key, &f.Since)
 		case key == filterUntil:
-			err = get(d, key, &f.Until)
+			err = Get(d, key, &f.Until)
 		default:
 			err = fmt.Errorf("there is no such key in a filter")
 		}
 		if err != nil {
-			return f, &fault.FilterError{Key: clip(key), Problem: err.Error()}
+			return f, &fault.FilterError{Key: Clip(key), Problem: err.Error()}
 		}
 	}
 	return f, nil
 }
 
-// dictionaryOf writes a filter.
-func dictionaryOf(f filter.Spec) dictionary {
-	d := dictionary{}
+// FilterValue writes a filter.
+func FilterValue(f filter.Spec) Dictionary {
+	d := Dictionary{}
 	for _, key := range []string{"scopes", "contexts", "keys", "executables", "origins", "matches"} {
 		if list := *f.List(key); len(list) > 0 {
 			d[key] = dbus.MakeVariant(list)
@@ -100,27 +103,27 @@ func dictionaryOf(f filter.Spec) dictionary {
 	return d
 }
 
-// optionsOf reads the options of Subscribe.
-func optionsOf(d dictionary) (delivery.SubscribeOptions, error) {
+// SubscribeOptions reads the options of Subscribe.
+func SubscribeOptions(d Dictionary) (delivery.SubscribeOptions, error) {
 	var o delivery.SubscribeOptions
 	var flow string
 	var window time.Duration
 	for _, err := range []error{
-		known(d, "after", "batch", "window-usec", "flow"),
-		get(d, "after", &o.After), get(d, "batch", &o.Batch), getTime(d, "window-usec", &window), get(d, "flow", &flow),
+		Known(d, "after", "batch", "window-usec", "flow"),
+		Get(d, "after", &o.After), Get(d, "batch", &o.Batch), getTime(d, "window-usec", &window), Get(d, "flow", &flow),
 	} {
 		if err != nil {
-			return o, invalid("options: " + err.Error())
+			return o, Invalid("options: " + err.Error())
 		}
 	}
 	if _, ok := d["after"]; ok && o.After == "" {
-		return o, invalid("options: after is empty: leave it out, or give a cursor")
+		return o, Invalid("options: after is empty: leave it out, or give a cursor")
 	}
 	if _, ok := d["batch"]; ok && o.Batch == 0 {
-		return o, invalid("options: batch is 0: it is 1 at least")
+		return o, Invalid("options: batch is 0: it is 1 at least")
 	}
 	if _, ok := d["flow"]; ok && flow == "" {
-		return o, invalid("options: flow is empty")
+		return o, Invalid("options: flow is empty")
 	}
 	o.Flow = delivery.Flow(flow)
 	if _, ok := d["window-usec"]; ok {
@@ -128,6 +131,9 @@ func optionsOf(d dictionary) (delivery.SubscribeOptions, error) {
 	}
 	return o, nil
 }
+
+// Invalid is the error for arguments that cannot be.
+func Invalid(text string) error { return &transport.Error{Name: transport.InvalidArgs, Text: text} }
 
 // duration turns microseconds into a length of time.
 func duration(us uint64) (time.Duration, error) {
@@ -137,17 +143,17 @@ func duration(us uint64) (time.Duration, error) {
 	return time.Duration(us) * time.Microsecond, nil
 }
 
-// policyOf reads what a policy says otherwise than the configured one.
-func policyOf(d dictionary, p broker.Policy) (broker.Policy, error) {
+// Policy reads what a policy says otherwise than the configured one.
+func Policy(d Dictionary, p broker.Policy) (broker.Policy, error) {
 	rule := string(p.Reading)
 	for _, err := range []error{
-		known(d, "max-age-usec", "max-size", "max-size-percent", "keep-free", "keep-free-percent", "reading", "hold-usec", "force"),
+		Known(d, "max-age-usec", "max-size", "max-size-percent", "keep-free", "keep-free-percent", "reading", "hold-usec", "force"),
 		getTime(d, "max-age-usec", &p.MaxAge), getTime(d, "hold-usec", &p.Hold),
 		getLimit(d, "max-size", &p.MaxSize), getLimit(d, "keep-free", &p.KeepFree),
-		get(d, "reading", &rule), get(d, "force", &p.Force),
+		Get(d, "reading", &rule), Get(d, "force", &p.Force),
 	} {
 		if err != nil {
-			return p, invalid("policy: " + err.Error())
+			return p, Invalid("policy: " + err.Error())
 		}
 	}
 	p.Reading = broker.ReadRule(rule)
@@ -155,12 +161,12 @@ func policyOf(d dictionary, p broker.Policy) (broker.Policy, error) {
 }
 
 // getTime stores a length of time in µs.
-func getTime(d dictionary, key string, target *time.Duration) error {
+func getTime(d Dictionary, key string, target *time.Duration) error {
 	if _, ok := d[key]; !ok {
 		return nil
 	}
 	var us uint64
-	if err := get(d, key, &us); err != nil {
+	if err := Get(d, key, &us); err != nil {
 		return err
 	}
 	t, err := duration(us)
@@ -172,13 +178,13 @@ func getTime(d dictionary, key string, target *time.Duration) error {
 }
 
 // getLimit stores a number of bytes, or a percentage.
-func getLimit(d dictionary, key string, target *broker.Limit) error {
+func getLimit(d Dictionary, key string, target *broker.Limit) error {
 	share := key + "-percent"
 	_, hasSize := d[key]
 	_, hasShare := d[share]
 	var size uint64
 	var percent uint32
-	switch err := errors.Join(get(d, key, &size), get(d, share, &percent)); {
+	switch err := errors.Join(Get(d, key, &size), Get(d, share, &percent)); {
 	case err != nil:
 		return err
 	case hasSize && hasShare:
