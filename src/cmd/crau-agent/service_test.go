@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/loss"
 )
 
 func TestStatusText(t *testing.T) {
@@ -26,12 +27,12 @@ func TestStatusText(t *testing.T) {
 		"nothing yet": {agent.Summary{}, "waiting for libraries with probes, 0 hits, nothing lost"},
 		"one of each": {agent.Summary{Libraries: 1, Hits: 1}, "recording 1 library, 1 hit, nothing lost"},
 		"many": {
-			agent.Summary{Libraries: 3, Hits: 1234567, Lost: []agent.Loss{{Reason: agent.RingFull}}},
+			agent.Summary{Libraries: 3, Hits: 1234567, Lost: []loss.Loss{{Reason: loss.RingFull}}},
 			"recording 3 libraries, 1,234,567 hits, nothing lost",
 		},
 		"losses": {
-			agent.Summary{Libraries: 2, Hits: 999, Lost: []agent.Loss{
-				{Reason: agent.RingFull, Hits: 1000, Events: 2000}, {Reason: agent.SpecMissing}, {Reason: agent.Unreadable, Events: 1},
+			agent.Summary{Libraries: 2, Hits: 999, Lost: []loss.Loss{
+				{Reason: loss.RingFull, Hits: 1000, Events: 2000}, {Reason: loss.SpecMissing}, {Reason: loss.Unreadable, Events: 1},
 			}},
 			"recording 2 libraries, 999 hits, lost 1,000 hits, 2,001 events (ring-full, unreadable)",
 		},

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agent turns probe hits into the log: ring records are merged into
-// event groups, those are flushed into chunks, and the chunks appended to the
-// store.
+// Package agent turns probe hits into the log: it puts a pipeline before a
+// store, attaches to libraries and keeps the store in order.
 //
-// The pipeline reads the ring, the committer compresses and appends to the
-// store, each in a goroutine; beside them one watches the libraries and one
-// keeps the store in order. They meet in the queue of batches and in counters
-// that have their own locks.
+// The pipeline reads the ring, the committer compresses its batches and appends
+// them to the store, each in a goroutine; beside them one watches the libraries
+// and one keeps the store in order. They meet in the queue of batches and in
+// counters that have their own locks.
 package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,7 +21,9 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/pipeline"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -71,7 +71,7 @@ type Counters struct {
 	// Groups and Chunks count what they were put into.
 	Groups, Chunks uint64
 	// Lost lists the losses by reason.
-	Lost []Loss
+	Lost []loss.Loss
 	// RingHighWater is the most that ever waited in the ring, in bytes.
 	RingHighWater uint64
 }
@@ -83,19 +83,15 @@ type Agent struct {
 	bootID    [16]byte
 	tracer    *probe.Tracer
 	writer    *logstore.Writer
-	losses    *losses
+	losses    *loss.Counters
 	committer *committer
-	pipeline  *pipeline
+	pipeline  *pipeline.Pipeline
 	libraries *attach.Libraries
 	keeper    *keeper
 }
 
 // New loads the BPF programs and takes the store. It attaches to nothing yet.
 func New(o Options) (*Agent, error) {
-	cipher, err := newCipher()
-	if err != nil {
-		return nil, err
-	}
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
@@ -107,7 +103,7 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{options: o, started: time.Now(), bootID: bootID, losses: &losses{}}
+	a := &Agent{options: o, started: time.Now(), bootID: bootID, losses: &loss.Counters{}}
 	a.committer = newCommitter(a.losses, o.Log)
 	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
 		BootID:   bootID,
@@ -117,7 +113,7 @@ func New(o Options) (*Agent, error) {
 		Foreign: func(name string, err error) {
 			message.SegmentForeign.Log(o.Log, "segment", name, "error", err)
 		},
-		Terms:        entryTerms(),
+		Terms:        pipeline.EntryTerms(),
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,
 		SyncInterval: o.SyncInterval,
@@ -135,31 +131,23 @@ func New(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.writer.Close())
 	}
-	a.pipeline = &pipeline{
-		tracer: a.tracer, window: newWindow(cipher), committer: a.committer, losses: a.losses, log: o.Log,
-		newCipher: newCipher, requests: make(chan request, 64),
+	a.pipeline, err = pipeline.New(pipeline.Options{
+		Tracer: a.tracer, Sink: a.committer, Losses: a.losses, Log: o.Log,
+		// A key is used in its own segments.
+		Window: o.CoalesceWindow, KeyLifetime: o.KeyLifetime, KeyEnds: func() { a.beginSegment(func(string, error) {}) },
+	})
+	if err != nil {
+		return nil, errors.Join(err, a.close())
 	}
-	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
-	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
 	a.libraries = attach.New(attach.Options{
 		Tracer: a.tracer, Log: o.Log, Finder: o.Libraries, Changed: o.Changed,
-		Missed: func(u attach.Unrecorded) {
-			a.losses.miss(u)
+		Missed: func(u loss.Unrecorded) {
+			a.losses.Miss(u)
 			a.tracer.Ring().Wake()
 		},
 	})
 	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
-}
-
-// newCipher makes context ids under a new random key, which is kept nowhere
-// else.
-func newCipher() (*event.Cipher, error) {
-	key := make([]byte, 16)
-	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("cannot make a context key: %w", err)
-	}
-	return event.NewCipher(key)
 }
 
 // metadata is the entry that begins a segment.
@@ -199,7 +187,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	})
 	recording, stopRecording := context.WithCancel(context.Background())
 	recorded := make(chan error, 1)
-	go func() { recorded <- a.pipeline.run(recording) }()
+	go func() { recorded <- a.pipeline.Run(recording) }()
 	if a.options.Ready != nil {
 		a.options.Ready()
 	}
@@ -260,29 +248,60 @@ func (a *Agent) Counters() Counters {
 	c := a.committer.counts()
 	return Counters{
 		Hits: c.hits, Events: c.events, Groups: c.groups, Chunks: c.chunks,
-		Lost: a.losses.list(), RingHighWater: a.tracer.Ring().HighWater(),
+		Lost: a.losses.List(), RingHighWater: a.tracer.Ring().HighWater(),
 	}
 }
 
 // Flush commits everything that was probed before the call and makes it
 // durable. It returns the cursor behind it.
 func (a *Agent) Flush(ctx context.Context) (logstore.Cursor, error) {
-	f, err := a.request(ctx, flushRequest)
-	return f.cursor, err
+	return after(ctx, a.pipeline, func(done func(logstore.Cursor, error)) {
+		// The disk may take its time; what comes later need not wait for it.
+		go func() { done(a.writer.Flush()) }()
+	})
 }
 
 // Rotate does what Flush does and begins a new segment, whose file name it
 // returns.
 func (a *Agent) Rotate(ctx context.Context) (string, error) {
-	f, err := a.request(ctx, rotateRequest)
-	return f.segment, err
+	return after(ctx, a.pipeline, a.beginSegment)
+}
+
+// beginSegment begins a segment, so that the next batch is in it, and calls
+// done when that is durable.
+func (a *Agent) beginSegment(done func(name string, err error)) {
+	name, durable, err := a.writer.BeginSegment()
+	if err != nil {
+		done("", err)
+		return
+	}
+	go func() { done(name, durable()) }()
 }
 
 // Alive returns when the pipeline and the committer have come round: they
 // work, and are not merely there.
 func (a *Agent) Alive(ctx context.Context) error {
-	_, err := a.request(ctx, aliveRequest)
+	_, err := after(ctx, a.pipeline, func(done func(struct{}, error)) { done(struct{}{}, nil) })
 	return err
+}
+
+// after has the committer make a call when it has everything that was probed
+// before, and returns what that call is done with.
+func after[T any](ctx context.Context, p *pipeline.Pipeline, call func(done func(T, error))) (result T, err error) {
+	type outcome struct {
+		result T
+		err    error
+	}
+	answer := make(chan outcome, 1)
+	if err := p.After(ctx, func() { call(func(result T, err error) { answer <- outcome{result, err} }) }); err != nil {
+		return result, err
+	}
+	select {
+	case o := <-answer:
+		return o.result, o.err
+	case <-ctx.Done():
+		return result, ctx.Err()
+	}
 }
 
 // Follow calls tell for every chunk that is committed from now on, until ctx
@@ -307,25 +326,8 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 			restart = append(restart, name)
 		}
 	}
-	a.pipeline.coalesce.Store(int64(o.CoalesceWindow))
-	a.pipeline.keyLifetime.Store(int64(o.KeyLifetime))
+	a.pipeline.SetTimes(o.CoalesceWindow, o.KeyLifetime)
 	a.tracer.SetRateLimit(o.RateLimit)
 	a.keeper.limits.Store(&o.Limits)
 	return restart, a.libraries.Reconfigure(o.Libraries)
-}
-
-func (a *Agent) request(ctx context.Context, kind requestKind) (flushed, error) {
-	answer := make(chan flushed, 1)
-	select {
-	case a.pipeline.requests <- request{kind: kind, answer: answer}:
-	case <-ctx.Done():
-		return flushed{}, ctx.Err()
-	}
-	a.tracer.Ring().Wake()
-	select {
-	case f := <-answer:
-		return f, f.err
-	case <-ctx.Done():
-		return flushed{}, ctx.Err()
-	}
 }

@@ -11,8 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/pipeline"
 )
 
 // queueLength is how many batches may be between the pipeline and the store,
@@ -23,8 +26,6 @@ const queueLength = 4
 // store is what the committer needs of logstore.Writer.
 type store interface {
 	Append(logstore.Batch) (logstore.Position, error)
-	Flush() (logstore.Cursor, error)
-	BeginSegment() (name string, durable func() error, err error)
 }
 
 // committer compresses batches and appends them to the store, in its own
@@ -32,12 +33,12 @@ type store interface {
 // the store has told of, by committed.
 type committer struct {
 	store  store
-	losses *losses
+	losses *loss.Counters
 	log    *slog.Logger
 	feed   *feed
 
-	full chan *batch
-	free chan *batch
+	full chan *pipeline.Batch
+	free chan *pipeline.Batch
 
 	// newest is the last committed sequence.
 	newest atomic.Uint64
@@ -50,7 +51,7 @@ type committer struct {
 	spare [][]uint64
 	stats committed
 	// gone was in the log, and is counted as lost now.
-	gone    loss
+	gone    loss.Count
 	failing bool
 }
 
@@ -67,75 +68,52 @@ type committed struct {
 	latency                      histogram
 }
 
-func newCommitter(l *losses, log *slog.Logger) *committer {
+func newCommitter(l *loss.Counters, log *slog.Logger) *committer {
 	c := &committer{
 		losses: l, log: log, feed: newFeed(),
-		full: make(chan *batch, queueLength), free: make(chan *batch, queueLength),
+		full: make(chan *pipeline.Batch, queueLength), free: make(chan *pipeline.Batch, queueLength),
 	}
 	for range queueLength {
-		c.free <- &batch{}
+		c.free <- &pipeline.Batch{}
 	}
 	return c
 }
 
-// get returns a batch to fill, for the pipeline. It waits for one: what is
-// probed meanwhile is in the ring.
-func (c *committer) get() *batch {
+// Batch implements pipeline.Sink.
+func (c *committer) Batch() *pipeline.Batch {
 	b := <-c.free
-	b.reset()
+	b.Reset()
 	return b
 }
 
-// put queues a filled batch.
-func (c *committer) put(b *batch) { c.full <- b }
+// Put implements pipeline.Sink.
+func (c *committer) Put(b *pipeline.Batch) { c.full <- b }
 
-// finish says that no more batches come.
-func (c *committer) finish() { close(c.full) }
+// Close implements pipeline.Sink.
+func (c *committer) Close() { close(c.full) }
 
-// run works until finish was called and every batch is with the store.
+// run works until Close was called and every batch is with the store.
 func (c *committer) run() {
 	for b := range c.full {
-		if !b.empty() {
+		if !b.Empty() {
 			c.append(b)
-		} else if b.hits > 0 {
+		} else if b.Hits > 0 {
 			// They gave no values: there is nothing to write of them.
 			c.mu.Lock()
-			c.stats.hits += b.hits
+			c.stats.hits += b.Hits
 			c.mu.Unlock()
 		}
-		c.answer(b)
+		for _, call := range b.Then {
+			call()
+		}
 		c.free <- b
 	}
 }
 
-// answer makes durable what the requests of a batch ask for. The disk may take
-// its time; what comes later need not wait for it.
-func (c *committer) answer(b *batch) {
-	for _, r := range b.requests {
-		switch r.kind {
-		case aliveRequest:
-			r.answer <- flushed{}
-		case rotateRequest:
-			// Here, so that the next batch is in the new segment.
-			segment, durable, err := c.store.BeginSegment()
-			if err != nil {
-				r.answer <- flushed{err: err}
-				continue
-			}
-			go func() { r.answer <- flushed{segment: segment, err: durable()} }()
-		case flushRequest:
-			go func() {
-				cursor, err := c.store.Flush()
-				r.answer <- flushed{cursor: cursor, err: err}
-			}()
-		}
-	}
-}
-
-func (c *committer) append(b *batch) {
+func (c *committer) append(b *pipeline.Batch) {
 	position, err := c.store.Append(logstore.Batch{
-		Entries: b.entries, Count: b.count, Events: uint32(b.events), Hits: b.hits,
-		First: b.first, Last: b.last, Lost: b.lost, Terms: b.terms, Notice: b.notice,
+		Entries: b.Entries, Count: b.Count, Events: uint32(b.Events), Hits: b.Hits,
+		First: b.First, Last: b.Last, Lost: b.Lost, Terms: b.Terms, Notice: b.Notice,
 	})
 	if err != nil {
 		c.refused(b, err)
@@ -147,10 +125,10 @@ func (c *committer) append(b *batch) {
 		message.LogRecovered.Log(c.log)
 	}
 	c.appended = append(c.appended, appended{
-		sequence: position.Cursor.Sequence, hits: b.hits, events: b.events,
-		starts: append(c.unused(), b.starts...),
+		sequence: position.Cursor.Sequence, hits: b.Hits, events: b.Events,
+		starts: append(c.unused(), b.Starts...),
 	})
-	c.settle(now())
+	c.settle(boottime.Now())
 	c.mu.Unlock()
 }
 
@@ -166,23 +144,23 @@ func (c *committer) unused() []uint64 {
 }
 
 // refused counts a batch that the store did not take.
-func (c *committer) refused(b *batch, err error) {
-	reason := WriteFailed
+func (c *committer) refused(b *pipeline.Batch, err error) {
+	reason := loss.WriteFailed
 	var full *logstore.FullError
 	if errors.As(err, &full) {
-		reason = QueueFull
+		reason = loss.QueueFull
 		if full.Err != nil {
 			reason = reasonOf(full.Err)
 		}
 	}
-	c.losses.untell(b)
-	c.losses.add(reason, loss{b.hits, b.events}, b.first)
+	c.losses.Restore(b.Losses, b.Unrecorded)
+	c.losses.Add(reason, loss.Count{Hits: b.Hits, Events: b.Events}, b.First)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.failing {
 		c.failing = true
 		failed := message.WriteFailed
-		if reason == DiskFull {
+		if reason == loss.DiskFull {
 			failed = message.DiskFull
 		}
 		failed.Log(c.log, "reason", reason, "error", err)
@@ -190,17 +168,17 @@ func (c *committer) refused(b *batch, err error) {
 }
 
 // reasonOf tells a full disk from other failures.
-func reasonOf(err error) Reason {
+func reasonOf(err error) loss.Reason {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return DiskFull
+		return loss.DiskFull
 	}
-	return WriteFailed
+	return loss.WriteFailed
 }
 
 // committed is told by the store of every chunk that is in the page cache. It
 // may come before append knows the chunk's sequence.
 func (c *committer) committed(p logstore.Position) {
-	at := now()
+	at := boottime.Now()
 	c.newest.Store(p.Cursor.Sequence)
 	c.mu.Lock()
 	c.settle(at)
@@ -227,10 +205,10 @@ func (c *committer) settle(at uint64) {
 }
 
 // lose counts what was in the log and is not any more.
-func (c *committer) lose(reason Reason, n loss) {
-	c.losses.addRecorded(reason, n)
+func (c *committer) lose(reason loss.Reason, n loss.Count) {
+	c.losses.AddRecorded(reason, n)
 	c.mu.Lock()
-	c.gone.add(n)
+	c.gone.Add(n)
 	c.mu.Unlock()
 }
 
@@ -238,9 +216,9 @@ func (c *committer) lose(reason Reason, n loss) {
 func (c *committer) abandon(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.settle(now())
+	c.settle(boottime.Now())
 	for _, a := range c.appended {
-		c.losses.add(reasonOf(err), loss{a.hits, a.events}, 0)
+		c.losses.Add(reasonOf(err), loss.Count{Hits: a.hits, Events: a.events}, 0)
 	}
 	c.appended = nil
 }
@@ -251,8 +229,8 @@ func (c *committer) counts() committed {
 	defer c.mu.Unlock()
 	s := c.stats
 	// What is lost may not be counted as recorded yet (settle).
-	s.hits -= min(s.hits, c.gone.hits)
-	s.events -= min(s.events, c.gone.events)
+	s.hits -= min(s.hits, c.gone.Hits)
+	s.events -= min(s.events, c.gone.Events)
 	s.latency = s.latency.clone()
 	return s
 }

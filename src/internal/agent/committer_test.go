@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/loss"
 )
 
 // refusingStore takes what it is told to, and commits at once. It stands for
@@ -23,8 +25,6 @@ type refusingStore struct {
 	sequence  uint64
 	committed func(logstore.Position)
 	entries   [][]byte
-	// durable, if not nil, is what a new segment waits for.
-	durable chan struct{}
 }
 
 func (s *refusingStore) Append(b logstore.Batch) (logstore.Position, error) {
@@ -40,78 +40,65 @@ func (s *refusingStore) Append(b logstore.Batch) (logstore.Position, error) {
 	return p, nil
 }
 
-func (s *refusingStore) Flush() (logstore.Cursor, error) {
-	return logstore.Cursor{Sequence: s.sequence}, nil
-}
-
-func (s *refusingStore) BeginSegment() (string, func() error, error) {
-	return "next", func() error {
-		if s.durable != nil {
-			<-s.durable
-		}
-		return nil
-	}, nil
-}
-
 func (s *refusingStore) refuse(err error) {
 	s.mu.Lock()
 	s.err = err
 	s.mu.Unlock()
 }
 
-func testCommitter(t *testing.T) (*committer, *refusingStore, *losses) {
+func testCommitter(t *testing.T) (*committer, *refusingStore, *loss.Counters) {
 	t.Helper()
-	l := &losses{}
+	l := &loss.Counters{}
 	c := newCommitter(l, slog.New(slog.DiscardHandler))
 	s := &refusingStore{committed: c.committed}
 	c.store = s
 	ended := start(c.run)
 	t.Cleanup(func() {
-		c.finish()
+		c.Close()
 		<-ended
 	})
 	return c, s, l
 }
 
 // commitOne puts a batch of one group through the committer and waits for it.
-func commitOne(c *committer, l *losses) {
-	b := c.get()
-	b.entries = event.Append(b.entries, &event.Group{Start: 5, End: 6, Events: []event.Event{{Key: []byte("k")}}})
-	b.count, b.hits, b.events = 1, 1, 1
-	b.span(5, 6)
-	b.starts = append(b.starts, 5)
-	l.record(b, 100)
-	answer := make(chan flushed, 1)
-	b.requests = append(b.requests, request{kind: flushRequest, answer: answer})
-	c.put(b)
-	<-answer
+func commitOne(c *committer, l *loss.Counters) {
+	b := c.Batch()
+	b.Entries = event.Append(b.Entries, &event.Group{Start: 5, End: 6, Events: []event.Event{{Key: []byte("k")}}})
+	b.Count, b.Hits, b.Events = 1, 1, 1
+	b.First, b.Last = 5, 6
+	b.Starts = append(b.Starts, 5)
+	b.Lose(l, 100)
+	taken := make(chan struct{})
+	b.Then = append(b.Then, func() { close(taken) })
+	c.Put(b)
+	<-taken
 }
 
 func TestRefusedBatchesAreCountedByReasonAndToldLater(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
-		want Reason
+		want loss.Reason
 	}{
-		"slow disk":   {&logstore.FullError{}, QueueFull},
-		"full disk":   {&logstore.FullError{Err: syscall.ENOSPC}, DiskFull},
-		"quota":       {&logstore.FullError{Err: syscall.EDQUOT}, DiskFull},
-		"broken disk": {&logstore.FullError{Err: syscall.EIO}, WriteFailed},
-		"other":       {errors.New("other"), WriteFailed},
+		"slow disk":   {&logstore.FullError{}, loss.QueueFull},
+		"full disk":   {&logstore.FullError{Err: syscall.ENOSPC}, loss.DiskFull},
+		"quota":       {&logstore.FullError{Err: syscall.EDQUOT}, loss.DiskFull},
+		"broken disk": {&logstore.FullError{Err: syscall.EIO}, loss.WriteFailed},
+		"other":       {errors.New("other"), loss.WriteFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			committer, store, losses := testCommitter(t)
 			store.refuse(c.err)
 			commitOne(committer, losses)
 			commitOne(committer, losses)
-			if got := losses.list(); len(got) != 1 || got[0] != (Loss{c.want, 2, 2}) {
+			if got := losses.List(); len(got) != 1 || got[0] != (loss.Loss{Reason: c.want, Hits: 2, Events: 2}) {
 				t.Fatalf("losses %+v", got)
 			}
-			if !losses.pending() {
+			if !losses.Pending() {
 				t.Error("the log is thought to tell of it")
 			}
 			store.refuse(nil)
 			commitOne(committer, losses)
-			if losses.pending() {
+			if losses.Pending() {
 				t.Error("the log does not tell of it")
 			}
 			var g event.Group
@@ -137,33 +124,12 @@ func TestWhatIsGoneFromTheLogIsCountedAsLostAndNotAsRecorded(t *testing.T) {
 	committer, _, losses := testCommitter(t)
 	commitOne(committer, losses)
 	commitOne(committer, losses)
-	committer.lose(SegmentDeleted, loss{1, 1})
-	if got := losses.list(); len(got) != 1 || got[0] != (Loss{SegmentDeleted, 1, 1}) || losses.pending() {
-		t.Errorf("losses %+v, not in the log: %v", got, losses.pending())
+	committer.lose(loss.SegmentDeleted, loss.Count{Hits: 1, Events: 1})
+	if got := losses.List(); len(got) != 1 || got[0] != (loss.Loss{Reason: loss.SegmentDeleted, Hits: 1, Events: 1}) || losses.Pending() {
+		t.Errorf("losses %+v, not in the log: %v", got, losses.Pending())
 	}
 	if s := committer.counts(); s.hits != 1 || s.events != 1 {
 		t.Errorf("recorded %+v, want one hit of two", s)
-	}
-}
-
-func TestADiskThatHangsInRotationHoldsUpNothingElse(t *testing.T) {
-	committer, store, losses := testCommitter(t)
-	store.durable = make(chan struct{})
-	rotated := make(chan flushed, 1)
-	b := committer.get()
-	b.requests = append(b.requests, request{kind: rotateRequest, answer: rotated})
-	committer.put(b)
-	for range 2 * queueLength {
-		commitOne(committer, losses)
-	}
-	select {
-	case f := <-rotated:
-		t.Fatalf("the rotation was answered before it was durable: %+v", f)
-	default:
-	}
-	close(store.durable)
-	if f := <-rotated; f.segment != "next" || f.err != nil {
-		t.Errorf("the rotation was answered with %+v", f)
 	}
 }
 
@@ -227,17 +193,15 @@ func TestAFollowerThatDoesNotKeepUpIsToldSo(t *testing.T) {
 	}
 }
 
-func TestAnAnswerComesFromTheCommitter(t *testing.T) {
-	c, _, _ := testCommitter(t)
-	b := c.get()
-	alive, rotated := make(chan flushed, 1), make(chan flushed, 1)
-	b.requests = append(b.requests, request{aliveRequest, alive}, request{rotateRequest, rotated})
-	c.put(b)
-	if f := <-alive; f.err != nil {
-		t.Error(f.err)
-	}
-	if f := <-rotated; f.err != nil || f.segment != "next" {
-		t.Errorf("rotated to %q, %v", f.segment, f.err)
+func TestCallsAreMadeInOrderAfterTheirBatch(t *testing.T) {
+	c, store, l := testCommitter(t)
+	var calls []string
+	b := c.Batch()
+	b.Then = append(b.Then, func() { calls = append(calls, "first") }, func() { calls = append(calls, "second") })
+	c.Put(b)
+	commitOne(c, l) // later, by the same goroutine
+	if !slices.Equal(calls, []string{"first", "second"}) || len(store.entries) != 1 {
+		t.Errorf("calls %q, %d batches", calls, len(store.entries))
 	}
 }
 

@@ -5,16 +5,17 @@ package agent
 import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
 )
 
 // lost counts and reports what was in the log and is not any more, and returns
 // the notice of it. The store calls it, locked.
 func (a *Agent) lost(l logstore.Lost) []byte {
-	reason, log := SegmentDeleted, a.options.Log
+	reason, log := loss.SegmentDeleted, a.options.Log
 	switch {
 	case l.Reason == logstore.NotDurable:
-		reason = NotDurable
+		reason = loss.NotDurable
 		message.SyncFailed.Log(log, "first", l.First, "last", l.Last, "error", l.Err, "lost_hits", l.Hits, "lost_events", l.Events)
 	case l.Directory:
 		message.DirectoryReplaced.Log(log, "directory", a.options.LogDir, "segment", l.Segment,
@@ -23,7 +24,7 @@ func (a *Agent) lost(l logstore.Lost) []byte {
 		message.SegmentDeleted.Log(log, "segment", l.Segment,
 			"first", l.First, "last", l.Last, "lost_hits", l.Hits, "lost_events", l.Events)
 	}
-	a.committer.lose(reason, loss{l.Hits, l.Events})
+	a.committer.lose(reason, loss.Count{Hits: l.Hits, Events: l.Events})
 	return event.AppendLoss(nil, &event.Loss{
 		Events: l.Events, Hits: l.Hits, Reason: string(reason), Place: reason.Place(), Start: l.Since, End: l.Until,
 	})

@@ -5,6 +5,7 @@ package agent
 import (
 	"time"
 
+	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
@@ -13,7 +14,7 @@ import (
 // noteStart writes to the log that recording begins now, and since when and
 // why nothing was recorded before.
 func (a *Agent) noteStart() error {
-	r := startNotice(a.writer.Previous(), a.bootID, now())
+	r := startNotice(a.writer.Previous(), a.bootID, boottime.Now())
 	r.Version = a.options.Version
 	if err := a.notice(event.AppendRecording(nil, &r), r.Time); err != nil {
 		return err
@@ -56,7 +57,7 @@ const stopRequested = "requested"
 // it, nil if it was asked for.
 func (a *Agent) noteStop(failure error) {
 	r := event.Recording{
-		State: event.Stopped, Version: a.options.Version, BootID: a.bootID, Time: now(), StopReason: stopRequested,
+		State: event.Stopped, Version: a.options.Version, BootID: a.bootID, Time: boottime.Now(), StopReason: stopRequested,
 	}
 	if failure != nil {
 		r.StopReason = failure.Error()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
@@ -53,7 +54,7 @@ func (a *Agent) Remove(before logstore.Cursor, by Remover) (logstore.Removal, er
 			return logstore.Removal{}, ErrRemovesAll
 		}
 	}
-	removed, err := a.writer.Remove(before, func(r logstore.Removal) []byte { return removalNotice(&r, by, now()) })
+	removed, err := a.writer.Remove(before, func(r logstore.Removal) []byte { return removalNotice(&r, by, boottime.Now()) })
 	if len(removed.Segments) > 0 {
 		logRemoval(a.options.Log, &removed, by)
 	}
@@ -74,7 +75,9 @@ func logRemoval(log *slog.Logger, r *logstore.Removal, by Remover) {
 }
 
 // announce is the record of what the agent removes by its own limits.
-func (k *keeper) announce(r logstore.Removal) []byte { return removalNotice(&r, k.remover(&r), now()) }
+func (k *keeper) announce(r logstore.Removal) []byte {
+	return removalNotice(&r, k.remover(&r), boottime.Now())
+}
 
 // remover describes the agent itself, with the limits by which the segments
 // go.

@@ -9,24 +9,29 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
 )
 
 // storing returns an agent that has a store and a committer, and nothing to
 // record, and what it logs.
-func storing(t *testing.T) (*Agent, *bytes.Buffer) {
+func storing(t *testing.T) (*Agent, *bytes.Buffer) { return storingOn(t, file.Plain{}) }
+
+func storingOn(t *testing.T, files file.System) (*Agent, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
-	a := &Agent{losses: &losses{}, bootID: [16]byte{1}}
+	a := &Agent{losses: &loss.Counters{}, bootID: [16]byte{1}}
 	a.options = Options{Version: "1.2.3", LogDir: filepath.Join(t.TempDir(), "log"), Log: slog.New(slog.NewTextHandler(&log, nil))}
 	a.committer = newCommitter(a.losses, a.options.Log)
 	var err error
 	a.writer, err = logstore.Open(a.options.LogDir, logstore.Options{
-		EntryLen: event.Len, Metadata: metadata, Lost: a.lost, Committed: a.committer.committed, SyncInterval: -1, BootID: a.bootID,
+		EntryLen: event.Len, Metadata: metadata, Lost: a.lost, Committed: a.committer.committed, SyncInterval: -1, BootID: a.bootID, Files: files,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +39,7 @@ func storing(t *testing.T) (*Agent, *bytes.Buffer) {
 	a.committer.store = a.writer
 	ended := start(a.committer.run)
 	t.Cleanup(func() {
-		a.committer.finish()
+		a.committer.Close()
 		<-ended
 		_ = a.writer.Close()
 	})
@@ -70,13 +75,22 @@ func notices(t *testing.T, dir string) (all []event.Group) {
 	}
 }
 
+func flushStore(t *testing.T, a *Agent) {
+	t.Helper()
+	if _, err := a.writer.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
 	a, log := storing(t)
 	commitOne(a.committer, a.losses)
+	flushStore(t, a)
 	if err := os.Remove(filepath.Join(a.options.LogDir, a.writer.Status().Segment)); err != nil {
 		t.Fatal(err)
 	}
-	commitOne(a.committer, a.losses) // it flushes
+	commitOne(a.committer, a.losses)
+	flushStore(t, a)
 	all := notices(t, a.options.LogDir)
 	if len(all) != 1 {
 		t.Fatalf("%d notices, want one", len(all))
@@ -85,7 +99,7 @@ func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
 	if want := (event.Loss{Events: 1, Hits: 1, Reason: "segment-deleted", Place: "disk", Start: l.Start, End: l.End}); !ok || l != want {
 		t.Errorf("the log has %+v, want %+v", l, want)
 	}
-	if got := a.losses.list(); len(got) != 1 || got[0] != (Loss{SegmentDeleted, 1, 1}) {
+	if got := a.losses.List(); len(got) != 1 || got[0] != (loss.Loss{Reason: loss.SegmentDeleted, Hits: 1, Events: 1}) {
 		t.Errorf("the status has %+v", got)
 	}
 	if c := a.committer.counts(); c.hits != 1 || c.events != 1 {
@@ -99,7 +113,9 @@ func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
 func TestRemovalIsInTheLogWithWhoAndWhy(t *testing.T) {
 	a, log := storing(t)
 	commitOne(a.committer, a.losses)
-	if _, err := a.writer.Rotate(); err != nil {
+	rotated := make(chan error, 1)
+	a.beginSegment(func(_ string, err error) { rotated <- err })
+	if err := <-rotated; err != nil {
 		t.Fatal(err)
 	}
 	before := a.writer.Status().Committed
@@ -122,6 +138,42 @@ func TestRemovalIsInTheLogWithWhoAndWhy(t *testing.T) {
 	}
 	if text := log.String(); !strings.Contains(text, message.SegmentsRemoved.Text()) || !strings.Contains(text, "user=alice uid=1234") {
 		t.Errorf("logged was\n%s", text)
+	}
+}
+
+// hangingDisk hangs once it was told to, until it is released.
+type hangingDisk struct {
+	file.Plain
+	hang    atomic.Bool
+	release chan struct{}
+}
+
+func (d *hangingDisk) SyncDirectory(path string) error {
+	if d.hang.Load() {
+		<-d.release
+	}
+	return d.Plain.SyncDirectory(path)
+}
+
+func TestADiskThatHangsInRotationHoldsUpNothingElse(t *testing.T) {
+	disk := &hangingDisk{release: make(chan struct{})}
+	a, _ := storingOn(t, disk)
+	disk.hang.Store(true)
+	rotated := make(chan error, 1)
+	b := a.committer.Batch()
+	b.Then = append(b.Then, func() { a.beginSegment(func(_ string, err error) { rotated <- err }) })
+	a.committer.Put(b)
+	for range 2 * queueLength {
+		commitOne(a.committer, a.losses)
+	}
+	select {
+	case err := <-rotated:
+		t.Fatalf("the rotation was answered before it was durable: %v", err)
+	default:
+	}
+	close(disk.release)
+	if err := <-rotated; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -2,6 +2,8 @@
 
 package agent
 
+import "crypto-auditing/src/internal/loss"
+
 // Summary is the part of a Status that costs next to nothing, for a line of
 // text that is renewed often.
 type Summary struct {
@@ -10,7 +12,7 @@ type Summary struct {
 	// Hits were recorded.
 	Hits uint64
 	// Lost lists the losses by reason.
-	Lost []Loss
+	Lost []loss.Loss
 	// Full says why the disk takes nothing at the moment; empty: it does.
 	Full string
 }
@@ -18,7 +20,7 @@ type Summary struct {
 // Summary returns how things are now. It may be called from any goroutine.
 func (a *Agent) Summary() Summary {
 	committed := a.committer.counts()
-	s := Summary{Libraries: a.libraries.Attached(), Hits: committed.hits, Lost: a.losses.list()}
+	s := Summary{Libraries: a.libraries.Attached(), Hits: committed.hits, Lost: a.losses.List()}
 	if err := a.writer.Status().Err; err != nil {
 		s.Full = err.Error()
 	}

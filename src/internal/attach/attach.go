@@ -18,9 +18,11 @@ import (
 	"syscall"
 	"time"
 
+	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/capture"
 	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/provider"
@@ -66,15 +68,6 @@ type missing struct {
 	start  uint64 // nanoseconds since boot
 }
 
-// Unrecorded is a time in which a library was not recorded, in nanoseconds since
-// boot.
-type Unrecorded struct {
-	Reason     event.UnrecordedReason
-	Library    string // base name
-	BuildID    []byte
-	Start, End uint64
-}
-
 // Libraries keeps the tracer attached to the files that the finder finds. A file
 // that takes the place of another is attached to in addition: running programs
 // still have the old one.
@@ -85,7 +78,7 @@ type Libraries struct {
 	// that is being written was detached.
 	changed, detached chan struct{}
 	looked            func()
-	miss              func(Unrecorded)
+	miss              func(loss.Unrecorded)
 
 	// attaching is held while files are looked for and attached to; mu is
 	// taken inside it, for the fields.
@@ -123,7 +116,7 @@ type Options struct {
 	// Changed is called when something may have been attached or detached, Missed
 	// when a library was not recorded for a time.
 	Changed func()
-	Missed  func(Unrecorded)
+	Missed  func(loss.Unrecorded)
 }
 
 // New returns Libraries that are attached to nothing yet.
@@ -172,7 +165,7 @@ func (l *Libraries) Attached() (n int) {
 func (l *Libraries) Attach() error {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
-	began := probe.Now()
+	began := boottime.Now()
 	l.mu.Lock()
 	noticed := l.noticed
 	l.noticed = 0
@@ -311,7 +304,7 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 	}
 	if err != nil {
 		if m := f.missing; m != nil && m.reason == event.LibraryOverwritten {
-			l.miss(Unrecorded{m.reason, filepath.Base(f.path), nil, m.start, probe.Now()})
+			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: boottime.Now()})
 		}
 		f.missing = nil
 		// Usual libraries that were built without probes are nothing to tell of.
@@ -327,10 +320,10 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 		delete(l.files, id)
 		l.files[opened] = f
 	}
-	f.library, f.since, f.attached = library, time.Now(), probe.Now()
+	f.library, f.since, f.attached = library, time.Now(), boottime.Now()
 	if m := f.missing; m != nil {
 		f.missing = nil
-		l.miss(Unrecorded{m.reason, filepath.Base(f.path), library.BuildID, m.start, f.attached})
+		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), BuildID: library.BuildID, Start: m.start, End: f.attached})
 	}
 	if f.ahead.IsZero() {
 		l.logAttached(f)

@@ -16,8 +16,10 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 )
@@ -137,7 +139,7 @@ func (l *Libraries) notice() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.noticed == 0 {
-		l.noticed = probe.Now()
+		l.noticed = boottime.Now()
 	}
 }
 
@@ -187,7 +189,7 @@ func (l *Libraries) yield() {
 			continue
 		}
 		going = append(going, f.library)
-		f.missing = &missing{event.LibraryOverwritten, probe.Now()}
+		f.missing = &missing{event.LibraryOverwritten, boottime.Now()}
 		f.err = fmt.Errorf("detached from %s: %w", f.path, probe.ErrChanging)
 		f.library, f.changing = nil, true
 		message.LibraryModified.Log(l.log, "library", f.path)
@@ -304,7 +306,7 @@ func (l *Libraries) arrive(id fileID, path string, noticed uint64) {
 	case f.library == nil && f.missing == nil:
 		f.missing = &m
 	case f.library != nil && f.attached > m.start && !f.early:
-		l.miss(Unrecorded{m.reason, filepath.Base(path), f.library.BuildID, m.start, f.attached})
+		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(path), BuildID: f.library.BuildID, Start: m.start, End: f.attached})
 	}
 }
 
@@ -319,7 +321,7 @@ func switched(path string) uint64 {
 			latest = max(latest, s.Ctim.Nano())
 		}
 	}
-	at, age := probe.Now(), time.Now().UnixNano()-latest
+	at, age := boottime.Now(), time.Now().UnixNano()-latest
 	if age < 0 || uint64(age) > at {
 		return at
 	}
@@ -330,7 +332,7 @@ func switched(path string) uint64 {
 // caller holds mu.
 func (l *Libraries) forget(id fileID, f *tracked) {
 	if m := f.missing; m != nil {
-		l.miss(Unrecorded{m.reason, filepath.Base(f.path), nil, m.start, probe.Now()})
+		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: boottime.Now()})
 	}
 	delete(l.files, id)
 }
@@ -340,10 +342,10 @@ func (l *Libraries) forget(id fileID, f *tracked) {
 func (l *Libraries) ReportMissing(least uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := probe.Now()
+	at := boottime.Now()
 	for _, f := range l.files {
 		if m := f.missing; m != nil && f.changing && f.ahead.IsZero() && at-m.start >= least {
-			l.miss(Unrecorded{m.reason, filepath.Base(f.path), nil, m.start, at})
+			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: at})
 			m.start = at
 		}
 	}

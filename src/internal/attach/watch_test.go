@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/discover"
-	"crypto-auditing/src/internal/probe"
 )
 
 func TestNamesOfFilesThatMayBecomeLibraries(t *testing.T) {
@@ -50,18 +50,18 @@ func TestWhenAPathWasSwitchedIsBetweenBeforeAndAfter(t *testing.T) {
 	if err := os.WriteFile(library+".new", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	before := probe.Now()
+	before := boottime.Now()
 	if err := os.Rename(library+".new", library); err != nil {
 		t.Fatal(err)
 	}
-	if at := switched(library); at+tick < before || at > probe.Now() {
-		t.Errorf("renamed after %d and before %d, but switched at %d", before, probe.Now(), at)
+	if at := switched(library); at+tick < before || at > boottime.Now() {
+		t.Errorf("renamed after %d and before %d, but switched at %d", before, boottime.Now(), at)
 	}
-	before = probe.Now()
+	before = boottime.Now()
 	if err := os.Symlink(library, link); err != nil {
 		t.Fatal(err)
 	}
-	if at := switched(link); at+tick < before || at > probe.Now() {
-		t.Errorf("linked after %d and before %d, but switched at %d", before, probe.Now(), at)
+	if at := switched(link); at+tick < before || at > boottime.Now() {
+		t.Errorf("linked after %d and before %d, but switched at %d", before, boottime.Now(), at)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/cli"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/agentservice"
 )
@@ -61,8 +62,8 @@ func busy() *recorder {
 		DiskUsage: 12_900_000, DiskFree: 20 << 30, Segments: 4,
 		Counters: agent.Counters{
 			Hits: 1_234_567, Events: 2_345_678, Groups: 100, Chunks: 1, RingHighWater: 12 << 10,
-			Lost: []agent.Loss{
-				{Reason: agent.RingFull, Hits: 7}, {Reason: agent.SpecMissing}, {Reason: agent.DiskFull, Hits: 1, Events: 1000},
+			Lost: []loss.Loss{
+				{Reason: loss.RingFull, Hits: 7}, {Reason: loss.SpecMissing}, {Reason: loss.DiskFull, Hits: 1, Events: 1000},
 			},
 		},
 		HitsSeen: 1_234_575, RingSize: 8 << 20, CPU: 1500 * time.Millisecond, Resident: 20 << 20, Latency: latency,

@@ -8,8 +8,9 @@ import (
 	"math"
 	"os"
 	"strings"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"crypto-auditing/src/internal/boottime"
 )
 
 // Moment is a time as the log has it.
@@ -37,15 +38,13 @@ func (SystemClock) Now() Moment {
 	// A thread that loses its processor between the two clocks reads an offset
 	// that is off by as much: it would look like a step of the real-time clock.
 	for range tries {
-		var boot, real, after unix.Timespec
-		// The calls do not fail for clocks that the kernel has.
-		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
-		_ = unix.ClockGettime(unix.CLOCK_REALTIME, &real)
-		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &after)
-		between := after.Nano() - boot.Nano()
+		boot := boottime.Now()
+		real := time.Now().UnixNano()
+		after := boottime.Now()
+		between := int64(after - boot)
 		if between < nearest {
 			nearest = between
-			best = Moment{Boot: uint64(after.Nano()), Offset: real.Nano() - boot.Nano() - between/2}
+			best = Moment{Boot: after, Offset: real - int64(boot) - between/2}
 		}
 		if nearest <= near {
 			break

@@ -97,14 +97,6 @@ type detached struct {
 	position uint64
 }
 
-// Now returns CLOCK_BOOTTIME in nanoseconds, the clock of the records.
-func Now() uint64 {
-	var t unix.Timespec
-	// The kernel has this clock, so the call cannot fail.
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
-	return uint64(t.Nano())
-}
-
 // Load loads the programs. It needs CAP_BPF and CAP_PERFMON, and a kernel of
 // 6.1 or newer with BTF.
 func Load(o Options) (*Tracer, error) {

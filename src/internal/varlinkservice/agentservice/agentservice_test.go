@@ -29,6 +29,7 @@ import (
 	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -294,7 +295,7 @@ func rich() agent.Status {
 		DiskUsage: 4096, DiskFree: 1 << 40, Segments: 2, Full: "no space left on device",
 		Counters: agent.Counters{
 			Hits: 100, Events: 200, Groups: 50, Chunks: 5, RingHighWater: 1024,
-			Lost: []agent.Loss{{Reason: agent.RingFull, Hits: 7}, {Reason: agent.DiskFull, Hits: 1, Events: 1 << 63}},
+			Lost: []loss.Loss{{Reason: loss.RingFull, Hits: 7}, {Reason: loss.DiskFull, Hits: 1, Events: 1 << 63}},
 		},
 		HitsSeen: 108, RingSize: 8 << 20, CPU: 1500 * time.Millisecond, Resident: 20 << 20, Latency: latency,
 		Libraries: []attach.LibraryStatus{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package pipeline
 
 import (
 	"bytes"
@@ -46,10 +46,10 @@ func says(at, context uint64, elements ...probe.Element) *probe.Record {
 var library = &probe.Library{BuildID: []byte{1, 2, 3}}
 
 // flushed returns what a flush puts into the log.
-func flushWindow(t *testing.T, w *window) (groups []event.Group, b batch) {
+func flushWindow(t *testing.T, w *window) (groups []event.Group, b Batch) {
 	t.Helper()
 	w.flush(&b)
-	for rest := b.entries; len(rest) > 0; {
+	for rest := b.Entries; len(rest) > 0; {
 		var g event.Group
 		n, err := event.Decode(rest, &g)
 		if err != nil {
@@ -58,8 +58,8 @@ func flushWindow(t *testing.T, w *window) (groups []event.Group, b batch) {
 		groups = append(groups, g)
 		rest = rest[n:]
 	}
-	if int(b.count) != len(groups) {
-		t.Errorf("batch counts %d groups, has %d", b.count, len(groups))
+	if int(b.Count) != len(groups) {
+		t.Errorf("batch counts %d groups, has %d", b.Count, len(groups))
 	}
 	return groups, b
 }
@@ -80,8 +80,8 @@ func TestEventsOfAContextAreMergedInsideAWindow(t *testing.T) {
 	if groups[1].Events[0].Parent != g.Context {
 		t.Error("the parent's id is not that of its group")
 	}
-	if b.hits != 3 || b.events != 4 || b.first != 10*timeResolution || b.last != 12*timeResolution {
-		t.Errorf("batch: %d hits, %d events, %d to %d", b.hits, b.events, b.first, b.last)
+	if b.Hits != 3 || b.Events != 4 || b.First != 10*timeResolution || b.Last != 12*timeResolution {
+		t.Errorf("batch: %d hits, %d events, %d to %d", b.Hits, b.Events, b.First, b.Last)
 	}
 }
 
@@ -117,9 +117,9 @@ func TestLaterWindowsCarryWhatIsKnownOfAContext(t *testing.T) {
 	if len(unknown.Name)+len(unknown.Executable)+len(unknown.Origin) != 0 {
 		t.Errorf("context that was never opened: %+v", unknown)
 	}
-	terms := entryTerms()
+	terms := EntryTerms()
 	var want []uint64
-	for rest := b.entries; len(rest) > 0; {
+	for rest := b.Entries; len(rest) > 0; {
 		n, err := event.Len(rest)
 		if err != nil {
 			t.Fatal(err)
@@ -128,7 +128,7 @@ func TestLaterWindowsCarryWhatIsKnownOfAContext(t *testing.T) {
 		rest = rest[n:]
 	}
 	slices.Sort(want)
-	got := slices.Sorted(slices.Values(b.terms))
+	got := slices.Sorted(slices.Values(b.Terms))
 	if !slices.Equal(got, slices.Compact(want)) {
 		t.Errorf("terms %x, want those of the entries, %x", got, want)
 	}
@@ -157,8 +157,8 @@ func TestWhatCannotBeRecordedIsCounted(t *testing.T) {
 		t.Errorf("%d events unreadable, want a value without a key and 5 dropped; %d oversize, want 3", w.unreadable, w.oversize)
 	}
 	groups, b := flushWindow(t, w)
-	if len(groups) != 1 || b.hits != 2 || b.events != 1 {
-		t.Errorf("%d groups of %d hits and %d events", len(groups), b.hits, b.events)
+	if len(groups) != 1 || b.Hits != 2 || b.Events != 1 {
+		t.Errorf("%d groups of %d hits and %d events", len(groups), b.Hits, b.Events)
 	}
 }
 
@@ -194,7 +194,7 @@ func TestAFullWindowStaysBelowTheStoresLimit(t *testing.T) {
 		w.take(r)
 	}
 	_, b := flushWindow(t, w)
-	if n := len(b.entries); n > logstore.MaxBatch || n < logstore.MaxBatch/2 {
+	if n := len(b.Entries); n > logstore.MaxBatch || n < logstore.MaxBatch/2 {
 		t.Errorf("a full window has %d bytes, the limit is %d", n, logstore.MaxBatch)
 	}
 }
@@ -248,7 +248,7 @@ func TestARenewedKeyEndsContexts(t *testing.T) {
 
 func BenchmarkTakeAndFlush(b *testing.B) {
 	w := testWindow(b)
-	var out batch
+	var out Batch
 	records := []*probe.Record{
 		opens(1, 1, event.NoParent, text("name", "tls::handshake_client")),
 		opens(2, 2, 1, text("name", "tls::key_exchange"), number("tls::group", 23)),
@@ -264,7 +264,7 @@ func BenchmarkTakeAndFlush(b *testing.B) {
 			values += len(r.Elements)
 		}
 		if w.full() {
-			out.reset()
+			out.Reset()
 			w.flush(&out)
 		}
 	}

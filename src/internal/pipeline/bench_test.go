@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package pipeline
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/probe"
@@ -69,34 +69,46 @@ func BenchmarkPipeline(b *testing.B) {
 		values += len(records[i].Elements)
 	}
 	w := testWindow(b)
-	c := newCommitter(&losses{}, slog.New(slog.DiscardHandler))
 	writer, err := logstore.Open(b.TempDir(), logstore.Options{
 		EntryLen: event.Len,
 		Metadata: func(now logstore.Moment) []byte { return event.AppendMetadata(nil, 0, now.Boot) },
 		// One segment, so that none is synced in between.
 		SegmentSize: 1 << 40, SyncInterval: -1,
-		Committed: c.committed,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.store = writer
-	done := make(chan struct{})
+	const queued = 4
+	full, free := make(chan *Batch, queued), make(chan *Batch, queued)
+	for range queued {
+		free <- &Batch{}
+	}
+	done := make(chan error, 1)
 	go func() {
-		defer close(done)
-		c.run()
+		var err error
+		for out := range full {
+			if err == nil {
+				_, err = writer.Append(logstore.Batch{
+					Entries: out.Entries, Count: out.Count, Events: uint32(out.Events), Hits: out.Hits,
+					First: out.First, Last: out.Last, Terms: out.Terms,
+				})
+			}
+			free <- out
+		}
+		done <- err
 	}()
 	flush := func() {
-		out := c.get()
+		out := <-free
+		out.Reset()
 		w.flush(out)
-		c.put(out)
+		full <- out
 	}
 	var fresh uint64
 	b.ReportAllocs()
 	before := processorTime()
 	for b.Loop() {
 		fresh += 1 << 20
-		at := now()
+		at := boottime.Now()
 		for i := range records {
 			r := records[i]
 			r.Time = at + uint64(i)*uint64(time.Microsecond)
@@ -111,8 +123,10 @@ func BenchmarkPipeline(b *testing.B) {
 		}
 	}
 	flush()
-	c.finish()
-	<-done
+	close(full)
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
 	total := float64(b.N) * float64(values)
 	b.ReportMetric(float64(processorTime()-before)/total, "cpu-ns/value")
 	if err := writer.Close(); err != nil {

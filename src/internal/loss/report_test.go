@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package loss
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 
 func TestLossesAreLoggedWhenTheyBeginContinueAndEnd(t *testing.T) {
 	var b bytes.Buffer
-	r := lossReport{log: slog.New(slog.NewTextHandler(&b, nil))}
+	r := Report{Log: slog.New(slog.NewTextHandler(&b, nil))}
 	const second = uint64(time.Second)
 	start := 1000 * second
 	began, ended := message.LossesBegan.ID(), message.LossesEnded.ID()
@@ -36,7 +36,7 @@ func TestLossesAreLoggedWhenTheyBeginContinueAndEnd(t *testing.T) {
 	} {
 		b.Reset()
 		at := start + step.after*second
-		r.update(at, []Loss{{Reason: RingFull, Hits: step.hits, Events: step.events}, {Reason: RateLimit}})
+		r.Update(at, []Loss{{Reason: RingFull, Hits: step.hits, Events: step.events}, {Reason: RateLimit}})
 		if len(step.want) == 0 && b.Len() > 0 {
 			t.Errorf("after %d s it logs %s", step.after, b.String())
 		}
@@ -45,7 +45,7 @@ func TestLossesAreLoggedWhenTheyBeginContinueAndEnd(t *testing.T) {
 				t.Errorf("after %d s it logs %q, want %s", step.after, b.String(), want)
 			}
 		}
-		if wait := r.wait(at); r.losing != (wait >= 0) || wait > time.Minute {
+		if wait := r.Wait(at); r.losing != (wait >= 0) || wait > time.Minute {
 			t.Errorf("after %d s, losing %v, the pipeline may wait %v", step.after, r.losing, wait)
 		}
 	}

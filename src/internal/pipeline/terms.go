@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package pipeline
 
 import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
 
-// entryTerms returns a function that appends the terms of an entry: what the
+// EntryTerms returns a function that appends the terms of an entry: what the
 // filters of the store must know of it, whoever makes them. It is for sealing,
 // by one goroutine at a time; the pipeline has the terms from its words.
-func entryTerms() func(dst []uint64, entry []byte) []uint64 {
+func EntryTerms() func(dst []uint64, entry []byte) []uint64 {
 	var g event.Group
 	return func(dst []uint64, entry []byte) []uint64 {
 		if _, err := event.Decode(entry, &g); err != nil {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package loss counts the events that could not be recorded, by reason, and
+// keeps what the log does not tell of yet.
+package loss
 
 import (
 	"sync"
 
-	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/event"
 )
 
-// Reason says why events were lost, in the words of the log and the status.
+// Reason is why events were lost, in the words of the log and the status.
 type Reason string
 
 // The reasons for losses.
@@ -43,7 +44,7 @@ const (
 	NotDurable Reason = "not-durable"
 )
 
-// Place says where events are lost for the reason.
+// Place returns where events are lost for the reason.
 func (r Reason) Place() string {
 	switch r {
 	case RingFull, SpecMissing, RateLimit, Unreadable, Oversize:
@@ -60,37 +61,57 @@ type Loss struct {
 	Hits, Events uint64
 }
 
-// told is what a batch says of the losses for one reason.
-type told struct {
-	reason Reason
-	loss   loss
-	since  uint64
+// Count is a number of lost hits and events.
+type Count struct{ Hits, Events uint64 }
+
+// Add adds another number.
+func (c *Count) Add(n Count) { c.Hits += n.Hits; c.Events += n.Events }
+
+// Notice is what the log is told of the losses for one reason.
+type Notice struct {
+	Reason Reason
+	Count
+	// Since is when the first may have happened, in nanoseconds since boot.
+	Since uint64
 }
 
-// maxUnrecorded is how many of them wait for the log before those of one library
-// are joined.
+// Unrecorded is a time in which a library was not recorded, in nanoseconds
+// since boot.
+type Unrecorded struct {
+	Reason     event.UnrecordedReason
+	Library    string // base name
+	BuildID    []byte
+	Start, End uint64
+}
+
+// maxUnrecorded is how many of them wait for the log before those of one
+// library are joined.
 const maxUnrecorded = 256
 
-// losses counts losses and says which of them are not yet in the log. Its
-// methods may be called concurrently.
-type losses struct {
+// Counters count losses and know which of them are not in the log yet. Methods
+// may be called concurrently. The zero value is usable.
+type Counters struct {
 	mu    sync.Mutex
 	count []counted
 	// unrecorded are those that are not in the log yet.
-	unrecorded []attach.Unrecorded
+	unrecorded []Unrecorded
 }
 
 type counted struct {
 	Loss
 	// recorded are those of which the log tells.
-	recorded loss
+	recorded Count
 	// since is when the first loss not recorded may have happened.
 	since uint64
 }
 
-// add counts a loss that happened between since and now.
-func (l *losses) add(r Reason, n loss, since uint64) {
-	if n == (loss{}) {
+func (c *counted) unrecorded() Count {
+	return Count{c.Hits - c.recorded.Hits, c.Events - c.recorded.Events}
+}
+
+// Add counts a loss that happened between since and now.
+func (l *Counters) Add(r Reason, n Count, since uint64) {
+	if n == (Count{}) {
 		return
 	}
 	l.mu.Lock()
@@ -99,22 +120,22 @@ func (l *losses) add(r Reason, n loss, since uint64) {
 	if c.since == 0 {
 		c.since = since
 	}
-	c.Hits += n.hits
-	c.Events += n.events
+	c.Hits += n.Hits
+	c.Events += n.Events
 }
 
-// addRecorded counts a loss of which the log tells already.
-func (l *losses) addRecorded(r Reason, n loss) {
+// AddRecorded counts a loss of which the log tells already.
+func (l *Counters) AddRecorded(r Reason, n Count) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.of(r)
-	c.Hits += n.hits
-	c.Events += n.events
-	c.recorded.add(n)
+	c.Hits += n.Hits
+	c.Events += n.Events
+	c.recorded.Add(n)
 }
 
-// miss notes that a library was not recorded for a time.
-func (l *losses) miss(u attach.Unrecorded) {
+// Miss notes that a library was not recorded for a time.
+func (l *Counters) Miss(u Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.unrecorded) >= maxUnrecorded {
@@ -128,18 +149,18 @@ func (l *losses) miss(u attach.Unrecorded) {
 	l.unrecorded = append(l.unrecorded, u)
 }
 
-// raise sets the total for a reason that is counted elsewhere. It reports
+// Raise sets the total for a reason that is counted elsewhere. It reports
 // whether that is more than before.
-func (l *losses) raise(r Reason, total loss, since uint64) bool {
+func (l *Counters) Raise(r Reason, total Count, since uint64) bool {
 	l.mu.Lock()
 	c := l.of(r)
-	more := loss{total.hits - c.Hits, total.events - c.Events}
+	more := Count{total.Hits - c.Hits, total.Events - c.Events}
 	l.mu.Unlock()
-	l.add(r, more, since)
-	return more != loss{}
+	l.Add(r, more, since)
+	return more != Count{}
 }
 
-func (l *losses) of(r Reason) *counted {
+func (l *Counters) of(r Reason) *counted {
 	for i := range l.count {
 		if l.count[i].Reason == r {
 			return &l.count[i]
@@ -149,60 +170,55 @@ func (l *losses) of(r Reason) *counted {
 	return &l.count[len(l.count)-1]
 }
 
-// record writes to b what the log does not tell yet and notes it as told.
-func (l *losses) record(b *batch, now uint64) {
+// Take returns what is not in the log yet, appended to the arguments, and
+// counts it as recorded: it goes into the log next, or is given to Restore.
+func (l *Counters) Take(now uint64, notices []Notice, unrecorded []Unrecorded) ([]Notice, []Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.count {
 		c := &l.count[i]
-		n := loss{c.Hits - c.recorded.hits, c.Events - c.recorded.events}
-		if n == (loss{}) {
+		n := c.unrecorded()
+		if n == (Count{}) {
 			continue
 		}
-		start := min(c.since, now)
-		b.lose(&event.Loss{
-			Events: n.events, Hits: n.hits, Reason: string(c.Reason), Place: c.Reason.Place(),
-			Start: start, End: now,
-		})
-		b.told = append(b.told, told{c.Reason, n, start})
-		c.recorded.add(n)
+		notices = append(notices, Notice{c.Reason, n, min(c.since, now)})
+		c.recorded.Add(n)
 		c.since = 0
 	}
-	for i := range l.unrecorded {
-		b.miss(&l.unrecorded[i])
-	}
+	unrecorded = append(unrecorded, l.unrecorded...)
 	l.unrecorded = l.unrecorded[:0]
+	return notices, unrecorded
 }
 
-// untell notes that b did not get into the log, and with it what it told.
-func (l *losses) untell(b *batch) {
+// Restore takes back what Take returned and did not get into the log.
+func (l *Counters) Restore(notices []Notice, unrecorded []Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, t := range b.told {
-		c := l.of(t.reason)
-		c.recorded.hits -= t.loss.hits
-		c.recorded.events -= t.loss.events
-		if c.since == 0 || t.since < c.since {
-			c.since = t.since
+	for _, n := range notices {
+		c := l.of(n.Reason)
+		c.recorded.Hits -= n.Hits
+		c.recorded.Events -= n.Events
+		if c.since == 0 || n.Since < c.since {
+			c.since = n.Since
 		}
 	}
-	l.unrecorded = append(l.unrecorded, b.unrecorded...)
+	l.unrecorded = append(l.unrecorded, unrecorded...)
 }
 
-// pending reports whether there is a loss that the log does not tell of.
-func (l *losses) pending() bool {
+// Pending reports whether there is a loss that is not in the log yet.
+func (l *Counters) Pending() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.count {
-		if c := &l.count[i]; c.Hits != c.recorded.hits || c.Events != c.recorded.events {
+		if l.count[i].unrecorded() != (Count{}) {
 			return true
 		}
 	}
 	return len(l.unrecorded) > 0
 }
 
-// list returns all losses.
-func (l *losses) list() []Loss {
+// List returns all losses.
+func (l *Counters) List() []Loss {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := make([]Loss, 0, len(l.count))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package pipeline
 
 import (
 	"crypto-auditing/src/internal/event"
@@ -49,11 +49,6 @@ type window struct {
 	// recorded.
 	unreadable, oversize uint64
 }
-
-// loss is a number of lost hits and events.
-type loss struct{ hits, events uint64 }
-
-func (l *loss) add(m loss) { l.hits += m.hits; l.events += m.events }
 
 func newWindow(cipher *event.Cipher) *window {
 	return &window{cipher: cipher, contexts: newContexts(), words: newWords()}
@@ -167,7 +162,7 @@ func (w *window) renew(cipher *event.Cipher) {
 func (w *window) empty() bool { return w.hits == 0 }
 
 // flush moves the groups to b and begins the next window.
-func (w *window) flush(b *batch) {
+func (w *window) flush(b *Batch) {
 	for i := range w.groups[:w.n] {
 		g := &w.groups[i]
 		if g.count == 0 {
@@ -182,14 +177,14 @@ func (w *window) flush(b *batch) {
 			head.Executable = g.executable.raw
 			w.words.use(g.executable, asExecutable)
 		}
-		b.entries = event.AppendHead(b.entries, &head, g.count)
-		b.entries = append(b.entries, g.events...)
-		b.count++
-		b.starts = append(b.starts, g.start)
+		b.Entries = event.AppendHead(b.Entries, &head, g.count)
+		b.Entries = append(b.Entries, g.events...)
+		b.Count++
+		b.Starts = append(b.Starts, g.start)
 		b.span(g.start, g.end)
 	}
-	b.hits, b.events = w.hits, w.events
-	b.terms = append(b.terms, w.words.terms...)
+	b.Hits, b.Events = w.hits, w.events
+	b.Terms = append(b.Terms, w.words.terms...)
 	w.n, w.size, w.hits, w.events = 0, 0, 0, 0
 	w.words.next()
 }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/loss"
+)
+
+// Batch is a flushed window: entries one after another.
+type Batch struct {
+	Entries []byte
+	Count   uint32
+	// First is the earliest start and Last the latest end, in nanoseconds since
+	// boot.
+	First, Last uint64
+	// Terms are the hashes of all terms of the entries.
+	Terms []uint64
+	// Hits and Events are those of the probes; Lost is what is recorded as lost
+	// in this batch.
+	Hits, Events uint64
+	Lost         uint64
+	// Notice reports whether an entry is about the log itself.
+	Notice bool
+	// Starts are the times at which the groups began.
+	Starts []uint64
+	// Losses and Unrecorded are what the batch records of them.
+	Losses     []loss.Notice
+	Unrecorded []loss.Unrecorded
+	// Then is called, in order, by the sink when it has taken the batch and all
+	// before it. A batch with such calls may be empty.
+	Then []func()
+}
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	clear(b.Then)
+	*b = Batch{
+		Entries: b.Entries[:0], Starts: b.Starts[:0], Terms: b.Terms[:0],
+		Losses: b.Losses[:0], Unrecorded: b.Unrecorded[:0], Then: b.Then[:0],
+	}
+}
+
+// Empty reports whether there is no entry.
+func (b *Batch) Empty() bool { return b.Count == 0 }
+
+// span widens the time of the batch.
+func (b *Batch) span(start, end uint64) {
+	if b.First == 0 || start < b.First {
+		b.First = start
+	}
+	b.Last = max(b.Last, end)
+}
+
+// Lose adds what is not recorded of the losses yet.
+func (b *Batch) Lose(l *loss.Counters, now uint64) {
+	b.Losses, b.Unrecorded = l.Take(now, b.Losses, b.Unrecorded)
+	for i := range b.Losses {
+		n := &b.Losses[i]
+		b.Entries = event.AppendLoss(b.Entries, &event.Loss{
+			Events: n.Events, Hits: n.Hits, Reason: string(n.Reason), Place: n.Reason.Place(), Start: n.Since, End: now,
+		})
+		b.Lost += n.Events
+		b.notice(n.Since, now)
+	}
+	for i := range b.Unrecorded {
+		u := &b.Unrecorded[i]
+		b.Entries = event.AppendLibraryUnrecorded(b.Entries, u.Reason, u.Library, u.BuildID, u.Start, u.End)
+		b.notice(u.Start, u.End)
+	}
+}
+
+// notice counts an entry about the log that was just added.
+func (b *Batch) notice(start, end uint64) {
+	b.Count++
+	b.Notice = true
+	b.span(start, end)
+}

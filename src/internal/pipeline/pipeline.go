@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pipeline makes batches of entries of the records in the ring: events
+// of one context that happen inside a flush window are merged into a group.
+// What becomes of the batches is the sink's: a log, or a terminal.
+package pipeline
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"crypto-auditing/src/internal/boottime"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/loss"
+	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/probe"
+)
+
+// Sink takes batches, in order. Its methods are called by the pipeline's
+// goroutine.
+type Sink interface {
+	// Batch returns an empty batch to fill. It may wait for one: what is probed
+	// meanwhile is in the ring.
+	Batch() *Batch
+	// Put takes a batch that Batch returned.
+	Put(b *Batch)
+	// Close is called when no batch follows.
+	Close()
+}
+
+// Options configure a Pipeline. All are required, except that a KeyLifetime of
+// 0 is until the pipeline ends.
+type Options struct {
+	Tracer *probe.Tracer
+	Sink   Sink
+	Losses *loss.Counters
+	Log    *slog.Logger
+	// Window is how long events of a context are gathered.
+	Window time.Duration
+	// KeyLifetime is how long a context key is used. KeyEnds is called by the
+	// sink after the last batch under the old key.
+	KeyLifetime time.Duration
+	KeyEnds     func()
+}
+
+// Pipeline moves records from the ring into batches. It runs in one goroutine,
+// the only one that touches the window.
+type Pipeline struct {
+	tracer  *probe.Tracer
+	window  *window
+	sink    Sink
+	losses  *loss.Counters
+	log     *slog.Logger
+	keyEnds func()
+
+	// coalesce is the length of a flush window, keyLifetime how long a context
+	// key is used, as a time.Duration. They may be changed at any time.
+	coalesce, keyLifetime atomic.Int64
+	// calls come from other goroutines. Whoever sends one wakes the ring.
+	calls chan func()
+
+	record probe.Record
+	// checked is when the kernel's loss counters were last read.
+	checked uint64
+	// keyed is when the context key was made.
+	keyed uint64
+	// taken are the calls that go with the next batch.
+	taken  []func()
+	report loss.Report
+}
+
+// New returns a pipeline with a new context key.
+func New(o Options) (*Pipeline, error) {
+	cipher, err := newCipher()
+	if err != nil {
+		return nil, err
+	}
+	p := &Pipeline{
+		tracer: o.Tracer, window: newWindow(cipher), sink: o.Sink, losses: o.Losses, log: o.Log, keyEnds: o.KeyEnds,
+		calls: make(chan func(), 64), report: loss.Report{Log: o.Log},
+	}
+	p.SetTimes(o.Window, o.KeyLifetime)
+	return p, nil
+}
+
+// newCipher makes context ids under a new random key, which is kept nowhere
+// else.
+func newCipher() (*event.Cipher, error) {
+	key := make([]byte, 16)
+	if _, err := rand.Read(key); err != nil {
+		return nil, fmt.Errorf("cannot make a context key: %w", err)
+	}
+	return event.NewCipher(key)
+}
+
+// SetTimes changes the flush window and the lifetime of context keys. It may be
+// called from any goroutine.
+func (p *Pipeline) SetTimes(window, keyLifetime time.Duration) {
+	p.coalesce.Store(int64(window))
+	p.keyLifetime.Store(int64(keyLifetime))
+}
+
+// After has the sink make a call when it has everything that was probed before.
+// It may be called from any goroutine.
+func (p *Pipeline) After(ctx context.Context, call func()) error {
+	select {
+	case p.calls <- call:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.tracer.Ring().Wake()
+	return nil
+}
+
+// Run works until ctx ends, then detaches, takes what is left in the ring and
+// closes the sink.
+func (p *Pipeline) Run(ctx context.Context) error {
+	defer p.sink.Close()
+	ring := p.tracer.Ring()
+	stop := context.AfterFunc(ctx, ring.Wake)
+	defer stop()
+
+	// Records gather up to an eighth of the ring before the reader is woken:
+	// far from full however late it is scheduled.
+	mark := ring.Size() / 8
+	// A window is open while armed, until deadline. It also opens when losses
+	// wait to be told.
+	armed, deadline := false, uint64(0)
+	p.checked = boottime.Now()
+	p.keyed = p.checked
+	for ctx.Err() == nil {
+		p.renewKey()
+		ring.Drain(ring.Size(), p.take)
+		p.accept()
+		at := boottime.Now()
+		switch {
+		case len(p.taken) > 0 || armed && at >= deadline:
+			// A process over its limit adds to the losses and not to the ring:
+			// look again until that stops.
+			armed = p.flush()
+			deadline = at + uint64(p.coalesce.Load())
+		case !armed && (!p.window.empty() || p.losses.Pending()):
+			armed, deadline = true, at+uint64(p.coalesce.Load())
+		case armed:
+			if err := ring.Wait(mark, time.Duration(deadline-at)); err != nil {
+				return err
+			}
+		default:
+			if p.report.Due(at) {
+				p.report.Update(at, p.losses.List())
+			}
+			if err := ring.Wait(1, p.report.Wait(at)); err != nil {
+				return err
+			}
+		}
+	}
+	p.tracer.DetachAll()
+	return p.drain()
+}
+
+// drain takes what is left in the ring after detaching.
+func (p *Pipeline) drain() error {
+	ring := p.tracer.Ring()
+	for ring.Waiting() > 0 {
+		ring.Drain(ring.Size(), p.take)
+		if ring.Waiting() > 0 {
+			// A producer is still inside its last record.
+			if err := ring.Wait(1, time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	p.accept()
+	p.flush()
+	return nil
+}
+
+// accept takes the calls that have come in. What was probed before them is in
+// the window then.
+func (p *Pipeline) accept() {
+	n := len(p.calls)
+	for range n {
+		p.taken = append(p.taken, <-p.calls)
+	}
+	if n > 0 {
+		// A record may have been finished between the last look at the ring
+		// and the call.
+		p.tracer.Ring().Drain(p.tracer.Ring().Size(), p.take)
+	}
+}
+
+// take adds one record to the window.
+func (p *Pipeline) take(raw []byte) {
+	r := &p.record
+	if err := p.tracer.Decode(raw, r); err != nil {
+		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
+		return
+	}
+	if r.NoArguments {
+		p.losses.Add(loss.Unreadable, loss.Count{Hits: 1, Events: 1}, r.Time)
+		return
+	}
+	p.window.take(r)
+	if p.window.full() {
+		p.flush()
+	}
+}
+
+// flush hands the window to the sink, with what was lost meanwhile. It reports
+// whether the kernel lost something since the last time.
+func (p *Pipeline) flush() (losing bool) {
+	b := p.sink.Batch()
+	at := boottime.Now()
+	losing = p.count(at)
+	p.window.flush(b)
+	b.Lose(p.losses, at)
+	b.Then = append(b.Then, p.taken...)
+	p.taken = p.taken[:0]
+	p.sink.Put(b)
+	p.report.Update(at, p.losses.List())
+	return losing
+}
+
+// count brings the losses up to date with the kernel's counters. It reports
+// whether there are new ones.
+func (p *Pipeline) count(at uint64) (more bool) {
+	p.losses.Add(loss.Unreadable, loss.Count{Events: p.window.unreadable}, p.checked)
+	p.losses.Add(loss.Oversize, loss.Count{Events: p.window.oversize}, p.checked)
+	p.window.unreadable, p.window.oversize = 0, 0
+	lost, err := p.tracer.Losses()
+	if err != nil {
+		p.log.Error("cannot count losses", "error", err)
+		return false
+	}
+	for kernel, reason := range map[probe.LossReason]loss.Reason{
+		probe.RingFull: loss.RingFull, probe.NoSite: loss.SpecMissing, probe.RateLimit: loss.RateLimit,
+	} {
+		l := lost[kernel]
+		if p.losses.Raise(reason, loss.Count{Hits: l.Hits, Events: l.Events}, p.checked) {
+			more = true
+		}
+	}
+	p.checked = at
+	return more
+}
+
+// renewKey makes a new context key when the old one has served its time.
+// Nothing wakes an idle agent for it: the key matters when something is
+// recorded.
+func (p *Pipeline) renewKey() {
+	lifetime := uint64(p.keyLifetime.Load())
+	at := boottime.Now()
+	if lifetime == 0 || at-p.keyed < lifetime {
+		return
+	}
+	cipher, err := newCipher()
+	if err != nil {
+		p.log.Error("cannot renew the context key; the old one stays in use", "error", err)
+		p.keyed = at
+		return
+	}
+	p.taken = append(p.taken, p.keyEnds)
+	p.flush()
+	p.window.renew(cipher)
+	p.keyed = at
+	b := p.sink.Batch()
+	b.Entries = event.AppendNewKey(b.Entries, at)
+	b.notice(at, at)
+	p.sink.Put(b)
+	message.ContextKeyRenewed.Log(p.log)
+}
