@@ -7,7 +7,10 @@
 #ifndef CRAU_AUDIT_BPF_H
 #define CRAU_AUDIT_BPF_H
 
-/* Values of record.kind: the probe that fired. */
+/*
+ * Values of record.kind: the probe that fired, or what else made the record.
+ * All records have their length and kind where struct record has them.
+ */
 enum record_kind {
 	RECORD_NEW_CONTEXT = 1,
 	RECORD_WORD_DATA,
@@ -15,6 +18,7 @@ enum record_kind {
 	RECORD_BLOB_DATA,
 	RECORD_DATA,
 	RECORD_NEW_CONTEXT_WITH_DATA,
+	RECORD_WIRE,	/* struct piece */
 };
 
 /* Bits of record.flags. */
@@ -151,6 +155,7 @@ struct control_block {
 	__u64 light_bytes;
 	__u64 crowded_bytes;
 	__u64 shared_bytes;
+	__u64 connection_limit;	/* of those that a process may begin in RATE_PERIOD; 0: none */
 	__u64 seed;	/* random, so that a process cannot choose with whom it shares a counter */
 };
 

@@ -34,14 +34,15 @@ type AuditBucket struct {
 }
 
 type AuditControlBlock struct {
-	_            structs.HostLayout
-	WakeAt       uint64
-	OwnTgid      uint64
-	RateLimit    uint64
-	LightBytes   uint64
-	CrowdedBytes uint64
-	SharedBytes  uint64
-	Seed         uint64
+	_               structs.HostLayout
+	WakeAt          uint64
+	OwnTgid         uint64
+	RateLimit       uint64
+	LightBytes      uint64
+	CrowdedBytes    uint64
+	SharedBytes     uint64
+	ConnectionLimit uint64
+	Seed            uint64
 }
 
 type AuditElement struct {
@@ -117,6 +118,7 @@ const (
 	AuditRecordKindRECORD_BLOB_DATA             AuditRecordKind = 4
 	AuditRecordKindRECORD_DATA                  AuditRecordKind = 5
 	AuditRecordKindRECORD_NEW_CONTEXT_WITH_DATA AuditRecordKind = 6
+	AuditRecordKindRECORD_WIRE                  AuditRecordKind = 7
 )
 
 type AuditSite struct {

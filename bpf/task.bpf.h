@@ -25,13 +25,42 @@ struct path {
 } __attribute__((preserve_access_index));
 struct file {
 	struct path f_path;
+	void *private_data;
 } __attribute__((preserve_access_index));
 struct mm_struct {
 	struct file *exe_file;
 } __attribute__((preserve_access_index));
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+} __attribute__((preserve_access_index));
+struct files_struct {
+	struct fdtable *fdt;
+} __attribute__((preserve_access_index));
+struct kernfs_node {
+	const char *name;
+	struct kernfs_node *__parent;
+} __attribute__((preserve_access_index));
+struct kernfs_node___before_6_15 {
+	struct kernfs_node *parent;
+} __attribute__((preserve_access_index));
+struct cgroup {
+	struct kernfs_node *kn;
+} __attribute__((preserve_access_index));
+struct css_set {
+	struct cgroup *dfl_cgrp;
+} __attribute__((preserve_access_index));
+struct thread_info {
+	unsigned long flags;
+	__u32 status;
+} __attribute__((preserve_access_index));
 struct task_struct {
+	struct thread_info thread_info;
+	unsigned int flags;
 	struct mm_struct *mm;
 	__s32 pid, tgid;
+	struct files_struct *files;
+	struct css_set *cgroups;
 } __attribute__((preserve_access_index));
 
 /*
@@ -61,6 +90,42 @@ static __always_inline long read_executable(__u8 *to, const struct task_struct *
 		return length + 1;
 	}
 	return bpf_probe_read_kernel_str(to, EXECUTABLE_MAX, file->d_name.name);
+}
+
+#define UNIT_MAX 128
+
+/* Reports whether a name of so many bytes is that of a service or scope. */
+static __always_inline int is_unit(const char *name, long length)
+{
+	char end[8] = {}; /* ".service" */
+	__u64 word;
+
+	if (length <= (long)sizeof(end) || bpf_probe_read_kernel(end, sizeof(end), name + length - sizeof(end)))
+		return 0;
+	__builtin_memcpy(&word, end, sizeof(word));
+	return word == 0x656369767265732eULL || word >> 16 == 0x65706f63732eULL; /* ".scope" */
+}
+
+/*
+ * Reads the name of the nearest service or scope above a task to the UNIT_MAX
+ * bytes at `to`; none, or one that is too long, is empty.
+ */
+static __always_inline void read_unit(char *to, const struct task_struct *task)
+{
+	struct kernfs_node *node = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
+
+	for (int i = 0; i < 12 && node; i++) {
+		const char *name = BPF_CORE_READ(node, name);
+		long n = bpf_probe_read_kernel_str(to, UNIT_MAX, name);
+
+		if (n < UNIT_MAX && is_unit(name, n - 1))
+			return;
+		if (bpf_core_field_exists(node->__parent))
+			node = BPF_CORE_READ(node, __parent);
+		else
+			node = BPF_CORE_READ((struct kernfs_node___before_6_15 *)node, parent);
+	}
+	*to = 0;
 }
 
 #endif /* CRAU_TASK_BPF_H */

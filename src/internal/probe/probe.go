@@ -49,6 +49,9 @@ const (
 // DefaultRingSize holds 100 ms of 400,000 hits a second.
 const DefaultRingSize = 8 << 20
 
+// controlMap is the section of the control block (ring.bpf.h), as a map.
+const controlMap = ".data.control"
+
 // maxSites bounds the sites attached at one time: a hundred libraries with
 // far more sites than any has today. Their map takes 80 bytes a site.
 const maxSites = 8192
@@ -170,7 +173,7 @@ func explain(err error, profile Profile) error {
 // mapControl maps the control block that the programs share with the reader.
 func (t *Tracer) mapControl(spec *ebpf.CollectionSpec) error {
 	variable := spec.Variables[bpf.AuditVarControl]
-	m := t.collection.Maps[variable.SectionName]
+	m := t.collection.Maps[controlMap]
 	size := (int(m.ValueSize()) + unix.Getpagesize() - 1) &^ (unix.Getpagesize() - 1)
 	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -277,6 +280,23 @@ func (t *Tracer) SetRateLimit(perSecond uint64) {
 		limit = max(limit, 1)
 	}
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)).Store(limit * record)
+}
+
+// SetConnectionLimit bounds the connections that one process may begin in 250 ms
+// for programs at sockets to look at them; 0: no bound.
+func (t *Tracer) SetConnectionLimit(perPeriod uint64) {
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.ConnectionLimit)).Store(perPeriod)
+}
+
+// SharedMaps returns the maps that objects of other sources must use in place
+// of their own to fill the same ring under the same limits. The tracer owns
+// them.
+func (t *Tracer) SharedMaps() map[string]*ebpf.Map {
+	shared := map[string]*ebpf.Map{}
+	for _, name := range []string{bpf.AuditMapRing, bpf.AuditMapProcesses, bpf.AuditMapUsers, controlMap} {
+		shared[name] = t.collection.Maps[name]
+	}
+	return shared
 }
 
 // shareRing keeps parts of the ring for those who need little of it, so that

@@ -58,6 +58,33 @@ type Record struct {
 	ArrayUnreadable bool
 }
 
+// Kind is what made a record of the ring, and thus who decodes it.
+type Kind uint8
+
+// The kinds.
+const (
+	// UnknownKind is a record that no program of this version writes.
+	UnknownKind Kind = iota
+	// Hit is a probe hit, for Tracer.Decode.
+	Hit
+	// Piece is a piece of a connection, for the package sockets.
+	Piece
+)
+
+// KindOf returns the kind of a record that Ring.Drain handed out.
+func KindOf(raw []byte) Kind {
+	if len(raw) < int(unsafe.Sizeof(bpf.AuditRecord{})) {
+		return UnknownKind
+	}
+	switch kind := bpf.AuditRecordKind(raw[unsafe.Offsetof(bpf.AuditRecord{}.Kind)]); {
+	case kind == bpf.AuditRecordKindRECORD_WIRE:
+		return Piece
+	case kind >= bpf.AuditRecordKindRECORD_NEW_CONTEXT && kind < bpf.AuditRecordKindRECORD_WIRE:
+		return Hit
+	}
+	return UnknownKind
+}
+
 // errRecord is a record that the BPF programs cannot have written.
 var errRecord = errors.New("cannot decode a ring record: programs and agent do not match")
 

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sockets
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"crypto-auditing/bpf"
+)
+
+// Protocol is what a connection speaks.
+type Protocol uint8
+
+// The protocols.
+const (
+	TLS = Protocol(bpf.WireProtocolWIRE_TLS)
+	SSH = Protocol(bpf.WireProtocolWIRE_SSH)
+)
+
+// Piece is a part of the plaintext beginning of a connection, as one task sent
+// or received it through one socket. The pieces of a direction come in order,
+// unless two threads use the socket at the same time.
+//
+// Of a TLS connection, all records are given up to the header, five bytes, of
+// the first one that is encrypted; of Certificate messages only the first 4 KiB,
+// so that offsets may jump there. Of an SSH connection, all packets
+// are given up to and with NEWKEYS; the identification lines are not.
+type Piece struct {
+	// Time is in nanoseconds since boot, suspend included.
+	Time uint64
+	// PIDTGID is the kernel's: process in the upper half, thread in the lower.
+	// With Closed alone it may be any task's.
+	PIDTGID uint64
+	Cgroup  uint64
+	// Connection is the socket's cookie: one end of a connection.
+	Connection uint64
+	// Pair has 24 bits, which are the same for both ends of a connection, and
+	// for few others.
+	Pair uint32
+	// Offset is where Data begins in its direction, counted from where the
+	// protocol began.
+	Offset   uint32
+	Protocol Protocol
+	// Received: Data was received, else sent.
+	Received bool
+	// End: nothing more comes in this direction, the handshake's plaintext is
+	// complete.
+	End bool
+	// Invalid: the connection does not follow its protocol; nothing more of it
+	// comes.
+	Invalid bool
+	// Cut: nothing more of the connection comes, for a Reason. It is counted
+	// there.
+	Cut    bool
+	Reason Reason
+	// Closed: the socket was closed before both directions had ended.
+	Closed bool
+	// Executable is the base name of the file that runs, Unit the nearest
+	// service or scope. Both are only in the first piece that a process makes
+	// of a connection; Unit may be empty there.
+	Executable, Unit []byte
+	// Data is valid as long as the raw record, as are the names.
+	Data []byte
+}
+
+// errPiece is a record that the BPF programs cannot have written.
+var errPiece = errors.New("cannot decode a piece of a connection: programs and agent do not match")
+
+const (
+	headSize  = int(unsafe.Sizeof(bpf.WirePiece{}))
+	namesSize = int(unsafe.Sizeof(bpf.WireNames{}))
+)
+
+// Decode decodes a record of kind probe.Piece into p.
+func Decode(raw []byte, p *Piece) error {
+	if len(raw) < headSize {
+		return errPiece
+	}
+	// The ring aligns records to eight bytes, as the type needs, and the
+	// length was just checked.
+	head := (*bpf.WirePiece)(unsafe.Pointer(&raw[0]))
+	if int(head.Length) > len(raw) || int(head.Length) < headSize {
+		return errPiece
+	}
+	flag := func(f bpf.WirePieceFlags) bool { return head.Flags&uint8(f) != 0 }
+	*p = Piece{
+		Time: head.Time, PIDTGID: head.PidTgid, Cgroup: head.Cgroup,
+		Connection: head.Connection, Pair: head.Pair, Offset: head.Offset,
+		Protocol: Protocol(head.Protocol),
+		Received: flag(bpf.WirePieceFlagsWIRE_RECEIVED),
+		End:      flag(bpf.WirePieceFlagsWIRE_END),
+		Invalid:  flag(bpf.WirePieceFlagsWIRE_INVALID),
+		Cut:      flag(bpf.WirePieceFlagsWIRE_CUT),
+		Closed:   flag(bpf.WirePieceFlagsWIRE_CLOSED),
+		Data:     raw[headSize:head.Length],
+	}
+	if p.Cut {
+		p.Reason = Reason(head.Reason)
+	}
+	if flag(bpf.WirePieceFlagsWIRE_NAMES) {
+		if len(p.Data) < namesSize {
+			return errPiece
+		}
+		const unit = unsafe.Offsetof(bpf.WireNames{}.Unit)
+		p.Executable, p.Unit = text(p.Data[:unit]), text(p.Data[unit:namesSize])
+		p.Data = p.Data[namesSize:]
+	}
+	return nil
+}
+
+// text returns what is before the NUL.
+func text(b []byte) []byte {
+	before, _, _ := bytes.Cut(b, []byte{0})
+	return before[:len(before):len(before)]
+}
+
+// Reason is why the handshake of a connection is lost, or only known in part.
+type Reason uint8
+
+// The reasons, as the programs number them.
+const (
+	// RingFull: the reader did not keep up, or the process took too much of
+	// the ring.
+	RingFull = Reason(bpf.WireCounterWIRE_RING_FULL)
+	// RateLimit: the process began more connections, or they took more bytes,
+	// than they may.
+	RateLimit = Reason(bpf.WireCounterWIRE_RATE_LIMIT)
+	// TooLong: what was plaintext took more bytes or records than are followed.
+	TooLong = Reason(bpf.WireCounterWIRE_TOO_LONG)
+	// Unreadable: the memory of the program could not be read.
+	Unreadable = Reason(bpf.WireCounterWIRE_UNREADABLE)
+	// Unsupported: bytes moved in a way in which they cannot be seen.
+	Unsupported = Reason(bpf.WireCounterWIRE_UNSUPPORTED)
+)
+
+// String returns the reason as the log and the status name it.
+func (r Reason) String() string {
+	switch r {
+	case RingFull:
+		return "wire-ring-full"
+	case RateLimit:
+		return "wire-rate-limit"
+	case TooLong:
+		return "wire-cut"
+	case Unreadable:
+		return "wire-unreadable"
+	case Unsupported:
+		return "wire-unsupported"
+	}
+	return fmt.Sprintf("wire-reason-%d", uint8(r))
+}
+
+// Reasons returns all of them.
+func Reasons() []Reason { return []Reason{RingFull, RateLimit, TooLong, Unreadable, Unsupported} }
+
+// Counts are numbers of connections, by their ends at this machine, since the
+// programs were attached.
+//
+// Seen = NoHandshake + all of Lost + those that are open, invalid or whole. A
+// connection that began and was then lost is in Begun, too, and has a piece with
+// Cut.
+type Counts struct {
+	// Seen connections had a first byte.
+	Seen uint64
+	// NoHandshake: no handshake began where one can.
+	NoHandshake uint64
+	// Begun: at least one piece went into the ring.
+	Begun uint64
+	// Lost by reason.
+	Lost map[Reason]uint64
+	// Records were written to the ring, or refused by it.
+	Records uint64
+}
+
+// Counts reads the counters.
+func (s *Source) Counts() (Counts, error) {
+	c := Counts{Lost: map[Reason]uint64{}}
+	read := func(index uint32) (sum uint64, err error) {
+		var perCPU []uint64
+		if err := s.counts.Lookup(index, &perCPU); err != nil {
+			return 0, fmt.Errorf("cannot read the counters of connections: %w", err)
+		}
+		for _, n := range perCPU {
+			sum += n
+		}
+		return sum, nil
+	}
+	for index, to := range map[bpf.WireCounter]*uint64{
+		bpf.WireCounterWIRE_SEEN: &c.Seen, bpf.WireCounterWIRE_NO_HANDSHAKE: &c.NoHandshake,
+		bpf.WireCounterWIRE_BEGUN: &c.Begun, bpf.WireCounterWIRE_RECORDS: &c.Records,
+	} {
+		n, err := read(uint32(index))
+		if err != nil {
+			return c, err
+		}
+		*to = n
+	}
+	for _, r := range Reasons() {
+		n, err := read(uint32(r))
+		if err != nil {
+			return c, err
+		}
+		c.Lost[r] = n
+	}
+	return c, nil
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package sockets attaches BPF programs to the kernel's socket layer. They copy
+// the plaintext beginning of each TLS and SSH connection into the ring of a
+// probe.Tracer, as pieces, which Decode decodes.
+//
+// A Source is used from any goroutine.
+package sockets
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"crypto-auditing/bpf"
+	"crypto-auditing/src/internal/probe"
+)
+
+// FrontEnd is a way of seeing what moves through sockets.
+type FrontEnd string
+
+// The front ends, best first.
+const (
+	// Trampoline: at the entry and exit of kernel functions. It sees all calls.
+	Trampoline FrontEnd = "trampoline"
+	// Tracepoint: at tracepoints, since Linux 6.3. The bytes are found by the
+	// arguments of the system call, so that connections that use io_uring,
+	// calls of several messages at once, or 32-bit programs are lost, counted
+	// as Unsupported.
+	Tracepoint FrontEnd = "tracepoint"
+)
+
+// frontEnd is what a front end consists of.
+type frontEnd struct {
+	name     FrontEnd
+	programs []string
+	// optional programs are left out where the kernel lacks what they attach to.
+	optional []string
+}
+
+// frontEnds returns those that Attach tries, in order.
+func frontEnds() []frontEnd {
+	return []frontEnd{
+		{
+			Trampoline,
+			[]string{bpf.WireProgTcpSent, bpf.WireProgTcpReceived, bpf.WireProgTcpClosed},
+			[]string{bpf.WireProgMptcpSent, bpf.WireProgMptcpReceived, bpf.WireProgMptcpClosed},
+		},
+		{Tracepoint, []string{bpf.WireProgSocketSent, bpf.WireProgSocketReceived, bpf.WireProgSocketClosed}, nil},
+	}
+}
+
+// connectionsPerPeriod bounds the connections that one process may begin in the
+// 250 ms that the programs count over (RATE_PERIOD): 10,000 a second.
+const connectionsPerPeriod = 2500
+
+// Refusal is a front end that could not be used.
+type Refusal struct {
+	FrontEnd FrontEnd
+	Err      error
+}
+
+// Options configure a Source. The zero value is usable.
+type Options struct {
+	// FrontEnd is the only one to try; empty: the best that works.
+	FrontEnd FrontEnd
+}
+
+// Source is attached programs.
+type Source struct {
+	frontEnd FrontEnd
+	refused  []Refusal
+	counts   *ebpf.Map
+	links    []link.Link
+}
+
+// Attach loads and attaches the programs of the best front end that the kernel
+// accepts. They write to the ring of t and obey its limits. Attach needs
+// CAP_BPF and CAP_PERFMON. If no front end can be used, the error says why for
+// each.
+func Attach(t *probe.Tracer, o Options) (*Source, error) {
+	s := &Source{}
+	for _, f := range frontEnds() {
+		if o.FrontEnd != "" && o.FrontEnd != f.name {
+			continue
+		}
+		err := s.attach(t, f)
+		if err == nil {
+			s.frontEnd = f.name
+			t.SetConnectionLimit(connectionsPerPeriod)
+			return s, nil
+		}
+		s.refused = append(s.refused, Refusal{f.name, err})
+	}
+	var errs []error
+	for _, r := range s.refused {
+		errs = append(errs, fmt.Errorf("front end %s: %w", r.FrontEnd, r.Err))
+	}
+	return nil, fmt.Errorf("cannot watch sockets: %w", errors.Join(errs...))
+}
+
+func (s *Source) attach(t *probe.Tracer, f frontEnd) error {
+	spec, err := bpf.LoadWire()
+	if err != nil {
+		return fmt.Errorf("cannot read the BPF programs: %w", err)
+	}
+	programs := append([]string{}, f.programs...)
+	for _, name := range f.optional {
+		if hasFunction(spec.Programs[name].AttachTo) {
+			programs = append(programs, name)
+		}
+	}
+	all := spec.Programs
+	spec.Programs = map[string]*ebpf.ProgramSpec{}
+	for _, name := range programs {
+		spec.Programs[name] = all[name]
+	}
+	shared := t.SharedMaps()
+	for name, m := range shared {
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		return fmt.Errorf("cannot load the BPF programs: %w", err)
+	}
+	// Links keep their programs, and those their maps.
+	defer collection.Close()
+	var links []link.Link
+	for _, name := range programs {
+		l, err := link.AttachTracing(link.TracingOptions{Program: collection.Programs[name]})
+		if err != nil {
+			closeAll(links)
+			return fmt.Errorf("cannot attach to %s: %w", spec.Programs[name].AttachTo, err)
+		}
+		links = append(links, l)
+	}
+	s.links, s.counts = links, collection.DetachMap(bpf.WireMapCounts)
+	return nil
+}
+
+// hasFunction reports whether the kernel has a function to attach to.
+func hasFunction(name string) bool {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false
+	}
+	var f *btf.Func
+	return kernel.TypeByName(name, &f) == nil
+}
+
+func closeAll(links []link.Link) (err error) {
+	for _, l := range links {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
+
+// FrontEnd returns the one in use.
+func (s *Source) FrontEnd() FrontEnd { return s.frontEnd }
+
+// Refused returns the better front ends that could not be used.
+func (s *Source) Refused() []Refusal { return s.refused }
+
+// Close detaches the programs. What they wrote can still be read from the ring.
+func (s *Source) Close() error {
+	return errors.Join(closeAll(s.links), s.counts.Close())
+}
