@@ -10,52 +10,9 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Reason is why events were lost, in the words of the log and the status.
-type Reason string
-
-// The reasons for losses.
-const (
-	// RingFull: the agent did not keep up.
-	RingFull Reason = "ring-full"
-	// SpecMissing is a site without an entry in the site map.
-	SpecMissing Reason = "spec-missing"
-	// RateLimit is a process that made more hits than one may.
-	RateLimit Reason = "rate-limit"
-	// Unreadable is memory of the process that could not be read: the
-	// arguments of the probe (a hit), or an array or a key (events of a
-	// recorded hit).
-	Unreadable Reason = "unreadable"
-	// Oversize are elements of an array behind the sixteen that a probe may
-	// give (events of a recorded hit).
-	Oversize Reason = "oversize"
-	// Undecodable is a ring record that makes no sense.
-	Undecodable Reason = "undecodable"
-	// QueueFull is a batch that was dropped because the disk did not keep up.
-	QueueFull Reason = "queue-full"
-	// DiskFull is a batch that was dropped while the disk had no room.
-	DiskFull Reason = "disk-full"
-	// WriteFailed is a batch that the store refused for another reason.
-	WriteFailed Reason = "write-failed"
-	// SegmentDeleted are events that had been recorded, in an active segment
-	// that another program took away.
-	SegmentDeleted Reason = "segment-deleted"
-	// NotDurable are events that had been written, and that a failed sync has
-	// cost.
-	NotDurable Reason = "not-durable"
-)
-
-// Place returns where events are lost for the reason.
-func (r Reason) Place() string {
-	switch r {
-	case RingFull, SpecMissing, RateLimit, Unreadable, Oversize:
-		return "kernel"
-	case DiskFull, WriteFailed, SegmentDeleted, NotDurable:
-		return "disk"
-	}
-	return "agent"
-}
-
-// Loss is what was lost for one reason since the agent started.
+// Loss is what was lost for one reason since the agent started. Hits are those
+// of probes, Events what they would have added to the log: one for a new
+// context and one for each value.
 type Loss struct {
 	Reason       Reason
 	Hits, Events uint64

@@ -236,11 +236,8 @@ func (p *Pipeline) count(at uint64) (more bool) {
 		p.log.Error("cannot count losses", "error", err)
 		return false
 	}
-	for kernel, reason := range map[probe.LossReason]loss.Reason{
-		probe.RingFull: loss.RingFull, probe.NoSite: loss.SpecMissing, probe.RateLimit: loss.RateLimit,
-	} {
-		l := lost[kernel]
-		if p.losses.Raise(reason, loss.Count{Hits: l.Hits, Events: l.Events}, p.checked) {
+	for _, l := range lost {
+		if p.losses.Raise(l.Reason, loss.Count{Hits: l.Hits, Events: l.Events}, p.checked) {
 			more = true
 		}
 	}
