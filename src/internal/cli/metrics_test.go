@@ -200,6 +200,10 @@ func TestMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 	}
 }
 
+func TestMetricsStayAsTheyAre(t *testing.T) {
+	goldenOf(t, "status", "metrics.golden", crauctl(t, "metrics", "--socket", serveAgent(t, busy())).stdout)
+}
+
 func TestBucketsOfTheHistogramGrow(t *testing.T) {
 	all, err := parseMetrics(crauctl(t, "metrics", "--socket", serveAgent(t, busy())).stdout)
 	if err != nil {
