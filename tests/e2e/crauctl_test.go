@@ -5,12 +5,17 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // crauctl runs the tool and returns what it prints.
@@ -205,4 +210,58 @@ func TestZstdMakesAPlainSequenceOfTheLog(t *testing.T) {
 	if !bytes.Equal(plain, readable(t, a.log)) {
 		t.Error("zstd and the library do not decompress the same")
 	}
+}
+
+// A dangling link that is named as the newest segment is passed over, and keeps
+// crauctl neither busy nor alive.
+func TestQueryOfADanglingLinkWaitsAndEndsBySIGTERM(t *testing.T) {
+	needRecording(t)
+	log := copy010(t)
+	if err := os.Symlink("nothing", filepath.Join(log, "audit-4000000000000000.cborseq.zst")); err != nil {
+		t.Fatal(err)
+	}
+	text, err := exec.Command(program("crauctl"), "query", "--directory", log, "-o", "cat").CombinedOutput()
+	var failed *exec.ExitError
+	if !errors.As(err, &failed) || failed.ExitCode() != 1 || !strings.Contains(string(text), "dangling symbolic link") {
+		t.Errorf("crauctl query: %v\n%s", err, text)
+	}
+	var stdout output
+	command := exec.Command(program("crauctl"), "query", "--follow", "--directory", log, "-o", "cat")
+	command.Stdout = &stdout
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	t.Cleanup(func() { _ = command.Process.Kill() })
+	// One that loops never sleeps for so many looks.
+	const looks = 50
+	slept := 0
+	waitFor(t, "crauctl to show the log and to wait for more", func() bool {
+		if slept++; !strings.Contains(stdout.String(), "tls::") || !asleep(command.Process.Pid) {
+			slept = 0
+		}
+		return slept == looks
+	})
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Errorf("crauctl still runs %v after SIGTERM", patience)
+	}
+}
+
+// asleep reports whether all threads of a process sleep (proc_pid_stat(5)).
+func asleep(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		_, state, ok := strings.Cut(string(text), ") ")
+		if err == nil && ok && state[0] != 'S' {
+			return false
+		}
+	}
+	return err == nil && len(stats) > 0
 }

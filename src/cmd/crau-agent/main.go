@@ -140,7 +140,7 @@ func record(s *settings, log *slog.Logger) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	a, err := agent.New(o)
+	a, err := agent.New(ctx, o)
 	if agent.Permanent(err) {
 		err = program.Permanent(err)
 	}

@@ -91,7 +91,7 @@ type Agent struct {
 }
 
 // New loads the BPF programs and takes the store. It attaches to nothing yet.
-func New(o Options) (*Agent, error) {
+func New(ctx context.Context, o Options) (*Agent, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
@@ -105,7 +105,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{options: o, started: time.Now(), bootID: bootID, losses: &loss.Counters{}}
 	a.committer = newCommitter(a.losses, o.Log)
-	a.writer, err = logstore.Open(o.LogDir, logstore.Options{
+	a.writer, err = logstore.Open(ctx, o.LogDir, logstore.Options{
 		BootID:   bootID,
 		EntryLen: event.Len,
 		Metadata: metadata,

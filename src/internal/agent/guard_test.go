@@ -4,6 +4,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ import (
 func keeperOf(t *testing.T, closed int, limits Limits) (*keeper, *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
-	w, err := logstore.Open(dir, logstore.Options{EntryLen: event.Len, Metadata: func(now logstore.Moment) []byte {
+	w, err := logstore.Open(context.Background(), dir, logstore.Options{EntryLen: event.Len, Metadata: func(now logstore.Moment) []byte {
 		return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)
 	}})
 	if err != nil {
@@ -54,7 +55,7 @@ func (k *keeper) closeSegment(t *testing.T) {
 // segments applies the limits and returns how many segments are left.
 func (k *keeper) segments(t *testing.T) int {
 	t.Helper()
-	if _, err := k.writer.Retain(k.policy(), nil); err != nil {
+	if _, err := k.writer.Retain(context.Background(), k.policy(context.Background()), nil); err != nil {
 		t.Fatal(err)
 	}
 	list, err := segment.List(k.dir)
@@ -100,7 +101,7 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 
 			// Removed on purpose, that part is no obstacle any more.
 			log.Reset()
-			if _, err := k.writer.Retain(retention.Policy{MaxSize: 1}, nil); err != nil {
+			if _, err := k.writer.Retain(context.Background(), retention.Policy{MaxSize: 1}, nil); err != nil {
 				t.Fatal(err)
 			}
 			k.closeSegment(t)
@@ -117,7 +118,7 @@ func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
 		t.Fatalf("%d segments without limits", n)
 	}
 	size := func() (bytes int64) {
-		plan, err := retention.Plan(k.dir, retention.Policy{MaxSize: 1}, time.Now(), nil)
+		plan, err := retention.Plan(context.Background(), k.dir, retention.Policy{MaxSize: 1}, time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

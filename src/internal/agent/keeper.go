@@ -39,19 +39,19 @@ func newKeeper(w *logstore.Writer, dir string, limits Limits, log *slog.Logger) 
 }
 
 func (k *keeper) run(ctx context.Context) {
-	k.writer.Maintain(ctx, keepInterval, k.policy, k.announce, k.report)
+	k.writer.Maintain(ctx, keepInterval, func() retention.Policy { return k.policy(ctx) }, k.announce, k.report)
 }
 
 // policy returns what limits the store at the moment. Limits that would remove
 // the whole log are suspended.
-func (k *keeper) policy() retention.Policy {
+func (k *keeper) policy(ctx context.Context) retention.Policy {
 	limits := k.limits.Load()
 	p, err := limits.Policy(k.dir)
 	if err != nil {
 		k.log.Error("cannot apply the limits of the log", "error", err)
 		return retention.Policy{}
 	}
-	plan, err := retention.Plan(k.dir, p, time.Now(), nil)
+	plan, err := retention.Plan(ctx, k.dir, p, time.Now(), nil)
 	if err != nil {
 		return p // Retain reports it
 	}

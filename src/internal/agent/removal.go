@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,9 +41,9 @@ var ErrRemovesAll = errors.New("it would remove the whole log at once")
 // first, never the active one, on behalf of a user. The log has a record of it
 // before. Without force it returns ErrRemovesAll instead of removing the whole
 // log.
-func (a *Agent) Remove(before logstore.Cursor, by Remover) (logstore.Removal, error) {
+func (a *Agent) Remove(ctx context.Context, before logstore.Cursor, by Remover) (logstore.Removal, error) {
 	if !by.Force {
-		plan, err := retention.Plan(a.options.LogDir, retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, time.Now(), nil)
+		plan, err := retention.Plan(ctx, a.options.LogDir, retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, time.Now(), nil)
 		all := false
 		if err == nil {
 			all, err = retention.All(a.options.LogDir, plan)
@@ -54,7 +55,7 @@ func (a *Agent) Remove(before logstore.Cursor, by Remover) (logstore.Removal, er
 			return logstore.Removal{}, ErrRemovesAll
 		}
 	}
-	removed, err := a.writer.Remove(before, func(r logstore.Removal) []byte { return removalNotice(&r, by, boottime.Now()) })
+	removed, err := a.writer.Remove(ctx, before, func(r logstore.Removal) []byte { return removalNotice(&r, by, boottime.Now()) })
 	if len(removed.Segments) > 0 {
 		logRemoval(a.options.Log, &removed, by)
 	}

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"os"
@@ -30,7 +31,7 @@ func storingOn(t *testing.T, files file.System) (*Agent, *bytes.Buffer) {
 	a.options = Options{Version: "1.2.3", LogDir: filepath.Join(t.TempDir(), "log"), Log: slog.New(slog.NewTextHandler(&log, nil))}
 	a.committer = newCommitter(a.losses, a.options.Log)
 	var err error
-	a.writer, err = logstore.Open(a.options.LogDir, logstore.Options{
+	a.writer, err = logstore.Open(context.Background(), a.options.LogDir, logstore.Options{
 		EntryLen: event.Len, Metadata: metadata, Lost: a.lost, Committed: a.committer.committed, SyncInterval: -1, BootID: a.bootID, Files: files,
 	})
 	if err != nil {
@@ -120,7 +121,7 @@ func TestRemovalIsInTheLogWithWhoAndWhy(t *testing.T) {
 	}
 	before := a.writer.Status().Committed
 	before.Sequence--
-	removed, err := a.Remove(before, Remover{UID: 1234, User: "alice", Policy: "vacuum --max-age=30d"})
+	removed, err := a.Remove(context.Background(), before, Remover{UID: 1234, User: "alice", Policy: "vacuum --max-age=30d"})
 	if err != nil || len(removed.Segments) != 1 {
 		t.Fatalf("removed %+v, %v", removed, err)
 	}

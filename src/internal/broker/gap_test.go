@@ -82,7 +82,7 @@ func TestWhatWasTruncatedIsToldAndCounted(t *testing.T) {
 	}
 	s.Detach(first)
 	_ = s.Seek(logstore.Cursor{Store: ends[0].Store}.String())
-	if _, err := l.Writer.Remove(ends[2], nil); err != nil {
+	if _, err := l.Writer.Remove(context.Background(), ends[2], nil); err != nil {
 		t.Fatal(err)
 	}
 	want := reading.Gap{From: logstore.Cursor{Store: ends[0].Store}, To: ends[2], Entries: ends[2].Sequence, Reason: reading.Truncated}
@@ -405,7 +405,7 @@ func TestNothingIsMissedWhileTheLogIsRotatedSealedAndTruncated(t *testing.T) {
 				t.Fatal(err)
 			}
 		case 2:
-			if _, err := l.Writer.Retain(retention.Policy{MaxSize: 20 << 10}, nil); err != nil {
+			if _, err := l.Writer.Retain(context.Background(), retention.Policy{MaxSize: 20 << 10}, nil); err != nil {
 				t.Fatal(err)
 			}
 		case 3:

@@ -3,6 +3,7 @@
 package broker_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -89,7 +90,7 @@ func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 		t.Errorf("after more was appended: %+v", n)
 	}
 	// And what is removed does not.
-	if _, err := l.Writer.Remove(end, nil); err != nil {
+	if _, err := l.Writer.Remove(context.Background(), end, nil); err != nil {
 		t.Fatal(err)
 	}
 	n = b.Status(t.Context()).Notices

@@ -88,7 +88,7 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 	case Keep:
 		plan.Reading, plan.Read = retention.ReadFirst, math.MaxUint64
 		if durable {
-			held, err := b.heldUntil(p.Hold)
+			held, err := b.heldUntil(ctx, p.Hold)
 			if err != nil {
 				return Truncation{}, &fault.StoreError{Err: err}
 			}
@@ -99,7 +99,7 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation
 			plan.Reading, plan.Read = retention.ReadGoes, read.Sequence
 		}
 	}
-	going, err := retention.Plan(b.options.LogDir, plan, b.options.Now(), nil)
+	going, err := retention.Plan(ctx, b.options.LogDir, plan, b.options.Now(), nil)
 	if err != nil {
 		return Truncation{}, &fault.StoreError{Err: err}
 	}
@@ -197,7 +197,7 @@ func (b *Broker) lowWater() (low logstore.Cursor, ok bool) {
 
 // heldUntil returns the sequence up to which the log is too old for a lagging
 // subscription to hold it.
-func (b *Broker) heldUntil(hold time.Duration) (uint64, error) {
+func (b *Broker) heldUntil(ctx context.Context, hold time.Duration) (uint64, error) {
 	if hold == 0 {
 		return 0, nil
 	}
@@ -208,7 +208,7 @@ func (b *Broker) heldUntil(hold time.Duration) (uint64, error) {
 	limit := b.options.Now().Add(-hold).UnixNano()
 	var until uint64
 	for _, first := range list {
-		old, last, err := endsBefore(filepath.Join(b.options.LogDir, segment.Name(first)), limit)
+		old, last, err := endsBefore(ctx, filepath.Join(b.options.LogDir, segment.Name(first)), limit)
 		if err != nil {
 			return 0, err
 		}
@@ -222,7 +222,7 @@ func (b *Broker) heldUntil(hold time.Duration) (uint64, error) {
 
 // endsBefore reports whether a segment ends before a real time, and with which
 // sequence.
-func endsBefore(path string, t int64) (bool, uint64, error) {
+func endsBefore(ctx context.Context, path string, t int64) (bool, uint64, error) {
 	s, err := segment.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, 0, nil
@@ -231,7 +231,7 @@ func endsBefore(path string, t int64) (bool, uint64, error) {
 		return false, 0, err
 	}
 	defer s.Close()
-	b, ok, err := s.Bounds()
+	b, ok, err := s.Bounds(ctx)
 	if err != nil || !ok {
 		return false, 0, err
 	}

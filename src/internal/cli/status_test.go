@@ -42,7 +42,7 @@ func (r *recorder) Flush(context.Context) (logstore.Cursor, error) {
 func (r *recorder) Rotate(context.Context) (string, error) {
 	return "audit-0000000000000015.cborseq.zst", r.err
 }
-func (r *recorder) Remove(logstore.Cursor, agent.Remover) (logstore.Removal, error) {
+func (r *recorder) Remove(context.Context, logstore.Cursor, agent.Remover) (logstore.Removal, error) {
 	return logstore.Removal{}, r.err
 }
 func (r *recorder) Follow(ctx context.Context, _ func(logstore.Position) error) error {

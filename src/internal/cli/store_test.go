@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -29,7 +30,7 @@ type writer struct {
 func openStore(t testing.TB, dir string) *writer {
 	t.Helper()
 	c := new(clock)
-	w, err := logstore.Open(dir, logstore.Options{
+	w, err := logstore.Open(context.Background(), dir, logstore.Options{
 		EntryLen: event.Len,
 		Clock:    c,
 		Metadata: func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },

@@ -36,7 +36,7 @@ func size(tb testing.TB, dir string) (total int64) {
 
 func open(tb testing.TB, dir string, opts logstore.Options) *logstore.Writer {
 	tb.Helper()
-	w, err := logstore.Open(dir, opts)
+	w, err := logstore.Open(stdcontext.Background(), dir, opts)
 	fail(tb, err)
 	tb.Cleanup(func() { _ = w.Close() })
 	return w
@@ -287,7 +287,7 @@ func BenchmarkThousandSegments(b *testing.B) {
 	run("seek time", func(b *testing.B) {
 		r := reader(b, dir, logstore.Query{Since: at})
 		defer r.Close()
-		fail(b, r.SeekTime(at))
+		fail(b, r.SeekTime(stdcontext.Background(), at))
 		c, err := r.Next(b.Context())
 		fail(b, err)
 		if c.First > middle+1 || c.Last <= middle {

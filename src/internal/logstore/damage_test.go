@@ -111,7 +111,7 @@ func TestStoreCutAtAnyByteGoesOn(t *testing.T) {
 			t.Fatalf("cut at %d: read %v, %v", cut, texts(before), errs)
 		}
 
-		w, err := Open(dir, testOptions(newTestClock()))
+		w, err := Open(context.Background(), dir, testOptions(newTestClock()))
 		if err != nil {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
@@ -256,7 +256,7 @@ func chunkOffsets(t testing.TB, dir, name string) (offsets []int) {
 	defer s.Close()
 	var h frame.Header
 	for walker := s.Walk(); ; {
-		offset, err := walker.Next(&h)
+		offset, err := walker.Next(context.Background(), &h)
 		if err == io.EOF {
 			return offsets
 		}
@@ -264,6 +264,42 @@ func chunkOffsets(t testing.TB, dir, name string) (offsets []int) {
 			t.Fatal(err)
 		}
 		offsets = append(offsets, int(offset))
+	}
+}
+
+// Searching a damaged segment for the next chunk may take long. Whatever searches
+// ends with its context.
+func TestASearchInADamagedSegmentEndsWithItsContext(t *testing.T) {
+	files, _ := smallStore(t)
+	dir := t.TempDir()
+	for _, name := range segmentNames(files) {
+		files[name][4] ^= 0xff
+	}
+	writeDir(t, dir, files)
+	path := filepath.Join(dir, segmentNames(files)[1])
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	s, err := segment.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	r := readerTest(t, dir, Query{})
+	for name, search := range map[string]func(context.Context) error{
+		"walking":    func(ctx context.Context) error { _, err := s.Walk().Next(ctx, new(frame.Header)); return err },
+		"bounds":     func(ctx context.Context) error { _, _, err := s.Bounds(ctx); return err },
+		"the last":   func(ctx context.Context) error { _, _, err := s.Last(ctx, [16]byte{}); return err },
+		"inspecting": func(ctx context.Context) error { _, err := verify.Inspect(ctx, dir); return err },
+		"a time":     func(ctx context.Context) error { return r.SeekTime(ctx, 1) },
+		"one file": func(ctx context.Context) error {
+			_, err := OpenFile(ctx, path, ReaderOptions{EntryLen: testEntryLen})
+			return err
+		},
+		"recovery": func(ctx context.Context) error { _, err := Open(ctx, dir, testOptions(newTestClock())); return err },
+	} {
+		if err := search(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want the error of the context", name, err)
+		}
 	}
 }
 
@@ -317,7 +353,7 @@ func TestNewerVersionIsNotCorruption(t *testing.T) {
 			if len(got) != 3 {
 				t.Errorf("read %v, want the segment before", texts(got))
 			}
-			if _, err := Open(dir, testOptions(newTestClock())); !errors.As(err, &incompatible) {
+			if _, err := Open(context.Background(), dir, testOptions(newTestClock())); !errors.As(err, &incompatible) {
 				t.Errorf("writer got %v, want an IncompatibleError", err)
 			}
 			report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
@@ -442,10 +478,10 @@ func FuzzDamagedStore(f *testing.F) {
 		if _, err := verify.Store(context.Background(), dir, verify.Options{EntryLen: testEntryLen}); err != nil {
 			t.Error(err)
 		}
-		if _, err := verify.Inspect(dir); err != nil {
+		if _, err := verify.Inspect(context.Background(), dir); err != nil {
 			t.Error(err)
 		}
-		w, err := Open(dir, testOptions(newTestClock()))
+		w, err := Open(context.Background(), dir, testOptions(newTestClock()))
 		var incompatible *IncompatibleError
 		if err != nil {
 			if !errors.As(err, &incompatible) {

@@ -4,6 +4,7 @@ package logstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -234,7 +235,7 @@ func TestWriterThatLostItsLockFileTakesItAgainOrStops(t *testing.T) {
 	mustTest(t, os.Remove(lock))
 	appendTest(t, w, "b")
 	var locked *LockedError
-	if _, err := Open(dir, testOptions(newTestClock())); !errors.As(err, &locked) {
+	if _, err := Open(context.Background(), dir, testOptions(newTestClock())); !errors.As(err, &locked) {
 		t.Errorf("a second writer opens the store: %v", err)
 	}
 

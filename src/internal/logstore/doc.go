@@ -7,7 +7,7 @@
 // A store has exactly one Writer, held by a lock, and any number of Readers,
 // which take none:
 //
-//	w, err := logstore.Open(dir, logstore.Options{EntryLen: event.Len, Metadata: …})
+//	w, err := logstore.Open(ctx, dir, logstore.Options{EntryLen: event.Len, Metadata: …})
 //	position, err := w.Append(logstore.Batch{Entries: b, Count: n, …})
 //	cursor, err := w.Flush() // durable up to cursor
 //

@@ -4,6 +4,7 @@ package logstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -144,7 +145,7 @@ func TestForeignFilesNeitherStopAWriterNorAreTouched(t *testing.T) {
 
 				// What goes is the log's own, and never the active segment.
 				c.put(t, dir, path)
-				removed, err := w.Retain(retention.Policy{MaxSize: 1}, nil)
+				removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, nil)
 				mustTest(t, err)
 				if _, err := os.Lstat(path); err != nil {
 					t.Errorf("the foreign file was removed: %v", err)

@@ -321,7 +321,7 @@ func TestReaderFollowsThroughRotationSealingAndRemoval(t *testing.T) {
 			sealTest(t, w)
 		}
 		if i%500 == 499 {
-			if _, err := w.Retain(retention.Policy{MaxSize: 20 << 10}, nil); err != nil {
+			if _, err := w.Retain(context.Background(), retention.Policy{MaxSize: 20 << 10}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -375,7 +375,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 	const segments = 6
 	setup := func(t *testing.T) (*Writer, *testClock, []verify.Info) {
 		w, _ := filledStore(t, t.TempDir(), segments, 10)
-		info, err := verify.Inspect(w.dir)
+		info, err := verify.Inspect(context.Background(), w.dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -432,7 +432,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			w, clock, info := setup(t)
-			removed, err := w.Retain(c.policy(w, clock, info), nil)
+			removed, err := w.Retain(context.Background(), c.policy(w, clock, info), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -465,13 +465,13 @@ func TestRemoveGoesByCursorAcrossAJump(t *testing.T) {
 	opts := testOptions(clock)
 	opts.BootID = [16]byte{9}
 	w = openTest(t, dir, opts)
-	if _, err := w.Remove(Cursor{Store: [16]byte{1}, Sequence: 1 << 60}, nil); !errors.Is(err, ErrForeignCursor) {
+	if _, err := w.Remove(context.Background(), Cursor{Store: [16]byte{1}, Sequence: 1 << 60}, nil); !errors.Is(err, ErrForeignCursor) {
 		t.Errorf("a foreign cursor: %v, want ErrForeignCursor", err)
 	}
-	if removed, err := w.Remove(Cursor{Store: read.Store, Sequence: read.Sequence - 1}, nil); err != nil || len(removed.Segments) != 0 {
+	if removed, err := w.Remove(context.Background(), Cursor{Store: read.Store, Sequence: read.Sequence - 1}, nil); err != nil || len(removed.Segments) != 0 {
 		t.Errorf("not all read: removed %+v (%v), want nothing", removed, err)
 	}
-	removed, err := w.Remove(read, nil)
+	removed, err := w.Remove(context.Background(), read, nil)
 	if err != nil || len(removed.Segments) != 1 || removed.Segments[0].Last != read.Sequence {
 		t.Errorf("all read: removed %+v (%v), want the segment up to %d", removed, err, read.Sequence)
 	}
@@ -541,7 +541,7 @@ func TestClockStepsKeepTimesRight(t *testing.T) {
 	}
 	for i, when := range at {
 		r := readerTest(t, dir, Query{Since: when, Until: when})
-		if err := r.SeekTime(when); err != nil {
+		if err := r.SeekTime(context.Background(), when); err != nil {
 			t.Fatal(err)
 		}
 		got, errs := readAll(r)

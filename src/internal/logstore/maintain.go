@@ -39,11 +39,11 @@ type Announce func(Removal) []byte
 
 // Remove removes the segments that hold nothing behind the cursor: whole
 // ones, oldest first, never the active one. announce is as for Retain.
-func (w *Writer) Remove(before Cursor, announce Announce) (Removal, error) {
+func (w *Writer) Remove(ctx context.Context, before Cursor, announce Announce) (Removal, error) {
 	if before.Store != w.store {
 		return Removal{}, fmt.Errorf("%w: %s", ErrForeignCursor, before)
 	}
-	return w.Retain(retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, announce)
+	return w.Retain(ctx, retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, announce)
 }
 
 // Retain removes the segments that a policy says have to go. What was
@@ -54,7 +54,7 @@ func (w *Writer) Remove(before Cursor, announce Announce) (Removal, error) {
 // that then could not be removed. While they cannot, no further record of them
 // is made. Only where the disk has no room for it, the record follows the
 // removal.
-func (w *Writer) Retain(policy retention.Policy, announce Announce) (Removal, error) {
+func (w *Writer) Retain(ctx context.Context, policy retention.Policy, announce Announce) (Removal, error) {
 	w.maintenance.Lock()
 	defer w.maintenance.Unlock()
 	var r Removal
@@ -63,7 +63,7 @@ func (w *Writer) Retain(policy retention.Policy, announce Announce) (Removal, er
 	if err != nil {
 		return r, fmt.Errorf("cannot remove segments: %w", err)
 	}
-	plan, err := retention.PlanOf(w.dir, list, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
+	plan, err := retention.PlanOf(ctx, w.dir, list, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
 	record, announceErr := w.announce(plan, announce)
 	if announceErr != nil && !noRoom(announceErr) {
 		return r, fmt.Errorf("cannot record the removal of segments, so nothing was removed: %w", announceErr)
@@ -232,7 +232,7 @@ func (w *Writer) Maintain(ctx context.Context, every time.Duration, policy func(
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		if policy != nil {
-			removed, err := w.Retain(policy(), announce)
+			removed, err := w.Retain(ctx, policy(), announce)
 			if len(removed.Segments) > 0 {
 				report(Maintenance{Removed: &removed})
 			}

@@ -3,6 +3,7 @@
 package logstore
 
 import (
+	"context"
 	"crypto-auditing/src/internal/logstore/cursor"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/queue"
@@ -104,4 +105,6 @@ func ParseCursor(text string) (Cursor, error) { return cursor.Parse(text) }
 func OpenReader(dir string, opts ReaderOptions) (*Reader, error) { return reader.Open(dir, opts) }
 
 // OpenFile opens one segment file, wherever it is.
-func OpenFile(path string, opts ReaderOptions) (*Reader, error) { return reader.OpenFile(path, opts) }
+func OpenFile(ctx context.Context, path string, opts ReaderOptions) (*Reader, error) {
+	return reader.OpenFile(ctx, path, opts)
+}

@@ -91,7 +91,7 @@ func (l *lifetime) boot() {
 	opts.BootID = [16]byte{l.boots}
 	opts.SegmentSize = 4 << 10
 	opts.Terms = func(dst []uint64, entry []byte) []uint64 { return append(dst, TermHash(Name, testText(entry))) }
-	w, err := Open(l.dir, opts)
+	w, err := Open(context.Background(), l.dir, opts)
 	if err == nil {
 		l.work(w, off)
 	} else if !errors.Is(err, faulty.ErrOff) {
@@ -125,7 +125,7 @@ func (l *lifetime) work(w *Writer, off chan struct{}) {
 		case 1:
 			_ = w.Seal(context.Background(), func(Sealed) {})
 		case 2:
-			removed, _ := w.Retain(retention.Policy{MaxSize: 40 << 10}, nil)
+			removed, _ := w.Retain(context.Background(), retention.Policy{MaxSize: 40 << 10}, nil)
 			l.floor = max(l.floor, removed.Oldest.Sequence+1)
 			if n := len(removed.Segments); n > 0 {
 				l.floor = max(l.floor, removed.Segments[n-1].Last+1)
@@ -284,7 +284,7 @@ func TestShortAndInterruptedWritesLeaveNoTrace(t *testing.T) {
 	var w *Writer
 	var err error
 	for w == nil {
-		if w, err = Open(dir, opts); err != nil && !errors.Is(err, unix.EIO) {
+		if w, err = Open(context.Background(), dir, opts); err != nil && !errors.Is(err, unix.EIO) {
 			t.Fatal(err)
 		}
 	}
@@ -407,7 +407,7 @@ func TestCloseWithAFullDiskSaysWhatIsLost(t *testing.T) {
 	}
 	opts := testOptions(newTestClock())
 	opts.Files = disk
-	w, err := Open(dir, opts)
+	w, err := Open(context.Background(), dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +449,7 @@ func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
 	if _, err := w.Append(batchOf(opts.Clock.Now(), "new")); err != nil {
 		t.Fatal(err)
 	}
-	if gone, err := w.Retain(retention.Policy{MaxSize: 1}, nil); err != nil || len(gone.Segments) != 3 {
+	if gone, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, nil); err != nil || len(gone.Segments) != 3 {
 		t.Fatalf("%+v, %v, want that 3 segments go", gone, err)
 	}
 	for _, err := w.Flush(); err != nil; _, err = w.Flush() {

@@ -3,6 +3,7 @@
 package logstore
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (e *storeEnd) before() uint64 {
 
 // recoverStore finds the end of the store in dir. left is the cursor that the
 // last writer left in the lock file.
-func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
+func recoverStore(ctx context.Context, dir string, boot [16]byte, left string) (storeEnd, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return storeEnd{}, err
@@ -64,13 +65,13 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 	if !known {
 		return newStore(list)
 	}
-	end, ours, err := endOf(dir, list, store)
+	end, ours, err := endOf(ctx, dir, list, store)
 	if err == nil && len(ours) == 0 {
 		// Another log was put into the directory, such as a backup.
 		other, found, majorityErr := segment.MajorityID(dir, list)
 		if majorityErr == nil && found && other != store {
 			store = other
-			end, ours, err = endOf(dir, list, store)
+			end, ours, err = endOf(ctx, dir, list, store)
 		}
 	}
 	if err != nil {
@@ -94,7 +95,7 @@ func recoverStore(dir string, boot [16]byte, left string) (storeEnd, error) {
 
 // endOf finds the last whole chunk of a store, and the segments that are or may
 // be of it.
-func endOf(dir string, list []uint64, store [16]byte) (end storeEnd, ours []uint64, err error) {
+func endOf(ctx context.Context, dir string, list []uint64, store [16]byte) (end storeEnd, ours []uint64, err error) {
 	end = storeEnd{store: store, foreign: map[uint64]error{}}
 	for _, first := range list {
 		_, err := segment.Check(dir, first, store)
@@ -110,21 +111,24 @@ func endOf(dir string, list []uint64, store [16]byte) (end storeEnd, ours []uint
 			return end, nil, err
 		}
 	}
-	return end, ours, end.findLast(dir, ours)
+	return end, ours, end.findLast(ctx, dir, ours)
 }
 
 // findLast finds the chunk with the highest sequence. That is in the newest
 // segment that has any, unless something went wrong.
-func (e *storeEnd) findLast(dir string, ours []uint64) error {
+func (e *storeEnd) findLast(ctx context.Context, dir string, ours []uint64) error {
 	for i := len(ours) - 1; i >= 0; i-- {
 		path := filepath.Join(dir, segment.Name(ours[i]))
 		if e.last.Entries != 0 {
-			last, err := lastSequence(path)
+			last, err := lastSequence(ctx, path)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err != nil || last <= e.before() {
 				continue
 			}
 		}
-		last, ok, err := lastChunk(path, e.store)
+		last, ok, err := lastChunk(ctx, path, e.store)
 		if _, unreadable := segment.AsUnreadable(err); unreadable {
 			e.foreign[ours[i]] = err
 			continue
@@ -191,23 +195,23 @@ func newStore(list []uint64) (storeEnd, error) {
 	return end, nil
 }
 
-func lastChunk(path string, store [16]byte) (frame.Header, bool, error) {
+func lastChunk(ctx context.Context, path string, store [16]byte) (frame.Header, bool, error) {
 	s, err := segment.Open(path)
 	if err != nil {
 		return frame.Header{}, false, err
 	}
 	defer s.Close()
-	return s.Last(store)
+	return s.Last(ctx, store)
 }
 
 // lastSequence returns the last sequence of a segment by its headers.
-func lastSequence(path string) (uint64, error) {
+func lastSequence(ctx context.Context, path string) (uint64, error) {
 	s, err := segment.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
-	b, ok, err := s.Bounds()
+	b, ok, err := s.Bounds(ctx)
 	if err != nil || !ok {
 		return 0, err
 	}

@@ -74,7 +74,7 @@ func testOptions(clock Clock) Options {
 
 func openTest(t testing.TB, dir string, opts Options) *Writer {
 	t.Helper()
-	w, err := Open(dir, opts)
+	w, err := Open(context.Background(), dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestSequencesGoOnAfterReopening(t *testing.T) {
 func TestSecondWriterIsRefusedByName(t *testing.T) {
 	dir := t.TempDir()
 	openTest(t, dir, testOptions(newTestClock()))
-	_, err := Open(dir, testOptions(newTestClock()))
+	_, err := Open(context.Background(), dir, testOptions(newTestClock()))
 	var locked *LockedError
 	if !errors.As(err, &locked) || locked.Dir != dir {
 		t.Errorf("second writer got %v, want a LockedError naming %s", err, dir)
@@ -413,7 +413,7 @@ func TestTimeLeavesSegmentsOut(t *testing.T) {
 	}
 	at := func(i int) int64 { return clock.offset.Load() + 1e9 + int64(i)*61e9 + 60e9 }
 	r := readerTest(t, dir, Query{Since: at(4), Until: at(6)})
-	if err := r.SeekTime(at(4)); err != nil {
+	if err := r.SeekTime(context.Background(), at(4)); err != nil {
 		t.Fatal(err)
 	}
 	got, errs := readAll(r)
@@ -449,7 +449,7 @@ func TestOneSegmentFileCanBeRead(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := OpenFile(path, ReaderOptions{EntryLen: testEntryLen})
+	r, err := OpenFile(context.Background(), path, ReaderOptions{EntryLen: testEntryLen})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -482,7 +482,7 @@ func TestADamagedSegmentFileIsReadToItsEnd(t *testing.T) {
 			if err := os.WriteFile(path, c.content(), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r, err := OpenFile(path, ReaderOptions{EntryLen: testEntryLen})
+			r, err := OpenFile(context.Background(), path, ReaderOptions{EntryLen: testEntryLen})
 			if err != nil {
 				t.Fatal(err)
 			}

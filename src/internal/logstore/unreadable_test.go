@@ -107,7 +107,7 @@ func TestReadersSkipASegmentThatCannotBeRead(t *testing.T) {
 					report.Unreadable[0].To != list[hidden+1]-1 || report.LastSequence < list[len(list)-1] {
 					t.Errorf("verify: %+v", report)
 				}
-				infos, err := verify.Inspect(dir)
+				infos, err := verify.Inspect(context.Background(), dir)
 				if err != nil || len(infos) != len(list) || infos[hidden].Unreadable == nil || infos[hidden].First != first {
 					t.Errorf("inspect: %+v, %v", infos, err)
 				}
@@ -204,7 +204,7 @@ func TestTimeIsSoughtPastAnUnreadableSegment(t *testing.T) {
 	}
 	since := c.RealTime(c.Header.First)
 	hide(t, filepath.Join(dir, segment.Name(list[0])), unreadableForms()["a link to itself"].put)
-	if err := r.SeekTime(since); err != nil {
+	if err := r.SeekTime(context.Background(), since); err != nil {
 		t.Fatal(err)
 	}
 	want, _ := segmentOf(all, list[2], list[3])

@@ -3,6 +3,7 @@
 package logstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -89,7 +90,7 @@ type active struct {
 // writing. It finds the end of what is there, changes nothing of it, and
 // begins a new segment; on a full disk as soon as there is room. The error is a
 // *LockedError if the store has a writer.
-func Open(dir string, opts Options) (*Writer, error) {
+func Open(ctx context.Context, dir string, opts Options) (*Writer, error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func Open(dir string, opts Options) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{dir: dir, opts: opts, lock: l, chain: frame.NewChain(), kinds: frame.KindsOf(opts.TermKinds...), settled: map[uint64]bool{}, checked: map[uint64]bool{}}
-	if err := w.open(left); err != nil {
+	if err := w.open(ctx, left); err != nil {
 		_ = l.release()
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func Open(dir string, opts Options) (*Writer, error) {
 	return w, nil
 }
 
-func (w *Writer) open(left note) error {
+func (w *Writer) open(ctx context.Context, left note) error {
 	var err error
 	if w.encoder, err = frame.NewEncoder(w.opts.Level, MaxBatch); err != nil {
 		return err
@@ -120,7 +121,7 @@ func (w *Writer) open(left note) error {
 	if w.directory, err = file.IdentityOf(w.dir); err != nil {
 		return err
 	}
-	end, err := recoverStore(w.dir, w.opts.BootID, left.cursor)
+	end, err := recoverStore(ctx, w.dir, w.opts.BootID, left.cursor)
 	if err != nil {
 		return err
 	}

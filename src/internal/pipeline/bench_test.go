@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -69,7 +70,7 @@ func BenchmarkPipeline(b *testing.B) {
 		values += len(records[i].Elements)
 	}
 	w := testWindow(b)
-	writer, err := logstore.Open(b.TempDir(), logstore.Options{
+	writer, err := logstore.Open(context.Background(), b.TempDir(), logstore.Options{
 		EntryLen: event.Len,
 		Metadata: func(now logstore.Moment) []byte { return event.AppendMetadata(nil, 0, now.Boot) },
 		// One segment, so that none is synced in between.

@@ -35,7 +35,7 @@ func New(t testing.TB) *Log {
 // Open takes the log for writing.
 func (l *Log) Open() {
 	l.t.Helper()
-	w, err := logstore.Open(l.Dir, logstore.Options{
+	w, err := logstore.Open(context.Background(), l.Dir, logstore.Options{
 		EntryLen: event.Len, SegmentSize: 1 << 30, SyncInterval: -1, QueueSize: 256 << 20,
 		Clock: steady{logstore.SystemClock{}.Now().Offset},
 		Metadata: func(now logstore.Moment) []byte {
@@ -203,7 +203,7 @@ func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by broker.Remo
 		return 0, 0, err
 	}
 	a.Remover.Store(&by)
-	r, err := a.Log.Writer.Remove(before, nil)
+	r, err := a.Log.Writer.Remove(context.Background(), before, nil)
 	return r.Bytes, len(r.Segments), err
 }
 

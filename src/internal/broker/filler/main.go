@@ -91,7 +91,7 @@ const maxChunk = logstore.MaxBatch - 4096
 func fill(o *options) error {
 	out := bufio.NewWriter(os.Stdout)
 	var mu sync.Mutex
-	w, err := logstore.Open(o.dir, logstore.Options{
+	w, err := logstore.Open(context.Background(), o.dir, logstore.Options{
 		EntryLen: event.Len, SegmentSize: 1 << 40, Terms: terms, QueueSize: 64 << 20,
 		Metadata: func(now logstore.Moment) []byte {
 			return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)

@@ -68,7 +68,7 @@ that only has the name of one foreign; the exit status is 1 then.
 			if _, err := source.Segments(f.directory); err != nil {
 				return err
 			}
-			segments, err := verify.Inspect(f.directory)
+			segments, err := verify.Inspect(command.Context(), f.directory)
 			if err != nil {
 				return fmt.Errorf("cannot describe log directory %s: %w", f.directory, err)
 			}

@@ -105,7 +105,7 @@ func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error)
 	case after == nil && q.lines >= 0:
 		v, err = q.showNewest(ctx, src, out)
 	default:
-		if err = q.seek(src, after); err == nil {
+		if err = q.seek(ctx, src, after); err == nil {
 			v, err = q.showFrom(ctx, src, out)
 		}
 	}
@@ -126,13 +126,13 @@ func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error)
 
 // seek puts the store where the query begins: behind a cursor, or a little
 // before --since.
-func (q *query) seek(src source.Store, after *logstore.Cursor) error {
+func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Cursor) error {
 	if after != nil {
 		_, err := src.Seek(*after)
 		return err
 	}
 	if since := q.chunks().Since; since != 0 {
-		return src.SeekTime(since)
+		return src.SeekTime(ctx, since)
 	}
 	return nil
 }
@@ -166,7 +166,7 @@ func (q *query) showNewest(ctx context.Context, src source.Store, out *output) (
 	for {
 		whole := newest.Sequence-min(oldest.Sequence, newest.Sequence) <= entries
 		if whole {
-			if err := q.seek(src, &oldest); err != nil {
+			if err := q.seek(ctx, src, &oldest); err != nil {
 				return nil, err
 			}
 			return q.showFrom(ctx, src, out)
@@ -251,7 +251,7 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output, 
 			v.window = &window{leadIn: entries / 4}
 		}
 	}
-	if err := q.seek(src, after); err != nil {
+	if err := q.seek(ctx, src, after); err != nil {
 		return nil, err
 	}
 	// What is there already is held back until it is known to be the newest.

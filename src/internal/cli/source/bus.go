@@ -104,7 +104,7 @@ func (s *busStore) Seek(c logstore.Cursor) (missing uint64, err error) {
 }
 
 // seekTime begins at the oldest entry: the filter leaves out what is older.
-func (s *busStore) SeekTime(int64) error {
+func (s *busStore) SeekTime(context.Context, int64) error {
 	s.after = client.Oldest
 	return s.closeStream()
 }

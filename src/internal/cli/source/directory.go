@@ -78,9 +78,9 @@ func (s *directoryStore) Seek(c logstore.Cursor) (missing uint64, err error) {
 	return missing, s.seekError(err)
 }
 
-func (s *directoryStore) SeekTime(since int64) error {
+func (s *directoryStore) SeekTime(ctx context.Context, since int64) error {
 	s.rest = nil
-	return s.seekError(s.reader.SeekTime(since))
+	return s.seekError(s.reader.SeekTime(ctx, since))
 }
 
 func (s *directoryStore) seekError(err error) error {

@@ -103,7 +103,7 @@ func openFile(ctx context.Context, path string, boot BootTime) (Source, error) {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || !isChunk(begin) {
 		return streamFrom(file, begin, path, boot)
 	}
-	reader, err := logstore.OpenFile(path, logstore.ReaderOptions{EntryLen: event.Len})
+	reader, err := logstore.OpenFile(ctx, path, logstore.ReaderOptions{EntryLen: event.Len})
 	if err != nil {
 		file.Close()
 		return nil, fmt.Errorf("cannot open log: %w", err)

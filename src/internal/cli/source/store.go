@@ -24,7 +24,7 @@ type Store interface {
 	Seek(c logstore.Cursor) (missing uint64, err error)
 	// SeekTime goes before the first entry of a time, in nanoseconds since the
 	// Unix epoch.
-	SeekTime(since int64) error
+	SeekTime(ctx context.Context, since int64) error
 	// Cursor is the position up to which everything was returned by Next, or
 	// could be left out.
 	Cursor() (logstore.Cursor, error)

@@ -160,7 +160,7 @@ func write(arguments []string) error {
 		return err
 	}
 	files := map[string]file.System{"io_uring": file.Uring{}, "pwrite": file.Plain{}}[arguments[2]]
-	w, err := logstore.Open(arguments[0], logstore.Options{
+	w, err := logstore.Open(context.Background(), arguments[0], logstore.Options{
 		EntryLen:    event.Len,
 		Metadata:    func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },
 		Files:       files,

@@ -83,13 +83,13 @@ func Open(dir string, opts Options) (*Reader, error) {
 }
 
 // OpenFile opens one segment file, wherever it is.
-func OpenFile(path string, opts Options) (*Reader, error) {
+func OpenFile(ctx context.Context, path string, opts Options) (*Reader, error) {
 	r, err := newReader(filepath.Dir(path), opts)
 	if err != nil {
 		return nil, err
 	}
 	r.single = path
-	h, err := r.anyHeader()
+	h, err := r.anyHeader(ctx)
 	if err == nil {
 		r.store = h.StoreID
 	}

@@ -140,7 +140,7 @@ func (r *Reader) last(first uint64) (sequence uint64, ok bool, err error) {
 // SeekTime puts the Reader at a segment before which no entry ends at or after
 // the real time t (nanoseconds since the Unix epoch). With Query.Since the
 // chunks in it are left out too.
-func (r *Reader) SeekTime(t int64) error {
+func (r *Reader) SeekTime(ctx context.Context, t int64) error {
 	list, err := r.list()
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func (r *Reader) SeekTime(t int64) error {
 		}
 		over := hereOK && laterOK && here.BootID == later.BootID && frame.RealTime(later.First, here.Offset) < t
 		if !over {
-			over, err = r.endsBefore(first, t)
+			over, err = r.endsBefore(ctx, first, t)
 			if _, unreadable := segment.AsUnreadable(err); unreadable {
 				over, err = r.beginsBefore(list[i+1:], t), nil
 			}
@@ -223,7 +223,7 @@ func (r *Reader) path(first uint64) string {
 }
 
 // endsBefore reports whether all of a segment is before t.
-func (r *Reader) endsBefore(first uint64, t int64) (bool, error) {
+func (r *Reader) endsBefore(ctx context.Context, first uint64, t int64) (bool, error) {
 	s, err := segment.Open(r.path(first))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -232,7 +232,10 @@ func (r *Reader) endsBefore(first uint64, t int64) (bool, error) {
 		return false, err
 	}
 	defer s.Close()
-	b, ok, err := s.Bounds()
+	b, ok, err := s.Bounds(ctx)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
 	return err == nil && ok && frame.RealTime(b.LastTime, b.Offset) < t, nil
 }
 
@@ -261,7 +264,7 @@ func (r *Reader) firstHeader(first uint64) (h frame.Header, err error) {
 
 // anyHeader reads the header of the first chunk of the single file that has a
 // right one.
-func (r *Reader) anyHeader() (h frame.Header, err error) {
+func (r *Reader) anyHeader(ctx context.Context) (h frame.Header, err error) {
 	s, err := segment.Open(r.single)
 	if err != nil {
 		return h, err
@@ -270,7 +273,7 @@ func (r *Reader) anyHeader() (h frame.Header, err error) {
 	err = s.Header(0, &h)
 	if _, corrupt := segment.AsCorrupt(err); corrupt {
 		var at int64
-		at, err = s.Search(context.Background(), 1, func(*frame.Header) bool { return true })
+		at, err = s.Search(ctx, 1, func(*frame.Header) bool { return true })
 		if err == nil {
 			err = s.Header(at, &h)
 		}

@@ -5,6 +5,7 @@
 package retention
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,17 +82,17 @@ func FreeSpace(dir string) (int64, error) {
 
 // Plan returns the segments of the store in dir that have to go now, oldest
 // first. free tells the free space of dir; nil means FreeSpace.
-func Plan(dir string, policy Policy, now time.Time, free func(dir string) (int64, error)) ([]Segment, error) {
+func Plan(ctx context.Context, dir string, policy Policy, now time.Time, free func(dir string) (int64, error)) ([]Segment, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
 	}
-	return PlanOf(dir, list, policy, now, free)
+	return PlanOf(ctx, dir, list, policy, now, free)
 }
 
 // PlanOf is Plan for those segments of a store whose first sequences are in
 // list, in order. The newest of them stays.
-func PlanOf(dir string, list []uint64, policy Policy, now time.Time, free func(dir string) (int64, error)) (plan []Segment, err error) {
+func PlanOf(ctx context.Context, dir string, list []uint64, policy Policy, now time.Time, free func(dir string) (int64, error)) (plan []Segment, err error) {
 	if len(list) < 2 {
 		return nil, nil
 	}
@@ -113,7 +114,7 @@ func PlanOf(dir string, list []uint64, policy Policy, now time.Time, free func(d
 	}
 	for i, first := range list[:len(list)-1] {
 		s := Segment{First: first, Last: before(dir, list[i+1]), Bytes: sizes[i]}
-		goes, err := p.goes(&s)
+		goes, err := p.goes(ctx, &s)
 		if err != nil || !goes {
 			return plan, err
 		}
@@ -174,7 +175,7 @@ type planner struct {
 }
 
 // goes decides about the oldest segment that is left and fills in why.
-func (p *planner) goes(s *Segment) (bool, error) {
+func (p *planner) goes(ctx context.Context, s *Segment) (bool, error) {
 	read := s.Last <= p.policy.Read
 	switch {
 	case p.policy.Reading == ReadFirst && !read:
@@ -186,7 +187,7 @@ func (p *planner) goes(s *Segment) (bool, error) {
 	case p.policy.KeepFree > 0 && p.free < p.policy.KeepFree:
 		s.Reason = Free
 	case p.policy.MaxAge > 0:
-		old, err := p.old(s.First)
+		old, err := p.old(ctx, s.First)
 		if err != nil || !old {
 			return false, err
 		}
@@ -199,7 +200,7 @@ func (p *planner) goes(s *Segment) (bool, error) {
 
 // old reports whether the newest entry of a segment is older than MaxAge. What
 // cannot be read is as old as its file.
-func (p *planner) old(first uint64) (bool, error) {
+func (p *planner) old(ctx context.Context, first uint64) (bool, error) {
 	path := filepath.Join(p.dir, segment.Name(first))
 	limit := p.now.Add(-p.policy.MaxAge)
 	s, err := segment.Open(path)
@@ -210,7 +211,11 @@ func (p *planner) old(first uint64) (bool, error) {
 		return false, err
 	}
 	defer s.Close()
-	if b, ok, err := s.Bounds(); err == nil && ok {
+	b, ok, err := s.Bounds(ctx)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if err == nil && ok {
 		return frame.RealTime(b.LastTime, b.Offset) < limit.UnixNano(), nil
 	}
 	info, err := os.Stat(path)

@@ -156,7 +156,7 @@ func (s *Sealer) rewrite(ctx context.Context, in *segment.Segment, f file.File, 
 	var h frame.Header
 	for err == nil {
 		var offset int64
-		if offset, err = walker.Next(&h); err == nil {
+		if offset, err = walker.Next(ctx, &h); err == nil {
 			err = w.add(in, offset, &h)
 		}
 		if err == nil {
@@ -170,7 +170,7 @@ func (s *Sealer) rewrite(ctx context.Context, in *segment.Segment, f file.File, 
 		return result, err
 	}
 	result.After, result.Chunks = w.offset, len(w.index.Records)
-	return result, s.check(temporary, &w.index)
+	return result, s.check(ctx, temporary, &w.index)
 }
 
 // rewriter collects chunks until they are worth a larger one.
@@ -346,7 +346,7 @@ func (w *rewriter) finish() error {
 }
 
 // check reads what was written and compares it with what should have been.
-func (s *Sealer) check(path string, want *frame.Index) error {
+func (s *Sealer) check(ctx context.Context, path string, want *frame.Index) error {
 	out, err := segment.Open(path)
 	if err != nil {
 		return err
@@ -358,7 +358,7 @@ func (s *Sealer) check(path string, want *frame.Index) error {
 	var h frame.Header
 	var buffer []byte
 	for {
-		offset, err := walker.Next(&h)
+		offset, err := walker.Next(ctx, &h)
 		if err == io.EOF {
 			break
 		}

@@ -3,6 +3,7 @@
 package segment
 
 import (
+	"context"
 	"io"
 
 	"crypto-auditing/src/internal/logstore/frame"
@@ -20,7 +21,7 @@ type Bounds struct {
 
 // Bounds returns what the segment holds, from its index or else from its
 // headers as far as they can be read. ok is false if none can.
-func (s *Segment) Bounds() (b Bounds, ok bool, err error) {
+func (s *Segment) Bounds(ctx context.Context) (b Bounds, ok bool, err error) {
 	x, sealed, err := s.Index()
 	if err == nil && sealed {
 		return Bounds{
@@ -30,7 +31,7 @@ func (s *Segment) Bounds() (b Bounds, ok bool, err error) {
 	}
 	var h frame.Header
 	for walker := s.Walk(); ; {
-		_, err := walker.Next(&h)
+		_, err := walker.Next(ctx, &h)
 		if err == io.EOF {
 			return b, ok, nil
 		}

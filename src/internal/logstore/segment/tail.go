@@ -3,6 +3,7 @@
 package segment
 
 import (
+	"context"
 	"io"
 	"slices"
 
@@ -13,7 +14,7 @@ import (
 // right, and its store is the given one (zero: any). Everything before it is
 // looked at, so that the answer does not depend on how the file ends. ok is
 // false if there is none. Chunks of a newer version are an *IncompatibleError.
-func (s *Segment) Last(store [16]byte) (last frame.Header, ok bool, err error) {
+func (s *Segment) Last(ctx context.Context, store [16]byte) (last frame.Header, ok bool, err error) {
 	if x, sealed, err := s.Index(); err == nil && sealed {
 		last := x.Records[len(x.Records)-1]
 		if h, ok, _ := s.wholeAt(last.Offset, store); ok && h.LastSequence() == x.LastSequence {
@@ -26,7 +27,7 @@ func (s *Segment) Last(store [16]byte) (last frame.Header, ok bool, err error) {
 	walker.Store, walker.Payloads = store, true
 	var h frame.Header
 	for {
-		_, err := walker.Next(&h)
+		_, err := walker.Next(ctx, &h)
 		if err == io.EOF {
 			return last, ok, nil
 		}

@@ -34,10 +34,11 @@ func (w *Walker) trusts(h *frame.Header) bool {
 }
 
 // Next reads the header of the next chunk and returns its offset. It returns
-// io.EOF behind the last chunk; *CorruptError for a part that cannot be
-// trusted, the next call goes on behind it; *IncompatibleError, and other errors.
+// io.EOF after the last chunk; *CorruptError for a part that cannot be
+// trusted, which the next call skips; *IncompatibleError, and other errors. That of
+// ctx ends a search for the end of such a part, which may take long.
 // A torn chunk at the end of the file is a *CorruptError of kind torn.
-func (w *Walker) Next(h *frame.Header) (int64, error) {
+func (w *Walker) Next(ctx context.Context, h *frame.Header) (int64, error) {
 	at := w.offset
 	err := w.check(at, h)
 	if err == nil {
@@ -49,7 +50,7 @@ func (w *Walker) Next(h *frame.Header) (int64, error) {
 	if !ok {
 		return at, err
 	}
-	next, err := w.segment.Search(context.Background(), at+1, w.trusts)
+	next, err := w.segment.Search(ctx, at+1, w.trusts)
 	if err == io.EOF {
 		next, err = w.segment.Size()
 	}

@@ -3,6 +3,7 @@
 package verify
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -38,8 +39,9 @@ type Info struct {
 	Foreign *segment.ForeignError
 }
 
-// Inspect describes the segments of the store in dir, oldest first.
-func Inspect(dir string) ([]Info, error) {
+// Inspect describes the segments of the store in dir, oldest first. The error is one of
+// reading, or that of ctx.
+func Inspect(ctx context.Context, dir string) ([]Info, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
@@ -47,7 +49,7 @@ func Inspect(dir string) ([]Info, error) {
 	store, _, _ := segment.StoreID(dir, list)
 	all := make([]Info, 0, len(list))
 	for _, first := range list {
-		info, err := inspect(filepath.Join(dir, segment.Name(first)), first, store)
+		info, err := inspect(ctx, filepath.Join(dir, segment.Name(first)), first, store)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -68,7 +70,7 @@ func Inspect(dir string) ([]Info, error) {
 	return all, nil
 }
 
-func inspect(path string, first uint64, store [16]byte) (Info, error) {
+func inspect(ctx context.Context, path string, first uint64, store [16]byte) (Info, error) {
 	info := Info{Path: path}
 	s, err := segment.Open(path)
 	if err != nil {
@@ -97,7 +99,7 @@ func inspect(path string, first uint64, store [16]byte) (Info, error) {
 	}
 	x = new(frame.Index)
 	for walker := s.Walk(); ; {
-		offset, err := walker.Next(&h)
+		offset, err := walker.Next(ctx, &h)
 		if err == io.EOF {
 			break
 		}

@@ -176,7 +176,7 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		offset, err := walker.Next(&h)
+		offset, err := walker.Next(ctx, &h)
 		if err == io.EOF {
 			break
 		}

@@ -63,7 +63,7 @@ func (r *recorder) Status() (agent.Status, error) {
 func (r *recorder) Flush(context.Context) (logstore.Cursor, error) { return cursor(7), r.failure() }
 func (r *recorder) Rotate(context.Context) (string, error)         { return "", r.failure() }
 
-func (r *recorder) Remove(before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
+func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
 	r.remover = by
 	r.removed <- before
 	return logstore.Removal{Bytes: 100}, r.failure()

@@ -38,7 +38,7 @@ type Recorder interface {
 	Rotate(context.Context) (string, error)
 	// Remove removes the segments that hold nothing after a cursor, on behalf
 	// of a user.
-	Remove(before logstore.Cursor, by agent.Remover) (logstore.Removal, error)
+	Remove(ctx context.Context, before logstore.Cursor, by agent.Remover) (logstore.Removal, error)
 	// Follow calls f for each chunk committed, until ctx is done, f returns an
 	// error, or f has taken too long (agent.ErrLagging). It waits for f, and
 	// nothing else does.
@@ -170,7 +170,7 @@ func (s *service) Remove(ctx context.Context, c api.VarlinkCall, before string, 
 		return c.ReplyInvalidParameter(ctx, wrong)
 	}
 	by.Force = force != nil && *force
-	removed, err := s.recorder.Remove(cursor, by)
+	removed, err := s.recorder.Remove(ctx, cursor, by)
 	if errors.Is(err, agent.ErrRemovesAll) {
 		return c.ReplyRemovesAll(ctx)
 	}

@@ -84,7 +84,7 @@ func (r *recorder) Rotate(context.Context) (string, error) {
 	return "0000000000000007.cborseq.zst", r.err
 }
 
-func (r *recorder) Remove(before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
+func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
 	r.removed <- before
 	r.remover.Store(&by)
 	if before.Store != cursor(0).Store {

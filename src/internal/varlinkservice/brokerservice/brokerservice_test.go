@@ -264,7 +264,7 @@ func TestWhatIsMissingIsCounted(t *testing.T) {
 	s.log.Rotate()
 	last := s.log.Append(brokertest.Some(r, 100)...)
 	s.log.Flush()
-	if _, err := s.log.Writer.Remove(first, nil); err != nil {
+	if _, err := s.log.Writer.Remove(context.Background(), first, nil); err != nil {
 		t.Fatal(err)
 	}
 	begin := logstore.Cursor{Store: first.Store, Sequence: 1}
