@@ -514,6 +514,7 @@ func TestAPeerThatCannotBeToldIsRefused(t *testing.T) {
 func TestHostilePeersCostBoundedMemory(t *testing.T) {
 	s := serve(t, func(o *Options) {
 		o.Peer = peers()
+		o.Rank = func(Peer) quota.Rank { return quota.Member }
 		o.Limits.CallTime = time.Hour
 	})
 	limits := DefaultLimits()
