@@ -35,8 +35,8 @@ _Static_assert(WIRE_EXECUTABLE_MAX == EXECUTABLE_MAX && WIRE_UNIT_MAX == UNIT_MA
 #define DIRECTION_MAX_CERTIFICATE 65536
 /* Of a Certificate message, so much is copied. */
 #define CERTIFICATE_MAX 4096
-/* Ring records of a connection. */
-#define RECORDS_MAX 96
+/* Ring records of a connection: some programs read or write byte by byte. */
+#define RECORDS_MAX 1000
 /* Where a protocol may begin: the calls and bytes of a connection that can change to TLS. */
 #define WATCH_CALLS 4096
 #define WATCH_BYTES 16384
@@ -457,15 +457,15 @@ static __always_inline long message_step(struct work *w, __u32 rest)
 			return 1;
 		d->message = head;
 		d->left -= w->at - before;
-		if (!complete)
-			return 0;
 		type = head;
 		length = (head & 0xff00) << 8 | (head >> 8 & 0xff00) | head >> 24;
-		if (d->flags & CIPHER_CHANGED && !is_second_hello(d, type, length)) {
+		if (d->flags & CIPHER_CHANGED && !(complete ? is_second_hello(d, type, length) : type == 1 || type == 2)) {
 			/* Encrypted. Nothing of it is needed but the record's header. */
 			w->at = before;
 			return end(w);
 		}
+		if (!complete)
+			return 0;
 		d->flags &= ~IN_CERTIFICATE;
 		d->message = length;
 		if (!length)

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sockets_test
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/probe"
+	"crypto-auditing/src/internal/probe/sockets"
+)
+
+// patience bounds everything that a test waits for.
+const patience = 60 * time.Second
+
+// unit is the control group of the tests, named as a service has it: pieces of
+// other programs on the machine are told from ours by it.
+var unit string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		// The kernel is needed for all tests but those of Decode.
+		os.Exit(m.Run())
+	}
+	leave, err := enterUnit()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cannot enter a control group: %v\n", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	leave()
+	os.Exit(code)
+}
+
+// enterUnit makes a control group and moves the process there.
+func enterUnit() (leave func(), err error) {
+	root, err := unified()
+	if err != nil {
+		return nil, err
+	}
+	unit = fmt.Sprintf("crypto-auditing-wire-%d.service", os.Getpid())
+	dir := filepath.Join(root, unit)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	self := []byte(strconv.Itoa(os.Getpid()))
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), self, 0o644); err != nil {
+		return nil, err
+	}
+	return func() {
+		_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), self, 0o644)
+		_ = os.Remove(dir)
+	}, nil
+}
+
+// unified returns where the control groups of version 2 are.
+func unified() (string, error) {
+	f, err := os.Open("/proc/self/mounts")
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if field := strings.Fields(lines.Text()); len(field) > 2 && field[2] == "cgroup2" {
+			return field[1], nil
+		}
+	}
+	return "", fmt.Errorf("no file system of type cgroup2 is mounted")
+}
+
+// Directions, as indices.
+const (
+	sent = iota
+	received
+)
+
+// side is what the ring gave of one end of a connection.
+type side struct {
+	connection uint64
+	pair       uint32
+	protocol   sockets.Protocol
+	executable string
+	unit       string
+	process    uint32
+	// data is what was copied, a gap being filled with zeros; skipped is the
+	// size of all gaps.
+	data    [2][]byte
+	skipped [2]int
+	ended   [2]bool
+	pieces  int
+
+	invalid, cut, closed bool
+	reason               sockets.Reason
+}
+
+// finished reports whether nothing more comes.
+func (s *side) finished() bool {
+	return s.ended[sent] && s.ended[received] || s.invalid || s.cut || s.closed
+}
+
+// watcher collects what the programs write to the ring.
+type watcher struct {
+	tracer *probe.Tracer
+	source *sockets.Source
+	done   chan struct{}
+	stop   chan struct{}
+
+	mu    sync.Mutex
+	sides map[uint64]*side
+	order []*side
+}
+
+// watch attaches the programs until the test ends.
+func watch(t *testing.T, o sockets.Options) *watcher {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs root and BPF")
+	}
+	tracer, err := probe.Load(probe.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tracer.Close() })
+	source, err := sockets.Attach(tracer, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{
+		tracer: tracer, source: source, sides: map[uint64]*side{},
+		done: make(chan struct{}), stop: make(chan struct{}),
+	}
+	go w.read()
+	t.Cleanup(func() {
+		source.Close()
+		close(w.stop)
+		tracer.Ring().Wake()
+		<-w.done
+	})
+	return w
+}
+
+func (w *watcher) read() {
+	defer close(w.done)
+	for {
+		select {
+		case <-w.stop:
+			return
+		default:
+		}
+		if w.tracer.Ring().Wait(1, time.Second) != nil {
+			return
+		}
+		w.tracer.Ring().Drain(1<<20, w.take)
+	}
+}
+
+func (w *watcher) take(raw []byte) {
+	var p sockets.Piece
+	if kind := probe.KindOf(raw); kind != probe.Piece {
+		panic(fmt.Sprintf("a record has the kind %d", kind))
+	}
+	if err := sockets.Decode(raw, &p); err != nil {
+		panic(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.sides[p.Connection]
+	if s == nil {
+		s = &side{connection: p.Connection, pair: p.Pair, protocol: p.Protocol}
+		w.sides[p.Connection] = s
+		w.order = append(w.order, s)
+	}
+	if len(p.Executable) > 0 && s.executable == "" {
+		s.executable, s.unit, s.process = string(p.Executable), string(p.Unit), uint32(p.PIDTGID>>32)
+	}
+	s.pieces++
+	d := sent
+	if p.Received {
+		d = received
+	}
+	if gap := int(p.Offset) - len(s.data[d]); gap > 0 && len(p.Data) > 0 {
+		s.data[d] = append(s.data[d], make([]byte, gap)...)
+		s.skipped[d] += gap
+	}
+	s.data[d] = append(s.data[d], p.Data...)
+	s.ended[d] = s.ended[d] || p.End
+	s.invalid = s.invalid || p.Invalid
+	s.closed = s.closed || p.Closed
+	if p.Cut {
+		s.cut, s.reason = true, p.Reason
+	}
+}
+
+// mine returns copies of the sides of programs of the tests, in the order in
+// which they began.
+func (w *watcher) mine() (sides []side) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.order {
+		if s.unit == unit {
+			sides = append(sides, *s)
+		}
+	}
+	return sides
+}
+
+// await waits for n sides more than skip that are finished, and returns them.
+func (w *watcher) await(t *testing.T, skip, n int) []side {
+	t.Helper()
+	var sides []side
+	waitFor(t, fmt.Sprintf("%d sides of connections", n), func() bool {
+		sides = w.mine()[skip:]
+		if len(sides) < n {
+			return false
+		}
+		for i := range sides {
+			if !sides[i].finished() {
+				return false
+			}
+		}
+		return true
+	}, func() string { return fmt.Sprintf("there are %s", describe(sides)) })
+	return sides
+}
+
+// describe describes sides for a failed test.
+func describe(sides []side) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d:", len(sides))
+	for _, s := range sides {
+		fmt.Fprintf(&b, "\n  %s %d: protocol %d, sent %d ended %v, received %d ended %v, invalid %v, cut %v (%v), closed %v",
+			s.executable, s.connection, s.protocol, len(s.data[sent]), s.ended[sent], len(s.data[received]), s.ended[received],
+			s.invalid, s.cut, s.reason, s.closed)
+	}
+	return b.String()
+}
+
+// waitFor waits until a condition holds.
+func waitFor(t *testing.T, what string, holds func() bool, state func() string) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s; %s", what, state())
+		}
+	}
+}
