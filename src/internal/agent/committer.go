@@ -111,10 +111,7 @@ func (c *committer) run() {
 }
 
 func (c *committer) append(b *pipeline.Batch) {
-	position, err := c.store.Append(logstore.Batch{
-		Entries: b.Entries, Count: b.Count, Events: uint32(b.Events), Hits: b.Hits,
-		First: b.First, Last: b.Last, Lost: b.Lost, Terms: b.Terms, Notice: b.Notice,
-	})
+	position, err := c.store.Append(b.Batch)
 	if err != nil {
 		c.refused(b, err)
 		return
@@ -125,7 +122,7 @@ func (c *committer) append(b *pipeline.Batch) {
 		message.LogRecovered.Log(c.log)
 	}
 	c.appended = append(c.appended, appended{
-		sequence: position.Cursor.Sequence, hits: b.Hits, events: b.Events,
+		sequence: position.Cursor.Sequence, hits: b.Hits, events: uint64(b.Events),
 		starts: append(c.unused(), b.Starts...),
 	})
 	c.settle(boottime.Now())
@@ -154,7 +151,7 @@ func (c *committer) refused(b *pipeline.Batch, err error) {
 		}
 	}
 	c.losses.Restore(b.Losses, b.Unrecorded)
-	c.losses.Add(reason, loss.Count{Hits: b.Hits, Events: b.Events}, b.First)
+	c.losses.Add(reason, loss.Count{Hits: b.Hits, Events: uint64(b.Events)}, b.First)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.failing {

@@ -33,7 +33,7 @@ func (s *refusingStore) Append(b logstore.Batch) (logstore.Position, error) {
 	if s.err != nil {
 		return logstore.Position{}, s.err
 	}
-	s.sequence += uint64(b.Count)
+	s.sequence += uint64(len(b.Ends))
 	s.entries = append(s.entries, append([]byte(nil), b.Entries...))
 	p := logstore.Position{Cursor: logstore.Cursor{Sequence: s.sequence}}
 	s.committed(p)
@@ -64,7 +64,8 @@ func testCommitter(t *testing.T) (*committer, *refusingStore, *loss.Counters) {
 func commitOne(c *committer, l *loss.Counters) {
 	b := c.Batch()
 	b.Entries = event.Append(b.Entries, &event.Group{Start: 5, End: 6, Events: []event.Event{{Key: []byte("k")}}})
-	b.Count, b.Hits, b.Events = 1, 1, 1
+	b.End()
+	b.Hits, b.Events = 1, 1
 	b.First, b.Last = 5, 6
 	b.Starts = append(b.Starts, 5)
 	b.Lose(l, 100)

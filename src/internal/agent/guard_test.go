@@ -44,7 +44,7 @@ func keeperOf(t *testing.T, closed int, limits Limits) (*keeper, *bytes.Buffer) 
 func (k *keeper) closeSegment(t *testing.T) {
 	t.Helper()
 	entry := event.Append(nil, &event.Group{Start: 5, End: 6, Events: []event.Event{{Key: []byte("k")}}})
-	if _, err := k.writer.Append(logstore.Batch{Entries: entry, Count: 1}); err != nil {
+	if _, err := k.writer.Append(logstore.Batch{Entries: entry, Ends: []uint32{uint32(len(entry))}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := k.writer.Rotate(); err != nil {

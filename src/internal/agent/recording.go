@@ -70,6 +70,8 @@ func (a *Agent) noteStop(failure error) {
 
 // notice appends an entry about the log itself.
 func (a *Agent) notice(entry []byte, at uint64) error {
-	_, err := a.writer.Append(logstore.Batch{Entries: entry, Count: 1, First: at, Last: at, Notice: true})
+	b := logstore.Batch{Entries: entry, First: at, Last: at, Notice: true}
+	b.End()
+	_, err := a.writer.Append(b)
 	return err
 }

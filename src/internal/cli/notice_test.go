@@ -198,7 +198,7 @@ func appendNotice(t testing.TB, w *writer, notice []byte) {
 		t.Fatal(err)
 	}
 	w.clock.boot.Store(max(g.End, w.clock.boot.Load()))
-	if _, err := w.Append(logstore.Batch{Entries: notice, Count: 1, First: g.Start, Last: g.End, Notice: true}); err != nil {
+	if _, err := w.Append(logstore.Batch{Entries: notice, Ends: []uint32{uint32(len(notice))}, First: g.Start, Last: g.End, Notice: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Flush(); err != nil {

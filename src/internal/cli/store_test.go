@@ -48,7 +48,7 @@ func appendGroups(t testing.TB, w *writer, groups ...event.Group) {
 	for i := range groups {
 		g := &groups[i]
 		b.Entries = event.Append(b.Entries, g)
-		b.Count++
+		b.End()
 		b.Events += uint32(len(g.Events))
 		b.First, b.Last = min(b.First, g.Start), max(b.Last, g.End)
 		for j := range g.Events {

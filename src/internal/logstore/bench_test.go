@@ -213,7 +213,7 @@ func one(tb testing.TB) logstore.Batch {
 	b := newLoad(tb).batch(1, "hsbench")
 	n, err := event.Len(b.Entries)
 	fail(tb, err)
-	b.Entries, b.Count, b.Events = b.Entries[:n], 1, 5
+	b.Entries, b.Ends, b.Events = b.Entries[:n], []uint32{uint32(n)}, 5
 	return b
 }
 
@@ -320,7 +320,8 @@ func BenchmarkSelective(b *testing.B) {
 		if i == 700 {
 			rare := l.batch(1, "rare")
 			batch.Entries = append(slices.Clone(batch.Entries), rare.Entries...)
-			batch.Count += rare.Count
+			batch.Ends = slices.Clone(batch.Ends)
+			batch.End()
 			batch.Events += rare.Events
 			batch.Terms = append(batch.Terms, rare.Terms...)
 		}

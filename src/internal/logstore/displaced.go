@@ -161,7 +161,10 @@ func (w *Writer) appendAgain(decoder *frame.Decoder, c *queue.Chunk) {
 			Flags: h.Flags & frame.Notice, First: h.First, Last: h.Last, Offset: w.active.created.Offset,
 			Lost: h.Lost, Events: h.Events, Filter: h.Filter,
 		}
-		_, err = w.chunk(&again, entries, h.Entries, c.Hits)
+		var ends []uint32
+		if ends, err = frame.AppendEnds(nil, entries, w.opts.EntryLen); err == nil {
+			_, err = w.chunk(&again, entries, ends, c.Hits)
+		}
 	}
 	if err != nil {
 		panic(fmt.Sprintf("a chunk made by this process is not one: %v", err))
@@ -186,6 +189,6 @@ func (w *Writer) appendLost(l queue.Lost) error {
 	h := frame.Header{
 		Flags: frame.Notice, First: l.Since, Last: l.Until, Offset: w.active.created.Offset, Lost: l.Events,
 	}
-	_, err := w.chunk(&h, w.opts.Lost(l), 1, 0)
+	_, err := w.entry(&h, w.opts.Lost(l))
 	return err
 }

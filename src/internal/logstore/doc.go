@@ -8,7 +8,7 @@
 // which take none:
 //
 //	w, err := logstore.Open(ctx, dir, logstore.Options{EntryLen: event.Len, Metadata: …})
-//	position, err := w.Append(logstore.Batch{Entries: b, Count: n, …})
+//	position, err := w.Append(logstore.Batch{Entries: b, Ends: ends, …})
 //	cursor, err := w.Flush() // durable up to cursor
 //
 //	r, err := logstore.OpenReader(dir, logstore.ReaderOptions{EntryLen: event.Len})

@@ -137,7 +137,7 @@ func (l *load) handshake(b *logstore.Batch, executable string, terms map[uint64]
 	terms[logstore.TermHash(logstore.Executable, executable)] = true
 	for i := range groups {
 		b.Entries = event.Append(b.Entries, &groups[i])
-		b.Count++
+		b.End()
 		b.Events += uint32(len(groups[i].Events))
 	}
 }

@@ -116,7 +116,8 @@ func (w *Writer) announce(plan []retention.Segment, announce Announce) (*Batch, 
 		return nil, nil
 	}
 	at := w.opts.Clock.Now().Boot
-	b := &Batch{Entries: announce(r), Count: 1, First: at, Last: at, Notice: true}
+	b := &Batch{Entries: announce(r), First: at, Last: at, Notice: true}
+	b.End()
 	if _, err := w.Append(*b); err != nil {
 		return b, err
 	}

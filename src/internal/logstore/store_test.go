@@ -83,9 +83,10 @@ func openTest(t testing.TB, dir string, opts Options) *Writer {
 }
 
 func batchOf(now Moment, texts ...string) Batch {
-	b := Batch{Count: uint32(len(texts)), Events: uint32(len(texts)), First: now.Boot, Last: now.Boot}
+	b := Batch{Events: uint32(len(texts)), First: now.Boot, Last: now.Boot}
 	for _, text := range texts {
 		b.Entries = testEntry(b.Entries, text)
+		b.End()
 		b.Terms = append(b.Terms, TermHash(Name, text))
 	}
 	return b

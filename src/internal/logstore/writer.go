@@ -22,10 +22,10 @@ import (
 
 // Batch is what Append makes a chunk of.
 type Batch struct {
-	// Entries are Count entries one after another, at most MaxBatch bytes.
-	// They are not kept.
+	// Entries are entries one after another, at most MaxBatch bytes. Ends[i] is
+	// where entry i ends. They are not kept.
 	Entries []byte
-	Count   uint32
+	Ends    []uint32
 	// Events is the number of events in them. Hits is not written: Lost sums it
 	// up.
 	Events uint32
@@ -42,6 +42,9 @@ type Batch struct {
 	// hide them.
 	Notice bool
 }
+
+// End notes that an entry ends where Entries ends now.
+func (b *Batch) End() { b.Ends = append(b.Ends, uint32(len(b.Entries))) }
 
 // Writer appends to a store. Its methods may be called concurrently.
 type Writer struct {
@@ -197,7 +200,7 @@ func (w *Writer) begin(before uint64, now Moment) error {
 	h.Filter = w.filter
 	old := w.active
 	w.active = active{name: segment.Name(w.next), created: now}
-	if _, err := w.chunk(&h, w.opts.Metadata(now), 1, 0); err != nil {
+	if _, err := w.entry(&h, w.opts.Metadata(now)); err != nil {
 		w.active = old
 		return fmt.Errorf("cannot make metadata chunk: %w", err)
 	}
@@ -205,19 +208,18 @@ func (w *Writer) begin(before uint64, now Moment) error {
 	return nil
 }
 
+// entry makes a chunk of one entry and queues it.
+func (w *Writer) entry(h *frame.Header, entry []byte) (Position, error) {
+	return w.chunk(h, entry, []uint32{uint32(len(entry))}, 0)
+}
+
 // chunk makes a chunk of the entries and queues it.
-func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32, hits uint64) (Position, error) {
-	before := w.chain.Sum()
-	n, err := w.chain.Add(entries, w.opts.EntryLen)
-	if err != nil {
+func (w *Writer) chunk(h *frame.Header, entries []byte, ends []uint32, hits uint64) (Position, error) {
+	if err := w.chain.Add(entries, ends); err != nil {
 		return Position{}, err
 	}
-	if n != int(count) || n == 0 {
-		w.chain.Set(before)
-		return Position{}, fmt.Errorf("%d entries where %d were announced", n, count)
-	}
 	h.StoreID, h.BootID = w.store, w.opts.BootID
-	h.Sequence, h.Entries = w.next, count
+	h.Sequence, h.Entries = w.next, uint32(len(ends))
 	h.Hash = w.chain.Sum()
 	chunk := w.encoder.AppendChunk(w.queue.Buffer(), h, entries)
 	p := queue.Chunk{
@@ -235,9 +237,9 @@ func (w *Writer) chunk(h *frame.Header, entries []byte, count uint32, hits uint6
 		Until:  h.Last,
 		Hash:   h.Hash,
 	}
-	w.next += uint64(count)
+	w.next += uint64(len(ends))
 	w.active.end += int64(len(chunk))
-	w.active.entries += uint64(count)
+	w.active.entries += uint64(len(ends))
 	w.queue.Put(p)
 	return p.Position, nil
 }
@@ -276,7 +278,7 @@ func (w *Writer) Append(b Batch) (Position, error) {
 	}
 	w.filter.Reset(kinds, b.Terms)
 	h.Filter = w.filter
-	p, err := w.chunk(&h, b.Entries, b.Count, b.Hits)
+	p, err := w.chunk(&h, b.Entries, b.Ends, b.Hits)
 	if err != nil {
 		return Position{}, fmt.Errorf("cannot append batch: %w", err)
 	}

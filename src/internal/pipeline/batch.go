@@ -4,24 +4,14 @@ package pipeline
 
 import (
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/loss"
 )
 
-// Batch is a flushed window: entries one after another.
+// Batch is a flushed window. Hits and Events are those of the probes; Lost is
+// what is recorded as lost in this batch.
 type Batch struct {
-	Entries []byte
-	Count   uint32
-	// First is the earliest start and Last the latest end, in nanoseconds since
-	// boot.
-	First, Last uint64
-	// Terms are the hashes of all terms of the entries.
-	Terms []uint64
-	// Hits and Events are those of the probes; Lost is what is recorded as lost
-	// in this batch.
-	Hits, Events uint64
-	Lost         uint64
-	// Notice reports whether an entry is about the log itself.
-	Notice bool
+	logstore.Batch
 	// Starts are the times at which the groups began.
 	Starts []uint64
 	// Losses and Unrecorded are what the batch records of them.
@@ -36,13 +26,13 @@ type Batch struct {
 func (b *Batch) Reset() {
 	clear(b.Then)
 	*b = Batch{
-		Entries: b.Entries[:0], Starts: b.Starts[:0], Terms: b.Terms[:0],
-		Losses: b.Losses[:0], Unrecorded: b.Unrecorded[:0], Then: b.Then[:0],
+		Batch:  logstore.Batch{Entries: b.Entries[:0], Ends: b.Ends[:0], Terms: b.Terms[:0]},
+		Starts: b.Starts[:0], Losses: b.Losses[:0], Unrecorded: b.Unrecorded[:0], Then: b.Then[:0],
 	}
 }
 
 // Empty reports whether there is no entry.
-func (b *Batch) Empty() bool { return b.Count == 0 }
+func (b *Batch) Empty() bool { return len(b.Ends) == 0 }
 
 // span widens the time of the batch.
 func (b *Batch) span(start, end uint64) {
@@ -72,7 +62,7 @@ func (b *Batch) Lose(l *loss.Counters, now uint64) {
 
 // notice counts an entry about the log that was just added.
 func (b *Batch) notice(start, end uint64) {
-	b.Count++
+	b.End()
 	b.Notice = true
 	b.span(start, end)
 }

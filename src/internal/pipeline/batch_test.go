@@ -17,7 +17,7 @@ func TestTimesWithoutALibraryAreRecordedOnceAndAgainIfTheBatchIsLost(t *testing.
 	l.Miss(loss.Unrecorded{Reason: event.LibraryReplaced, Library: "libx.so", BuildID: []byte{1}, Start: 10, End: 20})
 	var b Batch
 	b.Lose(&l, 30)
-	if l.Pending() || b.Count != 1 || !b.Notice || b.First != 10 || b.Last != 20 {
+	if l.Pending() || len(b.Ends) != 1 || !b.Notice || b.First != 10 || b.Last != 20 {
 		t.Errorf("the batch is %+v", b)
 	}
 	var again Batch

@@ -89,10 +89,7 @@ func BenchmarkPipeline(b *testing.B) {
 		var err error
 		for out := range full {
 			if err == nil {
-				_, err = writer.Append(logstore.Batch{
-					Entries: out.Entries, Count: out.Count, Events: uint32(out.Events), Hits: out.Hits,
-					First: out.First, Last: out.Last, Terms: out.Terms,
-				})
+				_, err = writer.Append(out.Batch)
 			}
 			free <- out
 		}

@@ -44,7 +44,8 @@ type window struct {
 	size   int // about, in bytes of entries
 
 	// Of the records taken since the window began.
-	hits, events uint64
+	hits   uint64
+	events uint32
 	// unreadable and oversize are values of recorded hits that could not be
 	// recorded.
 	unreadable, oversize uint64
@@ -179,7 +180,7 @@ func (w *window) flush(b *Batch) {
 		}
 		b.Entries = event.AppendHead(b.Entries, &head, g.count)
 		b.Entries = append(b.Entries, g.events...)
-		b.Count++
+		b.End()
 		b.Starts = append(b.Starts, g.start)
 		b.span(g.start, g.end)
 	}

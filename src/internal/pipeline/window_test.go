@@ -57,9 +57,12 @@ func flushWindow(t *testing.T, w *window) (groups []event.Group, b Batch) {
 		}
 		groups = append(groups, g)
 		rest = rest[n:]
+		if end := len(b.Entries) - len(rest); len(groups) > len(b.Ends) || int(b.Ends[len(groups)-1]) != end {
+			t.Errorf("group %d ends at %d, the batch has %d", len(groups), end, b.Ends)
+		}
 	}
-	if int(b.Count) != len(groups) {
-		t.Errorf("batch counts %d groups, has %d", b.Count, len(groups))
+	if len(b.Ends) != len(groups) {
+		t.Errorf("batch counts %d groups, has %d", len(b.Ends), len(groups))
 	}
 	return groups, b
 }

@@ -83,13 +83,14 @@ func (l *Log) Append(groups ...Group) logstore.Cursor {
 func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 	l.t.Helper()
 	now := logstore.SystemClock{}.Now().Boot
-	b := logstore.Batch{Count: uint32(len(groups)), First: now, Last: now, Terms: []uint64{}}
+	b := logstore.Batch{First: now, Last: now, Terms: []uint64{}}
 	for i := range groups {
 		g := &groups[i]
 		if g.Start == 0 {
 			g.Start, g.End = now, now
 		}
 		b.Entries = event.Append(b.Entries, g)
+		b.End()
 		b.First, b.Last = min(b.First, g.Start), max(b.Last, g.End)
 		b.Terms = appendTerms(b.Terms, g)
 		b.Notice = b.Notice || g.IsNotice()

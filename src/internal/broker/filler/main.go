@@ -166,7 +166,7 @@ func batch(o *options, chunk int) logstore.Batch {
 		}
 		at := len(b.Entries)
 		b.Entries = event.Append(b.Entries, g)
-		b.Count++
+		b.End()
 		b.Events += uint32(len(g.Events))
 		of = terms(of[:0], b.Entries[at:])
 		for _, t := range of {

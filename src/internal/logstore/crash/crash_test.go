@@ -219,7 +219,7 @@ func noise(n int) []byte {
 // some bytes of padding.
 func batch(number, n, padding int) logstore.Batch {
 	now := logstore.SystemClock{}.Now().Boot
-	b := logstore.Batch{Count: uint32(n), Events: uint32(n), First: now, Last: now}
+	b := logstore.Batch{Events: uint32(n), First: now, Last: now}
 	name := []byte("crash::test")
 	b.Terms = append(b.Terms, logstore.TermHash(logstore.Name, name), logstore.TermHash(logstore.Key, "crash::number"),
 		logstore.TermHash(logstore.Key, "crash::padding"))
@@ -231,6 +231,7 @@ func batch(number, n, padding int) logstore.Batch {
 				{Key: []byte("crash::padding"), Value: event.Value{Kind: event.Blob, Bytes: noise(rand.IntN(padding))}},
 			},
 		})
+		b.End()
 	}
 	return b
 }

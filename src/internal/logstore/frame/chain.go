@@ -29,26 +29,45 @@ func (c *Chain) Set(h Hash) { c.sum = h }
 // Sum returns the hash of the last entry.
 func (c *Chain) Sum() Hash { return c.sum }
 
-// Add advances the chain over a sequence of entries and returns their number.
-// On error the chain is where it was.
-func (c *Chain) Add(entries []byte, length LenFunc) (count int, err error) {
-	before := c.sum
-	for len(entries) > 0 {
-		n, err := length(entries)
-		if err != nil {
+// Add advances the chain over a sequence of entries, given where each ends. On
+// error the chain is where it was.
+func (c *Chain) Add(entries []byte, ends []uint32) error {
+	before, at := c.sum, uint32(0)
+	for i, end := range ends {
+		if end <= at || int(end) > len(entries) {
 			c.sum = before
-			return count, corrupt(KindEntries, "entry %d of the chunk: %v", count, err)
+			return corrupt(KindEntries, "entry %d of the chunk ends at %d of %d, after %d", i, end, len(entries), at)
 		}
-		if n <= 0 || n > len(entries) {
-			c.sum = before
-			return count, corrupt(KindEntries, "entry %d of the chunk has length %d of %d", count, n, len(entries))
-		}
-		c.digest.Reset()
-		c.digest.Write(c.sum[:])
-		c.digest.Write(entries[:n])
-		c.digest.Sum(c.sum[:0])
-		entries = entries[n:]
-		count++
+		c.link(entries[at:end])
+		at = end
 	}
-	return count, nil
+	if int(at) != len(entries) || len(ends) == 0 {
+		c.sum = before
+		return corrupt(KindEntries, "%d entries end at %d of %d", len(ends), at, len(entries))
+	}
+	return nil
+}
+
+// link advances the chain over one entry.
+func (c *Chain) link(entry []byte) {
+	c.digest.Reset()
+	c.digest.Write(c.sum[:])
+	c.digest.Write(entry)
+	c.digest.Sum(c.sum[:0])
+}
+
+// AppendEnds appends to dst where each of the entries ends.
+func AppendEnds(dst []uint32, entries []byte, length LenFunc) ([]uint32, error) {
+	for at := 0; at < len(entries); {
+		n, err := length(entries[at:])
+		if err != nil {
+			return dst, corrupt(KindEntries, "entry %d of the chunk: %v", len(dst), err)
+		}
+		if n <= 0 || n > len(entries)-at {
+			return dst, corrupt(KindEntries, "entry %d of the chunk has length %d of %d", len(dst), n, len(entries)-at)
+		}
+		at += n
+		dst = append(dst, uint32(at))
+	}
+	return dst, nil
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -208,16 +209,19 @@ func TestIndexOutOfOrderIsRefused(t *testing.T) {
 }
 
 func TestChainDoesNotDependOnChunks(t *testing.T) {
-	one := func(b []byte) (int, error) { return 5, nil }
 	entries := []byte("aaaaabbbbbccccc")
+	ends, err := AppendEnds(nil, entries, func([]byte) (int, error) { return 5, nil })
+	if err != nil || !slices.Equal(ends, []uint32{5, 10, 15}) {
+		t.Fatalf("ends %d, %v", ends, err)
+	}
 	whole, parts := NewChain(), NewChain()
 	whole.Set(Genesis([16]byte{1}))
 	parts.Set(Genesis([16]byte{1}))
-	if n, err := whole.Add(entries, one); n != 3 || err != nil {
-		t.Fatalf("%d entries, %v", n, err)
+	if err := whole.Add(entries, ends); err != nil {
+		t.Fatal(err)
 	}
 	for i := 0; i < len(entries); i += 5 {
-		if _, err := parts.Add(entries[i:i+5], one); err != nil {
+		if err := parts.Add(entries[i:i+5], []uint32{5}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,6 +229,16 @@ func TestChainDoesNotDependOnChunks(t *testing.T) {
 		t.Error("the hash depends on chunks")
 	}
 	before := whole.Sum()
+	for name, ends := range map[string][]uint32{
+		"none": nil, "before the end": {5, 10}, "beyond it": {5, 16}, "an empty entry": {5, 5, 15}, "out of order": {10, 5, 15},
+	} {
+		if err := whole.Add(entries, ends); err == nil || whole.Sum() != before {
+			t.Errorf("ends are %s: %v, and the chain moved: %v", name, err, whole.Sum() != before)
+		}
+	}
+}
+
+func TestEndsAreParsedWithinTheEntries(t *testing.T) {
 	for name, length := range map[string]LenFunc{
 		"an error":    func([]byte) (int, error) { return 0, errors.New("no") },
 		"too long":    func([]byte) (int, error) { return 16, nil },
@@ -232,8 +246,8 @@ func TestChainDoesNotDependOnChunks(t *testing.T) {
 		"below zero":  func([]byte) (int, error) { return -1, nil },
 		"late errors": func(b []byte) (int, error) { return map[bool]int{true: 5, false: 0}[len(b) == 15], nil },
 	} {
-		if _, err := whole.Add(entries, length); err == nil || whole.Sum() != before {
-			t.Errorf("length is %s: %v, and the chain moved: %v", name, err, whole.Sum() != before)
+		if ends, err := AppendEnds(nil, []byte("aaaaabbbbbccccc"), length); err == nil {
+			t.Errorf("length is %s: ends %d", name, ends)
 		}
 	}
 }
@@ -245,6 +259,10 @@ func TestAppendingAChunkAllocatesNothing(t *testing.T) {
 	}
 	chain := NewChain()
 	entries := bytes.Repeat([]byte("entry"), 5000)
+	ends, err := AppendEnds(nil, entries, func([]byte) (int, error) { return 5, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
 	terms := []uint64{1, 2, 3}
 	var h Header
 	var buffer []byte
@@ -253,7 +271,7 @@ func TestAppendingAChunkAllocatesNothing(t *testing.T) {
 		h = testHeader()
 		h.Filter = filter
 		h.Filter.Reset(1, terms)
-		if _, err := chain.Add(entries, func([]byte) (int, error) { return 5, nil }); err != nil {
+		if err := chain.Add(entries, ends); err != nil {
 			t.Error(err)
 		}
 		buffer = e.AppendChunk(buffer[:0], &h, entries)

@@ -187,6 +187,7 @@ type rewriter struct {
 	entries []byte
 	terms   []uint64
 	buffer  []byte
+	ends    []uint32
 	chunk   []byte
 	other   []byte
 }
@@ -238,9 +239,13 @@ func (w *rewriter) follows(in *segment.Segment, offset int64, h *frame.Header, e
 	if h.BootID != w.index.BootID || h.Offset != w.index.Offset {
 		return corrupt(frame.KindHeader, "the chunk is of another boot or clock than its segment")
 	}
-	n, err := w.chain.Add(entries, w.opts.EntryLen)
-	if err != nil || n != int(h.Entries) {
-		return corrupt(frame.KindEntries, fmt.Sprintf("%d entries where the header says %d: %v", n, h.Entries, err))
+	ends, err := frame.AppendEnds(w.ends[:0], entries, w.opts.EntryLen)
+	w.ends = ends
+	if err == nil && len(ends) == int(h.Entries) {
+		err = w.chain.Add(entries, ends)
+	}
+	if err != nil || len(ends) != int(h.Entries) {
+		return corrupt(frame.KindEntries, fmt.Sprintf("%d entries where the header says %d: %v", len(ends), h.Entries, err))
 	}
 	if w.chain.Sum() != h.Hash {
 		return corrupt(frame.KindHash, "the hash after the chunk is another")
@@ -354,6 +359,7 @@ func (s *Sealer) check(ctx context.Context, path string, want *frame.Index) erro
 	defer out.Close()
 	out.Sequential(true)
 	chain := frame.NewChain()
+	var ends []uint32
 	walker := out.Walk()
 	var h frame.Header
 	var buffer []byte
@@ -371,7 +377,10 @@ func (s *Sealer) check(ctx context.Context, path string, want *frame.Index) erro
 		if offset == 0 {
 			chain.Set(h.HashBefore)
 		}
-		if _, err := chain.Add(buffer, s.opts.EntryLen); err != nil {
+		if ends, err = frame.AppendEnds(ends[:0], buffer, s.opts.EntryLen); err != nil {
+			return err
+		}
+		if err := chain.Add(buffer, ends); err != nil {
 			return err
 		}
 	}

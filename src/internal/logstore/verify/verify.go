@@ -146,6 +146,7 @@ type verifier struct {
 	report  *Report
 	store   [16]byte // zero if it is not known
 	entries []byte
+	ends    []uint32
 	// torn is the end of the segment before, if that is torn.
 	torn *segment.CorruptError
 	// passed is the segment before, if that could not be read.
@@ -285,12 +286,14 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 	if v.entries, err = s.Entries(v.entries, v.decoder, offset, h); err != nil {
 		return broken(nil, err)
 	}
-	n, err := v.chain.Add(v.entries, v.opts.EntryLen)
-	if err != nil {
+	if v.ends, err = frame.AppendEnds(v.ends[:0], v.entries, v.opts.EntryLen); err != nil {
 		return corrupt(frame.KindEntries, "%v", err)
 	}
-	if n != int(h.Entries) {
+	if n := len(v.ends); n != int(h.Entries) {
 		return corrupt(frame.KindEntries, "%d entries where the header says %d", n, h.Entries)
+	}
+	if err := v.chain.Add(v.entries, v.ends); err != nil {
+		return corrupt(frame.KindEntries, "%v", err)
 	}
 	if v.chain.Sum() != h.Hash {
 		return corrupt(frame.KindHash, "the hash after the chunk is another")
