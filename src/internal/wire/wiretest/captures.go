@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wiretest
+
+import (
+	"embed"
+	"encoding/hex"
+	"io/fs"
+	"strings"
+	"testing"
+)
+
+// The handshakes that other programs were recorded with, one a file: a comment
+// with the programs, lines KEY = VALUE of what they say of it, and what the client
+// (c) and the server (s) wrote, in order, each up to a few bytes beyond where it is
+// encrypted. The keys are gone.
+//
+//go:embed captures
+var captures embed.FS
+
+// Capture is a recorded handshake of other programs.
+type Capture struct {
+	Handshake
+	Name string
+	// Want is what the programs say of it.
+	Want map[string]string
+}
+
+// Captures returns the recorded handshakes.
+func Captures(t testing.TB) []Capture {
+	t.Helper()
+	files, err := fs.Glob(captures, "captures/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d captures: %v", len(files), err)
+	}
+	var all []Capture
+	for _, file := range files {
+		text, err := captures.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := Capture{Name: strings.TrimSuffix(strings.TrimPrefix(file, "captures/"), ".txt"), Want: map[string]string{}}
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimSpace(line)
+			if key, value, ok := strings.Cut(line, " = "); ok {
+				c.Want[key] = value
+				continue
+			}
+			who, data, _ := strings.Cut(line, " ")
+			if who == "#" {
+				continue
+			}
+			b, err := hex.DecodeString(data)
+			if err != nil || who != "c" && who != "s" {
+				t.Fatalf("%s: %q is no line of a capture: %v", file, line, err)
+			}
+			c.Portions = append(c.Portions, Portion{who == "c", b})
+		}
+		all = append(all, c)
+	}
+	return all
+}
