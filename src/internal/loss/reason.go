@@ -36,6 +36,22 @@ const (
 	// NotDurable are events that had been written, and that a failed sync has
 	// cost.
 	NotDurable Reason = "not-durable"
+
+	// Of a connection whose handshake is lost, or only known in part; each is one
+	// event.
+
+	// WireRingFull is RingFull, WireRateLimit is RateLimit for connections.
+	WireRingFull  Reason = "wire-ring-full"
+	WireRateLimit Reason = "wire-rate-limit"
+	// WireCut: what was plaintext took more bytes or records than are followed.
+	WireCut Reason = "wire-cut"
+	// WireUnreadable: the memory of the program could not be read.
+	WireUnreadable Reason = "wire-unreadable"
+	// WireUnsupported: bytes moved in a way in which they cannot be seen.
+	WireUnsupported Reason = "wire-unsupported"
+	// WireEvicted: more connections had begun, or one took longer, than are
+	// remembered.
+	WireEvicted Reason = "wire-evicted"
 )
 
 // places is the table of all reasons: where events are lost for each. The
@@ -44,7 +60,8 @@ func places() map[Reason]string {
 	const kernel, agent, disk = "kernel", "agent", "disk"
 	return map[Reason]string{
 		RingFull: kernel, RateLimit: kernel, SpecMissing: kernel, Unreadable: kernel, Oversize: kernel,
-		Undecodable: agent, QueueFull: agent,
+		WireRingFull: kernel, WireRateLimit: kernel, WireCut: kernel, WireUnreadable: kernel, WireUnsupported: kernel,
+		Undecodable: agent, QueueFull: agent, WireEvicted: agent,
 		DiskFull: disk, WriteFailed: disk, SegmentDeleted: disk, NotDurable: disk,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"crypto-auditing/bpf"
+	"crypto-auditing/src/internal/loss"
 )
 
 // Protocol is what a connection speaks.
@@ -55,7 +56,7 @@ type Piece struct {
 	// Cut: nothing more of the connection comes, for a Reason. It is counted
 	// there.
 	Cut    bool
-	Reason Reason
+	Reason loss.Reason
 	// Closed: the socket was closed before both directions had ended.
 	Closed bool
 	// Executable is the base name of the file that runs, Unit the nearest
@@ -97,8 +98,8 @@ func Decode(raw []byte, p *Piece) error {
 		Closed:   flag(bpf.WirePieceFlagsWIRE_CLOSED),
 		Data:     raw[headSize:head.Length],
 	}
-	if p.Cut {
-		p.Reason = Reason(head.Reason)
+	if known := reasons(); p.Cut && int(head.Reason) < len(known) {
+		p.Reason = known[head.Reason]
 	}
 	if flag(bpf.WirePieceFlagsWIRE_NAMES) {
 		if len(p.Data) < namesSize {
@@ -117,44 +118,17 @@ func text(b []byte) []byte {
 	return before[:len(before):len(before)]
 }
 
-// Reason is why the handshake of a connection is lost, or only known in part.
-type Reason uint8
-
-// The reasons, as the programs number them.
-const (
-	// RingFull: the reader did not keep up, or the process took too much of
-	// the ring.
-	RingFull = Reason(bpf.WireCounterWIRE_RING_FULL)
-	// RateLimit: the process began more connections, or they took more bytes,
-	// than they may.
-	RateLimit = Reason(bpf.WireCounterWIRE_RATE_LIMIT)
-	// TooLong: what was plaintext took more bytes or records than are followed.
-	TooLong = Reason(bpf.WireCounterWIRE_TOO_LONG)
-	// Unreadable: the memory of the program could not be read.
-	Unreadable = Reason(bpf.WireCounterWIRE_UNREADABLE)
-	// Unsupported: bytes moved in a way in which they cannot be seen.
-	Unsupported = Reason(bpf.WireCounterWIRE_UNSUPPORTED)
-)
-
-// String returns the reason as the log and the status name it.
-func (r Reason) String() string {
-	switch r {
-	case RingFull:
-		return "wire-ring-full"
-	case RateLimit:
-		return "wire-rate-limit"
-	case TooLong:
-		return "wire-cut"
-	case Unreadable:
-		return "wire-unreadable"
-	case Unsupported:
-		return "wire-unsupported"
+// reasons returns why the handshake of a connection is lost, or only known in
+// part, by the numbers that the programs give the reasons.
+func reasons() [bpf.WireCounterWIRE_COUNTS]loss.Reason {
+	return [...]loss.Reason{
+		bpf.WireCounterWIRE_RING_FULL:   loss.WireRingFull,
+		bpf.WireCounterWIRE_RATE_LIMIT:  loss.WireRateLimit,
+		bpf.WireCounterWIRE_TOO_LONG:    loss.WireCut,
+		bpf.WireCounterWIRE_UNREADABLE:  loss.WireUnreadable,
+		bpf.WireCounterWIRE_UNSUPPORTED: loss.WireUnsupported,
 	}
-	return fmt.Sprintf("wire-reason-%d", uint8(r))
 }
-
-// Reasons returns all of them.
-func Reasons() []Reason { return []Reason{RingFull, RateLimit, TooLong, Unreadable, Unsupported} }
 
 // Counts are numbers of connections, by their ends at this machine, since the
 // programs were attached.
@@ -169,15 +143,15 @@ type Counts struct {
 	NoHandshake uint64
 	// Begun: at least one piece went into the ring.
 	Begun uint64
-	// Lost by reason.
-	Lost map[Reason]uint64
+	// Lost has the connections of each reason as its Events.
+	Lost []loss.Loss
 	// Records were written to the ring, or refused by it.
 	Records uint64
 }
 
 // Counts reads the counters.
 func (s *Source) Counts() (Counts, error) {
-	c := Counts{Lost: map[Reason]uint64{}}
+	var c Counts
 	read := func(index uint32) (sum uint64, err error) {
 		var perCPU []uint64
 		if err := s.counts.Lookup(index, &perCPU); err != nil {
@@ -198,12 +172,15 @@ func (s *Source) Counts() (Counts, error) {
 		}
 		*to = n
 	}
-	for _, r := range Reasons() {
-		n, err := read(uint32(r))
+	for index, reason := range reasons() {
+		if reason == "" {
+			continue
+		}
+		n, err := read(uint32(index))
 		if err != nil {
 			return c, err
 		}
-		c.Lost[r] = n
+		c.Lost = append(c.Lost, loss.Loss{Reason: reason, Events: n})
 	}
 	return c, nil
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/probe/sockets"
 )
@@ -99,7 +100,7 @@ type side struct {
 	pieces  int
 
 	invalid, cut, closed bool
-	reason               sockets.Reason
+	reason               loss.Reason
 }
 
 // finished reports whether nothing more comes.
