@@ -1060,6 +1060,17 @@ static __always_inline int find(struct sock *sk, __u32 total, __u8 direction, st
 	return *c || is_fresh(sk, total, direction);
 }
 
+/* Whether bytes moved unseen, at the end of a connection, which counts as one itself. */
+static __always_inline int has_gap(struct sock *sk, const struct connection *c)
+{
+	struct tcp_sock *tcp = (void *)bpf_skc_to_tcp_sock(sk);
+
+	if (!tcp || c->flags & UNORDERED)
+		return 0;
+	return (c->directions[SENT].phase != DONE && tcp->write_seq - c->directions[SENT].expected > 1) ||
+	       (c->directions[RECEIVED].phase != DONE && tcp->copied_seq - c->directions[RECEIVED].expected > 1);
+}
+
 static __always_inline int closed(struct sock *sk)
 {
 	struct connection *c;
@@ -1069,6 +1080,8 @@ static __always_inline int closed(struct sock *sk)
 	c = bpf_sk_storage_get(&connections, sk, 0, 0);
 	if (!c)
 		return 0;
+	if (c->protocol && !c->lost && has_gap(sk, c))
+		c->lost = WIRE_UNSUPPORTED;
 	if (c->lost)
 		report_loss(c, WIRE_CLOSED);
 	else if (!c->protocol)

@@ -15,7 +15,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -132,8 +131,8 @@ func shake(client, server net.Conn, c, s *tls.Config) (clientErr, serverErr erro
 // encrypted record must have been copied, but for skipped bytes of certificates.
 func expect(t *testing.T, s side, c *tee) {
 	t.Helper()
-	if s.protocol != sockets.TLS || s.invalid || s.cut || s.executable != filepath.Base(os.Args[0]) {
-		t.Errorf("a side is %s", describe([]side{s}))
+	if s.protocol != sockets.TLS || s.invalid || s.cut || s.unit != unit || s.executable != filepath.Base(os.Args[0]) {
+		t.Errorf("a side is %s", describe(s))
 	}
 	for d, name := range []string{"sent", "received"} {
 		c.mu.Lock()
@@ -172,21 +171,8 @@ func plaintext(b []byte) (n int) {
 	return min(n, len(b))
 }
 
-// clientFirst orders the sides of one connection: the client has sent a hello.
-func clientFirst(sides []side) []side {
-	slices.SortStableFunc(sides, func(a, b side) int { return slices.Compare(hello(b), hello(a)) })
-	return sides
-}
-
-func hello(s side) []byte {
-	if len(s.data[sent]) > 5 && s.data[sent][5] == 1 {
-		return []byte{1}
-	}
-	return nil
-}
-
 func TestThePlaintextBeginningIsCopiedByteByByte(t *testing.T) {
-	w := watch(t, sockets.Options{})
+	w := watch(t)
 	small, large := certificate(t, 10), certificate(t, 12000)
 	cache := tls.NewLRUClientSessionCache(1)
 	ticket := &tls.Config{Certificates: []tls.Certificate{small}}
@@ -211,13 +197,12 @@ func TestThePlaintextBeginningIsCopiedByteByByte(t *testing.T) {
 			test.client.InsecureSkipVerify = true
 			// A second time, for what is remembered of the first.
 			for range 2 {
-				before := len(w.mine())
 				client, server := connect(t)
 				c, s := &tee{TCPConn: client, portion: test.portion}, &tee{TCPConn: server, portion: test.portion}
 				if clientErr, serverErr := shake(c, s, test.client, test.server); clientErr != nil || serverErr != nil {
 					t.Fatalf("the handshake fails: %v, %v", clientErr, serverErr)
 				}
-				sides := clientFirst(w.await(t, before, 2))
+				sides := w.await(t, cookie(t, client), cookie(t, server))
 				if sides[0].pair != sides[1].pair {
 					t.Errorf("the ends have the pairs %x and %x", sides[0].pair, sides[1].pair)
 				}

@@ -11,8 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/probe"
@@ -22,14 +25,20 @@ import (
 // patience bounds everything that a test waits for.
 const patience = 60 * time.Second
 
-// unit is the control group of the tests, named as a service has it: pieces of
-// other programs on the machine are told from ours by it.
+const (
+	// unitVariable names the control group that the tests are in already.
+	unitVariable = "SOCKETS_UNIT"
+	// frontEndVariable names the front end to test; else it is the best.
+	frontEndVariable = "SOCKETS_FRONT_END"
+)
+
+// unit is the control group of the tests, named as a service has it.
 var unit string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if testing.Short() {
-		// The kernel is needed for all tests but those of Decode.
+	unit = os.Getenv(unitVariable)
+	if testing.Short() || unit != "" {
 		os.Exit(m.Run())
 	}
 	leave, err := enterUnit()
@@ -117,11 +126,10 @@ type watcher struct {
 
 	mu    sync.Mutex
 	sides map[uint64]*side
-	order []*side
 }
 
 // watch attaches the programs until the test ends.
-func watch(t *testing.T, o sockets.Options) *watcher {
+func watch(t *testing.T) *watcher {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs root and BPF")
@@ -131,7 +139,7 @@ func watch(t *testing.T, o sockets.Options) *watcher {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tracer.Close() })
-	source, err := sockets.Attach(tracer, o)
+	source, err := sockets.Attach(tracer, sockets.Options{FrontEnd: sockets.FrontEnd(os.Getenv(frontEndVariable))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +186,6 @@ func (w *watcher) take(raw []byte) {
 	if s == nil {
 		s = &side{connection: p.Connection, pair: p.Pair, protocol: p.Protocol}
 		w.sides[p.Connection] = s
-		w.order = append(w.order, s)
 	}
 	if len(p.Executable) > 0 && s.executable == "" {
 		s.executable, s.unit, s.process = string(p.Executable), string(p.Unit), uint32(p.PIDTGID>>32)
@@ -201,48 +208,55 @@ func (w *watcher) take(raw []byte) {
 	}
 }
 
-// mine returns copies of the sides of programs of the tests, in the order in
-// which they began.
-func (w *watcher) mine() (sides []side) {
+// side returns a copy of what is known of a socket's side, by its cookie.
+func (w *watcher) side(cookie uint64) side {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, s := range w.order {
-		if s.unit == unit {
-			sides = append(sides, *s)
-		}
+	if s := w.sides[cookie]; s != nil {
+		return *s
 	}
-	return sides
+	return side{connection: cookie}
 }
 
-// await waits for n sides more than skip that are finished, and returns them.
-func (w *watcher) await(t *testing.T, skip, n int) []side {
+// await waits until the sides of sockets are finished, and returns them.
+func (w *watcher) await(t *testing.T, cookies ...uint64) (sides []side) {
 	t.Helper()
-	var sides []side
-	waitFor(t, fmt.Sprintf("%d sides of connections", n), func() bool {
-		sides = w.mine()[skip:]
-		if len(sides) < n {
-			return false
-		}
-		for i := range sides {
-			if !sides[i].finished() {
-				return false
-			}
-		}
-		return true
-	}, func() string { return fmt.Sprintf("there are %s", describe(sides)) })
+	for _, cookie := range cookies {
+		waitFor(t, "the end of a side", func() bool { s := w.side(cookie); return s.finished() },
+			func() string { return "it is " + describe(w.side(cookie)) })
+		sides = append(sides, w.side(cookie))
+	}
 	return sides
 }
 
-// describe describes sides for a failed test.
-func describe(sides []side) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d:", len(sides))
-	for _, s := range sides {
-		fmt.Fprintf(&b, "\n  %s %d: protocol %d, sent %d ended %v, received %d ended %v, invalid %v, cut %v (%v), closed %v",
-			s.executable, s.connection, s.protocol, len(s.data[sent]), s.ended[sent], len(s.data[received]), s.ended[received],
-			s.invalid, s.cut, s.reason, s.closed)
+// counts reads the counters.
+func (w *watcher) counts(t *testing.T) sockets.Counts {
+	t.Helper()
+	c, err := w.source.Counts()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return b.String()
+	return c
+}
+
+// cookie returns the cookie of a socket.
+func cookie(t *testing.T, c syscall.Conn) (cookie uint64) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other := raw.Control(func(fd uintptr) { cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE) }); other != nil || err != nil {
+		t.Fatal(other, err)
+	}
+	return cookie
+}
+
+// describe describes a side for a failed test.
+func describe(s side) string {
+	return fmt.Sprintf("%s %d: protocol %d, sent %d ended %v, received %d ended %v, invalid %v, cut %v (%v), closed %v, %d pieces",
+		s.executable, s.connection, s.protocol, len(s.data[sent]), s.ended[sent], len(s.data[received]), s.ended[received],
+		s.invalid, s.cut, s.reason, s.closed, s.pieces)
 }
 
 // waitFor waits until a condition holds.

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sockets_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/probe/sockets"
+)
+
+// portion is what one call of a handshake moved.
+type portion struct {
+	fromClient bool
+	data       []byte
+}
+
+// recorder notes the portions of both directions in order.
+type recorder struct {
+	*tee
+	client bool
+	mu     *sync.Mutex
+	to     *[]portion
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	*r.to = append(*r.to, portion{r.client, append([]byte{}, b...)})
+	r.mu.Unlock()
+	return r.tee.Write(b)
+}
+
+// record makes a handshake over a connection and returns what it moves.
+func record(t *testing.T, a, b *net.TCPConn, client, server *tls.Config) (portions []portion) {
+	t.Helper()
+	var mu sync.Mutex
+	c := &recorder{&tee{TCPConn: a}, true, &mu, &portions}
+	s := &recorder{&tee{TCPConn: b}, false, &mu, &portions}
+	if err, other := shake(c, s, client, server); err != nil || other != nil {
+		t.Fatalf("the handshake fails: %v, %v", err, other)
+	}
+	return portions
+}
+
+// call moves at most all of b by one call, and returns how much it moved.
+type call func(fd int, b []byte) (int, error)
+
+// scatter cuts b into an array for readv(2) and its like, with empty parts.
+func scatter(b []byte) (vectors []unix.Iovec) {
+	add := func(part []byte) {
+		v := unix.Iovec{Len: uint64(len(part))}
+		if len(part) > 0 {
+			v.Base = &part[0]
+		}
+		vectors = append(vectors, v)
+	}
+	add(nil)
+	for i, n := range []int{5, 0, 1, 3, 0, 0, 70} {
+		n = min(n, len(b))
+		if i == 6 {
+			n = len(b)
+		}
+		add(b[:n])
+		b = b[n:]
+	}
+	return vectors
+}
+
+// many is scatter into parts of so many bytes.
+func many(b []byte, n int) (vectors []unix.Iovec) {
+	for len(b) > 0 {
+		n = min(n, len(b))
+		vectors = append(vectors, unix.Iovec{Base: &b[0], Len: uint64(n)})
+		b = b[n:]
+	}
+	return vectors
+}
+
+func system(number uintptr, arguments ...uintptr) (int, error) {
+	var a [6]uintptr
+	copy(a[:], arguments)
+	n, _, errno := unix.Syscall6(number, a[0], a[1], a[2], a[3], a[4], a[5])
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+func vectored(number uintptr, cut func([]byte) []unix.Iovec) call {
+	return func(fd int, b []byte) (int, error) {
+		v := cut(b)
+		if number == unix.SYS_PREADV2 || number == unix.SYS_PWRITEV2 {
+			return system(number, uintptr(fd), uintptr(unsafe.Pointer(&v[0])), uintptr(len(v)), ^uintptr(0), ^uintptr(0), 0)
+		}
+		return system(number, uintptr(fd), uintptr(unsafe.Pointer(&v[0])), uintptr(len(v)))
+	}
+}
+
+func message(number uintptr, flags uintptr) call {
+	return func(fd int, b []byte) (int, error) {
+		v := scatter(b)
+		m := unix.Msghdr{Iov: &v[0]}
+		m.SetIovlen(len(v))
+		return system(number, uintptr(fd), uintptr(unsafe.Pointer(&m)), flags)
+	}
+}
+
+// messages moves b in so many messages by one call.
+func messages(number uintptr, count int) call {
+	type multiple struct {
+		unix.Msghdr
+		length uint32
+	}
+	return func(fd int, b []byte) (n int, err error) {
+		list := make([]multiple, count)
+		vectors := make([][]unix.Iovec, count)
+		for i := range list {
+			part := b[len(b)*i/count : len(b)*(i+1)/count]
+			vectors[i] = scatter(part)
+			list[i].Iov = &vectors[i][0]
+			list[i].SetIovlen(len(vectors[i]))
+		}
+		done, err := system(number, uintptr(fd), uintptr(unsafe.Pointer(&list[0])), uintptr(count), 0, 0)
+		for i := range done {
+			n += int(list[i].length)
+		}
+		return n, err
+	}
+}
+
+func peekFirst(fd int, b []byte) (int, error) {
+	if n, _, err := unix.Recvfrom(fd, b, unix.MSG_PEEK); err != nil || n == 0 {
+		return n, err
+	}
+	return unix.Read(fd, b)
+}
+
+// spliced moves b through a pipe.
+func spliced(receive bool) call {
+	return func(fd int, b []byte) (int, error) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return 0, err
+		}
+		defer r.Close()
+		defer w.Close()
+		if !receive {
+			b = b[:min(len(b), 4096)]
+			if _, err := w.Write(b); err != nil {
+				return 0, err
+			}
+			n, err := unix.Splice(int(r.Fd()), nil, fd, nil, len(b), 0)
+			return int(n), err
+		}
+		n, err := unix.Splice(fd, nil, int(w.Fd()), nil, min(len(b), 4096), 0)
+		if err != nil || n == 0 {
+			return int(n), err
+		}
+		return r.Read(b[:n])
+	}
+}
+
+func oneSegment(b []byte) []unix.Iovec { return many(b, len(b)) }
+func hundredBytes(b []byte) []unix.Iovec {
+	// A call takes 1,024 at most, the programs 128.
+	return many(b, max(100, len(b)/100))
+}
+func oneByte(b []byte) []unix.Iovec { return many(b[:min(len(b), 1000)], 1) }
+
+func sendto(fd int, b []byte) (int, error) {
+	return system(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
+}
+
+func recvfrom(fd int, b []byte) (int, error) {
+	return system(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
+}
+
+// whole reports whether a side is what an end moved.
+func whole(s side, c *tee) bool {
+	return bytes.HasPrefix(c.moved[sent], s.data[sent]) && len(s.data[sent]) == plaintext(c.moved[sent]) &&
+		bytes.HasPrefix(c.moved[received], s.data[received]) && len(s.data[received]) == plaintext(c.moved[received])
+}
+
+// replay moves portions over a connection by the given calls and returns what
+// went each way.
+func replay(t *testing.T, client, server *net.TCPConn, portions []portion, send, receive call) (fromClient, fromServer []byte) {
+	t.Helper()
+	ends := map[bool]int{}
+	for _, c := range []struct {
+		client bool
+		conn   *net.TCPConn
+	}{{true, client}, {false, server}} {
+		f, err := c.conn.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		defer c.conn.Close()
+		ends[c.client] = int(f.Fd()) // blocking from here on
+	}
+	buffer := make([]byte, 64<<10)
+	for _, p := range portions {
+		from, to := ends[p.fromClient], ends[!p.fromClient]
+		for left := p.data; len(left) > 0; {
+			n, err := send(from, left)
+			if err != nil || n == 0 {
+				t.Fatalf("%d bytes were sent: %v", n, err)
+			}
+			for got := 0; got < n; {
+				k, err := receive(to, buffer[:n-got])
+				if err != nil || k == 0 {
+					t.Fatalf("%d bytes were received: %v", k, err)
+				}
+				got += k
+			}
+			left = left[n:]
+		}
+		if p.fromClient {
+			fromClient = append(fromClient, p.data...)
+		} else {
+			fromServer = append(fromServer, p.data...)
+		}
+	}
+	return fromClient, fromServer
+}
+
+func TestEveryCallThatMovesBytesIsSeenOrCounted(t *testing.T) {
+	w := watch(t)
+	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}}
+	a, b := connect(t)
+	hello := record(t, a, b, &tls.Config{InsecureSkipVerify: true}, config)
+	a, b = connect(t)
+	classical := record(t, a, b, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}, config)
+	all := w.source.FrontEnd() == sockets.Trampoline
+
+	for name, test := range map[string]struct {
+		send, receive call
+		// whole: all of the plaintext is given. Else a side may be missing, or
+		// given up.
+		whole bool
+	}{
+		"read and write":                         {syscall.Write, syscall.Read, true},
+		"sendto and recvfrom":                    {sendto, recvfrom, true},
+		"sendmsg and recvmsg":                    {message(unix.SYS_SENDMSG, 0), message(unix.SYS_RECVMSG, 0), true},
+		"writev and readv":                       {vectored(unix.SYS_WRITEV, scatter), vectored(unix.SYS_READV, scatter), true},
+		"writev and readv of one segment":        {vectored(unix.SYS_WRITEV, oneSegment), vectored(unix.SYS_READV, oneSegment), true},
+		"writev and readv of many segments":      {vectored(unix.SYS_WRITEV, hundredBytes), vectored(unix.SYS_READV, hundredBytes), true},
+		"writev of more segments than looked at": {vectored(unix.SYS_WRITEV, oneByte), syscall.Read, false},
+		"pwritev2 and preadv2":                   {vectored(unix.SYS_PWRITEV2, scatter), vectored(unix.SYS_PREADV2, scatter), true},
+		"sendmmsg and recvmmsg of one":           {messages(unix.SYS_SENDMMSG, 1), messages(unix.SYS_RECVMMSG, 1), true},
+		"sendmmsg of two":                        {messages(unix.SYS_SENDMMSG, 2), syscall.Read, all},
+		"a look before the read":                 {syscall.Write, peekFirst, true},
+		"splice to the socket":                   {spliced(false), syscall.Read, false},
+		"splice from the socket":                 {syscall.Write, spliced(true), false},
+	} {
+		for version, portions := range map[string][]portion{"TLS 1.3": hello, "TLS 1.2": classical} {
+			t.Run(name+"/"+version, func(t *testing.T) {
+				client, server := connect(t)
+				cookies := []uint64{cookie(t, client), cookie(t, server)}
+				fromClient, fromServer := replay(t, client, server, portions, test.send, test.receive)
+				ends := []*tee{{moved: [2][]byte{fromClient, fromServer}}, {moved: [2][]byte{fromServer, fromClient}}}
+				if test.whole {
+					for i, s := range w.await(t, cookies...) {
+						expect(t, s, ends[i])
+					}
+					return
+				}
+				for i, cookie := range cookies {
+					if s := w.side(cookie); s.invalid || s.ended[sent] && s.ended[received] && !whole(s, ends[i]) {
+						t.Errorf("not all calls were seen, but a side is %s", describe(s))
+					}
+				}
+			})
+		}
+	}
+}
