@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // queued bounds the signals that wait for the subscriber. While it is full, the
@@ -28,8 +30,8 @@ type queue struct {
 	mu      sync.Mutex
 	changed sync.Cond // waiting has got shorter, calls more, closed or a link's off true
 	waiting []delivery
-	// ready holds a token while something waits or the end has come.
-	ready chan struct{}
+	// ready is pending while something waits or the end has come.
+	ready wakeup.Signal
 	// calls is how many calls wait for an answer: meanwhile everything is taken.
 	calls  int
 	closed bool
@@ -39,16 +41,9 @@ type queue struct {
 }
 
 func newQueue() *queue {
-	q := &queue{ready: make(chan struct{}, 1)}
+	q := &queue{ready: wakeup.New()}
 	q.changed.L = &q.mu
 	return q
-}
-
-func (q *queue) signal() {
-	select {
-	case q.ready <- struct{}{}:
-	default:
-	}
 }
 
 // put adds a delivery of a connection when there is room, unless the connection
@@ -64,7 +59,7 @@ func (q *queue) put(from *link, d delivery, cursor Cursor) {
 	}
 	q.waiting = append(q.waiting, d)
 	q.cursor = cursor
-	q.signal()
+	q.ready.Notify()
 }
 
 // take removes the oldest delivery. It waits for one until the context is done
@@ -77,7 +72,7 @@ func (q *queue) take(ctx context.Context) (delivery, error) {
 			q.waiting[0] = delivery{}
 			q.waiting = q.waiting[1:]
 			if len(q.waiting) > 0 || q.err != nil {
-				q.signal()
+				q.ready.Notify()
 			}
 			q.changed.Broadcast()
 			q.mu.Unlock()
@@ -86,7 +81,7 @@ func (q *queue) take(ctx context.Context) (delivery, error) {
 		err := q.err
 		q.mu.Unlock()
 		if err != nil {
-			q.signal()
+			q.ready.Notify()
 			return delivery{}, err
 		}
 		select {
@@ -106,7 +101,7 @@ func (q *queue) end(err error) {
 	}
 	q.closed = true
 	q.changed.Broadcast()
-	q.signal()
+	q.ready.Notify()
 }
 
 // drop forgets what waits.

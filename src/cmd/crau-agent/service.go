@@ -19,6 +19,7 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // statusPause is the least time between two status texts.
@@ -43,8 +44,8 @@ type service struct {
 	hangup chan os.Signal
 	// recording is closed when the agent records.
 	recording chan struct{}
-	// dirty has an element while the status may have changed.
-	dirty chan struct{}
+	// dirty is pending while the status may have changed.
+	dirty wakeup.Signal
 }
 
 // newService returns the service of this process. Without a service manager
@@ -56,7 +57,7 @@ func newService(log *slog.Logger) (*service, error) {
 	}
 	s := &service{
 		log: log, watchdog: watchdog, pause: statusPause,
-		hangup: make(chan os.Signal, 1), recording: make(chan struct{}), dirty: make(chan struct{}, 1),
+		hangup: make(chan os.Signal, 1), recording: make(chan struct{}), dirty: wakeup.New(),
 		notify: func(state string) error {
 			_, err := daemon.SdNotify(false, state)
 			return err
@@ -70,13 +71,8 @@ func newService(log *slog.Logger) (*service, error) {
 // ready says that the agent records. It is called once.
 func (s *service) ready() { close(s.recording) }
 
-// changed says that the status may have changed. It never blocks.
-func (s *service) changed() {
-	select {
-	case s.dirty <- struct{}{}:
-	default:
-	}
-}
+// changed reports that the status may have changed. It never blocks.
+func (s *service) changed() { s.dirty.Notify() }
 
 // tell sends assignments to the service manager.
 func (s *service) tell(assignments ...string) {

@@ -17,6 +17,7 @@ import (
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/loss"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 func TestStatusText(t *testing.T) {
@@ -122,7 +123,7 @@ func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error
 	n := &told{more: make(chan struct{}, 1000)}
 	s := &service{
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), notify: n.notify, watchdog: watchdog, pause: time.Millisecond,
-		hangup: make(chan os.Signal, 1), recording: make(chan struct{}), dirty: make(chan struct{}, 1),
+		hangup: make(chan os.Signal, 1), recording: make(chan struct{}), dirty: wakeup.New(),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -26,6 +26,7 @@ import (
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/provider"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // keptReplaced is how many replaced files of one path stay attached, for the
@@ -76,7 +77,7 @@ type Libraries struct {
 	log    *slog.Logger
 	// changed is notified when the finder was replaced, detached when a file
 	// that is being written was detached.
-	changed, detached chan struct{}
+	changed, detached wakeup.Signal
 	looked            func()
 	miss              func(loss.Unrecorded)
 
@@ -123,7 +124,7 @@ type Options struct {
 func New(o Options) *Libraries {
 	return &Libraries{
 		tracer: o.Tracer, log: o.Log, finder: o.Finder, looked: o.Changed, miss: o.Missed,
-		changed: make(chan struct{}, 1), detached: make(chan struct{}, 1),
+		changed: wakeup.New(), detached: wakeup.New(),
 		files: map[fileID]*tracked{}, led: map[string]fileID{},
 	}
 }
@@ -137,10 +138,7 @@ func (l *Libraries) Reconfigure(finder discover.Finder) error {
 	l.mu.Unlock()
 	err := l.Attach()
 	l.ReportNone()
-	select {
-	case l.changed <- struct{}{}:
-	default:
-	}
+	l.changed.Notify()
 	if err != nil {
 		return err
 	}

@@ -204,10 +204,7 @@ func (l *Libraries) yield() {
 	}
 	wait.Wait()
 	l.looked()
-	select {
-	case l.detached <- struct{}{}:
-	default:
-	}
+	l.detached.Notify()
 }
 
 // retry tries to attach to the files that were being written. It reports

@@ -14,6 +14,7 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // Agent is what the broker needs of the agent. Errors that mean it does not
@@ -126,12 +127,12 @@ type agentLink struct {
 	knownOnce sync.Once
 	// changed is told when active has changed.
 	changed atomic.Pointer[func(bool)]
-	// grown is poked when the log has grown, or the agent was seen to run.
-	grown chan struct{}
+	// grown is notified when the log has grown, or the agent was seen to run.
+	grown wakeup.Signal
 }
 
 func newAgentLink(a Agent, unit func(context.Context) AgentUnit, t *tail.Tail, log *slog.Logger) *agentLink {
-	l := &agentLink{agent: a, unit: unit, tail: t, log: log, known: make(chan struct{}), grown: make(chan struct{}, 1)}
+	l := &agentLink{agent: a, unit: unit, tail: t, log: log, known: make(chan struct{}), grown: wakeup.New()}
 	if a == nil {
 		l.set(false)
 	}
@@ -215,12 +216,7 @@ func (l *agentLink) await(ctx context.Context) {
 }
 
 // noteGrowth says that the log has grown.
-func (l *agentLink) noteGrowth() {
-	select {
-	case l.grown <- struct{}{}:
-	default:
-	}
-}
+func (l *agentLink) noteGrowth() { l.grown.Notify() }
 
 // AgentActive reports whether the agent runs. Of a broker that has just begun
 // to run it waits until that is known.

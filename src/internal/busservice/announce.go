@@ -10,6 +10,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // doorbellPause is how long there is between two announcements: at most five a
@@ -24,7 +25,7 @@ type announcer struct {
 	mu      sync.Mutex
 	newest  logstore.Cursor
 	groups  uint64
-	changed chan struct{}
+	changed wakeup.Signal
 
 	// What follows was told last.
 	oldest string
@@ -33,7 +34,7 @@ type announcer struct {
 }
 
 func newAnnouncer(s *Service) *announcer {
-	return &announcer{service: s, changed: make(chan struct{}, 1)}
+	return &announcer{service: s, changed: wakeup.New()}
 }
 
 // appended notes that the log has grown.
@@ -46,12 +47,7 @@ func (a *announcer) appended(newest logstore.Cursor, entries uint64) {
 }
 
 // look has it find out what has changed.
-func (a *announcer) look() {
-	select {
-	case a.changed <- struct{}{}:
-	default:
-	}
-}
+func (a *announcer) look() { a.changed.Notify() }
 
 // run announces until ctx is done.
 func (a *announcer) run(ctx context.Context) {

@@ -12,6 +12,7 @@ import (
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // Core is what all subscriptions share.
@@ -51,7 +52,7 @@ func (c *Core) Restore(d journal.Definition) (*Subscription, error) {
 	}
 	return &Subscription{
 		core: c, id: d.ID, name: d.Name, user: d.User, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow),
-		created: time.Unix(0, d.Created), wakes: make(chan struct{}, 1),
+		created: time.Unix(0, d.Created), wakes: wakeup.New(),
 		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped, client: d.Client,
 	}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // Flow is how a subscription is kept from sending more than its client takes.
@@ -78,7 +79,7 @@ type Subscription struct {
 	window  time.Duration
 	flow    Flow
 	created time.Time
-	wakes   chan struct{}
+	wakes   wakeup.Signal
 
 	// control is held by whoever starts or ends a delivery, before mu.
 	control sync.Mutex
@@ -164,12 +165,7 @@ func (s *Subscription) settled() logstore.Cursor {
 }
 
 // Wake makes the delivery look for groups.
-func (s *Subscription) Wake() {
-	select {
-	case s.wakes <- struct{}{}:
-	default:
-	}
-}
+func (s *Subscription) Wake() { s.wakes.Notify() }
 
 // Same reports whether it was made with that filter and these options.
 func (s *Subscription) Same(f *filter.Filter, o SubscribeOptions) bool {

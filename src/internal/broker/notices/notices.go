@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 const (
@@ -65,7 +66,7 @@ type Notices struct {
 	source *reading.Log
 	log    *slog.Logger
 	// requests wakes Run.
-	requests chan struct{}
+	requests wakeup.Signal
 
 	mu sync.Mutex
 	// segments has what a segment reports by its first sequence, so that it can
@@ -98,7 +99,7 @@ type segmentNotices struct {
 // New returns the notices of the log in dir.
 func New(dir string, source *reading.Log, log *slog.Logger) *Notices {
 	return &Notices{
-		dir: dir, source: source, log: log, requests: make(chan struct{}, 1),
+		dir: dir, source: source, log: log, requests: wakeup.New(),
 		segments: map[uint64]*segmentNotices{}, reasons: map[string]struct{}{},
 	}
 }
@@ -110,10 +111,7 @@ func (n *Notices) Begin(until logstore.Cursor) {
 	n.segments, n.reasons = map[uint64]*segmentNotices{}, map[string]struct{}{}
 	n.until, n.start.first = until, 0
 	n.scanned = make(chan struct{})
-	select {
-	case n.requests <- struct{}{}:
-	default:
-	}
+	n.requests.Notify()
 }
 
 // Run scans when it is asked to, until ctx is done.

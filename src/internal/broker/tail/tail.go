@@ -19,6 +19,7 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // openPause is how long to wait before a log that cannot be opened is tried
@@ -39,7 +40,7 @@ type Tail struct {
 
 	// pokes wake it: from follower when the agent has told of a chunk, and when
 	// feeds have changed.
-	pokes chan struct{}
+	pokes wakeup.Signal
 	// told says that the agent tells of chunks, so that nobody else need.
 	told atomic.Bool
 
@@ -57,7 +58,7 @@ type Tail struct {
 // newest position and how many entries were appended.
 func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices, grown func(logstore.Cursor, uint64), log *slog.Logger) *Tail {
 	t := &Tail{
-		dir: dir, source: source, form: form, Cache: newCache(), notices: n, grown: grown, log: log, pokes: make(chan struct{}, 1),
+		dir: dir, source: source, form: form, Cache: newCache(), notices: n, grown: grown, log: log, pokes: wakeup.New(),
 	}
 	t.fail(t.open())
 	return t
@@ -71,12 +72,7 @@ func (t *Tail) Told(told bool) {
 }
 
 // Poke wakes the tail: the log has grown, or feeds have changed.
-func (t *Tail) Poke() {
-	select {
-	case t.pokes <- struct{}{}:
-	default:
-	}
-}
+func (t *Tail) Poke() { t.pokes.Notify() }
 
 // Err is why the log cannot be read; nil if it can.
 func (t *Tail) Err() error {

@@ -15,6 +15,7 @@ import (
 	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 const (
@@ -109,8 +110,8 @@ type waiter struct {
 type Queue struct {
 	dir   string
 	opts  Options
-	wake  chan struct{}
-	begun chan struct{}
+	wake  wakeup.Signal
+	begun wakeup.Signal
 	ended chan struct{}
 
 	mu        sync.Mutex
@@ -150,7 +151,7 @@ type Queue struct {
 func New(dir string, opts Options) *Queue {
 	q := &Queue{
 		dir: dir, opts: opts,
-		wake: make(chan struct{}, 1), begun: make(chan struct{}, 1), ended: make(chan struct{}),
+		wake: wakeup.New(), begun: wakeup.New(), ended: make(chan struct{}),
 	}
 	q.hash = opts.Hash
 	go q.run()
@@ -173,7 +174,7 @@ func (q *Queue) StartHeartbeat(every time.Duration) {
 	q.mu.Lock()
 	q.heartbeat = max(every, 0)
 	q.mu.Unlock()
-	q.kick()
+	q.wake.Notify()
 }
 
 // Buffer returns memory for a chunk, perhaps none.
@@ -219,17 +220,7 @@ func (q *Queue) Put(p Chunk) {
 	q.chunks = append(q.chunks, p)
 	q.bytes += len(p.Bytes)
 	q.mu.Unlock()
-	q.kick()
-}
-
-func (q *Queue) kick() { tell(q.wake) }
-
-// tell makes a channel with room for one readable.
-func tell(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	q.wake.Notify()
 }
 
 // Wait waits until sequence is durable and the active segment was found in the
@@ -239,7 +230,7 @@ func (q *Queue) Wait(sequence uint64) error {
 	w := waiter{sequence: sequence, result: make(chan error, 1)}
 	q.waiters = append(q.waiters, w)
 	q.mu.Unlock()
-	q.kick()
+	q.wake.Notify()
 	select {
 	case err := <-w.result:
 		return err
@@ -262,7 +253,7 @@ func (q *Queue) Close() (lost uint64, err error) {
 	q.mu.Lock()
 	q.closing = true
 	q.mu.Unlock()
-	q.kick()
+	q.wake.Notify()
 	<-q.ended
 	if n := len(q.chunks); n > 0 {
 		lost = q.chunks[n-1].last() - q.chunks[0].Position.First + 1
@@ -564,7 +555,7 @@ func (q *Queue) begin(p Chunk) error {
 	q.remove(1)
 	q.mu.Unlock()
 	q.announce([]Chunk{p})
-	tell(q.begun)
+	q.begun.Notify()
 	if err := q.settle(); err != nil {
 		return err
 	}
