@@ -46,15 +46,16 @@ func (q *query) startCursor(src source.Store) (after *logstore.Cursor, notes []s
 }
 
 // leaveCursor says and saves up to where the log was shown.
-func (q *query) leaveCursor(src source.Store, out *output) error {
-	if !q.showCursor && q.cursorFile == "" {
+func (q *query) leaveCursor(src source.Store, out *output, v *viewer) error {
+	if v.cursor == nil {
+		if err := q.noteEnd(src, v); err != nil {
+			return err
+		}
+	}
+	if v.cursor == nil {
 		return nil
 	}
-	c, err := src.Cursor()
-	if err != nil {
-		return err
-	}
-	text := c.String()
+	text := v.cursor.String()
 	if q.cursorFile != "" {
 		if err := saveCursor(q.cursorFile, text); err != nil {
 			return fmt.Errorf("cannot save cursor: %w", err)
@@ -65,12 +66,26 @@ func (q *query) leaveCursor(src source.Store, out *output) error {
 	}
 	line := "-- cursor: " + text + "\n"
 	if !q.form.Text {
-		_, err = out.notes().Write([]byte(line)) // it is no part of the form
+		_, err := out.notes().Write([]byte(line)) // it is no part of the form
 		return err
 	}
 	if _, err := out.buffer.WriteString(line); err != nil {
 		return writeError(err)
 	}
+	return nil
+}
+
+// noteEnd notes the position of the source as the end of what was shown, if that
+// is to be said or saved.
+func (q *query) noteEnd(src source.Store, v *viewer) error {
+	if !q.showCursor && q.cursorFile == "" {
+		return nil
+	}
+	c, err := src.Cursor()
+	if err != nil {
+		return err
+	}
+	v.cursor = &c
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/render"
@@ -72,6 +73,27 @@ func (g *gaps) add(gap *source.GapError) {
 		g.notes = append(g.notes, gap.Error())
 	default:
 		g.errs = append(g.errs, gap)
+	}
+}
+
+// prepend adds what could not be read before that of g. A file that is passed
+// over is met in each part of the log.
+func (g *gaps) prepend(before *gaps) {
+	for _, err := range before.errs {
+		g.errs = slices.DeleteFunc(g.errs, func(e error) bool {
+			var gap *source.GapError
+			return errors.As(e, &gap) && gap.Missing.Entries == 0 && e.Error() == err.Error()
+		})
+	}
+	g.notes, g.errs = append(before.notes, g.notes...), append(before.errs, g.errs...)
+	g.unsaid += before.unsaid
+	for len(g.notes)+len(g.errs) > maxGaps {
+		g.unsaid++
+		if n := len(g.notes); n > 0 {
+			g.notes = g.notes[:n-1]
+		} else {
+			g.errs = g.errs[:len(g.errs)-1]
+		}
 	}
 }
 

@@ -102,8 +102,8 @@ func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error)
 	switch {
 	case q.follow:
 		v, err = q.followStore(ctx, src, out, after)
-	case after == nil && q.lines >= 0:
-		v, err = q.showNewest(ctx, src, out)
+	case q.lines >= 0 || q.reverse:
+		v, err = q.showBackward(ctx, src, out, after)
 	default:
 		if err = q.seek(ctx, src, after); err == nil {
 			v, err = q.showFrom(ctx, src, out)
@@ -119,7 +119,7 @@ func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error)
 	}
 	v.gaps.notes = append(notes, v.gaps.notes...)
 	if err == nil {
-		err = q.leaveCursor(src, out)
+		err = q.leaveCursor(src, out, v)
 	}
 	return &v.gaps, err
 }
@@ -152,48 +152,6 @@ func (q *query) showFrom(ctx context.Context, src source.Source, out *output) (*
 	return v, err
 }
 
-// showNewest shows the newest operations. It reads ever more of the end of
-// the log until it has seen them whole.
-func (q *query) showNewest(ctx context.Context, src source.Store, out *output) (*viewer, error) {
-	newest, oldest, err := src.Ends()
-	if err != nil {
-		return nil, err
-	}
-	entries := uint64(4096)
-	if q.lines < math.MaxInt32 {
-		entries += 64 * uint64(q.lines)
-	}
-	for {
-		whole := newest.Sequence-min(oldest.Sequence, newest.Sequence) <= entries
-		if whole {
-			if err := q.seek(ctx, src, &oldest); err != nil {
-				return nil, err
-			}
-			return q.showFrom(ctx, src, out)
-		}
-		from := newest
-		from.Sequence -= entries
-		if _, err := src.Seek(from); err != nil {
-			return nil, err
-		}
-		v := newViewer(q, out)
-		v.window = &window{leadIn: entries / 4}
-		builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
-		err := v.read(ctx, src, builder)
-		builder.Close()
-		if err != nil {
-			return v, err
-		}
-		if v.enough() || v.window.start < q.chunks().Since {
-			if v.err = v.finish(); v.err != nil {
-				return v, v.err
-			}
-			return v, nil
-		}
-		entries *= 8
-	}
-}
-
 // window is the end of a log, read without what precedes it. What seems to
 // be a root near its beginning may be part of an operation that began before.
 type window struct {
@@ -223,16 +181,6 @@ func (w *window) see(start int64) {
 // believes reports whether a root is one.
 func (w *window) believes(r *schema.Registry, root *schema.Span) bool {
 	return root.Start >= w.end || (!root.Headless && r.StandsAlone(root.Name))
-}
-
-// enough reports whether all that is to be shown was seen, and nothing in
-// between was doubted.
-func (v *viewer) enough() bool {
-	if v.held.trees < v.query.lines {
-		return false
-	}
-	oldest := v.held.oldest()
-	return oldest == nil || oldest.Start >= v.window.end
 }
 
 // followStore shows the newest operations and then what is appended, until

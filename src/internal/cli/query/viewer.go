@@ -13,6 +13,7 @@ import (
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -37,6 +38,8 @@ type viewer struct {
 	// end and boot are of the entries that were read: the latest end, and the
 	// time of boot of the last one.
 	end, boot int64
+	// cursor is the end of what was shown, if it is to be said or saved.
+	cursor *logstore.Cursor
 }
 
 func newViewer(q *query, out *output) *viewer {
@@ -91,7 +94,7 @@ func (v *viewer) metadata(g *event.Group, raw []byte, boot int64) {
 	if r, ok := g.Removal(); ok {
 		v.removals.Add(r, boot)
 	}
-	if v.entries == nil {
+	if !v.query.form.Entries {
 		raw = nil // there can be many notices
 	}
 	if m, ok := g.Missing(); ok {

@@ -30,6 +30,9 @@ type busStore struct {
 	stop   func() bool    // that closes it with ctx
 	ended  bool
 	live   *live // nil: nobody has waited for more
+
+	sequence uint64           // of the entry returned last
+	oldest   *logstore.Cursor // of the log when Back was called first
 }
 
 // OpenBus opens the log that the broker reads. filter is what the broker leaves
@@ -94,7 +97,7 @@ func (s *busStore) Resolve(text string) (logstore.Cursor, error) {
 	return c, err
 }
 
-// seek never knows of missing entries: the stream tells.
+// Seek never knows of missing entries: the stream tells.
 func (s *busStore) Seek(c logstore.Cursor) (missing uint64, err error) {
 	s.after = client.Cursor(c.String())
 	if c.Store == [16]byte{} {
@@ -103,10 +106,30 @@ func (s *busStore) Seek(c logstore.Cursor) (missing uint64, err error) {
 	return 0, s.closeStream()
 }
 
-// seekTime begins at the oldest entry: the filter leaves out what is older.
-func (s *busStore) SeekTime(context.Context, int64) error {
+// SeekTime begins at the oldest entry: the filter leaves out what is older.
+func (s *busStore) SeekTime(context.Context, int64) error { return s.Rewind() }
+
+func (s *busStore) Rewind() error {
 	s.after = client.Oldest
 	return s.closeStream()
+}
+
+func (s *busStore) Sequence() uint64 { return s.sequence }
+
+// Back counts all entries: the broker alone knows which of them pass the filter.
+func (s *busStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
+	if s.oldest == nil {
+		_, oldest, err := s.Ends()
+		if err != nil {
+			return from, false, err
+		}
+		s.oldest = &oldest
+	}
+	if c.Sequence <= s.oldest.Sequence || c.Sequence-s.oldest.Sequence <= n {
+		return from, false, nil
+	}
+	c.Sequence -= n
+	return c, true, nil
 }
 
 func (s *busStore) Next(g *event.Group) ([]byte, int64, error) {
@@ -157,6 +180,7 @@ func (s *busStore) decode(g *event.Group, next func() (client.Entry, error)) ([]
 	if _, err := event.Decode(e.CBOR, g); err != nil {
 		return nil, 0, &GapError{err: fmt.Errorf("cannot decode entry %d: %w", e.Sequence, err)}
 	}
+	s.sequence = e.Sequence
 	return e.CBOR, s.boot.known(e.Boot), nil
 }
 
@@ -190,7 +214,7 @@ func (s *busStore) closeStream() error {
 
 func (s *busStore) Close() error { return errors.Join(s.closeStream(), s.client.Close()) }
 
-// wait begins to follow the log behind what next has returned, when it is first
+// Wait begins to follow the log behind what Next has returned, when it is first
 // called.
 func (s *busStore) Wait(ctx context.Context) error {
 	if s.live == nil {

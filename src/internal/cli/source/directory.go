@@ -4,7 +4,9 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
@@ -14,7 +16,9 @@ import (
 // directoryStore is the log in a directory.
 type directoryStore struct {
 	storeSource
-	path string
+	path  string
+	query logstore.Query
+	back  *logstore.Reader // nil: Back was not called yet
 }
 
 // Segments returns the first sequences of the segments of the log in a
@@ -41,7 +45,7 @@ func OpenDirectory(ctx context.Context, path string, query logstore.Query, boot 
 	if err != nil {
 		return nil, fmt.Errorf("cannot open log directory %s: %w", path, err)
 	}
-	return &directoryStore{storeSource{ctx: ctx, reader: reader, boot: boot}, path}, nil
+	return &directoryStore{storeSource: storeSource{ctx: ctx, reader: reader, boot: boot}, path: path, query: query}, nil
 }
 
 func (s *directoryStore) Resolve(text string) (logstore.Cursor, error) {
@@ -81,6 +85,53 @@ func (s *directoryStore) Seek(c logstore.Cursor) (missing uint64, err error) {
 func (s *directoryStore) SeekTime(ctx context.Context, since int64) error {
 	s.rest = nil
 	return s.seekError(s.reader.SeekTime(ctx, since))
+}
+
+func (s *directoryStore) Rewind() error {
+	s.rest = nil
+	s.reader.Rewind()
+	return nil
+}
+
+func (s *directoryStore) Sequence() uint64 { return s.sequence }
+
+func (s *directoryStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
+	if s.back == nil {
+		if s.back, err = logstore.OpenReader(s.path, logstore.ReaderOptions{EntryLen: event.Len, Query: s.query}); err != nil {
+			return from, false, fmt.Errorf("cannot open log directory %s: %w", s.path, err)
+		}
+	}
+	if at := s.back.Cursor(); at != c {
+		if _, err := s.back.Seek(c); err != nil {
+			return from, false, s.seekError(err)
+		}
+	}
+	for entries := uint64(0); entries < n; {
+		if s.ctx.Err() != nil {
+			return from, false, s.ctx.Err()
+		}
+		chunk, err := s.back.Previous()
+		var gap *GapError
+		switch err = Gap(err); {
+		case err == io.EOF:
+			return from, false, nil
+		case errors.As(err, &gap):
+			continue // Next reports it
+		case err != nil:
+			return from, false, err
+		}
+		entries += chunk.Last - chunk.First + 1
+		from = logstore.Cursor{Store: c.Store, Sequence: chunk.First - 1}
+	}
+	return from, true, nil
+}
+
+func (s *directoryStore) Close() error {
+	err := s.storeSource.Close()
+	if s.back != nil {
+		err = errors.Join(err, s.back.Close())
+	}
+	return err
 }
 
 func (s *directoryStore) seekError(err error) error {

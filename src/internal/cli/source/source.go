@@ -223,6 +223,8 @@ type storeSource struct {
 	boot   BootTime
 	chunk  *logstore.Chunk
 	rest   []byte // of the entries of the chunk
+	// sequence is that of the entry returned last.
+	sequence uint64
 }
 
 func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
@@ -234,7 +236,7 @@ func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 			}
 			return nil, 0, Gap(err)
 		}
-		s.chunk, s.rest = chunk, chunk.Entries
+		s.chunk, s.rest, s.sequence = chunk, chunk.Entries, chunk.First-1
 	}
 	n, err := event.Decode(s.rest, g)
 	if err != nil {
@@ -245,6 +247,7 @@ func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 	}
 	raw := s.rest[:n]
 	s.rest = s.rest[n:]
+	s.sequence++
 	return raw, s.boot.known(s.chunk.Header.Offset), nil
 }
 
@@ -255,8 +258,8 @@ func Gap(err error) error {
 	var unreadable *logstore.UnreadableError
 	var incompatible *logstore.IncompatibleError
 	switch {
-	case err == io.EOF:
-		return io.EOF
+	case err == nil, err == io.EOF:
+		return err
 	case errors.As(err, &corrupt):
 		return &GapError{err: fmt.Errorf("cannot read part of the log: %w", err),
 			Harmless: corrupt.Kind == frame.KindTorn && corrupt.To == 0, Missing: missingEntries(corrupt.From, corrupt.To, "corrupt")}

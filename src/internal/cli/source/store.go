@@ -25,6 +25,14 @@ type Store interface {
 	// SeekTime goes before the first entry of a time, in nanoseconds since the
 	// Unix epoch.
 	SeekTime(ctx context.Context, since int64) error
+	// Rewind goes before the oldest entry.
+	Rewind() error
+	// Sequence returns the number of the entry that Next has returned last.
+	Sequence() uint64
+	// Back returns a cursor from which about n entries, those that need be read
+	// counted, lie before c; ok is false if there are fewer. It does not move
+	// the source.
+	Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error)
 	// Cursor is the position up to which everything was returned by Next, or
 	// could be left out.
 	Cursor() (logstore.Cursor, error)

@@ -178,6 +178,9 @@ func (r *Reader) SeekTime(ctx context.Context, t int64) error {
 	return r.SeekNewest()
 }
 
+// Rewind puts the Reader before the oldest entry, where Open leaves it.
+func (r *Reader) Rewind() { r.move(0) }
+
 // SeekNewest puts the Reader behind the newest entry.
 func (r *Reader) SeekNewest() error {
 	newest, err := r.Newest()

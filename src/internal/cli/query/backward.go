@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/schema"
+)
+
+// The log is read backwards page by page, each of them forwards. firstPage is
+// the size of the first one and maxPage that of most, in entries.
+const firstPage, maxPage = 2048, 8192
+
+// An operation may have begun before the page in which it is met. It is shown
+// when lookback entries and lookbackTime before its first entry hold no more of
+// it, or maxLookback entries do not.
+const (
+	lookback     = 4096
+	lookbackTime = 2 * time.Second
+	maxLookback  = 32768
+)
+
+// maxHeld bounds the entries of the operations that are not shown yet, in bytes.
+const maxHeld = 8 << 20
+
+// backward shows a log from its end. What it holds is bounded by maxLookback and
+// maxHeld, whatever the size of the log, besides what -n shows.
+type backward struct {
+	*viewer
+
+	source source.Store
+	// begin is where the log that is shown begins; nil: with the oldest entry.
+	begin *logstore.Cursor
+	// from is the position down to which the log has been read, first the
+	// sequence of the first entry after it, 0 if there is none.
+	from  logstore.Cursor
+	first uint64
+	whole bool // all has been read
+	read  uint64
+	start int64 // of what has been read, in nanoseconds since the Unix epoch
+
+	// open are the trees that are not shown yet, in the order of their opening.
+	open []tree
+	size int // of their entries, in bytes
+	// later are the notices that are not shown yet, by the time they are about;
+	// unplaced are those of missing entries whose time depends on entries that
+	// are not read yet.
+	later    []*render.Notice
+	unplaced []unplaced
+
+	found int    // trees that are selected and certain
+	items []item // what -n shows, the newest first
+	done  bool
+}
+
+// tree is a tree that changes if the entries before what has been read use the
+// context that it needs.
+type tree struct {
+	root     *schema.Span
+	entries  []entry
+	selected bool
+	needs    event.ContextID
+	contexts []event.ContextID // of its spans
+}
+
+// entry is an entry of the log, with its index in the page of that number of
+// entries in all.
+type entry struct {
+	sequence uint64
+	bytes    []byte
+	boot     int64
+	index    uint64
+	read     *uint64 // entries read when the page had been read
+}
+
+// unplaced is a notice of missing entries, and what is known of the entries
+// before them: their end and their time of boot.
+type unplaced struct {
+	*render.Notice
+
+	missing   event.Missing
+	end, boot int64
+}
+
+// showBackward shows the log, or the newest operations of it, by reading it from
+// its end back to after, or to its beginning if that is nil.
+func (q *query) showBackward(ctx context.Context, src source.Store, out *output, after *logstore.Cursor) (*viewer, error) {
+	newest, _, err := src.Ends()
+	if err != nil {
+		return nil, err
+	}
+	b := &backward{viewer: newViewer(q, out), source: src, begin: after, from: newest}
+	for size := uint64(firstPage); !b.done; {
+		p, more, err := b.seek(ctx, size)
+		if err == nil {
+			err = p.fill(ctx, b.first)
+		}
+		if err != nil {
+			return b.viewer, err
+		}
+		if p.full && size > firstPage {
+			size /= 8
+			continue
+		}
+		if b.first == 0 {
+			if err := q.noteEnd(src, b.viewer); err != nil {
+				return b.viewer, err
+			}
+		}
+		b.whole = !more
+		b.add(p)
+		b.release()
+		if b.err == nil && q.lines < 0 {
+			b.err = out.flush()
+		}
+		if b.err != nil {
+			return b.viewer, b.err
+		}
+		if size < maxPage || len(p.entries) < maxPage/4 {
+			size *= 2 // of what is left, little may be selected
+		}
+	}
+	if !q.reverse {
+		slices.Reverse(b.items)
+	}
+	for _, i := range b.items {
+		b.print(i)
+	}
+	b.err = b.finish()
+	return b.viewer, b.err
+}
+
+// seek puts the source before a page of about so many entries; more reports
+// whether others are before it.
+func (b *backward) seek(ctx context.Context, size uint64) (p *page, more bool, err error) {
+	p = newPage(b)
+	p.from, more, err = b.source.Back(b.from, size)
+	if err != nil {
+		return nil, false, err
+	}
+	if more && b.begin != nil && p.from.Sequence <= b.begin.Sequence {
+		more = false
+	}
+	p.whole = !more
+	switch since := b.query.chunks().Since; {
+	case more:
+		_, err = b.source.Seek(p.from)
+	case b.begin != nil:
+		_, err = b.source.Seek(*b.begin)
+	case since != 0:
+		err = b.source.SeekTime(ctx, since)
+	default:
+		err = b.source.Rewind()
+	}
+	return p, more, err
+}
+
+// add adds what a page holds to what is not shown yet.
+func (b *backward) add(p *page) {
+	b.from = p.from
+	if p.first != 0 {
+		b.first = p.first
+	}
+	b.read += uint64(len(p.entries))
+	*p.read = b.read
+	if len(p.entries) > 0 {
+		b.start = p.start
+	}
+	b.placeNotices(p)
+	b.reopen(p)
+	p.builder.Close()
+	for i := range p.trees {
+		t := &p.trees[i]
+		t.selected = b.query.selection.shows(t.root)
+		for _, e := range t.entries {
+			b.size += len(e.bytes)
+		}
+	}
+	b.open = append(b.open, p.trees...)
+	slices.SortStableFunc(b.open, func(x, y tree) int { return cmp.Compare(x.entries[0].sequence, y.entries[0].sequence) })
+	b.gaps.prepend(&p.gaps)
+}
+
+// placeNotices takes the notices of a page, and gives those of missing entries
+// in later pages their time.
+func (b *backward) placeNotices(p *page) {
+	for _, u := range b.unplaced {
+		if u.end = max(u.end, p.end); u.boot == 0 {
+			u.boot = p.boot
+		}
+		*u.Notice = *render.NewMissing(u.missing, u.end, u.boot)
+		if len(p.entries) == 0 {
+			p.unplaced = append(p.unplaced, u)
+		}
+	}
+	b.unplaced = p.unplaced
+	b.later = append(b.notices, b.later...)
+	b.notices = nil
+	slices.SortStableFunc(b.later, func(x, y *render.Notice) int { return cmp.Compare(x.Start, y.Start) })
+}
+
+// reopen gives the trees that a page changes to its builder, and with them those
+// that use the same contexts.
+func (b *backward) reopen(p *page) {
+	var entries []entry
+	used := make(map[event.ContextID]bool)
+	for again := true; again; {
+		again = false
+		b.open = slices.DeleteFunc(b.open, func(t tree) bool {
+			if !p.ids[t.needs] && !slices.ContainsFunc(t.contexts, func(id event.ContextID) bool { return used[id] }) {
+				return false
+			}
+			for _, id := range t.contexts {
+				again = again || !used[id]
+				used[id] = true
+			}
+			entries = append(entries, t.entries...)
+			return true
+		})
+	}
+	slices.SortFunc(entries, func(x, y entry) int { return cmp.Compare(x.sequence, y.sequence) })
+	var g event.Group
+	for _, e := range entries {
+		b.size -= len(e.bytes)
+		if _, err := event.Decode(e.bytes, &g); err == nil { // as it was before
+			p.build(&g, e)
+		}
+	}
+}
+
+// certain reports whether a tree does not change any more.
+func (b *backward) certain(t *tree) bool {
+	first := &t.entries[0]
+	before := b.read - *first.read + first.index
+	return b.whole || b.size > maxHeld || before >= maxLookback ||
+		before >= lookback && t.root.Start-b.start >= int64(lookbackTime)
+}
+
+// release shows the trees that are certain, the newest first, and the notices
+// between them.
+func (b *backward) release() {
+	// latest are the latest beginnings of the selected trees up to each.
+	latest, at := make([]int64, len(b.open)), int64(math.MinInt64)
+	for i := range b.open {
+		if b.open[i].selected {
+			at = max(at, b.open[i].root.Start)
+		}
+		latest[i] = at
+	}
+	n := len(b.open)
+	for ; n > 0 && b.certain(&b.open[n-1]) && b.err == nil; n-- {
+		t := &b.open[n-1]
+		for _, e := range t.entries {
+			b.size -= len(e.bytes)
+		}
+		if !t.selected {
+			continue
+		}
+		b.noticesFrom(latest[n-1])
+		if b.query.lines >= 0 && b.found == b.query.lines {
+			b.noticesUntil(latest[n-1])
+			b.done = true
+			return
+		}
+		b.found++
+		b.take(item{root: t.root, entries: t.renderEntries(b.query)})
+	}
+	clear(b.open[n:])
+	b.open = b.open[:n]
+	if b.whole {
+		b.noticesFrom(math.MinInt64)
+		b.done = true
+	}
+}
+
+// noticesFrom shows the notices about what began at a time or later.
+func (b *backward) noticesFrom(t int64) {
+	for n := len(b.later); n > 0 && b.later[n-1].Start >= t; n-- {
+		b.take(item{notice: b.later[n-1]})
+		b.later = b.later[:n-1]
+	}
+}
+
+// noticesUntil shows the notices about what was not over at a time.
+func (b *backward) noticesUntil(t int64) {
+	for _, n := range slices.Backward(b.later) {
+		if n.End >= t {
+			b.take(item{notice: n})
+		}
+	}
+}
+
+// take shows an item, or keeps it until all that -n shows have been found.
+func (b *backward) take(i item) {
+	if b.query.lines < 0 {
+		b.print(i)
+	} else {
+		b.items = append(b.items, i)
+	}
+}
+
+// renderEntries returns the entries for a form that wants them.
+func (t *tree) renderEntries(q *query) []render.Entry {
+	if !q.form.Entries {
+		return nil
+	}
+	entries := make([]render.Entry, len(t.entries))
+	for i, e := range t.entries {
+		entries[i] = render.Entry{Bytes: e.bytes, Boot: e.boot, Order: e.sequence}
+	}
+	return entries
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/schema"
+)
+
+// page is a part of the log that is read at once.
+type page struct {
+	*viewer // which takes the notices
+
+	source source.Store
+	from   logstore.Cursor
+	whole  bool // nothing is before it
+	full   bool // it is larger than it should be, and was not read to its end
+
+	builder *schema.Builder
+	spans   map[*schema.Span][]entry
+	ids     map[event.ContextID]bool // of the contexts that it uses
+	entries []entry
+	trees   []tree
+	gaps    gaps
+	// unplaced are the notices of missing entries.
+	unplaced []unplaced
+	read     *uint64
+	first    uint64 // sequence of its first entry, 0 if it has none
+	start    int64  // time of its first entry that is not about the log
+	// mixed reports whether an entry holds several contexts. No agent writes
+	// those; the trees of the page are taken for what they are.
+	mixed bool
+}
+
+// maxFull is the number of entries of a page that is larger than it should be.
+const maxFull = 8 * maxPage
+
+func newPage(b *backward) *page {
+	p := &page{
+		viewer: b.viewer, source: b.source, read: new(uint64),
+		spans: make(map[*schema.Span][]entry), ids: make(map[event.ContextID]bool),
+	}
+	p.builder = schema.NewBuilder(b.query.registry, schema.Options{Ordered: true}, p.root)
+	return p
+}
+
+// fill reads the page, up to the entry until or, if that is 0, to the end of the
+// log.
+func (p *page) fill(ctx context.Context, until uint64) error {
+	p.notices, p.end, p.boot = nil, 0, 0
+	var g event.Group
+	for n := 0; !p.full; n++ {
+		if n%256 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		raw, boot, err := p.source.Next(&g)
+		var gap *source.GapError
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.As(err, &gap):
+			// Before the first entry it is a part of one that the page before reads
+			// as a whole.
+			if p.first != 0 || p.whole {
+				p.gaps.add(gap)
+				p.missing(gap.Missing)
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		sequence := p.source.Sequence()
+		if until != 0 && sequence >= until {
+			return nil
+		}
+		if p.first == 0 {
+			p.first = sequence
+		}
+		if m, ok := g.Missing(); ok {
+			p.missing(m)
+		} else if g.IsMetadata() {
+			p.metadata(&g, raw, boot)
+		} else {
+			p.add(&g, sequence, bytes.Clone(raw), boot)
+		}
+		p.full = len(p.entries) == maxFull
+	}
+	return nil
+}
+
+// add adds an entry.
+func (p *page) add(g *event.Group, sequence uint64, raw []byte, boot int64) {
+	if len(p.entries) == 0 {
+		p.start = schema.WallTime(boot, g.Start)
+	}
+	p.end, p.boot = max(p.end, schema.WallTime(boot, g.End)), boot
+	p.ids[g.Context] = true
+	for i := range g.Events {
+		p.mixed = p.mixed || i > 0 && g.Events[i].Kind == event.NewContext
+	}
+	e := entry{sequence: sequence, bytes: raw, boot: boot, index: uint64(len(p.entries)), read: p.read}
+	p.entries = append(p.entries, e)
+	p.build(g, e)
+}
+
+// build gives an entry to the builder.
+func (p *page) build(g *event.Group, e entry) {
+	if span := p.builder.Add(g, e.boot); span != nil {
+		p.spans[span] = append(p.spans[span], e)
+	}
+}
+
+// missing keeps that entries are missing after those that were read.
+func (p *page) missing(m event.Missing) {
+	if m.Entries == 0 {
+		return
+	}
+	n := render.NewMissing(m, p.end, p.boot)
+	p.notice(n)
+	p.unplaced = append(p.unplaced, unplaced{Notice: n, missing: m, end: p.end, boot: p.boot})
+}
+
+// root takes a tree.
+func (p *page) root(root *schema.Span) {
+	t := tree{root: root}
+	root.Walk(func(s *schema.Span) bool {
+		t.entries = append(t.entries, p.spans[s]...)
+		delete(p.spans, s)
+		t.contexts = append(t.contexts, s.Context)
+		return true
+	})
+	slices.SortFunc(t.entries, func(x, y entry) int { return cmp.Compare(x.sequence, y.sequence) })
+	if len(t.entries) == 0 {
+		// Its events share an entry with another tree.
+		t.entries = []entry{{sequence: p.first, read: p.read}}
+	} else if !p.mixed {
+		t.needs = needs(t.entries[0].bytes)
+	}
+	p.trees = append(p.trees, t)
+}
+
+// needs returns the context that decides where a tree with this first entry
+// stands: that which it is inside, or the one whose beginning it may not be.
+func needs(first []byte) event.ContextID {
+	var g event.Group
+	if _, err := event.Decode(first, &g); err != nil {
+		return event.ContextID{} // it was decoded before
+	}
+	if e := &g.Events[0]; e.Kind == event.NewContext && e.Parent != g.Context {
+		return e.Parent
+	}
+	return g.Context
+}
