@@ -22,6 +22,7 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 			"entries":         {"-o", "cbor"},
 			"the newest":      {"-n", "5"},
 			"the newest back": {"-n", "5", "-r"},
+			"all back":        {"-r"},
 			"a program":       {"--executable", "replay", "-n", "3"},
 			"another program": {"--executable", "curl"},
 			"a match":         {"tls::protocol_version=TLS 1.2"},
