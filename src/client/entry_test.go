@@ -95,7 +95,7 @@ func TestAMachineMayHaveBootedBefore1970(t *testing.T) {
 
 func TestAnEntryLargerThanTheBufferIsRead(t *testing.T) {
 	g := handshake()
-	g.Events[3].Value.Bytes = bytes.Repeat([]byte{7}, 3*entriesBuffer)
+	g.Events[3].Value.Bytes = bytes.Repeat([]byte{7}, 800<<10)
 	e, err := newEntries(bytes.NewReader(framed(g, 1)), 1).next()
 	if err != nil || !bytes.Equal(e.CBOR, event.Append(nil, g)) {
 		t.Errorf("%d bytes, %v", len(e.CBOR), err)
@@ -185,7 +185,7 @@ func TestStreamsThatAreNoneAreRefused(t *testing.T) {
 }
 
 func TestAGroupSaysWhatItsEntryDoes(t *testing.T) {
-	got := decodeGroup(handshake(), 41, boot)
+	got := groupOfEntry(&event.Entry{Sequence: 41, Group: handshake(), Boot: boot})
 	want := Group{
 		Sequence: 41, Context: "01" + strings.Repeat("0", 30),
 		Start: time.Unix(0, boot+5_000), End: time.Unix(0, boot+1_000_000_005),
@@ -223,7 +223,7 @@ func FuzzEntries(f *testing.F) {
 				t.Fatalf("an entry that is none: %v", err)
 			}
 			if _, err := event.Decode(e.CBOR, &g); err == nil {
-				decodeGroup(&g, e.Sequence, e.Boot)
+				groupOfEntry(&event.Entry{Sequence: e.Sequence, Group: &g, Boot: e.Boot})
 			}
 		}
 	})

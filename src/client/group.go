@@ -3,7 +3,6 @@
 package client
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math"
 	"time"
@@ -113,26 +112,8 @@ func groupOf(fields []any, g *Group) bool {
 		}
 	}
 	g.Start, g.End = fromMicros(start), fromMicros(end)
-	for key, value := range attributes {
-		v := value.Value()
-		switch key {
-		case "parent":
-			g.Opens = as(v, &g.Parent)
-		case "name":
-			as(v, &g.Name)
-		case "origin":
-			as(v, &g.Origin)
-		case "executable":
-			as(v, &g.Executable)
-		case "lost":
-			as(v, &g.Lost)
-		case "reason":
-			as(v, &g.Reason)
-		case "unrecorded-since":
-			asTime(v, &g.UnrecordedSince)
-		case "unrecorded-until":
-			asTime(v, &g.UnrecordedUntil)
-		}
+	for name, value := range attributes {
+		g.setAttribute(name, value.Value())
 	}
 	g.Data = make([]Datum, len(data))
 	for i, pair := range data {
@@ -159,52 +140,64 @@ func as[T any](value any, to *T) bool {
 	return ok
 }
 
-// asTime stores a time in µs since the Unix epoch in to.
-func asTime(value any, to *time.Time) {
+// setAttribute takes an attribute: text, or a number. One of another type, or that
+// is not known, is passed over.
+func (g *Group) setAttribute(name string, value any) {
 	var us uint64
-	if as(value, &us) {
-		*to = fromMicros(us)
+	switch name {
+	case event.AttributeParent:
+		g.Opens = as(value, &g.Parent)
+	case event.AttributeName:
+		as(value, &g.Name)
+	case event.AttributeOrigin:
+		as(value, &g.Origin)
+	case event.AttributeExecutable:
+		as(value, &g.Executable)
+	case event.AttributeLost:
+		as(value, &g.Lost)
+	case event.AttributeReason:
+		as(value, &g.Reason)
+	case event.AttributeUnrecordedSince:
+		if as(value, &us) {
+			g.UnrecordedSince = fromMicros(us)
+		}
+	case event.AttributeUnrecordedUntil:
+		if as(value, &us) {
+			g.UnrecordedUntil = fromMicros(us)
+		}
 	}
 }
 
-// decodeGroup makes a Group of an entry. boot is the time of boot in
-// nanoseconds since the Unix epoch.
-func decodeGroup(e *event.Group, sequence uint64, boot int64) Group {
+// groupOfEntry makes a Group of an entry of a stream, which has more exact times
+// than one that came over the bus.
+func groupOfEntry(e *event.Entry) Group {
 	g := Group{
-		Sequence: sequence, Context: e.Context.String(), Start: wallTime(boot, e.Start), End: wallTime(boot, e.End),
-		Name: string(e.Name), Executable: escaped(e.Executable), Origin: hex.EncodeToString(e.Origin),
-		Data: make([]Datum, 0, len(e.Events)),
+		Sequence: e.Sequence, Context: e.Group.Context.String(), Data: make([]Datum, 0, len(e.Group.Events)),
+		Start: time.Unix(0, max(event.WallTime(e.Boot, e.Group.Start), 0)), End: time.Unix(0, max(event.WallTime(e.Boot, e.Group.End), 0)),
 	}
-	if l, ok := e.Loss(); ok {
-		g.Lost, g.Reason = l.Events, l.Reason
-	} else if u, ok := e.Unrecorded(boot); ok {
-		g.UnrecordedSince, g.UnrecordedUntil = time.Unix(0, max(u.From, 0)), time.Unix(0, max(u.To, 0))
-		g.Reason = string(u.Reason)
+	var room [event.MaxAttributes]event.Attribute
+	for _, a := range e.Attributes(room[:0]) {
+		if a.Text != nil {
+			g.setAttribute(a.Name, string(a.Text))
+		} else {
+			g.setAttribute(a.Name, a.Number)
+		}
 	}
-	for i := range e.Events {
-		v := &e.Events[i]
+	for i := range e.Group.Events {
+		v := &e.Group.Events[i]
 		if v.Kind == event.NewContext {
-			g.Opens, g.Parent = true, v.Parent.String()
 			continue
 		}
-		d := Datum{Key: string(v.Key), Value: v.Value.Word}
-		switch v.Value.Kind {
+		d := Datum{Key: string(event.Escaped(v.Key))}
+		switch v.Value.Form() {
+		case event.Word:
+			d.Value = v.Value.Word
 		case event.String:
 			d.Value = string(v.Value.Bytes)
-		case event.Blob:
+		default:
 			d.Value = append([]byte{}, v.Value.Bytes...)
 		}
 		g.Data = append(g.Data, d)
 	}
 	return g
-}
-
-func escaped(b []byte) string { return string(event.AppendEscaped(nil, b)) }
-
-// wallTime returns the time that lies ns after boot; the epoch if there is none.
-func wallTime(boot int64, ns uint64) time.Time {
-	if ns > math.MaxInt64 || (boot > 0 && int64(ns) > math.MaxInt64-boot) {
-		return time.Unix(0, 0)
-	}
-	return time.Unix(0, boot+int64(ns))
 }

@@ -264,7 +264,7 @@ func (s *Stream) Groups() iter.Seq2[Group, error] {
 				if _, err = event.Decode(e.CBOR, &s.group); err != nil {
 					err = fmt.Errorf("%w: %w", ErrProtocol, err)
 				} else {
-					g = decodeGroup(&s.group, e.Sequence, e.Boot)
+					g = groupOfEntry(&event.Entry{Sequence: e.Sequence, Boot: e.Boot, Group: &s.group})
 				}
 			}
 			var missing *MissingError

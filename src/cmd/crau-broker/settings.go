@@ -14,7 +14,7 @@ import (
 
 	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/broker"
-	"crypto-auditing/src/internal/busservice"
+	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/schema"
@@ -123,7 +123,7 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 		return broker.Options{}, err
 	}
 	return broker.Options{
-		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: busservice.AppendGroup,
+		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: marshal.AppendGroup,
 		Agent: agentclient.Client{Path: conf.AgentSocket},
 		Policy: broker.Policy{
 			MaxAge: conf.Truncate.MaxAge.Duration, MaxSize: limit(conf.Truncate.MaxSize),

@@ -18,6 +18,7 @@ import (
 
 	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/discover"
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/file"
@@ -113,7 +114,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		Foreign: func(name string, err error) {
 			message.SegmentForeign.Log(o.Log, "segment", name, "error", err)
 		},
-		Terms:        pipeline.EntryTerms(),
+		Terms:        entry.Terms(),
 		SegmentSize:  o.SegmentSize,
 		SegmentAge:   o.SegmentAge,
 		SyncInterval: o.SyncInterval,

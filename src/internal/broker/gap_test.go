@@ -85,7 +85,7 @@ func TestWhatWasTruncatedIsToldAndCounted(t *testing.T) {
 	if _, err := l.Writer.Remove(context.Background(), ends[2], nil); err != nil {
 		t.Fatal(err)
 	}
-	want := reading.Gap{From: logstore.Cursor{Store: ends[0].Store}, To: ends[2], Entries: ends[2].Sequence, Reason: reading.Truncated}
+	want := reading.Gap{From: logstore.Cursor{Store: ends[0].Store}, To: ends[2], Entries: ends[2].Sequence, Reason: event.Truncated}
 
 	second := newClient()
 	if err := s.Attach(second); err != nil {
@@ -144,7 +144,7 @@ func TestWhatCannotBeReadIsToldAndTheRestIsSent(t *testing.T) {
 	var missing uint64
 	for _, g := range gaps {
 		missing += g.Entries
-		if g.Reason != reading.Corrupt {
+		if g.Reason != event.Corrupt {
 			t.Errorf("gap %+v", g)
 		}
 		if slices.ContainsFunc(got, func(n uint64) bool { return n > g.From.Sequence && n <= g.To.Sequence }) {
@@ -480,7 +480,7 @@ func TestStreamsAreTheEntriesWithTwoKeysMore(t *testing.T) {
 	g := event.Group{Context: event.ContextID{3}, Start: 5, End: 6, Events: []event.Event{{Key: []byte("a"), Value: event.Value{Word: 1}}}}
 	raw := event.Append(nil, &g)
 	for _, boot := range []int64{0, 1_700_000_000_000_000_000, -5} {
-		b := reading.AppendCBOR(nil, &reading.Entry{Sequence: 1 << 40, Raw: raw, Boot: boot})
+		b := reading.AppendCBOR(nil, &event.Entry{Sequence: 1 << 40, Raw: raw, Boot: boot})
 		var again event.Group
 		if n, err := event.Decode(b, &again); err != nil || n != len(b) || string(event.Append(nil, &again)) != string(raw) {
 			t.Errorf("boot %d: %x is no entry: %v", boot, b, err)

@@ -17,12 +17,13 @@ import (
 	"crypto-auditing/src/internal/broker/brokertest"
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
 
 // sequences is a form in which only sequence numbers are left.
-func sequences(dst []byte, e *reading.Entry) []byte {
+func sequences(dst []byte, e *event.Entry) []byte {
 	return binary.LittleEndian.AppendUint64(dst, e.Sequence)
 }
 
@@ -30,7 +31,7 @@ func sequences(dst []byte, e *reading.Entry) []byte {
 const wideGroup = 16 << 10
 
 // wide is a form in which groups are long.
-func wide(dst []byte, e *reading.Entry) []byte {
+func wide(dst []byte, e *event.Entry) []byte {
 	return append(sequences(dst, e), make([]byte, wideGroup-8)...)
 }
 

@@ -160,7 +160,7 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 	restore := hide(files[1])
 	var j journal
 	b := run(t, l, func(o *broker.Options) { o.Log = slog.New(slog.NewTextHandler(&j, nil)) })
-	want := reading.Gap{From: ends[0], To: ends[1], Entries: ends[1].Sequence - ends[0].Sequence, Reason: reading.Unreadable}
+	want := reading.Gap{From: ends[0], To: ends[1], Entries: ends[1].Sequence - ends[0].Sequence, Reason: event.Unreadable}
 	for range 3 {
 		got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})
 		if !slices.Equal(gaps, []reading.Gap{want}) || uint64(len(got)) != ends[3].Sequence-want.Entries {
@@ -217,7 +217,7 @@ func TestAStrayFileIsPassedOverAndReported(t *testing.T) {
 	c.awaitLast(t, ends[2].Sequence)
 	for range 3 {
 		got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})
-		if uint64(len(got)) != ends[2].Sequence || len(gaps) != 1 || gaps[0].Reason != reading.PassedOver || gaps[0].Entries != 0 {
+		if uint64(len(got)) != ends[2].Sequence || len(gaps) != 1 || gaps[0].Reason != event.PassedOver || gaps[0].Entries != 0 {
 			t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[2].Sequence, gaps)
 		}
 		if err := b.Status(t.Context()).StoreError; !strings.Contains(fmt.Sprint(err), filepath.Base(foreign)) {

@@ -12,6 +12,7 @@ import (
 
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -163,10 +164,9 @@ func (s *sink) sending() {
 
 // Events implements delivery.Sink.
 func (s *sink) Events(groups []byte, _ int, cursor logstore.Cursor) error {
-	groups = trim(groups)
-	before, after := eventsMessage(s.service.socket.Serial(), s.client, string(s.path), groups, cursor.String())
+	message := marshal.Events(s.service.socket.Serial(), s.client, string(s.path), subscriptionInterface, groups, cursor.String())
 	s.sending()
-	return s.service.socket.Send(before, groups, after)
+	return s.service.socket.Send(transport.Encoded(message))
 }
 
 // Skipped implements delivery.Sink.
@@ -188,7 +188,7 @@ func (s *sink) Skipped(g *reading.Gap) error {
 		return err
 	}
 	s.sending()
-	return s.service.socket.SendMessage(message)
+	return s.service.socket.Send(message)
 }
 
 // Ping implements delivery.Sink.

@@ -14,6 +14,7 @@ import (
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/busservice/access"
 	"crypto-auditing/src/internal/busservice/arguments"
+	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/busservice/transport"
 )
 
@@ -134,7 +135,7 @@ func (c *call) enter() error {
 	}
 	want := transport.AnyReply
 	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" {
-		want = reading.MaxPage + headerOfEvents
+		want = reading.MaxPage + marshal.Overhead
 	}
 	if s.calls.Alone(c.sender) {
 		s.watcher.Heard(c.sender)
@@ -244,6 +245,24 @@ type answer struct {
 
 // answer answers with results or an error.
 func (s *Service) answer(a *answer, results []any, err error) {
+	message, err := s.encode(a, results, err)
+	if err != nil {
+		s.log.Error("cannot encode a reply", "error", err)
+		s.backlog.Cancel(transport.Replies, a.to, a.user, a.room)
+		return
+	}
+	if a.room == 0 && s.backlog.Overdue(a.to) {
+		return // a long message, to which the reader of the bus answers: it cannot wait
+	}
+	s.backlog.Sent(transport.Replies, a.to, a.user, a.room, message.Len())
+	if err := s.socket.Send(message); err != nil && s.conn.Connected() {
+		s.log.Error("cannot send a reply", "error", err)
+	}
+}
+
+// encode returns the message with results, a page of Read alone being encoded
+// already, or with an error.
+func (s *Service) encode(a *answer, results []any, err error) (*transport.Message, error) {
 	m := &dbus.Message{Type: dbus.TypeMethodReply, Flags: dbus.FlagNoReplyExpected, Headers: map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldDestination: dbus.MakeVariant(a.to),
 		dbus.FieldReplySerial: dbus.MakeVariant(a.serial),
@@ -254,19 +273,10 @@ func (s *Service) answer(a *answer, results []any, err error) {
 		m.Headers[dbus.FieldErrorName] = dbus.MakeVariant(named.Name)
 	}
 	if len(m.Body) > 0 {
+		if page, ok := m.Body[0].(*marshal.Page); ok {
+			return transport.Encoded(page.Reply(s.socket.Serial(), a.to, a.serial)), nil
+		}
 		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
 	}
-	message, wrong := s.socket.Encode(m)
-	if wrong != nil {
-		s.log.Error("cannot encode a reply", "error", wrong)
-		s.backlog.Cancel(transport.Replies, a.to, a.user, a.room)
-		return
-	}
-	if a.room == 0 && s.backlog.Overdue(a.to) {
-		return // a long message, to which the reader of the bus answers: it cannot wait
-	}
-	s.backlog.Sent(transport.Replies, a.to, a.user, a.room, message.Len())
-	if err := s.socket.SendMessage(message); err != nil && s.conn.Connected() {
-		s.log.Error("cannot send a reply", "error", err)
-	}
+	return s.socket.Encode(m)
 }

@@ -13,6 +13,7 @@ import (
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/busservice/access"
 	"crypto-auditing/src/internal/busservice/arguments"
+	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/busservice/stream"
 )
 
@@ -72,27 +73,22 @@ func (c *call) read() ([]any, error) {
 		return nil, err
 	}
 	defer r.Close()
-	groups := []group{}
 	size := reading.MaxPage
 	if c.room > 0 {
-		size = min(size, c.room-headerOfEvents)
+		size = min(size, c.room-marshal.Overhead)
 	}
-	page, err := r.Next(c.ctx, nil, int(most), size, func(dst []byte, e *reading.Entry) []byte {
-		groups = append(groups, groupOf(e))
-		return AppendGroup(dst, e)
-	})
+	page, err := r.Next(c.ctx, nil, int(most), size, marshal.AppendGroup)
 	if err != nil {
 		return nil, err
 	}
-	var missing uint64
+	reply := &marshal.Page{Groups: page.Groups, Next: r.Cursor().String()}
 	if page.Gap != nil {
-		missing = page.Gap.Entries
+		reply.Missing = page.Gap.Entries
 		if page.Count == 0 && page.Gap.Open() {
 			return nil, c.service.broker.Unreadable()
 		}
 	}
-	// One that no longer fitted in was tried, too.
-	return []any{groups[:page.Count], r.Cursor().String(), missing}, nil
+	return []any{reply}, nil
 }
 
 // open serves Open.

@@ -25,6 +25,7 @@ import (
 	"crypto-auditing/src/internal/broker/brokertest"
 	"crypto-auditing/src/internal/busservice"
 	"crypto-auditing/src/internal/busservice/bustest"
+	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
 )
@@ -84,7 +85,7 @@ func (s *served) start(t *testing.T, changes ...change) {
 		}
 	}}
 	bo := broker.Options{
-		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: busservice.AppendGroup, Agent: s.agent,
+		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: marshal.AppendGroup, Agent: s.agent,
 		Policy: broker.Policy{Reading: broker.Ignore}, StateWait: time.Minute, Log: log,
 	}
 	for _, c := range changes {

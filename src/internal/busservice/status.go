@@ -9,7 +9,7 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/notices"
-	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/event"
 )
 
 // statusOf is what GetStatus returns.
@@ -57,7 +57,7 @@ func addNotices(d dictionary, n *notices.Summary) {
 	for _, u := range n.Unrecorded {
 		list = append(list, unrecorded{
 			since(time.Unix(0, max(u.From, 0))), since(time.Unix(0, max(u.To, 0))),
-			string(reading.Plain([]byte(u.Reason))), string(reading.Plain([]byte(u.Library))),
+			string(event.Plain(u.Reason)), string(event.Plain(u.Library)),
 		})
 	}
 	d["unrecorded"] = dbus.MakeVariant(list)
@@ -67,9 +67,9 @@ func addNotices(d dictionary, n *notices.Summary) {
 	if r := n.Removed; r != nil {
 		d["removed"] = dbus.MakeVariant(dictionary{
 			"time":     dbus.MakeVariant(since(n.RemovedAt)),
-			"user":     dbus.MakeVariant(string(reading.Plain([]byte(r.User)))),
+			"user":     dbus.MakeVariant(string(event.Plain(r.User))),
 			"uid":      dbus.MakeVariant(r.UID),
-			"policy":   dbus.MakeVariant(string(reading.Plain([]byte(r.Policy)))),
+			"policy":   dbus.MakeVariant(string(event.Plain(r.Policy))),
 			"first":    dbus.MakeVariant(r.First),
 			"last":     dbus.MakeVariant(r.Last),
 			"segments": dbus.MakeVariant(uint64(max(r.Segments, 0))),

@@ -44,18 +44,9 @@ func Decode(b []byte, g *Group) (int, error) {
 	if len(b) == 0 {
 		return 0, io.EOF
 	}
-	d := decoder{b: b}
-	if len(d.b) > MaxEntry {
-		d.b = d.b[:MaxEntry]
-	}
+	d := newDecoder(b)
 	d.group(g)
-	if d.err != nil {
-		if d.err == io.ErrUnexpectedEOF && len(b) > MaxEntry {
-			return 0, &SyntaxError{MaxEntry, "entry longer than the limit"}
-		}
-		return 0, d.err
-	}
-	return d.pos, nil
+	return d.length(b)
 }
 
 // Len returns the length of the first entry of b without decoding it. Its
@@ -64,21 +55,12 @@ func Len(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, io.EOF
 	}
-	d := decoder{b: b}
-	if len(d.b) > MaxEntry {
-		d.b = d.b[:MaxEntry]
-	}
+	d := newDecoder(b)
 	if b[0]>>5 != majorMap>>5 {
 		return 0, &SyntaxError{0, "not a map"}
 	}
 	d.skip()
-	if d.err != nil {
-		if d.err == io.ErrUnexpectedEOF && len(b) > MaxEntry {
-			return 0, &SyntaxError{MaxEntry, "entry longer than the limit"}
-		}
-		return 0, d.err
-	}
-	return d.pos, nil
+	return d.length(b)
 }
 
 // decoder reads items from b. After the first error it does nothing more.
@@ -86,6 +68,20 @@ type decoder struct {
 	b   []byte
 	pos int
 	err error
+}
+
+// newDecoder returns a decoder of the first entry of b.
+func newDecoder(b []byte) decoder { return decoder{b: b[:min(len(b), MaxEntry)]} }
+
+// length returns the length of the first entry of b, which has been read.
+func (d *decoder) length(b []byte) (int, error) {
+	switch {
+	case d.err == nil:
+		return d.pos, nil
+	case d.err == io.ErrUnexpectedEOF && len(b) > MaxEntry:
+		return 0, &SyntaxError{MaxEntry, "entry longer than the limit"}
+	}
+	return 0, d.err
 }
 
 func (d *decoder) fail(problem string) {
@@ -335,13 +331,8 @@ func (d *decoder) value(v *Value) {
 	major, n := d.head()
 	switch {
 	case d.err != nil:
-	case (major == majorUint || major == majorNegint) && n > math.MaxInt64:
-		d.pos = at
-		d.fail("word of more than 64 bits")
-	case major == majorUint:
-		v.Kind, v.Word = Word, int64(n)
-	case major == majorNegint:
-		v.Kind, v.Word = Word, ^int64(n)
+	case major == majorUint || major == majorNegint:
+		v.Kind, v.Word = Word, d.signed(at, major, n)
 	case major == majorText:
 		v.Kind, v.Bytes = String, d.take(n)
 		if d.err == nil && !validText(v.Bytes) {
@@ -353,6 +344,38 @@ func (d *decoder) value(v *Value) {
 	default:
 		d.pos = at
 		d.fail("value neither word nor string nor blob")
+	}
+}
+
+// signed returns the number with a head that was read at.
+func (d *decoder) signed(at int, major byte, n uint64) int64 {
+	if n > math.MaxInt64 {
+		d.pos = at
+		d.fail("word of more than 64 bits")
+	}
+	if major == majorNegint {
+		return ^int64(n)
+	}
+	return int64(n)
+}
+
+// word reads a number of 64 bits, signed.
+func (d *decoder) word(what string) int64 {
+	at := d.pos
+	major, n := d.head()
+	if d.err == nil && major != majorUint && major != majorNegint {
+		d.pos = at
+		d.fail("not " + what)
+	}
+	return d.signed(at, major, n)
+}
+
+// key reads a text key that must be the given one.
+func (d *decoder) key(name string) {
+	at := d.pos
+	if string(d.text("a text key")) != name && d.err == nil {
+		d.pos = at
+		d.fail("not the key " + name)
 	}
 }
 

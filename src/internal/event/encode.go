@@ -4,6 +4,8 @@ package event
 
 import (
 	"encoding/binary"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -106,11 +108,7 @@ func AppendData(dst, key []byte, v *Value) []byte {
 	dst = append(dst, "\x65value"...)
 	switch v.Kind {
 	case Word:
-		if v.Word < 0 {
-			dst = appendHeader(dst, majorNegint, uint64(^v.Word))
-		} else {
-			dst = appendHeader(dst, majorUint, uint64(v.Word))
-		}
+		dst = appendWord(dst, v.Word)
 	case String:
 		if utf8.Valid(v.Bytes) {
 			dst = appendHeader(dst, majorText, uint64(len(v.Bytes)))
@@ -137,6 +135,13 @@ func AppendData(dst, key []byte, v *Value) []byte {
 func appendTime(dst []byte, t uint64) []byte {
 	dst = append(dst, majorUint|27)
 	return binary.BigEndian.AppendUint64(dst, t)
+}
+
+func appendWord(dst []byte, word int64) []byte {
+	if word < 0 {
+		return appendHeader(dst, majorNegint, uint64(^word))
+	}
+	return appendHeader(dst, majorUint, uint64(word))
 }
 
 func appendBytes(dst, b []byte) []byte {
@@ -185,4 +190,24 @@ func AppendEscaped(dst, b []byte) []byte {
 		b = b[n:]
 	}
 	return dst
+}
+
+// Unescape is the inverse of AppendEscaped. A backslash that begins no \xNN
+// stands for itself.
+func Unescape(text string) string {
+	if !strings.Contains(text, `\x`) {
+		return text
+	}
+	b := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] == '\\' && i+3 < len(text) && text[i+1] == 'x' {
+			if n, err := strconv.ParseUint(text[i+2:i+4], 16, 8); err == nil {
+				b = append(b, byte(n))
+				i += 3
+				continue
+			}
+		}
+		b = append(b, text[i])
+	}
+	return string(b)
 }

@@ -58,23 +58,10 @@ func AppendLoss(dst []byte, l *Loss) []byte {
 // Loss returns what a metadata group says of a loss; ok is false if it is
 // about something else.
 func (g *Group) Loss() (l Loss, ok bool) {
-	if !g.IsMetadata() {
-		return Loss{}, false
-	}
 	l.Start, l.End = g.Start, g.End
-	for i := range g.Events {
-		v := &g.Events[i].Value
-		switch string(g.Events[i].Key) {
-		case KeyLostEvents:
-			l.Events, ok = uint64(v.Word), true
-		case KeyLostHits:
-			l.Hits = uint64(v.Word)
-		case KeyLostReason:
-			l.Reason = string(v.Bytes)
-		case KeyLostPlace:
-			l.Place = string(v.Bytes)
-		}
-	}
+	ok = g.report(KeyLostEvents, fields{
+		KeyLostEvents: word(&l.Events), KeyLostHits: word(&l.Hits), KeyLostReason: text(&l.Reason), KeyLostPlace: text(&l.Place),
+	})
 	return l, ok
 }
 

@@ -4,6 +4,7 @@ package event
 
 import (
 	"encoding/hex"
+	"slices"
 	"strings"
 )
 
@@ -88,29 +89,15 @@ func AppendRecording(dst []byte, r *Recording) []byte {
 
 // Recording returns what a notice reports of a start or stop.
 func (g *Group) Recording() (r Recording, ok bool) {
-	if !g.IsNotice() {
-		return Recording{}, false
-	}
 	r.Time = g.Start
-	for i := range g.Events {
-		v := &g.Events[i].Value
-		switch string(g.Events[i].Key) {
-		case KeyRecording:
-			r.State, ok = State(v.Bytes), true
-		case KeyAgentVersion:
-			r.Version = string(v.Bytes)
-		case KeyBootID:
-			// A value of another form leaves the id unknown.
-			if len(v.Bytes) == hex.EncodedLen(len(r.BootID)) {
-				_, _ = hex.Decode(r.BootID[:], v.Bytes)
-			}
-		case KeyStopReason:
-			r.StopReason = string(v.Bytes)
-		case KeyUnrecordedSince:
-			r.Since = v.Word
-		case KeyUnrecordedReason:
-			r.Reason = UnrecordedReason(v.Bytes)
-		}
+	var boot string
+	ok = g.report(KeyRecording, fields{
+		KeyRecording: text(&r.State), KeyAgentVersion: text(&r.Version), KeyBootID: text(&boot),
+		KeyStopReason: text(&r.StopReason), KeyUnrecordedSince: word(&r.Since), KeyUnrecordedReason: text(&r.Reason),
+	})
+	// A value of another form leaves the id unknown.
+	if len(boot) == hex.EncodedLen(len(r.BootID)) {
+		_, _ = hex.Decode(r.BootID[:], []byte(boot))
 	}
 	return r, ok
 }
@@ -170,28 +157,16 @@ func (g *Group) Unrecorded(boot int64) (u Unrecorded, ok bool) {
 		if r.State != Started || r.Since == 0 {
 			return Unrecorded{}, false
 		}
-		return Unrecorded{From: r.Since, To: wall(boot, r.Time), Reason: r.Reason}, true
+		return Unrecorded{From: r.Since, To: WallTime(boot, r.Time), Reason: r.Reason}, true
 	}
-	if !g.IsNotice() {
-		return Unrecorded{}, false
-	}
-	u.From, u.To = wall(boot, g.Start), wall(boot, g.End)
-	for i := range g.Events {
-		v := &g.Events[i].Value
-		switch string(g.Events[i].Key) {
-		case KeyUnrecordedReason:
-			u.Reason, ok = UnrecordedReason(v.Bytes), true
-		case KeyLibrary:
-			u.Library = string(v.Bytes)
-		case KeyBuildID:
-			u.BuildID = append([]byte(nil), v.Bytes...)
-		}
+	u.From, u.To = WallTime(boot, g.Start), WallTime(boot, g.End)
+	var id string
+	ok = g.report(KeyUnrecordedReason, fields{KeyUnrecordedReason: text(&u.Reason), KeyLibrary: text(&u.Library), KeyBuildID: text(&id)})
+	if id != "" {
+		u.BuildID = []byte(id)
 	}
 	return u, ok
 }
-
-// wall turns a time since boot into one since the Unix epoch.
-func wall(boot int64, t uint64) int64 { return boot + int64(t) }
 
 // Removal is the notice that segments were removed from the log.
 type Removal struct {
@@ -225,29 +200,11 @@ func AppendRemoval(dst []byte, r *Removal) []byte {
 
 // Removal returns what a notice reports of a removal.
 func (g *Group) Removal() (r Removal, ok bool) {
-	if !g.IsNotice() {
-		return Removal{}, false
-	}
 	r.Time = g.Start
-	for i := range g.Events {
-		v := &g.Events[i].Value
-		switch string(g.Events[i].Key) {
-		case KeyRemovedFirst:
-			r.First, ok = uint64(v.Word), true
-		case KeyRemovedLast:
-			r.Last = uint64(v.Word)
-		case KeyRemovedSegments:
-			r.Segments = int(v.Word)
-		case KeyRemovedBytes:
-			r.Bytes = v.Word
-		case KeyRemovedBy:
-			r.User = string(v.Bytes)
-		case KeyRemovedUID:
-			r.UID = uint32(v.Word)
-		case KeyRemovedPolicy:
-			r.Policy = string(v.Bytes)
-		}
-	}
+	ok = g.report(KeyRemovedFirst, fields{
+		KeyRemovedFirst: word(&r.First), KeyRemovedLast: word(&r.Last), KeyRemovedSegments: word(&r.Segments),
+		KeyRemovedBytes: word(&r.Bytes), KeyRemovedBy: text(&r.User), KeyRemovedUID: word(&r.UID), KeyRemovedPolicy: text(&r.Policy),
+	})
 	return r, ok
 }
 
@@ -255,31 +212,38 @@ func (g *Group) Removal() (r Removal, ok bool) {
 // reads the log and is never in the log.
 type Missing struct {
 	Entries uint64
-	Reason  string
+	Reason  MissingReason
 }
+
+// MissingReason is why entries are missing.
+type MissingReason string
+
+// The reasons.
+const (
+	// Truncated: the entries have been removed.
+	Truncated MissingReason = "truncated"
+	// Corrupt: the entries are damaged.
+	Corrupt MissingReason = "corrupt"
+	// Unreadable: their segment cannot be opened or read.
+	Unreadable MissingReason = "unreadable"
+	// PassedOver: none is missing, but a file is named as a segment of the log and
+	// is none.
+	PassedOver MissingReason = "passed-over"
+)
 
 // AppendMissing appends the group.
 func AppendMissing(dst []byte, m *Missing) []byte {
 	n := notice{}
 	n.word(KeyMissingEntries, int64(m.Entries))
-	n.text(KeyMissingReason, m.Reason)
+	n.text(KeyMissingReason, string(m.Reason))
 	return n.append(dst, 0, 0)
 }
 
 // Missing returns what a group of a stream reports of missing entries.
 func (g *Group) Missing() (m Missing, ok bool) {
-	if !g.IsNotice() {
-		return Missing{}, false
-	}
-	for i := range g.Events {
-		v := &g.Events[i].Value
-		switch string(g.Events[i].Key) {
-		case KeyMissingEntries:
-			m.Entries, ok = uint64(max(v.Word, 0)), true
-		case KeyMissingReason:
-			m.Reason = string(v.Bytes)
-		}
-	}
+	var entries int64
+	ok = g.report(KeyMissingEntries, fields{KeyMissingEntries: word(&entries), KeyMissingReason: text(&m.Reason)})
+	m.Entries = uint64(max(entries, 0))
 	return m, ok
 }
 
@@ -313,19 +277,31 @@ func AppendEnd(dst []byte, e *End) []byte {
 
 // StreamEnd returns what the last group of a stream reports.
 func (g *Group) StreamEnd() (e End, ok bool) {
-	if !g.IsNotice() {
-		return End{}, false
+	ok = g.report(KeyEnd, fields{KeyEnd: text(&e.Outcome), KeyEndReason: text(&e.Reason)})
+	return e, ok
+}
+
+// fields are where the data of a notice goes, by key.
+type fields map[string]func(*Value)
+
+func text[T ~string](to *T) func(*Value) { return func(v *Value) { *to = T(v.Bytes) } }
+
+func word[T ~int | ~int64 | ~uint32 | ~uint64](to *T) func(*Value) {
+	return func(v *Value) { *to = T(v.Word) }
+}
+
+// report takes the data of a notice. It reports whether the group is one with the
+// given key; if it is not, nothing is taken.
+func (g *Group) report(key string, to fields) bool {
+	if !g.IsNotice() || !slices.ContainsFunc(g.Events, func(e Event) bool { return string(e.Key) == key }) {
+		return false
 	}
 	for i := range g.Events {
-		v := &g.Events[i].Value
-		switch string(g.Events[i].Key) {
-		case KeyEnd:
-			e.Outcome, ok = Outcome(v.Bytes), true
-		case KeyEndReason:
-			e.Reason = string(v.Bytes)
+		if take := to[string(g.Events[i].Key)]; take != nil {
+			take(&g.Events[i].Value)
 		}
 	}
-	return e, ok
+	return true
 }
 
 // notice gathers the data of a notice.

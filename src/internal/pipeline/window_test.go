@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/probe"
@@ -120,7 +121,7 @@ func TestLaterWindowsCarryWhatIsKnownOfAContext(t *testing.T) {
 	if len(unknown.Name)+len(unknown.Executable)+len(unknown.Origin) != 0 {
 		t.Errorf("context that was never opened: %+v", unknown)
 	}
-	terms := EntryTerms()
+	terms := entry.Terms()
 	var want []uint64
 	for rest := b.Entries; len(rest) > 0; {
 		n, err := event.Len(rest)

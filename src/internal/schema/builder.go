@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"container/heap"
 	"container/list"
-	"math"
 	"slices"
 
 	"crypto-auditing/src/internal/event"
@@ -125,7 +124,7 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 		return nil
 	}
 	b.makeRoom()
-	start, end := WallTime(boot, g.Start), WallTime(boot, g.End)
+	start, end := event.WallTime(boot, g.Start), event.WallTime(boot, g.End)
 	var first *Span
 	for i := range g.Events {
 		s := b.event(g, &g.Events[i], start, end)
@@ -134,15 +133,6 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 		}
 	}
 	return first
-}
-
-// WallTime returns the time that lies ns after boot; the epoch if there is no
-// such time, as the public project has it.
-func WallTime(boot int64, ns uint64) int64 {
-	if ns > math.MaxInt64 || (boot > 0 && int64(ns) > math.MaxInt64-boot) {
-		return 0
-	}
-	return boot + int64(ns)
 }
 
 func (b *Builder) event(g *event.Group, e *event.Event, start, end int64) *Span {

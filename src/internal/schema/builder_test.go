@@ -397,7 +397,7 @@ func TestATimeBeyondAllTimesIsTheEpoch(t *testing.T) {
 		"before the epoch":    {-10, 5, -5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := schema.WallTime(c.boot, c.ns); got != c.want {
+			if got := event.WallTime(c.boot, c.ns); got != c.want {
 				t.Errorf("got %d, want %d", got, c.want)
 			}
 		})

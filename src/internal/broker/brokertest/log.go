@@ -13,6 +13,7 @@ import (
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -92,7 +93,7 @@ func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 		b.Entries = event.Append(b.Entries, g)
 		b.End()
 		b.First, b.Last = min(b.First, g.Start), max(b.Last, g.End)
-		b.Terms = appendTerms(b.Terms, g)
+		b.Terms = entry.AppendTerms(b.Terms, g)
 		b.Notice = b.Notice || g.IsNotice()
 		if loss, lost := g.Loss(); lost {
 			b.Lost += loss.Events
@@ -103,22 +104,6 @@ func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 		l.t.Fatal(err)
 	}
 	return p.Cursor
-}
-
-// appendTerms appends what the filters of the store know of a group.
-func appendTerms(dst []uint64, g *event.Group) []uint64 {
-	if len(g.Name) > 0 {
-		dst = append(dst, logstore.TermHash(logstore.Name, g.Name))
-	}
-	if len(g.Executable) > 0 {
-		dst = append(dst, logstore.TermHash(logstore.Executable, g.Executable))
-	}
-	for i := range g.Events {
-		if e := &g.Events[i]; e.Kind == event.Data {
-			dst = append(dst, logstore.TermHash(logstore.Key, e.Key))
-		}
-	}
-	return dst
 }
 
 // Lose appends the record of a loss.

@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/broker/tail"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
 )
@@ -219,7 +220,7 @@ func (w *sender) read(ctx context.Context) (more bool, err error) {
 // scan reads what fits into a.
 func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more bool, err error) {
 	began, looked := time.Now(), s.Read
-	var e reading.Entry
+	var e event.Entry
 	for {
 		a.to = s.Cursor()
 		if len(a.groups) >= turnBytes || len(a.pieces) >= MaxBatch {

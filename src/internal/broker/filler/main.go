@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -92,7 +93,7 @@ func fill(o *options) error {
 	out := bufio.NewWriter(os.Stdout)
 	var mu sync.Mutex
 	w, err := logstore.Open(context.Background(), o.dir, logstore.Options{
-		EntryLen: event.Len, SegmentSize: 1 << 40, Terms: terms, QueueSize: 64 << 20,
+		EntryLen: event.Len, SegmentSize: 1 << 40, Terms: entry.Terms(), QueueSize: 64 << 20,
 		Metadata: func(now logstore.Moment) []byte {
 			return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)
 		},
@@ -164,11 +165,10 @@ func batch(o *options, chunk int) logstore.Batch {
 				Key: []byte("test::sent"), Value: event.Value{Word: (int64(now.Boot) + now.Offset) / int64(time.Microsecond)},
 			})
 		}
-		at := len(b.Entries)
 		b.Entries = event.Append(b.Entries, g)
 		b.End()
 		b.Events += uint32(len(g.Events))
-		of = terms(of[:0], b.Entries[at:])
+		of = entry.AppendTerms(of[:0], g)
 		for _, t := range of {
 			set[t] = struct{}{}
 		}
@@ -211,26 +211,4 @@ func one(o *options, n, now uint64) *event.Group {
 	binary.LittleEndian.PutUint64(g.Events[0].Parent[:], n)
 	g.Events = append(g.Events, event.Event{Key: []byte(c.key), Value: event.Value{Word: c.value}})
 	return g
-}
-
-// terms appends what the filters of the store know of an entry.
-func terms(dst []uint64, entry []byte) []uint64 {
-	var g event.Group
-	if _, err := event.Decode(entry, &g); err != nil {
-		return dst
-	}
-	for _, t := range []struct {
-		kind logstore.TermKind
-		text []byte
-	}{{logstore.Name, g.Name}, {logstore.Executable, g.Executable}} {
-		if len(t.text) > 0 {
-			dst = append(dst, logstore.TermHash(t.kind, t.text))
-		}
-	}
-	for i := range g.Events {
-		if e := &g.Events[i]; e.Kind == event.Data {
-			dst = append(dst, logstore.TermHash(logstore.Key, e.Key))
-		}
-	}
-	return dst
 }

@@ -17,7 +17,6 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -244,7 +243,7 @@ func (f *Filter) compileKeys(*schema.Registry) error {
 
 func (f *Filter) compileExecutables(*schema.Registry) error {
 	for _, v := range f.Spec.Executables {
-		insert(&f.executables, unescape(v))
+		insert(&f.executables, event.Unescape(v))
 	}
 	f.addTerms(logstore.Executable, f.executables)
 	return nil
@@ -321,26 +320,6 @@ func termsOf(kind logstore.TermKind, values map[string]struct{}) []logstore.Term
 	return terms
 }
 
-// unescape is the inverse of event.AppendEscaped. A backslash that begins no
-// \xNN stands for itself.
-func unescape(text string) string {
-	if !strings.Contains(text, `\x`) {
-		return text
-	}
-	b := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		if text[i] == '\\' && i+3 < len(text) && text[i+1] == 'x' {
-			if n, err := strconv.ParseUint(text[i+2:i+4], 16, 8); err == nil {
-				b = append(b, byte(n))
-				i += 3
-				continue
-			}
-		}
-		b = append(b, text[i])
-	}
-	return string(b)
-}
-
 // Name returns the name of a group's context, which may be in its data.
 func Name(g *event.Group) []byte {
 	if len(g.Name) > 0 {
@@ -354,44 +333,28 @@ func Name(g *event.Group) []byte {
 	return nil
 }
 
-// Origin returns the origin of a group's context.
-func Origin(g *event.Group) []byte {
-	if len(g.Origin) == 0 && len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
-		return g.Events[0].Origin
-	}
-	return g.Origin
-}
-
-// Executable returns the executable of a group's context.
-func Executable(g *event.Group) []byte {
-	if len(g.Executable) == 0 && len(g.Events) > 0 && g.Events[0].Kind == event.NewContext {
-		return g.Events[0].Executable
-	}
-	return g.Executable
-}
-
-// Passes reports whether a group passes. name is Name(g); offset is what
-// leads from its times to real time, in ns.
-func (f *Filter) Passes(g *event.Group, name []byte, offset int64) bool {
+// Passes reports whether a group passes. name is Name(g); boot is the
+// time of boot to which its times are relative, in ns since the Unix epoch.
+func (f *Filter) Passes(g *event.Group, name []byte, boot int64) bool {
 	if f.Everything || g.IsNotice() {
 		return true
 	}
-	return f.inTime(g, offset) && f.ofContext(g, name) && f.hasData(g, name)
+	return f.inTime(g, boot) && f.ofContext(g, name) && f.hasData(g, name)
 }
 
-func (f *Filter) inTime(g *event.Group, offset int64) bool {
-	return frame.RealTime(g.End, offset) >= f.since && frame.RealTime(g.Start, offset) <= f.until
+func (f *Filter) inTime(g *event.Group, boot int64) bool {
+	return event.WallTime(boot, g.End) >= f.since && event.WallTime(boot, g.Start) <= f.until
 }
 
 // ofContext applies what is about the context as a whole.
 func (f *Filter) ofContext(g *event.Group, name []byte) bool {
 	if f.executables != nil {
-		if _, ok := f.executables[string(Executable(g))]; !ok {
+		if _, ok := f.executables[string(g.ContextExecutable())]; !ok {
 			return false
 		}
 	}
 	if f.origins != nil {
-		if _, ok := f.origins[string(Origin(g))]; !ok {
+		if _, ok := f.origins[string(g.ContextOrigin())]; !ok {
 			return false
 		}
 	}

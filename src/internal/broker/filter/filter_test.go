@@ -318,7 +318,7 @@ func TestFiltersThatSelectTheSameHaveOneKey(t *testing.T) {
 func FuzzUnescapeIsTheInverseOfEscaping(f *testing.F) {
 	f.Add([]byte("a\xff\\x41\\"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if got := unescape(string(event.AppendEscaped(nil, b))); got != string(b) {
+		if got := event.Unescape(string(event.AppendEscaped(nil, b))); got != string(b) {
 			t.Errorf("%q becomes %q", b, got)
 		}
 	})

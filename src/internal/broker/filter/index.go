@@ -77,9 +77,8 @@ func spread(m map[string][]*rule, values map[string]struct{}, c *rule) {
 }
 
 // Visit calls take with the place of every filter that an entry passes. The
-// sequence differs from call to call; offset is what leads from the group's times
-// to real time, in ns.
-func (x *Index) Visit(g *event.Group, sequence uint64, offset int64, take func(place int)) {
+// sequence differs from call to call; boot is as for Filter.Passes.
+func (x *Index) Visit(g *event.Group, sequence uint64, boot int64, take func(place int)) {
 	if g.IsNotice() {
 		for _, c := range x.all {
 			take(c.place)
@@ -93,13 +92,13 @@ func (x *Index) Visit(g *event.Group, sequence uint64, offset int64, take func(p
 				continue
 			}
 			c.seen = sequence
-			if c.filter.Passes(g, name, offset) {
+			if c.filter.Passes(g, name, boot) {
 				take(c.place)
 			}
 		}
 	}
 	if len(x.executables) > 0 {
-		try(x.executables[string(Executable(g))])
+		try(x.executables[string(g.ContextExecutable())])
 	}
 	if len(x.names) > 0 && len(name) > 0 {
 		try(x.names[string(name)])

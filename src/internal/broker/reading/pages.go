@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -66,7 +67,7 @@ func (r *Pages) Cursor() logstore.Cursor { return r.scanner.Cursor() }
 // *fault.StoreError, or that of ctx.
 func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form) (Page, error) {
 	p := Page{Groups: dst}
-	var e Entry
+	var e event.Entry
 	began, looked := time.Now(), r.scanner.Read
 	for p.Count < most {
 		if r.scanner.Read-looked >= timeCheck {

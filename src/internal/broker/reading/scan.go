@@ -9,8 +9,10 @@ import (
 
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/segment"
 )
 
 // Scanner reads the entries that pass a filter, in order. It is for one
@@ -54,7 +56,7 @@ func (s *Scanner) seek(after logstore.Cursor) error {
 	s.rest, s.gap, s.skip = nil, nil, Skip{}
 	s.position = after.Sequence
 	if to := s.reader.Cursor(); missing > 0 {
-		s.gap = &Gap{From: after, To: to, Entries: missing, Reason: Truncated}
+		s.gap = &Gap{From: after, To: to, Entries: missing, Reason: event.Truncated}
 		s.gap.From.Store = to.Store
 	}
 	return nil
@@ -63,7 +65,7 @@ func (s *Scanner) seek(after logstore.Cursor) error {
 // Next returns the next entry that passes, in e. The error is a *Gap where
 // entries are missing, and the next call goes on behind it; io.EOF at the end,
 // where there may be more later; *fault.StoreError if reading fails; that of ctx.
-func (s *Scanner) Next(ctx context.Context, e *Entry) error {
+func (s *Scanner) Next(ctx context.Context, e *event.Entry) error {
 	for {
 		if s.gap != nil {
 			gap := s.gap
@@ -106,7 +108,7 @@ func (s *Scanner) nextChunk(ctx context.Context) error {
 		return &fault.StoreError{Err: err}
 	case lack.Last != 0:
 		s.miss(lack.First, lack.Last, lack.Reason)
-	case lack.Newest || lack.Reason == PassedOver:
+	case lack.Newest || lack.Reason == event.PassedOver:
 		s.position = max(s.position, s.reader.Cursor().Sequence)
 		at := s.Cursor()
 		s.gap = &Gap{From: at, To: at, Reason: lack.Reason}
@@ -116,51 +118,33 @@ func (s *Scanner) nextChunk(ctx context.Context) error {
 
 // Skip is why a reader passes over a part of the log, as long as it is not known
 // what is missing there.
-type Skip struct{ reason Reason }
-
-// Lack is what is missing in the log: the entries first to last, or, if those
-// are 0, what a later error shows.
-type Lack struct {
-	First, Last uint64
-	Reason      Reason
-	// Newest is set if the newest segment cannot be read: there may be no later
-	// error.
-	Newest bool
-}
+type Skip struct{ reason event.MissingReason }
 
 // Read takes an error of a logstore.Reader after which it continues; ok is
 // false for others.
-func (s *Skip) Read(l *Log, err error) (k Lack, ok bool) {
-	var missing *logstore.MissingError
-	var corrupt *logstore.CorruptError
-	var unreadable *logstore.UnreadableError
-	var incompatible *logstore.IncompatibleError
+func (s *Skip) Read(l *Log, err error) (lack entry.Lack, ok bool) {
+	lack, ok = entry.LackOf(err)
 	switch {
-	case errors.As(err, &missing):
-		k = Lack{First: missing.From, Last: missing.To, Reason: Truncated}
+	case !ok || lack.Reason == event.PassedOver:
+		return lack, ok
+	case lack.Reason == event.Truncated:
+		// What is missing after a part that was passed over is missing for the same
+		// reason.
 		if s.reason != "" {
-			k.Reason = s.reason
+			lack.Reason = s.reason
 		}
 		s.reason = ""
-		return k, true
-	case errors.As(err, &corrupt):
-		k = Lack{First: corrupt.From, Last: corrupt.To, Reason: Corrupt}
-	case errors.As(err, &unreadable):
-		l.health.note(unreadable)
-		k = Lack{First: unreadable.From, Last: unreadable.To, Reason: Unreadable, Newest: unreadable.Newest}
-	case errors.As(err, &incompatible):
-		k = Lack{Reason: Corrupt}
-	case errors.As(err, new(*logstore.ForeignError)):
-		return Lack{Reason: PassedOver}, true // nothing is missing for it
-	default:
-		return Lack{}, false
+		return lack, true
 	}
-	s.reason = k.Reason
-	return k, true
+	if unreadable, is := segment.AsUnreadable(err); is {
+		l.health.note(unreadable)
+	}
+	s.reason = lack.Reason
+	return lack, true
 }
 
 // miss notes that the entries from first to last are missing.
-func (s *Scanner) miss(first, last uint64, reason Reason) {
+func (s *Scanner) miss(first, last uint64, reason event.MissingReason) {
 	store := s.reader.Store()
 	s.gap = &Gap{
 		From:    logstore.Cursor{Store: store, Sequence: max(first-1, s.position)},
@@ -170,7 +154,7 @@ func (s *Scanner) miss(first, last uint64, reason Reason) {
 }
 
 // step looks at the next entry of the chunk and reports whether it passes.
-func (s *Scanner) step(e *Entry) bool {
+func (s *Scanner) step(e *event.Entry) bool {
 	var n int
 	var err error
 	if s.undecoded {
@@ -180,22 +164,22 @@ func (s *Scanner) step(e *Entry) bool {
 	}
 	if err != nil || s.sequence > s.last {
 		s.rest = nil
-		s.miss(s.sequence, max(s.last, s.sequence), Corrupt)
+		s.miss(s.sequence, max(s.last, s.sequence), event.Corrupt)
 		return false
 	}
-	*e = Entry{Sequence: s.sequence, Group: &s.group, Raw: s.rest[:n], Boot: s.boot}
+	*e = event.Entry{Sequence: s.sequence, Group: &s.group, Raw: s.rest[:n], Boot: s.boot}
 	s.rest = s.rest[n:]
 	s.position = s.sequence
 	s.sequence++
 	if len(s.rest) == 0 && s.sequence <= s.last {
 		// Fewer entries than the header says: this one is good.
-		s.miss(s.sequence, s.last, Corrupt)
+		s.miss(s.sequence, s.last, event.Corrupt)
 	}
 	return s.undecoded || s.filter.Everything || s.filter.Passes(&s.group, filter.Name(&s.group), s.boot)
 }
 
 // back undoes the last call of next, which returned an entry.
-func (s *Scanner) back(e *Entry) {
+func (s *Scanner) back(e *event.Entry) {
 	// The entries of a chunk lie one behind the other.
 	s.rest = e.Raw[: len(e.Raw)+len(s.rest) : cap(e.Raw)]
 	s.sequence = e.Sequence

@@ -272,7 +272,7 @@ func (t *Tail) step(ctx context.Context) error {
 		return &fault.StoreError{Err: err}
 	}
 	var missing *logstore.MissingError
-	if lack.Reason == reading.Corrupt && !errors.As(err, &missing) {
+	if lack.Reason == event.Corrupt && !errors.As(err, &missing) {
 		var corrupt *logstore.CorruptError
 		segment := ""
 		if errors.As(err, &corrupt) {
@@ -286,7 +286,7 @@ func (t *Tail) step(ctx context.Context) error {
 	return nil
 }
 
-func (t *Tail) miss(first, last uint64, reason reading.Reason) {
+func (t *Tail) miss(first, last uint64, reason event.MissingReason) {
 	store := t.reader.Store()
 	t.Cache.add(&block{last: last, gap: &reading.Gap{
 		From:    logstore.Cursor{Store: store, Sequence: first - 1},
@@ -300,7 +300,7 @@ func (t *Tail) dispatch(chunk *logstore.Chunk) {
 	b := &block{last: chunk.Last}
 	groups := t.scratch[:0]
 	rest, sequence := chunk.Entries, chunk.First
-	e := reading.Entry{Group: &t.group, Boot: chunk.Header.Offset}
+	e := event.Entry{Group: &t.group, Boot: chunk.Header.Offset}
 	for len(rest) > 0 && sequence <= chunk.Last {
 		n, err := event.Decode(rest, &t.group)
 		if err != nil {
@@ -335,7 +335,7 @@ func (t *Tail) dispatch(chunk *logstore.Chunk) {
 		// The header promised more.
 		b.last = sequence - 1
 		t.Cache.add(b)
-		t.miss(sequence, chunk.Last, reading.Corrupt)
+		t.miss(sequence, chunk.Last, event.Corrupt)
 		return
 	}
 	t.Cache.add(b)

@@ -40,8 +40,8 @@ type Options struct {
 // Socket is the connection to the bus below godbus. Whole messages are written
 // to it, by godbus and by us, and are on the bus in the order of the writes.
 // Messages that are too long never reach godbus, which would decode them whole:
-// they are discarded as they are read. Send, SendMessage, Serial and Encode may
-// be called concurrently.
+// they are discarded as they are read. Send, Serial and Encode may be called
+// concurrently.
 type Socket struct {
 	*net.UnixConn
 	options Options
@@ -213,32 +213,22 @@ func (s *Socket) next() error {
 	return nil
 }
 
-// Send writes a message in parts. After an error the connection is closed.
-func (s *Socket) Send(parts ...[]byte) error {
+// Send writes a message. After an error the connection is closed.
+func (s *Socket) Send(m *Message) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
-	buffers := net.Buffers(parts)
-	_, err := buffers.WriteTo(s.UnixConn)
-	return s.broken(err)
-}
-
-// SendMessage writes a message. After an error the connection is closed.
-func (s *Socket) SendMessage(m *Message) error {
-	if len(m.fds) == 0 {
-		return s.Send(m.bytes)
+	parts := net.Buffers(m.parts)
+	if len(m.fds) > 0 {
+		n, _, err := s.WriteMsgUnix(parts[0], unix.UnixRights(m.fds...), nil)
+		if err != nil {
+			return s.broken(err)
+		}
+		parts[0] = parts[0][n:]
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if err := s.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
-		return err
-	}
-	n, _, err := s.WriteMsgUnix(m.bytes, unix.UnixRights(m.fds...), nil)
-	if err == nil && n < len(m.bytes) {
-		_, err = s.UnixConn.Write(m.bytes[n:])
-	}
+	_, err := parts.WriteTo(s.UnixConn)
 	return s.broken(err)
 }
 
@@ -252,14 +242,24 @@ func (s *Socket) broken(err error) error {
 	return fmt.Errorf("cannot write to the bus: %w", err)
 }
 
-// Message is an encoded message with its file descriptors.
+// Message is an encoded message, in parts, with its file descriptors. It is sent
+// once.
 type Message struct {
-	bytes []byte
+	parts [][]byte
 	fds   []int
 }
 
+// Encoded returns the message that parts are, with a number from Serial.
+func Encoded(parts [][]byte) *Message { return &Message{parts: parts} }
+
 // Len is the length of the message in bytes.
-func (m *Message) Len() int { return len(m.bytes) }
+func (m *Message) Len() int {
+	n := 0
+	for _, part := range m.parts {
+		n += len(part)
+	}
+	return n
+}
 
 // Encode encodes a message under a serial number of its own.
 func (s *Socket) Encode(from *dbus.Message) (*Message, error) {
@@ -274,7 +274,7 @@ func (s *Socket) Encode(from *dbus.Message) (*Message, error) {
 		return nil, err
 	}
 	binary.LittleEndian.PutUint32(b.Bytes()[serialAt:], s.Serial())
-	return &Message{b.Bytes(), fds}, nil
+	return &Message{[][]byte{b.Bytes()}, fds}, nil
 }
 
 // Serial returns a serial number that godbus does not use.

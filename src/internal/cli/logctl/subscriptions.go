@@ -20,7 +20,7 @@ import (
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/cli/bus"
 	"crypto-auditing/src/internal/cli/console"
-	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/event"
 )
 
 // NewSubscriptionsCommand returns crauctl subscriptions.
@@ -110,7 +110,7 @@ func writeSubscriptions(w io.Writer, list []client.SubscriptionInfo, location *t
 			since = s.Created.In(location).Format(time.DateTime)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
-			render.Escaped(name), userName(s.User), attached, s.Delivered, s.Pending, s.Skipped, render.Escaped(s.Flow), since, filterText(&s.Filter, location))
+			event.Escaped(name), userName(s.User), attached, s.Delivered, s.Pending, s.Skipped, event.Escaped(s.Flow), since, filterText(&s.Filter, location))
 	}
 	return table.Flush()
 }
@@ -140,7 +140,7 @@ func filterText(f *client.Filter, location *time.Location) string {
 	var parts []string
 	fields := filterFields(f)
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		parts = append(parts, name+"="+render.Escaped(strings.Join(fields[name], ",")))
+		parts = append(parts, name+"="+event.Escaped(strings.Join(fields[name], ",")))
 	}
 	for name, t := range map[string]time.Time{"since": f.Since, "until": f.Until} {
 		if !t.IsZero() {

@@ -17,6 +17,7 @@ import (
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/cli/timespec"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -280,7 +281,7 @@ func (s *selection) shows(root *schema.Span) bool {
 		return false
 	}
 	if s.executables != nil && !found(root, func(span *schema.Span) bool {
-		return s.executables[span.Executable] || s.executables[render.Escaped(span.Executable)]
+		return s.executables[span.Executable] || s.executables[event.Escaped(span.Executable)]
 	}) {
 		return false
 	}

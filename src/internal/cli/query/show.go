@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"crypto-auditing/src/client"
-	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
@@ -79,8 +79,8 @@ func (q *query) filter() client.Filter {
 		}
 	}
 	for name := range s.executables {
-		f.Executables = append(f.Executables, render.Escaped(name))
-		if escaped := render.Escaped(name); strings.Contains(name, `\`) && escaped != name {
+		f.Executables = append(f.Executables, event.Escaped(name))
+		if escaped := event.Escaped(name); strings.Contains(name, `\`) && escaped != name {
 			f.Executables = append(f.Executables, name) // it may be meant as the escaped form of another
 		}
 	}

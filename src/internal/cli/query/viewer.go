@@ -73,13 +73,13 @@ func (v *viewer) read(ctx context.Context, src source.Source, builder *schema.Bu
 			return err
 		}
 		if v.window != nil {
-			v.window.see(schema.WallTime(boot, g.Start))
+			v.window.see(event.WallTime(boot, g.Start))
 		}
 		if g.IsMetadata() {
 			v.metadata(&g, raw, boot)
 			continue
 		}
-		v.end, v.boot = max(v.end, schema.WallTime(boot, g.End)), boot
+		v.end, v.boot = max(v.end, event.WallTime(boot, g.End)), boot
 		span := builder.Add(&g, boot)
 		if v.entries != nil && span != nil {
 			v.order++

@@ -171,7 +171,7 @@ func (j *jsonWriter) span(s *schema.Span, level int) {
 	j.key("origin", in, false)
 	j.string(hex.EncodeToString([]byte(s.Origin)))
 	j.key("executable", in, false)
-	j.string(Escaped(s.Executable))
+	j.string(event.Escaped(s.Executable))
 	j.key("start", in, false)
 	j.seconds(s.Start)
 	j.key("end", in, false)
@@ -209,7 +209,7 @@ func (j *jsonWriter) events(s *schema.Span, level int) {
 	sort.Slice(j.order, func(a, b int) bool { return s.Data[j.order[a]].Key < s.Data[j.order[b]].Key })
 	j.buffer = append(j.buffer, '{')
 	for n, i := range j.order {
-		j.key(Escaped(s.Data[i].Key), level+1, n == 0)
+		j.key(event.Escaped(s.Data[i].Key), level+1, n == 0)
 		j.value(&s.Data[i].Value, level+1)
 	}
 	j.newline(level)
@@ -260,7 +260,7 @@ func (j *jsonWriter) flags(s *schema.Span, level int) {
 			}
 			n++
 			j.newline(level + 1)
-			j.string(Escaped(s.Data[i].Key))
+			j.string(event.Escaped(s.Data[i].Key))
 		}
 		if n > 0 {
 			j.newline(level)
@@ -301,16 +301,6 @@ func floorSeconds(ns int64) (whole, fraction int64) {
 		whole, fraction = whole-1, fraction+second
 	}
 	return whole, fraction
-}
-
-// Escaped returns a name in the form in which names are shown everywhere.
-func Escaped(name string) string {
-	for i := range len(name) {
-		if c := name[i]; c < 0x20 || c > 0x7e || c == '\\' {
-			return string(event.AppendEscaped(nil, []byte(name)))
-		}
-	}
-	return name
 }
 
 // escape writes a UTF-16 code unit of a JSON string by its number.

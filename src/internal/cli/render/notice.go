@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/schema"
 )
 
 // Notice reports what a log does not hold: events that were lost, a time that
@@ -63,7 +62,7 @@ type fact interface {
 // nanoseconds since the Unix epoch, to which its times are relative. ok is false
 // if the entry is another one, or is about the log and reports nothing missing.
 func NewNotice(g *event.Group, raw []byte, boot int64) (n *Notice, ok bool) {
-	n = &Notice{Start: schema.WallTime(boot, g.Start), End: schema.WallTime(boot, g.End)}
+	n = &Notice{Start: event.WallTime(boot, g.Start), End: event.WallTime(boot, g.End)}
 	if l, ok := g.Loss(); ok {
 		n.about = (*loss)(&l)
 	} else if u, ok := g.Unrecorded(boot); ok {
@@ -243,7 +242,7 @@ func (m *missing) text(*Notice, spanText) string {
 
 func (m *missing) members(j *jsonWriter) {
 	j.unsigned("entries", m.Entries)
-	j.text("reason", m.Reason)
+	j.text("reason", string(m.Reason))
 }
 
 // Entries returns the entries with the sequences first to last and what became

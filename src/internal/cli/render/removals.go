@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/schema"
 )
 
 // Removals collects the notices of removals, as far as they are about the
@@ -41,7 +40,7 @@ func (r *Removals) Sentence(last uint64, location *time.Location) string {
 		return Entries(1, last, "is missing", "are missing") + noRecord
 	}
 	removed := Entries(1, min(last, r.last.Last), "was removed", "were removed") +
-		" (" + RemovedBy(&r.last, schema.WallTime(r.boot, r.last.Time), location) + ")"
+		" (" + RemovedBy(&r.last, event.WallTime(r.boot, r.last.Time), location) + ")"
 	if r.Cover(last) {
 		return removed
 	}

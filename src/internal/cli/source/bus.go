@@ -170,8 +170,8 @@ func (s *busStore) decode(g *event.Group, next func() (client.Entry, error)) ([]
 	case err == io.EOF:
 		return nil, 0, io.EOF
 	case errors.As(err, &missing):
-		return nil, 0, &GapError{err: err, Harmless: missing.Reason == "truncated" || missing.Reason == "",
-			Missing: event.Missing{Entries: missing.Entries, Reason: missing.Reason}}
+		return nil, 0, &GapError{err: err, Harmless: missing.Reason == string(event.Truncated) || missing.Reason == "",
+			Missing: event.Missing{Entries: missing.Entries, Reason: event.MissingReason(missing.Reason)}}
 	case s.ctx.Err() != nil:
 		return nil, 0, s.ctx.Err()
 	case err != nil:

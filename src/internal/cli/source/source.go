@@ -18,6 +18,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
@@ -133,7 +134,7 @@ const maxWindow = 128 << 20
 type stream struct {
 	file     *os.File
 	decoder  *zstd.Decoder
-	sequence *sequence
+	sequence *event.Sequence
 	path     string
 	boot     BootTime
 	origin   int64 // offset of the stream in the file
@@ -155,7 +156,7 @@ func streamFrom(file *os.File, begin []byte, path string, boot BootTime) (*strea
 		s.decoder = decoder
 		r = decoder
 	}
-	s.sequence = newSequence(r)
+	s.sequence = event.NewSequence(r)
 	return s, nil
 }
 
@@ -186,27 +187,23 @@ func (s *stream) Next(g *event.Group) ([]byte, int64, error) {
 
 // damage says where in the file reading ended.
 func (s *stream) damage(err error) error {
-	var d *damageError
-	if !errors.As(err, &d) {
-		return fmt.Errorf("cannot read log %s: %w", s.path, err)
-	}
-	where := fmt.Sprintf("at byte %d", s.origin+d.offset)
-	if s.decoder != nil {
-		where = fmt.Sprintf("at byte %d of its decompressed entries", d.offset)
-		if s.origin > 0 {
-			where += fmt.Sprintf(" from byte %d on", s.origin)
-		}
-	}
+	offset := s.sequence.Offset()
 	var syntax *event.SyntaxError
-	if s.decoder != nil && !errors.As(err, &syntax) && !errors.Is(err, errTruncated) {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("the file ends inside a compressed frame")
-		} else {
-			err = d.err
-		}
-		return fmt.Errorf("cannot decompress log %s %s: %w", s.path, where, err)
+	torn := errors.As(err, &syntax) || errors.Is(err, event.ErrTruncated)
+	if s.decoder == nil {
+		return fmt.Errorf("cannot read log %s at byte %d: %w", s.path, s.origin+offset, err)
 	}
-	return fmt.Errorf("cannot read log %s %s: %w", s.path, where, d.err)
+	where := fmt.Sprintf("at byte %d of its decompressed entries", offset)
+	if s.origin > 0 {
+		where += fmt.Sprintf(" from byte %d on", s.origin)
+	}
+	switch {
+	case torn:
+		return fmt.Errorf("cannot read log %s %s: %w", s.path, where, err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = errors.New("the file ends inside a compressed frame")
+	}
+	return fmt.Errorf("cannot decompress log %s %s: %w", s.path, where, err)
 }
 
 func (s *stream) Close() error {
@@ -253,34 +250,22 @@ func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 
 // Gap tells what reading goes on after.
 func Gap(err error) error {
-	var corrupt *logstore.CorruptError
-	var missing *logstore.MissingError
-	var unreadable *logstore.UnreadableError
-	var incompatible *logstore.IncompatibleError
-	switch {
-	case err == nil, err == io.EOF:
+	if err == nil || err == io.EOF {
 		return err
-	case errors.As(err, &corrupt):
-		return &GapError{err: fmt.Errorf("cannot read part of the log: %w", err),
-			Harmless: corrupt.Kind == frame.KindTorn && corrupt.To == 0, Missing: missingEntries(corrupt.From, corrupt.To, "corrupt")}
-	case errors.As(err, &missing):
-		return &GapError{err: err, Harmless: true, Missing: missingEntries(missing.From, missing.To, "truncated")}
-	case errors.As(err, &unreadable):
+	}
+	lack, ok := entry.LackOf(err)
+	if !ok {
+		return fmt.Errorf("cannot read the log: %w", err)
+	}
+	gap := &GapError{err: err, Harmless: lack.Harmless, Missing: lack.Missing()}
+	switch {
+	case errors.As(err, new(*logstore.CorruptError)):
+		gap.err = fmt.Errorf("cannot read part of the log: %w", err)
+	case lack.Reason == event.Unreadable:
 		// That one file is not for this user does not make it the whole log.
-		return &GapError{err: errors.New(unreadable.Error()), Missing: missingEntries(unreadable.From, unreadable.To, "unreadable")}
-	case errors.As(err, new(*logstore.ForeignError)), errors.As(err, &incompatible):
-		return &GapError{err: err}
+		gap.err = errors.New(err.Error())
 	}
-	return fmt.Errorf("cannot read the log: %w", err)
-}
-
-// missingEntries returns that the entries from first to last are missing; last
-// is 0 if it is not known which are.
-func missingEntries(first, last uint64, reason string) event.Missing {
-	if last == 0 {
-		return event.Missing{}
-	}
-	return event.Missing{Entries: last - first + 1, Reason: reason}
+	return gap
 }
 
 func (s *storeSource) Close() error { return s.reader.Close() }

@@ -299,10 +299,10 @@ func FindHeader(b []byte) int {
 }
 
 // RealTime adds the real-time offset to a time since boot, both as a file
-// says. A sum out of range becomes the nearest that is not.
-func RealTime(boot uint64, offset int64) int64 {
-	if boot > math.MaxInt64 || offset > 0 && int64(boot) > math.MaxInt64-offset {
+// says, for comparing. A sum out of range becomes the nearest that is not.
+func RealTime(sinceBoot uint64, offset int64) int64 {
+	if sinceBoot > math.MaxInt64 || offset > 0 && int64(sinceBoot) > math.MaxInt64-offset {
 		return math.MaxInt64
 	}
-	return int64(boot) + offset
+	return int64(sinceBoot) + offset
 }

@@ -2,7 +2,11 @@
 
 package reader
 
-import "crypto-auditing/src/internal/logstore/frame"
+import (
+	"math"
+
+	"crypto-auditing/src/internal/logstore/frame"
+)
 
 // Query says which chunks a Reader may leave out. What it returns may hold
 // entries that do not match; what matches is never left out.
@@ -31,10 +35,12 @@ func (q *Query) matchesIndex(x *frame.Index) bool {
 }
 
 // inTime decides by time. A notice can be about an earlier time: that recording
-// was interrupted is written down when it goes on.
+// was interrupted is written down when it goes on. An entry at no real time, out
+// of range, can be shown at any.
 func (q *Query) inTime(first, last uint64, offset int64, notice bool) bool {
-	return (q.Since == 0 || frame.RealTime(last, offset) >= q.Since) &&
-		(q.Until == 0 || notice || frame.RealTime(first, offset) <= q.Until)
+	end := frame.RealTime(last, offset)
+	return (q.Since == 0 || end >= q.Since) &&
+		(q.Until == 0 || notice || end == math.MaxInt64 || frame.RealTime(first, offset) <= q.Until)
 }
 
 func (q *Query) everything() bool { return q.Since == 0 && q.Until == 0 && len(q.Terms) == 0 }

@@ -81,4 +81,4 @@ func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 func sentence(text string) string { return escape(strings.ReplaceAll(text, "\n", "; ")) }
 
 // escape writes what may be any bytes as the interface describes it.
-func escape(text string) string { return string(event.AppendEscaped(nil, []byte(text))) }
+func escape(text string) string { return event.Escaped(text) }

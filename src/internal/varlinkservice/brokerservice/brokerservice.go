@@ -20,6 +20,7 @@ import (
 	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/broker/notices"
 	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/varlinkservice"
@@ -156,15 +157,15 @@ func addNotices(to *api.Status, from *notices.Summary) {
 	for _, u := range from.Unrecorded {
 		to.Unrecorded = append(to.Unrecorded, api.Unrecorded{
 			FromUSec: u.From / int64(time.Microsecond), ToUSec: u.To / int64(time.Microsecond),
-			Reason: string(reading.Plain([]byte(u.Reason))), Library: string(reading.Plain([]byte(u.Library))),
+			Reason: string(event.Plain(u.Reason)), Library: string(event.Plain(u.Library)),
 		})
 	}
 	to.UnrecordedCount, to.UnrecordedUSec = int64(from.UnrecordedCount), from.UnrecordedTotal.Microseconds()
 	to.Scanning = from.Scanning
 	if r := from.Removed; r != nil {
 		to.Removed = &api.Removal{
-			TimeUSec: from.RemovedAt.UnixMicro(), User: string(reading.Plain([]byte(r.User))), Uid: int64(r.UID),
-			Policy: string(reading.Plain([]byte(r.Policy))), First: int64(r.First), Last: int64(r.Last),
+			TimeUSec: from.RemovedAt.UnixMicro(), User: string(event.Plain(r.User)), Uid: int64(r.UID),
+			Policy: string(event.Plain(r.Policy)), First: int64(r.First), Last: int64(r.Last),
 			Segments: int64(r.Segments), Bytes: r.Bytes,
 		}
 	}
@@ -172,10 +173,10 @@ func addNotices(to *api.Status, from *notices.Summary) {
 
 // page is a reply to Read, with groups that are JSON already.
 type page struct {
-	Groups  []json.RawMessage `json:"groups"`
-	Next    string            `json:"next"`
-	Missing uint64            `json:"missing"`
-	Reason  reading.Reason    `json:"missingReason,omitempty"`
+	Groups  []json.RawMessage   `json:"groups"`
+	Next    string              `json:"next"`
+	Missing uint64              `json:"missing"`
+	Reason  event.MissingReason `json:"missingReason,omitempty"`
 }
 
 // Read implements the interface.
@@ -225,7 +226,7 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 		if err != nil {
 			return s.interrupted(ctx, until, &c, after, err)
 		}
-		if !c.WantsMore() && len(p.Groups) == 0 && p.Missing == 0 && p.Reason == reading.Unreadable {
+		if !c.WantsMore() && len(p.Groups) == 0 && p.Missing == 0 && p.Reason == event.Unreadable {
 			return s.fail(ctx, &c, after, s.broker.Unreadable())
 		}
 		over := !c.WantsMore() || end && !follows
@@ -258,7 +259,7 @@ func (s *service) interrupted(ctx, reading context.Context, c *api.VarlinkCall, 
 // next reads a page; end says that there is no more now.
 func next(ctx context.Context, r *reading.Pages, limit int) (p *page, end bool, err error) {
 	var ends []int
-	got, err := r.Next(ctx, nil, limit, reading.MaxPage, func(dst []byte, e *reading.Entry) []byte {
+	got, err := r.Next(ctx, nil, limit, reading.MaxPage, func(dst []byte, e *event.Entry) []byte {
 		dst = appendGroup(dst, e)
 		ends = append(ends, len(dst))
 		return dst

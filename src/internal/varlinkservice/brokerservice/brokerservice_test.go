@@ -20,7 +20,6 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/brokertest"
 	"crypto-auditing/src/internal/broker/delivery"
-	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
@@ -48,7 +47,7 @@ func serve(t *testing.T, peer varlinkservice.Peer, group *uint32) *served {
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s.broker, err = broker.New(broker.Options{
 		LogDir: s.log.Dir, StateDir: t.TempDir(), Registry: registry, Agent: &brokertest.Agent{Log: s.log}, Log: silent,
-		Form: func(dst []byte, _ *reading.Entry) []byte { return dst },
+		Form: func(dst []byte, _ *event.Entry) []byte { return dst },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,44 +6,35 @@ import (
 	"encoding/base64"
 	"encoding/json"
 
-	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
 
 // appendGroup is the reading.Form of groups: JSON.
-func appendGroup(dst []byte, e *reading.Entry) []byte {
+func appendGroup(dst []byte, e *event.Entry) []byte {
 	g := e.Group
 	to := api.Group{
 		Sequence: int64(e.Sequence), Context: g.Context.String(),
-		StartUSec: int64(e.Microseconds(g.Start)), EndUSec: int64(e.Microseconds(g.End)),
+		StartUSec: int64(e.Start()), EndUSec: int64(e.End()),
 		Data: []api.Datum{},
 	}
-	reading.Attributes(e, func(name string, value []byte) {
-		text := string(value)
-		switch name {
-		case reading.AttributeParent:
-			to.Parent = &text
-		case reading.AttributeName:
-			to.Name = &text
-		case reading.AttributeOrigin:
-			to.Origin = &text
-		case reading.AttributeExecutable:
-			to.Executable = &text
-		case reading.AttributeReason:
-			to.Reason = &text
+	texts := map[string]**string{
+		event.AttributeParent: &to.Parent, event.AttributeName: &to.Name, event.AttributeOrigin: &to.Origin,
+		event.AttributeExecutable: &to.Executable, event.AttributeReason: &to.Reason,
+	}
+	numbers := map[string]**int64{
+		event.AttributeLost: &to.Lost, event.AttributeUnrecordedSince: &to.UnrecordedSinceUSec,
+		event.AttributeUnrecordedUntil: &to.UnrecordedUntilUSec,
+	}
+	for _, a := range e.Attributes(nil) {
+		if field := texts[a.Name]; field != nil {
+			text := string(a.Text)
+			*field = &text
+		} else if field := numbers[a.Name]; field != nil {
+			number := int64(a.Number)
+			*field = &number
 		}
-	}, func(name string, value uint64) {
-		number := int64(value)
-		switch name {
-		case reading.AttributeLost:
-			to.Lost = &number
-		case reading.AttributeUnrecordedSince:
-			to.UnrecordedSinceUSec = &number
-		case reading.AttributeUnrecordedUntil:
-			to.UnrecordedUntilUSec = &number
-		}
-	})
+	}
 	for i := range g.Events {
 		if d := &g.Events[i]; d.Kind == event.Data {
 			to.Data = append(to.Data, datumOf(d.Key, &d.Value))
@@ -57,11 +48,11 @@ func appendGroup(dst []byte, e *reading.Entry) []byte {
 }
 
 func datumOf(key []byte, v *event.Value) api.Datum {
-	d := api.Datum{Key: string(reading.Plain(key))}
-	switch {
-	case v.Kind == event.Word:
+	d := api.Datum{Key: string(event.Escaped(key))}
+	switch v.Form() {
+	case event.Word:
 		d.Word = &v.Word
-	case reading.IsText(v):
+	case event.String:
 		text := string(v.Bytes)
 		d.Text = &text
 	default:

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package marshal encodes groups, and the messages that carry them, in the format
+// of D-Bus: the D-Bus specification, "Message Protocol", little endian. A group is
+// encoded once, however many messages carry it.
+package marshal
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// GroupsSignature is the signature of an array of groups.
+const GroupsSignature = "a(tstta{sv}a(sv))"
+
+// Everything is aligned by the beginning of the slice that is appended to, which
+// stands at a multiple of 8 in the message.
+
+// AppendGroup is the reading.Form of groups in messages. It ends at a multiple of
+// 8, so that another group can follow; dst has to begin and end at one.
+func AppendGroup(dst []byte, e *event.Entry) []byte {
+	g := e.Group
+	dst = binary.LittleEndian.AppendUint64(dst, e.Sequence)
+	dst = binary.LittleEndian.AppendUint32(dst, 2*uint32(len(g.Context)))
+	dst = hex.AppendEncode(dst, g.Context[:])
+	dst = pad(append(dst, 0), 8)
+	dst = binary.LittleEndian.AppendUint64(dst, e.Start())
+	dst = binary.LittleEndian.AppendUint64(dst, e.End())
+
+	dst, at := beginArray(dst)
+	var room [event.MaxAttributes]event.Attribute
+	for _, a := range e.Attributes(room[:0]) {
+		dst = appendText(pad(dst, 8), a.Name)
+		if a.Text != nil {
+			dst = appendText(append(dst, 1, 's', 0), a.Text)
+			continue
+		}
+		dst = pad(append(dst, 1, 't', 0), 8)
+		dst = binary.LittleEndian.AppendUint64(dst, a.Number)
+	}
+	endArray(dst, at)
+
+	dst, at = beginArray(dst)
+	for i := range g.Events {
+		if d := &g.Events[i]; d.Kind == event.Data {
+			dst = appendText(pad(dst, 8), event.Escaped(d.Key))
+			dst = appendValue(dst, &d.Value)
+		}
+	}
+	endArray(dst, at)
+	return pad(dst, 8)
+}
+
+// pad aligns dst.
+func pad(dst []byte, to int) []byte {
+	for len(dst)%to != 0 {
+		dst = append(dst, 0)
+	}
+	return dst
+}
+
+// beginArray begins an array of elements that are aligned to 8.
+func beginArray(dst []byte) ([]byte, int) {
+	dst = pad(dst, 4)
+	at := len(dst)
+	return pad(append(dst, 0, 0, 0, 0), 8), at
+}
+
+// endArray fills in the length of the array that began at.
+func endArray(dst []byte, at int) {
+	begin := (at + 4 + 7) &^ 7
+	binary.LittleEndian.PutUint32(dst[at:], uint32(len(dst)-begin))
+}
+
+func appendText[T []byte | string](dst []byte, text T) []byte {
+	dst = binary.LittleEndian.AppendUint32(pad(dst, 4), uint32(len(text)))
+	dst = append(dst, text...)
+	return append(dst, 0)
+}
+
+// appendValue appends a value as a variant.
+func appendValue(dst []byte, v *event.Value) []byte {
+	switch v.Form() {
+	case event.Word:
+		dst = pad(append(dst, 1, 'x', 0), 8)
+		return binary.LittleEndian.AppendUint64(dst, uint64(v.Word))
+	case event.String:
+		return appendText(append(dst, 1, 's', 0), v.Bytes)
+	}
+	dst = pad(append(dst, 2, 'a', 'y', 0), 4)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(v.Bytes)))
+	return append(dst, v.Bytes...)
+}
+
+// groupEnd returns where the group at the beginning of b ends, without the
+// padding after it.
+func groupEnd(b []byte) int {
+	const attributes = 64 // what precedes has the same length in each
+	at := attributes + 8 + int(binary.LittleEndian.Uint32(b[attributes:]))
+	at = (at + 3) &^ 3
+	data := (at + 4 + 7) &^ 7
+	return data + int(binary.LittleEndian.Uint32(b[at:]))
+}
+
+// trim returns groups without the padding after the last of them, which is no
+// part of an array.
+func trim(groups []byte) []byte {
+	for at := 0; at < len(groups); {
+		end := at + groupEnd(groups[at:])
+		next := (end + 7) &^ 7
+		if next >= len(groups) {
+			return groups[:end]
+		}
+		at = next
+	}
+	return groups
+}
+
+// Message types, flags and header fields of the specification.
+const (
+	typeReply         = 2
+	typeSignal        = 4
+	flagNoReply       = 1
+	flagNoAutoStart   = 2
+	fieldPath         = 1
+	fieldInterface    = 2
+	fieldMember       = 3
+	fieldReplySerial  = 5
+	fieldDestination  = 6
+	fieldSignature    = 8
+	protocolVersion   = 1
+	bodyLengthAt      = 4
+	littleEndianOrder = 'l'
+)
+
+// Overhead is more than a message of this package has besides its groups, in
+// bytes.
+const Overhead = 512
+
+// field is a header field: text, or for the kind 'u' a number.
+type field struct {
+	code, kind byte
+	text       string
+	number     uint32
+}
+
+// appendHeader appends the header of a message, up to where the body begins. The
+// length of the body has to be filled in, at bodyLengthAt.
+func appendHeader(dst []byte, kind byte, serial uint32, fields ...field) []byte {
+	dst = append(dst, littleEndianOrder, kind, flagNoReply|flagNoAutoStart, protocolVersion, 0, 0, 0, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, serial)
+	dst, at := beginArray(dst)
+	for _, f := range fields {
+		dst = append(pad(dst, 8), f.code, 1, f.kind, 0)
+		switch f.kind {
+		case 'u':
+			dst = binary.LittleEndian.AppendUint32(dst, f.number)
+		case 'g':
+			dst = append(dst, byte(len(f.text)))
+			dst = append(append(dst, f.text...), 0)
+		default:
+			dst = appendText(dst, f.text)
+		}
+	}
+	endArray(dst, at)
+	return pad(dst, 8)
+}
+
+// message returns a message in three parts: what precedes the groups, the groups,
+// and what tail appends, which begins to be aligned with the groups.
+func message(header, groups []byte, tail func(dst []byte) []byte) [][]byte {
+	groups = trim(groups)
+	body := len(header)
+	header = pad(binary.LittleEndian.AppendUint32(header, uint32(len(groups))), 8)
+	// Only where the last byte of the groups stands counts for the alignment.
+	end := len(groups) % 8
+	after := tail(make([]byte, end, 128))[end:]
+	binary.LittleEndian.PutUint32(header[bodyLengthAt:], uint32(len(header)-body+len(groups)+len(after)))
+	return [][]byte{header, groups, after}
+}
+
+// Events returns the signal Events of a subscription, in parts. groups are from
+// AppendGroup.
+func Events(serial uint32, destination, path, iface string, groups []byte, cursor string) [][]byte {
+	header := appendHeader(make([]byte, 0, Overhead), typeSignal, serial,
+		field{code: fieldPath, kind: 'o', text: path}, field{code: fieldInterface, kind: 's', text: iface},
+		field{code: fieldMember, kind: 's', text: "Events"}, field{code: fieldDestination, kind: 's', text: destination},
+		field{code: fieldSignature, kind: 'g', text: GroupsSignature + "s"})
+	return message(header, groups, func(dst []byte) []byte { return appendText(dst, cursor) })
+}
+
+// Page is what Read returns. Groups are from AppendGroup.
+type Page struct {
+	Groups  []byte
+	Next    string
+	Missing uint64
+}
+
+// Reply returns the reply to a call of Read, in parts.
+func (p *Page) Reply(serial uint32, destination string, call uint32) [][]byte {
+	header := appendHeader(make([]byte, 0, Overhead), typeReply, serial,
+		field{code: fieldReplySerial, kind: 'u', number: call}, field{code: fieldDestination, kind: 's', text: destination},
+		field{code: fieldSignature, kind: 'g', text: GroupsSignature + "st"})
+	return message(header, p.Groups, func(dst []byte) []byte {
+		dst = pad(appendText(dst, p.Next), 8)
+		return binary.LittleEndian.AppendUint64(dst, p.Missing)
+	})
+}

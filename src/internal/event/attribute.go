@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import (
+	"bytes"
+	"encoding/hex"
+	"math"
+	"time"
+	"unicode/utf8"
+)
+
+// Entry is a group as the log numbers it. How it appears on the interfaces is
+// decided here alone: D-Bus signals, Read and Open, varlink, the Go client and
+// crauctl show the same attributes, keys, values and times.
+type Entry struct {
+	Sequence uint64
+	// Boot is the time of boot to which the times of the group are relative, in
+	// nanoseconds since the Unix epoch.
+	Boot int64
+	// Group is the entry, Raw its bytes in the log.
+	Group *Group
+	Raw   []byte
+}
+
+// WallTime returns the time that lies ns after boot, both in nanoseconds, boot
+// and the result since the Unix epoch. It is the epoch if there is no such time,
+// as in the public project's tools.
+func WallTime(boot int64, ns uint64) int64 {
+	if ns > math.MaxInt64 || (boot > 0 && int64(ns) > math.MaxInt64-boot) {
+		return 0
+	}
+	return boot + int64(ns)
+}
+
+// Microseconds turns ns since the Unix epoch into µs; times before are 0.
+func Microseconds(ns int64) uint64 { return uint64(max(ns, 0)) / uint64(time.Microsecond) }
+
+// Start and End are the times of the first and the last event, in µs since the
+// Unix epoch.
+func (e *Entry) Start() uint64 { return Microseconds(WallTime(e.Boot, e.Group.Start)) }
+
+// End is the time of the last event, as Start is that of the first.
+func (e *Entry) End() uint64 { return Microseconds(WallTime(e.Boot, e.Group.End)) }
+
+// Names of the attributes of a group, on all interfaces.
+const (
+	AttributeParent     = "parent"
+	AttributeName       = "name"
+	AttributeOrigin     = "origin"
+	AttributeExecutable = "executable"
+	AttributeLost       = "lost"
+	AttributeReason     = "reason"
+	// The times of what was not recorded.
+	AttributeUnrecordedSince = "unrecorded-since"
+	AttributeUnrecordedUntil = "unrecorded-until"
+)
+
+// MaxAttributes is how many attributes a group has at most.
+const MaxAttributes = 8
+
+// Attribute is one thing that is known of a group besides its data.
+type Attribute struct {
+	Name string
+	// Text is UTF-8 without NUL; nil if the attribute is a number.
+	Text   []byte
+	Number uint64
+}
+
+// Attributes appends what is known of the group besides its data. Origin and
+// parent are hex digits, times µs since the Unix epoch.
+func (e *Entry) Attributes(dst []Attribute) []Attribute {
+	g := e.Group
+	text := func(name string, text []byte) { dst = append(dst, Attribute{Name: name, Text: text}) }
+	number := func(name string, n uint64) { dst = append(dst, Attribute{Name: name, Number: n}) }
+	if len(g.Events) > 0 && g.Events[0].Kind == NewContext {
+		text(AttributeParent, hex.AppendEncode(nil, g.Events[0].Parent[:]))
+	}
+	if len(g.Name) > 0 {
+		text(AttributeName, Escaped(g.Name))
+	}
+	if origin := g.ContextOrigin(); len(origin) > 0 {
+		text(AttributeOrigin, hex.AppendEncode(nil, origin))
+	}
+	if executable := g.ContextExecutable(); len(executable) > 0 {
+		text(AttributeExecutable, Escaped(executable))
+	}
+	if !g.IsMetadata() {
+		return dst
+	}
+	if loss, ok := g.Loss(); ok {
+		number(AttributeLost, loss.Events)
+		text(AttributeReason, Plain(loss.Reason))
+	} else if u, ok := g.Unrecorded(e.Boot); ok {
+		number(AttributeUnrecordedSince, Microseconds(u.From))
+		number(AttributeUnrecordedUntil, Microseconds(u.To))
+		text(AttributeReason, Plain(u.Reason))
+	}
+	return dst
+}
+
+// ContextOrigin returns the build-id of the library that opened the context,
+// empty if it is not known.
+func (g *Group) ContextOrigin() []byte {
+	if len(g.Origin) == 0 && len(g.Events) > 0 && g.Events[0].Kind == NewContext {
+		return g.Events[0].Origin
+	}
+	return g.Origin
+}
+
+// ContextExecutable returns the base name of the program of the context, as it is
+// in the log; empty if it is not known.
+func (g *Group) ContextExecutable() []byte {
+	if len(g.Executable) == 0 && len(g.Events) > 0 && g.Events[0].Kind == NewContext {
+		return g.Events[0].Executable
+	}
+	return g.Executable
+}
+
+// Form returns how a value appears: a Word as a number, a String as text, which is
+// UTF-8 without NUL, and a Blob as bytes.
+func (v *Value) Form() ValueKind {
+	if v.Kind == String && (bytes.IndexByte(v.Bytes, 0) >= 0 || !utf8.Valid(v.Bytes)) {
+		return Blob
+	}
+	return v.Kind
+}
+
+// Escaped returns a key, or the name of a context or a program, as it appears: in
+// the form of AppendEscaped. What needs no escapes is returned as it is.
+func Escaped[T []byte | string](name T) T {
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c > 0x7e || c == '\\' {
+			return T(AppendEscaped(make([]byte, 0, len(name)+8), []byte(name)))
+		}
+	}
+	return name
+}
+
+// Plain returns text of the log that is not a name, such as a reason, as text:
+// escaped only if it could not be text otherwise. It never returns nil.
+func Plain[T ~string](text T) []byte {
+	b := append([]byte{}, text...)
+	if bytes.IndexByte(b, 0) >= 0 || !utf8.Valid(b) {
+		return AppendEscaped([]byte{}, b)
+	}
+	return b
+}
