@@ -101,9 +101,9 @@ func (p *page) fill(ctx context.Context, until uint64) error {
 // add adds an entry.
 func (p *page) add(g *event.Group, sequence uint64, raw []byte, boot int64) {
 	if len(p.entries) == 0 {
-		p.start = schema.WallTime(boot, g.Start)
+		p.start = event.WallTime(boot, g.Start)
 	}
-	p.end, p.boot = max(p.end, schema.WallTime(boot, g.End)), boot
+	p.end, p.boot = max(p.end, event.WallTime(boot, g.End)), boot
 	p.ids[g.Context] = true
 	for i := range g.Events {
 		p.mixed = p.mixed || i > 0 && g.Events[i].Kind == event.NewContext
