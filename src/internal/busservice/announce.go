@@ -5,17 +5,16 @@ package busservice
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/time/rate"
 
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// doorbellPause is how long there is between two announcements: at most five a
-// second.
-const doorbellPause = 200 * time.Millisecond
+// announcements is how many there are a second at most.
+const announcements = 5
 
 // announcer tells everybody what has changed: that the log has grown, and the
 // properties whose changes are told.
@@ -52,18 +51,17 @@ func (a *announcer) look() { a.changed.Notify() }
 // run announces until ctx is done.
 func (a *announcer) run(ctx context.Context) {
 	a.remember()
+	limiter := rate.NewLimiter(announcements, 1)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.changed:
 		}
-		a.announce()
-		select {
-		case <-ctx.Done():
+		if limiter.Wait(ctx) != nil {
 			return
-		case <-time.After(doorbellPause):
 		}
+		a.announce()
 	}
 }
 

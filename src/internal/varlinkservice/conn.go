@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/varlink/go/varlink"
+	"golang.org/x/time/rate"
 
 	"crypto-auditing/src/internal/quota"
 )
@@ -89,7 +90,7 @@ func (c *Conn) Gone() <-chan struct{} { return c.gone }
 
 // serve answers calls, each when it is its turn, until the peer sends no more,
 // a limit is broken, or ctx is done.
-func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *Pace) {
+func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *rate.Limiter) {
 	reading := make(chan struct{})
 	go func() {
 		defer close(reading)
@@ -103,7 +104,7 @@ func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *Pace) 
 	}()
 	for call := range c.calls {
 		c.idle.Store(busy)
-		turn.Wait(ctx)
+		_ = turn.Wait(ctx) // once ctx is done, the call is answered with that
 		err := service.HandleMessage(ctx, c, call)
 		c.size.Add(-int64(len(call)))
 		c.idle.Store(int64(time.Since(c.began)))

@@ -18,10 +18,12 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/varlink/go/varlink"
+	"golang.org/x/time/rate"
 
 	"crypto-auditing/src/internal/quota"
 )
@@ -41,10 +43,10 @@ type Limits struct {
 	// reply may take to be read, IdleTime how long a connection may be
 	// without a call.
 	CallTime, ReplyTime, IdleTime time.Duration
-	// Of all calls, CallBurst are answered at once, then one every CallPause:
-	// answering must not take the processor from what the program is for.
+	// Of all calls, CallBurst are answered at once and Calls a second in the long
+	// run: answering must not take the processor from what the program is for.
+	Calls     rate.Limit
 	CallBurst int
-	CallPause time.Duration
 }
 
 // DefaultLimits are those that the interface descriptions state.
@@ -53,7 +55,7 @@ func DefaultLimits() Limits {
 		CallSize: 16 << 10, CallDepth: 32, Waiting: 16,
 		Connections: quota.Limits{User: 32, Strangers: 64, Others: 128},
 		CallTime:    5 * time.Second, ReplyTime: 10 * time.Second, IdleTime: 10 * time.Minute,
-		CallBurst: 500, CallPause: 500 * time.Microsecond,
+		Calls: 2000, CallBurst: 500,
 	}
 }
 
@@ -75,7 +77,7 @@ type Options struct {
 type Server struct {
 	service     *varlink.Service
 	options     Options
-	calls       *Pace
+	calls       *rate.Limiter
 	connections *quota.Quota
 	refusals    refusals
 }
@@ -91,8 +93,8 @@ func New(service *varlink.Service, o Options) *Server {
 		}
 	}
 	return &Server{
-		service: service, options: o, calls: NewPace(o.Limits.CallBurst, o.Limits.CallPause),
-		connections: quota.New("connections", o.Limits.Connections), refusals: refusals{log: o.Log},
+		service: service, options: o, calls: rate.NewLimiter(o.Limits.Calls, o.Limits.CallBurst),
+		connections: quota.New("connections", o.Limits.Connections), refusals: refusals{log: o.Log, limiter: rate.NewLimiter(rate.Every(time.Minute), 1)},
 	}
 }
 
@@ -198,19 +200,15 @@ func limitReply(name string, reason *limitError) []byte {
 // refusals tells about peers that were refused, at most once a minute, since a
 // peer can have itself refused as often as it likes.
 type refusals struct {
-	log    *slog.Logger
-	mu     sync.Mutex
-	told   time.Time
-	untold int
+	log     *slog.Logger
+	limiter *rate.Limiter
+	untold  atomic.Int64
 }
 
 func (r *refusals) tell(message string, about ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now := time.Now(); r.told.IsZero() || now.Sub(r.told) >= time.Minute {
-		r.log.Warn(message, append(about, "untold_before", r.untold)...)
-		r.told, r.untold = now, 0
+	if !r.limiter.Allow() {
+		r.untold.Add(1)
 		return
 	}
-	r.untold++
+	r.log.Warn(message, append(about, "untold_before", r.untold.Swap(0))...)
 }

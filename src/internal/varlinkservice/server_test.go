@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/varlink/go/varlink"
+	"golang.org/x/time/rate"
 
 	"crypto-auditing/src/internal/quota"
 )
@@ -543,7 +544,7 @@ func TestHostilePeersCostBoundedMemory(t *testing.T) {
 func TestCallsOfAllConnectionsWaitTheirTurn(t *testing.T) {
 	// More than the burst would take longer than the test waits.
 	const burst = 10
-	s := serve(t, func(o *Options) { o.Limits.CallBurst, o.Limits.CallPause = burst, time.Hour })
+	s := serve(t, func(o *Options) { o.Limits.CallBurst, o.Limits.Calls = burst, rate.Every(time.Hour) })
 	for i := range burst {
 		c := s.connect(t)
 		c.send(call("Echo", fmt.Sprintf(`{"text":"%d"}`, i)))
@@ -600,7 +601,7 @@ func FuzzConnection(f *testing.F) {
 			theirs.Close()
 		}()
 		go io.Copy(io.Discard, theirs)
-		newConn(ours, Peer{}, quota.Holder{}, o).serve(context.Background(), service, NewPace(1000, 0))
+		newConn(ours, Peer{}, quota.Holder{}, o).serve(context.Background(), service, rate.NewLimiter(rate.Inf, 0))
 	})
 }
 
@@ -620,7 +621,7 @@ func BenchmarkCall(b *testing.B) {
 	ended := make(chan error)
 	go func() {
 		limits := DefaultLimits()
-		limits.CallPause = 0
+		limits.Calls = rate.Inf
 		ended <- New(service, Options{Limits: limits, Peer: PeerOf, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l)
 	}()
 	c, err := varlink.NewConnection(ctx, "unix:"+l.Addr().String())

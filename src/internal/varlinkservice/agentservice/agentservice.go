@@ -13,6 +13,7 @@ import (
 
 	"github.com/varlink/go/varlink"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
@@ -64,12 +65,12 @@ const (
 	// states them.
 	maxFollowers  = 32
 	userFollowers = 8
-	// burst is how many times Flush, and Status, are carried out at once. Then
-	// each has its pause: a flush costs a chunk and an fdatasync(2), a status a
-	// look at all segments.
-	burst       = 20
-	flushPause  = 100 * time.Millisecond
-	statusPause = 50 * time.Millisecond
+	// burst is how many times Flush, and Status, are carried out at once; flushRate
+	// and statusRate how many times a second in the long run: a flush costs a chunk
+	// and an fdatasync(2), a status a look at all segments.
+	burst      = 20
+	flushRate  = 10
+	statusRate = 20
 )
 
 // service implements the interface.
@@ -98,13 +99,17 @@ func New(o Options) (*varlink.Service, error) {
 		recorder: o.Recorder, reload: o.Reload, access: o.Access, version: version,
 		followers: quota.New("streams of Follow", quota.Limits{User: userFollowers, Others: maxFollowers}),
 	}
-	flushes, statuses := varlinkservice.NewPace(burst, flushPause), varlinkservice.NewPace(burst, statusPause)
+	flushes, statuses := rate.NewLimiter(flushRate, burst), rate.NewLimiter(statusRate, burst)
 	s.flush = newShared(func(ctx context.Context) (logstore.Cursor, error) {
-		flushes.Wait(ctx)
+		if err := flushes.Wait(ctx); err != nil {
+			return logstore.Cursor{}, err
+		}
 		return s.recorder.Flush(ctx)
 	})
 	s.status = newShared(func(ctx context.Context) (api.Status, error) {
-		statuses.Wait(ctx)
+		if err := statuses.Wait(ctx); err != nil {
+			return api.Status{}, err
+		}
 		status, err := s.recorder.Status()
 		return wireStatus(status, err, s.version), nil
 	})
