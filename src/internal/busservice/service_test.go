@@ -39,11 +39,12 @@ const (
 
 // served is a service on a private bus.
 type served struct {
-	bus   *bustest.Bus
-	log   *brokertest.Log
-	agent *brokertest.Agent
-	state string
-	stop  func()
+	bus    *bustest.Bus
+	log    *brokertest.Log
+	agent  *brokertest.Agent
+	broker *broker.Broker
+	state  string
+	stop   func()
 	// notes are what the service manager was told.
 	mu    sync.Mutex
 	notes []string
@@ -100,6 +101,7 @@ func (s *served) start(t *testing.T, changes ...change) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.broker = b
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- service.Serve(ctx, b) }()

@@ -385,25 +385,6 @@ func TestTimesAreThoseOfTheOpeningGroup(t *testing.T) {
 	}
 }
 
-func TestATimeBeyondAllTimesIsTheEpoch(t *testing.T) {
-	for name, c := range map[string]struct {
-		boot int64
-		ns   uint64
-		want int64
-	}{
-		"ordinary":            {1000, 5, 1005},
-		"more than 63 bits":   {0, 1 << 63, 0},
-		"overflow of the sum": {1 << 62, 1<<62 + 5, 0},
-		"before the epoch":    {-10, 5, -5},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := event.WallTime(c.boot, c.ns); got != c.want {
-				t.Errorf("got %d, want %d", got, c.want)
-			}
-		})
-	}
-}
-
 // randomHits makes probe hits of a few contexts with names and keys that
 // matter for nesting.
 func randomHits(random *rand.Rand, n int) []event.Group {
