@@ -151,7 +151,7 @@ func (b *backward) seek(ctx context.Context, size uint64) (p *page, more bool, e
 		more = false
 	}
 	p.whole = !more
-	switch since := b.query.chunks().Since; {
+	switch since := b.query.selection.Chunks(b.query.boot.Forced != nil).Since; {
 	case more:
 		_, err = b.source.Seek(p.from)
 	case b.begin != nil:
@@ -180,7 +180,7 @@ func (b *backward) add(p *page) {
 	p.builder.Close()
 	for i := range p.trees {
 		t := &p.trees[i]
-		t.selected = b.query.selection.shows(t.root)
+		t.selected = b.query.selection.Shows(t.root)
 		for _, e := range t.entries {
 			b.size += len(e.bytes)
 		}

@@ -25,10 +25,6 @@ Operations are selected as crauctl query does it.
 		Example: `  crauctl monitor
   crauctl monitor --executable curl -o json
   crauctl monitor tls::protocol_version="TLS 1.2"`,
-		Args: matchArguments,
-		ValidArgsFunction: func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-			return completeMatch(e, f.registry, typed)
-		},
 		RunE: func(command *cobra.Command, arguments []string) error {
 			q, err := newQuery(e, &f, arguments, false)
 			if err != nil {
@@ -41,12 +37,6 @@ Operations are selected as crauctl query does it.
 	flags.SortFlags = false
 	flags.StringVar(&f.directory, "directory", "", "watch the log in directory `DIR` instead of asking the broker")
 	render.Forms().Option(command, &f.output)
-	flags.StringArrayVar(&f.executables, "executable", nil, "show what the program `NAME` does; may be repeated")
-	flags.StringArrayVar(&f.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
-	flags.StringArrayVar(&f.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
-
-	console.MustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return completeContext(e, f.registry)
-	})
+	f.selection.Add(command, e)
 	return command
 }

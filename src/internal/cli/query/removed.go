@@ -20,9 +20,9 @@ func (q *query) removed(src source.Store, v *viewer) (notes []string, err error)
 	case oldest.Sequence == 0, q.lines >= 0 && v.shown >= q.lines && !q.follow:
 		return nil, nil
 	}
-	if q.selection.since != math.MinInt64 {
+	if q.selection.Since != math.MinInt64 {
 		start, ok, err := src.Start()
-		if err != nil || !ok || start <= q.selection.since {
+		if err != nil || !ok || start <= q.selection.Since {
 			return nil, err
 		}
 	}

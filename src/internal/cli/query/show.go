@@ -8,19 +8,12 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 	"time"
 
-	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/cli/source"
-	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
-
-// lead is how much of a log is read before and after the time that is asked
-// for, so that operations which began or ended outside it are whole.
-const lead = time.Minute
 
 // quiet is how long nothing must happen in a tree before it is shown while a
 // log is followed: longer than the agent gathers events and most handshakes
@@ -31,60 +24,12 @@ const quiet = 2 * time.Second
 // followed.
 const followLines = 10
 
-// chunks returns what the store need not read. Only what holds for all of a
-// tree can tell: its time and its program, not the data in a part of it.
-func (q *query) chunks() logstore.Query {
-	var chunks logstore.Query
-	s := &q.selection
-	if q.boot.Forced == nil {
-		if s.since > math.MinInt64+int64(lead) {
-			chunks.Since = max(s.since-int64(lead), 1)
-		}
-		if s.until < math.MaxInt64-int64(lead) {
-			chunks.Until = max(s.until+int64(lead), 1)
-		}
-	}
-	var terms []logstore.Term
-	for name := range s.executables {
-		if strings.Contains(name, `\`) {
-			return chunks // it may be meant as the escaped form of another
-		}
-		terms = append(terms, logstore.NewTerm(logstore.Executable, name))
-	}
-	if terms != nil {
-		chunks.Terms = [][]logstore.Term{terms}
-	}
-	return chunks
-}
-
 // open opens the log that the query is about, at its beginning.
 func (q *query) open(ctx context.Context) (source.Store, error) {
 	if q.directory != "" {
-		return source.OpenDirectory(ctx, q.directory, q.chunks(), q.boot)
+		return source.OpenDirectory(ctx, q.directory, q.selection.Chunks(q.boot.Forced != nil), q.boot)
 	}
-	return source.OpenBus(ctx, q.environment, q.filter(), q.boot)
-}
-
-// filter returns what of the selection the broker can apply: what holds for
-// every group of a tree. See chunks.
-func (q *query) filter() client.Filter {
-	var f client.Filter
-	s := &q.selection
-	if q.boot.Forced == nil {
-		if s.since > math.MinInt64+int64(lead) {
-			f.Since = time.Unix(0, max(s.since-int64(lead), int64(time.Microsecond)))
-		}
-		if s.until < math.MaxInt64-int64(lead) {
-			f.Until = time.Unix(0, max(s.until+int64(lead), int64(time.Microsecond)))
-		}
-	}
-	for name := range s.executables {
-		f.Executables = append(f.Executables, event.Escaped(name))
-		if escaped := event.Escaped(name); strings.Contains(name, `\`) && escaped != name {
-			f.Executables = append(f.Executables, name) // it may be meant as the escaped form of another
-		}
-	}
-	return f
+	return source.OpenBus(ctx, q.environment, q.selection.Filter(q.boot.Forced != nil), q.boot)
 }
 
 // showStore shows what is selected of a store.
@@ -131,7 +76,7 @@ func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Curs
 		_, err := src.Seek(*after)
 		return err
 	}
-	if since := q.chunks().Since; since != 0 {
+	if since := q.selection.Chunks(q.boot.Forced != nil).Since; since != 0 {
 		return src.SeekTime(ctx, since)
 	}
 	return nil
@@ -187,7 +132,7 @@ func (w *window) believes(r *schema.Registry, root *schema.Span) bool {
 // the context is done.
 func (q *query) followStore(ctx context.Context, src source.Store, out *output, after *logstore.Cursor) (*viewer, error) {
 	v := newViewer(q, out)
-	if after == nil && q.selection.since == math.MinInt64 {
+	if after == nil && q.selection.Since == math.MinInt64 {
 		newest, oldest, err := src.Ends()
 		if err != nil {
 			return nil, err
@@ -207,7 +152,7 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output, 
 	builder := schema.NewBuilder(q.registry, schema.Options{}, v.root)
 	for first := true; ; first = false {
 		err := v.read(ctx, src, builder)
-		if err == nil && first && q.selection.since != math.MinInt64 && after == nil {
+		if err == nil && first && q.selection.Since != math.MinInt64 && after == nil {
 			var removed []string
 			removed, err = q.removed(src, v)
 			v.gaps.notes = append(removed, v.gaps.notes...)

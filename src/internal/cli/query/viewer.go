@@ -112,7 +112,7 @@ func (v *viewer) missing(m event.Missing) {
 
 // notice keeps a notice that is selected until it is its turn.
 func (v *viewer) notice(n *render.Notice) {
-	if !v.query.selection.showsNotice(n) {
+	if !v.query.selection.ShowsNotice(n) {
 		return
 	}
 	// They come in the order of their beginning, mostly.
@@ -132,7 +132,7 @@ func (v *viewer) root(root *schema.Span) {
 	if v.window != nil && !v.window.believes(v.query.registry, root) {
 		return
 	}
-	if !v.query.selection.shows(root) {
+	if !v.query.selection.Shows(root) {
 		return
 	}
 	v.noticesBefore(root.Start)

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package selection selects the operations that crauctl query and monitor show.
+package selection
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Options are the options that select operations, as given.
+type Options struct {
+	Since, Until string
+
+	executables []string
+	contexts    []string
+	registry    []string
+}
+
+// Add adds the options that query and monitor share to a command, and what
+// completes them and its matches.
+func (o *Options) Add(command *cobra.Command, e *console.Environment) {
+	flags := command.Flags()
+	flags.StringArrayVar(&o.executables, "executable", nil, "show what the program `NAME` did; may be repeated")
+	flags.StringArrayVar(&o.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
+	flags.StringArrayVar(&o.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
+	console.MustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return o.completeContext(e)
+	})
+	command.Args = matchArguments
+	command.ValidArgsFunction = func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return o.completeMatch(e, typed)
+	}
+}
+
+// AddTimes adds the options that select by time.
+func (o *Options) AddTimes(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVarP(&o.Since, "since", "S", "", "show what began at `TIME` or later")
+	flags.StringVarP(&o.Until, "until", "U", "", "show what was recorded at `TIME` or earlier")
+}
+
+// matchArguments accepts arguments KEY=VALUE.
+func matchArguments(_ *cobra.Command, arguments []string) error {
+	for _, argument := range arguments {
+		if !strings.Contains(argument, "=") {
+			return fmt.Errorf("%q is no match: it must be of the form KEY=VALUE", argument)
+		}
+	}
+	return nil
+}
+
+// Registry returns the registry with the files of the administrator and
+// those of the command line.
+func (o *Options) Registry(e *console.Environment) (*schema.Registry, error) {
+	files, err := schema.Files(e.RegistryDirs...)
+	if err != nil {
+		return nil, err
+	}
+	return schema.Load(append(files, o.registry...)...)
+}
+
+func (o *Options) completeContext(e *console.Environment) ([]string, cobra.ShellCompDirective) {
+	registry, err := o.Registry(e)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var list []string
+	for _, name := range registry.Contexts() {
+		list = append(list, name+"\t"+registry.Context(name).Description)
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeMatch completes KEY= and then the names of its numbers.
+func (o *Options) completeMatch(e *console.Environment, typed string) ([]string, cobra.ShellCompDirective) {
+	registry, err := o.Registry(e)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var list []string
+	if key, _, ok := strings.Cut(typed, "="); ok {
+		for _, name := range registry.Key(key).Names() {
+			list = append(list, key+"="+name)
+		}
+		return list, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, key := range registry.Keys() {
+		list = append(list, key+"=\t"+registry.Key(key).Description)
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}
