@@ -283,28 +283,3 @@ func TestCursorsOfOneLogDifferInTheirSequence(t *testing.T) {
 		}
 	}
 }
-
-func TestAStatusOfUnknownKeysIsKept(t *testing.T) {
-	v := dbus.MakeVariant
-	f := fields{m: map[string]dbus.Variant{
-		"n": v(uint64(1)), "small": v(uint32(2)), "t": v(uint64(1_000_000)), "none": v(uint64(0)), "d": v(uint64(3)),
-		"m": v(map[string]uint64{"a": 1}), "bad": v("text"), "later": v("x"),
-	}}
-	var n, small, bad uint64
-	var at, none time.Time
-	var d time.Duration
-	var m map[string]uint64
-	for key, to := range map[string]any{"n": &n, "small": &small, "t": &at, "none": &none, "d": &d, "m": &m, "absent": &n} {
-		f.take(key, to)
-	}
-	if f.err != nil || n != 1 || small != 2 || !at.Equal(time.Unix(1, 0)) || !none.IsZero() || d != 3*time.Microsecond || m["a"] != 1 {
-		t.Errorf("%d %d %v %v %v %v, %v", n, small, at, none, d, m, f.err)
-	}
-	f.take("bad", &bad)
-	if !errors.Is(f.err, ErrProtocol) {
-		t.Errorf("a text for a number: %v", f.err)
-	}
-	if rest := f.rest(); !reflect.DeepEqual(rest, map[string]any{"later": "x"}) {
-		t.Errorf("the rest is %v", rest)
-	}
-}

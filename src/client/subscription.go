@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/status"
 )
 
 // SubscribeOptions are options of Subscribe.
@@ -400,21 +402,22 @@ type SubscriptionInfo struct {
 	// Name is empty for an ephemeral one.
 	Name string
 	// User is the owner's user ID.
-	User uint32
+	User uint32 `bus:"user"`
 	// Attached says that a connection receives it.
-	Attached bool
+	Attached bool `bus:"attached"`
 	// Position is the cursor up to which it has got; Pending is how many
 	// entries of the log it has yet to look at.
-	Position Cursor
+	Position Cursor `bus:"position"`
 	Pending  uint64
 	// Delivered is how many groups it has been sent, Skipped how many entries
 	// were passed over.
-	Delivered, Skipped uint64
+	Delivered uint64
+	Skipped   uint64 `bus:"skipped"`
 	// Flow is "auto" or "acknowledge".
-	Flow   string
+	Flow   string `bus:"flow"`
 	Filter Filter
 	// Created is when it was; zero: not known.
-	Created time.Time
+	Created time.Time `bus:"created"`
 
 	path dbus.ObjectPath
 }
@@ -438,18 +441,15 @@ func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) 
 	infos := make([]SubscriptionInfo, len(list))
 	for i, l := range list {
 		info := SubscriptionInfo{Name: l.Name, Delivered: l.Delivered, Pending: l.Pending, path: l.Path}
-		f := fields{m: l.Attributes}
-		f.take("user", &info.User)
-		f.take("attached", &info.Attached)
-		f.take("position", &info.Position)
-		f.take("skipped", &info.Skipped)
-		f.take("flow", &info.Flow)
-		f.take("created", &info.Created)
-		var filter map[string]dbus.Variant
-		f.take("filter", &filter)
-		info.Filter = filterOf(filter)
-		if f.err != nil {
-			return nil, f.err
+		if v, ok := l.Attributes["filter"]; ok {
+			var filter map[string]dbus.Variant
+			if err := v.Store(&filter); err != nil {
+				return nil, fmt.Errorf("%w: filter: %w", ErrProtocol, err)
+			}
+			info.Filter = filterOf(filter)
+		}
+		if err := status.FromBus(l.Attributes, &info); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
 		}
 		infos[i] = info
 	}

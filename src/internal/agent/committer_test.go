@@ -211,7 +211,7 @@ func TestLatenciesFallIntoTheirBuckets(t *testing.T) {
 	for _, d := range []time.Duration{0, time.Millisecond, 3 * time.Millisecond, time.Hour} {
 		h.add(d)
 	}
-	l := h.latency()
+	l := h.status()
 	if l.Counts[0] != 2 || l.Counts[2] != 1 || l.Counts[len(l.Counts)-1] != 1 {
 		t.Errorf("counts %v", l.Counts)
 	}

@@ -5,9 +5,11 @@ package agent
 import (
 	"slices"
 	"time"
+
+	"crypto-auditing/src/internal/status"
 )
 
-// histogram counts times by the buckets of LatencyBounds.
+// histogram counts times by the buckets of latencyBounds.
 type histogram struct {
 	bounds []time.Duration
 	counts []uint64
@@ -16,7 +18,7 @@ type histogram struct {
 
 func (h *histogram) add(d time.Duration) {
 	if h.counts == nil {
-		h.bounds = LatencyBounds()
+		h.bounds = latencyBounds()
 		h.counts = make([]uint64, len(h.bounds)+1)
 	}
 	i := 0
@@ -31,9 +33,10 @@ func (h *histogram) clone() histogram {
 	return histogram{h.bounds, slices.Clone(h.counts), h.sum}
 }
 
-// latency returns the histogram with all its buckets.
-func (h *histogram) latency() Latency {
-	counts := make([]uint64, len(LatencyBounds())+1)
+// status returns the histogram with all its buckets.
+func (h *histogram) status() status.Histogram {
+	bounds := latencyBounds()
+	counts := make([]uint64, len(bounds)+1)
 	copy(counts, h.counts)
-	return Latency{Counts: counts, Sum: h.sum}
+	return status.Histogram{Bounds: bounds, Counts: counts, Sum: h.sum}
 }

@@ -21,19 +21,6 @@ import (
 	"crypto-auditing/src/internal/quantity"
 )
 
-// Remover is the user that has a part of the log removed, and the reason.
-type Remover struct {
-	// UID and User identify the user; User is empty if the name is unknown.
-	UID  uint32
-	User string
-	// Policy describes the policy that is applied, such as "max-age=30d";
-	// empty if the caller gave none.
-	Policy string
-	// Force allows removing the whole log at once: every closed segment, of two
-	// or more.
-	Force bool
-}
-
 // ErrRemovesAll reports that the whole log would be removed without force.
 var ErrRemovesAll = errors.New("it would remove the whole log at once")
 
@@ -41,7 +28,7 @@ var ErrRemovesAll = errors.New("it would remove the whole log at once")
 // first, never the active one, on behalf of a user. The log has a record of it
 // before. Without force it returns ErrRemovesAll instead of removing the whole
 // log.
-func (a *Agent) Remove(ctx context.Context, before logstore.Cursor, by Remover) (logstore.Removal, error) {
+func (a *Agent) Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (logstore.Removal, error) {
 	if !by.Force {
 		plan, err := retention.Plan(ctx, a.options.LogDir, retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, time.Now(), nil)
 		all := false
@@ -63,14 +50,14 @@ func (a *Agent) Remove(ctx context.Context, before logstore.Cursor, by Remover) 
 }
 
 // removalNotice is the record of a removal.
-func removalNotice(r *logstore.Removal, by Remover, at uint64) []byte {
+func removalNotice(r *logstore.Removal, by retention.Remover, at uint64) []byte {
 	return event.AppendRemoval(nil, &event.Removal{
 		First: r.First(), Last: r.Last(), Segments: len(r.Segments), Bytes: r.Bytes,
 		User: by.User, UID: by.UID, Policy: by.Policy, Time: at,
 	})
 }
 
-func logRemoval(log *slog.Logger, r *logstore.Removal, by Remover) {
+func logRemoval(log *slog.Logger, r *logstore.Removal, by retention.Remover) {
 	message.SegmentsRemoved.Log(log, "user", by.User, "uid", by.UID, "policy", by.Policy,
 		"first", r.First(), "last", r.Last(), "segments", len(r.Segments), "bytes", r.Bytes)
 }
@@ -82,8 +69,8 @@ func (k *keeper) announce(r logstore.Removal) []byte {
 
 // remover describes the agent itself, with the limits by which the segments
 // go.
-func (k *keeper) remover(r *logstore.Removal) Remover {
-	by := Remover{UID: uint32(os.Getuid()), Policy: k.limitsOf(r)}
+func (k *keeper) remover(r *logstore.Removal) retention.Remover {
+	by := retention.Remover{UID: uint32(os.Getuid()), Policy: k.limitsOf(r)}
 	if u, err := user.Current(); err == nil {
 		by.User = u.Username
 	}

@@ -12,55 +12,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/status"
 )
 
-// Status is what there is to say about a running agent.
-type Status struct {
-	// Started is when the agent began.
-	Started time.Time
-	// Profile is how the kernel lets it attach: "uprobe_multi" or
-	// "perf_event".
-	Profile string
-	// Directory is the log's. Newest is the cursor behind the last committed
-	// entry, Oldest the one before the first that is left.
-	Directory      string
-	Newest, Oldest logstore.Cursor
-	// DiskUsage is the size of all segments, Segments their number, DiskFree
-	// what the file system has left; bytes.
-	DiskUsage, DiskFree uint64
-	Segments            int
-	// Full says why the disk takes nothing at the moment; empty: it does.
-	Full string
-
-	Counters
-	// HitsSeen counts the hits that the kernel saw, lost ones included.
-	HitsSeen uint64
-	// RingSize is the size of the ring in bytes.
-	RingSize uint64
-	// CPU is the time the agent has used, Resident its resident memory in
-	// bytes.
-	CPU      time.Duration
-	Resident uint64
-	// Latency counts groups by the time from their first probe to the commit.
-	Latency Latency
-
-	Libraries []attach.LibraryStatus
-}
-
-// Latency is a histogram of times.
-type Latency struct {
-	// Counts[i] are those up to LatencyBounds()[i], and not up to the bound
-	// before; the last element has no bound.
-	Counts []uint64
-	// Sum is that of all times.
-	Sum time.Duration
-}
-
-// LatencyBounds are the upper bounds of a Latency's buckets.
-func LatencyBounds() []time.Duration {
+// latencyBounds are the upper bounds of the buckets of the latency.
+func latencyBounds() []time.Duration {
 	const ms = time.Millisecond
 	return []time.Duration{
 		1 * ms, 2 * ms, 5 * ms, 10 * ms, 25 * ms, 50 * ms, 75 * ms, 100 * ms, 125 * ms, 150 * ms, 200 * ms,
@@ -72,8 +30,9 @@ func LatencyBounds() []time.Duration {
 const checkTime = time.Second
 
 // Status returns how things are now. It may be called from any goroutine. The
-// error says what could not be found out; the rest is filled in all the same.
-func (a *Agent) Status() (Status, error) {
+// error is what could not be found out; the rest is filled in all the same. Names
+// and errors may hold any bytes.
+func (a *Agent) Status() (status.Agent, error) {
 	var errs []error
 	// Whatever happened to the log meanwhile is to show. A disk that hangs must
 	// not hold up the answer.
@@ -82,11 +41,20 @@ func (a *Agent) Status() (Status, error) {
 	cancel()
 	committed := a.committer.counts()
 	store := a.writer.Status()
-	s := Status{
-		Started: a.started, Profile: string(a.tracer.Profile()),
-		Directory: a.options.LogDir, Newest: store.Committed,
-		Counters: a.Counters(), RingSize: a.tracer.Ring().Size(),
-		Latency: committed.latency.latency(), Libraries: a.libraries.Status(),
+	counters := a.Counters()
+	s := status.Agent{
+		Started: a.started, Profile: string(a.tracer.Profile()), LogDirectory: a.options.LogDir, Newest: store.Committed.String(),
+		Hits: counters.Hits, Events: counters.Events, Groups: counters.Groups, Chunks: counters.Chunks,
+		RingSize: a.tracer.Ring().Size(), RingHighWater: counters.RingHighWater,
+		Latency: committed.latency.status(), Libraries: a.libraries.Status(),
+	}
+	for _, l := range counters.Lost {
+		s.Losses = append(s.Losses, status.Loss{Place: l.Reason.Place(), Reason: string(l.Reason), Hits: l.Hits, Events: l.Events})
+	}
+	for i := range s.Libraries {
+		if l := &s.Libraries[i]; !l.Since.IsZero() {
+			l.Attached = s.Profile
+		}
 	}
 	if store.Err != nil {
 		s.Full = store.Err.Error()
@@ -95,7 +63,7 @@ func (a *Agent) Status() (Status, error) {
 	if s.HitsSeen, err = a.tracer.Hits(); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, s.disk(), s.process(), a.foreign())
+	errs = append(errs, disk(&s, store.Committed.Store), process(&s), a.foreign())
 	return s, errors.Join(errs...)
 }
 
@@ -114,32 +82,34 @@ func (a *Agent) foreign() error {
 }
 
 // disk fills in what the log takes.
-func (s *Status) disk() error {
-	list, err := segment.List(s.Directory)
+func disk(s *status.Agent, store [16]byte) error {
+	list, err := segment.List(s.LogDirectory)
 	if err != nil {
+		s.Oldest = logstore.Cursor{}.String()
 		return fmt.Errorf("cannot list the log: %w", err)
 	}
-	s.Segments = len(list)
-	s.Oldest = logstore.Cursor{Store: s.Newest.Store}
+	s.Segments = uint64(len(list))
+	oldest := logstore.Cursor{Store: store}
 	if len(list) > 0 {
-		s.Oldest.Sequence = list[0] - 1
+		oldest.Sequence = list[0] - 1
 	}
+	s.Oldest = oldest.String()
 	for _, first := range list {
 		// A segment that is removed meanwhile takes nothing.
-		if info, err := os.Stat(filepath.Join(s.Directory, segment.Name(first))); err == nil {
+		if info, err := os.Stat(filepath.Join(s.LogDirectory, segment.Name(first))); err == nil {
 			s.DiskUsage += uint64(info.Size())
 		}
 	}
 	var fileSystem unix.Statfs_t
-	if err := unix.Statfs(s.Directory, &fileSystem); err != nil {
-		return fmt.Errorf("cannot get the free space of %s: %w", s.Directory, err)
+	if err := unix.Statfs(s.LogDirectory, &fileSystem); err != nil {
+		return fmt.Errorf("cannot get the free space of %s: %w", s.LogDirectory, err)
 	}
 	s.DiskFree = fileSystem.Bavail * uint64(fileSystem.Bsize)
 	return nil
 }
 
 // process fills in what the agent costs.
-func (s *Status) process() error {
+func process(s *status.Agent) error {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
 		return fmt.Errorf("cannot get the time used: %w", err)

@@ -16,6 +16,7 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
 )
@@ -121,7 +122,7 @@ func TestRemovalIsInTheLogWithWhoAndWhy(t *testing.T) {
 	}
 	before := a.writer.Status().Committed
 	before.Sequence--
-	removed, err := a.Remove(context.Background(), before, Remover{UID: 1234, User: "alice", Policy: "vacuum --max-age=30d"})
+	removed, err := a.Remove(context.Background(), before, retention.Remover{UID: 1234, User: "alice", Policy: "vacuum --max-age=30d"})
 	if err != nil || len(removed.Segments) != 1 {
 		t.Fatalf("removed %+v, %v", removed, err)
 	}

@@ -7,6 +7,7 @@ package attach
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,7 @@ import (
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/provider"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/wakeup"
 )
 
@@ -404,43 +406,21 @@ func (l *Libraries) failures() error {
 	return errors.Join(errs...)
 }
 
-// LibraryStatus is what there is to say about a file that was attached
-// to, or could not be, or a configured path or glob that leads to no file.
-type LibraryStatus struct {
-	Path string
-	// BuildID is empty if the file has none.
-	BuildID []byte
-	// Provider is the name the file's probes go by.
-	Provider string
-	// Probes are the names of the probes, Sites the number of places.
-	Probes []string
-	Sites  int
-	// Hits were recorded from it.
-	Hits uint64
-	// Since is when it was attached; zero: it is not.
-	Since time.Time
-	// Replaced says that another file has taken its path; programs that
-	// started before go on using it.
-	Replaced bool
-	// Error says why it is not attached, or which sites are not.
-	Error string
-}
-
-// Status lists the files, by path.
-func (l *Libraries) Status() []LibraryStatus {
+// Status lists the files, by path. How they are attached is not filled in.
+func (l *Libraries) Status() []status.Library {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []LibraryStatus
+	var all []status.Library
 	for _, f := range l.files {
 		if !f.ahead.IsZero() {
 			continue
 		}
-		s := LibraryStatus{Path: f.path, Since: f.since, Replaced: !f.replaced.IsZero()}
+		s := status.Library{Path: f.path, Since: f.since, Replaced: !f.replaced.IsZero()}
 		var problems []error
 		switch {
 		case f.library != nil:
-			s.BuildID, s.Provider = f.library.BuildID, f.library.Provider
-			s.Probes, s.Sites, s.Hits = f.library.Probes, f.library.Sites, f.library.Hits.Load()
+			s.BuildID, s.Provider = hex.EncodeToString(f.library.BuildID), f.library.Provider
+			s.Probes, s.Sites, s.Hits = f.library.Probes, uint64(f.library.Sites), f.library.Hits.Load()
 			problems = f.library.Errors
 		case f.err != nil:
 			problems = []error{f.err}
@@ -454,9 +434,9 @@ func (l *Libraries) Status() []LibraryStatus {
 		all = append(all, s)
 	}
 	for _, err := range l.absent {
-		all = append(all, LibraryStatus{Path: err.Pattern, Error: err.Error()})
+		all = append(all, status.Library{Path: err.Pattern, Error: err.Error()})
 	}
-	slices.SortFunc(all, func(a, b LibraryStatus) int {
+	slices.SortFunc(all, func(a, b status.Library) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), a.Since.Compare(b.Since))
 	})
 	return all

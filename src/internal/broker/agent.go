@@ -14,6 +14,8 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/wakeup"
 )
 
@@ -22,61 +24,17 @@ import (
 // goroutine.
 type Agent interface {
 	// Status is what the agent says of itself.
-	Status(context.Context) (AgentStatus, error)
+	Status(context.Context) (status.Agent, error)
 	// Flush makes everything durable that was probed before the call and
 	// returns the cursor behind it.
 	Flush(context.Context) (logstore.Cursor, error)
 	// Remove removes the segments that hold nothing after a cursor, on behalf
 	// of a user.
-	Remove(ctx context.Context, before logstore.Cursor, by Remover) (bytes int64, segments int, err error)
+	Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (bytes int64, segments int, err error)
 	// Follow calls following once the agent answers, then told for each chunk
 	// committed, until ctx is done or the agent tells no more. Chunks committed
 	// before the first call of told may be left out.
 	Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error
-}
-
-// Remover is the user that has a part of the log removed, and the policy that
-// says so, such as "max-age=30d". Force allows removing the whole log at once.
-type Remover struct {
-	UID          uint32
-	User, Policy string
-	Force        bool
-}
-
-// AgentStatus is what an agent says of itself.
-type AgentStatus struct {
-	Version   string
-	Started   time.Time
-	Profile   string
-	Directory string
-	// Full says why the disk takes nothing; empty: it does.
-	Full                                   string
-	HitsSeen, Hits, Events, Groups, Chunks uint64
-	Lost                                   []AgentLoss
-	RingSize, RingHighWater                uint64
-	CPU                                    time.Duration
-	Resident                               uint64
-	Libraries                              []AgentLibrary
-	Problem                                string
-}
-
-// AgentLoss is what an agent has lost for one reason.
-type AgentLoss struct {
-	Place, Reason string
-	Hits, Events  uint64
-}
-
-// AgentLibrary is a file with probes.
-type AgentLibrary struct {
-	// BuildID is hex digits.
-	Path, BuildID, Provider string
-	Probes                  []string
-	Sites, Hits             uint64
-	// Attached is how, Since when; zero: it is not.
-	Attached string
-	Since    time.Time
-	Replaced bool
-	Error    string
 }
 
 // AgentState is the state of the agent's service.

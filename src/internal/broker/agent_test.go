@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
 )
 
 // comingAndGoing is an agent that follows as long as a test lets it.
@@ -129,13 +130,13 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 		// What is appended arrives, and whoever looks at it may look again.
 		c.awaitLast(t, l.Append(brokertest.Some(r, 3)...).Sequence)
 		s := b.Status(t.Context())
-		if s.AgentState != stopped || s.AgentActive || s.Agent != nil || b.AgentActive() {
+		if s.AgentState != string(stopped) || s.AgentActive || s.Agent != nil || b.AgentActive() {
 			t.Errorf("an agent that is %s is said to be %s, active %v", stopped, s.AgentState, s.AgentActive)
 		}
-		if (stopped == broker.AgentStopped) != (s.AgentError == nil) {
+		if (stopped == broker.AgentStopped) != (s.AgentError == "") {
 			t.Errorf("the error of an agent that is %s is %v", stopped, s.AgentError)
 		}
-		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: broker.Limit{Bytes: 1}, Reading: broker.Ignore}, broker.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
+		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: broker.Limit{Bytes: 1}, Reading: broker.Ignore}, retention.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
 			t.Errorf("truncating with an agent that is %s returns %v", stopped, err)
 		}
 		select {

@@ -273,11 +273,11 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			disk, err := b.Disk()
+			_, used, err := b.DiskUsage()
 			if err != nil {
 				t.Fatal(err)
 			}
-			policy, by := c.policy(int64(disk.Bytes)/5), broker.Remover{UID: 7, User: "anne"}
+			policy, by := c.policy(int64(used)/5), retention.Remover{UID: 7, User: "anne"}
 			if c.removed == 4 {
 				var argument *fault.ArgumentError
 				_, err := b.Truncate(context.Background(), policy, by)
@@ -312,11 +312,11 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 	agent := &brokertest.Agent{Log: l}
 	agent.Down.Store(true)
 	b := run(t, l, func(o *broker.Options) { o.Agent = agent })
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}, broker.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}, retention.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
 		t.Errorf("without an agent: %v", err)
 	}
 	var argument *fault.ArgumentError
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: "maybe"}, broker.Remover{}); !errors.As(err, &argument) {
+	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: "maybe"}, retention.Remover{}); !errors.As(err, &argument) {
 		t.Errorf("with a rule that is none: %v", err)
 	}
 }
@@ -338,7 +338,7 @@ func TestWhoWaitsForNothingHoldsNothing(t *testing.T) {
 			t.Fatalf("it is at %v, not %v", s.Status().Position, last)
 		}
 	}
-	got, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Drop}, broker.Remover{})
+	got, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Drop}, retention.Remover{})
 	if err != nil || got.Segments != 2 {
 		t.Errorf("removed %+v, %v", got, err)
 	}
@@ -358,8 +358,8 @@ func TestLossesAreCountedByReason(t *testing.T) {
 		t.Errorf("%d groups pass a filter that only losses pass", len(got))
 	}
 	status := b.Status(context.Background())
-	if status.Notices.EventsLost() != 12 || status.Notices.Lost["ring-full"] != 8 || status.Notices.Lost["queue-full"] != 4 {
-		t.Errorf("lost %d: %v", status.Notices.EventsLost(), status.Notices.Lost)
+	if status.EventsLost != 12 || status.Lost["ring-full"] != 8 || status.Lost["queue-full"] != 4 {
+		t.Errorf("lost %d: %v", status.EventsLost, status.Lost)
 	}
 }
 

@@ -13,106 +13,93 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/broker/fault"
-	"crypto-auditing/src/internal/broker/notices"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/status"
 )
-
-// Status is what there is to say about broker, agent and log.
-type Status struct {
-	Started        time.Time
-	Oldest, Newest logstore.Cursor
-	Disk           Disk
-	// Notices is what the retained log reports of itself.
-	Notices notices.Summary
-	// Subscriptions counts all, Attached those that are sent somewhere.
-	Subscriptions, Attached, Streams int
-	// StoreError is why the log, or the segment that it names, cannot be read
-	// now; nil: all of it can.
-	StoreError error
-
-	// AgentState is the state of the agent's service, AgentSince when it was
-	// started, or ended; zero: unknown. AgentActive: it runs.
-	AgentState  AgentState
-	AgentSince  time.Time
-	AgentActive bool
-	// Agent is what it says, nil if it does not. AgentError is why: nil if it
-	// was stopped.
-	Agent      *AgentStatus
-	AgentError error
-}
-
-// Disk is what the log takes.
-type Disk struct {
-	Segments int
-	// Bytes are those of all segments, Free those that the file system has
-	// left for others than root.
-	Bytes, Free uint64
-}
 
 // agentTime bounds how long the agent is asked how it is.
 const agentTime = 5 * time.Second
 
-// Status returns how things are now. It asks the agent if that runs, and never
-// starts it.
-func (b *Broker) Status(ctx context.Context) Status {
-	s := Status{Started: b.started, StoreError: b.tail.Err()}
-	var err error
-	if s.Oldest, err = b.Oldest(); err == nil {
-		s.Newest, err = b.source.Resolve(logstore.NewestWord)
+// Status returns how things are now, except for the version. It asks the agent if
+// that runs, and never starts it.
+func (b *Broker) Status(ctx context.Context) status.Broker {
+	s := status.Broker{Started: b.started}
+	trouble := b.tail.Err()
+	if err := b.logStatus(&s); err != nil {
+		trouble = err
 	}
-	if err == nil {
-		s.Disk, err = b.Disk()
+	if trouble != nil {
+		s.StoreError = trouble.Error()
 	}
-	if err == nil {
-		err = b.checkSegments()
-	}
-	if err != nil {
-		s.StoreError = err
-	}
-	s.Notices = b.retained(ctx)
-	b.mu.Lock()
-	s.Subscriptions, s.Streams = len(b.subscriptions), b.streams.Held()
-	b.mu.Unlock()
+	b.retained(ctx, &s)
 	for _, subscription := range b.all() {
+		s.Subscriptions++
 		if subscription.Sink() != nil {
 			s.Attached++
 		}
 	}
+	s.Streams = uint64(b.streams.Held())
 	b.agentStatus(ctx, &s)
 	return s
 }
 
+// logStatus fills in the ends of the log and what it takes.
+func (b *Broker) logStatus(s *status.Broker) error {
+	oldest, err := b.Oldest()
+	newest := logstore.Cursor{}
+	if err == nil {
+		newest, err = b.Newest()
+	}
+	s.Oldest, s.Newest = oldest.String(), newest.String()
+	if err != nil {
+		return err
+	}
+	segments, bytes, err := b.DiskUsage()
+	if err != nil {
+		return err
+	}
+	s.Segments, s.DiskUsage = uint64(segments), bytes
+	free, err := retention.FreeSpace(b.options.LogDir)
+	if err != nil {
+		return &fault.StoreError{Err: err}
+	}
+	s.DiskFree = uint64(free)
+	return b.checkSegments()
+}
+
 // agentStatus fills in what is known of the agent.
-func (b *Broker) agentStatus(ctx context.Context, s *Status) {
+func (b *Broker) agentStatus(ctx context.Context, s *status.Broker) {
 	ctx, cancel := context.WithTimeout(ctx, agentTime)
 	defer cancel()
 	agent, unit, err := b.askAgent(ctx)
-	s.AgentState, s.AgentSince = unit.State, unit.Since
+	s.AgentState, s.AgentSince = string(unit.State), unit.Since
 	if err != nil {
 		if unit.State != AgentStopped {
-			s.AgentError = err
+			s.AgentError = err.Error()
 		}
 		return
 	}
-	status, err := agent.Status(ctx)
+	of, err := agent.Status(ctx)
 	switch {
 	case err == nil:
-		s.Agent, s.AgentState, s.AgentActive = &status, AgentRunning, true
+		s.Agent, s.AgentState, s.AgentActive = &of, string(AgentRunning), true
 		if s.AgentSince.IsZero() {
-			s.AgentSince = status.Started
+			s.AgentSince = of.Started
 		}
 		// It may have been started without a change of the log.
 		b.agent.noteGrowth()
+		return
 	case unit.State != AgentUnmanaged:
-		s.AgentError, s.AgentActive = err, unit.State == AgentRunning
+		s.AgentActive = unit.State == AgentRunning
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
 		// Nothing listens on the socket.
-		s.AgentState, s.AgentError = AgentStopped, err
+		s.AgentState = string(AgentStopped)
 	default:
-		s.AgentState, s.AgentError = AgentUnknown, err
+		s.AgentState = string(AgentUnknown)
 	}
+	s.AgentError = err.Error()
 }
 
 // Unreadable returns why a part of the log cannot be read now, a *fault.StoreError.
@@ -148,18 +135,19 @@ func (b *Broker) Summary() string {
 
 // EventsLost is how many events were lost in the time of the retained log.
 func (b *Broker) EventsLost() uint64 {
-	n := b.retained(context.Background())
-	return n.EventsLost()
+	var s status.Broker
+	b.retained(context.Background(), &s)
+	return s.EventsLost
 }
 
-// retained returns the notices of the segments that are there now.
-func (b *Broker) retained(ctx context.Context) notices.Summary {
+// retained fills in the notices of the segments that are there now.
+func (b *Broker) retained(ctx context.Context, s *status.Broker) {
 	b.notices.Wait(ctx)
 	list, err := segment.List(b.options.LogDir)
 	if err != nil {
 		list = nil // there is no log, which is reported elsewhere
 	}
-	return b.notices.Of(list)
+	b.notices.Fill(s, list)
 }
 
 // Newest is the cursor of the newest entry, Oldest that before the oldest.
@@ -169,23 +157,18 @@ func (b *Broker) Newest() (logstore.Cursor, error) { return b.source.Resolve(log
 // Oldest is the cursor before the oldest entry. The error is a *fault.StoreError.
 func (b *Broker) Oldest() (logstore.Cursor, error) { return b.source.Resolve(logstore.OldestWord) }
 
-// Disk returns what the log takes. The error is a *fault.StoreError.
-func (b *Broker) Disk() (Disk, error) {
+// DiskUsage returns the number of the log's segments and their size. The error is
+// a *fault.StoreError.
+func (b *Broker) DiskUsage() (segments int, bytes uint64, err error) {
 	list, err := segment.List(b.options.LogDir)
 	if err != nil {
-		return Disk{}, &fault.StoreError{Err: err}
+		return 0, 0, &fault.StoreError{Err: err}
 	}
-	d := Disk{Segments: len(list)}
 	for _, first := range list {
 		// A segment that is removed meanwhile takes nothing.
 		if info, err := os.Stat(filepath.Join(b.options.LogDir, segment.Name(first))); err == nil {
-			d.Bytes += uint64(info.Size())
+			bytes += uint64(info.Size())
 		}
 	}
-	free, err := retention.FreeSpace(b.options.LogDir)
-	if err != nil {
-		return d, &fault.StoreError{Err: err}
-	}
-	d.Free = uint64(free)
-	return d, nil
+	return len(list), bytes, nil
 }

@@ -75,7 +75,7 @@ func (b *Broker) Policy() Policy { return b.options.Policy }
 // Truncate has the agent remove the segments that a policy says have to go, on
 // behalf of a user. It fills in the policy of by, the limits that the segments
 // exceed, and force. The error is an *fault.ArgumentError, a *fault.StoreError, or wraps fault.ErrAgentUnavailable.
-func (b *Broker) Truncate(ctx context.Context, p Policy, by Remover) (Truncation, error) {
+func (b *Broker) Truncate(ctx context.Context, p Policy, by retention.Remover) (Truncation, error) {
 	if err := p.Check(); err != nil {
 		return Truncation{}, err
 	}

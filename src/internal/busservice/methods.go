@@ -8,13 +8,14 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/busservice/access"
 	"crypto-auditing/src/internal/busservice/arguments"
 	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/busservice/stream"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/status"
 )
 
 // dictionary is an a{sv}.
@@ -168,7 +169,7 @@ func (c *call) truncate() ([]any, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, flushTime)
 	defer cancel()
-	t, err := c.service.broker.Truncate(ctx, policy, broker.Remover{UID: c.who.User, User: access.UserName(c.who.User)})
+	t, err := c.service.broker.Truncate(ctx, policy, retention.Remover{UID: c.who.User, User: access.UserName(c.who.User)})
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +182,9 @@ func (c *call) getStatus() ([]any, error) {
 	if err := c.authorise(access.Read); err != nil {
 		return nil, err
 	}
-	return []any{statusOf(c.service.version, c.service.broker.Status(c.ctx))}, nil
+	now := c.service.broker.Status(c.ctx)
+	now.Version = c.service.version
+	return []any{status.Dictionary(&now, dbus.MakeVariant)}, nil
 }
 
 // subscribe serves Subscribe.

@@ -95,8 +95,8 @@ func brokerProperties() map[string]property {
 		},
 		"EventsLost": func(c *call) (any, error) { return c.service.broker.EventsLost(), nil },
 		"DiskUsage": func(c *call) (any, error) {
-			disk, err := c.service.broker.Disk()
-			return disk.Bytes, err
+			_, bytes, err := c.service.broker.DiskUsage()
+			return bytes, err
 		},
 		"AgentActive": func(c *call) (any, error) { return c.service.broker.AgentActive(), nil },
 	}

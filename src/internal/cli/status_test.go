@@ -20,29 +20,28 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"crypto-auditing/src/internal/agent"
-	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/cli"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/loss"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/agentservice"
 )
 
 // recorder stands for an agent in a state of the test's choice.
 type recorder struct {
-	status agent.Status
+	status status.Agent
 	err    error
 }
 
-func (r *recorder) Status() (agent.Status, error) { return r.status, nil }
+func (r *recorder) Status() (status.Agent, error) { return r.status, nil }
 func (r *recorder) Flush(context.Context) (logstore.Cursor, error) {
 	return logstore.Cursor{Store: [16]byte{1, 2}, Sequence: 20}, r.err
 }
 func (r *recorder) Rotate(context.Context) (string, error) {
 	return "audit-0000000000000015.cborseq.zst", r.err
 }
-func (r *recorder) Remove(context.Context, logstore.Cursor, agent.Remover) (logstore.Removal, error) {
+func (r *recorder) Remove(context.Context, logstore.Cursor, retention.Remover) (logstore.Removal, error) {
 	return logstore.Removal{}, r.err
 }
 func (r *recorder) Follow(ctx context.Context, _ func(logstore.Position) error) error {
@@ -53,31 +52,43 @@ func (r *recorder) Follow(ctx context.Context, _ func(logstore.Position) error) 
 // busy returns an agent that has seen everything.
 func busy() *recorder {
 	started := time.Date(2026, 7, 24, 9, 57, 0, 0, time.UTC)
-	latency := agent.Latency{Counts: make([]uint64, len(agent.LatencyBounds())+1), Sum: 1234500 * time.Microsecond}
+	latency := status.Histogram{Sum: 1234500 * time.Microsecond}
+	for _, ms := range []time.Duration{1, 2, 5, 10, 25, 50, 75, 100, 125, 150, 200, 300, 500, 1000, 2500, 5000, 10000} {
+		latency.Bounds = append(latency.Bounds, ms*time.Millisecond)
+	}
+	latency.Counts = make([]uint64, len(latency.Bounds)+1)
 	latency.Counts[6], latency.Counts[7], latency.Counts[9], latency.Counts[17] = 49, 48, 2, 1
-	return &recorder{status: agent.Status{
+	return &recorder{status: status.Agent{
 		Started: started, Profile: "uprobe_multi",
-		Directory: "/var/log/crypto-auditing",
-		Newest:    logstore.Cursor{Store: [16]byte{1, 2}, Sequence: 20}, Oldest: logstore.Cursor{Store: [16]byte{1, 2}},
+		LogDirectory: "/var/log/crypto-auditing",
+		Newest:       "01020000000000000000000000000000-0000000000000014", Oldest: "01020000000000000000000000000000-0000000000000000",
 		DiskUsage: 12_900_000, DiskFree: 20 << 30, Segments: 4,
-		Counters: agent.Counters{
-			Hits: 1_234_567, Events: 2_345_678, Groups: 100, Chunks: 1, RingHighWater: 12 << 10,
-			Lost: []loss.Loss{
-				{Reason: loss.RingFull, Hits: 7}, {Reason: loss.SpecMissing}, {Reason: loss.DiskFull, Hits: 1, Events: 1000},
-			},
+		Hits: 1_234_567, Events: 2_345_678, Groups: 100, Chunks: 1, RingHighWater: 12 << 10,
+		Losses: []status.Loss{
+			{Place: "kernel", Reason: "ring-full", Hits: 7}, {Place: "kernel", Reason: "spec-missing"},
+			{Place: "disk", Reason: "disk-full", Hits: 1, Events: 1000},
 		},
 		HitsSeen: 1_234_575, RingSize: 8 << 20, CPU: 1500 * time.Millisecond, Resident: 20 << 20, Latency: latency,
-		Libraries: []attach.LibraryStatus{
+		Libraries: []status.Library{
 			{
-				Path: "/usr/lib64/libgnutls.so.30", BuildID: []byte{0xab, 0xcd, 0xef, 1, 2, 3, 4, 5}, Provider: "crypto_auditing",
-				Probes: []string{"new_context", "data"}, Sites: 10, Hits: 1_234_000, Since: started.Add(time.Second),
+				Path: "/usr/lib64/libgnutls.so.30", BuildID: "abcdef0102030405", Provider: "crypto_auditing",
+				Probes: []string{"new_context", "data"}, Sites: 10, Hits: 1_234_000, Attached: "uprobe_multi", Since: started.Add(time.Second),
 			},
 			{
-				Path: "/usr/lib64/libgnutls.so.30", BuildID: []byte{0xab, 0xcd, 0xef, 1, 2, 3, 4, 5}, Provider: "crypto_auditing",
-				Sites: 10, Hits: 567, Since: started, Replaced: true,
+				Path: "/usr/lib64/libgnutls.so.30", BuildID: "abcdef0102030405", Provider: "crypto_auditing",
+				Sites: 10, Hits: 567, Attached: "uprobe_multi", Since: started, Replaced: true,
 			},
 			{Path: "/opt/\x1b[31m\"odd\"\\\n.so", Error: "cannot attach: no such file\nor so"},
 		},
+	}}
+}
+
+// idle returns an agent that has seen nothing.
+func idle() *recorder {
+	const cursor = "00000000000000000000000000000000-0000000000000000"
+	return &recorder{status: status.Agent{
+		Profile: "perf_event", Started: time.Date(2026, 7, 20, 6, 0, 0, 0, time.UTC), Newest: cursor, Oldest: cursor,
+		Latency: status.Histogram{Counts: make([]uint64, 1)},
 	}}
 }
 
@@ -148,14 +159,14 @@ func goldenOf(t *testing.T, folder, name, got string) {
 func TestStatusIsShown(t *testing.T) {
 	full := busy()
 	full.status.Full = "no space left on device"
-	full.status.Lost = nil
+	full.status.Losses = nil
 	full.status.Libraries = full.status.Libraries[:1]
 	for name, c := range map[string]struct {
 		recorder  *recorder
 		arguments []string
 	}{
 		"busy":        {busy(), nil},
-		"idle":        {&recorder{status: agent.Status{Profile: "perf_event", Started: time.Date(2026, 7, 20, 6, 0, 0, 0, time.UTC)}}, nil},
+		"idle":        {idle(), nil},
 		"full":        {full, nil},
 		"json":        {busy(), []string{"-o", "json"}},
 		"json-pretty": {busy(), []string{"-o", "json-pretty"}},
@@ -178,7 +189,7 @@ func TestStatusIsShown(t *testing.T) {
 
 func TestTheDotTellsHowThingsAre(t *testing.T) {
 	good, bad := busy(), busy()
-	good.status.Lost = nil
+	good.status.Losses = nil
 	bad.status.Full = "no space left on device"
 	for name, c := range map[string]struct {
 		recorder *recorder
@@ -186,7 +197,7 @@ func TestTheDotTellsHowThingsAre(t *testing.T) {
 	}{
 		"all is well":            {good, "\x1b[1;32m"},
 		"something is lost":      {busy(), "\x1b[1;33m"},
-		"nothing is watched":     {&recorder{}, "\x1b[1;33m"},
+		"nothing is watched":     {idle(), "\x1b[1;33m"},
 		"the disk takes no more": {bad, "\x1b[1;31m"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/status"
 )
 
 // Log is a log that a test appends to. Its methods end the test on errors.
@@ -156,7 +157,7 @@ type Agent struct {
 	// Down says that it does not answer.
 	Down atomic.Bool
 	// Remover is the one of the last call of Remove.
-	Remover atomic.Pointer[broker.Remover]
+	Remover atomic.Pointer[retention.Remover]
 }
 
 func (a *Agent) there() error {
@@ -167,11 +168,11 @@ func (a *Agent) there() error {
 }
 
 // Status implements broker.Agent.
-func (a *Agent) Status(context.Context) (broker.AgentStatus, error) {
-	return broker.AgentStatus{
-		Version: "test", Profile: "none", Directory: a.Log.Dir,
-		Lost:      []broker.AgentLoss{{Place: "kernel", Reason: "ring-full", Hits: 2, Events: 3}},
-		Libraries: []broker.AgentLibrary{{Path: "/lib/x", BuildID: "abcd", Probes: []string{"new_context"}, Sites: 2, Hits: 7}},
+func (a *Agent) Status(context.Context) (status.Agent, error) {
+	return status.Agent{
+		Version: "test", Profile: "none", LogDirectory: a.Log.Dir,
+		Losses:    []status.Loss{{Place: "kernel", Reason: "ring-full", Hits: 2, Events: 3}},
+		Libraries: []status.Library{{Path: "/lib/x", BuildID: "abcd", Probes: []string{"new_context"}, Sites: 2, Hits: 7}},
 	}, a.there()
 }
 
@@ -184,7 +185,7 @@ func (a *Agent) Flush(context.Context) (logstore.Cursor, error) {
 }
 
 // Remove implements broker.Agent.
-func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by broker.Remover) (int64, int, error) {
+func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by retention.Remover) (int64, int, error) {
 	if err := a.there(); err != nil {
 		return 0, 0, err
 	}

@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/wakeup"
 )
 
@@ -31,34 +32,7 @@ const (
 	scanTime = 2 * time.Second
 )
 
-// Summary is what the retained log reports of itself.
-type Summary struct {
-	// Since is when the retained log begins; zero: it is empty.
-	Since time.Time
-	// Lost is how many events were lost, by reason.
-	Lost map[string]uint64
-	// Unrecorded are the newest times in which nothing, or a library, was not
-	// recorded, in order of their end. UnrecordedCount is how many there are in
-	// all, UnrecordedTotal how long those of everything are together.
-	Unrecorded      []event.Unrecorded
-	UnrecordedCount uint64
-	UnrecordedTotal time.Duration
-	// Removed is the newest removal, nil if none is known, RemovedAt its time.
-	Removed   *event.Removal
-	RemovedAt time.Time
-	// Scanning is set as long as not all of the log has been scanned.
-	Scanning bool
-}
-
-// EventsLost is the sum of Lost.
-func (n *Summary) EventsLost() (sum uint64) {
-	for _, events := range n.Lost {
-		sum += events
-	}
-	return sum
-}
-
-// Notices gathers a Summary. A scan in the background covers what was in the
+// Notices gathers what the retained log reports of itself. A scan in the background covers what was in the
 // log when the tail found it; the tail adds what is appended. Its methods may be
 // called concurrently.
 type Notices struct {
@@ -251,38 +225,49 @@ func (n *Notices) Wait(ctx context.Context) {
 	}
 }
 
-// Of returns what the segments of a list report. Others have been removed. nil
-// is the list that is not known.
-func (n *Notices) Of(list []uint64) Summary {
+// Fill sets what the segments of a list report. Others have been removed. nil is
+// the list that is not known.
+func (n *Notices) Fill(to *status.Broker, list []uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	all := Summary{Since: n.since(list), Lost: map[string]uint64{}}
+	to.LostSince, to.Lost = n.since(list), status.Lost{}
 	if n.scanned != nil {
 		select {
 		case <-n.scanned:
 		default:
-			all.Scanning = true
+			to.Scanning = true
 		}
 	}
-	var sequence uint64
+	var newest *segmentNotices
+	var unrecorded []event.Unrecorded
 	for first, s := range n.segments {
 		if _, there := slices.BinarySearch(list, first); !there && list != nil {
 			delete(n.segments, first)
 			continue
 		}
 		for reason, events := range s.lost {
-			all.Lost[reason] += events
+			to.Lost[reason] += events
+			to.EventsLost += events
 		}
-		all.Unrecorded = append(all.Unrecorded, s.unrecorded...)
-		all.UnrecordedCount += s.count
-		all.UnrecordedTotal += s.total
-		if s.removal != nil && s.sequence > sequence {
-			sequence = s.sequence
-			all.Removed, all.RemovedAt = s.removal, time.Unix(0, s.removed)
+		unrecorded = append(unrecorded, s.unrecorded...)
+		to.UnrecordedCount += s.count
+		to.UnrecordedTotal += s.total
+		if s.removal != nil && (newest == nil || s.sequence > newest.sequence) {
+			newest = s
 		}
 	}
-	all.Unrecorded = newestUnrecorded(all.Unrecorded)
-	return all
+	for _, u := range newestUnrecorded(unrecorded) {
+		to.Unrecorded = append(to.Unrecorded, status.Unrecorded{
+			From: time.Unix(0, u.From), To: time.Unix(0, u.To), Reason: string(event.Plain(u.Reason)), Library: string(event.Plain(u.Library)),
+		})
+	}
+	if newest != nil {
+		r := newest.removal
+		to.Removed = &status.Removal{
+			Time: time.Unix(0, newest.removed), User: string(event.Plain(r.User)), UID: r.UID, Policy: string(event.Plain(r.Policy)),
+			First: r.First, Last: r.Last, Segments: uint64(max(r.Segments, 0)), Bytes: uint64(max(r.Bytes, 0)),
+		}
+	}
 }
 
 // since returns when the first segment begins whose beginning can be read. The

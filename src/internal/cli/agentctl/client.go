@@ -16,11 +16,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/varlink/go/varlink"
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/cli/console"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
 // answerTime is how long the agent may take to answer. Its own limit for what
@@ -43,18 +42,14 @@ type agentFlags struct {
 }
 
 func (f *agentFlags) addSocket(command *cobra.Command) {
-	command.Flags().StringVar(&f.socket, "socket", api.Socket, "ask the agent at `PATH`")
+	command.Flags().StringVar(&f.socket, "socket", agentclient.Socket, "ask the agent at `PATH`")
 }
 
 // ask calls a method of the agent. what says what for, as in "cannot flush".
-func (f *agentFlags) ask(ctx context.Context, what string, method func(context.Context, *varlink.Connection) error) error {
+func (f *agentFlags) ask(ctx context.Context, what string, method func(context.Context, agentclient.Client) error) error {
 	answering, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	c, err := varlink.NewConnectionWithDialer(answering, "unix:", socketDialer(f.socket))
-	if err == nil {
-		defer c.Close()
-		err = method(answering, c)
-	}
+	err := method(answering, agentclient.Client{Path: f.socket})
 	switch {
 	case err == nil:
 		return nil
@@ -64,25 +59,13 @@ func (f *agentFlags) ask(ctx context.Context, what string, method func(context.C
 	return fmt.Errorf("cannot %s: %w", what, f.explain(err))
 }
 
-// socketDialer connects to a path, whatever the address: the library takes
-// part of a path with a semicolon for something else.
-type socketDialer string
-
-// DialContext implements varlink.ContextDialer.
-func (s socketDialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", string(s))
-}
-
 // explain says what is wrong and what to do about it.
 func (f *agentFlags) explain(err error) error {
-	var denied *api.PermissionDenied
-	var limit *api.LimitExceeded
-	var unavailable *api.Unavailable
-	var failed *api.Failed
-	var noInterface *varlink.InterfaceNotFound
-	var noMethod *varlink.MethodNotFound
-	var other *varlink.Error
+	var denied *agentclient.DeniedError
+	var limit *agentclient.LimitError
+	var unavailable *agentclient.UnavailableError
+	var failed *agentclient.FailedError
+	var other *agentclient.UnknownError
 	var notJSON *json.SyntaxError
 	var notType *json.UnmarshalTypeError
 	var dialed *net.OpError
@@ -97,12 +80,14 @@ func (f *agentFlags) explain(err error) error {
 		return fmt.Errorf("the agent cannot do it now: %s", printable(unavailable.Reason))
 	case errors.As(err, &failed):
 		return fmt.Errorf("the agent says: %s", printable(failed.Problem))
-	case errors.As(err, &noInterface), errors.As(err, &noMethod):
+	case errors.Is(err, agentclient.ErrNotAgent):
 		return fmt.Errorf("what listens at %s is not the agent, or one of another version: see systemctl status crypto-auditing-agent", f.socket)
 	case errors.As(err, &other):
 		return fmt.Errorf("the agent says: %s", printable(other.Name))
-	case errors.As(err, &notJSON), errors.As(err, &notType):
-		return fmt.Errorf("what listens at %s does not answer as the agent does: %w", f.socket, err)
+	case errors.As(err, &notJSON):
+		return fmt.Errorf("what listens at %s does not answer as the agent does: %w", f.socket, notJSON)
+	case errors.As(err, &notType):
+		return fmt.Errorf("what listens at %s does not answer as the agent does: %w", f.socket, notType)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the agent at %s has not answered within %v: see systemctl status crypto-auditing-agent", f.socket, answerTime)
 	case errors.Is(err, fs.ErrPermission):

@@ -8,10 +8,9 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/varlink/go/varlink"
 
 	"crypto-auditing/src/internal/cli/console"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
 // NewFlushCommand returns crauctl flush.
@@ -30,8 +29,9 @@ it durable. It prints the cursor behind it, which --after-cursor takes.
 			var reply struct {
 				Cursor string `json:"cursor"`
 			}
-			return f.do(command.Context(), e, "flush", &reply, &reply.Cursor, func(ctx context.Context, c *varlink.Connection) (err error) {
-				reply.Cursor, err = api.Flush().Call(ctx, c)
+			return f.do(command.Context(), e, "flush", &reply, &reply.Cursor, func(ctx context.Context, c agentclient.Client) error {
+				cursor, err := c.Flush(ctx)
+				reply.Cursor = cursor.String()
 				return err
 			})
 		},
@@ -44,7 +44,7 @@ it durable. It prints the cursor behind it, which --after-cursor takes.
 // do calls a method that replies with one text, and prints that: as it is, or
 // the reply as JSON.
 func (f *agentFlags) do(ctx context.Context, e *console.Environment, what string, reply any, text *string,
-	method func(context.Context, *varlink.Connection) error,
+	method func(context.Context, agentclient.Client) error,
 ) error {
 	if err := f.output.Check(); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/status"
 )
 
 // NewMetricsCommand returns crauctl metrics.
@@ -29,14 +29,14 @@ crypto_auditing_up 0, and the command fails. It never starts the agent.
 		Example: `  crauctl metrics --output /var/lib/prometheus/node-exporter/crypto-auditing.prom`,
 		Args:    cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			var status *api.Status
+			var of *status.Agent
 			var err error
 			if command.Flags().Changed("socket") {
-				status, err = f.status(command.Context())
+				of, err = f.status(command.Context())
 			} else {
-				status, _, err = f.runningStatus(command.Context(), e)
+				of, _, err = f.runningStatus(command.Context(), e)
 			}
-			text := metricsText(status)
+			text := status.Metrics(of)
 			if file != "" {
 				if writeErr := replaceFile(file, text); err == nil {
 					err = writeErr

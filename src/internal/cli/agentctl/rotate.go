@@ -6,10 +6,9 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
-	"github.com/varlink/go/varlink"
 
 	"crypto-auditing/src/internal/cli/console"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
 // NewRotateCommand returns crauctl rotate.
@@ -27,8 +26,8 @@ further, indexed, and not changed any more. Only root may rotate.
 			var reply struct {
 				Segment string `json:"segment"`
 			}
-			return f.do(command.Context(), e, "rotate the log", &reply, &reply.Segment, func(ctx context.Context, c *varlink.Connection) (err error) {
-				reply.Segment, err = api.Rotate().Call(ctx, c)
+			return f.do(command.Context(), e, "rotate the log", &reply, &reply.Segment, func(ctx context.Context, c agentclient.Client) (err error) {
+				reply.Segment, err = c.Rotate(ctx)
 				return err
 			})
 		},

@@ -8,12 +8,12 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/varlink/go/varlink"
 
 	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/terminal"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/status"
+	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
 // NewStatusCommand returns crauctl status.
@@ -61,8 +61,12 @@ func (f *agentFlags) show(e *console.Environment, s *wholeStatus) error {
 	if s.agent == nil && s.broker == nil && !known {
 		return s.agentError
 	}
-	err := f.output.Write(e.Stdout, console.Report{
-		JSON: []any{s.json()},
+	text, err := status.JSON(s.forms())
+	if err != nil {
+		return err
+	}
+	err = f.output.Write(e.Stdout, console.Report{
+		JSON: []any{text},
 		Text: func(w io.Writer) error {
 			p := statusPrinter{now: e.Now(), location: e.Location}
 			p.color = terminal.Is(e.Stdout) && terminal.HasColor(e.Getenv)
@@ -94,17 +98,17 @@ func (p *statusPrinter) whole(w io.Writer, s *wholeStatus) error {
 }
 
 // status asks for the agent's status.
-func (f *agentFlags) status(ctx context.Context) (*api.Status, error) {
-	var status api.Status
-	err := f.ask(ctx, "get the status", func(ctx context.Context, c *varlink.Connection) (err error) {
-		status, err = api.GetStatus().Call(ctx, c)
+func (f *agentFlags) status(ctx context.Context) (*status.Agent, error) {
+	var s status.Agent
+	err := f.ask(ctx, "get the status", func(ctx context.Context, c agentclient.Client) (err error) {
+		s, err = c.Status(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if h := &status.Latency; len(h.Counts) != len(h.BoundsUSec)+1 {
-		return nil, fmt.Errorf("cannot understand the status: a histogram with %d bounds has %d counts", len(h.BoundsUSec), len(h.Counts))
+	if h := &s.Latency; len(h.Counts) != len(h.Bounds)+1 {
+		return nil, fmt.Errorf("cannot understand the status: a histogram with %d bounds has %d counts", len(h.Bounds), len(h.Counts))
 	}
-	return &status, nil
+	return &s, nil
 }

@@ -16,13 +16,13 @@ import (
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/event"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/status"
 )
 
 // wholeStatus is what agent and broker say. Of those who could not be asked,
 // there is an error.
 type wholeStatus struct {
-	agent *api.Status
+	agent *status.Agent
 	// unit is the agent's service; without a state it was not asked about.
 	unit        agentunit.Status
 	agentError  error
@@ -30,74 +30,14 @@ type wholeStatus struct {
 	brokerError error
 }
 
-// statusJSON is the JSON form: the agent's state, its status, and the broker as
+// statusForms is the JSON form: the agent's state, its status, and the broker as
 // a member.
-type statusJSON struct {
-	AgentState     string `json:"agentState,omitempty"`
-	AgentSinceUSec int64  `json:"agentSinceUSec,omitempty"`
-	*api.Status
-	Broker      *brokerJSON `json:"broker,omitempty"`
-	BrokerError string      `json:"brokerError,omitempty"`
-}
-
-type brokerJSON struct {
-	Version     string            `json:"version"`
-	StartedUSec int64             `json:"startedUSec"`
-	Oldest      string            `json:"oldest"`
-	Newest      string            `json:"newest"`
-	Segments    uint64            `json:"segments"`
-	DiskUsage   uint64            `json:"diskUsage"`
-	DiskFree    uint64            `json:"diskFree"`
-	EventsLost  uint64            `json:"eventsLost"`
-	Lost        map[string]uint64 `json:"lost"`
-	// LostSinceUSec is when the log begins, to which what follows is confined,
-	// too. Unrecorded are the newest.
-	LostSinceUSec   int64            `json:"lostSinceUSec"`
-	Unrecorded      []unrecordedJSON `json:"unrecorded"`
-	UnrecordedCount uint64           `json:"unrecordedCount"`
-	UnrecordedUSec  int64            `json:"unrecordedUSec"`
-	Removed         *removedJSON     `json:"removed,omitempty"`
-	Scanning        bool             `json:"scanning,omitempty"`
-	Subscriptions   uint64           `json:"subscriptions"`
-	Attached        uint64           `json:"attached"`
-	Streams         uint64           `json:"streams"`
-	StoreError      string           `json:"storeError,omitempty"`
-	AgentError      string           `json:"agentError,omitempty"`
-}
-
-// unrecordedJSON is a time without recording; of a library if there is one.
-type unrecordedJSON struct {
-	FromUSec int64  `json:"fromUSec"`
-	ToUSec   int64  `json:"toUSec"`
-	Reason   string `json:"reason"`
-	Library  string `json:"library,omitempty"`
-}
-
-// removedJSON is the last removal.
-type removedJSON struct {
-	TimeUSec int64  `json:"timeUSec"`
-	User     string `json:"user"`
-	UID      uint32 `json:"uid"`
-	Policy   string `json:"policy"`
-	First    uint64 `json:"first"`
-	Last     uint64 `json:"last"`
-	Segments uint64 `json:"segments"`
-	Bytes    uint64 `json:"bytes"`
-}
-
-// gaps fills in what the log does not hold.
-func (j *brokerJSON) gaps(b *client.Status) {
-	if !b.LostSince.IsZero() {
-		j.LostSinceUSec = b.LostSince.UnixMicro()
-	}
-	j.Unrecorded = []unrecordedJSON{}
-	for _, u := range b.Unrecorded {
-		j.Unrecorded = append(j.Unrecorded, unrecordedJSON{u.From.UnixMicro(), u.To.UnixMicro(), u.Reason, u.Library})
-	}
-	j.UnrecordedCount, j.UnrecordedUSec, j.Scanning = b.UnrecordedCount, b.UnrecordedTotal.Microseconds(), b.Scanning
-	if r := b.Removed; r != nil {
-		j.Removed = &removedJSON{r.Time.UnixMicro(), r.User, r.UID, r.Policy, r.First, r.Last, r.Segments, r.Bytes}
-	}
+type statusForms struct {
+	AgentState string    `json:"agentState,omitempty"`
+	AgentSince time.Time `json:"agentSinceUSec,omitempty"`
+	*status.Agent
+	Broker      *status.Broker `json:"broker,omitempty"`
+	BrokerError string         `json:"brokerError,omitempty"`
 }
 
 // askBroker asks the broker how it is.
@@ -119,24 +59,15 @@ func askBroker(ctx context.Context, e *console.Environment) (*client.Status, err
 	return &s, nil
 }
 
-func (s *wholeStatus) json() statusJSON {
-	j := statusJSON{Status: s.agent, AgentState: string(s.unit.State)}
-	if !s.unit.Since.IsZero() {
-		j.AgentSinceUSec = s.unit.Since.UnixMicro()
-	}
+func (s *wholeStatus) forms() *statusForms {
+	f := statusForms{AgentState: string(s.unit.State), AgentSince: s.unit.Since, Agent: s.agent}
 	if s.brokerError != nil {
-		j.BrokerError = s.brokerError.Error()
+		f.BrokerError = s.brokerError.Error()
 	}
-	if b := s.broker; b != nil {
-		j.Broker = &brokerJSON{
-			Version: b.Version, StartedUSec: b.Started.UnixMicro(), Oldest: string(b.Oldest), Newest: string(b.Newest),
-			Segments: b.Segments, DiskUsage: b.DiskUsage, DiskFree: b.DiskFree, EventsLost: b.EventsLost, Lost: b.Lost,
-			Subscriptions: b.Subscriptions, Attached: b.Attached, Streams: b.Streams,
-			StoreError: b.StoreError, AgentError: b.AgentError,
-		}
-		j.Broker.gaps(b)
+	if s.broker != nil {
+		f.Broker = &s.broker.Broker
 	}
-	return j
+	return &f
 }
 
 // broker shows what the broker says below what the agent does.
@@ -155,7 +86,7 @@ func (p *statusPrinter) broker(s *wholeStatus) {
 		dot = dotWarn
 	}
 	p.name("●", dot, "crau-broker "+printable(b.Version))
-	p.line("State", "serving since %s", p.since(b.Started.UnixMicro()))
+	p.line("State", "serving since %s", p.since(b.Started))
 	if b.StoreError != "" {
 		p.line("Trouble", "%s", printable(b.StoreError))
 	}
@@ -163,7 +94,7 @@ func (p *statusPrinter) broker(s *wholeStatus) {
 		p.line("Trouble", "the agent cannot be asked: %s", printable(b.AgentError))
 	}
 	p.line("Clients", "%s, %s attached; %s",
-		render.Counted(b.Subscriptions, "subscription"), grouped(int64(b.Attached)), render.Counted(b.Streams, "stream"))
+		render.Counted(b.Subscriptions, "subscription"), grouped(b.Attached), render.Counted(b.Streams, "stream"))
 	if s.agent == nil {
 		p.line("Log", "%s in %s, %s free", render.Size(int64(b.DiskUsage)), render.Counted(b.Segments, "segment"), render.Size(int64(b.DiskFree)))
 		p.line("Newest", "%s", printable(string(b.Newest)))

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/cli/render"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/status"
 )
 
 // statusPrinter shows a status to a person.
@@ -30,7 +30,7 @@ const (
 )
 
 // agent shows what the agent says.
-func (p *statusPrinter) agent(s *api.Status) {
+func (p *statusPrinter) agent(s *status.Agent) {
 	lostHits, lostEvents := lost(s)
 	dot := dotGood
 	switch {
@@ -40,7 +40,7 @@ func (p *statusPrinter) agent(s *api.Status) {
 		dot = dotWarn
 	}
 	p.name("●", dot, "crau-agent "+printable(s.Version))
-	p.line("State", "%s since %s", state(s), p.since(s.StartedUSec))
+	p.line("State", "%s since %s", state(s), p.since(s.Started))
 	if s.Full != "" {
 		p.line("Trouble", "the log takes nothing: %s", printable(s.Full))
 	}
@@ -48,17 +48,17 @@ func (p *statusPrinter) agent(s *api.Status) {
 		p.line("Trouble", "%s", printable(s.Problem))
 	}
 	p.line("Attaches", "%s", profile(s.Profile))
-	p.line("Log", "%s, %s in %s, %s free", printable(s.Directory), render.Size(s.DiskUsage), counted(s.Segments, "segment"), render.Size(s.DiskFree))
+	p.line("Log", "%s, %s in %s, %s free", printable(s.LogDirectory), render.Size(int64(s.DiskUsage)), render.Counted(s.Segments, "segment"), render.Size(int64(s.DiskFree)))
 	p.line("Newest", "%s", printable(s.Newest))
 	p.line("Oldest", "%s", printable(s.Oldest))
 	p.line("Hits", "%s seen, %s recorded, %s lost", grouped(s.HitsSeen), grouped(s.Hits), grouped(lostHits))
 	p.line("Events", "%s recorded in %s and %s, %s lost",
-		grouped(s.Events), counted(s.Groups, "group"), counted(s.Chunks, "chunk"), grouped(lostEvents))
+		grouped(s.Events), render.Counted(s.Groups, "group"), render.Counted(s.Chunks, "chunk"), grouped(lostEvents))
 	p.losses(s)
-	p.line("Ring", "%s, at most %s used", render.Size(s.RingSize), render.Size(s.RingHighWater))
+	p.line("Ring", "%s, at most %s used", render.Size(int64(s.RingSize)), render.Size(int64(s.RingHighWater)))
 	p.line("Latency", "%s", latency(&s.Latency))
-	p.line("CPU", "%v", time.Duration(s.CpuUSec)*time.Microsecond)
-	p.line("Memory", "%s", render.Size(s.Resident))
+	p.line("CPU", "%v", s.CPU)
+	p.line("Memory", "%s", render.Size(int64(s.Resident)))
 	p.libraries(s)
 }
 
@@ -70,19 +70,19 @@ func (p *statusPrinter) line(name, format string, arguments ...any) {
 	fmt.Fprintf(&p.b, "%10s %s\n", name, fmt.Sprintf(format, arguments...))
 }
 
-func (p *statusPrinter) losses(s *api.Status) {
+func (p *statusPrinter) losses(s *status.Agent) {
 	name := "Lost"
-	for i := range s.Lost {
-		l := &s.Lost[i]
+	for i := range s.Losses {
+		l := &s.Losses[i]
 		if l.Hits == 0 && l.Events == 0 {
 			continue
 		}
-		p.line(name, "%s (%s): %s, %s", printable(l.Reason), printable(l.Place), counted(l.Hits, "hit"), counted(l.Events, "event"))
+		p.line(name, "%s (%s): %s, %s", printable(l.Reason), printable(l.Place), render.Counted(l.Hits, "hit"), render.Counted(l.Events, "event"))
 		name = ""
 	}
 }
 
-func (p *statusPrinter) libraries(s *api.Status) {
+func (p *statusPrinter) libraries(s *status.Agent) {
 	if len(s.Libraries) == 0 {
 		p.b.WriteString("\nNo library with probes was found.\n")
 		return
@@ -95,12 +95,12 @@ func (p *statusPrinter) libraries(s *api.Status) {
 		l := &s.Libraries[i]
 		attached, since := "no", "-"
 		if l.Attached != "" {
-			attached, since = printable(l.Attached), p.time(l.AttachedUSec)
+			attached, since = printable(l.Attached), p.time(l.Since)
 		}
 		if l.Replaced {
 			attached += ", replaced"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", printable(l.Path), buildID(l.BuildId), l.Sites, grouped(l.Hits), attached, since)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", printable(l.Path), buildID(l.BuildID), l.Sites, grouped(l.Hits), attached, since)
 	}
 	// It writes to memory.
 	_ = t.Flush()
@@ -126,7 +126,7 @@ func buildID(id string) string {
 }
 
 // recording returns the number of libraries that are attached.
-func recording(s *api.Status) (n int64) {
+func recording(s *status.Agent) (n uint64) {
 	for i := range s.Libraries {
 		if s.Libraries[i].Attached != "" {
 			n++
@@ -135,9 +135,9 @@ func recording(s *api.Status) (n int64) {
 	return n
 }
 
-func state(s *api.Status) string {
+func state(s *status.Agent) string {
 	if n := recording(s); n > 0 {
-		return "recording " + render.Counted(uint64(n), "library")
+		return "recording " + render.Counted(n, "library")
 	}
 	return "waiting for libraries with probes"
 }
@@ -154,50 +154,50 @@ func profile(name string) string {
 }
 
 // lost returns what was lost for all reasons.
-func lost(s *api.Status) (hits, events int64) {
-	for i := range s.Lost {
-		hits += s.Lost[i].Hits
-		events += s.Lost[i].Events
+func lost(s *status.Agent) (hits, events uint64) {
+	for i := range s.Losses {
+		hits += s.Losses[i].Hits
+		events += s.Losses[i].Events
 	}
 	return hits, events
 }
 
 // latency says below which of its bounds half and 99 % of a histogram are.
-func latency(h *api.Histogram) string {
-	var all int64
+func latency(h *status.Histogram) string {
+	var all uint64
 	for _, n := range h.Counts {
 		all += n
 	}
 	if all == 0 {
 		return "nothing recorded yet"
 	}
-	return fmt.Sprintf("p50 %s, p99 %s, of %s", below(h, all, 50), below(h, all, 99), counted(all, "group"))
+	return fmt.Sprintf("p50 %s, p99 %s, of %s", below(h, all, 50), below(h, all, 99), render.Counted(all, "group"))
 }
 
 // below says which time that share of all, in percent, does not exceed.
-func below(h *api.Histogram, all, percent int64) string {
-	var sum int64
-	for i, bound := range h.BoundsUSec {
+func below(h *status.Histogram, all, percent uint64) string {
+	var sum uint64
+	for i, bound := range h.Bounds {
 		sum += h.Counts[i]
 		// Written so that it does not overflow.
 		if float64(sum) >= float64(all)*float64(percent)/100 {
-			return fmt.Sprintf("≤ %v", time.Duration(bound)*time.Microsecond)
+			return fmt.Sprintf("≤ %v", bound)
 		}
 	}
-	if len(h.BoundsUSec) == 0 {
+	if len(h.Bounds) == 0 {
 		return "unknown"
 	}
-	return fmt.Sprintf("> %v", time.Duration(h.BoundsUSec[len(h.BoundsUSec)-1])*time.Microsecond)
+	return fmt.Sprintf("> %v", h.Bounds[len(h.Bounds)-1])
 }
 
 // time returns a time as systemctl shows it.
-func (p *statusPrinter) time(usec int64) string {
-	return time.UnixMicro(usec).In(p.location).Format("Mon 2006-01-02 15:04:05 MST")
+func (p *statusPrinter) time(t time.Time) string {
+	return t.In(p.location).Format("Mon 2006-01-02 15:04:05 MST")
 }
 
 // since returns a time and how long ago that is.
-func (p *statusPrinter) since(usec int64) string {
-	return p.time(usec) + "; " + ago(p.now.Sub(time.UnixMicro(usec)))
+func (p *statusPrinter) since(t time.Time) string {
+	return p.time(t) + "; " + ago(p.now.Sub(t))
 }
 
 // ago writes a length of time by its two greatest units.
@@ -216,12 +216,8 @@ func ago(d time.Duration) string {
 	return fmt.Sprintf("%dd %dh ago", d/day, d%day/time.Hour)
 }
 
-// counted is render.Counted for what the agent counts, which is never
-// negative.
-func counted(n int64, noun string) string { return render.Counted(uint64(max(n, 0)), noun) }
-
 // grouped returns a number in groups of three.
-func grouped(n int64) string {
-	number, _, _ := strings.Cut(counted(n, "-"), " ")
+func grouped(n uint64) string {
+	number, _, _ := strings.Cut(render.Counted(n, "-"), " ")
 	return number
 }

@@ -36,6 +36,7 @@ func TestTheStatusOfTheBrokerIsShown(t *testing.T) {
 	at := func(us int64) time.Time { return time.UnixMicro(1_800_000_000_000_000 + us) }
 	b := client.Status{}
 	b.Version, b.Started, b.Oldest, b.Newest = "1.2", at(1), "a-1", "a-9"
+	b.Broker.Oldest, b.Broker.Newest = "a-1", "a-9"
 	b.Segments, b.DiskUsage, b.DiskFree, b.EventsLost = 2, 4096, 1<<40, 8
 	b.Lost, b.LostSince = map[string]uint64{"ring-full": 7, "disk-full": 1}, at(2)
 	b.Unrecorded = []client.Unrecorded{

@@ -10,7 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/cli/console"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/status"
 )
 
 // startPause is the time between two looks at a service that starts.
@@ -39,19 +39,19 @@ var errAgentStopped = errors.New("the agent is stopped: start it by systemctl st
 
 // runningStatus asks for the agent's status if that runs: connecting to the
 // socket of one that does not would start it.
-func (f *agentFlags) runningStatus(ctx context.Context, e *console.Environment) (*api.Status, agentunit.Status, error) {
+func (f *agentFlags) runningStatus(ctx context.Context, e *console.Environment) (*status.Agent, agentunit.Status, error) {
 	unit := askUnit(ctx, e)
 	if unit.State.MayConnect() {
-		status, err := f.status(ctx)
+		of, err := f.status(ctx)
 		if unit.State == agentunit.Unmanaged {
 			unit = agentunit.Status{}
 			if err == nil {
-				unit.State, unit.Since = agentunit.Running, time.UnixMicro(status.StartedUSec)
+				unit.State, unit.Since = agentunit.Running, of.Started
 			}
-			return status, unit, err
+			return of, unit, err
 		}
 		if err == nil || ctx.Err() != nil {
-			return status, unit, err
+			return of, unit, err
 		}
 		// It may have ended meanwhile, which explains more.
 		if unit = askUnit(ctx, e); unit.State.MayConnect() {
@@ -77,7 +77,7 @@ func (p *statusPrinter) unit(unit agentunit.Status) {
 	p.name(dot, "", "crau-agent")
 	state := string(unit.State)
 	if !unit.Since.IsZero() {
-		state += " since " + p.since(unit.Since.UnixMicro())
+		state += " since " + p.since(unit.Since)
 	}
 	p.line("State", "%s", state)
 	if unit.Reason != "" {

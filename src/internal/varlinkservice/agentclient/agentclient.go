@@ -1,93 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agentclient asks the agent on its varlink socket, for the broker.
+// Package agentclient asks the agent on its varlink socket, for the broker and for
+// crauctl.
 package agentclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+	"net"
 
 	"github.com/varlink/go/varlink"
 
-	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/status"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
+// Socket is where the agent listens.
+const Socket = api.Socket
+
 // Client is a broker.Agent. Each call makes a connection of its own, so that
-// one that takes long holds up no other.
+// one that takes long holds up no other. Errors other than those of this package
+// and of cursors wrap fault.ErrAgentUnavailable and the cause.
 type Client struct {
 	// Path is that of the socket.
 	Path string
 }
 
-// call connects and has f call. Whatever fails means that the agent is not
-// available, but for what it says itself.
+// call connects and has f call.
 func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) error {
-	connection, err := varlink.NewConnection(ctx, "unix:"+c.Path)
+	connection, err := varlink.NewConnectionWithDialer(ctx, "unix:", dialer(c.Path))
 	if err != nil {
 		return fmt.Errorf("%w on %s: %w", fault.ErrAgentUnavailable, c.Path, err)
 	}
 	defer connection.Close()
-	err = f(connection)
-	var failed *api.Failed
-	var foreign *api.ForeignCursor
-	var lagging *api.Lagging
-	var denied *api.PermissionDenied
-	var all *api.RemovesAll
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &failed):
-		return fmt.Errorf("the agent failed: %s", failed.Problem)
-	case errors.As(err, &foreign):
-		return fmt.Errorf("%w: %s", logstore.ErrForeignCursor, foreign.Cursor)
-	case errors.As(err, &all):
-		return errors.New("the agent does not remove the whole log without force")
-	case errors.As(err, &denied):
-		return fmt.Errorf("the agent lets only %s do that", denied.Allowed)
-	case errors.As(err, &lagging):
-		return errors.New("it was not listened to in time")
-	}
-	return fmt.Errorf("%w: %w", fault.ErrAgentUnavailable, err)
+	return answer(f(connection))
+}
+
+// dialer connects to a path, whatever the address: the library takes part of a
+// path with a semicolon for something else.
+type dialer string
+
+// DialContext implements varlink.ContextDialer.
+func (s dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", string(s))
 }
 
 // Status implements broker.Agent.
-func (c Client) Status(ctx context.Context) (status broker.AgentStatus, err error) {
+func (c Client) Status(ctx context.Context) (s status.Agent, err error) {
 	err = c.call(ctx, func(connection *varlink.Connection) error {
-		s, err := api.GetStatus().Call(ctx, connection)
-		if err == nil {
-			status = statusOf(&s)
+		receive, err := connection.Send(ctx, "org.cryptoauditing.Agent.GetStatus", nil, 0)
+		if err != nil {
+			return err
 		}
-		return err
+		var reply struct {
+			Status json.RawMessage `json:"status"`
+		}
+		if _, err = receive(ctx, &reply); err != nil {
+			return api.Dispatch_Error(err)
+		}
+		return status.FromVarlink(reply.Status, &s)
 	})
-	return status, err
-}
-
-func statusOf(s *api.Status) broker.AgentStatus {
-	status := broker.AgentStatus{
-		Version: s.Version, Started: time.UnixMicro(s.StartedUSec), Profile: s.Profile, Directory: s.Directory, Full: s.Full,
-		HitsSeen: uint64(s.HitsSeen), Hits: uint64(s.Hits), Events: uint64(s.Events), Groups: uint64(s.Groups), Chunks: uint64(s.Chunks),
-		RingSize: uint64(s.RingSize), RingHighWater: uint64(s.RingHighWater),
-		CPU: time.Duration(s.CpuUSec) * time.Microsecond, Resident: uint64(s.Resident), Problem: s.Problem,
-	}
-	for _, l := range s.Lost {
-		status.Lost = append(status.Lost, broker.AgentLoss{Place: l.Place, Reason: l.Reason, Hits: uint64(l.Hits), Events: uint64(l.Events)})
-	}
-	for _, l := range s.Libraries {
-		library := broker.AgentLibrary{
-			Path: l.Path, BuildID: l.BuildId, Provider: l.Provider, Probes: l.Probes, Sites: uint64(l.Sites), Hits: uint64(l.Hits),
-			Attached: l.Attached, Replaced: l.Replaced, Error: l.Error,
-		}
-		if l.AttachedUSec != 0 {
-			library.Since = time.UnixMicro(l.AttachedUSec)
-		}
-		status.Libraries = append(status.Libraries, library)
-	}
-	return status
+	return s, err
 }
 
 // Flush implements broker.Agent.
@@ -102,8 +81,17 @@ func (c Client) Flush(ctx context.Context) (cursor logstore.Cursor, err error) {
 	return cursor, err
 }
 
+// Rotate begins a new segment and returns its file name.
+func (c Client) Rotate(ctx context.Context) (segment string, err error) {
+	err = c.call(ctx, func(connection *varlink.Connection) (err error) {
+		segment, err = api.Rotate().Call(ctx, connection)
+		return err
+	})
+	return segment, err
+}
+
 // Remove implements broker.Agent.
-func (c Client) Remove(ctx context.Context, before logstore.Cursor, by broker.Remover) (bytes int64, segments int, err error) {
+func (c Client) Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (bytes int64, segments int, err error) {
 	uid := int64(by.UID)
 	err = c.call(ctx, func(connection *varlink.Connection) error {
 		removed, n, err := api.Remove().Call(ctx, connection, before.String(), &uid, &by.User, &by.Policy, &by.Force)

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/agent"
-	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
 	"crypto-auditing/src/internal/varlinkservice/agentservice"
@@ -29,7 +30,7 @@ var _ broker.Agent = agentclient.Client{}
 // recorder stands for an agent behind the real service.
 type recorder struct {
 	removed chan logstore.Cursor
-	remover agent.Remover
+	remover retention.Remover
 	chunks  chan logstore.Position
 
 	mu  sync.Mutex
@@ -53,17 +54,17 @@ func cursor(sequence uint64) logstore.Cursor {
 	return logstore.Cursor{Store: [16]byte{1, 2, 3}, Sequence: sequence}
 }
 
-func (r *recorder) Status() (agent.Status, error) {
-	return agent.Status{
-		Started: time.UnixMicro(5_000_000), Profile: "uprobe_multi", Directory: "/log", Newest: cursor(9), HitsSeen: 11,
-		Libraries: []attach.LibraryStatus{{Path: "/lib/x", BuildID: []byte{0xab}, Probes: []string{"data"}, Sites: 2, Hits: 3, Since: time.UnixMicro(7)}},
+func (r *recorder) Status() (status.Agent, error) {
+	return status.Agent{
+		Started: time.UnixMicro(5_000_000), Profile: "uprobe_multi", LogDirectory: "/log", Newest: cursor(9).String(), HitsSeen: 11,
+		Libraries: []status.Library{{Path: "/lib/x", BuildID: "ab", Probes: []string{"data"}, Sites: 2, Hits: 3, Since: time.UnixMicro(7)}},
 	}, r.failure()
 }
 
 func (r *recorder) Flush(context.Context) (logstore.Cursor, error) { return cursor(7), r.failure() }
 func (r *recorder) Rotate(context.Context) (string, error)         { return "", r.failure() }
 
-func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
+func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by retention.Remover) (logstore.Removal, error) {
 	r.remover = by
 	r.removed <- before
 	return logstore.Removal{Bytes: 100}, r.failure()
@@ -134,10 +135,10 @@ func TestTheAgentIsAsked(t *testing.T) {
 	if got, err := c.Flush(bounded(t)); err != nil || got != cursor(7) {
 		t.Errorf("flush: %v, %v", got, err)
 	}
-	if bytes, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{UID: 1000, User: "anne", Policy: "max-age=30d", Force: true}); err != nil || bytes != 100 || <-r.removed != cursor(5) {
+	if bytes, _, err := c.Remove(bounded(t), cursor(5), retention.Remover{UID: 1000, User: "anne", Policy: "max-age=30d", Force: true}); err != nil || bytes != 100 || <-r.removed != cursor(5) {
 		t.Errorf("remove: %d, %v", bytes, err)
 	}
-	if want := (agent.Remover{UID: 1000, User: "anne", Policy: "max-age=30d", Force: true}); r.remover != want {
+	if want := (retention.Remover{UID: 1000, User: "anne", Policy: "max-age=30d", Force: true}); r.remover != want {
 		t.Errorf("it was removed for %+v, want %+v", r.remover, want)
 	}
 }
@@ -145,7 +146,7 @@ func TestTheAgentIsAsked(t *testing.T) {
 func TestErrorsOfTheAgentAreToldApart(t *testing.T) {
 	r := &recorder{removed: make(chan logstore.Cursor, 2), err: logstore.ErrForeignCursor}
 	c := serve(t, r, varlinkservice.Peer{})
-	if _, _, err := c.Remove(bounded(t), cursor(5), broker.Remover{}); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, fault.ErrAgentUnavailable) {
+	if _, _, err := c.Remove(bounded(t), cursor(5), retention.Remover{}); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, fault.ErrAgentUnavailable) {
 		t.Errorf("a foreign cursor: %v", err)
 	}
 	r.fail(errors.New("something broke"))

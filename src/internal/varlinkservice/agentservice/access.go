@@ -10,7 +10,7 @@ import (
 	"os/user"
 	"strconv"
 
-	"crypto-auditing/src/internal/agent"
+	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
@@ -113,7 +113,7 @@ const (
 // removerOf returns the user on whose behalf a caller removes: the one it
 // names, or itself. wrong is the name of a parameter that is not valid. Only
 // callers that may remove get here, and they are trusted with the name.
-func removerOf(caller varlinkservice.Peer, uid *int64, name, policy *string) (by agent.Remover, wrong string) {
+func removerOf(caller varlinkservice.Peer, uid *int64, name, policy *string) (by retention.Remover, wrong string) {
 	by.UID = caller.UID
 	switch {
 	case uid != nil && (*uid < 0 || *uid > math.MaxUint32):

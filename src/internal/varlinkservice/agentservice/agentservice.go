@@ -18,7 +18,9 @@ import (
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/quota"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -31,7 +33,7 @@ const LimitError = "org.cryptoauditing.Agent.LimitExceeded"
 type Recorder interface {
 	// Status returns how things are. The error says what could not be found
 	// out.
-	Status() (agent.Status, error)
+	Status() (status.Agent, error)
 	// Flush commits what was probed before the call, makes it durable and
 	// returns the cursor behind it.
 	Flush(context.Context) (logstore.Cursor, error)
@@ -39,7 +41,7 @@ type Recorder interface {
 	Rotate(context.Context) (string, error)
 	// Remove removes the segments that hold nothing after a cursor, on behalf
 	// of a user.
-	Remove(ctx context.Context, before logstore.Cursor, by agent.Remover) (logstore.Removal, error)
+	Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (logstore.Removal, error)
 	// Follow calls f for each chunk committed, until ctx is done, f returns an
 	// error, or f has taken too long (agent.ErrLagging). It waits for f, and
 	// nothing else does.
@@ -81,7 +83,7 @@ type service struct {
 	access    Access
 	version   string
 	flush     *shared[logstore.Cursor]
-	status    *shared[api.Status]
+	status    *shared[status.Agent]
 	followers *quota.Quota
 }
 
@@ -106,12 +108,13 @@ func New(o Options) (*varlink.Service, error) {
 		}
 		return s.recorder.Flush(ctx)
 	})
-	s.status = newShared(func(ctx context.Context) (api.Status, error) {
+	s.status = newShared(func(ctx context.Context) (status.Agent, error) {
 		if err := statuses.Wait(ctx); err != nil {
-			return api.Status{}, err
+			return status.Agent{}, err
 		}
-		status, err := s.recorder.Status()
-		return wireStatus(status, err, s.version), nil
+		now, err := s.recorder.Status()
+		describe(&now, err, s.version)
+		return now, nil
 	})
 	if err := v.RegisterInterface(api.VarlinkNew(s)); err != nil {
 		return nil, fmt.Errorf("cannot register a varlink interface: %w", err)
@@ -126,11 +129,15 @@ func (s *service) GetStatus(ctx context.Context, c api.VarlinkCall) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	status, err := s.status.call(ctx)
+	now, err := s.status.call(ctx)
 	if err != nil {
 		return s.fail(ctx, &c, err)
 	}
-	return c.ReplyGetStatus(ctx, status)
+	text, err := status.Varlink(now)
+	if err != nil {
+		return s.fail(ctx, &c, err)
+	}
+	return c.Reply(ctx, statusReply{text})
 }
 
 // Flush implements the interface.
@@ -221,8 +228,8 @@ func (s *service) tooLong() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	reason := fmt.Sprintf("not done within %v", callTime)
-	if status, err := s.status.call(ctx); err == nil && status.Full != "" {
-		reason += ": " + status.Full
+	if now, err := s.status.call(ctx); err == nil && now.Full != "" {
+		reason += ": " + now.Full
 	}
 	return reason
 }

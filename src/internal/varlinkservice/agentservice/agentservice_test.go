@@ -26,10 +26,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/agent"
-	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/loss"
+	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
@@ -37,12 +37,12 @@ import (
 // recorder stands for an agent that a test makes do what a real one seldom
 // does.
 type recorder struct {
-	status agent.Status
+	status status.Agent
 	// err is what the methods return.
 	err     error
 	reload  error
 	removed chan logstore.Cursor
-	remover atomic.Pointer[agent.Remover]
+	remover atomic.Pointer[retention.Remover]
 	// chunks are told to followers. lagging ends following.
 	chunks  chan logstore.Position
 	lagging chan struct{}
@@ -64,7 +64,7 @@ func cursor(sequence uint64) logstore.Cursor {
 	return logstore.Cursor{Store: [16]byte{1, 2, 3}, Sequence: sequence}
 }
 
-func (r *recorder) Status() (agent.Status, error) { return r.status, r.err }
+func (r *recorder) Status() (status.Agent, error) { return r.status, r.err }
 
 func (r *recorder) Flush(ctx context.Context) (logstore.Cursor, error) {
 	r.mu.Lock()
@@ -84,7 +84,7 @@ func (r *recorder) Rotate(context.Context) (string, error) {
 	return "0000000000000007.cborseq.zst", r.err
 }
 
-func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by agent.Remover) (logstore.Removal, error) {
+func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by retention.Remover) (logstore.Removal, error) {
 	r.removed <- before
 	r.remover.Store(&by)
 	if before.Store != cursor(0).Store {
@@ -286,26 +286,58 @@ func TestTheServiceDescribesItself(t *testing.T) {
 }
 
 // rich returns a status with something in every field.
-func rich() agent.Status {
-	latency := agent.Latency{Counts: make([]uint64, len(agent.LatencyBounds())+1), Sum: 3 * time.Second}
-	latency.Counts[7], latency.Counts[8], latency.Counts[len(latency.Counts)-1] = 90, 9, 1
-	return agent.Status{
+func rich() status.Agent {
+	const ms = time.Millisecond
+	latency := status.Histogram{
+		Bounds: []time.Duration{1 * ms, 2 * ms, 5 * ms, 10 * ms, 25 * ms, 50 * ms, 75 * ms, 100 * ms, 125 * ms},
+		Counts: make([]uint64, 10), Sum: 3 * time.Second,
+	}
+	latency.Counts[7], latency.Counts[8], latency.Counts[9] = 90, 9, 1
+	return status.Agent{
 		Started: time.UnixMicro(1_800_000_000_000_001), Profile: "uprobe_multi",
-		Directory: "/var/log/crypto-auditing", Newest: cursor(20), Oldest: cursor(3),
+		LogDirectory: "/var/log/crypto-auditing", Newest: cursor(20).String(), Oldest: cursor(3).String(),
 		DiskUsage: 4096, DiskFree: 1 << 40, Segments: 2, Full: "no space left on device",
-		Counters: agent.Counters{
-			Hits: 100, Events: 200, Groups: 50, Chunks: 5, RingHighWater: 1024,
-			Lost: []loss.Loss{{Reason: loss.RingFull, Hits: 7}, {Reason: loss.DiskFull, Hits: 1, Events: 1 << 63}},
+		Hits: 100, Events: 200, Groups: 50, Chunks: 5, RingHighWater: 1024,
+		Losses: []status.Loss{
+			{Place: "kernel", Reason: "ring-full", Hits: 7}, {Place: "disk", Reason: "disk-full", Hits: 1, Events: 1 << 63},
 		},
 		HitsSeen: 108, RingSize: 8 << 20, CPU: 1500 * time.Millisecond, Resident: 20 << 20, Latency: latency,
-		Libraries: []attach.LibraryStatus{
+		Libraries: []status.Library{
 			{
-				Path: "/usr/lib/libgnutls.so.30", BuildID: []byte{0xab, 0xcd}, Provider: "crypto_auditing",
+				Path: "/usr/lib/libgnutls.so.30", BuildID: "abcd", Provider: "crypto_auditing",
 				Probes: []string{"new_context", "data"}, Sites: 10, Hits: 100,
-				Since: time.UnixMicro(1_800_000_000_500_000),
+				Attached: "uprobe_multi", Since: time.UnixMicro(1_800_000_000_500_000),
 			},
 			{Path: "/usr/lib/evil\n\xff\\.so", Error: "no such file", Replaced: true},
 		},
+	}
+}
+
+// Both sides of the interface are checked against its description: it has no field
+// that the status does not have, nor the other way.
+func TestTheStatusIsAsTheInterfaceDescribesIt(t *testing.T) {
+	for name, of := range map[string]status.Agent{"all": rich(), "nothing": {}} {
+		describe(&of, errors.New("odd"), "1")
+		text, err := status.Varlink(of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var described api.Status
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&described); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := json.Marshal(described); err != nil || string(again) != string(text) {
+			t.Errorf("%s: %v\n%s\nis described as\n%s", name, err, text, again)
+		}
+		var read status.Agent
+		if err := status.FromVarlink(text, &read); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := status.Varlink(read); err != nil || string(again) != string(text) {
+			t.Errorf("%s: %v\n%s\nis read as\n%s", name, err, text, again)
+		}
 	}
 }
 
@@ -331,8 +363,8 @@ func TestGetStatusTellsEverything(t *testing.T) {
 	for name, value := range map[string]string{
 		// What is beyond the numbers of the interface is its greatest.
 		"lost": `[map[events:0 hits:7 place:kernel reason:ring-full] map[events:9.223372036854776e+18 hits:1 place:disk reason:disk-full]]`,
-		"latency": `map[boundsUSec:[1000 2000 5000 10000 25000 50000 75000 100000 125000 150000 200000 300000 500000 1e+06 2.5e+06 5e+06 1e+07] ` +
-			`counts:[0 0 0 0 0 0 0 90 9 0 0 0 0 0 0 0 0 1] sumUSec:3e+06]`,
+		"latency": `map[boundsUSec:[1000 2000 5000 10000 25000 50000 75000 100000 125000] ` +
+			`counts:[0 0 0 0 0 0 0 90 9 1] sumUSec:3e+06]`,
 		"libraries": `[map[attached:uprobe_multi attachedUSec:1.8000000005e+15 buildId:abcd error: hits:100 path:/usr/lib/libgnutls.so.30 ` +
 			`probes:[new_context data] provider:crypto_auditing replaced:false sites:10] ` +
 			`map[attached: attachedUSec:0 buildId: error:no such file hits:0 path:/usr/lib/evil\x0a\xff\x5c.so probes:[] provider: replaced:true sites:0]]`,
@@ -378,17 +410,17 @@ func TestRemovalIsOnBehalfOfTheNamedUser(t *testing.T) {
 	}
 	for title, c := range map[string]struct {
 		parameters, wrong string
-		want              agent.Remover
+		want              retention.Remover
 	}{
-		"the caller":       {before + `}`, "", agent.Remover{UID: uid, User: name}},
-		"another user":     {before + `,"uid":1000,"user":"anne","policy":"max-age=30d"}`, "", agent.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}},
-		"no name":          {before + `,"uid":1000}`, "", agent.Remover{UID: 1000}},
-		"force":            {before + `,"uid":1000,"force":true}`, "", agent.Remover{UID: 1000, Force: true}},
-		"control bytes":    {before + `,"uid":1000,"user":"a\nb"}`, "", agent.Remover{UID: 1000, User: `a\x0ab`}},
-		"no user":          {before + `,"uid":-1}`, "uid", agent.Remover{}},
-		"no user, above":   {before + `,"uid":4294967296}`, "uid", agent.Remover{}},
-		"a long name":      {before + `,"uid":1,"user":"` + long + `"}`, "user", agent.Remover{}},
-		"a very long rule": {before + `,"policy":"` + strings.Repeat(long, 4) + `"}`, "policy", agent.Remover{}},
+		"the caller":       {before + `}`, "", retention.Remover{UID: uid, User: name}},
+		"another user":     {before + `,"uid":1000,"user":"anne","policy":"max-age=30d"}`, "", retention.Remover{UID: 1000, User: "anne", Policy: "max-age=30d"}},
+		"no name":          {before + `,"uid":1000}`, "", retention.Remover{UID: 1000}},
+		"force":            {before + `,"uid":1000,"force":true}`, "", retention.Remover{UID: 1000, Force: true}},
+		"control bytes":    {before + `,"uid":1000,"user":"a\nb"}`, "", retention.Remover{UID: 1000, User: `a\x0ab`}},
+		"no user":          {before + `,"uid":-1}`, "uid", retention.Remover{}},
+		"no user, above":   {before + `,"uid":4294967296}`, "uid", retention.Remover{}},
+		"a long name":      {before + `,"uid":1,"user":"` + long + `"}`, "user", retention.Remover{}},
+		"a very long rule": {before + `,"policy":"` + strings.Repeat(long, 4) + `"}`, "policy", retention.Remover{}},
 	} {
 		t.Run(title, func(t *testing.T) {
 			s := serve(t, Access{Broker: &uid})

@@ -3,79 +3,37 @@
 package agentservice
 
 import (
-	"encoding/hex"
-	"math"
+	"encoding/json"
 	"strings"
 
-	"crypto-auditing/src/internal/agent"
-	"crypto-auditing/src/internal/attach"
 	"crypto-auditing/src/internal/event"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/status"
 )
 
-// wireStatus returns a status, and the error that came with it, as the
-// interface describes them.
-func wireStatus(s agent.Status, err error, version string) api.Status {
-	w := api.Status{
-		Version:     version,
-		StartedUSec: s.Started.UnixMicro(), Profile: s.Profile,
-		Directory: escape(s.Directory), Newest: s.Newest.String(), Oldest: s.Oldest.String(),
-		DiskUsage: clamp(s.DiskUsage), DiskFree: clamp(s.DiskFree), Segments: int64(s.Segments),
-		Full:     sentence(s.Full),
-		HitsSeen: clamp(s.HitsSeen), Hits: clamp(s.Hits),
-		Events: clamp(s.Events), Groups: clamp(s.Groups), Chunks: clamp(s.Chunks),
-		Lost:     make([]api.Loss, 0, len(s.Lost)),
-		RingSize: clamp(s.RingSize), RingHighWater: clamp(s.RingHighWater),
-		CpuUSec: s.CPU.Microseconds(), Resident: clamp(s.Resident),
-		Latency:   wireLatency(s.Latency),
-		Libraries: make([]api.Library, 0, len(s.Libraries)),
-	}
+// describe completes a status by the version, and by the error that came with it.
+// Names and errors, which may be any bytes, become text as the interface describes
+// it.
+func describe(s *status.Agent, err error, version string) {
+	s.Version = version
 	if err != nil {
-		w.Problem = sentence(err.Error())
+		s.Problem = sentence(err.Error())
 	}
-	for _, l := range s.Lost {
-		w.Lost = append(w.Lost, api.Loss{
-			Place: l.Reason.Place(), Reason: string(l.Reason), Hits: clamp(l.Hits), Events: clamp(l.Events),
-		})
+	s.LogDirectory, s.Full = escape(s.LogDirectory), sentence(s.Full)
+	for i := range s.Libraries {
+		l := &s.Libraries[i]
+		l.Path, l.Provider, l.Error = escape(l.Path), escape(l.Provider), sentence(l.Error)
+		names := make([]string, len(l.Probes))
+		for i, name := range l.Probes {
+			names[i] = escape(name)
+		}
+		l.Probes = names
 	}
-	for _, l := range s.Libraries {
-		w.Libraries = append(w.Libraries, wireLibrary(l, s.Profile))
-	}
-	return w
 }
 
-func wireLibrary(l attach.LibraryStatus, profile string) api.Library {
-	w := api.Library{
-		Path: escape(l.Path), BuildId: hex.EncodeToString(l.BuildID), Provider: escape(l.Provider),
-		Probes: make([]string, 0, len(l.Probes)), Sites: int64(l.Sites), Hits: clamp(l.Hits),
-		Replaced: l.Replaced, Error: sentence(l.Error),
-	}
-	for _, name := range l.Probes {
-		w.Probes = append(w.Probes, escape(name))
-	}
-	if !l.Since.IsZero() {
-		w.Attached, w.AttachedUSec = profile, l.Since.UnixMicro()
-	}
-	return w
+// statusReply is the reply to GetStatus.
+type statusReply struct {
+	Status json.RawMessage `json:"status"`
 }
-
-func wireLatency(l agent.Latency) api.Histogram {
-	bounds := agent.LatencyBounds()
-	w := api.Histogram{
-		BoundsUSec: make([]int64, len(bounds)), Counts: make([]int64, len(bounds)+1),
-		SumUSec: l.Sum.Microseconds(),
-	}
-	for i, b := range bounds {
-		w.BoundsUSec[i] = b.Microseconds()
-	}
-	for i, n := range l.Counts[:min(len(l.Counts), len(w.Counts))] {
-		w.Counts[i] = clamp(n)
-	}
-	return w
-}
-
-// clamp makes an int of the interface, which are signed.
-func clamp(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 // sentence writes the text of an error, which may be several, in one line.
 func sentence(text string) string { return escape(strings.ReplaceAll(text, "\n", "; ")) }

@@ -11,18 +11,17 @@ import (
 	"fmt"
 	"os/user"
 	"strconv"
-	"time"
 
 	"github.com/varlink/go/varlink"
 
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
-	"crypto-auditing/src/internal/broker/notices"
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/quota"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
@@ -122,53 +121,15 @@ func (s *service) GetStatus(ctx context.Context, c api.VarlinkCall) error {
 	if !s.mayCall(varlinkservice.CallerOf(&c.Call).Peer()) {
 		return c.ReplyPermissionDenied(ctx, "GetStatus", allCallers)
 	}
-	return c.ReplyGetStatus(ctx, s.status(s.broker.Status(ctx)))
-}
-
-func (s *service) status(from broker.Status) api.Status {
-	to := api.Status{
-		Version: s.version, StartedUSec: from.Started.UnixMicro(), Oldest: from.Oldest.String(), Newest: from.Newest.String(),
-		Segments: int64(from.Disk.Segments), DiskUsage: int64(from.Disk.Bytes), DiskFree: int64(from.Disk.Free),
-		Lost: []api.Loss{}, Subscriptions: int64(from.Subscriptions), Attached: int64(from.Attached), Streams: int64(from.Streams),
-		AgentActive: from.AgentActive, AgentState: string(from.AgentState),
+	now := s.broker.Status(ctx)
+	now.Version = s.version
+	text, err := status.Varlink(&now)
+	if err != nil {
+		return err
 	}
-	if !from.AgentSince.IsZero() {
-		to.AgentSinceUSec = from.AgentSince.UnixMicro()
-	}
-	addNotices(&to, &from.Notices)
-	for reason, events := range from.Notices.Lost {
-		to.Lost = append(to.Lost, api.Loss{Reason: reason, Events: int64(events)})
-	}
-	if from.StoreError != nil {
-		to.StoreError = from.StoreError.Error()
-	}
-	if from.AgentError != nil {
-		to.AgentError = from.AgentError.Error()
-	}
-	return to
-}
-
-// addNotices adds what the log reports of itself besides losses.
-func addNotices(to *api.Status, from *notices.Summary) {
-	if !from.Since.IsZero() {
-		to.LostSinceUSec = from.Since.UnixMicro()
-	}
-	to.Unrecorded = []api.Unrecorded{}
-	for _, u := range from.Unrecorded {
-		to.Unrecorded = append(to.Unrecorded, api.Unrecorded{
-			FromUSec: u.From / int64(time.Microsecond), ToUSec: u.To / int64(time.Microsecond),
-			Reason: string(event.Plain(u.Reason)), Library: string(event.Plain(u.Library)),
-		})
-	}
-	to.UnrecordedCount, to.UnrecordedUSec = int64(from.UnrecordedCount), from.UnrecordedTotal.Microseconds()
-	to.Scanning = from.Scanning
-	if r := from.Removed; r != nil {
-		to.Removed = &api.Removal{
-			TimeUSec: from.RemovedAt.UnixMicro(), User: string(event.Plain(r.User)), Uid: int64(r.UID),
-			Policy: string(event.Plain(r.Policy)), First: int64(r.First), Last: int64(r.Last),
-			Segments: int64(r.Segments), Bytes: r.Bytes,
-		}
-	}
+	return c.Reply(ctx, struct {
+		Status json.RawMessage `json:"status"`
+	}{text})
 }
 
 // page is a reply to Read, with groups that are JSON already.

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import "time"
+
+// Agent is the status of a running agent. Counters count from its start; sizes
+// are bytes. What has no key on the bus is known only to a caller that asks the
+// agent itself.
+type Agent struct {
+	// Version is that of the agent, Started when it did.
+	Version string    `bus:"version" json:"version"`
+	Started time.Time `bus:"started" json:"startedUSec" metric:"start_time_seconds gauge" help:"When the agent started, since the Unix epoch."`
+	// Profile is how it attaches to programs: "uprobe_multi" or "perf_event".
+	Profile string `bus:"profile" json:"profile"`
+	// LogDirectory is where it writes. Newest is the cursor after the last
+	// committed entry, Oldest the one before the first that is left.
+	LogDirectory string `bus:"log-directory" json:"directory"`
+	Newest       string `json:"newest"`
+	Oldest       string `json:"oldest"`
+	// DiskUsage is the size of all segments, Segments their number, DiskFree what
+	// the file system has left.
+	DiskUsage uint64 `json:"diskUsage" metric:"log_size_bytes gauge 1" help:"Size of all segments of the log."`
+	DiskFree  uint64 `json:"diskFree" metric:"log_free_bytes gauge 1" help:"What the file system of the log has left."`
+	Segments  uint64 `json:"segments" metric:"log_segments gauge 1" help:"Number of segments of the log."`
+	// Full is why the disk takes nothing at the moment; empty: it does.
+	Full string `bus:"full" json:"full" metric:"log_full gauge 1" help:"Whether the log takes nothing at the moment."`
+	// HitsSeen is how many probe hits the kernel saw, Hits how many were
+	// recorded; Events, Groups and Chunks are what became of them.
+	HitsSeen uint64 `bus:"hits-seen" json:"hitsSeen" metric:"seen_hits_total counter" help:"Hits of probes that the kernel saw."`
+	Hits     uint64 `bus:"hits" json:"hits" metric:"recorded_hits_total counter" help:"Hits of probes that are in the log."`
+	Events   uint64 `bus:"events" json:"events" metric:"recorded_events_total counter" help:"Events in the log: contexts opened and values."`
+	Groups   uint64 `bus:"groups" json:"groups" metric:"recorded_groups_total counter" help:"Groups of events in the log."`
+	Chunks   uint64 `bus:"chunks" json:"chunks" metric:"recorded_chunks_total counter" help:"Chunks written to the log."`
+	Losses   []Loss `bus:"losses,tuple" json:"lost"`
+	// RingSize is the size of the ring buffer, RingHighWater the most that ever
+	// waited in it.
+	RingSize      uint64 `bus:"ring-size" json:"ringSize" metric:"ring_size_bytes gauge" help:"Size of the ring between kernel and agent."`
+	RingHighWater uint64 `bus:"ring-high-water" json:"ringHighWater" metric:"ring_high_water_bytes gauge" help:"The most that ever waited in the ring."`
+	// CPU is the time it has used, Resident its memory.
+	CPU      time.Duration `bus:"cpu-usec" json:"cpuUSec" metric:"cpu_seconds_total counter" help:"Processor time that the agent has used."`
+	Resident uint64        `bus:"resident" json:"resident" metric:"resident_memory_bytes gauge" help:"Resident memory of the agent."`
+	// Latency counts groups by the time from their first probe to the commit.
+	Latency Histogram `json:"latency" metric:"commit_latency_seconds histogram 2" help:"Groups by the time from their first probe to the commit."`
+	// Libraries are the files with probes.
+	Libraries []Library `bus:"libraries" json:"libraries"`
+	// Problem is what could not be found out and is zero here; empty: nothing.
+	Problem string `json:"problem"`
+	// Other are what is not known here, by key.
+	Other map[string]any `bus:"*"`
+}
+
+// Loss is what was lost for one reason, at a place: kernel, agent or disk.
+type Loss struct {
+	Place  string `json:"place" label:"place"`
+	Reason string `bus:"reason" json:"reason" label:"reason"`
+	Hits   uint64 `bus:"hits" json:"hits" metric:"lost_hits_total counter" help:"Hits of probes that are not in the log."`
+	Events uint64 `bus:"events" json:"events" metric:"lost_events_total counter" help:"Events known to be lost."`
+}
+
+// Library is a file with probes that the agent attached to or could not, or a
+// configured path or glob that leads to no file.
+type Library struct {
+	Path string `bus:"path" json:"path" label:"path"`
+	// BuildID is hex digits; empty: the file has none.
+	BuildID string `bus:"build-id" json:"buildId" label:"build_id"`
+	// Provider is the name that its probes go by, Probes are their names, Sites is
+	// the number of their addresses.
+	Provider string   `bus:"provider" json:"provider"`
+	Probes   []string `bus:"probes" json:"probes"`
+	Sites    uint64   `bus:"sites,u" json:"sites" metric:"library_sites gauge 4" help:"Places of a library's probes."`
+	// Hits were recorded from it.
+	Hits uint64 `bus:"hits" json:"hits" metric:"library_hits_total counter 3" help:"Recorded hits of a library's probes."`
+	// Attached is how the agent is attached to it, Since is when it attached;
+	// empty and zero: it is not.
+	Attached string    `json:"attached" metric:"library_attached gauge 4" help:"Whether the library is recorded."`
+	Since    time.Time `bus:"since" json:"attachedUSec"`
+	// Replaced says that another file has taken its path; programs that started
+	// before still use this one.
+	Replaced bool `bus:"replaced" json:"replaced"`
+	// Error is why it is not attached, or which sites are not.
+	Error string `bus:"error" json:"error"`
+}
+
+// Histogram is a histogram of times. Counts[i] are those up to Bounds[i] and
+// above the bound before; the last element of Counts has no bound.
+type Histogram struct {
+	Bounds []time.Duration `json:"boundsUSec"`
+	Counts []uint64        `json:"counts"`
+	// Sum is that of all times.
+	Sum time.Duration `json:"sumUSec"`
+}

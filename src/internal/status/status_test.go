@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/status"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
+)
+
+// rich returns a status with something in every field.
+func rich() status.Broker {
+	at := func(us int64) time.Time { return time.UnixMicro(1_800_000_000_000_000 + us) }
+	const store = "01020000000000000000000000000000-"
+	return status.Broker{
+		Version: "1.2", Started: at(1), Oldest: store + "0000000000000003", Newest: store + "0000000000000014",
+		Segments: 2, DiskUsage: 4096, DiskFree: 1 << 40,
+		EventsLost: 8, Lost: status.Lost{"ring-full": 7, "disk-full": 1}, LostSince: at(2),
+		Unrecorded: []status.Unrecorded{
+			{From: at(3), To: at(4), Reason: "agent-killed"},
+			{From: time.UnixMicro(0), To: at(5), Reason: "library-replaced", Library: `libssl.so.3\x00<&>`},
+		},
+		UnrecordedCount: 40, UnrecordedTotal: 1234567 * time.Microsecond,
+		Removed: &status.Removal{
+			Time: at(6), User: `al\x00ice`, UID: 1000, Policy: "max-age=30d", First: 1, Last: 9, Segments: 2, Bytes: 100,
+		},
+		Scanning: true, Subscriptions: 5, Attached: 4, Streams: 3, StoreError: "cannot read <it>",
+		AgentState: "running", AgentSince: at(7), AgentActive: true, AgentError: "odd",
+		Agent: &status.Agent{
+			Version: "7", Started: at(8), Profile: "uprobe_multi", LogDirectory: "/log", Full: "no space",
+			HitsSeen: 108, Hits: 100, Events: 200, Groups: 50, Chunks: 5,
+			Losses:   []status.Loss{{Place: "kernel", Reason: "ring-full", Hits: 7, Events: 8}},
+			RingSize: 8 << 20, RingHighWater: 1024, CPU: 1500 * time.Millisecond, Resident: 20 << 20,
+			Libraries: []status.Library{
+				{
+					Path: "/lib/x", BuildID: "abcd", Provider: "crypto_auditing", Probes: []string{"new_context", "data"},
+					Sites: 10, Hits: 100, Attached: "uprobe_multi", Since: at(9),
+				},
+				{Path: "/lib/y", Error: "no such file", Replaced: true},
+			},
+			Problem: "cannot count",
+		},
+	}
+}
+
+// nothing returns a status of a broker that knows nothing yet.
+func nothing(version string) status.Broker {
+	const cursor = "00000000000000000000000000000000-0000000000000000"
+	return status.Broker{Version: version, Started: time.UnixMicro(1), Oldest: cursor, Newest: cursor, Agent: &status.Agent{}}
+}
+
+// golden compares a text with a file, which UPDATE_GOLDEN=1 rewrites.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".golden")
+	if os.Getenv("UPDATE_GOLDEN") == "1" {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil || got != string(want) {
+		t.Errorf("differs from %s (UPDATE_GOLDEN=1 rewrites it, %v); got:\n%s", file, err, got)
+	}
+}
+
+func TestTheStatusOnTheBusKeepsItsKeysAndTypes(t *testing.T) {
+	var text strings.Builder
+	for _, s := range []status.Broker{rich(), nothing("")} {
+		// The text of a variant has the types, and the keys in order.
+		text.WriteString(dbus.MakeVariant(status.Dictionary(&s, dbus.MakeVariant)).String() + "\n")
+	}
+	golden(t, "bus", text.String())
+}
+
+// The interface has no field that the status does not have, nor the other way.
+func TestTheStatusOverVarlinkIsAsTheInterfaceDescribesIt(t *testing.T) {
+	all := rich()
+	delete(all.Lost, "disk-full")
+	for name, s := range map[string]status.Broker{"varlink": all, "varlink-empty": nothing("1.2")} {
+		text, err := status.Varlink(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var described api.Status
+		if err := json.Unmarshal(text, &described); err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.Marshal(described)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if raw, err := json.Marshal(text); err != nil || string(raw) != string(again) {
+			t.Errorf("%s is described as %s (%v)", raw, again, err)
+		}
+		golden(t, name, string(again)+"\n")
+	}
+}
+
+// fromBus returns a status as a client receives it.
+func fromBus(t *testing.T, of any) (s status.Broker) {
+	t.Helper()
+	if err := status.FromBus(status.Dictionary(of, dbus.MakeVariant), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestTheStatusOfTheBusIsReadWhole(t *testing.T) {
+	want := rich()
+	want.Agent.Problem, want.Agent.Losses[0].Place, want.Agent.Libraries[0].Attached = "", "", "" // not on the bus
+	want.Agent.Libraries[1].Probes = []string{}
+	s := rich()
+	if got := fromBus(t, &s); !reflect.DeepEqual(got, want) {
+		t.Errorf("it is\n%+v\n%+v, want\n%+v\n%+v", got, got.Agent, want, want.Agent)
+	}
+}
+
+func TestWhatIsNotKnownOfAStatusIsKept(t *testing.T) {
+	v := dbus.MakeVariant
+	var s status.Broker
+	err := status.FromBus(map[string]dbus.Variant{
+		"segments": v(uint32(2)), "disk-free": v("text"), "started": v(uint64(0)), "later": v("x"),
+		"agent": v(map[string]dbus.Variant{"hits": v(uint64(3)), "later": v(uint32(4))}),
+	}, &s)
+	if err == nil || !strings.HasPrefix(err.Error(), "disk-free: ") {
+		t.Errorf("a text for a number: %v", err)
+	}
+	if s.Segments != 2 || !s.Started.IsZero() || s.Agent == nil || s.Agent.Hits != 3 {
+		t.Errorf("it is %+v", s)
+	}
+	if !reflect.DeepEqual(s.Other, map[string]any{"later": "x"}) || !reflect.DeepEqual(s.Agent.Other, map[string]any{"later": uint32(4)}) {
+		t.Errorf("the rest is %v and %v", s.Other, s.Agent.Other)
+	}
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agentclient
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/varlink/go/varlink"
+
+	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/logstore"
+	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+)
+
+// DeniedError reports that the caller may not do it.
+type DeniedError struct {
+	// Allowed are those who may.
+	Allowed string
+}
+
+func (e *DeniedError) Error() string { return "the agent lets only " + e.Allowed + " do that" }
+
+// FailedError reports that the agent failed in it.
+type FailedError struct{ Problem string }
+
+func (e *FailedError) Error() string { return "the agent failed: " + e.Problem }
+
+// LimitError reports a limit that the agent has reached.
+type LimitError struct {
+	Limit   string
+	Maximum int64
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("it has reached a limit, %d %s", e.Maximum, e.Limit)
+}
+
+// UnavailableError reports that the agent cannot do it now.
+type UnavailableError struct{ Reason string }
+
+func (e *UnavailableError) Error() string { return e.Reason }
+
+// UnknownError is an error that is not of the interface.
+type UnknownError struct{ Name string }
+
+func (e *UnknownError) Error() string { return e.Name }
+
+// ErrNotAgent reports that what listens is no agent, or one of another version.
+var ErrNotAgent = errors.New("it is not the agent, or one of another version")
+
+// answer returns the error for one of a call.
+func answer(err error) error {
+	var failed *api.Failed
+	var foreign *api.ForeignCursor
+	var lagging *api.Lagging
+	var denied *api.PermissionDenied
+	var all *api.RemovesAll
+	var limit *api.LimitExceeded
+	var unavailable *api.Unavailable
+	var noInterface *varlink.InterfaceNotFound
+	var noMethod *varlink.MethodNotFound
+	var other *varlink.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &failed):
+		return &FailedError{failed.Problem}
+	case errors.As(err, &foreign):
+		return fmt.Errorf("%w: %s", logstore.ErrForeignCursor, foreign.Cursor)
+	case errors.As(err, &all):
+		return errors.New("the agent does not remove the whole log without force")
+	case errors.As(err, &denied):
+		return &DeniedError{denied.Allowed}
+	case errors.As(err, &lagging):
+		return errors.New("it was not listened to in time")
+	case errors.As(err, &limit):
+		err = &LimitError{limit.Limit, limit.Maximum}
+	case errors.As(err, &unavailable):
+		err = &UnavailableError{unavailable.Reason}
+	case errors.As(err, &noInterface), errors.As(err, &noMethod):
+		err = ErrNotAgent
+	case errors.As(err, &other):
+		err = &UnknownError{other.Name}
+	}
+	return fmt.Errorf("%w: %w", fault.ErrAgentUnavailable, err)
+}
