@@ -2,7 +2,7 @@
 
 // Package ssh reads the plaintext beginning of an SSH connection: the lists of
 // algorithms of both sides and the key exchange up to NEWKEYS (RFC 4253). It
-// checks nothing cryptographically, trusts no length and keeps at most 60 KiB
+// checks nothing cryptographically, trusts no length and keeps at most 64 KiB
 // of a connection.
 package ssh
 
@@ -32,7 +32,8 @@ const (
 	Unknown Result = iota
 	// Completed is one in which both sides sent NEWKEYS.
 	Completed
-	// Failed is one in which a side disconnected before.
+	// Failed is one in which a side disconnected before, or the sides have no
+	// algorithm in common.
 	Failed
 )
 
@@ -53,6 +54,10 @@ type Handshake struct {
 	S2CCompression string
 	// GroupBits is the size of the group in a group exchange (RFC 4419).
 	GroupBits int
+
+	// Result is how the handshake ended, as far as it was seen. It is set by
+	// Finish.
+	Result Result
 
 	// KeyType is the type of the server's key, Signature the algorithm of its
 	// signature, CASignature that of the signature on its certificate.
@@ -108,6 +113,7 @@ type Parser struct {
 	invalid      bool
 	disconnected bool
 	negotiated   bool
+	noCommon     bool
 }
 
 type direction struct {
@@ -143,15 +149,15 @@ func (p *Parser) Done() bool {
 	return p.invalid || p.disconnected || p.directions[0].ended && p.directions[1].ended
 }
 
-// Result returns how the handshake ended, as far as it was seen.
-func (p *Parser) Result() Result {
+// Finish settles what depends on all messages. It is called once, after the last
+// of them.
+func (p *Parser) Finish() {
 	switch {
 	case p.directions[0].ended && p.directions[1].ended:
-		return Completed
-	case p.disconnected:
-		return Failed
+		p.Result = Completed
+	case p.disconnected || p.noCommon:
+		p.Result = Failed
 	}
-	return Unknown
 }
 
 func index(received bool) int {
@@ -368,8 +374,12 @@ func (p *Parser) negotiate() {
 		}
 		return ""
 	}
-	p.KeyExchange, p.HostKey = pick(listKeyExchange), pick(listHostKey)
-	p.C2SCipher, p.S2CCipher = pick(listC2SCipher), pick(listS2CCipher)
+	kex, key, c2s, s2c := pick(listKeyExchange), pick(listHostKey), pick(listC2SCipher), pick(listS2CCipher)
+	if kex == "" || key == "" || c2s == "" || s2c == "" {
+		p.noCommon = true
+		return
+	}
+	p.KeyExchange, p.HostKey, p.C2SCipher, p.S2CCipher = kex, key, c2s, s2c
 	if !authenticates(p.C2SCipher) {
 		p.C2SMAC = pick(listC2SMAC)
 	}

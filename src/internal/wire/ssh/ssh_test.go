@@ -21,11 +21,12 @@ func feed(p *ssh.Parser, h *wiretest.Handshake, role ssh.Role, size int) {
 			b = b[n:]
 		}
 	}
+	p.Finish()
 }
 
 // facts returns what the parser knows in the words of the captures.
 func facts(p *ssh.Parser) map[string]string {
-	m := map[string]string{"protocol": "ssh", "result": [...]string{"unknown", "completed", "failed"}[p.Result()]}
+	m := map[string]string{"protocol": "ssh", "result": [...]string{"unknown", "completed", "failed"}[p.Result]}
 	for key, value := range map[string]string{
 		"kex": p.KeyExchange, "host_key": p.HostKey, "c2s_cipher": p.C2SCipher, "s2c_cipher": p.S2CCipher, "c2s_mac": p.C2SMAC, "s2c_mac": p.S2CMAC,
 		"key": p.KeyType, "signature": p.Signature, "ca_signature": p.CASignature,
@@ -53,7 +54,7 @@ func TestParserReadsWhatOtherProgramsSay(t *testing.T) {
 				for _, size := range []int{1 << 20, 1, 3, 17} {
 					p.Reset()
 					feed(&p, &c.Handshake, role, size)
-					if got := facts(&p); !maps.Equal(got, c.Want) || p.Role != role || p.Invalid() || p.C2SCompression != "none" {
+					if got := facts(&p); !maps.Equal(got, c.Want) || p.Role != role || p.Invalid() || p.KeyExchange != "" && p.C2SCompression != "none" {
 						t.Errorf("role %d, portions of %d bytes:\n%v, want\n%v", role, size, got, c.Want)
 					}
 				}
@@ -119,7 +120,8 @@ func TestHandshakeFailsByDisconnecting(t *testing.T) {
 	var p ssh.Parser
 	p.Data(false, kexInit("curve25519-sha256,ext-info-c", "ssh-rsa", "aes256-ctr", "hmac-sha1"))
 	p.Data(true, packet([]byte{1, 0, 0, 0, 3}))
-	if p.Result() != ssh.Failed || !p.Done() {
-		t.Errorf("result %d", p.Result())
+	p.Finish()
+	if p.Result != ssh.Failed || !p.Done() {
+		t.Errorf("result %d", p.Result)
 	}
 }

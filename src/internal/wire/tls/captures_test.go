@@ -14,7 +14,7 @@ import (
 
 // facts returns what the parser knows in the words of the captures.
 func facts(p *tls.Parser) map[string]string {
-	m := map[string]string{"result": [...]string{"unknown", "completed", "inferred", "failed"}[p.Result()]}
+	m := map[string]string{"result": [...]string{"unknown", "completed", "inferred", "failed"}[p.Result]}
 	set := func(key string, known bool, format string, value any) {
 		if known {
 			m[key] = fmt.Sprintf(format, value)

@@ -65,6 +65,9 @@ type Handshake struct {
 	// EarlyData says that the client offered early data.
 	EarlyData bool
 
+	// Result is how the handshake ended, as far as it was seen. It is set by
+	// Finish.
+	Result Result
 	// Alert is the description of the first fatal alert in plaintext.
 	Alert    uint8
 	HasAlert bool
@@ -80,9 +83,8 @@ type Handshake struct {
 	offeredCount uint8
 }
 
-// OfferedGroups returns the registered names of the groups that the client
-// offered, in its order, the first 16. The caller must not hold the parser
-// beyond its next Reset.
+// OfferedGroups returns those of the groups that have a registered name that the client
+// offered, in its order, the first 16.
 func (h *Handshake) OfferedGroups() []uint16 { return h.offered[:h.offeredCount] }
 
 // GroupName returns the registered name of a group, "" if it has none.
@@ -103,6 +105,13 @@ func (p *Parser) alert(level, description uint8) {
 	p.Alert, p.HasAlert = description, true
 }
 
+// Refused takes the alert with which a side ended a handshake without records, as in
+// QUIC.
+func (p *Parser) Refused(description uint8) {
+	const fatal = 2
+	p.alert(fatal, description)
+}
+
 // alertLength returns the length of the record that holds an encrypted alert of
 // TLS 1.3: level, description, content type and tag; 0 if it is unknown.
 func alertLength(suite uint16) int {
@@ -118,8 +127,8 @@ func alertLength(suite uint16) int {
 // clientAt returns the index of the client's direction. The role must be known.
 func (p *Parser) clientAt() int { return index(p.Role == Server) }
 
-// Result returns how the handshake ended, as far as it was seen.
-func (p *Parser) Result() Result {
+// outcome returns how the handshake ended, as far as it was seen.
+func (p *Parser) outcome() Result {
 	switch {
 	case p.HasAlert:
 		return Failed
@@ -183,6 +192,7 @@ func (p *Parser) resumption() Answer {
 // Finish settles what depends on all messages. It is called once, after the last
 // of them.
 func (p *Parser) Finish() {
+	p.Result = p.outcome()
 	if p.ServerHello && p.Version < version13 && p.Role != 0 {
 		p.Resumed = p.resumption()
 	}

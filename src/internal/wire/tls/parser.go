@@ -30,9 +30,10 @@ const (
 	// maxMessage bounds how much of a message is kept. No hello that was met
 	// comes near it; of a certificate the beginning is enough.
 	maxMessage = 20 << 10
-	// maxCertificate is how much is kept of a certificate message: the key
-	// stands before the signature and the extensions, which can be long.
-	maxCertificate = 8 << 10
+	// maxCertificate is how much is kept of a certificate message, which is as
+	// much as is copied at the socket: the key stands before the signature and
+	// the extensions, which can be long.
+	maxCertificate = 4 << 10
 )
 
 // Versions of the protocol.

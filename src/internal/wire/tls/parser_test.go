@@ -159,8 +159,8 @@ func TestParserReadsWhatGoSays(t *testing.T) {
 					if !p.Done() {
 						t.Errorf("role %d, portions of %d bytes: not done", role, size)
 					}
-					if p.Result() != c.result {
-						t.Errorf("role %d, portions of %d bytes: result %d, want %d", role, size, p.Result(), c.result)
+					if p.Result != c.result {
+						t.Errorf("role %d, portions of %d bytes: result %d, want %d", role, size, p.Result, c.result)
 					}
 					if c.check != nil && !c.check(&p) {
 						t.Errorf("role %d, portions of %d bytes: %+v", role, size, p.Handshake)
@@ -196,8 +196,8 @@ func TestParserReadsRefusals(t *testing.T) {
 			for _, role := range []tls.Role{tls.Client, tls.Server} {
 				var p tls.Parser
 				feed(&p, &h, role, 9)
-				if p.Result() != tls.Failed || p.HasAlert != (c.alert != 0) || p.Alert != c.alert {
-					t.Errorf("role %d: result %d, alert %v %d", role, p.Result(), p.HasAlert, p.Alert)
+				if p.Result != tls.Failed || p.HasAlert != (c.alert != 0) || p.Alert != c.alert {
+					t.Errorf("role %d: result %d, alert %v %d", role, p.Result, p.HasAlert, p.Alert)
 				}
 			}
 		})
