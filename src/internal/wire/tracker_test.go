@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	gotls "crypto/tls"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -42,6 +43,9 @@ func fragments(h *wiretest.Handshake, s side) []wire.Fragment {
 		}
 	}
 	var all []wire.Fragment
+	if h.Portions[0].Data[0]&0x80 != 0 {
+		protocol, plain = wire.QUIC, [2]int{1 << 30, 1 << 30}
+	}
 	for n, portion := range h.Portions {
 		i := 1
 		if portion.FromClient {
@@ -125,6 +129,9 @@ func TestTrackerGivesBothSidesHoweverTheyAreCut(t *testing.T) {
 	captures := wiretest.Captures(t)
 	captures = append(captures, wiretest.Capture{Name: "go", Handshake: handshake(t, &gotls.Config{}, &gotls.Config{}), Want: map[string]string{"version": "0x0304"}})
 	for _, c := range captures {
+		if c.Want["protocol"] == "quic" {
+			continue
+		}
 		client := fragments(&c.Handshake, side{1, 7, clientTask, true})
 		server := fragments(&c.Handshake, side{2, 7, serverTask, false})
 		for _, n := range []int{1 << 20, 1, 6, 500} {
@@ -369,6 +376,49 @@ func TestFloodsAreBoundedAndCounted(t *testing.T) {
 			r.Expire(1 << 62)
 			if s := r.Stats(); s.Open != 0 || r.Held() != 0 {
 				t.Errorf("%d open, %d bytes", s.Open, r.Held())
+			}
+		})
+	}
+}
+
+func TestTrackerReadsQUIC(t *testing.T) {
+	for _, c := range wiretest.Captures(t) {
+		if c.Want["protocol"] != "quic" {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			r := collect(wire.DefaultLimits())
+			// Many connections of one server's socket, and the datagrams of one
+			// in any order.
+			client := fragments(&c.Handshake, side{1, 7, clientTask, true})
+			server := fragments(&c.Handshake, side{2, 7, serverTask, false})
+			other := fragments(&c.Handshake, side{2, 8, serverTask, false})
+			for i := range client {
+				r.add(client[i], server[i], other[i])
+			}
+			r.Expire(1 << 62)
+			s := r.Stats()
+			checkStats(t, s)
+			if len(r.got) != 3 || s.Undecodable != 0 || s.Seen != 3 {
+				t.Fatalf("%d handshakes, %+v", len(r.got), s)
+			}
+			for _, h := range r.got {
+				got := map[string]string{"protocol": "quic"}
+				for key, n := range map[string]uint16{"group": h.TLS.Group, "hrr": h.TLS.HelloRetryGroup} {
+					if n != 0 {
+						got[key] = fmt.Sprint(n)
+					}
+				}
+				if h.TLS.Version != 0 {
+					got["version"], got["suite"] = fmt.Sprintf("%#04x", h.TLS.Version), fmt.Sprintf("%#04x", h.TLS.Suite)
+					got["resumed"] = [...]string{"", "no", "yes"}[h.TLS.Resumed]
+				}
+				if h.TLS.HasAlert {
+					got["result"], got["alert"] = "failed", fmt.Sprint(h.TLS.Alert)
+				}
+				if !maps.Equal(got, c.Want) || h.Executable == "" || (h.TLS.Role == tls.Client) != (h.Task == clientTask) {
+					t.Errorf("%v, want %v; %+v", got, c.Want, h)
+				}
 			}
 		})
 	}
