@@ -52,7 +52,7 @@ func TestCrauctlReportsAnEmptyLog(t *testing.T) {
 		w.startBroker(t)
 		for _, arguments := range [][]string{{"query"}, {"query", "-n", "1"}} {
 			r := w.as(t, root, append([]string{"crauctl"}, arguments...)...)
-			if r.code != 0 || r.stdout != "" || r.stderr != "crauctl: the log is empty\n" {
+			if r.code != 0 || r.stdout != "" || r.stderr != "-- No operations --\ncrauctl: the log is empty\n" {
 				t.Errorf("%v: exit code %d, output %q, errors %q", arguments, r.code, r.stdout, r.stderr)
 			}
 		}

@@ -94,7 +94,7 @@ func TestADirectoryShowsWhatAFileShows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := crauctl(t, append([]string{"query", "--file", file}, arguments...)...)
 			got := crauctl(t, append([]string{"query", "--directory", dir}, arguments...)...)
-			if got.code != 0 || got.stderr != "" {
+			if got.code != 0 || (got.stderr != "") != (name == "no program") {
 				t.Errorf("exit code %d, errors %q", got.code, got.stderr)
 			}
 			if got.stdout != want.stdout {

@@ -332,7 +332,7 @@ func TestQueryReportsWhatIsNoLongerThere(t *testing.T) {
 		"until, before the record": {[]string{"--until", "@1784800022"}, note},
 		"fewer than there are":     {[]string{"-n", "2"}, ""},
 		"more than there are":      {[]string{"-n", "3"}, note},
-		"more than match":          {[]string{"-n", "1", "--executable", "one"}, note},
+		"more than match":          {[]string{"-n", "1", "--executable", "one"}, "-- No operations --\n" + note + "crauctl: no operation of the log matches the options\n"},
 		"after the oldest":         {[]string{"--after-cursor", "oldest"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,7 +43,7 @@ func (r *Registry) ParseMatch(s string) (Match, error) {
 		problem := fmt.Sprintf("%q is no number", value)
 		if names := m.key.Names(); len(names) > 0 {
 			problem += " and no name that is known for one"
-			if near := nearest(value, names); near != "" {
+			if near := Nearest(value, names); near != "" {
 				problem += fmt.Sprintf("; did you mean %q?", near)
 			}
 		}
@@ -116,9 +116,9 @@ func (p ContextPattern) Matches(r *Registry, name string) bool {
 	return c != nil && c.Kind == p.name
 }
 
-// nearest returns the name that takes the fewest edits to be text, if those
+// Nearest returns the name that takes the fewest edits to be text, if those
 // are few.
-func nearest(text string, names []string) string {
+func Nearest(text string, names []string) string {
 	const maxText = 64
 	if len(text) > maxText {
 		return ""

@@ -263,6 +263,7 @@ func (b *backward) release() {
 			b.size -= len(e.bytes)
 		}
 		if !t.selected {
+			b.passed++
 			continue
 		}
 		b.noticesFrom(latest[n-1])

@@ -27,6 +27,7 @@ type queryFlags struct {
 	reverse     bool
 	output      string
 	noPager     bool
+	quiet       bool
 	follow      bool
 	afterCursor string
 	cursorFile  string
@@ -85,6 +86,7 @@ were recorded at or before the other.
 	flags.StringVar(&f.cursorFile, "cursor-file", "", "begin after the cursor in `FILE`, if there is one, and save the new one there")
 	flags.BoolVar(&f.showCursor, "show-cursor", false, "end with the cursor of what was shown")
 	flags.Int64Var(&f.bootTime, "boot-time", 0, "take `SECONDS` since the epoch for the time of boot")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not say why nothing is shown, what was removed and what may be mistyped")
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
 
 	flags.Lookup("lines").DefValue = "all"
@@ -103,6 +105,7 @@ type query struct {
 	reverse     bool
 	form        render.Form
 	noPager     bool
+	quiet       bool
 	follow      bool
 	afterCursor string
 	cursorFile  string
@@ -116,7 +119,7 @@ func newQuery(e *console.Environment, f *queryFlags, arguments []string, bootTim
 	}
 	q := &query{
 		environment: e, files: f.files, directory: f.directory,
-		lines: f.lines, reverse: f.reverse, form: form, noPager: f.noPager,
+		lines: f.lines, reverse: f.reverse, form: form, noPager: f.noPager, quiet: f.quiet,
 		follow: f.follow, afterCursor: f.afterCursor, cursorFile: f.cursorFile, showCursor: f.showCursor,
 		boot: source.BootTime{ProcStat: e.ProcStat},
 	}

@@ -5,8 +5,30 @@ package query
 import (
 	"math"
 
+	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 )
+
+// explain says why no operation was shown, unless it is obvious. trouble is what
+// keeps operations from being recorded now, empty if nothing is known to.
+func (q *query) explain(v *viewer, trouble string) {
+	if v.shown > 0 || q.lines == 0 || q.quiet || len(v.gaps.errs) > 0 {
+		return
+	}
+	g := &v.gaps
+	g.none = true
+	switch {
+	case v.passed > 0:
+		g.notes = append(g.notes, render.Counted(v.passed, "operation")+" left out by the options")
+	case !q.selection.All():
+		g.notes = append(g.notes, "no operation of the log matches the options")
+	case len(g.notes) == 0:
+		g.notes = append(g.notes, "the log holds no operations")
+	}
+	if trouble != "" {
+		g.notes = append(g.notes, trouble)
+	}
+}
 
 // removed returns what to say of the entries before the oldest one of a log, of
 // which v has shown what was selected: nothing if they were not asked for.

@@ -24,6 +24,11 @@ func (q *query) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if !q.quiet {
+		for _, warning := range q.selection.Warnings() {
+			fmt.Fprintln(out.notes(), "crauctl: warning:", warning)
+		}
+	}
 	var found *gaps
 	if len(q.files) > 0 {
 		found, err = q.showFiles(ctx, out)
@@ -36,6 +41,9 @@ func (q *query) run(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errLeft) {
 		return err
 	}
+	if q.quiet {
+		found.none, found.notes = false, nil
+	}
 	return found.report(q.environment.Stderr)
 }
 
@@ -47,12 +55,16 @@ func (q *query) showFiles(ctx context.Context, out *output) (_ *gaps, err error)
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 	v, err := q.showFrom(ctx, src, out)
+	if err == nil {
+		q.explain(v, "")
+	}
 	return &v.gaps, err
 }
 
 // gaps collects what could not be read. It is told when all that could be is
 // shown.
 type gaps struct {
+	none   bool     // nothing was shown
 	notes  []string // of what is missing and no failure
 	errs   []error
 	unsaid int
@@ -99,6 +111,9 @@ func (g *gaps) prepend(before *gaps) {
 
 // report tells what is missing; the error is what makes it a failure.
 func (g *gaps) report(w io.Writer) error {
+	if g.none {
+		fmt.Fprintln(w, "-- No operations --")
+	}
 	for _, note := range g.notes {
 		fmt.Fprintln(w, "crauctl:", note)
 	}

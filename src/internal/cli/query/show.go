@@ -63,6 +63,9 @@ func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error)
 		notes = append(notes, removed...)
 	}
 	v.gaps.notes = append(notes, v.gaps.notes...)
+	if err == nil && !q.follow && v.shown == 0 {
+		q.explain(v, src.Trouble())
+	}
 	if err == nil {
 		err = q.leaveCursor(src, out, v)
 	}
@@ -219,6 +222,9 @@ func wait(ctx context.Context, src source.Store, builder *schema.Builder) error 
 
 // reportGaps tells at once what could not be read.
 func (v *viewer) reportGaps(w io.Writer) {
+	if v.query.quiet {
+		v.gaps.notes = nil
+	}
 	if len(v.gaps.errs) == 0 && len(v.gaps.notes) == 0 {
 		return
 	}

@@ -29,7 +29,8 @@ type viewer struct {
 	removals render.Removals
 	entries  map[*schema.Span][]render.Entry
 	order    uint64
-	shown    int // trees
+	shown    int    // trees
+	passed   uint64 // trees that are not selected
 	gaps     gaps
 	window   *window // nil if the log is read from its beginning
 	holding  bool    // hold what comes
@@ -133,6 +134,7 @@ func (v *viewer) root(root *schema.Span) {
 		return
 	}
 	if !v.query.selection.Shows(root) {
+		v.passed++
 		return
 	}
 	v.noticesBefore(root.Start)

@@ -80,6 +80,14 @@ func (p *short) Root(root *schema.Span, _ []Entry) error {
 	return p.write()
 }
 
+// Text returns an operation as the form short shows it, without its time.
+func Text(root *schema.Span, registry *schema.Registry, location *time.Location) string {
+	var text strings.Builder
+	p := newShort(&text, Options{Registry: registry, Location: location})
+	_ = p.Root(root, nil) // a strings.Builder takes everything
+	return text.String()[len(timeLayout)+1:]
+}
+
 // summary writes what a context comes down to: its name, the results that the
 // registry makes its summary, then the rest of its own data.
 func (p *short) summary(root *schema.Span) {

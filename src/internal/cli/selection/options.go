@@ -20,14 +20,16 @@ type Options struct {
 	executables []string
 	contexts    []string
 	registry    []string
+	grep        string
 }
 
 // Add adds the options that query and monitor share to a command, and what
 // completes them and its matches.
 func (o *Options) Add(command *cobra.Command, e *console.Environment) {
 	flags := command.Flags()
-	flags.StringArrayVar(&o.executables, "executable", nil, "show what the program `NAME` did; may be repeated")
+	flags.StringArrayVar(&o.executables, "executable", nil, "show what the program `NAME` did, a pattern as of glob(7); may be repeated")
 	flags.StringArrayVar(&o.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
+	flags.StringVarP(&o.grep, "grep", "g", "", "show operations whose text matches the regular expression `PATTERN`")
 	flags.StringArrayVar(&o.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
 	console.MustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return o.completeContext(e)
@@ -49,7 +51,7 @@ func (o *Options) AddTimes(command *cobra.Command) {
 func matchArguments(_ *cobra.Command, arguments []string) error {
 	for _, argument := range arguments {
 		if !strings.Contains(argument, "=") {
-			return fmt.Errorf("%q is no match: it must be of the form KEY=VALUE", argument)
+			return fmt.Errorf("%q is no match: it must be of the form KEY=VALUE or KEY!=VALUE", argument)
 		}
 	}
 	return nil

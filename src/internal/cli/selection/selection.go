@@ -3,8 +3,12 @@
 package selection
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"regexp"
+	"regexp/syntax"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,14 +30,20 @@ type Selection struct {
 	registry *schema.Registry
 	// Since and Until bound the time, in nanoseconds since the Unix epoch.
 	Since, Until int64
-	executables  map[string]bool
-	contexts     []schema.ContextPattern
-	matches      map[string][]schema.Match // by key
+
+	programs programs
+	contexts []schema.ContextPattern
+	// matches are those of one key each, of which one must hold, without none.
+	matches  [][]match
+	without  []match
+	grep     *regexp.Regexp // nil: all
+	location *time.Location
+	warnings []string
 }
 
 // New returns the selection that options and matches make.
 func New(e *console.Environment, registry *schema.Registry, o *Options, matches []string) (Selection, error) {
-	s := Selection{registry: registry, Since: math.MinInt64, Until: math.MaxInt64}
+	s := Selection{registry: registry, Since: math.MinInt64, Until: math.MaxInt64, location: e.Location}
 	now := e.Now().In(e.Location)
 	for _, limit := range []struct {
 		text, option string
@@ -51,11 +61,9 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 	if s.Since > s.Until {
 		return Selection{}, console.Usagef("--since is later than --until")
 	}
-	if len(o.executables) > 0 {
-		s.executables = make(map[string]bool)
-		for _, name := range o.executables {
-			s.executables[name] = true
-		}
+	var err error
+	if s.programs, err = newPrograms(o.executables); err != nil {
+		return Selection{}, err
 	}
 	for _, name := range o.contexts {
 		pattern, err := schema.ParseContextPattern(name)
@@ -63,18 +71,58 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 			return Selection{}, fmt.Errorf("cannot read --context: %w", err)
 		}
 		s.contexts = append(s.contexts, pattern)
+		if known := registry.Contexts(); !slices.ContainsFunc(known, func(c string) bool { return pattern.Matches(registry, c) }) {
+			s.warnings = append(s.warnings, warning("context", name, known))
+		}
 	}
-	for _, argument := range matches {
-		match, err := registry.ParseMatch(argument)
-		if err != nil {
-			return Selection{}, err
+	if err := s.addMatches(matches); err != nil {
+		return Selection{}, err
+	}
+	if o.grep != "" {
+		pattern := o.grep
+		if strings.ToLower(pattern) == pattern {
+			pattern = "(?i)" + pattern
 		}
-		if s.matches == nil {
-			s.matches = make(map[string][]schema.Match)
+		if s.grep, err = regexp.Compile(pattern); err != nil {
+			var bad *syntax.Error
+			errors.As(err, &bad)
+			return Selection{}, console.Usagef("bad pattern %q of --grep: %s", o.grep, bad.Code)
 		}
-		s.matches[match.Key] = append(s.matches[match.Key], match)
 	}
 	return s, nil
+}
+
+func (s *Selection) addMatches(arguments []string) error {
+	byKey := make(map[string]int)
+	for _, argument := range arguments {
+		m, err := parseMatch(s.registry, argument)
+		if err != nil {
+			return err
+		}
+		if m.unknown {
+			s.warnings = append(s.warnings, warning("key", m.key, keyNames(s.registry)))
+		}
+		at, known := byKey[m.key]
+		switch {
+		case m.not:
+			s.without = append(s.without, m)
+		case known:
+			s.matches[at] = append(s.matches[at], m)
+		default:
+			byKey[m.key] = len(s.matches)
+			s.matches = append(s.matches, []match{m})
+		}
+	}
+	return nil
+}
+
+// Warnings returns what may be wrong with the selection.
+func (s *Selection) Warnings() []string { return s.warnings }
+
+// All reports whether all operations are selected.
+func (s *Selection) All() bool {
+	return s.Since == math.MinInt64 && s.Until == math.MaxInt64 && s.programs.any() && s.contexts == nil &&
+		s.matches == nil && s.without == nil && s.grep == nil
 }
 
 // Shows reports whether a tree is selected.
@@ -82,9 +130,7 @@ func (s *Selection) Shows(root *schema.Span) bool {
 	if root.Start < s.Since || root.End > s.Until {
 		return false
 	}
-	if s.executables != nil && !found(root, func(span *schema.Span) bool {
-		return s.executables[span.Executable] || s.executables[event.Escaped(span.Executable)]
-	}) {
+	if !s.programs.any() && !found(root, func(span *schema.Span) bool { return s.programs.have(span.Executable) }) {
 		return false
 	}
 	if s.contexts != nil && !found(root, func(span *schema.Span) bool {
@@ -97,19 +143,17 @@ func (s *Selection) Shows(root *schema.Span) bool {
 	}) {
 		return false
 	}
-	for key, anyOf := range s.matches {
-		if s.registry.WalkResults(root, key, func(span *schema.Span) bool {
-			for i := range anyOf {
-				if anyOf[i].In(s.registry, span) {
-					return false // found
-				}
-			}
-			return true
-		}) {
+	for _, oneOf := range s.matches {
+		if !slices.ContainsFunc(oneOf, func(m match) bool { return m.in(s.registry, root) }) {
 			return false
 		}
 	}
-	return true
+	for i := range s.without {
+		if s.without[i].in(s.registry, root) {
+			return false
+		}
+	}
+	return s.grep == nil || s.grep.MatchString(render.Text(root, s.registry, s.location))
 }
 
 // found reports whether a span of a tree fulfils a condition.
@@ -136,8 +180,11 @@ func (s *Selection) Chunks(forced bool) logstore.Query {
 			chunks.Until = max(s.Until+int64(lead), 1)
 		}
 	}
+	if s.programs.patterns != nil {
+		return chunks
+	}
 	var terms []logstore.Term
-	for name := range s.executables {
+	for _, name := range s.programs.names {
 		if strings.Contains(name, `\`) {
 			return chunks // it may be meant as the escaped form of another
 		}
@@ -161,7 +208,10 @@ func (s *Selection) Filter(forced bool) client.Filter {
 			f.Until = time.Unix(0, max(s.Until+int64(lead), int64(time.Microsecond)))
 		}
 	}
-	for name := range s.executables {
+	if s.programs.patterns != nil {
+		return f
+	}
+	for _, name := range s.programs.names {
 		f.Executables = append(f.Executables, event.Escaped(name))
 		if escaped := event.Escaped(name); strings.Contains(name, `\`) && escaped != name {
 			f.Executables = append(f.Executables, name) // it may be meant as the escaped form of another

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"crypto-auditing/src/client"
+	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/cli/bus"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/event"
@@ -112,6 +114,25 @@ func (s *busStore) SeekTime(context.Context, int64) error { return s.Rewind() }
 func (s *busStore) Rewind() error {
 	s.after = client.Oldest
 	return s.closeStream()
+}
+
+func (s *busStore) Trouble() string {
+	ctx, cancel := context.WithTimeout(s.ctx, callTime)
+	defer cancel()
+	status, err := s.client.Status(ctx)
+	if err != nil {
+		return "" // the query did not need it
+	}
+	switch agentunit.State(status.AgentState) {
+	case agentunit.Stopped:
+		return "the agent is stopped: start it by systemctl start " + agentunit.Service
+	case agentunit.Failed:
+		return "the agent has failed: see systemctl status " + agentunit.Service
+	}
+	if status.Agent != nil && !slices.ContainsFunc(status.Agent.Libraries, func(l client.Library) bool { return l.Sites > 0 }) {
+		return "no library with probes is watched: see crauctl status"
+	}
+	return ""
 }
 
 func (s *busStore) Sequence() uint64 { return s.sequence }

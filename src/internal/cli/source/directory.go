@@ -93,6 +93,8 @@ func (s *directoryStore) Rewind() error {
 	return nil
 }
 
+func (s *directoryStore) Trouble() string { return "" }
+
 func (s *directoryStore) Sequence() uint64 { return s.sequence }
 
 func (s *directoryStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {

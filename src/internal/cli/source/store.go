@@ -33,6 +33,9 @@ type Store interface {
 	// counted, lie before c; ok is false if there are fewer. It does not move
 	// the source.
 	Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error)
+	// Trouble says what keeps operations from being recorded now; empty: nothing
+	// that is known.
+	Trouble() string
 	// Cursor is the position up to which everything was returned by Next, or
 	// could be left out.
 	Cursor() (logstore.Cursor, error)

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"crypto-auditing/src/internal/schema"
+)
+
+// match is a match KEY=VALUE or KEY!=VALUE. A key without its scope stands for
+// all keys of that name.
+type match struct {
+	key      string
+	not      bool
+	oneOf    []schema.Match
+	unknown  bool // the registry does not know the key
+	argument string
+}
+
+func parseMatch(r *schema.Registry, argument string) (match, error) {
+	key, value, _ := strings.Cut(argument, "=")
+	m := match{argument: argument}
+	m.key, m.not = strings.CutSuffix(key, "!")
+	keys := scoped(r, m.key)
+	if m.unknown = len(keys) == 0; m.unknown {
+		keys = []string{m.key}
+	}
+	var errs []error
+	for _, key := range keys {
+		one, err := r.ParseMatch(key + "=" + value)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		m.oneOf = append(m.oneOf, one)
+	}
+	if m.oneOf == nil {
+		var bad *schema.MatchError
+		if errors.As(errs[0], &bad) {
+			bad.Match = argument
+		}
+		return m, errs[0]
+	}
+	return m, nil
+}
+
+// scoped returns the known keys that a key stands for: itself, or, without a
+// scope, those of that name in any scope.
+func scoped(r *schema.Registry, key string) []string {
+	if r.Key(key) != nil || key == schema.KeyName {
+		return []string{key}
+	}
+	var keys []string
+	for _, known := range r.Keys() {
+		if schema.Scope(key) == "" && strings.HasSuffix(known, "::"+key) {
+			keys = append(keys, known)
+		}
+	}
+	return keys
+}
+
+// in reports whether data of a tree that is more than an offer fulfils one of
+// the conditions, whichever the sign.
+func (m *match) in(r *schema.Registry, root *schema.Span) bool {
+	for i := range m.oneOf {
+		if !r.WalkResults(root, m.oneOf[i].Key, func(s *schema.Span) bool { return !m.oneOf[i].In(r, s) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// warning returns what to say of a name that the registry does not know.
+func warning(what, name string, known []string) string {
+	text := fmt.Sprintf("no %s %q is known", what, name)
+	if near := schema.Nearest(name, known); near != "" {
+		text += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return text
+}
+
+// keyNames returns the names of all keys, with and without their scope.
+func keyNames(r *schema.Registry) []string {
+	names := r.Keys()
+	for _, key := range names {
+		if _, name, ok := strings.Cut(key, "::"); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
