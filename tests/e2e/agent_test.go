@@ -103,11 +103,11 @@ func startAgent(t *testing.T, s setup) *agent {
 func launchAgent(t *testing.T, s setup) *agent {
 	t.Helper()
 	needRecording(t)
-	// Nothing of the machine's configuration, and nothing is removed from the
-	// log however full the disk is.
+	// Nothing of the machine's configuration, nothing of programs that are not the
+	// test's, and nothing is removed from the log however full the disk is.
 	folder := openFolder(t)
 	base, config := filepath.Join(folder, "base.conf"), filepath.Join(folder, "agent.conf")
-	for file, text := range map[string]string{base: "max_size = 0\nkeep_free = 0\n", config: s.config} {
+	for file, text := range map[string]string{base: "sources = [\"usdt\"]\nmax_size = 0\nkeep_free = 0\n", config: s.config} {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -61,6 +61,7 @@ CAP_SYS_ADMIN), and CAP_LEASE to be in nobody's way who overwrites a library.
 Configuration: agent.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in agent.conf.d of both. Keys, with their defaults:
 
+  sources = ["usdt"]          # of usdt, wire, wire-udp
   library = []                # paths and globs; none: the usual crypto libraries
   log_dir = "` + flags.LogDir + `"
   coalesce_window = "` + flags.CoalesceWindow.String() + `"   # or a number of milliseconds

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -49,7 +50,9 @@ func (s *settings) options() (agent.Options, error) {
 	}
 	return agent.Options{
 		Version:        version,
-		Libraries:      finder(conf.Library),
+		Libraries:      finder(&conf),
+		Sockets:        slices.Contains(conf.Sources, config.SourceWire) || slices.Contains(conf.Sources, config.SourceWireUDP),
+		Datagrams:      slices.Contains(conf.Sources, config.SourceWireUDP),
 		LogDir:         conf.LogDir,
 		CoalesceWindow: conf.CoalesceWindow.Duration,
 		RingSize:       int(conf.RingSize),
@@ -66,12 +69,15 @@ func (s *settings) options() (agent.Options, error) {
 }
 
 // finder returns what finds the libraries: paths and globs, none for the usual
-// libraries.
-func finder(library []string) discover.Finder {
-	if len(library) == 0 {
+// libraries; nil if no library is recorded.
+func finder(conf *config.Agent) discover.Finder {
+	switch {
+	case !slices.Contains(conf.Sources, config.SourceUSDT):
+		return nil
+	case len(conf.Library) == 0:
 		return discover.Usual{}
 	}
-	return discover.Named(library)
+	return discover.Named(conf.Library)
 }
 
 // limit turns a limit of the configuration into one of the agent.

@@ -32,9 +32,12 @@ import (
 type Options struct {
 	// Version is that of the agent, for the notices of start and stop.
 	Version string
-	// Libraries finds the files with probes. The agent waits for files that are
-	// not there or have no probes.
+	// Libraries finds the files with probes; nil: none are used. The agent waits
+	// for files that are not there or have no probes.
 	Libraries discover.Finder
+	// Sockets: handshakes are recorded at the sockets of all programs. Datagrams:
+	// those of UDP as well.
+	Sockets, Datagrams bool
 	// LogDir is the directory of the store.
 	LogDir string
 	// CoalesceWindow is how long events of a context are gathered.
@@ -64,6 +67,14 @@ type Options struct {
 	Changed func()
 }
 
+// finder returns what finds the libraries.
+func (o *Options) finder() discover.Finder {
+	if o.Libraries == nil {
+		return discover.Named(nil)
+	}
+	return o.Libraries
+}
+
 // Counters is what an agent has recorded and lost since it started.
 type Counters struct {
 	// Hits is the number of probe hits of which everything readable is in the
@@ -88,10 +99,11 @@ type Agent struct {
 	committer *committer
 	pipeline  *pipeline.Pipeline
 	libraries *attach.Libraries
+	sockets   socketSource
 	keeper    *keeper
 }
 
-// New loads the BPF programs and takes the store. It attaches to nothing yet.
+// New loads the BPF programs and takes the store. It attaches to no library yet.
 func New(ctx context.Context, o Options) (*Agent, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
@@ -140,8 +152,11 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	if err := a.watchSockets(); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	a.libraries = attach.New(attach.Options{
-		Tracer: a.tracer, Log: o.Log, Finder: o.Libraries, Changed: o.Changed,
+		Tracer: a.tracer, Log: o.Log, Finder: o.finder(), Changed: o.Changed, Others: a.sockets.source != nil,
 		Missed: func(u loss.Unrecorded) {
 			a.losses.Miss(u)
 			a.tracer.Ring().Wake()
@@ -240,6 +255,9 @@ func (a *Agent) summarise() {
 func (a *Agent) close() error {
 	err := a.writer.Close()
 	a.committer.abandon(err)
+	if a.sockets.source != nil {
+		err = errors.Join(err, a.sockets.source.Close())
+	}
 	return errors.Join(err, a.tracer.Close())
 }
 
@@ -322,6 +340,7 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 		"sync_interval": o.SyncInterval != a.options.SyncInterval,
 		"segment_size":  o.SegmentSize != a.options.SegmentSize,
 		"segment_age":   o.SegmentAge != a.options.SegmentAge,
+		"sources":       o.Sockets != a.options.Sockets || o.Datagrams != a.options.Datagrams || (o.Libraries == nil) != (a.options.Libraries == nil),
 	} {
 		if differs {
 			restart = append(restart, name)
@@ -330,5 +349,5 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 	a.pipeline.SetTimes(o.CoalesceWindow, o.KeyLifetime)
 	a.tracer.SetRateLimit(o.RateLimit)
 	a.keeper.limits.Store(&o.Limits)
-	return restart, a.libraries.Reconfigure(o.Libraries)
+	return restart, a.libraries.Reconfigure(o.finder())
 }

@@ -105,6 +105,8 @@ type Libraries struct {
 	last, noticed uint64
 	// none: it was logged that no library is attached.
 	none bool
+	// others: see Options.
+	others bool
 }
 
 // sources are what plans the sites in a file: the first that has any does.
@@ -116,6 +118,8 @@ type Options struct {
 	Tracer *probe.Tracer
 	Log    *slog.Logger
 	Finder discover.Finder
+	// Others: other sources record, so that nothing is amiss without a library.
+	Others bool
 	// Changed is called when something may have been attached or detached, Missed
 	// when a library was not recorded for a time.
 	Changed func()
@@ -125,7 +129,7 @@ type Options struct {
 // New returns Libraries that are attached to nothing yet.
 func New(o Options) *Libraries {
 	return &Libraries{
-		tracer: o.Tracer, log: o.Log, finder: o.Finder, looked: o.Changed, miss: o.Missed,
+		tracer: o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, looked: o.Changed, miss: o.Missed,
 		changed: wakeup.New(), detached: wakeup.New(),
 		files: map[fileID]*tracked{}, led: map[string]fileID{},
 	}
@@ -201,7 +205,7 @@ func (l *Libraries) Attach() error {
 func (l *Libraries) ReportNone() {
 	none := !l.any(func(f *tracked) bool { return f.library != nil || f.changing })
 	l.mu.Lock()
-	began := none && !l.none
+	began := none && !l.none && !l.others
 	l.none = none
 	l.mu.Unlock()
 	if began {

@@ -4,11 +4,15 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
 // Agent is the configuration of crau-agent.
 type Agent struct {
+	// Sources are the ways of capturing that are used.
+	Sources []string `toml:"sources"`
 	// Library lists files with probes, as paths or globs. Empty: the usual
 	// crypto libraries, as far as they are there.
 	Library []string `toml:"library"`
@@ -40,9 +44,20 @@ type Agent struct {
 	MaxAge Duration `toml:"max_age"`
 }
 
+// The values of Agent.Sources.
+const (
+	// SourceUSDT is probes in libraries.
+	SourceUSDT = "usdt"
+	// SourceWire is the plaintext beginning of TLS and SSH connections.
+	SourceWire = "wire"
+	// SourceWireUDP is that of QUIC connections, too.
+	SourceWireUDP = "wire-udp"
+)
+
 // DefaultAgent returns the defaults.
 func DefaultAgent() Agent {
 	return Agent{
+		Sources:            []string{SourceUSDT},
 		LogDir:             "/var/log/crypto-auditing",
 		CoalesceWindow:     For(100 * time.Millisecond),
 		RingSize:           8 << 20,
@@ -94,6 +109,15 @@ func (a *Agent) Check() error {
 		return badValue("segment_age", "%v must be at least 1s", a.SegmentAge)
 	case a.LogDir == "":
 		return badValue("log_dir", "must name a directory")
+	}
+	known := []string{SourceUSDT, SourceWire, SourceWireUDP}
+	for _, source := range a.Sources {
+		if !slices.Contains(known, source) {
+			return badValue("sources", "%q is not a source: want some of %s", source, strings.Join(known, ", "))
+		}
+	}
+	if len(a.Sources) == 0 {
+		return badValue("sources", "must name at least one of %s", strings.Join(known, ", "))
 	}
 	for _, pattern := range a.Library {
 		if _, err := filepath.Match(pattern, ""); err != nil || pattern == "" {

@@ -27,6 +27,7 @@ func write(t *testing.T, path, text string) string {
 
 func TestKeysAreRead(t *testing.T) {
 	file := write(t, filepath.Join(t.TempDir(), "agent.conf"), `
+sources = ["usdt", "wire-udp"]
 library = ["/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"]
 log_dir = "/srv/log"
 coalesce_window = 250
@@ -42,6 +43,7 @@ max_age = "4weeks"
 `)
 	got, warnings, err := config.LoadAgent(file)
 	want := config.Agent{
+		Sources: []string{"usdt", "wire-udp"},
 		Library: []string{"/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"}, LogDir: "/srv/log",
 		CoalesceWindow: config.For(250 * time.Millisecond), RingSize: 16 << 20,
 		SyncInterval: config.For(time.Second), SegmentSize: 1 << 20, SegmentAge: config.For(90 * time.Minute),
@@ -75,6 +77,8 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 		"ring no power of two":  {"\nring_size = \"5000B\"\n", "power of two", 2},
 		"key in another case":   {"log_dir = \"/x\"\nRing_Size = 5000\n", "power of two", 2},
 		"no TOML":               {"library = [\n", "", 1},
+		"unknown source":        {"\nsources = [\"usdt\", \"pcap\"]\n", `"pcap" is not a source: want some of usdt, wire, wire-udp`, 2},
+		"no source":             {"sources = []\n", "must name at least one of usdt, wire, wire-udp", 1},
 		"bad glob":              {"# here\n\nlibrary = [\"/x/[\"]\n", "no path or glob", 3},
 	}
 	for name, c := range cases {

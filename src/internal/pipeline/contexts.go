@@ -28,6 +28,8 @@ type contextState struct {
 	name       *word
 	executable *word
 	library    *probe.Library
+	// handshake is the one that the context is, or belongs to, for the joiner.
+	handshake *reported
 	// group is the context's open group, valid in the given window.
 	group  int32
 	window uint64
@@ -100,6 +102,15 @@ func (c *contexts) get(key contextKey, opened bool) (state *contextState, known 
 	c.young.states = append(c.young.states, fresh)
 	*slot = uint32(len(c.young.states))
 	return &c.young.states[*slot-1], known
+}
+
+// handshake returns the handshake of a context that was used lately, nil if it
+// has none.
+func (c *contexts) handshake(key contextKey) *reported {
+	if slot := *c.young.find(c.hash(key), key); slot != 0 {
+		return c.young.states[slot-1].handshake
+	}
+	return nil
 }
 
 // forget drops everything, for a new context key.

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,8 @@ type Pipeline struct {
 	calls chan func()
 
 	record probe.Record
+	// connections is nil without handshakes at sockets.
+	connections *connections
 	// checked is when the kernel's loss counters were last read.
 	checked uint64
 	// keyed is when the context key was made.
@@ -137,13 +140,14 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		ring.Drain(ring.Size(), p.take)
 		p.accept()
 		at := boottime.Now()
+		p.connections.expire(at)
 		switch {
 		case len(p.taken) > 0 || armed && at >= deadline:
 			// A process over its limit adds to the losses and not to the ring:
 			// look again until that stops.
 			armed = p.flush()
 			deadline = at + uint64(p.coalesce.Load())
-		case !armed && (!p.window.empty() || p.losses.Pending()):
+		case !armed && (!p.window.empty() || p.connections != nil && p.connections.taken || p.losses.Pending()):
 			armed, deadline = true, at+uint64(p.coalesce.Load())
 		case armed:
 			if err := ring.Wait(mark, time.Duration(deadline-at)); err != nil {
@@ -153,12 +157,17 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			if p.report.Due(at) {
 				p.report.Update(at, p.losses.List())
 			}
-			if err := ring.Wait(1, p.report.Wait(at)); err != nil {
+			if err := ring.Wait(1, p.connections.wait(p.report.Wait(at))); err != nil {
 				return err
 			}
 		}
 	}
 	p.tracer.DetachAll()
+	if p.connections != nil {
+		if err := p.connections.source.Detach(); err != nil {
+			p.log.Warn("cannot detach from sockets", "error", err)
+		}
+	}
 	return p.drain()
 }
 
@@ -175,7 +184,12 @@ func (p *Pipeline) drain() error {
 		}
 	}
 	p.accept()
-	p.flush()
+	if c := p.connections; c != nil {
+		c.tracker.Expire(math.MaxUint64)
+		c.counted = 0
+	}
+	p.settle(true)
+	p.push()
 	return nil
 }
 
@@ -193,8 +207,21 @@ func (p *Pipeline) accept() {
 	}
 }
 
-// take adds one record to the window.
+// take takes one record.
 func (p *Pipeline) take(raw []byte) {
+	kind := probe.KindOf(raw)
+	if kind == probe.Hit {
+		p.hit(raw)
+	} else if kind != probe.Piece || p.connections == nil || p.connections.take(raw) != nil {
+		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
+	}
+	if p.window.full() {
+		p.flush()
+	}
+}
+
+// hit adds a hit to the window.
+func (p *Pipeline) hit(raw []byte) {
 	r := &p.record
 	if err := p.tracer.Decode(raw, r); err != nil {
 		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
@@ -205,18 +232,28 @@ func (p *Pipeline) take(raw []byte) {
 		return
 	}
 	p.window.take(r)
-	if p.window.full() {
-		p.flush()
-	}
 }
 
-// flush hands the window to the sink, with what was lost meanwhile. It reports
-// whether the kernel lost something since the last time.
+// flush ends the window. It reports whether the kernel lost something since the
+// last time.
 func (p *Pipeline) flush() (losing bool) {
+	p.settle(false)
+	return p.push()
+}
+
+// push hands the window to the sink, with what was lost meanwhile.
+func (p *Pipeline) push() (losing bool) {
 	b := p.sink.Batch()
 	at := boottime.Now()
+	if len(p.taken) > 0 && p.connections != nil {
+		// Everything up to now is wanted.
+		p.connections.counted = 0
+	}
 	losing = p.count(at)
 	p.window.flush(b)
+	if p.connections != nil {
+		p.connections.taken = false
+	}
 	b.Lose(p.losses, at)
 	b.Then = append(b.Then, p.taken...)
 	p.taken = p.taken[:0]
@@ -241,8 +278,12 @@ func (p *Pipeline) count(at uint64) (more bool) {
 			more = true
 		}
 	}
+	wire, err := p.connections.count(at, p.checked)
+	if err != nil {
+		p.log.Error("cannot count losses", "error", err)
+	}
 	p.checked = at
-	return more
+	return more || wire
 }
 
 // renewKey makes a new context key when the old one has served its time.
@@ -260,8 +301,9 @@ func (p *Pipeline) renewKey() {
 		p.keyed = at
 		return
 	}
+	p.settle(true)
 	p.taken = append(p.taken, p.keyEnds)
-	p.flush()
+	p.push()
 	p.window.renew(cipher)
 	p.keyed = at
 	b := p.sink.Batch()

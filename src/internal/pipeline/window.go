@@ -38,6 +38,8 @@ type window struct {
 	cipher   *event.Cipher
 	contexts *contexts
 	words    *words
+	// join is nil without handshakes at sockets.
+	join *joiner
 
 	groups []group // used ones, whose buffers are kept
 	n      int
@@ -62,13 +64,17 @@ func (w *window) take(r *probe.Record) {
 		r.Library.Hits.Add(1)
 	}
 	key := contextKey{r.PIDTGID, r.Context}
+	var handshake *reported
+	if w.join != nil && r.NewContext {
+		handshake = w.contexts.handshake(contextKey{r.PIDTGID, r.Parent})
+	}
 	state, known := w.contexts.get(key, r.NewContext)
 	if !known {
 		state.id = w.cipher.ContextID(r.PIDTGID, r.Context)
 	}
 	if r.NewContext {
 		executable := w.words.get(r.Executable)
-		*state = contextState{key: key, id: state.id, executable: executable, library: r.Library}
+		*state = contextState{key: key, id: state.id, executable: executable, library: r.Library, handshake: handshake}
 	}
 	if len(r.Elements) == 0 && !r.NewContext {
 		w.drop(r)
@@ -106,16 +112,21 @@ func (w *window) group(state *contextState, r *probe.Record) *group {
 		g.end = max(g.end, at)
 		return g
 	}
+	state.group, state.window = int32(w.n), w.words.window
+	return w.newGroup(group{
+		id: state.id, start: at, end: at,
+		name: state.name, executable: state.executable, library: state.library,
+	})
+}
+
+// newGroup adds a group, of which the events are empty.
+func (w *window) newGroup(made group) *group {
 	if w.n == len(w.groups) {
 		w.groups = append(w.groups, group{})
 	}
 	g := &w.groups[w.n]
-	*g = group{
-		id: state.id, start: at, end: at,
-		name: state.name, executable: state.executable, library: state.library,
-		events: g.events[:0],
-	}
-	state.group, state.window = int32(w.n), w.words.window
+	made.events = g.events[:0]
+	*g = made
 	w.n++
 	w.size += headSize
 	return g
@@ -137,9 +148,15 @@ func (w *window) element(g *group, state *contextState, e *probe.Element) {
 		if string(key.text) == "name" && len(e.Bytes) > 0 {
 			state.name = w.words.get(e.Bytes)
 			g.name = state.name
+			if w.join != nil {
+				w.join.begin(state, g.start)
+			}
 		}
 	default:
 		v.Kind, v.Bytes = event.Blob, e.Bytes
+	}
+	if state.handshake != nil {
+		state.handshake.note(key.text, &v)
 	}
 	size := len(g.events)
 	g.events = event.AppendData(g.events, key.text, &v)
@@ -156,11 +173,16 @@ func (w *window) full() bool { return w.size >= fullWindow }
 func (w *window) renew(cipher *event.Cipher) {
 	w.cipher = cipher
 	w.contexts.forget()
+	if w.join != nil {
+		w.join.reset()
+	}
 }
 
 // empty reports whether there is nothing to flush. A hit of which nothing could
 // be recorded is something: that is to be told.
-func (w *window) empty() bool { return w.hits == 0 }
+func (w *window) empty() bool {
+	return w.hits == 0 && w.n == 0 && (w.join == nil || len(w.join.waiting) == 0)
+}
 
 // flush moves the groups to b and begins the next window.
 func (w *window) flush(b *Batch) {

@@ -164,7 +164,13 @@ func (s *Source) FrontEnd() FrontEnd { return s.frontEnd }
 // Refused returns the better front ends that could not be used.
 func (s *Source) Refused() []Refusal { return s.refused }
 
-// Close detaches the programs. What they wrote can still be read from the ring.
-func (s *Source) Close() error {
-	return errors.Join(closeAll(s.links), s.counts.Close())
+// Detach detaches the programs. What they wrote can still be read from the ring,
+// and their counters.
+func (s *Source) Detach() error {
+	err := closeAll(s.links)
+	s.links = nil
+	return err
 }
+
+// Close detaches the programs and frees their counters.
+func (s *Source) Close() error { return errors.Join(s.Detach(), s.counts.Close()) }

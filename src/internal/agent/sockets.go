@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"crypto-auditing/src/internal/probe/sockets"
+)
+
+// socketSource is the source "wire" of an agent.
+type socketSource struct {
+	// source is nil if it is not used, or cannot be for the reason err.
+	source *sockets.Source
+	err    error
+}
+
+// watchSockets begins to record handshakes at sockets if that is wanted. The
+// agent records from other sources where the kernel does not allow that; without
+// another one it is an error.
+func (a *Agent) watchSockets() error {
+	if !a.options.Sockets {
+		return nil
+	}
+	s := &a.sockets
+	if s.source, s.err = sockets.Attach(a.tracer, sockets.Options{}); s.err != nil {
+		if a.options.Libraries == nil {
+			return s.err
+		}
+		a.options.Log.Warn("handshakes are not recorded at sockets", "error", s.err)
+		return nil
+	}
+	for _, r := range s.source.Refused() {
+		a.options.Log.Info("a front end at sockets cannot be used", "front_end", r.FrontEnd, "reason", r.Err)
+	}
+	if a.options.Datagrams {
+		a.options.Log.Warn("handshakes of QUIC are not recorded: this version sees those of TCP only")
+	}
+	a.options.Log.Info("recording handshakes at sockets", "front_end", s.source.FrontEnd())
+	a.pipeline.Watch(s.source)
+	return nil
+}

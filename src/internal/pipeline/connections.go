@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"time"
+
+	"crypto-auditing/src/internal/loss"
+	"crypto-auditing/src/internal/probe/sockets"
+	"crypto-auditing/src/internal/wire"
+	"crypto-auditing/src/internal/wire/tls"
+)
+
+// connections makes operations of the pieces of connections in the ring.
+type connections struct {
+	source  *sockets.Source
+	tracker *wire.Tracker
+	losses  *loss.Counters
+
+	piece    sockets.Piece
+	fragment wire.Fragment
+	// taken: pieces were taken since the last flush.
+	taken bool
+	// counted is when losses were last counted, expired when connections that do
+	// not end were last looked for, in nanoseconds since boot.
+	counted, expired uint64
+	// handshakes counts those that were seen.
+	handshakes uint64
+}
+
+const (
+	// countInterval is how often the losses of connections are counted at most.
+	countInterval = uint64(time.Second)
+	// expireInterval is how often connections that do not end are looked at.
+	expireInterval = 5 * time.Second
+)
+
+// Watch has the pipeline record handshakes by the pieces that the source puts
+// into the ring, until Run ends, which detaches it. It must be called before Run.
+func (p *Pipeline) Watch(s *sockets.Source) {
+	p.connections = &connections{source: s, losses: p.losses}
+	p.window.join = newJoiner()
+	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), nil, func(h *wire.Handshake) {
+		if o := p.connections.handshake(h); o.role == "" || !p.window.join.offer(o) {
+			p.write(o)
+		}
+	})
+}
+
+// settle writes the handshakes of sockets that have waited for a library to report
+// them, for long enough, or all.
+func (p *Pipeline) settle(all bool) {
+	if p.window.join != nil {
+		p.window.join.settle(all, p.write, p.window.complete)
+	}
+}
+
+// write writes an operation. There may be any number at a time.
+func (p *Pipeline) write(o *operation) {
+	p.window.operation(o)
+	if p.window.full() {
+		p.push()
+	}
+}
+
+// take gives a record of the ring to the tracker.
+func (c *connections) take(raw []byte) error {
+	p := &c.piece
+	if err := sockets.Decode(raw, p); err != nil {
+		return err
+	}
+	c.taken = true
+	c.fragment = wire.Fragment{
+		Time: p.Time, Task: p.PIDTGID, Connection: p.Connection, Pair: p.Pair,
+		Offset: p.Offset, Protocol: wire.Protocol(p.Protocol), Received: p.Received,
+		End: p.End, Invalid: p.Invalid, Cut: p.Cut, Closed: p.Closed,
+		Executable: p.Executable, Unit: p.Unit, Data: p.Data,
+	}
+	c.tracker.Add(&c.fragment)
+	return nil
+}
+
+// expire gives up connections that have taken too long.
+func (c *connections) expire(at uint64) {
+	if c != nil && at-c.expired >= uint64(expireInterval) {
+		c.expired = at
+		c.tracker.Expire(at)
+	}
+}
+
+// count counts what was lost since the time that is given. It reports whether
+// that is more than before.
+func (c *connections) count(at, since uint64) (more bool, err error) {
+	if c == nil || at-c.counted < countInterval {
+		return false, nil
+	}
+	c.counted = at
+	counts, err := c.source.Counts()
+	if err != nil {
+		return false, err
+	}
+	lost := append(counts.Lost, loss.Loss{Reason: loss.WireEvicted, Events: c.tracker.Stats().Evicted})
+	for _, l := range lost {
+		if c.losses.Raise(l.Reason, loss.Count{Events: l.Events}, since) {
+			more = true
+		}
+	}
+	return more, nil
+}
+
+// wait returns how long an idle pipeline may wait that would wait for a time
+// otherwise; negative: without end.
+func (c *connections) wait(otherwise time.Duration) time.Duration {
+	if c == nil || c.tracker.Stats().Open == 0 || otherwise >= 0 && otherwise < expireInterval {
+		return otherwise
+	}
+	return expireInterval
+}
+
+// handshake returns a handshake as an operation.
+func (c *connections) handshake(h *wire.Handshake) *operation {
+	// Contexts of programs are addresses, as a rule, or small numbers.
+	const ours, numbers = 1 << 63, 8
+	c.handshakes++
+	o := &operation{
+		task: h.Task, context: ours | c.handshakes<<numbers, start: h.Start, end: h.End,
+		executable: h.Executable, unit: h.Unit, root: h.Operation(),
+	}
+	if h.Protocol != wire.SSH {
+		o.version, o.suite = int64(h.TLS.Version), int64(h.TLS.Suite)
+		o.addGroup(int64(h.TLS.Group))
+		switch h.TLS.Role {
+		case tls.Client:
+			o.role = "client"
+		case tls.Server:
+			o.role = "server"
+		}
+	}
+	return o
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"strings"
+	"sync"
+
+	"crypto-auditing/src/internal/event"
+)
+
+// A handshake that a library reports and that is seen at its socket as well is
+// one operation. The joiner notes those that libraries begin, and finds for one
+// of a socket whether it is among them: of the same process and role, begun not
+// long before, and without a value that differs.
+
+const (
+	// joinTime is how long before the end of a handshake at a socket a library
+	// can have begun it, in nanoseconds.
+	joinTime = 10e9
+	// maxReported bounds the handshakes of libraries that are remembered.
+	maxReported = 16384
+	// maxGroups is how many groups of one are: a client begins with one key pair for
+	// each that it offers.
+	maxGroups = 4
+	// maxCovered bounds the executables that are counted; further ones are counted
+	// together, without a name.
+	maxCovered = 256
+)
+
+// values are what both sides of the joiner know of a handshake; zero is not known.
+type values struct {
+	role           string // "client" or "server"
+	version, suite int64
+	groups         [maxGroups]int64
+	count          int // of groups
+}
+
+// addGroup notes a group.
+func (v *values) addGroup(group int64) {
+	if v.count < len(v.groups) && group != 0 {
+		v.groups[v.count] = group
+		v.count++
+	}
+}
+
+// agrees reports whether the values of a library, v, and of a socket, s, can be of
+// one handshake.
+func (v *values) agrees(s *values) bool {
+	if differ(v.version, s.version) || differ(v.suite, s.suite) {
+		return false
+	}
+	for _, group := range v.groups[:v.count] {
+		if s.count == 0 || group == s.groups[0] {
+			return true
+		}
+	}
+	return v.count == 0
+}
+
+func differ(a, b int64) bool { return a != 0 && b != 0 && a != b }
+
+// reported is a handshake that a library began.
+type reported struct {
+	values
+	task             uint64
+	context          event.ContextID
+	name, executable *word
+	began            uint64
+	matched          bool
+}
+
+// joiner belongs to the goroutine of the window, but for the coverage.
+type joiner struct {
+	// byProcess has the handshakes of a process, in is all of them, oldest first.
+	byProcess map[uint32][]*reported
+	all       []*reported
+	// waiting are handshakes of sockets that may be a library's, which may still
+	// report values of it.
+	waiting []waiting
+
+	mu       sync.Mutex
+	coverage map[string]*Coverage
+}
+
+// waiting is a handshake of a socket, and how many more flushes it waits for.
+type waiting struct {
+	operation *operation
+	flushes   int
+}
+
+// Coverage counts the handshakes of an executable.
+type Coverage struct {
+	// Executable is a base name; empty for those beyond what is counted apart.
+	Executable string
+	// Matched were reported by a library and seen at a socket, Wire only seen
+	// there, Library only reported, Mismatched both, with different values.
+	Matched, Wire, Library, Mismatched uint64
+}
+
+func newJoiner() *joiner {
+	return &joiner{byProcess: map[uint32][]*reported{}, coverage: map[string]*Coverage{}}
+}
+
+// begin notes that a library has begun a handshake, if a context that got its
+// name is one.
+func (j *joiner) begin(state *contextState, at uint64) {
+	role, found := strings.CutPrefix(string(state.name.text), "tls::handshake")
+	if !found || role != "" && role != "_client" && role != "_server" {
+		return
+	}
+	j.forget(at)
+	r := &reported{
+		task: state.key.pidTGID, context: state.id, name: state.name, executable: state.executable, began: at,
+		values: values{role: strings.TrimPrefix(role, "_")},
+	}
+	state.handshake = r
+	process := uint32(r.task >> 32)
+	j.byProcess[process] = append(j.byProcess[process], r)
+	j.all = append(j.all, r)
+}
+
+// reset forgets everything, for a new context key. Nothing may be waiting.
+func (j *joiner) reset() {
+	clear(j.byProcess)
+	j.all = nil
+}
+
+// forget forgets the handshakes that are too old.
+func (j *joiner) forget(at uint64) {
+	for len(j.all) > 0 && (len(j.all) >= maxReported || j.all[0].began+2*joinTime < at) {
+		r := j.all[0]
+		j.all = j.all[1:]
+		process := uint32(r.task >> 32)
+		// They are in the same order there.
+		if rest := j.byProcess[process][1:]; len(rest) > 0 {
+			j.byProcess[process] = rest
+		} else {
+			delete(j.byProcess, process)
+		}
+		if !r.matched && r.executable != nil {
+			j.count(string(r.executable.raw), func(c *Coverage) { c.Library++ })
+		}
+	}
+}
+
+// note notes a value that a library gives.
+func (r *reported) note(key []byte, v *event.Value) {
+	switch string(key) {
+	case "tls::role":
+		r.role = string(v.Bytes)
+	case "tls::protocol_version":
+		r.version = v.Word
+	case "tls::ciphersuite":
+		r.suite = v.Word
+	case "tls::group":
+		r.addGroup(v.Word)
+	}
+}
+
+// find returns the handshake of a library that one of a socket is: of those that
+// agree, one of the same task before others, else the oldest. candidates reports
+// whether there is one at all.
+func (j *joiner) find(o *operation) (match *reported, candidates bool) {
+	for _, r := range j.byProcess[uint32(o.task>>32)] {
+		if r.matched || r.role != "" && r.role != o.role || r.began > o.end || o.end-r.began > joinTime {
+			continue
+		}
+		candidates = true
+		if r.agrees(&o.values) && (match == nil || r.task == o.task && match.task != o.task) {
+			match = r
+		}
+	}
+	return match, candidates
+}
+
+// offer takes a handshake of a socket, and reports whether it is kept until
+// settle.
+func (j *joiner) offer(o *operation) bool {
+	if _, candidates := j.find(o); candidates {
+		j.waiting = append(j.waiting, waiting{o, 2})
+		return true
+	}
+	j.count(o.executable, func(c *Coverage) { c.Wire++ })
+	return false
+}
+
+// count counts a handshake of an executable.
+func (j *joiner) count(executable string, add func(*Coverage)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := j.coverage[executable]
+	if c == nil {
+		if len(j.coverage) >= maxCovered {
+			executable = ""
+		}
+		if c = j.coverage[executable]; c == nil {
+			c = &Coverage{Executable: executable}
+			j.coverage[executable] = c
+		}
+	}
+	add(c)
+}
+
+// settle decides on the handshakes that have waited for long enough, or all. It
+// calls write for those that are no library's, and complete for others.
+func (j *joiner) settle(all bool, write func(*operation), complete func(*reported, *operation)) {
+	waiting := j.waiting
+	j.waiting = j.waiting[:0]
+	for _, w := range waiting {
+		if w.flushes--; w.flushes > 0 && !all {
+			j.waiting = append(j.waiting, w)
+			continue
+		}
+		match, candidates := j.find(w.operation)
+		switch {
+		case match != nil:
+			match.matched = true
+			j.count(w.operation.executable, func(c *Coverage) { c.Matched++ })
+			complete(match, w.operation)
+			continue
+		case candidates:
+			j.count(w.operation.executable, func(c *Coverage) { c.Mismatched++ })
+		default:
+			j.count(w.operation.executable, func(c *Coverage) { c.Wire++ })
+		}
+		write(w.operation)
+	}
+}

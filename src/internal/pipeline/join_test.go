@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"testing"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/probe"
+	"crypto-auditing/src/internal/wire"
+)
+
+// seen is a handshake at a socket of the process of the tests.
+func seen(at uint64, role string, version, suite, group int64) *operation {
+	o := &operation{
+		task: 7, context: 1<<63 | 1<<8, start: at * timeResolution, end: (at + 1) * timeResolution, executable: "curl",
+		root: wire.Context{
+			Name:     "tls::handshake",
+			Elements: []wire.Element{{Key: "tls::role", Text: role}, {Key: "tls::protocol_version", Word: version}, {Key: "tls::ciphersuite", Word: suite}},
+			Contexts: []wire.Context{{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: group}}}},
+		},
+		values: values{role: role, version: version, suite: suite},
+	}
+	o.addGroup(group)
+	return o
+}
+
+// joined is what becomes of a handshake at a socket after records of a library.
+func joined(t *testing.T, o *operation, records ...*probe.Record) (groups []event.Group, c Coverage) {
+	t.Helper()
+	w := testWindow(t)
+	w.join = newJoiner()
+	for _, r := range records {
+		w.take(r)
+	}
+	flushWindow(t, w)
+	if !w.join.offer(o) {
+		w.operation(o)
+	}
+	for range 2 {
+		w.join.settle(false, w.operation, w.complete)
+	}
+	if !w.empty() {
+		groups, _ = flushWindow(t, w)
+	}
+	if c := w.join.coverage["curl"]; c != nil {
+		return groups, *c
+	}
+	return groups, Coverage{}
+}
+
+func TestAHandshakeSeenAtItsSocketIsAnOperationOfItsOwn(t *testing.T) {
+	groups, c := joined(t, seen(10, "client", 772, 0x1301, 29))
+	if len(groups) != 2 || c.Wire != 1 {
+		t.Fatalf("%d groups, coverage %+v", len(groups), c)
+	}
+	root, inner := &groups[0], &groups[1]
+	if string(root.Name) != "tls::handshake" || string(root.Executable) != "curl" || root.Start != 10*timeResolution || root.End != 11*timeResolution {
+		t.Errorf("the root is %+v", root)
+	}
+	if len(root.Events) != 5 || root.Events[0].Kind != event.NewContext || root.Events[0].Parent == root.Context {
+		t.Errorf("the root's events are %+v", root.Events)
+	}
+	if string(inner.Name) != "tls::key_exchange" || inner.Events[0].Parent != root.Context || inner.Events[2].Value.Word != 29 {
+		t.Errorf("the inner context is %+v", inner)
+	}
+}
+
+func TestAHandshakeThatALibraryReportsIsNotWrittenTwice(t *testing.T) {
+	handshake := opens(1, 1, event.NoParent, text("name", "tls::handshake_client"))
+	exchange := func(groups ...int64) *probe.Record {
+		r := opens(3, 2, 1, text("name", "tls::key_exchange"))
+		for _, g := range groups {
+			r.Elements = append(r.Elements, number("tls::group", g))
+		}
+		return r
+	}
+	version, suite := says(2, 1, number("tls::protocol_version", 772)), says(2, 1, number("tls::ciphersuite", 0x1301))
+	other := *handshake
+	other.PIDTGID = 1<<32 | 7
+	for name, c := range map[string]struct {
+		records []*probe.Record
+		role    string
+		// groups is what is written of the socket's.
+		groups int
+		want   Coverage
+	}{
+		"all values agree":         {[]*probe.Record{handshake, version, suite, exchange(29)}, "client", 0, Coverage{Matched: 1}},
+		"one of the groups does":   {[]*probe.Record{handshake, version, suite, exchange(23, 29)}, "client", 0, Coverage{Matched: 1}},
+		"without values":           {[]*probe.Record{handshake}, "client", 1, Coverage{Matched: 1}},
+		"without the suite":        {[]*probe.Record{handshake, version, exchange(29)}, "client", 1, Coverage{Matched: 1}},
+		"another version":          {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771))}, "client", 2, Coverage{Mismatched: 1}},
+		"another group":            {[]*probe.Record{handshake, version, suite, exchange(23)}, "client", 2, Coverage{Mismatched: 1}},
+		"the other role":           {[]*probe.Record{handshake, version, suite}, "server", 2, Coverage{Wire: 1}},
+		"another process":          {[]*probe.Record{&other}, "client", 2, Coverage{Wire: 1}},
+		"no handshake":             {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshakes"))}, "client", 2, Coverage{Wire: 1}},
+		"the role as a value":      {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshake"), text("tls::role", "server")), version, suite}, "server", 0, Coverage{Matched: 1}},
+		"of two the one that fits": {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771)), opens(3, 3, event.NoParent, text("name", "tls::handshake_client")), says(4, 3, number("tls::protocol_version", 772), number("tls::ciphersuite", 0x1301))}, "client", 0, Coverage{Matched: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			groups, got := joined(t, seen(10, c.role, 772, 0x1301, 29), c.records...)
+			c.want.Executable = "curl"
+			if len(groups) != c.groups || got != c.want {
+				t.Errorf("%d groups, coverage %+v; want %d, %+v", len(groups), got, c.groups, c.want)
+			}
+		})
+	}
+}
+
+func TestAHandshakeOfALibraryIsCompletedFromItsSocket(t *testing.T) {
+	groups, _ := joined(t, seen(10, "client", 772, 0x1301, 29),
+		opens(1, 1, event.NoParent, text("name", "tls::handshake_client")), says(2, 1, number("tls::protocol_version", 772)))
+	if len(groups) != 1 || len(groups[0].Events) != 1 {
+		t.Fatalf("got %+v", groups)
+	}
+	g, e := &groups[0], &groups[0].Events[0]
+	if string(g.Name) != "tls::handshake_client" || string(g.Executable) != "curl" || string(e.Key) != "tls::ciphersuite" || e.Value.Word != 0x1301 {
+		t.Errorf("the group is %+v", g)
+	}
+}
+
+func TestWhatTheJoinerRemembersIsBounded(t *testing.T) {
+	w := testWindow(t)
+	w.join = newJoiner()
+	for i := range uint64(2 * maxReported) {
+		w.take(opens(i, i, event.NoParent, text("name", "tls::handshake_client")))
+	}
+	if n := len(w.join.all); n > maxReported {
+		t.Errorf("%d handshakes of libraries are remembered", n)
+	}
+	for i := range 2 * maxCovered {
+		w.join.count(string(rune('a'+i)), func(c *Coverage) { c.Wire++ })
+	}
+	if n := len(w.join.coverage); n > maxCovered+1 {
+		t.Errorf("%d executables are counted", n)
+	}
+	w.take(opens(1<<40, 1, event.NoParent, text("name", "tls::handshake_client")))
+	if n := len(w.join.all); n != 1 || len(w.join.byProcess[0]) != 1 {
+		t.Errorf("%d handshakes of libraries are remembered for ever", n)
+	}
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/wire"
+)
+
+// operation is one that a source saw as a whole, in place of hits. It is
+// written at once.
+type operation struct {
+	// task is the kernel's PIDTGID. Contexts are numbered from context on, and no
+	// others of the task may have the same numbers.
+	task, context    uint64
+	start, end       uint64 // nanoseconds since boot
+	executable, unit string
+	root             wire.Context
+	values
+}
+
+// operation adds an operation to the window.
+func (w *window) operation(o *operation) {
+	number := o.context
+	w.context(o, &o.root, &number, w.cipher.ContextID(o.task, event.NoParent))
+}
+
+// context adds a context of an operation, with the next number, and those below
+// it.
+func (w *window) context(o *operation, c *wire.Context, number *uint64, parent event.ContextID) {
+	id := w.cipher.ContextID(o.task, *number)
+	*number++
+	name, executable := w.words.get([]byte(c.Name)), w.words.get([]byte(o.executable))
+	g := w.newGroup(group{
+		id: id, start: o.start &^ (timeResolution - 1), end: o.end &^ (timeResolution - 1),
+		name: name, executable: executable,
+	})
+	g.events = event.AppendNewContext(g.events, parent, nil, executable.raw)
+	g.count++
+	w.events++
+	w.size += len(g.events)
+	w.add(g, "name", &event.Value{Kind: event.String, Bytes: name.text})
+	w.elements(g, c.Elements)
+	for i := range c.Contexts {
+		w.context(o, &c.Contexts[i], number, id)
+	}
+}
+
+// complete adds to the context of a library's handshake what was only seen at its
+// socket. GnuTLS does not report the cipher suite.
+func (w *window) complete(r *reported, o *operation) {
+	var missing []wire.Element
+	for _, v := range []struct {
+		key       string
+		has, seen int64
+	}{{"tls::protocol_version", r.version, o.version}, {"tls::ciphersuite", r.suite, o.suite}} {
+		if v.has == 0 && v.seen != 0 {
+			missing = append(missing, wire.Element{Key: v.key, Word: v.seen})
+		}
+	}
+	if missing == nil {
+		return
+	}
+	at := o.end &^ (timeResolution - 1)
+	w.elements(w.newGroup(group{id: r.context, start: at, end: at, name: r.name, executable: r.executable}), missing)
+}
+
+// elements adds elements to a group.
+func (w *window) elements(g *group, elements []wire.Element) {
+	for i := range elements {
+		e := &elements[i]
+		v := event.Value{Kind: event.Word, Word: e.Word}
+		if e.Text != "" {
+			v = event.Value{Kind: event.String, Bytes: []byte(e.Text)}
+		}
+		w.add(g, e.Key, &v)
+	}
+}
+
+// add adds an element to a group.
+func (w *window) add(g *group, key string, v *event.Value) {
+	word := w.words.get([]byte(key))
+	w.words.use(word, asKey)
+	size := len(g.events)
+	g.events = event.AppendData(g.events, word.text, v)
+	w.size += len(g.events) - size
+	g.count++
+	w.events++
+}
