@@ -23,14 +23,19 @@ import (
 // where chunks wait for the disk.
 const queueLength = 4
 
+// smallBatch is up to how many bytes of entries the pipeline compresses itself:
+// that takes less than a millisecond, and a hand-over between threads of an idle
+// machine as long.
+const smallBatch = 64 << 10
+
 // store is what the committer needs of logstore.Writer.
 type store interface {
 	Append(logstore.Batch) (logstore.Position, error)
 }
 
-// committer compresses batches and appends them to the store, in its own
-// goroutine, beside the pipeline's. It counts what is in the log: that is what
-// the store has told of, by committed.
+// committer compresses batches and appends them to the store: small ones in the
+// pipeline's goroutine, others in its own beside that. It counts what is in the
+// log: that is what the store has told of, by committed.
 type committer struct {
 	store  store
 	losses *loss.Counters
@@ -39,6 +44,8 @@ type committer struct {
 
 	full chan *pipeline.Batch
 	free chan *pipeline.Batch
+	// queued counts batches that were put into full and are not with the store.
+	queued atomic.Int32
 
 	// newest is the last committed sequence.
 	newest atomic.Uint64
@@ -87,7 +94,14 @@ func (c *committer) Batch() *pipeline.Batch {
 }
 
 // Put implements pipeline.Sink.
-func (c *committer) Put(b *pipeline.Batch) { c.full <- b }
+func (c *committer) Put(b *pipeline.Batch) {
+	if len(b.Entries) <= smallBatch && c.queued.Load() == 0 {
+		c.take(b)
+		return
+	}
+	c.queued.Add(1)
+	c.full <- b
+}
 
 // Close implements pipeline.Sink.
 func (c *committer) Close() { close(c.full) }
@@ -95,19 +109,25 @@ func (c *committer) Close() { close(c.full) }
 // run works until Close was called and every batch is with the store.
 func (c *committer) run() {
 	for b := range c.full {
-		if !b.Empty() {
-			c.append(b)
-		} else if b.Hits > 0 {
-			// They gave no values: there is nothing to write of them.
-			c.mu.Lock()
-			c.stats.hits += b.Hits
-			c.mu.Unlock()
-		}
-		for _, call := range b.Then {
-			call()
-		}
-		c.free <- b
+		c.take(b)
+		c.queued.Add(-1)
 	}
+}
+
+// take appends a batch to the store and makes its calls.
+func (c *committer) take(b *pipeline.Batch) {
+	if !b.Empty() {
+		c.append(b)
+	} else if b.Hits > 0 {
+		// They gave no values: there is nothing to write of them.
+		c.mu.Lock()
+		c.stats.hits += b.Hits
+		c.mu.Unlock()
+	}
+	for _, call := range b.Then {
+		call()
+	}
+	c.free <- b
 }
 
 func (c *committer) append(b *pipeline.Batch) {

@@ -35,6 +35,17 @@ type File interface {
 	Close() error
 }
 
+// Starter is a File that can write while nobody waits.
+type Starter interface {
+	File
+	// Start begins what Commit does without a sync, and returns. done is called
+	// by another goroutine when it is over, with the number of bytes written,
+	// which may be too small: the next Commit meets the reason. Until then the
+	// buffers belong to the file, and nothing else may be called. Start returns
+	// false if it has begun nothing, because it would have to wait.
+	Start(buffers [][]byte, offset int64, done func(n int64)) bool
+}
+
 // System makes, renames and removes files.
 type System interface {
 	// Create creates a file that must not exist.

@@ -247,3 +247,45 @@ func refuseRings() error {
 	}
 	return nil
 }
+
+func TestWhatIsStartedIsWrittenAndTheFileMayBeClosedThen(t *testing.T) {
+	for name, system := range systems(t) {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f")
+			f, err := system.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			starter, can := f.(Starter)
+			if !can {
+				if name != "pwrite" {
+					t.Errorf("a file of %s makes its caller wait", name)
+				}
+				_ = f.Close()
+				return
+			}
+			text := []byte("begun, not waited for")
+			written, closed := make(chan int64, 1), make(chan error, 1)
+			for offset := int64(0); offset < 3*int64(len(text)); offset += int64(len(text)) {
+				if !starter.Start([][]byte{text[:5], nil, text[5:]}, offset, func(n int64) { written <- n }) {
+					t.Fatal("it has begun nothing")
+				}
+				if n := <-written; n != int64(len(text)) {
+					t.Errorf("%d of %d bytes were written", n, len(text))
+				}
+			}
+			if _, err := f.Commit([][]byte{text}, 3*int64(len(text)), true); err != nil {
+				t.Error(err)
+			}
+			if !starter.Start([][]byte{text}, 4*int64(len(text)), func(int64) { closed <- f.Close() }) {
+				t.Fatal("it has begun nothing")
+			}
+			if err := <-closed; err != nil {
+				t.Error(err)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, bytes.Repeat(text, 5)) {
+				t.Errorf("the file holds %q (%v)", got, err)
+			}
+		})
+	}
+}

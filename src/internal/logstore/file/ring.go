@@ -5,8 +5,11 @@ package file
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -20,9 +23,9 @@ const maxBuffers = 16
 // ringEntries: a write and a sync are under way at most.
 const ringEntries = 2
 
-// ring is an io_uring for one file and one goroutine. At most one write and
-// the sync linked to it are under way, so what is written is in order
-// and a buffer is never needed after submit returns.
+// ring is an io_uring for one file. At most one write and the sync linked to it
+// are under way, so what is written is in order and a buffer is never needed
+// after the completion.
 //
 // The kernel and this process share its memory (io_uring(7)): the heads and
 // tails are read and written atomically, and an index is published only
@@ -42,6 +45,19 @@ type ring struct {
 	completions     []uring.CompletionQueueEvent16
 	vectors         [maxBuffers]unix.Iovec
 	pinner          runtime.Pinner
+
+	// event is an eventfd that the kernel signals at each completion, in the
+	// hands of the Go runtime's poller. A goroutine that waits there costs no
+	// thread: one in a system call of its own keeps the runtime's monitor awake
+	// for ten milliseconds each time.
+	event *os.File
+	conn  syscall.RawConn
+
+	// mu guards what follows: what is under way.
+	mu       sync.Mutex
+	waiting  uint32
+	outcome  outcome
+	complete func(outcome)
 }
 
 func newRing() (_ *ring, err error) {
@@ -53,7 +69,7 @@ func newRing() (_ *ring, err error) {
 	r := &ring{fd: fd}
 	defer func() {
 		if err != nil {
-			_ = r.close()
+			r.free()
 		}
 	}()
 	unix.CloseOnExec(fd)
@@ -77,7 +93,32 @@ func newRing() (_ *ring, err error) {
 	r.completionTail = (*uint32)(unsafe.Pointer(&r.completion[cq.Tail]))
 	r.completionMask = *(*uint32)(unsafe.Pointer(&r.completion[cq.RingMask]))
 	r.completions = unsafe.Slice((*uring.CompletionQueueEvent16)(unsafe.Pointer(&r.completion[cq.Cqes])), params.CQEntries)
+	if err := r.watch(); err != nil {
+		return nil, err
+	}
 	return r, nil
+}
+
+// watch has the kernel signal completions and starts the goroutine that takes
+// them.
+func (r *ring) watch() error {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("cannot make an eventfd: %w", err)
+	}
+	r.event = os.NewFile(uintptr(fd), "io_uring completions")
+	// unsafe: the kernel reads the number during the call.
+	number := int32(fd)
+	if err := uring.IOURingRegister(r.fd, uring.IORING_REGISTER_EVENTFD, unsafe.Pointer(&number), 1); err != nil {
+		_ = r.event.Close()
+		return fmt.Errorf("cannot have io_uring signal completions: %w", err)
+	}
+	if r.conn, err = r.event.SyscallConn(); err != nil {
+		_ = r.event.Close()
+		return fmt.Errorf("cannot wait for io_uring: %w", err)
+	}
+	go r.take()
+	return nil
 }
 
 func (r *ring) mmap(offset uint64, length int) ([]byte, error) {
@@ -88,13 +129,19 @@ func (r *ring) mmap(offset uint64, length int) ([]byte, error) {
 	return b, nil
 }
 
-func (r *ring) close() error {
+// close ends the goroutine, which frees the ring. Nothing may be under way. The
+// goroutine itself may call it, from complete.
+func (r *ring) close() error { return r.event.Close() }
+
+// free gives back the memory of the ring.
+func (r *ring) free() {
 	for _, b := range [][]byte{r.submission, r.completion, r.entries} {
 		if b != nil {
 			_ = unix.Munmap(b)
 		}
 	}
-	return unix.Close(r.fd)
+	// All has completed, so nothing is learnt from an error.
+	_ = unix.Close(r.fd)
 }
 
 // What an operation is recognised by when it completes.
@@ -106,11 +153,11 @@ const (
 // outcome is what became of a write and a sync: bytes or a negative errno.
 type outcome struct{ write, sync int32 }
 
-// run writes the buffers, if there are any, at offset and then, if sync is
-// set, syncs the data of the file. The sync is linked to the write: it
-// is cancelled if the write fails or is short. run returns when all has completed.
-func (r *ring) run(fd int, buffers [][]byte, offset int64, sync bool) (outcome, error) {
-	defer r.pinner.Unpin()
+// start begins to write the buffers, if there are any, at offset and then, if
+// sync is set, to sync the data of the file. The sync is linked to the write: it
+// is cancelled if the write fails or is short. When all has completed, complete
+// is called by the ring's goroutine. On error nothing was begun.
+func (r *ring) start(fd int, buffers [][]byte, offset int64, sync bool, complete func(outcome)) error {
 	buffers = buffers[:min(len(buffers), maxBuffers)]
 	var n uint32
 	if len(buffers) > 0 {
@@ -133,8 +180,11 @@ func (r *ring) run(fd int, buffers [][]byte, offset int64, sync bool) (outcome, 
 		e.SetOpFlags(uint32(uring.IOSQE_SYNC_DATASYNC))
 		n++
 	}
+	r.mu.Lock()
+	r.waiting, r.outcome, r.complete = n, outcome{}, complete
+	r.mu.Unlock()
 	atomic.StoreUint32(r.submissionTail, *r.submissionTail+n)
-	return r.complete(n)
+	return r.submit(n)
 }
 
 // entry returns the i-th entry behind the tail, cleared.
@@ -147,40 +197,82 @@ func (r *ring) entry(i uint32, op uint64) *uring.SubmissionQueueEntry64 {
 	return e
 }
 
-// complete submits n entries and waits until all have completed. The buffers
-// may be used again only then, so nothing but completion ends it.
-func (r *ring) complete(n uint32) (outcome, error) {
-	var result outcome
-	submit, waiting := n, n
-	for waiting > 0 {
-		got, err := uring.IOURingEnter(r.fd, submit, waiting, uring.IORING_ENTER_FLAGS_GETEVENTS, nil)
+// submit hands n entries to the kernel. It does not wait for their completion.
+func (r *ring) submit(n uint32) error {
+	for left := n; left > 0; {
+		got, err := uring.IOURingEnter(r.fd, left, 0, 0, nil)
 		switch {
 		case err == nil:
-			submit -= uint32(got)
+			left -= uint32(got)
 		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EBUSY):
-			// The kernel is short of memory.
-			time.Sleep(time.Millisecond)
-		case submit == n:
+		case left == n:
 			// The kernel has taken nothing.
 			atomic.StoreUint32(r.submissionTail, *r.submissionTail-n)
-			return result, err
+			r.pinner.Unpin()
+			return err
+		case short(err):
+			time.Sleep(time.Millisecond)
 		default:
 			// The ring is not what this code believes, and the kernel may
 			// write from memory that is about to be used for something else.
 			panic(fmt.Sprintf("io_uring failed with operations under way: %v", err))
 		}
-		head := *r.completionHead
-		for ; head != atomic.LoadUint32(r.completionTail); head++ {
-			e := &r.completions[head&r.completionMask]
-			if e.UserData() == opWrite {
-				result.write = e.Result()
-			} else {
-				result.sync = e.Result()
-			}
-			waiting--
-		}
-		atomic.StoreUint32(r.completionHead, head)
 	}
-	return result, nil
+	return nil
+}
+
+// short reports whether the kernel is short of memory, so that it takes entries
+// later.
+func short(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EBUSY) }
+
+// take is the goroutine that takes completions. It ends when event is closed.
+func (r *ring) take() {
+	defer r.free()
+	for {
+		// The poller forgets earlier signals before it calls the function, and
+		// sleeps if that returns false. What comes later it does not forget.
+		looked := false
+		err := r.conn.Read(func(uintptr) bool {
+			if looked {
+				return true
+			}
+			looked = true
+			return r.completed()
+		})
+		if err != nil {
+			return
+		}
+		r.reap()
+	}
+}
+
+// completed reports whether a completion waits to be taken.
+func (r *ring) completed() bool {
+	return *r.completionHead != atomic.LoadUint32(r.completionTail)
+}
+
+// reap takes the completions. The buffers may be used again only when all are
+// there, so nothing but completion ends what is under way.
+func (r *ring) reap() {
+	r.mu.Lock()
+	head := *r.completionHead
+	for ; head != atomic.LoadUint32(r.completionTail); head++ {
+		e := &r.completions[head&r.completionMask]
+		if e.UserData() == opWrite {
+			r.outcome.write = e.Result()
+		} else {
+			r.outcome.sync = e.Result()
+		}
+		r.waiting--
+	}
+	atomic.StoreUint32(r.completionHead, head)
+	complete, result := r.complete, r.outcome
+	if complete == nil || r.waiting > 0 {
+		r.mu.Unlock()
+		return
+	}
+	r.complete = nil
+	r.mu.Unlock()
+	r.pinner.Unpin()
+	complete(result)
 }

@@ -55,8 +55,8 @@ type Chunk struct {
 
 func (c *Chunk) last() uint64 { return c.Position.Cursor.Sequence }
 
-// Options configure a Queue. All but Committed are required. No lock is held
-// while its functions are called.
+// Options configure a Queue. All but Committed are required. Its functions are
+// called one at a time, never by Put, while no lock is held but the turn.
 type Options struct {
 	Files file.System
 	// Size is how many bytes may wait.
@@ -66,23 +66,21 @@ type Options struct {
 	SyncInterval time.Duration
 	// RetryPause is the first pause before what failed is tried again.
 	RetryPause time.Duration
-	// Committed is told of every chunk, in order, by the Queue's goroutine.
+	// Committed is told of every chunk, in order.
 	Committed func(Position)
-	// Lock is called by the Queue's goroutine before it writes or syncs. It
+	// Lock is called before something is synced or counts as written. It
 	// returns an error unless the store may be written.
 	Lock func() error
-	// Displaced is called by the Queue's goroutine when the active segment is
-	// not in the directory any more. It must queue a new one, before what it
-	// withdraws.
+	// Displaced is called when the active segment is not in the directory any
+	// more. It must queue a new one, before what it withdraws.
 	Displaced func(Lost)
-	// Taken is called by the Queue's goroutine when the file name of the first
-	// chunk in the queue is that of another file. It must queue a segment with
-	// another name, before what it withdraws.
+	// Taken is called when the file name of the first chunk in the queue is that
+	// of another file. It must queue a segment with another name, before what it
+	// withdraws.
 	Taken func(name string)
 	// Hash is that of the last entry of the store.
 	Hash frame.Hash
-	// Undurable is called by the Queue's goroutine when a failed sync has cost
-	// entries.
+	// Undurable is called when a failed sync has cost entries.
 	Undurable func(Lost)
 }
 
@@ -104,9 +102,13 @@ type waiter struct {
 	result   chan error
 }
 
-// Queue takes chunks at one end, and one goroutine writes them in order. A chunk
-// in the queue has its sequence numbers, so it stays until it is written,
-// however long the disk is full. Its methods may be called concurrently.
+// Queue takes chunks at one end and writes them in order. A chunk in the queue
+// has its sequence numbers, so it stays until it is written, however long the
+// disk is full. Its methods may be called concurrently.
+//
+// Whoever has the turn writes: the Queue's goroutine, or Put, which begins a
+// write while that sleeps and leaves the rest to a goroutine of the file. A lone
+// chunk so needs no hand-over.
 type Queue struct {
 	dir   string
 	opts  Options
@@ -127,7 +129,9 @@ type Queue struct {
 	heartbeat time.Duration
 	free      [][]byte
 
-	// What follows belongs to the goroutine.
+	// turn guards what follows. It is taken before mu. Put does not wait for it,
+	// since those that have it call functions that lock the Writer.
+	turn   sync.Mutex
 	file   file.File
 	first  uint64 // the segment's
 	end    int64  // what is written of whole chunks
@@ -220,7 +224,66 @@ func (q *Queue) Put(p Chunk) {
 	q.chunks = append(q.chunks, p)
 	q.bytes += len(p.Bytes)
 	q.mu.Unlock()
-	q.wake.Notify()
+	if !q.start() {
+		q.wake.Notify()
+	}
+}
+
+// start begins to write what is queued, if nobody else has the turn, nothing
+// else is to be done and the file can do it by itself.
+func (q *Queue) start() bool {
+	if !q.turn.TryLock() {
+		return false
+	}
+	w, _, closing, _ := q.next()
+	f, can := q.file.(file.Starter)
+	plain := len(w.chunks) > 0 && !w.begin && !w.sync && !w.touch && !w.look
+	if can && plain && !closing && !q.rewrite && !q.failing() && f.Start(q.buffers(w.chunks), q.end+q.part, q.started) {
+		return true // the turn is started's
+	}
+	q.turn.Unlock()
+	return false
+}
+
+// failing reports whether the last attempt failed.
+func (q *Queue) failing() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.failure != nil
+}
+
+// started takes what the file has written since start. Only then it looks
+// whether the file is still that of the store: if not, or if something failed,
+// the chunks stay in the queue, and the goroutine meets the reason.
+func (q *Queue) started(n int64) {
+	clean := q.end == q.synced
+	displaced, err := q.displaced()
+	if err == nil && !displaced {
+		if err = q.opts.Lock(); err == nil {
+			q.wrote(n)
+		}
+	}
+	q.mu.Lock()
+	// The goroutine sets the time of the next sync when there is something to
+	// sync.
+	wanted := clean || err != nil || len(q.chunks) > 0 || len(q.waiters) > 0 || q.closing
+	q.mu.Unlock()
+	q.turn.Unlock()
+	if wanted {
+		q.wake.Notify()
+	}
+}
+
+// buffers returns what is left to be written of chunks that are next.
+func (q *Queue) buffers(chunks []Chunk) [][]byte {
+	buffers := make([][]byte, 0, maxTogether)
+	for i := range chunks {
+		buffers = append(buffers, chunks[i].Bytes)
+	}
+	if len(buffers) > 0 {
+		buffers[0] = buffers[0][q.part:]
+	}
+	return buffers
 }
 
 // Wait waits until sequence is durable and the active segment was found in the
@@ -276,8 +339,10 @@ func (q *Queue) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		q.turn.Lock()
 		work, ready, closing, due := q.next()
 		if !ready {
+			q.turn.Unlock()
 			if closing {
 				q.answer(ErrClosed)
 				return
@@ -293,8 +358,10 @@ func (q *Queue) run() {
 			}
 			continue
 		}
-		if err := q.attempt(work); err != nil {
-			q.answer(err)
+		err := q.attempt(work)
+		q.answer(err)
+		q.turn.Unlock()
+		if err != nil {
 			var lost *UndurableError
 			if errors.As(err, &lost) {
 				// The notice of it is queued.
@@ -309,7 +376,6 @@ func (q *Queue) run() {
 			continue
 		}
 		pause = q.opts.RetryPause
-		q.answer(nil)
 	}
 }
 
@@ -401,19 +467,12 @@ func (q *Queue) attempt(w work) error {
 			return err
 		}
 	}
-	buffers := make([][]byte, 0, maxTogether)
-	for i := range w.chunks {
-		buffers = append(buffers, w.chunks[i].Bytes)
-	}
-	if len(buffers) > 0 {
-		buffers[0] = buffers[0][q.part:]
-	}
 	if w.sync {
 		if err := q.settle(); err != nil {
 			return err
 		}
 	}
-	n, err := q.file.Commit(buffers, q.end+q.part, w.sync)
+	n, err := q.file.Commit(q.buffers(w.chunks), q.end+q.part, w.sync)
 	q.wrote(n)
 	var failed *file.SyncError
 	if errors.As(err, &failed) {

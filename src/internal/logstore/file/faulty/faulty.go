@@ -272,6 +272,15 @@ func (f *faultyFile) Commit(buffers [][]byte, offset int64, sync bool) (done int
 	return done, nil
 }
 
+// Start implements file.Starter.
+func (f *faultyFile) Start(buffers [][]byte, offset int64, done func(n int64)) bool {
+	go func() {
+		n, _ := f.Commit(buffers, offset, false)
+		done(n)
+	}()
+	return true
+}
+
 // Touch implements file.File.
 func (f *faultyFile) Touch() error { return f.real.Touch() }
 
