@@ -40,7 +40,7 @@ const (
 func (p *Pipeline) Watch(s *sockets.Source) {
 	p.connections = &connections{source: s, losses: p.losses}
 	p.window.join = newJoiner()
-	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), nil, func(h *wire.Handshake) {
+	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), wire.Suspects(), func(h *wire.Handshake) {
 		if o := p.connections.handshake(h); o.role == "" || !p.window.join.offer(o) {
 			p.write(o)
 		}
