@@ -81,7 +81,7 @@ func TestDamageIsToldAndTheRestIsShown(t *testing.T) {
 		for range 3 {
 			w.fire(t, 20)
 		}
-		files, err := filepath.Glob(w.path(logDir + "/*.zst"))
+		files, err := filepath.Glob(w.Path(logDir + "/*.zst"))
 		if err != nil || len(files) != 1 {
 			t.Fatalf("there is %v, %v", files, err)
 		}
@@ -130,7 +130,7 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 			w.must(t, root, "crauctl", "rotate")
 		}
 		w.fire(t, 1)
-		files, err := filepath.Glob(w.path(logDir + "/*.zst"))
+		files, err := filepath.Glob(w.Path(logDir + "/*.zst"))
 		if err != nil || len(files) < 4 {
 			t.Fatalf("there is %v, %v", files, err)
 		}

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"crypto-auditing/tests/machine"
 )
 
 // patience bounds everything that a test waits for. Nothing is expected to
@@ -95,30 +97,21 @@ func setUp(folder string) error {
 	if err := checkTools(); err != nil {
 		return err
 	}
-	root, err := filepath.Abs("../..")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	stage, err := machine.Install(ctx, folder)
 	if err != nil {
 		return err
 	}
-	build, stage, publishers := filepath.Join(folder, "build"), filepath.Join(folder, "stage"), filepath.Join(folder, "publishers")
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	for _, arguments := range [][]string{
-		{"meson", "setup", "--prefix=/usr", build, root},
-		{"meson", "install", "-C", build, "--destdir", stage},
-		{"make", "-C", filepath.Join(root, "tests/publishers"), "OUT=" + filepath.Join(publishers, opt)},
-	} {
-		if output, err := exec.CommandContext(ctx, arguments[0], arguments[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot %v: %w\n%s", arguments, err, output)
-		}
-	}
-	if err := os.CopyFS(filepath.Join(publishers, opt, "traces"), os.DirFS(filepath.Join(root, "tests/data/probe-traces"))); err != nil {
+	publishers, err := machine.Publishers(ctx, folder)
+	if err != nil {
 		return err
 	}
 	made := 0
 	the.make = func(daemon string) (*world, error) {
 		made++
 		world := filepath.Join(folder, fmt.Sprint("world", made))
-		w, err := newWorld(filepath.Join(root, "tests/bus/world.sh"), world, daemon, stage, publishers)
+		w, err := newWorld(world, daemon, stage, publishers)
 		if err == nil {
 			the.worlds = append(the.worlds, w)
 			err = w.startBus()

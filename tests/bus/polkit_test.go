@@ -29,7 +29,7 @@ func TestPolkitDecidesAboutEverybodyElse(t *testing.T) {
 				t.Fatalf("%s may read without polkit", user)
 			}
 		}
-		if err := os.WriteFile(w.path("/etc/polkit-1/rules.d/00-test.rules"), []byte(rules), 0o644); err != nil {
+		if err := os.WriteFile(w.Path("/etc/polkit-1/rules.d/00-test.rules"), []byte(rules), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		polkit := w.start(t, root, "/usr/lib/polkit-1/polkitd", "--no-debug")

@@ -205,7 +205,7 @@ type logged struct {
 // CBOR library. The first is that of sequence 1: nothing was removed.
 func (w *world) log(t *testing.T) []logged {
 	t.Helper()
-	files, err := filepath.Glob(w.path(logDir + "/*.zst"))
+	files, err := filepath.Glob(w.Path(logDir + "/*.zst"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no log: %v", err)
 	}

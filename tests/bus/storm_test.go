@@ -116,7 +116,7 @@ func (s *seen) read(t *testing.T, printed string) {
 // must find nothing wrong: sequences without gaps, and an unbroken chain.
 func (w *world) readByOther(t *testing.T) map[uint64]string {
 	t.Helper()
-	command := exec.Command("python3", "../readlog.py", w.path(logDir))
+	command := exec.Command("python3", "../readlog.py", w.Path(logDir))
 	var notes strings.Builder
 	command.Stderr = &notes
 	output, err := command.Output()

@@ -27,7 +27,7 @@ func (w *world) install(t *testing.T, from, user, folder string, names map[strin
 			t.Fatal(err)
 		}
 		path := filepath.Join(folder, as)
-		if err := os.WriteFile(w.path(path), text, 0o640); err != nil {
+		if err := os.WriteFile(w.Path(path), text, 0o640); err != nil {
 			t.Fatal(err)
 		}
 		w.must(t, root, "chown", user+":"+user, path)
@@ -42,7 +42,7 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 			"lock":                               ".lock",
 		})
 		w.install(t, "log-0.1.0/state", brokers, "/var/lib/crypto-auditing", map[string]string{"subscriptions": "subscriptions"})
-		if err := os.MkdirAll(w.path("/etc/crypto-auditing"), 0o755); err != nil {
+		if err := os.MkdirAll(w.Path("/etc/crypto-auditing"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		for file, text := range map[string]string{
@@ -50,7 +50,7 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 			"agent.conf":  "sync_interval = 1000\nmax_age = 30\nring_size = 1048576\n",
 			"broker.conf": "answer_timeout = 5000\n[truncate]\nmax_age = 30\nhold = 1000\n",
 		} {
-			if err := os.WriteFile(w.path("/etc/crypto-auditing/"+file), []byte(text), 0o644); err != nil {
+			if err := os.WriteFile(w.Path("/etc/crypto-auditing/"+file), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

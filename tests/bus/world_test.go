@@ -12,15 +12,16 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"crypto-auditing/tests/machine"
 )
 
 // Where things are in a world.
 const (
-	opt       = "/opt/publishers"
+	opt       = machine.Opt
 	logDir    = "/var/log/crypto-auditing"
 	busSocket = "/run/dbus/system_bus_socket"
 	agentPath = "/run/crypto-auditing/org.cryptoauditing.Agent"
@@ -36,57 +37,25 @@ const (
 
 // world is a machine without a service manager, with a system bus.
 type world struct {
+	*machine.Space
 	daemon  string
-	init    *exec.Cmd // its process 1
-	says    *output
 	bus     *exec.Cmd
-	busSays *output
+	busSays *machine.Output
 	journal net.PacketConn // where dbus-broker-launch writes its log to
 	// agent and keeper, which starts the broker, are there after record.
 	agent, keeper *service
 }
 
-// output collects what a program writes, while others read it.
-type output struct {
-	mu    sync.Mutex
-	bytes bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.bytes.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.bytes.String()
-}
-
 // newWorld makes a world with what is below the stages in it.
-func newWorld(script, folder, daemon string, stages ...string) (*world, error) {
+func newWorld(folder, daemon string, stages ...string) (*world, error) {
 	if err := os.Mkdir(folder, 0o755); err != nil {
 		return nil, err
 	}
-	w := &world{daemon: daemon, says: &output{}, busSays: &output{}}
-	w.init = exec.Command(script, append([]string{folder}, stages...)...)
-	w.init.Stdout, w.init.Stderr = w.says, w.says
-	w.init.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC,
-		Setsid:     true,
-		Pdeathsig:  syscall.SIGKILL,
+	space, err := machine.World(folder, stages...)
+	if err != nil {
+		return nil, err
 	}
-	if err := w.init.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start a world: %w", err)
-	}
-	for end := time.Now().Add(patience); !strings.Contains(w.says.String(), "ready\n"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.end()
-			return nil, fmt.Errorf("the world does not begin:\n%s", w.says)
-		}
-	}
-	return w, nil
+	return &world{Space: space, daemon: daemon, busSays: &machine.Output{}}, nil
 }
 
 // end ends the world and everything in it.
@@ -94,10 +63,7 @@ func (w *world) end() {
 	if w.journal != nil {
 		w.journal.Close()
 	}
-	// The kernel kills the rest of a PID namespace with its process 1. A world
-	// may end twice.
-	_ = w.init.Process.Kill()
-	_ = w.init.Wait()
+	w.End() // a world may end twice
 	if w.bus != nil {
 		_ = w.bus.Wait()
 	}
@@ -108,7 +74,7 @@ func (w *world) restartBus(t *testing.T) {
 	t.Helper()
 	(&service{command: w.bus}).signal(syscall.SIGKILL)
 	_ = w.bus.Wait()
-	if err := os.Remove(w.path(busSocket)); err != nil {
+	if err := os.Remove(w.Path(busSocket)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.startBus(); err != nil {
@@ -116,22 +82,13 @@ func (w *world) restartBus(t *testing.T) {
 	}
 }
 
-// path returns where the host sees a file of the world.
-func (w *world) path(name string) string {
-	return filepath.Join(fmt.Sprintf("/proc/%d/root", w.init.Process.Pid), name)
-}
-
 // command returns a command that a user runs in the world.
 func (w *world) command(ctx context.Context, user string, arguments ...string) *exec.Cmd {
-	enter := []string{
-		"-t", strconv.Itoa(w.init.Process.Pid), "--mount", "--ipc", "--pid", "--root", "--wd",
-		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
-		"SYSTEMD_PAGER=", "TERM=dumb",
-	}
 	if user != root {
-		enter = append(enter, "setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", "--bounding-set=-all")
+		become := []string{"setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all", "--bounding-set=-all"}
+		arguments = append(become, arguments...)
 	}
-	c := exec.CommandContext(ctx, "nsenter", append(enter, arguments...)...)
+	c := w.CommandContext(ctx, arguments...)
 	c.WaitDelay = time.Second
 	return c
 }
@@ -212,7 +169,7 @@ os.execvp("dbus-broker-launch", ["dbus-broker-launch", "--scope", "system"])
 
 // listenAsJournal takes the log of dbus-broker-launch, which needs a journal.
 func (w *world) listenAsJournal() error {
-	folder := w.path("/run/systemd/journal")
+	folder := w.Path("/run/systemd/journal")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
@@ -242,12 +199,12 @@ func (w *world) listenAsJournal() error {
 }
 
 // address is that of the bus, for the host.
-func (w *world) address() string { return "unix:path=" + w.path(busSocket) }
+func (w *world) address() string { return "unix:path=" + w.Path(busSocket) }
 
 // service is a program that runs in a world until it is ended.
 type service struct {
 	command *exec.Cmd
-	says    *output
+	says    *machine.Output
 	exited  chan struct{} // closed when err is set
 	err     error
 }
@@ -269,7 +226,7 @@ func (w *world) start(t *testing.T, user string, arguments ...string) *service {
 // launch starts a program that runs as long as the world.
 func (w *world) launch(t *testing.T, user string, arguments ...string) *service {
 	t.Helper()
-	s := &service{command: w.command(context.Background(), user, arguments...), says: &output{}, exited: make(chan struct{})}
+	s := &service{command: w.command(context.Background(), user, arguments...), says: &machine.Output{}, exited: make(chan struct{})}
 	s.command.Stdout, s.command.Stderr = s.says, s.says
 	if err := s.command.Start(); err != nil {
 		t.Fatal(err)

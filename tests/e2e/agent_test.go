@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -12,11 +11,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"crypto-auditing/tests/machine"
 )
 
 // setup is what an agent is started with. Only libraries is needed.
@@ -37,27 +37,9 @@ type setup struct {
 type agent struct {
 	log     string
 	command *exec.Cmd
-	stderr  *output
+	stderr  *machine.Output
 	exited  chan struct{} // closed when err is set
 	err     error
-}
-
-// output collects what a program writes, while others read it.
-type output struct {
-	mu    sync.Mutex
-	bytes bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.bytes.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.bytes.String()
 }
 
 // sockets numbers the sockets for readiness.
@@ -119,7 +101,7 @@ func launchAgent(t *testing.T, s setup) *agent {
 	for _, library := range s.libraries {
 		arguments = append(arguments, "--library", library)
 	}
-	a := &agent{log: s.log, stderr: &output{}, exited: make(chan struct{})}
+	a := &agent{log: s.log, stderr: &machine.Output{}, exited: make(chan struct{})}
 	a.command = exec.Command(program("crau-agent"), append(arguments, s.flags...)...)
 	a.command.Env = append(os.Environ(), s.environment...)
 	a.command.Stderr = a.stderr

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"crypto-auditing/tests/machine"
 )
 
 // crauctl runs the tool and returns what it prints.
@@ -225,7 +227,7 @@ func TestQueryOfADanglingLinkWaitsAndEndsBySIGTERM(t *testing.T) {
 	if !errors.As(err, &failed) || failed.ExitCode() != 1 || !strings.Contains(string(text), "dangling symbolic link") {
 		t.Errorf("crauctl query: %v\n%s", err, text)
 	}
-	var stdout output
+	var stdout machine.Output
 	command := exec.Command(program("crauctl"), "query", "--follow", "--directory", log, "-o", "cat")
 	command.Stdout = &stdout
 	if err := command.Start(); err != nil {

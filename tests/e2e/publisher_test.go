@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"crypto-auditing/tests/machine"
 )
 
 // process is a running publisher.
@@ -19,7 +21,7 @@ type process struct {
 	command *exec.Cmd
 	stdin   io.WriteCloser
 	stdout  *bufio.Reader
-	stderr  *output
+	stderr  *machine.Output
 	counts  string
 	timer   *time.Timer
 	done    bool
@@ -30,7 +32,7 @@ type process struct {
 func start(t *testing.T, name string, arguments ...string) *process {
 	t.Helper()
 	needRecording(t)
-	p := &process{counts: filepath.Join(t.TempDir(), "counts"), stderr: &output{}}
+	p := &process{counts: filepath.Join(t.TempDir(), "counts"), stderr: &machine.Output{}}
 	p.command = exec.Command(publisher(name), append([]string{"--counts", p.counts}, arguments...)...)
 	p.command.Stderr = p.stderr
 	var err error

@@ -17,13 +17,8 @@ if [ "${BOOT_STEP:-}" = "" ]; then
 	BOOT_STEP=mounts exec unshare --cgroup "$0" "$folder" "$@"
 fi
 
-mount --make-rprivate /
-mount -t tmpfs -o mode=755 machine "$folder"
-mkdir "$folder"/{upper,work,root}
-root=$folder/root
-mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$root"
-
-mount -t proc proc "$root/proc"
+. "${0%/*}/root.sh"
+overlay "$folder"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
 mount -t sysfs -o ro sysfs "$root/sys"
@@ -50,10 +45,7 @@ ln -s /proc/self/fd "$root/dev/fd"
 
 # What a package does: files, users, presets. The folders below /run come at
 # boot.
-for stage in "$@"; do
-	tar -C "$stage" -c . | tar -C "$root" --no-same-owner --no-overwrite-dir --keep-directory-symlink -x
-done
-systemd-sysusers --root="$root"
+install_stages "$@"
 journalctl --root="$root" --update-catalog
 units=$(cd "$1" && find . -path '*/systemd/system/crypto-auditing-*' | sed 's,.*/,,')
 # shellcheck disable=SC2086 # words are meant to be split
@@ -71,12 +63,9 @@ done
 ln -sf /dev/null "$root/etc/tmpfiles.d/tmp.conf"
 hostname machine
 
-cd "$root"
-mkdir -p mnt
-pivot_root . mnt
 systemd=/usr/lib/systemd/systemd
 [ -x $systemd ] || systemd=/lib/systemd/systemd
 # container= keeps systemd from touching the host's devices and clock.
-exec chroot . /bin/sh -c "umount -l /mnt; mount --make-rshared /; exec env -i container=machine \
+enter "mount --make-rshared /; exec env -i container=machine \
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 	$systemd --system --log-target=journal --show-status=no"

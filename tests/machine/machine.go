@@ -8,7 +8,6 @@
 package machine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,9 +81,8 @@ func command(ctx context.Context, arguments ...string) error {
 
 // Machine is a booted machine.
 type Machine struct {
-	init    *exec.Cmd // its process 1
-	console *bytes.Buffer
-	cgroup  string
+	*Space
+	cgroup string
 }
 
 // Boot boots a machine with what is below the stages on it; folder must not
@@ -99,7 +96,7 @@ func Boot(folder string, stages ...string) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{console: &bytes.Buffer{}, cgroup: filepath.Join(hierarchy, fmt.Sprintf("crau-systemd-%d", os.Getpid()))}
+	m := &Machine{cgroup: filepath.Join(hierarchy, fmt.Sprintf("crau-systemd-%d", os.Getpid()))}
 	if err := os.Mkdir(m.cgroup, 0o755); err != nil {
 		return nil, err
 	}
@@ -108,25 +105,15 @@ func Boot(folder string, stages ...string) (*Machine, error) {
 		return nil, err
 	}
 	defer cgroup.Close()
-	script, err := filepath.Abs(filepath.Join(Root, "tests/machine/boot.sh"))
+	m.Space, err = start("boot.sh", syscall.CLONE_NEWUTS|syscall.CLONE_NEWNET, []string{"--uts", "--net", "--cgroup"}, folder, stages,
+		func(a *syscall.SysProcAttr) { a.UseCgroupFD, a.CgroupFD = true, int(cgroup.Fd()) })
 	if err != nil {
 		return nil, err
-	}
-	m.init = exec.Command(script, append([]string{folder}, stages...)...)
-	m.init.Stdout, m.init.Stderr = m.console, m.console
-	m.init.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET,
-		Setsid:      true,
-		Pdeathsig:   syscall.SIGKILL,
-		UseCgroupFD: true, CgroupFD: int(cgroup.Fd()),
-	}
-	if err := m.init.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start a machine: %w", err)
 	}
 	for end := time.Now().Add(Patience); ; time.Sleep(20 * time.Millisecond) {
 		if !m.running() || time.Now().After(end) {
 			m.PowerOff()
-			return nil, fmt.Errorf("the machine does not boot:\n%s", m.console)
+			return nil, fmt.Errorf("the machine does not boot:\n%s", m.Says)
 		}
 		state, _ := m.Command("systemctl", "is-system-running").Output()
 		if s := strings.TrimSpace(string(state)); s == "running" || s == "degraded" {
@@ -155,9 +142,7 @@ func (m *Machine) running() bool {
 
 // PowerOff ends the machine and everything on it.
 func (m *Machine) PowerOff() {
-	// The kernel kills the rest of a PID namespace with its process 1.
-	_ = m.init.Process.Kill()
-	_ = m.init.Wait()
+	m.End()
 	var groups []string
 	_ = filepath.WalkDir(m.cgroup, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -173,20 +158,6 @@ func (m *Machine) PowerOff() {
 // Command returns a command that runs on the machine, as root.
 func (m *Machine) Command(arguments ...string) *exec.Cmd {
 	return m.CommandContext(context.Background(), arguments...)
-}
-
-// CommandContext is Command, killed when the context ends.
-func (m *Machine) CommandContext(ctx context.Context, arguments ...string) *exec.Cmd {
-	enter := []string{
-		"-t", strconv.Itoa(m.init.Process.Pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd",
-		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "SYSTEMD_PAGER=", "TERM=dumb",
-	}
-	return exec.CommandContext(ctx, "nsenter", append(enter, arguments...)...)
-}
-
-// Path returns where the host sees a file of the machine.
-func (m *Machine) Path(name string) string {
-	return filepath.Join(fmt.Sprintf("/proc/%d/root", m.init.Process.Pid), name)
 }
 
 // Run runs a command on the machine and returns what it prints. It must

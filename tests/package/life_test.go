@@ -32,23 +32,23 @@ func newMachine(t *testing.T) machine {
 		t.Fatalf("cannot have mounts of its own: %v", err)
 	}
 	folder := t.TempDir()
+	script, err := filepath.Abs("../machine/root.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { mustRun(t, "/", "umount", "--recursive", filepath.Join(folder, "memory")) })
-	mustRun(t, folder, "sh", "-euc", `
-		mount --make-rprivate /
+	mustRun(t, folder, "sh", "-euc", `. "$0"
 		mkdir memory
-		mount -t tmpfs -o mode=755 tmpfs memory
-		cd memory
-		mkdir upper work machine
-		mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay machine
-		mount --bind /dev machine/dev
-		mount -t proc proc machine/proc
+		overlay "$PWD/memory"
+		mount --bind /dev "$root/dev"
+		cd "$root"
 		# A database of its own; nothing that was installed by hand.
-		rm -rf machine/var/lib/rpm
-		find machine/usr machine/etc machine/var/lib machine/var/log \
+		rm -rf var/lib/rpm
+		find ./usr ./etc ./var/lib ./var/log \
 			'(' -name '*crypto[-_]auditing*' -o -name '*cryptoauditing*' -o -path '*/usr/*bin/crau*' -o -name '*crauctl*' -o -path '*/include/crau' ')' \
 			-prune -exec rm -rf {} +
-		sed -i /crypto-auditing/d machine/etc/passwd machine/etc/group machine/etc/shadow machine/etc/gshadow`)
-	return machine{filepath.Join(folder, "memory/machine"), filepath.Join(folder, "memory/upper")}
+		sed -i /crypto-auditing/d etc/passwd etc/group etc/shadow etc/gshadow`, script)
+	return machine{filepath.Join(folder, "memory/root"), filepath.Join(folder, "memory/upper")}
 }
 
 // run runs a program on the machine.

@@ -8,25 +8,16 @@
 # what is below each STAGE is copied over it. Kernel and tracing are the host's.
 # There is no bus and no service: the tests start them.
 set -eu
-folder=$1
+. "${0%/*}/root.sh"
+overlay "$1"
 shift
-
-mount --make-rprivate /
-mount -t tmpfs -o mode=755 world "$folder"
-mkdir "$folder/upper" "$folder/work" "$folder/root"
-root=$folder/root
-mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$root"
-mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 
 # What a package does, and users to be refused or not.
-for stage in "$@"; do
-	tar -C "$stage" -c . | tar -C "$root" --no-same-owner --no-overwrite-dir --keep-directory-symlink -x
-done
-systemd-sysusers --root="$root"
+install_stages "$@"
 systemd-tmpfiles --root="$root" --create --prefix=/run/crypto-auditing --prefix=/run/varlink crypto-auditing.conf
 chroot "$root" useradd --no-create-home --groups crypto-auditing member
 chroot "$root" useradd --no-create-home stranger
@@ -42,7 +33,4 @@ sed -i 's,^Exec=.*,Exec=/usr/bin/crau-broker,; /^SystemdService=/d' \
 find "$root"/usr/share/dbus-1/system-services "$root"/usr/local/share/dbus-1 -name '*.service' \
 	! -name org.crypto_auditing.Broker.service -delete 2>/dev/null || :
 
-cd "$root"
-mkdir -p mnt
-pivot_root . mnt
-exec chroot . /bin/sh -c 'umount -l /mnt; echo ready; exec sleep infinity'
+enter 'echo ready; exec sleep infinity'
