@@ -106,7 +106,6 @@ func (h *Handshake) tlsOperation() Context {
 		transport = "quic"
 	}
 	c.text("tls::transport", transport)
-	c.text("tls::offered_groups", groupNames(t.OfferedGroups()))
 	if h.Suspected {
 		c.text("tls::relay", "suspected")
 	}
@@ -115,6 +114,7 @@ func (h *Handshake) tlsOperation() Context {
 	known(&exchange, "tls::group", t.Group)
 	known(&exchange, "tls::hello_retry_group", t.HelloRetryGroup)
 	known(&exchange, "pk::bits", t.DHBits)
+	exchange.text("tls::offered_groups", groupNames(t.OfferedGroups()))
 	c.hold(exchange)
 	c.hold(certificateContext(t.ServerCertificate))
 	own, peer := t.ServerSignature, t.ClientSignature
