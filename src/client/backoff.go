@@ -18,22 +18,16 @@ type backoff struct{ next time.Duration }
 
 func (b *backoff) reset() { b.next = 0 }
 
-// wait waits. Its error is that of the context. A value on early ends it before
-// its time.
-func (b *backoff) wait(ctx context.Context, early ...<-chan struct{}) error {
+// wait waits. Its error is that of the context.
+func (b *backoff) wait(ctx context.Context) error {
 	pause := max(b.next, shortestPause)
 	b.next = min(2*pause, longestPause)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
-	var sooner <-chan struct{}
-	if len(early) > 0 {
-		sooner = early[0]
-	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-	case <-sooner:
+		return nil
 	}
-	return nil
 }

@@ -7,17 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/client/internal/delivery"
 )
 
 // Names on the bus.
 const (
-	busName               = "org.crypto_auditing.Broker"
-	brokerPath            = dbus.ObjectPath("/org/crypto_auditing/Broker")
-	brokerInterface       = "org.crypto_auditing.Broker"
-	subscriptionInterface = "org.crypto_auditing.Broker.Subscription"
+	busName               = delivery.BusName
+	brokerPath            = dbus.ObjectPath(delivery.BrokerPath)
+	brokerInterface       = busName
+	subscriptionInterface = delivery.SubscriptionInterface
 	propertiesInterface   = "org.freedesktop.DBus.Properties"
 )
 
@@ -99,33 +102,42 @@ func (c *Client) connection(ctx context.Context) (*dbus.Conn, error) {
 // dial makes a connection to the bus at an address, the system bus if it is
 // empty.
 func dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbus.Conn, error) {
+	return await(ctx, func() (*dbus.Conn, error) {
+		connect := func() (*dbus.Conn, error) { return dbus.Connect(address, options...) }
+		if address == "" {
+			connect = func() (*dbus.Conn, error) { return dbus.ConnectSystemBus(options...) }
+		}
+		conn, err := connect()
+		if err != nil {
+			err = fmt.Errorf("%w: cannot connect to the bus: %w", ErrUnreachable, err)
+		}
+		return conn, err
+	}, func(c *dbus.Conn) { _ = c.Close() })
+}
+
+// await returns what do returns, which cannot be interrupted, or the error of ctx
+// once that is done. What do returns later is given to undo.
+func await[T any](ctx context.Context, do func() (T, error), undo func(T)) (T, error) {
 	type result struct {
-		conn *dbus.Conn
-		err  error
+		value T
+		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		var r result
-		if address == "" {
-			r.conn, r.err = dbus.ConnectSystemBus(options...)
-		} else {
-			r.conn, r.err = dbus.Connect(address, options...)
-		}
-		done <- r
+		value, err := do()
+		done <- result{value, err}
 	}()
 	select {
 	case r := <-done:
-		if r.err != nil {
-			return nil, fmt.Errorf("%w: cannot connect to the bus: %w", ErrUnreachable, r.err)
-		}
-		return r.conn, nil
+		return r.value, r.err
 	case <-ctx.Done():
 		go func() {
 			if r := <-done; r.err == nil {
-				_ = r.conn.Close()
+				undo(r.value)
 			}
 		}()
-		return nil, ctx.Err()
+		var none T
+		return none, ctx.Err()
 	}
 }
 
@@ -138,6 +150,15 @@ func (c *Client) call(ctx context.Context, path dbus.ObjectPath, method string, 
 	return call(ctx, conn, c.interactive, path, method, arguments...)
 }
 
+// ask calls a method of the broker and stores the values of the answer.
+func (c *Client) ask(ctx context.Context, path dbus.ObjectPath, method string, arguments []any, to ...any) error {
+	body, err := c.call(ctx, path, method, arguments...)
+	if err != nil {
+		return err
+	}
+	return store(method, body, to...)
+}
+
 // call calls INTERFACE.MEMBER. It makes the message itself, for the flag that
 // dbus.Object would take away.
 func call(ctx context.Context, conn *dbus.Conn, interactive bool, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
@@ -147,20 +168,14 @@ func call(ctx context.Context, conn *dbus.Conn, interactive bool, path dbus.Obje
 }
 
 func newCall(interactive bool, path dbus.ObjectPath, method string, arguments ...any) *dbus.Message {
-	var interfaceName, member string
-	for i := len(method) - 1; i >= 0; i-- {
-		if method[i] == '.' {
-			interfaceName, member = method[:i], method[i+1:]
-			break
-		}
-	}
+	dot := strings.LastIndexByte(method, '.')
 	m := &dbus.Message{
 		Type: dbus.TypeMethodCall,
 		Headers: map[dbus.HeaderField]dbus.Variant{
 			dbus.FieldDestination: dbus.MakeVariant(busName),
 			dbus.FieldPath:        dbus.MakeVariant(path),
-			dbus.FieldInterface:   dbus.MakeVariant(interfaceName),
-			dbus.FieldMember:      dbus.MakeVariant(member),
+			dbus.FieldInterface:   dbus.MakeVariant(method[:dot]),
+			dbus.FieldMember:      dbus.MakeVariant(method[dot+1:]),
 		},
 		Body: arguments,
 	}
@@ -184,10 +199,9 @@ func store(method string, body []any, to ...any) error {
 // Flush waits until everything that was probed before is in the log and
 // durable, and returns the cursor of the newest entry.
 func (c *Client) Flush(ctx context.Context) (Cursor, error) {
-	body, err := c.call(ctx, brokerPath, brokerInterface+".Flush")
-	if err != nil {
+	var cursor Cursor
+	if err := c.ask(ctx, brokerPath, brokerInterface+".Flush", nil, &cursor); err != nil {
 		return "", fmt.Errorf("cannot flush the log: %w", err)
 	}
-	var cursor Cursor
-	return cursor, store("Flush", body, &cursor)
+	return cursor, nil
 }

@@ -70,43 +70,36 @@ func (e *Error) Is(target error) bool {
 
 const errorPrefix = "org.crypto_auditing.Error."
 
+// kinds returns the errors that the D-Bus names of others stand for.
+func kinds() map[string]error {
+	const freedesktop = "org.freedesktop.DBus.Error."
+	m := map[string]error{
+		errorPrefix + "InvalidCursor": ErrInvalidCursor, errorPrefix + "ForeignCursor": ErrForeignCursor,
+		errorPrefix + "InvalidFilter": ErrInvalidFilter, errorPrefix + "NoSuchSubscription": ErrNoSuchSubscription,
+		errorPrefix + "SubscriptionExists": ErrSubscriptionExists, errorPrefix + "LimitExceeded": ErrLimitExceeded,
+		errorPrefix + "AgentUnavailable": ErrAgentUnavailable, errorPrefix + "StoreCorrupt": ErrStoreCorrupt,
+		freedesktop + "LimitsExceeded": ErrLimitExceeded,
+		freedesktop + "UnknownObject":  ErrNoSuchSubscription, // the broker's own object is always there
+	}
+	for kind, names := range map[error]string{
+		ErrAccessDenied:    "AccessDenied AuthFailed InteractiveAuthorizationRequired",
+		ErrInvalidArgument: "InvalidArgs InvalidSignature",
+		ErrUnreachable:     "ServiceUnknown NameHasNoOwner NoReply Timeout TimedOut Disconnected NoServer NoNetwork",
+	} {
+		for name := range strings.FieldsSeq(names) {
+			m[freedesktop+name] = kind
+		}
+	}
+	return m
+}
+
 // kindOf returns the error that the D-Bus name of one stands for.
 func kindOf(name string) error {
-	switch strings.TrimPrefix(name, errorPrefix) {
-	case "InvalidCursor":
-		return ErrInvalidCursor
-	case "ForeignCursor":
-		return ErrForeignCursor
-	case "InvalidFilter":
-		return ErrInvalidFilter
-	case "NoSuchSubscription":
-		return ErrNoSuchSubscription
-	case "SubscriptionExists":
-		return ErrSubscriptionExists
-	case "LimitExceeded":
-		return ErrLimitExceeded
-	case "AgentUnavailable":
-		return ErrAgentUnavailable
-	case "StoreCorrupt":
-		return ErrStoreCorrupt
-	}
-	switch strings.TrimPrefix(name, "org.freedesktop.DBus.Error.") {
-	case "AccessDenied", "AuthFailed", "InteractiveAuthorizationRequired":
-		return ErrAccessDenied
-	case "InvalidArgs", "InvalidSignature":
-		return ErrInvalidArgument
-	case "LimitsExceeded":
-		return ErrLimitExceeded
-	case "UnknownObject":
-		return ErrNoSuchSubscription // the broker's own object is always there
-	case "ServiceUnknown", "NameHasNoOwner", "NoReply", "Timeout", "TimedOut", "Disconnected", "NoServer", "NoNetwork":
-		return ErrUnreachable
-	}
 	// The bus could not start the broker.
 	if strings.HasPrefix(name, "org.freedesktop.DBus.Error.Spawn.") || strings.HasPrefix(name, "org.freedesktop.systemd1.") {
 		return ErrUnreachable
 	}
-	return nil
+	return kinds()[name]
 }
 
 // callError returns what the error of a call is to the callers of this package.

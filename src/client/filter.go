@@ -27,15 +27,20 @@ type Filter struct {
 	Matches []string
 }
 
+// lists returns the fields that are lists, under their names on the bus.
+func (f *Filter) lists() map[string]*[]string {
+	return map[string]*[]string{
+		"scopes": &f.Scopes, "contexts": &f.Contexts, "keys": &f.Keys,
+		"executables": &f.Executables, "origins": &f.Origins, "matches": &f.Matches,
+	}
+}
+
 // encode returns the filter as the bus has it.
 func (f *Filter) encode() map[string]dbus.Variant {
 	m := map[string]dbus.Variant{}
-	for key, values := range map[string][]string{
-		"scopes": f.Scopes, "contexts": f.Contexts, "keys": f.Keys,
-		"executables": f.Executables, "origins": f.Origins, "matches": f.Matches,
-	} {
-		if len(values) > 0 {
-			m[key] = dbus.MakeVariant(values)
+	for key, values := range f.lists() {
+		if len(*values) > 0 {
+			m[key] = dbus.MakeVariant(*values)
 		}
 	}
 	for key, t := range map[string]time.Time{"since": f.Since, "until": f.Until} {
@@ -49,30 +54,13 @@ func (f *Filter) encode() map[string]dbus.Variant {
 // filterOf is the reverse of encode. It passes over what it does not know.
 func filterOf(m map[string]dbus.Variant) Filter {
 	var f Filter
-	for key, value := range m {
-		v := value.Value()
+	for key, values := range f.lists() {
+		as(m[key].Value(), values)
+	}
+	for key, t := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
 		var us uint64
-		switch key {
-		case "scopes":
-			as(v, &f.Scopes)
-		case "contexts":
-			as(v, &f.Contexts)
-		case "keys":
-			as(v, &f.Keys)
-		case "executables":
-			as(v, &f.Executables)
-		case "origins":
-			as(v, &f.Origins)
-		case "matches":
-			as(v, &f.Matches)
-		case "since":
-			if as(v, &us) {
-				f.Since = fromMicros(us)
-			}
-		case "until":
-			if as(v, &us) {
-				f.Until = fromMicros(us)
-			}
+		if as(m[key].Value(), &us) {
+			*t = fromMicros(us)
 		}
 	}
 	return f

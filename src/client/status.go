@@ -5,6 +5,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/godbus/dbus/v5"
 
@@ -35,13 +36,9 @@ type (
 
 // Status asks how broker, agent and log are.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	body, err := c.call(ctx, brokerPath, brokerInterface+".GetStatus")
-	if err != nil {
-		return Status{}, fmt.Errorf("cannot get the status: %w", err)
-	}
 	var m map[string]dbus.Variant
-	if err := store("GetStatus", body, &m); err != nil {
-		return Status{}, err
+	if err := c.ask(ctx, brokerPath, brokerInterface+".GetStatus", nil, &m); err != nil {
+		return Status{}, fmt.Errorf("cannot get the status: %w", err)
 	}
 	var s Status
 	if err := status.FromBus(m, &s.Broker); err != nil {
@@ -56,12 +53,8 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 
 // property gets a property of an object.
 func (c *Client) property(ctx context.Context, path dbus.ObjectPath, ofInterface, name string, to any) error {
-	body, err := c.call(ctx, path, propertiesInterface+".Get", ofInterface, name)
-	if err != nil {
-		return err
-	}
 	var v dbus.Variant
-	if err := store("Get", body, &v); err != nil {
+	if err := c.ask(ctx, path, propertiesInterface+".Get", []any{ofInterface, name}, &v); err != nil {
 		return err
 	}
 	if err := v.Store(to); err != nil {
@@ -78,19 +71,15 @@ func (c *Client) interfaceVersion(ctx context.Context) (uint32, error) {
 }
 
 // Newest returns the cursor of the newest entry of the log.
-func (c *Client) Newest(ctx context.Context) (Cursor, error) {
-	var cursor Cursor
-	if err := c.property(ctx, brokerPath, brokerInterface, "Newest", &cursor); err != nil {
-		return "", fmt.Errorf("cannot get the newest cursor: %w", err)
-	}
-	return cursor, nil
-}
+func (c *Client) Newest(ctx context.Context) (Cursor, error) { return c.end(ctx, "Newest") }
 
 // Oldest returns the cursor before the oldest entry of the log.
-func (c *Client) Oldest(ctx context.Context) (Cursor, error) {
+func (c *Client) Oldest(ctx context.Context) (Cursor, error) { return c.end(ctx, "Oldest") }
+
+func (c *Client) end(ctx context.Context, name string) (Cursor, error) {
 	var cursor Cursor
-	if err := c.property(ctx, brokerPath, brokerInterface, "Oldest", &cursor); err != nil {
-		return "", fmt.Errorf("cannot get the oldest cursor: %w", err)
+	if err := c.property(ctx, brokerPath, brokerInterface, name, &cursor); err != nil {
+		return "", fmt.Errorf("cannot get the %s cursor: %w", strings.ToLower(name), err)
 	}
 	return cursor, nil
 }

@@ -60,54 +60,48 @@ func (c *Client) Open(ctx context.Context, after Cursor, filter Filter, options 
 	if after == Newest {
 		after = newest.firm()
 	}
-	version, err := c.interfaceVersion(ctx)
-	if err != nil {
+	s := &Stream{client: c, filter: filter, options: options, after: after, newest: newest}
+	if err := s.open(ctx, after); err != nil {
 		return nil, fmt.Errorf("cannot open the log: %w", err)
-	}
-	pipe, err := c.open(ctx, after, &filter, options)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the log: %w", err)
-	}
-	s := &Stream{
-		client: c, filter: filter, options: options, pipe: pipe, after: after, newest: newest,
-		entries: newEntries(pipe, version),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
+// open opens the pipe after a cursor, in place of the one before.
+func (s *Stream) open(ctx context.Context, after Cursor) error {
+	version, err := s.client.interfaceVersion(ctx)
+	if err != nil {
+		return err
+	}
+	pipe, err := s.client.open(ctx, after, &s.filter, s.options)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pipe != nil {
+		s.pipe.Close()
+	}
+	s.pipe, s.entries = pipe, newEntries(pipe, version)
+	return nil
+}
+
 // open calls Open and returns the pipe.
 func (c *Client) open(ctx context.Context, after Cursor, filter *Filter, options OpenOptions) (*os.File, error) {
-	type result struct {
-		body []any
-		err  error
-	}
 	var arguments = map[string]dbus.Variant{}
 	if options.Follow {
 		arguments["follow"] = dbus.MakeVariant(true)
 	}
-	// A call that is given up loses the descriptor in the answer. So it is
-	// not given up; whoever waits for it is let go.
-	done := make(chan result, 1)
-	go func() {
+	// A call that is given up loses the descriptor in the answer: it is not given
+	// up.
+	return await(ctx, func() (*os.File, error) {
 		body, err := c.call(context.WithoutCancel(ctx), brokerPath, brokerInterface+".Open", string(after), filter.encode(), arguments)
-		done <- result{body, err}
-	}()
-	var r result
-	select {
-	case r = <-done:
-	case <-ctx.Done():
-		go func() {
-			if pipe, err := pipeOf((<-done).body); err == nil {
-				pipe.Close()
-			}
-		}()
-		return nil, ctx.Err()
-	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	return pipeOf(r.body)
+		if err != nil {
+			return nil, err
+		}
+		return pipeOf(body)
+	}, func(pipe *os.File) { pipe.Close() })
 }
 
 func pipeOf(body []any) (*os.File, error) {
@@ -140,15 +134,10 @@ func (s *Stream) Close() error {
 // stream broke off.
 func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.pipe.Read(p)
-	return n, s.readError(err)
-}
-
-// readError says of an error of the pipe what it is to the reader.
-func (s *Stream) readError(err error) error {
 	if errors.Is(err, os.ErrClosed) || (err != nil && s.ctx.Err() != nil) {
-		return ErrClosed
+		err = ErrClosed
 	}
-	return err
+	return n, err
 }
 
 // Next returns the next entry. Errors: io.EOF at the end of the log; a
@@ -182,56 +171,42 @@ func (s *Stream) Next() (Entry, error) {
 	}
 }
 
-// reopen opens the stream anew where it was, when the broker is there again.
+// reopen opens the stream again where it was, once the broker is there again.
 func (s *Stream) reopen() error {
 	for {
 		if err := s.backoff.wait(s.ctx); err != nil {
 			return ErrClosed
 		}
-		pipe, version, err := s.again()
+		after, err := s.position()
+		if err == nil {
+			err = s.open(s.ctx, after)
+		}
 		switch {
-		case err == nil:
-			s.mu.Lock()
-			s.pipe.Close()
-			s.pipe = pipe
-			closed := s.ctx.Err() != nil
-			if closed {
-				pipe.Close()
-			}
-			s.mu.Unlock()
-			if closed {
-				return ErrClosed
-			}
-			s.entries = newEntries(pipe, version)
-			return nil
 		case s.ctx.Err() != nil:
+			_ = s.Close() // it may have been closed before it was opened
 			return ErrClosed
+		case err == nil:
+			return nil
 		case !transient(err):
 			return fmt.Errorf("cannot go on with the log: %w", err)
 		}
 	}
 }
 
-// again opens the pipe behind what was returned.
-func (s *Stream) again() (*os.File, uint32, error) {
-	after := s.after
-	if s.last != 0 {
-		if !s.newest.concrete() {
-			// The log was empty when the stream was opened.
-			newest, err := s.client.Newest(s.ctx)
-			if err != nil {
-				return nil, 0, err
-			}
-			s.newest = newest
+// position returns the cursor after what was returned.
+func (s *Stream) position() (Cursor, error) {
+	if s.last == 0 {
+		return s.after, nil
+	}
+	if !s.newest.concrete() {
+		// The log was empty when the stream was opened.
+		newest, err := s.client.Newest(s.ctx)
+		if err != nil {
+			return "", err
 		}
-		after = s.newest.at(s.last)
+		s.newest = newest
 	}
-	version, err := s.client.interfaceVersion(s.ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	pipe, err := s.client.open(s.ctx, after, &s.filter, s.options)
-	return pipe, version, err
+	return s.newest.at(s.last), nil
 }
 
 // Cursor is the position behind the last entry that Next returned; at the end

@@ -12,6 +12,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"crypto-auditing/src/client/internal/delivery"
 	"crypto-auditing/src/internal/status"
 )
 
@@ -73,13 +74,13 @@ type Subscription struct {
 	client  *Client
 	options SubscribeOptions
 	attach  bool // to what is there, whatever its filter
-	queue   *queue
+	queue   *delivery.Queue
 	ctx     context.Context // done when the subscription is closed
 	cancel  context.CancelFunc
 	ended   chan struct{} // closed when nothing runs any more
 
 	mu   sync.Mutex
-	link *link // nil while there is none
+	link *delivery.Link // nil while there is none
 }
 
 // Subscribe subscribes to groups. ctx is for subscribing; the subscription lives
@@ -117,7 +118,7 @@ func (c *Client) Attach(ctx context.Context, name string) (*Subscription, error)
 }
 
 func newSubscription(c *Client, options SubscribeOptions) *Subscription {
-	s := &Subscription{client: c, options: options, queue: newQueue(), ended: make(chan struct{})}
+	s := &Subscription{client: c, options: options, queue: delivery.NewQueue(), ended: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -135,20 +136,20 @@ func (s *Subscription) begin(ctx context.Context) error {
 }
 
 // run makes a new connection whenever the subscription got lost.
-func (s *Subscription) run(l *link) {
+func (s *Subscription) run(l *delivery.Link) {
 	defer close(s.ended)
 	var pause backoff
 	for {
 		select {
-		case <-l.lost:
-		case <-l.conn.Context().Done():
+		case <-l.Lost:
+		case <-l.Conn.Context().Done():
 		case <-s.ctx.Done():
 		}
 		s.setLink(nil)
-		l.close()
+		l.Close()
 		for {
 			if pause.wait(s.ctx) != nil {
-				s.queue.end(ErrClosed)
+				s.queue.End(ErrClosed)
 				return
 			}
 			var err error
@@ -156,7 +157,7 @@ func (s *Subscription) run(l *link) {
 				break
 			}
 			if !transient(err) {
-				s.queue.end(fmt.Errorf("cannot go on with the subscription: %w", err))
+				s.queue.End(fmt.Errorf("cannot go on with the subscription: %w", err))
 				return
 			}
 		}
@@ -165,21 +166,21 @@ func (s *Subscription) run(l *link) {
 	}
 }
 
-func (s *Subscription) setLink(l *link) {
+func (s *Subscription) setLink(l *delivery.Link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.link = l
 }
 
 // connect makes a connection and subscribes.
-func (s *Subscription) connect(ctx context.Context) (*link, error) {
-	l := newLink(s.queue)
+func (s *Subscription) connect(ctx context.Context) (*delivery.Link, error) {
+	l := delivery.NewLink(s.queue)
 	conn, err := dial(ctx, s.client.address, dbus.WithSignalHandler(l))
 	if err != nil {
 		return nil, err
 	}
-	l.conn = conn
-	s.queue.during(func() {
+	l.Conn = conn
+	s.queue.During(func() {
 		err = conn.AddMatchSignalContext(ctx, dbus.WithMatchSender("org.freedesktop.DBus"),
 			dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"),
 			dbus.WithMatchArg(0, busName))
@@ -188,16 +189,16 @@ func (s *Subscription) connect(ctx context.Context) (*link, error) {
 		}
 	})
 	if err != nil {
-		l.close()
+		l.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
 // subscribe subscribes, or resumes, on a connection.
-func (s *Subscription) subscribe(ctx context.Context, l *link) error {
+func (s *Subscription) subscribe(ctx context.Context, l *delivery.Link) error {
 	if s.options.Name == "" {
-		if position := s.queue.position(); position != "" {
+		if position := Cursor(s.queue.Position()); position != "" {
 			return s.create(ctx, l, position)
 		}
 		return s.create(ctx, l, s.options.After)
@@ -205,8 +206,8 @@ func (s *Subscription) subscribe(ctx context.Context, l *link) error {
 	path, err := s.find(ctx, l)
 	switch {
 	case err == nil && s.attach:
-		l.path = path
-		_, err = l.call(ctx, s.client.interactive, path, subscriptionInterface+".Attach")
+		l.Path = path
+		_, err = s.call(ctx, l, path, subscriptionInterface+".Attach")
 		return err
 	case err == nil:
 		// It is there: it must not be told where to begin.
@@ -218,8 +219,8 @@ func (s *Subscription) subscribe(ctx context.Context, l *link) error {
 }
 
 // find returns the object of the durable subscription.
-func (s *Subscription) find(ctx context.Context, l *link) (dbus.ObjectPath, error) {
-	body, err := l.call(ctx, s.client.interactive, brokerPath, brokerInterface+".GetSubscription", s.options.Name)
+func (s *Subscription) find(ctx context.Context, l *delivery.Link) (dbus.ObjectPath, error) {
+	body, err := s.call(ctx, l, brokerPath, brokerInterface+".GetSubscription", s.options.Name)
 	if err != nil {
 		return "", err
 	}
@@ -227,7 +228,7 @@ func (s *Subscription) find(ctx context.Context, l *link) (dbus.ObjectPath, erro
 	return path, store("GetSubscription", body, &path)
 }
 
-func (s *Subscription) create(ctx context.Context, l *link, after Cursor) error {
+func (s *Subscription) create(ctx context.Context, l *delivery.Link, after Cursor) error {
 	options := map[string]dbus.Variant{}
 	if after != "" {
 		options["after"] = dbus.MakeVariant(string(after))
@@ -241,22 +242,22 @@ func (s *Subscription) create(ctx context.Context, l *link, after Cursor) error 
 	if s.options.Acknowledge {
 		options["flow"] = dbus.MakeVariant("acknowledge")
 	}
-	body, err := l.call(ctx, s.client.interactive, brokerPath, brokerInterface+".Subscribe",
+	body, err := s.call(ctx, l, brokerPath, brokerInterface+".Subscribe",
 		s.options.Name, s.options.Filter.encode(), options)
 	if err != nil {
 		return err
 	}
-	return store("Subscribe", body, &l.path)
+	return store("Subscribe", body, &l.Path)
 }
 
-// call calls a method over the link's connection, and notes when the answer
-// came.
-func (l *link) call(ctx context.Context, interactive bool, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
-	answer := <-l.conn.SendWithContext(ctx, newCall(interactive, path, method, arguments...), make(chan *dbus.Call, 1)).Done
+// call calls a method over a connection of the subscription, and notes when the
+// answer came.
+func (s *Subscription) call(ctx context.Context, l *delivery.Link, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
+	answer := <-l.Conn.SendWithContext(ctx, newCall(s.client.interactive, path, method, arguments...), make(chan *dbus.Call, 1)).Done
 	if answer.Err != nil {
 		return nil, callError(answer.Err)
 	}
-	l.established(answer.ResponseSequence)
+	l.Established(answer.ResponseSequence)
 	return answer.Body, nil
 }
 
@@ -272,8 +273,8 @@ func (s *Subscription) callSubscription(ctx context.Context, method string, argu
 		return fmt.Errorf("%w: it is being waited for", ErrUnreachable)
 	}
 	var err error
-	s.queue.during(func() {
-		_, err = call(ctx, l.conn, s.client.interactive, l.path, subscriptionInterface+"."+method, arguments...)
+	s.queue.During(func() {
+		_, err = call(ctx, l.Conn, s.client.interactive, l.Path, subscriptionInterface+"."+method, arguments...)
 	})
 	return err
 }
@@ -282,23 +283,23 @@ func (s *Subscription) callSubscription(ctx context.Context, method string, argu
 // subscription is closed; then the error is the context's, or ErrClosed. Another
 // error is the last: the subscription could not be resumed.
 func (s *Subscription) Next(ctx context.Context) (Batch, error) {
-	d, err := s.queue.take(ctx)
+	d, err := s.queue.Take(ctx)
 	if err != nil {
 		return Batch{}, err
 	}
-	if d.skipped {
+	if d.Skipped {
 		var skipped Skipped
-		if err := store("Skipped", d.body, &skipped.From, &skipped.To, &skipped.Entries, &skipped.Reason); err != nil {
+		if err := store("Skipped", d.Body, &skipped.From, &skipped.To, &skipped.Entries, &skipped.Reason); err != nil {
 			return Batch{}, err
 		}
 		return Batch{Cursor: skipped.To, Skipped: &skipped}, nil
 	}
-	groups, err := groupsOf(d.body[0])
+	groups, err := groupsOf(d.Body[0])
 	if err != nil {
 		return Batch{}, err
 	}
 	b := Batch{Groups: groups}
-	return b, store("Events", d.body[1:], &b.Cursor)
+	return b, store("Events", d.Body[1:], &b.Cursor)
 }
 
 // Batches returns the batches as they come, until the subscription is closed. An
@@ -364,7 +365,7 @@ func (s *Subscription) Seek(ctx context.Context, cursor Cursor) error {
 	if err := s.callSubscription(ctx, "Seek", string(cursor)); err != nil {
 		return fmt.Errorf("cannot seek: %w", err)
 	}
-	s.queue.setPosition(cursor)
+	s.queue.SetPosition(string(cursor))
 	return nil
 }
 
@@ -373,13 +374,13 @@ func (s *Subscription) Seek(ctx context.Context, cursor Cursor) error {
 // delivered and not taken is lost.
 func (s *Subscription) Close() error {
 	s.cancel()
-	s.queue.end(ErrClosed)
-	s.queue.drop()
+	s.queue.End(ErrClosed)
+	s.queue.Drop()
 	s.mu.Lock()
 	l := s.link
 	s.mu.Unlock()
 	if l != nil {
-		l.close()
+		l.Close()
 	}
 	<-s.ended
 	return nil
@@ -425,18 +426,14 @@ type SubscriptionInfo struct {
 // Subscriptions lists the subscriptions of the caller's user; for root those of
 // all users.
 func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) {
-	body, err := c.call(ctx, brokerPath, brokerInterface+".ListSubscriptions")
-	if err != nil {
-		return nil, fmt.Errorf("cannot list subscriptions: %w", err)
-	}
 	var list []struct {
 		Name               string
 		Path               dbus.ObjectPath
 		Delivered, Pending uint64
 		Attributes         map[string]dbus.Variant
 	}
-	if err := store("ListSubscriptions", body, &list); err != nil {
-		return nil, err
+	if err := c.ask(ctx, brokerPath, brokerInterface+".ListSubscriptions", nil, &list); err != nil {
+		return nil, fmt.Errorf("cannot list subscriptions: %w", err)
 	}
 	infos := make([]SubscriptionInfo, len(list))
 	for i, l := range list {
@@ -459,11 +456,8 @@ func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) 
 // DeleteSubscription deletes a durable subscription of the caller's user. The
 // error is ErrNoSuchSubscription if there is none of the name.
 func (c *Client) DeleteSubscription(ctx context.Context, name string) error {
-	body, err := c.call(ctx, brokerPath, brokerInterface+".GetSubscription", name)
 	var path dbus.ObjectPath
-	if err == nil {
-		err = store("GetSubscription", body, &path)
-	}
+	err := c.ask(ctx, brokerPath, brokerInterface+".GetSubscription", []any{name}, &path)
 	if err == nil {
 		_, err = c.call(ctx, path, subscriptionInterface+".Close")
 	}

@@ -79,10 +79,10 @@ func (c *Client) Truncate(ctx context.Context, r Retention) (Removed, error) {
 	if r.Reading != "" {
 		policy["reading"] = dbus.MakeVariant(string(r.Reading))
 	}
-	body, err := c.call(ctx, brokerPath, brokerInterface+".Truncate", policy)
+	var removed Removed
+	err := c.ask(ctx, brokerPath, brokerInterface+".Truncate", []any{policy}, &removed.Bytes, &removed.Segments, &removed.Oldest)
 	if err != nil {
 		return Removed{}, fmt.Errorf("cannot truncate the log: %w", err)
 	}
-	var removed Removed
-	return removed, store("Truncate", body, &removed.Bytes, &removed.Segments, &removed.Oldest)
+	return removed, nil
 }
