@@ -98,7 +98,15 @@ static __always_inline void count_loss(__u32 reason, __u64 events)
 
 	if (loss) {
 		__sync_fetch_and_add(&loss->hits, 1);
-		__sync_fetch_and_add(&loss->events, events);
+		/*
+		 * Its result makes it a full barrier: either the agent's look at
+		 * the counters sees this, or lossy is set again.
+		 */
+		__u64 before = __sync_fetch_and_add(&loss->events, events);
+
+		barrier_var(before);
+		if (!*(volatile __u64 *)&control.lossy)
+			*(volatile __u64 *)&control.lossy = 1;
 	}
 }
 

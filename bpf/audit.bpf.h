@@ -157,6 +157,8 @@ struct control_block {
 	__u64 shared_bytes;
 	__u64 connection_limit;	/* of those that a process may begin in RATE_PERIOD; 0: none */
 	__u64 seed;	/* random, so that a process cannot choose with whom it shares a counter */
+	/* Not 0 after a loss was counted; the agent clears it before it reads the counters. */
+	__u64 lossy;
 };
 
 /* The period over which bytes are counted, ns. */

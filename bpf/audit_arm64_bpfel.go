@@ -43,6 +43,7 @@ type AuditControlBlock struct {
 	SharedBytes     uint64
 	ConnectionLimit uint64
 	Seed            uint64
+	Lossy           uint64
 }
 
 type AuditElement struct {

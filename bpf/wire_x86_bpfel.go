@@ -63,6 +63,7 @@ type WireControlBlock struct {
 	SharedBytes     uint64
 	ConnectionLimit uint64
 	Seed            uint64
+	Lossy           uint64
 }
 
 type WireCounter uint32

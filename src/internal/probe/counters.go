@@ -4,6 +4,7 @@ package probe
 
 import (
 	"fmt"
+	"unsafe"
 
 	"crypto-auditing/bpf"
 	"crypto-auditing/src/internal/loss"
@@ -19,12 +20,17 @@ func lossReasons() [bpf.AuditLossReasonLOSS_REASONS]loss.Reason {
 }
 
 // Losses returns what the programs could not put into the ring since they were
-// loaded, by reason.
+// loaded, by reason; nothing if that is as it was at the last call.
 func (t *Tracer) Losses() ([]loss.Loss, error) {
+	lossy := t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.Lossy))
+	if lossy.Swap(0) == 0 {
+		return nil, nil
+	}
 	var losses []loss.Loss
 	var perCPU []bpf.AuditLoss
 	for number, reason := range lossReasons() {
 		if err := t.collection.Maps[bpf.AuditMapLosses].Lookup(uint32(number), &perCPU); err != nil {
+			lossy.Store(1)
 			return nil, fmt.Errorf("cannot read the loss counters: %w", err)
 		}
 		lost := loss.Loss{Reason: reason}
