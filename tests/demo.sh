@@ -57,27 +57,8 @@ until_true() {
 }
 
 title "A private bus, an agent, a broker"
-cat >"$demo/bus.conf" <<END
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=$demo/bus</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <deny own="*"/>
-    <deny send_type="method_call"/>
-    <allow send_type="signal"/>
-    <allow send_requested_reply="true" send_type="method_return"/>
-    <allow send_requested_reply="true" send_type="error"/>
-    <allow receive_type="method_call"/>
-    <allow receive_type="method_return"/>
-    <allow receive_type="error"/>
-    <allow receive_type="signal"/>
-    <allow send_destination="org.freedesktop.DBus"/>
-  </policy>
-  <include>$PWD/dbus/org.crypto_auditing.Broker.conf</include>
-</busconfig>
-END
+sed "s,@SOCKET@,$demo/bus,; s,@SERVICES@,$demo,; s,@POLICY@,$PWD/dbus/org.crypto_auditing.Broker.conf," \
+	tests/data/bus.conf.in >"$demo/bus.conf"
 dbus-daemon --config-file="$demo/bus.conf" --nofork --nopidfile --nosyslog 2>"$demo/bus.log" &
 bus=$!
 until_true '[ -S "$demo/bus" ]'

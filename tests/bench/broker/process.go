@@ -10,36 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 )
-
-// busConfig is a system bus cut down to who may send what; the policy of the
-// project is included.
-const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=%s</listen>
-  <policy context="default">
-    <allow user="*"/>
-    <deny own="*"/>
-    <deny send_type="method_call"/>
-    <allow send_type="signal"/>
-    <allow send_requested_reply="true" send_type="method_return"/>
-    <allow send_requested_reply="true" send_type="error"/>
-    <allow receive_type="method_call"/>
-    <allow receive_type="method_return"/>
-    <allow receive_type="error"/>
-    <allow receive_type="signal"/>
-    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
-  </policy>
-  <include>%s</include>
-</busconfig>
-`
 
 // scene is a bus with a broker, and perhaps an agent, on a log.
 type scene struct {
@@ -69,7 +46,12 @@ func (b *bench) begin(name, log string) (*scene, error) {
 	s.address = "unix:path=" + socket
 	config := filepath.Join(s.dir, "bus.conf")
 	policy := filepath.Join(b.root, "dbus/org.crypto_auditing.Broker.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, socket, policy), 0o644); err != nil {
+	template, err := os.ReadFile(filepath.Join(b.root, "tests/data/bus.conf.in"))
+	if err != nil {
+		return nil, err
+	}
+	text := strings.NewReplacer("@SOCKET@", socket, "@SERVICES@", s.dir, "@POLICY@", policy).Replace(string(template))
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
 	conf := filepath.Join(s.dir, "broker.conf")

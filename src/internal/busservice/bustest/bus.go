@@ -34,40 +34,6 @@ type Bus struct {
 	process      *exec.Cmd
 }
 
-// config is a system bus as distributions have it, cut down to what counts
-// here: who may send what.
-const config = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=%s</listen>
-  <policy context="default">
-    <allow user="*"/>
-    <deny own="*"/>
-    <deny send_type="method_call"/>
-    <allow send_type="signal"/>
-    <allow send_requested_reply="true" send_type="method_return"/>
-    <allow send_requested_reply="true" send_type="error"/>
-    <allow receive_type="method_call"/>
-    <allow receive_type="method_return"/>
-    <allow receive_type="error"/>
-    <allow receive_type="signal"/>
-    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
-    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Introspectable"/>
-    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Properties"/>
-    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Peer"/>
-  </policy>
-  <policy user="root">
-    <allow own="org.freedesktop.PolicyKit1"/>
-  </policy>
-  <policy context="default">
-    <allow send_destination="org.freedesktop.PolicyKit1"/>
-  </policy>
-  <servicedir>%s</servicedir>
-  <include>%s</include>
-</busconfig>
-`
-
 // Start starts a bus. A test that has no such program is skipped, and so is one
 // that does not run as root: the policy lets nobody else be the broker.
 func Start(t testing.TB, kind Kind) *Bus {
@@ -89,7 +55,12 @@ func Start(t testing.TB, kind Kind) *Bus {
 	if err := os.Mkdir(services, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, socket, services, policy), 0o644); err != nil {
+	config, err := os.ReadFile(filepath.Join(Root(t), "tests/data/bus.conf.in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("@SOCKET@", socket, "@SERVICES@", services, "@POLICY@", policy).Replace(string(config))
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if kind == Broker {
