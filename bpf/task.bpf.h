@@ -107,6 +107,27 @@ static __always_inline int is_unit(const char *name, long length)
 }
 
 /*
+ * Returns the group above. Each kernel has one of the two members. The compiler
+ * must not move what leads to the other one to where it is executed, hence the
+ * barriers, and a function that it does not inline.
+ */
+static __noinline struct kernfs_node *parent_of(const struct kernfs_node *node)
+{
+	struct kernfs_node *parent = 0;
+	const void *from;
+
+	if (bpf_core_field_exists(node->__parent)) {
+		from = &node->__parent;
+		barrier_var(from);
+	} else {
+		from = &((const struct kernfs_node___before_6_15 *)node)->parent;
+		barrier_var(from);
+	}
+	bpf_probe_read_kernel(&parent, sizeof(parent), from);
+	return parent;
+}
+
+/*
  * Reads the name of the nearest service or scope above a task to the UNIT_MAX
  * bytes at `to`; none, or one that is too long, is empty.
  */
@@ -120,10 +141,7 @@ static __always_inline void read_unit(char *to, const struct task_struct *task)
 
 		if (n < UNIT_MAX && is_unit(name, n - 1))
 			return;
-		if (bpf_core_field_exists(node->__parent))
-			node = BPF_CORE_READ(node, __parent);
-		else
-			node = BPF_CORE_READ((struct kernfs_node___before_6_15 *)node, parent);
+		node = parent_of(node);
 	}
 	*to = 0;
 }

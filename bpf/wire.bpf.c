@@ -43,11 +43,14 @@ _Static_assert(WIRE_EXECUTABLE_MAX == EXECUTABLE_MAX && WIRE_UNIT_MAX == UNIT_MA
 /* The same for other connections, a direction. */
 #define OTHER_CALLS 2
 #define OTHER_BYTES 64
+/* Datagrams with an Initial packet of a client are larger, those of a server may be as small. */
+#define INITIAL_MIN 64
 /* Lines before and with the identification of SSH. */
 #define BANNER_MAX 8192
 
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 #define MSG_OOB 1
 #define MSG_PEEK 2
@@ -77,6 +80,7 @@ struct tcp_sock {
 	__u64 bytes_received, bytes_acked;
 } __attribute__((preserve_access_index));
 struct mptcp_sock {
+	struct sock *first;
 	__u64 bytes_sent, bytes_received;
 } __attribute__((preserve_access_index));
 struct socket {
@@ -353,6 +357,15 @@ static __always_inline int read_iovec(const struct work *w, struct iovec *v, __u
 			 bpf_probe_read_kernel(v, sizeof(*v), (void *)from);
 }
 
+/* Reads at most eight bytes. The verifier of Linux 6.1 must see this very n checked. */
+static __always_inline long read_few(__u64 *bytes, __u32 n, __u64 from)
+{
+	barrier_var(n);
+	if (n > sizeof(*bytes))
+		return -1;
+	return bpf_probe_read_user(bytes, n, (void *)from);
+}
+
 /* Gives the agent n bytes at `from` with flags. */
 static __always_inline int emit_piece(struct work *w, __u64 from, __u32 n, __u8 flags)
 {
@@ -422,10 +435,7 @@ static __always_inline int gather(struct work *w, __u64 *head, __u8 *have, __u32
 
 	if (n > available)
 		n = available;
-	barrier_var(n);
-	if (n > 8 || !n)
-		return 0;
-	if (bpf_probe_read_user(&bytes, n, (void *)(w->base + w->at))) {
+	if (read_few(&bytes, n, w->base + w->at)) {
 		w->reason = WIRE_UNREADABLE;
 		return 0;
 	}
@@ -668,14 +678,12 @@ static __always_inline __u32 first_bytes(const struct work *w, __u64 *bytes)
 
 	*bytes = 0;
 	if (!w->iov) {
-		barrier_var(want);
-		if (want > sizeof(*bytes) || bpf_probe_read_user(bytes, want, (void *)w->base))
-			return 0;
-		return want;
+		return read_few(bytes, want, w->base) ? 0 : want;
 	}
 	for (int i = 0; i < 12 && got < want; i++, at += sizeof(struct iovec)) {
 		struct iovec v = {};
-		__u64 some = 0, n;
+		__u64 some = 0;
+		__u32 n;
 
 		if (read_iovec(w, &v, at))
 			break;
@@ -683,11 +691,10 @@ static __always_inline __u32 first_bytes(const struct work *w, __u64 *bytes)
 			skip -= v.iov_len;
 			continue;
 		}
-		n = v.iov_len - skip;
-		if (n > want - got)
-			n = want - got;
-		barrier_var(n);
-		if (n > sizeof(some) || !n || bpf_probe_read_user(&some, n, (void *)(v.iov_base + skip)))
+		n = want - got;
+		if (n > v.iov_len - skip)
+			n = v.iov_len - skip;
+		if (read_few(&some, n, v.iov_base + skip))
 			break;
 		*bytes |= some << ((got & 7) * 8);
 		got += n;
@@ -967,8 +974,8 @@ static __always_inline struct connection *open(struct sock *sk, const struct wor
 static __noinline int take(struct sock *sk, struct work *w, struct connection *c, int located)
 {
 	struct tcp_sock *tcp;
-	__u32 n;
-	__u64 bytes;
+	__u64 bytes = 0;
+	__u32 n = 0;
 
 	if (!w)
 		return 0;
@@ -1036,17 +1043,42 @@ static __noinline int take(struct sock *sk, struct work *w, struct connection *c
 	return 0;
 }
 
+/*
+ * Whether nothing but a call's bytes were moved on a connection of Multipath TCP,
+ * as well as the kernel can tell: what was received and is not read yet counts, too. Before Linux 6.5, the connection has no
+ * counters, but its first subflow.
+ */
+static __noinline int is_fresh_mptcp(const struct mptcp_sock *m, __u32 total, __u8 direction)
+{
+	__u64 sent = 0, received = 0;
+
+	if (bpf_core_field_exists(m->bytes_sent)) {
+		const void *from = &m->bytes_sent;
+
+		barrier_var(from); /* see parent_of */
+		bpf_probe_read_kernel(&sent, sizeof(sent), from);
+		from = &m->bytes_received;
+		barrier_var(from);
+		bpf_probe_read_kernel(&received, sizeof(received), from);
+	} else {
+		const struct tcp_sock *first = (void *)BPF_CORE_READ(m, first);
+
+		sent = BPF_CORE_READ(first, bytes_acked) +
+		       (__u32)(BPF_CORE_READ(first, write_seq) - BPF_CORE_READ(first, snd_una));
+		received = BPF_CORE_READ(first, bytes_received);
+	}
+	if (direction == RECEIVED)
+		return sent <= 3 && received <= total + WATCH_BYTES;
+	return sent <= total + 3 && !received;
+}
+
 /* Whether nothing but this call's bytes were moved on a connection. Its beginning and end count, too. */
 static __always_inline int is_fresh(struct sock *sk, __u32 total, __u8 direction)
 {
 	struct tcp_sock *tcp;
 
-	if (sk->sk_protocol == IPPROTO_MPTCP) {
-		struct mptcp_sock *m = (void *)sk;
-		__u64 sent = BPF_CORE_READ(m, bytes_sent), received = BPF_CORE_READ(m, bytes_received);
-
-		return direction == RECEIVED ? !sent && received <= total + WATCH_BYTES : sent <= total && !received;
-	}
+	if (sk->sk_protocol == IPPROTO_MPTCP)
+		return is_fresh_mptcp((void *)sk, total, direction);
 	tcp = (void *)bpf_skc_to_tcp_sock(sk);
 	return tcp && tcp->bytes_acked + (__u32)(tcp->write_seq - tcp->snd_una) + tcp->bytes_received -
 			(__u32)(tcp->rcv_nxt - tcp->copied_seq) <= (__u64)total + 3;
@@ -1091,6 +1123,48 @@ static __always_inline int closed(struct sock *sk)
 	else
 		count(WIRE_NO_HANDSHAKE);
 	bpf_sk_storage_delete(&connections, sk);
+	return 0;
+}
+
+/*
+ * Copies a datagram that begins with a QUIC Initial packet, whole; its first
+ * byte and version show it. Datagrams have no state: one in ten thousand of
+ * another protocol may look like it.
+ */
+static __noinline int take_datagram(struct sock *sk, struct work *w, int located)
+{
+	struct connection unknown = { .protocol = WIRE_QUIC };
+	__u8 flags = WIRE_NAMES;
+	__u32 n, version;
+	__u64 bytes;
+	int reason;
+
+	if (!w || !located)
+		return 0;
+	if (first_bytes(w, &bytes) < sizeof(bytes))
+		return 0;
+	version = bpf_ntohl((__u32)(bytes >> 8));
+	if (!(version == 1 && (bytes & 0xf0) == 0xc0) && !(version == 0x6b3343cf && (bytes & 0xf0) == 0xd0))
+		return 0;
+	count(WIRE_SEEN);
+	n = w->total;
+	if (w->iov) {
+		struct iovec v = {};
+
+		/* No library scatters a datagram in which a handshake begins. */
+		if (read_iovec(w, &v, w->iov) || v.iov_len < w->skip + n) {
+			count(WIRE_UNSUPPORTED);
+			return 0;
+		}
+		w->base = v.iov_base + w->skip;
+	}
+	if (n > PIECE_MAX)
+		n = PIECE_MAX;
+	if (w->direction == RECEIVED)
+		flags |= WIRE_RECEIVED;
+	unknown.pair = pair_of(sk);
+	reason = emit(bpf_get_socket_cookie(sk), w->base, n, 0, describe(&unknown, flags, 0));
+	count(reason ? reason : WIRE_BEGUN);
 	return 0;
 }
 
@@ -1140,12 +1214,17 @@ static __always_inline int locate_iterator(struct work *w, struct msghdr *messag
 	}
 	if (type == bpf_core_enum_value(enum iter_type___any, ITER_IOVEC)) {
 		struct walk k = { .offset = offset, .wanted = w->total };
+		const void *from;
 
-		if (bpf_core_field_exists(((struct iov_iter *)0)->__iov))
-			k.at = (__u64)BPF_CORE_READ(message, msg_iter.__iov);
-		else
-			bpf_core_read(&k.at, sizeof(k.at),
-				      &((struct iov_iter___before_6_4 *)&message->msg_iter)->iov);
+		/* See parent_of. */
+		if (bpf_core_field_exists(message->msg_iter.__iov)) {
+			from = &message->msg_iter.__iov;
+			barrier_var(from);
+		} else {
+			from = &((struct iov_iter___before_6_4 *)&message->msg_iter)->iov;
+			barrier_var(from);
+		}
+		bpf_probe_read_kernel(&k.at, sizeof(k.at), from);
 		bpf_loop(SEGMENTS_MAX, walk_back, &k, 0);
 		if (k.failed || k.offset < k.wanted)
 			return 0;
@@ -1169,6 +1248,18 @@ static __always_inline int moved(void *ctx, struct sock *sk, struct msghdr *mess
 	if (!find(sk, w.total, direction, &c) || is_kernel())
 		return 0;
 	return take(sk, &w, c, locate_iterator(&w, message));
+}
+
+static __always_inline int moved_datagram(void *ctx, struct sock *sk, struct msghdr *message, __u8 direction, int flags)
+{
+	struct work w = { .direction = direction };
+	__u64 total = 0;
+
+	bpf_get_func_ret(ctx, &total);
+	if ((int)total < INITIAL_MIN || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
+		return 0;
+	w.total = total;
+	return take_datagram(sk, &w, locate_iterator(&w, message));
 }
 
 SEC("fexit/tcp_sendmsg")
@@ -1205,6 +1296,30 @@ SEC("fentry/mptcp_close")
 int BPF_PROG(mptcp_closed, struct sock *sk)
 {
 	return closed(sk);
+}
+
+SEC("fexit/udp_sendmsg")
+int BPF_PROG(udp_sent, struct sock *sk, struct msghdr *message)
+{
+	return moved_datagram(ctx, sk, message, SENT, 0);
+}
+
+SEC("fexit/udp_recvmsg")
+int BPF_PROG(udp_received, struct sock *sk, struct msghdr *message, __u64 length, int flags)
+{
+	return moved_datagram(ctx, sk, message, RECEIVED, flags);
+}
+
+SEC("fexit/udpv6_sendmsg")
+int BPF_PROG(udpv6_sent, struct sock *sk, struct msghdr *message)
+{
+	return moved_datagram(ctx, sk, message, SENT, 0);
+}
+
+SEC("fexit/udpv6_recvmsg")
+int BPF_PROG(udpv6_received, struct sock *sk, struct msghdr *message, __u64 length, int flags)
+{
+	return moved_datagram(ctx, sk, message, RECEIVED, flags);
 }
 
 /* The front end at tracepoints. The buffer is that of the system call. */
@@ -1351,4 +1466,25 @@ SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(socket_closed, struct sock *sk)
 {
 	return closed(sk);
+}
+
+static __always_inline int traced_datagram(struct sock *sk, int total, __u8 direction, int flags)
+{
+	struct work w = { .direction = direction, .total = total };
+
+	if (total < INITIAL_MIN || sk->sk_protocol != IPPROTO_UDP || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
+		return 0;
+	return take_datagram(sk, &w, locate_call(&w, sk));
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(datagram_sent, struct sock *sk, int total)
+{
+	return traced_datagram(sk, total, SENT, 0);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(datagram_received, struct sock *sk, int total, int flags)
+{
+	return traced_datagram(sk, total, RECEIVED, flags);
 }

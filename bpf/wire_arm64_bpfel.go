@@ -127,28 +127,34 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	WireMapConnections     = "connections"
-	WireMapCounts          = "counts"
-	WireMapOpeners         = "openers"
-	WireMapProcesses       = "processes"
-	WireMapRing            = "ring"
-	WireMapUsers           = "users"
-	WireProgMptcpClosed    = "mptcp_closed"
-	WireProgMptcpReceived  = "mptcp_received"
-	WireProgMptcpSent      = "mptcp_sent"
-	WireProgSocketClosed   = "socket_closed"
-	WireProgSocketReceived = "socket_received"
-	WireProgSocketSent     = "socket_sent"
-	WireProgTcpClosed      = "tcp_closed"
-	WireProgTcpReceived    = "tcp_received"
-	WireProgTcpSent        = "tcp_sent"
-	WireVarControl         = "control"
-	WireVarSomeZero        = "some_zero"
-	WireVarTypeCounter     = "type_counter"
-	WireVarTypeNames       = "type_names"
-	WireVarTypePiece       = "type_piece"
-	WireVarTypePieceFlags  = "type_piece_flags"
-	WireVarTypeProtocol    = "type_protocol"
+	WireMapConnections       = "connections"
+	WireMapCounts            = "counts"
+	WireMapOpeners           = "openers"
+	WireMapProcesses         = "processes"
+	WireMapRing              = "ring"
+	WireMapUsers             = "users"
+	WireProgDatagramReceived = "datagram_received"
+	WireProgDatagramSent     = "datagram_sent"
+	WireProgMptcpClosed      = "mptcp_closed"
+	WireProgMptcpReceived    = "mptcp_received"
+	WireProgMptcpSent        = "mptcp_sent"
+	WireProgSocketClosed     = "socket_closed"
+	WireProgSocketReceived   = "socket_received"
+	WireProgSocketSent       = "socket_sent"
+	WireProgTcpClosed        = "tcp_closed"
+	WireProgTcpReceived      = "tcp_received"
+	WireProgTcpSent          = "tcp_sent"
+	WireProgUdpReceived      = "udp_received"
+	WireProgUdpSent          = "udp_sent"
+	WireProgUdpv6Received    = "udpv6_received"
+	WireProgUdpv6Sent        = "udpv6_sent"
+	WireVarControl           = "control"
+	WireVarSomeZero          = "some_zero"
+	WireVarTypeCounter       = "type_counter"
+	WireVarTypeNames         = "type_names"
+	WireVarTypePiece         = "type_piece"
+	WireVarTypePieceFlags    = "type_piece_flags"
+	WireVarTypeProtocol      = "type_protocol"
 )
 
 // LoadWire returns the embedded CollectionSpec for Wire.
@@ -193,15 +199,21 @@ type WireSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WireProgramSpecs struct {
-	MptcpClosed    *ebpf.ProgramSpec `ebpf:"mptcp_closed"`
-	MptcpReceived  *ebpf.ProgramSpec `ebpf:"mptcp_received"`
-	MptcpSent      *ebpf.ProgramSpec `ebpf:"mptcp_sent"`
-	SocketClosed   *ebpf.ProgramSpec `ebpf:"socket_closed"`
-	SocketReceived *ebpf.ProgramSpec `ebpf:"socket_received"`
-	SocketSent     *ebpf.ProgramSpec `ebpf:"socket_sent"`
-	TcpClosed      *ebpf.ProgramSpec `ebpf:"tcp_closed"`
-	TcpReceived    *ebpf.ProgramSpec `ebpf:"tcp_received"`
-	TcpSent        *ebpf.ProgramSpec `ebpf:"tcp_sent"`
+	DatagramReceived *ebpf.ProgramSpec `ebpf:"datagram_received"`
+	DatagramSent     *ebpf.ProgramSpec `ebpf:"datagram_sent"`
+	MptcpClosed      *ebpf.ProgramSpec `ebpf:"mptcp_closed"`
+	MptcpReceived    *ebpf.ProgramSpec `ebpf:"mptcp_received"`
+	MptcpSent        *ebpf.ProgramSpec `ebpf:"mptcp_sent"`
+	SocketClosed     *ebpf.ProgramSpec `ebpf:"socket_closed"`
+	SocketReceived   *ebpf.ProgramSpec `ebpf:"socket_received"`
+	SocketSent       *ebpf.ProgramSpec `ebpf:"socket_sent"`
+	TcpClosed        *ebpf.ProgramSpec `ebpf:"tcp_closed"`
+	TcpReceived      *ebpf.ProgramSpec `ebpf:"tcp_received"`
+	TcpSent          *ebpf.ProgramSpec `ebpf:"tcp_sent"`
+	UdpReceived      *ebpf.ProgramSpec `ebpf:"udp_received"`
+	UdpSent          *ebpf.ProgramSpec `ebpf:"udp_sent"`
+	Udpv6Received    *ebpf.ProgramSpec `ebpf:"udpv6_received"`
+	Udpv6Sent        *ebpf.ProgramSpec `ebpf:"udpv6_sent"`
 }
 
 // WireMapSpecs contains maps before they are loaded into the kernel.
@@ -285,19 +297,27 @@ type WireVariables struct {
 //
 // It can be passed to LoadWireObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WirePrograms struct {
-	MptcpClosed    *ebpf.Program `ebpf:"mptcp_closed"`
-	MptcpReceived  *ebpf.Program `ebpf:"mptcp_received"`
-	MptcpSent      *ebpf.Program `ebpf:"mptcp_sent"`
-	SocketClosed   *ebpf.Program `ebpf:"socket_closed"`
-	SocketReceived *ebpf.Program `ebpf:"socket_received"`
-	SocketSent     *ebpf.Program `ebpf:"socket_sent"`
-	TcpClosed      *ebpf.Program `ebpf:"tcp_closed"`
-	TcpReceived    *ebpf.Program `ebpf:"tcp_received"`
-	TcpSent        *ebpf.Program `ebpf:"tcp_sent"`
+	DatagramReceived *ebpf.Program `ebpf:"datagram_received"`
+	DatagramSent     *ebpf.Program `ebpf:"datagram_sent"`
+	MptcpClosed      *ebpf.Program `ebpf:"mptcp_closed"`
+	MptcpReceived    *ebpf.Program `ebpf:"mptcp_received"`
+	MptcpSent        *ebpf.Program `ebpf:"mptcp_sent"`
+	SocketClosed     *ebpf.Program `ebpf:"socket_closed"`
+	SocketReceived   *ebpf.Program `ebpf:"socket_received"`
+	SocketSent       *ebpf.Program `ebpf:"socket_sent"`
+	TcpClosed        *ebpf.Program `ebpf:"tcp_closed"`
+	TcpReceived      *ebpf.Program `ebpf:"tcp_received"`
+	TcpSent          *ebpf.Program `ebpf:"tcp_sent"`
+	UdpReceived      *ebpf.Program `ebpf:"udp_received"`
+	UdpSent          *ebpf.Program `ebpf:"udp_sent"`
+	Udpv6Received    *ebpf.Program `ebpf:"udpv6_received"`
+	Udpv6Sent        *ebpf.Program `ebpf:"udpv6_sent"`
 }
 
 func (p *WirePrograms) Close() error {
 	return _WireClose(
+		p.DatagramReceived,
+		p.DatagramSent,
 		p.MptcpClosed,
 		p.MptcpReceived,
 		p.MptcpSent,
@@ -307,6 +327,10 @@ func (p *WirePrograms) Close() error {
 		p.TcpClosed,
 		p.TcpReceived,
 		p.TcpSent,
+		p.UdpReceived,
+		p.UdpSent,
+		p.Udpv6Received,
+		p.Udpv6Sent,
 	)
 }
 

@@ -113,8 +113,10 @@ func message(number uintptr, flags uintptr) call {
 	}
 }
 
-// messages moves b in so many messages by one call.
-func messages(number uintptr, count int) call {
+// messages moves b in so many scattered messages by one call.
+func messages(number uintptr, count int) call { return messagesOf(number, count, scatter) }
+
+func messagesOf(number uintptr, count int, cut func([]byte) []unix.Iovec) call {
 	type multiple struct {
 		unix.Msghdr
 		length uint32
@@ -124,7 +126,7 @@ func messages(number uintptr, count int) call {
 		vectors := make([][]unix.Iovec, count)
 		for i := range list {
 			part := b[len(b)*i/count : len(b)*(i+1)/count]
-			vectors[i] = scatter(part)
+			vectors[i] = cut(part)
 			list[i].Iov = &vectors[i][0]
 			list[i].SetIovlen(len(vectors[i]))
 		}

@@ -19,6 +19,9 @@ type Protocol uint8
 const (
 	TLS = Protocol(bpf.WireProtocolWIRE_TLS)
 	SSH = Protocol(bpf.WireProtocolWIRE_SSH)
+	// QUIC: each piece is a datagram that begins with an Initial packet, with
+	// the names, and without offset. The socket may have many connections.
+	QUIC = Protocol(bpf.WireProtocolWIRE_QUIC)
 )
 
 // Piece is a part of the plaintext beginning of a connection, as one task sent

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"crypto-auditing/bpf"
 	"crypto-auditing/src/internal/probe"
@@ -39,6 +40,8 @@ type frontEnd struct {
 	programs []string
 	// optional programs are left out where the kernel lacks what they attach to.
 	optional []string
+	// datagrams are programs for QUIC.
+	datagrams []string
 }
 
 // frontEnds returns those that Attach tries, in order.
@@ -48,8 +51,14 @@ func frontEnds() []frontEnd {
 			Trampoline,
 			[]string{bpf.WireProgTcpSent, bpf.WireProgTcpReceived, bpf.WireProgTcpClosed},
 			[]string{bpf.WireProgMptcpSent, bpf.WireProgMptcpReceived, bpf.WireProgMptcpClosed},
+			[]string{bpf.WireProgUdpSent, bpf.WireProgUdpReceived, bpf.WireProgUdpv6Sent, bpf.WireProgUdpv6Received},
 		},
-		{Tracepoint, []string{bpf.WireProgSocketSent, bpf.WireProgSocketReceived, bpf.WireProgSocketClosed}, nil},
+		{
+			Tracepoint,
+			[]string{bpf.WireProgSocketSent, bpf.WireProgSocketReceived, bpf.WireProgSocketClosed},
+			nil,
+			[]string{bpf.WireProgDatagramSent, bpf.WireProgDatagramReceived},
+		},
 	}
 }
 
@@ -67,6 +76,10 @@ type Refusal struct {
 type Options struct {
 	// FrontEnd is the only one to try; empty: the best that works.
 	FrontEnd FrontEnd
+	// Datagrams: QUIC, too. Each datagram then costs the program that moves it
+	// some 80 ns. Calls of several datagrams at once, with which most libraries
+	// receive, are seen by the front end Trampoline alone.
+	Datagrams bool
 }
 
 // Source is attached programs.
@@ -87,7 +100,7 @@ func Attach(t *probe.Tracer, o Options) (*Source, error) {
 		if o.FrontEnd != "" && o.FrontEnd != f.name {
 			continue
 		}
-		err := s.attach(t, f)
+		err := s.attach(t, f, o)
 		if err == nil {
 			s.frontEnd = f.name
 			t.SetConnectionLimit(connectionsPerPeriod)
@@ -102,14 +115,19 @@ func Attach(t *probe.Tracer, o Options) (*Source, error) {
 	return nil, fmt.Errorf("cannot watch sockets: %w", errors.Join(errs...))
 }
 
-func (s *Source) attach(t *probe.Tracer, f frontEnd) error {
+func (s *Source) attach(t *probe.Tracer, f frontEnd, o Options) error {
 	spec, err := bpf.LoadWire()
 	if err != nil {
 		return fmt.Errorf("cannot read the BPF programs: %w", err)
 	}
 	programs := append([]string{}, f.programs...)
-	for _, name := range f.optional {
-		if hasFunction(spec.Programs[name].AttachTo) {
+	optional := f.optional
+	if o.Datagrams {
+		optional = append(optional, f.datagrams...)
+	}
+	for _, name := range optional {
+		// What is not a function is a tracepoint, which there is.
+		if f.name == Tracepoint || hasFunction(spec.Programs[name].AttachTo) {
 			programs = append(programs, name)
 		}
 	}
@@ -123,6 +141,10 @@ func (s *Source) attach(t *probe.Tracer, f frontEnd) error {
 		spec.Maps[name].MaxEntries = m.MaxEntries()
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if errors.Is(err, unix.EPERM) {
+		// The library's own error speaks of memory, which is not the cause.
+		return fmt.Errorf("cannot load the BPF programs: %w", unix.EPERM)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot load the BPF programs: %w", err)
 	}

@@ -139,7 +139,7 @@ func watch(t *testing.T) *watcher {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tracer.Close() })
-	source, err := sockets.Attach(tracer, sockets.Options{FrontEnd: sockets.FrontEnd(os.Getenv(frontEndVariable))})
+	source, err := sockets.Attach(tracer, sockets.Options{FrontEnd: sockets.FrontEnd(os.Getenv(frontEndVariable)), Datagrams: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +194,9 @@ func (w *watcher) take(raw []byte) {
 	d := sent
 	if p.Received {
 		d = received
+	}
+	if p.Protocol == sockets.QUIC {
+		p.Offset = uint32(len(s.data[d]))
 	}
 	if gap := int(p.Offset) - len(s.data[d]); gap > 0 && len(p.Data) > 0 {
 		s.data[d] = append(s.data[d], make([]byte, gap)...)
