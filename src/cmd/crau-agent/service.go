@@ -173,8 +173,15 @@ func (s *service) beats(ctx context.Context, r recorder) {
 // statusText says in a line what the agent does.
 func statusText(s agent.Summary) string {
 	var b strings.Builder
+	var what []string
 	if s.Libraries > 0 {
-		b.WriteString("recording " + count(uint64(s.Libraries), "library", "libraries"))
+		what = append(what, count(uint64(s.Libraries), "library", "libraries"))
+	}
+	if s.Sockets {
+		what = append(what, "handshakes at sockets")
+	}
+	if len(what) > 0 {
+		b.WriteString("recording " + strings.Join(what, " and "))
 	} else {
 		b.WriteString("waiting for libraries with probes")
 	}

@@ -37,6 +37,8 @@ func TestStatusText(t *testing.T) {
 			}},
 			"recording 2 libraries, 999 hits, lost 1,000 hits, 2,001 events (ring-full, unreadable)",
 		},
+		"sockets": {agent.Summary{Sockets: true}, "recording handshakes at sockets, 0 hits, nothing lost"},
+		"both":    {agent.Summary{Libraries: 2, Sockets: true, Hits: 1}, "recording 2 libraries and handshakes at sockets, 1 hit, nothing lost"},
 		"full disk": {
 			agent.Summary{Libraries: 2, Hits: 7, Full: "no space left on device"},
 			"recording 2 libraries, 7 hits, nothing lost; the log takes nothing: no space left on device",

@@ -3,7 +3,12 @@
 package agent
 
 import (
+	"fmt"
+
+	"crypto-auditing/src/internal/pipeline"
 	"crypto-auditing/src/internal/probe/sockets"
+	"crypto-auditing/src/internal/status"
+	"crypto-auditing/src/internal/wire"
 )
 
 // socketSource is the source "wire" of an agent.
@@ -11,6 +16,26 @@ type socketSource struct {
 	// source is nil if it is not used, or cannot be for the reason err.
 	source *sockets.Source
 	err    error
+}
+
+// status describes the source, and fills in the coverage. The error is what could
+// not be found out.
+func (s *socketSource) status(p *pipeline.Pipeline, to *status.Agent) (status.Source, error) {
+	d := status.Source{Name: "wire"}
+	if s.source == nil {
+		d.Error = s.err.Error()
+		return d, nil
+	}
+	d.FrontEnd = string(s.source.FrontEnd())
+	for _, r := range s.source.Refused() {
+		d.Refused = fmt.Sprintf("%s: %v", r.FrontEnd, r.Err)
+	}
+	var seen wire.Stats
+	seen, to.Coverage = p.Connections()
+	counts, err := s.source.Counts()
+	d.Connections, d.NoHandshake = counts.Seen, counts.NoHandshake+seen.NoHandshake
+	d.Handshakes, d.Relayed = seen.Decoded+seen.Cut, seen.Relayed
+	return d, err
 }
 
 // watchSockets begins to record handshakes at sockets if that is wanted. The

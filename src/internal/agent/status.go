@@ -48,6 +48,14 @@ func (a *Agent) Status() (status.Agent, error) {
 		RingSize: a.tracer.Ring().Size(), RingHighWater: counters.RingHighWater,
 		Latency: committed.latency.status(), Libraries: a.libraries.Status(),
 	}
+	if a.options.Libraries != nil {
+		s.Sources = append(s.Sources, status.Source{Name: "usdt", FrontEnd: s.Profile})
+	}
+	if a.options.Sockets {
+		source, err := a.sockets.status(a.pipeline, &s)
+		s.Sources = append(s.Sources, source)
+		errs = append(errs, err)
+	}
 	for _, l := range counters.Lost {
 		s.Losses = append(s.Losses, status.Loss{Place: l.Reason.Place(), Reason: string(l.Reason), Hits: l.Hits, Events: l.Events})
 	}

@@ -9,6 +9,8 @@ import "crypto-auditing/src/internal/loss"
 type Summary struct {
 	// Libraries is the number of files attached to.
 	Libraries int
+	// Sockets: handshakes are recorded at sockets.
+	Sockets bool
 	// Hits were recorded.
 	Hits uint64
 	// Lost lists the losses by reason.
@@ -20,7 +22,7 @@ type Summary struct {
 // Summary returns how things are now. It may be called from any goroutine.
 func (a *Agent) Summary() Summary {
 	committed := a.committer.counts()
-	s := Summary{Libraries: a.libraries.Attached(), Hits: committed.hits, Lost: a.losses.List()}
+	s := Summary{Libraries: a.libraries.Attached(), Sockets: a.sockets.source != nil, Hits: committed.hits, Lost: a.losses.List()}
 	if err := a.writer.Status().Err; err != nil {
 		s.Full = err.Error()
 	}

@@ -80,6 +80,14 @@ func busy() *recorder {
 			},
 			{Path: "/opt/\x1b[31m\"odd\"\\\n.so", Error: "cannot attach: no such file\nor so"},
 		},
+		Sources: []status.Source{
+			{Name: "usdt", FrontEnd: "uprobe_multi"},
+			{
+				Name: "wire", FrontEnd: "tracepoint", Refused: "trampoline: operation not permitted\nor so",
+				Connections: 1234, Handshakes: 900, NoHandshake: 300, Relayed: 4,
+			},
+		},
+		Coverage: []status.Coverage{{Executable: "curl", Matched: 100, Socket: 300, Library: 5, Mismatched: 1}, {Executable: "\x1b", Socket: 99}},
 	}}
 }
 

@@ -3,10 +3,12 @@
 package pipeline
 
 import (
+	"sync/atomic"
 	"time"
 
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/probe/sockets"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/wire"
 	"crypto-auditing/src/internal/wire/tls"
 )
@@ -26,6 +28,8 @@ type connections struct {
 	counted, expired uint64
 	// handshakes counts those that were seen.
 	handshakes uint64
+	// stats are the tracker's, for other goroutines.
+	stats atomic.Pointer[wire.Stats]
 }
 
 const (
@@ -40,11 +44,19 @@ const (
 func (p *Pipeline) Watch(s *sockets.Source) {
 	p.connections = &connections{source: s, losses: p.losses}
 	p.window.join = newJoiner()
+	p.connections.stats.Store(&wire.Stats{})
 	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), wire.Suspects(), func(h *wire.Handshake) {
 		if o := p.connections.handshake(h); o.role == "" || !p.window.join.offer(o) {
 			p.write(o)
 		}
 	})
+}
+
+// Connections returns counts of the connections that were followed, and of the
+// handshakes by executable. It may be called from any goroutine, if Watch was
+// called.
+func (p *Pipeline) Connections() (wire.Stats, []status.Coverage) {
+	return *p.connections.stats.Load(), p.window.join.list()
 }
 
 // settle writes the handshakes of sockets that have waited for a library to report
@@ -78,6 +90,15 @@ func (c *connections) take(raw []byte) error {
 	}
 	c.tracker.Add(&c.fragment)
 	return nil
+}
+
+// flushed ends a window.
+func (c *connections) flushed() {
+	if c != nil && c.taken {
+		c.taken = false
+		stats := c.tracker.Stats()
+		c.stats.Store(&stats)
+	}
 }
 
 // expire gives up connections that have taken too long.

@@ -3,10 +3,12 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/status"
 )
 
 // A handshake that a library reports and that is seen at its socket as well is
@@ -80,7 +82,7 @@ type joiner struct {
 	waiting []waiting
 
 	mu       sync.Mutex
-	coverage map[string]*Coverage
+	coverage map[string]*status.Coverage
 }
 
 // waiting is a handshake of a socket, and how many more flushes it waits for.
@@ -89,17 +91,20 @@ type waiting struct {
 	flushes   int
 }
 
-// Coverage counts the handshakes of an executable.
-type Coverage struct {
-	// Executable is a base name; empty for those beyond what is counted apart.
-	Executable string
-	// Matched were reported by a library and seen at a socket, Wire only seen
-	// there, Library only reported, Mismatched both, with different values.
-	Matched, Wire, Library, Mismatched uint64
+func newJoiner() *joiner {
+	return &joiner{byProcess: map[uint32][]*reported{}, coverage: map[string]*status.Coverage{}}
 }
 
-func newJoiner() *joiner {
-	return &joiner{byProcess: map[uint32][]*reported{}, coverage: map[string]*Coverage{}}
+// list returns the counters of all executables, by name.
+func (j *joiner) list() []status.Coverage {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := make([]status.Coverage, 0, len(j.coverage))
+	for _, c := range j.coverage {
+		all = append(all, *c)
+	}
+	slices.SortFunc(all, func(a, b status.Coverage) int { return strings.Compare(a.Executable, b.Executable) })
+	return all
 }
 
 // begin notes that a library has begun a handshake, if a context that got its
@@ -139,7 +144,7 @@ func (j *joiner) forget(at uint64) {
 			delete(j.byProcess, process)
 		}
 		if !r.matched && r.executable != nil {
-			j.count(string(r.executable.raw), func(c *Coverage) { c.Library++ })
+			j.count(string(r.executable.raw), func(c *status.Coverage) { c.Library++ })
 		}
 	}
 }
@@ -181,12 +186,12 @@ func (j *joiner) offer(o *operation) bool {
 		j.waiting = append(j.waiting, waiting{o, 2})
 		return true
 	}
-	j.count(o.executable, func(c *Coverage) { c.Wire++ })
+	j.count(o.executable, func(c *status.Coverage) { c.Socket++ })
 	return false
 }
 
 // count counts a handshake of an executable.
-func (j *joiner) count(executable string, add func(*Coverage)) {
+func (j *joiner) count(executable string, add func(*status.Coverage)) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	c := j.coverage[executable]
@@ -195,7 +200,7 @@ func (j *joiner) count(executable string, add func(*Coverage)) {
 			executable = ""
 		}
 		if c = j.coverage[executable]; c == nil {
-			c = &Coverage{Executable: executable}
+			c = &status.Coverage{Executable: executable}
 			j.coverage[executable] = c
 		}
 	}
@@ -216,13 +221,13 @@ func (j *joiner) settle(all bool, write func(*operation), complete func(*reporte
 		switch {
 		case match != nil:
 			match.matched = true
-			j.count(w.operation.executable, func(c *Coverage) { c.Matched++ })
+			j.count(w.operation.executable, func(c *status.Coverage) { c.Matched++ })
 			complete(match, w.operation)
 			continue
 		case candidates:
-			j.count(w.operation.executable, func(c *Coverage) { c.Mismatched++ })
+			j.count(w.operation.executable, func(c *status.Coverage) { c.Mismatched++ })
 		default:
-			j.count(w.operation.executable, func(c *Coverage) { c.Wire++ })
+			j.count(w.operation.executable, func(c *status.Coverage) { c.Socket++ })
 		}
 		write(w.operation)
 	}

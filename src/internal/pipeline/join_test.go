@@ -7,6 +7,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/probe"
+	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/wire"
 )
 
@@ -26,7 +27,7 @@ func seen(at uint64, role string, version, suite, group int64) *operation {
 }
 
 // joined is what becomes of a handshake at a socket after records of a library.
-func joined(t *testing.T, o *operation, records ...*probe.Record) (groups []event.Group, c Coverage) {
+func joined(t *testing.T, o *operation, records ...*probe.Record) (groups []event.Group, c status.Coverage) {
 	t.Helper()
 	w := testWindow(t)
 	w.join = newJoiner()
@@ -46,12 +47,12 @@ func joined(t *testing.T, o *operation, records ...*probe.Record) (groups []even
 	if c := w.join.coverage["curl"]; c != nil {
 		return groups, *c
 	}
-	return groups, Coverage{}
+	return groups, status.Coverage{}
 }
 
 func TestAHandshakeSeenAtItsSocketIsAnOperationOfItsOwn(t *testing.T) {
 	groups, c := joined(t, seen(10, "client", 772, 0x1301, 29))
-	if len(groups) != 2 || c.Wire != 1 {
+	if len(groups) != 2 || c.Socket != 1 {
 		t.Fatalf("%d groups, coverage %+v", len(groups), c)
 	}
 	root, inner := &groups[0], &groups[1]
@@ -83,19 +84,19 @@ func TestAHandshakeThatALibraryReportsIsNotWrittenTwice(t *testing.T) {
 		role    string
 		// groups is what is written of the socket's.
 		groups int
-		want   Coverage
+		want   status.Coverage
 	}{
-		"all values agree":         {[]*probe.Record{handshake, version, suite, exchange(29)}, "client", 0, Coverage{Matched: 1}},
-		"one of the groups does":   {[]*probe.Record{handshake, version, suite, exchange(23, 29)}, "client", 0, Coverage{Matched: 1}},
-		"without values":           {[]*probe.Record{handshake}, "client", 1, Coverage{Matched: 1}},
-		"without the suite":        {[]*probe.Record{handshake, version, exchange(29)}, "client", 1, Coverage{Matched: 1}},
-		"another version":          {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771))}, "client", 2, Coverage{Mismatched: 1}},
-		"another group":            {[]*probe.Record{handshake, version, suite, exchange(23)}, "client", 2, Coverage{Mismatched: 1}},
-		"the other role":           {[]*probe.Record{handshake, version, suite}, "server", 2, Coverage{Wire: 1}},
-		"another process":          {[]*probe.Record{&other}, "client", 2, Coverage{Wire: 1}},
-		"no handshake":             {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshakes"))}, "client", 2, Coverage{Wire: 1}},
-		"the role as a value":      {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshake"), text("tls::role", "server")), version, suite}, "server", 0, Coverage{Matched: 1}},
-		"of two the one that fits": {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771)), opens(3, 3, event.NoParent, text("name", "tls::handshake_client")), says(4, 3, number("tls::protocol_version", 772), number("tls::ciphersuite", 0x1301))}, "client", 0, Coverage{Matched: 1}},
+		"all values agree":         {[]*probe.Record{handshake, version, suite, exchange(29)}, "client", 0, status.Coverage{Matched: 1}},
+		"one of the groups does":   {[]*probe.Record{handshake, version, suite, exchange(23, 29)}, "client", 0, status.Coverage{Matched: 1}},
+		"without values":           {[]*probe.Record{handshake}, "client", 1, status.Coverage{Matched: 1}},
+		"without the suite":        {[]*probe.Record{handshake, version, exchange(29)}, "client", 1, status.Coverage{Matched: 1}},
+		"another version":          {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771))}, "client", 2, status.Coverage{Mismatched: 1}},
+		"another group":            {[]*probe.Record{handshake, version, suite, exchange(23)}, "client", 2, status.Coverage{Mismatched: 1}},
+		"the other role":           {[]*probe.Record{handshake, version, suite}, "server", 2, status.Coverage{Socket: 1}},
+		"another process":          {[]*probe.Record{&other}, "client", 2, status.Coverage{Socket: 1}},
+		"no handshake":             {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshakes"))}, "client", 2, status.Coverage{Socket: 1}},
+		"the role as a value":      {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshake"), text("tls::role", "server")), version, suite}, "server", 0, status.Coverage{Matched: 1}},
+		"of two the one that fits": {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771)), opens(3, 3, event.NoParent, text("name", "tls::handshake_client")), says(4, 3, number("tls::protocol_version", 772), number("tls::ciphersuite", 0x1301))}, "client", 0, status.Coverage{Matched: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			groups, got := joined(t, seen(10, c.role, 772, 0x1301, 29), c.records...)
@@ -129,7 +130,7 @@ func TestWhatTheJoinerRemembersIsBounded(t *testing.T) {
 		t.Errorf("%d handshakes of libraries are remembered", n)
 	}
 	for i := range 2 * maxCovered {
-		w.join.count(string(rune('a'+i)), func(c *Coverage) { c.Wire++ })
+		w.join.count(string(rune('a'+i)), func(c *status.Coverage) { c.Socket++ })
 	}
 	if n := len(w.join.coverage); n > maxCovered+1 {
 		t.Errorf("%d executables are counted", n)

@@ -251,9 +251,7 @@ func (p *Pipeline) push() (losing bool) {
 	}
 	losing = p.count(at)
 	p.window.flush(b)
-	if p.connections != nil {
-		p.connections.taken = false
-	}
+	p.connections.flushed()
 	b.Lose(p.losses, at)
 	b.Then = append(b.Then, p.taken...)
 	p.taken = p.taken[:0]

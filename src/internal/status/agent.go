@@ -44,6 +44,11 @@ type Agent struct {
 	Latency Histogram `json:"latency" metric:"commit_latency_seconds histogram 2" help:"Groups by the time from their first probe to the commit."`
 	// Libraries are the files with probes.
 	Libraries []Library `bus:"libraries" json:"libraries"`
+	// Sources are the ways of capturing that are configured.
+	Sources []Source `bus:"sources" json:"sources"`
+	// Coverage counts the handshakes that were seen at sockets, and those that
+	// libraries reported meanwhile, by the executable.
+	Coverage []Coverage `bus:"coverage" json:"coverage"`
 	// Problem is what could not be found out and is zero here; empty: nothing.
 	Problem string `json:"problem"`
 	// Other are what is not known here, by key.
@@ -80,6 +85,37 @@ type Library struct {
 	Replaced bool `bus:"replaced" json:"replaced"`
 	// Error is why it is not attached, or which sites are not.
 	Error string `bus:"error" json:"error"`
+}
+
+// Source is a way of capturing. What it counts are ends of connections:
+// Connections = Handshakes + NoHandshake + Relayed + those that are lost or open.
+type Source struct {
+	// Name is "usdt" or "wire".
+	Name string `bus:"name" json:"name" label:"source"`
+	// FrontEnd is how it captures; empty: it does not, and Error is why. Refused is
+	// why a better front end cannot be used.
+	FrontEnd string `bus:"front-end" json:"frontEnd" metric:"source_active gauge 5" help:"Whether a source captures."`
+	Error    string `bus:"error" json:"error"`
+	Refused  string `bus:"refused" json:"refused"`
+	// Connections began while it captured. Of them Handshakes had one,
+	// NoHandshake had none, and Relayed had one that the program passed on.
+	Connections uint64 `bus:"connections" json:"connections" metric:"source_connections_total counter 5" help:"Ends of connections that a source has seen."`
+	Handshakes  uint64 `bus:"handshakes" json:"handshakes" metric:"source_handshakes_total counter 5" help:"Ends of connections with a handshake."`
+	NoHandshake uint64 `bus:"no-handshake" json:"noHandshake" metric:"source_no_handshake_total counter 5" help:"Ends of connections without a handshake."`
+	Relayed     uint64 `bus:"relayed" json:"relayed" metric:"source_relayed_total counter 5" help:"Ends of connections that passed on the handshake of others."`
+}
+
+// Coverage counts the TLS handshakes of an executable.
+type Coverage struct {
+	// Executable is a base name; empty: those that are not counted apart.
+	Executable string `bus:"executable" json:"executable" label:"executable"`
+	// Matched were seen at a socket and reported by a library, Socket seen and not
+	// reported, Library reported and not seen. Mismatched were both, with different
+	// values.
+	Matched    uint64 `bus:"matched" json:"matched" metric:"handshakes_matched_total counter 6" help:"TLS handshakes seen at a socket that a library reported, too."`
+	Socket     uint64 `bus:"socket" json:"socket" metric:"handshakes_socket_total counter 6" help:"TLS handshakes seen at a socket only."`
+	Library    uint64 `bus:"library" json:"library" metric:"handshakes_library_total counter 6" help:"TLS handshakes reported by a library only."`
+	Mismatched uint64 `bus:"mismatched" json:"mismatched" metric:"handshakes_mismatched_total counter 6" help:"TLS handshakes whose values differ between socket and library."`
 }
 
 // Histogram is a histogram of times. Counts[i] are those up to Bounds[i] and

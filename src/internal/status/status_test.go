@@ -47,7 +47,13 @@ func rich() status.Broker {
 				},
 				{Path: "/lib/y", Error: "no such file", Replaced: true},
 			},
-			Problem: "cannot count",
+			Sources: []status.Source{
+				{Name: "usdt", FrontEnd: "uprobe_multi"},
+				{Name: "wire", FrontEnd: "tracepoint", Refused: "trampoline: denied", Connections: 9, Handshakes: 5, NoHandshake: 3, Relayed: 1},
+				{Name: "wire", Error: "denied"},
+			},
+			Coverage: []status.Coverage{{Executable: `cu\x00rl`, Matched: 1, Socket: 2, Library: 3, Mismatched: 4}},
+			Problem:  "cannot count",
 		},
 	}
 }

@@ -36,7 +36,7 @@ func (p *statusPrinter) agent(s *status.Agent) {
 	switch {
 	case s.Full != "" || s.Problem != "":
 		dot = dotBad
-	case lostHits > 0 || lostEvents > 0 || recording(s) == 0:
+	case lostHits > 0 || lostEvents > 0 || recording(s) == 0 && atSockets(s) == nil:
 		dot = dotWarn
 	}
 	p.name("●", dot, "crau-agent "+printable(s.Version))
@@ -48,6 +48,7 @@ func (p *statusPrinter) agent(s *status.Agent) {
 		p.line("Trouble", "%s", printable(s.Problem))
 	}
 	p.line("Attaches", "%s", profile(s.Profile))
+	p.sockets(s)
 	p.line("Log", "%s, %s in %s, %s free", printable(s.LogDirectory), render.Size(int64(s.DiskUsage)), render.Counted(s.Segments, "segment"), render.Size(int64(s.DiskFree)))
 	p.line("Newest", "%s", printable(s.Newest))
 	p.line("Oldest", "%s", printable(s.Oldest))
@@ -60,6 +61,48 @@ func (p *statusPrinter) agent(s *status.Agent) {
 	p.line("CPU", "%v", s.CPU)
 	p.line("Memory", "%s", render.Size(int64(s.Resident)))
 	p.libraries(s)
+}
+
+// sockets shows the source that sees handshakes at sockets.
+func (p *statusPrinter) sockets(s *status.Agent) {
+	for i := range s.Sources {
+		o := &s.Sources[i]
+		if o.Name != sourceWire {
+			continue
+		}
+		if o.FrontEnd == "" {
+			p.line("Sockets", "not recorded: %s", printable(o.Error))
+			continue
+		}
+		refused := ""
+		if o.Refused != "" {
+			refused = "; no " + printable(o.Refused)
+		}
+		p.line("Sockets", "by %s%s", printable(o.FrontEnd), refused)
+		p.line("", "%s seen, %s with a handshake, %s without, %s relayed", render.Counted(o.Connections, "connection"),
+			grouped(o.Handshakes), grouped(o.NoHandshake), grouped(o.Relayed))
+		var both, all uint64
+		for _, c := range s.Coverage {
+			both += c.Matched
+			all += c.Matched + c.Socket + c.Mismatched
+		}
+		if all > 0 {
+			p.line("Coverage", "libraries reported %s of %s", grouped(both), render.Counted(all, "TLS handshake"))
+		}
+	}
+}
+
+// sourceWire is the name of the source that sees handshakes at sockets.
+const sourceWire = "wire"
+
+// atSockets returns that source if it records, else nil.
+func atSockets(s *status.Agent) *status.Source {
+	for i := range s.Sources {
+		if o := &s.Sources[i]; o.Name == sourceWire && o.FrontEnd != "" {
+			return o
+		}
+	}
+	return nil
 }
 
 // line writes a named line; one without a name goes on with that before.
@@ -136,8 +179,15 @@ func recording(s *status.Agent) (n uint64) {
 }
 
 func state(s *status.Agent) string {
+	var what []string
 	if n := recording(s); n > 0 {
-		return "recording " + render.Counted(n, "library")
+		what = append(what, render.Counted(n, "library"))
+	}
+	if atSockets(s) != nil {
+		what = append(what, "handshakes at sockets")
+	}
+	if len(what) > 0 {
+		return "recording " + strings.Join(what, " and ")
 	}
 	return "waiting for libraries with probes"
 }

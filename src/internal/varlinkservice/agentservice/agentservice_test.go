@@ -310,6 +310,10 @@ func rich() status.Agent {
 			},
 			{Path: "/usr/lib/evil\n\xff\\.so", Error: "no such file", Replaced: true},
 		},
+		Sources: []status.Source{
+			{Name: "wire", FrontEnd: "tracepoint", Refused: "a\nb", Connections: 9, Handshakes: 5, NoHandshake: 3, Relayed: 1},
+		},
+		Coverage: []status.Coverage{{Executable: "evil\n", Matched: 1, Socket: 2, Library: 3, Mismatched: 4}},
 	}
 }
 
@@ -357,12 +361,14 @@ func TestGetStatusTellsEverything(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got[name], value)
 		}
 	}
-	if len(got) != len(want)+3 {
-		t.Errorf("the status has %d fields, want %d", len(got), len(want)+3)
+	if len(got) != len(want)+5 {
+		t.Errorf("the status has %d fields, want %d", len(got), len(want)+5)
 	}
 	for name, value := range map[string]string{
 		// What is beyond the numbers of the interface is its greatest.
-		"lost": `[map[events:0 hits:7 place:kernel reason:ring-full] map[events:9.223372036854776e+18 hits:1 place:disk reason:disk-full]]`,
+		"sources":  `[map[connections:9 error: frontEnd:tracepoint handshakes:5 name:wire noHandshake:3 refused:a; b relayed:1]]`,
+		"coverage": `[map[executable:evil\x0a library:3 matched:1 mismatched:4 socket:2]]`,
+		"lost":     `[map[events:0 hits:7 place:kernel reason:ring-full] map[events:9.223372036854776e+18 hits:1 place:disk reason:disk-full]]`,
 		"latency": `map[boundsUSec:[1000 2000 5000 10000 25000 50000 75000 100000 125000] ` +
 			`counts:[0 0 0 0 0 0 0 90 9 1] sumUSec:3e+06]`,
 		"libraries": `[map[attached:uprobe_multi attachedUSec:1.8000000005e+15 buildId:abcd error: hits:100 path:/usr/lib/libgnutls.so.30 ` +

@@ -19,6 +19,13 @@ func describe(s *status.Agent, err error, version string) {
 		s.Problem = sentence(err.Error())
 	}
 	s.LogDirectory, s.Full = escape(s.LogDirectory), sentence(s.Full)
+	for i := range s.Sources {
+		o := &s.Sources[i]
+		o.Error, o.Refused = sentence(o.Error), sentence(o.Refused)
+	}
+	for i := range s.Coverage {
+		s.Coverage[i].Executable = escape(s.Coverage[i].Executable)
+	}
 	for i := range s.Libraries {
 		l := &s.Libraries[i]
 		l.Path, l.Provider, l.Error = escape(l.Path), escape(l.Provider), sentence(l.Error)

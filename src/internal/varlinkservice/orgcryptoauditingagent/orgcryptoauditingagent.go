@@ -35,29 +35,31 @@ import (
 
 // What the agent does and has done.
 type Status struct {
-	Version       string    `json:"version"`
-	StartedUSec   int64     `json:"startedUSec"`
-	Profile       string    `json:"profile"`
-	Directory     string    `json:"directory"`
-	Newest        string    `json:"newest"`
-	Oldest        string    `json:"oldest"`
-	DiskUsage     int64     `json:"diskUsage"`
-	DiskFree      int64     `json:"diskFree"`
-	Segments      int64     `json:"segments"`
-	Full          string    `json:"full"`
-	HitsSeen      int64     `json:"hitsSeen"`
-	Hits          int64     `json:"hits"`
-	Events        int64     `json:"events"`
-	Groups        int64     `json:"groups"`
-	Chunks        int64     `json:"chunks"`
-	Lost          []Loss    `json:"lost"`
-	RingSize      int64     `json:"ringSize"`
-	RingHighWater int64     `json:"ringHighWater"`
-	CpuUSec       int64     `json:"cpuUSec"`
-	Resident      int64     `json:"resident"`
-	Latency       Histogram `json:"latency"`
-	Libraries     []Library `json:"libraries"`
-	Problem       string    `json:"problem"`
+	Version       string     `json:"version"`
+	StartedUSec   int64      `json:"startedUSec"`
+	Profile       string     `json:"profile"`
+	Directory     string     `json:"directory"`
+	Newest        string     `json:"newest"`
+	Oldest        string     `json:"oldest"`
+	DiskUsage     int64      `json:"diskUsage"`
+	DiskFree      int64      `json:"diskFree"`
+	Segments      int64      `json:"segments"`
+	Full          string     `json:"full"`
+	HitsSeen      int64      `json:"hitsSeen"`
+	Hits          int64      `json:"hits"`
+	Events        int64      `json:"events"`
+	Groups        int64      `json:"groups"`
+	Chunks        int64      `json:"chunks"`
+	Lost          []Loss     `json:"lost"`
+	RingSize      int64      `json:"ringSize"`
+	RingHighWater int64      `json:"ringHighWater"`
+	CpuUSec       int64      `json:"cpuUSec"`
+	Resident      int64      `json:"resident"`
+	Latency       Histogram  `json:"latency"`
+	Libraries     []Library  `json:"libraries"`
+	Sources       []Source   `json:"sources"`
+	Coverage      []Coverage `json:"coverage"`
+	Problem       string     `json:"problem"`
 }
 
 // A loss: where, why, and how much. The places are kernel, agent and disk.
@@ -89,6 +91,30 @@ type Library struct {
 	AttachedUSec int64    `json:"attachedUSec"`
 	Replaced     bool     `json:"replaced"`
 	Error        string   `json:"error"`
+}
+
+// A way of capturing. It counts ends of connections: those seen, those of them
+// with a handshake, without one, and with one that the program passed on.
+type Source struct {
+	Name        string `json:"name"`
+	FrontEnd    string `json:"frontEnd"`
+	Error       string `json:"error"`
+	Refused     string `json:"refused"`
+	Connections int64  `json:"connections"`
+	Handshakes  int64  `json:"handshakes"`
+	NoHandshake int64  `json:"noHandshake"`
+	Relayed     int64  `json:"relayed"`
+}
+
+// TLS handshakes of a program: seen at a socket and reported by a library, seen
+// only, reported only, and both with values that differ. The name is empty for
+// programs that are not counted apart.
+type Coverage struct {
+	Executable string `json:"executable"`
+	Matched    int64  `json:"matched"`
+	Socket     int64  `json:"socket"`
+	Library    int64  `json:"library"`
+	Mismatched int64  `json:"mismatched"`
 }
 
 // The caller may not call the method; allowed says who may.
@@ -962,6 +988,11 @@ type Status (
   latency: Histogram,
   # The files that the agent is attached to, or should be.
   libraries: []Library,
+  # The configured ways of capturing.
+  sources: []Source,
+  # The TLS handshakes that were seen at sockets, and those that libraries
+  # reported meanwhile, by the program; at most 257.
+  coverage: []Coverage,
   # What could not be found out, and is 0 or empty here; empty: all could.
   problem: string
 )
@@ -995,6 +1026,28 @@ type Library (
   # Why it is not attached, or which places are not.
   error: string
 )
+
+# A way of capturing. It counts ends of connections: those seen, those of them
+# with a handshake, without one, and with one that the program passed on.
+type Source (
+  # usdt or wire.
+  name: string,
+  # How it captures: uprobe_multi or perf_event, trampoline or tracepoint; empty:
+  # it does not, for the reason of error.
+  frontEnd: string,
+  error: string,
+  # Why a better front end cannot be used; empty: there is none.
+  refused: string,
+  connections: int,
+  handshakes: int,
+  noHandshake: int,
+  relayed: int
+)
+
+# TLS handshakes of a program: seen at a socket and reported by a library, seen
+# only, reported only, and both with values that differ. The name is empty for
+# programs that are not counted apart.
+type Coverage (executable: string, matched: int, socket: int, library: int, mismatched: int)
 
 # Tells what the agent does and has done, not earlier than at the call. Calls
 # that come while it finds out share the next answer; it does so 20 times a
