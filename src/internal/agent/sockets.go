@@ -46,7 +46,7 @@ func (a *Agent) watchSockets() error {
 		return nil
 	}
 	s := &a.sockets
-	if s.source, s.err = sockets.Attach(a.tracer, sockets.Options{}); s.err != nil {
+	if s.source, s.err = sockets.Attach(a.tracer, sockets.Options{Datagrams: a.options.Datagrams}); s.err != nil {
 		if a.options.Libraries == nil {
 			return s.err
 		}
@@ -55,9 +55,6 @@ func (a *Agent) watchSockets() error {
 	}
 	for _, r := range s.source.Refused() {
 		a.options.Log.Info("a front end at sockets cannot be used", "front_end", r.FrontEnd, "reason", r.Err)
-	}
-	if a.options.Datagrams {
-		a.options.Log.Warn("handshakes of QUIC are not recorded: this version sees those of TCP only")
 	}
 	a.options.Log.Info("recording handshakes at sockets", "front_end", s.source.FrontEnd())
 	a.pipeline.Watch(s.source)
