@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <link.h>
 #include <stdio.h>
@@ -115,24 +114,19 @@ static void unmap(const struct fresh_literals *literals)
 
 int main(int argc, char **argv)
 {
-	enum { PROGRAM = 1, UNCACHED, CONTEXT, COUNTS, WAIT, WAIT_FILE, HELP };
+	enum { PROGRAM = 1, UNCACHED, CONTEXT };
 	static const struct option options[] = {
 		{ "program", no_argument, NULL, PROGRAM },
 		{ "uncached", no_argument, NULL, UNCACHED },
 		{ "context", required_argument, NULL, CONTEXT },
-		{ "counts", required_argument, NULL, COUNTS },
-		{ "wait", no_argument, NULL, WAIT },
-		{ "wait-file", required_argument, NULL, WAIT_FILE },
-		{ "help", no_argument, NULL, HELP },
-		{ 0 },
+		COMMON_OPTIONS,
 	};
-	struct gate gate = { 0 };
-	const char *counts_path = NULL;
+	struct common common = { 0 };
 	uint64_t context = (uint64_t)getpid();
 	bool program = false, uncached = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((option = next_option(argc, argv, options, help, &common)) != -1) {
 		switch (option) {
 		case PROGRAM:
 			program = true;
@@ -143,32 +137,18 @@ int main(int argc, char **argv)
 		case CONTEXT:
 			context = parse_number("--context", optarg, 0, UINT64_MAX);
 			break;
-		case COUNTS:
-			counts_path = optarg;
-			break;
-		case WAIT:
-			gate.standard_input = true;
-			break;
-		case WAIT_FILE:
-			gate.file = optarg;
-			break;
-		case HELP:
-			fputs(help, stdout);
-			return 0;
-		default:
-			usage_error("cannot understand the options");
 		}
 	}
 	if (optind != argc)
 		usage_error("no arguments are needed beside options");
 
-	counts_open(counts_path);
+	counts_open(common.counts);
 	struct counts_slot *slot = counts_slot();
 	const struct fresh_literals *literals =
 		program ? &program_literals : fresh_library_literals();
 	const char *page = literals->name_key;
 
-	gate_pass(&gate);
+	gate_pass(&common.gate);
 	unmap(literals);
 	if (uncached)
 		drop_from_cache(page);

@@ -11,7 +11,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <openssl/err.h>
 #include <openssl/objects.h>
@@ -403,8 +402,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int version,
 
 int main(int argc, char **argv)
 {
-	enum { TLS = 1, COUNT, GROUPS, KEY, MEMORY, PROBE_TRACE, COUNTS, WAIT,
-	       WAIT_FILE, COMMANDS, HELP };
+	enum { TLS = 1, COUNT, GROUPS, KEY, MEMORY, PROBE_TRACE, COMMANDS };
 	static const struct option options[] = {
 		{ "tls", required_argument, NULL, TLS },
 		{ "count", required_argument, NULL, COUNT },
@@ -412,23 +410,19 @@ int main(int argc, char **argv)
 		{ "key", required_argument, NULL, KEY },
 		{ "memory", no_argument, NULL, MEMORY },
 		{ "probes", required_argument, NULL, PROBE_TRACE },
-		{ "counts", required_argument, NULL, COUNTS },
-		{ "wait", no_argument, NULL, WAIT },
-		{ "wait-file", required_argument, NULL, WAIT_FILE },
 		{ "commands", no_argument, NULL, COMMANDS },
-		{ "help", no_argument, NULL, HELP },
-		{ 0 },
+		COMMON_OPTIONS,
 	};
 	struct run run = { 0 };
 	struct trace trace;
-	struct gate gate = { 0 };
-	const char *counts_path = NULL, *groups = NULL, *key = "p256";
+	struct common common = { 0 };
+	const char *groups = NULL, *key = "p256";
 	uint64_t count = 1;
 	int version = TLS1_3_VERSION;
 	bool commands = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((option = next_option(argc, argv, options, help, &common)) != -1) {
 		switch (option) {
 		case TLS:
 			if (strcmp(optarg, "1.2") == 0)
@@ -456,37 +450,23 @@ int main(int argc, char **argv)
 				die("cannot use trace %s: too many contexts", optarg);
 			run.trace = &trace;
 			break;
-		case COUNTS:
-			counts_path = optarg;
-			break;
-		case WAIT:
-			gate.standard_input = true;
-			break;
-		case WAIT_FILE:
-			gate.file = optarg;
-			break;
 		case COMMANDS:
 			commands = true;
 			break;
-		case HELP:
-			fputs(help, stdout);
-			return 0;
-		default:
-			usage_error("cannot understand the options");
 		}
 	}
 	if (optind != argc)
 		usage_error("no arguments are needed beside options");
-	if (commands && gate.standard_input)
+	if (commands && common.gate.standard_input)
 		usage_error("--commands does not go with --wait");
 
-	counts_open(counts_path);
+	counts_open(common.counts);
 	run.slot = counts_slot();
 	run.client = new_context(TLS_client_method(), version, groups);
 	run.server = new_context(TLS_server_method(), version, groups);
 	SSL_CTX_set_cert_verify_callback(run.client, verify_chain, NULL);
 	certificates_install(run.server, run.client, key);
-	gate_pass(&gate);
+	gate_pass(&common.gate);
 	counts_state(STATE_FIRING);
 	if (commands)
 		command_loop(handshakes, &run);

@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
@@ -452,7 +451,7 @@ static void linger(void)
 int main(int argc, char **argv)
 {
 	enum { FLOOD = 1, BULK, USERFAULTFD, DEEP, FORK, EXEC, COUNT, DURATION, THREADS,
-	       SEED, USER, LINGER, COUNTS, WAIT, WAIT_FILE, AGAIN, HELP };
+	       SEED, USER, LINGER, AGAIN };
 	static const struct option options[] = {
 		{ "flood", no_argument, NULL, FLOOD },
 		{ "bulk", no_argument, NULL, BULK },
@@ -466,21 +465,16 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, SEED },
 		{ "user", required_argument, NULL, USER },
 		{ "linger", no_argument, NULL, LINGER },
-		{ "counts", required_argument, NULL, COUNTS },
-		{ "wait", no_argument, NULL, WAIT },
-		{ "wait-file", required_argument, NULL, WAIT_FILE },
 		{ "again", no_argument, NULL, AGAIN }, /* by --exec alone */
-		{ "help", no_argument, NULL, HELP },
-		{ 0 },
+		COMMON_OPTIONS,
 	};
 	struct hostile hostile = { .threads = 1, .seed = 1 };
-	struct gate gate = { 0 };
-	const char *counts_path = NULL;
+	struct common common = { 0 };
 	bool stay = false, again = false;
 	uid_t user = 0;
 	int mode = 0, option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((option = next_option(argc, argv, options, help, &common)) != -1) {
 		switch (option) {
 		case FLOOD:
 		case BULK:
@@ -512,23 +506,9 @@ int main(int argc, char **argv)
 		case LINGER:
 			stay = true;
 			break;
-		case COUNTS:
-			counts_path = optarg;
-			break;
-		case WAIT:
-			gate.standard_input = true;
-			break;
-		case WAIT_FILE:
-			gate.file = optarg;
-			break;
 		case AGAIN:
 			again = true;
 			break;
-		case HELP:
-			fputs(help, stdout);
-			return 0;
-		default:
-			usage_error("cannot understand the options");
 		}
 	}
 	if (mode == 0 || optind != argc)
@@ -541,12 +521,12 @@ int main(int argc, char **argv)
 		hostile.count = mode == FORK || mode == EXEC ? 10 : 1000;
 
 	if (again)
-		counts_reopen(counts_path);
+		counts_reopen(common.counts);
 	else
-		counts_open(counts_path);
+		counts_open(common.counts);
 	if (user != 0 && setuid(user) < 0)
 		die("cannot become user %u: %s", user, strerror(errno));
-	gate_pass(&gate);
+	gate_pass(&common.gate);
 	counts_state(STATE_FIRING);
 	switch (mode) {
 	case FLOOD:
@@ -565,7 +545,7 @@ int main(int argc, char **argv)
 		fork_children(&hostile);
 		break;
 	case EXEC:
-		exec_again(&hostile, counts_path);
+		exec_again(&hostile, common.counts);
 		break;
 	}
 	counts->operations = hostile.count;

@@ -6,7 +6,6 @@
 #include "kinds.h"
 
 #include <ctype.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -401,36 +400,11 @@ static void memory_cases(char *readable, size_t page)
 
 int main(int argc, char **argv)
 {
-	enum { COUNTS = 1, WAIT, WAIT_FILE, HELP };
-	static const struct option options[] = {
-		{ "counts", required_argument, NULL, COUNTS },
-		{ "wait", no_argument, NULL, WAIT },
-		{ "wait-file", required_argument, NULL, WAIT_FILE },
-		{ "help", no_argument, NULL, HELP },
-		{ 0 },
-	};
-	struct gate gate = { 0 };
-	const char *counts_path = NULL;
-	int option;
+	static const struct option options[] = { COMMON_OPTIONS };
+	struct common common = { 0 };
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case COUNTS:
-			counts_path = optarg;
-			break;
-		case WAIT:
-			gate.standard_input = true;
-			break;
-		case WAIT_FILE:
-			gate.file = optarg;
-			break;
-		case HELP:
-			fputs(help, stdout);
-			return 0;
-		default:
-			usage_error("cannot understand the options");
-		}
-	}
+	while (next_option(argc, argv, options, help, &common) != -1)
+		;
 	if (optind != argc)
 		usage_error("no arguments are needed beside options");
 
@@ -445,13 +419,13 @@ int main(int argc, char **argv)
 
 	char *json = NULL;
 	size_t length = 0;
-	counts_open(counts_path);
+	counts_open(common.counts);
 	fired.slot = counts_slot();
 	fired.first = true;
 	fired.json = open_memstream(&json, &length);
 	if (fired.json == NULL)
 		die("cannot allocate memory for the list");
-	gate_pass(&gate);
+	gate_pass(&common.gate);
 	counts_state(STATE_FIRING);
 	kind_cases();
 	count_cases();

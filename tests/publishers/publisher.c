@@ -60,6 +60,33 @@ uint64_t parse_number(const char *option, const char *text, uint64_t least,
 	return n;
 }
 
+int next_option(int argc, char **argv, const struct option *options,
+		const char *help, struct common *common)
+{
+	for (;;) {
+		int option = getopt_long(argc, argv, "", options, NULL);
+
+		switch (option) {
+		case OPTION_COUNTS:
+			common->counts = optarg;
+			break;
+		case OPTION_WAIT:
+			common->gate.standard_input = true;
+			break;
+		case OPTION_WAIT_FILE:
+			common->gate.file = optarg;
+			break;
+		case OPTION_HELP:
+			fputs(help, stdout);
+			exit(0);
+		case '?':
+			usage_error("cannot understand the options");
+		default:
+			return option;
+		}
+	}
+}
+
 static void counts_map(const char *path, int open_flags)
 {
 	const size_t size = COUNTS_SLOT_OFFSET + COUNTS_SLOTS * COUNTS_SLOT_SIZE;

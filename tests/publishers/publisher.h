@@ -5,6 +5,7 @@
 #ifndef PUBLISHER_H
 #define PUBLISHER_H
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,6 +26,28 @@ struct gate {
 	const char *file;
 };
 void gate_pass(const struct gate *gate);
+
+/* The options that all publishers have, which end the list of their own: --counts,
+ * --wait, --wait-file and --help. */
+#define COMMON_OPTIONS                                             \
+	{ "counts", required_argument, NULL, OPTION_COUNTS },      \
+	{ "wait", no_argument, NULL, OPTION_WAIT },                \
+	{ "wait-file", required_argument, NULL, OPTION_WAIT_FILE }, \
+	{ "help", no_argument, NULL, OPTION_HELP },                \
+	{ 0 }
+
+/* Above the values of the options of a publisher itself. */
+enum { OPTION_COUNTS = 0x100, OPTION_WAIT, OPTION_WAIT_FILE, OPTION_HELP };
+
+struct common {
+	struct gate gate;
+	const char *counts; /* the path for counts_open */
+};
+
+/* next_option returns the value of the next option of a publisher itself, -1 after
+ * the last. It takes the common ones itself. */
+int next_option(int argc, char **argv, const struct option *options,
+		const char *help, struct common *common);
 
 uint64_t clock_ns(void); /* monotonic */
 uint64_t cpu_ns(void);   /* user and system time of the whole process */

@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -147,7 +146,7 @@ static fire_trace_function *load(const char *path)
 int main(int argc, char **argv)
 {
 	enum { COUNT = 1, DURATION, RATE, THREADS, FRESH, SITE, LIBRARY, WHOLE,
-	       COUNTS, WAIT, WAIT_FILE, COMMANDS, HELP };
+	       COMMANDS };
 	static const struct option options[] = {
 		{ "count", required_argument, NULL, COUNT },
 		{ "duration", required_argument, NULL, DURATION },
@@ -157,21 +156,17 @@ int main(int argc, char **argv)
 		{ "site", required_argument, NULL, SITE },
 		{ "library", required_argument, NULL, LIBRARY },
 		{ "whole", no_argument, NULL, WHOLE },
-		{ "counts", required_argument, NULL, COUNTS },
-		{ "wait", no_argument, NULL, WAIT },
-		{ "wait-file", required_argument, NULL, WAIT_FILE },
 		{ "commands", no_argument, NULL, COMMANDS },
-		{ "help", no_argument, NULL, HELP },
-		{ 0 },
+		COMMON_OPTIONS,
 	};
 	struct replay replay = { .fire = fire_trace, .site = SITE_CRAU, .count = 1 };
-	struct gate gate = { 0 };
-	const char *counts_path = NULL, *library = NULL;
+	struct common common = { 0 };
+	const char *library = NULL;
 	uint64_t rate = 0, threads = 1;
 	bool whole = false, commands = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	while ((option = next_option(argc, argv, options, help, &common)) != -1) {
 		switch (option) {
 		case COUNT:
 			replay.count = parse_number("--count", optarg, 1, UINT32_MAX);
@@ -205,28 +200,14 @@ int main(int argc, char **argv)
 		case WHOLE:
 			whole = true;
 			break;
-		case COUNTS:
-			counts_path = optarg;
-			break;
-		case WAIT:
-			gate.standard_input = true;
-			break;
-		case WAIT_FILE:
-			gate.file = optarg;
-			break;
 		case COMMANDS:
 			commands = true;
 			break;
-		case HELP:
-			fputs(help, stdout);
-			return 0;
-		default:
-			usage_error("cannot understand the options");
 		}
 	}
 	if (optind != argc - 1)
 		usage_error("exactly one TRACE is needed");
-	if (commands && (threads > 1 || rate > 0 || gate.standard_input))
+	if (commands && (threads > 1 || rate > 0 || common.gate.standard_input))
 		usage_error("--commands goes with neither --threads nor --rate nor --wait");
 
 	trace_read(&replay.trace, argv[optind], whole);
@@ -237,8 +218,8 @@ int main(int argc, char **argv)
 		replay.fire = load(library);
 	if (rate > 0)
 		replay.interval = 1000000000 * threads * replay.trace.length / rate;
-	counts_open(counts_path);
-	gate_pass(&gate);
+	counts_open(common.counts);
+	gate_pass(&common.gate);
 	counts_state(STATE_FIRING);
 	if (commands) {
 		struct player player;
