@@ -29,7 +29,9 @@ func read(t *testing.T, name string) string {
 // keys returns the names of the keys of a configuration, sorted.
 func keys(configuration any) (names []string) {
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(configuration)) {
-		names = append(names, field.Tag.Get("toml"))
+		if !field.Anonymous {
+			names = append(names, field.Tag.Get("toml"))
+		}
 	}
 	slices.Sort(names)
 	return names

@@ -62,9 +62,7 @@ func (s *settings) options() (agent.Options, error) {
 		SyncInterval:   conf.SyncInterval.Duration,
 		SegmentSize:    int64(conf.SegmentSize),
 		SegmentAge:     conf.SegmentAge.Duration,
-		Limits: agent.Limits{
-			MaxAge: conf.MaxAge.Duration, MaxSize: limit(conf.MaxSize), KeepFree: limit(conf.KeepFree),
-		},
+		Limits:         conf.Policy(),
 	}, nil
 }
 
@@ -78,11 +76,6 @@ func finder(conf *config.Agent) discover.Finder {
 		return discover.Usual{}
 	}
 	return discover.Named(conf.Library)
-}
-
-// limit turns a limit of the configuration into one of the agent.
-func limit(l config.Limit) agent.Limit {
-	return agent.Limit{Bytes: int64(l.Size), Percent: l.Percent, Auto: l.Auto}
 }
 
 // reload reads the settings again and has the agent take them over, as far as

@@ -30,6 +30,9 @@ func read(t *testing.T, name string) string {
 // included, sorted.
 func keysOf(configuration reflect.Type) (names []string) {
 	for _, field := range reflect.VisibleFields(configuration) {
+		if field.Anonymous {
+			continue
+		}
 		if field.Type == reflect.TypeFor[config.Truncate]() {
 			names = append(names, keysOf(field.Type)...)
 		} else {

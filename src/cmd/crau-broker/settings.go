@@ -124,23 +124,14 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 	}
 	return broker.Options{
 		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: marshal.AppendGroup,
-		Agent: agentclient.Client{Path: conf.AgentSocket},
-		Policy: broker.Policy{
-			MaxAge: conf.Truncate.MaxAge.Duration, MaxSize: limit(conf.Truncate.MaxSize),
-			KeepFree: limit(conf.Truncate.KeepFree), Reading: broker.ReadRule(conf.Truncate.Reading),
-			Hold: conf.Truncate.Hold.Duration,
-		},
+		Agent:  agentclient.Client{Path: conf.AgentSocket},
+		Policy: conf.Truncate.Policy(),
 		Limits: broker.Limits{
 			Subscriptions: conf.MaxSubscriptions, UserSubscriptions: conf.MaxUserSubscriptions,
 			Streams: conf.MaxStreams, UserStreams: conf.MaxUserStreams,
 		},
 		AnswerTime: conf.AnswerTimeout.Duration,
 	}, nil
-}
-
-// limit turns a limit of the configuration into one of the broker.
-func limit(l config.Limit) broker.Limit {
-	return broker.Limit{Bytes: int64(l.Size), Percent: l.Percent, Auto: l.Auto}
 }
 
 // agentUnit returns what asks the service manager for the agent's state; nil

@@ -26,6 +26,7 @@ import (
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/pipeline"
 	"crypto-auditing/src/internal/probe"
+	"crypto-auditing/src/internal/retention"
 )
 
 // Options configure an Agent.
@@ -57,7 +58,7 @@ type Options struct {
 	SegmentSize int64
 	SegmentAge  time.Duration
 	// Limits bound the log.
-	Limits Limits
+	Limits retention.Policy
 
 	Log *slog.Logger
 	// Ready, if set, is called when the agent records.

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/retention"
 )
 
 // reminder is how often suspended limits are reported.
@@ -23,7 +24,7 @@ const reminder = 24 * time.Hour
 type guard struct {
 	log *slog.Logger
 	// limits are those that are suspended; nil: none are.
-	limits *Limits
+	limits *retention.Policy
 	// newest is the segment that they must not remove, by its first sequence.
 	newest uint64
 	// relaxed is the policy meanwhile.
@@ -31,11 +32,11 @@ type guard struct {
 	reported time.Time
 }
 
-// apply returns the policy to apply, given what the limits mean and plan to
-// remove from the log in dir.
-func (g *guard) apply(limits *Limits, p retention.Policy, plan []retention.Segment, dir string) retention.Policy {
+// apply returns the policy to apply, given what the limits plan to remove from the
+// log in dir.
+func (g *guard) apply(limits *retention.Policy, plan []prune.Segment, dir string) retention.Policy {
 	if g.limits != nil {
-		held := slices.ContainsFunc(plan, func(s retention.Segment) bool { return s.First == g.newest })
+		held := slices.ContainsFunc(plan, func(s prune.Segment) bool { return s.First == g.newest })
 		if held && g.limits == limits {
 			g.report(limits, plan)
 			return g.relaxed
@@ -43,13 +44,13 @@ func (g *guard) apply(limits *Limits, p retention.Policy, plan []retention.Segme
 		g.limits = nil
 		if !held {
 			message.LimitsApply.Log(g.log)
-			return p
+			return *limits
 		}
 	}
-	if all, err := retention.All(dir, plan); err != nil || !all {
-		return p
+	if all, err := prune.All(dir, plan); err != nil || !all {
+		return *limits
 	}
-	g.limits, g.newest, g.relaxed, g.reported = limits, plan[len(plan)-1].First, relaxed(p, plan), time.Time{}
+	g.limits, g.newest, g.relaxed, g.reported = limits, plan[len(plan)-1].First, relaxed(*limits, plan), time.Time{}
 	g.report(limits, plan)
 	return g.relaxed
 }
@@ -57,34 +58,34 @@ func (g *guard) apply(limits *Limits, p retention.Policy, plan []retention.Segme
 // relaxed returns a policy without the limits because of which segments go. In
 // place of a size, the log may have the size it has, or the default if that is
 // more, so that it does not grow without bound.
-func relaxed(p retention.Policy, plan []retention.Segment) retention.Policy {
+func relaxed(p retention.Policy, plan []prune.Segment) retention.Policy {
 	var size int64
 	for _, s := range plan {
 		size += s.Bytes
 		switch s.Reason {
-		case retention.Age:
+		case prune.Age:
 			p.MaxAge = 0
-		case retention.Free:
-			p.KeepFree = 0
+		case prune.Free:
+			p.KeepFree = retention.Limit{}
 		}
 	}
-	if slices.ContainsFunc(plan, func(s retention.Segment) bool { return s.Reason == retention.Size }) {
-		p.MaxSize = max(size, retention.AutoSizeBound)
+	if slices.ContainsFunc(plan, func(s prune.Segment) bool { return s.Reason == prune.Size }) {
+		p.MaxSize = retention.Limit{Bytes: max(size, retention.AutoSizeBound)}
 	}
 	return p
 }
 
 // report logs which limits are suspended, and what to do about them.
-func (g *guard) report(limits *Limits, plan []retention.Segment) {
+func (g *guard) report(limits *retention.Policy, plan []prune.Segment) {
 	if time.Since(g.reported) < reminder {
 		return
 	}
 	g.reported = time.Now()
 	var bytes int64
 	var keys, options []string
-	for _, c := range exceeded(limits, plan) {
-		keys = append(keys, c.key+" = \""+c.value+"\"")
-		options = append(options, c.option+"=\""+c.value+"\"")
+	for _, d := range prune.Decided(limits, plan) {
+		keys = append(keys, configKey(d)+" = \""+d.Value+"\"")
+		options = append(options, "--"+d.Option+"=\""+d.Value+"\"")
 	}
 	for _, s := range plan {
 		bytes += s.Bytes

@@ -12,13 +12,14 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/retention"
 )
 
 // keeperOf returns a keeper of a log with closed segments and an active one,
 // and what it logs.
-func keeperOf(t *testing.T, closed int, limits Limits) (*keeper, *bytes.Buffer) {
+func keeperOf(t *testing.T, closed int, limits retention.Policy) (*keeper, *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
 	w, err := logstore.Open(context.Background(), dir, logstore.Options{EntryLen: event.Len, Metadata: func(now logstore.Moment) []byte {
@@ -67,12 +68,12 @@ func (k *keeper) segments(t *testing.T) int {
 
 func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 	for name, c := range map[string]struct {
-		limits       Limits
+		limits       retention.Policy
 		limit, force string
 	}{
-		"age":        {Limits{MaxAge: 30 * time.Nanosecond}, `max_age`, `--vacuum-time`},
-		"size":       {Limits{MaxSize: Limit{Bytes: 1}}, `max_size = \"1B\"`, `--vacuum-size=\"1B\"`},
-		"free space": {Limits{KeepFree: Limit{Percent: 100}}, `keep_free = \"100%\"`, `--keep-free=\"100%\"`},
+		"age":        {retention.Policy{MaxAge: 30 * time.Nanosecond}, `max_age`, `--vacuum-time`},
+		"size":       {retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, `max_size = \"1B\"`, `--vacuum-size=\"1B\"`},
+		"free space": {retention.Policy{KeepFree: retention.Limit{Percent: 100}}, `keep_free = \"100%\"`, `--keep-free=\"100%\"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k, log := keeperOf(t, 3, c.limits)
@@ -101,7 +102,7 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 
 			// Removed on purpose, that part is no obstacle any more.
 			log.Reset()
-			if _, err := k.writer.Retain(context.Background(), retention.Policy{MaxSize: 1}, nil); err != nil {
+			if _, err := k.writer.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			k.closeSegment(t)
@@ -113,12 +114,12 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 }
 
 func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
-	k, log := keeperOf(t, 4, Limits{})
+	k, log := keeperOf(t, 4, retention.Policy{})
 	if n := k.segments(t); n != 5 {
 		t.Fatalf("%d segments without limits", n)
 	}
 	size := func() (bytes int64) {
-		plan, err := retention.Plan(context.Background(), k.dir, retention.Policy{MaxSize: 1}, time.Now(), nil)
+		plan, err := prune.Plan(context.Background(), k.dir, retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, time.Now(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,13 +129,13 @@ func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
 		return bytes
 	}
 	// All but the oldest, and room for half of the active one.
-	k.limits.Store(&Limits{MaxSize: Limit{Bytes: size()}})
+	k.limits.Store(&retention.Policy{MaxSize: retention.Limit{Bytes: size()}})
 	left := k.segments(t)
 	if left < 2 || left >= 5 {
 		t.Errorf("%d segments are left of 5", left)
 	}
 	// The only closed segment goes in the course of things.
-	one, oneLog := keeperOf(t, 1, Limits{MaxAge: time.Nanosecond})
+	one, oneLog := keeperOf(t, 1, retention.Policy{MaxAge: time.Nanosecond})
 	if n := one.segments(t); n != 1 {
 		t.Errorf("%d segments are left of 2", n)
 	}
@@ -144,11 +145,11 @@ func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
 }
 
 func TestSuspendedLimitsApplyOnceTheyAreChanged(t *testing.T) {
-	k, log := keeperOf(t, 3, Limits{MaxSize: Limit{Bytes: 1}})
+	k, log := keeperOf(t, 3, retention.Policy{MaxSize: retention.Limit{Bytes: 1}})
 	if n := k.segments(t); n != 4 {
 		t.Fatalf("%d segments are left of 4", n)
 	}
-	k.limits.Store(&Limits{MaxSize: Limit{Bytes: 1 << 30}})
+	k.limits.Store(&retention.Policy{MaxSize: retention.Limit{Bytes: 1 << 30}})
 	if n := k.segments(t); n != 4 || !strings.Contains(log.String(), "the limits of the log apply again") {
 		t.Errorf("%d segments are left of 4, the log says %q", n, log)
 	}

@@ -9,30 +9,25 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/retention"
 )
 
 // keepInterval is how often the limits of the log are looked at, besides
 // whenever a segment begins.
 const keepInterval = time.Minute
 
-// Limits bound the log. Whole segments go, the oldest first.
-type Limits = retention.Limits
-
-// Limit is a number of bytes, which may depend on the file system.
-type Limit = retention.Limit
-
 // keeper seals and removes segments, in its own goroutine.
 type keeper struct {
 	writer *logstore.Writer
 	dir    string
-	limits atomic.Pointer[Limits]
+	limits atomic.Pointer[retention.Policy]
 	guard  guard
 	log    *slog.Logger
 }
 
-func newKeeper(w *logstore.Writer, dir string, limits Limits, log *slog.Logger) *keeper {
+func newKeeper(w *logstore.Writer, dir string, limits retention.Policy, log *slog.Logger) *keeper {
 	k := &keeper{writer: w, dir: dir, guard: guard{log: log}, log: log}
 	k.limits.Store(&limits)
 	return k
@@ -46,16 +41,11 @@ func (k *keeper) run(ctx context.Context) {
 // the whole log are suspended.
 func (k *keeper) policy(ctx context.Context) retention.Policy {
 	limits := k.limits.Load()
-	p, err := limits.Policy(k.dir)
+	plan, err := prune.Plan(ctx, k.dir, *limits, time.Now(), nil)
 	if err != nil {
-		k.log.Error("cannot apply the limits of the log", "error", err)
-		return retention.Policy{}
+		return *limits // Retain reports it
 	}
-	plan, err := retention.Plan(ctx, k.dir, p, time.Now(), nil)
-	if err != nil {
-		return p // Retain reports it
-	}
-	return k.guard.apply(limits, p, plan, k.dir)
+	return k.guard.apply(limits, plan, k.dir)
 }
 
 func (k *keeper) report(m logstore.Maintenance) {

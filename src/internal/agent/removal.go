@@ -9,16 +9,15 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
-	"slices"
 	"strings"
 	"time"
 
 	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/message"
-	"crypto-auditing/src/internal/quantity"
+	"crypto-auditing/src/internal/retention"
 )
 
 // ErrRemovesAll reports that the whole log would be removed without force.
@@ -30,10 +29,10 @@ var ErrRemovesAll = errors.New("it would remove the whole log at once")
 // log.
 func (a *Agent) Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (logstore.Removal, error) {
 	if !by.Force {
-		plan, err := retention.Plan(ctx, a.options.LogDir, retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, time.Now(), nil)
+		plan, err := prune.Plan(ctx, a.options.LogDir, retention.Policy{Read: before.Sequence, Reading: retention.Drop}, time.Now(), nil)
 		all := false
 		if err == nil {
-			all, err = retention.All(a.options.LogDir, plan)
+			all, err = prune.All(a.options.LogDir, plan)
 		}
 		switch {
 		case err != nil:
@@ -81,28 +80,11 @@ func (k *keeper) remover(r *logstore.Removal) retention.Remover {
 // has them.
 func (k *keeper) limitsOf(r *logstore.Removal) string {
 	var limits []string
-	for _, c := range exceeded(k.limits.Load(), r.Segments) {
-		limits = append(limits, c.key+"="+c.value)
+	for _, d := range prune.Decided(k.limits.Load(), r.Segments) {
+		limits = append(limits, configKey(d)+"="+d.Value)
 	}
 	return strings.Join(limits, ", ")
 }
 
-// limitKey is a limit as the configuration, and crauctl vacuum, have it.
-type limitKey struct{ key, option, value string }
-
-// exceeded returns the limits because of which segments go.
-func exceeded(l *Limits, segments []retention.Segment) (keys []limitKey) {
-	for _, c := range []struct {
-		reason retention.Reason
-		limitKey
-	}{
-		{retention.Age, limitKey{"max_age", "--vacuum-time", quantity.FormatDuration(l.MaxAge)}},
-		{retention.Size, limitKey{"max_size", "--vacuum-size", l.MaxSize.String()}},
-		{retention.Free, limitKey{"keep_free", "--keep-free", l.KeepFree.String()}},
-	} {
-		if slices.ContainsFunc(segments, func(s retention.Segment) bool { return s.Reason == c.reason }) {
-			keys = append(keys, c.limitKey)
-		}
-	}
-	return keys
-}
+// configKey is the key of a limit in the configuration.
+func configKey(d retention.Decision) string { return strings.ReplaceAll(d.Key, "-", "_") }

@@ -16,9 +16,9 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/file"
-	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/retention"
 )
 
 // storing returns an agent that has a store and a committer, and nothing to

@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/wakeup"
 )

@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 )
 
 // comingAndGoing is an agent that follows as long as a test lets it.
@@ -136,7 +136,7 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 		if (stopped == broker.AgentStopped) != (s.AgentError == "") {
 			t.Errorf("the error of an agent that is %s is %v", stopped, s.AgentError)
 		}
-		if _, err := b.Truncate(t.Context(), broker.Policy{MaxSize: broker.Limit{Bytes: 1}, Reading: broker.Ignore}, retention.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
+		if _, err := b.Truncate(t.Context(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}, Reading: retention.Ignore}, retention.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
 			t.Errorf("truncating with an agent that is %s returns %v", stopped, err)
 		}
 		select {

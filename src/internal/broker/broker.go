@@ -22,6 +22,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/quota"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -39,7 +40,7 @@ type Options struct {
 	// service manager's, and may be connected to at any time.
 	AgentUnit func(context.Context) AgentUnit
 	// Policy is what Truncate applies unless told otherwise.
-	Policy Policy
+	Policy retention.Policy
 	Limits Limits
 	// AnswerTime is how long a client may take to answer before it may be
 	// skipped forward.

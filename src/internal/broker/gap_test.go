@@ -21,8 +21,8 @@ import (
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/quota"
+	"crypto-auditing/src/internal/retention"
 )
 
 // segmented makes a log of some segments with 100 groups each, and returns the
@@ -219,7 +219,7 @@ func TestAnEmptyFolderBecomesALog(t *testing.T) {
 
 func TestTruncationFollowsThePolicy(t *testing.T) {
 	cases := map[string]struct {
-		policy func(size int64) broker.Policy
+		policy func(size int64) retention.Policy
 		// lagging is up to which segment a durable subscription has read; -1:
 		// there is none.
 		lagging int
@@ -228,32 +228,36 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 		removed int
 		because string
 	}{
-		"no limit": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore} }, -1, 0, ""},
-		"size": {func(n int64) broker.Policy {
-			return broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 3*n + n/2}}
+		"no limit": {func(int64) retention.Policy { return retention.Policy{Reading: retention.Ignore} }, -1, 0, ""},
+		"size": {func(n int64) retention.Policy {
+			return retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: 3*n + n/2}}
 		}, -1, 2, "max-size="},
-		"size, whoever lags": {func(n int64) broker.Policy {
-			return broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: n}}
+		"size, whoever lags": {func(n int64) retention.Policy {
+			return retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: n}}
 		}, 1, 4, "max-size="},
-		"never the one written": {func(int64) broker.Policy {
-			return broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}
+		"never the one written": {func(int64) retention.Policy {
+			return retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: 1}}
 		}, -1, 4, "max-size="},
-		"age": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Ignore, MaxAge: time.Minute} }, -1, 4, "max-age=1m"},
-		"free space that there cannot be": {func(int64) broker.Policy {
-			return broker.Policy{Reading: broker.Ignore, KeepFree: broker.Limit{Bytes: 1 << 60}}
+		"age": {func(int64) retention.Policy { return retention.Policy{Reading: retention.Ignore, MaxAge: time.Minute} }, -1, 4, "max-age=1m"},
+		"free space that there cannot be": {func(int64) retention.Policy {
+			return retention.Policy{Reading: retention.Ignore, KeepFree: retention.Limit{Bytes: 1 << 60}}
 		}, -1, 4, "keep-free="},
-		"keep what is not read":  {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}} }, 2, 2, "max-size="},
-		"keep, and nobody reads": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}} }, -1, 4, "max-size="},
-		"keep, but not for ever": {func(int64) broker.Policy {
-			return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}, Hold: time.Minute}
+		"keep what is not read": {func(int64) retention.Policy {
+			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}}
+		}, 2, 2, "max-size="},
+		"keep, and nobody reads": {func(int64) retention.Policy {
+			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}}
+		}, -1, 4, "max-size="},
+		"keep, but not for ever": {func(int64) retention.Policy {
+			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}, Hold: time.Minute}
 		}, 1, 4, "max-size="},
-		"keep, and it may be held for long": {func(int64) broker.Policy {
-			return broker.Policy{Reading: broker.Keep, MaxSize: broker.Limit{Bytes: 1}, Hold: 1000 * time.Hour}
+		"keep, and it may be held for long": {func(int64) retention.Policy {
+			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}, Hold: 1000 * time.Hour}
 		}, 1, 1, "max-size="},
-		"drop what is read":      {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, 3, 3, "reading=drop"},
-		"drop, and nobody reads": {func(int64) broker.Policy { return broker.Policy{Reading: broker.Drop} }, -1, 0, ""},
-		"drop, and the limits": {func(n int64) broker.Policy {
-			return broker.Policy{Reading: broker.Drop, MaxSize: broker.Limit{Bytes: n}}
+		"drop what is read":      {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, 3, 3, "reading=drop"},
+		"drop, and nobody reads": {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, -1, 0, ""},
+		"drop, and the limits": {func(n int64) retention.Policy {
+			return retention.Policy{Reading: retention.Drop, MaxSize: retention.Limit{Bytes: n}}
 		}, 1, 4, "max-size="},
 	}
 	for name, c := range cases {
@@ -312,11 +316,11 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 	agent := &brokertest.Agent{Log: l}
 	agent.Down.Store(true)
 	b := run(t, l, func(o *broker.Options) { o.Agent = agent })
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Ignore, MaxSize: broker.Limit{Bytes: 1}}, retention.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
+	if _, err := b.Truncate(context.Background(), retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: 1}}, retention.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
 		t.Errorf("without an agent: %v", err)
 	}
 	var argument *fault.ArgumentError
-	if _, err := b.Truncate(context.Background(), broker.Policy{Reading: "maybe"}, retention.Remover{}); !errors.As(err, &argument) {
+	if _, err := b.Truncate(context.Background(), retention.Policy{Reading: "maybe"}, retention.Remover{}); !errors.As(err, &argument) {
 		t.Errorf("with a rule that is none: %v", err)
 	}
 }
@@ -338,7 +342,7 @@ func TestWhoWaitsForNothingHoldsNothing(t *testing.T) {
 			t.Fatalf("it is at %v, not %v", s.Status().Position, last)
 		}
 	}
-	got, err := b.Truncate(context.Background(), broker.Policy{Reading: broker.Drop}, retention.Remover{})
+	got, err := b.Truncate(context.Background(), retention.Policy{Reading: retention.Drop}, retention.Remover{})
 	if err != nil || got.Segments != 2 {
 		t.Errorf("removed %+v, %v", got, err)
 	}
@@ -405,7 +409,7 @@ func TestNothingIsMissedWhileTheLogIsRotatedSealedAndTruncated(t *testing.T) {
 				t.Fatal(err)
 			}
 		case 2:
-			if _, err := l.Writer.Retain(context.Background(), retention.Policy{MaxSize: 20 << 10}, nil); err != nil {
+			if _, err := l.Writer.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 20 << 10}}, nil); err != nil {
 				t.Fatal(err)
 			}
 		case 3:

@@ -19,6 +19,7 @@ import (
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -54,7 +55,7 @@ func run(t testing.TB, l *brokertest.Log, change func(*broker.Options)) *running
 	t.Helper()
 	o := broker.Options{
 		LogDir: l.Dir, StateDir: t.TempDir(), Registry: registry(t), Form: sequences,
-		Policy: broker.Policy{Reading: broker.Ignore}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Policy: retention.Policy{Reading: retention.Ignore}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if change != nil {
 		change(&o)

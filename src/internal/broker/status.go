@@ -14,7 +14,7 @@ import (
 
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/status"
 )
@@ -61,7 +61,7 @@ func (b *Broker) logStatus(s *status.Broker) error {
 		return err
 	}
 	s.Segments, s.DiskUsage = uint64(segments), bytes
-	free, err := retention.FreeSpace(b.options.LogDir)
+	free, err := prune.FreeSpace(b.options.LogDir)
 	if err != nil {
 		return &fault.StoreError{Err: err}
 	}

@@ -9,58 +9,16 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/frame"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/logstore/segment"
-	"crypto-auditing/src/internal/quantity"
+	"crypto-auditing/src/internal/retention"
 )
-
-// ReadRule is what it means for a part of the log that all durable
-// subscriptions have read it or have been passed over it, or that one has not.
-type ReadRule string
-
-// The meanings.
-const (
-	// Ignore: nothing.
-	Ignore ReadRule = "ignore"
-	// Keep: what has not been read stays, whatever the limits say.
-	Keep ReadRule = "keep"
-	// Drop: what has been read goes at once. Without a durable subscription
-	// nothing counts as read.
-	Drop ReadRule = "drop"
-)
-
-// Policy says how much of the log is kept. Zero is no limit.
-type Policy struct {
-	MaxAge time.Duration
-	// MaxSize is how much the log may have, KeepFree what it leaves free of its
-	// file system.
-	MaxSize, KeepFree Limit
-	Reading           ReadRule
-	// Hold is how old what a lagging subscription has not read may become.
-	Hold time.Duration
-	// Force allows removing the whole log at once: every closed segment, if there
-	// are two or more that the limits do not allow.
-	Force bool
-}
-
-// Limit is a number of bytes, which may depend on the file system.
-type Limit = retention.Limit
-
-// Check reports what cannot be; the error is an *fault.ArgumentError.
-func (p *Policy) Check() error {
-	switch p.Reading {
-	case Ignore, Keep, Drop:
-		return nil
-	}
-	return &fault.ArgumentError{Argument: "reading", Problem: fmt.Sprintf("%q is none of %s, %s and %s", p.Reading, Ignore, Keep, Drop)}
-}
 
 // Truncation is what Truncate came to.
 type Truncation struct {
@@ -70,41 +28,37 @@ type Truncation struct {
 }
 
 // Policy is the configured one.
-func (b *Broker) Policy() Policy { return b.options.Policy }
+func (b *Broker) Policy() retention.Policy { return b.options.Policy }
 
 // Truncate has the agent remove the segments that a policy says have to go, on
 // behalf of a user. It fills in the policy of by, the limits that the segments
 // exceed, and force. The error is an *fault.ArgumentError, a *fault.StoreError, or wraps fault.ErrAgentUnavailable.
-func (b *Broker) Truncate(ctx context.Context, p Policy, by retention.Remover) (Truncation, error) {
+func (b *Broker) Truncate(ctx context.Context, p retention.Policy, by retention.Remover) (Truncation, error) {
 	if err := p.Check(); err != nil {
-		return Truncation{}, err
+		return Truncation{}, &fault.ArgumentError{Argument: "reading", Problem: err.Error()}
 	}
-	plan, err := retention.Limits{MaxAge: p.MaxAge, MaxSize: p.MaxSize, KeepFree: p.KeepFree}.Policy(b.options.LogDir)
-	if err != nil {
-		return Truncation{}, &fault.StoreError{Err: err}
-	}
+	plan := p
 	read, durable := b.lowWater()
-	switch p.Reading {
-	case Keep:
-		plan.Reading, plan.Read = retention.ReadFirst, math.MaxUint64
-		if durable {
-			held, err := b.heldUntil(ctx, p.Hold)
-			if err != nil {
-				return Truncation{}, &fault.StoreError{Err: err}
-			}
-			plan.Read = max(read.Sequence, held)
+	switch {
+	case p.Reading == retention.Keep && durable:
+		held, err := b.heldUntil(ctx, p.Hold)
+		if err != nil {
+			return Truncation{}, &fault.StoreError{Err: err}
 		}
-	case Drop:
-		if durable {
-			plan.Reading, plan.Read = retention.ReadGoes, read.Sequence
-		}
+		plan.Read = max(read.Sequence, held)
+	case p.Reading == retention.Keep:
+		plan.Read = math.MaxUint64
+	case durable:
+		plan.Read = read.Sequence
+	default:
+		plan.Reading = retention.Ignore // nothing counts as read
 	}
-	going, err := retention.Plan(ctx, b.options.LogDir, plan, b.options.Now(), nil)
+	going, err := prune.Plan(ctx, b.options.LogDir, plan, b.options.Now(), nil)
 	if err != nil {
 		return Truncation{}, &fault.StoreError{Err: err}
 	}
 	// What may go without force was decided here, by what has been read.
-	by.Policy, by.Force = p.describe(going), true
+	by.Policy, by.Force = describe(&p, going), true
 	if err := b.checkForce(p.Force, going, by.Policy); err != nil {
 		return Truncation{}, err
 	}
@@ -130,38 +84,28 @@ func (b *Broker) Truncate(ctx context.Context, p Policy, by retention.Remover) (
 
 // describe returns the parts of a policy because of which segments go, such as
 // "max-age=30d, max-size=1G".
-func (p *Policy) describe(going []retention.Segment) string {
+func describe(p *retention.Policy, going []prune.Segment) string {
 	var parts []string
-	for _, c := range []struct {
-		reason retention.Reason
-		text   string
-	}{
-		{retention.Age, "max-age=" + quantity.FormatDuration(p.MaxAge)},
-		{retention.Size, "max-size=" + p.MaxSize.String()},
-		{retention.Free, "keep-free=" + p.KeepFree.String()},
-		{retention.Read, "reading=" + string(p.Reading)},
-	} {
-		if slices.ContainsFunc(going, func(s retention.Segment) bool { return s.Reason == c.reason }) {
-			parts = append(parts, c.text)
-		}
+	for _, d := range prune.Decided(p, going) {
+		parts = append(parts, d.Key+"="+d.Value)
 	}
 	return strings.Join(parts, ", ")
 }
 
 // checkForce refuses what removes the whole log at once, unless forced. What has
-// been read does not count: to remove it is what ReadRule Drop is for.
-func (b *Broker) checkForce(force bool, going []retention.Segment, policy string) error {
+// been read does not count: to remove it is what retention.Drop is for.
+func (b *Broker) checkForce(force bool, going []prune.Segment, policy string) error {
 	unread, bytes := 0, int64(0)
 	for _, s := range going {
 		bytes += s.Bytes
-		if s.Reason != retention.Read {
+		if s.Reason != prune.Read {
 			unread++
 		}
 	}
 	if force || unread < 2 {
 		return nil
 	}
-	all, err := retention.All(b.options.LogDir, going)
+	all, err := prune.All(b.options.LogDir, going)
 	if err != nil {
 		return &fault.StoreError{Err: err}
 	}

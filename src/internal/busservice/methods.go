@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/busservice/arguments"
 	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/busservice/stream"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/status"
 )
 

@@ -27,6 +27,7 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 	"crypto-auditing/src/internal/busservice/marshal"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -87,7 +88,7 @@ func (s *served) start(t *testing.T, changes ...change) {
 	}}
 	bo := broker.Options{
 		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: marshal.AppendGroup, Agent: s.agent,
-		Policy: broker.Policy{Reading: broker.Ignore}, StateWait: time.Minute, Log: log,
+		Policy: retention.Policy{Reading: retention.Ignore}, StateWait: time.Minute, Log: log,
 	}
 	for _, c := range changes {
 		c(&so, &bo)

@@ -22,7 +22,7 @@ import (
 
 	"crypto-auditing/src/internal/cli"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/agentservice"

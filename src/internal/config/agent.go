@@ -35,13 +35,7 @@ type Agent struct {
 	// SegmentSize and SegmentAge end a file of the log.
 	SegmentSize Size     `toml:"segment_size"`
 	SegmentAge  Duration `toml:"segment_age"`
-	// MaxSize bounds the log, KeepFree is what it leaves of its file system:
-	// "auto" is a tenth of the file system, at most 4G, and 15 % of it; 0 is no
-	// limit.
-	MaxSize  Limit `toml:"max_size"`
-	KeepFree Limit `toml:"keep_free"`
-	// MaxAge is how old an event may become; 0: any age.
-	MaxAge Duration `toml:"max_age"`
+	Retention
 }
 
 // The values of Agent.Sources.
@@ -66,8 +60,7 @@ func DefaultAgent() Agent {
 		SyncInterval:       For(5 * time.Second),
 		SegmentSize:        128 << 20,
 		SegmentAge:         For(24 * time.Hour),
-		MaxSize:            Limit{Auto: true},
-		KeepFree:           Limit{Auto: true},
+		Retention:          defaultRetention(),
 	}
 }
 
@@ -82,17 +75,14 @@ func LoadAgent(files ...string) (conf Agent, deprecated []Deprecated, err error)
 }
 
 func (a *Agent) quantities() []quantityKey {
-	return []quantityKey{
+	return append([]quantityKey{
 		{name: "coalesce_window", duration: &a.CoalesceWindow, number: milliseconds},
 		{name: "ring_size"},
 		{name: "context_key_lifetime", duration: &a.ContextKeyLifetime, off: true},
 		{name: "sync_interval", duration: &a.SyncInterval},
 		{name: "segment_size"},
 		{name: "segment_age", duration: &a.SegmentAge},
-		{name: "max_size"},
-		{name: "keep_free"},
-		{name: "max_age", duration: &a.MaxAge, number: ignored, off: true},
-	}
+	}, a.Retention.quantities("")...)
 }
 
 // Check reports a value that cannot be, as a *ValueError.

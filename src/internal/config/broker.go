@@ -31,21 +31,6 @@ type Broker struct {
 	Truncate Truncate `toml:"truncate"`
 }
 
-// Truncate is what is kept of the log when it is truncated.
-type Truncate struct {
-	// MaxAge is how old an event may become; 0: any age.
-	MaxAge Duration `toml:"max_age"`
-	// MaxSize and KeepFree are as those of the agent.
-	MaxSize  Limit `toml:"max_size"`
-	KeepFree Limit `toml:"keep_free"`
-	// Reading is what it means that all durable subscriptions have read a part
-	// of the log: "ignore", "keep" or "drop".
-	Reading string `toml:"reading"`
-	// Hold is how old what a lagging subscription has not read may become; 0:
-	// any age.
-	Hold Duration `toml:"hold"`
-}
-
 // DefaultBroker returns the defaults.
 func DefaultBroker() Broker {
 	return Broker{
@@ -59,8 +44,7 @@ func DefaultBroker() Broker {
 		MaxStreams:           64,
 		MaxUserStreams:       16,
 		Truncate: Truncate{
-			MaxSize: Limit{Auto: true}, KeepFree: Limit{Auto: true},
-			Reading: "keep", Hold: For(7 * 24 * time.Hour),
+			Retention: defaultRetention(), Reading: "keep", Hold: For(7 * 24 * time.Hour),
 		},
 	}
 }
@@ -76,14 +60,10 @@ func LoadBroker(files ...string) (conf Broker, deprecated []Deprecated, err erro
 }
 
 func (b *Broker) quantities() []quantityKey {
-	return []quantityKey{
+	return append([]quantityKey{
 		{name: "idle_timeout", duration: &b.IdleTimeout, off: true},
 		{name: "answer_timeout", duration: &b.AnswerTimeout},
-		{name: "truncate.max_age", duration: &b.Truncate.MaxAge, number: ignored, off: true},
-		{name: "truncate.max_size"},
-		{name: "truncate.keep_free"},
-		{name: "truncate.hold", duration: &b.Truncate.Hold, number: ignored, off: true},
-	}
+	}, b.Truncate.quantities()...)
 }
 
 // Check reports a value that cannot be, as a *ValueError.

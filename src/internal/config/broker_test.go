@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/retention"
 )
 
 func TestKeysOfTheBrokerAreRead(t *testing.T) {
@@ -37,7 +38,9 @@ hold = "1d"
 		AnswerTimeout:    config.For(2 * time.Second),
 		MaxSubscriptions: 7, MaxUserSubscriptions: 6, MaxStreams: 5, MaxUserStreams: 4,
 		Truncate: config.Truncate{
-			MaxAge: config.For(720 * time.Hour), MaxSize: config.Limit{Size: 1 << 30},
+			Retention: config.Retention{
+				MaxAge: config.For(720 * time.Hour), MaxSize: config.Limit{Limit: retention.Limit{Bytes: 1 << 30}},
+			},
 			Reading: "drop", Hold: config.For(24 * time.Hour),
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/retention"
 )
 
 func write(t *testing.T, path, text string) string {
@@ -47,7 +48,10 @@ max_age = "4weeks"
 		Library: []string{"/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"}, LogDir: "/srv/log",
 		CoalesceWindow: config.For(250 * time.Millisecond), RingSize: 16 << 20,
 		SyncInterval: config.For(time.Second), SegmentSize: 1 << 20, SegmentAge: config.For(90 * time.Minute),
-		MaxSize: config.Limit{Size: 1 << 30}, KeepFree: config.Limit{Percent: 20}, MaxAge: config.For(28 * 24 * time.Hour),
+		Retention: config.Retention{
+			MaxSize: config.Limit{Limit: retention.Limit{Bytes: 1 << 30}}, KeepFree: config.Limit{Limit: retention.Limit{Percent: 20}},
+			MaxAge: config.For(28 * 24 * time.Hour),
+		},
 	}
 	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, %v\nwant %+v", got, warnings, err, want)
@@ -137,7 +141,7 @@ func TestNumbersWithoutAUnitAreAWarningForOneVersion(t *testing.T) {
 	want := config.DefaultAgent()
 	want.SyncInterval, want.SegmentAge, want.MaxAge = config.For(2*time.Second), config.For(time.Hour), config.For(30*24*time.Hour)
 	want.ContextKeyLifetime, want.CoalesceWindow = config.For(0), config.For(50*time.Millisecond)
-	want.MaxSize, want.KeepFree = config.Limit{Size: 1 << 30}, config.Limit{Size: 5_000_000_000}
+	want.MaxSize, want.KeepFree = config.Limit{Limit: retention.Limit{Bytes: 1 << 30}}, config.Limit{Limit: retention.Limit{Bytes: 5_000_000_000}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}

@@ -70,42 +70,6 @@ func parseSize(text, help string) (int64, error) {
 // String returns the size as it is written in a file.
 func (s Size) String() string { return quantity.FormatSize(int64(s)) }
 
-// Limit is a size, a percentage of a file system, or "auto".
-type Limit struct {
-	Size    Size
-	Percent int
-	Auto    bool
-}
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (l *Limit) UnmarshalText(text []byte) error {
-	if string(text) == "auto" {
-		*l = Limit{Auto: true}
-		return nil
-	}
-	if percent, ok := quantity.ParsePercent(string(text)); ok {
-		*l = Limit{Percent: percent}
-		return nil
-	}
-	n, err := parseSize(string(text), quantity.ShareHelp)
-	if err != nil {
-		return err
-	}
-	*l = Limit{Size: Size(n)}
-	return nil
-}
-
-// String returns the limit as it is written in a file.
-func (l Limit) String() string {
-	switch {
-	case l.Auto:
-		return "auto"
-	case l.Percent > 0:
-		return strconv.Itoa(l.Percent) + "%"
-	}
-	return l.Size.String()
-}
-
 // number is what a number without a unit means for a key. The zero value:
 // milliseconds or bytes, as in version 0.1.0, with a warning.
 type number int

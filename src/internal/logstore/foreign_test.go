@@ -18,8 +18,8 @@ import (
 	"crypto-auditing/src/internal/logstore/file/faulty"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/queue"
-	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/retention"
 )
 
 // copyTest copies a file.
@@ -145,7 +145,7 @@ func TestForeignFilesNeitherStopAWriterNorAreTouched(t *testing.T) {
 
 				// What goes is the log's own, and never the active segment.
 				c.put(t, dir, path)
-				removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, nil)
+				removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil)
 				mustTest(t, err)
 				if _, err := os.Lstat(path); err != nil {
 					t.Errorf("the foreign file was removed: %v", err)

@@ -18,10 +18,11 @@ import (
 
 	"crypto-auditing/src/internal/logstore/file/faulty"
 	"crypto-auditing/src/internal/logstore/frame"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/logstore/queue"
-	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/logstore/verify"
+	"crypto-auditing/src/internal/retention"
 )
 
 func testTerms(dst []uint64, entry []byte) []uint64 {
@@ -321,7 +322,7 @@ func TestReaderFollowsThroughRotationSealingAndRemoval(t *testing.T) {
 			sealTest(t, w)
 		}
 		if i%500 == 499 {
-			if _, err := w.Retain(context.Background(), retention.Policy{MaxSize: 20 << 10}, nil); err != nil {
+			if _, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 20 << 10}}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -384,7 +385,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 	cases := map[string]struct {
 		policy func(w *Writer, clock *testClock, info []verify.Info) retention.Policy
 		want   int
-		reason retention.Reason
+		reason prune.Reason
 	}{
 		"nothing to do": {
 			func(*Writer, *testClock, []verify.Info) retention.Policy { return retention.Policy{} }, 0, "",
@@ -393,7 +394,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 			func(_ *Writer, clock *testClock, info []verify.Info) retention.Policy {
 				now := clock.Now()
 				return retention.Policy{MaxAge: time.Duration(frame.RealTime(now.Boot, now.Offset) - info[1].LastTime - 1)}
-			}, 2, retention.Age,
+			}, 2, prune.Age,
 		},
 		"size": {
 			func(_ *Writer, _ *testClock, info []verify.Info) retention.Policy {
@@ -401,32 +402,34 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 				for _, i := range info[3:] {
 					size += i.Bytes
 				}
-				return retention.Policy{MaxSize: size}
-			}, 3, retention.Size,
+				return retention.Policy{MaxSize: retention.Limit{Bytes: size}}
+			}, 3, prune.Size,
 		},
 		"size of nothing leaves the active one": {
-			func(*Writer, *testClock, []verify.Info) retention.Policy { return retention.Policy{MaxSize: 1} }, segments, retention.Size,
+			func(*Writer, *testClock, []verify.Info) retention.Policy {
+				return retention.Policy{MaxSize: retention.Limit{Bytes: 1}}
+			}, segments, prune.Size,
 		},
 		"free space": {
 			func(w *Writer, _ *testClock, info []verify.Info) retention.Policy {
 				w.opts.FreeSpace = func(string) (int64, error) { return 1000, nil }
-				return retention.Policy{KeepFree: 1000 + info[0].Bytes + 1}
-			}, 2, retention.Free,
+				return retention.Policy{KeepFree: retention.Limit{Bytes: 1000 + info[0].Bytes + 1}}
+			}, 2, prune.Free,
 		},
 		"read by all": {
 			func(_ *Writer, _ *testClock, info []verify.Info) retention.Policy {
-				return retention.Policy{Read: info[3].Last, Reading: retention.ReadGoes}
-			}, 4, retention.Read,
+				return retention.Policy{Read: info[3].Last, Reading: retention.Drop}
+			}, 4, prune.Read,
 		},
 		"half read stays": {
 			func(_ *Writer, _ *testClock, info []verify.Info) retention.Policy {
-				return retention.Policy{Read: info[3].Last - 1, Reading: retention.ReadGoes}
-			}, 3, retention.Read,
+				return retention.Policy{Read: info[3].Last - 1, Reading: retention.Drop}
+			}, 3, prune.Read,
 		},
 		"unread stays although too large": {
 			func(_ *Writer, _ *testClock, info []verify.Info) retention.Policy {
-				return retention.Policy{MaxSize: 1, Read: info[0].Last, Reading: retention.ReadFirst}
-			}, 1, retention.Size,
+				return retention.Policy{MaxSize: retention.Limit{Bytes: 1}, Read: info[0].Last, Reading: retention.Keep}
+			}, 1, prune.Size,
 		},
 	}
 	for name, c := range cases {

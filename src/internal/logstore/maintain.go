@@ -14,14 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore/frame"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/logstore/prune"
 	"crypto-auditing/src/internal/logstore/seal"
 	"crypto-auditing/src/internal/logstore/segment"
+	"crypto-auditing/src/internal/retention"
 )
 
 // Removal is what removing segments came to.
 type Removal struct {
-	Segments []retention.Segment
+	Segments []prune.Segment
 	Bytes    int64
 	// Oldest is the cursor before the oldest entry that is left.
 	Oldest Cursor
@@ -43,7 +44,7 @@ func (w *Writer) Remove(ctx context.Context, before Cursor, announce Announce) (
 	if before.Store != w.store {
 		return Removal{}, fmt.Errorf("%w: %s", ErrForeignCursor, before)
 	}
-	return w.Retain(ctx, retention.Policy{Read: before.Sequence, Reading: retention.ReadGoes}, announce)
+	return w.Retain(ctx, retention.Policy{Read: before.Sequence, Reading: retention.Drop}, announce)
 }
 
 // Retain removes the segments that a policy says have to go. What was
@@ -63,7 +64,7 @@ func (w *Writer) Retain(ctx context.Context, policy retention.Policy, announce A
 	if err != nil {
 		return r, fmt.Errorf("cannot remove segments: %w", err)
 	}
-	plan, err := retention.PlanOf(ctx, w.dir, list, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
+	plan, err := prune.PlanOf(ctx, w.dir, list, policy, time.Unix(0, frame.RealTime(now.Boot, now.Offset)), w.opts.FreeSpace)
 	record, announceErr := w.announce(plan, announce)
 	if announceErr != nil && !noRoom(announceErr) {
 		return r, fmt.Errorf("cannot record the removal of segments, so nothing was removed: %w", announceErr)
@@ -103,7 +104,7 @@ func (w *Writer) Retain(ctx context.Context, policy retention.Policy, announce A
 
 // announce makes the record of a removal, queues it and waits until it is
 // durable. It returns what could not be queued.
-func (w *Writer) announce(plan []retention.Segment, announce Announce) (*Batch, error) {
+func (w *Writer) announce(plan []prune.Segment, announce Announce) (*Batch, error) {
 	var r Removal
 	for _, s := range plan {
 		// What was announced and then could not be removed is planned again.

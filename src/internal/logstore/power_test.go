@@ -20,9 +20,9 @@ import (
 	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/logstore/file/faulty"
 	"crypto-auditing/src/internal/logstore/queue"
-	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/logstore/verify"
+	"crypto-auditing/src/internal/retention"
 )
 
 // powerCuts is how many rounds TestPowerCuts takes.
@@ -125,7 +125,7 @@ func (l *lifetime) work(w *Writer, off chan struct{}) {
 		case 1:
 			_ = w.Seal(context.Background(), func(Sealed) {})
 		case 2:
-			removed, _ := w.Retain(context.Background(), retention.Policy{MaxSize: 40 << 10}, nil)
+			removed, _ := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 40 << 10}}, nil)
 			l.floor = max(l.floor, removed.Oldest.Sequence+1)
 			if n := len(removed.Segments); n > 0 {
 				l.floor = max(l.floor, removed.Segments[n-1].Last+1)
@@ -449,7 +449,7 @@ func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
 	if _, err := w.Append(batchOf(opts.Clock.Now(), "new")); err != nil {
 		t.Fatal(err)
 	}
-	if gone, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, nil); err != nil || len(gone.Segments) != 3 {
+	if gone, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil); err != nil || len(gone.Segments) != 3 {
 		t.Fatalf("%+v, %v, want that 3 segments go", gone, err)
 	}
 	for _, err := w.Flush(); err != nil; _, err = w.Flush() {

@@ -15,7 +15,7 @@ import (
 
 	"crypto-auditing/src/internal/logstore/file/faulty"
 	"crypto-auditing/src/internal/logstore/queue"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 )
 
 // record is the entry of a removal.
@@ -55,7 +55,7 @@ func TestRemovalIsRecordedBeforeItHappens(t *testing.T) {
 	opts := testOptions(newTestClock())
 	opts.Files = disk
 	w := openTest(t, dir, opts)
-	removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, record)
+	removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, record)
 	mustTest(t, err)
 	want := testText(record(removed))
 	if len(removed.Segments) < 3 || len(before) != 1 || before[0] != want {
@@ -64,7 +64,7 @@ func TestRemovalIsRecordedBeforeItHappens(t *testing.T) {
 	if s := w.Status(); s.Durable != s.Committed {
 		t.Errorf("the record is not durable: %+v", s)
 	}
-	if _, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, record); err != nil {
+	if _, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, record); err != nil {
 		t.Error(err)
 	}
 	if got := records(t, dir); len(got) != 1 {
@@ -87,12 +87,12 @@ func TestRemovalThatFailsIsRecordedOnce(t *testing.T) {
 	opts.Files = disk
 	w := openTest(t, dir, opts)
 	for range 3 {
-		if removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, record); !errors.Is(err, unix.EPERM) || len(removed.Segments) != 0 {
+		if removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, record); !errors.Is(err, unix.EPERM) || len(removed.Segments) != 0 {
 			t.Fatalf("removed %+v, %v", removed, err)
 		}
 	}
 	failing.Store(false)
-	removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, record)
+	removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, record)
 	if err != nil || len(removed.Segments) < 3 {
 		t.Fatalf("removed %+v, %v", removed, err)
 	}
@@ -118,7 +118,7 @@ func TestRemovalOnAFullDiskIsRecordedWhenThereIsRoom(t *testing.T) {
 	opts.Files = disk
 	opts.QueueSize = 1 // the first chunk fills it
 	w := openTest(t, dir, opts)
-	r, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, record)
+	r, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, record)
 	if err != nil || len(r.Segments) < 3 {
 		t.Fatalf("removed %+v, %v", r, err)
 	}
@@ -147,7 +147,7 @@ func TestNothingIsRemovedWithoutARecord(t *testing.T) {
 	w := openTest(t, dir, opts)
 	before := len(segmentNames(readDir(t, dir)))
 	broken.Store(true)
-	if r, err := w.Retain(context.Background(), retention.Policy{MaxSize: 1}, record); !errors.Is(err, unix.EIO) || len(r.Segments) != 0 {
+	if r, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, record); !errors.Is(err, unix.EIO) || len(r.Segments) != 0 {
 		t.Errorf("removed %+v, %v", r, err)
 	}
 	if after := len(segmentNames(readDir(t, dir))); after != before {

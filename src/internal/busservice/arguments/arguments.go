@@ -5,7 +5,6 @@
 package arguments
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -15,11 +14,11 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/busservice/transport"
+	"crypto-auditing/src/internal/retention"
 )
 
 // Dictionary is an a{sv}.
@@ -144,20 +143,63 @@ func duration(us uint64) (time.Duration, error) {
 }
 
 // Policy reads what a policy says otherwise than the configured one.
-func Policy(d Dictionary, p broker.Policy) (broker.Policy, error) {
-	rule := string(p.Reading)
-	for _, err := range []error{
-		Known(d, "max-age-usec", "max-size", "max-size-percent", "keep-free", "keep-free-percent", "reading", "hold-usec", "force"),
-		getTime(d, "max-age-usec", &p.MaxAge), getTime(d, "hold-usec", &p.Hold),
-		getLimit(d, "max-size", &p.MaxSize), getLimit(d, "keep-free", &p.KeepFree),
-		Get(d, "reading", &rule), Get(d, "force", &p.Force),
-	} {
-		if err != nil {
-			return p, Invalid("policy: " + err.Error())
-		}
+func Policy(d Dictionary, p retention.Policy) (retention.Policy, error) {
+	var changes retention.Changes
+	rules := changes.Rules()
+	keys := make([]string, len(rules))
+	for i := range rules {
+		keys[i] = rules[i].BusKey()
 	}
-	p.Reading = broker.ReadRule(rule)
+	err := Known(d, keys...)
+	for i := 0; i < len(rules) && err == nil; i++ {
+		err = getRule(d, &rules[i], &changes)
+	}
+	if err == nil {
+		p, err = p.With(changes)
+	}
+	if err != nil {
+		return p, Invalid("policy: " + err.Error())
+	}
 	return p, nil
+}
+
+// getRule stores a rule of a policy.
+func getRule(d Dictionary, r *retention.Rule, changes *retention.Changes) error {
+	if _, ok := d[r.BusKey()]; !ok {
+		return nil
+	}
+	switch value := r.Value.(type) {
+	case **time.Duration:
+		*value = new(time.Duration)
+		return getTime(d, r.BusKey(), *value)
+	case **uint64:
+		*value = new(uint64)
+		return Get(d, r.Key, *value)
+	case *uint32:
+		of, _ := r.ShareOf()
+		if _, ok := d[of]; ok {
+			return fmt.Errorf("%s and %s exclude each other", of, r.Key)
+		}
+		if err := Get(d, r.Key, value); err != nil {
+			return err
+		}
+		if *value == 0 {
+			changes.Unlimit(of)
+		}
+		return nil
+	case *retention.Reading:
+		var word string
+		if err := Get(d, r.Key, &word); err != nil {
+			return err
+		}
+		if *value = retention.Reading(word); word == "" {
+			return fmt.Errorf("%s is empty", r.Key)
+		}
+		return nil
+	case *bool:
+		return Get(d, r.Key, value)
+	}
+	return nil
 }
 
 // getTime stores a length of time in µs.
@@ -174,27 +216,5 @@ func getTime(d Dictionary, key string, target *time.Duration) error {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	*target = t
-	return nil
-}
-
-// getLimit stores a number of bytes, or a percentage.
-func getLimit(d Dictionary, key string, target *broker.Limit) error {
-	share := key + "-percent"
-	_, hasSize := d[key]
-	_, hasShare := d[share]
-	var size uint64
-	var percent uint32
-	switch err := errors.Join(Get(d, key, &size), Get(d, share, &percent)); {
-	case err != nil:
-		return err
-	case hasSize && hasShare:
-		return fmt.Errorf("%s and %s exclude each other", key, share)
-	case size > math.MaxInt64:
-		return fmt.Errorf("%s: %d bytes are too many", key, size)
-	case percent > 100:
-		return fmt.Errorf("%s: %d is more than 100", share, percent)
-	case hasSize || hasShare:
-		*target = broker.Limit{Bytes: int64(size), Percent: int(percent)}
-	}
 	return nil
 }

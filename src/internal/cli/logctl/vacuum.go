@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/quantity"
+	"crypto-auditing/src/internal/retention"
 )
 
 // exitBusHelp ends the help of commands that only the broker can do.
@@ -30,16 +32,12 @@ Exit status:
   130  interrupted
 `
 
-// vacuumFlags are the options of crauctl vacuum as given; empty: not given.
-type vacuumFlags struct {
-	age, size, free, reading, hold string
-	force                          bool
-	output                         console.ReportOption
-}
-
 // NewVacuumCommand returns crauctl vacuum.
 func NewVacuumCommand(e *console.Environment) *cobra.Command {
-	var f vacuumFlags
+	var changes client.Retention
+	var output console.ReportOption
+	// The options as given, by the key of their rule.
+	given := map[string]*string{}
 	command := &cobra.Command{
 		Use:   "vacuum",
 		Short: "Remove the oldest parts of the log",
@@ -59,68 +57,53 @@ To remove the whole log at once, every file but the one that is written to, take
   crauctl vacuum --vacuum-size=1G`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			retention, err := f.retention(command.Flags().Changed)
-			if err != nil {
+			var errs []error
+			for _, r := range changes.Rules() {
+				if text := given[r.Key]; text != nil && command.Flags().Changed(r.Option) {
+					errs = append(errs, read(&changes, &r, *text))
+				}
+			}
+			if err := errors.Join(append(errs, output.Check())...); err != nil {
 				return err
 			}
-			return vacuum(command.Context(), e, retention, &f.output)
+			return vacuum(command.Context(), e, changes, &output)
 		},
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.age, "vacuum-time", "", "remove what is older than `TIME`")
-	flags.StringVar(&f.size, "vacuum-size", "", "keep no more than `SIZE`")
-	flags.StringVar(&f.free, "keep-free", "", "leave `SIZE` of the file system free")
-	flags.StringVar(&f.reading, "reading", "", "what all durable subscriptions have read goes (drop), what they have not stays (keep), or it does not matter (ignore): `WORD`")
-	flags.StringVar(&f.hold, "hold", "", "let a subscription that lags hold the log for `TIME` at most")
-	flags.BoolVar(&f.force, "force", false, "remove also the whole log at once")
-	f.output.Add(command)
-	console.MustComplete(command, "reading", cobra.FixedCompletions(readings(), cobra.ShellCompDirectiveNoFileComp))
+	for _, r := range changes.Rules() {
+		switch value := r.Value.(type) {
+		case *bool:
+			flags.BoolVar(value, r.Option, false, r.Help)
+		case *uint32: // given as the limit that it is a share of
+		default:
+			given[r.Key] = flags.String(r.Option, "", r.Help)
+		}
+	}
+	output.Add(command)
+	console.MustComplete(command, "reading", cobra.FixedCompletions(retention.Readings(), cobra.ShellCompDirectiveNoFileComp))
 	return command
 }
 
-func readings() []string {
-	return []string{string(client.ReadingIgnored), string(client.ReadingKeeps), string(client.ReadingDrops)}
-}
-
-// retention returns what the options that are given say.
-func (f *vacuumFlags) retention(given func(name string) bool) (client.Retention, error) {
-	r := client.Retention{Force: f.force}
-	var errs []error
-	if given("vacuum-time") {
-		span, err := limitingSpan(f.age)
-		r.MaxAge = &span
-		errs = append(errs, optionError("--vacuum-time", err))
-	}
-	if given("hold") {
-		span, err := limitingSpan(f.hold)
-		r.Hold = &span
-		errs = append(errs, optionError("--hold", err))
-	}
-	if given("vacuum-size") {
-		var err error
-		r.MaxSize, r.MaxSizePercent, err = sizeOrShare(f.size)
-		errs = append(errs, optionError("--vacuum-size", err))
-	}
-	if given("keep-free") {
-		var err error
-		r.KeepFree, r.KeepFreePercent, err = sizeOrShare(f.free)
-		errs = append(errs, optionError("--keep-free", err))
-	}
-	if given("reading") {
-		r.Reading = client.Reading(f.reading)
-		switch r.Reading {
-		case client.ReadingIgnored, client.ReadingKeeps, client.ReadingDrops:
-		default:
-			errs = append(errs, console.Usagef("unknown --reading %q: there are %s", f.reading, strings.Join(readings(), ", ")))
+// read sets a rule to the value of its option.
+func read(changes *client.Retention, r *retention.Rule, text string) (err error) {
+	switch value := r.Value.(type) {
+	case **time.Duration:
+		var span time.Duration
+		span, err = limitingSpan(text)
+		*value = &span
+	case **uint64:
+		var share uint32
+		*value, share, err = sizeOrShare(text)
+		changes.Share(r.Key, share)
+	case *client.Reading:
+		if !slices.Contains(retention.Readings(), text) {
+			return console.Usagef("unknown --%s %q: there are %s", r.Option, text, strings.Join(retention.Readings(), ", "))
 		}
+		*value = client.Reading(text)
 	}
-	return r, errors.Join(append(errs, f.output.Check())...)
-}
-
-func optionError(option string, err error) error {
 	if err != nil {
-		return console.Usagef("cannot read %s: %w", option, err)
+		return console.Usagef("cannot read --%s: %w", r.Option, err)
 	}
 	return nil
 }

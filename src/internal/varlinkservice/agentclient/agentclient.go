@@ -15,7 +15,7 @@ import (
 
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/status"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )

@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/broker"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	"crypto-auditing/src/internal/varlinkservice/agentclient"

@@ -10,8 +10,8 @@ import (
 	"os/user"
 	"strconv"
 
-	"crypto-auditing/src/internal/logstore/retention"
 	"crypto-auditing/src/internal/quota"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )

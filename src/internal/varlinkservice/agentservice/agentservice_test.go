@@ -28,7 +28,7 @@ import (
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/logstore"
-	"crypto-auditing/src/internal/logstore/retention"
+	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/varlinkservice"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"

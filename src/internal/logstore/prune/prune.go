@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package retention decides which segments of a store go: whole ones, oldest
-// first, never the newest. It removes nothing itself.
-package retention
+// Package prune decides which segments of a store go: whole ones, oldest first,
+// never the newest. It removes nothing itself.
+package prune
 
 import (
 	"context"
@@ -12,40 +12,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
-)
-
-// Policy is what limits a store. The zero value keeps everything.
-type Policy struct {
-	// MaxAge is how old the newest entry of a segment may be; 0: no limit.
-	MaxAge time.Duration
-	// MaxSize is how many bytes all segments may have; 0: no limit.
-	MaxSize int64
-	// KeepFree is how many bytes of the file system are to stay free for
-	// others; 0: no limit.
-	KeepFree int64
-
-	// Read is the sequence up to which all who read the store have read it,
-	// and Reading what that means.
-	Read    uint64
-	Reading Reading
-}
-
-// Reading is what having been read, or not, means for a segment.
-type Reading int
-
-const (
-	// ReadIgnored: the limits alone decide.
-	ReadIgnored Reading = iota
-	// ReadFirst: what has not been read stays, whatever the limits say.
-	ReadFirst
-	// ReadGoes: what has been read goes, and what has not as the limits say.
-	ReadGoes
+	"crypto-auditing/src/internal/retention"
 )
 
 // Segment is one that goes.
@@ -56,16 +30,23 @@ type Segment struct {
 	Reason      Reason
 }
 
-// Reason is why a segment goes.
+// Reason is why a segment goes: the key of a rule of retention.Policy.
 type Reason string
 
 // The reasons.
 const (
-	Age  Reason = "age"
-	Size Reason = "size"
-	Free Reason = "free space"
-	Read Reason = "read"
+	Age  Reason = "max-age"
+	Size Reason = "max-size"
+	Free Reason = "keep-free"
+	Read Reason = "reading"
 )
+
+// Decided returns the rules of a policy because of which segments go.
+func Decided(p *retention.Policy, segments []Segment) []retention.Decision {
+	return p.Decided(func(key string) bool {
+		return slices.ContainsFunc(segments, func(s Segment) bool { return s.Reason == Reason(key) })
+	})
+}
 
 // FreeSpace returns how many bytes of the file system of dir an unprivileged
 // process may still use. It is what Plan asks unless told otherwise.
@@ -82,7 +63,7 @@ func FreeSpace(dir string) (int64, error) {
 
 // Plan returns the segments of the store in dir that have to go now, oldest
 // first. free tells the free space of dir; nil means FreeSpace.
-func Plan(ctx context.Context, dir string, policy Policy, now time.Time, free func(dir string) (int64, error)) ([]Segment, error) {
+func Plan(ctx context.Context, dir string, policy retention.Policy, now time.Time, free func(dir string) (int64, error)) ([]Segment, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
@@ -92,11 +73,14 @@ func Plan(ctx context.Context, dir string, policy Policy, now time.Time, free fu
 
 // PlanOf is Plan for those segments of a store whose first sequences are in
 // list, in order. The newest of them stays.
-func PlanOf(ctx context.Context, dir string, list []uint64, policy Policy, now time.Time, free func(dir string) (int64, error)) (plan []Segment, err error) {
+func PlanOf(ctx context.Context, dir string, list []uint64, policy retention.Policy, now time.Time, free func(dir string) (int64, error)) (plan []Segment, err error) {
 	if len(list) < 2 {
 		return nil, nil
 	}
 	p := planner{dir: dir, policy: policy, now: now}
+	if err := p.bound(); err != nil {
+		return nil, err
+	}
 	sizes := make([]int64, len(list))
 	for i, first := range list {
 		if sizes[i], err = size(dir, first); err != nil {
@@ -104,7 +88,7 @@ func PlanOf(ctx context.Context, dir string, list []uint64, policy Policy, now t
 		}
 		p.total += sizes[i]
 	}
-	if policy.KeepFree > 0 {
+	if p.keepFree > 0 {
 		if free == nil {
 			free = FreeSpace
 		}
@@ -168,23 +152,39 @@ func size(dir string, first uint64) (int64, error) {
 
 type planner struct {
 	dir    string
-	policy Policy
+	policy retention.Policy
 	now    time.Time
+	// maxSize and keepFree are the limits of the policy in bytes.
+	maxSize, keepFree int64
 	// total and free are as they will be when what is planned is gone.
 	total, free int64
+}
+
+// bound sets the limits in bytes.
+func (p *planner) bound() error {
+	var total int64
+	if p.policy.Depends() {
+		var s unix.Statfs_t
+		if err := unix.Statfs(p.dir, &s); err != nil {
+			return fmt.Errorf("cannot get the size of the file system of the log: %w", &fs.PathError{Op: "statfs", Path: p.dir, Err: err})
+		}
+		total = int64(s.Blocks) * s.Bsize
+	}
+	p.maxSize, p.keepFree = p.policy.Bounds(total)
+	return nil
 }
 
 // goes decides about the oldest segment that is left and fills in why.
 func (p *planner) goes(ctx context.Context, s *Segment) (bool, error) {
 	read := s.Last <= p.policy.Read
 	switch {
-	case p.policy.Reading == ReadFirst && !read:
+	case p.policy.Reading == retention.Keep && !read:
 		return false, nil
-	case p.policy.Reading == ReadGoes && read:
+	case p.policy.Reading == retention.Drop && read:
 		s.Reason = Read
-	case p.policy.MaxSize > 0 && p.total > p.policy.MaxSize:
+	case p.maxSize > 0 && p.total > p.maxSize:
 		s.Reason = Size
-	case p.policy.KeepFree > 0 && p.free < p.policy.KeepFree:
+	case p.keepFree > 0 && p.free < p.keepFree:
 		s.Reason = Free
 	case p.policy.MaxAge > 0:
 		old, err := p.old(ctx, s.First)
