@@ -22,6 +22,12 @@ func AppendTerms(dst []uint64, g *event.Group) []uint64 {
 	if len(g.Executable) > 0 {
 		dst = append(dst, logstore.TermHash(logstore.Executable, g.Executable))
 	}
+	if len(g.Unit) > 0 {
+		dst = append(dst, logstore.TermHash(logstore.Unit, g.Unit))
+	}
+	if len(g.Source) > 0 {
+		dst = append(dst, logstore.TermHash(logstore.Source, g.Source))
+	}
 	for i := range g.Events {
 		if e := &g.Events[i]; e.Kind == event.Data {
 			dst = append(dst, logstore.TermHash(logstore.Key, e.Key))

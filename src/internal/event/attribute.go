@@ -49,6 +49,8 @@ const (
 	AttributeName       = "name"
 	AttributeOrigin     = "origin"
 	AttributeExecutable = "executable"
+	AttributeUnit       = "unit"
+	AttributeSource     = "source"
 	AttributeLost       = "lost"
 	AttributeReason     = "reason"
 	// The times of what was not recorded.
@@ -57,7 +59,7 @@ const (
 )
 
 // MaxAttributes is how many attributes a group has at most.
-const MaxAttributes = 8
+const MaxAttributes = 10
 
 // Attribute is one thing that is known of a group besides its data.
 type Attribute struct {
@@ -84,6 +86,12 @@ func (e *Entry) Attributes(dst []Attribute) []Attribute {
 	}
 	if executable := g.ContextExecutable(); len(executable) > 0 {
 		text(AttributeExecutable, Escaped(executable))
+	}
+	if len(g.Unit) > 0 {
+		text(AttributeUnit, Plain(g.Unit)) // a backslash is a part of many
+	}
+	if len(g.Source) > 0 {
+		text(AttributeSource, Plain(g.Source))
 	}
 	if !g.IsMetadata() {
 		return dst
@@ -137,9 +145,9 @@ func Escaped[T []byte | string](name T) T {
 	return name
 }
 
-// Plain returns text of the log that is not a name, such as a reason, as text:
+// Plain returns text of the log that is no name, such as a reason or a unit, as text:
 // escaped only if it could not be text otherwise. It never returns nil.
-func Plain[T ~string](text T) []byte {
+func Plain[T ~string | ~[]byte](text T) []byte {
 	b := append([]byte{}, text...)
 	if bytes.IndexByte(b, 0) >= 0 || !utf8.Valid(b) {
 		return AppendEscaped([]byte{}, b)

@@ -234,6 +234,10 @@ func (d *decoder) group(g *Group) {
 			g.Executable = d.bytesOrText("an executable")
 		case "origin":
 			g.Origin = d.bytesOrText("an origin")
+		case "unit":
+			g.Unit = d.text("a unit")
+		case "source":
+			g.Source = d.text("a source")
 		case "events":
 			d.events(g)
 			seen |= hasEvents

@@ -28,7 +28,7 @@ const simpleTrue = majorSimple | 21
 func Append(dst []byte, g *Group) []byte {
 	dst = AppendHead(dst, &Head{
 		Context: g.Context, Start: g.Start, End: g.End,
-		Name: g.Name, Executable: g.Executable, Origin: g.Origin,
+		Name: g.Name, Executable: g.Executable, Origin: g.Origin, Unit: g.Unit, Source: g.Source,
 	}, len(g.Events))
 	for i := range g.Events {
 		e := &g.Events[i]
@@ -46,6 +46,7 @@ type Head struct {
 	Context                  ContextID
 	Start, End               uint64
 	Name, Executable, Origin []byte
+	Unit, Source             []byte
 }
 
 // AppendHead appends what precedes the events of a group, whose number must
@@ -53,7 +54,7 @@ type Head struct {
 // they are what Append writes.
 func AppendHead(dst []byte, h *Head, events int) []byte {
 	entries := byte(4)
-	for _, attribute := range [...][]byte{h.Name, h.Executable, h.Origin} {
+	for _, attribute := range [...][]byte{h.Name, h.Executable, h.Origin, h.Unit, h.Source} {
 		if len(attribute) != 0 {
 			entries++
 		}
@@ -76,6 +77,14 @@ func AppendHead(dst []byte, h *Head, events int) []byte {
 	if len(h.Origin) != 0 {
 		dst = append(dst, "\x66origin"...)
 		dst = appendBytes(dst, h.Origin)
+	}
+	if len(h.Unit) != 0 {
+		dst = append(dst, "\x64unit"...)
+		dst = appendText(dst, h.Unit)
+	}
+	if len(h.Source) != 0 {
+		dst = append(dst, "\x66source"...)
+		dst = appendText(dst, h.Source)
 	}
 	dst = append(dst, "\x66events"...)
 	return appendHeader(dst, majorArray, uint64(events))

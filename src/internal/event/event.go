@@ -82,13 +82,42 @@ type Group struct {
 	// nanoseconds since boot, suspend included (CLOCK_BOOTTIME).
 	Start, End uint64
 
-	// Name, Executable and Origin describe the context as far as the agent
-	// knows it, so that a reader can filter without history. Empty: unknown.
+	// Name, Executable, Origin and Unit describe the context as far as the agent
+	// knows it, so that a reader can filter without history. Empty: unknown. Unit is
+	// the systemd unit of the process, such as nginx.service, UTF-8.
 	Name       []byte
 	Executable []byte
 	Origin     []byte
+	Unit       []byte
+	// Source is a Source: how the events were captured. Empty: USDT.
+	Source []byte
 
 	Events []Event
+}
+
+// Source is how events are captured.
+type Source string
+
+// The sources.
+const (
+	// USDT is instrumented libraries. In the log, it is the absence of a source.
+	USDT Source = "usdt"
+	// Function is functions of stock libraries.
+	Function Source = "function"
+	// Wire is handshakes at the sockets of any program.
+	Wire Source = "wire"
+)
+
+// Sources returns all sources.
+func Sources() []Source { return []Source{USDT, Function, Wire} }
+
+// ContextSource returns how the events of the context are captured, USDT if the
+// group does not state it.
+func (g *Group) ContextSource() []byte {
+	if len(g.Source) == 0 && !g.IsMetadata() {
+		return []byte(USDT)
+	}
+	return g.Source
 }
 
 // IsMetadata reports whether the group describes the log itself.

@@ -20,6 +20,7 @@ func sample() *event.Group {
 	return &event.Group{
 		Context: event.ContextID{1, 2, 3}, Start: 5, End: math.MaxUint64,
 		Name: []byte("tls::handshake"), Executable: []byte("curl\xff"), Origin: bytes.Repeat([]byte{7}, 20),
+		Unit: []byte("nginx.service"), Source: []byte(event.Wire),
 		Events: []event.Event{
 			{Kind: event.NewContext, Parent: event.ContextID{9}, Origin: []byte{1, 2}, Executable: []byte("curl")},
 			{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte("tls::handshake")}},
@@ -55,6 +56,8 @@ type oracleGroup struct {
 	End        uint64           `cbor:"end"`
 	Name       string           `cbor:"name"`
 	Executable []byte           `cbor:"executable"`
+	Unit       string           `cbor:"unit"`
+	Source     string           `cbor:"source"`
 	Events     []map[string]any `cbor:"events"`
 }
 
@@ -63,7 +66,8 @@ func TestAnIndependentDecoderReadsTheSame(t *testing.T) {
 	if err := cbor.Unmarshal(event.Append(nil, sample()), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Start != 5 || got.End != math.MaxUint64 || string(got.Executable) != "curl\xff" || got.Name != "tls::handshake" {
+	if got.Start != 5 || got.End != math.MaxUint64 || string(got.Executable) != "curl\xff" || got.Name != "tls::handshake" ||
+		got.Unit != "nginx.service" || got.Source != "wire" {
 		t.Errorf("head: %+v", got)
 	}
 	data := got.Events[3]["Data"].(map[any]any)

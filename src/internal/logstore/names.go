@@ -64,6 +64,8 @@ const (
 	Key        = frame.Key
 	Executable = frame.Executable
 	Origin     = frame.Origin
+	Unit       = frame.Unit
+	Source     = frame.Source
 	Scope      = frame.Scope
 )
 

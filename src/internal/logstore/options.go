@@ -20,7 +20,7 @@ type Options struct {
 	// is locked.
 	Metadata func(now Moment) []byte
 	// TermKinds are the kinds of which every Batch gives all terms. Default:
-	// Name, Key, Executable.
+	// Name, Key, Executable, Unit, Source.
 	TermKinds []TermKind
 
 	// Terms appends the hashes of all terms of an entry, of the TermKinds, for
@@ -82,7 +82,7 @@ const (
 
 func (o *Options) complete() error {
 	if o.TermKinds == nil {
-		o.TermKinds = []TermKind{Name, Key, Executable}
+		o.TermKinds = []TermKind{Name, Key, Executable, Unit, Source}
 	}
 	if o.SegmentSize == 0 {
 		o.SegmentSize = defaultSegmentSize

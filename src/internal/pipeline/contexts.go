@@ -28,6 +28,8 @@ type contextState struct {
 	name       *word
 	executable *word
 	library    *probe.Library
+	// unit and source are nil where they are not known, and for USDT.
+	unit, source *word
 	// handshake is the one that the context is, or belongs to, for the joiner.
 	handshake *reported
 	// group is the context's open group, valid in the given window.

@@ -27,8 +27,10 @@ type group struct {
 	name       *word
 	executable *word
 	library    *probe.Library
-	events     []byte // encoded
-	count      int
+	// unit and source are nil where they are not known, and for USDT.
+	unit, source *word
+	events       []byte // encoded
+	count        int
 }
 
 // window collects the groups of one flush window: the events of a context are
@@ -115,7 +117,7 @@ func (w *window) group(state *contextState, r *probe.Record) *group {
 	state.group, state.window = int32(w.n), w.words.window
 	return w.newGroup(group{
 		id: state.id, start: at, end: at,
-		name: state.name, executable: state.executable, library: state.library,
+		name: state.name, executable: state.executable, library: state.library, unit: state.unit, source: state.source,
 	})
 }
 
@@ -199,6 +201,14 @@ func (w *window) flush(b *Batch) {
 		if g.executable != nil {
 			head.Executable = g.executable.raw
 			w.words.use(g.executable, asExecutable)
+		}
+		if g.unit != nil {
+			head.Unit = g.unit.text
+			w.words.use(g.unit, asUnit)
+		}
+		if g.source != nil {
+			head.Source = g.source.text
+			w.words.use(g.source, asSource)
 		}
 		b.Entries = event.AppendHead(b.Entries, &head, g.count)
 		b.Entries = append(b.Entries, g.events...)

@@ -20,8 +20,8 @@ type word struct {
 	// raw is what the probe gave, text the form of keys and names in the log.
 	raw, text []byte
 	// used is, by kind of term, the last window in which the word was used.
-	used [3]uint64
-	hash [3]uint64
+	used [terms]uint64
+	hash [terms]uint64
 }
 
 // The kinds of terms that index word.used.
@@ -29,6 +29,9 @@ const (
 	asName = iota
 	asKey
 	asExecutable
+	asUnit
+	asSource
+	terms
 )
 
 // words keeps one word for every text. It belongs to one goroutine.
@@ -59,6 +62,8 @@ func (w *words) get(text []byte) *word {
 		asName:       logstore.TermHash(logstore.Name, made.text),
 		asKey:        logstore.TermHash(logstore.Key, made.text),
 		asExecutable: logstore.TermHash(logstore.Executable, made.raw),
+		asUnit:       logstore.TermHash(logstore.Unit, made.text),
+		asSource:     logstore.TermHash(logstore.Source, made.text),
 	}
 	w.byText[string(text)] = made
 	return made

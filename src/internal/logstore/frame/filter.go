@@ -17,6 +17,8 @@ const (
 	Executable
 	Origin
 	Scope
+	Unit
+	Source
 )
 
 // Kinds is a set of term kinds.
