@@ -79,6 +79,7 @@ func commandsIn(help string) (names []string) {
 // options are those in a help text, with their short forms.
 func options(help string) (found []string) {
 	_, flags, _ := strings.Cut(help, "\nFlags:\n")
+	flags, _, _ = strings.Cut(flags, "\nGlobal Flags:\n") // of all commands
 	for _, match := range regexp.MustCompile(`(?m)^ +(?:-(\w), +|    )--([\w-]+)`).FindAllStringSubmatch(flags, -1) {
 		if match[1] != "" {
 			found = append(found, "-"+match[1])
@@ -201,6 +202,11 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 
 func TestEveryCommandOfCrauctlIsDocumentedWithItsOptions(t *testing.T) {
 	page := read(t, "crauctl.1.in")
+	for _, option := range options(help(t, "crauctl")) {
+		if all, _, _ := strings.Cut(page, "\n.Ss "); !strings.Contains(all, "Fl "+option[1:]+"\n") && !strings.Contains(all, "Fl "+option[1:]+" ") {
+			t.Errorf("crauctl has the option %s, the page does not", option)
+		}
+	}
 	for _, name := range commandsIn(help(t, "crauctl")) {
 		t.Run(name, func(t *testing.T) {
 			text, ok := part(page, name)

@@ -85,7 +85,7 @@ func TestCrauctlMonitorsAndGoesOnWithAnotherBroker(t *testing.T) {
 			waitFor(t, form+" again", func() bool { return strings.Count(m.says.String(), "tls::handshake") >= 8 })
 			m.signal(syscall.SIGINT)
 			<-m.exited
-			if code := m.command.ProcessState.ExitCode(); code != 0 {
+			if code := m.command.ProcessState.ExitCode(); code != 130 {
 				t.Errorf("%s ends with %d: %v", form, code, m.err)
 			}
 			if n := strings.Count(m.says.String(), "tls::handshake"); n != 8 {
@@ -108,7 +108,7 @@ func TestCrauctlFollowsFromTheNewest(t *testing.T) {
 		waitFor(t, "what follows", func() bool { return strings.Count(f.says.String(), "\n") >= 7 })
 		f.signal(syscall.SIGINT)
 		<-f.exited
-		if n := strings.Count(f.says.String(), "\n"); n != 7 || f.command.ProcessState.ExitCode() != 0 {
+		if n := strings.Count(f.says.String(), "\n"); n != 7 || f.command.ProcessState.ExitCode() != 130 {
 			t.Errorf("%d operations are shown, %v:\n%s", n, f.err, f.says)
 		}
 	})

@@ -17,8 +17,14 @@ import (
 var version string
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, os.Args[1:], console.System(version))
-	stop()
-	os.Exit(code)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if <-signals == os.Interrupt {
+			cancel(console.ErrInterrupted)
+		}
+		cancel(context.Canceled)
+	}()
+	os.Exit(cli.Run(ctx, os.Args[1:], console.System(version)))
 }

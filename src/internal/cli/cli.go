@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +28,17 @@ import (
 func Run(ctx context.Context, arguments []string, e console.Environment) int {
 	begun := false
 	root := newRootCommand(&e)
-	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
+	var utc bool
+	root.PersistentFlags().BoolVar(&utc, "utc", false, "read and show times in UTC")
+	root.PersistentPreRun = func(*cobra.Command, []string) {
+		begun = true
+		if utc {
+			e.Location = time.UTC
+		}
+	}
+	if command, _, err := root.Find(arguments); err == nil {
+		arguments = query.Arguments(command, arguments)
+	}
 	root.SetArgs(arguments)
 	root.SetIn(e.Stdin)
 	root.SetOut(e.Stdout)

@@ -3,8 +3,18 @@
 package cli_test
 
 import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/cli"
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/event"
 )
 
 func TestAnEmptyResultGivesItsReason(t *testing.T) {
@@ -95,6 +105,188 @@ func TestMatchesSelectAsTheyAreWritten(t *testing.T) {
 	for argument, want := range map[string]string{"--executable=[": "bad pattern", "--grep=(": "bad pattern", "--executable=/usr/bin/": "needs the name"} {
 		if got := crauctl(t, "query", "--file", log, argument); got.code != 2 || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: exit code %d, errors %q", argument, got.code, got.stderr)
+		}
+	}
+}
+
+func TestLinesMayHaveNoNumber(t *testing.T) {
+	dir := store(t, workload(t, "openssl-tls13-x25519", 20))
+	count := func(arguments ...string) int {
+		got := crauctl(t, append([]string{"query", "-D", dir, "-o", "cat"}, arguments...)...)
+		if got.code != 0 {
+			t.Errorf("%v: exit code %d, errors %q", arguments, got.code, got.stderr)
+		}
+		return strings.Count(got.stdout, "\n")
+	}
+	all := count()
+	for _, c := range []struct {
+		arguments []string
+		want      int
+	}{
+		{[]string{"-n"}, 10},
+		{[]string{"-rn"}, 10},
+		{[]string{"-n", "3"}, 3},
+		{[]string{"-n3"}, 3},
+		{[]string{"--lines", "3"}, 3},
+		{[]string{"--lines=3", "-r"}, 3},
+		{[]string{"--lines", "-r"}, 10},
+		{[]string{"-n", "tls::role=server"}, 10},
+		{[]string{"-n", "5", "tls::role=server"}, 5},
+		{[]string{"-n", "all"}, all},
+		{[]string{"-S", "-30years", "-n"}, 10},
+		{[]string{"-g", "-n"}, 0},
+	} {
+		if got := count(c.arguments...); got != c.want {
+			t.Errorf("%v: %d operations, want %d", c.arguments, got, c.want)
+		}
+	}
+	for _, arguments := range [][]string{{"-n", "-1"}, {"-n", "99999999999999999999"}, {"-n=x"}, {"-S", ""}, {"--until="}} {
+		if got := crauctl(t, append([]string{"query", "-D", dir}, arguments...)...); got.code != 2 || got.stdout != "" {
+			t.Errorf("%v: exit code %d, errors %q", arguments, got.code, got.stderr)
+		}
+	}
+}
+
+func TestBootSelectsWhatBeganSinceThen(t *testing.T) {
+	entries := event.AppendMetadata(nil, epoch/int64(time.Second)-100, 0)
+	for _, g := range []event.Group{operation("before", 50), operation("after", 150)} {
+		entries = event.Append(entries, &g)
+	}
+	got := crauctl(t, "query", "--file", write(t, "log", entries), "-b", "-o", "json")
+	if got.code != 0 || strings.Contains(got.stdout, "before") || !strings.Contains(got.stdout, "after") {
+		t.Errorf("exit code %d, shown is %s", got.code, got.stdout)
+	}
+}
+
+func TestTimesMayBeInUTC(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	e := environment(t, &stdout, &stderr)
+	e.Location = time.FixedZone("X", 3600)
+	log := write(t, "log", encode([]event.Group{operation("one", 10)}))
+	for _, arguments := range [][]string{{"query", "--file", log}, {"query", "--file", log, "--utc"}} {
+		if code := cli.Run(context.Background(), arguments, e); code != 0 {
+			t.Errorf("exit code %d, errors %q", code, &stderr)
+		}
+	}
+	if want := "2026-07-23 10:46:50 one: pk::sign\n2026-07-23 09:46:50 one: pk::sign\n"; stdout.String() != want {
+		t.Errorf("shown is\n%swant\n%s", &stdout, want)
+	}
+}
+
+func TestQueryCounts(t *testing.T) {
+	dir := store(t, workload(t, "openssl-tls13-x25519", 3))
+	lines := strings.Count(crauctl(t, "query", "-D", dir, "-o", "cat").stdout, "\n")
+	for want, arguments := range map[string][]string{
+		"12\n":                                {"--count"},
+		"0\n":                                 {"--count", "-q", "tls::group=x448"},
+		"2\n":                                 {"--count", "-n", "2"},
+		"6 29 (x25519)\n":                     {"-F", "tls::group"},
+		"6 29 (x25519)\n6 X25519\n":           {"-F", "group"},
+		`{"value":"server","count":3}` + "\n": {"-F", "tls::role", "-o", "json", "tls::role=server"},
+		`{"value":"29","name":"x25519","count":3}` + "\n": {"-F", "tls::group", "-o", "json", "tls::role=server"},
+	} {
+		if got := crauctl(t, append([]string{"query", "-D", dir}, arguments...)...); got.stdout != want || got.code != 0 {
+			t.Errorf("%v: exit code %d, errors %q, output\n%s\nwant\n%s", arguments, got.code, got.stderr, got.stdout, want)
+		}
+	}
+	if lines != 12 {
+		t.Errorf("%d operations are shown, want 12", lines)
+	}
+	keys := crauctl(t, "query", "-D", dir, "-N").stdout
+	if !regexp.MustCompile(`(?m)^ *6 tls::group$`).MatchString(keys) || !regexp.MustCompile(`(?m)^ *6 pk::group$`).MatchString(keys) {
+		t.Errorf("the keys are\n%s", keys)
+	}
+	programs := crauctl(t, "query", "-D", dir, "-F", "executable").stdout
+	if !regexp.MustCompile(`^\d+ openssl\n$`).MatchString(programs) {
+		t.Errorf("the programs are\n%s", programs)
+	}
+	for _, arguments := range [][]string{{"--count", "-N"}, {"--count", "-f"}, {"-N", "-F", "x::y"}} {
+		if got := crauctl(t, append([]string{"query", "-D", dir}, arguments...)...); got.code != 2 {
+			t.Errorf("%v: exit code %d, errors %q", arguments, got.code, got.stderr)
+		}
+	}
+}
+
+func TestOutputFieldsAndNames(t *testing.T) {
+	dir := store(t, workload(t, "openssl-tls13-x25519", 1))
+	query := []string{"query", "-D", dir, "tls::role=server", "-o"}
+	got := crauctl(t, append(query, "json", "--names", "--output-fields", "group,tls::protocol_version")...).stdout
+	var o struct{ Events map[string]any }
+	if err := json.Unmarshal([]byte(got), &o); err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Events) != 2 || o.Events["tls::protocol_version"] != 772.0 || o.Events["tls::protocol_version_name"] != "TLS 1.3" {
+		t.Errorf("the data are %v", o.Events)
+	}
+	if !strings.Contains(got, `"tls::group":29,"tls::group_name":"x25519"`) || strings.Contains(got, "tls::role") {
+		t.Errorf("shown is %s", got)
+	}
+	if got := crauctl(t, append(query, "cat", "--output-fields", "tls::role")...).stdout; strings.Contains(got, "ciphersuite=") {
+		t.Errorf("shown is %s", got)
+	}
+}
+
+func TestMoreOutputForms(t *testing.T) {
+	log := write(t, "log", oddities())
+	for _, form := range []string{"short-iso", "short-precise", "verbose", "csv"} {
+		t.Run(form, func(t *testing.T) {
+			got := crauctl(t, "query", "--file", log, "-o", form)
+			if got.code != 0 {
+				t.Errorf("exit code %d, errors %q", got.code, got.stderr)
+			}
+			golden(t, "oddities."+form, got.stdout)
+			if form != "csv" {
+				return
+			}
+			table, err := csv.NewReader(strings.NewReader(got.stdout)).ReadAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range table {
+				for _, c := range line[3:] {
+					if strings.HasPrefix(c, "=") || strings.HasPrefix(c, "@") {
+						t.Errorf("a spreadsheet takes %q for a formula", c)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestOtherLocalesGetASCII(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	e := environment(t, &stdout, &stderr)
+	e.Lookup = func(name string) (string, bool) { return "C", name == "LANG" }
+	if code := cli.Run(context.Background(), []string{"query", "--file", write(t, "log", append(oddities(), encode(workload(t, "openssl-tls13-x25519", 1))...))}, e); code != 0 {
+		t.Errorf("exit code %d, errors %q", code, &stderr)
+	}
+	for _, c := range stdout.Bytes() {
+		if c > 0x7e {
+			t.Fatalf("shown is\n%s", &stdout)
+		}
+	}
+	if !strings.Contains(stdout.String(), "\n|- ") || !strings.Contains(stdout.String(), "\n`- ") || !strings.Contains(stdout.String(), "\n-- 1,234 events lost") {
+		t.Errorf("shown is\n%s", &stdout)
+	}
+}
+
+func TestAnInterruptEndsFollowingWithItsOwnStatus(t *testing.T) {
+	dir := store(t, workload(t, "openssl-tls13-x25519", 1))
+	for cause, want := range map[error]int{console.ErrInterrupted: 130, context.Canceled: 0} {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		var stdout shared
+		e := environment(t, nil, new(bytes.Buffer))
+		e.Stdout = &stdout
+		done := make(chan int)
+		go func() { done <- cli.Run(ctx, []string{"query", "-D", dir, "-f", "-o", "cat"}, e) }()
+		for end := time.Now().Add(time.Minute); !strings.Contains(stdout.String(), "tls::handshake"); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("nothing is shown")
+			}
+		}
+		cancel(cause)
+		if code := <-done; code != want {
+			t.Errorf("%v: exit code %d, want %d", cause, code, want)
 		}
 	}
 }

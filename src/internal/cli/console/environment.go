@@ -5,8 +5,11 @@
 package console
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"crypto-auditing/src/internal/agentunit"
@@ -35,7 +38,7 @@ type Environment struct {
 func System(version string) Environment {
 	return Environment{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Lookup: os.LookupEnv, Now: time.Now, Location: time.Local,
+		Lookup: os.LookupEnv, Now: time.Now, Location: location(os.Getenv("TZ")),
 		Version:      version,
 		ProcStat:     "/proc/stat",
 		Systemd:      agentunit.Systemd,
@@ -47,4 +50,23 @@ func System(version string) Environment {
 func (e *Environment) Getenv(name string) string {
 	value, _ := e.Lookup(name)
 	return value
+}
+
+// BootTime returns the time of boot of this machine, in nanoseconds since the
+// Unix epoch.
+func (e *Environment) BootTime() (int64, error) {
+	text, err := os.ReadFile(e.ProcStat)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read time of boot: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "btime "); ok {
+			seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("cannot read time of boot: line btime of %s is not a number of seconds", e.ProcStat)
+			}
+			return seconds * int64(time.Second), nil
+		}
+	}
+	return 0, fmt.Errorf("cannot read time of boot: %s has no line btime; use --boot-time", e.ProcStat)
 }

@@ -45,5 +45,9 @@ type RemedyError struct {
 func (e *RemedyError) Error() string { return e.Text }
 func (e *RemedyError) Unwrap() error { return e.Err }
 
+// ErrInterrupted is the cause of a context that ends because the user has
+// interrupted crauctl. What follows a log ends in good order otherwise.
+var ErrInterrupted = errors.New("interrupted")
+
 // ErrReported is a failure that has been reported already.
 var ErrReported = errors.New("parts of the log could not be read")

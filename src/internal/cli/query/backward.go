@@ -267,7 +267,7 @@ func (b *backward) release() {
 			continue
 		}
 		b.noticesFrom(latest[n-1])
-		if b.query.lines >= 0 && b.found == b.query.lines {
+		if b.query.lines >= 0 && b.found == int(b.query.lines) {
 			b.noticesUntil(latest[n-1])
 			b.done = true
 			return

@@ -6,13 +6,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
-	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/logstore"
 )
 
 // NewMonitorCommand returns crauctl monitor.
 func NewMonitorCommand(e *console.Environment) *cobra.Command {
-	f := queryFlags{lines: -1, follow: true, monitor: true, afterCursor: logstore.NewestWord}
+	f := queryFlags{lines: allLines, follow: true, monitor: true, afterCursor: logstore.NewestWord}
 	command := &cobra.Command{
 		Use:   "monitor [KEY=VALUE...]",
 		Short: "Show operations as they happen",
@@ -26,7 +25,7 @@ Operations are selected as crauctl query does it.
   crauctl monitor --executable curl -o json
   crauctl monitor tls::protocol_version="TLS 1.2"`,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			q, err := newQuery(e, &f, arguments, false)
+			q, err := newQuery(e, &f, arguments, command.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -35,8 +34,9 @@ Operations are selected as crauctl query does it.
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.directory, "directory", "", "watch the log in directory `DIR` instead of asking the broker")
-	render.Forms().Option(command, &f.output)
-	f.selection.Add(command, e)
+	flags.StringVarP(&f.directory, "directory", "D", "", "watch the log in directory `DIR` instead of asking the broker")
+	f.addOutput(command)
+	f.options.Add(command, e)
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not say what may be mistyped")
 	return command
 }

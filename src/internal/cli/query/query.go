@@ -7,6 +7,7 @@ package query
 import (
 	"errors"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,17 +24,24 @@ type queryFlags struct {
 	files       []string
 	directory   string
 	bootTime    int64
-	lines       int
+	lines       lines
 	reverse     bool
 	output      string
 	noPager     bool
+	pagerEnd    bool
 	quiet       bool
 	follow      bool
 	afterCursor string
 	cursorFile  string
 	showCursor  bool
 	monitor     bool
-	selection   selection.Options
+	options     selection.Options
+
+	count        bool
+	listKeys     bool
+	field        string
+	outputFields []string
+	names        bool
 }
 
 // NewCommand returns crauctl query.
@@ -65,7 +73,7 @@ were recorded at or before the other.
   crauctl query --file audit.cborseq -o json-pretty
   crauctl query --file audit.cborseq.zst tls::group=X25519MLKEM768`,
 		RunE: func(command *cobra.Command, arguments []string) error {
-			q, err := newQuery(e, &f, arguments, command.Flags().Changed("boot-time"))
+			q, err := newQuery(e, &f, arguments, command.Flags().Changed)
 			if err != nil {
 				return err
 			}
@@ -75,85 +83,133 @@ were recorded at or before the other.
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringArrayVar(&f.files, "file", nil, "read a log `FILE` of any form; may be repeated")
-	flags.StringVar(&f.directory, "directory", "", "read the log in directory `DIR` instead of asking the broker")
-	f.selection.AddTimes(command)
-	flags.IntVarP(&f.lines, "lines", "n", -1, "show the newest `N` operations only")
+	flags.StringVarP(&f.directory, "directory", "D", "", "read the log in directory `DIR` instead of asking the broker")
+	f.options.AddTimes(command)
+	f.lines = allLines
+	flags.VarP(&f.lines, "lines", "n", "show the newest `N` operations only, without a number 10; all")
 	flags.BoolVarP(&f.reverse, "reverse", "r", false, "show the newest operation first")
-	render.Forms().Option(command, &f.output)
-	f.selection.Add(command, e)
+	f.addOutput(command)
+	f.options.Add(command, e)
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on and show operations as they are recorded")
 	flags.StringVar(&f.afterCursor, "after-cursor", "", "show what was recorded after `CURSOR`; oldest and newest are the ends")
 	flags.StringVar(&f.cursorFile, "cursor-file", "", "begin after the cursor in `FILE`, if there is one, and save the new one there")
 	flags.BoolVar(&f.showCursor, "show-cursor", false, "end with the cursor of what was shown")
 	flags.Int64Var(&f.bootTime, "boot-time", 0, "take `SECONDS` since the epoch for the time of boot")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not say why nothing is shown, what was removed and what may be mistyped")
+	flags.BoolVar(&f.count, "count", false, "print only how many operations there are")
+	flags.BoolVarP(&f.listKeys, "fields", "N", false, "print only the keys that occur, and how often")
+	flags.StringVarP(&f.field, "field", "F", "", "print only the values that occur for `KEY`, and how often; executable and origin are keys, too")
+	flags.BoolVarP(&f.pagerEnd, "pager-end", "e", false, "show the end in the pager, of the newest 1,000 operations unless --lines says how many")
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
 
-	flags.Lookup("lines").DefValue = "all"
+	console.MustComplete(command, "field", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return f.options.CompleteKey(e)
+	})
 	return command
+}
+
+// addOutput adds the options about the output that query and monitor share.
+func (f *queryFlags) addOutput(command *cobra.Command) {
+	render.Forms().Option(command, &f.output)
+	command.Flags().StringSliceVar(&f.outputFields, "output-fields", nil, "show the data of the keys `KEY,…` only")
+	command.Flags().BoolVar(&f.names, "names", false, "add the names of numbers to JSON, as KEY_name")
 }
 
 // query is a query ready to run.
 type query struct {
+	queryFlags
+
 	environment *console.Environment
 	registry    *schema.Registry
 	selection   selection.Selection
 	boot        source.BootTime
-	files       []string
-	directory   string
-	lines       int // -1: all
-	reverse     bool
 	form        render.Form
-	noPager     bool
-	quiet       bool
-	follow      bool
-	afterCursor string
-	cursorFile  string
-	showCursor  bool
+	fields      map[string]bool // that are shown, nil: all
 }
 
-func newQuery(e *console.Environment, f *queryFlags, arguments []string, bootTimeGiven bool) (*query, error) {
+func newQuery(e *console.Environment, f *queryFlags, arguments []string, given func(option string) bool) (*query, error) {
 	form, err := render.Forms().Named(f.output)
 	if err != nil {
 		return nil, err
 	}
-	q := &query{
-		environment: e, files: f.files, directory: f.directory,
-		lines: f.lines, reverse: f.reverse, form: form, noPager: f.noPager, quiet: f.quiet,
-		follow: f.follow, afterCursor: f.afterCursor, cursorFile: f.cursorFile, showCursor: f.showCursor,
-		boot: source.BootTime{ProcStat: e.ProcStat},
+	q := &query{queryFlags: *f, environment: e, form: form, boot: source.BootTime{Machine: e.BootTime}}
+	if err := f.exclusions(form.Array); err != nil {
+		return nil, err
 	}
-	switch {
-	case len(f.files) > 0 && f.directory != "":
-		return nil, console.Usagef("--file and --directory exclude each other")
-	case len(f.files) > 0 && (f.follow || f.afterCursor != "" || f.cursorFile != "" || f.showCursor):
-		return nil, console.Usagef("--follow and cursors need a log that lives: leave out --file, or use --directory DIR")
-	case f.afterCursor != "" && f.cursorFile != "":
-		return nil, console.Usagef("--after-cursor and --cursor-file exclude each other")
-	case f.follow && f.reverse:
-		return nil, console.Usagef("--follow and --reverse exclude each other")
-	case f.follow && form.Array && !f.monitor:
-		return nil, console.Usagef("--follow never ends the array of %s: use -o json or -o json-seq", f.output)
-	case f.lines < -1:
-		return nil, console.Usagef("bad number of lines %d: it must not be negative", f.lines)
-	}
-	if bootTimeGiven {
+	if given("boot-time") {
 		if f.bootTime < 0 || f.bootTime > math.MaxInt64/int64(time.Second) {
 			return nil, console.Usagef("bad time of boot %d: it is in seconds since the Unix epoch", f.bootTime)
 		}
 		forced := f.bootTime * int64(time.Second)
 		q.boot.Forced = &forced
 	}
-	if q.follow && q.lines < 0 && f.selection.Since == "" && f.afterCursor == "" && f.cursorFile == "" {
+	switch {
+	case given("lines"):
+	case q.follow && !given("since") && f.afterCursor == "" && f.cursorFile == "":
 		q.lines = followLines
+	case q.pagerEnd:
+		q.lines = pagerEndLines
 	}
-	if q.registry, err = f.selection.Registry(e); err != nil {
+	if q.registry, err = f.options.Registry(e); err != nil {
 		return nil, err
 	}
-	if q.selection, err = selection.New(e, q.registry, &f.selection, arguments); err != nil {
+	if q.selection, err = selection.New(e, q.registry, &f.options, arguments, given); err != nil {
 		return nil, err
 	}
+	q.summarize()
 	return q, nil
+}
+
+// pagerEndLines is how many operations a pager is given that shows their end.
+const pagerEndLines = 1000
+
+// exclusions returns an error if options exclude each other.
+func (f *queryFlags) exclusions(array bool) error {
+	summary := 0
+	for _, given := range []bool{f.count, f.listKeys, len(f.field) > 0} {
+		if given {
+			summary++
+		}
+	}
+	switch {
+	case len(f.files) > 0 && f.directory != "":
+		return console.Usagef("--file and --directory exclude each other")
+	case len(f.files) > 0 && (f.follow || f.afterCursor != "" || f.cursorFile != "" || f.showCursor):
+		return console.Usagef("--follow and cursors need a log that lives: leave out --file, or use --directory DIR")
+	case f.afterCursor != "" && f.cursorFile != "":
+		return console.Usagef("--after-cursor and --cursor-file exclude each other")
+	case f.follow && f.reverse:
+		return console.Usagef("--follow and --reverse exclude each other")
+	case f.follow && array && !f.monitor:
+		return console.Usagef("--follow never ends the array of %s: use -o json or -o json-seq", f.output)
+	case summary > 1:
+		return console.Usagef("--count, --field and --fields exclude each other")
+	case summary > 0 && f.follow:
+		return console.Usagef("--follow never ends what --count, --field and --fields count")
+	}
+	return nil
+}
+
+// summarize takes the form of a summary, if one is asked for, and finds the keys
+// that are meant.
+func (q *query) summarize() {
+	asJSON := strings.HasPrefix(q.output, "json")
+	switch {
+	case q.count:
+		q.form = render.Count()
+	case q.listKeys:
+		q.form = render.Keys(asJSON)
+	case len(q.field) > 0:
+		q.form = render.Values(selection.Keys(q.registry, q.field), asJSON)
+	}
+	if len(q.outputFields) > 0 {
+		q.fields = make(map[string]bool)
+		for _, field := range q.outputFields {
+			for _, key := range selection.Keys(q.registry, field) {
+				q.fields[key] = true
+			}
+		}
+	}
 }
 
 // errLeft says that the output is read no longer, which is no failure.

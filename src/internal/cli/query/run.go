@@ -44,7 +44,11 @@ func (q *query) run(ctx context.Context) error {
 	if q.quiet {
 		found.none, found.notes = false, nil
 	}
-	return found.report(q.environment.Stderr)
+	err = found.report(q.environment.Stderr)
+	if err == nil && q.follow && errors.Is(context.Cause(ctx), console.ErrInterrupted) {
+		err = context.Canceled
+	}
+	return err
 }
 
 // showFiles shows what is selected of log files, one after another.
@@ -145,7 +149,7 @@ type output struct {
 func (q *query) openOutput() (*output, error) {
 	e := q.environment
 	o := &output{stderr: e.Stderr}
-	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location}
+	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location, Fields: q.fields, Names: q.names, ASCII: terminal.IsASCII(e.Getenv)}
 	w := e.Stdout
 	if terminal.Is(w) {
 		if q.form.Raw {
@@ -154,7 +158,7 @@ func (q *query) openOutput() (*output, error) {
 		}
 		options.Color = terminal.HasColor(e.Getenv)
 		if file, ok := w.(*os.File); ok && !q.noPager && !q.follow {
-			pager, err := terminal.StartPager(file, e.Lookup)
+			pager, err := terminal.StartPager(file, e.Lookup, q.pagerEnd)
 			if err != nil {
 				return nil, err
 			}

@@ -140,7 +140,7 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output, 
 		if err != nil {
 			return nil, err
 		}
-		entries := 4096 + 64*uint64(min(max(q.lines, 0), math.MaxInt32))
+		entries := 4096 + 64*uint64(max(q.lines, 0))
 		if newest.Sequence-min(oldest.Sequence, newest.Sequence) > entries {
 			newest.Sequence -= entries
 			after = &newest

@@ -183,7 +183,7 @@ func (v *viewer) add(i item) {
 		v.print(i)
 		return
 	}
-	v.held.add(i, v.query.lines)
+	v.held.add(i, int(v.query.lines))
 }
 
 func (v *viewer) print(i item) {

@@ -198,22 +198,38 @@ func (j *jsonWriter) span(s *schema.Span, level int) {
 
 // events writes the data sorted by key.
 func (j *jsonWriter) events(s *schema.Span, level int) {
-	if len(s.Data) == 0 {
-		j.buffer = append(j.buffer, "{}"...)
-		return
-	}
 	j.order = j.order[:0]
 	for i := range s.Data {
-		j.order = append(j.order, i)
+		if j.options.shows(s.Data[i].Key) {
+			j.order = append(j.order, i)
+		}
+	}
+	if len(j.order) == 0 {
+		j.buffer = append(j.buffer, "{}"...)
+		return
 	}
 	sort.Slice(j.order, func(a, b int) bool { return s.Data[j.order[a]].Key < s.Data[j.order[b]].Key })
 	j.buffer = append(j.buffer, '{')
 	for n, i := range j.order {
 		j.key(event.Escaped(s.Data[i].Key), level+1, n == 0)
 		j.value(&s.Data[i].Value, level+1)
+		if j.options.Names {
+			j.name(&s.Data[i], level+1)
+		}
 	}
 	j.newline(level)
 	j.buffer = append(j.buffer, '}')
+}
+
+// name writes the name of a number that has one as a member after the number.
+func (j *jsonWriter) name(d *schema.Datum, level int) {
+	if d.Value.Kind != event.Word {
+		return
+	}
+	if name, ok := j.options.Registry.Key(d.Key).Text(d.Value.Word); ok {
+		j.key(event.Escaped(d.Key)+"_name", level, false)
+		j.string(name)
+	}
 }
 
 func (j *jsonWriter) value(v *event.Value, level int) {

@@ -40,9 +40,18 @@ type Options struct {
 	Warnings io.Writer
 	// Location is the time zone of readable times.
 	Location *time.Location
+	// Fields are the keys whose data are shown; nil: all.
+	Fields map[string]bool
+	// Names adds the names of numbers to JSON.
+	Names bool
+	// ASCII keeps readable lines to ASCII.
+	ASCII bool
 	// Color allows terminal control sequences.
 	Color bool
 }
+
+// shows reports whether the data of a key are shown.
+func (o *Options) shows(key string) bool { return o.Fields == nil || o.Fields[key] }
 
 // Form describes an output form.
 type Form struct {
@@ -67,5 +76,9 @@ func Forms() console.Forms[Form] {
 		{Name: "json-seq", Help: "a JSON text sequence (RFC 7464)", Write: Form{New: newJSONSequence}},
 		{Name: "cbor", Help: "the log entries themselves, a log of their own (RFC 8742)", Write: Form{New: newCBOR, Entries: true, Raw: true}},
 		{Name: "cat", Help: "lines without times, programs and trees", Write: Form{New: newCat, Text: true}},
+		{Name: "short-iso", Help: "as short, with times as in RFC 3339", Write: Form{New: newShortISO, Text: true}},
+		{Name: "short-precise", Help: "as short, with microseconds", Write: Form{New: newShortPrecise, Text: true}},
+		{Name: "verbose", Help: "all that the log has, a line for each element", Write: Form{New: newVerbose, Text: true}},
+		{Name: "csv", Help: "a line for each element (RFC 4180)", Write: Form{New: newCSV}},
 	}
 }

@@ -123,7 +123,7 @@ func TestNoFormOfTextActsOnATerminal(t *testing.T) {
 		{Key: hostile, Value: text}, {Key: "x::blob", Value: blob}, {Key: "name", Value: text},
 	}}
 	s.Spans = []*schema.Span{{Name: hostile, Executable: hostile, Data: s.Data}}
-	for _, form := range []string{"short", "json", "json-pretty", "json-seq", "cat"} {
+	for _, form := range []string{"short", "short-precise", "verbose", "csv", "json", "json-pretty", "json-seq", "cat"} {
 		t.Run(form, func(t *testing.T) {
 			var out strings.Builder
 			p := printer(t, form, &out, render.Options{Registry: r, Location: time.UTC})

@@ -22,19 +22,31 @@ const (
 	styleWarning = "\x1b[1;33m"
 )
 
-// timeLayout is readable, sorts, and is what --since takes.
-const timeLayout = "2006-01-02 15:04:05"
+// The layouts of times. They are readable, sort, and are what --since takes.
+const (
+	timeLayout    = "2006-01-02 15:04:05"
+	preciseLayout = "2006-01-02 15:04:05.000000"
+	isoLayout     = "2006-01-02T15:04:05-07:00"
+	csvLayout     = "2006-01-02T15:04:05.000000-07:00"
+)
 
 // short writes a line for each root, and below it its tree.
 type short struct {
 	w       io.Writer
 	options Options
 	// terse leaves out times, programs and trees.
-	terse bool
-	line  strings.Builder
+	terse  bool
+	layout string // of times
+	line   strings.Builder
 }
 
-func newShort(w io.Writer, o Options) Printer { return &short{w: w, options: o} }
+func newShort(w io.Writer, o Options) Printer { return &short{w: w, options: o, layout: timeLayout} }
+
+func newShortISO(w io.Writer, o Options) Printer { return &short{w: w, options: o, layout: isoLayout} }
+
+func newShortPrecise(w io.Writer, o Options) Printer {
+	return &short{w: w, options: o, layout: preciseLayout}
+}
 
 func newCat(w io.Writer, o Options) Printer { return &short{w: w, options: o, terse: true} }
 
@@ -52,25 +64,22 @@ func (p *short) styled(style, text string) {
 
 // write writes the collected lines.
 func (p *short) write() error {
-	_, err := io.WriteString(p.w, p.line.String())
+	text := p.line.String()
+	if p.options.ASCII {
+		text = asciiText(text)
+	}
+	_, err := io.WriteString(p.w, text)
 	p.line.Reset()
 	return err
 }
 
 func (p *short) time(ns int64) string {
-	return time.Unix(0, ns).In(p.options.Location).Format(timeLayout)
+	return time.Unix(0, ns).In(p.options.Location).Format(p.layout)
 }
 
 func (p *short) Root(root *schema.Span, _ []Entry) error {
 	if !p.terse {
-		p.styled(styleTime, p.time(root.Start))
-		p.line.WriteByte(' ')
-		program := "(unknown program)"
-		if root.Executable != "" {
-			program = printable([]byte(root.Executable))
-		}
-		p.styled(styleProgram, program)
-		p.line.WriteString(": ")
+		p.head(root)
 	}
 	p.summary(root)
 	p.line.WriteByte('\n')
@@ -78,6 +87,18 @@ func (p *short) Root(root *schema.Span, _ []Entry) error {
 		p.inside(root, "")
 	}
 	return p.write()
+}
+
+// head writes what an operation's line begins with.
+func (p *short) head(root *schema.Span) {
+	p.styled(styleTime, p.time(root.Start))
+	p.line.WriteByte(' ')
+	program := "(unknown program)"
+	if root.Executable != "" {
+		program = printable([]byte(root.Executable))
+	}
+	p.styled(styleProgram, program)
+	p.line.WriteString(": ")
 }
 
 // Text returns an operation as the form short shows it, without its time.
@@ -154,7 +175,7 @@ func (p *short) data(s *schema.Span, shown map[string]bool, separator string) {
 	scope := schema.Scope(s.Name)
 	for i := range s.Data {
 		d := &s.Data[i]
-		if shown[d.Key] || (d.Key == schema.KeyName && d.Value.Kind == event.String) {
+		if shown[d.Key] || !p.options.shows(d.Key) || (d.Key == schema.KeyName && d.Value.Kind == event.String) {
 			continue
 		}
 		// The scope is that of the context, nearly always.

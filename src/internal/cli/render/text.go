@@ -5,6 +5,7 @@ package render
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -110,4 +111,19 @@ func Size(bytes int64) string {
 		value, unit = value/1024, unit+1
 	}
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}
+
+// asciiText returns readable lines in ASCII: lines of trees and dashes by what
+// looks like them, other characters by their bytes.
+func asciiText(text string) string {
+	text = strings.NewReplacer("├─", "|-", "└─", "`-", "│", "|", "—", "--", "–", "-", "…", "...").Replace(text)
+	var out strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c < utf8.RuneSelf {
+			out.WriteByte(c)
+		} else {
+			fmt.Fprintf(&out, `\x%02x`, c)
+		}
+	}
+	return out.String()
 }

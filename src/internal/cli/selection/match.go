@@ -24,10 +24,8 @@ func parseMatch(r *schema.Registry, argument string) (match, error) {
 	key, value, _ := strings.Cut(argument, "=")
 	m := match{argument: argument}
 	m.key, m.not = strings.CutSuffix(key, "!")
-	keys := scoped(r, m.key)
-	if m.unknown = len(keys) == 0; m.unknown {
-		keys = []string{m.key}
-	}
+	keys := Keys(r, m.key)
+	m.unknown = scoped(r, m.key) == nil
 	var errs []error
 	for _, key := range keys {
 		one, err := r.ParseMatch(key + "=" + value)
@@ -45,6 +43,14 @@ func parseMatch(r *schema.Registry, argument string) (match, error) {
 		return m, errs[0]
 	}
 	return m, nil
+}
+
+// Keys returns the keys that a key stands for, which is itself if none is known.
+func Keys(r *schema.Registry, key string) []string {
+	if keys := scoped(r, key); keys != nil {
+		return keys
+	}
+	return []string{key}
 }
 
 // scoped returns the known keys that a key stands for: itself, or, without a

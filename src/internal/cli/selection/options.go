@@ -15,12 +15,12 @@ import (
 
 // Options are the options that select operations, as given.
 type Options struct {
-	Since, Until string
-
-	executables []string
-	contexts    []string
-	registry    []string
-	grep        string
+	since, until string
+	boot         bool
+	executables  []string
+	contexts     []string
+	registry     []string
+	grep         string
 }
 
 // Add adds the options that query and monitor share to a command, and what
@@ -43,8 +43,9 @@ func (o *Options) Add(command *cobra.Command, e *console.Environment) {
 // AddTimes adds the options that select by time.
 func (o *Options) AddTimes(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVarP(&o.Since, "since", "S", "", "show what began at `TIME` or later")
-	flags.StringVarP(&o.Until, "until", "U", "", "show what was recorded at `TIME` or earlier")
+	flags.StringVarP(&o.since, "since", "S", "", "show what began at `TIME` or later")
+	flags.BoolVarP(&o.boot, "boot", "b", false, "show what began since this machine was booted")
+	flags.StringVarP(&o.until, "until", "U", "", "show what was recorded at `TIME` or earlier")
 }
 
 // matchArguments accepts arguments KEY=VALUE.
@@ -75,6 +76,19 @@ func (o *Options) completeContext(e *console.Environment) ([]string, cobra.Shell
 	var list []string
 	for _, name := range registry.Contexts() {
 		list = append(list, name+"\t"+registry.Context(name).Description)
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
+// CompleteKey completes the keys of data, and what every context has.
+func (o *Options) CompleteKey(e *console.Environment) ([]string, cobra.ShellCompDirective) {
+	registry, err := o.Registry(e)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	list := []string{"executable\tthe program", "origin\tthe build-id of the library"}
+	for _, key := range registry.Keys() {
+		list = append(list, key+"\t"+registry.Key(key).Description)
 	}
 	return list, cobra.ShellCompDirectiveNoFileComp
 }

@@ -41,15 +41,16 @@ type Selection struct {
 	warnings []string
 }
 
-// New returns the selection that options and matches make.
-func New(e *console.Environment, registry *schema.Registry, o *Options, matches []string) (Selection, error) {
+// New returns the selection that options and matches make; given reports whether
+// an option is on the command line.
+func New(e *console.Environment, registry *schema.Registry, o *Options, matches []string, given func(option string) bool) (Selection, error) {
 	s := Selection{registry: registry, Since: math.MinInt64, Until: math.MaxInt64, location: e.Location}
 	now := e.Now().In(e.Location)
 	for _, limit := range []struct {
 		text, option string
 		to           *int64
-	}{{o.Since, "--since", &s.Since}, {o.Until, "--until", &s.Until}} {
-		if limit.text == "" {
+	}{{o.since, "--since", &s.Since}, {o.until, "--until", &s.Until}} {
+		if !given(limit.option[2:]) {
 			continue
 		}
 		t, err := timespec.Parse(limit.text, now)
@@ -57,6 +58,13 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 			return Selection{}, fmt.Errorf("cannot read %s: %w", limit.option, err)
 		}
 		*limit.to = t.UnixNano()
+	}
+	if o.boot {
+		boot, err := e.BootTime()
+		if err != nil {
+			return Selection{}, err
+		}
+		s.Since = max(s.Since, boot)
 	}
 	if s.Since > s.Until {
 		return Selection{}, console.Usagef("--since is later than --until")

@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -53,8 +51,8 @@ type BootTime struct {
 	// Forced is that of the command line, in nanoseconds since the Unix
 	// epoch, nil if there is none.
 	Forced *int64
-	// ProcStat is the file that states that of this machine.
-	ProcStat string
+	// Machine returns that of this machine.
+	Machine func() (int64, error)
 }
 
 // known returns stated, unless the command line knows better.
@@ -70,20 +68,7 @@ func (b *BootTime) machine() (int64, error) {
 	if b.Forced != nil {
 		return *b.Forced, nil
 	}
-	text, err := os.ReadFile(b.ProcStat)
-	if err != nil {
-		return 0, fmt.Errorf("cannot read time of boot: %w", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "btime "); ok {
-			seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("cannot read time of boot from %s: %w", b.ProcStat, err)
-			}
-			return seconds * int64(time.Second), nil
-		}
-	}
-	return 0, fmt.Errorf("cannot read time of boot: %s has no line btime; use --boot-time", b.ProcStat)
+	return b.Machine()
 }
 
 // openFile opens a log file of any form: a plain sequence of entries, one

@@ -31,6 +31,19 @@ func HasColor(getenv func(string) string) bool {
 	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
+// IsASCII reports whether the locale of the environment has another character
+// encoding than UTF-8. Without one it has not.
+func IsASCII(getenv func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if locale := getenv(name); locale != "" {
+			_, encoding, _ := strings.Cut(strings.ToLower(locale), ".")
+			encoding, _, _ = strings.Cut(encoding, "@")
+			return encoding != "utf-8" && encoding != "utf8"
+		}
+	}
+	return false
+}
+
 // Pager is a process that shows what is written to it.
 type Pager struct {
 	command *exec.Cmd
@@ -38,21 +51,27 @@ type Pager struct {
 }
 
 // StartPager starts the pager that the environment names: CRAU_PAGER, PAGER,
-// else less or more. It returns nil if none is wanted or to be had: the value
-// "" or "cat" of the variables turns it off.
-func StartPager(out *os.File, lookup func(string) (string, bool)) (*Pager, error) {
+// else less or more; one that is not there is passed over. It returns nil if none
+// is wanted or to be had: the value "" or "cat" of the variables turns it off,
+// and so does a terminal that can do nothing. end has the pager show the end.
+func StartPager(out *os.File, lookup func(string) (string, bool), end bool) (*Pager, error) {
+	if term, _ := lookup("TERM"); term == "dumb" {
+		return nil, nil
+	}
 	command := ""
 	for _, name := range []string{"CRAU_PAGER", "PAGER"} {
-		if value, ok := lookup(name); ok {
-			if command = strings.TrimSpace(value); command == "" || command == "cat" {
-				return nil, nil
-			}
+		value, ok := lookup(name)
+		if value = strings.TrimSpace(value); ok && (value == "" || value == "cat") {
+			return nil, nil
+		}
+		if ok && exists(value) {
+			command = value
 			break
 		}
 	}
 	if command == "" {
 		for _, name := range []string{"less", "more"} {
-			if _, err := exec.LookPath(name); err == nil {
+			if exists(name) {
 				command = name
 				break
 			}
@@ -65,15 +84,21 @@ func StartPager(out *os.File, lookup func(string) (string, bool)) (*Pager, error
 	c := exec.Command("/bin/sh", "-c", command)
 	c.Stdout, c.Stderr = out, os.Stderr
 	c.Env = os.Environ()
-	for name, value := range map[string]string{
-		// Quit if it fits one screen, keep colours and the screen, chop long
-		// lines, quit on interrupt: journalctl's habits.
-		"LESS":        "FRSXMK",
-		"LESSCHARSET": "utf-8",
+	// Quit if it fits one screen, keep colours and the screen, chop long lines,
+	// quit on interrupt: journalctl's habits. LESS is set whatever it was, since
+	// colours without R cannot be read.
+	for name, variable := range map[string]struct{ from, value string }{
+		"LESS":        {"CRAU_LESS", "FRSXMK"},
+		"LESSCHARSET": {"CRAU_LESSCHARSET", "utf-8"},
 	} {
-		if _, ok := lookup(name); !ok {
-			c.Env = append(c.Env, name+"="+value)
+		value, ok := lookup(variable.from)
+		if !ok {
+			value = variable.value
 		}
+		if name == "LESS" && end {
+			value += " +G"
+		}
+		c.Env = append(c.Env, name+"="+value)
 	}
 	if _, sudo := lookup("SUDO_UID"); sudo {
 		// The pager of another user's session must start no commands.
@@ -87,6 +112,17 @@ func StartPager(out *os.File, lookup func(string) (string, bool)) (*Pager, error
 		return nil, fmt.Errorf("cannot start pager %s: %w", command, err)
 	}
 	return &Pager{c, input}, nil
+}
+
+// exists reports whether the program that a command line begins with can be run.
+// That of a line which only the shell understands is taken to be there.
+func exists(command string) bool {
+	program, _, _ := strings.Cut(command, " ")
+	if strings.ContainsAny(program, "$`\"'\\=;&|<>(){}[]*?~#") {
+		return true
+	}
+	_, err := exec.LookPath(program)
+	return err == nil
 }
 
 // Write gives text to the pager. The error wraps EPIPE when the pager has been

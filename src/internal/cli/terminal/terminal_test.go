@@ -67,6 +67,10 @@ func TestThePagerIsTheOneAskedFor(t *testing.T) {
 		"our variable":           {map[string]string{"CRAU_PAGER": "sed s/^/ours:/", "PAGER": "sed s/^/any:/"}, "ours:text\n"},
 		"everybody's":            {map[string]string{"PAGER": "sed s/^/any:/"}, "any:text\n"},
 		"none":                   {map[string]string{"CRAU_PAGER": "", "PAGER": "sed s/^/any:/"}, ""},
+		"one that is not there":  {map[string]string{"CRAU_PAGER": "no-such-pager -x", "PAGER": "sed s/^/any:/"}, "any:text\n"},
+		"on a dumb terminal":     {map[string]string{"TERM": "dumb", "PAGER": "sed s/^/any:/"}, ""},
+		"less with its options":  {map[string]string{"PAGER": "sh -c 'cat; echo $LESS $LESSCHARSET'", "LESS": "i"}, "text\nFRSXMK utf-8\n"},
+		"less with ours":         {map[string]string{"PAGER": "sh -c 'cat; echo $LESS'", "CRAU_LESS": "FR"}, "text\nFR\n"},
 		"cat":                    {map[string]string{"PAGER": "cat"}, ""},
 		"one that is left early": {map[string]string{"PAGER": "head -c 2; exit 5"}, "te"},
 	} {
@@ -76,7 +80,7 @@ func TestThePagerIsTheOneAskedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer out.Close()
-			pager, err := terminal.StartPager(out, lookup(c.environment))
+			pager, err := terminal.StartPager(out, lookup(c.environment), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +109,7 @@ func TestAPagerThatIsNotThereIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	pager, err := terminal.StartPager(out, lookup(map[string]string{"CRAU_PAGER": "no-such-pager 2>/dev/null"}))
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"CRAU_PAGER": "{ no-such-pager; } 2>/dev/null"}), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +124,7 @@ func TestALeftPagerIsNoFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "true"}))
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "true"}), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,5 +134,43 @@ func TestALeftPagerIsNoFailure(t *testing.T) {
 	}
 	if !terminal.Left(err) {
 		t.Errorf("error is %v, want one that says the pager was left", err)
+	}
+}
+
+func TestThePagerShowsTheEnd(t *testing.T) {
+	out, err := os.Create(filepath.Join(t.TempDir(), "screen"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "echo $LESS; cat >/dev/null"}), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pager.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(out.Name()); err != nil || string(got) != "FRSXMK +G\n" {
+		t.Errorf("the options are %q (error %v)", got, err)
+	}
+}
+
+func TestTheLocaleSaysWhetherThereIsMoreThanASCII(t *testing.T) {
+	for name, c := range map[string]struct {
+		environment map[string]string
+		want        bool
+	}{
+		"no locale":           {nil, false},
+		"UTF-8":               {map[string]string{"LANG": "de_DE.UTF-8"}, false},
+		"utf8 with a variant": {map[string]string{"LANG": "ca_ES.utf8@valencia"}, false},
+		"C":                   {map[string]string{"LANG": "C"}, true},
+		"Latin":               {map[string]string{"LANG": "en_GB.ISO-8859-1"}, true},
+		"all is stronger":     {map[string]string{"LC_ALL": "C", "LANG": "C.UTF-8"}, true},
+		"so is the type":      {map[string]string{"LC_CTYPE": "C.UTF-8", "LANG": "C"}, false},
+	} {
+		getenv := func(name string) string { return c.environment[name] }
+		if got := terminal.IsASCII(getenv); got != c.want {
+			t.Errorf("%s: got %v", name, got)
+		}
 	}
 }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// lines is the value of --lines.
+type lines int
+
+const (
+	allLines     = lines(-1)
+	defaultLines = "10"
+)
+
+func (l *lines) String() string {
+	if *l == allLines {
+		return "all"
+	}
+	return strconv.Itoa(int(*l))
+}
+
+func (l *lines) Set(text string) error {
+	if text == "all" {
+		*l = allLines
+		return nil
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return errors.New("it must not be negative: a number, or all")
+	}
+	*l = lines(n)
+	return nil
+}
+
+func (l *lines) Type() string { return "N" }
+
+// Arguments returns the arguments of the command line with a number behind each
+// -n that has none: pflag knows no option whose value may be left out but can
+// also be an argument of its own.
+func Arguments(command *cobra.Command, arguments []string) []string {
+	if command.Flags().Lookup("lines") == nil {
+		return arguments
+	}
+	var all []string
+	for i := 0; i < len(arguments); i++ {
+		if arguments[i] == "--" {
+			return append(all, arguments[i:]...)
+		}
+		all = append(all, arguments[i])
+		option := awaiting(command.Flags(), arguments[i])
+		next := ""
+		if i+1 < len(arguments) {
+			next = arguments[i+1]
+		}
+		switch {
+		case option == nil:
+		case option.Name == "lines" && !isLines(next):
+			all = append(all, defaultLines)
+		case i+1 < len(arguments):
+			all = append(all, next)
+			i++
+		}
+	}
+	return all
+}
+
+// isLines reports whether an argument is the value of --lines, good or not.
+func isLines(argument string) bool {
+	_, err := strconv.ParseInt(argument, 10, 64)
+	return err == nil || argument == "all" || errors.Is(err, strconv.ErrRange)
+}
+
+// awaiting returns the option whose value is the argument after this one, nil if
+// there is none.
+func awaiting(flags *pflag.FlagSet, argument string) *pflag.Flag {
+	if name, ok := strings.CutPrefix(argument, "--"); ok {
+		if flag := flags.Lookup(name); flag != nil && flag.NoOptDefVal == "" {
+			return flag
+		}
+		return nil
+	}
+	letters, ok := strings.CutPrefix(argument, "-")
+	if !ok {
+		return nil
+	}
+	for i := range len(letters) {
+		flag := flags.ShorthandLookup(letters[i : i+1])
+		if flag == nil {
+			return nil
+		}
+		if flag.NoOptDefVal == "" {
+			if i == len(letters)-1 {
+				return flag
+			}
+			return nil
+		}
+	}
+	return nil
+}
