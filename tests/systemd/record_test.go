@@ -3,7 +3,10 @@
 package systemd
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +50,34 @@ func TestSandboxLeavesTheAgentWhatItNeeds(t *testing.T) {
 		t.Errorf("the agent has no lease on the library:\n%s", locks)
 	}
 	a.stop(t)
+	a.checkNoComplaints(t, service)
+}
+
+// The programs at the sockets need no more than those at the probes.
+func TestTheServiceRecordsHandshakesAtSockets(t *testing.T) {
+	a := recording(t, "sources = [\"wire\"]\n")
+	checkCapabilities(t, a, throwaway.CapLease, throwaway.CapPerfmon, throwaway.CapBPF)
+	if !strings.HasPrefix(a.property(t, service, "StatusText"), "recording handshakes at sockets, ") {
+		t.Errorf("the status is %q", a.property(t, service, "StatusText"))
+	}
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	response, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.stop(t)
+	output := a.run(t, "crauctl", "query", "--directory", logDir, "--executable", filepath.Base(self))
+	for _, side := range []string{"client", "server"} {
+		if !strings.Contains(output, "tls::handshake "+side+", TLS 1.3") {
+			t.Errorf("the log has no handshake of the %s:\n%s", side, output)
+		}
+	}
 	a.checkNoComplaints(t, service)
 }
 
