@@ -359,16 +359,11 @@ func (w *Writer) BeginSegment() (name string, durable func() error, err error) {
 
 // Status is what there is to say about a Writer.
 type Status struct {
-	// Appended is behind the last entry that Append took, Committed behind
-	// the last in the page cache, Durable behind the last that survives a
-	// crash of the machine.
-	Appended, Committed, Durable Cursor
+	// Committed is behind the last entry in the page cache, Durable behind the
+	// last that survives a crash of the machine.
+	Committed, Durable Cursor
 	// Segment is the file name of the active segment.
 	Segment string
-	// Queued is how many bytes wait for the disk.
-	Queued int
-	// Undurable counts entries that a failed sync has cost.
-	Undurable uint64
 	// Err is how the last attempt to write or sync failed; nil if it did not.
 	Err error
 }
@@ -380,8 +375,7 @@ func (w *Writer) Status() Status {
 	q := w.queue.Status()
 	at := func(sequence uint64) Cursor { return Cursor{Store: w.store, Sequence: sequence} }
 	return Status{
-		Appended: at(w.next - 1), Committed: at(q.Committed), Durable: at(q.Durable),
-		Segment: w.active.name, Queued: q.Bytes, Undurable: q.Undurable, Err: q.Err,
+		Committed: at(q.Committed), Durable: at(q.Durable), Segment: w.active.name, Err: q.Err,
 	}
 }
 

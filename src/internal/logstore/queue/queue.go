@@ -88,10 +88,6 @@ type Options struct {
 type Status struct {
 	// Committed and Durable are the last sequences that are.
 	Committed, Durable uint64
-	// Bytes is how much waits.
-	Bytes int
-	// Undurable counts entries that a failed sync has cost.
-	Undurable uint64
 	// Err is how the last attempt to write or sync failed; nil if it did not.
 	Err error
 }
@@ -122,8 +118,7 @@ type Queue struct {
 	waiters   []waiter
 	committed uint64
 	durable   uint64
-	undurable uint64 // entries that a failed sync has cost
-	failure   error  // of the last attempt
+	failure   error // of the last attempt
 	closing   bool
 	// heartbeat is how often the segment is touched; 0: never.
 	heartbeat time.Duration
@@ -169,7 +164,7 @@ func (q *Queue) Begun() <-chan struct{} { return q.begun }
 func (q *Queue) Status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return Status{Committed: q.committed, Durable: q.durable, Bytes: q.bytes, Undurable: q.undurable, Err: q.failure}
+	return Status{Committed: q.committed, Durable: q.durable, Err: q.failure}
 }
 
 // StartHeartbeat has the modification time of the active segment set at this

@@ -61,7 +61,6 @@ func (q *Queue) giveUp(err error) error {
 	lost.Err = err
 	q.mu.Lock()
 	e := &UndurableError{From: q.durable + 1, To: q.committed, Err: err}
-	q.undurable += e.To - q.durable
 	q.durable = q.committed
 	q.mu.Unlock()
 	q.synced, q.rewrite, q.unproven = q.end, false, tally{}
