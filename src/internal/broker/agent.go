@@ -32,8 +32,8 @@ type Agent interface {
 	// of a user.
 	Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (bytes int64, segments int, err error)
 	// Follow calls following once the agent answers, then told for each chunk
-	// committed, until ctx is done or the agent tells no more. Chunks committed
-	// before the first call of told may be left out.
+	// committed, with the cursor after it, until ctx is done or the agent tells no
+	// more. Chunks committed before the first call of told may be left out.
 	Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error
 }
 
@@ -157,10 +157,8 @@ func (l *agentLink) follow(ctx context.Context, begun func()) error {
 	err := l.agent.Follow(ctx, func() {
 		l.set(true)
 		begun()
-	}, func(logstore.Cursor) {
-		l.tail.Told(true)
-	})
-	l.tail.Told(false)
+	}, l.tail.Told)
+	l.tail.Untold()
 	l.set(false)
 	return err
 }

@@ -64,7 +64,7 @@ func (b *Broker) Truncate(ctx context.Context, p retention.Policy, by retention.
 	}
 	var t Truncation
 	if len(going) > 0 {
-		store, err := b.source.Resolve(logstore.OldestWord)
+		store, err := b.Oldest()
 		if err != nil {
 			return Truncation{}, err
 		}
@@ -78,7 +78,7 @@ func (b *Broker) Truncate(ctx context.Context, p retention.Policy, by retention.
 		}
 		b.log.Info("truncated the log", "bytes", t.Bytes, "segments", t.Segments, "uid", by.UID, "user", by.User, "policy", by.Policy)
 	}
-	t.Oldest, err = b.source.Resolve(logstore.OldestWord)
+	t.Oldest, err = b.Oldest()
 	return t, err
 }
 
@@ -120,7 +120,7 @@ func (b *Broker) checkForce(force bool, going []prune.Segment, policy string) er
 // lowWater returns the position up to which all durable subscriptions have
 // read; ok is false if there are none.
 func (b *Broker) lowWater() (low logstore.Cursor, ok bool) {
-	newest, err := b.source.Resolve(logstore.NewestWord)
+	newest, err := b.Newest()
 	if err != nil {
 		return low, true // nothing counts as read
 	}

@@ -64,10 +64,19 @@ func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices,
 	return t
 }
 
-// Told sets whether the agent reports what it appends, so that the directory of
-// the log need not be watched, and has the tail read.
-func (t *Tail) Told(told bool) {
-	t.told.Store(told)
+// Told notes that the agent has reported a chunk, which ends at a cursor: the
+// directory of the log need not be watched. A chunk that was read already wakes
+// nothing, as most do under load, since the tail reads as far as it can.
+func (t *Tail) Told(to logstore.Cursor) {
+	t.told.Store(true)
+	if newest, ok := t.Cache.Newest(); !ok || newest.Store != to.Store || newest.Sequence < to.Sequence {
+		t.Poke()
+	}
+}
+
+// Untold notes that the agent does not report chunks any more.
+func (t *Tail) Untold() {
+	t.told.Store(false)
 	t.Poke()
 }
 

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tail
+
+import (
+	"testing"
+
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/wakeup"
+)
+
+func TestOnlyAChunkThatWasNotReadWakesTheTail(t *testing.T) {
+	at := func(store byte, sequence uint64) logstore.Cursor {
+		return logstore.Cursor{Store: [16]byte{store}, Sequence: sequence}
+	}
+	for name, c := range map[string]struct {
+		opened bool
+		told   logstore.Cursor
+		wakes  bool
+	}{
+		"a new chunk":           {true, at(1, 11), true},
+		"the newest that was":   {true, at(1, 10), false},
+		"an older one":          {true, at(1, 3), false},
+		"one of another log":    {true, at(2, 3), true},
+		"before a log is found": {false, at(1, 3), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tail := &Tail{Cache: newCache(), pokes: wakeup.New()}
+			if c.opened {
+				tail.Cache.restart(at(1, 10))
+			}
+			tail.Told(c.told)
+			if woken := len(tail.pokes) > 0; woken != c.wakes || !tail.told.Load() {
+				t.Errorf("it is woken: %v, want %v", woken, c.wakes)
+			}
+		})
+	}
+}
