@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -288,5 +290,30 @@ func TestAnInterruptEndsFollowingWithItsOwnStatus(t *testing.T) {
 		if code := <-done; code != want {
 			t.Errorf("%v: exit code %d, want %d", cause, code, want)
 		}
+	}
+}
+
+func TestCommandsAboutALogDefaultToThatOfThisMachine(t *testing.T) {
+	dir, conf := store(t, workload(t, "openssl-tls12", 2)), t.TempDir()
+	if err := os.WriteFile(filepath.Join(conf, "agent.conf"), []byte("log_dir = \""+dir+"\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"verify", "log-info"} {
+		var stdout, stderr bytes.Buffer
+		e := environment(t, &stdout, &stderr)
+		e.ConfigDirs = []string{conf}
+		code := cli.Run(context.Background(), []string{command}, e)
+		if want := crauctl(t, command, "-D", dir); code != 0 || stdout.String() != want.stdout {
+			t.Errorf("%s: exit code %d, errors %q, output\n%s\nwant\n%s", command, code, &stderr, &stdout, want.stdout)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(conf, "agent.conf"), []byte("log_dir = 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	e := environment(t, nil, &stderr)
+	e.ConfigDirs = []string{conf}
+	if code := cli.Run(context.Background(), []string{"verify"}, e); code != 1 || !strings.Contains(stderr.String(), "--directory") {
+		t.Errorf("exit code %d, errors %q", code, &stderr)
 	}
 }

@@ -108,8 +108,6 @@ func TestLogInfoCountsWhatIsThere(t *testing.T) {
 
 func TestCommandsAboutALogNeedOne(t *testing.T) {
 	for name, arguments := range map[string][]string{
-		"verify nothing":           {"verify"},
-		"describe nothing":         {"log-info"},
 		"an unknown form":          {"log-info", "--directory", "x", "-o", "xml"},
 		"an argument too many":     {"verify", "--directory", "x", "y"},
 		"an unknown form, checked": {"verify", "--directory", "x", "-o", "short-json"},

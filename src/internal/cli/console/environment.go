@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/agentunit"
+	"crypto-auditing/src/internal/config"
 )
 
 // Environment is what crauctl needs of the world around it.
@@ -30,6 +31,8 @@ type Environment struct {
 	// Systemd is a directory that is there if systemd runs the machine
 	// (agentunit.Systemd).
 	Systemd string
+	// ConfigDirs hold the configuration of the services.
+	ConfigDirs []string
 	// RegistryDirs hold registry files of packages and the administrator.
 	RegistryDirs []string
 }
@@ -42,6 +45,7 @@ func System(version string) Environment {
 		Version:      version,
 		ProcStat:     "/proc/stat",
 		Systemd:      agentunit.Systemd,
+		ConfigDirs:   config.Folders(),
 		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
 	}
 }
@@ -50,6 +54,20 @@ func System(version string) Environment {
 func (e *Environment) Getenv(name string) string {
 	value, _ := e.Lookup(name)
 	return value
+}
+
+// LogDirectory returns the directory of this machine's log, as its agent is
+// configured.
+func (e *Environment) LogDirectory() (string, error) {
+	files, err := config.Files("agent", e.ConfigDirs...)
+	if err != nil {
+		return "", fmt.Errorf("cannot find the log of this machine, name it by --directory: %w", err)
+	}
+	conf, _, err := config.LoadAgent(files...)
+	if err != nil {
+		return "", fmt.Errorf("cannot find the log of this machine, name it by --directory: %w", err)
+	}
+	return conf.LogDir, nil
 }
 
 // BootTime returns the time of boot of this machine, in nanoseconds since the

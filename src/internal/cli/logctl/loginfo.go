@@ -33,15 +33,16 @@ type directoryFlags struct {
 }
 
 func (f *directoryFlags) add(command *cobra.Command) {
-	command.Flags().StringVar(&f.directory, "directory", "", "the log in directory `DIR`")
+	command.Flags().StringVarP(&f.directory, "directory", "D", "", "the log in directory `DIR` instead of that of this machine")
 	f.output.Add(command)
 }
 
-func (f *directoryFlags) check() error {
-	if f.directory == "" {
-		return console.Usagef("no log is named: use --directory DIR")
+func (f *directoryFlags) check(e *console.Environment) error {
+	err := f.output.Check()
+	if err == nil && f.directory == "" {
+		f.directory, err = e.LogDirectory()
 	}
-	return f.output.Check()
+	return err
 }
 
 // NewLogInfoCommand returns crauctl log-info.
@@ -62,7 +63,7 @@ that only has the name of one foreign; the exit status is 1 then.
 ` + console.ExitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(e); err != nil {
 				return err
 			}
 			if _, err := source.Segments(f.directory); err != nil {

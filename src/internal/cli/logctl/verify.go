@@ -43,7 +43,7 @@ removals and losses that the log reports.
 ` + console.ExitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(e); err != nil {
 				return err
 			}
 			return runVerify(command.Context(), e, &f)
