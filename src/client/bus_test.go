@@ -105,7 +105,7 @@ func TestErrorsOfTheBusAreGoErrors(t *testing.T) {
 func TestFiltersComeBackAsTheyWere(t *testing.T) {
 	want := Filter{
 		Scopes: []string{"tls"}, Contexts: []string{"tls::*"}, Keys: []string{"pk::bits"}, Executables: []string{"a", "b"},
-		Origins: []string{"abcd"}, Since: time.Unix(1, 0), Until: time.Unix(2, 5000), Matches: []string{"a=b"},
+		Origins: []string{"abcd"}, Units: []string{"a.service"}, Sources: []string{"wire", "usdt"}, Since: time.Unix(1, 0), Until: time.Unix(2, 5000), Matches: []string{"a=b"},
 	}
 	if got := filterOf(want.encode()); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

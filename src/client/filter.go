@@ -21,6 +21,11 @@ type Filter struct {
 	Executables []string
 	// Origins are build-ids of libraries, hex digits.
 	Origins []string
+	// Units are systemd units of processes, as "nginx.service".
+	Units []string
+	// Sources are "usdt", "function" or "wire". They, and Units, need version 3
+	// of the broker's interface; before, they are an ErrInvalidFilter.
+	Sources []string
 	// Since and Until bound the time, where they are not zero.
 	Since, Until time.Time
 	// Matches are conditions KEY=VALUE on data.
@@ -32,6 +37,7 @@ func (f *Filter) lists() map[string]*[]string {
 	return map[string]*[]string{
 		"scopes": &f.Scopes, "contexts": &f.Contexts, "keys": &f.Keys,
 		"executables": &f.Executables, "origins": &f.Origins, "matches": &f.Matches,
+		"units": &f.Units, "sources": &f.Sources,
 	}
 }
 

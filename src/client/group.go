@@ -40,6 +40,9 @@ type Group struct {
 	// Name is that of the context, Origin the build-id of the library as hex
 	// digits, Executable the base name of the program. Empty: unknown.
 	Name, Origin, Executable string
+	// Unit is the systemd unit of the process, empty: unknown. Source is how the
+	// events were captured: "function" or "wire", empty: by USDT probes.
+	Unit, Source string
 	// Lost is how many events were lost, for Reason, in the notice of a loss.
 	Lost   uint64
 	Reason string
@@ -153,6 +156,10 @@ func (g *Group) setAttribute(name string, value any) {
 		as(value, &g.Origin)
 	case event.AttributeExecutable:
 		as(value, &g.Executable)
+	case event.AttributeUnit:
+		as(value, &g.Unit)
+	case event.AttributeSource:
+		as(value, &g.Source)
 	case event.AttributeLost:
 		as(value, &g.Lost)
 	case event.AttributeReason:

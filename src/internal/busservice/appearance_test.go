@@ -38,6 +38,9 @@ func oddities() []event.Group {
 		// A later group of the same context.
 		{Context: event.ContextID{0xab, 1}, Name: []byte("tls::handshake"), Executable: []byte("a\xff\\b\n"), Origin: []byte{0xca, 0xfe},
 			Events: []event.Event{{Key: []byte("tls::protocol_version"), Value: event.Value{Word: 772}}}},
+		{Context: id(7), Name: []byte("tls::handshake"), Unit: []byte(`a\x2db@c.service`), Source: []byte(event.Wire), Events: []event.Event{
+			{Kind: event.NewContext, Parent: id(7)}, {Key: []byte("k"), Value: text},
+		}},
 		// As logs of the public project have it: only the first event states them.
 		{Context: id(2), Events: []event.Event{
 			{Kind: event.NewContext, Parent: id(2), Origin: []byte{1, 2}, Executable: []byte("back\\slash")},
@@ -89,7 +92,7 @@ func fromVarlink(t *testing.T, v api.Group) client.Group {
 	g := client.Group{
 		Sequence: uint64(v.Sequence), Context: v.Context, Start: at(&v.StartUSec), End: at(&v.EndUSec),
 		Opens: v.Parent != nil, Parent: text(v.Parent), Name: text(v.Name), Origin: text(v.Origin), Executable: text(v.Executable),
-		Reason: text(v.Reason), UnrecordedSince: at(v.UnrecordedSinceUSec), UnrecordedUntil: at(v.UnrecordedUntilUSec),
+		Unit: text(v.Unit), Source: text(v.Source), Reason: text(v.Reason), UnrecordedSince: at(v.UnrecordedSinceUSec), UnrecordedUntil: at(v.UnrecordedUntilUSec),
 		Data: []client.Datum{},
 	}
 	if v.Lost != nil {
@@ -222,7 +225,10 @@ func TestAGroupLooksTheSameWhicheverWayItComes(t *testing.T) {
 		}
 	}
 	// What is shown, and not only that it is alike.
-	nul, odd, late := want[3], want[4], want[5]
+	if unit := want[3]; unit.Unit != `a\x2db@c.service` || unit.Source != "wire" {
+		t.Errorf("%+v", unit)
+	}
+	nul, odd, late := want[4], want[5], want[6]
 	if nul.Executable != `back\x5cslash` || nul.Origin != "0102" || !reflect.DeepEqual(nul.Data[0].Value, []byte("a\x00name")) {
 		t.Errorf("%+v", nul)
 	}

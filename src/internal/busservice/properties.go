@@ -9,9 +9,10 @@ import (
 	"crypto-auditing/src/internal/busservice/transport"
 )
 
-// interfaceVersion grows when something is added: 2, notices, of which one ends
+// interfaceVersion grows when something is added: 3, units and sources of groups
+// and in filters; 2, notices, of which one ends
 // each stream.
-const interfaceVersion = uint32(2)
+const interfaceVersion = uint32(3)
 
 // property returns the value of a property.
 type property func(*call) (any, error)

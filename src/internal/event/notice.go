@@ -35,6 +35,12 @@ const (
 	KeyEndReason = "crau::end_reason"
 )
 
+// Keys that stand for attributes of an entry where those appear as data.
+const (
+	KeyUnit   = "crau::unit"
+	KeySource = "crau::source"
+)
+
 // prefix begins the keys that describe the log itself.
 const prefix = "crau::"
 

@@ -41,6 +41,10 @@ type Spec struct {
 	Executables []string `cbor:"executables,omitempty"`
 	// Origins are build-ids as hex digits.
 	Origins []string `cbor:"origins,omitempty"`
+	// Units are systemd units of processes.
+	Units []string `cbor:"units,omitempty"`
+	// Sources are values of event.Source; groups without a source have usdt.
+	Sources []string `cbor:"sources,omitempty"`
 	// Matches are conditions KEY=VALUE on data.
 	Matches []string `cbor:"matches,omitempty"`
 	// Since and Until are µs since the Unix epoch; 0 is no bound. A group
@@ -49,40 +53,29 @@ type Spec struct {
 	Until uint64 `cbor:"until,omitempty"`
 }
 
-// lists returns the fields that are lists, under their names on all
-// interfaces.
-func (f *Spec) lists() []struct {
-	name   string
-	values *[]string
-} {
-	return []struct {
-		name   string
-		values *[]string
-	}{
-		{"scopes", &f.Scopes}, {"contexts", &f.Contexts}, {"keys", &f.Keys},
-		{"executables", &f.Executables}, {"origins", &f.Origins}, {"matches", &f.Matches},
-	}
+// List is a field of a Spec that is a list, under its name on all interfaces.
+type List struct {
+	Name   string
+	Values *[]string
 }
 
-// List returns the list of the given name, as the interfaces call it; nil if
-// there is none of that name.
-func (f *Spec) List(name string) *[]string {
-	for _, list := range f.lists() {
-		if list.name == name {
-			return list.values
-		}
+// Lists returns the fields that are lists.
+func (f *Spec) Lists() []List {
+	return []List{
+		{"scopes", &f.Scopes}, {"contexts", &f.Contexts}, {"keys", &f.Keys},
+		{"executables", &f.Executables}, {"origins", &f.Origins}, {"matches", &f.Matches},
+		{"units", &f.Units}, {"sources", &f.Sources},
 	}
-	return nil
 }
 
 // canonical is a text that filters have in common which select the same.
 func (f *Spec) canonical() string {
 	var b strings.Builder
-	for _, list := range f.lists() {
-		values := slices.Clone(*list.values)
+	for _, list := range f.Lists() {
+		values := slices.Clone(*list.Values)
 		slices.Sort(values)
 		for _, v := range slices.Compact(values) {
-			b.WriteString(list.name)
+			b.WriteString(list.Name)
 			b.WriteString(strconv.Quote(v))
 		}
 	}
@@ -138,7 +131,12 @@ type Filter struct {
 	keys        patterns
 	executables map[string]struct{} // as bytes in the log
 	origins     map[string]struct{}
+	units       map[string]struct{}
+	sources     map[string]struct{}
 	matches     map[string][]schema.Match
+	// attributes says that a match is on the unit or the source, which stand for
+	// data.
+	attributes bool
 	// implied are the names of contexts that state data which a match asks for.
 	implied map[string]struct{}
 	// since and until are ns since the Unix epoch.
@@ -157,32 +155,32 @@ func Compile(r *schema.Registry, spec Spec) (*Filter, error) {
 	}
 	f := &Filter{Spec: spec, Key: spec.canonical(), until: math.MaxInt64}
 	for _, step := range []func(*schema.Registry) error{
-		f.compileScopes, f.compileContexts, f.compileKeys, f.compileExecutables, f.compileOrigins, f.compileMatches, f.compileTimes,
+		f.compileScopes, f.compileContexts, f.compileKeys, f.compileExecutables, f.compileOrigins, f.compileUnits, f.compileSources, f.compileMatches, f.compileTimes,
 	} {
 		if err := step(r); err != nil {
 			return nil, err
 		}
 	}
 	f.Everything = f.scopes == nil && f.contexts.empty() && f.keys.empty() && f.executables == nil &&
-		f.origins == nil && f.matches == nil && spec.Since == 0 && spec.Until == 0
+		f.origins == nil && f.units == nil && f.sources == nil && f.matches == nil && spec.Since == 0 && spec.Until == 0
 	return f, nil
 }
 
 func checkSize(spec *Spec) error {
 	size := 0
-	for _, list := range spec.lists() {
-		if len(*list.values) > maxFilterValues {
-			return &fault.LimitError{What: "values of the filter's " + list.name, Max: maxFilterValues}
+	for _, list := range spec.Lists() {
+		if len(*list.Values) > maxFilterValues {
+			return &fault.LimitError{What: "values of the filter's " + list.Name, Max: maxFilterValues}
 		}
-		for _, v := range *list.values {
+		for _, v := range *list.Values {
 			if size += len(v); size > maxFilterBytes {
 				return &fault.LimitError{What: "bytes of a filter", Max: maxFilterBytes}
 			}
 			if v == "" {
-				return &fault.FilterError{Key: list.name, Problem: "a value is empty"}
+				return &fault.FilterError{Key: list.Name, Problem: "a value is empty"}
 			}
 			if !utf8.ValidString(v) {
-				return &fault.FilterError{Key: list.name, Problem: "a value is not UTF-8"}
+				return &fault.FilterError{Key: list.Name, Problem: "a value is not UTF-8"}
 			}
 		}
 	}
@@ -261,6 +259,28 @@ func (f *Filter) compileOrigins(*schema.Registry) error {
 	return nil
 }
 
+func (f *Filter) compileUnits(*schema.Registry) error {
+	for _, v := range f.Spec.Units {
+		insert(&f.units, v)
+	}
+	f.addTerms(logstore.Unit, f.units)
+	return nil
+}
+
+func (f *Filter) compileSources(*schema.Registry) error {
+	for _, v := range f.Spec.Sources {
+		if !slices.Contains(event.Sources(), event.Source(v)) {
+			return &fault.FilterError{Key: "sources", Problem: fmt.Sprintf("%q is no source: there are %v", v, event.Sources())}
+		}
+		insert(&f.sources, v)
+	}
+	// Of USDT there is no term.
+	if _, any := f.sources[string(event.USDT)]; !any {
+		f.addTerms(logstore.Source, f.sources)
+	}
+	return nil
+}
+
 func (f *Filter) compileMatches(r *schema.Registry) error {
 	if len(f.Spec.Matches) == 0 {
 		return nil
@@ -274,6 +294,7 @@ func (f *Filter) compileMatches(r *schema.Registry) error {
 		}
 		f.matches[match.Key] = append(f.matches[match.Key], match)
 		keys[match.Key] = struct{}{}
+		f.attributes = f.attributes || match.Key == event.KeyUnit || match.Key == event.KeySource
 		for _, name := range r.Contexts() {
 			text, ok := r.Context(name).Implied[match.Key]
 			if ok && match.Matches(&event.Value{Kind: event.String, Bytes: []byte(text)}) {
@@ -281,8 +302,10 @@ func (f *Filter) compileMatches(r *schema.Registry) error {
 			}
 		}
 	}
-	terms := append(termsOf(logstore.Key, keys), termsOf(logstore.Name, f.implied)...)
-	f.Chunks.Terms = append(f.Chunks.Terms, terms)
+	if !f.attributes {
+		terms := append(termsOf(logstore.Key, keys), termsOf(logstore.Name, f.implied)...)
+		f.Chunks.Terms = append(f.Chunks.Terms, terms)
+	}
 	return nil
 }
 
@@ -358,6 +381,16 @@ func (f *Filter) ofContext(g *event.Group, name []byte) bool {
 			return false
 		}
 	}
+	if f.units != nil {
+		if _, ok := f.units[string(g.Unit)]; !ok {
+			return false
+		}
+	}
+	if f.sources != nil {
+		if _, ok := f.sources[string(g.ContextSource())]; !ok {
+			return false
+		}
+	}
 	return f.contexts.empty() || len(name) > 0 && f.contexts.has(name)
 }
 
@@ -372,6 +405,10 @@ func (f *Filter) hasData(g *event.Group, name []byte) bool {
 	if !matched && f.implied != nil {
 		_, matched = f.implied[string(name)]
 	}
+	if !matched && f.attributes {
+		matched = anyMatches(f.matches[event.KeyUnit], &event.Value{Kind: event.String, Bytes: g.Unit}) ||
+			anyMatches(f.matches[event.KeySource], &event.Value{Kind: event.String, Bytes: g.ContextSource()})
+	}
 	for i := 0; i < len(g.Events) && !(scoped && keyed && matched); i++ {
 		e := &g.Events[i]
 		if e.Kind != event.Data {
@@ -381,14 +418,16 @@ func (f *Filter) hasData(g *event.Group, name []byte) bool {
 			_, scoped = f.scopes[string(scopeOf(e.Key))]
 		}
 		keyed = keyed || f.keys.has(e.Key)
-		if !matched {
-			for j := range f.matches[string(e.Key)] {
-				if f.matches[string(e.Key)][j].Matches(&e.Value) {
-					matched = true
-					break
-				}
-			}
-		}
+		matched = matched || anyMatches(f.matches[string(e.Key)], &e.Value)
 	}
 	return scoped && keyed && matched
+}
+
+func anyMatches(matches []schema.Match, v *event.Value) bool {
+	for i := range matches {
+		if matches[i].Matches(v) {
+			return true
+		}
+	}
+	return false
 }

@@ -32,6 +32,7 @@ func sample() *event.Group {
 	return &event.Group{
 		Context: event.ContextID{1}, Start: 10e9, End: 20e9,
 		Name: []byte("tls::handshake_client"), Executable: []byte("a\xffb"), Origin: []byte{0xca, 0xfe},
+		Unit: []byte(`a\x2db.service`), Source: []byte(event.Wire),
 		Events: []event.Event{
 			{Kind: event.NewContext, Parent: event.ContextID{2}},
 			{Key: []byte("tls::protocol_version"), Value: event.Value{Word: 771}},
@@ -81,6 +82,15 @@ func TestAFilterSelectsByEachOfItsKeys(t *testing.T) {
 		"until before":                {Spec{Until: 10e6 - 1}, false},
 		"until at the start":          {Spec{Until: 10e6}, true},
 		"until after":                 {Spec{Until: 30e6}, true},
+		"unit":                        {Spec{Units: []string{"other.service", `a\x2db.service`}}, true},
+		"other unit":                  {Spec{Units: []string{"a-b.service"}}, false},
+		"source":                      {Spec{Sources: []string{"wire"}}, true},
+		"one of several sources":      {Spec{Sources: []string{"usdt", "wire"}}, true},
+		"other source":                {Spec{Sources: []string{"usdt", "function"}}, false},
+		"unit and another source":     {Spec{Units: []string{`a\x2db.service`}, Sources: []string{"usdt"}}, false},
+		"unit as data":                {Spec{Matches: []string{`crau::unit=a\x2db.service`}}, true},
+		"source as data":              {Spec{Matches: []string{"crau::source=wire", "x::text=no"}}, true},
+		"other source as data":        {Spec{Matches: []string{"crau::source=usdt"}}, false},
 		"executable that looks alike": {Spec{Executables: []string{`a\x5cxffb`}}, false},
 	}
 	r := builtin(t)
@@ -94,7 +104,26 @@ func TestAFilterSelectsByEachOfItsKeys(t *testing.T) {
 			if got := f.Passes(g, Name(g), 0); got != c.want {
 				t.Errorf("passes: %v, want %v", got, c.want)
 			}
+			found := false
+			NewIndex([]*Filter{f}).Visit(g, 1, 0, func(int) { found = true })
+			if found != c.want {
+				t.Errorf("passes the index: %v, want %v", found, c.want)
+			}
 		})
+	}
+}
+
+func TestGroupsWithoutASourceAreOfUSDT(t *testing.T) {
+	for source, want := range map[string]bool{"usdt": true, "wire": false} {
+		f, err := Compile(builtin(t), Spec{Sources: []string{source}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := sample()
+		g.Source = nil
+		if got := f.Passes(g, Name(g), 0); got != want {
+			t.Errorf("a group without a source passes %s: %v", source, got)
+		}
 	}
 }
 
@@ -149,6 +178,7 @@ func TestFiltersThatCannotBeAreRefused(t *testing.T) {
 		"context with spaces": {Spec{Contexts: []string{"a b"}}, &wrong},
 		"key with a star":     {Spec{Keys: []string{"tls*"}}, &wrong},
 		"key of a deep scope": {Spec{Keys: []string{"a::b::*"}}, &wrong},
+		"unknown source":      {Spec{Sources: []string{"ebpf"}}, &wrong},
 		"odd origin":          {Spec{Origins: []string{"abc"}}, &wrong},
 		"match without =":     {Spec{Matches: []string{"tls::group"}}, &wrong},
 		"match of no number":  {Spec{Matches: []string{"tls::protocol_version=SSL 9"}}, &wrong},
@@ -177,6 +207,7 @@ func (r random) group(sequence uint64) *event.Group {
 	g.End = g.Start + uint64(r.IntN(10))*1e9
 	g.Executable = []byte(r.of("", "a", "b", "c\xff"))
 	g.Origin = []byte(r.of("", "\x01", "\x02\x03"))
+	g.Unit, g.Source = []byte(r.of("", "a.service", "b.scope")), []byte(r.of("", "wire", "function"))
 	for range r.IntN(4) {
 		e := event.Event{Key: []byte(r.of("tls::group", "pk::bits", "pk::hash", "x"))}
 		switch r.IntN(3) {
@@ -213,7 +244,9 @@ func (r random) filter() Spec {
 		Keys:        r.some("tls::group", "pk::*", "x", "none"),
 		Executables: r.some("a", "b", `c\xff`, "d"),
 		Origins:     r.some("01", "0203", "ff"),
-		Matches:     r.some("tls::group=1", "pk::bits=2", "pk::hash=z", "x=1", "tls::role=client"),
+		Units:       r.some("a.service", "b.scope", "c.service"),
+		Sources:     r.some("usdt", "wire", "function"),
+		Matches:     r.some("crau::source=usdt", "crau::unit=a.service", "tls::group=1", "pk::bits=2", "pk::hash=z", "x=1", "tls::role=client"),
 	}
 	if r.IntN(4) == 0 {
 		f.Since = uint64(r.IntN(100)) * 1e6
@@ -235,8 +268,15 @@ func plainly(f *Spec, g *event.Group) bool {
 	if name != "" {
 		scopes = append(scopes, scope(name))
 	}
+	source := string(g.Source)
+	if source == "" {
+		source = "usdt"
+	}
 	matches := func(m string) bool {
 		key, want, _ := strings.Cut(m, "=")
+		if key == "crau::unit" && want == string(g.Unit) || key == "crau::source" && want == source {
+			return true
+		}
 		for _, e := range g.Events {
 			if string(e.Key) == key && (e.Value.Kind == event.Word && fmt.Sprint(e.Value.Word) == want ||
 				e.Value.Kind != event.Word && (string(e.Value.Bytes) == want || string(event.AppendEscaped(nil, e.Value.Bytes)) == want)) {
@@ -265,6 +305,8 @@ func plainly(f *Spec, g *event.Group) bool {
 		}) &&
 		any(f.Executables, func(s string) bool { return string(event.AppendEscaped(nil, g.Executable)) == s }) &&
 		any(f.Origins, func(s string) bool { return hex.EncodeToString(g.Origin) == s }) &&
+		any(f.Units, func(s string) bool { return string(g.Unit) == s }) &&
+		any(f.Sources, func(s string) bool { return source == s }) &&
 		any(f.Matches, matches) &&
 		(f.Since == 0 || g.End >= f.Since*1000) && (f.Until == 0 || g.Start <= f.Until*1000)
 }

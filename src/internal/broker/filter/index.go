@@ -14,6 +14,7 @@ import (
 // for, or in others. It is for one goroutine.
 type Index struct {
 	executables map[string][]*rule
+	units       map[string][]*rule
 	names       map[string][]*rule
 	keys        map[string][]*rule
 	others      []*rule
@@ -36,7 +37,7 @@ const maxTerms = 512
 
 // NewIndex returns an index of filters that differ.
 func NewIndex(filters []*Filter) *Index {
-	x := &Index{executables: map[string][]*rule{}, names: map[string][]*rule{}, keys: map[string][]*rule{}}
+	x := &Index{executables: map[string][]*rule{}, units: map[string][]*rule{}, names: map[string][]*rule{}, keys: map[string][]*rule{}}
 	var terms []logstore.Term
 	anywhere := false
 	for place, f := range filters {
@@ -45,11 +46,13 @@ func NewIndex(filters []*Filter) *Index {
 		switch {
 		case f.executables != nil:
 			spread(x.executables, f.executables, c)
+		case f.units != nil:
+			spread(x.units, f.units, c)
 		case !f.contexts.empty() && f.contexts.scopes == nil:
 			spread(x.names, f.contexts.names, c)
 		case !f.keys.empty() && f.keys.scopes == nil:
 			spread(x.keys, f.keys.names, c)
-		case f.matches != nil && f.implied == nil:
+		case f.matches != nil && f.implied == nil && !f.attributes:
 			for key := range f.matches {
 				x.keys[key] = append(x.keys[key], c)
 			}
@@ -99,6 +102,9 @@ func (x *Index) Visit(g *event.Group, sequence uint64, boot int64, take func(pla
 	}
 	if len(x.executables) > 0 {
 		try(x.executables[string(g.ContextExecutable())])
+	}
+	if len(x.units) > 0 && len(g.Unit) > 0 {
+		try(x.units[string(g.Unit)])
 	}
 	if len(x.names) > 0 && len(name) > 0 {
 		try(x.names[string(name)])

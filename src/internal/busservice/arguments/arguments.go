@@ -66,9 +66,13 @@ const (
 // Filter reads a filter.
 func Filter(d Dictionary) (filter.Spec, error) {
 	var f filter.Spec
+	lists := map[string]*[]string{}
+	for _, list := range f.Lists() {
+		lists[list.Name] = list.Values
+	}
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		var err error
-		switch list := f.List(key); {
+		switch list := lists[key]; {
 		case list != nil:
 			err = Get(d, key, list)
 		case key == filterSince:
@@ -88,9 +92,9 @@ func Filter(d Dictionary) (filter.Spec, error) {
 // FilterValue writes a filter.
 func FilterValue(f filter.Spec) Dictionary {
 	d := Dictionary{}
-	for _, key := range []string{"scopes", "contexts", "keys", "executables", "origins", "matches"} {
-		if list := *f.List(key); len(list) > 0 {
-			d[key] = dbus.MakeVariant(list)
+	for _, list := range f.Lists() {
+		if len(*list.Values) > 0 {
+			d[list.Name] = dbus.MakeVariant(*list.Values)
 		}
 	}
 	if f.Since != 0 {

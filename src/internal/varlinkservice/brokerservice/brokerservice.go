@@ -280,6 +280,7 @@ func filterOf(from *api.Filter) (filter.Spec, error) {
 	}{
 		{from.Scopes, &to.Scopes}, {from.Contexts, &to.Contexts}, {from.Keys, &to.Keys},
 		{from.Executables, &to.Executables}, {from.Origins, &to.Origins}, {from.Matches, &to.Matches},
+		{from.Units, &to.Units}, {from.Sources, &to.Sources},
 	} {
 		if list.from != nil {
 			*list.to = *list.from

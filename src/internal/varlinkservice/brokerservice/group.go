@@ -20,7 +20,8 @@ func appendGroup(dst []byte, e *event.Entry) []byte {
 	}
 	texts := map[string]**string{
 		event.AttributeParent: &to.Parent, event.AttributeName: &to.Name, event.AttributeOrigin: &to.Origin,
-		event.AttributeExecutable: &to.Executable, event.AttributeReason: &to.Reason,
+		event.AttributeExecutable: &to.Executable, event.AttributeUnit: &to.Unit, event.AttributeSource: &to.Source,
+		event.AttributeReason: &to.Reason,
 	}
 	numbers := map[string]**int64{
 		event.AttributeLost: &to.Lost, event.AttributeUnrecordedSince: &to.UnrecordedSinceUSec,

@@ -31,7 +31,8 @@ import (
 // Generated type declarations
 
 // A key with its value, which is one of these: a number, text, or bytes in
-// base64. In keys, bytes that are not UTF-8 or that hold NUL are written \xNN.
+// base64. In keys, bytes that are not UTF-8, control characters and the backslash
+// are written \xNN.
 type Datum struct {
 	Key  string  `json:"key"`
 	Word *int64  `json:"word,omitempty"`
@@ -49,6 +50,8 @@ type Group struct {
 	Name                *string `json:"name,omitempty"`
 	Origin              *string `json:"origin,omitempty"`
 	Executable          *string `json:"executable,omitempty"`
+	Unit                *string `json:"unit,omitempty"`
+	Source              *string `json:"source,omitempty"`
 	Lost                *int64  `json:"lost,omitempty"`
 	Reason              *string `json:"reason,omitempty"`
 	UnrecordedSinceUSec *int64  `json:"unrecordedSinceUSec,omitempty"`
@@ -64,6 +67,8 @@ type Filter struct {
 	Keys        *[]string `json:"keys,omitempty"`
 	Executables *[]string `json:"executables,omitempty"`
 	Origins     *[]string `json:"origins,omitempty"`
+	Units       *[]string `json:"units,omitempty"`
+	Sources     *[]string `json:"sources,omitempty"`
 	Matches     *[]string `json:"matches,omitempty"`
 	SinceUSec   *int64    `json:"sinceUSec,omitempty"`
 	UntilUSec   *int64    `json:"untilUSec,omitempty"`
@@ -606,7 +611,8 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 interface org.cryptoauditing.Broker
 
 # A key with its value, which is one of these: a number, text, or bytes in
-# base64. In keys, bytes that are not UTF-8 or that hold NUL are written \xNN.
+# base64. In keys, bytes that are not UTF-8, control characters and the backslash
+# are written \xNN.
 type Datum (key: string, word: ?int, text: ?string, blob: ?string)
 
 # An entry of the log: events of one context that happened close together.
@@ -620,11 +626,14 @@ type Group (
   # The parent's context, if the group opens the context.
   parent: ?string,
   # Where they are known: the context's name, the build-id of the library in hex
-  # digits, and the base name of the program, written as keys are, and so is the
-  # backslash.
+  # digits, and the base name of the program. Names are written as keys are.
   name: ?string,
   origin: ?string,
   executable: ?string,
+  # The systemd unit of the process, where it is known, and how the events were
+  # captured: function or wire, or without it by USDT probes.
+  unit: ?string,
+  source: ?string,
   # In the notice of a loss, how many events were lost and why.
   lost: ?int,
   reason: ?string,
@@ -649,6 +658,10 @@ type Filter (
   executables: ?[]string,
   # Build-ids of libraries, hex digits.
   origins: ?[]string,
+  # Systemd units of processes, as nginx.service.
+  units: ?[]string,
+  # usdt, function or wire. A group without a source is of usdt.
+  sources: ?[]string,
   # Conditions on data, as tls::protocol_version=771.
   matches: ?[]string,
   # Not before, and not after this time.
