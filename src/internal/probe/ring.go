@@ -44,11 +44,15 @@ type Ring struct {
 	// count twice as resident memory.
 	wrapped []byte
 	wakeAt  *atomic.Uint64
-	// file is the map in the hands of the Go runtime's poller. A goroutine
-	// that waits there costs no thread: one in a system call of its own keeps
-	// the runtime's monitor awake for ten milliseconds each time.
-	file *os.File
-	conn syscall.RawConn
+	// file is an epoll instance with the map and the timer, in the hands of the
+	// Go runtime's poller. A goroutine that waits there costs no thread: one in
+	// a system call of its own keeps the runtime's monitor awake for ten
+	// milliseconds each time. A timer of the runtime's would have it wake a
+	// second thread, once when it is set and once when it ends.
+	file  *os.File
+	conn  syscall.RawConn
+	timer int // timerfd_create(2)
+	armed bool
 	// woken is set by Wake.
 	woken atomic.Bool
 
@@ -69,30 +73,59 @@ func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
 		return nil, errors.Join(fmt.Errorf("cannot map the ring: %w", err), r.close())
 	}
 	r.data = r.producer[page:]
-	fd, err := unix.FcntlInt(uintptr(m.FD()), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.close())
-	}
-	// Reading a map fails; the flag only tells the runtime to poll it.
-	err = unix.SetNonblock(fd, true)
-	r.file = os.NewFile(uintptr(fd), "ring")
-	if err == nil {
-		r.conn, err = r.file.SyscallConn()
-	}
-	if err == nil {
-		err = r.file.SetReadDeadline(time.Time{})
-	}
-	if err != nil {
+	if err := r.watch(m.FD()); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.close())
 	}
 	r.wakeAt.Store(math.MaxUint64)
 	return r, nil
 }
 
+// watch makes file and timer.
+func (r *Ring) watch(ring int) error {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	// Reading it fails; the flag only makes the runtime poll it.
+	err = unix.SetNonblock(fd, true)
+	r.file = os.NewFile(uintptr(fd), "ring")
+	if err != nil {
+		return err
+	}
+	if r.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		return err
+	}
+	for _, watched := range []int{ring, r.timer} {
+		if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, watched, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+			return err
+		}
+	}
+	if r.conn, err = r.file.SyscallConn(); err != nil {
+		return err
+	}
+	return r.file.SetReadDeadline(time.Time{})
+}
+
+// arm sets the timer; a negative time stops it.
+func (r *Ring) arm(timeout time.Duration) error {
+	if timeout < 0 && !r.armed {
+		return nil
+	}
+	r.armed = timeout >= 0
+	var at unix.ItimerSpec // zero: stopped
+	if r.armed {
+		at.Value = unix.NsecToTimespec(max(timeout.Nanoseconds(), 1))
+	}
+	return unix.TimerfdSettime(r.timer, 0, &at, nil)
+}
+
 func (r *Ring) close() error {
 	var errs []error
 	if r.file != nil {
 		errs = append(errs, r.file.Close())
+	}
+	if r.timer > 0 {
+		errs = append(errs, unix.Close(r.timer))
 	}
 	if r.producer != nil {
 		errs = append(errs, unix.Munmap(r.producer))
@@ -165,11 +198,8 @@ func (r *Ring) Drain(limit uint64, take func(record []byte)) {
 // Wait sleeps until at least mark bytes are waiting, the time is over, or Wake
 // was called. A negative timeout means no limit. It may return early.
 func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
-	var deadline time.Time
-	if timeout >= 0 {
-		deadline = time.Now().Add(timeout)
-	}
-	if err := r.file.SetReadDeadline(deadline); err != nil {
+	// Wake may have set a deadline.
+	if err := errors.Join(r.file.SetReadDeadline(time.Time{}), r.arm(timeout)); err != nil {
 		return fmt.Errorf("cannot wait for the ring: %w", err)
 	}
 	defer r.wakeAt.Store(math.MaxUint64)
@@ -191,8 +221,8 @@ func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 		}
 		// Nothing can be taken because the first record is unfinished; its
 		// producer is interrupted and may have looked at wakeAt already.
-		if busy := time.Now().Add(busyWait); timeout < 0 || busy.Before(deadline) {
-			_ = r.file.SetReadDeadline(busy) // it did not fail above
+		if timeout < 0 || timeout > busyWait {
+			_ = r.arm(busyWait) // it did not fail above
 		}
 		return false
 	})

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // testRing is a ring in memory of our own, with a producer that does what the
@@ -126,10 +128,10 @@ func sleeper(t *testing.T) (r *testRing, wake func()) {
 	}
 	t.Cleanup(func() { reader.Close(); writer.Close() })
 	r = newTestRing(4096)
-	r.file = reader
-	if r.conn, err = reader.SyscallConn(); err != nil {
+	if err := r.watch(int(reader.Fd())); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { r.file.Close(); unix.Close(r.timer) })
 	return r, func() {
 		if _, err := writer.Write([]byte{0}); err != nil {
 			t.Error(err)
