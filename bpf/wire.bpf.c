@@ -1010,10 +1010,10 @@ static __noinline int take(struct sock *sk, struct work *w, struct connection *c
 		return 0;
 	}
 	if (tcp && !(c->flags & UNORDERED)) {
-		/* Bytes that moved otherwise, as by splice(2), leave a gap. */
-		__u32 next = sequence(tcp, w->direction);
+		/* Bytes that moved otherwise, as by splice(2), leave a gap. The end of what is received counts as one. */
+		__u32 next = sequence(tcp, w->direction), gap = next - w->total - w->d->expected;
 
-		if (next - w->total != w->d->expected) {
+		if (gap > (w->direction == RECEIVED)) {
 			if (c->protocol)
 				give_up(sk, c, WIRE_UNSUPPORTED);
 			else

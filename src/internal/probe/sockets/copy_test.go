@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
@@ -213,5 +215,66 @@ func TestThePlaintextBeginningIsCopiedByteByByte(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAFailedHandshakeEndsWithItsConnection(t *testing.T) {
+	w := watch(t)
+	client, server := connect(t)
+	cookies := []uint64{cookie(t, client), cookie(t, server)}
+	c := &tee{TCPConn: client}
+	clientErr, serverErr := shake(c, server,
+		&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},
+		&tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}, MaxVersion: tls.VersionTLS12})
+	if clientErr == nil || serverErr == nil {
+		t.Fatalf("the handshake succeeds: %v, %v", clientErr, serverErr)
+	}
+	for i, s := range w.await(t, cookies...) {
+		if s.cut || s.invalid || !s.closed || i == 0 && !bytes.Equal(s.data[received], c.moved[received]) {
+			t.Errorf("a side is %s", describe(s))
+		}
+	}
+}
+
+// The end of a connection takes a sequence number, which may come with the last
+// bytes.
+func TestTheLastBytesMayComeWithTheEnd(t *testing.T) {
+	w := watch(t)
+	client, server := connect(t)
+	cookies := []uint64{cookie(t, client), cookie(t, server)}
+	hello := append([]byte{22, 3, 1, 0, 200, 1, 0, 0, 196}, make([]byte, 196)...)
+	alert := []byte{21, 3, 3, 0, 2, 2, 70}
+	if _, err := client.Write(hello); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(server, make([]byte, len(hello))); err != nil {
+		t.Fatal(err)
+	}
+	// Both go into one packet.
+	raw, err := server.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, 1) }); other != nil || err != nil {
+		t.Fatal(other, err)
+	}
+	if _, err := server.Write(alert); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	// Everything has come before the first byte is read.
+	if err := client.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{5, 2} {
+		if _, err := io.ReadFull(client, make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client.Close()
+	for i, s := range w.await(t, cookies...) {
+		if s.cut || s.invalid || !s.closed || !bytes.Equal(s.data[1-i], alert) {
+			t.Errorf("a side is %s", describe(s))
+		}
 	}
 }
