@@ -41,8 +41,11 @@ const (
 	KeySource = "crau::source"
 )
 
-// prefix begins the keys that describe the log itself.
-const prefix = "crau::"
+// Scope is the scope of the keys that describe the log itself, or stand for
+// attributes.
+const Scope = "crau"
+
+const prefix = Scope + "::"
 
 // IsNotice reports whether the group is a notice: a metadata group about what
 // the log holds or lacks, which no filter may hide. The metadata group that

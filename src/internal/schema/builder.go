@@ -155,7 +155,7 @@ func (b *Builder) event(g *event.Group, e *event.Event, start, end int64) *Span 
 func (b *Builder) headless(g *event.Group, start, end int64) *Span {
 	b.order++
 	s := &Span{Context: g.Context, Start: start, End: end, Headless: true, order: b.order,
-		Origin: string(g.Origin), Executable: b.word(g.Executable)}
+		Origin: string(g.Origin), Executable: b.word(g.Executable), Unit: b.word(g.Unit), Source: b.word(g.Source)}
 	b.latest[g.Context] = s
 	b.addRoot(s)
 	if len(g.Name) > 0 {
@@ -176,11 +176,12 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 		// the context of an operation, another one fills it in.
 		latest.self = latest.self || latest.parent == nil
 		latest.Origin, latest.Executable = string(e.Origin), b.word(executable)
+		latest.Unit, latest.Source = b.word(g.Unit), b.word(g.Source)
 		return latest
 	}
 	b.order++
 	s := &Span{Context: g.Context, Start: start, End: end, self: self, order: b.order,
-		Origin: string(e.Origin), Executable: b.word(executable)}
+		Origin: string(e.Origin), Executable: b.word(executable), Unit: b.word(g.Unit), Source: b.word(g.Source)}
 	parent := latest
 	if !self {
 		parent = b.latest[e.Parent]

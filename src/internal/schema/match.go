@@ -84,7 +84,8 @@ func (m *Match) In(r *Registry, s *Span) bool {
 			return text == m.text
 		}
 	}
-	return false
+	// Without a source, it is that of the probes.
+	return m.Key == event.KeySource && m.text == string(event.USDT)
 }
 
 // ContextPattern is a condition on context names: a name, or "scope::*".

@@ -17,6 +17,10 @@ type Span struct {
 	// Origin is the build-id of the library whose probe opened the span,
 	// Executable the base name of the process's program file.
 	Origin, Executable string
+	// Unit is the systemd unit of the process, Source how the events were captured
+	// (event.Source), empty for USDT. In a complete tree they are data, too, of the
+	// keys event.KeyUnit and event.KeySource.
+	Unit, Source string
 	// Start and End are the times of the group that opened the span, Last
 	// that of the last group with an event of it, in nanoseconds since the
 	// Unix epoch.
@@ -119,7 +123,7 @@ func (s *Span) set(key string, v *event.Value) int {
 
 // Sizes of what is kept, in bytes, as far as memory limits are concerned.
 const (
-	spanSize  = 448 // with its entries in the tables of the builder
+	spanSize  = 480 // with its entries in the tables of the builder
 	datumSize = 96  // with the slack of append; keys are shared
 )
 
@@ -152,6 +156,13 @@ func (s *Span) root() *Span {
 	return s
 }
 
+// state makes data of what is known of a span and was not probed.
+func (s *Span) state(key, text string) {
+	if text != "" {
+		s.set(key, &event.Value{Kind: event.String, Bytes: []byte(text)})
+	}
+}
+
 // settle closes the holes, brings all spans inside into the order of their
 // opening and drops what only building needs. The tree does not change
 // afterwards.
@@ -173,6 +184,8 @@ func (s *Span) settle() {
 		sort.Slice(kept, func(i, j int) bool { return kept[i].order < kept[j].order })
 	}
 	s.parent, s.tree = nil, nil
+	s.state(event.KeyUnit, s.Unit)
+	s.state(event.KeySource, s.Source)
 	for _, inner := range kept {
 		inner.settle()
 	}

@@ -30,6 +30,7 @@ type queryFlags struct {
 	noPager     bool
 	pagerEnd    bool
 	quiet       bool
+	all         bool
 	follow      bool
 	afterCursor string
 	cursorFile  string
@@ -112,6 +113,7 @@ were recorded at or before the other.
 func (f *queryFlags) addOutput(command *cobra.Command) {
 	render.Forms().Option(command, &f.output)
 	command.Flags().StringSliceVar(&f.outputFields, "output-fields", nil, "show the data of the keys `KEY,…` only")
+	command.Flags().BoolVarP(&f.all, "all", "a", false, "show unit and source in json-pretty, too, which as the public project has it does not have them")
 	command.Flags().BoolVar(&f.names, "names", false, "add the names of numbers to JSON, as KEY_name")
 }
 

@@ -149,7 +149,7 @@ type output struct {
 func (q *query) openOutput() (*output, error) {
 	e := q.environment
 	o := &output{stderr: e.Stderr}
-	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location, Fields: q.fields, Names: q.names, ASCII: terminal.IsASCII(e.Getenv)}
+	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location, Fields: q.fields, All: q.all, Names: q.names, ASCII: terminal.IsASCII(e.Getenv)}
 	w := e.Stdout
 	if terminal.Is(w) {
 		if q.form.Raw {

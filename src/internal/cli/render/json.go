@@ -31,7 +31,7 @@ type jsonPretty struct {
 }
 
 func newJSONPretty(w io.Writer, o Options) Printer {
-	return &jsonPretty{jsonWriter: jsonWriter{w: w, options: o, pretty: true}}
+	return &jsonPretty{jsonWriter: jsonWriter{w: w, options: o, pretty: true, public: !o.All && o.Fields == nil}}
 }
 
 func (p *jsonPretty) Root(root *schema.Span, _ []Entry) error {
@@ -99,6 +99,8 @@ type jsonWriter struct {
 	w       io.Writer
 	options Options
 	pretty  bool
+	// public leaves out what the public project does not have.
+	public bool
 	// marks adds headless and cut to the contexts that are.
 	marks  bool
 	buffer []byte
@@ -200,7 +202,7 @@ func (j *jsonWriter) span(s *schema.Span, level int) {
 func (j *jsonWriter) events(s *schema.Span, level int) {
 	j.order = j.order[:0]
 	for i := range s.Data {
-		if j.options.shows(s.Data[i].Key) {
+		if key := s.Data[i].Key; j.options.shows(key) && !(j.public && isAdded(key)) {
 			j.order = append(j.order, i)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -42,6 +43,9 @@ type Options struct {
 	Location *time.Location
 	// Fields are the keys whose data are shown; nil: all.
 	Fields map[string]bool
+	// All shows what the log adds to what was probed, too, where a form of the
+	// public project has no place for it.
+	All bool
 	// Names adds the names of numbers to JSON.
 	Names bool
 	// ASCII keeps readable lines to ASCII.
@@ -52,6 +56,9 @@ type Options struct {
 
 // shows reports whether the data of a key are shown.
 func (o *Options) shows(key string) bool { return o.Fields == nil || o.Fields[key] }
+
+// isAdded reports whether data of a key were not probed.
+func isAdded(key string) bool { return schema.Scope(key) == event.Scope }
 
 // Form describes an output form.
 type Form struct {

@@ -98,6 +98,9 @@ func (p *short) head(root *schema.Span) {
 		program = printable([]byte(root.Executable))
 	}
 	p.styled(styleProgram, program)
+	if root.Unit != "" {
+		p.styled(styleFaint, " ("+printable([]byte(root.Unit))+")")
+	}
 	p.line.WriteString(": ")
 }
 
@@ -175,7 +178,7 @@ func (p *short) data(s *schema.Span, shown map[string]bool, separator string) {
 	scope := schema.Scope(s.Name)
 	for i := range s.Data {
 		d := &s.Data[i]
-		if shown[d.Key] || !p.options.shows(d.Key) || (d.Key == schema.KeyName && d.Value.Kind == event.String) {
+		if shown[d.Key] || !p.options.shows(d.Key) || p.options.Fields == nil && isAdded(d.Key) || (d.Key == schema.KeyName && d.Value.Kind == event.String) {
 			continue
 		}
 		// The scope is that of the context, nearly always.

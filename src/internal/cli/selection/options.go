@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -18,6 +19,8 @@ type Options struct {
 	since, until string
 	boot         bool
 	executables  []string
+	units        []string
+	sources      []string
 	contexts     []string
 	registry     []string
 	grep         string
@@ -28,9 +31,18 @@ type Options struct {
 func (o *Options) Add(command *cobra.Command, e *console.Environment) {
 	flags := command.Flags()
 	flags.StringArrayVar(&o.executables, "executable", nil, "show what the program `NAME` did, a pattern as of glob(7); may be repeated")
+	flags.StringArrayVarP(&o.units, "unit", "u", nil, "show what processes of the systemd unit `UNIT` did, a pattern as of glob(7); may be repeated")
+	flags.StringArrayVar(&o.sources, "source", nil, "show what was captured by `SOURCE`: usdt, function or wire; may be repeated")
 	flags.StringArrayVar(&o.contexts, "context", nil, "show operations with a context `NAME`, or tls::*; may be repeated")
 	flags.StringVarP(&o.grep, "grep", "g", "", "show operations whose text matches the regular expression `PATTERN`")
 	flags.StringArrayVar(&o.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
+	console.MustComplete(command, "source", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var list []string
+		for _, source := range event.Sources() {
+			list = append(list, string(source))
+		}
+		return list, cobra.ShellCompDirectiveNoFileComp
+	})
 	console.MustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return o.completeContext(e)
 	})

@@ -3,6 +3,7 @@
 package selection
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -31,7 +32,9 @@ type Selection struct {
 	// Since and Until bound the time, in nanoseconds since the Unix epoch.
 	Since, Until int64
 
-	programs programs
+	programs names
+	units    names
+	sources  []event.Source // nil: all
 	contexts []schema.ContextPattern
 	// matches are those of one key each, of which one must hold, without none.
 	matches  [][]match
@@ -72,6 +75,15 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 	var err error
 	if s.programs, err = newPrograms(o.executables); err != nil {
 		return Selection{}, err
+	}
+	if s.units, err = newUnits(o.units); err != nil {
+		return Selection{}, err
+	}
+	for _, name := range o.sources {
+		if !slices.Contains(event.Sources(), event.Source(name)) {
+			return Selection{}, console.Usagef("unknown source %q: there are %v", name, event.Sources())
+		}
+		s.sources = append(s.sources, event.Source(name))
 	}
 	for _, name := range o.contexts {
 		pattern, err := schema.ParseContextPattern(name)
@@ -129,7 +141,7 @@ func (s *Selection) Warnings() []string { return s.warnings }
 
 // All reports whether all operations are selected.
 func (s *Selection) All() bool {
-	return s.Since == math.MinInt64 && s.Until == math.MaxInt64 && s.programs.any() && s.contexts == nil &&
+	return s.Since == math.MinInt64 && s.Until == math.MaxInt64 && s.programs.any() && s.units.any() && s.sources == nil && s.contexts == nil &&
 		s.matches == nil && s.without == nil && s.grep == nil
 }
 
@@ -139,6 +151,12 @@ func (s *Selection) Shows(root *schema.Span) bool {
 		return false
 	}
 	if !s.programs.any() && !found(root, func(span *schema.Span) bool { return s.programs.have(span.Executable) }) {
+		return false
+	}
+	if !s.units.any() && !found(root, func(span *schema.Span) bool { return s.units.have(span.Unit) }) {
+		return false
+	}
+	if s.sources != nil && !found(root, s.captured) {
 		return false
 	}
 	if s.contexts != nil && !found(root, func(span *schema.Span) bool {
@@ -164,6 +182,11 @@ func (s *Selection) Shows(root *schema.Span) bool {
 	return s.grep == nil || s.grep.MatchString(render.Text(root, s.registry, s.location))
 }
 
+// captured reports whether a span is of a source that is selected.
+func (s *Selection) captured(span *schema.Span) bool {
+	return slices.Contains(s.sources, event.Source(cmp.Or(span.Source, string(event.USDT))))
+}
+
 // found reports whether a span of a tree fulfils a condition.
 func found(root *schema.Span, condition func(*schema.Span) bool) bool {
 	return !root.Walk(func(s *schema.Span) bool { return !condition(s) })
@@ -177,7 +200,8 @@ func (s *Selection) ShowsNotice(n *render.Notice) bool {
 
 // Chunks returns what the store need not read; forced reports whether the time of
 // boot is not that of the log. Only what holds for all of a
-// tree can tell: its time and its program, not the data in a part of it.
+// tree can tell: its time and its program, not the data in a part of it, nor its
+// source: one handshake can be seen by several. The unit may be known of a part.
 func (s *Selection) Chunks(forced bool) logstore.Query {
 	var chunks logstore.Query
 	if !forced {

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selection
+
+import (
+	"path"
+	"strings"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/event"
+)
+
+// names are names that an option lists, and patterns as of glob(7).
+type names struct {
+	names    []string
+	patterns []string // as path.Match has them
+}
+
+// add adds what an option lists; what says of what it needs the name.
+func (n *names) add(option, what, given string) error {
+	switch _, err := path.Match(given, ""); {
+	case given == "":
+		return console.Usagef("%s needs the name of a %s", option, what)
+	case !strings.ContainsAny(given, "*?["):
+		n.names = append(n.names, given)
+	case err != nil:
+		return console.Usagef("bad pattern %q of %s: see glob(7)", given, option)
+	default:
+		n.patterns = append(n.patterns, given)
+	}
+	return nil
+}
+
+// newPrograms returns the programs that --executable lists. The log has the base
+// names of their files.
+func newPrograms(given []string) (n names, err error) {
+	for _, name := range given {
+		if err := n.add("--executable", "program", name[strings.LastIndexByte(name, '/')+1:]); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// newUnits returns the units that --unit lists. As in journalctl, a name without
+// the suffix of a kind of units is that of a service.
+func newUnits(given []string) (n names, err error) {
+	for _, name := range given {
+		if name != "" && !strings.ContainsAny(name, "*?[") && !strings.HasSuffix(name, ".service") && !strings.HasSuffix(name, ".scope") {
+			name += ".service"
+		}
+		if err := n.add("--unit", "unit", name); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (n *names) any() bool { return n.names == nil && n.patterns == nil }
+
+// have reports whether a name, as the log has it, is one of them.
+func (n *names) have(known string) bool {
+	for _, name := range n.names {
+		if name == known || name == event.Escaped(known) {
+			return true
+		}
+	}
+	for _, pattern := range n.patterns {
+		if ok, err := path.Match(pattern, known); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
