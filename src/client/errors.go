@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/event"
 )
 
 // Errors that the broker answers with; errors.Is finds them in what the methods
@@ -144,14 +146,14 @@ type MissingError struct {
 
 func (e *MissingError) Error() string {
 	how := "are gone from the log"
-	switch e.Reason {
-	case "passed-over":
+	switch event.MissingReason(e.Reason) {
+	case event.PassedOver:
 		return "a file that is not a segment of the log was passed over: see crauctl status"
-	case "truncated":
+	case event.Truncated:
 		how = "have been removed from the log"
-	case "corrupt":
+	case event.Corrupt:
 		how = "of the log are damaged"
-	case "unreadable":
+	case event.Unreadable:
 		how = "of the log cannot be read: see crauctl status"
 	}
 	if e.Entries == 0 {

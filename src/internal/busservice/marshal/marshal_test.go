@@ -94,6 +94,7 @@ func FuzzGroups(f *testing.F) {
 		for i := range n % 10 {
 			g := event.Group{
 				Context: event.ContextID{i}, Start: uint64(word), End: uint64(i), Name: name, Executable: executable, Origin: value,
+				Unit: key, Source: name,
 			}
 			if i%2 == 1 {
 				g.Events = append(g.Events, event.Event{Kind: event.NewContext, Parent: event.ContextID{9}, Executable: executable, Origin: key})

@@ -232,9 +232,9 @@ func (m *missing) text(*Notice, spanText) string {
 	switch m.Reason {
 	case "":
 		why = "unknown reason"
-	case "truncated":
+	case event.Truncated:
 		why = "removed"
-	case "corrupt":
+	case event.Corrupt:
 		why = "damaged"
 	}
 	return Counted(m.Entries, "entry") + " missing (" + why + ")"
