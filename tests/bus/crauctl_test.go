@@ -31,8 +31,8 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 			"until":           {"--until", "yesterday"},
 			"a cursor":        {"--after-cursor", "oldest", "--show-cursor"},
 		} {
-			want := w.must(t, root, append([]string{"crauctl", "query", "--directory", logDir}, arguments...)...)
-			got := w.must(t, member, append([]string{"crauctl", "query"}, arguments...)...)
+			want := w.must(t, root, append([]string{"crauctl", "query", "-q", "--directory", logDir}, arguments...)...)
+			got := w.must(t, member, append([]string{"crauctl", "query", "-q"}, arguments...)...)
 			if got != want {
 				t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 			}
@@ -47,12 +47,16 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 	})
 }
 
+// emptyLog is what crauctl says of a log without entries and without an agent.
+const emptyLog = "-- No operations --\ncrauctl: the log is empty\n" +
+	"crauctl: the agent is stopped: start it by systemctl start crypto-auditing-agent.service\n"
+
 func TestCrauctlReportsAnEmptyLog(t *testing.T) {
 	onEveryNewBus(t, func(t *testing.T, w *world) {
 		w.startBroker(t)
 		for _, arguments := range [][]string{{"query"}, {"query", "-n", "1"}} {
 			r := w.as(t, root, append([]string{"crauctl"}, arguments...)...)
-			if r.code != 0 || r.stdout != "" || r.stderr != "-- No operations --\ncrauctl: the log is empty\n" {
+			if r.code != 0 || r.stdout != "" || r.stderr != emptyLog {
 				t.Errorf("%v: exit code %d, output %q, errors %q", arguments, r.code, r.stdout, r.stderr)
 			}
 		}

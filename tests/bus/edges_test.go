@@ -26,7 +26,7 @@ func TestAnEmptyLogIsALogTooAndWithoutAnAgent(t *testing.T) {
 		if r := w.as(t, root, "crauctl", "status"); r.code != 1 || !strings.Contains(r.stdout, "● crau-broker ") || !strings.Contains(r.stderr, "cannot reach the agent") {
 			t.Errorf("crauctl says with code %d %q, %q", r.code, r.stdout, r.stderr)
 		}
-		if r := w.as(t, member, "crauctl", "query"); r.code != 0 || r.stdout != "" || r.stderr != "-- No operations --\ncrauctl: the log is empty\n" {
+		if r := w.as(t, member, "crauctl", "query"); r.code != 0 || r.stdout != "" || r.stderr != emptyLog {
 			t.Errorf("crauctl shows with code %d %q, %q", r.code, r.stdout, r.stderr)
 		}
 		if r := w.as(t, member, "crauctl", "query", "-n", "3", "--show-cursor"); r.code != 0 {

@@ -80,7 +80,7 @@ func TestBadUsageOfTheBusIsRefused(t *testing.T) {
 		"an argument":              {[]string{"vacuum", "all"}, "all"},
 		"an unknown form":          {[]string{"subscriptions", "-o", "xml"}, "xml"},
 		"an unknown form of it":    {[]string{"vacuum", "-o", "xml"}, "xml"},
-		"no name":                  {[]string{"subscriptions", "delete"}, "at least 1"},
+		"no name":                  {[]string{"subscriptions", "delete"}, "at least one NAME"},
 		"what is no match":         {[]string{"monitor", "tls"}, "KEY=VALUE"},
 		"a form there is not":      {[]string{"monitor", "-o", "xml"}, "xml"},
 		"cursors of files":         {[]string{"query", "--file", "x", "--show-cursor"}, "--file"},

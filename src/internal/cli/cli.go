@@ -85,10 +85,11 @@ libraries told crypto-auditing while they used it.
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("crauctl {{.Version}}\n")
-	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.SetFlagErrorFunc(optionError)
 	root.AddCommand(query.NewMonitorCommand(e), logctl.NewSubscriptionsCommand(e), logctl.NewVacuumCommand(e))
 	root.AddCommand(query.NewCommand(e), logctl.NewVerifyCommand(e), logctl.NewLogInfoCommand(e), probes.NewCommand())
 	root.AddCommand(agentctl.NewStatusCommand(e), agentctl.NewFlushCommand(e), agentctl.NewRotateCommand(e), agentctl.NewMetricsCommand(e))
+	addCompletion(root)
 	return root
 }
 

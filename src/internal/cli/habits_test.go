@@ -317,3 +317,29 @@ func TestCommandsAboutALogDefaultToThatOfThisMachine(t *testing.T) {
 		t.Errorf("exit code %d, errors %q", code, &stderr)
 	}
 }
+
+func TestMessagesAreAboutWhatUsersKnow(t *testing.T) {
+	internals := regexp.MustCompile(`strconv|arg\(s\)|struct field|readdirent|deadline exceeded|\bflag\b|dial unix|cannot read log: cannot`)
+	registry := write(t, "registry.toml", []byte("[keys.\"x::y\"]\ntype = 5\n"))
+	for line, want := range map[string]string{
+		"query --boot-time x":             `bad value "x" of --boot-time: it must be a whole number`,
+		"query --follow=maybe":            `bad value "maybe" of --follow: it must be true or false`,
+		"query --nonsense":                "unknown option --nonsense",
+		"query -Z":                        "unknown option -Z",
+		"query -o":                        "the option --output needs a value",
+		"query -n -1":                     `bad value "-1" of --lines: it must not be negative: a number, or all`,
+		"probes":                          "probes needs at least one FILE",
+		"subscriptions delete":            "subscriptions delete needs at least one NAME",
+		"verify x":                        `verify takes no argument, but "x" is one`,
+		"query -D /no/such/directory":     "cannot open log directory: open /no/such/directory: no such file or directory",
+		"query -D /proc/version":          "cannot read log: /proc/version is not a directory; use --file for a file",
+		"query --registry " + registry:    `registry.toml:2: key "keys.x::y.type": its type is integer, but it must be a string`,
+		"query nonsense":                  `"nonsense" is no match`,
+		"status --socket /no/such/socket": "cannot reach the agent at /no/such/socket",
+	} {
+		got := crauctl(t, strings.Fields(line)...)
+		if !strings.Contains(got.stderr, want) || internals.MatchString(got.stderr) || got.code == 0 {
+			t.Errorf("%s: exit code %d, errors %q, want %q", line, got.code, got.stderr, want)
+		}
+	}
+}

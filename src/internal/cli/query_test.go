@@ -330,7 +330,7 @@ func TestBadUsageIsRefusedInOneSentence(t *testing.T) {
 		want      string
 	}{
 		"two kinds of log":           {[]string{"query", "--file", "a", "--directory", "b"}, "exclude each other"},
-		"an unknown option":          {[]string{"query", "--colour"}, "unknown flag"},
+		"an unknown option":          {[]string{"query", "--colour"}, "unknown option --colour"},
 		"an unknown command":         {[]string{"querry"}, `unknown command "querry"`},
 		"an unknown form":            {[]string{"query", "--file", publicLog, "-o", "xml"}, `unknown output form "xml": there are short, json`},
 		"a bad time":                 {[]string{"query", "--file", publicLog, "--since", "teatime"}, `cannot read --since: bad time "teatime"`},

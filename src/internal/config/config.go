@@ -15,6 +15,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"crypto-auditing/src/internal/mistake"
 	"crypto-auditing/src/internal/quantity"
 )
 
@@ -88,11 +89,7 @@ func decode(file string, b []byte, v values) error {
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {
 		line, _ := bad.Position()
-		problem := strings.TrimPrefix(bad.Error(), "toml: ")
-		if key := strings.Join(bad.Key(), "."); key != "" {
-			problem = fmt.Sprintf("key %q: %s", key, problem)
-		}
-		return &Error{file, line, problem}
+		return &Error{file, line, mistake.Describe(bad)}
 	}
 	// The decoder does not say where a number is that a text was expected for.
 	var invalid *quantity.Error

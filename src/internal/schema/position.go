@@ -8,6 +8,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"crypto-auditing/src/internal/mistake"
 )
 
 // decodeError turns an error of the TOML decoder into one with a line.
@@ -21,7 +23,7 @@ func decodeError(file string, err error) error {
 	var decode *toml.DecodeError
 	if errors.As(err, &decode) {
 		line, _ := decode.Position()
-		return &Error{file, line, strings.TrimPrefix(decode.Error(), "toml: ")}
+		return &Error{file, line, mistake.Describe(decode)}
 	}
 	return &Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}
 }

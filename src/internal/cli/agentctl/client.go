@@ -42,6 +42,7 @@ type agentFlags struct {
 }
 
 func (f *agentFlags) addSocket(command *cobra.Command) {
+	defer console.CompleteFiles(command, "socket")
 	command.Flags().StringVar(&f.socket, "socket", agentclient.Socket, "ask the agent at `PATH`")
 }
 

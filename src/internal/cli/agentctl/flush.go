@@ -24,7 +24,7 @@ it durable. It prints the cursor behind it, which --after-cursor takes.
 ` + exitAgentHelp,
 		Example: `  cursor=$(crauctl flush); make test; crauctl flush
   crauctl query --directory /var/log/crypto-auditing --after-cursor "$cursor"`,
-		Args: cobra.NoArgs,
+		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var reply struct {
 				Cursor string `json:"cursor"`

@@ -27,7 +27,7 @@ that end in .prom. If the agent does not run or answer, the file holds only
 crypto_auditing_up 0, and the command fails. It never starts the agent.
 ` + exitAgentHelp,
 		Example: `  crauctl metrics --output /var/lib/prometheus/node-exporter/crypto-auditing.prom`,
-		Args:    cobra.NoArgs,
+		Args:    console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var of *status.Agent
 			var err error
@@ -54,9 +54,7 @@ crypto_auditing_up 0, and the command fails. It never starts the agent.
 	}
 	f.addSocket(command)
 	command.Flags().StringVar(&file, "output", "", "replace `FILE` instead of printing")
-	console.MustComplete(command, "output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return nil, cobra.ShellCompDirectiveDefault
-	})
+	console.CompleteFiles(command, "output")
 	return command
 }
 

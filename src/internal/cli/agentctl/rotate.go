@@ -21,7 +21,7 @@ func NewRotateCommand(e *console.Environment) *cobra.Command {
 It prints the file name of the new one. The one before is sealed: compressed
 further, indexed, and not changed any more. Only root may rotate.
 ` + exitAgentHelp,
-		Args: cobra.NoArgs,
+		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var reply struct {
 				Segment string `json:"segment"`

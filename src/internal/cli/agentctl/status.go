@@ -35,7 +35,7 @@ The latency is from the first probe of a group of events to its commit: half
 of all groups took at most the first of the times, 99 % at most the second.
 It includes the time that the agent gathers the events of a group.
 ` + exitAgentHelp,
-		Args: cobra.NoArgs,
+		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := f.output.Check(); err != nil {
 				return err

@@ -42,6 +42,8 @@ func Error(err error) error {
 		return nil
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return &console.RemedyError{Text: "the broker has not answered in time: see systemctl status crypto-auditing-broker", Err: err}
 	case errors.Is(err, fs.ErrPermission):
 		return &console.RemedyError{Text: "not authorised: join the group crypto-auditing or use sudo", Err: err}
 	case errors.Is(err, client.ErrUnreachable):

@@ -34,6 +34,7 @@ type directoryFlags struct {
 
 func (f *directoryFlags) add(command *cobra.Command) {
 	command.Flags().StringVarP(&f.directory, "directory", "D", "", "the log in directory `DIR` instead of that of this machine")
+	console.CompleteDirectories(command, "directory")
 	f.output.Add(command)
 }
 
@@ -61,7 +62,7 @@ A segment is open (written to, or left so by a crash), or sealed: rewritten
 with larger chunks and an index. One that cannot be read is unreadable, a file
 that only has the name of one foreign; the exit status is 1 then.
 ` + console.ExitHelp,
-		Args: cobra.NoArgs,
+		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := f.check(e); err != nil {
 				return err

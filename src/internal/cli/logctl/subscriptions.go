@@ -33,7 +33,7 @@ func NewSubscriptionsCommand(e *console.Environment) *cobra.Command {
 A durable one has a name and is kept while its program is away; it can hold the
 log from being removed. An ephemeral one ends with its program.
 ` + exitBusHelp,
-		Args: cobra.NoArgs,
+		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := output.Check(); err != nil {
 				return err
@@ -54,7 +54,7 @@ func newDeleteCommand(e *console.Environment) *cobra.Command {
 		Long: `Delete deletes durable subscriptions. Their programs receive nothing more, and the
 log is not kept for them any longer.
 ` + exitBusHelp,
-		Args: cobra.MinimumNArgs(1),
+		Args: console.Arguments("NAME"),
 		ValidArgsFunction: func(command *cobra.Command, already []string, _ string) ([]string, cobra.ShellCompDirective) {
 			return completeSubscription(command.Context(), e, already)
 		},

@@ -55,7 +55,7 @@ To remove the whole log at once, every file but the one that is written to, take
 		Example: `  crauctl vacuum
   crauctl vacuum --vacuum-time=2weeks
   crauctl vacuum --vacuum-size=1G`,
-		Args: cobra.NoArgs,
+		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var errs []error
 			for _, r := range changes.Rules() {

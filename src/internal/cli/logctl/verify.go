@@ -41,7 +41,7 @@ Entries at the beginning of a log that are not there any more are no break if
 their removal is on record. It lists the newest of the times without recording,
 removals and losses that the log reports.
 ` + console.ExitHelp,
-		Args: cobra.NoArgs,
+		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := f.check(e); err != nil {
 				return err

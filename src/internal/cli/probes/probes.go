@@ -41,7 +41,8 @@ Exit status:
   2  bad usage`,
 		Example: `  crauctl probes /usr/lib64/libgnutls.so.30
   crauctl probes -o json-pretty --all /usr/lib64/libc.so.6`,
-		Args:                  cobra.MinimumNArgs(1),
+		Args:                  console.Arguments("FILE"),
+		ValidArgsFunction:     cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault),
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			return runProbes(cmd.OutOrStdout(), paths, options)

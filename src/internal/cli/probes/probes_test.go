@@ -83,7 +83,7 @@ func TestErrorsNameTheFileAndTheRemedy(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"no file":          {nil, []string{"requires at least 1 arg"}},
+		"no file":          {nil, []string{"needs at least one FILE"}},
 		"missing":          {[]string{"missing.so"}, []string{"cannot read the probes of missing.so: no such file"}},
 		"directory":        {[]string{"fuzz"}, []string{"cannot read the probes of fuzz: not a regular file"}},
 		"script":           {[]string{"note.inc"}, []string{"note.inc: not an ELF file: name a shared library or a program"}},

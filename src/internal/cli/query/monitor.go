@@ -35,6 +35,7 @@ Operations are selected as crauctl query does it.
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.directory, "directory", "D", "", "watch the log in directory `DIR` instead of asking the broker")
+	console.CompleteDirectories(command, "directory")
 	f.addOutput(command)
 	f.options.Add(command, e)
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not say what may be mistyped")

@@ -43,6 +43,7 @@ func (o *Options) Add(command *cobra.Command, e *console.Environment) {
 		}
 		return list, cobra.ShellCompDirectiveNoFileComp
 	})
+	console.CompleteFiles(command, "registry")
 	console.MustComplete(command, "context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return o.completeContext(e)
 	})
@@ -113,8 +114,10 @@ func (o *Options) completeMatch(e *console.Environment, typed string) ([]string,
 	}
 	var list []string
 	if key, _, ok := strings.Cut(typed, "="); ok {
-		for _, name := range registry.Key(key).Names() {
-			list = append(list, key+"="+name)
+		for _, known := range scoped(registry, strings.TrimSuffix(key, "!")) {
+			for _, name := range registry.Key(known).Names() {
+				list = append(list, key+"="+name)
+			}
 		}
 		return list, cobra.ShellCompDirectiveNoFileComp
 	}

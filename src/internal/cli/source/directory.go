@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sys/unix"
+
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -26,8 +28,11 @@ type directoryStore struct {
 // that there is a segment at all times.
 func Segments(path string) ([]uint64, error) {
 	segments, err := segment.List(path)
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("cannot read log: %s is not a directory; use --file for a file", path)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read log: %w", err)
+		return nil, err // that names the directory
 	}
 	if len(segments) == 0 {
 		return nil, fmt.Errorf("cannot read log: %s is not a log directory: it has no segments (audit-*.cborseq.zst)", path)

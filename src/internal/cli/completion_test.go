@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// bashCompletion runs the script of crauctl completion bash for a line whose end
+// is completed, as bash calls it, and returns what the line becomes.
+func bashCompletion(t *testing.T, line, answer string) string {
+	t.Helper()
+	script := crauctl(t, "completion", "bash")
+	if script.code != 0 {
+		t.Fatalf("exit code %d, errors %q", script.code, script.stderr)
+	}
+	command := exec.Command("bash", "--norc", "-c", `
+		# As bash-completion has it: words that are broken at blanks alone.
+		_get_comp_words_by_ref() {
+			read -ra words <<<"$COMP_LINE"
+			cword=$((${#words[@]} - 1)) cur=${words[cword]} prev=${words[cword - 1]}
+		}
+		compopt() { :; }
+		crauctl() { printf '%s\n:4\n' "$ANSWER"; }
+		source /dev/stdin
+		COMP_WORDBREAKS=$' \t\n"\'><=;|&(:' COMP_TYPE=9
+		__start_crauctl
+		printf '%s\n' "${COMPREPLY[@]}"`)
+	command.Env = []string{"COMP_LINE=" + line, "ANSWER=" + answer, "PATH=/usr/bin:/bin"}
+	command.Stdin = strings.NewReader(script.stdout)
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("bash: %v", err)
+	}
+	// Bash replaces what follows the last character at which it breaks words.
+	return line[:strings.LastIndexAny(line, " =:")+1] + strings.TrimSuffix(string(out), "\n")
+}
+
+func TestBashCompletesMatchesWithoutRepeatingTheKey(t *testing.T) {
+	for line, c := range map[string]struct{ answer, want string }{
+		"crauctl query tls::group=x2":       {"tls::group=x25519", "crauctl query tls::group=x25519"},
+		"crauctl query tls::gr":             {"tls::group=", "crauctl query tls::group="},
+		"crauctl query group=x2":            {"group=x25519", "crauctl query group=x25519"},
+		"crauctl query --output=js":         {"json", "crauctl query --output=json"},
+		"crauctl query --context tls::hand": {"tls::handshake", "crauctl query --context tls::handshake"},
+	} {
+		if got := bashCompletion(t, line, c.answer); got != c.want {
+			t.Errorf("%q becomes %q, want %q", line, got, c.want)
+		}
+	}
+}
+
+func TestFilesCompleteWhereFilesAreMeant(t *testing.T) {
+	const files, directories, neither = ":0\n", ":16\n", ":4\n"
+	for line, want := range map[string]string{
+		"query --file":         files,
+		"query --cursor-file":  files,
+		"query --registry":     files,
+		"query --directory":    directories,
+		"query -D":             directories,
+		"monitor --directory":  directories,
+		"verify --directory":   directories,
+		"log-info -D":          directories,
+		"status --socket":      files,
+		"metrics --output":     files,
+		"probes":               files,
+		"query --output":       neither,
+		"query --executable":   neither,
+		"query --since":        neither,
+		"query --field":        neither,
+		"vacuum --vacuum-time": neither,
+	} {
+		got := crauctl(t, append(append([]string{"__complete"}, strings.Fields(line)...), "")...)
+		if !strings.HasSuffix(got.stdout, "\n"+want) && got.stdout != want {
+			t.Errorf("%s: the completion ends with %q, want %q", line, got.stdout[strings.LastIndexByte(strings.TrimSuffix(got.stdout, "\n"), '\n')+1:], want)
+		}
+	}
+	if got := crauctl(t, "__complete", "query", "group=x255"); !strings.Contains(got.stdout, "group=x25519\n") {
+		t.Errorf("completions are %q", got.stdout)
+	}
+}
