@@ -6,9 +6,11 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"crypto-auditing/dbus"
 	"crypto-auditing/src/internal/retention"
 )
 
@@ -77,5 +79,14 @@ func TestDecisionsNameTheirRulesAsTheyAreConfigured(t *testing.T) {
 	want := []retention.Decision{{"max-age", "vacuum-time", "30d"}, {"max-size", "vacuum-size", "1G"}, {"reading", "reading", "drop"}}
 	if !slices.Equal(got, want) {
 		t.Errorf("they are %v, want %v", got, want)
+	}
+}
+
+func TestEveryRuleIsDocumented(t *testing.T) {
+	var c retention.Changes
+	for _, r := range c.Rules() {
+		if !strings.Contains(dbus.Introspection, "`"+r.BusKey()+"` ") {
+			t.Errorf("the interface's description does not have %s", r.BusKey())
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	interfaces "crypto-auditing/dbus"
 	"crypto-auditing/src/internal/status"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
@@ -147,5 +148,16 @@ func TestWhatIsNotKnownOfAStatusIsKept(t *testing.T) {
 	}
 	if !reflect.DeepEqual(s.Other, map[string]any{"later": "x"}) || !reflect.DeepEqual(s.Agent.Other, map[string]any{"later": uint32(4)}) {
 		t.Errorf("the rest is %v and %v", s.Other, s.Agent.Other)
+	}
+}
+
+func TestEveryKeyOnTheBusIsDocumented(t *testing.T) {
+	for _, of := range []any{status.Broker{}, status.Agent{}, status.Library{}, status.Removal{}} {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(of)) {
+			key, _, _ := strings.Cut(field.Tag.Get("bus"), ",")
+			if key != "" && key != "*" && !strings.Contains(interfaces.Introspection, "`"+key+"` ") {
+				t.Errorf("the interface's description does not have %s of %T", key, of)
+			}
+		}
 	}
 }
