@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -61,20 +60,7 @@ CAP_SYS_ADMIN), and CAP_LEASE to be in nobody's way who overwrites a library.
 Configuration: agent.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in agent.conf.d of both. Keys, with their defaults:
 
-  sources = ["usdt"]          # of usdt, wire, wire-udp
-  library = []                # paths and globs; none: the usual crypto libraries
-  log_dir = "` + flags.LogDir + `"
-  coalesce_window = "` + flags.CoalesceWindow.String() + `"   # or a number of milliseconds
-  ring_size = "` + flags.RingSize.String() + `"            # of the BPF ring buffer, a power of two
-  rate_limit = ` + strconv.FormatUint(flags.RateLimit, 10) + `         # hits a second of one process; 0: no limit
-  context_key_lifetime = "` + flags.ContextKeyLifetime.String() + `"
-  sync_interval = "` + flags.SyncInterval.String() + `"        # until an event survives a power cut
-  segment_size = "` + flags.SegmentSize.String() + `"       # of a log file
-  segment_age = "` + flags.SegmentAge.String() + `"          # of a log file
-  max_size = "` + flags.MaxSize.String() + `"           # of the log: 10% of the file system, at most 4G
-  keep_free = "` + flags.KeepFree.String() + `"          # of the file system: 15%
-  max_age = "` + flags.MaxAge.String() + `"               # of an event; 0: any
-
+` + config.Help(flags, 30) + `
 Durations are those of systemd.time(7), as "30d", "2weeks" or "1h 30min". Sizes
 take K, M, G or T; max_size and keep_free also a percentage of the file system of
 the log, as "10%".

@@ -59,7 +59,10 @@ and leaves when nobody needs it. On SIGTERM and SIGINT it ends.
 Configuration: broker.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in broker.conf.d of both. Keys, with their defaults:
 
-` + keys(flags) + `
+` + config.Help(flags, 37) + `
+Durations are those of systemd.time(7), as "30d", "2weeks" or "1h 30min". Sizes
+take K, M, G or T, or are a percentage of the file system of the log, as "10%".
+
 Exit status: 0 after a signal, or when nobody needs it; 1 on failure; 2 on bad
 usage; 78 on bad configuration.`,
 		Version:       version,

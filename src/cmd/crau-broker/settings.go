@@ -156,31 +156,3 @@ func loadRegistry() (*schema.Registry, error) {
 	}
 	return schema.Load(files...)
 }
-
-// keys lists the keys of the configuration with their defaults.
-func keys(d *config.Broker) string {
-	return fmt.Sprintf(`  log_dir = %q
-  state_dir = %q
-  agent_socket = %q
-  idle_timeout = %q              # until it leaves; 0: it stays
-  answer_timeout = %q              # until a subscriber may be skipped forward
-  max_subscriptions = %d            # of all users
-  max_user_subscriptions = %d       # of one
-  max_streams = %d                   # of all users
-  max_user_streams = %d              # of one
-
-  [truncate]                         # what is kept, daily
-  max_age = %q                      # of an event; 0: any
-  max_size = %q                  # of the log: 10%% of the file system, at most 4G
-  keep_free = %q                 # of the file system: 15%%
-  reading = %q                   # what durable subscriptions have not read is kept;
-                                     # "ignore": that is no matter; "drop": what all
-                                     # have read goes at once
-  hold = %q                        # how long, at most; 0: forever
-
-Durations are those of systemd.time(7), as "30d", "2weeks" or "1h 30min". Sizes
-take K, M, G or T, or are a percentage of the file system of the log, as "10%%".
-`, d.LogDir, d.StateDir, d.AgentSocket, d.IdleTimeout.String(), d.AnswerTimeout.String(),
-		d.MaxSubscriptions, d.MaxUserSubscriptions, d.MaxStreams, d.MaxUserStreams,
-		d.Truncate.MaxAge.String(), d.Truncate.MaxSize.String(), d.Truncate.KeepFree.String(), d.Truncate.Reading, d.Truncate.Hold.String())
-}

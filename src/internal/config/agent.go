@@ -12,29 +12,29 @@ import (
 // Agent is the configuration of crau-agent.
 type Agent struct {
 	// Sources are the ways of capturing that are used.
-	Sources []string `toml:"sources"`
+	Sources []string `toml:"sources" help:"of usdt, wire, wire-udp"`
 	// Library lists files with probes, as paths or globs. Empty: the usual
 	// crypto libraries, as far as they are there.
-	Library []string `toml:"library"`
+	Library []string `toml:"library" help:"paths and globs; none: the usual crypto libraries"`
 	// LogDir is the directory of the log.
 	LogDir string `toml:"log_dir"`
 	// CoalesceWindow is how long events of one context are gathered before
 	// they are written.
-	CoalesceWindow Duration `toml:"coalesce_window"`
+	CoalesceWindow Duration `toml:"coalesce_window" help:"or a number of milliseconds"`
 	// RingSize is the size of the BPF ring buffer, a power of two.
-	RingSize Size `toml:"ring_size"`
+	RingSize Size `toml:"ring_size" help:"of the BPF ring buffer, a power of two"`
 	// RateLimit is how many probe hits a second are recorded of one process; 0:
 	// all of them.
-	RateLimit uint64 `toml:"rate_limit"`
+	RateLimit uint64 `toml:"rate_limit" help:"hits a second of one process; 0: no limit"`
 	// ContextKeyLifetime is how long the key of the context ids is used; 0:
 	// as long as the agent runs.
 	ContextKeyLifetime Duration `toml:"context_key_lifetime"`
 	// SyncInterval is how long an event that was written may be lost by a
 	// power cut.
-	SyncInterval Duration `toml:"sync_interval"`
+	SyncInterval Duration `toml:"sync_interval" help:"until an event survives a power cut"`
 	// SegmentSize and SegmentAge end a file of the log.
-	SegmentSize Size     `toml:"segment_size"`
-	SegmentAge  Duration `toml:"segment_age"`
+	SegmentSize Size     `toml:"segment_size" help:"of a log file"`
+	SegmentAge  Duration `toml:"segment_age" help:"of a log file"`
 	Retention
 }
 

@@ -15,20 +15,20 @@ type Broker struct {
 	AgentSocket string `toml:"agent_socket"`
 	// IdleTimeout is how long nobody must need the broker before it leaves; 0:
 	// it stays.
-	IdleTimeout Duration `toml:"idle_timeout"`
+	IdleTimeout Duration `toml:"idle_timeout" help:"until it leaves; 0: it stays"`
 	// AnswerTimeout is how long a subscriber may take to answer before it may
 	// be skipped forward.
-	AnswerTimeout Duration `toml:"answer_timeout"`
+	AnswerTimeout Duration `toml:"answer_timeout" help:"until a subscriber may be skipped forward"`
 	// MaxSubscriptions bounds the subscriptions of all, MaxUserSubscriptions
 	// those of one user.
-	MaxSubscriptions     int `toml:"max_subscriptions"`
-	MaxUserSubscriptions int `toml:"max_user_subscriptions"`
+	MaxSubscriptions     int `toml:"max_subscriptions" help:"of all users"`
+	MaxUserSubscriptions int `toml:"max_user_subscriptions" help:"of one"`
 	// MaxStreams bounds the open streams of all, MaxUserStreams those of one
 	// user.
-	MaxStreams     int `toml:"max_streams"`
-	MaxUserStreams int `toml:"max_user_streams"`
+	MaxStreams     int `toml:"max_streams" help:"of all users"`
+	MaxUserStreams int `toml:"max_user_streams" help:"of one"`
 
-	Truncate Truncate `toml:"truncate"`
+	Truncate Truncate `toml:"truncate" help:"what is kept, daily"`
 }
 
 // DefaultBroker returns the defaults.

@@ -12,10 +12,10 @@ type Retention struct {
 	// MaxSize bounds the log, KeepFree is what it leaves of its file system:
 	// "auto" is a tenth of the file system, at most 4G, and 15 % of it; 0 is no
 	// limit.
-	MaxSize  Limit `toml:"max_size"`
-	KeepFree Limit `toml:"keep_free"`
+	MaxSize  Limit `toml:"max_size" help:"of the log: 10% of the file system, at most 4G"`
+	KeepFree Limit `toml:"keep_free" help:"of the file system: 15%"`
 	// MaxAge is how old an event may become; 0: any age.
-	MaxAge Duration `toml:"max_age"`
+	MaxAge Duration `toml:"max_age" help:"of an event; 0: any"`
 }
 
 // defaultRetention returns the defaults.
@@ -43,10 +43,10 @@ type Truncate struct {
 	Retention
 	// Reading is what it means that all durable subscriptions have read a part
 	// of the log: "ignore", "keep" or "drop".
-	Reading string `toml:"reading"`
+	Reading string `toml:"reading" help:"what durable subscriptions have not read is kept;\n\"ignore\": that is no matter; \"drop\": what all\nhave read goes at once"`
 	// Hold is how old what a lagging subscription has not read may become; 0:
 	// any age.
-	Hold Duration `toml:"hold"`
+	Hold Duration `toml:"hold" help:"how long, at most; 0: forever"`
 }
 
 // quantities are the keys of the table.
