@@ -1,31 +1,43 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Regenerates the committed BPF objects and fails if they differ. Objects depend
-# on the compiler: with another major version of clang than the one they were
-# made with, they are compiled and not compared.
+# Generates all committed files that are generated, in a copy of the sources, and
+# fails if one differs: BPF objects and their Go, tables of names and of TLS, the
+# code of the varlink interfaces, the documents of the D-Bus API.
+#
+# BPF objects depend on the compiler: with another major version of clang than the
+# one they were made with, they are compiled and not compared. The names of IANA
+# come from a Go module; where that cannot be downloaded, they are not compared.
 set -eu
 cd "$(dirname "$0")/.."
 
 made_with=14
-have=$(clang --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
-same=yes
-for dir in bpf tests/bench/counter; do
-	copy=build/drift/$dir
-	rm -rf "$copy"
-	mkdir -p "$copy"
-	cp -r "$dir/." "$copy"
-	(cd "$copy" && rm -f ./*_bpfel.* && go generate ./*.go)
-	[ "$have" = "$made_with" ] || continue
-	for file in "$dir"/*_bpfel.*; do
-		cmp "$file" "$copy/$(basename "$file")" || same=no
-	done
+copy=build/drift/tree
+rm -rf build/drift
+mkdir -p $copy
+tar --exclude=./build --exclude=./.git -c . | tar -C $copy -x
+cd $copy
+rm -f bpf/*_bpfel.* tests/bench/counter/*_bpfel.*
+left_out=
+
+source=$(sed -n 's/^\t\(module\|version\) *= "\(.*\)"$/\2/p' src/internal/schema/ianagen/main.go | paste -sd @)
+packages=$(grep -rl --include=*.go '^//go:generate' bpf dbus src tests | xargs -n 1 dirname | sort -u)
+for package in $packages; do
+	if [ "$package" = src/internal/schema ] && ! (cd /tmp && go mod download "$source") 2>/dev/null; then
+		echo "$source cannot be downloaded: the names of IANA are not compared"
+		continue
+	fi
+	go generate "./$package"
 done
-if [ "$have" != "$made_with" ]; then
+have=$(clang --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
+if [ "$have" != $made_with ]; then
 	echo "clang $have compiles the BPF programs; the objects were made with clang $made_with and are not compared"
-elif [ $same = no ]; then
-	echo "run 'make generate': BPF objects are not what their sources give"
-	exit 1
-else
-	echo "the BPF objects are what their sources give"
+	left_out='-x *_bpfel.*'
 fi
+cd ../../..
+# shellcheck disable=SC2086 # words are meant to be split
+if ! diff -rq -x build -x .git $left_out . $copy; then
+	echo "run 'make generate' and commit what it changes"
+	exit 1
+fi
+echo "all generated files are what their sources give"
