@@ -41,6 +41,7 @@ func (b *bench) measurements() []figures.Measurement {
 		{Names: "commit_latency_p50_ms commit_latency_p99_ms commit_latency_p999_ms", Run: b.latency},
 		{Names: "idle_switches_per_s", Run: b.idle},
 		{Names: "lone_handshake_ratio lone_handshake_switches", Run: b.lone},
+		{Names: "wire_send_ratio wire_receive_ratio wire_http_ratio wire_handshake_ratio wire_agent_us_per_handshake", Run: b.sockets},
 		{Names: "attach_ms", Run: b.attach},
 	}
 }

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"regexp"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/tests/bench/counter"
+	"crypto-auditing/tests/bench/figures"
+)
+
+// watching lets the agent record at sockets alone.
+const watching settings = "sources = [\"wire\"]\n"
+
+// traffic is what is moved through sockets, both ends in this process.
+type traffic struct {
+	ends     [2]int // of an established connection
+	listener net.Listener
+	config   *tls.Config
+	web      int // listens
+	address  unix.Sockaddr
+}
+
+// costs are processor times of this process in nanoseconds: of a call that sends
+// a byte, of one that receives a byte, of a connection with an HTTP request, and
+// of one with a TLS 1.3 handshake.
+type costs struct{ send, receive, web, handshake float64 }
+
+func newTraffic() (*traffic, error) {
+	w := &traffic{}
+	var err error
+	if w.web, w.address, err = listen(); err != nil {
+		return nil, err
+	}
+	if w.ends[0], err = dial(w.address); err != nil {
+		return nil, err
+	}
+	if w.ends[1], _, err = unix.Accept4(w.web, unix.SOCK_CLOEXEC); err != nil {
+		return nil, err
+	}
+	for _, fd := range w.ends {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			return nil, err
+		}
+	}
+	// What is said first decides whether the connection is looked at.
+	for range 2 {
+		for i := range w.ends {
+			if err := move(w.ends[i], w.ends[1-i], make([]byte, 1000)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	w.config = &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, InsecureSkipVerify: true,
+		MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.X25519}, SessionTicketsDisabled: true,
+	}
+	w.listener, err = net.Listen("tcp", "127.0.0.1:0")
+	return w, err
+}
+
+func listen() (fd int, address unix.Sockaddr, err error) {
+	if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return 0, nil, err
+	}
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 16)); err != nil {
+		return 0, nil, err
+	}
+	address, err = unix.Getsockname(fd)
+	return fd, address, err
+}
+
+func dial(address unix.Sockaddr) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	return fd, unix.Connect(fd, address)
+}
+
+// move moves bytes from one end of a connection to the other.
+func move(from, to int, b []byte) error {
+	if n, err := unix.Write(from, b); err != nil || n != len(b) {
+		return fmt.Errorf("cannot send: %d bytes: %w", n, err)
+	}
+	for got := 0; got < len(b); {
+		n, err := unix.Read(to, b[got:])
+		if err != nil || n == 0 {
+			return fmt.Errorf("cannot receive: %d bytes: %w", n, err)
+		}
+		got += n
+	}
+	return nil
+}
+
+// clock returns a processor time.
+func clock(id int32) time.Duration {
+	var t unix.Timespec
+	_ = unix.ClockGettime(id, &t) // it fails only for a bad clock
+	return time.Duration(t.Nano())
+}
+
+// bytes moves single bytes, in runs of 64, and returns what a call takes.
+func (w *traffic) bytes(runs int) (send, receive float64, err error) {
+	const run = 64
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	b := []byte{1}
+	var times [2]time.Duration
+	for range runs {
+		begin := clock(unix.CLOCK_THREAD_CPUTIME_ID)
+		for range run {
+			if n, err := unix.Write(w.ends[0], b); n != 1 {
+				return 0, 0, fmt.Errorf("cannot send: %w", err)
+			}
+		}
+		middle := clock(unix.CLOCK_THREAD_CPUTIME_ID)
+		for range run {
+			if n, err := unix.Read(w.ends[1], b); n != 1 {
+				return 0, 0, fmt.Errorf("cannot receive: %w", err)
+			}
+		}
+		times[0] += middle - begin
+		times[1] += clock(unix.CLOCK_THREAD_CPUTIME_ID) - middle
+	}
+	calls := float64(runs * run)
+	return float64(times[0]) / calls, float64(times[1]) / calls, nil
+}
+
+// connections makes connections with a request and an answer of HTTP, one after
+// the other, and returns what one takes.
+func (w *traffic) connections(n int) (float64, error) {
+	request, answer := []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	begin := clock(unix.CLOCK_PROCESS_CPUTIME_ID)
+	for range n {
+		client, err := dial(w.address)
+		if err != nil {
+			return 0, err
+		}
+		server, _, err := unix.Accept4(w.web, unix.SOCK_CLOEXEC)
+		if err != nil {
+			return 0, err
+		}
+		err = errors.Join(move(client, server, request), move(server, client, answer),
+			unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
+			unix.Close(client), unix.Close(server))
+		if err != nil {
+			return 0, err
+		}
+	}
+	return float64(clock(unix.CLOCK_PROCESS_CPUTIME_ID)-begin) / float64(n), nil
+}
+
+// handshakes makes TLS 1.3 handshakes over connections of their own, one after
+// the other, and returns what one takes at both ends.
+func (w *traffic) handshakes(n int) (float64, error) {
+	served := make(chan error)
+	go func() {
+		for range n {
+			served <- w.serve()
+		}
+	}()
+	begin := clock(unix.CLOCK_PROCESS_CPUTIME_ID)
+	for range n {
+		c, err := tls.Dial("tcp", w.listener.Addr().String(), w.config)
+		if err != nil {
+			return 0, err
+		}
+		_, err = io.ReadFull(c, make([]byte, 1))
+		if err := errors.Join(err, <-served, c.Close()); err != nil {
+			return 0, err
+		}
+	}
+	return float64(clock(unix.CLOCK_PROCESS_CPUTIME_ID)-begin) / float64(n), nil
+}
+
+func (w *traffic) serve() error {
+	c, err := w.listener.Accept()
+	if err != nil {
+		return err
+	}
+	s := tls.Server(c, w.config)
+	_, err = s.Write([]byte{1})
+	return errors.Join(err, s.Close())
+}
+
+func (w *traffic) close() error {
+	return errors.Join(unix.Close(w.ends[0]), unix.Close(w.ends[1]), unix.Close(w.web), w.listener.Close())
+}
+
+// block moves a bit of everything. quantity is about its milliseconds.
+func (w *traffic) block(quantity int) (c costs, err error) {
+	time.Sleep(settle)
+	if _, _, err = w.bytes(quantity / 8); err != nil {
+		return c, err
+	}
+	if c.send, c.receive, err = w.bytes(quantity); err != nil {
+		return c, err
+	}
+	if c.web, err = w.connections(quantity * 4); err != nil {
+		return c, err
+	}
+	c.handshake, err = w.handshakes(quantity)
+	return c, err
+}
+
+var frontEnd = regexp.MustCompile(`front_end=(\w+)\n`)
+
+// sockets compares what moves through sockets costs its process while the agent
+// watches them with what it costs while programs that do nothing are attached
+// there. The blocks take turns.
+func (b *bench) sockets() error {
+	const handshakes = 300
+	rounds := b.pick(8, 40)
+	w, err := newTraffic()
+	if err != nil {
+		return fmt.Errorf("cannot make connections: %w", err)
+	}
+	var where string
+	var perHandshake figures.Sample
+	withAgent := func() (c costs, err error) {
+		a, err := b.startAgent(watching)
+		if err != nil {
+			return c, err
+		}
+		used, err := cpu(a.command.Process.Pid)
+		if err == nil {
+			c, err = w.block(handshakes)
+		}
+		// The log writes to where it is before the agent is ready.
+		if m := frontEnd.FindStringSubmatch(a.stderr.String()); m != nil {
+			where = m[1]
+		}
+		time.Sleep(settle * 10)
+		now, cpuErr := cpu(a.command.Process.Pid)
+		perHandshake = append(perHandshake, float64((now-used).Microseconds())/handshakes)
+		if err := errors.Join(err, cpuErr, a.stop()); err != nil {
+			return c, err
+		}
+		r, err := readLog(a.dir)
+		if err != nil {
+			return c, err
+		}
+		// Two contexts a side, with six values at least.
+		if want := uint64(handshakes * 2 * 8); r.events < want {
+			return c, fmt.Errorf("%d events were recorded and %d lost instead of %d: see %s", r.events, r.lost, want, a.dir)
+		}
+		return c, a.remove()
+	}
+	withEmpty := func() (c costs, err error) {
+		e, err := counter.AttachToSockets(where)
+		if err != nil {
+			return c, err
+		}
+		c, err = w.block(handshakes)
+		return c, errors.Join(err, e.Close())
+	}
+	// The first round shows where the agent attaches, and warms up.
+	if _, err := withAgent(); err != nil {
+		return err
+	}
+	perHandshake = nil
+	type pair struct{ ratio, added, empty figures.Sample }
+	var send, receive, web, handshake pair
+	for i := range rounds {
+		var measured [2]costs
+		for k := range 2 {
+			// Neither is always the first.
+			which := (i + k) % 2
+			if measured[which], err = []func() (costs, error){withEmpty, withAgent}[which](); err != nil {
+				return err
+			}
+		}
+		e, a := measured[0], measured[1]
+		for _, f := range []struct {
+			to           *pair
+			empty, agent float64
+		}{{&send, e.send, a.send}, {&receive, e.receive, a.receive}, {&web, e.web, a.web}, {&handshake, e.handshake, a.handshake}} {
+			f.to.ratio = append(f.to.ratio, f.agent/f.empty)
+			f.to.added = append(f.to.added, f.agent-f.empty)
+			f.to.empty = append(f.to.empty, f.empty)
+		}
+	}
+	report := func(name string, p pair, target float64, what string) {
+		b.figures.AtMost(name, p.ratio.Median(), target, p.ratio.Spread()+fmt.Sprintf(
+			"; medians: %.0f ns added to %.0f ns, %s, front end %s", p.added.Median(), p.empty.Median(), what, where))
+	}
+	report("wire_send_ratio", send, 1.10, "a call that sends a byte on an established connection")
+	report("wire_receive_ratio", receive, 1.10, "a call that receives one")
+	report("wire_http_ratio", web, 1.03, "a connection with an HTTP request")
+	report("wire_handshake_ratio", handshake, 1.03, "a TLS 1.3 handshake, X25519, both ends")
+	b.figures.Add("wire_agent_us_per_handshake", perHandshake.Median(), "both ends, with what the agent takes beside; "+perHandshake.Spread())
+	return w.close()
+}
