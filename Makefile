@@ -10,7 +10,7 @@ BUILD ?= build
 help: ## show this menu
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
 
-setup: ## install what the build and the tests need (Debian and Fedora, as root)
+setup: ## install what the build and the tests need (Debian and Fedora, as root); SETUP=show prints it
 	@tests/setup.sh
 
 build: ## build everything into $(BUILD)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # setup.sh [build|check]: installs what is missing of what the build and the demo
-# need, or all that the tests need, too. Go itself must be there.
+# need, or all that the tests need, too. Go itself must be there. It prints what it
+# installs before it does. SETUP=show prints that and installs nothing.
 set -eu
 
 missing=
@@ -96,11 +97,13 @@ else
 	echo "setup: please install:$missing (Debian:$debian; Fedora:$fedora)" >&2
 	exit 1
 fi
-if [ "$(id -u)" -ne 0 ]; then
-	echo "setup: please run as root: $install" >&2
+if [ "${SETUP:-install}" = show ] || [ "$(id -u)" -ne 0 ]; then
+	echo "setup: these are missing:$missing; install them as root: $install" >&2
 	exit 1
 fi
-echo "setup: $install"
+echo "setup: NOTICE: these are missing:$missing"
+echo "setup: NOTICE: now packages of the distribution are installed: $install"
+echo "setup: NOTICE: SETUP=show would print this and install nothing"
 export DEBIAN_FRONTEND=noninteractive
 case $install in
 apt-get*)
