@@ -132,7 +132,20 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 			first = s
 		}
 	}
+	if len(g.Unit) > 0 || len(g.Source) > 0 {
+		b.learn(b.latest[g.Context], g)
+	}
 	return first
+}
+
+// learn takes what a later group of a span knows of it and the first did not.
+func (b *Builder) learn(s *Span, g *event.Group) {
+	if s.Unit == "" {
+		s.Unit = b.word(g.Unit)
+	}
+	if len(g.Source) > 0 && string(g.Source) != s.Source {
+		s.Joined = b.word(g.Source)
+	}
 }
 
 func (b *Builder) event(g *event.Group, e *event.Event, start, end int64) *Span {

@@ -478,3 +478,27 @@ func TestQuietTreesAreCompleteWhenFlushed(t *testing.T) {
 		})
 	}
 }
+
+func TestASpanLearnsItsUnitAndFurtherSourceFromLaterGroups(t *testing.T) {
+	r, err := schema.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []*schema.Span
+	b := schema.NewBuilder(r, schema.Options{}, func(s *schema.Span) { got = append(got, s) })
+	id := event.ContextID{1}
+	b.Add(&event.Group{Context: id, Events: []event.Event{{Kind: event.NewContext, Parent: event.ContextID{2}}}}, 0)
+	b.Add(&event.Group{Context: id, Unit: []byte("a.service"), Source: []byte(event.Wire), Events: []event.Event{
+		{Key: []byte("tls::group"), Value: event.Value{Word: 29}},
+	}}, 0)
+	b.Close()
+	if len(got) != 1 || got[0].Unit != "a.service" || got[0].Source != "" || !got[0].CapturedBy(event.Wire) || !got[0].CapturedBy(event.USDT) || got[0].CapturedBy(event.Function) {
+		t.Fatalf("%+v", got)
+	}
+	if v, ok := got[0].Value(event.KeyUnit); !ok || string(v.Bytes) != "a.service" {
+		t.Errorf("data %+v", got[0].Data)
+	}
+	if _, ok := got[0].Value(event.KeySource); ok {
+		t.Errorf("a span of probes has a source: %+v", got[0].Data)
+	}
+}

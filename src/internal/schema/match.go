@@ -76,6 +76,9 @@ func (m *Match) Matches(v *event.Value) bool {
 // In reports whether data of the span, or what its name states, fulfils the
 // condition.
 func (m *Match) In(r *Registry, s *Span) bool {
+	if m.Key == event.KeySource {
+		return s.CapturedBy(event.Source(m.text))
+	}
 	if v, ok := s.Value(m.Key); ok {
 		return m.Matches(&v)
 	}
@@ -84,8 +87,7 @@ func (m *Match) In(r *Registry, s *Span) bool {
 			return text == m.text
 		}
 	}
-	// Without a source, it is that of the probes.
-	return m.Key == event.KeySource && m.text == string(event.USDT)
+	return false
 }
 
 // ContextPattern is a condition on context names: a name, or "scope::*".

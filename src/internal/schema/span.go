@@ -3,6 +3,7 @@
 package schema
 
 import (
+	"cmp"
 	"sort"
 
 	"crypto-auditing/src/internal/event"
@@ -21,6 +22,9 @@ type Span struct {
 	// (event.Source), empty for USDT. In a complete tree they are data, too, of the
 	// keys event.KeyUnit and event.KeySource.
 	Unit, Source string
+	// Joined is another source that has added to the span, empty if none has: one
+	// handshake may be seen by probes and at its socket.
+	Joined string
 	// Start and End are the times of the group that opened the span, Last
 	// that of the last group with an event of it, in nanoseconds since the
 	// Unix epoch.
@@ -123,7 +127,7 @@ func (s *Span) set(key string, v *event.Value) int {
 
 // Sizes of what is kept, in bytes, as far as memory limits are concerned.
 const (
-	spanSize  = 480 // with its entries in the tables of the builder
+	spanSize  = 496 // with its entries in the tables of the builder
 	datumSize = 96  // with the slack of append; keys are shared
 )
 
@@ -154,6 +158,11 @@ func (s *Span) root() *Span {
 		s = s.parent
 	}
 	return s
+}
+
+// CapturedBy reports whether a source has captured something of the span.
+func (s *Span) CapturedBy(source event.Source) bool {
+	return event.Source(cmp.Or(s.Source, string(event.USDT))) == source || s.Joined != "" && event.Source(s.Joined) == source
 }
 
 // state makes data of what is known of a span and was not probed.

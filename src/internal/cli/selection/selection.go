@@ -3,7 +3,6 @@
 package selection
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -182,9 +181,10 @@ func (s *Selection) Shows(root *schema.Span) bool {
 	return s.grep == nil || s.grep.MatchString(render.Text(root, s.registry, s.location))
 }
 
-// captured reports whether a span is of a source that is selected.
+// captured reports whether a source that is selected has captured something of a
+// span.
 func (s *Selection) captured(span *schema.Span) bool {
-	return slices.Contains(s.sources, event.Source(cmp.Or(span.Source, string(event.USDT))))
+	return slices.ContainsFunc(s.sources, span.CapturedBy)
 }
 
 // found reports whether a span of a tree fulfils a condition.
