@@ -64,7 +64,9 @@ bus=$!
 until_true '[ -S "$demo/bus" ]'
 export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$demo/bus"
 
-"$build/crau-agent" --config /dev/null --log-dir "$demo/log" --varlink "$demo/agent" \
+# What other programs of this machine do is not part of it.
+echo 'sources = ["usdt"]' >"$demo/agent.conf"
+"$build/crau-agent" --config "$demo/agent.conf" --log-dir "$demo/log" --varlink "$demo/agent" \
 	--library "$publishers/handshake" --library "$publishers/replay" 2>"$demo/agent.log" &
 agent=$!
 until_true 'grep -q msg=recording "$demo/agent.log" || ! kill -0 $agent'

@@ -37,7 +37,7 @@ type agent struct {
 	attachedIn time.Duration
 }
 
-// settings are the lines of an agent's configuration.
+// settings are the lines of an agent's configuration, but for the sources.
 type settings string
 
 const (
@@ -54,7 +54,7 @@ func (b *bench) startAgent(set settings, libraries ...string) (*agent, error) {
 		return nil, fmt.Errorf("cannot make a log directory: %w", err)
 	}
 	conf := filepath.Join(dir, "agent.conf")
-	if err := os.WriteFile(conf, []byte(set), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("sources = [\"usdt\"]\n"+set), 0o644); err != nil {
 		return nil, fmt.Errorf("cannot write a configuration: %w", err)
 	}
 	socket := filepath.Join(dir, "notify")

@@ -5,6 +5,7 @@ package bus
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -51,14 +52,26 @@ func (w *world) startAgent(t *testing.T) {
 	w.startAgentOn(t, "/dev/null")
 }
 
+// withoutSockets is a configuration by which the other programs of the machine are
+// not recorded.
+const withoutSockets = "/etc/without-sockets.conf"
+
+func (w *world) withoutSockets(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(w.Path(withoutSockets), []byte("sources = [\"usdt\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // startAgentOn starts the agent on a configuration.
 func (w *world) startAgentOn(t *testing.T, config string) {
 	t.Helper()
 	const capabilities = "-all,+bpf,+perfmon,+lease"
+	w.withoutSockets(t)
 	w.agent = w.launch(t, root, "/usr/bin/python3", "-c", pass, agentPath, "varlink",
 		"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
 		"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
-		"crau-agent", "--config", config, "--library", publisher, "--coalesce-window", "20ms")
+		"crau-agent", "--config", config, "--config", withoutSockets, "--library", publisher, "--coalesce-window", "20ms")
 	w.agent.waitToSay(t, "msg=recording")
 }
 

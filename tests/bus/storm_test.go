@@ -150,10 +150,11 @@ func (w *world) readByOther(t *testing.T) map[uint64]string {
 func TestAKillStormLeavesASoundLogThatIsDeliveredAtMostOnce(t *testing.T) {
 	onEveryNewBus(t, func(t *testing.T, w *world) {
 		const capabilities = "-all,+bpf,+perfmon"
+		w.withoutSockets(t)
 		w.agent = w.launch(t, root, "/usr/bin/python3", "-c", supervise, agentPath,
 			"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
 			"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
-			"crau-agent", "--config", "/dev/null", "--library", publisher, "--coalesce-window", "20ms")
+			"crau-agent", "--config", withoutSockets, "--library", publisher, "--coalesce-window", "20ms")
 		recording := func() { // whichever agent it is
 			waitFor(t, "an agent that records", func() bool { return w.as(t, root, "crauctl", "flush").code == 0 })
 		}

@@ -26,6 +26,8 @@ type group struct {
 	Name       string  `cbor:"name"`
 	Executable []byte  `cbor:"executable"`
 	Origin     []byte  `cbor:"origin"`
+	Unit       string  `cbor:"unit"`
+	Source     string  `cbor:"source"`
 	Events     []event `cbor:"events"`
 }
 

@@ -112,6 +112,9 @@ func TestHandshakesOfAProgramWithoutProbesAreRecordedAtItsSockets(t *testing.T) 
 				if group := groups[string(g.Context)]; group != int64(state.CurveID) {
 					t.Errorf("the group is %d, want %d", group, state.CurveID)
 				}
+				if g.Source != "wire" || len(g.Origin) > 0 {
+					t.Errorf("the source is %q, the origin %x", g.Source, g.Origin)
+				}
 				roles[g.value("tls::role")]++
 			}
 		}

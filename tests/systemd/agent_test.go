@@ -88,13 +88,14 @@ func recording(t *testing.T, config string, units ...string) *agent {
 	return a
 }
 
-// libraries is a configuration that records some files.
+// libraries is a configuration that records some files, and no other program of
+// the machine.
 func libraries(files ...string) string {
 	quoted := make([]string, len(files))
 	for i, file := range files {
 		quoted[i] = strconv.Quote(file)
 	}
-	return fmt.Sprintf("library = [%s]\n", strings.Join(quoted, ", "))
+	return fmt.Sprintf("library = [%s]\nsources = [\"usdt\"]\n", strings.Join(quoted, ", "))
 }
 
 // pid returns the process of the running agent.

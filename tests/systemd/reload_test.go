@@ -28,7 +28,7 @@ func TestReloadTakesOverTheConfiguration(t *testing.T) {
 
 func TestReloadRefusesABadConfiguration(t *testing.T) {
 	for name, c := range map[string]struct{ text, where, what string }{
-		"unknown key": {libraries(second) + "librarry = []\n", "agent.conf:2:", `"librarry"`},
+		"unknown key": {libraries(second) + "librarry = []\n", "agent.conf:3:", `"librarry"`},
 		"wrong type":  {"\n\nlibrary = 5\n", "agent.conf:3:", "library"},
 	} {
 		t.Run(name, func(t *testing.T) {

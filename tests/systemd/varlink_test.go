@@ -91,7 +91,7 @@ func TestReloadByCallSaysWhatIsBad(t *testing.T) {
 	a := recording(t, libraries(library))
 	a.write(t, "/etc/crypto-auditing/agent.conf", libraries(library)+"\nlibrarry = []\n")
 	r := a.call(t, asRoot, "Reload")
-	if r.Error != "org.cryptoauditing.Agent.BadConfiguration" || r.Parameters["line"] != 3. ||
+	if r.Error != "org.cryptoauditing.Agent.BadConfiguration" || r.Parameters["line"] != 4. ||
 		r.Parameters["file"] != "/etc/crypto-auditing/agent.conf" {
 		t.Errorf("the answer is %+v", r)
 	}

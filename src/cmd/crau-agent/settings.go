@@ -53,6 +53,7 @@ func (s *settings) options() (agent.Options, error) {
 		Libraries:      finder(&conf),
 		Sockets:        slices.Contains(conf.Sources, config.SourceWire) || slices.Contains(conf.Sources, config.SourceWireUDP),
 		Datagrams:      slices.Contains(conf.Sources, config.SourceWireUDP),
+		RecordUnit:     conf.RecordUnit,
 		LogDir:         conf.LogDir,
 		CoalesceWindow: conf.CoalesceWindow.Duration,
 		RingSize:       int(conf.RingSize),

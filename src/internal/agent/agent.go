@@ -39,6 +39,8 @@ type Options struct {
 	// Sockets: handshakes are recorded at the sockets of all programs. Datagrams:
 	// those of UDP as well.
 	Sockets, Datagrams bool
+	// RecordUnit: what is recorded at sockets has the name of the program's unit.
+	RecordUnit bool
 	// LogDir is the directory of the store.
 	LogDir string
 	// CoalesceWindow is how long events of a context are gathered.
@@ -341,6 +343,7 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 		"sync_interval": o.SyncInterval != a.options.SyncInterval,
 		"segment_size":  o.SegmentSize != a.options.SegmentSize,
 		"segment_age":   o.SegmentAge != a.options.SegmentAge,
+		"record_unit":   o.RecordUnit != a.options.RecordUnit,
 		"sources":       o.Sockets != a.options.Sockets || o.Datagrams != a.options.Datagrams || (o.Libraries == nil) != (a.options.Libraries == nil),
 	} {
 		if differs {

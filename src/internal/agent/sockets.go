@@ -57,6 +57,6 @@ func (a *Agent) watchSockets() error {
 		a.options.Log.Info("a front end at sockets cannot be used", "front_end", r.FrontEnd, "reason", r.Err)
 	}
 	a.options.Log.Info("recording handshakes at sockets", "front_end", s.source.FrontEnd())
-	a.pipeline.Watch(s.source)
+	a.pipeline.Watch(s.source, a.options.RecordUnit)
 	return nil
 }

@@ -13,6 +13,9 @@ import (
 type Agent struct {
 	// Sources are the ways of capturing that are used.
 	Sources []string `toml:"sources" help:"of usdt, wire, wire-udp"`
+	// RecordUnit: entries have the name of the service or scope that the program
+	// runs in, where it is known.
+	RecordUnit bool `toml:"record_unit" help:"the service or scope of the program"`
 	// Library lists files with probes, as paths or globs. Empty: the usual
 	// crypto libraries, as far as they are there.
 	Library []string `toml:"library" help:"paths and globs; none: the usual crypto libraries"`
@@ -52,6 +55,7 @@ const (
 func DefaultAgent() Agent {
 	return Agent{
 		Sources:            []string{SourceUSDT},
+		RecordUnit:         true,
 		LogDir:             "/var/log/crypto-auditing",
 		CoalesceWindow:     For(100 * time.Millisecond),
 		RingSize:           8 << 20,

@@ -29,6 +29,7 @@ func write(t *testing.T, path, text string) string {
 func TestKeysAreRead(t *testing.T) {
 	file := write(t, filepath.Join(t.TempDir(), "agent.conf"), `
 sources = ["usdt", "wire-udp"]
+record_unit = false
 library = ["/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"]
 log_dir = "/srv/log"
 coalesce_window = 250

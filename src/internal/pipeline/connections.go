@@ -26,6 +26,8 @@ type connections struct {
 	// counted is when losses were last counted, expired when connections that do
 	// not end were last looked for, in nanoseconds since boot.
 	counted, expired uint64
+	// units is nil if operations have no units.
+	units *unitNames
 	// handshakes counts those that were seen.
 	handshakes uint64
 	// stats are the tracker's, for other goroutines.
@@ -40,9 +42,13 @@ const (
 )
 
 // Watch has the pipeline record handshakes by the pieces that the source puts
-// into the ring, until Run ends, which detaches it. It must be called before Run.
-func (p *Pipeline) Watch(s *sockets.Source) {
+// into the ring, with the names of their units if that is wanted, until Run ends,
+// which detaches it. It must be called before Run.
+func (p *Pipeline) Watch(s *sockets.Source, units bool) {
 	p.connections = &connections{source: s, losses: p.losses}
+	if units {
+		p.connections.units = newUnitNames()
+	}
 	p.window.join = newJoiner()
 	p.connections.stats.Store(&wire.Stats{})
 	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), wire.Suspects(), func(h *wire.Handshake) {
@@ -145,7 +151,10 @@ func (c *connections) handshake(h *wire.Handshake) *operation {
 	c.handshakes++
 	o := &operation{
 		task: h.Task, context: ours | c.handshakes<<numbers, start: h.Start, end: h.End,
-		executable: h.Executable, unit: h.Unit, root: h.Operation(),
+		executable: h.Executable, root: h.Operation(),
+	}
+	if c.units != nil {
+		o.unit = c.units.without(h.Unit)
 	}
 	if h.Protocol != wire.SSH {
 		o.version, o.suite = int64(h.TLS.Version), int64(h.TLS.Suite)

@@ -14,7 +14,7 @@ import (
 // seen is a handshake at a socket of the process of the tests.
 func seen(at uint64, role string, version, suite, group int64) *operation {
 	o := &operation{
-		task: 7, context: 1<<63 | 1<<8, start: at * timeResolution, end: (at + 1) * timeResolution, executable: "curl",
+		task: 7, context: 1<<63 | 1<<8, start: at * timeResolution, end: (at + 1) * timeResolution, executable: "curl", unit: "x.service",
 		root: wire.Context{
 			Name:     "tls::handshake",
 			Elements: []wire.Element{{Key: "tls::role", Text: role}, {Key: "tls::protocol_version", Word: version}, {Key: "tls::ciphersuite", Word: suite}},
@@ -56,7 +56,7 @@ func TestAHandshakeSeenAtItsSocketIsAnOperationOfItsOwn(t *testing.T) {
 		t.Fatalf("%d groups, coverage %+v", len(groups), c)
 	}
 	root, inner := &groups[0], &groups[1]
-	if string(root.Name) != "tls::handshake" || string(root.Executable) != "curl" || root.Start != 10*timeResolution || root.End != 11*timeResolution {
+	if string(root.Name) != "tls::handshake" || string(root.Executable) != "curl" || string(root.Unit) != "x.service" || string(inner.Source) != "wire" || root.Start != 10*timeResolution || root.End != 11*timeResolution {
 		t.Errorf("the root is %+v", root)
 	}
 	if len(root.Events) != 5 || root.Events[0].Kind != event.NewContext || root.Events[0].Parent == root.Context {
@@ -115,7 +115,7 @@ func TestAHandshakeOfALibraryIsCompletedFromItsSocket(t *testing.T) {
 		t.Fatalf("got %+v", groups)
 	}
 	g, e := &groups[0], &groups[0].Events[0]
-	if string(g.Name) != "tls::handshake_client" || string(g.Executable) != "curl" || string(e.Key) != "tls::ciphersuite" || e.Value.Word != 0x1301 {
+	if string(g.Name) != "tls::handshake_client" || string(g.Executable) != "curl" || string(g.Source) != "wire" || string(e.Key) != "tls::ciphersuite" || e.Value.Word != 0x1301 {
 		t.Errorf("the group is %+v", g)
 	}
 }

@@ -33,7 +33,7 @@ func (w *window) context(o *operation, c *wire.Context, number *uint64, parent e
 	name, executable := w.words.get([]byte(c.Name)), w.words.get([]byte(o.executable))
 	g := w.newGroup(group{
 		id: id, start: o.start &^ (timeResolution - 1), end: o.end &^ (timeResolution - 1),
-		name: name, executable: executable,
+		name: name, executable: executable, unit: w.unit(o), source: w.wire(),
 	})
 	g.events = event.AppendNewContext(g.events, parent, nil, executable.raw)
 	g.count++
@@ -45,6 +45,17 @@ func (w *window) context(o *operation, c *wire.Context, number *uint64, parent e
 		w.context(o, &c.Contexts[i], number, id)
 	}
 }
+
+// unit returns the word for the unit of an operation, nil if it has none.
+func (w *window) unit(o *operation) *word {
+	if o.unit == "" {
+		return nil
+	}
+	return w.words.get([]byte(o.unit))
+}
+
+// wire returns the word for the source of operations.
+func (w *window) wire() *word { return w.words.get([]byte(event.Wire)) }
 
 // complete adds to the context of a library's handshake what was only seen at its
 // socket. GnuTLS does not report the cipher suite.
@@ -62,7 +73,9 @@ func (w *window) complete(r *reported, o *operation) {
 		return
 	}
 	at := o.end &^ (timeResolution - 1)
-	w.elements(w.newGroup(group{id: r.context, start: at, end: at, name: r.name, executable: r.executable}), missing)
+	w.elements(w.newGroup(group{
+		id: r.context, start: at, end: at, name: r.name, executable: r.executable, unit: w.unit(o), source: w.wire(),
+	}), missing)
 }
 
 // elements adds elements to a group.

@@ -342,7 +342,7 @@ func (b *bench) latency() error {
 		return err
 	}
 	conf := filepath.Join(dir, "agent.conf")
-	if err := os.WriteFile(conf, nil, 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("sources = [\"usdt\"]\n"), 0o644); err != nil {
 		return err
 	}
 	replay := filepath.Join(b.root, "build/publishers/replay")

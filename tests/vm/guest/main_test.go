@@ -192,13 +192,14 @@ func flush(t *testing.T) string {
 	return strings.TrimSpace(run(t, "crauctl", "flush"))
 }
 
-// libraries is a configuration that records some files.
+// libraries is a configuration that records some files, and no other program of
+// the machine.
 func libraries(files ...string) string {
 	quoted := make([]string, len(files))
 	for i, file := range files {
 		quoted[i] = strconv.Quote(file)
 	}
-	return fmt.Sprintf("library = [%s]\n", strings.Join(quoted, ", "))
+	return fmt.Sprintf("library = [%s]\nsources = [\"usdt\"]\n", strings.Join(quoted, ", "))
 }
 
 // active reports whether a unit runs.
