@@ -37,6 +37,8 @@ const (
 // words keeps one word for every text. It belongs to one goroutine.
 type words struct {
 	byText map[string]*word
+	// recent finds most words without a look into the map.
+	recent [64]*word
 	// terms are the hashes of the words used in the current window.
 	terms  []uint64
 	window uint64
@@ -46,6 +48,27 @@ func newWords() *words { return &words{byText: map[string]*word{}, window: 1} }
 
 // get returns the word for text, which is copied.
 func (w *words) get(text []byte) *word {
+	recent := w.slot(text)
+	if known := *recent; known != nil && string(known.raw) == string(text) {
+		return known
+	}
+	*recent = w.find(text)
+	return *recent
+}
+
+// slot returns where a word is if it was one of the last. Names have their
+// differences at the end.
+func (w *words) slot(text []byte) **word {
+	n := len(text)
+	at := n
+	if n > 0 {
+		at += 5*int(text[n-1]) + 17*int(text[n/2])
+	}
+	return &w.recent[at%len(w.recent)]
+}
+
+// find returns the word for text from the map, where it is made if need be.
+func (w *words) find(text []byte) *word {
 	if known := w.byText[string(text)]; known != nil {
 		return known
 	}
