@@ -49,16 +49,8 @@ func (r *entries) next() (Entry, error) {
 		return Entry{}, io.EOF
 	}
 	numbered, err := r.sequence.Next(nil)
-	var syntax *event.SyntaxError
-	switch {
-	case err == io.EOF && !r.ends:
-		return Entry{}, io.EOF
-	case err == io.EOF, errors.Is(err, event.ErrTruncated):
-		return Entry{}, &StreamError{}
-	case errors.As(err, &syntax):
-		return Entry{}, fmt.Errorf("%w: %w", ErrProtocol, err)
-	case err != nil:
-		return Entry{}, err
+	if err != nil {
+		return Entry{}, r.ended(err)
 	}
 	cut, err := event.CutNumbers(numbered)
 	if err != nil {
@@ -66,6 +58,19 @@ func (r *entries) next() (Entry, error) {
 	}
 	e := Entry{Sequence: cut.Sequence, Boot: cut.Boot, CBOR: cut.Raw}
 	return e, r.notice(&e)
+}
+
+// ended returns what an error of the sequence is to the reader of the stream.
+func (r *entries) ended(err error) error {
+	switch {
+	case err == io.EOF && !r.ends:
+		return err
+	case err == io.EOF, errors.Is(err, event.ErrTruncated):
+		return &StreamError{}
+	case errors.As(err, new(*event.SyntaxError)):
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return err
 }
 
 // notice returns the error that an entry stands for: *MissingError, or the end

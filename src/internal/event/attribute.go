@@ -93,7 +93,7 @@ func (e *Entry) Attributes(dst []Attribute) []Attribute {
 	if len(g.Source) > 0 {
 		text(AttributeSource, Plain(g.Source))
 	}
-	if !g.IsMetadata() {
+	if !g.IsNotice() {
 		return dst
 	}
 	if loss, ok := g.Loss(); ok {
