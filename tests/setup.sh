@@ -86,6 +86,17 @@ if [ "${1:-check}" = check ]; then
 	need /usr/sbin/matchpathcon selinux-utils libselinux-utils
 	need "$(module setools)" python3-setools python3-setools
 	need selint selint selint
+	# Programs whose handshakes are recorded at their sockets.
+	need curl curl curl
+	need gnutls-cli gnutls-bin gnutls-utils
+	need /usr/sbin/sshd openssh-server openssh-server
+	need ssh openssh-client openssh-clients
+	need dropbear dropbear-bin dropbear
+	need socat socat socat
+	need haproxy haproxy haproxy
+	need nginx nginx-light nginx
+	need stunnel stunnel4 stunnel
+	need redis-server redis-server redis
 fi
 [ -z "$missing" ] && exit 0
 
@@ -104,7 +115,8 @@ fi
 echo "setup: NOTICE: these are missing:$missing"
 echo "setup: NOTICE: now packages of the distribution are installed: $install"
 echo "setup: NOTICE: SETUP=show would print this and install nothing"
-export DEBIAN_FRONTEND=noninteractive
+# Debian starts no service that it installs in this runlevel.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 case $install in
 apt-get*)
 	apt-get update -qq

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package wire tests the source "wire" with the programs of the distribution: the
+// built agent records their handshakes at the sockets, and what crauctl shows is
+// compared with what each program reports of itself. All servers are on
+// loopback. Of the project's own code it uses nothing.
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"crypto-auditing/tests/machine"
+)
+
+// patience bounds everything that a test waits for. Nothing is expected to take
+// nearly as long.
+const patience = 60 * time.Second
+
+// bin is the folder of the built programs, buildError why they could not be built.
+var (
+	bin        string
+	buildError error
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "crau-wire-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	bin = folder
+	if missing() == "" {
+		build := exec.Command("go", "build", "-o", bin+"/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
+		build.Dir = "../.."
+		if output, err := build.CombinedOutput(); err != nil {
+			buildError = fmt.Errorf("%w\n%s", err, output)
+		}
+	}
+	return m.Run()
+}
+
+// missing returns what this process lacks to record, "" if nothing.
+func missing() string {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return fmt.Sprintf("the kernel has no BTF: %v", err)
+	}
+	if !machine.Capable(machine.CapSysAdmin) && (!machine.Capable(machine.CapBPF) || !machine.Capable(machine.CapPerfmon)) {
+		return "this process has neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON"
+	}
+	return ""
+}
+
+// need ends the test if a command of the distribution is missing.
+func need(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Geteuid() == 0 {
+				t.Fatalf("the command %s is not installed: run make setup", name)
+			}
+			t.Skipf("the command %s is not installed", name)
+		}
+	}
+}
+
+// optional skips the test if a command is missing that make setup does not install,
+// for its size.
+func optional(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("the command %s is not installed", name)
+		}
+	}
+}
+
+// buffer is what a program wrote. It may be read while the program runs.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// waitFor waits for a condition.
+func waitFor(t *testing.T, what string, condition func() bool, more func() string) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v\n%s", what, patience, more())
+		}
+	}
+}
+
+// start starts a program that runs until the test ends.
+func start(t *testing.T, arguments ...string) *buffer {
+	t.Helper()
+	output := &buffer{}
+	command := exec.Command(arguments[0], arguments[1:]...)
+	command.Stdout, command.Stderr = output, output
+	// Children may outlive it with its output.
+	command.WaitDelay = time.Second
+	// A server that reads its input is not to find its end.
+	stdin, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		stdin.Close()
+		if t.Failed() {
+			t.Logf("%s: %s", filepath.Base(arguments[0]), output)
+		}
+	})
+	return output
+}
+
+// freePort returns a port of 127.0.0.1 on which nothing listens.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// listening waits until something listens on a port.
+func listening(t *testing.T, port string, output *buffer) {
+	t.Helper()
+	waitFor(t, "a server listens", func() bool {
+		// In the kernel's table, not by connecting: some servers serve one client.
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if _, err := fmt.Sscan(port, &n); err != nil {
+			t.Fatal(err)
+		}
+		six, _ := os.ReadFile("/proc/net/tcp6")
+		for line := range strings.Lines(string(table) + string(six)) {
+			fields := strings.Fields(line)
+			if len(fields) > 3 && fields[3] == "0A" && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", n)) {
+				return true
+			}
+		}
+		return false
+	}, output.String)
+}
+
+// output runs a program to its end, with input, and returns what it writes.
+func output(t *testing.T, input string, arguments ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
+	command.Stdin = strings.NewReader(input)
+	b, err := command.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Fatalf("%v does not end: %v\n%s", arguments, err, b)
+	}
+	return string(b)
+}
+
+// agent is a running agent.
+type agent struct {
+	log    string
+	stderr *buffer
+}
+
+// startAgent starts an agent that records at sockets.
+func startAgent(t *testing.T) *agent {
+	t.Helper()
+	if lacks := missing(); lacks != "" {
+		t.Skip(lacks)
+	}
+	if buildError != nil {
+		t.Fatal(buildError)
+	}
+	folder := t.TempDir()
+	a := &agent{log: filepath.Join(folder, "log")}
+	config := filepath.Join(folder, "agent.conf")
+	if err := os.WriteFile(config, []byte("sources = [\"wire\"]\nmax_size = 0\nkeep_free = 0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a.stderr = start(t, filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms")
+	waitFor(t, "the agent records", func() bool { return strings.Contains(a.stderr.String(), "msg=recording ") }, a.stderr.String)
+	return a
+}
+
+// query returns the operations that match, of an executable.
+func (a *agent) query(t *testing.T, executable string, matches ...string) []operation {
+	t.Helper()
+	text := output(t, "", append([]string{filepath.Join(bin, "crauctl"), "query", "--directory", a.log, "-q", "-o", "json", "--executable", executable}, matches...)...)
+	var all []operation
+	for d := json.NewDecoder(strings.NewReader(text)); d.More(); {
+		var o operation
+		if err := d.Decode(&o); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// operation is one that crauctl prints.
+type operation struct {
+	Executable string         `json:"executable"`
+	Events     map[string]any `json:"events"`
+	Spans      []operation    `json:"spans"`
+}
+
+// recorded waits until an operation of an executable is recorded that has the
+// values, and returns it.
+func (a *agent) recorded(t *testing.T, executable string, values ...string) operation {
+	t.Helper()
+	var all []operation
+	waitFor(t, fmt.Sprintf("%s is recorded with %q", executable, values), func() bool {
+		all = a.query(t, executable, values...)
+		return len(all) > 0
+	}, func() string { return fmt.Sprintf("%+v", a.query(t, executable)) })
+	return all[0]
+}

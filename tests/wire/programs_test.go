@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// tools are programs of the distribution, copied under names of their own: the
+// programs of others on this machine are recorded as well.
+type tools struct{ folder string }
+
+// copied returns a copy of a program.
+func (c *tools) copied(t *testing.T, name string) string {
+	t.Helper()
+	need(t, name)
+	to := filepath.Join(c.folder, "wt-"+name)
+	if _, err := os.Stat(to); err == nil {
+		return to
+	}
+	path := strings.TrimSpace(output(t, "", "sh", "-c", "command -v "+name))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// certificate makes a key and a certificate and returns their files.
+func certificate(t *testing.T, folder, kind string) (certificate, key string) {
+	t.Helper()
+	certificate, key = filepath.Join(folder, kind+".crt"), filepath.Join(folder, kind+".key")
+	arguments := []string{"-newkey", "rsa:2048"}
+	if kind == "ec" {
+		arguments = []string{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"}
+	}
+	out := output(t, "", append(append([]string{"openssl", "req", "-x509", "-nodes"}, arguments...), "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=secret-host.example")...)
+	if _, err := os.Stat(certificate); err != nil {
+		t.Fatal(out)
+	}
+	return certificate, key
+}
+
+// standardName returns the registered name of one of OpenSSL's suites.
+func standardName(t *testing.T, suite string) string {
+	t.Helper()
+	for line := range strings.Lines(output(t, "", "openssl", "ciphers", "-stdname", "ALL:@SECLEVEL=0")) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[2] == suite {
+			return fields[0]
+		}
+	}
+	t.Fatalf("suite %q is not known", suite)
+	return ""
+}
+
+// group returns a program's name of a group as the registered one.
+func group(name string) string {
+	registered, ok := map[string]string{
+		"X25519": "x25519", "ECDH, prime256v1": "secp256r1", "ECDH, secp384r1": "secp384r1", "SECP256R1": "secp256r1", "ECDHE-SECP256R1": "secp256r1",
+		"ECDHE-X25519": "x25519", "ECDHE-SECP384R1": "secp384r1", "prime256v1": "secp256r1",
+	}[name]
+	if !ok {
+		return name
+	}
+	return registered
+}
+
+// version returns a program's name of a version as the registered one.
+func version(name string) string {
+	if v, ok := map[string]string{"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3"}[name]; ok {
+		return v
+	}
+	return name
+}
+
+// find returns the submatches of a pattern in what a program wrote.
+func find(t *testing.T, pattern, text string) []string {
+	t.Helper()
+	m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("the output has no %s:\n%s", pattern, text)
+	}
+	return m[1:]
+}
+
+// values are what a program says of its handshake, in the names of the registry.
+type values map[string]string
+
+func (v values) matches(role string) []string {
+	m := []string{"tls::role=" + role}
+	for key, value := range v {
+		m = append(m, key+"="+value)
+	}
+	return m
+}
+
+// ofOpenSSL reads what s_client says.
+func ofOpenSSL(t *testing.T, text string) values {
+	t.Helper()
+	m := find(t, `(?m)^(New|Reused), (?:TLSv1\.\d|SSLv3), Cipher is (\S+)`, text)
+	v := values{"tls::protocol_version": version(find(t, `(?m)^\s*Protocol\s*: (\S+)|^(?:New|Reused), (TLSv1\.3),`, text)[0]), "tls::ciphersuite": m[1], "tls::resumed": "no"}
+	if v["tls::protocol_version"] == "" {
+		v["tls::protocol_version"] = "TLS 1.3"
+	}
+	if m[0] == "Reused" {
+		v["tls::resumed"] = "yes"
+	}
+	if !strings.HasPrefix(m[1], "TLS_") {
+		v["tls::ciphersuite"] = standardName(t, m[1])
+	}
+	if g := regexp.MustCompile(`(?m)^(?:Server Temp Key|Peer Temp Key): (.*), \d+ bits`).FindStringSubmatch(text); g != nil && m[0] == "New" && !strings.HasPrefix(g[1], "DH") {
+		v["tls::group"] = group(g[1])
+	}
+	return v
+}
+
+const (
+	quit = "sleep 0.3; echo Q"
+	// pythonClient and nodeClient say version, suite and group.
+	pythonClient = `
+import socket, ssl, sys
+c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
+s = c.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1]))), server_hostname="secret-host.example")
+print(s.version(), s.cipher()[0]); s.close()`
+	nodeClient = `
+const s = require("tls").connect({port: +process.argv[1], host: "127.0.0.1", rejectUnauthorized: false, servername: "secret-host.example"}, () => {
+	console.log(s.getProtocol(), s.getCipher().standardName, s.getEphemeralKeyInfo().name); s.end() })`
+	javaClient = `
+import javax.net.ssl.*; import java.security.cert.X509Certificate;
+public class Client { public static void main(String[] a) throws Exception {
+	SSLContext c = SSLContext.getInstance("TLS");
+	c.init(null, new TrustManager[]{new X509TrustManager() {
+		public void checkClientTrusted(X509Certificate[] x, String s) {} public void checkServerTrusted(X509Certificate[] x, String s) {}
+		public X509Certificate[] getAcceptedIssuers() { return new X509Certificate[0]; } }}, null);
+	SSLSocket s = (SSLSocket) c.getSocketFactory().createSocket("127.0.0.1", Integer.parseInt(a[0]));
+	s.startHandshake();
+	System.out.println(s.getSession().getProtocol() + " " + s.getSession().getCipherSuite()); s.close(); } }`
+)
+
+func TestWhatTLSProgramsReportIsRecorded(t *testing.T) {
+	need(t, "openssl")
+	a := startAgent(t)
+	c := &tools{t.TempDir()}
+	rsa, rsaKey := certificate(t, c.folder, "rsa")
+	ec, ecKey := certificate(t, c.folder, "ec")
+	openssl := c.copied(t, "openssl")
+	server := func(t *testing.T, port string, more ...string) *buffer {
+		return start(t, append([]string{openssl, "s_server", "-accept", port, "-quiet", "-cert", rsa, "-key", rsaKey, "-dcert", ec, "-dkey", ecKey}, more...)...)
+	}
+	client := func(t *testing.T, port string, more ...string) values {
+		return ofOpenSSL(t, output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -servername secret-host.example %s", quit, openssl, port, strings.Join(more, " "))))
+	}
+	simple := func(words ...string) func(t *testing.T, port string) values {
+		return func(t *testing.T, port string) values {
+			m := strings.Fields(output(t, "", append(words, port)...))
+			if len(m) < 2 {
+				t.Fatalf("%v says %q", words, m)
+			}
+			v := values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1]}
+			if len(m) > 2 {
+				v["tls::group"] = group(m[2])
+			}
+			return v
+		}
+	}
+	javaFolder := filepath.Join(c.folder, "Client.java")
+	if err := os.WriteFile(javaFolder, []byte(javaClient), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	type test struct {
+		server func(t *testing.T, port string) *buffer
+		client func(t *testing.T, port string) values
+		// The names of the files that run, and what else is recorded.
+		serverName, clientName string
+		more                   values
+	}
+	opensslPair := func(more values, serverOptions, clientOptions []string) test {
+		return test{
+			func(t *testing.T, port string) *buffer { return server(t, port, serverOptions...) },
+			func(t *testing.T, port string) values { return client(t, port, clientOptions...) }, "wt-openssl", "wt-openssl", more,
+		}
+	}
+	withClient := func(name string, run func(t *testing.T, port string) values) test {
+		return test{func(t *testing.T, port string) *buffer { return server(t, port, "-www") }, run, "wt-openssl", name, nil}
+	}
+	for name, c := range map[string]func(t *testing.T) test{
+		"OpenSSL": func(*testing.T) test { return opensslPair(values{"tls::result": "inferred"}, nil, nil) },
+		"OpenSSL, another group": func(*testing.T) test {
+			return opensslPair(values{"tls::hello_retry_group": "secp384r1"}, []string{"-groups", "P-384"}, []string{"-groups", "X25519:P-384"})
+		},
+		"OpenSSL, a client certificate": func(*testing.T) test {
+			return opensslPair(values{"tls::result": "unknown"}, []string{"-Verify", "1"}, []string{"-cert", ec, "-key", ecKey})
+		},
+		"OpenSSL, an external key": func(*testing.T) test {
+			return opensslPair(values{"tls::psk": "yes", "tls::resumed": ""}, []string{"-psk", "1a2b3c4d", "-ciphersuites", "TLS_AES_128_GCM_SHA256"}, []string{"-psk", "1a2b3c4d"})
+		},
+		"OpenSSL, TLS 1.2": func(*testing.T) test {
+			return opensslPair(values{"tls::result": "completed"}, nil, []string{"-tls1_2"})
+		},
+		"OpenSSL, TLS 1.2 with DHE": func(*testing.T) test {
+			return opensslPair(values{"tls::result": "completed", "pk::bits": "2048"}, nil, []string{"-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"})
+		},
+		"OpenSSL, TLS 1.2 with static RSA": func(*testing.T) test {
+			return opensslPair(values{"tls::result": "completed"}, nil, []string{"-tls1_2", "-cipher", "AES128-GCM-SHA256"})
+		},
+		"OpenSSL, TLS 1.0": func(*testing.T) test {
+			return opensslPair(nil, []string{"-cipher", "DEFAULT:@SECLEVEL=0"}, []string{"-tls1", "-cipher", "DEFAULT:@SECLEVEL=0"})
+		},
+		"GnuTLS": func(t *testing.T) test {
+			cli, serv := c.copied(t, "gnutls-cli"), c.copied(t, "gnutls-serv")
+			return test{
+				func(t *testing.T, port string) *buffer {
+					return start(t, serv, "-q", "--echo", "-a", "-p", port, "--x509certfile", rsa, "--x509keyfile", rsaKey)
+				},
+				func(t *testing.T, port string) values {
+					out := output(t, "", cli, "--insecure", "-p", port, "127.0.0.1")
+					m := find(t, `Description: \(TLS(1\.\d)-X\.509\)-\(([^)]*)\)`, out)
+					return values{"tls::protocol_version": "TLS " + m[0], "tls::group": group(m[1]), "tls::result": "inferred"}
+				}, "wt-gnutls-serv", "wt-gnutls-cli", nil,
+			}
+		},
+		"curl": func(t *testing.T) test {
+			curl := c.copied(t, "curl")
+			return withClient("wt-curl", func(t *testing.T, port string) values {
+				m := find(t, `SSL connection using (\S+) / (\S+)`, output(t, "", curl, "-svk", "--max-time", "30", "-o", "/dev/null", "https://127.0.0.1:"+port+"/"))
+				return values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1], "tls::result": "inferred"}
+			})
+		},
+		"Python": func(t *testing.T) test {
+			need(t, "python3")
+			return withClient("python3*", simple("/usr/bin/python3", "-c", pythonClient))
+		},
+		"Node": func(t *testing.T) test {
+			optional(t, "node")
+			return withClient("node", simple("node", "-e", nodeClient))
+		},
+		"Java": func(t *testing.T) test {
+			optional(t, "java", "javac")
+			return withClient("java", simple("java", javaFolder))
+		},
+		"stunnel": func(t *testing.T) test {
+			stunnel := c.copied(t, "stunnel")
+			return test{
+				func(t *testing.T, port string) *buffer {
+					file := filepath.Join(t.TempDir(), "stunnel.conf")
+					text := fmt.Sprintf("foreground = yes\npid =\n[s]\naccept = 127.0.0.1:%s\nexec = /bin/cat\ncert = %s\nkey = %s\n", port, rsa, rsaKey)
+					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					return start(t, stunnel, file)
+				},
+				func(t *testing.T, port string) values { return client(t, port) }, "wt-stunnel", "wt-openssl", nil,
+			}
+		},
+		"nginx": func(t *testing.T) test {
+			nginx := c.copied(t, "nginx")
+			return test{
+				func(t *testing.T, port string) *buffer {
+					folder := t.TempDir()
+					file := filepath.Join(folder, "nginx.conf")
+					text := fmt.Sprintf("daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {} http { access_log off; server { listen 127.0.0.1:%[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; } }", folder, port, rsa, rsaKey)
+					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					return start(t, nginx, "-c", file, "-p", folder)
+				},
+				func(t *testing.T, port string) values { return client(t, port) }, "wt-nginx", "wt-openssl", nil,
+			}
+		},
+		"Redis": func(t *testing.T) test {
+			redis := c.copied(t, "redis-server")
+			return test{
+				func(t *testing.T, port string) *buffer {
+					return start(t, redis, "--port", "0", "--tls-port", port, "--bind", "127.0.0.1", "--tls-cert-file", rsa, "--tls-key-file", rsaKey, "--tls-ca-cert-file", rsa, "--tls-auth-clients", "no", "--save", "")
+				},
+				func(t *testing.T, port string) values { return client(t, port) }, "wt-redis-server", "wt-openssl", nil,
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := c(t)
+			port := freePort(t)
+			listening(t, port, c.server(t, port))
+			want := c.client(t, port)
+			for key, value := range c.more {
+				want[key] = value
+				if value == "" {
+					delete(want, key)
+				}
+			}
+			a.recorded(t, c.clientName, want.matches("client")...)
+			a.recorded(t, c.serverName, want.matches("server")...)
+		})
+	}
+	if everything := output(t, "", "sh", "-c", "zstdcat "+a.log+"/*.zst"); strings.Contains(everything, "secret-host") || strings.Contains(a.stderr.String(), "secret-host") {
+		t.Error("the name of the server is in the log or the journal")
+	}
+}
