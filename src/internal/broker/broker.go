@@ -138,11 +138,10 @@ func New(o Options) (*Broker, error) {
 	}
 	b.notices = notices.New(o.LogDir, b.source, o.Log)
 	b.tail = tail.New(o.LogDir, b.source, o.Form, b.notices, b.grown, o.Log)
-	b.core = &delivery.Core{
+	b.core = delivery.New(delivery.Options{
 		Registry: o.Registry, Source: b.source, Tail: b.tail, Journal: j, Form: o.Form, Window: o.Limits.Window(),
 		AnswerTime: o.AnswerTime, Forget: b.forget, Log: o.Log,
-	}
-	b.core.Init()
+	})
 	b.agent = newAgentLink(o.Agent, o.AgentUnit, b.tail, o.Log)
 	for _, d := range j.Definitions() {
 		s, err := b.core.Restore(d)

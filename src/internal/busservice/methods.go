@@ -65,10 +65,10 @@ func (c *call) read() ([]any, error) {
 		most = reading.MaxGroups
 	}
 	// Scans cost processor time and memory.
-	if err := c.service.scans.Get(c.ctx, c.who.User); err != nil {
+	if err := c.service.scans.Acquire(c.ctx, c.who.User); err != nil {
 		return nil, err
 	}
-	defer c.service.scans.Put(c.who.User)
+	defer c.service.scans.Release(c.who.User)
 	r, err := c.service.broker.Read(c.service.access.Holder(c.who), after, f)
 	if err != nil {
 		return nil, err

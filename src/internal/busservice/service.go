@@ -68,7 +68,7 @@ type Service struct {
 	ended context.Context
 	end   context.CancelFunc
 	// scans are the turns of Read.
-	scans     *semaphore.Turns
+	scans     *semaphore.PerUser
 	announcer *announcer
 
 	// streams are the pipes that are written to: those that follow until
@@ -100,7 +100,7 @@ func New(o Options) (*Service, error) {
 	}
 	s := &Service{
 		options: o, version: o.Version, log: o.Log, tables: t, calls: access.NewCalls(), ready: make(chan struct{}),
-		clients: newClients(), scans: semaphore.NewTurns(maxScans, userScans),
+		clients: newClients(), scans: semaphore.New(maxScans, userScans),
 	}
 	s.announcer = newAnnouncer(s)
 	s.streaming, s.stopStreams = context.WithCancel(context.Background())

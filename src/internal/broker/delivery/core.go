@@ -15,8 +15,8 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// Core is what all subscriptions share.
-type Core struct {
+// Options are what subscriptions need.
+type Options struct {
 	Registry *schema.Registry
 	Source   *reading.Log
 	Tail     *tail.Tail
@@ -31,14 +31,18 @@ type Core struct {
 	// Forget is called with a subscription that has ended.
 	Forget func(*Subscription)
 	Log    *slog.Logger
+}
 
+// Core is what all subscriptions share.
+type Core struct {
+	Options
 	readers *readers
 	// paused keeps deliveries from sending.
 	paused atomic.Bool
 }
 
-// Init makes the core ready, whose exported fields are set.
-func (c *Core) Init() { c.readers = newReaders(c.Source) }
+// New returns a core without subscriptions.
+func New(o Options) *Core { return &Core{Options: o, readers: newReaders(o.Source)} }
 
 // Pause keeps deliveries that are begun from now on from sending.
 func (c *Core) Pause() { c.paused.Store(true) }

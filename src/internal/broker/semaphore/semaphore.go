@@ -9,34 +9,34 @@ import (
 	"sync"
 )
 
-// Turns bounds how many do something at the same time, in all and for each
+// PerUser bounds how many do something at the same time, in all and for each
 // user, so that one user waits for himself and not others for him. Its methods
 // may be called concurrently.
-type Turns struct {
+type PerUser struct {
 	all  chan struct{}
 	each int
 
 	mu    sync.Mutex
-	users map[uint32]*userTurns
+	users map[uint32]*holder
 }
 
-// userTurns are those of a user; uses counts who has or wants one.
-type userTurns struct {
+// holder is a user; uses counts what it does or waits for.
+type holder struct {
 	slots chan struct{}
 	uses  int
 }
 
-// NewTurns returns turns for so many in all and of each user.
-func NewTurns(all, each int) *Turns {
-	return &Turns{all: make(chan struct{}, all), each: each, users: map[uint32]*userTurns{}}
+// New returns a semaphore for so many in all and of each user.
+func New(all, each int) *PerUser {
+	return &PerUser{all: make(chan struct{}, all), each: each, users: map[uint32]*holder{}}
 }
 
-// Get waits for a turn of a user. The error is that of ctx.
-func (t *Turns) Get(ctx context.Context, user uint32) error {
+// Acquire waits until a user may do it. The error is that of ctx.
+func (t *PerUser) Acquire(ctx context.Context, user uint32) error {
 	t.mu.Lock()
 	u := t.users[user]
 	if u == nil {
-		u = &userTurns{slots: make(chan struct{}, t.each)}
+		u = &holder{slots: make(chan struct{}, t.each)}
 		t.users[user] = u
 	}
 	u.uses++
@@ -57,8 +57,8 @@ func (t *Turns) Get(ctx context.Context, user uint32) error {
 	}
 }
 
-// Put ends a turn.
-func (t *Turns) Put(user uint32) {
+// Release ends what Acquire began.
+func (t *PerUser) Release(user uint32) {
 	t.mu.Lock()
 	u := t.users[user]
 	t.mu.Unlock()
@@ -67,7 +67,7 @@ func (t *Turns) Put(user uint32) {
 	t.leave(user, u)
 }
 
-func (t *Turns) leave(user uint32, u *userTurns) {
+func (t *PerUser) leave(user uint32, u *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if u.uses--; u.uses == 0 {
