@@ -4,17 +4,19 @@ package structure
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// Documents name tests as proof of what they state: each must be there.
-func TestDocumentsNameTestsThatExist(t *testing.T) {
+// Documents name tests as proof of what they state, and files: each must be there.
+func TestDocumentsNameTestsAndFilesThatExist(t *testing.T) {
 	there := map[string]bool{}
-	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	for _, dir := range []string{"bpf", "dbus", "src", "tests"} {
 		err := filepath.WalkDir("../../"+dir, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, "_test.go") {
@@ -34,13 +36,26 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	if err != nil || len(documents) == 0 {
 		t.Fatalf("%d documents, %v", len(documents), err)
 	}
-	for _, path := range append(documents, "../../README.md", "../../CONTRIBUTING.md", "../../CHANGELOG.md") {
+	for _, path := range append(documents, "../README.md", "../../README.md", "../../CONTRIBUTING.md", "../../CHANGELOG.md") {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(string(text), -1) {
 			if !there[name[1]] {
+				t.Errorf("%s names %s, which does not exist", filepath.Base(path), name[1])
+			}
+		}
+		for _, name := range regexp.MustCompile(`-(?:run|fuzz) ((?:Test|Fuzz)\w+)`).FindAllStringSubmatch(string(text), -1) {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(there)), func(test string) bool { return strings.HasPrefix(test, name[1]) }) {
+				t.Errorf("%s runs %s, which does not exist", filepath.Base(path), name[1])
+			}
+		}
+		if filepath.Base(path) == "instrumenting.md" {
+			continue // which is about the trees of others
+		}
+		for _, name := range regexp.MustCompile("`((?:bpf|dbus|docs|src|systemd|tests)/[\\w./-]+)`").FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat("../../" + name[1]); err != nil {
 				t.Errorf("%s names %s, which does not exist", filepath.Base(path), name[1])
 			}
 		}
