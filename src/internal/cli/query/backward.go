@@ -26,7 +26,7 @@ const firstPage, maxPage = 2048, 8192
 const (
 	lookback     = 4096
 	lookbackTime = 2 * time.Second
-	maxLookback  = 32768
+	maxLookback  = 16384
 )
 
 // maxHeld bounds the entries of the operations that are not shown yet, in bytes.
@@ -125,7 +125,7 @@ func (q *query) showBackward(ctx context.Context, src source.Store, out *output,
 		if b.err != nil {
 			return b.viewer, b.err
 		}
-		if size < maxPage || len(p.entries) < maxPage/4 {
+		if size < maxPage || p.count < maxPage/4 {
 			size *= 2 // of what is left, little may be selected
 		}
 	}
@@ -170,9 +170,9 @@ func (b *backward) add(p *page) {
 	if p.first != 0 {
 		b.first = p.first
 	}
-	b.read += uint64(len(p.entries))
+	b.read += uint64(p.count)
 	*p.read = b.read
-	if len(p.entries) > 0 {
+	if p.count > 0 {
 		b.start = p.start
 	}
 	b.placeNotices(p)
@@ -198,7 +198,7 @@ func (b *backward) placeNotices(p *page) {
 			u.boot = p.boot
 		}
 		*u.Notice = *render.NewMissing(u.missing, u.end, u.boot)
-		if len(p.entries) == 0 {
+		if p.count == 0 {
 			p.unplaced = append(p.unplaced, u)
 		}
 	}

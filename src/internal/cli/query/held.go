@@ -88,16 +88,6 @@ func (h *held) compact() {
 	h.items, h.next, h.compacted = kept, n, n
 }
 
-// oldest returns the oldest tree, nil if there is none.
-func (h *held) oldest() *schema.Span {
-	for _, i := range h.items[h.next:] {
-		if i.root != nil {
-			return i.root
-		}
-	}
-	return nil
-}
-
 // take returns what is to be shown, in order, and holds nothing any more.
 func (h *held) take() []item {
 	h.compact()

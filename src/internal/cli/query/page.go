@@ -3,7 +3,6 @@
 package query
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -27,9 +26,13 @@ type page struct {
 	full   bool // it is larger than it should be, and was not read to its end
 
 	builder *schema.Builder
-	spans   map[*schema.Span][]entry
-	ids     map[event.ContextID]bool // of the contexts that it uses
+	// entries are those given to the builder: count of the page, then those of
+	// trees that are built again. spans has the indexes of those of each span.
 	entries []entry
+	count   int
+	spans   map[*schema.Span][]int32
+	ids     map[event.ContextID]bool // of the contexts that the page uses
+	block   []byte                   // of bytes of entries
 	trees   []tree
 	gaps    gaps
 	// unplaced are the notices of missing entries.
@@ -48,7 +51,7 @@ const maxFull = 8 * maxPage
 func newPage(b *backward) *page {
 	p := &page{
 		viewer: b.viewer, source: b.source, read: new(uint64),
-		spans: make(map[*schema.Span][]entry), ids: make(map[event.ContextID]bool),
+		spans: make(map[*schema.Span][]int32), ids: make(map[event.ContextID]bool),
 	}
 	p.builder = schema.NewBuilder(b.query.registry, schema.Options{Ordered: true}, p.root)
 	return p
@@ -86,21 +89,21 @@ func (p *page) fill(ctx context.Context, until uint64) error {
 		if p.first == 0 {
 			p.first = sequence
 		}
-		if m, ok := g.Missing(); ok {
+		if !g.IsMetadata() {
+			p.add(&g, sequence, raw, boot)
+		} else if m, ok := g.Missing(); ok {
 			p.missing(m)
-		} else if g.IsMetadata() {
-			p.metadata(&g, raw, boot)
 		} else {
-			p.add(&g, sequence, bytes.Clone(raw), boot)
+			p.metadata(&g, raw, boot)
 		}
-		p.full = len(p.entries) == maxFull
+		p.full = p.count == maxFull
 	}
 	return nil
 }
 
 // add adds an entry.
 func (p *page) add(g *event.Group, sequence uint64, raw []byte, boot int64) {
-	if len(p.entries) == 0 {
+	if p.count == 0 {
 		p.start = event.WallTime(boot, g.Start)
 	}
 	p.end, p.boot = max(p.end, event.WallTime(boot, g.End)), boot
@@ -108,15 +111,29 @@ func (p *page) add(g *event.Group, sequence uint64, raw []byte, boot int64) {
 	for i := range g.Events {
 		p.mixed = p.mixed || i > 0 && g.Events[i].Kind == event.NewContext
 	}
-	e := entry{sequence: sequence, bytes: raw, boot: boot, index: uint64(len(p.entries)), read: p.read}
-	p.entries = append(p.entries, e)
-	p.build(g, e)
+	p.build(g, entry{sequence: sequence, bytes: p.keep(raw), boot: boot, index: uint64(p.count), read: p.read})
+	p.count++
+}
+
+// blockSize is the size of the memory for the bytes of entries that is taken at
+// once.
+const blockSize = 64 << 10
+
+// keep returns a copy of bytes.
+func (p *page) keep(raw []byte) []byte {
+	if len(raw) > cap(p.block)-len(p.block) {
+		p.block = make([]byte, 0, max(blockSize, len(raw)))
+	}
+	start := len(p.block)
+	p.block = append(p.block, raw...)
+	return p.block[start:len(p.block):len(p.block)]
 }
 
 // build gives an entry to the builder.
 func (p *page) build(g *event.Group, e entry) {
 	if span := p.builder.Add(g, e.boot); span != nil {
-		p.spans[span] = append(p.spans[span], e)
+		p.spans[span] = append(p.spans[span], int32(len(p.entries)))
+		p.entries = append(p.entries, e)
 	}
 }
 
@@ -132,9 +149,16 @@ func (p *page) missing(m event.Missing) {
 
 // root takes a tree.
 func (p *page) root(root *schema.Span) {
-	t := tree{root: root}
+	entries, contexts := 0, 0
 	root.Walk(func(s *schema.Span) bool {
-		t.entries = append(t.entries, p.spans[s]...)
+		entries, contexts = entries+len(p.spans[s]), contexts+1
+		return true
+	})
+	t := tree{root: root, entries: make([]entry, 0, entries), contexts: make([]event.ContextID, 0, contexts)}
+	root.Walk(func(s *schema.Span) bool {
+		for _, i := range p.spans[s] {
+			t.entries = append(t.entries, p.entries[i])
+		}
 		delete(p.spans, s)
 		t.contexts = append(t.contexts, s.Context)
 		return true
