@@ -110,6 +110,9 @@ func TestFiltersComeBackAsTheyWere(t *testing.T) {
 	if got := filterOf(want.encode()); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	if lists := want.Lists(); len(lists) != 8 || !reflect.DeepEqual(lists["units"], want.Units) || !reflect.DeepEqual(lists["sources"], want.Sources) {
+		t.Errorf("lists %v", lists)
+	}
 	if none := (&Filter{}).encode(); len(none) != 0 {
 		t.Errorf("the filter of all is %v", none)
 	}

@@ -41,13 +41,23 @@ func (f *Filter) lists() map[string]*[]string {
 	}
 }
 
+// Lists returns the fields that are lists and not empty, under their names on the
+// bus.
+func (f *Filter) Lists() map[string][]string {
+	m := map[string][]string{}
+	for key, values := range f.lists() {
+		if len(*values) > 0 {
+			m[key] = *values
+		}
+	}
+	return m
+}
+
 // encode returns the filter as the bus has it.
 func (f *Filter) encode() map[string]dbus.Variant {
 	m := map[string]dbus.Variant{}
-	for key, values := range f.lists() {
-		if len(*values) > 0 {
-			m[key] = dbus.MakeVariant(*values)
-		}
+	for key, values := range f.Lists() {
+		m[key] = dbus.MakeVariant(values)
 	}
 	for key, t := range map[string]time.Time{"since": f.Since, "until": f.Until} {
 		if !t.IsZero() {

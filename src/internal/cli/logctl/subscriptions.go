@@ -125,20 +125,10 @@ func userName(id uint32) string {
 	return u.Username
 }
 
-// filterFields are the lists of a filter by name.
-func filterFields(f *client.Filter) map[string][]string {
-	fields := map[string][]string{
-		"scopes": f.Scopes, "contexts": f.Contexts, "keys": f.Keys,
-		"executables": f.Executables, "origins": f.Origins, "matches": f.Matches,
-	}
-	maps.DeleteFunc(fields, func(_ string, values []string) bool { return len(values) == 0 })
-	return fields
-}
-
 // filterText returns a filter in one line.
 func filterText(f *client.Filter, location *time.Location) string {
 	var parts []string
-	fields := filterFields(f)
+	fields := f.Lists()
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		parts = append(parts, name+"="+event.Escaped(strings.Join(fields[name], ",")))
 	}
@@ -184,7 +174,7 @@ func subscriptionsJSON(list []client.SubscriptionInfo) (values []any) {
 		values = append(values, subscriptionJSON{
 			Name: s.Name, User: s.User, Attached: s.Attached, Position: string(s.Position),
 			Delivered: s.Delivered, Pending: s.Pending, Skipped: s.Skipped, Flow: s.Flow, Created: epochSeconds(s.Created),
-			Filter: filterFields(&s.Filter), Since: epochSeconds(s.Filter.Since), Until: epochSeconds(s.Filter.Until),
+			Filter: s.Filter.Lists(), Since: epochSeconds(s.Filter.Since), Until: epochSeconds(s.Filter.Until),
 		})
 	}
 	return values
