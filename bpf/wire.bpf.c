@@ -568,19 +568,21 @@ static __always_inline long ssh_step(struct work *w, __u32 rest)
 	return 0;
 }
 
+/* Where in the segment a direction is given up. */
+static __always_inline __u32 last(const struct work *w)
+{
+	__u32 limit = w->d->flags & HAS_CERTIFICATE ? DIRECTION_MAX_CERTIFICATE : DIRECTION_MAX;
+
+	return w->from + (w->d->seen < limit ? limit - w->d->seen : 0);
+}
+
 /* One step through the headers of a segment. Returns 1 at its end. */
 static long step(__u32 i, struct work *w)
 {
-	struct direction *d = w->d;
 	__u32 rest = w->length - w->at;
-	__u32 limit = d->flags & HAS_CERTIFICATE ? DIRECTION_MAX_CERTIFICATE : DIRECTION_MAX;
 
-	if (!rest || w->at > w->length)
+	if (!rest || w->at > w->length || w->at > last(w))
 		return 1;
-	if (d->seen + (w->at - w->from) > limit) {
-		w->reason = WIRE_TOO_LONG;
-		return 1;
-	}
 	return w->c->protocol == WIRE_SSH ? ssh_step(w, rest) : tls_step(w, rest);
 }
 
@@ -593,9 +595,14 @@ static long run(__u32 i, struct work *w)
 	unwanted = w->unwanted;
 	w->unwanted = 0;
 	if (!unwanted) {
-		if (w->at < w->length && w->d->phase != DONE && !w->reason)
-			w->reason = WIRE_TOO_LONG;
+		__u32 end = last(w);
+		int too_long = w->at > end || (w->at < w->length && w->d->phase != DONE);
+
+		if (w->at > end)
+			w->at = end;
 		flush(w);
+		if (too_long && !w->reason)
+			w->reason = WIRE_TOO_LONG;
 		return 1;
 	}
 	w->at -= unwanted;

@@ -37,6 +37,13 @@ var unit string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if os.Getenv(floodVariable) != "" {
+		if err := flood(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	unit = os.Getenv(unitVariable)
 	if testing.Short() || unit != "" {
 		os.Exit(m.Run())
