@@ -562,3 +562,49 @@ func TestErrorsHaveTheirNames(t *testing.T) {
 		t.Errorf("without a log: %v", err)
 	}
 }
+
+func TestUnitsAndSourcesFilterOnTheBus(t *testing.T) {
+	s := serve(t)
+	p := s.connect(t)
+	for i, g := range []event.Group{
+		{Unit: []byte("nginx.service"), Source: []byte(event.Wire)}, {Unit: []byte("nginx.service")}, {Unit: []byte(`a\x2db.scope`), Source: []byte(event.Function)}, {},
+	} {
+		g.Context, g.Name = event.ContextID{byte(i + 1)}, []byte("tls::handshake")
+		s.log.Write(g)
+		if i == 1 {
+			s.log.Rotate()
+		}
+	}
+	s.log.Flush()
+	for name, c := range map[string]struct {
+		filter dict
+		want   string
+	}{
+		"a unit":             {all("units", []string{"nginx.service"}), "12"},
+		"with a backslash":   {all("units", []string{`a\x2db.scope`}), "3"},
+		"the wire":           {all("sources", []string{"wire"}), "1"},
+		"probes":             {all("sources", []string{"usdt"}), "24"},
+		"two sources":        {all("sources", []string{"usdt", "function"}), "234"},
+		"unit and source":    {all("units", []string{"nginx.service"}, "sources", []string{"usdt"}), "2"},
+		"no such unit":       {all("units", []string{"sshd.service"}), ""},
+		"a match on a unit":  {all("matches", []string{"crau::unit=nginx.service"}), "12"},
+		"a match on probes":  {all("matches", []string{"crau::source=usdt"}), "24"},
+		"a match on neither": {all("matches", []string{"crau::unit=x", "tls::group=29"}), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			for _, g := range p.read("oldest", c.filter, 0).groups {
+				got += strings.TrimLeft(g.Context[:2], "0")
+			}
+			if got != c.want {
+				t.Errorf("contexts %q, want %q", got, c.want)
+			}
+		})
+	}
+	if err := p.call("Read", "oldest", all("sources", []string{"ebpf"}), uint32(0)).Err; errorName(err) != errorPrefix+"InvalidFilter" {
+		t.Errorf("an unknown source: %v", err)
+	}
+	if version, err := p.broker.GetProperty(brokerName + ".InterfaceVersion"); err != nil || version.Value() != uint32(3) {
+		t.Errorf("InterfaceVersion is %v, %v", version, err)
+	}
+}

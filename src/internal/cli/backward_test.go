@@ -112,7 +112,7 @@ func TestReverseIsTheQueryReversed(t *testing.T) {
 		"tangled, one page":          tangle(t, r, 1000),
 		"handshakes":                 store(t, append(workload(t, "gnutls-tls13-p256", 250), workload(t, "openssl-tls13-x25519", 250)...)),
 		"with notices":               history(t, started(5, 0, ""), operation("one", 10), stopped(20), "restart", started(30, 20, event.AgentStopped), operation("two", 40), "rotate", operation("three", 50)),
-		"of version 0.1.0":           "../../../tests/data/log-0.1.0",
+		"of version 0.1.0":           "../../../tests/data/log-0.1.0/log",
 		"damaged":                    store(t, workload(t, "gnutls-tls13-p256", 300)),
 		"without its oldest":         store(t, workload(t, "openssl-tls12", 60)),
 		"empty of what is asked for": store(t, workload(t, "gnutls-tls12", 10)),

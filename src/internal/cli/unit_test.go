@@ -101,3 +101,16 @@ func TestUnitAndSourceAreShown(t *testing.T) {
 		})
 	}
 }
+
+func TestALogWithoutSourcesIsOfProbes(t *testing.T) {
+	const log = "../../../tests/data/log-0.1.0/log"
+	all := crauctl(t, "query", "--directory", log)
+	if usdt := crauctl(t, "query", "--directory", log, "--source", "usdt"); all.stdout == "" || usdt.stdout != all.stdout {
+		t.Errorf("of usdt are shown\n%s\nof all\n%s", usdt.stdout, all.stdout)
+	}
+	for _, arguments := range [][]string{{"--source", "wire"}, {"-u", "*"}} {
+		if got := crauctl(t, append([]string{"query", "--directory", log, "-o", "cat", "-q"}, arguments...)...); strings.Contains(got.stdout, "handshake") {
+			t.Errorf("%v selects\n%s", arguments, got.stdout)
+		}
+	}
+}

@@ -152,7 +152,7 @@ func (s *Selection) Shows(root *schema.Span) bool {
 	if !s.programs.any() && !found(root, func(span *schema.Span) bool { return s.programs.have(span.Executable) }) {
 		return false
 	}
-	if !s.units.any() && !found(root, func(span *schema.Span) bool { return s.units.have(span.Unit) }) {
+	if !s.units.any() && !found(root, func(span *schema.Span) bool { return span.Unit != "" && s.units.have(span.Unit) }) {
 		return false
 	}
 	if s.sources != nil && !found(root, s.captured) {
