@@ -62,12 +62,7 @@ func relaxed(p retention.Policy, plan []prune.Segment) retention.Policy {
 	var size int64
 	for _, s := range plan {
 		size += s.Bytes
-		switch s.Reason {
-		case prune.Age:
-			p.MaxAge = 0
-		case prune.Free:
-			p.KeepFree = retention.Limit{}
-		}
+		p = p.Without(string(s.Reason))
 	}
 	if slices.ContainsFunc(plan, func(s prune.Segment) bool { return s.Reason == prune.Size }) {
 		p.MaxSize = retention.Limit{Bytes: max(size, retention.AutoSizeBound)}

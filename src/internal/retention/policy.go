@@ -148,13 +148,21 @@ func (p Policy) With(c Changes) (Policy, error) {
 	return p, nil
 }
 
+// Without returns the policy without the rule of a key, which there must be.
+func (p Policy) Without(key string) Policy {
+	field(&p, key).SetZero()
+	return p
+}
+
 // find returns the field with a key, which there must be, of a policy or of
 // changes.
-func find[T any](in any, key string) *T {
+func find[T any](in any, key string) *T { return field(in, key).Addr().Interface().(*T) }
+
+func field(in any, key string) reflect.Value {
 	v := reflect.ValueOf(in).Elem()
 	for i := range v.NumField() {
 		if v.Type().Field(i).Tag.Get("key") == key {
-			return v.Field(i).Addr().Interface().(*T)
+			return v.Field(i)
 		}
 	}
 	panic("retention: there is no rule " + key)
