@@ -28,6 +28,11 @@ const queueLength = 4
 // machine as long.
 const smallBatch = 64 << 10
 
+// patience is how long a batch waits for a disk that is slow and does not fail.
+// What is probed meanwhile waits in the ring, where each process has its share;
+// a batch that is dropped is everybody's.
+const patience = time.Second
+
 // store is what the committer needs of logstore.Writer.
 type store interface {
 	Append(logstore.Batch) (logstore.Position, error)
@@ -41,6 +46,8 @@ type committer struct {
 	losses *loss.Counters
 	log    *slog.Logger
 	feed   *feed
+
+	patience time.Duration
 
 	full chan *pipeline.Batch
 	free chan *pipeline.Batch
@@ -77,7 +84,7 @@ type committed struct {
 
 func newCommitter(l *loss.Counters, log *slog.Logger) *committer {
 	c := &committer{
-		losses: l, log: log, feed: newFeed(),
+		losses: l, log: log, feed: newFeed(), patience: patience,
 		full: make(chan *pipeline.Batch, queueLength), free: make(chan *pipeline.Batch, queueLength),
 	}
 	for range queueLength {
@@ -130,8 +137,20 @@ func (c *committer) take(b *pipeline.Batch) {
 	c.free <- b
 }
 
+// offer appends a batch to the store, which it waits for while that is behind.
+func (c *committer) offer(b *pipeline.Batch) (logstore.Position, error) {
+	const pause = 5 * time.Millisecond
+	for began := time.Now(); ; time.Sleep(pause) {
+		position, err := c.store.Append(b.Batch)
+		var full *logstore.FullError
+		if !errors.As(err, &full) || full.Err != nil || time.Since(began) >= c.patience {
+			return position, err
+		}
+	}
+}
+
 func (c *committer) append(b *pipeline.Batch) {
-	position, err := c.store.Append(b.Batch)
+	position, err := c.offer(b)
 	if err != nil {
 		c.refused(b, err)
 		return

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,9 +26,11 @@ type refusingStore struct {
 	sequence  uint64
 	committed func(logstore.Position)
 	entries   [][]byte
+	tries     atomic.Int32
 }
 
 func (s *refusingStore) Append(b logstore.Batch) (logstore.Position, error) {
+	s.tries.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -50,6 +53,7 @@ func testCommitter(t *testing.T) (*committer, *refusingStore, *loss.Counters) {
 	t.Helper()
 	l := &loss.Counters{}
 	c := newCommitter(l, slog.New(slog.DiscardHandler))
+	c.patience = time.Millisecond
 	s := &refusingStore{committed: c.committed}
 	c.store = s
 	ended := start(c.run)
@@ -118,6 +122,28 @@ func TestRefusedBatchesAreCountedByReasonAndToldLater(t *testing.T) {
 				t.Errorf("recorded %+v", s)
 			}
 		})
+	}
+}
+
+func TestASlowDiskIsWaitedFor(t *testing.T) {
+	c, store, l := testCommitter(t)
+	c.patience = time.Hour
+	store.refuse(&logstore.FullError{})
+	b := c.Batch()
+	b.Entries = append(b.Entries, make([]byte, smallBatch+1)...)
+	b.End()
+	b.Hits = 1
+	c.Put(b) // not waited for: it is not small
+	for store.tries.Load() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	if len(l.List()) != 0 {
+		t.Errorf("losses %+v while the batch waits", l.List())
+	}
+	store.refuse(nil)
+	commitOne(c, l)
+	if s := c.counts(); s.hits != 2 || len(l.List()) != 0 || len(store.entries[0]) <= smallBatch {
+		t.Errorf("recorded %+v, lost %+v", s, l.List())
 	}
 }
 
