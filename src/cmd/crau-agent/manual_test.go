@@ -45,7 +45,7 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 	}{
 		"agent.conf(5)":     {read(t, "docs/man/agent.conf.5.in"), `(?m)^\.It Ic (\w+) Li = (.*)$`},
 		"agent.conf":        {read(t, "systemd/agent.conf"), `(?m)^#(\w+) = (.*)$`},
-		"crau-agent --help": {newCommand(io.Discard, io.Discard).Long, `(?m)^  (\w+) = (\S+)`},
+		"crau-agent --help": {newCommand(io.Discard, io.Discard).Long, `(?m)^  (\w+) = (.*?)(?: +#.*)?$`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var found []string

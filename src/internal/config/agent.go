@@ -54,7 +54,7 @@ const (
 // DefaultAgent returns the defaults.
 func DefaultAgent() Agent {
 	return Agent{
-		Sources:            []string{SourceUSDT},
+		Sources:            []string{SourceUSDT, SourceWire},
 		RecordUnit:         true,
 		LogDir:             "/var/log/crypto-auditing",
 		CoalesceWindow:     For(100 * time.Millisecond),
