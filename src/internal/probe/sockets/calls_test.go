@@ -195,22 +195,28 @@ func whole(s side, c *tee) bool {
 // went each way.
 func replay(t *testing.T, client, server *net.TCPConn, portions []portion, send, receive call) (fromClient, fromServer []byte) {
 	t.Helper()
-	ends := map[bool]int{}
-	for _, c := range []struct {
-		client bool
-		conn   *net.TCPConn
-	}{{true, client}, {false, server}} {
-		f, err := c.conn.File()
+	var fds [2]int
+	for i, c := range []*net.TCPConn{client, server} {
+		f, err := c.File()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		defer c.conn.Close()
-		ends[c.client] = int(f.Fd()) // blocking from here on
+		defer c.Close()
+		fds[i] = int(f.Fd()) // blocking from here on
 	}
+	return exchange(t, fds[0], fds[1], portions, send, receive)
+}
+
+// exchange is replay for descriptors.
+func exchange(t *testing.T, client, server int, portions []portion, send, receive call) (fromClient, fromServer []byte) {
+	t.Helper()
 	buffer := make([]byte, 64<<10)
 	for _, p := range portions {
-		from, to := ends[p.fromClient], ends[!p.fromClient]
+		from, to := client, server
+		if !p.fromClient {
+			from, to = to, from
+		}
 		for left := p.data; len(left) > 0; {
 			n, err := send(from, left)
 			if err != nil || n == 0 {

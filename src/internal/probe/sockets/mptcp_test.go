@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sockets_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// rawSocket is a descriptor as a syscall.Conn.
+type rawSocket int
+
+func (s rawSocket) SyscallConn() (syscall.RawConn, error) { return s, nil }
+func (s rawSocket) Control(f func(uintptr)) error         { f(uintptr(s)); return nil }
+func (s rawSocket) Read(func(uintptr) bool) error         { return errors.ErrUnsupported }
+func (s rawSocket) Write(func(uintptr) bool) error        { return errors.ErrUnsupported }
+
+// multipath returns both ends of a connection whose client speaks a protocol and
+// whose server speaks Multipath TCP.
+func multipath(t *testing.T, protocol int) (client, server rawSocket) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP)
+	must(err)
+	defer unix.Close(listener)
+	must(unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(unix.Listen(listener, 1))
+	address, err := unix.Getsockname(listener)
+	must(err)
+	c, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, protocol)
+	must(err)
+	t.Cleanup(func() { unix.Close(c) })
+	must(unix.Connect(c, address))
+	s, _, err := unix.Accept(listener)
+	must(err)
+	t.Cleanup(func() { unix.Close(s) })
+	return rawSocket(c), rawSocket(s)
+}
+
+// Listeners of Go speak Multipath TCP, and fall back to TCP with most clients.
+func TestMultipathTCPIsSeen(t *testing.T) {
+	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
+		t.Skip("the kernel has no Multipath TCP")
+	}
+	w := watch(t)
+	a, b := connect(t)
+	portions := record(t, a, b, &tls.Config{InsecureSkipVerify: true}, &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}})
+	for name, protocol := range map[string]int{"both ends": unix.IPPROTO_MPTCP, "the server": unix.IPPROTO_TCP} {
+		t.Run(name, func(t *testing.T) {
+			client, server := multipath(t, protocol)
+			cookies := []uint64{cookie(t, client), cookie(t, server)}
+			fromClient, fromServer := exchange(t, int(client), int(server), portions, syscall.Write, syscall.Read)
+			ends := []*tee{{moved: [2][]byte{fromClient, fromServer}}, {moved: [2][]byte{fromServer, fromClient}}}
+			for i, s := range w.await(t, cookies...) {
+				expect(t, s, ends[i])
+			}
+		})
+	}
+}
