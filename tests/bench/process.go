@@ -37,7 +37,8 @@ type agent struct {
 	attachedIn time.Duration
 }
 
-// settings are the lines of an agent's configuration, but for the sources.
+// settings are the lines of an agent's configuration. Without a line of sources,
+// which comes first, the agent records probes alone.
 type settings string
 
 const (
@@ -54,7 +55,10 @@ func (b *bench) startAgent(set settings, libraries ...string) (*agent, error) {
 		return nil, fmt.Errorf("cannot make a log directory: %w", err)
 	}
 	conf := filepath.Join(dir, "agent.conf")
-	if err := os.WriteFile(conf, []byte("sources = [\"usdt\"]\n"+set), 0o644); err != nil {
+	if !strings.HasPrefix(string(set), "sources") {
+		set = "sources = [\"usdt\"]\n" + set
+	}
+	if err := os.WriteFile(conf, []byte(set), 0o644); err != nil {
 		return nil, fmt.Errorf("cannot write a configuration: %w", err)
 	}
 	socket := filepath.Join(dir, "notify")
