@@ -23,6 +23,9 @@ import (
 // crauctl runs the tool and returns what it prints.
 func crauctl(t *testing.T, arguments ...string) string {
 	t.Helper()
+	if arguments[0] == "query" {
+		arguments = append([]string{"query", "--quiet"}, arguments[1:]...) // nothing may be there yet
+	}
 	command := exec.Command(program("crauctl"), arguments...)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
