@@ -11,7 +11,7 @@
 // sizes bytes. Counters count from the start of the agent; none goes above
 // 2^63-1. Names of files and programs hold no control characters: such a
 // byte, one that is not UTF-8 and the backslash are written \xNN.
-// # A cursor is a position in the log: behind an entry, or before the first. It
+// # A cursor is a position in the log: after an entry, or before the first. It
 // stays valid when segments are begun, sealed or removed.
 // # Limits: a call has at most 16 KiB and 32 levels, and comes in whole within 5
 // seconds of its first byte. 16 further calls, of 16 KiB together, may wait
@@ -20,7 +20,7 @@
 // of root, the broker and the agent's own user come on top. A connection ends after 10 minutes without a call, and
 // after 10 seconds in which a reply is not taken. In the long run 2000 calls a
 // second are answered, of all connections together; others wait their turn. Who
-// is refused by number is told so by LimitExceeded. File descriptors are not
+// is refused by number gets LimitExceeded. File descriptors are not
 // taken.
 package orgcryptoauditingagent
 
@@ -137,7 +137,7 @@ func (e RemovesAll) Error() string {
 	return s
 }
 
-// The text is no cursor.
+// The text is not a valid cursor.
 type InvalidCursor struct {
 	Cursor  string `json:"cursor"`
 	Problem string `json:"problem"`
@@ -384,7 +384,7 @@ func (m GetStatus_methods) Upgrade(ctx context.Context, c *varlink.Connection) (
 }
 
 // Commits everything that was probed before the call and makes it durable.
-// Returns the cursor behind it. Calls that come while it flushes share the next
+// Returns the cursor after it. Calls that come while it flushes share the next
 // flush; it flushes 10 times a second in the long run.
 type Flush_methods struct{}
 
@@ -490,7 +490,7 @@ func (m Rotate_methods) Upgrade(ctx context.Context, c *varlink.Connection) (fun
 	}, nil
 }
 
-// Removes the segments that hold nothing behind a cursor: whole ones, oldest
+// Removes the segments that hold nothing after a cursor: whole ones, oldest
 // first, never the one being written. Returns how much was removed. For root
 // and the broker's user only. uid and user name the user who asked the caller
 // for it, and policy is the reason; without uid the caller is that user. A
@@ -624,9 +624,9 @@ func (m Reload_methods) Upgrade(ctx context.Context, c *varlink.Connection) (fun
 }
 
 // Replies once for each chunk committed from now on, until the client closes
-// the connection or its side of it: the cursor behind the chunk, the file name
+// the connection or its side of it: the cursor after the chunk, the file name
 // of its segment, and where in it the chunk begins. Must be called with more.
-// A client that is more than 256 chunks behind gets Lagging and no more.
+// A client that lags by more than 256 chunks gets Lagging and no more.
 type Follow_methods struct{}
 
 func Follow() Follow_methods { return Follow_methods{} }
@@ -717,7 +717,7 @@ func (c *VarlinkCall) ReplyRemovesAll(ctx context.Context) error {
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.RemovesAll", &out)
 }
 
-// The text is no cursor.
+// The text is not a valid cursor.
 func (c *VarlinkCall) ReplyInvalidCursor(ctx context.Context, cursor_ string, problem_ string) error {
 	var out InvalidCursor
 	out.Cursor = cursor_
@@ -834,7 +834,7 @@ func (s *VarlinkInterface) GetStatus(ctx context.Context, c VarlinkCall) error {
 }
 
 // Commits everything that was probed before the call and makes it durable.
-// Returns the cursor behind it. Calls that come while it flushes share the next
+// Returns the cursor after it. Calls that come while it flushes share the next
 // flush; it flushes 10 times a second in the long run.
 func (s *VarlinkInterface) Flush(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Flush")
@@ -846,7 +846,7 @@ func (s *VarlinkInterface) Rotate(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Rotate")
 }
 
-// Removes the segments that hold nothing behind a cursor: whole ones, oldest
+// Removes the segments that hold nothing after a cursor: whole ones, oldest
 // first, never the one being written. Returns how much was removed. For root
 // and the broker's user only. uid and user name the user who asked the caller
 // for it, and policy is the reason; without uid the caller is that user. A
@@ -866,9 +866,9 @@ func (s *VarlinkInterface) Reload(ctx context.Context, c VarlinkCall) error {
 }
 
 // Replies once for each chunk committed from now on, until the client closes
-// the connection or its side of it: the cursor behind the chunk, the file name
+// the connection or its side of it: the cursor after the chunk, the file name
 // of its segment, and where in it the chunk begins. Must be called with more.
-// A client that is more than 256 chunks behind gets Lagging and no more.
+// A client that lags by more than 256 chunks gets Lagging and no more.
 func (s *VarlinkInterface) Follow(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Follow")
 }
@@ -932,7 +932,7 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 # 2^63-1. Names of files and programs hold no control characters: such a
 # byte, one that is not UTF-8 and the backslash are written \xNN.
 #
-# A cursor is a position in the log: behind an entry, or before the first. It
+# A cursor is a position in the log: after an entry, or before the first. It
 # stays valid when segments are begun, sealed or removed.
 #
 # Limits: a call has at most 16 KiB and 32 levels, and comes in whole within 5
@@ -942,7 +942,7 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 # of root, the broker and the agent's own user come on top. A connection ends after 10 minutes without a call, and
 # after 10 seconds in which a reply is not taken. In the long run 2000 calls a
 # second are answered, of all connections together; others wait their turn. Who
-# is refused by number is told so by LimitExceeded. File descriptors are not
+# is refused by number gets LimitExceeded. File descriptors are not
 # taken.
 interface org.cryptoauditing.Agent
 
@@ -1020,7 +1020,7 @@ type Library (
   # How and since when it is attached; empty and 0: it is not.
   attached: string,
   attachedUSec: int,
-  # Another file has taken its path. Programs that started before go on using
+  # Another file has taken its path. Programs that started before continue to use
   # this one.
   replaced: bool,
   # Why it is not attached, or which places are not.
@@ -1055,7 +1055,7 @@ type Coverage (executable: string, matched: int, socket: int, library: int, mism
 method GetStatus() -> (status: Status)
 
 # Commits everything that was probed before the call and makes it durable.
-# Returns the cursor behind it. Calls that come while it flushes share the next
+# Returns the cursor after it. Calls that come while it flushes share the next
 # flush; it flushes 10 times a second in the long run.
 method Flush() -> (cursor: string)
 
@@ -1063,7 +1063,7 @@ method Flush() -> (cursor: string)
 # For root only.
 method Rotate() -> (segment: string)
 
-# Removes the segments that hold nothing behind a cursor: whole ones, oldest
+# Removes the segments that hold nothing after a cursor: whole ones, oldest
 # first, never the one being written. Returns how much was removed. For root
 # and the broker's user only. uid and user name the user who asked the caller
 # for it, and policy is the reason; without uid the caller is that user. A
@@ -1079,9 +1079,9 @@ method Remove(before: string, uid: ?int, user: ?string, policy: ?string, force: 
 method Reload() -> ()
 
 # Replies once for each chunk committed from now on, until the client closes
-# the connection or its side of it: the cursor behind the chunk, the file name
+# the connection or its side of it: the cursor after the chunk, the file name
 # of its segment, and where in it the chunk begins. Must be called with more.
-# A client that is more than 256 chunks behind gets Lagging and no more.
+# A client that lags by more than 256 chunks gets Lagging and no more.
 method Follow() -> (cursor: string, segment: string, offset: int)
 
 # The caller may not call the method; allowed says who may.
@@ -1090,7 +1090,7 @@ error PermissionDenied (method: string, allowed: string)
 # Remove would remove the whole log at once, without force.
 error RemovesAll ()
 
-# The text is no cursor.
+# The text is not a valid cursor.
 error InvalidCursor (cursor: string, problem: string)
 
 # The cursor is one of another log.

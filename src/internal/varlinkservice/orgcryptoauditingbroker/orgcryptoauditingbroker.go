@@ -9,8 +9,8 @@
 // had when it connected.
 // # Times are microseconds since the Unix epoch, sizes bytes; no number goes above
 // 2^63-1.
-// # A cursor is a text that says a position in the log, behind an entry. It stays
-// valid for ever. The words oldest and newest stand for the ends.
+// # A cursor is an opaque string that names the position just after an entry. It never
+// expires. The words oldest and newest name the ends.
 // # Limits: a call has at most 64 KiB and 32 levels, and comes in whole within 5
 // seconds of its first byte. 16 further calls may wait while one of the same
 // connection is answered. A user may have 32 connections, all users but root
@@ -139,7 +139,7 @@ func (e PermissionDenied) Error() string {
 	return s
 }
 
-// The text is no cursor of a place in the log.
+// The text is not a cursor of a position in the log.
 type InvalidCursor struct {
 	Cursor  string `json:"cursor"`
 	Problem string `json:"problem"`
@@ -295,16 +295,16 @@ func Dispatch_Error(err error) error {
 
 // Generated client method calls
 
-// Returns up to max groups behind a cursor that pass the filter, 1,000 and 4 MiB
-// at most, and the cursor to go on from. It has moved over what did not pass, too;
+// Returns up to max groups after a cursor that pass the filter, 1,000 and 4 MiB
+// at most, and the cursor to continue from. It has moved over what did not pass, too;
 // when it no longer moves, the end of the log is reached. missing is how many
-// entries behind the cursor are not there, before the first group, and
+// entries after the cursor are not there, before the first group, and
 // missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
 // be read, so that their number is not known, missing is 0. With the reason
 // passed-over none is missing: a file is named as a segment and is none.
 // # Called with more, it replies page by page until the end of the log, and with
-// follow goes on with what is appended. A client that is away for 10 seconds loses
-// the connection, and goes on from the last cursor. A reply without continues, or an
+// follow continues with what is appended. A client that is away for 10 seconds loses
+// the connection, and continues from the last cursor. A reply without continues, or an
 // error, is the last: a connection that closes before is not the end of the log.
 type Read_methods struct{}
 
@@ -462,7 +462,7 @@ func (c *VarlinkCall) ReplyPermissionDenied(ctx context.Context, method_ string,
 	return c.ReplyError(ctx, "org.cryptoauditing.Broker.PermissionDenied", &out)
 }
 
-// The text is no cursor of a place in the log.
+// The text is not a cursor of a position in the log.
 func (c *VarlinkCall) ReplyInvalidCursor(ctx context.Context, cursor_ string, problem_ string) error {
 	var out InvalidCursor
 	out.Cursor = cursor_
@@ -533,16 +533,16 @@ func (c *VarlinkCall) ReplyGetStatus(ctx context.Context, status_ Status) error 
 
 // Generated dummy implementations for all varlink methods
 
-// Returns up to max groups behind a cursor that pass the filter, 1,000 and 4 MiB
-// at most, and the cursor to go on from. It has moved over what did not pass, too;
+// Returns up to max groups after a cursor that pass the filter, 1,000 and 4 MiB
+// at most, and the cursor to continue from. It has moved over what did not pass, too;
 // when it no longer moves, the end of the log is reached. missing is how many
-// entries behind the cursor are not there, before the first group, and
+// entries after the cursor are not there, before the first group, and
 // missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
 // be read, so that their number is not known, missing is 0. With the reason
 // passed-over none is missing: a file is named as a segment and is none.
 // # Called with more, it replies page by page until the end of the log, and with
-// follow goes on with what is appended. A client that is away for 10 seconds loses
-// the connection, and goes on from the last cursor. A reply without continues, or an
+// follow continues with what is appended. A client that is away for 10 seconds loses
+// the connection, and continues from the last cursor. A reply without continues, or an
 // error, is the last: a connection that closes before is not the end of the log.
 func (s *VarlinkInterface) Read(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, follow_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.Read")
@@ -597,8 +597,8 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 # Times are microseconds since the Unix epoch, sizes bytes; no number goes above
 # 2^63-1.
 #
-# A cursor is a text that says a position in the log, behind an entry. It stays
-# valid for ever. The words oldest and newest stand for the ends.
+# A cursor is an opaque string that names the position just after an entry. It never
+# expires. The words oldest and newest name the ends.
 #
 # Limits: a call has at most 64 KiB and 32 levels, and comes in whole within 5
 # seconds of its first byte. 16 further calls may wait while one of the same
@@ -732,17 +732,17 @@ type Status (
   agentError: string
 )
 
-# Returns up to max groups behind a cursor that pass the filter, 1,000 and 4 MiB
-# at most, and the cursor to go on from. It has moved over what did not pass, too;
+# Returns up to max groups after a cursor that pass the filter, 1,000 and 4 MiB
+# at most, and the cursor to continue from. It has moved over what did not pass, too;
 # when it no longer moves, the end of the log is reached. missing is how many
-# entries behind the cursor are not there, before the first group, and
+# entries after the cursor are not there, before the first group, and
 # missingReason why: truncated, corrupt or unreadable. If the newest segment cannot
 # be read, so that their number is not known, missing is 0. With the reason
 # passed-over none is missing: a file is named as a segment and is none.
 #
 # Called with more, it replies page by page until the end of the log, and with
-# follow goes on with what is appended. A client that is away for 10 seconds loses
-# the connection, and goes on from the last cursor. A reply without continues, or an
+# follow continues with what is appended. A client that is away for 10 seconds loses
+# the connection, and continues from the last cursor. A reply without continues, or an
 # error, is the last: a connection that closes before is not the end of the log.
 method Read(after: string, filter: ?Filter, max: ?int, follow: ?bool) -> (groups: []Group, next: string, missing: int, missingReason: ?string)
 
@@ -752,7 +752,7 @@ method GetStatus() -> (status: Status)
 # The caller may not call the method; allowed says who may.
 error PermissionDenied (method: string, allowed: string)
 
-# The text is no cursor of a place in the log.
+# The text is not a cursor of a position in the log.
 error InvalidCursor (cursor: string, problem: string)
 
 # The cursor is one of another log.
