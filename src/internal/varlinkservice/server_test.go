@@ -273,6 +273,13 @@ func TestTheEndOfTheServerEndsCallsAndConnections(t *testing.T) {
 	waiting.wantEnd()
 	idle.wantEnd()
 	half.wantEnd()
+	// Connections may end before the listener does.
+	select {
+	case err := <-s.ended:
+		s.ended <- err
+	case <-time.After(patience):
+		t.Fatal("the server does not end")
+	}
 	if _, err := net.Dial("unix", s.path); err == nil {
 		t.Error("the socket still takes connections")
 	}
