@@ -6,7 +6,10 @@ package guest
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -173,5 +176,31 @@ func TestWithoutItsDropInTheAgentNamesTheRemedy(t *testing.T) {
 	fired := fireTrace(t, 10)
 	if s := readStatus(t); s.Hits != fired || lost(s.Lost) != 0 {
 		t.Errorf("recorded %d of %d hits, lost are %+v", s.Hits, fired, s.Lost)
+	}
+}
+
+// By the other front end than where functions of the kernel cannot be traced.
+func TestTheConfinedAgentRecordsHandshakesAtSockets(t *testing.T) {
+	recording(t, "sources = [\"usdt\", \"wire\"]\n")
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	response, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flush(t)
+	output := run(t, "crauctl", "query", "--executable", filepath.Base(self), "--source", "wire")
+	for _, side := range []string{"client", "server"} {
+		if !strings.Contains(output, "tls::handshake "+side+", TLS 1.3") {
+			t.Errorf("the log has no handshake of the %s:\n%s", side, output)
+		}
+	}
+	if status := run(t, "crauctl", "status"); !strings.Contains(status, "Sockets: by trampoline") {
+		t.Errorf("the status is\n%s", status)
 	}
 }
