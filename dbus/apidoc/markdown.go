@@ -80,11 +80,11 @@ func (p *property) changes() string {
 	case "const":
 		return "none"
 	case "false":
-		return "not told"
+		return "not announced"
 	case "invalidates":
-		return "told without the value"
+		return "announced without the value"
 	}
-	return "told"
+	return "announced"
 }
 
 func (w *markdownWriter) member(i *iface, m *member, isSignal bool) {

@@ -188,7 +188,7 @@ func (s *Stream) reopen() error {
 		case err == nil:
 			return nil
 		case !transient(err):
-			return fmt.Errorf("cannot go on with the log: %w", err)
+			return fmt.Errorf("cannot continue with the log: %w", err)
 		}
 	}
 }

@@ -157,7 +157,7 @@ func (s *Subscription) run(l *delivery.Link) {
 				break
 			}
 			if !transient(err) {
-				s.queue.End(fmt.Errorf("cannot go on with the subscription: %w", err))
+				s.queue.End(fmt.Errorf("cannot continue the subscription: %w", err))
 				return
 			}
 		}

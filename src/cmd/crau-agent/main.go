@@ -55,7 +55,7 @@ writes what was probed until then and exits. On SIGHUP it reads its
 configuration again.
 
 It needs root, or CAP_BPF and CAP_PERFMON (on kernels before 6.6 also
-CAP_SYS_ADMIN), and CAP_LEASE to be in nobody's way who overwrites a library.
+CAP_SYS_ADMIN), and CAP_LEASE to let programs overwrite a library safely.
 
 Configuration: agent.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in agent.conf.d of both. Keys, with their defaults:

@@ -201,7 +201,7 @@ func statusText(s agent.Summary) string {
 		fmt.Fprintf(&b, "lost %s, %s (%s)", count(hits, "hit", "hits"), count(events, "event", "events"), strings.Join(reasons, ", "))
 	}
 	if s.Full != "" {
-		b.WriteString("; the log takes nothing: " + s.Full)
+		b.WriteString("; log write failed: " + s.Full)
 	}
 	return b.String()
 }

@@ -41,7 +41,7 @@ func TestStatusText(t *testing.T) {
 		"both":    {agent.Summary{Libraries: 2, Sockets: true, Hits: 1}, "recording 2 libraries and handshakes at sockets, 1 hit, nothing lost"},
 		"full disk": {
 			agent.Summary{Libraries: 2, Hits: 7, Full: "no space left on device"},
-			"recording 2 libraries, 7 hits, nothing lost; the log takes nothing: no space left on device",
+			"recording 2 libraries, 7 hits, nothing lost; log write failed: no space left on device",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,6 +69,6 @@ func (c *callers) serve(ctx context.Context, a *agent.Agent, reload func() error
 		}).Serve(ctx, c.listener)
 	}
 	if err != nil {
-		c.log.Error("nobody can ask the agent any more", "error", err)
+		c.log.Error("the varlink socket of the agent is no longer served", "error", err)
 	}
 }

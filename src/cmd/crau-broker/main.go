@@ -53,8 +53,8 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 		Short: "Serve the log of cryptographic events",
 		Long: `crau-broker serves what crau-agent records: as org.crypto_auditing.Broker on the
 system bus to subscribers, each of which it sends every event at most once, and
-to readers; these also on a varlink socket. It is started when somebody calls it,
-and leaves when nobody needs it. On SIGTERM and SIGINT it ends.
+to readers; these also on a varlink socket. It is started when a client calls it,
+and exits when it is idle. On SIGTERM and SIGINT it ends.
 
 Configuration: broker.conf in /etc/crypto-auditing or /usr/lib/crypto-auditing,
 and drop-ins in broker.conf.d of both. Keys, with their defaults:
@@ -63,7 +63,7 @@ and drop-ins in broker.conf.d of both. Keys, with their defaults:
 Durations are those of systemd.time(7), as "30d", "2weeks" or "1h 30min". Sizes
 take K, M, G or T, or are a percentage of the file system of the log, as "10%".
 
-Exit status: 0 after a signal, or when nobody needs it; 1 on failure; 2 on bad
+Exit status: 0 after a signal, or when idle; 1 on failure; 2 on bad
 usage; 78 on bad configuration.`,
 		Version:       version,
 		Args:          program.NoArguments,
@@ -83,7 +83,7 @@ usage; 78 on bad configuration.`,
 	f.StringVar(&flags.LogDir, "log-dir", flags.LogDir, "serve the log in `DIR`")
 	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir, "keep subscriptions in `DIR`")
 	f.StringVar(&flags.AgentSocket, "agent-socket", flags.AgentSocket, "ask the agent at `PATH`")
-	f.Var(program.DurationFlag{Duration: &flags.IdleTimeout, Off: true}, "idle-timeout", "leave when nobody has needed it for `TIME`; 0: stay")
+	f.Var(program.DurationFlag{Duration: &flags.IdleTimeout, Off: true}, "idle-timeout", "exit after being idle for `TIME`; 0 disables")
 	f.StringVar(&s.bus, "bus", "", "serve on the bus at `ADDRESS` instead of the system bus")
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration, as the service's user, and exit")

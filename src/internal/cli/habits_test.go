@@ -334,7 +334,7 @@ func TestMessagesAreAboutWhatUsersKnow(t *testing.T) {
 		"query -D /no/such/directory":     "cannot open log directory: open /no/such/directory: no such file or directory",
 		"query -D /proc/version":          "cannot read log: /proc/version is not a directory; use --file for a file",
 		"query --registry " + registry:    `registry.toml:2: key "keys.x::y.type": its type is integer, but it must be a string`,
-		"query nonsense":                  `"nonsense" is no match`,
+		"query nonsense":                  `"nonsense" is not a match`,
 		"status --socket /no/such/socket": "cannot reach the agent at /no/such/socket",
 	} {
 		got := crauctl(t, strings.Fields(line)...)

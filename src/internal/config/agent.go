@@ -115,7 +115,7 @@ func (a *Agent) Check() error {
 	}
 	for _, pattern := range a.Library {
 		if _, err := filepath.Match(pattern, ""); err != nil || pattern == "" {
-			return badValue("library", "%q is no path or glob", pattern)
+			return badValue("library", "%q is not a path or glob", pattern)
 		}
 	}
 	return nil

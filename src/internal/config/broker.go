@@ -15,7 +15,7 @@ type Broker struct {
 	AgentSocket string `toml:"agent_socket"`
 	// IdleTimeout is how long nobody must need the broker before it leaves; 0:
 	// it stays.
-	IdleTimeout Duration `toml:"idle_timeout" help:"until it leaves; 0: it stays"`
+	IdleTimeout Duration `toml:"idle_timeout" help:"until it exits; 0 disables"`
 	// AnswerTimeout is how long a subscriber may take to answer before it may
 	// be skipped forward.
 	AnswerTimeout Duration `toml:"answer_timeout" help:"until a subscriber may be skipped forward"`

@@ -84,7 +84,7 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 		"no TOML":               {"library = [\n", "", 1},
 		"unknown source":        {"\nsources = [\"usdt\", \"pcap\"]\n", `"pcap" is not a source: want some of usdt, wire, wire-udp`, 2},
 		"no source":             {"sources = []\n", "must name at least one of usdt, wire, wire-udp", 1},
-		"bad glob":              {"# here\n\nlibrary = [\"/x/[\"]\n", "no path or glob", 3},
+		"bad glob":              {"# here\n\nlibrary = [\"/x/[\"]\n", "not a path or glob", 3},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -144,7 +144,7 @@ func Load(o Options) (*Tracer, error) {
 	t.shareRing(o.RingSize)
 	if _, err := collection.Programs[bpf.AuditProgWhoami].Run(&ebpf.RunOptions{}); err != nil {
 		t.Close()
-		return nil, fmt.Errorf("cannot tell the BPF programs which process is the agent: %w", err)
+		return nil, fmt.Errorf("cannot pass the process id of the agent to the BPF programs: %w", err)
 	}
 	if t.ring, err = newRing(collection.Maps[bpf.AuditMapRing], o.RingSize, t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.WakeAt))); err != nil {
 		t.Close()

@@ -194,7 +194,7 @@ func (l *loader) add(s source) error {
 	for _, name := range sortedKeys(d.Keys) {
 		k, where := d.Keys[name], at("keys", name)
 		if !ValidName(name) {
-			return where.errorf("%q is no key: a key is [SCOPE::]NAME of letters, digits and _, letters first", name)
+			return where.errorf("%q is not a valid key: a key is [SCOPE::]NAME of letters, digits and _, letters first", name)
 		}
 		if k.Type != "" && !validType(k.Type) {
 			return at("keys", name, "type").errorf("unknown type %q: it is string, blob, bool, uint8, uint16, uint32, uint64 or int8 to int64", k.Type)
@@ -214,7 +214,7 @@ func (l *loader) add(s source) error {
 	for _, name := range sortedKeys(d.Contexts) {
 		c, where := d.Contexts[name], at("contexts", name)
 		if !ValidName(name) {
-			return where.errorf("%q is no context name: it is [SCOPE::]NAME of letters, digits and _, letters first", name)
+			return where.errorf("%q is not a valid context name: it is [SCOPE::]NAME of letters, digits and _, letters first", name)
 		}
 		e := l.contexts[name]
 		if e == nil {
@@ -245,7 +245,7 @@ func (l *loader) add(s source) error {
 		for _, number := range sortedKeys(d.Names[table]) {
 			n, err := strconv.ParseInt(number, 0, 64)
 			if err != nil {
-				return at("names", table, number).errorf("%q is no number: write it as 0x12 or 18", number)
+				return at("names", table, number).errorf("%q is not a number: write it as 0x12 or 18", number)
 			}
 			name := d.Names[table][number]
 			if name == "" {
@@ -327,7 +327,7 @@ func (l *loader) context(name string) (*Context, error) {
 		other := l.contexts[e.like]
 		switch {
 		case other == nil:
-			return nil, e.where["like"].errorf("context %s: like names %q, which is no context", name, e.like)
+			return nil, e.where["like"].errorf("context %s: like names %q, which is not a context", name, e.like)
 		case other.like != "":
 			return nil, e.where["like"].errorf("context %s: like names %s, which itself is like %s", name, e.like, other.like)
 		}
@@ -350,7 +350,7 @@ func (l *loader) context(name string) (*Context, error) {
 		for _, settling := range d.settledBy {
 			other := l.contexts[settling]
 			if other == nil {
-				return nil, d.where["settled_by"].errorf("context %s: settled_by names %q, which is no context", name, settling)
+				return nil, d.where["settled_by"].errorf("context %s: settled_by names %q, which is not a context", name, settling)
 			}
 			c.settledBy[cmp.Or(other.like, settling)] = true
 		}
@@ -367,7 +367,7 @@ func (l *loader) context(name string) (*Context, error) {
 			}
 			other := l.contexts[held]
 			if other == nil {
-				return nil, d.where["holds"].errorf("context %s: holds names %q, which is no context", name, held)
+				return nil, d.where["holds"].errorf("context %s: holds names %q, which is not a context", name, held)
 			}
 			c.holds[held] = true
 			if other.like != "" {
@@ -377,7 +377,7 @@ func (l *loader) context(name string) (*Context, error) {
 	}
 	for key := range e.implies {
 		if l.keys[key] == nil {
-			return nil, e.where["implies"].errorf("context %s: implies names %q, which is no key", name, key)
+			return nil, e.where["implies"].errorf("context %s: implies names %q, which is not a key", name, key)
 		}
 	}
 	return c, nil

@@ -35,12 +35,12 @@ func (r *Registry) ParseMatch(s string) (Match, error) {
 		return Match{}, &MatchError{s, "it must be of the form KEY=VALUE"}
 	}
 	if !ValidName(key) {
-		return Match{}, &MatchError{s, strconv.Quote(key) + " is no key: a key is [SCOPE::]NAME of letters, digits and _"}
+		return Match{}, &MatchError{s, strconv.Quote(key) + " is not a valid key: a key is [SCOPE::]NAME of letters, digits and _"}
 	}
 	m := Match{Key: key, text: value, key: r.Key(key)}
 	m.number, m.isNumber = m.key.Parse(value)
 	if m.key != nil && m.key.isWord() && !m.isNumber {
-		problem := fmt.Sprintf("%q is no number", value)
+		problem := fmt.Sprintf("%q is not a number", value)
 		if names := m.key.Names(); len(names) > 0 {
 			problem += " and no name that is known for one"
 			if near := Nearest(value, names); near != "" {

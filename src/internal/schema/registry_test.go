@@ -135,9 +135,9 @@ func TestAMistakeInARegistryFileIsNamedByItsLine(t *testing.T) {
 		"an unknown field":         {"[keys.\"x::y\"]\ntype = \"string\"\nkind = \"x\"\n", `site.toml:3: unknown entry keys.x::y.kind`},
 		"no TOML":                  {"[keys]\n= 5\n", "site.toml:2: "},
 		"a wrong type of value":    {"[keys.\"x::y\"]\ntype = 5\n", "site.toml:2: "},
-		"a bad key":                {"# a comment\n[keys.\"x::1y\"]\n", `site.toml:2: "x::1y" is no key`},
+		"a bad key":                {"# a comment\n[keys.\"x::1y\"]\n", `site.toml:2: "x::1y" is not a valid key`},
 		"a bad type of key":        {"[keys.\"x::y\"]\n\ntype = \"int\"\n", `site.toml:3: unknown type "int"`},
-		"a bad context":            {"[contexts.\"x::y::z\"]\n", `site.toml:1: "x::y::z" is no context name`},
+		"a bad context":            {"[contexts.\"x::y::z\"]\n", `site.toml:1: "x::y::z" is not a valid context name`},
 		"names that are not there": {"[keys.\"x::y\"]\ntype = \"uint16\"\nnames = \"tls-group\"\n", `site.toml:3: key x::y: no table of names is called "tls-group"`},
 		"a key that is not there":  {"[contexts.\"x::y\"]\nkeys = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
 		"a context not there":      {"[contexts.\"x::y\"]\n\n\nholds = [\"x::z\"]\n", `site.toml:4: context x::y: holds names "x::z"`},
@@ -147,7 +147,7 @@ func TestAMistakeInARegistryFileIsNamedByItsLine(t *testing.T) {
 		"implied but unknown":      {"[contexts.\"x::y\"]\nimplies = { \"x::z\" = \"a\" }\n", `site.toml:2: context x::y: implies names "x::z"`},
 		"settled by no context":    {"[contexts.\"x::y\"]\nsettled_by = [\"x::z\"]\n", `site.toml:2: context x::y: settled_by names "x::z"`},
 		"settled with no key":      {"[contexts.\"x::y\"]\nsettled_with = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
-		"no number":                {"[names.tls-groups]\n0x100 = \"a\"\n\"0xzz\" = \"b\"\n", `site.toml:3: "0xzz" is no number`},
+		"no number":                {"[names.tls-groups]\n0x100 = \"a\"\n\"0xzz\" = \"b\"\n", `site.toml:3: "0xzz" is not a number`},
 		"an empty name":            {"[names.tls-groups]\n0x100 = \"\"\n", `site.toml:2: the name of 0x100 is empty`},
 		"a number given twice":     {"[names.tls-groups]\n0x100 = \"a\"\n0x100 = \"b\"\n", "site.toml:3: "},
 	} {
@@ -273,11 +273,11 @@ func TestMatchesTakeNumbersAndNames(t *testing.T) {
 func TestWhatIsNoMatchIsRefused(t *testing.T) {
 	for name, c := range map[string]struct{ match, want string }{
 		"no equals sign":       {"tls::role", "KEY=VALUE"},
-		"no key":               {"=5", "is no key"},
-		"a bad key":            {"a::b::c=5", "is no key"},
+		"no key":               {"=5", "is not a valid key"},
+		"a bad key":            {"a::b::c=5", "is not a valid key"},
 		"a misspelt group":     {"tls::group=x25518", `did you mean "x25519"?`},
 		"a misspelt version":   {"tls::protocol_version=TLS 1.9", "no name that is known"},
-		"a number for letters": {"pk::bits=many", "is no number"},
+		"a number for letters": {"pk::bits=many", "is not a number"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := registry(t).ParseMatch(c.match)

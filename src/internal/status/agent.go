@@ -24,7 +24,7 @@ type Agent struct {
 	DiskFree  uint64 `json:"diskFree" metric:"log_free_bytes gauge 1" help:"What the file system of the log has left."`
 	Segments  uint64 `json:"segments" metric:"log_segments gauge 1" help:"Number of segments of the log."`
 	// Full is why the disk takes nothing at the moment; empty: it does.
-	Full string `bus:"full" json:"full" metric:"log_full gauge 1" help:"Whether the log takes nothing at the moment."`
+	Full string `bus:"full" json:"full" metric:"log_full gauge 1" help:"Whether writing the log fails at the moment."`
 	// HitsSeen is how many probe hits the kernel saw, Hits how many were
 	// recorded; Events, Groups and Chunks are what became of them.
 	HitsSeen uint64 `bus:"hits-seen" json:"hitsSeen" metric:"seen_hits_total counter" help:"Hits of probes that the kernel saw."`

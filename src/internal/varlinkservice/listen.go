@@ -109,7 +109,7 @@ func free(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("something that is no socket has that name: move it away")
+		return errors.New("a file that is not a socket has that name: move it away")
 	}
 	c, err := net.Dial("unix", path)
 	if err == nil {

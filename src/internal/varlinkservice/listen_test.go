@@ -173,12 +173,12 @@ func TestWhatIsAtThePath(t *testing.T) {
 			if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "something that is no socket has that name: move it away"},
+		}, "a file that is not a socket has that name: move it away"},
 		"a link to a file": {func(t *testing.T, path string) {
 			if err := os.Symlink("/etc/passwd", path); err != nil {
 				t.Fatal(err)
 			}
-		}, "something that is no socket has that name: move it away"},
+		}, "a file that is not a socket has that name: move it away"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestNoSocketHasNoPeer(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	if _, err := PeerOf(a); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := PeerOf(a); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("the error is %v", err)
 	}
 }

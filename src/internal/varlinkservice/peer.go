@@ -32,11 +32,11 @@ func (p Peer) In(gid uint32) bool { return p.GID == gid || slices.Contains(p.Gro
 func PeerOf(c net.Conn) (Peer, error) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
-		return Peer{}, fmt.Errorf("cannot tell who the peer is: %T is no socket", c)
+		return Peer{}, fmt.Errorf("cannot identify the peer: %T is not a socket", c)
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return Peer{}, fmt.Errorf("cannot tell who the peer is: %w", err)
+		return Peer{}, fmt.Errorf("cannot identify the peer: %w", err)
 	}
 	var p Peer
 	var asked error
@@ -49,7 +49,7 @@ func PeerOf(c net.Conn) (Peer, error) {
 		p.Groups, asked = peerGroups(fd)
 	})
 	if err = errors.Join(err, asked); err != nil {
-		return Peer{}, fmt.Errorf("cannot tell who the peer is: %w", err)
+		return Peer{}, fmt.Errorf("cannot identify the peer: %w", err)
 	}
 	return p, nil
 }

@@ -21,7 +21,7 @@ var ErrExists = errors.New("there is a subscription of this name, with another f
 var ErrAgentUnavailable = errors.New("the agent does not answer")
 
 // ErrLeaving says that the broker is about to end.
-var ErrLeaving = errors.New("the broker is leaving")
+var ErrLeaving = errors.New("the broker is stopping")
 
 // FilterError says what is wrong with a filter.
 type FilterError struct{ Key, Problem string }

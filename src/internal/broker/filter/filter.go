@@ -190,7 +190,7 @@ func checkSize(spec *Spec) error {
 func (f *Filter) compileScopes(*schema.Registry) error {
 	for _, v := range f.Spec.Scopes {
 		if !schema.ValidName(v) || strings.Contains(v, ":") {
-			return &fault.FilterError{Key: "scopes", Problem: fmt.Sprintf("%q is no scope: write tls for all that begins with tls::", v)}
+			return &fault.FilterError{Key: "scopes", Problem: fmt.Sprintf("%q is not a scope: write tls for all that begins with tls::", v)}
 		}
 		insert(&f.scopes, v)
 	}
@@ -230,7 +230,7 @@ func (f *Filter) compileKeys(*schema.Registry) error {
 		case schema.ValidName(v):
 			insert(&f.keys.names, v)
 		default:
-			return &fault.FilterError{Key: "keys", Problem: fmt.Sprintf("%q is no key: write as tls::group, or tls::* for all of a scope", v)}
+			return &fault.FilterError{Key: "keys", Problem: fmt.Sprintf("%q is not a key: write as tls::group, or tls::* for all of a scope", v)}
 		}
 	}
 	if f.keys.scopes == nil {
@@ -251,7 +251,7 @@ func (f *Filter) compileOrigins(*schema.Registry) error {
 	for _, v := range f.Spec.Origins {
 		id, err := hex.DecodeString(v)
 		if err != nil {
-			return &fault.FilterError{Key: "origins", Problem: fmt.Sprintf("%q is no build-id: it is an even number of hex digits", v)}
+			return &fault.FilterError{Key: "origins", Problem: fmt.Sprintf("%q is not a build-id: it is an even number of hex digits", v)}
 		}
 		insert(&f.origins, string(id))
 	}
@@ -270,7 +270,7 @@ func (f *Filter) compileUnits(*schema.Registry) error {
 func (f *Filter) compileSources(*schema.Registry) error {
 	for _, v := range f.Spec.Sources {
 		if !slices.Contains(event.Sources(), event.Source(v)) {
-			return &fault.FilterError{Key: "sources", Problem: fmt.Sprintf("%q is no source: there are %v", v, event.Sources())}
+			return &fault.FilterError{Key: "sources", Problem: fmt.Sprintf("%q is not a source: there are %v", v, event.Sources())}
 		}
 		insert(&f.sources, v)
 	}
@@ -316,7 +316,7 @@ func (f *Filter) compileTimes(*schema.Registry) error {
 		us   uint64
 	}{{"since", f.Spec.Since}, {"until", f.Spec.Until}} {
 		if bound.us > most {
-			return &fault.FilterError{Key: bound.name, Problem: fmt.Sprintf("%d is no time in microseconds since 1970", bound.us)}
+			return &fault.FilterError{Key: bound.name, Problem: fmt.Sprintf("%d is not a time in microseconds since 1970", bound.us)}
 		}
 	}
 	f.since = int64(f.Spec.Since) * int64(time.Microsecond)

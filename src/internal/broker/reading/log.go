@@ -107,7 +107,7 @@ func (l *Log) Resolve(text string) (logstore.Cursor, error) {
 		return cursor, &fault.StoreError{Err: err}
 	}
 	if beyond {
-		return cursor, fmt.Errorf("%w: %s lies behind the end of the log", logstore.ErrInvalidCursor, text)
+		return cursor, fmt.Errorf("%w: %s is after the end of the log", logstore.ErrInvalidCursor, text)
 	}
 	return cursor, nil
 }

@@ -105,11 +105,11 @@ func (c *Callers) ask(name string) (who Caller, err error) {
 	var credentials map[string]dbus.Variant
 	err = c.bus.CallWithContext(ctx, "org.freedesktop.DBus.GetConnectionCredentials", 0, name).Store(&credentials)
 	if err != nil {
-		return Caller{}, fmt.Errorf("cannot tell who calls: %w", err)
+		return Caller{}, fmt.Errorf("cannot identify the caller: %w", err)
 	}
 	var ok bool
 	if who.User, ok = credentials["UnixUserID"].Value().(uint32); !ok {
-		return Caller{}, errors.New("cannot tell who calls: the bus does not know the user")
+		return Caller{}, errors.New("cannot identify the caller: the bus does not know the user")
 	}
 	if who.Groups, ok = credentials["UnixGroupIDs"].Value().([]uint32); !ok {
 		// The bus does not report groups: those of the user, then.

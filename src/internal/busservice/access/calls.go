@@ -105,7 +105,7 @@ func (c *Calls) Leave(h quota.Holder) { c.admitted.Release(h) }
 // ErrLeaving tells a caller who has come too late; calling again starts the
 // next broker.
 func ErrLeaving() error {
-	return &transport.Error{Name: transport.ServiceUnknown, Text: "the broker is leaving: call again"}
+	return &transport.Error{Name: transport.ServiceUnknown, Text: "the broker is stopping: call again"}
 }
 
 // Answered says that a call is done.

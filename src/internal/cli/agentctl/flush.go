@@ -20,7 +20,7 @@ func NewFlushCommand(e *console.Environment) *cobra.Command {
 		Use:   "flush",
 		Short: "Write to the log what has been probed, and print the cursor",
 		Long: `Flush has the agent write everything to the log that was probed before, and make
-it durable. It prints the cursor behind it, which --after-cursor takes.
+it durable. It prints the cursor after it, which --after-cursor takes.
 ` + exitAgentHelp,
 		Example: `  cursor=$(crauctl flush); make test; crauctl flush
   crauctl query --directory /var/log/crypto-auditing --after-cursor "$cursor"`,

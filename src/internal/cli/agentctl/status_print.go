@@ -42,7 +42,7 @@ func (p *statusPrinter) agent(s *status.Agent) {
 	p.name("●", dot, "crau-agent "+printable(s.Version))
 	p.line("State", "%s since %s", state(s), p.since(s.Started))
 	if s.Full != "" {
-		p.line("Trouble", "the log takes nothing: %s", printable(s.Full))
+		p.line("Trouble", "log write failed: %s", printable(s.Full))
 	}
 	if s.Problem != "" {
 		p.line("Trouble", "%s", printable(s.Problem))

@@ -43,11 +43,11 @@ func NewVacuumCommand(e *console.Environment) *cobra.Command {
 		Short: "Remove the oldest parts of the log",
 		Long: `Vacuum removes whole files of the log, oldest first, never the one that is
 written to: as the broker is configured, or as the options say instead.
-Subscriptions that had not read what was removed are told.
+Subscriptions that had not read what was removed are notified.
 
 A TIME is a sum of numbers with units, as 2weeks or "1month 3d" (systemd.time(7)).
 A SIZE is a number with K, M, G or T, as 512M, or a percentage of the file system
-of the log, as 10%. 0 is no limit.
+of the log, as 10%. 0 means no limit.
 
 To remove the whole log at once, every file but the one that is written to, takes
 --force if those are two or more.

@@ -33,8 +33,8 @@ func NewVerifyCommand(e *console.Environment) *cobra.Command {
 are numbered without a gap, and the chain of hashes that runs through all of
 them, across segments. It names the first break: segment, offset and kind.
 
-The torn end that a crash leaves behind the last whole chunk of a segment is
-no break; it is told. The number and hash of the last entry, kept elsewhere,
+The torn end that a crash leaves after the last whole chunk of a segment is
+not a break; it is reported. The number and hash of the last entry, kept elsewhere,
 make it evident if the log is rewritten as a whole later on.
 
 Entries at the beginning of a log that are not there any more are no break if
@@ -159,7 +159,7 @@ func (v verdict) text(location *time.Location) string {
 		lines = append(lines, "numbers jump after "+render.Counted(uint64(r.Jumps), "crash")+" of the machine, so that none is given twice")
 	}
 	for _, torn := range r.Torn {
-		lines = append(lines, fmt.Sprintf("%s ends torn at offset %d, %s behind its last whole chunk; no entry is missing",
+		lines = append(lines, fmt.Sprintf("%s ends torn at offset %d, %s after its last whole chunk; no entry is missing",
 			filepath.Base(torn.Segment), torn.Offset, render.Counted(uint64(torn.Bytes), "byte")))
 	}
 	for _, e := range r.Unreadable {

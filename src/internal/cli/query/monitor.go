@@ -16,7 +16,7 @@ func NewMonitorCommand(e *console.Environment) *cobra.Command {
 		Use:   "monitor [KEY=VALUE...]",
 		Short: "Show operations as they happen",
 		Long: `Monitor shows cryptographic operations from now on, until it is interrupted. An
-operation is shown when nothing has happened in it for 2 seconds. It goes on
+operation is shown when nothing has happened in it for 2 seconds. It continues
 when the broker is restarted.
 
 Operations are selected as crauctl query does it.

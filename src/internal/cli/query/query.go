@@ -91,7 +91,7 @@ were recorded at or before the other.
 	flags.BoolVarP(&f.reverse, "reverse", "r", false, "show the newest operation first")
 	f.addOutput(command)
 	f.options.Add(command, e)
-	flags.BoolVarP(&f.follow, "follow", "f", false, "go on and show operations as they are recorded")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "continue with operations as they are recorded")
 	flags.StringVar(&f.afterCursor, "after-cursor", "", "show what was recorded after `CURSOR`; oldest and newest are the ends")
 	flags.StringVar(&f.cursorFile, "cursor-file", "", "begin after the cursor in `FILE`, if there is one, and save the new one there")
 	flags.BoolVar(&f.showCursor, "show-cursor", false, "end with the cursor of what was shown")

@@ -65,7 +65,7 @@ func (o *Options) AddTimes(command *cobra.Command) {
 func matchArguments(_ *cobra.Command, arguments []string) error {
 	for _, argument := range arguments {
 		if !strings.Contains(argument, "=") {
-			return fmt.Errorf("%q is no match: it must be of the form KEY=VALUE or KEY!=VALUE", argument)
+			return fmt.Errorf("%q is not a match: it must be of the form KEY=VALUE or KEY!=VALUE", argument)
 		}
 	}
 	return nil

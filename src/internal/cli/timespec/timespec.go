@@ -94,7 +94,7 @@ func epoch(text string) (time.Time, string) {
 	}
 	nanoseconds, ok := fractionNanoseconds(fraction)
 	if !ok {
-		return time.Time{}, "its fraction of a second is no number"
+		return time.Time{}, "its fraction of a second is not a number"
 	}
 	if seconds < math.MinInt64/int64(time.Second) || seconds > math.MaxInt64/int64(time.Second) {
 		return time.Time{}, fmt.Sprintf("it lies outside the years %d to %d", minYear, maxYear)

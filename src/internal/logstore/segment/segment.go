@@ -205,7 +205,7 @@ func (s *Segment) Index() (x *frame.Index, ok bool, err error) {
 		return nil, false, s.wrap(err, size-int64(n))
 	}
 	if last := x.Records[len(x.Records)-1]; last.Offset >= size-int64(n) {
-		return nil, false, s.corrupt(size-int64(n), frame.KindIndex, "the last record points behind the chunks")
+		return nil, false, s.corrupt(size-int64(n), frame.KindIndex, "the last record points past the chunks")
 	}
 	return x, true, nil
 }

@@ -71,7 +71,7 @@ func (w *Walker) check(at int64, h *frame.Header) error {
 	case w.Store != [16]byte{} && h.StoreID != w.Store:
 		return s.corrupt(at, frame.KindStore, "the chunk belongs to another store")
 	case h.Sequence <= w.last:
-		return s.corrupt(at, frame.KindSequence, "sequence %d behind %d", h.Sequence, w.last)
+		return s.corrupt(at, frame.KindSequence, "sequence %d after %d", h.Sequence, w.last)
 	}
 	if w.Payloads {
 		_, err := s.Payload(at, h)

@@ -126,7 +126,7 @@ func (c Client) Follow(ctx context.Context, following func(), told func(logstore
 			}
 			told(cursor)
 			if flags&varlink.Continues == 0 {
-				return errors.New("it tells no more")
+				return errors.New("it ended the stream")
 			}
 		}
 	})
