@@ -150,7 +150,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	a.pipeline, err = pipeline.New(pipeline.Options{
 		Tracer: a.tracer, Sink: a.committer, Losses: a.losses, Log: o.Log,
 		// A key is used in its own segments.
-		Window: o.CoalesceWindow, KeyLifetime: o.KeyLifetime, KeyEnds: func() { a.beginSegment(func(string, error) {}) },
+		Window: o.CoalesceWindow, KeyLifetime: o.KeyLifetime, KeyEnds: func() { a.writer.Rotate(func(string, error) {}) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, a.close())
@@ -286,18 +286,7 @@ func (a *Agent) Flush(ctx context.Context) (logstore.Cursor, error) {
 // Rotate does what Flush does and begins a new segment, whose file name it
 // returns.
 func (a *Agent) Rotate(ctx context.Context) (string, error) {
-	return after(ctx, a.pipeline, a.beginSegment)
-}
-
-// beginSegment begins a segment, so that the next batch is in it, and calls
-// done when that is durable.
-func (a *Agent) beginSegment(done func(name string, err error)) {
-	name, durable, err := a.writer.BeginSegment()
-	if err != nil {
-		done("", err)
-		return
-	}
-	go func() { done(name, durable()) }()
+	return after(ctx, a.pipeline, a.writer.Rotate)
 }
 
 // Alive returns when the pipeline and the committer have come round: they

@@ -48,7 +48,7 @@ func (k *keeper) closeSegment(t *testing.T) {
 	if _, err := k.writer.Append(logstore.Batch{Entries: entry, Ends: []uint32{uint32(len(entry))}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.writer.Rotate(); err != nil {
+	if err := rotate(k.writer); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -115,9 +115,7 @@ func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
 func TestRemovalIsInTheLogWithWhoAndWhy(t *testing.T) {
 	a, log := storing(t)
 	commitOne(a.committer, a.losses)
-	rotated := make(chan error, 1)
-	a.beginSegment(func(_ string, err error) { rotated <- err })
-	if err := <-rotated; err != nil {
+	if err := rotate(a.writer); err != nil {
 		t.Fatal(err)
 	}
 	before := a.writer.Status().Committed
@@ -163,7 +161,7 @@ func TestADiskThatHangsInRotationHoldsUpNothingElse(t *testing.T) {
 	disk.hang.Store(true)
 	rotated := make(chan error, 1)
 	b := a.committer.Batch()
-	b.Then = append(b.Then, func() { a.beginSegment(func(_ string, err error) { rotated <- err }) })
+	b.Then = append(b.Then, func() { a.writer.Rotate(func(_ string, err error) { rotated <- err }) })
 	a.committer.Put(b)
 	for range 2 * queueLength {
 		commitOne(a.committer, a.losses)
@@ -201,4 +199,11 @@ func TestStartAndStopAreInTheLog(t *testing.T) {
 			t.Errorf("notice %d is %+v, want %+v", i, got, want)
 		}
 	}
+}
+
+// rotate begins a segment and waits until that is durable.
+func rotate(w *logstore.Writer) error {
+	rotated := make(chan error, 1)
+	w.Rotate(func(_ string, err error) { rotated <- err })
+	return <-rotated
 }

@@ -70,7 +70,7 @@ func tangle(t testing.TB, r *rand.Rand, entries int) (dir string) {
 		case 1:
 			appendNotice(t, w, started(at/second, (at-r.Uint64N(9e9))/second, event.AgentKilled))
 		case 2:
-			if _, err := w.Rotate(); err != nil {
+			if err := rotate(w.Writer); err != nil {
 				t.Fatal(err)
 			}
 		}

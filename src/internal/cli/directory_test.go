@@ -62,7 +62,7 @@ func store(t testing.TB, groups []event.Group) string {
 		}
 		appendGroups(t, w, some...)
 		if i/chunk%7 == 6 {
-			if _, err := w.Rotate(); err != nil {
+			if err := rotate(w.Writer); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -285,7 +285,7 @@ func TestFollowingShowsWhatIsAppended(t *testing.T) {
 	await(t, "at first", &output, newest)
 	appendGroups(t, w, second...)
 	await(t, "after an append", &output, newest+more(second))
-	if _, err := w.Rotate(); err != nil {
+	if err := rotate(w.Writer); err != nil {
 		t.Fatal(err)
 	}
 	appendGroups(t, w, third...)

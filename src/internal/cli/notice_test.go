@@ -220,7 +220,7 @@ func history(t testing.TB, parts ...any) (dir string) {
 			appendNotice(t, w, part)
 		case string:
 			if part == "rotate" {
-				if _, err := w.Rotate(); err != nil {
+				if err := rotate(w.Writer); err != nil {
 					t.Fatal(err)
 				}
 				continue

@@ -104,3 +104,10 @@ func segment(t testing.TB, log []byte) []byte {
 	}
 	return content
 }
+
+// rotate begins a segment and waits until that is durable.
+func rotate(w *logstore.Writer) error {
+	rotated := make(chan error, 1)
+	w.Rotate(func(_ string, err error) { rotated <- err })
+	return <-rotated
+}

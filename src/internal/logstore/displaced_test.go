@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"crypto-auditing/src/internal/logstore/queue"
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
@@ -84,7 +85,7 @@ func TestWriterNoticesThatItsSegmentIsGone(t *testing.T) {
 					t.Fatalf("%d losses were reported: %+v", len(lost), lost)
 				}
 				l := lost[0]
-				if l.Reason != SegmentDeleted || l.First != 1 || l.Last != before.Sequence || l.Events != 2 || l.Hits != 5 ||
+				if l.Reason != queue.SegmentDeleted || l.First != 1 || l.Last != before.Sequence || l.Events != 2 || l.Hits != 5 ||
 					l.Segment != p.Segment || l.Directory != strings.HasPrefix(name, "directory") {
 					t.Errorf("the loss is %+v", l)
 				}
@@ -123,13 +124,17 @@ func TestRotationFindsThatItsSegmentIsGone(t *testing.T) {
 	mustTest(t, os.Remove(filepath.Join(dir, p.Segment)))
 	_, err := w.Append(batchOf(w.opts.Clock.Now(), "b"))
 	mustTest(t, err)
-	name, durable, err := w.BeginSegment()
-	mustTest(t, err)
-	if err := durable(); err == nil {
+	rotated := make(chan struct{})
+	w.Rotate(func(name string, err error) {
+		defer close(rotated)
+		if err != nil {
+			return
+		}
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Errorf("rotation succeeded: %v", err)
 		}
-	}
+	})
+	<-rotated
 	appendTest(t, w, "c")
 	got, errs := readAll(readerTest(t, dir, Query{}))
 	wantTexts(t, got, errs, "lost 1 to 2", "b", "c")

@@ -4,6 +4,7 @@ package logstore
 
 import (
 	"context"
+
 	"crypto-auditing/src/internal/logstore/cursor"
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/queue"
@@ -21,20 +22,13 @@ type (
 	TermKind = frame.TermKind
 	// Term is a term to ask for.
 	Term = frame.Term
-	// Level is how hard chunks are compressed.
-	Level = frame.Level
-	// LenFunc returns the length of the entry that b begins with.
-	LenFunc = frame.LenFunc
 	// Position is where a chunk was put.
 	Position = queue.Position
 	// FullError says that the queue before the disk is full.
 	FullError = queue.FullError
-	// UndurableError says that a failed sync has cost entries.
-	UndurableError = queue.UndurableError
 	// Lost describes entries that were written and are not in the store any
-	// more, LostReason is why.
-	Lost       = queue.Lost
-	LostReason = queue.LostReason
+	// more.
+	Lost = queue.Lost
 	// Reader reads a store.
 	Reader = reader.Reader
 	// ReaderOptions configure a Reader.
@@ -66,14 +60,10 @@ const (
 	Origin     = frame.Origin
 	Unit       = frame.Unit
 	Source     = frame.Source
-	Scope      = frame.Scope
 )
 
-// Why entries that were written are not in the store any more.
-const (
-	SegmentDeleted = queue.SegmentDeleted
-	NotDurable     = queue.NotDurable
-)
+// NotDurable is why entries are lost that a failed sync has cost.
+const NotDurable = queue.NotDurable
 
 // The words for the ends of a store, accepted by Reader.Resolve.
 const (

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/logstore/file"
+	"crypto-auditing/src/internal/logstore/frame"
 )
 
 // MaxBatch is the largest length of the entries of a batch, in bytes.
@@ -14,7 +15,7 @@ const MaxBatch = 1 << 20
 // Options configure a Writer. EntryLen and Metadata are required.
 type Options struct {
 	// EntryLen splits entries.
-	EntryLen LenFunc
+	EntryLen frame.LenFunc
 	// Metadata returns the entry that begins a segment created at that
 	// moment: its start and end are now.Boot. It is called while the Writer
 	// is locked.
@@ -27,8 +28,6 @@ type Options struct {
 	// the filters of sealed chunks. Nil: these get none.
 	Terms func(dst []uint64, entry []byte) []uint64
 
-	// Level is the compression of chunks as they are committed.
-	Level Level
 	// SegmentSize and SegmentAge end a segment. Defaults: 128 MiB, 24 h.
 	SegmentSize int64
 	SegmentAge  time.Duration

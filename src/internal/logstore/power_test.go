@@ -121,7 +121,7 @@ func (l *lifetime) work(w *Writer, off chan struct{}) {
 		l.clock.advance(time.Second)
 		switch l.random.IntN(12) {
 		case 0:
-			_, _ = w.Rotate()
+			_ = rotate(w)
 		case 1:
 			_ = w.Seal(context.Background(), func(Sealed) {})
 		case 2:
@@ -247,7 +247,7 @@ func TestPagesThatAFailedSyncDroppedAreCounted(t *testing.T) {
 	if _, err := w.Flush(); !errors.Is(err, unix.EIO) {
 		t.Fatalf("flush: %v, want the failure of the sync", err)
 	}
-	var lost *UndurableError
+	var lost *queue.UndurableError
 	if _, err := w.Flush(); !errors.As(err, &lost) {
 		t.Fatalf("flush: %v, want an UndurableError", err)
 	}

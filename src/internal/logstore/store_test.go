@@ -113,7 +113,7 @@ func flushTest(t testing.TB, w *Writer) Cursor {
 
 func rotateTest(t testing.TB, w *Writer) {
 	t.Helper()
-	if _, err := w.Rotate(); err != nil {
+	if err := rotate(w); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -328,7 +328,7 @@ func TestReaderFollowsThroughRotation(t *testing.T) {
 				return
 			}
 			if i%100 == 99 {
-				if _, err := w.Rotate(); err != nil {
+				if err := rotate(w); err != nil {
 					failed <- err
 					return
 				}
@@ -540,4 +540,11 @@ func FuzzCursor(f *testing.F) {
 			t.Errorf("%q: %v is not ErrInvalidCursor", text, err)
 		}
 	})
+}
+
+// rotate begins a segment and waits until that is durable.
+func rotate(w *Writer) error {
+	rotated := make(chan error, 1)
+	w.Rotate(func(_ string, err error) { rotated <- err })
+	return <-rotated
 }

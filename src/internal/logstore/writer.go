@@ -115,7 +115,7 @@ func Open(ctx context.Context, dir string, opts Options) (*Writer, error) {
 
 func (w *Writer) open(ctx context.Context, left note) error {
 	var err error
-	if w.encoder, err = frame.NewEncoder(w.opts.Level, MaxBatch); err != nil {
+	if w.encoder, err = frame.NewEncoder(frame.Fast, MaxBatch); err != nil {
 		return err
 	}
 	if err := w.removeUnfinished(); err != nil {
@@ -320,41 +320,41 @@ func (w *Writer) Flush() (Cursor, error) {
 	}
 }
 
-// Rotate ends the active segment, makes it durable and begins a new one,
-// whose file name it returns. On error the new one is begun as soon as the
-// disk allows it.
-func (w *Writer) Rotate() (string, error) {
-	name, durable, err := w.BeginSegment()
-	if err != nil {
-		return "", err
-	}
-	return name, durable()
+// Rotate ends the active segment and begins a new one: what is appended from
+// now on is in that. When the end of the old one and the beginning of the new
+// one are durable, or could not be made so, done is called by another goroutine,
+// with the file name of the new one. On error the new one is begun as soon as
+// the disk allows it.
+func (w *Writer) Rotate(done func(name string, err error)) {
+	name, last, displaced, err := w.rotate()
+	go func() {
+		if err == nil {
+			err = w.queue.Wait(last)
+		}
+		w.mu.Lock()
+		if err == nil && w.displaced != displaced {
+			err = errors.New("another program took the segment away, or its name; another was begun")
+		}
+		w.mu.Unlock()
+		if err != nil {
+			err = fmt.Errorf("cannot rotate: %w", err)
+		}
+		done(name, err)
+	}()
 }
 
-// BeginSegment does what Rotate does without waiting for the disk: what is
-// appended from now on is in the new segment. The function returned waits until
-// the end of the old one and the beginning of the new one are durable.
-func (w *Writer) BeginSegment() (name string, durable func() error, err error) {
+// rotate begins a new segment. It returns the last sequence appended, and
+// displaced as it was.
+func (w *Writer) rotate() (name string, last, displaced uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return "", nil, ErrClosed
+		return "", 0, 0, ErrClosed
 	}
 	if err := w.begin(w.next-1, w.opts.Clock.Now()); err != nil {
-		return "", nil, err
+		return "", 0, 0, err
 	}
-	last, displaced := w.next-1, w.displaced
-	return w.active.name, func() error {
-		if err := w.queue.Wait(last); err != nil {
-			return fmt.Errorf("cannot rotate: %w", err)
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.displaced != displaced {
-			return errors.New("cannot rotate: another program took the segment away, or its name; another was begun")
-		}
-		return nil
-	}, nil
+	return w.active.name, w.next - 1, w.displaced, nil
 }
 
 // Status is what there is to say about a Writer.

@@ -132,7 +132,9 @@ func (l *Log) Flush() logstore.Cursor {
 // Rotate begins a new segment.
 func (l *Log) Rotate() {
 	l.t.Helper()
-	if _, err := l.Writer.Rotate(); err != nil {
+	rotated := make(chan error, 1)
+	l.Writer.Rotate(func(_ string, err error) { rotated <- err })
+	if err := <-rotated; err != nil {
 		l.t.Fatal(err)
 	}
 }

@@ -115,7 +115,7 @@ func fill(o *options) error {
 	next := time.Now()
 	for chunk := 0; (o.chunks == 0 || chunk < o.chunks) && ctx.Err() == nil; chunk++ {
 		if o.segmentChunks > 0 && chunk > 0 && chunk%o.segmentChunks == 0 {
-			if _, err := w.Rotate(); err != nil {
+			if err := rotate(w); err != nil {
 				return err
 			}
 		}
@@ -137,7 +137,7 @@ func fill(o *options) error {
 		return err
 	}
 	if o.seal {
-		if _, err := w.Rotate(); err != nil {
+		if err := rotate(w); err != nil {
 			return err
 		}
 		if err := w.Seal(context.Background(), func(logstore.Sealed) {}); err != nil {
@@ -211,4 +211,11 @@ func one(o *options, n, now uint64) *event.Group {
 	binary.LittleEndian.PutUint64(g.Events[0].Parent[:], n)
 	g.Events = append(g.Events, event.Event{Key: []byte(c.key), Value: event.Value{Word: c.value}})
 	return g
+}
+
+// rotate begins a segment and waits until that is durable.
+func rotate(w *logstore.Writer) error {
+	rotated := make(chan error, 1)
+	w.Rotate(func(_ string, err error) { rotated <- err })
+	return <-rotated
 }

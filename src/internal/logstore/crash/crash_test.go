@@ -189,7 +189,7 @@ func write(arguments []string) error {
 		number += n
 		switch rand.IntN(20) {
 		case 0:
-			if _, err := w.Rotate(); err != nil {
+			if err := rotate(w); err != nil {
 				return err
 			}
 		case 1, 2, 3, 4, 5:
@@ -234,4 +234,11 @@ func batch(number, n, padding int) logstore.Batch {
 		b.End()
 	}
 	return b
+}
+
+// rotate begins a segment and waits until that is durable.
+func rotate(w *logstore.Writer) error {
+	rotated := make(chan error, 1)
+	w.Rotate(func(_ string, err error) { rotated <- err })
+	return <-rotated
 }
