@@ -6,8 +6,10 @@
 //	licences FOLDER
 //	github.com/spf13/cobra v1.10.2 Apache-2.0
 //
-// The lines are sorted; the licences of a module are an SPDX expression. It fails
-// if a licence is none of those the project takes, or is not recognised.
+// With --vendored before FOLDER it prints all modules below vendor there, also what
+// is for other systems. The lines are sorted; the licences of a module are an SPDX
+// expression. It fails if a licence is none of those the project takes, or is not
+// recognised.
 package main
 
 import (
@@ -15,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -50,11 +53,20 @@ type pkg struct {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: licences FOLDER")
+	find, arguments := linkedFiles, os.Args[1:]
+	if len(arguments) > 0 && arguments[0] == "--vendored" {
+		find, arguments = vendoredFiles, arguments[1:]
+	}
+	if len(arguments) != 1 {
+		fmt.Fprintln(os.Stderr, "usage: licences [--vendored] FOLDER")
 		os.Exit(2)
 	}
-	lines, err := modules(os.Args[1])
+	files, err := find(arguments[0])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	lines, err := modules(files)
 	for _, line := range lines {
 		fmt.Println(line)
 	}
@@ -64,9 +76,9 @@ func main() {
 	}
 }
 
-// modules returns a line for each module that is linked.
-func modules(root string) (lines []string, err error) {
-	// A module's licence files, by "path version".
+// linkedFiles returns the licence files of each module that is linked, by
+// "path version".
+func linkedFiles(root string) (map[string]map[string]bool, error) {
 	files := map[string]map[string]bool{}
 	for _, architecture := range architectures {
 		packages, err := linked(root, architecture)
@@ -90,6 +102,44 @@ func modules(root string) (lines []string, err error) {
 			}
 		}
 	}
+	return files, nil
+}
+
+// vendoredFiles returns those of each module below vendor.
+func vendoredFiles(root string) (map[string]map[string]bool, error) {
+	text, err := os.ReadFile(filepath.Join(root, "vendor/modules.txt"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the modules of %s: %w", root, err)
+	}
+	files := map[string]map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 || fields[0] != "#" {
+			continue
+		}
+		found := map[string]bool{}
+		files[fields[1]+" "+fields[2]] = found
+		err := filepath.WalkDir(filepath.Join(root, "vendor", fields[1]), func(file string, d fs.DirEntry, err error) error {
+			if err == nil && isLicence(d) {
+				found[file] = true
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cannot look for the licence of %s: %w", fields[1], err)
+		}
+	}
+	return files, nil
+}
+
+// isLicence reports whether a file is named as a licence is.
+func isLicence(d fs.DirEntry) bool {
+	name := strings.ToUpper(d.Name())
+	return d.Type().IsRegular() && (strings.HasPrefix(name, "LICEN") || strings.HasPrefix(name, "COPYING")) && path.Ext(name) != ".GO"
+}
+
+// modules returns a line for each module, given its licence files.
+func modules(files map[string]map[string]bool) (lines []string, err error) {
 	var errs []error
 	for _, module := range slices.Sorted(maps.Keys(files)) {
 		licences := map[string]bool{}
@@ -137,8 +187,7 @@ func find(p pkg, files map[string]bool) error {
 			return fmt.Errorf("cannot look for the licence of %s: %w", p.ImportPath, err)
 		}
 		for _, entry := range entries {
-			name := strings.ToUpper(entry.Name())
-			if entry.Type().IsRegular() && (strings.HasPrefix(name, "LICEN") || strings.HasPrefix(name, "COPYING")) && path.Ext(name) != ".GO" {
+			if isLicence(entry) {
 				files[filepath.Join(dir, entry.Name())] = true
 			}
 		}

@@ -154,8 +154,7 @@ func (s *Source) attach(t *probe.Tracer, f frontEnd, o Options) error {
 	for _, name := range programs {
 		l, err := link.AttachTracing(link.TracingOptions{Program: collection.Programs[name]})
 		if err != nil {
-			closeAll(links)
-			return fmt.Errorf("cannot attach to %s: %w", spec.Programs[name].AttachTo, err)
+			return errors.Join(fmt.Errorf("cannot attach to %s: %w", spec.Programs[name].AttachTo, err), closeAll(links))
 		}
 		links = append(links, l)
 	}
