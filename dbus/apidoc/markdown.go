@@ -29,7 +29,7 @@ func markdown(s *source) []byte {
 # The D-Bus API
 
 `)
-	w.wrap("", "Whatever speaks D-Bus can read the log of cryptographic events, be told of events as they are "+
+	w.wrap("", "Any D-Bus client can read the log of cryptographic events, be notified of events as they are "+
 		"recorded, and keep the log small. The examples are complete commands: run them as root, or as a member of "+
 		"the group `crypto-auditing`. Go programs have `src/client`, people "+
 		"[crauctl](query.md).")
