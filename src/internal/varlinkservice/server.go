@@ -116,7 +116,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		case ctx.Err() != nil:
 			return nil
 		case passes(err):
-			s.refusals.tell("a connection could not be accepted", "error", err)
+			s.refusals.warn("a connection could not be accepted", "error", err)
 			select {
 			case <-time.After(acceptPause):
 			case <-ctx.Done():
@@ -155,14 +155,14 @@ func passes(err error) bool {
 func (s *Server) admit(c net.Conn) *Conn {
 	peer, err := s.options.Peer(c)
 	if err != nil {
-		s.refusals.tell("a connection was refused", "error", err)
+		s.refusals.warn("a connection was refused", "error", err)
 		c.Close()
 		return nil
 	}
 	holder := quota.Holder{User: peer.UID, Rank: s.options.Rank(peer)}
 	if full := s.connections.Take(holder); full != nil {
 		refused := &limitError{full.Limit, full.Max}
-		s.refusals.tell("a connection was refused", "user", peer.UID, "limit", refused)
+		s.refusals.warn("a connection was refused", "user", peer.UID, "limit", refused)
 		s.refuse(c, refused)
 		return nil
 	}
@@ -197,18 +197,18 @@ func limitReply(name string, reason *limitError) []byte {
 	return append(text, 0)
 }
 
-// refusals tells about peers that were refused, at most once a minute, since a
+// refusals logs that peers were refused, at most once a minute, since a
 // peer can have itself refused as often as it likes.
 type refusals struct {
-	log     *slog.Logger
-	limiter *rate.Limiter
-	untold  atomic.Int64
+	log        *slog.Logger
+	limiter    *rate.Limiter
+	suppressed atomic.Int64
 }
 
-func (r *refusals) tell(message string, about ...any) {
+func (r *refusals) warn(message string, about ...any) {
 	if !r.limiter.Allow() {
-		r.untold.Add(1)
+		r.suppressed.Add(1)
 		return
 	}
-	r.log.Warn(message, append(about, "untold_before", r.untold.Swap(0))...)
+	r.log.Warn(message, append(about, "suppressed_before", r.suppressed.Swap(0))...)
 }
