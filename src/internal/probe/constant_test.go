@@ -31,12 +31,15 @@ func TestThePlansKindsAreThoseOfThePrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range enum.Values {
+		if v.Value == uint64(bpf.AuditRecordKindRECORD_WIRE) {
+			continue // a piece of a connection, which no plan asks for
+		}
 		name := strings.ToLower(strings.TrimPrefix(v.Name, "RECORD_"))
 		if k, ok := capture.KindOf(name); !ok || uint64(k) != v.Value {
 			t.Errorf("the programs call %s %d, plans %d (%v)", name, v.Value, k, ok)
 		}
 	}
-	if k := capture.Kind(len(enum.Values) + 1); k.String() != "" {
+	if k := capture.Kind(bpf.AuditRecordKindRECORD_WIRE); k.String() != "" {
 		t.Errorf("the programs do not know %s", k)
 	}
 	if n := len(bpf.AuditSite{}.Arguments); n != capture.MaxArguments {
