@@ -34,6 +34,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(floodVariable) != "" {
+		flood()
+		return
+	}
 	os.Exit(run(m))
 }
 
@@ -94,6 +98,8 @@ func optional(t *testing.T, names ...string) {
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
+	// pid is its process, if it was started by start.
+	pid int
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
@@ -134,6 +140,7 @@ func start(t *testing.T, arguments ...string) *buffer {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	output.pid = command.Process.Pid
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
 		_ = command.Wait()
