@@ -31,6 +31,8 @@ type setup struct {
 	flags, environment []string
 	// process says how to start the process; nil: as the tests' own.
 	process *syscall.SysProcAttr
+	// version010: the program is version 0.1.0, which knows no key sources.
+	version010 bool
 }
 
 // agent is a running crau-agent.
@@ -89,7 +91,11 @@ func launchAgent(t *testing.T, s setup) *agent {
 	// test's, and nothing is removed from the log however full the disk is.
 	folder := openFolder(t)
 	base, config := filepath.Join(folder, "base.conf"), filepath.Join(folder, "agent.conf")
-	for file, text := range map[string]string{base: "sources = [\"usdt\"]\nmax_size = 0\nkeep_free = 0\n", config: s.config} {
+	defaults := "max_size = 0\nkeep_free = 0\n"
+	if !s.version010 {
+		defaults += "sources = [\"usdt\"]\n"
+	}
+	for file, text := range map[string]string{base: defaults, config: s.config} {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

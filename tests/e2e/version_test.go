@@ -113,7 +113,7 @@ func TestVersion010ReadsAndContinuesTheLogOfThisVersion(t *testing.T) {
 	programs := built.bin
 	built.bin = old
 	defer func() { built.bin = programs }()
-	a = startAgent(t, setup{libraries: []string{library}, log: log})
+	a = startAgent(t, setup{libraries: []string{library}, log: log, version010: true})
 	publish(t, "replay", "--library", library, trace("gnutls-tls12"))
 	a.stop(t, patience)
 	built.bin = programs
