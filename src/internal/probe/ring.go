@@ -199,33 +199,36 @@ func (r *Ring) Drain(limit uint64, take func(record []byte)) {
 // was called. A negative timeout means no limit. It may return early.
 func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 	// Wake may have set a deadline.
-	if err := errors.Join(r.file.SetReadDeadline(time.Time{}), r.arm(timeout)); err != nil {
+	if err := r.file.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("cannot wait for the ring: %w", err)
 	}
 	defer r.wakeAt.Store(math.MaxUint64)
 	looked := false
+	var armed error
 	// The poller forgets earlier wake-ups before it calls the function, and
 	// sleeps if that returns false. What comes after wakeAt is set is not
-	// forgotten; what came before is seen here.
+	// forgotten; what came before is seen here. The timer is set here, too: one
+	// that ran out before would be forgotten.
 	err := r.conn.Read(func(uintptr) bool {
 		if looked || r.woken.Swap(false) {
 			return true
 		}
 		looked = true
 		r.wakeAt.Store(mark)
-		if r.Waiting() < mark {
-			return false
+		if r.Waiting() >= mark {
+			if !r.firstBusy() {
+				return true
+			}
+			// Nothing can be taken because the first record is unfinished; its
+			// producer is interrupted and may have looked at wakeAt already.
+			if timeout < 0 || timeout > busyWait {
+				timeout = busyWait
+			}
 		}
-		if !r.firstBusy() {
-			return true
-		}
-		// Nothing can be taken because the first record is unfinished; its
-		// producer is interrupted and may have looked at wakeAt already.
-		if timeout < 0 || timeout > busyWait {
-			_ = r.arm(busyWait) // it did not fail above
-		}
-		return false
+		armed = r.arm(timeout)
+		return armed != nil
 	})
+	err = errors.Join(err, armed)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("cannot wait for the ring: %w", err)
 	}
