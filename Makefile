@@ -31,6 +31,7 @@ quick: ## unit tests only, no root, nothing installed
 	@go test ./src/... ./bpf/... ./dbus/...
 
 demo: build ## record real handshakes and show them
+	@tests/setup.sh demo
 	@tests/demo.sh
 
 bench: build ## measure, with a table and $(BUILD)/bench.json

@@ -1,11 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Records real handshakes and shows them over a bus: live, to a subscriber; later,
-# to one who catches up; and what is left when the log is truncated. The
-# handshakes are a TLS 1.3 and a TLS 1.2 one of a program on this machine's
-# OpenSSL, and a recorded GnuTLS one that is replayed through real probes. The bus
-# is a private one, so that nothing is installed and no service disturbed.
+# Records real handshakes and shows them over a bus. First those of unmodified
+# programs, seen at their sockets: OpenSSL's client and server, a program in Go,
+# ssh and sshd; and which of them are post-quantum. Then those of libraries with
+# probes, which report more: live, to a subscriber; later, to one who catches up;
+# and what is left when the log is truncated. These are a TLS 1.3 and a TLS 1.2
+# handshake of a program on this machine's OpenSSL, and a recorded GnuTLS one that
+# is replayed through real probes. The bus is a private one, so that nothing is
+# installed and no service disturbed.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
@@ -27,7 +30,7 @@ title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 make -s -C tests/publishers OUT="$PWD/$build/publishers"
 demo=$(mktemp -d "${TMPDIR:-/tmp}/crypto-auditing-demo.XXXXXX")
 publishers=$build/publishers
-agent='' broker='' monitor='' bus=''
+agent='' broker='' monitor='' bus='' server=''
 
 fail() {
 	echo "demo: $*" >&2
@@ -41,7 +44,7 @@ stop() {
 	wait "$2" || fail "the $1 ended badly"
 }
 clean_up() {
-	for pid in $monitor $broker $agent $bus; do
+	for pid in $monitor $server $broker $agent $bus; do
 		kill -TERM "$pid" 2>/dev/null || :
 	done
 }
@@ -65,7 +68,7 @@ until_true '[ -S "$demo/bus" ]'
 export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$demo/bus"
 
 # What other programs of this machine do is not part of it.
-echo 'sources = ["usdt"]' >"$demo/agent.conf"
+echo 'sources = ["usdt", "wire"]' >"$demo/agent.conf"
 "$build/crau-agent" --config "$demo/agent.conf" --log-dir "$demo/log" --varlink "$demo/agent" \
 	--library "$publishers/handshake" --library "$publishers/replay" 2>"$demo/agent.log" &
 agent=$!
@@ -77,6 +80,58 @@ broker=$!
 call() { busctl call org.crypto_auditing.Broker /org/crypto_auditing/Broker org.crypto_auditing.Broker "$@"; }
 until_true 'call GetStatus >/dev/null 2>&1'
 call GetStatus | grep -o '"version" s "[^"]*"' | head -n 1 | sed 's/"version" s "\(.*\)"/crau-broker \1 is org.crypto_auditing.Broker on that bus/'
+
+title "Unmodified programs, seen at their sockets: OpenSSL, a program in Go, ssh"
+free_port() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+listening() { python3 -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])))' "$1" 2>/dev/null; }
+end_server() {
+	kill "$server" && wait "$server" || :
+	server=
+}
+port=$(free_port)
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=demo \
+	-keyout "$demo/key.pem" -out "$demo/certificate.pem" 2>"$demo/openssl.log"
+openssl s_server -accept "127.0.0.1:$port" -key "$demo/key.pem" -cert "$demo/certificate.pem" -quiet >"$demo/server.log" 2>&1 &
+server=$!
+until_true 'listening $port || ! kill -0 $server'
+for version in -tls1_3 -tls1_2; do
+	openssl s_client -connect "127.0.0.1:$port" $version </dev/null >"$demo/client.log" 2>&1 || fail "openssl: $(cat "$demo/client.log")"
+	echo "openssl says: $(grep -m 1 -o 'New, .*' "$demo/client.log")"
+done
+end_server
+
+go build -o "$demo/a-go-program" ./tests/demo
+echo "a-go-program says: $("$demo/a-go-program")"
+
+port=$(free_port)
+[ -d /run/sshd ] || mkdir -p /run/sshd
+ssh-keygen -q -t ed25519 -N '' -f "$demo/host"
+printf 'Port %s\nListenAddress 127.0.0.1\nHostKey %s\nPidFile none\nStrictModes no\n' "$port" "$demo/host" >"$demo/sshd.conf"
+/usr/sbin/sshd -D -e -f "$demo/sshd.conf" 2>"$demo/sshd.log" &
+server=$!
+until_true 'listening $port || ! kill -0 $server'
+# Keys are agreed on before anybody has to log in, and nobody may.
+ssh -v -F none -p "$port" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null nobody@127.0.0.1 true 2>"$demo/ssh.log" || :
+echo "ssh says: $(sed -n 's/.*kex: algorithm: //p' "$demo/ssh.log" | head -n 1), $(sed -n 's/.*kex: host key algorithm: //p' "$demo/ssh.log" | head -n 1)"
+end_server
+
+seen() { "$build/crauctl" query -q --source wire --executable openssl --executable a-go-program --executable 'ssh*' "$@"; }
+flush() { "$build/crauctl" flush --socket "$demo/agent" >/dev/null; }
+until_true 'flush; [ "$(seen --count)" -ge 8 ]'
+title "What was seen: crauctl query --source wire"
+seen
+# The first line of an operation is enough here.
+title "Who is post-quantum: crauctl query tls::group=X25519MLKEM768, and the like for SSH"
+seen tls::group=X25519MLKEM768 | grep '^[0-9]'
+safe='sntrup761x25519-sha512 sntrup761x25519-sha512@openssh.com mlkem768x25519-sha256'
+# shellcheck disable=SC2086 # a list
+seen $(printf 'ssh::kex_algorithm=%s ' $safe) | grep '^[0-9]' || :
+title "Who is not: crauctl query 'tls::group!=X25519MLKEM768', and the like for SSH"
+seen -g 'tls::handshake' 'tls::group!=X25519MLKEM768' | grep '^[0-9]' || :
+# shellcheck disable=SC2086 # a list
+seen -g 'ssh::handshake' $(printf 'ssh::kex_algorithm!=%s ' $safe) | grep '^[0-9]' || :
+title "How complete that is: crauctl status"
+"$build/crauctl" status --socket "$demo/agent" | grep -E -A 1 '^ *(Sources?|Sockets|Coverage|Lost):'
 
 title "As it happens: crauctl monitor"
 mkfifo "$demo/live"
@@ -96,7 +151,9 @@ publish "GnuTLS, recorded, replayed through real probes" "$publishers/replay" --
 # An operation is shown when it has been quiet for two seconds.
 until_true '[ "$(grep -c " tls::handshake " "$demo/shown")" -ge 8 ]'
 kill -INT $monitor
-wait $monitor || fail "the monitor ended badly"
+ended=0
+wait $monitor || ended=$?
+[ $ended -eq 130 ] || fail "the monitor ended badly"
 monitor=
 
 title "What has happened: crauctl query -o cat"

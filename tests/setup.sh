@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh [build|check]: installs what is missing of what the build and the demo
-# need, or all that the tests need, too. Go itself must be there. It prints what it
+# setup.sh [build|demo|check]: installs what is missing of what the build needs,
+# the demo, too, or all that the tests need. Go itself must be there. It prints what it
 # installs before it does. SETUP=show prints that and installs nothing.
 set -eu
 
@@ -42,6 +42,12 @@ need dbus-daemon dbus-daemon dbus-daemon
 need busctl systemd systemd
 need zstd zstd zstd
 
+if [ "${1:-check}" != build ]; then
+	need python3 python3 python3
+	need openssl openssl openssl
+	need /usr/sbin/sshd openssh-server openssh-server
+	need ssh openssh-client openssh-clients
+fi
 if [ "${1:-check}" = check ]; then
 	need clang clang clang
 	need llvm-strip llvm llvm
@@ -51,7 +57,6 @@ if [ "${1:-check}" = check ]; then
 		need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu ''
 		need /usr/aarch64-linux-gnu/lib/crti.o libc6-dev-arm64-cross ''
 	fi
-	need python3 python3 python3
 	need readelf binutils binutils
 	need "$(header bpf/bpf_helpers.h -include linux/types.h)" libbpf-dev libbpf-devel
 	need "$(header sys/sdt.h)" systemtap-sdt-dev systemtap-sdt-devel
@@ -89,8 +94,6 @@ if [ "${1:-check}" = check ]; then
 	# Programs whose handshakes are recorded at their sockets.
 	need curl curl curl
 	need gnutls-cli gnutls-bin gnutls-utils
-	need /usr/sbin/sshd openssh-server openssh-server
-	need ssh openssh-client openssh-clients
 	need dropbear dropbear-bin dropbear
 	need socat socat socat
 	need haproxy haproxy haproxy
