@@ -319,9 +319,12 @@ func BenchmarkSelective(b *testing.B) {
 		batch := clone(all[i%len(all)])
 		if i == 700 {
 			rare := l.batch(1, "rare")
+			before := uint32(len(batch.Entries))
 			batch.Entries = append(slices.Clone(batch.Entries), rare.Entries...)
 			batch.Ends = slices.Clone(batch.Ends)
-			batch.End()
+			for _, end := range rare.Ends {
+				batch.Ends = append(batch.Ends, before+end)
+			}
 			batch.Events += rare.Events
 			batch.Terms = append(batch.Terms, rare.Terms...)
 		}
