@@ -25,6 +25,9 @@ const (
 	// maxGroups is how many groups of one are: a client begins with one key pair for
 	// each that it offers.
 	maxGroups = 4
+	// maxCandidates bounds the handshakes of a process that are looked at for one
+	// of a socket, so that a process which reports many costs only itself.
+	maxCandidates = 256
 	// maxCovered bounds the executables that are counted; further ones are counted
 	// together, without a name.
 	maxCovered = 256
@@ -70,7 +73,24 @@ type reported struct {
 	name, executable *word
 	began            uint64
 	matched          bool
+	// rival is a handshake of a socket that was taken for another's and may have
+	// been this one's, nil for none; disputed is set if there were several and they
+	// differ.
+	rival    *values
+	disputed bool
 }
+
+// mayBe notes that a handshake of a socket may be this one, or not.
+func (r *reported) mayBe(o *operation) {
+	if r.rival == nil {
+		r.rival = &o.values
+	} else if !r.rival.same(&o.values) {
+		r.disputed = true
+	}
+}
+
+// same reports whether two handshakes would add the same values.
+func (v *values) same(o *values) bool { return v.version == o.version && v.suite == o.suite }
 
 // joiner belongs to the goroutine of the window, but for the coverage.
 type joiner struct {
@@ -136,12 +156,10 @@ func (j *joiner) forget(at uint64) {
 	for len(j.all) > 0 && (len(j.all) >= maxReported || j.all[0].began+2*joinTime < at) {
 		r := j.all[0]
 		j.all = j.all[1:]
+		// They are in the same order there, without the first ones that are matched.
 		process := uint32(r.task >> 32)
-		// They are in the same order there.
-		if rest := j.byProcess[process][1:]; len(rest) > 0 {
-			j.byProcess[process] = rest
-		} else {
-			delete(j.byProcess, process)
+		if rest := j.byProcess[process]; len(rest) > 0 && rest[0] == r {
+			j.keep(process, rest[1:])
 		}
 		if !r.matched && r.executable != nil {
 			j.count(string(r.executable.raw), func(c *status.Coverage) { c.Library++ })
@@ -163,26 +181,58 @@ func (r *reported) note(key []byte, v *event.Value) {
 	}
 }
 
-// find returns the handshake of a library that one of a socket is: of those that
-// agree, one of the same task before others, else the oldest. candidates reports
-// whether there is one at all.
-func (j *joiner) find(o *operation) (match *reported, candidates bool) {
-	for _, r := range j.byProcess[uint32(o.task>>32)] {
-		if r.matched || r.role != "" && r.role != o.role || r.began > o.end || o.end-r.began > joinTime {
-			continue
+// keep keeps the handshakes of a process.
+func (j *joiner) keep(process uint32, rest []*reported) {
+	if len(rest) > 0 {
+		j.byProcess[process] = rest
+	} else {
+		delete(j.byProcess, process)
+	}
+}
+
+// candidates returns the handshakes of a library that one of a socket can be by
+// time and role, oldest first.
+func (j *joiner) candidates(o *operation) (all []*reported) {
+	process := uint32(o.task >> 32)
+	list := j.byProcess[process]
+	for len(list) > 0 && list[0].matched {
+		list = list[1:]
+	}
+	j.keep(process, list)
+	for _, r := range list[:min(len(list), maxCandidates)] {
+		if !r.matched && (r.role == "" || r.role == o.role) && r.began <= o.end && o.end-r.began <= joinTime {
+			all = append(all, r)
 		}
-		candidates = true
+	}
+	return all
+}
+
+// find returns which of the candidates one of a socket is: of those that agree,
+// one of the same task before others, else the oldest. It reports whether that is
+// certain, and notes the doubt about the others if it is not.
+func find(candidates []*reported, o *operation) (match *reported, certain bool) {
+	for _, r := range candidates {
 		if r.agrees(&o.values) && (match == nil || r.task == o.task && match.task != o.task) {
 			match = r
 		}
 	}
-	return match, candidates
+	if match == nil {
+		return nil, false
+	}
+	certain = !match.disputed && (match.rival == nil || match.rival.same(&o.values))
+	for _, r := range candidates {
+		if r != match && (r.task == o.task) == (match.task == o.task) && r.agrees(&o.values) {
+			r.mayBe(o)
+			certain = false
+		}
+	}
+	return match, certain
 }
 
 // offer takes a handshake of a socket, and reports whether it is kept until
 // settle.
 func (j *joiner) offer(o *operation) bool {
-	if _, candidates := j.find(o); candidates {
+	if len(j.candidates(o)) > 0 {
 		j.waiting = append(j.waiting, waiting{o, 2})
 		return true
 	}
@@ -208,7 +258,8 @@ func (j *joiner) count(executable string, add func(*status.Coverage)) {
 }
 
 // settle decides on the handshakes that have waited for long enough, or all. It
-// calls write for those that are no library's, and complete for others.
+// calls write for those that are no library's, and complete for others if it is
+// certain which one it is.
 func (j *joiner) settle(all bool, write func(*operation), complete func(*reported, *operation)) {
 	waiting := j.waiting
 	j.waiting = j.waiting[:0]
@@ -217,14 +268,17 @@ func (j *joiner) settle(all bool, write func(*operation), complete func(*reporte
 			j.waiting = append(j.waiting, w)
 			continue
 		}
-		match, candidates := j.find(w.operation)
+		candidates := j.candidates(w.operation)
+		match, certain := find(candidates, w.operation)
 		switch {
 		case match != nil:
 			match.matched = true
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Matched++ })
-			complete(match, w.operation)
+			if certain {
+				complete(match, w.operation)
+			}
 			continue
-		case candidates:
+		case len(candidates) > 0:
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Mismatched++ })
 		default:
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Socket++ })

@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"slices"
 	"testing"
 
 	"crypto-auditing/src/internal/event"
@@ -117,6 +118,78 @@ func TestAHandshakeOfALibraryIsCompletedFromItsSocket(t *testing.T) {
 	g, e := &groups[0], &groups[0].Events[0]
 	if string(g.Name) != "tls::handshake_client" || string(g.Executable) != "curl" || string(g.Source) != "wire" || string(e.Key) != "tls::ciphersuite" || e.Value.Word != 0x1301 {
 		t.Errorf("the group is %+v", g)
+	}
+}
+
+// Which of two handshakes of a task was seen first at a socket cannot be known if
+// they agree in all that the library reports.
+func TestAValueThatMayBeOfAnotherHandshakeIsNotAdded(t *testing.T) {
+	const other = 0x1302
+	handshake := func(context, task uint64) *probe.Record {
+		r := opens(context, context, event.NoParent, text("name", "tls::handshake_server"), number("tls::protocol_version", 772))
+		r.PIDTGID = task
+		return r
+	}
+	for name, c := range map[string]struct {
+		tasks  []uint64
+		suites []int64
+		want   []int64
+	}{
+		"two suites, one task":          {[]uint64{7, 7}, []int64{0x1301, other}, nil},
+		"one suite, one task":           {[]uint64{7, 7}, []int64{other, other}, []int64{other}},
+		"two suites, one of three late": {[]uint64{7, 7, 7}, []int64{0x1301, other, other}, nil},
+		"two suites, two tasks":         {[]uint64{7, 8}, []int64{0x1301, other}, []int64{0x1301, other}},
+		"another task first":            {[]uint64{8, 7}, []int64{other, 0x1301}, []int64{other, 0x1301}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := testWindow(t)
+			w.join = newJoiner()
+			for i, task := range c.tasks {
+				w.take(handshake(uint64(i+1), task))
+			}
+			flushWindow(t, w)
+			for i, suite := range c.suites {
+				o := seen(10+uint64(i), "server", 772, suite, 29)
+				o.task = c.tasks[i]
+				w.join.offer(o)
+			}
+			w.join.settle(true, w.operation, w.complete)
+			var got []int64
+			if !w.empty() {
+				groups, _ := flushWindow(t, w)
+				for i := range groups {
+					got = append(got, groups[i].Events[0].Value.Word)
+				}
+			}
+			slices.Sort(got)
+			slices.Sort(c.want)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("the suites %x were added, want %x", got, c.want)
+			}
+			if n := w.join.coverage["curl"].Matched; n != uint64(len(c.suites)) {
+				t.Errorf("%d of %d were matched", n, len(c.suites))
+			}
+		})
+	}
+}
+
+// A process that reports many handshakes does not have all of them looked at for
+// each of its sockets.
+func TestFewHandshakesOfAProcessAreLookedAt(t *testing.T) {
+	w := testWindow(t)
+	w.join = newJoiner()
+	for i := range uint64(4 * maxCandidates) {
+		w.take(opens(1, i, event.NoParent, text("name", "tls::handshake_client")))
+	}
+	o := seen(10, "client", 772, 0x1301, 29)
+	if n := len(w.join.candidates(o)); n != maxCandidates {
+		t.Errorf("%d candidates", n)
+	}
+	for _, r := range w.join.all[:len(w.join.all)-1] {
+		r.matched = true
+	}
+	if n := len(w.join.candidates(o)); n != 1 || len(w.join.byProcess[0]) != 1 {
+		t.Errorf("%d candidates of %d after all but one are matched", n, len(w.join.byProcess[0]))
 	}
 }
 
