@@ -31,9 +31,7 @@ func runAsNobody(t *testing.T, pattern string, capabilities ...uintptr) (output 
 }
 
 func TestTwoCapabilitiesAreEnough(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs root and BPF")
-	}
+	needKernel(t)
 	output, err := runAsNobody(t, "^TestAHandshakeIsSeen$", unix.CAP_BPF, unix.CAP_PERFMON)
 	if err != nil || !strings.Contains(output, "--- PASS: TestAHandshakeIsSeen") {
 		t.Errorf("with CAP_BPF and CAP_PERFMON: %v\n%s", err, output)
@@ -78,9 +76,7 @@ func TestTheReasonsForAnotherFrontEndAreKept(t *testing.T) {
 }
 
 func TestAnUnknownFrontEndIsRefused(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs root and BPF")
-	}
+	needKernel(t)
 	tracer, err := probe.Load(probe.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	unit = os.Getenv(unitVariable)
-	if testing.Short() || unit != "" {
+	if !capable() || unit != "" {
 		os.Exit(m.Run())
 	}
 	leave, err := enterUnit()
@@ -56,6 +56,18 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	leave()
 	os.Exit(code)
+}
+
+// capable reports whether the tests of the kernel are run: not by an ordinary user,
+// unless a test has given that user what is needed, or not.
+func capable() bool { return !testing.Short() && (os.Geteuid() == 0 || unit != "") }
+
+// needKernel skips a test that attaches programs where that cannot be.
+func needKernel(t *testing.T) {
+	t.Helper()
+	if !capable() {
+		t.Skip("needs root and BPF")
+	}
 }
 
 // enterUnit makes a control group and moves the process there.
@@ -138,9 +150,7 @@ type watcher struct {
 // watch attaches the programs until the test ends.
 func watch(t *testing.T) *watcher {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs root and BPF")
-	}
+	needKernel(t)
 	tracer, err := probe.Load(probe.Options{})
 	if err != nil {
 		t.Fatal(err)
