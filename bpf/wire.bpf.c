@@ -344,7 +344,7 @@ struct work {
 	__u32 remaining;	/* bytes of the call after the current segment */
 	__u32 length;		/* of the current segment, as far as it is of the call */
 	__u32 from, at;		/* the bytes of the segment between these are still to be copied */
-	__u32 unwanted;		/* but for so many at their end */
+	__u32 unwanted;		/* as many at their end are not copied */
 	__u8 user;		/* the array of iovec is in user memory */
 	__u8 direction;
 	__u8 reason;		/* why the connection is given up */
@@ -788,10 +788,10 @@ static __always_inline int can_upgrade(__u64 bytes)
 	       (bytes & 0xffff000000ULL) == 0x0a00000000ULL; /* MySQL's greeting */
 }
 
-/* What the agent is told last of a connection. Returns 1 if the state can go. */
+/* Gives the agent the last record of a connection. Returns 1 if the state can be deleted. */
 static __always_inline int report_loss(struct connection *c, __u8 flags)
 {
-	/* Full or not, the ring has had a record of it: the agent must know. What it cannot be told it finds out by itself. */
+	/* The agent follows a connection that it got a record of, and must learn of its end. If the ring is full, its own limits end it. */
 	if (c->flags & BEGUN && emit(c->id, 0, 0, 0, describe(c, WIRE_CUT | flags, c->lost)))
 		return 0;
 	count(c->lost);
@@ -818,7 +818,7 @@ static __always_inline __u64 mix(__u64 h, __u64 word)
 	return h ^ h >> 32;
 }
 
-/* A number that both ends of a connection have in common, and from which no address can be told without the key. */
+/* A number that both ends of a connection share. Without the key it reveals no address. */
 static __always_inline __u32 pair_of(const struct sock *sk)
 {
 	const struct sock_common *s = &sk->__sk_common;
@@ -1401,8 +1401,8 @@ static __always_inline int is_descriptor(const struct task_struct *task, __u64 n
 
 /*
  * Finds what a call moved from the system call that the task is in. Returns 0
- * if it is none that is known, or another: work of io_uring may run at the end
- * of any.
+ * for an unknown call, or one of another socket: work of io_uring may run at the
+ * end of any call.
  */
 static __always_inline int locate_call(struct work *w, const struct sock *sk)
 {
@@ -1429,7 +1429,7 @@ static __always_inline int locate_call(struct work *w, const struct sock *sk)
 		return 1;
 	case CALL_RECVMMSG:
 	case CALL_SENDMMSG:
-		/* Which of several messages it is cannot be told. */
+		/* The registers do not show which of several messages this is. */
 		if (CALL_THIRD(r) != 1)
 			return 0;
 		__attribute__((fallthrough));
