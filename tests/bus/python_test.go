@@ -127,8 +127,10 @@ broker.Subscribe("", everything, everything, dbus_interface=name)
 properties = broker.GetAll(name, dbus_interface="org.freedesktop.DBus.Properties")
 print(" ".join(sorted(properties)))
 def rang(newest, groups):
-    print("rang", newest > properties["Newest"], groups > 0)
-    loop.quit()
+    # The doorbell is limited: it may still ring for what was there before.
+    if newest > properties["Newest"]:
+        print("rang", groups > 0)
+        loop.quit()
 broker.connect_to_signal("Appended", rang, dbus_interface=name)
 subprocess.Popen(["`+publisher+`", "--count", "1", "`+opt+`/traces/gnutls-tls13-p256.txt"], stdout=subprocess.DEVNULL)
 GLib.timeout_add_seconds(20, loop.quit)
@@ -140,7 +142,7 @@ except dbus.DBusException as e:
 `)...))
 		want := []string{
 			"AgentActive DiskUsage EventsLost InterfaceVersion Newest Oldest Version",
-			"rang True True",
+			"rang True",
 			"org.crypto_auditing.Error.InvalidFilter",
 		}
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
