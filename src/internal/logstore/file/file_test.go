@@ -289,3 +289,50 @@ func TestWhatIsStartedIsWrittenAndTheFileMayBeClosedThen(t *testing.T) {
 		})
 	}
 }
+
+// The kernel cancels what a thread has begun when the thread ends, and when it
+// cannot make a worker for it.
+func TestACancelledWriteIsRepeated(t *testing.T) {
+	for _, result := range []unix.Errno{unix.ECANCELED, unix.EINTR, unix.EAGAIN} {
+		if n, err := taken(-int32(result)); n != 0 || err != nil {
+			t.Errorf("%v counts as %d bytes, %v", result, n, err)
+		}
+	}
+	for name, system := range systems(t) {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f")
+			f, err := system.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			const rounds, size = 300, 64 << 10
+			for i := range rounds {
+				committed := make(chan error, 1)
+				go func() {
+					n, err := f.Commit([][]byte{bytes.Repeat([]byte{byte(i)}, size)}, int64(i)*size, i%50 == 0)
+					if err == nil && n != size {
+						err = fmt.Errorf("%d bytes were written", n)
+					}
+					committed <- err
+				}()
+				for range 4 {
+					// The thread ends with the goroutine: it may be the one that has begun the write.
+					go runtime.LockOSThread()
+				}
+				if err := <-committed; err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := os.ReadFile(path)
+			if err != nil || len(got) != rounds*size {
+				t.Fatalf("the file has %d bytes (%v)", len(got), err)
+			}
+			for i := range rounds {
+				if got[i*size] != byte(i) || got[i*size+size-1] != byte(i) {
+					t.Fatalf("block %d is not what was written", i)
+				}
+			}
+		})
+	}
+}

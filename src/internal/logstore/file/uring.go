@@ -110,12 +110,15 @@ func (f *uringFile) Start(buffers [][]byte, offset int64, done func(n int64)) bo
 	})
 }
 
-// taken turns the result of a write into bytes; none if it has to be repeated.
+// taken turns the result of a write into bytes; none if it has to be repeated. The
+// kernel cancels a write whose thread ends, and one for which it cannot make a
+// worker, as while signals are pending (io_uring/io-wq.c of Linux 6.1): the
+// runtime interrupts threads by signals, and ends some.
 func taken(result int32) (int, error) {
 	switch errno := unix.Errno(-result); {
 	case result > 0:
 		return int(result), nil
-	case errno == unix.EINTR || errno == unix.EAGAIN:
+	case errno == unix.EINTR || errno == unix.EAGAIN || errno == unix.ECANCELED:
 		return 0, nil
 	case result == 0:
 		return 0, unix.EIO
