@@ -16,6 +16,7 @@
 #include "audit.bpf.h"
 #include "ring.bpf.h"
 #include "task.bpf.h"
+#include "tree.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -640,7 +641,7 @@ int probe(void *ctx)
 
 	h.task = bpf_get_current_task_btf();
 	h.pid_tgid = (__u64)h.task->tgid << 32 | (__u32)h.task->pid;
-	if (h.pid_tgid >> 32 == control.own_tgid)
+	if (h.pid_tgid >> 32 == control.own_tgid || !is_followed(h.pid_tgid >> 32))
 		return 0;
 	h.time = bpf_ktime_get_boot_ns();
 	h.site = index;

@@ -144,6 +144,7 @@ type AuditSite struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	AuditMapFollowed         = "followed"
 	AuditMapHits             = "hits"
 	AuditMapLosses           = "losses"
 	AuditMapProcesses        = "processes"
@@ -153,6 +154,7 @@ const (
 	AuditProgProbe           = "probe"
 	AuditProgWhoami          = "whoami"
 	AuditVarControl          = "control"
+	AuditVarOnlyFollowed     = "only_followed"
 	AuditVarTypeArgumentKind = "type_argument_kind"
 	AuditVarTypeElement      = "type_element"
 	AuditVarTypeElementFlags = "type_element_flags"
@@ -213,6 +215,7 @@ type AuditProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AuditMapSpecs struct {
+	Followed  *ebpf.MapSpec `ebpf:"followed"`
 	Hits      *ebpf.MapSpec `ebpf:"hits"`
 	Losses    *ebpf.MapSpec `ebpf:"losses"`
 	Processes *ebpf.MapSpec `ebpf:"processes"`
@@ -226,6 +229,7 @@ type AuditMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type AuditVariableSpecs struct {
 	Control          *ebpf.VariableSpec `ebpf:"control"`
+	OnlyFollowed     *ebpf.VariableSpec `ebpf:"only_followed"`
 	TypeArgumentKind *ebpf.VariableSpec `ebpf:"type_argument_kind"`
 	TypeElement      *ebpf.VariableSpec `ebpf:"type_element"`
 	TypeElementFlags *ebpf.VariableSpec `ebpf:"type_element_flags"`
@@ -256,6 +260,7 @@ func (o *AuditObjects) Close() error {
 //
 // It can be passed to LoadAuditObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AuditMaps struct {
+	Followed  *ebpf.Map `ebpf:"followed"`
 	Hits      *ebpf.Map `ebpf:"hits"`
 	Losses    *ebpf.Map `ebpf:"losses"`
 	Processes *ebpf.Map `ebpf:"processes"`
@@ -266,6 +271,7 @@ type AuditMaps struct {
 
 func (m *AuditMaps) Close() error {
 	return _AuditClose(
+		m.Followed,
 		m.Hits,
 		m.Losses,
 		m.Processes,
@@ -280,6 +286,7 @@ func (m *AuditMaps) Close() error {
 // It can be passed to LoadAuditObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AuditVariables struct {
 	Control          *ebpf.Variable `ebpf:"control"`
+	OnlyFollowed     *ebpf.Variable `ebpf:"only_followed"`
 	TypeArgumentKind *ebpf.Variable `ebpf:"type_argument_kind"`
 	TypeElement      *ebpf.Variable `ebpf:"type_element"`
 	TypeElementFlags *ebpf.Variable `ebpf:"type_element_flags"`

@@ -20,6 +20,7 @@
 #include <bpf/bpf_tracing.h>
 #include "ring.bpf.h"
 #include "task.bpf.h"
+#include "tree.bpf.h"
 #include "wire.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -987,6 +988,8 @@ static __noinline int take(struct sock *sk, struct work *w, struct connection *c
 	if (!w)
 		return 0;
 	tcp = sk->sk_protocol == IPPROTO_TCP ? (void *)bpf_skc_to_tcp_sock(sk) : 0;
+	if (!c && !is_followed(bpf_get_current_pid_tgid() >> 32))
+		return 0;
 	if (!c)
 		count(WIRE_SEEN);
 	if (!located) {
@@ -1146,7 +1149,7 @@ static __noinline int take_datagram(struct sock *sk, struct work *w, int located
 	__u64 bytes;
 	int reason;
 
-	if (!w || !located)
+	if (!w || !located || !is_followed(bpf_get_current_pid_tgid() >> 32))
 		return 0;
 	if (first_bytes(w, &bytes) < sizeof(bytes))
 		return 0;

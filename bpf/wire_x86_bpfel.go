@@ -129,6 +129,7 @@ const (
 const (
 	WireMapConnections       = "connections"
 	WireMapCounts            = "counts"
+	WireMapFollowed          = "followed"
 	WireMapOpeners           = "openers"
 	WireMapProcesses         = "processes"
 	WireMapRing              = "ring"
@@ -149,6 +150,7 @@ const (
 	WireProgUdpv6Received    = "udpv6_received"
 	WireProgUdpv6Sent        = "udpv6_sent"
 	WireVarControl           = "control"
+	WireVarOnlyFollowed      = "only_followed"
 	WireVarSomeZero          = "some_zero"
 	WireVarTypeCounter       = "type_counter"
 	WireVarTypeNames         = "type_names"
@@ -222,6 +224,7 @@ type WireProgramSpecs struct {
 type WireMapSpecs struct {
 	Connections *ebpf.MapSpec `ebpf:"connections"`
 	Counts      *ebpf.MapSpec `ebpf:"counts"`
+	Followed    *ebpf.MapSpec `ebpf:"followed"`
 	Openers     *ebpf.MapSpec `ebpf:"openers"`
 	Processes   *ebpf.MapSpec `ebpf:"processes"`
 	Ring        *ebpf.MapSpec `ebpf:"ring"`
@@ -233,6 +236,7 @@ type WireMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type WireVariableSpecs struct {
 	Control        *ebpf.VariableSpec `ebpf:"control"`
+	OnlyFollowed   *ebpf.VariableSpec `ebpf:"only_followed"`
 	SomeZero       *ebpf.VariableSpec `ebpf:"some_zero"`
 	TypeCounter    *ebpf.VariableSpec `ebpf:"type_counter"`
 	TypeNames      *ebpf.VariableSpec `ebpf:"type_names"`
@@ -263,6 +267,7 @@ func (o *WireObjects) Close() error {
 type WireMaps struct {
 	Connections *ebpf.Map `ebpf:"connections"`
 	Counts      *ebpf.Map `ebpf:"counts"`
+	Followed    *ebpf.Map `ebpf:"followed"`
 	Openers     *ebpf.Map `ebpf:"openers"`
 	Processes   *ebpf.Map `ebpf:"processes"`
 	Ring        *ebpf.Map `ebpf:"ring"`
@@ -273,6 +278,7 @@ func (m *WireMaps) Close() error {
 	return _WireClose(
 		m.Connections,
 		m.Counts,
+		m.Followed,
 		m.Openers,
 		m.Processes,
 		m.Ring,
@@ -285,6 +291,7 @@ func (m *WireMaps) Close() error {
 // It can be passed to LoadWireObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WireVariables struct {
 	Control        *ebpf.Variable `ebpf:"control"`
+	OnlyFollowed   *ebpf.Variable `ebpf:"only_followed"`
 	SomeZero       *ebpf.Variable `ebpf:"some_zero"`
 	TypeCounter    *ebpf.Variable `ebpf:"type_counter"`
 	TypeNames      *ebpf.Variable `ebpf:"type_names"`

@@ -56,6 +56,9 @@ const controlMap = ".data.control"
 // far more sites than any has today. Their map takes 80 bytes a site.
 const maxSites = 8192
 
+// maxFollowed bounds the processes that are followed at one time.
+const maxFollowed = 1 << 16
+
 // Options configure a Tracer. The zero value is usable.
 type Options struct {
 	// RingSize is the size of the ring in bytes, a power of two of at least a
@@ -66,6 +69,9 @@ type Options struct {
 	// RateLimit bounds the hits a second of one process; 0: no bound. See
 	// SetRateLimit.
 	RateLimit uint64
+	// Followed: only what followed processes do is recorded. Package tree follows
+	// them.
+	Followed bool
 }
 
 // Tracer holds the loaded programs.
@@ -76,6 +82,7 @@ type Tracer struct {
 	// replacesFive: see errFiveByteNop.
 	replacesFive bool
 	control      []byte // the mapped control block
+	followed     bool
 	ring         *Ring
 
 	// preparing is held while a file is read.
@@ -124,6 +131,12 @@ func Load(o Options) (*Tracer, error) {
 	if o.Profile == PerfEvent {
 		spec.Programs[bpf.AuditProgProbe].AttachType = ebpf.AttachNone
 	}
+	if o.Followed {
+		spec.Maps[bpf.AuditMapFollowed].MaxEntries = maxFollowed
+		if err := spec.Variables[bpf.AuditVarOnlyFollowed].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("cannot set up the BPF programs: %w", err)
+		}
+	}
 	collection, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, fmt.Errorf("cannot load the BPF programs: %w", explain(err, ""))
@@ -132,6 +145,7 @@ func Load(o Options) (*Tracer, error) {
 		collection:   collection,
 		program:      collection.Programs[bpf.AuditProgProbe],
 		profile:      o.Profile,
+		followed:     o.Followed,
 		libraries:    map[*Library]struct{}{},
 		replacesFive: replacesFiveByteNops(),
 	}
@@ -288,12 +302,16 @@ func (t *Tracer) SetConnectionLimit(perPeriod uint64) {
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.ConnectionLimit)).Store(perPeriod)
 }
 
+// Followed reports whether only followed processes are recorded, which objects of
+// other sources must be told.
+func (t *Tracer) Followed() bool { return t.followed }
+
 // SharedMaps returns the maps that objects of other sources must use in place
 // of their own to fill the same ring under the same limits. The tracer owns
 // them.
 func (t *Tracer) SharedMaps() map[string]*ebpf.Map {
 	shared := map[string]*ebpf.Map{}
-	for _, name := range []string{bpf.AuditMapRing, bpf.AuditMapProcesses, bpf.AuditMapUsers, controlMap} {
+	for _, name := range []string{bpf.AuditMapRing, bpf.AuditMapProcesses, bpf.AuditMapUsers, bpf.AuditMapFollowed, controlMap} {
 		shared[name] = t.collection.Maps[name]
 	}
 	return shared

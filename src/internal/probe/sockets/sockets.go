@@ -136,6 +136,11 @@ func (s *Source) attach(t *probe.Tracer, f frontEnd, o Options) error {
 	for _, name := range programs {
 		spec.Programs[name] = all[name]
 	}
+	if t.Followed() {
+		if err := spec.Variables[bpf.WireVarOnlyFollowed].Set(uint8(1)); err != nil {
+			return fmt.Errorf("cannot set up the BPF programs: %w", err)
+		}
+	}
 	shared := t.SharedMaps()
 	for name, m := range shared {
 		spec.Maps[name].MaxEntries = m.MaxEntries()
