@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/progress"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
-	"crypto-auditing/src/internal/cli/terminal"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -61,15 +61,16 @@ func runVerify(ctx context.Context, e *console.Environment, f *directoryFlags) e
 	if err != nil {
 		return err
 	}
-	progress, done := progressOn(e.Stderr)
+	meter := progress.Start(e, progress.Options{Verb: "Verifying", Unit: progress.Bytes})
+	defer meter.Stop()
 	var found findings
 	report, err := verify.Store(ctx, f.directory, verify.Options{
-		EntryLen: event.Len, Progress: progress,
+		EntryLen: event.Len, Progress: meter.Set,
 		Notices: func(segment uint64, h *logstore.Header, entries []byte) {
 			found.chunk(h, entries, segment == segments[0])
 		},
 	})
-	done()
+	meter.Stop()
 	if err != nil {
 		return fmt.Errorf("cannot verify log directory %s: %w", f.directory, err)
 	}
@@ -104,29 +105,6 @@ type verdict struct {
 // whole reports whether all of the log is as it should be, up to its break if it
 // has one.
 func (v verdict) whole() bool { return v.Break == nil && v.findings.recorded(v.Before) }
-
-// progressOn returns what shows progress, if there is somebody to look at it,
-// and what takes it away again.
-func progressOn(w io.Writer) (progress func(done, total int64), end func()) {
-	if !terminal.Is(w) {
-		return nil, func() {}
-	}
-	shown := int64(-1)
-	return func(done, total int64) {
-			percent := int64(100)
-			if total > 0 {
-				percent = int64(float64(done) / float64(total) * 100)
-			}
-			if percent != shown {
-				shown = percent
-				fmt.Fprintf(w, "\rVerifying: %d %%", percent)
-			}
-		}, func() {
-			if shown >= 0 {
-				fmt.Fprint(w, "\r\x1b[K")
-			}
-		}
-}
 
 // text is the report for people.
 func (v verdict) text(location *time.Location) string {

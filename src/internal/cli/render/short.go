@@ -229,12 +229,18 @@ func (p *short) Notice(n *Notice) error {
 	return p.write()
 }
 
-// Counted returns a number with its noun, the number in groups of three.
-func Counted(n uint64, noun string) string {
+// Grouped returns a number with its digits in groups of three.
+func Grouped(n uint64) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}
+	return digits
+}
+
+// Counted returns a number with its noun, the number in groups of three.
+func Counted(n uint64, noun string) string {
+	digits := Grouped(n)
 	switch {
 	case n == 1:
 	case strings.HasSuffix(noun, "y"):

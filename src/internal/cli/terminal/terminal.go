@@ -25,6 +25,27 @@ func Is(w any) bool {
 	return err == nil
 }
 
+// Width returns the number of columns of a terminal, 80 if it does not state it.
+func Width(w any) int {
+	if f, ok := w.(*os.File); ok {
+		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+			return int(size.Col)
+		}
+	}
+	return 80
+}
+
+// Foreground reports whether the process is in the foreground of its terminal. It
+// is if the terminal does not control it.
+func Foreground(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return true
+	}
+	group, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err != nil || group == unix.Getpgrp()
+}
+
 // HasColor reports whether a terminal shows colours, as the environment says
 // (https://no-color.org).
 func HasColor(getenv func(string) string) bool {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package progress shows on a terminal how far a long task has got, how fast it
+// is and how long it still takes, as pv(1) does.
+package progress
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/terminal"
+)
+
+// Unit is the unit of the amounts that a Meter shows.
+type Unit int
+
+// The units.
+const (
+	Bytes Unit = iota
+	Entries
+)
+
+// Options of a Meter.
+type Options struct {
+	// Verb begins the line: "Verifying".
+	Verb string
+	Unit Unit
+	// Quiet shows nothing, as the option -q.
+	Quiet bool
+	// Delay is how long a task takes at least of which anything is shown;
+	// default 2 s.
+	Delay time.Duration
+	// Interval is the time between two updates of the line; default 250 ms.
+	Interval time.Duration
+}
+
+// Meter is a line on standard error that reports the progress of a task. It
+// appears only if the task takes longer than Options.Delay, and disappears when
+// other output is written through Writer and at Stop. A nil Meter shows nothing.
+//
+// The methods may be called by several goroutines; Set never waits for the
+// terminal.
+type Meter struct {
+	options Options
+	screen  io.Writer
+	now     func() time.Time
+	began   time.Time
+
+	done, total atomic.Int64
+
+	stop    chan struct{}
+	stopped sync.WaitGroup
+
+	mu    sync.Mutex // of the screen, and what follows
+	drawn bool
+	// hidden is the time before which nothing is drawn, since output is being
+	// written to a terminal; partial reports that this output ends inside a line.
+	hidden  time.Time
+	partial bool
+}
+
+// Start begins a task. The Meter is nil if standard error is not a terminal that
+// can erase a line, or nothing is to be shown.
+func Start(e *console.Environment, o Options) *Meter {
+	if o.Quiet || !terminal.Is(e.Stderr) || e.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	if o.Delay == 0 {
+		o.Delay = 2 * time.Second
+	}
+	if o.Interval == 0 {
+		o.Interval = 250 * time.Millisecond
+	}
+	m := &Meter{options: o, screen: e.Stderr, now: time.Now, began: time.Now(), stop: make(chan struct{})}
+	m.stopped.Go(m.run)
+	return m
+}
+
+// Set reports that done of total are done, in the unit of the Meter. A total of 0
+// is not known.
+func (m *Meter) Set(done, total int64) {
+	if m == nil {
+		return
+	}
+	m.total.Store(total)
+	m.done.Store(done)
+}
+
+// Stop erases the line and ends the Meter. It may be called again.
+func (m *Meter) Stop() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	select {
+	case <-m.stop:
+	default:
+		close(m.stop)
+	}
+	m.mu.Unlock()
+	m.stopped.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.erase()
+}
+
+// pause is how long the line stays away after output on a terminal.
+const pause = time.Second
+
+// Writer returns a writer that erases the line before it writes to w. While w is
+// a terminal on which output appears, the line stays away.
+func (m *Meter) Writer(w io.Writer) io.Writer {
+	if m == nil {
+		return w
+	}
+	return &writer{m: m, w: w, terminal: terminal.Is(w)}
+}
+
+type writer struct {
+	m        *Meter
+	w        io.Writer
+	terminal bool
+}
+
+func (w *writer) Write(b []byte) (int, error) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	w.m.erase()
+	n, err := w.w.Write(b)
+	if w.terminal && n > 0 {
+		w.m.hidden, w.m.partial = w.m.now().Add(pause), b[n-1] != '\n'
+	}
+	return n, err
+}
+
+// run draws the line from time to time.
+func (m *Meter) run() {
+	delay := time.NewTimer(m.options.Delay)
+	defer delay.Stop()
+	select {
+	case <-m.stop:
+		return
+	case <-delay.C:
+	}
+	ticker := time.NewTicker(m.options.Interval)
+	defer ticker.Stop()
+	for {
+		m.draw()
+		select {
+		case <-m.stop:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// erase takes the line from the screen. m.mu is held.
+func (m *Meter) erase() {
+	if m.drawn {
+		_, _ = io.WriteString(m.screen, "\r\x1b[K")
+		m.drawn = false
+	}
+}
+
+func (m *Meter) draw() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	// A job in the background does not write over what the shell shows.
+	if m.partial || now.Before(m.hidden) || !terminal.Foreground(m.screen) {
+		return
+	}
+	text := m.text(now)
+	// A line that wraps could not be erased.
+	if width := terminal.Width(m.screen); len(text) >= width {
+		text = text[:width-1]
+	}
+	_, err := io.WriteString(m.screen, "\r"+text+"\x1b[K")
+	m.drawn = err == nil
+}
+
+// text is the line.
+func (m *Meter) text(now time.Time) string {
+	done, total := m.done.Load(), m.total.Load()
+	rate := float64(done) / max(now.Sub(m.began).Seconds(), 1e-3)
+	amount, speed := render.Size(done), render.Size(int64(rate))+"/s"
+	whole := render.Size(total)
+	if m.options.Unit == Entries {
+		amount = render.Counted(uint64(max(done, 0)), "entry")
+		whole = render.Counted(uint64(max(total, 0)), "entry")
+		speed = render.Grouped(uint64(max(rate, 0))) + "/s"
+	}
+	if total <= 0 {
+		return fmt.Sprintf("%s: %s, %s", m.options.Verb, amount, speed)
+	}
+	done = min(done, total)
+	text := fmt.Sprintf("%s: %d %% of %s, %s", m.options.Verb, int64(float64(done)/float64(total)*100), whole, speed)
+	if rate > 0 {
+		text += ", " + left(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
+	}
+	return text
+}
+
+// left returns the time that is left in its two largest units.
+func left(d time.Duration) string {
+	seconds := int64((d + time.Second - 1) / time.Second)
+	switch {
+	case seconds < 60:
+		return fmt.Sprintf("%d s", seconds)
+	case seconds < 3600:
+		return fmt.Sprintf("%d min %d s", seconds/60, seconds%60)
+	}
+	return fmt.Sprintf("%d h %d min", seconds/3600, seconds/60%60)
+}
