@@ -24,7 +24,7 @@ import (
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
-	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
+	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
 // version is set by the build.
@@ -80,7 +80,7 @@ missing capability.`,
 			case s.check:
 				return program.Asked(s.checkSettings(stdout))
 			case s.reloadAgent:
-				return program.Asked(askToReload(c.Context(), cmp.Or(s.varlink, api.Socket)))
+				return program.Asked(askToReload(c.Context(), cmp.Or(s.varlink, agentclient.Socket)))
 			}
 			return record(&s, s.log)
 		},

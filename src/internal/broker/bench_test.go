@@ -46,7 +46,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	br := run(b, l, nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := br.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
+		s, err := br.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 		if err != nil {
 			b.Fatal(err)
 		}

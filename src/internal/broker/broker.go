@@ -60,7 +60,8 @@ type Options struct {
 // Limits bound what callers can make the broker hold.
 type Limits struct {
 	// UserSubscriptions is how many subscriptions a user may have,
-	// Subscriptions how many there are in all, except root's.
+	// Subscriptions how many there are in all, except root's; half of these are
+	// for the group.
 	UserSubscriptions, Subscriptions int
 	// UserStreams is how many streams of a user may be open, Streams how many
 	// of all, except root's; half of these are for root and the group.
@@ -243,11 +244,11 @@ func (b *Broker) Resume(sink func(s *delivery.Subscription, client string) deliv
 // maxName is how long the name of a subscription may be, in bytes.
 const maxName = 64
 
-// Subscribe makes a subscription for a user, or finds that of the same name,
+// Subscribe makes a subscription for a caller's user, or finds that of the same name,
 // filter and options. It sends nothing before it is attached. The errors are
 // those about filters and cursors, *fault.ArgumentError, fault.ErrExists, *fault.LimitError,
 // *fault.StoreError, and others if the state cannot be written.
-func (b *Broker) Subscribe(user uint32, name string, f filter.Spec, o delivery.SubscribeOptions) (*delivery.Subscription, error) {
+func (b *Broker) Subscribe(caller quota.Holder, name string, f filter.Spec, o delivery.SubscribeOptions) (*delivery.Subscription, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
@@ -259,6 +260,7 @@ func (b *Broker) Subscribe(user uint32, name string, f filter.Spec, o delivery.S
 	if err != nil {
 		return nil, err
 	}
+	user := caller.User
 	b.creating.Lock()
 	defer b.creating.Unlock()
 	if name != "" {
@@ -269,7 +271,7 @@ func (b *Broker) Subscribe(user uint32, name string, f filter.Spec, o delivery.S
 			return s, nil
 		}
 	}
-	if err := b.checkLimits(user); err != nil {
+	if err := b.checkLimits(caller); err != nil {
 		return nil, err
 	}
 	if o.After == "" {
@@ -280,7 +282,7 @@ func (b *Broker) Subscribe(user uint32, name string, f filter.Spec, o delivery.S
 		return nil, err
 	}
 	s, err := b.core.Restore(journal.Definition{
-		ID: b.id(), Name: name, User: user, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: string(normal.Flow),
+		ID: b.id(), Name: name, User: user, Stranger: caller.Rank == quota.Stranger, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: string(normal.Flow),
 		Created: b.options.Now().UnixNano(), Place: journal.Place{Position: after},
 	})
 	if err != nil {
@@ -323,21 +325,27 @@ func (b *Broker) id() uint64 {
 	}
 }
 
-func (b *Broker) checkLimits(user uint32) error {
+// checkLimits returns an error if a caller may have no further subscription. They are
+// counted each time: durable ones come and go with their users, or with the journal.
+func (b *Broker) checkLimits(caller quota.Holder) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	limits := &b.options.Limits
-	if len(b.subscriptions) >= limits.Subscriptions && user != 0 {
-		return &fault.LimitError{What: "subscriptions in all", Max: limits.Subscriptions}
-	}
-	n := 0
+	held := quota.New("subscriptions", quota.Limits{
+		User: limits.UserSubscriptions, Strangers: max(1, limits.Subscriptions/2), Others: limits.Subscriptions,
+	})
 	for _, s := range b.subscriptions {
-		if s.User() == user {
-			n++
+		holder := quota.Holder{User: s.User(), Rank: quota.Member}
+		switch {
+		case s.User() == 0:
+			holder.Rank = quota.Trusted
+		case s.Stranger():
+			holder.Rank = quota.Stranger
 		}
+		held.Add(holder)
 	}
-	if n >= limits.UserSubscriptions {
-		return &fault.LimitError{What: "subscriptions of a user", Max: limits.UserSubscriptions}
+	if full := held.Take(caller); full != nil {
+		return &fault.LimitError{What: full.Limit, Max: full.Max}
 	}
 	return nil
 }

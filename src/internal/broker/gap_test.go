@@ -5,6 +5,7 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -199,7 +200,7 @@ func TestAnEmptyFolderBecomesALog(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := run(t, l, nil)
-	s, err := b.Subscribe(1000, "early", filter.Spec{}, delivery.SubscribeOptions{})
+	s, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "early", filter.Spec{}, delivery.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +274,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 				if c.lagging > 0 {
 					after = ends[c.lagging-1]
 				}
-				if _, err := b.Subscribe(1000, "lags", filter.Spec{}, delivery.SubscribeOptions{After: after.String()}); err != nil {
+				if _, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "lags", filter.Spec{}, delivery.SubscribeOptions{After: after.String()}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -468,16 +469,40 @@ func TestStreamsAreLimitedAndTold(t *testing.T) {
 	if !b.Idle() {
 		t.Error("closed streams keep the broker")
 	}
-	for _, step := range []struct {
+}
+
+// Users outside the group have half of the subscriptions, also those that another
+// broker made; root's come on top.
+func TestSubscriptionsOfStrangersLeaveRoomForTheGroup(t *testing.T) {
+	l := brokertest.New(t)
+	l.Flush()
+	state := t.TempDir()
+	limits := func(o *broker.Options) {
+		o.StateDir = state
+		o.Limits = broker.Limits{UserStreams: 2, Streams: 3, UserSubscriptions: 3, Subscriptions: 6}
+	}
+	type step struct {
 		user uint32
+		rank quota.Rank
 		max  int
-	}{{1, 0}, {1, 0}, {1, 2}, {2, 0}, {2, 3}} {
-		_, err := b.Subscribe(step.user, "", filter.Spec{}, delivery.SubscribeOptions{})
-		var limit *fault.LimitError
-		if step.max == 0 && err != nil || step.max != 0 && (!errors.As(err, &limit) || limit.Max != step.max) {
-			t.Fatalf("user %d subscribes: %v", step.user, err)
+	}
+	subscribe := func(b *running, steps ...step) {
+		t.Helper()
+		for i, step := range steps {
+			name := fmt.Sprintf("s%d-%d", len(b.Subscriptions()), i)
+			_, err := b.Subscribe(quota.Holder{User: step.user, Rank: step.rank}, name, filter.Spec{}, delivery.SubscribeOptions{})
+			var limit *fault.LimitError
+			if step.max == 0 && err != nil || step.max != 0 && (!errors.As(err, &limit) || limit.Max != step.max) {
+				t.Fatalf("step %d, user %d subscribes: %v", i, step.user, err)
+			}
 		}
 	}
+	b := run(t, l, limits)
+	subscribe(b, step{1, quota.Stranger, 0}, step{2, quota.Stranger, 0}, step{3, quota.Stranger, 0})
+	b.stop()
+	b = run(t, l, limits)
+	subscribe(b, step{4, quota.Stranger, 3}, step{5, quota.Member, 0}, step{5, quota.Member, 0}, step{5, quota.Member, 0},
+		step{5, quota.Member, 3}, step{6, quota.Member, 6}, step{0, quota.Trusted, 0})
 }
 
 func TestStreamsAreTheEntriesWithTwoKeysMore(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/quota"
 	"crypto-auditing/src/internal/status"
 )
 
@@ -291,7 +292,7 @@ func TestTheNewestSegmentIsDeliveredOnceItCanBeRead(t *testing.T) {
 		t.Errorf("why the rest cannot be read: %v", err)
 	}
 	// A cursor in it is one of the log.
-	if _, err := b.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{After: ends[2].String()}); err != nil {
+	if _, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "", filter.Spec{}, delivery.SubscribeOptions{After: ends[2].String()}); err != nil {
 		t.Errorf("a cursor in the segment: %v", err)
 	}
 	if err := os.Rename(newest+".away", newest); err != nil {

@@ -16,11 +16,12 @@ import (
 	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/quota"
 )
 
 func subscribe(t *testing.T, b *running, name string, f filter.Spec, o delivery.SubscribeOptions) (*delivery.Subscription, *client) {
 	t.Helper()
-	s, err := b.Subscribe(1000, name, f, o)
+	s, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, name, f, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +100,10 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 	if status := again.Status(); status.Delivered != last.Sequence || status.Pending != 0 || status.Position != last {
 		t.Errorf("status %+v", status)
 	}
-	if _, err := b.Subscribe(1000, "x", filter.Spec{Keys: []string{"a"}}, delivery.SubscribeOptions{}); !errors.Is(err, fault.ErrExists) {
+	if _, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "x", filter.Spec{Keys: []string{"a"}}, delivery.SubscribeOptions{}); !errors.Is(err, fault.ErrExists) {
 		t.Errorf("another filter under the same name: %v", err)
 	}
-	if same, err := b.Subscribe(1000, "x", filter.Spec{}, delivery.SubscribeOptions{}); err != nil || same != again {
+	if same, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "x", filter.Spec{}, delivery.SubscribeOptions{}); err != nil || same != again {
 		t.Errorf("the same again: %v", err)
 	}
 	if _, err := b.Named(1001, "x"); !errors.Is(err, fault.ErrNoSubscription) {
@@ -126,7 +127,7 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 	b := run(t, l, func(o *broker.Options) {
 		o.AnswerTime, o.Form = answerTime, wide
 	})
-	stopped, err := b.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{Batch: 4})
+	stopped, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "", filter.Spec{}, delivery.SubscribeOptions{Batch: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
 	if err := stopped.Attach(slow); err != nil {
 		t.Fatal(err)
 	}
-	other, err := b.Subscribe(1000, "", filter.Spec{}, delivery.SubscribeOptions{})
+	other, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "", filter.Spec{}, delivery.SubscribeOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

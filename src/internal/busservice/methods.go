@@ -205,7 +205,7 @@ func (c *call) subscribe() ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	one, err := c.service.broker.Subscribe(c.who.User, name, f, o)
+	one, err := c.service.broker.Subscribe(c.service.access.Holder(c.who), name, f, o)
 	if err != nil {
 		return nil, err
 	}

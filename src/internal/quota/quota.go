@@ -89,6 +89,13 @@ func (q *Quota) take(h Holder, perUser bool) *Full {
 	return nil
 }
 
+// Add counts one more of a holder, whatever the limits: one that was there before.
+func (q *Quota) Add(h Holder) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.add(h, 1)
+}
+
 // Release gives back one that a holder has taken.
 func (q *Quota) Release(h Holder) {
 	q.mu.Lock()

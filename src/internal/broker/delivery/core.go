@@ -55,7 +55,7 @@ func (c *Core) Restore(d journal.Definition) (*Subscription, error) {
 		return nil, err
 	}
 	return &Subscription{
-		core: c, id: d.ID, name: d.Name, user: d.User, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow),
+		core: c, id: d.ID, name: d.Name, user: d.User, stranger: d.Stranger, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow),
 		created: time.Unix(0, d.Created), wakes: wakeup.New(),
 		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped, client: d.Client,
 	}, nil
@@ -66,7 +66,7 @@ func (s *Subscription) Definition() journal.Definition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return journal.Definition{
-		ID: s.id, Name: s.name, User: s.user, Filter: s.filter.Spec, Batch: s.batch, Window: s.window, Flow: string(s.flow),
+		ID: s.id, Name: s.name, User: s.user, Stranger: s.stranger, Filter: s.filter.Spec, Batch: s.batch, Window: s.window, Flow: string(s.flow),
 		Created: s.created.UnixNano(),
 		Place:   journal.Place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped},
 		Client:  s.client,

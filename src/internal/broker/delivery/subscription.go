@@ -72,14 +72,16 @@ type Subscription struct {
 	core *Core
 	id   uint64
 	// name is empty for an ephemeral one.
-	name    string
-	user    uint32
-	filter  *filter.Filter
-	batch   int
-	window  time.Duration
-	flow    Flow
-	created time.Time
-	wakes   wakeup.Signal
+	name string
+	user uint32
+	// stranger: the user was outside the group when it was made.
+	stranger bool
+	filter   *filter.Filter
+	batch    int
+	window   time.Duration
+	flow     Flow
+	created  time.Time
+	wakes    wakeup.Signal
 
 	// control is held by whoever starts or ends a delivery, before mu.
 	control sync.Mutex
@@ -118,6 +120,9 @@ func (s *Subscription) Name() string { return s.name }
 
 // User is whose it is.
 func (s *Subscription) User() uint32 { return s.user }
+
+// Stranger reports whether the user was outside the group when it was made.
+func (s *Subscription) Stranger() bool { return s.stranger }
 
 // Created is when it was made.
 func (s *Subscription) Created() time.Time { return s.created }

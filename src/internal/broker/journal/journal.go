@@ -75,6 +75,9 @@ type Definition struct {
 	// Client is the connection that it is attached to, as the transport knows it;
 	// empty: none. Brokers before 0.2 pass over it, here and in a movement.
 	Client string `cbor:"10,keyasint,omitempty"`
+	// Stranger: the user was outside the group when it was made. Brokers before 0.2
+	// did not note it, and pass over it.
+	Stranger bool `cbor:"11,keyasint,omitempty"`
 }
 
 // Place is how far a subscription has got.

@@ -90,6 +90,12 @@ func (c Client) Rotate(ctx context.Context) (segment string, err error) {
 	return segment, err
 }
 
+// Reload has the agent read its configuration again, and returns when it is in
+// effect. A *ConfigurationError says what is wrong with it.
+func (c Client) Reload(ctx context.Context) error {
+	return c.call(ctx, func(connection *varlink.Connection) error { return api.Reload().Call(ctx, connection) })
+}
+
 // Remove implements broker.Agent.
 func (c Client) Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (bytes int64, segments int, err error) {
 	uid := int64(by.UID)

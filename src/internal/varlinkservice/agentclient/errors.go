@@ -26,6 +26,22 @@ type FailedError struct{ Problem string }
 
 func (e *FailedError) Error() string { return "the agent failed: " + e.Problem }
 
+// ConfigurationError reports what is wrong with the agent's configuration.
+type ConfigurationError struct {
+	// File is the path; Line counts from 1 and is 0 where the error is not in one
+	// line.
+	File    string
+	Line    int
+	Problem string
+}
+
+func (e *ConfigurationError) Error() string {
+	if e.Line == 0 {
+		return e.File + ": " + e.Problem
+	}
+	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Problem)
+}
+
 // LimitError reports a limit that the agent has reached.
 type LimitError struct {
 	Limit   string
@@ -52,6 +68,7 @@ var ErrNotAgent = errors.New("it is not the agent, or one of another version")
 // answer returns the error for one of a call.
 func answer(err error) error {
 	var failed *api.Failed
+	var bad *api.BadConfiguration
 	var foreign *api.ForeignCursor
 	var lagging *api.Lagging
 	var denied *api.PermissionDenied
@@ -66,6 +83,8 @@ func answer(err error) error {
 		return nil
 	case errors.As(err, &failed):
 		return &FailedError{failed.Problem}
+	case errors.As(err, &bad):
+		return &ConfigurationError{File: bad.File, Line: int(bad.Line), Problem: bad.Problem}
 	case errors.As(err, &foreign):
 		return fmt.Errorf("%w: %s", logstore.ErrForeignCursor, foreign.Cursor)
 	case errors.As(err, &all):
