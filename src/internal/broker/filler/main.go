@@ -9,6 +9,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -34,6 +36,7 @@ type options struct {
 	segmentChunks int
 	quiet, seal   bool
 	scan          bool
+	fresh         cipher.Block // of ids, nil: they are counted
 }
 
 func main() {
@@ -47,7 +50,16 @@ func main() {
 	flag.BoolVar(&o.quiet, "quiet", false, "print only the last cursor")
 	flag.BoolVar(&o.seal, "seal", false, "seal closed segments at the end")
 	flag.BoolVar(&o.scan, "scan", false, "read the log instead, and print how many groups there are and how many seconds it took")
+	fresh := flag.Bool("fresh", false, "ids as after encryption, of operations of five contexts inside each other")
 	flag.Parse()
+	if *fresh {
+		// A key of zeros: the same log each time.
+		block, err := aes.NewCipher(make([]byte, 16))
+		if err != nil {
+			panic(err)
+		}
+		o.fresh = block
+	}
 	do := fill
 	if o.scan {
 		do = scan
@@ -156,6 +168,9 @@ func fill(o *options) error {
 func batch(o *options, chunk int) logstore.Batch {
 	now := logstore.SystemClock{}.Now()
 	b := logstore.Batch{First: now.Boot, Last: now.Boot}
+	if o.fresh != nil {
+		b.First -= uint64(o.groups-1) * uint64(time.Microsecond)
+	}
 	set := map[uint64]struct{}{}
 	var of []uint64
 	for i := 0; i < o.groups && len(b.Entries) < maxChunk; i++ {
@@ -183,11 +198,11 @@ func batch(o *options, chunk int) logstore.Batch {
 // contexts are those of a handshake, with data as it comes.
 func contexts() []kind {
 	return []kind{
-		{"tls::handshake_client", "tls::protocol_version", 772},
-		{"tls::key_exchange", "tls::group", 29},
-		{"pk::derive", "pk::bits", 256},
-		{"tls::verify", "tls::signature_algorithm", 1027},
-		{"pk::verify", "pk::bits", 3072},
+		{"tls::handshake_client", "tls::protocol_version", 772, -1},
+		{"tls::key_exchange", "tls::group", 29, 0},
+		{"pk::derive", "pk::bits", 256, 1},
+		{"tls::verify", "tls::signature_algorithm", 1027, 0},
+		{"pk::verify", "pk::bits", 3072, 3},
 	}
 }
 
@@ -195,6 +210,7 @@ func contexts() []kind {
 type kind struct {
 	name, key string
 	value     int64
+	parent    int // index of the context around it
 }
 
 // one is a group as the agent makes it.
@@ -210,7 +226,33 @@ func one(o *options, n, now uint64) *event.Group {
 		event.Event{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: g.Name}})
 	binary.LittleEndian.PutUint64(g.Events[0].Parent[:], n)
 	g.Events = append(g.Events, event.Event{Key: []byte(c.key), Value: event.Value{Word: c.value}})
+	if o.fresh != nil {
+		o.inside(g, n, now)
+	}
 	return g
+}
+
+// inside completes the group with the given number for operations: its context is
+// inside the one of its parent, and all ids are new.
+func (o *options) inside(g *event.Group, n, now uint64) {
+	all := contexts()
+	i := n % uint64(len(all))
+	c := all[i]
+	o.id(&g.Context, n+1)
+	opened := &g.Events[0]
+	o.id(&opened.Parent, 0) // of the thread
+	if c.parent >= 0 {
+		o.id(&opened.Parent, n-i+uint64(c.parent)+1)
+	}
+	g.Start = now - uint64(o.groups-1)*uint64(time.Microsecond) + n%uint64(o.groups)*uint64(time.Microsecond)
+	g.End = g.Start
+}
+
+// id makes an id of a number, as the agent encrypts them.
+func (o *options) id(id *event.ContextID, n uint64) {
+	*id = event.ContextID{}
+	binary.LittleEndian.PutUint64(id[:], n)
+	o.fresh.Encrypt(id[:], id[:])
 }
 
 // rotate begins a segment and waits until that is durable.
