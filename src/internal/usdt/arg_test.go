@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/elffile"
 )
 
 func TestArgumentsOfAMD64(t *testing.T) {
@@ -207,7 +208,7 @@ func TestArgumentsRefusedByName(t *testing.T) {
 		},
 	} {
 		for spec, why := range cases {
-			t.Run(MachineName(m)+" "+shorten(spec), func(t *testing.T) {
+			t.Run(elffile.MachineName(m)+" "+shorten(spec), func(t *testing.T) {
 				args, err := ParseArgs(m, spec)
 				var specErr *SpecError
 				if !errors.As(err, &specErr) {

@@ -3,47 +3,19 @@
 package usdt
 
 import (
-	"debug/elf"
-	"errors"
 	"fmt"
-	"strings"
+
+	"crypto-auditing/src/internal/elffile"
 )
 
-// ErrNotELF tells that a file is no ELF file at all.
-var ErrNotELF = errors.New("not an ELF file")
+// ErrNotELF is returned for a file that is not an ELF file.
+var ErrNotELF = elffile.ErrNotELF
 
-// FormatError tells that a file claims to be ELF and is not well formed, or
-// is beyond a limit of this package.
-type FormatError struct {
-	// What is the part that is wrong, such as "section headers".
-	What string
-	// Why is what is wrong with it.
-	Why string
-}
-
-func (e *FormatError) Error() string { return e.What + ": " + e.Why }
-
-// UnsupportedError tells that a file is sound but not of a kind whose probes
-// this package understands.
-type UnsupportedError struct {
-	Machine elf.Machine
-	Class   elf.Class
-	Data    elf.Data
-	// Type is set when the kind of file is the reason: an object file before
-	// linking, a core file.
-	Type elf.Type
-}
-
-func (e *UnsupportedError) Error() string {
-	switch {
-	case e.Type != elf.ET_NONE:
-		return fmt.Sprintf("unsupported kind of ELF file %s: want a shared library or a program",
-			strings.TrimPrefix(e.Type.String(), "ET_"))
-	case e.Class != elf.ELFCLASS64:
-		return fmt.Sprintf("unsupported 32-bit ELF file for %s: want 64 bit, x86-64 or aarch64", machineName(e.Machine, e.Data))
-	}
-	return fmt.Sprintf("unsupported machine %s: want x86-64 or aarch64", machineName(e.Machine, e.Data))
-}
+// The errors of files, see package elffile.
+type (
+	FormatError      = elffile.FormatError
+	UnsupportedError = elffile.UnsupportedError
+)
 
 // NoteError tells that one probe note could not be used.
 type NoteError struct {
@@ -72,38 +44,3 @@ type SpecError struct {
 }
 
 func (e *SpecError) Error() string { return fmt.Sprintf("argument %q: %s", e.Spec, e.Why) }
-
-// MachineName returns the usual name of a machine, for people to read.
-func MachineName(m elf.Machine) string { return machineName(m, elf.ELFDATANONE) }
-
-func machineName(m elf.Machine, d elf.Data) string {
-	switch m {
-	case elf.EM_X86_64:
-		return "x86-64"
-	case elf.EM_AARCH64:
-		if d == elf.ELFDATA2MSB {
-			return "aarch64_be"
-		}
-		return "aarch64"
-	case elf.EM_PPC64:
-		if d == elf.ELFDATA2LSB {
-			return "ppc64le"
-		}
-		return "ppc64"
-	case elf.EM_S390:
-		return "s390x"
-	case elf.EM_RISCV:
-		return "riscv"
-	case elf.EM_386:
-		return "i386"
-	case elf.EM_ARM:
-		return "arm"
-	case elf.EM_LOONGARCH:
-		return "loongarch"
-	}
-	// The name of an unknown one is a sum with a known one.
-	if s, ok := strings.CutPrefix(m.String(), "EM_"); ok && !strings.Contains(s, "+") {
-		return strings.ToLower(s)
-	}
-	return fmt.Sprintf("number %d", uint16(m))
-}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/elffile"
 )
 
 // fixtures are the ELF files of testdata with the compiler of their source.
@@ -56,7 +57,7 @@ func run(t *testing.T, name string, args ...string) string {
 // describe writes everything a File says as text.
 func describe(f *File) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "machine %s\nbuild-id %x\n", MachineName(f.Machine), f.BuildID)
+	fmt.Fprintf(&b, "machine %s\nbuild-id %x\n", elffile.MachineName(f.Machine), f.BuildID)
 	for _, s := range f.Segments {
 		fmt.Fprintf(&b, "segment %#x offset %#x file %#x memory %#x flags %s\n", s.Vaddr, s.Off, s.Filesz, s.Memsz, s.Flags)
 	}

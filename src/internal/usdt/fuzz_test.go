@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/elffile"
 )
 
 // checkArgs states what holds of all arguments that were accepted.
@@ -98,12 +99,12 @@ func FuzzParseArgs(f *testing.F) {
 // file.
 func FuzzNotes(f *testing.F) {
 	whole := fixture(f, "amd64")
-	e, err := newReader(bytes.NewReader(whole), int64(len(whole)))
+	e, err := elffile.New(bytes.NewReader(whole), int64(len(whole)))
 	if err != nil {
 		f.Fatal(err)
 	}
-	s := e.section(probeNoteSection)
-	f.Add(whole[s.off : s.off+s.size])
+	s := e.Section(probeNoteSection)
+	f.Add(whole[s.Off : s.Off+s.Size])
 	f.Add(testNote("stapsdt", 3, codeAddr(f), 0, 0, "crypto_auditing\x00data\x008@%rax\x00"))
 	header := sectionHeader(f, whole, probeNoteSection)
 	f.Add(testNote("stapsdt", 3, codeAddr(f), 0, 0, "crypto_auditing\x00data\x008@texts@GOTPCREL(%rip)\x00"))
@@ -113,7 +114,7 @@ func FuzzNotes(f *testing.F) {
 			t.Fatalf("a section of notes made the file unusable: %v", err)
 		}
 		checkFile(t, file, int64(len(whole)+len(notes)))
-		if n := len(file.Sites) + len(file.Errors) + file.Dropped; n > len(notes)/noteHeader+1 {
+		if n := len(file.Sites) + len(file.Errors) + file.Dropped; n > len(notes)/12+1 {
 			t.Errorf("%d sites and errors out of %d bytes", n, len(notes))
 		}
 	})
@@ -148,7 +149,7 @@ func FuzzParse(f *testing.F) {
 // checkFile states what holds of every file of size bytes that was read.
 func checkFile(t *testing.T, f *File, size int64) {
 	t.Helper()
-	if len(f.Sites) > MaxNotes || len(f.Errors) > MaxErrors || len(f.BuildID) > MaxBuildID {
+	if len(f.Sites) > MaxNotes || len(f.Errors) > MaxErrors || len(f.BuildID) > elffile.MaxBuildID {
 		t.Errorf("%d sites, %d errors, %d bytes of build-id", len(f.Sites), len(f.Errors), len(f.BuildID))
 	}
 	for _, err := range f.Errors {

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/elffile"
 )
 
 // fixture returns the bytes of a committed ELF file, for the test to change.
@@ -36,7 +38,7 @@ func sectionHeader(t testing.TB, b []byte, name string) int {
 	}
 	for i, s := range f.Sections {
 		if s.Name == name {
-			return int(binary.LittleEndian.Uint64(b[40:])) + i*sectionSize
+			return int(binary.LittleEndian.Uint64(b[40:])) + i*64
 		}
 	}
 	t.Fatalf("the file has no section %s", name)
@@ -103,7 +105,7 @@ func TestBrokenFilesAreTypedErrors(t *testing.T) {
 			return b
 		}, "section headers"},
 		"many section names": {func(t *testing.T, b []byte) []byte {
-			le.PutUint64(b[sectionHeader(t, b, ".shstrtab")+32:], MaxSectionNames+1)
+			le.PutUint64(b[sectionHeader(t, b, ".shstrtab")+32:], elffile.MaxSectionNames+1)
 			return b
 		}, "section names"},
 		"segment beyond the end": {func(_ *testing.T, b []byte) []byte {
@@ -298,7 +300,7 @@ func TestNotesThatCannotBeWalkedKeepThoseBefore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(f.Sites) != 1 || len(f.Errors) != 1 || !errors.Is(f.Errors[0], errNoteCut) {
+			if len(f.Sites) != 1 || len(f.Errors) != 1 || !errors.Is(f.Errors[0], elffile.ErrNoteCut) {
 				t.Errorf("%d sites and errors %v, want 1 and that a note was cut", len(f.Sites), f.Errors)
 			}
 		})
@@ -383,14 +385,14 @@ func TestBuildIDIsFoundWithAndWithoutSections(t *testing.T) {
 	}{
 		"segment and section": {func([]byte) {}, want},
 		"segment alone":       {func(b []byte) { le.PutUint64(b[40:], 0) }, want},
-		"section alone":       {func(b []byte) { le.PutUint32(b[64+3*segmentSize:], uint32(elf.PT_NULL)) }, want},
+		"section alone":       {func(b []byte) { le.PutUint32(b[64+3*56:], uint32(elf.PT_NULL)) }, want},
 		"neither": {func(b []byte) {
 			le.PutUint64(b[40:], 0)
-			le.PutUint32(b[64+3*segmentSize:], uint32(elf.PT_NULL))
+			le.PutUint32(b[64+3*56:], uint32(elf.PT_NULL))
 		}, ""},
-		"segment too large":  {func(b []byte) { le.PutUint64(b[64+3*segmentSize+32:], 1<<40) }, want},
-		"segment not there":  {func(b []byte) { le.PutUint64(b[64+3*segmentSize+8:], 1<<40) }, want},
-		"aligned to 8 bytes": {func(b []byte) { le.PutUint64(b[64+3*segmentSize+48:], 8) }, want},
+		"segment too large":  {func(b []byte) { le.PutUint64(b[64+3*56+32:], 1<<40) }, want},
+		"segment not there":  {func(b []byte) { le.PutUint64(b[64+3*56+8:], 1<<40) }, want},
+		"aligned to 8 bytes": {func(b []byte) { le.PutUint64(b[64+3*56+48:], 8) }, want},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := fixture(t, "amd64")

@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/elffile"
 )
 
 // Encodings of no-operations.
@@ -16,19 +17,19 @@ const (
 	amd64TenNop  = "\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00"
 	arm64Nop     = "\x1f\x20\x03\xd5"
 
-	// longestNop is as far as nop looks.
+	// longestNop is as far as nopAt looks.
 	longestNop = len(amd64Nop) + len(amd64TenNop)
 )
 
-// nop reads the instruction at a site.
-func (e *reader) nop(image *capture.Image, s *Site) (NopKind, error) {
+// nopAt reads the instruction at a site.
+func nopAt(e *elffile.File, image *capture.Image, s *Site) (NopKind, error) {
 	segment := image.Segment(s.Addr, 1)
 	left := segment.Filesz - (s.Addr - segment.Vaddr)
-	b, err := e.read("code at a probe", s.Offset, min(left, uint64(longestNop)))
+	b, err := e.Read("code at a probe", s.Offset, min(left, uint64(longestNop)))
 	if err != nil {
 		return NopNone, err
 	}
-	if e.machine == elf.EM_AARCH64 {
+	if e.Machine == elf.EM_AARCH64 {
 		if bytes.HasPrefix(b, []byte(arm64Nop)) {
 			return NopOne, nil
 		}

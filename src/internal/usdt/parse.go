@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"syscall"
+
+	"crypto-auditing/src/internal/elffile"
 )
 
 // Open reads the probes of the file at path. The error names the file; it
@@ -30,38 +30,30 @@ func Open(path string) (*File, error) {
 }
 
 func openFile(path string) (*File, error) {
-	// A FIFO must not make the caller wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, size, err := elffile.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	return Parse(f, info.Size())
+	return Parse(f, size)
 }
 
 // Parse reads the probes of the ELF file of size bytes in r. Its errors are
 // those of Open, without the file's name.
 func Parse(r io.ReaderAt, size int64) (*File, error) {
-	e, err := newReader(r, size)
+	e, err := elffile.New(r, size)
 	if err != nil {
 		return nil, err
 	}
-	f := &File{Machine: e.machine}
-	if f.Segments, err = e.loads(); err != nil {
+	f := &File{Machine: e.Machine}
+	if f.Segments, err = e.Loads(); err != nil {
 		return nil, err
 	}
-	f.BuildID = e.buildID()
+	f.BuildID = e.BuildID()
 
-	notes, walkErr := e.probeNotes()
-	base := e.section(baseSection)
-	symbols := symbols{reader: e, segments: f.Segments}
+	notes, walkErr := probeNotes(e)
+	base := e.Section(baseSection)
+	symbols := symbols{File: e, segments: f.Segments}
 	for _, n := range notes {
 		p, err := n.probe()
 		if err == nil {
@@ -86,7 +78,7 @@ func Parse(r io.ReaderAt, size int64) (*File, error) {
 	}
 
 	for i := range f.Sites {
-		if f.Sites[i].Nop, err = e.nop(&f.Image, &f.Sites[i]); err != nil {
+		if f.Sites[i].Nop, err = nopAt(e, &f.Image, &f.Sites[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -104,11 +96,11 @@ func (f *File) addError(err error) {
 // relocate undoes prelinking: a tool that moves a library in the address
 // space moves the section .stapsdt.base with it, but leaves in the notes the
 // addresses of the site, of the semaphore and of that section as they were.
-func (p *probe) relocate(base *section) {
+func (p *probe) relocate(base *elffile.Section) {
 	if base == nil || p.base == 0 {
 		return
 	}
-	moved := base.addr - p.base
+	moved := base.Addr - p.base
 	p.addr += moved
 	if p.semaphore != 0 {
 		p.semaphore += moved

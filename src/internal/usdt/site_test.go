@@ -5,6 +5,7 @@ package usdt
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/elffile"
 )
 
 func TestKindsOfNoOperationsAreToldApart(t *testing.T) {
@@ -39,19 +41,41 @@ func TestKindsOfNoOperationsAreToldApart(t *testing.T) {
 		"x86-64's one on arm64": {elf.EM_AARCH64, "\x90\x90\x90\x90", NopNone},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const vaddr, off = 0x4010, 16
-			b := append(make([]byte, off), c.code...)
-			// Bytes after the segment are none of its own.
+			const vaddr, off = 0x4010, 64 + 56
 			n := uint64(len(c.code))
-			b = append(b, make([]byte, 16)...)
-			e := &reader{r: bytes.NewReader(b), size: uint64(len(b)), machine: c.machine}
+			e, err := elffile.New(bytes.NewReader(minimal(c.machine, vaddr, off, c.code)), off+int64(n)+16)
+			if err != nil {
+				t.Fatal(err)
+			}
 			image := &capture.Image{Segments: []capture.Segment{{Vaddr: vaddr, Off: off, Filesz: n, Memsz: n, Flags: elf.PF_X}}}
-			got, err := e.nop(image, &Site{Addr: vaddr, Offset: off})
+			got, err := nopAt(e, image, &Site{Addr: vaddr, Offset: off})
 			if err != nil || got != c.want {
 				t.Errorf("got %s and error %v, want %s", got, err, c.want)
 			}
 		})
 	}
+}
+
+// minimal returns an ELF file with one segment of code, which ends 16 bytes before
+// the file does: they are not its own.
+func minimal(machine elf.Machine, vaddr, off uint64, code string) []byte {
+	le := binary.LittleEndian
+	b := append([]byte(elf.ELFMAG), byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1)
+	b = append(b, make([]byte, 64-len(b))...)
+	le.PutUint16(b[16:], uint16(elf.ET_DYN))
+	le.PutUint16(b[18:], uint16(machine))
+	le.PutUint64(b[32:], 64)
+	le.PutUint16(b[54:], 56)
+	le.PutUint16(b[56:], 1)
+	p := make([]byte, 56)
+	le.PutUint32(p, uint32(elf.PT_LOAD))
+	le.PutUint32(p[4:], uint32(elf.PF_X))
+	le.PutUint64(p[8:], off)
+	le.PutUint64(p[16:], vaddr)
+	le.PutUint64(p[32:], uint64(len(code)))
+	le.PutUint64(p[40:], uint64(len(code)))
+	b = append(append(b, p...), code...)
+	return append(b, make([]byte, 16)...)
 }
 
 func TestOpenNamesTheFileAndTheReason(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/elffile"
 )
 
 // Sizes of the entries of tables.
@@ -39,7 +40,7 @@ var (
 // supplement, R_X86_64_GLOB_DAT). There is none for a symbol which the linker
 // made the library's own, as version scripts do: its address is known.
 type symbols struct {
-	*reader
+	*elffile.File
 	segments []capture.Segment
 	known    map[string]symbolValue
 }
@@ -149,12 +150,12 @@ func (s *symbols) slots(name string) ([]uint64, error) {
 		indices[y.index] = true
 	}
 	var slots []uint64
-	for i := range s.sections {
-		r := &s.sections[i]
-		if r.typ != elf.SHT_RELA || uint64(r.link) >= uint64(len(s.sections)) || s.sections[r.link].typ != elf.SHT_DYNSYM { //nolint:misspell // that of the System V ABI
+	for i := range s.Sections {
+		r := &s.Sections[i]
+		if r.Type != elf.SHT_RELA || uint64(r.Link) >= uint64(len(s.Sections)) || s.Sections[r.Link].Type != elf.SHT_DYNSYM { //nolint:misspell // that of the System V ABI
 			continue
 		}
-		err := s.entries("relocations", r, relocationSize, func(_ uint32, b []byte) error {
+		err := s.Entries("relocations", r, relocationSize, func(_ uint32, b []byte) error {
 			le := binary.LittleEndian
 			place, info, addend := le.Uint64(b), le.Uint64(b[8:]), le.Uint64(b[16:])
 			if elf.R_X86_64(uint32(info)) != elf.R_X86_64_GLOB_DAT || !indices[uint32(info>>32)] || found[uint32(info>>32)] {
@@ -177,15 +178,15 @@ func (s *symbols) slots(name string) ([]uint64, error) {
 // bindsItself reports whether the file's own definition of a symbol is the one
 // that it uses: it is a program, or was linked with -Bsymbolic.
 func (s *symbols) bindsItself() bool {
-	if s.kind == elf.ET_EXEC {
+	if s.Type == elf.ET_EXEC {
 		return true
 	}
-	for i := range s.progs {
-		p := &s.progs[i]
+	for i := range s.Progs {
+		p := &s.Progs[i]
 		if p.Type != elf.PT_DYNAMIC || p.Filesz > maxDynamic {
 			continue
 		}
-		b, err := s.read("dynamic section", p.Off, p.Filesz)
+		b, err := s.Read("dynamic section", p.Off, p.Filesz)
 		if err != nil {
 			return false
 		}
@@ -212,20 +213,20 @@ func (s *symbols) bindsItself() bool {
 
 // named returns the symbols of a name in the first table of the type.
 func (s *symbols) named(typ elf.SectionType, name string) ([]symbol, error) {
-	for i := range s.sections {
-		t := &s.sections[i]
-		if t.typ != typ {
+	for i := range s.Sections {
+		t := &s.Sections[i]
+		if t.Type != typ {
 			continue
 		}
-		if uint64(t.link) >= uint64(len(s.sections)) {
-			return nil, &FormatError{"symbol table", "it has no names"}
+		if uint64(t.Link) >= uint64(len(s.Sections)) {
+			return nil, &FormatError{What: "symbol table", Why: "it has no names"}
 		}
-		places, err := s.places(&s.sections[t.link], name)
+		places, err := s.places(&s.Sections[t.Link], name)
 		if err != nil || len(places) == 0 {
 			return nil, err
 		}
 		var all []symbol
-		err = s.entries("symbol table", t, symbolSize, func(index uint32, b []byte) error {
+		err = s.Entries("symbol table", t, symbolSize, func(index uint32, b []byte) error {
 			le := binary.LittleEndian
 			if !places[le.Uint32(b)] {
 				return nil
@@ -246,16 +247,16 @@ func (s *symbols) named(typ elf.SectionType, name string) ([]symbol, error) {
 
 // places returns where a name stands in a string table. It may be the end of
 // another.
-func (s *symbols) places(table *section, name string) (map[uint32]bool, error) {
-	if table.size > MaxSymbolTable {
-		return nil, &FormatError{"symbol names", fmt.Sprintf("%d bytes, more than %d", table.size, MaxSymbolTable)}
+func (s *symbols) places(table *elffile.Section, name string) (map[uint32]bool, error) {
+	if table.Size > elffile.MaxTable {
+		return nil, &FormatError{What: "symbol names", Why: fmt.Sprintf("%d bytes, more than %d", table.Size, elffile.MaxTable)}
 	}
 	want := append([]byte(name), 0)
 	places := map[uint32]bool{}
 	const step = 64 << 10
-	for at := uint64(0); at < table.size; at += step {
+	for at := uint64(0); at < table.Size; at += step {
 		// So much more that no name is between two parts.
-		b, err := s.read("symbol names", table.off+at, min(step+uint64(len(want))-1, table.size-at))
+		b, err := s.Read("symbol names", table.Off+at, min(step+uint64(len(want))-1, table.Size-at))
 		if err != nil {
 			return nil, err
 		}
@@ -268,33 +269,8 @@ func (s *symbols) places(table *section, name string) (map[uint32]bool, error) {
 			from += next + 1
 		}
 		if len(places) > maxNamePlaces {
-			return nil, &FormatError{"symbol names", fmt.Sprintf("one is there more than %d times", maxNamePlaces)}
+			return nil, &FormatError{What: "symbol names", Why: fmt.Sprintf("one is there more than %d times", maxNamePlaces)}
 		}
 	}
 	return places, nil
-}
-
-// entries calls f for each entry of a table, part by part.
-func (s *symbols) entries(what string, t *section, size uint64, f func(index uint32, b []byte) error) error {
-	if t.size > MaxSymbolTable {
-		return &FormatError{what, fmt.Sprintf("%d bytes, more than %d", t.size, MaxSymbolTable)}
-	}
-	if t.entry != size {
-		return &FormatError{what, fmt.Sprintf("entries have %d bytes, not %d", t.entry, size)}
-	}
-	step := size * (64 << 10 / size)
-	index := uint32(0)
-	for at := uint64(0); at < t.size; at += step {
-		b, err := s.read(what, t.off+at, min(step, t.size-at))
-		if err != nil {
-			return err
-		}
-		for ; uint64(len(b)) >= size; b = b[size:] {
-			if err := f(index, b[:size]); err != nil {
-				return err
-			}
-			index++
-		}
-	}
-	return nil
 }

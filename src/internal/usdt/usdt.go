@@ -21,15 +21,9 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-// Limits on what is read from one file. A file beyond them is either hostile
+// Limits on what is read from one file, besides those of elffile. A file beyond them is either hostile
 // or broken; the largest libraries in use stay far below.
 const (
-	// MaxSections bounds the section headers of a file.
-	MaxSections = 8192
-	// MaxSegments bounds the program headers of a file.
-	MaxSegments = 1024
-	// MaxSectionNames bounds the section name table, in bytes.
-	MaxSectionNames = 1 << 20
 	// MaxNoteSection bounds one note section, in bytes.
 	MaxNoteSection = 4 << 20
 	// MaxNotes bounds the probe notes of a file, over all its note sections.
@@ -40,12 +34,9 @@ const (
 	MaxArgs = 12
 	// MaxArgSpec bounds the argument specification of a site, in bytes.
 	MaxArgSpec = 1024
-	// MaxBuildID bounds a build-id, in bytes; linkers write 8 to 32.
-	MaxBuildID = 64
 	// MaxSymbols bounds the symbols that the argument specifications of a file
-	// name, and MaxSymbolTable the tables they are looked up in, in bytes each.
-	MaxSymbols     = 16
-	MaxSymbolTable = 16 << 20
+	// name.
+	MaxSymbols = 16
 	// MaxErrors bounds File.Errors: the notes that could not be used beyond
 	// it are counted in File.Dropped and not described.
 	MaxErrors = 64

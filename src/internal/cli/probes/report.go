@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/elffile"
 	"crypto-auditing/src/internal/provider"
 	"crypto-auditing/src/internal/usdt"
 )
@@ -86,7 +87,7 @@ func newProbesReport(f *usdt.File, all bool) probesReport {
 	r := probesReport{
 		File:    f.Path,
 		BuildID: hex.EncodeToString(f.BuildID),
-		Machine: usdt.MachineName(f.Machine),
+		Machine: elffile.MachineName(f.Machine),
 	}
 	for _, accepted := range []bool{true, false} {
 		for i := range f.Sites {

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package usdt
+// Package elffile reads headers, notes and tables of little-endian 64-bit ELF
+// files that may be hostile: it believes no offset and no length before it has
+// checked it against the file and the limits below, and never reads a whole
+// file. debug/elf is not meant for such files.
+//
+// Source: the System V ABI (ELF-64).
+package elffile
 
 import (
 	"bytes"
@@ -9,8 +15,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"syscall"
 
 	"crypto-auditing/src/internal/capture"
+)
+
+// Limits on what is read from one file. A file beyond them is either hostile
+// or broken; the largest libraries in use stay far below.
+const (
+	// MaxSections bounds the section headers of a file.
+	MaxSections = 8192
+	// MaxSegments bounds the program headers of a file.
+	MaxSegments = 1024
+	// MaxSectionNames bounds the section name table, in bytes.
+	MaxSectionNames = 1 << 20
+	// MaxBuildID bounds a build-id, in bytes; linkers write 8 to 32.
+	MaxBuildID = 64
+	// MaxTable bounds one table of symbols, of names or of relocations, in bytes.
+	MaxTable = 16 << 20
 )
 
 // Sizes of the structures of a 64-bit ELF file.
@@ -21,38 +44,43 @@ const (
 	sectionSize = 64
 )
 
-// reader reads the headers of a little-endian 64-bit ELF file. debug/elf is
-// not meant for hostile files, and reads more than is needed here.
-type reader struct {
+// File is an open ELF file whose headers were read. It may be used by several
+// goroutines if its reader may.
+type File struct {
 	r    io.ReaderAt
 	size uint64
 
-	machine  elf.Machine
-	kind     elf.Type
-	progs    []prog
-	sections []section
+	// Machine is the architecture: EM_X86_64 or EM_AARCH64.
+	Machine elf.Machine
+	// Type is ET_EXEC or ET_DYN.
+	Type elf.Type
+	// Progs are the program headers, Sections the section headers, if any.
+	Progs    []Prog
+	Sections []Section
 }
 
-// prog is a program header.
-type prog struct {
+// Prog is a program header.
+type Prog struct {
 	capture.Segment
 	Type  elf.ProgType
 	Align uint64
 }
 
-// section is a section header, with its name.
-type section struct {
-	name            string
-	typ             elf.SectionType
-	addr, off, size uint64
-	align, entry    uint64
-	// link is the index of a section that this one goes with.
-	link uint32
+// Section is a section header. Name is empty for one with a name that is longer
+// than any of interest.
+type Section struct {
+	Name            string
+	Type            elf.SectionType
+	Flags           elf.SectionFlag
+	Addr, Off, Size uint64
+	Align, Entry    uint64
+	// Link is the index of a section that this one goes with.
+	Link uint32
 }
 
-// read returns the n bytes at off, which it does not believe to be there.
+// Read returns the n bytes at off, which it does not believe to be there.
 // The caller bounds n.
-func (e *reader) read(what string, off, n uint64) ([]byte, error) {
+func (e *File) Read(what string, off, n uint64) ([]byte, error) {
 	if off > e.size || n > e.size-off {
 		return nil, &FormatError{what, fmt.Sprintf("goes beyond the end of the file (%d bytes at %d, the file has %d)", n, off, e.size)}
 	}
@@ -66,13 +94,14 @@ func (e *reader) read(what string, off, n uint64) ([]byte, error) {
 	return b, nil
 }
 
-// newReader reads the headers of the ELF file in r.
-func newReader(r io.ReaderAt, size int64) (*reader, error) {
+// New reads the headers of the ELF file of size bytes in r. The error is
+// ErrNotELF, a *FormatError, an *UnsupportedError, or that of r.
+func New(r io.ReaderAt, size int64) (*File, error) {
 	if size < identSize {
 		return nil, ErrNotELF
 	}
-	e := &reader{r: r, size: uint64(size)}
-	ident, err := e.read("ELF header", 0, identSize)
+	e := &File{r: r, size: uint64(size)}
+	ident, err := e.Read("ELF header", 0, identSize)
 	if err != nil {
 		return nil, err
 	}
@@ -94,21 +123,21 @@ func newReader(r io.ReaderAt, size int64) (*reader, error) {
 	}
 
 	// Type and machine stand at the same place in 32-bit files.
-	kind, err := e.read("ELF header", identSize, 4)
+	kind, err := e.Read("ELF header", identSize, 4)
 	if err != nil {
 		return nil, err
 	}
 	typ := elf.Type(order.Uint16(kind))
-	e.machine = elf.Machine(order.Uint16(kind[2:]))
-	if class != elf.ELFCLASS64 || data != elf.ELFDATA2LSB || e.machine != elf.EM_X86_64 && e.machine != elf.EM_AARCH64 {
-		return nil, &UnsupportedError{Machine: e.machine, Class: class, Data: data}
+	e.Machine = elf.Machine(order.Uint16(kind[2:]))
+	if class != elf.ELFCLASS64 || data != elf.ELFDATA2LSB || e.Machine != elf.EM_X86_64 && e.Machine != elf.EM_AARCH64 {
+		return nil, &UnsupportedError{Machine: e.Machine, Class: class, Data: data}
 	}
 	if typ != elf.ET_EXEC && typ != elf.ET_DYN {
-		return nil, &UnsupportedError{Machine: e.machine, Class: class, Data: data, Type: typ}
+		return nil, &UnsupportedError{Machine: e.Machine, Class: class, Data: data, Type: typ}
 	}
 
-	e.kind = typ
-	h, err := e.read("ELF header", 0, headerSize)
+	e.Type = typ
+	h, err := e.Read("ELF header", 0, headerSize)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +145,7 @@ func newReader(r io.ReaderAt, size int64) (*reader, error) {
 }
 
 // readTables reads program and section headers as the ELF header h says.
-func (e *reader) readTables(h []byte) error {
+func (e *File) readTables(h []byte) error {
 	le := binary.LittleEndian
 	phoff, shoff := le.Uint64(h[32:]), le.Uint64(h[40:])
 	phentsize, phnum := le.Uint16(h[54:]), uint64(le.Uint16(h[56:]))
@@ -125,7 +154,7 @@ func (e *reader) readTables(h []byte) error {
 
 	// Numbers too large for the header stand in the first section header.
 	if shoff != 0 && (shnum == 0 || phnum == 0xffff || names == uint64(elf.SHN_XINDEX)) {
-		first, err := e.read("section headers", shoff, sectionSize)
+		first, err := e.Read("section headers", shoff, sectionSize)
 		if err != nil {
 			return err
 		}
@@ -148,7 +177,7 @@ func (e *reader) readTables(h []byte) error {
 	return e.readSections(shoff, shnum, names, shentsize)
 }
 
-func (e *reader) readSegments(off, num uint64, entry uint16) error {
+func (e *File) readSegments(off, num uint64, entry uint16) error {
 	if num == 0 {
 		return &FormatError{"program headers", "there are none"}
 	}
@@ -158,15 +187,15 @@ func (e *reader) readSegments(off, num uint64, entry uint16) error {
 	if num > MaxSegments {
 		return &FormatError{"program headers", fmt.Sprintf("%d of them, more than %d", num, MaxSegments)}
 	}
-	b, err := e.read("program headers", off, num*segmentSize)
+	b, err := e.Read("program headers", off, num*segmentSize)
 	if err != nil {
 		return err
 	}
 	le := binary.LittleEndian
-	e.progs = make([]prog, num)
-	for i := range e.progs {
+	e.Progs = make([]Prog, num)
+	for i := range e.Progs {
 		p := b[i*segmentSize:]
-		e.progs[i] = prog{
+		e.Progs[i] = Prog{
 			Segment: capture.Segment{
 				Vaddr: le.Uint64(p[16:]), Off: le.Uint64(p[8:]),
 				Filesz: le.Uint64(p[32:]), Memsz: le.Uint64(p[40:]),
@@ -179,14 +208,14 @@ func (e *reader) readSegments(off, num uint64, entry uint16) error {
 	return nil
 }
 
-func (e *reader) readSections(off, num, names uint64, entry uint16) error {
+func (e *File) readSections(off, num, names uint64, entry uint16) error {
 	if entry != sectionSize {
 		return &FormatError{"section headers", fmt.Sprintf("entries have %d bytes, not %d", entry, sectionSize)}
 	}
 	if num > MaxSections {
 		return &FormatError{"section headers", fmt.Sprintf("%d of them, more than %d", num, MaxSections)}
 	}
-	b, err := e.read("section headers", off, num*sectionSize)
+	b, err := e.Read("section headers", off, num*sectionSize)
 	if err != nil {
 		return err
 	}
@@ -199,24 +228,24 @@ func (e *reader) readSections(off, num, names uint64, entry uint16) error {
 	if tableSize > MaxSectionNames {
 		return &FormatError{"section names", fmt.Sprintf("%d bytes, more than %d", tableSize, MaxSectionNames)}
 	}
-	table, err := e.read("section names", tableOff, tableSize)
+	table, err := e.Read("section names", tableOff, tableSize)
 	if err != nil {
 		return err
 	}
-	e.sections = make([]section, num)
-	for i := range e.sections {
+	e.Sections = make([]Section, num)
+	for i := range e.Sections {
 		s := b[i*sectionSize:]
-		e.sections[i] = section{
-			typ:  elf.SectionType(le.Uint32(s[4:])),
-			addr: le.Uint64(s[16:]), off: le.Uint64(s[24:]), size: le.Uint64(s[32:]),
-			link: le.Uint32(s[40:]), align: le.Uint64(s[48:]), entry: le.Uint64(s[56:]),
-			name: sectionName(table, le.Uint32(s)),
+		e.Sections[i] = Section{
+			Type: elf.SectionType(le.Uint32(s[4:])), Flags: elf.SectionFlag(le.Uint64(s[8:])),
+			Addr: le.Uint64(s[16:]), Off: le.Uint64(s[24:]), Size: le.Uint64(s[32:]),
+			Link: le.Uint32(s[40:]), Align: le.Uint64(s[48:]), Entry: le.Uint64(s[56:]),
+			Name: sectionName(table, le.Uint32(s)),
 		}
 	}
 	return nil
 }
 
-// longestSectionName is the longest section name anybody asks for here.
+// longestSectionName is the longest section name that is of interest.
 const longestSectionName = len(buildIDSection)
 
 // sectionName returns the name at off in the name table, or "" for one that is
@@ -233,21 +262,21 @@ func sectionName(table []byte, off uint32) string {
 	return string(rest[:end])
 }
 
-// section returns the first section called name, or nil.
-func (e *reader) section(name string) *section {
-	for i := range e.sections {
-		if e.sections[i].name == name {
-			return &e.sections[i]
+// Section returns the first section called name, or nil.
+func (e *File) Section(name string) *Section {
+	for i := range e.Sections {
+		if e.Sections[i].Name == name {
+			return &e.Sections[i]
 		}
 	}
 	return nil
 }
 
-// loads returns the loadable segments. One that is not wholly in the file is
+// Loads returns the loadable segments. One that is not wholly in the file is
 // an error: then nothing in the file is where its headers say.
-func (e *reader) loads() ([]capture.Segment, error) {
+func (e *File) Loads() ([]capture.Segment, error) {
 	var segments []capture.Segment
-	for i, p := range e.progs {
+	for i, p := range e.Progs {
 		if p.Type != elf.PT_LOAD {
 			continue
 		}
@@ -264,4 +293,22 @@ func (e *reader) loads() ([]capture.Segment, error) {
 		segments = append(segments, p.Segment)
 	}
 	return segments, nil
+}
+
+// Open opens the regular file at path for New, with its size. It never waits,
+// as it would for the writer of a FIFO.
+func Open(path string) (f *os.File, size int64, err error) {
+	f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
 }
