@@ -43,9 +43,9 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 		// line finds a key and its default, in TOML.
 		line string
 	}{
-		"agent.conf(5)":     {read(t, "docs/man/agent.conf.5.in"), `(?m)^\.It Ic (\w+) Li = (.*)$`},
-		"agent.conf":        {read(t, "systemd/agent.conf"), `(?m)^#(\w+) = (.*)$`},
-		"crau-agent --help": {newCommand(io.Discard, io.Discard).Long, `(?m)^  (\w+) = (.*?)(?: +#.*)?$`},
+		"crypto-auditing-agent.conf(5)": {read(t, "docs/man/crypto-auditing-agent.conf.5.in"), `(?m)^\.It Ic (\w+) Li = (.*)$`},
+		"agent.conf":                    {read(t, "systemd/agent.conf"), `(?m)^#(\w+) = (.*)$`},
+		"crau-agent --help":             {newCommand(io.Discard, io.Discard).Long, `(?m)^  (\w+) = (.*?)(?: +#.*)?$`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var found []string

@@ -49,9 +49,9 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 		// line finds a key and its default, in TOML, or the table.
 		line string
 	}{
-		"broker.conf(5)":     {read(t, "docs/man/broker.conf.5.in"), `(?m)^\.It Ic (\w+) Li = (.*)$|^\.Ic (\[truncate\])$`},
-		"broker.conf":        {read(t, "systemd/broker.conf"), `(?m)^#(\w+) = (.*)$|^(\[truncate\])$`},
-		"crau-broker --help": {newCommand(io.Discard, io.Discard).Long, `(?m)^  (\w+) = (\S+)|^  (\[truncate\])`},
+		"crypto-auditing-broker.conf(5)": {read(t, "docs/man/crypto-auditing-broker.conf.5.in"), `(?m)^\.It Ic (\w+) Li = (.*)$|^\.Ic (\[truncate\])$`},
+		"broker.conf":                    {read(t, "systemd/broker.conf"), `(?m)^#(\w+) = (.*)$|^(\[truncate\])$`},
+		"crau-broker --help":             {newCommand(io.Discard, io.Discard).Long, `(?m)^  (\w+) = (\S+)|^  (\[truncate\])`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var found []string
