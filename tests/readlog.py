@@ -58,7 +58,13 @@ def terms(group):
     if not any(group["context"]):
         return  # about the log itself
     yield from ((kind, group[key]) for kind, key in ((1, "name"), (3, "executable")) if key in group)
-    yield from ((2, e["Data"]["key"]) for e in group["events"] if "Data" in e)
+    data = [e["Data"] for e in group["events"] if "Data" in e]
+    yield from ((2, d["key"]) for d in data)
+    for key, value in ((d["key"].encode(), d["value"]) for d in data if d["key"] != "name"):
+        if isinstance(value, int):
+            yield 8, key + bytes([0, value & 255, value >> 8 & 255])
+        elif len(value := value.encode() if isinstance(value, str) else value) <= 64:
+            yield 8, key + b"\1" + value
 
 
 class Reader:

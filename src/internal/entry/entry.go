@@ -36,15 +36,54 @@ func AppendTerms(dst []uint64, g *event.Group) []uint64 {
 	return dst
 }
 
+// AppendValues appends the hashes of the terms of the kind Value of a group: one
+// for each datum whose value is not too long, but for the name of the context, of
+// which there is a term already.
+func AppendValues(dst []uint64, g *event.Group) []uint64 {
+	for i := range g.Events {
+		e := &g.Events[i]
+		if e.Kind != event.Data || string(e.Key) == event.KeyName {
+			continue
+		}
+		if hash, ok := ValueHash(frame.NewValueSeed(e.Key), &e.Value); ok {
+			dst = append(dst, hash)
+		}
+	}
+	return dst
+}
+
+// ValueHash returns the hash of a value of the key of a seed; ok is false if there
+// is no term of it.
+func ValueHash(key frame.ValueSeed, v *event.Value) (hash uint64, ok bool) {
+	if v.Kind == event.Word {
+		return key.Word(v.Word), true
+	}
+	return key.Bytes(v.Bytes)
+}
+
+// ValueTerms returns the terms of values of a key, one of which a chunk may hold
+// that holds one of the values; ok is false if a value has no term.
+func ValueTerms(key string, values []event.Value) (terms []logstore.Term, ok bool) {
+	seed := frame.NewValueSeed(key)
+	for i := range values {
+		hash, ok := ValueHash(seed, &values[i])
+		if !ok {
+			return nil, false
+		}
+		terms = append(terms, logstore.Term{Kind: logstore.Value, Hash: hash})
+	}
+	return terms, key != event.KeyName
+}
+
 // Terms returns a function for logstore.Options.Terms. It is for sealing, by one
 // goroutine at a time.
-func Terms() func(dst []uint64, entry []byte) []uint64 {
+func Terms() frame.TermsFunc {
 	var g event.Group
-	return func(dst []uint64, entry []byte) []uint64 {
+	return func(terms, values []uint64, entry []byte) ([]uint64, []uint64) {
 		if _, err := event.Decode(entry, &g); err != nil {
-			return dst
+			return terms, values
 		}
-		return AppendTerms(dst, &g)
+		return AppendTerms(terms, &g), AppendValues(values, &g)
 	}
 }
 

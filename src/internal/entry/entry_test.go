@@ -8,6 +8,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/frame"
 )
 
 func TestFiltersHoldEveryTermOfAnEntry(t *testing.T) {
@@ -19,10 +20,11 @@ func TestFiltersHoldEveryTermOfAnEntry(t *testing.T) {
 		logstore.TermHash(logstore.Name, "tls::handshake"), logstore.TermHash(logstore.Executable, "nginx"),
 		logstore.TermHash(logstore.Unit, "nginx.service"), logstore.TermHash(logstore.Source, "wire"), logstore.TermHash(logstore.Key, "tls::group"),
 	}
-	if got := Terms()(nil, event.Append(nil, &g)); !slices.Equal(got, want) {
-		t.Errorf("%x, want %x", got, want)
+	values := []uint64{frame.NewValueSeed("tls::group").Word(29)}
+	if got, gotValues := Terms()(nil, nil, event.Append(nil, &g)); !slices.Equal(got, want) || !slices.Equal(gotValues, values) {
+		t.Errorf("%x and %x, want %x and %x", got, gotValues, want, values)
 	}
-	if got := Terms()(nil, []byte{0x80}); len(got) != 0 {
-		t.Errorf("of something else: %x", got)
+	if got, gotValues := Terms()(nil, nil, []byte{0x80}); len(got)+len(gotValues) != 0 {
+		t.Errorf("of something else: %x, %x", got, gotValues)
 	}
 }

@@ -21,6 +21,9 @@ func (id ContextID) String() string { return hex.EncodeToString(id[:]) }
 // IsZero reports whether id is the metadata context.
 func (id ContextID) IsZero() bool { return id == ContextID{} }
 
+// KeyName is the key whose value names the context it stands in.
+const KeyName = "name"
+
 // Kind tells the two events of the model apart.
 type Kind uint8
 

@@ -25,8 +25,8 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-func testTerms(dst []uint64, entry []byte) []uint64 {
-	return append(dst, TermHash(Name, testText(entry)))
+func testTerms(terms, values []uint64, entry []byte) (allTerms, allValues []uint64) {
+	return append(terms, TermHash(Name, testText(entry))), values
 }
 
 // filledStore makes a store of some closed segments with many small chunks.

@@ -13,6 +13,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/frame"
 )
 
 // load makes batches as the agent does from a recorded TLS 1.3 handshake that is
@@ -143,13 +144,13 @@ func (l *load) handshake(b *logstore.Batch, executable string, terms map[uint64]
 }
 
 // eventTerms returns Options.Terms for event groups, for one goroutine.
-func eventTerms() func(dst []uint64, entry []byte) []uint64 {
+func eventTerms() frame.TermsFunc {
 	g := new(event.Group)
-	return func(dst []uint64, entry []byte) []uint64 {
+	return func(terms, values []uint64, entry []byte) (allTerms, allValues []uint64) {
 		if _, err := event.Decode(entry, g); err != nil {
-			return dst
+			return terms, values
 		}
-		return groupTerms(dst, g)
+		return groupTerms(terms, g), values
 	}
 }
 

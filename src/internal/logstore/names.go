@@ -60,6 +60,7 @@ const (
 	Origin     = frame.Origin
 	Unit       = frame.Unit
 	Source     = frame.Source
+	Value      = frame.Value
 )
 
 // NotDurable is why entries are lost that a failed sync has cost.

@@ -24,9 +24,10 @@ type Options struct {
 	// Name, Key, Executable, Unit, Source.
 	TermKinds []TermKind
 
-	// Terms appends the hashes of all terms of an entry, of the TermKinds, for
-	// the filters of sealed chunks. Nil: these get none.
-	Terms func(dst []uint64, entry []byte) []uint64
+	// Terms appends the hashes of all terms of an entry, of the TermKinds, and
+	// those of the kind Value, for the filters of sealed chunks. Nil: these get
+	// none.
+	Terms frame.TermsFunc
 
 	// SegmentSize and SegmentAge end a segment. Defaults: 128 MiB, 24 h.
 	SegmentSize int64

@@ -90,7 +90,7 @@ func (l *lifetime) boot() {
 	opts.Files = disk
 	opts.BootID = [16]byte{l.boots}
 	opts.SegmentSize = 4 << 10
-	opts.Terms = func(dst []uint64, entry []byte) []uint64 { return append(dst, TermHash(Name, testText(entry))) }
+	opts.Terms = testTerms
 	w, err := Open(context.Background(), l.dir, opts)
 	if err == nil {
 		l.work(w, off)

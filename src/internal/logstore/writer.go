@@ -38,6 +38,9 @@ type Batch struct {
 	// Terms are the hashes (TermHash) of all terms of the entries; they are
 	// reordered. Nil: no filter is written.
 	Terms []uint64
+	// Values are the hashes of all terms of the kind Value, likewise. Nil: the
+	// filter has none.
+	Values []uint64
 	// Notice says that the entries are about the log, so that no filter may
 	// hide them.
 	Notice bool
@@ -64,6 +67,7 @@ type Writer struct {
 	chain   *frame.Chain
 	kinds   frame.Kinds
 	filter  frame.Filter
+	terms   []uint64 // memory for those of a filter
 	store   [16]byte
 	next    uint64 // sequence of the next entry
 	active  active
@@ -276,7 +280,7 @@ func (w *Writer) Append(b Batch) (Position, error) {
 	if b.Terms == nil {
 		kinds = 0
 	}
-	w.filter.Reset(kinds, b.Terms)
+	w.terms = w.filter.ResetWith(kinds, b.Terms, b.Values, w.terms)
 	h.Filter = w.filter
 	p, err := w.chunk(&h, b.Entries, b.Ends, b.Hits)
 	if err != nil {

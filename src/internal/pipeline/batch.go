@@ -26,7 +26,7 @@ type Batch struct {
 func (b *Batch) Reset() {
 	clear(b.Then)
 	*b = Batch{
-		Batch:  logstore.Batch{Entries: b.Entries[:0], Ends: b.Ends[:0], Terms: b.Terms[:0]},
+		Batch:  logstore.Batch{Entries: b.Entries[:0], Ends: b.Ends[:0], Terms: b.Terms[:0], Values: b.Values[:0]},
 		Starts: b.Starts[:0], Losses: b.Losses[:0], Unrecorded: b.Unrecorded[:0], Then: b.Then[:0],
 	}
 }

@@ -94,6 +94,7 @@ func (w *window) elements(g *group, elements []wire.Element) {
 func (w *window) add(g *group, key string, v *event.Value) {
 	word := w.words.get([]byte(key))
 	w.words.use(word, asKey)
+	w.words.useValue(word, v)
 	size := len(g.events)
 	g.events = event.AppendData(g.events, word.text, v)
 	w.size += len(g.events) - size

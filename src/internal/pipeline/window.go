@@ -157,6 +157,7 @@ func (w *window) element(g *group, state *contextState, e *probe.Element) {
 	default:
 		v.Kind, v.Bytes = event.Blob, e.Bytes
 	}
+	w.words.useValue(key, &v)
 	if state.handshake != nil {
 		state.handshake.note(key.text, &v)
 	}
@@ -217,7 +218,7 @@ func (w *window) flush(b *Batch) {
 		b.span(g.start, g.end)
 	}
 	b.Hits, b.Events = w.hits, w.events
-	b.Terms = append(b.Terms, w.words.terms...)
+	w.words.takeTerms(b)
 	w.n, w.size, w.hits, w.events = 0, 0, 0, 0
 	w.words.next()
 }

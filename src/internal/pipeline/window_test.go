@@ -122,19 +122,24 @@ func TestLaterWindowsCarryWhatIsKnownOfAContext(t *testing.T) {
 		t.Errorf("context that was never opened: %+v", unknown)
 	}
 	terms := entry.Terms()
-	var want []uint64
+	var want, wantValues []uint64
 	for rest := b.Entries; len(rest) > 0; {
 		n, err := event.Len(rest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want = terms(want, rest[:n])
+		want, wantValues = terms(want, wantValues, rest[:n])
 		rest = rest[n:]
 	}
 	slices.Sort(want)
 	got := slices.Sorted(slices.Values(b.Terms))
 	if !slices.Equal(got, slices.Compact(want)) {
 		t.Errorf("terms %x, want those of the entries, %x", got, want)
+	}
+	slices.Sort(wantValues)
+	got = slices.Compact(slices.Sorted(slices.Values(b.Values)))
+	if wantValues = slices.Compact(wantValues); len(got) < 2 || !slices.Equal(got, wantValues) {
+		t.Errorf("terms of values %x, want those of the entries, %x", got, wantValues)
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"unicode/utf8"
 
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/frame"
 )
 
 // maxWords bounds the table of words. Real programs use some hundred; a
@@ -22,6 +24,16 @@ type word struct {
 	// used is, by kind of term, the last window in which the word was used.
 	used [terms]uint64
 	hash [terms]uint64
+	// seed begins the terms of the values of a key; recent are those of the
+	// current window that were met last.
+	seed   frame.ValueSeed
+	recent [8]recentValue
+}
+
+// recentValue is a value that a window has a term of.
+type recentValue struct {
+	window uint64
+	hash   uint64
 }
 
 // The kinds of terms that index word.used.
@@ -41,6 +53,7 @@ type words struct {
 	recent [64]*word
 	// terms are the hashes of the words used in the current window.
 	terms  []uint64
+	values []uint64 // likewise of the values of keys
 	window uint64
 }
 
@@ -88,6 +101,7 @@ func (w *words) find(text []byte) *word {
 		asUnit:       logstore.TermHash(logstore.Unit, made.text),
 		asSource:     logstore.TermHash(logstore.Source, made.text),
 	}
+	made.seed = frame.NewValueSeed(made.text)
 	w.byText[string(text)] = made
 	return made
 }
@@ -100,8 +114,43 @@ func (w *words) use(x *word, as int) {
 	}
 }
 
+// useValue notes that the current window has a value of a key.
+func (w *words) useValue(key *word, v *event.Value) {
+	if len(w.values) > maxValues || string(key.text) == event.KeyName {
+		return // the filter will have none, or has the name of the context
+	}
+	hash, ok := entry.ValueHash(key.seed, v)
+	if !ok {
+		return
+	}
+	recent := &key.recent[hash%uint64(len(key.recent))]
+	if recent.window == w.window && recent.hash == hash {
+		return
+	}
+	*recent = recentValue{w.window, hash}
+	w.values = append(w.values, hash)
+}
+
+// maxValues is how many terms of values a window collects, some of which may be
+// equal.
+const maxValues = 2 * frame.MaxValues
+
+// takeTerms appends the terms of the current window to those of a batch. A window
+// with too many values has none of them.
+func (w *words) takeTerms(b *Batch) {
+	b.Terms = append(b.Terms, w.terms...)
+	switch {
+	case len(w.values) > maxValues:
+		b.Values = nil
+	case b.Values == nil:
+		b.Values = append([]uint64{}, w.values...)
+	default:
+		b.Values = append(b.Values, w.values...)
+	}
+}
+
 // next begins a new window.
 func (w *words) next() {
 	w.window++
-	w.terms = w.terms[:0]
+	w.terms, w.values = w.terms[:0], w.values[:0]
 }

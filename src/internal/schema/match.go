@@ -73,6 +73,22 @@ func (m *Match) Matches(v *event.Value) bool {
 	return string(v.Bytes) == m.text || string(event.AppendEscaped(nil, v.Bytes)) == m.text
 }
 
+// Values returns the values that fulfil the condition, of words those that count
+// their lower 16 bits only. ok is false if others may, too.
+func (m *Match) Values() (values []event.Value, ok bool) {
+	if m.isNumber {
+		if m.key != nil && m.key.Type == "uint8" {
+			return nil, false // of more bits, the lower 8 count
+		}
+		values = append(values, event.Value{Kind: event.Word, Word: m.number})
+	}
+	values = append(values, event.Value{Kind: event.String, Bytes: []byte(m.text)})
+	if bytes := event.Unescape(m.text); bytes != m.text {
+		values = append(values, event.Value{Kind: event.Blob, Bytes: []byte(bytes)})
+	}
+	return values, true
+}
+
 // In reports whether data of the span, or what its name states, fulfils the
 // condition.
 func (m *Match) In(r *Registry, s *Span) bool {

@@ -9,10 +9,12 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"crypto-auditing/src/internal/event"
 )
 
 // KeyName is the key whose value names the context it stands in.
-const KeyName = "name"
+const KeyName = event.KeyName
 
 // A Registry says which data a context carries, which contexts it may hold
 // and what numbers are called. It knows nothing that must be known: a context

@@ -85,7 +85,7 @@ func (l *Log) Append(groups ...Group) logstore.Cursor {
 func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 	l.t.Helper()
 	now := logstore.SystemClock{}.Now().Boot
-	b := logstore.Batch{First: now, Last: now, Terms: []uint64{}}
+	b := logstore.Batch{First: now, Last: now, Terms: []uint64{}, Values: []uint64{}}
 	for i := range groups {
 		g := &groups[i]
 		if g.Start == 0 {
@@ -94,7 +94,7 @@ func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 		b.Entries = event.Append(b.Entries, g)
 		b.End()
 		b.First, b.Last = min(b.First, g.Start), max(b.Last, g.End)
-		b.Terms = entry.AppendTerms(b.Terms, g)
+		b.Terms, b.Values = entry.AppendTerms(b.Terms, g), entry.AppendValues(b.Values, g)
 		b.Notice = b.Notice || g.IsNotice()
 		if loss, lost := g.Loss(); lost {
 			b.Lost += loss.Events

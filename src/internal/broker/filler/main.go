@@ -16,8 +16,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -36,6 +38,7 @@ type options struct {
 	segmentChunks int
 	quiet, seal   bool
 	scan          bool
+	rare          int
 	fresh         cipher.Block // of ids, nil: they are counted
 }
 
@@ -50,6 +53,7 @@ func main() {
 	flag.BoolVar(&o.quiet, "quiet", false, "print only the last cursor")
 	flag.BoolVar(&o.seal, "seal", false, "seal closed segments at the end")
 	flag.BoolVar(&o.scan, "scan", false, "read the log instead, and print how many groups there are and how many seconds it took")
+	flag.IntVar(&o.rare, "rare", 0, "chunks, spread over all, in which a handshake has the protocol version 771 instead of 772")
 	fresh := flag.Bool("fresh", false, "ids as after encryption, of operations of five contexts inside each other")
 	flag.Parse()
 	if *fresh {
@@ -171,10 +175,14 @@ func batch(o *options, chunk int) logstore.Batch {
 	if o.fresh != nil {
 		b.First -= uint64(o.groups-1) * uint64(time.Microsecond)
 	}
-	set := map[uint64]struct{}{}
+	set, values := map[uint64]struct{}{}, map[uint64]struct{}{}
 	var of []uint64
+	rare := o.rare > 0 && chunk%(o.chunks/o.rare) == o.chunks/o.rare/2
 	for i := 0; i < o.groups && len(b.Entries) < maxChunk; i++ {
 		g := one(o, uint64(chunk)*uint64(o.groups)+uint64(i), now.Boot)
+		if at := len(g.Events) - 1; rare && g.Events[at].Value.Word == contexts()[0].value {
+			g.Events[at].Value.Word, rare = 771, false
+		}
 		if i == 0 {
 			g.Events = append(g.Events, event.Event{
 				Key: []byte("test::sent"), Value: event.Value{Word: (int64(now.Boot) + now.Offset) / int64(time.Microsecond)},
@@ -187,7 +195,12 @@ func batch(o *options, chunk int) logstore.Batch {
 		for _, t := range of {
 			set[t] = struct{}{}
 		}
+		of = entry.AppendValues(of[:0], g)
+		for _, t := range of {
+			values[t] = struct{}{}
+		}
 	}
+	b.Values = slices.AppendSeq(make([]uint64, 0, len(values)), maps.Keys(values))
 	b.Terms = make([]uint64, 0, len(set))
 	for t := range set {
 		b.Terms = append(b.Terms, t)

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
@@ -287,6 +288,8 @@ func (f *Filter) compileMatches(r *schema.Registry) error {
 	}
 	f.matches = map[string][]schema.Match{}
 	keys := map[string]struct{}{}
+	var values []logstore.Term
+	everyValue := true // has a term
 	for _, v := range f.Spec.Matches {
 		match, err := r.ParseMatch(v)
 		if err != nil {
@@ -294,6 +297,9 @@ func (f *Filter) compileMatches(r *schema.Registry) error {
 		}
 		f.matches[match.Key] = append(f.matches[match.Key], match)
 		keys[match.Key] = struct{}{}
+		list, ok := match.Values()
+		terms, allTerms := entry.ValueTerms(match.Key, list)
+		values, everyValue = append(values, terms...), everyValue && ok && allTerms
 		f.attributes = f.attributes || match.Key == event.KeyUnit || match.Key == event.KeySource
 		for _, name := range r.Contexts() {
 			text, ok := r.Context(name).Implied[match.Key]
@@ -303,8 +309,12 @@ func (f *Filter) compileMatches(r *schema.Registry) error {
 		}
 	}
 	if !f.attributes {
-		terms := append(termsOf(logstore.Key, keys), termsOf(logstore.Name, f.implied)...)
-		f.Chunks.Terms = append(f.Chunks.Terms, terms)
+		implied := termsOf(logstore.Name, f.implied)
+		if everyValue {
+			f.Chunks.Terms = append(f.Chunks.Terms, slices.Concat(values, implied))
+		}
+		// For chunks without terms of values.
+		f.Chunks.Terms = append(f.Chunks.Terms, append(termsOf(logstore.Key, keys), implied...))
 	}
 	return nil
 }

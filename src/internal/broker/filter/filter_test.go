@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/broker/fault"
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -311,6 +313,16 @@ func plainly(f *Spec, g *event.Group) bool {
 		(f.Since == 0 || g.End >= f.Since*1000) && (f.Until == 0 || g.Start <= f.Until*1000)
 }
 
+// chunkFilters are filters of a chunk with one group: with the terms of values, and
+// without them as in logs of version 0.1.0.
+func chunkFilters(g *event.Group) (filters [2]frame.Filter) {
+	kinds := frame.KindsOf(frame.Name, frame.Key, frame.Executable, frame.Unit, frame.Source)
+	for i, values := range [2][]uint64{entry.AppendValues([]uint64{}, g), nil} {
+		filters[i].ResetWith(kinds, entry.AppendTerms(nil, g), values, nil)
+	}
+	return filters
+}
+
 // The index finds for every group exactly those filters that it passes, and
 // each filter alone agrees with what its words mean.
 func TestTheIndexAndTheFiltersAgreeWithTheirMeaning(t *testing.T) {
@@ -331,6 +343,7 @@ func TestTheIndexAndTheFiltersAgreeWithTheirMeaning(t *testing.T) {
 		for sequence := uint64(1); sequence < 200; sequence++ {
 			g := r.group(sequence)
 			got := make([]int, len(filters))
+			chunks := chunkFilters(g)
 			x.Visit(g, sequence, 0, func(place int) { got[place]++ })
 			for place, f := range filters {
 				want := plainly(&f.Spec, g)
@@ -340,8 +353,46 @@ func TestTheIndexAndTheFiltersAgreeWithTheirMeaning(t *testing.T) {
 				if got[place] != map[bool]int{true: 1}[want] {
 					t.Fatalf("filter %+v, group %+v: found %d times, passes %v", f.Spec, g, got[place], want)
 				}
+				for i := range chunks {
+					if want && !g.IsNotice() && !(chunks[i].Matches(f.Chunks.Terms) && chunks[i].Matches(x.Chunks.Terms)) {
+						t.Fatalf("filter %+v, group %+v: its chunk is left out (%d)", f.Spec, g, i)
+					}
+				}
 			}
 		}
+	}
+}
+
+func TestAMatchLeavesOutChunksWithOtherValuesOfItsKey(t *testing.T) {
+	group := func(v event.Value) *event.Group {
+		return &event.Group{Context: event.ContextID{1}, Events: []event.Event{{Key: []byte("tls::group"), Value: v}}}
+	}
+	wanted := []event.Value{
+		{Word: 0x11ec}, {Word: 0x2011ec}, {Kind: event.String, Bytes: []byte("x25519mlkem768")}, {Kind: event.Blob, Bytes: []byte("x25519mlkem768")},
+	}
+	f, err := Compile(builtin(t), Spec{Matches: []string{"tls::group=x25519mlkem768"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range wanted {
+		for i, chunk := range chunkFilters(group(v)) {
+			if !chunk.Matches(f.Chunks.Terms) {
+				t.Errorf("%+v is left out (%d)", v, i)
+			}
+		}
+	}
+	left := 0
+	for word := range int64(200) {
+		chunks := chunkFilters(group(event.Value{Word: word}))
+		if !chunks[0].Matches(f.Chunks.Terms) {
+			left++
+		}
+		if !chunks[1].Matches(f.Chunks.Terms) {
+			t.Errorf("a chunk without terms of values is left out")
+		}
+	}
+	if left < 100 { // a filter of so few terms errs often
+		t.Errorf("%d of 200 chunks with other values are left out", left)
 	}
 }
 

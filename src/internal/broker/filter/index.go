@@ -62,7 +62,7 @@ func NewIndex(filters []*Filter) *Index {
 		if len(f.Chunks.Terms) == 0 {
 			anywhere = true
 		} else {
-			terms = append(terms, slices.MinFunc(f.Chunks.Terms, func(a, b []logstore.Term) int { return len(a) - len(b) })...)
+			terms = append(terms, slices.MinFunc(f.Chunks.Terms, func(a, b []logstore.Term) int { return weight(a) - weight(b) })...)
 		}
 	}
 	if !anywhere && len(terms) <= maxTerms {
@@ -71,6 +71,15 @@ func NewIndex(filters []*Filter) *Index {
 		x.Chunks.Terms = [][]logstore.Term{terms}
 	}
 	return x
+}
+
+// weight is low for terms of which few chunks hold one.
+func weight(terms []logstore.Term) int {
+	n := len(terms)
+	if n > 0 && terms[0].Kind == logstore.Value {
+		return n // of a key, most values are in few chunks
+	}
+	return n + maxTerms
 }
 
 func spread(m map[string][]*rule, values map[string]struct{}, c *rule) {

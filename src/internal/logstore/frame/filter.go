@@ -19,6 +19,8 @@ const (
 	Scope
 	Unit
 	Source
+	// Value is a key together with a value: see ValueSeed.
+	Value
 )
 
 // Kinds is a set of term kinds.
@@ -39,16 +41,55 @@ func (k Kinds) Has(kind TermKind) bool { return kind >= 1 && kind <= 8 && k&(1<<
 // TermHash returns the 64 bit hash under which a filter knows a term: FNV-1a
 // over kind and text, then MurmurHash3's finaliser.
 func TermHash[T []byte | string](kind TermKind, text T) uint64 {
-	const prime = 0x100000001b3
-	h := (uint64(0xcbf29ce484222325) ^ uint64(kind)) * prime
+	return finish(hashed(begin(kind), text))
+}
+
+const fnvPrime = 0x100000001b3
+
+func begin(kind TermKind) uint64 { return (uint64(0xcbf29ce484222325) ^ uint64(kind)) * fnvPrime }
+
+func hashed[T []byte | string](h uint64, text T) uint64 {
 	for i := 0; i < len(text); i++ {
-		h = (h ^ uint64(text[i])) * prime
+		h = (h ^ uint64(text[i])) * fnvPrime
 	}
+	return h
+}
+
+func finish(h uint64) uint64 {
 	h ^= h >> 33
 	h *= 0xff51afd7ed558ccd
 	h ^= h >> 33
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
+}
+
+// MaxValue is the length of the longest bytes or text that have a term of the
+// kind Value.
+const MaxValue = 64
+
+// ValueSeed is what the terms of all values of a key begin with.
+type ValueSeed uint64
+
+// NewValueSeed returns the seed of a key.
+func NewValueSeed[T []byte | string](key T) ValueSeed {
+	return ValueSeed(hashed(begin(Value), key))
+}
+
+// Word returns the hash of a word as the value: only its lower 16 bits count,
+// since libraries set bits above the numbers that they report.
+func (s ValueSeed) Word(word int64) uint64 {
+	h := uint64(s) * fnvPrime // a zero byte
+	h = (h ^ uint64(word&0xff)) * fnvPrime
+	return finish((h ^ uint64(word>>8&0xff)) * fnvPrime)
+}
+
+// Bytes returns the hash of text or bytes as the value; ok is false if they are
+// longer than MaxValue, so that there is no term.
+func (s ValueSeed) Bytes(value []byte) (hash uint64, ok bool) {
+	if len(value) > MaxValue {
+		return 0, false
+	}
+	return finish(hashed((uint64(s)^1)*fnvPrime, value)), true
 }
 
 // Term is a term to ask a filter for.
@@ -61,6 +102,10 @@ type Term struct {
 func NewTerm[T []byte | string](kind TermKind, text T) Term {
 	return Term{Kind: kind, Hash: TermHash(kind, text)}
 }
+
+// TermsFunc appends the hashes of the terms of an entry: to values those of the
+// kind Value, to terms all others.
+type TermsFunc func(terms, values []uint64, entry []byte) (allTerms, allValues []uint64)
 
 // Filter is the Bloom filter of a chunk.
 type Filter struct {
@@ -99,6 +144,26 @@ func (f *Filter) Reset(kinds Kinds, terms []uint64) {
 	for _, term := range terms {
 		f.visit(term, func(at uint32) bool { f.Bits[at/8] |= 1 << (at % 8); return true })
 	}
+}
+
+// MaxValues is how many terms of the kind Value a filter of a chunk or an index
+// has at most. With more it has none: it would cost more than it spares.
+const MaxValues = 2048
+
+// ResetWith does as Reset for terms and the terms of the kind Value, which are
+// sorted in place, too. The filter knows nothing of values if values is nil or
+// holds more than MaxValues. buffer is memory for both, which is returned for
+// the next call.
+func (f *Filter) ResetWith(kinds Kinds, terms, values, buffer []uint64) []uint64 {
+	slices.Sort(values)
+	values = slices.Compact(values)
+	if kinds == 0 || values == nil || len(values) > MaxValues {
+		f.Reset(kinds, terms)
+		return buffer
+	}
+	buffer = append(append(buffer[:0], terms...), values...)
+	f.Reset(kinds|KindsOf(Value), buffer)
+	return buffer
 }
 
 // visit calls fn with the bits of a term until it returns false, and reports

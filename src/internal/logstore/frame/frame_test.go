@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -94,6 +95,50 @@ func TestTermHashIsThatOfTheSpecification(t *testing.T) {
 		if TermHash(c.kind, c.text) != TermHash(c.kind, []byte(c.text)) {
 			t.Errorf("%s: another hash of bytes than of a string", name)
 		}
+	}
+}
+
+func TestTermsOfValuesAreThoseOfTheSpecification(t *testing.T) {
+	key := NewValueSeed("tls::group")
+	for word, text := range map[int64]string{0: "\x00\x00\x00", 0x1d: "\x00\x1d\x00", 0x11ec: "\x00\xec\x11", 0x2011ec: "\x00\xec\x11", -1: "\x00\xff\xff"} {
+		if got, want := key.Word(word), TermHash(Value, "tls::group"+text); got != want {
+			t.Errorf("word %d: %#x, want %#x", word, got, want)
+		}
+	}
+	for _, text := range []string{"", "x25519", strings.Repeat("x", MaxValue)} {
+		if got, ok := key.Bytes([]byte(text)); !ok || got != TermHash(Value, "tls::group\x01"+text) {
+			t.Errorf("%q: %#x, %v", text, got, ok)
+		}
+	}
+	if _, ok := key.Bytes(make([]byte, MaxValue+1)); ok {
+		t.Error("a long value has a term")
+	}
+}
+
+func TestAFilterWithTooManyValuesHasNone(t *testing.T) {
+	for _, n := range []int{0, MaxValues, MaxValues + 1} {
+		values := make([]uint64, n, n+1)
+		for i := range values {
+			values[i] = NewValueSeed("k").Word(int64(i))
+		}
+		var f Filter
+		f.ResetWith(KindsOf(Key), []uint64{TermHash(Key, "k")}, append(values, values...), nil)
+		if got, want := f.Kinds.Has(Value), n <= MaxValues; got != want {
+			t.Errorf("%d values: kept %v, want %v", n, got, want)
+		}
+		for i := range values {
+			if !f.MayHold(Term{Kind: Value, Hash: NewValueSeed("k").Word(int64(i))}) {
+				t.Fatalf("%d values: %d is not held", n, i)
+			}
+		}
+		if !f.MayHold(NewTerm(Key, "k")) {
+			t.Errorf("%d values: the key is not held", n)
+		}
+	}
+	var f Filter
+	f.ResetWith(KindsOf(Key), nil, nil, nil)
+	if f.Kinds.Has(Value) {
+		t.Error("a filter that was given no values has the kind")
 	}
 }
 

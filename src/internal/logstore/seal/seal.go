@@ -24,8 +24,8 @@ type Options struct {
 	Store    [16]byte
 	EntryLen frame.LenFunc
 	// Terms appends the hashes of all terms of an entry, of the kinds in
-	// Kinds. Nil: merged chunks get no filter.
-	Terms func(dst []uint64, entry []byte) []uint64
+	// Kinds, and of its values. Nil: merged chunks get no filter.
+	Terms frame.TermsFunc
 	Kinds frame.Kinds
 	// ChunkSize is how many bytes of entries are merged into a chunk.
 	// Default: 512 KiB.
@@ -150,7 +150,7 @@ func (s *Sealer) rewrite(ctx context.Context, in *segment.Segment, f file.File, 
 	if result.Before, err = in.Size(); err != nil {
 		return result, err
 	}
-	w := &rewriter{Sealer: s, file: f, chain: frame.NewChain()}
+	w := &rewriter{Sealer: s, file: f, chain: frame.NewChain(), values: []uint64{}, allValues: []uint64{}}
 	in.Sequential(true)
 	walker := in.Walk()
 	var h frame.Header
@@ -180,12 +180,16 @@ type rewriter struct {
 	offset int64
 	chain  *frame.Chain
 	index  frame.Index
-	all    []uint64 // terms of the segment, those of written chunks sorted
-	bare   bool     // some chunk has no filter
+	// Of the segment, those of written chunks sorted: terms and those of values.
+	all, allValues []uint64
+	bare           bool // some chunk has no filter
+	valueless      bool // some chunk has a filter without values
 
 	merged  frame.Header // of what is collected; Entries 0: nothing
 	entries []byte
 	terms   []uint64
+	values  []uint64
+	joined  []uint64
 	buffer  []byte
 	ends    []uint32
 	chunk   []byte
@@ -310,24 +314,37 @@ func (w *rewriter) filter(m *frame.Header) {
 	case w.opts.Terms == nil:
 		w.bare = true
 	default:
-		w.terms = w.terms[:0]
+		w.terms, w.values = w.terms[:0], w.values[:0]
 		for rest := w.entries; len(rest) > 0; {
 			// follows has been through these entries.
 			n, _ := w.opts.EntryLen(rest)
-			w.terms = w.opts.Terms(w.terms, rest[:n])
+			w.terms, w.values = w.opts.Terms(w.terms, w.values, rest[:n])
 			rest = rest[n:]
 		}
 		m.Filter = frame.Filter{}
-		m.Filter.Reset(w.opts.Kinds, w.terms)
-		slices.Sort(w.terms)
-		w.all = append(w.all, slices.Compact(w.terms)...)
-		slices.Sort(w.all)
-		w.all = slices.Compact(w.all)
+		w.joined = m.Filter.ResetWith(w.opts.Kinds, w.terms, w.values, w.joined)
+		w.all = merged(w.all, w.terms)
 		w.bare = w.bare || len(w.all) > mostTerms
+		w.valueless = w.valueless || !m.Filter.Kinds.Has(frame.Value)
+		if !w.valueless {
+			w.allValues = merged(w.allValues, w.values)
+			w.valueless = len(w.allValues) > frame.MaxValues
+		}
 	}
 	if w.bare {
 		w.all = nil
 	}
+	if w.valueless {
+		w.allValues = nil
+	}
+}
+
+// merged adds terms, which are sorted in place, to sorted ones.
+func merged(all, terms []uint64) []uint64 {
+	slices.Sort(terms)
+	all = append(all, slices.Compact(terms)...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func (w *rewriter) put(b []byte, sync bool) error {
@@ -345,7 +362,7 @@ func (w *rewriter) finish() error {
 		return err
 	}
 	if !w.bare {
-		w.index.Filter.Reset(w.opts.Kinds, w.all)
+		w.index.Filter.ResetWith(w.opts.Kinds, w.all, w.allValues, nil)
 	}
 	return w.put(w.index.Append(w.chunk[:0]), true)
 }
