@@ -30,7 +30,7 @@ func TestNothingIsLeftWhenAllIsGivenOut(t *testing.T) {
 			}
 			b.Add(&g, 0)
 			sum := 0
-			for _, tree := range b.opened {
+			for tree := range b.opened.all() {
 				size := 0
 				tree.root.walkHoles(func(s *Span) { size += s.size() })
 				if size != tree.bytes {
@@ -43,8 +43,8 @@ func TestNothingIsLeftWhenAllIsGivenOut(t *testing.T) {
 			}
 		}
 		b.Close()
-		if b.bytes != 0 || len(b.latest) != 0 || len(b.opened) != 0 || b.active.Len() != 0 {
-			t.Fatalf("seed %d: %d bytes, %d ids, %d trees are left", seed, b.bytes, len(b.latest), len(b.opened))
+		if b.bytes != 0 || b.latest.used != 0 || b.opened.count != 0 || b.active.count != 0 {
+			t.Fatalf("seed %d: %d bytes, %d ids, %d trees are left", seed, b.bytes, b.latest.used, b.opened.count)
 		}
 	}
 }

@@ -4,8 +4,6 @@ package schema
 
 import (
 	"cmp"
-	"container/heap"
-	"container/list"
 	"slices"
 
 	"crypto-auditing/src/internal/event"
@@ -47,57 +45,34 @@ type Builder struct {
 	options  Options
 	emit     func(*Span)
 
-	latest map[event.ContextID]*Span
-	// opened has all trees, that which was opened first in front, complete
-	// ones included that wait for older ones; active those that are not
-	// complete, in the order of their last events.
-	opened trees
-	active list.List
+	latest contexts
+	// opened has all trees, complete ones included that wait for older ones;
+	// active those that are not complete, in the order of their last events.
+	opened opened
+	active active
 	bytes  int
 	order  uint64
 	words  map[string]string // keys and names, which repeat
+	recent [fields]string    // the words that a field had last
+	memory memory
 }
 
-// tree is what the builder knows of a root and all inside.
-type tree struct {
-	root     *Span
-	last     int64
-	bytes    int
-	complete bool
-	opened   int // index in Builder.opened
-	active   *list.Element
-}
+// The fields of a group that mostly hold what they held in the group before.
+const (
+	fieldOrigin = iota
+	fieldExecutable
+	fieldUnit
+	fieldSource
+	fields
+)
 
-// trees is a heap (container/heap), by the order of opening.
-type trees []*tree
-
-func (t trees) Len() int           { return len(t) }
-func (t trees) Less(i, j int) bool { return t[i].root.order < t[j].root.order }
-
-func (t trees) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].opened, t[j].opened = i, j
-}
-
-func (t *trees) Push(x any) {
-	tree := x.(*tree)
-	tree.opened = len(*t)
-	*t = append(*t, tree)
-}
-
-func (t *trees) Pop() any {
-	last := len(*t) - 1
-	tree := (*t)[last]
-	(*t)[last] = nil
-	*t = (*t)[:last]
-	return tree
-}
-
-// maxWords bounds the table of words.
-const maxWords = 4096
+// maxWords bounds the table of words, maxWord the length of one that is kept
+// there.
+const maxWords, maxWord = 4096, 1024
 
 // NewBuilder returns a builder that gives every complete root to emit. The
-// root does not change afterwards and belongs to emit.
+// root does not change afterwards and belongs to emit, unless that gives it back
+// to Release.
 func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 	if options.MaxBytes <= 0 {
 		options.MaxBytes = 64 << 20
@@ -107,7 +82,7 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 	}
 	return &Builder{
 		registry: r, options: options, emit: emit,
-		latest: make(map[event.ContextID]*Span),
+		latest: newContexts(),
 		words:  make(map[string]string),
 	}
 }
@@ -125,15 +100,17 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 	}
 	b.makeRoom()
 	start, end := event.WallTime(boot, g.Start), event.WallTime(boot, g.End)
+	latest := b.latest.get(&g.Context)
 	var first *Span
 	for i := range g.Events {
-		s := b.event(g, &g.Events[i], start, end)
+		var s *Span
+		s, latest = b.event(g, &g.Events[i], latest, start, end)
 		if i == 0 {
 			first = s
 		}
 	}
 	if len(g.Unit) > 0 || len(g.Source) > 0 {
-		b.learn(b.latest[g.Context], g)
+		b.learn(latest, g)
 	}
 	return first
 }
@@ -141,38 +118,49 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 // learn takes what a later group of a span knows of it and the first did not.
 func (b *Builder) learn(s *Span, g *event.Group) {
 	if s.Unit == "" {
-		s.Unit = b.word(g.Unit)
+		s.Unit = b.field(fieldUnit, g.Unit)
 	}
 	if len(g.Source) > 0 && string(g.Source) != s.Source {
-		s.Joined = b.word(g.Source)
+		s.Joined = b.field(fieldSource, g.Source)
 	}
 }
 
-func (b *Builder) event(g *event.Group, e *event.Event, start, end int64) *Span {
-	latest := b.latest[g.Context]
+// event adds an event to the span that it belongs to, which it returns, and the
+// latest one of the group's context.
+func (b *Builder) event(g *event.Group, e *event.Event, latest *Span, start, end int64) (of, last *Span) {
 	if e.Kind == event.NewContext {
 		latest = b.open(g, e, latest, start, end)
 		b.touch(latest, end)
-		return latest
+		return latest, latest
 	}
 	if latest == nil {
 		latest = b.headless(g, start, end)
 	}
-	s := b.data(latest, e)
+	s := b.data(latest, e.Key, &e.Value)
 	b.touch(s, end)
+	return s, latest
+}
+
+// span makes a span of the group's context, which is the latest of its id from
+// here on.
+func (b *Builder) span(g *event.Group, origin, executable []byte, start, end int64) *Span {
+	b.order++
+	s := b.memory.span()
+	s.Context, s.Start, s.End, s.order = g.Context, start, end, b.order
+	s.Origin, s.Executable = b.field(fieldOrigin, origin), b.field(fieldExecutable, executable)
+	s.Unit, s.Source = b.field(fieldUnit, g.Unit), b.field(fieldSource, g.Source)
+	b.latest.set(s)
 	return s
 }
 
 // headless makes the span of a context that is met in the middle, with what
 // the group says of it.
 func (b *Builder) headless(g *event.Group, start, end int64) *Span {
-	b.order++
-	s := &Span{Context: g.Context, Start: start, End: end, Headless: true, order: b.order,
-		Origin: string(g.Origin), Executable: b.word(g.Executable), Unit: b.word(g.Unit), Source: b.word(g.Source)}
-	b.latest[g.Context] = s
+	s := b.span(g, g.Origin, g.Executable, start, end)
+	s.Headless = true
 	b.addRoot(s)
 	if len(g.Name) > 0 {
-		b.data(s, &event.Event{Key: []byte(KeyName), Value: event.Value{Kind: event.String, Bytes: g.Name}})
+		b.data(s, []byte(KeyName), &event.Value{Kind: event.String, Bytes: g.Name})
 	}
 	return s
 }
@@ -188,19 +176,16 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 		// Opened twice before anything was said of it: a library announces
 		// the context of an operation, another one fills it in.
 		latest.self = latest.self || latest.parent == nil
-		latest.Origin, latest.Executable = string(e.Origin), b.word(executable)
-		latest.Unit, latest.Source = b.word(g.Unit), b.word(g.Source)
+		latest.Origin, latest.Executable = b.field(fieldOrigin, e.Origin), b.field(fieldExecutable, executable)
+		latest.Unit, latest.Source = b.field(fieldUnit, g.Unit), b.field(fieldSource, g.Source)
 		return latest
 	}
-	b.order++
-	s := &Span{Context: g.Context, Start: start, End: end, self: self, order: b.order,
-		Origin: string(e.Origin), Executable: b.word(executable), Unit: b.word(g.Unit), Source: b.word(g.Source)}
 	parent := latest
 	if !self {
-		parent = b.latest[e.Parent]
+		parent = b.latest.get(&e.Parent)
 	}
-	// The new span is the latest of its id from here on.
-	b.latest[g.Context] = s
+	s := b.span(g, e.Origin, executable, start, end)
+	s.self = self
 	if parent == nil {
 		b.addRoot(s)
 		return s
@@ -222,17 +207,17 @@ func shallow(s *Span) *Span {
 
 // data gives an event of key and value to a span, the latest one of its id or
 // one of those around it.
-func (b *Builder) data(latest *Span, e *event.Event) *Span {
-	key := b.word(e.Key)
+func (b *Builder) data(latest *Span, name []byte, v *event.Value) *Span {
+	key := b.word(name)
 	s := latest
 	if key == KeyName {
-		if e.Value.Kind == event.String && len(e.Value.Bytes) > 0 {
-			b.name(s, b.word(e.Value.Bytes))
+		if v.Kind == event.String && len(v.Bytes) > 0 {
+			b.name(s, b.word(v.Bytes))
 		}
 	} else {
 		s = b.owner(latest, key)
 	}
-	grown := s.set(key, &e.Value)
+	grown := s.set(key, v)
 	s.root().tree.bytes += grown
 	b.bytes += grown
 	return s
@@ -245,7 +230,7 @@ func (b *Builder) owner(latest *Span, key string) *Span {
 		return latest // its definition is not known yet
 	}
 	for s := latest; s != nil && s.Context == latest.Context; s = s.parent {
-		if b.registry.Context(s.Name).Has(key) {
+		if s.context.Has(key) {
 			return s
 		}
 	}
@@ -257,7 +242,7 @@ func (b *Builder) name(s *Span, name string) {
 	if s.named {
 		return
 	}
-	s.Name, s.named = name, true
+	s.Name, s.named, s.context = name, true, b.registry.Context(name)
 	if s.parent != nil {
 		b.move(s, b.place(s))
 	}
@@ -298,7 +283,7 @@ func (b *Builder) move(s, place *Span) {
 func (b *Builder) place(s *Span) *Span {
 	id := s.parent.Context
 	for p := s.parent; p != nil && p.Context == id; p = p.parent {
-		if b.registry.MayHold(p.Name, s.Name) {
+		if p.context.mayHold(s.context) {
 			return p
 		}
 		if p == s.parent && !p.named && !s.self {
@@ -311,7 +296,7 @@ func (b *Builder) place(s *Span) *Span {
 	}
 	// One id for an operation and its parts, and nothing open may hold it: an
 	// operation of its own.
-	if b.registry.Context(s.Name) != nil {
+	if s.context != nil {
 		return nil
 	}
 	// A context that the registry does not know is part of the operation,
@@ -346,9 +331,10 @@ func (s *Span) walkHoles(visit func(*Span)) {
 }
 
 func (b *Builder) addRoot(s *Span) {
-	t := &tree{root: s, bytes: spanSize, last: s.Start}
-	heap.Push(&b.opened, t)
-	t.active = b.active.PushBack(t)
+	t := b.memory.tree()
+	t.root, t.order, t.bytes, t.last = s, s.order, spanSize, s.Start
+	b.opened.push(t)
+	b.active.push(t)
 	s.tree = t
 	b.bytes += spanSize
 }
@@ -358,16 +344,19 @@ func (b *Builder) touch(s *Span, at int64) {
 	s.Last = max(s.Last, at)
 	t := s.root().tree
 	t.last = max(t.last, at)
-	b.active.MoveToBack(t.active)
+	b.active.moveToBack(t)
 }
 
-// word returns b as a string that equal words share.
+// word returns w as a string that equal words share.
 func (b *Builder) word(w []byte) string {
 	if len(w) == 0 {
 		return ""
 	}
 	if s, ok := b.words[string(w)]; ok {
 		return s
+	}
+	if len(w) > maxWord {
+		return string(w)
 	}
 	if len(b.words) >= maxWords {
 		clear(b.words)
@@ -377,55 +366,60 @@ func (b *Builder) word(w []byte) string {
 	return s
 }
 
+// field returns the word that a field holds.
+func (b *Builder) field(field int, w []byte) string {
+	if string(w) != b.recent[field] {
+		b.recent[field] = b.word(w)
+	}
+	return b.recent[field]
+}
+
 // Flush completes the roots in whose trees nothing happened since before, in
 // nanoseconds since the Unix epoch. They come in the order of their opening.
 func (b *Builder) Flush(before int64) {
 	var done []*tree
-	for e := b.active.Front(); e != nil; e = e.Next() {
-		t := e.Value.(*tree)
-		if t.last >= before {
-			break
-		}
+	for t := b.active.front; t != nil && t.last < before; t = t.next {
 		done = append(done, t)
 	}
-	slices.SortFunc(done, func(x, y *tree) int { return cmp.Compare(x.root.order, y.root.order) })
+	slices.SortFunc(done, func(x, y *tree) int { return cmp.Compare(x.order, y.order) })
 	for _, t := range done {
-		if !t.complete {
-			b.finish(t)
-		}
+		b.finish(t)
 	}
 }
 
 // Close completes all roots.
 func (b *Builder) Close() {
-	for len(b.opened) > 0 {
-		b.finish(b.opened[0])
+	for t := b.opened.front(); t != nil; t = b.opened.front() {
+		b.finish(t)
 	}
 }
+
+// Release takes back a tree that emit was given, to use its memory again. Nothing
+// of the tree may be used afterwards.
+func (b *Builder) Release(root *Span) { b.memory.release(root) }
 
 // Pending returns the number of roots that are not complete and the start of
 // the oldest one that was not given out yet; ok is false if there is none.
 func (b *Builder) Pending() (roots int, oldest int64, ok bool) {
-	if len(b.opened) == 0 {
+	t := b.opened.front()
+	if t == nil {
 		return 0, 0, false
 	}
-	return b.active.Len(), b.opened[0].root.Start, true
+	return b.active.count, t.root.Start, true
 }
 
 // makeRoom completes trees until what is kept is within the limits.
 func (b *Builder) makeRoom() {
-	if e := b.active.Back(); e != nil {
-		// Only the tree that the last event belongs to can have outgrown.
-		if t := e.Value.(*tree); t.bytes > b.options.MaxTreeBytes {
-			t.root.Cut = true
-			b.finish(t)
-		}
+	// Only the tree that the last event belongs to can have outgrown.
+	if t := b.active.back; t != nil && t.bytes > b.options.MaxTreeBytes {
+		t.root.Cut = true
+		b.finish(t)
 	}
-	for b.bytes > b.options.MaxBytes && len(b.opened) > 0 {
+	for b.bytes > b.options.MaxBytes {
 		if b.options.Ordered {
-			b.finish(b.opened[0])
+			b.finish(b.opened.front())
 		} else {
-			b.finish(b.active.Front().Value.(*tree))
+			b.finish(b.active.front)
 		}
 	}
 }
@@ -434,25 +428,33 @@ func (b *Builder) makeRoom() {
 func (b *Builder) finish(t *tree) {
 	if !t.complete {
 		t.complete = true
-		b.active.Remove(t.active)
-		t.root.walkHoles(func(s *Span) {
-			if b.latest[s.Context] == s {
-				delete(b.latest, s.Context)
-			}
-		})
+		b.active.remove(t)
+		b.forget(t.root)
 	}
 	if !b.options.Ordered {
 		b.give(t)
 		return
 	}
-	for len(b.opened) > 0 && b.opened[0].complete {
-		b.give(b.opened[0])
+	for t := b.opened.front(); t != nil && t.complete; t = b.opened.front() {
+		b.give(t)
+	}
+}
+
+// forget takes the spans of a tree out of the latest ones of their ids.
+func (b *Builder) forget(s *Span) {
+	b.latest.remove(s)
+	for _, inner := range s.Spans {
+		if inner != nil {
+			b.forget(inner)
+		}
 	}
 }
 
 func (b *Builder) give(t *tree) {
-	heap.Remove(&b.opened, t.opened)
+	b.opened.remove(t)
 	b.bytes -= t.bytes
-	t.root.settle()
-	b.emit(t.root)
+	root := t.root
+	root.settle()
+	b.memory.releaseTree(t)
+	b.emit(root)
 }

@@ -11,7 +11,6 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
-	"crypto-auditing/src/internal/schema/tracetest"
 )
 
 func TestNestingIsBounded(t *testing.T) {
@@ -139,23 +138,4 @@ func FuzzBuilder(f *testing.F) {
 			t.Errorf("of %d events %d are in the trees, which are %d deep", events, given, depth)
 		}
 	})
-}
-
-func BenchmarkBuilder(b *testing.B) {
-	hits, err := tracetest.Hits("gnutls-tls13-p256")
-	if err != nil {
-		b.Fatal(err)
-	}
-	events := 0
-	for i := range hits {
-		events += len(hits[i].Events)
-	}
-	builder := schema.NewBuilder(registry(b), schema.Options{Ordered: true}, func(*schema.Span) {})
-	b.ReportAllocs()
-	for b.Loop() {
-		for i := range hits {
-			builder.Add(&hits[i], 0)
-		}
-	}
-	b.ReportMetric(float64(events)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

@@ -89,11 +89,11 @@ func (c *Context) Has(key string) bool { return c != nil && c.keys[key] }
 // MayHold reports whether a context of the name child may stand directly
 // inside one of the name parent. It is false where either is unknown.
 func (r *Registry) MayHold(parent, child string) bool {
-	p, c := r.contexts[parent], r.contexts[child]
-	if p == nil || c == nil {
-		return false
-	}
-	return p.holds[c.Kind] || p.scopes[Scope(c.Kind)]
+	return r.contexts[parent].mayHold(r.contexts[child])
+}
+
+func (c *Context) mayHold(child *Context) bool {
+	return c != nil && child != nil && (c.holds[child.Kind] || c.scopes[Scope(child.Kind)])
 }
 
 // StandsAlone reports whether a context of the name never stands inside

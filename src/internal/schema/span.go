@@ -42,7 +42,7 @@ type Span struct {
 	Cut bool
 
 	parent *Span
-	tree   *tree // of a root
+	tree   *tree // of a root, while it is built
 	self   bool  // opened with its own id as parent
 	named  bool
 	// tentative says that the parent had no name yet when the place of the
@@ -52,6 +52,7 @@ type Span struct {
 	depth     int
 	order     uint64         // of opening
 	index     map[string]int // of Data, for spans with many keys
+	context   *Context       // of the name, nil if the registry does not know it
 }
 
 // Datum is a key with its value.
@@ -102,28 +103,45 @@ func (s *Span) find(key string) int {
 
 // set gives a key its value and returns by how many bytes the span grew.
 func (s *Span) set(key string, v *event.Value) int {
-	value := *v
-	value.Bytes = nil
-	if len(v.Bytes) > 0 {
-		value.Bytes = append([]byte(nil), v.Bytes...)
-	}
 	if i := s.find(key); i >= 0 {
-		grown := len(value.Bytes) - len(s.Data[i].Value.Bytes)
-		s.Data[i].Value = value
+		old := &s.Data[i].Value
+		grown := len(v.Bytes) - len(old.Bytes)
+		assign(old, v)
 		return grown
 	}
-	s.Data = append(s.Data, Datum{key, value})
+	n := len(s.Data)
+	switch {
+	case n < cap(s.Data):
+		s.Data = s.Data[:n+1] // with the bytes of an earlier use
+	case n == 0:
+		s.Data = make([]Datum, 1, usualData)
+	default:
+		s.Data = append(s.Data, Datum{})
+	}
+	d := &s.Data[n]
+	d.Key = key
+	assign(&d.Value, v)
 	switch {
 	case s.index != nil:
-		s.index[key] = len(s.Data) - 1
+		s.index[key] = n
 	case len(s.Data) == indexed:
 		s.index = make(map[string]int, 2*indexed)
 		for i := range s.Data {
 			s.index[s.Data[i].Key] = i
 		}
 	}
-	return datumSize + len(value.Bytes)
+	return datumSize + len(v.Bytes)
 }
+
+// assign copies a value into the memory of another.
+func assign(to, v *event.Value) {
+	kept := append(to.Bytes[:0], v.Bytes...)
+	*to = *v
+	to.Bytes = kept
+}
+
+// usualData is the number of keys that most spans do not exceed.
+const usualData = 4
 
 // Sizes of what is kept, in bytes, as far as memory limits are concerned.
 const (
