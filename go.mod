@@ -14,6 +14,7 @@ require (
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
 	github.com/varlink/go v0.4.1-0.20261015173642-c935be0c53f7
+	golang.org/x/arch v0.29.0
 	golang.org/x/sys v0.43.0
 	golang.org/x/time v0.15.0
 )

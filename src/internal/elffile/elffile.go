@@ -312,3 +312,6 @@ func Open(path string) (f *os.File, size int64, err error) {
 	}
 	return f, info.Size(), nil
 }
+
+// Size returns the size of the file in bytes.
+func (e *File) Size() uint64 { return e.size }

@@ -4,15 +4,79 @@ package layout
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"slices"
+
+	"crypto-auditing/src/internal/elffile"
+	"crypto-auditing/src/internal/layout/image"
 )
 
 // ErrNoLibrary is returned for a file that has none of the known libraries in
 // it, or not the symbols to find them by.
 var ErrNoLibrary = errors.New("not a library of a known family: it exports none of SSL_new, EVP_PKEY_new, gnutls_handshake")
 
+// Open decodes the library in the file at path. The error names the file; it
+// wraps ErrNoLibrary, elffile.ErrNotELF, an *elffile.FormatError or an
+// *elffile.UnsupportedError where what is in the file is the reason.
+func Open(path string) (*Library, error) {
+	f, size, err := elffile.Open(path)
+	if err == nil {
+		defer f.Close()
+		var lib *Library
+		if lib, err = Parse(f, size); err == nil {
+			return lib, nil
+		}
+	}
+	// Errors of package os name the path a second time.
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return nil, fmt.Errorf("cannot decode the library %s: %w", path, err)
+}
+
 // Parse decodes the library in the ELF file of size bytes in r. A library of
-// which nothing can be used is not an error: its Refusals have the reasons.
-func Parse(_ io.ReaderAt, _ int64) (*Library, error) {
-	return nil, ErrNoLibrary
+// which nothing can be used is not an error: its Refusals have the reasons. Its
+// errors are those of Open, without the file's name.
+func Parse(r io.ReaderAt, size int64) (*Library, error) {
+	m, err := image.Open(r, size, wanted())
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{image: m, fields: map[string]*field{}, lib: &Library{
+		Machine: m.Machine, BuildID: m.BuildID, Segments: m.Segments,
+	}}
+	d.lib.Text.Start, d.lib.Text.End = m.TextRange()
+	_, ssl := m.Function("SSL_new")
+	_, crypto := m.Function("EVP_PKEY_new")
+	_, gnutls := m.Function("gnutls_handshake")
+	switch {
+	case ssl || crypto:
+		d.lib.Family, d.lib.Static = OpenSSL, ssl && crypto
+	case gnutls:
+		d.lib.Family = GnuTLS
+	default:
+		return nil, ErrNoLibrary
+	}
+	if ssl {
+		d.handshakes()
+	}
+	if crypto {
+		d.publicKeys()
+	}
+	if d.lib.Family == GnuTLS {
+		d.gnutls()
+	}
+	slices.SortFunc(d.lib.Sites, func(a, b Site) int {
+		switch {
+		case a.Addr < b.Addr:
+			return -1
+		case a.Addr > b.Addr:
+			return 1
+		}
+		return int(a.Role) - int(b.Role)
+	})
+	return d.lib, nil
 }

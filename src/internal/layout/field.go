@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"fmt"
+	"strings"
+
+	"crypto-auditing/src/internal/layout/image"
+	"crypto-auditing/src/internal/layout/symbolic"
+)
+
+// field is one member of a structure, as the functions of the library lead to it.
+type field struct {
+	steps   steps
+	sources []string
+	// confirmed names what agrees without leading to the field itself.
+	confirmed []string
+	refused   string
+}
+
+func (f *field) evidence() Evidence {
+	switch {
+	case f == nil || f.refused != "" || len(f.sources) == 0:
+		return None
+	case len(f.sources) > 1:
+		return Twice
+	case len(f.confirmed) > 0:
+		return Confirmed
+	}
+	return Once
+}
+
+// decoder decodes one file.
+type decoder struct {
+	image  *image.Image
+	lib    *Library
+	fields map[string]*field
+}
+
+// paths executes a function, nil if the file does not have it.
+func (d *decoder) paths(name string, options symbolic.Options) []symbolic.Path {
+	addr, ok := d.image.Function(name)
+	if !ok {
+		return nil
+	}
+	return symbolic.Execute(d.image, addr, options)
+}
+
+func (d *decoder) field(name string) *field {
+	f := d.fields[name]
+	if f == nil {
+		f = &field{}
+		d.fields[name] = f
+	}
+	return f
+}
+
+// found notes the chains by which a function leads to a field: none if it is not
+// there or not understood, several if it is not clear.
+func (d *decoder) found(name, source string, all []steps) {
+	f := d.field(name)
+	switch {
+	case len(all) == 0 || f.refused != "":
+		return
+	case len(all) > 1:
+		f.refused = fmt.Sprintf("%s leads to several places: %s", source, list(all))
+		return
+	case len(f.sources) == 0:
+		f.steps = all[0]
+	case !f.steps.same(all[0]):
+		f.refused = fmt.Sprintf("%s leads to %s, %s to %s", f.sources[0], f.steps, source, all[0])
+		return
+	default:
+		f.steps.width = min(f.steps.width, all[0].width)
+	}
+	f.sources = append(f.sources, source)
+}
+
+// confirm notes that something that does not lead to a field agrees with where
+// it was found. It decides nothing, nor does it refuse anything.
+func (d *decoder) confirm(name, by string, all []steps) {
+	f := d.field(name)
+	if f.refused != "" || len(f.sources) == 0 {
+		return
+	}
+	for _, c := range all {
+		if f.steps.same(c) {
+			f.confirmed = append(f.confirmed, by)
+			return
+		}
+	}
+}
+
+// get returns the chain to a field that was found.
+func (d *decoder) get(name string) (steps, bool) {
+	f := d.fields[name]
+	if f.evidence() == None {
+		return steps{}, false
+	}
+	return f.steps, true
+}
+
+func list(all []steps) string {
+	var out []string
+	for _, c := range all {
+		out = append(out, c.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+// value describes a value: the fields that lead to it, one after the other.
+type value struct {
+	id     ValueID
+	base   Base
+	form   Form
+	fields []string
+	// width is the size of the value in bytes, zero for that of the last field.
+	width int
+	// extra are loads after the last field, of structures that no function leads
+	// into but whose layout is public or has never changed.
+	extra []int64
+	// checked: who reads the value can tell a wrong one.
+	checked bool
+}
+
+// add adds a value to the library, or the reason why it is refused. Values whose
+// functions the file does not have are skipped if optional.
+func (d *decoder) add(v value) {
+	var c steps
+	evidence := Twice
+	out := Value{ID: v.id, Base: v.base, Form: v.form}
+	for _, name := range v.fields {
+		f := d.fields[name]
+		e := f.evidence()
+		if e == None {
+			why := "no function of the file leads to it"
+			if f != nil && f.refused != "" {
+				why = f.refused
+			}
+			d.refuse(v.id.String(), why)
+			return
+		}
+		if e == Once && v.checked {
+			e = Checked
+		}
+		evidence = min(evidence, e)
+		c.offsets = append(c.offsets, f.steps.offsets...)
+		c.width = f.steps.width
+		for _, s := range append(f.sources, f.confirmed...) {
+			out.Sources = append(out.Sources, name+": "+s)
+		}
+	}
+	c.offsets = append(c.offsets, v.extra...)
+	if v.width != 0 {
+		c.width = v.width
+	}
+	var ok bool
+	if out.Chain, ok = c.chain(); !ok {
+		d.refuse(v.id.String(), fmt.Sprintf("its chain has %d loads, more than %d, or an offset of more than %d", len(c.offsets), MaxLoads, MaxOffset))
+		return
+	}
+	if evidence == Once {
+		d.refuse(v.id.String(), fmt.Sprintf("only %s leads to it (%s), and a wrong value would not be noticed", strings.Join(out.Sources, ", "), out.Chain))
+		return
+	}
+	out.Evidence = evidence
+	d.lib.Values = append(d.lib.Values, out)
+}
+
+func (d *decoder) refuse(what, why string) {
+	d.lib.Refusals = append(d.lib.Refusals, Refusal{what, why})
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// describe returns what was decoded of a library that does not depend on where
+// its linker placed the code.
+func describe(lib *Library) string {
+	var b strings.Builder
+	for _, v := range lib.Values {
+		fmt.Fprintf(&b, "value %s: %s, %s\n", v.ID, v.Chain, v.Evidence)
+	}
+	for _, s := range lib.Sites {
+		fmt.Fprintf(&b, "site %s %s: %s\n", s.Role, s.Function, s.Operation)
+	}
+	for _, r := range lib.Refusals {
+		fmt.Fprintf(&b, "refused %s\n", r)
+	}
+	return b.String()
+}
+
+// checkSites states what holds of the sites of every library.
+func checkSites(t *testing.T, path string, lib *Library) {
+	t.Helper()
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range lib.Sites {
+		if !lib.Text.Contains(s.Addr) || s.Offset >= uint64(len(file)) || s.Addr < s.Entry {
+			t.Errorf("%s: site %#x, offset %#x, entry %#x are out of place", s.Function, s.Addr, s.Offset, s.Entry)
+		}
+		if s.StackDelta > 1<<16 {
+			t.Errorf("%s: the stack pointer is %d lower", s.Function, s.StackDelta)
+		}
+	}
+}
+
+// library returns a library of this machine and its version as the file has it.
+func library(t *testing.T, pattern string, version *regexp.Regexp) (path, found string) {
+	t.Helper()
+	files, _ := filepath.Glob(pattern)
+	if len(files) == 0 {
+		t.Skipf("this machine has no %s", pattern)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := version.FindSubmatch(b)
+	if m == nil {
+		t.Skipf("%s has no known version", files[0])
+	}
+	return files[0], string(m[1])
+}
+
+// The values are those of the structures as the compiler has them: debugging
+// information of the same builds gave them.
+func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
+	path, version := library(t, "/usr/lib*/*/libssl.so.3", regexp.MustCompile(`OpenSSL (3\.\d)`))
+	want := map[string]map[ValueID]string{
+		"3.0": {
+			Version: "arg0 > 0x0 : 4", Server: "arg0 > 0x38 : 4", CipherSuite: "arg0 > 0x918 > 0x2f8 > 0x18 : 2",
+			Resumed: "arg0 > 0x4d0 : 4", PeerScheme: "arg0 > 0x3b0 > 0x8 : 2", KeyExchanged: "arg0 > 0x4ad : 1",
+			Group: "arg0 > 0x4ae : 2", SessionGroup: "arg0 > 0x918 > 0x308 : 2",
+		},
+		"3.5": {
+			Version: "arg0 > 0x48 : 4", Server: "arg0 > 0x78 : 4", CipherSuite: "arg0 > 0x900 > 0x2f8 > 0x18 : 2",
+			Resumed: "arg0 > 0x508 : 4", PeerScheme: "arg0 > 0x400 > 0x10 : 2", KeyExchanged: "arg0 > 0x4dd : 1",
+			Group: "arg0 > 0x4de : 2", SessionGroup: "arg0 > 0x900 > 0x308 : 2",
+		},
+	}[version]
+	if want == nil {
+		t.Skipf("the layout of version %s is not known", version)
+	}
+	lib, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + describe(lib))
+	if !lib.Handshakes || lib.Static || lib.Family != OpenSSL {
+		t.Errorf("handshakes %v, static %v, family %s", lib.Handshakes, lib.Static, lib.Family)
+	}
+	for id, chain := range want {
+		if v := lib.Value(id); v == nil || v.Chain.String() != chain {
+			t.Errorf("%s is %v, want %s", id, v, chain)
+		}
+	}
+	checkSites(t, path, lib)
+	for _, role := range []Role{HandshakeServer, HandshakeClient, HandshakeEnd, ConnectionFree} {
+		n := 0
+		for _, s := range lib.Sites {
+			if s.Role == role {
+				n++
+				if !s.Emulated {
+					t.Errorf("%s is on an instruction that is single-stepped", s.Function)
+				}
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d sites of the role %s", n, role)
+		}
+	}
+}
+
+func TestDecodingTheSameFileTwiceGivesTheSame(t *testing.T) {
+	path, _ := library(t, "/usr/lib*/*/libssl.so.3", regexp.MustCompile(`OpenSSL (3\.\d)`))
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for range 5 {
+		lib, err := Parse(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, fmt.Sprintf("%+v", *lib))
+	}
+	for _, text := range texts[1:] {
+		if text != texts[0] {
+			t.Errorf("got\n%s\nand\n%s", texts[0], text)
+		}
+	}
+}

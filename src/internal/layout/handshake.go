@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"fmt"
+	"slices"
+
+	"crypto-auditing/src/internal/layout/symbolic"
+)
+
+// connection assumes that the first argument is the connection of TLS over a
+// stream: not NULL, and in OpenSSL 3.2 and later, where the object begins with a
+// word for its type, not one of QUIC.
+func connection(c symbolic.Condition) (holds, known bool) {
+	v, zero, ok := c.Zero()
+	if !ok {
+		return false, false
+	}
+	if index, offset, ok := v.Argument(); ok && index == 0 && offset == 0 {
+		return !zero, true
+	}
+	if addr, width, ok := v.Load(); ok && width == 4 {
+		if index, offset, ok := addr.Argument(); ok && index == 0 && offset == 0 {
+			return zero, true
+		}
+	}
+	return false, false
+}
+
+// onConnection executes an accessor of a connection.
+func (d *decoder) onConnection(name string) []symbolic.Path {
+	return d.paths(name, symbolic.Options{Assume: connection})
+}
+
+// Commands of SSL_ctrl, from ssl.h.
+const (
+	ctrlPeerSignature   = 108
+	ctrlPeerTemporary   = 109
+	ctrlSignature       = 132
+	ctrlNegotiatedGroup = 134
+)
+
+// handshakes decodes libssl's layer.
+func (d *decoder) handshakes() {
+	d.stateFields()
+	d.sessionFields()
+	ctrl := d.controlFunction()
+	d.groupFields(ctrl)
+	d.signatureFields(ctrl)
+	d.randomField()
+	for _, v := range []value{
+		{id: Version, fields: []string{"version"}, width: 4, checked: true},
+		{id: Server, fields: []string{"server"}, width: 4},
+		{id: CipherSuite, fields: []string{"session", "session.cipher", "cipher.id"}, width: 2, checked: true},
+		{id: Group, fields: []string{"group"}, width: 2, checked: true},
+		{id: SessionGroup, fields: []string{"session", "session.group"}, width: 2},
+		{id: KeyExchanged, fields: []string{"exchanged"}, width: 1},
+		{id: PeerScheme, fields: []string{"peer scheme", "scheme.code"}, width: 2, checked: true},
+		{id: OwnScheme, fields: []string{"own scheme", "scheme.code"}, width: 2, checked: true},
+		{id: Resumed, fields: []string{"resumed"}, width: 4},
+		{id: HandState, fields: []string{"hand state"}, width: 4},
+		{id: FlowState, fields: []string{"flow state"}, width: 4},
+		{id: VerifyResult, fields: []string{"verify result"}, width: 4},
+		{id: ServerRandom, form: Bytes, fields: []string{"server random"}, width: 8},
+	} {
+		v.base = Connection
+		d.add(v)
+	}
+	d.handshakeSites()
+	d.lib.Handshakes = d.complete("the handshake layer",
+		[]Role{HandshakeServer, HandshakeClient, HandshakeEnd, ConnectionFree},
+		[]ValueID{Version, Server, CipherSuite, HandState, FlowState})
+}
+
+// complete reports whether what a layer cannot do without is there, and refuses
+// the layer if not.
+func (d *decoder) complete(layer string, roles []Role, values []ValueID) bool {
+	missing := ""
+	for _, r := range roles {
+		if !slices.ContainsFunc(d.lib.Sites, func(s Site) bool { return s.Role == r }) {
+			missing = "a site of the role " + r.String()
+		}
+	}
+	for _, id := range values {
+		if d.lib.Value(id) == nil {
+			missing = "the value " + id.String()
+		}
+	}
+	if missing != "" {
+		d.refuse(layer, "it needs "+missing)
+	}
+	return missing == ""
+}
+
+func (d *decoder) stateFields() {
+	d.found("version", "SSL_version", where(returned(d.onConnection("SSL_version")), 0, 4))
+	d.found("version", "SSL_get_version", where(compared(d.onConnection("SSL_get_version"), func(n uint64) bool {
+		return n >= 0x300 && n <= 0x304 || n == 0xfeff || n == 0xfefd
+	}), 0, 4))
+	d.found("server", "SSL_is_server", where(returned(d.onConnection("SSL_is_server")), 0, 4))
+	if one := written(d.onConnection("SSL_set_accept_state"), 4, isNumber(1)); len(one) == 1 {
+		d.found("server", "SSL_set_accept_state", one)
+	}
+	// SSL_clear forgets whether the last session was resumed.
+	cleared := d.cleared()
+	d.found("resumed", "SSL_session_reused", where(returned(d.onConnection("SSL_session_reused")), 0, 4))
+	d.confirm("resumed", "SSL_clear writes zero", cleared)
+
+	d.found("hand state", "SSL_get_state", where(returned(d.onConnection("SSL_get_state")), 0, 4))
+	// SSL_in_before compares both states with zero.
+	before := slices.DeleteFunc(where(compared(d.onConnection("SSL_in_before"), func(n uint64) bool { return n == 0 }), 0, 4),
+		func(c steps) bool { return len(c.offsets) == 1 && c.offsets[0] == 0 })
+	if hand, ok := d.get("hand state"); ok && len(before) == 2 {
+		for _, c := range before {
+			if c.same(hand) {
+				d.found("hand state", "SSL_in_before", []steps{c})
+			} else {
+				d.found("flow state", "SSL_in_before", []steps{c})
+			}
+		}
+		flow := steps{slices.Clone(hand.offsets), 4}
+		flow.offsets[len(flow.offsets)-1] -= 0x14
+		d.confirm("flow state", "it is five words before the hand state", []steps{flow})
+	}
+
+	d.found("verify result", "SSL_get_verify_result", where(returned(d.onConnection("SSL_get_verify_result")), 0, 8))
+	d.found("verify result", "SSL_set_verify_result", written(d.onConnection("SSL_set_verify_result"), 8, func(v symbolic.Value) bool {
+		index, offset, ok := v.Argument()
+		return ok && index == 1 && offset == 0
+	}))
+}
+
+// cleared returns the words of a connection that SSL_clear sets to zero. From
+// OpenSSL 3.2 on it calls a function of the connection's method.
+func (d *decoder) cleared() []steps {
+	paths := d.paths("SSL_clear", symbolic.Options{Assume: connection})
+	out := written(paths, 4, isNumber(0))
+	for _, slot := range methodSlots(paths) {
+		if f, ok := d.methodFunction("TLS_method", slot); ok {
+			out = append(out, written(symbolic.Execute(d.image, f, symbolic.Options{Assume: connection}), 4, isNumber(0))...)
+		}
+	}
+	return out
+}
+
+// methodSlots returns the offsets of the pointers that the paths call in the
+// structure which the first argument points to by a pointer, its SSL_METHOD.
+func methodSlots(paths []symbolic.Path) []int64 {
+	var out []int64
+	for i := range paths {
+		for _, c := range paths[i].Calls {
+			if s, ok := loads(c.Pointer, 0); ok && len(s.offsets) == 2 {
+				out = append(out, s.last())
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (d *decoder) sessionFields() {
+	d.found("session", "SSL_get_session", where(returned(d.onConnection("SSL_get_session")), 0, 8))
+	current := longest(where(returned(d.onConnection("SSL_get_current_cipher")), 0, 8))
+	d.found("session", "SSL_get_current_cipher", owners(current))
+	if s, ok := d.get("session"); ok {
+		d.found("session.cipher", "SSL_get_current_cipher", tails(current, len(s.offsets)))
+	}
+	d.found("session.cipher", "SSL_SESSION_get0_cipher", where(returned(d.paths("SSL_SESSION_get0_cipher", symbolic.Options{})), 1, 8))
+	d.found("cipher.id", "SSL_CIPHER_get_protocol_id", where(returned(d.paths("SSL_CIPHER_get_protocol_id", symbolic.Options{})), 1, 2, 4))
+	d.found("cipher.id", "SSL_CIPHER_get_id", where(returned(d.paths("SSL_CIPHER_get_id", symbolic.Options{})), 1, 4))
+}
+
+// table returns the address of the SSL_METHOD that a function returns.
+func (d *decoder) table(name string) (uint64, bool) {
+	for _, p := range d.paths(name, symbolic.Options{}) {
+		if n, ok := p.Result.Constant(); ok && p.Err == "" && n != 0 {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// methodFunction returns the function in a slot of the SSL_METHOD that a function
+// returns.
+func (d *decoder) methodFunction(name string, slot int64) (uint64, bool) {
+	table, ok := d.table(name)
+	if !ok {
+		return 0, false
+	}
+	return d.codePointer(table + uint64(slot))
+}
+
+// codePointer returns the constant pointer to code at addr.
+func (d *decoder) codePointer(addr uint64) (uint64, bool) {
+	f, ok := d.image.Constant(addr, 8)
+	return f, ok && d.image.Code(f) != nil
+}
+
+// controlFunction returns the function that SSL_ctrl calls for a connection of
+// TLS, zero if it is not clear.
+func (d *decoder) controlFunction() uint64 {
+	fixed := map[int]int64{1: ctrlNegotiatedGroup}
+	var slots []int64
+	for depth := range 2 {
+		slots = append(slots, methodSlots(d.paths("SSL_ctrl", symbolic.Options{Depth: depth, Fixed: fixed, Assume: connection}))...)
+	}
+	slices.Sort(slots)
+	if slots = slices.Compact(slots); len(slots) != 1 {
+		return 0
+	}
+	f, _ := d.methodFunction("TLS_method", slots[0])
+	return f
+}
+
+// control executes the function of SSL_ctrl with a command.
+func (d *decoder) control(ctrl uint64, command int64) []symbolic.Path {
+	if ctrl == 0 {
+		return nil
+	}
+	return symbolic.Execute(d.image, ctrl, symbolic.Options{Fixed: map[int]int64{1: command}, Assume: connection})
+}
+
+// groupFields decodes the negotiated group: that of the connection, which counts
+// in TLS 1.3 if there was a key exchange, else that of the session. Functions
+// look its name up, in a function of the library or in place.
+func (d *decoder) groupFields(ctrl uint64) {
+	session, _ := d.get("session")
+	from := func(source string, paths []symbolic.Path) {
+		var group, exchanged, ofSession []steps
+		add := func(v symbolic.Value) {
+			c, ok := loads(v, 0)
+			switch {
+			case !ok || c.width != 2 && c.width != 4:
+			case len(session.offsets) > 0 && len(c.offsets) == len(session.offsets)+1 && slices.Equal(c.offsets[:len(session.offsets)], session.offsets):
+				ofSession = append(ofSession, c)
+			case c.width == 2:
+				group = append(group, c)
+			}
+		}
+		for i := range paths {
+			for _, c := range paths[i].Conditions {
+				if v, zero, ok := c.Zero(); ok {
+					if s, ok := loads(v, 0); ok && s.width == 1 && !zero {
+						exchanged = append(exchanged, s)
+					}
+					continue
+				}
+				if c.Relation == symbolic.Equal || c.Relation == symbolic.NotEqual {
+					add(c.X)
+					add(c.Y)
+				}
+			}
+			for _, c := range paths[i].Calls {
+				// Of the functions with a name, those that look groups up are asked.
+				if c.Target != 0 && c.Name != "" {
+					continue
+				}
+				add(c.Arguments[0])
+				add(c.Arguments[1])
+			}
+		}
+		group = unique(group)
+		d.found("group", source, group)
+		d.found("session.group", source, tails(unique(ofSession), len(session.offsets)))
+		if len(group) == 1 {
+			// Other bytes are compared, too.
+			near := steps{slices.Clone(group[0].offsets), 1}
+			near.offsets[len(near.offsets)-1]--
+			if slices.ContainsFunc(exchanged, near.same) {
+				d.found("exchanged", source, []steps{near})
+				d.confirm("exchanged", "it is the byte before the group", []steps{near})
+			}
+		}
+	}
+	from("SSL_get0_group_name", d.onConnection("SSL_get0_group_name"))
+	from(fmt.Sprintf("SSL_ctrl(%d)", ctrlNegotiatedGroup), d.control(ctrl, ctrlNegotiatedGroup))
+
+	if c, ok := d.get("session.cipher"); ok {
+		d.confirm("session.group", "it is two words after the session's cipher", []steps{member(c.last()+0x10, 2)})
+	}
+	for _, c := range where(storedTo(d.control(ctrl, ctrlPeerTemporary), 3), 0, 8) {
+		c.offsets = slices.Clone(c.offsets)
+		c.offsets[len(c.offsets)-1] -= 2
+		d.confirm("group", "it is right before the peer's key share", []steps{c})
+	}
+}
+
+// signatureFields decodes the pointers to the entries of the signature schemes,
+// and the place of the code point in them.
+func (d *decoder) signatureFields(ctrl uint64) {
+	nids := storedTo(d.onConnection("SSL_get_peer_signature_type_nid"), 1)
+	d.found("peer scheme", "SSL_get_peer_signature_type_nid", owners(nids))
+	d.found("peer scheme", "SSL_ctrl(108)", owners(storedTo(d.control(ctrl, ctrlPeerSignature), 3)))
+	d.found("peer scheme", "SSL_get0_peer_signature_name", owners(storedTo(d.onConnection("SSL_get0_peer_signature_name"), 1)))
+	d.found("own scheme", "SSL_get_signature_type_nid", owners(storedTo(d.onConnection("SSL_get_signature_type_nid"), 1)))
+	d.found("own scheme", "SSL_ctrl(132)", owners(storedTo(d.control(ctrl, ctrlSignature), 3)))
+	d.found("own scheme", "SSL_get0_signature_name", owners(storedTo(d.onConnection("SSL_get0_signature_name"), 1)))
+
+	// SSL_get_shared_sigalgs gives the low byte of the code point.
+	var code []steps
+	for _, c := range storedTo(d.paths("SSL_get_shared_sigalgs", symbolic.Options{Fixed: map[int]int64{1: 0, 2: 0, 3: 0, 4: 0}, Assume: connection}), 5) {
+		if c.width == 1 {
+			code = append(code, member(c.last(), 2))
+		}
+	}
+	d.found("scheme.code", "SSL_get_shared_sigalgs", unique(code))
+	for _, c := range nids {
+		d.confirm("scheme.code", "it is three words before the type's NID", []steps{member(c.last()-0xc, 2)})
+	}
+}
+
+// randomField decodes the place of the server's random, which its accessor
+// copies.
+func (d *decoder) randomField() {
+	copied := func(name string) []steps {
+		var out []steps
+		paths := d.paths(name, symbolic.Options{Fixed: map[int]int64{2: 8}, Assume: connection})
+		for i := range paths {
+			for _, c := range paths[i].Calls {
+				if s, ok := address(c.Arguments[1], 0); ok && c.Name == "memcpy" {
+					out = append(out, s)
+				}
+			}
+		}
+		return unique(append(out, storedTo(paths, 1)...))
+	}
+	d.found("server random", "SSL_get_server_random", copied("SSL_get_server_random"))
+	for _, c := range copied("SSL_get_client_random") {
+		c.offsets = slices.Clone(c.offsets)
+		c.offsets[len(c.offsets)-1] -= 32
+		d.confirm("server random", "the client's random follows it", []steps{c})
+	}
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"debug/elf"
+	"fmt"
+	"slices"
+
+	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout/symbolic"
+)
+
+// function is what is known of a function that becomes a site.
+type function struct {
+	name      string
+	role      Role
+	operation Operation
+	params    []param
+	external  bool
+}
+
+// param is a parameter by its place.
+type param struct {
+	kind  ParamKind
+	index uint8
+}
+
+// maxPrologue bounds the instructions before a site.
+const maxPrologue = 16
+
+// numbers of registers of package symbolic.
+const (
+	amd64Stack  = 4
+	arm64Return = 30
+)
+
+// number returns the number that package symbolic has for the register of an
+// argument.
+func (d *decoder) number(index uint8) int {
+	if d.lib.Machine == elf.EM_AARCH64 {
+		return int(index)
+	}
+	return [...]int{7, 6, 2, 1, 8, 9}[index]
+}
+
+// addFunction makes a function of the file a site, false if the file does not
+// have it.
+func (d *decoder) addFunction(f function) bool {
+	entry, ok := d.image.Function(f.name)
+	if ok {
+		d.addSite(f, entry)
+	}
+	return ok
+}
+
+// addSite makes the function at entry a site. It is placed on the first
+// instruction that the kernel emulates, if all of these hold: the function runs
+// straight to it; it has not changed the parameters by then; no jump of the
+// function goes back to there; the whole function can be decoded. Otherwise it is
+// at the entry.
+func (d *decoder) addSite(f function, entry uint64) {
+	s := Site{Role: f.role, Operation: f.operation, Function: f.name, Entry: entry, Addr: entry, External: f.external}
+	var keep []int
+	for _, p := range f.params {
+		s.Params = append(s.Params, Param{p.kind, p.index, d.lib.Argument(int(p.index))})
+		keep = append(keep, d.number(p.index))
+	}
+	arm64 := d.lib.Machine == elf.EM_AARCH64
+	if arm64 {
+		s.ReturnAddress = capture.X30
+	}
+	if at, delta, signs, ok := d.cheap(entry, keep, arm64 && f.external); ok {
+		s.Addr, s.StackDelta, s.Instruction, s.Emulated = at.Addr, delta, at.Name, true
+		if signs {
+			s.ReturnAddress = capture.NoRegister
+		}
+	}
+	var ok bool
+	if s.Offset, ok = d.image.Offset(s.Addr); !ok {
+		d.refuse(f.name, fmt.Sprintf("its address %#x is not in code", entry))
+		return
+	}
+	if !s.Emulated {
+		s.Instruction = "first"
+	}
+	d.lib.Sites = append(d.lib.Sites, s)
+}
+
+// cheap returns the first instruction of a function that the kernel emulates, by
+// how much the stack pointer is lower there, and whether the return address was
+// signed by then, which plain forbids.
+func (d *decoder) cheap(entry uint64, keep []int, plain bool) (at symbolic.Instruction, delta uint32, signs, ok bool) {
+	start, end, err := d.image.Extent(entry)
+	if err != nil || start != entry {
+		return at, 0, false, false
+	}
+	n, found, back := 0, false, false
+	err = symbolic.Sweep(d.image, start, end, func(in symbolic.Instruction) bool {
+		if found {
+			back = back || !in.Call && in.Target > entry && in.Target < at.Addr+uint64(at.Size)
+			return !back
+		}
+		if in.Name != "" {
+			at, found = in, true
+			back = !in.Call && in.Target > entry && in.Target < at.Addr+uint64(at.Size)
+			return !back
+		}
+		n++
+		signs = signs || in.Signs
+		delta += uint32(in.Lowers)
+		return in.Straight && n < maxPrologue && !slices.Contains(keep, in.Writes) && (!signs || !plain)
+	})
+	return at, delta, signs, err == nil && found && !back
+}
+
+// handshakeSites finds the functions of the handshake and where they end.
+//
+// A method for servers has the same functions as one for both sides except for
+// clients, and the other way round: where the tables of TLS_method and
+// TLS_server_method agree and that of TLS_client_method differs is the function
+// that servers call, ossl_statem_accept, and vice versa. No offset needs to be
+// known. The functions are reached by SSL_do_handshake, and by SSL_read and
+// SSL_write, as Node uses them.
+func (d *decoder) handshakeSites() {
+	accept, connect, err := d.stateMachines()
+	if err != nil {
+		d.refuse("ossl_statem_accept, ossl_statem_connect", err.Error())
+		return
+	}
+	object := []param{{Object, 0}}
+	d.addSite(function{name: "ossl_statem_accept", role: HandshakeServer, params: object}, accept)
+	d.addSite(function{name: "ossl_statem_connect", role: HandshakeClient, params: object}, connect)
+	if err := d.endSites(accept, connect); err != nil {
+		d.refuse("the end of the handshake", err.Error())
+	}
+	d.addFunction(function{name: "SSL_free", role: ConnectionFree, params: object})
+}
+
+// Range of the slots of SSL_METHOD that are compared: after version, flags and
+// mask, to after the last one of all versions.
+const (
+	firstSlot = 0x10
+	lastSlot  = 0x120
+)
+
+func (d *decoder) stateMachines() (accept, connect uint64, err error) {
+	both, ok1 := d.table("TLS_method")
+	server, ok2 := d.table("TLS_server_method")
+	client, ok3 := d.table("TLS_client_method")
+	if !ok1 || !ok2 || !ok3 {
+		return 0, 0, fmt.Errorf("TLS_method, TLS_server_method and TLS_client_method do not return tables")
+	}
+	var ofServer, ofClient []int64
+	for slot := int64(firstSlot); slot < lastSlot; slot += 8 {
+		b, ok1 := d.codePointer(both + uint64(slot))
+		s, ok2 := d.codePointer(server + uint64(slot))
+		c, ok3 := d.codePointer(client + uint64(slot))
+		switch {
+		case !ok1 || !ok2 || !ok3:
+			// Tables of other methods follow each other. A slot that is no
+			// function in one of them ends the comparison only after the two.
+			if len(ofServer) > 0 && len(ofClient) > 0 {
+				slot = lastSlot
+			}
+		case s == b && c != b:
+			ofServer, accept = append(ofServer, slot), b
+		case c == b && s != b:
+			ofClient, connect = append(ofClient, slot), b
+		}
+	}
+	if len(ofServer) != 1 || len(ofClient) != 1 {
+		return 0, 0, fmt.Errorf("the methods of servers and clients differ in %d and %d functions, not in one each", len(ofServer), len(ofClient))
+	}
+	// SSL_set_accept_state and SSL_set_connect_state store the same slots.
+	for i, name := range []string{"SSL_set_accept_state", "SSL_set_connect_state"} {
+		want := [][]int64{ofServer, ofClient}[i][0]
+		for _, p := range d.onConnection(name) {
+			for _, s := range p.Stores {
+				if c, ok := loads(s.Value, 0); ok && s.Width == 8 && len(c.offsets) == 2 && c.last() != want {
+					return 0, 0, fmt.Errorf("%s stores slot %#x of the method, the tables differ in %#x", name, c.last(), want)
+				}
+			}
+		}
+	}
+	return accept, connect, nil
+}
+
+// endSites finds where the state machine ends: it frees the buffer of the
+// handshake by the only call of BUF_MEM_free that it has.
+func (d *decoder) endSites(accept, connect uint64) error {
+	bodies := d.targets(accept)
+	ofConnect := d.targets(connect)
+	common := slices.DeleteFunc(slices.Clone(bodies), func(b uint64) bool { return !slices.Contains(ofConnect, b) })
+	var ends []symbolic.Instruction
+	for _, body := range common {
+		calls := d.callsOf(body, "BUF_MEM_free")
+		if len(calls) > 0 && len(ends) > 0 {
+			return fmt.Errorf("two functions that both sides call free a buffer")
+		}
+		ends = append(ends, calls...)
+	}
+	if len(ends) == 0 {
+		// Compilers may make a copy of the state machine for each side.
+		server, client := d.callsOf(accept, "BUF_MEM_free"), d.callsOf(connect, "BUF_MEM_free")
+		if len(server) == 0 || len(client) == 0 {
+			return fmt.Errorf("no function that both sides call frees a buffer")
+		}
+		ends = append(server, client...)
+	}
+	for _, in := range ends {
+		if in.Name == "" {
+			return fmt.Errorf("the instruction at %#x is not emulated", in.Addr)
+		}
+		offset, ok := d.image.Offset(in.Addr)
+		if !ok {
+			return fmt.Errorf("the instruction at %#x is not in code", in.Addr)
+		}
+		d.lib.Sites = append(d.lib.Sites, Site{
+			Role: HandshakeEnd, Function: "state_machine", Entry: in.Addr, Addr: in.Addr, Offset: offset,
+			Instruction: in.Name, Emulated: true,
+		})
+	}
+	return nil
+}
+
+// targets returns a function and those that it jumps to or calls directly.
+func (d *decoder) targets(entry uint64) []uint64 {
+	out := []uint64{entry}
+	start, end, err := d.image.Extent(entry)
+	if err != nil {
+		return out
+	}
+	_ = symbolic.Sweep(d.image, start, end, func(in symbolic.Instruction) bool {
+		if in.Target != 0 && (in.Target < start || in.Target >= end) && !slices.Contains(out, in.Target) {
+			out = append(out, in.Target)
+		}
+		return len(out) < 64
+	})
+	return out
+}
+
+// callsOf returns the calls of, and jumps to, a named function in the function
+// at entry.
+func (d *decoder) callsOf(entry uint64, name string) []symbolic.Instruction {
+	start, end, err := d.image.Extent(entry)
+	if err != nil || start != entry {
+		return nil
+	}
+	own, _ := d.image.Function(name)
+	var out []symbolic.Instruction
+	err = symbolic.Sweep(d.image, start, end, func(in symbolic.Instruction) bool {
+		if in.Target == 0 || in.Target >= start && in.Target < end {
+			return true
+		}
+		to, called, stub := d.image.Stub(in.Target)
+		if in.Target == own && own != 0 || stub && (called == name || to == own && own != 0) {
+			out = append(out, in)
+		}
+		return true
+	})
+	if err != nil {
+		return nil
+	}
+	return out
+}

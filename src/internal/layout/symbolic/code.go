@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package symbolic
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/arch/x86/x86asm"
+
+	"crypto-auditing/src/internal/layout/image"
+)
+
+// Instruction is an instruction of a function, as far as sites are concerned.
+type Instruction struct {
+	Addr uint64
+	Size int
+	// Name is the name of an instruction that the kernel emulates when a probe
+	// on it is hit, such as "push", else empty. Linux 6.1 and later do:
+	// arch/x86/kernel/uprobes.c and arch/arm64/kernel/probes/decode-insn.c.
+	Name string
+	// Target is where a direct jump or call goes, zero for others. Call reports
+	// that it comes back.
+	Target uint64
+	Call   bool
+	// Straight: the instruction has no effect but on registers and the stack,
+	// and the next one follows it. Writes is the register that it changes, -1 for
+	// none, Lowers by how much it lowers the stack pointer.
+	Straight bool
+	Writes   int
+	Lowers   int
+	// Signs: it signs the return address, which is then not the plain address.
+	Signs bool
+}
+
+// maxSweep bounds the code of a function that is swept, in bytes.
+const maxSweep = 1 << 18
+
+var errTooLong = errors.New("it has too much code")
+
+// Sweep calls f for the instructions from start to end, in the order of their
+// addresses, until f returns false. The error is the reason if an instruction
+// cannot be decoded.
+func Sweep(m *image.Image, start, end uint64, f func(Instruction) bool) error {
+	if end-start > maxSweep {
+		return errTooLong
+	}
+	decode := decodeAMD64
+	if m.Machine == elf.EM_AARCH64 {
+		decode = decodeARM64
+	}
+	for at := start; at < end; {
+		code := m.Code(at)
+		code = code[:min(uint64(len(code)), end-at)]
+		in, ok := decode(code, at)
+		if !ok {
+			return fmt.Errorf("its code at %#x cannot be decoded", at)
+		}
+		if !f(in) {
+			return nil
+		}
+		at += uint64(in.Size)
+	}
+	return nil
+}
+
+// decodeAMD64 decodes an instruction of x86-64.
+func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
+	out := Instruction{Addr: addr, Writes: -1}
+	if bytes.HasPrefix(code, []byte(endbr64)) {
+		out.Size, out.Straight = len(endbr64), true
+		return out, true
+	}
+	prefix := 0
+	if len(code) > 1 && code[0] == notrack && (code[1] == 0xff || code[1] == 0x41) {
+		code, prefix = code[1:], 1
+	}
+	in, err := x86asm.Decode(code, 64)
+	if err != nil {
+		return out, false
+	}
+	out.Size = in.Len + prefix
+	out.Name = emulatedAMD64(code)
+	if rel, ok := in.Args[0].(x86asm.Rel); ok {
+		out.Target = addr + uint64(out.Size) + uint64(int64(rel))
+		out.Call = in.Op == x86asm.CALL
+		return out, true
+	}
+	first, isRegister := in.Args[0].(x86asm.Reg)
+	number, _, _, general := register(first)
+	switch in.Op {
+	case x86asm.PUSH:
+		out.Straight, out.Lowers = true, 8
+	case x86asm.SUB:
+		n, ok := in.Args[1].(x86asm.Imm)
+		switch {
+		case isRegister && first == x86asm.RSP:
+			out.Straight, out.Lowers = ok && n > 0 && n < 1<<16, int(n)
+		case isRegister && general:
+			out.Straight, out.Writes = true, number
+		}
+	case x86asm.MOV, x86asm.LEA, x86asm.XOR, x86asm.AND, x86asm.OR, x86asm.ADD, x86asm.MOVZX, x86asm.MOVSX, x86asm.MOVSXD:
+		switch {
+		case isRegister && general:
+			out.Straight, out.Writes = number != rsp, number
+		case !isRegister:
+			out.Straight = true
+		}
+	case x86asm.TEST, x86asm.CMP, x86asm.NOP:
+		out.Straight = true
+	default:
+		out.Straight = isVector(first)
+	}
+	return out, true
+}
+
+// emulatedAMD64 returns the name of an instruction that the kernel emulates: jumps
+// and calls to a fixed place, conditional jumps, the one-byte no-operation, and
+// pushes of a register without another prefix than 0x41.
+func emulatedAMD64(code []byte) string {
+	switch c := code[0]; {
+	case c >= 0x50 && c <= 0x57, c == 0x41 && len(code) > 1 && code[1] >= 0x50 && code[1] <= 0x57:
+		return "push"
+	case c == 0x90:
+		return "nop"
+	case c == 0xe9, c == 0xeb:
+		return "jmp"
+	case c == 0xe8:
+		return "call"
+	case c >= 0x70 && c <= 0x7f, c == 0x0f && len(code) > 1 && code[1] >= 0x80 && code[1] <= 0x8f:
+		return "jcc"
+	}
+	return ""
+}
+
+// decodeARM64 decodes an instruction of arm64.
+func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
+	out := Instruction{Addr: addr, Size: 4, Writes: -1}
+	if len(code) < 4 || addr%4 != 0 {
+		return out, false
+	}
+	x := binary.LittleEndian.Uint32(code)
+	rd := int(x & 31)
+	switch {
+	case x&0x7c000000 == 0x14000000:
+		out.Name, out.Call = "b", x>>31 != 0
+		if out.Call {
+			out.Name = "bl"
+		}
+		out.Target = addr + uint64(signed(x, 26)*4)
+	case x&0xff000010 == 0x54000000:
+		out.Name, out.Target = "b.cond", addr+uint64(signed(x>>5, 19)*4)
+	case x&0x7e000000 == 0x34000000:
+		out.Name, out.Target = "cbz", addr+uint64(signed(x>>5, 19)*4)
+	case x&0x7e000000 == 0x36000000:
+		out.Name, out.Target = "tbz", addr+uint64(signed(x>>5, 14)*4)
+	case x&0x1f000000 == 0x10000000:
+		out.Name, out.Straight, out.Writes = "adr", true, rd
+	case x == 0xd503201f:
+		// Emulated from Linux 6.13 on, but stepped before.
+		out.Straight = true
+	case x&0xfffff01f == 0xd503201f:
+		out.Straight = true
+		out.Signs = x == 0xd503233f || x == 0xd503237f // paciasp, pacibsp
+	case x&0xff800000 == 0xd1000000 && rd == 31 && x>>5&31 == 31: // sub sp, sp, n
+		out.Straight, out.Lowers = true, int(x>>10&0xfff)
+		if x>>22&1 != 0 {
+			out.Lowers <<= 12
+		}
+	case x&0x7fc00000 == 0x29800000, x&0x7fc00000 == 0x2d800000: // stp with a change of its base before
+		out.Straight = x>>5&31 == 31
+		out.Lowers = -int(signed(x>>15, 7) * 8)
+		if x>>26&1 == 0 && x>>31 == 0 {
+			out.Straight = false
+		}
+	case x&0xffe00c00 == 0xf8000c00 && x>>5&31 == 31: // str x, [sp, n]!
+		out.Straight, out.Lowers = true, -int(signed(x>>12, 9))
+	case x&0x3bc00000 == 0x29000000, x&0x3fc00000 == 0x39000000, x&0xbfc00000 == 0xb9000000: // stp, str
+		out.Straight = true
+	case x&0x1f000000 == 0x11000000, x&0x1f800000 == 0x12800000, x&0x1f000000 == 0x0a000000, x&0x1f200000 == 0x0b000000, x&0x1f800000 == 0x12000000: // arithmetic
+		out.Straight, out.Writes = true, rd
+		if rd == 31 {
+			// Of these, compares write nothing; the others are no prologue.
+			out.Straight, out.Writes = x>>29&1 != 0, -1
+		}
+	case x&0xbfc00000 == 0xb9400000, x&0xff800000 == 0x52800000, x&0x3fc00000 == 0x39400000: // ldr
+		out.Straight, out.Writes = true, rd
+	}
+	out.Straight = out.Straight && out.Lowers >= 0
+	return out, true
+}
+
+// signed returns the low n bits of x as a signed number.
+func signed(x uint32, n uint) int64 { return int64(int32(x<<(32-n)) >> (32 - n)) }

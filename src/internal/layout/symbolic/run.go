@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package symbolic
+
+import (
+	"debug/elf"
+	"fmt"
+	"slices"
+
+	"crypto-auditing/src/internal/layout/image"
+)
+
+// Limits on one execution.
+const (
+	maxSteps = 6000
+	maxPaths = 96
+	// maxPathSteps bounds the instructions of one path, maxVisits how often a
+	// path may fork at one place, which is what loops do.
+	maxPathSteps = 1500
+	maxVisits    = 2
+	// maxStores bounds the stores that are kept of a path, maxCells the memory
+	// that a path knows.
+	maxStores = 64
+	maxCells  = 256
+	// maxFrames bounds the calls that are followed into one another.
+	maxFrames = 8
+)
+
+// Options say how to execute a function.
+type Options struct {
+	// Depth is how deep calls are followed, at most 8: zero follows none.
+	Depth int
+	// Fixed are arguments with a known number.
+	Fixed map[int]int64
+	// Assume decides conditions up front: it returns what holds, and whether it
+	// knows. It is asked before a path forks.
+	Assume func(Condition) (holds, known bool)
+}
+
+// machine executes instructions.
+type machine interface {
+	step(*run, *state)
+	// result is the register of a function's result, arguments are those of its
+	// arguments, stack is the stack pointer.
+	result() int
+	arguments() [6]int
+	stack() int
+	// saved reports whether functions keep a register.
+	saved(int) bool
+}
+
+// cell is memory with a known value.
+type cell struct {
+	addr, value Value
+	width       int
+}
+
+// state is where a path is.
+type state struct {
+	pc         uint64
+	registers  [32]Value
+	cells      []cell
+	flags      Condition
+	conditions []Condition
+	calls      []Call
+	stores     []Store
+	frames     []uint64
+	visits     []uint64
+	done, tail bool
+	err        string
+}
+
+func (s *state) fail(format string, args ...any) { s.done, s.err = true, fmt.Sprintf(format, args...) }
+
+// clone copies what either path may change. Lists that only grow are shared up
+// to here.
+func (s *state) clone() *state {
+	c := *s
+	c.cells = slices.Clone(s.cells)
+	c.conditions = slices.Clip(s.conditions)
+	c.calls = slices.Clip(s.calls)
+	c.stores = slices.Clip(s.stores)
+	c.visits = slices.Clip(s.visits)
+	c.frames = slices.Clone(s.frames)
+	s.conditions, s.calls, s.stores, s.visits = c.conditions, c.calls, c.stores, c.visits
+	return &c
+}
+
+// run is one execution.
+type run struct {
+	values
+	image   *image.Image
+	machine machine
+	options Options
+	entry   uint64
+	steps   int
+	paths   int
+	work    []*state
+}
+
+// Execute follows the function at entry. The error is the reason why not all
+// paths are there; those that are there may be used.
+func Execute(m *image.Image, entry uint64, options Options) []Path {
+	r := &run{values: values{}, image: m, options: options, entry: entry, paths: 1, machine: amd64{}}
+	r.options.Depth = min(options.Depth, maxFrames)
+	if m.Machine == elf.EM_AARCH64 {
+		r.machine = arm64{}
+	}
+	s := &state{pc: entry}
+	for i := range s.registers {
+		s.registers[i] = r.unknown()
+	}
+	for i, register := range r.machine.arguments() {
+		if n, ok := options.Fixed[i]; ok {
+			s.registers[register] = constant(n)
+		} else {
+			s.registers[register] = r.argument(i)
+		}
+	}
+	s.registers[r.machine.stack()] = r.value(symbol{kind: kindStack})
+	r.work = append(r.work, s)
+
+	var paths []Path
+	for len(r.work) > 0 {
+		// The path with the fewest decisions first: the error paths of a long
+		// function do not use up what the short ones need.
+		next := 0
+		for i, w := range r.work {
+			if len(w.conditions) < len(r.work[next].conditions) {
+				next = i
+			}
+		}
+		s := r.work[next]
+		r.work = slices.Delete(r.work, next, next+1)
+		for n := 0; !s.done; n++ {
+			if r.steps++; r.steps > maxSteps || n > maxPathSteps {
+				s.fail("it has too many instructions")
+				break
+			}
+			r.machine.step(r, s)
+		}
+		paths = append(paths, Path{
+			Result: s.registers[r.machine.result()], Conditions: s.conditions,
+			Calls: s.calls, Stores: s.stores, Tail: s.tail, Err: s.err,
+		})
+	}
+	return paths
+}
+
+// read returns what the path knows of memory, or a load.
+func (r *run) read(s *state, addr Value, width int) Value {
+	if addr.symbol == nil {
+		if v, ok := r.image.Constant(uint64(addr.number), width); ok {
+			return constant(int64(v))
+		}
+	}
+	for i := len(s.cells) - 1; i >= 0; i-- {
+		if c := &s.cells[i]; c.addr == addr && c.width >= width {
+			return r.cut(c.value, width)
+		}
+	}
+	return r.load(width, addr)
+}
+
+// write stores a value: what overlaps is forgotten. Memory at other symbols is
+// assumed to be elsewhere.
+func (r *run) write(s *state, addr Value, width int, v Value) {
+	v = r.cut(v, width)
+	s.cells = slices.DeleteFunc(s.cells, func(c cell) bool {
+		return c.addr.symbol == addr.symbol && c.addr.number < addr.number+int64(width) && addr.number < c.addr.number+int64(c.width)
+	})
+	if len(s.cells) < maxCells {
+		s.cells = append(s.cells, cell{addr, v, width})
+	} else {
+		s.fail("it writes to too many places")
+	}
+	if !onStack(addr) && len(s.stores) < maxStores {
+		s.stores = append(s.stores, Store{addr, width, v})
+	}
+}
+
+func onStack(addr Value) bool { return addr.symbol != nil && addr.symbol.kind == kindStack }
+
+// fork splits a path by a condition, unless it is known, and continues both by
+// then, which is told which one it is.
+func (r *run) fork(s *state, c Condition, then func(*state, bool)) {
+	c.X, c.Y = r.cut(c.X, c.Width), r.cut(c.Y, c.Width)
+	if yes, ok := c.decide(); ok {
+		then(s, yes)
+		return
+	}
+	opposite := c.not()
+	for _, known := range s.conditions {
+		if known == c || known == opposite {
+			then(s, known == c)
+			return
+		}
+	}
+	if r.options.Assume != nil {
+		if holds, known := r.options.Assume(c); known {
+			if !holds {
+				c = opposite
+			}
+			s.conditions = append(s.conditions, c)
+			then(s, holds)
+			return
+		}
+	}
+	visits := 0
+	for _, pc := range s.visits {
+		if pc == s.pc {
+			visits++
+		}
+	}
+	if s.visits = append(s.visits, s.pc); visits >= maxVisits {
+		s.fail("it is in a loop")
+		return
+	}
+	if r.paths >= maxPaths {
+		s.fail("there are too many paths")
+		return
+	}
+	r.paths++
+	other := s.clone()
+	other.conditions = append(other.conditions, opposite)
+	s.conditions = append(s.conditions, c)
+	r.work = append(r.work, other)
+	then(other, false)
+	then(s, true)
+}
+
+// ret returns from the function or from a call that was followed.
+func (r *run) ret(s *state) {
+	n := len(s.frames)
+	if n == 0 {
+		s.done = true
+		return
+	}
+	s.pc, s.frames = s.frames[n-1], s.frames[:n-1]
+}
+
+// record adds a call to the path.
+func (r *run) record(s *state, c Call) {
+	for i, register := range r.machine.arguments() {
+		c.Arguments[i] = s.registers[register]
+	}
+	if c.Name == "" && c.Target != 0 {
+		c.Name = r.image.Name(c.Target)
+	}
+	s.calls = append(s.calls, c)
+}
+
+// clobber forgets what an unknown call may change.
+func (r *run) clobber(s *state) {
+	for i := range s.registers {
+		if !r.machine.saved(i) {
+			s.registers[i] = r.unknown()
+		}
+	}
+	s.registers[r.machine.result()] = r.value(symbol{kind: kindResult, number: len(s.calls)})
+	s.flags = Condition{}
+	s.cells = slices.DeleteFunc(s.cells, func(c cell) bool { return !onStack(c.addr) })
+}
+
+// call continues in the function called, or after the call at next.
+func (r *run) call(s *state, target, next uint64) {
+	target, name := r.follow(target)
+	r.record(s, Call{Target: target, Name: name})
+	if target != 0 && len(s.frames) < r.options.Depth {
+		s.frames = append(s.frames, next)
+		s.pc = target
+		return
+	}
+	r.clobber(s)
+	s.pc = next
+}
+
+// callUnknown is a call of a function outside of the file or by a pointer.
+func (r *run) callUnknown(s *state, c Call, next uint64) {
+	r.record(s, c)
+	r.clobber(s)
+	s.pc = next
+}
+
+// leave ends the function by a jump to one outside of the file or by a pointer.
+func (r *run) leave(s *state, c Call) {
+	r.record(s, c)
+	r.clobber(s)
+	if len(s.frames) > 0 {
+		r.ret(s)
+		return
+	}
+	s.done, s.tail = true, true
+}
+
+// jump continues inside of the function, or leaves it. A function without a
+// symbol is a part of this one as far as anybody can tell, and is followed.
+func (r *run) jump(s *state, target uint64) {
+	to, name := r.follow(target)
+	if to == 0 {
+		r.leave(s, Call{Name: name})
+		return
+	}
+	if to != target || r.image.IsStart(to) && to != r.entry {
+		if len(s.frames) >= r.options.Depth {
+			r.leave(s, Call{Target: to})
+			return
+		}
+		r.record(s, Call{Target: to})
+	}
+	s.pc = to
+}
+
+// slot returns where a jump or a call goes whose address is in the slot at addr,
+// which the dynamic linker fills. known is false if addr is not one.
+func (r *run) slot(addr Value) (target uint64, name string, known bool) {
+	n, ok := addr.Constant()
+	if !ok {
+		return 0, "", false
+	}
+	return r.image.Slot(n)
+}
+
+// follow returns where a jump to target ends: in a stub of the linker for a
+// function of this file or of another one.
+func (r *run) follow(target uint64) (to uint64, name string) {
+	if r.image.IsStart(target) {
+		return target, ""
+	}
+	if to, name, ok := r.image.Stub(target); ok {
+		return to, name
+	}
+	return target, ""
+}

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package symbolic executes functions of an ELF file on symbols instead of
+// values: no code of the file runs. The outcome is a list of paths, each with
+// what it returns, what it decided by, what it calls and stores.
+//
+// It is meant for small accessor functions. What it does not understand ends a
+// path with an error; steps and paths are bounded, so that hostile code costs
+// little. Loops are followed twice, unknown calls are assumed to change all
+// memory but the stack.
+package symbolic
+
+import (
+	"fmt"
+	"strings"
+)
+
+// kind is the kind of a symbol.
+type kind uint8
+
+const (
+	kindArgument kind = iota
+	kindLoad
+	kindOperation
+	kindStack
+	kindResult
+	kindUnknown
+)
+
+// operation is what a symbol of kindOperation computes.
+type operation uint8
+
+const (
+	opAdd operation = 1 + iota
+	opSub
+	opAnd
+	opOr
+	opXor
+	opShl
+	opShr
+	opSar
+	opRor
+	opMul
+	opTrunc
+	opSignExtend
+)
+
+func (o operation) String() string {
+	return [...]string{"", "add", "sub", "and", "or", "xor", "shl", "shr", "sar", "ror", "mul", "trunc", "sext"}[o]
+}
+
+// symbol is the part of a value that is not known. Equal symbols of one run are
+// the same pointer.
+type symbol struct {
+	kind  kind
+	op    operation
+	width uint8
+	// number is the argument, the call whose result it is, or makes unknown
+	// symbols distinct.
+	number int
+	x, y   Value
+}
+
+// Value is a symbol plus a number, or a number if there is no symbol. Values of
+// one run are equal if they compare equal.
+type Value struct {
+	symbol *symbol
+	number int64
+}
+
+// constant returns a number as a value.
+func constant(n int64) Value { return Value{number: n} }
+
+// Constant returns the number that the value is.
+func (v Value) Constant() (uint64, bool) { return uint64(v.number), v.symbol == nil }
+
+// Load returns address and width of the memory that the value was read from,
+// false if it is not read from memory.
+func (v Value) Load() (addr Value, width int, ok bool) {
+	if v.symbol == nil || v.number != 0 || v.symbol.kind != kindLoad {
+		return Value{}, 0, false
+	}
+	return v.symbol.x, int(v.symbol.width), true
+}
+
+// Argument returns which argument of the function the value is, plus which
+// offset; false if it is something else.
+func (v Value) Argument() (index int, offset int64, ok bool) {
+	if v.symbol == nil || v.symbol.kind != kindArgument {
+		return 0, 0, false
+	}
+	return v.symbol.number, v.number, true
+}
+
+// Base returns the value without its offset, and the offset.
+func (v Value) Base() (Value, int64) { return Value{symbol: v.symbol}, v.number }
+
+// Uncut returns the value before it was cut to fewer bytes or widened by its
+// sign: where it comes from does not change by that.
+func (v Value) Uncut() Value {
+	for v.symbol != nil && v.number == 0 && v.symbol.kind == kindOperation && (v.symbol.op == opTrunc || v.symbol.op == opSignExtend) {
+		v = v.symbol.x
+	}
+	return v
+}
+
+// String returns the value for people.
+func (v Value) String() string {
+	if v.symbol == nil {
+		return fmt.Sprintf("%#x", v.number)
+	}
+	text := v.symbol.String()
+	if v.number == 0 {
+		return text
+	}
+	return fmt.Sprintf("%s%+#x", text, v.number)
+}
+
+func (s *symbol) String() string {
+	switch s.kind {
+	case kindArgument:
+		return fmt.Sprintf("arg%d", s.number)
+	case kindLoad:
+		return fmt.Sprintf("[%s]:%d", s.x, s.width)
+	case kindOperation:
+		return fmt.Sprintf("%s%d(%s, %s)", s.op, s.width, s.x, s.y)
+	case kindStack:
+		return "sp"
+	case kindResult:
+		return fmt.Sprintf("result%d", s.number)
+	}
+	return fmt.Sprintf("unknown%d", s.number)
+}
+
+// values makes symbols, each one once.
+type values map[symbol]*symbol
+
+func (p values) value(s symbol) Value {
+	known, ok := p[s]
+	if !ok {
+		known = &s
+		p[s] = known
+	}
+	return Value{symbol: known}
+}
+
+func (p values) argument(n int) Value { return p.value(symbol{kind: kindArgument, number: n}) }
+func (p values) load(width int, addr Value) Value {
+	return p.value(symbol{kind: kindLoad, width: uint8(width), x: addr})
+}
+
+func (p values) operation(op operation, x, y Value, width int) Value {
+	return p.value(symbol{kind: kindOperation, op: op, width: uint8(width), x: x, y: y})
+}
+
+// unknown returns a value that is equal to no other.
+func (p values) unknown() Value { return p.value(symbol{kind: kindUnknown, number: len(p)}) }
+
+// mask returns the bits of a width in bytes.
+func mask(width int) uint64 {
+	if width >= 8 {
+		return ^uint64(0)
+	}
+	return 1<<(8*width) - 1
+}
+
+// width returns the number of bytes outside of which the value is zero.
+func (v Value) width() int {
+	if v.symbol == nil {
+		switch u := uint64(v.number); {
+		case u < 1<<8:
+			return 1
+		case u < 1<<16:
+			return 2
+		case u < 1<<32:
+			return 4
+		}
+		return 8
+	}
+	if v.number != 0 {
+		return 8
+	}
+	switch s := v.symbol; {
+	case s.kind == kindLoad, s.kind == kindOperation && s.op == opTrunc:
+		return int(s.width)
+	case s.kind == kindOperation && s.op == opAnd && s.y.symbol == nil:
+		return s.y.width()
+	}
+	return 8
+}
+
+// cut returns the low bytes of a value, widened by zeros.
+func (p values) cut(v Value, width int) Value {
+	switch {
+	case width >= 8:
+		return v
+	case v.symbol == nil:
+		return constant(int64(uint64(v.number) & mask(width)))
+	case v.width() <= width:
+		return v
+	}
+	if addr, _, ok := v.Load(); ok {
+		return p.load(width, addr)
+	}
+	// The low part of a register that only the low part was written to.
+	if s := v.symbol; v.number == 0 && s.kind == kindOperation && s.op == opOr {
+		if lowZero(s.y, width) {
+			return p.cut(s.x, width)
+		}
+		if lowZero(s.x, width) {
+			return p.cut(s.y, width)
+		}
+	}
+	return p.operation(opTrunc, v, Value{}, width)
+}
+
+// lowZero reports whether the low bytes of a value are known to be zero.
+func lowZero(v Value, width int) bool {
+	s := v.symbol
+	return s != nil && v.number == 0 && s.kind == kindOperation && s.op == opAnd && s.y.symbol == nil && uint64(s.y.number)&mask(width) == 0
+}
+
+// signExtend widens a value by its sign.
+func (p values) signExtend(v Value, from, to int) Value {
+	v = p.cut(v, from)
+	if v.symbol == nil {
+		shift := uint(64 - 8*from)
+		return p.cut(constant(v.number<<shift>>shift), to)
+	}
+	return p.cut(p.operation(opSignExtend, v, Value{}, from), to)
+}
+
+// binary computes x op y of a width in bytes.
+func (p values) binary(op operation, x, y Value, width int) Value {
+	x, y = p.cut(x, width), p.cut(y, width)
+	if x.symbol == nil && y.symbol != nil && (op == opAdd || op == opAnd || op == opOr || op == opXor || op == opMul) {
+		x, y = y, x
+	}
+	switch {
+	case x.symbol == nil && y.symbol == nil:
+		return p.cut(constant(int64(compute(op, uint64(x.number), uint64(y.number), width))), width)
+	case y.symbol == nil:
+		if v, ok := p.withConstant(op, x, y.number, width); ok {
+			return v
+		}
+	case x == y && (op == opXor || op == opSub):
+		return constant(0)
+	case x == y && (op == opAnd || op == opOr):
+		return x
+	case op == opSub && x.symbol == y.symbol:
+		return p.cut(constant(x.number-y.number), width)
+	}
+	return p.operation(op, x, y, width)
+}
+
+// withConstant simplifies x op n.
+func (p values) withConstant(op operation, x Value, n int64, width int) (Value, bool) {
+	switch {
+	case op == opAdd && width == 8:
+		return Value{x.symbol, x.number + n}, true
+	case op == opSub && width == 8:
+		return Value{x.symbol, x.number - n}, true
+	case op == opAnd && n == 0, op == opMul && n == 0:
+		return constant(0), true
+	case op == opMul && n == 1, op != opAnd && op != opMul && n == 0:
+		return x, true
+	case op == opAnd:
+		for _, w := range []int{1, 2, 4, 8} {
+			if uint64(n)&mask(width) == mask(w) {
+				return p.cut(x, w), true
+			}
+		}
+	}
+	return Value{}, false
+}
+
+// compute returns x op y of numbers of a width.
+func compute(op operation, x, y uint64, width int) uint64 {
+	bits := uint64(8 * width)
+	amount := y & (bits - 1)
+	switch op {
+	case opAdd:
+		return x + y
+	case opSub:
+		return x - y
+	case opAnd:
+		return x & y
+	case opOr:
+		return x | y
+	case opXor:
+		return x ^ y
+	case opShl:
+		return x << amount
+	case opShr:
+		return x >> amount
+	case opSar:
+		return uint64(int64(x<<(64-bits)) >> (64 - bits) >> amount)
+	case opRor:
+		return x>>amount | x<<(bits-amount)
+	case opMul:
+		return x * y
+	}
+	return 0
+}
+
+// relation is how two values compare.
+type relation uint8
+
+const (
+	// Equal and the relations that follow compare for equality, as unsigned and
+	// as signed numbers.
+	Equal relation = 1 + iota
+	NotEqual
+	below
+	notBelow
+	above
+	notAbove
+	less
+	notLess
+	greater
+	notGreater
+	negative
+	notNegative
+	overflow
+	notOverflow
+	parity
+	notParity
+)
+
+func (r relation) String() string {
+	return [...]string{"", "==", "!=", "<u", ">=u", ">u", "<=u", "<", ">=", ">", "<=", "<0", ">=0", "o", "no", "p", "np"}[r]
+}
+
+// not returns the opposite relation: they stand in pairs.
+func (r relation) not() relation { return (r - 1) ^ 1 + 1 }
+
+// Condition is what a path was decided by: X relation Y, at a width in bytes.
+type Condition struct {
+	X, Y     Value
+	Width    int
+	Relation relation
+}
+
+// String returns the condition for people.
+func (c Condition) String() string { return fmt.Sprintf("%s %s %s", c.X, c.Relation, c.Y) }
+
+func (c Condition) not() Condition {
+	c.Relation = c.Relation.not()
+	return c
+}
+
+// Zero returns the value that the condition compares with zero for equality,
+// and whether it is zero on the path.
+func (c Condition) Zero() (v Value, zero, ok bool) {
+	if c.Y != (Value{}) || c.Relation != Equal && c.Relation != NotEqual {
+		return Value{}, false, false
+	}
+	return c.X, c.Relation == Equal, true
+}
+
+// Compares returns the value and the number that it is compared with for
+// equality.
+func (c Condition) Compares() (Value, uint64, bool) {
+	if c.Y.symbol != nil || c.Relation != Equal && c.Relation != NotEqual {
+		return Value{}, 0, false
+	}
+	return c.X, uint64(c.Y.number), true
+}
+
+// decide evaluates a condition that can be decided.
+func (c Condition) decide() (yes, ok bool) {
+	if c.X.symbol != nil || c.Y.symbol != nil {
+		if c.X == c.Y {
+			switch c.Relation {
+			case Equal, notBelow, notAbove, notLess, notGreater:
+				return true, true
+			case NotEqual, below, above, less, greater:
+				return false, true
+			}
+		}
+		return false, false
+	}
+	shift := uint(64 - 8*c.Width)
+	x, y := uint64(c.X.number)<<shift>>shift, uint64(c.Y.number)<<shift>>shift
+	sx, sy := int64(x<<shift)>>shift, int64(y<<shift)>>shift
+	switch c.Relation {
+	case Equal:
+		return x == y, true
+	case NotEqual:
+		return x != y, true
+	case below:
+		return x < y, true
+	case notBelow:
+		return x >= y, true
+	case above:
+		return x > y, true
+	case notAbove:
+		return x <= y, true
+	case less:
+		return sx < sy, true
+	case notLess:
+		return sx >= sy, true
+	case greater:
+		return sx > sy, true
+	case notGreater:
+		return sx <= sy, true
+	case negative:
+		return (sx-sy)<<shift < 0, true
+	case notNegative:
+		return (sx-sy)<<shift >= 0, true
+	}
+	return false, false
+}
+
+// Call is a call of another function, or the jump to it that ends a path.
+type Call struct {
+	// Target is the link-time address, zero if it is not in the file or known.
+	Target uint64
+	// Name is the function's name, if it is known.
+	Name string
+	// Pointer is the value that an indirect call goes to.
+	Pointer   Value
+	Arguments [6]Value
+}
+
+// Store is a write to memory that is not on the stack.
+type Store struct {
+	Addr  Value
+	Width int
+	Value Value
+}
+
+// Path is one way through a function.
+type Path struct {
+	Result     Value
+	Conditions []Condition
+	Calls      []Call
+	Stores     []Store
+	// Tail: the path ends with a jump to another function, the last of Calls,
+	// and Result is that of it.
+	Tail bool
+	// Err is the reason why the path was not followed to its end, empty if it was.
+	Err string
+}
+
+// String returns the path for people.
+func (p *Path) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "returns %s", p.Result)
+	for _, c := range p.Conditions {
+		fmt.Fprintf(&b, ", if %s", c)
+	}
+	for _, c := range p.Calls {
+		fmt.Fprintf(&b, ", calls %#x %s %s%v", c.Target, c.Name, c.Pointer, c.Arguments)
+	}
+	for _, s := range p.Stores {
+		fmt.Fprintf(&b, ", stores %s to %s:%d", s.Value, s.Addr, s.Width)
+	}
+	if p.Err != "" {
+		b.WriteString(", ends: " + p.Err)
+	}
+	return b.String()
+}
+
+// Zero reports whether the path was decided by v being zero.
+func (p *Path) Zero(v Value) bool {
+	for _, c := range p.Conditions {
+		if x, zero, ok := c.Zero(); ok && zero && x == v {
+			return true
+		}
+	}
+	return false
+}
