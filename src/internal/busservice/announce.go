@@ -13,11 +13,11 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// announcements is how many there are a second at most.
+// announcements is the highest number of announcements per second.
 const announcements = 5
 
-// announcer tells everybody what has changed: that the log has grown, and the
-// properties whose changes are told.
+// announcer broadcasts changes: the growth of the log, and the properties that
+// emit PropertiesChanged.
 type announcer struct {
 	service *Service
 
@@ -26,7 +26,7 @@ type announcer struct {
 	groups  uint64
 	changed wakeup.Signal
 
-	// What follows was told last.
+	// The state as of the last announcement.
 	oldest string
 	lost   uint64
 	active bool
@@ -36,7 +36,7 @@ func newAnnouncer(s *Service) *announcer {
 	return &announcer{service: s, changed: wakeup.New()}
 }
 
-// appended notes that the log has grown.
+// appended records that the log has grown.
 func (a *announcer) appended(newest logstore.Cursor, entries uint64) {
 	a.mu.Lock()
 	a.newest = newest
@@ -45,10 +45,10 @@ func (a *announcer) appended(newest logstore.Cursor, entries uint64) {
 	a.look()
 }
 
-// look has it find out what has changed.
+// look triggers a check for changes.
 func (a *announcer) look() { a.changed.Notify() }
 
-// run announces until ctx is done.
+// run sends announcements until ctx is done.
 func (a *announcer) run(ctx context.Context) {
 	a.remember()
 	limiter := rate.NewLimiter(announcements, 1)
@@ -65,7 +65,7 @@ func (a *announcer) run(ctx context.Context) {
 	}
 }
 
-// remember takes the properties as they are for known.
+// remember stores the current properties as the announced ones.
 func (a *announcer) remember() {
 	if oldest, err := a.service.broker.Oldest(); err == nil {
 		a.oldest = oldest.String()
@@ -73,8 +73,8 @@ func (a *announcer) remember() {
 	a.lost, a.active = a.service.broker.EventsLost(), a.service.broker.AgentActive()
 }
 
-// announce sends what is new. Errors mean that the bus is gone, which others
-// notice.
+// announce sends what has changed. It ignores errors: they mean that the bus
+// connection is lost, which is handled elsewhere.
 func (a *announcer) announce() {
 	a.mu.Lock()
 	newest, groups := a.newest, a.groups

@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// clients knows which connection each subscription is sent to.
+// clients maps subscriptions to the connections that they are sent to.
 type clients struct {
 	mu    sync.Mutex
 	sinks map[*delivery.Subscription]*sink
@@ -25,7 +25,7 @@ type clients struct {
 
 func newClients() *clients { return &clients{sinks: map[*delivery.Subscription]*sink{}} }
 
-// set notes where a subscription will be sent, and returns where it was before.
+// set assigns a subscription to a sink and returns the sink it had before.
 func (c *clients) set(one *delivery.Subscription, to *sink) (before *sink) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,7 +51,7 @@ func (c *clients) has(one *delivery.Subscription, to *sink) bool {
 	return c.sinks[one] == to
 }
 
-// drop notes that a subscription is not sent to a sink any more.
+// drop removes the assignment of a subscription to a sink.
 func (c *clients) drop(one *delivery.Subscription, to *sink) {
 	c.mu.Lock()
 	if c.sinks[one] == to {
@@ -61,7 +61,7 @@ func (c *clients) drop(one *delivery.Subscription, to *sink) {
 	to.close()
 }
 
-// remove notes that a subscription has ended.
+// remove deletes a subscription.
 func (c *clients) remove(one *delivery.Subscription) {
 	c.mu.Lock()
 	to := c.sinks[one]
@@ -72,7 +72,7 @@ func (c *clients) remove(one *delivery.Subscription) {
 	}
 }
 
-// sent returns what is sent to a connection.
+// sent returns the subscriptions that are sent to a connection.
 func (c *clients) sent(client string) map[*delivery.Subscription]*sink {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,7 +85,7 @@ func (c *clients) sent(client string) map[*delivery.Subscription]*sink {
 	return sent
 }
 
-// all returns all connections that something is sent to.
+// all returns all connections that subscriptions are sent to.
 func (c *clients) all() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,11 +96,11 @@ func (c *clients) all() []string {
 	return slices.Collect(maps.Keys(set))
 }
 
-// sink sends a subscription's groups to a client, on the connection that owns the
-// name: proxies take signals of no other.
+// sink sends the groups of one subscription to a client. It uses the connection
+// that owns the bus name, since proxies ignore signals of other senders.
 type sink struct {
 	service *Service
-	// client is the unique name of the connection, user whose it is.
+	// client is the unique name of the connection, user its owner.
 	client string
 	user   uint32
 	path   dbus.ObjectPath
@@ -110,12 +110,12 @@ type sink struct {
 	closed   bool
 }
 
-// newSink returns a sink for a subscription at a connection of a user.
+// newSink returns a sink for a subscription of a user's connection.
 func (s *Service) newSink(one *delivery.Subscription, client string, user uint32) *sink {
 	return &sink{service: s, client: client, user: user, path: pathOf(one)}
 }
 
-// take returns what is reserved, which is the caller's then.
+// take transfers the reserved bytes to the caller.
 func (s *sink) take() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,14 +124,14 @@ func (s *sink) take() int {
 	return n
 }
 
-// giveBack gives back what is reserved.
+// giveBack releases the reserved bytes.
 func (s *sink) giveBack() {
 	if n := s.take(); n > 0 {
 		s.service.backlog.Cancel(transport.Windows, s.client, s.user, n)
 	}
 }
 
-// close gives back what the sink uses.
+// close releases the resources of the sink.
 func (s *sink) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -156,7 +156,7 @@ func (s *sink) Reserve(ctx context.Context, bytes int) error {
 	return nil
 }
 
-// sending notes that what is reserved is being sent.
+// sending marks the reserved bytes as in use by a message.
 func (s *sink) sending() {
 	n := s.take()
 	s.service.backlog.Sent(transport.Windows, s.client, s.user, n, n)
@@ -196,10 +196,10 @@ func (s *sink) Ping(ctx context.Context) error {
 	return s.service.watcher.Ping(ctx, s.client, s.user)
 }
 
-// attach begins to send a subscription to a sink. The reply which tells the
-// client that it will has left.
+// attach starts delivery of a subscription to a sink. It runs after the reply
+// that announces it has been sent.
 func (s *Service) attach(one *delivery.Subscription, to *sink) {
-	// Another connection may have come for it since: the last one gets it.
+	// A later call may have attached another connection: the last one wins.
 	s.attaching.Lock()
 	wanted := s.clients.has(one, to)
 	var err error
@@ -207,11 +207,11 @@ func (s *Service) attach(one *delivery.Subscription, to *sink) {
 		err = one.Attach(to)
 	}
 	s.attaching.Unlock()
-	if !wanted || err != nil { // or it has been closed
+	if !wanted || err != nil { // or it was closed
 		s.clients.drop(one, to)
 		return
 	}
-	// Whoever left before it was attached has told nobody.
+	// The client may have disconnected before the subscription was attached.
 	var there bool
 	asked := s.conn.BusObject().CallWithContext(context.Background(), "org.freedesktop.DBus.NameHasOwner", 0, to.client).Store(&there)
 	if !s.clients.has(one, to) || asked == nil && !there {
@@ -219,7 +219,7 @@ func (s *Service) attach(one *delivery.Subscription, to *sink) {
 	}
 }
 
-// detach ends sending a subscription to a sink whose client is gone.
+// detach ends delivery of a subscription to a sink whose client has disconnected.
 func (s *Service) detach(one *delivery.Subscription, to *sink) {
 	if one.Name() == "" && s.clients.has(one, to) {
 		// It may be closed already.
@@ -229,7 +229,7 @@ func (s *Service) detach(one *delivery.Subscription, to *sink) {
 	s.clients.drop(one, to)
 }
 
-// gone is told that a connection has left the bus.
+// gone handles the disconnection of a client.
 func (s *Service) gone(client string) {
 	s.callers.Forget(client)
 	s.backlog.Gone(client)

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package busservice is org.crypto_auditing.Broker on D-Bus: it turns calls
-// into those of package broker and groups into messages. The interfaces are
-// described in dbus/org.crypto_auditing.Broker.xml.
+// Package busservice serves org.crypto_auditing.Broker on D-Bus: it maps method
+// calls to package broker and groups to messages. The interfaces are described in
+// dbus/org.crypto_auditing.Broker.xml.
 //
-// Everything that clients are sent leaves on one connection, which owns the name:
-// proxies take signals of no other. A bus stops reading from a connection whose
-// messages it cannot get rid of, so what clients have not read is accounted for
-// (package transport) and bounded for each client, each user and in all. A subscriber has
-// read what it was sent when it answers a ping. Pings leave on connections of
-// their own, for each user another, since a bus bounds the open calls of a
-// connection. A caller, which may answer nothing while it waits for a reply, has
-// read when the bus holds nothing for it.
-// Most messages to clients are written by this package; everything else goes
-// through godbus, above a socket that discards what is too long.
+// One connection, which owns the bus name, sends all messages to clients, since
+// proxies ignore signals of other senders. A bus stops reading from a connection
+// whose messages it cannot deliver. Unread messages are therefore counted (package
+// transport) and bounded per client, per user and in total. A subscriber that
+// answers a ping has read everything sent before it. Pings use separate
+// connections, one for each user, because a bus bounds the pending calls of a
+// connection. A caller might not answer pings while it waits for a reply; it has
+// read everything when the bus holds no message for it.
+//
+// This package encodes most messages to clients itself. Everything else passes
+// through godbus, on top of a socket that discards oversized messages.
 package busservice

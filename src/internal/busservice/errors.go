@@ -12,10 +12,10 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// errorPrefix begins the names of errors that are the project's own.
+// errorPrefix is the prefix of this project's error names.
 const errorPrefix = "org.crypto_auditing.Error."
 
-// busError gives an error its name on the bus.
+// busError maps an error to its name on the bus.
 func busError(err error) *dbus.Error {
 	var failed *transport.Error
 	var filter *fault.FilterError

@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/busservice/transport"
 )
 
-// call is a method call.
+// call is a method call in progress.
 type call struct {
 	ctx     context.Context
 	service *Service
@@ -26,28 +26,28 @@ type call struct {
 	sender  string
 	path    dbus.ObjectPath
 	who     access.Caller
-	// known says that who is, and that the call counts as one of that user's.
+	// known is set if who is known and the call counts towards that user's limit.
 	known bool
-	// room is how many bytes are reserved for the reply.
+	// room is the number of bytes reserved for the reply.
 	room int
-	// one is the subscription whose object was called.
+	// one is the subscription that is called, if any.
 	one *delivery.Subscription
-	// after are called once the reply has left, in the order in which they were
+	// after are run once the reply has been sent, in the order in which they were
 	// added.
 	after []func()
 }
 
-// interactive says that the caller can be asked for a password.
+// interactive reports whether the caller allows a password prompt.
 func (c *call) interactive() bool {
 	return c.message.Flags&dbus.FlagAllowInteractiveAuthorization != 0
 }
 
-// authorise returns nil if the caller may do what an action is about.
+// authorise returns nil if the caller may perform an action.
 func (c *call) authorise(action string) error {
 	return c.service.access.Check(c.ctx, c.who, c.sender, action, c.interactive())
 }
 
-// arguments stores the arguments of the call, which must be of these types.
+// arguments decodes the arguments of the call into values of the given types.
 func (c *call) arguments(targets ...any) error {
 	if err := dbus.Store(c.message.Body, targets...); err != nil {
 		return arguments.Invalid("the arguments are of other types")
@@ -55,19 +55,19 @@ func (c *call) arguments(targets ...any) error {
 	return nil
 }
 
-// method serves a method: its arguments have the signature in.
+// method serves a method; in is the signature of its arguments.
 type method struct {
 	in    string
 	serve func(*call) ([]any, error)
 }
 
-// served reports whether a message comes to us: godbus serves Peer.
+// served reports whether a message is for this service: godbus serves Peer.
 func served(m *dbus.Message) bool {
 	iface, _ := m.Headers[dbus.FieldInterface].Value().(string)
 	return m.Type == dbus.TypeMethodCall && iface != "org.freedesktop.DBus.Peer"
 }
 
-// received is told of every message in the order of the bus.
+// received is called with every message, in the order of the bus.
 func (s *Service) received(m *dbus.Message) {
 	if served(m) {
 		sender, _ := m.Headers[dbus.FieldSender].Value().(string)
@@ -75,7 +75,7 @@ func (s *Service) received(m *dbus.Message) {
 	}
 }
 
-// Service is everything that godbus asks: whatever is called comes to serve.
+// Service implements the handlers of godbus: every call ends up in serve.
 
 // LookupObject implements dbus.Handler.
 func (s *Service) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return everything{s}, true }
@@ -89,8 +89,8 @@ func (e everything) NumReturns() int                               { return 0 }
 func (e everything) ArgumentValue(int) any                         { return nil }
 func (e everything) ReturnValue(int) any                           { return nil }
 
-// DecodeArguments implements dbus.ArgumentDecoder. It takes the reply over from
-// godbus, so that we know when it has left.
+// DecodeArguments implements dbus.ArgumentDecoder. The service sends the reply
+// itself instead of godbus, so that it learns when the reply has been sent.
 func (e everything) DecodeArguments(_ *dbus.Conn, sender string, m *dbus.Message, _ []any) ([]any, error) {
 	mine := *m
 	m.Flags |= dbus.FlagNoReplyExpected
@@ -115,8 +115,8 @@ func (e everything) Call(args ...any) ([]any, error) {
 	return nil, nil
 }
 
-// enter finds out who calls, and waits until the bus has room for the reply: the
-// caller reads what it was sent before.
+// enter identifies the caller and waits until the bus has room for the reply,
+// that is, until the caller has read earlier messages.
 func (c *call) enter() error {
 	s := c.service
 	if err := s.calls.Admit(c.sender); err != nil {
@@ -149,11 +149,11 @@ func (c *call) enter() error {
 	return err
 }
 
-// readTime is how long a call waits until its caller has read other replies: less
-// than callers wait for a reply (25 s in most libraries).
+// readTime is how long a call waits for its caller to read earlier replies. It is
+// shorter than the time clients wait for a reply (25 s in most libraries).
 const readTime = 20 * time.Second
 
-// serve finds the method of a call and serves it.
+// serve looks up the method of a call and runs it.
 func (s *Service) serve(c *call) ([]any, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 	}
 	m, ok := method{}, false
 	if iface == "" {
-		// Without an interface the first that has such a method is meant.
+		// A call without an interface is for the first one that has the method.
 		for _, methods := range o.interfaces {
 			if m, ok = methods[name]; ok {
 				break
@@ -197,14 +197,14 @@ func (s *Service) serve(c *call) ([]any, error) {
 	return m.serve(c)
 }
 
-// refuse answers a call that was too long to be read.
+// refuse answers a call whose message was discarded because of its size.
 func (s *Service) refuse(h *transport.Header) {
 	<-s.ready
 	s.answer(&answer{to: h.Sender, serial: h.Serial, user: transport.Nobody}, nil,
 		&fault.LimitError{What: "bytes of a message", Max: maxMessage})
 }
 
-// reply answers a call.
+// reply sends the reply to a call.
 func (s *Service) reply(c *call, results []any, err error) {
 	s.calls.Replying(c.sender)
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
@@ -215,8 +215,8 @@ func (s *Service) reply(c *call, results []any, err error) {
 		a.user = c.who.User
 	}
 	if a.room == 0 && s.backlog.Overdue(a.to) {
-		// It may read, only not as fast as it calls. The bus bounds how many of its
-		// calls wait for an answer.
+		// The caller may read, but more slowly than it calls. The bus bounds the
+		// number of its pending calls.
 		ctx, cancel := context.WithTimeout(c.ctx, readTime)
 		defer cancel()
 		var full error
@@ -227,23 +227,23 @@ func (s *Service) reply(c *call, results []any, err error) {
 	s.answer(a, results, err)
 }
 
-// refusalRoom is enough for the reply to a call that is refused.
+// refusalRoom is the size reserved for the reply to a refused call, in bytes.
 const refusalRoom = 1 << 10
 
-// maxMessage is how long a message to us may be, in bytes: the arguments of the
-// largest valid call, and what is around them.
+// maxMessage is the largest accepted message in bytes: the arguments of the
+// largest valid call and the header.
 const maxMessage = arguments.Max + 64<<10
 
-// answer is where a reply goes.
+// answer is the destination of a reply.
 type answer struct {
 	to     string
 	serial uint32
 	user   uint32
-	// room is what is reserved for it.
+	// room is the number of bytes reserved for the reply.
 	room int
 }
 
-// answer answers with results or an error.
+// answer replies with results or an error.
 func (s *Service) answer(a *answer, results []any, err error) {
 	message, err := s.encode(a, results, err)
 	if err != nil {
@@ -252,7 +252,7 @@ func (s *Service) answer(a *answer, results []any, err error) {
 		return
 	}
 	if a.room == 0 && s.backlog.Overdue(a.to) {
-		return // a long message, to which the reader of the bus answers: it cannot wait
+		return // an oversized message is answered by the goroutine that reads the bus, which must not block
 	}
 	s.backlog.Sent(transport.Replies, a.to, a.user, a.room, message.Len())
 	if err := s.socket.Send(message); err != nil && s.conn.Connected() {
@@ -260,8 +260,8 @@ func (s *Service) answer(a *answer, results []any, err error) {
 	}
 }
 
-// encode returns the message with results, a page of Read alone being encoded
-// already, or with an error.
+// encode encodes a reply with results or an error. A page of Read is encoded
+// already.
 func (s *Service) encode(a *answer, results []any, err error) (*transport.Message, error) {
 	m := &dbus.Message{Type: dbus.TypeMethodReply, Flags: dbus.FlagNoReplyExpected, Headers: map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldDestination: dbus.MakeVariant(a.to),

@@ -18,10 +18,10 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// dictionary is an a{sv}.
+// dictionary is the type a{sv}.
 type dictionary = arguments.Dictionary
 
-// flushTime is how long the agent may take to flush or to remove.
+// flushTime bounds a flush or a removal by the agent.
 const flushTime = 40 * time.Second
 
 func brokerMethods() map[string]method {
@@ -64,7 +64,7 @@ func (c *call) read() ([]any, error) {
 	if most == 0 || most > reading.MaxGroups {
 		most = reading.MaxGroups
 	}
-	// Scans cost processor time and memory.
+	// Scans cost CPU time and memory.
 	if err := c.service.scans.Acquire(c.ctx, c.who.User); err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func (c *call) subscribe() ([]any, error) {
 	}
 	if err := c.deliver(one); err != nil {
 		if name == "" {
-			// It has done nothing yet, and nobody knows it.
+			// It has delivered nothing yet, and no client knows its name.
 			_ = one.Close()
 		}
 		return nil, err
@@ -219,11 +219,11 @@ func (c *call) subscribe() ([]any, error) {
 	return []any{pathOf(one)}, nil
 }
 
-// deliver has a subscription send to the caller, once the reply has left.
+// deliver attaches a subscription to the caller once the reply has been sent.
 func (c *call) deliver(one *delivery.Subscription) error {
 	to := c.service.newSink(one, c.sender, c.who.User)
 	if before := c.service.clients.set(one, to); before != nil {
-		// Once the caller knows, nothing more goes to where it went.
+		// After the reply, nothing may be sent to the previous connection.
 		one.Detach(before)
 		before.close()
 	}
@@ -251,7 +251,7 @@ func (c *call) getSubscription() ([]any, error) {
 	return []any{pathOf(one)}, nil
 }
 
-// listed is a subscription in a list.
+// listed is the form of a subscription in a list.
 type listed struct {
 	Name               string
 	Path               dbus.ObjectPath

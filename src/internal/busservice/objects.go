@@ -31,14 +31,14 @@ const (
 	properties     = "org.freedesktop.DBus.Properties"
 )
 
-// object is what is at a path.
+// object is an object on the bus.
 type object struct {
 	interfaces map[string]map[string]method
-	// check decides whether it answers a caller; nil: it answers everybody.
+	// check returns an error if a caller may not use the object; nil allows all.
 	check func(*call) error
 }
 
-// object returns what is at a path, nil if nothing is.
+// object returns the object at a path, nil if there is none.
 func (s *Service) object(path dbus.ObjectPath) *object {
 	switch text := string(path); {
 	case text == brokerPath:
@@ -54,7 +54,7 @@ func (s *Service) object(path dbus.ObjectPath) *object {
 	return nil
 }
 
-// pathOf is where a subscription is.
+// pathOf returns the object path of a subscription.
 func pathOf(s *delivery.Subscription) dbus.ObjectPath {
 	return dbus.ObjectPath(fmt.Sprintf("%s/%016x", subscriptionsPath, s.ID()))
 }
@@ -72,8 +72,8 @@ func (s *Service) subscription(path dbus.ObjectPath) *delivery.Subscription {
 	return s.broker.Find(id)
 }
 
-// ownSubscription lets the owner of a subscription and root at it: that of an
-// ephemeral one is a connection, that of a durable one a user.
+// ownSubscription restricts a subscription to root and to its owner: a connection
+// for an ephemeral subscription, a user for a durable one.
 func ownSubscription(c *call) error {
 	one := c.service.subscription(c.path)
 	c.one = one
@@ -88,14 +88,14 @@ func ownSubscription(c *call) error {
 	return &transport.Error{Name: transport.AccessDenied, Text: "the subscription is not the caller's"}
 }
 
-// tables are the methods of the kinds of objects, by interface.
+// tables hold the methods of each kind of object by interface.
 type tables struct {
 	broker, subscription, node map[string]map[string]method
 	described                  map[string]introspect.Interface
 }
 
-// newTables reads the description of the interfaces. The error says where it
-// and what is implemented are not the same.
+// newTables parses the description of the interfaces. The error names where the
+// description and the implementation differ.
 func newTables() (*tables, error) {
 	var node introspect.Node
 	if err := xml.Unmarshal([]byte(description.Introspection), &node); err != nil {
@@ -127,7 +127,7 @@ func newTables() (*tables, error) {
 	return t, nil
 }
 
-// compare compares methods with their description.
+// compare returns an error if methods differ from their description.
 func (t *tables) compare(name string, methods map[string]method) error {
 	described := t.described[name]
 	if len(described.Methods) != len(methods) {
@@ -193,7 +193,7 @@ func (s *Service) children(path string, who access.Caller) []string {
 	return nil
 }
 
-// propertiesDescription describes the standard interface.
+// propertiesDescription is the description of the standard interface.
 func propertiesDescription() introspect.Interface {
 	return introspect.Interface{
 		Name: properties,

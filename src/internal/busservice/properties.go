@@ -9,15 +9,14 @@ import (
 	"crypto-auditing/src/internal/busservice/transport"
 )
 
-// interfaceVersion grows when something is added: 3, units and sources of groups
-// and in filters; 2, notices, of which one ends
-// each stream.
+// interfaceVersion increases with every addition: 2 added notices, one of which
+// ends each stream; 3 added units and sources of groups and in filters.
 const interfaceVersion = uint32(3)
 
 // property returns the value of a property.
 type property func(*call) (any, error)
 
-// propertyMethods is the standard interface for the properties of an interface.
+// propertyMethods implements the standard interface for the properties of an interface.
 func propertyMethods(iface string, all map[string]property) map[string]method {
 	check := func(name string) error {
 		if name != iface && name != "" {
@@ -51,13 +50,13 @@ func propertyMethods(iface string, all map[string]property) map[string]method {
 		values := dictionary{}
 		switch of {
 		case introspectable, properties, "org.freedesktop.DBus.Peer":
-			return []any{values}, nil // they have none
+			return []any{values}, nil // interfaces without properties
 		}
 		if err := check(of); err != nil {
 			return nil, err
 		}
 		for name, p := range all {
-			// One that cannot be had just now is left out.
+			// Properties that are temporarily unavailable are omitted.
 			if v, err := p(c); err == nil {
 				values[name] = dbus.MakeVariant(v)
 			}
@@ -81,7 +80,7 @@ func propertyMethods(iface string, all map[string]property) map[string]method {
 	return map[string]method{"Get": {"ss", get}, "GetAll": {"s", getAll}, "Set": {"ssv", set}}
 }
 
-// brokerProperties are those of the broker's object.
+// brokerProperties are the properties of the broker's object.
 func brokerProperties() map[string]property {
 	return map[string]property{
 		"Version":          func(c *call) (any, error) { return c.service.version, nil },
@@ -103,7 +102,7 @@ func brokerProperties() map[string]property {
 	}
 }
 
-// subscriptionProperties are those of a subscription's object.
+// subscriptionProperties are the properties of a subscription's object.
 func subscriptionProperties() map[string]property {
 	return map[string]property{
 		"Name":      func(c *call) (any, error) { return c.one.Name(), nil },

@@ -25,18 +25,18 @@ import (
 
 // Options configure a Service.
 type Options struct {
-	// Address is that of the bus.
+	// Address is the address of the bus.
 	Address string
 	// Version is the version of the broker.
 	Version string
-	// Group is the group whose members may read and subscribe; nil: none.
+	// Group is the group whose members may read and subscribe, nil for none.
 	Group *uint32
-	// Notify tells the service manager (sd_notify(3)).
+	// Notify sends a state to the service manager (sd_notify(3)).
 	Notify func(state string)
-	// Idle is how long nobody must need the service before it leaves; 0: it
-	// stays.
+	// Idle is the time without clients after which the service exits; 0
+	// disables it.
 	Idle time.Duration
-	// Busy, if set, reports whether somebody else needs the process.
+	// Busy, if set, reports whether another part of the process is in use.
 	Busy func() bool
 	Log  *slog.Logger
 }
@@ -48,10 +48,10 @@ type Service struct {
 	log     *slog.Logger
 	tables  *tables
 	calls   *access.Calls
-	// ready is closed when calls can be served.
+	// ready is closed once calls can be served.
 	ready chan struct{}
 
-	// conn is the connection that owns the name; socket is below it.
+	// conn is the connection that owns the name, on top of socket.
 	conn    *dbus.Conn
 	socket  *transport.Socket
 	busID   string
@@ -59,20 +59,20 @@ type Service struct {
 	access  *access.Access
 	callers *access.Callers
 	clients *clients
-	// attaching is held while a subscription is attached, and nothing else.
+	// attaching is held while a subscription is attached, and at no other time.
 	attaching sync.Mutex
-	// backlog and watcher keep clients that do not read from holding up others.
+	// backlog and watcher keep clients that do not read from blocking others.
 	backlog *transport.Backlog
 	watcher *transport.Watcher
-	// ended is done when the service has ended.
+	// ended is done once the service has ended.
 	ended context.Context
 	end   context.CancelFunc
-	// scans are the turns of Read.
+	// scans limits concurrent calls of Read.
 	scans     *semaphore.PerUser
 	announcer *announcer
 
-	// streams are the pipes that are written to: those that follow until
-	// following is done, others until streaming is.
+	// streams are the open pipes: those that follow end when following is done,
+	// the others when streaming is done.
 	streams     sync.WaitGroup
 	following   context.Context
 	streaming   context.Context
@@ -81,18 +81,18 @@ type Service struct {
 	leavingSoon atomic.Bool
 }
 
-// maxScans is how many calls of Read are served at the same time, userScans
-// those of one user.
+// maxScans and userScans are the highest numbers of concurrent calls of Read in
+// total and per user.
 const (
 	maxScans  = 4
 	userScans = 2
 )
 
-// ErrNoBus says that the bus cannot be reached.
+// ErrNoBus indicates that the bus cannot be reached.
 var ErrNoBus = errors.New("there is no bus")
 
-// New connects to the bus. Calls are served once Run has a broker; what comes
-// before waits.
+// New connects to the bus. Calls are served once Run has a broker; earlier calls
+// wait.
 func New(o Options) (*Service, error) {
 	t, err := newTables()
 	if err != nil {
@@ -117,8 +117,7 @@ func New(o Options) (*Service, error) {
 		s.conn.Close()
 		return nil, fmt.Errorf("cannot ask the bus: %w", err)
 	}
-	// Of the names that nobody has any more, those of connections tell who has
-	// left.
+	// Signals about names without an owner report disconnected clients.
 	err = s.conn.AddMatchSignal(dbus.WithMatchSender(busName), dbus.WithMatchInterface(busName),
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(2, ""))
 	if err != nil {
@@ -130,7 +129,7 @@ func New(o Options) (*Service, error) {
 
 const busName = "org.freedesktop.DBus"
 
-// departures listens for connections that leave.
+// departures watches for clients that disconnect.
 type departures struct{ service *Service }
 
 // DeliverSignal implements dbus.SignalHandler.
@@ -141,8 +140,8 @@ func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	client, _ := signal.Body[0].(string)
 	owner, _ := signal.Body[2].(string)
 	if owner == "" && strings.HasPrefix(client, ":") {
-		// Ending a delivery waits for what is under way, and the bus is to be
-		// read on.
+		// Ending a delivery waits for messages in progress; the goroutine that reads
+		// the bus must not.
 		go func() {
 			select {
 			case <-d.service.ready:
@@ -158,10 +157,9 @@ func (s *Service) Appended(newest logstore.Cursor, entries uint64) {
 	s.announcer.appended(newest, entries)
 }
 
-// Serve serves a broker until ctx is done, the bus is gone, or nobody has
-// needed it for long enough. The broker runs meanwhile, and has ended when
-// Serve returns. The error says that the bus is gone, or the state not
-// written.
+// Serve serves a broker until ctx is done, the bus is lost, or the service has
+// been idle for long enough. The broker runs meanwhile and has ended when Serve
+// returns. The error reports a lost bus or state that could not be written.
 func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
 	s.broker = b
 	l := b.Limits()
@@ -190,17 +188,16 @@ func (s *Service) Serve(ctx context.Context, b *broker.Broker) error {
 	stop()
 	err = errors.Join(err, <-ended)
 	if restart && err == nil {
-		// Somebody has come while we were leaving.
+		// A client has called during the shutdown.
 		s.conn.BusObject().Go(busName+".StartServiceByName", dbus.FlagNoReplyExpected, nil, Name, uint32(0))
 	}
 	return err
 }
 
-// sweepPause is how long there is between two looks for what is not used any
-// more.
+// sweepPause is the time between two sweeps for unused resources.
 const sweepPause = 30 * time.Second
 
-// sweep looks for what is not used any more, until the service ends.
+// sweep releases unused resources periodically until the service ends.
 func (s *Service) sweep() {
 	tick := time.NewTicker(sweepPause)
 	defer tick.Stop()
@@ -210,15 +207,15 @@ func (s *Service) sweep() {
 			return
 		case <-tick.C:
 			s.watcher.Sweep()
-			// A bus that has too much for us does not tell who leaves.
+			// A bus that is overloaded may not report clients that disconnect.
 			s.expire()
 		}
 	}
 }
 
-// stay owns the name until it is time to leave, and then lets go of it. Signals
-// are sent meanwhile only: proxies take them from the owner of the name. restart
-// says that there is something left to do for the next broker.
+// stay owns the name until the service exits, then releases it. Signals are sent
+// only while the name is owned: proxies ignore them otherwise. restart reports
+// whether work is left for the next broker.
 func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	reply, err := s.conn.RequestName(Name, dbus.NameFlagDoNotQueue)
 	if err != nil {
@@ -235,15 +232,15 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	if !s.conn.Connected() {
 		return false, errors.New("the connection to the bus is gone")
 	}
-	// The order matters: only once the service manager knows that we are
-	// leaving does it start another broker for those who come from now on.
+	// The order matters: the service manager starts another broker for later
+	// calls only after it has been notified that this one stops.
 	s.options.Notify("STOPPING=1")
 	s.leavingSoon.Store(true)
 	s.broker.Pause()
 	if _, err := s.conn.ReleaseName(Name); err != nil {
 		return false, fmt.Errorf("cannot release the name %s: %w", Name, err)
 	}
-	// What the bus had for us is being served by now.
+	// Calls that the bus had queued for this connection are being served now.
 	draining, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	s.calls.Drain(draining)
@@ -253,15 +250,15 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 }
 
 const (
-	// drainTime bounds how long leaving takes: less than service managers wait.
+	// drainTime bounds the shutdown. It is shorter than the stop timeout of service managers.
 	drainTime = 15 * time.Second
-	// idleCheck is how often it is looked whether anybody is there, at most: a
-	// tenth of the time after which to leave.
+	// idleCheck is the longest time between two checks for clients; otherwise
+	// it is a tenth of the idle time.
 	idleCheck = 10 * time.Second
 )
 
-// awaitIdle returns true when nobody has needed the service for long enough,
-// and false when ctx is done or the bus is gone.
+// awaitIdle returns true once the service has been idle for long enough, and false
+// when ctx is done or the bus is lost.
 func (s *Service) awaitIdle(ctx context.Context) bool {
 	every := min(max(s.options.Idle/10, time.Millisecond), idleCheck)
 	tick := time.NewTicker(every)
@@ -292,8 +289,8 @@ func (s *Service) awaitIdle(ctx context.Context) bool {
 	}
 }
 
-// awaitStreams waits for pipes that do not follow: they end by themselves, and
-// whoever reads takes their end for that of the log.
+// awaitStreams waits for streams that do not follow: they end by themselves, and
+// readers take the end of a stream for the end of the log.
 func (s *Service) awaitStreams(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
@@ -306,7 +303,7 @@ func (s *Service) awaitStreams(ctx context.Context) {
 	}
 }
 
-// handedTo names the client of a sink for the next broker.
+// handedTo describes the client of a sink for the next broker.
 func (s *Service) handedTo(to delivery.Sink) string {
 	one, ok := to.(*sink)
 	if !ok {
@@ -315,8 +312,8 @@ func (s *Service) handedTo(to delivery.Sink) string {
 	return one.client + "@" + s.busID
 }
 
-// resume returns a sink for what the broker before has sent to a client, nil if
-// that has left.
+// resume returns a sink for a client of the previous broker, nil if the client
+// has disconnected.
 func (s *Service) resume(one *delivery.Subscription, client string) delivery.Sink {
 	name, bus, _ := strings.Cut(client, "@")
 	if bus != s.busID {
@@ -331,7 +328,7 @@ func (s *Service) resume(one *delivery.Subscription, client string) delivery.Sin
 	return to
 }
 
-// expire ends what is sent to connections that left before it was.
+// expire ends delivery to connections that disconnected before they were watched.
 func (s *Service) expire() {
 	for _, client := range s.clients.all() {
 		var there bool
@@ -341,12 +338,12 @@ func (s *Service) expire() {
 	}
 }
 
-// Alive returns nil if the bus answers, and the broker, too.
+// Alive returns nil if the bus and the broker respond.
 func (s *Service) Alive(ctx context.Context) error {
 	select {
 	case <-s.ready:
 		s.broker.Summary()
-	default: // it is starting
+	default: // it is still starting
 	}
 	return s.conn.BusObject().CallWithContext(ctx, busName+".GetId", 0).Err
 }
