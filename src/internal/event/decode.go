@@ -45,7 +45,9 @@ func Decode(b []byte, g *Group) (int, error) {
 		return 0, io.EOF
 	}
 	d := newDecoder(b)
-	d.group(g)
+	if !d.canonical(g) {
+		d.group(g)
+	}
 	return d.length(b)
 }
 
@@ -171,7 +173,13 @@ func (d *decoder) text(what string) []byte {
 
 // validText is utf8.Valid with the common short ASCII text decided first.
 func validText(b []byte) bool {
-	for _, c := range b {
+	short := b
+	for ; len(short) >= 8; short = short[8:] {
+		if binary.LittleEndian.Uint64(short)&0x8080808080808080 != 0 {
+			return utf8.Valid(b)
+		}
+	}
+	for _, c := range short {
 		if c >= utf8.RuneSelf {
 			return utf8.Valid(b)
 		}
