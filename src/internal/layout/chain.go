@@ -112,18 +112,7 @@ func where(all []steps, n int, widths ...int) []steps {
 	return out
 }
 
-// heads returns the pointers after the first n loads of each chain, tails what
-// leads from there to its end.
-func heads(all []steps, n int) []steps {
-	var out []steps
-	for _, c := range all {
-		if len(c.offsets) > n {
-			out = append(out, steps{c.offsets[:n:n], 8})
-		}
-	}
-	return unique(out)
-}
-
+// tails returns what leads from the object after the first n loads to the end.
 func tails(all []steps, n int) []steps {
 	var out []steps
 	for _, c := range all {

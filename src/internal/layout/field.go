@@ -4,6 +4,7 @@ package layout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"crypto-auditing/src/internal/layout/image"
@@ -85,7 +86,7 @@ func (d *decoder) confirm(name, by string, all []steps) {
 		return
 	}
 	for _, c := range all {
-		if f.steps.same(c) {
+		if f.steps.same(c) && !slices.Contains(f.confirmed, by) {
 			f.confirmed = append(f.confirmed, by)
 			return
 		}

@@ -132,3 +132,43 @@ func TestDecodingTheSameFileTwiceGivesTheSame(t *testing.T) {
 		}
 	}
 }
+
+func TestLibcryptoOfThisMachineHasTheKnownLayout(t *testing.T) {
+	path, version := library(t, "/usr/lib*/*/libcrypto.so.3", regexp.MustCompile(`OpenSSL (3\.\d)`))
+	want := map[string]map[ValueID]string{
+		"3.0": {
+			KeyType: "arg0 > 0x60 > 0x8 : 8", KeyID: "arg0 > 0x0 : 4", KeyBits: "arg0 > 0x88 : 4",
+			KeyCurve: "arg0 > 0x68 > 0x18 > 0x20 : 4", ContextKey: "arg0 > 0x88 : 8",
+			ContextKeyType: "arg0 > 0x20 > 0x8 : 8", DigestContextKey: "arg0 > 0x28 > 0x88 : 8",
+			DigestContextName: "arg0 > 0x0 > 0x60 : 8", ModulusWords: "arg0 > 0x28 > 0x8 : 4",
+		},
+		"3.5": {
+			KeyType: "arg0 > 0x60 > 0x10 : 8", KeyID: "arg0 > 0x0 : 4", KeyBits: "arg0 > 0x88 : 4",
+			KeyCurve: "arg0 > 0x68 > 0x18 > 0x20 : 4", ContextKey: "arg0 > 0x88 : 8",
+			ContextKeyType: "arg0 > 0x20 > 0x10 : 8", DigestContextKey: "arg0 > 0x28 > 0x88 : 8",
+			DigestContextName: "arg0 > 0x0 > 0x60 : 8", ModulusWords: "arg0 > 0x28 > 0x8 : 4",
+		},
+	}[version]
+	if want == nil {
+		t.Skipf("the layout of version %s is not known", version)
+	}
+	lib, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("\n" + describe(lib))
+	if !lib.PublicKey || lib.Handshakes || lib.Static {
+		t.Errorf("public-key layer %v, handshakes %v, static %v", lib.PublicKey, lib.Handshakes, lib.Static)
+	}
+	for id, chain := range want {
+		if v := lib.Value(id); v == nil || v.Chain.String() != chain {
+			t.Errorf("%s is %v, want %s", id, v, chain)
+		}
+	}
+	checkSites(t, path, lib)
+	for _, s := range lib.Sites {
+		if s.External != (s.Role == KeyOperation) {
+			t.Errorf("%s counts calls from outside only: %v", s.Function, s.External)
+		}
+	}
+}

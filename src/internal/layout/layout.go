@@ -120,7 +120,8 @@ const (
 	Handshake
 	// HandshakeEnd: the innermost such call of this stack is about to return.
 	// No parameter is at hand: the connection is that of the beginning whose
-	// stack pointer is the nearest above, by less than MaxFrame.
+	// stack pointer is the nearest above, by less than MaxFrame. It is hit whether
+	// the handshake is through or not.
 	HandshakeEnd
 	// ConnectionFree: the connection ceases to exist.
 	ConnectionFree
@@ -337,9 +338,9 @@ const (
 	// Group is the group that the connection negotiated itself (s3.group_id),
 	// zero before, or IANA's number. GnuTLS: its own enumeration.
 	Group
-	// SessionGroup is the group of the session's handshake (OpenSSL 3). It has
-	// to be equal to Group after a full TLS 1.3 handshake. TLS 1.2 in OpenSSL has
-	// a NID of a provider's group here instead (0x1000000 and above).
+	// SessionGroup is the group of the session's handshake (OpenSSL 3): that of
+	// TLS 1.2 and older. It has to be equal to Group after a full TLS 1.3
+	// handshake.
 	SessionGroup
 	// KeyExchanged is 1 if Group belongs to this handshake (s3.did_kex), 0 before.
 	KeyExchanged

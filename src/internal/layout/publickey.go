@@ -2,12 +2,282 @@
 
 package layout
 
-func wanted() map[string]bool {
-	out := map[string]bool{}
-	for _, n := range []string{"SSL_new", "EVP_PKEY_new", "gnutls_handshake", "SSL_version", "SSL_get_version", "SSL_is_server", "SSL_set_accept_state", "SSL_set_connect_state", "SSL_session_reused", "SSL_clear", "SSL_get_state", "SSL_in_before", "SSL_get_verify_result", "SSL_set_verify_result", "SSL_get_session", "SSL_get_current_cipher", "SSL_SESSION_get0_cipher", "SSL_CIPHER_get_protocol_id", "SSL_CIPHER_get_id", "SSL_ctrl", "TLS_method", "TLS_server_method", "TLS_client_method", "SSL_get0_group_name", "SSL_get_peer_signature_type_nid", "SSL_get0_peer_signature_name", "SSL_get_signature_type_nid", "SSL_get0_signature_name", "SSL_get_shared_sigalgs", "SSL_get_server_random", "SSL_get_client_random", "SSL_free", "BUF_MEM_free"} {
-		out[n] = true
+import (
+	"strings"
+
+	"crypto-auditing/src/internal/layout/symbolic"
+)
+
+// notNull assumes that the first argument is not NULL.
+func notNull(c symbolic.Condition) (holds, known bool) {
+	v, zero, ok := c.Zero()
+	if !ok {
+		return false, false
 	}
-	return out
+	index, offset, ok := v.Argument()
+	return !zero, ok && index == 0 && offset == 0
 }
-func (d *decoder) publicKeys() {}
-func (d *decoder) gnutls()     {}
+
+// onObject executes an accessor of an object, following calls to a depth.
+func (d *decoder) onObject(name string, depth int) []symbolic.Path {
+	return d.paths(name, symbolic.Options{Depth: depth, Assume: notNull})
+}
+
+// getter notes what the first of the functions that the file has returns: one
+// field of a width. OpenSSL 3 renamed some of them.
+func (d *decoder) getter(field string, width int, names ...string) {
+	for _, name := range names {
+		d.found(field, name, where(returned(d.onObject(name, 0)), 1, width))
+	}
+}
+
+// publicKeys decodes libcrypto's layer.
+func (d *decoder) publicKeys() {
+	d.keyFields()
+	d.contextFields()
+	d.legacyFields()
+	for _, v := range []value{
+		{id: KeyType, base: PKey, form: String, fields: []string{"key.manager", "manager.name"}, width: 8, checked: true},
+		{id: KeyID, base: PKey, fields: []string{"key.id"}, width: 4},
+		{id: KeyBits, base: PKey, fields: []string{"key.bits"}, width: 4},
+		{id: KeyCurve, base: PKey, fields: []string{"key.data", "eckey.group", "group.nid"}, width: 4, checked: true},
+		{id: LegacyCurve, base: PKey, fields: []string{"key.legacy", "eckey.group", "group.nid"}, width: 4, checked: true},
+		{id: LegacyModulusWords, base: PKey, fields: []string{"key.legacy", "rsa.n", "number.top"}, width: 4, checked: true},
+		{id: ContextKey, base: KeyContext, form: Pointer, fields: []string{"context.key"}, width: 8, checked: true},
+		{id: ContextKeyType, base: KeyContext, form: String, fields: []string{"context.manager", "manager.name"}, width: 8, checked: true},
+		{id: ContextOperationCode, base: KeyContext, fields: []string{"context.operation"}, width: 4},
+		{id: DigestContextKey, base: DigestContext, form: Pointer, fields: []string{"digestcontext.context", "context.key"}, width: 8, checked: true},
+		{id: DigestContextName, base: DigestContext, form: String, fields: []string{"digestcontext.digest", "digest.name"}, width: 8, checked: true},
+		{id: DigestContextNID, base: DigestContext, fields: []string{"digestcontext.digest", "digest.nid"}, width: 4, checked: true},
+		{id: DigestName, base: DigestType, form: String, fields: []string{"digest.name"}, width: 8, checked: true},
+		{id: DigestTypeNID, base: DigestType, fields: []string{"digest.nid"}, width: 4, checked: true},
+		{id: Curve, base: ECKey, fields: []string{"eckey.group", "group.nid"}, width: 4, checked: true},
+		{id: ModulusWords, base: RSAKey, fields: []string{"rsa.n", "number.top"}, width: 4, checked: true},
+	} {
+		d.add(v)
+	}
+	d.publicKeySites()
+	d.lib.PublicKey = d.complete("the public-key layer",
+		[]Role{ContextOperation, DigestOperation},
+		[]ValueID{ContextKey, DigestContextKey, DigestContextNID}) && d.hasKeyType()
+}
+
+// hasKeyType reports whether the type of a key can be told.
+func (d *decoder) hasKeyType() bool {
+	if d.lib.Value(KeyType) == nil && d.lib.Value(KeyID) == nil {
+		d.refuse("the public-key layer", "it needs the value key_type or key_id")
+		return false
+	}
+	return true
+}
+
+// keyFields decodes EVP_PKEY, of which OpenSSL 3 has keys of providers.
+func (d *decoder) keyFields() {
+	// The name comes from the key's manager on the path that is decided by there
+	// being one. Keys without one are named by other pointers after that.
+	var names []steps
+	paths := d.onObject("EVP_PKEY_get0_type_name", 1)
+	for i := range paths {
+		c, ok := loads(paths[i].Result, 0)
+		if ok && len(c.offsets) == 2 && c.width == 8 && paths[i].Err == "" && decidedBy(&paths[i], steps{c.offsets[:1], 8}) {
+			names = append(names, c)
+		}
+	}
+	names = unique(names)
+	d.found("key.manager", "EVP_PKEY_get0_type_name", owners(names))
+	d.found("manager.name", "EVP_PKEY_get0_type_name", tails(names, 1))
+	d.getter("manager.name", 8, "EVP_KEYMGMT_get0_name")
+	var managers []steps
+	paths = d.onObject("EVP_PKEY_get0_provider", 0)
+	for i := range paths {
+		if c, ok := loads(paths[i].Result, 0); ok && len(c.offsets) == 2 {
+			managers = append(managers, steps{c.offsets[:1], 8})
+		}
+	}
+	managers = append(managers, passed(paths, "EVP_KEYMGMT_get0_provider", 0)...)
+	d.found("key.manager", "EVP_PKEY_get0_provider", unique(managers))
+
+	d.getter("key.bits", 4, "EVP_PKEY_get_bits")
+	for _, c := range where(returned(d.onObject("EVP_PKEY_get_security_bits", 0)), 1, 4) {
+		d.confirm("key.bits", "the security bits follow it", []steps{member(c.last()-4, 4)})
+	}
+	d.getter("key.id", 4, "EVP_PKEY_get_id", "EVP_PKEY_id")
+	for _, name := range []string{"EVP_PKEY_get_base_id", "EVP_PKEY_base_id"} {
+		d.found("key.id", name, where(passed(d.onObject(name, 0), "EVP_PKEY_type", 0), 1, 4))
+	}
+	d.getter("key.legacy", 8, "EVP_PKEY_get0")
+	// What belongs to the manager is passed on to its functions with it.
+	if manager, ok := d.get("key.manager"); ok {
+		for _, name := range []string{"EVP_PKEY_get_params", "EVP_PKEY_export"} {
+			d.found("key.data", name, passedWith(d.onObject(name, 0), manager))
+		}
+		d.confirm("key.data", "it follows the manager", []steps{member(manager.last()+8, 8)})
+	}
+}
+
+// decidedBy reports whether the first pointer of the first argument that the path
+// looks at is the pointer c, and is not NULL.
+func decidedBy(p *symbolic.Path, c steps) bool {
+	for _, condition := range p.Conditions {
+		v, zero, ok := condition.Zero()
+		if s, isLoad := loads(v, 0); ok && isLoad && s.width == 8 {
+			return !zero && s.same(c)
+		}
+	}
+	return false
+}
+
+// passed returns what the paths pass to a function.
+func passed(paths []symbolic.Path, name string, argument int) []steps {
+	var out []steps
+	for i := range paths {
+		for _, c := range paths[i].Calls {
+			if s, ok := loads(c.Arguments[argument], 0); ok && c.Name == name {
+				out = append(out, s)
+			}
+		}
+	}
+	return unique(out)
+}
+
+// passedWith returns the pointers that the paths pass to a function after the
+// pointer owner, or pass as the first argument to a function that owner has.
+func passedWith(paths []symbolic.Path, owner steps) []steps {
+	var out []steps
+	for i := range paths {
+		for _, c := range paths[i].Calls {
+			first, ok := loads(c.Arguments[0], 0)
+			if !ok {
+				continue
+			}
+			if second, ok := loads(c.Arguments[1], 0); ok && first.same(owner) && c.Name == "" {
+				out = append(out, second)
+			}
+			if p, ok := loads(c.Pointer, 0); ok && len(p.offsets) == 2 && owner.same(steps{p.offsets[:1], 8}) {
+				out = append(out, first)
+			}
+		}
+	}
+	return where(unique(out), 1, 8)
+}
+
+// contextFields decodes EVP_PKEY_CTX, EVP_MD_CTX and EVP_MD.
+func (d *decoder) contextFields() {
+	d.getter("context.key", 8, "EVP_PKEY_CTX_get0_pkey")
+	d.getter("context.operation", 4, "EVP_PKEY_CTX_get_operation")
+	const keyGeneration = 4
+	prepared := written(d.onObject("EVP_PKEY_keygen_init", 1), 4, isNumber(keyGeneration))
+	d.found("context.operation", "EVP_PKEY_keygen_init", prepared)
+	d.found("context.manager", "EVP_PKEY_CTX_is_a", passed(d.onObject("EVP_PKEY_CTX_is_a", 0), "EVP_KEYMGMT_is_a", 0))
+	d.getter("digestcontext.context", 8, "EVP_MD_CTX_get_pkey_ctx", "EVP_MD_CTX_pkey_ctx")
+	d.getter("digestcontext.digest", 8, "EVP_MD_CTX_get0_md", "EVP_MD_CTX_md")
+	d.getter("digest.nid", 4, "EVP_MD_get_type", "EVP_MD_type")
+	// Without a name, it is looked up by calls.
+	var named []symbolic.Path
+	for _, p := range d.onObject("EVP_MD_get0_name", 0) {
+		if len(p.Calls) == 0 {
+			named = append(named, p)
+		}
+	}
+	d.found("digest.name", "EVP_MD_get0_name", where(returned(named), 1, 8))
+}
+
+// legacyFields decodes the keys of the low-level interfaces.
+func (d *decoder) legacyFields() {
+	d.getter("eckey.group", 8, "EC_KEY_get0_group")
+	d.getter("group.nid", 4, "EC_GROUP_get_curve_name")
+	d.getter("rsa.n", 8, "RSA_get0_n")
+	d.found("rsa.n", "RSA_get0_key", where(storedTo(d.onObject("RSA_get0_key", 0), 1), 1, 8))
+	for name, n := range map[string]uint64{"BN_is_zero": 0, "BN_is_one": 1} {
+		d.found("number.top", name, where(compared(d.onObject(name, 1), func(m uint64) bool { return m == n }), 1, 4))
+	}
+}
+
+// publicKeySites adds the sites of operations.
+func (d *decoder) publicKeySites() {
+	missing := map[Role][]string{}
+	for _, f := range functions() {
+		if f.role == KeyOperation {
+			f.external = true
+			if d.lib.Static {
+				missing[f.role] = append(missing[f.role], f.name)
+				continue
+			}
+		}
+		if entry, ok := d.image.Function(f.name); ok {
+			if names := d.image.Aliases(entry); len(names) > 1 {
+				d.refuse(f.name, "it has the same code as "+strings.Join(names, ", "))
+				continue
+			}
+		}
+		d.addFunction(f)
+	}
+	if names := missing[KeyOperation]; len(names) > 0 {
+		d.refuse(strings.Join(names, ", "), "calls from outside the library cannot be told: both layers are in one file")
+	}
+}
+
+// functions returns the functions of libcrypto that become sites.
+func functions() []function {
+	object := func(more ...param) []param { return append([]param{{Object, 0}}, more...) }
+	output := param{Output, 1}
+	return []function{
+		{name: "EVP_DigestSign", role: DigestOneShot, operation: Sign, params: object(output)},
+		{name: "EVP_DigestVerify", role: DigestOneShot, operation: Verify, params: object()},
+		{name: "EVP_DigestSignFinal", role: DigestOperation, operation: Sign, params: object(output)},
+		{name: "EVP_DigestVerifyFinal", role: DigestOperation, operation: Verify, params: object()},
+		{name: "EVP_PKEY_sign", role: ContextOperation, operation: Sign, params: object(output, param{InputLength, 4})},
+		{name: "EVP_PKEY_sign_message_final", role: ContextOperation, operation: Sign, params: object(output)},
+		{name: "EVP_PKEY_verify", role: ContextOperation, operation: Verify, params: object(param{InputLength, 4})},
+		{name: "EVP_PKEY_verify_message_final", role: ContextOperation, operation: Verify, params: object()},
+		{name: "EVP_PKEY_verify_recover", role: ContextOperation, operation: Verify, params: object(output)},
+		{name: "EVP_PKEY_derive", role: ContextOperation, operation: Derive, params: object(output)},
+		{name: "EVP_PKEY_encapsulate", role: ContextOperation, operation: Encapsulate, params: object(output)},
+		{name: "EVP_PKEY_decapsulate", role: ContextOperation, operation: Decapsulate, params: object(output)},
+		{name: "EVP_PKEY_encrypt", role: ContextOperation, operation: Encrypt, params: object(output)},
+		{name: "EVP_PKEY_decrypt", role: ContextOperation, operation: Decrypt, params: object(output)},
+		{name: "EVP_PKEY_generate", role: ContextOperation, operation: Generate, params: object()},
+		{name: "EVP_PKEY_keygen", role: ContextOperation, operation: Generate, params: object()},
+		{name: "X509_verify_cert", role: ChainVerification, params: object()},
+
+		{name: "EVP_PKEY_CTX_set_signature_md", role: SetDigest, params: object(param{Digest, 1})},
+		{name: "EVP_PKEY_CTX_ctrl", role: SetDigest, params: object(param{Command, 3}, param{Digest, 5})},
+		{name: "EVP_PKEY_sign_init", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_sign_init_ex", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_sign_init_ex2", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_verify_init", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_verify_init_ex", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_verify_init_ex2", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_verify_recover_init", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_verify_recover_init_ex", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_encrypt_init", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_encrypt_init_ex", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_decrypt_init", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_decrypt_init_ex", role: ResetContext, params: object()},
+		{name: "EVP_PKEY_CTX_set_group_name", role: SetGroup, params: object(param{Text, 1})},
+		{name: "EVP_PKEY_CTX_set_ec_paramgen_curve_nid", role: SetCurve, params: object(param{NID, 1})},
+		{name: "EVP_PKEY_CTX_set_rsa_keygen_bits", role: SetBits, params: object(param{Bits, 1})},
+
+		{name: "RSA_sign", role: KeyOperation, operation: Sign, params: []param{{DigestNID, 0}, {InputLength, 2}, {KeyRSA, 5}}},
+		{name: "RSA_verify", role: KeyOperation, operation: Verify, params: []param{{DigestNID, 0}, {InputLength, 2}, {KeyRSA, 5}}},
+		{name: "RSA_private_encrypt", role: KeyOperation, operation: Sign, params: []param{{InputLength, 0}, {KeyRSA, 3}}},
+		{name: "RSA_public_decrypt", role: KeyOperation, operation: Verify, params: []param{{KeyRSA, 3}}},
+		{name: "RSA_private_decrypt", role: KeyOperation, operation: Decrypt, params: []param{{KeyRSA, 3}}},
+		{name: "RSA_public_encrypt", role: KeyOperation, operation: Encrypt, params: []param{{KeyRSA, 3}}},
+		{name: "RSA_generate_key_ex", role: KeyOperation, operation: Generate, params: []param{{KeyRSA, 0}, {Bits, 1}}},
+		{name: "ECDSA_sign", role: KeyOperation, operation: Sign, params: []param{{InputLength, 2}, {KeyEC, 5}}},
+		{name: "ECDSA_verify", role: KeyOperation, operation: Verify, params: []param{{InputLength, 2}, {KeyEC, 5}}},
+		{name: "ECDSA_do_sign", role: KeyOperation, operation: Sign, params: []param{{InputLength, 1}, {KeyEC, 2}}},
+		{name: "ECDSA_do_sign_ex", role: KeyOperation, operation: Sign, params: []param{{InputLength, 1}, {KeyEC, 4}}},
+		{name: "ECDSA_do_verify", role: KeyOperation, operation: Verify, params: []param{{InputLength, 1}, {KeyEC, 3}}},
+		{name: "ECDH_compute_key", role: KeyOperation, operation: Derive, params: []param{{KeyEC, 3}}},
+		{name: "EC_KEY_generate_key", role: KeyOperation, operation: Generate, params: []param{{KeyEC, 0}}},
+		{name: "DSA_sign", role: KeyOperation, operation: Sign, params: []param{{InputLength, 2}, {KeyDSA, 5}}},
+		{name: "DSA_verify", role: KeyOperation, operation: Verify, params: []param{{InputLength, 2}, {KeyDSA, 5}}},
+		{name: "DSA_do_sign", role: KeyOperation, operation: Sign, params: []param{{InputLength, 1}, {KeyDSA, 2}}},
+		{name: "DSA_do_verify", role: KeyOperation, operation: Verify, params: []param{{InputLength, 1}, {KeyDSA, 3}}},
+		{name: "DSA_generate_key", role: KeyOperation, operation: Generate, params: []param{{KeyDSA, 0}}},
+		{name: "DH_compute_key", role: KeyOperation, operation: Derive, params: []param{{KeyDH, 2}}},
+		{name: "DH_generate_key", role: KeyOperation, operation: Generate, params: []param{{KeyDH, 0}}},
+	}
+}

@@ -29,12 +29,6 @@ type param struct {
 // maxPrologue bounds the instructions before a site.
 const maxPrologue = 16
 
-// numbers of registers of package symbolic.
-const (
-	amd64Stack  = 4
-	arm64Return = 30
-)
-
 // number returns the number that package symbolic has for the register of an
 // argument.
 func (d *decoder) number(index uint8) int {
