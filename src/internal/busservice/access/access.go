@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/quota"
 )
 
-// groupName is the group whose members may read and subscribe, as root may.
+// groupName is the group whose members may read and subscribe like root.
 const groupName = "crypto-auditing"
 
 // Actions of polkit.
@@ -29,20 +29,19 @@ const (
 )
 
 const (
-	// askTime bounds what is asked of the bus and of polkit; where polkit may
-	// ask the user, it is passwordTime.
+	// askTime bounds questions to the bus and to polkit, passwordTime those where
+	// polkit may prompt the user.
 	askTime      = 20 * time.Second
 	passwordTime = 3 * time.Minute
 )
 
-// Caller is who is at the other end of a connection.
+// Caller is the peer of a connection.
 type Caller struct {
 	User   uint32
 	Groups []uint32
 }
 
-// Callers knows who the connections of the bus are. A unique name is never
-// given to another connection.
+// Callers maps connections to their owners. The bus never reuses a unique name.
 type Callers struct {
 	bus dbus.BusObject
 
@@ -50,29 +49,29 @@ type Callers struct {
 	known map[string]*lookup
 }
 
-// lookup is a caller that the bus is asked about.
+// lookup is a pending or finished question about a caller.
 type lookup struct {
 	done chan struct{}
 	who  Caller
 	err  error
 }
 
-// NewCallers returns callers that the given object of the bus is asked about.
+// NewCallers returns callers that are looked up at the given object of the bus.
 func NewCallers(bus dbus.BusObject) *Callers {
 	return &Callers{bus: bus, known: map[string]*lookup{}}
 }
 
-// Forget is told that a connection is gone.
+// Forget removes a connection that has disconnected.
 func (c *Callers) Forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.known, name)
 }
 
-// maxKnown bounds what is remembered, should the bus not tell who leaves.
+// maxKnown bounds the cache in case the bus does not report disconnections.
 const maxKnown = 4096
 
-// Of returns who has a unique name. The bus is asked once, however many ask.
+// Of returns the owner of a unique name. Concurrent calls share one question to the bus.
 func (c *Callers) Of(ctx context.Context, name string) (Caller, error) {
 	c.mu.Lock()
 	l := c.known[name]
@@ -98,7 +97,7 @@ func (c *Callers) Of(ctx context.Context, name string) (Caller, error) {
 	}
 }
 
-// ask asks the bus who has a unique name.
+// ask asks the bus for the owner of a unique name.
 func (c *Callers) ask(name string) (who Caller, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
@@ -112,13 +111,13 @@ func (c *Callers) ask(name string) (who Caller, err error) {
 		return Caller{}, errors.New("cannot identify the caller: the bus does not know the user")
 	}
 	if who.Groups, ok = credentials["UnixGroupIDs"].Value().([]uint32); !ok {
-		// The bus does not report groups: those of the user, then.
+		// The bus does not report groups: look up the user's.
 		who.Groups = groupsOf(who.User)
 	}
 	return who, nil
 }
 
-// UserName returns the name of a user, empty if the machine has none.
+// UserName returns the name of a user, empty if it is unknown.
 func UserName(uid uint32) string {
 	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
 	if err != nil {
@@ -127,7 +126,7 @@ func UserName(uid uint32) string {
 	return u.Username
 }
 
-// groupsOf returns the groups of a user as the machine has them.
+// groupsOf returns the groups of a user according to the user database.
 func groupsOf(uid uint32) []uint32 {
 	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
 	if err != nil {
@@ -146,31 +145,31 @@ func groupsOf(uid uint32) []uint32 {
 	return groups
 }
 
-// maxAsked is how many questions about a user polkit is asked at the same time.
-// One lasts as long as the user likes, who may have a password dialog of his own,
-// and a bus lets a connection have so many calls open (128, dbus-daemon(1)): then
-// nobody else could be asked about.
+// maxAsked is the highest number of pending polkit questions per user. A question
+// lasts as long as the user's password dialog is open, and a bus bounds the pending
+// calls of a connection (128, dbus-daemon(1)): without this limit one user could
+// block all questions.
 const maxAsked = 16
 
-// Access decides who may call what.
+// Access decides which callers may perform which actions.
 type Access struct {
 	conn *dbus.Conn
-	// group is the id of the group that may read, nil if there is none.
+	// group is the id of the group that may read, nil for none.
 	group *uint32
-	// self is the broker's own user, which the timer runs as.
+	// self is the user of the broker and of the timer's service.
 	self uint32
-	// asked counts the open questions about each user.
+	// asked counts the pending questions about each user.
 	asked *quota.Quota
 }
 
-// New returns the access of the callers of a service. polkit is asked on conn.
-// group is the id of the group that may read and subscribe, nil if there is none,
-// self the user of the service.
+// New returns the access rules of a service. polkit is asked over conn. group is
+// the id of the group that may read and subscribe, nil for none; self is the user
+// of the service.
 func New(conn *dbus.Conn, group *uint32, self uint32) *Access {
 	return &Access{conn: conn, group: group, self: self, asked: quota.New("questions to polkit", quota.Limits{User: maxAsked})}
 }
 
-// denied returns the error for a caller that may not, with what to do about it.
+// denied returns the error for a caller without permission, with the remedy.
 func denied(action, why string) error {
 	remedy := "join group " + groupName + " or use sudo"
 	if action == Truncate {
@@ -179,8 +178,9 @@ func denied(action, why string) error {
 	return &transport.Error{Name: transport.AccessDenied, Text: fmt.Sprintf("not authorised (%s%s): %s", action, why, remedy)}
 }
 
-// allowed reports whether a caller may do something without polkit. Who reads
-// the log must not be able to shorten it: the group does not count for that.
+// allowed reports whether a caller may perform an action without polkit.
+// Membership in the group never allows truncation: readers of the log must not be
+// able to shorten it.
 func (a *Access) allowed(who Caller, action string) bool {
 	switch {
 	case who.User == 0:
@@ -191,7 +191,7 @@ func (a *Access) allowed(who Caller, action string) bool {
 	return a.group != nil && slices.Contains(who.Groups, *a.group)
 }
 
-// Holder returns a caller as quotas know it.
+// Holder returns a caller in the form used by quotas.
 func (a *Access) Holder(who Caller) quota.Holder {
 	h := quota.Holder{User: who.User}
 	switch {
@@ -203,8 +203,8 @@ func (a *Access) Holder(who Caller) quota.Holder {
 	return h
 }
 
-// Check returns nil if a caller may do what an action of polkit is about.
-// interactive says that polkit may ask the user for a password.
+// Check returns nil if a caller may perform an action of polkit. interactive
+// allows polkit to prompt the user for a password.
 func (a *Access) Check(ctx context.Context, who Caller, sender, action string, interactive bool) error {
 	if a.allowed(who, action) {
 		return nil
@@ -236,7 +236,7 @@ func (a *Access) Check(ctx context.Context, who Caller, sender, action string, i
 	).Store(&answer)
 	switch {
 	case err != nil:
-		// Without polkit nobody else may.
+		// Without polkit no other user may.
 		return denied(action, "; polkit does not answer")
 	case answer.Authorized:
 		return nil

@@ -10,9 +10,9 @@ import (
 	"crypto-auditing/src/internal/quota"
 )
 
-// maxCalls is how many calls of one connection are served at the same time,
-// userCalls those of one user, strangerCalls those of all who are neither root nor
-// in the group, and allCalls those of all but root.
+// maxCalls is the highest number of concurrent calls of one connection, userCalls
+// of one user, strangerCalls of all users except root and the group's members, and
+// allCalls of all users except root.
 const (
 	maxCalls      = 64
 	userCalls     = 256
@@ -20,20 +20,20 @@ const (
 	allCalls      = 1024
 )
 
-// Calls counts the calls that are being served.
+// Calls counts the calls in progress.
 type Calls struct {
 	mu      sync.Mutex
 	senders map[string]int
 	all     int
-	// open counts those of each connection that no reply was sent to.
+	// open counts the unanswered calls of each connection.
 	open map[string]int
-	// admitted counts those that were admitted.
+	// admitted counts the admitted calls.
 	admitted *quota.Quota
-	// empty is closed when all is 0; nil if nobody waits for that.
+	// empty is closed when no call is left; nil without waiters.
 	empty chan struct{}
-	// seen counts calls.
+	// seen counts all calls since the start.
 	seen uint64
-	// closed says that no more are served.
+	// closed is set once no more calls are served.
 	closed bool
 }
 
@@ -44,8 +44,8 @@ func NewCalls() *Calls {
 	})}
 }
 
-// Received notes that a call of a connection has come. It is called in the order
-// of the bus.
+// Received records that a call of a connection has arrived. It is called in the
+// order of the bus.
 func (c *Calls) Received(sender string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,7 +55,7 @@ func (c *Calls) Received(sender string) {
 	c.seen++
 }
 
-// Replying notes that a reply to a connection is about to be sent.
+// Replying records that a reply to a connection is about to be sent.
 func (c *Calls) Replying(sender string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,15 +64,15 @@ func (c *Calls) Replying(sender string) {
 	}
 }
 
-// Alone reports whether a connection has one open call: it has waited for the
-// replies to others.
+// Alone reports whether a connection has exactly one pending call: it has received
+// the replies to all others.
 func (c *Calls) Alone(sender string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.open[sender] == 1
 }
 
-// Admit returns nil if a call of a connection is to be served.
+// Admit returns nil if a call of a connection may be served.
 func (c *Calls) Admit(sender string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,9 +85,8 @@ func (c *Calls) Admit(sender string) error {
 	return nil
 }
 
-// Enter returns nil if a call of a connection is to be served; Leave ends it. The
-// only open call of a connection need not wait for those of its user's other
-// ones.
+// Enter returns nil if a call of a connection may be served; Leave ends it. The
+// only pending call of a connection does not count towards its user's limit.
 func (c *Calls) Enter(sender string, h quota.Holder) error {
 	take := c.admitted.Take
 	if c.Alone(sender) {
@@ -99,16 +98,16 @@ func (c *Calls) Enter(sender string, h quota.Holder) error {
 	return nil
 }
 
-// Leave ends what Enter began.
+// Leave ends a call that Enter has admitted.
 func (c *Calls) Leave(h quota.Holder) { c.admitted.Release(h) }
 
-// ErrLeaving tells a caller who has come too late; calling again starts the
+// ErrLeaving is returned to callers during a shutdown; calling again starts the
 // next broker.
 func ErrLeaving() error {
 	return &transport.Error{Name: transport.ServiceUnknown, Text: "the broker is stopping: call again"}
 }
 
-// Answered says that a call is done.
+// Answered records the end of a call.
 func (c *Calls) Answered(sender string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,7 +121,7 @@ func (c *Calls) Answered(sender string) {
 	}
 }
 
-// Drain waits until no call is being served, and serves no more.
+// Drain waits until no call is in progress, and refuses further calls.
 func (c *Calls) Drain(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +140,7 @@ func (c *Calls) Drain(ctx context.Context) {
 	c.closed = true
 }
 
-// Count returns how many calls came, and how many are being served.
+// Count returns the number of calls since the start and of calls in progress.
 func (c *Calls) Count() (seen uint64, now int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

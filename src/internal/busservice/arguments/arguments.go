@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package arguments reads and bounds the arguments of calls on a bus. Its errors
-// have names on the bus, or are the broker's.
+// Package arguments decodes and bounds the arguments of calls on a bus. Its errors
+// have names on the bus or are the broker's.
 package arguments
 
 import (
@@ -21,10 +21,10 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// Dictionary is an a{sv}.
+// Dictionary is the type a{sv}.
 type Dictionary = map[string]dbus.Variant
 
-// Get stores a value of a dictionary, which must be of the type of target.
+// Get stores a value of a dictionary, which must have the type of target.
 func Get[T any](d Dictionary, key string, target *T) error {
 	v, ok := d[key]
 	if !ok {
@@ -38,7 +38,7 @@ func Get[T any](d Dictionary, key string, target *T) error {
 	return nil
 }
 
-// Known reports a key that is none of those listed.
+// Known returns an error for a key that is not listed.
 func Known(d Dictionary, keys ...string) error {
 	for _, key := range slices.Sorted(maps.Keys(d)) {
 		if !slices.Contains(keys, key) {
@@ -48,7 +48,7 @@ func Known(d Dictionary, keys ...string) error {
 	return nil
 }
 
-// Clip keeps an error short whatever was given.
+// Clip bounds the length of an error text that contains input.
 func Clip(text string) string {
 	const most = 100
 	if len(text) > most {
@@ -63,7 +63,7 @@ const (
 	filterUntil = "until"
 )
 
-// Filter reads a filter.
+// Filter decodes a filter.
 func Filter(d Dictionary) (filter.Spec, error) {
 	var f filter.Spec
 	lists := map[string]*[]string{}
@@ -89,7 +89,7 @@ func Filter(d Dictionary) (filter.Spec, error) {
 	return f, nil
 }
 
-// FilterValue writes a filter.
+// FilterValue encodes a filter.
 func FilterValue(f filter.Spec) Dictionary {
 	d := Dictionary{}
 	for _, list := range f.Lists() {
@@ -106,7 +106,7 @@ func FilterValue(f filter.Spec) Dictionary {
 	return d
 }
 
-// SubscribeOptions reads the options of Subscribe.
+// SubscribeOptions decodes the options of Subscribe.
 func SubscribeOptions(d Dictionary) (delivery.SubscribeOptions, error) {
 	var o delivery.SubscribeOptions
 	var flow string
@@ -135,10 +135,10 @@ func SubscribeOptions(d Dictionary) (delivery.SubscribeOptions, error) {
 	return o, nil
 }
 
-// Invalid is the error for arguments that cannot be.
+// Invalid returns an error for invalid arguments.
 func Invalid(text string) error { return &transport.Error{Name: transport.InvalidArgs, Text: text} }
 
-// duration turns microseconds into a length of time.
+// duration converts microseconds.
 func duration(us uint64) (time.Duration, error) {
 	if us > math.MaxInt64/uint64(time.Microsecond) {
 		return 0, fmt.Errorf("%d microseconds are too many", us)
@@ -146,7 +146,7 @@ func duration(us uint64) (time.Duration, error) {
 	return time.Duration(us) * time.Microsecond, nil
 }
 
-// Policy reads what a policy says otherwise than the configured one.
+// Policy decodes a retention policy, whose missing rules are the configured ones.
 func Policy(d Dictionary, p retention.Policy) (retention.Policy, error) {
 	var changes retention.Changes
 	rules := changes.Rules()
@@ -206,7 +206,7 @@ func getRule(d Dictionary, r *retention.Rule, changes *retention.Changes) error 
 	return nil
 }
 
-// getTime stores a length of time in µs.
+// getTime stores a duration given in µs.
 func getTime(d Dictionary, key string, target *time.Duration) error {
 	if _, ok := d[key]; !ok {
 		return nil

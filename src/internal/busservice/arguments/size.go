@@ -10,16 +10,16 @@ import (
 	"crypto-auditing/src/internal/broker/fault"
 )
 
-// Max is how many bytes the arguments of a call may take: a filter of
-// the largest size takes a third. A bus lets messages pass that have a thousand
-// times as many, and a call may wait long, for polkit or for its turn.
+// Max bounds the decoded arguments of a call, in bytes: the largest valid filter
+// takes a third of it. A bus accepts messages a thousand times as large, and a
+// call may wait long for polkit or for a free slot.
 const Max = 128 << 10
 
-// elementSize is what an element of an array or a dictionary takes besides its
-// bytes, roughly.
+// elementSize approximates the overhead of an element of an array or a dictionary,
+// in bytes.
 const elementSize = 16
 
-// CheckSize refuses arguments that are too large to be kept.
+// CheckSize returns an error for arguments that are too large to keep.
 func CheckSize(arguments []any) error {
 	left := Max
 	for _, a := range arguments {
@@ -31,8 +31,8 @@ func CheckSize(arguments []any) error {
 	return nil
 }
 
-// spend returns what is left after a value; less than zero, it may not have
-// looked at all of it.
+// spend returns the part of a budget that remains after a value. It stops early
+// once the result is negative.
 func spend(v reflect.Value, left int) int {
 	switch v.Kind() {
 	case reflect.Invalid:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package marshal encodes groups, and the messages that carry them, in the format
-// of D-Bus: the D-Bus specification, "Message Protocol", little endian. A group is
-// encoded once, however many messages carry it.
+// Package marshal encodes groups, and the messages that carry them, in the D-Bus
+// wire format (D-Bus specification, "Message Protocol"), little endian. A group is
+// encoded once, regardless of how many messages carry it.
 package marshal
 
 import (
@@ -15,11 +15,11 @@ import (
 // GroupsSignature is the signature of an array of groups.
 const GroupsSignature = "a(tstta{sv}a(sv))"
 
-// Everything is aligned by the beginning of the slice that is appended to, which
-// stands at a multiple of 8 in the message.
+// Alignment is relative to the beginning of the slice, whose offset in the message
+// is a multiple of 8.
 
-// AppendGroup is the reading.Form of groups in messages. It ends at a multiple of
-// 8, so that another group can follow; dst has to begin and end at one.
+// AppendGroup is the reading.Form of groups in messages. It pads the group to a
+// multiple of 8, so that another can follow; len(dst) must be a multiple of 8.
 func AppendGroup(dst []byte, e *event.Entry) []byte {
 	g := e.Group
 	dst = binary.LittleEndian.AppendUint64(dst, e.Sequence)
@@ -61,14 +61,14 @@ func pad(dst []byte, to int) []byte {
 	return dst
 }
 
-// beginArray begins an array of elements that are aligned to 8.
+// beginArray starts an array whose elements are aligned to 8.
 func beginArray(dst []byte) ([]byte, int) {
 	dst = pad(dst, 4)
 	at := len(dst)
 	return pad(append(dst, 0, 0, 0, 0), 8), at
 }
 
-// endArray fills in the length of the array that began at.
+// endArray fills in the length of the array that started at.
 func endArray(dst []byte, at int) {
 	begin := (at + 4 + 7) &^ 7
 	binary.LittleEndian.PutUint32(dst[at:], uint32(len(dst)-begin))
@@ -94,18 +94,17 @@ func appendValue(dst []byte, v *event.Value) []byte {
 	return append(dst, v.Bytes...)
 }
 
-// groupEnd returns where the group at the beginning of b ends, without the
-// padding after it.
+// groupEnd returns the end of the first group of b, without its padding.
 func groupEnd(b []byte) int {
-	const attributes = 64 // what precedes has the same length in each
+	const attributes = 64 // the part before has a fixed length
 	at := attributes + 8 + int(binary.LittleEndian.Uint32(b[attributes:]))
 	at = (at + 3) &^ 3
 	data := (at + 4 + 7) &^ 7
 	return data + int(binary.LittleEndian.Uint32(b[at:]))
 }
 
-// trim returns groups without the padding after the last of them, which is no
-// part of an array.
+// trim removes the padding after the last group, which does not belong to an
+// array.
 func trim(groups []byte) []byte {
 	for at := 0; at < len(groups); {
 		end := at + groupEnd(groups[at:])
@@ -135,19 +134,19 @@ const (
 	littleEndianOrder = 'l'
 )
 
-// Overhead is more than a message of this package has besides its groups, in
+// Overhead bounds the size of a message of this package without its groups, in
 // bytes.
 const Overhead = 512
 
-// field is a header field: text, or for the kind 'u' a number.
+// field is a header field with a string or, for kind 'u', a number.
 type field struct {
 	code, kind byte
 	text       string
 	number     uint32
 }
 
-// appendHeader appends the header of a message, up to where the body begins. The
-// length of the body has to be filled in, at bodyLengthAt.
+// appendHeader appends the header of a message. The caller fills in the length of
+// the body at bodyLengthAt.
 func appendHeader(dst []byte, kind byte, serial uint32, fields ...field) []byte {
 	dst = append(dst, littleEndianOrder, kind, flagNoReply|flagNoAutoStart, protocolVersion, 0, 0, 0, 0)
 	dst = binary.LittleEndian.AppendUint32(dst, serial)
@@ -168,20 +167,20 @@ func appendHeader(dst []byte, kind byte, serial uint32, fields ...field) []byte 
 	return pad(dst, 8)
 }
 
-// message returns a message in three parts: what precedes the groups, the groups,
-// and what tail appends, which begins to be aligned with the groups.
+// message returns a message in three parts: everything before the groups, the
+// groups, and the output of tail, which is aligned like the groups.
 func message(header, groups []byte, tail func(dst []byte) []byte) [][]byte {
 	groups = trim(groups)
 	body := len(header)
 	header = pad(binary.LittleEndian.AppendUint32(header, uint32(len(groups))), 8)
-	// Only where the last byte of the groups stands counts for the alignment.
+	// Alignment depends only on the offset of the end of the groups.
 	end := len(groups) % 8
 	after := tail(make([]byte, end, 128))[end:]
 	binary.LittleEndian.PutUint32(header[bodyLengthAt:], uint32(len(header)-body+len(groups)+len(after)))
 	return [][]byte{header, groups, after}
 }
 
-// Events returns the signal Events of a subscription, in parts. groups are from
+// Events returns the signal Events of a subscription in parts. groups come from
 // AppendGroup.
 func Events(serial uint32, destination, path, iface string, groups []byte, cursor string) [][]byte {
 	header := appendHeader(make([]byte, 0, Overhead), typeSignal, serial,
@@ -191,7 +190,7 @@ func Events(serial uint32, destination, path, iface string, groups []byte, curso
 	return message(header, groups, func(dst []byte) []byte { return appendText(dst, cursor) })
 }
 
-// Page is what Read returns. Groups are from AppendGroup.
+// Page is the result of Read. Groups come from AppendGroup.
 type Page struct {
 	Groups  []byte
 	Next    string

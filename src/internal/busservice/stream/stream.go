@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stream writes a part of the log to a pipe, as Open of the D-Bus API
-// returns it.
+// Package stream writes a part of the log to a pipe, as returned by Open of the
+// D-Bus API.
 package stream
 
 import (
@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// pipeSize is what is asked for a pipe to hold, in bytes: it takes fewer
-	// turns then. A user may be refused it (pipe(7)).
+	// pipeSize is the requested capacity of a pipe in bytes, larger than the
+	// default to save context switches. The kernel may refuse it (pipe(7)).
 	pipeSize = 1 << 20
-	// writeSize is how much is written at once.
+	// writeSize is the size of a write in bytes.
 	writeSize = 256 << 10
-	// manyGroups is more than fit into it.
+	// manyGroups exceeds the number of groups in one write.
 	manyGroups = writeSize
 )
 
-// Pipe makes a pipe whose other end never blocks us for good.
+// Pipe creates a pipe with a non-blocking write end.
 func Pipe() (read, write *os.File, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
@@ -48,27 +48,27 @@ type Stream struct {
 	reading *reading.Pages
 	pipe    *os.File
 	follow  bool
-	// rest is what a write that was interrupted has not written.
+	// rest is the unwritten part of an interrupted write.
 	rest []byte
 }
 
-// lastWords is how long a client may take to read how its stream ended when
-// the broker stops.
+// lastWords is how long a client may take to read the end of its stream when the
+// broker stops.
 const lastWords = time.Second
 
-// stopping is why streams end with the broker.
+// stopping is the reason for streams that end with the broker.
 const stopping = "the broker is stopping"
 
-// New returns a stream of what is read, to a pipe from Pipe. It is for one call of
-// Run, which closes both. follow reports whether it continues at the end of the
+// New returns a stream of the entries of a reading to a pipe from Pipe. It is for
+// one call of Run, which closes both. With follow it continues at the end of the
 // log.
 func New(reading *reading.Pages, pipe *os.File, follow bool) *Stream {
 	reading.Undecoded()
 	return &Stream{reading: reading, pipe: pipe, follow: follow}
 }
 
-// Run writes until the end, or until the other end of the pipe is closed, or
-// ctx is done. The last entry reports how the stream ended.
+// Run writes until the end, until the read end is closed, or until ctx is done.
+// The last entry reports how the stream ended.
 func (s *Stream) Run(ctx context.Context) error {
 	defer s.reading.Close()
 	defer s.pipe.Close()
@@ -96,8 +96,8 @@ func (s *Stream) Run(ctx context.Context) error {
 	return err
 }
 
-// copy writes the groups. It returns how the stream ends; nil if the other end
-// of the pipe is closed.
+// copy writes the groups. It returns how the stream ended, nil if the read end was
+// closed.
 func (s *Stream) copy(ctx context.Context) (*event.End, error) {
 	var buffer []byte
 	stopped := &event.End{Outcome: event.Failed, Reason: stopping}
@@ -142,7 +142,7 @@ func (s *Stream) write(b []byte) error {
 	return err
 }
 
-// wait waits until the log may have grown, or nobody reads any more.
+// wait waits until the log may have grown or the read end is closed.
 func (s *Stream) wait(ctx context.Context) (gone bool, err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -165,18 +165,18 @@ func (s *Stream) wait(ctx context.Context) (gone bool, err error) {
 		return true, nil
 	}
 	if waiting.Err() != nil {
-		err = nil // it was the deadline
+		err = nil // the deadline has expired
 	}
 	return false, err
 }
 
-// awaitGone returns when nobody reads any more, or at the deadline for writing.
+// awaitGone returns when the read end is closed, or at the write deadline.
 func (s *Stream) awaitGone() {
 	raw, err := s.pipe.SyscallConn()
 	if err != nil {
 		return
 	}
-	// It is called again whenever something changes about the pipe.
+	// The callback runs after every change of the pipe's state.
 	_ = raw.Write(func(fd uintptr) bool { return hungUp(fd) })
 }
 
@@ -192,7 +192,7 @@ func (s *Stream) isGone() bool {
 	return gone
 }
 
-// hungUp reports whether the other end of a pipe is closed.
+// hungUp reports whether the read end of a pipe is closed.
 func hungUp(fd uintptr) bool {
 	poll := []unix.PollFd{{Fd: int32(fd)}}
 	for {

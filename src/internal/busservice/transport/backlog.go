@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Kind is a kind of messages to clients.
+// Kind is the kind of a message to a client.
 type Kind int
 
 // The kinds.
@@ -18,29 +18,29 @@ const (
 )
 
 const (
-	// allReplies is how many bytes of replies the bus may hold that clients have
-	// not read, userReplies those of the clients of one user, and clientReplies
-	// those of one client. With those of windows they stay below what a bus takes
+	// allReplies bounds the unread replies that the bus holds, in bytes,
+	// userReplies those to the clients of one user, and clientReplies those to
+	// one client. Together with the windows they stay below what a bus accepts
 	// from one connection.
 	allReplies    = 24 << 20
 	userReplies   = 8 << 20
 	clientReplies = 256 << 10
-	// AnyReply is what a client may always be sent that has read everything. It is
-	// enough for nearly all replies.
+	// AnyReply is the number of bytes that a client which has read everything may
+	// always be sent. Nearly all replies are smaller.
 	AnyReply = 32 << 10
-	// watchAbove is how much a client is sent before it is looked whether it reads.
+	// watchAbove is the number of bytes sent after which a client is watched.
 	watchAbove = 16 << 10
-	// dropAbove is when a client is not even told that there is no room.
+	// dropAbove is the number of bytes beyond which not even errors are sent.
 	dropAbove = 2 * clientReplies
 )
 
-// Backlog accounts for the bytes that the bus holds for clients that do not read:
-// a bus that holds too many stops reading from us, and then nobody receives
-// anything. What is sent to a client counts until it has read it, as a Watcher
-// finds out, or leaves. Its methods may be called concurrently.
+// Backlog counts the bytes that the bus holds for clients that do not read: a bus
+// that holds too many stops reading from this connection, and then no client
+// receives anything. A message counts until its client has read it, as determined
+// by a Watcher, or has disconnected. Methods may be called concurrently.
 type Backlog struct {
 	limits Limits
-	// watch has a client watched until it has read.
+	// watch starts watching a client until it has read its messages.
 	watch func(client string)
 
 	mu      sync.Mutex
@@ -49,37 +49,36 @@ type Backlog struct {
 	all     [kinds]int
 }
 
-// account is that of a client. Backlog.mu guards it.
+// account is the account of a client, guarded by Backlog.mu.
 type account struct {
 	user *userAccount
-	// reserved is for what will be sent.
+	// reserved is the number of bytes reserved for messages, by kind.
 	reserved [kinds]int
-	// sent is how many bytes have been sent since there is the account, seen how
-	// many of them have been read, as far as known.
+	// sent is the number of bytes sent since the account exists, seen the number
+	// of them known to have been read.
 	sent, seen [kinds]int
-	// gone says that the client has left.
+	// gone is set once the client has disconnected.
 	gone bool
 }
 
-// userAccount is that of a user. Backlog.mu guards it.
+// userAccount is the account of a user, guarded by Backlog.mu.
 type userAccount struct {
 	id      uint32
 	bytes   [kinds]int
 	clients int
-	// freed is closed when there may be room; nil if nobody waits.
+	// freed is closed when there may be room; nil without waiters.
 	freed chan struct{}
 }
 
 // Limits bound the windows that the bus may hold, in bytes.
 type Limits struct {
-	// Window is the size of one.
+	// Window is the size of one window.
 	Window int
-	// UserWindows is for those of one user, Windows for all.
+	// UserWindows bounds those of one user, Windows all.
 	UserWindows, Windows int
 }
 
-// NewBacklog returns an empty one. A Watcher has to be made for it before it is
-// used.
+// NewBacklog returns an empty backlog. It needs a Watcher before it is used.
 func NewBacklog(l Limits) *Backlog {
 	return &Backlog{limits: l, clients: map[string]*account{}, users: map[uint32]*userAccount{}}
 }
@@ -100,16 +99,15 @@ func (b *Backlog) account(client string, user uint32) *account {
 	return a
 }
 
-// room returns how many bytes a client can be sent, at least least and at most
-// want; 0 if there is no room. The caller holds mu.
+// room returns how many bytes a client can be sent, between least and want; 0 if
+// there is no room. The caller holds mu.
 func (b *Backlog) room(k Kind, a *account, least, want int) int {
 	mine := a.reserved[k] + a.unread(k)
 	var room int
 	if k == Windows {
 		room = min(b.limits.UserWindows-a.user.bytes[k], b.limits.Windows-b.all[k])
 		if least > b.limits.Window {
-			// A group that is longer than a window has to wait for others of its kind
-			// only.
+			// A group that is longer than a window waits only for others of its kind.
 			room += min(b.limits.UserWindows, b.limits.Windows)
 		}
 	} else {
@@ -126,9 +124,9 @@ func (b *Backlog) room(k Kind, a *account, least, want int) int {
 	return min(room, want)
 }
 
-// Reserve waits until there is room for at least least bytes of a message to a
-// client, and returns how many up to want are reserved. sent or cancel give them
-// back. The error is that of ctx.
+// Reserve waits until there is room for a message of at least least bytes to a
+// client, and returns how many bytes, up to want, are reserved. Sent or Cancel
+// releases them. The error is the error of ctx.
 func (b *Backlog) Reserve(ctx context.Context, k Kind, client string, user uint32, least, want int) (int, error) {
 	for {
 		b.mu.Lock()
@@ -163,8 +161,8 @@ func (b *Backlog) Reserve(ctx context.Context, k Kind, client string, user uint3
 	}
 }
 
-// owing returns the clients of a user, of all for nil, that have replies to read.
-// The caller holds mu.
+// owing returns the clients with unread replies: those of a user, or all if user
+// is nil. The caller holds mu.
 func (b *Backlog) owing(user *userAccount) (clients []string) {
 	for client, a := range b.clients {
 		if (user == nil || a.user == user) && a.unread(Replies) > 0 {
@@ -174,10 +172,10 @@ func (b *Backlog) owing(user *userAccount) (clients []string) {
 	return clients
 }
 
-// unread is how many bytes have not been read.
+// unread returns the number of bytes sent but not read.
 func (a *account) unread(k Kind) int { return a.sent[k] - a.seen[k] }
 
-// add changes the sums. The caller holds mu.
+// add updates the totals. The caller holds mu.
 func (b *Backlog) add(k Kind, a *account, n int) {
 	a.user.bytes[k] += n
 	b.all[k] += n
@@ -186,7 +184,7 @@ func (b *Backlog) add(k Kind, a *account, n int) {
 	}
 	a.user.free()
 	if b.all[k] > b.limit(k)/2 {
-		// Others may have waited for the room that all share.
+		// Other users may be waiting for shared room.
 		for _, user := range b.users {
 			user.free()
 		}
@@ -200,7 +198,7 @@ func (b *Backlog) limit(k Kind) int {
 	return allReplies
 }
 
-// free wakes those who wait for room.
+// free wakes the waiters of a user.
 func (u *userAccount) free() {
 	if u.freed != nil {
 		close(u.freed)
@@ -208,8 +206,8 @@ func (u *userAccount) free() {
 	}
 }
 
-// Sent notes that a message of size bytes is being sent to a client, for which
-// some had been reserved.
+// Sent records that a message of size bytes is being sent to a client, with a
+// reservation of reserved bytes.
 func (b *Backlog) Sent(k Kind, client string, user uint32, reserved, size int) {
 	b.mu.Lock()
 	a := b.account(client, user)
@@ -227,12 +225,12 @@ func (b *Backlog) Sent(k Kind, client string, user uint32, reserved, size int) {
 	}
 }
 
-// Cancel gives back what was reserved.
+// Cancel releases a reservation.
 func (b *Backlog) Cancel(k Kind, client string, user uint32, reserved int) {
 	b.Sent(k, client, user, reserved, 0)
 }
 
-// tidy forgets a client that nothing is known of. The caller holds mu.
+// tidy deletes the account of a client without bytes. The caller holds mu.
 func (b *Backlog) tidy(client string, a *account) {
 	if a.sent != a.seen || a.reserved != [kinds]int{} || b.clients[client] != a {
 		return
@@ -244,7 +242,7 @@ func (b *Backlog) tidy(client string, a *account) {
 	}
 }
 
-// sentTo returns how much has been sent to a client, for read.
+// sentTo returns the number of bytes sent to a client, to be passed to read.
 func (b *Backlog) sentTo(client string) [kinds]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -254,8 +252,8 @@ func (b *Backlog) sentTo(client string) [kinds]int {
 	return [kinds]int{}
 }
 
-// read notes that a client has read as much as had been sent to it at the time
-// of sentTo.
+// read records that a client has read everything up to a value that sentTo
+// returned.
 func (b *Backlog) read(client string, sent [kinds]int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -264,7 +262,7 @@ func (b *Backlog) read(client string, sent [kinds]int) {
 	}
 }
 
-// see is read for those who hold mu.
+// see is read for callers that hold mu.
 func (b *Backlog) see(client string, a *account, sent [kinds]int) {
 	for k, n := range sent {
 		if n = min(n, a.sent[k]) - a.seen[k]; n > 0 {
@@ -275,7 +273,7 @@ func (b *Backlog) see(client string, a *account, sent [kinds]int) {
 	b.tidy(client, a)
 }
 
-// Gone notes that a client has left the bus, which has forgotten what it held.
+// Gone records that a client has disconnected: the bus has dropped its messages.
 func (b *Backlog) Gone(client string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -285,7 +283,7 @@ func (b *Backlog) Gone(client string) {
 	}
 }
 
-// owes reports whether a client has replies to read.
+// owes reports whether a client has unread replies.
 func (b *Backlog) owes(client string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -293,8 +291,8 @@ func (b *Backlog) owes(client string) bool {
 	return a != nil && a.unread(Replies) > 0
 }
 
-// Overdue reports whether a client has so much to read that it is sent nothing
-// more.
+// Overdue reports whether a client has so many unread bytes that it is sent
+// nothing more.
 func (b *Backlog) Overdue(client string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -302,8 +300,8 @@ func (b *Backlog) Overdue(client string) bool {
 	return a != nil && a.unread(Replies) > dropAbove
 }
 
-// sweep has all clients watched that have replies to read. Those that left before
-// the reply was sent are found in this way.
+// sweep watches all clients with unread replies. This also finds clients that
+// disconnected before their reply was sent.
 func (b *Backlog) sweep() {
 	b.mu.Lock()
 	all := b.owing(nil)

@@ -2,7 +2,7 @@
 
 package transport
 
-// Names of errors of the D-Bus specification and its implementations.
+// Error names of the D-Bus specification and its implementations.
 const (
 	AccessDenied     = "org.freedesktop.DBus.Error.AccessDenied"
 	Failed           = "org.freedesktop.DBus.Error.Failed"
@@ -16,7 +16,7 @@ const (
 	UnknownProperty  = "org.freedesktop.DBus.Error.UnknownProperty"
 )
 
-// Error is an error under its name on the bus.
+// Error is an error with its name on the bus.
 type Error struct{ Name, Text string }
 
 func (e *Error) Error() string { return e.Text }

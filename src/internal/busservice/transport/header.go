@@ -8,17 +8,17 @@ import (
 	"fmt"
 )
 
-// The layout is that of the D-Bus specification, "Message Format".
+// The layout follows the D-Bus specification, "Message Format".
 
 const (
-	// fixedHeader is what each message begins with, in bytes, with the length of
-	// the array of fields.
+	// fixedHeader is the length in bytes of the fixed part of a header,
+	// including the length of the array of fields.
 	fixedHeader = 16
-	// maxFields bounds the fields of a message that is too long, which are read
-	// for its sender.
+	// maxFields bounds the header fields that are read of an oversized message,
+	// to find its sender.
 	maxFields = 16 << 10
-	// longest is more than a message of the largest size (128 MiB) has after the bus
-	// has added its sender.
+	// longest exceeds the largest message (128 MiB) after the bus has added the
+	// sender.
 	longest = 1 << 28
 
 	serialAt    = 8
@@ -27,7 +27,7 @@ const (
 	fieldSender = 7
 )
 
-// Header is what is known of a message before its body.
+// Header is the decoded header of a message.
 type Header struct {
 	Serial uint32
 	// Sender is the unique name of the connection that sent it.
@@ -36,11 +36,11 @@ type Header struct {
 	order binary.ByteOrder
 	kind  byte
 	flags byte
-	// length is that of the body, fields that of the array of fields.
+	// length is the length of the body, fields that of the array of fields.
 	length, fields uint32
 }
 
-// parseFixed reads the first bytes of a message.
+// parseFixed decodes the fixed part of a header.
 func parseFixed(b []byte) (*Header, error) {
 	h := &Header{kind: b[1], flags: b[2]}
 	switch b[0] {
@@ -58,15 +58,15 @@ func parseFixed(b []byte) (*Header, error) {
 	return h, nil
 }
 
-// body is where the body begins.
+// body returns the offset of the body.
 func (h *Header) body() uint64 { return fixedHeader + (uint64(h.fields)+7)&^7 }
 
-// size is how long the message is, in bytes.
+// size returns the length of the message in bytes.
 func (h *Header) size() uint64 { return h.body() + uint64(h.length) }
 
 var errHeader = errors.New("cannot read from the bus: the fields of a header are malformed")
 
-// parseFields reads the array of fields, which is followed by padding. All are
+// parseFields decodes the array of fields, which padding follows. All fields have
 // basic types.
 func (h *Header) parseFields(b []byte) error {
 	if uint64(h.fields) > uint64(len(b)) {
@@ -74,7 +74,7 @@ func (h *Header) parseFields(b []byte) error {
 	}
 	b = b[:h.fields]
 	for at := 0; at < len(b); {
-		// A struct of a byte and a variant, whose signature is a letter.
+		// A struct of a byte and a variant with a one-letter signature.
 		if at = (at + 7) &^ 7; at >= len(b) {
 			break
 		}

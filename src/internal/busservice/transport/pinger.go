@@ -15,28 +15,27 @@ import (
 )
 
 const (
-	// openPings is how many pings of a connection wait for an answer: fewer than a
-	// bus allows (128, dbus-daemon(1)).
+	// openPings is the highest number of pending pings of a connection, below
+	// the limit of the bus (128, dbus-daemon(1)).
 	openPings = 100
-	// userPingers is how many connections there are for pinging the clients of one
-	// user. A bus lets a user have 256 connections.
+	// userPingers is the highest number of connections for pinging the clients of
+	// one user. A bus allows a user 256 connections.
 	userPingers = 3
-	// idlePinger is how long a connection is kept that nothing is asked on.
+	// idlePinger is how long an unused connection is kept.
 	idlePinger = 10 * time.Second
-	// maxAnswer is how long a message to such a connection may be, in bytes.
+	// maxAnswer bounds a message to such a connection, in bytes.
 	maxAnswer = 192 << 10
-	// pingPause is how long to wait where the bus does not let us ask, instead of
-	// the answer.
+	// pingPause replaces the wait for an answer if the bus refuses a ping.
 	pingPause = 100 * time.Millisecond
 )
 
-// pingers are connections on which clients are pinged: each user has its own, so
-// that clients which do not answer keep no other user's from being asked, and
-// take none of the calls that the owner of the name may have open.
+// pingers are the connections on which clients are pinged. Each user has its own,
+// so that clients which do not answer neither delay pings to other users' clients
+// nor use up the pending calls of the name's owner.
 type pingers struct {
 	address string
 	log     *slog.Logger
-	// ended is done when the service has ended.
+	// ended is done once the service has ended.
 	ended context.Context
 
 	mu    sync.Mutex
@@ -47,7 +46,7 @@ type pingers struct {
 type pinger struct {
 	conn *dbus.Conn
 	open int
-	// used is when it was last used.
+	// used is the time of its last use.
 	used time.Time
 }
 
@@ -61,7 +60,7 @@ type nothing struct{}
 func (nothing) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return nil, false }
 func (nothing) DeliverSignal(string, string, *dbus.Signal)             {}
 
-// get returns a connection for a ping; nil if all have too many open.
+// get returns a connection for a ping, nil if all have too many pending calls.
 func (p *pingers) get(user uint32) (*pinger, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,7 +83,7 @@ func (p *pingers) get(user uint32) (*pinger, error) {
 	return one, nil
 }
 
-// put gives a connection back.
+// put returns a connection after a ping.
 func (p *pingers) put(one *pinger) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +91,7 @@ func (p *pingers) put(one *pinger) {
 	one.used = time.Now()
 }
 
-// sweep closes connections that are not used.
+// sweep closes unused connections.
 func (p *pingers) sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,8 +121,8 @@ func (p *pingers) close() {
 	}
 }
 
-// ping waits for a client's answer, whatever it is. It ends when the client
-// leaves the bus. The error says that the service has ended.
+// ping waits for any answer of a client, or for its disconnection. The error
+// reports that the service has ended.
 func (p *pingers) ping(client string, user uint32) error {
 	failed := false
 	for p.ended.Err() == nil {
@@ -147,10 +146,10 @@ func (p *pingers) ping(client string, user uint32) error {
 	return dbus.ErrClosed
 }
 
-// errRefused says that the bus has too many open calls of ours.
+// errRefused indicates that this side has too many pending calls on the bus.
 var errRefused = errors.New("the bus refuses a ping")
 
-// ping pings a client. The error says that it was not asked.
+// ping pings a client. An error means that no ping was sent.
 func (p *pinger) ping(client string) error {
 	call := <-p.conn.Object(client, "/").Go("org.freedesktop.DBus.Peer.Ping", dbus.FlagNoAutoStart, nil).Done
 	var answer dbus.Error
@@ -164,7 +163,7 @@ func (p *pinger) ping(client string) error {
 	case "org.freedesktop.DBus.Error.LimitsExceeded":
 		return errRefused
 	case "org.freedesktop.DBus.Error.AccessDenied":
-		// The bus does not let us ask: our policy is not installed.
+		// The bus refuses it: the bus policy is not installed.
 		time.Sleep(pingPause)
 	}
 	return nil

@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// round is one round of something that several wait for.
+// round is one execution of a function that several callers wait for.
 type round struct {
 	done chan struct{}
 	err  error
 }
 
-// wait returns when the round is over. The error is that of the round, or of ctx.
+// wait waits for the end of the round. The error is the round's or that of ctx.
 func (q *round) wait(ctx context.Context) error {
 	select {
 	case <-q.done:
@@ -23,19 +23,19 @@ func (q *round) wait(ctx context.Context) error {
 	}
 }
 
-// rounds runs something again and again, one round at a time: all who have come
-// during a round share the next. Its methods may be called concurrently.
+// rounds runs a function repeatedly, one round at a time: callers that arrive
+// during a round share the next one. Methods may be called concurrently.
 type rounds struct {
 	run func() error
-	// idle is called when nobody waits for another round; nil: nothing is.
+	// idle, if set, is called when no caller waits for another round.
 	idle func()
 
 	mu sync.Mutex
-	// under is the round that runs, waiting the one after it.
+	// under is the current round, waiting the next one.
 	under, waiting *round
 }
 
-// join returns a round that begins after the call.
+// join returns a round that starts after the call.
 func (r *rounds) join() *round {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +50,7 @@ func (r *rounds) join() *round {
 	return r.waiting
 }
 
-// work runs rounds until nobody waits for another one.
+// work runs rounds while callers wait for them.
 func (r *rounds) work() {
 	for over := false; !over; {
 		err := r.run()
@@ -67,7 +67,7 @@ func (r *rounds) work() {
 	}
 }
 
-// busy reports whether a round runs.
+// busy reports whether a round is running.
 func (r *rounds) busy() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

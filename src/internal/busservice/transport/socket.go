@@ -20,45 +20,45 @@ import (
 )
 
 const (
-	// writeTime is how long the bus may take to read a message before it counts as
-	// broken.
+	// writeTime is how long the bus may take to accept a message before the
+	// connection counts as broken.
 	writeTime = 40 * time.Second
-	// readSize is how much is read from the bus at once.
+	// readSize is the size of a read from the bus, in bytes.
 	readSize = 64 << 10
 )
 
 // Options configure a connection.
 type Options struct {
-	// MaxMessage is how long a message to us may be, in bytes.
+	// MaxMessage is the largest accepted message, in bytes.
 	MaxMessage int
-	// Refuse is called with the header of a method call that was discarded
-	// because it is longer, if its sender expects a reply; nil: it is not
-	// called. No message is read before it returns.
+	// Refuse, if set, is called with the header of each method call that was
+	// discarded because of its size, if its sender expects a reply. Reading
+	// continues when it returns.
 	Refuse func(*Header)
 }
 
-// Socket is the connection to the bus below godbus. Whole messages are written
-// to it, by godbus and by us, and are on the bus in the order of the writes.
-// Messages that are too long never reach godbus, which would decode them whole:
-// they are discarded as they are read. Send, Serial and Encode may be called
+// Socket is the connection to the bus below godbus. Both godbus and this service
+// write whole messages to it, which reach the bus in the order of the writes.
+// Oversized messages never reach godbus, which would decode them as a whole: they
+// are discarded while they are read. Send, Serial and Encode may be called
 // concurrently.
 type Socket struct {
 	*net.UnixConn
 	options Options
-	// serial counts the messages that godbus does not make.
+	// serial counts the messages that are not from godbus.
 	serial atomic.Uint32
 
-	// begun says that the handshake is over. It is set before messages are read.
+	// begun is set after the handshake, before messages are read.
 	begun bool
 	in    *bufio.Reader
-	// message is what godbus has yet to read of a message.
+	// message is the part of a message that godbus has not read yet.
 	message []byte
 	buffer  []byte
 
 	writing sync.Mutex
 }
 
-// dial connects to a bus: its address is as in the D-Bus specification, "Server
+// dial connects to a bus at an address as in the D-Bus specification, "Server
 // Addresses", with the transport unix.
 func dial(address string) (*net.UnixConn, error) {
 	var errs []error
@@ -102,8 +102,8 @@ func Reachable(address string) bool {
 	return true
 }
 
-// Connect makes a connection to a bus at an address (D-Bus specification,
-// "Server Addresses"). Closing the dbus.Conn closes the Socket.
+// Connect connects to a bus at an address (D-Bus specification, "Server
+// Addresses"). Closing the dbus.Conn closes the Socket.
 func Connect(address string, o Options, options ...dbus.ConnOption) (*Socket, *dbus.Conn, error) {
 	c, err := dial(address)
 	if err != nil {
@@ -125,10 +125,10 @@ func Connect(address string, o Options, options ...dbus.ConnOption) (*Socket, *d
 	return s, conn, nil
 }
 
-// begin is the last line of a client's handshake.
+// begin is the last line of the client's part of the handshake.
 const begin = "BEGIN\r\n"
 
-// Write writes a line of the handshake or a message of godbus.
+// Write writes a line of the handshake or a message from godbus.
 func (s *Socket) Write(b []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -144,8 +144,8 @@ func (s *Socket) Write(b []byte) (int, error) {
 	return s.UnixConn.Write(b)
 }
 
-// negotiate asks the bus to take file descriptors, which godbus does for sockets
-// of its own only.
+// negotiate requests the passing of file descriptors, which godbus does only for
+// sockets that it opened.
 func (s *Socket) negotiate() error {
 	if _, err := io.WriteString(s.UnixConn, "NEGOTIATE_UNIX_FD\r\n"); err != nil {
 		return err
@@ -175,7 +175,7 @@ func (s *Socket) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// next reads a message, unless it is too long.
+// next reads a message, unless it is oversized.
 func (s *Socket) next() error {
 	fixed, err := s.in.Peek(fixedHeader)
 	if err != nil {
@@ -232,27 +232,27 @@ func (s *Socket) Send(m *Message) error {
 	return s.broken(err)
 }
 
-// broken closes the connection after an error: a part of a message may have been
-// written.
+// broken closes the connection after an error, when part of a message may have
+// been written.
 func (s *Socket) broken(err error) error {
 	if err == nil {
 		return nil
 	}
-	_ = s.Close() // which godbus notices
+	_ = s.Close() // godbus sees the error
 	return fmt.Errorf("cannot write to the bus: %w", err)
 }
 
-// Message is an encoded message, in parts, with its file descriptors. It is sent
+// Message is an encoded message in parts, with its file descriptors. It is sent
 // once.
 type Message struct {
 	parts [][]byte
 	fds   []int
 }
 
-// Encoded returns the message that parts are, with a number from Serial.
+// Encoded returns a message of encoded parts with a number from Serial.
 func Encoded(parts [][]byte) *Message { return &Message{parts: parts} }
 
-// Len is the length of the message in bytes.
+// Len returns the length of the message in bytes.
 func (m *Message) Len() int {
 	n := 0
 	for _, part := range m.parts {
@@ -261,7 +261,7 @@ func (m *Message) Len() int {
 	return n
 }
 
-// Encode encodes a message under a serial number of its own.
+// Encode encodes a message with a new serial number.
 func (s *Socket) Encode(from *dbus.Message) (*Message, error) {
 	if n, err := from.CountFds(); err != nil {
 		return nil, err

@@ -11,23 +11,23 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Watcher finds out how far clients have read. Its methods may be called
+// Watcher determines how far clients have read. Methods may be called
 // concurrently.
 type Watcher struct {
 	backlog *Backlog
 	pingers *pingers
 	bus     dbus.BusObject
-	// ended is done when the service has ended.
+	// ended is done once the service has ended.
 	ended context.Context
-	// trip is a round trip of the owner of the name to the bus, which has taken all
-	// its messages by then.
+	// trip is a round trip from the owner of the name to the bus: afterwards the
+	// bus has accepted all earlier messages.
 	trip *rounds
-	// counts reports whether the bus tells how much it holds for a client.
+	// counts reports whether the bus can be asked how much it holds for a client.
 	counts bool
 
 	mu sync.Mutex
-	// pinged are those that are being pinged, watched those whose queue in the bus
-	// is watched.
+	// pinged are the clients with a pending ping, watched those whose queue in the
+	// bus is polled.
 	pinged  map[pingKey]*rounds
 	watched map[string]struct{}
 }
@@ -35,18 +35,18 @@ type Watcher struct {
 // busName is the name of the bus itself.
 const busName = "org.freedesktop.DBus"
 
-// Nobody is the user of clients that are not known: no user has this number.
+// Nobody is the user of unknown clients: no user has this number.
 const Nobody = 1<<32 - 1
 
-// pingKey is a client and the user on whose connections it is pinged.
+// pingKey is a client and the user whose connections ping it.
 type pingKey struct {
 	client string
 	user   uint32
 }
 
-// NewWatcher returns a watcher for what is sent to clients by owner, a
-// connection to the bus at address, and sets it as the one of the backlog. It
-// ends when ctx is done; then Close closes its connections.
+// NewWatcher returns a watcher for messages that owner, a connection to the bus at
+// address, sends to clients, and registers it with the backlog. It ends when ctx is
+// done; Close then closes its connections.
 func NewWatcher(ctx context.Context, b *Backlog, owner *dbus.Conn, address string, log *slog.Logger) *Watcher {
 	bus := owner.BusObject()
 	w := &Watcher{
@@ -64,23 +64,23 @@ func NewWatcher(ctx context.Context, b *Backlog, owner *dbus.Conn, address strin
 // Close closes its connections.
 func (w *Watcher) Close() { w.pingers.close() }
 
-// Sweep looks for clients that left unnoticed, and for connections that are not
-// used any more.
+// Sweep looks for clients that disconnected without notice, and closes unused
+// connections.
 func (w *Watcher) Sweep() {
 	w.backlog.sweep()
 	w.pingers.sweep()
 }
 
-// Ping waits until a client of a user has read what it was sent before the call.
-// The error is that of ctx, or reports that the watcher has ended. First the owner of
-// the name makes a round trip to the bus, then the client is sent a ping. D-Bus libraries answer by
-// themselves when they wait for signals. The answer is there, too, when the client
-// has left.
+// Ping waits until a client of a user has read everything sent before the call.
+// The error is the error of ctx, or reports that the watcher has ended. First the
+// owner of the name makes a round trip to the bus, then the client is sent a ping.
+// D-Bus libraries answer pings while they wait for signals. A disconnected client
+// counts as having answered.
 func (w *Watcher) Ping(ctx context.Context, client string, user uint32) error {
 	return w.ask(client, user).wait(ctx)
 }
 
-// ask begins to ask a client how far it has read.
+// ask starts to determine how far a client has read.
 func (w *Watcher) ask(client string, user uint32) *round {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -94,7 +94,7 @@ func (w *Watcher) ask(client string, user uint32) *round {
 	return r.join()
 }
 
-// forget forgets a client that nobody asks any more.
+// forget removes a client without waiters.
 func (w *Watcher) forget(key pingKey, r *rounds) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,18 +117,19 @@ func (w *Watcher) ping(client string, user uint32) error {
 }
 
 const (
-	// emptyQueue is up to how many bytes the bus holds for a client that reads.
+	// emptyQueue is the number of bytes that the bus may hold for a client that reads.
 	emptyQueue = 16 << 10
-	// firstLook and lastLook are how long there is between two looks at a queue.
+	// firstLook and lastLook bound the time between two polls of a queue.
 	firstLook = 5 * time.Millisecond
 	lastLook  = time.Second
 )
 
-// watch begins to find out whether a client has read its replies. Clients that
-// call and wait for the reply answer no ping meanwhile. dbus-daemon, which stops
-// reading from us when it holds too much, tells how much it holds. dbus-broker
-// does neither, and bounds what it holds for each user: there a client has read
-// when it answers a ping, or, as heard says, when it calls again.
+// watch starts to determine whether a client has read its replies. Clients that
+// wait for a reply may not answer pings meanwhile. dbus-daemon, which stops
+// reading from a connection when it holds too many of its messages, can be asked
+// how much it holds for a client. dbus-broker does neither, and limits each user
+// instead: there a client has read its replies when it answers a ping or, as
+// recorded by Heard, calls again.
 func (w *Watcher) watch(client string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,18 +147,18 @@ func (w *Watcher) watch(client string) {
 	}()
 }
 
-// unwatch ends what watch began.
+// unwatch ends a watch.
 func (w *Watcher) unwatch(client string) {
 	w.mu.Lock()
 	delete(w.watched, client)
 	w.mu.Unlock()
-	// Who wanted it watched in the meantime relied on this.
+	// Requests to watch it in the meantime relied on this one.
 	if w.ended.Err() == nil && w.backlog.owes(client) {
 		w.watch(client)
 	}
 }
 
-// Heard notes that a client has called while no other call of it was open.
+// Heard records that a client has called while it had no other pending call.
 func (w *Watcher) Heard(client string) {
 	if !w.counts {
 		w.readReplies(client, w.backlog.sentTo(client))
@@ -168,7 +169,7 @@ func (w *Watcher) readReplies(client string, sent [kinds]int) {
 	w.backlog.read(client, [kinds]int{Replies: sent[Replies]})
 }
 
-// look looks at the queue of a client until it is empty.
+// look polls the queue of a client until it is empty.
 func (w *Watcher) look(client string) {
 	pause := firstLook
 	for w.ended.Err() == nil {
@@ -186,8 +187,8 @@ func (w *Watcher) look(client string) {
 	}
 }
 
-// queued returns how many bytes the bus holds for a client, 0 if that has left.
-// ok reports whether the bus has told.
+// queued returns how many bytes the bus holds for a client, 0 if it has
+// disconnected. ok reports whether the bus has answered.
 func (w *Watcher) queued(client string) (n uint32, ok bool) {
 	var stats map[string]dbus.Variant
 	call := w.bus.CallWithContext(w.ended, "org.freedesktop.DBus.Debug.Stats.GetConnectionStats", 0, client)
