@@ -1,10 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs all benchmarks: a table, and build/bench.json.
+# Runs all benchmarks: a table, build/bench.json, and build/bench-table.json with
+# targets and notes. Options are those of tests/bench/README.md. A missed target is
+# not a failure. If one part fails, the others still run.
 set -eu
 cd "$(dirname "$0")/.."
-rm -f build/bench.json
-for dir in tests/bench tests/bench/store tests/bench/broker; do
-	[ ! -f "$dir/main.go" ] || go run "./$dir" "$@"
+rm -f build/bench.json build/bench-table.json
+failed=
+for dir in tests/bench tests/bench/code tests/bench/broker; do
+	go run "./$dir" --later "$@" || failed="$failed $dir"
 done
+echo
+go run ./tests/bench/table
+[ -z "$failed" ] || {
+	echo "FAILED:$failed"
+	exit 1
+}

@@ -26,11 +26,13 @@ func (b *bench) build() error {
 	}
 	b.agent = filepath.Join(root, "build/bench/crau-agent")
 	b.bare = filepath.Join(root, "build/bench/bare")
+	b.flooder = filepath.Join(root, "build/bench/flood")
 	b.publishers = filepath.Join(root, "build/publishers")
 	b.trace = filepath.Join(root, trace)
 	commands := [][]string{
 		{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.agent, "./src/cmd/crau-agent"},
 		{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.bare, "./tests/bench/bare"},
+		{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.flooder, "./tests/bench/flood"},
 		{"make", "-s", "-C", "tests/publishers", "OUT=" + b.publishers},
 	}
 	for _, c := range commands {

@@ -23,8 +23,10 @@ const pollEvery = time.Millisecond
 
 // group is what matters here of an entry of the log.
 type group struct {
-	Context []byte `cbor:"context"`
-	Start   uint64 `cbor:"start"`
+	Context    []byte `cbor:"context"`
+	Start      uint64 `cbor:"start"`
+	Name       string `cbor:"name"`
+	Executable []byte `cbor:"executable"`
 }
 
 // latency measures the time from a probe to its event in a committed chunk:
@@ -80,16 +82,22 @@ type follower struct {
 	latencies figures.Sample
 }
 
+// openFollower opens the only segment of a log.
 func openFollower(dir string) (*follower, error) {
 	paths, err := segments(dir)
 	if err != nil || len(paths) != 1 {
 		return nil, errors.Join(err, fmt.Errorf("cannot follow the log in %s: it has %d segments", dir, len(paths)))
 	}
+	return follow(paths[0])
+}
+
+func follow(path string) (*follower, error) {
 	f := &follower{}
+	var err error
 	if f.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)); err != nil {
 		return nil, err
 	}
-	if f.file, err = os.Open(paths[0]); err != nil {
+	if f.file, err = os.Open(path); err != nil {
 		return nil, fmt.Errorf("cannot follow the log: %w", err)
 	}
 	return f, nil
@@ -100,8 +108,21 @@ func (f *follower) close() {
 	f.zstd.Close()
 }
 
-// look takes the chunks that have been committed since.
+// look measures the groups of the chunks that have been committed since.
 func (f *follower) look() error {
+	var seen uint64
+	return f.each(func() { seen = bootTime() }, func(g *group) error {
+		if g.Start > seen {
+			return fmt.Errorf("a group that starts %v after it was seen", time.Duration(g.Start-seen))
+		}
+		f.latencies = append(f.latencies, float64(seen-g.Start)/1e6)
+		return nil
+	})
+}
+
+// each passes on the groups of the chunks that have been committed since, after
+// it said so for each chunk. Notices are left out.
+func (f *follower) each(chunkSeen func(), take func(*group) error) error {
 	info, err := f.file.Stat()
 	if err != nil {
 		return err
@@ -112,7 +133,8 @@ func (f *follower) look() error {
 			return nil
 		}
 		if err == nil {
-			err = f.take(c, bootTime())
+			chunkSeen()
+			err = f.groups(c, take)
 		}
 		if err != nil {
 			return fmt.Errorf("cannot follow %s: %w", filepath.Base(f.file.Name()), err)
@@ -121,7 +143,7 @@ func (f *follower) look() error {
 	}
 }
 
-func (f *follower) take(c chunk, seen uint64) error {
+func (f *follower) groups(c chunk, take func(*group) error) error {
 	f.compressed = append(f.compressed[:0], make([]byte, c.compressed)...)
 	if _, err := f.file.ReadAt(f.compressed, c.payload); err != nil {
 		return err
@@ -135,13 +157,12 @@ func (f *follower) take(c chunk, seen uint64) error {
 		if rest, err = cbor.UnmarshalFirst(rest, &g); err != nil {
 			return err
 		}
-		if g.Start > seen {
-			return fmt.Errorf("a group that starts %v after it was seen", time.Duration(g.Start-seen))
-		}
 		if allZero(g.Context) {
 			continue
 		}
-		f.latencies = append(f.latencies, float64(seen-g.Start)/1e6)
+		if err := take(&g); err != nil {
+			return err
+		}
 	}
 	return nil
 }

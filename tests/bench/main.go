@@ -13,6 +13,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ type bench struct {
 	quick      bool
 	agent      string // the program
 	bare       string // the program that lone compares it with
+	flooder    string // the program of flood/
 	publishers string // folder of the publishers' programs
 	trace      string
 	work       string // folder for logs, removed at the end
@@ -42,11 +44,18 @@ func (b *bench) measurements() []figures.Measurement {
 		{Names: "idle_switches_per_s", Run: b.idle},
 		{Names: "lone_handshake_ratio lone_handshake_switches", Run: b.lone},
 		{Names: "wire_send_ratio wire_receive_ratio wire_http_ratio wire_handshake_ratio wire_agent_us_per_handshake", Run: b.sockets},
+		{Names: "wire_bulk_instructions_ratio wire_send_instructions_ratio wire_receive_instructions_ratio " +
+			"wire_http_instructions_ratio wire_handshake_instructions_ratio", Run: b.instructions, Undisturbed: true},
+		{Names: "wire_flood_agent_cpu wire_flood_rss_mib wire_flood_kept", Run: b.flood},
 		{Names: "attach_ms", Run: b.attach},
 	}
 }
 
 func main() {
+	if os.Getpid() == 1 && os.Args[0] == "/init" {
+		beFirst()
+		return
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -72,8 +81,8 @@ func run() error {
 		return err
 	}
 	fmt.Print(b.parameters())
-	if err := o.Measure(b.measurements()); err != nil {
-		return fmt.Errorf("%w (logs are left in %s)", err, b.work)
+	if err := o.Measure(b.measurements(), &b.figures); err != nil {
+		return errors.Join(fmt.Errorf("%w (logs are left in %s)", err, b.work), o.Report(b.figures))
 	}
 	_ = os.RemoveAll(b.work) // the figures count
 	return o.Report(b.figures)

@@ -36,9 +36,12 @@ type traffic struct {
 }
 
 // costs are processor times of this process in nanoseconds: of a call that sends
-// a byte, of one that receives a byte, of a connection with an HTTP request, and
-// of one with a TLS 1.3 handshake.
-type costs struct{ send, receive, web, handshake float64 }
+// a byte, of one that receives a byte, of 64 KiB sent and received, of a
+// connection with an HTTP request, and of one with a TLS 1.3 handshake.
+type costs struct{ send, receive, bulk, web, handshake float64 }
+
+// bulkSize is what a call of a bulk transfer sends.
+const bulkSize = 64 << 10
 
 func newTraffic() (*traffic, error) {
 	w := &traffic{}
@@ -53,7 +56,11 @@ func newTraffic() (*traffic, error) {
 		return nil, err
 	}
 	for _, fd := range w.ends {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		// One goroutine sends and then receives: all must fit the buffers.
+		err := errors.Join(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4*bulkSize),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4*bulkSize))
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -150,6 +157,21 @@ func (w *traffic) bytes(runs int) (send, receive float64, err error) {
 	return float64(times[0]) / calls, float64(times[1]) / calls, nil
 }
 
+// bulk sends and receives 64 KiB, again and again, and returns what both take,
+// which is not a number if there were none.
+func (w *traffic) bulk(n int) (float64, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	b := make([]byte, bulkSize)
+	begin := clock(unix.CLOCK_THREAD_CPUTIME_ID)
+	for range n {
+		if err := move(w.ends[0], w.ends[1], b); err != nil {
+			return 0, err
+		}
+	}
+	return float64(clock(unix.CLOCK_THREAD_CPUTIME_ID)-begin) / float64(n), nil
+}
+
 // connections makes connections with a request and an answer of HTTP, one after
 // the other, and returns what one takes.
 func (w *traffic) connections(n int) (float64, error) {
@@ -211,13 +233,20 @@ func (w *traffic) close() error {
 	return errors.Join(unix.Close(w.ends[0]), unix.Close(w.ends[1]), unix.Close(w.web), w.listener.Close())
 }
 
-// block moves a bit of everything. quantity is about its milliseconds.
-func (w *traffic) block(quantity int) (c costs, err error) {
+// block moves a bit of everything. quantity is about its milliseconds, and bulks
+// how often 64 KiB are moved.
+func (w *traffic) block(quantity, bulks int) (c costs, err error) {
 	time.Sleep(settle)
 	if _, _, err = w.bytes(quantity / 8); err != nil {
 		return c, err
 	}
 	if c.send, c.receive, err = w.bytes(quantity); err != nil {
+		return c, err
+	}
+	if _, err = w.bulk(bulks / 8); err != nil {
+		return c, err
+	}
+	if c.bulk, err = w.bulk(bulks); err != nil {
 		return c, err
 	}
 	if c.web, err = w.connections(quantity * 4); err != nil {
@@ -229,18 +258,31 @@ func (w *traffic) block(quantity int) (c costs, err error) {
 
 var frontEnd = regexp.MustCompile(`front_end=(\w+)\n`)
 
-// sockets compares what moves through sockets costs its process while the agent
-// watches them with what it costs while programs that do nothing are attached
-// there. The blocks take turns.
-func (b *bench) sockets() error {
-	const handshakes = 300
-	rounds := b.pick(8, 40)
+// pair is a cost while the agent watches, beside the one with empty programs.
+type pair struct{ ratio, added, empty figures.Sample }
+
+func (p *pair) add(empty, agent float64) {
+	p.ratio = append(p.ratio, agent/empty)
+	p.added = append(p.added, agent-empty)
+	p.empty = append(p.empty, empty)
+}
+
+// watched is what the traffic of this process costs while the agent watches.
+type watched struct {
+	frontEnd                            string
+	send, receive, bulk, web, handshake pair
+	// agent is its processor time for a handshake, in µs.
+	agent figures.Sample
+}
+
+// watch compares what moves through sockets while the agent watches with the
+// same while programs that do nothing are attached there. The blocks take turns.
+func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 	w, err := newTraffic()
 	if err != nil {
-		return fmt.Errorf("cannot make connections: %w", err)
+		return nil, fmt.Errorf("cannot make connections: %w", err)
 	}
-	var where string
-	var perHandshake figures.Sample
+	var all watched
 	withAgent := func() (c costs, err error) {
 		a, err := b.startAgent(watching)
 		if err != nil {
@@ -248,15 +290,15 @@ func (b *bench) sockets() error {
 		}
 		used, err := cpu(a.command.Process.Pid)
 		if err == nil {
-			c, err = w.block(handshakes)
+			c, err = w.block(quantity, bulks)
 		}
 		// The log writes to where it is before the agent is ready.
 		if m := frontEnd.FindStringSubmatch(a.stderr.String()); m != nil {
-			where = m[1]
+			all.frontEnd = m[1]
 		}
 		time.Sleep(settle * 10)
 		now, cpuErr := cpu(a.command.Process.Pid)
-		perHandshake = append(perHandshake, float64((now-used).Microseconds())/handshakes)
+		all.agent = append(all.agent, float64((now-used).Microseconds())/float64(quantity))
 		if err := errors.Join(err, cpuErr, a.stop()); err != nil {
 			return c, err
 		}
@@ -265,53 +307,57 @@ func (b *bench) sockets() error {
 			return c, err
 		}
 		// Two contexts a side, with six values at least.
-		if want := uint64(handshakes * 2 * 8); r.events < want {
+		if want := uint64(quantity * 2 * 8); r.events < want {
 			return c, fmt.Errorf("%d events were recorded and %d lost instead of %d: see %s", r.events, r.lost, want, a.dir)
 		}
 		return c, a.remove()
 	}
 	withEmpty := func() (c costs, err error) {
-		e, err := counter.AttachToSockets(where)
+		e, err := counter.AttachToSockets(all.frontEnd)
 		if err != nil {
 			return c, err
 		}
-		c, err = w.block(handshakes)
+		c, err = w.block(quantity, bulks)
 		return c, errors.Join(err, e.Close())
 	}
 	// The first round shows where the agent attaches, and warms up.
 	if _, err := withAgent(); err != nil {
-		return err
+		return nil, err
 	}
-	perHandshake = nil
-	type pair struct{ ratio, added, empty figures.Sample }
-	var send, receive, web, handshake pair
+	all.agent = nil
 	for i := range rounds {
 		var measured [2]costs
 		for k := range 2 {
 			// Neither is always the first.
 			which := (i + k) % 2
 			if measured[which], err = []func() (costs, error){withEmpty, withAgent}[which](); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		e, a := measured[0], measured[1]
-		for _, f := range []struct {
-			to           *pair
-			empty, agent float64
-		}{{&send, e.send, a.send}, {&receive, e.receive, a.receive}, {&web, e.web, a.web}, {&handshake, e.handshake, a.handshake}} {
-			f.to.ratio = append(f.to.ratio, f.agent/f.empty)
-			f.to.added = append(f.to.added, f.agent-f.empty)
-			f.to.empty = append(f.to.empty, f.empty)
-		}
+		all.send.add(e.send, a.send)
+		all.receive.add(e.receive, a.receive)
+		all.bulk.add(e.bulk, a.bulk)
+		all.web.add(e.web, a.web)
+		all.handshake.add(e.handshake, a.handshake)
+	}
+	return &all, w.close()
+}
+
+// sockets measures what the wire source costs on this machine.
+func (b *bench) sockets() error {
+	w, err := b.watch(b.pick(8, 40), 300, 0)
+	if err != nil {
+		return err
 	}
 	report := func(name string, p pair, target float64, what string) {
 		b.figures.AtMost(name, p.ratio.Median(), target, p.ratio.Spread()+fmt.Sprintf(
-			"; medians: %.0f ns added to %.0f ns, %s, front end %s", p.added.Median(), p.empty.Median(), what, where))
+			"; medians: %.0f ns added to %.0f ns, %s, front end %s", p.added.Median(), p.empty.Median(), what, w.frontEnd))
 	}
-	report("wire_send_ratio", send, 1.10, "a call that sends a byte on an established connection")
-	report("wire_receive_ratio", receive, 1.10, "a call that receives one")
-	report("wire_http_ratio", web, 1.03, "a connection with an HTTP request")
-	report("wire_handshake_ratio", handshake, 1.03, "a TLS 1.3 handshake, X25519, both ends")
-	b.figures.Add("wire_agent_us_per_handshake", perHandshake.Median(), "both ends, with what the agent takes beside; "+perHandshake.Spread())
-	return w.close()
+	report("wire_send_ratio", w.send, 1.10, "a call that sends a byte on an established connection")
+	report("wire_receive_ratio", w.receive, 1.10, "a call that receives one")
+	report("wire_http_ratio", w.web, 1.03, "a connection with an HTTP request")
+	report("wire_handshake_ratio", w.handshake, 1.03, "a TLS 1.3 handshake, X25519, both ends")
+	b.figures.Add("wire_agent_us_per_handshake", w.agent.Median(), "both ends, with what the agent takes beside; "+w.agent.Spread())
+	return nil
 }

@@ -74,8 +74,8 @@ func run() error {
 	}
 	fmt.Printf("broker: %s, %d processors, %s; %s\n", runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
 		"private dbus-daemon; groups as of a GnuTLS handshake, 4 events, some 320 bytes on the bus")
-	if err := o.Measure(b.measurements()); err != nil {
-		return fmt.Errorf("%w (files are left in %s)", err, b.work)
+	if err := o.Measure(b.measurements(), &b.figures); err != nil {
+		return errors.Join(fmt.Errorf("%w (files are left in %s)", err, b.work), o.Report(b.figures))
 	}
 	_ = os.RemoveAll(b.work) // the figures count
 	return o.Report(b.figures)

@@ -13,6 +13,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -26,7 +28,12 @@ type Figure struct {
 	Kind   Bound
 	// Note says how it came about.
 	Note string
+	// Others is the share of the processors that other programs used meanwhile.
+	Others float64
 }
+
+// noisy is the share of the processors above which others disturb.
+const noisy = 0.1
 
 // Bound says on which side of its target a value shall be.
 type Bound int
@@ -72,15 +79,38 @@ func (x *Figure) verdict() (target, verdict string) {
 	return target, "MISSED"
 }
 
-// Print writes the table.
+// Print writes the table, and a summary.
 func (f List) Print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "figure\tvalue\ttarget\t\thow")
+	fmt.Fprintln(table, "figure\tvalue\ttarget\t\tothers\thow")
+	var met int
+	var missed, disturbed []string
 	for i := range f {
 		target, verdict := f[i].verdict()
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", f[i].Name, Number(f[i].Value), target, verdict, f[i].Note)
+		switch verdict {
+		case "ok":
+			met++
+		case "MISSED":
+			missed = append(missed, f[i].Name)
+		}
+		if f[i].Others > noisy {
+			disturbed = append(disturbed, f[i].Name)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.0f %%\t%s\n", f[i].Name, Number(f[i].Value), target, verdict, 100*f[i].Others, f[i].Note)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%d figures: %d targets met, %d missed", len(f), met, len(missed))
+	if len(missed) > 0 {
+		fmt.Fprintf(w, " (%s)", strings.Join(missed, ", "))
+	}
+	fmt.Fprintln(w, ".")
+	if len(disturbed) > 0 {
+		fmt.Fprintf(w, "The machine is NOISY: other programs used more than %.0f %% of its processors during %d figures (column others). "+
+			"Of these only ratios count; measure the rest again on an idle machine.\n", 100*noisy, len(disturbed))
+	}
+	return nil
 }
 
 // Number prints large numbers whole and small ones with three figures.
@@ -100,20 +130,53 @@ func Number(v float64) string {
 // what others have put there.
 func (f List) Merge(path string) error {
 	all := map[string]float64{}
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return fmt.Errorf("cannot merge figures: %w", err)
-	default:
-		if err := json.Unmarshal(text, &all); err != nil {
-			return fmt.Errorf("cannot merge figures into %s, which is no object of numbers (remove it): %w", path, err)
-		}
+	if err := read(path, &all); err != nil {
+		return fmt.Errorf("cannot merge figures into %s, which is not an object of numbers (remove it): %w", path, err)
 	}
 	for i := range f {
 		all[f[i].Name] = f[i].Value
 	}
-	if text, err = json.MarshalIndent(all, "", "  "); err != nil {
+	return write(path, all)
+}
+
+// beside is the file for whole figures beside the one for numbers.
+func beside(path string) string { return strings.TrimSuffix(path, ".json") + "-table.json" }
+
+// keep appends the figures to those of other programs, for All.
+func (f List) keep(path string) error {
+	all, err := All(path)
+	if err != nil {
+		return err
+	}
+	for i := range f {
+		all = slices.DeleteFunc(all, func(old Figure) bool { return old.Name == f[i].Name })
+	}
+	return write(beside(path), append(all, f...))
+}
+
+// All returns the figures that programs with the same output reported.
+func All(path string) (f List, err error) {
+	if err := read(beside(path), &f); err != nil {
+		return nil, fmt.Errorf("cannot read the figures in %s (remove it): %w", beside(path), err)
+	}
+	return f, nil
+}
+
+// read reads JSON, if it is there.
+func read(path string, to any) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, to)
+}
+
+func write(path string, from any) error {
+	text, err := json.MarshalIndent(from, "", "  ")
+	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

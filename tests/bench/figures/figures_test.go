@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestQuantiles(t *testing.T) {
@@ -70,5 +71,48 @@ func TestFiguresOfOthersStayInTheFile(t *testing.T) {
 	}
 	if err := (List{}).Merge(path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a file of something else gave %v", err)
+	}
+}
+
+func TestTheTableHasTheFiguresOfAllPrograms(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bench.json")
+	for _, f := range []List{
+		{{Name: "first", Value: 1, Target: 2, Kind: AtMost}, {Name: "again", Value: 1, Target: 2, Kind: AtMost}},
+		{{Name: "noisy", Value: 3, Target: 2, Kind: AtMost, Others: 0.5}, {Name: "again", Value: 3, Target: 2, Kind: AtMost}, {Name: "free", Value: 4}},
+	} {
+		if err := (Options{Output: path, Later: true}).Report(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := All(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := all.Print(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"4 figures: 1 targets met, 2 missed (noisy, again).", "The machine is NOISY: other programs used more than 10 % of its processors during 1 figures",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in:\n%s", want, text.String())
+		}
+	}
+}
+
+func TestOthersAreWhatIsNotOfThisProgram(t *testing.T) {
+	text := "cpu  100 20 30 1000 40 5 6 7 0 0\ncpu0 50 10 15 500 20 2 3 3 0 0\ncpu1 50 10 15 500 20 3 3 4 0 0\nintr 5\n"
+	busy, processors := parseStat(text)
+	if busy != 1680*time.Millisecond || processors != 2 {
+		t.Errorf("busy for %v on %d processors", busy, processors)
+	}
+	begin := moment{at: time.Unix(10, 0), busy: 5 * time.Second, ours: time.Second, processors: 2}
+	end := moment{at: time.Unix(20, 0), busy: 15 * time.Second, ours: 6 * time.Second, processors: 2}
+	if got := begin.others(end); got != 0.25 {
+		t.Errorf("others used %v, want a quarter", got)
+	}
+	if got := (moment{}).others(end); got != 0 {
+		t.Errorf("an unknown use is given as %v", got)
 	}
 }
