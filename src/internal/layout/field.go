@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"crypto-auditing/src/internal/layout/image"
+	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
 // field is one member of a structure, as the functions of the library lead to it.
 type field struct {
-	steps   steps
+	chain   loads.Chain
 	sources []string
 	// confirmed names what agrees without leading to the field itself.
 	confirmed []string
@@ -59,7 +60,7 @@ func (d *decoder) field(name string) *field {
 
 // found notes the chains by which a function leads to a field: none if it is not
 // there or not understood, several if it is not clear.
-func (d *decoder) found(name, source string, all []steps) {
+func (d *decoder) found(name, source string, all []loads.Chain) {
 	f := d.field(name)
 	switch {
 	case len(all) == 0 || f.refused != "":
@@ -68,25 +69,25 @@ func (d *decoder) found(name, source string, all []steps) {
 		f.refused = fmt.Sprintf("%s leads to several places: %s", source, list(all))
 		return
 	case len(f.sources) == 0:
-		f.steps = all[0]
-	case !f.steps.same(all[0]):
-		f.refused = fmt.Sprintf("%s leads to %s, %s to %s", f.sources[0], f.steps, source, all[0])
+		f.chain = all[0]
+	case !f.chain.Same(all[0]):
+		f.refused = fmt.Sprintf("%s leads to %s, %s to %s", f.sources[0], f.chain, source, all[0])
 		return
 	default:
-		f.steps.width = min(f.steps.width, all[0].width)
+		f.chain.Width = min(f.chain.Width, all[0].Width)
 	}
 	f.sources = append(f.sources, source)
 }
 
 // confirm notes that something that does not lead to a field agrees with where
 // it was found. It decides nothing, nor does it refuse anything.
-func (d *decoder) confirm(name, by string, all []steps) {
+func (d *decoder) confirm(name, by string, all []loads.Chain) {
 	f := d.field(name)
 	if f.refused != "" || len(f.sources) == 0 {
 		return
 	}
 	for _, c := range all {
-		if f.steps.same(c) && !slices.Contains(f.confirmed, by) {
+		if f.chain.Same(c) && !slices.Contains(f.confirmed, by) {
 			f.confirmed = append(f.confirmed, by)
 			return
 		}
@@ -94,15 +95,15 @@ func (d *decoder) confirm(name, by string, all []steps) {
 }
 
 // get returns the chain to a field that was found.
-func (d *decoder) get(name string) (steps, bool) {
+func (d *decoder) get(name string) (loads.Chain, bool) {
 	f := d.fields[name]
 	if f.evidence() == None {
-		return steps{}, false
+		return loads.Chain{}, false
 	}
-	return f.steps, true
+	return f.chain, true
 }
 
-func list(all []steps) string {
+func list(all []loads.Chain) string {
 	var out []string
 	for _, c := range all {
 		out = append(out, c.String())
@@ -128,7 +129,7 @@ type value struct {
 // add adds a value to the library, or the reason why it is refused. Values whose
 // functions the file does not have are skipped if optional.
 func (d *decoder) add(v value) {
-	var c steps
+	var c loads.Chain
 	evidence := Twice
 	out := Value{ID: v.id, Base: v.base, Form: v.form}
 	for _, name := range v.fields {
@@ -146,19 +147,19 @@ func (d *decoder) add(v value) {
 			e = Checked
 		}
 		evidence = min(evidence, e)
-		c.offsets = append(c.offsets, f.steps.offsets...)
-		c.width = f.steps.width
+		c.Offsets = append(c.Offsets, f.chain.Offsets...)
+		c.Width = f.chain.Width
 		for _, s := range append(f.sources, f.confirmed...) {
 			out.Sources = append(out.Sources, name+": "+s)
 		}
 	}
-	c.offsets = append(c.offsets, v.extra...)
+	c.Offsets = append(c.Offsets, v.extra...)
 	if v.width != 0 {
-		c.width = v.width
+		c.Width = v.width
 	}
 	var ok bool
-	if out.Chain, ok = c.chain(); !ok {
-		d.refuse(v.id.String(), fmt.Sprintf("its chain has %d loads, more than %d, or an offset of more than %d", len(c.offsets), MaxLoads, MaxOffset))
+	if out.Chain, ok = toChain(c); !ok {
+		d.refuse(v.id.String(), fmt.Sprintf("its chain has %d loads, more than %d, or an offset of more than %d", len(c.Offsets), MaxLoads, MaxOffset))
 		return
 	}
 	if evidence == Once {
@@ -171,4 +172,19 @@ func (d *decoder) add(v value) {
 
 func (d *decoder) refuse(what, why string) {
 	d.lib.Refusals = append(d.lib.Refusals, Refusal{what, why})
+}
+
+// toChain returns a chain as BPF programs take it, false if they cannot.
+func toChain(c loads.Chain) (Chain, bool) {
+	if len(c.Offsets) == 0 || len(c.Offsets) > MaxLoads {
+		return Chain{}, false
+	}
+	out := Chain{Width: uint8(c.Width)}
+	for _, o := range c.Offsets {
+		if o < 0 || o > MaxOffset {
+			return Chain{}, false
+		}
+		out.Offsets = append(out.Offsets, uint16(o))
+	}
+	return out, true
 }

@@ -3,6 +3,7 @@
 package layout
 
 import (
+	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
@@ -12,44 +13,44 @@ func (d *decoder) gnutls() {
 	resumed := run("gnutls_session_is_resumed")
 	// The functions compare the role with GNUTLS_CLIENT (2) or both roles.
 	role := func(n uint64) bool { return n == 1 || n == 2 }
-	d.found("role", "gnutls_session_is_resumed", where(compared(resumed, role), 1, 4))
-	d.found("role", "gnutls_auth_get_type", where(compared(run("gnutls_auth_get_type"), role), 1, 4))
+	d.found("role", "gnutls_session_is_resumed", loads.Where(loads.Compared(resumed, role), 1, 4))
+	d.found("role", "gnutls_auth_get_type", loads.Where(loads.Compared(run("gnutls_auth_get_type"), role), 1, 4))
 
-	group := where(returned(run("gnutls_group_get")), 2, 4)
-	d.found("group", "gnutls_group_get", owners(group))
-	d.found("group.id", "gnutls_group_get", tails(group, 1))
-	version := where(returned(run("gnutls_protocol_get_version")), 2, 4)
-	d.found("version", "gnutls_protocol_get_version", owners(version))
-	d.found("version.id", "gnutls_protocol_get_version", tails(version, 1))
+	group := loads.Where(loads.Returned(run("gnutls_group_get")), 2, 4)
+	d.found("group", "gnutls_group_get", loads.Owners(group))
+	d.found("group.id", "gnutls_group_get", loads.Tails(group, 1))
+	version := loads.Where(loads.Returned(run("gnutls_protocol_get_version")), 2, 4)
+	d.found("version", "gnutls_protocol_get_version", loads.Owners(version))
+	d.found("version.id", "gnutls_protocol_get_version", loads.Tails(version, 1))
 	pointer := func(n uint64) bool { return n == 0 }
-	d.found("version", "gnutls_session_is_resumed", where(compared(resumed, pointer), 1, 8))
+	d.found("version", "gnutls_session_is_resumed", loads.Where(loads.Compared(resumed, pointer), 1, 8))
 
 	// gnutls_kx_get looks at the cipher suite first.
-	var first []steps
+	var first []loads.Chain
 	for _, p := range run("gnutls_kx_get") {
 		if len(p.Conditions) == 0 {
 			continue
 		}
 		if v, _, ok := p.Conditions[0].Zero(); ok {
-			if c, ok := loads(v, 0); ok {
+			if c, ok := loads.Of(v, 0); ok {
 				first = append(first, c)
 			}
 		}
 	}
-	d.found("suite", "gnutls_kx_get", where(unique(first), 1, 8))
-	d.found("suite", "gnutls_ciphersuite_get", owners(where(returned(run("gnutls_ciphersuite_get")), 2, 8)))
-	d.found("suite.name", "gnutls_cipher_suite_info", []steps{member(0, 8)})
+	d.found("suite", "gnutls_kx_get", loads.Where(loads.Unique(first), 1, 8))
+	d.found("suite", "gnutls_ciphersuite_get", loads.Owners(loads.Where(loads.Returned(run("gnutls_ciphersuite_get")), 2, 8)))
+	d.found("suite.name", "gnutls_cipher_suite_info", []loads.Chain{loads.Member(0, 8)})
 	d.found("suite.id", "gnutls_cipher_suite_info", d.suiteID())
 
-	d.found("server scheme", "gnutls_sign_algorithm_get", where(returned(run("gnutls_sign_algorithm_get")), 1, 4))
-	d.found("client scheme", "gnutls_sign_algorithm_get_client", where(returned(run("gnutls_sign_algorithm_get_client")), 1, 4))
+	d.found("server scheme", "gnutls_sign_algorithm_get", loads.Where(loads.Returned(run("gnutls_sign_algorithm_get")), 1, 4))
+	d.found("client scheme", "gnutls_sign_algorithm_get_client", loads.Where(loads.Returned(run("gnutls_sign_algorithm_get_client")), 1, 4))
 	if s, ok := d.get("server scheme"); ok {
-		d.confirm("client scheme", "it follows the server's", []steps{member(s.last()+4, 4)})
+		d.confirm("client scheme", "it follows the server's", []loads.Chain{loads.Member(s.Last()+4, 4)})
 	}
 	if c, ok := d.get("client scheme"); ok {
-		d.confirm("server scheme", "the client's follows it", []steps{member(c.last()-4, 4)})
+		d.confirm("server scheme", "the client's follows it", []loads.Chain{loads.Member(c.Last()-4, 4)})
 	}
-	d.found("resumed", "gnutls_session_is_resumed", where(returned(resumed), 1, 1))
+	d.found("resumed", "gnutls_session_is_resumed", loads.Where(loads.Returned(resumed), 1, 1))
 
 	for _, v := range []value{
 		{id: Version, fields: []string{"version", "version.id"}, width: 4, checked: true},
@@ -72,8 +73,8 @@ func (d *decoder) gnutls() {
 
 // suiteID returns where the number is in the description of a cipher suite, of
 // which gnutls_cipher_suite_info copies the parts, with the name at its begin.
-func (d *decoder) suiteID() []steps {
-	var out []steps
+func (d *decoder) suiteID() []loads.Chain {
+	var out []loads.Chain
 	for _, p := range d.paths("gnutls_cipher_suite_info", symbolic.Options{}) {
 		name, _ := p.Result.Base()
 		at, width, ok := name.Load()
@@ -88,9 +89,9 @@ func (d *decoder) suiteID() []steps {
 				continue
 			}
 			if base, place := from.Base(); base == entry {
-				out = append(out, member(place-start, 2))
+				out = append(out, loads.Member(place-start, 2))
 			}
 		}
 	}
-	return unique(out)
+	return loads.Unique(out)
 }

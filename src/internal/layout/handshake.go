@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
@@ -94,38 +95,38 @@ func (d *decoder) complete(layer string, roles []Role, values []ValueID) bool {
 }
 
 func (d *decoder) stateFields() {
-	d.found("version", "SSL_version", where(returned(d.onConnection("SSL_version")), 0, 4))
-	d.found("version", "SSL_get_version", where(compared(d.onConnection("SSL_get_version"), func(n uint64) bool {
+	d.found("version", "SSL_version", loads.Where(loads.Returned(d.onConnection("SSL_version")), 0, 4))
+	d.found("version", "SSL_get_version", loads.Where(loads.Compared(d.onConnection("SSL_get_version"), func(n uint64) bool {
 		return n >= 0x300 && n <= 0x304 || n == 0xfeff || n == 0xfefd
 	}), 0, 4))
-	d.found("server", "SSL_is_server", where(returned(d.onConnection("SSL_is_server")), 0, 4))
-	if one := written(d.onConnection("SSL_set_accept_state"), 4, isNumber(1)); len(one) == 1 {
+	d.found("server", "SSL_is_server", loads.Where(loads.Returned(d.onConnection("SSL_is_server")), 0, 4))
+	if one := loads.Written(d.onConnection("SSL_set_accept_state"), 4, loads.IsNumber(1)); len(one) == 1 {
 		d.found("server", "SSL_set_accept_state", one)
 	}
 	// SSL_clear forgets whether the last session was resumed.
 	cleared := d.cleared()
-	d.found("resumed", "SSL_session_reused", where(returned(d.onConnection("SSL_session_reused")), 0, 4))
+	d.found("resumed", "SSL_session_reused", loads.Where(loads.Returned(d.onConnection("SSL_session_reused")), 0, 4))
 	d.confirm("resumed", "SSL_clear writes zero", cleared)
 
-	d.found("hand state", "SSL_get_state", where(returned(d.onConnection("SSL_get_state")), 0, 4))
+	d.found("hand state", "SSL_get_state", loads.Where(loads.Returned(d.onConnection("SSL_get_state")), 0, 4))
 	// SSL_in_before compares both states with zero.
-	before := slices.DeleteFunc(where(compared(d.onConnection("SSL_in_before"), func(n uint64) bool { return n == 0 }), 0, 4),
-		func(c steps) bool { return len(c.offsets) == 1 && c.offsets[0] == 0 })
+	before := slices.DeleteFunc(loads.Where(loads.Compared(d.onConnection("SSL_in_before"), func(n uint64) bool { return n == 0 }), 0, 4),
+		func(c loads.Chain) bool { return len(c.Offsets) == 1 && c.Offsets[0] == 0 })
 	if hand, ok := d.get("hand state"); ok && len(before) == 2 {
 		for _, c := range before {
-			if c.same(hand) {
-				d.found("hand state", "SSL_in_before", []steps{c})
+			if c.Same(hand) {
+				d.found("hand state", "SSL_in_before", []loads.Chain{c})
 			} else {
-				d.found("flow state", "SSL_in_before", []steps{c})
+				d.found("flow state", "SSL_in_before", []loads.Chain{c})
 			}
 		}
-		flow := steps{slices.Clone(hand.offsets), 4}
-		flow.offsets[len(flow.offsets)-1] -= 0x14
-		d.confirm("flow state", "it is five words before the hand state", []steps{flow})
+		flow := loads.Chain{Offsets: slices.Clone(hand.Offsets), Width: 4}
+		flow.Offsets[len(flow.Offsets)-1] -= 0x14
+		d.confirm("flow state", "it is five words before the hand state", []loads.Chain{flow})
 	}
 
-	d.found("verify result", "SSL_get_verify_result", where(returned(d.onConnection("SSL_get_verify_result")), 0, 8))
-	d.found("verify result", "SSL_set_verify_result", written(d.onConnection("SSL_set_verify_result"), 8, func(v symbolic.Value) bool {
+	d.found("verify result", "SSL_get_verify_result", loads.Where(loads.Returned(d.onConnection("SSL_get_verify_result")), 0, 8))
+	d.found("verify result", "SSL_set_verify_result", loads.Written(d.onConnection("SSL_set_verify_result"), 8, func(v symbolic.Value) bool {
 		index, offset, ok := v.Argument()
 		return ok && index == 1 && offset == 0
 	}))
@@ -133,12 +134,12 @@ func (d *decoder) stateFields() {
 
 // cleared returns the words of a connection that SSL_clear sets to zero. From
 // OpenSSL 3.2 on it calls a function of the connection's method.
-func (d *decoder) cleared() []steps {
+func (d *decoder) cleared() []loads.Chain {
 	paths := d.paths("SSL_clear", symbolic.Options{Assume: connection})
-	out := written(paths, 4, isNumber(0))
+	out := loads.Written(paths, 4, loads.IsNumber(0))
 	for _, slot := range methodSlots(paths) {
 		if f, ok := d.methodFunction("TLS_method", slot); ok {
-			out = append(out, written(symbolic.Execute(d.image, f, symbolic.Options{Assume: connection}), 4, isNumber(0))...)
+			out = append(out, loads.Written(symbolic.Execute(d.image, f, symbolic.Options{Assume: connection}), 4, loads.IsNumber(0))...)
 		}
 	}
 	return out
@@ -150,8 +151,8 @@ func methodSlots(paths []symbolic.Path) []int64 {
 	var out []int64
 	for i := range paths {
 		for _, c := range paths[i].Calls {
-			if s, ok := loads(c.Pointer, 0); ok && len(s.offsets) == 2 {
-				out = append(out, s.last())
+			if s, ok := loads.Of(c.Pointer, 0); ok && len(s.Offsets) == 2 {
+				out = append(out, s.Last())
 			}
 		}
 	}
@@ -160,15 +161,15 @@ func methodSlots(paths []symbolic.Path) []int64 {
 }
 
 func (d *decoder) sessionFields() {
-	d.found("session", "SSL_get_session", where(returned(d.onConnection("SSL_get_session")), 0, 8))
-	current := longest(where(returned(d.onConnection("SSL_get_current_cipher")), 0, 8))
-	d.found("session", "SSL_get_current_cipher", owners(current))
+	d.found("session", "SSL_get_session", loads.Where(loads.Returned(d.onConnection("SSL_get_session")), 0, 8))
+	current := loads.Longest(loads.Where(loads.Returned(d.onConnection("SSL_get_current_cipher")), 0, 8))
+	d.found("session", "SSL_get_current_cipher", loads.Owners(current))
 	if s, ok := d.get("session"); ok {
-		d.found("session.cipher", "SSL_get_current_cipher", tails(current, len(s.offsets)))
+		d.found("session.cipher", "SSL_get_current_cipher", loads.Tails(current, len(s.Offsets)))
 	}
-	d.found("session.cipher", "SSL_SESSION_get0_cipher", where(returned(d.paths("SSL_SESSION_get0_cipher", symbolic.Options{})), 1, 8))
-	d.found("cipher.id", "SSL_CIPHER_get_protocol_id", where(returned(d.paths("SSL_CIPHER_get_protocol_id", symbolic.Options{})), 1, 2, 4))
-	d.found("cipher.id", "SSL_CIPHER_get_id", where(returned(d.paths("SSL_CIPHER_get_id", symbolic.Options{})), 1, 4))
+	d.found("session.cipher", "SSL_SESSION_get0_cipher", loads.Where(loads.Returned(d.paths("SSL_SESSION_get0_cipher", symbolic.Options{})), 1, 8))
+	d.found("cipher.id", "SSL_CIPHER_get_protocol_id", loads.Where(loads.Returned(d.paths("SSL_CIPHER_get_protocol_id", symbolic.Options{})), 1, 2, 4))
+	d.found("cipher.id", "SSL_CIPHER_get_id", loads.Where(loads.Returned(d.paths("SSL_CIPHER_get_id", symbolic.Options{})), 1, 4))
 }
 
 // table returns the address of the SSL_METHOD that a function returns.
@@ -227,21 +228,21 @@ func (d *decoder) control(ctrl uint64, command int64) []symbolic.Path {
 func (d *decoder) groupFields(ctrl uint64) {
 	session, _ := d.get("session")
 	from := func(source string, paths []symbolic.Path) {
-		var group, exchanged, ofSession []steps
+		var group, exchanged, ofSession []loads.Chain
 		add := func(v symbolic.Value) {
-			c, ok := loads(v, 0)
+			c, ok := loads.Of(v, 0)
 			switch {
-			case !ok || c.width != 2 && c.width != 4:
-			case len(session.offsets) > 0 && len(c.offsets) == len(session.offsets)+1 && slices.Equal(c.offsets[:len(session.offsets)], session.offsets):
+			case !ok || c.Width != 2 && c.Width != 4:
+			case len(session.Offsets) > 0 && len(c.Offsets) == len(session.Offsets)+1 && slices.Equal(c.Offsets[:len(session.Offsets)], session.Offsets):
 				ofSession = append(ofSession, c)
-			case c.width == 2:
+			case c.Width == 2:
 				group = append(group, c)
 			}
 		}
 		for i := range paths {
 			for _, c := range paths[i].Conditions {
 				if v, zero, ok := c.Zero(); ok {
-					if s, ok := loads(v, 0); ok && s.width == 1 && !zero {
+					if s, ok := loads.Of(v, 0); ok && s.Width == 1 && !zero {
 						exchanged = append(exchanged, s)
 					}
 					continue
@@ -260,16 +261,16 @@ func (d *decoder) groupFields(ctrl uint64) {
 				add(c.Arguments[1])
 			}
 		}
-		group = unique(group)
+		group = loads.Unique(group)
 		d.found("group", source, group)
-		d.found("session.group", source, tails(unique(ofSession), len(session.offsets)))
+		d.found("session.group", source, loads.Tails(loads.Unique(ofSession), len(session.Offsets)))
 		if len(group) == 1 {
 			// Other bytes are compared, too.
-			near := steps{slices.Clone(group[0].offsets), 1}
-			near.offsets[len(near.offsets)-1]--
-			if slices.ContainsFunc(exchanged, near.same) {
-				d.found("exchanged", source, []steps{near})
-				d.confirm("exchanged", "it is the byte before the group", []steps{near})
+			near := loads.Chain{Offsets: slices.Clone(group[0].Offsets), Width: 1}
+			near.Offsets[len(near.Offsets)-1]--
+			if slices.ContainsFunc(exchanged, near.Same) {
+				d.found("exchanged", source, []loads.Chain{near})
+				d.confirm("exchanged", "it is the byte before the group", []loads.Chain{near})
 			}
 		}
 	}
@@ -277,58 +278,58 @@ func (d *decoder) groupFields(ctrl uint64) {
 	from(fmt.Sprintf("SSL_ctrl(%d)", ctrlNegotiatedGroup), d.control(ctrl, ctrlNegotiatedGroup))
 
 	if c, ok := d.get("session.cipher"); ok {
-		d.confirm("session.group", "it is two words after the session's cipher", []steps{member(c.last()+0x10, 2)})
+		d.confirm("session.group", "it is two words after the session's cipher", []loads.Chain{loads.Member(c.Last()+0x10, 2)})
 	}
-	for _, c := range where(storedTo(d.control(ctrl, ctrlPeerTemporary), 3), 0, 8) {
-		c.offsets = slices.Clone(c.offsets)
-		c.offsets[len(c.offsets)-1] -= 2
-		d.confirm("group", "it is right before the peer's key share", []steps{c})
+	for _, c := range loads.Where(loads.StoredTo(d.control(ctrl, ctrlPeerTemporary), 3), 0, 8) {
+		c.Offsets = slices.Clone(c.Offsets)
+		c.Offsets[len(c.Offsets)-1] -= 2
+		d.confirm("group", "it is right before the peer's key share", []loads.Chain{c})
 	}
 }
 
 // signatureFields decodes the pointers to the entries of the signature schemes,
 // and the place of the code point in them.
 func (d *decoder) signatureFields(ctrl uint64) {
-	nids := storedTo(d.onConnection("SSL_get_peer_signature_type_nid"), 1)
-	d.found("peer scheme", "SSL_get_peer_signature_type_nid", owners(nids))
-	d.found("peer scheme", "SSL_ctrl(108)", owners(storedTo(d.control(ctrl, ctrlPeerSignature), 3)))
-	d.found("peer scheme", "SSL_get0_peer_signature_name", owners(storedTo(d.onConnection("SSL_get0_peer_signature_name"), 1)))
-	d.found("own scheme", "SSL_get_signature_type_nid", owners(storedTo(d.onConnection("SSL_get_signature_type_nid"), 1)))
-	d.found("own scheme", "SSL_ctrl(132)", owners(storedTo(d.control(ctrl, ctrlSignature), 3)))
-	d.found("own scheme", "SSL_get0_signature_name", owners(storedTo(d.onConnection("SSL_get0_signature_name"), 1)))
+	nids := loads.StoredTo(d.onConnection("SSL_get_peer_signature_type_nid"), 1)
+	d.found("peer scheme", "SSL_get_peer_signature_type_nid", loads.Owners(nids))
+	d.found("peer scheme", "SSL_ctrl(108)", loads.Owners(loads.StoredTo(d.control(ctrl, ctrlPeerSignature), 3)))
+	d.found("peer scheme", "SSL_get0_peer_signature_name", loads.Owners(loads.StoredTo(d.onConnection("SSL_get0_peer_signature_name"), 1)))
+	d.found("own scheme", "SSL_get_signature_type_nid", loads.Owners(loads.StoredTo(d.onConnection("SSL_get_signature_type_nid"), 1)))
+	d.found("own scheme", "SSL_ctrl(132)", loads.Owners(loads.StoredTo(d.control(ctrl, ctrlSignature), 3)))
+	d.found("own scheme", "SSL_get0_signature_name", loads.Owners(loads.StoredTo(d.onConnection("SSL_get0_signature_name"), 1)))
 
 	// SSL_get_shared_sigalgs gives the low byte of the code point.
-	var code []steps
-	for _, c := range storedTo(d.paths("SSL_get_shared_sigalgs", symbolic.Options{Fixed: map[int]int64{1: 0, 2: 0, 3: 0, 4: 0}, Assume: connection}), 5) {
-		if c.width == 1 {
-			code = append(code, member(c.last(), 2))
+	var code []loads.Chain
+	for _, c := range loads.StoredTo(d.paths("SSL_get_shared_sigalgs", symbolic.Options{Fixed: map[int]int64{1: 0, 2: 0, 3: 0, 4: 0}, Assume: connection}), 5) {
+		if c.Width == 1 {
+			code = append(code, loads.Member(c.Last(), 2))
 		}
 	}
-	d.found("scheme.code", "SSL_get_shared_sigalgs", unique(code))
+	d.found("scheme.code", "SSL_get_shared_sigalgs", loads.Unique(code))
 	for _, c := range nids {
-		d.confirm("scheme.code", "it is three words before the type's NID", []steps{member(c.last()-0xc, 2)})
+		d.confirm("scheme.code", "it is three words before the type's NID", []loads.Chain{loads.Member(c.Last()-0xc, 2)})
 	}
 }
 
 // randomField decodes the place of the server's random, which its accessor
 // copies.
 func (d *decoder) randomField() {
-	copied := func(name string) []steps {
-		var out []steps
+	copied := func(name string) []loads.Chain {
+		var out []loads.Chain
 		paths := d.paths(name, symbolic.Options{Fixed: map[int]int64{2: 8}, Assume: connection})
 		for i := range paths {
 			for _, c := range paths[i].Calls {
-				if s, ok := address(c.Arguments[1], 0); ok && c.Name == "memcpy" {
+				if s, ok := loads.Address(c.Arguments[1], 0); ok && c.Name == "memcpy" {
 					out = append(out, s)
 				}
 			}
 		}
-		return unique(append(out, storedTo(paths, 1)...))
+		return loads.Unique(append(out, loads.StoredTo(paths, 1)...))
 	}
 	d.found("server random", "SSL_get_server_random", copied("SSL_get_server_random"))
 	for _, c := range copied("SSL_get_client_random") {
-		c.offsets = slices.Clone(c.offsets)
-		c.offsets[len(c.offsets)-1] -= 32
-		d.confirm("server random", "the client's random follows it", []steps{c})
+		c.Offsets = slices.Clone(c.Offsets)
+		c.Offsets[len(c.Offsets)-1] -= 32
+		d.confirm("server random", "the client's random follows it", []loads.Chain{c})
 	}
 }

@@ -18,10 +18,9 @@ package layout
 
 import (
 	"debug/elf"
-	"fmt"
-	"strings"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout/loads"
 )
 
 // Family is the interface that a library implements.
@@ -260,9 +259,9 @@ func (s *Site) Param(kind ParamKind) *Param {
 // Limits of chains, so that BPF programs can have arrays for them.
 const (
 	// MaxLoads is the most loads of a chain.
-	MaxLoads = 5
+	MaxLoads = loads.Max
 	// MaxOffset is the largest offset of a load.
-	MaxOffset = 1<<15 - 1
+	MaxOffset = loads.MaxOffset
 )
 
 // Chain leads from an object to a value by loads: the address is the object's
@@ -277,13 +276,11 @@ type Chain struct {
 
 // String returns the chain as "arg0 > 0x918 > 0x2f8 > 0x18 : 2".
 func (c Chain) String() string {
-	var b strings.Builder
-	b.WriteString("arg0")
+	out := loads.Chain{Width: int(c.Width)}
 	for _, o := range c.Offsets {
-		fmt.Fprintf(&b, " > %#x", o)
+		out.Offsets = append(out.Offsets, int64(o))
 	}
-	fmt.Fprintf(&b, " : %d", c.Width)
-	return b.String()
+	return out.String()
 }
 
 // Base is the kind of object that a chain begins at.

@@ -5,6 +5,7 @@ package layout
 import (
 	"strings"
 
+	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
@@ -27,7 +28,7 @@ func (d *decoder) onObject(name string, depth int) []symbolic.Path {
 // field of a width. OpenSSL 3 renamed some of them.
 func (d *decoder) getter(field string, width int, names ...string) {
 	for _, name := range names {
-		d.found(field, name, where(returned(d.onObject(name, 0)), 1, width))
+		d.found(field, name, loads.Where(loads.Returned(d.onObject(name, 0)), 1, width))
 	}
 }
 
@@ -75,35 +76,35 @@ func (d *decoder) hasKeyType() bool {
 func (d *decoder) keyFields() {
 	// The name comes from the key's manager on the path that is decided by there
 	// being one. Keys without one are named by other pointers after that.
-	var names []steps
+	var names []loads.Chain
 	paths := d.onObject("EVP_PKEY_get0_type_name", 1)
 	for i := range paths {
-		c, ok := loads(paths[i].Result, 0)
-		if ok && len(c.offsets) == 2 && c.width == 8 && paths[i].Err == "" && decidedBy(&paths[i], steps{c.offsets[:1], 8}) {
+		c, ok := loads.Of(paths[i].Result, 0)
+		if ok && len(c.Offsets) == 2 && c.Width == 8 && paths[i].Err == "" && decidedBy(&paths[i], loads.Chain{Offsets: c.Offsets[:1], Width: 8}) {
 			names = append(names, c)
 		}
 	}
-	names = unique(names)
-	d.found("key.manager", "EVP_PKEY_get0_type_name", owners(names))
-	d.found("manager.name", "EVP_PKEY_get0_type_name", tails(names, 1))
+	names = loads.Unique(names)
+	d.found("key.manager", "EVP_PKEY_get0_type_name", loads.Owners(names))
+	d.found("manager.name", "EVP_PKEY_get0_type_name", loads.Tails(names, 1))
 	d.getter("manager.name", 8, "EVP_KEYMGMT_get0_name")
-	var managers []steps
+	var managers []loads.Chain
 	paths = d.onObject("EVP_PKEY_get0_provider", 0)
 	for i := range paths {
-		if c, ok := loads(paths[i].Result, 0); ok && len(c.offsets) == 2 {
-			managers = append(managers, steps{c.offsets[:1], 8})
+		if c, ok := loads.Of(paths[i].Result, 0); ok && len(c.Offsets) == 2 {
+			managers = append(managers, loads.Chain{Offsets: c.Offsets[:1], Width: 8})
 		}
 	}
 	managers = append(managers, passed(paths, "EVP_KEYMGMT_get0_provider", 0)...)
-	d.found("key.manager", "EVP_PKEY_get0_provider", unique(managers))
+	d.found("key.manager", "EVP_PKEY_get0_provider", loads.Unique(managers))
 
 	d.getter("key.bits", 4, "EVP_PKEY_get_bits")
-	for _, c := range where(returned(d.onObject("EVP_PKEY_get_security_bits", 0)), 1, 4) {
-		d.confirm("key.bits", "the security bits follow it", []steps{member(c.last()-4, 4)})
+	for _, c := range loads.Where(loads.Returned(d.onObject("EVP_PKEY_get_security_bits", 0)), 1, 4) {
+		d.confirm("key.bits", "the security bits follow it", []loads.Chain{loads.Member(c.Last()-4, 4)})
 	}
 	d.getter("key.id", 4, "EVP_PKEY_get_id", "EVP_PKEY_id")
 	for _, name := range []string{"EVP_PKEY_get_base_id", "EVP_PKEY_base_id"} {
-		d.found("key.id", name, where(passed(d.onObject(name, 0), "EVP_PKEY_type", 0), 1, 4))
+		d.found("key.id", name, loads.Where(passed(d.onObject(name, 0), "EVP_PKEY_type", 0), 1, 4))
 	}
 	d.getter("key.legacy", 8, "EVP_PKEY_get0")
 	// What belongs to the manager is passed on to its functions with it.
@@ -111,54 +112,54 @@ func (d *decoder) keyFields() {
 		for _, name := range []string{"EVP_PKEY_get_params", "EVP_PKEY_export"} {
 			d.found("key.data", name, passedWith(d.onObject(name, 0), manager))
 		}
-		d.confirm("key.data", "it follows the manager", []steps{member(manager.last()+8, 8)})
+		d.confirm("key.data", "it follows the manager", []loads.Chain{loads.Member(manager.Last()+8, 8)})
 	}
 }
 
 // decidedBy reports whether the first pointer of the first argument that the path
 // looks at is the pointer c, and is not NULL.
-func decidedBy(p *symbolic.Path, c steps) bool {
+func decidedBy(p *symbolic.Path, c loads.Chain) bool {
 	for _, condition := range p.Conditions {
 		v, zero, ok := condition.Zero()
-		if s, isLoad := loads(v, 0); ok && isLoad && s.width == 8 {
-			return !zero && s.same(c)
+		if s, isLoad := loads.Of(v, 0); ok && isLoad && s.Width == 8 {
+			return !zero && s.Same(c)
 		}
 	}
 	return false
 }
 
 // passed returns what the paths pass to a function.
-func passed(paths []symbolic.Path, name string, argument int) []steps {
-	var out []steps
+func passed(paths []symbolic.Path, name string, argument int) []loads.Chain {
+	var out []loads.Chain
 	for i := range paths {
 		for _, c := range paths[i].Calls {
-			if s, ok := loads(c.Arguments[argument], 0); ok && c.Name == name {
+			if s, ok := loads.Of(c.Arguments[argument], 0); ok && c.Name == name {
 				out = append(out, s)
 			}
 		}
 	}
-	return unique(out)
+	return loads.Unique(out)
 }
 
 // passedWith returns the pointers that the paths pass to a function after the
 // pointer owner, or pass as the first argument to a function that owner has.
-func passedWith(paths []symbolic.Path, owner steps) []steps {
-	var out []steps
+func passedWith(paths []symbolic.Path, owner loads.Chain) []loads.Chain {
+	var out []loads.Chain
 	for i := range paths {
 		for _, c := range paths[i].Calls {
-			first, ok := loads(c.Arguments[0], 0)
+			first, ok := loads.Of(c.Arguments[0], 0)
 			if !ok {
 				continue
 			}
-			if second, ok := loads(c.Arguments[1], 0); ok && first.same(owner) && c.Name == "" {
+			if second, ok := loads.Of(c.Arguments[1], 0); ok && first.Same(owner) && c.Name == "" {
 				out = append(out, second)
 			}
-			if p, ok := loads(c.Pointer, 0); ok && len(p.offsets) == 2 && owner.same(steps{p.offsets[:1], 8}) {
+			if p, ok := loads.Of(c.Pointer, 0); ok && len(p.Offsets) == 2 && owner.Same(loads.Chain{Offsets: p.Offsets[:1], Width: 8}) {
 				out = append(out, first)
 			}
 		}
 	}
-	return where(unique(out), 1, 8)
+	return loads.Where(loads.Unique(out), 1, 8)
 }
 
 // contextFields decodes EVP_PKEY_CTX, EVP_MD_CTX and EVP_MD.
@@ -166,7 +167,7 @@ func (d *decoder) contextFields() {
 	d.getter("context.key", 8, "EVP_PKEY_CTX_get0_pkey")
 	d.getter("context.operation", 4, "EVP_PKEY_CTX_get_operation")
 	const keyGeneration = 4
-	prepared := written(d.onObject("EVP_PKEY_keygen_init", 1), 4, isNumber(keyGeneration))
+	prepared := loads.Written(d.onObject("EVP_PKEY_keygen_init", 1), 4, loads.IsNumber(keyGeneration))
 	d.found("context.operation", "EVP_PKEY_keygen_init", prepared)
 	d.found("context.manager", "EVP_PKEY_CTX_is_a", passed(d.onObject("EVP_PKEY_CTX_is_a", 0), "EVP_KEYMGMT_is_a", 0))
 	d.getter("digestcontext.context", 8, "EVP_MD_CTX_get_pkey_ctx", "EVP_MD_CTX_pkey_ctx")
@@ -179,7 +180,7 @@ func (d *decoder) contextFields() {
 			named = append(named, p)
 		}
 	}
-	d.found("digest.name", "EVP_MD_get0_name", where(returned(named), 1, 8))
+	d.found("digest.name", "EVP_MD_get0_name", loads.Where(loads.Returned(named), 1, 8))
 }
 
 // legacyFields decodes the keys of the low-level interfaces.
@@ -187,9 +188,9 @@ func (d *decoder) legacyFields() {
 	d.getter("eckey.group", 8, "EC_KEY_get0_group")
 	d.getter("group.nid", 4, "EC_GROUP_get_curve_name")
 	d.getter("rsa.n", 8, "RSA_get0_n")
-	d.found("rsa.n", "RSA_get0_key", where(storedTo(d.onObject("RSA_get0_key", 0), 1), 1, 8))
+	d.found("rsa.n", "RSA_get0_key", loads.Where(loads.StoredTo(d.onObject("RSA_get0_key", 0), 1), 1, 8))
 	for name, n := range map[string]uint64{"BN_is_zero": 0, "BN_is_one": 1} {
-		d.found("number.top", name, where(compared(d.onObject(name, 1), func(m uint64) bool { return m == n }), 1, 4))
+		d.found("number.top", name, loads.Where(loads.Compared(d.onObject(name, 1), func(m uint64) bool { return m == n }), 1, 4))
 	}
 }
 

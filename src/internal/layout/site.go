@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
@@ -171,8 +172,8 @@ func (d *decoder) stateMachines() (accept, connect uint64, err error) {
 		want := [][]int64{ofServer, ofClient}[i][0]
 		for _, p := range d.onConnection(name) {
 			for _, s := range p.Stores {
-				if c, ok := loads(s.Value, 0); ok && s.Width == 8 && len(c.offsets) == 2 && c.last() != want {
-					return 0, 0, fmt.Errorf("%s stores slot %#x of the method, the tables differ in %#x", name, c.last(), want)
+				if c, ok := loads.Of(s.Value, 0); ok && s.Width == 8 && len(c.Offsets) == 2 && c.Last() != want {
+					return 0, 0, fmt.Errorf("%s stores slot %#x of the method, the tables differ in %#x", name, c.Last(), want)
 				}
 			}
 		}
