@@ -24,7 +24,8 @@ check: setup build ## lint, drift, unit, fuzz and end-to-end tests; ends with a 
 check-vm: build ## tests on a whole machine, in QEMU: Debian 12, SELinux enforcing
 	@BUILD=$(BUILD) tests/vm/run.sh
 
-soak: build ## many more kills, power cuts and seconds of fuzzing; SOAK=20 times, hours
+soak: build ## many more kills, power cuts, programs and seconds of fuzzing; SOAK=20 times, hours
+	@tests/setup.sh soak
 	@tests/soak.sh
 
 quick: ## unit tests only, no root, nothing installed

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh [build|demo|check]: installs what is missing of what the build needs,
-# the demo, too, or all that the tests need. Go itself must be there. It prints what it
+# setup.sh [build|demo|check|soak]: installs what is missing of what the build needs,
+# the demo, too, all that the tests need, or what only "make soak" takes. Go itself must be there. It prints what it
 # installs before it does. SETUP=show prints that and installs nothing.
 set -eu
 
@@ -28,6 +28,10 @@ header() { # INCLUDE [FLAG...]
 	shift
 	printf '#include <%s>\n' "$name" | cc -E -xc "$@" - >/dev/null 2>&1 && echo /dev/null || echo /nowhere
 }
+found() { # PATTERN
+	# shellcheck disable=SC2086 # the pattern is meant to be expanded
+	for name in $1; do [ -e "$name" ] && echo /dev/null || echo /nowhere; return; done
+}
 # The distribution's Python has the distribution's modules.
 module() { /usr/bin/python3 -c "import $1" >/dev/null 2>&1 && echo /dev/null || echo /nowhere; }
 
@@ -48,7 +52,7 @@ if [ "${1:-check}" != build ]; then
 	need /usr/sbin/sshd openssh-server openssh-server
 	need ssh openssh-client openssh-clients
 fi
-if [ "${1:-check}" = check ]; then
+if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need clang clang clang
 	need llvm-strip llvm llvm
 	# The publishers' header and the parser of probes, for the other architecture.
@@ -100,6 +104,21 @@ if [ "${1:-check}" = check ]; then
 	need nginx nginx-light nginx
 	need stunnel stunnel4 stunnel
 	need redis-server redis-server redis
+	need "$(header mbedtls/ssl.h)" libmbedtls-dev mbedtls-devel
+	need "$(header wolfssl/ssl.h)" libwolfssl-dev wolfssl-devel
+	need tstclnt libnss3-tools nss-tools
+	need /usr/sbin/slapd slapd openldap-servers
+	need ldapsearch ldap-utils openldap-clients
+	need "$(module paramiko)" python3-paramiko python3-paramiko
+fi
+if [ "${1:-check}" = soak ]; then
+	need escript erlang-base erlang-erts
+	need "$(found '/usr/lib*/erlang/lib/ssl-*')" erlang-ssl erlang-ssl
+	need mariadb mariadb-client-core mariadb
+	need /usr/sbin/mariadbd mariadb-server-core mariadb-server
+	need /usr/sbin/dovecot dovecot-imapd dovecot
+	need "$(found '/usr/lib/postgresql/*/bin/postgres')" postgresql postgresql-server
+	need cargo cargo cargo
 fi
 [ -z "$missing" ] && exit 0
 

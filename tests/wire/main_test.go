@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,11 +35,16 @@ var (
 	buildError error
 )
 
+// everything includes the programs that take long to build or much to install: what
+// "make soak" does.
+var everything = flag.Bool("everything", false, "also test programs that make check does not install")
+
 func TestMain(m *testing.M) {
 	if os.Getenv(floodVariable) != "" {
 		flood()
 		return
 	}
+	flag.Parse()
 	os.Exit(run(m))
 }
 
@@ -84,9 +91,12 @@ func need(t *testing.T, names ...string) {
 }
 
 // optional skips the test if a command is missing that make setup does not install,
-// for its size.
+// for its size. With all programs it is needed.
 func optional(t *testing.T, names ...string) {
 	t.Helper()
+	if *everything {
+		need(t, names...)
+	}
 	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skipf("the command %s is not installed", name)
@@ -127,9 +137,16 @@ func waitFor(t *testing.T, what string, condition func() bool, more func() strin
 // start starts a program that runs until the test ends.
 func start(t *testing.T, arguments ...string) *buffer {
 	t.Helper()
+	return startAs(t, nil, arguments...)
+}
+
+// startAs is start as another user, unless id is nil.
+func startAs(t *testing.T, id *syscall.Credential, arguments ...string) *buffer {
+	t.Helper()
 	output := &buffer{}
 	command := exec.Command(arguments[0], arguments[1:]...)
 	command.Stdout, command.Stderr = output, output
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: id}
 	// Children may outlive it with its output.
 	command.WaitDelay = time.Second
 	// A server that reads its input is not to find its end.
@@ -142,8 +159,11 @@ func start(t *testing.T, arguments ...string) *buffer {
 	}
 	output.pid = command.Process.Pid
 	t.Cleanup(func() {
-		_ = command.Process.Kill()
+		// What it started and what it keeps is to end with it.
+		_ = command.Process.Signal(syscall.SIGTERM)
+		last := time.AfterFunc(5*time.Second, func() { _ = command.Process.Kill() })
 		_ = command.Wait()
+		last.Stop()
 		stdin.Close()
 		if t.Failed() {
 			t.Logf("%s: %s", filepath.Base(arguments[0]), output)
@@ -209,6 +229,8 @@ func output(t *testing.T, input string, arguments ...string) string {
 type agent struct {
 	log    string
 	stderr *buffer
+	// claimed are the contexts that recorded returned.
+	claimed map[string]bool
 }
 
 // startAgent starts an agent that records at sockets.
@@ -221,7 +243,7 @@ func startAgent(t *testing.T) *agent {
 		t.Fatal(buildError)
 	}
 	folder := t.TempDir()
-	a := &agent{log: filepath.Join(folder, "log")}
+	a := &agent{log: filepath.Join(folder, "log"), claimed: map[string]bool{}}
 	config := filepath.Join(folder, "agent.conf")
 	if err := os.WriteFile(config, []byte("sources = [\"wire\"]\nmax_size = 0\nkeep_free = 0\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -248,19 +270,25 @@ func (a *agent) query(t *testing.T, executable string, matches ...string) []oper
 
 // operation is one that crauctl prints.
 type operation struct {
+	Context    string         `json:"context"`
 	Executable string         `json:"executable"`
 	Events     map[string]any `json:"events"`
 	Spans      []operation    `json:"spans"`
 }
 
 // recorded waits until an operation of an executable is recorded that has the
-// values, and returns it.
+// values, and returns it. Each operation is returned once.
 func (a *agent) recorded(t *testing.T, executable string, values ...string) operation {
 	t.Helper()
-	var all []operation
+	var found operation
 	waitFor(t, fmt.Sprintf("%s is recorded with %q", executable, values), func() bool {
-		all = a.query(t, executable, values...)
-		return len(all) > 0
-	}, func() string { return fmt.Sprintf("%+v", a.query(t, executable)) })
-	return all[0]
+		for _, found = range a.query(t, executable, values...) {
+			if found.Context != "" && !a.claimed[found.Context] {
+				a.claimed[found.Context] = true
+				return true
+			}
+		}
+		return false
+	}, func() string { return fmt.Sprintf("%+v\n%s", a.query(t, executable), a.stderr) })
+	return found
 }

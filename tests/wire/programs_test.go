@@ -64,7 +64,7 @@ func standardName(t *testing.T, suite string) string {
 // group returns a program's name of a group as the registered one.
 func group(name string) string {
 	registered, ok := map[string]string{
-		"X25519": "x25519", "ECDH, prime256v1": "secp256r1", "ECDH, secp384r1": "secp384r1", "SECP256R1": "secp256r1", "ECDHE-SECP256R1": "secp256r1",
+		"X25519": "x25519", "ECDH, prime256v1": "secp256r1", "ECDH, secp384r1": "secp384r1", "ECDH, secp521r1": "secp521r1", "SECP256R1": "secp256r1", "ECDHE-SECP256R1": "secp256r1",
 		"ECDHE-X25519": "x25519", "ECDHE-SECP384R1": "secp384r1", "prime256v1": "secp256r1",
 	}[name]
 	if !ok {
@@ -75,7 +75,7 @@ func group(name string) string {
 
 // version returns a program's name of a version as the registered one.
 func version(name string) string {
-	if v, ok := map[string]string{"TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3"}[name]; ok {
+	if v, ok := map[string]string{"tlsv1.3": "TLS 1.3", "TLSv1_3": "TLS 1.3", "TLSv1_2": "TLS 1.2", "TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3"}[name]; ok {
 		return v
 	}
 	return name
@@ -145,146 +145,19 @@ public class Client { public static void main(String[] a) throws Exception {
 	System.out.println(s.getSession().getProtocol() + " " + s.getSession().getCipherSuite()); s.close(); } }`
 )
 
-func TestWhatTLSProgramsReportIsRecorded(t *testing.T) {
-	need(t, "openssl")
-	a := startAgent(t)
-	c := &tools{t.TempDir()}
-	rsa, rsaKey := certificate(t, c.folder, "rsa")
-	ec, ecKey := certificate(t, c.folder, "ec")
-	openssl := c.copied(t, "openssl")
-	server := func(t *testing.T, port string, more ...string) *buffer {
-		return start(t, append([]string{openssl, "s_server", "-accept", port, "-quiet", "-cert", rsa, "-key", rsaKey, "-dcert", ec, "-dkey", ecKey}, more...)...)
-	}
-	client := func(t *testing.T, port string, more ...string) values {
-		return ofOpenSSL(t, output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -servername secret-host.example %s", quit, openssl, port, strings.Join(more, " "))))
-	}
-	simple := func(words ...string) func(t *testing.T, port string) values {
-		return func(t *testing.T, port string) values {
-			m := strings.Fields(output(t, "", append(words, port)...))
-			if len(m) < 2 {
-				t.Fatalf("%v says %q", words, m)
-			}
-			v := values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1]}
-			if len(m) > 2 {
-				v["tls::group"] = group(m[2])
-			}
-			return v
-		}
-	}
-	javaFolder := filepath.Join(c.folder, "Client.java")
-	if err := os.WriteFile(javaFolder, []byte(javaClient), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	type test struct {
-		server func(t *testing.T, port string) *buffer
-		client func(t *testing.T, port string) values
-		// The names of the files that run, and what else is recorded.
-		serverName, clientName string
-		more                   values
-	}
-	opensslPair := func(more values, serverOptions, clientOptions []string) test {
-		return test{
-			func(t *testing.T, port string) *buffer { return server(t, port, serverOptions...) },
-			func(t *testing.T, port string) values { return client(t, port, clientOptions...) }, "wt-openssl", "wt-openssl", more,
-		}
-	}
-	withClient := func(name string, run func(t *testing.T, port string) values) test {
-		return test{func(t *testing.T, port string) *buffer { return server(t, port, "-www") }, run, "wt-openssl", name, nil}
-	}
-	for name, c := range map[string]func(t *testing.T) test{
-		"OpenSSL": func(*testing.T) test { return opensslPair(values{"tls::result": "inferred"}, nil, nil) },
-		"OpenSSL, another group": func(*testing.T) test {
-			return opensslPair(values{"tls::hello_retry_group": "secp384r1"}, []string{"-groups", "P-384"}, []string{"-groups", "X25519:P-384"})
-		},
-		"OpenSSL, a client certificate": func(*testing.T) test {
-			return opensslPair(values{"tls::result": "unknown"}, []string{"-Verify", "1"}, []string{"-cert", ec, "-key", ecKey})
-		},
-		"OpenSSL, an external key": func(*testing.T) test {
-			return opensslPair(values{"tls::psk": "yes", "tls::resumed": ""}, []string{"-psk", "1a2b3c4d", "-ciphersuites", "TLS_AES_128_GCM_SHA256"}, []string{"-psk", "1a2b3c4d"})
-		},
-		"OpenSSL, TLS 1.2": func(*testing.T) test {
-			return opensslPair(values{"tls::result": "completed"}, nil, []string{"-tls1_2"})
-		},
-		"OpenSSL, TLS 1.2 with DHE": func(*testing.T) test {
-			return opensslPair(values{"tls::result": "completed", "pk::bits": "2048"}, nil, []string{"-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"})
-		},
-		"OpenSSL, TLS 1.2 with static RSA": func(*testing.T) test {
-			return opensslPair(values{"tls::result": "completed"}, nil, []string{"-tls1_2", "-cipher", "AES128-GCM-SHA256"})
-		},
-		"OpenSSL, TLS 1.0": func(*testing.T) test {
-			return opensslPair(nil, []string{"-cipher", "DEFAULT:@SECLEVEL=0"}, []string{"-tls1", "-cipher", "DEFAULT:@SECLEVEL=0"})
-		},
-		"GnuTLS": func(t *testing.T) test {
-			cli, serv := c.copied(t, "gnutls-cli"), c.copied(t, "gnutls-serv")
-			return test{
-				func(t *testing.T, port string) *buffer {
-					return start(t, serv, "-q", "--echo", "-a", "-p", port, "--x509certfile", rsa, "--x509keyfile", rsaKey)
-				},
-				func(t *testing.T, port string) values {
-					out := output(t, "", cli, "--insecure", "-p", port, "127.0.0.1")
-					m := find(t, `Description: \(TLS(1\.\d)-X\.509\)-\(([^)]*)\)`, out)
-					return values{"tls::protocol_version": "TLS " + m[0], "tls::group": group(m[1]), "tls::result": "inferred"}
-				}, "wt-gnutls-serv", "wt-gnutls-cli", nil,
-			}
-		},
-		"curl": func(t *testing.T) test {
-			curl := c.copied(t, "curl")
-			return withClient("wt-curl", func(t *testing.T, port string) values {
-				m := find(t, `SSL connection using (\S+) / (\S+)`, output(t, "", curl, "-svk", "--max-time", "30", "-o", "/dev/null", "https://127.0.0.1:"+port+"/"))
-				return values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1], "tls::result": "inferred"}
-			})
-		},
-		"Python": func(t *testing.T) test {
-			need(t, "python3")
-			return withClient("python3*", simple("/usr/bin/python3", "-c", pythonClient))
-		},
-		"Node": func(t *testing.T) test {
-			optional(t, "node")
-			return withClient("node", simple("node", "-e", nodeClient))
-		},
-		"Java": func(t *testing.T) test {
-			optional(t, "java", "javac")
-			return withClient("java", simple("java", javaFolder))
-		},
-		"stunnel": func(t *testing.T) test {
-			stunnel := c.copied(t, "stunnel")
-			return test{
-				func(t *testing.T, port string) *buffer {
-					file := filepath.Join(t.TempDir(), "stunnel.conf")
-					text := fmt.Sprintf("foreground = yes\npid =\n[s]\naccept = 127.0.0.1:%s\nexec = /bin/cat\ncert = %s\nkey = %s\n", port, rsa, rsaKey)
-					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					return start(t, stunnel, file)
-				},
-				func(t *testing.T, port string) values { return client(t, port) }, "wt-stunnel", "wt-openssl", nil,
-			}
-		},
-		"nginx": func(t *testing.T) test {
-			nginx := c.copied(t, "nginx")
-			return test{
-				func(t *testing.T, port string) *buffer {
-					folder := t.TempDir()
-					file := filepath.Join(folder, "nginx.conf")
-					text := fmt.Sprintf("daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {} http { access_log off; server { listen 127.0.0.1:%[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; } }", folder, port, rsa, rsaKey)
-					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					return start(t, nginx, "-c", file, "-p", folder)
-				},
-				func(t *testing.T, port string) values { return client(t, port) }, "wt-nginx", "wt-openssl", nil,
-			}
-		},
-		"Redis": func(t *testing.T) test {
-			redis := c.copied(t, "redis-server")
-			return test{
-				func(t *testing.T, port string) *buffer {
-					return start(t, redis, "--port", "0", "--tls-port", port, "--bind", "127.0.0.1", "--tls-cert-file", rsa, "--tls-key-file", rsaKey, "--tls-ca-cert-file", rsa, "--tls-auth-clients", "no", "--save", "")
-				},
-				func(t *testing.T, port string) values { return client(t, port) }, "wt-redis-server", "wt-openssl", nil,
-			}
-		},
-	} {
+// pair is a server and a client that says what it agreed on.
+type pair struct {
+	server func(t *testing.T, port string) *buffer
+	client func(t *testing.T, port string) values
+	// The names of the files that run, and what else is recorded.
+	serverName, clientName string
+	more                   values
+}
+
+// compare runs pairs and compares what is recorded with what their clients say.
+func compare(t *testing.T, a *agent, pairs map[string]func(t *testing.T) pair) {
+	t.Helper()
+	for name, c := range pairs {
 		t.Run(name, func(t *testing.T) {
 			c := c(t)
 			port := freePort(t)
@@ -300,6 +173,178 @@ func TestWhatTLSProgramsReportIsRecorded(t *testing.T) {
 			a.recorded(t, c.serverName, want.matches("server")...)
 		})
 	}
+}
+
+// simple runs a client with a port as last argument, which says version, suite and
+// perhaps group.
+func simple(words ...string) func(t *testing.T, port string) values {
+	return func(t *testing.T, port string) values {
+		t.Helper()
+		return ofWords(t, output(t, "", append(words, port)...))
+	}
+}
+
+// ofWords reads version, suite and perhaps group.
+func ofWords(t *testing.T, text string) values {
+	t.Helper()
+	m := strings.Fields(text)
+	if len(m) < 2 || !strings.HasPrefix(strings.ToLower(m[0]), "tls") {
+		t.Fatalf("a client says %q", text)
+	}
+	v := values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1]}
+	if len(m) > 2 {
+		v["tls::group"] = group(m[2])
+	}
+	return v
+}
+
+// peer is OpenSSL on the other end.
+type peer struct{ program, rsa, rsaKey, ec, ecKey string }
+
+func opensslPeer(t *testing.T, c *tools) peer {
+	t.Helper()
+	p := peer{program: c.copied(t, "openssl")}
+	p.rsa, p.rsaKey = certificate(t, c.folder, "rsa")
+	p.ec, p.ecKey = certificate(t, c.folder, "ec")
+	return p
+}
+
+// serve starts a server.
+func (p peer) serve(t *testing.T, port string, more ...string) *buffer {
+	t.Helper()
+	return start(t, append([]string{p.program, "s_server", "-accept", port, "-quiet", "-cert", p.rsa, "-key", p.rsaKey, "-dcert", p.ec, "-dkey", p.ecKey}, more...)...)
+}
+
+// connect runs a client and returns what it says.
+func (p peer) connect(t *testing.T, port string, more ...string) values {
+	t.Helper()
+	return ofOpenSSL(t, output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -servername secret-host.example %s", quit, p.program, port, strings.Join(more, " "))))
+}
+
+// toServer is a client of others with OpenSSL's server, fromClient the reverse.
+func (p peer) toServer(name string, run func(t *testing.T, port string) values, options ...string) pair {
+	return pair{func(t *testing.T, port string) *buffer {
+		t.Helper()
+		return p.serve(t, port, append([]string{"-www"}, options...)...)
+	}, run, "wt-openssl", name, nil}
+}
+
+func (p peer) fromClient(name string, run func(t *testing.T, port string) *buffer, options ...string) pair {
+	return pair{run, func(t *testing.T, port string) values {
+		t.Helper()
+		return p.connect(t, port, options...)
+	}, name, "wt-openssl", nil}
+}
+
+func TestWhatTLSProgramsReportIsRecorded(t *testing.T) {
+	need(t, "openssl")
+	a := startAgent(t)
+	c := &tools{t.TempDir()}
+	o := opensslPeer(t, c)
+	javaFolder := filepath.Join(c.folder, "Client.java")
+	if err := os.WriteFile(javaFolder, []byte(javaClient), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	both := func(more values, serverOptions, clientOptions []string) pair {
+		return pair{
+			func(t *testing.T, port string) *buffer { return o.serve(t, port, serverOptions...) },
+			func(t *testing.T, port string) values { return o.connect(t, port, clientOptions...) }, "wt-openssl", "wt-openssl", more,
+		}
+	}
+	compare(t, a, map[string]func(t *testing.T) pair{
+		"OpenSSL": func(*testing.T) pair { return both(values{"tls::result": "inferred"}, nil, nil) },
+		"OpenSSL, another group": func(*testing.T) pair {
+			return both(values{"tls::hello_retry_group": "secp384r1"}, []string{"-groups", "P-384"}, []string{"-groups", "X25519:P-384"})
+		},
+		"OpenSSL, a client certificate": func(*testing.T) pair {
+			return both(values{"tls::result": "unknown"}, []string{"-Verify", "1"}, []string{"-cert", o.ec, "-key", o.ecKey})
+		},
+		"OpenSSL, an external key": func(*testing.T) pair {
+			return both(values{"tls::psk": "yes", "tls::resumed": ""}, []string{"-psk", "1a2b3c4d", "-ciphersuites", "TLS_AES_128_GCM_SHA256"}, []string{"-psk", "1a2b3c4d"})
+		},
+		"OpenSSL, TLS 1.2": func(*testing.T) pair {
+			return both(values{"tls::result": "completed"}, nil, []string{"-tls1_2"})
+		},
+		"OpenSSL, TLS 1.2 with DHE": func(*testing.T) pair {
+			return both(values{"tls::result": "completed", "pk::bits": "2048"}, nil, []string{"-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"})
+		},
+		"OpenSSL, TLS 1.2 with static RSA": func(*testing.T) pair {
+			return both(values{"tls::result": "completed"}, nil, []string{"-tls1_2", "-cipher", "AES128-GCM-SHA256"})
+		},
+		"OpenSSL, TLS 1.0": func(*testing.T) pair {
+			return both(nil, []string{"-cipher", "DEFAULT:@SECLEVEL=0"}, []string{"-tls1", "-cipher", "DEFAULT:@SECLEVEL=0"})
+		},
+		"GnuTLS": func(t *testing.T) pair {
+			cli, serv := c.copied(t, "gnutls-cli"), c.copied(t, "gnutls-serv")
+			return pair{
+				func(t *testing.T, port string) *buffer {
+					return start(t, serv, "-q", "--echo", "-a", "-p", port, "--x509certfile", o.rsa, "--x509keyfile", o.rsaKey)
+				},
+				func(t *testing.T, port string) values {
+					out := output(t, "", cli, "--insecure", "-p", port, "127.0.0.1")
+					m := find(t, `Description: \(TLS(1\.\d)-X\.509\)-\(([^)]*)\)`, out)
+					return values{"tls::protocol_version": "TLS " + m[0], "tls::group": group(m[1]), "tls::result": "inferred"}
+				}, "wt-gnutls-serv", "wt-gnutls-cli", nil,
+			}
+		},
+		"curl": func(t *testing.T) pair {
+			curl := c.copied(t, "curl")
+			return o.toServer("wt-curl", func(t *testing.T, port string) values {
+				m := find(t, `SSL connection using (\S+) / (\S+)`, output(t, "", curl, "-svk", "--max-time", "30", "-o", "/dev/null", "https://127.0.0.1:"+port+"/"))
+				return values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1], "tls::result": "inferred"}
+			})
+		},
+		"Python": func(t *testing.T) pair {
+			need(t, "python3")
+			return o.toServer("python3*", simple("/usr/bin/python3", "-c", pythonClient))
+		},
+		"Node": func(t *testing.T) pair {
+			optional(t, "node")
+			return o.toServer("node", simple("node", "-e", nodeClient))
+		},
+		"Java": func(t *testing.T) pair {
+			optional(t, "java", "javac")
+			return o.toServer("java", simple("java", javaFolder))
+		},
+		"stunnel": func(t *testing.T) pair {
+			stunnel := c.copied(t, "stunnel")
+			return pair{
+				func(t *testing.T, port string) *buffer {
+					file := filepath.Join(t.TempDir(), "stunnel.conf")
+					text := fmt.Sprintf("foreground = yes\npid =\n[s]\naccept = 127.0.0.1:%s\nexec = /bin/cat\ncert = %s\nkey = %s\n", port, o.rsa, o.rsaKey)
+					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					return start(t, stunnel, file)
+				},
+				func(t *testing.T, port string) values { return o.connect(t, port) }, "wt-stunnel", "wt-openssl", nil,
+			}
+		},
+		"nginx": func(t *testing.T) pair {
+			nginx := c.copied(t, "nginx")
+			return pair{
+				func(t *testing.T, port string) *buffer {
+					folder := t.TempDir()
+					file := filepath.Join(folder, "nginx.conf")
+					text := fmt.Sprintf("daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {} http { access_log off; server { listen 127.0.0.1:%[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; } }", folder, port, o.rsa, o.rsaKey)
+					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					return start(t, nginx, "-c", file, "-p", folder)
+				},
+				func(t *testing.T, port string) values { return o.connect(t, port) }, "wt-nginx", "wt-openssl", nil,
+			}
+		},
+		"Redis": func(t *testing.T) pair {
+			redis := c.copied(t, "redis-server")
+			return pair{
+				func(t *testing.T, port string) *buffer {
+					return start(t, redis, "--port", "0", "--tls-port", port, "--bind", "127.0.0.1", "--tls-cert-file", o.rsa, "--tls-key-file", o.rsaKey, "--tls-ca-cert-file", o.rsa, "--tls-auth-clients", "no", "--save", "")
+				},
+				func(t *testing.T, port string) values { return o.connect(t, port) }, "wt-redis-server", "wt-openssl", nil,
+			}
+		},
+	})
 	if everything := output(t, "", "sh", "-c", "zstdcat "+a.log+"/*.zst"); strings.Contains(everything, "secret-host") || strings.Contains(a.stderr.String(), "secret-host") {
 		t.Error("the name of the server is in the log or the journal")
 	}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// compiled returns a program of the folder programs that is built with a library.
+func (c *tools) compiled(t *testing.T, name string, libraries ...string) string {
+	t.Helper()
+	need(t, "cc")
+	to := filepath.Join(c.folder, "wt-"+name)
+	said, err := exec.Command("cc", append([]string{"-Wall", "-o", to, "programs/" + name + ".c"}, libraries...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: run make setup\n%s", err, said)
+	}
+	return to
+}
+
+// suite returns a library's name of a suite as the registered one.
+func suite(name string) string {
+	switch name {
+	case "TLS13-AES128-GCM-SHA256", "TLS13_AES_128_GCM_SHA256":
+		return "TLS_AES_128_GCM_SHA256"
+	case "TLS13_AES_256_GCM_SHA384":
+		return "TLS_AES_256_GCM_SHA384"
+	}
+	return strings.ReplaceAll(name, "-", "_")
+}
+
+// said is ofWords with the names of a library.
+func said(t *testing.T, text string) values {
+	t.Helper()
+	v := ofWords(t, text)
+	v["tls::ciphersuite"] = suite(v["tls::ciphersuite"])
+	return v
+}
+
+// itself is a program that is either end: client PORT, or server PORT CERTIFICATE KEY.
+func (p peer) itself(name string, words, ofServer, ofClient []string) map[string]func(t *testing.T) pair {
+	file := filepath.Base(words[0])
+	server := func(t *testing.T, port string) *buffer {
+		t.Helper()
+		return start(t, append(append(words[:len(words):len(words)], "server", port, p.rsa, p.rsaKey), ofServer...)...)
+	}
+	client := func(t *testing.T, port string) values {
+		t.Helper()
+		return said(t, output(t, "", append(append(words[:len(words):len(words)], "client", port), ofClient...)...))
+	}
+	return map[string]func(t *testing.T) pair{
+		name:                func(*testing.T) pair { return pair{server, client, file, file, nil} },
+		name + " to others": func(*testing.T) pair { return p.toServer(file, client) },
+		"others to " + name: func(*testing.T) pair { return p.fromClient(file, server) },
+	}
+}
+
+func TestWhatOtherLibrariesReportIsRecorded(t *testing.T) {
+	a := startAgent(t)
+	c := &tools{t.TempDir()}
+	o := opensslPeer(t, c)
+	t.Run("both ends", func(t *testing.T) {
+		compare(t, a, o.itself("mbedTLS", []string{c.compiled(t, "mbedtls", "-lmbedtls", "-lmbedx509", "-lmbedcrypto")}, nil, nil))
+		compare(t, a, o.itself("wolfSSL", []string{c.compiled(t, "wolfssl", "-lwolfssl")}, nil, nil))
+	})
+	t.Run("NSS", func(t *testing.T) {
+		compare(t, a, o.nss(t, c))
+	})
+}
+
+// nss returns pairs with NSS.
+func (p peer) nss(t *testing.T, c *tools) map[string]func(t *testing.T) pair {
+	t.Helper()
+	need(t, "certutil", "pk12util")
+	tstclnt, selfserv := c.copied(t, "tstclnt"), c.copied(t, "selfserv")
+	database, container := "sql:"+t.TempDir(), filepath.Join(t.TempDir(), "rsa.p12")
+	output(t, "", "certutil", "-N", "-d", database, "--empty-password")
+	output(t, "", "openssl", "pkcs12", "-export", "-in", p.rsa, "-inkey", p.rsaKey, "-out", container, "-name", "server", "-passout", "pass:x")
+	output(t, "", "pk12util", "-d", database, "-i", container, "-W", "x")
+	client := func(versions, groups string) func(t *testing.T, port string) values {
+		return func(t *testing.T, port string) values {
+			out := start(t, tstclnt, "-h", "127.0.0.1", "-p", port, "-a", "secret-host.example", "-D", "-o", "-v", "-V", versions, "-I", groups)
+			// It says no more than this of its suite.
+			said := regexp.MustCompile(`SSL version 3\.(\d) using 128-bit AES-GCM`)
+			waitFor(t, "tstclnt is connected", func() bool { return said.MatchString(out.String()) }, out.String)
+			m := find(t, said.String(), out.String())
+			v := values{"tls::group": map[string]string{"P384": "secp384r1", "x25519": "x25519"}[groups], "tls::result": "inferred"}
+			v["tls::protocol_version"] = map[string]string{"3": "TLS 1.2", "4": "TLS 1.3"}[m[0]]
+			v["tls::ciphersuite"] = "TLS_AES_128_GCM_SHA256"
+			if m[0] == "3" {
+				v["tls::ciphersuite"], v["tls::result"] = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "completed"
+			}
+			return v
+		}
+	}
+	server := func(t *testing.T, port string) *buffer {
+		return start(t, selfserv, "-d", database, "-n", "server", "-p", port)
+	}
+	return map[string]func(t *testing.T) pair{
+		"NSS": func(*testing.T) pair {
+			return pair{server, client("tls1.3:", "P384"), "wt-selfserv", "wt-tstclnt", nil}
+		},
+		"NSS to others": func(*testing.T) pair { return p.toServer("wt-tstclnt", client("tls1.3:", "x25519")) },
+		"NSS to others, TLS 1.2": func(*testing.T) pair {
+			return p.toServer("wt-tstclnt", client("tls1.2:tls1.2", "x25519"))
+		},
+		"others to NSS": func(*testing.T) pair { return p.fromClient("wt-selfserv", server) },
+	}
+}
+
+// It writes the header of a record and its contents as two parts.
+func TestWhatErlangReportsIsRecorded(t *testing.T) {
+	optional(t, "escript")
+	a := startAgent(t)
+	o := opensslPeer(t, &tools{t.TempDir()})
+	for name, c := range o.itself("Erlang", []string{"escript", "programs/erlang.escript"}, nil, nil) {
+		compare(t, a, map[string]func(t *testing.T) pair{name: func(t *testing.T) pair {
+			p := c(t)
+			for _, file := range []*string{&p.serverName, &p.clientName} {
+				if *file == "escript" {
+					*file = "beam.smp"
+				}
+			}
+			return p
+		}})
+	}
+}
+
+// The messages of its handshakes may be in many small records, some of which one call
+// sends.
+func TestWhatRustlsReportsIsRecorded(t *testing.T) {
+	if !*everything {
+		t.Skip("it takes long to build: run make soak")
+	}
+	need(t, "cargo")
+	a := startAgent(t)
+	c := &tools{t.TempDir()}
+	o := opensslPeer(t, c)
+	build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/rustls/Cargo.toml", "--target-dir", c.folder+"/rustls")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	program := []string{c.folder + "/rustls/debug/rustls-pair"}
+	for _, size := range []string{"", "100", "64"} {
+		var fragment []string
+		if size != "" {
+			fragment = []string{size}
+		}
+		t.Run(fmt.Sprintf("records of %q bytes", size), func(t *testing.T) {
+			compare(t, a, o.itself("rustls", program, fragment, fragment))
+		})
+	}
+}
