@@ -8,8 +8,8 @@ import (
 	"slices"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout/code"
 	"crypto-auditing/src/internal/layout/loads"
-	"crypto-auditing/src/internal/layout/symbolic"
 )
 
 // function is what is known of a function that becomes a site.
@@ -85,13 +85,13 @@ func (d *decoder) addSite(f function, entry uint64) {
 // cheap returns the first instruction of a function that the kernel emulates, by
 // how much the stack pointer is lower there, and whether the return address was
 // signed by then, which plain forbids.
-func (d *decoder) cheap(entry uint64, keep []int, plain bool) (at symbolic.Instruction, delta uint32, signs, ok bool) {
+func (d *decoder) cheap(entry uint64, keep []int, plain bool) (at code.Instruction, delta uint32, signs, ok bool) {
 	start, end, err := d.image.Extent(entry)
 	if err != nil || start != entry {
 		return at, 0, false, false
 	}
 	n, found, back := 0, false, false
-	err = symbolic.Sweep(d.image, start, end, func(in symbolic.Instruction) bool {
+	err = code.Sweep(d.image, start, end, func(in code.Instruction) bool {
 		if found {
 			back = back || !in.Call && in.Target > entry && in.Target < at.Addr+uint64(at.Size)
 			return !back
@@ -187,7 +187,7 @@ func (d *decoder) endSites(accept, connect uint64) error {
 	bodies := d.targets(accept)
 	ofConnect := d.targets(connect)
 	common := slices.DeleteFunc(slices.Clone(bodies), func(b uint64) bool { return !slices.Contains(ofConnect, b) })
-	var ends []symbolic.Instruction
+	var ends []code.Instruction
 	for _, body := range common {
 		calls := d.callsOf(body, "BUF_MEM_free")
 		if len(calls) > 0 && len(ends) > 0 {
@@ -226,7 +226,7 @@ func (d *decoder) targets(entry uint64) []uint64 {
 	if err != nil {
 		return out
 	}
-	_ = symbolic.Sweep(d.image, start, end, func(in symbolic.Instruction) bool {
+	_ = code.Sweep(d.image, start, end, func(in code.Instruction) bool {
 		if in.Target != 0 && (in.Target < start || in.Target >= end) && !slices.Contains(out, in.Target) {
 			out = append(out, in.Target)
 		}
@@ -237,14 +237,14 @@ func (d *decoder) targets(entry uint64) []uint64 {
 
 // callsOf returns the calls of, and jumps to, a named function in the function
 // at entry.
-func (d *decoder) callsOf(entry uint64, name string) []symbolic.Instruction {
+func (d *decoder) callsOf(entry uint64, name string) []code.Instruction {
 	start, end, err := d.image.Extent(entry)
 	if err != nil || start != entry {
 		return nil
 	}
 	own, _ := d.image.Function(name)
-	var out []symbolic.Instruction
-	err = symbolic.Sweep(d.image, start, end, func(in symbolic.Instruction) bool {
+	var out []code.Instruction
+	err = code.Sweep(d.image, start, end, func(in code.Instruction) bool {
 		if in.Target == 0 || in.Target >= start && in.Target < end {
 			return true
 		}

@@ -6,6 +6,8 @@ import (
 	"bytes"
 
 	"golang.org/x/arch/x86/x86asm"
+
+	"crypto-auditing/src/internal/layout/code"
 )
 
 // Numbers of registers, as instructions encode them.
@@ -32,41 +34,8 @@ func (amd64) saved(r int) bool {
 	return r == rbx || r == rbp || r == rsp || r >= 12
 }
 
-// register returns number and width of a general register, and by how many bits
-// its value is shifted.
-func register(r x86asm.Reg) (number, width, shift int, ok bool) {
-	switch {
-	case r >= x86asm.AL && r <= x86asm.BL:
-		return int(r - x86asm.AL), 1, 0, true
-	case r >= x86asm.AH && r <= x86asm.BH:
-		return int(r - x86asm.AH), 1, 8, true
-	case r >= x86asm.SPB && r <= x86asm.DIB:
-		return int(r-x86asm.SPB) + rsp, 1, 0, true
-	case r >= x86asm.R8B && r <= x86asm.R15B:
-		return int(r-x86asm.R8B) + r8, 1, 0, true
-	case r >= x86asm.AX && r <= x86asm.R15W:
-		return int(r - x86asm.AX), 2, 0, true
-	case r >= x86asm.EAX && r <= x86asm.R15L:
-		return int(r - x86asm.EAX), 4, 0, true
-	case r >= x86asm.RAX && r <= x86asm.R15:
-		return int(r - x86asm.RAX), 8, 0, true
-	}
-	return 0, 0, 0, false
-}
-
-func isVector(a x86asm.Arg) bool {
-	r, ok := a.(x86asm.Reg)
-	return ok && r >= x86asm.X0 && r <= x86asm.X15
-}
-
 // maxVector is the size of a store of a vector register, in bytes.
 const maxVector = 64
-
-// Encodings that the decoder does not know.
-const (
-	endbr64 = "\xf3\x0f\x1e\xfa"
-	notrack = 0x3e
-)
 
 // amd64Step is the execution of one instruction.
 type amd64Step struct {
@@ -76,21 +45,21 @@ type amd64Step struct {
 }
 
 func (amd64) step(r *run, s *state) {
-	code := r.image.Code(s.pc)
-	if bytes.HasPrefix(code, []byte(endbr64)) {
-		s.pc += uint64(len(endbr64))
+	b := r.image.Code(s.pc)
+	if bytes.HasPrefix(b, []byte(code.EndBranch)) {
+		s.pc += uint64(len(code.EndBranch))
 		return
 	}
 	start := s.pc
-	if len(code) > 1 && code[0] == notrack && (code[1] == 0xff || code[1] == 0x41) {
-		code = code[1:]
+	if code.HasNoTrack(b) {
+		b = b[1:]
 		s.pc++
 	}
-	if len(code) == 0 {
+	if len(b) == 0 {
 		s.fail("there is no code at %#x", s.pc)
 		return
 	}
-	in, err := x86asm.Decode(code, 64)
+	in, err := x86asm.Decode(b, 64)
 	if err != nil {
 		s.fail("the code at %#x cannot be decoded", s.pc)
 		return
@@ -112,14 +81,14 @@ func (x *amd64Step) address(s *state, m x86asm.Mem) (Value, bool) {
 	case m.Base == x86asm.RIP:
 		v = constant(int64(x.end) + m.Disp)
 	case m.Base != 0:
-		n, width, _, ok := register(m.Base)
+		n, width, _, ok := code.Register(m.Base)
 		if !ok || width != 8 {
 			return Value{}, false
 		}
 		v = x.binary(opAdd, s.registers[n], v, 8)
 	}
 	if m.Index != 0 && m.Scale != 0 {
-		n, width, _, ok := register(m.Index)
+		n, width, _, ok := code.Register(m.Index)
 		if !ok || width != 8 {
 			return Value{}, false
 		}
@@ -132,7 +101,7 @@ func (x *amd64Step) address(s *state, m x86asm.Mem) (Value, bool) {
 func (x *amd64Step) width(a x86asm.Arg) int {
 	switch a := a.(type) {
 	case x86asm.Reg:
-		if _, width, _, ok := register(a); ok {
+		if _, width, _, ok := code.Register(a); ok {
 			return width
 		}
 	case x86asm.Mem:
@@ -145,7 +114,7 @@ func (x *amd64Step) width(a x86asm.Arg) int {
 func (x *amd64Step) get(s *state, a x86asm.Arg) (v Value, width int, ok bool) {
 	switch a := a.(type) {
 	case x86asm.Reg:
-		n, width, shift, ok := register(a)
+		n, width, shift, ok := code.Register(a)
 		if !ok {
 			return Value{}, 0, false
 		}
@@ -170,9 +139,9 @@ func (x *amd64Step) get(s *state, a x86asm.Arg) (v Value, width int, ok bool) {
 func (x *amd64Step) put(s *state, a x86asm.Arg, v Value) bool {
 	switch a := a.(type) {
 	case x86asm.Reg:
-		n, width, shift, ok := register(a)
+		n, width, shift, ok := code.Register(a)
 		if !ok {
-			return isVector(a)
+			return code.IsVector(a)
 		}
 		s.registers[n] = x.merge(s.registers[n], v, width, shift)
 		return true
@@ -244,7 +213,7 @@ func (x *amd64Step) execute(s *state) bool {
 		return true
 	case x86asm.MOV:
 		v, _, ok := x.get(s, second)
-		return x.put(s, first, v) && (ok || isVector(first))
+		return x.put(s, first, v) && (ok || code.IsVector(first))
 	case x86asm.MOVZX:
 		v, _, ok := x.get(s, second)
 		return ok && x.put(s, first, v)
@@ -480,7 +449,7 @@ func (x *amd64Step) conditional(s *state) bool {
 // of interest, but their stores change memory.
 func (x *amd64Step) vector(s *state) bool {
 	first, second := x.in.Args[0], x.in.Args[1]
-	if m, ok := first.(x86asm.Mem); ok && isVector(second) {
+	if m, ok := first.(x86asm.Mem); ok && code.IsVector(second) {
 		addr, ok := x.address(s, m)
 		if !ok {
 			return false
@@ -488,13 +457,13 @@ func (x *amd64Step) vector(s *state) bool {
 		x.write(s, addr, min(max(x.in.MemBytes, 16), maxVector), x.unknown())
 		return true
 	}
-	if r, ok := first.(x86asm.Reg); ok && isVector(second) {
-		if n, width, _, ok := register(r); ok {
+	if r, ok := first.(x86asm.Reg); ok && code.IsVector(second) {
+		if n, width, _, ok := code.Register(r); ok {
 			s.registers[n] = x.cut(x.unknown(), width)
 			return true
 		}
 	}
-	if !isVector(first) {
+	if !code.IsVector(first) {
 		return false
 	}
 	switch x.in.Op {

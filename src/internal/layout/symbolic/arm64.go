@@ -5,6 +5,8 @@ package symbolic
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"crypto-auditing/src/internal/layout/code"
 )
 
 // arm64 executes instructions of arm64. Their fields are decoded here: the
@@ -34,12 +36,12 @@ type arm64Step struct {
 }
 
 func (arm64) step(r *run, s *state) {
-	code := r.image.Code(s.pc)
-	if len(code) < 4 || s.pc%4 != 0 {
+	b := r.image.Code(s.pc)
+	if len(b) < 4 || s.pc%4 != 0 {
 		s.fail("there is no code at %#x", s.pc)
 		return
 	}
-	x := binary.LittleEndian.Uint32(code)
+	x := binary.LittleEndian.Uint32(b)
 	i := arm64Step{run: r, state: s, x: x, start: s.pc, width: 4, rd: int(x & 31), rn: int(x >> 5 & 31), rm: int(x >> 16 & 31)}
 	if x>>31 != 0 {
 		i.width = 8
@@ -68,14 +70,14 @@ func (i *arm64Step) set(n int, v Value, width int) {
 	}
 }
 
-// condition returns the condition of a code, false for always and for flags that
+// condition returns the condition of a number, false for always and for flags that
 // are not known.
-func (i *arm64Step) condition(code uint32) (Condition, bool) {
+func (i *arm64Step) condition(number uint32) (Condition, bool) {
 	relations := [...]relation{Equal, NotEqual, notBelow, below, negative, notNegative, overflow, notOverflow,
 		above, notAbove, notLess, less, greater, notGreater, 0, 0}
 	c := i.state.flags
 	known := c.Relation != 0
-	c.Relation = relations[code&15]
+	c.Relation = relations[number&15]
 	return c, known && c.Relation != 0
 }
 
@@ -97,9 +99,9 @@ func (i *arm64Step) branch() bool {
 	case i.is(0xfffffc1f, 0xd65f0000), x == 0xd65f0bff, x == 0xd65f0fff:
 		i.ret(i.state)
 	case i.is(0xfc000000, 0x14000000):
-		i.jump(i.state, i.start+uint64(signed(x, 26)*4))
+		i.jump(i.state, i.start+uint64(code.Signed(x, 26)*4))
 	case i.is(0xfc000000, 0x94000000):
-		i.call(i.state, i.start+uint64(signed(x, 26)*4), i.start+4)
+		i.call(i.state, i.start+uint64(code.Signed(x, 26)*4), i.start+4)
 	case i.is(0xfffffc1f, 0xd61f0000), i.is(0xfffffc1f, 0xd63f0000):
 		v := i.state.registers[i.rn]
 		target, known := v.Constant()
@@ -119,15 +121,15 @@ func (i *arm64Step) branch() bool {
 		if !ok {
 			return false
 		}
-		i.branchIf(c, signed(x>>5, 19)*4)
+		i.branchIf(c, code.Signed(x>>5, 19)*4)
 	case i.is(0x7e000000, 0x34000000): // cbz, cbnz
 		c := Condition{X: i.get(i.rd, i.width), Width: i.width, Relation: Equal + relation(x>>24&1)}
-		i.branchIf(c, signed(x>>5, 19)*4)
+		i.branchIf(c, code.Signed(x>>5, 19)*4)
 	case i.is(0x7e000000, 0x36000000): // tbz, tbnz
 		bit := constant(int64(uint64(1) << (x>>19&31 | x>>31<<5)))
 		v := i.get(i.rd, 8)
 		c := Condition{X: i.binary(opAnd, v, bit, 8), Width: 8, Relation: Equal + relation(x>>24&1)}
-		i.branchIf(c, signed(x>>5, 14)*4)
+		i.branchIf(c, code.Signed(x>>5, 14)*4)
 	default:
 		return false
 	}
@@ -182,7 +184,7 @@ func (i *arm64Step) immediate() bool {
 	x, w := i.x, i.width
 	switch {
 	case i.is(0x1f000000, 0x10000000): // adr, adrp
-		offset := signed(x>>5, 19)<<2 | int64(x>>29&3)
+		offset := code.Signed(x>>5, 19)<<2 | int64(x>>29&3)
 		if x>>31 != 0 {
 			i.set(i.rd, constant(int64(i.start&^0xfff)+offset<<12), 8)
 		} else {
@@ -225,7 +227,7 @@ func (i *arm64Step) immediate() bool {
 		i.bitfield()
 	case i.is(0x3f000000, 0x18000000): // ldr of a literal
 		n := 4 << (x >> 30 & 1)
-		i.set(i.rd, i.read(i.state, constant(int64(i.start)+signed(x>>5, 19)*4), n), 8)
+		i.set(i.rd, i.read(i.state, constant(int64(i.start)+code.Signed(x>>5, 19)*4), n), 8)
 	default:
 		return false
 	}

@@ -2,6 +2,8 @@
 
 package symbolic
 
+import "crypto-auditing/src/internal/layout/code"
+
 // memory executes loads and stores.
 func (i *arm64Step) memory() bool {
 	switch {
@@ -49,7 +51,7 @@ func (i *arm64Step) single() bool {
 		}
 		addr = i.binary(opAdd, addr, index, 8)
 	default:
-		moved := i.plus(signed(x>>12, 9))
+		moved := i.plus(code.Signed(x>>12, 9))
 		switch x >> 10 & 3 {
 		case 0, 2:
 			addr = moved
@@ -112,7 +114,7 @@ func (i *arm64Step) pair() {
 	case x>>31 != 0:
 		n = 8
 	}
-	offset := signed(x>>15, 7) * int64(n)
+	offset := code.Signed(x>>15, 7) * int64(n)
 	second := int(x >> 10 & 31)
 	mode := x >> 23 & 3
 	addr := i.state.registers[i.rn]

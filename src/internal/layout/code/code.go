@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package symbolic
+// Package code decodes the instructions of functions as far as probes on them
+// are concerned.
+package code
 
 import (
 	"bytes"
@@ -70,12 +72,12 @@ func Sweep(m *image.Image, start, end uint64, f func(Instruction) bool) error {
 // decodeAMD64 decodes an instruction of x86-64.
 func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 	out := Instruction{Addr: addr, Writes: -1}
-	if bytes.HasPrefix(code, []byte(endbr64)) {
-		out.Size, out.Straight = len(endbr64), true
+	if bytes.HasPrefix(code, []byte(EndBranch)) {
+		out.Size, out.Straight = len(EndBranch), true
 		return out, true
 	}
 	prefix := 0
-	if len(code) > 1 && code[0] == notrack && (code[1] == 0xff || code[1] == 0x41) {
+	if HasNoTrack(code) {
 		code, prefix = code[1:], 1
 	}
 	in, err := x86asm.Decode(code, 64)
@@ -90,7 +92,7 @@ func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 		return out, true
 	}
 	first, isRegister := in.Args[0].(x86asm.Reg)
-	number, _, _, general := register(first)
+	number, _, _, general := Register(first)
 	switch in.Op {
 	case x86asm.PUSH:
 		out.Straight, out.Lowers = true, 8
@@ -105,14 +107,14 @@ func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 	case x86asm.MOV, x86asm.LEA, x86asm.XOR, x86asm.AND, x86asm.OR, x86asm.ADD, x86asm.MOVZX, x86asm.MOVSX, x86asm.MOVSXD:
 		switch {
 		case isRegister && general:
-			out.Straight, out.Writes = number != rsp, number
+			out.Straight, out.Writes = number != 4, number
 		case !isRegister:
 			out.Straight = true
 		}
 	case x86asm.TEST, x86asm.CMP, x86asm.NOP:
 		out.Straight = true
 	default:
-		out.Straight = isVector(first)
+		out.Straight = IsVector(first)
 	}
 	return out, true
 }
@@ -150,13 +152,13 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 		if out.Call {
 			out.Name = "bl"
 		}
-		out.Target = addr + uint64(signed(x, 26)*4)
+		out.Target = addr + uint64(Signed(x, 26)*4)
 	case x&0xff000010 == 0x54000000:
-		out.Name, out.Target = "b.cond", addr+uint64(signed(x>>5, 19)*4)
+		out.Name, out.Target = "b.cond", addr+uint64(Signed(x>>5, 19)*4)
 	case x&0x7e000000 == 0x34000000:
-		out.Name, out.Target = "cbz", addr+uint64(signed(x>>5, 19)*4)
+		out.Name, out.Target = "cbz", addr+uint64(Signed(x>>5, 19)*4)
 	case x&0x7e000000 == 0x36000000:
-		out.Name, out.Target = "tbz", addr+uint64(signed(x>>5, 14)*4)
+		out.Name, out.Target = "tbz", addr+uint64(Signed(x>>5, 14)*4)
 	case x&0x1f000000 == 0x10000000:
 		out.Name, out.Straight, out.Writes = "adr", true, rd
 	case x == 0xd503201f:
@@ -172,12 +174,12 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 		}
 	case x&0x7fc00000 == 0x29800000, x&0x7fc00000 == 0x2d800000: // stp with a change of its base before
 		out.Straight = x>>5&31 == 31
-		out.Lowers = -int(signed(x>>15, 7) * 8)
+		out.Lowers = -int(Signed(x>>15, 7) * 8)
 		if x>>26&1 == 0 && x>>31 == 0 {
 			out.Straight = false
 		}
 	case x&0xffe00c00 == 0xf8000c00 && x>>5&31 == 31: // str x, [sp, n]!
-		out.Straight, out.Lowers = true, -int(signed(x>>12, 9))
+		out.Straight, out.Lowers = true, -int(Signed(x>>12, 9))
 	case x&0x3bc00000 == 0x29000000, x&0x3fc00000 == 0x39000000, x&0xbfc00000 == 0xb9000000: // stp, str
 		out.Straight = true
 	case x&0x1f000000 == 0x11000000, x&0x1f800000 == 0x12800000, x&0x1f000000 == 0x0a000000, x&0x1f200000 == 0x0b000000, x&0x1f800000 == 0x12000000: // arithmetic
@@ -193,5 +195,43 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 	return out, true
 }
 
-// signed returns the low n bits of x as a signed number.
-func signed(x uint32, n uint) int64 { return int64(int32(x<<(32-n)) >> (32 - n)) }
+// Signed returns the low n bits of x as a signed number.
+func Signed(x uint32, n uint) int64 { return int64(int32(x<<(32-n)) >> (32 - n)) }
+
+// EndBranch is the encoding of endbr64, which the decoder does not know.
+const EndBranch = "\xf3\x0f\x1e\xfa"
+
+// HasNoTrack reports whether a jump or a call by a register begins with the
+// prefix notrack, which the decoder does not know.
+func HasNoTrack(code []byte) bool {
+	const prefix = 0x3e
+	return len(code) > 1 && code[0] == prefix && (code[1] == 0xff || code[1] == 0x41)
+}
+
+// Register returns number and width of a general register, and by how many bits
+// its value is shifted.
+func Register(r x86asm.Reg) (number, width, shift int, ok bool) {
+	switch {
+	case r >= x86asm.AL && r <= x86asm.BL:
+		return int(r - x86asm.AL), 1, 0, true
+	case r >= x86asm.AH && r <= x86asm.BH:
+		return int(r - x86asm.AH), 1, 8, true
+	case r >= x86asm.SPB && r <= x86asm.DIB:
+		return int(r-x86asm.SPB) + 4, 1, 0, true
+	case r >= x86asm.R8B && r <= x86asm.R15B:
+		return int(r-x86asm.R8B) + 8, 1, 0, true
+	case r >= x86asm.AX && r <= x86asm.R15W:
+		return int(r - x86asm.AX), 2, 0, true
+	case r >= x86asm.EAX && r <= x86asm.R15L:
+		return int(r - x86asm.EAX), 4, 0, true
+	case r >= x86asm.RAX && r <= x86asm.R15:
+		return int(r - x86asm.RAX), 8, 0, true
+	}
+	return 0, 0, 0, false
+}
+
+// IsVector reports whether an operand is a vector register.
+func IsVector(a x86asm.Arg) bool {
+	r, ok := a.(x86asm.Reg)
+	return ok && r >= x86asm.X0 && r <= x86asm.X15
+}
