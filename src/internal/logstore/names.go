@@ -31,6 +31,8 @@ type (
 	Lost = queue.Lost
 	// Reader reads a store.
 	Reader = reader.Reader
+	// Ahead reads a store before it is wanted.
+	Ahead = reader.Ahead
 	// ReaderOptions configure a Reader.
 	ReaderOptions = reader.Options
 	// Query says which chunks a Reader may leave out.
@@ -96,6 +98,9 @@ func ParseCursor(text string) (Cursor, error) { return cursor.Parse(text) }
 // OpenReader opens the store in dir for reading, before its oldest entry. The
 // directory must exist; it may be empty.
 func OpenReader(dir string, opts ReaderOptions) (*Reader, error) { return reader.Open(dir, opts) }
+
+// NewAhead returns an Ahead that continues where the Reader is.
+func NewAhead(r *Reader) *Ahead { return reader.NewAhead(r) }
 
 // OpenFile opens one segment file, wherever it is.
 func OpenFile(ctx context.Context, path string, opts ReaderOptions) (*Reader, error) {

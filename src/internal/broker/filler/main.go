@@ -81,10 +81,12 @@ func scan(o *options) error {
 		return err
 	}
 	defer r.Close()
+	ahead := logstore.NewAhead(r)
+	defer ahead.Stop()
 	groups, began := 0, time.Now()
 	var g event.Group
 	for {
-		chunk, err := r.Next(context.Background())
+		chunk, err := ahead.Next(context.Background())
 		if err == io.EOF {
 			fmt.Println(groups, time.Since(began).Seconds())
 			return nil

@@ -82,18 +82,18 @@ func (s *directoryStore) Start() (at int64, ok bool, err error) {
 }
 
 func (s *directoryStore) Seek(c logstore.Cursor) (missing uint64, err error) {
-	s.rest = nil
+	s.stop()
 	missing, err = s.reader.Seek(c)
 	return missing, s.seekError(err)
 }
 
 func (s *directoryStore) SeekTime(ctx context.Context, since int64) error {
-	s.rest = nil
+	s.stop()
 	return s.seekError(s.reader.SeekTime(ctx, since))
 }
 
 func (s *directoryStore) Rewind() error {
-	s.rest = nil
+	s.stop()
 	s.reader.Rewind()
 	return nil
 }

@@ -94,7 +94,7 @@ func openFile(ctx context.Context, path string, boot BootTime) (Source, error) {
 		file.Close()
 		return nil, fmt.Errorf("cannot open log: %w", err)
 	}
-	return &segmentFile{storeSource: storeSource{ctx: ctx, reader: reader, boot: boot}, file: file, path: path}, nil
+	return &segmentFile{storeSource: storeSource{ctx: ctx, reader: reader, ahead: logstore.NewAhead(reader), boot: boot}, file: file, path: path}, nil
 }
 
 func isZstd(b []byte) bool { return bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}) }
@@ -202,16 +202,20 @@ func (s *stream) Close() error {
 type storeSource struct {
 	ctx    context.Context // of the query
 	reader *logstore.Reader
-	boot   BootTime
-	chunk  *logstore.Chunk
-	rest   []byte // of the entries of the chunk
+	// ahead reads before Next wants it; nil: the reader does not.
+	ahead *logstore.Ahead
+	boot  BootTime
+	chunk *logstore.Chunk
+	rest  []byte // of the entries of the chunk
+	// chunkEnd is the offset after the chunk.
+	chunkEnd int64
 	// sequence is that of the entry returned last.
 	sequence uint64
 }
 
 func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 	for len(s.rest) == 0 {
-		chunk, err := s.reader.Next(s.ctx)
+		chunk, err := s.nextChunk()
 		if err != nil {
 			if s.ctx.Err() != nil {
 				return nil, 0, s.ctx.Err()
@@ -219,6 +223,7 @@ func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 			return nil, 0, Gap(err)
 		}
 		s.chunk, s.rest, s.sequence = chunk, chunk.Entries, chunk.First-1
+		s.chunkEnd = chunk.Offset + chunk.Header.ChunkSize()
 	}
 	n, err := event.Decode(s.rest, g)
 	if err != nil {
@@ -253,7 +258,35 @@ func Gap(err error) error {
 	return gap
 }
 
-func (s *storeSource) Close() error { return s.reader.Close() }
+func (s *storeSource) nextChunk() (*logstore.Chunk, error) {
+	if s.ahead != nil {
+		return s.ahead.Next(s.ctx)
+	}
+	return s.reader.Next(s.ctx)
+}
+
+// stop ends reading ahead, so that the reader can go elsewhere.
+func (s *storeSource) stop() {
+	if s.ahead != nil {
+		s.ahead.Stop()
+		s.ahead = nil
+	}
+	s.rest = nil
+}
+
+func (s *storeSource) Close() error {
+	s.stop()
+	return s.reader.Close()
+}
+
+// Ahead has a source read before Next wants it, on another core, if it can. That
+// is for those who read to the end: what was read ahead is lost when they go
+// elsewhere.
+func Ahead(s Source) {
+	if s, ok := s.(*directoryStore); ok && s.ahead == nil {
+		s.ahead = logstore.NewAhead(s.reader)
+	}
+}
 
 // segmentFile reads a file that begins as a segment does. Where it goes on in
 // another way, it is read as a stream that zstd decompresses.
@@ -273,11 +306,7 @@ func (s *segmentFile) Next(g *event.Group) ([]byte, int64, error) {
 	var gap *GapError
 	switch {
 	case err == io.EOF:
-		end := int64(0)
-		if s.chunk != nil {
-			end = s.chunk.Offset + s.chunk.Header.ChunkSize()
-		}
-		return s.resume(end, g, io.EOF)
+		return s.resume(s.chunkEnd, g, io.EOF)
 	case errors.As(err, &corrupt) && corrupt.Kind == frame.KindStore:
 		return s.resume(corrupt.Offset, g, err)
 	case errors.As(err, &corrupt):
@@ -320,6 +349,7 @@ func (s *segmentFile) resume(offset int64, g *event.Group, otherwise error) ([]b
 		return nil, 0, err
 	}
 	stream.origin = offset
+	s.stop()
 	s.stream = stream
 	return stream.Next(g)
 }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reader
+
+import (
+	"context"
+	"sync"
+)
+
+// aheadChunks is the number of chunks that are read before they are wanted. Each
+// takes frame.MaxUncompressed bytes at most.
+const aheadChunks = 3
+
+// Ahead reads the chunks of a Reader in a goroutine of its own before they are
+// wanted: the caller works on one while the next ones are decompressed. The order
+// and the errors are those of Reader.Next. It is for one goroutine, which does not
+// use the Reader until Next has returned an error, or after Stop.
+type Ahead struct {
+	reader *Reader
+	// spare is memory for entries.
+	spare   chan []byte
+	results chan result
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	// current is what Next has returned; holds says that it is a chunk.
+	current result
+	holds   bool
+}
+
+// result is a chunk or an error.
+type result struct {
+	chunk   Chunk
+	entries []byte // the memory of the chunk, which may be nil
+	err     error
+}
+
+// NewAhead returns an Ahead that continues where the Reader is.
+func NewAhead(r *Reader) *Ahead {
+	a := &Ahead{reader: r, spare: make(chan []byte, aheadChunks)}
+	for range aheadChunks {
+		a.spare <- nil
+	}
+	return a
+}
+
+// Next returns what Reader.Next would return. A chunk is valid until the next
+// call. After an error, io.EOF included, nothing has been read ahead.
+func (a *Ahead) Next(ctx context.Context) (*Chunk, error) {
+	if a.holds {
+		a.holds = false
+		a.spare <- a.current.entries
+	}
+	if a.results == nil {
+		a.start(ctx)
+	}
+	var next result
+	select {
+	case next = <-a.results:
+	case <-ctx.Done():
+		next.err = ctx.Err()
+	}
+	if next.err != nil {
+		a.Stop()
+		return nil, next.err
+	}
+	a.current, a.holds = next, true
+	return &a.current.chunk, nil
+}
+
+// Stop ends reading. The Reader is then somewhere after the last chunk that was
+// returned.
+func (a *Ahead) Stop() {
+	if a.results == nil {
+		return
+	}
+	a.cancel()
+	a.running.Wait()
+	for len(a.results) > 0 {
+		if r := <-a.results; r.err == nil {
+			a.spare <- r.entries
+		}
+	}
+	a.results = nil
+}
+
+func (a *Ahead) start(ctx context.Context) {
+	ctx, a.cancel = context.WithCancel(ctx)
+	// With room for all that can be read, and for the error that ends it.
+	a.results = make(chan result, aheadChunks+1)
+	a.running.Go(func() { a.read(ctx) })
+}
+
+// read reads until an error.
+func (a *Ahead) read(ctx context.Context) {
+	for {
+		var spare []byte
+		select {
+		case spare = <-a.spare:
+		case <-ctx.Done():
+			a.results <- result{err: ctx.Err()}
+			return
+		}
+		a.reader.entries, spare = spare, a.reader.entries
+		chunk, err := a.reader.Next(ctx)
+		a.reader.entries, spare = spare, a.reader.entries
+		if err != nil {
+			a.spare <- spare
+			a.results <- result{err: err}
+			return
+		}
+		a.results <- result{chunk: *chunk, entries: spare}
+	}
+}
