@@ -85,6 +85,7 @@ struct {
 
 /* Keep the types of the interface in the object's BTF. */
 const struct record *type_record __attribute__((unused));
+const struct owner *type_owner __attribute__((unused));
 const struct element *type_element __attribute__((unused));
 const enum record_kind *type_record_kind __attribute__((unused));
 const enum record_flags *type_record_flags __attribute__((unused));
@@ -576,12 +577,36 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 	return 0;
 }
 
+/*
+ * Puts whose program it is into the ring. Where there is no room, the hit will
+ * hardly find any. The function is global for the verifier, as refusal is.
+ */
+__noinline int send_owner(__u64 now)
+{
+	const struct task_struct *task = bpf_get_current_task_btf();
+	struct owner *o = bpf_ringbuf_reserve(&ring, sizeof(*o), 0);
+
+	if (!o)
+		return 0;
+	o->time = now;
+	o->pid_tgid = (__u64)task->tgid << 32 | (__u32)task->pid;
+	o->unused[0] = o->unused[1] = 0;
+	o->user = bpf_get_current_uid_gid();
+	o->length = sizeof(*o);
+	o->kind = RECORD_OWNER;
+	o->padding = 0;
+	read_unit(o->unit, task);
+	bpf_ringbuf_submit(o, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
 /* Puts a hit into the smallest record that holds it. */
 static __always_inline void send(struct hit *h)
 {
 	/* A few long strings may take more, but not much more unless they take the largest. */
 	__u32 bytes = h->count <= FEW ? RATE_RECORD : h->count <= 8 ? SIZE_MEDIUM : SIZE_LARGE;
-	__u32 reason = refusal(h->pid_tgid >> 32, h->time, bytes);
+	int owned = opens_context(h) && *(volatile __u64 *)&control.owners;
+	__u32 reason = refusal(h->pid_tgid >> 32, h->time, owned ? bytes + RATE_RECORD : bytes);
 	struct user_element e[FEW];
 	int few;
 
@@ -590,6 +615,8 @@ static __always_inline void send(struct hit *h)
 		count_loss(reason, opens_context(h) + h->count + h->dropped);
 		return;
 	}
+	if (owned)
+		send_owner(h->time);
 	few = read_few(h, e);
 	if (few && !emit_literals(h, e))
 		return;

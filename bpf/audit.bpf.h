@@ -19,6 +19,7 @@ enum record_kind {
 	RECORD_DATA,
 	RECORD_NEW_CONTEXT_WITH_DATA,
 	RECORD_WIRE,	/* struct piece */
+	RECORD_OWNER,	/* struct owner */
 };
 
 /* Bits of record.flags. */
@@ -49,6 +50,23 @@ struct record {
 	__u8 exe_len;
 	__u8 flags;
 } __attribute__((packed));
+
+#define UNIT_MAX 128
+
+/*
+ * Whose program it is that opens a context with the next hit of the process, if the
+ * agent asks for it. The length and the kind are where struct record has them.
+ */
+struct owner {
+	__u64 time;
+	__u64 pid_tgid;
+	__u64 unused[2];
+	__u32 user;	/* the real user id */
+	__u16 length;
+	__u8 kind;
+	__u8 padding;
+	char unit[UNIT_MAX];	/* as in struct names */
+};
 
 /* Values of the low bits of element.type. */
 enum element_type {
@@ -159,6 +177,7 @@ struct control_block {
 	__u64 seed;	/* random, so that a process cannot choose with whom it shares a counter */
 	/* Not 0 after a loss was counted; the agent clears it before it reads the counters. */
 	__u64 lossy;
+	__u64 owners;	/* not 0: the agent wants a struct owner before a hit that opens a context */
 };
 
 /* The period over which bytes are counted, ns. */

@@ -44,6 +44,7 @@ type AuditControlBlock struct {
 	ConnectionLimit uint64
 	Seed            uint64
 	Lossy           uint64
+	Owners          uint64
 }
 
 type AuditElement struct {
@@ -87,6 +88,18 @@ const (
 	AuditLossReasonLOSS_REASONS    AuditLossReason = 3
 )
 
+type AuditOwner struct {
+	_       structs.HostLayout
+	Time    uint64
+	PidTgid uint64
+	Unused  [2]uint64
+	User    uint32
+	Length  uint16
+	Kind    uint8
+	Padding uint8
+	Unit    [128]int8
+}
+
 type AuditRecord struct {
 	_       structs.HostLayout
 	Time    uint64
@@ -120,6 +133,7 @@ const (
 	AuditRecordKindRECORD_DATA                  AuditRecordKind = 5
 	AuditRecordKindRECORD_NEW_CONTEXT_WITH_DATA AuditRecordKind = 6
 	AuditRecordKindRECORD_WIRE                  AuditRecordKind = 7
+	AuditRecordKindRECORD_OWNER                 AuditRecordKind = 8
 )
 
 type AuditSite struct {
@@ -160,6 +174,7 @@ const (
 	AuditVarTypeElementFlags = "type_element_flags"
 	AuditVarTypeElementType  = "type_element_type"
 	AuditVarTypeLossReason   = "type_loss_reason"
+	AuditVarTypeOwner        = "type_owner"
 	AuditVarTypeRecord       = "type_record"
 	AuditVarTypeRecordFlags  = "type_record_flags"
 	AuditVarTypeRecordKind   = "type_record_kind"
@@ -235,6 +250,7 @@ type AuditVariableSpecs struct {
 	TypeElementFlags *ebpf.VariableSpec `ebpf:"type_element_flags"`
 	TypeElementType  *ebpf.VariableSpec `ebpf:"type_element_type"`
 	TypeLossReason   *ebpf.VariableSpec `ebpf:"type_loss_reason"`
+	TypeOwner        *ebpf.VariableSpec `ebpf:"type_owner"`
 	TypeRecord       *ebpf.VariableSpec `ebpf:"type_record"`
 	TypeRecordFlags  *ebpf.VariableSpec `ebpf:"type_record_flags"`
 	TypeRecordKind   *ebpf.VariableSpec `ebpf:"type_record_kind"`
@@ -292,6 +308,7 @@ type AuditVariables struct {
 	TypeElementFlags *ebpf.Variable `ebpf:"type_element_flags"`
 	TypeElementType  *ebpf.Variable `ebpf:"type_element_type"`
 	TypeLossReason   *ebpf.Variable `ebpf:"type_loss_reason"`
+	TypeOwner        *ebpf.Variable `ebpf:"type_owner"`
 	TypeRecord       *ebpf.Variable `ebpf:"type_record"`
 	TypeRecordFlags  *ebpf.Variable `ebpf:"type_record_flags"`
 	TypeRecordKind   *ebpf.Variable `ebpf:"type_record_kind"`

@@ -7,6 +7,6 @@
 // build checks that they are what the sources give.
 package bpf
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -output-stem audit -target amd64,arm64 -type record -type element -type record_kind -type record_flags -type element_type -type element_flags -type argument_kind -type loss_reason Audit audit.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -output-stem audit -target amd64,arm64 -type record -type element -type owner -type record_kind -type record_flags -type element_type -type element_flags -type argument_kind -type loss_reason Audit audit.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -output-stem wire -target amd64,arm64 -type piece -type names -type protocol -type piece_flags -type counter Wire wire.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu
 //go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package bpf -output-stem tree -target amd64,arm64 -type process Tree tree.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu

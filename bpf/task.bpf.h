@@ -92,8 +92,6 @@ static __always_inline long read_executable(__u8 *to, const struct task_struct *
 	return bpf_probe_read_kernel_str(to, EXECUTABLE_MAX, file->d_name.name);
 }
 
-#define UNIT_MAX 128
-
 /* Reports whether a name of so many bytes is that of a service or scope. */
 static __always_inline int is_unit(const char *name, long length)
 {

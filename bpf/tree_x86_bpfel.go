@@ -24,6 +24,7 @@ type TreeControlBlock struct {
 	ConnectionLimit uint64
 	Seed            uint64
 	Lossy           uint64
+	Owners          uint64
 }
 
 type TreeProcess struct {

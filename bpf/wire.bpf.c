@@ -247,6 +247,8 @@ static __always_inline void add_names(struct names *names)
 	names->executable[0] = 0;
 	read_executable((__u8 *)names->executable, task);
 	read_unit(names->unit, task);
+	names->user = bpf_get_current_uid_gid();
+	names->padding = 0;
 }
 
 /*

@@ -68,6 +68,8 @@ struct piece {
 struct names {
 	char executable[WIRE_EXECUTABLE_MAX];
 	char unit[WIRE_UNIT_MAX];	/* the nearest service or scope above the task; may be empty */
+	__u32 user;	/* the real user id */
+	__u32 padding;
 };
 
 #endif /* CRAU_WIRE_BPF_H */

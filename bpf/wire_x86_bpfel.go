@@ -64,6 +64,7 @@ type WireControlBlock struct {
 	ConnectionLimit uint64
 	Seed            uint64
 	Lossy           uint64
+	Owners          uint64
 }
 
 type WireCounter uint32
@@ -85,6 +86,8 @@ type WireNames struct {
 	_          structs.HostLayout
 	Executable [64]int8
 	Unit       [128]int8
+	User       uint32
+	Padding    uint32
 }
 
 type WirePiece struct {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,9 +32,20 @@ type process struct {
 // that it is ready when start returns.
 func start(t *testing.T, name string, arguments ...string) *process {
 	t.Helper()
+	return startAs(t, publisher(name), nil, arguments...)
+}
+
+// startAs starts a publisher from a file, and as the process that is described.
+func startAs(t *testing.T, name string, as *syscall.SysProcAttr, arguments ...string) *process {
+	t.Helper()
 	needRecording(t)
-	p := &process{counts: filepath.Join(t.TempDir(), "counts"), stderr: &machine.Output{}}
-	p.command = exec.Command(publisher(name), append([]string{"--counts", p.counts}, arguments...)...)
+	folder := openFolder(t)
+	if err := os.Chmod(folder, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{counts: filepath.Join(folder, "counts"), stderr: &machine.Output{}}
+	p.command = exec.Command(name, append([]string{"--counts", p.counts}, arguments...)...)
+	p.command.SysProcAttr = as
 	p.command.Stderr = p.stderr
 	var err error
 	if p.stdin, err = p.command.StdinPipe(); err != nil {

@@ -80,14 +80,27 @@ func (p *peer) reply(t *testing.T) (r reply) {
 
 // status is what crauctl status says, as far as the tests look at it.
 type status struct {
-	Hits, HitsSeen, Events, Chunks, Groups uint64
-	Directory, Newest                      string
-	Lost                                   []struct{ Hits, Events uint64 }
-	Latency                                struct{ Counts []uint64 }
-	Libraries                              []struct {
+	Hits, HitsSeen, HitsExcluded, Events, Chunks, Groups uint64
+
+	Directory, Newest string
+	Lost              []struct{ Hits, Events uint64 }
+	Latency           struct{ Counts []uint64 }
+	Libraries         []struct {
 		Path, BuildID, Provider, Attached, Error string
 		Sites, Hits                              uint64
 		Replaced                                 bool
+	}
+	Sources []struct {
+		Name                              string
+		Connections, Handshakes, Excluded uint64
+	}
+	Coverage []struct {
+		Executable                                     string
+		Matched, Socket, Library, Mismatched, Excluded uint64
+	}
+	Exclusions []struct {
+		Rule             string
+		Handshakes, Hits uint64
 	}
 }
 

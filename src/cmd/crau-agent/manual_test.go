@@ -70,8 +70,10 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 			if err != nil || len(warnings) > 0 {
 				t.Fatalf("%v, %v in\n%s", err, warnings, file.String())
 			}
-			if len(got.Library) == 0 {
-				got.Library = nil
+			for _, list := range []*[]string{&got.Library, &got.Exclude} {
+				if len(*list) == 0 {
+					*list = nil
+				}
 			}
 			if want := config.DefaultAgent(); !reflect.DeepEqual(got, want) {
 				t.Errorf("the documented defaults are\n%+v\nwant\n%+v", got, want)

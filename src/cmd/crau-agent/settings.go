@@ -12,6 +12,7 @@ import (
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/discover"
+	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
 )
@@ -48,22 +49,29 @@ func (s *settings) options() (agent.Options, error) {
 	default:
 		return agent.Options{}, program.Usage(fmt.Errorf("--profile %s: neither uprobe_multi nor perf_event", s.profile))
 	}
+	excluded, err := exclude.Parse(conf.Exclude)
+	if err != nil {
+		return agent.Options{}, err
+	}
 	return agent.Options{
-		Version:        version,
-		Libraries:      finder(&conf),
-		Sockets:        slices.Contains(conf.Sources, config.SourceWire) || slices.Contains(conf.Sources, config.SourceWireUDP),
-		Datagrams:      slices.Contains(conf.Sources, config.SourceWireUDP),
-		RecordUnit:     conf.RecordUnit,
-		LogDir:         conf.LogDir,
-		CoalesceWindow: conf.CoalesceWindow.Duration,
-		RingSize:       int(conf.RingSize),
-		Profile:        s.profile,
-		RateLimit:      conf.RateLimit,
-		KeyLifetime:    conf.ContextKeyLifetime.Duration,
-		SyncInterval:   conf.SyncInterval.Duration,
-		SegmentSize:    int64(conf.SegmentSize),
-		SegmentAge:     conf.SegmentAge.Duration,
-		Limits:         conf.Policy(),
+		Version:         version,
+		Libraries:       finder(&conf),
+		Sockets:         slices.Contains(conf.Sources, config.SourceWire) || slices.Contains(conf.Sources, config.SourceWireUDP),
+		Datagrams:       slices.Contains(conf.Sources, config.SourceWireUDP),
+		RecordUnit:      conf.RecordUnit,
+		ConnectionLimit: conf.ConnectionLimit,
+		Suspects:        conf.SuspectedRelays,
+		Exclude:         excluded,
+		LogDir:          conf.LogDir,
+		CoalesceWindow:  conf.CoalesceWindow.Duration,
+		RingSize:        int(conf.RingSize),
+		Profile:         s.profile,
+		RateLimit:       conf.RateLimit,
+		KeyLifetime:     conf.ContextKeyLifetime.Duration,
+		SyncInterval:    conf.SyncInterval.Duration,
+		SegmentSize:     int64(conf.SegmentSize),
+		SegmentAge:      conf.SegmentAge.Duration,
+		Limits:          conf.Policy(),
 	}, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/logstore/file"
 	"crypto-auditing/src/internal/loss"
@@ -39,6 +40,14 @@ type Options struct {
 	// Sockets: handshakes are recorded at the sockets of all programs. Datagrams:
 	// those of UDP as well.
 	Sockets, Datagrams bool
+	// ConnectionLimit bounds the connections a second of one process that are looked
+	// at; 0: no bound.
+	ConnectionLimit uint64
+	// Suspects are globs of executables that are known to pass on handshakes of
+	// others through one socket.
+	Suspects []string
+	// Exclude is what is not recorded.
+	Exclude []*exclude.Rule
 	// RecordUnit: what is recorded at sockets has the name of the program's unit.
 	RecordUnit bool
 	// LogDir is the directory of the store.
@@ -103,6 +112,7 @@ type Agent struct {
 	pipeline  *pipeline.Pipeline
 	libraries *attach.Libraries
 	sockets   socketSource
+	exclude   exclude.Set
 	keeper    *keeper
 }
 
@@ -150,11 +160,12 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	a.pipeline, err = pipeline.New(pipeline.Options{
 		Tracer: a.tracer, Sink: a.committer, Losses: a.losses, Log: o.Log,
 		// A key is used in its own segments.
-		Window: o.CoalesceWindow, KeyLifetime: o.KeyLifetime, KeyEnds: func() { a.writer.Rotate(func(string, error) {}) },
+		Exclude: &a.exclude, Window: o.CoalesceWindow, KeyLifetime: o.KeyLifetime, KeyEnds: func() { a.writer.Rotate(func(string, error) {}) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	a.setPrograms(&o)
 	if err := a.watchSockets(); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -322,8 +333,8 @@ func (a *Agent) Follow(ctx context.Context, tell func(logstore.Position) error) 
 }
 
 // Reload takes over what may change while the agent runs: the libraries, the
-// flush window, the rate limit, the lifetime of the context key and the limits
-// of the log. It returns the names of the other options that differ: those
+// flush window, the limits of processes, what is excluded or suspected, the lifetime
+// of the context key and the limits of the log. It returns the names of the other options that differ: those
 // need a restart.
 func (a *Agent) Reload(o Options) (restart []string, err error) {
 	for name, differs := range map[string]bool{
@@ -341,6 +352,15 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 	}
 	a.pipeline.SetTimes(o.CoalesceWindow, o.KeyLifetime)
 	a.tracer.SetRateLimit(o.RateLimit)
+	a.setPrograms(&o)
 	a.keeper.limits.Store(&o.Limits)
 	return restart, a.libraries.Reconfigure(o.finder())
+}
+
+// setPrograms takes over which programs are not recorded, suspected, or limited.
+func (a *Agent) setPrograms(o *Options) {
+	a.exclude.Replace(o.Exclude)
+	a.tracer.SetOwners(a.exclude.Rules().NeedsOwner())
+	a.tracer.SetConnectionLimit(o.ConnectionLimit)
+	a.sockets.suspects.Store(&o.Suspects)
 }

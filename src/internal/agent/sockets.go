@@ -4,11 +4,13 @@ package agent
 
 import (
 	"fmt"
+	"path"
+	"slices"
+	"sync/atomic"
 
 	"crypto-auditing/src/internal/pipeline"
 	"crypto-auditing/src/internal/probe/sockets"
 	"crypto-auditing/src/internal/status"
-	"crypto-auditing/src/internal/wire"
 )
 
 // socketSource is the source "wire" of an agent.
@@ -16,6 +18,17 @@ type socketSource struct {
 	// source is nil if it is not used, or cannot be for the reason err.
 	source *sockets.Source
 	err    error
+	// suspects are globs of executables.
+	suspects atomic.Pointer[[]string]
+}
+
+// suspect reports whether an executable is known to pass on handshakes of others.
+func (s *socketSource) suspect(executable string) bool {
+	return slices.ContainsFunc(*s.suspects.Load(), func(glob string) bool {
+		// The configuration was checked.
+		ok, _ := path.Match(glob, executable)
+		return ok
+	})
 }
 
 // status describes the source, and fills in the coverage. The error is what could
@@ -30,11 +43,11 @@ func (s *socketSource) status(p *pipeline.Pipeline, to *status.Agent) (status.So
 	for _, r := range s.source.Refused() {
 		d.Refused = fmt.Sprintf("%s: %v", r.FrontEnd, r.Err)
 	}
-	var seen wire.Stats
+	var seen pipeline.Seen
 	seen, to.Coverage = p.Connections()
 	counts, err := s.source.Counts()
 	d.Connections, d.NoHandshake = counts.Seen, counts.NoHandshake+seen.NoHandshake
-	d.Handshakes, d.Relayed = seen.Decoded+seen.Cut, seen.Relayed
+	d.Handshakes, d.Relayed, d.Excluded = seen.Decoded+seen.Cut-seen.Excluded, seen.Relayed, seen.Excluded
 	return d, err
 }
 
@@ -57,6 +70,6 @@ func (a *Agent) watchSockets() error {
 		a.options.Log.Info("a front end at sockets cannot be used", "front_end", r.FrontEnd, "reason", r.Err)
 	}
 	a.options.Log.Info("recording handshakes at sockets", "front_end", s.source.FrontEnd())
-	a.pipeline.Watch(s.source, a.options.RecordUnit)
+	a.pipeline.Watch(pipeline.Sockets{Source: s.source, Units: a.options.RecordUnit, Suspect: s.suspect})
 	return nil
 }

@@ -44,7 +44,7 @@ func (a *Agent) Status() (status.Agent, error) {
 	counters := a.Counters()
 	s := status.Agent{
 		Started: a.started, Profile: string(a.tracer.Profile()), LogDirectory: a.options.LogDir, Newest: store.Committed.String(),
-		Hits: counters.Hits, Events: counters.Events, Groups: counters.Groups, Chunks: counters.Chunks,
+		Hits: counters.Hits, HitsExcluded: a.exclude.Hits(), Events: counters.Events, Groups: counters.Groups, Chunks: counters.Chunks,
 		RingSize: a.tracer.Ring().Size(), RingHighWater: counters.RingHighWater,
 		Latency: committed.latency.status(), Libraries: a.libraries.Status(),
 	}
@@ -55,6 +55,9 @@ func (a *Agent) Status() (status.Agent, error) {
 		source, err := a.sockets.status(a.pipeline, &s)
 		s.Sources = append(s.Sources, source)
 		errs = append(errs, err)
+	}
+	for _, r := range a.exclude.Rules() {
+		s.Exclusions = append(s.Exclusions, status.Exclusion{Rule: r.String(), Handshakes: r.Handshakes.Load(), Hits: r.Hits.Load()})
 	}
 	for _, l := range counters.Lost {
 		s.Losses = append(s.Losses, status.Loss{Place: l.Reason.Place(), Reason: string(l.Reason), Hits: l.Hits, Events: l.Events})

@@ -84,10 +84,11 @@ func busy() *recorder {
 			{Name: "usdt", FrontEnd: "uprobe_multi"},
 			{
 				Name: "wire", FrontEnd: "tracepoint", Refused: "trampoline: operation not permitted\nor so",
-				Connections: 1234, Handshakes: 900, NoHandshake: 300, Relayed: 4,
+				Connections: 1234, Handshakes: 900, NoHandshake: 300, Relayed: 4, Excluded: 25,
 			},
 		},
-		Coverage: []status.Coverage{{Executable: "curl", Matched: 100, Socket: 300, Library: 5, Mismatched: 1}, {Executable: "\x1b", Socket: 99}},
+		Coverage:     []status.Coverage{{Executable: "curl", Matched: 100, Socket: 300, Library: 5, Mismatched: 1}, {Executable: "\x1b", Socket: 99, Excluded: 20}},
+		HitsExcluded: 7000, Exclusions: []status.Exclusion{{Rule: "unit=backup-*", Handshakes: 25}, {Rule: "executable=\x1b", Hits: 7000}},
 	}}
 }
 

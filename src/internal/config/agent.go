@@ -3,10 +3,13 @@
 package config
 
 import (
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"crypto-auditing/src/internal/exclude"
 )
 
 // Agent is the configuration of crau-agent.
@@ -19,6 +22,12 @@ type Agent struct {
 	// Library lists files with probes, as paths or globs. Empty: the usual
 	// crypto libraries, as far as they are there.
 	Library []string `toml:"library" help:"paths and globs; none: the usual crypto libraries"`
+	// Exclude lists programs that are not recorded, by the rules of package exclude.
+	Exclude []string `toml:"exclude" help:"unit=GLOB, executable=GLOB or user=NAME;\nsuch programs are not recorded"`
+	// SuspectedRelays are base names of programs, as globs, that pass on what others
+	// send while only one of their sockets shows it: the other leg is inside SSH, a
+	// virtual machine, or a network in user space.
+	SuspectedRelays []string `toml:"suspected_relays" help:"programs, as globs, that pass on\nconnections of others"`
 	// LogDir is the directory of the log.
 	LogDir string `toml:"log_dir"`
 	// CoalesceWindow is how long events of one context are gathered before
@@ -29,6 +38,9 @@ type Agent struct {
 	// RateLimit is how many probe hits a second are recorded of one process; 0:
 	// all of them.
 	RateLimit uint64 `toml:"rate_limit" help:"hits a second of one process; 0: no limit"`
+	// ConnectionLimit is how many connections a second of one process are looked at
+	// for handshakes; 0: all of them.
+	ConnectionLimit uint64 `toml:"connection_limit" help:"connections a second of one process that are\nlooked at; 0: no limit"`
 	// ContextKeyLifetime is how long the key of the context ids is used; 0:
 	// as long as the agent runs.
 	ContextKeyLifetime Duration `toml:"context_key_lifetime"`
@@ -54,12 +66,16 @@ const (
 // DefaultAgent returns the defaults.
 func DefaultAgent() Agent {
 	return Agent{
-		Sources:            []string{SourceUSDT, SourceWire},
-		RecordUnit:         true,
+		Sources:    []string{SourceUSDT, SourceWire},
+		RecordUnit: true,
+		SuspectedRelays: []string{
+			"ssh", "sshd", "sshd-session", "dropbear", "dbclient", "slirp4netns", "pasta", "passt", "qemu-kvm", "qemu-system-*",
+		},
 		LogDir:             "/var/log/crypto-auditing",
 		CoalesceWindow:     For(100 * time.Millisecond),
 		RingSize:           8 << 20,
 		RateLimit:          250_000,
+		ConnectionLimit:    10_000,
 		ContextKeyLifetime: For(24 * time.Hour),
 		SyncInterval:       For(5 * time.Second),
 		SegmentSize:        128 << 20,
@@ -112,6 +128,14 @@ func (a *Agent) Check() error {
 	}
 	if len(a.Sources) == 0 {
 		return badValue("sources", "must name at least one of %s", strings.Join(known, ", "))
+	}
+	if _, err := exclude.Parse(a.Exclude); err != nil {
+		return badValue("exclude", "%v", err)
+	}
+	for _, pattern := range a.SuspectedRelays {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.Contains(pattern, "/") {
+			return badValue("suspected_relays", "%q is not a pattern for the base name of a file: use a name, in which * stands for any characters", pattern)
+		}
 	}
 	for _, pattern := range a.Library {
 		if _, err := filepath.Match(pattern, ""); err != nil || pattern == "" {

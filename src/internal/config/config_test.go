@@ -30,6 +30,9 @@ func TestKeysAreRead(t *testing.T) {
 	file := write(t, filepath.Join(t.TempDir(), "agent.conf"), `
 sources = ["usdt", "wire-udp"]
 record_unit = false
+exclude = ["unit=backup-*.service", "executable=curl", "user=1000"]
+suspected_relays = ["tunnel*"]
+connection_limit = 7
 library = ["/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"]
 log_dir = "/srv/log"
 coalesce_window = 250
@@ -46,6 +49,7 @@ max_age = "4weeks"
 	got, warnings, err := config.LoadAgent(file)
 	want := config.Agent{
 		Sources: []string{"usdt", "wire-udp"},
+		Exclude: []string{"unit=backup-*.service", "executable=curl", "user=1000"}, SuspectedRelays: []string{"tunnel*"}, ConnectionLimit: 7,
 		Library: []string{"/usr/lib64/libgnutls.so.30", "/opt/*/libssl.so"}, LogDir: "/srv/log",
 		CoalesceWindow: config.For(250 * time.Millisecond), RingSize: 16 << 20,
 		SyncInterval: config.For(time.Second), SegmentSize: 1 << 20, SegmentAge: config.For(90 * time.Minute),
@@ -66,6 +70,10 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 	}{
 		"unknown key":           {"log_dir = \"/x\"\nlibrarry = []\n", `unknown key "librarry"`, 2},
 		"key of the other tool": {"\n\nlog_file = \"/x\"\n", "log_dir", 3},
+		"not an exclusion":      {"\nexclude = [\"user=0\", \"curl\"]\n", `exclude "curl" is not an exclusion: write "unit=GLOB"`, 2},
+		"a bad exclusion":       {"exclude = [\n\"executable=[\",\n]\n", `"executable=[" has no valid pattern`, 1},
+		"no such user":          {"exclude = [\"user=no-such-user-here\"]\n", `names no user of this machine: write the number of one, as in "user=1000"`, 1},
+		"a relay with a path":   {"suspected_relays = [\"/usr/bin/ssh\"]\n", `"/usr/bin/ssh" is not a pattern for the base name`, 1},
 		"wrong type":            {"library = 5\n", "library", 1},
 		"bad duration":          {"\ncoalesce_window = \"soon\"\n", `"soon" is not a valid duration: use for example 30d, 2weeks or "1h 30min"`, 2},
 		"negative duration":     {"coalesce_window = \"-1s\"\n", "not a valid duration", 1},

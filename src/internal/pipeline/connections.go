@@ -31,7 +31,17 @@ type connections struct {
 	// handshakes counts those that were seen.
 	handshakes uint64
 	// stats are the tracker's, for other goroutines.
-	stats atomic.Pointer[wire.Stats]
+	stats   atomic.Pointer[Seen]
+	exclude *excluder
+	// excluded counts handshakes that are not recorded.
+	excluded uint64
+}
+
+// Seen counts ends of connections. Those of Excluded are Decoded or Cut, too.
+type Seen struct {
+	wire.Stats
+	// Excluded had a handshake of a program that is not to be recorded.
+	Excluded uint64
 }
 
 const (
@@ -41,17 +51,31 @@ const (
 	expireInterval = 5 * time.Second
 )
 
+// Sockets say how handshakes at sockets are recorded.
+type Sockets struct {
+	Source *sockets.Source
+	// Units: they have the names of their units.
+	Units bool
+	// Suspect reports whether executables of a base name are known to pass on
+	// handshakes of others through one socket. It is called by the pipeline's
+	// goroutine.
+	Suspect func(executable string) bool
+}
+
 // Watch has the pipeline record handshakes by the pieces that the source puts
-// into the ring, with the names of their units if that is wanted, until Run ends,
-// which detaches it. It must be called before Run.
-func (p *Pipeline) Watch(s *sockets.Source, units bool) {
-	p.connections = &connections{source: s, losses: p.losses}
-	if units {
+// into the ring, until Run ends, which detaches it. It must be called before Run.
+func (p *Pipeline) Watch(s Sockets) {
+	p.connections = &connections{source: s.Source, losses: p.losses, exclude: p.exclude}
+	if s.Units {
 		p.connections.units = newUnitNames()
 	}
 	p.window.join = newJoiner()
-	p.connections.stats.Store(&wire.Stats{})
-	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), wire.Suspects(), func(h *wire.Handshake) {
+	p.connections.stats.Store(&Seen{})
+	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), s.Suspect, func(h *wire.Handshake) {
+		if p.exclude.handshake(h) {
+			p.connections.leaveOut(h, p.window.join)
+			return
+		}
 		if o := p.connections.handshake(h); o.role == "" || !p.window.join.offer(o) {
 			p.write(o)
 		}
@@ -61,7 +85,7 @@ func (p *Pipeline) Watch(s *sockets.Source, units bool) {
 // Connections returns counts of the connections that were followed, and of the
 // handshakes by executable. It may be called from any goroutine, if Watch was
 // called.
-func (p *Pipeline) Connections() (wire.Stats, []status.Coverage) {
+func (p *Pipeline) Connections() (Seen, []status.Coverage) {
 	return *p.connections.stats.Load(), p.window.join.list()
 }
 
@@ -92,7 +116,7 @@ func (c *connections) take(raw []byte) error {
 		Time: p.Time, Task: p.PIDTGID, Connection: p.Connection, Pair: p.Pair,
 		Offset: p.Offset, Protocol: wire.Protocol(p.Protocol), Received: p.Received,
 		End: p.End, Invalid: p.Invalid, Cut: p.Cut, Closed: p.Closed,
-		Executable: p.Executable, Unit: p.Unit, Data: p.Data,
+		Executable: p.Executable, Unit: p.Unit, User: p.User, Data: p.Data,
 	}
 	c.tracker.Add(&c.fragment)
 	return nil
@@ -102,8 +126,7 @@ func (c *connections) take(raw []byte) error {
 func (c *connections) flushed() {
 	if c != nil && c.taken {
 		c.taken = false
-		stats := c.tracker.Stats()
-		c.stats.Store(&stats)
+		c.stats.Store(&Seen{c.tracker.Stats(), c.excluded})
 	}
 }
 
@@ -142,6 +165,14 @@ func (c *connections) wait(otherwise time.Duration) time.Duration {
 		return otherwise
 	}
 	return expireInterval
+}
+
+// leaveOut counts a handshake that is not recorded.
+func (c *connections) leaveOut(h *wire.Handshake, j *joiner) {
+	c.excluded++
+	if h.Protocol != wire.SSH {
+		j.count(h.Executable, func(c *status.Coverage) { c.Excluded++ })
+	}
 }
 
 // handshake returns a handshake as an operation.

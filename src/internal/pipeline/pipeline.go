@@ -16,6 +16,7 @@ import (
 
 	"crypto-auditing/src/internal/boottime"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
@@ -40,6 +41,8 @@ type Options struct {
 	Sink   Sink
 	Losses *loss.Counters
 	Log    *slog.Logger
+	// Exclude is what is not recorded; nil: nothing.
+	Exclude *exclude.Set
 	// Window is how long events of a context are gathered.
 	Window time.Duration
 	// KeyLifetime is how long a context key is used. KeyEnds is called by the
@@ -64,7 +67,8 @@ type Pipeline struct {
 	// calls come from other goroutines. Whoever sends one wakes the ring.
 	calls chan func()
 
-	record probe.Record
+	record  probe.Record
+	exclude *excluder
 	// connections is nil without handshakes at sockets.
 	connections *connections
 	// checked is when the kernel's loss counters were last read.
@@ -82,8 +86,12 @@ func New(o Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Exclude == nil {
+		o.Exclude = &exclude.Set{}
+	}
 	p := &Pipeline{
-		tracer: o.Tracer, window: newWindow(cipher), sink: o.Sink, losses: o.Losses, log: o.Log, keyEnds: o.KeyEnds,
+		exclude: newExcluder(o.Exclude),
+		tracer:  o.Tracer, window: newWindow(cipher), sink: o.Sink, losses: o.Losses, log: o.Log, keyEnds: o.KeyEnds,
 		calls: make(chan func(), 64), report: loss.Report{Log: o.Log},
 	}
 	p.SetTimes(o.Window, o.KeyLifetime)
@@ -212,6 +220,8 @@ func (p *Pipeline) take(raw []byte) {
 	kind := probe.KindOf(raw)
 	if kind == probe.Hit {
 		p.hit(raw)
+	} else if kind == probe.Owned {
+		p.owner(raw)
 	} else if kind != probe.Piece || p.connections == nil || p.connections.take(raw) != nil {
 		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
 	}
@@ -227,11 +237,24 @@ func (p *Pipeline) hit(raw []byte) {
 		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
 		return
 	}
+	if p.exclude.hit(r) {
+		return
+	}
 	if r.NoArguments {
 		p.losses.Add(loss.Unreadable, loss.Count{Hits: 1, Events: 1}, r.Time)
 		return
 	}
 	p.window.take(r)
+}
+
+// owner takes whose program the next hit is of.
+func (p *Pipeline) owner(raw []byte) {
+	o, err := probe.DecodeOwner(raw)
+	if err != nil {
+		p.losses.Add(loss.Undecodable, loss.Count{Events: 1}, p.checked)
+		return
+	}
+	p.exclude.owner(&o)
 }
 
 // flush ends the window. It reports whether the kernel lost something since the

@@ -285,21 +285,23 @@ func (t *Tracer) reclaim() {
 // than 192 bytes counts as several. It may be called from any goroutine, at any
 // time.
 func (t *Tracer) SetRateLimit(perSecond uint64) {
-	const (
-		period = 250 * time.Millisecond // RATE_PERIOD of the programs
-		record = 192                    // RATE_RECORD
-	)
-	limit := perSecond * uint64(period) / uint64(time.Second)
-	if perSecond > 0 {
-		limit = max(limit, 1)
-	}
-	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)).Store(limit * record)
+	const record = 192 // RATE_RECORD
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)).Store(perPeriod(perSecond) * record)
 }
 
-// SetConnectionLimit bounds the connections that one process may begin in 250 ms
-// for programs at sockets to look at them; 0: no bound.
-func (t *Tracer) SetConnectionLimit(perPeriod uint64) {
-	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.ConnectionLimit)).Store(perPeriod)
+// SetConnectionLimit bounds the connections a second of one process that programs at
+// sockets look at; 0: no bound. It may be called from any goroutine, at any time.
+func (t *Tracer) SetConnectionLimit(perSecond uint64) {
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.ConnectionLimit)).Store(perPeriod(perSecond))
+}
+
+// perPeriod returns a limit of the programs, which count over a period (RATE_PERIOD).
+func perPeriod(perSecond uint64) uint64 {
+	const period = 250 * time.Millisecond
+	if perSecond == 0 {
+		return 0
+	}
+	return max(perSecond/uint64(time.Second/period), 1)
 }
 
 // Followed reports whether only followed processes are recorded, which objects of

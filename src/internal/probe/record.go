@@ -69,6 +69,8 @@ const (
 	Hit
 	// Piece is a piece of a connection, for the package sockets.
 	Piece
+	// Owned is an Owner, for DecodeOwner.
+	Owned
 )
 
 // KindOf returns the kind of a record that Ring.Drain handed out.
@@ -79,6 +81,8 @@ func KindOf(raw []byte) Kind {
 	switch kind := bpf.AuditRecordKind(raw[unsafe.Offsetof(bpf.AuditRecord{}.Kind)]); {
 	case kind == bpf.AuditRecordKindRECORD_WIRE:
 		return Piece
+	case kind == bpf.AuditRecordKindRECORD_OWNER:
+		return Owned
 	case kind >= bpf.AuditRecordKindRECORD_NEW_CONTEXT && kind < bpf.AuditRecordKindRECORD_WIRE:
 		return Hit
 	}

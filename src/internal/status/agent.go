@@ -27,12 +27,16 @@ type Agent struct {
 	Full string `bus:"full" json:"full" metric:"log_full gauge 1" help:"Whether writing the log fails at the moment."`
 	// HitsSeen is how many probe hits the kernel saw, Hits how many were
 	// recorded; Events, Groups and Chunks are what became of them.
+	//
+	// HitsSeen = Hits + HitsExcluded + those that are lost, or on their way.
 	HitsSeen uint64 `bus:"hits-seen" json:"hitsSeen" metric:"seen_hits_total counter" help:"Hits of probes that the kernel saw."`
 	Hits     uint64 `bus:"hits" json:"hits" metric:"recorded_hits_total counter" help:"Hits of probes that are in the log."`
-	Events   uint64 `bus:"events" json:"events" metric:"recorded_events_total counter" help:"Events in the log: contexts opened and values."`
-	Groups   uint64 `bus:"groups" json:"groups" metric:"recorded_groups_total counter" help:"Groups of events in the log."`
-	Chunks   uint64 `bus:"chunks" json:"chunks" metric:"recorded_chunks_total counter" help:"Chunks written to the log."`
-	Losses   []Loss `bus:"losses,tuple" json:"lost"`
+	// HitsExcluded are of programs that are not to be recorded.
+	HitsExcluded uint64 `bus:"hits-excluded" json:"hitsExcluded" metric:"excluded_hits_total counter" help:"Hits of probes of programs that are not to be recorded."`
+	Events       uint64 `bus:"events" json:"events" metric:"recorded_events_total counter" help:"Events in the log: contexts opened and values."`
+	Groups       uint64 `bus:"groups" json:"groups" metric:"recorded_groups_total counter" help:"Groups of events in the log."`
+	Chunks       uint64 `bus:"chunks" json:"chunks" metric:"recorded_chunks_total counter" help:"Chunks written to the log."`
+	Losses       []Loss `bus:"losses,tuple" json:"lost"`
 	// RingSize is the size of the ring buffer, RingHighWater the most that ever
 	// waited in it.
 	RingSize      uint64 `bus:"ring-size" json:"ringSize" metric:"ring_size_bytes gauge" help:"Size of the ring between kernel and agent."`
@@ -49,6 +53,8 @@ type Agent struct {
 	// Coverage counts the handshakes that were seen at sockets, and those that
 	// libraries reported meanwhile, by the executable.
 	Coverage []Coverage `bus:"coverage" json:"coverage"`
+	// Exclusions are the rules by which programs are not recorded.
+	Exclusions []Exclusion `bus:"exclusions" json:"exclusions"`
 	// Problem is what could not be found out and is zero here; empty: nothing.
 	Problem string `json:"problem"`
 	// Other are what is not known here, by key.
@@ -88,7 +94,8 @@ type Library struct {
 }
 
 // Source is a way of capturing. What it counts are ends of connections:
-// Connections = Handshakes + NoHandshake + Relayed + those that are lost or open.
+// Connections = Handshakes + NoHandshake + Relayed + Excluded + those that are lost or
+// open.
 type Source struct {
 	// Name is "usdt" or "wire".
 	Name string `bus:"name" json:"name" label:"source"`
@@ -98,11 +105,13 @@ type Source struct {
 	Error    string `bus:"error" json:"error"`
 	Refused  string `bus:"refused" json:"refused"`
 	// Connections began while it captured. Of them Handshakes had one,
-	// NoHandshake had none, and Relayed had one that the program passed on.
+	// NoHandshake had none, Relayed had one that the program passed on, and Excluded
+	// one of a program that is not to be recorded.
 	Connections uint64 `bus:"connections" json:"connections" metric:"source_connections_total counter 5" help:"Ends of connections that a source has seen."`
 	Handshakes  uint64 `bus:"handshakes" json:"handshakes" metric:"source_handshakes_total counter 5" help:"Ends of connections with a handshake."`
 	NoHandshake uint64 `bus:"no-handshake" json:"noHandshake" metric:"source_no_handshake_total counter 5" help:"Ends of connections without a handshake."`
 	Relayed     uint64 `bus:"relayed" json:"relayed" metric:"source_relayed_total counter 5" help:"Ends of connections that passed on the handshake of others."`
+	Excluded    uint64 `bus:"excluded" json:"excluded" metric:"source_excluded_total counter 5" help:"Ends of connections with a handshake of a program that is not to be recorded."`
 }
 
 // Coverage counts the TLS handshakes of an executable.
@@ -111,11 +120,20 @@ type Coverage struct {
 	Executable string `bus:"executable" json:"executable" label:"executable"`
 	// Matched were seen at a socket and reported by a library, Socket seen and not
 	// reported, Library reported and not seen. Mismatched were both, with different
-	// values.
+	// values. Excluded were seen at a socket and not recorded.
 	Matched    uint64 `bus:"matched" json:"matched" metric:"handshakes_matched_total counter 6" help:"TLS handshakes seen at a socket that a library reported, too."`
 	Socket     uint64 `bus:"socket" json:"socket" metric:"handshakes_socket_total counter 6" help:"TLS handshakes seen at a socket only."`
 	Library    uint64 `bus:"library" json:"library" metric:"handshakes_library_total counter 6" help:"TLS handshakes reported by a library only."`
 	Mismatched uint64 `bus:"mismatched" json:"mismatched" metric:"handshakes_mismatched_total counter 6" help:"TLS handshakes whose values differ between socket and library."`
+	Excluded   uint64 `bus:"excluded" json:"excluded" metric:"handshakes_excluded_total counter 6" help:"TLS handshakes at a socket of programs that are not to be recorded."`
+}
+
+// Exclusion is a rule by which programs are not recorded, as it is configured.
+type Exclusion struct {
+	Rule string `bus:"rule" json:"rule" label:"rule"`
+	// Handshakes were seen at sockets, Hits are of probes.
+	Handshakes uint64 `bus:"handshakes" json:"handshakes" metric:"exclusion_handshakes_total counter 7" help:"Handshakes at sockets that a rule kept out of the log."`
+	Hits       uint64 `bus:"hits" json:"hits" metric:"exclusion_hits_total counter 7" help:"Hits of probes that a rule kept out of the log."`
 }
 
 // Histogram is a histogram of times. Counts[i] are those up to Bounds[i] and

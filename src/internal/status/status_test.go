@@ -38,7 +38,7 @@ func rich() status.Broker {
 		AgentState: "running", AgentSince: at(7), AgentActive: true, AgentError: "odd",
 		Agent: &status.Agent{
 			Version: "7", Started: at(8), Profile: "uprobe_multi", LogDirectory: "/log", Full: "no space",
-			HitsSeen: 108, Hits: 100, Events: 200, Groups: 50, Chunks: 5,
+			HitsSeen: 119, Hits: 100, HitsExcluded: 11, Events: 200, Groups: 50, Chunks: 5,
 			Losses:   []status.Loss{{Place: "kernel", Reason: "ring-full", Hits: 7, Events: 8}},
 			RingSize: 8 << 20, RingHighWater: 1024, CPU: 1500 * time.Millisecond, Resident: 20 << 20,
 			Libraries: []status.Library{
@@ -50,11 +50,12 @@ func rich() status.Broker {
 			},
 			Sources: []status.Source{
 				{Name: "usdt", FrontEnd: "uprobe_multi"},
-				{Name: "wire", FrontEnd: "tracepoint", Refused: "trampoline: denied", Connections: 9, Handshakes: 5, NoHandshake: 3, Relayed: 1},
+				{Name: "wire", FrontEnd: "tracepoint", Refused: "trampoline: denied", Connections: 9, Handshakes: 5, NoHandshake: 2, Relayed: 1, Excluded: 1},
 				{Name: "wire", Error: "denied"},
 			},
-			Coverage: []status.Coverage{{Executable: `cu\x00rl`, Matched: 1, Socket: 2, Library: 3, Mismatched: 4}},
-			Problem:  "cannot count",
+			Coverage:   []status.Coverage{{Executable: `cu\x00rl`, Matched: 1, Socket: 2, Library: 3, Mismatched: 4, Excluded: 5}},
+			Exclusions: []status.Exclusion{{Rule: "executable=cu*", Handshakes: 1, Hits: 11}},
+			Problem:    "cannot count",
 		},
 	}
 }

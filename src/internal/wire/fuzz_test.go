@@ -33,7 +33,7 @@ func FuzzTracker(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		limits := wire.Limits{Connections: 8, Bytes: 64 << 10, Time: 1000}
 		given := uint64(0)
-		r := wire.NewTracker(limits, []string{"ssh"}, func(h *wire.Handshake) {
+		r := wire.NewTracker(limits, func(name string) bool { return name == "ssh" }, func(h *wire.Handshake) {
 			given++
 			h.Operation()
 		})

@@ -74,13 +74,3 @@ func (r *relays) verdict(key randomKey, l leg) (relayed, suspected bool) {
 	}
 	return false, suspected
 }
-
-// Suspects returns the base names of executables that pass on what others send, while
-// only one of their sockets shows it: the other leg is inside SSH, a virtual machine
-// or a network namespace without sockets of this kernel.
-func Suspects() []string {
-	return []string{
-		"ssh", "sshd", "sshd-session", "dropbear", "dbclient", "slirp4netns", "pasta", "passt",
-		"qemu-kvm", "qemu-system-x86_64", "qemu-system-aarch64",
-	}
-}

@@ -45,9 +45,9 @@ const (
 // A Tracker follows connections from their fragments. It belongs to one
 // goroutine.
 type Tracker struct {
-	limits   Limits
-	suspects []string
-	done     func(*Handshake)
+	limits  Limits
+	suspect func(executable string) bool
+	done    func(*Handshake)
 
 	connections map[uint64]*connection
 	// oldest and newest are the ends of the list of connections.
@@ -62,11 +62,11 @@ type Tracker struct {
 }
 
 // NewTracker returns a tracker. It gives each handshake to done, which must not
-// keep it beyond the call; suspects are base names of executables that are known
-// to pass on handshakes of others through one socket.
-func NewTracker(limits Limits, suspects []string, done func(*Handshake)) *Tracker {
+// keep it beyond the call; suspect reports whether executables of a base name are
+// known to pass on handshakes of others through one socket; nil: none are.
+func NewTracker(limits Limits, suspect func(executable string) bool, done func(*Handshake)) *Tracker {
 	return &Tracker{
-		limits: limits, suspects: suspects, done: done,
+		limits: limits, suspect: suspect, done: done,
 		connections: make(map[uint64]*connection), names: make(map[string]string),
 		relays: relays{legs: make(map[randomKey][]leg)}, seed: maphash.MakeSeed(),
 	}
@@ -99,7 +99,7 @@ type connection struct {
 
 // process is one that uses a connection.
 type process struct {
-	id               uint32
+	id, user         uint32
 	executable, unit string
 }
 
@@ -292,7 +292,7 @@ func (t *Tracker) note(c *connection, f *Fragment) {
 			return
 		}
 	}
-	c.processes = append(c.processes, process{id, t.shared(f.Executable), t.shared(f.Unit)})
+	c.processes = append(c.processes, process{id, f.User, t.shared(f.Executable), t.shared(f.Unit)})
 }
 
 // shared returns a name as a string, the same one for the same name.
@@ -435,10 +435,10 @@ func (t *Tracker) give(c *connection, wasCut, suspected bool) {
 	}
 	for i := range c.processes {
 		if p := &c.processes[i]; p.id == uint32(h.Task>>32) {
-			h.Executable, h.Unit = p.executable, p.unit
+			h.Executable, h.Unit, h.User = p.executable, p.unit, p.user
 		}
 	}
-	if slices.Contains(t.suspects, h.Executable) {
+	if t.suspect != nil && t.suspect(h.Executable) {
 		h.Suspected = true
 	}
 	if c.protocol == SSH {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,7 +96,7 @@ type collector struct {
 
 func collect(limits wire.Limits, suspects ...string) *collector {
 	c := &collector{}
-	c.Tracker = wire.NewTracker(limits, suspects, func(h *wire.Handshake) { c.got = append(c.got, *h) })
+	c.Tracker = wire.NewTracker(limits, func(name string) bool { return slices.Contains(suspects, name) }, func(h *wire.Handshake) { c.got = append(c.got, *h) })
 	return c
 }
 

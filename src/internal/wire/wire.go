@@ -50,19 +50,22 @@ type Fragment struct {
 	// comes.
 	Invalid, Cut, Closed bool
 	// Executable is the base name of the file that runs, Unit the nearest
-	// service or scope. They are in the first fragment that a process makes of a
-	// connection and copied from it.
+	// service or scope, User the user id. They are in the first fragment that a
+	// process makes of a connection and copied from it.
 	Executable, Unit []byte
+	User             uint32
 	// Data is not kept beyond the call.
 	Data []byte
 }
 
 // Handshake is what is known of one side's handshake.
 type Handshake struct {
-	// Task is the task that sent the side's first flight, and Executable and Unit
-	// are of its process. Unit may be empty.
+	// Task is the task that sent the side's first flight, and Executable, Unit and
+	// User are of its process. If nothing is known of that, Executable is empty;
+	// Unit may be empty.
 	Task             uint64
 	Executable, Unit string
+	User             uint32
 	// Start and End are the times of its first and last fragment, in nanoseconds
 	// since boot.
 	Start, End uint64

@@ -52,15 +52,30 @@ func (p *statusPrinter) agent(s *status.Agent) {
 	p.line("Log", "%s, %s in %s, %s free", printable(s.LogDirectory), render.Size(int64(s.DiskUsage)), render.Counted(s.Segments, "segment"), render.Size(int64(s.DiskFree)))
 	p.line("Newest", "%s", printable(s.Newest))
 	p.line("Oldest", "%s", printable(s.Oldest))
-	p.line("Hits", "%s seen, %s recorded, %s lost", grouped(s.HitsSeen), grouped(s.Hits), grouped(lostHits))
+	excluded := ""
+	if s.HitsExcluded > 0 {
+		excluded = ", " + grouped(s.HitsExcluded) + " excluded"
+	}
+	p.line("Hits", "%s seen, %s recorded, %s lost%s", grouped(s.HitsSeen), grouped(s.Hits), grouped(lostHits), excluded)
 	p.line("Events", "%s recorded in %s and %s, %s lost",
 		grouped(s.Events), render.Counted(s.Groups, "group"), render.Counted(s.Chunks, "chunk"), grouped(lostEvents))
 	p.losses(s)
+	p.exclusions(s)
 	p.line("Ring", "%s, at most %s used", render.Size(int64(s.RingSize)), render.Size(int64(s.RingHighWater)))
 	p.line("Latency", "%s", latency(&s.Latency))
 	p.line("CPU", "%v", s.CPU)
 	p.line("Memory", "%s", render.Size(int64(s.Resident)))
 	p.libraries(s)
+}
+
+// exclusions shows which programs are not recorded.
+func (p *statusPrinter) exclusions(s *status.Agent) {
+	name := "Excludes"
+	for i := range s.Exclusions {
+		o := &s.Exclusions[i]
+		p.line(name, "%s: %s, %s", printable(o.Rule), render.Counted(o.Handshakes, "handshake"), render.Counted(o.Hits, "hit"))
+		name = ""
+	}
 }
 
 // sockets shows the source that sees handshakes at sockets.
@@ -79,8 +94,12 @@ func (p *statusPrinter) sockets(s *status.Agent) {
 			refused = "; no " + printable(o.Refused)
 		}
 		p.line("Sockets", "by %s%s", printable(o.FrontEnd), refused)
-		p.line("", "%s seen, %s with a handshake, %s without, %s relayed", render.Counted(o.Connections, "connection"),
-			grouped(o.Handshakes), grouped(o.NoHandshake), grouped(o.Relayed))
+		excluded := ""
+		if o.Excluded > 0 {
+			excluded = ", " + grouped(o.Excluded) + " excluded"
+		}
+		p.line("", "%s seen, %s with a handshake, %s without, %s relayed%s", render.Counted(o.Connections, "connection"),
+			grouped(o.Handshakes), grouped(o.NoHandshake), grouped(o.Relayed), excluded)
 		var both, all uint64
 		for _, c := range s.Coverage {
 			both += c.Matched

@@ -4,6 +4,7 @@ package sockets
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -63,9 +64,10 @@ type Piece struct {
 	// Closed: the socket was closed before both directions had ended.
 	Closed bool
 	// Executable is the base name of the file that runs, Unit the nearest
-	// service or scope. Both are only in the first piece that a process makes
-	// of a connection; Unit may be empty there.
+	// service or scope, User the real user id. They are only in the first piece
+	// that a process makes of a connection; Unit may be empty there.
 	Executable, Unit []byte
+	User             uint32
 	// Data is valid as long as the raw record, as are the names.
 	Data []byte
 }
@@ -108,8 +110,9 @@ func Decode(raw []byte, p *Piece) error {
 		if len(p.Data) < namesSize {
 			return errPiece
 		}
-		const unit = unsafe.Offsetof(bpf.WireNames{}.Unit)
-		p.Executable, p.Unit = text(p.Data[:unit]), text(p.Data[unit:namesSize])
+		const unit, user = unsafe.Offsetof(bpf.WireNames{}.Unit), unsafe.Offsetof(bpf.WireNames{}.User)
+		p.Executable, p.Unit = text(p.Data[:unit]), text(p.Data[unit:user])
+		p.User = binary.NativeEndian.Uint32(p.Data[user:])
 		p.Data = p.Data[namesSize:]
 	}
 	return nil

@@ -62,10 +62,6 @@ func frontEnds() []frontEnd {
 	}
 }
 
-// connectionsPerPeriod bounds the connections that one process may begin in the
-// 250 ms that the programs count over (RATE_PERIOD): 10,000 a second.
-const connectionsPerPeriod = 2500
-
 // Refusal is a front end that could not be used.
 type Refusal struct {
 	FrontEnd FrontEnd
@@ -103,7 +99,6 @@ func Attach(t *probe.Tracer, o Options) (*Source, error) {
 		err := s.attach(t, f, o)
 		if err == nil {
 			s.frontEnd = f.name
-			t.SetConnectionLimit(connectionsPerPeriod)
 			return s, nil
 		}
 		s.refused = append(s.refused, Refusal{f.name, err})

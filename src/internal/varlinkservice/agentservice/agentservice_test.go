@@ -311,9 +311,10 @@ func rich() status.Agent {
 			{Path: "/usr/lib/evil\n\xff\\.so", Error: "no such file", Replaced: true},
 		},
 		Sources: []status.Source{
-			{Name: "wire", FrontEnd: "tracepoint", Refused: "a\nb", Connections: 9, Handshakes: 5, NoHandshake: 3, Relayed: 1},
+			{Name: "wire", FrontEnd: "tracepoint", Refused: "a\nb", Connections: 9, Handshakes: 5, NoHandshake: 3, Relayed: 1, Excluded: 2},
 		},
-		Coverage: []status.Coverage{{Executable: "evil\n", Matched: 1, Socket: 2, Library: 3, Mismatched: 4}},
+		Coverage:     []status.Coverage{{Executable: "evil\n", Matched: 1, Socket: 2, Library: 3, Mismatched: 4, Excluded: 5}},
+		HitsExcluded: 6, Exclusions: []status.Exclusion{{Rule: "unit=evil\n", Handshakes: 2, Hits: 6}},
 	}
 }
 
@@ -352,7 +353,7 @@ func TestGetStatusTellsEverything(t *testing.T) {
 		"version": "1.2", "startedUSec": 1_800_000_000_000_001.0, "profile": "uprobe_multi",
 		"directory": "/var/log/crypto-auditing", "newest": cursor(20).String(), "oldest": cursor(3).String(),
 		"diskUsage": 4096.0, "diskFree": float64(1 << 40), "segments": 2.0, "full": "no space left on device",
-		"hitsSeen": 108.0, "hits": 100.0, "events": 200.0, "groups": 50.0, "chunks": 5.0,
+		"hitsSeen": 108.0, "hits": 100.0, "hitsExcluded": 6.0, "events": 200.0, "groups": 50.0, "chunks": 5.0,
 		"ringSize": float64(8 << 20), "ringHighWater": 1024.0, "cpuUSec": 1.5e6, "resident": float64(20 << 20),
 		"problem": "cannot count hits",
 	}
@@ -361,14 +362,15 @@ func TestGetStatusTellsEverything(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got[name], value)
 		}
 	}
-	if len(got) != len(want)+5 {
-		t.Errorf("the status has %d fields, want %d", len(got), len(want)+5)
+	if len(got) != len(want)+6 {
+		t.Errorf("the status has %d fields, want %d", len(got), len(want)+6)
 	}
 	for name, value := range map[string]string{
 		// What is beyond the numbers of the interface is its greatest.
-		"sources":  `[map[connections:9 error: frontEnd:tracepoint handshakes:5 name:wire noHandshake:3 refused:a; b relayed:1]]`,
-		"coverage": `[map[executable:evil\x0a library:3 matched:1 mismatched:4 socket:2]]`,
-		"lost":     `[map[events:0 hits:7 place:kernel reason:ring-full] map[events:9.223372036854776e+18 hits:1 place:disk reason:disk-full]]`,
+		"sources":    `[map[connections:9 error: excluded:2 frontEnd:tracepoint handshakes:5 name:wire noHandshake:3 refused:a; b relayed:1]]`,
+		"coverage":   `[map[excluded:5 executable:evil\x0a library:3 matched:1 mismatched:4 socket:2]]`,
+		"exclusions": `[map[handshakes:2 hits:6 rule:unit=evil\x0a]]`,
+		"lost":       `[map[events:0 hits:7 place:kernel reason:ring-full] map[events:9.223372036854776e+18 hits:1 place:disk reason:disk-full]]`,
 		"latency": `map[boundsUSec:[1000 2000 5000 10000 25000 50000 75000 100000 125000] ` +
 			`counts:[0 0 0 0 0 0 0 90 9 1] sumUSec:3e+06]`,
 		"libraries": `[map[attached:uprobe_multi attachedUSec:1.8000000005e+15 buildId:abcd error: hits:100 path:/usr/lib/libgnutls.so.30 ` +

@@ -26,6 +26,9 @@ func describe(s *status.Agent, err error, version string) {
 	for i := range s.Coverage {
 		s.Coverage[i].Executable = escape(s.Coverage[i].Executable)
 	}
+	for i := range s.Exclusions {
+		s.Exclusions[i].Rule = escape(s.Exclusions[i].Rule)
+	}
 	for i := range s.Libraries {
 		l := &s.Libraries[i]
 		l.Path, l.Provider, l.Error = escape(l.Path), escape(l.Provider), sentence(l.Error)

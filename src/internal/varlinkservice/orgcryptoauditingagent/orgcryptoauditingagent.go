@@ -35,31 +35,33 @@ import (
 
 // What the agent does and has done.
 type Status struct {
-	Version       string     `json:"version"`
-	StartedUSec   int64      `json:"startedUSec"`
-	Profile       string     `json:"profile"`
-	Directory     string     `json:"directory"`
-	Newest        string     `json:"newest"`
-	Oldest        string     `json:"oldest"`
-	DiskUsage     int64      `json:"diskUsage"`
-	DiskFree      int64      `json:"diskFree"`
-	Segments      int64      `json:"segments"`
-	Full          string     `json:"full"`
-	HitsSeen      int64      `json:"hitsSeen"`
-	Hits          int64      `json:"hits"`
-	Events        int64      `json:"events"`
-	Groups        int64      `json:"groups"`
-	Chunks        int64      `json:"chunks"`
-	Lost          []Loss     `json:"lost"`
-	RingSize      int64      `json:"ringSize"`
-	RingHighWater int64      `json:"ringHighWater"`
-	CpuUSec       int64      `json:"cpuUSec"`
-	Resident      int64      `json:"resident"`
-	Latency       Histogram  `json:"latency"`
-	Libraries     []Library  `json:"libraries"`
-	Sources       []Source   `json:"sources"`
-	Coverage      []Coverage `json:"coverage"`
-	Problem       string     `json:"problem"`
+	Version       string      `json:"version"`
+	StartedUSec   int64       `json:"startedUSec"`
+	Profile       string      `json:"profile"`
+	Directory     string      `json:"directory"`
+	Newest        string      `json:"newest"`
+	Oldest        string      `json:"oldest"`
+	DiskUsage     int64       `json:"diskUsage"`
+	DiskFree      int64       `json:"diskFree"`
+	Segments      int64       `json:"segments"`
+	Full          string      `json:"full"`
+	HitsSeen      int64       `json:"hitsSeen"`
+	Hits          int64       `json:"hits"`
+	HitsExcluded  int64       `json:"hitsExcluded"`
+	Events        int64       `json:"events"`
+	Groups        int64       `json:"groups"`
+	Chunks        int64       `json:"chunks"`
+	Lost          []Loss      `json:"lost"`
+	RingSize      int64       `json:"ringSize"`
+	RingHighWater int64       `json:"ringHighWater"`
+	CpuUSec       int64       `json:"cpuUSec"`
+	Resident      int64       `json:"resident"`
+	Latency       Histogram   `json:"latency"`
+	Libraries     []Library   `json:"libraries"`
+	Sources       []Source    `json:"sources"`
+	Coverage      []Coverage  `json:"coverage"`
+	Exclusions    []Exclusion `json:"exclusions"`
+	Problem       string      `json:"problem"`
 }
 
 // A loss: where, why, and how much. The places are kernel, agent and disk.
@@ -94,7 +96,8 @@ type Library struct {
 }
 
 // A way of capturing. It counts ends of connections: those seen, those of them
-// with a handshake, without one, and with one that the program passed on.
+// with a handshake, without one, with one that the program passed on, and with
+// one of a program that is not to be recorded.
 type Source struct {
 	Name        string `json:"name"`
 	FrontEnd    string `json:"frontEnd"`
@@ -104,17 +107,27 @@ type Source struct {
 	Handshakes  int64  `json:"handshakes"`
 	NoHandshake int64  `json:"noHandshake"`
 	Relayed     int64  `json:"relayed"`
+	Excluded    int64  `json:"excluded"`
 }
 
 // TLS handshakes of a program: seen at a socket and reported by a library, seen
-// only, reported only, and both with values that differ. The name is empty for
-// programs that are not counted apart.
+// only, reported only, both with values that differ, and seen at a socket and not
+// to be recorded. The name is empty for programs that are not counted apart.
 type Coverage struct {
 	Executable string `json:"executable"`
 	Matched    int64  `json:"matched"`
 	Socket     int64  `json:"socket"`
 	Library    int64  `json:"library"`
 	Mismatched int64  `json:"mismatched"`
+	Excluded   int64  `json:"excluded"`
+}
+
+// A rule by which programs are not recorded, as it is configured, with the handshakes at
+// sockets and the hits of probes that it kept out of the log.
+type Exclusion struct {
+	Rule       string `json:"rule"`
+	Handshakes int64  `json:"handshakes"`
+	Hits       int64  `json:"hits"`
 }
 
 // The caller may not call the method; allowed says who may.
@@ -967,9 +980,11 @@ type Status (
   # Why the disk takes nothing at the moment; empty: it does.
   full: string,
   # Hits that the kernel saw, and those of them of which everything readable
-  # is in the log. All hits seen are recorded, lost, or on their way.
+  # is in the log, and those of programs that are not to be recorded. All hits
+  # seen are recorded, excluded, lost, or on their way.
   hitsSeen: int,
   hits: int,
+  hitsExcluded: int,
   # What the recorded hits amount to: one event for a context opened, one for
   # a value. Groups and chunks are what they were put into.
   events: int,
@@ -993,6 +1008,8 @@ type Status (
   # The TLS handshakes that were seen at sockets, and those that libraries
   # reported meanwhile, by the program; at most 257.
   coverage: []Coverage,
+  # The rules by which programs are not recorded.
+  exclusions: []Exclusion,
   # What could not be found out, and is 0 or empty here; empty: all could.
   problem: string
 )
@@ -1028,7 +1045,8 @@ type Library (
 )
 
 # A way of capturing. It counts ends of connections: those seen, those of them
-# with a handshake, without one, and with one that the program passed on.
+# with a handshake, without one, with one that the program passed on, and with
+# one of a program that is not to be recorded.
 type Source (
   # usdt or wire.
   name: string,
@@ -1041,13 +1059,18 @@ type Source (
   connections: int,
   handshakes: int,
   noHandshake: int,
-  relayed: int
+  relayed: int,
+  excluded: int
 )
 
 # TLS handshakes of a program: seen at a socket and reported by a library, seen
-# only, reported only, and both with values that differ. The name is empty for
-# programs that are not counted apart.
-type Coverage (executable: string, matched: int, socket: int, library: int, mismatched: int)
+# only, reported only, both with values that differ, and seen at a socket and not
+# to be recorded. The name is empty for programs that are not counted apart.
+type Coverage (executable: string, matched: int, socket: int, library: int, mismatched: int, excluded: int)
+
+# A rule by which programs are not recorded, as it is configured, with the handshakes at
+# sockets and the hits of probes that it kept out of the log.
+type Exclusion (rule: string, handshakes: int, hits: int)
 
 # Tells what the agent does and has done, not earlier than at the call. Calls
 # that come while it finds out share the next answer; it does so 20 times a
