@@ -55,7 +55,7 @@ units=$(cd "$1" && find . -path '*/systemd/system/crypto-auditing-*' | sed 's,.*
 mkdir -p "$root/run/systemd/system" "$root/etc/tmpfiles.d"
 for unit in getty.target systemd-{timesyncd,sysctl,pstore,update-utmp,modules-load,remount-fs,binfmt,udevd,networkd,resolved}.service \
 	systemd-udev-{trigger,settle}.service {apt-daily,apt-daily-upgrade,man-db,fstrim,e2scrub_all,dpkg-db-backup,logrotate,dnf-makecache}.timer \
-	e2scrub_reap.service postgresql.service; do
+	e2scrub_reap.service {postgresql,nginx,haproxy,stunnel4,redis-server,slapd,dovecot}.service dovecot.socket; do
 	ln -sf /dev/null "$root/run/systemd/system/$unit"
 done
 : >"$root/etc/fstab"

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Greeter is a program of others, as far as the audit is concerned: it serves HTTPS
+// (greeter serve ADDRESS), or fetches from itself (greeter fetch ADDRESS). Either end
+// says which version, cipher suite and group the connection has.
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log"
+	"math/big"
+	"net/http"
+	"os"
+	"time"
+)
+
+func say(c *tls.ConnectionState) string {
+	return fmt.Sprintf("version=%d suite=%d group=%d", c.Version, c.CipherSuite, c.CurveID)
+}
+
+func serve(address string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Addr:              address,
+		ReadHeaderTimeout: time.Minute,
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}},
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, say(r.TLS)) }),
+	}
+	return server.ListenAndServeTLS("", "")
+}
+
+func fetch(address string) error {
+	// The server's certificate is of its own making.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	response, err := client.Get("https://" + address + "/")
+	if err != nil {
+		return err
+	}
+	fmt.Println(say(response.TLS))
+	return response.Body.Close()
+}
+
+func main() {
+	do := map[string]func(string) error{"serve": serve, "fetch": fetch}[os.Args[1]]
+	if err := do(os.Args[2]); err != nil {
+		log.Fatal(err)
+	}
+}
