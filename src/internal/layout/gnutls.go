@@ -22,8 +22,8 @@ func (d *decoder) gnutls() {
 	version := loads.Where(loads.Returned(run("gnutls_protocol_get_version")), 2, 4)
 	d.found("version", "gnutls_protocol_get_version", loads.Owners(version))
 	d.found("version.id", "gnutls_protocol_get_version", loads.Tails(version, 1))
-	pointer := func(n uint64) bool { return n == 0 }
-	d.found("version", "gnutls_session_is_resumed", loads.Where(loads.Compared(resumed, pointer), 1, 8))
+	zero := func(n uint64) bool { return n == 0 }
+	d.found("version", "gnutls_session_is_resumed", loads.Where(loads.Compared(resumed, zero), 1, 8))
 
 	// gnutls_kx_get looks at the cipher suite first.
 	var first []loads.Chain
@@ -52,6 +52,21 @@ func (d *decoder) gnutls() {
 	}
 	d.found("resumed", "gnutls_session_is_resumed", loads.Where(loads.Returned(resumed), 1, 1))
 
+	// gnutls_handshake looks first whether a handshake was completed before.
+	var before []loads.Chain
+	for _, p := range run("gnutls_handshake") {
+		if len(p.Conditions) > 0 {
+			if v, _, ok := p.Conditions[0].Zero(); ok {
+				if c, ok := loads.Of(v, 0); ok {
+					before = append(before, c)
+				}
+			}
+		}
+	}
+	d.found("completed", "gnutls_handshake", loads.Where(loads.Unique(before), 1, 1, 4))
+	binding := d.paths("gnutls_session_channel_binding", symbolic.Options{Fixed: map[int]int64{1: 0}})
+	d.found("completed", "gnutls_session_channel_binding", loads.Where(loads.Compared(binding, zero), 1, 1, 4))
+
 	for _, v := range []value{
 		{id: Version, fields: []string{"version", "version.id"}, width: 4, checked: true},
 		{id: Server, fields: []string{"role"}, width: 4},
@@ -60,15 +75,21 @@ func (d *decoder) gnutls() {
 		{id: ServerScheme, fields: []string{"server scheme"}, width: 4, checked: true},
 		{id: ClientScheme, fields: []string{"client scheme"}, width: 4, checked: true},
 		{id: Resumed, fields: []string{"resumed"}, width: 1},
+		{id: Completed, fields: []string{"completed"}},
 	} {
 		v.base = Connection
 		d.add(v)
 	}
 	object := []param{{Object, 0}}
 	d.addFunction(function{name: "gnutls_handshake", role: Handshake, params: object})
+	if entry, ok := d.image.Function("gnutls_handshake"); ok {
+		if err := d.returnSites("gnutls_handshake", entry); err != nil {
+			d.refuse("the end of the handshake", err.Error())
+		}
+	}
 	d.addFunction(function{name: "gnutls_deinit", role: ConnectionFree, params: object})
 	d.lib.Handshakes = d.complete("the handshake layer", []Role{Handshake, HandshakeEnd, ConnectionFree},
-		[]ValueID{Version, Server, CipherSuite})
+		[]ValueID{Version, Server, CipherSuite, Completed})
 }
 
 // suiteID returns where the number is in the description of a cipher suite, of

@@ -361,10 +361,8 @@ const (
 	VerifyResult
 	// ServerRandom is the server's random, 32 bytes.
 	ServerRandom
-	// CipherSuiteName, VersionName and GroupName are GnuTLS's names.
-	CipherSuiteName
-	VersionName
-	GroupName
+	// Completed is not zero when the first handshake is complete (GnuTLS).
+	Completed
 
 	// KeyType is the name of a key's type, such as "RSA" (OpenSSL 3, PKey).
 	// It is NULL for a key that was never given to a provider.

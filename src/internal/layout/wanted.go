@@ -28,7 +28,7 @@ BN_is_one
 
 gnutls_handshake gnutls_deinit gnutls_session_is_resumed gnutls_auth_get_type
 gnutls_group_get gnutls_protocol_get_version gnutls_kx_get gnutls_ciphersuite_get
-gnutls_cipher_suite_info gnutls_sign_algorithm_get
+gnutls_cipher_suite_info gnutls_session_channel_binding gnutls_sign_algorithm_get
 gnutls_sign_algorithm_get_client
 `
 

@@ -34,6 +34,11 @@ type Instruction struct {
 	Straight bool
 	Writes   int
 	Lowers   int
+	// Raises is by how much an instruction raises the stack pointer that is not
+	// straight for that reason only: a pop, an addition.
+	Raises int
+	// Returns: it returns from the function.
+	Returns bool
 	// Signs: it signs the return address, which is then not the plain address.
 	Signs bool
 }
@@ -105,7 +110,10 @@ func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 			out.Straight, out.Writes = true, number
 		}
 	case x86asm.MOV, x86asm.LEA, x86asm.XOR, x86asm.AND, x86asm.OR, x86asm.ADD, x86asm.MOVZX, x86asm.MOVSX, x86asm.MOVSXD:
+		n, constant := in.Args[1].(x86asm.Imm)
 		switch {
+		case in.Op == x86asm.ADD && first == x86asm.RSP && constant && n > 0 && n < 1<<16:
+			out.Writes, out.Raises = number, int(n)
 		case isRegister && general:
 			out.Straight, out.Writes = number != 4, number
 		case !isRegister:
@@ -113,6 +121,12 @@ func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 		}
 	case x86asm.TEST, x86asm.CMP, x86asm.NOP:
 		out.Straight = true
+	case x86asm.POP:
+		if isRegister && number != 4 {
+			out.Raises = 8
+		}
+	case x86asm.RET:
+		out.Returns = in.Args[0] == nil
 	default:
 		out.Straight = IsVector(first)
 	}
@@ -161,6 +175,8 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 		out.Name, out.Target = "tbz", addr+uint64(Signed(x>>5, 14)*4)
 	case x&0x1f000000 == 0x10000000:
 		out.Name, out.Straight, out.Writes = "adr", true, rd
+	case x&0xfffffc1f == 0xd65f0000:
+		out.Name, out.Returns = "ret", true
 	case x == 0xd503201f:
 		// Emulated from Linux 6.13 on, but stepped before.
 		out.Straight = true

@@ -75,7 +75,7 @@ func (i *arm64Step) set(n int, v Value, width int) {
 func (i *arm64Step) condition(number uint32) (Condition, bool) {
 	relations := [...]relation{Equal, NotEqual, notBelow, below, negative, notNegative, overflow, notOverflow,
 		above, notAbove, notLess, less, greater, notGreater, 0, 0}
-	c := i.state.flags
+	c := i.flags
 	known := c.Relation != 0
 	c.Relation = relations[number&15]
 	return c, known && c.Relation != 0
@@ -165,9 +165,9 @@ func (i *arm64Step) sum(a, b Value, width int, toStack bool) {
 	}
 	v := i.binary(op, a, b, width)
 	if i.x>>29&1 != 0 {
-		i.state.flags = Condition{X: v, Width: width, Relation: Equal}
+		i.flags = Condition{X: v, Width: width, Relation: Equal}
 		if op == opSub {
-			i.state.flags = Condition{X: i.cut(a, width), Y: i.cut(b, width), Width: width, Relation: Equal}
+			i.flags = Condition{X: i.cut(a, width), Y: i.cut(b, width), Width: width, Relation: Equal}
 		}
 		i.set(i.rd, v, width)
 		return
@@ -218,7 +218,7 @@ func (i *arm64Step) immediate() bool {
 		}
 		v := i.binary([]operation{opAnd, opOr, opXor, opAnd}[x>>29&3], i.get(i.rn, w), constant(int64(m&mask(w))), w)
 		if x>>29&3 == 3 {
-			i.state.flags = Condition{X: v, Width: w, Relation: Equal}
+			i.flags = Condition{X: v, Width: w, Relation: Equal}
 			i.set(i.rd, v, w)
 		} else {
 			i.state.registers[i.rd] = i.cut(v, w)
@@ -281,7 +281,7 @@ func (i *arm64Step) registers() bool {
 		}
 		v = i.binary([]operation{opAnd, opOr, opXor, opAnd}[x>>29&3], i.get(i.rn, w), v, w)
 		if x>>29&3 == 3 {
-			i.state.flags = Condition{X: v, Width: w, Relation: Equal}
+			i.flags = Condition{X: v, Width: w, Relation: Equal}
 		}
 		i.set(i.rd, v, w)
 	case i.is(0x1fe00000, 0x1a800000): // csel, csinc, csinv, csneg

@@ -349,13 +349,25 @@ func (c Condition) not() Condition {
 	return c
 }
 
+// flag returns the byte of which v is bit 0, else v: compilers of arm64 test a bool
+// by that bit.
+func flag(v Value) Value {
+	if s := v.symbol; s != nil && v.number == 0 && s.kind == kindOperation && s.op == opAnd && s.y == constant(1) {
+		if _, width, ok := s.x.Load(); ok && width == 1 {
+			return s.x
+		}
+	}
+	return v
+}
+
 // Zero returns the value that the condition compares with zero for equality,
-// and whether it is zero on the path.
+// and whether it is zero on the path. A test of bit 0 of a byte counts as one of
+// the byte.
 func (c Condition) Zero() (v Value, zero, ok bool) {
 	if c.Y != (Value{}) || c.Relation != Equal && c.Relation != NotEqual {
 		return Value{}, false, false
 	}
-	return c.X, c.Relation == Equal, true
+	return flag(c.X), c.Relation == Equal, true
 }
 
 // Compares returns the value and the number that it is compared with for
@@ -364,7 +376,7 @@ func (c Condition) Compares() (Value, uint64, bool) {
 	if c.Y.symbol != nil || c.Relation != Equal && c.Relation != NotEqual {
 		return Value{}, 0, false
 	}
-	return c.X, uint64(c.Y.number), true
+	return flag(c.X), uint64(c.Y.number), true
 }
 
 // decide evaluates a condition that can be decided.

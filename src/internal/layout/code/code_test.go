@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package code
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"golang.org/x/arch/arm64/arm64asm"
+)
+
+// emulated are the names of what Linux emulates on arm64, as the other decoder
+// has them.
+func emulated(op arm64asm.Op, in arm64asm.Inst) string {
+	switch op {
+	case arm64asm.B:
+		if _, ok := in.Args[0].(arm64asm.Cond); ok {
+			return "b.cond"
+		}
+		return "b"
+	case arm64asm.BL:
+		return "bl"
+	case arm64asm.CBZ, arm64asm.CBNZ:
+		return "cbz"
+	case arm64asm.TBZ, arm64asm.TBNZ:
+		return "tbz"
+	case arm64asm.ADR, arm64asm.ADRP:
+		return "adr"
+	case arm64asm.RET:
+		return "ret"
+	}
+	return ""
+}
+
+// checkARM64 compares with the decoder of golang.org/x/arch.
+func checkARM64(t *testing.T, x uint32) {
+	b := binary.LittleEndian.AppendUint32(nil, x)
+	in, err := arm64asm.Decode(b)
+	if err != nil {
+		return
+	}
+	const addr = 1 << 32
+	got, ok := decodeARM64(b, addr)
+	if !ok {
+		t.Fatalf("%08x (%v) is not decoded", x, in)
+	}
+	if want := emulated(in.Op, in); got.Name != want {
+		t.Errorf("%08x (%v) is %q, want %q", x, in, got.Name, want)
+	}
+	for _, a := range in.Args {
+		if rel, ok := a.(arm64asm.PCRel); ok && got.Target != 0 && got.Target != uint64(int64(addr)+int64(rel)) {
+			t.Errorf("%08x (%v) goes to %#x", x, in, got.Target)
+		}
+	}
+	// What changes the control flow or the stack pointer by an unknown amount
+	// does not run straight on.
+	switch in.Op {
+	case arm64asm.B, arm64asm.BL, arm64asm.BR, arm64asm.BLR, arm64asm.RET, arm64asm.SVC, arm64asm.BRK:
+		if got.Straight {
+			t.Errorf("%08x (%v) is straight", x, in)
+		}
+	}
+	if !got.Straight {
+		return
+	}
+	// A register that a straight instruction writes is known.
+	switch first := in.Args[0].(type) {
+	case arm64asm.Reg:
+		number := -1
+		switch {
+		case first >= arm64asm.W0 && first <= arm64asm.W30:
+			number = int(first - arm64asm.W0)
+		case first >= arm64asm.X0 && first <= arm64asm.X30:
+			number = int(first - arm64asm.X0)
+		}
+		if number >= 0 && got.Writes != number && writes(in.Op) {
+			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, got.Writes)
+		}
+	case arm64asm.RegSP:
+		if number := int(arm64asm.Reg(first) - arm64asm.X0); number < 31 && writes(in.Op) && got.Writes != number {
+			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, got.Writes)
+		}
+	}
+}
+
+// writes reports whether an instruction writes its first operand.
+func writes(op arm64asm.Op) bool {
+	switch op {
+	case arm64asm.STR, arm64asm.STRB, arm64asm.STRH, arm64asm.STP, arm64asm.CMP, arm64asm.CMN, arm64asm.TST,
+		arm64asm.STUR, arm64asm.STURB, arm64asm.STURH, arm64asm.PRFM, arm64asm.PRFUM, arm64asm.STNP, arm64asm.HINT:
+		return false
+	}
+	return true
+}
+
+func TestInstructionsOfARM64AreThoseOfTheOtherDecoder(t *testing.T) {
+	// A step that is prime to the number of words reaches all kinds.
+	x := uint32(1)
+	for range 300_000 {
+		x += 2654435761
+		checkARM64(t, x)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func FuzzInstructionsOfARM64(f *testing.F) {
+	f.Add(uint32(0xd65f03c0))
+	f.Add(uint32(0xa9bf7bfd))
+	f.Fuzz(checkARM64)
+}
+
+func TestInstructionsOfX86AreTakenForWhatTheyAre(t *testing.T) {
+	for name, c := range map[string]struct {
+		code string
+		want Instruction
+	}{
+		"push":              {"\x55", Instruction{Size: 1, Name: "push", Straight: true, Writes: -1, Lowers: 8}},
+		"push of r12":       {"\x41\x54", Instruction{Size: 2, Name: "push", Straight: true, Writes: -1, Lowers: 8}},
+		"push of a word":    {"\x66\x55", Instruction{Size: 2, Straight: true, Writes: -1, Lowers: 8}},
+		"endbr64":           {EndBranch, Instruction{Size: 4, Straight: true, Writes: -1}},
+		"sub of the stack":  {"\x48\x83\xec\x28", Instruction{Size: 4, Straight: true, Writes: -1, Lowers: 0x28}},
+		"mov to rdi":        {"\x48\x89\xc7", Instruction{Size: 3, Straight: true, Writes: 7}},
+		"mov to the stack":  {"\x48\x89\xc4", Instruction{Size: 3, Writes: 4}},
+		"mov to memory":     {"\x48\x89\x07", Instruction{Size: 3, Straight: true, Writes: -1}},
+		"jump":              {"\xeb\xfe", Instruction{Size: 2, Name: "jmp", Writes: -1, Target: 0x1000}},
+		"conditional jump":  {"\x0f\x84\x00\x00\x00\x00", Instruction{Size: 6, Name: "jcc", Writes: -1, Target: 0x1006}},
+		"call":              {"\xe8\x00\x00\x00\x00", Instruction{Size: 5, Name: "call", Writes: -1, Target: 0x1005, Call: true}},
+		"indirect call":     {"\xff\xd0", Instruction{Size: 2, Writes: -1}},
+		"with notrack":      {"\x3e\xff\xe0", Instruction{Size: 3, Writes: -1}},
+		"return":            {"\xc3", Instruction{Size: 1, Writes: -1, Returns: true}},
+		"return with pop":   {"\xc2\x08\x00", Instruction{Size: 3, Writes: -1}},
+		"pop":               {"\x41\x5c", Instruction{Size: 2, Writes: -1, Raises: 8}},
+		"add to the stack":  {"\x48\x83\xc4\x28", Instruction{Size: 4, Writes: 4, Raises: 0x28}},
+		"no-operation":      {"\x90", Instruction{Size: 1, Name: "nop", Straight: true, Writes: -1}},
+		"long no-operation": {"\x0f\x1f\x44\x00\x00", Instruction{Size: 5, Straight: true, Writes: -1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.want.Addr = 0x1000
+			got, ok := decodeAMD64([]byte(c.code), 0x1000)
+			if !ok || got != c.want {
+				t.Errorf("got %+v, %v, want %+v", got, ok, c.want)
+			}
+		})
+	}
+}
+
+func FuzzInstructionsOfX86(f *testing.F) {
+	f.Add([]byte("\x48\x89\xc7"))
+	f.Add([]byte(EndBranch))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == 0 {
+			return
+		}
+		in, ok := decodeAMD64(b[:min(len(b), 16)], 0x1000)
+		if ok && (in.Size < 1 || in.Size > len(b) || in.Lowers < 0) {
+			t.Errorf("got %+v of %d bytes", in, len(b))
+		}
+	})
+}

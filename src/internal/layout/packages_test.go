@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package layout
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// everything includes the packages that take long to fetch: what "make soak" is
+// for.
+var everything = flag.Bool("everything", false, "also decode the packages of other suites than this machine's")
+
+// packages unpacks the packages of a suite and returns the libraries in them.
+func packages(t *testing.T, suite, architecture string) []string {
+	t.Helper()
+	dir := filepath.Join("../../../build/packages", suite+"-"+architecture)
+	out, err := exec.Command("../../../tests/packages.sh", dir, suite, architecture,
+		"libssl1.1", "libssl3", "libssl3t64", "libssl4", "libgnutls30", "libgnutls30t64").CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 77 {
+		t.Skip(strings.TrimSpace(string(out)))
+	}
+	if err != nil {
+		t.Fatalf("cannot unpack packages: %v\n%s", err, out)
+	}
+	var libraries []string
+	err = filepath.WalkDir(filepath.Join(dir, "root"), func(path string, d fs.DirEntry, err error) error {
+		base := filepath.Base(path)
+		if err == nil && d.Type().IsRegular() && slices.ContainsFunc([]string{"libssl.so.", "libcrypto.so.", "libgnutls.so."},
+			func(prefix string) bool { return strings.HasPrefix(base, prefix) }) {
+			libraries = append(libraries, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return libraries
+}
+
+// The golden files were compared with the values of the structures that
+// debugging information of the same versions has.
+func TestLibrariesOfPackagesHaveTheKnownLayouts(t *testing.T) {
+	// The other tests decode the libraries of this machine.
+	suites, architectures := []string{"bookworm"}, []string{"arm64"}
+	if *everything {
+		suites = []string{"bullseye", "bookworm", "trixie", "sid", "experimental"}
+		architectures = []string{"amd64", "arm64"}
+	}
+	for _, suite := range suites {
+		for _, architecture := range architectures {
+			t.Run(suite+"-"+architecture, func(t *testing.T) {
+				libraries := packages(t, suite, architecture)
+				if len(libraries) < 2 {
+					t.Fatalf("the packages have %d libraries", len(libraries))
+				}
+				for _, path := range libraries {
+					lib, err := Open(path)
+					if err != nil {
+						t.Error(err)
+						continue
+					}
+					checkSites(t, path, lib)
+					name, _, _ := strings.Cut(filepath.Base(path), ".so")
+					compareGolden(t, strings.Join([]string{suite, architecture, name}, "-"), describe(lib))
+				}
+			})
+		}
+	}
+}
+
+func compareGolden(t *testing.T, name, got string) {
+	t.Helper()
+	golden := filepath.Join("testdata", name+".golden")
+	if os.Getenv("UPDATE_GOLDEN") == "1" {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant (UPDATE_GOLDEN=1 rewrites it)\n%s", name, got, want)
+	}
+}
