@@ -19,21 +19,21 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// Agent is what the broker needs of the agent. Errors that mean it does not
-// answer wrap fault.ErrAgentUnavailable. Its methods may be called from any
-// goroutine.
+// Agent is the broker's interface to the agent. Errors wrap
+// fault.ErrAgentUnavailable if the agent does not answer. Methods may be called
+// concurrently.
 type Agent interface {
-	// Status is what the agent says of itself.
+	// Status returns the agent's status.
 	Status(context.Context) (status.Agent, error)
-	// Flush makes everything durable that was probed before the call and
-	// returns the cursor behind it.
+	// Flush makes everything durable that was captured before the call and
+	// returns the cursor after it.
 	Flush(context.Context) (logstore.Cursor, error)
-	// Remove removes the segments that hold nothing after a cursor, on behalf
-	// of a user.
+	// Remove removes the segments that end at or before a cursor, on behalf of a
+	// user.
 	Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (bytes int64, segments int, err error)
-	// Follow calls following once the agent answers, then told for each chunk
-	// committed, with the cursor after it, until ctx is done or the agent tells no
-	// more. Chunks committed before the first call of told may be left out.
+	// Follow calls following once the agent answers, then told for each committed
+	// chunk, with the cursor after it, until ctx is done or the agent stops
+	// reporting. Chunks committed before the first call of told may be omitted.
 	Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error
 }
 
@@ -47,45 +47,45 @@ const (
 	AgentStopped  AgentState = "stopped"
 	AgentFailed   AgentState = "failed"
 	AgentUnknown  AgentState = "unknown"
-	// AgentUnmanaged: no service manager runs it; only a connection shows its
-	// state.
+	// AgentUnmanaged means that no service manager runs the agent: only
+	// connecting to it reveals whether it runs.
 	AgentUnmanaged AgentState = "unmanaged"
 )
 
-// AgentUnit is what the service manager knows of the agent.
+// AgentUnit is the agent's state according to the service manager.
 type AgentUnit struct {
 	State AgentState
-	// Since is when it was started, or ended; zero: unknown.
+	// Since is the time of its last start or stop, zero if unknown.
 	Since time.Time
-	// Reason is why it failed, or why the state is unknown.
+	// Reason is the reason for a failure, or for an unknown state.
 	Reason string
 }
 
-// mayConnect reports whether connecting does not start the agent.
+// mayConnect reports whether connecting cannot start the agent.
 func (u *AgentUnit) mayConnect() bool {
 	return u.State == AgentRunning || u.State == AgentStarting || u.State == AgentUnmanaged
 }
 
-// callPause is how long to leave an agent alone that does not follow any more.
-// After it, one that has left is called again once the log grows, for then it
-// may be there again.
+// callPause is the time before an agent that stopped reporting is called again. An
+// agent that has exited is called again after this time once the log grows, which
+// shows that it runs.
 const callPause = time.Second
 
-// agentLink follows the agent while it runs. It never starts it.
+// agentLink follows the agent while it runs. It never starts the agent.
 type agentLink struct {
 	agent Agent
-	// unit asks the service manager for the agent's state; nil: the agent is
-	// not the service manager's, and connecting starts nothing.
+	// unit asks the service manager for the agent's state; nil if no service
+	// manager runs the agent, so that connecting starts nothing.
 	unit   func(context.Context) AgentUnit
 	tail   *tail.Tail
 	log    *slog.Logger
 	active atomic.Bool
-	// known is closed once it was found out whether the agent runs.
+	// known is closed once it is known whether the agent runs.
 	known     chan struct{}
 	knownOnce sync.Once
-	// changed is told when active has changed.
+	// changed is called after a change of active.
 	changed atomic.Pointer[func(bool)]
-	// grown is notified when the log has grown, or the agent was seen to run.
+	// grown is notified when the log has grown or the agent was seen running.
 	grown wakeup.Signal
 }
 
@@ -97,7 +97,7 @@ func newAgentLink(a Agent, unit func(context.Context) AgentUnit, t *tail.Tail, l
 	return l
 }
 
-// set notes whether the agent runs.
+// set records whether the agent runs.
 func (l *agentLink) set(active bool) {
 	changed := l.active.Swap(active) != active
 	l.knownOnce.Do(func() { close(l.known) })
@@ -106,7 +106,7 @@ func (l *agentLink) set(active bool) {
 	}
 }
 
-// look asks for the agent's state.
+// look queries the agent's state.
 func (l *agentLink) look(ctx context.Context) AgentUnit {
 	if l.unit == nil {
 		return AgentUnit{State: AgentUnmanaged}
@@ -152,7 +152,7 @@ func (l *agentLink) run(ctx context.Context) {
 	}
 }
 
-// follow follows the agent until it does not report any more.
+// follow follows the agent until it stops reporting.
 func (l *agentLink) follow(ctx context.Context, begun func()) error {
 	err := l.agent.Follow(ctx, func() {
 		l.set(true)
@@ -163,7 +163,7 @@ func (l *agentLink) follow(ctx context.Context, begun func()) error {
 	return err
 }
 
-// await waits until the agent may be there again.
+// await waits until the agent may be running again.
 func (l *agentLink) await(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -171,11 +171,11 @@ func (l *agentLink) await(ctx context.Context) {
 	}
 }
 
-// noteGrowth says that the log has grown.
+// noteGrowth records that the log has grown.
 func (l *agentLink) noteGrowth() { l.grown.Notify() }
 
-// AgentActive reports whether the agent runs. Of a broker that has just begun
-// to run it waits until that is known.
+// AgentActive reports whether the agent runs. In a broker that has just started it
+// waits until that is known.
 func (b *Broker) AgentActive() bool {
 	select {
 	case <-b.agent.known:
@@ -201,12 +201,12 @@ func (b *Broker) askAgent(ctx context.Context) (Agent, AgentUnit, error) {
 	return nil, u, err
 }
 
-// OnAgent has f told whenever AgentActive changes. It must not wait.
+// OnAgent sets a function that is called after each change of AgentActive. It must not block.
 func (b *Broker) OnAgent(f func(active bool)) { b.agent.changed.Store(&f) }
 
-// Flush has the agent make everything durable that was probed before the call
-// and returns the cursor after it. It starts an agent that does not run, where
-// its socket does.
+// Flush asks the agent to make everything durable that was captured before the
+// call, and returns the cursor after it. If the agent is stopped and its socket is
+// active, this starts the agent.
 func (b *Broker) Flush(ctx context.Context) (logstore.Cursor, error) {
 	if b.options.Agent == nil {
 		return logstore.Cursor{}, fmt.Errorf("cannot flush: %w", fault.ErrAgentUnavailable)

@@ -28,70 +28,70 @@ import (
 
 // Options configure a Broker.
 type Options struct {
-	// LogDir is the log's folder, StateDir where durable subscriptions are kept.
+	// LogDir is the directory of the log, StateDir that of durable subscriptions.
 	LogDir, StateDir string
 	Registry         *schema.Registry
-	// Form is the form in which subscriptions send groups.
+	// Form encodes groups for subscriptions.
 	Form reading.Form
-	// Agent is asked for what only the agent can do.
+	// Agent performs what only the agent can do.
 	Agent Agent
-	// AgentUnit asks the service manager for the agent's state. Connecting to
-	// an agent that does not run would start it. nil: the agent is not the
-	// service manager's, and may be connected to at any time.
+	// AgentUnit asks the service manager for the agent's state, because connecting
+	// to a stopped agent would start it. nil if no service manager runs the agent:
+	// the broker may then connect at any time.
 	AgentUnit func(context.Context) AgentUnit
-	// Policy is what Truncate applies unless told otherwise.
+	// Policy is the default policy of Truncate.
 	Policy retention.Policy
 	Limits Limits
-	// AnswerTime is how long a client may take to answer before it may be
-	// skipped forward.
+	// AnswerTime is how long a client may take to answer before the subscription
+	// may skip forward.
 	AnswerTime time.Duration
-	// StateWait is how long to wait for another broker that leaves.
+	// StateWait is how long New waits for another broker that is stopping.
 	StateWait time.Duration
-	// Appended, if set, is called when the log has grown: with the newest
-	// position and the number of entries since the call before. It must not
-	// wait.
+	// Appended, if set, is called after the log has grown, with the newest
+	// position and the number of entries since the previous call. It must not
+	// block.
 	Appended func(newest logstore.Cursor, entries uint64)
-	// Now is the clock of the policy; nil is the system's.
+	// Now is the clock of the policy, nil for the system's.
 	Now func() time.Time
 
 	Log *slog.Logger
 }
 
-// Limits bound what callers can make the broker hold.
+// Limits bound the resources that callers can use.
 type Limits struct {
-	// UserSubscriptions is how many subscriptions a user may have,
-	// Subscriptions how many there are in all, except root's; half of these are
-	// for the group.
+	// UserSubscriptions is the highest number of subscriptions of a user,
+	// Subscriptions of all users except root; half of these are reserved for the
+	// group.
 	UserSubscriptions, Subscriptions int
-	// UserStreams is how many streams of a user may be open, Streams how many
-	// of all, except root's; half of these are for root and the group.
+	// UserStreams is the highest number of open streams of a user, Streams of all
+	// users except root; half of these are reserved for root and the group.
 	UserStreams, Streams int
 }
 
 const (
-	// BusBytes is how many bytes of groups a transport holds for clients that
-	// have not read them yet, in all. dbus-daemon stops reading from a connection
-	// when it holds 127 MiB that came from there.
+	// BusBytes bounds the bytes of groups that a transport holds for clients that
+	// have not read them yet, in total. dbus-daemon stops reading from a
+	// connection once it holds 127 MiB from it.
 	BusBytes = 32 << 20
-	// maxWindow and minWindow bound the size of a window in bytes. A group that
-	// is longer is a window of its own.
+	// maxWindow and minWindow bound the size of a window in bytes. A longer group
+	// forms a window of its own.
 	maxWindow = 64 << 10
 	minWindow = 8 << 10
 )
 
-// Window returns how many bytes of groups are sent at once. Each subscription may
-// have one window under way, so that those of clients which have stopped leave
-// room for all others.
+// Window returns the size of a window in bytes. Each subscription may have one
+// window in flight, so that the windows of stopped clients leave room for all
+// others.
 func (l Limits) Window() int {
 	return min(max(BusBytes/max(l.Subscriptions, 1), minWindow), maxWindow)
 }
 
-// DefaultLimits are those that the interface descriptions state.
+// DefaultLimits are the limits in the interface descriptions.
 func DefaultLimits() Limits {
 	return Limits{UserSubscriptions: 128, Subscriptions: 512, UserStreams: 16, Streams: 64}
 }
 
-// Broker serves subscriptions and readers of one log.
+// Broker serves subscriptions to one log, and its readers.
 type Broker struct {
 	options Options
 	log     *slog.Logger
@@ -102,19 +102,19 @@ type Broker struct {
 	core    *delivery.Core
 	started time.Time
 	agent   *agentLink
-	// streams counts those that are open.
+	// streams counts the open streams.
 	streams *quota.Quota
 
 	mu            sync.Mutex
 	subscriptions map[uint64]*delivery.Subscription
 	nextID        uint64
-	// creating serialises the making of subscriptions, so that limits and names
+	// creating serialises the creation of subscriptions, so that limits and names
 	// hold while the journal is written.
 	creating sync.Mutex
 	left     []journal.Handover
 }
 
-// New opens the state. Nothing runs before Run.
+// New restores the state. Nothing runs before Run.
 func New(o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -147,7 +147,7 @@ func New(o Options) (*Broker, error) {
 	for _, d := range j.Definitions() {
 		s, err := b.core.Restore(d)
 		if err != nil {
-			// The registry has changed such that a match is no longer one.
+			// The registry has changed: a match of this filter is now invalid.
 			o.Log.Error("a subscription is not usable any more", "name", d.Name, "user", d.User, "error", err)
 			continue
 		}
@@ -159,9 +159,9 @@ func New(o Options) (*Broker, error) {
 	return b, nil
 }
 
-// Run reads the log until ctx is done. Then it ends all deliveries and writes
-// down where they are. Client names the connection that a sink sends to, so
-// that the next broker can go on sending there; empty: nobody can.
+// Run reads the log until ctx is done. Then it ends all deliveries and saves their
+// state. client returns the name of the connection that a sink sends to, so that
+// the next broker can continue there; empty if it cannot.
 func (b *Broker) Run(ctx context.Context, client func(delivery.Sink) string) error {
 	var running sync.WaitGroup
 	running.Go(func() { b.tail.Run(ctx) })
@@ -172,8 +172,8 @@ func (b *Broker) Run(ctx context.Context, client func(delivery.Sink) string) err
 	return b.end(client)
 }
 
-// Pause ends all deliveries for good. Subscriptions stay attached, so that the
-// next broker resumes them.
+// Pause ends all deliveries. Subscriptions stay attached, so that the next broker
+// resumes them.
 func (b *Broker) Pause() {
 	b.core.Pause()
 	for _, s := range b.all() {
@@ -181,10 +181,10 @@ func (b *Broker) Pause() {
 	}
 }
 
-// Limits are those of the options.
+// Limits returns the limits from the options.
 func (b *Broker) Limits() Limits { return b.options.Limits }
 
-// end writes down how things are.
+// end saves the state.
 func (b *Broker) end(client func(delivery.Sink) string) error {
 	var now []journal.Definition
 	var left []journal.Handover
@@ -205,10 +205,10 @@ func (b *Broker) end(client func(delivery.Sink) string) error {
 	return errors.Join(b.journal.Leave(now, left), b.journal.Close())
 }
 
-// Resume attaches subscriptions to the connections that the broker before was
-// sending to, whether it ended in order or not: sink returns nil for a connection
-// that has gone. A broker that did not end in order has forgotten ephemeral
-// subscriptions.
+// Resume attaches subscriptions to the connections that the previous broker sent
+// to, whether it stopped cleanly or not. sink returns nil for a connection that no
+// longer exists. The ephemeral subscriptions of a broker that did not stop cleanly
+// are lost.
 func (b *Broker) Resume(sink func(s *delivery.Subscription, client string) delivery.Sink) {
 	left := b.left
 	b.left = nil
@@ -241,13 +241,13 @@ func (b *Broker) Resume(sink func(s *delivery.Subscription, client string) deliv
 	}
 }
 
-// maxName is how long the name of a subscription may be, in bytes.
+// maxName is the longest name of a subscription, in bytes.
 const maxName = 64
 
-// Subscribe makes a subscription for a caller's user, or finds that of the same name,
-// filter and options. It sends nothing before it is attached. The errors are
-// those about filters and cursors, *fault.ArgumentError, fault.ErrExists, *fault.LimitError,
-// *fault.StoreError, and others if the state cannot be written.
+// Subscribe creates a subscription for a caller's user, or returns the existing one
+// with the same name, filter and options. It sends nothing before it is attached.
+// Errors are those of filters and cursors, *fault.ArgumentError, fault.ErrExists,
+// *fault.LimitError, *fault.StoreError, and others if the state cannot be written.
 func (b *Broker) Subscribe(caller quota.Holder, name string, f filter.Spec, o delivery.SubscribeOptions) (*delivery.Subscription, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
@@ -313,7 +313,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// id returns a number that no subscription has had, as far as one can tell.
+// id returns a random number that no known subscription has.
 func (b *Broker) id() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -325,8 +325,8 @@ func (b *Broker) id() uint64 {
 	}
 }
 
-// checkLimits returns an error if a caller may have no further subscription. They are
-// counted each time: durable ones come and go with their users, or with the journal.
+// checkLimits returns an error if a caller may not have another subscription. It
+// counts anew each time, because durable subscriptions come from the journal.
 func (b *Broker) checkLimits(caller quota.Holder) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -350,7 +350,7 @@ func (b *Broker) checkLimits(caller quota.Holder) error {
 	return nil
 }
 
-// Named finds a durable subscription of a user; the error is ErrNoSubscription.
+// Named returns a durable subscription of a user; the error is ErrNoSubscription.
 func (b *Broker) Named(user uint32, name string) (*delivery.Subscription, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -386,15 +386,14 @@ func (b *Broker) all() []*delivery.Subscription {
 	return all
 }
 
-// forget takes a subscription out.
+// forget removes a subscription.
 func (b *Broker) forget(s *delivery.Subscription) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.subscriptions, s.ID())
 }
 
-// Idle reports whether nobody is served: no subscription is attached, and no
-// stream open.
+// Idle reports whether no subscription is attached and no stream is open.
 func (b *Broker) Idle() bool {
 	for _, s := range b.all() {
 		if s.Sink() != nil {
@@ -404,8 +403,8 @@ func (b *Broker) Idle() bool {
 	return b.streams.Held() == 0
 }
 
-// Read begins to read behind a cursor, given as text. The errors are those
-// about filters and cursors, and *fault.StoreError.
+// Read returns pages of the entries after a cursor, given as text. Errors are those
+// of filters and cursors, and *fault.StoreError.
 func (b *Broker) Read(_ quota.Holder, after string, f filter.Spec) (*reading.Pages, error) {
 	return b.read(after, f, nil)
 }
@@ -418,8 +417,8 @@ func (b *Broker) read(after string, f filter.Spec, closed func()) (*reading.Page
 	return b.source.Pages(compiled, after, closed)
 }
 
-// Open begins to read as Read does, for a stream that lasts: their number is
-// limited, and an open one keeps the broker running.
+// Open is Read for a long-lived stream: the number of streams is limited, and an
+// open one keeps the broker running.
 func (b *Broker) Open(caller quota.Holder, after string, f filter.Spec) (*reading.Pages, error) {
 	if full := b.streams.Take(caller); full != nil {
 		return nil, &fault.LimitError{What: full.Limit, Max: full.Max}
@@ -432,7 +431,7 @@ func (b *Broker) Open(caller quota.Holder, after string, f filter.Spec) (*readin
 	return r, nil
 }
 
-// grown passes on that the log has grown.
+// grown forwards the growth of the log.
 func (b *Broker) grown(newest logstore.Cursor, entries uint64) {
 	b.agent.noteGrowth()
 	if b.options.Appended != nil {

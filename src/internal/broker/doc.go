@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package broker stands between the log and those who want to know what is in
-// it: it is the only reader on their behalf. It knows no transport; those give
-// it a form for groups and a place to send them.
+// Package broker serves the log to clients; it is the only reader on their behalf.
+// It is independent of transports, which provide an encoding of groups and a
+// destination for them.
 //
-// One goroutine, the tail, reads every chunk once as it is appended, decides
-// by one index of all filters who gets which group, brings each of these
-// groups into its form once, and keeps the newest of them in memory, in bounds.
-// Every subscription that is attached has a goroutine that takes its groups
-// from there, or, if it is further behind, from the log, and sends them window
-// by window. What a client does not take is left in the log: nobody waits for
-// it, and nothing is kept for it.
+// One goroutine, the tail, reads every chunk once after it was appended, selects
+// the receivers of each group by one index of all filters, encodes each selected
+// group once, and caches the newest ones in bounded memory. Every attached
+// subscription has a goroutine that takes its groups from the cache or, if it lags
+// further, from the log, and sends them in windows. Groups that a client does not
+// accept stay in the log: nothing waits for the client, and nothing is buffered
+// for it.
 //
-// A group is sent at most once: the position behind a window is in the journal,
-// and synced, before the window is sent. The journal gathers what is asked of
-// it while it syncs, so that one sync serves all subscriptions.
+// A group is sent at most once: the position after a window is in the journal, and
+// synced, before the window is sent. The journal collects requests while it syncs,
+// so that one sync serves all subscriptions.
 //
-// The parts are packages of their own below this one, which joins them and is what
-// transports call. Imports point down: delivery uses tail and journal, these use
-// reading and filter.
+// The parts are subpackages; this package joins them and is called by transports.
+// Imports point down: delivery uses tail and journal, which use reading and filter.
 //
-// Locks, in the order in which they may be taken: Broker.mu,
-// delivery.Subscription.mu, tail.Cache.mu, journal.Journal.mu.
+// Lock order: Broker.mu, delivery.Subscription.mu, tail.Cache.mu,
+// journal.Journal.mu.
 package broker

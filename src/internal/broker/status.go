@@ -19,10 +19,10 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// agentTime bounds how long the agent is asked how it is.
+// agentTime bounds the query of the agent's status.
 const agentTime = 5 * time.Second
 
-// Status returns how things are now, except for the version. It asks the agent if
+// Status returns the current status, without the version. It asks the agent if
 // that runs, and never starts it.
 func (b *Broker) Status(ctx context.Context) status.Broker {
 	s := status.Broker{Started: b.started}
@@ -45,7 +45,7 @@ func (b *Broker) Status(ctx context.Context) status.Broker {
 	return s
 }
 
-// logStatus fills in the ends of the log and what it takes.
+// logStatus fills in the range and the size of the log.
 func (b *Broker) logStatus(s *status.Broker) error {
 	oldest, err := b.Oldest()
 	newest := logstore.Cursor{}
@@ -69,7 +69,7 @@ func (b *Broker) logStatus(s *status.Broker) error {
 	return b.checkSegments()
 }
 
-// agentStatus fills in what is known of the agent.
+// agentStatus fills in the state of the agent.
 func (b *Broker) agentStatus(ctx context.Context, s *status.Broker) {
 	ctx, cancel := context.WithTimeout(ctx, agentTime)
 	defer cancel()
@@ -88,13 +88,13 @@ func (b *Broker) agentStatus(ctx context.Context, s *status.Broker) {
 		if s.AgentSince.IsZero() {
 			s.AgentSince = of.Started
 		}
-		// It may have been started without a change of the log.
+		// It may have been started without writing to the log yet.
 		b.agent.noteGrowth()
 		return
 	case unit.State != AgentUnmanaged:
 		s.AgentActive = unit.State == AgentRunning
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
-		// Nothing listens on the socket.
+		// The socket is not active.
 		s.AgentState = string(AgentStopped)
 	default:
 		s.AgentState = string(AgentUnknown)
@@ -102,7 +102,7 @@ func (b *Broker) agentStatus(ctx context.Context, s *status.Broker) {
 	s.AgentError = err.Error()
 }
 
-// Unreadable returns why a part of the log cannot be read now, a *fault.StoreError.
+// Unreadable returns the reason why a part of the log cannot be read at present, a *fault.StoreError.
 func (b *Broker) Unreadable() error {
 	if err := b.checkSegments(); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (b *Broker) Unreadable() error {
 	return &fault.StoreError{Err: errors.New("the newest segment could not be read; try again")}
 }
 
-// checkSegments looks whether all segments can be read. The error is a
+// checkSegments checks whether all segments can be read. The error is a
 // *fault.StoreError.
 func (b *Broker) checkSegments() error {
 	list, err := segment.List(b.options.LogDir)
@@ -121,7 +121,7 @@ func (b *Broker) checkSegments() error {
 	return b.source.Check(list, newest.Store)
 }
 
-// Summary says in a line who is served.
+// Summary describes in one line who is being served.
 func (b *Broker) Summary() string {
 	attached := 0
 	all := b.all()
@@ -133,14 +133,14 @@ func (b *Broker) Summary() string {
 	return fmt.Sprintf("%d subscriptions, %d attached, %d streams", len(all), attached, b.streams.Held())
 }
 
-// EventsLost is how many events were lost in the time of the retained log.
+// EventsLost returns the number of events lost in the time that the log covers.
 func (b *Broker) EventsLost() uint64 {
 	var s status.Broker
 	b.retained(context.Background(), &s)
 	return s.EventsLost
 }
 
-// retained fills in the notices of the segments that are there now.
+// retained fills in the notices of the segments that exist now.
 func (b *Broker) retained(ctx context.Context, s *status.Broker) {
 	b.notices.Wait(ctx)
 	list, err := segment.List(b.options.LogDir)
@@ -150,11 +150,10 @@ func (b *Broker) retained(ctx context.Context, s *status.Broker) {
 	b.notices.Fill(s, list)
 }
 
-// Newest is the cursor of the newest entry, Oldest that before the oldest.
-// The error is a *fault.StoreError.
+// Newest returns the cursor of the newest entry. The error is a *fault.StoreError.
 func (b *Broker) Newest() (logstore.Cursor, error) { return b.source.Resolve(logstore.NewestWord) }
 
-// Oldest is the cursor before the oldest entry. The error is a *fault.StoreError.
+// Oldest returns the cursor before the oldest entry. The error is a *fault.StoreError.
 func (b *Broker) Oldest() (logstore.Cursor, error) { return b.source.Resolve(logstore.OldestWord) }
 
 // DiskUsage returns the number of the log's segments and their size. The error is
@@ -165,7 +164,7 @@ func (b *Broker) DiskUsage() (segments int, bytes uint64, err error) {
 		return 0, 0, &fault.StoreError{Err: err}
 	}
 	for _, first := range list {
-		// A segment that is removed meanwhile takes nothing.
+		// A segment that was removed in the meantime occupies nothing.
 		if info, err := os.Stat(filepath.Join(b.options.LogDir, segment.Name(first))); err == nil {
 			bytes += uint64(info.Size())
 		}

@@ -20,19 +20,20 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// Truncation is what Truncate came to.
+// Truncation is the result of Truncate.
 type Truncation struct {
 	Bytes    int64
 	Segments int
 	Oldest   logstore.Cursor
 }
 
-// Policy is the configured one.
+// Policy returns the configured policy.
 func (b *Broker) Policy() retention.Policy { return b.options.Policy }
 
-// Truncate has the agent remove the segments that a policy says have to go, on
-// behalf of a user. It fills in the policy of by, the limits that the segments
-// exceed, and force. The error is an *fault.ArgumentError, a *fault.StoreError, or wraps fault.ErrAgentUnavailable.
+// Truncate has the agent remove the segments that a policy selects, on behalf of a
+// user. It fills in the policy of by, the limits that the segments exceed, and
+// force. The error is a *fault.ArgumentError, a *fault.StoreError, or wraps
+// fault.ErrAgentUnavailable.
 func (b *Broker) Truncate(ctx context.Context, p retention.Policy, by retention.Remover) (Truncation, error) {
 	if err := p.Check(); err != nil {
 		return Truncation{}, &fault.ArgumentError{Argument: "reading", Problem: err.Error()}
@@ -51,13 +52,13 @@ func (b *Broker) Truncate(ctx context.Context, p retention.Policy, by retention.
 	case durable:
 		plan.Read = read.Sequence
 	default:
-		plan.Reading = retention.Ignore // nothing counts as read
+		plan.Reading = retention.Ignore // ignore what subscribers have read
 	}
 	going, err := prune.Plan(ctx, b.options.LogDir, plan, b.options.Now(), nil)
 	if err != nil {
 		return Truncation{}, &fault.StoreError{Err: err}
 	}
-	// What may go without force was decided here, by what has been read.
+	// checkForce above has decided without force, by what has been read.
 	by.Policy, by.Force = describe(&p, going), true
 	if err := b.checkForce(p.Force, going, by.Policy); err != nil {
 		return Truncation{}, err
@@ -82,7 +83,7 @@ func (b *Broker) Truncate(ctx context.Context, p retention.Policy, by retention.
 	return t, err
 }
 
-// describe returns the parts of a policy because of which segments go, such as
+// describe returns the rules of a policy that select segments, such as
 // "max-age=30d, max-size=1G".
 func describe(p *retention.Policy, going []prune.Segment) string {
 	var parts []string
@@ -92,8 +93,8 @@ func describe(p *retention.Policy, going []prune.Segment) string {
 	return strings.Join(parts, ", ")
 }
 
-// checkForce refuses what removes the whole log at once, unless forced. What has
-// been read does not count: to remove it is what retention.Drop is for.
+// checkForce refuses to remove the whole log at once without force. Segments that
+// all subscribers have read do not count: retention.Drop exists to remove them.
 func (b *Broker) checkForce(force bool, going []prune.Segment, policy string) error {
 	unread, bytes := 0, int64(0)
 	for _, s := range going {
@@ -117,12 +118,12 @@ func (b *Broker) checkForce(force bool, going []prune.Segment, policy string) er
 		policy, len(going), bytes)}
 }
 
-// lowWater returns the position up to which all durable subscriptions have
-// read; ok is false if there are none.
+// lowWater returns the position up to which all durable subscriptions have read; ok
+// is false if there are none.
 func (b *Broker) lowWater() (low logstore.Cursor, ok bool) {
 	newest, err := b.Newest()
 	if err != nil {
-		return low, true // nothing counts as read
+		return low, true // ignore what subscribers have read
 	}
 	low = newest
 	for _, s := range b.all() {
@@ -139,8 +140,8 @@ func (b *Broker) lowWater() (low logstore.Cursor, ok bool) {
 	return low, ok
 }
 
-// heldUntil returns the sequence up to which the log is too old for a lagging
-// subscription to hold it.
+// heldUntil returns the sequence up to which the log is too old to be held for a
+// lagging subscription.
 func (b *Broker) heldUntil(ctx context.Context, hold time.Duration) (uint64, error) {
 	if hold == 0 {
 		return 0, nil
@@ -164,7 +165,7 @@ func (b *Broker) heldUntil(ctx context.Context, hold time.Duration) (uint64, err
 	return until, nil
 }
 
-// endsBefore reports whether a segment ends before a real time, and with which
+// endsBefore reports whether a segment ends before a real time, and its last
 // sequence.
 func endsBefore(ctx context.Context, path string, t int64) (bool, uint64, error) {
 	s, err := segment.Open(path)

@@ -15,40 +15,39 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// Options are what subscriptions need.
+// Options are the dependencies and limits of subscriptions.
 type Options struct {
 	Registry *schema.Registry
 	Source   *reading.Log
 	Tail     *tail.Tail
 	Journal  *journal.Journal
-	// Form is the form in which groups are sent, Window how many bytes of them at
-	// once.
+	// Form encodes groups; Window is the size of a window in bytes.
 	Form   reading.Form
 	Window int
-	// AnswerTime is how long a client may take to answer before it may be
-	// skipped forward.
+	// AnswerTime is how long a client may take to answer before the subscription
+	// may skip forward.
 	AnswerTime time.Duration
-	// Forget is called with a subscription that has ended.
+	// Forget is called after a subscription has ended.
 	Forget func(*Subscription)
 	Log    *slog.Logger
 }
 
-// Core is what all subscriptions share.
+// Core is the state shared by all subscriptions.
 type Core struct {
 	Options
 	readers *readers
-	// paused keeps deliveries from sending.
+	// paused prevents deliveries from sending.
 	paused atomic.Bool
 }
 
 // New returns a core without subscriptions.
 func New(o Options) *Core { return &Core{Options: o, readers: newReaders(o.Source)} }
 
-// Pause keeps deliveries that are begun from now on from sending.
+// Pause prevents deliveries that start from now on from sending.
 func (c *Core) Pause() { c.paused.Store(true) }
 
-// Restore makes a subscription of its definition. It sends nothing before it is
-// attached. The errors are those about filters.
+// Restore creates a subscription from its definition. It sends nothing before it is
+// attached. Errors are those of filters.
 func (c *Core) Restore(d journal.Definition) (*Subscription, error) {
 	f, err := filter.Compile(c.Registry, d.Filter)
 	if err != nil {
@@ -61,7 +60,7 @@ func (c *Core) Restore(d journal.Definition) (*Subscription, error) {
 	}, nil
 }
 
-// Definition is what there is to write down of a subscription.
+// Definition returns the subscription as the journal stores it.
 func (s *Subscription) Definition() journal.Definition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,18 +72,18 @@ func (s *Subscription) Definition() journal.Definition {
 	}
 }
 
-// Distrust notes that more may have been sent than the position tells.
+// Distrust records that more may have been sent than the position shows.
 func (s *Subscription) Distrust() { s.untrusted = true }
 
-// Halt ends the delivery and waits for it. It returns where it was sent; nil if
-// nowhere.
+// Halt ends the delivery and waits for its end. It returns the sink, nil if there
+// was none.
 func (s *Subscription) Halt() Sink {
 	s.control.Lock()
 	defer s.control.Unlock()
 	return s.halt()
 }
 
-// Restart begins the delivery again, if there is one.
+// Restart restarts the delivery, if there is one.
 func (s *Subscription) Restart() {
 	s.control.Lock()
 	defer s.control.Unlock()

@@ -16,47 +16,47 @@ import (
 )
 
 const (
-	// retryPause is how long to wait when the log cannot be read or a position
-	// not be written.
+	// retryPause is the time between attempts to read the log or to write a
+	// position.
 	retryPause = time.Second
-	// turnTime is how long a subscription may read the log before others have
-	// their turn; turnCheck is how many bytes it reads between two looks at the
+	// turnTime is how long a subscription may read the log before others take
+	// their turn; turnCheck is the number of bytes read between two looks at the
 	// clock.
 	turnTime  = 50 * time.Millisecond
 	turnCheck = 1 << 20
-	// turnBytes is how many bytes of groups it takes along.
+	// turnBytes bounds the groups collected in a turn, in bytes.
 	turnBytes = 128 << 10
 )
 
-// ahead are groups that were read from the log and are not yet in a window.
+// ahead are groups that were read from the log but do not fit into a window yet.
 type ahead struct {
 	groups []byte
 	pieces []tail.Piece
-	// to is the position behind them, or before the gap.
+	// to is the position after them, or before the gap.
 	to  logstore.Cursor
 	gap *reading.Gap
 }
 
-// sender is what the goroutine of a delivery works with.
+// sender is the state of a delivery's goroutine.
 type sender struct {
 	*Subscription
 	sink Sink
 	feed *tail.Feed
-	// at is up to where the log has been looked at: the window holds what
-	// matches behind position.
+	// at is the position up to which the log has been searched: the window holds
+	// the matches after the subscription's position.
 	at     logstore.Cursor
 	window tail.Window
-	// since is when the first group came into the window.
+	// since is when the first group was added to the window.
 	since time.Time
 	gap   *reading.Gap
 	ahead ahead
-	// reading says that groups come from the log, not from memory.
+	// reading is set while groups come from the log instead of the cache.
 	reading bool
-	// trouble is what keeps it from going on, and was told.
+	// trouble is the last reported reason for a delay.
 	trouble string
 }
 
-// deliver sends until ctx is done or nothing can be sent any more.
+// deliver sends until ctx is done or sending has failed.
 func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 	defer close(d.done)
 	defer s.core.readers.drop(s)
@@ -90,7 +90,7 @@ func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 	}
 }
 
-// complain tells what keeps it from going on, once.
+// complain logs a reason for a delay once.
 func (w *sender) complain(err error) {
 	if trouble := err.Error(); trouble != w.trouble {
 		w.trouble = trouble
@@ -98,10 +98,10 @@ func (w *sender) complain(err error) {
 	}
 }
 
-// skippedBytes is more than a message takes that reports a gap.
+// skippedBytes exceeds the size of a message that reports a gap.
 const skippedBytes = 512
 
-// errUnsendable says that the sink takes nothing.
+// errUnsendable indicates that the sink has failed.
 var errUnsendable = errors.New("nothing can be sent")
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -111,8 +111,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// gather fills the window as far as there is something for it. more says that
-// there may be more at once.
+// gather fills the window with available groups. more reports that more may be
+// available immediately.
 func (w *sender) gather(ctx context.Context) (more bool, err error) {
 	if w.window.Full || w.gap != nil {
 		return false, nil
@@ -122,7 +122,7 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 		return false, nil // there is no log yet
 	}
 	if w.at.Store == [16]byte{} {
-		w.at.Store = newest.Store // nor was there when the subscription began
+		w.at.Store = newest.Store // there was no log either when the subscription began
 	}
 	if w.untrusted {
 		w.gap = &reading.Gap{From: w.at, To: newest, Reason: reading.StateLost}
@@ -139,7 +139,7 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 	}
 	if len(w.ahead.pieces) > 0 {
 		w.takeAhead()
-		more = true // as far as one knows without looking
+		more = true // unknown without another look
 	}
 	if w.window.Count == 0 {
 		w.pass()
@@ -149,8 +149,8 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-// look looks for groups, in memory or else in the log. more says that there may
-// be more at once.
+// look searches for groups, in the cache or else in the log. more reports that more
+// may be available immediately.
 func (w *sender) look(ctx context.Context) (more bool, err error) {
 	to, gap, ok := w.core.Tail.Cache.Take(w.feed, w.at, &w.window)
 	if !ok {
@@ -165,7 +165,7 @@ func (w *sender) look(ctx context.Context) (more bool, err error) {
 	return false, nil
 }
 
-// takeAhead moves groups that were read into the window, as far as it has room.
+// takeAhead moves groups that were read ahead into the window while it has room.
 func (w *sender) takeAhead() {
 	a := &w.ahead
 	for len(a.pieces) > 0 {
@@ -180,8 +180,7 @@ func (w *sender) takeAhead() {
 	w.ahead = ahead{}
 }
 
-// pass notes that there is nothing to send up to where the log has been looked
-// at.
+// pass records that nothing needs to be sent up to the searched position.
 func (w *sender) pass() {
 	if w.gap != nil {
 		return
@@ -207,7 +206,7 @@ func (w *sender) read(ctx context.Context) (more bool, err error) {
 	a := ahead{}
 	more, err = w.scan(ctx, s, &a)
 	if len(a.pieces) > 0 {
-		// What could not be read then is met again.
+		// Errors of this attempt occur again when they are reached.
 		w.ahead = a
 		return true, nil
 	}
@@ -217,7 +216,7 @@ func (w *sender) read(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// scan reads what fits into a.
+// scan reads as many groups as fit into a.
 func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more bool, err error) {
 	began, looked := time.Now(), s.Read
 	var e event.Entry
@@ -236,11 +235,11 @@ func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more b
 			gap := reading.AsGap(err)
 			switch {
 			case gap != nil && gap.Note():
-				continue // it is reported when it is known what is missing
+				continue // it is reported once the extent is known
 			case err == io.EOF:
 				a.to = s.Cursor()
-				// Unless the tail has yet to learn of the filter, it goes on from
-				// here.
+				// The tail continues from here, unless it does not know the filter
+				// yet.
 				return w.core.Tail.Cache.Holds(w.feed, a.to), nil
 			case gap == nil:
 				return false, err
@@ -254,7 +253,7 @@ func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more b
 	}
 }
 
-// replace goes to the beginning of a log that is another one.
+// replace starts at the beginning of a log that has replaced the previous one.
 func (w *sender) replace() error {
 	r, err := w.core.Source.Reader(logstore.Query{})
 	if err != nil {
@@ -265,7 +264,7 @@ func (w *sender) replace() error {
 	return nil
 }
 
-// due reports whether there is something to be sent now.
+// due reports whether the window should be sent now.
 func (w *sender) due() bool {
 	if w.window.Count == 0 {
 		return w.gap != nil
@@ -273,7 +272,7 @@ func (w *sender) due() bool {
 	return w.window.Full || w.gap != nil || time.Since(w.since) >= w.Subscription.window
 }
 
-// rest waits until there may be something to do.
+// rest waits for new work.
 func (w *sender) rest(ctx context.Context) {
 	var timeout <-chan time.Time
 	if w.window.Count > 0 {
@@ -288,7 +287,7 @@ func (w *sender) rest(ctx context.Context) {
 	}
 }
 
-// send sends the window, or else the gap, and waits until the client can take
+// send sends the window, or else the gap, and waits until the client can accept
 // more.
 func (w *sender) send(ctx context.Context) error {
 	if w.window.Count == 0 {
@@ -303,7 +302,7 @@ func (w *sender) send(ctx context.Context) error {
 		}
 		return w.ping(ctx)
 	}
-	// The position moves only when nothing but the bus is waited for.
+	// The position moves only when nothing but the bus remains to wait for.
 	if err := w.sink.Reserve(ctx, len(w.window.Groups)); err != nil {
 		return unanswerable(ctx, err)
 	}
@@ -335,7 +334,7 @@ func (w *sender) send(ctx context.Context) error {
 	return w.ping(ctx)
 }
 
-// skip passes over the gap.
+// skip moves past the gap.
 func (w *sender) skip() error {
 	gap := w.gap
 	w.mu.Lock()
@@ -352,7 +351,7 @@ func (w *sender) skip() error {
 	if err != nil {
 		return err
 	}
-	// What was read ahead lies in the gap, or before it in a log that is gone.
+	// Groups that were read ahead lie in the gap, or in a log that was replaced.
 	w.at, w.gap, w.ahead = gap.To, nil, ahead{}
 	if err := w.sink.Skipped(gap); err != nil {
 		return errors.Join(errUnsendable, err)
@@ -360,8 +359,8 @@ func (w *sender) skip() error {
 	return nil
 }
 
-// ping waits for the client's answer. If it comes late, and what has been
-// appended meanwhile is no longer in memory, the client is skipped forward.
+// ping waits for the client's answer. If it is late, and the groups appended in the
+// meantime are no longer cached, the subscription skips forward.
 func (w *sender) ping(ctx context.Context) error {
 	answered := make(chan error, 1)
 	go func() { answered <- w.sink.Ping(ctx) }()
@@ -397,7 +396,7 @@ func unanswerable(ctx context.Context, err error) error {
 	return errors.Join(errUnsendable, err)
 }
 
-// awaitAcknowledgement waits until the client has confirmed all that was sent.
+// awaitAcknowledgement waits until the client has acknowledged everything sent.
 func (w *sender) awaitAcknowledgement(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.mu.Lock()

@@ -10,24 +10,24 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// maxReaders is how many subscriptions read the log at the same time, and how
-// many scanners are kept: each may hold a chunk, some 5 MiB. userReaders is how
-// many may be a user's.
+// maxReaders is the highest number of subscriptions that read the log at the same
+// time and of scanners that are kept: each may hold a chunk, some 5 MiB.
+// userReaders is the highest number per user.
 const (
 	maxReaders  = 4
 	userReaders = 3
 )
 
-// readers lends scanners to subscriptions that are behind. One that comes back
-// finds its own again if no other has needed it.
+// readers lends scanners to lagging subscriptions. A subscription that returns gets
+// its previous scanner if no other has needed it.
 type readers struct {
 	source *reading.Log
 	turns  *semaphore.PerUser
-	// idle are the scanners that nobody uses, the one used last at the end.
+	// idle are the unused scanners, the most recently used one last.
 	idle chan []lent
 }
 
-// lent is a scanner and whose it is.
+// lent is a scanner and its borrower.
 type lent struct {
 	owner   *Subscription
 	scanner *reading.Scanner
@@ -39,8 +39,8 @@ func newReaders(source *reading.Log) *readers {
 	return r
 }
 
-// get returns a scanner behind a position. It waits for its turn. The errors
-// are those of reading.Log.Scanner and of ctx.
+// get returns a scanner that continues after a position. It waits for a free one.
+// Errors are those of reading.Log.Scanner and of ctx.
 func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) (*reading.Scanner, error) {
 	if err := r.turns.Acquire(ctx, s.user); err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (r *readers) get(ctx context.Context, s *Subscription, at logstore.Cursor) 
 	return opened, nil
 }
 
-// put gives a scanner back.
+// put returns a scanner.
 func (r *readers) put(s *Subscription, used *reading.Scanner) {
 	idle := append(<-r.idle, lent{s, used})
 	var old *reading.Scanner
@@ -80,7 +80,7 @@ func (r *readers) drop(s *Subscription) {
 	}
 }
 
-// take takes the scanner of a subscription out of the idle ones.
+// take removes the scanner of a subscription from the idle ones.
 func (r *readers) take(s *Subscription) *reading.Scanner {
 	idle := <-r.idle
 	var own *reading.Scanner

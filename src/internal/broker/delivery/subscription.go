@@ -19,7 +19,7 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// Flow is how a subscription is kept from sending more than its client takes.
+// Flow is the flow control of a subscription.
 type Flow string
 
 // The flows.
@@ -38,43 +38,43 @@ const (
 	DefaultWindow = 50 * time.Millisecond
 )
 
-// SubscribeOptions are what there is to say about a subscription besides its
-// filter. The zero value has the defaults.
+// SubscribeOptions are the options of a subscription besides its filter. The zero
+// value selects the defaults.
 type SubscribeOptions struct {
-	// After is the text of the cursor behind which it begins; default newest.
+	// After is the text of the cursor after which it starts; the default is newest.
 	After string
-	// Batch is how many groups a window has at most.
+	// Batch is the highest number of groups in a window.
 	Batch uint32
-	// Window is how long groups are gathered; nil is the default.
+	// Window is how long groups are collected; nil selects the default.
 	Window *time.Duration
 	Flow   Flow
 }
 
-// Sink is where a subscription sends: one connection of a client. Only Reserve
-// and Ping may wait for clients.
+// Sink is the destination of a subscription: one connection of a client. Only
+// Reserve and Ping may wait for clients.
 type Sink interface {
-	// Reserve returns when there is room for so many bytes of groups, which Events
-	// is called with next, or returns the error of ctx. What was reserved before
-	// and not sent is given back.
+	// Reserve waits until there is room for the given number of bytes of groups,
+	// which the next call of Events sends, or returns the error of ctx. It
+	// releases an earlier unused reservation.
 	Reserve(ctx context.Context, bytes int) error
-	// Events sends groups, in the form of the broker's transport. cursor is the
-	// position behind them. They are not kept.
+	// Events sends groups in the form of the broker's transport. cursor is the
+	// position after them. groups may not be retained.
 	Events(groups []byte, count int, cursor logstore.Cursor) error
-	// Skipped tells of entries that were passed over.
+	// Skipped reports entries that were skipped.
 	Skipped(*reading.Gap) error
-	// Ping returns when the client has answered, having read what was sent
-	// before; or when there is no more to wait for.
+	// Ping returns when the client has answered, having read everything sent
+	// before, or when waiting is pointless.
 	Ping(context.Context) error
 }
 
-// Subscription is what somebody wants of the log, and how far he has got it.
+// Subscription is a filter on the log with a client's position.
 type Subscription struct {
 	core *Core
 	id   uint64
-	// name is empty for an ephemeral one.
+	// name is empty for an ephemeral subscription.
 	name string
 	user uint32
-	// stranger: the user was outside the group when it was made.
+	// stranger reports that the user was outside the group at creation.
 	stranger bool
 	filter   *filter.Filter
 	batch    int
@@ -83,20 +83,20 @@ type Subscription struct {
 	created  time.Time
 	wakes    wakeup.Signal
 
-	// control is held by whoever starts or ends a delivery, before mu.
+	// control is held while a delivery is started or ended; it is locked before mu.
 	control sync.Mutex
 
 	mu sync.Mutex
-	// position is up to where groups have been sent or passed over; for a
-	// durable one it is what the journal has, or nothing was sent since.
+	// position is the end of what was sent or skipped. For a durable subscription
+	// it is the journal's value, or nothing was sent since.
 	position           logstore.Cursor
 	delivered, skipped uint64
-	// acknowledged is up to where the client has confirmed.
+	// acknowledged is the end of what the client has acknowledged.
 	acknowledged uint64
-	// untrusted says that more may have been sent than position tells.
+	// untrusted is set if more may have been sent than position shows.
 	untrusted bool
 	// client is the connection that a durable subscription was last attached to,
-	// as the journal has it.
+	// according to the journal.
 	client  string
 	current *delivery
 	closed  bool
@@ -108,43 +108,43 @@ type delivery struct {
 	feed   *tail.Feed
 	cancel context.CancelFunc
 	done   chan struct{}
-	// failed says that it has ended since nothing can be sent any more.
+	// failed is set once it has ended because sending failed.
 	failed bool
 }
 
-// ID identifies the subscription; an ephemeral one until the broker ends.
+// ID identifies the subscription; for an ephemeral one until the broker exits.
 func (s *Subscription) ID() uint64 { return s.id }
 
 // Name is empty for an ephemeral subscription.
 func (s *Subscription) Name() string { return s.name }
 
-// User is whose it is.
+// User is the owner.
 func (s *Subscription) User() uint32 { return s.user }
 
-// Stranger reports whether the user was outside the group when it was made.
+// Stranger reports whether the user was outside the group at creation.
 func (s *Subscription) Stranger() bool { return s.stranger }
 
-// Created is when it was made.
+// Created is the time of creation.
 func (s *Subscription) Created() time.Time { return s.created }
 
-// Filter is the filter as it was given.
+// Filter is the filter as given by the client.
 func (s *Subscription) Filter() filter.Spec { return s.filter.Spec }
 
-// Flow is its flow.
+// Flow is the flow control.
 func (s *Subscription) Flow() Flow { return s.flow }
 
-// SubscriptionStatus is what changes about a subscription.
+// SubscriptionStatus is the variable state of a subscription.
 type SubscriptionStatus struct {
-	// Position is up to where groups have been sent, or passed over.
+	// Position is the end of what was sent or skipped.
 	Position logstore.Cursor
-	// Delivered counts groups, Skipped entries; Pending is how many entries of
-	// the log it has yet to look at.
+	// Delivered counts groups, Skipped entries; Pending is the number of entries
+	// of the log still to be searched.
 	Delivered, Skipped, Pending uint64
 	Attached                    bool
 	Created                     time.Time
 }
 
-// Status returns how things are now.
+// Status returns the current state.
 func (s *Subscription) Status() SubscriptionStatus {
 	newest, _ := s.core.Tail.Cache.Newest()
 	s.mu.Lock()
@@ -160,8 +160,8 @@ func (s *Subscription) Status() SubscriptionStatus {
 	return status
 }
 
-// settled is the position, beyond what is known not to match. The caller holds
-// mu.
+// settled is the position, advanced past entries that are known not to match. The
+// caller holds mu.
 func (s *Subscription) settled() logstore.Cursor {
 	if s.current == nil {
 		return s.position
@@ -169,16 +169,16 @@ func (s *Subscription) settled() logstore.Cursor {
 	return s.core.Tail.Cache.Settled(s.current.feed, s.position)
 }
 
-// Wake makes the delivery look for groups.
+// Wake triggers a search for groups.
 func (s *Subscription) Wake() { s.wakes.Notify() }
 
-// Same reports whether it was made with that filter and these options.
+// Same reports whether it was created with that filter and these options.
 func (s *Subscription) Same(f *filter.Filter, o SubscribeOptions) bool {
 	n, err := o.Normal()
 	return err == nil && s.filter.Key == f.Key && s.batch == int(n.Batch) && s.window == *n.Window && s.flow == n.Flow
 }
 
-// Normal fills in the defaults and checks the limits. The error is an
+// Normal fills in the defaults and checks the limits. The error is a
 // *fault.ArgumentError.
 func (o SubscribeOptions) Normal() (SubscribeOptions, error) {
 	if o.Batch == 0 {
@@ -204,8 +204,8 @@ func (o SubscribeOptions) Normal() (SubscribeOptions, error) {
 	return o, nil
 }
 
-// Attach sends to a sink from now on; whatever it was attached to before is
-// told nothing more. It returns when nothing is under way to there.
+// Attach starts sending to a sink instead of the previous one. It returns when
+// nothing is in flight to the previous one.
 func (s *Subscription) Attach(sink Sink) error {
 	s.control.Lock()
 	defer s.control.Unlock()
@@ -223,7 +223,7 @@ func (s *Subscription) isClosed() bool {
 	return s.closed
 }
 
-// start begins a delivery. The caller holds control; nothing is under way.
+// start starts a delivery. The caller holds control; nothing is in flight.
 func (s *Subscription) start(sink Sink) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &delivery{sink: sink, cancel: cancel, done: make(chan struct{})}
@@ -244,8 +244,8 @@ func (s *Subscription) start(sink Sink) {
 	go s.deliver(ctx, d)
 }
 
-// halt ends the delivery and waits for it. It returns where it was sent; nil
-// if nowhere. The caller holds control.
+// halt ends the delivery and waits for its end. It returns the sink, nil if there
+// was none. The caller holds control.
 func (s *Subscription) halt() Sink {
 	s.mu.Lock()
 	d := s.current
@@ -265,8 +265,8 @@ func (s *Subscription) halt() Sink {
 	return d.sink
 }
 
-// Assign notes in the journal that a durable subscription will be attached to a
-// connection, whose name is the transport's, so that the next broker finds it.
+// Assign records in the journal that a durable subscription will be attached to a
+// connection, named by the transport, so that the next broker finds it.
 func (s *Subscription) Assign(client string) error {
 	s.control.Lock()
 	defer s.control.Unlock()
@@ -285,8 +285,8 @@ func (s *Subscription) Assign(client string) error {
 	return nil
 }
 
-// Detach ends sending to a sink, if it is that one: its client is gone. An
-// ephemeral subscription ends.
+// Detach stops sending to a sink whose client has disconnected, if it is the
+// current one. An ephemeral subscription ends.
 func (s *Subscription) Detach(sink Sink) {
 	s.control.Lock()
 	defer s.control.Unlock()
@@ -299,7 +299,7 @@ func (s *Subscription) Detach(sink Sink) {
 	}
 }
 
-// end takes the subscription from the broker.
+// end removes the subscription from the broker.
 func (s *Subscription) end() {
 	s.mu.Lock()
 	s.closed = true
@@ -307,7 +307,7 @@ func (s *Subscription) end() {
 	s.core.Forget(s)
 }
 
-// Sink returns where it sends to; nil if it is not attached.
+// Sink returns the current sink, nil if it is not attached.
 func (s *Subscription) Sink() Sink {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,7 +337,7 @@ func (s *Subscription) Close() error {
 	return nil
 }
 
-// Acknowledge says that the client is done with everything up to a cursor.
+// Acknowledge records that the client has processed everything up to a cursor.
 func (s *Subscription) Acknowledge(text string) error {
 	cursor, err := logstore.ParseCursor(text)
 	if err != nil {
@@ -359,7 +359,7 @@ func (s *Subscription) Acknowledge(text string) error {
 	return nil
 }
 
-// Seek goes on behind a cursor, or one of the words for the ends.
+// Seek continues after a cursor, or at one of the words for the ends.
 func (s *Subscription) Seek(text string) error {
 	cursor, err := s.core.Source.Resolve(text)
 	if err != nil {
@@ -382,8 +382,8 @@ func (s *Subscription) Seek(text string) error {
 	return err
 }
 
-// move puts into the journal that groups up to a position will have been sent,
-// or entries passed over.
+// move records in the journal that groups up to a position are about to be sent, or
+// entries to be skipped.
 func (s *Subscription) move(to logstore.Cursor, delivered, skipped uint64) error {
 	if s.name == "" {
 		return nil

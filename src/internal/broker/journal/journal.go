@@ -28,28 +28,27 @@ import (
 	"crypto-auditing/src/internal/message"
 )
 
-// The journal is a file of records behind a head of 16 bytes: the name, 8
-// bytes, the version, a 32 bit number, and four bytes that are 0. A record is
-// its length and the CRC32C of its content, 32 bit each, then the content: a
-// byte for its kind and CBOR (RFC 8949). Numbers are little endian. Records
-// that belong together are written at once and synced before anybody relies on
-// them. From time to time the file is written anew and renamed into place.
+// The journal is a file of records after a header of 16 bytes: the name, 8 bytes,
+// the version, a 32 bit number, and four zero bytes. A record is the length and the
+// CRC32C of its content, 32 bit each, then the content: one byte for the kind, and
+// CBOR (RFC 8949). Numbers are little endian. Records that belong together are
+// written at once and synced before any component relies on them. The file is
+// rewritten occasionally and renamed into place.
 //
-// A record that the file ends inside was never relied on: it is cut off. So
-// are zeros at the end, which some file systems leave after a power cut.
-// Anything else that cannot be read is damage: the file is set aside, and
-// positions are not trusted any more, since those that are missing may have
-// been further on.
+// A record that is cut off by the end of the file was never relied on and is
+// discarded, as are zeros at the end, which some file systems leave after a power
+// failure. Anything else that cannot be read is damage: the file is set aside, and
+// positions are no longer trusted, because lost records may have advanced them.
 const (
 	journalFile    = "subscriptions"
 	journalName    = "CRAUSUBS"
 	journalVersion = 1
 	headSize       = 16
 	recordHead     = 8
-	// maxRecord is above what the longest filter needs, in bytes.
+	// maxRecord exceeds the size of a record with the longest filter, in bytes.
 	maxRecord = 128 << 10
-	// rewriteAbove is how many bytes of records the journal may have before it
-	// is written anew.
+	// rewriteAbove is the size of the records above which the journal is
+	// rewritten, in bytes.
 	rewriteAbove = 1 << 20
 )
 
@@ -61,7 +60,7 @@ const (
 	recordHandover
 )
 
-// Definition is a durable subscription as it was made.
+// Definition is a durable subscription as it was created.
 type Definition struct {
 	ID      uint64        `cbor:"1,keyasint"`
 	Name    string        `cbor:"2,keyasint"`
@@ -72,15 +71,15 @@ type Definition struct {
 	Flow    string        `cbor:"7,keyasint"`
 	Created int64         `cbor:"8,keyasint"` // ns since the Unix epoch
 	Place   Place         `cbor:"9,keyasint"`
-	// Client is the connection that it is attached to, as the transport knows it;
-	// empty: none. Brokers before 0.2 pass over it, here and in a movement.
+	// Client is the connection that it is attached to, named by the transport;
+	// empty for none. Brokers before 0.2 ignore it, here and in a movement.
 	Client string `cbor:"10,keyasint,omitempty"`
-	// Stranger: the user was outside the group when it was made. Brokers before 0.2
-	// did not note it, and pass over it.
+	// Stranger reports that the user was outside the group at creation. Brokers
+	// before 0.2 neither record nor read it.
 	Stranger bool `cbor:"11,keyasint,omitempty"`
 }
 
-// Place is how far a subscription has got.
+// Place is the progress of a subscription.
 type Place struct {
 	Position  logstore.Cursor `cbor:"1,keyasint"`
 	Delivered uint64          `cbor:"2,keyasint"`
@@ -91,43 +90,43 @@ type Place struct {
 type movement struct {
 	ID    uint64 `cbor:"1,keyasint"`
 	Place Place  `cbor:"2,keyasint"`
-	// Client is nil if it has not changed.
+	// Client is nil if it is unchanged.
 	Client *string `cbor:"3,keyasint,omitempty"`
 }
 
-// Handover is a subscription that a broker which left has been sending. The
-// next one goes on with it if its connection is still there.
+// Handover is a subscription that the previous broker was sending. The next one
+// continues it if its connection still exists.
 type Handover struct {
 	Definition Definition `cbor:"1,keyasint"`
-	// Client is what the transport knows the connection by.
+	// Client is the transport's name of the connection.
 	Client string `cbor:"2,keyasint"`
 }
 
-// Journal keeps durable subscriptions on disk.
+// Journal stores durable subscriptions on disk.
 type Journal struct {
 	dir  string
 	log  *slog.Logger
 	sync func(*os.File) error
 	lock *os.File
 
-	// mu guards what follows. writing says that a goroutine writes what is
-	// pending, for all; it does so without mu. leaving says that nothing more is
-	// taken; idle is closed when nothing is written any more.
+	// mu guards the following fields. writing is set while a goroutine writes
+	// pending, on behalf of all, without holding mu. leaving is set once nothing
+	// more is accepted; idle is closed when the last write has ended.
 	mu      sync.Mutex
 	pending *batch
 	writing bool
 	leaving bool
 	idle    chan struct{}
 
-	// What follows belongs to whoever writes. file is nil if it must be written
-	// anew first; size is what is good of it.
+	// The following fields belong to the writing goroutine. file is nil if it must
+	// be rewritten first; size is the length of its intact part.
 	file  *os.File
 	size  int64
 	table map[uint64]*Definition
 	left  []Handover
 }
 
-// batch are records that are written at once.
+// batch is a set of records that are written at once.
 type batch struct {
 	records [][]byte
 	apply   []func()
@@ -135,9 +134,9 @@ type batch struct {
 	err     error
 }
 
-// Open reads the journal in dir. What it held is in table and left;
-// untrusted says that its positions may be behind the truth. A broker that is
-// about to end has it for a moment longer, which is waited for.
+// Open reads the journal in dir. The restored content is in table and left;
+// untrusted is set if its positions may be too old. A broker that is stopping may
+// still hold the journal for a moment, for which Open waits.
 func Open(dir string, wait time.Duration, log *slog.Logger) (j *Journal, untrusted bool, err error) {
 	j = &Journal{dir: dir, log: log, table: map[uint64]*Definition{}, sync: func(f *os.File) error {
 		return unix.Fdatasync(int(f.Fd()))
@@ -159,7 +158,7 @@ func Open(dir string, wait time.Duration, log *slog.Logger) (j *Journal, untrust
 		}
 	}
 	left := j.left
-	// What was handed over is taken on but once.
+	// A handover is used only once.
 	j.left = nil
 	if err := j.rewrite(); err != nil {
 		return nil, false, errors.Join(err, j.Close())
@@ -178,7 +177,7 @@ func (j *Journal) Definitions() []Definition {
 	return all
 }
 
-// TakeLeft returns the subscriptions that the broker before was sending, once.
+// TakeLeft returns the subscriptions that the previous broker was sending, once.
 func (j *Journal) TakeLeft() []Handover {
 	left := j.left
 	j.left = nil
@@ -187,7 +186,7 @@ func (j *Journal) TakeLeft() []Handover {
 
 func (j *Journal) path() string { return filepath.Join(j.dir, journalFile) }
 
-// acquire keeps other brokers out.
+// acquire locks out other brokers.
 func (j *Journal) acquire(wait time.Duration) error {
 	f, err := os.OpenFile(filepath.Join(j.dir, "broker.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -206,7 +205,7 @@ func (j *Journal) acquire(wait time.Duration) error {
 	}
 }
 
-// replay takes over the records of a journal. The error says what is damaged.
+// replay restores the records of a journal. The error describes the damage.
 func (j *Journal) replay(b []byte) error {
 	if len(b) < headSize || string(b[:8]) != journalName {
 		return errors.New("it does not begin as a journal does")
@@ -276,7 +275,7 @@ func (j *Journal) apply(kind byte, content []byte) error {
 	return nil
 }
 
-// setAside keeps a damaged journal under another name.
+// setAside renames a damaged journal.
 func (j *Journal) setAside(damage error) {
 	aside := fmt.Sprintf("%s.damaged-%d", j.path(), time.Now().UnixNano())
 	if err := os.Rename(j.path(), aside); err != nil {
@@ -302,13 +301,13 @@ func record(kind byte, content any) ([]byte, error) {
 	return b, nil
 }
 
-// Define adds a subscription. When it returns nil, it will be there after a
-// power cut; so with Move and Remove.
+// Define adds a subscription. When it returns nil, the subscription survives a
+// power failure; the same holds for Move and Remove.
 func (j *Journal) Define(d Definition) error {
 	return j.commit(recordDefine, d, func() { j.table[d.ID] = &d })
 }
 
-// Move notes a new place.
+// Move records a new place.
 func (j *Journal) Move(id uint64, p Place) error {
 	return j.commit(recordMove, movement{ID: id, Place: p}, func() {
 		if d := j.table[id]; d != nil {
@@ -317,7 +316,7 @@ func (j *Journal) Move(id uint64, p Place) error {
 	})
 }
 
-// Assign notes the connection that a subscription at a place is attached to.
+// Assign records the connection that a subscription is attached to.
 func (j *Journal) Assign(id uint64, p Place, client string) error {
 	return j.commit(recordMove, movement{id, p, &client}, func() {
 		if d := j.table[id]; d != nil {
@@ -331,7 +330,7 @@ func (j *Journal) Remove(id uint64) error {
 	return j.commit(recordRemove, id, func() { delete(j.table, id) })
 }
 
-// commit writes a record, together with all that are asked for meanwhile.
+// commit writes a record, together with all that are requested meanwhile.
 func (j *Journal) commit(kind byte, content any, apply func()) error {
 	r, err := record(kind, content)
 	if err != nil {
@@ -357,7 +356,7 @@ func (j *Journal) commit(kind byte, content any, apply func()) error {
 	return mine.err
 }
 
-// writeAll writes batches as long as there are any.
+// writeAll writes batches while there are any.
 func (j *Journal) writeAll() {
 	j.mu.Lock()
 	for j.pending != nil {
@@ -375,10 +374,10 @@ func (j *Journal) writeAll() {
 	j.mu.Unlock()
 }
 
-// write puts a batch on the disk.
+// write writes and syncs a batch.
 func (j *Journal) write(b *batch) error {
 	if j.file == nil {
-		// The last write has failed: only a new file is known to be good.
+		// After a failed write only a new file is known to be intact.
 		if err := j.rewrite(); err != nil {
 			return err
 		}
@@ -405,8 +404,8 @@ func (j *Journal) write(b *batch) error {
 	return nil
 }
 
-// rewrite writes the journal anew. Afterwards file is what it will be
-// appended to; on error, nothing has changed, and file is nil.
+// rewrite writes a new journal file. Afterwards file is the one to append to; on
+// error nothing has changed, and file is nil.
 func (j *Journal) rewrite() error {
 	if j.file != nil {
 		j.file.Close()
@@ -437,7 +436,7 @@ func (j *Journal) rewrite() error {
 	return nil
 }
 
-// replace puts a new file in place and returns it.
+// replace renames a new file into place and returns it.
 func (j *Journal) replace(b []byte) (*os.File, error) {
 	temporary := j.path() + ".tmp"
 	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -470,8 +469,8 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// Leave notes where all subscriptions are, and what the next broker takes on.
-// Nothing is written afterwards.
+// Leave saves the places of all subscriptions and the handovers for the next
+// broker. Nothing is written afterwards.
 func (j *Journal) Leave(now []Definition, left []Handover) error {
 	j.mu.Lock()
 	j.leaving = true
@@ -493,7 +492,7 @@ func (j *Journal) Leave(now []Definition, left []Handover) error {
 	return j.rewrite()
 }
 
-// Close lets another broker have the journal.
+// Close releases the journal to another broker.
 func (j *Journal) Close() error {
 	var errs []error
 	for _, c := range []io.Closer{j.file, j.lock} {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package notices gathers what the retained log reports of itself: losses, times
-// without recording, removals.
+// Package notices collects the notices of the retained log: losses, times without
+// recording, removals.
 package notices
 
 import (
@@ -23,18 +23,18 @@ import (
 )
 
 const (
-	// maxUnrecorded is how many times without recording are listed.
+	// maxUnrecorded is the highest number of times without recording that are listed.
 	maxUnrecorded = 32
-	// maxReasons bounds how many reasons of losses are distinguished: they are
-	// text in the log.
+	// maxReasons bounds the number of distinct reasons of losses, which are text
+	// in the log.
 	maxReasons = 64
 	// scanTime is how long a caller waits for the scan of the notices.
 	scanTime = 2 * time.Second
 )
 
-// Notices gathers what the retained log reports of itself. A scan in the background covers what was in the
-// log when the tail found it; the tail adds what is appended. Its methods may be
-// called concurrently.
+// Notices collects the notices of the retained log. A background scan covers the
+// entries that existed when the tail opened the log; the tail adds later ones.
+// Methods may be called concurrently.
 type Notices struct {
 	dir    string
 	source *reading.Log
@@ -43,22 +43,22 @@ type Notices struct {
 	requests wakeup.Signal
 
 	mu sync.Mutex
-	// segments has what a segment reports by its first sequence, so that it can
-	// be dropped with the segment.
+	// segments has the notices of each segment by its first sequence, so that
+	// they can be dropped with the segment.
 	segments map[uint64]*segmentNotices
 	reasons  map[string]struct{}
-	// until is where the scan ends and the tail begins.
+	// until is the position where the scan ends and the tail starts.
 	until logstore.Cursor
-	// scanned is closed when the scan is over; nil: no log was found yet.
+	// scanned is closed at the end of the scan; nil before a log was found.
 	scanned chan struct{}
-	// start is when the segment first begins.
+	// start is the beginning of the first segment.
 	start struct {
 		first uint64
 		time  time.Time
 	}
 }
 
-// segmentNotices is what a segment reports.
+// segmentNotices are the notices of a segment.
 type segmentNotices struct {
 	lost       map[string]uint64
 	unrecorded []event.Unrecorded
@@ -78,7 +78,7 @@ func New(dir string, source *reading.Log, log *slog.Logger) *Notices {
 	}
 }
 
-// Begin forgets everything and has the log scanned up to a position.
+// Begin discards all notices and starts a scan of the log up to a position.
 func (n *Notices) Begin(until logstore.Cursor) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -88,7 +88,7 @@ func (n *Notices) Begin(until logstore.Cursor) {
 	n.requests.Notify()
 }
 
-// Run scans when it is asked to, until ctx is done.
+// Run performs requested scans until ctx is done.
 func (n *Notices) Run(ctx context.Context) {
 	for {
 		select {
@@ -106,8 +106,8 @@ func (n *Notices) Run(ctx context.Context) {
 	}
 }
 
-// scan reads the notices up to a position. It decompresses only chunks that hold
-// one. It ends early if another scan is asked for.
+// scan reads the notices up to a position. It decompresses only chunks that contain
+// one, and ends early if another scan is requested.
 func (n *Notices) scan(ctx context.Context, until logstore.Cursor, scanned chan struct{}) error {
 	if until.Sequence == 0 {
 		return nil
@@ -208,7 +208,7 @@ func newestUnrecorded(all []event.Unrecorded) []event.Unrecorded {
 	return all
 }
 
-// Wait waits until the scan is over, but not for long.
+// Wait waits for the end of the scan, but no longer than scanTime.
 func (n *Notices) Wait(ctx context.Context) {
 	n.mu.Lock()
 	scanned := n.scanned
@@ -225,8 +225,8 @@ func (n *Notices) Wait(ctx context.Context) {
 	}
 }
 
-// Fill sets what the segments of a list report. Others have been removed. nil is
-// the list that is not known.
+// Fill sets the notices of the segments in a list, and drops those of removed ones.
+// A nil list means that it is unknown.
 func (n *Notices) Fill(to *status.Broker, list []uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -270,7 +270,7 @@ func (n *Notices) Fill(to *status.Broker, list []uint64) {
 	}
 }
 
-// since returns when the first segment begins whose beginning can be read. The
+// since returns the beginning of the first segment whose beginning can be read. The
 // caller holds mu.
 func (n *Notices) since(list []uint64) time.Time {
 	for _, first := range list {

@@ -17,13 +17,13 @@ import (
 	"crypto-auditing/src/internal/message"
 )
 
-// health knows which segments cannot be read, and which files are named as
-// segments and are none. Its methods may be called concurrently.
+// health tracks segments that cannot be read, and files with the name of a segment
+// that are not segments. Methods may be called concurrently.
 type health struct {
 	log *slog.Logger
 
 	mu sync.Mutex
-	// unreadable has the reason by the path of the segment, foreign the files
+	// unreadable has the reason by the path of the segment; foreign are the files
 	// that were logged.
 	unreadable map[string]*logstore.UnreadableError
 	foreign    map[string]bool
@@ -33,10 +33,10 @@ func newHealth(log *slog.Logger) *health {
 	return &health{log: log, unreadable: map[string]*logstore.UnreadableError{}, foreign: map[string]bool{}}
 }
 
-// maxForeign bounds how many files are logged that are not segments.
+// maxForeign bounds the number of logged files that are not segments.
 const maxForeign = 1000
 
-// noteForeign logs that a file is not a segment, once.
+// noteForeign logs once that a file is not a segment.
 func (h *health) noteForeign(e *logstore.ForeignError) {
 	h.mu.Lock()
 	known := h.foreign[e.Name] || len(h.foreign) >= maxForeign
@@ -49,7 +49,7 @@ func (h *health) noteForeign(e *logstore.ForeignError) {
 	}
 }
 
-// note logs that a segment cannot be read, once as long as that lasts.
+// note logs that a segment cannot be read, once while that lasts.
 func (h *health) note(e *logstore.UnreadableError) {
 	h.mu.Lock()
 	_, known := h.unreadable[e.Segment]
@@ -60,8 +60,8 @@ func (h *health) note(e *logstore.UnreadableError) {
 	}
 }
 
-// check looks whether each file of a list is a segment of the store and can be
-// read now. The error names the first that is not or cannot.
+// check checks whether each file of a list is a segment of the store and can be
+// read. The error names the first one that is not or cannot.
 func (h *health) check(dir string, list []uint64, store [16]byte) error {
 	h.mu.Lock()
 	before := make(map[string]*logstore.UnreadableError, len(h.unreadable))
@@ -112,9 +112,9 @@ func (h *health) clear(path string) {
 	delete(h.unreadable, path)
 }
 
-// tryToRead reads the beginning of a segment, and from where reading failed
-// before as much as a chunk may have. A segment that was removed is no failure,
-// nor is a damaged one here.
+// tryToRead reads the beginning of a segment, and up to the size of a chunk from
+// where reading has failed before. Neither a removed segment nor a damaged one is a
+// failure here.
 func tryToRead(path string, first uint64, store [16]byte, failed *logstore.UnreadableError) error {
 	s, err := segment.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package reading reads the log for clients: entry by entry through a filter, or
-// page by page, with what is missing as gaps. It knows no transport; those give it
-// a form for groups.
+// page by page, with missing entries as gaps. It is independent of transports,
+// which provide the encoding of groups.
 package reading
 
 import (
@@ -21,11 +21,11 @@ type Log struct {
 	health *health
 }
 
-// NewLog returns the log in a directory. Segments that cannot be read are
-// reported to log.
+// NewLog returns the log in a directory. Segments that cannot be read are reported
+// to log.
 func NewLog(dir string, log *slog.Logger) *Log { return &Log{dir, newHealth(log)} }
 
-// Reader opens the log for chunks that a query asks for. The error is a
+// Reader opens the log for the chunks that a query selects. The error is a
 // *fault.StoreError.
 func (l *Log) Reader(q logstore.Query) (*logstore.Reader, error) {
 	r, err := logstore.OpenReader(l.dir, logstore.ReaderOptions{EntryLen: event.Len, Query: q})
@@ -35,15 +35,15 @@ func (l *Log) Reader(q logstore.Query) (*logstore.Reader, error) {
 	return r, nil
 }
 
-// Check looks whether each segment of a list is one of a store and can be read
-// now. The error is a *fault.StoreError that names the first that is not or
+// Check checks whether each segment of a list belongs to a store and can be read.
+// The error is a *fault.StoreError that names the first one that does not or
 // cannot.
 func (l *Log) Check(list []uint64, store [16]byte) error {
 	return l.health.check(l.dir, list, store)
 }
 
-// Scanner begins to read behind a cursor what passes a filter. The errors are
-// logstore's about cursors, and *fault.StoreError.
+// Scanner returns a scanner of the entries after a cursor that match a filter.
+// Errors are logstore's about cursors, and *fault.StoreError.
 func (l *Log) Scanner(f *filter.Filter, after logstore.Cursor) (*Scanner, error) {
 	r, err := l.Reader(f.Chunks)
 	if err != nil {
@@ -57,9 +57,9 @@ func (l *Log) Scanner(f *filter.Filter, after logstore.Cursor) (*Scanner, error)
 	return s, nil
 }
 
-// Pages begins to read behind a cursor, given as text, what passes a filter. The
-// errors are those about cursors, and *fault.StoreError. closed, if it is not
-// nil, is called when reading ends.
+// Pages returns pages of the entries after a cursor, given as text, that match a
+// filter. Errors are those of cursors, and *fault.StoreError. closed, if not nil,
+// is called when reading ends.
 func (l *Log) Pages(f *filter.Filter, after string, closed func()) (*Pages, error) {
 	cursor, err := l.Resolve(after)
 	if err != nil {
@@ -72,8 +72,8 @@ func (l *Log) Pages(f *filter.Filter, after string, closed func()) (*Pages, erro
 	return &Pages{scanner: s, closed: closed}, nil
 }
 
-// Resolve turns the text of a cursor, or a word for an end, into a cursor of
-// the log. The errors are logstore.ErrInvalidCursor and ErrForeignCursor, and
+// Resolve converts the text of a cursor, or a word for an end, into a cursor of the
+// log. Errors are logstore.ErrInvalidCursor, logstore.ErrForeignCursor, and
 // *fault.StoreError.
 func (l *Log) Resolve(text string) (logstore.Cursor, error) {
 	var cursor logstore.Cursor
@@ -90,7 +90,7 @@ func (l *Log) Resolve(text string) (logstore.Cursor, error) {
 	}
 	defer r.Close()
 	if !word && cursor == (logstore.Cursor{}) {
-		cursor.Store = r.Store() // the beginning of what was empty
+		cursor.Store = r.Store() // the beginning of a log that was empty
 		text = cursor.String()
 	}
 	if word {

@@ -12,41 +12,40 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Limits of a page of Pages.Next.
+// Limits of a page.
 const (
-	// MaxGroups is how many groups a page has at most.
+	// MaxGroups is the highest number of groups in a page.
 	MaxGroups = 1000
-	// MaxPage is how many bytes its groups have together at most, unless it is
-	// one alone.
+	// MaxPage is the largest total size of its groups in bytes, unless it has only
+	// one.
 	MaxPage = 4 << 20
-	// pageTime is how long Next looks for groups that pass. A caller who gets
-	// none, but a position that moved, asks again.
+	// pageTime is how long Next searches for matching groups. A caller that
+	// receives none, but a position that has moved, calls again.
 	pageTime = 5 * time.Second
-	// timeCheck is how many bytes of the log are read between two looks at the
+	// timeCheck is the number of bytes of the log read between two looks at the
 	// clock.
 	timeCheck = 4 << 20
 )
 
-// Pages reads a part of the log for a caller, page by page. It is for one
-// goroutine.
+// Pages reads a part of the log page by page. It must not be used concurrently.
 type Pages struct {
 	scanner *Scanner
 	closed  func()
 }
 
-// Page is what Pages.Next returns.
+// Page is the result of Pages.Next.
 type Page struct {
-	// Groups are Count groups in the form that was asked for.
+	// Groups are Count groups in the requested form.
 	Groups []byte
 	Count  int
-	// Gap precedes the groups, if it is not nil. One of no entries, of the
-	// newest segment that cannot be read, is reported once by a Pages.
+	// Gap precedes the groups, if it is not nil. The gap without entries of a
+	// newest segment that cannot be read is reported once per Pages.
 	Gap *Gap
-	// End says that there is nothing more in the log now.
+	// End reports that the end of the log was reached.
 	End bool
 }
 
-// Undecoded says that Entry.Group will not be looked at.
+// Undecoded announces that Entry.Group will not be used.
 func (r *Pages) Undecoded() { r.scanner.undecoded = r.scanner.filter.Everything }
 
 // Close ends it.
@@ -58,13 +57,13 @@ func (r *Pages) Close() {
 	}
 }
 
-// Cursor is the position up to which everything was returned, or did not pass.
+// Cursor is the position after everything that was returned or did not match.
 func (r *Pages) Cursor() logstore.Cursor { return r.scanner.Cursor() }
 
-// Next appends up to most groups that pass to dst, whose length then counts to
-// size bytes at most, unless one group alone is longer. Entries that are
-// missing end a page, so that a gap always comes first. The error is a
-// *fault.StoreError, or that of ctx.
+// Next appends at most most matching groups to dst, up to size bytes including
+// the current content of dst, unless a single group is longer. Missing entries end
+// a page, so that a gap always comes first. The error is a *fault.StoreError or the
+// error of ctx.
 func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form) (Page, error) {
 	p := Page{Groups: dst}
 	var e event.Entry
@@ -107,7 +106,7 @@ func (r *Pages) Next(ctx context.Context, dst []byte, most, size int, form Form)
 	return p, nil
 }
 
-// Wait waits until the log may have more than Next has seen.
+// Wait waits until the log may have grown.
 func (r *Pages) Wait(ctx context.Context) error {
 	if err := r.scanner.reader.Wait(ctx); err != nil {
 		if ctx.Err() != nil {

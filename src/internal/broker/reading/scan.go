@@ -15,36 +15,35 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// Scanner reads the entries that pass a filter, in order. It is for one
-// goroutine.
+// Scanner reads the entries that match a filter, in order. It must not be used
+// concurrently.
 type Scanner struct {
 	reader *logstore.Reader
 	filter *filter.Filter
 	log    *Log
-	// undecoded says that nobody looks into the groups: they are given only
-	// as bytes.
+	// undecoded is set if groups are used only as bytes.
 	undecoded bool
 
 	group event.Group
-	// rest are the entries of the chunk from sequence on, last is that of its
-	// last.
+	// rest are the remaining entries of the chunk, starting at sequence; last is
+	// the sequence of the last one.
 	rest           []byte
 	sequence, last uint64
 	boot           int64
 	// position is the sequence up to which everything was returned or did not
-	// pass.
+	// match.
 	position uint64
-	// gap is reported before anything else is read.
+	// gap is returned before anything else is read.
 	gap  *Gap
 	skip Skip
-	// Read counts the bytes of entries that were looked at.
+	// Read counts the bytes of the entries that were read.
 	Read uint64
 }
 
 // Close ends it.
 func (s *Scanner) Close() { s.reader.Close() }
 
-// seek goes behind a cursor.
+// seek continues after a cursor.
 func (s *Scanner) seek(after logstore.Cursor) error {
 	missing, err := s.reader.Seek(after)
 	if errors.Is(err, logstore.ErrForeignCursor) {
@@ -62,9 +61,9 @@ func (s *Scanner) seek(after logstore.Cursor) error {
 	return nil
 }
 
-// Next returns the next entry that passes, in e. The error is a *Gap where
-// entries are missing, and the next call goes on behind it; io.EOF at the end,
-// where there may be more later; *fault.StoreError if reading fails; that of ctx.
+// Next returns the next matching entry in e. The error is a *Gap where entries are
+// missing, and the next call continues after it; io.EOF at the end of the log,
+// which may grow; a *fault.StoreError if reading fails; or the error of ctx.
 func (s *Scanner) Next(ctx context.Context, e *event.Entry) error {
 	for {
 		if s.gap != nil {
@@ -84,7 +83,7 @@ func (s *Scanner) Next(ctx context.Context, e *event.Entry) error {
 	}
 }
 
-// nextChunk goes to the next chunk, or sets the gap.
+// nextChunk moves to the next chunk, or sets the gap.
 func (s *Scanner) nextChunk(ctx context.Context) error {
 	chunk, err := s.reader.Next(ctx)
 	switch {
@@ -116,19 +115,19 @@ func (s *Scanner) nextChunk(ctx context.Context) error {
 	return nil
 }
 
-// Skip is why a reader passes over a part of the log, as long as it is not known
-// what is missing there.
+// Skip is the reason why a reader skips a part of the log, while the number of
+// missing entries is unknown.
 type Skip struct{ reason event.MissingReason }
 
-// Read takes an error of a logstore.Reader after which it continues; ok is
-// false for others.
+// Read handles an error of a logstore.Reader after which reading continues; ok is
+// false for other errors.
 func (s *Skip) Read(l *Log, err error) (lack entry.Lack, ok bool) {
 	lack, ok = entry.LackOf(err)
 	switch {
 	case !ok || lack.Reason == event.PassedOver:
 		return lack, ok
 	case lack.Reason == event.Truncated:
-		// What is missing after a part that was passed over is missing for the same
+		// Entries that are missing after a skipped part are missing for the same
 		// reason.
 		if s.reason != "" {
 			lack.Reason = s.reason
@@ -143,7 +142,7 @@ func (s *Skip) Read(l *Log, err error) (lack entry.Lack, ok bool) {
 	return lack, true
 }
 
-// miss notes that the entries from first to last are missing.
+// miss records that the entries from first to last are missing.
 func (s *Scanner) miss(first, last uint64, reason event.MissingReason) {
 	store := s.reader.Store()
 	s.gap = &Gap{
@@ -153,7 +152,7 @@ func (s *Scanner) miss(first, last uint64, reason event.MissingReason) {
 	}
 }
 
-// step looks at the next entry of the chunk and reports whether it passes.
+// step reads the next entry of the chunk and reports whether it matches.
 func (s *Scanner) step(e *event.Entry) bool {
 	var n int
 	var err error
@@ -172,22 +171,22 @@ func (s *Scanner) step(e *event.Entry) bool {
 	s.position = s.sequence
 	s.sequence++
 	if len(s.rest) == 0 && s.sequence <= s.last {
-		// Fewer entries than the header says: this one is good.
+		// The chunk has fewer entries than its header claims: this one is intact.
 		s.miss(s.sequence, s.last, event.Corrupt)
 	}
 	return s.undecoded || s.filter.Everything || s.filter.Passes(&s.group, filter.Name(&s.group), s.boot)
 }
 
-// back undoes the last call of next, which returned an entry.
+// back reverts the last call of next, which returned an entry.
 func (s *Scanner) back(e *event.Entry) {
-	// The entries of a chunk lie one behind the other.
+	// The entries of a chunk are contiguous.
 	s.rest = e.Raw[: len(e.Raw)+len(s.rest) : cap(e.Raw)]
 	s.sequence = e.Sequence
 	s.position = e.Sequence - 1
 	s.gap = nil
 }
 
-// Cursor is the position as a cursor.
+// Cursor returns the position as a cursor.
 func (s *Scanner) Cursor() logstore.Cursor {
 	return logstore.Cursor{Store: s.reader.Store(), Sequence: s.position}
 }

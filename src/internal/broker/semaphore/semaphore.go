@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package semaphore bounds what is done at the same time, in all and for each
-// user.
+// Package semaphore bounds concurrent operations in total and per user.
 package semaphore
 
 import (
@@ -9,9 +8,8 @@ import (
 	"sync"
 )
 
-// PerUser bounds how many do something at the same time, in all and for each
-// user, so that one user waits for himself and not others for him. Its methods
-// may be called concurrently.
+// PerUser bounds concurrent operations in total and per user, so that a user's
+// operations delay only the same user's. Methods may be called concurrently.
 type PerUser struct {
 	all  chan struct{}
 	each int
@@ -20,18 +18,18 @@ type PerUser struct {
 	users map[uint32]*holder
 }
 
-// holder is a user; uses counts what it does or waits for.
+// holder is a user; uses counts its running and waiting operations.
 type holder struct {
 	slots chan struct{}
 	uses  int
 }
 
-// New returns a semaphore for so many in all and of each user.
+// New returns a semaphore with the given limits in total and per user.
 func New(all, each int) *PerUser {
 	return &PerUser{all: make(chan struct{}, all), each: each, users: map[uint32]*holder{}}
 }
 
-// Acquire waits until a user may do it. The error is that of ctx.
+// Acquire waits for a free slot. The error is the error of ctx.
 func (t *PerUser) Acquire(ctx context.Context, user uint32) error {
 	t.mu.Lock()
 	u := t.users[user]
@@ -57,7 +55,7 @@ func (t *PerUser) Acquire(ctx context.Context, user uint32) error {
 	}
 }
 
-// Release ends what Acquire began.
+// Release frees the slot that Acquire has taken.
 func (t *PerUser) Release(user uint32) {
 	t.mu.Lock()
 	u := t.users[user]

@@ -14,21 +14,21 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Subscriber is told that there may be groups for it. It must not wait.
+// Subscriber is notified when there may be groups for it. It must not block.
 type Subscriber interface{ Wake() }
 
-// Feed is a filter with all attached subscribers that have it: it is decided but
-// once for all of them who gets what.
+// Feed is a filter with all attached subscribers that use it: the receivers of a
+// group are determined once for all of them.
 type Feed struct {
 	filter *filter.Filter
-	// since is the position from which on the tail knows the feed. It is
-	// guarded by Cache.mu, as is members; joined says that since is set.
+	// since is the position from which the tail applies the feed's filter. Like
+	// members it is guarded by Cache.mu; joined is set once since is valid.
 	since   uint64
 	joined  bool
 	members map[Subscriber]struct{}
 }
 
-// index finds the feeds that an entry may concern. It belongs to the tail.
+// index finds the feeds that an entry may match. It belongs to the tail.
 type index struct {
 	*filter.Index
 	feeds []*Feed
@@ -44,42 +44,42 @@ func newIndex(feeds []*Feed) *index {
 }
 
 const (
-	// ringBytes bounds the groups that are kept in memory for subscriptions that
-	// are a little behind. Who is further behind reads the log.
+	// ringBytes bounds the size of the cached groups, for subscriptions that lag
+	// slightly. Those that lag further read the log.
 	ringBytes = 16 << 20
-	// ringBlocks bounds their number of chunks.
+	// ringBlocks bounds the number of cached chunks.
 	ringBlocks = 4096
 )
 
-// Cache holds the newest groups that somebody wants, in their form: those of
-// the entries behind low up to high.
+// Cache holds the newest groups that match a feed, in their encoded form: those of
+// the entries after low and up to high.
 type Cache struct {
 	mu        sync.Mutex
 	store     [16]byte
 	low, high uint64
-	// opened says that the tail has found the log.
+	// opened is set once the tail has opened the log.
 	opened bool
 	blocks []*block
 	size   int
 
-	// feeds are those of attached subscriptions; changed says that the tail
-	// has not yet taken over how they are now.
+	// feeds are the feeds of attached subscriptions; changed is set until the tail
+	// has applied a change of them.
 	feeds   map[string]*Feed
 	changed bool
 }
 
-// block is what came of a chunk. It does not change.
+// block is the cached content of a chunk. It is immutable.
 type block struct {
-	// last is the last entry of the chunk.
+	// last is the sequence of the chunk's last entry.
 	last   uint64
 	groups []byte
-	// pieces tell for every feed which groups are its own.
+	// pieces are the groups that match each feed.
 	pieces map[*Feed][]Piece
-	// gap is set instead if entries are missing up to last.
+	// gap is set instead if entries up to last are missing.
 	gap *reading.Gap
 }
 
-// Piece is where a group lies in the groups of a chunk.
+// Piece is the range of a group in the encoded groups of a chunk.
 type Piece struct {
 	Sequence uint64
 	From, To uint32
@@ -101,7 +101,7 @@ func (l *Cache) Join(s Subscriber, f *filter.Filter) *Feed {
 	return c
 }
 
-// Leave takes a subscription from its feed.
+// Leave removes a subscription from its feed.
 func (l *Cache) Leave(s Subscriber, c *Feed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +112,7 @@ func (l *Cache) Leave(s Subscriber, c *Feed) {
 	}
 }
 
-// restart begins anew at a position, with nothing in memory.
+// restart empties the cache and continues at a position.
 func (l *Cache) restart(at logstore.Cursor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,8 +124,8 @@ func (l *Cache) restart(at logstore.Cursor) {
 	l.changed = true
 }
 
-// takeOver returns a new index if the feeds have changed. What the tail reads
-// from now on is decided for all of them.
+// takeOver returns a new index if the feeds have changed. It applies to everything
+// that the tail reads from now on.
 func (l *Cache) takeOver() *index {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +148,7 @@ func wakeAll(members map[Subscriber]struct{}) {
 	}
 }
 
-// add appends what came of a chunk and wakes those whom it concerns.
+// add appends the content of a chunk and wakes the subscribers concerned.
 func (l *Cache) add(b *block) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,8 +164,8 @@ func (l *Cache) add(b *block) {
 		l.size -= len(l.blocks[old].groups)
 	}
 	if old > 0 {
-		// Those who take look at the old array without the lock, and what is
-		// left in it must not stay in memory.
+		// Take reads the old array without the lock, so it must not be modified;
+		// references left in it would keep blocks in memory.
 		l.blocks = slices.Clone(l.blocks[old:])
 	}
 	if b.gap != nil {
@@ -179,23 +179,23 @@ func (l *Cache) add(b *block) {
 	}
 }
 
-// advance notes that there is nothing for anybody up to a position.
+// advance records that no feed has matches up to a position.
 func (l *Cache) advance(to uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.high = max(l.high, to)
 }
 
-// Newest returns the position of the tail; ok is false if it has found no log.
+// Newest returns the position of the tail; ok is false before it has opened a log.
 func (l *Cache) Newest() (c logstore.Cursor, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return logstore.Cursor{Store: l.store, Sequence: l.high}, l.opened
 }
 
-// Take moves groups of a feed that are behind position into w, as far as it
-// has room, and returns the new position. ok is false if they are not, or not
-// all, in memory. Where entries are missing it stops and returns the gap.
+// Take moves the groups of a feed after position into w while it has room, and
+// returns the new position. ok is false if not all of them are cached. Where
+// entries are missing it stops and returns the gap.
 func (l *Cache) Take(c *Feed, position logstore.Cursor, w *Window) (to uint64, gap *reading.Gap, ok bool) {
 	l.mu.Lock()
 	blocks, high := l.blocks, l.high
@@ -226,11 +226,11 @@ func (l *Cache) Take(c *Feed, position logstore.Cursor, w *Window) (to uint64, g
 	return max(at, high), nil, true
 }
 
-// Window is what is sent at once.
+// Window is a set of groups that are sent at once.
 type Window struct {
 	Groups []byte
 	Count  int
-	// Most and Size bound it, in groups and bytes.
+	// Most and Size are its limits in groups and bytes.
 	Most, Size int
 	Full       bool
 }
@@ -248,15 +248,15 @@ func (w *Window) Add(group []byte) bool {
 }
 
 func (w *Window) Reset() {
-	const keep = 64 << 10 // what most windows need; more is given back
+	const keep = 64 << 10 // enough for most windows; larger buffers are released
 	if cap(w.Groups) > keep {
 		w.Groups = nil
 	}
 	w.Groups, w.Count, w.Full = w.Groups[:0], 0, false
 }
 
-// Settled returns the position up to which there is nothing for a feed behind
-// another one.
+// Settled returns the position up to which a feed has no groups after another
+// position.
 func (l *Cache) Settled(c *Feed, position logstore.Cursor) logstore.Cursor {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -275,13 +275,13 @@ func (l *Cache) Settled(c *Feed, position logstore.Cursor) logstore.Cursor {
 	return position
 }
 
-// covers reports whether all groups of a feed behind a position are in
-// memory. The caller holds mu.
+// covers reports whether all groups of a feed after a position are cached. The
+// caller holds mu.
 func (l *Cache) covers(c *Feed, position logstore.Cursor) bool {
 	return l.opened && c.joined && position.Store == l.store && position.Sequence >= max(l.low, c.since)
 }
 
-// Holds is covers for those who do not hold mu.
+// Holds is covers for callers that do not hold mu.
 func (l *Cache) Holds(c *Feed, position logstore.Cursor) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

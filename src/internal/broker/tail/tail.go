@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tail reads the log as it grows, once for all subscriptions, and keeps
-// the newest groups in memory.
+// Package tail reads the log while it grows, once for all subscriptions, and caches
+// the newest groups.
 package tail
 
 import (
@@ -22,11 +22,10 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// openPause is how long to wait before a log that cannot be opened is tried
-// again.
+// openPause is the time between attempts to open the log.
 const openPause = time.Second
 
-// Tail reads the log as it grows, once for all. It is one goroutine.
+// Tail reads the log while it grows, in one goroutine for all subscriptions.
 type Tail struct {
 	dir    string
 	source *reading.Log
@@ -34,14 +33,14 @@ type Tail struct {
 	// Cache has the newest groups.
 	Cache *Cache
 	log   *slog.Logger
-	// grown is told the newest position and how many entries were appended.
+	// grown is called with the newest position and the number of new entries.
 	grown   func(newest logstore.Cursor, entries uint64)
 	notices *notices.Notices
 
-	// pokes wake it: from follower when the agent has told of a chunk, and when
-	// feeds have changed.
+	// pokes wake it: one from follower after the agent has reported a chunk, one
+	// after a change of the feeds.
 	pokes wakeup.Signal
-	// told says that the agent tells of chunks, so that nobody else need.
+	// told is set while the agent reports chunks, so that watching is unnecessary.
 	told atomic.Bool
 
 	reader  *logstore.Reader
@@ -49,13 +48,13 @@ type Tail struct {
 	group   event.Group
 	scratch []byte
 	skip    reading.Skip
-	// failing is how the log could not be read last.
+	// failing is the last error of reading the log.
 	failing atomic.Pointer[error]
 }
 
-// New returns the tail of the log in dir. It looks at what is appended from now
-// on; a log that cannot be read yet is tried again. grown is called with the
-// newest position and how many entries were appended.
+// New returns the tail of the log in dir. It reads what is appended from now on; it
+// retries to open a log that cannot be read yet. grown is called with the newest
+// position and the number of new entries.
 func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices, grown func(logstore.Cursor, uint64), log *slog.Logger) *Tail {
 	t := &Tail{
 		dir: dir, source: source, form: form, Cache: newCache(), notices: n, grown: grown, log: log, pokes: wakeup.New(),
@@ -64,9 +63,9 @@ func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices,
 	return t
 }
 
-// Told notes that the agent has reported a chunk, which ends at a cursor: the
+// Told records that the agent has reported a chunk, which ends at a cursor: the
 // directory of the log need not be watched. A chunk that was read already wakes
-// nothing, as most do under load, since the tail reads as far as it can.
+// nothing; under load these are most, because the tail reads as far as it can.
 func (t *Tail) Told(to logstore.Cursor) {
 	t.told.Store(true)
 	if newest, ok := t.Cache.Newest(); !ok || newest.Store != to.Store || newest.Sequence < to.Sequence {
@@ -74,7 +73,7 @@ func (t *Tail) Told(to logstore.Cursor) {
 	}
 }
 
-// Untold notes that the agent does not report chunks any more.
+// Untold records that the agent no longer reports chunks.
 func (t *Tail) Untold() {
 	t.told.Store(false)
 	t.Poke()
@@ -83,7 +82,7 @@ func (t *Tail) Untold() {
 // Poke wakes the tail: the log has grown, or feeds have changed.
 func (t *Tail) Poke() { t.pokes.Notify() }
 
-// Err is why the log cannot be read; nil if it can.
+// Err returns the reason why the log cannot be read, nil if it can.
 func (t *Tail) Err() error {
 	if p := t.failing.Load(); p != nil {
 		return *p
@@ -148,8 +147,8 @@ func (t *Tail) leave() {
 	}
 }
 
-// open begins where the tail was, or at the newest entry, or at the beginning
-// of a log that is another one.
+// open continues where the tail was, or starts at the newest entry, or at the
+// beginning of a log that has replaced the previous one.
 func (t *Tail) open() error {
 	if index := t.Cache.takeOver(); index != nil || t.index == nil {
 		t.index = index
@@ -176,7 +175,7 @@ func (t *Tail) open() error {
 	}
 	from, err := r.Newest()
 	if opened {
-		// Nothing of another log was ever seen.
+		// Nothing of another log was seen before.
 		from, err = logstore.Cursor{Store: r.Store()}, nil
 	}
 	if err == nil {
@@ -192,11 +191,11 @@ func (t *Tail) open() error {
 		t.index = index
 	}
 	t.reader = r
-	// The query may be another one now.
+	// The query may have changed.
 	return t.requery()
 }
 
-// requery goes on with a reader for the chunks of the index.
+// requery continues with a reader for the chunks that match the index.
 func (t *Tail) requery() error {
 	at := t.reader.Cursor()
 	r, err := t.source.Reader(t.index.Chunks)
@@ -215,10 +214,10 @@ func (t *Tail) requery() error {
 	return nil
 }
 
-// errReplaced says that the folder has another log now.
+// errReplaced indicates that the directory contains another log now.
 var errReplaced = errors.New("the log is another one")
 
-// replacedLog reports whether the folder has another log than the reader.
+// replacedLog reports whether the directory contains another log than the reader's.
 func (t *Tail) replacedLog() bool {
 	r, err := t.source.Reader(logstore.Query{})
 	if err != nil {
@@ -228,7 +227,7 @@ func (t *Tail) replacedLog() bool {
 	return r.Store() != [16]byte{} && r.Store() != t.reader.Store()
 }
 
-// drain reads until there is nothing more.
+// drain reads to the end of the log.
 func (t *Tail) drain(ctx context.Context) error {
 	before, _ := t.Cache.Newest()
 	begin := before
@@ -249,7 +248,7 @@ func (t *Tail) drain(ctx context.Context) error {
 			before = now
 		}
 		if err == io.EOF {
-			// It was woken for nothing: a reader does not leave its log for another.
+			// Woken without new chunks: a reader does not switch to another log by itself.
 			if now == begin && t.replacedLog() {
 				return errReplaced
 			}
@@ -304,7 +303,7 @@ func (t *Tail) miss(first, last uint64, reason event.MissingReason) {
 	}})
 }
 
-// dispatch decides who gets the entries of a chunk.
+// dispatch determines the receivers of the entries of a chunk.
 func (t *Tail) dispatch(chunk *logstore.Chunk) {
 	b := &block{last: chunk.Last}
 	groups := t.scratch[:0]
@@ -341,7 +340,7 @@ func (t *Tail) dispatch(chunk *logstore.Chunk) {
 		t.scratch = nil
 	}
 	if sequence <= chunk.Last {
-		// The header promised more.
+		// The chunk has fewer entries than its header claims.
 		b.last = sequence - 1
 		t.Cache.add(b)
 		t.miss(sequence, chunk.Last, event.Corrupt)
@@ -350,7 +349,7 @@ func (t *Tail) dispatch(chunk *logstore.Chunk) {
 	t.Cache.add(b)
 }
 
-// wait waits until the log may have grown or a feed has come or gone.
+// wait waits until the log may have grown or the feeds have changed.
 func (t *Tail) wait(ctx context.Context) error {
 	if t.told.Load() {
 		select {
@@ -359,7 +358,7 @@ func (t *Tail) wait(ctx context.Context) error {
 		}
 		return nil
 	}
-	// The watch is on the folder; the poke ends it.
+	// The watch is on the directory; the poke ends it.
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	watched := make(chan struct{})
