@@ -133,6 +133,11 @@ seen -g 'ssh::handshake' $(printf 'ssh::kex_algorithm!=%s ' $safe) | grep '^[0-9
 title "How complete that is: crauctl status"
 "$build/crauctl" status --socket "$demo/agent" | grep -E -A 1 '^ *(Sources?|Sockets|Coverage|Lost):'
 
+title "One command, without agent and log: crauctl trace -- a-go-program"
+"$build/crauctl" trace --source wire -- "$demo/a-go-program"
+title "The same as a table: crauctl trace -c -- a-go-program"
+"$build/crauctl" trace -c --source wire -- "$demo/a-go-program"
+
 title "As it happens: crauctl monitor"
 mkfifo "$demo/live"
 "$build/crauctl" monitor >"$demo/live" &

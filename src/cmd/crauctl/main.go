@@ -19,7 +19,12 @@ var version string
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		// One that is ignored, as by nohup(1) or in the background of a script, stays so.
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
 		if <-signals == os.Interrupt {
 			cancel(console.ErrInterrupted)

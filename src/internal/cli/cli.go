@@ -20,6 +20,7 @@ import (
 	"crypto-auditing/src/internal/cli/probes"
 	"crypto-auditing/src/internal/cli/query"
 	"crypto-auditing/src/internal/cli/timespec"
+	"crypto-auditing/src/internal/cli/trace"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -46,6 +47,13 @@ func Run(ctx context.Context, arguments []string, e console.Environment) int {
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
+	}
+	var status *console.StatusError
+	if errors.As(err, &status) {
+		if status.Err != nil {
+			fmt.Fprintf(e.Stderr, "crauctl: %v\n", status.Err)
+		}
+		return status.Status
 	}
 	if errors.Is(err, context.Canceled) {
 		return console.ExitInterrupted
@@ -87,7 +95,7 @@ libraries told crypto-auditing while they used it.
 	root.SetVersionTemplate("crauctl {{.Version}}\n")
 	root.SetFlagErrorFunc(optionError)
 	root.AddCommand(query.NewMonitorCommand(e), logctl.NewSubscriptionsCommand(e), logctl.NewVacuumCommand(e))
-	root.AddCommand(query.NewCommand(e), logctl.NewVerifyCommand(e), logctl.NewLogInfoCommand(e), probes.NewCommand())
+	root.AddCommand(query.NewCommand(e), logctl.NewVerifyCommand(e), logctl.NewLogInfoCommand(e), probes.NewCommand(), trace.NewCommand(e))
 	root.AddCommand(agentctl.NewStatusCommand(e), agentctl.NewFlushCommand(e), agentctl.NewRotateCommand(e), agentctl.NewMetricsCommand(e))
 	addCompletion(root)
 	return root

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"crypto-auditing/src/internal/discover/ldcache"
 )
@@ -85,6 +86,47 @@ func (Usual) Find() Found {
 		f.Names = append(f.Names, soname, soname+".*")
 	}
 	return f
+}
+
+// Has reports whether a file of this base name is one of the usual libraries.
+func (Usual) Has(name string) bool { return usual(name) }
+
+// Files finds files that become known one after another. That one is not there any
+// more, or that nothing can be captured in it, is no error.
+type Files struct {
+	mu    sync.Mutex
+	paths []string
+}
+
+// Add adds files.
+func (f *Files) Add(paths ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.paths = append(f.paths, paths...)
+}
+
+// Find implements Finder.
+func (f *Files) Find() Found {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Found{Paths: slices.Clone(f.paths), Optional: true}
+}
+
+// All finds what several finders find.
+type All []Finder
+
+// Find implements Finder.
+func (a All) Find() Found {
+	all := Found{Optional: true}
+	for _, finder := range a {
+		f := finder.Find()
+		all.Paths = append(all.Paths, f.Paths...)
+		all.Errors = append(all.Errors, f.Errors...)
+		all.Directories = append(all.Directories, f.Directories...)
+		all.Names = append(all.Names, f.Names...)
+		all.Optional = all.Optional && f.Optional
+	}
+	return all
 }
 
 // usualSonames are those of the libraries that have the probes, are getting

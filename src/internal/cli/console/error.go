@@ -51,3 +51,26 @@ var ErrInterrupted = errors.New("interrupted")
 
 // ErrReported is a failure that has been reported already.
 var ErrReported = errors.New("parts of the log could not be read")
+
+// Exit statuses of commands that run another one, as env(1) and timeout(1) have
+// them: they cannot, it cannot be executed, there is none.
+const (
+	ExitTrace         = 125
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+)
+
+// StatusError ends crauctl with a status of its own; without an Err, silently.
+type StatusError struct {
+	Status int
+	Err    error
+}
+
+func (e *StatusError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit status %d", e.Status)
+	}
+	return e.Err.Error()
+}
+
+func (e *StatusError) Unwrap() error { return e.Err }

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package trace is crauctl trace: it runs a command, or watches processes, and
+// shows their operations as they happen.
+package trace
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/event"
+)
+
+// options are those of the command line.
+type options struct {
+	output     string
+	file       string
+	summary    bool // besides the operations
+	summarized bool // in place of the operations
+	sources    []string
+	pids       []int
+	user       string
+	names      bool
+}
+
+// NewCommand returns crauctl trace.
+func NewCommand(e *console.Environment) *cobra.Command {
+	var o options
+	command := &cobra.Command{
+		Use:   "trace [OPTION...] {-p PID | [--] COMMAND [ARGUMENT...]}",
+		Short: "Run a command and show its cryptographic operations",
+		Long: `Trace runs a command and shows the cryptographic operations of it, and of all
+that it starts, while they happen: TLS and SSH handshakes at its sockets, and
+whatever the libraries that it loads report. With --pid it watches processes
+that run already, until it is interrupted or they end. Neither the agent nor a
+log is needed or used.
+
+The command has the standard input and output, the terminal, the user and the
+environment of crauctl. What trace shows goes to standard error, or to the file
+that --output-file names. Trace ends when the command and all that it has
+started have ended; if the command alone has ended, Control-C ends trace, and
+what is left runs on.
+
+Trace needs root, or the capabilities CAP_BPF and CAP_PERFMON, on kernels
+before 6.6 CAP_SYS_ADMIN as well.
+
+Exit status:
+  that of the command; 128 and the signal if one has ended it
+  2    bad usage
+  125  trace itself has failed, or may not trace
+  126  the command cannot be executed
+  127  there is no such command
+  130  interrupted, with --pid
+`,
+		Example: `  sudo crauctl trace -- curl -s https://localhost
+  sudo crauctl trace -c -- sh -c 'ssh-keygen -t ed25519 -N "" -f key; openssl version'
+  sudo crauctl trace -o json --pid "$(pidof nginx)"`,
+		RunE: func(command *cobra.Command, arguments []string) error {
+			if err := o.check(arguments); err != nil {
+				return err
+			}
+			return run(command.Context(), e, &o, arguments)
+		},
+	}
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.SetInterspersed(false)
+	flags.BoolVarP(&o.summarized, "summary-only", "c", false, "show only a table at the end: operation, algorithm, count, first and last")
+	flags.BoolVarP(&o.summary, "summary", "C", false, "show the operations, and the table at the end")
+	render.Forms().Option(command, &o.output)
+	flags.StringVarP(&o.file, "output-file", "O", "", "write to `FILE` instead of standard error")
+	flags.BoolVar(&o.names, "names", false, "add the names of numbers to JSON, as KEY_name")
+	flags.StringSliceVar(&o.sources, "source", nil, "use the source `SOURCE` only: "+sourceNames()+"; may be repeated")
+	flags.IntSliceVarP(&o.pids, "pid", "p", nil, "watch the process `PID`, with what it has started and will start; may be repeated")
+	flags.StringVarP(&o.user, "user", "u", "", "run the command as `USER`, with the groups of that user")
+	console.CompleteFiles(command, "output-file")
+	console.MustComplete(command, "source", cobra.FixedCompletions(strings.Split(sourceNames(), ", "), cobra.ShellCompDirectiveNoFileComp))
+	console.MustComplete(command, "pid", cobra.NoFileCompletions)
+	console.MustComplete(command, "user", cobra.NoFileCompletions)
+	return command
+}
+
+// sources are those that trace has.
+func sources() []event.Source { return []event.Source{event.USDT, event.Wire} }
+
+func sourceNames() string {
+	var names []string
+	for _, s := range sources() {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// check returns a mistake in the command line.
+func (o *options) check(arguments []string) error {
+	switch {
+	case len(arguments) == 0 && len(o.pids) == 0:
+		return console.Usagef("trace needs a command, or a process by --pid")
+	case len(arguments) > 0 && len(o.pids) > 0:
+		return console.Usagef("trace takes a command or --pid, not both")
+	case len(arguments) == 0 && o.user != "":
+		return console.Usagef("--user is for a command")
+	case o.summary && o.summarized:
+		return console.Usagef("--summary and --summary-only exclude each other")
+	}
+	for _, pid := range o.pids {
+		if pid <= 0 {
+			return console.Usagef("%d is not the number of a process", pid)
+		}
+	}
+	for _, name := range o.sources {
+		if !slices.Contains(sources(), event.Source(name)) {
+			return console.Usagef("unknown source %q: there are %s", name, sourceNames())
+		}
+	}
+	return nil
+}
+
+// used returns the sources to use.
+func (o *options) used() (used []event.Source) {
+	if o.sources == nil {
+		return sources()
+	}
+	for _, name := range o.sources {
+		used = append(used, event.Source(name))
+	}
+	return used
+}
+
+// failed is a failure of trace itself, before the command runs or besides it.
+func failed(err error) error {
+	return &console.StatusError{Status: console.ExitTrace, Err: fmt.Errorf("cannot trace: %w", err)}
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/internal/discover/command"
+)
+
+func write(t *testing.T, path, text string, mode fs.FileMode) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestACommandIsLookedForAsTheShellDoes(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(one, "plain"), "x", 0o644)
+	write(t, filepath.Join(two, "program"), "x", 0o755)
+	write(t, filepath.Join(two, "both"), "x", 0o755)
+	write(t, filepath.Join(one, "both"), "x", 0o644)
+	path := one + ":" + two
+	for name, want := range map[string]struct {
+		file string
+		err  error
+	}{
+		"program":            {filepath.Join(two, "program"), nil},
+		"both":               {filepath.Join(two, "both"), nil},
+		"plain":              {"", fs.ErrPermission},
+		"none":               {"", fs.ErrNotExist},
+		one:                  {one, fs.ErrPermission},
+		one + "/plain":       {one + "/plain", fs.ErrPermission},
+		one + "/none":        {one + "/none", fs.ErrNotExist},
+		one + "/plain/below": {one + "/plain/below", fs.ErrNotExist},
+	} {
+		got, err := command.Look(name, path)
+		if got != want.file || !errors.Is(err, want.err) {
+			t.Errorf("%s is %q, %v; want %q, %v", name, got, err, want.file, want.err)
+		}
+	}
+}
+
+// library makes a library of a name that needs others.
+func library(t *testing.T, path string, options ...string) string {
+	t.Helper()
+	source := write(t, filepath.Join(t.TempDir(), "x.c"), "int "+strings.TrimSuffix(filepath.Base(path), ".so")+";", 0o644)
+	arguments := append([]string{"-shared", "-fPIC", "-nostdlib", "-Wl,--no-as-needed", "-o", path, source}, options...)
+	if out, err := exec.Command("gcc", arguments...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+func TestLibrariesAreFoundWhereTheLoaderFindsThem(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("needs gcc")
+	}
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range []string{"run", "env", "r"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deep := library(t, filepath.Join(dir, "r", "libdeep.so"))
+	byRpath := library(t, filepath.Join(dir, "r", "librpath.so"), deep)
+	byRunpath := library(t, filepath.Join(dir, "run", "librunpath.so"))
+	byEnvironment := library(t, filepath.Join(dir, "env", "libenv.so"))
+	preloaded := library(t, filepath.Join(dir, "libpreload.so"))
+	main := write(t, filepath.Join(dir, "main.c"), "int main(void) { return 0; }", 0o644)
+	build := func(name string, options ...string) string {
+		arguments := append([]string{"-Wl,--no-as-needed", "-o", filepath.Join(dir, name), main, "-L" + dir + "/r", "-L" + dir + "/run", "-L" + dir + "/env", "-Wl,--allow-shlib-undefined"}, options...)
+		if out, err := exec.Command("gcc", arguments...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return filepath.Join(dir, name)
+	}
+	// The names of needed libraries are those they were linked by: give them short ones.
+	old := build("old", "-Wl,--disable-new-dtags,-rpath,$ORIGIN/r", "-l:librpath.so")
+	modern := build("new", "-Wl,--enable-new-dtags,-rpath,"+dir+"/run", "-l:librunpath.so", "-l:libenv.so")
+	script := write(t, filepath.Join(dir, "ascript"), "#!"+old+" argument\n", 0o755)
+
+	e := command.Environment{Library: filepath.Join(dir, "env"), Preload: preloaded, Path: os.Getenv("PATH") + ":" + dir}
+	for name, c := range map[string]struct {
+		file      string
+		arguments []string
+		want      []string
+	}{
+		"rpath":     {old, nil, []string{old, byRpath, preloaded}},
+		"runpath":   {modern, nil, []string{modern, byRunpath, byEnvironment, preloaded}},
+		"script":    {script, nil, []string{script, old, byRpath}},
+		"arguments": {"/bin/sh", []string{"-c", "new;ascript"}, []string{modern, script, old, byRunpath}},
+	} {
+		got := command.Files(c.file, c.arguments, e)
+		for _, want := range c.want {
+			if !slices.Contains(got, want) {
+				t.Errorf("%s: %s is not among %q", name, want, got)
+			}
+		}
+		if !slices.ContainsFunc(got, func(path string) bool { return filepath.Base(path) == "libc.so.6" }) {
+			t.Errorf("%s: the C library is not among %q", name, got)
+		}
+	}
+}

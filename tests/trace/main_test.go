@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package trace tests crauctl trace on this kernel, with programs of the
+// distribution and with publishers. All servers are on loopback. Of the project's
+// own code it uses nothing.
+package trace
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/tests/machine"
+)
+
+// patience bounds everything that a test waits for. Nothing is expected to take
+// nearly as long.
+const patience = 120 * time.Second
+
+// bin is the folder of the built programs, publishers that of the publishers;
+// buildError is why they could not be built.
+var (
+	bin, publishers string
+	buildError      error
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == clientArgument {
+		client(os.Args[2:])
+		return
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "crau-trace-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	// Other users run what is there.
+	if err := os.Chmod(folder, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	bin, publishers = folder, filepath.Join(folder, "publishers")
+	if missing() == "" {
+		for _, arguments := range [][]string{
+			{"go", "build", "-o", bin + "/", "./src/cmd/crau-agent", "./src/cmd/crauctl"},
+			{"make", "-s", "-C", "tests/publishers", "OUT=" + publishers},
+		} {
+			build := exec.Command(arguments[0], arguments[1:]...)
+			build.Dir = "../.."
+			if output, err := build.CombinedOutput(); err != nil {
+				buildError = fmt.Errorf("%w\n%s", err, output)
+			}
+		}
+	}
+	return m.Run()
+}
+
+// missing returns what this process lacks to trace, "" if nothing.
+func missing() string {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return fmt.Sprintf("the kernel has no BTF: %v", err)
+	}
+	if !machine.Capable(machine.CapSysAdmin) && (!machine.Capable(machine.CapBPF) || !machine.Capable(machine.CapPerfmon)) {
+		return "this process has neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON"
+	}
+	return ""
+}
+
+// clientArgument has this program be a TLS client instead of tests.
+const clientArgument = "-be-a-client"
+
+// client makes handshakes with servers, one each, and exits.
+func client(addresses []string) {
+	for _, address := range addresses {
+		c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		state := c.ConnectionState()
+		fmt.Println(tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite), state.CurveID)
+		c.Close()
+	}
+}
+
+// serve is a TLS server on loopback, until the test ends. It answers HTTP.
+func serve(t *testing.T) (address string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go answer(c)
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func answer(c net.Conn) {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, _ = c.Read(make([]byte, 4096))
+	_, _ = c.Write([]byte("HTTP/1.0 200 OK\r\n\r\nhello\n"))
+}
+
+// traced is how crauctl trace has ended.
+type traced struct {
+	status         int
+	stdout, stderr string
+	// operations are those in the file that --output-file names.
+	operations []operation
+}
+
+// operation is one in the form json.
+type operation struct {
+	Executable string         `json:"executable"`
+	Events     map[string]any `json:"events"`
+	Spans      []operation    `json:"spans"`
+}
+
+// prepare returns the command crauctl trace, that writes operations to a file.
+func prepare(t *testing.T, arguments ...string) (c *exec.Cmd, file string) {
+	t.Helper()
+	if reason := missing(); reason != "" {
+		t.Skip(reason)
+	}
+	if buildError != nil {
+		t.Fatal(buildError)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	file = filepath.Join(t.TempDir(), "operations")
+	c = exec.CommandContext(ctx, filepath.Join(bin, "crauctl"), append([]string{"trace", "-o", "json", "--output-file", file}, arguments...)...)
+	c.WaitDelay = time.Second
+	return c, file
+}
+
+// run runs crauctl trace to its end.
+func trace(t *testing.T, arguments ...string) traced {
+	t.Helper()
+	c, file := prepare(t, arguments...)
+	return finish(t, c, file)
+}
+
+// finish runs a command that prepare has made.
+func finish(t *testing.T, c *exec.Cmd, file string) traced {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &stdout, &stderr
+	err := c.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		t.Fatal(err)
+	}
+	result := traced{status: c.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
+	result.operations = read(t, file)
+	return result
+}
+
+// read returns the operations in a file.
+func read(t *testing.T, file string) (all []operation) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		if line[len(line)-1] != '\n' {
+			break // it is being written
+		}
+		var o operation
+		if err := json.Unmarshal(line, &o); err != nil {
+			t.Fatalf("%v\n%s", err, line)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// by returns the operations of a program.
+func (r *traced) by(executable string) (some []operation) {
+	for _, o := range r.operations {
+		if o.Executable == executable {
+			some = append(some, o)
+		}
+	}
+	return some
+}
+
+// need ends the test if a command of the distribution is missing.
+func need(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Geteuid() == 0 {
+				t.Fatalf("the command %s is not installed: run make setup", name)
+			}
+			t.Skipf("the command %s is not installed", name)
+		}
+	}
+}
+
+// waitFor waits for a condition.
+func waitFor(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+// port returns a free port of loopback.
+func port(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()[strings.LastIndexByte(l.Addr().String(), ':')+1:]
+}
