@@ -27,9 +27,6 @@ type param struct {
 	index uint8
 }
 
-// maxPrologue bounds the instructions before a site.
-const maxPrologue = 16
-
 // number returns the number that package symbolic has for the register of an
 // argument.
 func (d *decoder) number(index uint8) int {
@@ -65,7 +62,7 @@ func (d *decoder) addSite(f function, entry uint64) {
 	if arm64 {
 		s.ReturnAddress = capture.X30
 	}
-	if at, delta, signs, ok := d.cheap(entry, keep, arm64 && f.external); ok {
+	if at, delta, signs, ok := code.FirstEmulated(d.image, entry, keep, arm64 && f.external); ok {
 		s.Addr, s.StackDelta, s.Instruction, s.Emulated = at.Addr, delta, at.Name, true
 		if signs {
 			s.ReturnAddress = capture.NoRegister
@@ -80,33 +77,6 @@ func (d *decoder) addSite(f function, entry uint64) {
 		s.Instruction = "first"
 	}
 	d.lib.Sites = append(d.lib.Sites, s)
-}
-
-// cheap returns the first instruction of a function that the kernel emulates, by
-// how much the stack pointer is lower there, and whether the return address was
-// signed by then, which plain forbids.
-func (d *decoder) cheap(entry uint64, keep []int, plain bool) (at code.Instruction, delta uint32, signs, ok bool) {
-	start, end, err := d.image.Extent(entry)
-	if err != nil || start != entry {
-		return at, 0, false, false
-	}
-	n, found, back := 0, false, false
-	err = code.Sweep(d.image, start, end, func(in code.Instruction) bool {
-		if found {
-			back = back || !in.Call && in.Target > entry && in.Target < at.Addr+uint64(at.Size)
-			return !back
-		}
-		if in.Name != "" {
-			at, found = in, true
-			back = !in.Call && in.Target > entry && in.Target < at.Addr+uint64(at.Size)
-			return !back
-		}
-		n++
-		signs = signs || in.Signs
-		delta += uint32(in.Lowers)
-		return in.Straight && n < maxPrologue && !slices.Contains(keep, in.Writes) && (!signs || !plain)
-	})
-	return at, delta, signs, err == nil && found && !back
 }
 
 // handshakeSites finds the functions of the handshake and where they end.

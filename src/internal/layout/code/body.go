@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package code
+
+import (
+	"slices"
+
+	"crypto-auditing/src/internal/layout/image"
+)
+
+// Body is the code of a function, or of a part of one that the compiler moved
+// elsewhere.
+type Body struct {
+	Instructions []Instruction
+	Start, End   uint64
+}
+
+// Contains reports whether addr is in the code.
+func (b *Body) Contains(addr uint64) bool { return addr >= b.Start && addr < b.End }
+
+// Read decodes the code that belongs to addr.
+func Read(m *image.Image, addr uint64) (*Body, error) {
+	b := &Body{}
+	var err error
+	if b.Start, b.End, err = m.Extent(addr); err != nil {
+		return nil, err
+	}
+	err = Sweep(m, b.Start, b.End, func(in Instruction) bool {
+		b.Instructions = append(b.Instructions, in)
+		return true
+	})
+	return b, err
+}
+
+// maxPrologue bounds the instructions before a site.
+const maxPrologue = 16
+
+// FirstEmulated returns the first instruction of a function that the kernel emulates, by
+// how much the stack pointer is lower there, and whether the return address was
+// signed by then, which plain forbids. There is none if the function does not run
+// straight to it, changes one of the registers in keep before, or goes back to
+// there.
+func FirstEmulated(m *image.Image, entry uint64, keep []int, plain bool) (at Instruction, delta uint32, signs, ok bool) {
+	start, end, err := m.Extent(entry)
+	if err != nil || start != entry {
+		return at, 0, false, false
+	}
+	n, found, back := 0, false, false
+	err = Sweep(m, start, end, func(in Instruction) bool {
+		if found {
+			back = back || !in.Call && in.Target > entry && in.Target < at.Addr+uint64(at.Size)
+			return !back
+		}
+		if in.Name != "" {
+			at, found = in, true
+			back = !in.Call && in.Target > entry && in.Target < at.Addr+uint64(at.Size)
+			return !back
+		}
+		n++
+		signs = signs || in.Signs
+		delta += uint32(in.Lowers)
+		return in.Straight && n < maxPrologue && !slices.Contains(keep, in.Writes) && (!signs || !plain)
+	})
+	return at, delta, signs, err == nil && found && !back
+}
+
+// CallsStackFailure reports whether the code at addr is the call that ends the
+// program after the stack was overwritten.
+func CallsStackFailure(m *image.Image, addr uint64) bool {
+	found := false
+	_ = Sweep(m, addr, addr+16, func(in Instruction) bool {
+		if in.Call {
+			_, called, _ := m.Stub(in.Target)
+			found = called == "__stack_chk_fail"
+		}
+		return in.Straight && !in.Call
+	})
+	return found
+}
+
+// JumpedInto reports whether a jump goes to an address from start to before end.
+func JumpedInto(parts []*Body, start, end uint64) bool {
+	for _, b := range parts {
+		for _, in := range b.Instructions {
+			if !in.Call && in.Target >= start && in.Target < end {
+				return true
+			}
+		}
+	}
+	return false
+}
