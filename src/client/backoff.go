@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Limits of the pauses before trying again.
+// Limits of the pauses between attempts.
 const (
 	shortestPause = 50 * time.Millisecond
 	longestPause  = 5 * time.Second
 )
 
-// backoff makes ever longer pauses. The zero value begins with a short one.
+// backoff pauses for increasing times. The zero value starts with a short pause.
 type backoff struct{ next time.Duration }
 
 func (b *backoff) reset() { b.next = 0 }
 
-// wait waits. Its error is that of the context.
+// wait pauses. The error is the error of the context.
 func (b *backoff) wait(ctx context.Context) error {
 	pause := max(b.next, shortestPause)
 	b.next = min(2*pause, longestPause)

@@ -24,8 +24,8 @@ const (
 	propertiesInterface   = "org.freedesktop.DBus.Properties"
 )
 
-// Client speaks to the broker over one connection to the bus. When the
-// connection breaks, as the bus restarts, the next call makes a new one.
+// Client calls the broker over one connection to the bus. If the connection
+// breaks, for example because the bus restarts, the next call reconnects.
 type Client struct {
 	address     string
 	interactive bool
@@ -38,21 +38,21 @@ type Client struct {
 // Option is an option of Connect.
 type Option func(*Client)
 
-// WithAddress connects to the bus at a D-Bus address, as
-// "unix:path=/run/my/bus", instead of the system bus.
+// WithAddress connects to the bus at a D-Bus address such as
+// "unix:path=/run/my/bus" instead of the system bus.
 func WithAddress(address string) Option {
 	return func(c *Client) { c.address = address }
 }
 
-// WithInteraction says that somebody is there who can be asked for a password.
-// Calls may then take as long as people do.
+// WithInteraction allows polkit to prompt the user for a password. Calls then last
+// as long as the prompt is open.
 func WithInteraction() Option {
 	return func(c *Client) { c.interactive = true }
 }
 
-// Connect connects to the system bus: that of DBUS_SYSTEM_BUS_ADDRESS, if it is
-// set. The broker is started by the first call. The error is ErrUnreachable if
-// there is no bus.
+// Connect connects to the system bus, at DBUS_SYSTEM_BUS_ADDRESS if that is set.
+// The first call starts the broker. The error is ErrUnreachable if there is no
+// bus.
 func Connect(ctx context.Context, options ...Option) (*Client, error) {
 	c := &Client{}
 	for _, option := range options {
@@ -64,8 +64,8 @@ func Connect(ctx context.Context, options ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the connection. Calls that are under way fail; subscriptions and
-// streams have connections and pipes of their own and go on.
+// Close closes the connection. Pending calls fail; subscriptions and streams have
+// connections and pipes of their own and continue.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +81,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// connection returns a connection that works, as far as is known.
+// connection returns a connection that is not known to be broken.
 func (c *Client) connection(ctx context.Context) (*dbus.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,8 +99,7 @@ func (c *Client) connection(ctx context.Context) (*dbus.Conn, error) {
 	return conn, nil
 }
 
-// dial makes a connection to the bus at an address, the system bus if it is
-// empty.
+// dial connects to the bus at an address, or to the system bus if it is empty.
 func dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbus.Conn, error) {
 	return await(ctx, func() (*dbus.Conn, error) {
 		connect := func() (*dbus.Conn, error) { return dbus.Connect(address, options...) }
@@ -115,8 +114,8 @@ func dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbu
 	}, func(c *dbus.Conn) { _ = c.Close() })
 }
 
-// await returns what do returns, which cannot be interrupted, or the error of ctx
-// once that is done. What do returns later is given to undo.
+// await returns the result of do, which cannot be interrupted, or the error of ctx
+// once that is done. A late result of do is passed to undo.
 func await[T any](ctx context.Context, do func() (T, error), undo func(T)) (T, error) {
 	type result struct {
 		value T
@@ -141,7 +140,7 @@ func await[T any](ctx context.Context, do func() (T, error), undo func(T)) (T, e
 	}
 }
 
-// call calls a method of the broker and returns the values of the answer.
+// call calls a method of the broker and returns the values of the reply.
 func (c *Client) call(ctx context.Context, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
 	conn, err := c.connection(ctx)
 	if err != nil {
@@ -150,7 +149,7 @@ func (c *Client) call(ctx context.Context, path dbus.ObjectPath, method string, 
 	return call(ctx, conn, c.interactive, path, method, arguments...)
 }
 
-// ask calls a method of the broker and stores the values of the answer.
+// ask calls a method of the broker and stores the values of the reply.
 func (c *Client) ask(ctx context.Context, path dbus.ObjectPath, method string, arguments []any, to ...any) error {
 	body, err := c.call(ctx, path, method, arguments...)
 	if err != nil {
@@ -159,8 +158,8 @@ func (c *Client) ask(ctx context.Context, path dbus.ObjectPath, method string, a
 	return store(method, body, to...)
 }
 
-// call calls INTERFACE.MEMBER. It makes the message itself, for the flag that
-// dbus.Object would take away.
+// call calls INTERFACE.MEMBER. It builds the message itself to set a flag that
+// dbus.Object would clear.
 func call(ctx context.Context, conn *dbus.Conn, interactive bool, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
 	m := newCall(interactive, path, method, arguments...)
 	answer := <-conn.SendWithContext(ctx, m, make(chan *dbus.Call, 1)).Done
@@ -188,7 +187,7 @@ func newCall(interactive bool, path dbus.ObjectPath, method string, arguments ..
 	return m
 }
 
-// store takes the values of an answer apart.
+// store decodes the values of a reply.
 func store(method string, body []any, to ...any) error {
 	if err := dbus.Store(body, to...); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrProtocol, method, err)
@@ -196,8 +195,8 @@ func store(method string, body []any, to ...any) error {
 	return nil
 }
 
-// Flush waits until everything that was probed before is in the log and
-// durable, and returns the cursor of the newest entry.
+// Flush waits until everything captured before the call is in the log and durable,
+// and returns the cursor of the newest entry.
 func (c *Client) Flush(ctx context.Context) (Cursor, error) {
 	var cursor Cursor
 	if err := c.ask(ctx, brokerPath, brokerInterface+".Flush", nil, &cursor); err != nil {

@@ -10,40 +10,40 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Entry is an entry of the log as it stands there.
+// Entry is an entry of the log in its encoded form.
 type Entry struct {
 	// Sequence is its number.
 	Sequence uint64
-	// Boot is the time of boot to which its times are relative, in nanoseconds
-	// since the Unix epoch.
+	// Boot is the boot time to which its times are relative, in nanoseconds since
+	// the Unix epoch.
 	Boot int64
-	// CBOR is one event group (audit.cddl), byte for byte as in the log. It is
-	// valid until the next call of Next.
+	// CBOR is one event group (audit.cddl), identical to the bytes in the log. It
+	// is valid until the next call of Next.
 	CBOR []byte
 }
 
-// entries reads the stream of Open: a CBOR sequence of event groups, each with
-// the keys seq and boot before the others.
+// entries decodes the stream of Open: a CBOR sequence of event groups, each with the
+// keys seq and boot first.
 type entries struct {
 	sequence *event.Sequence
 	group    event.Group
-	// ends is set if the broker reports how the stream ended; over if it has.
+	// ends is set if the broker sends an end notice; over once it was received.
 	ends, over bool
 }
 
-// newEntries reads a stream of a broker with the given version of its
-// interface.
+// newEntries returns a decoder for the stream of a broker with the given version of
+// the interface.
 func newEntries(r io.Reader, version uint32) *entries {
 	return &entries{sequence: event.NewSequence(r), ends: version >= versionEnds}
 }
 
-// versionEnds is the version of the interface since which a stream ends with a
+// versionEnds is the first version of the interface whose streams end with a
 // notice.
 const versionEnds = 2
 
-// next returns the next entry. Errors: io.EOF at the end, *MissingError after
-// which the next call continues, *StreamError if the stream ended before,
-// ErrProtocol, that of the reader.
+// next returns the next entry. Errors: io.EOF at the end; *MissingError, after
+// which the next call continues; *StreamError if the stream ended early;
+// ErrProtocol; or the error of the reader.
 func (r *entries) next() (Entry, error) {
 	if r.over {
 		return Entry{}, io.EOF
@@ -60,7 +60,7 @@ func (r *entries) next() (Entry, error) {
 	return e, r.notice(&e)
 }
 
-// ended returns what an error of the sequence is to the reader of the stream.
+// ended maps an error of the sequence to the error for the user of the stream.
 func (r *entries) ended(err error) error {
 	switch {
 	case err == io.EOF && !r.ends:
@@ -73,11 +73,11 @@ func (r *entries) ended(err error) error {
 	return err
 }
 
-// notice returns the error that an entry stands for: *MissingError, or the end
-// of the stream.
+// notice returns the error that an entry represents: *MissingError, or the end of
+// the stream.
 func (r *entries) notice(e *Entry) error {
 	if !event.MayBeMetadata(e.CBOR) {
-		return nil // nearly all need not be decoded to know
+		return nil // most entries can be recognised without decoding
 	}
 	if _, err := event.Decode(e.CBOR, &r.group); err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)

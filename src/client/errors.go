@@ -15,47 +15,47 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Errors that the broker answers with; errors.Is finds them in what the methods
-// return.
+// Errors that the broker reports; use errors.Is to find them in the errors of the
+// methods.
 var (
-	// ErrInvalidCursor: a text is no cursor.
+	// ErrInvalidCursor: the text is not a valid cursor.
 	ErrInvalidCursor = errors.New("invalid cursor")
-	// ErrForeignCursor: a cursor is one of another log.
+	// ErrForeignCursor: the cursor belongs to another log.
 	ErrForeignCursor = errors.New("cursor of another log")
-	// ErrInvalidFilter: a filter has a value that cannot be.
+	// ErrInvalidFilter: a filter has an invalid value.
 	ErrInvalidFilter = errors.New("invalid filter")
-	// ErrNoSuchSubscription: there is no subscription of this name, or it is
-	// not the caller's.
+	// ErrNoSuchSubscription: the subscription does not exist or belongs to another
+	// user.
 	ErrNoSuchSubscription = errors.New("no such subscription")
-	// ErrSubscriptionExists: there is a subscription of this name with another
+	// ErrSubscriptionExists: a subscription of this name exists with another
 	// filter or other options.
 	ErrSubscriptionExists = errors.New("subscription exists")
-	// ErrLimitExceeded: more subscriptions, streams or bytes than one may have.
+	// ErrLimitExceeded: the limit of subscriptions, streams or bytes is reached.
 	ErrLimitExceeded = errors.New("limit exceeded")
 	// ErrAgentUnavailable: the agent does not answer the broker.
 	ErrAgentUnavailable = errors.New("agent unavailable")
 	// ErrStoreCorrupt: the log cannot be read.
 	ErrStoreCorrupt = errors.New("log is corrupt")
-	// ErrInvalidArgument: an argument cannot be.
+	// ErrInvalidArgument: an argument is invalid.
 	ErrInvalidArgument = errors.New("invalid argument")
-	// ErrAccessDenied: the caller may not do this. It is fs.ErrPermission, too.
+	// ErrAccessDenied: the caller lacks permission. It matches fs.ErrPermission, too.
 	ErrAccessDenied = errors.New("access denied")
-	// ErrUnreachable: there is no bus, no broker on it, or the connection to it
-	// has ended.
+	// ErrUnreachable: there is no bus or no broker on it, or the connection was
+	// lost.
 	ErrUnreachable = errors.New("broker unreachable")
-	// ErrProtocol: the broker answered what its interface does not have.
+	// ErrProtocol: the broker's reply does not conform to its interface.
 	ErrProtocol = errors.New("unexpected answer of the broker")
-	// ErrClosed: the Client, Subscription or Stream has been closed.
+	// ErrClosed: the Client, Subscription or Stream is closed.
 	ErrClosed = errors.New("closed")
 )
 
-// Error is an error that came over the bus.
+// Error is an error returned over the bus.
 type Error struct {
 	// Name is the D-Bus name of the error.
 	Name string
-	// Message says what happened, in the words of the broker.
+	// Message is the broker's description of the error.
 	Message string
-	kind    error // nil: no other than the name
+	kind    error // nil if only the name is known
 }
 
 func (e *Error) Error() string {
@@ -65,14 +65,14 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// Is reports whether the error is one of those of this package.
+// Is reports whether target is the error of this package that the name stands for.
 func (e *Error) Is(target error) bool {
 	return target == e.kind || (target == fs.ErrPermission && e.kind == ErrAccessDenied)
 }
 
 const errorPrefix = "org.crypto_auditing.Error."
 
-// kinds returns the errors that the D-Bus names of others stand for.
+// kinds maps D-Bus error names of other services to errors.
 func kinds() map[string]error {
 	const freedesktop = "org.freedesktop.DBus.Error."
 	m := map[string]error{
@@ -81,7 +81,7 @@ func kinds() map[string]error {
 		errorPrefix + "SubscriptionExists": ErrSubscriptionExists, errorPrefix + "LimitExceeded": ErrLimitExceeded,
 		errorPrefix + "AgentUnavailable": ErrAgentUnavailable, errorPrefix + "StoreCorrupt": ErrStoreCorrupt,
 		freedesktop + "LimitsExceeded": ErrLimitExceeded,
-		freedesktop + "UnknownObject":  ErrNoSuchSubscription, // the broker's own object is always there
+		freedesktop + "UnknownObject":  ErrNoSuchSubscription, // the broker's own object always exists
 	}
 	for kind, names := range map[error]string{
 		ErrAccessDenied:    "AccessDenied AuthFailed InteractiveAuthorizationRequired",
@@ -95,7 +95,7 @@ func kinds() map[string]error {
 	return m
 }
 
-// kindOf returns the error that the D-Bus name of one stands for.
+// kindOf maps a D-Bus error name to an error of this package.
 func kindOf(name string) error {
 	// The bus could not start the broker.
 	if strings.HasPrefix(name, "org.freedesktop.DBus.Error.Spawn.") || strings.HasPrefix(name, "org.freedesktop.systemd1.") {
@@ -104,7 +104,7 @@ func kindOf(name string) error {
 	return kinds()[name]
 }
 
-// callError returns what the error of a call is to the callers of this package.
+// callError maps the error of a call to an error of this package.
 func callError(err error) error {
 	var answer dbus.Error
 	var pointer *dbus.Error
@@ -117,7 +117,7 @@ func callError(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	default:
-		// The connection broke, or was closed while the call waited.
+		// The connection was lost or closed during the call.
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	e := &Error{Name: answer.Name, kind: kindOf(answer.Name)}
@@ -127,7 +127,7 @@ func callError(err error) error {
 	return e
 }
 
-// transient reports whether an error may be over when one tries again.
+// transient reports whether a later attempt may succeed.
 func transient(err error) bool {
 	return errors.Is(err, ErrUnreachable)
 }
@@ -135,12 +135,12 @@ func transient(err error) bool {
 // MissingError reports entries of the log that are missing. Reading continues
 // after them.
 type MissingError struct {
-	// Entries is how many; 0 if that is not known, since the newest part of the
-	// log cannot be read, and if Reason is "passed-over": then none is missing,
-	// but a file is named as a segment of the log and is none.
+	// Entries is their number. It is 0 if the number is unknown, because the newest
+	// part of the log cannot be read, and if Reason is "passed-over": then no entry
+	// is missing, but a file has the name of a segment and is not one.
 	Entries uint64
-	// Reason is "truncated", "corrupt", "unreadable" or "passed-over", empty
-	// where the broker does not report it.
+	// Reason is "truncated", "corrupt", "unreadable" or "passed-over", empty if
+	// the broker does not report it.
 	Reason string
 }
 
@@ -162,10 +162,10 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%d entries %s", e.Entries, how)
 }
 
-// StreamError reports a stream that ended before it was complete. One that broke
-// off is io.ErrUnexpectedEOF, too.
+// StreamError reports a stream that ended early. A stream that broke off also
+// matches io.ErrUnexpectedEOF.
 type StreamError struct {
-	// Reason is the broker's; empty if the stream broke off.
+	// Reason is the broker's reason; empty if the stream broke off.
 	Reason string
 }
 

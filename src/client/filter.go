@@ -8,31 +8,31 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Filter selects groups. A group must pass each field that is set, by one of
-// its values; the zero Filter passes all. Records of losses always pass.
+// Filter selects groups. A group must match each field that is set, with one of the
+// field's values; the zero Filter matches all. Records of losses always match.
 type Filter struct {
-	// Scopes are those of contexts, as "tls".
+	// Scopes are scopes of contexts, such as "tls".
 	Scopes []string
-	// Contexts are names of contexts; "tls::*" is all of a scope.
+	// Contexts are names of contexts; "tls::*" matches all names of a scope.
 	Contexts []string
-	// Keys are keys of data; "tls::*" is all of a scope.
+	// Keys are keys of elements; "tls::*" matches all keys of a scope.
 	Keys []string
 	// Executables are base names of programs.
 	Executables []string
 	// Origins are build-ids of libraries, hex digits.
 	Origins []string
-	// Units are systemd units of processes, as "nginx.service".
+	// Units are systemd units of processes, such as "nginx.service".
 	Units []string
-	// Sources are "usdt", "function" or "wire". They, and Units, need version 3
-	// of the broker's interface; before, they are an ErrInvalidFilter.
+	// Sources are "usdt", "function" or "wire". They, and Units, need version 3 of
+	// the broker's interface; older brokers return ErrInvalidFilter.
 	Sources []string
-	// Since and Until bound the time, where they are not zero.
+	// Since and Until bound the time unless they are zero.
 	Since, Until time.Time
-	// Matches are conditions KEY=VALUE on data.
+	// Matches are conditions KEY=VALUE on elements.
 	Matches []string
 }
 
-// lists returns the fields that are lists, under their names on the bus.
+// lists returns the fields that are lists by their names on the bus.
 func (f *Filter) lists() map[string]*[]string {
 	return map[string]*[]string{
 		"scopes": &f.Scopes, "contexts": &f.Contexts, "keys": &f.Keys,
@@ -41,8 +41,7 @@ func (f *Filter) lists() map[string]*[]string {
 	}
 }
 
-// Lists returns the fields that are lists and not empty, under their names on the
-// bus.
+// Lists returns the fields that are non-empty lists by their names on the bus.
 func (f *Filter) Lists() map[string][]string {
 	m := map[string][]string{}
 	for key, values := range f.lists() {
@@ -53,7 +52,7 @@ func (f *Filter) Lists() map[string][]string {
 	return m
 }
 
-// encode returns the filter as the bus has it.
+// encode returns the filter in its form on the bus.
 func (f *Filter) encode() map[string]dbus.Variant {
 	m := map[string]dbus.Variant{}
 	for key, values := range f.Lists() {
@@ -67,7 +66,7 @@ func (f *Filter) encode() map[string]dbus.Variant {
 	return m
 }
 
-// filterOf is the reverse of encode. It passes over what it does not know.
+// filterOf is the inverse of encode. It ignores unknown fields.
 func filterOf(m map[string]dbus.Variant) Filter {
 	var f Filter
 	for key, values := range f.lists() {

@@ -12,11 +12,11 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Cursor is a position in the log, behind an entry: an opaque text that stays
-// valid for ever.
+// Cursor is an opaque string that names the position just after an entry. It never
+// expires.
 type Cursor string
 
-// The words for the ends of the log, to be used in place of a cursor.
+// The words for the ends of the log, for use in place of a cursor.
 const (
 	Oldest Cursor = "oldest"
 	Newest Cursor = "newest"
@@ -27,29 +27,29 @@ const (
 type Group struct {
 	// Sequence is the number of the entry.
 	Sequence uint64
-	// Context is the context's id, 32 hex digits. It tells what belongs
-	// together and nothing else. The id of all zeros is the log's own.
+	// Context is the context's id in 32 hexadecimal digits. It only identifies the
+	// groups of one context. The log's own notices have the id of all zeros.
 	Context string
-	// Start and End are the times of the first and the last event, in
-	// microseconds where they come by signal or Read.
+	// Start and End are the times of the first and the last event, rounded to
+	// microseconds if received by signal or Read.
 	Start, End time.Time
-	// Opens says that the group opens the context, inside that of Parent.
+	// Opens reports that the group opens the context, as a child of Parent. The
 	// Parent of a root is an id that no group opens.
 	Opens  bool
 	Parent string
-	// Name is that of the context, Origin the build-id of the library as hex
-	// digits, Executable the base name of the program. Empty: unknown.
+	// Name is the name of the context, Origin the build-id of the library in
+	// hexadecimal digits, Executable the base name of the program; empty if unknown.
 	Name, Origin, Executable string
-	// Unit is the systemd unit of the process, empty: unknown. Source is how the
-	// events were captured: "function" or "wire", empty: by USDT probes.
+	// Unit is the systemd unit of the process, empty if unknown. Source is the
+	// source of the events: "function" or "wire", or empty for USDT probes.
 	Unit, Source string
-	// Lost is how many events were lost, for Reason, in the notice of a loss.
+	// Lost is the number of lost events and Reason its reason, in a loss notice.
 	Lost   uint64
 	Reason string
-	// UnrecordedSince and UnrecordedUntil are the times between which nothing, or
-	// a library, was not recorded, for Reason, in the notice of that.
+	// UnrecordedSince and UnrecordedUntil delimit the time in which nothing, or one
+	// library, was not recorded, and Reason is its reason, in such a notice.
 	UnrecordedSince, UnrecordedUntil time.Time
-	// Data are keys with their values, in the order in which they were probed.
+	// Data are keys with their values, in the order in which they were captured.
 	Data []Datum
 }
 
@@ -57,7 +57,7 @@ type Group struct {
 type Datum struct {
 	// Key is [SCOPE::]NAME.
 	Key string
-	// Value is an int64, a string, or a []byte: bytes that are no text.
+	// Value is an int64, a string, or a []byte that is not valid text.
 	Value any
 }
 
@@ -66,7 +66,7 @@ func (g *Group) IsMetadata() bool { return g.Context == metadataContext }
 
 const metadataContext = "00000000000000000000000000000000"
 
-// Value returns the last value of a key, nil if there is none.
+// Value returns the last value of a key, nil if the group has none.
 func (g *Group) Value(key string) any {
 	for i := len(g.Data) - 1; i >= 0; i-- {
 		if g.Data[i].Key == key {
@@ -76,15 +76,15 @@ func (g *Group) Value(key string) any {
 	return nil
 }
 
-// fromMicros returns the time that lies µs after the Unix epoch.
+// fromMicros converts microseconds since the Unix epoch.
 func fromMicros(us uint64) time.Time {
 	return time.UnixMicro(int64(min(us, math.MaxInt64)))
 }
 
-// micros is the reverse of fromMicros; times before the epoch are the epoch.
+// micros is the inverse of fromMicros; earlier times map to the epoch.
 func micros(t time.Time) uint64 { return uint64(max(t.UnixMicro(), 0)) }
 
-// groupsOf takes an array of groups as the bus has it, a(tstta{sv}a(sv)).
+// groupsOf decodes an array of groups as sent over the bus, a(tstta{sv}a(sv)).
 func groupsOf(value any) ([]Group, error) {
 	list, ok := value.([][]any)
 	if !ok {
@@ -134,7 +134,7 @@ func groupOf(fields []any, g *Group) bool {
 	return true
 }
 
-// as stores a value in to if it is of its type.
+// as stores a value in to if it has its type.
 func as[T any](value any, to *T) bool {
 	v, ok := value.(T)
 	if ok {
@@ -143,8 +143,8 @@ func as[T any](value any, to *T) bool {
 	return ok
 }
 
-// setAttribute takes an attribute: text, or a number. One of another type, or that
-// is not known, is passed over.
+// setAttribute stores an attribute, a string or a number. It ignores unknown
+// attributes and those of another type.
 func (g *Group) setAttribute(name string, value any) {
 	var us uint64
 	switch name {
@@ -175,8 +175,8 @@ func (g *Group) setAttribute(name string, value any) {
 	}
 }
 
-// groupOfEntry makes a Group of an entry of a stream, which has more exact times
-// than one that came over the bus.
+// groupOfEntry converts an entry of a stream, whose times are more precise than
+// those sent over the bus.
 func groupOfEntry(e *event.Entry) Group {
 	g := Group{
 		Sequence: e.Sequence, Context: e.Group.Context.String(), Data: make([]Datum, 0, len(e.Group.Events)),

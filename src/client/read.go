@@ -9,22 +9,22 @@ import (
 	"iter"
 )
 
-// MaxRead is how many groups a Read returns at most.
+// MaxRead is the highest number of groups that Read returns.
 const MaxRead = 1000
 
-// Page is what Read returns.
+// Page is the result of Read.
 type Page struct {
 	// Groups are in the order of the log.
 	Groups []Group
-	// Next is the cursor to go on from. It has moved over what did not match,
-	// too.
+	// Next is the cursor to continue from. It also moves past entries that did not
+	// match.
 	Next Cursor
-	// Missing is how many entries behind the cursor are gone.
+	// Missing is the number of entries after the cursor that no longer exist.
 	Missing uint64
 }
 
-// Read returns up to limit groups behind a cursor, MaxRead if limit is 0. A page
-// with fewer groups, even none, is the end of the log only if Next has not
+// Read returns up to limit groups after a cursor, or up to MaxRead if limit is 0. A
+// page with fewer groups, even none, is the end of the log only if Next has not
 // moved. Errors: ErrInvalidCursor, ErrForeignCursor, ErrInvalidFilter,
 // ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
 func (c *Client) Read(ctx context.Context, after Cursor, filter Filter, limit int) (Page, error) {
@@ -43,8 +43,8 @@ func (c *Client) Read(ctx context.Context, after Cursor, filter Filter, limit in
 	return p, store("Read", body[1:], &p.Next, &p.Missing)
 }
 
-// Groups returns the groups behind a cursor up to the end of the log, by
-// stream. Where entries are gone, it yields a *MissingError and goes on; any
+// Groups returns the groups after a cursor up to the end of the log, through a
+// stream. Where entries are missing, it yields a *MissingError and continues; any
 // other error is the last.
 func (c *Client) Groups(ctx context.Context, after Cursor, filter Filter) iter.Seq2[Group, error] {
 	return func(yield func(Group, error) bool) {

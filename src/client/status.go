@@ -19,22 +19,22 @@ type Status struct {
 	Oldest, Newest Cursor
 }
 
-// Parts of a Status. What there is of the agent only if it is asked itself is
-// zero: its log, its latencies, the places of losses, how it is attached to a
-// library, its problem.
+// Parts of a Status. Fields that only the agent itself could provide are zero: its
+// log, its latencies, the causes of losses, how it attaches to a library, its
+// problem.
 type (
 	// AgentStatus is the status of the agent.
 	AgentStatus = status.Agent
-	// Library is a file with probes, Loss is what was lost for one reason.
+	// Library is a file with probes, Loss the losses for one reason.
 	Library = status.Library
 	Loss    = status.Loss
-	// Unrecorded is a time without recording, Removal the removal of a part of
-	// the log.
+	// Unrecorded is a time without recording, Removal the removal of a part of the
+	// log.
 	Unrecorded = status.Unrecorded
 	Removal    = status.Removal
 )
 
-// Status asks how broker, agent and log are.
+// Status returns the status of broker, agent and log.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var m map[string]dbus.Variant
 	if err := c.ask(ctx, brokerPath, brokerInterface+".GetStatus", nil, &m); err != nil {

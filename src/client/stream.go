@@ -20,23 +20,23 @@ import (
 
 // OpenOptions are options of Open.
 type OpenOptions struct {
-	// Follow does not end the stream at the end of the log but goes on with
-	// what is appended, also after a restart of the broker.
+	// Follow continues at the end of the log with new entries, also after a restart
+	// of the broker.
 	Follow bool
 }
 
-// Stream is the log from a cursor on. It is read either by Read, as a CBOR
-// sequence (RFC 8742), or by Next and Groups. Close may be called concurrently,
-// the other methods may not.
+// Stream is the log from a cursor on. Read it either by Read, as a CBOR sequence
+// (RFC 8742), or by Next and Groups. Close may be called concurrently, the other
+// methods may not.
 type Stream struct {
 	client  *Client
 	filter  Filter
 	options OpenOptions
 
 	entries *entries
-	after   Cursor // where it began
+	after   Cursor // where it started
 	newest  Cursor // of the log when the stream was opened
-	last    uint64 // sequence of the entry returned last; 0: none
+	last    uint64 // sequence of the last returned entry, 0 if none
 	ended   bool
 	group   event.Group
 	backoff backoff
@@ -47,11 +47,12 @@ type Stream struct {
 	pipe   *os.File // replaced under mu
 }
 
-// Open streams the log behind a cursor through a pipe: for much data, it is the
-// fastest way. Errors: ErrInvalidCursor, ErrForeignCursor, ErrInvalidFilter,
+// Open streams the log after a cursor through a pipe, the fastest way to read much
+// data. Errors: ErrInvalidCursor, ErrForeignCursor, ErrInvalidFilter,
 // ErrLimitExceeded, ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
 //
-// ctx is for opening. The stream holds a file descriptor until it is closed.
+// ctx applies to opening only. The stream holds a file descriptor until it is
+// closed.
 func (c *Client) Open(ctx context.Context, after Cursor, filter Filter, options OpenOptions) (*Stream, error) {
 	newest, err := c.Newest(ctx)
 	if err != nil {
@@ -68,7 +69,7 @@ func (c *Client) Open(ctx context.Context, after Cursor, filter Filter, options 
 	return s, nil
 }
 
-// open opens the pipe after a cursor, in place of the one before.
+// open opens the pipe after a cursor and replaces the previous one.
 func (s *Stream) open(ctx context.Context, after Cursor) error {
 	version, err := s.client.interfaceVersion(ctx)
 	if err != nil {
@@ -93,8 +94,8 @@ func (c *Client) open(ctx context.Context, after Cursor, filter *Filter, options
 	if options.Follow {
 		arguments["follow"] = dbus.MakeVariant(true)
 	}
-	// A call that is given up loses the descriptor in the answer: it is not given
-	// up.
+	// An abandoned call would lose the file descriptor in its reply, so it is
+	// awaited.
 	return await(ctx, func() (*os.File, error) {
 		body, err := c.call(context.WithoutCancel(ctx), brokerPath, brokerInterface+".Open", string(after), filter.encode(), arguments)
 		if err != nil {
@@ -109,7 +110,7 @@ func pipeOf(body []any) (*os.File, error) {
 	if err := store("Open", body, &fd); err != nil {
 		return nil, err
 	}
-	// So that Close ends a Read that waits.
+	// Close must be able to end a blocked Read.
 	if err := syscall.SetNonblock(int(fd), true); err != nil {
 		_ = syscall.Close(int(fd))
 		return nil, fmt.Errorf("%w: Open returned a bad descriptor: %w", ErrProtocol, err)
@@ -128,10 +129,9 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// Read reads the stream as it comes out of the pipe: event groups in CBOR, each
-// with the keys seq and boot before the others. The last one is the notice
-// crau::end, which reports whether the stream is complete; without it the
-// stream broke off.
+// Read reads the raw stream: event groups in CBOR, each with the keys seq and boot
+// first. The last one is the notice crau::end, which reports whether the stream is
+// complete; without it the stream broke off.
 func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.pipe.Read(p)
 	if errors.Is(err, os.ErrClosed) || (err != nil && s.ctx.Err() != nil) {
@@ -141,9 +141,9 @@ func (s *Stream) Read(p []byte) (int, error) {
 }
 
 // Next returns the next entry. Errors: io.EOF at the end of the log; a
-// *MissingError where entries are missing, the next call continues after them;
-// a *StreamError if the stream ended before; ErrClosed; another one if nothing
-// more can be read.
+// *MissingError where entries are missing, after which the next call continues; a
+// *StreamError if the stream ended early; ErrClosed; another error if nothing more
+// can be read.
 func (s *Stream) Next() (Entry, error) {
 	for {
 		e, err := s.entries.next()
@@ -164,14 +164,14 @@ func (s *Stream) Next() (Entry, error) {
 		case !s.options.Follow || errors.Is(err, ErrProtocol):
 			return Entry{}, fmt.Errorf("cannot read the log: %w", err)
 		}
-		// The broker is gone. A part of an entry that it left is sent again.
+		// The broker has exited. A partial entry is sent again.
 		if err := s.reopen(); err != nil {
 			return Entry{}, err
 		}
 	}
 }
 
-// reopen opens the stream again where it was, once the broker is there again.
+// reopen reopens the stream at its position once the broker is available again.
 func (s *Stream) reopen() error {
 	for {
 		if err := s.backoff.wait(s.ctx); err != nil {
@@ -183,7 +183,7 @@ func (s *Stream) reopen() error {
 		}
 		switch {
 		case s.ctx.Err() != nil:
-			_ = s.Close() // it may have been closed before it was opened
+			_ = s.Close() // it may have been closed in the meantime
 			return ErrClosed
 		case err == nil:
 			return nil
@@ -193,7 +193,7 @@ func (s *Stream) reopen() error {
 	}
 }
 
-// position returns the cursor after what was returned.
+// position returns the cursor after the last returned entry.
 func (s *Stream) position() (Cursor, error) {
 	if s.last == 0 {
 		return s.after, nil
@@ -209,9 +209,9 @@ func (s *Stream) position() (Cursor, error) {
 	return s.newest.at(s.last), nil
 }
 
-// Cursor is the position behind the last entry that Next returned; at the end
-// of the stream behind all that it passed over, too. It is empty if it is not
-// known, which can be as long as the log has been empty.
+// Cursor returns the position after the last entry that Next returned, and at the
+// end of the stream also after all entries that did not match. It is empty while
+// the log has been empty.
 func (s *Stream) Cursor() Cursor {
 	at := s.newest.at(s.last)
 	switch {
@@ -225,8 +225,8 @@ func (s *Stream) Cursor() Cursor {
 	return at
 }
 
-// Groups returns the groups up to the end of the stream. Where entries are gone,
-// it yields a *MissingError and goes on; any other error is the last.
+// Groups returns the groups up to the end of the stream. Where entries are missing,
+// it yields a *MissingError and continues; any other error is the last.
 func (s *Stream) Groups() iter.Seq2[Group, error] {
 	return func(yield func(Group, error) bool) {
 		for {
@@ -250,28 +250,28 @@ func (s *Stream) Groups() iter.Seq2[Group, error] {
 	}
 }
 
-// storeLength is the length of the part of a cursor that names the log; a hyphen
-// and the sequence in hex digits follow.
+// storeLength is the length of the part of a cursor that identifies the log; a
+// hyphen and the sequence in hexadecimal digits follow.
 const storeLength = 32
 
-// concrete reports whether the cursor is a position in a log: no word, and not
-// of an empty one, which has no name yet.
+// concrete reports whether the cursor is a position in a log: neither a word nor a
+// position in an empty log, which has no identity yet.
 func (c Cursor) concrete() bool {
 	return len(c) == storeLength+1+16 && strings.IndexByte(string(c), '-') == storeLength &&
 		strings.Trim(string(c[:storeLength]), "0") != ""
 }
 
-// firm returns the cursor of the newest entry in a form that means the same
-// when more is appended.
+// firm returns the cursor of the newest entry in a form whose meaning does not
+// change when entries are appended.
 func (c Cursor) firm() Cursor {
 	if !c.concrete() {
-		return Oldest // of an empty log that is the same
+		return Oldest // equivalent in an empty log
 	}
 	return c
 }
 
-// at returns the cursor of a sequence in the same log, empty if it is not known
-// which.
+// at returns the cursor of a sequence in the same log, empty if the log's identity
+// is unknown.
 func (c Cursor) at(sequence uint64) Cursor {
 	if !c.concrete() {
 		return ""

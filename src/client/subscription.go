@@ -18,44 +18,44 @@ import (
 
 // SubscribeOptions are options of Subscribe.
 type SubscribeOptions struct {
-	// Name is that of a durable subscription, which belongs to the user and is
-	// kept until it is deleted; empty: the subscription ends when it is closed.
+	// Name names a durable subscription, which belongs to the user and is kept
+	// until it is deleted; if empty, the subscription ends when it is closed.
 	Name string
 	// Filter selects groups.
 	Filter Filter
-	// After is where a new subscription begins; empty: Newest. A durable one
-	// that is there already goes on where it was.
+	// After is where a new subscription starts; empty for Newest. An existing
+	// durable one continues from its position.
 	After Cursor
-	// Batch is how many groups are delivered at once at most, Window how long
-	// they are gathered; 0: as the broker likes.
+	// Batch is the highest number of groups delivered at once, Window how long they
+	// are collected; 0 selects the broker's defaults.
 	Batch  int
 	Window time.Duration
-	// Acknowledge has the broker wait for Acknowledge before it sends more than
-	// a window of groups, however long that takes. Without it a subscriber
-	// that takes its time over a window is skipped forward.
+	// Acknowledge makes the broker wait for Acknowledge, however long that takes,
+	// before it sends more than a window of groups. Without it a slow subscriber
+	// skips forward.
 	Acknowledge bool
 }
 
-// Batch is what is delivered at once.
+// Batch is a set of groups delivered at once.
 type Batch struct {
 	// Groups match the filter and come in the order of the log.
 	Groups []Group
-	// Cursor is the position behind them.
+	// Cursor is the position after them.
 	Cursor Cursor
-	// Skipped says that entries were passed over; there are no groups then.
+	// Skipped reports skipped entries; Groups is empty then.
 	Skipped *Skipped
 }
 
-// Skipped says that entries were passed over and will not be delivered. It is
-// an error only where Groups of a Subscription yields it.
+// Skipped reports entries that were skipped and will not be delivered. It is an
+// error only where Groups of a Subscription yields it.
 type Skipped struct {
 	// From and To are the positions before and after.
 	From, To Cursor
-	// Entries is how many entries of the log lie between; whether they match
-	// the filter has not been looked at.
+	// Entries is the number of entries of the log in between, whether or not they
+	// match the filter.
 	Entries uint64
-	// Reason is "slow", "truncated", "corrupt", "state-lost" or "log-replaced",
-	// as docs/dbus-api.md explains.
+	// Reason is "slow", "truncated", "corrupt", "state-lost" or "log-replaced"; see
+	// docs/dbus-api.md.
 	Reason string
 }
 
@@ -63,36 +63,35 @@ func (s *Skipped) Error() string {
 	return fmt.Sprintf("%d entries were passed over: %s", s.Entries, s.Reason)
 }
 
-// Subscription delivers groups as they are appended to the log, each at most
-// once. It has a connection of its own, and makes a new one, and subscribes
-// anew, when broker or bus were restarted: an ephemeral subscription then goes
-// on behind what was delivered, a durable one where the broker has it.
+// Subscription delivers groups as they are appended to the log, each at most once.
+// It has a connection of its own. After a restart of the broker or the bus it
+// reconnects and resubscribes: an ephemeral subscription continues after the last
+// delivered group, a durable one at the broker's position.
 //
-// Next, Batches and Groups are for one goroutine; the other methods may be
-// called concurrently.
+// Next, Batches and Groups must not be called concurrently; the other methods may.
 type Subscription struct {
 	client  *Client
 	options SubscribeOptions
-	attach  bool // to what is there, whatever its filter
+	attach  bool // to an existing one, whatever its filter
 	queue   *delivery.Queue
 	ctx     context.Context // done when the subscription is closed
 	cancel  context.CancelFunc
-	ended   chan struct{} // closed when nothing runs any more
+	ended   chan struct{} // closed when the last goroutine has ended
 
 	mu   sync.Mutex
-	link *delivery.Link // nil while there is none
+	link *delivery.Link // nil without a connection
 }
 
-// Subscribe subscribes to groups. ctx is for subscribing; the subscription lives
-// until it is closed. Errors: ErrInvalidCursor, ErrForeignCursor,
+// Subscribe subscribes to groups. ctx applies to subscribing only; the subscription
+// lasts until it is closed. Errors: ErrInvalidCursor, ErrForeignCursor,
 // ErrInvalidFilter, ErrInvalidArgument, ErrLimitExceeded, ErrAccessDenied,
-// ErrUnreachable; ErrSubscriptionExists if there is a durable subscription of
-// the name with another filter or other options.
+// ErrUnreachable; ErrSubscriptionExists if a durable subscription of the name
+// exists with another filter or other options.
 func (c *Client) Subscribe(ctx context.Context, options SubscribeOptions) (*Subscription, error) {
 	s := newSubscription(c, options)
 	if options.Name == "" && (options.After == "" || options.After == Newest) {
-		// A position, so that nothing is passed over if the broker goes before
-		// it has sent anything.
+		// Use a position, so that nothing is skipped if the broker exits before it has
+		// sent anything.
 		newest, err := c.Newest(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("cannot subscribe: %w", err)
@@ -105,9 +104,9 @@ func (c *Client) Subscribe(ctx context.Context, options SubscribeOptions) (*Subs
 	return s, nil
 }
 
-// Attach resumes a durable subscription that is there, with its filter and
-// options. Whoever received it so far receives nothing more. Errors:
-// ErrNoSuchSubscription, ErrAccessDenied, ErrUnreachable.
+// Attach resumes an existing durable subscription, with its filter and options. Its
+// previous receiver receives nothing more. Errors: ErrNoSuchSubscription,
+// ErrAccessDenied, ErrUnreachable.
 func (c *Client) Attach(ctx context.Context, name string) (*Subscription, error) {
 	s := newSubscription(c, SubscribeOptions{Name: name})
 	s.attach = true
@@ -135,7 +134,7 @@ func (s *Subscription) begin(ctx context.Context) error {
 	return nil
 }
 
-// run makes a new connection whenever the subscription got lost.
+// run reconnects whenever the subscription was lost.
 func (s *Subscription) run(l *delivery.Link) {
 	defer close(s.ended)
 	var pause backoff
@@ -172,7 +171,7 @@ func (s *Subscription) setLink(l *delivery.Link) {
 	s.link = l
 }
 
-// connect makes a connection and subscribes.
+// connect connects and subscribes.
 func (s *Subscription) connect(ctx context.Context) (*delivery.Link, error) {
 	l := delivery.NewLink(s.queue)
 	conn, err := dial(ctx, s.client.address, dbus.WithSignalHandler(l))
@@ -195,7 +194,7 @@ func (s *Subscription) connect(ctx context.Context) (*delivery.Link, error) {
 	return l, nil
 }
 
-// subscribe subscribes, or resumes, on a connection.
+// subscribe creates or resumes the subscription on a connection.
 func (s *Subscription) subscribe(ctx context.Context, l *delivery.Link) error {
 	if s.options.Name == "" {
 		if position := Cursor(s.queue.Position()); position != "" {
@@ -210,7 +209,7 @@ func (s *Subscription) subscribe(ctx context.Context, l *delivery.Link) error {
 		_, err = s.call(ctx, l, path, subscriptionInterface+".Attach")
 		return err
 	case err == nil:
-		// It is there: it must not be told where to begin.
+		// It exists already: an option "after" would be rejected.
 		return s.create(ctx, l, "")
 	case s.attach || !errors.Is(err, ErrNoSuchSubscription):
 		return err
@@ -250,8 +249,8 @@ func (s *Subscription) create(ctx context.Context, l *delivery.Link, after Curso
 	return store("Subscribe", body, &l.Path)
 }
 
-// call calls a method over a connection of the subscription, and notes when the
-// answer came.
+// call calls a method over a connection of the subscription, and returns when the
+// reply was received.
 func (s *Subscription) call(ctx context.Context, l *delivery.Link, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
 	answer := <-l.Conn.SendWithContext(ctx, newCall(s.client.interactive, path, method, arguments...), make(chan *dbus.Call, 1)).Done
 	if answer.Err != nil {
@@ -279,9 +278,8 @@ func (s *Subscription) callSubscription(ctx context.Context, method string, argu
 	return err
 }
 
-// Next returns the next batch. It waits for one until the context is done or the
-// subscription is closed; then the error is the context's, or ErrClosed. Another
-// error is the last: the subscription could not be resumed.
+// Next waits for the next batch and returns it. The error is the context's, or
+// ErrClosed; any other error is the last: the subscription could not be resumed.
 func (s *Subscription) Next(ctx context.Context) (Batch, error) {
 	d, err := s.queue.Take(ctx)
 	if err != nil {
@@ -302,8 +300,8 @@ func (s *Subscription) Next(ctx context.Context) (Batch, error) {
 	return b, store("Events", d.Body[1:], &b.Cursor)
 }
 
-// Batches returns the batches as they come, until the subscription is closed. An
-// error, as that of the context, is the last.
+// Batches returns the batches as they arrive, until the subscription is closed. An
+// error, including the error of the context, is the last.
 func (s *Subscription) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		for {
@@ -315,10 +313,11 @@ func (s *Subscription) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	}
 }
 
-// Groups returns the groups as they come, until the subscription is closed.
-// Where entries were passed over, it yields a *Skipped and goes on; any other
-// error, as that of the context, is the last. With SubscribeOptions.Acknowledge
-// it acknowledges a batch when its last group has been dealt with.
+// Groups returns the groups as they arrive, until the subscription is closed. Where
+// entries were skipped, it yields a *Skipped and continues; any other error,
+// including the error of the context, is the last. With
+// SubscribeOptions.Acknowledge it acknowledges a batch after its last group was
+// processed.
 func (s *Subscription) Groups(ctx context.Context) iter.Seq2[Group, error] {
 	return func(yield func(Group, error) bool) {
 		for b, err := range s.Batches(ctx) {
@@ -340,7 +339,7 @@ func (s *Subscription) Groups(ctx context.Context) iter.Seq2[Group, error] {
 			if !s.options.Acknowledge {
 				continue
 			}
-			// What cannot be said now is said with the next batch.
+			// A failed acknowledgement is repeated with the next batch.
 			if err := s.Acknowledge(ctx, b.Cursor); err != nil && !transient(err) && !errors.Is(err, ErrClosed) {
 				yield(Group{}, err)
 				return
@@ -349,9 +348,9 @@ func (s *Subscription) Groups(ctx context.Context) iter.Seq2[Group, error] {
 	}
 }
 
-// Acknowledge says that everything up to the cursor of a batch has been dealt
-// with. The error is ErrUnreachable while the broker is away; a later
-// acknowledgement says it, too.
+// Acknowledge reports that everything up to the cursor of a batch was processed.
+// The error is ErrUnreachable while the broker is unavailable; a later
+// acknowledgement includes this one.
 func (s *Subscription) Acknowledge(ctx context.Context, cursor Cursor) error {
 	if err := s.callSubscription(ctx, "Acknowledge", string(cursor)); err != nil {
 		return fmt.Errorf("cannot acknowledge: %w", err)
@@ -359,8 +358,8 @@ func (s *Subscription) Acknowledge(ctx context.Context, cursor Cursor) error {
 	return nil
 }
 
-// Seek goes on behind another position, a cursor or Oldest or Newest. Going back
-// has groups delivered again. What was under way may still come before.
+// Seek continues after another position: a cursor, Oldest or Newest. Seeking back
+// delivers groups again. Groups in flight may still arrive first.
 func (s *Subscription) Seek(ctx context.Context, cursor Cursor) error {
 	if err := s.callSubscription(ctx, "Seek", string(cursor)); err != nil {
 		return fmt.Errorf("cannot seek: %w", err)
@@ -369,9 +368,9 @@ func (s *Subscription) Seek(ctx context.Context, cursor Cursor) error {
 	return nil
 }
 
-// Close ends the delivery. An ephemeral subscription is gone; a durable one is
-// kept, and goes on where it was when it is subscribed to again. What was
-// delivered and not taken is lost.
+// Close ends the delivery. An ephemeral subscription ends; a durable one is kept
+// and continues from its position when it is subscribed to again. Groups that were
+// delivered but not taken are lost.
 func (s *Subscription) Close() error {
 	s.cancel()
 	s.queue.End(ErrClosed)
@@ -386,7 +385,7 @@ func (s *Subscription) Close() error {
 	return nil
 }
 
-// Delete deletes a durable subscription, or ends an ephemeral one, and closes.
+// Delete deletes a durable subscription, or ends an ephemeral one, and closes it.
 func (s *Subscription) Delete(ctx context.Context) error {
 	err := s.callSubscription(ctx, "Close")
 	if closeErr := s.Close(); err == nil {
@@ -404,26 +403,26 @@ type SubscriptionInfo struct {
 	Name string
 	// User is the owner's user ID.
 	User uint32 `bus:"user"`
-	// Attached says that a connection receives it.
+	// Attached reports whether a connection receives it.
 	Attached bool `bus:"attached"`
-	// Position is the cursor up to which it has got; Pending is how many
-	// entries of the log it has yet to look at.
+	// Position is its cursor; Pending is the number of entries of the log after
+	// it.
 	Position Cursor `bus:"position"`
 	Pending  uint64
-	// Delivered is how many groups it has been sent, Skipped how many entries
-	// were passed over.
+	// Delivered is the number of groups sent, Skipped the number of entries
+	// skipped.
 	Delivered uint64
 	Skipped   uint64 `bus:"skipped"`
 	// Flow is "auto" or "acknowledge".
 	Flow   string `bus:"flow"`
 	Filter Filter
-	// Created is when it was; zero: not known.
+	// Created is the time of creation, zero if unknown.
 	Created time.Time `bus:"created"`
 
 	path dbus.ObjectPath
 }
 
-// Subscriptions lists the subscriptions of the caller's user; for root those of
+// Subscriptions lists the subscriptions of the caller's user, or for root those of
 // all users.
 func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) {
 	var list []struct {
@@ -453,8 +452,8 @@ func (c *Client) Subscriptions(ctx context.Context) ([]SubscriptionInfo, error) 
 	return infos, nil
 }
 
-// DeleteSubscription deletes a durable subscription of the caller's user. The
-// error is ErrNoSuchSubscription if there is none of the name.
+// DeleteSubscription deletes a durable subscription of the caller's user. The error
+// is ErrNoSuchSubscription if it does not exist.
 func (c *Client) DeleteSubscription(ctx context.Context, name string) error {
 	var path dbus.ObjectPath
 	err := c.ask(ctx, brokerPath, brokerInterface+".GetSubscription", []any{name}, &path)
@@ -467,8 +466,8 @@ func (c *Client) DeleteSubscription(ctx context.Context, name string) error {
 	return nil
 }
 
-// End ends the subscription that info describes; a durable one is deleted. For
-// root that may be one of any user.
+// End ends the subscription that info describes; a durable one is deleted. Root may
+// end those of all users.
 func (c *Client) End(ctx context.Context, info SubscriptionInfo) error {
 	if _, err := c.call(ctx, info.path, subscriptionInterface+".Close"); err != nil {
 		return fmt.Errorf("cannot end subscription %q: %w", info.Name, err)

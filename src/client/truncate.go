@@ -11,34 +11,34 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// Retention is what of the log is to be kept otherwise than the broker is
-// configured. What is nil, empty or false is as it is configured; 0 is no limit. To
-// remove the whole log at once without Force is an ErrInvalidArgument.
+// Retention overrides the broker's configured retention. Fields that are nil, empty
+// or false keep the configured value; 0 disables a limit. Removing the whole log at
+// once without Force is an ErrInvalidArgument.
 type Retention = retention.Changes
 
-// Reading is what having been read means for a part of the log.
+// Reading is how retention treats parts of the log that all durable subscriptions have read.
 type Reading = retention.Reading
 
-// The values of Reading; empty: as the broker is configured.
+// The values of Reading; empty selects the configured value.
 const (
 	// ReadingIgnored: the limits alone decide.
 	ReadingIgnored = retention.Ignore
-	// ReadingKeeps: what is not read stays.
+	// ReadingKeeps: unread parts stay.
 	ReadingKeeps = retention.Keep
-	// ReadingDrops: what is read goes at once.
+	// ReadingDrops: parts that were read are removed at once.
 	ReadingDrops = retention.Drop
 )
 
-// Removed is what a Truncate has removed.
+// Removed is the result of Truncate.
 type Removed struct {
-	// Bytes and Segments are how much and how many files.
+	// Bytes and Segments are the size and the number of the removed files.
 	Bytes    uint64
 	Segments uint32
-	// Oldest is the cursor before the oldest entry that is left.
+	// Oldest is the cursor before the oldest remaining entry.
 	Oldest Cursor
 }
 
-// Truncate removes the oldest parts of the log, as r says. Errors:
+// Truncate removes the oldest parts of the log according to r. Errors:
 // ErrAgentUnavailable, ErrInvalidArgument, ErrAccessDenied, ErrUnreachable.
 func (c *Client) Truncate(ctx context.Context, r Retention) (Removed, error) {
 	policy := map[string]dbus.Variant{}

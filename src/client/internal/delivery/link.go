@@ -16,25 +16,25 @@ const (
 	SubscriptionInterface = "org.crypto_auditing.Broker.Subscription"
 )
 
-// Link hands the signals of one connection to the queue, and notes when the
-// broker goes. It is a dbus.SignalHandler.
+// Link forwards the signals of one connection to the queue, and records when the
+// broker exits. It is a dbus.SignalHandler.
 type Link struct {
-	// Conn is set before signals are matched, Path, of the subscription, once it is
+	// Conn is set before signals are matched, Path of the subscription once it is
 	// known.
 	Conn *dbus.Conn
 	Path dbus.ObjectPath
 
 	queue *Queue
-	// off says that the connection has been given up. queue.mu guards it.
+	// off is set once the connection was abandoned. queue.mu guards it.
 	off bool
 
 	mu sync.Mutex
-	// gone is when an owner of the broker's name was last seen to go.
+	// gone is the sequence at which an owner of the broker's name was last seen to exit.
 	gone dbus.Sequence
-	// since is when the broker answered that the subscription is there;
-	// NoSequence: it has not yet.
+	// since is the sequence of the broker's reply that the subscription exists;
+	// NoSequence before.
 	since dbus.Sequence
-	// Lost is closed when the subscription has gone with the broker.
+	// Lost is closed when the broker that has the subscription has exited.
 	Lost   chan struct{}
 	isLost bool
 }
@@ -59,7 +59,7 @@ func (l *Link) DeliverSignal(ofInterface, member string, s *dbus.Signal) {
 	}
 }
 
-// ownerChanged notes that the name of the broker has been left.
+// ownerChanged records that the broker's name has lost its owner.
 func (l *Link) ownerChanged(s *dbus.Signal) {
 	if len(s.Body) != 3 || s.Body[0] != BusName || s.Body[1] == "" {
 		return
@@ -70,7 +70,7 @@ func (l *Link) ownerChanged(s *dbus.Signal) {
 	l.check()
 }
 
-// Established notes when the broker said that the subscription is there.
+// Established records the reply of the broker that the subscription exists.
 func (l *Link) Established(at dbus.Sequence) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,8 +78,8 @@ func (l *Link) Established(at dbus.Sequence) {
 	l.check()
 }
 
-// check decides whether the broker that has the subscription is the one that
-// went. The order of messages tells.
+// check determines, by the order of messages, whether the broker that has the
+// subscription is the one that exited.
 func (l *Link) check() {
 	if !l.isLost && l.since != dbus.NoSequence && l.gone != dbus.NoSequence && l.gone > l.since {
 		l.isLost = true
@@ -87,7 +87,7 @@ func (l *Link) check() {
 	}
 }
 
-// giveUp keeps everything that may still come from the queue.
+// giveUp discards everything that the connection may still receive.
 func (l *Link) giveUp() {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
@@ -95,8 +95,8 @@ func (l *Link) giveUp() {
 	l.queue.changed.Broadcast()
 }
 
-// Close gives the connection up and closes it.
+// Close abandons the connection and closes it.
 func (l *Link) Close() {
 	l.giveUp()
-	_ = l.Conn.Close() // whoever waits for an answer learns of it by that call
+	_ = l.Conn.Close() // pending calls end with an error
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package delivery takes the signals of a subscription from the connections that
-// it has had, of one after the other, in the order and the measure in which the
-// subscriber takes them.
+// Package delivery merges the signals that a subscription receives over its
+// successive connections into one queue, and applies the subscriber's pace to them.
 package delivery
 
 import (
@@ -12,31 +11,30 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// queued bounds the signals that wait for the subscriber. While it is full, the
-// connection is not read, the broker's ping stays unanswered, and so the broker
-// waits, or skips.
+// queued bounds the waiting signals. While the queue is full, the connection is not
+// read and the broker's ping stays unanswered, so that the broker waits or skips.
 const queued = 8
 
 // Delivery is a signal of the subscription.
 type Delivery struct {
-	Skipped bool // Skipped, else Events
+	Skipped bool // else it is Events
 	Body    []any
 }
 
-// Queue takes the signals of the connections of a subscription, of one after
-// the other. It is a dbus.SignalHandler, called by the goroutine that reads the
-// connection: while it blocks, answers to calls are not read either.
+// Queue receives the signals of a subscription's successive connections. It is a
+// dbus.SignalHandler, called by the goroutine that reads the connection: while it
+// blocks, replies to calls are not read either.
 type Queue struct {
 	mu      sync.Mutex
-	changed sync.Cond // waiting has got shorter, calls more, closed or a link's off true
+	changed sync.Cond // waiting became shorter, calls larger, closed true or a link's off true
 	waiting []Delivery
-	// ready is pending while something waits or the end has come.
+	// ready is pending while a delivery is waiting or the queue has ended.
 	ready wakeup.Signal
-	// calls is how many calls wait for an answer: meanwhile everything is taken.
+	// calls is the number of pending calls: meanwhile the limit does not apply.
 	calls  int
 	closed bool
-	err    error // why there will be nothing more
-	// cursor is the position behind what was taken, empty at first.
+	err    error // the reason for the end
+	// cursor is the position after what was taken, empty at first.
 	cursor string
 }
 
@@ -47,8 +45,8 @@ func NewQueue() *Queue {
 	return q
 }
 
-// put adds a delivery of a connection when there is room, unless the connection
-// has been given up by then: who comes after it begins behind what was added.
+// put adds a delivery of a connection once there is room, unless the connection was
+// abandoned: its successor continues after the last added delivery.
 func (q *Queue) put(from *Link, d Delivery, cursor string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -93,7 +91,7 @@ func (q *Queue) Take(ctx context.Context) (Delivery, error) {
 	}
 }
 
-// End ends the queue: what waits can still be taken, then there is err.
+// End ends the queue: waiting deliveries can still be taken, then the error is err.
 func (q *Queue) End(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -105,7 +103,7 @@ func (q *Queue) End(err error) {
 	q.ready.Notify()
 }
 
-// Drop forgets what waits.
+// Drop discards the waiting deliveries.
 func (q *Queue) Drop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -113,21 +111,21 @@ func (q *Queue) Drop() {
 	q.changed.Broadcast()
 }
 
-// Position returns the position behind what was taken.
+// Position returns the position after the last taken delivery.
 func (q *Queue) Position() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.cursor
 }
 
-// SetPosition sets the position, as after a seek.
+// SetPosition sets the position, for example after a seek.
 func (q *Queue) SetPosition(c string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.cursor = c
 }
 
-// During calls f, which waits for answers, and takes all signals meanwhile.
+// During calls f, which waits for replies, and accepts all signals meanwhile.
 func (q *Queue) During(f func()) {
 	q.mu.Lock()
 	q.calls++
