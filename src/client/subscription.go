@@ -249,8 +249,8 @@ func (s *Subscription) create(ctx context.Context, l *delivery.Link, after Curso
 	return store("Subscribe", body, &l.Path)
 }
 
-// call calls a method over a connection of the subscription, and returns when the
-// reply was received.
+// call calls a method over a connection of the subscription and passes the time of
+// the reply, in the order of messages, to the link.
 func (s *Subscription) call(ctx context.Context, l *delivery.Link, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
 	answer := <-l.Conn.SendWithContext(ctx, newCall(s.client.interactive, path, method, arguments...), make(chan *dbus.Call, 1)).Done
 	if answer.Err != nil {
