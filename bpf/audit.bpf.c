@@ -15,6 +15,8 @@
 #include <bpf/bpf_core_read.h>
 #include "audit.bpf.h"
 #include "ring.bpf.h"
+#include "hits.bpf.h"
+#include "registers.bpf.h"
 #include "task.bpf.h"
 #include "tree.bpf.h"
 
@@ -51,15 +53,6 @@ struct user_element {
 #define USER_SIZE_WORD ((__u64)-2)
 #define USER_SIZE_STRING ((__u64)-1)
 
-/* Offset of the instruction pointer in the context of a uprobe program. */
-#if defined(__TARGET_ARCH_x86)
-#define REGISTERS_IP 128
-#elif defined(__TARGET_ARCH_arm64)
-#define REGISTERS_IP 256
-#else
-#error "no such architecture"
-#endif
-
 /* The agent sets the size before it loads it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -67,21 +60,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct site);
 } sites SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LOSS_REASONS);
-	__type(key, __u32);
-	__type(value, struct loss);
-} losses SEC(".maps");
-
-/* Hits seen, lost ones included. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} hits SEC(".maps");
 
 /* Keep the types of the interface in the object's BTF. */
 const struct record *type_record __attribute__((unused));
@@ -94,99 +72,12 @@ const enum element_flags *type_element_flags __attribute__((unused));
 const enum argument_kind *type_argument_kind __attribute__((unused));
 const enum loss_reason *type_loss_reason __attribute__((unused));
 
-static __always_inline void count_loss(__u32 reason, __u64 events)
-{
-	struct loss *loss = bpf_map_lookup_elem(&losses, &reason);
-
-	if (loss) {
-		__sync_fetch_and_add(&loss->hits, 1);
-		/*
-		 * Its result makes it a full barrier: either the agent's look at
-		 * the counters sees this, or lossy is set again.
-		 */
-		__u64 before = __sync_fetch_and_add(&loss->events, events);
-
-		barrier_var(before);
-		if (!*(volatile __u64 *)&control.lossy)
-			*(volatile __u64 *)&control.lossy = 1;
-	}
-}
-
-/*
- * Counts a hit, once, after its record was reserved or refused. The addition
- * returns its result, which makes it a full barrier: see wake_flags.
- */
-static __always_inline void count_hit(void)
-{
-	__u32 zero = 0;
-	__u64 *seen = bpf_map_lookup_elem(&hits, &zero);
-
-	if (seen) {
-		__u64 before = __sync_fetch_and_add(seen, 1);
-
-		barrier_var(before);
-	}
-}
-
 static __always_inline __u64 extend(__u64 value, __u8 bits, __u8 is_signed)
 {
 	__u8 unused = (64 - bits) & 63;
 
 	value <<= unused;
 	return is_signed ? (__u64)((__s64)value >> unused) : value >> unused;
-}
-
-/*
- * Reads the register at an offset of the context. The verifier wants each
- * offset to be a constant, and the compiler must not merge the loads into one.
- */
-#define REGISTER(offset)                                                                   \
-	case offset:                                                                       \
-		asm volatile("%0 = *(u64 *)(%1 + " #offset ")" : "=r"(value) : "r"(registers)); \
-		break
-
-static __always_inline __u64 read_register(void *registers, __u16 at)
-{
-	__u64 value = 0;
-
-	switch (at) {
-	REGISTER(0);
-	REGISTER(8);
-	REGISTER(16);
-	REGISTER(24);
-	REGISTER(32);
-	REGISTER(40);
-	REGISTER(48);
-	REGISTER(56);
-	REGISTER(64);
-	REGISTER(72);
-	REGISTER(80);
-	REGISTER(88);
-	REGISTER(96);
-	REGISTER(104);
-	REGISTER(112);
-	REGISTER(128);
-	REGISTER(152);
-#if defined(__TARGET_ARCH_arm64)
-	REGISTER(120);
-	REGISTER(136);
-	REGISTER(144);
-	REGISTER(160);
-	REGISTER(168);
-	REGISTER(176);
-	REGISTER(184);
-	REGISTER(192);
-	REGISTER(200);
-	REGISTER(208);
-	REGISTER(216);
-	REGISTER(224);
-	REGISTER(232);
-	REGISTER(240);
-	REGISTER(248);
-	REGISTER(256);
-#endif
-	}
-	return value;
 }
 
 /* bias is where the library is loaded, minus where it was linked. */

@@ -20,6 +20,7 @@ enum record_kind {
 	RECORD_NEW_CONTEXT_WITH_DATA,
 	RECORD_WIRE,	/* struct piece */
 	RECORD_OWNER,	/* struct owner */
+	RECORD_CALL,	/* struct call */
 };
 
 /* Bits of record.flags. */

@@ -134,6 +134,7 @@ const (
 	AuditRecordKindRECORD_NEW_CONTEXT_WITH_DATA AuditRecordKind = 6
 	AuditRecordKindRECORD_WIRE                  AuditRecordKind = 7
 	AuditRecordKindRECORD_OWNER                 AuditRecordKind = 8
+	AuditRecordKindRECORD_CALL                  AuditRecordKind = 9
 )
 
 type AuditSite struct {

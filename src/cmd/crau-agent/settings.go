@@ -55,6 +55,8 @@ func (s *settings) options() (agent.Options, error) {
 	}
 	return agent.Options{
 		Version:         version,
+		Probes:          slices.Contains(conf.Sources, config.SourceUSDT),
+		Functions:       slices.Contains(conf.Sources, config.SourceFunction),
 		Libraries:       finder(&conf),
 		Sockets:         slices.Contains(conf.Sources, config.SourceWire) || slices.Contains(conf.Sources, config.SourceWireUDP),
 		Datagrams:       slices.Contains(conf.Sources, config.SourceWireUDP),
@@ -79,7 +81,7 @@ func (s *settings) options() (agent.Options, error) {
 // libraries; nil if no library is recorded.
 func finder(conf *config.Agent) discover.Finder {
 	switch {
-	case !slices.Contains(conf.Sources, config.SourceUSDT):
+	case !slices.Contains(conf.Sources, config.SourceUSDT) && !slices.Contains(conf.Sources, config.SourceFunction):
 		return nil
 	case len(conf.Library) == 0:
 		return discover.Usual{}

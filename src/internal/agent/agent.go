@@ -34,7 +34,10 @@ import (
 type Options struct {
 	// Version is that of the agent, for the notices of start and stop.
 	Version string
-	// Libraries finds the files with probes; nil: none are used. The agent waits
+	// Probes: the probes of libraries are recorded, Functions: calls of functions of
+	// those without probes.
+	Probes, Functions bool
+	// Libraries finds the files for both; nil: none are used. The agent waits
 	// for files that are not there or have no probes.
 	Libraries discover.Finder
 	// Sockets: handshakes are recorded at the sockets of all programs. Datagrams:
@@ -113,6 +116,7 @@ type Agent struct {
 	libraries *attach.Libraries
 	sockets   socketSource
 	exclude   exclude.Set
+	functions functionSource
 	keeper    *keeper
 }
 
@@ -169,8 +173,11 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	if err := a.watchSockets(); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	if err := a.recordFunctions(); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	a.libraries = attach.New(attach.Options{
-		Tracer: a.tracer, Log: o.Log, Finder: o.finder(), Changed: o.Changed, Others: a.sockets.source != nil,
+		Tracer: a.tracer, Log: o.Log, Finder: o.finder(), Sources: a.sources(), Changed: o.Changed, Others: a.sockets.source != nil,
 		Missed: func(u loss.Unrecorded) {
 			a.losses.Miss(u)
 			a.tracer.Ring().Wake()
@@ -344,7 +351,7 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 		"segment_size":  o.SegmentSize != a.options.SegmentSize,
 		"segment_age":   o.SegmentAge != a.options.SegmentAge,
 		"record_unit":   o.RecordUnit != a.options.RecordUnit,
-		"sources":       o.Sockets != a.options.Sockets || o.Datagrams != a.options.Datagrams || (o.Libraries == nil) != (a.options.Libraries == nil),
+		"sources":       o.Sockets != a.options.Sockets || o.Datagrams != a.options.Datagrams || o.Probes != a.options.Probes || o.Functions != a.options.Functions,
 	} {
 		if differs {
 			restart = append(restart, name)

@@ -48,8 +48,11 @@ func (a *Agent) Status() (status.Agent, error) {
 		RingSize: a.tracer.Ring().Size(), RingHighWater: counters.RingHighWater,
 		Latency: committed.latency.status(), Libraries: a.libraries.Status(),
 	}
-	if a.options.Libraries != nil {
+	if a.options.Probes {
 		s.Sources = append(s.Sources, status.Source{Name: "usdt", FrontEnd: s.Profile})
+	}
+	if a.options.Functions {
+		s.Sources = append(s.Sources, a.functions.status(a.pipeline, &s))
 	}
 	if a.options.Sockets {
 		source, err := a.sockets.status(a.pipeline, &s)

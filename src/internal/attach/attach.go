@@ -6,6 +6,7 @@
 package attach
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/hex"
 	"errors"
@@ -105,12 +106,13 @@ type Libraries struct {
 	last, noticed uint64
 	// none: it was logged that no library is attached.
 	none bool
-	// others: see Options.
-	others bool
+	// others, sources: see Options.
+	others  bool
+	sources []capture.Source
 }
 
-// sources are what plans the sites in a file: the first that has any does.
-func sources() []capture.Source { return []capture.Source{provider.Source()} }
+// probes are the sources that are used if none are given.
+func probes() []capture.Source { return []capture.Source{provider.Source()} }
 
 // Options configure Libraries. They may call the functions from any goroutine,
 // which must neither block nor call a method of theirs.
@@ -118,6 +120,9 @@ type Options struct {
 	Tracer *probe.Tracer
 	Log    *slog.Logger
 	Finder discover.Finder
+	// Sources plan the sites in a file: the first that has any does. None: the
+	// probes of libraries.
+	Sources []capture.Source
 	// Others: other sources record, so that nothing is amiss without a library.
 	Others bool
 	// Changed is called when something may have been attached or detached, Missed
@@ -128,8 +133,12 @@ type Options struct {
 
 // New returns Libraries that are attached to nothing yet.
 func New(o Options) *Libraries {
+	if o.Sources == nil {
+		o.Sources = probes()
+	}
 	return &Libraries{
-		tracer: o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, looked: o.Changed, miss: o.Missed,
+		sources: o.Sources,
+		tracer:  o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, looked: o.Changed, miss: o.Missed,
 		changed: wakeup.New(), detached: wakeup.New(),
 		files: map[fileID]*tracked{}, led: map[string]fileID{},
 	}
@@ -296,7 +305,7 @@ func (l *Libraries) attachFiles(files map[fileID]string) []error {
 }
 
 func (l *Libraries) attachFile(id fileID, path string) error {
-	library, err := l.tracer.Attach(path, sources())
+	library, err := l.tracer.Attach(path, l.sources)
 	early := err == nil && onlyName(id, path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -394,6 +403,27 @@ func (l *Libraries) retire(named []string) {
 		l.tracer.Detach(library)
 		message.LibraryDetached.Log(l.log, "library", library.Path)
 	}
+}
+
+// Refuse detaches from the libraries of a source that have a build-id, because they
+// must not be recorded from it any more, for the reason err.
+func (l *Libraries) Refuse(source string, buildID []byte, err error) {
+	l.attaching.Lock()
+	defer l.attaching.Unlock()
+	l.mu.Lock()
+	var going []*probe.Library
+	for _, f := range l.files {
+		if f.library != nil && f.library.Source == source && bytes.Equal(f.library.BuildID, buildID) {
+			going = append(going, f.library)
+			f.library, f.err = nil, err
+		}
+	}
+	l.mu.Unlock()
+	for _, library := range going {
+		l.tracer.Detach(library)
+		message.LibraryDetached.Log(l.log, "library", library.Path)
+	}
+	l.looked()
 }
 
 // failures returns why files that are named are not attached, those that failed

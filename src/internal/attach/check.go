@@ -14,7 +14,7 @@ func Check(finder discover.Finder) (n int, problems []error) {
 	found := finder.Find()
 	problems = found.Errors
 	for _, path := range found.Paths {
-		if err := probe.Check(path, sources()); err != nil {
+		if err := probe.Check(path, probes()); err != nil {
 			problems = append(problems, err)
 		} else {
 			n++

@@ -40,6 +40,8 @@ type Plan struct {
 	// Image holds the strings that arguments lead to by link-time address.
 	Image Image
 	Sites []Site
+	// Calls is nil unless all sites are calls of functions.
+	Calls *Calls
 	// Errors describes sites that cannot be used, at most MaxErrors of them.
 	Errors []error
 }
@@ -54,6 +56,9 @@ type Site struct {
 	// SemaphoreOffset is the place in the file of a 16-bit counter that has to
 	// be above zero for the site to be reached; zero: there is none.
 	SemaphoreOffset uint64
+	// Call is what a hit is in a plan with Calls, which has neither Kind nor
+	// Arguments.
+	Call *Call
 	// Kind is the operation, Arguments are its arguments, as Kind.Parameters
 	// names them. All are constants, or are read when the site is hit.
 	Kind      Kind

@@ -15,7 +15,7 @@ import (
 // Agent is the configuration of crau-agent.
 type Agent struct {
 	// Sources are the ways of capturing that are used.
-	Sources []string `toml:"sources" help:"of usdt, wire, wire-udp"`
+	Sources []string `toml:"sources" help:"of usdt, function, wire, wire-udp"`
 	// RecordUnit: entries have the name of the service or scope that the program
 	// runs in, where it is known.
 	RecordUnit bool `toml:"record_unit" help:"the service or scope of the program"`
@@ -57,6 +57,8 @@ type Agent struct {
 const (
 	// SourceUSDT is probes in libraries.
 	SourceUSDT = "usdt"
+	// SourceFunction is functions of libraries without probes.
+	SourceFunction = "function"
 	// SourceWire is the plaintext beginning of TLS and SSH connections.
 	SourceWire = "wire"
 	// SourceWireUDP is that of QUIC connections, too.
@@ -120,7 +122,7 @@ func (a *Agent) Check() error {
 	case a.LogDir == "":
 		return badValue("log_dir", "must name a directory")
 	}
-	known := []string{SourceUSDT, SourceWire, SourceWireUDP}
+	known := []string{SourceUSDT, SourceFunction, SourceWire, SourceWireUDP}
 	for _, source := range a.Sources {
 		if !slices.Contains(known, source) {
 			return badValue("sources", "%q is not a source: want some of %s", source, strings.Join(known, ", "))

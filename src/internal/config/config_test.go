@@ -90,8 +90,8 @@ func TestBadFilesAreRefusedByFileAndLine(t *testing.T) {
 		"ring no power of two":  {"\nring_size = \"5000B\"\n", "power of two", 2},
 		"key in another case":   {"log_dir = \"/x\"\nRing_Size = 5000\n", "power of two", 2},
 		"no TOML":               {"library = [\n", "", 1},
-		"unknown source":        {"\nsources = [\"usdt\", \"pcap\"]\n", `"pcap" is not a source: want some of usdt, wire, wire-udp`, 2},
-		"no source":             {"sources = []\n", "must name at least one of usdt, wire, wire-udp", 1},
+		"unknown source":        {"\nsources = [\"usdt\", \"pcap\"]\n", `"pcap" is not a source: want some of usdt, function, wire, wire-udp`, 2},
+		"no source":             {"sources = []\n", "must name at least one of usdt, function, wire, wire-udp", 1},
 		"bad glob":              {"# here\n\nlibrary = [\"/x/[\"]\n", "not a path or glob", 3},
 	}
 	for name, c := range cases {

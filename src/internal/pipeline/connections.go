@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/probe/sockets"
 	"crypto-auditing/src/internal/status"
@@ -182,7 +183,7 @@ func (c *connections) handshake(h *wire.Handshake) *operation {
 	c.handshakes++
 	o := &operation{
 		task: h.Task, context: ours | c.handshakes<<numbers, start: h.Start, end: h.End,
-		executable: h.Executable, root: h.Operation(),
+		executable: h.Executable, source: event.Wire, root: h.Operation(),
 	}
 	if c.units != nil {
 		o.unit = c.units.without(h.Unit)

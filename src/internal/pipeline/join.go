@@ -73,6 +73,9 @@ type reported struct {
 	name, executable *word
 	began            uint64
 	matched          bool
+	// origin is the build-id of the library if its functions were seen, nil if its
+	// probes were.
+	origin []byte
 	// rival is a handshake of a socket that was taken for another's and may have
 	// been this one's, nil for none; disputed is set if there were several and they
 	// differ.
@@ -100,6 +103,9 @@ type joiner struct {
 	// waiting are handshakes of sockets that may be a library's, which may still
 	// report values of it.
 	waiting []waiting
+	// functions is nil unless functions of libraries are recorded. They report a
+	// handshake when it is through, which may be later than at the socket.
+	functions *functions
 
 	mu       sync.Mutex
 	coverage map[string]*status.Coverage
@@ -140,6 +146,21 @@ func (j *joiner) begin(state *contextState, at uint64) {
 		values: values{role: strings.TrimPrefix(role, "_")},
 	}
 	state.handshake = r
+	process := uint32(r.task >> 32)
+	j.byProcess[process] = append(j.byProcess[process], r)
+	j.all = append(j.all, r)
+}
+
+// report notes a handshake whose functions were seen, when it is through. context is
+// its root's.
+func (j *joiner) report(o *operation, context event.ContextID, w *words) {
+	j.forget(o.end)
+	r := &reported{
+		values: o.values, task: o.task, context: context, origin: o.origin,
+		name: w.get([]byte(o.root.Name)), executable: w.get([]byte(o.executable)),
+		// One that took long must not seem to be too old.
+		began: max(o.start, o.end-min(o.end, joinTime/2)),
+	}
 	process := uint32(r.task >> 32)
 	j.byProcess[process] = append(j.byProcess[process], r)
 	j.all = append(j.all, r)
@@ -232,7 +253,7 @@ func find(candidates []*reported, o *operation) (match *reported, certain bool) 
 // offer takes a handshake of a socket, and reports whether it is kept until
 // settle.
 func (j *joiner) offer(o *operation) bool {
-	if len(j.candidates(o)) > 0 {
+	if j.functions != nil || len(j.candidates(o)) > 0 {
 		j.waiting = append(j.waiting, waiting{o, 2})
 		return true
 	}
@@ -275,11 +296,13 @@ func (j *joiner) settle(all bool, write func(*operation), complete func(*reporte
 			match.matched = true
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Matched++ })
 			if certain {
+				j.functions.agree(match)
 				complete(match, w.operation)
 			}
 			continue
 		case len(candidates) > 0:
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Mismatched++ })
+			j.functions.differ(candidates, w.operation)
 		default:
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Socket++ })
 		}

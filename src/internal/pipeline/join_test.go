@@ -15,7 +15,7 @@ import (
 // seen is a handshake at a socket of the process of the tests.
 func seen(at uint64, role string, version, suite, group int64) *operation {
 	o := &operation{
-		task: 7, context: 1<<63 | 1<<8, start: at * timeResolution, end: (at + 1) * timeResolution, executable: "curl", unit: "x.service",
+		task: 7, context: 1<<63 | 1<<8, start: at * timeResolution, end: (at + 1) * timeResolution, executable: "curl", unit: "x.service", source: event.Wire,
 		root: wire.Context{
 			Name:     "tls::handshake",
 			Elements: []wire.Element{{Key: "tls::role", Text: role}, {Key: "tls::protocol_version", Word: version}, {Key: "tls::ciphersuite", Word: suite}},

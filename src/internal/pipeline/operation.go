@@ -15,7 +15,10 @@ type operation struct {
 	task, context    uint64
 	start, end       uint64 // nanoseconds since boot
 	executable, unit string
-	root             wire.Context
+	// source is the name of it, origin the build-id of the library, if any.
+	source event.Source
+	origin []byte
+	root   wire.Context
 	values
 }
 
@@ -25,17 +28,24 @@ func (w *window) operation(o *operation) {
 	w.context(o, &o.root, &number, w.cipher.ContextID(o.task, event.NoParent))
 }
 
+// rootOf returns the id of the context that operation gives the root.
+func (w *window) rootOf(o *operation) event.ContextID { return w.cipher.ContextID(o.task, o.context) }
+
 // context adds a context of an operation, with the next number, and those below
 // it.
 func (w *window) context(o *operation, c *wire.Context, number *uint64, parent event.ContextID) {
 	id := w.cipher.ContextID(o.task, *number)
 	*number++
 	name, executable := w.words.get([]byte(c.Name)), w.words.get([]byte(o.executable))
+	from := o.origin
+	if c.Origin != nil {
+		from = c.Origin
+	}
 	g := w.newGroup(group{
-		id: id, start: o.start &^ (timeResolution - 1), end: o.end &^ (timeResolution - 1),
-		name: name, executable: executable, unit: w.unit(o), source: w.wire(),
+		id: id, start: o.start &^ (timeResolution - 1), end: o.end &^ (timeResolution - 1), origin: from,
+		name: name, executable: executable, unit: w.unit(o), source: w.words.get([]byte(o.source)),
 	})
-	g.events = event.AppendNewContext(g.events, parent, nil, executable.raw)
+	g.events = event.AppendNewContext(g.events, parent, from, executable.raw)
 	g.count++
 	w.events++
 	w.size += len(g.events)
@@ -54,9 +64,6 @@ func (w *window) unit(o *operation) *word {
 	return w.words.get([]byte(o.unit))
 }
 
-// wire returns the word for the source of operations.
-func (w *window) wire() *word { return w.words.get([]byte(event.Wire)) }
-
 // complete adds to the context of a library's handshake what was only seen at its
 // socket. GnuTLS does not report the cipher suite.
 func (w *window) complete(r *reported, o *operation) {
@@ -74,7 +81,7 @@ func (w *window) complete(r *reported, o *operation) {
 	}
 	at := o.end &^ (timeResolution - 1)
 	w.elements(w.newGroup(group{
-		id: r.context, start: at, end: at, name: r.name, executable: r.executable, unit: w.unit(o), source: w.wire(),
+		id: r.context, start: at, end: at, name: r.name, executable: r.executable, unit: w.unit(o), source: w.words.get([]byte(o.source)),
 	}), missing)
 }
 

@@ -71,6 +71,8 @@ type Pipeline struct {
 	exclude *excluder
 	// connections is nil without handshakes at sockets.
 	connections *connections
+	// functions is nil without calls of functions.
+	functions *functions
 	// checked is when the kernel's loss counters were last read.
 	checked uint64
 	// keyed is when the context key was made.
@@ -149,6 +151,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		p.accept()
 		at := boottime.Now()
 		p.connections.expire(at)
+		p.functions.expire(at)
 		switch {
 		case len(p.taken) > 0 || armed && at >= deadline:
 			// A process over its limit adds to the losses and not to the ring:
@@ -165,7 +168,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			if p.report.Due(at) {
 				p.report.Update(at, p.losses.List())
 			}
-			if err := ring.Wait(1, p.connections.wait(p.report.Wait(at))); err != nil {
+			if err := ring.Wait(1, p.functions.wait(p.connections.wait(p.report.Wait(at)))); err != nil {
 				return err
 			}
 		}
@@ -196,6 +199,7 @@ func (p *Pipeline) drain() error {
 		c.tracker.Expire(math.MaxUint64)
 		c.counted = 0
 	}
+	p.functions.finish()
 	p.settle(true)
 	p.push()
 	return nil
@@ -217,12 +221,20 @@ func (p *Pipeline) accept() {
 
 // take takes one record.
 func (p *Pipeline) take(raw []byte) {
-	kind := probe.KindOf(raw)
-	if kind == probe.Hit {
+	decoded := true
+	switch kind := probe.KindOf(raw); {
+	case kind == probe.Hit:
 		p.hit(raw)
-	} else if kind == probe.Owned {
+	case kind == probe.Owned:
 		p.owner(raw)
-	} else if kind != probe.Piece || p.connections == nil || p.connections.take(raw) != nil {
+	case kind == probe.Piece && p.connections != nil:
+		decoded = p.connections.take(raw) == nil
+	case kind == probe.Function && p.functions != nil:
+		decoded = p.functions.take(p.tracer, p.window, raw) == nil
+	default:
+		decoded = false
+	}
+	if !decoded {
 		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
 	}
 	if p.window.full() {
@@ -275,6 +287,7 @@ func (p *Pipeline) push() (losing bool) {
 	losing = p.count(at)
 	p.window.flush(b)
 	p.connections.flushed()
+	p.functions.flushed(at)
 	b.Lose(p.losses, at)
 	b.Then = append(b.Then, p.taken...)
 	p.taken = p.taken[:0]

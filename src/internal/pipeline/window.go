@@ -26,7 +26,7 @@ type group struct {
 	start, end uint64
 	name       *word
 	executable *word
-	library    *probe.Library
+	origin     []byte
 	// unit and source are nil where they are not known, and for USDT.
 	unit, source *word
 	events       []byte // encoded
@@ -117,7 +117,7 @@ func (w *window) group(state *contextState, r *probe.Record) *group {
 	state.group, state.window = int32(w.n), w.words.window
 	return w.newGroup(group{
 		id: state.id, start: at, end: at,
-		name: state.name, executable: state.executable, library: state.library, unit: state.unit, source: state.source,
+		name: state.name, executable: state.executable, origin: origin(state.library), unit: state.unit, source: state.source,
 	})
 }
 
@@ -194,7 +194,7 @@ func (w *window) flush(b *Batch) {
 		if g.count == 0 {
 			continue
 		}
-		head := event.Head{Context: g.id, Start: g.start, End: g.end, Origin: origin(g.library)}
+		head := event.Head{Context: g.id, Start: g.start, End: g.end, Origin: g.origin}
 		if g.name != nil {
 			head.Name = g.name.text
 			w.words.use(g.name, asName)

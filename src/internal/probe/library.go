@@ -57,6 +57,8 @@ type Library struct {
 	// version is that of the file as it was read.
 	version version
 	slots   []uint32
+	// layout is the number of what was decoded of a library with calls.
+	layout *uint32
 
 	detaching sync.Mutex // guards links once they are made
 	links     []link.Link
@@ -215,10 +217,15 @@ func (l *Library) detach() {
 type attachments struct {
 	sites               []bpf.AuditSite
 	offsets, semaphores []uint64
+	// calls takes the place of sites in a plan with calls, nil in others.
+	calls *calls
 }
 
 // arrange puts a plan into the form of the kernel.
 func (t *Tracer) arrange(l *Library, p *capture.Plan) (*attachments, error) {
+	if p.Calls != nil {
+		return t.arrangeCalls(l, p)
+	}
 	a := &attachments{}
 	base := bpf.AuditSite{}
 	base.Constants, base.ConstantsSize = p.Image.Constants()
@@ -239,21 +246,29 @@ func (t *Tracer) arrange(l *Library, p *capture.Plan) (*attachments, error) {
 			return nil, errTooManySites
 		}
 	}
+	return a, arranged(l, p, a, probes)
+}
+
+// arranged notes in the library what was arranged of a plan.
+func arranged(l *Library, p *capture.Plan, a *attachments, probes map[string]bool) error {
 	l.Errors = p.Errors
-	if len(a.sites) == 0 {
-		return nil, &capture.NoSitesError{Errors: p.Errors}
+	if len(a.offsets) == 0 {
+		return &capture.NoSitesError{Errors: p.Errors}
+	}
+	if len(a.offsets) > maxSites {
+		return errTooManySites
 	}
 	l.Probes = slices.Sorted(maps.Keys(probes))
-	return a, nil
+	return nil
 }
 
 var errTooManySites = fmt.Errorf("more than %d probe sites in all", maxSites)
 
 func (t *Tracer) attach(l *Library, p *attachments) error {
-	if err := t.fill(l, p.sites); err != nil {
+	if err := t.fill(l, p); err != nil {
 		return err
 	}
-	l.Sites = len(p.sites)
+	l.Sites = len(p.offsets)
 	executable, err := link.OpenExecutable(fmt.Sprintf("/proc/self/fd/%d", l.open.Fd()))
 	if err != nil {
 		return fmt.Errorf("cannot attach to %s: %w", l.Path, err)
@@ -275,40 +290,26 @@ func (t *Tracer) attach(l *Library, p *attachments) error {
 
 // attachSites returns the links it has made even if it fails.
 func (t *Tracer) attachSites(x *link.Executable, p *attachments, cookies []uint64) ([]link.Link, error) {
-	if t.profile == UprobeMulti {
-		o := &link.UprobeMultiOptions{Addresses: p.offsets, Cookies: cookies}
-		if slices.ContainsFunc(p.semaphores, func(s uint64) bool { return s != 0 }) {
-			o.RefCtrOffsets = p.semaphores
-		}
-		k, err := x.UprobeMulti(nil, t.program, o)
-		if err != nil {
-			return nil, err
-		}
-		return []link.Link{k}, nil
+	if p.calls != nil {
+		return t.attachCalls(x, p, cookies)
 	}
-	var links []link.Link
-	for i := range p.offsets {
-		k, err := x.Uprobe("", t.program, &link.UprobeOptions{
-			Address: p.offsets[i], RefCtrOffset: p.semaphores[i], Cookie: cookies[i],
-		})
-		if err != nil {
-			return links, err
-		}
-		links = append(links, k)
+	o := &link.UprobeMultiOptions{Addresses: p.offsets, Cookies: cookies}
+	if slices.ContainsFunc(p.semaphores, func(s uint64) bool { return s != 0 }) {
+		o.RefCtrOffsets = p.semaphores
 	}
-	return links, nil
+	return t.attachProgram(x, t.program, o)
 }
 
 // fill gives the library its slots in the site map.
-func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
+func (t *Tracer) fill(l *Library, p *attachments) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reclaim()
 	table := slices.Clone(*t.table.Load())
-	if len(t.free)+maxSites-len(table) < len(sites) {
+	if len(t.free)+maxSites-len(table) < len(p.offsets) {
 		return fmt.Errorf("cannot attach to %s: %w", l.Path, errTooManySites)
 	}
-	for range sites {
+	for range p.offsets {
 		var slot uint32
 		if n := len(t.free); n > 0 {
 			slot, t.free = t.free[n-1], t.free[:n-1]
@@ -319,12 +320,23 @@ func (t *Tracer) fill(l *Library, sites []bpf.AuditSite) error {
 		table[slot] = l
 		l.slots = append(l.slots, slot)
 	}
-	for i, slot := range l.slots {
-		if err := t.collection.Maps[bpf.AuditMapSites].Put(slot, &sites[i]); err != nil {
-			return fmt.Errorf("cannot attach to %s: %w", l.Path, err)
-		}
+	if err := t.fillSites(l, p); err != nil {
+		return fmt.Errorf("cannot attach to %s: %w", l.Path, err)
 	}
 	t.table.Store(&table)
+	return nil
+}
+
+// fillSites writes the sites to where the programs look for them.
+func (t *Tracer) fillSites(l *Library, p *attachments) error {
+	if p.calls != nil {
+		return t.functions.fill(l, p.calls)
+	}
+	for i, slot := range l.slots {
+		if err := t.collection.Maps[bpf.AuditMapSites].Put(slot, &p.sites[i]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -78,7 +78,9 @@ type Options struct {
 type Tracer struct {
 	collection *ebpf.Collection
 	program    *ebpf.Program // behind all probes
-	profile    Profile
+	// functions is nil unless LoadFunctions was called.
+	functions *functions
+	profile   Profile
 	// replacesFive: see errFiveByteNop.
 	replacesFive bool
 	control      []byte // the mapped control block
@@ -224,6 +226,7 @@ func (t *Tracer) Close() error {
 	if t.ring != nil {
 		err = t.ring.close()
 	}
+	t.functions.close()
 	t.collection.Close()
 	return err
 }
@@ -275,6 +278,7 @@ func (t *Tracer) reclaim() {
 			return false
 		}
 		t.free = append(t.free, d.library.slots...)
+		t.functions.release(d.library)
 		d.library.open.Close()
 		return true
 	})

@@ -71,6 +71,8 @@ const (
 	Piece
 	// Owned is an Owner, for DecodeOwner.
 	Owned
+	// Function is a call of a library's function, for DecodeCall.
+	Function
 )
 
 // KindOf returns the kind of a record that Ring.Drain handed out.
@@ -83,6 +85,8 @@ func KindOf(raw []byte) Kind {
 		return Piece
 	case kind == bpf.AuditRecordKindRECORD_OWNER:
 		return Owned
+	case kind == bpf.AuditRecordKindRECORD_CALL:
+		return Function
 	case kind >= bpf.AuditRecordKindRECORD_NEW_CONTEXT && kind < bpf.AuditRecordKindRECORD_WIRE:
 		return Hit
 	}

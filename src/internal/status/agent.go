@@ -89,6 +89,9 @@ type Library struct {
 	// Replaced says that another file has taken its path; programs that started
 	// before still use this one.
 	Replaced bool `bus:"replaced" json:"replaced"`
+	// Verified counts the handshakes whose values another source saw, too, of a
+	// library that is recorded by its functions.
+	Verified uint64 `bus:"verified" json:"verified" metric:"library_verified_total counter 3" help:"Handshakes of a library whose values were the same at the socket."`
 	// Error is why it is not attached, or which sites are not.
 	Error string `bus:"error" json:"error"`
 }
@@ -97,7 +100,7 @@ type Library struct {
 // Connections = Handshakes + NoHandshake + Relayed + Excluded + those that are lost or
 // open.
 type Source struct {
-	// Name is "usdt" or "wire".
+	// Name is "usdt", "wire" or "function".
 	Name string `bus:"name" json:"name" label:"source"`
 	// FrontEnd is how it captures; empty: it does not, and Error is why. Refused is
 	// why a better front end cannot be used.
@@ -112,6 +115,10 @@ type Source struct {
 	NoHandshake uint64 `bus:"no-handshake" json:"noHandshake" metric:"source_no_handshake_total counter 5" help:"Ends of connections without a handshake."`
 	Relayed     uint64 `bus:"relayed" json:"relayed" metric:"source_relayed_total counter 5" help:"Ends of connections that passed on the handshake of others."`
 	Excluded    uint64 `bus:"excluded" json:"excluded" metric:"source_excluded_total counter 5" help:"Ends of connections with a handshake of a program that is not to be recorded."`
+	// Operations were made outside of handshakes, Dropped are records of which a value
+	// could not be.
+	Operations uint64 `bus:"operations" json:"operations" metric:"source_operations_total counter 5" help:"Operations outside of handshakes that a source has seen."`
+	Dropped    uint64 `bus:"dropped" json:"dropped" metric:"source_dropped_total counter 5" help:"Records of a source that were dropped because a value cannot be."`
 }
 
 // Coverage counts the TLS handshakes of an executable.

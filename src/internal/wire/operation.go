@@ -12,7 +12,10 @@ import (
 
 // Context is a context of an operation, in the registry's terms.
 type Context struct {
-	Name     string
+	Name string
+	// Origin is the build-id of the library that the context is from, nil if that
+	// is the operation's.
+	Origin   []byte
 	Elements []Element
 	Contexts []Context
 }

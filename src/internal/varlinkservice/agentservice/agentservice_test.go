@@ -367,15 +367,15 @@ func TestGetStatusTellsEverything(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		// What is beyond the numbers of the interface is its greatest.
-		"sources":    `[map[connections:9 error: excluded:2 frontEnd:tracepoint handshakes:5 name:wire noHandshake:3 refused:a; b relayed:1]]`,
+		"sources":    `[map[connections:9 dropped:0 error: excluded:2 frontEnd:tracepoint handshakes:5 name:wire noHandshake:3 operations:0 refused:a; b relayed:1]]`,
 		"coverage":   `[map[excluded:5 executable:evil\x0a library:3 matched:1 mismatched:4 socket:2]]`,
 		"exclusions": `[map[handshakes:2 hits:6 rule:unit=evil\x0a]]`,
 		"lost":       `[map[events:0 hits:7 place:kernel reason:ring-full] map[events:9.223372036854776e+18 hits:1 place:disk reason:disk-full]]`,
 		"latency": `map[boundsUSec:[1000 2000 5000 10000 25000 50000 75000 100000 125000] ` +
 			`counts:[0 0 0 0 0 0 0 90 9 1] sumUSec:3e+06]`,
 		"libraries": `[map[attached:uprobe_multi attachedUSec:1.8000000005e+15 buildId:abcd error: hits:100 path:/usr/lib/libgnutls.so.30 ` +
-			`probes:[new_context data] provider:crypto_auditing replaced:false sites:10] ` +
-			`map[attached: attachedUSec:0 buildId: error:no such file hits:0 path:/usr/lib/evil\x0a\xff\x5c.so probes:[] provider: replaced:true sites:0]]`,
+			`probes:[new_context data] provider:crypto_auditing replaced:false sites:10 verified:0] ` +
+			`map[attached: attachedUSec:0 buildId: error:no such file hits:0 path:/usr/lib/evil\x0a\xff\x5c.so probes:[] provider: replaced:true sites:0 verified:0]]`,
 	} {
 		if text := fmt.Sprint(got[name]); text != value {
 			t.Errorf("%s is\n%s, want\n%s", name, text, value)

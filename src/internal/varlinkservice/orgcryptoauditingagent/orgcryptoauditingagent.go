@@ -92,12 +92,14 @@ type Library struct {
 	Attached     string   `json:"attached"`
 	AttachedUSec int64    `json:"attachedUSec"`
 	Replaced     bool     `json:"replaced"`
+	Verified     int64    `json:"verified"`
 	Error        string   `json:"error"`
 }
 
 // A way of capturing. It counts ends of connections: those seen, those of them
 // with a handshake, without one, with one that the program passed on, and with
-// one of a program that is not to be recorded.
+// one of a program that is not to be recorded; operations outside of handshakes; and
+// records that were dropped because a value cannot be.
 type Source struct {
 	Name        string `json:"name"`
 	FrontEnd    string `json:"frontEnd"`
@@ -108,6 +110,8 @@ type Source struct {
 	NoHandshake int64  `json:"noHandshake"`
 	Relayed     int64  `json:"relayed"`
 	Excluded    int64  `json:"excluded"`
+	Operations  int64  `json:"operations"`
+	Dropped     int64  `json:"dropped"`
 }
 
 // TLS handshakes of a program: seen at a socket and reported by a library, seen
@@ -1040,15 +1044,19 @@ type Library (
   # Another file has taken its path. Programs that started before continue to use
   # this one.
   replaced: bool,
+  # Of a library that is recorded by its functions: handshakes whose values were
+  # seen at a socket, too.
+  verified: int,
   # Why it is not attached, or which places are not.
   error: string
 )
 
 # A way of capturing. It counts ends of connections: those seen, those of them
 # with a handshake, without one, with one that the program passed on, and with
-# one of a program that is not to be recorded.
+# one of a program that is not to be recorded; operations outside of handshakes; and
+# records that were dropped because a value cannot be.
 type Source (
-  # usdt or wire.
+  # usdt, function or wire.
   name: string,
   # How it captures: uprobe_multi or perf_event, trampoline or tracepoint; empty:
   # it does not, for the reason of error.
@@ -1060,7 +1068,9 @@ type Source (
   handshakes: int,
   noHandshake: int,
   relayed: int,
-  excluded: int
+  excluded: int,
+  operations: int,
+  dropped: int
 )
 
 # TLS handshakes of a program: seen at a socket and reported by a library, seen

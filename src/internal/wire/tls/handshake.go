@@ -87,6 +87,16 @@ type Handshake struct {
 // offered, in its order, the first 16.
 func (h *Handshake) OfferedGroups() []uint16 { return h.offered[:h.offeredCount] }
 
+// IsSigned reports whether the server signs the key exchange of a suite before TLS
+// 1.3.
+func IsSigned(suite uint16) bool {
+	switch keyExchangeOf(suite) {
+	case keyDHESigned, keyECDHESigned, keySRPSigned:
+		return true
+	}
+	return false
+}
+
 // GroupName returns the registered name of a group, "" if it has none.
 func GroupName(group uint16) string { return groupName(group) }
 

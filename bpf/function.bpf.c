@@ -1,0 +1,765 @@
+//go:build ignore
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The programs at the functions of unmodified libraries: begin and end of
+ * a handshake, released, and public_key. All are entered when an instruction is reached,
+ * none when a function returns: a return probe kills programs that change
+ * stacks.
+ *
+ * What a thread is inside of is kept as a set of frames, each with the stack
+ * pointer at which its function was entered. A frame is alive while the return
+ * address is still where the call put it. Programs that leave a function by
+ * longjmp, or change stacks, leave frames that are not alive or are replaced.
+ *
+ * User memory is read without faulting, by chains of loads that the agent has
+ * decoded from the library's file.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include "audit.bpf.h"
+#include "ring.bpf.h"
+#include "hits.bpf.h"
+#include "registers.bpf.h"
+#include "task.bpf.h"
+#include "tree.bpf.h"
+#include "function.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+#if defined(__TARGET_ARCH_x86)
+#define REGISTERS_SP 152
+#else
+#define REGISTERS_SP 248
+#endif
+
+_Static_assert(CALL_EXECUTABLE_MAX == EXECUTABLE_MAX, "as task.bpf.h has it");
+
+/* Keep the types of the interface in the object's BTF. */
+const struct call *type_call __attribute__((unused));
+const struct call_site *type_call_site __attribute__((unused));
+const struct layout *type_layout __attribute__((unused));
+const enum call_role *type_call_role __attribute__((unused));
+const enum call_value *type_call_value __attribute__((unused));
+const enum call_event *type_call_event __attribute__((unused));
+const enum call_flags *type_call_flags __attribute__((unused));
+
+/* The agent sets the sizes of both before it loads them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct call_site);
+} call_sites SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct layout);
+} layouts SEC(".maps");
+
+/* An object of a process. */
+struct object {
+	__u64 tgid;
+	__u64 address;
+};
+
+enum state {
+	STATE_OPEN,
+	STATE_COMPLETED,
+	STATE_FAILED,
+};
+
+/* A connection, as long as its object lives or others push it out. */
+struct connection {
+	__u64 id;	/* of its present handshake */
+	__u64 start;
+	__u64 random;
+	__u32 operations;	/* in the present handshake */
+	__u8 state;
+	__u8 late;
+	__u8 moved;	/* the handshake has left its first state */
+	__u8 padding;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct object);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+/* What was set on a key context. */
+struct settings {
+	__u32 digest_nid;
+	__u32 curve;
+	__u32 bits;
+	char digest[CALL_NAME_MAX];
+	char group[CALL_NAME_MAX];
+	__u32 padding;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct object);
+	__type(value, struct settings);
+} contexts SEC(".maps");
+
+/* A call that a thread is inside of. */
+struct frame {
+	__u64 sp;	/* at the function's entry */
+	__u64 returns;	/* to there; 0: there is no frame here */
+	__u64 object;
+	__u64 connection;
+	__u64 time;
+	__u32 layout;
+	__u32 shared;	/* another connection's frame was at the same place */
+};
+
+#define FRAMES 8
+
+struct thread {
+	struct frame frames[FRAMES];
+	struct frame operation;	/* the outermost public-key operation; layout is its site */
+	struct frame chain;	/* the verification of a chain; connection is its number */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+/* The last number given to a handshake or the verification of a chain. */
+__u64 numbers = 0;
+
+/* A stack on which a call is inside of another is not longer than this. */
+#define STACK_REACH 65536
+/* Operations that take longer than this are not taken for the outer one any more. */
+#define OPERATION_TIME 60000000000ULL
+
+/* A hit. */
+struct hit {
+	struct task_struct *task;
+	struct call_site *site;
+	struct layout *layout;
+	struct thread *thread;
+	__u64 time;
+	__u64 sp;	/* at the function's entry */
+	__u64 returns;	/* to there */
+	__u64 object;
+	__u32 index;
+};
+
+static __always_inline __u64 number(void)
+{
+	return __sync_fetch_and_add(&numbers, 1) + 1;
+}
+
+static __noinline __u64 argument(void *registers, __u16 at)
+{
+	return read_register(registers, at);
+}
+
+/*
+ * Follows a chain from an object. Returns 0; 1 if there is no such chain, or a
+ * pointer on its way is NULL; -1 if memory could not be read.
+ */
+static __noinline int follow(__u64 object, const struct chain *c, __u64 *value)
+{
+	__u32 loads = c->loads, width = c->width;
+	__u64 at = object;
+
+	*value = 0;
+	if (!loads || !object)
+		return 1;
+	for (int i = 0; i < CHAIN_LOADS; i++) {
+		__u64 next = 0;
+
+		at += c->offsets[i];
+		if ((__u32)i + 1 >= loads) {
+			__u64 last = 0;
+
+			barrier_var(width);
+			if (width > sizeof(last) || bpf_probe_read_user(&last, width, (void *)at))
+				return -1;
+			*value = last;
+			return 0;
+		}
+		if (bpf_probe_read_user(&next, sizeof(next), (void *)at))
+			return -1;
+		if (!next)
+			return 1;
+		at = next;
+	}
+	return -1;
+}
+
+#define VALUE_OF(layout_, object_, id_, to_) follow(object_, &(layout_)->chains[id_], to_)
+
+static __always_inline int is_alive(const struct frame *f)
+{
+	__u64 word = 0;
+
+	return f->returns && !bpf_probe_read_user(&word, sizeof(word), (void *)f->sp) && word == f->returns;
+}
+
+/* Reports whether the stack pointer sp lies below that of a frame, or at it. */
+static __always_inline int is_below(const struct frame *f, __u64 sp, __u64 reach)
+{
+	return f->sp - sp < reach;
+}
+
+/* Reports whether a call must have returned, since its stack has been left. */
+static __always_inline int is_over(const struct frame *f, __u64 sp)
+{
+	return f->returns && sp - f->sp < STACK_REACH;
+}
+
+/*
+ * Fills in what every hit has. Returns 0 if the hit counts. The function's
+ * stack pointer and return address are restored to what they were at its entry.
+ */
+static __always_inline int arrive(void *registers, struct hit *h, const int create)
+{
+	__u32 layout;
+
+	h->index = bpf_get_attach_cookie(registers);
+	h->task = bpf_get_current_task_btf();
+	if ((__u64)h->task->tgid == control.own_tgid || !is_followed(h->task->tgid))
+		return -1;
+	h->site = bpf_map_lookup_elem(&call_sites, &h->index);
+	if (!h->site)
+		return -1;
+	layout = h->site->layout;
+	h->layout = bpf_map_lookup_elem(&layouts, &layout);
+	if (!h->layout)
+		return -1;
+	h->sp = *(__u64 *)(registers + REGISTERS_SP) + h->site->stack_delta;
+	h->object = argument(registers, h->site->object);
+	h->time = bpf_ktime_get_boot_ns();
+	h->thread = bpf_task_storage_get(&threads, h->task, 0, create ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	return 0;
+}
+
+/* The values of a record that are numbers, from a first one on. */
+struct gathering {
+	__u64 object;
+	struct layout *layout;
+	struct call *record;
+	__u32 first;
+};
+
+static long gather(__u32 i, void *context)
+{
+	struct gathering *g = context;
+	__u32 id = g->first + i;
+	__u64 value;
+	int failed;
+
+	if (id >= VALUE_COUNT)
+		return 1;
+	failed = follow(g->object, &g->layout->chains[id], &value);
+	if (failed < 0)
+		g->record->unreadable |= 1ULL << id;
+	if (failed)
+		return 0;
+	g->record->have |= 1ULL << id;
+	g->record->values[id] = value;
+	return 0;
+}
+
+static __always_inline void gather_from(struct call *r, struct layout *layout, __u64 object, __u32 first, __u32 last)
+{
+	struct gathering g = { .object = object, .layout = layout, .record = r, .first = first };
+
+	bpf_loop(last - first + 1, gather, &g, 0);
+}
+
+/* Reserves a record, or counts the loss of the hit. */
+static __always_inline struct call *reserve(const struct hit *h, __u8 event)
+{
+	__u32 reason = refusal(h->task->tgid, h->time, sizeof(struct call));
+	struct call *r;
+	long n;
+
+	if (reason < LOSS_REASONS) {
+		count_hit();
+		count_loss(reason, 1);
+		return 0;
+	}
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	count_hit();
+	if (!r) {
+		count_loss(LOSS_RING_FULL, 1);
+		return 0;
+	}
+	__builtin_memset(r, 0, sizeof(*r));
+	r->time = h->time;
+	r->pid_tgid = (__u64)h->task->tgid << 32 | (__u32)h->task->pid;
+	r->site = h->index;
+	r->length = sizeof(*r);
+	r->kind = RECORD_CALL;
+	r->event = event;
+	r->role = h->site->role;
+	r->operation = h->site->operation;
+	n = read_executable((__u8 *)r->executable, h->task);
+	if (n == EXECUTABLE_MAX)
+		r->flags |= CALL_EXECUTABLE_CUT;
+	r->executable_length = n > 0 && n <= EXECUTABLE_MAX ? n - 1 : 0;
+	return r;
+}
+
+/* A call into the handshake begins, the first or one that continues it. */
+SEC("uprobe.multi")
+int begin(void *registers)
+{
+	struct hit h = {};
+	struct object key = {};
+	struct connection *c, fresh = {};
+	__u64 hand = 0, flow = 0, oldest = ~0ULL;
+	__u32 slot = 0, shared = 0;
+
+	if (arrive(registers, &h, 1))
+		return 0;
+	if (!h.thread) {
+		count_hit();
+		count_loss(LOSS_RING_FULL, 1);
+		return 0;
+	}
+	if (bpf_probe_read_user(&h.returns, sizeof(h.returns), (void *)h.sp))
+		return 0;
+	VALUE_OF(h.layout, h.object, VALUE_FLOW_STATE, &flow);
+	if (flow == 1)
+		return 0; /* it failed before, and does not get as far as its end */
+	VALUE_OF(h.layout, h.object, VALUE_HAND_STATE, &hand);
+	key.tgid = h.task->tgid;
+	key.address = h.object;
+	c = bpf_map_lookup_elem(&connections, &key);
+	if (!c || (hand == 0 && (c->moved || c->state))) {
+		fresh.start = h.time;
+		fresh.id = number();
+		fresh.late = hand != 0;
+		if (hand == 1) {
+			/* It was through before: what follows is silent unless it is another. */
+			fresh.state = STATE_COMPLETED;
+			VALUE_OF(h.layout, h.object, VALUE_SERVER_RANDOM, &fresh.random);
+		}
+		bpf_map_update_elem(&connections, &key, &fresh, BPF_ANY);
+		c = bpf_map_lookup_elem(&connections, &key);
+		if (!c)
+			return 0;
+	} else if (c->state == STATE_COMPLETED && hand == 1) {
+		c->id = number();
+		c->start = h.time;
+		c->operations = 0;
+	}
+	c->moved |= hand != 0;
+	/* Calls that were entered below this one on the same stack are over. */
+	for (int i = 0; i < FRAMES; i++) {
+		struct frame *f = &h.thread->frames[i];
+
+		if (is_over(f, h.sp)) {
+			if (f->sp == h.sp && f->object != h.object && f->returns == h.returns)
+				shared = 1;
+			f->returns = 0;
+		}
+		if (!f->returns)
+			f->time = 0;
+		if (f->time < oldest) {
+			oldest = f->time;
+			slot = i;
+		}
+	}
+	if (is_over(&h.thread->operation, h.sp))
+		h.thread->operation.returns = 0;
+	barrier_var(slot);
+	slot &= FRAMES - 1;
+	struct frame *f = &h.thread->frames[slot];
+
+	f->sp = h.sp;
+	f->returns = h.returns;
+	f->object = h.object;
+	f->connection = c->id;
+	f->layout = h.site->layout;
+	f->time = h.time;
+	f->shared = shared;
+	return 0;
+}
+
+/* Reports how a handshake ended. */
+static __always_inline void report(struct hit *h, struct connection *c, __u64 object, __u8 event)
+{
+	struct call *r = reserve(h, event);
+
+	if (!r)
+		return;
+	r->connection = c->id;
+	r->start = c->start;
+	if (c->late)
+		r->flags |= CALL_LATE;
+	if (event != CALL_OVER)
+		gather_from(r, h->layout, object, VALUE_VERSION, VALUE_VERIFY_RESULT);
+	bpf_ringbuf_submit(r, wake_flags());
+}
+
+/* A call into the handshake is about to return. */
+SEC("uprobe.multi")
+int end(void *registers)
+{
+	struct hit h = {};
+	struct object key = {};
+	struct connection *c;
+	struct frame f = {};
+	__u64 near = ~0ULL, hand = 0, flow = 0, random = 0;
+	__u32 slot = 0;
+
+	if (arrive(registers, &h, 0) || !h.thread)
+		return 0;
+	for (int i = 0; i < FRAMES; i++) {
+		struct frame *at = &h.thread->frames[i];
+
+		if (at->returns && at->layout == h.site->layout && at->sp - h.sp < near) {
+			near = at->sp - h.sp;
+			slot = i;
+		}
+	}
+	if (is_over(&h.thread->operation, h.sp))
+		h.thread->operation.returns = 0;
+	if (near >= h.site->reach)
+		return 0;
+	barrier_var(slot);
+	slot &= FRAMES - 1;
+	f = h.thread->frames[slot];
+	h.thread->frames[slot].returns = 0;
+	key.tgid = h.task->tgid;
+	key.address = f.object;
+	c = bpf_map_lookup_elem(&connections, &key);
+	if (!c)
+		return 0;
+	VALUE_OF(h.layout, f.object, VALUE_HAND_STATE, &hand);
+	VALUE_OF(h.layout, f.object, VALUE_FLOW_STATE, &flow);
+	c->moved |= hand != 0;
+	if (flow == 1) {
+		if (c->state == STATE_OPEN) {
+			c->state = STATE_FAILED;
+			report(&h, c, f.object, CALL_FAILED);
+		}
+		return 0;
+	}
+	if (hand != 1)
+		return 0;
+	VALUE_OF(h.layout, f.object, VALUE_SERVER_RANDOM, &random);
+	if (c->state == STATE_COMPLETED && c->random == random) {
+		/* A message after the handshake. */
+		if (c->operations)
+			report(&h, c, f.object, CALL_OVER);
+		c->operations = 0;
+		return 0;
+	}
+	c->state = STATE_COMPLETED;
+	c->random = random;
+	report(&h, c, f.object, CALL_COMPLETED);
+	c->late = 0;
+	return 0;
+}
+
+/* The object of a connection is freed: that ends what has not ended. */
+SEC("uprobe.multi")
+int released(void *registers)
+{
+	struct hit h = {};
+	struct object key = {};
+	struct connection *c;
+	__u64 hand = 0, flow = 0;
+
+	if (arrive(registers, &h, 0))
+		return 0;
+	key.tgid = h.task->tgid;
+	key.address = h.object;
+	c = bpf_map_lookup_elem(&connections, &key);
+	if (!c)
+		return 0;
+	if (c->state == STATE_OPEN) {
+		VALUE_OF(h.layout, h.object, VALUE_HAND_STATE, &hand);
+		VALUE_OF(h.layout, h.object, VALUE_FLOW_STATE, &flow);
+		report(&h, c, h.object, flow == 1 ? CALL_FAILED : hand == 1 ? CALL_COMPLETED : CALL_ABANDONED);
+	}
+	bpf_map_delete_elem(&connections, &key);
+	return 0;
+}
+
+/* Returns the frame of the handshake that a hit is inside of, 0 if there is none or it is not certain. */
+static __always_inline struct frame *frame_of(struct hit *h)
+{
+	__u64 near = STACK_REACH;
+	__u32 slot = FRAMES;
+
+	for (int i = 0; i < FRAMES; i++) {
+		struct frame *f = &h->thread->frames[i];
+
+		if (f->returns && f->sp - h->sp < near) {
+			near = f->sp - h->sp;
+			slot = i;
+		}
+	}
+	barrier_var(slot);
+	if (slot >= FRAMES)
+		return 0;
+	struct frame *f = &h->thread->frames[slot];
+
+	return f->shared || !is_alive(f) ? 0 : f;
+}
+
+/*
+ * Reports whether a hit is a part of the operation that the thread is inside
+ * of: jumped to at the end of another function, of the same context, or called
+ * by the library itself, which does hybrid key exchanges by two operations. If
+ * not, it is the outermost one from now on. A return address may be left on the
+ * stack of an operation that is over, hence no part is called from elsewhere.
+ */
+static __always_inline int is_part(struct hit *h, int inside)
+{
+	struct frame *o = &h->thread->operation;
+
+	if (o->returns && h->time - o->time < OPERATION_TIME) {
+		if (h->sp == o->sp && h->returns == o->returns && h->index != o->layout)
+			return 1;
+		if ((inside || h->object == o->object) && h->sp != o->sp && is_below(o, h->sp, STACK_REACH) && is_alive(o))
+			return 1;
+	}
+	o->sp = h->sp;
+	o->returns = h->returns;
+	o->object = h->object;
+	o->time = h->time;
+	o->layout = h->index;
+	return 0;
+}
+
+/*
+ * Reports whether a key's type is none of public-key cryptography: message
+ * authentication and key derivation pass through the same functions, once for
+ * each record in old versions of TLS.
+ */
+static __always_inline int is_symmetric(const char *type)
+{
+	__u32 begin = *(const __u32 *)type;
+
+	switch (begin) {
+	case 0x43414d48: /* HMAC */
+	case 0x43414d43: /* CMAC */
+	case 0x46444b48: /* HKDF */
+	case 0x31534c54: /* TLS1-PRF */
+	case 0x59524353: /* SCRYPT */
+	case 0x594c4f50: /* POLY1305 */
+	case 0x796c6f50: /* Poly1305 */
+	case 0x48504953: /* SIPHASH */
+	case 0x48706953: /* SipHash */
+		return 1;
+	}
+	return 0;
+}
+
+/* The same by the NID of a key that no provider has. */
+static __always_inline int is_symmetric_id(__u64 id)
+{
+	switch ((__u32)id) {
+	case 855: /* HMAC */
+	case 894: /* CMAC */
+	case 1021: /* TLS1-PRF */
+	case 1036: /* HKDF */
+	case 973: /* scrypt */
+	case 1061: /* Poly1305 */
+	case 1062: /* SipHash */
+		return 1;
+	}
+	return 0;
+}
+
+/* Reads the string that a chain leads to; what cannot be read stays empty. */
+static __always_inline void read_name(char *to, __u32 size, __u64 object, const struct chain *c)
+{
+	__u64 at;
+
+	if (!follow(object, c, &at) && at && bpf_probe_read_user_str(to, size, (void *)at) < 0)
+		*to = 0;
+}
+
+/* Something is set on a key context. */
+static __always_inline void set(void *registers, struct hit *h)
+{
+	struct call_site *site = h->site;
+	struct object key = { h->task->tgid, h->object };
+	struct settings *s, fresh = {};
+	__u64 digest, nid = 0;
+
+	if (site->role == ROLE_RESET_CONTEXT) {
+		bpf_map_delete_elem(&contexts, &key);
+		return;
+	}
+	if (site->command != CALL_NO_REGISTER && (__u32)argument(registers, site->command) != 1)
+		return;
+	s = bpf_map_lookup_elem(&contexts, &key);
+	if (!s) {
+		bpf_map_update_elem(&contexts, &key, &fresh, BPF_ANY);
+		s = bpf_map_lookup_elem(&contexts, &key);
+		if (!s)
+			return;
+	}
+	switch (site->role) {
+	case ROLE_SET_DIGEST:
+		digest = argument(registers, site->digest);
+		VALUE_OF(h->layout, digest, VALUE_DIGEST_TYPE_NID, &nid);
+		s->digest_nid = nid;
+		s->digest[0] = 0;
+		read_name(s->digest, sizeof(s->digest), digest, &h->layout->chains[VALUE_DIGEST_NAME]);
+		break;
+	case ROLE_SET_GROUP:
+		if (bpf_probe_read_user_str(s->group, sizeof(s->group), (void *)argument(registers, site->text_at)) < 0)
+			s->group[0] = 0;
+		break;
+	case ROLE_SET_CURVE:
+		s->curve = argument(registers, site->curve);
+		break;
+	case ROLE_SET_BITS:
+		s->bits = argument(registers, site->bits);
+		break;
+	}
+}
+
+/* An operation with a key, its preparation, or the verification of a chain. */
+SEC("uprobe.multi")
+int public_key(void *registers)
+{
+	struct hit h = {};
+	struct frame *f;
+	struct call *r;
+	char type[CALL_TYPE_MAX] = {};
+	__u64 pkey = 0, value = 0, connection = 0, chain = 0;
+	int inside;
+	__u8 role;
+
+	if (arrive(registers, &h, 1))
+		return 0;
+	role = h.site->role;
+	if (role >= ROLE_SET_DIGEST) {
+		set(registers, &h);
+		return 0;
+	}
+	/* Without a buffer, it is a question for the length of the result. */
+	if (h.site->output != CALL_NO_REGISTER && !argument(registers, h.site->output))
+		return 0;
+	if (bpf_probe_read_user(&h.returns, sizeof(h.returns), (void *)h.sp))
+		return 0;
+	value = h.returns - (*(__u64 *)(registers + REGISTERS_IP) - h.site->address) - h.layout->text;
+	inside = value < h.layout->text_size;
+	if (h.site->external && inside)
+		return 0;
+	if (!h.thread) {
+		count_hit();
+		count_loss(LOSS_RING_FULL, 1);
+		return 0;
+	}
+	if (role == ROLE_CHAIN_VERIFICATION) {
+		struct frame *c = &h.thread->chain;
+
+		c->returns = 0;
+		h.thread->operation.returns = 0; /* it is no part of one */
+		f = frame_of(&h);
+		if (!f)
+			return 0;
+		c->sp = h.sp;
+		c->returns = h.returns;
+		c->connection = number();
+		chain = c->connection;
+	} else {
+		switch (role) {
+		case ROLE_CONTEXT_OPERATION:
+			if (h.site->operation == OPERATION_GENERATE &&
+			    (VALUE_OF(h.layout, h.object, VALUE_CONTEXT_OPERATION_CODE, &value) || value != 4))
+				return 0;
+			VALUE_OF(h.layout, h.object, VALUE_CONTEXT_KEY, &pkey);
+			if (!pkey || h.site->operation == OPERATION_GENERATE)
+				read_name(type, sizeof(type), h.object, &h.layout->chains[VALUE_CONTEXT_KEY_TYPE]);
+			break;
+		case ROLE_DIGEST_OPERATION:
+		case ROLE_DIGEST_ONE_SHOT:
+			VALUE_OF(h.layout, h.object, VALUE_DIGEST_CONTEXT_KEY, &pkey);
+			break;
+		}
+		if (pkey && !type[0])
+			read_name(type, sizeof(type), pkey, &h.layout->chains[VALUE_KEY_TYPE]);
+		if (is_symmetric(type))
+			return 0;
+		if (pkey && !type[0] && !VALUE_OF(h.layout, pkey, VALUE_KEY_ID, &value) && is_symmetric_id(value))
+			return 0;
+		if (is_part(&h, inside))
+			return 0;
+		f = frame_of(&h);
+		if (h.thread->chain.returns && h.sp != h.thread->chain.sp && is_below(&h.thread->chain, h.sp, STACK_REACH) &&
+		    is_alive(&h.thread->chain))
+			chain = h.thread->chain.connection;
+	}
+	if (f) {
+		struct object key = { h.task->tgid, f->object };
+		struct connection *c = bpf_map_lookup_elem(&connections, &key);
+
+		connection = f->connection;
+		if (c && role != ROLE_CHAIN_VERIFICATION)
+			c->operations++;
+	}
+	r = reserve(&h, role == ROLE_CHAIN_VERIFICATION ? CALL_CHAIN : CALL_OPERATION);
+	if (!r)
+		return 0;
+	r->connection = connection;
+	r->chain = chain;
+	if (role == ROLE_CHAIN_VERIFICATION) {
+		if (f) {
+			/* The connection is another library's. */
+			__u32 number = f->layout;
+			struct layout *of = bpf_map_lookup_elem(&layouts, &number);
+
+			if (of)
+				gather_from(r, of, f->object, VALUE_HAND_STATE, VALUE_HAND_STATE);
+		}
+		bpf_ringbuf_submit(r, wake_flags());
+		return 0;
+	}
+	__builtin_memcpy(r->type, type, sizeof(type));
+	if (h.site->length != CALL_NO_REGISTER)
+		r->input = argument(registers, h.site->length);
+	if (h.site->digest_nid != CALL_NO_REGISTER)
+		r->set_digest = argument(registers, h.site->digest_nid);
+	if (h.site->bits != CALL_NO_REGISTER)
+		r->set_bits = argument(registers, h.site->bits);
+	if (role == ROLE_KEY_OPERATION) {
+		__u32 id = h.site->key;
+
+		if (id)
+			gather_from(r, h.layout, h.object, id, id);
+		bpf_ringbuf_submit(r, wake_flags());
+		return 0;
+	}
+	if (pkey)
+		gather_from(r, h.layout, pkey, VALUE_KEY_ID, VALUE_LEGACY_MODULUS_WORDS);
+	if (role == ROLE_CONTEXT_OPERATION) {
+		struct object key = { h.task->tgid, h.object };
+		struct settings *s = bpf_map_lookup_elem(&contexts, &key);
+
+		if (s) {
+			r->set_digest = s->digest_nid;
+			r->set_curve = s->curve;
+			r->set_bits = s->bits;
+			__builtin_memcpy(r->digest, s->digest, sizeof(s->digest));
+			__builtin_memcpy(r->group, s->group, sizeof(s->group));
+		}
+	} else {
+		read_name(r->digest, sizeof(r->digest), h.object, &h.layout->chains[VALUE_DIGEST_CONTEXT_NAME]);
+		gather_from(r, h.layout, h.object, VALUE_DIGEST_CONTEXT_NID, VALUE_DIGEST_CONTEXT_NID);
+	}
+	bpf_ringbuf_submit(r, wake_flags());
+	return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Registers in the context of a uprobe program. */
+#ifndef CRAU_REGISTERS_BPF_H
+#define CRAU_REGISTERS_BPF_H
+
+/* Offset of the instruction pointer in the context of a uprobe program. */
+#if defined(__TARGET_ARCH_x86)
+#define REGISTERS_IP 128
+#elif defined(__TARGET_ARCH_arm64)
+#define REGISTERS_IP 256
+#else
+#error "no such architecture"
+#endif
+
+/*
+ * Reads the register at an offset of the context. The verifier wants each
+ * offset to be a constant, and the compiler must not merge the loads into one.
+ */
+#define REGISTER(offset)                                                                   \
+	case offset:                                                                       \
+		asm volatile("%0 = *(u64 *)(%1 + " #offset ")" : "=r"(value) : "r"(registers)); \
+		break
+
+static __always_inline __u64 read_register(void *registers, __u16 at)
+{
+	__u64 value = 0;
+
+	switch (at) {
+	REGISTER(0);
+	REGISTER(8);
+	REGISTER(16);
+	REGISTER(24);
+	REGISTER(32);
+	REGISTER(40);
+	REGISTER(48);
+	REGISTER(56);
+	REGISTER(64);
+	REGISTER(72);
+	REGISTER(80);
+	REGISTER(88);
+	REGISTER(96);
+	REGISTER(104);
+	REGISTER(112);
+	REGISTER(128);
+	REGISTER(152);
+#if defined(__TARGET_ARCH_arm64)
+	REGISTER(120);
+	REGISTER(136);
+	REGISTER(144);
+	REGISTER(160);
+	REGISTER(168);
+	REGISTER(176);
+	REGISTER(184);
+	REGISTER(192);
+	REGISTER(200);
+	REGISTER(208);
+	REGISTER(216);
+	REGISTER(224);
+	REGISTER(232);
+	REGISTER(240);
+	REGISTER(248);
+	REGISTER(256);
+#endif
+	}
+	return value;
+}
+
+#endif /* CRAU_REGISTERS_BPF_H */

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package function
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+
+	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout"
+)
+
+// randomBytes of the server's random tell two handshakes apart.
+const randomBytes = 8
+
+// planOf returns the plan of a library.
+func planOf(l *layout.Library) (*capture.Plan, error) {
+	p := &capture.Plan{Machine: l.Machine, BuildID: l.BuildID, Image: capture.Image{Segments: l.Segments}}
+	for _, r := range l.Refusals {
+		p.AddError(errors.New(r.String()))
+	}
+	if l.Family != layout.OpenSSL || l.Machine != elf.EM_X86_64 {
+		p.AddError(fmt.Errorf("%s on %s is not recorded by its functions", l.Family, l.Machine))
+		return nil, none(p)
+	}
+	p.Calls = &capture.Calls{Text: l.Text.Start, TextSize: l.Text.End - l.Text.Start, Chains: map[uint8]capture.Chain{}}
+	for i := range l.Values {
+		v := &l.Values[i]
+		chain := capture.Chain{Offsets: v.Chain.Offsets, Width: v.Chain.Width}
+		if v.ID == layout.ServerRandom {
+			chain.Width = randomBytes
+		}
+		p.Calls.Chains[uint8(v.ID)] = chain
+	}
+	for i := range l.Sites {
+		s := &l.Sites[i]
+		if wanted(l, s) {
+			p.Sites = append(p.Sites, capture.Site{
+				Provider: Name, Probe: s.Function, Address: s.Addr, Offset: s.Offset, Call: call(s),
+			})
+		}
+	}
+	if len(p.Sites) == 0 {
+		return nil, none(p)
+	}
+	return p, nil
+}
+
+func none(p *capture.Plan) error {
+	return &capture.NoSitesError{Want: "function that can be recorded", Errors: p.Errors}
+}
+
+// wanted reports whether a site belongs to a layer that is whole.
+func wanted(l *layout.Library, s *layout.Site) bool {
+	switch s.Role {
+	case layout.HandshakeServer, layout.HandshakeClient, layout.Handshake, layout.HandshakeEnd, layout.ConnectionFree:
+		return l.Handshakes
+	case layout.SessionOperation:
+		return false
+	}
+	return l.PublicKey
+}
+
+// call puts a site of a layout into the form of a plan.
+func call(s *layout.Site) *capture.Call {
+	c := &capture.Call{
+		Role: uint8(s.Role), Operation: uint8(s.Operation), StackDelta: s.StackDelta, External: s.External,
+	}
+	if s.Role == layout.HandshakeEnd {
+		c.Reach = layout.MaxFrame
+	}
+	for i := range s.Params {
+		p := &s.Params[i]
+		switch p.Kind {
+		case layout.Object, layout.KeyDSA, layout.KeyDH:
+			c.Object = p.Register
+		case layout.KeyRSA:
+			c.Object, c.Value = p.Register, uint8(layout.ModulusWords)
+		case layout.KeyEC:
+			c.Object, c.Value = p.Register, uint8(layout.Curve)
+		case layout.Output:
+			c.Output = p.Register
+		case layout.Digest:
+			c.Digest = p.Register
+		case layout.DigestNID:
+			c.DigestNID = p.Register
+		case layout.InputLength:
+			c.Length = p.Register
+		case layout.Bits:
+			c.Bits = p.Register
+		case layout.NID:
+			c.CurveNID = p.Register
+		case layout.Text:
+			c.Text = p.Register
+		case layout.Command:
+			c.Command = p.Register
+		}
+	}
+	return c
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pipeline
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/function"
+	"crypto-auditing/src/internal/layout"
+	"crypto-auditing/src/internal/probe"
+	"crypto-auditing/src/internal/schema"
+)
+
+// functions makes operations of the calls of functions in the ring.
+type functions struct {
+	source  *function.Source
+	tracker *function.Tracker
+	record  probe.Call
+	call    function.Call
+	// operations counts those that were written.
+	operations uint64
+	// quarantined: see Functions.
+	quarantined func(*function.QuarantineError)
+	// stats are the tracker's, for other goroutines.
+	stats atomic.Pointer[function.Stats]
+}
+
+// Functions has the pipeline record the calls of functions that the tracer puts into
+// the ring. quarantined is called, by the pipeline's goroutine, when nothing more of
+// a library is to be recorded; it must not block. Functions must be called before Run,
+// and after Watch if that is called.
+func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, quarantined func(*function.QuarantineError)) {
+	f := &functions{source: s, quarantined: quarantined}
+	f.stats.Store(&function.Stats{})
+	f.tracker = function.NewTracker(s, r, func(o *function.Operation) { p.function(o) }, quarantined)
+	p.functions = f
+	if p.window.join != nil {
+		p.window.join.functions = f
+	}
+}
+
+// FunctionStats returns counts of what was recorded of functions. It may be called
+// from any goroutine, if Functions was called.
+func (p *Pipeline) FunctionStats() function.Stats { return *p.functions.stats.Load() }
+
+// function writes an operation of functions.
+func (p *Pipeline) function(from *function.Operation) {
+	// See connections.handshake, whose contexts have other numbers.
+	const ours, numbers = 3 << 62, 8
+	p.functions.operations++
+	o := &operation{
+		task: from.Task, context: ours | p.functions.operations<<numbers&(1<<62-1), start: from.Start, end: from.End,
+		executable: from.Executable, source: event.Function, origin: from.BuildID, root: from.Root,
+		values: values{role: from.Role, version: int64(from.Version), suite: int64(from.Suite)},
+	}
+	o.addGroup(int64(from.Group))
+	if from.Handshake && p.window.join != nil {
+		p.window.join.report(o, p.window.rootOf(o), p.window.words)
+	}
+	p.write(o)
+}
+
+// take gives a record of the ring to the tracker.
+func (f *functions) take(t *probe.Tracer, w *window, raw []byte) error {
+	r, c := &f.record, &f.call
+	if err := t.DecodeCall(raw, r); err != nil {
+		return err
+	}
+	w.hits++
+	*c = function.Call{
+		Time: r.Time, Start: r.Start, Task: r.PIDTGID, Connection: r.Connection, Chain: r.Chain,
+		Operation: layout.Operation(r.Operation), Late: r.Late, Executable: string(r.Executable),
+		Value: func(id layout.ValueID) (uint32, bool) { return r.Value(uint8(id)) },
+		Input: r.Input, SetDigest: r.SetDigest, SetCurve: r.SetCurve, SetBits: r.SetBits,
+		Type: string(r.Type), Digest: string(r.Digest), Group: string(r.Group),
+	}
+	switch r.Event {
+	case probe.HandshakeCompleted:
+		c.Kind = function.Completed
+	case probe.HandshakeFailed:
+		c.Kind = function.Failed
+	case probe.HandshakeAbandoned:
+		c.Kind = function.Abandoned
+	case probe.ExchangeOver:
+		c.Kind = function.Over
+	case probe.ChainVerified:
+		c.Kind = function.Chain
+	case probe.KeyOperation:
+		c.Kind = function.KeyOperation
+	default:
+		return fmt.Errorf("cannot decode a call: it has the event %d", r.Event)
+	}
+	if r.Library == nil {
+		return fmt.Errorf("cannot decode a call: its library is forgotten")
+	}
+	c.BuildID = r.Library.BuildID
+	r.Library.Hits.Add(1)
+	f.tracker.Add(c)
+	return nil
+}
+
+// flushed ends a window.
+func (f *functions) flushed(at uint64) {
+	if f == nil {
+		return
+	}
+	f.tracker.Expire(at)
+	stats := f.tracker.Stats()
+	f.stats.Store(&stats)
+}
+
+// finish writes what waits for the end of a handshake.
+func (f *functions) finish() {
+	if f != nil {
+		f.tracker.Expire(math.MaxUint64)
+	}
+}
+
+// wait returns how long an idle pipeline may wait that would wait for a time
+// otherwise; negative: without end.
+func (f *functions) wait(otherwise time.Duration) time.Duration {
+	if f == nil || f.tracker.Stats().Open == 0 || otherwise >= 0 && otherwise < expireInterval {
+		return otherwise
+	}
+	return expireInterval
+}
+
+// expire looks at handshakes that do not end while nothing happens.
+func (f *functions) expire(at uint64) {
+	if f != nil && f.tracker.Stats().Open > 0 {
+		f.tracker.Expire(at)
+	}
+}
+
+// agree and differ note what a socket had of a library's handshake.
+func (f *functions) agree(r *reported) {
+	if f != nil && r.origin != nil && r.version != 0 && r.suite != 0 {
+		f.source.Agree(r.origin)
+	}
+}
+
+func (f *functions) differ(candidates []*reported, o *operation) {
+	// Only if it cannot be another handshake.
+	if f == nil || len(candidates) != 1 || candidates[0].origin == nil || candidates[0].task != o.task {
+		return
+	}
+	r := candidates[0]
+	err := f.source.Differ(r.origin, fmt.Sprintf(
+		"a handshake has version %#x, suite %#x and groups %#x at the socket, %#x, %#x and %#x in the library",
+		o.version, o.suite, o.groups[:o.count], r.version, r.suite, r.groups[:r.count]))
+	if q, ok := err.(*function.QuarantineError); ok {
+		f.quarantined(q)
+	}
+}

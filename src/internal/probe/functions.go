@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/bpf"
+	"crypto-auditing/src/internal/capture"
+)
+
+// maxLayouts bounds the libraries with calls that are attached at one time.
+const maxLayouts = 256
+
+// functions are the programs at functions of libraries without probes. They
+// write to the ring of the tracer and obey its limits. The tracer's lock guards
+// the fields.
+type functions struct {
+	collection *ebpf.Collection
+	// free are the layouts below used that no library has.
+	free []uint32
+	used uint32
+}
+
+// calls are a plan with calls in the form of the kernel. programs has the name
+// of the program for each site.
+type calls struct {
+	layout   bpf.FunctionLayout
+	sites    []bpf.FunctionCallSite
+	programs []string
+}
+
+// errNoFunctions tells that LoadFunctions was not called.
+var errNoFunctions = errors.New("functions are not recorded")
+
+// LoadFunctions loads the programs that plans with Calls need. It must be called
+// before Attach, once.
+func (t *Tracer) LoadFunctions() error {
+	spec, err := bpf.LoadFunction()
+	if err != nil {
+		return fmt.Errorf("cannot read the BPF programs: %w", err)
+	}
+	shared := t.SharedMaps()
+	for _, name := range []string{bpf.AuditMapLosses, bpf.AuditMapHits} {
+		shared[name] = t.collection.Maps[name]
+	}
+	for name, m := range shared {
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+	}
+	spec.Maps[bpf.FunctionMapCallSites].MaxEntries = maxSites
+	spec.Maps[bpf.FunctionMapLayouts].MaxEntries = maxLayouts
+	if t.followed {
+		if err := spec.Variables[bpf.FunctionVarOnlyFollowed].Set(uint8(1)); err != nil {
+			return fmt.Errorf("cannot set up the BPF programs: %w", err)
+		}
+	}
+	if t.profile == PerfEvent {
+		for _, p := range spec.Programs {
+			p.AttachType = ebpf.AttachNone
+		}
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if errors.Is(err, unix.EPERM) {
+		// The library's own error speaks of memory, which is not the cause.
+		err = unix.EPERM
+	}
+	if err != nil {
+		return fmt.Errorf("cannot load the BPF programs: %w", explain(err, ""))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.functions = &functions{collection: collection}
+	return nil
+}
+
+func (f *functions) close() {
+	if f != nil {
+		f.collection.Close()
+	}
+}
+
+// release gives back the layout of a library.
+func (f *functions) release(l *Library) {
+	if l.layout != nil {
+		f.free = append(f.free, *l.layout)
+		l.layout = nil
+	}
+}
+
+// program returns the name of the program for a role.
+func program(role uint8) string {
+	switch bpf.FunctionCallRole(role) {
+	case bpf.FunctionCallRoleROLE_HANDSHAKE_SERVER, bpf.FunctionCallRoleROLE_HANDSHAKE_CLIENT, bpf.FunctionCallRoleROLE_HANDSHAKE:
+		return bpf.FunctionProgBegin
+	case bpf.FunctionCallRoleROLE_HANDSHAKE_END:
+		return bpf.FunctionProgEnd
+	case bpf.FunctionCallRoleROLE_CONNECTION_FREE:
+		return bpf.FunctionProgReleased
+	}
+	return bpf.FunctionProgPublicKey
+}
+
+// arrangeCalls puts a plan with calls into the form of the kernel.
+func (t *Tracer) arrangeCalls(l *Library, p *capture.Plan) (*attachments, error) {
+	if t.functions == nil {
+		return nil, errNoFunctions
+	}
+	c := &calls{layout: bpf.FunctionLayout{Text: p.Calls.Text, TextSize: p.Calls.TextSize}}
+	for number, chain := range p.Calls.Chains {
+		if int(number) >= len(c.layout.Chains) || len(chain.Offsets) > capture.MaxLoads {
+			return nil, fmt.Errorf("a chain of %d loads to the value %d is not possible", len(chain.Offsets), number)
+		}
+		to := &c.layout.Chains[number]
+		to.Loads, to.Width = uint8(len(chain.Offsets)), chain.Width
+		copy(to.Offsets[:], chain.Offsets)
+	}
+	a := &attachments{calls: c}
+	probes := map[string]bool{}
+	for i := range p.Sites {
+		s := &p.Sites[i]
+		site, err := callSite(s, p.Machine)
+		if err != nil {
+			p.AddError(fmt.Errorf("%s at %#x: %w", s.Probe, s.Address, err))
+			continue
+		}
+		probes[s.Probe] = true
+		l.Provider = s.Provider
+		c.sites, c.programs = append(c.sites, site), append(c.programs, program(s.Call.Role))
+		a.offsets = append(a.offsets, s.Offset)
+	}
+	return a, arranged(l, p, a, probes)
+}
+
+// callSite puts a site into the form of the BPF programs.
+func callSite(s *capture.Site, m elf.Machine) (bpf.FunctionCallSite, error) {
+	c := s.Call
+	site := bpf.FunctionCallSite{
+		Address: s.Address, StackDelta: c.StackDelta, Reach: c.Reach, Role: c.Role, Operation: c.Operation, Key: c.Value,
+	}
+	if c.External {
+		site.External = 1
+	}
+	for _, r := range []struct {
+		to   *uint16
+		from capture.Register
+	}{
+		{&site.Object, c.Object},
+		{&site.Output, c.Output},
+		{&site.Length, c.Length},
+		{&site.Digest, c.Digest},
+		{&site.DigestNid, c.DigestNID},
+		{&site.Command, c.Command},
+		{&site.Bits, c.Bits},
+		{&site.Curve, c.CurveNID},
+		{&site.TextAt, c.Text},
+	} {
+		var err error
+		if *r.to, err = register(r.from, m); err != nil {
+			return site, err
+		}
+	}
+	return site, nil
+}
+
+// fill gives the library a layout and writes its sites.
+func (f *functions) fill(l *Library, c *calls) error {
+	var number uint32
+	switch n := len(f.free); {
+	case n > 0:
+		number, f.free = f.free[n-1], f.free[:n-1]
+	case f.used == maxLayouts:
+		return fmt.Errorf("more than %d libraries in all", maxLayouts)
+	default:
+		number = f.used
+		f.used++
+	}
+	l.layout = &number
+	if err := f.collection.Maps[bpf.FunctionMapLayouts].Put(number, &c.layout); err != nil {
+		return err
+	}
+	for i, slot := range l.slots {
+		c.sites[i].Layout = number
+		if err := f.collection.Maps[bpf.FunctionMapCallSites].Put(slot, &c.sites[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachCalls returns the links it has made even if it fails. The programs that end
+// something are attached first, so that nothing begins which does not end.
+func (t *Tracer) attachCalls(x *link.Executable, p *attachments, cookies []uint64) ([]link.Link, error) {
+	var links []link.Link
+	for _, name := range []string{bpf.FunctionProgReleased, bpf.FunctionProgEnd, bpf.FunctionProgBegin, bpf.FunctionProgPublicKey} {
+		o := link.UprobeMultiOptions{}
+		for i, of := range p.calls.programs {
+			if of == name {
+				o.Addresses, o.Cookies = append(o.Addresses, p.offsets[i]), append(o.Cookies, cookies[i])
+			}
+		}
+		if len(o.Addresses) == 0 {
+			continue
+		}
+		made, err := t.attachProgram(x, t.functions.collection.Programs[name], &o)
+		links = append(links, made...)
+		if err != nil {
+			return links, err
+		}
+	}
+	return links, nil
+}
+
+// attachProgram attaches one program to sites. It returns the links it has made
+// even if it fails.
+func (t *Tracer) attachProgram(x *link.Executable, program *ebpf.Program, o *link.UprobeMultiOptions) ([]link.Link, error) {
+	if t.profile == UprobeMulti {
+		k, err := x.UprobeMulti(nil, program, o)
+		if err != nil {
+			return nil, err
+		}
+		return []link.Link{k}, nil
+	}
+	var links []link.Link
+	for i, address := range o.Addresses {
+		u := &link.UprobeOptions{Address: address, Cookie: o.Cookies[i]}
+		if o.RefCtrOffsets != nil {
+			u.RefCtrOffset = o.RefCtrOffsets[i]
+		}
+		k, err := x.Uprobe("", program, u)
+		if err != nil {
+			return links, err
+		}
+		links = append(links, k)
+	}
+	return links, nil
+}
+
+// CallEvent is what a call reports.
+type CallEvent uint8
+
+// The events.
+const (
+	// HandshakeCompleted, HandshakeFailed: so a handshake ended.
+	HandshakeCompleted = CallEvent(bpf.FunctionCallEventCALL_COMPLETED)
+	HandshakeFailed    = CallEvent(bpf.FunctionCallEventCALL_FAILED)
+	// HandshakeAbandoned: the connection was freed before its handshake had ended.
+	HandshakeAbandoned = CallEvent(bpf.FunctionCallEventCALL_ABANDONED)
+	// ExchangeOver: an exchange after the handshake, with operations, is over.
+	ExchangeOver = CallEvent(bpf.FunctionCallEventCALL_OVER)
+	// ChainVerified: the verification of a certificate chain begins.
+	ChainVerified = CallEvent(bpf.FunctionCallEventCALL_CHAIN)
+	// KeyOperation is an operation with a public or private key.
+	KeyOperation = CallEvent(bpf.FunctionCallEventCALL_OPERATION)
+)
+
+// Call is a record of a call of a function, or of several. Its strings are valid as
+// long as the raw record.
+type Call struct {
+	// Time is in nanoseconds since boot, suspend included, as is Start: when the
+	// handshake began.
+	Time, Start uint64
+	// PIDTGID is the kernel's: process in the upper half, thread in the lower.
+	PIDTGID uint64
+	// Connection numbers handshakes, 0: none. Chain numbers the verifications of
+	// chains, 0: none.
+	Connection uint64
+	Chain      uint32
+	Event      CallEvent
+	// Role and Operation are those of the site.
+	Role, Operation uint8
+	// Late: the handshake had begun before the first hit.
+	Late       bool
+	Executable []byte
+	// Library is where the function is; nil if it was forgotten meanwhile.
+	Library *Library
+	// Input is the length of what is signed or verified, 0: unknown. The others
+	// were set on the context: NIDs, and the size of a key.
+	Input, SetDigest, SetCurve, SetBits uint32
+	// Type, Digest and Group are names; empty: not known.
+	Type, Digest, Group []byte
+
+	record *bpf.FunctionCall
+}
+
+// Value returns a value by its number, false if there is none.
+func (c *Call) Value(number uint8) (uint32, bool) {
+	if int(number) >= len(c.record.Values) {
+		return 0, false
+	}
+	return c.record.Values[number], c.record.Have>>number&1 != 0
+}
+
+// Unreadable reports whether memory on the way to a value could not be read.
+func (c *Call) Unreadable() bool { return c.record.Unreadable != 0 }
+
+const callSize = int(unsafe.Sizeof(bpf.FunctionCall{}))
+
+// DecodeCall decodes a record of kind Function that Ring.Drain handed out into c.
+func (t *Tracer) DecodeCall(raw []byte, c *Call) error {
+	if len(raw) < callSize {
+		return errRecord
+	}
+	// The ring aligns records to eight bytes, as the type needs, and the
+	// length was just checked.
+	r := (*bpf.FunctionCall)(unsafe.Pointer(&raw[0]))
+	executable := raw[unsafe.Offsetof(r.Executable):][:len(r.Executable)]
+	if int(r.ExecutableLength) > len(executable) {
+		return errRecord
+	}
+	*c = Call{
+		Time: r.Time, Start: r.Start, PIDTGID: r.PidTgid, Connection: r.Connection, Chain: r.Chain,
+		Event: CallEvent(r.Event), Role: r.Role, Operation: r.Operation,
+		Late:       r.Flags&uint8(bpf.FunctionCallFlagsCALL_LATE) != 0,
+		Executable: executable[:r.ExecutableLength],
+		Input:      r.Input, SetDigest: r.SetDigest, SetCurve: r.SetCurve, SetBits: r.SetBits,
+		Type:   name(raw[unsafe.Offsetof(r.Type):][:len(r.Type)]),
+		Digest: name(raw[unsafe.Offsetof(r.Digest):][:len(r.Digest)]),
+		Group:  name(raw[unsafe.Offsetof(r.Group):][:len(r.Group)]),
+		record: r,
+	}
+	if table := *t.table.Load(); int(r.Site) < len(table) {
+		c.Library = table[r.Site]
+	}
+	return nil
+}
+
+// name returns what is before the NUL.
+func name(b []byte) []byte {
+	before, _, _ := bytes.Cut(b, []byte{0})
+	return before
+}
