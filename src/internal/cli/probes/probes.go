@@ -28,6 +28,10 @@ func NewCommand() *cobra.Command {
 its build-id and machine, and for each probe its sites with address, place in
 the file, semaphore, kind of no-operation and arguments.
 
+Of a library without probes whose functions the agent can observe (source
+"function"), it shows the values that were decoded from its code with the loads
+that lead to each, the sites, and the reason for all that is refused.
+
 Probes of the audit are those of the providers ` + strings.Join(provider.Names(), ", ") + `.
 --all shows those of other providers as well.
 
@@ -74,6 +78,7 @@ func runProbes(w io.Writer, paths []string, options probesOptions) error {
 			continue
 		}
 		report := newProbesReport(f, options.all)
+		report.Library = newLibraryReport(path)
 		if err := report.problem(); err != nil {
 			problems = append(problems, err)
 			report.Error = err.Error()

@@ -213,6 +213,33 @@ func TestFilesAreJudgedByTheProbesOfTheAudit(t *testing.T) {
 	}
 }
 
+func TestFunctionsOfLibrariesWithoutProbesAreShown(t *testing.T) {
+	libraries, _ := filepath.Glob("/usr/lib*/*/libssl.so.3")
+	if len(libraries) == 0 {
+		t.Skip("this machine has no libssl.so.3")
+	}
+	out, err := probes(t, libraries[0])
+	if err == nil || !strings.Contains(err.Error(), "cannot find probes") {
+		t.Errorf("got error %v, want that it has no probes", err)
+	}
+	for _, want := range []string{
+		"functions of OpenSSL: handshakes\n", "cipher_suite", "decoded twice", "ossl_statem_accept", "handshake server",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output does not have %q:\n%s", want, out)
+		}
+	}
+	out, _ = probes(t, "-o", "json", libraries[0])
+	var reports []probesReport
+	if err := json.Unmarshal([]byte(out), &reports); err != nil {
+		t.Fatal(err)
+	}
+	l := reports[0].Library
+	if l == nil || !l.Handshakes || l.PublicKey || len(l.Values) < 8 || len(l.Sites) < 4 || len(l.Values[0].Loads) == 0 {
+		t.Errorf("the report of the library is %+v", l)
+	}
+}
+
 func TestSitesOfOneProbeStandTogether(t *testing.T) {
 	a, b := site("crypto_auditing", "data", "8@%rax 8@%rax 8@%rax"), site("crypto_auditing", "new_context", "8@%rax 8@%rax")
 	other := site("libc", "setjmp", "")

@@ -26,6 +26,8 @@ type probesReport struct {
 	Providers []providerReport `json:"providers,omitempty"`
 	// Unusable describes the notes that no site could be read from.
 	Unusable []string `json:"unusable,omitempty"`
+	// Library is what the source "function" decodes of a library that it knows.
+	Library *libraryReport `json:"library,omitempty"`
 	// Error says why the file is not good.
 	Error string `json:"error,omitempty"`
 
@@ -290,6 +292,9 @@ func (r *probesReport) writeText(t *tabwriter.Writer) {
 	}
 	for _, u := range r.Unusable {
 		fmt.Fprintf(t, "  ! %s\n", u)
+	}
+	if r.Library != nil {
+		r.Library.writeText(t)
 	}
 }
 
