@@ -46,7 +46,7 @@ func checkSites(t *testing.T, path string, lib *Library) {
 }
 
 // library returns a library of this machine and its version as the file has it.
-func library(t *testing.T, pattern string, version *regexp.Regexp) (path, found string) {
+func library(t testing.TB, pattern string, version *regexp.Regexp) (path, found string) {
 	t.Helper()
 	files, _ := filepath.Glob(pattern)
 	if len(files) == 0 {
