@@ -104,6 +104,7 @@ if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need nginx nginx-light nginx
 	need stunnel stunnel4 stunnel
 	need redis-server redis-server redis
+	need "$(found '/usr/lib*/nginx/modules/ngx_stream_module.so')" libnginx-mod-stream nginx-mod-stream
 	need "$(header mbedtls/ssl.h)" libmbedtls-dev mbedtls-devel
 	need "$(header wolfssl/ssl.h)" libwolfssl-dev wolfssl-devel
 	need tstclnt libnss3-tools nss-tools

@@ -233,8 +233,8 @@ type agent struct {
 	claimed map[string]bool
 }
 
-// startAgent starts an agent that records at sockets.
-func startAgent(t *testing.T) *agent {
+// startAgent starts an agent that records at sockets, and perhaps from other sources.
+func startAgent(t *testing.T, others ...string) *agent {
 	t.Helper()
 	if lacks := missing(); lacks != "" {
 		t.Skip(lacks)
@@ -245,7 +245,7 @@ func startAgent(t *testing.T) *agent {
 	folder := t.TempDir()
 	a := &agent{log: filepath.Join(folder, "log"), claimed: map[string]bool{}}
 	config := filepath.Join(folder, "agent.conf")
-	if err := os.WriteFile(config, []byte("sources = [\"wire\"]\nmax_size = 0\nkeep_free = 0\n"), 0o644); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, "sources = [\"%s\"]\nmax_size = 0\nkeep_free = 0\n", strings.Join(append(others, "wire"), `", "`)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	a.stderr = start(t, filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms")

@@ -87,6 +87,33 @@ func TestWhatSSHReportsIsRecorded(t *testing.T) {
 	}
 }
 
+// It reads the beginning of each packet by itself.
+func TestWhatParamikoReportsIsRecorded(t *testing.T) {
+	need(t, "ssh", "python3")
+	a := startAgent(t)
+	c := &tools{t.TempDir()}
+	ssh := c.copied(t, "ssh")
+	port := freePort(t)
+	listening(t, port, start(t, "/usr/bin/python3", "programs/ssh_pair.py", "server", port))
+	// It says the host key's algorithm, ciphers, MACs and compression.
+	said := strings.Fields(output(t, "", "/usr/bin/python3", "programs/ssh_pair.py", "client", port))
+	if len(said) != 7 {
+		t.Fatalf("paramiko says %q", said)
+	}
+	want := []string{"ssh::result=completed", "ssh::rsa_bits=2048"}
+	for i, key := range []string{"kex_algorithm", "signature_algorithm", "c2s_cipher", "s2c_cipher", "c2s_mac", "s2c_mac", "c2s_compression"} {
+		want = append(want, "ssh::"+key+"="+said[i])
+	}
+	a.recorded(t, "python3*", append(want, "ssh::role=client")...)
+	a.recorded(t, "python3*", append(want, "ssh::role=server")...)
+
+	text := output(t, "", ssh, "-vv", "-F", "none", "-p", port, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "nobody@127.0.0.1", "true")
+	m := find(t, `kex: client->server cipher: (\S+) MAC: (\S+) compression`, text)
+	want = []string{"ssh::result=completed", "ssh::c2s_cipher=" + m[0], "ssh::c2s_mac=" + m[1], "ssh::kex_algorithm=" + find(t, `kex: algorithm: (\S+)`, text)[0]}
+	a.recorded(t, "wt-ssh", append(want, "ssh::role=client")...)
+	a.recorded(t, "python3*", append(want, "ssh::role=server")...)
+}
+
 // A program that only passes on bytes is neither the client nor the server of the
 // handshakes in them.
 func TestWhatARelayPassesOnIsNotItsHandshake(t *testing.T) {
@@ -106,6 +133,11 @@ func TestWhatARelayPassesOnIsNotItsHandshake(t *testing.T) {
 			}
 			return start(t, program, "-db", "-f", file)
 		},
+		"nginx": func(t *testing.T, program, from, to string) *buffer {
+			folder := t.TempDir()
+			text := fmt.Sprintf("load_module /usr/lib/nginx/modules/ngx_stream_module.so; daemon off; pid %[1]s/pid; error_log stderr; events {} stream { server { listen 127.0.0.1:%[2]s; proxy_pass 127.0.0.1:%[3]s; } }", folder, from, to)
+			return start(t, program, "-c", file(t, "nginx.conf", text), "-p", folder)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			program := c.copied(t, name)
@@ -120,6 +152,42 @@ func TestWhatARelayPassesOnIsNotItsHandshake(t *testing.T) {
 				t.Errorf("the relay is recorded: %+v", got)
 			}
 		})
+	}
+}
+
+// Of a tunnel only one socket is seen, the other end is inside SSH.
+func TestATunnelsHandshakesAreSuspectedToBeOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can log in as itself with a key of the test")
+	}
+	need(t, "ssh", "ssh-keygen", "/usr/sbin/sshd")
+	a := startAgent(t)
+	o := opensslPeer(t, &tools{t.TempDir()})
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	for _, key := range []string{"host", "user"} {
+		output(t, "", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(folder, key))
+	}
+	to, through, from := freePort(t), freePort(t), freePort(t)
+	text := fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %[2]s/host\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nAuthorizedKeysFile %[2]s/user.pub\n", through, folder)
+	listening(t, through, start(t, "/usr/sbin/sshd", "-D", "-e", "-f", file(t, "sshd.conf", text)))
+	listening(t, to, o.serve(t, to))
+	listening(t, from, start(t, "ssh", "-N", "-F", "none", "-p", through, "-i", folder+"/user", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+		"-o", "UserKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes", "-L", "127.0.0.1:"+from+":127.0.0.1:"+to, "root@127.0.0.1"))
+	want := o.connect(t, from)
+	for _, side := range []struct{ executable, role, relay string }{
+		{"wt-openssl", "client", ""}, {"ssh", "server", "suspected"}, {"sshd*", "client", "suspected"}, {"wt-openssl", "server", ""},
+	} {
+		matches := want.matches(side.role)
+		if side.relay != "" {
+			matches = append(matches, "tls::relay="+side.relay)
+		}
+		got := a.recorded(t, side.executable, matches...)
+		if relay, marked := got.Events["tls::relay"]; marked && side.relay == "" {
+			t.Errorf("the %s itself is marked as a relay (%v)", side.role, relay)
+		}
 	}
 }
 

@@ -245,34 +245,28 @@ func TestWhatTLSProgramsReportIsRecorded(t *testing.T) {
 	if err := os.WriteFile(javaFolder, []byte(javaClient), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	both := func(more values, serverOptions, clientOptions []string) pair {
-		return pair{
-			func(t *testing.T, port string) *buffer { return o.serve(t, port, serverOptions...) },
-			func(t *testing.T, port string) values { return o.connect(t, port, clientOptions...) }, "wt-openssl", "wt-openssl", more,
-		}
-	}
 	compare(t, a, map[string]func(t *testing.T) pair{
-		"OpenSSL": func(*testing.T) pair { return both(values{"tls::result": "inferred"}, nil, nil) },
+		"OpenSSL": func(*testing.T) pair { return o.ofOpenSSL(values{"tls::result": "inferred"}, nil, nil) },
 		"OpenSSL, another group": func(*testing.T) pair {
-			return both(values{"tls::hello_retry_group": "secp384r1"}, []string{"-groups", "P-384"}, []string{"-groups", "X25519:P-384"})
+			return o.ofOpenSSL(values{"tls::hello_retry_group": "secp384r1"}, []string{"-groups", "P-384"}, []string{"-groups", "X25519:P-384"})
 		},
 		"OpenSSL, a client certificate": func(*testing.T) pair {
-			return both(values{"tls::result": "unknown"}, []string{"-Verify", "1"}, []string{"-cert", o.ec, "-key", o.ecKey})
+			return o.ofOpenSSL(values{"tls::result": "unknown"}, []string{"-Verify", "1"}, []string{"-cert", o.ec, "-key", o.ecKey})
 		},
 		"OpenSSL, an external key": func(*testing.T) pair {
-			return both(values{"tls::psk": "yes", "tls::resumed": ""}, []string{"-psk", "1a2b3c4d", "-ciphersuites", "TLS_AES_128_GCM_SHA256"}, []string{"-psk", "1a2b3c4d"})
+			return o.ofOpenSSL(values{"tls::psk": "yes", "tls::resumed": ""}, []string{"-psk", "1a2b3c4d", "-ciphersuites", "TLS_AES_128_GCM_SHA256"}, []string{"-psk", "1a2b3c4d"})
 		},
 		"OpenSSL, TLS 1.2": func(*testing.T) pair {
-			return both(values{"tls::result": "completed"}, nil, []string{"-tls1_2"})
+			return o.ofOpenSSL(values{"tls::result": "completed"}, nil, []string{"-tls1_2"})
 		},
 		"OpenSSL, TLS 1.2 with DHE": func(*testing.T) pair {
-			return both(values{"tls::result": "completed", "pk::bits": "2048"}, nil, []string{"-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"})
+			return o.ofOpenSSL(values{"tls::result": "completed", "pk::bits": "2048"}, nil, []string{"-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"})
 		},
 		"OpenSSL, TLS 1.2 with static RSA": func(*testing.T) pair {
-			return both(values{"tls::result": "completed"}, nil, []string{"-tls1_2", "-cipher", "AES128-GCM-SHA256"})
+			return o.ofOpenSSL(values{"tls::result": "completed"}, nil, []string{"-tls1_2", "-cipher", "AES128-GCM-SHA256"})
 		},
 		"OpenSSL, TLS 1.0": func(*testing.T) pair {
-			return both(nil, []string{"-cipher", "DEFAULT:@SECLEVEL=0"}, []string{"-tls1", "-cipher", "DEFAULT:@SECLEVEL=0"})
+			return o.ofOpenSSL(nil, []string{"-cipher", "DEFAULT:@SECLEVEL=0"}, []string{"-tls1", "-cipher", "DEFAULT:@SECLEVEL=0"})
 		},
 		"GnuTLS": func(t *testing.T) pair {
 			cli, serv := c.copied(t, "gnutls-cli"), c.copied(t, "gnutls-serv")
