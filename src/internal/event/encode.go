@@ -110,24 +110,7 @@ func AppendData(dst, key []byte, v *Value) []byte {
 	if v.Unreadable {
 		entries++
 	}
-	dst = append(dst, "\xa1\x64Data"...)
-	dst = append(dst, majorMap|entries)
-	dst = append(dst, "\x63key"...)
-	dst = appendText(dst, key)
-	dst = append(dst, "\x65value"...)
-	switch v.Kind {
-	case Word:
-		dst = appendWord(dst, v.Word)
-	case String:
-		if utf8.Valid(v.Bytes) {
-			dst = appendHeader(dst, majorText, uint64(len(v.Bytes)))
-			dst = append(dst, v.Bytes...)
-		} else {
-			dst = appendBytes(dst, v.Bytes)
-		}
-	default:
-		dst = appendBytes(dst, v.Bytes)
-	}
+	dst = AppendValue(appendDataHead(dst, entries, key), v)
 	if v.Truncated {
 		dst = append(dst, "\x69truncated"...)
 		dst = append(dst, simpleTrue)
@@ -137,6 +120,33 @@ func AppendData(dst, key []byte, v *Value) []byte {
 		dst = append(dst, simpleTrue)
 	}
 	return dst
+}
+
+// DataHead returns what AppendData writes before the value of a key, if the value
+// is whole: neither truncated nor unreadable. AppendValue completes it. Whoever
+// writes many values of a key need not encode it each time.
+func DataHead(key []byte) []byte { return appendDataHead(nil, 2, key) }
+
+func appendDataHead(dst []byte, entries byte, key []byte) []byte {
+	dst = append(dst, "\xa1\x64Data"...)
+	dst = append(dst, majorMap|entries)
+	dst = append(dst, "\x63key"...)
+	dst = appendText(dst, key)
+	return append(dst, "\x65value"...)
+}
+
+// AppendValue appends a value as it stands in a Data event.
+func AppendValue(dst []byte, v *Value) []byte {
+	switch v.Kind {
+	case Word:
+		return appendWord(dst, v.Word)
+	case String:
+		if utf8.Valid(v.Bytes) {
+			dst = appendHeader(dst, majorText, uint64(len(v.Bytes)))
+			return append(dst, v.Bytes...)
+		}
+	}
+	return appendBytes(dst, v.Bytes)
 }
 
 // appendTime writes a time in the nine-byte form, whatever its value: equal

@@ -106,11 +106,11 @@ func (c *contexts) get(key contextKey, opened bool) (state *contextState, known 
 	return &c.young.states[*slot-1], known
 }
 
-// handshake returns the handshake of a context that was used lately, nil if it
-// has none.
-func (c *contexts) handshake(key contextKey) *reported {
+// recent returns the state of a context that was used lately, nil if it was not.
+// The pointer is valid until get is called.
+func (c *contexts) recent(key contextKey) *contextState {
 	if slot := *c.young.find(c.hash(key), key); slot != 0 {
-		return c.young.states[slot-1].handshake
+		return &c.young.states[slot-1]
 	}
 	return nil
 }

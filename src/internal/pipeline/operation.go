@@ -103,7 +103,7 @@ func (w *window) add(g *group, key string, v *event.Value) {
 	w.words.use(word, asKey)
 	w.words.useValue(word, v)
 	size := len(g.events)
-	g.events = event.AppendData(g.events, word.text, v)
+	g.events = word.appendData(g.events, v)
 	w.size += len(g.events) - size
 	g.count++
 	w.events++

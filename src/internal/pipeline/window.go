@@ -66,9 +66,17 @@ func (w *window) take(r *probe.Record) {
 		r.Library.Hits.Add(1)
 	}
 	key := contextKey{r.PIDTGID, r.Context}
+	var parent event.ContextID
 	var handshake *reported
-	if w.join != nil && r.NewContext {
-		handshake = w.contexts.handshake(contextKey{r.PIDTGID, r.Parent})
+	if r.NewContext {
+		// The parent was used a moment ago, as a rule: to find it takes less than to
+		// compute its id.
+		above := contextKey{r.PIDTGID, r.Parent}
+		if state := w.contexts.recent(above); state != nil {
+			parent, handshake = state.id, state.handshake
+		} else {
+			parent = w.cipher.ContextID(above.pidTGID, above.context)
+		}
 	}
 	state, known := w.contexts.get(key, r.NewContext)
 	if !known {
@@ -85,7 +93,7 @@ func (w *window) take(r *probe.Record) {
 	g := w.group(state, r)
 	if r.NewContext {
 		size := len(g.events)
-		g.events = event.AppendNewContext(g.events, w.cipher.ContextID(r.PIDTGID, r.Parent), origin(r.Library), r.Executable)
+		g.events = event.AppendNewContext(g.events, parent, origin(r.Library), r.Executable)
 		w.size += len(g.events) - size
 		g.count++
 		w.events++
@@ -162,7 +170,7 @@ func (w *window) element(g *group, state *contextState, e *probe.Element) {
 		state.handshake.note(key.text, &v)
 	}
 	size := len(g.events)
-	g.events = event.AppendData(g.events, key.text, &v)
+	g.events = key.appendData(g.events, &v)
 	w.size += len(g.events) - size
 	g.count++
 	w.events++

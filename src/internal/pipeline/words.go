@@ -21,6 +21,8 @@ const maxWords = 8192
 type word struct {
 	// raw is what the probe gave, text the form of keys and names in the log.
 	raw, text []byte
+	// head begins a whole value of a key in an entry.
+	head []byte
 	// used is, by kind of term, the last window in which the word was used.
 	used [terms]uint64
 	hash [terms]uint64
@@ -94,6 +96,7 @@ func (w *words) find(text []byte) *word {
 	if !utf8.Valid(text) {
 		made.text = event.AppendEscaped(nil, text)
 	}
+	made.head = event.DataHead(made.text)
 	made.hash = [...]uint64{
 		asName:       logstore.TermHash(logstore.Name, made.text),
 		asKey:        logstore.TermHash(logstore.Key, made.text),
@@ -104,6 +107,14 @@ func (w *words) find(text []byte) *word {
 	made.seed = frame.NewValueSeed(made.text)
 	w.byText[string(text)] = made
 	return made
+}
+
+// appendData appends a value of a key as an event.
+func (x *word) appendData(dst []byte, v *event.Value) []byte {
+	if v.Truncated || v.Unreadable {
+		return event.AppendData(dst, x.text, v)
+	}
+	return event.AppendValue(append(dst, x.head...), v)
 }
 
 // use notes that the current window uses a word as a term of the given kind.
