@@ -4,8 +4,6 @@ package queue
 
 import (
 	"path/filepath"
-
-	"crypto-auditing/src/internal/logstore/segment"
 )
 
 // LostReason is why entries that were written are not in the store any more.
@@ -56,10 +54,10 @@ func (t *tally) add(c *Chunk) {
 	t.since, t.until = min(t.since, c.Since), max(t.until, c.Until)
 }
 
-func (t *tally) lost(reason LostReason, first uint64) Lost {
+func (t *tally) lost(reason LostReason, path string) Lost {
 	return Lost{
 		Reason: reason, First: t.first, Last: t.last, Hits: t.hits, Events: t.events,
-		Since: t.since, Until: t.until, Segment: segment.Name(first),
+		Since: t.since, Until: t.until, Segment: filepath.Base(path),
 	}
 }
 
@@ -70,14 +68,14 @@ func (q *Queue) displaced() (bool, error) {
 	if q.file == nil {
 		return false, nil
 	}
-	in, err := q.file.Is(filepath.Join(q.dir, segment.Name(q.first)))
+	in, err := q.file.Is(q.path)
 	if in || err != nil {
 		return false, err
 	}
 	// Nothing can be learnt from an error about a file without a name.
 	_ = q.file.Close()
-	lost := q.inSegment.lost(SegmentDeleted, q.first)
-	q.file, q.first = nil, 0
+	lost := q.inSegment.lost(SegmentDeleted, q.path)
+	q.file, q.path = nil, ""
 	q.end, q.part, q.synced = 0, 0, 0
 	q.rewrite, q.unsettled = false, false
 	q.inSegment, q.unproven = tally{}, tally{}

@@ -128,7 +128,7 @@ type Queue struct {
 	// since those that have it call functions that lock the Writer.
 	turn   sync.Mutex
 	file   file.File
-	first  uint64 // the segment's
+	path   string // the file's
 	end    int64  // what is written of whole chunks
 	part   int64  // what is written of the chunk behind that
 	synced int64  // up to where the file is durable
@@ -588,7 +588,8 @@ func (q *Queue) begin(p Chunk) error {
 		}
 	}
 	name := segment.Name(p.Position.First)
-	f, err := q.place(filepath.Join(q.dir, name), p.Bytes)
+	path := filepath.Join(q.dir, name)
+	f, err := q.place(path, p.Bytes)
 	if errors.Is(err, fs.ErrExist) {
 		q.opts.Taken(name)
 		return nil
@@ -600,7 +601,7 @@ func (q *Queue) begin(p Chunk) error {
 		// All its data is durable, so nothing is learnt from an error.
 		_ = q.file.Close()
 	}
-	q.file, q.first = f, p.Position.First
+	q.file, q.path = f, path
 	q.end, q.part, q.synced = int64(len(p.Bytes)), 0, 0
 	q.rewrite, q.unsettled, q.unsynced = false, true, time.Now()
 	q.inSegment, q.unproven = tally{}, tally{}

@@ -4,7 +4,6 @@ package queue
 
 import (
 	"fmt"
-	"path/filepath"
 
 	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
@@ -29,7 +28,7 @@ func (e *UndurableError) Unwrap() error { return e.Err }
 // bytes are read back, checked and written to the same place, which makes the
 // pages dirty again.
 func (q *Queue) writeAgain() error {
-	s, err := segment.Open(filepath.Join(q.dir, segment.Name(q.first)))
+	s, err := segment.Open(q.path)
 	if err != nil {
 		return fmt.Errorf("cannot write again what a failed sync left: %w", err)
 	}
@@ -57,7 +56,7 @@ func (q *Queue) writeAgain() error {
 // giveUp goes on without what cannot be read back. The gap it leaves is one
 // that readers find.
 func (q *Queue) giveUp(err error) error {
-	lost := q.unproven.lost(NotDurable, q.first)
+	lost := q.unproven.lost(NotDurable, q.path)
 	lost.Err = err
 	q.mu.Lock()
 	e := &UndurableError{From: q.durable + 1, To: q.committed, Err: err}
