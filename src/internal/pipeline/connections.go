@@ -94,7 +94,7 @@ func (p *Pipeline) Connections() (Seen, []status.Coverage) {
 // them, for long enough, or all.
 func (p *Pipeline) settle(all bool) {
 	if p.window.join != nil {
-		p.window.join.settle(all, p.write, p.window.complete)
+		p.window.join.settle(all, p.write, p.window.complete, p.window.contradict)
 	}
 }
 

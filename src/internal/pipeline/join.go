@@ -20,6 +20,9 @@ const (
 	// joinTime is how long before the end of a handshake at a socket a library
 	// can have begun it, in nanoseconds.
 	joinTime = 10e9
+	// mismatchFlushes is how many more flushes one of a socket waits for that has no
+	// value of a library's: the one that the library means may end later.
+	mismatchFlushes = 10
 	// maxReported bounds the handshakes of libraries that are remembered.
 	maxReported = 16384
 	// maxGroups is how many groups of one are: a client begins with one key pair for
@@ -63,6 +66,22 @@ func (v *values) agrees(s *values) bool {
 	return v.count == 0
 }
 
+// differences returns the keys of the values of a library, v, and of a socket, s, that
+// are not of one handshake.
+func (v *values) differences(s *values) string {
+	var keys []string
+	if differ(v.version, s.version) {
+		keys = append(keys, "tls::protocol_version")
+	}
+	if differ(v.suite, s.suite) {
+		keys = append(keys, "tls::ciphersuite")
+	}
+	if s.count > 0 && v.count > 0 && !slices.Contains(v.groups[:v.count], s.groups[0]) {
+		keys = append(keys, "tls::group")
+	}
+	return strings.Join(keys, ",")
+}
+
 func differ(a, b int64) bool { return a != 0 && b != 0 && a != b }
 
 // reported is a handshake that a library began.
@@ -81,6 +100,10 @@ type reported struct {
 	// differ.
 	rival    *values
 	disputed bool
+	// doubted is a handshake of a socket without a value of this one that may be it
+	// all the same; contested: there were several.
+	doubted   *operation
+	contested bool
 }
 
 // mayBe notes that a handshake of a socket may be this one, or not.
@@ -111,10 +134,12 @@ type joiner struct {
 	coverage map[string]*status.Coverage
 }
 
-// waiting is a handshake of a socket, and how many more flushes it waits for.
+// waiting is a handshake of a socket, and how many more flushes it waits for. It is in
+// doubt if what libraries reported has other values.
 type waiting struct {
 	operation *operation
 	flushes   int
+	doubt     bool
 }
 
 func newJoiner() *joiner {
@@ -254,7 +279,7 @@ func find(candidates []*reported, o *operation) (match *reported, certain bool) 
 // settle.
 func (j *joiner) offer(o *operation) bool {
 	if j.functions != nil || len(j.candidates(o)) > 0 {
-		j.waiting = append(j.waiting, waiting{o, 2})
+		j.waiting = append(j.waiting, waiting{operation: o, flushes: 2})
 		return true
 	}
 	j.count(o.executable, func(c *status.Coverage) { c.Socket++ })
@@ -280,8 +305,9 @@ func (j *joiner) count(executable string, add func(*status.Coverage)) {
 
 // settle decides on the handshakes that have waited for long enough, or all. It
 // calls write for those that are no library's, and complete for others if it is
-// certain which one it is.
-func (j *joiner) settle(all bool, write func(*operation), complete func(*reported, *operation)) {
+// certain which one it is. Those of which a library reported other values are
+// written and passed to mismatch.
+func (j *joiner) settle(all bool, write func(*operation), complete, mismatch func(*reported, *operation)) {
 	waiting := j.waiting
 	j.waiting = j.waiting[:0]
 	for _, w := range waiting {
@@ -300,12 +326,45 @@ func (j *joiner) settle(all bool, write func(*operation), complete func(*reporte
 				complete(match, w.operation)
 			}
 			continue
-		case len(candidates) > 0:
+		case len(candidates) > 0 && !w.doubt && !all:
+			w.flushes, w.doubt = mismatchFlushes, true
+			for _, r := range nearest(candidates, w.operation) {
+				r.contested = r.contested || r.doubted != nil
+				r.doubted = w.operation
+			}
+			j.waiting = append(j.waiting, w)
+			continue
+		}
+		if r := contrary(candidates, w.operation); r != nil {
+			r.matched = true
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Mismatched++ })
 			j.functions.differ(candidates, w.operation)
-		default:
+			mismatch(r, w.operation)
+		} else {
 			j.count(w.operation.executable, func(c *status.Coverage) { c.Socket++ })
 		}
 		write(w.operation)
 	}
+}
+
+// nearest returns the candidates of the same task as one of a socket, or else all.
+func nearest(candidates []*reported, o *operation) (near []*reported) {
+	for _, r := range candidates {
+		if r.task == o.task {
+			near = append(near, r)
+		}
+	}
+	if near == nil {
+		return candidates
+	}
+	return near
+}
+
+// contrary returns which of the candidates one of a socket is, although none agrees; nil
+// if that is not certain.
+func contrary(candidates []*reported, o *operation) *reported {
+	if near := nearest(candidates, o); len(near) == 1 && !near[0].contested {
+		return near[0]
+	}
+	return nil
 }

@@ -39,8 +39,8 @@ func joined(t *testing.T, o *operation, records ...*probe.Record) (groups []even
 	if !w.join.offer(o) {
 		w.operation(o)
 	}
-	for range 2 {
-		w.join.settle(false, w.operation, w.complete)
+	for range 2 + mismatchFlushes {
+		w.join.settle(false, w.operation, w.complete, w.contradict)
 	}
 	if !w.empty() {
 		groups, _ = flushWindow(t, w)
@@ -91,8 +91,8 @@ func TestAHandshakeThatALibraryReportsIsNotWrittenTwice(t *testing.T) {
 		"one of the groups does":   {[]*probe.Record{handshake, version, suite, exchange(23, 29)}, "client", 0, status.Coverage{Matched: 1}},
 		"without values":           {[]*probe.Record{handshake}, "client", 1, status.Coverage{Matched: 1}},
 		"without the suite":        {[]*probe.Record{handshake, version, exchange(29)}, "client", 1, status.Coverage{Matched: 1}},
-		"another version":          {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771))}, "client", 2, status.Coverage{Mismatched: 1}},
-		"another group":            {[]*probe.Record{handshake, version, suite, exchange(23)}, "client", 2, status.Coverage{Mismatched: 1}},
+		"another version":          {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771))}, "client", 3, status.Coverage{Mismatched: 1}},
+		"another group":            {[]*probe.Record{handshake, version, suite, exchange(23)}, "client", 3, status.Coverage{Mismatched: 1}},
 		"the other role":           {[]*probe.Record{handshake, version, suite}, "server", 2, status.Coverage{Socket: 1}},
 		"another process":          {[]*probe.Record{&other}, "client", 2, status.Coverage{Socket: 1}},
 		"no handshake":             {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshakes"))}, "client", 2, status.Coverage{Socket: 1}},
@@ -153,7 +153,7 @@ func TestAValueThatMayBeOfAnotherHandshakeIsNotAdded(t *testing.T) {
 				o.task = c.tasks[i]
 				w.join.offer(o)
 			}
-			w.join.settle(true, w.operation, w.complete)
+			w.join.settle(true, w.operation, w.complete, w.contradict)
 			var got []int64
 			if !w.empty() {
 				groups, _ := flushWindow(t, w)
@@ -211,5 +211,70 @@ func TestWhatTheJoinerRemembersIsBounded(t *testing.T) {
 	w.take(opens(1<<40, 1, event.NoParent, text("name", "tls::handshake_client")))
 	if n := len(w.join.all); n != 1 || len(w.join.byProcess[0]) != 1 {
 		t.Errorf("%d handshakes of libraries are remembered for ever", n)
+	}
+}
+
+// A handshake of which a library and a socket gave different values is marked in both
+// contexts, but only if it is certain that they are of one handshake.
+func TestAMismatchIsMarkedOnBothSidesIfItIsCertain(t *testing.T) {
+	handshake := func(context, task uint64, version int64) []*probe.Record {
+		opened, said := opens(context, context, event.NoParent, text("name", "tls::handshake_client")), says(context, context, number("tls::protocol_version", version))
+		opened.PIDTGID, said.PIDTGID = task, task
+		return []*probe.Record{opened, said}
+	}
+	at := func(task uint64, version, suite int64) *operation {
+		o := seen(10, "client", version, suite, 29)
+		o.task = task
+		return o
+	}
+	const mismatch = "tls::protocol_version"
+	for name, c := range map[string]struct {
+		records []*probe.Record
+		seen    []*operation
+		// marks is how many contexts are marked, with what coverage.
+		marks int
+		want  status.Coverage
+	}{
+		"another version":                        {handshake(1, 7, 771), []*operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
+		"in another thread":                      {handshake(1, 8, 771), []*operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
+		"two libraries in one process":           {append(handshake(1, 7, 771), handshake(2, 7, 770)...), []*operation{at(7, 772, 0x1301)}, 0, status.Coverage{Socket: 1}},
+		"one of them in this thread":             {append(handshake(1, 7, 771), handshake(2, 8, 770)...), []*operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
+		"two sockets for one of a library":       {handshake(1, 7, 771), []*operation{at(7, 772, 0x1301), at(7, 772, 0x1302)}, 0, status.Coverage{Socket: 2}},
+		"beside another library's, which agrees": {handshake(1, 7, 771), []*operation{at(7, 772, 0x1301), at(7, 771, 0xc02f)}, 0, status.Coverage{Matched: 1, Socket: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := testWindow(t)
+			w.join = newJoiner()
+			for _, r := range c.records {
+				w.take(r)
+			}
+			flushWindow(t, w)
+			for i, o := range c.seen {
+				o.context += uint64(i) << 8
+				if !w.join.offer(o) {
+					t.Fatalf("socket %d does not wait for a library", i)
+				}
+			}
+			for range 2 + mismatchFlushes {
+				w.join.settle(false, w.operation, w.complete, w.contradict)
+			}
+			groups, _ := flushWindow(t, w)
+			marks := 0
+			for i := range groups {
+				for _, e := range groups[i].Events {
+					if string(e.Key) == "tls::mismatch" {
+						marks++
+						if string(e.Value.Bytes) != mismatch || string(groups[i].Source) != "wire" {
+							t.Errorf("%s of source %q is marked %q", groups[i].Name, groups[i].Source, e.Value.Bytes)
+						}
+					}
+				}
+			}
+			got := *w.join.coverage["curl"]
+			c.want.Executable = "curl"
+			if marks != c.marks || got != c.want {
+				t.Errorf("%d contexts are marked, coverage %+v; want %d, %+v", marks, got, c.marks, c.want)
+			}
+		})
 	}
 }

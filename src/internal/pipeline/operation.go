@@ -79,10 +79,23 @@ func (w *window) complete(r *reported, o *operation) {
 	if missing == nil {
 		return
 	}
+	w.amend(r, o, missing)
+}
+
+// contradict marks that a library and a socket gave different values of one handshake:
+// in both contexts, that of the operation being written next.
+func (w *window) contradict(r *reported, o *operation) {
+	mark := wire.Element{Key: "tls::mismatch", Text: r.differences(&o.values)}
+	o.root.Elements = append(o.root.Elements, mark)
+	w.amend(r, o, []wire.Element{mark})
+}
+
+// amend adds to the context of a library's handshake what is known by its socket.
+func (w *window) amend(r *reported, o *operation, elements []wire.Element) {
 	at := o.end &^ (timeResolution - 1)
 	w.elements(w.newGroup(group{
 		id: r.context, start: at, end: at, name: r.name, executable: r.executable, unit: w.unit(o), source: w.words.get([]byte(o.source)),
-	}), missing)
+	}), elements)
 }
 
 // elements adds elements to a group.
