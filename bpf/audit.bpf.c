@@ -18,6 +18,7 @@
 #include "hits.bpf.h"
 #include "registers.bpf.h"
 #include "task.bpf.h"
+#include "owner.bpf.h"
 #include "tree.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -465,29 +466,6 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 	if (f.unreadable)
 		r->flags |= RECORD_NO_ARRAY;
 	finish(r, h, f.done, f.used);
-	return 0;
-}
-
-/*
- * Puts whose program it is into the ring. Where there is no room, the hit will
- * hardly find any. The function is global for the verifier, as refusal is.
- */
-__noinline int send_owner(__u64 now)
-{
-	const struct task_struct *task = bpf_get_current_task_btf();
-	struct owner *o = bpf_ringbuf_reserve(&ring, sizeof(*o), 0);
-
-	if (!o)
-		return 0;
-	o->time = now;
-	o->pid_tgid = (__u64)task->tgid << 32 | (__u32)task->pid;
-	o->unused[0] = o->unused[1] = 0;
-	o->user = bpf_get_current_uid_gid();
-	o->length = sizeof(*o);
-	o->kind = RECORD_OWNER;
-	o->padding = 0;
-	read_unit(o->unit, task);
-	bpf_ringbuf_submit(o, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

@@ -22,6 +22,7 @@
 #include "hits.bpf.h"
 #include "registers.bpf.h"
 #include "task.bpf.h"
+#include "owner.bpf.h"
 #include "tree.bpf.h"
 #include "function.bpf.h"
 
@@ -282,7 +283,8 @@ static __always_inline void gather_from(struct call *r, struct layout *layout, _
 /* Reserves a record, or counts the loss of the hit. */
 static __always_inline struct call *reserve(const struct hit *h, __u8 event)
 {
-	__u32 reason = refusal(h->task->tgid, h->time, sizeof(struct call));
+	int owned = !!*(volatile __u64 *)&control.owners;
+	__u32 reason = refusal(h->task->tgid, h->time, owned ? sizeof(struct call) + RATE_RECORD : sizeof(struct call));
 	struct call *r;
 	long n;
 
@@ -291,6 +293,8 @@ static __always_inline struct call *reserve(const struct hit *h, __u8 event)
 		count_loss(reason, 1);
 		return 0;
 	}
+	if (owned)
+		send_owner(h->time);
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
 	count_hit();
 	if (!r) {

@@ -46,12 +46,12 @@ func (e *excluder) any() bool {
 	return e.version != nil && len(*e.version) > 0
 }
 
-func (e *excluder) get(process uint32) (verdict, bool) {
+func (e *excluder) get(process uint32) verdict {
 	v, ok := e.young[process]
 	if !ok {
-		v, ok = e.old[process]
+		v = e.old[process]
 	}
-	return v, ok
+	return v
 }
 
 func (e *excluder) put(process uint32, v verdict) {
@@ -67,7 +67,7 @@ func (e *excluder) owner(o *probe.Owner) {
 	if !e.any() {
 		return
 	}
-	v, _ := e.get(o.Process)
+	v := e.get(o.Process)
 	if p := &v.program; p.Owned && p.User == o.User && p.Unit == string(o.Unit) {
 		return
 	}
@@ -83,18 +83,35 @@ func (e *excluder) hit(r *probe.Record) bool {
 		return false
 	}
 	process := uint32(r.PIDTGID >> 32)
-	v, known := e.get(process)
-	if r.NewContext && (!v.judged || v.program.Executable != string(r.Executable)) {
-		v.program.Executable = string(r.Executable)
+	if !r.NewContext {
+		v := e.get(process)
+		return e.counted(v.rule)
+	}
+	return e.counted(e.judge(process, r.Executable))
+}
+
+// call reports whether a call of a function is excluded, and counts it then.
+func (e *excluder) call(c *probe.Call) bool {
+	return e.any() && e.counted(e.judge(uint32(c.PIDTGID>>32), c.Executable))
+}
+
+// judge returns the rule that excludes a process of that executable, nil if none does.
+func (e *excluder) judge(process uint32, executable []byte) *exclude.Rule {
+	v := e.get(process)
+	if !v.judged || v.program.Executable != string(executable) {
+		v.program.Executable = string(executable)
 		v.rule, v.judged = e.version.Match(&v.program), true
 		e.put(process, v)
-	} else if !known {
+	}
+	return v.rule
+}
+
+// counted counts a hit that a rule excludes; nil: none does.
+func (e *excluder) counted(rule *exclude.Rule) bool {
+	if rule == nil {
 		return false
 	}
-	if v.rule == nil {
-		return false
-	}
-	e.set.AddHit(v.rule)
+	e.set.AddHit(rule)
 	return true
 }
 

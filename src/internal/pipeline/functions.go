@@ -65,10 +65,13 @@ func (p *Pipeline) function(from *function.Operation) {
 }
 
 // take gives a record of the ring to the tracker.
-func (f *functions) take(t *probe.Tracer, w *window, raw []byte) error {
+func (f *functions) take(t *probe.Tracer, w *window, e *excluder, raw []byte) error {
 	r, c := &f.record, &f.call
 	if err := t.DecodeCall(raw, r); err != nil {
 		return err
+	}
+	if e.call(r) {
+		return nil
 	}
 	w.hits++
 	*c = function.Call{

@@ -230,7 +230,7 @@ func (p *Pipeline) take(raw []byte) {
 	case kind == probe.Piece && p.connections != nil:
 		decoded = p.connections.take(raw) == nil
 	case kind == probe.Function && p.functions != nil:
-		decoded = p.functions.take(p.tracer, p.window, raw) == nil
+		decoded = p.functions.take(p.tracer, p.window, p.exclude, raw) == nil
 	default:
 		decoded = false
 	}
