@@ -112,6 +112,25 @@ func TestRealProgramsAreSeenAsTheyReportThemselves(t *testing.T) {
 	})
 }
 
+func TestASignatureOfAnUnmodifiedLibraryIsSeenOnce(t *testing.T) {
+	need(t, "openssl")
+	folder := t.TempDir()
+	key, signature := filepath.Join(folder, "key"), filepath.Join(folder, "signature")
+	if out, err := exec.Command("openssl", "genrsa", "-out", key, "2048").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r := trace(t, "--source", "function", "--", "openssl", "dgst", "-sha1", "-sign", key, "-out", signature, key)
+	var signs []operation
+	for _, o := range r.by("openssl") {
+		if o.Events["name"] == "pk::sign" {
+			signs = append(signs, o)
+		}
+	}
+	if r.status != 0 || len(signs) != 1 || signs[0].Events["crau::source"] != "function" {
+		t.Errorf("status %d, seen are %+v\n%s", r.status, r.operations, r.stderr)
+	}
+}
+
 // sshServer is an sshd, until the test ends, into which nobody can log in.
 func sshServer(t *testing.T) (number string) {
 	t.Helper()

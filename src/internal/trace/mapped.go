@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
@@ -41,7 +40,7 @@ func (t *Tracer) attachMapped() {
 	fresh := t.fresh
 	t.fresh = nil
 	t.mu.Unlock()
-	if !t.options.uses(event.USDT) {
+	if len(t.sources) == 0 {
 		return
 	}
 	known := false

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"crypto-auditing/src/internal/discover"
-	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/wire"
 )
@@ -31,23 +31,16 @@ func (t *Tracer) Report() Report {
 	if t.watcherErr != nil {
 		add("libraries that were loaded later: %v", t.watcherErr)
 	}
-	attached := map[string]bool{}
-	for _, l := range t.libraries.Status() {
-		if l.Sites > 0 {
-			attached[base(l.Path)] = true
-		}
+	if t.functionsErr != nil {
+		add("functions of libraries: %v", t.functionsErr)
 	}
-	var none []string
 	t.mu.Lock()
-	for path := range t.mapped {
-		if name := filepath.Base(path); (discover.Usual{}).Has(name) && !attached[base(path)] && t.options.uses(event.USDT) {
-			none = append(none, name)
-		}
+	for _, err := range t.quarantined {
+		add("%v", err)
 	}
 	t.mu.Unlock()
-	slices.Sort(none)
-	for _, name := range slices.Compact(none) {
-		add("%s was loaded and has no probes", name)
+	if len(t.sources) > 0 {
+		t.reportLibraries(add)
 	}
 	if missed, err := t.tree.Missed(); err != nil {
 		add("some processes: %v", err)
@@ -62,6 +55,43 @@ func (t *Tracer) Report() Report {
 		t.reportConnections(seen.Stats, add)
 	}
 	return r
+}
+
+// reportLibraries adds which of the cryptographic libraries that were loaded were not
+// attached.
+func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
+	attached, refused := map[string]bool{}, map[string]string{}
+	for _, l := range t.libraries.Status() {
+		if l.Sites > 0 {
+			attached[base(l.Path)] = true
+		} else if l.Error != "" {
+			// The first of the reasons is enough here; crauctl probes has all.
+			reason, _, _ := strings.Cut(strings.TrimPrefix(l.Error, "cannot attach to "+l.Path+": "), "\n")
+			refused[base(l.Path)] = reason
+		}
+	}
+	var none, reasons []string
+	t.mu.Lock()
+	for path := range t.mapped {
+		name := filepath.Base(path)
+		if !(discover.Usual{}).Has(name) || attached[base(path)] {
+			continue
+		}
+		if reason := refused[base(path)]; reason != "" {
+			reasons = append(reasons, fmt.Sprintf("what %s did: %s", name, reason))
+		} else {
+			none = append(none, name)
+		}
+	}
+	t.mu.Unlock()
+	if none != nil {
+		slices.Sort(none)
+		add("what these libraries did, of which no source knows more: %s", strings.Join(slices.Compact(none), ", "))
+	}
+	slices.Sort(reasons)
+	for _, reason := range slices.Compact(reasons) {
+		add("%s", reason)
+	}
 }
 
 // reportConnections adds what is known of connections.

@@ -19,14 +19,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/attach"
+	"crypto-auditing/src/internal/capture"
 	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/function"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/pipeline"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/probe/mappings"
 	"crypto-auditing/src/internal/probe/sockets"
 	"crypto-auditing/src/internal/probe/tree"
+	"crypto-auditing/src/internal/provider"
+	"crypto-auditing/src/internal/schema"
 )
 
 // window is how long events of a context are gathered.
@@ -71,16 +75,25 @@ type Tracer struct {
 	sockets    *sockets.Source
 	socketsErr error
 
+	// sources plan sites in files. functions is nil if that source is not used, or
+	// cannot be for functionsErr.
+	sources      []capture.Source
+	functions    *function.Source
+	functionsErr error
+	refusing     sync.WaitGroup
+
 	// watcher reports what is mapped; nil: it cannot, for watcherErr.
 	watcher    *mappings.Watcher
 	watcherErr error
 	own        int
 
-	// mu guards what the watcher reports.
+	// mu guards what the watcher and the pipeline report.
 	mu     sync.Mutex
 	mapped map[string]bool // by path
 	news   chan struct{}
 	fresh  []mappings.Mapping
+	// quarantined are libraries that were detached because of their values.
+	quarantined []error
 }
 
 // DeniedError reports that the calling user may not trace. Its text is what is
@@ -141,22 +154,14 @@ func (t *Tracer) prepare() (err error) {
 		return err
 	}
 	t.files.Add(t.options.Files...)
-	finder := discover.Finder(discover.Named(nil))
-	if t.options.uses(event.USDT) {
-		finder = discover.All{discover.Usual{}, t.files}
+	registry, err := schema.Builtin()
+	if err != nil {
+		return err
 	}
-	t.libraries = attach.New(attach.Options{
-		Tracer: t.tracer, Log: log, Finder: finder, Others: true, Changed: func() {},
-		Missed: func(u loss.Unrecorded) {
-			t.losses.Miss(u)
-			t.tracer.Ring().Wake()
-		},
-	})
-	t.answering = t.libraries.Answer()
 	// Both take some tenths of a second.
 	var attaching sync.WaitGroup
 	var attachErr error
-	attaching.Go(func() { attachErr = t.libraries.Attach() })
+	attaching.Go(func() { attachErr = t.attachLibraries(log) })
 	if t.options.uses(event.Wire) {
 		t.sockets, t.socketsErr = sockets.Attach(t.tracer, sockets.Options{Datagrams: true})
 	}
@@ -164,14 +169,54 @@ func (t *Tracer) prepare() (err error) {
 	if t.sockets != nil {
 		t.pipeline.Watch(pipeline.Sockets{Source: t.sockets, Suspect: t.options.suspects})
 	}
+	if t.functions != nil {
+		t.pipeline.Functions(t.functions, registry, t.quarantine)
+	}
 	var no *probe.DeniedError
 	if errors.As(attachErr, &no) && t.libraries.Attached() == 0 {
 		return no
 	}
-	if t.sockets == nil && !t.options.uses(event.USDT) {
-		return t.socketsErr
+	if t.sockets == nil && len(t.sources) == 0 {
+		return errors.Join(t.socketsErr, t.functionsErr)
 	}
 	return nil
+}
+
+// attachLibraries attaches to the libraries and the files of the command.
+func (t *Tracer) attachLibraries(log *slog.Logger) error {
+	// A library with probes is not recorded by its functions as well.
+	if t.options.uses(event.USDT) {
+		t.sources = append(t.sources, provider.Source())
+	}
+	if t.options.uses(event.Function) {
+		if t.functionsErr = t.tracer.LoadFunctions(); t.functionsErr == nil {
+			t.functions = function.New()
+			t.sources = append(t.sources, t.functions.Capture())
+		}
+	}
+	finder := discover.Finder(discover.Named(nil))
+	if len(t.sources) > 0 {
+		finder = discover.All{discover.Usual{}, t.files}
+	}
+	t.libraries = attach.New(attach.Options{
+		Tracer: t.tracer, Log: log, Finder: finder, Sources: t.sources, Others: true, Changed: func() {},
+		Missed: func(u loss.Unrecorded) {
+			t.losses.Miss(u)
+			t.tracer.Ring().Wake()
+		},
+	})
+	t.answering = t.libraries.Answer()
+	return t.libraries.Attach()
+}
+
+// quarantine ends the recording of a library whose values cannot be trusted. It is
+// called by the pipeline.
+func (t *Tracer) quarantine(q *function.QuarantineError) {
+	t.mu.Lock()
+	t.quarantined = append(t.quarantined, q)
+	t.mu.Unlock()
+	// Detaching waits for the kernel.
+	t.refusing.Go(func() { t.libraries.Refuse(function.Name, q.BuildID, q) })
 }
 
 // sink gives batches to a function.
@@ -266,6 +311,7 @@ func (t *Tracer) Run(ctx context.Context) error {
 		stop()
 		others.Wait()
 	}
+	t.refusing.Wait()
 	if err != nil {
 		return fmt.Errorf("cannot record: %w", err)
 	}

@@ -85,12 +85,9 @@ Exit status:
 	return command
 }
 
-// sources are those that trace has.
-func sources() []event.Source { return []event.Source{event.USDT, event.Wire} }
-
 func sourceNames() string {
 	var names []string
-	for _, s := range sources() {
+	for _, s := range event.Sources() {
 		names = append(names, string(s))
 	}
 	return strings.Join(names, ", ")
@@ -114,7 +111,7 @@ func (o *options) check(arguments []string) error {
 		}
 	}
 	for _, name := range o.sources {
-		if !slices.Contains(sources(), event.Source(name)) {
+		if !slices.Contains(event.Sources(), event.Source(name)) {
 			return console.Usagef("unknown source %q: there are %s", name, sourceNames())
 		}
 	}
@@ -124,7 +121,7 @@ func (o *options) check(arguments []string) error {
 // used returns the sources to use.
 func (o *options) used() (used []event.Source) {
 	if o.sources == nil {
-		return sources()
+		return event.Sources()
 	}
 	for _, name := range o.sources {
 		used = append(used, event.Source(name))
