@@ -17,14 +17,14 @@ import (
 	"crypto-auditing/src/internal/cli"
 )
 
-// onScreen runs crauctl on a pseudo-terminal and returns what it shows.
-func onScreen(t *testing.T, variables map[string]string, arguments ...string) (screen, stderr string, code int) {
+// openTerminal opens a pseudo-terminal.
+func openTerminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer master.Close()
+	t.Cleanup(func() { master.Close() })
 	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -32,10 +32,17 @@ func onScreen(t *testing.T, variables map[string]string, arguments ...string) (s
 	if err != nil {
 		t.Fatal(err)
 	}
-	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return master, slave
+}
+
+// onScreen runs crauctl on a pseudo-terminal and returns what it shows.
+func onScreen(t *testing.T, variables map[string]string, arguments ...string) (screen, stderr string, code int) {
+	t.Helper()
+	master, slave := openTerminal(t)
 	var shown bytes.Buffer
 	var reader sync.WaitGroup
 	reader.Go(func() {

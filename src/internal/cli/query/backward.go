@@ -94,7 +94,7 @@ type unplaced struct {
 // showBackward shows the log, or the newest operations of it, by reading it from
 // its end back to after, or to its beginning if that is nil.
 func (q *query) showBackward(ctx context.Context, src source.Store, out *output, after *logstore.Cursor) (*viewer, error) {
-	newest, _, err := src.Ends()
+	newest, oldest, err := src.Ends()
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +117,9 @@ func (q *query) showBackward(ctx context.Context, src source.Store, out *output,
 			}
 		}
 		b.whole = !more
+		if at := min(p.from.Sequence, newest.Sequence); at >= oldest.Sequence {
+			q.meter.Set(int64(newest.Sequence-at), int64(newest.Sequence-oldest.Sequence))
+		}
 		b.add(p)
 		b.release()
 		if b.err == nil && q.lines < 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/progress"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/selection"
 	"crypto-auditing/src/internal/cli/source"
@@ -129,6 +130,7 @@ type query struct {
 	boot        source.BootTime
 	form        render.Form
 	fields      map[string]bool // that are shown, nil: all
+	meter       *progress.Meter
 }
 
 func newQuery(e *console.Environment, f *queryFlags, arguments []string, given func(option string) bool) (*query, error) {

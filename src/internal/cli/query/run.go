@@ -3,24 +3,27 @@
 package query
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"crypto-auditing/src/internal/cli/console"
-	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/cli/progress"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/cli/terminal"
 )
 
 // run reads the log and shows what is selected.
 func (q *query) run(ctx context.Context) error {
-	out, err := q.openOutput()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	leave := func() { cancel(errLeft) }
+	defer terminal.Watch(q.environment.Stdout, leave)()
+	q.meter = progress.Start(q.environment, progress.Options{Verb: "Reading", Unit: q.progressUnit(), Quiet: q.quiet || q.follow})
+	defer q.meter.Stop()
+	out, err := q.openOutput(leave)
 	if err != nil {
 		return err
 	}
@@ -35,7 +38,11 @@ func (q *query) run(ctx context.Context) error {
 	} else {
 		found, err = q.showStore(ctx, out)
 	}
-	if closeErr := out.close(); err == nil {
+	q.meter.Stop()
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), errLeft) {
+		err = errLeft
+	}
+	if closeErr := out.close(ctx); err == nil {
 		err = closeErr
 	}
 	if err != nil && !errors.Is(err, errLeft) {
@@ -134,74 +141,4 @@ func (g *gaps) report(w io.Writer) error {
 		fmt.Fprintf(w, "crauctl: %d more places of the log could not be read\n", g.unsaid)
 	}
 	return g.errs[len(g.errs)-1]
-}
-
-// output is where a query writes: standard output, or a pager.
-type output struct {
-	printer render.Printer
-	buffer  *bufio.Writer
-	pager   *terminal.Pager
-	// warnings are held back while a pager has the screen.
-	warnings bytes.Buffer
-	stderr   io.Writer
-}
-
-func (q *query) openOutput() (*output, error) {
-	e := q.environment
-	o := &output{stderr: e.Stderr}
-	options := render.Options{Registry: q.registry, Warnings: e.Stderr, Location: e.Location, Fields: q.fields, All: q.all, Names: q.names, ASCII: terminal.IsASCII(e.Getenv)}
-	w := e.Stdout
-	if terminal.Is(w) {
-		if q.form.Raw {
-			// Its strings are as they came, and a terminal would act on them.
-			return nil, console.Usagef("this output form is not for a terminal: write it to a file or a program")
-		}
-		options.Color = terminal.HasColor(e.Getenv)
-		if file, ok := w.(*os.File); ok && !q.noPager && !q.follow {
-			pager, err := terminal.StartPager(file, e.Lookup, q.pagerEnd)
-			if err != nil {
-				return nil, err
-			}
-			if pager != nil {
-				o.pager, w, options.Warnings = pager, pager, &o.warnings
-			}
-		}
-	}
-	o.buffer = bufio.NewWriterSize(w, 64<<10)
-	o.printer = q.form.New(o.buffer, options)
-	return o, nil
-}
-
-// flush writes what is buffered.
-func (o *output) flush() error {
-	if err := o.buffer.Flush(); err != nil {
-		return writeError(err)
-	}
-	return nil
-}
-
-func (o *output) close() error {
-	err := o.flush()
-	if o.pager != nil {
-		if pagerErr := o.pager.Close(); err == nil || errors.Is(err, errLeft) {
-			err = errors.Join(pagerErr, err)
-		}
-		_, _ = o.stderr.Write(o.warnings.Bytes())
-	}
-	return err
-}
-
-// notes is where to say what is no part of the output.
-func (o *output) notes() io.Writer {
-	if o.pager != nil {
-		return &o.warnings
-	}
-	return o.stderr
-}
-
-func writeError(err error) error {
-	if terminal.Left(err) {
-		return errLeft
-	}
-	return fmt.Errorf("cannot write output: %w", err)
 }

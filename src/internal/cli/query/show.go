@@ -88,7 +88,12 @@ func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Curs
 // showFrom shows the log from where the source stands to its end.
 func (q *query) showFrom(ctx context.Context, src source.Source, out *output) (*viewer, error) {
 	v := newViewer(q, out)
+	v.progress = q.progressOf(src)
 	builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
+	if !v.holding {
+		out.printAside(ctx, builder.Release)
+	}
+	source.Ahead(src)
 	err := v.read(ctx, src, builder)
 	builder.Close()
 	if v.err == nil {

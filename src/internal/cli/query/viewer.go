@@ -35,6 +35,7 @@ type viewer struct {
 	window   *window // nil if the log is read from its beginning
 	holding  bool    // hold what comes
 	err      error   // that ended the output
+	progress func()  // notes how far the source is
 
 	// end and boot are of the entries that were read: the latest end, and the
 	// time of boot of the last one.
@@ -44,7 +45,7 @@ type viewer struct {
 }
 
 func newViewer(q *query, out *output) *viewer {
-	v := &viewer{query: q, out: out, holding: q.lines >= 0 || q.reverse}
+	v := &viewer{query: q, out: out, holding: q.lines >= 0 || q.reverse, progress: func() {}}
 	if q.form.Entries {
 		v.entries = make(map[*schema.Span][]render.Entry)
 	}
@@ -56,8 +57,12 @@ func newViewer(q *query, out *output) *viewer {
 func (v *viewer) read(ctx context.Context, src source.Source, builder *schema.Builder) error {
 	var g event.Group
 	for n := 0; v.err == nil; n++ {
-		if n%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+		if n%256 == 0 {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			v.err = v.out.tick()
+			v.progress()
 		}
 		raw, boot, err := src.Next(&g)
 		var gap *source.GapError
@@ -135,6 +140,7 @@ func (v *viewer) root(root *schema.Span) {
 	}
 	if !v.query.selection.Shows(root) {
 		v.passed++
+		v.out.release(root)
 		return
 	}
 	v.noticesBefore(root.Start)
@@ -190,16 +196,10 @@ func (v *viewer) print(i item) {
 	if v.err != nil {
 		return
 	}
-	var err error
 	if i.root != nil {
 		v.shown++
-		err = v.out.printer.Root(i.root, i.entries)
-	} else {
-		err = v.out.printer.Notice(i.notice)
 	}
-	if err != nil {
-		v.err = writeError(err)
-	}
+	v.err = v.out.print(i)
 }
 
 // releaseHeld prints what was held back and holds no longer.
@@ -221,8 +221,5 @@ func (v *viewer) finish() error {
 	if v.err != nil {
 		return v.err
 	}
-	if err := v.out.printer.Close(); err != nil {
-		return writeError(err)
-	}
-	return nil
+	return v.out.finish()
 }

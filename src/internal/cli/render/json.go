@@ -3,11 +3,13 @@
 package render
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"sort"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf16"
@@ -105,6 +107,10 @@ type jsonWriter struct {
 	marks  bool
 	buffer []byte
 	order  []int
+	// lastText is that of last, the time written last: a context often ends when it
+	// began.
+	last     int64
+	lastText []byte
 }
 
 func (j *jsonWriter) flush() error {
@@ -169,9 +175,9 @@ func (j *jsonWriter) span(s *schema.Span, level int) {
 	in := level + 1
 	j.buffer = append(j.buffer, '{')
 	j.key("context", in, true)
-	j.string(s.Context.String())
+	j.hex(s.Context[:])
 	j.key("origin", in, false)
-	j.string(hex.EncodeToString([]byte(s.Origin)))
+	j.hex([]byte(s.Origin))
 	j.key("executable", in, false)
 	j.string(event.Escaped(s.Executable))
 	j.key("start", in, false)
@@ -210,7 +216,7 @@ func (j *jsonWriter) events(s *schema.Span, level int) {
 		j.buffer = append(j.buffer, "{}"...)
 		return
 	}
-	sort.Slice(j.order, func(a, b int) bool { return s.Data[j.order[a]].Key < s.Data[j.order[b]].Key })
+	slices.SortFunc(j.order, func(a, b int) int { return strings.Compare(s.Data[a].Key, s.Data[b].Key) })
 	j.buffer = append(j.buffer, '{')
 	for n, i := range j.order {
 		j.key(event.Escaped(s.Data[i].Key), level+1, n == 0)
@@ -239,7 +245,7 @@ func (j *jsonWriter) value(v *event.Value, level int) {
 	case event.Word:
 		j.buffer = strconv.AppendInt(j.buffer, v.Word, 10)
 	case event.String:
-		j.string(string(v.Bytes))
+		writeString(j, v.Bytes)
 	case event.Blob:
 		j.buffer = append(j.buffer, '[')
 		for i, b := range v.Bytes {
@@ -298,16 +304,22 @@ func (j *jsonWriter) flags(s *schema.Span, level int) {
 // seconds writes a time as the public project computes it: the sum of whole
 // seconds and the fraction in 64-bit floating point, in its shortest form.
 func (j *jsonWriter) seconds(ns int64) {
-	whole, fraction := floorSeconds(ns)
-	f := float64(whole) + float64(fraction)/1e9
-	start := len(j.buffer)
-	j.buffer = strconv.AppendFloat(j.buffer, f, 'f', -1, 64)
-	for _, c := range j.buffer[start:] {
-		if c == '.' {
-			return
+	if ns != j.last || len(j.lastText) == 0 {
+		whole, fraction := floorSeconds(ns)
+		f := float64(whole) + float64(fraction)/1e9
+		j.last, j.lastText = ns, strconv.AppendFloat(j.lastText[:0], f, 'f', -1, 64)
+		if !bytes.Contains(j.lastText, []byte{'.'}) {
+			j.lastText = append(j.lastText, ".0"...)
 		}
 	}
-	j.buffer = append(j.buffer, ".0"...)
+	j.buffer = append(j.buffer, j.lastText...)
+}
+
+// hex writes bytes as a string of hex digits.
+func (j *jsonWriter) hex(b []byte) {
+	j.buffer = append(j.buffer, '"')
+	j.buffer = hex.AppendEncode(j.buffer, b)
+	j.buffer = append(j.buffer, '"')
 }
 
 // floorSeconds splits a time in nanoseconds into whole seconds and the
@@ -330,44 +342,61 @@ func (j *jsonWriter) escape(unit uint16) {
 // in it, is written by its number: it is the same text to who reads JSON. Bytes
 // that are no UTF-8 do not occur in strings of the log; should one, it is
 // replaced.
-func (j *jsonWriter) string(s string) {
+func (j *jsonWriter) string(s string) { writeString(j, s) }
+
+func writeString[T string | []byte](j *jsonWriter, s T) {
 	j.buffer = append(j.buffer, '"')
+	plain := 0 // where what is written as it is begins
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c < utf8.RuneSelf {
+		if c >= 0x20 && c < 0x7f && c != '"' && c != '\\' {
 			i++
-			switch {
-			case c == '"' || c == '\\':
-				j.buffer = append(j.buffer, '\\', c)
-			case c == '\n':
-				j.buffer = append(j.buffer, '\\', 'n')
-			case c == '\r':
-				j.buffer = append(j.buffer, '\\', 'r')
-			case c == '\t':
-				j.buffer = append(j.buffer, '\\', 't')
-			case c == '\b':
-				j.buffer = append(j.buffer, '\\', 'b')
-			case c == '\f':
-				j.buffer = append(j.buffer, '\\', 'f')
-			case c < 0x20 || c == 0x7f:
-				j.escape(uint16(c))
-			default:
-				j.buffer = append(j.buffer, c)
-			}
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		i += n
-		switch {
-		case unicode.IsPrint(r):
-			j.buffer = utf8.AppendRune(j.buffer, r)
-		case r < 0x10000:
-			j.escape(uint16(r))
-		default:
-			high, low := utf16.EncodeRune(r)
-			j.escape(uint16(high))
-			j.escape(uint16(low))
-		}
+		j.buffer = append(j.buffer, s[plain:i]...)
+		i += special(j, s[i:min(i+utf8.UTFMax, len(s))])
+		plain = i
 	}
+	j.buffer = append(j.buffer, s[plain:]...)
 	j.buffer = append(j.buffer, '"')
+}
+
+// special writes the first character of a text that is not a plain one, and
+// returns its length.
+func special[T string | []byte](j *jsonWriter, s T) int {
+	switch c := s[0]; {
+	case c == '"' || c == '\\':
+		j.buffer = append(j.buffer, '\\', c)
+		return 1
+	case c == '\n':
+		j.buffer = append(j.buffer, '\\', 'n')
+		return 1
+	case c == '\r':
+		j.buffer = append(j.buffer, '\\', 'r')
+		return 1
+	case c == '\t':
+		j.buffer = append(j.buffer, '\\', 't')
+		return 1
+	case c == '\b':
+		j.buffer = append(j.buffer, '\\', 'b')
+		return 1
+	case c == '\f':
+		j.buffer = append(j.buffer, '\\', 'f')
+		return 1
+	case c < utf8.RuneSelf:
+		j.escape(uint16(c))
+		return 1
+	}
+	r, n := utf8.DecodeRuneInString(string(s))
+	switch {
+	case unicode.IsPrint(r):
+		j.buffer = utf8.AppendRune(j.buffer, r)
+	case r < 0x10000:
+		j.escape(uint16(r))
+	default:
+		high, low := utf16.EncodeRune(r)
+		j.escape(uint16(high))
+		j.escape(uint16(low))
+	}
+	return n
 }

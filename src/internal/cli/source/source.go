@@ -73,7 +73,7 @@ func (b *BootTime) machine() (int64, error) {
 
 // openFile opens a log file of any form: a plain sequence of entries, one
 // compressed with zstd, or segments of a store, alone or concatenated.
-func openFile(ctx context.Context, path string, boot BootTime) (Source, error) {
+func openFile(ctx context.Context, path string, boot BootTime) (fileSource, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open log: %w", err)
@@ -362,32 +362,91 @@ func (s *segmentFile) Close() error {
 	return errors.Join(err, s.file.Close())
 }
 
-// OpenFiles opens log files, which are read one after another.
+// OpenFiles opens log files, which are read one after another. The source is
+// Sized.
 func OpenFiles(ctx context.Context, paths []string, boot BootTime) (Source, error) {
 	var c concatenation
+	known := true
 	for _, path := range paths {
 		s, err := openFile(ctx, path, boot)
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
-		c.sources = append(c.sources, s)
+		size := int64(0)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			size = info.Size()
+		} else {
+			known = false
+		}
+		c.files = append(c.files, logFile{s, size})
+		c.total += size
+	}
+	if !known {
+		c.total = 0
 	}
 	return &c, nil
 }
 
-// concatenation reads sources one after another. A source that cannot be read
-// to its end is a gap.
-type concatenation struct{ sources []Source }
+// Sized is a source that knows how far it was read.
+type Sized interface {
+	// Progress returns how much was read, in bytes, and of how much, 0 if that is
+	// not known.
+	Progress() (done, total int64)
+}
+
+// fileSource reads a file.
+type fileSource interface {
+	Source
+	// offset is how far the file was read, in bytes.
+	offset() int64
+}
+
+func (s *stream) offset() int64 {
+	at, err := s.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0 // of what is no file
+	}
+	return at
+}
+
+func (s *segmentFile) offset() int64 {
+	if s.stream != nil {
+		return s.stream.offset()
+	}
+	return s.chunkEnd
+}
+
+// concatenation reads files one after another. One that cannot be read to its
+// end is a gap.
+type concatenation struct {
+	files       []logFile
+	done, total int64 // bytes
+}
+
+type logFile struct {
+	fileSource
+
+	size int64
+}
+
+func (c *concatenation) Progress() (done, total int64) {
+	done = c.done
+	if len(c.files) > 0 {
+		done += c.files[0].offset()
+	}
+	return done, c.total
+}
 
 func (c *concatenation) Next(g *event.Group) ([]byte, int64, error) {
-	for len(c.sources) > 0 {
-		raw, boot, err := c.sources[0].Next(g)
+	for len(c.files) > 0 {
+		raw, boot, err := c.files[0].Next(g)
 		var gap *GapError
 		if err == nil || errors.As(err, &gap) {
 			return raw, boot, err
 		}
-		closeErr := c.sources[0].Close()
-		c.sources = c.sources[1:]
+		closeErr := c.files[0].Close()
+		c.done += c.files[0].size
+		c.files = c.files[1:]
 		if err != io.EOF {
 			return nil, 0, &GapError{err: err}
 		}
@@ -400,9 +459,9 @@ func (c *concatenation) Next(g *event.Group) ([]byte, int64, error) {
 
 func (c *concatenation) Close() error {
 	var errs []error
-	for _, s := range c.sources {
+	for _, s := range c.files {
 		errs = append(errs, s.Close())
 	}
-	c.sources = nil
+	c.files = nil
 	return errors.Join(errs...)
 }

@@ -69,13 +69,15 @@ func IsASCII(getenv func(string) string) bool {
 type Pager struct {
 	command *exec.Cmd
 	input   io.WriteCloser
+	stop    func() // watching for its end
 }
 
 // StartPager starts the pager that the environment names: CRAU_PAGER, PAGER,
 // else less or more; one that is not there is passed over. It returns nil if none
 // is wanted or to be had: the value "" or "cat" of the variables turns it off,
 // and so does a terminal that can do nothing. end has the pager show the end.
-func StartPager(out *os.File, lookup func(string) (string, bool), end bool) (*Pager, error) {
+// left, if not nil, is called when it is left before Close.
+func StartPager(out *os.File, lookup func(string) (string, bool), end bool, left func()) (*Pager, error) {
 	if term, _ := lookup("TERM"); term == "dumb" {
 		return nil, nil
 	}
@@ -132,7 +134,11 @@ func StartPager(out *os.File, lookup func(string) (string, bool), end bool) (*Pa
 	if err := c.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start pager %s: %w", command, err)
 	}
-	return &Pager{c, input}, nil
+	p := &Pager{c, input, func() {}}
+	if left != nil {
+		p.stop = Watch(input, left)
+	}
+	return p, nil
 }
 
 // exists reports whether the program that a command line begins with can be run.
@@ -152,6 +158,7 @@ func (p *Pager) Write(b []byte) (int, error) { return p.input.Write(b) }
 
 // Close tells the pager that there is no more and waits until it is left.
 func (p *Pager) Close() error {
+	p.stop()
 	_ = p.input.Close()
 	err := p.command.Wait()
 	var exit *exec.ExitError

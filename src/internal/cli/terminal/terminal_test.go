@@ -80,7 +80,7 @@ func TestThePagerIsTheOneAskedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer out.Close()
-			pager, err := terminal.StartPager(out, lookup(c.environment), false)
+			pager, err := terminal.StartPager(out, lookup(c.environment), false, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func TestAPagerThatIsNotThereIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	pager, err := terminal.StartPager(out, lookup(map[string]string{"CRAU_PAGER": "{ no-such-pager; } 2>/dev/null"}), false)
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"CRAU_PAGER": "{ no-such-pager; } 2>/dev/null"}), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestALeftPagerIsNoFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "true"}), false)
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "true"}), false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestThePagerShowsTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "echo $LESS; cat >/dev/null"}), true)
+	pager, err := terminal.StartPager(out, lookup(map[string]string{"PAGER": "echo $LESS; cat >/dev/null"}), true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"crypto-auditing/src/internal/schema"
+)
+
+// Items are printed in batches of batchSize, of which batches are under way at
+// most. A batch is sent earlier if its items are older than maxDelay, so that
+// rare ones are seen as they are found.
+const (
+	batchSize = 64
+	batches   = 8
+	maxDelay  = 100 * time.Millisecond
+)
+
+// aside prints items in a goroutine of its own, in their order, while further
+// trees are built. The other methods are for one goroutine.
+type aside struct {
+	ctx     context.Context // of the query
+	out     *output
+	release func(*schema.Span) // takes back trees
+
+	batch []item
+	sent  time.Time // the last batch
+	dirty bool      // something may not be written yet
+	work  chan work
+	// printed are batches whose items are printed.
+	printed chan []item
+	failed  atomic.Pointer[error]
+	printer sync.WaitGroup
+	stuck   bool
+}
+
+// work is a batch to print.
+type work struct {
+	items []item
+	flush bool
+}
+
+// printAside has what follows printed in another goroutine. Trees are given back
+// to release when they are printed.
+func (o *output) printAside(ctx context.Context, release func(*schema.Span)) {
+	a := &aside{
+		ctx: ctx, out: o, release: release, sent: time.Now(),
+		batch: make([]item, 0, batchSize), work: make(chan work, batches), printed: make(chan []item, batches),
+	}
+	for range batches - 1 {
+		a.printed <- make([]item, 0, batchSize)
+	}
+	a.printer.Go(a.run)
+	o.aside = a
+}
+
+func (a *aside) run() {
+	var err error
+	for w := range a.work {
+		for i := range w.items {
+			if err == nil {
+				err = a.out.write(&w.items[i])
+			}
+		}
+		if w.flush && err == nil {
+			err = a.out.flushBuffer()
+		}
+		if err != nil {
+			a.failed.Store(&err)
+		}
+		a.printed <- w.items
+	}
+}
+
+// err returns why printing has ended.
+func (a *aside) err() error {
+	if err := a.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (a *aside) add(i item) error {
+	a.batch = append(a.batch, i)
+	a.dirty = true
+	if len(a.batch) == batchSize {
+		a.send(false)
+	}
+	return a.err()
+}
+
+func (a *aside) tick() error {
+	if a.dirty && time.Since(a.sent) > maxDelay {
+		a.send(true)
+		a.dirty = false
+	}
+	return a.err()
+}
+
+func (a *aside) flush() error {
+	a.send(true)
+	a.dirty = false
+	return a.err()
+}
+
+// send gives the batch to the printer and takes a printed one for the next.
+func (a *aside) send(flush bool) {
+	if a.stuck {
+		a.batch = a.batch[:0]
+		return
+	}
+	a.work <- work{a.batch, flush}
+	a.sent = time.Now()
+	select {
+	case a.batch = <-a.printed:
+	case <-a.ctx.Done():
+		// A write that does not end must not hold up the end of the query.
+		select {
+		case a.batch = <-a.printed:
+		case <-time.After(time.Second):
+			a.stuck, a.batch = true, nil
+			return
+		}
+	}
+	for i := range a.batch {
+		if root := a.batch[i].root; root != nil {
+			a.release(root)
+		}
+	}
+	clear(a.batch)
+	a.batch = a.batch[:0]
+}
+
+// close waits until all items are printed, or the context is done and a write does
+// not end.
+func (a *aside) close() error {
+	a.send(false)
+	close(a.work)
+	if a.stuck {
+		return a.ctx.Err()
+	}
+	done := make(chan struct{})
+	go func() {
+		a.printer.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return a.err()
+	case <-a.ctx.Done():
+	}
+	select {
+	case <-done:
+		return a.err()
+	case <-time.After(time.Second):
+		a.stuck = true
+		return a.ctx.Err()
+	}
+}
