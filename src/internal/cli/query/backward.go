@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
@@ -93,7 +94,7 @@ type unplaced struct {
 
 // showBackward shows the log, or the newest operations of it, by reading it from
 // its end back to after, or to its beginning if that is nil.
-func (q *query) showBackward(ctx context.Context, src source.Store, out *output, after *logstore.Cursor) (*viewer, error) {
+func (q *query) showBackward(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (*viewer, error) {
 	newest, oldest, err := src.Ends()
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func (q *query) showBackward(ctx context.Context, src source.Store, out *output,
 		b.add(p)
 		b.release()
 		if b.err == nil && q.lines < 0 {
-			b.err = out.flush()
+			b.err = out.Flush()
 		}
 		if b.err != nil {
 			return b.viewer, b.err

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -46,7 +47,7 @@ func (q *query) startCursor(src source.Store) (after *logstore.Cursor, notes []s
 }
 
 // leaveCursor says and saves up to where the log was shown.
-func (q *query) leaveCursor(src source.Store, out *output, v *viewer) error {
+func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer) error {
 	if v.cursor == nil {
 		if err := q.noteEnd(src, v); err != nil {
 			return err
@@ -64,15 +65,12 @@ func (q *query) leaveCursor(src source.Store, out *output, v *viewer) error {
 	if !q.showCursor {
 		return nil
 	}
-	line := "-- cursor: " + text + "\n"
+	line := "-- cursor: " + text
 	if !q.form.Text {
-		_, err := out.notes().Write([]byte(line)) // it is no part of the form
+		_, err := fmt.Fprintln(out.Notes(), line) // it is no part of the form
 		return err
 	}
-	if _, err := out.buffer.WriteString(line); err != nil {
-		return writeError(err)
-	}
-	return nil
+	return out.WriteLine(line)
 }
 
 // noteEnd notes the position of the source as the end of what was shown, if that

@@ -5,7 +5,6 @@
 package query
 
 import (
-	"errors"
 	"math"
 	"strings"
 	"time"
@@ -217,6 +216,3 @@ func (q *query) summarize() {
 		}
 	}
 }
-
-// errLeft says that the output is read no longer, which is no failure.
-var errLeft = errors.New("the output is not read any more")

@@ -10,7 +10,9 @@ import (
 	"slices"
 
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/progress"
+	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/cli/terminal"
 )
@@ -19,17 +21,21 @@ import (
 func (q *query) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	leave := func() { cancel(errLeft) }
+	leave := func() { cancel(output.ErrLeft) }
 	defer terminal.Watch(q.environment.Stdout, leave)()
 	q.meter = progress.Start(q.environment, progress.Options{Verb: "Reading", Unit: q.progressUnit(), Quiet: q.quiet || q.follow})
 	defer q.meter.Stop()
-	out, err := q.openOutput(leave)
+	out, err := output.Open(q.environment, output.Options{
+		Form:  q.form,
+		Pager: !q.noPager && !q.follow, PagerEnd: q.pagerEnd, Meter: q.meter, Left: leave,
+		Render: render.Options{Registry: q.registry, Location: q.environment.Location, Fields: q.fields, All: q.all, Names: q.names},
+	})
 	if err != nil {
 		return err
 	}
 	if !q.quiet {
 		for _, warning := range q.selection.Warnings() {
-			fmt.Fprintln(out.notes(), "crauctl: warning:", warning)
+			fmt.Fprintln(out.Notes(), "crauctl: warning:", warning)
 		}
 	}
 	var found *gaps
@@ -39,13 +45,13 @@ func (q *query) run(ctx context.Context) error {
 		found, err = q.showStore(ctx, out)
 	}
 	q.meter.Stop()
-	if ctx.Err() != nil && errors.Is(context.Cause(ctx), errLeft) {
-		err = errLeft
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), output.ErrLeft) {
+		err = output.ErrLeft
 	}
-	if closeErr := out.close(ctx); err == nil {
+	if closeErr := out.Close(ctx); err == nil {
 		err = closeErr
 	}
-	if err != nil && !errors.Is(err, errLeft) {
+	if err != nil && !errors.Is(err, output.ErrLeft) {
 		return err
 	}
 	if q.quiet {
@@ -59,7 +65,7 @@ func (q *query) run(ctx context.Context) error {
 }
 
 // showFiles shows what is selected of log files, one after another.
-func (q *query) showFiles(ctx context.Context, out *output) (_ *gaps, err error) {
+func (q *query) showFiles(ctx context.Context, out *output.Output) (_ *gaps, err error) {
 	src, err := source.OpenFiles(ctx, q.files, q.boot)
 	if err != nil {
 		return &gaps{}, err

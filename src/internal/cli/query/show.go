@@ -10,6 +10,7 @@ import (
 	"math"
 	"time"
 
+	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
@@ -33,7 +34,7 @@ func (q *query) open(ctx context.Context) (source.Store, error) {
 }
 
 // showStore shows what is selected of a store.
-func (q *query) showStore(ctx context.Context, out *output) (_ *gaps, err error) {
+func (q *query) showStore(ctx context.Context, out *output.Output) (_ *gaps, err error) {
 	src, err := q.open(ctx)
 	if err != nil {
 		return &gaps{}, err
@@ -86,12 +87,12 @@ func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Curs
 }
 
 // showFrom shows the log from where the source stands to its end.
-func (q *query) showFrom(ctx context.Context, src source.Source, out *output) (*viewer, error) {
+func (q *query) showFrom(ctx context.Context, src source.Source, out *output.Output) (*viewer, error) {
 	v := newViewer(q, out)
 	v.progress = q.progressOf(src)
 	builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
 	if !v.holding {
-		out.printAside(ctx, builder.Release)
+		out.PrintAside(ctx, builder.Release)
 	}
 	source.Ahead(src)
 	err := v.read(ctx, src, builder)
@@ -138,7 +139,7 @@ func (w *window) believes(r *schema.Registry, root *schema.Span) bool {
 
 // followStore shows the newest operations and then what is appended, until
 // the context is done.
-func (q *query) followStore(ctx context.Context, src source.Store, out *output, after *logstore.Cursor) (*viewer, error) {
+func (q *query) followStore(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (*viewer, error) {
 	v := newViewer(q, out)
 	if after == nil && q.selection.Since == math.MinInt64 {
 		newest, oldest, err := src.Ends()
@@ -176,7 +177,7 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output, 
 		v.releaseNotices(builder)
 		v.reportGaps(q.environment.Stderr)
 		if v.err == nil {
-			v.err = out.flush()
+			v.err = out.Flush()
 		}
 		if v.err != nil {
 			return v, v.err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 
+	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
@@ -21,7 +22,7 @@ import (
 // shown or in another order, when all are there.
 type viewer struct {
 	query *query
-	out   *output
+	out   *output.Output
 	held  held
 	// notices wait for the trees that began before them, in the order of their
 	// beginning.
@@ -44,7 +45,7 @@ type viewer struct {
 	cursor *logstore.Cursor
 }
 
-func newViewer(q *query, out *output) *viewer {
+func newViewer(q *query, out *output.Output) *viewer {
 	v := &viewer{query: q, out: out, holding: q.lines >= 0 || q.reverse, progress: func() {}}
 	if q.form.Entries {
 		v.entries = make(map[*schema.Span][]render.Entry)
@@ -61,7 +62,7 @@ func (v *viewer) read(ctx context.Context, src source.Source, builder *schema.Bu
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			v.err = v.out.tick()
+			v.err = v.out.Tick()
 			v.progress()
 		}
 		raw, boot, err := src.Next(&g)
@@ -140,7 +141,7 @@ func (v *viewer) root(root *schema.Span) {
 	}
 	if !v.query.selection.Shows(root) {
 		v.passed++
-		v.out.release(root)
+		v.out.Release(root)
 		return
 	}
 	v.noticesBefore(root.Start)
@@ -199,7 +200,7 @@ func (v *viewer) print(i item) {
 	if i.root != nil {
 		v.shown++
 	}
-	v.err = v.out.print(i)
+	v.err = v.out.Print(output.Item{Root: i.root, Entries: i.entries, Notice: i.notice})
 }
 
 // releaseHeld prints what was held back and holds no longer.
@@ -221,5 +222,5 @@ func (v *viewer) finish() error {
 	if v.err != nil {
 		return v.err
 	}
-	return v.out.finish()
+	return v.out.Finish()
 }

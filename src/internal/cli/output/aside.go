@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package query
+package output
 
 import (
 	"context"
@@ -24,15 +24,15 @@ const (
 // trees are built. The other methods are for one goroutine.
 type aside struct {
 	ctx     context.Context // of the query
-	out     *output
+	out     *Output
 	release func(*schema.Span) // takes back trees
 
-	batch []item
+	batch []Item
 	sent  time.Time // the last batch
 	dirty bool      // something may not be written yet
 	work  chan work
 	// printed are batches whose items are printed.
-	printed chan []item
+	printed chan []Item
 	failed  atomic.Pointer[error]
 	printer sync.WaitGroup
 	stuck   bool
@@ -40,19 +40,19 @@ type aside struct {
 
 // work is a batch to print.
 type work struct {
-	items []item
+	items []Item
 	flush bool
 }
 
-// printAside has what follows printed in another goroutine. Trees are given back
+// PrintAside has what follows printed in another goroutine. Trees are given back
 // to release when they are printed.
-func (o *output) printAside(ctx context.Context, release func(*schema.Span)) {
+func (o *Output) PrintAside(ctx context.Context, release func(*schema.Span)) {
 	a := &aside{
 		ctx: ctx, out: o, release: release, sent: time.Now(),
-		batch: make([]item, 0, batchSize), work: make(chan work, batches), printed: make(chan []item, batches),
+		batch: make([]Item, 0, batchSize), work: make(chan work, batches), printed: make(chan []Item, batches),
 	}
 	for range batches - 1 {
-		a.printed <- make([]item, 0, batchSize)
+		a.printed <- make([]Item, 0, batchSize)
 	}
 	a.printer.Go(a.run)
 	o.aside = a
@@ -84,7 +84,7 @@ func (a *aside) err() error {
 	return nil
 }
 
-func (a *aside) add(i item) error {
+func (a *aside) add(i Item) error {
 	a.batch = append(a.batch, i)
 	a.dirty = true
 	if len(a.batch) == batchSize {
@@ -127,7 +127,7 @@ func (a *aside) send(flush bool) {
 		}
 	}
 	for i := range a.batch {
-		if root := a.batch[i].root; root != nil {
+		if root := a.batch[i].Root; root != nil {
 			a.release(root)
 		}
 	}
