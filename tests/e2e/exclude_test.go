@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -171,5 +172,69 @@ func TestSuspectsAndLimitsOfConnectionsAreConfigured(t *testing.T) {
 	}
 	if suspected < 2 {
 		t.Errorf("%d handshakes of this program are recorded", suspected)
+	}
+}
+
+// What functions of stock libraries do is excluded by the same rules.
+func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
+	const nobody = 65534
+	needCommand(t, "openssl")
+	path, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := openFolder(t)
+	if err := os.Chmod(folder, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(folder, "key")
+	if output, err := exec.Command(path, "genpkey", "-algorithm", "ed25519", "-out", key).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, socket := asked(t, setup{config: fmt.Sprintf("sources = [\"function\"]\nexclude = [\"executable=hidden-*\", \"user=%d\", \"unit=crau-excluded-*\"]\n", nobody)})
+	for _, c := range []struct {
+		name string
+		as   *syscall.SysProcAttr
+	}{
+		{"shown-openssl", nil}, {"hidden-openssl", nil}, {"foreign-openssl", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}},
+		{"unit-openssl", inUnit(t, excludedUnit)},
+	} {
+		file := filepath.Join(folder, c.name)
+		if err := os.WriteFile(file, binary, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		sign := exec.Command(file, "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", key)
+		sign.SysProcAttr = c.as
+		if output, err := sign.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", c.name, err, output)
+		}
+	}
+	crauctl(t, "flush", "--socket", socket)
+	s := statusOf(t, socket)
+	if len(s.Exclusions) != 3 || s.HitsSeen != s.Hits+s.HitsExcluded {
+		t.Errorf("hits: %d seen, %d recorded, %d excluded by %v", s.HitsSeen, s.Hits, s.HitsExcluded, s.Exclusions)
+	}
+	for _, x := range s.Exclusions {
+		if x.Hits == 0 {
+			t.Errorf("nothing is excluded by %s", x.Rule)
+		}
+	}
+	a.terminate(t, patience)
+	recorded := map[string]bool{}
+	log := readLog(t, a.log)
+	for i := range log {
+		if name := string(log[i].Executable); strings.HasSuffix(name, "-openssl") {
+			recorded[name] = true
+		}
+	}
+	if len(recorded) != 1 || !recorded["shown-openssl"] {
+		t.Errorf("recorded are %v", recorded)
 	}
 }
