@@ -153,6 +153,14 @@ func measureInstructions() (list figures.List, err error) {
 		}
 		list.AtMost(name, p.ratio.Median(), target, note)
 	}
+	// Where nothing happens, time passes at once.
+	const seconds = 300
+	idle, err := b.idleSwitches(watching, seconds)
+	if err != nil {
+		return nil, err
+	}
+	list.AtMost("idle_switches_per_s_wire", idle, 5, fmt.Sprintf(
+		"context switches of an agent that watches sockets of a machine without connections, over %d s, emulated", seconds))
 	add("wire_bulk_instructions_ratio", w.bulk, 1.01, "64 KiB sent and received")
 	add("wire_send_instructions_ratio", w.send, 0, "a call that sends a byte")
 	add("wire_receive_instructions_ratio", w.receive, 0, "a call that receives a byte")
