@@ -60,11 +60,11 @@ func TestStatusAndStreamsAreThoseOfTheCommand(t *testing.T) {
 		"not executable":  {[]string{"/etc/passwd"}, 126},
 		"a directory":     {[]string{"/etc"}, 126},
 	} {
-		if r := trace(t, append([]string{"--"}, c.command...)...); r.status != c.status {
+		if r := trace(t, append([]string{"--source", "usdt", "--"}, c.command...)...); r.status != c.status {
 			t.Errorf("%s: status %d, want %d\n%s", name, r.status, c.status, r.stderr)
 		}
 	}
-	c, file := prepare(t, "--", "sh", "-c", "cat; echo error >&2")
+	c, file := prepare(t, "--source", "usdt", "--", "sh", "-c", "cat; echo error >&2")
 	c.Stdin = strings.NewReader("given\n")
 	r := finish(t, c, file)
 	if r.status != 0 || r.stdout != "given\n" || r.stderr != "error\n" {
@@ -202,7 +202,7 @@ func TestTheWholeTreeOfProcessesIsSeenAndNothingElse(t *testing.T) {
 					}
 				}
 			}()
-			r := trace(t, "--", "sh", "-c", c.script)
+			r := trace(t, "--source", "wire", "--", "sh", "-c", c.script)
 			close(stop)
 			<-stopped
 			if n := len(r.by(filepath.Base(self(t)))); r.status != 0 || n != c.want || len(r.operations) != n {
@@ -217,7 +217,7 @@ func TestEveryHitOfShortProgramsWithProbesIsSeen(t *testing.T) {
 		t.Fatal(buildError)
 	}
 	replay := filepath.Join(publishers, "replay") + " --count 1 --library " + filepath.Join(publishers, "libreplay.so") + " ../data/probe-traces/gnutls-tls13-p256.txt"
-	r := trace(t, "--", "sh", "-c", "for i in $(seq 100); do "+replay+" || exit 1; done")
+	r := trace(t, "--source", "usdt", "--", "sh", "-c", "for i in $(seq 100); do "+replay+" || exit 1; done")
 	elements, handshakes := 0, 0
 	var count func(o *operation)
 	count = func(o *operation) {
@@ -259,7 +259,7 @@ func TestALibraryThatIsLoadedLaterIsAttachedWhileTheProgramRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := "eval \"exec " + filepath.Join(publishers, "replay") + " --commands --library '$1$2' " + data + "\""
-	c, file := prepare(t, "--", "sh", "-c", script, "sh", filepath.Dir(name)+"/lib ", "later.so")
+	c, file := prepare(t, "--source", "usdt", "--", "sh", "-c", script, "sh", filepath.Dir(name)+"/lib ", "later.so")
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -279,12 +279,45 @@ func TestALibraryThatIsLoadedLaterIsAttachedWhileTheProgramRuns(t *testing.T) {
 	}
 }
 
+func TestALibraryInAnotherMountNamespaceIsAttached(t *testing.T) {
+	need(t, "unshare", "mount")
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	data, err := filepath.Abs("../data/probe-traces/gnutls-tls13-p256.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	// The words of the command line lead to no library.
+	script := "mount -t tmpfs none " + folder + " && cat " + publishers + "/libreplay.s? >" + folder + "/inside.so && exec " +
+		filepath.Join(publishers, "replay") + " --commands --library " + folder + "/inside.so " + data
+	c, file := prepare(t, "--source", "usdt", "--", "unshare", "--mount", "sh", "-c", script)
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "an operation is seen", func() bool {
+		_, _ = in.Write([]byte("run 1\n"))
+		return len(read(t, file)) > 0
+	})
+	in.Close()
+	if err := c.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTwoTracesAtOnceSeeTheirOwnCommands(t *testing.T) {
 	address := serve(t)
 	client := self(t) + " " + clientArgument + " " + address
 	results := make(chan traced, 2)
 	for range 2 {
-		go func() { results <- trace(t, "--", "sh", "-c", "for i in $(seq 20); do "+client+"; done") }()
+		go func() {
+			results <- trace(t, "--source", "wire", "--", "sh", "-c", "for i in $(seq 20); do "+client+"; done")
+		}()
 	}
 	for range 2 {
 		if r := <-results; r.status != 0 || len(r.operations) != 20 {
@@ -402,7 +435,7 @@ func TestACommandRunsAsAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become somebody else")
 	}
-	r := trace(t, "--user", "nobody", "--", "sh", "-c", "id -un; id -Gn")
+	r := trace(t, "--source", "usdt", "--user", "nobody", "--", "sh", "-c", "id -un; id -Gn")
 	if r.status != 0 || r.stdout != "nobody\nnogroup\n" && r.stdout != "nobody\nnobody\n" {
 		t.Errorf("status %d, it says %q\n%s", r.status, r.stdout, r.stderr)
 	}
@@ -416,7 +449,7 @@ func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 	client := self(t) + " " + clientArgument + " " + address
 	// The inner shell is there before trace comes.
 	shell, in := background(t, "sh", "-c", "sh -c 'while read x; do "+client+" >/dev/null; done'; exit 0")
-	c, file := prepare(t, "--pid", fmt.Sprint(shell.Process.Pid))
+	c, file := prepare(t, "--source", "wire", "--pid", fmt.Sprint(shell.Process.Pid))
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	if err := c.Start(); err != nil {
@@ -438,41 +471,56 @@ func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 			t.Errorf("seen is %+v", o)
 		}
 	}
-	if r := trace(t, "--pid", "999999999"); r.status != 125 || !strings.Contains(r.stderr, "no process 999999999") {
+	if r := trace(t, "--source", "usdt", "--pid", "999999999"); r.status != 125 || !strings.Contains(r.stderr, "no process 999999999") {
 		t.Errorf("a process that is not there: status %d\n%s", r.status, r.stderr)
 	}
 }
 
-func TestTheCommandDecidesWhatAnInterruptDoes(t *testing.T) {
-	c, _ := prepare(t, "--", "sh", "-c", "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.1; done")
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	stdout, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	buffer := make([]byte, 64)
-	n, err := stdout.Read(buffer)
-	if err != nil || string(buffer[:n]) != "ready\n" {
-		t.Fatalf("the command says %q: %v", buffer[:n], err)
-	}
-	// As a terminal does it.
-	if err := syscall.Kill(-c.Process.Pid, syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	rest, _ := io.ReadAll(stdout)
-	_ = c.Wait()
-	if status := c.ProcessState.ExitCode(); status != 5 || string(rest) != "interrupted\n" {
-		t.Errorf("status %d, the command says %q", status, rest)
+func TestTheCommandDecidesWhatASignalDoes(t *testing.T) {
+	for name, c := range map[string]struct {
+		signal syscall.Signal
+		group  bool // as a terminal does it
+		status int
+	}{
+		"an interrupt from the terminal": {syscall.SIGINT, true, 5},
+		"a request to end":               {syscall.SIGTERM, false, 6},
+		"one that is not expected":       {syscall.SIGHUP, false, 128 + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			command, _ := prepare(t, "--source", "usdt", "--", "sh", "-c", "trap 'echo trapped; exit 5' INT; trap 'echo trapped; exit 6' TERM; echo ready; while :; do sleep 0.1; done")
+			command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			stdout, err := command.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := command.Start(); err != nil {
+				t.Fatal(err)
+			}
+			buffer := make([]byte, 64)
+			n, err := stdout.Read(buffer)
+			if err != nil || string(buffer[:n]) != "ready\n" {
+				t.Fatalf("the command says %q: %v", buffer[:n], err)
+			}
+			to := command.Process.Pid
+			if c.group {
+				to = -to
+			}
+			if err := syscall.Kill(to, c.signal); err != nil {
+				t.Fatal(err)
+			}
+			rest, _ := io.ReadAll(stdout)
+			_ = command.Wait()
+			if status := command.ProcessState.ExitCode(); status != c.status || c.status < 128 && string(rest) != "trapped\n" {
+				t.Errorf("status %d, want %d; the command says %q", status, c.status, rest)
+			}
+		})
 	}
 }
 
 func TestACommandOutlivesATraceThatIsKilled(t *testing.T) {
 	folder := t.TempDir()
 	done := filepath.Join(folder, "done")
-	c, _ := prepare(t, "--", "sh", "-c", "echo ready; read x; echo >"+done)
+	c, _ := prepare(t, "--source", "usdt", "--", "sh", "-c", "echo ready; read x; echo >"+done)
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -502,7 +550,7 @@ func TestATableSumsUpWhatWasDone(t *testing.T) {
 	address := serve(t)
 	_, _ = prepare(t)
 	client := self(t) + " " + clientArgument + " " + strings.Repeat(" "+address, 3)
-	out, err := exec.Command(filepath.Join(bin, "crauctl"), "trace", "-c", "--", "sh", "-c", client+" >/dev/null").CombinedOutput()
+	out, err := exec.Command(filepath.Join(bin, "crauctl"), "trace", "-c", "--source", "wire", "--", "sh", "-c", client+" >/dev/null").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -512,7 +560,7 @@ func TestATableSumsUpWhatWasDone(t *testing.T) {
 		!regexp.MustCompile(`(?m)^3 +tls::key_exchange +\S+ `).Match(out) {
 		t.Errorf("the table is\n%s", out)
 	}
-	out, err = exec.Command(filepath.Join(bin, "crauctl"), "trace", "-C", "-o", "cat", "--", "sh", "-c", client+" >/dev/null").CombinedOutput()
+	out, err = exec.Command(filepath.Join(bin, "crauctl"), "trace", "-C", "-o", "cat", "--source", "wire", "--", "sh", "-c", client+" >/dev/null").CombinedOutput()
 	if err != nil || len(regexp.MustCompile(`(?m)^tls::handshake client`).FindAll(out, -1)) != 3 || !bytes.Contains(out, []byte("count")) {
 		t.Errorf("with the operations: %v\n%s", err, out)
 	}
@@ -524,7 +572,7 @@ func TestLossesAreReportedAtTheEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, file := prepare(t, "--", filepath.Join(publishers, "replay"), "--commands", "--library", filepath.Join(publishers, "libreplay.so"), data)
+	c, file := prepare(t, "--source", "usdt", "--", filepath.Join(publishers, "replay"), "--commands", "--library", filepath.Join(publishers, "libreplay.so"), data)
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
