@@ -119,6 +119,7 @@ if [ "${1:-check}" = soak ]; then
 	need /usr/sbin/mariadbd mariadb-server-core mariadb-server
 	need /usr/sbin/dovecot dovecot-imapd dovecot
 	need "$(found '/usr/lib/postgresql/*/bin/postgres')" postgresql postgresql-server
+	need chromium-headless-shell chromium-headless-shell chromium-headless
 	need cargo cargo cargo
 fi
 [ -z "$missing" ] && exit 0

@@ -4,6 +4,9 @@ package wire
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -155,4 +158,20 @@ func TestWhatRustlsReportsIsRecorded(t *testing.T) {
 			compare(t, a, o.itself("rustls", program, fragment, fragment))
 		})
 	}
+}
+
+// Its hello has made-up extensions, and as large a key as there is.
+func TestWhatChromiumReportsIsRecorded(t *testing.T) {
+	optional(t, "chromium-headless-shell")
+	a := startAgent(t)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The page is what the browser is to show.
+		fmt.Fprintf(w, "version=%d suite=%d group=%d", r.TLS.Version, r.TLS.CipherSuite, r.TLS.CurveID)
+	}))
+	defer server.Close()
+	page := output(t, "", "chromium-headless-shell", "--no-sandbox", "--ignore-certificate-errors", "--user-data-dir="+t.TempDir(), "--dump-dom", server.URL)
+	v := find(t, `version=(\d+) suite=(\d+) group=(\d+)`, page)
+	want := []string{"tls::protocol_version=" + v[0], "tls::ciphersuite=" + v[1], "tls::group=" + v[2], "tls::result=inferred"}
+	a.recorded(t, "chromium-headles*", append(want, "tls::role=client")...)
+	a.recorded(t, filepath.Base(os.Args[0]), append(want, "tls::role=server")...)
 }

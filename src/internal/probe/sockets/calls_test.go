@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -248,6 +249,7 @@ func TestEveryCallThatMovesBytesIsSeenOrCounted(t *testing.T) {
 	a, b = connect(t)
 	classical := record(t, a, b, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}, config)
 	all := w.source.FrontEnd() == sockets.Trampoline
+	ring := newUring(t)
 
 	for name, test := range map[string]struct {
 		send, receive call
@@ -266,9 +268,13 @@ func TestEveryCallThatMovesBytesIsSeenOrCounted(t *testing.T) {
 		"sendmmsg and recvmmsg of one":           {messages(unix.SYS_SENDMMSG, 1), messages(unix.SYS_RECVMMSG, 1), true},
 		"sendmmsg of two":                        {messages(unix.SYS_SENDMMSG, 2), syscall.Read, all},
 		"a look before the read":                 {syscall.Write, peekFirst, true},
+		"send and receive by io_uring":           {ring.do(uringSend), ring.do(uringReceive), all},
 		"splice to the socket":                   {spliced(false), syscall.Read, false},
 		"splice from the socket":                 {syscall.Write, spliced(true), false},
 	} {
+		if ring == nil && strings.HasSuffix(name, "io_uring") {
+			continue
+		}
 		for version, portions := range map[string][]portion{"TLS 1.3": hello, "TLS 1.2": classical} {
 			t.Run(name+"/"+version, func(t *testing.T) {
 				client, server := connect(t)
