@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command code measures parts of the code by their Go benchmarks: the log store
-// and the parsers of handshakes. It prints a table and merges the figures into
+// Command code measures parts of the code by their Go benchmarks: the log store,
+// the parsers of handshakes and the decoder of layouts. It prints a table and merges the figures into
 // build/bench.json.
 //
 // It runs at the root of the source tree:
@@ -50,6 +50,11 @@ func parts() []part {
 		{"./src/internal/wire", "50000x", "20000x", 5, []result{
 			{"wire_parser_us_tls13", "Handshake/X25519/operation", "ns/op", 1e-3, 2, figures.AtMost, ""},
 			{"wire_parser_us_pq", "Handshake/X25519MLKEM768/operation", "ns/op", 1e-3, 6, figures.AtMost, ""},
+		}},
+		{"./src/internal/layout", "20x", "10x", 5, []result{
+			{"layout_ms", "Parse/libcrypto.so.3", "ns/op", 1e-6, 10, figures.AtMost, ""},
+			{"layout_libssl_ms", "Parse/libssl.so.3", "ns/op", 1e-6, 10, figures.AtMost, ""},
+			{"layout_gnutls_ms", "Parse/libgnutls.so.30", "ns/op", 1e-6, 10, figures.AtMost, ""},
 		}},
 		{"./src/internal/logstore", "5x", "2x", 1, []result{
 			{"bytes_per_event_active", "BytesPerEvent/handshakes=100", "active-B/event", 1, 10, figures.AtMost, ""},
