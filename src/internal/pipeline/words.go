@@ -26,16 +26,22 @@ type word struct {
 	// used is, by kind of term, the last window in which the word was used.
 	used [terms]uint64
 	hash [terms]uint64
-	// seed begins the terms of the values of a key; recent are those of the
-	// current window that were met last.
-	seed   frame.ValueSeed
-	recent [8]recentValue
+	// values is nil unless the word is the key of values.
+	values *keyValues
 }
 
-// recentValue is a value that a window has a term of.
-type recentValue struct {
-	window uint64
-	hash   uint64
+// keyValues knows the terms of the values of a key. The values that were met last
+// need not be hashed again within a window.
+type keyValues struct {
+	seed  frame.ValueSeed
+	words [8]struct {
+		window uint64
+		word   uint16
+	}
+	texts [4]struct {
+		window uint64
+		text   []byte
+	}
 }
 
 // The kinds of terms that index word.used.
@@ -104,7 +110,6 @@ func (w *words) find(text []byte) *word {
 		asUnit:       logstore.TermHash(logstore.Unit, made.text),
 		asSource:     logstore.TermHash(logstore.Source, made.text),
 	}
-	made.seed = frame.NewValueSeed(made.text)
 	w.byText[string(text)] = made
 	return made
 }
@@ -127,19 +132,39 @@ func (w *words) use(x *word, as int) {
 
 // useValue notes that the current window has a value of a key.
 func (w *words) useValue(key *word, v *event.Value) {
+	k := key.values
+	if k == nil {
+		k = &keyValues{seed: frame.NewValueSeed(key.text)}
+		key.values = k
+	}
+	if v.Kind == event.Word {
+		last := &k.words[v.Word&7]
+		if last.window == w.window && last.word == uint16(v.Word) {
+			return
+		}
+		last.window, last.word = w.window, uint16(v.Word)
+	} else if n := len(v.Bytes); n <= frame.MaxValue {
+		at := n
+		if n > 0 {
+			at += int(v.Bytes[n-1])
+		}
+		last := &k.texts[at%len(k.texts)]
+		if last.window == w.window && bytes.Equal(last.text, v.Bytes) {
+			return
+		}
+		last.window, last.text = w.window, append(last.text[:0], v.Bytes...)
+	}
+	w.addValue(key, v)
+}
+
+// addValue adds the term of a value of a key.
+func (w *words) addValue(key *word, v *event.Value) {
 	if len(w.values) > maxValues || string(key.text) == event.KeyName {
 		return // the filter will have none, or has the name of the context
 	}
-	hash, ok := entry.ValueHash(key.seed, v)
-	if !ok {
-		return
+	if hash, ok := entry.ValueHash(key.values.seed, v); ok {
+		w.values = append(w.values, hash)
 	}
-	recent := &key.recent[hash%uint64(len(key.recent))]
-	if recent.window == w.window && recent.hash == hash {
-		return
-	}
-	*recent = recentValue{w.window, hash}
-	w.values = append(w.values, hash)
 }
 
 // maxValues is how many terms of values a window collects, some of which may be
