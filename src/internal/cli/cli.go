@@ -38,7 +38,7 @@ func Run(ctx context.Context, arguments []string, e console.Environment) int {
 		}
 	}
 	if command, _, err := root.Find(arguments); err == nil {
-		arguments = query.Arguments(command, arguments)
+		arguments = console.Complete(command, arguments)
 	}
 	root.SetArgs(arguments)
 	root.SetIn(e.Stdin)

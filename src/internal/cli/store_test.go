@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -32,6 +33,7 @@ func openStore(t testing.TB, dir string) *writer {
 	c := new(clock)
 	w, err := logstore.Open(context.Background(), dir, logstore.Options{
 		EntryLen: event.Len,
+		Terms:    entry.Terms(),
 		Clock:    c,
 		Metadata: func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },
 	})
@@ -44,7 +46,7 @@ func openStore(t testing.TB, dir string) *writer {
 // appendGroups commits groups as one chunk.
 func appendGroups(t testing.TB, w *writer, groups ...event.Group) {
 	t.Helper()
-	b := logstore.Batch{First: groups[0].Start}
+	b := logstore.Batch{First: groups[0].Start, Values: []uint64{}}
 	for i := range groups {
 		g := &groups[i]
 		b.Entries = event.Append(b.Entries, g)
@@ -52,16 +54,11 @@ func appendGroups(t testing.TB, w *writer, groups ...event.Group) {
 		b.Events += uint32(len(g.Events))
 		b.First, b.Last = min(b.First, g.Start), max(b.Last, g.End)
 		for j := range g.Events {
-			e := &g.Events[j]
-			if e.Kind == event.NewContext {
+			if e := &g.Events[j]; e.Kind == event.NewContext {
 				b.Terms = append(b.Terms, logstore.TermHash(logstore.Executable, e.Executable))
-			} else {
-				b.Terms = append(b.Terms, logstore.TermHash(logstore.Key, e.Key))
 			}
 		}
-		if len(g.Executable) > 0 {
-			b.Terms = append(b.Terms, logstore.TermHash(logstore.Executable, g.Executable))
-		}
+		b.Terms, b.Values = entry.AppendTerms(b.Terms, g), entry.AppendValues(b.Values, g)
 	}
 	w.clock.boot.Store(b.Last)
 	if _, err := w.Append(b); err != nil {

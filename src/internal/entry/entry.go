@@ -29,8 +29,13 @@ func AppendTerms(dst []uint64, g *event.Group) []uint64 {
 		dst = append(dst, logstore.TermHash(logstore.Source, g.Source))
 	}
 	for i := range g.Events {
-		if e := &g.Events[i]; e.Kind == event.Data {
-			dst = append(dst, logstore.TermHash(logstore.Key, e.Key))
+		e := &g.Events[i]
+		if e.Kind != event.Data {
+			continue
+		}
+		dst = append(dst, logstore.TermHash(logstore.Key, e.Key))
+		if len(g.Name) == 0 && string(e.Key) == event.KeyName && e.Value.Kind == event.String {
+			dst = append(dst, logstore.TermHash(logstore.Name, e.Value.Bytes))
 		}
 	}
 	return dst

@@ -11,7 +11,7 @@ import (
 
 // NewMonitorCommand returns crauctl monitor.
 func NewMonitorCommand(e *console.Environment) *cobra.Command {
-	f := queryFlags{lines: allLines, follow: true, monitor: true, afterCursor: logstore.NewestWord}
+	f := queryFlags{lines: console.AllLines, follow: true, monitor: true, afterCursor: logstore.NewestWord}
 	command := &cobra.Command{
 		Use:   "monitor [KEY=VALUE...]",
 		Short: "Show operations as they happen",

@@ -24,7 +24,7 @@ type queryFlags struct {
 	files       []string
 	directory   string
 	bootTime    int64
-	lines       lines
+	lines       console.Lines
 	reverse     bool
 	output      string
 	noPager     bool
@@ -86,7 +86,7 @@ were recorded at or before the other.
 	flags.StringArrayVar(&f.files, "file", nil, "read a log `FILE` of any form; may be repeated")
 	flags.StringVarP(&f.directory, "directory", "D", "", "read the log in directory `DIR` instead of asking the broker")
 	f.options.AddTimes(command)
-	f.lines = allLines
+	f.lines = console.AllLines
 	flags.VarP(&f.lines, "lines", "n", "show the newest `N` operations only, without a number 10; all")
 	flags.BoolVarP(&f.reverse, "reverse", "r", false, "show the newest operation first")
 	f.addOutput(command)

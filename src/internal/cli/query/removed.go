@@ -5,6 +5,7 @@ package query
 import (
 	"math"
 
+	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 )
@@ -39,7 +40,7 @@ func (q *query) removed(src source.Store, v *viewer) (notes []string, err error)
 		return nil, err
 	case newest.Store == [16]byte{}:
 		return []string{"the log is empty"}, nil
-	case oldest.Sequence == 0, q.lines != allLines && v.shown >= int(q.lines) && !q.follow:
+	case oldest.Sequence == 0, q.lines != console.AllLines && v.shown >= int(q.lines) && !q.follow:
 		return nil, nil
 	}
 	if q.selection.Since != math.MinInt64 {

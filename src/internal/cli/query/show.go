@@ -10,6 +10,7 @@ import (
 	"math"
 	"time"
 
+	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/logstore"
@@ -27,10 +28,16 @@ const followLines = 10
 
 // open opens the log that the query is about, at its beginning.
 func (q *query) open(ctx context.Context) (source.Store, error) {
+	return q.openFor(ctx, q.selection.Chunks(q.boot.Forced != nil), q.selection.Filter(q.boot.Forced != nil))
+}
+
+// openFor opens the log without what need not be read: chunks says so for a
+// directory, filter for the broker.
+func (q *query) openFor(ctx context.Context, chunks logstore.Query, filter client.Filter) (source.Store, error) {
 	if q.directory != "" {
-		return source.OpenDirectory(ctx, q.directory, q.selection.Chunks(q.boot.Forced != nil), q.boot)
+		return source.OpenDirectory(ctx, q.directory, chunks, q.boot)
 	}
-	return source.OpenBus(ctx, q.environment, q.selection.Filter(q.boot.Forced != nil), q.boot)
+	return source.OpenBus(ctx, q.environment, filter, q.boot)
 }
 
 // showStore shows what is selected of a store.
@@ -51,7 +58,9 @@ func (q *query) showStore(ctx context.Context, out *output.Output) (_ *gaps, err
 	case q.lines >= 0 || q.reverse:
 		v, err = q.showBackward(ctx, src, out, after)
 	default:
-		if err = q.seek(ctx, src, after); err == nil {
+		if sign := q.sign(); sign != nil {
+			v, err = q.showAround(ctx, sign, src, out, after)
+		} else if err = q.seek(ctx, src, after); err == nil {
 			v, err = q.showFrom(ctx, src, out)
 		}
 	}

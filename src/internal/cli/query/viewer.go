@@ -33,14 +33,15 @@ type viewer struct {
 	shown    int    // trees
 	passed   uint64 // trees that are not selected
 	gaps     gaps
+	settling settling
 	window   *window // nil if the log is read from its beginning
 	holding  bool    // hold what comes
 	err      error   // that ended the output
 	progress func()  // notes how far the source is
 
 	// end and boot are of the entries that were read: the latest end, and the
-	// time of boot of the last one.
-	end, boot int64
+	// time of boot of the last one, and its end.
+	end, boot, at int64
 	// cursor is the end of what was shown, if it is to be said or saved.
 	cursor *logstore.Cursor
 }
@@ -71,10 +72,7 @@ func (v *viewer) read(ctx context.Context, src source.Source, builder *schema.Bu
 		case err == io.EOF:
 			return nil
 		case errors.As(err, &gap):
-			v.gaps.add(gap)
-			if gap.Missing.Entries > 0 {
-				v.missing(gap.Missing)
-			}
+			v.gap(gap)
 			continue
 		case err != nil:
 			return err
@@ -86,14 +84,30 @@ func (v *viewer) read(ctx context.Context, src source.Source, builder *schema.Bu
 			v.metadata(&g, raw, boot)
 			continue
 		}
-		v.end, v.boot = max(v.end, event.WallTime(boot, g.End)), boot
-		span := builder.Add(&g, boot)
-		if v.entries != nil && span != nil {
-			v.order++
-			v.entries[span] = append(v.entries[span], render.Entry{Bytes: bytes.Clone(raw), Boot: boot, Order: v.order})
-		}
+		v.group(builder, &g, raw, boot)
+		v.settling.see(v.at, builder)
 	}
 	return nil
+}
+
+// group gives a group to the builder, and returns its span.
+func (v *viewer) group(builder *schema.Builder, g *event.Group, raw []byte, boot int64) *schema.Span {
+	v.at, v.boot = event.WallTime(boot, g.End), boot
+	v.end = max(v.end, v.at)
+	span := builder.Add(g, boot)
+	if v.entries != nil && span != nil {
+		v.order++
+		v.entries[span] = append(v.entries[span], render.Entry{Bytes: bytes.Clone(raw), Boot: boot, Order: v.order})
+	}
+	return span
+}
+
+// gap takes what cannot be read.
+func (v *viewer) gap(gap *source.GapError) {
+	v.gaps.add(gap)
+	if gap.Missing.Entries > 0 {
+		v.missing(gap.Missing)
+	}
 }
 
 // metadata takes the notices out of what a log says of itself.

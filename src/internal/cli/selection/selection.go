@@ -35,6 +35,10 @@ type Selection struct {
 	units    names
 	sources  []event.Source // nil: all
 	contexts []schema.ContextPattern
+	// contextNames are those that contexts were made of.
+	contextNames []string
+	// ownRegistry says that the registry is not the one of the broker.
+	ownRegistry bool
 	// matches are those of one key each, of which one must hold, without none.
 	matches  [][]match
 	without  []match
@@ -46,7 +50,7 @@ type Selection struct {
 // New returns the selection that options and matches make; given reports whether
 // an option is on the command line.
 func New(e *console.Environment, registry *schema.Registry, o *Options, matches []string, given func(option string) bool) (Selection, error) {
-	s := Selection{registry: registry, Since: math.MinInt64, Until: math.MaxInt64, location: e.Location}
+	s := Selection{registry: registry, Since: math.MinInt64, Until: math.MaxInt64, location: e.Location, ownRegistry: o.registry != nil}
 	now := e.Now().In(e.Location)
 	for _, limit := range []struct {
 		text, option string
@@ -89,7 +93,7 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 		if err != nil {
 			return Selection{}, fmt.Errorf("cannot read --context: %w", err)
 		}
-		s.contexts = append(s.contexts, pattern)
+		s.contexts, s.contextNames = append(s.contexts, pattern), append(s.contextNames, name)
 		if known := registry.Contexts(); !slices.ContainsFunc(known, func(c string) bool { return pattern.Matches(registry, c) }) {
 			s.warnings = append(s.warnings, warning("context", name, known))
 		}

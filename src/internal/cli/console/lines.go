@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package query
+package console
 
 import (
 	"errors"
@@ -11,40 +11,42 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// lines is the value of --lines.
-type lines int
+// Lines is the value of --lines.
+type Lines int
 
+// Values of Lines.
 const (
-	allLines     = lines(-1)
+	// AllLines is "all".
+	AllLines     = Lines(-1)
 	defaultLines = "10"
 )
 
-func (l *lines) String() string {
-	if *l == allLines {
+func (l *Lines) String() string {
+	if *l == AllLines {
 		return "all"
 	}
 	return strconv.Itoa(int(*l))
 }
 
-func (l *lines) Set(text string) error {
+func (l *Lines) Set(text string) error {
 	if text == "all" {
-		*l = allLines
+		*l = AllLines
 		return nil
 	}
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil {
 		return errors.New("it must not be negative: a number, or all")
 	}
-	*l = lines(n)
+	*l = Lines(n)
 	return nil
 }
 
-func (l *lines) Type() string { return "N" }
+func (l *Lines) Type() string { return "N" }
 
-// Arguments returns the arguments of the command line with a number behind each
+// Complete returns the arguments of the command line with a number behind each
 // -n that has none: pflag knows no option whose value may be left out but can
 // also be an argument of its own.
-func Arguments(command *cobra.Command, arguments []string) []string {
+func Complete(command *cobra.Command, arguments []string) []string {
 	if command.Flags().Lookup("lines") == nil {
 		return arguments
 	}

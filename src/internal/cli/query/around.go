@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+
+	"crypto-auditing/src/internal/cli/around"
+	"crypto-auditing/src/internal/cli/output"
+	"crypto-auditing/src/internal/cli/selection"
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/schema"
+)
+
+// sign returns what some group of every selected operation has, nil if nothing is
+// known that can be searched for.
+func (q *query) sign() *selection.Sign {
+	return q.selection.Sign(q.directory == "", q.boot.Forced != nil)
+}
+
+// showAround shows the operations that have a sign, by reading around the groups
+// that have it. log has all of their groups.
+func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer, err error) {
+	finder, err := q.openFor(ctx, sign.Chunks, sign.Filter)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, finder.Close()) }()
+	options := around.Options{Registry: q.registry, Has: sign.Has, Finder: finder, Log: log}
+	switch {
+	case after != nil:
+		options.After = after.Sequence
+		_, err = finder.Seek(*after)
+	case q.selection.Since != math.MinInt64 && q.boot.Forced == nil:
+		err = finder.SeekTime(ctx, max(q.selection.Since, 1))
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := newViewer(q, out)
+	v.progress = q.progressOf(log)
+	r := &region{viewer: v}
+	out.PrintAside(ctx, func(root *schema.Span) { r.builder.Release(root) })
+	err = around.New(options, r).Read(ctx)
+	if err == nil {
+		err = q.noteEnd(finder, v)
+	}
+	v.passed = 0 // of those that were met
+	if v.err == nil {
+		v.err = v.finish()
+	}
+	if v.err != nil {
+		return v, v.err
+	}
+	return v, err
+}
+
+// region takes the parts of a log around groups with a sign to a viewer.
+type region struct {
+	*viewer
+
+	builder *schema.Builder
+	groups  int
+	// numbers are the entries of each span, nil if all groups are given.
+	numbers map[*schema.Span][]uint64
+	// ended are operations that wait for others that began before them.
+	ended []ended
+	again []uint64 // entries of operations that are not shown
+}
+
+// ended is an operation with its entries.
+type ended struct {
+	root    *schema.Span
+	entries []uint64
+}
+
+func (r *region) Begin(start uint64, all bool) (again []uint64) {
+	again, r.again = r.again, nil
+	slices.SortFunc(r.ended, func(x, y ended) int { return cmp.Compare(x.entries[0], y.entries[0]) })
+	n := 0
+	for ; n < len(r.ended) && r.ended[n].entries[0] < start; n++ {
+		r.viewer.root(r.ended[n].root)
+	}
+	r.ended = slices.Delete(r.ended, 0, n)
+	r.numbers = map[*schema.Span][]uint64{}
+	if all {
+		for _, e := range r.ended {
+			again = append(again, e.entries...)
+			r.takeEntries(e.root)
+		}
+		r.ended, r.numbers = nil, nil
+	}
+	r.settling = settling{}
+	r.builder = schema.NewBuilder(r.query.registry, schema.Options{Ordered: true}, r.root)
+	if n > 0 && r.err == nil {
+		r.err = r.out.Flush()
+	}
+	return again
+}
+
+func (r *region) Group(sequence uint64, g *event.Group, raw []byte, boot int64) {
+	span := r.group(r.builder, g, raw, boot)
+	switch {
+	case r.numbers == nil:
+		r.settling.see(r.at, r.builder)
+		if r.groups++; r.groups%256 == 0 {
+			r.progress()
+			if r.err == nil {
+				r.err = r.out.Tick()
+			}
+		}
+	case span != nil:
+		r.numbers[span] = append(r.numbers[span], sequence)
+	}
+}
+
+// root takes a complete tree.
+func (r *region) root(root *schema.Span) {
+	if r.numbers == nil {
+		r.viewer.root(root)
+		return
+	}
+	e := ended{root: root}
+	root.Walk(func(s *schema.Span) bool {
+		e.entries = append(e.entries, r.numbers[s]...)
+		return true
+	})
+	if !r.query.selection.Shows(root) {
+		// It may be a part of another one.
+		r.takeEntries(root)
+		r.again = append(r.again, e.entries...)
+		return
+	}
+	slices.Sort(e.entries)
+	if len(e.entries) == 0 {
+		e.entries = []uint64{0} // its events share an entry with another
+	}
+	r.ended = append(r.ended, e)
+}
+
+func (r *region) Notice(g *event.Group, raw []byte, boot int64) { r.metadata(g, raw, boot) }
+
+func (r *region) Gap(gap *source.GapError) { r.gap(gap) }
+
+func (r *region) End() error {
+	r.builder.Close()
+	r.numbers = nil
+	return r.err
+}
