@@ -139,19 +139,14 @@ func measureInstructions() (list figures.List, err error) {
 		return nil, err
 	}
 	b := &bench{agent: "/crau-agent", work: "/tmp"}
-	const quantity, bulks = 20, 4000
+	const quantity, bulks = 20, 250
 	w, err := b.watch(rounds, quantity, bulks)
 	if err != nil {
 		return nil, err
 	}
 	add := func(name string, p pair, target float64, what string) {
-		note := p.ratio.Spread() + fmt.Sprintf("; medians: %.0f instructions added to %.0f, %s, front end %s, emulated",
-			p.added.Median(), p.empty.Median(), what, w.frontEnd)
-		if target == 0 {
-			list.Add(name, p.ratio.Median(), note)
-			return
-		}
-		list.AtMost(name, p.ratio.Median(), target, note)
+		list.AtMost(name, p.ratio.Median(), target, p.ratio.Spread()+fmt.Sprintf(
+			"; medians: %.0f instructions added to %.0f, %s, front end %s, emulated", p.added.Median(), p.empty.Median(), what, w.frontEnd))
 	}
 	// Where nothing happens, time passes at once.
 	const seconds = 300
@@ -162,10 +157,9 @@ func measureInstructions() (list figures.List, err error) {
 	list.AtMost("idle_switches_per_s_wire", idle, 5, fmt.Sprintf(
 		"context switches of an agent that watches sockets of a machine without connections, over %d s, emulated", seconds))
 	add("wire_bulk_instructions_ratio", w.bulk, 1.01, "64 KiB sent and received")
-	add("wire_send_instructions_ratio", w.send, 0, "a call that sends a byte")
-	add("wire_receive_instructions_ratio", w.receive, 0, "a call that receives a byte")
-	add("wire_http_instructions_ratio", w.web, 0, "a connection with an HTTP request")
-	add("wire_handshake_instructions_ratio", w.handshake, 0, "a TLS 1.3 handshake, both ends, without the agent")
+	add("wire_send_instructions_ratio", w.send, 1.10, "a call that sends a byte")
+	add("wire_receive_instructions_ratio", w.receive, 1.10, "a call that receives a byte")
+	add("wire_handshake_instructions_ratio", w.handshake, 1.03, "a TLS 1.3 handshake, both ends, without the agent")
 	return list, nil
 }
 

@@ -45,7 +45,7 @@ func (b *bench) measurements() []figures.Measurement {
 		{Names: "lone_handshake_ratio lone_handshake_switches", Run: b.lone},
 		{Names: "wire_send_ratio wire_receive_ratio wire_http_ratio wire_handshake_ratio wire_agent_us_per_handshake", Run: b.sockets},
 		{Names: "wire_bulk_instructions_ratio wire_send_instructions_ratio wire_receive_instructions_ratio " +
-			"wire_http_instructions_ratio wire_handshake_instructions_ratio idle_switches_per_s_wire", Run: b.instructions, Undisturbed: true},
+			"wire_handshake_instructions_ratio idle_switches_per_s_wire", Run: b.instructions, Undisturbed: true},
 		{Names: "wire_flood_agent_cpu wire_flood_rss_mib wire_flood_kept", Run: b.flood},
 		{Names: "attach_ms attach_all_ms", Run: b.attach},
 	}
