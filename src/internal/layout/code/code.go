@@ -74,6 +74,15 @@ func Sweep(m *image.Image, start, end uint64, f func(Instruction) bool) error {
 	return nil
 }
 
+// Decode decodes the instruction of x86-64 at the beginning of code.
+func Decode(code []byte) (x86asm.Inst, bool) {
+	// The decoder reads beyond the end of a vector instruction that was cut.
+	var padded [2 * 16]byte
+	n := copy(padded[:16], code)
+	in, err := x86asm.Decode(padded[:], 64)
+	return in, err == nil && in.Len > 0 && in.Len <= n
+}
+
 // decodeAMD64 decodes an instruction of x86-64.
 func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 	out := Instruction{Addr: addr, Writes: -1}
@@ -85,8 +94,8 @@ func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 	if HasNoTrack(code) {
 		code, prefix = code[1:], 1
 	}
-	in, err := x86asm.Decode(code, 64)
-	if err != nil {
+	in, ok := Decode(code)
+	if !ok {
 		return out, false
 	}
 	out.Size = in.Len + prefix

@@ -59,8 +59,8 @@ func (amd64) step(r *run, s *state) {
 		s.fail("there is no code at %#x", s.pc)
 		return
 	}
-	in, err := x86asm.Decode(b, 64)
-	if err != nil {
+	in, ok := code.Decode(b)
+	if !ok {
 		s.fail("the code at %#x cannot be decoded", s.pc)
 		return
 	}
