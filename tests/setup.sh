@@ -108,6 +108,7 @@ if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need "$(header mbedtls/ssl.h)" libmbedtls-dev mbedtls-devel
 	need "$(header wolfssl/ssl.h)" libwolfssl-dev wolfssl-devel
 	need tstclnt libnss3-tools nss-tools
+	need sslscan sslscan sslscan
 	need /usr/sbin/slapd slapd openldap-servers
 	need ldapsearch ldap-utils openldap-clients
 	need "$(module paramiko)" python3-paramiko python3-paramiko
