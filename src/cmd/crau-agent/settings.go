@@ -58,6 +58,7 @@ func (s *settings) options() (agent.Options, error) {
 		Probes:          slices.Contains(conf.Sources, config.SourceUSDT),
 		Functions:       slices.Contains(conf.Sources, config.SourceFunction),
 		Libraries:       finder(&conf),
+		Processes:       conf.DiscoverProcesses,
 		Sockets:         slices.Contains(conf.Sources, config.SourceWire) || slices.Contains(conf.Sources, config.SourceWireUDP),
 		Datagrams:       slices.Contains(conf.Sources, config.SourceWireUDP),
 		RecordUnit:      conf.RecordUnit,

@@ -40,6 +40,8 @@ type Options struct {
 	// Libraries finds the files for both; nil: none are used. The agent waits
 	// for files that are not there or have no probes.
 	Libraries discover.Finder
+	// Processes: files that processes load are looked at as well, wherever they are.
+	Processes bool
 	// Sockets: handshakes are recorded at the sockets of all programs. Datagrams:
 	// those of UDP as well.
 	Sockets, Datagrams bool
@@ -83,9 +85,12 @@ type Options struct {
 }
 
 // finder returns what finds the libraries.
-func (o *Options) finder() discover.Finder {
-	if o.Libraries == nil {
+func (a *Agent) finder(o *Options) discover.Finder {
+	switch {
+	case o.Libraries == nil:
 		return discover.Named(nil)
+	case a.mapped != nil:
+		return discover.All{o.Libraries, a.mapped}
 	}
 	return o.Libraries
 }
@@ -114,6 +119,8 @@ type Agent struct {
 	committer *committer
 	pipeline  *pipeline.Pipeline
 	libraries *attach.Libraries
+	// mapped is nil unless files are found by processes.
+	mapped    *attach.Mapped
 	sockets   socketSource
 	exclude   exclude.Set
 	functions functionSource
@@ -176,8 +183,12 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	if err := a.recordFunctions(); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	if o.Processes && o.Libraries != nil {
+		sources := a.sources()
+		a.mapped = attach.NewMapped(func(path string) bool { return probe.Check(path, sources) == nil })
+	}
 	a.libraries = attach.New(attach.Options{
-		Tracer: a.tracer, Log: o.Log, Finder: o.finder(), Sources: a.sources(), Changed: o.Changed, Others: a.sockets.source != nil,
+		Tracer: a.tracer, Log: o.Log, Finder: a.finder(&o), Sources: a.sources(), Changed: o.Changed, Others: a.sockets.source != nil,
 		Missed: func(u loss.Unrecorded) {
 			a.losses.Miss(u)
 			a.tracer.Ring().Wake()
@@ -216,6 +227,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	kept := start(func() { a.keeper.run(keeping) })
 	committed := start(a.committer.run)
 	watching, stopWatching := context.WithCancel(ctx)
+	discovered := start(func() { a.discover(watching) })
 	watched := start(func() {
 		if err := a.libraries.Watch(watching); err != nil {
 			a.options.Log.Error("replaced libraries will not be noticed", "error", err)
@@ -235,11 +247,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		// Nothing may be attached once the pipeline detaches.
 		stopWatching()
 		<-watched
+		<-discovered
 		stopRecording()
 		err = <-recorded
 	case err = <-recorded:
 		stopWatching()
 		<-watched
+		<-discovered
 		stopRecording()
 	}
 	// All is detached.
@@ -345,13 +359,14 @@ func (a *Agent) Follow(ctx context.Context, tell func(logstore.Position) error) 
 // need a restart.
 func (a *Agent) Reload(o Options) (restart []string, err error) {
 	for name, differs := range map[string]bool{
-		"log_dir":       o.LogDir != a.options.LogDir,
-		"ring_size":     o.RingSize != a.options.RingSize,
-		"sync_interval": o.SyncInterval != a.options.SyncInterval,
-		"segment_size":  o.SegmentSize != a.options.SegmentSize,
-		"segment_age":   o.SegmentAge != a.options.SegmentAge,
-		"record_unit":   o.RecordUnit != a.options.RecordUnit,
-		"sources":       o.Sockets != a.options.Sockets || o.Datagrams != a.options.Datagrams || o.Probes != a.options.Probes || o.Functions != a.options.Functions,
+		"log_dir":            o.LogDir != a.options.LogDir,
+		"ring_size":          o.RingSize != a.options.RingSize,
+		"sync_interval":      o.SyncInterval != a.options.SyncInterval,
+		"segment_size":       o.SegmentSize != a.options.SegmentSize,
+		"segment_age":        o.SegmentAge != a.options.SegmentAge,
+		"discover_processes": o.Processes != a.options.Processes,
+		"record_unit":        o.RecordUnit != a.options.RecordUnit,
+		"sources":            o.Sockets != a.options.Sockets || o.Datagrams != a.options.Datagrams || o.Probes != a.options.Probes || o.Functions != a.options.Functions,
 	} {
 		if differs {
 			restart = append(restart, name)
@@ -361,7 +376,7 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 	a.tracer.SetRateLimit(o.RateLimit)
 	a.setPrograms(&o)
 	a.keeper.limits.Store(&o.Limits)
-	return restart, a.libraries.Reconfigure(o.finder())
+	return restart, a.libraries.Reconfigure(a.finder(&o))
 }
 
 // setPrograms takes over which programs are not recorded, suspected, or limited.

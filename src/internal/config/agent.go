@@ -22,6 +22,9 @@ type Agent struct {
 	// Library lists files with probes, as paths or globs. Empty: the usual
 	// crypto libraries, as far as they are there.
 	Library []string `toml:"library" help:"paths and globs; none: the usual crypto libraries"`
+	// DiscoverProcesses: files that processes load are looked at for probes and
+	// functions, too, wherever they are.
+	DiscoverProcesses bool `toml:"discover_processes" help:"also what processes load from elsewhere"`
 	// Exclude lists programs that are not recorded, by the rules of package exclude.
 	Exclude []string `toml:"exclude" help:"unit=GLOB, executable=GLOB or user=NAME;\nsuch programs are not recorded"`
 	// SuspectedRelays are base names of programs, as globs, that pass on what others

@@ -71,8 +71,7 @@ func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
 		}
 	}
 	var none, reasons []string
-	t.mu.Lock()
-	for path := range t.mapped {
+	for _, path := range t.mapped.Paths() {
 		name := filepath.Base(path)
 		if !(discover.Usual{}).Has(name) || attached[base(path)] {
 			continue
@@ -83,7 +82,6 @@ func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
 			none = append(none, name)
 		}
 	}
-	t.mu.Unlock()
 	if none != nil {
 		slices.Sort(none)
 		add("what these libraries did, of which no source knows more: %s", strings.Join(slices.Compact(none), ", "))

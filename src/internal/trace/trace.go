@@ -87,11 +87,9 @@ type Tracer struct {
 	watcherErr error
 	own        int
 
-	// mu guards what the watcher and the pipeline report.
-	mu     sync.Mutex
-	mapped map[string]bool // by path
-	news   chan struct{}
-	fresh  []mappings.Mapping
+	mapped *attach.Mapped
+
+	mu sync.Mutex
 	// quarantined are libraries that were detached because of their values.
 	quarantined []error
 }
@@ -129,7 +127,7 @@ func denied(err error) error {
 func New(o Options) (*Tracer, error) {
 	t := &Tracer{
 		options: o, losses: &loss.Counters{}, files: &discover.Files{}, own: os.Getpid(),
-		mapped: map[string]bool{}, news: make(chan struct{}, 1), answering: func() {},
+		mapped: attach.NewMapped(nil), answering: func() {},
 	}
 	var err error
 	if t.tracer, err = probe.Load(probe.Options{Followed: true}); err != nil {
@@ -196,7 +194,7 @@ func (t *Tracer) attachLibraries(log *slog.Logger) error {
 	}
 	finder := discover.Finder(discover.Named(nil))
 	if len(t.sources) > 0 {
-		finder = discover.All{discover.Usual{}, t.files}
+		finder = discover.All{discover.Usual{}, t.files, t.mapped}
 	}
 	t.libraries = attach.New(attach.Options{
 		Tracer: t.tracer, Log: log, Finder: finder, Sources: t.sources, Others: true, Changed: func() {},
@@ -290,7 +288,7 @@ func (t *Tracer) Run(ctx context.Context) error {
 			select {
 			case <-watching.Done():
 				return
-			case <-t.news:
+			case <-t.mapped.Changed():
 				t.attachMapped()
 			}
 		}

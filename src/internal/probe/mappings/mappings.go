@@ -45,6 +45,9 @@ type Mapping struct {
 type Watcher struct {
 	rings  []*ring // by processor
 	events []int
+	// gather is how long records may gather after the first; 0: they are reported at
+	// once.
+	gather time.Duration
 	// lost is how many records did not fit.
 	lost atomic.Uint64
 	stop int // eventfd(2)
@@ -98,6 +101,22 @@ func Watch(pids []int, report func(Mapping)) (*Watcher, error) {
 	}
 	return w, w.run(report)
 }
+
+// WatchAll watches all processes. Records gather for a moment after the first, so
+// that many mappings wake the caller a few times a second.
+func WatchAll(report func(Mapping)) (*Watcher, error) {
+	w := &Watcher{stop: -1, gather: allPoll}
+	if err := w.watch(everybody); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, w.run(report)
+}
+
+// everybody stands for all threads, allPoll is how long their records gather.
+const (
+	everybody = -1
+	allPoll   = 250 * time.Millisecond
+)
 
 // watch watches a thread, on all processors.
 func (w *Watcher) watch(tid int) error {
@@ -176,6 +195,11 @@ func (w *Watcher) run(report func(Mapping)) error {
 		for timeout := -1; ; {
 			if _, err := unix.Poll(wait, timeout); err != nil && err != unix.EINTR {
 				return
+			}
+			if w.gather > 0 && wait[0].Revents == 0 {
+				if _, err := unix.Poll(wait[:1], int(w.gather.Milliseconds())); err != nil && err != unix.EINTR {
+					return
+				}
 			}
 			for i, r := range w.rings {
 				r.read(report, &w.lost)

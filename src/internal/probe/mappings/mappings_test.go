@@ -103,3 +103,19 @@ func TestWhatARunningProcessStartsIsReported(t *testing.T) {
 	in.Close()
 	_ = c.Wait()
 }
+
+func TestWhatAnyProcessLoadsIsReported(t *testing.T) {
+	needRoot(t)
+	var s seen
+	w, err := mappings.WatchAll(s.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("expr", "1", "+", "1").Run(); err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, "expr")
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
