@@ -181,3 +181,69 @@ func TestReportsHaveAllForms(t *testing.T) {
 		}
 	}
 }
+
+func TestVerifyContinuesBehindACursor(t *testing.T) {
+	groups := workload(t, "gnutls-tls13-p256", 60)
+	dir := t.TempDir()
+	w := openStore(t, dir)
+	type end struct {
+		Cursor, Hash string
+		Whole        bool
+		Entries      uint64
+		First        uint64 `json:"first_sequence"`
+	}
+	check := func(arguments ...string) (e end, code int) {
+		got := crauctl(t, append([]string{"verify", "--directory", dir, "-o", "json"}, arguments...)...)
+		if got.stdout != "" {
+			if err := json.Unmarshal([]byte(got.stdout), &e); err != nil {
+				t.Fatalf("%v: %s", err, got.stdout)
+			}
+		}
+		return e, got.code
+	}
+	third := len(groups) / 3
+	appendGroups(t, w, groups[:third]...)
+	if err := rotate(w.Writer); err != nil {
+		t.Fatal(err)
+	}
+	for i := third; i < 2*third; i += 10 {
+		appendGroups(t, w, groups[i:i+10]...)
+	}
+	before, code := check()
+	if code != 0 || !before.Whole {
+		t.Fatalf("the log is not whole: %+v", before)
+	}
+	appendGroups(t, w, groups[2*third:]...)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Sealed, the place is inside a chunk.
+	for name, prepare := range map[string]func(){"as it was written": func() {}, "sealed": func() { sealed(t, dir) }} {
+		t.Run(name, func(t *testing.T) {
+			prepare()
+			all, _ := check()
+			after, code := check("--after-cursor", before.Cursor, "--hash", before.Hash)
+			if code != 0 || !after.Whole || after.Hash != all.Hash || after.Cursor != all.Cursor || after.Entries >= all.Entries || after.Entries < uint64(len(groups)-2*third) {
+				t.Errorf("continued: %+v, exit code %d; all: %+v", after, code, all)
+			}
+			if _, code := check("--after-cursor", before.Cursor, "--hash", strings.Repeat("0", 63)+"1"); code != 1 {
+				t.Errorf("another hash: exit code %d", code)
+			}
+			beyond := all.Cursor[:len(all.Cursor)-6] + "ffffff"
+			if _, code := check("--after-cursor", beyond); code != 1 {
+				t.Errorf("a cursor beyond the end: exit code %d", code)
+			}
+			if _, code := check("--after-cursor", "x"); code == 0 {
+				t.Error("no cursor is accepted")
+			}
+		})
+	}
+	// What was checked before is not read again.
+	damage(t, dir)
+	if _, code := check(); code != 1 {
+		t.Errorf("a damaged log: exit code %d", code)
+	}
+	if after, code := check("--after-cursor", before.Cursor, "--hash", before.Hash); code != 0 || !after.Whole {
+		t.Errorf("behind the damage: %+v, exit code %d", after, code)
+	}
+}

@@ -19,13 +19,14 @@ import (
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/logstore/frame"
 	"crypto-auditing/src/internal/logstore/segment"
 	"crypto-auditing/src/internal/logstore/verify"
 )
 
 // NewVerifyCommand returns crauctl verify.
 func NewVerifyCommand(e *console.Environment) *cobra.Command {
-	var f directoryFlags
+	var f verifyFlags
 	command := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that a log is whole",
@@ -36,6 +37,9 @@ them, across segments. It names the first break: segment, offset and kind.
 The torn end that a crash leaves after the last whole chunk of a segment is
 not a break; it is reported. The number and hash of the last entry, kept elsewhere,
 make it evident if the log is rewritten as a whole later on.
+
+With --after-cursor, and --hash, an earlier check is continued: only what was
+recorded since is read, and compared with the hash that the earlier check printed.
 
 Entries at the beginning of a log that are not there any more are no break if
 their removal is on record. It lists the newest of the times without recording,
@@ -50,13 +54,51 @@ removals and losses that the log reports.
 		},
 	}
 	f.add(command)
+	command.Flags().StringVar(&f.afterCursor, "after-cursor", "", "check what is behind `CURSOR`, which an earlier check has printed")
+	command.Flags().StringVar(&f.hash, "hash", "", "fail unless the entry of --after-cursor has the hash `HASH`, as the earlier check has printed it")
 	return command
+}
+
+// verifyFlags are the options of crauctl verify.
+type verifyFlags struct {
+	directoryFlags
+
+	afterCursor, hash string
+}
+
+// begin sets where the check begins.
+func (f *verifyFlags) begin(o *verify.Options) error {
+	if f.afterCursor == "" {
+		if f.hash != "" {
+			return console.Usagef("--hash needs the cursor that it belongs to: --after-cursor")
+		}
+		return nil
+	}
+	reader, err := logstore.OpenReader(f.directory, logstore.ReaderOptions{EntryLen: event.Len})
+	if err != nil {
+		return fmt.Errorf("cannot open log directory %s: %w", f.directory, err)
+	}
+	defer reader.Close()
+	after, err := reader.Resolve(f.afterCursor)
+	if err != nil {
+		return fmt.Errorf("cannot use cursor of --after-cursor: %w", err)
+	}
+	o.After = after.Sequence
+	if f.hash == "" {
+		return nil
+	}
+	hash, err := hex.DecodeString(f.hash)
+	if err != nil || len(hash) != len(o.Hash) {
+		return console.Usagef("bad value %q of --hash: it must be %d hexadecimal digits", f.hash, 2*len(o.Hash))
+	}
+	o.Hash = frame.Hash(hash)
+	return nil
 }
 
 // errBroken says that a log is not whole, which has been told.
 var errBroken = errors.New("the log is not whole")
 
-func runVerify(ctx context.Context, e *console.Environment, f *directoryFlags) error {
+func runVerify(ctx context.Context, e *console.Environment, f *verifyFlags) error {
 	segments, err := source.Segments(f.directory)
 	if err != nil {
 		return err
@@ -64,12 +106,16 @@ func runVerify(ctx context.Context, e *console.Environment, f *directoryFlags) e
 	meter := progress.Start(e, progress.Options{Verb: "Verifying", Unit: progress.Bytes})
 	defer meter.Stop()
 	var found findings
-	report, err := verify.Store(ctx, f.directory, verify.Options{
+	options := verify.Options{
 		EntryLen: event.Len, Progress: meter.Set,
 		Notices: func(segment uint64, h *logstore.Header, entries []byte) {
 			found.chunk(h, entries, segment == segments[0])
 		},
-	})
+	}
+	if err := f.begin(&options); err != nil {
+		return err
+	}
+	report, err := verify.Store(ctx, f.directory, options)
 	meter.Stop()
 	if err != nil {
 		return fmt.Errorf("cannot verify log directory %s: %w", f.directory, err)
@@ -106,6 +152,11 @@ type verdict struct {
 // has one.
 func (v verdict) whole() bool { return v.Break == nil && v.findings.recorded(v.Before) }
 
+// cursor is behind the last entry that was checked.
+func (v verdict) cursor() string {
+	return logstore.Cursor{Store: v.Store, Sequence: v.LastSequence}.String()
+}
+
 // text is the report for people.
 func (v verdict) text(location *time.Location) string {
 	r := v.Report
@@ -122,6 +173,7 @@ func (v verdict) text(location *time.Location) string {
 		fmt.Sprintf("%s in %s of %s, with %s: %s", render.Counted(r.Entries, "entry"), render.Counted(uint64(r.Chunks), "chunk"),
 			render.Counted(uint64(r.Segments), "segment"), render.Counted(r.Events, "event"), verdict),
 		fmt.Sprintf("entries %d to %d, hash of the last %s", r.FirstSequence, r.LastSequence, hex.EncodeToString(r.Hash[:])),
+		"cursor behind them " + v.cursor(),
 	}
 	if r.Before > 0 {
 		removed := v.findings.removals.Sentence(r.Before, location)
@@ -160,6 +212,7 @@ type reportJSON struct {
 	Store         string     `json:"store"`
 	FirstSequence uint64     `json:"first_sequence"`
 	LastSequence  uint64     `json:"last_sequence"`
+	Cursor        string     `json:"cursor"`
 	Hash          string     `json:"hash"`
 	Jumps         int        `json:"jumps"`
 	Torn          []tornJSON `json:"torn"`
@@ -192,7 +245,7 @@ func (v verdict) json() reportJSON {
 	j := reportJSON{
 		Whole: v.whole(), Before: r.Before, Accounted: v.findings.recorded(r.Before), Notices: v.findings.json(),
 		Segments: r.Segments, Chunks: r.Chunks, Entries: r.Entries, Events: r.Events, Lost: r.Lost,
-		Store: hex.EncodeToString(r.Store[:]), FirstSequence: r.FirstSequence, LastSequence: r.LastSequence,
+		Store: hex.EncodeToString(r.Store[:]), FirstSequence: r.FirstSequence, LastSequence: r.LastSequence, Cursor: v.cursor(),
 		Hash: hex.EncodeToString(r.Hash[:]), Jumps: r.Jumps, Torn: []tornJSON{},
 	}
 	for _, torn := range r.Torn {

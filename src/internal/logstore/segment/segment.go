@@ -167,6 +167,20 @@ func (s *Segment) Payload(offset int64, h *frame.Header) ([]byte, error) {
 	return b, nil
 }
 
+// Raw reads the payload of the chunk at offset with header h, which is not checked,
+// into dst's memory.
+func (s *Segment) Raw(dst []byte, offset int64, h *frame.Header) ([]byte, error) {
+	b, err := s.at(offset+int64(h.Size()), int(h.Compressed))
+	if err != nil {
+		return nil, err
+	}
+	return append(dst[:0], b...), nil
+}
+
+// Place makes of an error of package frame about the chunk at offset one that names
+// the segment.
+func (s *Segment) Place(err error, offset int64) error { return s.wrap(err, offset) }
+
 // Entries decompresses the entries of the chunk at offset with header h into
 // dst's memory. h.Filter is invalid afterwards.
 func (s *Segment) Entries(dst []byte, d *frame.Decoder, offset int64, h *frame.Header) ([]byte, error) {

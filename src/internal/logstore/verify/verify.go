@@ -29,6 +29,11 @@ type Options struct {
 	// the first sequence of its segment, its header and its entries, which
 	// are valid until it returns.
 	Notices func(segment uint64, h *frame.Header, entries []byte)
+	// After is the entry behind which the store is checked, 0 for all of it. What
+	// is before the chunk that holds it is not read.
+	After uint64
+	// Hash, if it is not zero, is that of the entry After.
+	Hash frame.Hash
 }
 
 // Report is what Store found.
@@ -77,13 +82,14 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verifier{opts: opts, chain: frame.NewChain(), report: new(Report)}
+	v := &verifier{opts: opts, report: new(Report)}
 	// Where no segment has it, that is reported segment by segment.
 	v.store, _, _ = segment.StoreID(dir, list)
-	if v.decoder, err = frame.NewDecoder(); err != nil {
+	if v.checker, err = newChecker(&v.opts); err != nil {
 		return nil, err
 	}
-	defer v.decoder.Close()
+	defer v.checker.close()
+	list = behind(list, opts.After)
 	for _, first := range list {
 		// One that cannot be looked at is reported when it is its turn.
 		if info, err := os.Stat(filepath.Join(dir, segment.Name(first))); err == nil && info.Mode().IsRegular() {
@@ -119,14 +125,30 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 		}
 		v.report.Segments++
 	}
+	if v.report.Break == nil && v.last < opts.After {
+		v.report.Break = &segment.CorruptError{
+			Segment: dir, Kind: frame.KindSequence, Detail: fmt.Sprintf("the log ends with entry %d, before entry %d that it had", v.last, opts.After),
+			From: v.last + 1, To: opts.After,
+		}
+	}
 	return v.report, nil
+}
+
+// behind returns the segments of a list that may hold what is behind an entry, and
+// the one that holds the entry.
+func behind(list []uint64, after uint64) []uint64 {
+	i, found := slices.BinarySearch(list, after)
+	if !found {
+		i--
+	}
+	return list[max(i, 0):]
 }
 
 // pass notes a segment that cannot be read. The chain begins again after it.
 func (v *verifier) pass(e *segment.UnreadableError, first uint64) {
 	e.From = first
-	if v.report.LastSequence >= first {
-		e.From = v.report.LastSequence + 1 // a part of it was read
+	if v.last >= first {
+		e.From = v.last + 1 // a part of it was read
 	}
 	if v.report.Break == nil {
 		v.report.Break = e
@@ -141,14 +163,18 @@ type brokenError struct{ error }
 
 type verifier struct {
 	opts    Options
-	decoder *frame.Decoder
-	chain   *frame.Chain
+	checker *checker
 	report  *Report
 	store   [16]byte // zero if it is not known
-	entries []byte
-	ends    []uint32
+	// Of the last chunk whose header was looked at: its last sequence and its hash,
+	// and how many there were. The report has those that were checked.
+	last uint64
+	hash frame.Hash
+	seen int
 	// torn is the end of the segment before, if that is torn.
 	torn *segment.CorruptError
+	// ended is what the report says of it, once what is before it was checked.
+	ended *Torn
 	// passed is the segment before, if that could not be read.
 	passed *segment.UnreadableError
 
@@ -169,10 +195,34 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 		}
 	}
 	s.Sequential(true)
-	walker := s.Walk()
-	walker.Store = v.report.Store
 	var x frame.Index
 	before := v.done
+	err = v.chunks(ctx, s, first, &x)
+	// What was found in a chunk comes before what follows it.
+	if checkErr := v.collect(0); checkErr != nil {
+		err = checkErr
+	}
+	if err != nil {
+		return err
+	}
+	if v.ended != nil {
+		v.report.Torn = append(v.report.Torn, *v.ended)
+		v.ended = nil
+	}
+	size, err := s.Size()
+	if err != nil {
+		return err
+	}
+	v.progress(before + size)
+	return v.index(s, &x)
+}
+
+// chunks checks the chunks of a segment, the entries of the last ones later.
+func (v *verifier) chunks(ctx context.Context, s *segment.Segment, first uint64, x *frame.Index) error {
+	path, before := s.Path(), v.done
+	walker := s.Walk()
+	walker.Store = v.report.Store
+	var h frame.Header
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -185,7 +235,7 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 			if tail, err := v.isTail(s, walker, corrupt); err != nil || !tail {
 				return broken(err, corrupt)
 			}
-			v.report.Torn = append(v.report.Torn, Torn{Segment: path, Offset: corrupt.Offset, Bytes: corrupt.Skipped})
+			v.ended = &Torn{Segment: path, Offset: corrupt.Offset, Bytes: corrupt.Skipped}
 			v.torn = corrupt
 			break
 		}
@@ -195,18 +245,13 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 		if err := v.chunk(s, offset, first, &h); err != nil {
 			return err
 		}
-		gather(&x, offset, &h)
+		gather(x, offset, &h)
 		v.progress(before + walker.Offset())
 	}
 	if len(x.Records) == 0 {
 		return broken(nil, &segment.CorruptError{Segment: path, Kind: frame.KindTorn, Detail: "the segment holds no whole chunk"})
 	}
-	size, err := s.Size()
-	if err != nil {
-		return err
-	}
-	v.progress(before + size)
-	return v.index(s, &x)
+	return nil
 }
 
 func (v *verifier) progress(done int64) {
@@ -248,55 +293,105 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 		return corrupt(frame.KindSequence, "a start chunk belongs at the beginning of a segment, and only there")
 	case start && h.Sequence != first:
 		return corrupt(frame.KindSequence, "sequence %d in a segment named after %d", h.Sequence, first)
-	case v.passed != nil && r.Chunks > 0:
-		if h.SequenceBefore < r.LastSequence {
-			return corrupt(frame.KindSequence, "sequence %d follows %d, which is after the one before", h.Sequence, r.LastSequence)
+	case v.passed != nil && v.seen > 0:
+		if h.SequenceBefore < v.last {
+			return corrupt(frame.KindSequence, "sequence %d follows %d, which is after the one before", h.Sequence, v.last)
 		}
-		v.chain.Set(h.HashBefore)
-	case r.Chunks == 0:
+		v.hash = h.HashBefore
+	case v.seen == 0:
 		if !start {
 			return corrupt(frame.KindSequence, "the store does not begin with a start chunk")
 		}
 		r.Store, r.FirstSequence, r.Before = h.StoreID, h.Sequence, h.SequenceBefore
+		if h.SequenceBefore <= v.opts.After {
+			r.Before = 0 // nothing is missing behind that entry
+		}
 		if v.passed != nil {
 			r.Before = min(r.Before, r.Unreadable[0].From-1)
 		}
-		v.chain.Set(h.HashBefore)
+		v.hash = h.HashBefore
 		if h.SequenceBefore == 0 && h.HashBefore != frame.Genesis(h.StoreID) {
 			return corrupt(frame.KindHash, "the hash before the first entry is not that of the store id")
 		}
-	case start && h.SequenceBefore > r.LastSequence && v.torn != nil:
+	case start && h.SequenceBefore > v.last && v.torn != nil:
 		// What is torn off was committed: the break is there.
-		v.torn.From, v.torn.To = r.LastSequence+1, h.SequenceBefore
+		v.torn.From, v.torn.To = v.last+1, h.SequenceBefore
 		return &brokenError{v.torn}
-	case start && h.SequenceBefore != r.LastSequence, !start && h.Sequence != r.LastSequence+1:
-		return corrupt(frame.KindSequence, "sequence %d follows %d, which is not the one before", h.Sequence, r.LastSequence)
-	case start && h.HashBefore != v.chain.Sum():
+	case start && h.SequenceBefore != v.last, !start && h.Sequence != v.last+1:
+		return corrupt(frame.KindSequence, "sequence %d follows %d, which is not the one before", h.Sequence, v.last)
+	case start && h.HashBefore != v.hash:
 		return corrupt(frame.KindHash, "the hash before the segment is not that of the entry before")
 	}
 	if v.passed != nil && h.SequenceBefore >= v.passed.From {
 		v.passed.To = h.SequenceBefore
 	}
 	v.passed = nil
-	if start && r.Chunks > 0 && h.Sequence != h.SequenceBefore+1 {
+	if start && v.seen > 0 && h.Sequence != h.SequenceBefore+1 {
 		r.Jumps++
 	}
 	v.torn = nil
-	var err error
-	if v.entries, err = s.Entries(v.entries, v.decoder, offset, h); err != nil {
+	hash := v.hash
+	v.last, v.hash = h.LastSequence(), h.Hash
+	v.seen++
+	if v.last < v.opts.After {
+		return nil // known to be good
+	}
+	return v.contents(s, offset, first, h, hash)
+}
+
+// contents has the entries of a chunk checked. hash is that of the entry before.
+func (v *verifier) contents(s *segment.Segment, offset int64, first uint64, h *frame.Header, hash frame.Hash) error {
+	j := v.checker.begin()
+	for j == nil {
+		if err := v.collect(len(v.checker.order) - 1); err != nil {
+			return err
+		}
+		j = v.checker.begin()
+	}
+	payload, err := s.Raw(j.payload, offset, h)
+	if err != nil {
+		v.checker.giveBack(j)
 		return broken(nil, err)
 	}
-	if v.ends, err = frame.AppendEnds(v.ends[:0], v.entries, v.opts.EntryLen); err != nil {
-		return corrupt(frame.KindEntries, "%v", err)
+	j.segment, j.offset, j.first, j.header, j.payload, j.before = s, offset, first, *h, payload, hash
+	j.header.Filter = frame.Filter{}
+	if j.at = 0; v.opts.Hash != (frame.Hash{}) {
+		j.at = v.opts.After
 	}
-	if n := len(v.ends); n != int(h.Entries) {
-		return corrupt(frame.KindEntries, "%d entries where the header says %d", n, h.Entries)
+	v.checker.add(j)
+	return nil
+}
+
+// collect takes the results of the oldest chunks, until so many are under way. After
+// the first break those of the others do not count.
+func (v *verifier) collect(most int) (err error) {
+	for len(v.checker.order) > most {
+		j := v.checker.next()
+		if err == nil {
+			err = v.count(j)
+		}
+		if err != nil {
+			most = 0
+		}
+		v.checker.giveBack(j)
 	}
-	if err := v.chain.Add(v.entries, v.ends); err != nil {
-		return corrupt(frame.KindEntries, "%v", err)
+	return err
+}
+
+// count adds a chunk that was checked to the report.
+func (v *verifier) count(j *contents) error {
+	if j.err != nil {
+		return j.err
 	}
-	if v.chain.Sum() != h.Hash {
-		return corrupt(frame.KindHash, "the hash after the chunk is another")
+	r, h := v.report, &j.header
+	if j.at != 0 && j.at >= h.Sequence && j.at <= h.LastSequence() && j.hash != v.opts.Hash {
+		return &brokenError{&segment.CorruptError{
+			Segment: j.segment.Path(), Offset: j.offset, Kind: frame.KindHash,
+			Detail: fmt.Sprintf("the hash of entry %d is %x", j.at, j.hash[:]), From: j.at, To: j.at,
+		}}
+	}
+	if r.Chunks == 0 {
+		r.FirstSequence = h.Sequence
 	}
 	r.Chunks++
 	r.Entries += uint64(h.Entries)
@@ -306,7 +401,7 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 	r.Uncompressed += uint64(h.Uncompressed)
 	r.LastSequence, r.Hash = h.LastSequence(), h.Hash
 	if v.opts.Notices != nil && h.Flags&frame.Notice != 0 {
-		v.opts.Notices(first, h, v.entries)
+		v.opts.Notices(j.first, h, j.entries)
 	}
 	return nil
 }
