@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 rm -f build/bench.json build/bench-table.json
 failed=
-for dir in tests/bench tests/bench/code tests/bench/broker; do
+for dir in tests/bench tests/bench/code tests/bench/query tests/bench/broker; do
 	go run "./$dir" --later "$@" || failed="$failed $dir"
 done
 echo
