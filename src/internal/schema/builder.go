@@ -55,6 +55,7 @@ type Builder struct {
 	words  map[string]string // keys and names, which repeat
 	recent [fields]string    // the words that a field had last
 	memory memory
+	done   []*tree // memory of Flush
 }
 
 // The fields of a group that mostly hold what they held in the group before.
@@ -377,7 +378,7 @@ func (b *Builder) field(field int, w []byte) string {
 // Flush completes the roots in whose trees nothing happened since before, in
 // nanoseconds since the Unix epoch. They come in the order of their opening.
 func (b *Builder) Flush(before int64) {
-	var done []*tree
+	done := b.done[:0]
 	for t := b.active.front; t != nil && t.last < before; t = t.next {
 		done = append(done, t)
 	}
@@ -385,6 +386,7 @@ func (b *Builder) Flush(before int64) {
 	for _, t := range done {
 		b.finish(t)
 	}
+	b.done = done[:0]
 }
 
 // Close completes all roots.
