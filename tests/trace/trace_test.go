@@ -126,7 +126,8 @@ func TestASignatureOfAnUnmodifiedLibraryIsSeenOnce(t *testing.T) {
 			signs = append(signs, o)
 		}
 	}
-	if r.status != 0 || len(signs) != 1 || signs[0].Events["crau::source"] != "function" {
+	if r.status != 0 || len(signs) != 1 || signs[0].Events["crau::source"] != "function" ||
+		signs[0].text("pk::algorithm") != "RSA" || signs[0].text("pk::bits") != "2048" || signs[0].text("pk::hash") != "SHA1" {
 		t.Errorf("status %d, seen are %+v\n%s", r.status, r.operations, r.stderr)
 	}
 }
