@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -51,24 +49,12 @@ func await(t *testing.T, f *tree.Tree, empty bool) {
 	t.Fatalf("the tree does not become empty: %v", empty)
 }
 
-func start(t *testing.T, name string, arguments ...string) *exec.Cmd {
-	t.Helper()
-	c := exec.Command(name, arguments...)
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-		_ = c.Wait()
-	})
-	return c
-}
-
 func TestWhatIsAdoptedIsFollowedUntilItsLastProcessEnds(t *testing.T) {
 	f := follow(t)
 	await(t, f, true)
-	other := start(t, "sleep", "1000")
+	if err := exec.Command("true").Run(); err != nil {
+		t.Fatal(err)
+	}
 	await(t, f, true)
 	c := exec.Command("sh", "-c", "(read x <&3; exit 0) & exit 7")
 	r, w, err := os.Pipe()
@@ -91,19 +77,25 @@ func TestWhatIsAdoptedIsFollowedUntilItsLastProcessEnds(t *testing.T) {
 	if missed, err := f.Missed(); err != nil || missed != 0 {
 		t.Errorf("%d processes were not followed: %v", missed, err)
 	}
-	_ = other.Process.Kill()
 }
 
 func TestADescendantOfAProcessIsFollowedWithIt(t *testing.T) {
 	f := follow(t)
-	c := start(t, "sh", "-c", "sh -c 'sleep 1000 & wait' & wait")
-	var all []int
-	for range 1000 {
-		children, _ := exec.Command("pgrep", "-g", strconv.Itoa(c.Process.Pid)).Output()
-		if len(strings.Fields(string(children))) == 3 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	c := exec.Command("sh", "-c", "sh -c 'sleep 1000 & echo ready; wait' & wait")
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		_ = c.Wait()
+	})
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatal(err)
 	}
 	all, err := f.Add(c.Process.Pid)
 	if err != nil {
