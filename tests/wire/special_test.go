@@ -221,3 +221,60 @@ func TestAHandshakeOfQUICIsRecordedAtBothEnds(t *testing.T) {
 		a.recorded(t, "wt-quic", "tls::role="+role, "tls::transport=quic", "tls::protocol_version="+v[0], "tls::ciphersuite="+v[1], "tls::group="+v[2])
 	}
 }
+
+// Other transports than TCP over IPv4.
+func TestHandshakesOverOtherTransportsAreRecorded(t *testing.T) {
+	a := startAgent(t)
+	certificateFile, keyFile := certificate(t, t.TempDir(), "ec")
+	pair, err := tls.LoadX509KeyPair(certificateFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		address   string
+		multipath bool
+	}{
+		"IPv6":          {"[::1]:0", false},
+		"Multipath TCP": {"127.0.0.1:0", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var listen net.ListenConfig
+			listen.SetMultipathTCP(test.multipath)
+			l, err := listen.Listen(t.Context(), "tcp", test.address)
+			if err != nil {
+				t.Skipf("not on this machine: %v", err)
+			}
+			defer l.Close()
+			go func() {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}})
+				_, _ = io.Copy(s, s)
+			}()
+			dialer := net.Dialer{Timeout: patience}
+			dialer.SetMultipathTCP(test.multipath)
+			plain, err := dialer.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer plain.Close()
+			if used, err := plain.(*net.TCPConn).MultipathTCP(); test.multipath && (err != nil || !used) {
+				t.Skipf("the kernel has no Multipath TCP: %v", err)
+			}
+			c := tls.Client(plain, &tls.Config{InsecureSkipVerify: true})
+			_ = c.SetDeadline(time.Now().Add(patience))
+			if err := c.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			state := c.ConnectionState()
+			c.Close()
+			for _, role := range []string{"client", "server"} {
+				a.recorded(t, filepath.Base(os.Args[0]), "tls::role="+role, fmt.Sprintf("tls::protocol_version=%d", state.Version),
+					fmt.Sprintf("tls::ciphersuite=%d", state.CipherSuite), fmt.Sprintf("tls::group=%d", state.CurveID))
+			}
+		})
+	}
+}
