@@ -73,8 +73,7 @@ func openssl(t *testing.T) string {
 	return string(m[1])
 }
 
-// The values are those of the structures as the compiler has them: debugging
-// information of the same builds gave them.
+// The values are those of the structures as the compiler has them.
 func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
 	path, version := library(t, "libssl.so.3"), openssl(t)
 	want := map[string]map[ValueID]string{

@@ -46,8 +46,8 @@ func packages(t *testing.T, suite, architecture string) []string {
 	return libraries
 }
 
-// The golden files were compared with the values of the structures that
-// debugging information of the same versions has.
+// The golden files of OpenSSL 1.1.1 and 3.0 are compared with the compiler's
+// structures by TestLayoutsAreThoseOfTheCompiler.
 func TestLibrariesOfPackagesHaveTheKnownLayouts(t *testing.T) {
 	// The other tests decode the libraries of this machine.
 	suites, architectures := []string{"bookworm"}, []string{"arm64"}
