@@ -177,6 +177,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	a.setPrograms(&o)
+	a.committer.begun = a.pipeline.NameAgain
 	if err := a.watchSockets(); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -189,6 +190,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	}
 	a.libraries = attach.New(attach.Options{
 		Tracer: a.tracer, Log: o.Log, Finder: a.finder(&o), Sources: a.sources(), Changed: o.Changed, Others: a.sockets.source != nil,
+		Attached: a.pipeline.Name,
 		Missed: func(u loss.Unrecorded) {
 			a.losses.Miss(u)
 			a.tracer.Ring().Wake()

@@ -57,6 +57,11 @@ type committer struct {
 	// newest is the last committed sequence.
 	newest atomic.Uint64
 
+	// segment is the one that the last batch went to; begun, if set, is called when
+	// that is another, and when a batch was refused.
+	segment string
+	begun   func()
+
 	// mu guards what follows. Nothing else is locked while it is held.
 	mu sync.Mutex
 	// appended are chunks that are on their way to the disk, oldest first.
@@ -155,6 +160,10 @@ func (c *committer) append(b *pipeline.Batch) {
 		c.refused(b, err)
 		return
 	}
+	if c.begun != nil && c.segment != "" && position.Segment != c.segment {
+		c.begun()
+	}
+	c.segment = position.Segment
 	c.mu.Lock()
 	if c.failing {
 		c.failing = false
@@ -190,6 +199,10 @@ func (c *committer) refused(b *pipeline.Batch, err error) {
 		}
 	}
 	c.losses.Restore(b.Losses, b.Unrecorded)
+	if c.begun != nil {
+		// It may have had names of libraries.
+		c.begun()
+	}
 	c.losses.Add(reason, loss.Count{Hits: b.Hits, Events: uint64(b.Events)}, b.First)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -83,6 +83,8 @@ type Libraries struct {
 	changed, detached wakeup.Signal
 	looked            func()
 	miss              func(loss.Unrecorded)
+	// attached is nil if nobody asks.
+	attached func(event.Library)
 
 	// attaching is held while files are looked for and attached to; mu is
 	// taken inside it, for the fields.
@@ -129,6 +131,8 @@ type Options struct {
 	// when a library was not recorded for a time.
 	Changed func()
 	Missed  func(loss.Unrecorded)
+	// Attached, if set, is called when a library is attached.
+	Attached func(event.Library)
 }
 
 // New returns Libraries that are attached to nothing yet.
@@ -138,7 +142,7 @@ func New(o Options) *Libraries {
 	}
 	return &Libraries{
 		sources: o.Sources,
-		tracer:  o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, looked: o.Changed, miss: o.Missed,
+		tracer:  o.Tracer, log: o.Log, finder: o.Finder, others: o.Others, looked: o.Changed, miss: o.Missed, attached: o.Attached,
 		changed: wakeup.New(), detached: wakeup.New(),
 		files: map[fileID]*tracked{}, led: map[string]fileID{},
 	}
@@ -348,6 +352,9 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 }
 
 func (l *Libraries) logAttached(f *tracked) {
+	if l.attached != nil && len(f.library.BuildID) > 0 {
+		l.attached(event.Library{Name: filepath.Base(f.path), BuildID: f.library.BuildID})
+	}
 	message.LibraryAttached.Log(l.log, "library", f.path, "sites", f.library.Sites, "probes", len(f.library.Probes))
 	if err := f.library.LeaseError; err != nil {
 		l.log.Warn("a program that overwrites this library will not be held up until the agent has detached", "library", f.path, "error", err)

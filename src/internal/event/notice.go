@@ -177,6 +177,32 @@ func (g *Group) Unrecorded(boot int64) (u Unrecorded, ok bool) {
 	return u, ok
 }
 
+// Library is the notice of a library's name: the events of the library have only its
+// build-id.
+type Library struct {
+	Name    string // base name of the file
+	BuildID []byte
+}
+
+// AppendLibrary appends the notice, with a time in nanoseconds since boot.
+func AppendLibrary(dst []byte, l *Library, at uint64) []byte {
+	n := notice{}
+	n.text(KeyLibrary, l.Name)
+	n.add(KeyBuildID, Value{Kind: Blob, Bytes: l.BuildID})
+	return n.append(dst, at, at)
+}
+
+// Library returns what a notice reports of a library's name.
+func (g *Group) Library() (l Library, ok bool) {
+	if !g.IsNotice() || string(g.Events[0].Key) != KeyLibrary {
+		return l, false // a library that was not recorded has another first key
+	}
+	var id string
+	ok = g.report(KeyLibrary, fields{KeyLibrary: text(&l.Name), KeyBuildID: text(&id)})
+	l.BuildID = []byte(id)
+	return l, ok && l.Name != "" && id != ""
+}
+
 // Removal is the notice that segments were removed from the log.
 type Removal struct {
 	// First and Last are the sequences of the entries that were removed.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/probe/sockets"
 	"crypto-auditing/src/internal/status"
@@ -33,7 +34,7 @@ type connections struct {
 	handshakes uint64
 	// stats are the tracker's, for other goroutines.
 	stats   atomic.Pointer[Seen]
-	exclude *excluder
+	exclude *exclude.Judge
 	// excluded counts handshakes that are not recorded.
 	excluded uint64
 }
@@ -73,7 +74,10 @@ func (p *Pipeline) Watch(s Sockets) {
 	p.window.join = newJoiner()
 	p.connections.stats.Store(&Seen{})
 	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), s.Suspect, func(h *wire.Handshake) {
-		if p.exclude.handshake(h) {
+		if p.exclude.Handshake(&exclude.Program{
+			// The names come with the user.
+			Executable: h.Executable, Owned: h.Executable != "", User: h.User, Unit: h.Unit,
+		}) {
 			p.connections.leaveOut(h, p.window.join)
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/function"
 	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/probe"
@@ -65,12 +66,12 @@ func (p *Pipeline) function(from *function.Operation) {
 }
 
 // take gives a record of the ring to the tracker.
-func (f *functions) take(t *probe.Tracer, w *window, e *excluder, raw []byte) error {
+func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byte) error {
 	r, c := &f.record, &f.call
 	if err := t.DecodeCall(raw, r); err != nil {
 		return err
 	}
-	if e.call(r) {
+	if e.Hit(uint32(r.PIDTGID>>32), true, r.Executable) {
 		return nil
 	}
 	w.hits++

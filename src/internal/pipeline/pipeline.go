@@ -68,7 +68,8 @@ type Pipeline struct {
 	calls chan func()
 
 	record  probe.Record
-	exclude *excluder
+	exclude *exclude.Judge
+	names   libraryNames
 	// connections is nil without handshakes at sockets.
 	connections *connections
 	// functions is nil without calls of functions.
@@ -92,7 +93,7 @@ func New(o Options) (*Pipeline, error) {
 		o.Exclude = &exclude.Set{}
 	}
 	p := &Pipeline{
-		exclude: newExcluder(o.Exclude),
+		exclude: exclude.NewJudge(o.Exclude, newUnitNames().without),
 		tracer:  o.Tracer, window: newWindow(cipher), sink: o.Sink, losses: o.Losses, log: o.Log, keyEnds: o.KeyEnds,
 		calls: make(chan func(), 64), report: loss.Report{Log: o.Log},
 	}
@@ -249,7 +250,7 @@ func (p *Pipeline) hit(raw []byte) {
 		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
 		return
 	}
-	if p.exclude.hit(r) {
+	if p.exclude.Hit(uint32(r.PIDTGID>>32), r.NewContext, r.Executable) {
 		return
 	}
 	if r.NoArguments {
@@ -266,7 +267,7 @@ func (p *Pipeline) owner(raw []byte) {
 		p.losses.Add(loss.Undecodable, loss.Count{Events: 1}, p.checked)
 		return
 	}
-	p.exclude.owner(&o)
+	p.exclude.Owner(o.Process, o.User, o.Unit)
 }
 
 // flush ends the window. It reports whether the kernel lost something since the
@@ -285,6 +286,9 @@ func (p *Pipeline) push() (losing bool) {
 		p.connections.counted = 0
 	}
 	losing = p.count(at)
+	if p.window.n > 0 {
+		p.names.take(b, at)
+	}
 	p.window.flush(b)
 	p.connections.flushed()
 	p.functions.flushed(at)

@@ -54,8 +54,10 @@ type Builder struct {
 	order  uint64
 	words  map[string]string // keys and names, which repeat
 	recent [fields]string    // the words that a field had last
-	memory memory
-	done   []*tree // memory of Flush
+	// libraries are the names of libraries that the log reported, by build-id.
+	libraries map[string]string
+	memory    memory
+	done      []*tree // memory of Flush
 }
 
 // The fields of a group that mostly hold what they held in the group before.
@@ -84,7 +86,7 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 	return &Builder{
 		registry: r, options: options, emit: emit,
 		latest: newContexts(),
-		words:  make(map[string]string),
+		words:  make(map[string]string), libraries: make(map[string]string),
 	}
 }
 
@@ -97,6 +99,7 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 // nil for a metadata group.
 func (b *Builder) Add(g *event.Group, boot int64) *Span {
 	if g.IsMetadata() || len(g.Events) == 0 {
+		b.nameLibrary(g)
 		return nil
 	}
 	b.makeRoom()
@@ -114,6 +117,16 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 		b.learn(latest, g)
 	}
 	return first
+}
+
+// maxLibraries bounds the names of libraries that are remembered.
+const maxLibraries = 4096
+
+// nameLibrary takes the name of a library.
+func (b *Builder) nameLibrary(g *event.Group) {
+	if l, ok := g.Library(); ok && len(l.Name) <= maxWord && len(b.libraries) < maxLibraries {
+		b.libraries[string(l.BuildID)] = l.Name
+	}
 }
 
 // learn takes what a later group of a span knows of it and the first did not.
@@ -456,7 +469,7 @@ func (b *Builder) give(t *tree) {
 	b.opened.remove(t)
 	b.bytes -= t.bytes
 	root := t.root
-	root.settle()
+	root.settle(b.libraries)
 	b.memory.releaseTree(t)
 	b.emit(root)
 }

@@ -20,7 +20,8 @@ type Span struct {
 	Origin, Executable string
 	// Unit is the systemd unit of the process, Source how the events were captured
 	// (event.Source), empty for USDT. In a complete tree they are data, too, of the
-	// keys event.KeyUnit and event.KeySource.
+	// keys event.KeyUnit and event.KeySource, and the name of the library, if the
+	// log reported it before, as that of event.KeyLibrary.
 	Unit, Source string
 	// Joined is another source that has added to the span, empty if none has: one
 	// handshake may be seen by probes and at its socket.
@@ -193,7 +194,7 @@ func (s *Span) state(key, text string) {
 // settle closes the holes, brings all spans inside into the order of their
 // opening and drops what only building needs. The tree does not change
 // afterwards.
-func (s *Span) settle() {
+func (s *Span) settle(libraries map[string]string) {
 	kept := s.Spans[:0]
 	sorted := true
 	for _, inner := range s.Spans {
@@ -213,7 +214,10 @@ func (s *Span) settle() {
 	s.parent, s.tree = nil, nil
 	s.state(event.KeyUnit, s.Unit)
 	s.state(event.KeySource, s.Source)
+	if s.Origin != "" {
+		s.state(event.KeyLibrary, libraries[s.Origin])
+	}
 	for _, inner := range kept {
-		inner.settle()
+		inner.settle(libraries)
 	}
 }

@@ -94,6 +94,7 @@ func (p *page) fill(ctx context.Context, until uint64) error {
 		} else if m, ok := g.Missing(); ok {
 			p.missing(m)
 		} else {
+			p.builder.Add(&g, boot)
 			p.metadata(&g, raw, boot)
 		}
 		p.full = p.count == maxFull

@@ -81,6 +81,7 @@ func (v *viewer) read(ctx context.Context, src source.Source, builder *schema.Bu
 			v.window.see(event.WallTime(boot, g.Start))
 		}
 		if g.IsMetadata() {
+			builder.Add(&g, boot)
 			v.metadata(&g, raw, boot)
 			continue
 		}

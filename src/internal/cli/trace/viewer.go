@@ -100,6 +100,7 @@ func (v *viewer) take(b *pipeline.Batch) {
 		raw := rest[:n]
 		rest = rest[n:]
 		if g.IsMetadata() {
+			v.builder.Add(&g, v.boot)
 			v.metadata(&g, raw)
 			continue
 		}
