@@ -71,7 +71,7 @@ func (d *decoder) handshakes() {
 	d.handshakeSites()
 	d.lib.Handshakes = d.complete("the handshake layer",
 		[]Role{HandshakeServer, HandshakeClient, HandshakeEnd, ConnectionFree},
-		[]ValueID{Version, Server, CipherSuite, HandState, FlowState})
+		[]ValueID{Version, CipherSuite, HandState, FlowState})
 }
 
 // complete reports whether what a layer cannot do without is there, and refuses
@@ -100,8 +100,12 @@ func (d *decoder) stateFields() {
 		return n >= 0x300 && n <= 0x304 || n == 0xfeff || n == 0xfefd
 	}), 0, 4))
 	d.found("server", "SSL_is_server", loads.Where(loads.Returned(d.onConnection("SSL_is_server")), 0, 4))
-	if one := loads.Written(d.onConnection("SSL_set_accept_state"), 4, loads.IsNumber(1)); len(one) == 1 {
-		d.found("server", "SSL_set_accept_state", one)
+	// Of the two functions that set the role, one writes 1 and the other 0.
+	zeros := loads.Written(d.onConnection("SSL_set_connect_state"), 4, loads.IsNumber(0))
+	ones := slices.DeleteFunc(loads.Written(d.onConnection("SSL_set_accept_state"), 4, loads.IsNumber(1)),
+		func(c loads.Chain) bool { return !slices.ContainsFunc(zeros, c.Same) })
+	if len(ones) == 1 {
+		d.found("server", "SSL_set_accept_state", ones)
 	}
 	// SSL_clear forgets whether the last session was resumed.
 	cleared := d.cleared()
