@@ -289,7 +289,7 @@ func TestASearchInADamagedSegmentEndsWithItsContext(t *testing.T) {
 		"walking":    func(ctx context.Context) error { _, err := s.Walk().Next(ctx, new(frame.Header)); return err },
 		"bounds":     func(ctx context.Context) error { _, _, err := s.Bounds(ctx); return err },
 		"the last":   func(ctx context.Context) error { _, _, err := s.Last(ctx, [16]byte{}); return err },
-		"inspecting": func(ctx context.Context) error { _, err := verify.Inspect(ctx, dir); return err },
+		"inspecting": func(ctx context.Context) error { _, err := verify.Inspect(ctx, dir, nil); return err },
 		"a time":     func(ctx context.Context) error { return r.SeekTime(ctx, 1) },
 		"one file": func(ctx context.Context) error {
 			_, err := OpenFile(ctx, path, ReaderOptions{EntryLen: testEntryLen})
@@ -478,7 +478,7 @@ func FuzzDamagedStore(f *testing.F) {
 		if _, err := verify.Store(context.Background(), dir, verify.Options{EntryLen: testEntryLen}); err != nil {
 			t.Error(err)
 		}
-		if _, err := verify.Inspect(context.Background(), dir); err != nil {
+		if _, err := verify.Inspect(context.Background(), dir, nil); err != nil {
 			t.Error(err)
 		}
 		w, err := Open(context.Background(), dir, testOptions(newTestClock()))

@@ -376,7 +376,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 	const segments = 6
 	setup := func(t *testing.T) (*Writer, *testClock, []verify.Info) {
 		w, _ := filledStore(t, t.TempDir(), segments, 10)
-		info, err := verify.Inspect(context.Background(), w.dir)
+		info, err := verify.Inspect(context.Background(), w.dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -107,7 +107,7 @@ func TestReadersSkipASegmentThatCannotBeRead(t *testing.T) {
 					report.Unreadable[0].To != list[hidden+1]-1 || report.LastSequence < list[len(list)-1] {
 					t.Errorf("verify: %+v", report)
 				}
-				infos, err := verify.Inspect(context.Background(), dir)
+				infos, err := verify.Inspect(context.Background(), dir, nil)
 				if err != nil || len(infos) != len(list) || infos[hidden].Unreadable == nil || infos[hidden].First != first {
 					t.Errorf("inspect: %+v, %v", infos, err)
 				}

@@ -70,7 +70,7 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("cannot make a directory for the log: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }() // the figures count
 	b.dir = filepath.Join(work, "log")
 	if err := b.fill(); err != nil {
 		return err

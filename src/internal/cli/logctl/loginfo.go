@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/progress"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
@@ -70,7 +71,9 @@ that only has the name of one foreign; the exit status is 1 then.
 			if _, err := source.Segments(f.directory); err != nil {
 				return err
 			}
-			segments, err := verify.Inspect(command.Context(), f.directory)
+			meter := progress.Start(e, progress.Options{Verb: "Reading", Unit: progress.Bytes})
+			defer meter.Stop()
+			segments, err := verify.Inspect(command.Context(), f.directory, meter.Set)
 			if err != nil {
 				return fmt.Errorf("cannot describe log directory %s: %w", f.directory, err)
 			}
@@ -78,6 +81,7 @@ that only has the name of one foreign; the exit status is 1 then.
 			if err != nil {
 				return err
 			}
+			meter.Stop()
 			if err := f.output.Write(e.Stdout, console.Report{
 				Text: func(w io.Writer) error { return writeInfo(w, segments, found, e.Location) },
 				JSON: infoJSON(segments, found),

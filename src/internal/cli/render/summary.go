@@ -75,13 +75,15 @@ type tally struct {
 	asJSON  bool
 	collect func(s *schema.Span, add func(text, name string))
 	counts  map[counted]uint64
+	bytes   int    // of the texts
 	more    uint64 // of texts that are not among the counts
 }
 
 type counted struct{ text, name string }
 
-// maxTally bounds the texts that are told from each other.
-const maxTally = 100_000
+// maxTally bounds the texts that are told from each other, maxTallyBytes their
+// lengths in all.
+const maxTally, maxTallyBytes = 100_000, 32 << 20
 
 func (t *tally) Root(root *schema.Span, _ []Entry) error {
 	if t.counts == nil {
@@ -90,11 +92,16 @@ func (t *tally) Root(root *schema.Span, _ []Entry) error {
 	root.Walk(func(s *schema.Span) bool {
 		t.collect(s, func(text, name string) {
 			key := counted{text, name}
-			if _, known := t.counts[key]; known || len(t.counts) < maxTally {
-				t.counts[key]++
-			} else {
+			_, known := t.counts[key]
+			switch {
+			case known:
+			case len(t.counts) < maxTally && t.bytes < maxTallyBytes:
+				t.bytes += len(text) + len(name)
+			default:
 				t.more++
+				return
 			}
+			t.counts[key]++
 		})
 		return true
 	})
@@ -136,7 +143,7 @@ func (t *tally) Close() error {
 		}
 	}
 	if t.more > 0 {
-		_, err := fmt.Fprintf(t.options.Warnings, "crauctl: %s of more than %d different values not listed\n", Counted(t.more, "occurrence"), maxTally)
+		_, err := fmt.Fprintf(t.options.Warnings, "crauctl: %s of more than %d different values not listed\n", Counted(t.more, "occurrence"), len(t.counts))
 		return err
 	}
 	return nil

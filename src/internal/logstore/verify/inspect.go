@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"crypto-auditing/src/internal/logstore/frame"
@@ -39,15 +40,22 @@ type Info struct {
 	Foreign *segment.ForeignError
 }
 
-// Inspect describes the segments of the store in dir, oldest first. The error is one of
+// Inspect describes the segments of the store in dir, oldest first. progress, if not
+// nil, is called after each with how much of all bytes is described. The error is one of
 // reading, or that of ctx.
-func Inspect(ctx context.Context, dir string) ([]Info, error) {
+func Inspect(ctx context.Context, dir string, progress func(done, total int64)) ([]Info, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
 	}
 	store, _, _ := segment.StoreID(dir, list)
 	all := make([]Info, 0, len(list))
+	done, total := int64(0), int64(0)
+	for _, first := range list {
+		if info, err := os.Lstat(filepath.Join(dir, segment.Name(first))); err == nil {
+			total += info.Size()
+		}
+	}
 	for _, first := range list {
 		info, err := inspect(ctx, filepath.Join(dir, segment.Name(first)), first, store)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -66,6 +74,9 @@ func Inspect(ctx context.Context, dir string) ([]Info, error) {
 			return all, err
 		}
 		all = append(all, info)
+		if done += info.Bytes; progress != nil {
+			progress(done, max(done, total))
+		}
 	}
 	return all, nil
 }
