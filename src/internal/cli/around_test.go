@@ -271,7 +271,7 @@ func TestASearchShowsWhatReadingAllShows(t *testing.T) {
 		for _, matches := range [][]string{
 			{"tls::group=x25519"}, {"group=23", "group=24"}, {"tls::group=secp256r1", "tls::protocol_version=TLS 1.3"}, {"tls::group=77"},
 			{"--context", "pk::sign"}, {"tls::role=server", "--since", "@1784801875.9"}, {"tls::group!=23", "tls::group=29", "--until", "@1784800140"},
-			{"name=pk::derive"}, {"--source", "wire"}, {"--unit", "x"}, {"pk::bits=256", "--executable", "openssl"},
+			{"name=pk::derive"}, {"--since", "@1784800103"}, {"--since", "@1784800103.5", "--until", "@1784800104"}, {"--source", "wire"}, {"--unit", "x"}, {"pk::bits=256", "--executable", "openssl"},
 		} {
 			t.Run(name+" "+strings.Join(matches, " "), func(t *testing.T) {
 				want := crauctl(t, slices.Concat([]string{"query", "-o", "json"}, files(t, dir), matches)...)

@@ -29,7 +29,7 @@ func TestAnEmptyResultGivesItsReason(t *testing.T) {
 		"a program":           {[]string{"--executable", "nobody"}, []string{"-- No operations --", "no operation of the log matches the options"}},
 		"a value":             {[]string{"tls::group=x448"}, []string{"-- No operations --", "no operation of the log matches the options"}},
 		"a value, backwards":  {[]string{"tls::group=x448", "-r"}, []string{"-- No operations --", "operations left out by the options"}},
-		"a time":              {[]string{"--since", "2026-07-24"}, []string{"-- No operations --", "no operation of the log matches the options"}},
+		"a time":              {[]string{"--since", "2026-07-24"}, []string{"-- No operations --", "operations left out by the options"}},
 		"none is wanted":      {[]string{"-n", "0"}, nil},
 		"no reason is wanted": {[]string{"tls::grup=x448", "-q"}, nil},
 		"something is shown":  {[]string{"-n", "1"}, nil},

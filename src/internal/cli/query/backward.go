@@ -99,6 +99,11 @@ func (q *query) showBackward(ctx context.Context, src source.Store, out *output.
 	if err != nil {
 		return nil, err
 	}
+	if after == nil {
+		if after, err = q.begin(ctx, src); err != nil {
+			return nil, err
+		}
+	}
 	b := &backward{viewer: newViewer(q, out), source: src, begin: after, from: newest}
 	for size := uint64(firstPage); !b.done; {
 		p, more, err := b.seek(ctx, size)
@@ -155,13 +160,11 @@ func (b *backward) seek(ctx context.Context, size uint64) (p *page, more bool, e
 		more = false
 	}
 	p.whole = !more
-	switch since := b.query.selection.Chunks(b.query.boot.Forced != nil).Since; {
+	switch {
 	case more:
 		_, err = b.source.Seek(p.from)
 	case b.begin != nil:
 		_, err = b.source.Seek(*b.begin)
-	case since != 0:
-		err = b.source.SeekTime(ctx, since)
 	default:
 		err = b.source.Rewind()
 	}

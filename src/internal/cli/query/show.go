@@ -13,6 +13,7 @@ import (
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
@@ -82,17 +83,59 @@ func (q *query) showStore(ctx context.Context, out *output.Output) (_ *gaps, err
 	return &v.gaps, err
 }
 
-// seek puts the store where the query begins: behind a cursor, or a little
-// before --since.
-func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Cursor) error {
-	if after != nil {
-		_, err := src.Seek(*after)
+// seek puts the store where the query begins: behind a cursor, or before --since.
+func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Cursor) (err error) {
+	if after == nil {
+		after, err = q.begin(ctx, src)
+	}
+	if err != nil || after == nil {
 		return err
 	}
-	if since := q.selection.Chunks(q.boot.Forced != nil).Since; since != 0 {
-		return src.SeekTime(ctx, since)
+	_, err = src.Seek(*after)
+	return err
+}
+
+// What seems to begin at --since may be a part of an operation that began before: so
+// many entries are read before it, or more if these are of less than leadInTime.
+const (
+	leadInFew  = 4096
+	leadInMost = 16 * leadInFew
+	leadInTime = 10 * time.Second
+)
+
+// begin returns the position from which on the log can contribute to what began
+// at --since or later, nil for its beginning.
+func (q *query) begin(ctx context.Context, src source.Store) (*logstore.Cursor, error) {
+	if q.selection.Since == math.MinInt64 || q.boot.Forced != nil {
+		return nil, nil
 	}
-	return nil
+	since := max(q.selection.Since, 1)
+	if err := src.SeekTime(ctx, since); err != nil {
+		return nil, err
+	}
+	at, err := src.Cursor()
+	if err != nil {
+		return nil, err
+	}
+	for n := uint64(leadInFew); ; n *= 4 {
+		from, ok, err := src.Back(at, n)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, src.Rewind()
+		}
+		if n >= leadInMost {
+			return &from, nil
+		}
+		if _, err := src.Seek(from); err != nil {
+			return nil, err
+		}
+		var g event.Group
+		if _, boot, err := src.Next(&g); err != nil || event.WallTime(boot, g.Start) <= since-int64(leadInTime) {
+			return &from, nil
+		}
+	}
 }
 
 // showFrom shows the log from where the source stands to its end.

@@ -21,8 +21,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// lead is how much of a log is read before and after the time that is asked
-// for, so that operations which began or ended outside it are whole.
+// lead is how much of a log is read after the time that is asked for, so that
+// operations which ended after it are whole.
 const lead = time.Minute
 
 // Selection decides which trees are shown.
@@ -204,14 +204,11 @@ func (s *Selection) ShowsNotice(n *render.Notice) bool {
 
 // Chunks returns what the store need not read; forced reports whether the time of
 // boot is not that of the log. Only what holds for all of a
-// tree can tell: its time and its program, not the data in a part of it, nor its
+// tree can tell: when it ended and its program, not the data in a part of it, nor its
 // source: one handshake can be seen by several. The unit may be known of a part.
 func (s *Selection) Chunks(forced bool) logstore.Query {
 	var chunks logstore.Query
 	if !forced {
-		if s.Since > math.MinInt64+int64(lead) {
-			chunks.Since = max(s.Since-int64(lead), 1)
-		}
 		if s.Until < math.MaxInt64-int64(lead) {
 			chunks.Until = max(s.Until+int64(lead), 1)
 		}
@@ -237,9 +234,6 @@ func (s *Selection) Chunks(forced bool) logstore.Query {
 func (s *Selection) Filter(forced bool) client.Filter {
 	var f client.Filter
 	if !forced {
-		if s.Since > math.MinInt64+int64(lead) {
-			f.Since = time.Unix(0, max(s.Since-int64(lead), int64(time.Microsecond)))
-		}
 		if s.Until < math.MaxInt64-int64(lead) {
 			f.Until = time.Unix(0, max(s.Until+int64(lead), int64(time.Microsecond)))
 		}

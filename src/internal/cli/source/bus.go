@@ -108,8 +108,37 @@ func (s *busStore) Seek(c logstore.Cursor) (missing uint64, err error) {
 	return 0, s.closeStream()
 }
 
-// SeekTime begins at the oldest entry: the filter leaves out what is older.
-func (s *busStore) SeekTime(context.Context, int64) error { return s.Rewind() }
+// SeekTime asks the broker for the first entry.
+func (s *busStore) SeekTime(ctx context.Context, since int64) error {
+	if err := s.Rewind(); err != nil {
+		return err
+	}
+	filter := s.filter
+	filter.Since = time.Unix(0, max(since, int64(time.Microsecond)))
+	stream, err := s.client.Open(ctx, client.Oldest, filter, client.OpenOptions{})
+	if err != nil {
+		return bus.Error(err)
+	}
+	defer stream.Close()
+	switch _, err := stream.Next(); {
+	case errors.As(err, new(*client.MissingError)):
+		return nil // of where, the stream tells
+	case err != nil && err != io.EOF:
+		return bus.Error(err)
+	case err == io.EOF:
+		if end := stream.Cursor(); end != "" {
+			s.after = end
+		}
+		return nil
+	}
+	at, err := logstore.ParseCursor(string(stream.Cursor()))
+	if err != nil {
+		return fmt.Errorf("cannot find a time in the log: %w", err)
+	}
+	at.Sequence--
+	s.after = client.Cursor(at.String())
+	return nil
+}
 
 func (s *busStore) Rewind() error {
 	s.after = client.Oldest

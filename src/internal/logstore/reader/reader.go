@@ -59,6 +59,9 @@ type Reader struct {
 	noted map[uint64]bool
 	notes []error
 
+	// seeking says that the chunk which Next would return is looked for.
+	seeking bool
+
 	back    back
 	chunk   Chunk
 	entries []byte
@@ -321,6 +324,9 @@ func (r *Reader) step(ctx context.Context) (*Chunk, error) {
 		r.offset = end
 		r.next = max(r.next, h.LastSequence()+1)
 		return nil, nil
+	}
+	if r.seeking {
+		return nil, errSought
 	}
 	r.entries, err = r.segment.Entries(r.entries, r.decoder, offset, h)
 	if err != nil {

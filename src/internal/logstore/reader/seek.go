@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -137,10 +138,43 @@ func (r *Reader) last(first uint64) (sequence uint64, ok bool, err error) {
 	return h.LastSequence(), true, nil
 }
 
-// SeekTime puts the Reader at a segment before which no entry ends at or after
-// the real time t (nanoseconds since the Unix epoch). With Query.Since the
-// chunks in it are left out too.
+// errSought says that the chunk that was looked for is next.
+var errSought = errors.New("the chunk is next")
+
+// SeekTime puts the Reader before the first chunk with an entry that may end at or
+// after the real time t (nanoseconds since the Unix epoch), or before a part of the
+// log that cannot be read.
 func (r *Reader) SeekTime(ctx context.Context, t int64) error {
+	if err := r.seekSegment(ctx, t); err != nil {
+		return err
+	}
+	query := r.opts.Query
+	r.opts.Query, r.seeking = Query{Since: t}, true
+	defer func() { r.opts.Query, r.seeking = query, false }()
+	for {
+		at := r.next
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		if r.segment == nil {
+			err = r.enter(ctx)
+		} else {
+			_, err = r.step(ctx)
+		}
+		switch {
+		case err == errSought || err == io.EOF:
+			return nil
+		case err != nil || len(r.notes) > 0:
+			r.move(at) // Next reports it
+			return nil
+		}
+	}
+}
+
+// seekSegment puts the Reader at a segment before which no entry ends at or after
+// the real time t.
+func (r *Reader) seekSegment(ctx context.Context, t int64) error {
 	list, err := r.list()
 	if err != nil {
 		return err
