@@ -5,9 +5,11 @@
 package guest
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -32,9 +34,17 @@ func TestATracedClient(t *testing.T) {
 func TestATraceFollowsProcesses(t *testing.T) {
 	server := httptest.NewTLSServer(nil)
 	defer server.Close()
-	output := run(t, "crauctl", "trace", "-o", "cat", "--", "sh", "-c",
+	// The kernel checks all programs of all sources, which takes a while here.
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, "crauctl", "trace", "-o", "cat", "--", "sh", "-c",
 		"("+replay+" --library "+library+" "+trace+" >/dev/null) & "+
 			clientVariable+"="+server.Listener.Addr().String()+" /opt/test/bin/tests -test.run '^TestATracedClient$' >/dev/null; wait")
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	output := string(out)
 	// Each side of the recorded handshake begins twice. The server is not traced.
 	if n := strings.Count(output, "tls::handshake"); n != 5 || strings.Count(output, "transport=tcp") != 1 {
 		t.Errorf("seen are %d handshakes:\n%s", n, output)
