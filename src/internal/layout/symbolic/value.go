@@ -104,26 +104,35 @@ func (v Value) Uncut() Value {
 	return v
 }
 
+// maxText bounds how deep a value is written out: a value that was added to itself
+// over and over has a text of any length.
+const maxText = 8
+
 // String returns the value for people.
-func (v Value) String() string {
+func (v Value) String() string { return v.text(maxText) }
+
+func (v Value) text(depth int) string {
 	if v.symbol == nil {
 		return fmt.Sprintf("%#x", v.number)
 	}
-	text := v.symbol.String()
+	text := v.symbol.text(depth)
 	if v.number == 0 {
 		return text
 	}
 	return fmt.Sprintf("%s%+#x", text, v.number)
 }
 
-func (s *symbol) String() string {
+func (s *symbol) text(depth int) string {
+	if depth == 0 {
+		return "…"
+	}
 	switch s.kind {
 	case kindArgument:
 		return fmt.Sprintf("arg%d", s.number)
 	case kindLoad:
-		return fmt.Sprintf("[%s]:%d", s.x, s.width)
+		return fmt.Sprintf("[%s]:%d", s.x.text(depth-1), s.width)
 	case kindOperation:
-		return fmt.Sprintf("%s%d(%s, %s)", s.op, s.width, s.x, s.y)
+		return fmt.Sprintf("%s%d(%s, %s)", s.op, s.width, s.x.text(depth-1), s.y.text(depth-1))
 	case kindStack:
 		return "sp"
 	case kindResult:
