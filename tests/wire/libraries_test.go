@@ -118,7 +118,7 @@ func (p peer) nss(t *testing.T, c *tools) map[string]func(t *testing.T) pair {
 
 // It writes the header of a record and its contents as two parts.
 func TestWhatErlangReportsIsRecorded(t *testing.T) {
-	optional(t, "escript")
+	large(t, "escript")
 	a := startAgent(t)
 	o := opensslPeer(t, &tools{t.TempDir()})
 	for name, c := range o.itself("Erlang", []string{"escript", "programs/erlang.escript"}, nil, nil) {
@@ -137,10 +137,7 @@ func TestWhatErlangReportsIsRecorded(t *testing.T) {
 // The messages of its handshakes may be in many small records, some of which one call
 // sends.
 func TestWhatRustlsReportsIsRecorded(t *testing.T) {
-	if !*everything {
-		t.Skip("it takes long to build: run make soak")
-	}
-	need(t, "cargo")
+	large(t, "cargo")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
@@ -162,7 +159,7 @@ func TestWhatRustlsReportsIsRecorded(t *testing.T) {
 
 // Its hello has made-up extensions, and as large a key as there is.
 func TestWhatChromiumReportsIsRecorded(t *testing.T) {
-	optional(t, "chromium-headless-shell")
+	large(t, "chromium-headless-shell")
 	a := startAgent(t)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The page is what the browser is to show.

@@ -104,6 +104,16 @@ func optional(t *testing.T, names ...string) {
 	}
 }
 
+// large skips a test of programs that are much to install or take long to build,
+// unless all are asked for.
+func large(t *testing.T, names ...string) {
+	t.Helper()
+	if !*everything {
+		t.Skipf("it takes programs that make check does not install (%s): run make soak", strings.Join(names, ", "))
+	}
+	need(t, names...)
+}
+
 // buffer is what a program wrote. It may be read while the program runs.
 type buffer struct {
 	mu sync.Mutex

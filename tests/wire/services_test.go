@@ -90,9 +90,9 @@ func (p peer) postgresql(t *testing.T) map[string]func(t *testing.T) pair {
 		return nil
 	}
 	folder := filepath.Dir(found[0])
+	own, id := account(t, p.rsa, p.rsaKey)
+	sh(t, id, fmt.Sprintf("cd %[2]s; %[1]s/initdb -D data -A trust -U x -N --no-instructions", folder, own))
 	server := func(t *testing.T, port string) *buffer {
-		own, id := account(t, p.rsa, p.rsaKey)
-		sh(t, id, fmt.Sprintf("cd %[2]s; %[1]s/initdb -D data -A trust -U x -N --no-instructions", folder, own))
 		return startAs(t, id, folder+"/postgres", "-D", own+"/data", "-p", port, "-h", "127.0.0.1", "-k", "",
 			"-c", "ssl=on", "-c", "ssl_cert_file="+own+"/rsa.crt", "-c", "ssl_key_file="+own+"/rsa.key")
 	}
@@ -144,11 +144,11 @@ func TestWhatServicesReportIsRecorded(t *testing.T) {
 
 // What make check does not install, for its size.
 func TestWhatLargeServicesReportIsRecorded(t *testing.T) {
+	large(t, "mariadb", "/usr/sbin/mariadbd", "/usr/sbin/dovecot")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
 	t.Run("MariaDB", func(t *testing.T) {
-		optional(t, "mariadb", "/usr/sbin/mariadbd")
 		server := func(t *testing.T, port string) *buffer {
 			data := t.TempDir()
 			return start(t, "/usr/sbin/mariadbd", "--no-defaults", "--user=root", "--datadir="+data, "--skip-grant-tables", "--innodb=off", "--default-storage-engine=MyISAM",
@@ -165,7 +165,6 @@ func TestWhatLargeServicesReportIsRecorded(t *testing.T) {
 		})
 	})
 	t.Run("Dovecot", func(t *testing.T) {
-		optional(t, "/usr/sbin/dovecot")
 		curl := c.copied(t, "curl")
 		var dovecot *buffer
 		server := func(t *testing.T, port string) *buffer {
