@@ -31,6 +31,11 @@ It never starts the agent: the service manager is asked first whether it runs.
 Of an agent that is stopped it shows since when, of one that fails the reason,
 and what the broker finds in the log.
 
+At sockets it counts ends of connections: one of this machine with itself has two.
+The programs with most TLS handshakes are listed by who saw those: a socket, a
+library, or both, with the same values or different ones; the last column is what
+agent.conf excludes.
+
 The latency is from the first probe of a group of events to its commit: half
 of all groups took at most the first of the times, 99 % at most the second.
 It includes the time that the agent gathers the events of a group.

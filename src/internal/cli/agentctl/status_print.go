@@ -4,7 +4,9 @@ package agentctl
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -66,6 +68,7 @@ func (p *statusPrinter) agent(s *status.Agent) {
 	p.line("CPU", "%v", s.CPU)
 	p.line("Memory", "%s", render.Size(int64(s.Resident)))
 	p.libraries(s)
+	p.programs(s)
 }
 
 // exclusions shows which programs are not recorded.
@@ -98,7 +101,7 @@ func (p *statusPrinter) sockets(s *status.Agent) {
 		if o.Excluded > 0 {
 			excluded = ", " + grouped(o.Excluded) + " excluded"
 		}
-		p.line("", "%s seen, %s with a handshake, %s without, %s relayed%s", render.Counted(o.Connections, "connection"),
+		p.line("", "%s seen, %s with a handshake, %s without, %s relayed%s", render.Counted(o.Connections, "connection end"),
 			grouped(o.Handshakes), grouped(o.NoHandshake), grouped(o.Relayed), excluded)
 		var both, all uint64
 		for _, c := range s.Coverage {
@@ -106,7 +109,7 @@ func (p *statusPrinter) sockets(s *status.Agent) {
 			all += c.Matched + c.Socket + c.Mismatched
 		}
 		if all > 0 {
-			p.line("Coverage", "libraries reported %s of %s", grouped(both), render.Counted(all, "TLS handshake"))
+			p.line("Coverage", "a library reported %s of %s, too", grouped(both), render.Counted(all, "TLS handshake"))
 		}
 	}
 }
@@ -172,6 +175,35 @@ func (p *statusPrinter) libraries(s *status.Agent) {
 		if i > 0 && s.Libraries[i-1].Error != "" {
 			fmt.Fprintf(&p.b, "    %s\n", printable(s.Libraries[i-1].Error))
 		}
+	}
+}
+
+// maxPrograms bounds the programs that are listed.
+const maxPrograms = 10
+
+// programs shows the programs with most TLS handshakes, and who saw those.
+func (p *statusPrinter) programs(s *status.Agent) {
+	if len(s.Coverage) == 0 {
+		return
+	}
+	all := func(c *status.Coverage) uint64 { return c.Matched + c.Socket + c.Library + c.Mismatched + c.Excluded }
+	list := slices.Clone(s.Coverage)
+	slices.SortStableFunc(list, func(a, b status.Coverage) int { return cmp.Compare(all(&b), all(&a)) })
+	p.b.WriteByte('\n')
+	t := tabwriter.NewWriter(&p.b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PROGRAM\tTLS HANDSHAKES\tSOCKET ONLY\tAND LIBRARY\tDIFFERENT\tLIBRARY ONLY\tEXCLUDED")
+	for i := range list[:min(len(list), maxPrograms)] {
+		c := &list[i]
+		name := printable(c.Executable)
+		if name == "" {
+			name = "(others)"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, grouped(all(c)), grouped(c.Socket), grouped(c.Matched), grouped(c.Mismatched), grouped(c.Library), grouped(c.Excluded))
+	}
+	// It writes to memory.
+	_ = t.Flush()
+	if more := len(list) - maxPrograms; more > 0 {
+		fmt.Fprintf(&p.b, "%s more: --output=json lists all.\n", render.Counted(uint64(more), "program"))
 	}
 }
 
