@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire tests the source "wire" with the programs of the distribution: the
+// Package wire tests the sources "wire" and "function" with the programs of the distribution: the
 // built agent records their handshakes at the sockets, and what crauctl shows is
 // compared with what each program reports of itself. All servers are on
 // loopback. Of the project's own code it uses nothing.

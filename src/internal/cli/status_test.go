@@ -170,6 +170,9 @@ func TestStatusIsShown(t *testing.T) {
 	full.status.Full = "no space left on device"
 	full.status.Losses = nil
 	full.status.Libraries = full.status.Libraries[:1]
+	functions, suggested := idle(), idle()
+	functions.status.Sources = []status.Source{{Name: "function", FrontEnd: "uprobe_multi", Handshakes: 4, Operations: 1, Dropped: 2}}
+	suggested.status.Sources = []status.Source{{Name: "wire", FrontEnd: "tracepoint"}}
 	for name, c := range map[string]struct {
 		recorder  *recorder
 		arguments []string
@@ -177,6 +180,8 @@ func TestStatusIsShown(t *testing.T) {
 		"busy":        {busy(), nil},
 		"idle":        {idle(), nil},
 		"full":        {full, nil},
+		"functions":   {functions, nil},
+		"suggested":   {suggested, nil},
 		"json":        {busy(), []string{"-o", "json"}},
 		"json-pretty": {busy(), []string{"-o", "json-pretty"}},
 	} {

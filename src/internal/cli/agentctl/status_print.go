@@ -50,6 +50,7 @@ func (p *statusPrinter) agent(s *status.Agent) {
 		p.line("Trouble", "%s", printable(s.Problem))
 	}
 	p.line("Attaches", "%s", profile(s.Profile))
+	p.functions(s)
 	p.sockets(s)
 	p.line("Log", "%s, %s in %s, %s free", printable(s.LogDirectory), render.Size(int64(s.DiskUsage)), render.Counted(s.Segments, "segment"), render.Size(int64(s.DiskFree)))
 	p.line("Newest", "%s", printable(s.Newest))
@@ -80,6 +81,33 @@ func (p *statusPrinter) exclusions(s *status.Agent) {
 		name = ""
 	}
 }
+
+// functions shows the source that records functions of libraries, or suggests it where
+// nothing else reports signatures and public-key operations.
+func (p *statusPrinter) functions(s *status.Agent) {
+	for i := range s.Sources {
+		o := &s.Sources[i]
+		if o.Name != sourceFunction {
+			continue
+		}
+		if o.FrontEnd == "" {
+			p.line("Functions", "not recorded: %s", printable(o.Error))
+			return
+		}
+		dropped := ""
+		if o.Dropped > 0 {
+			dropped = ", " + render.Counted(o.Dropped, "record") + " dropped"
+		}
+		p.line("Functions", "%s and %s outside of them%s", render.Counted(o.Handshakes, "handshake"), render.Counted(o.Operations, "operation"), dropped)
+		return
+	}
+	if len(s.Sources) > 0 && recording(s) == 0 {
+		p.line("Functions", "not recorded; signatures and public-key operations are if agent.conf has \"function\" in sources")
+	}
+}
+
+// sourceFunction is the name of the source that records functions of libraries.
+const sourceFunction = "function"
 
 // sockets shows the source that sees handshakes at sockets.
 func (p *statusPrinter) sockets(s *status.Agent) {

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// keys are the keys and certificates of the tests of functions, by kind.
+type keys struct{ folder string }
+
+// pair returns the files of a certificate and its key.
+func (k *keys) pair(t *testing.T, kind string) (certificate, key string) {
+	t.Helper()
+	certificate, key = filepath.Join(k.folder, kind+".crt"), filepath.Join(k.folder, kind+".key")
+	if _, err := os.Stat(key); err == nil {
+		return certificate, key
+	}
+	arguments := map[string][]string{
+		"rsa":     {"-newkey", "rsa:2048"},
+		"ec":      {"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"},
+		"p384":    {"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"},
+		"ed25519": {"-newkey", "ed25519"},
+	}[kind]
+	out := output(t, "", append(append([]string{"openssl", "req", "-x509", "-nodes"}, arguments...), "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=secret-host.example")...)
+	if _, err := os.Stat(key); err != nil {
+		t.Fatal(out)
+	}
+	return certificate, key
+}
+
+// flat returns an operation with all below it, as text: the names of contexts and what
+// is known of them.
+func (o *operation) flat() string {
+	var b strings.Builder
+	fmt.Fprint(&b, o.Events["name"])
+	for _, key := range slices.Sorted(maps.Keys(o.Events)) {
+		if key != "name" && !strings.HasPrefix(key, "crau::") {
+			_, short, _ := strings.Cut(key, "::")
+			fmt.Fprintf(&b, " %s=%v", short, o.Events[key])
+		}
+	}
+	for i := range o.Spans {
+		fmt.Fprintf(&b, " [%s]", o.Spans[i].flat())
+	}
+	return b.String()
+}
+
+// byFunctions returns the operations of an executable that came from its functions, sorted.
+func (a *agent) byFunctions(t *testing.T, executable string) (all []string) {
+	t.Helper()
+	for _, o := range a.query(t, executable) {
+		if o.Events["crau::source"] == "function" {
+			all = append(all, o.flat())
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// waitForAll waits until the operations of an executable are those.
+func (a *agent) waitForAll(t *testing.T, executable string, want []string) {
+	t.Helper()
+	slices.Sort(want)
+	var got []string
+	waitFor(t, "the operations of "+executable+" are recorded", func() bool {
+		got = a.byFunctions(t, executable)
+		return len(got) >= len(want)
+	}, func() string {
+		return fmt.Sprintf("got\n%s\nwant\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), a.stderr)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("%s did\n%s\nwant\n%s", executable, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// renamed returns a copy of a program under a name of its own.
+func renamed(t *testing.T, program, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(to, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// What the command was asked to do is what must be recorded, once.
+func TestPublicKeyOperationsOfACommandAreRecordedByItsFunctions(t *testing.T) {
+	need(t, "openssl")
+	a := startAgent(t, "usdt", "function")
+	folder := t.TempDir()
+	k := &keys{folder}
+	_, rsa := k.pair(t, "rsa")
+	_, ec := k.pair(t, "ec")
+	_, ed25519 := k.pair(t, "ed25519")
+	file := func(name string) string { return filepath.Join(folder, name) }
+	public := func(key string) string {
+		output(t, "", "openssl", "pkey", "-in", key, "-pubout", "-out", key+".pub")
+		return key + ".pub"
+	}
+	digest := file("digest")
+	if err := os.WriteFile(digest, []byte("01234567890123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "", "openssl", "genpkey", "-algorithm", "X25519", "-out", file("x.key"))
+	openssl := strings.TrimSpace(output(t, "", "sh", "-c", "command -v openssl"))
+	n := 0
+	for _, c := range []struct {
+		arguments []string
+		want      []string
+	}{
+		{[]string{"dgst", "-sha1", "-sign", rsa, "-out", file("sha1"), rsa}, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA1"}},
+		{[]string{"dgst", "-sha1", "-verify", public(rsa), "-signature", file("sha1"), rsa}, []string{"pk::verify algorithm=RSA bits=2048 hash=SHA1"}},
+		{[]string{"dgst", "-sha512", "-sign", ec, "-out", file("sha512"), rsa}, []string{"pk::sign algorithm=EC/ECDSA bits=256 curve=SECP256R1 hash=SHA512"}},
+		{[]string{"dgst", "-sha512", "-verify", public(ec), "-signature", file("sha512"), rsa}, []string{"pk::verify algorithm=EC/ECDSA bits=256 curve=SECP256R1 hash=SHA512"}},
+		// The digest goes to the provider as a parameter, which is not seen: better none than
+		// a guess by the length.
+		{[]string{"pkeyutl", "-sign", "-inkey", rsa, "-in", digest, "-out", file("raw"), "-pkeyopt", "digest:sha1"}, []string{"pk::sign algorithm=RSA bits=2048"}},
+		{[]string{"pkeyutl", "-sign", "-inkey", rsa, "-in", digest, "-out", file("raw")}, []string{"pk::sign algorithm=RSA bits=2048"}},
+		{[]string{"pkeyutl", "-verify", "-inkey", public(rsa), "-pubin", "-sigfile", file("raw"), "-in", digest}, []string{"pk::verify algorithm=RSA bits=2048"}},
+		{[]string{"pkeyutl", "-sign", "-rawin", "-inkey", ed25519, "-in", digest, "-out", file("ed")}, []string{"pk::sign algorithm=EdDSA (Ed25519) bits=256"}},
+		{[]string{"pkeyutl", "-encrypt", "-pubin", "-inkey", public(rsa), "-in", digest, "-out", file("enc")}, []string{"pk::encrypt algorithm=RSA bits=2048"}},
+		{[]string{"pkeyutl", "-decrypt", "-inkey", rsa, "-in", file("enc"), "-out", file("dec")}, []string{"pk::decrypt algorithm=RSA bits=2048"}},
+		{[]string{"pkeyutl", "-derive", "-inkey", file("x.key"), "-peerkey", public(file("x.key")), "-out", file("secret")}, []string{"pk::derive algorithm=ECDH (X25519) bits=253"}},
+		{[]string{"genpkey", "-algorithm", "X25519", "-out", file("new")}, []string{"pk::generate algorithm=ECDH (X25519)"}},
+		{[]string{"genpkey", "-algorithm", "ED25519", "-out", file("new")}, []string{"pk::generate algorithm=EdDSA (Ed25519)"}},
+		{[]string{"genrsa", "-out", file("new"), "3072"}, []string{"pk::generate algorithm=RSA bits=3072"}},
+		{[]string{"req", "-new", "-x509", "-key", rsa, "-sha384", "-subj", "/CN=x", "-out", file("new")}, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA384"}},
+		{[]string{"dgst", "-sha256", rsa}, nil},
+		{[]string{"dgst", "-sha256", "-hmac", "secret", rsa}, nil},
+		{[]string{"enc", "-aes-128-cbc", "-pbkdf2", "-k", "x", "-in", rsa, "-out", file("new")}, nil},
+		{[]string{"rsa", "-in", rsa, "-noout", "-text"}, nil},
+	} {
+		n++
+		name := fmt.Sprintf("wt-pk%d", n)
+		t.Run(strings.Join(c.arguments[:2], " "), func(t *testing.T) {
+			// The last one is what shows that nothing follows.
+			program := renamed(t, openssl, name)
+			out := output(t, "", append([]string{program}, c.arguments...)...)
+			output(t, "", program, "genpkey", "-algorithm", "X448", "-out", file("end"))
+			a.waitForAll(t, name, append(slices.Clone(c.want), "pk::generate algorithm=ECDH (X448)"))
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") {
+		t.Error(log)
+	}
+}
+
+// handshakes builds the program and returns its path.
+func handshakes(t *testing.T) string {
+	t.Helper()
+	need(t, "gcc")
+	program := filepath.Join(t.TempDir(), "handshakes")
+	if out := output(t, "", "gcc", "-O2", "-Wall", "-Werror", "-Wno-unused-parameter", "-o", program, "programs/handshakes.c", "-lssl", "-lcrypto", "-lpthread"); out != "" {
+		t.Fatal(out)
+	}
+	return program
+}
+
+// registeredGroup and registeredScheme return what the NIDs that the program reports
+// are registered as; 0: none.
+func registeredGroup(t *testing.T, nid int) int {
+	t.Helper()
+	number, ok := map[int]int{0: 0, 415: 23, 715: 24, 716: 25, 1034: 29, 1035: 30, 1126: 256, 1127: 257}[nid]
+	if !ok {
+		t.Fatalf("the group with NID %d is not known", nid)
+	}
+	return number
+}
+
+func registeredScheme(t *testing.T, nids string) int {
+	t.Helper()
+	number, ok := map[string]int{
+		"0/0": 0, "408/672": 0x403, "408/673": 0x503, "408/674": 0x603, "912/672": 0x804, "912/673": 0x805, "912/674": 0x806, "1087/0": 0x807, "6/672": 0x401,
+	}[nids]
+	if !ok {
+		t.Fatalf("the scheme with NIDs %s is not known", nids)
+	}
+	return number
+}
+
+// reported returns a line of the program as sides returns operations.
+func reported(t *testing.T, line string, signed bool) string {
+	t.Helper()
+	var role, peer, own string
+	var done, version, suite, group, resumed int
+	if n, _ := fmt.Sscan(line, &role, &done, &version, &suite, &group, &peer, &own, &resumed); n != 8 && (n != 2 || done != 0) {
+		t.Fatalf("the program says %q", line)
+	}
+	if done == 0 {
+		return role + " failed"
+	}
+	if resumed == 1 && version == 0x303 {
+		// The program names the group of the session's handshake.
+		group = 0
+	}
+	o, p := registeredScheme(t, own), registeredScheme(t, peer)
+	if !signed {
+		// It names a scheme that was not used.
+		o, p = 0, 0
+	}
+	return fmt.Sprintf("%s completed %#x %#x group %d own %#x peer %#x resumed %d", role, version, suite, registeredGroup(t, group), o, p, resumed)
+}
+
+// sides returns the handshakes that were recorded of an executable.
+func (a *agent) sides(t *testing.T, executable string) (all []string) {
+	t.Helper()
+	for _, o := range a.query(t, executable) {
+		if o.Events["name"] != "tls::handshake" || o.Events["crau::source"] != "function" {
+			continue
+		}
+		number := func(events map[string]any, key string) int {
+			n, _ := events[key].(float64)
+			return int(n)
+		}
+		var group, own, peer int
+		for _, s := range o.Spans {
+			switch s.Events["name"] {
+			case "tls::key_exchange":
+				group = number(s.Events, "tls::group")
+			case "tls::sign":
+				own = number(s.Events, "tls::signature_algorithm")
+			case "tls::verify":
+				peer = number(s.Events, "tls::signature_algorithm")
+			}
+		}
+		role, result := o.Events["tls::role"], o.Events["tls::result"]
+		if result != "completed" {
+			all = append(all, fmt.Sprintf("%v %v", role, result))
+			continue
+		}
+		all = append(all, fmt.Sprintf("%v completed %#x %#x group %d own %#x peer %#x resumed %d", role,
+			number(o.Events, "tls::protocol_version"), number(o.Events, "tls::ciphersuite"), group, own, peer, number(o.Events, "tls::resumed")))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
+	a := startAgent(t, "usdt", "function")
+	program := handshakes(t)
+	k := &keys{t.TempDir()}
+	with := func(kind string, options ...string) []string {
+		certificate, key := k.pair(t, kind)
+		return append([]string{"-certificate", certificate, "-key", key}, options...)
+	}
+	authority, _ := k.pair(t, "p384")
+	clientCertificate, clientKey := k.pair(t, "rsa")
+	own := []string{"-client-certificate", clientCertificate, "-client-key", clientKey}
+	n := 0
+	for name, c := range map[string]struct {
+		options []string
+		// unsigned: the suite has no signature; more are results of what the program
+		// does not report.
+		unsigned bool
+		more     []string
+	}{
+		"TLS 1.3, ECDSA":                  {with("ec"), false, nil},
+		"TLS 1.3, ECDSA with P-384":       {with("p384", "-groups", "P-384"), false, nil},
+		"TLS 1.3, RSA":                    {with("rsa", "-groups", "P-521"), false, nil},
+		"TLS 1.3, Ed25519":                {with("ed25519", "-groups", "X448"), false, nil},
+		"TLS 1.3, finite field":           {with("ec", "-groups", "ffdhe2048"), false, nil},
+		"TLS 1.3, retry":                  {with("ec", "-groups", "P-256:X25519"), false, nil},
+		"TLS 1.2, ECDSA":                  {with("ec", "-12", "-groups", "P-256"), false, nil},
+		"TLS 1.2, RSA":                    {with("rsa", "-12"), false, nil},
+		"TLS 1.2, Ed25519":                {with("ed25519", "-12"), false, nil},
+		"TLS 1.2, static RSA":             {with("rsa", "-12", "-cipher", "AES128-GCM-SHA256"), true, nil},
+		"TLS 1.3, resumed":                {with("ec", "-resume", "-count", "3"), false, nil},
+		"TLS 1.2, resumed":                {with("rsa", "-12", "-resume", "-count", "3"), false, nil},
+		"TLS 1.3, client certificate":     {with("ec", own...), false, nil},
+		"TLS 1.2, client certificate":     {with("ec", append([]string{"-12"}, own...)...), false, nil},
+		"no common version":               {with("ec", "-12", "-only13"), false, nil},
+		"no common suite":                 {with("rsa", "-12", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"), false, nil},
+		"certificate that is not trusted": {with("ec", "-authority", authority), false, nil},
+		"jobs that are paused":            {with("ec", "-async", "-count", "5"), false, nil},
+		"threads of several processes":    {with("ec", "-threads", "-processes", "3", "-count", "10"), false, nil},
+		"jumps out of a handshake":        {with("ec", "-jump", "-count", "3"), false, slices.Repeat([]string{"client abandoned", "server abandoned"}, 3)},
+		"connections that are left":       {with("ec", "-rounds", "1"), false, nil},
+	} {
+		n++
+		executable := fmt.Sprintf("wt-hs%d", n)
+		t.Run(name, func(t *testing.T) {
+			out := output(t, "", append([]string{renamed(t, program, executable)}, c.options...)...)
+			want := slices.Clone(c.more)
+			for line := range strings.Lines(out) {
+				want = append(want, reported(t, line, !c.unsigned))
+			}
+			if len(want) < 2 {
+				t.Fatal(out)
+			}
+			slices.Sort(want)
+			var got []string
+			waitFor(t, "the handshakes are recorded", func() bool {
+				got = a.sides(t, executable)
+				return len(got) >= len(want)
+			}, func() string {
+				return fmt.Sprintf("got\n%s\nwant\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), a.stderr)
+			})
+			// The program has no word for a handshake that was given up.
+			for i := range got {
+				if strings.HasSuffix(got[i], " abandoned") && !slices.Contains(c.more, got[i]) {
+					got[i] = strings.Replace(got[i], "abandoned", "failed", 1)
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("recorded\n%s\nreported\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") {
+		t.Error(log)
+	}
+}
