@@ -222,7 +222,11 @@ func TestEveryHitOfShortProgramsWithProbesIsSeen(t *testing.T) {
 	elements, handshakes := 0, 0
 	var count func(o *operation)
 	count = func(o *operation) {
-		elements += len(o.Events)
+		for key := range o.Events {
+			if !strings.HasPrefix(key, "crau::") { // what was not fired
+				elements++
+			}
+		}
 		if strings.HasPrefix(fmt.Sprint(o.Events["name"]), "tls::handshake") {
 			handshakes++
 		}

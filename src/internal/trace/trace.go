@@ -197,7 +197,7 @@ func (t *Tracer) attachLibraries(log *slog.Logger) error {
 		finder = discover.All{discover.Usual{}, t.files, t.mapped}
 	}
 	t.libraries = attach.New(attach.Options{
-		Tracer: t.tracer, Log: log, Finder: finder, Sources: t.sources, Others: true, Changed: func() {},
+		Tracer: t.tracer, Log: log, Finder: finder, Sources: t.sources, Others: true, Changed: func() {}, Attached: t.pipeline.Name,
 		Missed: func(u loss.Unrecorded) {
 			t.losses.Miss(u)
 			t.tracer.Ring().Wake()
