@@ -76,6 +76,7 @@ cp tests/data/probe-traces/*.txt "$stage/opt/test"
 CGO_ENABLED=0 go build -o "$stage/opt/test/bin/intruder" ./tests/vm/intruder
 CGO_ENABLED=0 go test -c -tags vm -o "$stage/opt/test/bin/tests" ./tests/vm/guest
 CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/sockets" ./src/internal/probe/sockets
+CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/probe" ./src/internal/probe
 # Another version to upgrade to.
 for program in crauctl crau-agent crau-broker; do
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=99.0' -o "$stage/opt/test/upgrade/$program" "./src/cmd/$program"
