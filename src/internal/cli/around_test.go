@@ -283,3 +283,34 @@ func TestASearchShowsWhatReadingAllShows(t *testing.T) {
 		}
 	}
 }
+
+// Backwards, what holds nothing that is searched for is passed over.
+func TestASearchBackwardsIsTheSearchReversed(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(6, seed))
+	dir := tasksLog(t, r, 120_000, false)
+	w := openStore(t, dir)
+	at := 10_000 * second
+	w.clock.boot.Store(at)
+	appendNotice(t, w, event.AppendLoss(nil, &event.Loss{Events: 3, Reason: "x", Start: at, End: at}))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, match := range []string{"pk::bits=1", "pk::bits=77", "pk::bits=1999", "tls::group=77"} {
+		query := []string{"query", "--directory", dir, "-o", "json", match}
+		forwards, backwards := crauctl(t, query...), crauctl(t, append(query, "-r")...)
+		if backwards.stdout != reversed(forwards.stdout) || backwards.stderr != forwards.stderr {
+			t.Errorf("%s: errors %q, want %q; %s", match, backwards.stderr, forwards.stderr, difference(backwards.stdout, reversed(forwards.stdout)))
+		}
+		found += strings.Count(forwards.stdout, "pk::sign")
+		lines := strings.SplitAfter(forwards.stdout, "\n")
+		if newest := crauctl(t, append(query, "-n", "1")...); found > 0 && !strings.HasSuffix(forwards.stdout, newest.stdout) {
+			t.Errorf("%s: the newest is %q, all are %q", match, newest.stdout, lines)
+		}
+	}
+	if found == 0 {
+		t.Error("nothing was found")
+	}
+}

@@ -96,7 +96,7 @@ func (r *region) Begin(start uint64, all bool) (again []uint64) {
 		}
 		r.ended, r.numbers = nil, nil
 	}
-	r.settling = settling{}
+	r.settler = around.Settler{}
 	r.builder = schema.NewBuilder(r.query.registry, schema.Options{Ordered: true}, r.root)
 	if n > 0 && r.err == nil {
 		r.err = r.out.Flush()
@@ -108,7 +108,7 @@ func (r *region) Group(sequence uint64, g *event.Group, raw []byte, boot int64) 
 	span := r.group(r.builder, g, raw, boot)
 	switch {
 	case r.numbers == nil:
-		r.settling.see(r.at, r.builder)
+		r.settler.See(r.at, r.builder)
 		if r.groups++; r.groups%256 == 0 {
 			r.progress()
 			if r.err == nil {

@@ -5,10 +5,12 @@ package query
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
 
+	"crypto-auditing/src/internal/cli/around"
 	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
@@ -41,6 +43,11 @@ type backward struct {
 	source source.Store
 	// begin is where the log that is shown begins; nil: with the oldest entry.
 	begin *logstore.Cursor
+	// oldest is the position before the oldest entry; skipper knows what need not be
+	// read, nil if all must be. skipped reports whether something was not.
+	oldest  uint64
+	skipper *around.Skipper
+	skipped bool
 	// from is the position down to which the log has been read, first the
 	// sequence of the first entry after it, 0 if there is none.
 	from  logstore.Cursor
@@ -94,7 +101,7 @@ type unplaced struct {
 
 // showBackward shows the log, or the newest operations of it, by reading it from
 // its end back to after, or to its beginning if that is nil.
-func (q *query) showBackward(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (*viewer, error) {
+func (q *query) showBackward(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer, err error) {
 	newest, oldest, err := src.Ends()
 	if err != nil {
 		return nil, err
@@ -104,9 +111,20 @@ func (q *query) showBackward(ctx context.Context, src source.Store, out *output.
 			return nil, err
 		}
 	}
-	b := &backward{viewer: newViewer(q, out), source: src, begin: after, from: newest}
+	b := &backward{viewer: newViewer(q, out), source: src, begin: after, from: newest, oldest: oldest.Sequence}
+	if sign := q.sign(); sign != nil {
+		finder, err := q.openFor(ctx, sign.Chunks, sign.Filter)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, finder.Close()) }()
+		b.skipper = around.NewSkipper(finder, sign.Has, newest)
+	}
 	for size := uint64(firstPage); !b.done; {
-		p, more, err := b.seek(ctx, size)
+		if err := b.skip(ctx); err != nil {
+			return b.viewer, err
+		}
+		p, more, err := b.seek(size)
 		if err == nil {
 			err = p.fill(ctx, b.first)
 		}
@@ -144,13 +162,16 @@ func (q *query) showBackward(ctx context.Context, src source.Store, out *output.
 	for _, i := range b.items {
 		b.print(i)
 	}
+	if b.skipped {
+		b.passed = 0 // of those that were met
+	}
 	b.err = b.finish()
 	return b.viewer, b.err
 }
 
 // seek puts the source before a page of about so many entries; more reports
 // whether others are before it.
-func (b *backward) seek(ctx context.Context, size uint64) (p *page, more bool, err error) {
+func (b *backward) seek(size uint64) (p *page, more bool, err error) {
 	p = newPage(b)
 	p.from, more, err = b.source.Back(b.from, size)
 	if err != nil {

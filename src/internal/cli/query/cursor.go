@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"crypto-auditing/src/internal/cli/output"
@@ -58,7 +57,7 @@ func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer) err
 	}
 	text := v.cursor.String()
 	if q.cursorFile != "" {
-		if err := saveCursor(q.cursorFile, text); err != nil {
+		if err := source.SaveCursor(q.cursorFile, text); err != nil {
 			return fmt.Errorf("cannot save cursor: %w", err)
 		}
 	}
@@ -85,27 +84,4 @@ func (q *query) noteEnd(src source.Store, v *viewer) error {
 	}
 	v.cursor = &c
 	return nil
-}
-
-// saveCursor replaces a file as a whole: whoever reads it finds the old cursor
-// or the new one.
-func saveCursor(path, text string) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.WriteString(text + "\n")
-	if syncErr := temporary.Sync(); err == nil {
-		err = syncErr
-	}
-	if closeErr := temporary.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name())
-	}
-	return err
 }

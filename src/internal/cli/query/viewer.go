@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 
+	"crypto-auditing/src/internal/cli/around"
 	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
@@ -33,7 +34,7 @@ type viewer struct {
 	shown    int    // trees
 	passed   uint64 // trees that are not selected
 	gaps     gaps
-	settling settling
+	settler  around.Settler
 	window   *window // nil if the log is read from its beginning
 	holding  bool    // hold what comes
 	err      error   // that ended the output
@@ -86,7 +87,7 @@ func (v *viewer) read(ctx context.Context, src source.Source, builder *schema.Bu
 			continue
 		}
 		v.group(builder, &g, raw, boot)
-		v.settling.see(v.at, builder)
+		v.settler.See(v.at, builder)
 	}
 	return nil
 }

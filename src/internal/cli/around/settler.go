@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package query
+package around
 
 import (
 	"math"
@@ -19,16 +19,18 @@ const (
 	settleTime  = 10 * time.Second
 )
 
-// settling finds out which trees are complete. The zero value has seen nothing.
-type settling struct {
+// Settler finds out which trees of a builder are complete, from the entries of a log.
+// The zero value has seen nothing. It is for one goroutine.
+type Settler struct {
 	// earliest are the earliest times of entries in the blocks that were read last,
 	// the newest last; n counts the entries of the newest.
 	earliest []int64
 	n        int
 }
 
-// see notes the time of an entry and completes trees.
-func (s *settling) see(at int64, builder *schema.Builder) {
+// See notes the time of an entry, in nanoseconds since the Unix epoch, that was
+// given to the builder, and completes trees.
+func (s *Settler) See(at int64, builder *schema.Builder) {
 	if s.n == 0 {
 		s.earliest = append(s.earliest, math.MaxInt64)
 	}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package around
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+
+	"crypto-auditing/src/internal/cli/source"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// Skipper finds what need not be read backwards: parts of the log without a sign that
+// all selected operations have.
+type Skipper struct {
+	finder source.Store
+	has    func(*event.Group) bool
+	// low is the entry behind which the log has been searched, size how far it is
+	// searched next. hits are the entries with the sign that were found, others
+	// what else was met, both in the order of the log.
+	low    uint64
+	size   uint64
+	hits   []uint64
+	others []Met
+}
+
+// Met is a notice, with its time of boot, or a gap.
+type Met struct {
+	Raw  []byte
+	Boot int64
+	Gap  *source.GapError
+
+	sequence uint64 // behind which it is
+}
+
+// NewSkipper returns a Skipper that searches with a finder, as of Options, back from
+// the newest entry.
+func NewSkipper(finder source.Store, has func(*event.Group) bool, newest logstore.Cursor) *Skipper {
+	return &Skipper{finder: finder, has: has, low: newest.Sequence, size: 4 * maxPage}
+}
+
+// Before returns the last entry with the sign up to one; ok is false if there is none
+// behind begin.
+func (s *Skipper) Before(ctx context.Context, at logstore.Cursor, begin uint64) (hit uint64, ok bool, err error) {
+	for {
+		for n := len(s.hits); n > 0 && s.hits[n-1] > at.Sequence; n-- {
+			s.hits = s.hits[:n-1]
+		}
+		if n := len(s.hits); n > 0 {
+			return s.hits[n-1], s.hits[n-1] > begin, nil
+		}
+		if s.low <= begin {
+			return 0, false, nil
+		}
+		if err := s.search(ctx, logstore.Cursor{Store: at.Store, Sequence: s.low}, begin); err != nil {
+			return 0, false, err
+		}
+	}
+}
+
+// search searches the part of the log before to.
+func (s *Skipper) search(ctx context.Context, to logstore.Cursor, begin uint64) error {
+	from, more, err := s.finder.Back(to, s.size)
+	if err != nil {
+		return err
+	}
+	if !more || from.Sequence <= begin {
+		from = logstore.Cursor{Store: to.Store, Sequence: begin}
+	}
+	if _, err := s.finder.Seek(from); err != nil {
+		return err
+	}
+	s.low = from.Sequence
+	s.size *= 2
+	var others []Met
+	var g event.Group
+	last := from.Sequence
+	for n := 0; ; n++ {
+		if n%checks == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		raw, boot, err := s.finder.Next(&g)
+		var gap *source.GapError
+		switch {
+		case errors.As(err, &gap):
+			others = append(others, Met{sequence: last, Gap: gap})
+			continue
+		case err != nil && err != io.EOF:
+			return err
+		}
+		if err == io.EOF || s.finder.Sequence() > to.Sequence {
+			break
+		}
+		last = s.finder.Sequence()
+		switch {
+		case g.IsMetadata():
+			others = append(others, Met{sequence: last, Raw: bytes.Clone(raw), Boot: boot})
+		case s.has(&g):
+			s.hits = append(s.hits, last)
+		}
+	}
+	s.others = append(others, s.others...)
+	return nil
+}
+
+// Between calls take with what was met behind one entry and up to another, and
+// forgets it and what is later.
+func (s *Skipper) Between(from, to uint64, take func(m *Met)) {
+	n := len(s.others)
+	for ; n > 0 && s.others[n-1].sequence > from; n-- {
+		if s.others[n-1].sequence <= to {
+			take(&s.others[n-1])
+		}
+	}
+	s.others = s.others[:n]
+}

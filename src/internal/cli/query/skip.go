@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package query
+
+import (
+	"context"
+
+	"crypto-auditing/src/internal/cli/around"
+	"crypto-auditing/src/internal/event"
+)
+
+// skipBehind is how many entries behind a group with the sign are read backwards, at
+// least: those that its operation may have.
+const skipBehind = 32768
+
+// skip goes over a part of the log that holds no selected operation, if that is long
+// enough.
+func (b *backward) skip(ctx context.Context) error {
+	if b.skipper == nil || b.first == 0 {
+		return nil
+	}
+	for i := range b.open {
+		if b.open[i].selected {
+			return nil
+		}
+	}
+	begin := b.oldest
+	if b.begin != nil {
+		begin = max(begin, b.begin.Sequence)
+	}
+	hit, ok, err := b.skipper.Before(ctx, b.from, begin)
+	if err != nil {
+		return err
+	}
+	to := begin
+	if ok {
+		to = hit + skipBehind
+	}
+	if to+skipBehind >= b.from.Sequence {
+		return nil // reading on costs less than what may be read twice
+	}
+	b.skipped = true
+	b.skipper.Between(to, b.from.Sequence, func(m *around.Met) {
+		var g event.Group
+		if m.Gap != nil {
+			b.gap(m.Gap)
+		} else if _, err := event.Decode(m.Raw, &g); err == nil { // as it was before
+			b.metadata(&g, m.Raw, m.Boot)
+		}
+	})
+	b.open, b.size = nil, 0
+	b.from.Sequence, b.first = to, to+1
+	return nil
+}
