@@ -70,6 +70,9 @@ var errNoBuildID = errors.New("it has no build-id")
 
 func (s *Source) plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
 	l, err := layout.Parse(r, size)
+	if errors.Is(err, layout.ErrNoLibrary) {
+		return nil, &capture.NoSitesError{Want: "function of a library that can be recorded"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package function
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout"
+)
+
+// library is a layout with one site of each layer.
+func library() *layout.Library {
+	return &layout.Library{
+		Family: layout.OpenSSL, Machine: elf.EM_X86_64, BuildID: sslID, Text: layout.Range{Start: 0x1000, End: 0x5000}, Handshakes: true, PublicKey: true,
+		Sites: []layout.Site{
+			{Role: layout.HandshakeEnd, Function: "state_machine", Addr: 0x2000, Offset: 0x1000},
+			{
+				Role: layout.ContextOperation, Operation: layout.Sign, Function: "EVP_PKEY_sign", Addr: 0x3000, StackDelta: 8,
+				Params: []layout.Param{{Kind: layout.Object, Register: capture.RDI}, {Kind: layout.Output, Register: capture.RSI}, {Kind: layout.InputLength, Register: capture.R8}},
+			},
+			{
+				Role: layout.KeyOperation, Operation: layout.Verify, Function: "ECDSA_verify", Addr: 0x4000, External: true,
+				Params: []layout.Param{{Kind: layout.KeyEC, Register: capture.R9}},
+			},
+		},
+		Values: []layout.Value{
+			{ID: layout.ServerRandom, Chain: layout.Chain{Offsets: []uint16{0x140}, Width: 32}},
+			{ID: layout.CipherSuite, Chain: layout.Chain{Offsets: []uint16{0x918, 0x2f8, 0x18}, Width: 2}},
+		},
+	}
+}
+
+func TestAPlanHasTheSitesOfWholeLayers(t *testing.T) {
+	p, err := planOf(library())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Sites) != 3 || p.Sites[0].Call.Reach != layout.MaxFrame || p.Calls.Text != 0x1000 || p.Calls.TextSize != 0x4000 {
+		t.Errorf("the plan is %+v", p)
+	}
+	if c := p.Sites[1].Call; c.Object != capture.RDI || c.Output != capture.RSI || c.Length != capture.R8 || c.StackDelta != 8 || c.External {
+		t.Errorf("EVP_PKEY_sign is %+v", c)
+	}
+	if c := p.Sites[2].Call; c.Object != capture.R9 || c.Value != uint8(layout.Curve) || !c.External {
+		t.Errorf("ECDSA_verify is %+v", c)
+	}
+	if c := p.Calls.Chains[uint8(layout.ServerRandom)]; c.Width != randomBytes {
+		t.Errorf("the random is read by %+v", c)
+	}
+	half := library()
+	half.PublicKey = false
+	if p, err := planOf(half); err != nil || len(p.Sites) != 1 {
+		t.Errorf("without the public-key layer the plan is %+v, %v", p, err)
+	}
+}
+
+func TestALibraryThatCannotBeRecordedIsRefusedByName(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*layout.Library)
+		want   string
+	}{
+		"another family":       {func(l *layout.Library) { l.Family = layout.GnuTLS }, "GnuTLS on EM_X86_64"},
+		"another architecture": {func(l *layout.Library) { l.Machine = elf.EM_AARCH64 }, "OpenSSL on EM_AARCH64"},
+		"no layer": {func(l *layout.Library) {
+			l.Handshakes, l.PublicKey = false, false
+			l.Refusals = []layout.Refusal{{What: "version", Why: "two places"}}
+		}, "version: two places"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := library()
+			c.change(l)
+			_, err := planOf(l)
+			var none *capture.NoSitesError
+			if !errors.As(err, &none) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("the error is %v, want a NoSitesError with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAFileThatIsNoSuchLibraryHasNoPlan(t *testing.T) {
+	b, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var none *capture.NoSitesError
+	if _, err := New().Capture().Plan(bytes.NewReader(b), int64(len(b))); !errors.As(err, &none) || len(none.Errors) > 0 {
+		t.Errorf("the error is %v, want a NoSitesError without errors of sites", err)
+	}
+}
+
+func TestALibraryInQuarantineHasNoPlan(t *testing.T) {
+	const path = "/lib/x86_64-linux-gnu/libssl.so.3"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Skip(err)
+	}
+	s := New()
+	p, err := s.Capture().Plan(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Refuse(p.BuildID, "a value cannot be"); err == nil {
+		t.Fatal("it is not in quarantine")
+	}
+	var q *QuarantineError
+	if _, err := s.Capture().Plan(bytes.NewReader(b), int64(len(b))); !errors.As(err, &q) {
+		t.Errorf("the error is %v, want a QuarantineError", err)
+	}
+}
