@@ -4,7 +4,7 @@ package capture
 
 import "strconv"
 
-// ArgKind tells how the value of an argument is found.
+// ArgKind is the kind of an argument's location.
 type ArgKind uint8
 
 // The kinds of an Arg.
@@ -15,21 +15,21 @@ const (
 	ArgReg
 	// ArgMem is the memory at Reg + Off.
 	ArgMem
-	// ArgMemIndexed is the memory at Reg + Index*Scale + Off. Reg may be
-	// NoRegister, which counts as zero.
+	// ArgMemIndexed is the memory at Reg + Index*Scale + Off. Reg may be NoRegister,
+	// which counts as zero.
 	ArgMemIndexed
-	// ArgSymbol is the address of the symbol Symbol, as the compiler would load
-	// it from the global offset table. A plan has none: its source makes them one
-	// of the next two.
+	// ArgSymbol is the address of the symbol Symbol, as the compiler would load it
+	// from the global offset table. It does not occur in a plan: the source replaces
+	// it by ArgImageMem or ArgImageAddr.
 	ArgSymbol
 	// ArgImageMem is the memory at the link-time address Off of the file.
 	ArgImageMem
-	// ArgImageAddr is the link-time address Off of the file itself, where the
-	// file is loaded.
+	// ArgImageAddr is the run-time address that corresponds to the link-time address
+	// Off of the file.
 	ArgImageAddr
 )
 
-// String returns the kind as a word for people and for JSON.
+// String returns the kind as a word for display and JSON.
 func (k ArgKind) String() string {
 	switch k {
 	case ArgConst:
@@ -50,34 +50,34 @@ func (k ArgKind) String() string {
 	return "unknown"
 }
 
-// Arg is where one argument of a site is found. The value has Size bytes,
-// the low ones of a register, and is widened to a word by its sign or by
-// zeros as Signed says.
+// Arg is the location of one argument of a site. The value has Size bytes, the low
+// ones of a register, and is sign-extended or zero-extended to a word depending on
+// Signed.
 type Arg struct {
 	Kind ArgKind
 	// Size is the width of the value in bytes: 1, 2, 4 or 8.
 	Size int8
-	// Signed tells that the value is widened by its sign.
+	// Signed reports whether the value is sign-extended.
 	Signed bool
-	// Const is the value of an ArgConst, already widened.
+	// Const is the value of an ArgConst, already extended.
 	Const int64
-	// Reg is the register of an ArgReg and the base of memory.
+	// Reg is the register of an ArgReg, and the base register of memory.
 	Reg Register
-	// Index is the index of an ArgMemIndexed.
+	// Index is the index register of an ArgMemIndexed.
 	Index Register
-	// Scale multiplies Index: 1, 2, 4 or 8, on arm64 also 16.
+	// Scale multiplies Index: 1, 2, 4 or 8, or 16 on arm64.
 	Scale uint8
-	// Shift is 8 for the second byte of a register (%ah), else 0.
+	// Shift is 8 for the second byte of a register (%ah), otherwise 0.
 	Shift uint8
-	// Off is added to the address of memory.
+	// Off is added to the memory address.
 	Off int64
-	// Symbol is the name in an ArgSymbol, empty otherwise.
+	// Symbol is the name of an ArgSymbol, otherwise empty.
 	Symbol string
 }
 
-// String returns the argument in a form that is the same for all machines: the
-// type, then where the value is, as in "s32 rsi", "u64 [rbp-16]", "u8 rax>>8",
-// "u64 [rax+rbx*8]", "s64 -1", "u64 [image+16]" or "u64 image+16".
+// String returns the argument in the same form for all machines: the type, then the
+// location, such as "s32 rsi", "u64 [rbp-16]", "u8 rax>>8", "u64 [rax+rbx*8]",
+// "s64 -1", "u64 [image+16]" or "u64 image+16".
 func (a *Arg) String() string {
 	b := make([]byte, 0, 32)
 	if a.Signed {

@@ -2,46 +2,46 @@
 
 package capture
 
-// Calls is what a plan has besides its sites if they are in functions of a
-// library without probes: where the values are that a hit has at hand.
+// Calls is the part of a plan that describes functions of a library without probes:
+// where a hit of one of the sites finds its values.
 type Calls struct {
-	// Text is the link-time address of the code, TextSize its size in bytes: a
-	// call from elsewhere is one from outside.
+	// Text is the link-time address of the code, TextSize its size in bytes: a call
+	// from an address outside is an external call.
 	Text, TextSize uint64
-	// Chains lead to values, by the numbers of enum call_value in
+	// Chains lead to values. The keys are numbers of enum call_value in
 	// bpf/function.bpf.h.
 	Chains map[uint8]Chain
 }
 
-// MaxLoads is the most loads of a chain.
+// MaxLoads is the highest number of loads in a chain.
 const MaxLoads = 5
 
-// Chain leads from an object to a value: each load but the last reads an
-// address, to which the next offset is added; the last reads Width bytes.
+// Chain leads from an object to a value: each load except the last reads an address,
+// to which the next offset is added; the last load reads Width bytes.
 type Chain struct {
 	Offsets []uint16
 	Width   uint8
 }
 
-// Call is what a hit of a site in a function is. The registers that the function
-// does not have are NoRegister.
+// Call describes a hit of a site in a function. Registers that the function does not
+// use are NoRegister.
 type Call struct {
-	// Role and Operation are numbers of enum call_role in bpf/function.bpf.h and
-	// of layout.Operation.
+	// Role and Operation are numbers of enum call_role in bpf/function.bpf.h and of
+	// layout.Operation.
 	Role, Operation uint8
-	// StackDelta is by how many bytes the stack pointer is lower at the site than
-	// at the function's entry, Reach, at the end of a handshake, how far at most
-	// the stack pointer at its beginning is above.
+	// StackDelta is the number of bytes by which the stack pointer is lower at the
+	// site than at the function's entry. At the end of a handshake, Reach is the
+	// highest number of bytes by which the stack pointer at its beginning is higher.
 	StackDelta uint32
 	Reach      uint64
-	// External: only calls from outside of the library count.
+	// External reports whether only calls from outside of the library count.
 	External bool
-	// Value is the number of the value of the object that is recorded with a
-	// low-level operation, 0: none.
+	// Value is the number of the object's value that is recorded with a low-level
+	// operation, 0 for none.
 	Value uint8
-	// Object is what the function works on; a hit counts only if Output, where
-	// there is one, is not NULL. Command, where there is one, must be 1. The others
-	// are what is recorded.
+	// Object is the object that the function works on. A hit counts only if Output is
+	// not NULL and Command is 1, as far as they are used. The other registers hold
+	// values that are recorded.
 	Object, Output, Command                         Register
 	Length, Digest, DigestNID, Bits, CurveNID, Text Register
 }

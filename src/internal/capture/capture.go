@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package capture describes what a source of events asks the kernel for in a
-// file: at which sites, which operation of the event model a hit of each is,
-// and where its arguments are. A source reads a file and makes a Plan; package
-// probe attaches plans, whatever source made them.
+// Package capture describes what a source of events wants to capture in a file: the
+// sites, the operation of the event model that a hit of each represents, and the
+// locations of its arguments. A source reads a file and returns a Plan; package probe
+// attaches plans, whatever source they are from.
 //
-// It is pure: it has no types of the kernel and never talks to it.
+// The package is pure: it has no kernel types and never calls the kernel.
 package capture
 
 import (
@@ -15,77 +15,76 @@ import (
 	"io"
 )
 
-// MaxArguments is the most arguments that a site can have.
+// MaxArguments is the highest number of arguments of a site.
 const MaxArguments = 4
 
 // MaxErrors bounds Plan.Errors.
 const MaxErrors = 64
 
-// Source makes plans of files.
+// Source creates plans for files.
 type Source struct {
-	// Name is what entries from it are marked with, such as "usdt".
+	// Name is the source of its entries in the log, such as "usdt".
 	Name string
-	// Plan reads the file of size bytes in r. The error wraps a *NoSitesError if
-	// the source has nothing to ask for in this file. It may be called from
-	// several goroutines.
+	// Plan reads the file of size bytes in r. The error wraps a *NoSitesError if the
+	// source has no sites in this file. Plan may be called from several goroutines.
 	Plan func(r io.ReaderAt, size int64) (*Plan, error)
 }
 
-// Plan is what a source asks for in one file.
+// Plan is what a source captures in one file.
 type Plan struct {
 	// Machine is the architecture: EM_X86_64 or EM_AARCH64.
 	Machine elf.Machine
 	// BuildID is the file's GNU build-id, nil without one.
 	BuildID []byte
-	// Image holds the strings that arguments lead to by link-time address.
+	// Image resolves the link-time addresses of strings in arguments.
 	Image Image
 	Sites []Site
 	// Calls is nil unless all sites are calls of functions.
 	Calls *Calls
-	// Errors describes sites that cannot be used, at most MaxErrors of them.
+	// Errors describes unusable sites, at most MaxErrors of them.
 	Errors []error
 }
 
-// Site is one instruction, and what it means that a program executes it.
+// Site is one instruction, and the meaning of its execution.
 type Site struct {
-	// Provider and Probe name the site for people. Any number of sites may have
-	// the same names.
+	// Provider and Probe name the site for display. Several sites may have the same
+	// names.
 	Provider, Probe string
-	// Address is the link-time address, Offset the place in the file.
+	// Address is the link-time address, Offset the file offset.
 	Address, Offset uint64
-	// SemaphoreOffset is the place in the file of a 16-bit counter that has to
-	// be above zero for the site to be reached; zero: there is none.
+	// SemaphoreOffset is the file offset of a 16-bit counter that must be above zero
+	// for programs to reach the site; zero without a counter.
 	SemaphoreOffset uint64
-	// Call is what a hit is in a plan with Calls, which has neither Kind nor
+	// Call describes a hit in a plan with Calls, which uses neither Kind nor
 	// Arguments.
 	Call *Call
-	// Kind is the operation, Arguments are its arguments, as Kind.Parameters
-	// names them. All are constants, or are read when the site is hit.
+	// Kind is the operation, Arguments are its arguments in the order of
+	// Kind.Parameters. Each is constant or read when the site is hit.
 	Kind      Kind
 	Arguments []Arg
-	// FiveByteNop: the instruction is the five-byte no-operation of x86-64.
+	// FiveByteNop reports whether the instruction is the five-byte no-op of x86-64.
 	FiveByteNop bool
 }
 
-// AddError notes why a site cannot be used.
+// AddError adds the reason why a site cannot be used.
 func (p *Plan) AddError(err error) {
 	if len(p.Errors) < MaxErrors {
 		p.Errors = append(p.Errors, err)
 	}
 }
 
-// Constant returns the argument that is always the string text: a key, or a
-// value, that the code has no string for. A site which has such an argument may
-// have strings of the file as well, but a hit has to copy those.
+// Constant returns an argument that is always the string text: a key or a value for
+// which the code has no string. A site with such an argument may also use strings of
+// the file, but a hit must then copy those.
 func (p *Plan) Constant(text string) Arg {
 	return Arg{Kind: ArgImageAddr, Size: 8, Off: int64(p.Image.AddString(text))}
 }
 
-// NoSitesError tells that a source has nothing to ask for in a file.
+// NoSitesError reports that a source has no sites in a file.
 type NoSitesError struct {
 	// Want is what the file would need, such as "probe of provider x".
 	Want string
-	// Errors describes what is there and cannot be used.
+	// Errors describes unusable sites.
 	Errors []error
 }
 

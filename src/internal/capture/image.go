@@ -12,32 +12,32 @@ import (
 
 // Segment is a loadable segment (PT_LOAD).
 type Segment struct {
-	// Vaddr is the address the segment was linked for.
+	// Vaddr is the link-time address of the segment.
 	Vaddr uint64
-	// Off is where its bytes begin in the file, Filesz how many there are;
-	// the segment's Memsz bytes in memory continue with zeros.
+	// Off is the file offset of its bytes and Filesz their number. The segment's
+	// Memsz bytes in memory continue with zeros.
 	Off, Filesz, Memsz uint64
 	Flags              elf.ProgFlag
 }
 
-// FileOffset returns the place of addr, which is in the segment, in the file.
+// FileOffset returns the file offset of addr, which must be in the segment.
 func (s *Segment) FileOffset(addr uint64) uint64 { return addr - s.Vaddr + s.Off }
 
-// Image is what processes that load a file have at its link-time addresses.
+// Image is the contents of a file at its link-time addresses, as processes load it.
 type Image struct {
 	// Segments are the loadable segments of the file.
 	Segments []Segment
-	// added are the strings of AddString, each followed by a NUL.
+	// added holds the strings of AddString, each followed by a NUL.
 	added []byte
 }
 
-// addedStrings is the link-time address of the first string of AddString. No
-// process has an address there, whatever its file is loaded at.
+// addedStrings is the link-time address of the first string of AddString. No process
+// has an address there, wherever its file is loaded.
 const addedStrings = 1 << 62
 
-// AddString gives a string that is not in the file a link-time address, for
-// arguments that are always the same, such as keys where the code has none. A
-// string has at most 127 bytes as a key, 511 as a value, and no NUL.
+// AddString assigns a link-time address to a string that is not in the file, for
+// constant arguments such as keys for which the code has no string. A string has at
+// most 127 bytes as a key, 511 as a value, and no NUL.
 func (i *Image) AddString(text string) (addr uint64) {
 	if at := bytes.Index(i.added, append([]byte(text), 0)); at >= 0 {
 		return addedStrings + uint64(at)
@@ -47,12 +47,12 @@ func (i *Image) AddString(text string) (addr uint64) {
 	return addr
 }
 
-// Added returns the range of the link-time addresses of AddString, size bytes
-// from addr on.
+// Added returns the range of the link-time addresses of AddString: size bytes from
+// addr.
 func (i *Image) Added() (addr, size uint64) { return addedStrings, uint64(len(i.added)) }
 
-// Segment returns the segment whose bytes in the file hold the n bytes at
-// addr, nil when there is none.
+// Segment returns the segment whose bytes in the file include the n bytes at addr,
+// nil if there is none.
 func (i *Image) Segment(addr, n uint64) *Segment {
 	for k := range i.Segments {
 		s := &i.Segments[k]
@@ -63,9 +63,8 @@ func (i *Image) Segment(addr, n uint64) *Segment {
 	return nil
 }
 
-// constant returns the segment of the n bytes at the link-time address addr,
-// where the file alone decides what they are: nil where a writable segment or
-// none holds them.
+// constant returns the segment of the n bytes at the link-time address addr if the
+// file alone determines them: nil if they are in a writable segment or in none.
 func (i *Image) constant(addr, n uint64) *Segment {
 	for k := range i.Segments {
 		s := &i.Segments[k]
@@ -76,10 +75,10 @@ func (i *Image) constant(addr, n uint64) *Segment {
 	return i.Segment(addr, n)
 }
 
-// Constants returns the longest range of link-time addresses, size bytes from
-// addr on, over segments that are not writable and follow one another: in a
-// library, where the literals are. What of it can be read, BytesAt and StringAt
-// say. A size of zero means that there is none.
+// Constants returns the longest range of link-time addresses, size bytes from addr,
+// over consecutive segments that are not writable: in a library, the range that
+// contains the literals. BytesAt and StringAt report which of it can be read. size is
+// zero if there is none.
 func (i *Image) Constants() (addr, size uint64) {
 	segments := slices.Clone(i.Segments)
 	slices.SortFunc(segments, func(a, b Segment) int { return cmp.Compare(a.Vaddr, b.Vaddr) })
@@ -101,10 +100,10 @@ func (i *Image) Constants() (addr, size uint64) {
 	return addr, size
 }
 
-// BytesAt returns the n bytes that a process which loaded the file r, the one
-// the image is of, has at the link-time address addr, as far as the file alone
-// decides that: the bytes have to be in one segment that is read from the file
-// and not writable. It returns false otherwise, and when r cannot be read.
+// BytesAt returns the n bytes at the link-time address addr in a process that loaded
+// the image's file r, if the file alone determines them: they must be in one segment
+// that is read from the file and not writable. Otherwise, and if r cannot be read,
+// it returns false.
 func (i *Image) BytesAt(r io.ReaderAt, addr uint64, n int) ([]byte, bool) {
 	if n < 0 {
 		return nil, false
@@ -120,9 +119,9 @@ func (i *Image) BytesAt(r io.ReaderAt, addr uint64, n int) ([]byte, bool) {
 	return b, true
 }
 
-// StringAt returns the bytes at the link-time address addr up to the first
-// NUL, without it, under the conditions of BytesAt, or a string of AddString.
-// It looks at limit bytes at most: a result that long was cut or ends there.
+// StringAt returns the bytes at the link-time address addr up to the first NUL,
+// without it, under the conditions of BytesAt, or a string of AddString. It reads at
+// most limit bytes: a result of that length may be truncated.
 func (i *Image) StringAt(r io.ReaderAt, addr uint64, limit int) ([]byte, bool) {
 	if limit <= 0 {
 		return nil, false
@@ -135,7 +134,7 @@ func (i *Image) StringAt(r io.ReaderAt, addr uint64, limit int) ([]byte, bool) {
 	if segment == nil {
 		return nil, false
 	}
-	// Most strings are keys and short names.
+	// Long enough for keys and short names, which most strings are.
 	const first = 64
 	at, left := segment.FileOffset(addr), segment.Filesz-(addr-segment.Vaddr)
 	var b []byte
@@ -143,7 +142,7 @@ func (i *Image) StringAt(r io.ReaderAt, addr uint64, limit int) ([]byte, bool) {
 		n := min(step, left, uint64(limit-len(b)))
 		if n == 0 {
 			if len(b) < limit {
-				// The segment ends before the string.
+				// The segment ends within the string.
 				return nil, false
 			}
 			return b, true

@@ -4,11 +4,11 @@ package capture
 
 import "slices"
 
-// Kind is the operation of the event model that a hit of a site is.
+// Kind is the operation of the event model that a hit of a site represents.
 type Kind uint8
 
-// The kinds. The BPF programs give them the same numbers and names (enum
-// record_kind of bpf/audit.bpf.h), the provider's probes the same names.
+// The kinds. The BPF programs use the same numbers and names (enum record_kind of
+// bpf/audit.bpf.h), the provider's probes the same names.
 const (
 	NewContext Kind = 1 + iota
 	WordData
@@ -18,9 +18,9 @@ const (
 	NewContextWithData
 )
 
-// kinds is the table of all kinds: their names, and those of their parameters
-// in order. Every parameter is a machine word. An array points to count elements
-// of a key pointer, a value and a size.
+// kinds lists for each kind its name and the names of its parameters in order. Each
+// parameter is a machine word. An array points to count elements, each a key pointer,
+// a value and a size.
 func kinds() [NewContextWithData + 1][]string {
 	return [...][]string{
 		NewContext:         {"new_context", "context", "parent"},
@@ -32,14 +32,14 @@ func kinds() [NewContextWithData + 1][]string {
 	}
 }
 
-// KindOf returns the kind of a name; false for a name that is of none.
+// KindOf returns the kind of a name; false if the name is unknown.
 func KindOf(name string) (Kind, bool) {
 	table := kinds()
 	k := slices.IndexFunc(table[:], func(row []string) bool { return row != nil && row[0] == name })
 	return Kind(max(k, 0)), k > 0
 }
 
-// String returns the name of the kind, empty for what is none.
+// String returns the name of the kind, empty for an invalid one.
 func (k Kind) String() string {
 	if table := kinds(); k > 0 && int(k) < len(table) {
 		return table[k][0]

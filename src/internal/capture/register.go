@@ -7,11 +7,10 @@ import (
 	"fmt"
 )
 
-// Register is a general register of one of the supported machines.
+// Register is a general-purpose register of one of the supported machines.
 type Register uint8
 
-// The registers. Those of a machine stand together; the arm64 ones x0 to x30
-// in order.
+// The registers, grouped by machine. The arm64 registers x0 to x30 are in order.
 const (
 	// NoRegister stands for no register.
 	NoRegister Register = iota
@@ -68,14 +67,14 @@ const (
 	SP
 )
 
-// amd64Register is a register of x86-64 by its number here: its 64-bit name
-// and its place in struct pt_regs.
+// amd64Register describes an x86-64 register: its 64-bit name and its byte offset in
+// struct pt_regs.
 type amd64Register struct {
 	name   string
 	offset uint16
 }
 
-// amd64Register returns what is known of r, false when r is not of x86-64.
+// amd64 returns the description of r, false if r is not an x86-64 register.
 func (r Register) amd64() (amd64Register, bool) {
 	switch r {
 	case R15:
@@ -114,7 +113,7 @@ func (r Register) amd64() (amd64Register, bool) {
 	return amd64Register{}, false
 }
 
-// String returns the assembler's name of the whole register.
+// String returns the assembler's name of the full register.
 func (r Register) String() string {
 	if a, ok := r.amd64(); ok {
 		return a.name
@@ -128,9 +127,9 @@ func (r Register) String() string {
 	return "none"
 }
 
-// PtRegsOffset returns the place of the register, in bytes, in the structure a
-// uprobe program is given for a process of machine m: struct pt_regs on
-// x86-64, struct user_pt_regs on arm64. Every register there has 8 bytes.
+// PtRegsOffset returns the byte offset of the register in the structure that a uprobe
+// program receives for a process of machine m: struct pt_regs on x86-64, struct
+// user_pt_regs on arm64. Each register there has 8 bytes.
 func (r Register) PtRegsOffset(m elf.Machine) (uint16, error) {
 	switch m {
 	case elf.EM_X86_64:

@@ -15,9 +15,9 @@ var (
 	errPCRel    = errors.New("an address relative to the instruction pointer is not supported: copy the value to a local variable before the probe")
 )
 
-// amd64Operand reads an operand of x86-64 in AT&T syntax: a constant $N, a
-// register %R, memory OFFSET(%BASE,%INDEX,SCALE), a slot of the global offset
-// table SYMBOL@GOTPCREL(%rip).
+// amd64Operand parses an x86-64 operand in AT&T syntax: a constant $N, a register
+// %R, memory OFFSET(%BASE,%INDEX,SCALE), or a slot of the global offset table
+// SYMBOL@GOTPCREL(%rip).
 func amd64Operand(op string, a *capture.Arg) error {
 	switch {
 	case op[0] == '$':
@@ -55,9 +55,9 @@ func amd64Operand(op string, a *capture.Arg) error {
 	return errors.New("memory at an absolute address is not supported")
 }
 
-// isIntel reports whether an operand without any of AT&T's marks is one of
-// Intel's syntax: a plain register, or memory as in "QWORD PTR [rbp-8]", of
-// which blanks leave the first word.
+// isIntel reports whether an operand without AT&T prefixes is in Intel syntax: a
+// plain register, or memory such as "QWORD PTR [rbp-8]", of which splitting at
+// blanks leaves the first word.
 func isIntel(op string) bool {
 	switch op {
 	case "BYTE", "WORD", "DWORD", "QWORD":
@@ -67,7 +67,7 @@ func isIntel(op string) bool {
 	return err == nil || strings.Contains(op, "[")
 }
 
-// amd64Memory reads a memory operand; op ends with a closing bracket.
+// amd64Memory parses a memory operand; op ends with a closing bracket.
 func amd64Memory(op string, a *capture.Arg) error {
 	offset, inner, found := strings.Cut(op[:len(op)-1], "(")
 	if !found || strings.ContainsAny(inner, "()") {
@@ -130,7 +130,7 @@ func amd64Memory(op string, a *capture.Arg) error {
 	return nil
 }
 
-// amd64AddressRegister reads the name of a register that can be part of an
+// amd64AddressRegister parses the name of a register that can be part of an
 // address.
 func amd64AddressRegister(name string) (capture.Register, error) {
 	r, width, _, err := amd64RegisterNamed(name)
@@ -143,8 +143,9 @@ func amd64AddressRegister(name string) (capture.Register, error) {
 	return r, nil
 }
 
-// amd64RegisterNamed returns the register whose part of width bytes is called
-// name, and how far the part is from the register's low end, in bits.
+// amd64RegisterNamed returns the register that name refers to in full or in part,
+// the width of the named part in bytes, and its shift from the low end of the
+// register in bits.
 func amd64RegisterNamed(name string) (r capture.Register, width int8, shift uint8, err error) {
 	n, ok := strings.CutPrefix(name, "%")
 	if !ok {
@@ -168,7 +169,7 @@ func amd64RegisterNamed(name string) (r capture.Register, width int8, shift uint
 		return capture.NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
 	}
 
-	// The eight old ones: rax, eax, ax, al, ah.
+	// The original eight: rax, eax, ax, al, ah.
 	base := n
 	switch {
 	case len(n) == 3 && n[0] == 'r':
@@ -198,7 +199,7 @@ func amd64RegisterNamed(name string) (r capture.Register, width int8, shift uint
 	return capture.NoRegister, 0, 0, fmt.Errorf("%s is not a register of x86-64", name)
 }
 
-// amd64Old returns the register whose low 16 bits are called name.
+// amd64Old returns the register whose low 16 bits are named name.
 func amd64Old(name string) capture.Register {
 	switch name {
 	case "ax":

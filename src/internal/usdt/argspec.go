@@ -12,11 +12,11 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-// ParseArgs reads the argument specification of a site on machine m: the
-// specifications of its arguments, SIZE@OPERAND each, separated by white
-// space. SIZE is the width of the value in bytes, negative when it is signed;
-// OPERAND is what the compiler put into the assembler text. The error is a
-// *SpecError, or an *UnsupportedError for another machine.
+// ParseArgs parses the argument specification of a site on machine m: the
+// specifications SIZE@OPERAND of its arguments, separated by white space. SIZE is
+// the width of the value in bytes, negative if the value is signed; OPERAND is an
+// assembler operand as the compiler wrote it. The error is a *SpecError, or an
+// *UnsupportedError for an unsupported machine.
 func ParseArgs(m elf.Machine, spec string) ([]capture.Arg, error) {
 	if len(spec) > MaxArgSpec {
 		return nil, &SpecError{shorten(spec), fmt.Sprintf("the specification has %d bytes, more than %d", len(spec), MaxArgSpec)}
@@ -44,8 +44,8 @@ func ParseArgs(m elf.Machine, spec string) ([]capture.Arg, error) {
 	return args, nil
 }
 
-// splitArgs cuts a specification at white space outside of brackets: arm64
-// operands such as "[sp, 16]" hold a blank.
+// splitArgs splits a specification at white space outside of brackets: arm64
+// operands such as "[sp, 16]" contain a blank.
 func splitArgs(spec string) ([]string, error) {
 	var fields []string
 	depth, start := 0, -1
@@ -80,7 +80,7 @@ func splitArgs(spec string) ([]string, error) {
 	return fields, nil
 }
 
-// parseArg reads one argument.
+// parseArg parses one argument.
 func parseArg(spec string, operand func(string, *capture.Arg) error) (capture.Arg, error) {
 	size, op, found := strings.Cut(spec, "@")
 	if !found {
@@ -107,7 +107,8 @@ func parseArg(spec string, operand func(string, *capture.Arg) error) (capture.Ar
 	return a, nil
 }
 
-// setConst makes a the constant v as a value of a's size and sign.
+// setConst sets a to the constant v, truncated to a's size and extended by its
+// sign.
 func setConst(a *capture.Arg, v uint64) {
 	unused := 64 - 8*uint(a.Size)
 	a.Kind = capture.ArgConst
@@ -118,14 +119,14 @@ func setConst(a *capture.Arg, v uint64) {
 	}
 }
 
-// setReg makes a the value of a register. The size before the @ governs,
-// whatever part of the register the operand names: compilers name longer and
-// shorter parts than the value has.
+// setReg sets a to the value of a register. The size before the @ applies, whatever
+// part of the register the operand names: compilers name parts that are longer or
+// shorter than the value.
 func setReg(a *capture.Arg, r capture.Register, shift uint8) {
 	a.Kind, a.Reg, a.Shift = capture.ArgReg, r, shift
 }
 
-// parseConst reads an integer that fits a machine word, signed or not.
+// parseConst parses an integer that fits a machine word, signed or unsigned.
 func parseConst(s string) (uint64, error) {
 	if v, ok := parseUint(s); ok {
 		return v, nil
@@ -134,8 +135,8 @@ func parseConst(s string) (uint64, error) {
 	return uint64(v), err
 }
 
-// parseSum reads an integer as compilers print it into operands: terms with
-// signs, such as "-8", "0x10" or "-8+16".
+// parseSum parses an integer as compilers write it in operands: terms with signs,
+// such as "-8", "0x10" or "-8+16".
 func parseSum(s string) (int64, error) {
 	var sum int64
 	rest := s
@@ -161,8 +162,7 @@ func parseSum(s string) (int64, error) {
 		if negative {
 			term = -term
 		}
-		// The least integer is the one negative term whose magnitude is
-		// beyond the positive ones.
+		// Only the lowest integer has a magnitude above that of the highest.
 		if v > math.MaxInt64 && (!negative || v != 1<<63) {
 			return 0, fmt.Errorf("%q is out of range", s)
 		}
@@ -174,8 +174,8 @@ func parseSum(s string) (int64, error) {
 	return sum, nil
 }
 
-// parseUint reads digits, or hexadecimal digits after 0x. Unlike strconv with
-// base 0 it takes no underscores, no signs and no octal numbers.
+// parseUint parses decimal digits, or hexadecimal digits after 0x. Unlike strconv
+// with base 0 it accepts no underscores, signs or octal numbers.
 func parseUint(s string) (uint64, bool) {
 	base := 10
 	if len(s) > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') {
@@ -187,8 +187,8 @@ func parseUint(s string) (uint64, bool) {
 	return v, err == nil
 }
 
-// parseOffset reads what is added to the address of memory. Machines encode 32
-// bits at most.
+// parseOffset parses the offset of a memory operand. Machine instructions encode at
+// most 32 bits.
 func parseOffset(s string) (int64, error) {
 	v, err := parseSum(s)
 	if err != nil {
@@ -200,7 +200,7 @@ func parseOffset(s string) (int64, error) {
 	return v, nil
 }
 
-// isSymbol reports whether s begins like the name of a symbol.
+// isSymbol reports whether s begins like a symbol name.
 func isSymbol(s string) bool {
 	if s == "" {
 		return false
@@ -209,14 +209,14 @@ func isSymbol(s string) bool {
 	return c == '_' || c == '.' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// isSymbolName reports whether all of s can be the name of a symbol.
+// isSymbolName reports whether all of s can be a symbol name.
 func isSymbolName(s string) bool {
 	return isSymbol(s) && !strings.ContainsFunc(s, func(c rune) bool {
 		return c != '$' && (c < '0' || c > '9') && !isSymbol(string(c))
 	})
 }
 
-// shorten keeps a text that goes into an error message readable.
+// shorten truncates a text for an error message.
 func shorten(s string) string {
 	const most = 80
 	if len(s) <= most {

@@ -10,8 +10,8 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-// arm64Operand reads an operand of arm64: a constant N or #N, a register,
-// memory [BASE], [BASE, OFFSET] or [BASE, INDEX, lsl N].
+// arm64Operand parses an arm64 operand: a constant N or #N, a register, or memory
+// [BASE], [BASE, OFFSET] or [BASE, INDEX, lsl N].
 func arm64Operand(op string, a *capture.Arg) error {
 	switch {
 	case op[0] == '[':
@@ -39,7 +39,7 @@ func arm64Operand(op string, a *capture.Arg) error {
 	return nil
 }
 
-// arm64Memory reads a memory operand; op begins with an opening bracket.
+// arm64Memory parses a memory operand; op begins with an opening bracket.
 func arm64Memory(op string, a *capture.Arg) error {
 	inner, found := strings.CutSuffix(op[1:], "]")
 	if !found {
@@ -84,7 +84,7 @@ func arm64Memory(op string, a *capture.Arg) error {
 	return arm64Index(parts[1:], a)
 }
 
-// arm64Index reads the index register of a memory operand and its shift.
+// arm64Index parses the index register of a memory operand and its shift.
 func arm64Index(parts []string, a *capture.Arg) error {
 	r, width, err := arm64RegisterNamed(parts[0])
 	if err != nil {
@@ -118,8 +118,8 @@ func arm64Index(parts []string, a *capture.Arg) error {
 	return nil
 }
 
-// arm64RegisterNamed returns the register whose low width bytes are called
-// name.
+// arm64RegisterNamed returns the register that name refers to, and the width of the
+// named low part in bytes.
 func arm64RegisterNamed(name string) (r capture.Register, width int8, err error) {
 	switch name {
 	case "sp":

@@ -11,19 +11,20 @@ import (
 // ErrNotELF is returned for a file that is not an ELF file.
 var ErrNotELF = elffile.ErrNotELF
 
-// The errors of files, see package elffile.
+// Errors of package elffile.
 type (
 	FormatError      = elffile.FormatError
 	UnsupportedError = elffile.UnsupportedError
 )
 
-// NoteError tells that one probe note could not be used.
+// NoteError reports a probe note that cannot be used.
 type NoteError struct {
-	// Index counts the notes of the file from zero, over all sections.
+	// Index is the note's position among the notes of the file, from zero, over all
+	// sections.
 	Index int
-	// Provider and Name are those of the probe, as far as they were read.
+	// Provider and Name name the probe, as far as they were read.
 	Provider, Name string
-	// Err is the reason; a *SpecError where an argument is the reason.
+	// Err is the reason: a *SpecError if an argument cannot be used.
 	Err error
 }
 
@@ -36,9 +37,9 @@ func (e *NoteError) Error() string {
 
 func (e *NoteError) Unwrap() error { return e.Err }
 
-// SpecError tells that an argument specification could not be used.
+// SpecError reports an argument specification that cannot be used.
 type SpecError struct {
-	// Spec is the specification of the one argument.
+	// Spec is the specification of the argument.
 	Spec string
 	Why  string
 }

@@ -10,18 +10,18 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// Encodings of no-operations.
+// Encodings of no-ops.
 const (
 	amd64Nop     = "\x90"
 	amd64FiveNop = "\x0f\x1f\x44\x00\x00"
 	amd64TenNop  = "\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00"
 	arm64Nop     = "\x1f\x20\x03\xd5"
 
-	// longestNop is as far as nopAt looks.
+	// longestNop is the highest number of bytes that nopAt reads.
 	longestNop = len(amd64Nop) + len(amd64TenNop)
 )
 
-// nopAt reads the instruction at a site.
+// nopAt returns the kind of the instruction at a site.
 func nopAt(e *elffile.File, image *capture.Image, s *Site) (NopKind, error) {
 	segment := image.Segment(s.Addr, 1)
 	left := segment.Filesz - (s.Addr - segment.Vaddr)

@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// What marks the notes looked for.
+// Sections, owner and type of probe notes.
 const (
 	probeNoteSection = ".note.stapsdt"
 	baseSection      = ".stapsdt.base"
@@ -23,23 +23,23 @@ const (
 	probeNoteType  = 3
 )
 
-// note is a note of a probe.
+// note is a probe note.
 type note struct {
 	elffile.Note
-	// index counts the notes of the file.
+	// index is the note's position in the file, from zero.
 	index int
 }
 
-// probe is what a probe note says.
+// probe is the content of a probe note.
 type probe struct {
 	addr, base, semaphore uint64
 	provider, name, args  string
 }
 
-// probe reads the descriptor of a probe note: the addresses of the site, of
-// the section .stapsdt.base and of the semaphore, then provider, name and
-// argument specification, each ended by a NUL. What could be read is returned
-// with an error too, so that the error can name the probe.
+// probe parses the descriptor of a probe note: the addresses of the site, of the
+// section .stapsdt.base and of the semaphore, then provider, name and argument
+// specification, each terminated by a NUL. On error it also returns the fields that
+// were read, so that the error can name the probe.
 func (n *note) probe() (p probe, err error) {
 	if n.Type != probeNoteType {
 		return p, fmt.Errorf("version %d of the note format is not known", n.Type)
@@ -76,13 +76,13 @@ func (n *note) probe() (p probe, err error) {
 		*s.to, rest = string(rest[:end]), rest[end+1:]
 	}
 	if p.addr == 0 {
-		// Address zero can be inside of the first segment.
+		// Address zero can lie in the first segment.
 		return p, errors.New("its address is zero: the linker discarded the code")
 	}
 	return p, nil
 }
 
-// isText reports whether b can be shown to people as it is.
+// isText reports whether b can be displayed without escaping.
 func isText(b []byte) bool {
 	if !utf8.Valid(b) {
 		return false
@@ -95,10 +95,9 @@ func isText(b []byte) bool {
 	return true
 }
 
-// probeNotes returns the probe notes, of all versions. The error says why the
-// notes could not be walked to their end, and comes with those before: a
-// *NoteError or a *FormatError for what the file says, any other for a failed
-// read.
+// probeNotes returns the probe notes, of all versions. If the notes cannot be read
+// to their end, it returns those before and the reason: a *NoteError or a
+// *FormatError for invalid contents, any other error for a failed read.
 func probeNotes(e *elffile.File) ([]note, error) {
 	var notes []note
 	index, left := 0, uint64(MaxNoteSection)

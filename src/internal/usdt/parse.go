@@ -12,13 +12,13 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// Open reads the probes of the file at path. The error names the file; it
-// wraps ErrNotELF, a *FormatError or an *UnsupportedError where what is in the
-// file is the reason. A file without probes is no error.
+// Open reads the probes of the file at path. The error names the file; it wraps
+// ErrNotELF, a *FormatError or an *UnsupportedError if the contents of the file are
+// the reason. A file without probes is not an error.
 func Open(path string) (*File, error) {
 	file, err := openFile(path)
 	if err != nil {
-		// Errors of package os name the path a second time.
+		// Errors of package os repeat the path.
 		var pathErr *fs.PathError
 		if errors.As(err, &pathErr) {
 			err = pathErr.Err
@@ -38,8 +38,8 @@ func openFile(path string) (*File, error) {
 	return Parse(f, size)
 }
 
-// Parse reads the probes of the ELF file of size bytes in r. Its errors are
-// those of Open, without the file's name.
+// Parse reads the probes of the ELF file of size bytes in r. It returns the errors
+// of Open, without the file's name.
 func Parse(r io.ReaderAt, size int64) (*File, error) {
 	e, err := elffile.New(r, size)
 	if err != nil {
@@ -93,9 +93,9 @@ func (f *File) addError(err error) {
 	f.Errors = append(f.Errors, err)
 }
 
-// relocate undoes prelinking: a tool that moves a library in the address
-// space moves the section .stapsdt.base with it, but leaves in the notes the
-// addresses of the site, of the semaphore and of that section as they were.
+// relocate undoes prelinking: a tool that moves a library in the address space moves
+// the section .stapsdt.base with it, but does not update the addresses of the site,
+// the semaphore and that section in the notes.
 func (p *probe) relocate(base *elffile.Section) {
 	if base == nil || p.base == 0 {
 		return
@@ -107,7 +107,7 @@ func (p *probe) relocate(base *elffile.Section) {
 	}
 }
 
-// site makes a probe a site, but for its instruction.
+// site converts a probe to a Site without its Nop.
 func (f *File) site(p *probe) (Site, error) {
 	s := Site{
 		Provider: p.provider, Name: p.name,
@@ -121,7 +121,7 @@ func (f *File) site(p *probe) (Site, error) {
 	case segment.Flags&elf.PF_X == 0:
 		return s, fmt.Errorf("address %#x is not in an executable segment", p.addr)
 	case segment.Flags&elf.PF_W != 0:
-		// The kernel places no probes in writable mappings.
+		// The kernel does not place probes in writable mappings.
 		return s, fmt.Errorf("address %#x is in a writable segment", p.addr)
 	case f.Machine == elf.EM_AARCH64 && p.addr%4 != 0:
 		return s, fmt.Errorf("address %#x is not one of an instruction", p.addr)
@@ -147,5 +147,5 @@ func (f *File) site(p *probe) (Site, error) {
 	return s, err
 }
 
-// semaphoreSize is the size and the alignment of a semaphore.
+// semaphoreSize is the size and the alignment of a semaphore in bytes.
 const semaphoreSize = 2

@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// Sizes of the entries of tables.
+// Sizes of table entries in bytes.
 const (
 	symbolSize     = 24
 	relocationSize = 24
@@ -21,8 +21,8 @@ const (
 
 	// maxDynamic bounds the dynamic section; linkers write less than 1 KiB.
 	maxDynamic = 64 << 10
-	// maxNamePlaces bounds the places of one name in a string table. Names are
-	// there once, or twice as the end of a longer one.
+	// maxNamePlaces bounds the occurrences of one name in a string table. A name
+	// occurs once, or twice if it is also the end of a longer one.
 	maxNamePlaces = 1024
 )
 
@@ -33,19 +33,19 @@ var (
 	errNoPlace  = errors.New("the symbol is not the address of a variable or a function: copy the value to a local variable before the probe")
 )
 
-// symbols finds the values of the symbols that argument specifications name.
-// The compiler writes such a specification for the address of a variable or
-// function that another library may define. The address is in the slot of the
-// global offset table that the dynamic linker fills (System V ABI, AMD64
-// supplement, R_X86_64_GLOB_DAT). There is none for a symbol which the linker
-// made the library's own, as version scripts do: its address is known.
+// symbols resolves the symbols named in argument specifications. The compiler writes
+// such a specification for the address of a variable or function that another
+// library may define. The address is in the slot of the global offset table that the
+// dynamic linker fills (System V ABI, AMD64 supplement, R_X86_64_GLOB_DAT). A symbol
+// that the linker bound to the library itself, for example because of a version
+// script, has no slot: its address is known.
 type symbols struct {
 	*elffile.File
 	segments []capture.Segment
 	known    map[string]symbolValue
 }
 
-// symbolValue is what an ArgSymbol becomes.
+// symbolValue is the replacement of an ArgSymbol.
 type symbolValue struct {
 	kind capture.ArgKind
 	off  uint64
@@ -97,7 +97,7 @@ func (s *symbols) value(name string) symbolValue {
 		return symbolValue{kind: capture.ArgImageMem, off: slots[0]}
 	}
 	if len(slots) > 1 {
-		// One for each version of the symbol.
+		// One slot for each version of the symbol.
 		return symbolValue{err: errTwice}
 	}
 	var address uint64
@@ -138,8 +138,8 @@ func (s *symbols) inMemory(addr uint64) bool {
 	return false
 }
 
-// slots returns the addresses of the slots of the symbol in the global offset
-// table, at most one for each symbol of the name.
+// slots returns the addresses of the symbol's slots in the global offset table, at
+// most one for each symbol of that name.
 func (s *symbols) slots(name string) ([]uint64, error) {
 	all, err := s.named(elf.SHT_DYNSYM, name)
 	if err != nil || len(all) == 0 {
@@ -175,8 +175,8 @@ func (s *symbols) slots(name string) ([]uint64, error) {
 	return slots, nil
 }
 
-// bindsItself reports whether the file's own definition of a symbol is the one
-// that it uses: it is a program, or was linked with -Bsymbolic.
+// bindsItself reports whether the file always uses its own definition of a symbol:
+// it is a program, or was linked with -Bsymbolic.
 func (s *symbols) bindsItself() bool {
 	if s.Type == elf.ET_EXEC {
 		return true
@@ -211,7 +211,7 @@ func (s *symbols) bindsItself() bool {
 	return false
 }
 
-// named returns the symbols of a name in the first table of the type.
+// named returns the symbols of a name in the first symbol table of the type.
 func (s *symbols) named(typ elf.SectionType, name string) ([]symbol, error) {
 	for i := range s.Sections {
 		t := &s.Sections[i]
@@ -245,8 +245,8 @@ func (s *symbols) named(typ elf.SectionType, name string) ([]symbol, error) {
 	return nil, nil
 }
 
-// places returns where a name stands in a string table. It may be the end of
-// another.
+// places returns the offsets of a name in a string table. It may be the end of a
+// longer name.
 func (s *symbols) places(table *elffile.Section, name string) (map[uint32]bool, error) {
 	if table.Size > elffile.MaxTable {
 		return nil, &FormatError{What: "symbol names", Why: fmt.Sprintf("%d bytes, more than %d", table.Size, elffile.MaxTable)}
@@ -255,7 +255,7 @@ func (s *symbols) places(table *elffile.Section, name string) (map[uint32]bool, 
 	places := map[uint32]bool{}
 	const step = 64 << 10
 	for at := uint64(0); at < table.Size; at += step {
-		// So much more that no name is between two parts.
+		// The parts overlap, so that no name is split between two.
 		b, err := s.Read("symbol names", table.Off+at, min(step+uint64(len(want))-1, table.Size-at))
 		if err != nil {
 			return nil, err
