@@ -14,43 +14,42 @@ import (
 
 // Agent is the configuration of crau-agent.
 type Agent struct {
-	// Sources are the ways of capturing that are used.
+	// Sources are the sources of events in use.
 	Sources []string `toml:"sources" help:"of usdt, function, wire, wire-udp"`
-	// RecordUnit: entries have the name of the service or scope that the program
-	// runs in, where it is known.
+	// RecordUnit adds the systemd service or scope of the program to entries, where
+	// it is known.
 	RecordUnit bool `toml:"record_unit" help:"the service or scope of the program"`
-	// Library lists files with probes, as paths or globs. Empty: the usual
-	// crypto libraries, as far as they are there.
+	// Library lists files with probes, as paths or globs. Empty: the usual crypto
+	// libraries that are installed.
 	Library []string `toml:"library" help:"paths and globs; none: the usual crypto libraries"`
-	// DiscoverProcesses: files that processes load are looked at for probes and
-	// functions, too, wherever they are.
+	// DiscoverProcesses also searches the files that processes load for probes and
+	// functions, wherever they are.
 	DiscoverProcesses bool `toml:"discover_processes" help:"also what processes load from elsewhere"`
-	// Exclude lists programs that are not recorded, by the rules of package exclude.
+	// Exclude lists rules for programs that are not recorded; see package exclude.
 	Exclude []string `toml:"exclude" help:"unit=GLOB, executable=GLOB or user=NAME;\nsuch programs are not recorded"`
-	// SuspectedRelays are base names of programs, as globs, that pass on what others
-	// send while only one of their sockets shows it: the other leg is inside SSH, a
-	// virtual machine, or a network in user space.
+	// SuspectedRelays are base names of programs, as globs, that forward connections
+	// of others while only one leg is a visible socket: the other leg is inside SSH,
+	// a virtual machine, or a user-space network.
 	SuspectedRelays []string `toml:"suspected_relays" help:"programs, as globs, that pass on\nconnections of others"`
 	// LogDir is the directory of the log.
 	LogDir string `toml:"log_dir"`
-	// CoalesceWindow is how long events of one context are gathered before
-	// they are written.
+	// CoalesceWindow is how long events of one context are collected before they are
+	// written.
 	CoalesceWindow Duration `toml:"coalesce_window" help:"or a number of milliseconds"`
 	// RingSize is the size of the BPF ring buffer, a power of two.
 	RingSize Size `toml:"ring_size" help:"of the BPF ring buffer, a power of two"`
-	// RateLimit is how many probe hits a second are recorded of one process; 0:
-	// all of them.
+	// RateLimit is the maximum number of recorded probe hits per second and process;
+	// 0 disables the limit.
 	RateLimit uint64 `toml:"rate_limit" help:"hits a second of one process; 0: no limit"`
-	// ConnectionLimit is how many connections a second of one process are looked at
-	// for handshakes; 0: all of them.
+	// ConnectionLimit is the maximum number of connections per second and process
+	// that are examined for handshakes; 0 disables the limit.
 	ConnectionLimit uint64 `toml:"connection_limit" help:"connections a second of one process that are\nlooked at; 0: no limit"`
-	// ContextKeyLifetime is how long the key of the context ids is used; 0:
-	// as long as the agent runs.
+	// ContextKeyLifetime is how long the key of the context ids is used; 0: until the
+	// agent exits.
 	ContextKeyLifetime Duration `toml:"context_key_lifetime"`
-	// SyncInterval is how long an event that was written may be lost by a
-	// power cut.
+	// SyncInterval is the time after which a written event survives a power failure.
 	SyncInterval Duration `toml:"sync_interval" help:"until an event survives a power cut"`
-	// SegmentSize and SegmentAge end a file of the log.
+	// SegmentSize and SegmentAge are the limits at which a segment is closed.
 	SegmentSize Size     `toml:"segment_size" help:"of a log file"`
 	SegmentAge  Duration `toml:"segment_age" help:"of a log file"`
 	Retention
@@ -58,17 +57,17 @@ type Agent struct {
 
 // The values of Agent.Sources.
 const (
-	// SourceUSDT is probes in libraries.
+	// SourceUSDT captures USDT probes in libraries.
 	SourceUSDT = "usdt"
-	// SourceFunction is functions of libraries without probes.
+	// SourceFunction captures functions of libraries without probes.
 	SourceFunction = "function"
-	// SourceWire is the plaintext beginning of TLS and SSH connections.
+	// SourceWire captures the plaintext start of TLS and SSH connections.
 	SourceWire = "wire"
-	// SourceWireUDP is that of QUIC connections, too.
+	// SourceWireUDP also captures the start of QUIC connections.
 	SourceWireUDP = "wire-udp"
 )
 
-// DefaultAgent returns the defaults.
+// DefaultAgent returns the default configuration.
 func DefaultAgent() Agent {
 	return Agent{
 		Sources:    []string{SourceUSDT, SourceWire},
@@ -89,8 +88,8 @@ func DefaultAgent() Agent {
 	}
 }
 
-// LoadAgent reads the files in order over the defaults. Deprecated is what
-// the next version refuses.
+// LoadAgent reads the files in order over the defaults. Deprecated lists the values
+// that the next version rejects.
 func LoadAgent(files ...string) (conf Agent, deprecated []Deprecated, err error) {
 	conf = DefaultAgent()
 	if deprecated, err = load(files, &conf); err != nil {
@@ -110,7 +109,7 @@ func (a *Agent) quantities() []quantityKey {
 	}, a.Retention.quantities("")...)
 }
 
-// Check reports a value that cannot be, as a *ValueError.
+// Check returns a *ValueError for the first invalid value.
 func (a *Agent) Check() error {
 	const window = time.Minute
 	switch {

@@ -8,22 +8,22 @@ import (
 
 // Broker is the configuration of crau-broker.
 type Broker struct {
-	// LogDir is the directory of the log, StateDir that of the subscriptions.
+	// LogDir is the directory of the log, StateDir the directory of the
+	// subscriptions.
 	LogDir   string `toml:"log_dir"`
 	StateDir string `toml:"state_dir"`
 	// AgentSocket is the varlink socket of the agent.
 	AgentSocket string `toml:"agent_socket"`
-	// IdleTimeout is how long nobody must need the broker before it leaves; 0:
-	// it stays.
+	// IdleTimeout is how long the broker must be idle before it exits; 0 disables.
 	IdleTimeout Duration `toml:"idle_timeout" help:"until it exits; 0 disables"`
-	// AnswerTimeout is how long a subscriber may take to answer before it may
-	// be skipped forward.
+	// AnswerTimeout is how long a subscriber may take to answer before it may be
+	// skipped forward.
 	AnswerTimeout Duration `toml:"answer_timeout" help:"until a subscriber may be skipped forward"`
-	// MaxSubscriptions bounds the subscriptions of all, MaxUserSubscriptions
+	// MaxSubscriptions limits the subscriptions of all users, MaxUserSubscriptions
 	// those of one user.
 	MaxSubscriptions     int `toml:"max_subscriptions" help:"of all users"`
 	MaxUserSubscriptions int `toml:"max_user_subscriptions" help:"of one"`
-	// MaxStreams bounds the open streams of all, MaxUserStreams those of one
+	// MaxStreams limits the open streams of all users, MaxUserStreams those of one
 	// user.
 	MaxStreams     int `toml:"max_streams" help:"of all users"`
 	MaxUserStreams int `toml:"max_user_streams" help:"of one"`
@@ -31,7 +31,7 @@ type Broker struct {
 	Truncate Truncate `toml:"truncate" help:"what is kept, daily"`
 }
 
-// DefaultBroker returns the defaults.
+// DefaultBroker returns the default configuration.
 func DefaultBroker() Broker {
 	return Broker{
 		LogDir:               "/var/log/crypto-auditing",
@@ -49,8 +49,8 @@ func DefaultBroker() Broker {
 	}
 }
 
-// LoadBroker reads the files in order over the defaults. Deprecated is what
-// the next version refuses.
+// LoadBroker reads the files in order over the defaults. Deprecated lists the values
+// that the next version rejects.
 func LoadBroker(files ...string) (conf Broker, deprecated []Deprecated, err error) {
 	conf = DefaultBroker()
 	if deprecated, err = load(files, &conf); err != nil {
@@ -66,7 +66,7 @@ func (b *Broker) quantities() []quantityKey {
 	}, b.Truncate.quantities()...)
 }
 
-// Check reports a value that cannot be, as a *ValueError.
+// Check returns a *ValueError for the first invalid value.
 func (b *Broker) Check() error {
 	const most = 4096
 	for _, limit := range []struct {

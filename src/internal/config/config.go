@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config reads the configuration files: TOML, with drop-ins, strict.
+// Package config reads the configuration: TOML files with drop-ins. Unknown keys are
+// errors.
 package config
 
 import (
@@ -19,17 +20,17 @@ import (
 	"crypto-auditing/src/internal/quantity"
 )
 
-// ExitConfig is the exit status of a program whose configuration is bad:
-// EX_CONFIG of sysexits.h.
+// ExitConfig is the exit status after an invalid configuration: EX_CONFIG of
+// sysexits.h.
 const ExitConfig = 78
 
-// Error says what is wrong where in a configuration file.
+// Error is an error in a configuration file.
 type Error struct {
-	// File is the path; Line counts from 1 and is 0 where the error is not in
+	// File is the path. Line counts from 1; it is 0 if the error does not belong to
 	// one line.
 	File string
 	Line int
-	// Problem says what is wrong and what to do.
+	// Problem describes the error and its remedy.
 	Problem string
 }
 
@@ -43,12 +44,12 @@ func (e *Error) Error() string {
 // values is a configuration.
 type values interface {
 	Check() error
-	// quantities are the keys whose values are durations and sizes.
+	// quantities returns the keys whose values are durations or sizes.
 	quantities() []quantityKey
 }
 
-// load reads files in order into v; a later file overrides what it names. Then
-// it checks the values. Deprecated is what the next version refuses.
+// load reads files in order into v; a later file overrides the keys that it sets. Then
+// it checks the values. Deprecated lists the values that the next version rejects.
 func load(files []string, v values) (deprecated []Deprecated, err error) {
 	set := places{}
 	for _, file := range files {
@@ -91,7 +92,7 @@ func decode(file string, b []byte, v values) error {
 		line, _ := bad.Position()
 		return &Error{file, line, mistake.Describe(bad)}
 	}
-	// The decoder does not say where a number is that a text was expected for.
+	// The decoder gives no position for a number where it expects a string.
 	var invalid *quantity.Error
 	if errors.As(err, &invalid) {
 		set := places{}
@@ -105,7 +106,7 @@ func decode(file string, b []byte, v values) error {
 	return &Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}
 }
 
-// remedy says what to do about an unknown key.
+// remedy returns a hint for an unknown key.
 func remedy(key string) string {
 	switch key {
 	case "log_file":
@@ -118,10 +119,10 @@ func remedy(key string) string {
 	return "see the manual page for the keys there are"
 }
 
-// Files returns the configuration files of a program in the order they are
-// read: NAME.conf in the first of dirs that has one, then the drop-ins
-// NAME.conf.d/*.conf of all dirs by file name; a drop-in hides those of the
-// same name in later dirs. The convention is that of systemd (systemd-system.conf(5)).
+// Files returns the configuration files of a program in reading order: NAME.conf from
+// the first of dirs that has one, then the drop-ins NAME.conf.d/*.conf of all dirs,
+// sorted by file name. A drop-in replaces those of the same name in later dirs. This is
+// the convention of systemd (systemd-system.conf(5)).
 func Files(name string, dirs ...string) ([]string, error) {
 	var files []string
 	dropIns := map[string]string{}
@@ -156,7 +157,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Folders are where configuration is looked for, the administrator's first.
+// Folders returns the configuration directories, the administrator's first.
 func Folders() []string {
 	return []string{"/etc/crypto-auditing", "/usr/lib/crypto-auditing"}
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Help lists the keys of a configuration with its values, as TOML, for --help. What
-// the tag help of a key says stands at a column.
+// Help lists the keys of a configuration with their values as TOML, for --help. The
+// text of a key's help tag starts at column.
 func Help(of any, column int) string {
 	var b strings.Builder
 	writeHelp(&b, reflect.Indirect(reflect.ValueOf(of)), column)

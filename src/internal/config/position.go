@@ -9,11 +9,11 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// ValueError says that a value of the right type cannot be.
+// ValueError is a value of the right type that is not valid.
 type ValueError struct {
-	// Key is the key with its tables, as in "truncate.reading".
+	// Key is the key with its tables, such as "truncate.reading".
 	Key string
-	// Problem says which values can be.
+	// Problem describes the valid values.
 	Problem string
 }
 
@@ -23,19 +23,19 @@ func badValue(key, format string, args ...any) error {
 	return &ValueError{Key: key, Problem: fmt.Sprintf(format, args...)}
 }
 
-// place is where a key has the value that counts, and a plain value as it is
-// written.
+// place is the file and line that set the effective value of a key, and the value as
+// written, if it is a scalar.
 type place struct {
 	file  string
 	line  int
 	value string
 }
 
-// places tells where each key, in lower case, was set last: the decoder takes
-// keys in any case.
+// places maps each key to the place where it was set last. Keys are in lower case,
+// because the decoder ignores case.
 type places map[string]place
 
-// note takes in where a sound file sets which keys.
+// note records the places of all keys of a file that was decoded without error.
 func (p places) note(file string, b []byte) {
 	var parser unstable.Parser
 	parser.Reset(b)
@@ -51,7 +51,7 @@ func (p places) note(file string, b []byte) {
 	}
 }
 
-// set notes a value, and those inside it if it is an inline table.
+// set records a value, and the values inside an inline table.
 func (p places) set(name, file string, line int, value *unstable.Node) {
 	p[name] = place{file, line, string(value.Data)}
 	if value.Kind != unstable.InlineTable {
@@ -66,7 +66,7 @@ func (p places) set(name, file string, line int, value *unstable.Node) {
 	}
 }
 
-// key returns the dotted key of an expression and its line.
+// key returns the dotted key of an expression, and its line.
 func (places) key(parser *unstable.Parser, e *unstable.Node) (name string, line int) {
 	var parts []string
 	for it := e.Key(); it.Next(); {
@@ -79,8 +79,7 @@ func (places) key(parser *unstable.Parser, e *unstable.Node) (name string, line 
 	return strings.Join(parts, "."), line
 }
 
-// locate completes an error about a value with where the value is set: in no
-// file, if it is a default.
+// locate adds the place of the value to the error. A default has no place.
 func (p places) locate(err *ValueError) error {
 	for key := err.Key; key != ""; {
 		if at, ok := p[key]; ok {

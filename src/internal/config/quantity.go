@@ -13,20 +13,20 @@ import (
 	"crypto-auditing/src/internal/quantity"
 )
 
-// Duration is a length of time. It is a struct because the TOML decoder asks
-// only those that are not integers how to read one.
+// Duration is a length of time. It is a struct because the TOML decoder does not call
+// UnmarshalText of integer types.
 type Duration struct {
 	time.Duration
-	// number is a number without a unit, in decimal digits, until the file is
-	// read: whether it is valid depends on the key.
+	// number is a number without a unit, in decimal digits, until the whole file is
+	// read: its meaning depends on the key.
 	number string
 }
 
 // For returns a Duration.
 func For(d time.Duration) Duration { return Duration{Duration: d} }
 
-// UnmarshalText implements encoding.TextUnmarshaler. A number without a unit
-// leaves the value as it is.
+// UnmarshalText implements encoding.TextUnmarshaler. A number without a unit does not
+// change the value.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := quantity.ParseDuration(string(text), 0)
 	var bad *quantity.Error
@@ -41,7 +41,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the duration as it is written in a file.
+// String returns the duration in its notation in a file.
 func (d Duration) String() string { return quantity.FormatDuration(d.Duration) }
 
 // Size is a number of bytes.
@@ -57,7 +57,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// parseSize also takes a number without a unit, which load warns about.
+// parseSize also accepts a number without a unit; load warns about it.
 func parseSize(text, help string) (int64, error) {
 	n, err := quantity.ParseSize(text, help)
 	var bad *quantity.Error
@@ -67,39 +67,39 @@ func parseSize(text, help string) (int64, error) {
 	return n, err
 }
 
-// String returns the size as it is written in a file.
+// String returns the size in its notation in a file.
 func (s Size) String() string { return quantity.FormatSize(int64(s)) }
 
-// number is what a number without a unit means for a key. The zero value:
+// number is the meaning of a number without a unit for a key. The zero value:
 // milliseconds or bytes, as in version 0.1.0, with a warning.
 type number int
 
 const (
-	// milliseconds, as the public project has it.
+	// milliseconds, as in the public project.
 	milliseconds number = iota + 1
-	// ignored: the key is as if it were not there, with a warning. What version
-	// 0.1.0 took for milliseconds would remove the log.
+	// ignored, with a warning, as if the key were not set: version 0.1.0 reads
+	// milliseconds, which would remove the log.
 	ignored
 )
 
 // quantityKey is a key whose value is a duration or a size.
 type quantityKey struct {
 	name string
-	// duration is where the value is; nil: it is a size.
+	// duration points to the value; it is nil for a size.
 	duration *Duration
 	number   number
-	// off says that 0 and "infinity" turn off what the key limits.
+	// off reports that 0 and "infinity" disable the limit.
 	off bool
 }
 
-// Deprecated is a value that this version takes, or ignores, and the next one
-// refuses.
+// Deprecated is a value that this version accepts or ignores, and the next version
+// rejects.
 type Deprecated struct {
 	File string
 	Line int
 	Key  string
-	// Problem says what is wrong with the value, and how it is taken;
-	// Replacement is what to write instead.
+	// Problem describes the error in the value and its current meaning; Replacement
+	// is the new notation.
 	Problem, Replacement string
 }
 
@@ -107,8 +107,8 @@ func (d Deprecated) String() string {
 	return fmt.Sprintf("%s:%d: %s: write %s", d.File, d.Line, d.Problem, d.Replacement)
 }
 
-// settle decides about numbers without a unit and about infinity in the file
-// that p was just read from.
+// settle resolves numbers without a unit and infinity in the file that was just read
+// into p.
 func (p places) settle(file string, keys []quantityKey) (deprecated []Deprecated, err error) {
 	for _, k := range keys {
 		at := p[k.name]
@@ -139,8 +139,8 @@ func (p places) settle(file string, keys []quantityKey) (deprecated []Deprecated
 	return deprecated, nil
 }
 
-// settle gives a key the value that a number without a unit means. The problem is
-// empty if that is how to write it.
+// settle sets a key to the meaning of a number without a unit. The problem is empty if
+// this notation is valid for the key.
 func (k *quantityKey) settle(text string) (problem, replacement string, err error) {
 	if k.duration == nil {
 		n, err := parseSize(text, quantity.SizeHelp)
@@ -166,7 +166,7 @@ func (k *quantityKey) settle(text string) (problem, replacement string, err erro
 	return "and is taken for milliseconds", replacement, nil
 }
 
-// number returns the value if it is a number above 0 in decimal digits.
+// number returns the value if it is a positive number in decimal digits, else "".
 func (p place) number() string {
 	value := strings.ReplaceAll(strings.Trim(p.value, `"'`), "_", "")
 	if strings.Trim(value, "0123456789") != "" || strings.Trim(value, "0") == "" {

@@ -7,14 +7,14 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// Retention is what is kept of a log, in both configurations.
+// Retention has the limits of a log in both configurations.
 type Retention struct {
-	// MaxSize bounds the log, KeepFree is what it leaves of its file system:
-	// "auto" is a tenth of the file system, at most 4G, and 15 % of it; 0 is no
-	// limit.
+	// MaxSize limits the size of the log, KeepFree the space that must stay free on its
+	// file system. "auto" is 10 % of the file system, at most 4G, for MaxSize and 15 %
+	// for KeepFree; 0 disables the limit.
 	MaxSize  Limit `toml:"max_size" help:"of the log: 10% of the file system, at most 4G"`
 	KeepFree Limit `toml:"keep_free" help:"of the file system: 15%"`
-	// MaxAge is how old an event may become; 0: any age.
+	// MaxAge limits the age of an event; 0 disables the limit.
 	MaxAge Duration `toml:"max_age" help:"of an event; 0: any"`
 }
 
@@ -24,7 +24,7 @@ func defaultRetention() Retention {
 	return Retention{MaxSize: auto, KeepFree: auto}
 }
 
-// quantities are the keys, whose names begin with that of a table.
+// quantities returns the keys; table is the prefix of their names.
 func (r *Retention) quantities(table string) []quantityKey {
 	return []quantityKey{
 		{name: table + "max_size"},
@@ -33,28 +33,28 @@ func (r *Retention) quantities(table string) []quantityKey {
 	}
 }
 
-// Policy returns what the values mean.
+// Policy returns the values as a policy.
 func (r *Retention) Policy() retention.Policy {
 	return retention.Policy{MaxAge: r.MaxAge.Duration, MaxSize: r.MaxSize.Limit, KeepFree: r.KeepFree.Limit}
 }
 
-// Truncate is what is kept of the log when it is truncated.
+// Truncate has the limits that apply when the log is truncated.
 type Truncate struct {
 	Retention
-	// Reading is what it means that all durable subscriptions have read a part
-	// of the log: "ignore", "keep" or "drop".
+	// Reading is the effect of reading by the durable subscriptions: "ignore",
+	// "keep" or "drop".
 	Reading string `toml:"reading" help:"what durable subscriptions have not read is kept;\n\"ignore\": that is no matter; \"drop\": what all\nhave read goes at once"`
-	// Hold is how old what a lagging subscription has not read may become; 0:
-	// any age.
+	// Hold limits the age of entries that a lagging subscription has not read; 0
+	// disables the limit.
 	Hold Duration `toml:"hold" help:"how long, at most; 0: forever"`
 }
 
-// quantities are the keys of the table.
+// quantities returns the keys of the table.
 func (t *Truncate) quantities() []quantityKey {
 	return append(t.Retention.quantities("truncate."), quantityKey{name: "truncate.hold", duration: &t.Hold, number: ignored, off: true})
 }
 
-// Policy returns what the values mean.
+// Policy returns the values as a policy.
 func (t *Truncate) Policy() retention.Policy {
 	p := t.Retention.Policy()
 	p.Reading, p.Hold = retention.Reading(t.Reading), t.Hold.Duration
