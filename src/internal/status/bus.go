@@ -16,7 +16,7 @@ type Variant interface {
 	Store(to any) error
 }
 
-// Dictionary returns a structure as the a{sv} that it is on the bus.
+// Dictionary returns a structure in its form on the bus, a{sv}.
 func Dictionary[V Variant](of any, variant func(any) V) map[string]V {
 	return dictionary(reflect.Indirect(reflect.ValueOf(of)), variant)
 }
@@ -32,7 +32,7 @@ func dictionary[V Variant](of reflect.Value, variant func(any) V) map[string]V {
 	return d
 }
 
-// onBus returns a field as it is on the bus.
+// onBus returns a field in its form on the bus.
 func onBus[V Variant](v reflect.Value, option string, variant func(any) V) any {
 	switch value := v.Interface().(type) {
 	case time.Time:
@@ -71,7 +71,7 @@ func onBus[V Variant](v reflect.Value, option string, variant func(any) V) any {
 	return v.Interface()
 }
 
-// tupleOf returns the structure on the bus for one of ours.
+// tupleOf returns the structure type on the bus for a type of this package.
 func tupleOf(t reflect.Type) reflect.Type {
 	var members []reflect.StructField
 	for i := range t.NumField() {
@@ -85,9 +85,9 @@ func tupleOf(t reflect.Type) reflect.Type {
 	return reflect.StructOf(members)
 }
 
-// FromBus sets the fields of the structure that to points to, and takes their keys
-// out of a dictionary. Numbers may be of any unsigned type. The error is about the
-// first value of another type; all others are set.
+// FromBus sets the fields of the structure that to points to, and removes their keys
+// from d. Numbers may have any unsigned type. The error describes the first value of a
+// wrong type; all other fields are set.
 func FromBus[V Variant](d map[string]V, to any) (first error) {
 	var rest *map[string]any
 	walk(reflect.ValueOf(to).Elem(), func(key, option string, field reflect.Value) {
@@ -162,7 +162,7 @@ func fromBus[V Variant](v V, option string, to reflect.Value) error {
 	return v.Store(to.Addr().Interface())
 }
 
-// fromTuples sets an array of structures. Their times are never none.
+// fromTuples sets an array of structures. Its times are always set.
 func fromTuples(v Variant, to reflect.Value) error {
 	list := reflect.New(reflect.SliceOf(tupleOf(to.Type().Elem())))
 	if err := v.Store(list.Interface()); err != nil {

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// JSON returns a structure with the names of the tag json.
+// JSON returns a structure as JSON with the names of the json tags.
 func JSON(v any) (json.RawMessage, error) { return appendJSON(nil, reflect.ValueOf(v), "json") }
 
-// Varlink returns a structure as the varlink interfaces describe it. Numbers
-// beyond those of the interfaces, which are signed, are the greatest.
+// Varlink returns a structure in its form in the varlink interfaces. Their numbers are
+// signed; larger numbers become the largest one.
 func Varlink(v any) (json.RawMessage, error) {
 	return appendJSON(nil, reflect.ValueOf(v), "varlink", "json")
 }
@@ -63,12 +63,12 @@ func appendJSON(dst []byte, v reflect.Value, tags ...string) (_ []byte, err erro
 	}
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
-	e.SetEscapeHTML(false) // whoever encodes the result may
+	e.SetEscapeHTML(false) // left to the encoder of the result
 	err = e.Encode(v.Interface())
 	return append(dst, bytes.TrimSuffix(text.Bytes(), []byte("\n"))...), err
 }
 
-// list returns the losses as varlink has them.
+// list returns the losses in their form in the varlink interfaces.
 func (l Lost) list() any {
 	type loss struct {
 		Reason string `json:"reason"`
@@ -81,8 +81,8 @@ func (l Lost) list() any {
 	return list
 }
 
-// FromVarlink sets the fields of the structure that to points to. The errors are
-// those of json.Unmarshal.
+// FromVarlink sets the fields of the structure that to points to. The errors are from
+// json.Unmarshal.
 func FromVarlink(text json.RawMessage, to any) error {
 	return decode(text, reflect.ValueOf(to).Elem())
 }
@@ -130,7 +130,7 @@ func decode(text json.RawMessage, v reflect.Value) error {
 	return json.Unmarshal(text, v.Addr().Interface())
 }
 
-// optional is the reverse of micros.
+// optional is the inverse of micros.
 func optional(us int64) time.Time {
 	if us == 0 {
 		return time.Time{}

@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// exposition is a text in the format of Prometheus
+// exposition is a text in the exposition format of Prometheus
 // (https://prometheus.io/docs/instrumenting/exposition_formats).
 type exposition struct{ bytes.Buffer }
 
-// metricPrefix begins the names of all metrics.
+// metricPrefix is the prefix of the names of all metrics.
 const metricPrefix = "crypto_auditing_"
 
 // family is a metric.
 type family struct {
 	name, kind, help string
-	// rank is where it stands among others.
+	// rank is the sort key of the metric.
 	rank    int
 	samples func(x *exposition, name string)
 }
@@ -49,8 +49,8 @@ func (x *exposition) sample(name string, value float64, labels ...string) {
 	x.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
 }
 
-// Metrics returns an agent's status as metrics for Prometheus; nil: the agent
-// cannot be asked.
+// Metrics returns an agent's status as metrics for Prometheus; nil means that the agent
+// does not answer.
 func Metrics(a *Agent) []byte {
 	var x exposition
 	up := 1.0
@@ -70,7 +70,7 @@ func Metrics(a *Agent) []byte {
 	return x.Bytes()
 }
 
-// one writes one sample.
+// one returns a function that writes one sample.
 func one(value float64, labels ...string) func(*exposition, string) {
 	return func(x *exposition, name string) { x.sample(name, value, labels...) }
 }
@@ -93,7 +93,7 @@ func families(v reflect.Value) (all []family) {
 	return all
 }
 
-// familyOf returns the metric that a field's tag names, without samples.
+// familyOf returns the metric of a field's tag, without samples.
 func familyOf(f reflect.StructField) (m family, ok bool) {
 	words := strings.Fields(f.Tag.Get("metric"))
 	if len(words) < 2 {
@@ -106,9 +106,8 @@ func familyOf(f reflect.StructField) (m family, ok bool) {
 	return m, true
 }
 
-// familiesOfRows returns the metrics of an array. Elements that agree in their
-// labels are one sample: a file that was replaced by an equal one is the same
-// library.
+// familiesOfRows returns the metrics of an array. Elements with equal labels become one
+// sample: a file that was replaced by an identical one is the same library.
 func familiesOfRows(rows reflect.Value) (all []family) {
 	t := rows.Type().Elem()
 	for i := range t.NumField() {
@@ -150,8 +149,8 @@ func labelsOf(row reflect.Value) (labels []string) {
 	return labels
 }
 
-// number returns the value of a metric: times in seconds, and of a text whether
-// there is one.
+// number returns the value of a metric: seconds for times; for other types 1, or 0 if
+// the value is empty.
 func number(v reflect.Value) float64 {
 	switch value := v.Interface().(type) {
 	case time.Time:

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package status has what agent and broker report of themselves: one type each,
-// whose fields are the table from which every form is made. A field's tags are
-// its names:
+// Package status defines the status of the agent and of the broker. Each is one type,
+// and all output formats are derived from its fields. The tags of a field:
 //
-//	bus      the key in an a{sv} of org.crypto_auditing.Broker; "u" after a comma
-//	         makes it a u instead of a t, "tuple" an array of structures, "*" takes
-//	         the keys that no other field has
-//	json     in crauctl status --output=json
-//	varlink  in the varlink interfaces, if that differs
-//	metric   a metric for Prometheus: name, type, and, if it is not 0, a number by
-//	         which the metrics are ordered; help is its description
+//	bus      the key in an a{sv} of org.crypto_auditing.Broker; after a comma, "u"
+//	         selects u instead of t, "tuple" an array of structures; "*" collects
+//	         the keys of no other field
+//	json     the name in crauctl status --output=json
+//	varlink  the name in the varlink interfaces, if it differs
+//	metric   a metric for Prometheus: name, type and, if it is not 0, a number by
+//	         which the metrics are sorted; help is its description
 //	label    a label of the metrics of the elements of an array
 //
-// "omitempty" leaves out what is empty, and a field without a name is not in that
-// form. Times are µs since the Unix epoch, 0 for none, and lengths of time µs.
+// "omitempty" omits an empty field; a field without a name is absent from that format.
+// Times are in µs since the Unix epoch, 0 if unset; durations are in µs.
 package status
 
 import (
@@ -23,8 +22,8 @@ import (
 	"time"
 )
 
-// walk calls do for each field of a structure that has a name under one of the
-// tags, of which the first that is there counts.
+// walk calls do for each field of a structure that has a name in one of the tags. The
+// first of tags that the field has is used.
 func walk(v reflect.Value, do func(name, option string, field reflect.Value), tags ...string) {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -48,10 +47,10 @@ func walk(v reflect.Value, do func(name, option string, field reflect.Value), ta
 	}
 }
 
-// omitted reports whether a field is left out.
+// omitted reports whether a field is omitted.
 func omitted(option string, field reflect.Value) bool { return option == "omitempty" && field.IsZero() }
 
-// micros is a time in µs since the Unix epoch, 0 for none.
+// micros returns a time in µs since the Unix epoch, 0 if it is unset.
 func micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
