@@ -8,24 +8,24 @@ import (
 	"crypto-auditing/src/internal/quantity"
 )
 
-// Limit is a number of bytes, which may depend on the file system; 0: no limit.
+// Limit is a number of bytes, absolute or relative to the file system; 0: no limit.
 type Limit struct {
 	Bytes int64
-	// Percent, if it is not 0, is that share of the file system instead.
+	// Percent, if not 0, is used instead of Bytes: a percentage of the file system.
 	Percent int
-	// Auto is the default of MaxSize and of KeepFree instead: 10 % of the file
-	// system, at most 4 GiB, and 15 % of it, as journald.conf(5) has them.
+	// Auto selects the default of MaxSize, 10 % of the file system but at most 4 GiB,
+	// or of KeepFree, 15 % of the file system, as in journald.conf(5).
 	Auto bool
 }
 
 const (
 	autoSize = 10
 	autoFree = 15
-	// AutoSizeBound is the most that MaxSize is by default.
+	// AutoSizeBound is the upper bound of the default of MaxSize.
 	AutoSizeBound = 4 << 30
 )
 
-// String returns the limit as configurations have it.
+// String returns the limit in its notation in a configuration.
 func (l Limit) String() string {
 	switch {
 	case l.Auto:
@@ -36,7 +36,7 @@ func (l Limit) String() string {
 	return quantity.FormatSize(l.Bytes)
 }
 
-// in returns the limit in bytes on a file system of that many bytes.
+// in returns the limit in bytes on a file system of total bytes.
 func (l Limit) in(total int64) int64 {
 	if l.Percent > 0 {
 		return total / 100 * int64(l.Percent)
@@ -50,8 +50,8 @@ func (p *Policy) Depends() bool {
 	return depends(p.MaxSize) || depends(p.KeepFree)
 }
 
-// Bounds returns how many bytes a store may have on a file system of that many
-// bytes, and how many are to stay free there; 0: no limit.
+// Bounds returns the maximum size of a store on a file system of total bytes, and the
+// space that must stay free there, in bytes; 0: no limit.
 func (p *Policy) Bounds(total int64) (maxSize, keepFree int64) {
 	if maxSize = p.MaxSize.in(total); p.MaxSize.Auto {
 		maxSize = min(Limit{Percent: autoSize}.in(total), AutoSizeBound)

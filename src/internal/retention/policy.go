@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package retention has the rules by which parts of a log are kept or removed:
-// whole segments, the oldest first. The fields of its two types are the table from
-// which the bus, the client, crauctl and the descriptions of removals are made:
-// their tag key is a rule's name, option the one of crauctl vacuum, help its
-// description, where braces stand for backquotes.
+// Package retention has the rules by which parts of a log are kept or removed: whole
+// segments, the oldest first. The bus, the client, crauctl and the descriptions of
+// removals derive their names from the fields of Policy and Changes: the tag key is the
+// name of a rule, option its option of crauctl vacuum, help its description, in which
+// braces stand for backquotes.
 package retention
 
 import (
@@ -17,73 +17,73 @@ import (
 	"crypto-auditing/src/internal/quantity"
 )
 
-// Policy is how much of a log is kept. Zero is no limit.
+// Policy is the set of limits of a log. Zero means no limit.
 type Policy struct {
-	// MaxAge is how old an entry may become.
+	// MaxAge limits the age of an entry.
 	MaxAge time.Duration `key:"max-age"`
-	// MaxSize is how much the log may have, KeepFree what it leaves free of its
-	// file system for others.
+	// MaxSize limits the size of the log, KeepFree is the space of its file system that
+	// must stay free.
 	MaxSize  Limit `key:"max-size"`
 	KeepFree Limit `key:"keep-free"`
-	// Reading is what it means that the log was read, up to the sequence Read.
+	// Reading is the effect of reading by the durable subscriptions. All of them have
+	// read the log up to the sequence number Read.
 	Reading Reading `key:"reading"`
 	Read    uint64
-	// Hold is how old what a lagging subscription has not read may become.
+	// Hold limits the age of entries that a lagging subscription has not read.
 	Hold time.Duration `key:"hold"`
-	// Force allows removing the whole log at once: every closed segment, if there
-	// are two or more that the limits do not allow.
+	// Force allows removing the whole log at once: every closed segment, if two or more
+	// exceed the limits.
 	Force bool `key:"force"`
 }
 
-// Changes are what is to be kept otherwise than configured. What is nil, empty or
-// false is as it is configured; 0 is no limit.
+// Changes overrides parts of the configured policy. A nil, empty or false field keeps
+// the configured value; 0 means no limit.
 type Changes struct {
-	// MaxAge removes what is older.
+	// MaxAge removes older entries.
 	MaxAge *time.Duration `key:"max-age" option:"vacuum-time" help:"remove what is older than {TIME}"`
-	// MaxSize keeps no more bytes, or percent, above 0, of the file system of the
-	// log.
+	// MaxSize limits the log to a number of bytes, MaxSizePercent, if not 0, to a
+	// percentage of its file system.
 	MaxSize        *uint64 `key:"max-size" option:"vacuum-size" help:"keep no more than {SIZE}"`
 	MaxSizePercent uint32  `key:"max-size-percent"`
-	// KeepFree leaves so many bytes, or percent, above 0, of the file system free.
+	// KeepFree keeps a number of bytes free, KeepFreePercent, if not 0, a percentage
+	// of the file system.
 	KeepFree        *uint64 `key:"keep-free" option:"keep-free" help:"leave {SIZE} of the file system free"`
 	KeepFreePercent uint32  `key:"keep-free-percent"`
-	// Reading is what it means that all durable subscriptions have read a part
-	// of the log.
+	// Reading is the effect of reading by the durable subscriptions.
 	Reading Reading `key:"reading" option:"reading" help:"what all durable subscriptions have read goes (drop), what they have not stays (keep), or it does not matter (ignore): {WORD}"`
-	// Hold is how long a subscription that lags may hold the log.
+	// Hold limits how long a lagging subscription keeps parts of the log.
 	Hold *time.Duration `key:"hold" option:"hold" help:"let a subscription that lags hold the log for {TIME} at most"`
-	// Force allows removing the whole log at once: every file but the one that is
-	// written to, if those are two or more.
+	// Force allows removing the whole log at once: every file except the one being
+	// written, if these are two or more.
 	Force bool `key:"force" option:"force" help:"remove also the whole log at once"`
 }
 
-// Reading is what it means for a part of the log that all readers have read it,
-// or that one has not.
+// Reading is the effect on a part of the log of whether all subscriptions have read it.
 type Reading string
 
-// The meanings.
+// The values of Reading.
 const (
-	// Ignore: nothing, the limits alone decide.
+	// Ignore: no effect; only the limits decide.
 	Ignore Reading = "ignore"
-	// Keep: what has not been read stays, whatever the limits say.
+	// Keep: parts that are not read by all are kept regardless of the limits.
 	Keep Reading = "keep"
-	// Drop: what has been read goes at once, and what has not as the limits say.
+	// Drop: parts read by all are removed at once; the limits decide about the rest.
 	Drop Reading = "drop"
 )
 
-// Readings are the values of Reading.
+// Readings returns the values of Reading.
 func Readings() []string { return []string{string(Ignore), string(Keep), string(Drop)} }
 
-// percent ends the key of a limit that is given as a share.
+// percent is the suffix of the key of a limit that is a percentage.
 const percent = "-percent"
 
-// Rule is a field of Changes, to whose value it points.
+// Rule is a field of Changes. Value points to the field.
 type Rule struct {
 	Key, Option, Help string
 	Value             any
 }
 
-// Rules are all fields.
+// Rules returns all fields.
 func (c *Changes) Rules() (all []Rule) {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
@@ -94,7 +94,7 @@ func (c *Changes) Rules() (all []Rule) {
 	return all
 }
 
-// BusKey is the rule's key on the bus.
+// BusKey returns the rule's key on the bus.
 func (r *Rule) BusKey() string {
 	if _, ok := r.Value.(**time.Duration); ok {
 		return r.Key + "-usec"
@@ -105,10 +105,10 @@ func (r *Rule) BusKey() string {
 // Share sets the percentage of a limit.
 func (c *Changes) Share(key string, share uint32) { *find[uint32](c, key+percent) = share }
 
-// Unlimit sets that there is no limit.
+// Unlimit removes a limit.
 func (c *Changes) Unlimit(key string) { *find[*uint64](c, key) = new(uint64) }
 
-// ShareOf returns the key of the limit of which a rule is the percentage.
+// ShareOf returns the key of the limit whose percentage the rule is.
 func (r *Rule) ShareOf() (key string, ok bool) { return strings.CutSuffix(r.Key, percent) }
 
 // With returns the policy with the changes.
@@ -148,14 +148,15 @@ func (p Policy) With(c Changes) (Policy, error) {
 	return p, nil
 }
 
-// Without returns the policy without the rule of a key, which there must be.
+// Without returns the policy without the rule of a key. It panics if there is no such
+// rule.
 func (p Policy) Without(key string) Policy {
 	field(&p, key).SetZero()
 	return p
 }
 
-// find returns the field with a key, which there must be, of a policy or of
-// changes.
+// find returns the field of a policy or of changes that has the key. It panics if there
+// is none.
 func find[T any](in any, key string) *T { return field(in, key).Addr().Interface().(*T) }
 
 func field(in any, key string) reflect.Value {
@@ -168,7 +169,7 @@ func field(in any, key string) reflect.Value {
 	panic("retention: there is no rule " + key)
 }
 
-// Given returns the changes as the bus has them, by key.
+// Given returns the set fields in their form on the bus, by key.
 func (c *Changes) Given() map[string]any {
 	given := map[string]any{}
 	for _, r := range c.Rules() {
@@ -194,11 +195,11 @@ func (c *Changes) Given() map[string]any {
 	return given
 }
 
-// Decision is a rule that decided about a part of the log: its key, the option of
+// Decision is a rule that decided about a part of the log: its key, its option of
 // crauctl vacuum, and its value.
 type Decision struct{ Key, Option, Value string }
 
-// Decided returns the rules that decided, given which keys did.
+// Decided returns the rules for whose keys by returns true.
 func (p *Policy) Decided(by func(key string) bool) (all []Decision) {
 	var c Changes
 	for _, r := range c.Rules() {
@@ -219,7 +220,7 @@ func (p *Policy) Decided(by func(key string) bool) (all []Decision) {
 	return all
 }
 
-// Check reports a value that cannot be.
+// Check returns an error for an invalid value.
 func (p *Policy) Check() error {
 	switch p.Reading {
 	case Ignore, Keep, Drop:
