@@ -21,29 +21,29 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// journalSocket is where the journal takes messages in its native protocol
+// journalSocket is the socket of the journal's native protocol
 // (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
 const journalSocket = "/run/systemd/journal/socket"
 
 const (
-	// longestValue keeps a message within what a datagram may have.
+	// longestValue keeps a message within the maximum size of a datagram.
 	longestValue = 4 << 10
-	// longestName is what the journal allows (sd_journal_send(3)).
+	// longestName is the limit of the journal (sd_journal_send(3)).
 	longestName = 64
-	// patience is how long a message may keep the caller waiting: recording
-	// goes before logging.
+	// patience is how long sending a message may block the caller: recording has
+	// priority over logging.
 	patience = time.Second
 )
 
 // ToJournal reports whether stderr is connected to the journal.
 func ToJournal(stderr io.Writer) bool {
-	// An error is a value of JOURNAL_STREAM that is not the journal's.
+	// An error means that JOURNAL_STREAM has an invalid value.
 	connected, err := journal.StderrIsJournalStream()
 	return err == nil && connected && stderr == os.Stderr
 }
 
-// New returns a logger for a daemon: to the journal, with priorities and
-// fields, if stderr is connected to it, else as text to stderr.
+// New returns a logger for a daemon. If stderr is connected to the journal, it logs to
+// the journal with priorities and fields, else as text to stderr.
 func New(stderr io.Writer) *slog.Logger {
 	if ToJournal(stderr) {
 		return slog.New(&handler{sender: &sender{socket: journalSocket, stderr: stderr}})
@@ -51,8 +51,8 @@ func New(stderr io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: textAttr}))
 }
 
-// textAttr names the levels that log/slog has no names for, and leaves out
-// what is the journal's.
+// textAttr names the levels that log/slog does not name, and drops the attribute meant
+// for the journal only.
 func textAttr(groups []string, a slog.Attr) slog.Attr {
 	switch {
 	case len(groups) > 0:
@@ -69,15 +69,15 @@ func textAttr(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// field is a field of a message: its key in lower case, with those of its
-// groups before it.
+// field is a field of a message. The key is in lower case and prefixed with the keys of
+// its groups.
 type field struct{ key, value string }
 
 // handler sends records to the journal.
 type handler struct {
 	sender *sender
 	fields []field
-	group  string // with a dot at its end, or empty
+	group  string // with a trailing dot, or empty
 }
 
 // Enabled implements slog.Handler.
@@ -130,7 +130,7 @@ func appendFields(fields []field, group string, a slog.Attr) []field {
 	return append(fields, field{group + a.Key, clip(v.String())})
 }
 
-// clip bounds a value, at the end of a character.
+// clip limits the length of a value. It cuts between characters.
 func clip(s string) string {
 	if len(s) <= longestValue {
 		return s
@@ -142,7 +142,7 @@ func clip(s string) string {
 	return s[:end] + "…"
 }
 
-// line is a message as people see it: the text, the error, the other fields.
+// line returns the message line: the text, the error, then the other fields.
 func line(text string, fields []field) string {
 	var b, rest strings.Builder
 	b.WriteString(text)
@@ -168,10 +168,10 @@ func line(text string, fields []field) string {
 	return b.String()
 }
 
-// sender sends messages to the journal. It may be used concurrently.
+// sender sends messages to the journal. It is safe for concurrent use.
 type sender struct {
 	socket string
-	// stderr takes the messages while the socket does not.
+	// stderr receives the messages while the socket fails.
 	stderr io.Writer
 
 	mu         sync.Mutex
@@ -184,21 +184,19 @@ func (s *sender) send(priority int, text string, fields []field) error {
 	datagram := encode(priority, text, fields)
 	err := s.write(datagram)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		// The connection is from before the journal was started again.
+		// The connection may predate a restart of the journal.
 		err = s.write(datagram)
 	}
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	// The journal reads the priority of a line from its beginning
-	// (sd-daemon(3)).
+	// The journal parses the priority prefix of a line (sd-daemon(3)).
 	_, err = fmt.Fprintf(s.stderr, "<%d>%s\n", priority, strings.ReplaceAll(text, "\n", " "))
 	return err
 }
 
-// write sends a datagram on a connection, which is kept as long as it works.
-// The journal package of go-systemd binds its socket, which the sandbox of our
-// services does not allow.
+// write sends a datagram on a connection that is reused until it fails. The journal
+// package of go-systemd binds its socket, which the sandbox of the services forbids.
 func (s *sender) write(datagram []byte) (err error) {
 	if s.connection == nil {
 		if s.connection, err = net.Dial("unixgram", s.socket); err != nil {
@@ -216,7 +214,7 @@ func (s *sender) write(datagram []byte) (err error) {
 	return err
 }
 
-// encode returns a message in the native protocol.
+// encode returns a message in the native protocol of the journal.
 func encode(priority int, text string, fields []field) []byte {
 	var b []byte
 	b = appendField(b, "PRIORITY", strconv.Itoa(priority))
@@ -242,9 +240,9 @@ func appendField(b []byte, name, value string) []byte {
 	return append(b, '\n')
 }
 
-// fieldName makes a name of the journal of a key. Names of the journal's own,
-// which begin with an underscore, and those of the text and the priority are
-// not to be had.
+// fieldName converts a key to a field name of the journal. It strips the leading
+// underscore of the journal's own fields, and returns "" for the fields of the text, the
+// priority and the identifier.
 func fieldName(key string) string {
 	name := strings.TrimLeft(strings.Map(func(r rune) rune {
 		switch {

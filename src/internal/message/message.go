@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package message is what the daemons write to the system journal.
+// Package message defines the messages that the daemons write to the system journal.
 //
-// A Message is an event that administrators look for or act on. It has a fixed
-// text, a priority and a MESSAGE_ID, and an explanation in the catalog
-// systemd/crypto-auditing.catalog, which journalctl -x shows. Log it with its
-// fields:
+// A Message is an event that administrators look for or act on. It has a fixed text, a
+// priority, a MESSAGE_ID, and an explanation in the catalog
+// systemd/crypto-auditing.catalog, which journalctl -x shows. Log it with its fields:
 //
 //	message.LossesBegan.Log(log, "reason", "ring-full", "lost_events", 12)
 //
-// What nobody acts on needs no Message: call log.Info, log.Warn… with a text.
-// Keys of fields are in lower case, as in log/slog; the journal gets them in
-// upper case (REASON=ring-full). An error has the key "error" and follows the
-// text. The comment at each Message names its fields; the catalog may use them
-// as @REASON@.
+// Other events need no Message: call log.Info, log.Warn etc. with a text. Keys of fields
+// are in lower case, as in log/slog; the journal shows them in upper case
+// (REASON=ring-full). An error has the key "error" and follows the text. The comment at
+// each Message lists its fields; the catalog may refer to them as @REASON@.
 //
-// To add a Message: add the constant with its fields, a line of the table with
-// a new id (systemd-id128 new), and an entry of the catalog; a test compares
-// the two. An id is never used again for something else.
+// To add a Message, add the constant with its fields, a line of the table with a new id
+// (systemd-id128 new), and an entry of the catalog; a test compares the two. Never reuse
+// an id for another event.
 package message
 
 import (
@@ -25,8 +23,7 @@ import (
 	"log/slog"
 )
 
-// Levels besides those of log/slog, between and above them as the priorities
-// of syslog(3) are.
+// Levels in addition to those of log/slog, in the order of the priorities of syslog(3).
 const (
 	LevelNotice   = slog.Level(2)
 	LevelCritical = slog.Level(12)
@@ -37,32 +34,30 @@ type Message uint8
 
 // The messages.
 const (
-	// Recording: the agent records. log_dir, libraries.
+	// Recording: the agent started to record. log_dir, libraries.
 	Recording Message = iota
-	// Stopped: the agent stopped in an orderly way. recorded_hits,
-	// recorded_events, groups, chunks.
+	// Stopped: the agent stopped cleanly. recorded_hits, recorded_events, groups, chunks.
 	Stopped
 	// NotRecording: no library is attached, so nothing is recorded.
 	NotRecording
-	// ServiceFailed: a daemon ends, or cannot start. error.
+	// ServiceFailed: a daemon exits with an error, or cannot start. error.
 	ServiceFailed
 	// Reloaded: the new configuration is in effect.
 	Reloaded
-	// ReloadFailed: the configuration was not, or not wholly, taken over.
-	// error.
+	// ReloadFailed: the configuration was not, or only partly, applied. error.
 	ReloadFailed
 	// RestartNeeded: changed settings take effect after a restart. keys.
 	RestartNeeded
-	// Deprecated: the configuration uses what will become an error. file,
-	// line, key, replacement.
+	// Deprecated: the configuration has a value that will become an error. file, line,
+	// key, replacement.
 	Deprecated
 
-	// LibraryAttached: a library is recorded. library, sites, probes.
+	// LibraryAttached: a library is being recorded. library, sites, probes.
 	LibraryAttached
 	// LibraryDetached: a library is no longer recorded. library.
 	LibraryDetached
-	// LibraryReplaced: another file took a library's path. library; from and
-	// to where hits of the new one may be missing.
+	// LibraryReplaced: another file took a library's path. library; from and to if hits
+	// of the new file may be missing.
 	LibraryReplaced
 	// LibraryModified: a library was overwritten in place. library.
 	LibraryModified
@@ -74,39 +69,37 @@ const (
 	LossesBegan
 	// LossesEnded: no further events are lost. lost_hits, lost_events.
 	LossesEnded
-	// DiskFull: the disk takes no more. reason, error.
+	// DiskFull: the disk is full. reason, error.
 	DiskFull
 	// WriteFailed: the log cannot be written for another reason. reason,
 	// error.
 	WriteFailed
-	// LogRecovered: the log is written again.
+	// LogRecovered: writing the log works again.
 	LogRecovered
-	// SyncFailed: entries that had been written may not be on the disk.
-	// first, last, error.
+	// SyncFailed: written entries may not be on the disk. first, last, error.
 	SyncFailed
 
 	// SegmentDamaged: a segment is damaged. segment, error.
 	SegmentDamaged
 	// SegmentUnreadable: a segment cannot be read. segment, error.
 	SegmentUnreadable
-	// SegmentForeign: a file with the name of a segment is not one of the log,
-	// or cannot be read. segment, error.
+	// SegmentForeign: a file with the name of a segment does not belong to the log, or
+	// cannot be read. segment, error.
 	SegmentForeign
 	// SegmentDeleted: another program deleted a segment. segment.
 	SegmentDeleted
-	// DirectoryReplaced: another program removed or replaced the log's
-	// directory. directory.
+	// DirectoryReplaced: another program removed or replaced the directory of the log.
+	// directory.
 	DirectoryReplaced
-	// SegmentsRemoved: the agent removed the oldest segments. user, policy,
-	// first, last, bytes.
+	// SegmentsRemoved: the agent removed the oldest segments. user, policy, first, last,
+	// bytes.
 	SegmentsRemoved
-	// LimitsSuspended: limits of the log would remove all of it at once, and
-	// are not applied. limits, segments, bytes, remedy.
+	// LimitsSuspended: the limits of the log would remove all of it at once and are not
+	// applied. limits, segments, bytes, remedy.
 	LimitsSuspended
-	// LimitsApply: limits that were suspended apply again.
+	// LimitsApply: suspended limits apply again.
 	LimitsApply
-	// DownTime: nothing was recorded between two runs of the agent. from, to,
-	// reason.
+	// DownTime: nothing was recorded between two runs of the agent. from, to, reason.
 	DownTime
 
 	// ContextKeyRenewed: the key of context ids was replaced.
@@ -118,8 +111,7 @@ const (
 	LogUnreadable
 	// LogReadable: the broker can read the log again.
 	LogReadable
-	// StateDamaged: the broker's list of subscriptions was damaged. file,
-	// error.
+	// StateDamaged: the broker's list of subscriptions was damaged. file, error.
 	StateDamaged
 	// SubscriptionFailed: a subscription is not served. subscription, error.
 	SubscriptionFailed
@@ -129,7 +121,7 @@ const (
 	messages int = iota
 )
 
-// properties are what is fixed of a message.
+// properties are the constant parts of a message.
 type properties struct {
 	id    string
 	level slog.Level
@@ -181,22 +173,22 @@ func (m Message) properties() properties {
 	}[m]
 }
 
-// ID is the MESSAGE_ID: 32 hexadecimal digits.
+// ID returns the MESSAGE_ID: 32 hexadecimal digits.
 func (m Message) ID() string { return m.properties().id }
 
-// Level is the message's level, of which Priority makes that of syslog(3).
+// Level returns the message's level; Priority converts it for syslog(3).
 func (m Message) Level() slog.Level { return m.properties().level }
 
-// Text is what the message begins with.
+// Text returns the fixed text of the message.
 func (m Message) Text() string { return m.properties().text }
 
-// Log logs the message with fields, which are as those of slog.Logger.Log.
+// Log logs the message with fields as in slog.Logger.Log.
 func (m Message) Log(log *slog.Logger, fields ...any) {
 	p := m.properties()
 	log.With(slog.String(idKey, p.id)).Log(context.Background(), p.level, p.text, fields...)
 }
 
-// idKey is the key of a message's id in a record. Only the journal gets it.
+// idKey is the key of a message's id in a record. Only the journal receives it.
 const idKey = "MESSAGE_ID"
 
 // All returns all messages.
