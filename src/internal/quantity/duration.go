@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Infinity is what "infinity" means.
+// Infinity is the value of "infinity".
 const Infinity = time.Duration(math.MaxInt64)
 
 const (
 	day  = 24 * time.Hour
 	week = 7 * day
 	year = 365*day + 6*time.Hour
-	// month is the length that systemd gives it, a twelfth of a year.
+	// month has the length that systemd uses, a twelfth of a year.
 	month = year / 12
 )
 
@@ -26,8 +26,8 @@ type unit struct {
 	length time.Duration
 }
 
-// units returns the units of time, a name before those that it begins with. Case
-// matters: M is a month, m a minute.
+// units returns the units of time, each before the units that are a prefix of its name.
+// Case matters: M is a month, m a minute.
 func units() []unit {
 	return []unit{
 		{"seconds", time.Second}, {"second", time.Second}, {"sec", time.Second}, {"s", time.Second},
@@ -43,7 +43,7 @@ func units() []unit {
 	}
 }
 
-// DurationHelp names valid durations, for errors and help.
+// DurationHelp is a list of valid durations for errors and help.
 const DurationHelp = `30d, 2weeks or "1h 30min"`
 
 const (
@@ -52,10 +52,10 @@ const (
 	noUnit       = "has no unit: use for example "
 )
 
-// ParseDuration returns the duration that a text means: a sum of numbers, each
-// with a unit, such as "30d", "2weeks" or "1h 30min", or "infinity". It counts
-// microseconds. A number without a unit counts units of the length bare; with 0 it
-// is an error, except zero. The error is an *Error.
+// ParseDuration parses a duration: a sum of numbers, each with a unit, such as "30d",
+// "2weeks" or "1h 30min", or "infinity". The resolution is a microsecond. A number without
+// a unit is in units of bare; if bare is 0, it is an error, except zero. The error is an
+// *Error.
 func ParseDuration(text string, bare time.Duration) (time.Duration, error) {
 	bad := func(problem string) (time.Duration, error) { return 0, &Error{Text: clip(text), Problem: problem} }
 	const space = " \t\r\n"
@@ -85,7 +85,7 @@ func ParseDuration(text string, bare time.Duration) (time.Duration, error) {
 		rest = strings.TrimLeft(trimmed[len(name):], space)
 		switch {
 		case name == "" && trimmed == after && after != "":
-			return bad(notADuration) // as in 12.34.56
+			return bad(notADuration) // such as 12.34.56
 		case length == 0 && (strings.Trim(whole, "0") != "" || strings.Trim(fraction, "0") != ""):
 			return bad(notADuration)
 		}
@@ -98,9 +98,8 @@ func ParseDuration(text string, bare time.Duration) (time.Duration, error) {
 	return sum, nil
 }
 
-// number cuts a number off a text: digits, with a sign + or without, and
-// perhaps a point and more digits. One part must have a digit, and what follows
-// a point must.
+// number splits a number off a text: digits with an optional sign + and an optional
+// fraction. A number without a fraction needs a digit; so does a fraction.
 func number(text string) (whole, fraction, rest string, ok bool) {
 	if len(text) > 1 && text[0] == '+' && digits(text[1:]) > 0 {
 		text = text[1:]
@@ -115,8 +114,8 @@ func number(text string) (whole, fraction, rest string, ok bool) {
 	return whole, "", rest, n > 0
 }
 
-// times multiplies a number with a length. Fractions of a microsecond are cut
-// off. ok is false if the product is too large.
+// times multiplies a number by a length. Fractions of a microsecond are truncated. ok is
+// false on overflow.
 func times(whole, fraction string, length time.Duration) (product time.Duration, ok bool) {
 	n := int64(0)
 	if whole != "" {
@@ -141,9 +140,8 @@ func times(whole, fraction string, length time.Duration) (product time.Duration,
 	return product + time.Duration(part)*time.Microsecond, true
 }
 
-// FormatDuration writes a duration so that ParseDuration reads it, in days and
-// what is smaller: "30d", "1h 30min".
-// Fractions of a microsecond are cut off, and there is no negative duration.
+// FormatDuration formats a duration for ParseDuration, in days and smaller units: "30d",
+// "1h 30min". Fractions of a microsecond are truncated; a negative duration becomes "0".
 func FormatDuration(d time.Duration) string {
 	if d == Infinity {
 		return "infinity"

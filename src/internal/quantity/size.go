@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// SizeHelp names valid sizes, for errors and help.
+// SizeHelp is a list of valid sizes for errors and help.
 const SizeHelp = "512M or 4G"
 
-// ShareHelp names valid sizes where a share is one, too.
+// ShareHelp is a list of valid sizes where a percentage is valid, too.
 const ShareHelp = "512M, 4G or 10%"
 
 // maxSize is the largest size, 4 EiB.
 const maxSize = 1 << 62
 
-// ParseSize returns the number of bytes that a text means: a number with K, M, G
-// or T, in powers of 1024, or with B for bytes. A number without a unit is an
-// error, except zero. The error is an *Error, which gives help as examples.
+// ParseSize parses a size and returns its number of bytes: a number with K, M, G or T, in
+// powers of 1024, or with B for bytes. A number without a unit is an error, except zero.
+// The error is an *Error with help as examples.
 func ParseSize(text, help string) (int64, error) {
 	invalid := &Error{Text: clip(text), Problem: "is not a valid size: use for example " + help}
 	if len(text) > maxText {
@@ -48,7 +48,7 @@ func ParseSize(text, help string) (int64, error) {
 	return bytes(whole, fraction, shift, invalid)
 }
 
-// bytes returns a number of bytes in units of 1<<shift.
+// bytes converts a number in units of 1<<shift to bytes.
 func bytes(whole, fraction string, shift int, invalid error) (int64, error) {
 	n := int64(0)
 	if whole != "" {
@@ -67,8 +67,8 @@ func bytes(whole, fraction string, shift int, invalid error) (int64, error) {
 	return n<<shift + int64(math.Floor(part*float64(int64(1)<<shift))), nil
 }
 
-// ParsePercent returns the percentage that a text with a percent sign means, 0
-// to 100; ok is false if it means none.
+// ParsePercent parses a percentage with a percent sign, 0 to 100; ok is false for other
+// texts.
 func ParsePercent(text string) (percent int, ok bool) {
 	number, found := strings.CutSuffix(text, "%")
 	if !found || number == "" || len(number) > 3 || digits(number) != len(number) {
@@ -78,8 +78,7 @@ func ParsePercent(text string) (percent int, ok bool) {
 	return percent, err == nil && percent <= 100
 }
 
-// FormatSize writes a size so that ParseSize reads it: in the largest unit that
-// it is a multiple of.
+// FormatSize formats a size for ParseSize, in the largest unit of which it is a multiple.
 func FormatSize(n int64) string {
 	if n == 0 {
 		return "0"
