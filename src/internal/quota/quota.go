@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package quota bounds how many of something users hold at a time, such as
-// connections, calls or streams. Each user has a bound, and a part is reserved for
-// those who are trusted with more, so that neither one user nor many together
-// keep the administrator out.
+// Package quota limits how many objects, such as connections, calls or streams, users
+// hold at a time. Each user has a limit, and a part is reserved for more trusted users, so
+// that neither one user nor many together can lock the administrator out.
 package quota
 
 import (
@@ -11,38 +10,38 @@ import (
 	"sync"
 )
 
-// Rank is how much a user is trusted with.
+// Rank is the level of trust in a user.
 type Rank int
 
 const (
-	// A Stranger is admitted by polkit alone, or not at all.
+	// A Stranger is admitted by polkit only, or not at all.
 	Stranger Rank = iota
-	// A Member is in the group of those who may read the log.
+	// A Member is in the group that may read the log.
 	Member
 	// Trusted are root and the services themselves.
 	Trusted
 )
 
-// Holder is a user who holds or wants something.
+// Holder is a user who holds or requests an object.
 type Holder struct {
 	User uint32
 	Rank Rank
 }
 
-// Limits bound what is held at a time; 0 is no bound. The trusted are bounded by
-// User alone.
+// Limits are the limits of a quota; 0 means no limit. Only User applies to trusted users.
 type Limits struct {
-	// User bounds each user.
+	// User is the limit of each user.
 	User int
-	// Strangers bounds all strangers together, Others all strangers and members.
+	// Strangers is the limit of all strangers together, Others that of all strangers and
+	// members.
 	Strangers, Others int
 }
 
-// Full reports a limit that is reached.
+// Full reports that a limit is reached.
 type Full struct {
-	// Limit names it: what is counted, and of whom.
+	// Limit describes the limit: the objects, and the users it applies to.
 	Limit string
-	// User says that it is the limit of one user.
+	// User reports that it is the limit of one user.
 	User bool
 	Max  int
 }
@@ -50,7 +49,7 @@ type Full struct {
 // Error implements error.
 func (f *Full) Error() string { return fmt.Sprintf("limit of %d %s reached", f.Max, f.Limit) }
 
-// Quota counts what users hold. Its methods may be called concurrently.
+// Quota counts the objects that users hold. It is safe for concurrent use.
 type Quota struct {
 	name   string
 	limits Limits
@@ -62,15 +61,15 @@ type Quota struct {
 	all       int
 }
 
-// New returns a quota of things that name names, a plural.
+// New returns a quota. name is the plural of its objects.
 func New(name string, l Limits) *Quota {
 	return &Quota{name: name, limits: l, users: map[uint32]int{}}
 }
 
-// Take counts one more of a holder, or returns which limit that would exceed.
+// Take counts one more object of a holder, or returns the limit that is reached.
 func (q *Quota) Take(h Holder) *Full { return q.take(h, true) }
 
-// TakeAny is as Take, without the limit of one user.
+// TakeAny is like Take, without the limit of one user.
 func (q *Quota) TakeAny(h Holder) *Full { return q.take(h, false) }
 
 func (q *Quota) take(h Holder, perUser bool) *Full {
@@ -89,28 +88,28 @@ func (q *Quota) take(h Holder, perUser bool) *Full {
 	return nil
 }
 
-// Add counts one more of a holder, whatever the limits: one that was there before.
+// Add counts one more object regardless of the limits, for objects that existed before.
 func (q *Quota) Add(h Holder) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.add(h, 1)
 }
 
-// Release gives back one that a holder has taken.
+// Release returns one object of a holder.
 func (q *Quota) Release(h Holder) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.add(h, -1)
 }
 
-// Held returns how many are held.
+// Held returns the number of objects held.
 func (q *Quota) Held() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.all
 }
 
-// add changes the counts. q.mu is held.
+// add changes the counts. The caller holds q.mu.
 func (q *Quota) add(h Holder, n int) {
 	q.all += n
 	if h.Rank != Trusted {
