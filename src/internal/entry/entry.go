@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package entry is where the log store and the event model meet: what the store
-// takes for bytes are event groups here, and its errors are entries that are
-// missing.
+// Package entry connects the log store with the event model: it decodes the entries of
+// the store as event groups, and classifies its errors as missing entries.
 package entry
 
 import (
@@ -13,8 +12,7 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// AppendTerms appends the hashes of all terms of a group: what the filters of the
-// store must know of it, whoever makes them.
+// AppendTerms appends the hashes of all terms of a group for the filters of the store.
 func AppendTerms(dst []uint64, g *event.Group) []uint64 {
 	if len(g.Name) > 0 {
 		dst = append(dst, logstore.TermHash(logstore.Name, g.Name))
@@ -41,9 +39,9 @@ func AppendTerms(dst []uint64, g *event.Group) []uint64 {
 	return dst
 }
 
-// AppendValues appends the hashes of the terms of the kind Value of a group: one
-// for each datum whose value is not too long, but for the name of the context, of
-// which there is a term already.
+// AppendValues appends the hashes of the terms of kind Value of a group: one for each
+// element, except those with a value that is too long, and the name of the context, which
+// is a term already.
 func AppendValues(dst []uint64, g *event.Group) []uint64 {
 	for i := range g.Events {
 		e := &g.Events[i]
@@ -57,8 +55,8 @@ func AppendValues(dst []uint64, g *event.Group) []uint64 {
 	return dst
 }
 
-// ValueHash returns the hash of a value of the key of a seed; ok is false if there
-// is no term of it.
+// ValueHash returns the hash of a value of the key of a seed; ok is false if the value has
+// no term.
 func ValueHash(key frame.ValueSeed, v *event.Value) (hash uint64, ok bool) {
 	if v.Kind == event.Word {
 		return key.Word(v.Word), true
@@ -66,8 +64,8 @@ func ValueHash(key frame.ValueSeed, v *event.Value) (hash uint64, ok bool) {
 	return key.Bytes(v.Bytes)
 }
 
-// ValueTerms returns the terms of values of a key, one of which a chunk may hold
-// that holds one of the values; ok is false if a value has no term.
+// ValueTerms returns the terms of values of a key. A chunk with one of the values matches
+// one of the terms. ok is false if a value has no term.
 func ValueTerms(key string, values []event.Value) (terms []logstore.Term, ok bool) {
 	seed := frame.NewValueSeed(key)
 	for i := range values {
@@ -80,8 +78,8 @@ func ValueTerms(key string, values []event.Value) (terms []logstore.Term, ok boo
 	return terms, key != event.KeyName
 }
 
-// Terms returns a function for logstore.Options.Terms. It is for sealing, by one
-// goroutine at a time.
+// Terms returns a function for logstore.Options.Terms, for use by one goroutine at a time
+// when sealing.
 func Terms() frame.TermsFunc {
 	var g event.Group
 	return func(terms, values []uint64, entry []byte) ([]uint64, []uint64) {
@@ -92,20 +90,20 @@ func Terms() frame.TermsFunc {
 	}
 }
 
-// Lack is a part of a log that a reader passes over.
+// Lack is a part of a log that a reader skips.
 type Lack struct {
-	// First and Last are the entries that are missing; both are 0 if it is not
-	// known which are, or whether any is.
+	// First and Last are the missing entries; both are 0 if these are unknown, or if
+	// it is unknown whether any are missing.
 	First, Last uint64
 	Reason      event.MissingReason
-	// Newest is set if the newest segment cannot be read: no later error may tell
-	// what is missing.
+	// Newest is set if the newest segment cannot be read. Then no later error may
+	// report the missing entries.
 	Newest bool
-	// Harmless is set if nothing is missing that was promised to be kept.
+	// Harmless is set if no entry is missing that should have been kept.
 	Harmless bool
 }
 
-// Missing returns what a notice reports of it.
+// Missing returns the contents of the notice for it.
 func (l *Lack) Missing() event.Missing {
 	if l.Last == 0 {
 		return event.Missing{}
@@ -113,8 +111,8 @@ func (l *Lack) Missing() event.Missing {
 	return event.Missing{Entries: l.Last - l.First + 1, Reason: l.Reason}
 }
 
-// LackOf classifies an error of a logstore.Reader after which it continues; ok is
-// false for others.
+// LackOf classifies an error of a logstore.Reader after which the reader continues; ok is
+// false for other errors.
 func LackOf(err error) (l Lack, ok bool) {
 	var missing *logstore.MissingError
 	var corrupt *logstore.CorruptError
@@ -130,7 +128,7 @@ func LackOf(err error) (l Lack, ok bool) {
 	case errors.As(err, new(*logstore.IncompatibleError)):
 		return Lack{Reason: event.Corrupt}, true
 	case errors.As(err, new(*logstore.ForeignError)):
-		return Lack{Reason: event.PassedOver}, true // nothing is missing for it
+		return Lack{Reason: event.PassedOver}, true // no entry is missing
 	}
 	return Lack{}, false
 }
