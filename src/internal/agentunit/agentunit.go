@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agentunit asks the service manager about the agent's service.
+// Package agentunit queries the service manager for the state of the agent's service.
 //
-// Connecting to the agent's socket starts the agent. Who only wants to know how
-// it is asks here first: that starts nothing.
+// Connecting to the agent's socket starts the agent. A query of this package does not, so
+// callers that only want the status query first.
 package agentunit
 
 import (
@@ -30,7 +30,7 @@ const (
 	noSuchUnit  = "org.freedesktop.systemd1.NoSuchUnit"
 )
 
-// askTime bounds what the service manager is asked.
+// askTime is the time limit of a query.
 const askTime = 5 * time.Second
 
 // State is the state of the agent's service.
@@ -38,40 +38,39 @@ type State string
 
 // The states.
 const (
-	// Running: it records, or did when it was asked last.
+	// Running: the service records, or did at the last query.
 	Running State = "running"
-	// Starting: it is about to.
+	// Starting: the service is starting.
 	Starting State = "starting"
-	// Stopped: it does not run, or ends.
+	// Stopped: the service does not run or is stopping.
 	Stopped State = "stopped"
-	// Failed: it ended with an error. It may be waiting to be started again.
+	// Failed: the service ended with an error. It may be waiting for a restart.
 	Failed State = "failed"
-	// Unknown: the service manager cannot be asked.
+	// Unknown: the service manager does not answer.
 	Unknown State = "unknown"
-	// Unmanaged: systemd does not run the machine, so that nothing is started by
-	// connecting to a socket. Only a connection shows whether the agent runs.
+	// Unmanaged: systemd does not run the machine, so connecting to the socket does not
+	// start the agent. Only a connection shows whether the agent runs.
 	Unmanaged State = "unmanaged"
 )
 
-// Systemd is where there is a directory if systemd runs the machine
-// (sd_booted(3)).
+// Systemd is a directory that exists if systemd runs the machine (sd_booted(3)).
 const Systemd = "/run/systemd/system"
 
-// MayConnect reports whether connecting to the agent's socket does not start
-// the agent, as it runs or starts already.
+// MayConnect reports whether connecting to the agent's socket will not start the agent,
+// because it runs or is starting.
 func (s State) MayConnect() bool { return s == Running || s == Starting || s == Unmanaged }
 
-// Status is what the service manager knows of the service.
+// Status is the status of the service as the service manager reports it.
 type Status struct {
 	State State
-	// Since is when the service became active, or ended; zero: unknown.
+	// Since is the time when the service became active or ended; zero if unknown.
 	Since time.Time
-	// Reason is why it failed, or why the state is unknown.
+	// Reason is the reason why it failed or why the state is unknown.
 	Reason string
 }
 
-// Ask returns the status. address is that of the bus; empty: the system bus.
-// systemd is Systemd but in tests.
+// Ask returns the status. address is the address of the bus; empty: the system bus. systemd
+// is Systemd except in tests.
 func Ask(ctx context.Context, address, systemd string) Status {
 	s := ask(ctx, address)
 	if _, err := os.Lstat(systemd); s.State == Unknown && errors.Is(err, fs.ErrNotExist) {
@@ -93,9 +92,9 @@ func ask(ctx context.Context, address string) Status {
 	}
 	defer c.Close()
 	var unit dbus.ObjectPath
-	// A service manager that is not there is not to be started.
+	// Do not start a service manager.
 	err = c.Object(managerName, managerPath).CallWithContext(ctx, managerName+".Manager.GetUnit", dbus.FlagNoAutoStart, Service).Store(&unit)
-	// All properties at once: it may be started again between two questions.
+	// Query all properties at once: the service may restart between two queries.
 	var properties map[string]dbus.Variant
 	if err == nil {
 		err = c.Object(managerName, unit).CallWithContext(ctx, "org.freedesktop.DBus.Properties.GetAll", dbus.FlagNoAutoStart, "").Store(&properties)
@@ -105,13 +104,13 @@ func ask(ctx context.Context, address string) Status {
 	case err == nil:
 		return statusOf(properties)
 	case errors.As(err, &answer) && answer.Name == noSuchUnit:
-		// What is neither active nor referred to is not loaded.
+		// A unit that is neither active nor referenced is not loaded.
 		return Status{State: Stopped}
 	}
 	return Status{State: Unknown, Reason: fmt.Sprintf("cannot ask the service manager: %v", err)}
 }
 
-// statusOf reads the properties of the unit (org.freedesktop.systemd1(5)).
+// statusOf evaluates the properties of the unit (org.freedesktop.systemd1(5)).
 func statusOf(properties map[string]dbus.Variant) Status {
 	text := func(name string) string {
 		s, _ := properties[name].Value().(string)
