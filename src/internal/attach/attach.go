@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package attach keeps a tracer attached to the files that a finder finds: it
-// follows files as they appear, are replaced or overwritten, and knows for how
-// long a library was not recorded.
+// Package attach keeps a tracer attached to the files that a finder finds. It follows
+// files that are added, replaced or overwritten, and measures how long a library was
+// not recorded.
 package attach
 
 import (
@@ -32,110 +32,111 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// keptReplaced is how many replaced files of one path stay attached, for the
-// programs that started before.
+// keptReplaced is the number of replaced files per path that remain attached, for
+// programs that still use them.
 const keptReplaced = 64
 
-// maxAttaching is how many files are attached to at the same time. It takes
-// memory and, most of the time, waits for the kernel.
+// maxAttaching is the number of files that are attached concurrently. Attaching takes
+// memory and mostly waits for the kernel.
 const maxAttaching = 8
 
-// fileID names a file whatever its path.
+// fileID identifies a file independently of its path.
 type fileID struct{ device, inode uint64 }
 
-// tracked is a file that is attached, or could not be.
+// tracked is a file that is attached, or that could not be attached.
 type tracked struct {
 	path     string
-	library  *probe.Library // nil: not attached
+	library  *probe.Library // nil if not attached
 	since    time.Time
-	replaced time.Time // zero: the file is still at path
-	// attached is when it was attached, in nanoseconds since boot.
+	replaced time.Time // zero while the file is at path
+	// attached is the time of attachment, in nanoseconds since boot.
 	attached uint64
-	// err is why it is not attached; tried is the change time of the file it
-	// was tried with. changing: the file is being written, and tried again when
-	// that is done.
+	// err is the reason why the file is not attached; tried is the change time of the
+	// file at the last attempt. changing: the file is being written, and the next
+	// attempt follows when that ends.
 	err      error
 	tried    int64
 	changing bool
-	// ahead is until when a file under a temporary name is kept attached, which
-	// may become a library by a rename; zero: it has a name that is looked for.
+	// ahead is the time until which a file with a temporary name, which may become a
+	// library by a rename, remains attached; zero if the file's name is one that the
+	// finder finds.
 	ahead time.Time
-	// early: once attached, the file still had its temporary name and no other.
+	// early: when the file was attached, its temporary name was its only name.
 	early bool
-	// missing is since when programs may use the file without being recorded.
+	// missing is the time since which programs may use the file without being recorded.
 	missing *missing
 }
 
-// missing is the beginning of a time in which a library is not recorded.
+// missing is the start of a period in which a library is not recorded.
 type missing struct {
 	reason event.UnrecordedReason
 	start  uint64 // nanoseconds since boot
 }
 
-// Libraries keeps the tracer attached to the files that the finder finds. A file
-// that takes the place of another is attached to in addition: running programs
-// still have the old one.
+// Libraries keeps the tracer attached to the files that the finder finds. If a file is
+// replaced, the new file is attached and the old one remains attached, because running
+// programs still use it.
 type Libraries struct {
 	tracer *probe.Tracer
 	log    *slog.Logger
-	// changed is notified when the finder was replaced, detached when a file
-	// that is being written was detached.
+	// changed is notified when the finder was replaced, detached when a file was
+	// detached because it is being written.
 	changed, detached wakeup.Signal
 	looked            func()
 	miss              func(loss.Unrecorded)
-	// attached is nil if nobody asks.
+	// attached is optional.
 	attached func(event.Library)
 
-	// attaching is held while files are looked for and attached to; mu is
-	// taken inside it, for the fields.
+	// attaching is held while files are searched and attached; mu protects the fields
+	// and is acquired after attaching.
 	attaching sync.Mutex
 	mu        sync.Mutex
 	finder    discover.Finder
-	// optional: that a file has no sites is no error.
+	// optional: a file without sites is not an error.
 	optional bool
-	// names are the globs for base names of the files that the finder finds.
+	// names are globs for the base names of the files that the finder finds.
 	names []string
-	// linked are the base names of all that the named paths lead to: a
-	// package manager may replace the file and leave the link to it alone.
+	// linked are the base names of the found paths and of all links and files that
+	// they lead to: a package manager may replace the file without changing the link.
 	linked map[string]bool
 	files  map[fileID]*tracked
-	// absent are the errors of patterns that lead to no file.
+	// absent are the errors of patterns without a match.
 	absent []*discover.AbsentError
-	// led is the file that a path led to when it was last there; last is when
-	// that was looked at, zero: not since the finder was replaced. noticed is
-	// when a change was first noticed since. In nanoseconds since boot.
+	// led maps a path to the file that it last led to. last is the time of the last
+	// search, zero if there was none since the finder was replaced; noticed is the time
+	// of the first change since then. In nanoseconds since boot.
 	led           map[string]fileID
 	last, noticed uint64
 	// none: it was logged that no library is attached.
 	none bool
-	// others, sources: see Options.
+	// others and sources are documented in Options.
 	others  bool
 	sources []capture.Source
 }
 
-// probes are the sources that are used if none are given.
+// probes returns the default sources.
 func probes() []capture.Source { return []capture.Source{provider.Source()} }
 
-// Options configure Libraries. They may call the functions from any goroutine,
-// which must neither block nor call a method of theirs.
+// Options configure Libraries. The functions may be called from any goroutine and must
+// neither block nor call methods of Libraries.
 type Options struct {
 	Tracer *probe.Tracer
 	Log    *slog.Logger
 	Finder discover.Finder
-	// Sources plan the sites in a file: the first that has any does. None: the
-	// probes of libraries.
+	// Sources plan the sites of a file, which uses the first source that has any. The
+	// default is the probes of libraries.
 	Sources []capture.Source
-	// Others: other sources record, so that nothing is amiss without a library.
+	// Others reports that other sources record, so that having no library is normal.
 	Others bool
-	// Changed is called when something may have been attached or detached, Missed
-	// when a library was not recorded for a time.
+	// Changed is called when a file may have been attached or detached, Missed when a
+	// library was not recorded for some time.
 	Changed func()
 	Missed  func(loss.Unrecorded)
-	// Attached, if set, is called when a library is attached.
+	// Attached, if not nil, is called when a library is attached.
 	Attached func(event.Library)
 }
 
-// New returns Libraries that are attached to nothing yet.
+// New returns Libraries without attached files.
 func New(o Options) *Libraries {
 	if o.Sources == nil {
 		o.Sources = probes()
@@ -148,8 +149,8 @@ func New(o Options) *Libraries {
 	}
 }
 
-// Reconfigure replaces the finder. Files that it does not find are detached. The
-// error lists why files are not attached.
+// Reconfigure replaces the finder. Files that the new finder does not find are
+// detached. The error lists the reasons why files are not attached.
 func (l *Libraries) Reconfigure(finder discover.Finder) error {
 	l.mu.Lock()
 	l.finder = finder
@@ -164,7 +165,7 @@ func (l *Libraries) Reconfigure(finder discover.Finder) error {
 	return l.failures()
 }
 
-// Attached returns how many files are attached.
+// Attached returns the number of attached files.
 func (l *Libraries) Attached() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,9 +177,9 @@ func (l *Libraries) Attached() (n int) {
 	return n
 }
 
-// Attach attaches to all files that are found and not attached yet, and
-// detaches what is no longer found. The error lists everything that went
-// wrong now; other files are attached all the same.
+// Attach attaches all files that the finder finds and that are not yet attached, and
+// detaches files that it no longer finds. The error lists all failures of this call;
+// other files are attached nevertheless.
 func (l *Libraries) Attach() error {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
@@ -214,7 +215,7 @@ func (l *Libraries) Attach() error {
 	return errors.Join(errs...)
 }
 
-// ReportNone logs when no library is attached any more.
+// ReportNone logs once when no library remains attached.
 func (l *Libraries) ReportNone() {
 	none := !l.any(func(f *tracked) bool { return f.library != nil || f.changing })
 	l.mu.Lock()
@@ -226,7 +227,7 @@ func (l *Libraries) ReportNone() {
 	}
 }
 
-// find asks the finder and notes what it says.
+// find calls the finder and stores its result.
 func (l *Libraries) find() discover.Found {
 	l.mu.Lock()
 	finder := l.finder
@@ -246,8 +247,8 @@ func (l *Libraries) find() discover.Found {
 	return found
 }
 
-// identify returns the id of the file at path, following links, and when it
-// was last changed.
+// identify returns the id of the file at path, following links, and its change time in
+// nanoseconds since the Unix epoch.
 func identify(path string) (id fileID, changed int64, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -257,14 +258,14 @@ func identify(path string) (id fileID, changed int64, err error) {
 	return fileID{stat.Dev, stat.Ino}, stat.Ctim.Nano(), nil
 }
 
-// onlyName reports whether a file is at path and has no other name.
+// onlyName reports whether path is the only name of a file.
 func onlyName(id fileID, path string) bool {
 	var s syscall.Stat_t
 	return syscall.Lstat(path, &s) == nil && fileID{s.Dev, s.Ino} == id && s.Nlink == 1
 }
 
-// begin reports whether a file is to be attached to now: it is not yet, and
-// was not tried in its present state. A known file gets its new path.
+// begin reports whether to attach a file now: it is not attached yet, and attaching
+// was not tried in its present state. It updates the path of a known file.
 func (l *Libraries) begin(id fileID, path string, changed int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -316,7 +317,7 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 	f := l.files[id]
 	f.err, f.changing = err, errors.Is(err, probe.ErrChanging)
 	if f.changing {
-		// It is tried again: no error yet.
+		// A later attempt follows: no error yet.
 		return nil
 	}
 	if err != nil {
@@ -324,7 +325,7 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: boottime.Now()})
 		}
 		f.missing = nil
-		// Usual libraries that were built without probes are nothing to tell of.
+		// Usual libraries that were built without probes are not reported.
 		var none *capture.NoSitesError
 		if l.optional && errors.As(err, &none) && len(none.Errors) == 0 {
 			f.err = nil
@@ -332,7 +333,7 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 		}
 		return err
 	}
-	// The path may have been given to another file since it was looked at.
+	// Another file may have taken the path since identify.
 	if opened := (fileID{library.Device, library.Inode}); opened != id {
 		delete(l.files, id)
 		l.files[opened] = f
@@ -364,8 +365,8 @@ func (l *Libraries) logAttached(f *tracked) {
 	}
 }
 
-// retire finds files that are no longer at their paths. The newest of them
-// stay attached; the others are detached, as is what is no longer named.
+// retire marks files that are no longer at their paths. The newest of them remain
+// attached; the others are detached, as are files that are no longer found.
 func (l *Libraries) retire(named []string) {
 	l.mu.Lock()
 	replaced := map[string][]*tracked{}
@@ -379,14 +380,14 @@ func (l *Libraries) retire(named []string) {
 		case there && time.Now().Before(f.ahead):
 			continue
 		case f.library == nil && there:
-			// No longer named.
+			// No longer found.
 			delete(l.files, id)
 			continue
 		case f.library == nil:
 			l.forget(id, f)
 			continue
 		case there || !f.ahead.IsZero():
-			// No longer named, or it was not named in time.
+			// No longer found, or not renamed in time.
 			going = append(going, f.library)
 			delete(l.files, id)
 			continue
@@ -406,14 +407,14 @@ func (l *Libraries) retire(named []string) {
 	}
 	l.mu.Unlock()
 	for _, library := range going {
-		// Waits for the kernel, hence without a lock that others need.
+		// Detach waits for the kernel, so mu must not be held.
 		l.tracer.Detach(library)
 		message.LibraryDetached.Log(l.log, "library", library.Path)
 	}
 }
 
-// Refuse detaches from the libraries of a source that have a build-id, because they
-// must not be recorded from it any more, for the reason err.
+// Refuse detaches the libraries that have the build-id and were attached by the
+// source, because they must no longer be recorded with it. err is the reason.
 func (l *Libraries) Refuse(source string, buildID []byte, err error) {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
@@ -433,8 +434,8 @@ func (l *Libraries) Refuse(source string, buildID []byte, err error) {
 	l.looked()
 }
 
-// failures returns why files that are named are not attached, those that failed
-// earlier included.
+// failures returns the reasons why found files are not attached, including earlier
+// failures.
 func (l *Libraries) failures() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -447,7 +448,7 @@ func (l *Libraries) failures() error {
 	return errors.Join(errs...)
 }
 
-// Status lists the files, by path. How they are attached is not filled in.
+// Status lists the files by path, without the method of attachment.
 func (l *Libraries) Status() []status.Library {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,9 +7,9 @@ import (
 	"crypto-auditing/src/internal/probe"
 )
 
-// Check reports what is wrong with the files that a finder finds, as the calling
-// user sees them: one error each. n is how many can be recorded. It attaches to
-// nothing.
+// Check returns one error for each problem with the files that a finder finds, as far
+// as the calling user may access them, and the number n of files that can be recorded.
+// It does not attach.
 func Check(finder discover.Finder) (n int, problems []error) {
 	found := finder.Find()
 	problems = found.Errors

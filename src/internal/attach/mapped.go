@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// maxKnown is how many files are remembered that processes have mapped. Then
-	// all are forgotten, and looked at again.
+	// maxKnown is the number of files mapped by processes that are remembered. When it
+	// is reached, all are forgotten and examined again.
 	maxKnown = 16384
-	// maxMapped bounds the files that are found.
+	// maxMapped bounds the number of found files.
 	maxMapped = 1024
 )
 
-// Mapped finds the files that processes have mapped to execute them, as a watcher
-// reports them: static programs, libraries that the loader's cache does not list, and
-// what is opened late. It may be used from several goroutines.
+// Mapped finds the files that processes have mapped as executable, as reported by a
+// watcher: static programs, libraries that are not in the loader's cache, and files
+// that are opened late. It is safe for use by several goroutines.
 type Mapped struct {
-	// Keep reports whether to find a file; nil: all.
+	// Keep selects the files to find; nil selects all.
 	Keep func(path string) bool
 
 	changed wakeup.Signal
@@ -36,18 +36,18 @@ type Mapped struct {
 	paths   []string
 }
 
-// file is a file as a process names it.
+// file is a file under the path that a process sees.
 type file struct {
 	path  string
 	inode uint64
 }
 
-// NewMapped returns a finder that has found nothing yet.
+// NewMapped returns a finder without files.
 func NewMapped(keep func(path string) bool) *Mapped {
 	return &Mapped{Keep: keep, changed: wakeup.New(), known: map[file]bool{}}
 }
 
-// Note takes what a process has mapped. It does not block.
+// Note adds a mapping of a process. It does not block.
 func (m *Mapped) Note(mapping mappings.Mapping) {
 	f := file{mapping.Path, mapping.Inode}
 	m.mu.Lock()
@@ -63,10 +63,10 @@ func (m *Mapped) Note(mapping mappings.Mapping) {
 	m.changed.Notify()
 }
 
-// Changed is notified when there may be more to find.
+// Changed is notified when Find may return more files.
 func (m *Mapped) Changed() <-chan struct{} { return m.changed }
 
-// Paths returns the files that are known to be mapped, as processes name them.
+// Paths returns the mapped files that are known, under the paths that processes see.
 func (m *Mapped) Paths() (paths []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,9 +98,9 @@ func (m *Mapped) Find() discover.Found {
 	return discover.Found{Paths: slices.Clone(m.paths), Optional: true}
 }
 
-// reach returns a path by which the caller reaches the file that a process has
-// mapped: the process may have another root directory or other mounts, which only
-// CAP_SYS_PTRACE opens.
+// reach returns a path through which the caller can open the file that a process has
+// mapped. The process may have another root directory or other mounts, which require
+// CAP_SYS_PTRACE.
 func reach(m mappings.Mapping) (string, bool) {
 	for _, path := range []string{m.Path, fmt.Sprintf("/proc/%d/root%s", m.PID, m.Path)} {
 		info, err := os.Stat(path)

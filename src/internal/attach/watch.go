@@ -25,31 +25,30 @@ import (
 )
 
 const (
-	// settle is the least time between two looks at all libraries: a package
-	// manager renames many files at a time.
+	// settle is the shortest interval between two searches: a package manager renames
+	// many files at a time.
 	settle = 20 * time.Millisecond
-	// A file that is being written is tried again after retryFirst, then after
-	// twice the time each, up to retryLast.
+	// Attaching a file that is being written is retried after retryFirst, then after
+	// intervals that double up to retryLast.
 	retryFirst = time.Millisecond
 	retryLast  = 256 * time.Millisecond
-	// aheadFor is how long a file with a temporary name stays attached. Package
+	// aheadFor is how long a file with a temporary name remains attached. Package
 	// managers unpack all files of a package before they rename the first.
 	aheadFor = 2 * time.Minute
-	// maxAhead bounds the files with temporary names.
+	// maxAhead bounds the number of attached files with temporary names.
 	maxAhead = 64
-	// patrol is how often the leases are looked at though no signal came: a
-	// security module may keep signals away. It is well below the 45 s that the
-	// kernel waits (/proc/sys/fs/lease-break-time).
+	// patrol is the interval at which leases are checked without a signal, since a
+	// security module may block signals. It is well below the 45 s that the kernel
+	// waits (/proc/sys/fs/lease-break-time).
 	patrol = 10 * time.Second
-	// unleasedPatrol is how often files without a lease are looked at.
+	// unleasedPatrol is the interval at which files without a lease are checked.
 	unleasedPatrol = time.Second
-	// missingReport is how often a library that is not recorded for long is
-	// reported to the log, so that little of it is forgotten if the agent is
-	// killed.
+	// missingReport is the interval in nanoseconds at which a library that remains
+	// unrecorded is reported to the log, so that little is lost if the agent is killed.
 	missingReport = uint64(time.Minute)
 )
 
-// Watch attaches to files that appear or are replaced, until ctx ends.
+// Watch attaches files that are added or replaced, until ctx is done.
 func (l *Libraries) Watch(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -58,13 +57,12 @@ func (l *Libraries) Watch(ctx context.Context) error {
 	defer w.Close()
 	patrols := time.NewTicker(patrol)
 	defer patrols.Stop()
-	// A file may have been replaced before the watch began.
+	// A file may have been replaced before the watch started.
 	due := time.After(0)
 	var again <-chan time.Time
 	var looked time.Time
 	var pause time.Duration
-	// The last error that was logged: a file that is not there is looked for at
-	// every change.
+	// logged is the last error that was logged: a missing file fails at every change.
 	logged := ""
 	retry := func(first time.Duration) {
 		pause = first
@@ -98,12 +96,12 @@ func (l *Libraries) Watch(ctx context.Context) error {
 				retry(retryFirst)
 			}
 		case err := <-w.Errors:
-			// Events were lost: look at everything.
+			// Events were lost: search everything.
 			l.log.Warn("watching the libraries", "error", err)
 			due = time.After(settle)
 		case <-due:
 			due = nil
-			// First: what changes after attach has looked must be seen.
+			// Watch first, so that changes after the search are noticed.
 			l.watchFolders(w)
 			err := l.Attach()
 			l.ReportNone()
@@ -134,7 +132,7 @@ func (l *Libraries) Watch(ctx context.Context) error {
 	}
 }
 
-// notice notes when a change was first noticed.
+// notice records the time of the first change.
 func (l *Libraries) notice() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,9 +158,8 @@ func (l *Libraries) anyUnleased() bool {
 	return l.any(func(f *tracked) bool { return f.library != nil && f.library.LeaseError != nil })
 }
 
-// Answer detaches from files whenever the kernel asks for their leases, until
-// stop is called. What it asked for before is asked for again by the caller of
-// attach.
+// Answer detaches files when the kernel breaks their leases, until stop is called. The
+// caller of Attach handles leases that the kernel broke before.
 func (l *Libraries) Answer() (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, probe.LeaseSignal)
@@ -179,8 +176,8 @@ func (l *Libraries) Answer() (stop func()) {
 	}
 }
 
-// yield detaches from files that a program waits to write to, or that were
-// written to without a lease.
+// yield detaches files that a program waits to write, or that were written without a
+// lease.
 func (l *Libraries) yield() {
 	l.mu.Lock()
 	var going []*probe.Library
@@ -207,8 +204,8 @@ func (l *Libraries) yield() {
 	l.detached.Notify()
 }
 
-// retry tries to attach to the files that were being written. It reports
-// whether some still are.
+// retry tries to attach the files that were being written. It reports whether some
+// still are.
 func (l *Libraries) retry() bool {
 	l.attaching.Lock()
 	defer l.attaching.Unlock()
@@ -221,7 +218,7 @@ func (l *Libraries) retry() bool {
 		if at, _, err := identify(f.path); err == nil && at == id {
 			files[id] = f.path
 		} else {
-			// It has lost its name.
+			// The file is no longer at its path.
 			l.forget(id, f)
 		}
 	}
@@ -238,8 +235,7 @@ func (l *Libraries) retry() bool {
 	return changing
 }
 
-// lookAhead attaches to a file with a temporary name if that may become the
-// name of a library.
+// lookAhead attaches a file with a temporary name if a rename may make it a library.
 func (l *Libraries) lookAhead(path string) {
 	if !l.mayBecome(filepath.Base(path)) {
 		return
@@ -267,13 +263,13 @@ func (l *Libraries) lookAhead(path string) {
 	}
 	l.files[id] = &tracked{path: path, ahead: time.Now().Add(aheadFor)}
 	l.mu.Unlock()
-	// One that is no library is of no interest.
+	// Errors are ignored: the file need not be a library.
 	_ = l.attachFiles(map[fileID]string{id: path})
 	l.forgetAhead()
 	l.yield()
 }
 
-// forgetAhead forgets files with temporary names that cannot be attached to.
+// forgetAhead forgets files with temporary names that cannot be attached.
 func (l *Libraries) forgetAhead() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -284,8 +280,8 @@ func (l *Libraries) forgetAhead() {
 	}
 }
 
-// arrive notes which file a path leads to. If that is another than before, and
-// the file is not attached yet, programs use it without being recorded.
+// arrive stores which file a path leads to. If the file is a new one and not yet
+// attached, programs use it without being recorded.
 func (l *Libraries) arrive(id fileID, path string, noticed uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -307,9 +303,9 @@ func (l *Libraries) arrive(id fileID, path string, noticed uint64) {
 	}
 }
 
-// switched returns when a path was last made to lead to the file that it leads
-// to, in nanoseconds since boot, as far as the file and the links to it were
-// changed by that. A rename changes what is renamed.
+// switched returns when path was last changed to lead to its current file, in
+// nanoseconds since boot, as far as the change times of the file and of the links to
+// it show that. A rename updates the change time of the renamed file.
 func switched(path string) uint64 {
 	var latest int64
 	for _, link := range follow(path) {
@@ -325,8 +321,8 @@ func switched(path string) uint64 {
 	return at - uint64(age)
 }
 
-// forget forgets a file that is not attached and not at its path any more. The
-// caller holds mu.
+// forget forgets a file that is not attached and no longer at its path. The caller
+// holds mu.
 func (l *Libraries) forget(id fileID, f *tracked) {
 	if m := f.missing; m != nil {
 		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: boottime.Now()})
@@ -334,8 +330,8 @@ func (l *Libraries) forget(id fileID, f *tracked) {
 	delete(l.files, id)
 }
 
-// ReportMissing reports the libraries that have not been recorded for at least
-// so many nanoseconds.
+// ReportMissing reports the libraries that have not been recorded for at least that
+// many nanoseconds.
 func (l *Libraries) ReportMissing(least uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -348,8 +344,8 @@ func (l *Libraries) ReportMissing(least uint64) {
 	}
 }
 
-// watchFolders watches the folders that hold what is found now. Watching one
-// again does nothing.
+// watchFolders watches the directories of the files that are found now. Watching a
+// directory again has no effect.
 func (l *Libraries) watchFolders(w *fsnotify.Watcher) {
 	for _, dir := range l.folders() {
 		if err := w.Add(dir); err != nil {
@@ -374,11 +370,11 @@ func (l *Libraries) folders() []string {
 	return slices.Compact(dirs)
 }
 
-// maxLinks is how many links in a row are followed, as many as path_resolution(7)
-// allows.
+// maxLinks is the highest number of links that are followed in a row, as in
+// path_resolution(7).
 const maxLinks = 40
 
-// follow returns path and, where it is a link, what that leads to, up to the
+// follow returns path and, if it is a link, all paths that it leads to, up to the
 // file.
 func follow(path string) []string {
 	paths := []string{path}
@@ -388,7 +384,7 @@ func follow(path string) []string {
 			break
 		}
 		if !filepath.IsAbs(to) {
-			// The real folder: ".." may not be taken off a link to one.
+			// Resolve the directory first: ".." must not remove a link to a directory.
 			dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 			if err != nil {
 				break
@@ -401,9 +397,9 @@ func follow(path string) []string {
 	return paths
 }
 
-// concerns reports whether a change at path may be one of a library. It goes by
-// the base name: one folder may be watched by several names, and a look too many
-// does no harm.
+// concerns reports whether a change at path may affect a library. It compares base
+// names: a directory may be watched under several names, and a needless search does no
+// harm.
 func (l *Libraries) concerns(path string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -411,9 +407,9 @@ func (l *Libraries) concerns(path string) bool {
 	return !discover.Temporary(path) && (l.linked[name] || l.matches(name, ""))
 }
 
-// mayBecome reports whether a file of this name may be one that is about to
-// take the name of a library: the name of a library with something before or
-// after it, as package managers, rsync(1) and people have it.
+// mayBecome reports whether a file of this name may be about to be renamed to the name
+// of a library: a library's name with something before or after it, as package
+// managers, rsync(1) and people name such files.
 func (l *Libraries) mayBecome(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -425,8 +421,8 @@ func (l *Libraries) mayBecome(name string) bool {
 	return l.matches(name, "*")
 }
 
-// matches reports whether a name is one that the finder looks for, with what
-// around stands for on both sides. The caller holds mu.
+// matches reports whether a name matches a glob of the finder, with around added on
+// both sides of the glob. The caller holds mu.
 func (l *Libraries) matches(name, around string) bool {
 	return slices.ContainsFunc(l.names, func(glob string) bool {
 		match, _ := filepath.Match(around+glob+around, name)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package discover finds the files to attach to. There is a finder for each way
-// of knowing them; what is attached, and for how long, is for the caller.
+// Package discover finds the files to attach to, with one finder for each way to find
+// them. The caller attaches and detaches.
 package discover
 
 import (
@@ -16,42 +16,41 @@ import (
 	"crypto-auditing/src/internal/discover/ldcache"
 )
 
-// Finder finds files. It may be used from several goroutines.
+// Finder finds files. It must be safe for use by several goroutines.
 type Finder interface {
-	// Find returns what there is now.
+	// Find returns the files that exist now.
 	Find() Found
 }
 
-// Found is what a finder has found.
+// Found is the result of a finder.
 type Found struct {
-	// Paths are files, or links to them. One may be there more than once.
+	// Paths are files, or links to them, possibly with duplicates.
 	Paths []string
-	// Errors says what could not be looked at, or is not there although it
-	// should be: an *AbsentError.
+	// Errors are errors of the search; an *AbsentError reports a missing file.
 	Errors []error
-	// Optional: that nothing can be captured in a file is no error.
+	// Optional reports that a file in which nothing can be captured is not an error.
 	Optional bool
-	// Directories and Names tell when to look again: when a file is made,
-	// changed or renamed in one of the directories whose name one of these globs
-	// matches.
+	// Directories and Names define when to search again: when a file whose name
+	// matches one of the globs Names is created, modified or renamed in one of the
+	// directories.
 	Directories, Names []string
 }
 
-// AbsentError reports that a pattern leads to no file.
+// AbsentError reports that a pattern matches no file.
 type AbsentError struct{ Pattern string }
 
 func (e *AbsentError) Error() string {
 	return fmt.Sprintf("cannot attach to %s: no such file", e.Pattern)
 }
 
-// Named finds the files that paths and globs lead to. One that leads to none is
-// an error.
+// Named finds the files that match paths and globs. A pattern without a match is an
+// error.
 type Named []string
 
 // Find implements Finder.
 func (n Named) Find() Found { return glob(n, Found{}) }
 
-// glob adds the files that patterns lead to.
+// glob adds the files that match patterns.
 func glob(patterns []string, f Found) Found {
 	for _, pattern := range patterns {
 		matches, err := filepath.Glob(pattern)
@@ -68,8 +67,8 @@ func glob(patterns []string, f Found) Found {
 	return f
 }
 
-// Usual finds the usual crypto libraries: those that the loader's cache lists,
-// and those at the usual places. One that is not there is no error.
+// Usual finds the usual crypto libraries: those in the loader's cache, and those in
+// the usual directories. A missing library is not an error.
 type Usual struct{}
 
 // Find implements Finder.
@@ -88,11 +87,11 @@ func (Usual) Find() Found {
 	return f
 }
 
-// Has reports whether a file of this base name is one of the usual libraries.
+// Has reports whether name is the base name of one of the usual libraries.
 func (Usual) Has(name string) bool { return usual(name) }
 
-// Files finds files that become known one after another. That one is not there any
-// more, or that nothing can be captured in it, is no error.
+// Files finds the files that were added to it. A file that no longer exists, or in
+// which nothing can be captured, is not an error.
 type Files struct {
 	mu    sync.Mutex
 	paths []string
@@ -112,7 +111,7 @@ func (f *Files) Find() Found {
 	return Found{Paths: slices.Clone(f.paths), Optional: true}
 }
 
-// All finds what several finders find.
+// All combines the results of several finders.
 type All []Finder
 
 // Find implements Finder.
@@ -129,8 +128,8 @@ func (a All) Find() Found {
 	return all
 }
 
-// usualSonames are those of the libraries that have the probes, are getting
-// them, or may be given them by a distribution, up to their version.
+// usualSonames returns the sonames, without version, of the libraries that have the
+// probes, are about to get them, or may get them from a distribution.
 func usualSonames() []string {
 	return []string{"libgnutls.so", "libssl.so", "libcrypto.so", "libnettle.so", "libhogweed.so", "libgcrypt.so", "libssl3.so", "libnss3.so", "libfreebl3.so", "libsoftokn3.so"}
 }
@@ -141,7 +140,7 @@ func usual(soname string) bool {
 	})
 }
 
-// usualPlaces are globs for libraries that the loader's cache does not list.
+// usualPlaces returns globs for libraries that are not in the loader's cache.
 func usualPlaces() []string {
 	var globs []string
 	for _, dir := range []string{"/usr/lib64", "/usr/lib/*-linux-gnu"} {
@@ -152,9 +151,9 @@ func usualPlaces() []string {
 	return globs
 }
 
-// Temporary reports whether a path is one that a package manager gives to a file
-// until all files of the package are there: rpm adds a semicolon and a number
-// in hexadecimal, dpkg a suffix.
+// Temporary reports whether a package manager uses the path for a file until all
+// files of the package are unpacked: rpm appends a semicolon and a hexadecimal
+// number, dpkg a suffix.
 func Temporary(path string) bool {
 	if strings.HasSuffix(path, ".dpkg-new") || strings.HasSuffix(path, ".dpkg-tmp") {
 		return true

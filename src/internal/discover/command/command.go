@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package command finds the files that a command is going to run and load, before
-// it is started: its program, the interpreter of a script, and the libraries that
-// the dynamic loader (ld.so(8)) will look for. It reads files only. What a program
-// opens by itself, as by dlopen(3), it cannot know.
+// Package command finds the files that a command will execute or load, before it is
+// started: its program, the interpreter of a script, and the libraries that the
+// dynamic loader (ld.so(8)) will search for. It only reads files. It cannot find files
+// that a program opens by itself, for example with dlopen(3).
 package command
 
 import (
@@ -23,16 +23,16 @@ import (
 	"crypto-auditing/src/internal/discover/ldcache"
 )
 
-// maxFiles bounds the files of a command, maxWords the words of its arguments that
-// are taken for names of programs.
+// maxFiles bounds the files of a command, maxWords the words of its arguments that are
+// tried as names of programs.
 const (
 	maxFiles = 512
 	maxWords = 64
 )
 
-// Look returns the file that a name leads to for a command: a path, or what is in
-// a directory of path. The error wraps fs.ErrNotExist or fs.ErrPermission, as far
-// as execve(2) would give that.
+// Look returns the file that a command name refers to: the name itself if it is a
+// path, else a file in a directory of path. The error wraps fs.ErrNotExist or
+// fs.ErrPermission where execve(2) would return the corresponding error.
 func Look(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, executable(name)
@@ -47,7 +47,7 @@ func Look(name, path string) (string, error) {
 		if found == nil {
 			return file, nil
 		}
-		// One that must not be executed is reported if there is no other.
+		// A file that is not executable is reported only if there is no other.
 		if errors.Is(found, fs.ErrPermission) {
 			err = found
 		}
@@ -55,7 +55,7 @@ func Look(name, path string) (string, error) {
 	return "", err
 }
 
-// executable reports why the caller cannot execute a file.
+// executable returns the reason why the caller cannot execute a file, nil if it can.
 func executable(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
@@ -72,17 +72,17 @@ func executable(path string) error {
 	return err
 }
 
-// Environment is what of the environment of a command decides what it loads.
+// Environment holds the environment variables that determine what a command loads.
 type Environment struct {
-	// Path is where programs are looked for (PATH), Library where libraries are
-	// (LD_LIBRARY_PATH), Preload the libraries that are loaded in any case
+	// Path is the search path for programs (PATH), Library the search path for
+	// libraries (LD_LIBRARY_PATH), Preload the libraries that are always loaded
 	// (LD_PRELOAD).
 	Path, Library, Preload string
 }
 
-// Files returns the files that a command will execute or load: of the program file
-// and, as far as they name programs, of the words in its arguments, since env(1),
-// a shell and many others start those.
+// Files returns the files that a command will execute or load: those of the program
+// file and of each program that a word in its arguments names, since env(1), a shell
+// and many other programs execute these.
 func Files(file string, arguments []string, e Environment) []string {
 	f := &finder{environment: e, visited: map[string]bool{}}
 	f.cache, _ = ldcache.Read(ldcache.Path)
@@ -108,7 +108,7 @@ type finder struct {
 	files       []string
 }
 
-// add notes a file, by its name without links. It reports whether that is new.
+// add adds a file under its path without links. ok reports whether it is new.
 func (f *finder) add(path string) (real string, ok bool) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil || f.visited[real] || len(f.files) == maxFiles {
@@ -123,10 +123,10 @@ func (f *finder) add(path string) (real string, ok bool) {
 	return real, true
 }
 
-// maxScripts is how many scripts may interpret each other, as in the kernel.
+// maxScripts is the highest nesting of script interpreters, as in the kernel.
 const maxScripts = 5
 
-// program adds a program file with what it needs.
+// program adds a program file with its interpreters and libraries.
 func (f *finder) program(path string, depth int) {
 	real, ok := f.add(path)
 	if !ok {
@@ -152,7 +152,8 @@ func (f *finder) program(path string, depth int) {
 	f.needs(b, nil)
 }
 
-// script returns the interpreter of a script, and the words of its argument.
+// script returns the interpreter of a script, and the words of the interpreter's
+// argument.
 func script(path string) (interpreter string, arguments []string) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -173,7 +174,7 @@ func script(path string) (interpreter string, arguments []string) {
 	return words[0], words[1:]
 }
 
-// binary is an ELF file, as far as it decides what is loaded.
+// binary holds the parts of an ELF file that determine what is loaded.
 type binary struct {
 	machine        elf.Machine
 	class          elf.Class
@@ -181,7 +182,7 @@ type binary struct {
 	rpath, runpath []string
 }
 
-// binaryFile reads an ELF file; nil: it is none.
+// binaryFile reads an ELF file. It returns nil for any other file.
 func binaryFile(path string) *binary {
 	e, err := elf.Open(path)
 	if err != nil {
@@ -205,15 +206,15 @@ func binaryFile(path string) *binary {
 	return b
 }
 
-// needs adds the libraries that a file needs. rpath are the directories of those
-// that need it in turn.
+// needs adds the libraries that a file needs. rpath holds the directories of the
+// chain of files that need this file.
 func (f *finder) needs(b *binary, rpath []string) {
 	for _, name := range b.needed {
 		f.library(name, b, rpath)
 	}
 }
 
-// library adds the library of a name that a file needs, and what that needs.
+// library adds the library that a file needs by name, and the libraries it needs.
 func (f *finder) library(name string, by *binary, rpath []string) {
 	if by.runpath == nil {
 		rpath = slices.Concat(by.rpath, rpath)
@@ -230,7 +231,7 @@ func (f *finder) library(name string, by *binary, rpath []string) {
 	}
 }
 
-// candidates returns the paths at which the loader looks for a library, in order.
+// candidates returns the paths where the loader searches for a library, in order.
 func (f *finder) candidates(name string, by *binary, rpath []string) (paths []string) {
 	if strings.Contains(name, "/") {
 		return []string{name}

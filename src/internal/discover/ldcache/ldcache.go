@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ldcache reads the dynamic loader's cache of shared libraries, which
-// says where a library with a given soname is. The format is that of the GNU
-// C library (sysdeps/generic/dl-cache.h there): a header, a table of entries
-// with offsets of strings, the strings.
+// Package ldcache reads the dynamic loader's cache of shared libraries, which maps
+// sonames to files. The format is defined by the GNU C library
+// (sysdeps/generic/dl-cache.h): a header, a table of entries with offsets of strings,
+// and the strings.
 package ldcache
 
 import (
@@ -16,11 +16,11 @@ import (
 	"slices"
 )
 
-// Path is where the loader's cache is.
+// Path is the path of the loader's cache.
 const Path = "/etc/ld.so.cache"
 
-// Limits on what is read: a cache of a large workstation has a few thousand
-// entries in some 200 KiB.
+// Limits on what is read. The cache of a large workstation has a few thousand entries
+// in some 200 KiB.
 const (
 	maxSize    = 16 << 20
 	maxEntries = 1 << 17
@@ -32,18 +32,18 @@ const (
 	headerSize = 48
 	entrySize  = 24
 
-	// The old format may precede: its magic, its header and entry sizes.
+	// The old format may come first: its magic, and its header and entry sizes.
 	oldMagic     = "ld.so-1.7.0\x00"
 	oldHeader    = 16
 	oldEntrySize = 12
 )
 
-// ErrFormat says that a file is no cache of the loader.
+// ErrFormat reports that a file is not a valid loader cache.
 var ErrFormat = errors.New("no loader cache that is understood")
 
-// Entry is a library.
+// Entry is a library in the cache.
 type Entry struct {
-	// Soname is the name programs ask for, Path the file.
+	// Soname is the name that programs load, Path the file.
 	Soname, Path string
 }
 
@@ -65,8 +65,8 @@ func Read(path string) ([]Entry, error) {
 	return entries, nil
 }
 
-// Parse reads the entries of a cache, of whatever machine. The error is
-// ErrFormat, or wraps it.
+// Parse parses the entries of a cache, for all machines. The error is or wraps
+// ErrFormat.
 func Parse(b []byte) ([]Entry, error) {
 	if len(b) > maxSize {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrFormat, maxSize)
@@ -99,7 +99,7 @@ func Parse(b []byte) ([]Entry, error) {
 	return entries, nil
 }
 
-// text returns the NUL-terminated string at an offset of the cache.
+// text returns the NUL-terminated string at an offset in the cache.
 func text(b []byte, offset uint32) (string, bool) {
 	if uint64(offset) >= uint64(len(b)) {
 		return "", false
@@ -112,7 +112,7 @@ func text(b []byte, offset uint32) (string, bool) {
 	return string(b[:n]), true
 }
 
-// Find returns the paths of the entries whose soname is wanted, each once, in
+// Find returns the paths of the entries whose soname is wanted, without duplicates, in
 // the order of the cache.
 func Find(entries []Entry, wanted func(soname string) bool) []string {
 	var paths []string
