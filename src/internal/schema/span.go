@@ -142,7 +142,7 @@ func assign(to, v *event.Value) {
 }
 
 // usualData is the number of keys that most spans do not exceed.
-const usualData = 4
+const usualData = 2
 
 // Sizes of what is kept, in bytes, as far as memory limits are concerned.
 const (

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -99,6 +100,21 @@ type unplaced struct {
 	end, boot int64
 }
 
+// backwardMemory is what reading backwards may take before garbage is collected
+// more often. Half of it is in use.
+const backwardMemory = 48 << 20
+
+// limitMemory has garbage collected more often near backwardMemory, unless the
+// environment has set a lower limit.
+func limitMemory() (restore func()) {
+	old := debug.SetMemoryLimit(-1)
+	if old <= backwardMemory {
+		return func() {}
+	}
+	debug.SetMemoryLimit(backwardMemory)
+	return func() { debug.SetMemoryLimit(old) }
+}
+
 // showBackward shows the log, or the newest operations of it, by reading it from
 // its end back to after, or to its beginning if that is nil.
 func (q *query) showBackward(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer, err error) {
@@ -110,6 +126,9 @@ func (q *query) showBackward(ctx context.Context, src source.Store, out *output.
 		if after, err = q.begin(ctx, src); err != nil {
 			return nil, err
 		}
+	}
+	if q.lines < 0 {
+		defer limitMemory()()
 	}
 	b := &backward{viewer: newViewer(q, out), source: src, begin: after, from: newest, oldest: oldest.Sequence}
 	if sign := q.sign(); sign != nil {

@@ -64,6 +64,23 @@ func (q *query) run(ctx context.Context) error {
 	return err
 }
 
+// progressUnit is what the progress of the query is counted in.
+func (q *query) progressUnit() progress.Unit {
+	if len(q.files) > 0 {
+		return progress.Bytes
+	}
+	return progress.Entries
+}
+
+// progressOf returns what shows how far a source was read.
+func (q *query) progressOf(src source.Source) func() {
+	if q.meter == nil {
+		return func() {}
+	}
+	far := source.ProgressOf(src)
+	return func() { q.meter.Set(far()) }
+}
+
 // showFiles shows what is selected of log files, one after another.
 func (q *query) showFiles(ctx context.Context, out *output.Output) (_ *gaps, err error) {
 	src, err := source.OpenFiles(ctx, q.files, q.boot)
