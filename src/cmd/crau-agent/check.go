@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"crypto-auditing/src/internal/agent"
@@ -41,7 +42,8 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 	case err != nil:
 		return program.Permanent(fmt.Errorf("%w (as user %s)", err, user))
 	}
-	n, problems := attach.Check(discover.Named(conf.Library))
+	n, problems := attach.Check(discover.Named(conf.Library), agent.Sources(
+		slices.Contains(conf.Sources, config.SourceUSDT), slices.Contains(conf.Sources, config.SourceFunction)))
 	logDir := conf.LogDir + " is writable"
 	if len(s.files) == 0 && user == serviceUser && isMadeAtStart(conf.LogDir) {
 		logDir = conf.LogDir + " is made when the service starts"

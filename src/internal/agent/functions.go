@@ -38,6 +38,10 @@ func (a *Agent) recordFunctions() error {
 			return f.err
 		}
 		a.options.Log.Warn("functions of libraries are not recorded", "error", f.err)
+		if !a.options.Probes {
+			// Then there is nothing to look for in files.
+			a.options.Libraries = nil
+		}
 		return nil
 	}
 	f.source = function.New()
@@ -47,6 +51,17 @@ func (a *Agent) recordFunctions() error {
 		go a.libraries.Refuse(function.Name, q.BuildID, q)
 	})
 	return nil
+}
+
+// Sources returns what plans the sites in libraries, for checks.
+func Sources(probes, functions bool) (sources []capture.Source) {
+	if probes {
+		sources = append(sources, provider.Source())
+	}
+	if functions {
+		sources = append(sources, function.New().Capture())
+	}
+	return sources
 }
 
 // sources returns what plans the sites in libraries: a library with probes is not

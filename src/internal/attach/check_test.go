@@ -21,7 +21,7 @@ func TestCheckFindsWhatIsMissingOrHasNoProbes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, problems := Check(discover.Named{filepath.Join(dir, "none*.so"), text, dir, self})
+	n, problems := Check(discover.Named{filepath.Join(dir, "none*.so"), text, dir, self}, probes())
 	if n != 0 || len(problems) != 4 {
 		t.Fatalf("%d can be recorded, the problems are %v", n, problems)
 	}
