@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package program is what the daemons have in common as programs: exit
-// statuses, errors in how they are called, and flags.
+// Package program has the parts that the daemons share as programs: exit statuses, usage
+// errors and flags.
 package program
 
 import (
@@ -26,17 +26,17 @@ const (
 	ExitUsage   = 2
 )
 
-// Failed begins what the service manager is told of a program that fails. A
-// text without it is older than the failure.
+// Failed is the prefix of the status text that a failing program sends to the service
+// manager. A text without it was sent before the failure.
 const Failed = "failed: "
 
-// UsageError is an error in how the program was called.
+// UsageError is an error in the arguments of the program.
 type UsageError struct{ error }
 
-// Unwrap returns what was wrong.
+// Unwrap returns the cause.
 func (e UsageError) Unwrap() error { return e.error }
 
-// Usage marks an error as one in how the program was called; nil stays nil.
+// Usage marks an error as a UsageError; nil stays nil.
 func Usage(err error) error {
 	if err == nil {
 		return nil
@@ -44,15 +44,14 @@ func Usage(err error) error {
 	return UsageError{err}
 }
 
-// permanentError is a failure that lasts until somebody does something about
-// it.
+// permanentError is a failure that lasts until an administrator fixes it.
 type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
 
-// Permanent marks an error that will be the same at the next start: the exit
-// status is config.ExitConfig, for which the service manager does not start the
-// program again. nil stays nil.
+// Permanent marks an error that would recur at the next start: the exit status is
+// config.ExitConfig, after which the service manager does not restart the program. nil
+// stays nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -60,13 +59,13 @@ func Permanent(err error) error {
 	return permanentError{err}
 }
 
-// askedError is what a check found, or another process answered.
+// askedError is the finding of a check or the answer of another process.
 type askedError struct{ error }
 
 func (e askedError) Unwrap() error { return e.error }
 
-// Asked marks an error of a call that was to find it: it is printed, and is not
-// the failure of a service. nil stays nil.
+// Asked marks an error that the program was called to find: it is printed and is not a
+// failure of the service. nil stays nil.
 func Asked(err error) error {
 	if err == nil {
 		return nil
@@ -74,8 +73,8 @@ func Asked(err error) error {
 	return askedError{err}
 }
 
-// Run runs a command, prints its error and returns the exit status. The service
-// manager is told the error, too: it shows it as long as the service fails.
+// Run runs a command, prints its error and returns the exit status. It also sends the
+// error to the service manager, which shows it while the service is in the failed state.
 func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 	command.SetArgs(args)
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
@@ -91,7 +90,7 @@ func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s: %v\n", command.Name(), err)
 	}
 	if !isAsked {
-		// Without one nothing happens; and a failure to tell is no other failure.
+		// It does nothing without a service manager; its failure is ignored.
 		_, _ = daemon.SdNotify(false, "STATUS="+Failed+strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	var usage UsageError
@@ -106,26 +105,26 @@ func Run(command *cobra.Command, args []string, stderr io.Writer) int {
 	return ExitFailure
 }
 
-// Warn logs what the next version refuses in the configuration.
+// Warn logs the values in the configuration that the next version rejects.
 func Warn(log *slog.Logger, deprecated []config.Deprecated) {
 	for _, d := range deprecated {
 		message.Deprecated.Log(log, "error", d.String(), "file", d.File, "line", d.Line, "key", d.Key, "replacement", d.Replacement)
 	}
 }
 
-// NoArguments refuses arguments that are no flags.
+// NoArguments rejects positional arguments.
 func NoArguments(c *cobra.Command, args []string) error { return Usage(cobra.NoArgs(c, args)) }
 
-// DurationFlag makes a flag (pflag.Value) of a duration in the configuration.
+// DurationFlag is a flag (pflag.Value) for a duration of the configuration.
 type DurationFlag struct {
 	*config.Duration
-	// Unit is what a number without a unit counts; 0: it is an error.
+	// Unit is the unit of a number without one; 0 makes such a number an error.
 	Unit time.Duration
-	// Off says that "infinity" means the same as 0.
+	// Off reports that "infinity" means the same as 0.
 	Off bool
 }
 
-// Set reads the flag's value.
+// Set parses the flag's value.
 func (f DurationFlag) Set(text string) error {
 	d, err := quantity.ParseDuration(text, f.Unit)
 	if err != nil {
@@ -138,5 +137,5 @@ func (f DurationFlag) Set(text string) error {
 	return nil
 }
 
-// Type is the name of the value in the help.
+// Type returns the name of the value in the help.
 func (f DurationFlag) Type() string { return "duration" }

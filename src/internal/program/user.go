@@ -11,10 +11,10 @@ import (
 	"syscall"
 )
 
-// CheckAs makes the process one of the user that a service runs as, so that a
-// check sees what the service will see, and returns the name of the user. It
-// stays what it is unless it is root's, if own is set, and if there is no such
-// user.
+// CheckAs switches the process to the user of a service, so that a check has the
+// permissions of the service, and returns the name of the user. It keeps the current user
+// if own is set, if the process does not run as root, and if the service's user does not
+// exist.
 func CheckAs(service string, own bool) (name string, err error) {
 	u, err := user.Lookup(service)
 	var unknown user.UnknownUserError
@@ -55,7 +55,7 @@ func become(u *user.User) error {
 	if err != nil {
 		return err
 	}
-	// In this order: the last takes away the right to do the others.
+	// The order matters: Setuid drops the privilege that the others need.
 	if err := syscall.Setgroups(groups); err != nil {
 		return err
 	}
