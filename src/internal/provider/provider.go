@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package provider is the interface between instrumented libraries and the
-// audit: the provider's name, and its probes, which are the kinds of capture by
-// name. It is the source "usdt".
+// Package provider defines the interface between instrumented libraries and the agent: the
+// provider's name and its probes, whose names are the names of the capture kinds. It is the
+// source "usdt".
 package provider
 
 import (
@@ -13,14 +13,14 @@ import (
 	"crypto-auditing/src/internal/usdt"
 )
 
-// Name is the provider's name, under which libraries publish the probes.
+// Name is the provider name of the probes of libraries.
 const Name = "crypto_auditing"
 
-// Names returns the accepted names: the published one first, then those that
-// drafts of the interface used and that built libraries still have.
+// Names returns the accepted names: first Name, then the names of draft versions of the
+// interface that existing libraries still have.
 func Names() []string { return []string{Name, "audit", "openssl"} }
 
-// Accepted reports whether a provider's probes are those of the audit.
+// Accepted reports whether a provider name is one of Names.
 func Accepted(provider string) bool {
 	switch provider {
 	case Name, "audit", "openssl":
@@ -29,7 +29,7 @@ func Accepted(provider string) bool {
 	return false
 }
 
-// Source returns the source that asks for the probes of the provider.
+// Source returns the source of the provider's probes.
 func Source() capture.Source { return capture.Source{Name: "usdt", Plan: plan} }
 
 func plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
@@ -46,8 +46,8 @@ func plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
 	for i := range file.Sites {
 		s := &file.Sites[i]
 		kind, known := capture.KindOf(s.Name)
-		// Linkers that fold identical functions leave one site with a note for
-		// each of them.
+		// Linkers that fold identical functions leave one site with a note for each
+		// function.
 		at := place{kind, s.Offset}
 		if !Accepted(s.Provider) || !known || seen[at] {
 			continue
