@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mistake describes mistakes in TOML files (https://toml.io/en/v1.0.0) in
-// words of TOML.
+// Package mistake describes errors in TOML files (https://toml.io/en/v1.0.0) with the terms
+// of TOML.
 package mistake
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// wrongType is how the decoder reports a value of a wrong type.
+// wrongType matches the decoder's error for a value of the wrong type.
 var wrongType = regexp.MustCompile(`^cannot decode TOML ([\w ]+) into (?:a )?(?:struct field .* of type )?(\S+)$`)
 
-// Describe returns what is wrong, and the key that it is wrong with.
+// Describe returns a description of the error with the key concerned.
 func Describe(err *toml.DecodeError) string {
 	problem := strings.TrimPrefix(err.Error(), "toml: ")
 	if m := wrongType.FindStringSubmatch(problem); m != nil {
@@ -27,7 +27,7 @@ func Describe(err *toml.DecodeError) string {
 	return problem
 }
 
-// expected returns what TOML calls the values of a type of Go.
+// expected returns the TOML name for values of a Go type.
 func expected(name string) string {
 	switch {
 	case strings.HasPrefix(name, "[]"):
