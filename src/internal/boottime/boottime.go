@@ -9,16 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Now returns the time since boot, suspend included, in nanoseconds
-// (CLOCK_BOOTTIME).
+// Now returns the time since boot including suspend, in nanoseconds (CLOCK_BOOTTIME).
 //
-// The system call is a raw one because it never waits. Any other wakes the
-// monitor of an idle Go runtime, which then looks every 20 µs whether the
-// thread has come back.
+// It uses a raw system call because the call never blocks. Any other system call wakes the
+// monitor of an idle Go runtime, which then polls every 20 µs for the thread's return.
 func Now() uint64 {
 	var t unix.Timespec
-	// unsafe: the kernel fills in t, which does not move meanwhile. Every kernel
-	// has this clock, so that the call cannot fail.
+	// unsafe: the kernel fills in t, which does not move during the call. Every kernel
+	// has this clock, so the call cannot fail.
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_BOOTTIME, uintptr(unsafe.Pointer(&t)), 0)
 	return uint64(t.Nano())
 }
