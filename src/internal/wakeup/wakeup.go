@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wakeup wakes a goroutine that waits in a select for something to have
-// changed.
+// Package wakeup wakes a goroutine that waits for a change in a select statement.
 package wakeup
 
-// Signal is a wake-up that is pending or not: one that waits is woken once, however
-// often it was notified. It is received from as from any channel.
+// Signal is a wake-up that is pending or not: any number of notifications wakes the
+// receiver once. Receive from it as from any channel.
 type Signal chan struct{}
 
 // New returns a Signal that is not pending.
 func New() Signal { return make(Signal, 1) }
 
-// Notify makes the wake-up pending. It never blocks, and may be called concurrently.
+// Notify makes the wake-up pending. It never blocks and is safe for concurrent use.
 func (s Signal) Notify() {
 	select {
 	case s <- struct{}{}:
