@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package exclude decides which programs are not recorded: by rules about the unit,
-// the executable or the user. What is excluded is counted by rule. The package is
-// pure, except that names of users are looked up when rules are parsed.
+// Package exclude decides which programs are not recorded, by rules about the unit, the
+// executable or the user. It counts exclusions by rule. The package does no I/O, except
+// that parsing rules looks up user names.
 package exclude
 
 import (
@@ -14,43 +14,43 @@ import (
 	"sync/atomic"
 )
 
-// What a rule is about.
+// The subjects of rules.
 const (
 	unit       = "unit"
 	executable = "executable"
 	userKey    = "user"
 )
 
-// Program is what is known of a program.
+// Program is a program as far as it is known.
 type Program struct {
 	// Executable is the base name of its file.
 	Executable string
-	// Owned: User and Units are known, else only the executable is.
+	// Owned is set if User and Unit are known; otherwise only the executable is.
 	Owned bool
 	// User is the real user id.
 	User uint32
-	// Unit is the nearest service or scope; empty: none. ShortUnit is its name
-	// without ids, as the log has it.
+	// Unit is the nearest service or scope, empty if there is none. ShortUnit is its name
+	// without ids, as in the log.
 	Unit, ShortUnit string
 }
 
-// Rule excludes programs. Its counters may be changed by any goroutine.
+// Rule excludes programs. Any goroutine may change its counters.
 type Rule struct {
 	text    string
 	about   string
 	pattern string
 	user    uint32
-	// Handshakes were seen at sockets, Hits are of probes.
+	// Handshakes counts excluded handshakes at sockets, Hits excluded probe hits.
 	Handshakes, Hits atomic.Uint64
 }
 
-// String returns the rule as it was written.
+// String returns the rule as configured.
 func (r *Rule) String() string { return r.text }
 
 // Parse parses rules of the forms unit=GLOB, executable=GLOB and user=NAME, where the
-// name may be a number. Globs are those of path.Match; in units a backslash is an
-// ordinary character, since names of units have it. The error names the rule and
-// the remedy.
+// name may be a number. Globs have the syntax of path.Match, except that a backslash in a
+// unit is an ordinary character, because names of units contain it. The error names the
+// rule and the remedy.
 func Parse(texts []string) ([]*Rule, error) {
 	var rules []*Rule
 	for _, text := range texts {
@@ -58,7 +58,7 @@ func Parse(texts []string) ([]*Rule, error) {
 		r.about, r.pattern, _ = strings.Cut(text, "=")
 		switch r.about {
 		case unit:
-			// As with systemctl, a name without a suffix is that of a service.
+			// As in systemctl, a name without a suffix is the name of a service.
 			if r.pattern != "" && !strings.Contains(r.pattern, ".") && !strings.HasSuffix(r.pattern, "*") {
 				r.pattern += ".service"
 			}
@@ -83,7 +83,7 @@ func Parse(texts []string) ([]*Rule, error) {
 	return rules, nil
 }
 
-// userID returns the id of a user, given as a name or a number.
+// userID returns the id of a user, given by name or number.
 func userID(name string) (uint32, error) {
 	if id, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return uint32(id), nil
@@ -99,7 +99,7 @@ func userID(name string) (uint32, error) {
 	return uint32(id), nil
 }
 
-// matches reports whether a rule is about a program.
+// matches reports whether a rule matches a program.
 func (r *Rule) matches(p *Program) bool {
 	switch {
 	case r.about == executable:
@@ -112,16 +112,16 @@ func (r *Rule) matches(p *Program) bool {
 	return p.Unit != "" && (matches(r.pattern, p.Unit) || matches(r.pattern, p.ShortUnit))
 }
 
-// matches reports whether a pattern, which was checked, matches a name.
+// matches reports whether a valid pattern matches a name.
 func matches(pattern, name string) bool {
 	ok, _ := path.Match(pattern, name)
 	return ok
 }
 
-// List is rules, the first of which that matches counts.
+// List is an ordered list of rules. The first matching rule decides.
 type List []*Rule
 
-// Match returns the first rule that excludes a program; nil: none does.
+// Match returns the first rule that excludes a program, nil if none does.
 func (l List) Match(p *Program) *Rule {
 	for _, r := range l {
 		if r.matches(p) {
@@ -131,7 +131,7 @@ func (l List) Match(p *Program) *Rule {
 	return nil
 }
 
-// NeedsOwner reports whether a rule is about units or users.
+// NeedsOwner reports whether a rule depends on the unit or the user.
 func (l List) NeedsOwner() bool {
 	for _, r := range l {
 		if r.about != executable {
@@ -141,14 +141,14 @@ func (l List) NeedsOwner() bool {
 	return false
 }
 
-// Set is the rules in effect. Its methods may be called by any goroutine.
+// Set has the rules in effect. It is safe for concurrent use.
 type Set struct {
 	rules atomic.Pointer[List]
-	// handshakes and hits were excluded by all rules, former ones included.
+	// handshakes and hits count exclusions by all rules, including former ones.
 	handshakes, hits atomic.Uint64
 }
 
-// Replace puts rules in effect. Those that stay the same keep their counts.
+// Replace puts rules in effect. Unchanged rules keep their counts.
 func (s *Set) Replace(rules []*Rule) {
 	before := map[string]*Rule{}
 	for _, r := range s.Rules() {
@@ -156,7 +156,7 @@ func (s *Set) Replace(rules []*Rule) {
 	}
 	list := make(List, len(rules))
 	for i, r := range rules {
-		// The id of a user's name may be another by now.
+		// The id of a user's name may have changed.
 		if old := before[r.text]; old != nil && old.user == r.user {
 			r = old
 		}
@@ -173,10 +173,10 @@ func (s *Set) Rules() List {
 	return nil
 }
 
-// Version is the same as long as the rules are; nil: there were none yet.
+// Version identifies the rules: it changes with them, and is nil before the first ones.
 func (s *Set) Version() *List { return s.rules.Load() }
 
-// AddHandshake counts a handshake that a rule excluded, AddHit a hit of a probe.
+// AddHandshake counts a handshake that a rule excluded.
 func (s *Set) AddHandshake(r *Rule) {
 	r.Handshakes.Add(1)
 	s.handshakes.Add(1)
@@ -188,8 +188,8 @@ func (s *Set) AddHit(r *Rule) {
 	s.hits.Add(1)
 }
 
-// Handshakes returns how many were excluded, Hits how many hits of probes.
+// Handshakes returns the number of excluded handshakes.
 func (s *Set) Handshakes() uint64 { return s.handshakes.Load() }
 
-// Hits returns how many hits of probes were excluded.
+// Hits returns the number of excluded probe hits.
 func (s *Set) Hits() uint64 { return s.hits.Load() }

@@ -2,38 +2,38 @@
 
 package exclude
 
-// maxVerdicts bounds the processes that are remembered, of two generations each.
+// maxVerdicts limits the number of processes in each of the two generations.
 const maxVerdicts = 8192
 
-// Judge finds out what programs are not recorded. It belongs to one goroutine.
+// Judge decides which programs are excluded. It is for use by one goroutine.
 type Judge struct {
 	set *Set
-	// version is of the rules by which the verdicts were made.
+	// version identifies the rules of the verdicts.
 	version *List
-	// young and old remember processes, so that hits that open no context, and do
-	// not name their program, are known. What is forgotten is recorded without a
+	// young and old cache processes, to recognise hits that open no context and do not
+	// name their program. Without a cached verdict, such hits are recorded without a
 	// name until the process opens a context.
 	young, old map[uint32]verdict
-	// short returns the name of a unit as the log has it.
+	// short returns the name of a unit as in the log.
 	short func(unit string) string
 }
 
-// verdict is what is known of a process.
+// verdict is the cached data of a process.
 type verdict struct {
 	program Program
-	// rule excludes it; nil: none does.
+	// rule is the rule that excludes it, nil if none does.
 	rule *Rule
-	// judged: rule was looked for, for this program.
+	// judged is set if rule is valid for program.
 	judged bool
 }
 
-// NewJudge returns a judge by a set of rules. short returns the name of a unit without ids,
-// as the log has it.
+// NewJudge returns a judge for a set of rules. short returns the name of a unit without
+// ids, as in the log.
 func NewJudge(set *Set, short func(unit string) string) *Judge {
 	return &Judge{set: set, young: map[uint32]verdict{}, old: map[uint32]verdict{}, short: short}
 }
 
-// any reports whether there are rules, after it has forgotten the verdicts of others.
+// any reports whether there are rules. It first drops verdicts of former rules.
 func (j *Judge) any() bool {
 	if version := j.set.Version(); version != j.version {
 		j.version = version
@@ -59,7 +59,7 @@ func (j *Judge) put(process uint32, v verdict) {
 	j.young[process] = v
 }
 
-// Owner notes whose program the next hit of a process is of that names its executable.
+// Owner records the user and unit of the program of the next named hit of a process.
 func (j *Judge) Owner(process, user uint32, unit []byte) {
 	if !j.any() {
 		return
@@ -75,8 +75,8 @@ func (j *Judge) Owner(process, user uint32, unit []byte) {
 	j.put(process, v)
 }
 
-// Hit reports whether a hit of a process is excluded, and counts it then. Not every hit is
-// named, that is comes with the executable of its program.
+// Hit reports whether a hit of a process is excluded, and if so, counts it. named is set if
+// the hit comes with the executable of its program.
 func (j *Judge) Hit(process uint32, named bool, executable []byte) bool {
 	switch {
 	case !j.any():
@@ -87,7 +87,7 @@ func (j *Judge) Hit(process uint32, named bool, executable []byte) bool {
 	return j.counted(j.get(process).rule)
 }
 
-// judge returns the rule that excludes a process of that executable, nil if none does.
+// judge returns the rule that excludes a process with that executable, nil if none does.
 func (j *Judge) judge(process uint32, executable []byte) *Rule {
 	v := j.get(process)
 	if !v.judged || v.program.Executable != string(executable) {
@@ -98,7 +98,7 @@ func (j *Judge) judge(process uint32, executable []byte) *Rule {
 	return v.rule
 }
 
-// counted counts a hit that a rule excludes; nil: none does.
+// counted counts a hit if rule is not nil, and reports whether it did.
 func (j *Judge) counted(rule *Rule) bool {
 	if rule == nil {
 		return false
@@ -107,8 +107,8 @@ func (j *Judge) counted(rule *Rule) bool {
 	return true
 }
 
-// Handshake reports whether a handshake of a program is excluded, and counts it then.
-// Its short unit is filled in.
+// Handshake reports whether a handshake of a program is excluded, and if so, counts it. It
+// sets p.ShortUnit.
 func (j *Judge) Handshake(p *Program) bool {
 	if !j.any() {
 		return false
