@@ -18,9 +18,8 @@ import (
 	"crypto-auditing/src/internal/quota"
 )
 
-// Conn is the connection of a peer. Two goroutines serve it: one reads calls
-// as they come, so that it always knows whether the peer is there, the other
-// answers them, one after another.
+// Conn is the connection of a peer. Two goroutines serve it: one reads calls as they
+// arrive, so that it always notices a disconnect; the other answers them one by one.
 type Conn struct {
 	conn       net.Conn
 	peer       Peer
@@ -28,40 +27,40 @@ type Conn struct {
 	limits     Limits
 	limitError string
 
-	// frames and due are the reader's. due is by when a call that has begun to
-	// come must be complete; zero: none has.
+	// frames and due belong to the reader. due is the deadline for a partly received
+	// call; zero if there is none.
 	frames frames
 	due    time.Time
 
-	// calls are those that wait, size is how many bytes they have. The reader
-	// closes it, after setting refused.
+	// calls are the waiting calls, size is their number of bytes. The reader closes calls
+	// after setting refused.
 	calls   chan []byte
 	size    atomic.Int64
 	refused *limitError
-	// gone is closed when no more is read from the peer.
+	// gone is closed when the reader ends.
 	gone chan struct{}
-	// idle is since when there is no call, in ns since began; busy while there
-	// is one.
+	// idle is the time since which there is no call, in ns since began, or busy during a
+	// call.
 	began time.Time
 	idle  atomic.Int64
 
-	// mu guards end, by when all must be written; zero: no hurry.
+	// mu guards end, the deadline for all replies; zero if there is none.
 	mu  sync.Mutex
 	end time.Time
 }
 
 const (
 	busy = -1
-	// sendBuffer bounds, in bytes, what the kernel keeps for a peer that does
+	// sendBuffer is the size, in bytes, of the kernel's buffer for data that the peer has
 	// not read; the kernel doubles it.
 	sendBuffer = 32 << 10
-	// lastReply is how long replies may take to be read once the server ends.
+	// lastReply is the time limit for replies after the server's context is done.
 	lastReply = time.Second
 )
 
 func newConn(c net.Conn, p Peer, h quota.Holder, o Options) *Conn {
 	if u, ok := c.(*net.UnixConn); ok {
-		_ = u.SetWriteBuffer(sendBuffer) // it works with any
+		_ = u.SetWriteBuffer(sendBuffer) // any size works
 	}
 	conn := &Conn{
 		conn: c, peer: p, holder: h, limits: o.Limits, limitError: o.LimitError,
@@ -71,25 +70,25 @@ func newConn(c net.Conn, p Peer, h quota.Holder, o Options) *Conn {
 	return conn
 }
 
-// CallerOf returns the connection that a call came on, and nil if it did not
-// come through a Server.
+// CallerOf returns the connection of a call, nil if the call did not come through a
+// Server.
 func CallerOf(c *varlink.Call) *Conn {
 	conn, _ := c.Conn.(*Conn)
 	return conn
 }
 
-// Peer is who is at the other end.
+// Peer returns the peer.
 func (c *Conn) Peer() Peer { return c.peer }
 
-// Holder is the peer as quotas know it.
+// Holder returns the peer in its form for quotas.
 func (c *Conn) Holder() quota.Holder { return c.holder }
 
-// Gone is closed when the peer has closed the connection, or its side of it,
-// or has broken a limit.
+// Gone returns a channel that is closed when the peer has closed the connection or its
+// side of it, or has exceeded a limit.
 func (c *Conn) Gone() <-chan struct{} { return c.gone }
 
-// serve answers calls, each when it is its turn, until the peer sends no more,
-// a limit is broken, or ctx is done.
+// serve answers calls one by one until the peer sends no more, exceeds a limit, or ctx is
+// done.
 func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *rate.Limiter) {
 	reading := make(chan struct{})
 	go func() {
@@ -104,20 +103,20 @@ func (c *Conn) serve(ctx context.Context, service *varlink.Service, turn *rate.L
 	}()
 	for call := range c.calls {
 		c.idle.Store(busy)
-		_ = turn.Wait(ctx) // once ctx is done, the call is answered with that
+		_ = turn.Wait(ctx) // if ctx is done, HandleMessage reports that
 		err := service.HandleMessage(ctx, c, call)
 		c.size.Add(-int64(len(call)))
 		c.idle.Store(int64(time.Since(c.began)))
 		if err != nil {
-			return // the call is malformed, or the reply could not be sent
+			return // the call is malformed or the reply could not be sent
 		}
 	}
 	if c.refused != nil {
-		_, _ = c.Write(ctx, limitReply(c.limitError, c.refused)) // it is closed anyway
+		_, _ = c.Write(ctx, limitReply(c.limitError, c.refused)) // the connection is closed in any case
 	}
 }
 
-// read reads calls, until the peer sends no more or breaks a limit.
+// read reads calls until the peer sends no more or exceeds a limit.
 func (c *Conn) read() {
 	defer c.leave()
 	defer close(c.calls)
@@ -141,7 +140,7 @@ func (c *Conn) read() {
 	}
 }
 
-// receiver reads from the connection with the deadlines for what is read.
+// receiver reads from the connection and sets the read deadlines.
 type receiver struct{ *Conn }
 
 func (r receiver) Read(b []byte) (int, error) {
@@ -161,8 +160,8 @@ func (r receiver) Read(b []byte) (int, error) {
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
-		// Else the deadline is that of the server's end, which the next round
-		// finds, or a call has come since it was set.
+		// Otherwise the server has set the deadline to end reading, which the next
+		// iteration notices, or a call has arrived since the deadline was set.
 		now := time.Now()
 		if partial && !now.Before(deadline) {
 			return 0, &limitError{"seconds of a call", int(r.limits.CallTime / time.Second)}
@@ -173,7 +172,7 @@ func (r receiver) Read(b []byte) (int, error) {
 	}
 }
 
-// idleEnd is when the connection ends if no call comes.
+// idleEnd returns the time at which the connection ends if no call arrives.
 func (c *Conn) idleEnd() time.Time {
 	since := c.idle.Load()
 	if since == busy {
@@ -182,19 +181,19 @@ func (c *Conn) idleEnd() time.Time {
 	return c.began.Add(time.Duration(since)).Add(c.limits.IdleTime)
 }
 
-// readBy sets the deadline for reading, unless the server ends.
+// readBy sets the read deadline. It returns false if the server is ending.
 func (c *Conn) readBy(t time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.end.IsZero() {
 		return false
 	}
-	_ = c.conn.SetReadDeadline(t) // a closed connection says so when it is read
+	_ = c.conn.SetReadDeadline(t) // on a closed connection, the read fails
 	return true
 }
 
-// leave says that the peer is gone, unless the server ends: then calls learn
-// that from their context and may still reply.
+// leave closes gone unless the server is ending. In that case calls are cancelled by their
+// context and may still reply.
 func (c *Conn) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,37 +202,36 @@ func (c *Conn) leave() {
 	}
 }
 
-// hurry ends reading, and soon writing too.
+// hurry ends reading immediately, and writing soon.
 func (c *Conn) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.end = now.Add(lastReply)
-	// A closed connection needs neither.
+	// Errors do not matter on a closed connection.
 	_ = c.conn.SetReadDeadline(now)
 	_ = c.conn.SetWriteDeadline(c.end)
 }
 
-// Write sends a reply. It does not look at the context: also when that is
-// done the peer may be told why, and the time for it is bounded.
+// Write sends a reply. It ignores the context: the peer may receive the reason even after
+// the context is done. The time for it is limited.
 func (c *Conn) Write(_ context.Context, reply []byte) (int, error) {
 	c.mu.Lock()
 	deadline := time.Now().Add(c.limits.ReplyTime)
 	if !c.end.IsZero() && c.end.Before(deadline) {
 		deadline = c.end
 	}
-	_ = c.conn.SetWriteDeadline(deadline) // a closed connection says so when it is written
+	_ = c.conn.SetWriteDeadline(deadline) // on a closed connection, the write fails
 	c.mu.Unlock()
 	return c.conn.Write(reply)
 }
 
-// errUpgrade: no interface of ours has methods that make something else of a
-// connection.
+// errUpgrade: no interface has methods that upgrade a connection.
 var errUpgrade = errors.New("connections are not upgraded")
 
-// Read implements varlink.ReadWriterContext, which has it for upgraded
-// connections. It fails.
+// Read implements varlink.ReadWriterContext, which uses it for upgraded connections. It
+// always fails.
 func (c *Conn) Read(context.Context, []byte) (int, error) { return 0, errUpgrade }
 
-// ReadBytes is as Read.
+// ReadBytes always fails, like Read.
 func (c *Conn) ReadBytes(context.Context, byte) ([]byte, error) { return nil, errUpgrade }

@@ -9,25 +9,25 @@ import (
 	"io"
 )
 
-// frames splits what a peer sends into frames: JSON texts that end with NUL
-// (varlink.org, "Message Format"). It holds one frame and what came with it.
+// frames splits the data of a peer into frames: JSON texts that end with NUL (varlink.org,
+// "Message Format"). It holds one frame and the data received with it.
 type frames struct {
 	from io.Reader
-	// size bounds a frame in bytes, without its NUL; depth its nesting.
+	// size limits the bytes of a frame without its NUL, depth its nesting.
 	size, depth int
 
 	buffer []byte // received and not yet returned
-	seen   int    // of buffer, without a NUL
-	next   int    // of buffer, where the next frame begins
+	seen   int    // number of bytes of buffer known to contain no NUL
+	next   int    // offset in buffer of the next frame
 }
 
-// firstRead and later reads bound what is taken from a peer at a time.
+// firstRead and maxRead limit the bytes read from a peer at a time.
 const (
 	firstRead = 512
 	maxRead   = 4096
 )
 
-// limitError says that a peer went beyond a limit.
+// limitError reports that a peer exceeded a limit.
 type limitError struct {
 	limit   string
 	maximum int
@@ -37,13 +37,13 @@ func (e *limitError) Error() string {
 	return fmt.Sprintf("%s: more than %d", e.limit, e.maximum)
 }
 
-// partial reports whether a frame has begun to come.
+// partial reports whether a part of a frame was received.
 func (f *frames) partial() bool { return len(f.buffer) > f.next }
 
-// read returns the next frame, which stays valid until the next call. At the
-// end of what the peer sent between two frames the error is io.EOF, inside a
-// frame io.ErrUnexpectedEOF; beyond a limit it is a *limitError. After a
-// reader's error, such as a deadline, read may be called again.
+// read returns the next frame, which is valid until the next call. When the peer sends no
+// more, the error is io.EOF between frames and io.ErrUnexpectedEOF inside one. An exceeded
+// limit is a *limitError. After another error of the reader, such as a deadline, read may
+// be called again.
 func (f *frames) read() ([]byte, error) {
 	for {
 		f.compact()
@@ -62,26 +62,26 @@ func (f *frames) read() ([]byte, error) {
 	}
 }
 
-// compact drops the frame that was returned last.
+// compact drops the frame returned last.
 func (f *frames) compact() {
 	if f.next == 0 {
 		return
 	}
 	rest := copy(f.buffer, f.buffer[f.next:])
 	f.buffer, f.next = f.buffer[:rest], 0
-	// A peer that once sent a large frame does not keep the memory of one.
+	// Free the memory of a large frame.
 	if rest == 0 && cap(f.buffer) > maxRead {
 		f.buffer = nil
 	}
 }
 
-// fill reads once.
+// fill calls Read once.
 func (f *frames) fill() error {
 	space := firstRead
 	if len(f.buffer) > 0 {
 		space = maxRead
 	}
-	// One byte more than a frame may have tells that it is too long.
+	// One byte more than the limit shows that a frame is too long.
 	space = min(space, f.size+1-len(f.buffer))
 	if free := cap(f.buffer) - len(f.buffer); free < space {
 		grown := make([]byte, len(f.buffer), min(2*cap(f.buffer)+space, f.size+1))
@@ -91,7 +91,7 @@ func (f *frames) fill() error {
 	n, err := f.from.Read(f.buffer[len(f.buffer):cap(f.buffer)])
 	f.buffer = f.buffer[:len(f.buffer)+n]
 	if n > 0 {
-		return nil // the error comes again
+		return nil // the next Read returns the error again
 	}
 	if err == io.EOF && f.partial() {
 		return io.ErrUnexpectedEOF
@@ -99,7 +99,7 @@ func (f *frames) fill() error {
 	return err
 }
 
-// check is what a frame must pass before it is decoded.
+// check validates a frame before it is decoded.
 func (f *frames) check(frame []byte) error {
 	if len(frame) > f.size {
 		return &limitError{"bytes of a call", f.size}
@@ -115,9 +115,8 @@ func (f *frames) check(frame []byte) error {
 
 var errEmpty = errors.New("an empty frame")
 
-// nesting returns how deep the arrays and objects of a JSON text are nested;
-// of something else it returns at least what a JSON decoder gets to see
-// before it finds that out.
+// nesting returns the nesting depth of the arrays and objects of a JSON text. For other
+// input it returns at least the depth that a JSON decoder reaches before it fails.
 func nesting(text []byte) int {
 	depth, deepest := 0, 0
 	inString := false

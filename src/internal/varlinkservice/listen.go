@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Activated returns the listening Unix socket called name that the service
-// manager passed (sd_listen_fds(3)); nil if it passed none. A socket by another
-// name is an error: nobody would ever answer on it. It takes all sockets from
-// the environment and works once.
+// Activated returns the listening Unix socket called name that the service manager passed
+// (sd_listen_fds(3)), nil if it passed none. A socket of another name is an error, because
+// no program would answer on it. Activated takes all sockets from the environment and works
+// only once.
 func Activated(name string) (net.Listener, error) {
 	passed, err := activation.ListenersWithNames()
 	if err != nil {
@@ -61,12 +61,12 @@ func choose(passed map[string][]net.Listener, name string) (net.Listener, error)
 	}
 }
 
-// socketMode lets owner and group connect.
+// socketMode permits owner and group to connect.
 const socketMode = 0o660
 
-// Listen returns a Unix socket that listens at path, for the owner and the group
-// gid; nil: the process's own. A socket that nobody listens on is replaced,
-// one that is in use is an error. It goes when the listener is closed.
+// Listen returns a Unix socket that listens at path, accessible for the owner and the group
+// gid; nil: the group of the process. A stale socket is replaced; a socket in use is an
+// error. Closing the listener removes the socket.
 func Listen(path string, gid *uint32) (net.Listener, error) {
 	l, err := listen(path, gid)
 	if err != nil {
@@ -85,8 +85,8 @@ func listen(path string, gid *uint32) (net.Listener, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	// Until here the umask decides who may connect. That opens nothing: who
-	// may call is asked of each peer.
+	// Until here, the umask decides who can connect. This grants nothing, because each
+	// peer is authorised.
 	if gid != nil {
 		err = os.Lchown(path, -1, int(*gid))
 	}
@@ -100,7 +100,7 @@ func listen(path string, gid *uint32) (net.Listener, error) {
 	return l, nil
 }
 
-// free makes path free for a socket; the error says what keeps it from that.
+// free removes a stale socket at path. The error is the reason why path is not free.
 func free(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

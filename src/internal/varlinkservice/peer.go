@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Peer is the process at the other end of a connection, as it was when it
-// connected (unix(7), SO_PEERCRED and SO_PEERGROUPS). Ids are those of our
-// user namespace.
+// Peer is the process at the other end of a connection with its credentials at the time
+// of connecting (unix(7), SO_PEERCRED and SO_PEERGROUPS). Ids are in the user namespace of
+// this process.
 type Peer struct {
 	UID, GID uint32
 	// Groups are the supplementary groups.
@@ -25,10 +25,10 @@ type Peer struct {
 // IsRoot reports whether the peer is root.
 func (p Peer) IsRoot() bool { return p.UID == 0 }
 
-// In reports whether a group is among the peer's.
+// In reports whether the peer is in a group.
 func (p Peer) In(gid uint32) bool { return p.GID == gid || slices.Contains(p.Groups, gid) }
 
-// PeerOf asks the kernel who is at the other end of a Unix socket.
+// PeerOf asks the kernel for the peer of a Unix socket.
 func PeerOf(c net.Conn) (Peer, error) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
@@ -54,11 +54,11 @@ func PeerOf(c net.Conn) (Peer, error) {
 	return p, nil
 }
 
-// maxGroups is the kernel's limit, NGROUPS_MAX.
+// maxGroups is the limit of the kernel, NGROUPS_MAX.
 const maxGroups = 65536
 
-// peerGroups returns the supplementary groups of the peer. The raw call is
-// there because golang.org/x/sys has none for an option that is an array.
+// peerGroups returns the supplementary groups of the peer. It uses a raw system call
+// because golang.org/x/sys has no function for options that are arrays.
 func peerGroups(fd uintptr) ([]uint32, error) {
 	groups := make([]uint32, 32)
 	for {
@@ -69,7 +69,7 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 		case errno == 0 && length <= uint32(len(groups)*4):
 			return groups[:length/4], nil
 		case errno == unix.ERANGE && length > uint32(len(groups)*4) && length <= maxGroups*4:
-			// length is what is needed.
+			// length is the required size.
 			groups = make([]uint32, length/4)
 		case errno == unix.ENODATA:
 			return nil, nil

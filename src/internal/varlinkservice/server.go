@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package varlinkservice serves varlink interfaces on Unix sockets to peers
-// that it does not trust: what a peer sends is read through limits, and who it
-// is, is known to the methods.
+// Package varlinkservice serves varlink interfaces on Unix sockets to untrusted peers: it
+// limits what it reads from a peer, and methods can identify their caller.
 //
-// The protocol (https://varlink.org/Wire-Protocol) is that of
-// github.com/varlink/go. Its own server reads frames of any size and never
-// notices that the peer of a running call has left, so that the connections
-// are ours, and it dispatches single frames.
+// The protocol (https://varlink.org/Wire-Protocol) is implemented by github.com/varlink/go.
+// The server of that library reads frames of any size and does not notice when the peer of
+// a running call disconnects. Therefore this package handles the connections and uses the
+// library only to dispatch single frames.
 package varlinkservice
 
 import (
@@ -28,28 +27,27 @@ import (
 	"crypto-auditing/src/internal/quota"
 )
 
-// Limits bound what peers can cost. A peer never costs more memory than two
-// calls of the largest size and one reply.
+// Limits bound the cost of peers. A peer uses at most the memory of two calls of the
+// largest size and one reply.
 type Limits struct {
-	// CallSize is how many bytes a call may have, CallDepth how many levels
-	// of arrays and objects.
+	// CallSize is the maximum number of bytes of a call, CallDepth the maximum nesting of
+	// arrays and objects.
 	CallSize, CallDepth int
-	// Waiting is how many calls of a connection may wait while another is
+	// Waiting is the maximum number of calls that wait on a connection while another is
 	// answered. Together they have at most CallSize bytes.
 	Waiting int
-	// Connections bounds the connections that are open.
+	// Connections limits the open connections.
 	Connections quota.Limits
-	// CallTime is how long a call may take to come in, ReplyTime how long a
-	// reply may take to be read, IdleTime how long a connection may be
-	// without a call.
+	// CallTime is the time limit for receiving a call, ReplyTime that for sending a
+	// reply, IdleTime that for a connection without a call.
 	CallTime, ReplyTime, IdleTime time.Duration
-	// Of all calls, CallBurst are answered at once and Calls a second in the long
-	// run: answering must not take the processor from what the program is for.
+	// Calls is the sustained rate of calls per second over all connections, CallBurst the
+	// number answered at once. They keep processor time for the main task of the program.
 	Calls     rate.Limit
 	CallBurst int
 }
 
-// DefaultLimits are those that the interface descriptions state.
+// DefaultLimits returns the limits stated in the interface descriptions.
 func DefaultLimits() Limits {
 	return Limits{
 		CallSize: 16 << 10, CallDepth: 32, Waiting: 16,
@@ -62,18 +60,18 @@ func DefaultLimits() Limits {
 // Options configure a Server.
 type Options struct {
 	Limits Limits
-	// LimitError is the name of the error that tells a peer about a limit. Its
-	// parameters are limit, a string that says which, and maximum, an int.
+	// LimitError is the name of the error that reports a limit to a peer. Its parameters
+	// are limit, a string that names the limit, and maximum, an int.
 	LimitError string
-	// Peer tells who is at the other end of a connection: PeerOf.
+	// Peer identifies the peer of a connection: PeerOf.
 	Peer func(net.Conn) (Peer, error)
-	// Rank tells how much a peer is trusted with; nil: root alone is.
+	// Rank returns the rank of a peer; nil: only root is trusted.
 	Rank func(Peer) quota.Rank
 	Log  *slog.Logger
 }
 
-// Server serves the interfaces of a varlink.Service. A method finds its caller
-// by CallerOf.
+// Server serves the interfaces of a varlink.Service. Methods identify their caller with
+// CallerOf.
 type Server struct {
 	service     *varlink.Service
 	options     Options
@@ -98,13 +96,13 @@ func New(service *varlink.Service, o Options) *Server {
 	}
 }
 
-// Serve answers on the connections that l accepts until ctx is done. Then
-// running calls find their context done and may reply once more. Serve returns
-// when all connections are closed, and has closed l.
+// Serve answers on the connections that l accepts until ctx is done. Then the contexts of
+// running calls are done, and each may send one more reply. Serve closes l and returns
+// when all connections are closed.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var connections sync.WaitGroup
 	defer connections.Wait()
-	// Without a listener or its Serve, connections end as well.
+	// When accepting fails, the connections end as well.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
@@ -134,11 +132,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// acceptPause keeps a process that has no file descriptors left from
-// spinning.
+// acceptPause keeps a process without free file descriptors from spinning.
 const acceptPause = 100 * time.Millisecond
 
-// passes reports whether accept(2) may work again after such an error.
+// passes reports whether accept(2) may succeed after this error.
 func passes(err error) bool {
 	for _, errno := range []syscall.Errno{
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
@@ -151,7 +148,7 @@ func passes(err error) bool {
 	return false
 }
 
-// admit counts a connection in, or closes it and returns nil.
+// admit counts a connection, or closes it and returns nil.
 func (s *Server) admit(c net.Conn) *Conn {
 	peer, err := s.options.Peer(c)
 	if err != nil {
@@ -169,17 +166,16 @@ func (s *Server) admit(c net.Conn) *Conn {
 	return newConn(c, peer, holder, s.options)
 }
 
-// refuse tells the peer why and closes the connection. The reply comes before
-// any call; a client takes it for that to its first.
+// refuse sends the reason to the peer and closes the connection. The reply precedes any
+// call; a client takes it as the reply to its first.
 func (s *Server) refuse(c net.Conn, reason *limitError) {
-	// The socket's buffer is empty: this does not block, and is no more than
-	// a courtesy.
+	// The socket's buffer is empty, so this does not block. The reply is optional.
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write(limitReply(s.options.LimitError, reason))
 	c.Close()
 }
 
-// limitReply is the frame that tells a peer about a limit.
+// limitReply returns the frame that reports a limit to a peer.
 func limitReply(name string, reason *limitError) []byte {
 	var reply struct {
 		Error      string `json:"error"`
@@ -192,13 +188,13 @@ func limitReply(name string, reason *limitError) []byte {
 	reply.Parameters.Limit, reply.Parameters.Maximum = reason.limit, reason.maximum
 	text, err := json.Marshal(reply)
 	if err != nil {
-		return nil // strings and a number do not fail
+		return nil // strings and numbers cannot fail
 	}
 	return append(text, 0)
 }
 
-// refusals logs that peers were refused, at most once a minute, since a
-// peer can have itself refused as often as it likes.
+// refusals logs refused peers at most once a minute, because a peer can cause refusals
+// at any rate.
 type refusals struct {
 	log        *slog.Logger
 	limiter    *rate.Limiter

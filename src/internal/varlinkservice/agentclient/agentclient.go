@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agentclient asks the agent on its varlink socket, for the broker and for
-// crauctl.
+// Package agentclient calls the agent on its varlink socket, for the broker and crauctl.
 package agentclient
 
 import (
@@ -20,18 +19,18 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
-// Socket is where the agent listens.
+// Socket is the path of the agent's socket.
 const Socket = api.Socket
 
-// Client is a broker.Agent. Each call makes a connection of its own, so that
-// one that takes long holds up no other. Errors other than those of this package
-// and of cursors wrap fault.ErrAgentUnavailable and the cause.
+// Client is a broker.Agent. Each call uses a connection of its own, so that a slow call
+// does not block others. Errors other than those of this package and of cursors wrap
+// fault.ErrAgentUnavailable and the cause.
 type Client struct {
-	// Path is that of the socket.
+	// Path is the path of the socket.
 	Path string
 }
 
-// call connects and has f call.
+// call connects and calls f.
 func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) error {
 	connection, err := varlink.NewConnectionWithDialer(ctx, "unix:", dialer(c.Path))
 	if err != nil {
@@ -41,8 +40,8 @@ func (c Client) call(ctx context.Context, f func(*varlink.Connection) error) err
 	return answer(f(connection))
 }
 
-// dialer connects to a path, whatever the address: the library takes part of a
-// path with a semicolon for something else.
+// dialer connects to a path regardless of the address, because the library splits a path
+// at a semicolon.
 type dialer string
 
 // DialContext implements varlink.ContextDialer.
@@ -81,7 +80,7 @@ func (c Client) Flush(ctx context.Context) (cursor logstore.Cursor, err error) {
 	return cursor, err
 }
 
-// Rotate begins a new segment and returns its file name.
+// Rotate starts a new segment and returns its file name.
 func (c Client) Rotate(ctx context.Context) (segment string, err error) {
 	err = c.call(ctx, func(connection *varlink.Connection) (err error) {
 		segment, err = api.Rotate().Call(ctx, connection)
@@ -90,8 +89,8 @@ func (c Client) Rotate(ctx context.Context) (segment string, err error) {
 	return segment, err
 }
 
-// Reload has the agent read its configuration again, and returns when it is in
-// effect. A *ConfigurationError says what is wrong with it.
+// Reload makes the agent reread its configuration, and returns when it is in effect. An
+// error in the configuration is a *ConfigurationError.
 func (c Client) Reload(ctx context.Context) error {
 	return c.call(ctx, func(connection *varlink.Connection) error { return api.Reload().Call(ctx, connection) })
 }
@@ -110,7 +109,7 @@ func (c Client) Remove(ctx context.Context, before logstore.Cursor, by retention
 // Follow implements broker.Agent.
 func (c Client) Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error {
 	return c.call(ctx, func(connection *varlink.Connection) error {
-		// Whoever listens on the socket is not yet an agent that answers.
+		// A socket that accepts connections may not yet have an agent that answers.
 		var vendor, product, version, url string
 		var interfaces []string
 		if err := connection.GetInfo(ctx, &vendor, &product, &version, &url, &interfaces); err != nil {

@@ -13,23 +13,23 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
-// DeniedError reports that the caller may not do it.
+// DeniedError reports that the caller lacks permission.
 type DeniedError struct {
-	// Allowed are those who may.
+	// Allowed describes the permitted callers.
 	Allowed string
 }
 
 func (e *DeniedError) Error() string { return "the agent lets only " + e.Allowed + " do that" }
 
-// FailedError reports that the agent failed in it.
+// FailedError reports that the call failed in the agent.
 type FailedError struct{ Problem string }
 
 func (e *FailedError) Error() string { return "the agent failed: " + e.Problem }
 
-// ConfigurationError reports what is wrong with the agent's configuration.
+// ConfigurationError reports an error in the agent's configuration.
 type ConfigurationError struct {
-	// File is the path; Line counts from 1 and is 0 where the error is not in one
-	// line.
+	// File is the path. Line counts from 1; it is 0 if the error does not belong to
+	// one line.
 	File    string
 	Line    int
 	Problem string
@@ -42,7 +42,7 @@ func (e *ConfigurationError) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Problem)
 }
 
-// LimitError reports a limit that the agent has reached.
+// LimitError reports that a limit of the agent is reached.
 type LimitError struct {
 	Limit   string
 	Maximum int64
@@ -52,20 +52,20 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("it has reached a limit, %d %s", e.Maximum, e.Limit)
 }
 
-// UnavailableError reports that the agent cannot do it now.
+// UnavailableError reports that the agent cannot do this now.
 type UnavailableError struct{ Reason string }
 
 func (e *UnavailableError) Error() string { return e.Reason }
 
-// UnknownError is an error that is not of the interface.
+// UnknownError is an error that is not part of the interface.
 type UnknownError struct{ Name string }
 
 func (e *UnknownError) Error() string { return e.Name }
 
-// ErrNotAgent reports that what listens is no agent, or one of another version.
+// ErrNotAgent reports that the listener is not an agent, or one of another version.
 var ErrNotAgent = errors.New("it is not the agent, or one of another version")
 
-// answer returns the error for one of a call.
+// answer maps an error of a call to an error of this package.
 func answer(err error) error {
 	var failed *api.Failed
 	var bad *api.BadConfiguration

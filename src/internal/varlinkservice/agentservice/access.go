@@ -16,13 +16,13 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
-// Names of the system's group of those who may call and of the broker's user.
+// Names of the group whose members may call, and of the broker's user.
 const (
 	GroupName  = "crypto-auditing"
 	BrokerName = "crypto-auditing-broker"
 )
 
-// What PermissionDenied says of who may call.
+// Descriptions of the permitted callers in PermissionDenied.
 const (
 	allCallers    = "root and members of the group " + GroupName
 	rootAndBroker = "root and the user " + BrokerName
@@ -30,19 +30,18 @@ const (
 	rootAndOwn    = "root and the agent's own user"
 )
 
-// Access says who may call besides root; nil: nobody.
+// Access identifies the permitted callers other than root; nil: none.
 type Access struct {
 	// Group is the group whose members may call.
 	Group *uint32
 	// Broker is the user who may remove.
 	Broker *uint32
-	// Own is the user that the agent runs as, who may reload: the service
-	// manager does so by a process of that user.
+	// Own is the user of the agent, who may reload: the service manager reloads with
+	// a process of that user.
 	Own *uint32
 }
 
-// LookUpAccess finds group and user by their names. One that does not exist is
-// nobody.
+// LookUpAccess looks up the group and the user by their names. A missing one stays nil.
 func LookUpAccess() (Access, error) {
 	own := uint32(os.Geteuid())
 	a := Access{Own: &own}
@@ -86,8 +85,8 @@ func (a *Access) mayReload(p varlinkservice.Peer) bool {
 	return p.IsRoot() || a.Own != nil && p.UID == *a.Own
 }
 
-// Rank tells how much a peer is trusted with. The broker, which follows the log for
-// all its clients, is not kept out by members of the group.
+// Rank returns the rank of a peer. The broker is trusted, so that members of the group
+// cannot lock it out: it follows the log for all its clients.
 func (a *Access) Rank(p varlinkservice.Peer) quota.Rank {
 	switch {
 	case a.mayRemove(p) || a.mayReload(p):
@@ -98,21 +97,21 @@ func (a *Access) Rank(p varlinkservice.Peer) quota.Rank {
 	return quota.Stranger
 }
 
-// callerOf returns who calls.
+// callerOf returns the caller of a call.
 func callerOf(c *api.VarlinkCall) varlinkservice.Peer {
 	return varlinkservice.CallerOf(&c.Call).Peer()
 }
 
-// Longest texts of a call of Remove, in bytes, as the interface description
-// states them. The policy of the broker has a few dozen.
+// Maximum lengths of texts in a call of Remove, in bytes, as stated in the interface
+// description. The policy of the broker has a few dozen bytes.
 const (
 	maxUserName = 256
 	maxPolicy   = 1024
 )
 
-// removerOf returns the user on whose behalf a caller removes: the one it
-// names, or itself. wrong is the name of a parameter that is not valid. Only
-// callers that may remove get here, and they are trusted with the name.
+// removerOf returns the user on whose behalf a caller removes: the named user or the caller.
+// wrong is the name of an invalid parameter. Only callers that may remove reach this
+// function; the name they give is trusted.
 func removerOf(caller varlinkservice.Peer, uid *int64, name, policy *string) (by retention.Remover, wrong string) {
 	by.UID = caller.UID
 	switch {

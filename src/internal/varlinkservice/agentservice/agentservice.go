@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agentservice serves the varlink interface org.cryptoauditing.Agent.
-// Whatever its callers do, the recorder sees one Flush and one Status at a
-// time, and few followers.
+// Package agentservice serves the varlink interface org.cryptoauditing.Agent. However many
+// calls there are, the recorder handles one Flush and one Status at a time, and a limited
+// number of followers.
 package agentservice
 
 import (
@@ -25,51 +25,47 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
-// LimitError is the name of the error for varlinkservice.Options.
+// LimitError is the error name for varlinkservice.Options.
 const LimitError = "org.cryptoauditing.Agent.LimitExceeded"
 
-// Recorder is what is served: an agent.Agent. Its methods may be called from
-// any goroutine.
+// Recorder is the served object, an agent.Agent. Its methods are safe for concurrent use.
 type Recorder interface {
-	// Status returns how things are. The error says what could not be found
-	// out.
+	// Status returns the status. The error describes the data that could not be
+	// determined.
 	Status() (status.Agent, error)
-	// Flush commits what was probed before the call, makes it durable and
-	// returns the cursor behind it.
+	// Flush commits everything captured before the call, makes it durable and returns the
+	// cursor after it.
 	Flush(context.Context) (logstore.Cursor, error)
-	// Rotate flushes and begins a new segment, whose file name it returns.
+	// Rotate flushes and starts a new segment, and returns its file name.
 	Rotate(context.Context) (string, error)
-	// Remove removes the segments that hold nothing after a cursor, on behalf
-	// of a user.
+	// Remove removes, on behalf of a user, the segments without entries after a cursor.
 	Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (logstore.Removal, error)
-	// Follow calls f for each chunk committed, until ctx is done, f returns an
-	// error, or f has taken too long (agent.ErrLagging). It waits for f, and
-	// nothing else does.
+	// Follow calls f for each committed chunk until ctx is done, f returns an error, or
+	// f is too slow (agent.ErrLagging). Follow waits for f; recording does not.
 	Follow(ctx context.Context, f func(logstore.Position) error) error
 }
 
 // Options configure the service.
 type Options struct {
 	Recorder Recorder
-	// Reload reads the configuration again; a *config.Error says what is
-	// wrong with it.
+	// Reload reloads the configuration. An error in the configuration is a
+	// *config.Error.
 	Reload func(context.Context) error
 	Access Access
-	// Version is that of the agent.
+	// Version is the version of the agent.
 	Version string
 }
 
 const (
-	// callTime bounds a call. A disk that takes nothing is what takes long.
+	// callTime is the time limit of a call. Calls take long if disk writes block.
 	callTime = 30 * time.Second
-	// maxFollowers is how many streams of Follow all may have but root and the
-	// broker, userFollowers how many each user, as the interface description
-	// states them.
+	// maxFollowers limits the streams of Follow of all users except root and the broker,
+	// userFollowers those of each user, as stated in the interface description.
 	maxFollowers  = 32
 	userFollowers = 8
-	// burst is how many times Flush, and Status, are carried out at once; flushRate
-	// and statusRate how many times a second in the long run: a flush costs a chunk
-	// and an fdatasync(2), a status a look at all segments.
+	// burst is the number of Flush calls, and of Status calls, executed at once; flushRate
+	// and statusRate are the sustained rates per second. A flush costs a chunk and an
+	// fdatasync(2); a status examines all segments.
 	burst      = 20
 	flushRate  = 10
 	statusRate = 20
@@ -91,7 +87,7 @@ type service struct {
 func New(o Options) (*varlink.Service, error) {
 	version := o.Version
 	if version == "" {
-		version = "unknown" // the library leaves out what is empty
+		version = "unknown" // the library omits an empty version
 	}
 	v, err := varlink.NewService("crypto-auditing", "crau-agent", version, "man:crau-agent(8)")
 	if err != nil {
@@ -199,7 +195,7 @@ func (s *service) Reload(ctx context.Context, c api.VarlinkCall) error {
 	if !s.access.mayReload(callerOf(&c)) {
 		return c.ReplyPermissionDenied(ctx, "Reload", rootAndOwn)
 	}
-	// However long it takes: the reply says that it is in effect.
+	// There is no time limit: the reply confirms that the configuration is in effect.
 	err := s.reload(ctx)
 	var bad *config.Error
 	if errors.As(err, &bad) {
@@ -210,7 +206,7 @@ func (s *service) Reload(ctx context.Context, c api.VarlinkCall) error {
 	return c.ReplyReload(ctx)
 }
 
-// fail replies with an error that is not of one method.
+// fail replies with an error that is common to all methods.
 func (s *service) fail(ctx context.Context, c *api.VarlinkCall, err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -223,7 +219,7 @@ func (s *service) fail(ctx context.Context, c *api.VarlinkCall, err error) error
 	return c.ReplyFailed(ctx, sentence(err.Error()))
 }
 
-// tooLong says why something may have taken too long.
+// tooLong returns the likely reason for a timeout.
 func (s *service) tooLong() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -234,7 +230,7 @@ func (s *service) tooLong() string {
 	return reason
 }
 
-// clip keeps a reply short whatever the call was.
+// clip limits the length of a text of the caller in a reply.
 func clip(text string) string {
 	const longest = 128
 	if len(text) > longest {
@@ -243,7 +239,7 @@ func clip(text string) string {
 	return escape(text)
 }
 
-// errGone ends a connection whose peer has left while it followed.
+// errGone ends a connection whose peer disconnected during Follow.
 var errGone = errors.New("the peer is gone")
 
 // Follow implements the interface.
@@ -260,7 +256,7 @@ func (s *service) Follow(ctx context.Context, c api.VarlinkCall) error {
 	}
 	defer s.followers.Release(caller.Holder())
 
-	// The peer may leave while nothing is committed.
+	// The peer may disconnect while nothing is committed.
 	following, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

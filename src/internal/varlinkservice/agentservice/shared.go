@@ -7,9 +7,8 @@ import (
 	"sync"
 )
 
-// shared does something for many callers, once at a time. A caller gets the
-// result of a doing that began after the call; those who call while one is
-// under way share the next.
+// shared runs a function for many callers, once at a time. A caller receives the result of
+// a run that started after its call; callers during a run share the next one.
 type shared[T any] struct {
 	do func(context.Context) (T, error)
 
@@ -29,7 +28,7 @@ func newShared[T any](do func(context.Context) (T, error)) *shared[T] {
 	return &shared[T]{do: do}
 }
 
-// call returns the result, or the error of ctx when that is done before.
+// call returns the result, or the error of ctx if that is done first.
 func (s *shared[T]) call(ctx context.Context) (T, error) {
 	s.mu.Lock()
 	if s.next == nil {
@@ -50,7 +49,7 @@ func (s *shared[T]) call(ctx context.Context) (T, error) {
 	}
 }
 
-// run does what is asked for, until nothing is.
+// run calls do until no caller waits.
 func (s *shared[T]) run() {
 	for {
 		s.mu.Lock()
@@ -65,8 +64,8 @@ func (s *shared[T]) run() {
 	}
 }
 
-// once does it for all who wait for d. It is not done in the name of one of
-// them: that one may leave before.
+// once calls do for all callers that wait for d. It does not use the context of a caller,
+// which may be done earlier.
 func (s *shared[T]) once(d *doing[T]) {
 	defer close(d.done)
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)

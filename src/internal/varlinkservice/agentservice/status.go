@@ -10,9 +10,8 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// describe completes a status by the version, and by the error that came with it.
-// Names and errors, which may be any bytes, become text as the interface describes
-// it.
+// describe sets the version of a status and the error that came with it. It escapes names
+// and errors, which may contain any bytes, as described in the interface.
 func describe(s *status.Agent, err error, version string) {
 	s.Version = version
 	if err != nil {
@@ -45,8 +44,8 @@ type statusReply struct {
 	Status json.RawMessage `json:"status"`
 }
 
-// sentence writes the text of an error, which may be several, in one line.
+// sentence returns the text of an error, which may have several lines, as one line.
 func sentence(text string) string { return escape(strings.ReplaceAll(text, "\n", "; ")) }
 
-// escape writes what may be any bytes as the interface describes it.
+// escape escapes arbitrary bytes as described in the interface.
 func escape(text string) string { return event.Escaped(text) }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package brokerservice serves the varlink interface org.cryptoauditing.Broker:
-// reading the log, also where there is no bus.
+// Package brokerservice serves the varlink interface org.cryptoauditing.Broker, with which
+// clients read the log even without a bus.
 package brokerservice
 
 import (
@@ -26,19 +26,19 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
 
-// Socket is where the broker listens.
+// Socket is the path of the broker's socket.
 const Socket = "/run/crypto-auditing/org.cryptoauditing.Broker"
 
-// LimitError is the name of the error for varlinkservice.Options.
+// LimitError is the error name for varlinkservice.Options.
 const LimitError = "org.cryptoauditing.Broker.LimitExceeded"
 
 // groupName is the group whose members may call.
 const groupName = "crypto-auditing"
 
-// allCallers is what PermissionDenied says of who may call.
+// allCallers describes the permitted callers in PermissionDenied.
 const allCallers = "root and members of the group " + groupName
 
-// Limits are those that the interface description states.
+// Limits returns the limits stated in the interface description.
 func Limits() varlinkservice.Limits {
 	l := varlinkservice.DefaultLimits()
 	l.CallSize = 64 << 10
@@ -48,14 +48,13 @@ func Limits() varlinkservice.Limits {
 // Options configure the service.
 type Options struct {
 	Broker *broker.Broker
-	// Group is the group whose members may call besides root; nil: nobody.
+	// Group is the group whose members may call in addition to root; nil: none.
 	Group *uint32
-	// Version is that of the broker.
+	// Version is the version of the broker.
 	Version string
 }
 
-// LookUpGroup finds the group whose members may call. One that does not exist
-// has none.
+// LookUpGroup looks up the group whose members may call; nil if it does not exist.
 func LookUpGroup() (*uint32, error) {
 	g, err := user.LookupGroup(groupName)
 	var unknown user.UnknownGroupError
@@ -73,7 +72,7 @@ func LookUpGroup() (*uint32, error) {
 	return &n, nil
 }
 
-// Rank returns what tells how much a peer is trusted with, given the group.
+// Rank returns the function that ranks peers, given the group.
 func Rank(group *uint32) func(varlinkservice.Peer) quota.Rank {
 	return func(p varlinkservice.Peer) quota.Rank {
 		switch {
@@ -98,7 +97,7 @@ type service struct {
 func New(o Options) (*varlink.Service, error) {
 	version := o.Version
 	if version == "" {
-		version = "unknown" // the library leaves out what is empty
+		version = "unknown" // the library omits an empty version
 	}
 	v, err := varlink.NewService("crypto-auditing", "crau-broker", version, "man:crau-broker(8)")
 	if err != nil {
@@ -111,7 +110,7 @@ func New(o Options) (*varlink.Service, error) {
 	return v, nil
 }
 
-// mayCall reports whether the caller may call.
+// mayCall reports whether a peer may call.
 func (s *service) mayCall(p varlinkservice.Peer) bool {
 	return Rank(s.group)(p) != quota.Stranger
 }
@@ -132,7 +131,7 @@ func (s *service) GetStatus(ctx context.Context, c api.VarlinkCall) error {
 	}{text})
 }
 
-// page is a reply to Read, with groups that are JSON already.
+// page is a reply to Read whose groups are JSON already.
 type page struct {
 	Groups  []json.RawMessage   `json:"groups"`
 	Next    string              `json:"next"`
@@ -172,7 +171,7 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 		limit = int(*most)
 	}
 
-	// The peer may leave while nothing is appended.
+	// The peer may disconnect while nothing is appended.
 	until, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -205,10 +204,10 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 	}
 }
 
-// errGone ends a connection whose peer has left while it was read for.
+// errGone ends a connection whose peer disconnected during Read.
 var errGone = errors.New("the peer is gone")
 
-// interrupted replies where reading ended early.
+// interrupted replies to a Read that ended early.
 func (s *service) interrupted(ctx, reading context.Context, c *api.VarlinkCall, after string, err error) error {
 	if context.Cause(reading) == errGone {
 		return errGone
@@ -217,7 +216,7 @@ func (s *service) interrupted(ctx, reading context.Context, c *api.VarlinkCall, 
 	return s.fail(ctx, c, after, err)
 }
 
-// next reads a page; end says that there is no more now.
+// next reads a page; end reports that there are no more entries now.
 func next(ctx context.Context, r *reading.Pages, limit int) (p *page, end bool, err error) {
 	var ends []int
 	got, err := r.Next(ctx, nil, limit, reading.MaxPage, func(dst []byte, e *event.Entry) []byte {
@@ -233,7 +232,7 @@ func next(ctx context.Context, r *reading.Pages, limit int) (p *page, end bool, 
 		p.Missing, p.Reason = got.Gap.Entries, got.Gap.Reason
 	}
 	begin := 0
-	// One that no longer fitted in was tried, too.
+	// The last element of ends may belong to a group that did not fit.
 	for _, end := range ends[:got.Count] {
 		p.Groups = append(p.Groups, got.Groups[begin:end])
 		begin = end
@@ -260,7 +259,7 @@ func (s *service) fail(ctx context.Context, c *api.VarlinkCall, after string, er
 	return c.ReplyStoreCorrupt(ctx, err.Error())
 }
 
-// clip keeps a reply short whatever the call was.
+// clip limits the length of a text of the caller in a reply.
 func clip(text string) string {
 	const longest = 128
 	if len(text) > longest {

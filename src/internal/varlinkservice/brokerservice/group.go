@@ -10,7 +10,7 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
 
-// appendGroup is the reading.Form of groups: JSON.
+// appendGroup is the reading.Form for groups as JSON.
 func appendGroup(dst []byte, e *event.Entry) []byte {
 	g := e.Group
 	to := api.Group{
@@ -43,7 +43,7 @@ func appendGroup(dst []byte, e *event.Entry) []byte {
 	}
 	text, err := json.Marshal(&to)
 	if err != nil {
-		return append(dst, "null"...) // strings and numbers do not fail
+		return append(dst, "null"...) // strings and numbers cannot fail
 	}
 	return append(dst, text...)
 }

@@ -10,18 +10,16 @@ import (
 	"syscall"
 )
 
-// Listener counts the connections that it, or a duplicate of it, has accepted
-// and that are open.
+// Listener counts the open connections that it and its duplicates have accepted.
 type Listener struct {
 	net.Listener
 	open *atomic.Int64
 }
 
-// NewListener returns a Listener that accepts what l does.
+// NewListener returns a Listener on top of l.
 func NewListener(l net.Listener) *Listener { return &Listener{Listener: l, open: new(atomic.Int64)} }
 
-// Duplicate returns another Listener for the same socket, which is closed on its
-// own.
+// Duplicate returns another Listener for the same socket, to be closed separately.
 func (l *Listener) Duplicate() (*Listener, error) {
 	u, ok := l.Listener.(*net.UnixListener)
 	if !ok {
@@ -39,11 +37,11 @@ func (l *Listener) Duplicate() (*Listener, error) {
 	return &Listener{Listener: other, open: l.open}, nil
 }
 
-// sendBuffer bounds, in bytes, what the kernel keeps for a peer that does not
+// sendBuffer is the size, in bytes, of the kernel's buffer for data that the peer has not
 // read; the kernel doubles it.
 const sendBuffer = 64 << 10
 
-// Open is how many connections there are.
+// Open returns the number of open connections.
 func (l *Listener) Open() int { return int(l.open.Load()) }
 
 // Accept implements net.Listener.
@@ -53,20 +51,20 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if u, ok := c.(*net.UnixConn); ok {
-		_ = u.SetWriteBuffer(sendBuffer) // it works with any
+		_ = u.SetWriteBuffer(sendBuffer) // any size works
 	}
 	l.open.Add(1)
 	return &counted{Conn: c, listener: l}, nil
 }
 
-// counted is a connection that is counted.
+// counted is a connection that its listener counts.
 type counted struct {
 	net.Conn
 	listener *Listener
 	closed   sync.Once
 }
 
-// SyscallConn implements syscall.Conn: who the peer is is asked of the socket.
+// SyscallConn implements syscall.Conn, which is needed to identify the peer.
 func (c *counted) SyscallConn() (syscall.RawConn, error) {
 	s, ok := c.Conn.(syscall.Conn)
 	if !ok {

@@ -2,5 +2,5 @@
 
 package orgcryptoauditingagent
 
-// Socket is where the agent listens.
+// Socket is the path of the agent's socket.
 const Socket = "/run/crypto-auditing/org.cryptoauditing.Agent"
