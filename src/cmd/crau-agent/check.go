@@ -18,12 +18,11 @@ import (
 	"crypto-auditing/src/internal/program"
 )
 
-// serviceUser is the user that the service runs as.
+// serviceUser is the user of the service.
 const serviceUser = "crypto-auditing"
 
-// checkSettings checks the settings and what they name, and prints what was
-// checked. The installed configuration is checked as the service's user, if
-// root asks.
+// checkSettings checks the settings and the files that they name, and prints the result.
+// When run by root, it checks the installed configuration as the service's user.
 func (s *settings) checkSettings(stdout io.Writer) error {
 	user, err := program.CheckAs(serviceUser, len(s.files) > 0)
 	if err != nil {
@@ -68,8 +67,8 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 	return nil
 }
 
-// isMadeAtStart reports whether a log directory is the one that the unit has
-// the service manager make (LogsDirectory=) and is not there yet.
+// isMadeAtStart reports whether a log directory does not exist yet and is the one that the
+// service manager creates for the unit (LogsDirectory=).
 func isMadeAtStart(dir string) bool {
 	_, err := os.Lstat(dir)
 	return errors.Is(err, fs.ErrNotExist) && dir == config.DefaultAgent().LogDir

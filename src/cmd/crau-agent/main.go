@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command crau-agent records which cryptography the programs on this machine
-// use. See crau-agent(8).
+// Command crau-agent records the use of cryptography by the programs on this machine. See
+// crau-agent(8).
 package main
 
 import (
@@ -30,8 +30,8 @@ import (
 // version is set by the build.
 var version = "devel"
 
-// memoryLimit makes the garbage collector work harder rather than let the
-// agent grow: it is a guest on the machines it watches. Bytes.
+// memoryLimit, in bytes, makes the garbage collector run more often instead of letting the
+// agent grow, because the agent must not burden the machines that it monitors.
 const memoryLimit = 36 << 20
 
 func main() {
@@ -94,7 +94,7 @@ missing capability.`,
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and what it names, as the service's user, and exit")
 	f.BoolVar(&s.reloadAgent, "reload", false, "have the running agent read its configuration again, wait until it is in effect, and exit")
-	// For tests of the way of attaching that the kernel at hand would not take.
+	// For tests of the profile that the running kernel would not select.
 	f.StringVar(&s.profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
 	if err := f.MarkHidden("profile"); err != nil {
 		panic(err)

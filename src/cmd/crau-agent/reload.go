@@ -11,10 +11,9 @@ import (
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
-// askToReload has the agent that runs read its configuration again, and returns
-// when that is in effect. What is wrong with the configuration is a *config.Error.
-// The service uses it for systemctl reload: unlike a signal it reports what came of
-// it.
+// askToReload makes the running agent reload its configuration, and returns when that is in
+// effect. An error in the configuration is a *config.Error. The service uses it for
+// systemctl reload because, unlike a signal, it reports the result.
 func askToReload(ctx context.Context, socket string) error {
 	err := agentclient.Client{Path: socket}.Reload(ctx)
 	var bad *agentclient.ConfigurationError

@@ -22,34 +22,34 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-// statusPause is the least time between two status texts.
+// statusPause is the minimum time between two status texts.
 const statusPause = 3 * time.Second
 
-// recorder is what a service needs of agent.Agent.
+// recorder has the methods of agent.Agent that a service uses.
 type recorder interface {
 	Summary() agent.Summary
 	Alive(ctx context.Context) error
 }
 
-// service speaks with the service manager (sd_notify(3)): ready, reloading,
-// stopping, a status text that follows what happens, and the watchdog.
+// service notifies the service manager (sd_notify(3)): ready, reloading, stopping, an
+// up-to-date status text, and the watchdog.
 type service struct {
 	log *slog.Logger
 	// notify sends a state to the service manager.
 	notify func(state string) error
-	// watchdog is how often it wants to hear of us; zero: never.
+	// watchdog is the interval of the watchdog; zero disables it.
 	watchdog time.Duration
-	// pause is the least time between two status texts.
+	// pause is the minimum time between two status texts.
 	pause  time.Duration
 	hangup chan os.Signal
-	// recording is closed when the agent records.
+	// recording is closed when the agent starts to record.
 	recording chan struct{}
 	// dirty is pending while the status may have changed.
 	dirty wakeup.Signal
 }
 
-// newService returns the service of this process. Without a service manager
-// there is nobody to tell, and telling does nothing.
+// newService returns the service of this process. Without a service manager, notifications
+// do nothing.
 func newService(log *slog.Logger) (*service, error) {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -63,12 +63,12 @@ func newService(log *slog.Logger) (*service, error) {
 			return err
 		},
 	}
-	// From now on it does not end the process.
+	// From now on, SIGHUP does not terminate the process.
 	signal.Notify(s.hangup, syscall.SIGHUP)
 	return s, nil
 }
 
-// ready says that the agent records. It is called once.
+// ready reports that the agent records. It must be called only once.
 func (s *service) ready() { close(s.recording) }
 
 // changed reports that the status may have changed. It never blocks.
@@ -81,8 +81,7 @@ func (s *service) tell(assignments ...string) {
 	}
 }
 
-// run serves from when the agent records until ctx is done. On SIGHUP it calls
-// reload.
+// run serves from the start of recording until ctx is done. On SIGHUP it calls reload.
 func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 	select {
 	case <-ctx.Done():
@@ -99,8 +98,8 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 	}
 	var paused <-chan time.Time
 	dirty := s.dirty
-	// renew tells the status if it is another. Then changes wait until a pause
-	// is over; without any there is no timer.
+	// renew sends the status if it has changed, and then delays further changes for a
+	// pause. Without changes there is no timer.
 	renew := func() {
 		dirty, paused = s.dirty, nil
 		if now := statusText(r.Summary()); now != text {
@@ -117,14 +116,13 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 		case <-dirty:
 			renew()
 		case <-paused:
-			// A summary may be a moment behind the change it was made for.
+			// A summary may be older than the change that was signalled.
 			renew()
 		}
 	}
 }
 
-// reloads reloads whenever it is asked to, beside all else: attaching takes its
-// time.
+// reloads reloads on each SIGHUP, in a goroutine of its own because attaching takes time.
 func (s *service) reloads(ctx context.Context, reload func() error) {
 	for {
 		select {
@@ -145,10 +143,10 @@ func (s *service) reload(reload func() error) {
 	s.tell(daemon.SdNotifyReady)
 }
 
-// beats tells the watchdog that the pipeline moves, whenever it has. While it
-// does not, nothing is told, and the service manager does what it must.
+// beats notifies the watchdog while the pipeline makes progress. Without notifications the
+// service manager restarts the service.
 func (s *service) beats(ctx context.Context, r recorder) {
-	// Half the interval, as sd_watchdog_enabled(3) has it.
+	// Half the interval, as recommended by sd_watchdog_enabled(3).
 	ticker := time.NewTicker(s.watchdog / 2)
 	defer ticker.Stop()
 	for {
@@ -165,12 +163,12 @@ func (s *service) beats(ctx context.Context, r recorder) {
 		if err == nil {
 			s.tell(daemon.SdNotifyWatchdog)
 		}
-		// A full disk shows by nothing else.
+		// A full disk causes no other notification.
 		s.changed()
 	}
 }
 
-// statusText says in a line what the agent does.
+// statusText returns a one-line summary of the status.
 func statusText(s agent.Summary) string {
 	var b strings.Builder
 	var what []string
@@ -206,7 +204,7 @@ func statusText(s agent.Summary) string {
 	return b.String()
 }
 
-// count writes a number with its unit, thousands set off.
+// count formats a number with its unit and with thousands separators.
 func count(n uint64, one, many string) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
