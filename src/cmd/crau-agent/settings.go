@@ -17,28 +17,26 @@ import (
 	"crypto-auditing/src/internal/program"
 )
 
-// settings are the configuration files with the command line on top. They can
-// be read again while the agent runs.
+// settings are the configuration files overridden by the command line. They can be reloaded
+// while the agent runs.
 type settings struct {
 	// files are the configuration files named on the command line; none: the
 	// installed ones.
 	files []string
-	// flags holds the values of the flags that changed says were given.
+	// flags has the values of flags; changed reports whether a flag was given.
 	flags   config.Agent
 	changed func(flag string) bool
 	profile string
 	log     *slog.Logger
-	// varlink is where to make a socket; empty: nowhere.
+	// varlink is the path of the socket to create; empty: none.
 	varlink string
-	// check asks to go no further than checking them, reloadAgent to have the
-	// running agent read its own again.
+	// check only checks the settings; reloadAgent makes the running agent reload its own.
 	check, reloadAgent bool
-	// reloading is held while they are read again, so that the agent ends up
-	// with what was read last.
+	// reloading serialises reloads, so that the settings read last take effect.
 	reloading sync.Mutex
 }
 
-// options reads the settings.
+// options loads the settings.
 func (s *settings) options() (agent.Options, error) {
 	conf, err := s.load()
 	if err != nil {
@@ -78,8 +76,8 @@ func (s *settings) options() (agent.Options, error) {
 	}, nil
 }
 
-// finder returns what finds the libraries: paths and globs, none for the usual
-// libraries; nil if no library is recorded.
+// finder returns a finder of the libraries, by paths and globs or the usual libraries if
+// none are configured; nil if no library is recorded.
 func finder(conf *config.Agent) discover.Finder {
 	switch {
 	case !slices.Contains(conf.Sources, config.SourceUSDT) && !slices.Contains(conf.Sources, config.SourceFunction):
@@ -90,9 +88,8 @@ func finder(conf *config.Agent) discover.Finder {
 	return discover.Named(conf.Library)
 }
 
-// reload reads the settings again and has the agent take them over, as far as
-// it can while it runs. When it returns they are in effect. It may be called
-// from any goroutine.
+// reload reloads the settings and applies those that the agent can change while it runs.
+// They are in effect when it returns. It is safe for concurrent use.
 func (s *settings) reload(a *agent.Agent, log *slog.Logger) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()

@@ -14,18 +14,18 @@ import (
 	"crypto-auditing/src/internal/varlinkservice/agentservice"
 )
 
-// activatedName is what the socket unit calls the socket (FileDescriptorName=).
+// activatedName is the name of the socket in the socket unit (FileDescriptorName=).
 const activatedName = "varlink"
 
-// callers is the socket on which the agent is asked about.
+// callers is the socket for queries about the agent.
 type callers struct {
-	listener net.Listener // nil: nobody can ask
+	listener net.Listener // nil: no socket
 	access   agentservice.Access
 	log      *slog.Logger
 }
 
-// listenForCallers takes the socket of the service manager, or makes one at
-// path, or with an empty path has none.
+// listenForCallers takes the socket of the service manager, or else creates one at path
+// unless path is empty.
 func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 	access, err := agentservice.LookUpAccess()
 	if err != nil {
@@ -46,14 +46,14 @@ func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 	return c, err
 }
 
-// close closes the socket, also if it was never served.
+// close closes the socket, even if it was never served.
 func (c *callers) close() {
 	if c.listener != nil {
 		c.listener.Close()
 	}
 }
 
-// serve answers until ctx is done. Whatever happens to it, recording goes on.
+// serve answers until ctx is done. Its errors do not affect recording.
 func (c *callers) serve(ctx context.Context, a *agent.Agent, reload func() error) {
 	if c.listener == nil {
 		return

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command crau-broker serves the log of crypto-auditing to subscribers and
-// readers. See crau-broker(8).
+// Command crau-broker serves the log of crypto-auditing to subscribers and readers. See
+// crau-broker(8).
 package main
 
 import (
@@ -32,8 +32,8 @@ import (
 // version is set by the build.
 var version = "devel"
 
-// memoryLimit makes the garbage collector work harder rather than let the
-// broker grow. Bytes.
+// memoryLimit, in bytes, makes the garbage collector run more often instead of letting the
+// broker grow.
 const memoryLimit = 80 << 20
 
 func main() {
@@ -90,7 +90,7 @@ usage; 78 on bad configuration.`,
 	return command
 }
 
-// stateWait is how long to wait for a broker that leaves.
+// stateWait is how long to wait for a broker that is exiting.
 const stateWait = 30 * time.Second
 
 func serve(s *settings, log *slog.Logger) error {
@@ -136,7 +136,7 @@ func serve(s *settings, log *slog.Logger) error {
 	}
 }
 
-// serveBus serves the bus and those who connect directly.
+// serveBus serves the clients on the bus and on the varlink socket.
 func serveBus(ctx context.Context, service *busservice.Service, o broker.Options, direct *callers, group *uint32) error {
 	o.Appended = service.Appended
 	b, err := broker.New(o)
@@ -147,11 +147,11 @@ func serveBus(ctx context.Context, service *busservice.Service, o broker.Options
 	return direct.serving(b, group, func() error { return service.Serve(ctx, b) })
 }
 
-// notify tells the service manager. Without one there is nobody to tell.
+// notify notifies the service manager, if there is one.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// serveDirectly serves where there is no bus, until ctx is done or nobody has
-// needed it for long enough. again says that there is a bus now.
+// serveDirectly serves the varlink socket without a bus, until ctx is done or the broker has
+// been idle for idle. again reports that the bus is available now.
 func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group *uint32, idle time.Duration, bus string) (again bool, err error) {
 	b, err := broker.New(o)
 	if err != nil {
@@ -176,9 +176,8 @@ func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group
 	return again, errors.Join(err, <-ended)
 }
 
-// awaitIdle returns when nobody has been busy for long enough, with idle 0
-// never, or ctx is done. It returns true when nobody is busy and there is a
-// bus.
+// awaitIdle returns false when the broker has not been busy for idle, unless idle is 0, or
+// when ctx is done. It returns true when the broker is not busy and the bus is available.
 func awaitIdle(ctx context.Context, idle time.Duration, busy func() bool, bus string) bool {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -199,8 +198,8 @@ func awaitIdle(ctx context.Context, idle time.Duration, busy func() bool, bus st
 	}
 }
 
-// watchdog tells the service manager that the broker is alive, as long as it
-// is and is to be told (sd_watchdog_enabled(3)).
+// watchdog notifies the watchdog of the service manager while the broker is alive, if the
+// watchdog is enabled (sd_watchdog_enabled(3)).
 func watchdog(ctx context.Context, alive func(context.Context) error, log *slog.Logger) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {

@@ -21,27 +21,27 @@ import (
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
-// settings are the configuration files with the command line on top.
+// settings are the configuration files overridden by the command line.
 type settings struct {
 	// files are the configuration files named on the command line; none: the
 	// installed ones.
 	files []string
-	// flags holds the values of the flags that changed says were given.
+	// flags has the values of flags; changed reports whether a flag was given.
 	flags   config.Broker
 	changed func(flag string) bool
 	// bus is the address of the bus; empty: the system bus.
 	bus string
-	// varlink is where to make a socket, if the service manager passes none.
+	// varlink is the path of the socket to create if the service manager passes none.
 	varlink string
 	check   bool
 	log     *slog.Logger
 }
 
-// serviceUser is the user that the service runs as.
+// serviceUser is the user of the service.
 const serviceUser = "crypto-auditing-broker"
 
-// checkSettings checks the settings and prints what was checked. The installed
-// configuration is checked as the service's user, if root asks.
+// checkSettings checks the settings and prints the result. When run by root, it checks the
+// installed configuration as the service's user.
 func (s *settings) checkSettings(stdout io.Writer) error {
 	user, err := program.CheckAs(serviceUser, len(s.files) > 0)
 	if err != nil {
@@ -102,8 +102,8 @@ func (s *settings) load() (config.Broker, error) {
 	return conf, nil
 }
 
-// systemBus is where the system bus is unless the environment says otherwise
-// (D-Bus specification, "Well-known Message Bus Instances").
+// systemBus is the default address of the system bus (D-Bus specification, "Well-known
+// Message Bus Instances").
 const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
 
 func (s *settings) address() string {
@@ -116,7 +116,7 @@ func (s *settings) address() string {
 	return systemBus
 }
 
-// brokerOptions turns the configuration into options.
+// brokerOptions converts the configuration to options.
 func brokerOptions(conf *config.Broker) (broker.Options, error) {
 	registry, err := loadRegistry()
 	if err != nil {
@@ -134,9 +134,9 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 	}, nil
 }
 
-// agentUnit returns what asks the service manager for the agent's state; nil
-// if another socket than that of the service was named, or the same by the
-// flag: connecting to that is wanted, whatever it starts.
+// agentUnit returns a function that queries the service manager for the agent's state. It
+// is nil if the configuration names another socket, or if the flag names any: then the
+// broker must connect to that socket, even if this starts the agent.
 func (s *settings) agentUnit(conf *config.Broker) func(context.Context) broker.AgentUnit {
 	if s.changed("agent-socket") || conf.AgentSocket != config.DefaultBroker().AgentSocket {
 		return nil
@@ -147,8 +147,7 @@ func (s *settings) agentUnit(conf *config.Broker) func(context.Context) broker.A
 	}
 }
 
-// loadRegistry returns the registry with the files of packages and of the
-// administrator.
+// loadRegistry loads the registry with the files of packages and of the administrator.
 func loadRegistry() (*schema.Registry, error) {
 	files, err := schema.Files("/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d")
 	if err != nil {

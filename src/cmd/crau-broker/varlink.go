@@ -13,17 +13,17 @@ import (
 	"crypto-auditing/src/internal/varlinkservice/brokerservice"
 )
 
-// activatedName is what the socket unit calls the socket (FileDescriptorName=).
+// activatedName is the name of the socket in the socket unit (FileDescriptorName=).
 const activatedName = "varlink"
 
-// callers is the socket on which the broker is called without a bus.
+// callers is the socket on which clients call the broker without a bus.
 type callers struct {
-	listener *brokerservice.Listener // nil: nobody can call
+	listener *brokerservice.Listener // nil: no socket
 	log      *slog.Logger
 }
 
-// listenForCallers takes the socket of the service manager, or makes one at
-// path, or with an empty path has none.
+// listenForCallers takes the socket of the service manager, or else creates one at path
+// unless path is empty.
 func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 	l, err := varlinkservice.Activated(activatedName)
 	switch {
@@ -47,18 +47,18 @@ func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 // there reports whether there is a socket.
 func (c *callers) there() bool { return c.listener != nil }
 
-// busy reports whether somebody is connected.
+// busy reports whether clients are connected.
 func (c *callers) busy() bool { return c.listener != nil && c.listener.Open() > 0 }
 
-// close closes the socket, also if it was never served.
+// close closes the socket, even if it was never served.
 func (c *callers) close() {
 	if c.listener != nil {
 		c.listener.Close()
 	}
 }
 
-// serving answers as long as f runs, and returns what that does. It may be
-// called again.
+// serving serves clients while f runs, and returns the result of f. It may be called
+// repeatedly.
 func (c *callers) serving(b *broker.Broker, group *uint32, f func() error) error {
 	if c.listener == nil {
 		return f()
@@ -67,7 +67,7 @@ func (c *callers) serving(b *broker.Broker, group *uint32, f func() error) error
 	if err != nil {
 		return err
 	}
-	// The server closes what it listens on.
+	// The server closes its listener.
 	listener, err := c.listener.Duplicate()
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Crauctl is the administrator's tool of crypto-auditing.
+// Command crauctl is the administration tool of crypto-auditing.
 package main
 
 import (
@@ -20,7 +20,7 @@ func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		// One that is ignored, as by nohup(1) or in the background of a script, stays so.
+		// Keep signals ignored that nohup(1) or a background job of a script ignores.
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
 		}
