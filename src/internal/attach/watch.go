@@ -158,8 +158,8 @@ func (l *Libraries) anyUnleased() bool {
 	return l.any(func(f *tracked) bool { return f.library != nil && f.library.LeaseError != nil })
 }
 
-// Answer detaches files when the kernel breaks their leases, until stop is called. The
-// caller of Attach handles leases that the kernel broke before.
+// Answer detaches files when the kernel breaks their leases, until stop is called.
+// Leases that the kernel broke before are handled by the next Attach.
 func (l *Libraries) Answer() (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, probe.LeaseSignal)

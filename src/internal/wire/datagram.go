@@ -9,12 +9,12 @@ import (
 	"crypto-auditing/src/internal/wire/quic"
 )
 
-// quicBytes is what the keys of a connection of QUIC take.
+// quicBytes is the approximate size of the keys of a QUIC connection.
 const quicBytes = 4096
 
-// datagram takes a datagram of QUIC, or several in one as the kernel joins them.
-// A socket may have many connections: the client's id and the addresses tell them
-// apart, in both directions.
+// datagram processes a QUIC datagram, or several that the kernel joined into one. A
+// socket may have many connections: the client's id and the addresses distinguish
+// them, in both directions.
 func (t *Tracker) datagram(f *Fragment) {
 	for rest := f.Data; len(rest) > 0; {
 		p, initial, ok := quic.Next(&rest)
@@ -28,7 +28,7 @@ func (t *Tracker) datagram(f *Fragment) {
 	t.limit()
 }
 
-// initial takes an Initial packet.
+// initial processes an Initial packet.
 func (t *Tracker) initial(f *Fragment, p *quic.Packet) {
 	fromClient := false
 	c := t.connections[t.quicKey(f, p.Destination)]
@@ -47,7 +47,7 @@ func (t *Tracker) initial(f *Fragment, p *quic.Packet) {
 	case c.finished:
 		return
 	case fromClient && c.clientAt != index(f.Received):
-		// The server's, for a client that was not seen.
+		// A packet of the server, for a client that was not seen.
 	default:
 		var again bool
 		if frames, again = c.quic.Open(fromClient, p); again {
@@ -69,14 +69,14 @@ func (t *Tracker) initial(f *Fragment, p *quic.Packet) {
 	}
 	t.account(c)
 	t.noteLeg(c, f)
-	// All that follows a ServerHello is encrypted with other keys. The
-	// connection is remembered for the packets that are sent again.
+	// After a ServerHello everything is encrypted with other keys. The connection is
+	// kept so that retransmitted packets are recognised.
 	if c.tls.ServerHello || c.tls.Done() {
 		t.finish(c, whole)
 	}
 }
 
-// quicKey returns the key of a connection by its client's id.
+// quicKey returns the key of a connection, derived from its client's id.
 func (t *Tracker) quicKey(f *Fragment, client []byte) uint64 {
 	var b [12 + 20]byte
 	binary.LittleEndian.PutUint64(b[:], f.Connection)

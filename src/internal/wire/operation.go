@@ -10,29 +10,29 @@ import (
 	"crypto-auditing/src/internal/wire/tls"
 )
 
-// Context is a context of an operation, in the registry's terms.
+// Context is a context of an operation, with the names of the registry.
 type Context struct {
 	Name string
-	// Origin is the build-id of the library that the context is from, nil if that
-	// is the operation's.
+	// Origin is the build-id of the library that the context is from, nil if it is
+	// the operation's.
 	Origin   []byte
 	Elements []Element
 	Contexts []Context
 }
 
-// Element is a key with its value: Text if that is not empty, else Word.
+// Element is a key with its value: Text unless that is empty, else Word.
 type Element struct {
 	Key  string
 	Text string
 	Word int64
 }
 
-// word and text add an element.
+// word adds an element with a number.
 func (c *Context) word(key string, value int64) {
 	c.Elements = append(c.Elements, Element{Key: key, Word: value})
 }
 
-// known adds a number that is known if it is not 0.
+// known adds an element with a number unless it is 0, which means unknown.
 func known[N int | uint16](c *Context, key string, value N) {
 	if value != 0 {
 		c.word(key, int64(value))
@@ -51,15 +51,15 @@ func (c *Context) flag(key string, set bool) {
 	}
 }
 
-// hold adds an inner context if it says anything.
+// hold adds an inner context unless it is empty.
 func (c *Context) hold(inner Context) {
 	if len(inner.Elements) > 0 || len(inner.Contexts) > 0 {
 		c.Contexts = append(c.Contexts, inner)
 	}
 }
 
-// Operation returns the handshake as an operation. It has no name, address or port
-// of anybody.
+// Operation returns the handshake as an operation. It contains no names, addresses or
+// ports of peers.
 func (h *Handshake) Operation() Context {
 	if h.Protocol == SSH {
 		return h.sshOperation()
@@ -88,7 +88,7 @@ func (h *Handshake) tlsOperation() Context {
 	}
 	known(&c, "tls::protocol_version", t.Version)
 	if t.Version != 0 {
-		// 0 is a suite, too.
+		// Suite 0 is valid, too.
 		c.word("tls::ciphersuite", int64(t.Suite))
 	}
 	if t.Resumed != 0 {
@@ -131,7 +131,7 @@ func (h *Handshake) tlsOperation() Context {
 	return c
 }
 
-// groupNames returns the registered names of groups.
+// groupNames returns the registered names of groups, separated by commas.
 func groupNames(groups []uint16) string {
 	var b strings.Builder
 	for i, g := range groups {
@@ -143,9 +143,9 @@ func groupNames(groups []uint16) string {
 	return b.String()
 }
 
-// signatureContext returns the context of a signature: with the certificate that
-// goes with it if it is the client's. The server's stands beside it, as there
-// may be no signature.
+// signatureContext returns the context of a signature, with the certificate that
+// belongs to it if it is the client's. The server's certificate is a separate context,
+// as there may be no signature.
 func signatureContext(name string, scheme uint16, certificate tls.Certificate) Context {
 	c := Context{Name: name}
 	known(&c, "tls::signature_algorithm", scheme)

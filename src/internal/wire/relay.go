@@ -2,24 +2,24 @@
 
 package wire
 
-// Relays (socat, HAProxy and nginx in TCP mode, CONNECT and SOCKS proxies) pass on
-// the handshakes of others: a process that receives a ClientHello through one
-// socket and sends it through another. The client's random value makes them known.
+// Relays (socat, HAProxy and nginx in TCP mode, CONNECT and SOCKS proxies) forward the
+// handshakes of others: a process receives a ClientHello through one socket and sends
+// it through another. They are recognised by the client's random value.
 
 const (
-	// relayLifetime is how long the legs of a handshake are remembered, in
-	// nanoseconds. Both legs of a relay see the hello within moments.
+	// relayLifetime is how long the legs of a handshake are kept, in nanoseconds. Both
+	// legs of a relay see the ClientHello at nearly the same time.
 	relayLifetime = 60e9
-	// maxRandoms bounds the handshakes that are remembered, maxLegs the sockets
-	// of one.
+	// maxRandoms bounds the number of handshakes that are kept, maxLegs the number of
+	// legs of each.
 	maxRandoms = 16384
 	maxLegs    = 16
 )
 
-// randomKey is a half of a client's random value, which is random enough.
+// randomKey is one half of a client's random value, which is unique enough.
 type randomKey [16]byte
 
-// leg is one end of a connection with a handshake.
+// leg is one end of a connection that had a handshake.
 type leg struct {
 	connection uint64
 	time       uint64 // of its ClientHello
@@ -28,10 +28,10 @@ type leg struct {
 	server     bool
 }
 
-// relays remembers the legs of recent handshakes.
+// relays holds the legs of recent handshakes.
 type relays struct {
 	legs map[randomKey][]leg
-	// queue holds the keys in the order of their times.
+	// queue holds the keys ordered by time.
 	queue []queuedRandom
 }
 
@@ -40,7 +40,7 @@ type queuedRandom struct {
 	time uint64
 }
 
-// add notes a leg.
+// add adds a leg.
 func (r *relays) add(key randomKey, l leg) {
 	for len(r.queue) > 0 && (len(r.queue) >= maxRandoms || r.queue[0].time+relayLifetime < l.time) {
 		delete(r.legs, r.queue[0].key)
@@ -55,10 +55,10 @@ func (r *relays) add(key randomKey, l leg) {
 	}
 }
 
-// verdict says what a leg is: relayed, if its process has another socket with the
-// same handshake in the other role to another peer; suspected, if the
-// handshake passes through further processes of this machine and the leg is not
-// at its end. The two ends of a connection within one process are a pair.
+// verdict classifies a leg. It is relayed if its process has another socket with the
+// same handshake in the other role to another peer. It is suspected if the handshake
+// passes through further processes of this machine and the leg is not at the end of
+// it. The two ends of a connection within one process are a pair.
 func (r *relays) verdict(key randomKey, l leg) (relayed, suspected bool) {
 	for _, other := range r.legs[key] {
 		switch {
@@ -66,7 +66,7 @@ func (r *relays) verdict(key randomKey, l leg) (relayed, suspected bool) {
 		case other.process == l.process && other.server != l.server:
 			return true, false
 		case other.process != l.process && other.server == l.server:
-			// The client's hello comes first, the server has it last.
+			// The client sees the ClientHello first, the server last.
 			if l.server && other.time > l.time || !l.server && other.time < l.time {
 				suspected = true
 			}

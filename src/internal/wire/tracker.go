@@ -12,38 +12,38 @@ import (
 	"crypto-auditing/src/internal/wire/tls"
 )
 
-// Limits of a tracker.
+// Limits bound a tracker.
 type Limits struct {
-	// Connections are followed at a time, by their ends.
+	// Connections is the number of connections, counted by their ends.
 	Connections int
-	// Bytes are held of them.
+	// Bytes is the memory held for them.
 	Bytes int
 	// Time is how long a connection is followed, in nanoseconds.
 	Time uint64
 }
 
-// DefaultLimits are far above what a busy server needs.
+// DefaultLimits returns limits far above the needs of a busy server.
 func DefaultLimits() Limits { return Limits{Connections: 16384, Bytes: 32 << 20, Time: 60e9} }
 
 const (
-	// connectionBytes is what a connection takes beyond its buffers, with its
-	// parser.
+	// connectionBytes is the size of a connection with its parser, without buffers.
 	connectionBytes = 1536
-	// maxAhead and maxAheadBytes bound what is kept of a direction until what
-	// comes before it is there. Only threads that share a socket make it so.
+	// maxAhead and maxAheadBytes bound the data that is kept until the data before
+	// it arrives. Only threads that share a socket cause that.
 	maxAhead      = 64
 	maxAheadBytes = 32 << 10
-	// maxProcesses bounds the processes that are known of a connection.
+	// maxProcesses bounds the processes that are stored for a connection.
 	maxProcesses = 4
-	// maxSpare bounds the connections whose memory is kept for others.
+	// maxSpare and maxSpareBytes bound the number and the size of unused connections
+	// that are kept for reuse.
 	maxSpare      = 256
 	maxSpareBytes = 16 << 10
-	// maxNames bounds the names of executables and units that share memory.
+	// maxNames bounds the number of interned names of executables and units.
 	maxNames = 4096
 )
 
-// A Tracker follows connections from their fragments. It belongs to one
-// goroutine.
+// A Tracker follows connections by their fragments. It must be used by one goroutine
+// only.
 type Tracker struct {
 	limits  Limits
 	suspect func(executable string) bool
@@ -56,14 +56,14 @@ type Tracker struct {
 	spare          []*connection
 	relays         relays
 	names          map[string]string
-	seed           maphash.Seed // of the keys of QUIC
+	seed           maphash.Seed // for the keys of QUIC connections
 	stats          Stats
 	handshake      Handshake
 }
 
-// NewTracker returns a tracker. It gives each handshake to done, which must not
-// keep it beyond the call; suspect reports whether executables of a base name are
-// known to pass on handshakes of others through one socket; nil: none are.
+// NewTracker returns a tracker. It passes each handshake to done, which must not keep
+// it after returning. suspect reports whether executables of a base name are known to
+// forward handshakes of others through one socket; nil if none are.
 func NewTracker(limits Limits, suspect func(executable string) bool, done func(*Handshake)) *Tracker {
 	return &Tracker{
 		limits: limits, suspect: suspect, done: done,
@@ -72,7 +72,7 @@ func NewTracker(limits Limits, suspect func(executable string) bool, done func(*
 	}
 }
 
-// connection is an end of a connection.
+// connection is one end of a connection.
 type connection struct {
 	key        uint64
 	pair       uint32
@@ -81,39 +81,39 @@ type connection struct {
 	tls        tls.Parser
 	ssh        ssh.Parser
 	quic       *quic.Connection
-	// clientAt is the direction of the client of QUIC.
+	// clientAt is the direction of the QUIC client.
 	clientAt  int
 	streams   [2]stream // sent, received
 	processes []process
-	// first are the tasks of the first fragment sent and of the first received.
+	// first are the tasks of the first fragment sent and the first received.
 	first [2]uint64
-	// leg is set, and registered, when the ClientHello was read.
+	// leg is set and registered once the ClientHello was read.
 	leg        leg
 	registered bool
-	// finished says that its handshake was given already.
+	// finished reports that its handshake was passed on already.
 	finished bool
 	bytes    int
 
 	older, newer *connection
 }
 
-// process is one that uses a connection.
+// process is a process that uses a connection.
 type process struct {
 	id, user         uint32
 	executable, unit string
 }
 
-// stream is a direction.
+// stream is one direction of a connection.
 type stream struct {
 	next  uint32 // offset of the next byte
 	ahead []ahead
-	// last is the offset at which the direction is encrypted.
+	// last is the offset from which the direction is encrypted.
 	last    uint32
 	hasLast bool
 	ended   bool
 }
 
-// ahead is data that came before what precedes it.
+// ahead is data that arrived before the data that precedes it.
 type ahead struct {
 	offset uint32
 	data   []byte
@@ -122,7 +122,7 @@ type ahead struct {
 // Stats returns the counters.
 func (t *Tracker) Stats() Stats { return t.stats }
 
-// ending is why a connection is not followed any more.
+// ending is the reason why a connection is no longer followed.
 type ending uint8
 
 const (
@@ -132,7 +132,7 @@ const (
 	expired
 )
 
-// Add takes a fragment.
+// Add processes a fragment.
 func (t *Tracker) Add(f *Fragment) {
 	if f.Protocol == QUIC {
 		t.datagram(f)
@@ -164,7 +164,7 @@ func (t *Tracker) Add(f *Fragment) {
 	t.limit()
 }
 
-// limit gives up the oldest connections while too much is held.
+// limit evicts the oldest connections while too many bytes are held.
 func (t *Tracker) limit() {
 	for t.bytes > t.limits.Bytes && t.oldest != nil {
 		t.finish(t.oldest, evicted)
@@ -172,7 +172,7 @@ func (t *Tracker) limit() {
 	}
 }
 
-// open begins to follow a connection.
+// open starts to follow a connection.
 func (t *Tracker) open(key uint64, f *Fragment) *connection {
 	for t.oldest != nil && len(t.connections) >= t.limits.Connections {
 		t.finish(t.oldest, evicted)
@@ -200,7 +200,7 @@ func (t *Tracker) open(key uint64, f *Fragment) *connection {
 	return c
 }
 
-// remove forgets a connection that is finished.
+// remove forgets a finished connection.
 func (t *Tracker) remove(c *connection) {
 	delete(t.connections, c.key)
 	t.bytes -= c.bytes
@@ -220,7 +220,7 @@ func (t *Tracker) remove(c *connection) {
 	}
 }
 
-// reset makes a connection ready for another use of its memory.
+// reset prepares a connection for reuse.
 func (c *connection) reset() {
 	if c.protocol == SSH {
 		c.ssh.Reset()
@@ -242,7 +242,7 @@ func index(received bool) int {
 	return 0
 }
 
-// take gives a fragment to the connection's parser.
+// take passes a fragment to the connection's parser.
 func (t *Tracker) take(c *connection, f *Fragment) {
 	c.end = f.Time
 	t.note(c, f)
@@ -272,7 +272,7 @@ func (t *Tracker) take(c *connection, f *Fragment) {
 	t.noteLeg(c, f)
 }
 
-// noteLeg notes the end of a connection whose ClientHello was read with f.
+// noteLeg registers the leg of a connection whose ClientHello was read with f.
 func (t *Tracker) noteLeg(c *connection, f *Fragment) {
 	if !c.registered && c.tls.ClientHello {
 		c.registered = true
@@ -281,7 +281,7 @@ func (t *Tracker) noteLeg(c *connection, f *Fragment) {
 	}
 }
 
-// note notes the names of a process.
+// note stores the names of a process.
 func (t *Tracker) note(c *connection, f *Fragment) {
 	id := uint32(f.Task >> 32)
 	if len(f.Executable) == 0 || len(c.processes) >= maxProcesses {
@@ -295,7 +295,7 @@ func (t *Tracker) note(c *connection, f *Fragment) {
 	c.processes = append(c.processes, process{id, f.User, t.shared(f.Executable), t.shared(f.Unit)})
 }
 
-// shared returns a name as a string, the same one for the same name.
+// shared returns an interned string for a name.
 func (t *Tracker) shared(name []byte) string {
 	s, ok := t.names[string(name)]
 	if !ok {
@@ -308,13 +308,13 @@ func (t *Tracker) shared(name []byte) string {
 	return s
 }
 
-// feed gives data to the parser if it is what comes next, and reports whether it
-// is dealt with; if not, and keep is set, the data are kept for later.
+// feed passes data to the parser if it is next in its direction. It reports whether it
+// consumed the data; otherwise, if keep is set, it keeps them for later.
 func (c *connection) feed(received bool, offset uint32, data []byte, keep bool) bool {
 	s := &c.streams[index(received)]
-	// Offsets count the first kilobytes of a connection and do not wrap.
+	// Offsets cover the first kilobytes of a connection and do not wrap.
 	if offset > s.next && len(data) > 0 {
-		// Of certificates, only the beginning is copied.
+		// Only the beginning of a certificate is copied.
 		if c.protocol != TLS || !c.tls.Skip(received, int(offset-s.next)) {
 			if keep {
 				s.keep(offset, data)
@@ -340,8 +340,8 @@ func (c *connection) feed(received bool, offset uint32, data []byte, keep bool) 
 	return true
 }
 
-// keep keeps data until what precedes it is there. What is beyond the bound is
-// missing then, and the handshake is known in part.
+// keep keeps data until the data before it arrive. Data above the bound are dropped,
+// and the handshake is then known in part.
 func (s *stream) keep(offset uint32, data []byte) {
 	held := 0
 	for i := range s.ahead {
@@ -352,7 +352,7 @@ func (s *stream) keep(offset uint32, data []byte) {
 	}
 }
 
-// account brings the sum of held bytes up to date.
+// account updates the number of bytes held.
 func (t *Tracker) account(c *connection) {
 	n := connectionBytes + c.tls.Buffered() + c.ssh.Buffered()
 	if c.quic != nil {
@@ -367,7 +367,7 @@ func (t *Tracker) account(c *connection) {
 	c.bytes = n
 }
 
-// parsed reports whether nothing that matters can follow.
+// parsed reports whether nothing relevant can follow.
 func (c *connection) parsed() bool {
 	if c.protocol == SSH {
 		return c.ssh.Done()
@@ -375,7 +375,7 @@ func (c *connection) parsed() bool {
 	return c.tls.Done()
 }
 
-// known reports whether enough of the handshake was read to give it.
+// known reports whether enough of the handshake was read to pass it on.
 func (c *connection) known() bool {
 	if c.protocol == SSH {
 		return c.ssh.Offered
@@ -383,7 +383,7 @@ func (c *connection) known() bool {
 	return c.tls.ClientHello || c.tls.ServerHello
 }
 
-// finish gives the handshake of a connection, once.
+// finish passes on the handshake of a connection, once.
 func (t *Tracker) finish(c *connection, why ending) {
 	if c.finished {
 		return
@@ -415,8 +415,8 @@ func (t *Tracker) finish(c *connection, why ending) {
 	}
 }
 
-// release gives back the buffers of a connection that is finished and stays for a
-// while, so that what comes of it is not taken for another.
+// release releases the buffers of a finished connection. The connection stays for a
+// while, so that later fragments are not taken for a new one.
 func (t *Tracker) release(c *connection) {
 	if c.quic == nil && c.bytes <= maxSpareBytes {
 		return
@@ -426,7 +426,7 @@ func (t *Tracker) release(c *connection) {
 	t.account(c)
 }
 
-// give gives the handshake of a connection.
+// give passes the handshake of a connection to done.
 func (t *Tracker) give(c *connection, wasCut, suspected bool) {
 	h := &t.handshake
 	*h = Handshake{Start: c.start, End: c.end, Protocol: c.protocol, Cut: wasCut, Suspected: suspected}
@@ -451,9 +451,9 @@ func (t *Tracker) give(c *connection, wasCut, suspected bool) {
 	t.done(h)
 }
 
-// Expire gives up the connections that began too long before now, the time in
-// nanoseconds since boot, with what is known of them. It is cheap if there are
-// none, and is to be called every few seconds while connections are open.
+// Expire ends the connections that began too long before now, a time in nanoseconds
+// since boot, and passes on what is known of them. Call it every few seconds while
+// connections are open; it is cheap if none has expired.
 func (t *Tracker) Expire(now uint64) {
 	for c := t.oldest; c != nil && c.start+t.limits.Time <= now; c = t.oldest {
 		t.finish(c, expired)
@@ -461,5 +461,5 @@ func (t *Tracker) Expire(now uint64) {
 	}
 }
 
-// Held returns how many bytes the connections take.
+// Held returns the number of bytes held for connections.
 func (t *Tracker) Held() int { return t.bytes }

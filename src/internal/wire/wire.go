@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wire turns the plaintext beginnings of connections, as they are copied
-// at the sockets of any program, into handshakes. It has no contact with the
-// kernel and does no I/O; what it holds is bounded however hostile the bytes are.
+// Package wire extracts handshakes from the plaintext beginnings of connections, which
+// are copied at the sockets of all programs. It has no contact with the kernel and does
+// no I/O; its memory is bounded even for hostile input.
 //
-// Server names, host names and other names that a peer chose pass through it and
-// are not kept: a Handshake has none of them.
+// Server names, host names and other names chosen by a peer pass through the package
+// but are not kept: a Handshake contains none of them.
 package wire
 
 import (
@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/wire/tls"
 )
 
-// Protocol is what a connection speaks.
+// Protocol is the protocol of a connection.
 type Protocol uint8
 
 // The protocols.
@@ -26,43 +26,43 @@ const (
 	QUIC
 )
 
-// A Fragment is what one call of a program moved of the plaintext beginning of a
-// connection through one of its ends.
+// A Fragment is the part of the plaintext beginning of a connection that one call of a
+// program sent or received at one end of it.
 type Fragment struct {
 	// Time is in nanoseconds since boot, suspend included.
 	Time uint64
-	// Task is the kernel's: process in the upper half, thread in the lower.
+	// Task identifies the task: process in the upper half, thread in the lower.
 	Task uint64
 	// Connection is the cookie of the socket: one end of a connection.
 	Connection uint64
-	// Pair is the same for both ends of a connection, and for few others.
+	// Pair is the same for both ends of a connection, and rarely for others.
 	Pair uint32
-	// Offset is where Data begins in its direction, counted from where the
-	// protocol began. Of QUIC it means nothing.
+	// Offset is the offset of Data in its direction from the beginning of the
+	// protocol. It is unused with QUIC.
 	Offset   uint32
 	Protocol Protocol
-	// Received says that Data was received, else it was sent.
+	// Received reports whether Data was received rather than sent.
 	Received bool
-	// End says that the direction is encrypted after Data.
+	// End reports that the direction is encrypted after Data.
 	End bool
-	// Invalid says that the connection does not follow its protocol, Cut that it
-	// is not followed any more, Closed that it was closed. Nothing more of it
-	// comes.
+	// Invalid reports that the connection does not follow its protocol, Cut that it
+	// is no longer followed, Closed that it was closed. No more fragments of the
+	// connection follow.
 	Invalid, Cut, Closed bool
-	// Executable is the base name of the file that runs, Unit the nearest
-	// service or scope, User the user id. They are in the first fragment that a
-	// process makes of a connection and copied from it.
+	// Executable is the base name of the running file, Unit the nearest service or
+	// scope, User the user id. They are set in a process's first fragment of a
+	// connection and copied from it.
 	Executable, Unit []byte
 	User             uint32
-	// Data is not kept beyond the call.
+	// Data is not kept after the call.
 	Data []byte
 }
 
-// Handshake is what is known of one side's handshake.
+// Handshake describes the handshake of one side, as far as it is known.
 type Handshake struct {
-	// Task is the task that sent the side's first flight, and Executable, Unit and
-	// User are of its process. If nothing is known of that, Executable is empty;
-	// Unit may be empty.
+	// Task is the task that sent the side's first flight; Executable, Unit and User
+	// describe its process. Executable is empty if the process is unknown; Unit may
+	// be empty.
 	Task             uint64
 	Executable, Unit string
 	User             uint32
@@ -70,37 +70,36 @@ type Handshake struct {
 	// since boot.
 	Start, End uint64
 	Protocol   Protocol
-	// Cut says that the connection was given up before the handshake was
-	// through.
+	// Cut reports that the connection was no longer followed before the handshake
+	// was complete.
 	Cut bool
-	// Suspected says that the side may be one that only passes on the handshake
-	// of others.
+	// Suspected reports that the side may only forward the handshake of others.
 	Suspected bool
-	// TLS is what is known with TLS and QUIC, SSH with SSH.
+	// TLS is set for TLS and QUIC, SSH for SSH.
 	TLS tls.Handshake
 	SSH ssh.Handshake
 }
 
-// Stats count sides of connections since the tracker began:
+// Stats count sides of connections since the tracker was created:
 //
 //	Seen = Decoded + Cut + Evicted + NoHandshake + Relayed + Open
 type Stats struct {
-	// Seen had a first fragment.
+	// Seen counts sides with a first fragment.
 	Seen uint64
-	// Decoded gave a handshake.
+	// Decoded counts sides with a handshake.
 	Decoded uint64
-	// Cut were given up at the socket. They gave a handshake with what was
-	// known, if something was.
+	// Cut counts sides that were given up at the socket. Their handshakes were passed
+	// on as far as known.
 	Cut uint64
-	// Evicted were given up by the tracker: they took too long, or there were too
-	// many.
+	// Evicted counts sides that the tracker gave up because they took too long or were
+	// too many.
 	Evicted uint64
-	// NoHandshake did not begin with a handshake.
+	// NoHandshake counts sides that did not begin with a handshake.
 	NoHandshake uint64
-	// Relayed passed on the handshake of others.
+	// Relayed counts sides that forwarded the handshake of others.
 	Relayed uint64
-	// Open are being followed.
+	// Open is the number of sides being followed.
 	Open uint64
-	// Undecodable are datagrams with Initial packets that could not be opened.
+	// Undecodable counts datagrams with Initial packets that could not be decrypted.
 	Undecodable uint64
 }

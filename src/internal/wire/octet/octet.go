@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package octet reads the big-endian numbers and length-prefixed vectors of
-// which network protocols consist (RFC 8446, section 3; RFC 4251, section 5).
+// Package octet reads the big-endian numbers and length-prefixed vectors of network
+// protocols (RFC 8446, section 3; RFC 4251, section 5).
 package octet
 
 import "encoding/binary"
 
-// A Reader reads from the front of a byte slice that a stranger wrote. A read
-// beyond the end returns zero, and from then on the reader is empty and Bad:
-// a parser reads all its fields and looks once. What it returns aliases the
-// slice.
+// A Reader reads from the front of an untrusted byte slice. A read beyond the end
+// returns zero and leaves the reader empty and Bad, so that a parser can read all
+// fields and check once. Returned slices alias the byte slice.
 type Reader struct {
 	b   []byte
 	bad bool
 }
 
-// From returns a reader of b.
+// From returns a reader for b.
 func From(b []byte) Reader { return Reader{b: b} }
 
-// Len returns how many bytes are left.
+// Len returns the number of remaining bytes.
 func (r *Reader) Len() int { return len(r.b) }
 
-// Rest returns the bytes that are left.
+// Rest returns the remaining bytes.
 func (r *Reader) Rest() []byte { return r.b }
 
 // Bad reports whether a read went beyond the end.
@@ -46,7 +45,7 @@ func (r *Reader) Uint8() uint8 {
 	return 0
 }
 
-// Uint16 reads a number of two bytes.
+// Uint16 reads a two-byte number.
 func (r *Reader) Uint16() uint16 {
 	if b := r.Bytes(2); b != nil {
 		return binary.BigEndian.Uint16(b)
@@ -54,7 +53,7 @@ func (r *Reader) Uint16() uint16 {
 	return 0
 }
 
-// Uint24 reads a number of three bytes.
+// Uint24 reads a three-byte number.
 func (r *Reader) Uint24() int {
 	if b := r.Bytes(3); b != nil {
 		return int(b[0])<<16 | int(b[1])<<8 | int(b[2])
@@ -62,7 +61,7 @@ func (r *Reader) Uint24() int {
 	return 0
 }
 
-// Uint32 reads a number of four bytes.
+// Uint32 reads a four-byte number.
 func (r *Reader) Uint32() uint32 {
 	if b := r.Bytes(4); b != nil {
 		return binary.BigEndian.Uint32(b)
@@ -70,21 +69,20 @@ func (r *Reader) Uint32() uint32 {
 	return 0
 }
 
-// Vector8 reads a vector whose length is one byte.
+// Vector8 reads a vector with a one-byte length.
 func (r *Reader) Vector8() Reader { return r.vector(int(r.Uint8())) }
 
-// Vector16 reads a vector whose length is two bytes.
+// Vector16 reads a vector with a two-byte length.
 func (r *Reader) Vector16() Reader { return r.vector(int(r.Uint16())) }
 
-// Vector24 reads a vector whose length is three bytes.
+// Vector24 reads a vector with a three-byte length.
 func (r *Reader) Vector24() Reader { return r.vector(r.Uint24()) }
 
-// Vector32 reads a vector whose length is four bytes, the string and mpint of
-// SSH.
+// Vector32 reads a vector with a four-byte length, the string and mpint of SSH.
 func (r *Reader) Vector32() Reader {
 	n := r.Uint32()
 	if n > 1<<30 {
-		n = 1 << 30 // longer than any slice here, on machines of 32 bits, too
+		n = 1 << 30 // longer than any slice here, and fits an int of 32 bits
 	}
 	return r.vector(int(n))
 }
@@ -94,8 +92,7 @@ func (r *Reader) vector(n int) Reader {
 	return Reader{b: b, bad: r.bad}
 }
 
-// BitLength returns the number of bits of an unsigned number without its
-// leading zeros.
+// BitLength returns the number of bits of an unsigned number without leading zeros.
 func BitLength(number []byte) int {
 	for len(number) > 0 && number[0] == 0 {
 		number = number[1:]

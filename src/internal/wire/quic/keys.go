@@ -16,8 +16,8 @@ const (
 	salt2 = "\x0d\xed\xe3\xde\xf7\x00\xa6\xdb\x81\x93\x81\xbe\x6e\x26\x9d\xcb\xf9\xbd\x2e\xd9"
 )
 
-// keys protect the Initial packets of one side. They hide nothing from who sees
-// the packets.
+// keys protect the Initial packets of one side. Any observer of the packets can derive
+// them.
 type keys struct {
 	header cipher.Block
 	packet cipher.AEAD
@@ -32,13 +32,13 @@ func derive(destination []byte, version uint32) (client, server *keys) {
 	}
 	secret, err := hkdf.Extract(sha256.New, destination, []byte(salt))
 	if err != nil {
-		// The library refuses sizes that policy forbids, and nothing else.
+		// The library only fails if policy forbids the sizes.
 		return nil, nil
 	}
 	return newKeys(expand(secret, "client in", 32), prefix), newKeys(expand(secret, "server in", 32), prefix)
 }
 
-// expand is HKDF-Expand-Label of RFC 8446, section 7.1, without a context.
+// expand is HKDF-Expand-Label of RFC 8446, section 7.1, with an empty context.
 func expand(secret []byte, label string, n int) []byte {
 	label = "tls13 " + label
 	info := append(binary.BigEndian.AppendUint16(nil, uint16(n)), byte(len(label)))
@@ -68,8 +68,8 @@ func newKeys(secret []byte, prefix string) *keys {
 	return k
 }
 
-// open returns the frames of a packet (RFC 9001, sections 5.3 and 5.4), nil if
-// they were not protected by the keys. The packet stays as it is.
+// open returns the frames of a packet (RFC 9001, sections 5.3 and 5.4), nil if the keys
+// do not decrypt it. It does not modify the packet.
 func (k *keys) open(p *Packet) []byte {
 	const sample = 16
 	if k == nil || len(p.raw) < p.number+4+sample {
@@ -85,7 +85,7 @@ func (k *keys) open(p *Packet) []byte {
 	for i := range size {
 		b := p.raw[p.number+i] ^ mask[1+i]
 		head[p.number+i] = b
-		// The first packets of a connection have numbers that fit.
+		// The packet numbers at the beginning of a connection are not truncated.
 		nonce[len(nonce)-size+i] ^= b
 	}
 	frames, err := k.packet.Open(nil, nonce[:], p.raw[p.number+size:], head)

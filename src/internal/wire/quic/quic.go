@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package quic opens the Initial packets of QUIC, whose keys follow from what is in
-// plaintext (RFC 9000, RFC 9001; version 2: RFC 9369), and puts the handshake
-// messages in them together.
+// Package quic decrypts the Initial packets of QUIC, whose keys are derived from
+// plaintext (RFC 9000, RFC 9001; version 2: RFC 9369), and assembles the handshake
+// messages in them.
 package quic
 
 import (
@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// Versions that are known.
+// Supported versions.
 const (
 	version1 = 0x00000001
 	version2 = 0x6b3343cf
@@ -19,11 +19,11 @@ const (
 const (
 	// maxID is the longest connection id (RFC 9000, section 17.2).
 	maxID = 20
-	// maxChunks and maxCrypto bound what is kept of the CRYPTO frames of a
-	// direction.
+	// maxChunks and maxCrypto bound the number and the bytes of CRYPTO frames that
+	// are kept per direction.
 	maxChunks = 64
 	maxCrypto = 32 << 10
-	// The client's first destination has at least so many bytes (RFC 9000,
+	// minFirstID is the shortest first destination id of a client in bytes (RFC 9000,
 	// section 7.2).
 	minFirstID = 8
 )
@@ -35,11 +35,11 @@ type Packet struct {
 
 	version uint32
 	raw     []byte
-	number  int // where the packet number is
+	number  int // offset of the packet number
 }
 
-// Next takes the next packet from a datagram. ok is false if it has no more of
-// which the end is known; initial says whether the packet is an Initial.
+// Next takes the next packet from a datagram. ok is false if there is no further packet
+// with a known end; initial reports whether the packet is an Initial.
 func Next(datagram *[]byte) (p Packet, initial, ok bool) {
 	d := *datagram
 	*datagram = nil
@@ -51,7 +51,7 @@ func Next(datagram *[]byte) (p Packet, initial, ok bool) {
 	kind := d[0] >> 4 & 3
 	switch p.version {
 	case version1:
-	case version2: // has the types one further on
+	case version2: // its packet types are shifted by one
 		kind = (kind + 3) % 4
 	default:
 		return p, false, false
@@ -76,7 +76,7 @@ func Next(datagram *[]byte) (p Packet, initial, ok bool) {
 	return p, kind == 0, true
 }
 
-// reader reads the fields of packets and frames.
+// reader parses the fields of packets and frames.
 type reader struct {
 	b   []byte
 	bad bool
@@ -92,7 +92,7 @@ func (r *reader) take(n uint64) []byte {
 	return b
 }
 
-// varint reads a number of variable length (RFC 9000, section 16).
+// varint reads a variable-length integer (RFC 9000, section 16).
 func (r *reader) varint() uint64 {
 	if len(r.b) == 0 {
 		r.bad = true
@@ -119,19 +119,20 @@ func (r *reader) id() []byte {
 	return r.take(uint64(n[0]))
 }
 
-// Connection is the Initial part of a connection, seen from either end. It
-// belongs to one goroutine.
+// Connection is the Initial part of a connection, seen from either end. It must be used
+// by one goroutine only.
 type Connection struct {
-	// destination is the client's first one, from which the keys follow.
+	// destination is the client's first destination id, from which the keys are
+	// derived.
 	destination []byte
 	version     uint32
 	client      *keys
 	server      *keys
-	answered    bool      // a packet of the server was opened
+	answered    bool      // a packet of the server was decrypted
 	streams     [2]stream // of the client, of the server
 }
 
-// stream puts the CRYPTO frames of a direction together.
+// stream assembles the CRYPTO frames of a direction.
 type stream struct {
 	next   uint64
 	chunks []chunk
@@ -143,8 +144,8 @@ type chunk struct {
 	data   []byte
 }
 
-// Begin returns the connection that a client's first Initial begins, and the
-// packet's frames; nil if it cannot be opened.
+// Begin returns the connection that a client's first Initial opens, and the packet's
+// frames; nil if the packet cannot be decrypted.
 func Begin(p *Packet) (*Connection, []byte) {
 	if len(p.Destination) < minFirstID {
 		return nil, nil
@@ -158,14 +159,14 @@ func Begin(p *Packet) (*Connection, []byte) {
 	return c, frames
 }
 
-// derive makes the keys that follow from a packet of the client.
+// derive derives the keys from a packet of the client.
 func (c *Connection) derive(p *Packet) {
 	c.destination, c.version = slices.Clone(p.Destination), p.version
 	c.client, c.server = derive(c.destination, c.version)
 }
 
-// Open returns the frames of a packet, nil if it cannot be opened. again says that
-// the client begins again: its earlier messages do not count.
+// Open returns the frames of a packet, nil if it cannot be decrypted. again reports
+// that the client starts again: its earlier messages are void.
 func (c *Connection) Open(fromClient bool, p *Packet) (frames []byte, again bool) {
 	if !fromClient {
 		server := c.server
@@ -191,8 +192,8 @@ func (c *Connection) Open(fromClient bool, p *Packet) (frames []byte, again bool
 	if c.answered {
 		return nil, false
 	}
-	// After a Retry, keys follow from the id that the server chose, and the
-	// client begins again (RFC 9001, section 5.2).
+	// After a Retry, the keys are derived from the id that the server chose, and the
+	// client starts again (RFC 9001, section 5.2).
 	next, frames := Begin(p)
 	if next != nil {
 		*c = *next
@@ -200,9 +201,9 @@ func (c *Connection) Open(fromClient bool, p *Packet) (frames []byte, again bool
 	return frames, next != nil
 }
 
-// Frames goes through the frames of a packet. It gives the handshake messages to
-// messages, in order and without holes, and returns the alert with which the
-// sender closes the connection, if it does.
+// Frames processes the frames of a packet. It passes the handshake messages to
+// messages, in order and without gaps, and returns the alert with which the sender
+// closes the connection, if it does.
 func (c *Connection) Frames(fromClient bool, frames []byte, messages func([]byte)) (alert uint8, closed bool) {
 	const (
 		padding         = 0x00
@@ -211,7 +212,7 @@ func (c *Connection) Frames(fromClient bool, frames []byte, messages func([]byte
 		ackECN          = 0x03
 		crypto          = 0x06
 		connectionClose = 0x1c
-		// Of the alerts of TLS (RFC 9001, section 4.8).
+		// The range of error codes for TLS alerts (RFC 9001, section 4.8).
 		firstAlert, lastAlert = 0x100, 0x1ff
 	)
 	s := &c.streams[0]
@@ -254,10 +255,10 @@ func (c *Connection) Frames(fromClient bool, frames []byte, messages func([]byte
 	return 0, false
 }
 
-// Held returns how many bytes of CRYPTO frames are kept.
+// Held returns the number of bytes of CRYPTO frames that are kept.
 func (c *Connection) Held() int { return c.streams[0].held + c.streams[1].held }
 
-// add takes the data of a CRYPTO frame.
+// add adds the data of a CRYPTO frame.
 func (s *stream) add(offset uint64, data []byte, messages func([]byte)) {
 	if offset > maxCrypto || len(data) == 0 {
 		return
@@ -283,7 +284,7 @@ func (s *stream) add(offset uint64, data []byte, messages func([]byte)) {
 	}
 }
 
-// deliver gives what is new of data to messages.
+// deliver passes the new part of data to messages.
 func (s *stream) deliver(offset uint64, data []byte, messages func([]byte)) {
 	if known := s.next - offset; known < uint64(len(data)) {
 		messages(data[known:])

@@ -4,13 +4,12 @@ package ssh
 
 import "strings"
 
-// other stands for a name that is not registered: names are chosen by the peer
-// and could say anything.
+// other replaces a name that is not registered: peers can choose any name.
 const other = "other"
 
-// registered returns an algorithm name if it is one that IANA lists
-// (https://www.iana.org/assignments/ssh-parameters) or that an implementation
-// documents as its own, else "other".
+// registered returns an algorithm name if IANA lists it
+// (https://www.iana.org/assignments/ssh-parameters) or an implementation documents it
+// as its own, else "other".
 func registered(name []byte) string {
 	switch string(name) {
 	case
@@ -58,7 +57,7 @@ func registered(name []byte) string {
 		"zlib", "zlib@openssh.com":
 		return string(name)
 	}
-	// With GSS-API (RFC 4462, RFC 8732) a digest of the mechanism follows.
+	// With GSS-API (RFC 4462, RFC 8732) a digest of the mechanism follows the prefix.
 	for _, prefix := range []string{
 		"gss-group1-sha1-", "gss-group14-sha1-", "gss-gex-sha1-", "gss-group14-sha256-", "gss-group15-sha512-", "gss-group16-sha512-",
 		"gss-group17-sha512-", "gss-group18-sha512-", "gss-nistp256-sha256-", "gss-nistp384-sha384-", "gss-nistp521-sha512-",
@@ -71,8 +70,8 @@ func registered(name []byte) string {
 	return other
 }
 
-// indicator reports whether a name in the list of key exchanges is none, but
-// says something of the side that sends it (RFC 8308, section 2.1).
+// indicator reports whether a name in the list of key exchange methods is not a method
+// but signals an extension of the sender (RFC 8308, section 2.1).
 func indicator(name []byte) bool {
 	for _, prefix := range []string{"ext-info-", "kex-strict-", "kexguess2@"} {
 		if strings.HasPrefix(string(name), prefix) {

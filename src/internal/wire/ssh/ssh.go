@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ssh reads the plaintext beginning of an SSH connection: the lists of
-// algorithms of both sides and the key exchange up to NEWKEYS (RFC 4253). It
-// checks nothing cryptographically, trusts no length and keeps at most 64 KiB
-// of a connection.
+// Package ssh reads the plaintext beginning of an SSH connection: the algorithm lists
+// of both sides and the key exchange up to NEWKEYS (RFC 4253). It verifies nothing
+// cryptographically, trusts no length and keeps at most 64 KiB per connection.
 package ssh
 
 import (
@@ -17,31 +16,31 @@ import (
 // Role is a side of a connection.
 type Role uint8
 
-// The roles; the zero value is not known.
+// The roles; the zero value is unknown.
 const (
 	Client Role = iota + 1
 	Server
 )
 
-// Result is how a handshake ended.
+// Result is the outcome of a handshake.
 type Result uint8
 
 // The results.
 const (
-	// Unknown is a handshake whose end was not seen.
+	// Unknown: the end of the handshake was not seen.
 	Unknown Result = iota
-	// Completed is one in which both sides sent NEWKEYS.
+	// Completed: both sides sent NEWKEYS.
 	Completed
-	// Failed is one in which a side disconnected before, or the sides have no
-	// algorithm in common.
+	// Failed: a side disconnected before NEWKEYS, or the sides have no algorithm in
+	// common.
 	Failed
 )
 
-// Handshake is what the messages in plaintext say. Names are registered ones or
-// "other"; a text that is empty is not known or not applicable.
+// Handshake is the content of the plaintext messages. Names are registered names or
+// "other"; an empty text is unknown or not applicable.
 type Handshake struct {
 	Role Role
-	// Offered says that the list of algorithms of at least one side was read.
+	// Offered reports whether the algorithm list of at least one side was read.
 	Offered bool
 
 	KeyExchange    string
@@ -55,26 +54,23 @@ type Handshake struct {
 	// GroupBits is the size of the group in a group exchange (RFC 4419).
 	GroupBits int
 
-	// Result is how the handshake ended, as far as it was seen. It is set by
-	// Finish.
+	// Result is the outcome, as far as it was seen. It is set by Finish.
 	Result Result
 
 	// KeyType is the type of the server's key, Signature the algorithm of its
-	// signature, CASignature that of the signature on its certificate.
+	// signature, CASignature the algorithm of the signature on its certificate.
 	KeyType, Signature, CASignature string
 	// RSABits is the size of an RSA key.
 	RSABits int
 }
 
 const (
-	// maxPacket is the longest packet that is kept. A list of algorithms has
+	// maxPacket is the longest packet that is kept, in bytes. An algorithm list has
 	// one to three kilobytes, a reply with a certificate five.
 	maxPacket = 16 << 10
-	// maxLength is the longest packet that RFC 4253, section 6.1, lets a side
-	// send.
+	// maxLength is the longest packet that RFC 4253, section 6.1, allows.
 	maxLength = 35000
-	// maxBanner bounds the lines before the first packet (RFC 4253, section
-	// 4.2).
+	// maxBanner bounds the bytes before the first packet (RFC 4253, section 4.2).
 	maxBanner = 64 << 10
 	minPacket = 5
 )
@@ -104,8 +100,9 @@ const (
 	lists
 )
 
-// A Parser follows both directions of a connection. The zero value is ready;
-// Reset makes it so again, keeping its buffers. It belongs to one goroutine.
+// A Parser parses both directions of a connection. The zero value is ready to use;
+// Reset prepares it for reuse and keeps its buffers. It must be used by one goroutine
+// only.
 type Parser struct {
 	Handshake
 
@@ -117,15 +114,15 @@ type Parser struct {
 }
 
 type direction struct {
-	started bool // the first packet has begun
+	started bool // the first packet was reached
 	banner  int
 	packet  []byte // the current one, with its length
-	left    int    // of the current one, beyond what is kept
+	left    int    // bytes of the current packet to skip
 	lists   []byte // of the KEXINIT
 	ended   bool   // by NEWKEYS
 }
 
-// Reset makes the parser ready for another connection.
+// Reset prepares the parser for another connection.
 func (p *Parser) Reset() {
 	d := &p.directions
 	packets, names := [2][]byte{d[0].packet, d[1].packet}, [2][]byte{d[0].lists, d[1].lists}
@@ -135,22 +132,22 @@ func (p *Parser) Reset() {
 	}
 }
 
-// Buffered returns how many bytes the parser holds beyond its own size.
+// Buffered returns the number of bytes that the parser holds beyond its own size.
 func (p *Parser) Buffered() int {
 	d := &p.directions
 	return cap(d[0].packet) + cap(d[1].packet) + cap(d[0].lists) + cap(d[1].lists)
 }
 
-// Invalid reports whether something came that is not SSH.
+// Invalid reports whether the data are not SSH.
 func (p *Parser) Invalid() bool { return p.invalid }
 
-// Done reports whether nothing that matters can follow.
+// Done reports whether nothing relevant can follow.
 func (p *Parser) Done() bool {
 	return p.invalid || p.disconnected || p.directions[0].ended && p.directions[1].ended
 }
 
-// Finish settles what depends on all messages. It is called once, after the last
-// of them.
+// Finish sets the fields that depend on all messages. Call it once, after the last
+// message.
 func (p *Parser) Finish() {
 	switch {
 	case p.directions[0].ended && p.directions[1].ended:
@@ -167,8 +164,8 @@ func index(received bool) int {
 	return 0
 }
 
-// Data takes the next bytes of a direction, however they are cut. The lines
-// before the first packet may be missing. Nothing of b is kept beyond the call.
+// Data parses the next bytes of a direction, split in any way. The lines before the
+// first packet may be missing. b is not kept after the call.
 func (p *Parser) Data(received bool, b []byte) {
 	at := index(received)
 	d := &p.directions[at]
@@ -183,7 +180,7 @@ func (p *Parser) Data(received bool, b []byte) {
 			b = b[n:]
 			continue
 		}
-		// A packet that is whole is read where it is.
+		// A complete packet is parsed without copying.
 		if len(d.packet) == 0 && len(b) >= 4 {
 			if n := int(binary.BigEndian.Uint32(b)); n <= len(b)-4 && n >= minPacket {
 				p.read(at, b[4:4+n])
@@ -195,8 +192,8 @@ func (p *Parser) Data(received bool, b []byte) {
 	}
 }
 
-// skipBanner passes over the lines before the first packet, whose first byte is 0
-// as no packet is that long.
+// skipBanner skips the lines before the first packet. The first byte of that packet is
+// 0, because no packet is long enough for another value.
 func (p *Parser) skipBanner(d *direction, b []byte) []byte {
 	if d.banner == 0 && b[0] == 0 {
 		d.started = true
@@ -215,8 +212,7 @@ func (p *Parser) skipBanner(d *direction, b []byte) []byte {
 	return b[end+1:]
 }
 
-// gather puts a packet together that came in pieces, and returns what follows
-// of b.
+// gather assembles a packet from pieces, and returns the rest of b.
 func (p *Parser) gather(at int, b []byte) []byte {
 	d := &p.directions[at]
 	if need := 4 - len(d.packet); need > 0 {
@@ -234,7 +230,7 @@ func (p *Parser) gather(at int, b []byte) []byte {
 	}
 	n := min(4+length-len(d.packet), len(b))
 	if len(d.packet)+n > maxPacket {
-		// Too long to be of use.
+		// Too long to be relevant.
 		d.left = 4 + length - len(d.packet) - n
 		d.packet = d.packet[:0]
 		return b[n:]
@@ -247,7 +243,7 @@ func (p *Parser) gather(at int, b []byte) []byte {
 	return b[n:]
 }
 
-// read reads a packet without its length (RFC 4253, section 6).
+// read parses a packet without its length (RFC 4253, section 6).
 func (p *Parser) read(at int, packet []byte) {
 	padding := int(packet[0])
 	if len(packet) > maxLength || padding+2 > len(packet) {
@@ -264,7 +260,7 @@ func (p *Parser) read(at int, packet []byte) {
 	case messageNewKeys:
 		d.ended = true
 	case messageKex30, messageKex32, messageKex34:
-		// The client's, except with RSA (RFC 4432), where 30 is the server's.
+		// Sent by the client, except with RSA (RFC 4432), where the server sends 30.
 		p.setRole(at, true)
 	case messageKex31:
 		p.setRole(at, false)
@@ -283,7 +279,7 @@ func (p *Parser) read(at int, packet []byte) {
 	}
 }
 
-// kexInit keeps the name lists of a side.
+// kexInit stores the name lists of a side.
 func (p *Parser) kexInit(at int, m []byte) {
 	d := &p.directions[at]
 	if len(d.lists) > 0 {
@@ -312,7 +308,7 @@ func split(m []byte) (names [lists][]byte, ok bool) {
 	return names, !r.Bad()
 }
 
-// roleByIndicators takes the role from names that only one of the sides sends.
+// roleByIndicators sets the role by names that only one of the sides sends.
 func (p *Parser) roleByIndicators(at int, m []byte) {
 	names, _ := split(m)
 	for name := range bytes.SplitSeq(names[listKeyExchange], []byte(",")) {
@@ -334,7 +330,7 @@ func (p *Parser) setClient(at int) {
 	}
 }
 
-// setRole takes the role from a message that the client or the server sends.
+// setRole sets the role by a message that only the client or only the server sends.
 func (p *Parser) setRole(at int, client bool) {
 	if p.Role != 0 {
 		return
@@ -351,8 +347,8 @@ func (p *Parser) setRole(at int, client bool) {
 	}
 }
 
-// negotiate finds what both sides agree upon, when both lists and the role are
-// known: the first name of the client that the server has, too.
+// negotiate determines the algorithms once both lists and the role are known: the first
+// name of the client that the server also has.
 func (p *Parser) negotiate() {
 	client := index(p.Role == Server)
 	if p.negotiated || p.Role == 0 || len(p.directions[0].lists) == 0 || len(p.directions[1].lists) == 0 {
@@ -389,14 +385,13 @@ func (p *Parser) negotiate() {
 	p.C2SCompression, p.S2CCompression = pick(listC2SCompression), pick(listS2CCompression)
 }
 
-// authenticates reports whether a cipher needs no integrity algorithm.
+// authenticates reports whether a cipher needs no MAC algorithm.
 func authenticates(cipher string) bool {
 	return strings.Contains(strings.ToLower(cipher), "gcm") || strings.HasPrefix(cipher, "chacha20-poly1305")
 }
 
-// reply reads the server's reply: its key, its half of the exchange and its
-// signature (RFC 4253, section 8; RFC 5656, section 4). GSS-API and RSA have
-// other forms.
+// reply parses the server's reply: its key, its half of the exchange and its signature
+// (RFC 4253, section 8; RFC 5656, section 4). GSS-API and RSA use other formats.
 func (p *Parser) reply(m []byte) {
 	if p.KeyExchange == "" || p.KeyExchange == other || strings.HasPrefix(p.KeyExchange, "gss-") || strings.HasPrefix(p.KeyExchange, "rsa") {
 		return
@@ -416,8 +411,8 @@ func (p *Parser) reply(m []byte) {
 	p.key(key)
 }
 
-// key reads what follows the type of a public key: numbers, and for
-// certificates what the certificate adds (OpenSSH's PROTOCOL.certkeys).
+// key parses a public key after its type: numbers, and the additional fields of a
+// certificate (OpenSSH's PROTOCOL.certkeys).
 func (p *Parser) key(key octet.Reader) {
 	certificate := strings.HasSuffix(p.KeyType, "-cert-v01@openssh.com")
 	if certificate {
@@ -454,7 +449,7 @@ func (p *Parser) key(key octet.Reader) {
 	key.Vector32()   // critical options
 	key.Vector32()   // extensions
 	key.Vector32()   // reserved
-	key.Vector32()   // key of the authority
+	key.Vector32()   // key of the certificate authority
 	signature := key.Vector32()
 	algorithm := signature.Vector32()
 	if !key.Bad() && !signature.Bad() {

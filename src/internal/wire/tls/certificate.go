@@ -4,24 +4,24 @@ package tls
 
 import "crypto-auditing/src/internal/wire/octet"
 
-// Certificate is what the certificate of a side says of its key and of the
-// signature on it, in the words of the registry's pk:: keys.
+// Certificate describes the key in the certificate of a side and the signature on it,
+// with the values of the registry's pk:: keys.
 type Certificate struct {
-	// Algorithm is the algorithm of the key, "" if it is unknown.
+	// Algorithm is the algorithm of the key, "" if unknown.
 	Algorithm string
 	// Curve is the curve of an elliptic-curve key.
 	Curve string
-	// Bits is the size of an RSA or a DSA key.
+	// Bits is the size of an RSA or DSA key.
 	Bits int
-	// Hash is the hash of the signature on the certificate.
+	// Hash is the hash algorithm of the signature on the certificate.
 	Hash string
 }
 
-// firstCertificate reads the first certificate of a certificate message
-// (RFC 5246, section 7.4.2), which may be cut after the key.
+// firstCertificate parses the first certificate of a certificate message (RFC 5246,
+// section 7.4.2), which may be truncated after the key.
 func firstCertificate(m []byte) Certificate {
 	r := octet.From(m)
-	r.Uint24() // of the list
+	r.Uint24() // length of the list
 	n := r.Uint24()
 	if n > r.Len() {
 		n = r.Len()
@@ -30,7 +30,7 @@ func firstCertificate(m []byte) Certificate {
 	return c
 }
 
-// Tags of ASN.1 (X.690).
+// ASN.1 tags (X.690).
 const (
 	tagInteger    = 0x02
 	tagBitString  = 0x03
@@ -41,10 +41,9 @@ const (
 	maxLengthSize = 3
 )
 
-// walk goes through a certificate (RFC 5280, section 4.1) up to its key. It reads
-// the header of each element on the way and nothing else, so that a
-// certificate costs a tenth of what x509.ParseCertificate takes and may be cut
-// after the key.
+// walk walks through a certificate (RFC 5280, section 4.1) up to its key. It reads only
+// the header of each element on the way, so that it needs a tenth of the time of
+// x509.ParseCertificate and accepts a certificate that is truncated after the key.
 func walk(b []byte) (Certificate, bool) {
 	certificate, _ := element(&b, tagSequence)
 	fields, _ := element(&certificate, tagSequence)
@@ -69,9 +68,9 @@ func walk(b []byte) (Certificate, bool) {
 	return c, ok
 }
 
-// element takes the element at the front of b, which must have the tag, and
-// returns its contents: what there is of them if b ends earlier, and then ok is
-// false and b empty.
+// element takes the element at the front of b, which must have the tag, and returns its
+// contents. If b ends early, it returns the available contents and false, and empties
+// b.
 func element(b *[]byte, tag byte) (contents []byte, ok bool) {
 	in := *b
 	*b = nil
@@ -98,7 +97,7 @@ func element(b *[]byte, tag byte) (contents []byte, ok bool) {
 	return in[:n], true
 }
 
-// publicKey reads a SubjectPublicKeyInfo.
+// publicKey parses a SubjectPublicKeyInfo.
 func publicKey(info []byte) (Certificate, bool) {
 	algorithm, ok := element(&info, tagSequence)
 	if !ok {
@@ -174,8 +173,7 @@ func curveName(oid []byte) string {
 	return ""
 }
 
-// signatureHash returns the hash that a signature algorithm names, "" if it
-// names none.
+// signatureHash returns the hash of a signature algorithm, "" if it names none.
 func signatureHash(algorithm []byte) string {
 	oid, _ := element(&algorithm, tagOID)
 	switch string(oid) {
@@ -197,8 +195,8 @@ func signatureHash(algorithm []byte) string {
 	return ""
 }
 
-// pssHash returns the hash in the parameters of RSASSA-PSS (RFC 4055, section
-// 3.1), whose default is SHA-1.
+// pssHash returns the hash in the parameters of RSASSA-PSS (RFC 4055, section 3.1); the
+// default is SHA-1.
 func pssHash(parameters []byte) string {
 	fields, ok := element(&parameters, tagSequence)
 	if !ok {

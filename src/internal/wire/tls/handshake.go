@@ -5,89 +5,87 @@ package tls
 // Role is a side of a connection.
 type Role uint8
 
-// The roles; the zero value is not known.
+// The roles; the zero value is unknown.
 const (
 	Client Role = iota + 1
 	Server
 )
 
-// Result is how a handshake ended.
+// Result is the outcome of a handshake.
 type Result uint8
 
 // The results.
 const (
-	// Unknown is a handshake whose end was not seen or does not show.
+	// Unknown: the end of the handshake was not seen or is not visible.
 	Unknown Result = iota
-	// Completed is one in which both sides sent their Finished.
+	// Completed: both sides sent their Finished.
 	Completed
-	// Inferred is one of TLS 1.3 in which the client's first encrypted record
-	// has the length of a Finished.
+	// Inferred: with TLS 1.3, the client's first encrypted record has the length of
+	// a Finished.
 	Inferred
-	// Failed is one in which a side refused to go on.
+	// Failed: a side aborted the handshake.
 	Failed
 )
 
-// Answer is a fact that may be unknown.
+// Answer is yes, no or unknown.
 type Answer uint8
 
-// The answers; the zero value is not known.
+// The answers; the zero value is unknown.
 const (
 	No Answer = iota + 1
 	Yes
 )
 
-// maxOffered bounds how many of the offered groups are kept.
+// maxOffered bounds the number of offered groups that are kept.
 const maxOffered = 16
 
-// Handshake is what the messages in plaintext say. A number that is 0 and a
-// text that is empty are not known.
+// Handshake is the content of the plaintext messages. A number 0 or an empty text is
+// unknown.
 type Handshake struct {
-	// Role is the role of the side at whose socket the bytes were seen.
+	// Role is the role of the side at whose socket the bytes were captured.
 	Role Role
-	// ClientHello and ServerHello say which of them were read.
+	// ClientHello and ServerHello report which of these messages were read.
 	ClientHello, ServerHello bool
-	// ClientRandom identifies the handshake. It is not to be recorded.
+	// ClientRandom identifies the handshake. It must not be recorded.
 	ClientRandom [32]byte
 
-	// Version and Suite are what the server chose.
+	// Version and Suite are the server's choice.
 	Version, Suite uint16
-	// Group is the group of the key exchange, HelloRetryGroup the one that
-	// the server asked for in a HelloRetryRequest.
+	// Group is the group of the key exchange, HelloRetryGroup the group that the
+	// server requested in a HelloRetryRequest.
 	Group, HelloRetryGroup uint16
-	// DHBits is the size of a finite-field group of TLS 1.2 or older.
+	// DHBits is the size of a finite-field group with TLS 1.2 or older.
 	DHBits int
 
-	// Resumed says whether the session continues an earlier one.
+	// Resumed reports whether the session resumes an earlier one.
 	Resumed Answer
-	// ExternalPSK says that the two sides use a key that they share from
-	// elsewhere.
+	// ExternalPSK reports that the two sides use an external pre-shared key.
 	ExternalPSK bool
-	// EarlyData says that the client offered early data.
+	// EarlyData reports that the client offered early data.
 	EarlyData bool
 
-	// Result is how the handshake ended, as far as it was seen. It is set by
-	// Finish.
+	// Result is the outcome, as far as it was seen. It is set by Finish.
 	Result Result
 	// Alert is the description of the first fatal alert in plaintext.
 	Alert    uint8
 	HasAlert bool
 
-	// ServerSignature and ClientSignature are the signature schemes of TLS 1.2.
-	// They are presented, not proven to be right.
+	// ServerSignature and ClientSignature are the signature schemes of TLS 1.2. The
+	// signatures are not verified.
 	ServerSignature, ClientSignature uint16
-	// ServerCertificate and ClientCertificate are the certificates of TLS 1.2
-	// and older.
+	// ServerCertificate and ClientCertificate are the certificates of TLS 1.2 and
+	// older.
 	ServerCertificate, ClientCertificate Certificate
 
 	offered      [maxOffered]uint16
 	offeredCount uint8
 }
 
-// OfferedGroups returns those of the groups that have a registered name that the client
-// offered, in its order, the first 16.
+// OfferedGroups returns the groups with a registered name that the client offered, in
+// its order, the first 16 of them.
 func (h *Handshake) OfferedGroups() []uint16 { return h.offered[:h.offeredCount] }
 
-// IsSigned reports whether the server signs the key exchange of a suite before TLS
+// IsSigned reports whether the server signs the key exchange of a suite older than TLS
 // 1.3.
 func IsSigned(suite uint16) bool {
 	switch keyExchangeOf(suite) {
@@ -100,13 +98,13 @@ func IsSigned(suite uint16) bool {
 // GroupName returns the registered name of a group, "" if it has none.
 func GroupName(group uint16) string { return groupName(group) }
 
-// closing alerts end a connection in good order (RFC 8446, section 6.1).
+// Alerts that close a connection normally (RFC 8446, section 6.1).
 const (
 	closeNotify  = 0
 	userCanceled = 90
 )
 
-// alert takes an alert in plaintext.
+// alert processes an alert in plaintext.
 func (p *Parser) alert(level, description uint8) {
 	const warning = 1
 	if p.HasAlert || level == warning || description == closeNotify || description == userCanceled {
@@ -115,15 +113,15 @@ func (p *Parser) alert(level, description uint8) {
 	p.Alert, p.HasAlert = description, true
 }
 
-// Refused takes the alert with which a side ended a handshake without records, as in
-// QUIC.
+// Refused processes the alert with which a side ended a handshake without records, as
+// in QUIC.
 func (p *Parser) Refused(description uint8) {
 	const fatal = 2
 	p.alert(fatal, description)
 }
 
-// alertLength returns the length of the record that holds an encrypted alert of
-// TLS 1.3: level, description, content type and tag; 0 if it is unknown.
+// alertLength returns the length of the record of an encrypted TLS 1.3 alert: level,
+// description, content type and tag; 0 if unknown.
 func alertLength(suite uint16) int {
 	switch finishedLength(suite) {
 	case 0:
@@ -137,7 +135,7 @@ func alertLength(suite uint16) int {
 // clientAt returns the index of the client's direction. The role must be known.
 func (p *Parser) clientAt() int { return index(p.Role == Server) }
 
-// outcome returns how the handshake ended, as far as it was seen.
+// outcome returns the outcome of the handshake, as far as it was seen.
 func (p *Parser) outcome() Result {
 	switch {
 	case p.HasAlert:
@@ -158,14 +156,14 @@ func (p *Parser) outcome() Result {
 	return Unknown
 }
 
-// finished reports whether a side of TLS 1.2 or older sent its Finished.
+// finished reports whether a side sent its Finished, with TLS 1.2 or older.
 func (d *direction) finished() bool { return d.ended && d.encryptedKind == recordHandshake }
 
-// refused reports whether it sent an encrypted alert in its place.
+// refused reports whether it sent an encrypted alert instead.
 func (d *direction) refused() bool { return d.ended && d.encryptedKind == recordAlert }
 
-// inferred returns the result of TLS 1.3, which is encrypted, from the lengths
-// of the first encrypted records.
+// inferred infers the result of TLS 1.3 from the lengths of the first encrypted
+// records.
 func (p *Parser) inferred(client, server *direction) Result {
 	finished, refused := finishedLength(p.Suite), alertLength(p.Suite)
 	if finished == 0 {
@@ -174,8 +172,8 @@ func (p *Parser) inferred(client, server *direction) Result {
 	if server.ended && !server.pieces && server.encrypted == refused {
 		return Failed
 	}
-	// A client's early data may have any length. After a client certificate
-	// the server has the last word, which is not seen.
+	// A client's early data may have any length. After a client certificate the
+	// server has the last word, which is not visible.
 	if p.EarlyData || !client.ended || client.pieces {
 		return Unknown
 	}
@@ -188,7 +186,7 @@ func (p *Parser) inferred(client, server *direction) Result {
 	return Unknown
 }
 
-// resumption returns whether a session of TLS 1.2 or older was resumed.
+// resumption reports whether a session of TLS 1.2 or older was resumed.
 func (p *Parser) resumption() Answer {
 	switch {
 	case p.serverFlight:
@@ -199,8 +197,8 @@ func (p *Parser) resumption() Answer {
 	return 0
 }
 
-// Finish settles what depends on all messages. It is called once, after the last
-// of them.
+// Finish sets the fields that depend on all messages. Call it once, after the last
+// message.
 func (p *Parser) Finish() {
 	p.Result = p.outcome()
 	if p.ServerHello && p.Version < version13 && p.Role != 0 {

@@ -27,7 +27,7 @@ const (
 	extensionKeyShare          = 51
 )
 
-// keyExchange is the kind of a cipher suite's key exchange, which determines the form
+// keyExchange is the kind of a cipher suite's key exchange, which determines the format
 // of the server's message.
 type keyExchange uint8
 
@@ -47,7 +47,7 @@ const (
 const helloRetryRequest = "\xCF\x21\xAD\x74\xE5\x9A\x61\x11\xBE\x1D\x8C\x02\x1E\x65\xB8\x91" +
 	"\xC2\xA2\x11\x16\x7A\xBB\x8C\x5E\x07\x9E\x09\xE2\xC8\xA8\x33\x9C"
 
-// take takes a handshake message, or the beginning of one that was cut.
+// take processes a handshake message, or the beginning of a truncated one.
 func (p *Parser) take(at int, kind byte, m []byte, cut bool) {
 	switch kind {
 	case clientHello:
@@ -65,7 +65,7 @@ func (p *Parser) take(at int, kind byte, m []byte, cut bool) {
 	}
 }
 
-// setClient says which direction is the client's.
+// setClient sets the direction of the client.
 func (p *Parser) setClient(at int) {
 	p.Role = Client
 	if at == index(true) {
@@ -73,8 +73,8 @@ func (p *Parser) setClient(at int) {
 	}
 }
 
-// clientHello reads a ClientHello (RFC 8446, section 4.1.2) and reports whether
-// it is one.
+// clientHello parses a ClientHello (RFC 8446, section 4.1.2) and reports whether it is
+// valid.
 func (p *Parser) clientHello(at int, m []byte) bool {
 	r := octet.From(m)
 	r.Uint16() // version
@@ -114,8 +114,8 @@ func (p *Parser) clientHello(at int, m []byte) bool {
 	return true
 }
 
-// groups keeps the registered groups of the list that a client offers. Reserved
-// values that are there to keep servers tolerant (RFC 8701) have no name.
+// groups stores the registered groups that a client offers. Reserved values, which
+// test the tolerance of servers (RFC 8701), have no name.
 func (p *Parser) groups(list octet.Reader) {
 	for list.Len() >= 2 && p.offeredCount < maxOffered {
 		if g := list.Uint16(); groupName(g) != "" {
@@ -125,9 +125,8 @@ func (p *Parser) groups(list octet.Reader) {
 	}
 }
 
-// preSharedKeys notes which of the identities that a client offers are tickets
-// (RFC 8446, section 4.2.11): the age of an identity that was agreed upon
-// elsewhere is 0.
+// preSharedKeys records which of the identities that a client offers are tickets
+// (RFC 8446, section 4.2.11): the age of an external identity is 0.
 func (p *Parser) preSharedKeys(identities octet.Reader) {
 	for identities.Len() > 0 {
 		identities.Vector16()
@@ -142,8 +141,8 @@ func (p *Parser) preSharedKeys(identities octet.Reader) {
 	}
 }
 
-// serverHello reads a ServerHello or a HelloRetryRequest (RFC 8446, section
-// 4.1.3) and reports whether it is one.
+// serverHello parses a ServerHello or a HelloRetryRequest (RFC 8446, section 4.1.3) and
+// reports whether it is valid.
 func (p *Parser) serverHello(at int, m []byte) bool {
 	r := octet.From(m)
 	version := r.Uint16()
@@ -189,7 +188,7 @@ func (p *Parser) serverHello(at int, m []byte) bool {
 	case selected < 0:
 		p.Resumed = No
 	case selected >= p.identities || selected >= 64:
-		// The hello that offered it was not seen.
+		// The ClientHello that offered it was not seen.
 	case p.nonzeroAges>>selected&1 == 1:
 		p.Resumed = Yes
 	default:
@@ -198,8 +197,8 @@ func (p *Parser) serverHello(at int, m []byte) bool {
 	return true
 }
 
-// legacy reads a message that is in plaintext up to TLS 1.2. What does not have the
-// expected form gives nothing.
+// legacy parses a message that is in plaintext up to TLS 1.2. A message of unexpected
+// format is ignored.
 func (p *Parser) legacy(fromClient bool, kind byte, m []byte) {
 	switch {
 	case kind == certificate && fromClient:
@@ -216,7 +215,7 @@ func (p *Parser) legacy(fromClient bool, kind byte, m []byte) {
 	}
 }
 
-// serverKeyExchange reads the server's half of a key exchange (RFC 5246, section
+// serverKeyExchange parses the server's half of a key exchange (RFC 5246, section
 // 7.4.3, and RFC 8422, section 5.4).
 func (p *Parser) serverKeyExchange(m []byte) {
 	const namedCurve = 3
@@ -253,7 +252,7 @@ func (p *Parser) serverKeyExchange(m []byte) {
 		signed = true
 	}
 	var scheme uint16
-	// Before TLS 1.2 the suite alone determines the signature.
+	// Before TLS 1.2 the suite determines the signature algorithm.
 	if signed && p.Version == version12 {
 		scheme = r.Uint16()
 	}

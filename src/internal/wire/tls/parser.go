@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tls reads what is in plaintext of a TLS handshake: TLS 1.0 to 1.2
-// (RFC 2246, RFC 4346, RFC 5246) up to ChangeCipherSpec, TLS 1.3 (RFC 8446) up
-// to the first encrypted record of each direction, of which the length is read.
-// It checks nothing cryptographically: a peer can write what it likes. It
-// trusts no length and keeps at most 40 KiB of a connection.
+// Package tls reads the plaintext of a TLS handshake: TLS 1.0 to 1.2 (RFC 2246,
+// RFC 4346, RFC 5246) up to ChangeCipherSpec, TLS 1.3 (RFC 8446) up to the first
+// encrypted record of each direction, including that record's length. It verifies
+// nothing cryptographically: a peer can write anything. It trusts no length and keeps
+// at most 40 KiB per connection.
 package tls
 
 import "encoding/binary"
@@ -22,58 +22,58 @@ const (
 
 const (
 	recordHeader = 5
-	// maxRecord is the longest body of a record: 2^14 bytes and what
+	// maxRecord is the longest body of a record: 2^14 bytes and the expansion that
 	// encryption may add before TLS 1.3.
 	maxRecord = 1<<14 + 2048
-	// messageHeader is the type and the length of a handshake message.
+	// messageHeader is the size of the type and the length of a handshake message.
 	messageHeader = 4
-	// maxMessage bounds how much of a message is kept. No hello that was met
-	// comes near it; of a certificate the beginning is enough.
+	// maxMessage bounds the bytes of a message that are kept. No known ClientHello
+	// or ServerHello comes near it; of a certificate the beginning is sufficient.
 	maxMessage = 20 << 10
-	// maxCertificate is how much is kept of a certificate message, which is as
-	// much as is copied at the socket: the key stands before the signature and
-	// the extensions, which can be long.
+	// maxCertificate bounds the bytes of a certificate message that are kept, as many
+	// as are copied at the socket: the key precedes the signature and the extensions,
+	// which can be long.
 	maxCertificate = 4 << 10
 )
 
-// Versions of the protocol.
+// Protocol versions.
 const (
 	version12 = 0x0303
 	version13 = 0x0304
 )
 
-// A Parser follows both directions of a connection and collects what they
-// say about its handshake. The zero value is ready; Reset makes it so again,
-// keeping its buffers. It belongs to one goroutine.
+// A Parser parses both directions of a connection and collects the properties of its
+// handshake. The zero value is ready to use; Reset prepares it for reuse and keeps its
+// buffers. It must be used by one goroutine only.
 type Parser struct {
 	Handshake
 
 	directions [2]direction // sent, received
 	invalid    bool
 
-	sessionID       [32]byte // that the client offered
+	sessionID       [32]byte // offered by the client
 	sessionIDLength uint8
-	// nonzeroAges has a bit for each of the first 64 identities whose ticket
-	// has an age: it came from an earlier connection.
+	// nonzeroAges has a bit for each of the first 64 identities, set if its ticket age
+	// is not 0: the ticket is from an earlier connection.
 	nonzeroAges uint64
 	identities  int
-	// serverFlight says that the server ended a flight of a full handshake
-	// of TLS 1.2 or older; sameSession that it repeated the session's id.
+	// serverFlight reports that the server ended a flight of a full handshake of TLS
+	// 1.2 or older; sameSession that it returned the client's session id.
 	serverFlight, sameSession bool
 }
 
-// direction is what one side sends.
+// direction is the state of one direction.
 type direction struct {
 	header     [recordHeader]byte
 	headerHave uint8
 	kind       uint8 // of the current record
-	left       int   // of the current record
-	// undecided is a handshake record after ChangeCipherSpec whose first byte
-	// shows whether it is encrypted.
+	left       int   // bytes left in the current record
+	// undecided: a handshake record follows ChangeCipherSpec, and its first byte will
+	// show whether it is encrypted.
 	undecided bool
 
-	// The message that is being put together: its header, its length with the
-	// header, how much of it was seen, and what is kept of it.
+	// The message being assembled: its header, its length including the header, the
+	// bytes seen, the bytes to keep and the bytes kept.
 	head      [messageHeader]byte
 	need, got int
 	keep      int
@@ -84,31 +84,32 @@ type direction struct {
 	alertHave uint8
 
 	changed bool // ChangeCipherSpec was sent
-	ended   bool // encrypted from here on
-	// encrypted is the length of the first encrypted record, and its type.
+	ended   bool // encrypted from here
+	// encrypted and encryptedKind are the length and the type of the first encrypted
+	// record.
 	encrypted     int
 	encryptedKind uint8
-	// pieces says that a plaintext record held only a piece of a message, as
-	// the encrypted ones may then, too.
+	// pieces reports that a plaintext record held only a part of a message, so that
+	// encrypted records may do so, too.
 	pieces bool
 }
 
-// Reset makes the parser ready for another connection.
+// Reset prepares the parser for another connection.
 func (p *Parser) Reset() {
 	sent, received := p.directions[0].message, p.directions[1].message
 	*p = Parser{}
 	p.directions[0].message, p.directions[1].message = sent[:0], received[:0]
 }
 
-// Buffered returns how many bytes the parser holds beyond its own size.
+// Buffered returns the number of bytes that the parser holds beyond its own size.
 func (p *Parser) Buffered() int {
 	return cap(p.directions[0].message) + cap(p.directions[1].message)
 }
 
-// Invalid reports whether something came that is not TLS.
+// Invalid reports whether the data are not TLS.
 func (p *Parser) Invalid() bool { return p.invalid }
 
-// Done reports whether nothing that matters can follow.
+// Done reports whether nothing relevant can follow.
 func (p *Parser) Done() bool {
 	return p.invalid || p.HasAlert || p.directions[0].ended && p.directions[1].ended
 }
@@ -120,8 +121,8 @@ func index(received bool) int {
 	return 0
 }
 
-// Data takes the next bytes of a direction, however they are cut. They are not
-// kept beyond the call.
+// Data parses the next bytes of a direction, split in any way. They are not kept after
+// the call.
 func (p *Parser) Data(received bool, b []byte) {
 	at := index(received)
 	d := &p.directions[at]
@@ -151,9 +152,8 @@ func (p *Parser) Data(received bool, b []byte) {
 	}
 }
 
-// Skip passes over n bytes of a direction that were not copied. It reports
-// whether nothing is missing for it: they are the later part of a message that
-// is not needed.
+// Skip skips n bytes of a direction that were not copied. It reports whether the parser
+// can continue: the bytes are the end of a message that is not needed.
 func (p *Parser) Skip(received bool, n int) bool {
 	d := &p.directions[index(received)]
 	if d.ended || p.invalid {
@@ -173,14 +173,14 @@ func (p *Parser) Skip(received bool, n int) bool {
 	return true
 }
 
-// End says that the direction is encrypted after the bytes it was given.
+// End marks the direction as encrypted after the bytes passed so far.
 func (p *Parser) End(received bool) {
 	if at := index(received); p.directions[at].undecided {
 		p.encrypted(at)
 	}
 }
 
-// record begins a record.
+// record parses the header of a record.
 func (p *Parser) record(at int) {
 	d := &p.directions[at]
 	d.kind = d.header[0]
@@ -201,16 +201,15 @@ func (p *Parser) record(at int) {
 		}
 	case recordAlert:
 		d.alertHave = 0
-		// An alert of two bytes is in plaintext: encryption makes it longer.
+		// A two-byte alert is in plaintext: encryption would make it longer.
 		if d.left != 2 && d.changed {
 			p.encrypted(at)
 		}
 	}
 }
 
-// decide looks at the first byte of a handshake record after
-// ChangeCipherSpec. In plaintext only a hello may follow, in the second round
-// of TLS 1.3.
+// decide examines the first byte of a handshake record after ChangeCipherSpec. In
+// plaintext only a hello may follow, in the second round of TLS 1.3.
 func (p *Parser) decide(at int, first byte) {
 	if first == clientHello || first == serverHello {
 		p.directions[at].undecided = false
@@ -226,7 +225,7 @@ func (p *Parser) encrypted(at int) {
 	d.encrypted, d.encryptedKind = d.left, d.kind
 }
 
-// body takes bytes of a record's body.
+// body processes bytes of a record's body.
 func (p *Parser) body(at int, b []byte) {
 	d := &p.directions[at]
 	switch d.kind {
@@ -243,15 +242,15 @@ func (p *Parser) body(at int, b []byte) {
 	}
 }
 
-// Message takes bytes of handshake messages that came without records, as in
-// QUIC (RFC 9001, section 4.1.3).
+// Message processes bytes of handshake messages without records, as in QUIC (RFC 9001,
+// section 4.1.3).
 func (p *Parser) Message(received bool, b []byte) {
 	if !p.invalid {
 		p.handshake(index(received), b)
 	}
 }
 
-// handshake takes bytes of handshake messages.
+// handshake processes bytes of handshake messages.
 func (p *Parser) handshake(at int, b []byte) {
 	d := &p.directions[at]
 	for len(b) > 0 && !p.invalid {
@@ -293,7 +292,7 @@ func (p *Parser) handshake(at int, b []byte) {
 // length24 returns the length in a message's header.
 func length24(b []byte) int { return int(b[0])<<16 | int(b[1])<<8 | int(b[2]) }
 
-// keepOf returns how many bytes of a message of the type are kept.
+// keepOf returns the number of bytes that are kept of a message of the type.
 func keepOf(kind byte) int {
 	switch kind {
 	case clientHello, serverHello, serverKeyExchange:

@@ -10,19 +10,19 @@ import (
 	"testing"
 )
 
-// The handshakes that other programs were recorded with, one a file: a comment
-// with the programs, lines KEY = VALUE of what they say of it, and what the client
-// (c) and the server (s) wrote, in order, each up to a few bytes beyond where it is
-// encrypted. The keys are gone.
+// Handshakes recorded from other programs, one per file: a comment that names the
+// programs, lines KEY = VALUE with the values that the programs report, and the data
+// that the client (c) and the server (s) wrote, in order, each up to a few bytes after
+// the start of encryption. The keys were not kept.
 //
 //go:embed captures
 var captures embed.FS
 
-// Capture is a recorded handshake of other programs.
+// Capture is a handshake recorded from other programs.
 type Capture struct {
 	Handshake
 	Name string
-	// Want is what the programs say of it.
+	// Want holds the values that the programs report.
 	Want map[string]string
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package wiretest makes the bytes that handshakes consist of, for tests: by
-// crypto/tls over loopback, and in the portions in which a socket moves them.
+// Package wiretest generates the bytes of handshakes for tests, by crypto/tls over
+// loopback, in the portions in which a socket moves them.
 package wiretest
 
 import (
@@ -23,14 +23,14 @@ import (
 	"time"
 )
 
-// Portion is what one write moved.
+// Portion is the data of one write.
 type Portion struct {
-	// FromClient says who wrote it.
+	// FromClient reports whether the client wrote it.
 	FromClient bool
 	Data       []byte
 }
 
-// recorder notes what is written to a connection.
+// recorder records the writes to a connection.
 type recorder struct {
 	net.Conn
 	fromClient bool
@@ -49,16 +49,16 @@ func (r recorder) Write(b []byte) (int, error) {
 	return r.Conn.Write(b)
 }
 
-// Handshake is a recorded handshake and what its two ends say of it.
+// Handshake is a recorded handshake and its state at the two ends.
 type Handshake struct {
 	Portions       []Portion
 	Client, Server tls.ConnectionState
-	// ClientError and ServerError are those of the handshake.
+	// ClientError and ServerError are the errors of the handshake.
 	ClientError, ServerError error
 }
 
-// TLS lets two configurations shake hands over loopback, each
-// writing a few bytes of data afterwards.
+// TLS performs a handshake between two configurations over loopback, after which each
+// side writes a few bytes of data.
 func TLS(t testing.TB, client, server *tls.Config) Handshake {
 	t.Helper()
 	var l log
@@ -105,7 +105,7 @@ func connection(t testing.TB) (a, b net.Conn) {
 	return a, b
 }
 
-// Stream returns all that one side wrote.
+// Stream returns all data that one side wrote.
 func (h *Handshake) Stream(fromClient bool) []byte {
 	var b []byte
 	for _, p := range h.Portions {
@@ -116,7 +116,7 @@ func (h *Handshake) Stream(fromClient bool) []byte {
 	return b
 }
 
-// Plain returns how many bytes at the beginning of a direction of TLS are copied
+// Plain returns the number of bytes at the beginning of a TLS direction that are copied
 // from a socket: up to the header of the first encrypted record.
 func Plain(stream []byte) int {
 	changed := false
@@ -131,8 +131,8 @@ func Plain(stream []byte) int {
 	return len(stream)
 }
 
-// Certificate returns a self-signed certificate for a new key: of
-// elliptic.Curve, ed25519.PrivateKey or a number of RSA bits.
+// Certificate returns a self-signed certificate for a new key of the given kind: an
+// elliptic.Curve, an ed25519.PrivateKey or a number of RSA bits.
 func Certificate(t testing.TB, of any) tls.Certificate {
 	t.Helper()
 	var key crypto.Signer

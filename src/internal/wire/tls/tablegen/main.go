@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The command tablegen writes what the parser of TLS must know about the
-// parameters that IANA registers: how the keys of a cipher suite are
-// exchanged, how long its encrypted Finished is, and what groups are called.
-// It takes them from the names in src/internal/schema/iana.toml.
+// The command tablegen generates tables of the IANA-registered parameters that the TLS
+// parser needs: the key exchange of a cipher suite, the length of its encrypted
+// Finished, and the names of groups. It reads the names in
+// src/internal/schema/iana.toml.
 package main
 
 import (
@@ -44,8 +44,8 @@ func run(input, output string) error {
 	return nil
 }
 
-// keyExchanges names the constant for what stands before _WITH_ in the name of
-// a suite. Suites of other kinds get none: their messages are not guessed at.
+// keyExchanges maps the part of a suite's name before _WITH_ to a constant. Suites with
+// other key exchanges have none: their messages are not parsed.
 func keyExchanges() map[string]string {
 	return map[string]string{
 		"ECDHE_ECDSA": "keyECDHESigned", "ECDHE_RSA": "keyECDHESigned", "ECDH_anon": "keyECDHE", "ECDHE_PSK": "keyECDHEPSK",
@@ -55,10 +55,9 @@ func keyExchanges() map[string]string {
 	}
 }
 
-// finished returns the length of the record that holds the Finished of a TLS
-// 1.3 suite: message header, hash, content type and authentication tag
-// (RFC 8446, section 4.4.4 and 5.2). It is 0 for other suites, and for those
-// without encryption.
+// finished returns the length of the record with the Finished of a TLS 1.3 suite:
+// message header, hash, content type and authentication tag (RFC 8446, sections 4.4.4
+// and 5.2). It is 0 for other suites, and for those without encryption.
 func finished(suite string) int {
 	if strings.Contains(suite, "_WITH_") {
 		return 0
@@ -165,7 +164,7 @@ func sorted[K int | string, V any](m map[K]V) []K {
 	return keys
 }
 
-// list returns numbers in order, a few to a line.
+// list returns sorted numbers separated by commas, 12 per line.
 func list(numbers []string) string {
 	slices.Sort(numbers)
 	var b strings.Builder
