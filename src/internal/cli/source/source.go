@@ -446,6 +446,7 @@ func (c *concatenation) Next(g *event.Group) ([]byte, int64, error) {
 		}
 		closeErr := c.files[0].Close()
 		c.done += c.files[0].size
+		c.files[0] = logFile{} // with the memory of what was read ahead
 		c.files = c.files[1:]
 		if err != io.EOF {
 			return nil, 0, &GapError{err: err}
