@@ -100,3 +100,44 @@ func TestPackagesSayWhichModulesAreBuiltInAndHaveTheirLicences(t *testing.T) {
 		}
 	}
 }
+
+func TestTheTagOfAPackageHasTheLicencesOfItsProgram(t *testing.T) {
+	built := rpms(t)
+	_, sources := tarball(t)
+	list, err := os.ReadFile(filepath.Join(sources, "rpm/bundled-licences.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	licences := map[string][]string{}
+	for line := range strings.Lines(string(list)) {
+		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		licences[fields[0]] = strings.Split(fields[2], " AND ")
+	}
+	for name, program := range map[string]string{"crypto-auditing-agent": "crau-agent", "crypto-auditing-broker": "crau-broker", "crauctl": "crauctl"} {
+		want := []string{"Apache-2.0"}
+		for line := range strings.Lines(mustRun(t, "/", "go", "version", "-m", filepath.Join(built.root, "usr/bin", program))) {
+			fields := strings.Fields(line)
+			if len(fields) < 3 || fields[0] != "dep" {
+				continue
+			}
+			module, ok := licences[fields[1]]
+			if !ok {
+				t.Errorf("%s contains %s, which rpm/bundled-licences.txt does not list", program, fields[1])
+			}
+			want = append(want, module...)
+			if fields[1] == "github.com/cilium/ebpf" { // it loads the BPF objects, which are embedded
+				want = append(want, "GPL-2.0-or-later")
+			}
+		}
+		i := slices.IndexFunc(built.binary, func(path string) bool { return strings.HasPrefix(filepath.Base(path), name+"-"+version(t)) })
+		if i < 0 {
+			t.Fatalf("there is no package %s", name)
+		}
+		got := strings.Split(mustRun(t, "/", "rpm", "-qp", "--qf", "%{LICENSE}", built.binary[i]), " AND ")
+		slices.Sort(got)
+		slices.Sort(want)
+		if want = slices.Compact(want); !slices.Equal(got, want) {
+			t.Errorf("the licence tag of %s has %v, its program is under %v", name, got, want)
+		}
+	}
+}

@@ -19,6 +19,8 @@ type packages struct {
 	binary, source []string
 	// next are the binary packages with a higher release.
 	next []string
+	// root is the directory whose files were packed.
+	root string
 }
 
 // rpms returns the packages but those of debug information, built from the tarball.
@@ -51,9 +53,10 @@ func buildPackages(tarball string) (built packages, err error) {
 	if err != nil {
 		return built, err
 	}
+	built.root = folder + "/root"
 	// The least compression: they are unpacked soon.
 	build := []string{
-		"rpm/build.sh", tarball, folder, "--without", "check", "--noclean", "--buildroot", folder + "/root",
+		"rpm/build.sh", tarball, folder, "--without", "check", "--noclean", "--buildroot", built.root,
 		"--define", "_binary_payload w1.gzdio",
 	}
 	if _, err := offline(root, append(build, "-ba")...); err != nil {

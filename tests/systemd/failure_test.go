@@ -92,7 +92,7 @@ func TestWhatIsMissingOnAnOldKernelIsToldWithItsRemedy(t *testing.T) {
 	if output, err := a.try(t, "systemctl", "start", service); err == nil {
 		t.Fatalf("the agent starts without CAP_SYS_ADMIN:\n%s", output)
 	}
-	remedy := []string{"/usr/share/doc/crypto-auditing/perf-event.conf", dropIns}
+	remedy := []string{"/usr/share/crypto-auditing/perf-event.conf", dropIns}
 	if !a.said(t, remedy...) {
 		t.Errorf("the journal does not say what to do:\n%s", strings.Join(a.journal(t), "\n"))
 	}

@@ -37,7 +37,7 @@ func (m *machine) dropIn(t *testing.T, unit, text string) {
 // have.
 func (m *machine) perfEvents(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile(m.path("/usr/share/doc/crypto-auditing/perf-event.conf"))
+	text, err := os.ReadFile(m.path("/usr/share/crypto-auditing/perf-event.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}

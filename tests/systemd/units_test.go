@@ -76,7 +76,7 @@ func TestInstallationEnablesTheAgentForBoot(t *testing.T) {
 
 func TestDropInForOldKernelsAddsOneCapability(t *testing.T) {
 	a := installed(t, libraries(library))
-	text, err := os.ReadFile(a.path("/usr/share/doc/crypto-auditing/perf-event.conf"))
+	text, err := os.ReadFile(a.path("/usr/share/crypto-auditing/perf-event.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}

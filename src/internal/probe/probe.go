@@ -42,7 +42,7 @@ const (
 
 // oldKernelDropIn gives the service what PerfEvent needs, from dropIns.
 const (
-	oldKernelDropIn = "/usr/share/doc/crypto-auditing/perf-event.conf"
+	oldKernelDropIn = "/usr/share/crypto-auditing/perf-event.conf"
 	dropIns         = "/etc/systemd/system/crypto-auditing-agent.service.d"
 )
 

@@ -39,7 +39,7 @@ const (
 	logDir     = "/var/log/crypto-auditing"
 	dropIns    = "/etc/systemd/system/" + agentService + ".d"
 	// oldKernels is the drop-in that this machine's kernel needs.
-	oldKernels = "/usr/share/doc/crypto-auditing/perf-event.conf"
+	oldKernels = "/usr/share/crypto-auditing/perf-event.conf"
 
 	// The publishers: one makes handshakes with the machine's OpenSSL, the
 	// other replays them through a library with probes.
