@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/boottime"
 )
 
-// Moment is a time as the log has it.
+// Moment is a time as recorded in the log.
 type Moment struct {
 	// Boot is CLOCK_BOOTTIME in nanoseconds.
 	Boot uint64
@@ -21,7 +21,7 @@ type Moment struct {
 	Offset int64
 }
 
-// Clock tells the time. It must be safe for concurrent use.
+// Clock provides the time. It must be safe for concurrent use.
 type Clock interface{ Now() Moment }
 
 // SystemClock is the clock of the kernel.
@@ -30,13 +30,13 @@ type SystemClock struct{}
 // Now implements Clock.
 func (SystemClock) Now() Moment {
 	const (
-		near  = 20_000 // ns between the readings of one clock around the other
+		near  = 20_000 // ns between the two readings of one clock around the other
 		tries = 16
 	)
 	var best Moment
 	nearest := int64(math.MaxInt64)
-	// A thread that loses its processor between the two clocks reads an offset
-	// that is off by as much: it would look like a step of the real-time clock.
+	// A thread that is preempted between reading the two clocks gets an offset that is
+	// wrong by that time, which would look like a step of the real-time clock.
 	for range tries {
 		boot := boottime.Now()
 		real := time.Now().UnixNano()
@@ -53,7 +53,7 @@ func (SystemClock) Now() Moment {
 	return best
 }
 
-// SystemBootID returns the id of this boot of the kernel.
+// SystemBootID returns the id of the current boot.
 func SystemBootID() (id [16]byte, err error) {
 	const path = "/proc/sys/kernel/random/boot_id"
 	text, err := os.ReadFile(path)

@@ -14,14 +14,13 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// Check waits until the active segment has been looked for in its directory,
-// and, if it is not there, until a new one was begun or could not be, or until
-// ctx is done.
+// Check waits until the queue has checked that the active segment is in its directory and,
+// if it is not, until a new segment was started or could not be, or until ctx is done.
 func (w *Writer) Check(ctx context.Context) {
 	looked := make(chan struct{})
 	go func() {
 		defer close(looked)
-		// Sequence 0 is durable: nothing is synced for it. Status has the error.
+		// Sequence 0 is always durable, so nothing is synced. Status has the error.
 		_ = w.queue.Wait(0)
 	}()
 	select {
@@ -30,9 +29,8 @@ func (w *Writer) Check(ctx context.Context) {
 	}
 }
 
-// holdLock makes sure that the Writer holds the lock of the directory that is
-// there now. Another program may have removed the lock or the directory. It is
-// called by the queue's goroutine.
+// holdLock ensures that the Writer holds the lock of the directory that exists now. Another
+// program may have removed the lock or the directory. The queue's goroutine calls it.
 func (w *Writer) holdLock() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -69,8 +67,8 @@ func (w *Writer) holdLock() error {
 	return nil
 }
 
-// ours returns an error if the directory holds what this Writer did not write:
-// another log, or what another writer appended.
+// ours returns an error if the directory has data that this Writer did not write: another
+// log, or entries of another writer.
 func (w *Writer) ours() error {
 	list, err := segment.List(w.dir)
 	if err != nil {
@@ -93,10 +91,9 @@ func (w *Writer) ours() error {
 	return nil
 }
 
-// replaceSegment begins a new segment in place of one that is not in the
-// directory any more, and reports what was in it. What is queued follows, under
-// new sequences: the old ones were never in a file that anyone could have read.
-// It is called by the queue's goroutine.
+// replaceSegment starts a new segment in place of one that is no longer in the directory,
+// and reports its entries as lost. The queued chunks follow with new sequence numbers; the
+// old numbers were never in a readable file. The queue's goroutine calls it.
 func (w *Writer) replaceSegment(l queue.Lost) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,8 +102,8 @@ func (w *Writer) replaceSegment(l queue.Lost) {
 	w.beginAgain(l.Last, &l)
 }
 
-// avoidName begins the segment that is about to begin under another name: that
-// name is taken. It is called by the queue's goroutine.
+// avoidName restarts the segment that is about to begin under another name, because its
+// name is taken. The queue's goroutine calls it.
 func (w *Writer) avoidName(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,9 +118,8 @@ func (w *Writer) avoidName(name string) {
 	w.beginAgain(before, nil)
 }
 
-// beginAgain begins a segment after the entry before, with a report of what
-// was lost, if anything was, and queues what was not written after it. The
-// caller holds mu.
+// beginAgain starts a segment after the entry before, with a report of lost if not nil, and
+// queues the chunks that were not written after it. The caller holds mu.
 func (w *Writer) beginAgain(before uint64, lost *queue.Lost) {
 	waiting := w.queue.Withdraw()
 	w.chain.Set(w.queue.Hash())
@@ -137,7 +133,7 @@ func (w *Writer) beginAgain(before uint64, lost *queue.Lost) {
 		decoder, err = frame.NewDecoder()
 	}
 	if err != nil {
-		// Options.Metadata or Lost made no entry, or there is no memory.
+		// Options.Metadata or Lost returned no valid entry, or memory is exhausted.
 		panic(fmt.Sprintf("cannot begin a segment in place of another: %v", err))
 	}
 	defer decoder.Close()
@@ -148,7 +144,7 @@ func (w *Writer) beginAgain(before uint64, lost *queue.Lost) {
 	}
 }
 
-// appendAgain queues a chunk that was withdrawn.
+// appendAgain queues a withdrawn chunk.
 func (w *Writer) appendAgain(decoder *frame.Decoder, c *queue.Chunk) {
 	var h frame.Header
 	err := h.Parse(c.Bytes)
@@ -171,8 +167,7 @@ func (w *Writer) appendAgain(decoder *frame.Decoder, c *queue.Chunk) {
 	}
 }
 
-// reportLost queues the report of a loss. It is called by the queue's
-// goroutine.
+// reportLost queues the report of a loss. The queue's goroutine calls it.
 func (w *Writer) reportLost(l queue.Lost) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

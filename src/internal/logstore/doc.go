@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logstore is the primary log storage: a directory of append-only
-// segments of independently decodable chunks, as docs/log-format.md specifies
-// it. Entries are opaque bytes with a time and a count.
+// Package logstore is the primary storage of the log: a directory of append-only segments
+// of independently decodable chunks, as specified in docs/log-format.md. Entries are opaque
+// bytes with times and a number of events.
 //
-// A store has exactly one Writer, held by a lock, and any number of Readers,
-// which take none:
+// A store has exactly one Writer, which holds a lock, and any number of Readers, which hold
+// none:
 //
 //	w, err := logstore.Open(ctx, dir, logstore.Options{EntryLen: event.Len, Metadata: …})
 //	position, err := w.Append(logstore.Batch{Entries: b, Ends: ends, …})
@@ -18,8 +18,7 @@
 //		…
 //	}
 //
-// It holds the writer and what keeps a store in order. Below it: the byte
-// layout in frame, single segments in segment, positions in cursor, reading in
-// reader, the way to the disk in queue and file, rewriting in seal, what goes
-// in retention, checking in verify.
+// The package contains the writer and the maintenance of a store. It builds on frame (the
+// byte layout), segment (single segments), cursor (positions), reader (reading), queue and
+// file (writing to disk), seal (rewriting), prune (retention) and verify (checking).
 package logstore

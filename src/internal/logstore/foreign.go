@@ -11,9 +11,9 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// list returns the first sequences of the segments of the store in order, up
-// to the active one. Files that only have the names of segments are left out:
-// they are not sealed, removed or counted.
+// list returns the first sequences of the segments of the store in order, up to the active
+// one. It omits files that only have the name of a segment: they are not sealed, removed or
+// counted.
 func (w *Writer) list() ([]uint64, error) {
 	all, err := segment.List(w.dir)
 	if err != nil {
@@ -34,8 +34,8 @@ func (w *Writer) list() ([]uint64, error) {
 	}), nil
 }
 
-// Foreign returns why files with the names of segments are not a part of the
-// store, or cannot be read, at present.
+// Foreign returns the reasons why files with the names of segments are currently not part of
+// the store or cannot be read.
 func (w *Writer) Foreign() ([]error, error) {
 	if _, err := w.list(); err != nil {
 		return nil, err
@@ -49,8 +49,8 @@ func (w *Writer) Foreign() ([]error, error) {
 	return reasons, nil
 }
 
-// check looks at a file that has the name of a segment. One that cannot be
-// read may become readable. The caller holds mu.
+// check checks a file with the name of a segment. An unreadable one is checked again, since
+// it may become readable. The caller holds mu.
 func (w *Writer) check(first uint64) {
 	known := w.foreign[first]
 	if _, unreadable := segment.AsUnreadable(known); known != nil && !unreadable {
@@ -73,21 +73,21 @@ func (w *Writer) check(first uint64) {
 	}
 }
 
-// foreignFile reports a file.
+// foreignFile reports a foreign file.
 func (w *Writer) foreignFile(name string, err error) {
 	if w.opts.Foreign != nil {
 		w.opts.Foreign(name, err)
 	}
 }
 
-// reportForeign reports what was found when the store was opened.
+// reportForeign reports the foreign files found when the store was opened.
 func (w *Writer) reportForeign() {
 	for _, first := range slices.Sorted(maps.Keys(w.foreign)) {
 		w.foreignFile(segment.Name(first), w.foreign[first])
 	}
 }
 
-// forget drops what is known of a segment that was removed.
+// forget drops the state of a removed segment.
 func (w *Writer) forget(first uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -17,15 +17,15 @@ import (
 
 const lockName = ".lock"
 
-// LockedError says that a store has a writer already.
+// LockedError reports that the store already has a writer.
 type LockedError struct{ Dir string }
 
 func (e *LockedError) Error() string {
 	return fmt.Sprintf("log directory %s is in use by another writer", e.Dir)
 }
 
-// lock is the right to write a store. Its file also holds the note of the
-// last writer.
+// lock is the exclusive right to write a store. Its file also has the note of the last
+// writer.
 type lock struct {
 	file *os.File
 	id   file.Identity
@@ -33,8 +33,8 @@ type lock struct {
 
 // takeLock locks dir and returns the note of the last writer.
 func takeLock(dir string) (l *lock, left note, err error) {
-	// Whoever can open it, if only to read, can lock it. No reader needs it, and
-	// none may keep the next writer out.
+	// Any process that can open the file, even read-only, can lock it. Readers do not
+	// need it, and must not be able to block the next writer.
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, note{}, fmt.Errorf("cannot open lock of log directory: %w", err)
@@ -60,8 +60,8 @@ func takeLock(dir string) (l *lock, left note, err error) {
 	return &lock{f, file.Identity{Device: stat.Dev, Inode: stat.Ino}}, parseNote(string(text)), nil
 }
 
-// holds reports whether the lock file in dir is the one that is locked. If
-// not, another writer may lock that one.
+// holds reports whether the lock file in dir is the locked one. If not, another writer may
+// lock that file.
 func (l *lock) holds(dir string) (bool, error) {
 	id, err := file.IdentityOf(filepath.Join(dir, lockName))
 	return id == l.id, err

@@ -20,26 +20,26 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// Removal is what removing segments came to.
+// Removal is the result of removing segments.
 type Removal struct {
 	Segments []prune.Segment
 	Bytes    int64
-	// Oldest is the cursor before the oldest entry that is left.
+	// Oldest is the cursor before the oldest remaining entry.
 	Oldest Cursor
 }
 
-// First and Last return the sequences of the entries that were removed. There
-// must be a segment.
+// First returns the sequence of the first removed entry. At least one segment must be
+// removed.
 func (r *Removal) First() uint64 { return r.Segments[0].First }
 
-// Last returns the last.
+// Last returns the sequence of the last removed entry.
 func (r *Removal) Last() uint64 { return r.Segments[len(r.Segments)-1].Last }
 
-// Announce returns the entry that reports a removal that is about to happen.
+// Announce returns the entry that records a removal before it happens.
 type Announce func(Removal) []byte
 
-// Remove removes the segments that hold nothing behind the cursor: whole
-// ones, oldest first, never the active one. announce is as for Retain.
+// Remove removes the segments without entries after the cursor: whole segments, oldest
+// first, never the active one. announce is used as in Retain.
 func (w *Writer) Remove(ctx context.Context, before Cursor, announce Announce) (Removal, error) {
 	if before.Store != w.store {
 		return Removal{}, fmt.Errorf("%w: %s", ErrForeignCursor, before)
@@ -47,14 +47,13 @@ func (w *Writer) Remove(ctx context.Context, before Cursor, announce Announce) (
 	return w.Retain(ctx, retention.Policy{Read: before.Sequence, Reading: retention.Drop}, announce)
 }
 
-// Retain removes the segments that a policy says have to go. What was
-// removed is returned also if there is an error.
+// Retain removes the segments that exceed the limits of a policy. It returns the removed
+// segments even on error.
 //
-// The entry of announce, if that is not nil, is durable before anything is
-// removed: a removal without a record would be worse than a record of segments
-// that then could not be removed. While they cannot, no further record of them
-// is made. Only where the disk has no room for it, the record follows the
-// removal.
+// The entry of announce, if announce is not nil, is durable before segments are removed: a
+// removal without a record would be worse than a record of segments that then could not be
+// removed. While these cannot be removed, they are not recorded again. The record follows
+// the removal only if the disk has no space for it.
 func (w *Writer) Retain(ctx context.Context, policy retention.Policy, announce Announce) (Removal, error) {
 	w.maintenance.Lock()
 	defer w.maintenance.Unlock()
@@ -102,12 +101,12 @@ func (w *Writer) Retain(ctx context.Context, policy retention.Policy, announce A
 	return r, nil
 }
 
-// announce makes the record of a removal, queues it and waits until it is
-// durable. It returns what could not be queued.
+// announce queues the record of a removal and waits until it is durable. It returns the
+// record if it could not be queued.
 func (w *Writer) announce(plan []prune.Segment, announce Announce) (*Batch, error) {
 	var r Removal
 	for _, s := range plan {
-		// What was announced and then could not be removed is planned again.
+		// Announced segments that could not be removed are planned again.
 		if s.Last > w.announced {
 			r.Segments = append(r.Segments, s)
 			r.Bytes += s.Bytes
@@ -127,17 +126,17 @@ func (w *Writer) announce(plan []prune.Segment, announce Announce) (*Batch, erro
 	return nil, err
 }
 
-// noRoom reports whether the disk is full, so that removing segments helps.
+// noRoom reports whether the disk is full, so that removing segments may help.
 func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// recordLate queues a record for which there was no room before.
+// recordLate queues a record for which there was no space before.
 func (w *Writer) recordLate(b *Batch) error {
 	var err error
 	for range recordTries {
 		if _, err = w.Append(*b); err == nil || !noRoom(err) {
 			break
 		}
-		// It returns when the queue has tried again.
+		// Flush returns after another attempt of the queue.
 		_, _ = w.Flush()
 	}
 	if err != nil {
@@ -146,23 +145,21 @@ func (w *Writer) recordLate(b *Batch) error {
 	return nil
 }
 
-// recordTries bounds how often the record of a removal is tried. The queue
-// makes pauses in between.
+// recordTries limits the attempts to record a removal. The queue pauses between them.
 const recordTries = 20
 
-// Sealed is a segment that Seal has been at.
+// Sealed is a segment that Seal has processed.
 type Sealed struct {
 	// Segment is the file name.
 	Segment string
 	seal.Result
-	// Err says why it was left as it is, for one that is damaged.
+	// Err is the reason why a damaged segment was not sealed.
 	Err error
 }
 
-// Seal seals the closed segments that are not, oldest first, and calls done
-// after each. Damaged ones are left as they are. It takes a second of CPU for some
-// 100 MiB, so that it belongs into a goroutine of its own; Removing waits for the segment
-// under way.
+// Seal seals the closed segments that are not sealed yet, oldest first, and calls done after
+// each. Damaged segments stay as they are. Sealing takes a second of CPU per 100 MiB or so
+// and should run in a goroutine of its own. A removal waits for the segment in progress.
 func (w *Writer) Seal(ctx context.Context, done func(Sealed)) error {
 	list, err := w.list()
 	if err != nil {
@@ -192,11 +189,11 @@ func (w *Writer) Seal(ctx context.Context, done func(Sealed)) error {
 	return nil
 }
 
-// errSettled says that a segment has been found sealed or damaged before.
+// errSettled reports that a segment is known to be sealed or damaged.
 var errSettled = errors.New("segment needs no sealing")
 
-// sealOne holds the lock for one segment, so that nothing that is being sealed is
-// removed and then put back.
+// sealOne holds the lock for one segment, so that a segment cannot be removed while it is
+// being sealed and then be put back.
 func (w *Writer) sealOne(ctx context.Context, s *seal.Sealer, first uint64) (seal.Result, error) {
 	w.maintenance.Lock()
 	defer w.maintenance.Unlock()
@@ -213,19 +210,19 @@ func (w *Writer) sealOne(ctx context.Context, s *seal.Sealer, first uint64) (sea
 	return result, err
 }
 
-// Maintenance says what Maintain did. One field is set.
+// Maintenance is the result of a step of Maintain. One field is set.
 type Maintenance struct {
 	Sealed  *Sealed
 	Removed *Removal
 	Err     error
 }
 
-// Maintain seals and removes what has to be, at once, whenever a segment has begun
-// and at the given interval, until ctx is done. It does so on a thread of
-// its own at the lowest priority (setpriority(2)). policy is asked each time; nil
-// removes nothing. announce is as for Retain. report is told what was done.
+// Maintain removes and seals segments as necessary: immediately, whenever a segment is
+// started, and at the given interval, until ctx is done. It uses a thread of its own at the
+// lowest priority (setpriority(2)). It calls policy each time; nil removes nothing. announce
+// is used as in Retain. report receives the results.
 func (w *Writer) Maintain(ctx context.Context, every time.Duration, policy func() retention.Policy, announce Announce, report func(Maintenance)) {
-	// The thread ends with the goroutine, since it is not unlocked.
+	// The thread ends with the goroutine, because it is never unlocked.
 	runtime.LockOSThread()
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, lowest); err != nil {
 		report(Maintenance{Err: fmt.Errorf("cannot lower priority of sealing: %w", err)})

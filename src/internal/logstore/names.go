@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// What the packages below define and callers need.
+// Names of the subpackages that callers need.
 type (
 	// Cursor is a position in a store.
 	Cursor = cursor.Cursor
@@ -20,41 +20,40 @@ type (
 	Header = frame.Header
 	// TermKind is a kind of term that a filter holds.
 	TermKind = frame.TermKind
-	// Term is a term to ask for.
+	// Term is a term of a query.
 	Term = frame.Term
-	// Position is where a chunk was put.
+	// Position is the position of a chunk.
 	Position = queue.Position
-	// FullError says that the queue before the disk is full.
+	// FullError reports that the queue to the disk is full.
 	FullError = queue.FullError
-	// Lost describes entries that were written and are not in the store any
-	// more.
+	// Lost describes entries that were written and are no longer in the store.
 	Lost = queue.Lost
 	// Reader reads a store.
 	Reader = reader.Reader
-	// Ahead reads a store before it is wanted.
+	// Ahead reads a store ahead of the caller.
 	Ahead = reader.Ahead
 	// ReaderOptions configure a Reader.
 	ReaderOptions = reader.Options
-	// Query says which chunks a Reader may leave out.
+	// Query selects the chunks that a Reader returns.
 	Query = reader.Query
 	// Chunk is what a Reader returns.
 	Chunk = reader.Chunk
-	// MissingError says that entries have been removed.
+	// MissingError reports that entries have been removed.
 	MissingError = reader.MissingError
-	// CorruptError says that a part of a segment cannot be trusted; reading
-	// goes on behind it.
+	// CorruptError reports a part of a segment that cannot be trusted. Reading continues
+	// after it.
 	CorruptError = segment.CorruptError
 	// UnreadableError reports a segment that cannot be opened or read; reading
 	// continues with the next one.
 	UnreadableError = segment.UnreadableError
-	// ForeignError reports a file that is named as a segment of the store and is
-	// none.
+	// ForeignError reports a file that has the name of a segment but is not a segment of
+	// the store.
 	ForeignError = segment.ForeignError
-	// IncompatibleError says that a segment was written by a newer version.
+	// IncompatibleError reports that a newer version wrote the segment.
 	IncompatibleError = segment.IncompatibleError
 )
 
-// The kinds of terms; docs/log-format.md says what belongs to each.
+// The kinds of terms, as described in docs/log-format.md.
 const (
 	Name       = frame.Name
 	Key        = frame.Key
@@ -65,7 +64,7 @@ const (
 	Value      = frame.Value
 )
 
-// NotDurable is why entries are lost that a failed sync has cost.
+// NotDurable is the reason for the loss of entries after a failed sync.
 const NotDurable = queue.NotDurable
 
 // The words for the ends of a store, accepted by Reader.Resolve.
@@ -75,34 +74,34 @@ const (
 )
 
 var (
-	// ErrInvalidCursor says that a text is no cursor.
+	// ErrInvalidCursor reports that a text is not a cursor.
 	ErrInvalidCursor = cursor.ErrInvalid
-	// ErrForeignCursor says that a cursor is one of another store.
+	// ErrForeignCursor reports that a cursor belongs to another store.
 	ErrForeignCursor = cursor.ErrForeign
-	// ErrClosed says that the Writer has been closed.
+	// ErrClosed reports that the Writer is closed.
 	ErrClosed = queue.ErrClosed
 )
 
-// TermHash returns what Batch.Terms holds for a term.
+// TermHash returns the hash of a term for Batch.Terms.
 func TermHash[T []byte | string](kind TermKind, text T) uint64 { return frame.TermHash(kind, text) }
 
-// NewTerm returns a term to ask for.
+// NewTerm returns a term for a query.
 func NewTerm[T []byte | string](kind TermKind, text T) Term { return frame.NewTerm(kind, text) }
 
-// NoticesOnly is a query for the chunks that hold notices, and no others.
+// NoticesOnly returns a query for chunks with notices only.
 func NoticesOnly() Query { return reader.NoticesOnly() }
 
-// ParseCursor reads the text of a cursor; the error is ErrInvalidCursor.
+// ParseCursor parses the text of a cursor. The error is ErrInvalidCursor.
 func ParseCursor(text string) (Cursor, error) { return cursor.Parse(text) }
 
-// OpenReader opens the store in dir for reading, before its oldest entry. The
-// directory must exist; it may be empty.
+// OpenReader opens the store in dir for reading and positions the Reader before the oldest
+// entry. The directory must exist; it may be empty.
 func OpenReader(dir string, opts ReaderOptions) (*Reader, error) { return reader.Open(dir, opts) }
 
-// NewAhead returns an Ahead that continues where the Reader is.
+// NewAhead returns an Ahead that starts at the position of the Reader.
 func NewAhead(r *Reader) *Ahead { return reader.NewAhead(r) }
 
-// OpenFile opens one segment file, wherever it is.
+// OpenFile opens one segment file at any path.
 func OpenFile(ctx context.Context, path string, opts ReaderOptions) (*Reader, error) {
 	return reader.OpenFile(ctx, path, opts)
 }

@@ -13,25 +13,24 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// Previous describes how the previous writer left a store.
+// Previous describes the state in which the previous writer left a store.
 type Previous struct {
-	// End is the last time at which it is known to have recorded, in
-	// nanoseconds since the Unix epoch; 0: the store is new.
+	// End is the last time at which the writer is known to have recorded, in nanoseconds
+	// since the Unix epoch; 0 if the store is new.
 	End int64
-	// Orderly reports whether it was closed in good order.
+	// Orderly reports whether the writer was closed cleanly.
 	Orderly bool
-	// BootID is that of its last chunk.
+	// BootID is the boot id of its last chunk.
 	BootID [16]byte
 }
 
-// Previous returns how the store was left by the last writer that recorded
-// (StartRecording).
+// Previous returns the state in which the last recording writer (StartRecording) left the
+// store.
 func (w *Writer) Previous() Previous { return w.previous }
 
-// StartRecording notes that the caller records from now on. Until then, a
-// writer that ends leaves no trace of its own: the next one finds the same
-// Previous. From now on the modification time of the active segment is set at
-// the Heartbeat interval.
+// StartRecording records that the caller starts to record. A writer that ends before this
+// leaves no trace: the next one finds the same Previous. From now on the modification time
+// of the active segment is set at the Heartbeat interval.
 func (w *Writer) StartRecording() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -46,7 +45,7 @@ func (w *Writer) StartRecording() error {
 	return nil
 }
 
-// previousOf derives how the store was left from its end and the note.
+// previousOf derives the state from the end of the store and the note.
 func previousOf(end storeEnd, left note, now Moment) Previous {
 	present := frame.RealTime(now.Boot, now.Offset)
 	if end.last.Entries == 0 {
@@ -69,9 +68,9 @@ func previousOf(end storeEnd, left note, now Moment) Previous {
 	return p
 }
 
-// touchedAt returns the modification time of a segment, in nanoseconds since
-// the Unix epoch; 0 for one that is sealed, which happens at any time, and one
-// that cannot be looked at.
+// touchedAt returns the modification time of a segment, in nanoseconds since the Unix epoch.
+// It returns 0 for a sealed segment, because sealing may happen at any time, and for one
+// that cannot be examined.
 func touchedAt(dir string, first uint64) int64 {
 	path := filepath.Join(dir, segment.Name(first))
 	info, err := os.Stat(path)
@@ -89,15 +88,14 @@ func touchedAt(dir string, first uint64) int64 {
 	return info.ModTime().UnixNano()
 }
 
-// note is the text of the lock file: a line with the cursor at which the last
-// writer was closed in good order, and, if that one never recorded, a line
-// with the Previous that it found.
+// note is the content of the lock file: a line with the cursor at which the last writer was
+// closed cleanly and, if that writer never recorded, a line with the Previous that it found.
 type note struct {
 	cursor  string
 	pending Previous
 }
 
-// maxNote bounds the length of the text.
+// maxNote is the maximum length of the text.
 const maxNote = 256
 
 func (n note) String() string {
@@ -111,7 +109,7 @@ func (n note) String() string {
 	return fmt.Sprintf("%s\n%s %d %s\n", n.cursor, how, n.pending.End, hex.EncodeToString(n.pending.BootID[:]))
 }
 
-// parseNote reads the text. A line of another form is ignored.
+// parseNote parses the text. It ignores a line of another form.
 func parseNote(text string) (n note) {
 	cursor, rest, _ := strings.Cut(text, "\n")
 	n.cursor = cursor

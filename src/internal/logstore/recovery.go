@@ -19,27 +19,27 @@ import (
 )
 
 const (
-	// jump is how far sequences go on above those that may have been read and
-	// are gone.
+	// jump is the distance by which sequences jump over those that may have been read and
+	// are lost.
 	jump = 1 << 32
-	// farthest is how far the name of a segment that cannot be read may be
-	// above the last sequence. One beyond is not by this project: its number
-	// would leave none for those to come.
+	// farthest is the maximum distance of the name of an unreadable segment from the last
+	// sequence. A name further away is not by this project: it would leave no numbers for
+	// future entries.
 	farthest = 1 << 48
 )
 
-// storeEnd is where a store can be gone on with.
+// storeEnd is the state from which a store is continued.
 type storeEnd struct {
 	store [16]byte
-	last  frame.Header // of the last whole chunk; no entries: there is none
+	last  frame.Header // of the last whole chunk; no entries if there is none
 	next  uint64
 	hash  frame.Hash
-	// touched is when the writer was last alive by the modification time of the
-	// newest segment; 0 if that says nothing.
+	// touched is the last time at which the writer is known to have run, from the
+	// modification time of the newest segment; 0 if unknown.
 	touched int64
 	// found is the first sequence of the newest segment, 0 if there is none.
 	found uint64
-	// foreign are files with names of segments that are not of the store.
+	// foreign are files that have names of segments but do not belong to the store.
 	foreign map[uint64]error
 }
 
@@ -51,8 +51,8 @@ func (e *storeEnd) before() uint64 {
 	return e.last.LastSequence()
 }
 
-// recoverStore finds the end of the store in dir. left is the cursor that the
-// last writer left in the lock file.
+// recoverStore determines the end of the store in dir. left is the cursor that the last
+// writer left in the lock file.
 func recoverStore(ctx context.Context, dir string, boot [16]byte, left string) (storeEnd, error) {
 	list, err := segment.List(dir)
 	if err != nil {
@@ -67,7 +67,7 @@ func recoverStore(ctx context.Context, dir string, boot [16]byte, left string) (
 	}
 	end, ours, err := endOf(ctx, dir, list, store)
 	if err == nil && len(ours) == 0 {
-		// Another log was put into the directory, such as a backup.
+		// Another log was put into the directory, for example a backup.
 		other, found, majorityErr := segment.MajorityID(dir, list)
 		if majorityErr == nil && found && other != store {
 			store = other
@@ -93,8 +93,8 @@ func recoverStore(ctx context.Context, dir string, boot [16]byte, left string) (
 	return end, nil
 }
 
-// endOf finds the last whole chunk of a store, and the segments that are or may
-// be of it.
+// endOf determines the last whole chunk of a store, and the segments that belong or may
+// belong to it.
 func endOf(ctx context.Context, dir string, list []uint64, store [16]byte) (end storeEnd, ours []uint64, err error) {
 	end = storeEnd{store: store, foreign: map[uint64]error{}}
 	for _, first := range list {
@@ -114,8 +114,8 @@ func endOf(ctx context.Context, dir string, list []uint64, store [16]byte) (end 
 	return end, ours, end.findLast(ctx, dir, ours)
 }
 
-// findLast finds the chunk with the highest sequence. That is in the newest
-// segment that has any, unless something went wrong.
+// findLast finds the chunk with the highest sequence. Normally this is in the newest segment
+// that has any.
 func (e *storeEnd) findLast(ctx context.Context, dir string, ours []uint64) error {
 	for i := len(ours) - 1; i >= 0; i-- {
 		path := filepath.Join(dir, segment.Name(ours[i]))
@@ -143,8 +143,8 @@ func (e *storeEnd) findLast(ctx context.Context, dir string, ours []uint64) erro
 	return nil
 }
 
-// skip makes the sequences go on above segments whose entries cannot be read,
-// but may have been: their names are all that is known of them.
+// skip makes the sequences jump over unreadable segments. Their entries may have been read
+// by others, and only their names are known.
 func (e *storeEnd) skip(list, ours []uint64) {
 	for _, first := range list {
 		_, unreadable := segment.AsUnreadable(e.foreign[first])
@@ -164,8 +164,8 @@ func (e *storeEnd) skip(list, ours []uint64) {
 	}
 }
 
-// storeOf returns the id of the store: that of its identity file, or, in a log
-// of version 0.1.0, that of the lock file, which nobody else can write either.
+// storeOf returns the id of the store from its identity file or, in a log of version 0.1.0,
+// from the lock file, which is equally protected against writing by others.
 func storeOf(dir string, list []uint64, left string) (id [16]byte, known bool, err error) {
 	if id, ok := segment.Identity(dir); ok {
 		return id, true, nil
@@ -204,7 +204,7 @@ func lastChunk(ctx context.Context, path string, store [16]byte) (frame.Header, 
 	return s.Last(ctx, store)
 }
 
-// lastSequence returns the last sequence of a segment by its headers.
+// lastSequence returns the last sequence of a segment from its headers.
 func lastSequence(ctx context.Context, path string) (uint64, error) {
 	s, err := segment.Open(path)
 	if err != nil {
@@ -218,7 +218,7 @@ func lastSequence(ctx context.Context, path string) (uint64, error) {
 	return b.Last, nil
 }
 
-// writeIdentity puts the id of the store into its file, unless it is there.
+// writeIdentity writes the id of the store to its file, unless the file has it.
 func writeIdentity(dir string, id [16]byte) error {
 	if have, ok := segment.Identity(dir); ok && have == id {
 		return nil
@@ -228,7 +228,7 @@ func writeIdentity(dir string, id [16]byte) error {
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot write the id of the log: %w", err)
 	}
-	// Readers need it, too.
+	// Readers need the file, too.
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, file.Mode)
 	if err != nil {
 		return fmt.Errorf("cannot write the id of the log: %w", err)

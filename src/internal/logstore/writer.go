@@ -20,46 +20,45 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// Batch is what Append makes a chunk of.
+// Batch is a batch of entries for one chunk.
 type Batch struct {
-	// Entries are entries one after another, at most MaxBatch bytes. Ends[i] is
-	// where entry i ends. They are not kept.
+	// Entries are concatenated entries, at most MaxBatch bytes. Ends[i] is the end offset
+	// of entry i. They are not retained.
 	Entries []byte
 	Ends    []uint32
-	// Events is the number of events in them. Hits is not written: Lost sums it
-	// up.
+	// Events is the number of events in them. Hits is not written; it is summed up in
+	// Lost.
 	Events uint32
 	Hits   uint64
-	// First is the earliest start and Last the latest end of the entries, in
-	// nanoseconds since boot.
+	// First is the earliest start and Last the latest end of the entries, in nanoseconds
+	// since boot.
 	First, Last uint64
-	// Lost is the number of events lost since the batch before.
+	// Lost is the number of events lost since the previous batch.
 	Lost uint64
-	// Terms are the hashes (TermHash) of all terms of the entries; they are
-	// reordered. Nil: no filter is written.
+	// Terms are the hashes (TermHash) of all terms of the entries. They are reordered.
+	// Nil: no filter is written.
 	Terms []uint64
-	// Values are the hashes of all terms of the kind Value, likewise. Nil: the
+	// Values are the hashes of all terms of the kind Value. They are reordered. Nil: the
 	// filter has none.
 	Values []uint64
-	// Notice says that the entries are about the log, so that no filter may
-	// hide them.
+	// Notice marks entries about the log, which no filter may hide.
 	Notice bool
 }
 
-// End notes that an entry ends where Entries ends now.
+// End records that the last entry ends at the current end of Entries.
 func (b *Batch) End() { b.Ends = append(b.Ends, uint32(len(b.Entries))) }
 
-// Writer appends to a store. Its methods may be called concurrently.
+// Writer appends to a store. It is safe for concurrent use.
 type Writer struct {
 	dir   string
 	opts  Options
 	lock  *lock
 	queue *queue.Queue
-	// maintenance is held while segments are sealed or removed, one thing at
-	// a time. It is taken without the other locks.
+	// maintenance is held while segments are sealed or removed, one operation at a time.
+	// It is locked before the other locks.
 	maintenance sync.Mutex
 	settled     map[uint64]bool // closed segments that need no sealing
-	announced   uint64          // up to which sequence a removal has been recorded
+	announced   uint64          // sequence up to which removals have been recorded
 	previous    Previous
 
 	mu      sync.Mutex
@@ -67,36 +66,36 @@ type Writer struct {
 	chain   *frame.Chain
 	kinds   frame.Kinds
 	filter  frame.Filter
-	terms   []uint64 // memory for those of a filter
+	terms   []uint64 // memory for the terms of a filter
 	store   [16]byte
 	next    uint64 // sequence of the next entry
 	active  active
 	closed  bool
 	// recording is set by StartRecording.
 	recording bool
-	// displaced counts active segments that another program took away.
+	// displaced is the number of active segments that another program removed.
 	displaced uint64
 	directory file.Identity
 	found     uint64 // first sequence of the newest segment when the store was opened
 	recovered uint64 // last sequence when the store was opened
-	// foreign are files with names of segments that are not of the store, checked
-	// are those that are or may be.
+	// foreign are files that have names of segments but do not belong to the store,
+	// checked those that belong or may belong to it.
 	foreign map[uint64]error
 	checked map[uint64]bool
 }
 
-// active is the segment that the next chunk goes to.
+// active is the segment for the next chunk.
 type active struct {
 	name    string
-	end     int64 // where the next chunk goes
+	end     int64 // offset of the next chunk
 	created Moment
 	entries uint64 // without the metadata entry
 }
 
-// Open takes the store in dir, which is created if it does not exist, for
-// writing. It finds the end of what is there, changes nothing of it, and
-// begins a new segment; on a full disk as soon as there is room. The error is a
-// *LockedError if the store has a writer.
+// Open opens the store in dir for writing and creates it if it does not exist. It determines
+// the end of the existing data, does not change that data, and starts a new segment; on a
+// full disk, as soon as there is space. The error is a *LockedError if the store has a
+// writer.
 func Open(ctx context.Context, dir string, opts Options) (*Writer, error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
@@ -158,14 +157,14 @@ func (w *Writer) open(ctx context.Context, left note) error {
 		err = w.queue.Wait(last)
 	}
 	if err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		// On a full disk the Writer has to run, or it could not make room.
+		// On a full disk the Writer must run to free space.
 		return nil
 	}
 	_, _ = w.queue.Close()
 	return err
 }
 
-// removeUnfinished removes what a killed writer was about to put in place.
+// removeUnfinished removes temporary files of a killed writer.
 func (w *Writer) removeUnfinished() error {
 	names, err := os.ReadDir(w.dir)
 	if err != nil {
@@ -180,7 +179,7 @@ func (w *Writer) removeUnfinished() error {
 			continue
 		}
 		if !name.Type().IsRegular() {
-			continue // not of a writer
+			continue // not created by a writer
 		}
 		if err := w.opts.Files.Remove(filepath.Join(w.dir, name.Name())); err != nil {
 			return fmt.Errorf("cannot remove unfinished segment: %w", err)
@@ -189,8 +188,8 @@ func (w *Writer) removeUnfinished() error {
 	return nil
 }
 
-// begin queues the first chunk of the next segment, which is the active one
-// from then on. before is the last sequence before it.
+// begin queues the first chunk of the next segment, which then is the active one. before is
+// the last sequence before it.
 func (w *Writer) begin(before uint64, now Moment) error {
 	h := frame.Header{
 		Flags:          frame.Start,
@@ -212,12 +211,12 @@ func (w *Writer) begin(before uint64, now Moment) error {
 	return nil
 }
 
-// entry makes a chunk of one entry and queues it.
+// entry encodes a chunk of one entry and queues it.
 func (w *Writer) entry(h *frame.Header, entry []byte) (Position, error) {
 	return w.chunk(h, entry, []uint32{uint32(len(entry))}, 0)
 }
 
-// chunk makes a chunk of the entries and queues it.
+// chunk encodes a chunk of entries and queues it.
 func (w *Writer) chunk(h *frame.Header, entries []byte, ends []uint32, hits uint64) (Position, error) {
 	if err := w.chain.Add(entries, ends); err != nil {
 		return Position{}, err
@@ -248,10 +247,10 @@ func (w *Writer) chunk(h *frame.Header, entries []byte, ends []uint32, hits uint
 	return p.Position, nil
 }
 
-// Append makes one chunk of a batch and queues it for the disk; Options.Committed
-// tells when it is there. On error nothing of the batch is in the store, and its
-// sequence numbers are free. The error is a *FullError if the disk is behind:
-// the batch may be tried again or counted as lost.
+// Append encodes a batch as one chunk and queues it; Options.Committed is called when it is
+// written. On error, no entry of the batch is in the store, and its sequence numbers are
+// free. The error is a *FullError if the disk is too slow or fails: the batch may be
+// appended again or counted as lost.
 func (w *Writer) Append(b Batch) (Position, error) {
 	if len(b.Entries) > MaxBatch {
 		return Position{}, fmt.Errorf("cannot append batch: %d bytes, more than %d", len(b.Entries), MaxBatch)
@@ -289,7 +288,7 @@ func (w *Writer) Append(b Batch) (Position, error) {
 	return p, nil
 }
 
-// ends reports whether the active segment has to end before the next chunk.
+// ends reports whether the active segment must end before the next chunk.
 func (w *Writer) ends(now Moment) bool {
 	const step = int64(time.Millisecond)
 	if d := now.Offset - w.active.created.Offset; d > step || d < -step {
@@ -299,10 +298,10 @@ func (w *Writer) ends(now Moment) bool {
 		w.active.entries > 0 && now.Boot-w.active.created.Boot >= uint64(w.opts.SegmentAge)
 }
 
-// Flush makes everything appended so far durable and returns the cursor
-// behind it. If the active segment is not in the directory any more, a new
-// one is begun first, with the report of what is lost. On error it may be tried
-// again; what is not durable then stays queued or is written again.
+// Flush makes everything appended so far durable and returns the cursor after it. If the
+// active segment is no longer in the directory, it first starts a new one with a report of
+// the loss. After an error it may be called again; data that is not durable stays queued or
+// is written again.
 func (w *Writer) Flush() (Cursor, error) {
 	for {
 		w.mu.Lock()
@@ -320,15 +319,14 @@ func (w *Writer) Flush() (Cursor, error) {
 		if !again {
 			return c, nil
 		}
-		// The entries have other sequences now.
+		// The entries have new sequences now.
 	}
 }
 
-// Rotate ends the active segment and begins a new one: what is appended from
-// now on is in that. When the end of the old one and the beginning of the new
-// one are durable, or could not be made so, done is called by another goroutine,
-// with the file name of the new one. On error the new one is begun as soon as
-// the disk allows it.
+// Rotate closes the active segment and starts a new one, which receives everything appended
+// from now on. When the end of the old one and the start of the new one are durable, or could
+// not be made durable, another goroutine calls done with the file name of the new one. On
+// error, the new one is started as soon as the disk allows it.
 func (w *Writer) Rotate(done func(name string, err error)) {
 	name, last, displaced, err := w.rotate()
 	go func() {
@@ -347,8 +345,8 @@ func (w *Writer) Rotate(done func(name string, err error)) {
 	}()
 }
 
-// rotate begins a new segment. It returns the last sequence appended, and
-// displaced as it was.
+// rotate starts a new segment. It returns the last appended sequence and the value of
+// displaced.
 func (w *Writer) rotate() (name string, last, displaced uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -361,18 +359,18 @@ func (w *Writer) rotate() (name string, last, displaced uint64, err error) {
 	return w.active.name, w.next - 1, w.displaced, nil
 }
 
-// Status is what there is to say about a Writer.
+// Status is the status of a Writer.
 type Status struct {
-	// Committed is behind the last entry in the page cache, Durable behind the
-	// last that survives a crash of the machine.
+	// Committed is the cursor after the last entry in the page cache, Durable the cursor
+	// after the last entry that survives a crash of the machine.
 	Committed, Durable Cursor
 	// Segment is the file name of the active segment.
 	Segment string
-	// Err is how the last attempt to write or sync failed; nil if it did not.
+	// Err is the error of the last attempt to write or sync, nil if it succeeded.
 	Err error
 }
 
-// Status returns how things are now.
+// Status returns the current status.
 func (w *Writer) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -383,8 +381,8 @@ func (w *Writer) Status() Status {
 	}
 }
 
-// Close makes everything durable and gives the store free. If the disk does
-// not take it, Close does not wait: the error says how many entries are lost.
+// Close makes everything durable and releases the store. It does not wait for a failing
+// disk: the error has the number of entries lost.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	closed := w.closed
@@ -393,7 +391,7 @@ func (w *Writer) Close() error {
 	if closed {
 		return ErrClosed
 	}
-	// Not locked: the queue may find that the segment is gone.
+	// Not locked, because the queue may find that the segment is missing.
 	lost, err := w.queue.Close()
 	if lost > 0 {
 		err = fmt.Errorf("%d entries were not written: %w", lost, err)

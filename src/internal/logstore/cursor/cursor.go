@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cursor names positions in a store.
+// Package cursor represents positions in a store.
 package cursor
 
 import (
@@ -10,9 +10,9 @@ import (
 	"strconv"
 )
 
-// Cursor is a position in a store: behind the entry with its sequence
-// number, or with Sequence 0 before the first entry. It stays valid across
-// rotation, sealing, restart and removal.
+// Cursor is a position in a store: just after the entry with the sequence number, or before
+// the first entry if Sequence is 0. It stays valid across rotation, sealing, restart and
+// removal.
 type Cursor struct {
 	Store    [16]byte
 	Sequence uint64
@@ -24,13 +24,13 @@ const (
 	Newest = "newest"
 )
 
-// ErrInvalid says that a text is no cursor.
+// ErrInvalid reports that a text is not a cursor.
 var ErrInvalid = errors.New("invalid cursor")
 
-// ErrForeign says that a cursor is one of another store.
+// ErrForeign reports that a cursor belongs to another store.
 var ErrForeign = errors.New("cursor of another store")
 
-// Length is that of the text of a cursor.
+// Length is the length of the text of a cursor.
 const Length = 32 + 1 + 16
 
 // String returns the text of the cursor.
@@ -38,7 +38,7 @@ func (c Cursor) String() string {
 	return fmt.Sprintf("%s-%016x", hex.EncodeToString(c.Store[:]), c.Sequence)
 }
 
-// Parse reads the text of a cursor; the error is ErrInvalid.
+// Parse parses the text of a cursor. The error is ErrInvalid.
 func Parse(text string) (Cursor, error) {
 	var c Cursor
 	if len(text) != Length || text[32] != '-' {
@@ -58,7 +58,7 @@ func Parse(text string) (Cursor, error) {
 	return c, nil
 }
 
-// clip keeps an error readable whatever was passed as a cursor.
+// clip limits the length of an invalid cursor in an error.
 func clip(text string) string {
 	if len(text) > 2*Length {
 		return text[:2*Length] + "…"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package file is the seam between the log store and the file system. All
-// that changes the log directory goes through it.
+// Package file is the interface of the log store to the file system. All changes of the log
+// directory go through it.
 package file
 
 import (
@@ -13,51 +13,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mode is that of the files of the log.
+// Mode is the mode of the files of the log.
 const Mode = 0o640
 
-// File is a file that is only appended to. It is for one goroutine.
+// File is an append-only file. It is for use by one goroutine.
 type File interface {
-	// Commit writes the buffers one after another from offset on and then,
-	// if sync is set, waits until the data of the file is durable. It returns
-	// how many bytes were written, in order from the first. Short writes are
-	// continued, interrupted ones repeated. If all was written and the sync
-	// failed, the error is a *SyncError: nothing since the last good sync
-	// counts as durable, not even after a later good one, unless it has been
-	// written again.
-	// The buffers belong to the file until Commit returns.
+	// Commit writes the buffers one after another at offset and then, if sync is set,
+	// waits until the data of the file is durable. It returns the number of bytes written,
+	// in order from the first. It continues short writes and repeats interrupted ones. If
+	// everything was written and the sync failed, the error is a *SyncError: data written
+	// since the last successful sync is not durable, not even after a later successful
+	// sync, unless it was written again.
+	// The file owns the buffers until Commit returns.
 	Commit(buffers [][]byte, offset int64, sync bool) (n int64, err error)
 	// Touch sets the modification time of the file to the present.
 	Touch() error
-	// Is reports whether path names this file. That nothing has the name, or
-	// no directory leads to it, is no error.
+	// Is reports whether path names this file. It is not an error if the name or a
+	// directory of the path does not exist.
 	Is(path string) (bool, error)
 	Close() error
 }
 
-// Starter is a File that can write while nobody waits.
+// Starter is a File that can write asynchronously.
 type Starter interface {
 	File
-	// Start begins what Commit does without a sync, and returns. done is called
-	// by another goroutine when it is over, with the number of bytes written,
-	// which may be too small: the next Commit meets the reason. Until then the
-	// buffers belong to the file, and nothing else may be called. Start returns
-	// false if it has begun nothing, because it would have to wait.
+	// Start starts a Commit without sync and returns. Another goroutine calls done when
+	// it has finished, with the number of bytes written, which may be too small: the next
+	// Commit then returns the reason. Until done is called, the file owns the buffers and
+	// no other method may be called. Start returns false if it started nothing because it
+	// would block.
 	Start(buffers [][]byte, offset int64, done func(n int64)) bool
 }
 
-// System makes, renames and removes files.
+// System creates, renames and removes files.
 type System interface {
 	// Create creates a file that must not exist.
 	Create(path string) (File, error)
-	// Place renames a file to a name that must not exist; else the error is
+	// Place renames a file to a name that must not exist. Otherwise the error is
 	// fs.ErrExist.
 	Place(from, to string) error
-	// Rename replaces what has the name.
+	// Rename renames a file and replaces an existing one.
 	Rename(from, to string) error
 	Remove(path string) error
-	// SyncDirectory makes creations, renames and removals in a directory
-	// durable.
+	// SyncDirectory makes creations, renames and removals in a directory durable.
 	SyncDirectory(path string) error
 }
 
@@ -68,7 +66,7 @@ func (e *SyncError) Error() string { return "cannot sync: " + e.Err.Error() }
 
 func (e *SyncError) Unwrap() error { return e.Err }
 
-// Plain is the System whose files are written by pwritev.
+// Plain is the System that writes files with pwritev(2).
 type Plain struct{}
 
 var _ System = Plain{}
@@ -101,10 +99,10 @@ func create(path string) (opened, error) {
 	return opened{f, Identity{Device: s.Dev, Inode: s.Ino}}, nil
 }
 
-// Touch implements File with futimens(3). It gives the kernel no times, so
-// that the right to write the file is enough.
+// Touch implements File with futimens(3). It passes no times, because the current time
+// requires only write permission.
 func (f *opened) Touch() error {
-	// A raw system call: the wrappers of package unix take a path.
+	// A raw system call, because the functions of package unix take a path.
 	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, f.file.Fd(), 0, 0, 0, 0, 0)
 	if errno != 0 {
 		return fmt.Errorf("cannot set the time of the segment: %w", &os.PathError{Op: "utimensat", Path: f.file.Name(), Err: errno})
@@ -118,11 +116,11 @@ func (f *opened) Is(path string) (bool, error) {
 	return id == f.id, err
 }
 
-// Identity tells files apart.
+// Identity distinguishes files.
 type Identity struct{ Device, Inode uint64 }
 
-// IdentityOf returns the identity of the file that path names, links not
-// followed; the zero value if there is none.
+// IdentityOf returns the identity of the file at path without following links, or the zero
+// value if there is none.
 func IdentityOf(path string) (Identity, error) {
 	var s unix.Stat_t
 	err := unix.Lstat(path, &s)
@@ -142,7 +140,7 @@ func IdentityOf(path string) (Identity, error) {
 func (Plain) Place(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
-		// Some file systems cannot, but all that have links can do this.
+		// Some file systems do not support this flag. Links work on all others that have them.
 		return placeByLink(from, to)
 	}
 	if err != nil {
@@ -151,8 +149,8 @@ func (Plain) Place(from, to string) error {
 	return nil
 }
 
-// placeByLink is Place in two steps. A crash in between leaves both names: the
-// first is removed at the next start.
+// placeByLink is Place in two steps. A crash between them leaves both names; the first one
+// is removed at the next start.
 func placeByLink(from, to string) error {
 	if err := os.Link(from, to); err != nil {
 		return err
@@ -207,7 +205,7 @@ func (f *plainFile) Commit(buffers [][]byte, offset int64, sync bool) (int64, er
 // Close implements File.
 func (f *plainFile) Close() error { return f.file.Close() }
 
-// commitAll calls write until it has taken all buffers.
+// commitAll calls write until all buffers are written.
 func commitAll(buffers [][]byte, write func(rest [][]byte, done int64) (int, error)) (done int64, err error) {
 	for rest := advance(buffers, 0); len(rest) > 0; {
 		n, err := write(rest[:min(len(rest), maxBuffers)], done)
@@ -225,8 +223,8 @@ func commitAll(buffers [][]byte, write func(rest [][]byte, done int64) (int, err
 	return done, nil
 }
 
-// advance returns what is left of buffers behind their first n bytes, without
-// empty ones. The caller's slice is not changed.
+// advance returns the rest of buffers after the first n bytes, without empty ones. It does
+// not change the caller's slice.
 func advance(buffers [][]byte, n int) [][]byte {
 	for len(buffers) > 0 && n >= len(buffers[0]) {
 		n -= len(buffers[0])

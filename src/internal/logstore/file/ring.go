@@ -17,22 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBuffers is how many buffers one write takes; more are written in turns.
+// maxBuffers is the number of buffers in one write. More buffers need several writes.
 const maxBuffers = 16
 
-// ringEntries: a write and a sync are under way at most.
+// ringEntries is enough for one write and one sync at a time.
 const ringEntries = 2
 
-// ring is an io_uring for one file. At most one write and the sync linked to it
-// are under way, so what is written is in order and a buffer is never needed
-// after the completion.
+// ring is an io_uring for one file. At most one write and the sync linked to it are pending,
+// so data is written in order, and buffers are free after the completion.
 //
-// The kernel and this process share its memory (io_uring(7)): the heads and
-// tails are read and written atomically, and an index is published only
-// after what it makes visible.
+// The kernel and this process share its memory (io_uring(7)): the heads and tails are
+// accessed atomically, and an index is published only after the data that it makes visible.
 type ring struct {
 	fd int
-	// The mappings, to be unmapped.
+	// The mappings, for munmap.
 	submission, completion, entries []byte
 
 	submissionTail  *uint32
@@ -46,14 +44,13 @@ type ring struct {
 	vectors         [maxBuffers]unix.Iovec
 	pinner          runtime.Pinner
 
-	// event is an eventfd that the kernel signals at each completion, in the
-	// hands of the Go runtime's poller. A goroutine that waits there costs no
-	// thread: one in a system call of its own keeps the runtime's monitor awake
-	// for ten milliseconds each time.
+	// event is an eventfd that the kernel signals at each completion. The Go runtime's
+	// poller waits for it, so a waiting goroutine needs no thread: a goroutine in a blocking
+	// system call keeps the runtime's monitor awake for ten milliseconds each time.
 	event *os.File
 	conn  syscall.RawConn
 
-	// mu guards what follows: what is under way.
+	// mu guards the state of the pending operations below.
 	mu       sync.Mutex
 	waiting  uint32
 	outcome  outcome
@@ -83,8 +80,8 @@ func newRing() (_ *ring, err error) {
 	if r.entries, err = r.mmap(uring.IORING_OFF_SQES, int(params.SQEntries)*int(unsafe.Sizeof(uring.SubmissionQueueEntry64{}))); err != nil {
 		return nil, err
 	}
-	// unsafe: the kernel lays these out in the mappings, at offsets that are
-	// inside the lengths computed from the same parameters above.
+	// unsafe: the kernel stores these in the mappings, at offsets within the lengths
+	// computed from the same parameters above.
 	r.submissionTail = (*uint32)(unsafe.Pointer(&r.submission[sq.Tail]))
 	r.submissionMask = *(*uint32)(unsafe.Pointer(&r.submission[sq.RingMask]))
 	r.submissionArray = unsafe.Slice((*uint32)(unsafe.Pointer(&r.submission[sq.Array])), params.SQEntries)
@@ -99,15 +96,14 @@ func newRing() (_ *ring, err error) {
 	return r, nil
 }
 
-// watch has the kernel signal completions and starts the goroutine that takes
-// them.
+// watch makes the kernel signal completions and starts the goroutine that processes them.
 func (r *ring) watch() error {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("cannot make an eventfd: %w", err)
 	}
 	r.event = os.NewFile(uintptr(fd), "io_uring completions")
-	// unsafe: the kernel reads the number during the call.
+	// unsafe: the kernel reads number during the call.
 	number := int32(fd)
 	if err := uring.IOURingRegister(r.fd, uring.IORING_REGISTER_EVENTFD, unsafe.Pointer(&number), 1); err != nil {
 		_ = r.event.Close()
@@ -129,34 +125,34 @@ func (r *ring) mmap(offset uint64, length int) ([]byte, error) {
 	return b, nil
 }
 
-// close ends the goroutine, which frees the ring. Nothing may be under way. The
-// goroutine itself may call it, from complete.
+// close ends the goroutine, which frees the ring. No operation may be pending. The goroutine
+// itself may call close from complete.
 func (r *ring) close() error { return r.event.Close() }
 
-// free gives back the memory of the ring.
+// free releases the memory of the ring.
 func (r *ring) free() {
 	for _, b := range [][]byte{r.submission, r.completion, r.entries} {
 		if b != nil {
 			_ = unix.Munmap(b)
 		}
 	}
-	// All has completed, so nothing is learnt from an error.
+	// All operations have completed, so an error does not matter.
 	_ = unix.Close(r.fd)
 }
 
-// What an operation is recognised by when it completes.
+// The user data that identifies an operation at its completion.
 const (
 	opWrite = iota
 	opSync
 )
 
-// outcome is what became of a write and a sync: bytes or a negative errno.
+// outcome has the results of a write and a sync: bytes or a negative errno.
 type outcome struct{ write, sync int32 }
 
-// start begins to write the buffers, if there are any, at offset and then, if
-// sync is set, to sync the data of the file. The sync is linked to the write: it
-// is cancelled if the write fails or is short. When all has completed, complete
-// is called by the ring's goroutine. On error nothing was begun.
+// start starts to write the buffers, if there are any, at offset and then, if sync is set, to
+// sync the data of the file. The sync is linked to the write: it is cancelled if the write
+// fails or is short. After all completions the ring's goroutine calls complete. On error,
+// nothing was started.
 func (r *ring) start(fd int, buffers [][]byte, offset int64, sync bool, complete func(outcome)) error {
 	buffers = buffers[:min(len(buffers), maxBuffers)]
 	var n uint32
@@ -187,7 +183,7 @@ func (r *ring) start(fd int, buffers [][]byte, offset int64, sync bool, complete
 	return r.submit(n)
 }
 
-// entry returns the i-th entry behind the tail, cleared.
+// entry returns the i-th entry after the tail, cleared.
 func (r *ring) entry(i uint32, op uint64) *uring.SubmissionQueueEntry64 {
 	at := (*r.submissionTail + i) & r.submissionMask
 	r.submissionArray[at] = at
@@ -197,10 +193,10 @@ func (r *ring) entry(i uint32, op uint64) *uring.SubmissionQueueEntry64 {
 	return e
 }
 
-// submit hands n entries to the kernel. It does not wait for their completion.
+// submit submits n entries to the kernel. It does not wait for their completion.
 func (r *ring) submit(n uint32) error {
 	for left := n; left > 0; {
-		// A raw call, since it waits for nothing: the library's would wake the
+		// A raw system call, because it does not block: a regular one would wake the
 		// runtime's monitor.
 		got, _, err := unix.RawSyscall6(uring.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(left), 0, 0, 0, 0)
 		switch {
@@ -208,31 +204,30 @@ func (r *ring) submit(n uint32) error {
 			left -= uint32(got)
 		case err == unix.EINTR:
 		case left == n:
-			// The kernel has taken nothing.
+			// The kernel accepted no entry.
 			atomic.StoreUint32(r.submissionTail, *r.submissionTail-n)
 			r.pinner.Unpin()
 			return err
 		case short(err):
 			time.Sleep(time.Millisecond)
 		default:
-			// The ring is not what this code believes, and the kernel may
-			// write from memory that is about to be used for something else.
+			// The ring is in an unknown state, and the kernel may access memory that will
+			// be reused.
 			panic(fmt.Sprintf("io_uring failed with operations under way: %v", err))
 		}
 	}
 	return nil
 }
 
-// short reports whether the kernel is short of memory, so that it takes entries
-// later.
+// short reports whether the kernel is short of memory and will accept entries later.
 func short(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EBUSY) }
 
-// take is the goroutine that takes completions. It ends when event is closed.
+// take is the goroutine that processes completions. It ends when event is closed.
 func (r *ring) take() {
 	defer r.free()
 	for {
-		// The poller forgets earlier signals before it calls the function, and
-		// sleeps if that returns false. What comes later it does not forget.
+		// The poller clears earlier signals before it calls the function, and sleeps if that
+		// returns false. It keeps later signals.
 		looked := false
 		err := r.conn.Read(func(uintptr) bool {
 			if looked {
@@ -248,13 +243,13 @@ func (r *ring) take() {
 	}
 }
 
-// completed reports whether a completion waits to be taken.
+// completed reports whether there are unprocessed completions.
 func (r *ring) completed() bool {
 	return *r.completionHead != atomic.LoadUint32(r.completionTail)
 }
 
-// reap takes the completions. The buffers may be used again only when all are
-// there, so nothing but completion ends what is under way.
+// reap processes the completions. The buffers may be reused only after the last one, so
+// only completions end pending operations.
 func (r *ring) reap() {
 	r.mu.Lock()
 	head := *r.completionHead

@@ -10,22 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Uring is the System whose files are written through io_uring, by the system
-// calls of iouring-go: a write and the fdatasync linked to it take one, and
-// nobody needs to wait for a write. A file gets a ring of its own; where the
-// kernel refuses one it is written like those of Plain.
+// Uring is the System that writes files through io_uring, with the system calls of
+// iouring-go. A write and its linked fdatasync take one system call, and no thread waits for
+// a write. Each file has a ring of its own; if the kernel refuses one, the file is written
+// as by Plain.
 //
-// A write that makes the file longer is handed to a worker of the kernel (ext4,
-// Linux 6.18): 13 µs of CPU for 1 KiB, where pwritev takes 2 µs. But the thread
-// that would call pwritev may have to wait for the disk, and the one that reads
-// the ring of the BPF programs never may: with io_uring it writes small chunks
-// itself, without a hand-over to another.
+// The kernel passes a write that extends the file to a worker (ext4, Linux 6.18), which
+// takes 13 µs of CPU for 1 KiB; pwritev takes 2 µs. But a thread that calls pwritev may
+// block on the disk, and the thread that reads the ring of the BPF programs must never
+// block. With io_uring it writes small chunks itself, without another thread.
 type Uring struct{ Plain }
 
 var _ System = Uring{}
 
-// Best returns Uring where the kernel allows io_uring
-// (sysctl kernel.io_uring_disabled, seccomp), else Plain and why.
+// Best returns Uring if the kernel allows io_uring (sysctl kernel.io_uring_disabled,
+// seccomp), else Plain and the reason.
 func Best() (System, error) {
 	r, err := newRing()
 	if err != nil {
@@ -54,7 +53,7 @@ func (u Uring) Create(path string) (File, error) {
 type uringFile struct {
 	opened
 	ring *ring
-	// result gets what became of what Commit waits for.
+	// result receives the outcome for Commit.
 	result chan outcome
 }
 
@@ -98,7 +97,7 @@ func (f *uringFile) Commit(buffers [][]byte, offset int64, sync bool) (done int6
 	return done, nil
 }
 
-// Start implements Starter. More buffers than one write takes are left out.
+// Start implements Starter. It ignores buffers that exceed one write.
 func (f *uringFile) Start(buffers [][]byte, offset int64, done func(n int64)) bool {
 	rest := advance(buffers, 0)
 	if len(rest) == 0 {
@@ -110,10 +109,10 @@ func (f *uringFile) Start(buffers [][]byte, offset int64, done func(n int64)) bo
 	})
 }
 
-// taken turns the result of a write into bytes; none if it has to be repeated. The
-// kernel cancels a write whose thread ends, and one for which it cannot make a
-// worker, as while signals are pending (io_uring/io-wq.c of Linux 6.1): the
-// runtime interrupts threads by signals, and ends some.
+// taken converts the result of a write to a number of bytes, 0 if it must be repeated. The
+// kernel cancels a write whose thread exits, and one for which it cannot create a worker,
+// for example while signals are pending (io_uring/io-wq.c of Linux 6.1). The Go runtime
+// interrupts threads with signals and ends some.
 func taken(result int32) (int, error) {
 	switch errno := unix.Errno(-result); {
 	case result > 0:

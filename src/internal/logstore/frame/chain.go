@@ -7,27 +7,27 @@ import "crypto/sha256"
 // Genesis returns the hash before the first entry of a store.
 func Genesis(store [16]byte) Hash { return sha256.Sum256(store[:]) }
 
-// LenFunc returns the length of the entry that b begins with.
+// LenFunc returns the length of the first entry in b.
 type LenFunc func(b []byte) (int, error)
 
-// Chain computes the hash chain. The zero value is not usable; a Chain is for
-// one goroutine.
+// Chain computes the hash chain. The zero value is not usable. A Chain is for use by one
+// goroutine.
 type Chain struct {
 	sum    Hash
 	linked []byte
 }
 
-// NewChain returns a chain; it has to be Set before use.
+// NewChain returns a chain. Call Set before using it.
 func NewChain() *Chain { return &Chain{} }
 
-// Set puts the chain behind the entry whose hash is h.
+// Set sets the position of the chain after the entry whose hash is h.
 func (c *Chain) Set(h Hash) { c.sum = h }
 
 // Sum returns the hash of the last entry.
 func (c *Chain) Sum() Hash { return c.sum }
 
-// Add advances the chain over a sequence of entries, given where each ends. On
-// error the chain is where it was.
+// Add advances the chain over a sequence of entries with the given ends. On error the chain
+// does not change.
 func (c *Chain) Add(entries []byte, ends []uint32) error {
 	before, at := c.sum, uint32(0)
 	for i, end := range ends {
@@ -47,12 +47,12 @@ func (c *Chain) Add(entries []byte, ends []uint32) error {
 
 // link advances the chain over one entry.
 func (c *Chain) link(entry []byte) {
-	// One call over bytes in a row takes less than a hash that is written to.
+	// One call with contiguous bytes is faster than several writes to a hash.
 	c.linked = append(append(c.linked[:0], c.sum[:]...), entry...)
 	c.sum = sha256.Sum256(c.linked)
 }
 
-// AppendEnds appends to dst where each of the entries ends.
+// AppendEnds appends the end offset of each entry to dst.
 func AppendEnds(dst []uint32, entries []byte, length LenFunc) ([]uint32, error) {
 	for at := 0; at < len(entries); {
 		n, err := length(entries[at:])

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// TermKind is a kind of term a filter can be asked for.
+// TermKind is a kind of term in a filter.
 type TermKind byte
 
 // The kinds of terms.
@@ -19,7 +19,7 @@ const (
 	Scope
 	Unit
 	Source
-	// Value is a key together with a value: see ValueSeed.
+	// Value is a key with a value; see ValueSeed.
 	Value
 )
 
@@ -38,8 +38,8 @@ func KindsOf(kinds ...TermKind) Kinds {
 // Has reports whether the set contains kind.
 func (k Kinds) Has(kind TermKind) bool { return kind >= 1 && kind <= 8 && k&(1<<(kind-1)) != 0 }
 
-// TermHash returns the 64 bit hash under which a filter knows a term: FNV-1a
-// over kind and text, then MurmurHash3's finaliser.
+// TermHash returns the 64-bit hash of a term in a filter: FNV-1a over kind and text, then
+// the finaliser of MurmurHash3.
 func TermHash[T []byte | string](kind TermKind, text T) uint64 {
 	return finish(hashed(begin(kind), text))
 }
@@ -63,11 +63,10 @@ func finish(h uint64) uint64 {
 	return h ^ h>>33
 }
 
-// MaxValue is the length of the longest bytes or text that have a term of the
-// kind Value.
+// MaxValue is the maximum length, in bytes, of a value that has a term of the kind Value.
 const MaxValue = 64
 
-// ValueSeed is what the terms of all values of a key begin with.
+// ValueSeed is the common initial hash of the terms of a key's values.
 type ValueSeed uint64
 
 // NewValueSeed returns the seed of a key.
@@ -75,16 +74,16 @@ func NewValueSeed[T []byte | string](key T) ValueSeed {
 	return ValueSeed(hashed(begin(Value), key))
 }
 
-// Word returns the hash of a word as the value: only its lower 16 bits count,
-// since libraries set bits above the numbers that they report.
+// Word returns the hash of a word as the value. It uses only the lower 16 bits, because
+// libraries set bits above the numbers that they report.
 func (s ValueSeed) Word(word int64) uint64 {
 	h := uint64(s) * fnvPrime // a zero byte
 	h = (h ^ uint64(word&0xff)) * fnvPrime
 	return finish((h ^ uint64(word>>8&0xff)) * fnvPrime)
 }
 
-// Bytes returns the hash of text or bytes as the value; ok is false if they are
-// longer than MaxValue, so that there is no term.
+// Bytes returns the hash of text or bytes as the value; ok is false if they are longer than
+// MaxValue and so have no term.
 func (s ValueSeed) Bytes(value []byte) (hash uint64, ok bool) {
 	if len(value) > MaxValue {
 		return 0, false
@@ -92,7 +91,7 @@ func (s ValueSeed) Bytes(value []byte) (hash uint64, ok bool) {
 	return finish(hashed((uint64(s)^1)*fnvPrime, value)), true
 }
 
-// Term is a term to ask a filter for.
+// Term is a term to look up in a filter.
 type Term struct {
 	Kind TermKind
 	Hash uint64
@@ -103,13 +102,13 @@ func NewTerm[T []byte | string](kind TermKind, text T) Term {
 	return Term{Kind: kind, Hash: TermHash(kind, text)}
 }
 
-// TermsFunc appends the hashes of the terms of an entry: to values those of the
-// kind Value, to terms all others.
+// TermsFunc appends the hashes of the terms of an entry: those of the kind Value to values,
+// all others to terms.
 type TermsFunc func(terms, values []uint64, entry []byte) (allTerms, allValues []uint64)
 
 // Filter is the Bloom filter of a chunk.
 type Filter struct {
-	// Kinds are those of which the filter holds every term.
+	// Kinds are the kinds of which the filter has every term.
 	Kinds Kinds
 	// Hashes is the number of bits set per term.
 	Hashes byte
@@ -118,13 +117,12 @@ type Filter struct {
 
 const (
 	bitsPerTerm = 10
-	// hashesPerTerm is the best number for ten bits per term: ln 2 · 10.
+	// hashesPerTerm is the optimum for ten bits per term: ln 2 · 10.
 	hashesPerTerm = 7
 )
 
-// Reset makes f the filter of the given kinds that holds the given terms,
-// reusing the memory of f. The terms are sorted in place; equal ones count
-// once.
+// Reset makes f a filter of the given kinds with the given terms, reusing the memory of f.
+// It sorts the terms in place and ignores duplicates.
 func (f *Filter) Reset(kinds Kinds, terms []uint64) {
 	slices.Sort(terms)
 	terms = slices.Compact(terms)
@@ -146,14 +144,13 @@ func (f *Filter) Reset(kinds Kinds, terms []uint64) {
 	}
 }
 
-// MaxValues is how many terms of the kind Value a filter of a chunk or an index
-// has at most. With more it has none: it would cost more than it spares.
+// MaxValues is the maximum number of terms of the kind Value in the filter of a chunk or an
+// index. With more the filter has none, because its cost would exceed its benefit.
 const MaxValues = 2048
 
-// ResetWith does as Reset for terms and the terms of the kind Value, which are
-// sorted in place, too. The filter knows nothing of values if values is nil or
-// holds more than MaxValues. buffer is memory for both, which is returned for
-// the next call.
+// ResetWith is like Reset for terms and values, the terms of the kind Value, which it also
+// sorts in place. The filter does not cover values if values is nil or has more than
+// MaxValues elements. buffer is memory for both; pass the returned slice to the next call.
 func (f *Filter) ResetWith(kinds Kinds, terms, values, buffer []uint64) []uint64 {
 	slices.Sort(values)
 	values = slices.Compact(values)
@@ -166,8 +163,8 @@ func (f *Filter) ResetWith(kinds Kinds, terms, values, buffer []uint64) []uint64
 	return buffer
 }
 
-// visit calls fn with the bits of a term until it returns false, and reports
-// whether it never did.
+// visit calls fn with the bits of a term until fn returns false, and reports whether fn
+// never did.
 func (f *Filter) visit(term uint64, fn func(bit uint32) bool) bool {
 	bit, step, size := uint32(term), uint32(term>>32)|1, uint32(8*len(f.Bits))
 	for range f.Hashes {
@@ -179,7 +176,7 @@ func (f *Filter) visit(term uint64, fn func(bit uint32) bool) bool {
 	return true
 }
 
-// MayHold reports whether the filter cannot rule out the term.
+// MayHold reports whether the filter may contain the term.
 func (f *Filter) MayHold(term Term) bool {
 	if !f.Kinds.Has(term.Kind) {
 		return true
@@ -190,8 +187,8 @@ func (f *Filter) MayHold(term Term) bool {
 	return f.visit(term.Hash, func(at uint32) bool { return f.Bits[at/8]&(1<<(at%8)) != 0 })
 }
 
-// Matches reports whether the filter cannot rule out that, of every set of
-// terms, one is held. No sets match everything.
+// Matches reports whether, for every set of terms, the filter may contain one of them. No
+// sets match everything.
 func (f *Filter) Matches(all [][]Term) bool {
 	for _, some := range all {
 		if !slices.ContainsFunc(some, f.MayHold) {
@@ -201,8 +198,8 @@ func (f *Filter) Matches(all [][]Term) bool {
 	return true
 }
 
-// parse reads the filter that head (4 bytes) describes from the beginning of
-// body and returns what follows it.
+// parse reads the filter described by head (4 bytes) from the start of body, and returns the
+// rest of body.
 func (f *Filter) parse(head, body []byte) (rest []byte, err error) {
 	n := int(binary.LittleEndian.Uint16(head))
 	if n > MaxFilter {

@@ -26,15 +26,14 @@ const (
 	maxHashes = 16
 )
 
-// PrefixSize is the length of what must be read of a header to learn its
-// length.
+// PrefixSize is the number of bytes of a header that are needed to determine its length.
 const PrefixSize = 12
 
 const (
 	chunkMagic = 0x184D2A5C // zstd skippable frame, RFC 8878, section 3.1.2
 	indexMagic = 0x184D2A5D
 
-	fixedSize = 148 // up to the filter
+	fixedSize = 148 // bytes before the filter
 	startSize = 40
 	sumSize   = 4
 )
@@ -44,7 +43,7 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// Flags of a header which a reader may ignore.
+// Flags are the flags of a header that a reader may ignore.
 type Flags uint16
 
 // The compatible flags.
@@ -53,22 +52,22 @@ const (
 	Start Flags = 1 << iota
 	// Sealed marks a chunk written by sealing.
 	Sealed
-	// Notice marks a chunk with entries about the log that no filter hides.
+	// Notice marks a chunk of notices, entries about the log that no filter hides.
 	Notice
 )
 
 // Hash is a link of the hash chain.
 type Hash [32]byte
 
-// Header describes a chunk without the need to decompress it.
+// Header describes a chunk. It can be read without decompressing the chunk.
 type Header struct {
 	Flags   Flags
 	StoreID [16]byte
 	BootID  [16]byte
 	// Sequence is the sequence number of the first entry.
 	Sequence uint64
-	// First and Last bound the times of the entries, in nanoseconds since
-	// boot (CLOCK_BOOTTIME); Offset added to them gives CLOCK_REALTIME.
+	// First and Last are the bounds of the times of the entries, in nanoseconds since boot
+	// (CLOCK_BOOTTIME). Adding Offset gives CLOCK_REALTIME.
 	First, Last uint64
 	Offset      int64
 	// Lost counts events lost between the previous chunk and this one.
@@ -79,15 +78,15 @@ type Header struct {
 	Uncompressed uint32
 	// PayloadSum is the CRC32C of the payload frame.
 	PayloadSum uint32
-	// Hash is that of the last entry.
+	// Hash is the hash of the last entry.
 	Hash Hash
-	// SequenceBefore and HashBefore, present with Start, are those of the
-	// last entry before the segment.
+	// SequenceBefore and HashBefore, present with Start, are those of the last entry
+	// before the segment.
 	SequenceBefore uint64
 	HashBefore     Hash
 	Filter         Filter
 
-	// size is the length of the header frame as read.
+	// size is the length of the parsed header frame, 0 if it was not parsed.
 	size int
 }
 
@@ -144,10 +143,10 @@ func (h *Header) Put(dst []byte) {
 	binary.LittleEndian.PutUint32(b[n-sumSize:], crc32.Checksum(b[:n-sumSize], castagnoli))
 }
 
-// ErrShort says that more bytes are needed; it is not yet corruption.
+// ErrShort reports that more bytes are needed. It is not corruption yet.
 var ErrShort = errors.New("more bytes are needed")
 
-// Error says why bytes are not what they should be.
+// Error reports corrupt bytes.
 type Error struct {
 	Kind   Kind
 	Detail string
@@ -159,7 +158,7 @@ func corrupt(kind Kind, format string, args ...any) error {
 	return &Error{Kind: kind, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Kind is a kind of corruption; docs/log-format.md lists them.
+// Kind is a kind of corruption, as listed in docs/log-format.md.
 type Kind string
 
 // The kinds of corruption.
@@ -175,8 +174,8 @@ const (
 	KindIndex    Kind = "index"
 )
 
-// IncompatibleError says that sound bytes were written by a newer version
-// whose rules this one does not know.
+// IncompatibleError reports intact bytes that were written by a newer version in a format
+// that this version does not know.
 type IncompatibleError struct {
 	Version uint16
 	Flags   uint16
@@ -189,13 +188,13 @@ func (e *IncompatibleError) Error() string {
 	return fmt.Sprintf("log format uses incompatible features %#x", e.Flags)
 }
 
-// HeaderSize returns the length of the header frame that b begins with. It
-// needs PrefixSize bytes and returns ErrShort for fewer.
+// HeaderSize returns the length of the header frame at the start of b. It needs PrefixSize
+// bytes and returns ErrShort for fewer.
 func HeaderSize(b []byte) (int, error) {
 	return frameSize(b, chunkMagic, chunkName, fixedSize+sumSize, MaxHeader)
 }
 
-// frameSize checks the first bytes of a skippable frame of ours.
+// frameSize checks the first bytes of a skippable frame of this format.
 func frameSize(b []byte, magic uint32, name [4]byte, low, high int) (int, error) {
 	if len(b) < PrefixSize {
 		return 0, ErrShort
@@ -213,9 +212,9 @@ func frameSize(b []byte, magic uint32, name [4]byte, low, high int) (int, error)
 	return int(n), nil
 }
 
-// Parse reads the header frame that b begins with; bytes behind it are
-// ignored. The filter of h aliases b. It returns ErrShort if b ends early,
-// *Error for corruption, *IncompatibleError for what a newer version wrote.
+// Parse parses the header frame at the start of b and ignores later bytes. The filter of h
+// aliases b. Parse returns ErrShort if b is too short, *Error for corruption, and
+// *IncompatibleError for the format of a newer version.
 func (h *Header) Parse(b []byte) error {
 	n, err := HeaderSize(b)
 	if err != nil {
@@ -282,8 +281,7 @@ func (h *Header) check() error {
 	return nil
 }
 
-// FindHeader returns the first place in b where a chunk header may begin, or
-// -1.
+// FindHeader returns the first offset in b at which a chunk header may begin, or -1.
 func FindHeader(b []byte) int {
 	for at := 0; ; {
 		i := bytes.Index(b[at:], chunkName[:])
@@ -298,8 +296,8 @@ func FindHeader(b []byte) int {
 	}
 }
 
-// RealTime adds the real-time offset to a time since boot, both as a file
-// says, for comparing. A sum out of range becomes the nearest that is not.
+// RealTime adds the real-time offset to a time since boot. Both may be arbitrary values from
+// a file; a sum that overflows is saturated.
 func RealTime(sinceBoot uint64, offset int64) int64 {
 	if sinceBoot > math.MaxInt64 || offset > 0 && int64(sinceBoot) > math.MaxInt64-offset {
 		return math.MaxInt64

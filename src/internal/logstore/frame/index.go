@@ -11,10 +11,9 @@ const (
 	indexFixed = 156
 	recordSize = 32
 
-	// FooterSize is the length of the last bytes of a sealed segment, which
-	// lead to its index.
+	// FooterSize is the length of the footer of a sealed segment, which locates its index.
 	FooterSize = 12
-	// MaxRecords is the largest number of records of an index.
+	// MaxRecords is the maximum number of records in an index.
 	MaxRecords = 1 << 20
 
 	maxIndex = indexFixed + recordSize*MaxRecords + MaxFilter + FooterSize
@@ -25,15 +24,15 @@ var (
 	footerName = [4]byte{'X', 'A', 'R', 'C'}
 )
 
-// Record is the place of one chunk of a sealed segment.
+// Record describes the position of one chunk of a sealed segment.
 type Record struct {
 	Offset      int64
 	Sequence    uint64
 	First, Last uint64
 }
 
-// Index is what stands at the end of a sealed segment: a summary, the place
-// of every chunk and a filter over all of them.
+// Index is the last frame of a sealed segment: a summary, the position of every chunk, and a
+// filter for all chunks.
 type Index struct {
 	Flags        Flags
 	StoreID      [16]byte
@@ -83,9 +82,8 @@ func (x *Index) Append(dst []byte) []byte {
 	return append(dst, footerName[:]...)
 }
 
-// IndexSize returns the length of the index that a file ends with, given its
-// last FooterSize bytes; ok is false if these are not those of a sealed
-// segment.
+// IndexSize returns the length of the index of a file with the given last FooterSize bytes;
+// ok is false if these are not the footer of a sealed segment.
 func IndexSize(footer []byte) (n int, ok bool) {
 	if len(footer) != FooterSize || [4]byte(footer[8:]) != footerName {
 		return 0, false
@@ -97,13 +95,13 @@ func IndexSize(footer []byte) (n int, ok bool) {
 	return int(size), true
 }
 
-// IndexFrameSize returns the length of the index frame that b begins with,
-// from PrefixSize bytes.
+// IndexFrameSize returns the length of the index frame at the start of b, from PrefixSize
+// bytes.
 func IndexFrameSize(b []byte) (int, error) {
 	return frameSize(b, indexMagic, indexName, indexFixed+FooterSize, maxIndex)
 }
 
-// Parse reads an index frame, all of b. Its filter aliases b.
+// Parse parses an index frame that fills b. Its filter aliases b.
 func (x *Index) Parse(b []byte) error {
 	n, err := IndexFrameSize(b)
 	if err != nil {
@@ -157,7 +155,7 @@ func (x *Index) Parse(b []byte) error {
 	return x.check()
 }
 
-// check makes sure that the records can be searched.
+// check checks that the records can be searched.
 func (x *Index) check() error {
 	if x.Sequence == 0 || x.LastSequence < x.Sequence || x.LastSequence > MaxSequence || x.First > x.Last {
 		return corrupt(KindIndex, "sequences %d to %d, times %d to %d", x.Sequence, x.LastSequence, x.First, x.Last)

@@ -9,23 +9,23 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Level is how hard the encoder tries.
+// Level is a compression level.
 type Level int
 
-// The levels. For entries of 1 MiB, Fast takes some 2 MiB of memory, Best 6.
+// The levels. For entries of 1 MiB, Fast needs about 2 MiB of memory and Best 6 MiB.
 const (
 	Fast Level = iota
 	Default
 	Best
 )
 
-// Encoder makes chunks. It is for one goroutine.
+// Encoder encodes chunks. It is for use by one goroutine.
 type Encoder struct {
 	zstd *zstd.Encoder
 }
 
-// NewEncoder returns an encoder for the given level. Entries of up to largest
-// bytes, a power of two, are compressed as one; longer ones less well.
+// NewEncoder returns an encoder for the given level. Entries of up to largest bytes, a power
+// of two, are compressed as a whole; larger ones are compressed less well.
 func NewEncoder(level Level, largest int) (*Encoder, error) {
 	speed := zstd.SpeedFastest
 	switch level {
@@ -48,8 +48,8 @@ func NewEncoder(level Level, largest int) (*Encoder, error) {
 	return &Encoder{zstd: z}, nil
 }
 
-// AppendChunk appends the chunk of the given entries to dst. It fills in
-// h.Compressed, h.Uncompressed and h.PayloadSum; all else of h must be set.
+// AppendChunk appends the chunk of the given entries to dst. It sets h.Compressed,
+// h.Uncompressed and h.PayloadSum; all other fields of h must be set.
 func (e *Encoder) AppendChunk(dst []byte, h *Header, entries []byte) []byte {
 	h.size = 0
 	at, n := len(dst), h.Size()
@@ -63,7 +63,7 @@ func (e *Encoder) AppendChunk(dst []byte, h *Header, entries []byte) []byte {
 	return dst
 }
 
-// Decoder opens payloads. It is for one goroutine and must be closed.
+// Decoder decompresses payloads. It is for use by one goroutine and must be closed.
 type Decoder struct {
 	zstd *zstd.Decoder
 }
@@ -85,7 +85,7 @@ func NewDecoder() (*Decoder, error) {
 // Close releases the memory of the decoder.
 func (d *Decoder) Close() { d.zstd.Close() }
 
-// CheckPayload checks length and CRC of a payload without decompressing it.
+// CheckPayload checks the length and CRC of a payload without decompressing it.
 func CheckPayload(h *Header, payload []byte) error {
 	if len(payload) != int(h.Compressed) {
 		return ErrShort
@@ -96,8 +96,8 @@ func CheckPayload(h *Header, payload []byte) error {
 	return nil
 }
 
-// Entries checks and decompresses the payload of the chunk with header h into
-// dst's memory, of which it never needs more than h.Uncompressed bytes.
+// Entries checks and decompresses the payload of the chunk with header h into the memory of
+// dst. It never needs more than h.Uncompressed bytes.
 func (d *Decoder) Entries(dst []byte, h *Header, payload []byte) ([]byte, error) {
 	if err := CheckPayload(h, payload); err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (d *Decoder) Entries(dst []byte, h *Header, payload []byte) ([]byte, error)
 	if cap(dst) < int(h.Uncompressed) {
 		dst = make([]byte, 0, h.Uncompressed)
 	}
-	// The capacity is the decoder's limit.
+	// The decoder never exceeds the capacity.
 	dst, err := d.zstd.DecodeAll(payload, dst[:0:h.Uncompressed])
 	if err != nil {
 		return nil, corrupt(KindPayload, "%v", err)

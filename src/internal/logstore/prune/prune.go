@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package prune decides which segments of a store go: whole ones, oldest first,
-// never the newest. It removes nothing itself.
+// Package prune selects the segments of a store to remove: whole segments, oldest first,
+// never the newest. It does not remove them.
 package prune
 
 import (
@@ -22,15 +22,15 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// Segment is one that goes.
+// Segment is a segment to remove.
 type Segment struct {
-	// First and Last are its sequences.
+	// First and Last are its first and last sequence.
 	First, Last uint64
 	Bytes       int64
 	Reason      Reason
 }
 
-// Reason is why a segment goes: the key of a rule of retention.Policy.
+// Reason is the reason to remove a segment: the key of a rule of retention.Policy.
 type Reason string
 
 // The reasons.
@@ -41,15 +41,15 @@ const (
 	Read Reason = "reading"
 )
 
-// Decided returns the rules of a policy because of which segments go.
+// Decided returns the rules of a policy that select the segments.
 func Decided(p *retention.Policy, segments []Segment) []retention.Decision {
 	return p.Decided(func(key string) bool {
 		return slices.ContainsFunc(segments, func(s Segment) bool { return s.Reason == Reason(key) })
 	})
 }
 
-// FreeSpace returns how many bytes of the file system of dir an unprivileged
-// process may still use. It is what Plan asks unless told otherwise.
+// FreeSpace returns the number of bytes of the file system of dir that an unprivileged
+// process may still use. It is the default of Plan.
 func FreeSpace(dir string) (int64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -61,8 +61,8 @@ func FreeSpace(dir string) (int64, error) {
 	return int64(s.Bavail) * s.Bsize, nil
 }
 
-// Plan returns the segments of the store in dir that have to go now, oldest
-// first. free tells the free space of dir; nil means FreeSpace.
+// Plan returns the segments of the store in dir to remove now, oldest first. free returns
+// the free space of dir; nil means FreeSpace.
 func Plan(ctx context.Context, dir string, policy retention.Policy, now time.Time, free func(dir string) (int64, error)) ([]Segment, error) {
 	list, err := segment.List(dir)
 	if err != nil {
@@ -71,8 +71,8 @@ func Plan(ctx context.Context, dir string, policy retention.Policy, now time.Tim
 	return PlanOf(ctx, dir, list, policy, now, free)
 }
 
-// PlanOf is Plan for those segments of a store whose first sequences are in
-// list, in order. The newest of them stays.
+// PlanOf is Plan for the segments of a store whose first sequences are in list, in order. It
+// never selects the newest of them.
 func PlanOf(ctx context.Context, dir string, list []uint64, policy retention.Policy, now time.Time, free func(dir string) (int64, error)) (plan []Segment, err error) {
 	if len(list) < 2 {
 		return nil, nil
@@ -109,9 +109,9 @@ func PlanOf(ctx context.Context, dir string, list []uint64, policy retention.Pol
 	return plan, nil
 }
 
-// All reports whether a plan removes the whole store in dir but for the active
-// segment, at once: every closed segment, of which there are at least two. The
-// only closed one may go in the course of things.
+// All reports whether a plan removes the whole store in dir at once, except the active
+// segment: every closed segment, of which there are at least two. Removing the only closed
+// one is normal.
 func All(dir string, plan []Segment) (bool, error) {
 	if len(plan) < 2 {
 		return false, nil
@@ -123,8 +123,8 @@ func All(dir string, plan []Segment) (bool, error) {
 	return len(list) >= 2 && plan[len(plan)-1].First == list[len(list)-2], nil
 }
 
-// before returns the last sequence before a segment: what its header says, for
-// sequences may have jumped, or else the one before its name.
+// before returns the last sequence before a segment, from its header, because sequences may
+// have jumped, or else the number before the one in its name.
 func before(dir string, first uint64) uint64 {
 	s, err := segment.Open(filepath.Join(dir, segment.Name(first)))
 	if err != nil {
@@ -138,7 +138,7 @@ func before(dir string, first uint64) uint64 {
 	return h.SequenceBefore
 }
 
-// size returns the length of a segment's file, 0 if it is gone.
+// size returns the length of a segment's file, 0 if it does not exist.
 func size(dir string, first uint64) (int64, error) {
 	info, err := os.Stat(filepath.Join(dir, segment.Name(first)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,13 +154,13 @@ type planner struct {
 	dir    string
 	policy retention.Policy
 	now    time.Time
-	// maxSize and keepFree are the limits of the policy in bytes.
+	// maxSize and keepFree are the limits of the policy, in bytes.
 	maxSize, keepFree int64
-	// total and free are as they will be when what is planned is gone.
+	// total and free are the sizes after the planned removals, in bytes.
 	total, free int64
 }
 
-// bound sets the limits in bytes.
+// bound computes the limits in bytes.
 func (p *planner) bound() error {
 	var total int64
 	if p.policy.Depends() {
@@ -174,7 +174,7 @@ func (p *planner) bound() error {
 	return nil
 }
 
-// goes decides about the oldest segment that is left and fills in why.
+// goes reports whether to remove the oldest remaining segment, and sets the reason.
 func (p *planner) goes(ctx context.Context, s *Segment) (bool, error) {
 	read := s.Last <= p.policy.Read
 	switch {
@@ -198,8 +198,8 @@ func (p *planner) goes(ctx context.Context, s *Segment) (bool, error) {
 	return true, nil
 }
 
-// old reports whether the newest entry of a segment is older than MaxAge. What
-// cannot be read is as old as its file.
+// old reports whether the newest entry of a segment is older than MaxAge. An unreadable
+// segment has the age of its file.
 func (p *planner) old(ctx context.Context, first uint64) (bool, error) {
 	path := filepath.Join(p.dir, segment.Name(first))
 	limit := p.now.Add(-p.policy.MaxAge)

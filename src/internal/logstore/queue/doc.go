@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package queue is what lies between the writer of a store and the disk: it
-// writes chunks in order, begins segments, syncs when it is time, and goes on
-// trying what the disk refuses.
+// Package queue is the queue between the writer of a store and the disk. It writes chunks in
+// order, starts segments, syncs in time, and retries failed writes.
 package queue

@@ -6,26 +6,26 @@ import (
 	"path/filepath"
 )
 
-// LostReason is why entries that were written are not in the store any more.
+// LostReason is the reason why written entries are no longer in the store.
 type LostReason int
 
 // The reasons.
 const (
-	// SegmentDeleted: another program deleted or moved the active segment, or
-	// its directory.
+	// SegmentDeleted: another program deleted or moved the active segment or its
+	// directory.
 	SegmentDeleted LostReason = iota
-	// NotDurable: a sync failed, and what was written cannot be read back.
+	// NotDurable: a sync failed, and the written entries cannot be read back.
 	NotDurable
 )
 
-// Lost describes entries that were written and are not in the store any more.
+// Lost describes entries that were written and are no longer in the store.
 type Lost struct {
 	Reason LostReason
-	// First and Last are their sequences.
+	// First and Last are the first and last sequence.
 	First, Last uint64
-	// Hits and Events sum up what Append was told of them.
+	// Hits and Events are the sums of the values passed to Append.
 	Hits, Events uint64
-	// Since and Until bound the times of the entries, in nanoseconds since
+	// Since and Until are the bounds of the times of the entries, in nanoseconds since
 	// boot.
 	Since, Until uint64
 	// Segment is the file name.
@@ -33,13 +33,13 @@ type Lost struct {
 	// Directory, with SegmentDeleted, reports whether the whole directory was
 	// removed or replaced.
 	Directory bool
-	// Err, with NotDurable, is why they cannot be read back.
+	// Err, with NotDurable, is the reason why they cannot be read back.
 	Err error
 }
 
-// tally sums up chunks that were written.
+// tally sums up written chunks.
 type tally struct {
-	first, last  uint64 // sequences; first 0: none
+	first, last  uint64 // sequences; first is 0 if there are none
 	hits, events uint64
 	since, until uint64
 }
@@ -61,9 +61,8 @@ func (t *tally) lost(reason LostReason, path string) Lost {
 	}
 }
 
-// displaced reports whether the active segment is not in the directory of the
-// store any more. If so it is given up: Options.Displaced has queued the next
-// one.
+// displaced reports whether the active segment is no longer in the directory of the store.
+// If so, the queue abandons it, and Options.Displaced has queued the next one.
 func (q *Queue) displaced() (bool, error) {
 	if q.file == nil {
 		return false, nil
@@ -72,7 +71,7 @@ func (q *Queue) displaced() (bool, error) {
 	if in || err != nil {
 		return false, err
 	}
-	// Nothing can be learnt from an error about a file without a name.
+	// An error about a file without a name does not matter.
 	_ = q.file.Close()
 	lost := q.inSegment.lost(SegmentDeleted, q.path)
 	q.file, q.path = nil, ""
@@ -86,7 +85,7 @@ func (q *Queue) displaced() (bool, error) {
 	return true, nil
 }
 
-// Withdraw takes all chunks out of the queue that are not written, in order.
+// Withdraw removes all unwritten chunks from the queue and returns them in order.
 func (q *Queue) Withdraw() []Chunk {
 	q.mu.Lock()
 	defer q.mu.Unlock()

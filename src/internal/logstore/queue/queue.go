@@ -19,76 +19,76 @@ import (
 )
 
 const (
-	// maxTogether chunks at most are handed to the file at once.
+	// maxTogether is the maximum number of chunks in one write.
 	maxTogether = 16
-	// keptBuffers chunk buffers at most wait to be used again.
+	// keptBuffers is the maximum number of chunk buffers kept for reuse.
 	keptBuffers = 4
-	// mostPauses is how far the pause between two attempts grows.
+	// mostPauses limits the pause between attempts, in multiples of RetryPause.
 	mostPauses = 20
 )
 
-// Position is where a chunk was put.
+// Position is the position of a chunk.
 type Position struct {
-	// Cursor is behind the last entry of the chunk, First the sequence of
+	// Cursor is the position after the last entry of the chunk, First the sequence of
 	// its first entry.
 	Cursor cursor.Cursor
 	First  uint64
-	// Segment is the file name, Offset the place of the chunk in the file.
+	// Segment is the file name, Offset the offset of the chunk in the file.
 	Segment string
 	Offset  int64
 }
 
-// Chunk is a chunk on its way to the disk.
+// Chunk is a chunk to be written.
 type Chunk struct {
 	Bytes    []byte
 	Position Position
-	// Begin says that the chunk is the first of its segment.
+	// Begin reports that the chunk is the first of its segment.
 	Begin bool
-	// Hits and Events are what Lost sums up. Since and Until bound the times of
-	// the entries.
+	// Hits and Events are summed up in Lost. Since and Until are the bounds of the times
+	// of the entries.
 	Hits         uint64
 	Events       uint32
 	Since, Until uint64
-	// Hash is that of the last entry.
+	// Hash is the hash of the last entry.
 	Hash frame.Hash
 }
 
 func (c *Chunk) last() uint64 { return c.Position.Cursor.Sequence }
 
-// Options configure a Queue. All but Committed are required. Its functions are
-// called one at a time, never by Put, while no lock is held but the turn.
+// Options configure a Queue. All but Committed are required. The functions are called one at
+// a time, never by Put, with no lock held except the turn.
 type Options struct {
 	Files file.System
-	// Size is how many bytes may wait.
+	// Size is the maximum number of waiting bytes.
 	Size int
-	// SyncInterval is how long a committed chunk may stay not durable;
-	// negative: until somebody waits for it.
+	// SyncInterval is the maximum time until a committed chunk is durable; negative: until
+	// Wait is called.
 	SyncInterval time.Duration
-	// RetryPause is the first pause before what failed is tried again.
+	// RetryPause is the first pause before a failed attempt is repeated.
 	RetryPause time.Duration
-	// Committed is told of every chunk, in order.
+	// Committed is called for every chunk, in order.
 	Committed func(Position)
-	// Lock is called before something is synced or counts as written. It
-	// returns an error unless the store may be written.
+	// Lock is called before a sync and before chunks count as written. It returns an
+	// error unless the store may be written.
 	Lock func() error
-	// Displaced is called when the active segment is not in the directory any
-	// more. It must queue a new one, before what it withdraws.
+	// Displaced is called when the active segment is no longer in the directory. It must
+	// queue a new one, followed by the chunks that it withdraws.
 	Displaced func(Lost)
-	// Taken is called when the file name of the first chunk in the queue is that
-	// of another file. It must queue a segment with another name, before what it
+	// Taken is called when another file has the file name of the first chunk in the
+	// queue. It must queue a segment with another name, followed by the chunks that it
 	// withdraws.
 	Taken func(name string)
-	// Hash is that of the last entry of the store.
+	// Hash is the hash of the last entry of the store.
 	Hash frame.Hash
-	// Undurable is called when a failed sync has cost entries.
+	// Undurable is called when entries were lost because of a failed sync.
 	Undurable func(Lost)
 }
 
-// Status is what there is to say about a Queue.
+// Status is the status of a Queue.
 type Status struct {
-	// Committed and Durable are the last sequences that are.
+	// Committed and Durable are the last committed and the last durable sequence.
 	Committed, Durable uint64
-	// Err is how the last attempt to write or sync failed; nil if it did not.
+	// Err is the error of the last attempt to write or sync, nil if it succeeded.
 	Err error
 }
 
@@ -98,13 +98,13 @@ type waiter struct {
 	result   chan error
 }
 
-// Queue takes chunks at one end and writes them in order. A chunk in the queue
-// has its sequence numbers, so it stays until it is written, however long the
-// disk is full. Its methods may be called concurrently.
+// Queue receives chunks and writes them in order. A chunk in the queue already has its
+// sequence numbers, so it stays until it is written, however long the disk is full. Methods
+// are safe for concurrent use.
 //
-// Whoever has the turn writes: the Queue's goroutine, or Put, which begins a
-// write while that sleeps and leaves the rest to a goroutine of the file. A lone
-// chunk so needs no hand-over.
+// The holder of the turn writes: either the Queue's goroutine, or Put, which starts a write
+// while the goroutine sleeps and leaves the completion to a goroutine of the file. So a
+// single chunk needs no switch to another goroutine.
 type Queue struct {
 	dir   string
 	opts  Options
@@ -120,33 +120,32 @@ type Queue struct {
 	durable   uint64
 	failure   error // of the last attempt
 	closing   bool
-	// heartbeat is how often the segment is touched; 0: never.
+	// heartbeat is the interval at which the segment is touched; 0: never.
 	heartbeat time.Duration
 	free      [][]byte
 
-	// turn guards what follows. It is taken before mu. Put does not wait for it,
-	// since those that have it call functions that lock the Writer.
+	// turn guards the fields below. Lock it before mu. Put only tries to lock it, because
+	// its holders call functions that lock the Writer.
 	turn   sync.Mutex
 	file   file.File
-	path   string // the file's
-	end    int64  // what is written of whole chunks
-	part   int64  // what is written of the chunk behind that
-	synced int64  // up to where the file is durable
-	// rewrite is set by a failed sync: what lies between synced and end has to
-	// be written again before a sync can be believed.
+	path   string // path of file
+	end    int64  // size of the written whole chunks
+	part   int64  // written bytes of the chunk after them
+	synced int64  // size of the durable part
+	// rewrite is set after a failed sync: the bytes between synced and end must be
+	// written again before a sync is trustworthy.
 	rewrite bool
-	// unsettled says that the name of the file may not be durable.
+	// unsettled is set if the name of the file may not be durable.
 	unsettled bool
-	unsynced  time.Time // when the first chunk behind synced was committed
+	unsynced  time.Time // when the first chunk after synced was committed
 	touched   time.Time // when the segment was last touched
-	// inSegment sums up what is written of the segment, unproven what is
-	// written behind synced.
+	// inSegment sums up the written chunks of the segment, unproven those after synced.
 	inSegment, unproven tally
-	// hash is that of the last chunk written.
+	// hash is the hash of the last chunk written.
 	hash frame.Hash
 }
 
-// New starts a queue before the store in dir.
+// New starts a queue for the store in dir.
 func New(dir string, opts Options) *Queue {
 	q := &Queue{
 		dir: dir, opts: opts,
@@ -157,18 +156,18 @@ func New(dir string, opts Options) *Queue {
 	return q
 }
 
-// Begun is readable when a segment has begun.
+// Begun returns a channel that is readable after a segment was started.
 func (q *Queue) Begun() <-chan struct{} { return q.begun }
 
-// Status returns how things are now.
+// Status returns the current status.
 func (q *Queue) Status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return Status{Committed: q.committed, Durable: q.durable, Err: q.failure}
 }
 
-// StartHeartbeat has the modification time of the active segment set at this
-// interval from now on; an interval below 0 is never.
+// StartHeartbeat starts to set the modification time of the active segment at this interval;
+// a negative interval stops it.
 func (q *Queue) StartHeartbeat(every time.Duration) {
 	q.mu.Lock()
 	q.heartbeat = max(every, 0)
@@ -176,7 +175,7 @@ func (q *Queue) StartHeartbeat(every time.Duration) {
 	q.wake.Notify()
 }
 
-// Buffer returns memory for a chunk, perhaps none.
+// Buffer returns memory for a chunk, or nil.
 func (q *Queue) Buffer() []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -188,9 +187,9 @@ func (q *Queue) Buffer() []byte {
 	return nil
 }
 
-// FullError says that the queue before the disk is full.
+// FullError reports that the queue is full.
 type FullError struct {
-	// Err is why the disk does not take it, nil if it is only slow.
+	// Err is the reason why the disk fails, nil if it is only slow.
 	Err error
 }
 
@@ -213,7 +212,7 @@ func (q *Queue) Room() error {
 	return nil
 }
 
-// Put queues a chunk, whose memory is the queue's from then on.
+// Put queues a chunk. The queue then owns its memory.
 func (q *Queue) Put(p Chunk) {
 	q.mu.Lock()
 	q.chunks = append(q.chunks, p)
@@ -224,8 +223,8 @@ func (q *Queue) Put(p Chunk) {
 	}
 }
 
-// start begins to write what is queued, if nobody else has the turn, nothing
-// else is to be done and the file can do it by itself.
+// start starts to write the queued chunks if the turn is free, there is nothing else to do
+// and the file supports it.
 func (q *Queue) start() bool {
 	if !q.turn.TryLock() {
 		return false
@@ -234,7 +233,7 @@ func (q *Queue) start() bool {
 	f, can := q.file.(file.Starter)
 	plain := len(w.chunks) > 0 && !w.begin && !w.sync && !w.touch && !w.look
 	if can && plain && !closing && !q.rewrite && !q.failing() && f.Start(q.buffers(w.chunks), q.end+q.part, q.started) {
-		return true // the turn is started's
+		return true // started has the turn now
 	}
 	q.turn.Unlock()
 	return false
@@ -247,9 +246,9 @@ func (q *Queue) failing() bool {
 	return q.failure != nil
 }
 
-// started takes what the file has written since start. Only then it looks
-// whether the file is still that of the store: if not, or if something failed,
-// the chunks stay in the queue, and the goroutine meets the reason.
+// started processes the bytes that the file has written since start. Only then it checks
+// that the file is still part of the store. If it is not, or on an error, the chunks stay in
+// the queue and the goroutine handles the error.
 func (q *Queue) started(n int64) {
 	clean := q.end == q.synced
 	displaced, err := q.displaced()
@@ -259,8 +258,7 @@ func (q *Queue) started(n int64) {
 		}
 	}
 	q.mu.Lock()
-	// The goroutine sets the time of the next sync when there is something to
-	// sync.
+	// The goroutine schedules the next sync when there is data to sync.
 	wanted := clean || err != nil || len(q.chunks) > 0 || len(q.waiters) > 0 || q.closing
 	q.mu.Unlock()
 	q.turn.Unlock()
@@ -269,7 +267,7 @@ func (q *Queue) started(n int64) {
 	}
 }
 
-// buffers returns what is left to be written of chunks that are next.
+// buffers returns the unwritten bytes of the next chunks.
 func (q *Queue) buffers(chunks []Chunk) [][]byte {
 	buffers := make([][]byte, 0, maxTogether)
 	for i := range chunks {
@@ -281,8 +279,8 @@ func (q *Queue) buffers(chunks []Chunk) [][]byte {
 	return buffers
 }
 
-// Wait waits until sequence is durable and the active segment was found in the
-// directory, or an attempt to get there has failed.
+// Wait waits until sequence is durable and the active segment was found in the directory,
+// or an attempt to achieve this has failed.
 func (q *Queue) Wait(sequence uint64) error {
 	q.mu.Lock()
 	w := waiter{sequence: sequence, result: make(chan error, 1)}
@@ -302,11 +300,11 @@ func (q *Queue) Wait(sequence uint64) error {
 	}
 }
 
-// ErrClosed says that the Queue has been closed.
+// ErrClosed reports that the Queue is closed.
 var ErrClosed = errors.New("log store is closed")
 
-// Close writes what it can and stops the goroutine. It does not wait for a
-// disk that refuses: lost is how many entries stay unwritten then.
+// Close writes as much as possible and stops the goroutine. It does not wait for a failing
+// disk: lost is the number of entries that were not written.
 func (q *Queue) Close() (lost uint64, err error) {
 	q.mu.Lock()
 	q.closing = true
@@ -327,7 +325,7 @@ func (q *Queue) Close() (lost uint64, err error) {
 	return lost, err
 }
 
-// run is the goroutine.
+// run is the goroutine of the Queue.
 func (q *Queue) run() {
 	defer close(q.ended)
 	pause := q.opts.RetryPause
@@ -359,7 +357,7 @@ func (q *Queue) run() {
 		if err != nil {
 			var lost *UndurableError
 			if errors.As(err, &lost) {
-				// The notice of it is queued.
+				// The notice about the loss is queued.
 				continue
 			}
 			if closing {
@@ -374,7 +372,7 @@ func (q *Queue) run() {
 	}
 }
 
-// rest waits for the timer, or until the queue is closed.
+// rest waits for the timer or until the queue is closed.
 func (q *Queue) rest(timer *time.Timer) {
 	for {
 		select {
@@ -391,8 +389,8 @@ func (q *Queue) rest(timer *time.Timer) {
 	}
 }
 
-// work is what is done at once: begin a segment, or write chunks, or none,
-// and sync; or touch the segment; or only look whether it is in place.
+// work is a unit of work: start a segment; or write chunks, possibly none, and sync; or
+// touch the segment; or only check that it is in its directory.
 type work struct {
 	begin  bool
 	chunks []Chunk
@@ -401,8 +399,8 @@ type work struct {
 	look   bool
 }
 
-// next returns what to do. If that is nothing, due is when to look again, 0
-// for not before a kick.
+// next returns the next work. If there is none, due is the time until the next call, 0 to
+// wait for a wake-up.
 func (q *Queue) next() (w work, ready, closing bool, due time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -440,7 +438,7 @@ func (q *Queue) next() (w work, ready, closing bool, due time.Duration) {
 	return w, n > 0 || w.sync || w.touch || w.look, q.closing, max(due, 0)
 }
 
-// attempt does the work and takes what is written out of the queue.
+// attempt does the work and removes the written chunks from the queue.
 func (q *Queue) attempt(w work) error {
 	if displaced, err := q.displaced(); displaced || err != nil {
 		return err
@@ -476,7 +474,7 @@ func (q *Queue) attempt(w work) error {
 	if err != nil || !w.sync {
 		return err
 	}
-	// What is durable now is worth nothing without a name.
+	// Durable data is worthless without a name.
 	if displaced, err := q.displaced(); displaced || err != nil {
 		return err
 	}
@@ -484,8 +482,8 @@ func (q *Queue) attempt(w work) error {
 	return nil
 }
 
-// touch sets the modification time of the active segment. The time is an aid:
-// a failure costs no entry.
+// touch sets the modification time of the active segment. It is optional: a failure loses
+// no entry.
 func (q *Queue) touch() {
 	q.touched = time.Now()
 	if q.file != nil {
@@ -493,7 +491,7 @@ func (q *Queue) touch() {
 	}
 }
 
-// wrote takes n more bytes for written.
+// wrote accounts for n more written bytes.
 func (q *Queue) wrote(n int64) {
 	if q.end == q.synced && n > 0 {
 		q.unsynced = time.Now()
@@ -515,17 +513,17 @@ func (q *Queue) wrote(n int64) {
 	q.announce(written)
 }
 
-// count adds a chunk to what is written.
+// count adds a chunk to the written ones.
 func (q *Queue) count(c *Chunk) {
 	q.inSegment.add(c)
 	q.unproven.add(c)
 	q.hash = c.Hash
 }
 
-// Hash returns the hash of the last chunk written. It is for Displaced.
+// Hash returns the hash of the last chunk written. It is for use by Displaced.
 func (q *Queue) Hash() frame.Hash { return q.hash }
 
-// remove takes the first n chunks out of the queue, whose lock is held.
+// remove removes the first n chunks from the queue. The caller holds mu.
 func (q *Queue) remove(n int) {
 	for i := range n {
 		p := &q.chunks[i]
@@ -556,7 +554,7 @@ func (q *Queue) isDurable() {
 	q.mu.Unlock()
 }
 
-// answer tells the waiters how an attempt went.
+// answer sends the result of an attempt to the waiters.
 func (q *Queue) answer(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -576,11 +574,11 @@ func (q *Queue) answer(err error) {
 	})
 }
 
-// Temporary ends the names of files that are not yet in place.
+// Temporary is the suffix of the names of files that are not yet in place.
 const Temporary = ".tmp"
 
-// begin makes the active segment durable, then creates the next one with its
-// first chunk, durable too.
+// begin makes the active segment durable, then creates the next one with its first chunk,
+// which is durable, too.
 func (q *Queue) begin(p Chunk) error {
 	if q.file != nil && q.end > q.synced {
 		if err := q.attempt(work{sync: true}); err != nil || q.file == nil {
@@ -598,7 +596,7 @@ func (q *Queue) begin(p Chunk) error {
 		return err
 	}
 	if q.file != nil {
-		// All its data is durable, so nothing is learnt from an error.
+		// All its data is durable, so an error does not matter.
 		_ = q.file.Close()
 	}
 	q.file, q.path = f, path
@@ -618,8 +616,7 @@ func (q *Queue) begin(p Chunk) error {
 	return nil
 }
 
-// place puts a segment that holds one chunk under its name. Its data is
-// durable, its name not yet.
+// place creates a segment with one chunk. Its data is durable, its name is not yet.
 func (q *Queue) place(name string, chunk []byte) (file.File, error) {
 	f, err := q.opts.Files.Create(name + Temporary)
 	if errors.Is(err, fs.ErrExist) {

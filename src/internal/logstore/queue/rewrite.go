@@ -9,8 +9,8 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// UndurableError says that a failed sync has cost entries: they are neither
-// on the disk nor in the page cache any more.
+// UndurableError reports that entries were lost because of a failed sync: they are no longer
+// on the disk or in the page cache.
 type UndurableError struct {
 	From, To uint64
 	Err      error
@@ -22,11 +22,10 @@ func (e *UndurableError) Error() string {
 
 func (e *UndurableError) Unwrap() error { return e.Err }
 
-// writeAgain follows a failed sync. The kernel reports such a failure once,
-// and may then take the pages for clean although they never reached the disk;
-// a later sync that succeeds proves nothing about them. So the same
-// bytes are read back, checked and written to the same place, which makes the
-// pages dirty again.
+// writeAgain recovers from a failed sync. The kernel reports such a failure once, and may
+// then mark the pages as clean although they never reached the disk; a later successful sync
+// proves nothing about them. So the same bytes are read back, checked and written to the
+// same offset, which makes the pages dirty again.
 func (q *Queue) writeAgain() error {
 	s, err := segment.Open(q.path)
 	if err != nil {
@@ -53,8 +52,7 @@ func (q *Queue) writeAgain() error {
 	return nil
 }
 
-// giveUp goes on without what cannot be read back. The gap it leaves is one
-// that readers find.
+// giveUp continues without entries that cannot be read back. Readers detect the gap.
 func (q *Queue) giveUp(err error) error {
 	lost := q.unproven.lost(NotDurable, q.path)
 	lost.Err = err

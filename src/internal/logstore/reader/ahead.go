@@ -7,22 +7,22 @@ import (
 	"sync"
 )
 
-// aheadChunks is the number of chunks that are read before they are wanted. Each
-// takes frame.MaxUncompressed bytes at most.
+// aheadChunks is the number of chunks read ahead. Each takes at most frame.MaxUncompressed
+// bytes.
 const aheadChunks = 3
 
-// Ahead reads the chunks of a Reader in a goroutine of its own before they are
-// wanted: the caller works on one while the next ones are decompressed. The order
-// and the errors are those of Reader.Next. It is for one goroutine, which does not
-// use the Reader until Next has returned an error, or after Stop.
+// Ahead reads the chunks of a Reader ahead of the caller in a goroutine of its own: the
+// caller processes one chunk while the next ones are decompressed. Order and errors are
+// those of Reader.Next. It is for use by one goroutine, which must not use the Reader until
+// Next has returned an error or Stop was called.
 type Ahead struct {
 	reader *Reader
-	// spare is memory for entries.
+	// spare has memory for entries.
 	spare   chan []byte
 	results chan result
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	// current is what Next has returned; holds says that it is a chunk.
+	// current is the last result of Next; holds reports that it is a chunk.
 	current result
 	holds   bool
 }
@@ -30,11 +30,11 @@ type Ahead struct {
 // result is a chunk or an error.
 type result struct {
 	chunk   Chunk
-	entries []byte // the memory of the chunk, which may be nil
+	entries []byte // the memory of the chunk, may be nil
 	err     error
 }
 
-// NewAhead returns an Ahead that continues where the Reader is.
+// NewAhead returns an Ahead that starts at the position of the Reader.
 func NewAhead(r *Reader) *Ahead {
 	a := &Ahead{reader: r, spare: make(chan []byte, aheadChunks)}
 	for range aheadChunks {
@@ -43,8 +43,8 @@ func NewAhead(r *Reader) *Ahead {
 	return a
 }
 
-// Next returns what Reader.Next would return. A chunk is valid until the next
-// call. After an error, io.EOF included, nothing has been read ahead.
+// Next returns the next result of Reader.Next. A chunk is valid until the next call. After
+// an error, including io.EOF, no chunk has been read ahead.
 func (a *Ahead) Next(ctx context.Context) (*Chunk, error) {
 	if a.holds {
 		a.holds = false
@@ -67,8 +67,8 @@ func (a *Ahead) Next(ctx context.Context) (*Chunk, error) {
 	return &a.current.chunk, nil
 }
 
-// Stop ends reading. The Reader is then somewhere after the last chunk that was
-// returned.
+// Stop stops reading ahead. The position of the Reader is then unspecified, but after the
+// last chunk returned.
 func (a *Ahead) Stop() {
 	if a.results == nil {
 		return
@@ -85,12 +85,12 @@ func (a *Ahead) Stop() {
 
 func (a *Ahead) start(ctx context.Context) {
 	ctx, a.cancel = context.WithCancel(ctx)
-	// With room for all that can be read, and for the error that ends it.
+	// The capacity is enough for all chunks that can be read and the final error.
 	a.results = make(chan result, aheadChunks+1)
 	a.running.Go(func() { a.read(ctx) })
 }
 
-// read reads until an error.
+// read reads until an error occurs.
 func (a *Ahead) read(ctx context.Context) {
 	for {
 		var spare []byte

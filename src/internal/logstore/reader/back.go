@@ -12,19 +12,18 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// back is where reading backwards is. The zero value is nowhere yet.
+// back is the position of reading backwards. The zero value means no position yet.
 type back struct {
 	segment *segment.Segment
-	// first is the name of the segment, kept when it has been left.
+	// first is the number in the name of the segment. It is kept after the segment.
 	first uint64
-	// places are chunks before end that have not been visited; what lies
-	// before the first of them has not been searched.
+	// places are the unvisited chunks before end. The bytes before the first of them have
+	// not been searched.
 	places []segment.Place
 	end    int64
-	// behind is where the chunk visited last begins, or the file ends.
+	// behind is the offset of the chunk visited last, or the end of the file.
 	behind int64
-	// newest says that no later segment exists, so that a torn end is not
-	// damage.
+	// newest is set if there is no later segment, so that a torn end is not damage.
 	newest bool
 }
 
@@ -35,9 +34,9 @@ func (b *back) leave() {
 	*b = back{}
 }
 
-// Previous returns the chunk before the position of the Reader and moves it
-// there, so that Next would return the same again. Chunks that the query
-// can leave out are. Errors are as with Next; io.EOF means the beginning.
+// Previous returns the chunk before the position of the Reader and moves the Reader before
+// it, so that Next would return the same chunk. It skips chunks that the query excludes.
+// Errors are as in Next; io.EOF means the beginning.
 func (r *Reader) Previous() (*Chunk, error) {
 	if r.segment != nil || r.first != 0 {
 		r.leave()
@@ -60,8 +59,7 @@ func (r *Reader) Previous() (*Chunk, error) {
 	}
 }
 
-// passBack leaves the segment r.back.first, which cannot be read, for the one
-// before it.
+// passBack skips the unreadable segment r.back.first and continues with the one before it.
 func (r *Reader) passBack(e *UnreadableError) {
 	first := r.back.first
 	r.back.leave()
@@ -72,7 +70,7 @@ func (r *Reader) passBack(e *UnreadableError) {
 	}
 }
 
-// searchBack finds the places of more chunks.
+// searchBack searches for more chunks.
 func (r *Reader) searchBack() error {
 	b := &r.back
 	if b.segment == nil {
@@ -99,7 +97,7 @@ func (r *Reader) searchBack() error {
 	return damage
 }
 
-// enterBack opens the segment before.
+// enterBack opens the previous segment.
 func (r *Reader) enterBack() error {
 	b := &r.back
 	list, err := r.list()
@@ -117,7 +115,7 @@ func (r *Reader) enterBack() error {
 	first := list[i-1]
 	s, err := segment.Open(r.path(first))
 	if errors.Is(err, fs.ErrNotExist) {
-		return io.EOF // removed, and all before it
+		return io.EOF // removed, like all before it
 	}
 	b.first = first
 	if err != nil {
@@ -149,8 +147,7 @@ func (r *Reader) enterBack() error {
 	return nil
 }
 
-// damageBack reports that what lies from offset to the chunk visited last is
-// no chunk.
+// damageBack reports that the bytes from offset to the chunk visited last are not a chunk.
 func (r *Reader) damageBack(offset int64) error {
 	b := &r.back
 	e := &CorruptError{

@@ -14,25 +14,25 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// kind is what a file named as a segment is.
+// kind is the kind of a file with the name of a segment.
 type kind int
 
 const (
-	// genuine: it begins as a segment of the store does, or at least holds
-	// chunks that can be in it.
+	// genuine: its start is that of a segment of the store, or at least it has chunks
+	// that can belong to the store.
 	genuine kind = iota
-	// gone: it was removed since it was listed.
+	// gone: it was removed after it was listed.
 	gone
-	// foreign: it is a segment of another store or has the name of another one.
+	// foreign: it is a segment of another store or has the name of another segment.
 	foreign
-	// bad: it cannot be opened or read, or holds no chunk of the store.
+	// bad: it cannot be opened or read, or has no chunk of the store.
 	bad
-	// unknown: this process cannot find out now.
+	// unknown: this process cannot determine it now.
 	unknown
 )
 
-// look opens the file with the given name and finds out what it is. s is nil and
-// err the reason unless it is genuine.
+// look opens the file with the given name and determines its kind. Unless the file is
+// genuine, s is nil and err is the reason.
 func (r *Reader) look(first uint64) (s *segment.Segment, k kind, err error) {
 	path := r.path(first)
 	s, err = segment.Open(path)
@@ -55,7 +55,7 @@ func (r *Reader) look(first uint64) (s *segment.Segment, k kind, err error) {
 	return s, k, err
 }
 
-// inspect finds out what an open file is.
+// inspect determines the kind of an open file.
 func (r *Reader) inspect(s *segment.Segment, first uint64) (kind, error) {
 	var h frame.Header
 	err := s.Header(0, &h)
@@ -73,7 +73,7 @@ func (r *Reader) inspect(s *segment.Segment, first uint64) (kind, error) {
 	case isCorrupt:
 		h, ok, newestErr := s.Newest(r.store)
 		if newestErr == nil && ok && h.Sequence >= first {
-			return genuine, nil // and damaged where it begins
+			return genuine, nil // and damaged at the start
 		}
 		return bad, err
 	case unreadable || err == io.EOF || isPlaced(err):
@@ -82,10 +82,10 @@ func (r *Reader) inspect(s *segment.Segment, first uint64) (kind, error) {
 	return unknown, err
 }
 
-// errListed ends choosing a segment where the directory has changed meanwhile.
+// errListed reports that the directory changed while a segment was chosen.
 var errListed = errors.New("the list of segments has changed")
 
-// enter opens the segment that holds r.next, or else the next one.
+// enter opens the segment that has r.next, or else the next one.
 func (r *Reader) enter(ctx context.Context) error {
 	for range maxListings {
 		if err := ctx.Err(); err != nil {
@@ -102,13 +102,12 @@ func (r *Reader) enter(ctx context.Context) error {
 	return fmt.Errorf("cannot open segment: the log directory %s changes all the time", r.dir)
 }
 
-// maxListings bounds how often the directory is listed when segments are removed
-// in between.
+// maxListings limits how often the directory is listed again because segments were removed.
 const maxListings = 1000
 
-// choose opens a segment of the list: the last one that begins at or before
-// r.next, or else the first one after it. One that was left is not chosen
-// again. Files that are not segments of the store are noted.
+// choose opens a segment of the list: the last one that begins at or before r.next, or else
+// the first one after it. It does not choose a segment again that was left. It notes files
+// that are not segments of the store.
 func (r *Reader) choose(ctx context.Context, list []uint64) error {
 	at, exact := slices.BinarySearch(list, r.next)
 	if !exact {
@@ -136,7 +135,7 @@ func (r *Reader) choose(ctx context.Context, list []uint64) error {
 		case genuine:
 			if i < at && !r.reaches(s) {
 				_ = s.Close()
-				i = low // nor do those before it
+				i = low // earlier ones do not reach it, either
 				continue
 			}
 			r.noteBetween(list[low:i])
@@ -173,7 +172,7 @@ func (r *Reader) choose(ctx context.Context, list []uint64) error {
 	return io.EOF
 }
 
-// reaches reports whether a segment holds r.next.
+// reaches reports whether a segment has entries up to r.next.
 func (r *Reader) reaches(s *segment.Segment) bool {
 	h, ok, err := s.Newest(r.store)
 	return err == nil && ok && h.LastSequence() >= r.next
@@ -194,7 +193,7 @@ func (r *Reader) later(list []uint64) bool {
 	return false
 }
 
-// open begins to read a segment.
+// open starts to read a segment.
 func (r *Reader) open(s *segment.Segment, first uint64) error {
 	r.first, r.segment = first, s
 	everything := r.opts.Query.everything()
@@ -207,8 +206,7 @@ func (r *Reader) open(s *segment.Segment, first uint64) error {
 	return nil
 }
 
-// openBroken passes over a file that cannot be read, of which the segments after
-// it show what is missing.
+// openBroken skips an unreadable file. The segments after it show which entries are missing.
 func (r *Reader) openBroken(first uint64, err error) error {
 	r.first = first
 	if _, unreadable := segment.AsUnreadable(err); unreadable {
@@ -225,8 +223,8 @@ func (r *Reader) openBroken(first uint64, err error) error {
 	return r.open(s, first)
 }
 
-// note has Next report a file that is passed over, once. One that is empty, or
-// ends in its first chunk, may be under way.
+// note makes Next report a skipped file once. It ignores a file that is empty or ends in its
+// first chunk, because that may be in the process of being written.
 func (r *Reader) note(first uint64, err error) {
 	if corrupt, ok := segment.AsCorrupt(err); ok && corrupt.Kind != frame.KindTorn {
 		err = &ForeignError{Name: segment.Name(first), Detail: "it holds no chunk of this log"}
@@ -241,7 +239,7 @@ func (r *Reader) note(first uint64, err error) {
 	}
 	r.noted[first] = true
 	if unreadable, ok := segment.AsUnreadable(err); ok {
-		// Its entries may follow: it is tried again.
+		// Its entries may become readable, so it is tried again.
 		unreadable.From, unreadable.Newest = max(r.next, 1), true
 		if r.next == 0 {
 			unreadable.From = first
@@ -250,22 +248,21 @@ func (r *Reader) note(first uint64, err error) {
 	r.notes = append(r.notes, err)
 }
 
-// maxNoted bounds how many files are reported.
+// maxNoted limits the number of reported files.
 const maxNoted = 1000
 
-// noteBetween notes files whose names are between the segment that was left and
-// the one after it, so that nothing of the store can be in them.
+// noteBetween notes files whose names are between the segment left and the next one, and
+// which therefore cannot belong to the store.
 func (r *Reader) noteBetween(list []uint64) {
 	if r.first == 0 {
-		return // others are segments before the one sought
+		return // the others are segments before the one sought
 	}
 	for _, first := range list {
 		r.note(first, &ForeignError{Name: segment.Name(first), Detail: "its name is that of an entry in another segment"})
 	}
 }
 
-// finished reports whether there is a later segment. Other files with later
-// names are noted.
+// finished reports whether there is a later segment. It notes other files with later names.
 func (r *Reader) finished() (bool, error) {
 	if r.single != "" {
 		return true, nil
@@ -288,7 +285,7 @@ func (r *Reader) finished() (bool, error) {
 		switch k {
 		case genuine:
 			_ = s.Close()
-			return true, nil // what is in between is noted on the way to it
+			return true, nil // files in between are noted on the way to it
 		case foreign, bad:
 			others = append(others, other{first, err})
 		case unknown:

@@ -9,30 +9,31 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// CorruptError says that a part of a segment cannot be trusted; reading goes
-// on behind it.
+// CorruptError reports a part of a segment that cannot be trusted. Reading continues after
+// it.
 type CorruptError = segment.CorruptError
 
-// IncompatibleError says that a segment was written by a newer version.
+// IncompatibleError reports that a newer version wrote the segment.
 type IncompatibleError = segment.IncompatibleError
 
 // UnreadableError reports a segment that cannot be opened or read; reading
 // continues with the next one.
 type UnreadableError = segment.UnreadableError
 
-// ForeignError reports a file that is named as a segment of the store and is none.
+// ForeignError reports a file that has the name of a segment but is not a segment of the
+// store.
 type ForeignError = segment.ForeignError
 
-// Chunk is what a Reader returns. It is valid until the next call of a method
-// of the Reader.
+// Chunk is a chunk returned by a Reader. It is valid until the next call of a method of the
+// Reader.
 type Chunk struct {
-	// Header describes the whole chunk; its Filter is not kept.
+	// Header describes the whole chunk; its Filter is not retained.
 	Header frame.Header
-	// Segment is the path of the file, Offset the place in it.
+	// Segment is the path of the file, Offset the offset of the chunk.
 	Segment string
 	Offset  int64
-	// Entries are the entries with the sequences First to Last: all of the
-	// chunk, but for those on the other side of the place that was sought.
+	// Entries are the entries with the sequences First to Last: all entries of the chunk,
+	// except those on the other side of the position sought.
 	Entries     []byte
 	First, Last uint64
 
@@ -40,8 +41,8 @@ type Chunk struct {
 	err    error
 }
 
-// All iterates over the entries with their sequence numbers. If the chunk
-// does not hold what its header says, it ends early and Err tells.
+// All iterates over the entries with their sequence numbers. If the chunk does not match its
+// header, it ends early and Err returns the error.
 func (c *Chunk) All() iter.Seq2[uint64, []byte] {
 	return func(yield func(uint64, []byte) bool) {
 		rest, sequence := c.Entries, c.First
@@ -74,14 +75,14 @@ func (c *Chunk) fail(sequence uint64, detail string) {
 	}
 }
 
-// Err returns what ended the last iteration early, a *CorruptError, or nil.
+// Err returns the *CorruptError that ended the last iteration early, or nil.
 func (c *Chunk) Err() error { return c.err }
 
 // RealTime converts a time since boot, in nanoseconds, to nanoseconds since
 // the Unix epoch.
 func (c *Chunk) RealTime(boot uint64) int64 { return frame.RealTime(boot, c.Header.Offset) }
 
-// set makes c the whole chunk that c.Header describes.
+// set makes c the whole chunk described by c.Header.
 func (c *Chunk) set(path string, offset int64, entries []byte, length frame.LenFunc) {
 	c.Segment, c.Offset, c.Entries = path, offset, entries
 	c.First, c.Last = c.Header.Sequence, c.Header.LastSequence()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reader reads a store in either direction, seeks by cursor and time,
-// leaves out what a query cannot match, and follows a store that grows.
+// Package reader reads a store in both directions, seeks by cursor and time, skips chunks
+// that a query excludes, and follows a growing store.
 package reader

@@ -19,47 +19,47 @@ import (
 
 // Options configure a Reader. EntryLen is required.
 type Options struct {
-	// EntryLen splits entries.
+	// EntryLen splits the entries.
 	EntryLen frame.LenFunc
-	// Query says which chunks may be left out.
+	// Query selects the chunks to return.
 	Query Query
 }
 
-// MissingError says that entries are gone: their segments were removed.
-// Reading goes on behind them.
+// MissingError reports that entries are missing because their segments were removed. Reading
+// continues after them.
 type MissingError struct{ From, To uint64 }
 
 func (e *MissingError) Error() string {
 	return fmt.Sprintf("%d entries, %d to %d, have been removed", e.To-e.From+1, e.From, e.To)
 }
 
-// Reader reads a store in order. It takes no lock and never changes anything.
-// It is for one goroutine; a store may have any number.
+// Reader reads a store in order. It takes no lock and never changes the store. It is for use
+// by one goroutine; a store may have any number of Readers.
 type Reader struct {
 	dir     string
-	single  string // the path of the one file that is read, instead of dir
+	single  string // the path of the only file to read, instead of dir
 	opts    Options
 	decoder *frame.Decoder
-	store   [16]byte // zero until a header has been read
+	store   [16]byte // zero before a header was read
 	watch   *watch
 
-	// next is the sequence wanted next. The segment is nil between segments;
-	// first is its name's, or that of the one read last.
+	// next is the sequence to read next. segment is nil between segments; first is the
+	// number in its name, or in that of the segment read last.
 	next    uint64
 	segment *segment.Segment
 	first   uint64
 	offset  int64
-	size    int64 // what the file is known to hold
+	size    int64 // the known size of the file
 
-	// passed is the newest segment when it could not be read, and the sequence
-	// wanted then: that is reported once.
+	// passed is the newest segment when it could not be read, and next at that time. It is
+	// reported once.
 	passed struct{ first, next uint64 }
-	// noted are the files that were passed over, by their names, notes what of
-	// that is still to be reported.
+	// noted are the skipped files, by the numbers in their names, and notes the reports
+	// about them that Next has not yet returned.
 	noted map[uint64]bool
 	notes []error
 
-	// seeking says that the chunk which Next would return is looked for.
+	// seeking is set during the search for the chunk that Next would return.
 	seeking bool
 
 	back    back
@@ -67,8 +67,8 @@ type Reader struct {
 	entries []byte
 }
 
-// Open opens the store in dir for reading, before its oldest entry. The
-// directory must exist; it may be empty.
+// Open opens the store in dir for reading and positions the Reader before the oldest entry.
+// The directory must exist; it may be empty.
 func Open(dir string, opts Options) (*Reader, error) {
 	r, err := newReader(dir, opts)
 	if err != nil {
@@ -85,7 +85,7 @@ func Open(dir string, opts Options) (*Reader, error) {
 	return nil, err
 }
 
-// OpenFile opens one segment file, wherever it is.
+// OpenFile opens one segment file at any path.
 func OpenFile(ctx context.Context, path string, opts Options) (*Reader, error) {
 	r, err := newReader(filepath.Dir(path), opts)
 	if err != nil {
@@ -111,7 +111,7 @@ func newReader(dir string, opts Options) (*Reader, error) {
 	return &Reader{dir: dir, opts: opts, decoder: d}, nil
 }
 
-// Close releases what the Reader holds.
+// Close releases the resources of the Reader.
 func (r *Reader) Close() error {
 	r.leave()
 	r.back.leave()
@@ -128,21 +128,20 @@ func (r *Reader) leave() {
 	r.offset, r.size = 0, 0
 }
 
-// Store returns the id of the store, zero as long as it is empty.
+// Store returns the id of the store, zero while it is empty.
 func (r *Reader) Store() [16]byte { return r.store }
 
-// Cursor returns the position of the Reader: behind what it has returned or
-// left out.
+// Cursor returns the position of the Reader: after the entries that it has returned or
+// skipped.
 func (r *Reader) Cursor() cursor.Cursor {
 	return cursor.Cursor{Store: r.store, Sequence: max(r.next, 1) - 1}
 }
 
-// Next returns the next chunk that the query cannot leave out. Errors:
-// io.EOF: nothing more now, Wait and try again; *CorruptError,
-// *UnreadableError, *MissingError: something is missing, the next call
-// continues after it; *ForeignError: a file was passed over; *IncompatibleError:
-// the next call continues with the next segment; that of ctx; others: reading failed, the next call tries
-// again.
+// Next returns the next chunk that the query does not exclude. Errors: io.EOF: there are no
+// more chunks now, call Wait and try again; *CorruptError, *UnreadableError, *MissingError:
+// entries are missing, the next call continues after them; *ForeignError: a file was
+// skipped; *IncompatibleError: the next call continues with the next segment; the error of
+// ctx; others: reading failed, the next call tries again.
 func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 	r.back.leave()
 	for {
@@ -169,13 +168,12 @@ func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
 	}
 }
 
-// crashJump is how far sequences continue above those that may be gone after a
+// crashJump is the distance by which sequences jump over those that may be missing after a
 // crash of the machine.
 const crashJump = 1 << 32
 
-// pass leaves the segment r.first, which cannot be read, for the next one, and
-// completes the error with what is missing. The newest segment is tried again
-// by later calls.
+// pass skips the unreadable segment r.first and adds the missing entries to the error. Later
+// calls try the newest segment again.
 func (r *Reader) pass(e *UnreadableError) error {
 	first := r.first
 	r.leave()
@@ -188,7 +186,7 @@ func (r *Reader) pass(e *UnreadableError) error {
 		r.next = first
 	}
 	if i == 0 && r.next < first {
-		// Enter it again after that is reported.
+		// Enter it again after this is reported.
 		r.first = first - 1
 		return r.missing(first, 0)
 	}
@@ -200,7 +198,7 @@ func (r *Reader) pass(e *UnreadableError) error {
 	case i < len(list):
 		h, err := r.firstHeader(list[i])
 		if err != nil {
-			return e // a later segment shows how much is missing
+			return e // a later segment shows how many are missing
 		}
 		if h.SequenceBefore < r.next {
 			return nil // everything before was read
@@ -220,8 +218,8 @@ func (r *Reader) pass(e *UnreadableError) error {
 	return e
 }
 
-// hop uses the index of a sealed segment, or the end of another, to get to
-// r.next, or over the whole segment if the query leaves it out.
+// hop uses the index of a sealed segment, or the end of another one, to move to r.next, or to
+// skip the whole segment if the query excludes it.
 func (r *Reader) hop() error {
 	x, sealed, err := r.segment.Index()
 	if err != nil && !isPlaced(err) {
@@ -244,7 +242,7 @@ func (r *Reader) hop() error {
 	return nil
 }
 
-// hopBack looks whether r.next is near the end of the segment.
+// hopBack checks whether r.next is near the end of the segment.
 func (r *Reader) hopBack() error {
 	if r.next <= r.first {
 		return nil
@@ -260,8 +258,8 @@ func (r *Reader) hopBack() error {
 	return err
 }
 
-// hopTo goes to the last of the places that is not behind r.next, if there is
-// a chunk as it says.
+// hopTo moves to the last of the places that is not after r.next, if it has the chunk given
+// there.
 func (r *Reader) hopTo(places []segment.Place) {
 	i := sort.Search(len(places), func(i int) bool { return places[i].Sequence > r.next }) - 1
 	if i < 0 {
@@ -273,8 +271,8 @@ func (r *Reader) hopTo(places []segment.Place) {
 	}
 }
 
-// missing returns an error if sequences between the wanted one and have were
-// removed. before is the sequence before a jump, 0 for none.
+// missing returns an error if sequences between r.next and have were removed. before is the
+// sequence before a jump, 0 for none.
 func (r *Reader) missing(have, before uint64) error {
 	if r.next == 0 || have <= r.next {
 		return nil
@@ -290,8 +288,7 @@ func (r *Reader) missing(have, before uint64) error {
 	return e
 }
 
-// step looks at the chunk at r.offset: it returns it, or leaves it out and
-// returns nothing.
+// step processes the chunk at r.offset: it returns the chunk, or skips it and returns nil.
 func (r *Reader) step(ctx context.Context) (*Chunk, error) {
 	h := &r.chunk.Header
 	if err := r.segment.Header(r.offset, h); err != nil {
@@ -346,7 +343,7 @@ func (r *Reader) corrupt(kind frame.Kind, detail string) *CorruptError {
 	return &CorruptError{Segment: r.segment.Path(), Offset: r.offset, Kind: kind, Detail: detail}
 }
 
-// holds reports whether the file is at least end bytes long.
+// holds reports whether the file has at least end bytes.
 func (r *Reader) holds(end int64) (bool, error) {
 	if end <= r.size {
 		return true, nil
@@ -359,8 +356,8 @@ func (r *Reader) holds(end int64) (bool, error) {
 	return end <= size, nil
 }
 
-// stop handles that no chunk could be read at r.offset. In the newest segment
-// that may be because it is still being written.
+// stop handles a failure to read a chunk at r.offset. In the newest segment, the chunk may
+// still be in the process of being written.
 func (r *Reader) stop(ctx context.Context, err error) error {
 	corrupt, isCorrupt := segment.AsCorrupt(err)
 	if err != io.EOF && !isPlaced(err) {
@@ -375,7 +372,7 @@ func (r *Reader) stop(ctx context.Context, err error) error {
 		return listErr
 	}
 	if finished {
-		// The writer may have gone on before it began the later segment.
+		// The writer may have appended before it started the later segment.
 		if again, err := r.changed(); again || err != nil {
 			return err
 		}
@@ -383,8 +380,8 @@ func (r *Reader) stop(ctx context.Context, err error) error {
 	if isCorrupt {
 		at, err := r.segment.Search(ctx, r.offset+1, r.trusted)
 		if err == nil {
-			// What comes before a later chunk has been written to its end, be it
-			// since it was looked at.
+			// A chunk before a later chunk is completely written, possibly since the last
+			// check.
 			if corrupt.Kind == frame.KindTorn && r.whole() {
 				return nil
 			}
@@ -413,7 +410,7 @@ func (r *Reader) stop(ctx context.Context, err error) error {
 	return err
 }
 
-// whole reports whether there is a whole chunk at r.offset by now.
+// whole reports whether there is a whole chunk at r.offset now.
 func (r *Reader) whole() bool {
 	r.segment.Forget()
 	var h frame.Header
@@ -424,8 +421,8 @@ func (r *Reader) whole() bool {
 	return whole && err == nil
 }
 
-// count completes the error about the end of a segment with what is missing,
-// which the beginning of the next one tells.
+// count adds the missing entries, as shown by the start of the next segment, to the error
+// about the end of a segment.
 func (r *Reader) count(corrupt *CorruptError) {
 	list, err := r.list()
 	if err != nil || r.next == 0 {
@@ -444,12 +441,12 @@ func (r *Reader) count(corrupt *CorruptError) {
 	}
 }
 
-// trusted decides whether a chunk found behind damage is believed.
+// trusted reports whether a chunk found after damage is trusted.
 func (r *Reader) trusted(h *frame.Header) bool {
 	return (r.store == [16]byte{} || h.StoreID == r.store) && h.Sequence >= r.next
 }
 
-// skip goes on at a later chunk and completes the error with what is missing.
+// skip continues at a later chunk and adds the missing entries to the error.
 func (r *Reader) skip(corrupt *CorruptError, at int64) error {
 	var h frame.Header
 	if err := r.segment.Header(at, &h); err != nil {
@@ -463,8 +460,8 @@ func (r *Reader) skip(corrupt *CorruptError, at int64) error {
 	return corrupt
 }
 
-// changed reports whether the file has grown since it was last looked at, and
-// makes the next look see what it holds now.
+// changed reports whether the file has grown since the last check. If so, it drops the data
+// read ahead.
 func (r *Reader) changed() (bool, error) {
 	size, err := r.segment.Size()
 	if err != nil {
@@ -478,7 +475,7 @@ func (r *Reader) changed() (bool, error) {
 	return grown, nil
 }
 
-// isPlaced reports whether err is about what a place in a file holds.
+// isPlaced reports whether err is about the bytes at an offset of a file.
 func isPlaced(err error) bool {
 	_, corrupt := segment.AsCorrupt(err)
 	var incompatible *IncompatibleError

@@ -16,8 +16,8 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// Resolve turns the text of a cursor, or one of the words oldest and newest,
-// into a cursor of this store. Errors are cursor.ErrInvalid, cursor.ErrForeign.
+// Resolve converts the text of a cursor, or one of the words oldest and newest, to a cursor
+// of this store. Errors are cursor.ErrInvalid and cursor.ErrForeign.
 func (r *Reader) Resolve(text string) (cursor.Cursor, error) {
 	switch text {
 	case cursor.Oldest:
@@ -39,8 +39,8 @@ func (r *Reader) own(c cursor.Cursor) error {
 	return nil
 }
 
-// Seek puts the Reader behind c. Entries behind c that have been removed are
-// counted in missing; reading begins at the oldest one then.
+// Seek positions the Reader after c. missing is the number of entries after c that have been
+// removed; reading then starts at the oldest entry.
 func (r *Reader) Seek(c cursor.Cursor) (missing uint64, err error) {
 	if err := r.own(c); err != nil {
 		return 0, err
@@ -73,8 +73,7 @@ func (r *Reader) Oldest() (cursor.Cursor, error) {
 	return cursor.Cursor{Store: r.store, Sequence: list[0] - 1}, nil
 }
 
-// Newest returns the cursor behind the newest entry that is committed and can
-// be read.
+// Newest returns the cursor after the newest entry that is committed and readable.
 func (r *Reader) Newest() (cursor.Cursor, error) {
 	list, err := r.list()
 	if err != nil {
@@ -95,8 +94,8 @@ func (r *Reader) Newest() (cursor.Cursor, error) {
 	return cursor.Cursor{Store: r.store}, nil
 }
 
-// Beyond reports whether c is after the newest entry. The entries of a segment
-// that cannot be read are taken to be there.
+// Beyond reports whether c is after the newest entry. It assumes that an unreadable segment
+// has all its entries.
 func (r *Reader) Beyond(c cursor.Cursor) (bool, error) {
 	list, err := r.list()
 	if err != nil {
@@ -120,8 +119,8 @@ func (r *Reader) Beyond(c cursor.Cursor) (bool, error) {
 	return c.Sequence > 0, nil
 }
 
-// last returns the last sequence of a segment; ok is false if it has no whole
-// chunk or was removed.
+// last returns the last sequence of a segment; ok is false if it has no whole chunk or was
+// removed.
 func (r *Reader) last(first uint64) (sequence uint64, ok bool, err error) {
 	s, err := segment.Open(r.path(first))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -138,12 +137,12 @@ func (r *Reader) last(first uint64) (sequence uint64, ok bool, err error) {
 	return h.LastSequence(), true, nil
 }
 
-// errSought says that the chunk that was looked for is next.
+// errSought reports that the next chunk is the one sought.
 var errSought = errors.New("the chunk is next")
 
-// SeekTime puts the Reader before the first chunk with an entry that may end at or
-// after the real time t (nanoseconds since the Unix epoch), or before a part of the
-// log that cannot be read.
+// SeekTime positions the Reader before the first chunk with an entry that may end at or after
+// the real time t (nanoseconds since the Unix epoch), or before an unreadable part of the
+// log.
 func (r *Reader) SeekTime(ctx context.Context, t int64) error {
 	if err := r.seekSegment(ctx, t); err != nil {
 		return err
@@ -172,8 +171,8 @@ func (r *Reader) SeekTime(ctx context.Context, t int64) error {
 	}
 }
 
-// seekSegment puts the Reader at a segment before which no entry ends at or after
-// the real time t.
+// seekSegment positions the Reader at a segment before which no entry ends at or after the
+// real time t.
 func (r *Reader) seekSegment(ctx context.Context, t int64) error {
 	list, err := r.list()
 	if err != nil {
@@ -212,10 +211,10 @@ func (r *Reader) seekSegment(ctx context.Context, t int64) error {
 	return r.SeekNewest()
 }
 
-// Rewind puts the Reader before the oldest entry, where Open leaves it.
+// Rewind positions the Reader before the oldest entry, as Open does.
 func (r *Reader) Rewind() { r.move(0) }
 
-// SeekNewest puts the Reader behind the newest entry.
+// SeekNewest positions the Reader after the newest entry.
 func (r *Reader) SeekNewest() error {
 	newest, err := r.Newest()
 	if err == nil {
@@ -224,7 +223,7 @@ func (r *Reader) SeekNewest() error {
 	return err
 }
 
-// move puts the Reader before a sequence; 0 is before whatever there is.
+// move positions the Reader before a sequence; 0 means before the first one.
 func (r *Reader) move(next uint64) {
 	r.leave()
 	r.back.leave()
@@ -233,10 +232,9 @@ func (r *Reader) move(next uint64) {
 	r.noted, r.notes = nil, nil
 }
 
-// list returns the first sequences of the segments. That of a single file is
-// taken from its first chunk; where that cannot be read, the file is entered
-// all the same, as the first of a store, to report the damage where it is read
-// and go on behind it.
+// list returns the first sequences of the segments. For a single file, the sequence is taken
+// from its first chunk. If that cannot be read, the file is treated as the first segment of a
+// store, so that reading reports the damage and continues after it.
 func (r *Reader) list() ([]uint64, error) {
 	if r.single == "" {
 		return segment.List(r.dir)
@@ -251,7 +249,7 @@ func (r *Reader) list() ([]uint64, error) {
 	return []uint64{h.Sequence}, nil
 }
 
-// path returns where the segment with the given first sequence is.
+// path returns the path of the segment with the given first sequence.
 func (r *Reader) path(first uint64) string {
 	if r.single != "" {
 		return r.single
@@ -259,7 +257,7 @@ func (r *Reader) path(first uint64) string {
 	return filepath.Join(r.dir, segment.Name(first))
 }
 
-// endsBefore reports whether all of a segment is before t.
+// endsBefore reports whether all entries of a segment are before t.
 func (r *Reader) endsBefore(ctx context.Context, first uint64, t int64) (bool, error) {
 	s, err := segment.Open(r.path(first))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -276,8 +274,8 @@ func (r *Reader) endsBefore(ctx context.Context, first uint64, t int64) (bool, e
 	return err == nil && ok && frame.RealTime(b.LastTime, b.Offset) < t, nil
 }
 
-// beginsBefore reports whether the first of the segments whose beginning can be
-// read begins before t.
+// beginsBefore reports whether the first of the segments whose start is readable begins
+// before t.
 func (r *Reader) beginsBefore(list []uint64, t int64) bool {
 	for _, first := range list {
 		if h, err := r.firstHeader(first); err == nil {
@@ -287,7 +285,7 @@ func (r *Reader) beginsBefore(list []uint64, t int64) bool {
 	return false
 }
 
-// firstHeader reads how a segment begins.
+// firstHeader reads the first header of a segment.
 func (r *Reader) firstHeader(first uint64) (h frame.Header, err error) {
 	s, err := segment.Open(r.path(first))
 	if err != nil {
@@ -299,8 +297,7 @@ func (r *Reader) firstHeader(first uint64) (h frame.Header, err error) {
 	return h, err
 }
 
-// anyHeader reads the header of the first chunk of the single file that has a
-// right one.
+// anyHeader reads the first intact chunk header of the single file.
 func (r *Reader) anyHeader(ctx context.Context) (h frame.Header, err error) {
 	s, err := segment.Open(r.single)
 	if err != nil {

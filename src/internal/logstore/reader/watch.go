@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch tells of changes in a directory.
+// watch waits for changes in a directory.
 type watch struct{ file *os.File }
 
 func newWatch(dir string) (*watch, error) {
@@ -36,7 +36,7 @@ func (w *watch) close() error {
 	return w.file.Close()
 }
 
-// wait blocks until something has changed since it last returned.
+// wait blocks until there was a change since it last returned.
 func (w *watch) wait(ctx context.Context) error {
 	if err := w.file.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("cannot wait for the log: %w", err)
@@ -54,15 +54,15 @@ func (w *watch) wait(ctx context.Context) error {
 	return nil
 }
 
-// Wait blocks until the store may hold more than Next has seen, or ctx is
-// done. It may return early. Nothing is polled.
+// Wait blocks until the store may have more entries than Next has returned, or ctx is done.
+// It may return early. It does not poll.
 func (r *Reader) Wait(ctx context.Context) error {
 	if r.watch == nil {
 		w, err := newWatch(r.dir)
 		if err != nil {
 			return err
 		}
-		// What was appended before the watch began has told nobody.
+		// Changes before the watch started were not reported.
 		r.watch = w
 		return ctx.Err()
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package seal rewrites a closed segment: larger chunks, better compressed,
-// and an index at the end. Entries, sequences and hashes stay.
+// Package seal rewrites a closed segment with larger, better compressed chunks and an index
+// at the end. Entries, sequences and hashes do not change.
 package seal
 
 import (
@@ -20,43 +20,43 @@ import (
 
 // Options configure a Sealer. EntryLen and Store are required.
 type Options struct {
-	// Store is the id of the store. Segments of others are left as they are.
+	// Store is the id of the store. Segments of other stores are not sealed.
 	Store    [16]byte
 	EntryLen frame.LenFunc
-	// Terms appends the hashes of all terms of an entry, of the kinds in
-	// Kinds, and of its values. Nil: merged chunks get no filter.
+	// Terms appends the hashes of all terms of an entry, of the Kinds and of its values.
+	// Nil: merged chunks get no filter.
 	Terms frame.TermsFunc
 	Kinds frame.Kinds
-	// ChunkSize is how many bytes of entries are merged into a chunk.
-	// Default: 512 KiB.
+	// ChunkSize is the number of bytes of entries to merge into a chunk. Default: 512
+	// KiB.
 	ChunkSize int
 	Files     file.System
 }
 
 const (
-	// Twice as much saves 1 % of the space, and takes 8 MiB more memory.
+	// Twice this size saves 1 % of the space and takes 8 MiB more memory.
 	defaultChunkSize = 512 << 10
-	// together is how much is compressed as one. It is twice the chunk size,
-	// as merging overshoots.
+	// together is the amount compressed as a whole. It is twice the chunk size, because
+	// merging exceeds that.
 	together = 1 << 20
 )
 
-// mostTerms bounds the memory for the filter of a segment. One with more
-// terms would rule out nothing anyway.
+// mostTerms limits the memory for the filter of a segment. A filter with more terms would
+// rule out nothing anyway.
 const mostTerms = 8 * frame.MaxFilter
 
-// Result says what sealing a segment came to.
+// Result is the result of sealing a segment.
 type Result struct {
-	// Before and After are lengths of the file.
+	// Before and After are the sizes of the file in bytes.
 	Before, After int64
 	Chunks        int
 }
 
-// Sealer seals segments, one at a time. It holds some MiB of memory.
+// Sealer seals segments, one at a time. It holds a few MiB of memory.
 type Sealer struct {
 	opts    Options
 	decoder *frame.Decoder
-	// encoders are tried both: on some data the quick one is the better.
+	// Both encoders are tried, because on some data the fast one compresses better.
 	encoders [2]*frame.Encoder
 }
 
@@ -85,14 +85,14 @@ func New(opts Options) (*Sealer, error) {
 // Close releases the memory.
 func (s *Sealer) Close() { s.decoder.Close() }
 
-// ErrSealed says that the segment has been sealed before.
+// ErrSealed reports that the segment is sealed already.
 var ErrSealed = errors.New("segment is sealed")
 
-// Segment seals the segment at path, which nobody may be writing. The new
-// file is complete, durable and has been checked against the hash chain
-// before it takes the place of the old one; whatever happens before that, also a kill,
-// leaves the old one as it was. A segment that is damaged or ends torn is not
-// sealed, since that would lose the evidence: the error is a *segment.CorruptError.
+// Segment seals the segment at path, which must not be written by any process. The new file
+// is complete, durable and checked against the hash chain before it replaces the old one. Any
+// failure before that, including a kill, leaves the old one unchanged. A segment that is
+// damaged or ends torn is not sealed, because this would destroy evidence: the error is a
+// *segment.CorruptError.
 func (s *Sealer) Segment(ctx context.Context, path string) (Result, error) {
 	in, err := segment.Open(path)
 	if err != nil {
@@ -134,8 +134,7 @@ func (s *Sealer) Segment(ctx context.Context, path string) (Result, error) {
 	return result, nil
 }
 
-// replaceable returns an error unless path still names the file that was
-// rewritten.
+// replaceable returns an error unless path still names the file that was rewritten.
 func replaceable(in *segment.Segment, path string) error {
 	same, err := in.IsAt(path)
 	if err == nil && !same {
@@ -173,19 +172,19 @@ func (s *Sealer) rewrite(ctx context.Context, in *segment.Segment, f file.File, 
 	return result, s.check(ctx, temporary, &w.index)
 }
 
-// rewriter collects chunks until they are worth a larger one.
+// rewriter merges chunks up to the chunk size.
 type rewriter struct {
 	*Sealer
 	file   file.File
 	offset int64
 	chain  *frame.Chain
 	index  frame.Index
-	// Of the segment, those of written chunks sorted: terms and those of values.
+	// Sorted terms of the written chunks of the segment, and those of the kind Value.
 	all, allValues []uint64
-	bare           bool // some chunk has no filter
-	valueless      bool // some chunk has a filter without values
+	bare           bool // a chunk has no filter
+	valueless      bool // a chunk has a filter without values
 
-	merged  frame.Header // of what is collected; Entries 0: nothing
+	merged  frame.Header // of the collected chunks; Entries is 0 if there are none
 	entries []byte
 	terms   []uint64
 	values  []uint64
@@ -196,7 +195,7 @@ type rewriter struct {
 	other   []byte
 }
 
-// add takes one chunk over.
+// add adds one chunk.
 func (w *rewriter) add(in *segment.Segment, offset int64, h *frame.Header) error {
 	filter := h.Filter.Clone()
 	entries, err := in.Entries(w.buffer, w.decoder, offset, h)
@@ -216,7 +215,7 @@ func (w *rewriter) add(in *segment.Segment, offset int64, h *frame.Header) error
 	return nil
 }
 
-// follows checks that the chunk continues what came before it.
+// follows checks that the chunk continues the previous ones.
 func (w *rewriter) follows(in *segment.Segment, offset int64, h *frame.Header, entries []byte) error {
 	corrupt := func(kind frame.Kind, detail string) error {
 		return &segment.CorruptError{Segment: in.Path(), Offset: offset, Kind: kind, Detail: detail}
@@ -260,7 +259,7 @@ func (w *rewriter) follows(in *segment.Segment, offset int64, h *frame.Header, e
 
 const whatSeparates = frame.Start | frame.Notice
 
-// fits reports whether the chunk may be merged with what is collected.
+// fits reports whether the chunk may be merged with the collected ones.
 func (w *rewriter) fits(h *frame.Header) bool {
 	m := &w.merged
 	return m.Flags&whatSeparates == h.Flags&whatSeparates && m.Flags&frame.Start == 0 &&
@@ -284,7 +283,7 @@ func (w *rewriter) collect(h *frame.Header, entries []byte) {
 	w.entries = append(w.entries, entries...)
 }
 
-// write writes what is collected as one chunk.
+// write writes the collected chunks as one chunk.
 func (w *rewriter) write() error {
 	m := &w.merged
 	w.filter(m)
@@ -306,8 +305,8 @@ func (w *rewriter) write() error {
 	return w.put(w.chunk, false)
 }
 
-// filter gives the collected chunk its filter. A chunk that was not merged
-// keeps its own if terms are not to be had. The metadata entry has none.
+// filter sets the filter of the collected chunk. An unmerged chunk keeps its own filter if
+// Terms is nil. The metadata entry has none.
 func (w *rewriter) filter(m *frame.Header) {
 	switch {
 	case m.Flags&frame.Start != 0:
@@ -316,7 +315,7 @@ func (w *rewriter) filter(m *frame.Header) {
 	default:
 		w.terms, w.values = w.terms[:0], w.values[:0]
 		for rest := w.entries; len(rest) > 0; {
-			// follows has been through these entries.
+			// follows has validated these entries.
 			n, _ := w.opts.EntryLen(rest)
 			w.terms, w.values = w.opts.Terms(w.terms, w.values, rest[:n])
 			rest = rest[n:]
@@ -339,7 +338,7 @@ func (w *rewriter) filter(m *frame.Header) {
 	}
 }
 
-// merged adds terms, which are sorted in place, to sorted ones.
+// merged adds terms, which it sorts in place, to sorted terms.
 func merged(all, terms []uint64) []uint64 {
 	slices.Sort(terms)
 	all = append(all, slices.Compact(terms)...)
@@ -353,7 +352,7 @@ func (w *rewriter) put(b []byte, sync bool) error {
 	return err
 }
 
-// finish writes the last chunk and the index and makes all durable.
+// finish writes the last chunk and the index and makes everything durable.
 func (w *rewriter) finish() error {
 	if w.merged.Entries == 0 {
 		return errors.New("segment holds no chunk")
@@ -367,7 +366,7 @@ func (w *rewriter) finish() error {
 	return w.put(w.index.Append(w.chunk[:0]), true)
 }
 
-// check reads what was written and compares it with what should have been.
+// check reads the new file and compares it with the expected index.
 func (s *Sealer) check(ctx context.Context, path string, want *frame.Index) error {
 	out, err := segment.Open(path)
 	if err != nil {

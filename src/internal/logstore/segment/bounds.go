@@ -9,18 +9,18 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// Bounds is what a segment holds as a whole.
+// Bounds are the bounds of a segment.
 type Bounds struct {
-	// First and Last are sequences.
+	// First and Last are the first and last sequence.
 	First, Last uint64
-	// FirstTime and LastTime are in nanoseconds since boot, Offset leads to
-	// real time.
+	// FirstTime and LastTime are in nanoseconds since boot. Adding Offset gives real
+	// time.
 	FirstTime, LastTime uint64
 	Offset              int64
 }
 
-// Bounds returns what the segment holds, from its index or else from its
-// headers as far as they can be read. ok is false if none can.
+// Bounds returns the bounds of the segment, from its index or else from its readable
+// headers. ok is false if there are none.
 func (s *Segment) Bounds(ctx context.Context) (b Bounds, ok bool, err error) {
 	x, sealed, err := s.Index()
 	if err == nil && sealed {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package segment reads one segment file of the log: it hops from chunk to
-// chunk by their headers, decompresses those that are asked for, and where
-// bytes are damaged finds the next chunk that can be trusted.
+// Package segment reads one segment file of the log: it moves from chunk to chunk by their
+// headers, decompresses selected chunks, and finds the next trustworthy chunk after damaged
+// bytes.
 //
-// It knows nothing of the other segments of a store.
+// It does not depend on the other segments of a store.
 package segment

@@ -12,18 +12,18 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// CorruptError says that a part of a segment cannot be trusted. Reading can
-// go on behind it.
+// CorruptError reports a part of a segment that cannot be trusted. Reading can continue
+// after it.
 type CorruptError struct {
 	// Segment is the path of the file.
 	Segment string
-	// Offset is where the part begins; Skipped its bytes.
+	// Offset is the start of the part, Skipped its length in bytes.
 	Offset  int64
 	Skipped int64
 	Kind    frame.Kind
 	Detail  string
-	// From and To are the sequences that are missing, both zero if it is
-	// not known whether any is.
+	// From and To are the missing sequences, both zero if it is unknown whether any are
+	// missing.
 	From, To uint64
 }
 
@@ -35,7 +35,7 @@ func (e *CorruptError) Error() string {
 	return s
 }
 
-// IncompatibleError says that a segment was written by a newer version.
+// IncompatibleError reports that a newer version wrote the segment.
 type IncompatibleError struct {
 	Segment string
 	Offset  int64
@@ -48,19 +48,18 @@ func (e *IncompatibleError) Error() string {
 
 func (e *IncompatibleError) Unwrap() error { return e.Err }
 
-// UnreadableError reports a segment whose file cannot be opened or read. What
-// it holds is unknown; reading can continue with the next segment.
+// UnreadableError reports a segment whose file cannot be opened or read. Its contents are
+// unknown; reading can continue with the next segment.
 type UnreadableError struct {
 	// Segment is the path of the file.
 	Segment string
-	// Offset is where reading failed, 0 if the file cannot be opened.
+	// Offset is the offset at which reading failed, 0 if the file cannot be opened.
 	Offset int64
 	Err    error
-	// From and To are the sequences that are missing; To is 0 as long as it is
-	// not known which is the last.
+	// From and To are the missing sequences; To is 0 while the last one is unknown.
 	From, To uint64
-	// Newest is set if no later segment exists: entries may follow once the file
-	// is readable.
+	// Newest is set if there is no later segment. Its entries may follow once the file is
+	// readable.
 	Newest bool
 }
 
@@ -90,9 +89,8 @@ var errNotRegular = errors.New("not a regular file")
 // errDangling is the reason for a symbolic link to nothing.
 var errDangling = errors.New("dangling symbolic link")
 
-// unreadable returns what a failure to open or read the file at path means: an
-// *UnreadableError, unless this process lacks a resource and the file may be
-// fine.
+// unreadable converts an error about opening or reading the file at path to an
+// *UnreadableError, unless this process lacks a resource and the file may be intact.
 func unreadable(path string, offset int64, err error) error {
 	for _, lacking := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EINTR, unix.EAGAIN, unix.ENOBUFS, fs.ErrClosed} {
 		if errors.Is(err, lacking) {
@@ -105,7 +103,7 @@ func unreadable(path string, offset int64, err error) error {
 	return &UnreadableError{Segment: path, Offset: offset, Err: err}
 }
 
-// wrap adds the place to an error of package frame; ErrShort means torn.
+// wrap adds the position to an error of package frame. ErrShort becomes KindTorn.
 func (s *Segment) wrap(err error, offset int64) error {
 	if inner := (*frame.Error)(nil); errors.As(err, &inner) {
 		return &CorruptError{Segment: s.path, Offset: offset, Kind: inner.Kind, Detail: inner.Detail}

@@ -20,8 +20,8 @@ const (
 // Name returns the file name of the segment with the given first sequence.
 func Name(first uint64) string { return fmt.Sprintf("%s%016x%s", prefix, first, suffix) }
 
-// ParseName returns the first sequence from a file name; ok is false for a
-// file that is no segment.
+// ParseName returns the first sequence in a file name; ok is false if the name is not that of
+// a segment.
 func ParseName(name string) (first uint64, ok bool) {
 	hex, ok := strings.CutPrefix(name, prefix)
 	if !ok {

@@ -15,32 +15,30 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// How much is read at once: little when hopping over payloads, much when
-// everything is read.
+// The sizes of a read: small for reading headers only, large for reading everything.
 const (
 	hopRead  = 4 << 10
 	scanRead = 256 << 10
 )
 
-// Segment is an open segment file. It stays readable when the file is
-// replaced or removed. It is for one goroutine.
+// Segment is an open segment file. It stays readable when the file is replaced or removed. It
+// is for use by one goroutine.
 type Segment struct {
 	path string
 	file *os.File
-	// window holds the bytes of the file from windowAt on that were read
-	// last; its memory is reused.
+	// window has the last bytes read, from offset windowAt on. Its memory is reused.
 	window   []byte
 	windowAt int64
 	read     int
 }
 
-// Open opens the segment file at path. The error is fs.ErrNotExist if there is
-// no such file, or *UnreadableError.
+// Open opens the segment file at path. The error is fs.ErrNotExist if there is no such file,
+// or an *UnreadableError.
 func Open(path string) (*Segment, error) {
-	// O_NONBLOCK: a FIFO in its place must not delay the reader.
+	// O_NONBLOCK: a FIFO of this name must not block the reader.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		// A link to nothing is in the list of segments, and remains there.
+		// A dangling link is in the list of segments and stays there.
 		if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() == fs.ModeSymlink {
 			return nil, unreadable(path, 0, errDangling)
 		}
@@ -66,7 +64,7 @@ func (s *Segment) Close() error { return s.file.Close() }
 // Path returns the path under which the segment was opened.
 func (s *Segment) Path() string { return s.path }
 
-// Size returns the length of the file now.
+// Size returns the current length of the file.
 func (s *Segment) Size() (int64, error) {
 	info, err := s.file.Stat()
 	if err != nil {
@@ -75,8 +73,7 @@ func (s *Segment) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// Sequential says whether payloads will be read too, so that more is read at
-// once.
+// Sequential sets whether payloads will be read, too, so that reads are larger.
 func (s *Segment) Sequential(yes bool) {
 	s.read = hopRead
 	if yes {
@@ -84,12 +81,12 @@ func (s *Segment) Sequential(yes bool) {
 	}
 }
 
-// Forget drops what was read ahead, so that the next read sees what the file
-// holds now.
+// Forget drops the data read ahead, so that the next read returns the current contents of
+// the file.
 func (s *Segment) Forget() { s.window = s.window[:0] }
 
-// at returns n bytes of the file from offset on, or fewer where it ends. They
-// are valid until the next call.
+// at returns n bytes of the file at offset, or fewer at the end of the file. They are valid
+// until the next call.
 func (s *Segment) at(offset int64, n int) ([]byte, error) {
 	if from := offset - s.windowAt; from >= 0 && from+int64(n) <= int64(len(s.window)) {
 		return s.window[from : from+int64(n)], nil
@@ -108,7 +105,7 @@ func (s *Segment) at(offset int64, n int) ([]byte, error) {
 	return s.window[:min(n, got)], nil
 }
 
-// Probe reads up to n bytes from offset on and returns why that fails.
+// Probe reads up to n bytes at offset and returns the error.
 func (s *Segment) Probe(offset int64, n int) error {
 	if _, err := s.file.ReadAt(make([]byte, n), offset); err != nil && err != io.EOF {
 		return unreadable(s.path, offset, err)
@@ -116,10 +113,9 @@ func (s *Segment) Probe(offset int64, n int) error {
 	return nil
 }
 
-// Header reads the chunk header at offset; its filter is valid until the next
-// call. It returns io.EOF where the file, or its chunks, end; *CorruptError of
-// kind torn where the file ends inside the header; other *CorruptError,
-// *IncompatibleError.
+// Header reads the chunk header at offset. Its filter is valid until the next call. Errors:
+// io.EOF at the end of the file or of its chunks; *CorruptError of kind torn if the file ends
+// inside the header; other *CorruptError; *IncompatibleError.
 func (s *Segment) Header(offset int64, h *frame.Header) error {
 	b, err := s.at(offset, frame.PrefixSize)
 	if err != nil {
@@ -144,7 +140,7 @@ func (s *Segment) Header(offset int64, h *frame.Header) error {
 	return nil
 }
 
-// isIndex reports whether an index frame at offset ends the file.
+// isIndex reports whether the file ends with an index frame at offset.
 func (s *Segment) isIndex(offset int64, prefix []byte) bool {
 	n, err := frame.IndexFrameSize(prefix)
 	if err != nil {
@@ -154,8 +150,8 @@ func (s *Segment) isIndex(offset int64, prefix []byte) bool {
 	return err == nil && offset+int64(n) == size
 }
 
-// Payload reads the payload of the chunk at offset with header h. It is valid
-// until the next call of a method of s.
+// Payload reads the payload of the chunk at offset with header h. It is valid until the next
+// call of a method of s.
 func (s *Segment) Payload(offset int64, h *frame.Header) ([]byte, error) {
 	b, err := s.at(offset+int64(h.Size()), int(h.Compressed))
 	if err != nil {
@@ -167,8 +163,8 @@ func (s *Segment) Payload(offset int64, h *frame.Header) ([]byte, error) {
 	return b, nil
 }
 
-// Raw reads the payload of the chunk at offset with header h, which is not checked,
-// into dst's memory.
+// Raw reads the payload of the chunk at offset with header h into the memory of dst, without
+// checking it.
 func (s *Segment) Raw(dst []byte, offset int64, h *frame.Header) ([]byte, error) {
 	b, err := s.at(offset+int64(h.Size()), int(h.Compressed))
 	if err != nil {
@@ -177,12 +173,11 @@ func (s *Segment) Raw(dst []byte, offset int64, h *frame.Header) ([]byte, error)
 	return append(dst[:0], b...), nil
 }
 
-// Place makes of an error of package frame about the chunk at offset one that names
-// the segment.
+// Place adds the segment and the offset of the chunk to an error of package frame.
 func (s *Segment) Place(err error, offset int64) error { return s.wrap(err, offset) }
 
-// Entries decompresses the entries of the chunk at offset with header h into
-// dst's memory. h.Filter is invalid afterwards.
+// Entries decompresses the entries of the chunk at offset with header h into the memory of
+// dst. Afterwards h.Filter is invalid.
 func (s *Segment) Entries(dst []byte, d *frame.Decoder, offset int64, h *frame.Header) ([]byte, error) {
 	b, err := s.at(offset+int64(h.Size()), int(h.Compressed))
 	if err != nil {
@@ -195,8 +190,7 @@ func (s *Segment) Entries(dst []byte, d *frame.Decoder, offset int64, h *frame.H
 	return dst, nil
 }
 
-// Index reads the index of a sealed segment. ok is false if the segment is
-// not sealed.
+// Index reads the index of a sealed segment. ok is false if the segment is not sealed.
 func (s *Segment) Index() (x *frame.Index, ok bool, err error) {
 	size, err := s.Size()
 	if err != nil || size < frame.FooterSize {
@@ -224,12 +218,12 @@ func (s *Segment) Index() (x *frame.Index, ok bool, err error) {
 	return x, true, nil
 }
 
-// Trust decides whether a chunk found by searching can be believed.
+// Trust reports whether a chunk found by a search is trusted.
 type Trust func(h *frame.Header) bool
 
-// Search returns the offset of the first chunk at or behind offset whose
-// header is right and trusted; io.EOF if there is none. It skips holes, so that
-// a sparse file costs no more than its data.
+// Search returns the offset of the first chunk at or after offset whose header is intact and
+// trusted; io.EOF if there is none. It skips holes, so the cost of a sparse file depends only
+// on its data.
 func (s *Segment) Search(ctx context.Context, offset int64, trust Trust) (int64, error) {
 	var h frame.Header
 	buffer := make([]byte, scanRead)
@@ -268,13 +262,12 @@ func (s *Segment) Search(ctx context.Context, offset int64, trust Trust) (int64,
 		if atEnd || n < frame.PrefixSize {
 			return 0, io.EOF
 		}
-		// A header may begin in the last bytes.
+		// A header may start in the last bytes.
 		offset += int64(n - frame.PrefixSize + 1)
 	}
 }
 
-// isPlaced reports whether err is about the bytes at a place rather than about
-// reading them.
+// isPlaced reports whether err is about the bytes at an offset and not about reading them.
 func isPlaced(err error) bool {
 	_, corrupt := AsCorrupt(err)
 	var incompatible *IncompatibleError

@@ -17,14 +17,14 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// IdentityName is the name of the file that holds the id of a store.
+// IdentityName is the name of the file with the id of a store.
 const IdentityName = ".store"
 
-// identityLength is that of its content: hexadecimal digits and a newline.
+// identityLength is the length of its content: hexadecimal digits and a newline.
 const identityLength = 2*16 + 1
 
-// Identity returns the id that the file in dir holds. ok is false if there is
-// no such file, it cannot be read, or it holds something else.
+// Identity returns the id in the file of dir. ok is false if the file does not exist, cannot
+// be read, or has other contents.
 func Identity(dir string) (id [16]byte, ok bool) {
 	f, err := os.OpenFile(filepath.Join(dir, IdentityName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -42,11 +42,11 @@ func Identity(dir string) (id [16]byte, ok bool) {
 	return id, id != [16]byte{}
 }
 
-// IdentityText returns what the file with the id of a store holds.
+// IdentityText returns the contents of the file with the id of a store.
 func IdentityText(id [16]byte) []byte { return []byte(hex.EncodeToString(id[:]) + "\n") }
 
-// StoreID returns the id of the store in dir, whose segments are listed: that
-// of the identity file, or else, for a copy without it, that of MajorityID.
+// StoreID returns the id of the store in dir with the listed segments: from the identity file
+// or else, for a copy without that file, from MajorityID.
 func StoreID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 	if id, ok := Identity(dir); ok {
 		return id, true, nil
@@ -54,10 +54,10 @@ func StoreID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 	return MajorityID(dir, list)
 }
 
-// MajorityID returns the id that most of the listed segments have: one file
-// more must not make another log of a directory. Of two with as many the one with
-// the oldest segment is taken. Segments that cannot be read are passed over; the
-// error is that of the newest of them if no other has an id.
+// MajorityID returns the id of most of the listed segments, so that one additional file
+// cannot change the identity of a log. In a tie, the id of the oldest segment wins.
+// Unreadable segments are skipped; if no other segment has an id, the error is that of the
+// newest unreadable one.
 func MajorityID(dir string, list []uint64) (id [16]byte, known bool, err error) {
 	votes := map[[16]byte]int{}
 	var candidates [][16]byte // in order of their oldest segment
@@ -90,8 +90,8 @@ func MajorityID(dir string, list []uint64) (id [16]byte, known bool, err error) 
 	return id, false, unread
 }
 
-// ForeignError reports that a file with the name of a segment is not one of
-// the store. Readers pass over it; nothing of the store is missing for it.
+// ForeignError reports that a file with the name of a segment does not belong to the store.
+// Readers skip it; no entry of the store is missing because of it.
 type ForeignError struct {
 	Name   string
 	Detail string
@@ -101,9 +101,9 @@ func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s is not a segment of this log: %s", e.Name, e.Detail)
 }
 
-// Check returns an error unless the file with the name of the segment may be a
-// part of the store: a *ForeignError, fs.ErrNotExist, *UnreadableError or
-// *IncompatibleError. proven is false if how it begins is damaged.
+// Check returns an error unless the file with the name of the segment may belong to the
+// store: a *ForeignError, fs.ErrNotExist, *UnreadableError or *IncompatibleError. proven is
+// false if its start is damaged.
 func Check(dir string, first uint64, store [16]byte) (proven bool, err error) {
 	name := Name(first)
 	s, err := Open(filepath.Join(dir, name))
@@ -134,8 +134,8 @@ func Check(dir string, first uint64, store [16]byte) (proven bool, err error) {
 	return false, err
 }
 
-// Belongs returns a *ForeignError unless a file whose name is that of the
-// segment may be a part of the store (zero: any) by its first header.
+// Belongs returns a *ForeignError unless, by its first header, a file with the name of the
+// segment may belong to the store (zero: any store).
 func Belongs(h *frame.Header, first uint64, store [16]byte) error {
 	switch {
 	case store != [16]byte{} && h.StoreID != store:
@@ -146,7 +146,7 @@ func Belongs(h *frame.Header, first uint64, store [16]byte) error {
 	return nil
 }
 
-// firstHeader reads how the segment at path begins.
+// firstHeader reads the first header of the segment at path.
 func firstHeader(path string) (h frame.Header, err error) {
 	s, err := Open(path)
 	if err != nil {
@@ -157,7 +157,7 @@ func firstHeader(path string) (h frame.Header, err error) {
 	return h, err
 }
 
-// IsAt reports whether path names the file that was opened.
+// IsAt reports whether path names the opened file.
 func (s *Segment) IsAt(path string) (bool, error) {
 	in, err := s.file.Stat()
 	if err != nil {

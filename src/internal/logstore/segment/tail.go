@@ -10,10 +10,10 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// Last finds the last whole chunk: its header and the CRC of its payload are
-// right, and its store is the given one (zero: any). Everything before it is
-// looked at, so that the answer does not depend on how the file ends. ok is
-// false if there is none. Chunks of a newer version are an *IncompatibleError.
+// Last finds the last whole chunk: its header and the CRC of its payload are correct, and it
+// belongs to the given store (zero: any). It examines everything before, so that the result
+// does not depend on the end of the file. ok is false if there is none. A chunk of a newer
+// version is an *IncompatibleError.
 func (s *Segment) Last(ctx context.Context, store [16]byte) (last frame.Header, ok bool, err error) {
 	if x, sealed, err := s.Index(); err == nil && sealed {
 		last := x.Records[len(x.Records)-1]
@@ -42,8 +42,8 @@ func (s *Segment) Last(ctx context.Context, store [16]byte) (last frame.Header, 
 	}
 }
 
-// wholeAt returns the header of the chunk at offset if it is whole and of the
-// store. The error is one of reading.
+// wholeAt returns the header of the chunk at offset if the chunk is whole and belongs to the
+// store. The error is a read error.
 func (s *Segment) wholeAt(offset int64, store [16]byte) (h frame.Header, ok bool, err error) {
 	err = s.Header(offset, &h)
 	h.Filter = frame.Filter{}
@@ -56,8 +56,8 @@ func (s *Segment) wholeAt(offset int64, store [16]byte) (h frame.Header, ok bool
 	return h, err == nil && (store == [16]byte{} || h.StoreID == store), nil
 }
 
-// Newest finds the last whole chunk of a store as Last does, but from behind:
-// at once, and blind to what comes before.
+// Newest finds the last whole chunk of a store like Last, but from the end of the file: it is
+// fast and ignores the contents before.
 func (s *Segment) Newest(store [16]byte) (h frame.Header, ok bool, err error) {
 	end, err := s.Size()
 	for err == nil && end > 0 {
@@ -75,21 +75,21 @@ func (s *Segment) Newest(store [16]byte) (h frame.Header, ok bool, err error) {
 	return frame.Header{}, false, err
 }
 
-// Place is where a chunk begins, and its first sequence.
+// Place is the offset and the first sequence of a chunk.
 type Place struct {
 	Offset   int64
 	Sequence uint64
 }
 
-// farthestBack is how much is searched at most for the header of a chunk that
-// ends somewhere: the largest chunk and some damage.
+// farthestBack is the maximum distance to search backwards for the header of a chunk: the
+// largest chunk and some damage.
 const farthestBack = 4 * (frame.MaxHeader + frame.MaxCompressed)
 
-// Before returns, in order, places of chunks that begin before end: all from
-// the first of them on. It reads backwards, so what it costs does not depend
-// on the length of the file. It returns none at the beginning of the
-// file, and where nothing can be trusted far and wide. Only headers with the id of the
-// store are trusted: without it, bytes in a payload could pose as one.
+// Before returns, in order, places of chunks that begin before end: all chunks from the first
+// of them on. It reads backwards, so its cost does not depend on the length of the file. It
+// returns none at the beginning of the file, or if there is no trustworthy header within
+// farthestBack bytes. Only headers with the id of the store are trusted, because otherwise
+// bytes in a payload could look like a header.
 func (s *Segment) Before(end int64, store [16]byte) ([]Place, error) {
 	if end <= 0 {
 		return nil, nil

@@ -12,9 +12,9 @@ import (
 
 // Walker visits the chunks of a segment in order.
 type Walker struct {
-	// Store is the id that chunks must have; zero takes that of the first.
+	// Store is the required id of chunks; zero selects the id of the first chunk.
 	Store [16]byte
-	// Payloads says that the CRC of payloads is checked too.
+	// Payloads enables checking the CRC of payloads.
 	Payloads bool
 
 	segment *Segment
@@ -25,19 +25,19 @@ type Walker struct {
 // Walk returns a Walker at the beginning of the segment.
 func (s *Segment) Walk() *Walker { return &Walker{segment: s} }
 
-// Offset returns where the Walker is: behind what Next returned last.
+// Offset returns the offset of the Walker, after the last result of Next.
 func (w *Walker) Offset() int64 { return w.offset }
 
-// trusts reports whether a chunk fits behind what has been seen.
+// trusts reports whether a chunk fits after the previous ones.
 func (w *Walker) trusts(h *frame.Header) bool {
 	return (w.Store == [16]byte{} || h.StoreID == w.Store) && h.Sequence > w.last
 }
 
-// Next reads the header of the next chunk and returns its offset. It returns
-// io.EOF after the last chunk; *CorruptError for a part that cannot be
-// trusted, which the next call skips; *IncompatibleError, and other errors. That of
-// ctx ends a search for the end of such a part, which may take long.
-// A torn chunk at the end of the file is a *CorruptError of kind torn.
+// Next reads the header of the next chunk and returns its offset. Errors: io.EOF after the
+// last chunk; *CorruptError for an untrusted part, which the next call skips;
+// *IncompatibleError; others. The error of ctx may interrupt a search for the end of such a
+// part, which may take long. A torn chunk at the end of the file is a *CorruptError of kind
+// torn.
 func (w *Walker) Next(ctx context.Context, h *frame.Header) (int64, error) {
 	at := w.offset
 	err := w.check(at, h)

@@ -11,11 +11,11 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// maxWorkers bounds how many chunks are checked at a time, and with them the memory:
-// each takes up to 9 MiB.
+// maxWorkers limits the number of chunks checked at a time, and thus the memory: each takes
+// up to 9 MiB.
 const maxWorkers = 4
 
-// contents is a chunk whose entries are checked.
+// contents is a chunk to check.
 type contents struct {
 	segment *segment.Segment
 	offset  int64
@@ -23,7 +23,7 @@ type contents struct {
 	header  frame.Header
 	payload []byte
 	before  frame.Hash // of the entry before the chunk
-	// at is an entry whose hash is wanted, 0 for none; hash becomes its hash.
+	// at is an entry whose hash is requested, 0 for none; hash is the result.
 	at   uint64
 	hash frame.Hash
 
@@ -32,14 +32,14 @@ type contents struct {
 	done    chan struct{}
 }
 
-// checker checks the entries of chunks in goroutines of its own. The hash before
-// a chunk is known from the header before, so that they can be checked beside each
-// other. Its methods are for one goroutine.
+// checker checks the entries of chunks in goroutines of its own. The hash before a chunk is
+// in the previous header, so chunks can be checked in parallel. Its methods are for use by
+// one goroutine.
 type checker struct {
 	opts  *Options
 	jobs  chan *contents
 	free  []*contents
-	order []*contents // under way, oldest first
+	order []*contents // in progress, oldest first
 	ended sync.WaitGroup
 }
 
@@ -60,7 +60,7 @@ func newChecker(opts *Options) (*checker, error) {
 	return c, nil
 }
 
-// close ends the goroutines. Nothing must be under way.
+// close ends the goroutines. No check may be in progress.
 func (c *checker) close() {
 	close(c.jobs)
 	c.ended.Wait()
@@ -110,7 +110,7 @@ func (j *contents) check(d *frame.Decoder, chain *frame.Chain, ends []uint32, le
 	return ends, nil
 }
 
-// begin returns memory for a chunk, nil if all is under way.
+// begin returns memory for a chunk, nil if all of it is in use.
 func (c *checker) begin() *contents {
 	if len(c.free) == 0 {
 		return nil
@@ -120,14 +120,14 @@ func (c *checker) begin() *contents {
 	return j
 }
 
-// add has a chunk checked.
+// add starts the check of a chunk.
 func (c *checker) add(j *contents) {
 	c.order = append(c.order, j)
 	c.jobs <- j
 }
 
-// next waits for the oldest chunk that is under way, nil if there is none. It must
-// be given back.
+// next waits for the oldest chunk in progress and returns it, nil if there is none. The
+// caller must pass it to giveBack.
 func (c *checker) next() *contents {
 	if len(c.order) == 0 {
 		return nil

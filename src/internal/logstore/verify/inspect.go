@@ -14,35 +14,33 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// Info describes a segment by its headers or its index; payloads are not
-// looked at.
+// Info describes a segment from its headers or its index, without its payloads.
 type Info struct {
 	Path   string
 	Bytes  int64
 	Sealed bool
 	Chunks int
-	// First and Last are sequences; both zero if no header can be read.
+	// First and Last are sequences; both are zero if no header is readable.
 	First, Last  uint64
 	Entries      uint64
 	Events, Lost uint64
 	Uncompressed uint64
 	BootID       [16]byte
-	// FirstTime and LastTime are real times in nanoseconds since the Unix
-	// epoch.
+	// FirstTime and LastTime are real times in nanoseconds since the Unix epoch.
 	FirstTime, LastTime int64
-	// Damaged counts parts that cannot be trusted, a torn end among them.
+	// Damaged is the number of untrusted parts, including a torn end.
 	Damaged int
-	// Unreadable is why the file cannot be opened or read, nil if it can. Then
-	// First is that of its name, and nothing else is known.
+	// Unreadable is the reason why the file cannot be opened or read, nil if it can. If it
+	// is set, First is from the file name, and only Path and Bytes are set in addition.
 	Unreadable *segment.UnreadableError
-	// Foreign is why the file is not a segment of the store, nil if it is one. Then
-	// nothing else is known, either.
+	// Foreign is the reason why the file does not belong to the store, nil if it does. If it
+	// is set, First is from the file name, and only Path and Bytes are set in addition.
 	Foreign *segment.ForeignError
 }
 
-// Inspect describes the segments of the store in dir, oldest first. progress, if not
-// nil, is called after each with how much of all bytes is described. The error is one of
-// reading, or that of ctx.
+// Inspect describes the segments of the store in dir, oldest first. If progress is not nil, it
+// is called after each segment with the number of bytes done and in total. The error is a
+// read error or that of ctx.
 func Inspect(ctx context.Context, dir string, progress func(done, total int64)) ([]Info, error) {
 	list, err := segment.List(dir)
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package verify checks a whole store: headers, checksums, the hash chain
-// across segments and sealing, density of sequences, indexes.
+// Package verify checks a whole store: headers, checksums, the hash chain across segments
+// and sealing, continuity of sequences, and indexes.
 package verify
 
 import (
@@ -22,68 +22,67 @@ import (
 // Options configure Store. EntryLen is required.
 type Options struct {
 	EntryLen frame.LenFunc
-	// Progress, if set, is called after each chunk with how much of all bytes
-	// is done.
+	// Progress, if set, is called after each chunk with the number of bytes done and in
+	// total.
 	Progress func(done, total int64)
-	// Notices, if set, is called with each whole chunk that holds notices:
-	// the first sequence of its segment, its header and its entries, which
-	// are valid until it returns.
+	// Notices, if set, is called for each whole chunk with notices, with the first
+	// sequence of its segment, its header and its entries. The entries are valid until it
+	// returns.
 	Notices func(segment uint64, h *frame.Header, entries []byte)
-	// After is the entry behind which the store is checked, 0 for all of it. What
-	// is before the chunk that holds it is not read.
+	// After is the entry after which the store is checked, 0 for all of it. Payloads
+	// before the chunk that has it are not read.
 	After uint64
-	// Hash, if it is not zero, is that of the entry After.
+	// Hash, if not zero, is the expected hash of the entry After.
 	Hash frame.Hash
 }
 
-// Report is what Store found.
+// Report is the result of Store.
 type Report struct {
 	Segments, Chunks            int
 	Entries, Events, Lost       uint64
 	Compressed, Uncompressed    uint64
 	Store                       [16]byte
 	FirstSequence, LastSequence uint64
-	// Before is the sequence of the entry before the first one, be it in a segment
-	// that cannot be read; 0 if there never was any. The entries up to it are not
-	// in the store any more.
+	// Before is the sequence of the entry before the first one, even if that is in an
+	// unreadable segment; 0 if there never was any. The entries up to it are no longer in
+	// the store.
 	Before uint64
-	// Hash is that of the last entry. Kept elsewhere together with LastSequence
-	// it makes later tampering evident.
+	// Hash is the hash of the last entry. If it is kept elsewhere together with
+	// LastSequence, it makes later tampering evident.
 	Hash frame.Hash
-	// Torn are segments behind whose last whole chunk something lies: what a kill
-	// left there. The chain shows that no entry is missing. In the newest
-	// segment it may be a chunk that is being written.
+	// Torn are segments with bytes after their last whole chunk, the remains of a kill.
+	// The chain shows that no entry is missing. In the newest segment this may be a chunk
+	// that is being written.
 	Torn []Torn
-	// Jumps counts crashes of the machine that sequences jumped after.
+	// Jumps is the number of jumps of the sequence, each after a crash of the machine.
 	Jumps int
-	// Unreadable are the segments that could not be opened or read. The others
-	// were checked all the same.
+	// Unreadable are the segments that could not be opened or read. The others were
+	// checked.
 	Unreadable []*segment.UnreadableError
-	// Foreign are files that are named as segments of the store and are none.
+	// Foreign are files that have names of segments but do not belong to the store.
 	Foreign []*segment.ForeignError
-	// Break is the first thing that is not as it should be, nil if nothing.
-	// It is a *segment.CorruptError, *segment.IncompatibleError or the first of
-	// Unreadable or Foreign. What comes after one of the first two kinds has not
-	// been checked.
+	// Break is the first error found, nil if there is none: a *segment.CorruptError, a
+	// *segment.IncompatibleError or the first of Unreadable or Foreign. Anything after a
+	// CorruptError or IncompatibleError has not been checked.
 	Break error
 }
 
-// Torn is a torn end.
+// Torn describes a torn end.
 type Torn struct {
 	Segment string
 	Offset  int64
 	Bytes   int64
 }
 
-// Store checks the store in dir up to its first break. The error is one of
-// reading, or that of ctx.
+// Store checks the store in dir up to its first break. The error is a read error or that of
+// ctx.
 func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	list, err := segment.List(dir)
 	if err != nil {
 		return nil, err
 	}
 	v := &verifier{opts: opts, report: new(Report)}
-	// Where no segment has it, that is reported segment by segment.
+	// If no segment has an id, each segment is reported.
 	v.store, _, _ = segment.StoreID(dir, list)
 	if v.checker, err = newChecker(&v.opts); err != nil {
 		return nil, err
@@ -91,7 +90,7 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	defer v.checker.close()
 	list = behind(list, opts.After)
 	for _, first := range list {
-		// One that cannot be looked at is reported when it is its turn.
+		// A file that cannot be examined is reported in its turn.
 		if info, err := os.Stat(filepath.Join(dir, segment.Name(first))); err == nil && info.Mode().IsRegular() {
 			v.total += info.Size()
 		}
@@ -99,7 +98,7 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	for i, first := range list {
 		err := v.segment(ctx, filepath.Join(dir, segment.Name(first)), first)
 		if errors.Is(err, fs.ErrNotExist) && i == v.report.Segments+len(v.report.Foreign) && v.report.Chunks == 0 {
-			continue // removed since it was listed, as the oldest are
+			continue // removed after it was listed, as the oldest are
 		}
 		if unreadable, ok := segment.AsUnreadable(err); ok {
 			v.pass(unreadable, first)
@@ -134,8 +133,8 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	return v.report, nil
 }
 
-// behind returns the segments of a list that may hold what is behind an entry, and
-// the one that holds the entry.
+// behind returns the segments of a list that may have entries after an entry, and the segment
+// with that entry.
 func behind(list []uint64, after uint64) []uint64 {
 	i, found := slices.BinarySearch(list, after)
 	if !found {
@@ -144,7 +143,7 @@ func behind(list []uint64, after uint64) []uint64 {
 	return list[max(i, 0):]
 }
 
-// pass notes a segment that cannot be read. The chain begins again after it.
+// pass records an unreadable segment. The chain starts again after it.
 func (v *verifier) pass(e *segment.UnreadableError, first uint64) {
 	e.From = first
 	if v.last >= first {
@@ -158,30 +157,30 @@ func (v *verifier) pass(e *segment.UnreadableError, first uint64) {
 	v.report.Segments++
 }
 
-// brokenError tells a break from a failure to read.
+// brokenError distinguishes a break from a read error.
 type brokenError struct{ error }
 
 type verifier struct {
 	opts    Options
 	checker *checker
 	report  *Report
-	store   [16]byte // zero if it is not known
-	// Of the last chunk whose header was looked at: its last sequence and its hash,
-	// and how many there were. The report has those that were checked.
+	store   [16]byte // zero if unknown
+	// The last sequence and hash of the last chunk whose header was examined, and the
+	// number of such chunks. The report has those that were checked.
 	last uint64
 	hash frame.Hash
 	seen int
-	// torn is the end of the segment before, if that is torn.
+	// torn is the end of the previous segment if that is torn.
 	torn *segment.CorruptError
-	// ended is what the report says of it, once what is before it was checked.
+	// ended is the entry of the report for it, added once everything before is checked.
 	ended *Torn
-	// passed is the segment before, if that could not be read.
+	// passed is the previous segment if it could not be read.
 	passed *segment.UnreadableError
 
 	done, total int64
 }
 
-// segment checks one segment and that it continues the one before.
+// segment checks one segment, and that it continues the previous one.
 func (v *verifier) segment(ctx context.Context, path string, first uint64) error {
 	s, err := segment.Open(path)
 	if err != nil {
@@ -198,7 +197,7 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 	var x frame.Index
 	before := v.done
 	err = v.chunks(ctx, s, first, &x)
-	// What was found in a chunk comes before what follows it.
+	// An error in a chunk precedes an error after it.
 	if checkErr := v.collect(0); checkErr != nil {
 		err = checkErr
 	}
@@ -217,7 +216,7 @@ func (v *verifier) segment(ctx context.Context, path string, first uint64) error
 	return v.index(s, &x)
 }
 
-// chunks checks the chunks of a segment, the entries of the last ones later.
+// chunks checks the chunks of a segment. The entries of the last ones are checked later.
 func (v *verifier) chunks(ctx context.Context, s *segment.Segment, first uint64, x *frame.Index) error {
 	path, before := s.Path(), v.done
 	walker := s.Walk()
@@ -261,7 +260,7 @@ func (v *verifier) progress(done int64) {
 	}
 }
 
-// broken makes a break of what, unless reading failed.
+// broken marks what as a break, unless reading failed.
 func broken(failed, what error) error {
 	if failed != nil {
 		return failed
@@ -274,14 +273,14 @@ func broken(failed, what error) error {
 	return what
 }
 
-// isTail reports whether nothing can be trusted from a corrupt part to the end
-// of the file. Whether entries are missing then, the next segment shows.
+// isTail reports whether a corrupt part extends to the end of the file. The next segment
+// shows whether entries are missing.
 func (v *verifier) isTail(s *segment.Segment, walker *segment.Walker, corrupt *segment.CorruptError) (bool, error) {
 	size, err := s.Size()
 	return walker.Offset() >= size && corrupt.Offset > 0, err
 }
 
-// chunk checks one chunk against what came before it.
+// chunk checks one chunk against the previous ones.
 func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *frame.Header) error {
 	r := v.report
 	corrupt := func(kind frame.Kind, format string, args ...any) error {
@@ -304,7 +303,7 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 		}
 		r.Store, r.FirstSequence, r.Before = h.StoreID, h.Sequence, h.SequenceBefore
 		if h.SequenceBefore <= v.opts.After {
-			r.Before = 0 // nothing is missing behind that entry
+			r.Before = 0 // no entry is missing after it
 		}
 		if v.passed != nil {
 			r.Before = min(r.Before, r.Unreadable[0].From-1)
@@ -314,7 +313,7 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 			return corrupt(frame.KindHash, "the hash before the first entry is not that of the store id")
 		}
 	case start && h.SequenceBefore > v.last && v.torn != nil:
-		// What is torn off was committed: the break is there.
+		// The torn chunk was committed, so the break is there.
 		v.torn.From, v.torn.To = v.last+1, h.SequenceBefore
 		return &brokenError{v.torn}
 	case start && h.SequenceBefore != v.last, !start && h.Sequence != v.last+1:
@@ -339,7 +338,7 @@ func (v *verifier) chunk(s *segment.Segment, offset int64, first uint64, h *fram
 	return v.contents(s, offset, first, h, hash)
 }
 
-// contents has the entries of a chunk checked. hash is that of the entry before.
+// contents starts the check of a chunk's entries. hash is the hash of the entry before.
 func (v *verifier) contents(s *segment.Segment, offset int64, first uint64, h *frame.Header, hash frame.Hash) error {
 	j := v.checker.begin()
 	for j == nil {
@@ -362,8 +361,8 @@ func (v *verifier) contents(s *segment.Segment, offset int64, first uint64, h *f
 	return nil
 }
 
-// collect takes the results of the oldest chunks, until so many are under way. After
-// the first break those of the others do not count.
+// collect processes the results of the oldest chunks until most are in progress. After the
+// first break, it ignores the results of the others.
 func (v *verifier) collect(most int) (err error) {
 	for len(v.checker.order) > most {
 		j := v.checker.next()
@@ -378,7 +377,7 @@ func (v *verifier) collect(most int) (err error) {
 	return err
 }
 
-// count adds a chunk that was checked to the report.
+// count adds a checked chunk to the report.
 func (v *verifier) count(j *contents) error {
 	if j.err != nil {
 		return j.err
@@ -406,7 +405,7 @@ func (v *verifier) count(j *contents) error {
 	return nil
 }
 
-// gather builds the index that the headers make.
+// gather builds the index from the headers.
 func gather(x *frame.Index, offset int64, h *frame.Header) {
 	if len(x.Records) == 0 {
 		*x = frame.Index{
@@ -433,7 +432,7 @@ func (v *verifier) index(s *segment.Segment, want *frame.Index) error {
 		return nil
 	}
 	same := slices.Equal(x.Records, want.Records)
-	// What the filter holds only who knows the entries can tell.
+	// Checking the filter would require the entries.
 	x.Filter, x.Records, want.Records = frame.Filter{}, nil, nil
 	if !same || !reflect.DeepEqual(x, want) {
 		return &brokenError{&segment.CorruptError{

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package faulty is a file.System for tests: it fails when it is told to, and
-// it can lose power, after which a directory holds what a disk would.
+// Package faulty is a file.System for tests. It fails on request, and it can simulate a
+// power failure, after which a directory has the contents that a disk would have.
 package faulty
 
 import (
@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/src/internal/logstore/file"
 )
 
-// Op is something that can fail.
+// Op is an operation that can fail.
 type Op int
 
 // The operations.
@@ -29,50 +29,48 @@ const (
 	SyncDirectory
 )
 
-// Fault is how an operation fails. The zero value is that it does not.
+// Fault describes how an operation fails. The zero value means success.
 type Fault struct {
-	// Err is returned. For a Write, Bytes of it are written before; a Write
-	// with Bytes and no error is short once, and has to be continued.
+	// Err is returned. A Write first writes Bytes. A Write with Bytes and no error is
+	// one short write, which has to be continued.
 	Err   error
 	Bytes int
 }
 
-// page is what a disk writes whole or not at all.
+// page is the unit that a disk writes atomically.
 const page = 4096
 
-// System is the faulty file system over a real directory. It is safe for
-// concurrent use.
+// System is a faulty file system on top of a real directory. It is safe for concurrent use.
 type System struct {
-	// Decide is asked before every operation; nil: nothing fails. n counts
-	// operations from 0. It is called while the System is locked.
+	// Decide is called before every operation, while the System is locked; nil: no
+	// faults. n counts operations from 0.
 	Decide func(op Op, n int, path string) Fault
 
 	mu    sync.Mutex
 	real  file.Plain
 	count int
 	off   bool
-	// nodes are by their name in the page cache; disk are the names that are
-	// durable.
+	// nodes has the files by their name in the page cache, disk by their durable name.
 	nodes, disk map[string]*node
 }
 
-// node is a file: what the page cache has and what the disk has.
+// node is a file with its contents in the page cache and on the disk.
 type node struct {
 	cache []byte
 	disk  []byte
-	// dirty are pages of the cache which the kernel still means to write.
+	// dirty has the pages of the cache that the kernel still has to write.
 	dirty map[int]bool
 }
 
-// New returns a System. What is in the directory already is durable.
+// New returns a System. Existing files of the directory are durable.
 func New() *System {
 	return &System{nodes: map[string]*node{}, disk: map[string]*node{}}
 }
 
-// ErrOff is returned by everything after the power is off.
+// ErrOff is the error of every operation after the power failure.
 var ErrOff = errors.New("the power is off")
 
-// fault counts an operation and decides its fate.
+// fault counts an operation and returns its fault.
 func (s *System) fault(op Op, path string) Fault {
 	if s.off {
 		return Fault{Err: ErrOff}
@@ -151,8 +149,7 @@ func (s *System) SyncDirectory(path string) error {
 	return nil
 }
 
-// Adopt takes the files of a directory for durable, as after a start of the
-// machine.
+// Adopt makes the files of a directory durable, as after a boot.
 func (s *System) Adopt(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -172,22 +169,21 @@ func (s *System) Adopt(dir string) error {
 	return nil
 }
 
-// Off takes the power away: every operation fails from now on.
+// Off cuts the power: every operation fails from now on.
 func (s *System) Off() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.off = true
 }
 
-// Cut makes the directory what the disk holds after Off: what was synced, and
-// of the rest, pages and names, what the random numbers say. Files that the
-// System has not seen stay.
+// Cut gives the directory the contents of the disk after Off: all synced data, and a random
+// part of the other pages and names. Files unknown to the System stay.
 func (s *System) Cut(random *rand.Rand) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	names := s.disk
 	if random.IntN(2) == 0 {
-		// The journal of the directory got out too.
+		// The journal of the directory was written, too.
 		names = s.nodes
 	}
 	for path := range s.nodes {
@@ -209,10 +205,10 @@ func (s *System) Cut(random *rand.Rand) error {
 	return nil
 }
 
-// survive returns what the disk holds of a file.
+// survive returns the contents of a file on the disk.
 func (n *node) survive(random *rand.Rand) []byte {
 	data := append([]byte(nil), n.disk...)
-	// The size may be any between the durable one and the last.
+	// The size is between the durable and the last one.
 	size := len(n.disk)
 	if more := len(n.cache) - size; more > 0 {
 		size += random.IntN(more + 1)
@@ -238,7 +234,7 @@ type faultyFile struct {
 	real   file.File
 }
 
-// Commit implements file.File. Like the real ones it continues short writes.
+// Commit implements file.File. Like the real implementations it continues short writes.
 func (f *faultyFile) Commit(buffers [][]byte, offset int64, sync bool) (done int64, err error) {
 	f.system.mu.Lock()
 	defer f.system.mu.Unlock()
@@ -264,7 +260,7 @@ func (f *faultyFile) Commit(buffers [][]byte, offset int64, sync bool) (done int
 		return done, nil
 	}
 	if fault := f.system.fault(Sync, f.path); fault.Err != nil {
-		// The kernel gives up on these pages, but keeps them in the cache.
+		// The kernel no longer writes these pages but keeps them in the cache.
 		clear(f.node.dirty)
 		return done, &file.SyncError{Err: fault.Err}
 	}
