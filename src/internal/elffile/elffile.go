@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package elffile reads headers, notes and tables of little-endian 64-bit ELF
-// files that may be hostile: it believes no offset and no length before it has
-// checked it against the file and the limits below, and never reads a whole
-// file. debug/elf is not meant for such files.
+// Package elffile reads headers, notes and tables of little-endian 64-bit ELF files
+// that may be hostile: it checks every offset and length against the file and the
+// limits below before use, and never reads a whole file. debug/elf is not designed for
+// such files.
 //
 // Source: the System V ABI (ELF-64).
 package elffile
@@ -21,8 +21,8 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-// Limits on what is read from one file. A file beyond them is either hostile
-// or broken; the largest libraries in use stay far below.
+// Limits on what is read from one file. The largest libraries in use stay far below;
+// a file beyond them is hostile or broken.
 const (
 	// MaxSections bounds the section headers of a file.
 	MaxSections = 8192
@@ -44,8 +44,8 @@ const (
 	sectionSize = 64
 )
 
-// File is an open ELF file whose headers were read. It may be used by several
-// goroutines if its reader may.
+// File is an open ELF file with its headers. It is safe for concurrent use if its
+// reader is.
 type File struct {
 	r    io.ReaderAt
 	size uint64
@@ -66,20 +66,20 @@ type Prog struct {
 	Align uint64
 }
 
-// Section is a section header. Name is empty for one with a name that is longer
-// than any of interest.
+// Section is a section header. Name is empty if the name is longer than any that is
+// looked up.
 type Section struct {
 	Name            string
 	Type            elf.SectionType
 	Flags           elf.SectionFlag
 	Addr, Off, Size uint64
 	Align, Entry    uint64
-	// Link is the index of a section that this one goes with.
+	// Link is the index of an associated section.
 	Link uint32
 }
 
-// Read returns the n bytes at off, which it does not believe to be there.
-// The caller bounds n.
+// Read returns the n bytes at off, or a *FormatError if the file is shorter. The caller
+// bounds n.
 func (e *File) Read(what string, off, n uint64) ([]byte, error) {
 	if off > e.size || n > e.size-off {
 		return nil, &FormatError{what, fmt.Sprintf("goes beyond the end of the file (%d bytes at %d, the file has %d)", n, off, e.size)}
@@ -94,8 +94,8 @@ func (e *File) Read(what string, off, n uint64) ([]byte, error) {
 	return b, nil
 }
 
-// New reads the headers of the ELF file of size bytes in r. The error is
-// ErrNotELF, a *FormatError, an *UnsupportedError, or that of r.
+// New reads the headers of the ELF file of size bytes in r. The error is ErrNotELF, a
+// *FormatError, an *UnsupportedError, or an error of r.
 func New(r io.ReaderAt, size int64) (*File, error) {
 	if size < identSize {
 		return nil, ErrNotELF
@@ -122,7 +122,7 @@ func New(r io.ReaderAt, size int64) (*File, error) {
 		return nil, &FormatError{"ELF header", fmt.Sprintf("unknown class %d", class)}
 	}
 
-	// Type and machine stand at the same place in 32-bit files.
+	// Type and machine have the same offsets in 32-bit files.
 	kind, err := e.Read("ELF header", identSize, 4)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func New(r io.ReaderAt, size int64) (*File, error) {
 	return e, e.readTables(h)
 }
 
-// readTables reads program and section headers as the ELF header h says.
+// readTables reads the program and section headers that the ELF header h locates.
 func (e *File) readTables(h []byte) error {
 	le := binary.LittleEndian
 	phoff, shoff := le.Uint64(h[32:]), le.Uint64(h[40:])
@@ -152,7 +152,7 @@ func (e *File) readTables(h []byte) error {
 	shentsize, shnum := le.Uint16(h[58:]), uint64(le.Uint16(h[60:]))
 	names := uint64(le.Uint16(h[62:]))
 
-	// Numbers too large for the header stand in the first section header.
+	// The first section header holds numbers that are too large for the ELF header.
 	if shoff != 0 && (shnum == 0 || phnum == 0xffff || names == uint64(elf.SHN_XINDEX)) {
 		first, err := e.Read("section headers", shoff, sectionSize)
 		if err != nil {
@@ -245,11 +245,11 @@ func (e *File) readSections(off, num, names uint64, entry uint16) error {
 	return nil
 }
 
-// longestSectionName is the longest section name that is of interest.
+// longestSectionName is the length of the longest section name that is looked up.
 const longestSectionName = len(buildIDSection)
 
-// sectionName returns the name at off in the name table, or "" for one that is
-// too long to matter.
+// sectionName returns the name at off in the name table, or "" if it is longer than
+// longestSectionName.
 func sectionName(table []byte, off uint32) string {
 	if uint64(off) >= uint64(len(table)) {
 		return ""
@@ -272,8 +272,8 @@ func (e *File) Section(name string) *Section {
 	return nil
 }
 
-// Loads returns the loadable segments. One that is not wholly in the file is
-// an error: then nothing in the file is where its headers say.
+// Loads returns the loadable segments. A segment that is not completely in the file is
+// an error: the headers do not match the content then.
 func (e *File) Loads() ([]capture.Segment, error) {
 	var segments []capture.Segment
 	for i, p := range e.Progs {
@@ -295,8 +295,8 @@ func (e *File) Loads() ([]capture.Segment, error) {
 	return segments, nil
 }
 
-// Open opens the regular file at path for New, with its size. It never waits,
-// as it would for the writer of a FIFO.
+// Open opens the regular file at path for New and returns its size. It never blocks, as
+// it would on a FIFO without a writer.
 func Open(path string) (f *os.File, size int64, err error) {
 	f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

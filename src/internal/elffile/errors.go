@@ -9,28 +9,27 @@ import (
 	"strings"
 )
 
-// ErrNotELF tells that a file is no ELF file at all.
+// ErrNotELF indicates that a file is not an ELF file.
 var ErrNotELF = errors.New("not an ELF file")
 
-// FormatError tells that a file claims to be ELF and is not well formed, or
-// is beyond a limit of this package.
+// FormatError reports an ELF file that is malformed or exceeds a limit of this package.
 type FormatError struct {
-	// What is the part that is wrong, such as "section headers".
+	// What is the malformed part, such as "section headers".
 	What string
-	// Why is what is wrong with it.
+	// Why is the defect.
 	Why string
 }
 
 func (e *FormatError) Error() string { return e.What + ": " + e.Why }
 
-// UnsupportedError tells that a file is sound but not of a kind that this
-// package understands.
+// UnsupportedError reports a valid ELF file of a kind that this package does not
+// support.
 type UnsupportedError struct {
 	Machine elf.Machine
 	Class   elf.Class
 	Data    elf.Data
-	// Type is set when the kind of file is the reason: an object file before
-	// linking, a core file.
+	// Type is set if the file type is the reason: an unlinked object file, a core
+	// file.
 	Type elf.Type
 }
 
@@ -45,7 +44,7 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("unsupported machine %s: want x86-64 or aarch64", machineName(e.Machine, e.Data))
 }
 
-// MachineName returns the usual name of a machine, for people to read.
+// MachineName returns the usual name of a machine for messages.
 func MachineName(m elf.Machine) string { return machineName(m, elf.ELFDATANONE) }
 
 func machineName(m elf.Machine, d elf.Data) string {
@@ -73,7 +72,7 @@ func machineName(m elf.Machine, d elf.Data) string {
 	case elf.EM_LOONGARCH:
 		return "loongarch"
 	}
-	// The name of an unknown one is a sum with a known one.
+	// The name of an unknown machine is a sum with a known one.
 	if s, ok := strings.CutPrefix(m.String(), "EM_"); ok && !strings.Contains(s, "+") {
 		return strings.ToLower(s)
 	}

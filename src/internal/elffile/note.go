@@ -9,29 +9,29 @@ import (
 	"errors"
 )
 
-// The note that holds the build-id.
+// Section, owner and type of the build-id note.
 const (
 	buildIDSection = ".note.gnu.build-id"
 	buildIDOwner   = "GNU"
 	buildIDType    = 3
 
-	// noteHeader is the size of the name length, the descriptor length and
-	// the type that a note begins with.
+	// noteHeader is the size of a note's header: name length, descriptor length and
+	// type.
 	noteHeader = 12
 )
 
-// Note is an ELF note. Desc aliases the bytes that it was read from.
+// Note is an ELF note. Desc aliases the bytes that it was parsed from.
 type Note struct {
 	Owner string
 	Type  uint32
 	Desc  []byte
 }
 
-// ErrNoteCut is the error of a note that its section has no room for.
+// ErrNoteCut is returned for a note that extends beyond its section.
 var ErrNoteCut = errors.New("the note goes beyond the end of its section")
 
-// NextNote reads the note b begins with and returns what follows it. Parts of
-// a note are padded to align bytes, 4 or 8.
+// NextNote parses the note at the beginning of b and returns the rest. The parts of a
+// note are padded to align bytes, 4 or 8.
 func NextNote(b []byte, align uint64) (n Note, rest []byte, err error) {
 	if len(b) < noteHeader {
 		return n, nil, ErrNoteCut
@@ -54,11 +54,11 @@ func NextNote(b []byte, align uint64) (n Note, rest []byte, err error) {
 	return n, b[end:], nil
 }
 
-// BuildID returns the GNU build-id, nil without one. It is looked for in the
-// note segments, which no tool strips, then in the section named after it. A
-// note that cannot be read counts as none.
+// BuildID returns the GNU build-id, nil without one. It searches the note segments,
+// which no tool strips, then the section .note.gnu.build-id. A note that cannot be read
+// is ignored.
 func (e *File) BuildID() []byte {
-	// Notes of a shared library take a few hundred bytes.
+	// The notes of a shared library take a few hundred bytes.
 	left := uint64(64 << 10)
 	find := func(off, size, align uint64) []byte {
 		if size > left {

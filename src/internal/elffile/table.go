@@ -4,7 +4,7 @@ package elffile
 
 import "fmt"
 
-// Entries calls f for each entry of a table, part by part.
+// Entries calls f for each entry of a table. It reads the table in parts.
 func (e *File) Entries(what string, t *Section, size uint64, f func(index uint32, b []byte) error) error {
 	if t.Size > MaxTable {
 		return &FormatError{what, fmt.Sprintf("%d bytes, more than %d", t.Size, MaxTable)}

@@ -4,10 +4,10 @@ package function
 
 import "strings"
 
-// Names that OpenSSL has for one thing differ by version and interface. They are
-// written as GnuTLS's probes write them.
+// The names of OpenSSL for the same algorithm differ by version and interface. They are
+// converted to the names that the probes of GnuTLS use.
 
-// hashName returns the name of a digest, "" if it is not one that signatures have.
+// hashName returns the name of a digest, "" unless signatures use it.
 func hashName(name string, nid uint32) string {
 	switch strings.ToUpper(name) {
 	case "MD5":
@@ -95,7 +95,7 @@ func hashOf(nid uint32) string {
 	return ""
 }
 
-// algorithmName returns the name of a type of key.
+// algorithmName returns the name of a key type.
 func algorithmName(name string) string {
 	switch strings.ToUpper(name) {
 	case "EC":
@@ -116,7 +116,7 @@ func algorithmName(name string) string {
 	return name
 }
 
-// algorithmOf returns the name of a type of key by its NID, "" if it is unknown.
+// algorithmOf returns the name of a key type by its NID, "" if it is unknown.
 func algorithmOf(nid uint32) string {
 	switch nid {
 	case 6:
@@ -170,7 +170,7 @@ func curveOf(nid uint32) string {
 	return ""
 }
 
-// curveName returns the name of a curve, "" if it is not one of those.
+// curveName returns the name of a curve, "" if it is unknown.
 func curveName(name string) string {
 	switch strings.ToUpper(name) {
 	case "P-192", "PRIME192V1", "SECP192R1":

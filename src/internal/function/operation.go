@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/wire/tls"
 )
 
-// registered are the values that IANA has registered.
+// registered are the keys with the values that IANA has registered.
 type registered struct {
 	suites, groups, schemes *schema.Key
 }
@@ -31,25 +31,25 @@ const (
 	badDTLS   = 0x100
 	stateOK   = 1
 	nullGroup = 0
-	// providerGroup is above all groups of TLS: a NID, which OpenSSL keeps for TLS
-	// 1.2.
+	// providerGroup is greater than all TLS groups. Group ids from here are NIDs,
+	// which OpenSSL stores for TLS 1.2.
 	providerGroup = 0x1000000
 )
 
-// isVersion reports whether a number is a version that OpenSSL has.
+// isVersion reports whether a number is a protocol version of OpenSSL.
 func isVersion(v uint32) bool {
 	return v >= 0x300 && v <= tls13 || v == 0xfeff || v == 0xfefd || v == badDTLS
 }
 
-// isPeers reports by the state of the handshake (OSSL_HANDSHAKE_STATE) whether a chain
-// that is verified is the peer's: its Certificate was received. A server's own is
-// completed in the same way when it is sent. The states of versions before and after
-// 3.2 have other numbers, which differ where it matters.
+// isPeers reports by the state of the handshake (OSSL_HANDSHAKE_STATE) whether the chain
+// being verified is the peer's, that is, whether its Certificate was received. A server
+// completes its own chain with the same function when it sends it. OpenSSL 3.2
+// renumbered the states; the numbers are distinct where it matters.
 func isPeers(state uint32) bool {
 	switch state {
 	case 4, 5: // TLS_ST_CR_CERT, TLS_ST_CR_COMP_CERT
 		return true
-	case 27, 30, 31: // TLS_ST_SR_CERT, since 3.2 30; TLS_ST_SR_COMP_CERT
+	case 27, 30, 31: // TLS_ST_SR_CERT (27, 30 since 3.2), TLS_ST_SR_COMP_CERT
 		return true
 	}
 	return false
@@ -60,8 +60,8 @@ func peersChain(c *Call) bool {
 	return ok && isPeers(state)
 }
 
-// negotiated reports by the state in which a handshake ended without success whether
-// version and suite were agreed upon: a side is certainly past the hellos.
+// negotiated reports whether version and suite were negotiated, by the state in which a
+// handshake failed: the side is certainly past the hellos.
 func negotiated(state uint32, server bool) bool {
 	if server {
 		return state >= 24
@@ -69,17 +69,17 @@ func negotiated(state uint32, server bool) bool {
 	return state >= 4 && state <= 11 || state >= 14 && state <= 19 || state >= 37
 }
 
-// values are those of a handshake.
+// values are the values of a handshake.
 type values struct {
 	server         bool
-	version, suite uint16 // 0: not known
+	version, suite uint16 // 0: unknown
 	group          uint16
 	resumed        bool
-	known          bool // whether resumed is
+	known          bool // whether resumed is valid
 	own, peer      uint16
 }
 
-// read reads the values of a call. problem is what cannot be, empty if all can.
+// read reads the values of a call. problem describes an impossible value, "" if none.
 func (r *registered) read(c *Call) (v values, problem string) {
 	role, ok := c.Value(layout.Server)
 	if !ok || role > 1 {
@@ -138,7 +138,7 @@ func (r *registered) readSuite(c *Call, v *values) (problem string) {
 	return ""
 }
 
-// readGroup reads the group of the key exchange of this handshake.
+// readGroup reads the group of this handshake's key exchange.
 func (r *registered) readGroup(c *Call, v *values) (problem string) {
 	own, hasOwn := c.Value(layout.Group)
 	of, hasSession := c.Value(layout.SessionGroup)
@@ -166,7 +166,7 @@ func (r *registered) readGroup(c *Call, v *values) (problem string) {
 		return ""
 	}
 	if c.Kind != Completed || v.resumed || !v.known {
-		// What is there may be an earlier handshake's.
+		// The group may be from an earlier handshake.
 		return ""
 	}
 	if hasSession && of != nullGroup && of < providerGroup {
@@ -200,8 +200,8 @@ func (r *registered) readSchemes(c *Call, v *values) (problem string) {
 	return ""
 }
 
-// signs reports whether the handshake had a signature of the server, whatever
-// operations were seen: TLS 1.3 without a pre-shared key, or a suite that says so.
+// signs reports whether the server certainly signed in the handshake, even if no
+// operation was seen: TLS 1.3 without a pre-shared key, or a suite with a signature.
 func (v *values) signs() bool {
 	if v.version == tls13 {
 		return v.known && !v.resumed
@@ -209,8 +209,8 @@ func (v *values) signs() bool {
 	return v.version != 0 && v.known && !v.resumed && tls.IsSigned(v.suite)
 }
 
-// handshake returns a handshake that has ended, with the parts of h, nil if there was
-// none to speak of.
+// handshake returns an ended handshake with the parts of h, nil if it did not take
+// place.
 func (r *registered) handshake(c *Call, h *handshake) (*Operation, string) {
 	v, problem := r.read(c)
 	if problem != "" {
@@ -255,8 +255,7 @@ func (r *registered) handshake(c *Call, h *handshake) (*Operation, string) {
 	if parts.chain {
 		root.Contexts = append(root.Contexts, wire.Context{Name: "tls::verify_cert_chain", Contexts: parts.chains})
 	}
-	// The other side's signature is certain without an operation only if it is the
-	// server's.
+	// Without an operation, only the server's signature is certain.
 	if v.peer != 0 && (len(parts.verify) > 0 || !v.server && v.signs()) {
 		hold(root, signature("tls::verify", v.peer, parts.verify))
 	} else {
@@ -277,10 +276,10 @@ func signature(name string, scheme uint16, operations []wire.Context) wire.Conte
 	return c
 }
 
-// partsByPlace are the operations of a handshake by where they belong.
+// partsByPlace are the operations of a handshake, grouped by the context they belong to.
 type partsByPlace struct {
 	exchange, sign, verify, chains, other []wire.Context
-	// chain: the peer's chain was verified.
+	// chain reports whether the peer's chain was verified.
 	chain bool
 }
 
@@ -357,10 +356,10 @@ func (r *registered) keyOperation(c *Call) (*Operation, string) {
 	return o, ""
 }
 
-// maxBits is above the size of every key in use.
+// maxBits is larger than the size of every key in use.
 const maxBits = 65535
 
-// bits returns the size of a key in bits, 0 if it is not known.
+// bits returns the size of a key in bits, 0 if unknown.
 func bits(c *Call) uint32 {
 	if b, ok := c.Value(layout.KeyBits); ok && b != 0 && c.Operation != layout.Generate {
 		return b
@@ -376,7 +375,7 @@ func bits(c *Call) uint32 {
 	return 0
 }
 
-// curve returns the name of the curve of a key, "" if it is not known.
+// curve returns the name of the curve of a key, "" if unknown.
 func curve(c *Call) string {
 	if name := curveName(c.Group); name != "" {
 		return name
@@ -399,8 +398,8 @@ func curve(c *Call) string {
 	return ""
 }
 
-// hash returns the name of the digest of a signature, "" if it has none or it is not
-// known: a length alone does not tell it.
+// hash returns the name of the digest of a signature, "" if it has none or it is
+// unknown: a length does not identify a digest.
 func hash(c *Call) string {
 	if nid, ok := c.Value(layout.DigestContextNID); ok && c.Digest == "" {
 		return hashOf(nid)
@@ -408,7 +407,7 @@ func hash(c *Call) string {
 	return hashName(c.Digest, c.SetDigest)
 }
 
-// isName reports whether a text can be a name of OpenSSL.
+// isName reports whether a string can be a name of OpenSSL.
 func isName(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c <= ' ' && c != ' ' || c >= 0x7f {
@@ -418,7 +417,7 @@ func isName(text string) bool {
 	return true
 }
 
-// word, text add an element to a context; an empty text is not known.
+// word adds a number to a context, text a string unless it is empty, which means unknown.
 func word(c *wire.Context, key string, value int64) {
 	c.Elements = append(c.Elements, wire.Element{Key: key, Word: value})
 }
@@ -429,7 +428,7 @@ func text(c *wire.Context, key, value string) {
 	}
 }
 
-// hold adds an inner context if it says anything.
+// hold adds an inner context unless it is empty.
 func hold(c *wire.Context, inner wire.Context) {
 	if len(inner.Elements) > 0 || len(inner.Contexts) > 0 {
 		c.Contexts = append(c.Contexts, inner)

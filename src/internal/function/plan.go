@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// randomBytes of the server's random tell two handshakes apart.
+// randomBytes of the server's random are read to distinguish handshakes.
 const randomBytes = 8
 
 // planOf returns the plan of a library.
@@ -51,7 +51,7 @@ func none(p *capture.Plan) error {
 	return &capture.NoSitesError{Want: "function that can be recorded", Errors: p.Errors}
 }
 
-// wanted reports whether a site belongs to a layer that is whole.
+// wanted reports whether a site belongs to a complete layer.
 func wanted(l *layout.Library, s *layout.Site) bool {
 	switch s.Role {
 	case layout.HandshakeServer, layout.HandshakeClient, layout.Handshake, layout.HandshakeEnd, layout.ConnectionFree:
@@ -62,7 +62,7 @@ func wanted(l *layout.Library, s *layout.Site) bool {
 	return l.PublicKey
 }
 
-// call puts a site of a layout into the form of a plan.
+// call converts a site of a layout to a call of a plan.
 func call(s *layout.Site) *capture.Call {
 	c := &capture.Call{
 		Role: uint8(s.Role), Operation: uint8(s.Operation), StackDelta: s.StackDelta, External: s.External,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package function is the source "function": it plans sites in the functions of
-// libraries without probes, and makes operations of the calls that the programs
+// libraries without probes, and builds operations from the calls that the BPF programs
 // there report.
 //
-// A value is recorded only if package layout vouches for its place and it is one
-// that can be: a protocol version, a cipher suite or a group that IANA has
-// registered. The first one that cannot be is taken for a wrong layout, and
+// A value is recorded only if package layout verified its location and the value is
+// possible: a protocol version, a cipher suite or a group that IANA has registered. The
+// first impossible value indicates a wrong layout, and the library is not recorded any
+// more.
 // nothing more of that library is recorded.
 package function
 
@@ -23,28 +24,28 @@ import (
 // Name is the name of the source.
 const Name = "function"
 
-// maxStandings bounds the libraries that are remembered.
+// maxStandings bounds the number of libraries with a standing.
 const maxStandings = 4096
 
-// Source plans sites, and knows how far the values of each library have proved
-// right. It may be used from any goroutine.
+// Source plans sites and tracks whether the values of each library are plausible. It is
+// safe for concurrent use.
 type Source struct {
 	mu        sync.Mutex
 	standings map[string]*Standing
 }
 
-// Standing is how far the values of a library have proved right.
+// Standing is the evidence for and against the values of a library.
 type Standing struct {
-	// Agreed and Differed count the handshakes whose values were the same at the
-	// socket, and were not.
+	// Agreed counts the handshakes with the same values at the socket, Differed those
+	// with other values there.
 	Agreed, Differed uint64
-	// Refused counts records that were dropped because a value cannot be.
+	// Refused counts the records that were dropped because of an impossible value.
 	Refused uint64
-	// Quarantine is why nothing of the library is recorded, nil if it is.
+	// Quarantine is the reason why the library is not recorded, nil if it is recorded.
 	Quarantine error
 }
 
-// Verified reports whether another source saw the same values.
+// Verified reports whether another source observed the same values.
 func (s *Standing) Verified() bool { return s.Agreed > 0 }
 
 // New returns a source.
@@ -53,8 +54,8 @@ func New() *Source { return &Source{standings: map[string]*Standing{}} }
 // Capture returns the source for package attach.
 func (s *Source) Capture() capture.Source { return capture.Source{Name: Name, Plan: s.plan} }
 
-// QuarantineError tells that a library is not recorded because its values cannot
-// be trusted.
+// QuarantineError reports that a library is not recorded because its values are
+// implausible.
 type QuarantineError struct {
 	BuildID []byte
 	Reason  string
@@ -64,8 +65,8 @@ func (e *QuarantineError) Error() string {
 	return fmt.Sprintf("the library with build-id %x is not recorded any more: %s", e.BuildID, e.Reason)
 }
 
-// errNoBuildID: operations are recorded with the build-id of their library, by
-// which it is also known when values prove wrong.
+// errNoBuildID is returned for a library without a build-id. Operations are recorded
+// with the build-id of their library, and it identifies a library in quarantine.
 var errNoBuildID = errors.New("it has no build-id")
 
 func (s *Source) plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
@@ -85,7 +86,7 @@ func (s *Source) plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
 	return planOf(l)
 }
 
-// Standing returns how far the values of a library have proved right.
+// Standing returns a copy of the standing of a library.
 func (s *Source) Standing(buildID []byte) Standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,12 +96,12 @@ func (s *Source) Standing(buildID []byte) Standing {
 	return Standing{}
 }
 
-// of returns the standing of a library. The caller holds mu.
+// of returns the standing of a library and adds it if needed. The caller holds mu.
 func (s *Source) of(buildID []byte) *Standing {
 	known := s.standings[string(buildID)]
 	if known == nil {
 		if len(s.standings) >= maxStandings {
-			// What is in quarantine is not forgotten.
+			// Libraries in quarantine are never evicted.
 			for id, other := range s.standings {
 				if other.Quarantine == nil {
 					delete(s.standings, id)
@@ -114,15 +115,15 @@ func (s *Source) of(buildID []byte) *Standing {
 	return known
 }
 
-// Agree notes that a socket had the same values as a library.
+// Agree records that a socket had the same values as a library.
 func (s *Source) Agree(buildID []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.of(buildID).Agreed++
 }
 
-// Differ notes that a socket had other values. It returns a *QuarantineError if the
-// library is in quarantine from now on.
+// Differ records that a socket had other values than a library. It returns a
+// *QuarantineError if this puts the library into quarantine.
 func (s *Source) Differ(buildID []byte, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,8 +132,8 @@ func (s *Source) Differ(buildID []byte, reason string) error {
 	return known.suspect(buildID, reason)
 }
 
-// Refuse notes that a value cannot be. It returns a *QuarantineError if the library
-// is in quarantine from now on.
+// Refuse records an impossible value. It returns a *QuarantineError if this puts the
+// library into quarantine.
 func (s *Source) Refuse(buildID []byte, reason string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,8 +142,8 @@ func (s *Source) Refuse(buildID []byte, reason string) error {
 	return known.suspect(buildID, reason)
 }
 
-// suspect puts a library into quarantine. What a socket has confirmed stays: any
-// program can give its own copy of a library false values.
+// suspect puts a library into quarantine, unless a socket has confirmed its values: any
+// program can make its own copy of a library report false values.
 func (s *Standing) suspect(buildID []byte, reason string) error {
 	if s.Verified() || s.Quarantine != nil {
 		return nil
@@ -151,7 +152,7 @@ func (s *Standing) suspect(buildID []byte, reason string) error {
 	return s.Quarantine
 }
 
-// String describes the standing of a library for people; empty: nothing is known.
+// String describes the standing of a library for messages, "" without evidence.
 func (s *Standing) String() string {
 	switch {
 	case s.Quarantine != nil:

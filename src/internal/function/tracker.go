@@ -10,17 +10,17 @@ import (
 	"crypto-auditing/src/internal/wire"
 )
 
-// Kind is what a Call reports.
+// Kind is the kind of a Call.
 type Kind uint8
 
 // The kinds.
 const (
-	// Completed, Failed, Abandoned: a handshake has ended so, the last one because its
-	// connection was freed.
+	// Completed, Failed, Abandoned: a handshake has ended; Abandoned: its connection
+	// was freed before the end.
 	Completed Kind = 1 + iota
 	Failed
 	Abandoned
-	// Over: an exchange after the handshake is over.
+	// Over: an exchange after the handshake has ended.
 	Over
 	// Chain: the verification of a certificate chain begins.
 	Chain
@@ -28,72 +28,73 @@ const (
 	KeyOperation
 )
 
-// Call is a record of the programs. The tracker keeps none of its memory.
+// Call is a record of the BPF programs. The tracker keeps no reference to its memory.
 type Call struct {
-	// Time and Start, when the handshake began, are in nanoseconds since boot.
+	// Time is the time of the call, Start the beginning of the handshake, both in
+	// nanoseconds since boot.
 	Time, Start uint64
-	// Task is the kernel's: process in the upper half, thread in the lower.
+	// Task is the kernel's id: process in the upper half, thread in the lower.
 	Task uint64
-	// Connection numbers handshakes, Chain the verifications of chains; 0: none.
+	// Connection identifies a handshake, Chain the verification of a chain; 0: none.
 	Connection uint64
 	Chain      uint32
 	Kind       Kind
 	Operation  layout.Operation
-	// Late: the handshake had begun before the first hit.
+	// Late: the handshake began before the first hit.
 	Late       bool
 	Executable string
 	BuildID    []byte
-	// Value returns a value, false if there is none.
+	// Value returns a value, false if the record does not have it.
 	Value func(layout.ValueID) (uint32, bool)
-	// Input is the length of what is signed or verified, 0: unknown. The others
-	// were set on the context: NIDs, and the size of a key.
+	// Input is the length of the signed or verified data in bytes, 0: unknown. The
+	// others were set on the context: NIDs, and the size of a key in bits.
 	Input, SetDigest, SetCurve, SetBits uint32
-	// Type, Digest and Group are names; empty: not known.
+	// Type, Digest and Group are names; empty: unknown.
 	Type, Digest, Group string
 }
 
-// Operation is what one or several calls were: a handshake, or an operation outside
-// of one.
+// Operation is built from one or several calls: a handshake, or an operation outside
+// of a handshake.
 type Operation struct {
 	Task, Start, End uint64
 	Executable       string
-	// BuildID is that of the library of the root. Contexts of others have their
-	// own.
+	// BuildID is the build-id of the root context's library. Contexts of other
+	// libraries have their own.
 	BuildID []byte
 	Root    wire.Context
-	// Handshake: Role ("client" or "server"), Version, Suite and Group are those of a
-	// TLS handshake; 0: not known.
+	// Handshake reports a TLS handshake, with its Role ("client" or "server"), Version,
+	// Suite and Group; 0: unknown.
 	Handshake             bool
 	Role                  string
 	Version, Suite, Group uint16
 }
 
-// Limits of what waits for the end of its handshake.
+// Limits of handshakes that have not ended.
 const (
-	// maxOpen is how many handshakes are remembered.
+	// maxOpen bounds the number of such handshakes.
 	maxOpen = 16384
-	// maxParts is how many operations of a handshake are remembered. Most have
-	// fewer than ten; a chain has one for each certificate.
+	// maxParts bounds the operations that are kept of a handshake. Most have fewer
+	// than ten; a chain has one for each certificate.
 	maxParts = 64
-	// openTime is how long a handshake is remembered after its last operation, in
-	// nanoseconds. Operations of one that takes longer stand for themselves.
+	// openTime is the time that a handshake is kept after its last operation, in
+	// nanoseconds. Then its operations are emitted on their own.
 	openTime = 60e9
 )
 
-// Stats counts what a Tracker has seen.
+// Stats are the counters of a Tracker.
 type Stats struct {
-	// Handshakes and Operations count what was given out, Refused the records in
-	// which a value cannot be, Surplus the operations of handshakes with more than
-	// maxParts. Open is the number of handshakes that wait for their end.
+	// Handshakes and Operations count what was emitted, Refused the records with an
+	// impossible value, Surplus the operations beyond maxParts of a handshake. Open is
+	// the number of handshakes that have not ended.
 	Handshakes, Operations, Refused, Surplus uint64
 	Open                                     int
 }
 
-// Tracker makes operations of calls. It is used by one goroutine.
+// Tracker builds operations from calls. It must be used by one goroutine only.
 type Tracker struct {
 	source *Source
 	emit   func(*Operation)
-	// quarantined is called when a library is in quarantine from now on.
+	// quarantined is called when a library is put into quarantine.
 	quarantined func(*QuarantineError)
 	registered  *registered
 	open        map[uint64]*list.Element // of *handshake
@@ -101,23 +102,23 @@ type Tracker struct {
 	stats       Stats
 }
 
-// handshake is what is known of one before its end.
+// handshake is a handshake that has not ended.
 type handshake struct {
 	connection, last uint64
 	parts            []part
 }
 
-// part is an operation inside of a handshake.
+// part is an operation within a handshake.
 type part struct {
 	operation   *Operation
 	kind        layout.Operation
 	chain       uint32
 	peersChain  bool
-	verifyChain bool // is the verification of a chain itself
+	verifyChain bool // it is the verification of a chain itself
 }
 
-// NewTracker returns a tracker that gives operations to emit, and the libraries that
-// the source has put into quarantine to quarantined.
+// NewTracker returns a tracker that calls emit with each operation, and quarantined with
+// each library that the source puts into quarantine.
 func NewTracker(s *Source, r *schema.Registry, emit func(*Operation), quarantined func(*QuarantineError)) *Tracker {
 	return &Tracker{
 		source: s, emit: emit, quarantined: quarantined, registered: newRegistered(r),
@@ -132,7 +133,7 @@ func (t *Tracker) Stats() Stats {
 	return s
 }
 
-// Add takes a call.
+// Add processes a call.
 func (t *Tracker) Add(c *Call) {
 	if standing := t.source.Standing(c.BuildID); standing.Quarantine != nil {
 		t.stats.Refused++
@@ -159,7 +160,7 @@ func (t *Tracker) Add(c *Call) {
 	}
 }
 
-// refuse notes that a value of a call cannot be.
+// refuse records an impossible value of a call.
 func (t *Tracker) refuse(c *Call, problem string) {
 	t.stats.Refused++
 	if err := t.source.Refuse(c.BuildID, problem); err != nil {
@@ -176,7 +177,7 @@ func (t *Tracker) give(o *Operation) {
 	t.emit(o)
 }
 
-// hold keeps a part of a handshake until its end.
+// hold keeps a part of a handshake until the handshake ends.
 func (t *Tracker) hold(c *Call, p part) {
 	e := t.open[c.Connection]
 	if e == nil {
@@ -192,7 +193,7 @@ func (t *Tracker) hold(c *Call, p part) {
 	if len(h.parts) >= maxParts {
 		t.stats.Surplus++
 		if p.operation != nil {
-			// It is no less true for that.
+			// The operation is valid without its handshake.
 			t.give(p.operation)
 		}
 		return
@@ -200,7 +201,7 @@ func (t *Tracker) hold(c *Call, p part) {
 	h.parts = append(h.parts, p)
 }
 
-// take forgets a handshake and returns it, nil if there is none.
+// take removes a handshake and returns it, nil if there is none.
 func (t *Tracker) take(connection uint64) *handshake {
 	e := t.open[connection]
 	if e == nil {
@@ -210,7 +211,7 @@ func (t *Tracker) take(connection uint64) *handshake {
 	return t.order.Remove(e).(*handshake)
 }
 
-// release gives out the operations of a handshake for themselves.
+// release emits the operations of a handshake on their own.
 func (t *Tracker) release(h *handshake) {
 	if h == nil {
 		return
@@ -222,8 +223,8 @@ func (t *Tracker) release(h *handshake) {
 	}
 }
 
-// Expire gives out the operations of handshakes that have not ended for long. The
-// time is in nanoseconds since boot.
+// Expire emits the operations of handshakes whose last operation is older than openTime.
+// at is the current time in nanoseconds since boot.
 func (t *Tracker) Expire(at uint64) {
 	for t.order.Len() > 0 {
 		h := t.order.Front().Value.(*handshake)
@@ -234,7 +235,7 @@ func (t *Tracker) Expire(at uint64) {
 	}
 }
 
-// end gives out a handshake.
+// end emits a handshake.
 func (t *Tracker) end(c *Call) {
 	h := t.take(c.Connection)
 	o, problem := t.registered.handshake(c, h)

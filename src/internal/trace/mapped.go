@@ -12,22 +12,22 @@ import (
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
-// noteMapped takes what a process has mapped. It is called by the watcher.
+// noteMapped records a file that another process has mapped. The watcher calls it.
 func (t *Tracer) noteMapped(m mappings.Mapping) {
 	if m.PID != t.own {
 		t.mapped.Note(m)
 	}
 }
 
-// attachMapped attaches to what was mapped and is not attached yet.
+// attachMapped attaches to the mapped files that are not attached yet.
 func (t *Tracer) attachMapped() {
 	if len(t.sources) > 0 {
-		// What it cannot attach to is in the report.
+		// Files that it cannot attach to are in the report.
 		_ = t.libraries.Attach()
 	}
 }
 
-// mapsOf returns the files that a process has mapped to execute them (proc(5)).
+// mapsOf returns the executable file mappings of a process (proc(5)).
 func mapsOf(pid int) (all []mappings.Mapping) {
 	file, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {

@@ -13,15 +13,15 @@ import (
 	"crypto-auditing/src/internal/wire"
 )
 
-// Report is what a tracer knows of what it could not see.
+// Report lists what a tracer could not record.
 type Report struct {
-	// Unseen are sentences without a full stop: what no source could see.
+	// Unseen are sentences without a full stop about what no source could see.
 	Unseen []string
 	// Lost are the losses by reason.
 	Lost []loss.Loss
 }
 
-// Report returns what was not seen, after Run.
+// Report returns the report. Call it after Run.
 func (t *Tracer) Report() Report {
 	r := Report{Lost: t.losses.List()}
 	add := func(format string, arguments ...any) { r.Unseen = append(r.Unseen, fmt.Sprintf(format, arguments...)) }
@@ -57,15 +57,14 @@ func (t *Tracer) Report() Report {
 	return r
 }
 
-// reportLibraries adds which of the cryptographic libraries that were loaded were not
-// attached.
+// reportLibraries adds the cryptographic libraries that were loaded but not attached.
 func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
 	attached, refused := map[string]bool{}, map[string]string{}
 	for _, l := range t.libraries.Status() {
 		if l.Sites > 0 {
 			attached[base(l.Path)] = true
 		} else if l.Error != "" {
-			// The first of the reasons is enough here; crauctl probes has all.
+			// The first reason is sufficient here; crauctl probes lists all.
 			reason, _, _ := strings.Cut(strings.TrimPrefix(l.Error, "cannot attach to "+l.Path+": "), "\n")
 			refused[base(l.Path)] = reason
 		}
@@ -92,7 +91,7 @@ func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
 	}
 }
 
-// reportConnections adds what is known of connections.
+// reportConnections adds what was missed of connections.
 func (t *Tracer) reportConnections(seen wire.Stats, add func(format string, arguments ...any)) {
 	counts, err := t.sockets.Counts()
 	if err != nil {
@@ -110,7 +109,7 @@ func (t *Tracer) reportConnections(seen wire.Stats, add func(format string, argu
 	}
 }
 
-// base returns the name of the file that a path leads to.
+// base returns the file name that a path resolves to.
 func base(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package trace records trees of processes from all sources, without a service and
-// without a log: what is recorded goes to a function. It is what crauctl trace
-// does.
+// Package trace records process trees from all sources, without a service and without a
+// log: it passes the recorded events to a function. It implements crauctl trace.
 package trace
 
 import (
@@ -33,20 +32,20 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// window is how long events of a context are gathered.
+// window is the time for which events of a context are collected into a group.
 const window = 20 * time.Millisecond
 
 // Options configure a Tracer.
 type Options struct {
-	// Sources are those to record from.
+	// Sources are the sources to record from.
 	Sources []event.Source
-	// Files may hold sites, besides the usual libraries: the program and what it
-	// loads.
+	// Files are files that may hold sites, besides the usual libraries: the program and
+	// what it loads.
 	Files []string
-	// Relays are base names of programs, as globs, that pass on handshakes of others.
+	// Relays are globs for base names of programs that relay handshakes of others.
 	Relays []string
-	// Take is given what was recorded. The batch is the tracer's again when it
-	// returns. It is called in the goroutine of Run.
+	// Take is called with each recorded batch, in the goroutine of Run. The batch is
+	// valid until it returns.
 	Take func(*pipeline.Batch)
 }
 
@@ -60,7 +59,7 @@ func (o *Options) suspects(executable string) bool {
 	})
 }
 
-// Tracer records trees of processes.
+// Tracer records process trees.
 type Tracer struct {
 	options   Options
 	tracer    *probe.Tracer
@@ -71,18 +70,18 @@ type Tracer struct {
 	files     *discover.Files
 	answering func()
 
-	// sockets is nil if that source is not used, or cannot be for socketsErr.
+	// sockets is nil if that source is not used, or if it failed with socketsErr.
 	sockets    *sockets.Source
 	socketsErr error
 
-	// sources plan sites in files. functions is nil if that source is not used, or
-	// cannot be for functionsErr.
+	// sources plan sites in files. functions is nil if that source is not used, or if
+	// it failed with functionsErr.
 	sources      []capture.Source
 	functions    *function.Source
 	functionsErr error
 	refusing     sync.WaitGroup
 
-	// watcher reports what is mapped; nil: it cannot, for watcherErr.
+	// watcher reports new mappings; nil if it failed with watcherErr.
 	watcher    *mappings.Watcher
 	watcherErr error
 	own        int
@@ -90,12 +89,12 @@ type Tracer struct {
 	mapped *attach.Mapped
 
 	mu sync.Mutex
-	// quarantined are libraries that were detached because of their values.
+	// quarantined are the errors of libraries that were put into quarantine.
 	quarantined []error
 }
 
-// DeniedError reports that the calling user may not trace. Its text is what is
-// needed.
+// DeniedError reports that the calling user is not permitted to trace. Its text names
+// the missing privileges.
 type DeniedError struct{ Err error }
 
 func (e *DeniedError) Error() string {
@@ -107,13 +106,13 @@ func (e *DeniedError) Error() string {
 
 func (e *DeniedError) Unwrap() error { return e.Err }
 
-// kernelNeedsAdmin reports whether a denial is that of placing probes one by one.
+// kernelNeedsAdmin reports whether the kernel refused to place probes one by one.
 func kernelNeedsAdmin(err error) bool {
 	var denied *probe.DeniedError
 	return errors.As(err, &denied)
 }
 
-// denied makes a DeniedError of what the kernel has not allowed.
+// denied converts a permission error of the kernel to a DeniedError.
 func denied(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return &DeniedError{err}
@@ -121,9 +120,9 @@ func denied(err error) error {
 	return err
 }
 
-// New loads the programs and attaches them wherever the processes may come by, so
-// that nothing of a command that is started afterwards is missed. Nothing is
-// recorded yet. The error is a *DeniedError if the user may not do that.
+// New loads the BPF programs and attaches them to all libraries that the processes may
+// use, so that nothing of a command that is started afterwards is missed. Recording
+// begins with Start or Add. The error is a *DeniedError if the user lacks privileges.
 func New(o Options) (*Tracer, error) {
 	t := &Tracer{
 		options: o, losses: &loss.Counters{}, files: &discover.Files{}, own: os.Getpid(),
@@ -139,7 +138,7 @@ func New(o Options) (*Tracer, error) {
 	return t, nil
 }
 
-// prepare attaches everything.
+// prepare loads and attaches all sources.
 func (t *Tracer) prepare() (err error) {
 	if t.tree, err = tree.Follow(t.tracer); err != nil {
 		return err
@@ -156,7 +155,7 @@ func (t *Tracer) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	// Both take some tenths of a second.
+	// Both take some tenths of a second, so they run concurrently.
 	var attaching sync.WaitGroup
 	var attachErr error
 	attaching.Go(func() { attachErr = t.attachLibraries(log) })
@@ -182,7 +181,8 @@ func (t *Tracer) prepare() (err error) {
 
 // attachLibraries attaches to the libraries and the files of the command.
 func (t *Tracer) attachLibraries(log *slog.Logger) error {
-	// A library with probes is not recorded by its functions as well.
+	// A library with probes is not recorded by its functions as well, so probes come
+	// first.
 	if t.options.uses(event.USDT) {
 		t.sources = append(t.sources, provider.Source())
 	}
@@ -207,17 +207,17 @@ func (t *Tracer) attachLibraries(log *slog.Logger) error {
 	return t.libraries.Attach()
 }
 
-// quarantine ends the recording of a library whose values cannot be trusted. It is
-// called by the pipeline.
+// quarantine stops the recording of a library whose values are implausible. The
+// pipeline calls it.
 func (t *Tracer) quarantine(q *function.QuarantineError) {
 	t.mu.Lock()
 	t.quarantined = append(t.quarantined, q)
 	t.mu.Unlock()
-	// Detaching waits for the kernel.
+	// Detaching waits for the kernel, so it runs in its own goroutine.
 	t.refusing.Go(func() { t.libraries.Refuse(function.Name, q.BuildID, q) })
 }
 
-// sink gives batches to a function.
+// sink passes batches to a function.
 type sink struct {
 	batch pipeline.Batch
 	take  func(*pipeline.Batch)
@@ -234,8 +234,8 @@ func (s *sink) Put(b *pipeline.Batch) {
 
 func (s *sink) Close() {}
 
-// Start has the processes recorded that start starts, one as a rule, and all that
-// they start in turn. It is called once, instead of Add.
+// Start records the processes that the function start starts, usually one, and all their
+// descendants. Call it once, instead of Add.
 func (t *Tracer) Start(start func() error) error {
 	var startErr error
 	adopted := false
@@ -251,8 +251,8 @@ func (t *Tracer) Start(start func() error) error {
 	return startErr
 }
 
-// Add has processes recorded that run already, with all that they have started and
-// will start. The error is a *tree.NoProcessError if one is not there.
+// Add records running processes and all their descendants. The error is a
+// *tree.NoProcessError if one does not exist.
 func (t *Tracer) Add(pids ...int) error {
 	all, err := t.tree.Add(pids...)
 	if err != nil {
@@ -268,19 +268,19 @@ func (t *Tracer) Add(pids ...int) error {
 	return nil
 }
 
-// Ended reports whether no process is left to record.
+// Ended reports whether no recorded process is left.
 func (t *Tracer) Ended() bool {
 	empty, err := t.tree.Empty()
 	return empty || err != nil
 }
 
-// Run records until ctx ends, and then what is under way.
+// Run records until ctx is done, and then drains the events in flight.
 func (t *Tracer) Run(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	var others sync.WaitGroup
 	others.Go(func() {
-		// Replaced libraries are not noticed if it fails.
+		// If it fails, replaced libraries are not noticed.
 		_ = t.libraries.Watch(watching)
 	})
 	others.Go(func() {
@@ -300,7 +300,7 @@ func (t *Tracer) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		// Nothing may be attached once the pipeline detaches.
+		// Nothing may attach after the pipeline detaches.
 		stop()
 		others.Wait()
 		stopRecording()
@@ -316,7 +316,7 @@ func (t *Tracer) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close frees everything. The processes that were recorded continue.
+// Close releases all resources. The recorded processes continue.
 func (t *Tracer) Close() error {
 	var errs []error
 	if t.watcher != nil {
