@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package loss counts the events that could not be recorded, by reason, and
-// keeps what the log does not tell of yet.
+// Package loss counts, by reason, the events that could not be recorded, and keeps the losses
+// that the log does not report yet.
 package loss
 
 import (
@@ -10,9 +10,9 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Loss is what was lost for one reason since the agent started. Hits are those
-// of probes, Events what they would have added to the log: one for a new
-// context and one for each value.
+// Loss is the total loss for one reason since the agent started. Hits counts probe hits, Events
+// the events that they would have added to the log: one for a new context and one for each
+// value.
 type Loss struct {
 	Reason       Reason
 	Hits, Events uint64
@@ -21,19 +21,18 @@ type Loss struct {
 // Count is a number of lost hits and events.
 type Count struct{ Hits, Events uint64 }
 
-// Add adds another number.
+// Add adds n to the count.
 func (c *Count) Add(n Count) { c.Hits += n.Hits; c.Events += n.Events }
 
-// Notice is what the log is told of the losses for one reason.
+// Notice is the report of losses for one reason in the log.
 type Notice struct {
 	Reason Reason
 	Count
-	// Since is when the first may have happened, in nanoseconds since boot.
+	// Since is the earliest time of the first loss, in nanoseconds since boot.
 	Since uint64
 }
 
-// Unrecorded is a time in which a library was not recorded, in nanoseconds
-// since boot.
+// Unrecorded is a period in which a library was not recorded, in nanoseconds since boot.
 type Unrecorded struct {
 	Reason     event.UnrecordedReason
 	Library    string // base name
@@ -41,24 +40,24 @@ type Unrecorded struct {
 	Start, End uint64
 }
 
-// maxUnrecorded is how many of them wait for the log before those of one
-// library are joined.
+// maxUnrecorded is the number of pending periods above which those of one library are
+// joined.
 const maxUnrecorded = 256
 
-// Counters count losses and know which of them are not in the log yet. Methods
-// may be called concurrently. The zero value is usable.
+// Counters count losses and keep track of those that are not in the log yet. It is safe for
+// concurrent use. The zero value is usable.
 type Counters struct {
 	mu    sync.Mutex
 	count []counted
-	// unrecorded are those that are not in the log yet.
+	// unrecorded has the periods that are not in the log yet.
 	unrecorded []Unrecorded
 }
 
 type counted struct {
 	Loss
-	// recorded are those of which the log tells.
+	// recorded counts the losses that the log reports.
 	recorded Count
-	// since is when the first loss not recorded may have happened.
+	// since is the earliest time of the first loss not in the log.
 	since uint64
 }
 
@@ -81,7 +80,7 @@ func (l *Counters) Add(r Reason, n Count, since uint64) {
 	c.Events += n.Events
 }
 
-// AddRecorded counts a loss of which the log tells already.
+// AddRecorded counts a loss that the log already reports.
 func (l *Counters) AddRecorded(r Reason, n Count) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,7 +90,7 @@ func (l *Counters) AddRecorded(r Reason, n Count) {
 	c.recorded.Add(n)
 }
 
-// Miss notes that a library was not recorded for a time.
+// Miss records that a library was not recorded for a period.
 func (l *Counters) Miss(u Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,8 +105,8 @@ func (l *Counters) Miss(u Unrecorded) {
 	l.unrecorded = append(l.unrecorded, u)
 }
 
-// Raise sets the total for a reason that is counted elsewhere. It reports
-// whether that is more than before.
+// Raise sets the total for a reason that is counted elsewhere. It reports whether the total
+// has increased.
 func (l *Counters) Raise(r Reason, total Count, since uint64) bool {
 	l.mu.Lock()
 	c := l.of(r)
@@ -127,8 +126,8 @@ func (l *Counters) of(r Reason) *counted {
 	return &l.count[len(l.count)-1]
 }
 
-// Take returns what is not in the log yet, appended to the arguments, and
-// counts it as recorded: it goes into the log next, or is given to Restore.
+// Take appends everything that is not in the log yet to the arguments and counts it as
+// recorded. The caller must write it to the log or pass it to Restore.
 func (l *Counters) Take(now uint64, notices []Notice, unrecorded []Unrecorded) ([]Notice, []Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,7 +146,7 @@ func (l *Counters) Take(now uint64, notices []Notice, unrecorded []Unrecorded) (
 	return notices, unrecorded
 }
 
-// Restore takes back what Take returned and did not get into the log.
+// Restore takes back results of Take that were not written to the log.
 func (l *Counters) Restore(notices []Notice, unrecorded []Unrecorded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -162,7 +161,7 @@ func (l *Counters) Restore(notices []Notice, unrecorded []Unrecorded) {
 	l.unrecorded = append(l.unrecorded, unrecorded...)
 }
 
-// Pending reports whether there is a loss that is not in the log yet.
+// Pending reports whether there are losses that are not in the log yet.
 func (l *Counters) Pending() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,7 +173,7 @@ func (l *Counters) Pending() bool {
 	return len(l.unrecorded) > 0
 }
 
-// List returns all losses.
+// List returns the losses of all reasons.
 func (l *Counters) List() []Loss {
 	l.mu.Lock()
 	defer l.mu.Unlock()

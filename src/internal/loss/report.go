@@ -10,25 +10,25 @@ import (
 	"crypto-auditing/src/internal/message"
 )
 
-// reportInterval is how often continuing losses are logged, and how long
-// nothing must be lost until they count as ended.
+// reportInterval is the interval at which ongoing losses are logged, and the time without
+// losses after which they count as ended.
 const reportInterval = uint64(time.Minute)
 
-// Report logs when losses begin, continue and end. Times are in nanoseconds
-// since boot. It is for one goroutine.
+// Report logs when losses begin, continue and end. Times are in nanoseconds since boot. It is
+// for use by one goroutine.
 type Report struct {
 	Log *slog.Logger
-	// known are all losses at the last look, before those when the present
-	// ones began.
+	// known is the total at the last update, before the total when the current losses
+	// began.
 	known, before Count
-	// losing is set from their beginning to their end. newest is when the last
-	// were noticed, logged when they were last logged, with what was known.
+	// losing is set while losses continue. newest is the time when the last loss was
+	// noticed, logged the time when losses were last logged, loggedLosses the total then.
 	losing         bool
 	newest, logged uint64
 	loggedLosses   Count
 }
 
-// Update looks at the losses since the start, by reason.
+// Update processes the losses since the start, by reason.
 func (r *Report) Update(at uint64, losses []Loss) {
 	var total Count
 	var reasons []string
@@ -59,11 +59,10 @@ func (r *Report) Update(at uint64, losses []Loss) {
 	r.known = total
 }
 
-// Due reports whether it is time to look whether the losses have ended.
+// Due reports whether it is time to check whether the losses have ended.
 func (r *Report) Due(at uint64) bool { return r.losing && at-r.newest >= reportInterval }
 
-// Wait returns how long an idle pipeline may wait until that; negative:
-// without limit.
+// Wait returns how long an idle pipeline may wait until Due; negative means without limit.
 func (r *Report) Wait(at uint64) time.Duration {
 	if !r.losing {
 		return -1
