@@ -10,22 +10,21 @@ import (
 	"unicode/utf8"
 )
 
-// Entry is a group as the log numbers it. How it appears on the interfaces is
-// decided here alone: D-Bus signals, Read and Open, varlink, the Go client and
-// crauctl show the same attributes, keys, values and times.
+// Entry is a numbered group of the log. This type alone defines how entries appear on the
+// interfaces: D-Bus signals, Read and Open, varlink, the Go client and crauctl have the same
+// attributes, keys, values and times.
 type Entry struct {
 	Sequence uint64
-	// Boot is the time of boot to which the times of the group are relative, in
-	// nanoseconds since the Unix epoch.
+	// Boot is the boot time to which the times of the group are relative, in nanoseconds
+	// since the Unix epoch.
 	Boot int64
-	// Group is the entry, Raw its bytes in the log.
+	// Group is the decoded entry, Raw its bytes in the log.
 	Group *Group
 	Raw   []byte
 }
 
-// WallTime returns the time that lies ns after boot, both in nanoseconds, boot
-// and the result since the Unix epoch. It is the epoch if there is no such time,
-// as in the public project's tools.
+// WallTime returns the time ns nanoseconds after boot; boot and the result are in nanoseconds
+// since the Unix epoch. On overflow it returns the epoch, as the public project's tools do.
 func WallTime(boot int64, ns uint64) int64 {
 	if ns > math.MaxInt64 || (boot > 0 && int64(ns) > math.MaxInt64-boot) {
 		return 0
@@ -33,17 +32,16 @@ func WallTime(boot int64, ns uint64) int64 {
 	return boot + int64(ns)
 }
 
-// Microseconds turns ns since the Unix epoch into µs; times before are 0.
+// Microseconds converts ns since the Unix epoch to µs. Earlier times become 0.
 func Microseconds(ns int64) uint64 { return uint64(max(ns, 0)) / uint64(time.Microsecond) }
 
-// Start and End are the times of the first and the last event, in µs since the
-// Unix epoch.
+// Start returns the time of the first event, in µs since the Unix epoch.
 func (e *Entry) Start() uint64 { return Microseconds(WallTime(e.Boot, e.Group.Start)) }
 
-// End is the time of the last event, as Start is that of the first.
+// End returns the time of the last event, in µs since the Unix epoch.
 func (e *Entry) End() uint64 { return Microseconds(WallTime(e.Boot, e.Group.End)) }
 
-// Names of the attributes of a group, on all interfaces.
+// Names of the attributes of a group on all interfaces.
 const (
 	AttributeParent     = "parent"
 	AttributeName       = "name"
@@ -53,15 +51,15 @@ const (
 	AttributeSource     = "source"
 	AttributeLost       = "lost"
 	AttributeReason     = "reason"
-	// The times of what was not recorded.
+	// The bounds of a period without recording.
 	AttributeUnrecordedSince = "unrecorded-since"
 	AttributeUnrecordedUntil = "unrecorded-until"
 )
 
-// MaxAttributes is how many attributes a group has at most.
+// MaxAttributes is the maximum number of attributes of a group.
 const MaxAttributes = 10
 
-// Attribute is one thing that is known of a group besides its data.
+// Attribute is a property of a group other than its elements.
 type Attribute struct {
 	Name string
 	// Text is UTF-8 without NUL; nil if the attribute is a number.
@@ -69,8 +67,8 @@ type Attribute struct {
 	Number uint64
 }
 
-// Attributes appends what is known of the group besides its data. Origin and
-// parent are hex digits, times µs since the Unix epoch.
+// Attributes appends the attributes of the group. Origin and parent are in hexadecimal digits,
+// times in µs since the Unix epoch.
 func (e *Entry) Attributes(dst []Attribute) []Attribute {
 	g := e.Group
 	text := func(name string, text []byte) { dst = append(dst, Attribute{Name: name, Text: text}) }
@@ -88,7 +86,7 @@ func (e *Entry) Attributes(dst []Attribute) []Attribute {
 		text(AttributeExecutable, Escaped(executable))
 	}
 	if len(g.Unit) > 0 {
-		text(AttributeUnit, Plain(g.Unit)) // a backslash is a part of many
+		text(AttributeUnit, Plain(g.Unit)) // backslashes are common in unit names
 	}
 	if len(g.Source) > 0 {
 		text(AttributeSource, Plain(g.Source))
@@ -107,8 +105,7 @@ func (e *Entry) Attributes(dst []Attribute) []Attribute {
 	return dst
 }
 
-// ContextOrigin returns the build-id of the library that opened the context,
-// empty if it is not known.
+// ContextOrigin returns the build-id of the library that opened the context, empty if unknown.
 func (g *Group) ContextOrigin() []byte {
 	if len(g.Origin) == 0 && len(g.Events) > 0 && g.Events[0].Kind == NewContext {
 		return g.Events[0].Origin
@@ -116,8 +113,8 @@ func (g *Group) ContextOrigin() []byte {
 	return g.Origin
 }
 
-// ContextExecutable returns the base name of the program of the context, as it is
-// in the log; empty if it is not known.
+// ContextExecutable returns the base name of the context's program as in the log, empty if
+// unknown.
 func (g *Group) ContextExecutable() []byte {
 	if len(g.Executable) == 0 && len(g.Events) > 0 && g.Events[0].Kind == NewContext {
 		return g.Events[0].Executable
@@ -125,8 +122,8 @@ func (g *Group) ContextExecutable() []byte {
 	return g.Executable
 }
 
-// Form returns how a value appears: a Word as a number, a String as text, which is
-// UTF-8 without NUL, and a Blob as bytes.
+// Form returns the external form of a value: Word for a number, String for text, which is UTF-8
+// without NUL, and Blob for bytes.
 func (v *Value) Form() ValueKind {
 	if v.Kind == String && (bytes.IndexByte(v.Bytes, 0) >= 0 || !utf8.Valid(v.Bytes)) {
 		return Blob
@@ -134,8 +131,8 @@ func (v *Value) Form() ValueKind {
 	return v.Kind
 }
 
-// Escaped returns a key, or the name of a context or a program, as it appears: in
-// the form of AppendEscaped. What needs no escapes is returned as it is.
+// Escaped returns the external form of a key, or of the name of a context or program: that of
+// AppendEscaped. A name that needs no escapes is returned unchanged.
 func Escaped[T []byte | string](name T) T {
 	for i := range len(name) {
 		if c := name[i]; c < 0x20 || c > 0x7e || c == '\\' {
@@ -145,8 +142,8 @@ func Escaped[T []byte | string](name T) T {
 	return name
 }
 
-// Plain returns text of the log that is no name, such as a reason or a unit, as text:
-// escaped only if it could not be text otherwise. It never returns nil.
+// Plain returns text of the log that is not a name, such as a reason or a unit. It escapes the
+// text only if it is not valid text otherwise. It never returns nil.
 func Plain[T ~string | ~[]byte](text T) []byte {
 	b := append([]byte{}, text...)
 	if bytes.IndexByte(b, 0) >= 0 || !utf8.Valid(b) {

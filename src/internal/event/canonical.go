@@ -4,17 +4,17 @@ package event
 
 import "encoding/binary"
 
-// scanner reads an entry that is written exactly as Append writes it, which all
-// entries of the agent are: keys are compared as a whole, in their order. What is
-// not as it expects, an error included, is left to the decoder.
+// scanner reads an entry in exactly the form that Append writes, as all entries of the agent
+// are: it compares whole keys in their order. For any other input, including errors, the decoder
+// is used.
 type scanner struct {
 	b   []byte
 	pos int
 	ok  bool
 }
 
-// canonical decodes an entry of that form; ok is false for another one, of which g
-// holds anything then.
+// canonical decodes an entry in that form. ok is false for another form; the contents of g are
+// then undefined.
 func (d *decoder) canonical(g *Group) (ok bool) {
 	s := scanner{b: d.b, ok: true}
 	*g = Group{Events: g.Events[:0]}
@@ -75,7 +75,7 @@ func (s *scanner) event(e *Event) {
 		e.Executable = s.bytes(majorBytes)
 		return
 	}
-	// One with more keys, of a value that is not whole, is rare.
+	// Elements with more keys, because their value is incomplete, are rare.
 	s.literal("\xa1\x64Data\xa2\x63key", 0)
 	e.Key = s.text()
 	s.literal("\x65value", 0)
@@ -98,7 +98,7 @@ func (s *scanner) event(e *Event) {
 	}
 }
 
-// next passes over a literal that may be there, and reports whether it was.
+// next skips an optional literal and reports whether it was present.
 func (s *scanner) next(literal string) bool {
 	end := s.pos + len(literal)
 	if end > len(s.b) || string(s.b[s.pos:end]) != literal {
@@ -108,7 +108,7 @@ func (s *scanner) next(literal string) bool {
 	return true
 }
 
-// literal passes over what must be there after skip bytes.
+// literal skips a required literal after skip bytes.
 func (s *scanner) literal(literal string, skip int) {
 	s.pos += skip
 	s.ok = s.next(literal) && s.ok
@@ -123,7 +123,7 @@ func (s *scanner) id(id *ContextID) {
 	s.pos += len(id)
 }
 
-// fixed reads a number of eight bytes.
+// fixed reads an eight-byte number.
 func (s *scanner) fixed() uint64 {
 	if len(s.b)-s.pos < 8 {
 		s.ok = false

@@ -10,22 +10,22 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of what Decode accepts. What the agent writes is far below them;
-// they bound what a damaged or hostile file can make a reader do.
+// Limits of Decode. Entries of the agent are far smaller; the limits bound the cost of a damaged
+// or malicious file.
 const (
-	// MaxEntry is the length of an entry in bytes.
+	// MaxEntry is the maximum length of an entry in bytes.
 	MaxEntry = 1 << 20
-	// MaxEvents is the number of events in a group.
+	// MaxEvents is the maximum number of events in a group.
 	MaxEvents = 1 << 16
-	// maxDepth is the nesting of unknown items that are skipped.
+	// maxDepth is the maximum nesting of unknown items, which are skipped.
 	maxDepth = 16
 )
 
-// A SyntaxError says where an entry stops being one.
+// A SyntaxError reports invalid bytes in an entry.
 type SyntaxError struct {
-	// Offset counts from the beginning of the entry, in bytes.
+	// Offset is the offset in the entry, in bytes.
 	Offset int
-	// Problem says what is wrong there.
+	// Problem describes the error.
 	Problem string
 }
 
@@ -33,13 +33,12 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("bad event group at byte %d: %s", e.Offset, e.Problem)
 }
 
-// Decode decodes the first entry of b into g and returns its length. Byte
-// slices of g alias b; the array behind g.Events is used again. Map keys it
-// does not know are skipped (RFC 8949 and RFC 8742 describe the form; items
-// of indefinite length are not accepted).
+// Decode decodes the first entry of b into g and returns its length. Byte slices of g alias b;
+// the array of g.Events is reused. Unknown map keys are skipped. The form is described in RFC
+// 8949 and RFC 8742; items of indefinite length are not accepted.
 //
-// The error is io.EOF if b is empty, io.ErrUnexpectedEOF if b ends inside
-// the entry, and a *SyntaxError if it is no event group.
+// The error is io.EOF if b is empty, io.ErrUnexpectedEOF if b ends inside the entry, and a
+// *SyntaxError if the entry is not an event group.
 func Decode(b []byte, g *Group) (int, error) {
 	if len(b) == 0 {
 		return 0, io.EOF
@@ -51,8 +50,8 @@ func Decode(b []byte, g *Group) (int, error) {
 	return d.length(b)
 }
 
-// Len returns the length of the first entry of b without decoding it. Its
-// errors are those of Decode.
+// Len returns the length of the first entry of b without decoding it. Its errors are those of
+// Decode.
 func Len(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, io.EOF
@@ -65,17 +64,17 @@ func Len(b []byte) (int, error) {
 	return d.length(b)
 }
 
-// decoder reads items from b. After the first error it does nothing more.
+// decoder reads items from b. After the first error its methods do nothing.
 type decoder struct {
 	b   []byte
 	pos int
 	err error
 }
 
-// newDecoder returns a decoder of the first entry of b.
+// newDecoder returns a decoder for the first entry of b.
 func newDecoder(b []byte) decoder { return decoder{b: b[:min(len(b), MaxEntry)]} }
 
-// length returns the length of the first entry of b, which has been read.
+// length returns the length of the first entry of b after it was decoded.
 func (d *decoder) length(b []byte) (int, error) {
 	switch {
 	case d.err == nil:
@@ -171,7 +170,7 @@ func (d *decoder) text(what string) []byte {
 	return b
 }
 
-// validText is utf8.Valid with the common short ASCII text decided first.
+// validText is utf8.Valid with a fast path for short ASCII text.
 func validText(b []byte) bool {
 	short := b
 	for ; len(short) >= 8; short = short[8:] {
@@ -187,8 +186,7 @@ func validText(b []byte) bool {
 	return true
 }
 
-// bytesOrText reads a byte string, or the text string that some encoders
-// write in its place.
+// bytesOrText reads a byte string, or a text string, which some encoders write instead.
 func (d *decoder) bytesOrText(what string) []byte {
 	at := d.pos
 	major, n := d.head()
@@ -213,7 +211,7 @@ func (d *decoder) context(id *ContextID) {
 	copy(id[:], b)
 }
 
-// Bits of the map keys that a group must have.
+// Bits of the required map keys of a group.
 const (
 	hasContext = 1 << iota
 	hasStart
@@ -359,7 +357,7 @@ func (d *decoder) value(v *Value) {
 	}
 }
 
-// signed returns the number with a head that was read at.
+// signed converts n, from the head at offset at, to a signed number.
 func (d *decoder) signed(at int, major byte, n uint64) int64 {
 	if n > math.MaxInt64 {
 		d.pos = at
@@ -371,7 +369,7 @@ func (d *decoder) signed(at int, major byte, n uint64) int64 {
 	return int64(n)
 }
 
-// word reads a number of 64 bits, signed.
+// word reads a signed 64-bit number.
 func (d *decoder) word(what string) int64 {
 	at := d.pos
 	major, n := d.head()
@@ -382,7 +380,7 @@ func (d *decoder) word(what string) int64 {
 	return d.signed(at, major, n)
 }
 
-// key reads a text key that must be the given one.
+// key reads a text key that must equal name.
 func (d *decoder) key(name string) {
 	at := d.pos
 	if string(d.text("a text key")) != name && d.err == nil {
@@ -401,9 +399,9 @@ func (d *decoder) boolean() bool {
 	return n == 21
 }
 
-// skip passes over one item of any kind.
+// skip skips one item of any kind.
 func (d *decoder) skip() {
-	// The items still to pass over at each depth.
+	// The number of items to skip at each depth.
 	var left [maxDepth]uint64
 	left[0] = 1
 	for level := 0; level >= 0; {
@@ -431,8 +429,8 @@ func (d *decoder) skip() {
 			}
 			continue
 		case majorArray, majorMap:
-			// Every item takes a byte at least, so that a huge count ends at
-			// the end of the input.
+			// Every item takes at least one byte, so a huge count fails at the end of the
+			// input.
 			if n > MaxEntry {
 				d.fail("more items than the limit")
 				return

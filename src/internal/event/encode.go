@@ -49,9 +49,8 @@ type Head struct {
 	Unit, Source             []byte
 }
 
-// AppendHead appends what precedes the events of a group, whose number must
-// be known. The events follow by AppendNewContext and AppendData; together
-// they are what Append writes.
+// AppendHead appends the part of a group before its events, with the number of events. The caller
+// appends the events with AppendNewContext and AppendData. The result equals that of Append.
 func AppendHead(dst []byte, h *Head, events int) []byte {
 	entries := byte(4)
 	for _, attribute := range [...][]byte{h.Name, h.Executable, h.Origin, h.Unit, h.Source} {
@@ -100,8 +99,8 @@ func AppendNewContext(dst []byte, parent ContextID, origin, executable []byte) [
 	return appendBytes(dst, executable)
 }
 
-// AppendData appends one Data event. A key that is not UTF-8 is escaped; a
-// String that is not UTF-8 is written as a byte string.
+// AppendData appends one Data event. A key that is not UTF-8 is escaped; a String that is not
+// UTF-8 is written as a byte string.
 func AppendData(dst, key []byte, v *Value) []byte {
 	entries := byte(2)
 	if v.Truncated {
@@ -122,9 +121,9 @@ func AppendData(dst, key []byte, v *Value) []byte {
 	return dst
 }
 
-// DataHead returns what AppendData writes before the value of a key, if the value
-// is whole: neither truncated nor unreadable. AppendValue completes it. Whoever
-// writes many values of a key need not encode it each time.
+// DataHead returns the bytes that AppendData writes before a value of a key, for values that are
+// neither truncated nor unreadable. AppendValue completes the event. It avoids encoding a key
+// for each of many values.
 func DataHead(key []byte) []byte { return appendDataHead(nil, 2, key) }
 
 func appendDataHead(dst []byte, entries byte, key []byte) []byte {
@@ -135,7 +134,7 @@ func appendDataHead(dst []byte, entries byte, key []byte) []byte {
 	return append(dst, "\x65value"...)
 }
 
-// AppendValue appends a value as it stands in a Data event.
+// AppendValue appends a value in the form of a Data event.
 func AppendValue(dst []byte, v *Value) []byte {
 	switch v.Kind {
 	case Word:
@@ -149,8 +148,8 @@ func AppendValue(dst []byte, v *Value) []byte {
 	return appendBytes(dst, v.Bytes)
 }
 
-// appendTime writes a time in the nine-byte form, whatever its value: equal
-// offsets in neighbouring entries are what makes them compress.
+// appendTime always writes a time in the nine-byte form: equal offsets in neighbouring entries
+// make them compress well.
 func appendTime(dst []byte, t uint64) []byte {
 	dst = append(dst, majorUint|27)
 	return binary.BigEndian.AppendUint64(dst, t)
@@ -192,9 +191,8 @@ func appendHeader(dst []byte, major byte, n uint64) []byte {
 	}
 }
 
-// AppendEscaped appends b with every byte that belongs to no valid UTF-8
-// sequence, every control character and the backslash written as \xNN: the
-// one form in which such names are shown, everywhere.
+// AppendEscaped appends b with every invalid UTF-8 byte, every control character and the
+// backslash written as \xNN. This is the only external form of such names.
 func AppendEscaped(dst, b []byte) []byte {
 	const digits = "0123456789abcdef"
 	for len(b) > 0 {
@@ -211,8 +209,8 @@ func AppendEscaped(dst, b []byte) []byte {
 	return dst
 }
 
-// Unescape is the inverse of AppendEscaped. A backslash that begins no \xNN
-// stands for itself.
+// Unescape is the inverse of AppendEscaped. A backslash that does not start \xNN stands for
+// itself.
 func Unescape(text string) string {
 	if !strings.Contains(text, `\x`) {
 		return text

@@ -2,12 +2,11 @@
 
 package event
 
-// FormatVersion is the version of the event model that metadata states, as
-// the public project numbers it.
+// FormatVersion is the version of the event model in metadata, as numbered by the public
+// project.
 const FormatVersion = 1
 
-// Keys of the data in metadata groups. The first two are the public
-// project's.
+// Keys of the elements in metadata groups. The first two are defined by the public project.
 const (
 	KeyVersion  = "version"
 	KeyBootTime = "boot_time"
@@ -20,9 +19,8 @@ const (
 	KeyContextKey = "crau::context_key"
 )
 
-// AppendMetadata appends the metadata group that begins a segment. bootTime
-// is the time of boot in seconds since the Unix epoch, now the time since
-// boot in nanoseconds.
+// AppendMetadata appends the metadata group at the start of a segment. bootTime is the boot time
+// in seconds since the Unix epoch, now the time since boot in nanoseconds.
 func AppendMetadata(dst []byte, bootTime int64, now uint64) []byte {
 	return Append(dst, &Group{Start: now, End: now, Events: []Event{
 		{Key: []byte(KeyVersion), Value: Value{Word: FormatVersion}},
@@ -30,22 +28,21 @@ func AppendMetadata(dst []byte, bootTime int64, now uint64) []byte {
 	}})
 }
 
-// Loss is a number of events that were fired and are not in the log, for one
-// reason, in a span of time.
+// Loss reports events that occurred and are not in the log, for one reason and period.
 type Loss struct {
-	// Events counts what the log would hold: one for a new context, one for
-	// each value. Hits counts probe hits of which nothing was recorded; it is
-	// zero where only values of a recorded hit are missing.
+	// Events counts the events that the log would have: one for a new context, one for each
+	// value. Hits counts probe hits of which nothing was recorded; it is zero if only values
+	// of recorded hits are missing.
 	Events, Hits uint64
-	// Reason is one of the words that the status of the agent lists.
+	// Reason is one of the reasons that the status of the agent lists.
 	Reason string
 	// Place is "kernel", "agent" or "disk".
 	Place string
-	// Start and End bound the time of the loss, in nanoseconds since boot.
+	// Start and End are the bounds of the period, in nanoseconds since boot.
 	Start, End uint64
 }
 
-// AppendLoss appends the metadata group that records a loss.
+// AppendLoss appends the metadata group that reports a loss.
 func AppendLoss(dst []byte, l *Loss) []byte {
 	return Append(dst, &Group{Start: l.Start, End: l.End, Events: []Event{
 		{Key: []byte(KeyLostEvents), Value: Value{Word: int64(l.Events)}},
@@ -55,8 +52,8 @@ func AppendLoss(dst []byte, l *Loss) []byte {
 	}})
 }
 
-// Loss returns what a metadata group says of a loss; ok is false if it is
-// about something else.
+// Loss returns the loss that a metadata group reports; ok is false if the group reports something
+// else.
 func (g *Group) Loss() (l Loss, ok bool) {
 	l.Start, l.End = g.Start, g.End
 	ok = g.report(KeyLostEvents, fields{
@@ -65,8 +62,7 @@ func (g *Group) Loss() (l Loss, ok bool) {
 	return l, ok
 }
 
-// BootTime returns the time of boot that a metadata group states, in seconds
-// since the Unix epoch.
+// BootTime returns the boot time in a metadata group, in seconds since the Unix epoch.
 func (g *Group) BootTime() (seconds int64, ok bool) {
 	if !g.IsMetadata() {
 		return 0, false
@@ -79,9 +75,8 @@ func (g *Group) BootTime() (seconds int64, ok bool) {
 	return 0, false
 }
 
-// AppendNewKey appends the metadata group that says that context ids are made
-// under a new key from here on: contexts that were open before do not go on
-// under their ids.
+// AppendNewKey appends the metadata group that reports a new key for context ids: contexts that
+// were open before do not continue under their ids.
 func AppendNewKey(dst []byte, now uint64) []byte {
 	return Append(dst, &Group{Start: now, End: now, Events: []Event{
 		{Key: []byte(KeyContextKey), Value: Value{Kind: String, Bytes: []byte("renewed")}},

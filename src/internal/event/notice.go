@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Keys of the data in notices. docs/log-format.md documents them.
+// Keys of the elements in notices, documented in docs/log-format.md.
 const (
 	KeyRecording    = "crau::recording"
 	KeyAgentVersion = "crau::agent_version"
@@ -35,26 +35,25 @@ const (
 	KeyEndReason = "crau::end_reason"
 )
 
-// Keys that stand for attributes of an entry where those appear as data.
+// Keys for attributes of an entry that are shown as elements.
 const (
 	KeyUnit   = "crau::unit"
 	KeySource = "crau::source"
 )
 
-// Scope is the scope of the keys that describe the log itself, or stand for
-// attributes.
+// Scope is the scope of the keys that describe the log itself or stand for attributes.
 const Scope = "crau"
 
 const prefix = Scope + "::"
 
-// IsNotice reports whether the group is a notice: a metadata group about what
-// the log holds or lacks, which no filter may hide. The metadata group that
-// begins a segment is none.
+// IsNotice reports whether the group is a notice: a metadata group about the contents of the log
+// or missing parts of it, which no filter may hide. The metadata group at the start of a segment
+// is not a notice.
 func (g *Group) IsNotice() bool {
 	return g.IsMetadata() && len(g.Events) > 0 && strings.HasPrefix(string(g.Events[0].Key), prefix)
 }
 
-// State is what a Recording reports.
+// State is the state that a Recording reports.
 type State string
 
 // The states.
@@ -63,25 +62,24 @@ const (
 	Stopped State = "stopped"
 )
 
-// Recording is the notice that recording has started or stopped.
+// Recording is the notice that recording started or stopped.
 type Recording struct {
 	State State
-	// Version is that of the agent, BootID the kernel's boot id.
+	// Version is the version of the agent, BootID the kernel's boot id.
 	Version string
 	BootID  [16]byte
-	// Time is when, in nanoseconds since boot.
+	// Time is in nanoseconds since boot.
 	Time uint64
-	// StopReason is "requested", or the error that stopped the agent. Only
-	// with Stopped.
+	// StopReason, only with Stopped, is "requested" or the error that stopped the agent.
 	StopReason string
-	// Since is when recording ended before this start, in nanoseconds since
-	// the Unix epoch, and Reason why. Since is 0 for the first start of a
-	// store. Only with Started.
+	// Since, only with Started, is the time when recording ended before this start, in
+	// nanoseconds since the Unix epoch, and Reason the reason. Since is 0 for the first start
+	// of a store.
 	Since  int64
 	Reason UnrecordedReason
 }
 
-// AppendRecording appends the notice.
+// AppendRecording appends the notice of a start or stop.
 func AppendRecording(dst []byte, r *Recording) []byte {
 	n := notice{}
 	n.text(KeyRecording, string(r.State))
@@ -96,7 +94,7 @@ func AppendRecording(dst []byte, r *Recording) []byte {
 	return n.append(dst, r.Time, r.Time)
 }
 
-// Recording returns what a notice reports of a start or stop.
+// Recording returns the start or stop that a notice reports.
 func (g *Group) Recording() (r Recording, ok bool) {
 	r.Time = g.Start
 	var boot string
@@ -104,52 +102,50 @@ func (g *Group) Recording() (r Recording, ok bool) {
 		KeyRecording: text(&r.State), KeyAgentVersion: text(&r.Version), KeyBootID: text(&boot),
 		KeyStopReason: text(&r.StopReason), KeyUnrecordedSince: word(&r.Since), KeyUnrecordedReason: text(&r.Reason),
 	})
-	// A value of another form leaves the id unknown.
+	// The id stays unknown if the value has another form.
 	if len(boot) == hex.EncodedLen(len(r.BootID)) {
 		_, _ = hex.Decode(r.BootID[:], []byte(boot))
 	}
 	return r, ok
 }
 
-// UnrecordedReason is why nothing was recorded for a time.
+// UnrecordedReason is the reason why nothing was recorded for a period.
 type UnrecordedReason string
 
 // The reasons.
 const (
-	// AgentStopped: the agent was stopped in good order.
+	// AgentStopped: the agent was stopped cleanly.
 	AgentStopped UnrecordedReason = "agent-stopped"
-	// AgentKilled: the agent ended without a word, the machine did not.
+	// AgentKilled: the agent ended without a notice, the machine did not stop.
 	AgentKilled UnrecordedReason = "agent-killed"
-	// MachineStopped: the agent was stopped in good order, then the machine
-	// was started anew.
+	// MachineStopped: the agent was stopped cleanly, then the machine was restarted.
 	MachineStopped UnrecordedReason = "machine-stopped"
-	// MachineCrashed: the machine was started anew, and the agent had not been
-	// stopped.
+	// MachineCrashed: the machine was restarted without stopping the agent.
 	MachineCrashed UnrecordedReason = "machine-crashed"
-	// LibraryReplaced: another file took the place of a library, and programs
-	// could use it before the agent was attached to it.
+	// LibraryReplaced: another file took the path of a library, and programs could use it
+	// before the agent attached to it.
 	LibraryReplaced UnrecordedReason = "library-replaced"
-	// LibraryAdded: a library appeared, and programs could use it before the
-	// agent was attached to it.
+	// LibraryAdded: a library was added, and programs could use it before the agent attached
+	// to it.
 	LibraryAdded UnrecordedReason = "library-added"
-	// LibraryOverwritten: the file of a library was opened for writing, and the
-	// agent had to detach from it.
+	// LibraryOverwritten: the file of a library was opened for writing, and the agent had to
+	// detach from it.
 	LibraryOverwritten UnrecordedReason = "library-overwritten"
 )
 
-// Unrecorded is a time in which hits were neither recorded nor counted.
+// Unrecorded is a period in which hits were neither recorded nor counted.
 type Unrecorded struct {
 	// From and To are in nanoseconds since the Unix epoch.
 	From, To int64
 	Reason   UnrecordedReason
-	// Library is the base name of the library that was not recorded and
-	// BuildID its build-id. Empty: nothing was recorded.
+	// Library is the base name and BuildID the build-id of the library that was not recorded;
+	// empty if nothing was recorded.
 	Library string
 	BuildID []byte
 }
 
-// AppendLibraryUnrecorded appends the notice that a library was not recorded
-// from start to end, in nanoseconds since boot.
+// AppendLibraryUnrecorded appends the notice that a library was not recorded from start to end, in
+// nanoseconds since boot.
 func AppendLibraryUnrecorded(dst []byte, reason UnrecordedReason, library string, buildID []byte, start, end uint64) []byte {
 	n := notice{}
 	n.text(KeyUnrecordedReason, string(reason))
@@ -158,9 +154,9 @@ func AppendLibraryUnrecorded(dst []byte, reason UnrecordedReason, library string
 	return n.append(dst, start, end)
 }
 
-// Unrecorded returns the time in which nothing, or a library, was not
-// recorded, as a notice reports it. boot is the time of boot to which the
-// notice's times are relative, in nanoseconds since the Unix epoch.
+// Unrecorded returns the period in which nothing, or a library, was not recorded, as reported by a
+// notice. boot is the boot time to which the notice's times are relative, in nanoseconds since the
+// Unix epoch.
 func (g *Group) Unrecorded(boot int64) (u Unrecorded, ok bool) {
 	if r, isRecording := g.Recording(); isRecording {
 		if r.State != Started || r.Since == 0 {
@@ -177,14 +173,13 @@ func (g *Group) Unrecorded(boot int64) (u Unrecorded, ok bool) {
 	return u, ok
 }
 
-// Library is the notice of a library's name: the events of the library have only its
-// build-id.
+// Library is the notice of a library's name. The events of the library have only its build-id.
 type Library struct {
 	Name    string // base name of the file
 	BuildID []byte
 }
 
-// AppendLibrary appends the notice, with a time in nanoseconds since boot.
+// AppendLibrary appends the notice of a library's name. at is in nanoseconds since boot.
 func AppendLibrary(dst []byte, l *Library, at uint64) []byte {
 	n := notice{}
 	n.text(KeyLibrary, l.Name)
@@ -192,10 +187,10 @@ func AppendLibrary(dst []byte, l *Library, at uint64) []byte {
 	return n.append(dst, at, at)
 }
 
-// Library returns what a notice reports of a library's name.
+// Library returns the library name that a notice reports.
 func (g *Group) Library() (l Library, ok bool) {
 	if !g.IsNotice() || string(g.Events[0].Key) != KeyLibrary {
-		return l, false // a library that was not recorded has another first key
+		return l, false // the notice of an unrecorded library has another first key
 	}
 	var id string
 	ok = g.report(KeyLibrary, fields{KeyLibrary: text(&l.Name), KeyBuildID: text(&id)})
@@ -205,22 +200,22 @@ func (g *Group) Library() (l Library, ok bool) {
 
 // Removal is the notice that segments were removed from the log.
 type Removal struct {
-	// First and Last are the sequences of the entries that were removed.
+	// First and Last are the first and last sequence of the removed entries.
 	First, Last uint64
 	Segments    int
-	// Bytes is the size of the files.
+	// Bytes is the total size of the files.
 	Bytes int64
-	// User is the name of the user who asked for it and UID the id. The agent's
-	// own retention has its user.
+	// User is the name and UID the id of the user who requested the removal. For the agent's
+	// own retention it is the user of the agent.
 	User string
 	UID  uint32
-	// Policy is what decided, in words ("max_age=30d", "vacuum --max-size=1G").
+	// Policy describes the policy, such as "max_age=30d" or "vacuum --max-size=1G".
 	Policy string
-	// Time is when, in nanoseconds since boot.
+	// Time is in nanoseconds since boot.
 	Time uint64
 }
 
-// AppendRemoval appends the notice.
+// AppendRemoval appends the notice of a removal.
 func AppendRemoval(dst []byte, r *Removal) []byte {
 	n := notice{}
 	n.word(KeyRemovedFirst, int64(r.First))
@@ -233,7 +228,7 @@ func AppendRemoval(dst []byte, r *Removal) []byte {
 	return n.append(dst, r.Time, r.Time)
 }
 
-// Removal returns what a notice reports of a removal.
+// Removal returns the removal that a notice reports.
 func (g *Group) Removal() (r Removal, ok bool) {
 	r.Time = g.Start
 	ok = g.report(KeyRemovedFirst, fields{
@@ -243,8 +238,8 @@ func (g *Group) Removal() (r Removal, ok bool) {
 	return r, ok
 }
 
-// Missing stands in a stream for entries that are not in it. It is made by who
-// reads the log and is never in the log.
+// Missing reports entries that are missing in a stream. Readers of the log generate it; it is never
+// in the log.
 type Missing struct {
 	Entries uint64
 	Reason  MissingReason
@@ -261,8 +256,8 @@ const (
 	Corrupt MissingReason = "corrupt"
 	// Unreadable: their segment cannot be opened or read.
 	Unreadable MissingReason = "unreadable"
-	// PassedOver: none is missing, but a file is named as a segment of the log and
-	// is none.
+	// PassedOver: no entry is missing, but a file has the name of a segment of the log and is
+	// not one.
 	PassedOver MissingReason = "passed-over"
 )
 
@@ -274,7 +269,7 @@ func AppendMissing(dst []byte, m *Missing) []byte {
 	return n.append(dst, 0, 0)
 }
 
-// Missing returns what a group of a stream reports of missing entries.
+// Missing returns the missing entries that a group of a stream reports.
 func (g *Group) Missing() (m Missing, ok bool) {
 	var entries int64
 	ok = g.report(KeyMissingEntries, fields{KeyMissingEntries: word(&entries), KeyMissingReason: text(&m.Reason)})
@@ -282,12 +277,12 @@ func (g *Group) Missing() (m Missing, ok bool) {
 	return m, ok
 }
 
-// Outcome is how a stream ended.
+// Outcome is the outcome of a stream.
 type Outcome string
 
 // The outcomes.
 const (
-	// Complete: everything that was asked for and could be read was sent.
+	// Complete: everything requested and readable was sent.
 	Complete Outcome = "complete"
 	// Failed: the stream ended early.
 	Failed Outcome = "failed"
@@ -296,7 +291,7 @@ const (
 // End is the last group of a stream. It is never in the log.
 type End struct {
 	Outcome Outcome
-	// Reason is why the stream failed.
+	// Reason is the reason why the stream failed.
 	Reason string
 }
 
@@ -310,13 +305,13 @@ func AppendEnd(dst []byte, e *End) []byte {
 	return n.append(dst, 0, 0)
 }
 
-// StreamEnd returns what the last group of a stream reports.
+// StreamEnd returns the contents of the last group of a stream.
 func (g *Group) StreamEnd() (e End, ok bool) {
 	ok = g.report(KeyEnd, fields{KeyEnd: text(&e.Outcome), KeyEndReason: text(&e.Reason)})
 	return e, ok
 }
 
-// fields are where the data of a notice goes, by key.
+// fields maps the keys of a notice to functions that store their values.
 type fields map[string]func(*Value)
 
 func text[T ~string](to *T) func(*Value) { return func(v *Value) { *to = T(v.Bytes) } }
@@ -325,8 +320,8 @@ func word[T ~int | ~int64 | ~uint32 | ~uint64](to *T) func(*Value) {
 	return func(v *Value) { *to = T(v.Word) }
 }
 
-// report takes the data of a notice. It reports whether the group is one with the
-// given key; if it is not, nothing is taken.
+// report stores the elements of a notice and reports whether the group has the given key. If it does
+// not, nothing is stored.
 func (g *Group) report(key string, to fields) bool {
 	if !g.IsNotice() || !slices.ContainsFunc(g.Events, func(e Event) bool { return string(e.Key) == key }) {
 		return false
@@ -339,7 +334,7 @@ func (g *Group) report(key string, to fields) bool {
 	return true
 }
 
-// notice gathers the data of a notice.
+// notice collects the elements of a notice.
 type notice struct{ events []Event }
 
 func (n *notice) add(key string, v Value) {

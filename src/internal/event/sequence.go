@@ -8,32 +8,31 @@ import (
 	"math"
 )
 
-// sequenceBuffer is the size of the buffer of a Sequence in bytes; it grows for
-// longer entries, up to twice MaxEntry.
+// sequenceBuffer is the initial size of the buffer of a Sequence in bytes. It grows for longer
+// entries up to twice MaxEntry.
 const sequenceBuffer = 256 << 10
 
-// Sequence reads entries one after another, a CBOR sequence (RFC 8742). It is for
-// one goroutine.
+// Sequence reads the entries of a CBOR sequence (RFC 8742). It is for use by one goroutine.
 type Sequence struct {
 	reader     io.Reader
 	buffer     []byte
-	start, end int // of what was not returned yet
+	start, end int // of the unread bytes in buffer
 	offset     int64
-	err        error // that ended the reader
+	err        error // the final error of the reader
 }
 
 // ErrTruncated reports a sequence that ends inside an entry.
 var ErrTruncated = errors.New("the log ends inside an entry")
 
-// NewSequence returns a sequence of what is read.
+// NewSequence returns a Sequence that reads from r.
 func NewSequence(r io.Reader) *Sequence {
 	return &Sequence{reader: r, buffer: make([]byte, sequenceBuffer)}
 }
 
-// Next returns the bytes of the next entry, decoded into g unless that is nil.
-// Both are valid until the next call. The error is io.EOF at the end;
-// ErrTruncated if the end is inside an entry; a *SyntaxError if there is no
-// entry; that of the reader. There is nothing after an error.
+// Next returns the bytes of the next entry, and decodes it into g unless g is nil. Both are valid
+// until the next call. The error is io.EOF at the end; ErrTruncated if the end is inside an entry; a
+// *SyntaxError if the bytes are not an entry; or the error of the reader. Do not call Next after an
+// error.
 func (s *Sequence) Next(g *Group) ([]byte, error) {
 	for {
 		var n int
@@ -68,8 +67,8 @@ func (s *Sequence) Next(g *Group) ([]byte, error) {
 	}
 }
 
-// Offset is where the next entry begins, in bytes; after an error, where that is:
-// the beginning of the entry, or the end of what the reader gave.
+// Offset returns the offset of the next entry, in bytes. After an error it is the position of the
+// error: the start of the entry, or the end of the data read.
 func (s *Sequence) Offset() int64 { return s.offset }
 
 // fill reads more bytes.
@@ -79,7 +78,7 @@ func (s *Sequence) fill() {
 		s.start = 0
 	}
 	if s.end == len(s.buffer) {
-		// Bounded: with more than MaxEntry bytes Decode gives up.
+		// The size is bounded: Decode fails with more than MaxEntry bytes.
 		s.buffer = append(s.buffer, make([]byte, len(s.buffer))...)
 	}
 	n, err := s.reader.Read(s.buffer[s.end:])
@@ -87,14 +86,14 @@ func (s *Sequence) fill() {
 	s.err = err
 }
 
-// Keys of an entry in a stream, before those of the group.
+// Keys of an entry in a stream, before the keys of the group.
 const (
 	keySequence = "seq"
 	keyBoot     = "boot"
 )
 
-// AppendNumbered appends an entry in CBOR with two keys before its own: seq, its
-// sequence number, and boot, its Entry.Boot. It is the form of entries in streams.
+// AppendNumbered appends an encoded entry with two keys before its own: seq, its sequence number, and
+// boot, its Entry.Boot. This is the form of entries in streams.
 func AppendNumbered(dst, raw []byte, sequence uint64, boot int64) []byte {
 	d := decoder{b: raw}
 	keys := d.expect(majorMap, "a map")
@@ -106,8 +105,8 @@ func AppendNumbered(dst, raw []byte, sequence uint64, boot int64) []byte {
 	return append(dst, raw[d.pos:]...)
 }
 
-// CutNumbers is the inverse of AppendNumbered. It overwrites a byte of the entry:
-// raw, the entry as it is in the log, is a part of it.
+// CutNumbers is the inverse of AppendNumbered. It overwrites a byte of numbered; e.Raw, the entry as
+// in the log, aliases it.
 func CutNumbers(numbered []byte) (e Entry, err error) {
 	d := decoder{b: numbered}
 	keys := d.expect(majorMap, "a map")
@@ -129,9 +128,8 @@ func CutNumbers(numbered []byte) (e Entry, err error) {
 	return e, nil
 }
 
-// MayBeMetadata reports whether an entry in CBOR may be of the context of the log
-// itself. It looks at the beginning only, and is true for entries that Append did
-// not write.
+// MayBeMetadata reports whether an encoded entry may have the context of the log itself. It examines
+// only the start, and returns true for entries that were not written by Append.
 func MayBeMetadata(raw []byte) bool {
 	const begin = "\x67context\x50"
 	var id ContextID
