@@ -9,58 +9,52 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// MaxDepth is the number of spans above each other in a tree. A span that
-// would stand deeper stands beside its parent.
+// MaxDepth is the maximum depth of a tree. A deeper span becomes a sibling of its parent.
 const MaxDepth = 64
 
-// Options of a Builder. The zero value has the defaults.
+// Options configure a Builder. The zero value selects the defaults.
 type Options struct {
-	// MaxBytes bounds the memory of all trees that are under way, roughly;
-	// the default is 64 MiB. When there is more, the oldest tree is complete,
-	// whatever may follow of it.
+	// MaxBytes is an approximate limit of the memory of all pending trees; the default is 64
+	// MiB. Above it, the oldest tree is completed, even if more of it may follow.
 	MaxBytes int
-	// MaxTreeBytes bounds one tree; the default is a quarter of MaxBytes.
+	// MaxTreeBytes is the limit of one tree; the default is a quarter of MaxBytes.
 	MaxTreeBytes int
-	// Ordered gives roots in the order of their opening: a complete one waits
-	// for all that were opened before it. Without it roots come as they are
-	// complete.
+	// Ordered emits roots in the order of their opening: a complete one waits for all that
+	// were opened before it. Otherwise roots are emitted when they are complete.
 	Ordered bool
 }
 
-// Builder makes trees of spans from the groups of a log, in the order of the
-// log.
+// Builder builds trees of spans from the groups of a log, in the order of the log.
 //
-// Contexts say less than one would like, and the builder survives all of it:
-// an id that is used again opens a new span, and both data and contexts
-// inside belong to the latest span of their id; where a library gives one id
-// to an operation and its parts, the registry tells what is part of what, and
-// data belongs to the nearest open span that the registry gives its key; a
-// span may get its name after its data, or never; a context whose beginning
-// is not in the log is a root. How events are spread over groups makes no
-// difference but for the times.
+// Contexts are ambiguous, and the builder handles all of this: an id that is reused opens a
+// new span, and elements and child contexts belong to the latest span of their id; if a
+// library uses one id for an operation and its parts, the registry defines which contexts are
+// parts of which, and elements belong to the nearest open span whose definition has their
+// key; a span may be named after its elements, or never; a context whose start is not in the
+// log is a root. The distribution of events over groups affects only the times.
 //
-// A Builder is not safe for use by several goroutines.
+// A Builder is for use by one goroutine.
 type Builder struct {
 	registry *Registry
 	options  Options
 	emit     func(*Span)
 
 	latest contexts
-	// opened has all trees, complete ones included that wait for older ones;
-	// active those that are not complete, in the order of their last events.
+	// opened has all trees, including complete ones that wait for older ones; active has the
+	// incomplete ones in the order of their last events.
 	opened opened
 	active active
 	bytes  int
 	order  uint64
 	words  map[string]string // keys and names, which repeat
-	recent [fields]string    // the words that a field had last
-	// libraries are the names of libraries that the log reported, by build-id.
+	recent [fields]string    // the last words of each field
+	// libraries has the names of libraries that the log has reported, by build-id.
 	libraries map[string]string
 	memory    memory
-	done      []*tree // memory of Flush
+	done      []*tree // memory for Flush
 }
 
-// The fields of a group that mostly hold what they held in the group before.
+// The fields of a group that usually do not change between groups.
 const (
 	fieldOrigin = iota
 	fieldExecutable
@@ -69,13 +63,11 @@ const (
 	fields
 )
 
-// maxWords bounds the table of words, maxWord the length of one that is kept
-// there.
+// maxWords limits the number of words in the table, maxWord the length of each.
 const maxWords, maxWord = 4096, 1024
 
-// NewBuilder returns a builder that gives every complete root to emit. The
-// root does not change afterwards and belongs to emit, unless that gives it back
-// to Release.
+// NewBuilder returns a builder that passes every complete root to emit. The root does not
+// change afterwards and is owned by emit, unless emit passes it to Release.
 func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 	if options.MaxBytes <= 0 {
 		options.MaxBytes = 64 << 20
@@ -90,13 +82,12 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 	}
 }
 
-// Add adds a group to the trees. boot is the time of boot to which the times
-// of the group are relative, in nanoseconds since the Unix epoch. Nothing of
-// g is kept. Metadata groups are passed over.
+// Add adds a group to the trees. boot is the boot time to which the times of the group are
+// relative, in nanoseconds since the Unix epoch. g is not retained. Metadata groups are
+// skipped.
 //
-// Add returns the span that the first event of the group belongs to, which
-// stays in the trees at least until the next call of a method of the builder;
-// nil for a metadata group.
+// Add returns the span of the first event of the group, which stays in the trees at least
+// until the next call of a method of the builder; nil for a metadata group.
 func (b *Builder) Add(g *event.Group, boot int64) *Span {
 	if g.IsMetadata() || len(g.Events) == 0 {
 		b.nameLibrary(g)
@@ -119,17 +110,17 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 	return first
 }
 
-// maxLibraries bounds the names of libraries that are remembered.
+// maxLibraries limits the number of cached library names.
 const maxLibraries = 4096
 
-// nameLibrary takes the name of a library.
+// nameLibrary records the name of a library.
 func (b *Builder) nameLibrary(g *event.Group) {
 	if l, ok := g.Library(); ok && len(l.Name) <= maxWord && len(b.libraries) < maxLibraries {
 		b.libraries[string(l.BuildID)] = l.Name
 	}
 }
 
-// learn takes what a later group of a span knows of it and the first did not.
+// learn adds attributes from a later group of a span that the first group did not have.
 func (b *Builder) learn(s *Span, g *event.Group) {
 	if s.Unit == "" {
 		s.Unit = b.field(fieldUnit, g.Unit)
@@ -139,8 +130,8 @@ func (b *Builder) learn(s *Span, g *event.Group) {
 	}
 }
 
-// event adds an event to the span that it belongs to, which it returns, and the
-// latest one of the group's context.
+// event adds an event to its span. It returns that span and the latest span of the group's
+// context.
 func (b *Builder) event(g *event.Group, e *event.Event, latest *Span, start, end int64) (of, last *Span) {
 	if e.Kind == event.NewContext {
 		latest = b.open(g, e, latest, start, end)
@@ -155,8 +146,7 @@ func (b *Builder) event(g *event.Group, e *event.Event, latest *Span, start, end
 	return s, latest
 }
 
-// span makes a span of the group's context, which is the latest of its id from
-// here on.
+// span creates a span of the group's context, which becomes the latest of its id.
 func (b *Builder) span(g *event.Group, origin, executable []byte, start, end int64) *Span {
 	b.order++
 	s := b.memory.span()
@@ -167,8 +157,8 @@ func (b *Builder) span(g *event.Group, origin, executable []byte, start, end int
 	return s
 }
 
-// headless makes the span of a context that is met in the middle, with what
-// the group says of it.
+// headless creates the span of a context whose start is missing, with the attributes of the
+// group.
 func (b *Builder) headless(g *event.Group, start, end int64) *Span {
 	s := b.span(g, g.Origin, g.Executable, start, end)
 	s.Headless = true
@@ -179,7 +169,7 @@ func (b *Builder) headless(g *event.Group, start, end int64) *Span {
 	return s
 }
 
-// open makes the span of a NewContext. latest is that of the same id.
+// open creates the span of a NewContext. latest is the latest span of the same id.
 func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end int64) *Span {
 	executable := e.Executable
 	if len(executable) == 0 {
@@ -187,8 +177,8 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 	}
 	self := e.Parent == g.Context
 	if self && latest != nil && !latest.named && len(latest.Data) == 0 {
-		// Opened twice before anything was said of it: a library announces
-		// the context of an operation, another one fills it in.
+		// Opened twice before any elements: one library announces the context of an
+		// operation, another one adds the elements.
 		latest.self = latest.self || latest.parent == nil
 		latest.Origin, latest.Executable = b.field(fieldOrigin, e.Origin), b.field(fieldExecutable, executable)
 		latest.Unit, latest.Source = b.field(fieldUnit, g.Unit), b.field(fieldSource, g.Source)
@@ -211,7 +201,7 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 	return s
 }
 
-// shallow returns s, or the nearest span above that may have spans inside.
+// shallow returns s, or the nearest ancestor that may have children.
 func shallow(s *Span) *Span {
 	for s.depth >= MaxDepth-1 {
 		s = s.parent
@@ -219,8 +209,7 @@ func shallow(s *Span) *Span {
 	return s
 }
 
-// data gives an event of key and value to a span, the latest one of its id or
-// one of those around it.
+// data adds an element to a span: the latest one of its id or one of its ancestors.
 func (b *Builder) data(latest *Span, name []byte, v *event.Value) *Span {
 	key := b.word(name)
 	s := latest
@@ -237,8 +226,8 @@ func (b *Builder) data(latest *Span, name []byte, v *event.Value) *Span {
 	return s
 }
 
-// owner returns the span that data of a key belongs to: the nearest open one
-// of the id whose definition has the key, else the latest.
+// owner returns the span for an element of a key: the nearest open span of the id whose
+// definition has the key, or else the latest.
 func (b *Builder) owner(latest *Span, key string) *Span {
 	if !latest.named {
 		return latest // its definition is not known yet
@@ -251,7 +240,7 @@ func (b *Builder) owner(latest *Span, key string) *Span {
 	return latest
 }
 
-// name names a span that has no name yet and finds its place.
+// name names an unnamed span and determines its parent.
 func (b *Builder) name(s *Span, name string) {
 	if s.named {
 		return
@@ -268,7 +257,7 @@ func (b *Builder) name(s *Span, name string) {
 	}
 }
 
-// move takes a span to its place, nil for a root.
+// move moves a span to a new parent, or makes it a root if place is nil.
 func (b *Builder) move(s, place *Span) {
 	if place == s.parent {
 		return
@@ -290,10 +279,9 @@ func (b *Builder) move(s, place *Span) {
 	s.tree.bytes, b.bytes = moved, b.bytes-spanSize+moved
 }
 
-// place returns the span inside which a span that just got its name belongs,
-// nil for a root. So far it stands inside the span that was the latest of the
-// parent's id when it was opened. The open spans of that id are this one and
-// those around it of the same id; a span beside them is closed.
+// place returns the parent of a span that was just named, nil for a root. Until now its
+// parent is the span that was the latest of the parent's id when it was opened. The open
+// spans of that id are this one and its ancestors of the same id; siblings are closed.
 func (b *Builder) place(s *Span) *Span {
 	id := s.parent.Context
 	for p := s.parent; p != nil && p.Context == id; p = p.parent {
@@ -301,20 +289,20 @@ func (b *Builder) place(s *Span) *Span {
 			return p
 		}
 		if p == s.parent && !p.named && !s.self {
-			s.tentative = true // until it is known what p is
+			s.tentative = true // until the name of p is known
 			return p
 		}
 	}
 	if !s.self {
 		return s.parent
 	}
-	// One id for an operation and its parts, and nothing open may hold it: an
+	// One id for an operation and its parts, and no open span may contain it, so it is an
 	// operation of its own.
 	if s.context != nil {
 		return nil
 	}
-	// A context that the registry does not know is part of the operation,
-	// unless it is the operation's own name once more.
+	// A context that is not in the registry is part of the operation, unless it repeats the
+	// name of the operation.
 	outermost := s.parent
 	for p := s.parent; p != nil && p.Context == id; p = p.parent {
 		if p.Name == s.Name {
@@ -325,7 +313,7 @@ func (b *Builder) place(s *Span) *Span {
 	return outermost
 }
 
-// deepen corrects the depths inside s.
+// deepen updates the depths of the descendants of s.
 func (s *Span) deepen() {
 	for _, inner := range s.Spans {
 		if inner != nil {
@@ -353,7 +341,7 @@ func (b *Builder) addRoot(s *Span) {
 	b.bytes += spanSize
 }
 
-// touch notes that an event of a span happened.
+// touch records the time of an event of a span.
 func (b *Builder) touch(s *Span, at int64) {
 	s.Last = max(s.Last, at)
 	t := s.root().tree
@@ -361,7 +349,7 @@ func (b *Builder) touch(s *Span, at int64) {
 	b.active.moveToBack(t)
 }
 
-// word returns w as a string that equal words share.
+// word returns w as a string that is shared by equal words.
 func (b *Builder) word(w []byte) string {
 	if len(w) == 0 {
 		return ""
@@ -380,7 +368,7 @@ func (b *Builder) word(w []byte) string {
 	return s
 }
 
-// field returns the word that a field holds.
+// field returns the word of a field.
 func (b *Builder) field(field int, w []byte) string {
 	if string(w) != b.recent[field] {
 		b.recent[field] = b.word(w)
@@ -388,8 +376,8 @@ func (b *Builder) field(field int, w []byte) string {
 	return b.recent[field]
 }
 
-// Flush completes the roots in whose trees nothing happened since before, in
-// nanoseconds since the Unix epoch. They come in the order of their opening.
+// Flush completes the roots of trees without events since before, in nanoseconds since the
+// Unix epoch. They are emitted in the order of their opening.
 func (b *Builder) Flush(before int64) {
 	done := b.done[:0]
 	for t := b.active.front; t != nil && t.last < before; t = t.next {
@@ -409,12 +397,12 @@ func (b *Builder) Close() {
 	}
 }
 
-// Release takes back a tree that emit was given, to use its memory again. Nothing
-// of the tree may be used afterwards.
+// Release takes back a tree that was passed to emit and reuses its memory. The tree must not
+// be used afterwards.
 func (b *Builder) Release(root *Span) { b.memory.release(root) }
 
-// Pending returns the number of roots that are not complete and the start of
-// the oldest one that was not given out yet; ok is false if there is none.
+// Pending returns the number of incomplete roots and the start of the oldest one that was
+// not emitted; ok is false if there is none.
 func (b *Builder) Pending() (roots int, oldest int64, ok bool) {
 	t := b.opened.front()
 	if t == nil {
@@ -423,9 +411,9 @@ func (b *Builder) Pending() (roots int, oldest int64, ok bool) {
 	return b.active.count, t.root.Start, true
 }
 
-// makeRoom completes trees until what is kept is within the limits.
+// makeRoom completes trees until the memory is within the limits.
 func (b *Builder) makeRoom() {
-	// Only the tree that the last event belongs to can have outgrown.
+	// Only the tree of the last event can have exceeded the limit.
 	if t := b.active.back; t != nil && t.bytes > b.options.MaxTreeBytes {
 		t.root.Cut = true
 		b.finish(t)
@@ -439,7 +427,7 @@ func (b *Builder) makeRoom() {
 	}
 }
 
-// finish completes a tree and gives out what no older tree holds back.
+// finish completes a tree and emits the trees that do not wait for older ones.
 func (b *Builder) finish(t *tree) {
 	if !t.complete {
 		t.complete = true
@@ -455,7 +443,7 @@ func (b *Builder) finish(t *tree) {
 	}
 }
 
-// forget takes the spans of a tree out of the latest ones of their ids.
+// forget removes the spans of a tree from the latest ones of their ids.
 func (b *Builder) forget(s *Span) {
 	b.latest.remove(s)
 	for _, inner := range s.Spans {

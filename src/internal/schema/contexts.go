@@ -10,32 +10,31 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// contexts finds the latest span of an id: a hash table with open addressing,
-// which holds the ids themselves. It is looked at for each group, and a map of Go
-// takes twice the time.
+// contexts finds the latest span of an id. It is a hash table with open addressing that
+// contains the ids. It is used for each group; a Go map takes twice the time.
 type contexts struct {
-	slots []slot // a power of two, at most half of them used
+	slots []slot // the length is a power of two, at most half of them are used
 	used  int
-	// The seeds keep a log from being made so that all of its ids collide.
+	// The seeds prevent logs crafted so that all ids collide.
 	seeds [2]uint64
 }
 
 type slot struct {
 	id   event.ContextID
-	span *Span // nil: not used
+	span *Span // nil if the slot is free
 }
 
 func newContexts() contexts {
 	return contexts{slots: make([]slot, 64), seeds: [2]uint64{rand.Uint64(), rand.Uint64()}}
 }
 
-// home is the index of the slot where an id belongs.
+// home returns the index of the preferred slot of an id.
 func (c *contexts) home(id *event.ContextID) int {
 	high, low := bits.Mul64(binary.LittleEndian.Uint64(id[:8])^c.seeds[0], binary.LittleEndian.Uint64(id[8:])^c.seeds[1])
 	return int((high ^ low) & uint64(len(c.slots)-1))
 }
 
-// find returns the index of the slot of an id, or of the one that it would use.
+// find returns the index of the slot of an id, or of the free slot for it.
 func (c *contexts) find(id *event.ContextID) int {
 	i := c.home(id)
 	for c.slots[i].span != nil && c.slots[i].id != *id {
@@ -69,14 +68,14 @@ func (c *contexts) grow() {
 	}
 }
 
-// remove takes out a span if it is the latest one of its id.
+// remove removes a span if it is the latest one of its id.
 func (c *contexts) remove(s *Span) {
 	i := c.find(&s.Context)
 	if c.slots[i].span != s {
 		return
 	}
 	c.used--
-	// What follows moves up, unless it is between its home and the hole already.
+	// Move up the following slots that are not between their home and the hole.
 	mask := len(c.slots) - 1
 	for j := (i + 1) & mask; c.slots[j].span != nil; j = (j + 1) & mask {
 		if home := c.home(&c.slots[j].id); (j-home)&mask >= (j-i)&mask {

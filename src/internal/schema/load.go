@@ -26,13 +26,14 @@ var registryFile []byte
 //go:embed iana.toml
 var ianaFile []byte
 
-// maxFile bounds a registry file; the largest of our own has 30 KiB.
+// maxFile is the maximum size of a registry file in bytes; the largest built-in one has 30
+// KiB.
 const maxFile = 4 << 20
 
-// Error says what is wrong in a registry file, and where.
+// Error reports an error in a registry file and its position.
 type Error struct {
 	File string
-	// Line counts from 1; 0 if no single line is to blame.
+	// Line counts from 1; it is 0 if the error does not belong to one line.
 	Line    int
 	Problem string
 }
@@ -44,16 +45,16 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Problem)
 }
 
-// builtin is the registry of the project's own files.
+// builtin loads the registry of the project's own files.
 //
 //nolint:gochecknoglobals // constant in all but type, and loaded but once
 var builtin = sync.OnceValues(func() (*Registry, error) { return load(nil) })
 
-// Builtin returns the registry that comes with the program.
+// Builtin returns the built-in registry.
 func Builtin() (*Registry, error) { return builtin() }
 
-// Load returns the registry that comes with the program with files added to
-// it, in order. A mistake in a file is an *Error.
+// Load returns the built-in registry with files added in order. An error in a file is an
+// *Error.
 func Load(files ...string) (*Registry, error) {
 	if len(files) == 0 {
 		return Builtin()
@@ -69,9 +70,8 @@ func Load(files ...string) (*Registry, error) {
 	return load(more)
 }
 
-// Files returns the files *.toml of directories, in the order of their base
-// names; of files of one base name only that of the last directory counts.
-// A directory that does not exist has no files.
+// Files returns the files *.toml of directories, sorted by base name. Of files with the same
+// base name, it returns only that of the last directory. A missing directory has no files.
 func Files(directories ...string) ([]string, error) {
 	byBase := make(map[string]string)
 	for _, directory := range directories {
@@ -131,8 +131,8 @@ type document struct {
 	Names map[string]map[string]string `toml:"names"`
 }
 
-// loader joins files. References between entries are looked at when all
-// files are read, so that they may stand in any order.
+// loader merges files. It resolves references between entries after reading all files, so
+// entries may be in any order.
 type loader struct {
 	contexts map[string]*contextEntry
 	keys     map[string]*keyEntry
@@ -146,7 +146,7 @@ type contextEntry struct {
 	settledBy            []string
 	settledWith          []string
 	implies              map[string]string
-	where                map[string]place // "" the entry itself, else by field
+	where                map[string]place // "" is the entry itself, other keys are fields
 }
 
 type keyEntry struct {
@@ -181,7 +181,7 @@ func load(more []source) (*Registry, error) {
 	return r, nil
 }
 
-// add reads one file.
+// add adds one file.
 func (l *loader) add(s source) error {
 	var d document
 	decoder := toml.NewDecoder(bytes.NewReader(s.data)).DisallowUnknownFields()
@@ -307,7 +307,7 @@ func newNames(byNumber map[int64]string) *names {
 	for number := range byNumber {
 		numbers = append(numbers, number)
 	}
-	// Where two numbers share a name, the smaller one is what it stands for.
+	// A name shared by two numbers stands for the smaller one.
 	sort.Slice(numbers, func(i, j int) bool { return numbers[i] > numbers[j] })
 	for _, number := range numbers {
 		n.byName[folded(byNumber[number])] = number

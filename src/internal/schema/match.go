@@ -10,25 +10,25 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Match is a condition KEY=VALUE on data.
+// Match is a condition KEY=VALUE on elements.
 type Match struct {
-	// Key is the key of the data.
+	// Key is the key of the elements.
 	Key string
 
 	text     string
 	number   int64
 	isNumber bool
-	key      *Key // nil if the registry does not know it
+	key      *Key // nil if the registry does not have it
 }
 
-// MatchError says why a text is no condition.
+// MatchError reports an invalid condition.
 type MatchError struct{ Match, Problem string }
 
 func (e *MatchError) Error() string { return fmt.Sprintf("bad match %q: %s", e.Match, e.Problem) }
 
-// ParseMatch reads a condition KEY=VALUE, as tls::protocol_version=771. A
-// number may be written in decimal, as 0x303, or as the name that the
-// registry has for it, "TLS 1.2". The error is a *MatchError.
+// ParseMatch parses a condition KEY=VALUE, such as tls::protocol_version=771. A number may be
+// written in decimal, as 0x303, or by its name in the registry, "TLS 1.2". The error is a
+// *MatchError.
 func (r *Registry) ParseMatch(s string) (Match, error) {
 	key, value, ok := strings.Cut(s, "=")
 	if !ok {
@@ -61,8 +61,8 @@ func (k *Key) isWord() bool {
 	return true
 }
 
-// Matches reports whether a value of the key fulfils the condition. Bytes
-// that are no text are compared in their escaped form.
+// Matches reports whether a value of the key satisfies the condition. Bytes that are not text
+// are compared in their escaped form.
 func (m *Match) Matches(v *event.Value) bool {
 	switch v.Kind {
 	case event.Word:
@@ -73,12 +73,12 @@ func (m *Match) Matches(v *event.Value) bool {
 	return string(v.Bytes) == m.text || string(event.AppendEscaped(nil, v.Bytes)) == m.text
 }
 
-// Values returns the values that fulfil the condition, of words those that count
-// their lower 16 bits only. ok is false if others may, too.
+// Values returns the values that satisfy the condition; of words, only the lower 16 bits are
+// significant. ok is false if other values may satisfy it, too.
 func (m *Match) Values() (values []event.Value, ok bool) {
 	if m.isNumber {
 		if m.key != nil && m.key.Type == "uint8" {
-			return nil, false // of more bits, the lower 8 count
+			return nil, false // of larger words, the lower 8 bits are significant
 		}
 		values = append(values, event.Value{Kind: event.Word, Word: m.number})
 	}
@@ -89,7 +89,7 @@ func (m *Match) Values() (values []event.Value, ok bool) {
 	return values, true
 }
 
-// In reports whether data of the span, or what its name states, fulfils the
+// In reports whether an element of the span, or a value implied by its name, satisfies the
 // condition.
 func (m *Match) In(r *Registry, s *Span) bool {
 	if m.Key == event.KeySource {
@@ -109,8 +109,7 @@ func (m *Match) In(r *Registry, s *Span) bool {
 // ContextPattern is a condition on context names: a name, or "scope::*".
 type ContextPattern struct{ name, scope string }
 
-// ParseContextPattern reads a pattern of context names. The error is a
-// *MatchError.
+// ParseContextPattern parses a pattern of context names. The error is a *MatchError.
 func ParseContextPattern(s string) (ContextPattern, error) {
 	if scope, ok := strings.CutSuffix(s, "::*"); ok && validWord(scope) {
 		return ContextPattern{scope: scope}, nil
@@ -121,9 +120,8 @@ func ParseContextPattern(s string) (ContextPattern, error) {
 	return ContextPattern{name: s}, nil
 }
 
-// Matches reports whether a context name fits the pattern, itself or by the
-// name whose definition it shares: tls::handshake stands for
-// tls::handshake_client too.
+// Matches reports whether a context name matches the pattern, by itself or by the name whose
+// definition it shares: tls::handshake matches tls::handshake_client, too.
 func (p ContextPattern) Matches(r *Registry, name string) bool {
 	if p.scope != "" {
 		return Scope(name) == p.scope
@@ -135,8 +133,8 @@ func (p ContextPattern) Matches(r *Registry, name string) bool {
 	return c != nil && c.Kind == p.name
 }
 
-// Nearest returns the name that takes the fewest edits to be text, if those
-// are few.
+// Nearest returns the name with the smallest edit distance to text, "" if the distance is
+// large.
 func Nearest(text string, names []string) string {
 	const maxText = 64
 	if len(text) > maxText {
@@ -152,7 +150,7 @@ func Nearest(text string, names []string) string {
 	return best
 }
 
-// distance is the Levenshtein distance of two texts in bytes.
+// distance returns the Levenshtein distance of two texts in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -2,14 +2,14 @@
 
 package schema
 
-// memory is what trees that were given back leave for later ones. In a long log
-// nothing is allocated once the first trees are back.
+// memory keeps released spans and trees for reuse. In a long log there are no allocations
+// after the first trees are released.
 type memory struct {
 	spans []*Span
 	trees []*tree
 }
 
-// Limits of what is kept: spans, and the capacity of what each of them holds.
+// Limits of the memory kept: the number of spans, and the capacities in each of them.
 const (
 	maxFree      = 1 << 14
 	maxFreeData  = 32
@@ -46,7 +46,7 @@ func (m *memory) releaseTree(t *tree) {
 	}
 }
 
-// release takes a span and all inside.
+// release takes a span and its descendants.
 func (m *memory) release(s *Span) {
 	for _, inner := range s.Spans {
 		m.release(inner)

@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/mistake"
 )
 
-// decodeError turns an error of the TOML decoder into one with a line.
+// decodeError converts an error of the TOML decoder to one with a line.
 func decodeError(file string, err error) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
@@ -28,12 +28,12 @@ func decodeError(file string, err error) error {
 	return &Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}
 }
 
-// lines maps the path of an entry to the line it begins in.
+// lines maps the path of an entry to its first line.
 type lines map[string]int
 
 func (l lines) of(path ...string) int { return l[strings.Join(path, "\x00")] }
 
-// linesOf finds the lines of all entries of a file that the decoder accepted.
+// linesOf returns the lines of all entries of a file that was decoded without error.
 func linesOf(data []byte) lines {
 	l := make(lines)
 	var p unstable.Parser
@@ -60,8 +60,8 @@ func (l lines) keyValue(p *unstable.Parser, table []string, node *unstable.Node)
 	}
 }
 
-// add notes the line of the key of a node, and of the tables that the key
-// names on its way, and returns the path.
+// add records the line of the key of a node and of the tables in that key, and returns the
+// path.
 func (l lines) add(p *unstable.Parser, table []string, node *unstable.Node) []string {
 	path := append([]string(nil), table...)
 	for key := node.Key(); key.Next(); {

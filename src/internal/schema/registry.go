@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package schema gives the events of a log their meaning: the registry of
-// contexts, keys and numbers, and the trees that the contexts of a stream of
-// event groups form.
+// Package schema interprets the events of a log with the registry of contexts, keys and
+// numbers, and builds trees of contexts from a stream of event groups.
 package schema
 
 import (
@@ -13,44 +12,43 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// KeyName is the key whose value names the context it stands in.
+// KeyName is the key whose value is the name of the context.
 const KeyName = event.KeyName
 
-// A Registry says which data a context carries, which contexts it may hold
-// and what numbers are called. It knows nothing that must be known: a context
-// or key that is not in it is data like any other. It does not change once it
-// is loaded and may be used by several goroutines.
+// A Registry defines the elements of a context, the contexts that it may contain, and the
+// names of numbers. All of it is optional: a context or key that is not in the registry is
+// handled as data like any other. A Registry does not change after loading and is safe for
+// concurrent use.
 type Registry struct {
 	contexts map[string]*Context
 	keys     map[string]*Key
 	names    map[string]*names
 }
 
-// Context is what the registry says of a context name.
+// Context is the definition of a context name.
 type Context struct {
-	// Name is the name that was asked for, Kind the one whose definition it
-	// shares: "tls::handshake" for "tls::handshake_client".
+	// Name is the requested name, Kind the name whose definition it shares: "tls::handshake"
+	// for "tls::handshake_client".
 	Name, Kind  string
 	Description string
-	// Summary lists the keys whose values sum the context up, in the order
-	// in which they are shown.
+	// Summary lists the keys whose values summarise the context, in display order.
 	Summary []string
-	// Implied is the data that the name itself states, by key.
+	// Implied has the values implied by the name, by key.
 	Implied map[string]string
 
 	keys   map[string]bool
 	holds  map[string]bool // context kinds
-	scopes map[string]bool // scopes all of whose contexts it may hold
-	// What makes its data a result: context kinds inside it, keys around it.
-	// Without the former they always are.
+	scopes map[string]bool // scopes of which it may contain all contexts
+	// The conditions that make its elements results: context kinds inside it, keys around it.
+	// If settledBy is empty, they always are results.
 	settledBy, settledWith map[string]bool
 }
 
-// Key is what the registry says of a key.
+// Key is the definition of a key.
 type Key struct {
 	Name        string
 	Description string
-	// Type is string, blob, bool or an integer type as uint16.
+	// Type is string, blob, bool or an integer type such as uint16.
 	Type string
 
 	names *names
@@ -83,11 +81,11 @@ func sortedKeys[V any](m map[string]V) []string {
 	return list
 }
 
-// Has reports whether data of a key belongs to the context.
+// Has reports whether an element with the key belongs to the context.
 func (c *Context) Has(key string) bool { return c != nil && c.keys[key] }
 
-// MayHold reports whether a context of the name child may stand directly
-// inside one of the name parent. It is false where either is unknown.
+// MayHold reports whether a context named child may be a direct child of one named parent. It
+// is false if either is unknown.
 func (r *Registry) MayHold(parent, child string) bool {
 	return r.contexts[parent].mayHold(r.contexts[child])
 }
@@ -96,8 +94,8 @@ func (c *Context) mayHold(child *Context) bool {
 	return c != nil && child != nil && (c.holds[child.Kind] || c.scopes[Scope(child.Kind)])
 }
 
-// StandsAlone reports whether a context of the name never stands inside
-// another one that the registry knows.
+// StandsAlone reports whether a context of the name is never inside another one in the
+// registry.
 func (r *Registry) StandsAlone(name string) bool {
 	c := r.contexts[name]
 	if c == nil {
@@ -121,8 +119,8 @@ func Scope(name string) string {
 	return scope
 }
 
-// Number returns n as the values of the key count: OpenSSL gives 16-bit
-// numbers with bits of its own above them, which do not belong to the number.
+// Number returns the significant bits of a value of the key: OpenSSL sets bits above 16-bit
+// numbers that are not part of the number.
 func (k *Key) Number(n int64) int64 {
 	if k == nil {
 		return n
@@ -138,7 +136,7 @@ func (k *Key) Number(n int64) int64 {
 	return n
 }
 
-// Text returns the name of a number, or ok false if it has none.
+// Text returns the name of a number; ok is false if it has none.
 func (k *Key) Text(n int64) (name string, ok bool) {
 	switch {
 	case k == nil:
@@ -154,8 +152,8 @@ func (k *Key) Text(n int64) (name string, ok bool) {
 	return "", false
 }
 
-// Parse returns the number that a text stands for: a decimal or 0x number, or
-// one of the key's names, whatever its case and with or without its spaces.
+// Parse returns the number for a text: a decimal or 0x number, or one of the key's names,
+// ignoring case and spaces.
 func (k *Key) Parse(text string) (n int64, ok bool) {
 	if n, err := strconv.ParseInt(text, 0, 64); err == nil {
 		return n, true
@@ -179,7 +177,7 @@ func (k *Key) Parse(text string) (n int64, ok bool) {
 	return 0, false
 }
 
-// folded returns the form in which names are compared.
+// folded returns the form of a name for comparison.
 func folded(name string) string {
 	return strings.ToLower(strings.ReplaceAll(name, " ", ""))
 }

@@ -2,17 +2,15 @@
 
 package schema
 
-// WalkResults calls visit for the spans of a tree in which a value of key is a
-// result, parents first, until visit returns false. It reports whether visit
-// never did. Passed over are spans in which the registry knows a value of key
-// to be no more than an offer: a client of TLS 1.3 begins a key exchange for
-// each group that it offers.
+// WalkResults calls visit for the spans of a tree in which a value of key is a result, parents
+// first, until visit returns false. It reports whether visit never did. It skips spans in
+// which, according to the registry, a value of key is only an offer: a TLS 1.3 client starts a
+// key exchange for each group that it offers.
 func (r *Registry) WalkResults(root *Span, key string, visit func(*Span) bool) bool {
 	return r.walkResults(root, nil, key, visit)
 }
 
-// walkResults does so for s, around which there are other spans, outermost
-// first.
+// walkResults does this for s, whose ancestors are around, outermost first.
 func (r *Registry) walkResults(s *Span, around []*Span, key string, visit func(*Span) bool) bool {
 	if !r.offers(s, around, key) && !visit(s) {
 		return false
@@ -26,9 +24,9 @@ func (r *Registry) walkResults(s *Span, around []*Span, key string, visit func(*
 	return true
 }
 
-// offers reports whether a value of key in s is only an offer: nothing inside s
-// settles it, and what is inside shows that the library reports such steps, or
-// nothing around s shows that the two sides have agreed.
+// offers reports whether a value of key in s is only an offer. It is one if no descendant of s
+// settles it and either the descendants show that the library reports such steps, or no
+// ancestor shows that the two sides have agreed.
 func (r *Registry) offers(s *Span, around []*Span, key string) bool {
 	c := r.Context(s.Name)
 	if c == nil || len(c.settledBy) == 0 || !c.Has(key) {

@@ -9,51 +9,47 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Span is one use of a context: from the event that opened it to the last one
-// that belongs to it.
+// Span is one use of a context, from the event that opened it to its last event.
 type Span struct {
 	Context event.ContextID
-	// Name is the first name that the context was given, empty if none was.
+	// Name is the first name of the context, empty if it has none.
 	Name string
-	// Origin is the build-id of the library whose probe opened the span,
-	// Executable the base name of the process's program file.
+	// Origin is the build-id of the library whose probe opened the span, Executable the base
+	// name of the process's program file.
 	Origin, Executable string
-	// Unit is the systemd unit of the process, Source how the events were captured
-	// (event.Source), empty for USDT. In a complete tree they are data, too, of the
-	// keys event.KeyUnit and event.KeySource, and the name of the library, if the
-	// log reported it before, as that of event.KeyLibrary.
+	// Unit is the systemd unit of the process, Source the source of the events
+	// (event.Source), empty for USDT. In a complete tree they are also elements with the keys
+	// event.KeyUnit and event.KeySource, and the name of the library, if the log reported it
+	// before, is the element event.KeyLibrary.
 	Unit, Source string
-	// Joined is another source that has added to the span, empty if none has: one
-	// handshake may be seen by probes and at its socket.
+	// Joined is another source with events of the span, empty if there is none: a handshake
+	// may be seen both by probes and at its socket.
 	Joined string
-	// Start and End are the times of the group that opened the span, Last
-	// that of the last group with an event of it, in nanoseconds since the
-	// Unix epoch.
+	// Start and End are the times of the group that opened the span, Last the end of the last
+	// group with an event of the span, in nanoseconds since the Unix epoch.
 	Start, End, Last int64
-	// Data holds the last value of each key, the name included, in the order
-	// in which the keys were first given.
+	// Data has the last value of each key, including the name, in the order of the keys'
+	// first elements.
 	Data []Datum
-	// Spans are the contexts inside, in the order of their opening.
+	// Spans are the child spans, in the order of their opening.
 	Spans []*Span
-	// Headless says that the span was met in the middle: its beginning is
-	// not in the log.
+	// Headless reports that the start of the span is not in the log.
 	Headless bool
-	// Cut says that the span is the root of a tree that outgrew what is kept
-	// of one; what comes later of it begins a tree of its own.
+	// Cut reports that the span is the root of a tree that exceeded the limit of one tree.
+	// Later events of it start a new tree.
 	Cut bool
 
 	parent *Span
-	tree   *tree // of a root, while it is built
+	tree   *tree // of a root, while the tree is built
 	self   bool  // opened with its own id as parent
 	named  bool
-	// tentative says that the parent had no name yet when the place of the
-	// span was looked for.
+	// tentative is set if the parent was unnamed when the parent of the span was chosen.
 	tentative bool
 	slot      int // index in parent.Spans
 	depth     int
 	order     uint64         // of opening
 	index     map[string]int // of Data, for spans with many keys
-	context   *Context       // of the name, nil if the registry does not know it
+	context   *Context       // of the name, nil if the registry does not have it
 }
 
 // Datum is a key with its value.
@@ -84,7 +80,7 @@ func (s *Span) Walk(visit func(*Span) bool) bool {
 	return true
 }
 
-// indexed is the number of keys from which a span looks them up by a map.
+// indexed is the number of keys from which a span uses a map to find them.
 const indexed = 16
 
 func (s *Span) find(key string) int {
@@ -102,7 +98,7 @@ func (s *Span) find(key string) int {
 	return -1
 }
 
-// set gives a key its value and returns by how many bytes the span grew.
+// set sets the value of a key and returns by how many bytes the span grew.
 func (s *Span) set(key string, v *event.Value) int {
 	if i := s.find(key); i >= 0 {
 		old := &s.Data[i].Value
@@ -134,17 +130,17 @@ func (s *Span) set(key string, v *event.Value) int {
 	return datumSize + len(v.Bytes)
 }
 
-// assign copies a value into the memory of another.
+// assign copies a value and reuses the memory of the old one.
 func assign(to, v *event.Value) {
 	kept := append(to.Bytes[:0], v.Bytes...)
 	*to = *v
 	to.Bytes = kept
 }
 
-// usualData is the number of keys that most spans do not exceed.
+// usualData is enough keys for most spans.
 const usualData = 2
 
-// Sizes of what is kept, in bytes, as far as memory limits are concerned.
+// Sizes in bytes for the memory limits.
 const (
 	spanSize  = 496 // with its entries in the tables of the builder
 	datumSize = 96  // with the slack of append; keys are shared
@@ -158,20 +154,20 @@ func (s *Span) size() int {
 	return n
 }
 
-// attach makes the span the last one inside parent.
+// attach makes the span the last child of parent.
 func (s *Span) attach(parent *Span) {
 	s.parent, s.slot, s.depth = parent, len(parent.Spans), parent.depth+1
 	parent.Spans = append(parent.Spans, s)
 }
 
-// detach takes the span out of its parent. It leaves a hole there, which
-// settle closes: the parent may have any number of spans.
+// detach removes the span from its parent. It leaves a hole, which settle closes, because the
+// parent may have any number of spans.
 func (s *Span) detach() {
 	s.parent.Spans[s.slot] = nil
 	s.parent = nil
 }
 
-// root returns the root of the tree in which the span stands.
+// root returns the root of the span's tree.
 func (s *Span) root() *Span {
 	for s.parent != nil {
 		s = s.parent
@@ -179,21 +175,20 @@ func (s *Span) root() *Span {
 	return s
 }
 
-// CapturedBy reports whether a source has captured something of the span.
+// CapturedBy reports whether a source has captured events of the span.
 func (s *Span) CapturedBy(source event.Source) bool {
 	return event.Source(cmp.Or(s.Source, string(event.USDT))) == source || s.Joined != "" && event.Source(s.Joined) == source
 }
 
-// state makes data of what is known of a span and was not probed.
+// state adds an element for an attribute of the span that is not an element of the log.
 func (s *Span) state(key, text string) {
 	if text != "" {
 		s.set(key, &event.Value{Kind: event.String, Bytes: []byte(text)})
 	}
 }
 
-// settle closes the holes, brings all spans inside into the order of their
-// opening and drops what only building needs. The tree does not change
-// afterwards.
+// settle closes the holes, sorts all descendants by opening, and drops state used only for
+// building. The tree does not change afterwards.
 func (s *Span) settle(libraries map[string]string) {
 	kept := s.Spans[:0]
 	sorted := true

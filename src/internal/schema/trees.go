@@ -7,10 +7,10 @@ import (
 	"iter"
 )
 
-// tree is what the builder knows of a root and all inside.
+// tree is the builder's state of a root and its descendants.
 type tree struct {
 	root     *Span
-	order    uint64 // of the root's opening; 0 once it is given out
+	order    uint64 // of the root's opening; 0 once it was emitted
 	last     int64
 	bytes    int
 	complete bool
@@ -50,7 +50,7 @@ func (a *active) remove(t *tree) {
 	a.count--
 }
 
-// moveToBack moves a tree of the list.
+// moveToBack moves a tree to the end of the list.
 func (a *active) moveToBack(t *tree) {
 	if a.back != t {
 		a.remove(t)
@@ -58,25 +58,25 @@ func (a *active) moveToBack(t *tree) {
 	}
 }
 
-// opened has trees in the order of their opening. Nearly all are added in that
-// order. One that is removed is dropped when it is the first.
+// opened has trees in the order of their opening. Nearly all are added in that order. A
+// removed tree is dropped when it is the first.
 type opened struct {
 	inOrder []opening
-	first   int // of inOrder that was not dropped
+	first   int // index in inOrder of the first one that was not dropped
 	late    late
 	count   int
 }
 
-// opening is the place of a tree among those that were opened.
+// opening is the position of a tree in opened.
 type opening struct {
 	order uint64
 	tree  *tree
 }
 
-// gone reports whether the tree was removed; its memory may be that of another.
+// gone reports whether the tree was removed. Its memory may then be in use for another tree.
 func (p *opening) gone() bool { return p.tree.order != p.order }
 
-// late is a heap (container/heap) of what was not added in order.
+// late is a heap (container/heap) of the trees that were not added in order.
 type late []opening
 
 func (l late) Len() int           { return len(l) }
@@ -126,7 +126,7 @@ func (o *opened) front() *tree {
 	return o.late[0].tree
 }
 
-// remove takes out a tree.
+// remove removes a tree.
 func (o *opened) remove(t *tree) {
 	t.order = 0
 	o.count--
@@ -135,7 +135,7 @@ func (o *opened) remove(t *tree) {
 	}
 }
 
-// compact drops all trees that were removed.
+// compact drops all removed trees.
 func (o *opened) compact() {
 	kept := o.inOrder[:0]
 	for _, p := range o.inOrder[o.first:] {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The command ianagen writes the names tables of the TLS parameters that IANA
-// registers (https://www.iana.org/assignments/tls-parameters) as a registry
-// file. It takes them from a Go module that transcribes the registries, and
-// adds what additions.toml lists.
+// Command ianagen writes the tables of names of the TLS parameters registered by IANA
+// (https://www.iana.org/assignments/tls-parameters) as a registry file. It takes them from a
+// Go module that transcribes the IANA registries, and adds those in additions.toml.
 package main
 
 import (
@@ -25,8 +24,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// The source: package dicttls of this module, which gives every value of the
-// registries in a map. It is read as text and never built in.
+// The source: package dicttls of this module, which has every value of the IANA registries
+// in a map. It is parsed as text and not compiled in.
 const (
 	module  = "github.com/bogdanfinn/utls"
 	version = "v1.7.4-barnius"
@@ -35,7 +34,7 @@ const (
 //go:embed additions.toml
 var additions []byte
 
-// table tells which map of a file makes a names table.
+// table maps a map in a source file to a table of names.
 type table struct {
 	name     string // of the table
 	file     string // in the package of the source
@@ -74,7 +73,7 @@ func run(output string) error {
 	return nil
 }
 
-// download returns the directory of the source's module.
+// download downloads the source's module and returns its directory.
 func download() (string, error) {
 	command := exec.Command("go", "mod", "download", "-json", module+"@"+version)
 	text, err := command.Output()
@@ -130,7 +129,7 @@ func generate(directory string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// mapOf returns a variable of a Go file, a map literal from number to name.
+// mapOf returns the map literal from number to name of a variable in a Go file.
 func mapOf(file, variable string) (map[uint16]string, error) {
 	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tracetest gives tests the event groups of real TLS handshakes,
-// recorded at the probes of GnuTLS 3.8.13 and OpenSSL 4.0.
+// Package tracetest provides tests with the event groups of real TLS handshakes, recorded at
+// the probes of GnuTLS 3.8.13 and OpenSSL 4.0.
 package tracetest
 
 import (
@@ -19,8 +19,8 @@ import (
 //go:embed traces/*.txt
 var traces embed.FS
 
-// line is the form of a line of a trace: time, program, process/thread,
-// library, address, probe, context, parent, position in the array, key, value.
+// line matches a line of a trace: time, program, process/thread, library, address, probe,
+// context, parent, position in the array, key, value.
 var line = regexp.MustCompile(`^(\d+)\.(\d{6}) (\S+) +(\d+)/(\d+) (\S+) ip=\S+ (\S+) +ctx=([0-9a-f]{16})(?: parent=([0-9a-f]{16}))?(?: \[(\d+)/\d+\] (\S+) = (?:"(.*)"|word (-?\d+) .*))?$`)
 
 // Names returns the names of the traces.
@@ -32,7 +32,7 @@ func Names() []string {
 	return files
 }
 
-// Hits returns one group for each probe hit of a trace, in its order.
+// Hits returns one group for each probe hit of a trace, in order.
 func Hits(name string) ([]event.Group, error) {
 	text, err := traces.ReadFile("traces/" + name + ".txt")
 	if err != nil {
@@ -75,8 +75,7 @@ func Hits(name string) ([]event.Group, error) {
 	return groups, nil
 }
 
-// contextID makes an id of a thread and a context, as unlike others as an
-// encrypted one.
+// contextID builds an id from a thread and a context that is as unique as an encrypted one.
 func contextID(thread, context string) (id event.ContextID) {
 	t, _ := strconv.ParseUint(thread, 10, 64)
 	c, _ := strconv.ParseUint(context, 16, 64)
@@ -85,8 +84,8 @@ func contextID(thread, context string) (id event.ContextID) {
 	return id
 }
 
-// Split returns groups with the same events, one in each group, as the public
-// project writes them.
+// Split returns groups with the same events, one event per group, in the form that the public
+// project writes.
 func Split(groups []event.Group) []event.Group {
 	var out []event.Group
 	for _, g := range groups {
@@ -100,8 +99,8 @@ func Split(groups []event.Group) []event.Group {
 	return out
 }
 
-// Merge returns groups as the agent makes them of a window: the events of one
-// context follow each other in one group, which a NewContext ends.
+// Merge returns groups in the form that the agent creates in a window: consecutive events of
+// one context are in one group, which a NewContext ends.
 func Merge(groups []event.Group) []event.Group {
 	var out []event.Group
 	last := make(map[event.ContextID]int)
