@@ -37,6 +37,7 @@ func (b *bench) measurements() []figures.Measurement {
 	return []figures.Measurement{
 		{Names: "probe_cost_ratio", Run: b.probeCost},
 		{Names: "handshake_cost_ratio", Run: b.handshakeCost},
+		{Names: "function_handshake_ratio function_pk_ratio function_traps_per_handshake", Run: b.functionCost},
 		{Names: "agent_cpu_us_per_event agent_rss_mib bytes_per_event lossless_hits_per_s", Run: b.onePublisher},
 		{Names: "lossless_values_per_s lossless_values_per_s_4", Run: b.severalPublishers},
 		{Names: "soak_rss_mib", Run: b.soak},

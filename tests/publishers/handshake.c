@@ -37,6 +37,7 @@ static const char help[] =
 "  --memory          connect through memory instead of a socket pair\n"
 "  --probes TRACE    fire the handshake recorded in TRACE, spread over each real\n"
 "                    one, instead of probes that tell of the real one\n"
+"  --plain           fire nothing, as a program without probes does\n"
 "  --counts FILE     count hits and values in FILE\n"
 "  --wait            start when a byte arrives on standard input\n"
 "  --wait-file FILE  start when FILE exists\n"
@@ -45,7 +46,7 @@ static const char help[] =
 /* One program, one thread: its state is the run it was started for. */
 struct run {
 	SSL_CTX *client, *server;
-	bool memory;
+	bool memory, plain;
 	struct counts_slot *slot;
 	/* With --probes: the recorded handshake, how much of it is fired, and how
 	 * many callbacks a handshake has, over which it is spread. */
@@ -392,7 +393,6 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int version,
 		openssl_die("set up TLS");
 	if (groups != NULL && !SSL_CTX_set1_groups_list(context, groups))
 		usage_error("--groups %s: OpenSSL does not know them all", groups);
-	SSL_CTX_set_info_callback(context, info_callback);
 	/* Every handshake is a full one, and ends where its last message does. */
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
@@ -402,7 +402,7 @@ static SSL_CTX *new_context(const SSL_METHOD *method, int version,
 
 int main(int argc, char **argv)
 {
-	enum { TLS = 1, COUNT, GROUPS, KEY, MEMORY, PROBE_TRACE, COMMANDS };
+	enum { TLS = 1, COUNT, GROUPS, KEY, MEMORY, PROBE_TRACE, PLAIN, COMMANDS };
 	static const struct option options[] = {
 		{ "tls", required_argument, NULL, TLS },
 		{ "count", required_argument, NULL, COUNT },
@@ -410,6 +410,7 @@ int main(int argc, char **argv)
 		{ "key", required_argument, NULL, KEY },
 		{ "memory", no_argument, NULL, MEMORY },
 		{ "probes", required_argument, NULL, PROBE_TRACE },
+		{ "plain", no_argument, NULL, PLAIN },
 		{ "commands", no_argument, NULL, COMMANDS },
 		COMMON_OPTIONS,
 	};
@@ -450,6 +451,9 @@ int main(int argc, char **argv)
 				die("cannot use trace %s: too many contexts", optarg);
 			run.trace = &trace;
 			break;
+		case PLAIN:
+			run.plain = true;
+			break;
 		case COMMANDS:
 			commands = true;
 			break;
@@ -464,7 +468,11 @@ int main(int argc, char **argv)
 	run.slot = counts_slot();
 	run.client = new_context(TLS_client_method(), version, groups);
 	run.server = new_context(TLS_server_method(), version, groups);
-	SSL_CTX_set_cert_verify_callback(run.client, verify_chain, NULL);
+	if (!run.plain) {
+		SSL_CTX_set_info_callback(run.client, info_callback);
+		SSL_CTX_set_info_callback(run.server, info_callback);
+		SSL_CTX_set_cert_verify_callback(run.client, verify_chain, NULL);
+	}
 	certificates_install(run.server, run.client, key);
 	gate_pass(&common.gate);
 	counts_state(STATE_FIRING);

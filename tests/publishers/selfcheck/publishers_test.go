@@ -242,6 +242,7 @@ func TestCommandsRunBlocks(t *testing.T) {
 	for name, command := range map[string][]string{
 		"replay":              {"replay", "--commands", trace("gnutls-tls13-p256")},
 		"handshake":           {"handshake", "--commands", "--memory"},
+		"handshake, plain":    {"handshake", "--commands", "--memory", "--plain"},
 		"handshake, recorded": {"handshake", "--commands", "--memory", "--probes", trace("gnutls-tls13-p256")},
 	} {
 		t.Run(name, func(t *testing.T) {
