@@ -10,7 +10,7 @@ import (
 	"crypto-auditing/src/internal/loss"
 )
 
-// lossReasons returns the reasons by the numbers that the programs give them.
+// lossReasons maps the loss numbers of the programs to reasons.
 func lossReasons() [bpf.AuditLossReasonLOSS_REASONS]loss.Reason {
 	return [...]loss.Reason{
 		bpf.AuditLossReasonLOSS_RING_FULL:  loss.RingFull,
@@ -19,8 +19,8 @@ func lossReasons() [bpf.AuditLossReasonLOSS_REASONS]loss.Reason {
 	}
 }
 
-// Losses returns what the programs could not put into the ring since they were
-// loaded, by reason; nothing if that is as it was at the last call.
+// Losses returns the hits and events that the programs could not write to the ring since
+// they were loaded, by reason; nil if they are unchanged since the last call.
 func (t *Tracer) Losses() ([]loss.Loss, error) {
 	lossy := t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.Lossy))
 	if lossy.Swap(0) == 0 {
@@ -43,8 +43,8 @@ func (t *Tracer) Losses() ([]loss.Loss, error) {
 	return losses, nil
 }
 
-// Hits returns the number of probe hits that the programs saw since they were
-// loaded, those included that they lost.
+// Hits returns the number of probe hits since the programs were loaded, including lost
+// ones.
 func (t *Tracer) Hits() (uint64, error) {
 	var perCPU []uint64
 	if err := t.collection.Maps[bpf.AuditMapHits].Lookup(uint32(0), &perCPU); err != nil {

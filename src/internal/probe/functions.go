@@ -17,32 +17,31 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-// maxLayouts bounds the libraries with calls that are attached at one time.
+// maxLayouts bounds the libraries with calls that are attached at a time.
 const maxLayouts = 256
 
-// functions are the programs at functions of libraries without probes. They
-// write to the ring of the tracer and obey its limits. The tracer's lock guards
-// the fields.
+// functions are the programs at functions of libraries without probes. They write to the
+// ring of the tracer and obey its limits. The tracer's lock guards the fields.
 type functions struct {
 	collection *ebpf.Collection
-	// free are the layouts below used that no library has.
+	// free are the unused layouts with numbers below used.
 	free []uint32
 	used uint32
 }
 
-// calls are a plan with calls in the form of the kernel. programs has the name
-// of the program for each site.
+// calls is a plan with calls in the kernel's form. programs has the program name for
+// each site.
 type calls struct {
 	layout   bpf.FunctionLayout
 	sites    []bpf.FunctionCallSite
 	programs []string
 }
 
-// errNoFunctions tells that LoadFunctions was not called.
+// errNoFunctions reports that LoadFunctions was not called.
 var errNoFunctions = errors.New("functions are not recorded")
 
-// LoadFunctions loads the programs that plans with Calls need. It must be called
-// before Attach, once.
+// LoadFunctions loads the programs that plans with Calls need. It must be called once,
+// before Attach.
 func (t *Tracer) LoadFunctions() error {
 	spec, err := bpf.LoadFunction()
 	if err != nil {
@@ -69,7 +68,7 @@ func (t *Tracer) LoadFunctions() error {
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 	if errors.Is(err, unix.EPERM) {
-		// The library's own error speaks of memory, which is not the cause.
+		// The error of package ebpf blames memory limits, which are not the cause.
 		err = unix.EPERM
 	}
 	if err != nil {
@@ -87,7 +86,7 @@ func (f *functions) close() {
 	}
 }
 
-// release gives back the layout of a library.
+// release releases the layout of a library.
 func (f *functions) release(l *Library) {
 	if l.layout != nil {
 		f.free = append(f.free, *l.layout)
@@ -108,7 +107,7 @@ func program(role uint8) string {
 	return bpf.FunctionProgPublicKey
 }
 
-// arrangeCalls puts a plan with calls into the form of the kernel.
+// arrangeCalls converts a plan with calls to the kernel's form.
 func (t *Tracer) arrangeCalls(l *Library, p *capture.Plan) (*attachments, error) {
 	if t.functions == nil {
 		return nil, errNoFunctions
@@ -139,7 +138,7 @@ func (t *Tracer) arrangeCalls(l *Library, p *capture.Plan) (*attachments, error)
 	return a, arranged(l, p, a, probes)
 }
 
-// callSite puts a site into the form of the BPF programs.
+// callSite converts a site to the form of the BPF programs.
 func callSite(s *capture.Site, m elf.Machine) (bpf.FunctionCallSite, error) {
 	c := s.Call
 	site := bpf.FunctionCallSite{
@@ -170,7 +169,7 @@ func callSite(s *capture.Site, m elf.Machine) (bpf.FunctionCallSite, error) {
 	return site, nil
 }
 
-// fill gives the library a layout and writes its sites.
+// fill allocates a layout for the library and writes its sites.
 func (f *functions) fill(l *Library, c *calls) error {
 	var number uint32
 	switch n := len(f.free); {
@@ -195,8 +194,8 @@ func (f *functions) fill(l *Library, c *calls) error {
 	return nil
 }
 
-// attachCalls returns the links it has made even if it fails. The programs that end
-// something are attached first, so that nothing begins which does not end.
+// attachCalls returns the created links even if it fails. The programs at the ends of
+// operations are attached first, so that no operation begins without an end.
 func (t *Tracer) attachCalls(x *link.Executable, p *attachments, cookies []uint64) ([]link.Link, error) {
 	var links []link.Link
 	for _, name := range []string{bpf.FunctionProgReleased, bpf.FunctionProgEnd, bpf.FunctionProgBegin, bpf.FunctionProgPublicKey} {
@@ -218,8 +217,8 @@ func (t *Tracer) attachCalls(x *link.Executable, p *attachments, cookies []uint6
 	return links, nil
 }
 
-// attachProgram attaches one program to sites. It returns the links it has made
-// even if it fails.
+// attachProgram attaches one program to sites. It returns the created links even if it
+// fails.
 func (t *Tracer) attachProgram(x *link.Executable, program *ebpf.Program, o *link.UprobeMultiOptions) ([]link.Link, error) {
 	if t.profile == UprobeMulti {
 		k, err := x.UprobeMulti(nil, program, o)
@@ -243,17 +242,17 @@ func (t *Tracer) attachProgram(x *link.Executable, program *ebpf.Program, o *lin
 	return links, nil
 }
 
-// CallEvent is what a call reports.
+// CallEvent is the event that a call reports.
 type CallEvent uint8
 
 // The events.
 const (
-	// HandshakeCompleted, HandshakeFailed: so a handshake ended.
+	// HandshakeCompleted and HandshakeFailed: a handshake ended with this result.
 	HandshakeCompleted = CallEvent(bpf.FunctionCallEventCALL_COMPLETED)
 	HandshakeFailed    = CallEvent(bpf.FunctionCallEventCALL_FAILED)
-	// HandshakeAbandoned: the connection was freed before its handshake had ended.
+	// HandshakeAbandoned: the connection was freed before its handshake ended.
 	HandshakeAbandoned = CallEvent(bpf.FunctionCallEventCALL_ABANDONED)
-	// ExchangeOver: an exchange after the handshake, with operations, is over.
+	// ExchangeOver: an exchange after the handshake, with operations, has ended.
 	ExchangeOver = CallEvent(bpf.FunctionCallEventCALL_OVER)
 	// ChainVerified: the verification of a certificate chain begins.
 	ChainVerified = CallEvent(bpf.FunctionCallEventCALL_CHAIN)
@@ -261,36 +260,36 @@ const (
 	KeyOperation = CallEvent(bpf.FunctionCallEventCALL_OPERATION)
 )
 
-// Call is a record of a call of a function, or of several. Its strings are valid as
-// long as the raw record.
+// Call is a record of a call of a function, or of several. Its strings are valid as long
+// as the raw record.
 type Call struct {
-	// Time is in nanoseconds since boot, suspend included, as is Start: when the
-	// handshake began.
+	// Time and Start, the beginning of the handshake, are in nanoseconds since boot,
+	// suspend included.
 	Time, Start uint64
-	// PIDTGID is the kernel's: process in the upper half, thread in the lower.
+	// PIDTGID is the process in the upper half, the thread in the lower.
 	PIDTGID uint64
-	// Connection numbers handshakes, 0: none. Chain numbers the verifications of
-	// chains, 0: none.
+	// Connection is the number of the handshake, Chain the number of the verification of
+	// a chain, 0 for none.
 	Connection uint64
 	Chain      uint32
 	Event      CallEvent
-	// Role and Operation are those of the site.
+	// Role and Operation are the site's.
 	Role, Operation uint8
-	// Late: the handshake had begun before the first hit.
+	// Late: the handshake began before the first hit.
 	Late       bool
 	Executable []byte
-	// Library is where the function is; nil if it was forgotten meanwhile.
+	// Library contains the function; nil if it was forgotten in the meantime.
 	Library *Library
-	// Input is the length of what is signed or verified, 0: unknown. The others
-	// were set on the context: NIDs, and the size of a key.
+	// Input is the length of the signed or verified data, 0 if unknown. The others were
+	// set on the context: NIDs, and the size of a key.
 	Input, SetDigest, SetCurve, SetBits uint32
-	// Type, Digest and Group are names; empty: not known.
+	// Type, Digest and Group are names; empty if unknown.
 	Type, Digest, Group []byte
 
 	record *bpf.FunctionCall
 }
 
-// Value returns a value by its number, false if there is none.
+// Value returns the value of a number, false if it is not set.
 func (c *Call) Value(number uint8) (uint32, bool) {
 	if int(number) >= len(c.record.Values) {
 		return 0, false
@@ -298,18 +297,18 @@ func (c *Call) Value(number uint8) (uint32, bool) {
 	return c.record.Values[number], c.record.Have>>number&1 != 0
 }
 
-// Unreadable reports whether memory on the way to a value could not be read.
+// Unreadable reports whether memory needed for a value could not be read.
 func (c *Call) Unreadable() bool { return c.record.Unreadable != 0 }
 
 const callSize = int(unsafe.Sizeof(bpf.FunctionCall{}))
 
-// DecodeCall decodes a record of kind Function that Ring.Drain handed out into c.
+// DecodeCall decodes a record of kind Function from Ring.Drain into c.
 func (t *Tracer) DecodeCall(raw []byte, c *Call) error {
 	if len(raw) < callSize {
 		return errRecord
 	}
-	// The ring aligns records to eight bytes, as the type needs, and the
-	// length was just checked.
+	// The ring aligns records to eight bytes, as the type requires, and the length was
+	// checked above.
 	r := (*bpf.FunctionCall)(unsafe.Pointer(&raw[0]))
 	executable := raw[unsafe.Offsetof(r.Executable):][:len(r.Executable)]
 	if int(r.ExecutableLength) > len(executable) {
@@ -332,7 +331,7 @@ func (t *Tracer) DecodeCall(raw []byte, c *Call) error {
 	return nil
 }
 
-// name returns what is before the NUL.
+// name returns the text before the NUL.
 func name(b []byte) []byte {
 	before, _, _ := bytes.Cut(b, []byte{0})
 	return before

@@ -11,36 +11,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel keeps probes by file and offset. A file that is overwritten keeps
-// them at their old offsets, in the middle of other instructions, where they
-// change what programs execute. So the tracer holds a read lease (fcntl(2),
-// F_SETLEASE) on every file that it is attached to: whoever opens the file for
-// writing waits until the tracer has detached and gives up the lease, for at
-// most /proc/sys/fs/lease-break-time. Opening for reading, mapping and
-// executing do not touch a read lease.
+// The kernel stores probes by file and offset. If a file is overwritten, its probes
+// remain at the old offsets, inside of other instructions, and corrupt what programs
+// execute. Therefore the tracer holds a read lease (fcntl(2), F_SETLEASE) on every
+// attached file: a program that opens the file for writing waits until the tracer has
+// detached and given up the lease, for at most /proc/sys/fs/lease-break-time. Opening
+// for reading, mapping and executing do not break a read lease.
 //
-// The kernel grants a read lease only on a file that is not open for writing,
-// so a leased file is complete. Some file systems have no leases, and a file of
-// another user takes CAP_LEASE. What is attached then has to be watched.
+// The kernel grants a read lease only on a file that is not open for writing, so a
+// leased file is complete. Some file systems do not support leases, and a lease on
+// another user's file requires CAP_LEASE. Files attached without a lease must be
+// watched.
 
-// LeaseSignal is the signal by which the kernel asks for leases. The signal does not
-// name the file: see Library.Changing.
+// LeaseSignal is the signal by which the kernel breaks leases. The signal does not
+// identify the file: see Library.Changing.
 const LeaseSignal = unix.SIGIO
 
-// ErrChanging tells that a file cannot be attached to because it is open for
-// writing or, where there is no lease to rely on, was changed a moment ago.
+// ErrChanging reports that a file cannot be attached because it is open for writing or,
+// without a lease, was changed a moment ago.
 var ErrChanging = errors.New("the file is being written")
 
 const (
-	// unchangedFor is how long a file without a lease must not have changed
-	// before it is attached to.
+	// unchangedFor is how long a file without a lease must be unchanged before it is
+	// attached.
 	unchangedFor = 200 * time.Millisecond
-	// yieldLimit is how long a writer waits for records to be read, at most.
-	// Records are read every flush window.
+	// yieldLimit is how long a writer waits at most until records are read. Records
+	// are read every flush window.
 	yieldLimit = 2 * time.Second
 )
 
-// version is what changes when the content of a file does.
+// version changes with the content of a file.
 type version struct {
 	size             int64
 	modified, change unix.Timespec
@@ -54,8 +54,8 @@ func versionOf(f *os.File) (version, error) {
 	return version{s.Size, s.Mtim, s.Ctim}, nil
 }
 
-// lease takes a lease on the library's file or, where that cannot be, notes why
-// in LeaseError. It fails with ErrChanging.
+// lease takes a lease on the library's file or, where that is not possible, sets
+// LeaseError. It fails with ErrChanging.
 func (l *Library) lease() error {
 	_, err := l.fcntl(unix.F_SETLEASE, unix.F_RDLCK)
 	switch {
@@ -69,25 +69,25 @@ func (l *Library) lease() error {
 	if err != nil {
 		return err
 	}
-	// A server's clock may be ahead.
+	// The clock of a file server may be ahead.
 	if age := time.Since(time.Unix(v.change.Unix())); age >= 0 && age < unchangedFor {
 		return ErrChanging
 	}
 	return nil
 }
 
-// onNFS reports whether the file is on NFS, where a lease also fails because
-// the server gives none.
+// onNFS reports whether the file is on NFS, where a lease fails with EAGAIN also if the
+// server does not grant one.
 func (l *Library) onNFS() bool {
 	var s unix.Statfs_t
 	return unix.Fstatfs(int(l.open.Fd()), &s) == nil && s.Type == unix.NFS_SUPER_MAGIC
 }
 
-// Changing reports whether a program waits to write to the file, or whether a
-// file without a lease has changed.
+// Changing reports whether a program waits to write to the file, or whether a file
+// without a lease has changed.
 func (l *Library) Changing() bool {
 	if l.LeaseError == nil {
-		// The type that the lease is to become once it is being broken.
+		// While a lease is being broken, F_GETLEASE returns the type it will have.
 		kind, err := l.fcntl(unix.F_GETLEASE, 0)
 		return err != nil || kind != unix.F_RDLCK
 	}
@@ -100,14 +100,13 @@ func (l *Library) changed() bool {
 	return err != nil || v.content() != l.version.content()
 }
 
-// content is the part of a version that changes with the content alone: a file
-// that gets another name has another change time.
+// content returns the part of a version that only depends on the content: renaming a
+// file updates its change time.
 func (v version) content() version { return version{size: v.size, modified: v.modified} }
 
-// Yield detaches a library whose file is to change, and lets the program that
-// waits for that continue. The records that the library has made are read
-// before, because their strings may be in the file; what is not read in time
-// and not remembered counts as unreadable.
+// Yield detaches a library whose file is about to change, and lets the waiting writer
+// continue. The library's records are read first, because their strings may be in the
+// file; strings that are neither read in time nor cached count as unreadable.
 func (t *Tracer) Yield(l *Library) {
 	t.remove(l)
 	position := t.ring.producerPosition()
@@ -118,15 +117,15 @@ func (t *Tracer) Yield(l *Library) {
 	l.unlease()
 }
 
-// unlease gives up the lease. The file can change then.
+// unlease gives up the lease. The file can change afterwards.
 func (l *Library) unlease() {
 	if l.LeaseError == nil {
-		// It fails only if the kernel has taken the lease away.
+		// It fails only if the kernel has revoked the lease.
 		_, _ = l.fcntl(unix.F_SETLEASE, unix.F_UNLCK)
 	}
 }
 
-// fcntl calls fcntl(2) for the library's file, which may be closed meanwhile.
+// fcntl calls fcntl(2) for the library's file, which may be closed concurrently.
 func (l *Library) fcntl(command, argument int) (result int, err error) {
 	conn, err := l.open.SyscallConn()
 	if err != nil {

@@ -20,9 +20,8 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-// Bounds of the strings completed from a library file, which are those of a
-// record. A hostile process can ask for any address in the library, so what is
-// remembered of them is bounded as well.
+// Limits of strings completed from a library file: those of a record, and the number of
+// cached strings, since a hostile process can request any address in the library.
 const (
 	maxKey     = 127
 	maxString  = 511
@@ -30,48 +29,48 @@ const (
 	maxStrings = 4096
 )
 
-// Library is a file whose probes are attached.
+// Library is a file whose sites are attached.
 type Library struct {
-	// Path is the name it was attached by, BuildID its build-id.
+	// Path is the path by which it was attached, BuildID its build-id.
 	Path    string
 	BuildID []byte
-	// Source is the name of the source that the sites are from.
+	// Source is the name of the source of the sites.
 	Source string
-	// Sites is the number of attached sites, Probes the names of the probes
-	// they belong to, Provider the provider's name.
+	// Sites is the number of attached sites, Probes the names of their probes, Provider
+	// the name of the provider.
 	Sites    int
 	Probes   []string
 	Provider string
-	// Errors says which sites could not be used.
+	// Errors describes sites that could not be used.
 	Errors []error
-	// LeaseError is why there is no lease on the file; nil: there is one. It is
-	// for the caller to call Changing then.
+	// LeaseError is the reason for having no lease on the file; nil with a lease.
+	// Without a lease the caller must poll Changing.
 	LeaseError error
-	// Device and Inode name the file, whatever happens to its path.
+	// Device and Inode identify the file, independently of its path.
 	Device, Inode uint64
-	// Hits is for whoever reads the ring to count in.
+	// Hits is a counter for use by the reader of the ring.
 	Hits atomic.Uint64
 
 	image capture.Image
 	open  *os.File
-	// version is that of the file as it was read.
+	// version is the version of the file that was read.
 	version version
 	slots   []uint32
-	// layout is the number of what was decoded of a library with calls.
+	// layout is the number of the layout of a library with calls.
 	layout *uint32
 
-	detaching sync.Mutex // guards links once they are made
+	detaching sync.Mutex // guards links once they are created
 	links     []link.Link
 
-	// recent leads to those of strings that were used last, by address.
+	// recent caches recently used strings, by address.
 	recent [256]literal
-	// strings are those that were read from the file, by way of its pages. Only
-	// the reader of the ring uses these.
+	// strings caches the strings that were read from the file, through pages. Only the
+	// reader of the ring uses these.
 	pages   pages
 	strings map[stringKey][]byte
 }
 
-// literal is a string that ends with a NUL, and where it is.
+// literal is a string terminated by a NUL, with its address.
 type literal struct {
 	address uint64
 	text    []byte
@@ -82,23 +81,23 @@ type stringKey struct {
 	size    int
 }
 
-// DeniedError tells that the process may not place probes on this kernel: it
-// will be the same for every library.
+// DeniedError reports that the process may not attach probes on this kernel, which
+// applies to every library.
 type DeniedError struct{ Err error }
 
 func (e *DeniedError) Error() string { return e.Err.Error() }
 
 func (e *DeniedError) Unwrap() error { return e.Err }
 
-// errFiveByteNop says that this kernel must not place a probe on the site.
-// Linux 6.18 to 7.1 replace a five-byte no-operation by a call, which a forked
-// child inherits without what it calls, and dies of.
+// errFiveByteNop reports that this kernel must not attach to the site. Linux 6.18 to 7.1
+// replace a five-byte no-op by a call, which a forked child inherits without the target
+// of the call, so that it crashes.
 var errFiveByteNop = errors.New("a probe on its five-byte no-operation makes forked processes crash on this kernel: build the library with one-byte no-operations, or use a kernel newer than 7.1")
 
-// Attach attaches to all sites that a source plans in the file: the first of
-// sources that plans any. The file that was read is the one attached to, even if
-// path is given to another meanwhile. The error wraps a *capture.NoSitesError if
-// there is nothing to attach to, ErrChanging if the file is open for writing.
+// Attach attaches to all sites of the file as planned by the first of sources that has
+// any. The file that was read is the one attached, even if path meanwhile leads to
+// another. The error wraps a *capture.NoSitesError if there are no sites, ErrChanging if
+// the file is open for writing.
 func (t *Tracer) Attach(path string, sources []capture.Source) (*Library, error) {
 	l, p, err := t.prepare(path, sources)
 	if err != nil {
@@ -108,11 +107,11 @@ func (t *Tracer) Attach(path string, sources []capture.Source) (*Library, error)
 	t.libraries[l] = struct{}{}
 	t.mu.Unlock()
 	if err := t.attach(l, p); err != nil {
-		// What was attached before the failure may have made records.
+		// The sites attached before the failure may have created records.
 		t.Detach(l)
 		return nil, err
 	}
-	// Without a lease, it may have changed since it was read.
+	// Without a lease, the file may have changed since it was read.
 	if l.Changing() {
 		t.Yield(l)
 		return nil, fmt.Errorf("cannot attach to %s: %w", path, ErrChanging)
@@ -120,8 +119,8 @@ func (t *Tracer) Attach(path string, sources []capture.Source) (*Library, error)
 	return l, nil
 }
 
-// prepare reads a file, one at a time, and keeps what attaching takes: hostile
-// files may take tens of megabytes.
+// prepare reads a file and returns what attaching needs. It reads one file at a time:
+// hostile files may take tens of megabytes.
 func (t *Tracer) prepare(path string, sources []capture.Source) (*Library, *attachments, error) {
 	t.preparing.Lock()
 	defer t.preparing.Unlock()
@@ -139,8 +138,8 @@ func (t *Tracer) prepare(path string, sources []capture.Source) (*Library, *atta
 	return l, p, nil
 }
 
-// Check reports whether a source plans a site in the file at path: nothing is
-// asked of the kernel. The error is that of Attach.
+// Check reports whether a source plans a site in the file at path, without attaching.
+// It returns the errors of Attach.
 func Check(path string, sources []capture.Source) error {
 	f, stat, err := open(path)
 	if err != nil {
@@ -171,7 +170,7 @@ func open(path string) (f *os.File, stat unix.Stat_t, err error) {
 	return f, stat, nil
 }
 
-// plan returns the plan of the first source that has one, and its name.
+// plan returns the plan of the first source that has one, and the source's name.
 func plan(f *os.File, size int64, sources []capture.Source) (p *capture.Plan, source string, err error) {
 	for _, s := range sources {
 		var none *capture.NoSitesError
@@ -200,28 +199,28 @@ func (t *Tracer) read(l *Library, sources []capture.Source) (*attachments, error
 	return t.arrange(l, p)
 }
 
-// detach ends the attachments. It may be called twice at a time.
+// detach closes the attachments. It may be called concurrently.
 func (l *Library) detach() {
 	l.detaching.Lock()
 	defer l.detaching.Unlock()
 	var wait sync.WaitGroup
 	for _, k := range l.links {
-		// Closing waits for the kernel; it fails only if it was done before.
+		// Close waits for the kernel; it fails only if it was called before.
 		wait.Go(func() { _ = k.Close() })
 	}
 	wait.Wait()
 	l.links = nil
 }
 
-// attachments are a plan in the form of the kernel, index by index.
+// attachments is a plan in the kernel's form. The slices have one element per site.
 type attachments struct {
 	sites               []bpf.AuditSite
 	offsets, semaphores []uint64
-	// calls takes the place of sites in a plan with calls, nil in others.
+	// calls replaces sites in a plan with calls, otherwise it is nil.
 	calls *calls
 }
 
-// arrange puts a plan into the form of the kernel.
+// arrange converts a plan to the kernel's form.
 func (t *Tracer) arrange(l *Library, p *capture.Plan) (*attachments, error) {
 	if p.Calls != nil {
 		return t.arrangeCalls(l, p)
@@ -249,7 +248,7 @@ func (t *Tracer) arrange(l *Library, p *capture.Plan) (*attachments, error) {
 	return a, arranged(l, p, a, probes)
 }
 
-// arranged notes in the library what was arranged of a plan.
+// arranged stores the result of arranging a plan in the library.
 func arranged(l *Library, p *capture.Plan, a *attachments, probes map[string]bool) error {
 	l.Errors = p.Errors
 	if len(a.offsets) == 0 {
@@ -288,7 +287,7 @@ func (t *Tracer) attach(l *Library, p *attachments) error {
 	return nil
 }
 
-// attachSites returns the links it has made even if it fails.
+// attachSites returns the created links even if it fails.
 func (t *Tracer) attachSites(x *link.Executable, p *attachments, cookies []uint64) ([]link.Link, error) {
 	if p.calls != nil {
 		return t.attachCalls(x, p, cookies)
@@ -300,7 +299,7 @@ func (t *Tracer) attachSites(x *link.Executable, p *attachments, cookies []uint6
 	return t.attachProgram(x, t.program, o)
 }
 
-// fill gives the library its slots in the site map.
+// fill allocates slots in the site map for the library and fills them.
 func (t *Tracer) fill(l *Library, p *attachments) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -327,7 +326,7 @@ func (t *Tracer) fill(l *Library, p *attachments) error {
 	return nil
 }
 
-// fillSites writes the sites to where the programs look for them.
+// fillSites writes the sites to the maps of the programs.
 func (t *Tracer) fillSites(l *Library, p *attachments) error {
 	if p.calls != nil {
 		return t.functions.fill(l, p.calls)
@@ -340,8 +339,8 @@ func (t *Tracer) fillSites(l *Library, p *attachments) error {
 	return nil
 }
 
-// site puts a site into the form of the BPF programs. site has what all sites of
-// the plan have.
+// site converts a site to the form of the BPF programs, starting from the fields that
+// all sites of the plan share.
 func (t *Tracer) site(p *capture.Plan, s *capture.Site, site bpf.AuditSite) (bpf.AuditSite, error) {
 	site.Address, site.Kind = s.Address, uint64(s.Kind)
 	if s.FiveByteNop && t.replacesFive {
@@ -386,7 +385,7 @@ func (t *Tracer) site(p *capture.Plan, s *capture.Site, site bpf.AuditSite) (bpf
 		case capture.ArgImageAddr:
 			to.Kind, to.Reg = uint8(bpf.AuditArgumentKindARGUMENT_REGISTER), biasRegister
 			if uint64(a.Off)-added < addedSize {
-				// The program leaves these to us, and copies what the code gives.
+				// The program leaves these strings to Decode, and copies those of the code.
 				site.Constants, site.ConstantsSize = added, addedSize
 			}
 		default:
@@ -396,8 +395,8 @@ func (t *Tracer) site(p *capture.Plan, s *capture.Site, site bpf.AuditSite) (bpf
 	return site, nil
 }
 
-// What the programs take in place of a register, ARGUMENT_NO_REGISTER and
-// ARGUMENT_BIAS of audit.bpf.h.
+// Special register numbers of the programs, ARGUMENT_NO_REGISTER and ARGUMENT_BIAS of
+// audit.bpf.h.
 const (
 	noRegister   = 0xffff
 	biasRegister = 0xfffe
@@ -410,8 +409,8 @@ func register(r capture.Register, m elf.Machine) (uint16, error) {
 	return r.PtRegsOffset(m)
 }
 
-// literal returns the string at a link-time address of the library. It is text
-// for what nearly every key is, and faster.
+// literal returns the string at a link-time address of the library. It is a faster
+// variant of text for strings that recur, as nearly all keys do.
 func (l *Library) literal(address uint64) ([]byte, bool) {
 	const spread = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio
 	recent := &l.recent[address*spread>>(64-8)]
@@ -425,9 +424,9 @@ func (l *Library) literal(address uint64) ([]byte, bool) {
 	return b, ok
 }
 
-// text returns the string at a link-time address of the library, or n bytes
-// where n is not negative. A string above maxString comes without its end. The
-// result is shared: it must not be changed.
+// text returns the string at a link-time address of the library, or n bytes if n is not
+// negative. A string longer than maxString is truncated. The result is shared and must
+// not be modified.
 func (l *Library) text(address uint64, n int) ([]byte, bool) {
 	key := stringKey{address, n}
 	if b, ok := l.strings[key]; ok {
@@ -436,7 +435,7 @@ func (l *Library) text(address uint64, n int) ([]byte, bool) {
 	var b []byte
 	var ok bool
 	if n < 0 {
-		// One byte more than there is room for tells what must be cut.
+		// Read one byte more than allowed to detect truncation.
 		b, ok = l.image.StringAt(&l.pages, address, maxString+1)
 	} else {
 		b, ok = l.image.BytesAt(&l.pages, address, n)

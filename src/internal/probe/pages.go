@@ -7,23 +7,22 @@ import (
 	"io"
 )
 
-// pages remembers parts of a library's file, so that a process which gives ever
-// other addresses as literals does not cost the agent a system call for each.
-// It belongs to one goroutine.
+// pages caches parts of a library's file, so that a process that passes many different
+// addresses of literals does not cost the agent a system call for each. It must be used
+// by one goroutine only.
 type pages struct {
 	file io.ReaderAt
-	// changed, if set, reports whether the file has changed since its probes
-	// were read: then it does not have the strings of programs that loaded it
-	// before.
+	// changed, if not nil, reports whether the file has changed since its probes were
+	// read: then it does not contain the strings of programs that loaded it before.
 	changed func() bool
-	// kept are by their number; the last of the file may be shorter than the
+	// kept holds pages by number; the last page of the file may be shorter than the
 	// others.
 	kept map[int64][]byte
 }
 
 const (
 	pageSize = 4096
-	// maxPages is the literals of the largest libraries, 1.5 MiB.
+	// maxPages covers the literals of the largest libraries, 1.5 MiB.
 	maxPages = 384
 )
 
@@ -45,7 +44,7 @@ func (p *pages) ReadAt(b []byte, offset int64) (n int, err error) {
 	return n, nil
 }
 
-// page returns a page, empty behind the end of the file.
+// page returns a page, empty after the end of the file.
 func (p *pages) page(number int64) ([]byte, error) {
 	if page, ok := p.kept[number]; ok {
 		return page, nil

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package probe is the contact with the kernel: it loads the BPF programs,
-// attaches them to the probes of libraries, and reads the hits out of their
-// ring.
+// Package probe is the interface to the kernel: it loads the BPF programs, attaches
+// them to the probes of libraries, and reads the hits from their ring.
 //
-// A Tracer owns programs and maps. Attaching and detaching may be done from
-// any goroutine; the ring is read by one, which calls Ring.Drain and
-// Tracer.Decode.
+// A Tracer owns programs and maps. Any goroutine may attach and detach; a single
+// goroutine reads the ring with Ring.Drain and Tracer.Decode.
 package probe
 
 import (
@@ -28,60 +26,61 @@ import (
 	"crypto-auditing/bpf"
 )
 
-// Profile is the way of attaching that the kernel offers.
+// Profile is a method of attachment.
 type Profile string
 
 // The profiles.
 const (
-	// UprobeMulti attaches all sites of a library at once and needs CAP_BPF
-	// and CAP_PERFMON only (kernel 6.6 and newer).
+	// UprobeMulti attaches all sites of a library at once and needs only CAP_BPF and
+	// CAP_PERFMON (kernel 6.6 and newer).
 	UprobeMulti Profile = "uprobe_multi"
-	// PerfEvent attaches site by site and needs CAP_SYS_ADMIN.
+	// PerfEvent attaches each site separately and needs CAP_SYS_ADMIN.
 	PerfEvent Profile = "perf_event"
 )
 
-// oldKernelDropIn gives the service what PerfEvent needs, from dropIns.
+// oldKernelDropIn gives the service the privileges for PerfEvent when installed in
+// dropIns.
 const (
 	oldKernelDropIn = "/usr/share/crypto-auditing/perf-event.conf"
 	dropIns         = "/etc/systemd/system/crypto-auditing-agent.service.d"
 )
 
-// DefaultRingSize holds 100 ms of 400,000 hits a second.
+// DefaultRingSize is sufficient for 100 ms of 400,000 hits per second, in bytes.
 const DefaultRingSize = 8 << 20
 
-// controlMap is the section of the control block (ring.bpf.h), as a map.
+// controlMap is the name of the map of the control block (ring.bpf.h), its section.
 const controlMap = ".data.control"
 
-// maxSites bounds the sites attached at one time: a hundred libraries with
-// far more sites than any has today. Their map takes 80 bytes a site.
+// maxSites bounds the sites attached at a time: a hundred libraries with far more sites
+// than any has today. Their map takes 80 bytes per site.
 const maxSites = 8192
 
-// maxFollowed bounds the processes that are followed at one time.
+// maxFollowed bounds the processes followed at a time.
 const maxFollowed = 1 << 16
 
 // Options configure a Tracer. The zero value is usable.
 type Options struct {
-	// RingSize is the size of the ring in bytes, a power of two of at least a
-	// page; zero: DefaultRingSize.
+	// RingSize is the size of the ring in bytes, a power of two of at least a page;
+	// zero for DefaultRingSize.
 	RingSize int
-	// Profile forces a way of attaching; empty: the best the kernel offers.
+	// Profile is the method of attachment; empty for the best that the kernel has.
 	Profile Profile
-	// RateLimit bounds the hits a second of one process; 0: no bound. See
+	// RateLimit bounds the hits per second of one process; 0 disables the limit. See
 	// SetRateLimit.
 	RateLimit uint64
-	// Followed: only what followed processes do is recorded. Package tree follows
-	// them.
+	// Followed restricts recording to followed processes. Package tree follows
+	// processes.
 	Followed bool
 }
 
-// Tracer holds the loaded programs.
+// Tracer holds the loaded programs and their maps.
 type Tracer struct {
 	collection *ebpf.Collection
-	program    *ebpf.Program // behind all probes
+	program    *ebpf.Program // attached to all probes
 	// functions is nil unless LoadFunctions was called.
 	functions *functions
 	profile   Profile
-	// replacesFive: see errFiveByteNop.
+	// replacesFive is the result of replacesFiveByteNops, see errFiveByteNop.
 	replacesFive bool
 	control      []byte // the mapped control block
 	followed     bool
@@ -90,11 +89,11 @@ type Tracer struct {
 	// preparing is held while a file is read.
 	preparing sync.Mutex
 
-	// table is what the site index in a record leads to. It is replaced as a
-	// whole, so that the reader needs no lock.
+	// table maps the site index in a record to a library. It is replaced as a whole, so
+	// that the reader needs no lock.
 	table atomic.Pointer[[]*Library]
 
-	// mu orders changes of table, free, detached and libraries.
+	// mu guards free, detached, libraries and the replacement of table.
 	mu   sync.Mutex
 	free []uint32
 	// detached are libraries whose last records may still be in the ring.
@@ -102,15 +101,15 @@ type Tracer struct {
 	libraries map[*Library]struct{}
 }
 
-// detached is a library that makes no more records: all it made end before
+// detached is a library that creates no more records: all its records end before
 // position in the ring.
 type detached struct {
 	library  *Library
 	position uint64
 }
 
-// Load loads the programs. It needs CAP_BPF and CAP_PERFMON, and a kernel of
-// 6.1 or newer with BTF.
+// Load loads the programs. It needs CAP_BPF and CAP_PERFMON, and Linux 6.1 or newer
+// with BTF.
 func Load(o Options) (*Tracer, error) {
 	if o.RingSize == 0 {
 		o.RingSize = DefaultRingSize
@@ -169,8 +168,8 @@ func Load(o Options) (*Tracer, error) {
 	return t, nil
 }
 
-// explain adds the remedy to what a user can mend. profile is how a library
-// was to be attached to, empty where none was.
+// explain adds a remedy to an error that the user can fix. profile is the method of the
+// failed attachment, empty for other operations.
 func explain(err error, profile Profile) error {
 	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	if denied && profile == PerfEvent {
@@ -186,7 +185,7 @@ func explain(err error, profile Profile) error {
 	return err
 }
 
-// mapControl maps the control block that the programs share with the reader.
+// mapControl maps the control block that the programs and the reader share.
 func (t *Tracer) mapControl(spec *ebpf.CollectionSpec) error {
 	variable := spec.Variables[bpf.AuditVarControl]
 	m := t.collection.Maps[controlMap]
@@ -199,21 +198,21 @@ func (t *Tracer) mapControl(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-// controlWord is a word of the control block. The programs use it at the same
-// time; it must only be used atomically.
+// controlWord returns a word of the control block. The programs use it concurrently, so
+// all accesses must be atomic.
 func (t *Tracer) controlWord(offset uintptr) *atomic.Uint64 {
-	// The mapping is page-aligned, lives as long as the tracer and is no Go
-	// memory; the block is aligned as C aligns it.
+	// The mapping is page-aligned, lives as long as the tracer and is not Go memory;
+	// the block is aligned as C aligns it.
 	return (*atomic.Uint64)(unsafe.Pointer(&t.control[offset]))
 }
 
-// Profile returns how libraries are attached to.
+// Profile returns the method of attachment.
 func (t *Tracer) Profile() Profile { return t.profile }
 
-// Ring returns the ring, for the one goroutine that reads it.
+// Ring returns the ring, for use by the one goroutine that reads it.
 func (t *Tracer) Ring() *Ring { return t.ring }
 
-// Close detaches everything and frees the programs.
+// Close detaches all libraries and frees the programs.
 func (t *Tracer) Close() error {
 	t.DetachAll()
 	var err error
@@ -231,15 +230,15 @@ func (t *Tracer) Close() error {
 	return err
 }
 
-// Detach detaches a library. It waits for the kernel, some ten milliseconds;
-// records that the library has made can still be decoded.
+// Detach detaches a library. It waits for the kernel, some ten milliseconds. Records of
+// the library can still be decoded.
 func (t *Tracer) Detach(l *Library) {
 	t.remove(l)
 	l.unlease()
 }
 
-// remove detaches a library and keeps its file, with the lease, for the records
-// that it has made.
+// remove detaches a library and keeps its file, with the lease, for its remaining
+// records.
 func (t *Tracer) remove(l *Library) {
 	l.detach()
 	t.mu.Lock()
@@ -256,8 +255,8 @@ func (t *Tracer) remove(l *Library) {
 	t.detached = append(t.detached, detached{l, t.ring.producerPosition()})
 }
 
-// DetachAll detaches all libraries: after it no new record appears. What is
-// in the ring can still be read and decoded.
+// DetachAll detaches all libraries. No new record appears after it; records in the ring
+// can still be read and decoded.
 func (t *Tracer) DetachAll() {
 	t.mu.Lock()
 	all := slices.Collect(maps.Keys(t.libraries))
@@ -269,8 +268,8 @@ func (t *Tracer) DetachAll() {
 	wait.Wait()
 }
 
-// reclaim frees the slots and files of detached libraries whose records have
-// all been taken. The caller holds mu.
+// reclaim frees the slots and files of detached libraries whose records were all taken.
+// The caller holds mu.
 func (t *Tracer) reclaim() {
 	taken := t.ring.consumerPosition().Load()
 	t.detached = slices.DeleteFunc(t.detached, func(d detached) bool {
@@ -284,22 +283,22 @@ func (t *Tracer) reclaim() {
 	})
 }
 
-// SetRateLimit bounds the hits a second that are recorded of one process, and
-// at four times as many those of one user; 0: no bound. A hit whose record takes more
-// than 192 bytes counts as several. It may be called from any goroutine, at any
-// time.
+// SetRateLimit bounds the hits per second that are recorded of one process, and, at four
+// times the number, of one user; 0 disables the limits. A hit whose record takes more
+// than 192 bytes counts as several. It may be called from any goroutine at any time.
 func (t *Tracer) SetRateLimit(perSecond uint64) {
 	const record = 192 // RATE_RECORD
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.RateLimit)).Store(perPeriod(perSecond) * record)
 }
 
-// SetConnectionLimit bounds the connections a second of one process that programs at
-// sockets look at; 0: no bound. It may be called from any goroutine, at any time.
+// SetConnectionLimit bounds the connections per second of one process that the programs
+// at sockets examine; 0 disables the limit. It may be called from any goroutine at any
+// time.
 func (t *Tracer) SetConnectionLimit(perSecond uint64) {
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.ConnectionLimit)).Store(perPeriod(perSecond))
 }
 
-// perPeriod returns a limit of the programs, which count over a period (RATE_PERIOD).
+// perPeriod converts a limit to that of the programs, which count per RATE_PERIOD.
 func perPeriod(perSecond uint64) uint64 {
 	const period = 250 * time.Millisecond
 	if perSecond == 0 {
@@ -308,13 +307,12 @@ func perPeriod(perSecond uint64) uint64 {
 	return max(perSecond/uint64(time.Second/period), 1)
 }
 
-// Followed reports whether only followed processes are recorded, which objects of
-// other sources must be told.
+// Followed reports whether only followed processes are recorded. Objects of other
+// sources must be configured accordingly.
 func (t *Tracer) Followed() bool { return t.followed }
 
-// SharedMaps returns the maps that objects of other sources must use in place
-// of their own to fill the same ring under the same limits. The tracer owns
-// them.
+// SharedMaps returns the maps that objects of other sources must use instead of their
+// own to write to the same ring under the same limits. The tracer owns them.
 func (t *Tracer) SharedMaps() map[string]*ebpf.Map {
 	shared := map[string]*ebpf.Map{}
 	for _, name := range []string{bpf.AuditMapRing, bpf.AuditMapProcesses, bpf.AuditMapUsers, bpf.AuditMapFollowed, controlMap} {
@@ -323,22 +321,22 @@ func (t *Tracer) SharedMaps() map[string]*ebpf.Map {
 	return shared
 }
 
-// shareRing keeps parts of the ring for those who need little of it, so that
-// neither a process nor a user that floods it costs others their hits.
+// shareRing reserves parts of the ring for processes and users that need little of it,
+// so that no process or user that floods the ring causes losses of others.
 func (t *Tracer) shareRing(size int) {
 	ring := uint64(size)
-	// At a 32nd of the ring in a period of 250 ms, hundreds of users can be
-	// light at the same time while the reader keeps up with a flood.
+	// At a 32nd of the ring per period of 250 ms, hundreds of users can be light at a
+	// time while the reader keeps up with a flood.
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.LightBytes)).Store(ring / 32)
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.CrowdedBytes)).Store(ring / 4 * 3)
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.SharedBytes)).Store(ring / 8 * 7)
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.Seed)).Store(rand.Uint64())
 }
 
-// replacesFiveByteNops reports whether the kernel may do so: those that do
-// have the system call uprobe, on x86-64, which only their trampolines may use.
-// It passes by every filter of system calls (seccomp), so that a filter which
-// denies what it does not know only answers where the kernel has no such call.
+// replacesFiveByteNops reports whether the kernel may replace five-byte no-ops by calls:
+// such kernels have the system call uprobe, on x86-64, which only their trampolines may
+// use. The kernel exempts it from system call filters (seccomp), so that a filter that
+// denies unknown system calls only takes effect on kernels without it.
 func replacesFiveByteNops() bool {
 	const uprobe = 336
 	if runtime.GOARCH != "amd64" {

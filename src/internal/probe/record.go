@@ -20,62 +20,62 @@ const (
 	Blob   = Type(bpf.AuditElementTypeELEMENT_BLOB)
 )
 
-// Element is one key with its value, as a probe gave it.
+// Element is a key with its value, as passed to a probe.
 type Element struct {
 	// Key is nil if it could not be read.
 	Key  []byte
 	Type Type
-	// Word is the value of a Word, Bytes that of the others.
+	// Word is the value of a Word, Bytes the value of the other types.
 	Word  int64
 	Bytes []byte
-	// Truncated says that the key or the value was longer than a record
-	// holds; Unreadable that the value could not be read; Null that the
-	// pointer to a string was NULL.
+	// Truncated reports that the key or the value exceeded the size of a record,
+	// Unreadable that the value could not be read, Null that the pointer to a string
+	// was NULL.
 	Truncated, Unreadable, Null bool
 }
 
-// Record is one probe hit. Its byte slices are valid as long as the raw
-// record, those completed from the library file longer.
+// Record is one probe hit. Its byte slices are valid as long as the raw record; those
+// completed from the library's file remain valid longer.
 type Record struct {
 	// Time is in nanoseconds since boot, suspend included.
 	Time uint64
-	// PIDTGID is the kernel's: process in the upper half, thread in the lower.
+	// PIDTGID is the process in the upper half, the thread in the lower.
 	PIDTGID         uint64
 	Context, Parent uint64
-	// NewContext: the probe opens a context; Parent and Executable are valid.
+	// NewContext: the hit opens a context; Parent and Executable are valid.
 	NewContext bool
 	Executable []byte
-	// Library is where the probe fired; nil if it was forgotten meanwhile.
+	// Library contains the site; nil if it was forgotten in the meantime.
 	Library *Library
-	// NoArguments says that the arguments could not be read: only the time,
-	// the task and the library are valid.
+	// NoArguments reports that the arguments could not be read: only the time, the task
+	// and the library are valid.
 	NoArguments bool
-	// Elements are the values; Dropped is the number of further ones that the
-	// probe gave and that could not be read, or were more than it may give.
+	// Elements are the elements; Dropped is the number of further elements that could
+	// not be read or exceeded the limit.
 	Elements []Element
 	Dropped  int
-	// ArrayUnreadable says that Dropped is due to unreadable memory.
+	// ArrayUnreadable reports that Dropped is due to unreadable memory.
 	ArrayUnreadable bool
 }
 
-// Kind is what made a record of the ring, and thus who decodes it.
+// Kind is the kind of a ring record, which determines how to decode it.
 type Kind uint8
 
 // The kinds.
 const (
 	// UnknownKind is a record that no program of this version writes.
 	UnknownKind Kind = iota
-	// Hit is a probe hit, for Tracer.Decode.
+	// Hit is a probe hit, decoded by Tracer.Decode.
 	Hit
-	// Piece is a piece of a connection, for the package sockets.
+	// Piece is a piece of a connection, decoded by package sockets.
 	Piece
-	// Owned is an Owner, for DecodeOwner.
+	// Owned is an Owner, decoded by DecodeOwner.
 	Owned
-	// Function is a call of a library's function, for DecodeCall.
+	// Function is a call of a library's function, decoded by DecodeCall.
 	Function
 )
 
-// KindOf returns the kind of a record that Ring.Drain handed out.
+// KindOf returns the kind of a record from Ring.Drain.
 func KindOf(raw []byte) Kind {
 	if len(raw) < int(unsafe.Sizeof(bpf.AuditRecord{})) {
 		return UnknownKind
@@ -93,7 +93,7 @@ func KindOf(raw []byte) Kind {
 	return UnknownKind
 }
 
-// errRecord is a record that the BPF programs cannot have written.
+// errRecord reports a record that the BPF programs cannot have written.
 var errRecord = errors.New("cannot decode a ring record: programs and agent do not match")
 
 const (
@@ -101,15 +101,14 @@ const (
 	elementHead = int(unsafe.Sizeof(bpf.AuditElement{}))
 )
 
-// Decode decodes a record that Ring.Drain handed out into r, completing from
-// the library's file what the programs could not read. The array behind
-// r.Elements is used again.
+// Decode decodes a record from Ring.Drain into r and completes from the library's file
+// what the programs could not read. It reuses the array of r.Elements.
 func (t *Tracer) Decode(raw []byte, r *Record) error {
 	if len(raw) < int(unsafe.Sizeof(bpf.AuditRecord{})) {
 		return errRecord
 	}
-	// The ring aligns records to eight bytes, as the type needs, and the
-	// length was just checked.
+	// The ring aligns records to eight bytes, as the type requires, and the length was
+	// checked above.
 	head := (*bpf.AuditRecord)(unsafe.Pointer(&raw[0]))
 	if int(head.Length) > len(raw) {
 		return errRecord
@@ -153,7 +152,7 @@ func (t *Tracer) Decode(raw []byte, r *Record) error {
 	return nil
 }
 
-// decode fills e. It returns false if the lengths do not fit the flags.
+// decode fills e. It returns false if the lengths contradict the flags.
 func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
 	const (
 		keyAway   = uint8(bpf.AuditElementFlagsELEMENT_KEY_AWAY)
@@ -190,8 +189,8 @@ func (e *Element) decode(flags uint8, key, value []byte, l *Library) bool {
 	return true
 }
 
-// fetch completes a value from the library's file. It returns false if the
-// length does not fit the type.
+// fetch completes a value from the library's file. It returns false if the length
+// contradicts the type.
 func (e *Element) fetch(value []byte, l *Library) bool {
 	e.Unreadable = true
 	var text []byte
@@ -217,7 +216,7 @@ func (e *Element) fetch(value []byte, l *Library) bool {
 	return true
 }
 
-// cut shortens text to limit and notes if something is missing.
+// cut truncates text to limit and sets Truncated if it was longer.
 func (e *Element) cut(text []byte, limit int) []byte {
 	if len(text) <= limit {
 		return text

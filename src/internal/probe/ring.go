@@ -24,31 +24,30 @@ const (
 	ringHeader  = 8
 )
 
-// busyWait is how long the reader sleeps when a producer was interrupted in
-// the middle of the record it comes to next: that producer will not wake it.
+// busyWait is how long the reader sleeps if the next record is unfinished because its
+// producer was interrupted: that producer will not wake the reader.
 const busyWait = time.Millisecond
 
-// Ring is the reader's end of the BPF ring buffer (Documentation/bpf/ringbuf.rst
-// in the kernel). All methods but Wake belong to one goroutine.
+// Ring is the reader's side of the BPF ring buffer (Documentation/bpf/ringbuf.rst in the
+// kernel). All methods except Wake must be called by one goroutine.
 //
-// The reader sleeps in Wait. Producers wake it only when it has asked for
-// that by storing to wakeAt how many bytes must be waiting: while it works
-// they never do.
+// The reader sleeps in Wait. Producers wake it only if it requests that by storing the
+// number of bytes that must be waiting to wakeAt: they never do while it works.
 type Ring struct {
 	size     uint64
 	consumer []byte // one page, writable
 	producer []byte // one page, then the data
 	data     []byte
-	// wrapped holds a record that goes on at the beginning of the data. The
-	// kernel offers a mapping of the data twice in a row instead, which would
-	// count twice as resident memory.
+	// wrapped holds a record that continues at the beginning of the data. The kernel
+	// also offers to map the data twice in a row, which would count twice as resident
+	// memory.
 	wrapped []byte
 	wakeAt  *atomic.Uint64
-	// file is an epoll instance with the map and the timer, in the hands of the
-	// Go runtime's poller. A goroutine that waits there costs no thread: one in
-	// a system call of its own keeps the runtime's monitor awake for ten
-	// milliseconds each time. A timer of the runtime's would have it wake a
-	// second thread, once when it is set and once when it ends.
+	// file is an epoll instance for the map and the timer, registered with the poller
+	// of the Go runtime. A goroutine that waits there needs no thread: one in a system
+	// call of its own keeps the runtime's monitor awake for ten milliseconds each time.
+	// A timer of the runtime would wake a second thread when it is set and when it
+	// expires.
 	file  *os.File
 	conn  syscall.RawConn
 	timer int // timerfd_create(2)
@@ -58,7 +57,7 @@ type Ring struct {
 
 	// taken is the consumer position, which only the reader changes.
 	taken uint64
-	// highWater is the most bytes ever found waiting.
+	// highWater is the highest number of bytes ever found waiting.
 	highWater atomic.Uint64
 }
 
@@ -80,13 +79,13 @@ func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
 	return r, nil
 }
 
-// watch makes file and timer.
+// watch creates file and timer.
 func (r *Ring) watch(ring int) error {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return err
 	}
-	// Reading it fails; the flag only makes the runtime poll it.
+	// Reading the epoll instance fails; the flag only makes the runtime poll it.
 	err = unix.SetNonblock(fd, true)
 	r.file = os.NewFile(uintptr(fd), "ring")
 	if err != nil {
@@ -136,8 +135,8 @@ func (r *Ring) close() error {
 	return errors.Join(errs...)
 }
 
-// The positions, in bytes since the ring was made. They are shared with the
-// kernel, hence atomic; the mappings are page-aligned and no Go memory.
+// The positions are in bytes since the ring was created. They are shared with the kernel
+// and therefore atomic; the mappings are page-aligned and not Go memory.
 
 func (r *Ring) consumerPosition() *atomic.Uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&r.consumer[0]))
@@ -147,22 +146,22 @@ func (r *Ring) producerPosition() uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&r.producer[0])).Load()
 }
 
-// Waiting returns how many bytes are in the ring, unfinished records included.
+// Waiting returns the number of bytes in the ring, including unfinished records.
 func (r *Ring) Waiting() uint64 { return r.producerPosition() - r.taken }
 
-// HighWater returns the most bytes that were ever found waiting. It may be
-// called from any goroutine.
+// HighWater returns the highest number of bytes ever found waiting. It may be called
+// from any goroutine.
 func (r *Ring) HighWater() uint64 { return r.highWater.Load() }
 
 // Size returns the size of the ring in bytes.
 func (r *Ring) Size() uint64 { return r.size }
 
-// Drain hands the finished records to take, in order, until the ring is empty,
-// a producer is found in the middle of a record, or limit bytes were taken. A
-// record is only valid until take returns.
+// Drain passes the finished records to take, in order, until the ring is empty, the next
+// record is unfinished, or limit bytes were taken. A record is only valid until take
+// returns.
 func (r *Ring) Drain(limit uint64, take func(record []byte)) {
-	// Space is given back in portions: the position shares a cache line with
-	// nothing, but every store takes that line from the producers.
+	// Space is released in portions: the position has a cache line of its own, but each
+	// store takes that line from the producers.
 	const portion = 64 << 10
 	end := r.producerPosition()
 	if waiting := end - r.taken; waiting > r.highWater.Load() {
@@ -195,8 +194,8 @@ func (r *Ring) Drain(limit uint64, take func(record []byte)) {
 	}
 }
 
-// Wait sleeps until at least mark bytes are waiting, the time is over, or Wake
-// was called. A negative timeout means no limit. It may return early.
+// Wait sleeps until at least mark bytes are waiting, the timeout expires, or Wake is
+// called. A negative timeout means no limit. It may return early.
 func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 	// Wake may have set a deadline.
 	if err := r.file.SetReadDeadline(time.Time{}); err != nil {
@@ -205,10 +204,10 @@ func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 	defer r.wakeAt.Store(math.MaxUint64)
 	looked := false
 	var armed error
-	// The poller forgets earlier wake-ups before it calls the function, and
-	// sleeps if that returns false. What comes after wakeAt is set is not
-	// forgotten; what came before is seen here. The timer is set here, too: one
-	// that ran out before would be forgotten.
+	// The poller clears earlier wake-ups before it calls the function, and sleeps if
+	// that returns false. Wake-ups after wakeAt is set are not cleared; data that came
+	// before are noticed here. The timer is set here, too, because an earlier expiry
+	// would be cleared.
 	err := r.conn.Read(func(uintptr) bool {
 		if looked || r.woken.Swap(false) {
 			return true
@@ -219,8 +218,8 @@ func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 			if !r.firstBusy() {
 				return true
 			}
-			// Nothing can be taken because the first record is unfinished; its
-			// producer is interrupted and may have looked at wakeAt already.
+			// Nothing can be taken because the first record is unfinished; its producer is
+			// interrupted and may have read wakeAt already.
 			if timeout < 0 || timeout > busyWait {
 				timeout = busyWait
 			}
@@ -235,13 +234,13 @@ func (r *Ring) Wait(mark uint64, timeout time.Duration) error {
 	return nil
 }
 
-// lengthAt returns the length word of the record at an offset. The kernel
-// finishes a record by an exchange of that word.
+// lengthAt returns the length word of the record at an offset. The kernel finishes a
+// record by an atomic exchange of that word.
 func (r *Ring) lengthAt(at uint64) uint32 {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))
 }
 
-// record returns the n bytes of a record that begins at an offset.
+// record returns the n bytes of the record that starts at an offset.
 func (r *Ring) record(at, n uint64) []byte {
 	at &= r.size - 1
 	if at+n <= r.size {
@@ -257,7 +256,7 @@ func (r *Ring) firstBusy() bool { return r.lengthAt(r.taken&(r.size-1))&ringBusy
 // Wake ends the current or the next Wait. It may be called from any goroutine.
 func (r *Ring) Wake() {
 	r.woken.Store(true)
-	// A Wait that has not looked at woken yet sets its deadline anew, but then
-	// it does look. The ring is closed after the last Wait.
+	// A Wait that has not read woken yet resets its deadline, but reads woken
+	// afterwards. The ring is closed after the last Wait.
 	_ = r.file.SetReadDeadline(time.Now())
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mappings reports the files that processes map to execute them: their
-// programs, and libraries as they are loaded. The kernel writes a record of each
-// into a ring of the caller (perf_event_open(2), PERF_RECORD_MMAP2), and the
-// process does not wait. Processes that are not watched pay nothing.
+// Package mappings reports the files that processes map as executable: their programs,
+// and libraries when they are loaded. The kernel writes a record of each mapping to a
+// ring of the caller (perf_event_open(2), PERF_RECORD_MMAP2), and the process does not
+// wait. Processes that are not watched have no overhead.
 package mappings
 
 import (
@@ -22,21 +22,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ringPages is the size of a processor's ring: hundreds of records.
+// ringPages is the size of the ring of each processor, enough for hundreds of records.
 const ringPages = 8
 
-// maxEvents bounds the events of the threads of processes, one for each processor
-// and thread.
+// maxEvents bounds the perf events, one for each processor and thread.
 const maxEvents = 4096
 
-// endedPoll is how often a ring is looked at whose first thread has ended.
+// endedPoll is the interval at which a ring is read after its first thread has ended.
 const endedPoll = 50 * time.Millisecond
 
 // Mapping is a file that a process has mapped.
 type Mapping struct {
-	// PID is the process, by its number for the caller.
+	// PID is the process id for the caller.
 	PID int
-	// Path is the file as the process names it, Inode its number.
+	// Path is the path of the file for the process, Inode its inode number.
 	Path  string
 	Inode uint64
 }
@@ -45,25 +44,24 @@ type Mapping struct {
 type Watcher struct {
 	rings  []*ring // by processor
 	events []int
-	// gather is how long records may gather after the first; 0: they are reported at
-	// once.
+	// gather is how long records are collected after the first; 0 reports them at once.
 	gather time.Duration
-	// lost is how many records did not fit.
+	// lost counts the records that did not fit.
 	lost atomic.Uint64
 	stop int // eventfd(2)
 	done sync.WaitGroup
 }
 
-// ring is what one processor writes.
+// ring is the ring of one processor.
 type ring struct {
 	fd     int
 	memory []byte
 	record []byte
 }
 
-// Inherit watches what the process that start starts, and all that it starts in
-// turn. start is called in a thread of which nothing else is watched. report is
-// called in a goroutine of the watcher.
+// Inherit watches the process that start starts, and all its descendants. start is
+// called in a thread that is not watched otherwise. report is called in a goroutine of
+// the watcher.
 func Inherit(start func() error, report func(Mapping)) (*Watcher, error) {
 	w := &Watcher{stop: -1}
 	runtime.LockOSThread()
@@ -78,8 +76,8 @@ func Inherit(start func() error, report func(Mapping)) (*Watcher, error) {
 	return w, w.run(report)
 }
 
-// Watch watches processes that run already, by their numbers for the caller, and
-// what they start from now on. A process that has ended is passed over.
+// Watch watches running processes, by their ids for the caller, and the processes they
+// start from now on. Processes that have ended are ignored.
 func Watch(pids []int, report func(Mapping)) (*Watcher, error) {
 	w := &Watcher{stop: -1}
 	for _, pid := range pids {
@@ -102,8 +100,8 @@ func Watch(pids []int, report func(Mapping)) (*Watcher, error) {
 	return w, w.run(report)
 }
 
-// WatchAll watches all processes. Records gather for a moment after the first, so
-// that many mappings wake the caller a few times a second.
+// WatchAll watches all processes. Records are collected for a moment after the first, so
+// that many mappings wake the caller only a few times per second.
 func WatchAll(report func(Mapping)) (*Watcher, error) {
 	w := &Watcher{stop: -1, gather: allPoll}
 	if err := w.watch(everybody); err != nil {
@@ -112,7 +110,7 @@ func WatchAll(report func(Mapping)) (*Watcher, error) {
 	return w, w.run(report)
 }
 
-// everybody stands for all threads, allPoll is how long their records gather.
+// everybody selects all threads, allPoll is how long their records are collected.
 const (
 	everybody = -1
 	allPoll   = 250 * time.Millisecond
@@ -133,7 +131,7 @@ func (w *Watcher) watch(tid int) error {
 			Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_DUMMY,
 			Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})), // unsafe: the size of the structure that is passed
 			Bits: unix.PerfBitMmap | unix.PerfBitMmap2 | unix.PerfBitInherit | unix.PerfBitExcludeKernel | unix.PerfBitExcludeHv | unix.PerfBitWatermark,
-			// In bytes: at once.
+			// In bytes: wake at once.
 			Wakeup: 1,
 		}
 		fd, err := unix.PerfEventOpen(&attr, tid, processor, -1, unix.PERF_FLAG_FD_CLOEXEC)
@@ -156,7 +154,7 @@ func (w *Watcher) watch(tid int) error {
 	return nil
 }
 
-// online returns the numbers of the processors that are there.
+// online returns the numbers of the online processors.
 func online() (processors []int, err error) {
 	var set unix.CPUSet
 	text, err := os.ReadFile("/sys/devices/system/cpu/online")
@@ -204,7 +202,7 @@ func (w *Watcher) run(report func(Mapping)) error {
 			for i, r := range w.rings {
 				r.read(report, &w.lost)
 				if wait[i+1].Revents&unix.POLLHUP != 0 {
-					// The thread has ended, not what it started, which wakes nobody any more.
+					// The thread has ended, but its children have not; they no longer wake the reader.
 					wait[i+1].Fd, timeout = -1, int(endedPoll.Milliseconds())
 				}
 			}
@@ -216,9 +214,9 @@ func (w *Watcher) run(report func(Mapping)) error {
 	return nil
 }
 
-// read takes the records that are there.
+// read processes the available records.
 func (r *ring) read(report func(Mapping), lost *atomic.Uint64) {
-	// unsafe: the kernel shares the first page, which is no Go memory.
+	// unsafe: the kernel shares the first page, which is not Go memory.
 	head := &(*unix.PerfEventMmapPage)(unsafe.Pointer(&r.memory[0])).Data_head
 	tail := &(*unix.PerfEventMmapPage)(unsafe.Pointer(&r.memory[0])).Data_tail
 	data := r.memory[unix.Getpagesize():]
@@ -245,7 +243,7 @@ func (r *ring) read(report func(Mapping), lost *atomic.Uint64) {
 	atomic.StoreUint64(tail, at)
 }
 
-// take appends n bytes at a position of a ring to b.
+// take appends n bytes from a position in a ring to b.
 func take(data []byte, at, n uint64, b []byte) []byte {
 	size := uint64(len(data))
 	for at %= size; n > 0; at = 0 {
@@ -256,8 +254,9 @@ func take(data []byte, at, n uint64, b []byte) []byte {
 	return b
 }
 
-// decode decodes a record of a mapping: its header of 8 bytes, process and thread, address, length
-// and offset, device, inode and its generation, protection and flags, the path.
+// decode decodes a PERF_RECORD_MMAP2: its header of 8 bytes, process and thread,
+// address, length and offset, device, inode and its generation, protection and flags,
+// the path.
 func decode(record []byte) (m Mapping, ok bool) {
 	const inode, path = 48, 72
 	if len(record) <= path {
@@ -267,15 +266,15 @@ func decode(record []byte) (m Mapping, ok bool) {
 	m = Mapping{
 		PID: int(binary.NativeEndian.Uint32(record[8:])), Path: string(name), Inode: binary.NativeEndian.Uint64(record[inode:]),
 	}
-	// What is no file has a name in brackets, or none that begins with a slash.
+	// Mappings without a file have a name in brackets, or one without a leading slash.
 	return m, len(name) > 0 && name[0] == '/'
 }
 
-// Lost returns how many mappings were not reported because there were too many at
-// a time.
+// Lost returns the number of mappings that were not reported because there were too many
+// at a time.
 func (w *Watcher) Lost() uint64 { return w.lost.Load() }
 
-// Close ends watching. What was mapped before is reported first.
+// Close stops watching. Earlier mappings are reported first.
 func (w *Watcher) Close() error {
 	var errs []error
 	if w.stop >= 0 {

@@ -13,66 +13,65 @@ import (
 	"crypto-auditing/src/internal/loss"
 )
 
-// Protocol is what a connection speaks.
+// Protocol is the protocol of a connection.
 type Protocol uint8
 
 // The protocols.
 const (
 	TLS = Protocol(bpf.WireProtocolWIRE_TLS)
 	SSH = Protocol(bpf.WireProtocolWIRE_SSH)
-	// QUIC: each piece is a datagram that begins with an Initial packet, with
-	// the names, and without offset. The socket may have many connections.
+	// QUIC: each piece is a datagram that begins with an Initial packet, with the
+	// names, and without offset. The socket may have many connections.
 	QUIC = Protocol(bpf.WireProtocolWIRE_QUIC)
 )
 
-// Piece is a part of the plaintext beginning of a connection, as one task sent
-// or received it through one socket. The pieces of a direction come in order,
-// unless two threads use the socket at the same time.
+// Piece is a part of the plaintext beginning of a connection that one task sent or
+// received through one socket. The pieces of a direction arrive in order, unless two
+// threads use the socket concurrently.
 //
-// Of a TLS connection, all records are given up to the header, five bytes, of
-// the first one that is encrypted; of Certificate messages only the first 4 KiB,
-// so that offsets may jump there. Of an SSH connection, all packets
-// are given up to and with NEWKEYS; the identification lines are not.
+// Of a TLS connection, all records are copied up to the five-byte header of the first
+// encrypted one; of Certificate messages only the first 4 KiB, so that offsets may jump
+// there. Of an SSH connection, all packets up to and including NEWKEYS are copied, but
+// not the identification lines.
 type Piece struct {
 	// Time is in nanoseconds since boot, suspend included.
 	Time uint64
-	// PIDTGID is the kernel's: process in the upper half, thread in the lower.
-	// With Closed alone it may be any task's.
+	// PIDTGID is the process in the upper half, the thread in the lower. If only Closed
+	// is set, it may be any task.
 	PIDTGID uint64
 	Cgroup  uint64
-	// Connection is the socket's cookie: one end of a connection.
+	// Connection is the cookie of the socket: one end of a connection.
 	Connection uint64
-	// Pair has 24 bits, which are the same for both ends of a connection, and
-	// for few others.
+	// Pair has 24 bits, which are the same for both ends of a connection, and rarely for
+	// others.
 	Pair uint32
-	// Offset is where Data begins in its direction, counted from where the
-	// protocol began.
+	// Offset is the offset of Data in its direction from the beginning of the protocol.
 	Offset   uint32
 	Protocol Protocol
-	// Received: Data was received, else sent.
+	// Received: Data was received rather than sent.
 	Received bool
-	// End: nothing more comes in this direction, the handshake's plaintext is
+	// End: no more pieces of this direction follow, the plaintext of the handshake is
 	// complete.
 	End bool
-	// Invalid: the connection does not follow its protocol; nothing more of it
-	// comes.
+	// Invalid: the connection does not follow its protocol; no more pieces of it
+	// follow.
 	Invalid bool
-	// Cut: nothing more of the connection comes, for a Reason. It is counted
-	// there.
+	// Cut: no more pieces of the connection follow because of Reason, for which it is
+	// counted.
 	Cut    bool
 	Reason loss.Reason
-	// Closed: the socket was closed before both directions had ended.
+	// Closed: the socket was closed before both directions ended.
 	Closed bool
-	// Executable is the base name of the file that runs, Unit the nearest
-	// service or scope, User the real user id. They are only in the first piece
-	// that a process makes of a connection; Unit may be empty there.
+	// Executable is the base name of the running file, Unit the nearest service or
+	// scope, User the real user id. They are set only in a process's first piece of a
+	// connection; Unit may be empty there.
 	Executable, Unit []byte
 	User             uint32
-	// Data is valid as long as the raw record, as are the names.
+	// Data and the names are valid as long as the raw record.
 	Data []byte
 }
 
-// errPiece is a record that the BPF programs cannot have written.
+// errPiece reports a record that the BPF programs cannot have written.
 var errPiece = errors.New("cannot decode a piece of a connection: programs and agent do not match")
 
 const (
@@ -85,8 +84,8 @@ func Decode(raw []byte, p *Piece) error {
 	if len(raw) < headSize {
 		return errPiece
 	}
-	// The ring aligns records to eight bytes, as the type needs, and the
-	// length was just checked.
+	// The ring aligns records to eight bytes, as the type requires, and the length was
+	// checked above.
 	head := (*bpf.WirePiece)(unsafe.Pointer(&raw[0]))
 	if int(head.Length) > len(raw) || int(head.Length) < headSize {
 		return errPiece
@@ -118,14 +117,14 @@ func Decode(raw []byte, p *Piece) error {
 	return nil
 }
 
-// text returns what is before the NUL.
+// text returns the text before the NUL.
 func text(b []byte) []byte {
 	before, _, _ := bytes.Cut(b, []byte{0})
 	return before[:len(before):len(before)]
 }
 
-// reasons returns why the handshake of a connection is lost, or only known in
-// part, by the numbers that the programs give the reasons.
+// reasons maps the numbers of the programs to the reasons why the handshake of a
+// connection is lost, or only known in part.
 func reasons() [bpf.WireCounterWIRE_COUNTS]loss.Reason {
 	return [...]loss.Reason{
 		bpf.WireCounterWIRE_RING_FULL:   loss.WireRingFull,
@@ -136,22 +135,22 @@ func reasons() [bpf.WireCounterWIRE_COUNTS]loss.Reason {
 	}
 }
 
-// Counts are numbers of connections, by their ends at this machine, since the
+// Counts are numbers of connections, counted by their ends at this machine, since the
 // programs were attached.
 //
-// Seen = NoHandshake + all of Lost + those that are open, invalid or whole. A
-// connection that began and was then lost is in Begun, too, and has a piece with
+// Seen = NoHandshake + all of Lost + open, invalid and complete connections. A
+// connection that began and was then lost is also counted in Begun, and has a piece with
 // Cut.
 type Counts struct {
-	// Seen connections had a first byte.
+	// Seen counts connections with a first byte.
 	Seen uint64
-	// NoHandshake: no handshake began where one can.
+	// NoHandshake counts connections without a handshake at their beginning.
 	NoHandshake uint64
-	// Begun: at least one piece went into the ring.
+	// Begun counts connections with at least one piece in the ring.
 	Begun uint64
-	// Lost has the connections of each reason as its Events.
+	// Lost has the number of connections for each reason in Events.
 	Lost []loss.Loss
-	// Records were written to the ring, or refused by it.
+	// Records counts the records that were written to the ring or refused by it.
 	Records uint64
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sockets attaches BPF programs to the kernel's socket layer. They copy
-// the plaintext beginning of each TLS and SSH connection into the ring of a
-// probe.Tracer, as pieces, which Decode decodes.
+// Package sockets attaches BPF programs to the kernel's socket layer. They copy the
+// plaintext beginning of each TLS and SSH connection into the ring of a probe.Tracer, as
+// pieces, which Decode decodes.
 //
-// A Source is used from any goroutine.
+// A Source may be used from any goroutine.
 package sockets
 
 import (
@@ -20,31 +20,30 @@ import (
 	"crypto-auditing/src/internal/probe"
 )
 
-// FrontEnd is a way of seeing what moves through sockets.
+// FrontEnd is a method of observing the traffic of sockets.
 type FrontEnd string
 
 // The front ends, best first.
 const (
-	// Trampoline: at the entry and exit of kernel functions. It sees all calls.
+	// Trampoline attaches to the entry and exit of kernel functions. It sees all calls.
 	Trampoline FrontEnd = "trampoline"
-	// Tracepoint: at tracepoints, since Linux 6.3. The bytes are found by the
-	// arguments of the system call, so that connections that use io_uring,
-	// calls of several messages at once, or 32-bit programs are lost, counted
-	// as Unsupported.
+	// Tracepoint attaches to tracepoints, since Linux 6.3. It finds the bytes through the
+	// arguments of the system call, so that connections that use io_uring, calls with
+	// several messages, or 32-bit programs are lost and counted as Unsupported.
 	Tracepoint FrontEnd = "tracepoint"
 )
 
-// frontEnd is what a front end consists of.
+// frontEnd lists the programs of a front end.
 type frontEnd struct {
 	name     FrontEnd
 	programs []string
-	// optional programs are left out where the kernel lacks what they attach to.
+	// optional programs are omitted if the kernel lacks the function they attach to.
 	optional []string
 	// datagrams are programs for QUIC.
 	datagrams []string
 }
 
-// frontEnds returns those that Attach tries, in order.
+// frontEnds returns the front ends that Attach tries, in order.
 func frontEnds() []frontEnd {
 	return []frontEnd{
 		{
@@ -62,7 +61,7 @@ func frontEnds() []frontEnd {
 	}
 }
 
-// Refusal is a front end that could not be used.
+// Refusal reports a front end that could not be used.
 type Refusal struct {
 	FrontEnd FrontEnd
 	Err      error
@@ -70,15 +69,15 @@ type Refusal struct {
 
 // Options configure a Source. The zero value is usable.
 type Options struct {
-	// FrontEnd is the only one to try; empty: the best that works.
+	// FrontEnd is the only front end to try; empty for the best one that works.
 	FrontEnd FrontEnd
-	// Datagrams: QUIC, too. Each datagram then costs the program that moves it
-	// some 80 ns. Calls of several datagrams at once, with which most libraries
-	// receive, are seen by the front end Trampoline alone.
+	// Datagrams includes QUIC. Each datagram then costs the sending or receiving program
+	// some 80 ns. Calls with several datagrams, with which most libraries receive, are
+	// seen only by the front end Trampoline.
 	Datagrams bool
 }
 
-// Source is attached programs.
+// Source holds the attached programs.
 type Source struct {
 	frontEnd FrontEnd
 	refused  []Refusal
@@ -86,10 +85,9 @@ type Source struct {
 	links    []link.Link
 }
 
-// Attach loads and attaches the programs of the best front end that the kernel
-// accepts. They write to the ring of t and obey its limits. Attach needs
-// CAP_BPF and CAP_PERFMON. If no front end can be used, the error says why for
-// each.
+// Attach loads and attaches the programs of the best front end that the kernel accepts.
+// They write to the ring of t and obey its limits. Attach needs CAP_BPF and CAP_PERFMON.
+// If no front end can be used, the error lists the reasons.
 func Attach(t *probe.Tracer, o Options) (*Source, error) {
 	s := &Source{}
 	for _, f := range frontEnds() {
@@ -121,7 +119,7 @@ func (s *Source) attach(t *probe.Tracer, f frontEnd, o Options) error {
 		optional = append(optional, f.datagrams...)
 	}
 	for _, name := range optional {
-		// What is not a function is a tracepoint, which there is.
+		// The programs of Tracepoint attach to tracepoints, which always exist.
 		if f.name == Tracepoint || hasFunction(spec.Programs[name].AttachTo) {
 			programs = append(programs, name)
 		}
@@ -142,13 +140,13 @@ func (s *Source) attach(t *probe.Tracer, f frontEnd, o Options) error {
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 	if errors.Is(err, unix.EPERM) {
-		// The library's own error speaks of memory, which is not the cause.
+		// The error of package ebpf blames memory limits, which are not the cause.
 		return fmt.Errorf("cannot load the BPF programs: %w", unix.EPERM)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot load the BPF programs: %w", err)
 	}
-	// Links keep their programs, and those their maps.
+	// Links hold references to their programs, and programs to their maps.
 	defer collection.Close()
 	var links []link.Link
 	for _, name := range programs {
@@ -179,14 +177,13 @@ func closeAll(links []link.Link) (err error) {
 	return err
 }
 
-// FrontEnd returns the one in use.
+// FrontEnd returns the front end in use.
 func (s *Source) FrontEnd() FrontEnd { return s.frontEnd }
 
 // Refused returns the better front ends that could not be used.
 func (s *Source) Refused() []Refusal { return s.refused }
 
-// Detach detaches the programs. What they wrote can still be read from the ring,
-// and their counters.
+// Detach detaches the programs. Their records and counters can still be read.
 func (s *Source) Detach() error {
 	err := closeAll(s.links)
 	s.links = nil

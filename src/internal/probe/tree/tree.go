@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tree follows trees of processes, so that a probe.Tracer records what
-// they do and nothing else: a process that a followed one starts is followed from
-// its first instruction on.
+// Package tree follows trees of processes, so that a probe.Tracer records only these: a
+// process that is started by a followed process is followed from its first instruction.
 package tree
 
 import (
@@ -18,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/probe"
 )
 
-// Tree is the followed processes. Its methods must not be called at the same time.
+// Tree is the set of followed processes. Its methods must not be called concurrently.
 type Tree struct {
 	adopting, missed *ebpf.Variable
 	collection       *ebpf.Collection
@@ -26,8 +25,8 @@ type Tree struct {
 	links            []link.Link
 }
 
-// Follow begins to follow processes for a tracer that was loaded for that; none is
-// followed yet. It needs CAP_BPF and CAP_PERFMON.
+// Follow returns an empty Tree for a tracer loaded with Options.Followed. It needs
+// CAP_BPF and CAP_PERFMON.
 func Follow(t *probe.Tracer) (*Tree, error) {
 	spec, err := bpf.LoadTree()
 	if err != nil {
@@ -58,7 +57,7 @@ func Follow(t *probe.Tracer) (*Tree, error) {
 	return f, nil
 }
 
-// Adopt has every process followed that the calling one starts inside start.
+// Adopt follows every process that the calling process starts during start.
 func (f *Tree) Adopt(start func() error) error {
 	if err := f.adopting.Set(uint32(1)); err != nil {
 		return fmt.Errorf("cannot follow what is started: %w", err)
@@ -66,7 +65,7 @@ func (f *Tree) Adopt(start func() error) error {
 	return errors.Join(start(), f.adopting.Set(uint32(0)))
 }
 
-// Empty reports whether no followed process is left.
+// Empty reports whether no followed process remains.
 func (f *Tree) Empty() (bool, error) {
 	var process uint32
 	err := f.processes.NextKey(nil, &process)
@@ -79,7 +78,7 @@ func (f *Tree) Empty() (bool, error) {
 	return false, nil
 }
 
-// Missed returns how many processes are not followed because there were too
+// Missed returns the number of processes that are not followed because there are too
 // many.
 func (f *Tree) Missed() (n uint64, err error) {
 	if err := f.missed.Get(&n); err != nil {
@@ -88,22 +87,22 @@ func (f *Tree) Missed() (n uint64, err error) {
 	return n, nil
 }
 
-// NoProcessError reports that there is no process of a number.
+// NoProcessError reports that a process does not exist.
 type NoProcessError struct{ PID int }
 
 func (e *NoProcessError) Error() string { return fmt.Sprintf("there is no process %d", e.PID) }
 
-// Add follows processes and all that they have started, by their numbers for the
-// caller. It returns the numbers of all of them. The error is a *NoProcessError
-// if one is not there.
+// Add follows processes and all their descendants, by their ids for the caller. It
+// returns the ids of all of them. The error is a *NoProcessError if one of the given
+// processes does not exist.
 func (f *Tree) Add(pids ...int) (all []int, err error) {
 	wanted := map[uint32]bool{}
 	for _, pid := range pids {
 		wanted[uint32(pid)] = true
 	}
 	added, found := map[uint32]bool{}, map[uint32]bool{}
-	// What a process starts once it is followed is followed as well. What it
-	// started while the processes were listed is found by listing them again.
+	// Processes started by a followed process are followed automatically. Those started
+	// while the processes were listed are found by listing them again.
 	for more := true; more; {
 		more = false
 		list, err := f.list()
@@ -156,7 +155,7 @@ func (f *Tree) list() (all []bpf.TreeProcess, err error) {
 	}
 }
 
-// Close ends following.
+// Close stops following.
 func (f *Tree) Close() error {
 	var errs []error
 	for _, l := range f.links {
