@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agent turns probe hits into the log: it puts a pipeline before a
-// store, attaches to libraries and keeps the store in order.
+// Package agent records probe hits and handshakes in the log: it connects a pipeline to
+// a store, attaches to libraries and maintains the store.
 //
-// The pipeline reads the ring, the committer compresses its batches and appends
-// them to the store, each in a goroutine; beside them one watches the libraries
-// and one keeps the store in order. They meet in the queue of batches and in
-// counters that have their own locks.
+// The pipeline reads the ring, and the committer compresses its batches and appends them
+// to the store, each in a goroutine. Further goroutines watch the libraries and maintain
+// the store. They share the queue of batches and counters that have their own locks.
 package agent
 
 import (
@@ -32,59 +31,59 @@ import (
 
 // Options configure an Agent.
 type Options struct {
-	// Version is that of the agent, for the notices of start and stop.
+	// Version is the version of the agent, for the notices of start and stop.
 	Version string
-	// Probes: the probes of libraries are recorded, Functions: calls of functions of
-	// those without probes.
+	// Probes records the probes of libraries, Functions the calls of functions of
+	// libraries without probes.
 	Probes, Functions bool
-	// Libraries finds the files for both; nil: none are used. The agent waits
-	// for files that are not there or have no probes.
+	// Libraries finds the files for both; nil disables both. The agent waits for files
+	// that do not exist or have no probes.
 	Libraries discover.Finder
-	// Processes: files that processes load are looked at as well, wherever they are.
+	// Processes also examines the files that processes load, wherever they are.
 	Processes bool
-	// Sockets: handshakes are recorded at the sockets of all programs. Datagrams:
-	// those of UDP as well.
+	// Sockets records handshakes at the sockets of all programs, Datagrams also those
+	// over UDP.
 	Sockets, Datagrams bool
-	// ConnectionLimit bounds the connections a second of one process that are looked
-	// at; 0: no bound.
+	// ConnectionLimit bounds the connections per second of one process that are
+	// examined; 0 disables the limit.
 	ConnectionLimit uint64
-	// Suspects are globs of executables that are known to pass on handshakes of
-	// others through one socket.
+	// Suspects are globs of executables that are known to forward handshakes of others
+	// through one socket.
 	Suspects []string
-	// Exclude is what is not recorded.
+	// Exclude lists the rules for what is not recorded.
 	Exclude []*exclude.Rule
-	// RecordUnit: what is recorded at sockets has the name of the program's unit.
+	// RecordUnit adds the name of the program's unit to handshakes at sockets.
 	RecordUnit bool
 	// LogDir is the directory of the store.
 	LogDir string
-	// CoalesceWindow is how long events of a context are gathered.
+	// CoalesceWindow is how long events of a context are collected.
 	CoalesceWindow time.Duration
-	// RingSize is the size of the BPF ring in bytes; zero: the default.
+	// RingSize is the size of the BPF ring in bytes; zero for the default.
 	RingSize int
-	// Profile forces a way of attaching ("uprobe_multi" or "perf_event");
-	// empty: the best the kernel offers.
+	// Profile forces a method of attachment ("uprobe_multi" or "perf_event"); empty for
+	// the best that the kernel has.
 	Profile string
-	// RateLimit bounds the hits a second of one process; 0: no bound.
+	// RateLimit bounds the hits per second of one process; 0 disables the limit.
 	RateLimit uint64
-	// KeyLifetime is how long a context key is used; 0: until the end.
+	// KeyLifetime is how long a context key is used; 0 for the lifetime of the agent.
 	KeyLifetime time.Duration
-	// SyncInterval is how long a committed chunk may stay not durable.
+	// SyncInterval is the longest time until a committed chunk is durable.
 	SyncInterval time.Duration
-	// SegmentSize and SegmentAge end a segment of the log.
+	// SegmentSize, in bytes, and SegmentAge limit a segment of the log.
 	SegmentSize int64
 	SegmentAge  time.Duration
 	// Limits bound the log.
 	Limits retention.Policy
 
 	Log *slog.Logger
-	// Ready, if set, is called when the agent records.
+	// Ready, if not nil, is called when recording has started.
 	Ready func()
-	// Changed, if set, is called when the Summary may have changed, from any
-	// goroutine. It must not block.
+	// Changed, if not nil, is called from any goroutine when the Summary may have
+	// changed. It must not block.
 	Changed func()
 }
 
-// finder returns what finds the libraries.
+// finder returns the finder for the libraries.
 func (a *Agent) finder(o *Options) discover.Finder {
 	switch {
 	case o.Libraries == nil:
@@ -95,16 +94,16 @@ func (a *Agent) finder(o *Options) discover.Finder {
 	return o.Libraries
 }
 
-// Counters is what an agent has recorded and lost since it started.
+// Counters counts what an agent has recorded and lost since it started.
 type Counters struct {
-	// Hits is the number of probe hits of which everything readable is in the
-	// log, Events what they amount to: one for a new context, one for a value.
+	// Hits is the number of probe hits whose readable values are all in the log. Events
+	// is the number of their events: one for a new context, one for each element.
 	Hits, Events uint64
-	// Groups and Chunks count what they were put into.
+	// Groups and Chunks count the groups and chunks that contain them.
 	Groups, Chunks uint64
 	// Lost lists the losses by reason.
 	Lost []loss.Loss
-	// RingHighWater is the most that ever waited in the ring, in bytes.
+	// RingHighWater is the highest number of bytes that ever waited in the ring.
 	RingHighWater uint64
 }
 
@@ -119,7 +118,7 @@ type Agent struct {
 	committer *committer
 	pipeline  *pipeline.Pipeline
 	libraries *attach.Libraries
-	// mapped is nil unless files are found by processes.
+	// mapped is nil unless files are found through processes.
 	mapped    *attach.Mapped
 	sockets   socketSource
 	exclude   exclude.Set
@@ -127,7 +126,7 @@ type Agent struct {
 	keeper    *keeper
 }
 
-// New loads the BPF programs and takes the store. It attaches to no library yet.
+// New loads the BPF programs and opens the store. It does not attach to libraries yet.
 func New(ctx context.Context, o Options) (*Agent, error) {
 	if o.Changed == nil {
 		o.Changed = func() {}
@@ -170,7 +169,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	}
 	a.pipeline, err = pipeline.New(pipeline.Options{
 		Tracer: a.tracer, Sink: a.committer, Losses: a.losses, Log: o.Log,
-		// A key is used in its own segments.
+		// Each segment only has entries under one key.
 		Exclude: &a.exclude, Window: o.CoalesceWindow, KeyLifetime: o.KeyLifetime, KeyEnds: func() { a.writer.Rotate(func(string, error) {}) },
 	})
 	if err != nil {
@@ -200,12 +199,12 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	return a, nil
 }
 
-// metadata is the entry that begins a segment.
+// metadata returns the first entry of a segment.
 func metadata(now logstore.Moment) []byte {
 	return event.AppendMetadata(nil, now.Offset/int64(time.Second), now.Boot)
 }
 
-// Run records until ctx ends. Then it detaches, commits what was probed until
+// Run records until ctx is done. Then it detaches, commits everything captured until
 // then and closes the store.
 func (a *Agent) Run(ctx context.Context) error {
 	stopAnswering := a.libraries.Answer()
@@ -215,7 +214,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			stopAnswering()
 			return errors.Join(err, a.close())
 		}
-		// It waits for those that are not there.
+		// The agent waits for the missing files.
 		a.options.Log.Error("some libraries are not recorded", "error", err)
 	}
 	a.libraries.ReportNone()
@@ -223,8 +222,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		stopAnswering()
 		return errors.Join(fmt.Errorf("cannot begin to record: %w", err), a.close())
 	}
-	// The store is kept in order until it is closed, the libraries are watched
-	// until the pipeline ends, the pipeline goes on until ctx ends.
+	// The store is maintained until it is closed, the libraries are watched until the
+	// pipeline ends, the pipeline runs until ctx is done.
 	keeping, stopKeeping := context.WithCancel(context.Background())
 	kept := start(func() { a.keeper.run(keeping) })
 	committed := start(a.committer.run)
@@ -246,7 +245,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		// Nothing may be attached once the pipeline detaches.
+		// Nothing may be attached once the pipeline has detached.
 		stopWatching()
 		<-watched
 		<-discovered
@@ -258,7 +257,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		<-discovered
 		stopRecording()
 	}
-	// All is detached.
+	// Everything is detached.
 	stopAnswering()
 	<-committed
 	a.noteStop(err)
@@ -269,7 +268,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// start runs f in a goroutine and returns a channel that is closed at its end.
+// start runs f in a goroutine and returns a channel that is closed when f returns.
 func start(f func()) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -298,8 +297,7 @@ func (a *Agent) close() error {
 	return errors.Join(err, a.tracer.Close())
 }
 
-// Counters returns what was recorded and lost so far. It may be called from
-// any goroutine.
+// Counters returns the counters. It may be called from any goroutine.
 func (a *Agent) Counters() Counters {
 	c := a.committer.counts()
 	return Counters{
@@ -308,30 +306,29 @@ func (a *Agent) Counters() Counters {
 	}
 }
 
-// Flush commits everything that was probed before the call and makes it
-// durable. It returns the cursor behind it.
+// Flush commits everything captured before the call and makes it durable. It returns
+// the cursor after the last entry.
 func (a *Agent) Flush(ctx context.Context) (logstore.Cursor, error) {
 	return after(ctx, a.pipeline, func(done func(logstore.Cursor, error)) {
-		// The disk may take its time; what comes later need not wait for it.
+		// Do not delay later batches by a slow disk.
 		go func() { done(a.writer.Flush()) }()
 	})
 }
 
-// Rotate does what Flush does and begins a new segment, whose file name it
-// returns.
+// Rotate flushes like Flush and starts a new segment, whose file name it returns.
 func (a *Agent) Rotate(ctx context.Context) (string, error) {
 	return after(ctx, a.pipeline, a.writer.Rotate)
 }
 
-// Alive returns when the pipeline and the committer have come round: they
-// work, and are not merely there.
+// Alive returns once the pipeline and the committer have processed a call, which shows
+// that they are working.
 func (a *Agent) Alive(ctx context.Context) error {
 	_, err := after(ctx, a.pipeline, func(done func(struct{}, error)) { done(struct{}{}, nil) })
 	return err
 }
 
-// after has the committer make a call when it has everything that was probed
-// before, and returns what that call is done with.
+// after makes a call in the committer once that has everything captured before, and
+// returns the result that the call passes to done.
 func after[T any](ctx context.Context, p *pipeline.Pipeline, call func(done func(T, error))) (result T, err error) {
 	type outcome struct {
 		result T
@@ -349,16 +346,16 @@ func after[T any](ctx context.Context, p *pipeline.Pipeline, call func(done func
 	}
 }
 
-// Follow calls tell for every chunk that is committed from now on, until ctx
-// ends, tell fails, or the caller does not keep up (ErrLagging).
+// Follow calls tell for every chunk committed from now on, until ctx is done, tell
+// fails, or the caller does not keep up (ErrLagging).
 func (a *Agent) Follow(ctx context.Context, tell func(logstore.Position) error) error {
 	return a.committer.feed.follow(ctx, tell)
 }
 
-// Reload takes over what may change while the agent runs: the libraries, the
-// flush window, the limits of processes, what is excluded or suspected, the lifetime
-// of the context key and the limits of the log. It returns the names of the other options that differ: those
-// need a restart.
+// Reload applies the options that can change while the agent runs: the libraries, the
+// flush window, the limits of processes, the exclusions and suspects, the lifetime of
+// the context key and the limits of the log. It returns the names of other options that
+// differ; these require a restart.
 func (a *Agent) Reload(o Options) (restart []string, err error) {
 	for name, differs := range map[string]bool{
 		"log_dir":            o.LogDir != a.options.LogDir,
@@ -381,7 +378,7 @@ func (a *Agent) Reload(o Options) (restart []string, err error) {
 	return restart, a.libraries.Reconfigure(a.finder(&o))
 }
 
-// setPrograms takes over which programs are not recorded, suspected, or limited.
+// setPrograms applies which programs are excluded, suspected or limited.
 func (a *Agent) setPrograms(o *Options) {
 	a.exclude.Replace(o.Exclude)
 	a.tracer.SetOwners(a.exclude.Rules().NeedsOwner())

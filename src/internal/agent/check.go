@@ -14,12 +14,12 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// CheckLogDir reports whether the calling user can write a log in a directory,
-// or make it.
+// CheckLogDir reports whether the calling user can write a log in a directory, or create
+// the directory.
 func CheckLogDir(dir string) error {
 	err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK)
 	if errors.Is(err, unix.ENOENT) {
-		// It is made with what is missing above it.
+		// The directory is created together with missing parents.
 		above := filepath.Dir(dir)
 		for above != filepath.Dir(above) && !exists(above) {
 			above = filepath.Dir(above)
@@ -41,9 +41,9 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Permanent reports whether an agent that New failed to make, or that Run could
-// not start, will fail in the same way until somebody does something about it: what it may not do, what
-// this kernel cannot, and a log of another format.
+// Permanent reports whether an error of New or Run will recur until someone fixes its
+// cause: missing privileges, a missing feature of the kernel, or a log of another
+// format.
 func Permanent(err error) bool {
 	var incompatible *logstore.IncompatibleError
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) || errors.As(err, &incompatible)

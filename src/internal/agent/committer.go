@@ -18,29 +18,29 @@ import (
 	"crypto-auditing/src/internal/pipeline"
 )
 
-// queueLength is how many batches may be between the pipeline and the store,
-// of up to logstore.MaxBatch bytes each. Behind it is the store's own queue,
-// where chunks wait for the disk.
+// queueLength is the number of batches, of up to logstore.MaxBatch bytes each, between
+// the pipeline and the store. The store has a further queue for chunks that wait for the
+// disk.
 const queueLength = 4
 
-// smallBatch is up to how many bytes of entries the pipeline compresses itself:
-// that takes less than a millisecond, and a hand-over between threads of an idle
-// machine as long.
+// smallBatch is the largest batch, in bytes of entries, that the pipeline compresses
+// itself: that takes less than a millisecond, no more than passing it to another thread
+// of an idle machine.
 const smallBatch = 64 << 10
 
-// patience is how long a batch waits for a disk that is slow and does not fail.
-// What is probed meanwhile waits in the ring, where each process has its share;
-// a batch that is dropped is everybody's.
+// patience is how long a batch waits for a disk that is slow but does not fail.
+// Meanwhile hits wait in the ring, where each process has its share, whereas a dropped
+// batch affects all processes.
 const patience = time.Second
 
-// store is what the committer needs of logstore.Writer.
+// store is the part of logstore.Writer that the committer uses.
 type store interface {
 	Append(logstore.Batch) (logstore.Position, error)
 }
 
-// committer compresses batches and appends them to the store: small ones in the
-// pipeline's goroutine, others in its own beside that. It counts what is in the
-// log: that is what the store has told of, by committed.
+// committer compresses batches and appends them to the store, small ones in the
+// pipeline's goroutine, others in a goroutine of its own. It counts what is in the log,
+// as reported by the store through committed.
 type committer struct {
 	store  store
 	losses *loss.Counters
@@ -51,32 +51,32 @@ type committer struct {
 
 	full chan *pipeline.Batch
 	free chan *pipeline.Batch
-	// queued counts batches that were put into full and are not with the store.
+	// queued counts batches that were sent to full and are not yet in the store.
 	queued atomic.Int32
 
 	// newest is the last committed sequence.
 	newest atomic.Uint64
 
-	// segment is the one that the last batch went to; begun, if set, is called when
-	// that is another, and when a batch was refused.
+	// segment is the segment of the last batch. begun, if not nil, is called when the
+	// segment changes, and when a batch was refused.
 	segment string
 	begun   func()
 
-	// mu guards what follows. Nothing else is locked while it is held.
+	// mu guards the fields below. No other lock is acquired while it is held.
 	mu sync.Mutex
-	// appended are chunks that are on their way to the disk, oldest first.
+	// appended are chunks that are not committed yet, oldest first.
 	appended []appended
-	// spare are used arrays of starts.
+	// spare are arrays of starts for reuse.
 	spare [][]uint64
 	stats committed
-	// gone was in the log, and is counted as lost now.
+	// gone counts what was in the log and is now counted as lost.
 	gone    loss.Count
 	failing bool
 }
 
-// appended is what a chunk holds.
+// appended describes the contents of a chunk.
 type appended struct {
-	sequence     uint64 // its last
+	sequence     uint64 // the last one in the chunk
 	hits, events uint64
 	starts       []uint64 // of its groups
 }
@@ -118,7 +118,7 @@ func (c *committer) Put(b *pipeline.Batch) {
 // Close implements pipeline.Sink.
 func (c *committer) Close() { close(c.full) }
 
-// run works until Close was called and every batch is with the store.
+// run processes batches until Close was called and every batch was appended or refused.
 func (c *committer) run() {
 	for b := range c.full {
 		c.take(b)
@@ -126,12 +126,12 @@ func (c *committer) run() {
 	}
 }
 
-// take appends a batch to the store and makes its calls.
+// take appends a batch to the store and makes the batch's calls.
 func (c *committer) take(b *pipeline.Batch) {
 	if !b.Empty() {
 		c.append(b)
 	} else if b.Hits > 0 {
-		// They gave no values: there is nothing to write of them.
+		// The hits had no values, so there is nothing to write.
 		c.mu.Lock()
 		c.stats.hits += b.Hits
 		c.mu.Unlock()
@@ -142,7 +142,7 @@ func (c *committer) take(b *pipeline.Batch) {
 	c.free <- b
 }
 
-// offer appends a batch to the store, which it waits for while that is behind.
+// offer appends a batch to the store and retries while the store's queue is full.
 func (c *committer) offer(b *pipeline.Batch) (logstore.Position, error) {
 	const pause = 5 * time.Millisecond
 	for began := time.Now(); ; time.Sleep(pause) {
@@ -188,7 +188,7 @@ func (c *committer) unused() []uint64 {
 	return s
 }
 
-// refused counts a batch that the store did not take.
+// refused counts a batch that the store did not accept as lost.
 func (c *committer) refused(b *pipeline.Batch, err error) {
 	reason := loss.WriteFailed
 	var full *logstore.FullError
@@ -200,7 +200,7 @@ func (c *committer) refused(b *pipeline.Batch, err error) {
 	}
 	c.losses.Restore(b.Losses, b.Unrecorded)
 	if c.begun != nil {
-		// It may have had names of libraries.
+		// The batch may have contained names of libraries.
 		c.begun()
 	}
 	c.losses.Add(reason, loss.Count{Hits: b.Hits, Events: uint64(b.Events)}, b.First)
@@ -216,7 +216,7 @@ func (c *committer) refused(b *pipeline.Batch, err error) {
 	}
 }
 
-// reasonOf tells a full disk from other failures.
+// reasonOf distinguishes a full disk from other failures.
 func reasonOf(err error) loss.Reason {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return loss.DiskFull
@@ -224,8 +224,8 @@ func reasonOf(err error) loss.Reason {
 	return loss.WriteFailed
 }
 
-// committed is told by the store of every chunk that is in the page cache. It
-// may come before append knows the chunk's sequence.
+// committed is called by the store for every chunk written to the page cache, possibly
+// before append knows the sequence of the chunk.
 func (c *committer) committed(p logstore.Position) {
 	at := boottime.Now()
 	c.newest.Store(p.Cursor.Sequence)
@@ -253,7 +253,7 @@ func (c *committer) settle(at uint64) {
 	c.appended = c.appended[done:]
 }
 
-// lose counts what was in the log and is not any more.
+// lose counts entries that were in the log and no longer are.
 func (c *committer) lose(reason loss.Reason, n loss.Count) {
 	c.losses.AddRecorded(reason, n)
 	c.mu.Lock()
@@ -261,7 +261,7 @@ func (c *committer) lose(reason loss.Reason, n loss.Count) {
 	c.mu.Unlock()
 }
 
-// abandon counts what never got to the disk, when the store was closed.
+// abandon counts the chunks that were never committed after the store was closed.
 func (c *committer) abandon(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -272,12 +272,12 @@ func (c *committer) abandon(err error) {
 	c.appended = nil
 }
 
-// counts returns what is in the log.
+// counts returns counts of what is in the log.
 func (c *committer) counts() committed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.stats
-	// What is lost may not be counted as recorded yet (settle).
+	// Lost entries may not be counted as recorded yet (settle).
 	s.hits -= min(s.hits, c.gone.Hits)
 	s.events -= min(s.events, c.gone.Events)
 	s.latency = s.latency.clone()

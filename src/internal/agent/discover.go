@@ -8,7 +8,7 @@ import (
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
-// discover attaches to files that processes load, until ctx ends, if that is wanted.
+// discover attaches to files that processes load, until ctx is done, if that is enabled.
 func (a *Agent) discover(ctx context.Context) {
 	if a.mapped == nil {
 		return

@@ -10,15 +10,15 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// feedLength is how many chunks a follower may be behind: at full load, a
-// few seconds of them.
+// feedLength is the highest number of chunks that wait for a follower, a few seconds at
+// full load.
 const feedLength = 256
 
-// ErrLagging says that a follower did not keep up. What it missed is in the
-// log.
+// ErrLagging reports that a follower did not keep up. The log contains the chunks it
+// missed.
 var ErrLagging = errors.New("follower is too far behind")
 
-// feed tells followers of committed chunks. It never waits for one.
+// feed notifies followers of committed chunks. It never waits for them.
 type feed struct {
 	mu        sync.Mutex
 	followers map[chan logstore.Position]struct{}
@@ -39,8 +39,8 @@ func (f *feed) publish(p logstore.Position) {
 	}
 }
 
-// follow calls tell for every chunk that is committed from now on, until ctx
-// ends, tell fails, or the follower is too far behind.
+// follow calls tell for every chunk committed from now on, until ctx is done, tell
+// fails, or the follower does not keep up.
 func (f *feed) follow(ctx context.Context, tell func(logstore.Position) error) error {
 	c := make(chan logstore.Position, feedLength)
 	f.mu.Lock()

@@ -16,14 +16,14 @@ import (
 
 // functionSource is the source "function" of an agent.
 type functionSource struct {
-	// source is nil if it is not used, or cannot be for the reason err.
+	// source is nil if it is disabled, or unavailable because of err.
 	source *function.Source
 	err    error
 }
 
-// recordFunctions begins to record calls of functions if that is wanted. The agent
-// records from other sources where the kernel does not allow that; without another
-// one it is an error.
+// recordFunctions starts to record calls of functions if that is enabled. If the kernel
+// does not allow it, the agent records from other sources; without another source it is
+// an error.
 func (a *Agent) recordFunctions() error {
 	if !a.options.Functions {
 		return nil
@@ -39,7 +39,7 @@ func (a *Agent) recordFunctions() error {
 		}
 		a.options.Log.Warn("functions of libraries are not recorded", "error", f.err)
 		if !a.options.Probes {
-			// Then there is nothing to look for in files.
+			// No other source uses files.
 			a.options.Libraries = nil
 		}
 		return nil
@@ -53,7 +53,7 @@ func (a *Agent) recordFunctions() error {
 	return nil
 }
 
-// Sources returns what plans the sites in libraries, for checks.
+// Sources returns the sources that plan sites in libraries, for checks.
 func Sources(probes, functions bool) (sources []capture.Source) {
 	if probes {
 		sources = append(sources, provider.Source())
@@ -64,8 +64,8 @@ func Sources(probes, functions bool) (sources []capture.Source) {
 	return sources
 }
 
-// sources returns what plans the sites in libraries: a library with probes is not
-// recorded by its functions as well.
+// sources returns the sources that plan sites in libraries. The functions of a library
+// with probes are not recorded.
 func (a *Agent) sources() (sources []capture.Source) {
 	if a.options.Probes {
 		sources = append(sources, provider.Source())
@@ -76,8 +76,8 @@ func (a *Agent) sources() (sources []capture.Source) {
 	return sources
 }
 
-// status describes the source, and notes of libraries how far their values have proved
-// right.
+// status returns the status of the source, and sets how many values of each library were
+// verified.
 func (f *functionSource) status(p *pipeline.Pipeline, to *status.Agent) status.Source {
 	d := status.Source{Name: function.Name}
 	if f.source == nil {

@@ -13,27 +13,27 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// reminder is how often suspended limits are reported.
+// reminder is the interval at which suspended limits are reported.
 const reminder = 24 * time.Hour
 
-// guard suspends limits that would remove the whole log at once, which is what
-// a mistake in the configuration does: every closed segment, of at least two.
-// They are suspended until they would not remove the newest of those segments
-// any more, because they were changed or because the log was truncated on
-// purpose. It belongs to the keeper's goroutine.
+// guard suspends limits that would remove the whole log at once, that is every closed
+// segment, of at least two, which indicates a configuration mistake. They remain
+// suspended until they would no longer remove the newest of those segments, because they
+// were changed or because the log was truncated on purpose. It must be used by the
+// keeper's goroutine only.
 type guard struct {
 	log *slog.Logger
-	// limits are those that are suspended; nil: none are.
+	// limits are the suspended limits, nil if none are.
 	limits *retention.Policy
-	// newest is the segment that they must not remove, by its first sequence.
+	// newest is the segment that must not be removed, by its first sequence.
 	newest uint64
-	// relaxed is the policy meanwhile.
+	// relaxed is the policy while they are suspended.
 	relaxed  retention.Policy
 	reported time.Time
 }
 
-// apply returns the policy to apply, given what the limits plan to remove from the
-// log in dir.
+// apply returns the policy to apply, given the segments that the limits would remove
+// from the log in dir.
 func (g *guard) apply(limits *retention.Policy, plan []prune.Segment, dir string) retention.Policy {
 	if g.limits != nil {
 		held := slices.ContainsFunc(plan, func(s prune.Segment) bool { return s.First == g.newest })
@@ -55,9 +55,9 @@ func (g *guard) apply(limits *retention.Policy, plan []prune.Segment, dir string
 	return g.relaxed
 }
 
-// relaxed returns a policy without the limits because of which segments go. In
-// place of a size, the log may have the size it has, or the default if that is
-// more, so that it does not grow without bound.
+// relaxed returns a policy without the limits that would remove segments. A limit of the
+// size is replaced by the present size, or by the default if that is larger, so that the
+// log remains bounded.
 func relaxed(p retention.Policy, plan []prune.Segment) retention.Policy {
 	var size int64
 	for _, s := range plan {
@@ -70,7 +70,7 @@ func relaxed(p retention.Policy, plan []prune.Segment) retention.Policy {
 	return p
 }
 
-// report logs which limits are suspended, and what to do about them.
+// report logs which limits are suspended, and the remedy.
 func (g *guard) report(limits *retention.Policy, plan []prune.Segment) {
 	if time.Since(g.reported) < reminder {
 		return

@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// histogram counts times by the buckets of latencyBounds.
+// histogram counts durations in the buckets of latencyBounds.
 type histogram struct {
 	bounds []time.Duration
 	counts []uint64

@@ -14,8 +14,8 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// keepInterval is how often the limits of the log are looked at, besides
-// whenever a segment begins.
+// keepInterval is the interval at which the limits of the log are applied, in addition
+// to the start of each segment.
 const keepInterval = time.Minute
 
 // keeper seals and removes segments, in its own goroutine.
@@ -37,8 +37,8 @@ func (k *keeper) run(ctx context.Context) {
 	k.writer.Maintain(ctx, keepInterval, func() retention.Policy { return k.policy(ctx) }, k.announce, k.report)
 }
 
-// policy returns what limits the store at the moment. Limits that would remove
-// the whole log are suspended.
+// policy returns the policy to apply to the store. Limits that would remove the whole
+// log are suspended.
 func (k *keeper) policy(ctx context.Context) retention.Policy {
 	limits := k.limits.Load()
 	plan, err := prune.Plan(ctx, k.dir, *limits, time.Now(), nil)

@@ -9,8 +9,8 @@ import (
 	"crypto-auditing/src/internal/message"
 )
 
-// lost counts and reports what was in the log and is not any more, and returns
-// the notice of it. The store calls it, locked.
+// lost counts and reports entries that were in the log and no longer are, and returns
+// the notice for the log. The store calls it with its lock held.
 func (a *Agent) lost(l logstore.Lost) []byte {
 	reason, log := loss.SegmentDeleted, a.options.Log
 	switch {

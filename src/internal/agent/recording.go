@@ -11,8 +11,8 @@ import (
 	"crypto-auditing/src/internal/message"
 )
 
-// noteStart writes to the log that recording begins now, and since when and
-// why nothing was recorded before.
+// noteStart writes to the log that recording starts now, and since when and why nothing
+// was recorded before.
 func (a *Agent) noteStart() error {
 	r := startNotice(a.writer.Previous(), a.bootID, boottime.Now())
 	r.Version = a.options.Version
@@ -23,8 +23,8 @@ func (a *Agent) noteStart() error {
 		message.DownTime.Log(a.options.Log, "from", time.Unix(0, r.Since).Format(time.RFC3339),
 			"to", time.Now().Format(time.RFC3339), "reason", string(r.Reason))
 	}
-	// Only when the notice is durable: an agent that ends before leaves the time
-	// without recording to the next one. A disk that is full is reported when
+	// Recording only starts once the notice is durable: if the agent exits before, the
+	// next one reports the period without recording. A full disk is reported when
 	// something is recorded.
 	if _, err := a.writer.Flush(); err != nil {
 		a.options.Log.Warn("the start of recording is not yet in the log", "error", err)
@@ -32,8 +32,8 @@ func (a *Agent) noteStart() error {
 	return a.writer.StartRecording()
 }
 
-// startNotice makes the notice of a start of what is known of the previous
-// writer of the store.
+// startNotice returns the notice of a start, derived from the previous writer of the
+// store.
 func startNotice(previous logstore.Previous, boot [16]byte, at uint64) event.Recording {
 	r := event.Recording{State: event.Started, BootID: boot, Time: at, Since: previous.End}
 	switch sameBoot := previous.BootID == boot; {
@@ -50,11 +50,11 @@ func startNotice(previous logstore.Previous, boot [16]byte, at uint64) event.Rec
 	return r
 }
 
-// stopRequested is the reason of a stop that a signal asked for.
+// stopRequested is the reason of a stop by a signal.
 const stopRequested = "requested"
 
-// noteStop writes to the log that recording has ended. failure is what ended
-// it, nil if it was asked for.
+// noteStop writes to the log that recording has ended. failure is the cause, nil if the
+// stop was requested.
 func (a *Agent) noteStop(failure error) {
 	r := event.Recording{
 		State: event.Stopped, Version: a.options.Version, BootID: a.bootID, Time: boottime.Now(), StopReason: stopRequested,
@@ -63,7 +63,7 @@ func (a *Agent) noteStop(failure error) {
 		r.StopReason = failure.Error()
 	}
 	if err := a.notice(event.AppendRecording(nil, &r), r.Time); err != nil {
-		// Closing the store fails too, and the next agent finds no orderly end.
+		// Closing the store fails too, and the next agent detects the unclean end.
 		a.options.Log.Warn("cannot write the end of recording to the log", "error", err)
 	}
 }

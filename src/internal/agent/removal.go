@@ -20,13 +20,12 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// ErrRemovesAll reports that the whole log would be removed without force.
+// ErrRemovesAll reports that the removal would remove the whole log and was not forced.
 var ErrRemovesAll = errors.New("it would remove the whole log at once")
 
-// Remove removes the segments that hold nothing after the cursor, oldest
-// first, never the active one, on behalf of a user. The log has a record of it
-// before. Without force it returns ErrRemovesAll instead of removing the whole
-// log.
+// Remove removes the segments without entries after the cursor, oldest first, never the
+// active one, on behalf of a user. A notice is written to the log first. Unless forced,
+// it returns ErrRemovesAll instead of removing the whole log.
 func (a *Agent) Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (logstore.Removal, error) {
 	if !by.Force {
 		plan, err := prune.Plan(ctx, a.options.LogDir, retention.Policy{Read: before.Sequence, Reading: retention.Drop}, time.Now(), nil)
@@ -48,7 +47,7 @@ func (a *Agent) Remove(ctx context.Context, before logstore.Cursor, by retention
 	return removed, err
 }
 
-// removalNotice is the record of a removal.
+// removalNotice returns the notice of a removal.
 func removalNotice(r *logstore.Removal, by retention.Remover, at uint64) []byte {
 	return event.AppendRemoval(nil, &event.Removal{
 		First: r.First(), Last: r.Last(), Segments: len(r.Segments), Bytes: r.Bytes,
@@ -61,13 +60,12 @@ func logRemoval(log *slog.Logger, r *logstore.Removal, by retention.Remover) {
 		"first", r.First(), "last", r.Last(), "segments", len(r.Segments), "bytes", r.Bytes)
 }
 
-// announce is the record of what the agent removes by its own limits.
+// announce returns the notice of a removal by the agent's own limits.
 func (k *keeper) announce(r logstore.Removal) []byte {
 	return removalNotice(&r, k.remover(&r), boottime.Now())
 }
 
-// remover describes the agent itself, with the limits by which the segments
-// go.
+// remover describes the agent itself, with the limits that the removed segments exceed.
 func (k *keeper) remover(r *logstore.Removal) retention.Remover {
 	by := retention.Remover{UID: uint32(os.Getuid()), Policy: k.limitsOf(r)}
 	if u, err := user.Current(); err == nil {
@@ -76,8 +74,8 @@ func (k *keeper) remover(r *logstore.Removal) retention.Remover {
 	return by
 }
 
-// limitsOf returns the limits that the segments exceed, as the configuration
-// has them.
+// limitsOf returns the limits that the segments exceed, in the form of the
+// configuration.
 func (k *keeper) limitsOf(r *logstore.Removal) string {
 	var limits []string
 	for _, d := range prune.Decided(k.limits.Load(), r.Segments) {
@@ -86,5 +84,5 @@ func (k *keeper) limitsOf(r *logstore.Removal) string {
 	return strings.Join(limits, ", ")
 }
 
-// configKey is the key of a limit in the configuration.
+// configKey returns the configuration key of a limit.
 func configKey(d retention.Decision) string { return strings.ReplaceAll(d.Key, "-", "_") }

@@ -15,14 +15,14 @@ import (
 
 // socketSource is the source "wire" of an agent.
 type socketSource struct {
-	// source is nil if it is not used, or cannot be for the reason err.
+	// source is nil if it is disabled, or unavailable because of err.
 	source *sockets.Source
 	err    error
 	// suspects are globs of executables.
 	suspects atomic.Pointer[[]string]
 }
 
-// suspect reports whether an executable is known to pass on handshakes of others.
+// suspect reports whether an executable is known to forward handshakes of others.
 func (s *socketSource) suspect(executable string) bool {
 	return slices.ContainsFunc(*s.suspects.Load(), func(glob string) bool {
 		// The configuration was checked.
@@ -31,8 +31,8 @@ func (s *socketSource) suspect(executable string) bool {
 	})
 }
 
-// status describes the source, and fills in the coverage. The error is what could
-// not be found out.
+// status returns the status of the source, and sets the coverage. The error describes
+// missing parts.
 func (s *socketSource) status(p *pipeline.Pipeline, to *status.Agent) (status.Source, error) {
 	d := status.Source{Name: "wire"}
 	if s.source == nil {
@@ -51,9 +51,9 @@ func (s *socketSource) status(p *pipeline.Pipeline, to *status.Agent) (status.So
 	return d, err
 }
 
-// watchSockets begins to record handshakes at sockets if that is wanted. The
-// agent records from other sources where the kernel does not allow that; without
-// another one it is an error.
+// watchSockets starts to record handshakes at sockets if that is enabled. If the kernel
+// does not allow it, the agent records from other sources; without another source it is
+// an error.
 func (a *Agent) watchSockets() error {
 	if !a.options.Sockets {
 		return nil

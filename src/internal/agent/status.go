@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// latencyBounds are the upper bounds of the buckets of the latency.
+// latencyBounds returns the upper bounds of the latency buckets.
 func latencyBounds() []time.Duration {
 	const ms = time.Millisecond
 	return []time.Duration{
@@ -26,16 +26,15 @@ func latencyBounds() []time.Duration {
 	}
 }
 
-// checkTime bounds how long Status waits for a look at the log's directory.
+// checkTime bounds how long Status waits for a check of the log directory.
 const checkTime = time.Second
 
-// Status returns how things are now. It may be called from any goroutine. The
-// error is what could not be found out; the rest is filled in all the same. Names
-// and errors may hold any bytes.
+// Status returns the status. It may be called from any goroutine. The error describes
+// values that could not be determined; all others are set. Names and errors may contain
+// arbitrary bytes.
 func (a *Agent) Status() (status.Agent, error) {
 	var errs []error
-	// Whatever happened to the log meanwhile is to show. A disk that hangs must
-	// not hold up the answer.
+	// Update the store's view of the log first. A hanging disk must not delay the reply.
 	ctx, cancel := context.WithTimeout(context.Background(), checkTime)
 	a.writer.Check(ctx)
 	cancel()
@@ -81,12 +80,12 @@ func (a *Agent) Status() (status.Agent, error) {
 	return s, errors.Join(errs...)
 }
 
-// foreign returns an error if files in the log's directory are passed over.
+// foreign returns an error if files in the log directory are ignored.
 func (a *Agent) foreign() error {
 	reasons, err := a.writer.Foreign()
 	switch {
 	case err != nil:
-		return nil // disk has it, too
+		return nil // disk reports it, too
 	case len(reasons) == 1:
 		return fmt.Errorf("a file in the log's directory is passed over: %w", reasons[0])
 	case len(reasons) > 1:
@@ -95,7 +94,7 @@ func (a *Agent) foreign() error {
 	return nil
 }
 
-// disk fills in what the log takes.
+// disk sets the disk usage of the log.
 func disk(s *status.Agent, store [16]byte) error {
 	list, err := segment.List(s.LogDirectory)
 	if err != nil {
@@ -109,7 +108,7 @@ func disk(s *status.Agent, store [16]byte) error {
 	}
 	s.Oldest = oldest.String()
 	for _, first := range list {
-		// A segment that is removed meanwhile takes nothing.
+		// A segment that was removed in the meantime takes no space.
 		if info, err := os.Stat(filepath.Join(s.LogDirectory, segment.Name(first))); err == nil {
 			s.DiskUsage += uint64(info.Size())
 		}
@@ -122,7 +121,7 @@ func disk(s *status.Agent, store [16]byte) error {
 	return nil
 }
 
-// process fills in what the agent costs.
+// process sets the CPU time and the memory of the agent.
 func process(s *status.Agent) error {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
