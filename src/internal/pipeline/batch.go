@@ -8,17 +8,17 @@ import (
 	"crypto-auditing/src/internal/loss"
 )
 
-// Batch is a flushed window. Hits and Events are those of the probes; Lost is
-// what is recorded as lost in this batch.
+// Batch is a flushed window. Hits and Events count those of the probes; Lost counts the
+// events recorded as lost in this batch.
 type Batch struct {
 	logstore.Batch
-	// Starts are the times at which the groups began.
+	// Starts are the start times of the groups.
 	Starts []uint64
-	// Losses and Unrecorded are what the batch records of them.
+	// Losses and Unrecorded are the losses that the batch records.
 	Losses     []loss.Notice
 	Unrecorded []loss.Unrecorded
-	// Then is called, in order, by the sink when it has taken the batch and all
-	// before it. A batch with such calls may be empty.
+	// Then holds calls that the sink makes, in order, when it has taken the batch and
+	// all earlier ones. A batch with calls may be empty.
 	Then []func()
 }
 
@@ -31,10 +31,10 @@ func (b *Batch) Reset() {
 	}
 }
 
-// Empty reports whether there is no entry.
+// Empty reports whether the batch has no entry.
 func (b *Batch) Empty() bool { return len(b.Ends) == 0 }
 
-// span widens the time of the batch.
+// span extends the time span of the batch.
 func (b *Batch) span(start, end uint64) {
 	if b.First == 0 || start < b.First {
 		b.First = start
@@ -42,7 +42,7 @@ func (b *Batch) span(start, end uint64) {
 	b.Last = max(b.Last, end)
 }
 
-// Lose adds what is not recorded of the losses yet.
+// Lose adds notices of the losses that are not recorded yet.
 func (b *Batch) Lose(l *loss.Counters, now uint64) {
 	b.Losses, b.Unrecorded = l.Take(now, b.Losses, b.Unrecorded)
 	for i := range b.Losses {
@@ -60,7 +60,7 @@ func (b *Batch) Lose(l *loss.Counters, now uint64) {
 	}
 }
 
-// notice counts an entry about the log that was just added.
+// notice counts a notice that was just added.
 func (b *Batch) notice(start, end uint64) {
 	b.End()
 	b.Notice = true

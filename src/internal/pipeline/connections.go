@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/wire/tls"
 )
 
-// connections makes operations of the pieces of connections in the ring.
+// connections converts the pieces of connections in the ring to operations.
 type connections struct {
 	source  *sockets.Source
 	tracker *wire.Tracker
@@ -23,49 +23,48 @@ type connections struct {
 
 	piece    sockets.Piece
 	fragment wire.Fragment
-	// taken: pieces were taken since the last flush.
+	// taken: pieces were processed since the last flush.
 	taken bool
-	// counted is when losses were last counted, expired when connections that do
-	// not end were last looked for, in nanoseconds since boot.
+	// counted is the time when losses were last counted, expired the time of the last
+	// check for connections that do not end, in nanoseconds since boot.
 	counted, expired uint64
-	// units is nil if operations have no units.
+	// units is nil if units are not recorded.
 	units *unitNames
-	// handshakes counts those that were seen.
+	// handshakes counts the handshakes that were seen.
 	handshakes uint64
-	// stats are the tracker's, for other goroutines.
+	// stats are the tracker's statistics, for other goroutines.
 	stats   atomic.Pointer[Seen]
 	exclude *exclude.Judge
 	// excluded counts handshakes that are not recorded.
 	excluded uint64
 }
 
-// Seen counts ends of connections. Those of Excluded are Decoded or Cut, too.
+// Seen counts ends of connections. Excluded ones are also counted in Decoded or Cut.
 type Seen struct {
 	wire.Stats
-	// Excluded had a handshake of a program that is not to be recorded.
+	// Excluded counts handshakes of programs that are excluded.
 	Excluded uint64
 }
 
 const (
-	// countInterval is how often the losses of connections are counted at most.
+	// countInterval is the shortest interval at which losses of connections are counted.
 	countInterval = uint64(time.Second)
-	// expireInterval is how often connections that do not end are looked at.
+	// expireInterval is the interval of the check for connections that do not end.
 	expireInterval = 5 * time.Second
 )
 
-// Sockets say how handshakes at sockets are recorded.
+// Sockets configure how handshakes at sockets are recorded.
 type Sockets struct {
 	Source *sockets.Source
-	// Units: they have the names of their units.
+	// Units records the names of units.
 	Units bool
-	// Suspect reports whether executables of a base name are known to pass on
-	// handshakes of others through one socket. It is called by the pipeline's
-	// goroutine.
+	// Suspect reports whether executables of a base name are known to forward handshakes
+	// of others through one socket. It is called by the pipeline's goroutine.
 	Suspect func(executable string) bool
 }
 
-// Watch has the pipeline record handshakes by the pieces that the source puts
-// into the ring, until Run ends, which detaches it. It must be called before Run.
+// Watch records handshakes from the pieces that the source writes to the ring, until Run
+// ends, which detaches the source. It must be called before Run.
 func (p *Pipeline) Watch(s Sockets) {
 	p.connections = &connections{source: s.Source, losses: p.losses, exclude: p.exclude}
 	if s.Units {
@@ -75,7 +74,7 @@ func (p *Pipeline) Watch(s Sockets) {
 	p.connections.stats.Store(&Seen{})
 	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), s.Suspect, func(h *wire.Handshake) {
 		if p.exclude.Handshake(&exclude.Program{
-			// The names come with the user.
+			// The names and the user are set together.
 			Executable: h.Executable, Owned: h.Executable != "", User: h.User, Unit: h.Unit,
 		}) {
 			p.connections.leaveOut(h, p.window.join)
@@ -87,22 +86,21 @@ func (p *Pipeline) Watch(s Sockets) {
 	})
 }
 
-// Connections returns counts of the connections that were followed, and of the
-// handshakes by executable. It may be called from any goroutine, if Watch was
-// called.
+// Connections returns counts of the followed connections, and of the handshakes by
+// executable. It may be called from any goroutine, if Watch was called.
 func (p *Pipeline) Connections() (Seen, []status.Coverage) {
 	return *p.connections.stats.Load(), p.window.join.list()
 }
 
-// settle writes the handshakes of sockets that have waited for a library to report
-// them, for long enough, or all.
+// settle writes the handshakes of sockets that have waited long enough for a library to
+// report them, or all.
 func (p *Pipeline) settle(all bool) {
 	if p.window.join != nil {
 		p.window.join.settle(all, p.write, p.window.complete, p.window.contradict)
 	}
 }
 
-// write writes an operation. There may be any number at a time.
+// write writes an operation. It may be called any number of times per window.
 func (p *Pipeline) write(o *operation) {
 	p.window.operation(o)
 	if p.window.full() {
@@ -110,7 +108,7 @@ func (p *Pipeline) write(o *operation) {
 	}
 }
 
-// take gives a record of the ring to the tracker.
+// take passes a record of the ring to the tracker.
 func (c *connections) take(raw []byte) error {
 	p := &c.piece
 	if err := sockets.Decode(raw, p); err != nil {
@@ -127,7 +125,7 @@ func (c *connections) take(raw []byte) error {
 	return nil
 }
 
-// flushed ends a window.
+// flushed publishes the statistics at the end of a window.
 func (c *connections) flushed() {
 	if c != nil && c.taken {
 		c.taken = false
@@ -135,7 +133,7 @@ func (c *connections) flushed() {
 	}
 }
 
-// expire gives up connections that have taken too long.
+// expire ends connections that have taken too long.
 func (c *connections) expire(at uint64) {
 	if c != nil && at-c.expired >= uint64(expireInterval) {
 		c.expired = at
@@ -143,8 +141,7 @@ func (c *connections) expire(at uint64) {
 	}
 }
 
-// count counts what was lost since the time that is given. It reports whether
-// that is more than before.
+// count counts the losses since the given time. It reports whether there are new ones.
 func (c *connections) count(at, since uint64) (more bool, err error) {
 	if c == nil || at-c.counted < countInterval {
 		return false, nil
@@ -163,8 +160,8 @@ func (c *connections) count(at, since uint64) (more bool, err error) {
 	return more, nil
 }
 
-// wait returns how long an idle pipeline may wait that would wait for a time
-// otherwise; negative: without end.
+// wait returns how long an idle pipeline may wait; otherwise is the time without
+// connections, negative for no limit.
 func (c *connections) wait(otherwise time.Duration) time.Duration {
 	if c == nil || c.tracker.Stats().Open == 0 || otherwise >= 0 && otherwise < expireInterval {
 		return otherwise
@@ -180,9 +177,9 @@ func (c *connections) leaveOut(h *wire.Handshake, j *joiner) {
 	}
 }
 
-// handshake returns a handshake as an operation.
+// handshake converts a handshake to an operation.
 func (c *connections) handshake(h *wire.Handshake) *operation {
-	// Contexts of programs are addresses, as a rule, or small numbers.
+	// Contexts of programs are usually addresses or small numbers.
 	const ours, numbers = 1 << 63, 8
 	c.handshakes++
 	o := &operation{

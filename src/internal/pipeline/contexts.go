@@ -11,48 +11,48 @@ import (
 )
 
 const (
-	// maxContexts is how many contexts one generation holds. Two generations
-	// are remembered, in about 5 MiB when full.
+	// maxContexts is the size of one generation of contexts. Two generations are kept,
+	// in about 5 MiB when full.
 	maxContexts = 32768
-	// contextSlots is a power of two; a half of the slots stay empty.
+	// contextSlots is a power of two; half of the slots remain empty.
 	contextSlots = 2 * maxContexts
 )
 
-// contextKey is a context as the kernel tells it.
+// contextKey identifies a context as the kernel reports it.
 type contextKey struct{ pidTGID, context uint64 }
 
-// contextState is what is known of a context's latest span.
+// contextState describes a context's latest span.
 type contextState struct {
 	key        contextKey
 	id         event.ContextID
 	name       *word
 	executable *word
 	library    *probe.Library
-	// unit and source are nil where they are not known, and for USDT.
+	// unit and source are nil if unknown, and for USDT.
 	unit, source *word
-	// handshake is the one that the context is, or belongs to, for the joiner.
+	// handshake is the handshake that the context is or belongs to, for the joiner.
 	handshake *reported
-	// group is the context's open group, valid in the given window.
+	// group is the index of the context's open group, valid in the given window.
 	group  int32
 	window uint64
 }
 
-// contexts remembers the contexts that were seen last. What is forgotten
-// costs later groups of the context their attributes and nothing else: the id
-// of a context is computed, not stored. It belongs to one goroutine.
+// contexts caches recently seen contexts. Later groups of a forgotten context only lack
+// their attributes: the id of a context is computed, not stored. It must be used by one
+// goroutine only.
 //
-// Under load most contexts are new, and looking for them is what a record
-// takes longest for: hence a table that touches little memory.
+// Under load most contexts are new, and looking them up takes most of the time of a
+// record: hence a table that touches little memory.
 type contexts struct {
 	young, old generation
-	// seed keeps a process from choosing contexts that share a slot.
+	// seed prevents a process from choosing contexts that share a slot.
 	seed contextKey
 }
 
-// generation is a hash table with linear probing into a slab, so that
-// thousands of states are one object to the garbage collector.
+// generation is a hash table with linear probing into a slab, so that thousands of
+// states are a single object for the garbage collector.
 type generation struct {
-	slots  []uint32 // an index into states plus one, or zero
+	slots  []uint32 // index into states plus one, or zero
 	states []contextState
 }
 
@@ -69,7 +69,7 @@ func (c *contexts) hash(key contextKey) uint32 {
 	return uint32(high ^ low)
 }
 
-// find returns the slot of a key, or the empty one where it belongs.
+// find returns the slot of a key, or the empty slot where it belongs.
 func (g *generation) find(hash uint32, key contextKey) *uint32 {
 	for at := hash; ; at++ {
 		slot := &g.slots[at%contextSlots]
@@ -79,9 +79,8 @@ func (g *generation) find(hash uint32, key contextKey) *uint32 {
 	}
 }
 
-// get returns the state of a context, which is new where that is not known.
-// One that is opened has no past to look for among those not seen for long. The
-// pointer is valid until the next call.
+// get returns the state of a context, a new one if it is unknown. A newly opened context
+// needs no lookup in the old generation. The pointer is valid until the next call.
 func (c *contexts) get(key contextKey, opened bool) (state *contextState, known bool) {
 	hash := c.hash(key)
 	slot := c.young.find(hash, key)
@@ -106,8 +105,8 @@ func (c *contexts) get(key contextKey, opened bool) (state *contextState, known 
 	return &c.young.states[*slot-1], known
 }
 
-// recent returns the state of a context that was used lately, nil if it was not.
-// The pointer is valid until get is called.
+// recent returns the state of a recently used context, nil for others. The pointer is
+// valid until get is called.
 func (c *contexts) recent(key contextKey) *contextState {
 	if slot := *c.young.find(c.hash(key), key); slot != 0 {
 		return &c.young.states[slot-1]
@@ -115,5 +114,5 @@ func (c *contexts) recent(key contextKey) *contextState {
 	return nil
 }
 
-// forget drops everything, for a new context key.
+// forget removes all contexts, for a new context key.
 func (c *contexts) forget() { *c = *newContexts() }

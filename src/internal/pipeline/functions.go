@@ -16,24 +16,24 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// functions makes operations of the calls of functions in the ring.
+// functions converts the calls of functions in the ring to operations.
 type functions struct {
 	source  *function.Source
 	tracker *function.Tracker
 	record  probe.Call
 	call    function.Call
-	// operations counts those that were written.
+	// operations counts the operations that were written.
 	operations uint64
-	// quarantined: see Functions.
+	// quarantined is documented in Functions.
 	quarantined func(*function.QuarantineError)
-	// stats are the tracker's, for other goroutines.
+	// stats are the tracker's statistics, for other goroutines.
 	stats atomic.Pointer[function.Stats]
 }
 
-// Functions has the pipeline record the calls of functions that the tracer puts into
-// the ring. quarantined is called, by the pipeline's goroutine, when nothing more of
-// a library is to be recorded; it must not block. Functions must be called before Run,
-// and after Watch if that is called.
+// Functions records the calls of functions that the tracer writes to the ring.
+// quarantined is called by the pipeline's goroutine when a library must no longer be
+// recorded; it must not block. Functions must be called before Run, and after Watch if
+// that is called.
 func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, quarantined func(*function.QuarantineError)) {
 	f := &functions{source: s, quarantined: quarantined}
 	f.stats.Store(&function.Stats{})
@@ -44,13 +44,13 @@ func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, quarantined
 	}
 }
 
-// FunctionStats returns counts of what was recorded of functions. It may be called
-// from any goroutine, if Functions was called.
+// FunctionStats returns statistics of the recorded functions. It may be called from any
+// goroutine, if Functions was called.
 func (p *Pipeline) FunctionStats() function.Stats { return *p.functions.stats.Load() }
 
 // function writes an operation of functions.
 func (p *Pipeline) function(from *function.Operation) {
-	// See connections.handshake, whose contexts have other numbers.
+	// These numbers differ from the contexts of connections.handshake.
 	const ours, numbers = 3 << 62, 8
 	p.functions.operations++
 	o := &operation{
@@ -65,7 +65,7 @@ func (p *Pipeline) function(from *function.Operation) {
 	p.write(o)
 }
 
-// take gives a record of the ring to the tracker.
+// take passes a record of the ring to the tracker.
 func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byte) error {
 	r, c := &f.record, &f.call
 	if err := t.DecodeCall(raw, r); err != nil {
@@ -107,7 +107,7 @@ func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byt
 	return nil
 }
 
-// flushed ends a window.
+// flushed expires handshakes and publishes the statistics at the end of a window.
 func (f *functions) flushed(at uint64) {
 	if f == nil {
 		return
@@ -117,15 +117,15 @@ func (f *functions) flushed(at uint64) {
 	f.stats.Store(&stats)
 }
 
-// finish writes what waits for the end of a handshake.
+// finish writes everything that waits for the end of a handshake.
 func (f *functions) finish() {
 	if f != nil {
 		f.tracker.Expire(math.MaxUint64)
 	}
 }
 
-// wait returns how long an idle pipeline may wait that would wait for a time
-// otherwise; negative: without end.
+// wait returns how long an idle pipeline may wait; otherwise is the time without
+// handshakes, negative for no limit.
 func (f *functions) wait(otherwise time.Duration) time.Duration {
 	if f == nil || f.tracker.Stats().Open == 0 || otherwise >= 0 && otherwise < expireInterval {
 		return otherwise
@@ -133,14 +133,14 @@ func (f *functions) wait(otherwise time.Duration) time.Duration {
 	return expireInterval
 }
 
-// expire looks at handshakes that do not end while nothing happens.
+// expire ends handshakes that do not end while the pipeline is idle.
 func (f *functions) expire(at uint64) {
 	if f != nil && f.tracker.Stats().Open > 0 {
 		f.tracker.Expire(at)
 	}
 }
 
-// agree and differ note what a socket had of a library's handshake.
+// agree records that a library's handshake agrees with the one at the socket.
 func (f *functions) agree(r *reported) {
 	if f != nil && r.origin != nil && r.version != 0 && r.suite != 0 {
 		f.source.Agree(r.origin)

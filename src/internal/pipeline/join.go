@@ -11,32 +11,33 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// A handshake that a library reports and that is seen at its socket as well is
-// one operation. The joiner notes those that libraries begin, and finds for one
-// of a socket whether it is among them: of the same process and role, begun not
-// long before, and without a value that differs.
+// A handshake that is reported by a library and also seen at its socket is one
+// operation. The joiner stores the handshakes that libraries begin, and searches them
+// for each handshake of a socket: one of the same process and role that began not long
+// before, and without a differing value.
 
 const (
-	// joinTime is how long before the end of a handshake at a socket a library
-	// can have begun it, in nanoseconds.
+	// joinTime is the longest time between the beginning of a handshake in a library and
+	// its end at the socket, in nanoseconds.
 	joinTime = 10e9
-	// mismatchFlushes is how many more flushes one of a socket waits for that has no
-	// value of a library's: the one that the library means may end later.
+	// mismatchFlushes is the number of additional flushes that a handshake of a socket
+	// waits for if it disagrees with the library's: the matching one may end later.
 	mismatchFlushes = 10
-	// maxReported bounds the handshakes of libraries that are remembered.
+	// maxReported bounds the stored handshakes of libraries.
 	maxReported = 16384
-	// maxGroups is how many groups of one are: a client begins with one key pair for
-	// each that it offers.
+	// maxGroups is the highest number of groups of a handshake: a client generates a key
+	// pair for each group that it offers.
 	maxGroups = 4
-	// maxCandidates bounds the handshakes of a process that are looked at for one
-	// of a socket, so that a process which reports many costs only itself.
+	// maxCandidates bounds the handshakes of a process that are compared with one of a
+	// socket, so that a process that reports many only affects itself.
 	maxCandidates = 256
-	// maxCovered bounds the executables that are counted; further ones are counted
-	// together, without a name.
+	// maxCovered bounds the executables that are counted separately; further ones are
+	// counted together, without a name.
 	maxCovered = 256
 )
 
-// values are what both sides of the joiner know of a handshake; zero is not known.
+// values are the values of a handshake that both sides of the joiner may know; zero is
+// unknown.
 type values struct {
 	role           string // "client" or "server"
 	version, suite int64
@@ -44,7 +45,7 @@ type values struct {
 	count          int // of groups
 }
 
-// addGroup notes a group.
+// addGroup adds a group.
 func (v *values) addGroup(group int64) {
 	if v.count < len(v.groups) && group != 0 {
 		v.groups[v.count] = group
@@ -52,8 +53,8 @@ func (v *values) addGroup(group int64) {
 	}
 }
 
-// agrees reports whether the values of a library, v, and of a socket, s, can be of
-// one handshake.
+// agrees reports whether the values of a library, v, and of a socket, s, can be from the
+// same handshake.
 func (v *values) agrees(s *values) bool {
 	if differ(v.version, s.version) || differ(v.suite, s.suite) {
 		return false
@@ -66,8 +67,8 @@ func (v *values) agrees(s *values) bool {
 	return v.count == 0
 }
 
-// differences returns the keys of the values of a library, v, and of a socket, s, that
-// are not of one handshake.
+// differences returns the keys for which the values of a library, v, and of a socket, s,
+// differ.
 func (v *values) differences(s *values) string {
 	var keys []string
 	if differ(v.version, s.version) {
@@ -84,7 +85,7 @@ func (v *values) differences(s *values) string {
 
 func differ(a, b int64) bool { return a != 0 && b != 0 && a != b }
 
-// reported is a handshake that a library began.
+// reported is a handshake that a library reported.
 type reported struct {
 	values
 	task             uint64
@@ -92,21 +93,21 @@ type reported struct {
 	name, executable *word
 	began            uint64
 	matched          bool
-	// origin is the build-id of the library if its functions were seen, nil if its
-	// probes were.
+	// origin is the build-id of the library if it was recorded by its functions, nil if
+	// by its probes.
 	origin []byte
-	// rival is a handshake of a socket that was taken for another's and may have
-	// been this one's, nil for none; disputed is set if there were several and they
-	// differ.
+	// rival is a handshake of a socket that was matched with another one and may have
+	// belonged to this one, nil if there is none; disputed is set if there were several
+	// that differ.
 	rival    *values
 	disputed bool
-	// doubted is a handshake of a socket without a value of this one that may be it
-	// all the same; contested: there were several.
+	// doubted is a handshake of a socket that disagrees with this one and may
+	// nevertheless belong to it; contested is set if there were several.
 	doubted   *operation
 	contested bool
 }
 
-// mayBe notes that a handshake of a socket may be this one, or not.
+// mayBe records that a handshake of a socket may belong to this one.
 func (r *reported) mayBe(o *operation) {
 	if r.rival == nil {
 		r.rival = &o.values
@@ -118,24 +119,24 @@ func (r *reported) mayBe(o *operation) {
 // same reports whether two handshakes would add the same values.
 func (v *values) same(o *values) bool { return v.version == o.version && v.suite == o.suite }
 
-// joiner belongs to the goroutine of the window, but for the coverage.
+// joiner must be used by the goroutine of the window only, except for the coverage.
 type joiner struct {
-	// byProcess has the handshakes of a process, in is all of them, oldest first.
+	// byProcess has the handshakes of each process, all has all of them, oldest first.
 	byProcess map[uint32][]*reported
 	all       []*reported
-	// waiting are handshakes of sockets that may be a library's, which may still
-	// report values of it.
+	// waiting are handshakes of sockets that may belong to a library's, whose values may
+	// not all be reported yet.
 	waiting []waiting
 	// functions is nil unless functions of libraries are recorded. They report a
-	// handshake when it is through, which may be later than at the socket.
+	// handshake at its end, possibly later than the socket.
 	functions *functions
 
 	mu       sync.Mutex
 	coverage map[string]*status.Coverage
 }
 
-// waiting is a handshake of a socket, and how many more flushes it waits for. It is in
-// doubt if what libraries reported has other values.
+// waiting is a handshake of a socket, with the number of flushes it still waits for.
+// doubt is set if libraries reported other values.
 type waiting struct {
 	operation *operation
 	flushes   int
@@ -158,8 +159,8 @@ func (j *joiner) list() []status.Coverage {
 	return all
 }
 
-// begin notes that a library has begun a handshake, if a context that got its
-// name is one.
+// begin stores a handshake that a library has begun, if the context that got its name is
+// one.
 func (j *joiner) begin(state *contextState, at uint64) {
 	role, found := strings.CutPrefix(string(state.name.text), "tls::handshake")
 	if !found || role != "" && role != "_client" && role != "_server" {
@@ -176,14 +177,14 @@ func (j *joiner) begin(state *contextState, at uint64) {
 	j.all = append(j.all, r)
 }
 
-// report notes a handshake whose functions were seen, when it is through. context is
-// its root's.
+// report stores a handshake that was recorded by functions, at its end. context is the
+// id of its root.
 func (j *joiner) report(o *operation, context event.ContextID, w *words) {
 	j.forget(o.end)
 	r := &reported{
 		values: o.values, task: o.task, context: context, origin: o.origin,
 		name: w.get([]byte(o.root.Name)), executable: w.get([]byte(o.executable)),
-		// One that took long must not seem to be too old.
+		// A handshake that took long must not seem too old.
 		began: max(o.start, o.end-min(o.end, joinTime/2)),
 	}
 	process := uint32(r.task >> 32)
@@ -191,18 +192,18 @@ func (j *joiner) report(o *operation, context event.ContextID, w *words) {
 	j.all = append(j.all, r)
 }
 
-// reset forgets everything, for a new context key. Nothing may be waiting.
+// reset removes all handshakes, for a new context key. None may be waiting.
 func (j *joiner) reset() {
 	clear(j.byProcess)
 	j.all = nil
 }
 
-// forget forgets the handshakes that are too old.
+// forget removes handshakes that are too old.
 func (j *joiner) forget(at uint64) {
 	for len(j.all) > 0 && (len(j.all) >= maxReported || j.all[0].began+2*joinTime < at) {
 		r := j.all[0]
 		j.all = j.all[1:]
-		// They are in the same order there, without the first ones that are matched.
+		// The lists of processes have the same order, without the first matched ones.
 		process := uint32(r.task >> 32)
 		if rest := j.byProcess[process]; len(rest) > 0 && rest[0] == r {
 			j.keep(process, rest[1:])
@@ -213,7 +214,7 @@ func (j *joiner) forget(at uint64) {
 	}
 }
 
-// note notes a value that a library gives.
+// note stores a value that a library reports.
 func (r *reported) note(key []byte, v *event.Value) {
 	switch string(key) {
 	case "tls::role":
@@ -227,7 +228,7 @@ func (r *reported) note(key []byte, v *event.Value) {
 	}
 }
 
-// keep keeps the handshakes of a process.
+// keep replaces the handshakes of a process.
 func (j *joiner) keep(process uint32, rest []*reported) {
 	if len(rest) > 0 {
 		j.byProcess[process] = rest
@@ -236,8 +237,8 @@ func (j *joiner) keep(process uint32, rest []*reported) {
 	}
 }
 
-// candidates returns the handshakes of a library that one of a socket can be by
-// time and role, oldest first.
+// candidates returns the handshakes of libraries that may match one of a socket by time
+// and role, oldest first.
 func (j *joiner) candidates(o *operation) (all []*reported) {
 	process := uint32(o.task >> 32)
 	list := j.byProcess[process]
@@ -253,9 +254,9 @@ func (j *joiner) candidates(o *operation) (all []*reported) {
 	return all
 }
 
-// find returns which of the candidates one of a socket is: of those that agree,
-// one of the same task before others, else the oldest. It reports whether that is
-// certain, and notes the doubt about the others if it is not.
+// find returns the candidate that matches a handshake of a socket: among those that
+// agree, preferably one of the same task, else the oldest. It reports whether the match
+// is certain, and records the doubt in the others if it is not.
 func find(candidates []*reported, o *operation) (match *reported, certain bool) {
 	for _, r := range candidates {
 		if r.agrees(&o.values) && (match == nil || r.task == o.task && match.task != o.task) {
@@ -275,8 +276,7 @@ func find(candidates []*reported, o *operation) (match *reported, certain bool) 
 	return match, certain
 }
 
-// offer takes a handshake of a socket, and reports whether it is kept until
-// settle.
+// offer takes a handshake of a socket, and reports whether it keeps it until settle.
 func (j *joiner) offer(o *operation) bool {
 	if j.functions != nil || len(j.candidates(o)) > 0 {
 		j.waiting = append(j.waiting, waiting{operation: o, flushes: 2})
@@ -303,10 +303,10 @@ func (j *joiner) count(executable string, add func(*status.Coverage)) {
 	add(c)
 }
 
-// settle decides on the handshakes that have waited for long enough, or all. It
-// calls write for those that are no library's, and complete for others if it is
-// certain which one it is. Those of which a library reported other values are
-// written and passed to mismatch.
+// settle decides on the handshakes that have waited long enough, or all. It calls write
+// for those that match no library's, and complete for matches that are certain.
+// Handshakes for which a library reported other values are written and passed to
+// mismatch.
 func (j *joiner) settle(all bool, write func(*operation), complete, mismatch func(*reported, *operation)) {
 	waiting := j.waiting
 	j.waiting = j.waiting[:0]
@@ -347,7 +347,8 @@ func (j *joiner) settle(all bool, write func(*operation), complete, mismatch fun
 	}
 }
 
-// nearest returns the candidates of the same task as one of a socket, or else all.
+// nearest returns the candidates of the same task as a handshake of a socket, or else
+// all.
 func nearest(candidates []*reported, o *operation) (near []*reported) {
 	for _, r := range candidates {
 		if r.task == o.task {
@@ -360,8 +361,8 @@ func nearest(candidates []*reported, o *operation) (near []*reported) {
 	return near
 }
 
-// contrary returns which of the candidates one of a socket is, although none agrees; nil
-// if that is not certain.
+// contrary returns the candidate to which a handshake of a socket belongs although none
+// agrees; nil if that is not certain.
 func contrary(candidates []*reported, o *operation) *reported {
 	if near := nearest(candidates, o); len(near) == 1 && !near[0].contested {
 		return near[0]

@@ -9,20 +9,20 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// maxNamed bounds the libraries that the log is to name, the oldest go first.
+// maxNamed bounds the libraries that the log names; the oldest are dropped first.
 const maxNamed = 1024
 
-// libraryNames are the libraries that the log names by their build-ids. They come with the
-// next batch that has events, before those, so that a machine that records nothing
+// libraryNames are the libraries that the log names by their build-ids. They are written
+// in the next batch with events, before these, so that a machine that records nothing
 // writes nothing for them.
 type libraryNames struct {
 	mu sync.Mutex
-	// all were attached; the first named of them are in the segment that is written.
+	// all are the attached libraries; the first named ones are in the current segment.
 	all   []event.Library
 	named int
 }
 
-// Name has the log name a library. It may be called from any goroutine.
+// Name adds a library to name in the log. It may be called from any goroutine.
 func (p *Pipeline) Name(l event.Library) {
 	n := &p.names
 	n.mu.Lock()
@@ -37,7 +37,7 @@ func (p *Pipeline) Name(l event.Library) {
 	n.all = append(n.all, l)
 }
 
-// NameAgain has the log name all libraries again: a segment has begun. It may be called
+// NameAgain causes all libraries to be named again, in a new segment. It may be called
 // from any goroutine.
 func (p *Pipeline) NameAgain() {
 	p.names.mu.Lock()
@@ -45,7 +45,7 @@ func (p *Pipeline) NameAgain() {
 	p.names.named = 0
 }
 
-// take adds the names that are due to a batch.
+// take adds the pending names to a batch.
 func (n *libraryNames) take(b *Batch, at uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -7,15 +7,15 @@ import (
 	"crypto-auditing/src/internal/wire"
 )
 
-// operation is one that a source saw as a whole, in place of hits. It is
+// operation is an operation that a source observed as a whole, rather than by hits. It is
 // written at once.
 type operation struct {
-	// task is the kernel's PIDTGID. Contexts are numbered from context on, and no
-	// others of the task may have the same numbers.
+	// task is the kernel's PIDTGID. Contexts are numbered consecutively from context;
+	// other contexts of the task must not have the same numbers.
 	task, context    uint64
 	start, end       uint64 // nanoseconds since boot
 	executable, unit string
-	// source is the name of it, origin the build-id of the library, if any.
+	// source is the source's name, origin the build-id of the library, if any.
 	source event.Source
 	origin []byte
 	root   wire.Context
@@ -28,10 +28,10 @@ func (w *window) operation(o *operation) {
 	w.context(o, &o.root, &number, w.cipher.ContextID(o.task, event.NoParent))
 }
 
-// rootOf returns the id of the context that operation gives the root.
+// rootOf returns the id of the root context of an operation.
 func (w *window) rootOf(o *operation) event.ContextID { return w.cipher.ContextID(o.task, o.context) }
 
-// context adds a context of an operation, with the next number, and those below
+// context adds a context of an operation, with the next number, and the contexts below
 // it.
 func (w *window) context(o *operation, c *wire.Context, number *uint64, parent event.ContextID) {
 	id := w.cipher.ContextID(o.task, *number)
@@ -64,8 +64,8 @@ func (w *window) unit(o *operation) *word {
 	return w.words.get([]byte(o.unit))
 }
 
-// complete adds to the context of a library's handshake what was only seen at its
-// socket. GnuTLS does not report the cipher suite.
+// complete adds the values that were only seen at the socket to the context of a
+// library's handshake. GnuTLS does not report the cipher suite.
 func (w *window) complete(r *reported, o *operation) {
 	var missing []wire.Element
 	for _, v := range []struct {
@@ -82,15 +82,15 @@ func (w *window) complete(r *reported, o *operation) {
 	w.amend(r, o, missing)
 }
 
-// contradict marks that a library and a socket gave different values of one handshake:
-// in both contexts, that of the operation being written next.
+// contradict marks that a library and a socket reported different values of one
+// handshake, in both contexts. The operation of the socket is written afterwards.
 func (w *window) contradict(r *reported, o *operation) {
 	mark := wire.Element{Key: "tls::mismatch", Text: r.differences(&o.values)}
 	o.root.Elements = append(o.root.Elements, mark)
 	w.amend(r, o, []wire.Element{mark})
 }
 
-// amend adds to the context of a library's handshake what is known by its socket.
+// amend adds elements known from the socket to the context of a library's handshake.
 func (w *window) amend(r *reported, o *operation, elements []wire.Element) {
 	at := o.end &^ (timeResolution - 1)
 	w.elements(w.newGroup(group{

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pipeline makes batches of entries of the records in the ring: events
-// of one context that happen inside a flush window are merged into a group.
-// What becomes of the batches is the sink's: a log, or a terminal.
+// Package pipeline converts the records in the ring to batches of entries: events of one
+// context within a flush window are merged into a group. The sink receives the batches:
+// a log, or a terminal.
 package pipeline
 
 import (
@@ -22,37 +22,36 @@ import (
 	"crypto-auditing/src/internal/probe"
 )
 
-// Sink takes batches, in order. Its methods are called by the pipeline's
-// goroutine.
+// Sink receives batches, in order. Its methods are called by the pipeline's goroutine.
 type Sink interface {
-	// Batch returns an empty batch to fill. It may wait for one: what is probed
-	// meanwhile is in the ring.
+	// Batch returns an empty batch to fill. It may block; meanwhile hits remain in the
+	// ring.
 	Batch() *Batch
-	// Put takes a batch that Batch returned.
+	// Put takes over a batch returned by Batch.
 	Put(b *Batch)
-	// Close is called when no batch follows.
+	// Close is called after the last batch.
 	Close()
 }
 
-// Options configure a Pipeline. All are required, except that a KeyLifetime of
-// 0 is until the pipeline ends.
+// Options configure a Pipeline. All are required, except where a zero value is
+// documented.
 type Options struct {
 	Tracer *probe.Tracer
 	Sink   Sink
 	Losses *loss.Counters
 	Log    *slog.Logger
-	// Exclude is what is not recorded; nil: nothing.
+	// Exclude is what is not recorded; nil excludes nothing.
 	Exclude *exclude.Set
-	// Window is how long events of a context are gathered.
+	// Window is how long events of a context are collected.
 	Window time.Duration
-	// KeyLifetime is how long a context key is used. KeyEnds is called by the
-	// sink after the last batch under the old key.
+	// KeyLifetime is how long a context key is used; 0 for the lifetime of the pipeline.
+	// KeyEnds is called by the sink after the last batch under the old key.
 	KeyLifetime time.Duration
 	KeyEnds     func()
 }
 
-// Pipeline moves records from the ring into batches. It runs in one goroutine,
-// the only one that touches the window.
+// Pipeline moves records from the ring to batches. It runs in one goroutine, the only
+// one that uses the window.
 type Pipeline struct {
 	tracer  *probe.Tracer
 	window  *window
@@ -61,24 +60,24 @@ type Pipeline struct {
 	log     *slog.Logger
 	keyEnds func()
 
-	// coalesce is the length of a flush window, keyLifetime how long a context
-	// key is used, as a time.Duration. They may be changed at any time.
+	// coalesce is the length of a flush window, keyLifetime the lifetime of a context
+	// key, both as a time.Duration. They may change at any time.
 	coalesce, keyLifetime atomic.Int64
-	// calls come from other goroutines. Whoever sends one wakes the ring.
+	// calls are from other goroutines, which wake the ring after sending.
 	calls chan func()
 
 	record  probe.Record
 	exclude *exclude.Judge
 	names   libraryNames
-	// connections is nil without handshakes at sockets.
+	// connections is nil unless handshakes are recorded at sockets.
 	connections *connections
-	// functions is nil without calls of functions.
+	// functions is nil unless calls of functions are recorded.
 	functions *functions
-	// checked is when the kernel's loss counters were last read.
+	// checked is the time when the kernel's loss counters were last read.
 	checked uint64
-	// keyed is when the context key was made.
+	// keyed is the time when the context key was created.
 	keyed uint64
-	// taken are the calls that go with the next batch.
+	// taken are the calls for the next batch.
 	taken  []func()
 	report loss.Report
 }
@@ -101,8 +100,8 @@ func New(o Options) (*Pipeline, error) {
 	return p, nil
 }
 
-// newCipher makes context ids under a new random key, which is kept nowhere
-// else.
+// newCipher returns a cipher for context ids with a new random key, which is stored
+// nowhere else.
 func newCipher() (*event.Cipher, error) {
 	key := make([]byte, 16)
 	if _, err := rand.Read(key); err != nil {
@@ -118,8 +117,8 @@ func (p *Pipeline) SetTimes(window, keyLifetime time.Duration) {
 	p.keyLifetime.Store(int64(keyLifetime))
 }
 
-// After has the sink make a call when it has everything that was probed before.
-// It may be called from any goroutine.
+// After makes a call in the sink once that has everything captured before. It may be
+// called from any goroutine.
 func (p *Pipeline) After(ctx context.Context, call func()) error {
 	select {
 	case p.calls <- call:
@@ -130,19 +129,18 @@ func (p *Pipeline) After(ctx context.Context, call func()) error {
 	return nil
 }
 
-// Run works until ctx ends, then detaches, takes what is left in the ring and
-// closes the sink.
+// Run processes records until ctx is done, then detaches, processes the rest of the ring
+// and closes the sink.
 func (p *Pipeline) Run(ctx context.Context) error {
 	defer p.sink.Close()
 	ring := p.tracer.Ring()
 	stop := context.AfterFunc(ctx, ring.Wake)
 	defer stop()
 
-	// Records gather up to an eighth of the ring before the reader is woken:
-	// far from full however late it is scheduled.
+	// The reader is woken at an eighth of the ring, which leaves enough room however
+	// late it is scheduled.
 	mark := ring.Size() / 8
-	// A window is open while armed, until deadline. It also opens when losses
-	// wait to be told.
+	// A window is open while armed, until deadline. Losses to record also open one.
 	armed, deadline := false, uint64(0)
 	p.checked = boottime.Now()
 	p.keyed = p.checked
@@ -155,8 +153,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		p.functions.expire(at)
 		switch {
 		case len(p.taken) > 0 || armed && at >= deadline:
-			// A process over its limit adds to the losses and not to the ring:
-			// look again until that stops.
+			// A process over its limit only adds losses and no records: check again until
+			// that stops.
 			armed = p.flush()
 			deadline = at + uint64(p.coalesce.Load())
 		case !armed && (!p.window.empty() || p.connections != nil && p.connections.taken || p.losses.Pending()):
@@ -183,13 +181,13 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	return p.drain()
 }
 
-// drain takes what is left in the ring after detaching.
+// drain processes the rest of the ring after detaching.
 func (p *Pipeline) drain() error {
 	ring := p.tracer.Ring()
 	for ring.Waiting() > 0 {
 		ring.Drain(ring.Size(), p.take)
 		if ring.Waiting() > 0 {
-			// A producer is still inside its last record.
+			// A producer is still writing its last record.
 			if err := ring.Wait(1, time.Millisecond); err != nil {
 				return err
 			}
@@ -206,21 +204,20 @@ func (p *Pipeline) drain() error {
 	return nil
 }
 
-// accept takes the calls that have come in. What was probed before them is in
-// the window then.
+// accept accepts the pending calls. Everything captured before them is in the window
+// afterwards.
 func (p *Pipeline) accept() {
 	n := len(p.calls)
 	for range n {
 		p.taken = append(p.taken, <-p.calls)
 	}
 	if n > 0 {
-		// A record may have been finished between the last look at the ring
-		// and the call.
+		// A record may have been completed between the last drain and the call.
 		p.tracer.Ring().Drain(p.tracer.Ring().Size(), p.take)
 	}
 }
 
-// take takes one record.
+// take processes one record.
 func (p *Pipeline) take(raw []byte) {
 	decoded := true
 	switch kind := probe.KindOf(raw); {
@@ -260,7 +257,7 @@ func (p *Pipeline) hit(raw []byte) {
 	p.window.take(r)
 }
 
-// owner takes whose program the next hit is of.
+// owner stores the owner of the process of the next hit.
 func (p *Pipeline) owner(raw []byte) {
 	o, err := probe.DecodeOwner(raw)
 	if err != nil {
@@ -270,19 +267,18 @@ func (p *Pipeline) owner(raw []byte) {
 	p.exclude.Owner(o.Process, o.User, o.Unit)
 }
 
-// flush ends the window. It reports whether the kernel lost something since the
-// last time.
+// flush ends the window. It reports whether the kernel lost hits since the last flush.
 func (p *Pipeline) flush() (losing bool) {
 	p.settle(false)
 	return p.push()
 }
 
-// push hands the window to the sink, with what was lost meanwhile.
+// push passes the window to the sink, with the losses since the last batch.
 func (p *Pipeline) push() (losing bool) {
 	b := p.sink.Batch()
 	at := boottime.Now()
 	if len(p.taken) > 0 && p.connections != nil {
-		// Everything up to now is wanted.
+		// A call must see everything up to now.
 		p.connections.counted = 0
 	}
 	losing = p.count(at)
@@ -300,8 +296,8 @@ func (p *Pipeline) push() (losing bool) {
 	return losing
 }
 
-// count brings the losses up to date with the kernel's counters. It reports
-// whether there are new ones.
+// count updates the losses from the kernel's counters. It reports whether there are new
+// ones.
 func (p *Pipeline) count(at uint64) (more bool) {
 	p.losses.Add(loss.Unreadable, loss.Count{Events: p.window.unreadable}, p.checked)
 	p.losses.Add(loss.Oversize, loss.Count{Events: p.window.oversize}, p.checked)
@@ -324,9 +320,8 @@ func (p *Pipeline) count(at uint64) (more bool) {
 	return more || wire
 }
 
-// renewKey makes a new context key when the old one has served its time.
-// Nothing wakes an idle agent for it: the key matters when something is
-// recorded.
+// renewKey creates a new context key if the lifetime of the old one has expired. It does
+// not wake an idle agent: the key only matters when something is recorded.
 func (p *Pipeline) renewKey() {
 	lifetime := uint64(p.keyLifetime.Load())
 	at := boottime.Now()

@@ -8,49 +8,48 @@ import (
 	"crypto-auditing/src/internal/probe"
 )
 
-// fullWindow is the size at which a window is flushed before its time, in
-// bytes of entries. One more record fits below the store's limit.
+// fullWindow is the size at which a window is flushed early, in bytes of entries. It
+// leaves room for one more record below the store's limit.
 const fullWindow = logstore.MaxBatch - 64<<10
 
-// headSize is what a group takes beyond its events, at the most common.
+// headSize is the usual size of a group without its events in bytes.
 const headSize = 160
 
-// timeResolution is what the times of groups are rounded down to, in
-// nanoseconds. The bits below are noise that does not compress: without them
-// the log is a tenth smaller. The interfaces give microseconds.
+// timeResolution is the unit in nanoseconds to which the times of groups are rounded
+// down. The bits below are noise that does not compress: without them the log is a tenth
+// smaller. The interfaces report microseconds.
 const timeResolution = 1024
 
-// group is an entry in the making.
+// group is an entry under construction.
 type group struct {
 	id         event.ContextID
 	start, end uint64
 	name       *word
 	executable *word
 	origin     []byte
-	// unit and source are nil where they are not known, and for USDT.
+	// unit and source are nil if unknown, and for USDT.
 	unit, source *word
 	events       []byte // encoded
 	count        int
 }
 
-// window collects the groups of one flush window: the events of a context are
-// merged, except that a new context begins a new group. It belongs to one
-// goroutine.
+// window collects the groups of one flush window. The events of a context are merged,
+// but a new context starts a new group. It must be used by one goroutine only.
 type window struct {
 	cipher   *event.Cipher
 	contexts *contexts
 	words    *words
-	// join is nil without handshakes at sockets.
+	// join is nil unless handshakes are recorded at sockets.
 	join *joiner
 
-	groups []group // used ones, whose buffers are kept
+	groups []group // the first n are in use; all keep their buffers
 	n      int
-	size   int // about, in bytes of entries
+	size   int // approximately, in bytes of entries
 
-	// Of the records taken since the window began.
+	// Counts of the records since the window began.
 	hits   uint64
 	events uint32
-	// unreadable and oversize are values of recorded hits that could not be
+	// unreadable and oversize count values of recorded hits that could not be
 	// recorded.
 	unreadable, oversize uint64
 }
@@ -69,8 +68,8 @@ func (w *window) take(r *probe.Record) {
 	var parent event.ContextID
 	var handshake *reported
 	if r.NewContext {
-		// The parent was used a moment ago, as a rule: to find it takes less than to
-		// compute its id.
+		// The parent was usually used a moment ago: finding it is faster than computing its
+		// id.
 		above := contextKey{r.PIDTGID, r.Parent}
 		if state := w.contexts.recent(above); state != nil {
 			parent, handshake = state.id, state.handshake
@@ -104,8 +103,8 @@ func (w *window) take(r *probe.Record) {
 	w.drop(r)
 }
 
-// drop counts the elements that are not in a record. Where some could not be
-// read, those beyond the limit are counted with them.
+// drop counts the elements that are missing in a record. If some were unreadable, those
+// beyond the limit are counted with them.
 func (w *window) drop(r *probe.Record) {
 	if r.ArrayUnreadable {
 		w.unreadable += uint64(r.Dropped)
@@ -129,7 +128,7 @@ func (w *window) group(state *contextState, r *probe.Record) *group {
 	})
 }
 
-// newGroup adds a group, of which the events are empty.
+// newGroup adds a group without events.
 func (w *window) newGroup(made group) *group {
 	if w.n == len(w.groups) {
 		w.groups = append(w.groups, group{})
@@ -176,11 +175,11 @@ func (w *window) element(g *group, state *contextState, e *probe.Element) {
 	w.events++
 }
 
-// full reports whether the window must be flushed before its time.
+// full reports whether the window must be flushed early.
 func (w *window) full() bool { return w.size >= fullWindow }
 
-// renew replaces the key of the context ids. The contexts that are open end
-// with it: the window must be empty.
+// renew replaces the key of the context ids. Open contexts end with the old key: the
+// window must be empty.
 func (w *window) renew(cipher *event.Cipher) {
 	w.cipher = cipher
 	w.contexts.forget()
@@ -189,8 +188,8 @@ func (w *window) renew(cipher *event.Cipher) {
 	}
 }
 
-// empty reports whether there is nothing to flush. A hit of which nothing could
-// be recorded is something: that is to be told.
+// empty reports whether there is nothing to flush. A hit without recordable values must
+// be flushed, too: it is reported.
 func (w *window) empty() bool {
 	return w.hits == 0 && w.n == 0 && (w.join == nil || len(w.join.waiting) == 0)
 }

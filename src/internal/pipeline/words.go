@@ -12,25 +12,25 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// maxWords bounds the table of words. Real programs use some hundred; a
-// process that makes up new ones only makes the table start anew.
+// maxWords bounds the table of words. Real programs use some hundred; a process that
+// generates new ones only causes the table to be cleared.
 const maxWords = 8192
 
-// word is a key, a name or an executable that occurs again and again, with
-// what the log's filters need of it.
+// word is a recurring key, name or executable, with the data that the log's filters
+// need.
 type word struct {
-	// raw is what the probe gave, text the form of keys and names in the log.
+	// raw is the text passed to the probe, text its form in the log for keys and names.
 	raw, text []byte
-	// head begins a whole value of a key in an entry.
+	// head is the encoded beginning of an untruncated element with the key.
 	head []byte
 	// used is, by kind of term, the last window in which the word was used.
 	used [terms]uint64
 	hash [terms]uint64
-	// values is nil unless the word is the key of values.
+	// values is nil unless the word is a key with values.
 	values *keyValues
 }
 
-// keyValues knows the terms of the values of a key. The values that were met last
+// keyValues computes the terms of the values of a key. It caches recent values, which
 // need not be hashed again within a window.
 type keyValues struct {
 	seed  frame.ValueSeed
@@ -54,14 +54,14 @@ const (
 	terms
 )
 
-// words keeps one word for every text. It belongs to one goroutine.
+// words has one word for each text. It must be used by one goroutine only.
 type words struct {
 	byText map[string]*word
-	// recent finds most words without a look into the map.
+	// recent caches words to avoid most lookups in the map.
 	recent [64]*word
 	// terms are the hashes of the words used in the current window.
 	terms  []uint64
-	values []uint64 // likewise of the values of keys
+	values []uint64 // likewise, of the values of keys
 	window uint64
 }
 
@@ -77,8 +77,7 @@ func (w *words) get(text []byte) *word {
 	return *recent
 }
 
-// slot returns where a word is if it was one of the last. Names have their
-// differences at the end.
+// slot returns the slot of a word in recent. Names mostly differ at the end.
 func (w *words) slot(text []byte) **word {
 	n := len(text)
 	at := n
@@ -88,13 +87,13 @@ func (w *words) slot(text []byte) **word {
 	return &w.recent[at%len(w.recent)]
 }
 
-// find returns the word for text from the map, where it is made if need be.
+// find returns the word for text from the map and adds it if necessary.
 func (w *words) find(text []byte) *word {
 	if known := w.byText[string(text)]; known != nil {
 		return known
 	}
 	if len(w.byText) >= maxWords {
-		// Words in use stay valid; they are only no longer shared.
+		// Words in use remain valid; they are only no longer shared.
 		clear(w.byText)
 	}
 	made := &word{raw: bytes.Clone(text)}
@@ -114,7 +113,7 @@ func (w *words) find(text []byte) *word {
 	return made
 }
 
-// appendData appends a value of a key as an event.
+// appendData appends a key and its value as an event.
 func (x *word) appendData(dst []byte, v *event.Value) []byte {
 	if v.Truncated || v.Unreadable {
 		return event.AppendData(dst, x.text, v)
@@ -122,7 +121,7 @@ func (x *word) appendData(dst []byte, v *event.Value) []byte {
 	return event.AppendValue(append(dst, x.head...), v)
 }
 
-// use notes that the current window uses a word as a term of the given kind.
+// use records that the current window uses a word as a term of the given kind.
 func (w *words) use(x *word, as int) {
 	if x.used[as] != w.window {
 		x.used[as] = w.window
@@ -130,7 +129,7 @@ func (w *words) use(x *word, as int) {
 	}
 }
 
-// useValue notes that the current window has a value of a key.
+// useValue records that the current window has a value of a key.
 func (w *words) useValue(key *word, v *event.Value) {
 	k := key.values
 	if k == nil {
@@ -160,19 +159,19 @@ func (w *words) useValue(key *word, v *event.Value) {
 // addValue adds the term of a value of a key.
 func (w *words) addValue(key *word, v *event.Value) {
 	if len(w.values) > maxValues || string(key.text) == event.KeyName {
-		return // the filter will have none, or has the name of the context
+		return // the filter has no values then, or has the name of the context
 	}
 	if hash, ok := entry.ValueHash(key.values.seed, v); ok {
 		w.values = append(w.values, hash)
 	}
 }
 
-// maxValues is how many terms of values a window collects, some of which may be
-// equal.
+// maxValues is the highest number of value terms that a window collects, duplicates
+// included.
 const maxValues = 2 * frame.MaxValues
 
-// takeTerms appends the terms of the current window to those of a batch. A window
-// with too many values has none of them.
+// takeTerms appends the terms of the current window to a batch. A window with too many
+// values contributes none of them.
 func (w *words) takeTerms(b *Batch) {
 	b.Terms = append(b.Terms, w.terms...)
 	switch {
