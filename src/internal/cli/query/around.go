@@ -11,6 +11,8 @@ import (
 
 	"crypto-auditing/src/internal/cli/around"
 	"crypto-auditing/src/internal/cli/output"
+	"crypto-auditing/src/internal/cli/query/backward"
+	"crypto-auditing/src/internal/cli/query/viewer"
 	"crypto-auditing/src/internal/cli/selection"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
@@ -26,7 +28,7 @@ func (q *query) sign() *selection.Sign {
 
 // showAround shows the operations that have a sign, by reading around the groups
 // that have it. log has all of their groups.
-func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer, err error) {
+func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer.Viewer, err error) {
 	finder, err := q.openFor(ctx, sign.Chunks, sign.Filter)
 	if err != nil {
 		return nil, err
@@ -43,27 +45,27 @@ func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source
 	if err != nil {
 		return nil, err
 	}
-	v := newViewer(q, out)
-	v.progress = q.progressOf(log)
-	r := &region{viewer: v}
+	v := viewer.New(q.viewer(), out)
+	v.Progress = q.progressOf(log)
+	r := &region{Viewer: v}
 	out.PrintAside(ctx, func(root *schema.Span) { r.builder.Release(root) })
 	err = around.New(options, r).Read(ctx)
 	if err == nil {
 		err = q.noteEnd(finder, v)
 	}
-	v.passed = 0 // of those that were met
-	if v.err == nil {
-		v.err = v.finish()
+	v.Passed = 0 // of those that were met
+	if v.Err == nil {
+		v.Err = v.Finish()
 	}
-	if v.err != nil {
-		return v, v.err
+	if v.Err != nil {
+		return v, v.Err
 	}
 	return v, err
 }
 
 // region takes the parts of a log around groups with a sign to a viewer.
 type region struct {
-	*viewer
+	*viewer.Viewer
 
 	builder *schema.Builder
 	groups  int
@@ -85,34 +87,34 @@ func (r *region) Begin(start uint64, all bool) (again []uint64) {
 	slices.SortFunc(r.ended, func(x, y ended) int { return cmp.Compare(x.entries[0], y.entries[0]) })
 	n := 0
 	for ; n < len(r.ended) && r.ended[n].entries[0] < start; n++ {
-		r.viewer.root(r.ended[n].root)
+		r.Root(r.ended[n].root)
 	}
 	r.ended = slices.Delete(r.ended, 0, n)
 	r.numbers = map[*schema.Span][]uint64{}
 	if all {
 		for _, e := range r.ended {
 			again = append(again, e.entries...)
-			r.takeEntries(e.root)
+			r.TakeEntries(e.root)
 		}
 		r.ended, r.numbers = nil, nil
 	}
-	r.settler = around.Settler{}
-	r.builder = schema.NewBuilder(r.query.registry, schema.Options{Ordered: true}, r.root)
-	if n > 0 && r.err == nil {
-		r.err = r.out.Flush()
+	r.Settler = around.Settler{}
+	r.builder = schema.NewBuilder(r.Registry, schema.Options{Ordered: true}, r.root)
+	if n > 0 && r.Err == nil {
+		r.Err = r.Out.Flush()
 	}
 	return again
 }
 
 func (r *region) Group(sequence uint64, g *event.Group, raw []byte, boot int64) {
-	span := r.group(r.builder, g, raw, boot)
+	span := r.Viewer.Group(r.builder, g, raw, boot)
 	switch {
 	case r.numbers == nil:
-		r.settler.See(r.at, r.builder)
+		r.Settler.See(r.At, r.builder)
 		if r.groups++; r.groups%256 == 0 {
-			r.progress()
-			if r.err == nil {
-				r.err = r.out.Tick()
+			r.Progress()
+			if r.Err == nil {
+				r.Err = r.Out.Tick()
 			}
 		}
 	case span != nil:
@@ -123,7 +125,7 @@ func (r *region) Group(sequence uint64, g *event.Group, raw []byte, boot int64) 
 // root takes a complete tree.
 func (r *region) root(root *schema.Span) {
 	if r.numbers == nil {
-		r.viewer.root(root)
+		r.Root(root)
 		return
 	}
 	e := ended{root: root}
@@ -131,9 +133,9 @@ func (r *region) root(root *schema.Span) {
 		e.entries = append(e.entries, r.numbers[s]...)
 		return true
 	})
-	if !r.query.selection.Shows(root) {
+	if !r.Selection.Shows(root) {
 		// It may be a part of another one.
-		r.takeEntries(root)
+		r.TakeEntries(root)
 		r.again = append(r.again, e.entries...)
 		return
 	}
@@ -144,12 +146,37 @@ func (r *region) root(root *schema.Span) {
 	r.ended = append(r.ended, e)
 }
 
-func (r *region) Notice(g *event.Group, raw []byte, boot int64) { r.metadata(g, raw, boot) }
+func (r *region) Notice(g *event.Group, raw []byte, boot int64) { r.Metadata(g, raw, boot) }
 
-func (r *region) Gap(gap *source.GapError) { r.gap(gap) }
+func (r *region) Gap(gap *source.GapError) { r.Viewer.Gap(gap) }
 
 func (r *region) End() error {
 	r.builder.Close()
 	r.numbers = nil
-	return r.err
+	return r.Err
+}
+
+// showBackward shows the log, or the newest operations of it, by reading it from
+// its end back to after, or to its beginning if that is nil.
+func (q *query) showBackward(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer.Viewer, err error) {
+	o := backward.Options{
+		Viewer: q.viewer(), Source: src, Begin: after, Meter: q.meter,
+		AtEnd: func(v *viewer.Viewer) error { return q.noteEnd(src, v) },
+	}
+	if o.Newest, o.Oldest, err = src.Ends(); err != nil {
+		return nil, err
+	}
+	if o.Begin == nil {
+		if o.Begin, err = q.begin(ctx, src); err != nil {
+			return nil, err
+		}
+	}
+	if sign := q.sign(); sign != nil {
+		if o.Finder, err = q.openFor(ctx, sign.Chunks, sign.Filter); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, o.Finder.Close()) }()
+		o.Has = sign.Has
+	}
+	return backward.Show(ctx, &o, out)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"crypto-auditing/src/internal/cli/output"
+	"crypto-auditing/src/internal/cli/query/viewer"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -46,16 +47,16 @@ func (q *query) startCursor(src source.Store) (after *logstore.Cursor, notes []s
 }
 
 // leaveCursor says and saves up to where the log was shown.
-func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer) error {
-	if v.cursor == nil {
+func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer.Viewer) error {
+	if v.Cursor == nil {
 		if err := q.noteEnd(src, v); err != nil {
 			return err
 		}
 	}
-	if v.cursor == nil {
+	if v.Cursor == nil {
 		return nil
 	}
-	text := v.cursor.String()
+	text := v.Cursor.String()
 	if q.cursorFile != "" {
 		if err := source.SaveCursor(q.cursorFile, text); err != nil {
 			return fmt.Errorf("cannot save cursor: %w", err)
@@ -74,7 +75,7 @@ func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer) err
 
 // noteEnd notes the position of the source as the end of what was shown, if that
 // is to be said or saved.
-func (q *query) noteEnd(src source.Store, v *viewer) error {
+func (q *query) noteEnd(src source.Store, v *viewer.Viewer) error {
 	if !q.showCursor && q.cursorFile == "" {
 		return nil
 	}
@@ -82,6 +83,6 @@ func (q *query) noteEnd(src source.Store, v *viewer) error {
 	if err != nil {
 		return err
 	}
-	v.cursor = &c
+	v.Cursor = &c
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/progress"
+	"crypto-auditing/src/internal/cli/query/viewer"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/selection"
 	"crypto-auditing/src/internal/cli/source"
@@ -214,5 +215,12 @@ func (q *query) summarize() {
 				q.fields[key] = true
 			}
 		}
+	}
+}
+
+// viewer returns what takes trees and notices to the output.
+func (q *query) viewer() viewer.Options {
+	return viewer.Options{
+		Registry: q.registry, Selection: &q.selection, Lines: int(q.lines), Reverse: q.reverse, Entries: q.form.Entries,
 	}
 }

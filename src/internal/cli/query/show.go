@@ -6,12 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"time"
 
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/cli/output"
+	"crypto-auditing/src/internal/cli/query/viewer"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
@@ -42,17 +42,17 @@ func (q *query) openFor(ctx context.Context, chunks logstore.Query, filter clien
 }
 
 // showStore shows what is selected of a store.
-func (q *query) showStore(ctx context.Context, out *output.Output) (_ *gaps, err error) {
+func (q *query) showStore(ctx context.Context, out *output.Output) (_ *viewer.Gaps, err error) {
 	src, err := q.open(ctx)
 	if err != nil {
-		return &gaps{}, err
+		return &viewer.Gaps{}, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
 	after, notes, err := q.startCursor(src)
 	if err != nil {
-		return &gaps{}, err
+		return &viewer.Gaps{}, err
 	}
-	var v *viewer
+	var v *viewer.Viewer
 	switch {
 	case q.follow:
 		v, err = q.followStore(ctx, src, out, after)
@@ -66,21 +66,21 @@ func (q *query) showStore(ctx context.Context, out *output.Output) (_ *gaps, err
 		}
 	}
 	if v == nil {
-		return &gaps{notes: notes}, err
+		return &viewer.Gaps{Notes: notes}, err
 	}
 	if err == nil && after == nil && !q.follow {
 		var removed []string
 		removed, err = q.removed(src, v)
 		notes = append(notes, removed...)
 	}
-	v.gaps.notes = append(notes, v.gaps.notes...)
-	if err == nil && !q.follow && v.shown == 0 {
+	v.Gaps.Notes = append(notes, v.Gaps.Notes...)
+	if err == nil && !q.follow && v.Shown == 0 {
 		q.explain(v, src.Trouble())
 	}
 	if err == nil {
 		err = q.leaveCursor(src, out, v)
 	}
-	return &v.gaps, err
+	return &v.Gaps, err
 }
 
 // seek puts the store where the query begins: behind a cursor, or before --since.
@@ -139,60 +139,29 @@ func (q *query) begin(ctx context.Context, src source.Store) (*logstore.Cursor, 
 }
 
 // showFrom shows the log from where the source stands to its end.
-func (q *query) showFrom(ctx context.Context, src source.Source, out *output.Output) (*viewer, error) {
-	v := newViewer(q, out)
-	v.progress = q.progressOf(src)
-	builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.root)
-	if !v.holding {
+func (q *query) showFrom(ctx context.Context, src source.Source, out *output.Output) (*viewer.Viewer, error) {
+	v := viewer.New(q.viewer(), out)
+	v.Progress = q.progressOf(src)
+	builder := schema.NewBuilder(q.registry, schema.Options{Ordered: true}, v.Root)
+	if !v.Holding {
 		out.PrintAside(ctx, builder.Release)
 	}
 	source.Ahead(src)
-	err := v.read(ctx, src, builder)
+	err := v.Read(ctx, src, builder)
 	builder.Close()
-	if v.err == nil {
-		v.err = v.finish()
+	if v.Err == nil {
+		v.Err = v.Finish()
 	}
-	if v.err != nil {
-		return v, v.err
+	if v.Err != nil {
+		return v, v.Err
 	}
 	return v, err
 }
 
-// window is the end of a log, read without what precedes it. What seems to
-// be a root near its beginning may be part of an operation that began before.
-type window struct {
-	// leadIn is the number of entries at the beginning of which only what
-	// the registry lets stand alone is believed to be a root, for leadTime at
-	// most.
-	leadIn uint64
-
-	read       uint64
-	start, end int64 // of the lead-in
-	closed     bool
-}
-
-const leadTime = 2 * time.Second
-
-// see notes the time of an entry.
-func (w *window) see(start int64) {
-	if w.read == 0 {
-		w.start, w.end = start, start+int64(leadTime)
-	}
-	w.read++
-	if w.read == w.leadIn && !w.closed {
-		w.closed, w.end = true, min(w.end, max(start, w.start))
-	}
-}
-
-// believes reports whether a root is one.
-func (w *window) believes(r *schema.Registry, root *schema.Span) bool {
-	return root.Start >= w.end || (!root.Headless && r.StandsAlone(root.Name))
-}
-
 // followStore shows the newest operations and then what is appended, until
 // the context is done.
-func (q *query) followStore(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (*viewer, error) {
-	v := newViewer(q, out)
+func (q *query) followStore(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (*viewer.Viewer, error) {
+	v := viewer.New(q.viewer(), out)
 	if after == nil && q.selection.Since == math.MinInt64 {
 		newest, oldest, err := src.Ends()
 		if err != nil {
@@ -202,21 +171,21 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output.O
 		if newest.Sequence-min(oldest.Sequence, newest.Sequence) > entries {
 			newest.Sequence -= entries
 			after = &newest
-			v.window = &window{leadIn: entries / 4}
+			v.Window = &viewer.Window{LeadIn: entries / 4}
 		}
 	}
 	if err := q.seek(ctx, src, after); err != nil {
 		return nil, err
 	}
 	// What is there already is held back until it is known to be the newest.
-	v.holding = q.lines >= 0
-	builder := schema.NewBuilder(q.registry, schema.Options{}, v.root)
+	v.Holding = q.lines >= 0
+	builder := schema.NewBuilder(q.registry, schema.Options{}, v.Root)
 	for first := true; ; first = false {
-		err := v.read(ctx, src, builder)
+		err := v.Read(ctx, src, builder)
 		if err == nil && first && q.selection.Since != math.MinInt64 && after == nil {
 			var removed []string
 			removed, err = q.removed(src, v)
-			v.gaps.notes = append(removed, v.gaps.notes...)
+			v.Gaps.Notes = append(removed, v.Gaps.Notes...)
 		}
 		if ctx.Err() != nil {
 			break
@@ -225,14 +194,14 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output.O
 			return v, err
 		}
 		builder.Flush(q.environment.Now().Add(-quiet).UnixNano())
-		v.releaseHeld()
-		v.releaseNotices(builder)
-		v.reportGaps(q.environment.Stderr)
-		if v.err == nil {
-			v.err = out.Flush()
+		v.ReleaseHeld()
+		q.releaseNotices(v, builder)
+		q.reportGaps(v)
+		if v.Err == nil {
+			v.Err = out.Flush()
 		}
-		if v.err != nil {
-			return v, v.err
+		if v.Err != nil {
+			return v, v.Err
 		}
 		err = wait(ctx, src, builder)
 		if ctx.Err() != nil {
@@ -243,10 +212,10 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output.O
 		}
 	}
 	builder.Close()
-	if v.err == nil {
-		v.err = v.finish()
+	if v.Err == nil {
+		v.Err = v.Finish()
 	}
-	return v, v.err
+	return v, v.Err
 }
 
 // noticeDelay is how long a notice waits, while a log is followed, for trees
@@ -256,11 +225,11 @@ const noticeDelay = 5 * quiet
 // releaseNotices passes on notices while a log is followed. Those about a later
 // time than the beginning of a tree that is under way wait for it, but not for
 // long.
-func (v *viewer) releaseNotices(builder *schema.Builder) {
+func (q *query) releaseNotices(v *viewer.Viewer, builder *schema.Builder) {
 	if _, oldest, pending := builder.Pending(); pending {
-		v.noticesBefore(max(oldest, v.query.environment.Now().Add(-noticeDelay).UnixNano()))
+		v.NoticesBefore(max(oldest, q.environment.Now().Add(-noticeDelay).UnixNano()))
 	} else {
-		v.allNotices()
+		v.AllNotices()
 	}
 }
 
@@ -279,15 +248,16 @@ func wait(ctx context.Context, src source.Store, builder *schema.Builder) error 
 }
 
 // reportGaps tells at once what could not be read.
-func (v *viewer) reportGaps(w io.Writer) {
-	if v.query.quiet {
-		v.gaps.notes = nil
+func (q *query) reportGaps(v *viewer.Viewer) {
+	w := q.environment.Stderr
+	if q.quiet {
+		v.Gaps.Notes = nil
 	}
-	if len(v.gaps.errs) == 0 && len(v.gaps.notes) == 0 {
+	if len(v.Gaps.Errs) == 0 && len(v.Gaps.Notes) == 0 {
 		return
 	}
-	if err := v.gaps.report(w); err != nil {
+	if err := v.Gaps.Report(w); err != nil {
 		fmt.Fprintln(w, "crauctl:", err)
 	}
-	v.gaps = gaps{failed: v.gaps.failed || len(v.gaps.errs) > 0}
+	v.Gaps = viewer.Gaps{Failed: v.Gaps.Failed || len(v.Gaps.Errs) > 0}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package query
+package backward
 
 import (
 	"context"
@@ -43,9 +43,9 @@ func (b *backward) skip(ctx context.Context) error {
 	b.skipper.Between(to, b.from.Sequence, func(m *around.Met) {
 		var g event.Group
 		if m.Gap != nil {
-			b.gap(m.Gap)
+			b.Gap(m.Gap)
 		} else if _, err := event.Decode(m.Raw, &g); err == nil { // as it was before
-			b.metadata(&g, m.Raw, m.Boot)
+			b.Metadata(&g, m.Raw, m.Boot)
 		}
 	})
 	b.open, b.size = nil, 0

@@ -1,34 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package query
+package viewer
 
 import (
 	"math"
 
-	"crypto-auditing/src/internal/cli/render"
-	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/cli/output"
 )
 
-// item is a tree or a notice.
-type item struct {
-	root    *schema.Span
-	entries []render.Entry
-	notice  *render.Notice
-}
-
-// start returns when what the item is about began.
-func (i *item) start() int64 {
-	if i.root != nil {
-		return i.root.Start
+// start returns when what an item is about began.
+func start(i *output.Item) int64 {
+	if i.Root != nil {
+		return i.Root.Start
 	}
-	return i.notice.Start
+	return i.Notice.Start
 }
 
 // held are items that wait, in their order. Of the trees it keeps the newest.
 // With them it keeps the notices about what was not over when the newest tree
 // began that it does not keep. The zero value is empty.
 type held struct {
-	items []item
+	items []output.Item
 	trees int
 	// next is where the oldest tree is, or after that. Up to compacted, which
 	// is not greater, only notices were left at the last compaction.
@@ -41,9 +33,9 @@ type held struct {
 
 // add adds an item and drops the trees that are more than lines, unless lines is
 // negative.
-func (h *held) add(i item, lines int) {
+func (h *held) add(i output.Item, lines int) {
 	h.items = append(h.items, i)
-	if i.root != nil {
+	if i.Root != nil {
 		h.trees++
 	}
 	for lines >= 0 && h.trees > lines {
@@ -53,15 +45,15 @@ func (h *held) add(i item, lines int) {
 
 // drop drops the oldest tree.
 func (h *held) drop() {
-	for h.items[h.next].root == nil {
+	for h.items[h.next].Root == nil {
 		h.next++
 	}
-	start := h.items[h.next].root.Start
+	start := h.items[h.next].Root.Start
 	if !h.dropped {
 		h.dropped, h.floor = true, math.MinInt64
 	}
 	h.floor = max(h.floor, start)
-	h.items[h.next] = item{}
+	h.items[h.next] = output.Item{}
 	h.trees--
 	h.next++
 	// Rarely enough that it costs little per tree.
@@ -78,7 +70,7 @@ func (h *held) compact() {
 	}
 	kept := h.items[:0]
 	for _, i := range h.items[:h.next] {
-		if i.notice != nil && i.notice.End >= h.floor {
+		if i.Notice != nil && i.Notice.End >= h.floor {
 			kept = append(kept, i)
 		}
 	}
@@ -89,7 +81,7 @@ func (h *held) compact() {
 }
 
 // take returns what is to be shown, in order, and holds nothing any more.
-func (h *held) take() []item {
+func (h *held) take() []output.Item {
 	h.compact()
 	early, rest := h.items[:h.next], h.items[h.next:]
 	*h = held{}
@@ -98,9 +90,9 @@ func (h *held) take() []item {
 	}
 	// Those that are early may be later than some of the rest, if the clock was
 	// put back.
-	items := make([]item, 0, len(early)+len(rest))
+	items := make([]output.Item, 0, len(early)+len(rest))
 	for _, i := range rest {
-		for len(early) > 0 && early[0].notice.Start < i.start() {
+		for len(early) > 0 && early[0].Notice.Start < start(&i) {
 			items, early = append(items, early[0]), early[1:]
 		}
 		items = append(items, i)

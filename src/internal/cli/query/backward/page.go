@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package query
+package backward
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 
+	"crypto-auditing/src/internal/cli/query/viewer"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
@@ -18,7 +19,7 @@ import (
 
 // page is a part of the log that is read at once.
 type page struct {
-	*viewer // which takes the notices
+	*viewer.Viewer // which takes the notices
 
 	source source.Store
 	from   logstore.Cursor
@@ -34,7 +35,7 @@ type page struct {
 	ids     map[event.ContextID]bool // of the contexts that the page uses
 	block   []byte                   // of bytes of entries
 	trees   []tree
-	gaps    gaps
+	gaps    viewer.Gaps
 	// unplaced are the notices of missing entries.
 	unplaced []unplaced
 	read     *uint64
@@ -50,17 +51,17 @@ const maxFull = 8 * maxPage
 
 func newPage(b *backward) *page {
 	p := &page{
-		viewer: b.viewer, source: b.source, read: new(uint64),
+		Viewer: b.Viewer, source: b.source, read: new(uint64),
 		spans: make(map[*schema.Span][]int32), ids: make(map[event.ContextID]bool),
 	}
-	p.builder = schema.NewBuilder(b.query.registry, schema.Options{Ordered: true}, p.root)
+	p.builder = schema.NewBuilder(b.Registry, schema.Options{Ordered: true}, p.root)
 	return p
 }
 
 // fill reads the page, up to the entry until or, if that is 0, to the end of the
 // log.
 func (p *page) fill(ctx context.Context, until uint64) error {
-	p.notices, p.end, p.boot = nil, 0, 0
+	p.Notices, p.Latest, p.Boot = nil, 0, 0
 	var g event.Group
 	for n := 0; !p.full; n++ {
 		if n%256 == 0 && ctx.Err() != nil {
@@ -75,7 +76,7 @@ func (p *page) fill(ctx context.Context, until uint64) error {
 			// Before the first entry it is a part of one that the page before reads
 			// as a whole.
 			if p.first != 0 || p.whole {
-				p.gaps.add(gap)
+				p.gaps.Add(gap)
 				p.missing(gap.Missing)
 			}
 			continue
@@ -95,7 +96,7 @@ func (p *page) fill(ctx context.Context, until uint64) error {
 			p.missing(m)
 		} else {
 			p.builder.Add(&g, boot)
-			p.metadata(&g, raw, boot)
+			p.Metadata(&g, raw, boot)
 		}
 		p.full = p.count == maxFull
 	}
@@ -107,7 +108,7 @@ func (p *page) add(g *event.Group, sequence uint64, raw []byte, boot int64) {
 	if p.count == 0 {
 		p.start = event.WallTime(boot, g.Start)
 	}
-	p.end, p.boot = max(p.end, event.WallTime(boot, g.End)), boot
+	p.Latest, p.Boot = max(p.Latest, event.WallTime(boot, g.End)), boot
 	p.ids[g.Context] = true
 	for i := range g.Events {
 		p.mixed = p.mixed || i > 0 && g.Events[i].Kind == event.NewContext
@@ -143,9 +144,9 @@ func (p *page) missing(m event.Missing) {
 	if m.Entries == 0 {
 		return
 	}
-	n := render.NewMissing(m, p.end, p.boot)
-	p.notice(n)
-	p.unplaced = append(p.unplaced, unplaced{Notice: n, missing: m, end: p.end, boot: p.boot})
+	n := render.NewMissing(m, p.Latest, p.Boot)
+	p.Notice(n)
+	p.unplaced = append(p.unplaced, unplaced{Notice: n, missing: m, end: p.Latest, boot: p.Boot})
 }
 
 // root takes a tree.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package query
+// Package backward shows a log from its end, page by page, within a bounded memory.
+package backward
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math"
 	"runtime/debug"
 	"slices"
@@ -13,6 +13,8 @@ import (
 
 	"crypto-auditing/src/internal/cli/around"
 	"crypto-auditing/src/internal/cli/output"
+	"crypto-auditing/src/internal/cli/progress"
+	"crypto-auditing/src/internal/cli/query/viewer"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
@@ -39,7 +41,7 @@ const maxHeld = 8 << 20
 // backward shows a log from its end. What it holds is bounded by maxLookback and
 // maxHeld, whatever the size of the log, besides what -n shows.
 type backward struct {
-	*viewer
+	*viewer.Viewer
 
 	source source.Store
 	// begin is where the log that is shown begins; nil: with the oldest entry.
@@ -66,8 +68,8 @@ type backward struct {
 	later    []*render.Notice
 	unplaced []unplaced
 
-	found int    // trees that are selected and certain
-	items []item // what -n shows, the newest first
+	found int           // trees that are selected and certain
+	items []output.Item // what -n shows, the newest first
 	done  bool
 }
 
@@ -115,77 +117,80 @@ func limitMemory() (restore func()) {
 	return func() { debug.SetMemoryLimit(old) }
 }
 
-// showBackward shows the log, or the newest operations of it, by reading it from
-// its end back to after, or to its beginning if that is nil.
-func (q *query) showBackward(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer, err error) {
-	newest, oldest, err := src.Ends()
-	if err != nil {
-		return nil, err
-	}
-	if after == nil {
-		if after, err = q.begin(ctx, src); err != nil {
-			return nil, err
-		}
-	}
-	if q.lines < 0 {
+// Options say what is read, and how far back.
+type Options struct {
+	Viewer viewer.Options
+	Source source.Store
+	// Newest and Oldest are the ends of the log.
+	Newest, Oldest logstore.Cursor
+	// Begin is where the log that is shown begins; nil: with the oldest entry.
+	Begin *logstore.Cursor
+	// Finder finds the groups with the sign that Has knows; nil: all must be read.
+	Finder source.Store
+	Has    func(*event.Group) bool
+	Meter  *progress.Meter
+	// AtEnd is called where the source stands at the end of the log.
+	AtEnd func(*viewer.Viewer) error
+}
+
+// Show shows the log, or the newest operations of it, by reading it from its end
+// back to its beginning.
+func Show(ctx context.Context, o *Options, out *output.Output) (*viewer.Viewer, error) {
+	newest, oldest := o.Newest, o.Oldest
+	if o.Viewer.Lines < 0 {
 		defer limitMemory()()
 	}
-	b := &backward{viewer: newViewer(q, out), source: src, begin: after, from: newest, oldest: oldest.Sequence}
-	if sign := q.sign(); sign != nil {
-		finder, err := q.openFor(ctx, sign.Chunks, sign.Filter)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, finder.Close()) }()
-		b.skipper = around.NewSkipper(finder, sign.Has, newest)
+	b := &backward{Viewer: viewer.New(o.Viewer, out), source: o.Source, begin: o.Begin, from: newest, oldest: oldest.Sequence}
+	if o.Finder != nil {
+		b.skipper = around.NewSkipper(o.Finder, o.Has, newest)
 	}
 	for size := uint64(firstPage); !b.done; {
 		if err := b.skip(ctx); err != nil {
-			return b.viewer, err
+			return b.Viewer, err
 		}
 		p, more, err := b.seek(size)
 		if err == nil {
 			err = p.fill(ctx, b.first)
 		}
 		if err != nil {
-			return b.viewer, err
+			return b.Viewer, err
 		}
 		if p.full && size > firstPage {
 			size /= 8
 			continue
 		}
 		if b.first == 0 {
-			if err := q.noteEnd(src, b.viewer); err != nil {
-				return b.viewer, err
+			if err := o.AtEnd(b.Viewer); err != nil {
+				return b.Viewer, err
 			}
 		}
 		b.whole = !more
 		if at := min(p.from.Sequence, newest.Sequence); at >= oldest.Sequence {
-			q.meter.Set(int64(newest.Sequence-at), int64(newest.Sequence-oldest.Sequence))
+			o.Meter.Set(int64(newest.Sequence-at), int64(newest.Sequence-oldest.Sequence))
 		}
 		b.add(p)
 		b.release()
-		if b.err == nil && q.lines < 0 {
-			b.err = out.Flush()
+		if b.Err == nil && b.Lines < 0 {
+			b.Err = b.Out.Flush()
 		}
-		if b.err != nil {
-			return b.viewer, b.err
+		if b.Err != nil {
+			return b.Viewer, b.Err
 		}
 		if size < maxPage || p.count < maxPage/4 {
 			size *= 2 // of what is left, little may be selected
 		}
 	}
-	if !q.reverse {
+	if !b.Reverse {
 		slices.Reverse(b.items)
 	}
 	for _, i := range b.items {
-		b.print(i)
+		b.Print(i)
 	}
 	if b.skipped {
-		b.passed = 0 // of those that were met
+		b.Passed = 0 // of those that were met
 	}
-	b.err = b.finish()
-	return b.viewer, b.err
+	b.Err = b.Finish()
+	return b.Viewer, b.Err
 }
 
 // seek puts the source before a page of about so many entries; more reports
@@ -227,22 +232,22 @@ func (b *backward) add(p *page) {
 	p.builder.Close()
 	for i := range p.trees {
 		t := &p.trees[i]
-		t.selected = b.query.selection.Shows(t.root)
+		t.selected = b.Selection.Shows(t.root)
 		for _, e := range t.entries {
 			b.size += len(e.bytes)
 		}
 	}
 	b.open = append(b.open, p.trees...)
 	slices.SortStableFunc(b.open, func(x, y tree) int { return cmp.Compare(x.entries[0].sequence, y.entries[0].sequence) })
-	b.gaps.prepend(&p.gaps)
+	b.Gaps.Prepend(&p.gaps)
 }
 
 // placeNotices takes the notices of a page, and gives those of missing entries
 // in later pages their time.
 func (b *backward) placeNotices(p *page) {
 	for _, u := range b.unplaced {
-		if u.end = max(u.end, p.end); u.boot == 0 {
-			u.boot = p.boot
+		if u.end = max(u.end, p.Latest); u.boot == 0 {
+			u.boot = p.Boot
 		}
 		*u.Notice = *render.NewMissing(u.missing, u.end, u.boot)
 		if p.count == 0 {
@@ -250,8 +255,8 @@ func (b *backward) placeNotices(p *page) {
 		}
 	}
 	b.unplaced = p.unplaced
-	b.later = append(b.notices, b.later...)
-	b.notices = nil
+	b.later = append(b.Notices, b.later...)
+	b.Notices = nil
 	slices.SortStableFunc(b.later, func(x, y *render.Notice) int { return cmp.Compare(x.Start, y.Start) })
 }
 
@@ -304,23 +309,23 @@ func (b *backward) release() {
 		latest[i] = at
 	}
 	n := len(b.open)
-	for ; n > 0 && b.certain(&b.open[n-1]) && b.err == nil; n-- {
+	for ; n > 0 && b.certain(&b.open[n-1]) && b.Err == nil; n-- {
 		t := &b.open[n-1]
 		for _, e := range t.entries {
 			b.size -= len(e.bytes)
 		}
 		if !t.selected {
-			b.passed++
+			b.Passed++
 			continue
 		}
 		b.noticesFrom(latest[n-1])
-		if b.query.lines >= 0 && b.found == int(b.query.lines) {
+		if b.Lines >= 0 && b.found == b.Lines {
 			b.noticesUntil(latest[n-1])
 			b.done = true
 			return
 		}
 		b.found++
-		b.take(item{root: t.root, entries: t.renderEntries(b.query)})
+		b.take(output.Item{Root: t.root, Entries: b.renderEntries(t)})
 	}
 	clear(b.open[n:])
 	b.open = b.open[:n]
@@ -333,7 +338,7 @@ func (b *backward) release() {
 // noticesFrom shows the notices about what began at a time or later.
 func (b *backward) noticesFrom(t int64) {
 	for n := len(b.later); n > 0 && b.later[n-1].Start >= t; n-- {
-		b.take(item{notice: b.later[n-1]})
+		b.take(output.Item{Notice: b.later[n-1]})
 		b.later = b.later[:n-1]
 	}
 }
@@ -342,23 +347,23 @@ func (b *backward) noticesFrom(t int64) {
 func (b *backward) noticesUntil(t int64) {
 	for _, n := range slices.Backward(b.later) {
 		if n.End >= t {
-			b.take(item{notice: n})
+			b.take(output.Item{Notice: n})
 		}
 	}
 }
 
 // take shows an item, or keeps it until all that -n shows have been found.
-func (b *backward) take(i item) {
-	if b.query.lines < 0 {
-		b.print(i)
+func (b *backward) take(i output.Item) {
+	if b.Lines < 0 {
+		b.Print(i)
 	} else {
 		b.items = append(b.items, i)
 	}
 }
 
 // renderEntries returns the entries for a form that wants them.
-func (t *tree) renderEntries(q *query) []render.Entry {
-	if !q.form.Entries {
+func (b *backward) renderEntries(t *tree) []render.Entry {
+	if !b.Entries {
 		return nil
 	}
 	entries := make([]render.Entry, len(t.entries))
