@@ -1,14 +1,14 @@
 //go:build ignore
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The program behind the probes of the provider crypto_auditing. It copies
- * what a probe was called with into one ring record and counts what it could
- * not; everything else is the agent's.
+ * The program at all probes of the provider crypto_auditing. It copies the
+ * arguments of a probe into one ring record and counts what it could not copy;
+ * everything else is done by the agent.
  *
- * Uprobe programs can be preempted, and run nested on one CPU: nothing here
- * is kept in memory that two of them share, except by atomic addition. User
- * memory is read without faulting, so that neither a page that never arrives
- * nor its owner can hold up a ring record.
+ * Uprobe programs can be preempted, and can be nested on one CPU: they share no
+ * memory, except by atomic addition. User memory is read without faulting, so that
+ * neither a page that never arrives nor the owner of the page can delay a ring
+ * record.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -24,17 +24,17 @@
 char _license[] SEC("license") = "GPL";
 
 #define ELEMENTS_MAX 16
-/* A count beyond this is garbage, which says nothing of a number of elements. */
+/* A count above this is invalid and is not taken for a number of elements. */
 #define COUNT_MAX 256
 #define KEY_MAX 128
 #define VALUE_MAX 512
 
 /*
- * Sizes of records. Most hits have at most FEW elements, of words and literals
- * alone, for which the first is made. Others take the first that its number of elements
- * suggests and moves to the next where its strings do not fit. In all but the
- * largest a key or value fits up to SHORT_MAX; the largest holds everything,
- * cut at KEY_MAX and VALUE_MAX.
+ * Sizes of records. Most hits have at most FEW elements, only words and literals,
+ * which the first size is made for. Other hits start with the first size that fits
+ * their number of elements and take the next if the strings do not fit. In all sizes
+ * except the largest, a key or value may have up to SHORT_MAX bytes; the largest
+ * fits everything, truncated to KEY_MAX and VALUE_MAX.
  */
 #define SHORT_MAX 64
 #define SIZE_LITERALS 112
@@ -45,7 +45,7 @@ char _license[] SEC("license") = "GPL";
 _Static_assert(SIZE_LARGEST >= sizeof(struct record) + EXECUTABLE_MAX +
 	       ELEMENTS_MAX * (sizeof(struct element) + KEY_MAX + VALUE_MAX), "holds everything");
 
-/* What the array argument of a probe points to. */
+/* An element of the array argument of a probe. */
 struct user_element {
 	__u64 key;
 	__u64 value;
@@ -54,7 +54,7 @@ struct user_element {
 #define USER_SIZE_WORD ((__u64)-2)
 #define USER_SIZE_STRING ((__u64)-1)
 
-/* The agent sets the size before it loads it. */
+/* The agent sets the size before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -81,7 +81,7 @@ static __always_inline __u64 extend(__u64 value, __u8 bits, __u8 is_signed)
 	return is_signed ? (__u64)((__s64)value >> unused) : value >> unused;
 }
 
-/* bias is where the library is loaded, minus where it was linked. */
+/* bias is the load address of the library minus its link-time address. */
 static __always_inline int read_argument(void *registers, const struct argument *a, __u64 bias, __u64 *value)
 {
 	__u64 base, index = 0;
@@ -106,32 +106,32 @@ static __always_inline int read_argument(void *registers, const struct argument 
 	return 0;
 }
 
-/* A hit on its way into the ring. */
+/* A hit that is written to the ring. */
 struct hit {
 	const struct task_struct *task;
 	__u64 time;
 	__u64 pid_tgid;
 	__u64 context;
 	__u64 parent;
-	__u64 bias;		/* where the library is loaded, minus where it was linked */
-	__u64 constants;	/* of the library, where it is loaded */
+	__u64 bias;		/* load address of the library minus its link-time address */
+	__u64 constants;	/* run-time address of the library's constants */
 	__u64 constants_size;
 	__u64 array;		/* of user_element; 0: the element in "single" */
 	struct user_element single;
 	__u32 site;
-	__u32 count;		/* elements given, at most ELEMENTS_MAX */
-	__u16 dropped;		/* elements beyond those */
+	__u32 count;		/* number of elements, at most ELEMENTS_MAX */
+	__u16 dropped;		/* number of further elements */
 	__u8 kind;
 	__u8 single_type;
 	__u8 flags;
 };
 
-/* The state of filling a record. */
+/* The state while a record is filled. */
 struct fill {
 	struct hit *hit;
 	__u8 *record;
 	__u32 used;
-	__u16 done;		/* elements written */
+	__u16 done;		/* number of elements written */
 	__u8 too_small;
 	__u8 unreadable;
 };
@@ -144,7 +144,7 @@ static __always_inline __u8 type_of(__u64 size)
 }
 
 /*
- * Reads at most max bytes of a string to `to`. Returns the number of bytes
+ * Reads at most max bytes of a string into `to`. Returns the number of bytes
  * without the NUL; -1 if it could not be read; max if it does not fit.
  */
 static __always_inline long read_string(__u8 *to, __u32 max, __u64 from)
@@ -156,7 +156,7 @@ static __always_inline long read_string(__u8 *to, __u32 max, __u64 from)
 	return n == max ? max : n - 1;
 }
 
-/* Reports whether a string goes on after so many bytes. */
+/* Reports whether a string continues after that many bytes. */
 static __always_inline int goes_on(__u64 from, __u32 bytes)
 {
 	char next;
@@ -165,8 +165,8 @@ static __always_inline int goes_on(__u64 from, __u32 bytes)
 }
 
 /*
- * Reports whether a string can be left to the agent: most are literals of the
- * library, and reading them is what a hit takes longest for.
+ * Reports whether the agent can read a string instead: most strings are literals of
+ * the library, and reading them takes most of the time of a hit.
  */
 static __always_inline int is_constant(const struct hit *h, __u64 address)
 {
@@ -174,12 +174,12 @@ static __always_inline int is_constant(const struct hit *h, __u64 address)
 }
 
 /*
- * Writes an element. `size` is that of the record, `keys` and `values` the
- * bytes a key and a value may take; `last` says that there is no larger
- * record, so that what does not fit is cut. Each access is preceded by a
- * check of `used` against a constant, which is what the verifier follows. That
- * of Linux 6.1 knows of it for the register alone that was checked, not for a
- * copy on the stack: the barriers behind the checks make that register go on.
+ * Writes an element. `size` is the size of the record, `keys` and `values` are the
+ * bytes that a key and a value may take; `last` is set if there is no larger record,
+ * so that the excess is truncated. Each access is preceded by a check of `used`
+ * against a constant, which the verifier tracks. The 6.1 verifier tracks it only for
+ * the checked register, not for a copy on the stack: the barriers after the checks
+ * keep that register in use.
  */
 static __always_inline long add(struct fill *f, const struct user_element *from, const __u32 size,
 				const __u32 keys, const __u32 values, const int last)
@@ -198,7 +198,7 @@ static __always_inline long add(struct fill *f, const struct user_element *from,
 	barrier_var(used);
 	n = e.key && !is_constant(h, e.key) ? read_string(record + used, keys, e.key) : -1;
 	if (n == keys) {
-		/* The string ends with a NUL that is not part of it. */
+		/* The string is followed by a NUL that is not part of it. */
 		if (!last)
 			goto too_small;
 		if (goes_on(e.key, keys - 1))
@@ -311,7 +311,7 @@ static __always_inline int opens_context(const struct hit *h)
 	return h->kind == RECORD_NEW_CONTEXT || h->kind == RECORD_NEW_CONTEXT_WITH_DATA;
 }
 
-/* Returns how much of the record is used. */
+/* Returns the number of used bytes of the record. */
 static __always_inline __u32 begin(struct record *r, const struct hit *h)
 {
 	__u32 used = sizeof(*r);
@@ -332,7 +332,7 @@ static __always_inline __u32 begin(struct record *r, const struct hit *h)
 		if (n > 0 && n <= EXECUTABLE_MAX) {
 			__u32 length = n - 1;
 
-			/* Says nothing new, but to the verifier of Linux 6.1. */
+			/* Redundant, but needed by the verifier of Linux 6.1. */
 			barrier_var(length);
 			length &= EXECUTABLE_MAX - 1;
 			r->exe_len = length;
@@ -357,10 +357,10 @@ static __always_inline void refused(const struct hit *h)
 	count_loss(LOSS_RING_FULL, opens_context(h) + h->count + h->dropped);
 }
 
-/* The elements of a hit that has few. */
+/* The highest number of elements of a hit with few. */
 #define FEW 2
 
-/* Reads them by one call. Returns 0 if they must be read one by one. */
+/* Reads them with one call. Returns 0 if they must be read separately. */
 static __always_inline int read_few(const struct hit *h, struct user_element *e)
 {
 	if (h->count > FEW)
@@ -379,7 +379,7 @@ static __always_inline __u8 type_in(const struct hit *h, const struct user_eleme
 	return h->array ? type_of(e->size) : h->single_type;
 }
 
-/* An element of a literal key and a word or literal. */
+/* An element with a literal key and a word or literal as value. */
 struct literal {
 	struct element head;
 	__u64 key;
@@ -406,8 +406,8 @@ static __always_inline void add_literal(struct literal *to, const struct hit *h,
 }
 
 /*
- * Puts a hit of few literals into the ring. Returns 1 if it is none or, for
- * the length of its executable's name, does not fit.
+ * Writes a hit of few literals to the ring. Returns 1 if it is another hit, or does not
+ * fit because of the length of its executable's name.
  */
 static __always_inline int emit_literals(struct hit *h, const struct user_element *e)
 {
@@ -437,7 +437,7 @@ static __always_inline int emit_literals(struct hit *h, const struct user_elemen
 }
 
 /*
- * Puts a hit into the ring, its elements coming from e if they are few there.
+ * Writes a hit to the ring, with the elements in e if they are few.
  * Returns 1 if a record of this size is too small.
  */
 static __always_inline int emit(struct hit *h, const __u32 size, long (*add_element)(__u32, void *),
@@ -469,10 +469,10 @@ static __always_inline int emit(struct hit *h, const __u32 size, long (*add_elem
 	return 0;
 }
 
-/* Puts a hit into the smallest record that holds it. */
+/* Writes a hit to the ring in the smallest record that fits. */
 static __always_inline void send(struct hit *h)
 {
-	/* A few long strings may take more, but not much more unless they take the largest. */
+	/* A few long strings may take more, but only slightly unless they need the largest size. */
 	__u32 bytes = h->count <= FEW ? RATE_RECORD : h->count <= 8 ? SIZE_MEDIUM : SIZE_LARGE;
 	int owned = opens_context(h) && *(volatile __u64 *)&control.owners;
 	__u32 reason = refusal(h->pid_tgid >> 32, h->time, owned ? bytes + RATE_RECORD : bytes);
@@ -524,8 +524,8 @@ static __always_inline void set_single(struct hit *h, __u64 key, __u64 value, __
 }
 
 /*
- * The program behind all probes: their sites tell them apart. One for each
- * would take six times as long to load.
+ * The program at all probes, which are distinguished by their sites. Separate
+ * programs would take six times as long to load.
  */
 SEC("uprobe.multi")
 int probe(void *ctx)
@@ -581,8 +581,8 @@ int probe(void *ctx)
 }
 
 /*
- * Run once by the agent on its own behalf: notes which process it is, in the
- * numbering of the first pid namespace, which the agent itself may not see.
+ * Run once by the agent for itself: stores the agent's process id in the first pid
+ * namespace, which the agent may not be able to see.
  */
 SEC("raw_tp")
 int whoami(void *ctx)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The counters of hits, which the objects of uprobes share. */
+/* The counters of hits, which the objects with uprobe programs share. */
 #ifndef CRAU_HITS_BPF_H
 #define CRAU_HITS_BPF_H
 
@@ -12,7 +12,7 @@ struct {
 	__type(value, struct loss);
 } losses SEC(".maps");
 
-/* Hits seen, lost ones included. */
+/* Hits, including lost ones. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -27,8 +27,8 @@ static __always_inline void count_loss(__u32 reason, __u64 events)
 	if (loss) {
 		__sync_fetch_and_add(&loss->hits, 1);
 		/*
-		 * Its result makes it a full barrier: either the agent's look at
-		 * the counters sees this, or lossy is set again.
+		 * Using the result makes it a full barrier: either the agent reads
+		 * the new counter, or lossy is set again.
 		 */
 		__u64 before = __sync_fetch_and_add(&loss->events, events);
 
@@ -39,8 +39,8 @@ static __always_inline void count_loss(__u32 reason, __u64 events)
 }
 
 /*
- * Counts a hit, once, after its record was reserved or refused. The addition
- * returns its result, which makes it a full barrier: see wake_flags.
+ * Counts a hit, once, after its record was reserved or refused. Using the result
+ * of the addition makes it a full barrier: see wake_flags.
  */
 static __always_inline void count_hit(void)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The record of whose program makes the next hit, which the agent may want. */
+/* The record of the owner of the next hit, which the agent may request. */
 #ifndef CRAU_OWNER_BPF_H
 #define CRAU_OWNER_BPF_H
 
@@ -7,8 +7,8 @@
 #include "task.bpf.h"
 
 /*
- * Puts whose program it is into the ring. Where there is no room, the hit will
- * hardly find any. The function is global for the verifier, as refusal is.
+ * Writes the owner to the ring. If there is no room, the hit will hardly find
+ * room either. The function is global for the verifier, like refusal.
  */
 __noinline int send_owner(__u64 now)
 {

@@ -13,8 +13,8 @@
 #endif
 
 /*
- * Reads the register at an offset of the context. The verifier wants each
- * offset to be a constant, and the compiler must not merge the loads into one.
+ * Reads the register at an offset in the context. The verifier requires constant
+ * offsets, and the compiler must not merge the loads.
  */
 #define REGISTER(offset)                                                                   \
 	case offset:                                                                       \

@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ring, with the rules by which programs fill it. Every object has these
- * maps; the agent makes those of the first the maps of all.
+ * The ring, with the rules by which programs fill it. Every object defines these
+ * maps; the agent replaces them by the maps of the first object.
  */
 #ifndef CRAU_RING_BPF_H
 #define CRAU_RING_BPF_H
 
 #include "audit.bpf.h"
 
-/* The agent sets the size before it loads it. */
+/* The agent sets the size before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 23);
 } ring SEC(".maps");
 
 /*
- * How much of the ring processes and users take, to keep one that floods from
- * pushing out the others. A hash table of the kernel would cost a hit several
- * calls. An id belongs to one bucket. If all counters of that are in use, the
- * id takes over the lowest and its count, so that ids which share a bucket
+ * The use of the ring by processes and users, to prevent one that floods it from
+ * displacing the others. A hash table of the kernel would cost several calls per
+ * hit. An id belongs to one bucket. If all counters of the bucket are in use, the
+ * id takes over the lowest and its count, so that ids that share a bucket
  * cannot reset each other (the Space-Saving algorithm: Metwally, Agrawal, El
  * Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data
  * Streams", 2005).
  */
 struct rate {
-	__u64 since;	/* the beginning of the period */
+	__u64 since;	/* beginning of the period */
 	__u64 bytes;
 	__u64 id;
-	__u64 user;	/* of a process: what its user was when last looked at, enum user_state */
+	__u64 user;	/* for a process: the state of its user at the last check, enum user_state */
 };
 
 enum user_state {
@@ -61,13 +61,13 @@ struct {
 	__type(value, struct bucket);
 } users SEC(".maps");
 
-/* In a section, thus a map, of its own, which the objects share. */
+/* In a section, and thus a map, of its own, which the objects share. */
 struct control_block control SEC(".data.control");
 
 /*
- * The flags for submitting a record. Between its reservation and this look at
- * wake_at lies a full barrier, which is the caller's, as between the reader's store of
- * wake_at and its look at the ring: one of the two sees the other.
+ * The flags for submitting a record. The caller must execute a full barrier between
+ * the reservation and this read of wake_at, as the reader does between its store to
+ * wake_at and its read of the ring: one of the two sees the other's change.
  */
 static __always_inline __u64 wake_flags(void)
 {
@@ -82,19 +82,19 @@ static __always_inline __u64 wake_flags(void)
 
 static __always_inline int expired(const struct rate *rate, __u64 now)
 {
-	/* Signed: another CPU may have begun the period a moment after now. */
+	/* Signed: another CPU may have begun the period just after now. */
 	return (__s64)(now - rate->since) >= (__s64)RATE_PERIOD;
 }
 
 /*
  * Returns the counter of an id in the present period. Two threads that begin a
- * period at the same time may forget each other's first bytes.
+ * period concurrently may lose each other's first bytes.
  */
 static __always_inline struct rate *rate_of(void *map, __u32 buckets, __u32 id, __u64 now)
 {
 	__u32 index = (((__u64)id ^ control.seed) * 0x9e3779b97f4a7c15ULL >> 32) & (buckets - 1);
 	struct bucket *bucket = bpf_map_lookup_elem(map, &index);
-	/* What was never used has the id 0. */
+	/* Unused counters have the id 0. */
 	__u64 wanted = (__u64)id + 1, least = ~0ULL;
 	struct rate *rate;
 
@@ -128,7 +128,7 @@ found:
 }
 
 /*
- * Charges bytes to the user of a process and notes there what the user is.
+ * Charges bytes to the user of a process and stores the user's state there.
  */
 static __always_inline void look_at_user(struct rate *process, __u32 user_id, __u64 now, __u64 bytes)
 {
@@ -145,11 +145,11 @@ static __always_inline void look_at_user(struct rate *process, __u32 user_id, __
 }
 
 /*
- * Returns why a hit must not go into the ring, or LOSS_REASONS and charges the
- * bytes. The user is charged for the first hit of a period and then whenever
- * the process has taken USER_STEP: looking for it at each hit would cost as much
- * as all the rest. The function is global for the verifier, which checks it by
- * itself: inlined, its paths would multiply those of all that follows.
+ * Returns the reason why a hit must not be written to the ring, or charges the bytes
+ * and returns LOSS_REASONS. The user is charged for the first hit of a period and then
+ * whenever the process has used USER_STEP: finding it at each hit would double the
+ * cost of this function. The function is global, so that the verifier checks it
+ * separately: inlined, its paths would multiply those of all following code.
  */
 __noinline __u32 refusal(__u32 process_id, __u64 now, __u32 bytes)
 {
@@ -176,7 +176,7 @@ __noinline __u32 refusal(__u32 process_id, __u64 now, __u32 bytes)
 	return LOSS_REASONS;
 }
 
-/* Charges bytes beyond those of refusal, and is global as that is. */
+/* Charges bytes in addition to those of refusal. It is global like refusal. */
 __noinline int charge(__u32 process_id, __u32 user_id, __u64 now, __u32 bytes)
 {
 	struct rate *process = rate_of(&processes, PROCESS_BUCKETS, process_id, now);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the programs read of the task that they run in. */
+/* The fields that the programs read of the current task. */
 #ifndef CRAU_TASK_BPF_H
 #define CRAU_TASK_BPF_H
 
 #define EXECUTABLE_MAX 64
 
-/* The part of the kernel's types that leads from a task to what it runs. */
+/* The parts of kernel types that lead from a task to its executable and cgroup. */
 struct qstr {
 	__u32 len;
 	const unsigned char *name;
@@ -64,8 +64,8 @@ struct task_struct {
 } __attribute__((preserve_access_index));
 
 /*
- * Reads the base name of the executable to the EXECUTABLE_MAX bytes at `to`.
- * Returns its length with the NUL.
+ * Reads the base name of the executable into the EXECUTABLE_MAX bytes at `to`.
+ * Returns its length including the NUL.
  */
 static __always_inline long read_executable(__u8 *to, const struct task_struct *task)
 {
@@ -74,9 +74,9 @@ static __always_inline long read_executable(__u8 *to, const struct task_struct *
 	__u32 length = file->d_name.len;
 
 	/*
-	 * Short names are in the entry itself, where they are read without the
-	 * call of a helper. A rename at this moment may mix two names, as it may
-	 * with the helper.
+	 * Short names are in the entry itself and are read without a helper. A
+	 * concurrent rename may mix two names, which is also possible with the
+	 * helper.
 	 */
 	if (length < sizeof(old->d_iname)) {
 		const __u64 *words = bpf_core_field_exists(file->d_shortname) ?
@@ -92,7 +92,7 @@ static __always_inline long read_executable(__u8 *to, const struct task_struct *
 	return bpf_probe_read_kernel_str(to, EXECUTABLE_MAX, file->d_name.name);
 }
 
-/* Reports whether a name of so many bytes is that of a service or scope. */
+/* Reports whether a name of that length is the name of a service or scope. */
 static __always_inline int is_unit(const char *name, long length)
 {
 	char end[8] = {}; /* ".service" */
@@ -105,9 +105,9 @@ static __always_inline int is_unit(const char *name, long length)
 }
 
 /*
- * Returns the group above. Each kernel has one of the two members. The compiler
- * must not move what leads to the other one to where it is executed, hence the
- * barriers, and a function that it does not inline.
+ * Returns the parent group. Each kernel has one of the two members. The compiler
+ * must not move the code for the other member to where it is executed, hence the
+ * barriers, and a function that is not inlined.
  */
 static __noinline struct kernfs_node *parent_of(const struct kernfs_node *node)
 {
@@ -126,8 +126,8 @@ static __noinline struct kernfs_node *parent_of(const struct kernfs_node *node)
 }
 
 /*
- * Reads the name of the nearest service or scope above a task to the UNIT_MAX
- * bytes at `to`; none, or one that is too long, is empty.
+ * Reads the name of the nearest service or scope above a task into the UNIT_MAX
+ * bytes at `to`. The result is empty if there is none or its name is too long.
  */
 static __always_inline void read_unit(char *to, const struct task_struct *task)
 {

@@ -1,8 +1,8 @@
 //go:build ignore
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The programs that follow trees of processes: what a process in the map starts
- * is put into it, what ends is taken out.
+ * The programs that follow trees of processes: a process that is started by a process
+ * in the map is added, and a process that ends is removed.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -13,12 +13,12 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* In a section, thus a map, of its own, which the objects share. */
+/* In a section, and thus a map, of its own, which the objects share. */
 struct control_block control SEC(".data.control");
 
-/* Not 0: what the tracer itself starts is followed. */
+/* Not 0: processes started by the tracer itself are followed. */
 __u32 adopting = 0;
-/* Processes that are not followed because the map was full. */
+/* The number of processes that are not followed because the map was full. */
 __u64 missed = 0;
 
 struct upid {
@@ -60,13 +60,13 @@ int BPF_PROG(process_ended, struct task_struct *task)
 {
 	__u32 process = task->tgid;
 
-	/* Its last thread ends, whichever that is. */
+	/* The last thread of the process ends, whichever it is. */
 	if (task->signal->live.counter <= 0)
 		bpf_map_delete_elem(&followed, &process);
 	return 0;
 }
 
-/* A process: its number and its parent's as the kernel has them, and as the reader does. */
+/* A process: its id and its parent's id for the kernel, and its id for the reader. */
 struct process {
 	__u32 process;
 	__u32 parent;
@@ -99,7 +99,7 @@ int list_processes(struct bpf_iter__task *ctx)
 	pid = BPF_CORE_READ(task, thread_pid);
 	p.process = task->tgid;
 	p.parent = BPF_CORE_READ(task, real_parent, tgid);
-	/* The numbers of a process: one for each of the namespaces around it. */
+	/* A process has one id for each of the namespaces around it. */
 	bpf_probe_read_kernel(&p.pid, sizeof(p.pid), (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 			      level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
 	bpf_seq_write(ctx->meta->seq, &p, sizeof(p));

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which processes are recorded: all, or those of the trees that a tracer follows. */
+/* Which processes are recorded: all, or the trees that a tracer follows. */
 #ifndef CRAU_TREE_BPF_H
 #define CRAU_TREE_BPF_H
 
 /*
- * The agent's programs are loaded with 0, which the verifier knows: for them is_followed
- * is no code.
+ * The agent's programs are loaded with 0, which is known to the verifier, so that it
+ * removes is_followed.
  */
 const volatile __u8 only_followed = 0;
 
-/* The processes, by thread group. The size is set before it is loaded. */
+/* The followed processes, by thread group. The size is set before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);

@@ -2,16 +2,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The programs at the sockets. They copy the plaintext beginning of a TLS or
- * SSH connection into ring records. They follow the lengths of records and
- * packets alone, to know what still is plaintext; all else is the agent's.
+ * SSH connection into ring records. They only follow the lengths of records and
+ * packets, to detect the end of the plaintext; the agent does everything else.
  *
- * The programs come in two front ends, of which the agent loads one: at the
- * entry and exit of kernel functions ("trampoline"), and at tracepoints. Both
- * find out which bytes a call moved and give them to the same core.
+ * The programs have two front ends, of which the agent loads one: at the entry
+ * and exit of kernel functions ("trampoline"), and at tracepoints. Both determine
+ * the bytes that a call moved and pass them to the same core.
  *
- * Programs can be preempted and several threads may use a socket at a time.
- * What then gets into disorder in a connection's state ends it as invalid;
- * all accesses to it stay in bounds. User memory is read without faulting.
+ * Programs can be preempted and several threads may use a socket concurrently.
+ * If that corrupts the state of a connection, the connection ends as invalid;
+ * all accesses remain in bounds. User memory is read without faulting.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -27,26 +27,26 @@ char _license[] SEC("license") = "GPL";
 
 _Static_assert(WIRE_EXECUTABLE_MAX == EXECUTABLE_MAX && WIRE_UNIT_MAX == UNIT_MAX, "the names fit");
 
-/* What a call may consist of. */
+/* The highest number of segments of a call. */
 #define SEGMENTS_MAX 128
-/* Headers in a segment, those of records and those of messages. */
+/* The highest number of headers in a segment, of records and messages. */
 #define STEPS_MAX 8192
-/* A direction is given up after so many bytes; with a certificate in plaintext, later. */
+/* A direction is given up after that many bytes; later with a certificate in plaintext. */
 #define DIRECTION_MAX 20000
 #define DIRECTION_MAX_CERTIFICATE 65536
-/* Of a Certificate message, so much is copied. */
+/* The number of bytes of a Certificate message that are copied. */
 #define CERTIFICATE_MAX 4096
-/* Ring records of a connection: some programs read or write byte by byte. */
+/* The highest number of ring records per connection: some programs read or write single bytes. */
 #define RECORDS_MAX 1000
-/* Where a protocol may begin: the calls and bytes of a connection that can change to TLS. */
+/* Where a protocol may begin: calls and bytes of a connection that can switch to TLS. */
 #define WATCH_CALLS 4096
 #define WATCH_BYTES 16384
-/* The same for other connections, a direction. */
+/* The same for other connections, per direction. */
 #define OTHER_CALLS 2
 #define OTHER_BYTES 64
-/* Datagrams with an Initial packet of a client are larger, those of a server may be as small. */
+/* Datagrams with a client's Initial packet are larger, a server's may be as small. */
 #define INITIAL_MIN 64
-/* Lines before and with the identification of SSH. */
+/* Bytes of the lines up to and including the identification of SSH. */
 #define BANNER_MAX 8192
 
 #define AF_INET6 10
@@ -87,7 +87,7 @@ struct mptcp_sock {
 struct socket {
 	struct sock *sk;
 } __attribute__((preserve_access_index));
-/* These two have the same layout for all programs, too. */
+/* These two have the same layout in all programs, too. */
 struct iovec {
 	__u64 iov_base;
 	__u64 iov_len;
@@ -121,39 +121,39 @@ enum { SENT, RECEIVED };
 enum phase {
 	BANNER,		/* SSH: before the end of the identification line */
 	HEADERS,
-	LAST,		/* SSH: in the packet after which nothing is plaintext */
+	LAST,		/* SSH: in the last plaintext packet */
 	DONE,
 };
 
 /* Bits of direction.flags. */
 enum {
-	CIPHER_CHANGED = 1,	/* TLS: ChangeCipherSpec was seen */
+	CIPHER_CHANGED = 1,	/* TLS: after ChangeCipherSpec */
 	IN_CERTIFICATE = 2,	/* the current message is a Certificate */
 	HAS_CERTIFICATE = 4,
 };
 
 /* Bits of connection.flags. */
 enum {
-	UPGRADES = 1,		/* what it began with can change to TLS */
-	BEGUN = 2,		/* the agent got a record of it */
-	UNORDERED = 4,		/* the sequence numbers are not known */
+	UPGRADES = 1,		/* its first bytes are of a protocol that can switch to TLS */
+	BEGUN = 2,		/* the agent received a record of it */
+	UNORDERED = 4,		/* the sequence numbers are unknown */
 };
 
 struct direction {
-	/* The bytes seen of the next header; before a protocol: the bytes that it may have begun with. */
+	/* The bytes seen of the next header; before a protocol: bytes that may belong to its beginning. */
 	__u64 head;
 	__u32 expected;		/* sequence number of the next byte */
-	__u32 message;		/* of TLS, the current one: bytes to come, or the bytes seen of its header */
-	__u32 seen;		/* bytes from where the protocol began; before that: bytes looked at */
-	__u16 left;		/* bytes to come of the current record or packet */
+	__u32 message;		/* of the current TLS message: bytes left, or the bytes seen of its header */
+	__u32 seen;		/* bytes since the beginning of the protocol; before that: bytes examined */
+	__u16 left;		/* bytes left of the current record or packet */
 	__u16 copied;		/* bytes of the current Certificate */
-	__u8 have;		/* bytes in head */
+	__u8 have;		/* number of bytes in head */
 	__u8 message_have;	/* bytes seen of the message's header, 4: all */
 	__u8 phase;
 	__u8 flags;
 	__u8 type;		/* of the current TLS record */
-	__u8 line;		/* SSH: bytes at the line's beginning that are as in "SSH-"; OTHER_LINE */
-	__u8 calls;		/* before a protocol, at most OTHER_CALLS */
+	__u8 line;		/* SSH: number of bytes at the line's beginning that match "SSH-"; OTHER_LINE */
+	__u8 calls;		/* calls before a protocol, at most OTHER_CALLS */
 };
 #define OTHER_LINE 255
 
@@ -161,13 +161,13 @@ struct connection {
 	__u64 id;
 	struct direction directions[2];
 	__u32 pair;
-	__s32 process;		/* whose names the agent got */
-	__u16 records;		/* before a protocol: calls */
+	__s32 process;		/* whose names were sent to the agent */
+	__u16 records;		/* number of records; before a protocol: calls */
 	__u8 protocol;
 	__u8 flags;
-	__u8 lost;		/* why it is given up, which the agent does not know yet */
+	__u8 lost;		/* reason for giving it up, not yet reported to the agent */
 };
-/* It is charged to the program's own option memory of the socket. */
+/* The state is charged to the program's own option memory of the socket. */
 _Static_assert(sizeof(struct connection) < 100, "small");
 
 struct {
@@ -184,7 +184,7 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-/* Connections that processes begin in a period: the field "bytes" counts them. */
+/* Connections that processes begin in a period, counted in the field "bytes". */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PROCESS_BUCKETS);
@@ -193,8 +193,8 @@ struct {
 } openers SEC(".maps");
 
 /*
- * Is 0, which the verifier does not know. It goes through a loop once for each
- * constant that a variable may have, but only once if it knows nothing of it.
+ * Is 0, which is unknown to the verifier. The verifier processes a loop once for each
+ * constant that a variable may have, but only once if the value is unknown.
  */
 volatile __u32 some_zero;
 
@@ -205,7 +205,7 @@ const enum protocol *type_protocol __attribute__((unused));
 const enum piece_flags *type_piece_flags __attribute__((unused));
 const enum counter *type_counter __attribute__((unused));
 
-/* The addition returns its result, which makes it a full barrier: see wake_flags. */
+/* Using the result of the addition makes it a full barrier: see wake_flags. */
 static __always_inline void count(__u32 index)
 {
 	__u64 *n = bpf_map_lookup_elem(&counts, &index);
@@ -217,7 +217,7 @@ static __always_inline void count(__u32 index)
 	}
 }
 
-/* What goes with a piece, packed for the functions that the verifier checks by themselves. */
+/* The description of a piece, packed for the functions that the verifier checks separately. */
 static __always_inline __u64 describe(const struct connection *c, __u8 flags, __u8 reason)
 {
 	return (__u64)c->pair << 32 | (__u64)reason << 16 | (__u64)c->protocol << 8 | flags;
@@ -252,8 +252,8 @@ static __always_inline void add_names(struct names *names)
 }
 
 /*
- * Puts n bytes, at most size, into the ring. Returns 0, or why it could not.
- * names is 0 or their size.
+ * Writes n bytes, at most size, to the ring. Returns 0, or the reason of the failure.
+ * names is 0 or the size of the names.
  */
 static __always_inline int put(const __u32 size, const __u32 names, __u64 connection, __u64 from, __u32 n,
 			       __u32 offset, __u64 description)
@@ -281,9 +281,9 @@ static __always_inline int put(const __u32 size, const __u32 names, __u64 connec
 #define PIECE_MAX 4000
 
 /*
- * Puts a piece of at most PIECE_MAX bytes of user memory into the ring. Returns
- * 0, or why it could not. The function is global for the verifier, which checks
- * it by itself.
+ * Writes a piece of at most PIECE_MAX bytes of user memory to the ring. Returns
+ * 0, or the reason of the failure. The function is global, so that the verifier
+ * checks it separately.
  */
 __noinline int emit(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 description)
 {
@@ -318,8 +318,8 @@ __noinline int emit(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 d
 }
 
 /*
- * Puts a beginning of n bytes, at most 7, that were held back into the ring,
- * always with names. Returns 0, or why it could not.
+ * Writes a beginning of n bytes, at most 7, that were held back to the ring, always
+ * with names. Returns 0, or the reason of the failure.
  */
 __noinline int emit_held(__u64 connection, __u64 bytes, __u32 n, __u64 description)
 {
@@ -336,21 +336,21 @@ __noinline int emit_held(__u64 connection, __u64 bytes, __u32 n, __u64 descripti
 	return 0;
 }
 
-/* A call on its way through the core. The front end sets what it moved. */
+/* The state of a call in the core. The front end sets the bytes that it moved. */
 struct work {
 	struct connection *c;
 	struct direction *d;
 	__u64 iov;		/* the next struct iovec; 0: one segment */
-	__u64 skip;		/* bytes at the first segment's beginning that are not of the call */
+	__u64 skip;		/* bytes at the first segment's beginning that do not belong to the call */
 	__u64 base;		/* of the current segment */
 	__u32 total;		/* bytes of the call */
 	__u32 remaining;	/* bytes of the call after the current segment */
-	__u32 length;		/* of the current segment, as far as it is of the call */
-	__u32 from, at;		/* the bytes of the segment between these are still to be copied */
-	__u32 unwanted;		/* as many at their end are not copied */
+	__u32 length;		/* of the current segment's part that belongs to the call */
+	__u32 from, at;		/* the bytes of the segment between these are yet to be copied */
+	__u32 unwanted;		/* number of bytes at their end that are not copied */
 	__u8 user;		/* the array of iovec is in user memory */
 	__u8 direction;
-	__u8 reason;		/* why the connection is given up */
+	__u8 reason;		/* reason for giving up the connection */
 	__u8 flags;		/* of the next record: END, INVALID */
 };
 
@@ -360,7 +360,7 @@ static __always_inline int read_iovec(const struct work *w, struct iovec *v, __u
 			 bpf_probe_read_kernel(v, sizeof(*v), (void *)from);
 }
 
-/* Reads at most eight bytes. The verifier of Linux 6.1 must see this very n checked. */
+/* Reads at most eight bytes. The verifier of Linux 6.1 requires a check of this same n. */
 static __always_inline long read_few(__u64 *bytes, __u32 n, __u64 from)
 {
 	barrier_var(n);
@@ -369,7 +369,7 @@ static __always_inline long read_few(__u64 *bytes, __u32 n, __u64 from)
 	return bpf_probe_read_user(bytes, n, (void *)from);
 }
 
-/* Gives the agent n bytes at `from` with flags. */
+/* Sends n bytes at `from` to the agent with flags. */
 static __always_inline int emit_piece(struct work *w, __u64 from, __u32 n, __u8 flags)
 {
 	const struct task_struct *task = bpf_get_current_task_btf();
@@ -394,7 +394,7 @@ static __always_inline int emit_piece(struct work *w, __u64 from, __u32 n, __u8 
 	return 0;
 }
 
-/* Gives the agent a piece of what is still to be copied. Returns 1 after the last. */
+/* Sends a piece of the bytes yet to be copied to the agent. Returns 1 after the last. */
 static long piece_step(__u32 i, struct work *w)
 {
 	__u32 left = w->at - w->from, n = left > PIECE_MAX ? PIECE_MAX : left;
@@ -407,7 +407,7 @@ static long piece_step(__u32 i, struct work *w)
 	return n == left;
 }
 
-/* Gives the agent what is still to be copied, or the end of a direction without more bytes. */
+/* Sends the bytes yet to be copied, or the end of a direction without more bytes. */
 static __always_inline void flush(struct work *w)
 {
 	if (w->reason || !(w->at != w->from || w->flags))
@@ -415,7 +415,7 @@ static __always_inline void flush(struct work *w)
 	bpf_loop(DIRECTION_MAX_CERTIFICATE / PIECE_MAX + 2, piece_step, w, 0);
 }
 
-/* Ends the direction where the data to be copied ends. */
+/* Ends the direction at the end of the bytes to be copied. */
 static __always_inline long end(struct work *w)
 {
 	w->d->phase = DONE;
@@ -430,7 +430,7 @@ static __always_inline long invalid(struct work *w)
 	return 1;
 }
 
-/* Adds bytes of the segment to a header, of which `have` of `want` are there. Returns 1 if it is complete. */
+/* Adds bytes of the segment to a header that has `have` of `want` bytes. Returns 1 if it is complete. */
 static __always_inline int gather(struct work *w, __u64 *head, __u8 *have, __u32 want, __u32 available)
 {
 	__u32 n = want - *have;
@@ -448,13 +448,13 @@ static __always_inline int gather(struct work *w, __u64 *head, __u8 *have, __u32
 	return *have >= want;
 }
 
-/* A ClientHello or ServerHello after ChangeCipherSpec, as after a HelloRetryRequest. */
+/* Reports a ClientHello or ServerHello after ChangeCipherSpec, as follows a HelloRetryRequest. */
 static __always_inline int is_second_hello(const struct direction *d, __u8 type, __u32 length)
 {
 	return (type == 1 || type == 2) && length < 16384 && length >= d->left;
 }
 
-/* In the body of a handshake record. */
+/* Processes bytes in the body of a handshake record. */
 static __always_inline long message_step(struct work *w, __u32 rest)
 {
 	struct direction *d = w->d;
@@ -473,7 +473,7 @@ static __always_inline long message_step(struct work *w, __u32 rest)
 		type = head;
 		length = (head & 0xff00) << 8 | (head >> 8 & 0xff00) | head >> 24;
 		if (d->flags & CIPHER_CHANGED && !(complete ? is_second_hello(d, type, length) : type == 1 || type == 2)) {
-			/* Encrypted. Nothing of it is needed but the record's header. */
+			/* Encrypted: only the header of the record is needed. */
 			w->at = before;
 			return end(w);
 		}
@@ -538,7 +538,7 @@ static __always_inline long tls_step(struct work *w, __u32 rest)
 		return end(w);
 	if (type == 20) {
 		d->flags |= CIPHER_CHANGED;
-		/* No message spans a change of keys. */
+		/* A message must not span a change of keys. */
 		d->message_have = 0;
 		d->message = 0;
 	}
@@ -557,7 +557,7 @@ static __always_inline long ssh_step(struct work *w, __u32 rest)
 		d->left -= n;
 		return !d->left && d->phase == LAST ? end(w) : 0;
 	}
-	/* Length of the packet, of its padding, and its type. */
+	/* The length of the packet and of its padding, and its type. */
 	if (!gather(w, &d->head, &d->have, 6, rest))
 		return w->reason != 0;
 	n = bpf_ntohl((__u32)d->head);
@@ -571,7 +571,7 @@ static __always_inline long ssh_step(struct work *w, __u32 rest)
 	return 0;
 }
 
-/* Where in the segment a direction is given up. */
+/* Returns the offset in the segment at which a direction is given up. */
 static __always_inline __u32 last(const struct work *w)
 {
 	__u32 limit = w->d->flags & HAS_CERTIFICATE ? DIRECTION_MAX_CERTIFICATE : DIRECTION_MAX;
@@ -579,7 +579,7 @@ static __always_inline __u32 last(const struct work *w)
 	return w->from + (w->d->seen < limit ? limit - w->d->seen : 0);
 }
 
-/* One step through the headers of a segment. Returns 1 at its end. */
+/* Processes one header of a segment. Returns 1 at the segment's end. */
 static long step(__u32 i, struct work *w)
 {
 	__u32 rest = w->length - w->at;
@@ -589,7 +589,7 @@ static long step(__u32 i, struct work *w)
 	return w->c->protocol == WIRE_SSH ? ssh_step(w, rest) : tls_step(w, rest);
 }
 
-/* Goes through a segment up to its end, or to bytes that are not wanted. Returns 1 at its end. */
+/* Processes a segment up to its end, or to bytes that are not wanted. Returns 1 at its end. */
 static long run(__u32 i, struct work *w)
 {
 	__u32 unwanted;
@@ -616,7 +616,7 @@ static long run(__u32 i, struct work *w)
 	return w->reason != 0 || w->at >= w->length;
 }
 
-/* A byte before the packets of SSH. Returns 1 at the end of the identification line. */
+/* Processes a byte before the packets of SSH. Returns 1 at the end of the identification line. */
 static long banner_step(__u32 i, struct work *w)
 {
 	const __u32 start = 0x2d485353; /* "SSH-" */
@@ -647,7 +647,7 @@ static long banner_step(__u32 i, struct work *w)
 	return 0;
 }
 
-/* A segment of a call. Returns 1 if no further one is needed. */
+/* Processes a segment of a call. Returns 1 if no further one is needed. */
 static long segment(__u32 i, struct work *w)
 {
 	struct direction *d = w->d;
@@ -680,7 +680,7 @@ static long segment(__u32 i, struct work *w)
 	return d->phase == DONE || w->reason || !w->remaining;
 }
 
-/* The first bytes of a call, at most 8. Returns how many. */
+/* Reads the first bytes of a call, at most 8. Returns their number. */
 static __always_inline __u32 first_bytes(const struct work *w, __u64 *bytes)
 {
 	__u32 want = w->total < sizeof(*bytes) ? w->total : sizeof(*bytes), got = 0;
@@ -715,7 +715,7 @@ static __always_inline __u32 first_bytes(const struct work *w, __u64 *bytes)
 
 enum verdict { NO, MAYBE, YES_TLS, YES_SSH };
 
-/* Whether a protocol begins with these bytes. */
+/* Returns whether a protocol begins with these bytes. */
 static __always_inline enum verdict judge(__u64 bytes, __u32 n)
 {
 	const __u32 ssh = 0x2d485353; /* "SSH-" */
@@ -740,7 +740,7 @@ static __always_inline enum verdict judge(__u64 bytes, __u32 n)
 
 #define TEXT(a, b, c, d) ((__u32)(a) | (__u32)(b) << 8 | (__u32)(c) << 16 | (__u32)(d) << 24)
 
-/* Whether a connection that begins so is HTTP, which does not change to TLS. */
+/* Reports whether these first bytes of a connection are HTTP, which does not switch to TLS. */
 static __always_inline int is_http(__u64 bytes)
 {
 	switch ((__u32)bytes) {
@@ -755,7 +755,7 @@ static __always_inline int is_http(__u64 bytes)
 	return 0;
 }
 
-/* Whether a connection that begins so, one end or the other, may change to TLS. */
+/* Reports whether a connection with these first bytes at one end may switch to TLS. */
 static __always_inline int can_upgrade(__u64 bytes)
 {
 	switch ((__u32)bytes) {
@@ -791,10 +791,10 @@ static __always_inline int can_upgrade(__u64 bytes)
 	       (bytes & 0xffff000000ULL) == 0x0a00000000ULL; /* MySQL's greeting */
 }
 
-/* Gives the agent the last record of a connection. Returns 1 if the state can be deleted. */
+/* Sends the last record of a connection to the agent. Returns 1 if the state can be deleted. */
 static __always_inline int report_loss(struct connection *c, __u8 flags)
 {
-	/* The agent follows a connection that it got a record of, and must learn of its end. If the ring is full, its own limits end it. */
+	/* The agent must learn of the end of a connection that it has a record of. If the ring is full, its own limits end it. */
 	if (c->flags & BEGUN && emit(c->id, 0, 0, 0, describe(c, WIRE_CUT | flags, c->lost)))
 		return 0;
 	count(c->lost);
@@ -821,7 +821,7 @@ static __always_inline __u64 mix(__u64 h, __u64 word)
 	return h ^ h >> 32;
 }
 
-/* A number that both ends of a connection share. Without the key it reveals no address. */
+/* Returns a number that both ends of a connection share. Without the key it reveals no address. */
 static __always_inline __u32 pair_of(const struct sock *sk)
 {
 	const struct sock_common *s = &sk->__sk_common;
@@ -840,7 +840,7 @@ static __always_inline __u32 pair_of(const struct sock *sk)
 	return (local + remote) >> 40;
 }
 
-/* Puts a direction where a TLS record begins of which so many bytes, at most 7, were seen. */
+/* Starts a direction with a TLS record of which that many bytes, at most 7, were seen. */
 static __always_inline void begin_tls(struct direction *d, __u64 bytes, __u32 have)
 {
 	d->seen = have;
@@ -866,7 +866,7 @@ static __always_inline void reset(struct direction *d, __u8 phase)
 }
 
 /*
- * Looks for the beginning of a protocol in a call. Returns 1 if the call's bytes
+ * Searches a call for the beginning of a protocol. Returns 1 if the call's bytes
  * are to be followed.
  */
 static __always_inline int watch(struct sock *sk, struct work *w, __u64 bytes, __u32 n)
@@ -934,13 +934,13 @@ static __always_inline int watch(struct sock *sk, struct work *w, __u64 bytes, _
 	return 0;
 }
 
-/* The sequence number after the call. */
+/* Returns the sequence number after the call. */
 static __always_inline __u32 sequence(const struct tcp_sock *tcp, __u8 direction)
 {
 	return direction == RECEIVED ? tcp->copied_seq : tcp->write_seq;
 }
 
-/* Makes the state of a connection, unless it is of no interest. */
+/* Creates the state of a connection, unless it is irrelevant. */
 static __always_inline struct connection *open(struct sock *sk, const struct work *w, const struct tcp_sock *tcp,
 					       __u64 bytes)
 {
@@ -968,7 +968,7 @@ static __always_inline struct connection *open(struct sock *sk, const struct wor
 	}
 	c = bpf_sk_storage_get(&connections, sk, &new, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!c) {
-		/* The socket may have no more option memory. */
+		/* The option memory of the socket may be exhausted. */
 		count(WIRE_UNSUPPORTED);
 		return 0;
 	}
@@ -978,7 +978,7 @@ static __always_inline struct connection *open(struct sock *sk, const struct wor
 }
 
 /*
- * The core: takes the bytes that a call moved. located is 0 if the front end
+ * The core: processes the bytes that a call moved. located is 0 if the front end
  * could not find them.
  */
 static __noinline int take(struct sock *sk, struct work *w, struct connection *c, int located)
@@ -1022,7 +1022,7 @@ static __noinline int take(struct sock *sk, struct work *w, struct connection *c
 		return 0;
 	}
 	if (tcp && !(c->flags & UNORDERED)) {
-		/* Bytes that moved otherwise, as by splice(2), leave a gap. The end of what is received counts as one. */
+		/* Bytes moved by other means, such as splice(2), leave a gap. The end of the received data counts as one. */
 		__u32 next = sequence(tcp, w->direction), gap = next - w->total - w->d->expected;
 
 		if (gap > (w->direction == RECEIVED)) {
@@ -1056,9 +1056,9 @@ static __noinline int take(struct sock *sk, struct work *w, struct connection *c
 }
 
 /*
- * Whether nothing but a call's bytes were moved on a connection of Multipath TCP,
- * as well as the kernel can tell: what was received and is not read yet counts, too. Before Linux 6.5, the connection has no
- * counters, but its first subflow.
+ * Reports whether only the bytes of a call were moved on a Multipath TCP connection,
+ * as far as the kernel shows it: received bytes that are not read yet count, too. Before
+ * Linux 6.5, the connection has no counters, but its first subflow has.
  */
 static __noinline int is_fresh_mptcp(const struct mptcp_sock *m, __u32 total, __u8 direction)
 {
@@ -1084,7 +1084,7 @@ static __noinline int is_fresh_mptcp(const struct mptcp_sock *m, __u32 total, __
 	return sent <= total + 3 && !received;
 }
 
-/* Whether nothing but this call's bytes were moved on a connection. Its beginning and end count, too. */
+/* Reports whether only this call's bytes were moved on a connection. Its beginning and end count, too. */
 static __always_inline int is_fresh(struct sock *sk, __u32 total, __u8 direction)
 {
 	struct tcp_sock *tcp;
@@ -1096,7 +1096,7 @@ static __always_inline int is_fresh(struct sock *sk, __u32 total, __u8 direction
 			(__u32)(tcp->rcv_nxt - tcp->copied_seq) <= (__u64)total + 3;
 }
 
-/* Finds the state of a connection. Returns 0 if the call is of no interest. */
+/* Finds the state of a connection. Returns 0 if the call is irrelevant. */
 static __always_inline int find(struct sock *sk, __u32 total, __u8 direction, struct connection **c)
 {
 	if (sk->sk_bpf_storage)
@@ -1104,7 +1104,7 @@ static __always_inline int find(struct sock *sk, __u32 total, __u8 direction, st
 	return *c || is_fresh(sk, total, direction);
 }
 
-/* Whether bytes moved unseen, at the end of a connection, which counts as one itself. */
+/* Reports whether bytes were moved unseen, at the end of a connection, which itself counts as one. */
 static __always_inline int has_gap(struct sock *sk, const struct connection *c)
 {
 	struct tcp_sock *tcp = (void *)bpf_skc_to_tcp_sock(sk);
@@ -1139,9 +1139,9 @@ static __always_inline int closed(struct sock *sk)
 }
 
 /*
- * Copies a datagram that begins with a QUIC Initial packet, whole; its first
- * byte and version show it. Datagrams have no state: one in ten thousand of
- * another protocol may look like it.
+ * Copies a datagram that begins with a QUIC Initial packet, as a whole; its first
+ * byte and its version identify it. Datagrams have no state: one in ten thousand of
+ * another protocol may match.
  */
 static __noinline int take_datagram(struct sock *sk, struct work *w, int located)
 {
@@ -1180,7 +1180,7 @@ static __noinline int take_datagram(struct sock *sk, struct work *w, int located
 	return 0;
 }
 
-/* Whether a thread of the kernel works for itself. */
+/* Reports whether the task is a kernel thread that works for itself. */
 static __always_inline int is_kernel(void)
 {
 	const struct task_struct *task = bpf_get_current_task_btf();
@@ -1191,8 +1191,8 @@ static __always_inline int is_kernel(void)
 /* The front end at the entry and exit of functions. */
 
 struct walk {
-	__u64 at;	/* the iovec at hand */
-	__u64 offset;	/* how many of its bytes are of the call, or before it */
+	__u64 at;	/* the current iovec */
+	__u64 offset;	/* number of its bytes that belong to the call, or precede it */
 	__u64 wanted;	/* bytes of the call before those */
 	int failed;
 };
@@ -1213,7 +1213,7 @@ static long walk_back(__u32 i, struct walk *k)
 	return 0;
 }
 
-/* Finds what a call moved from where it left the iterator. Returns 0 if that is not user memory. */
+/* Finds the bytes that a call moved from the final state of the iterator. Returns 0 if they are not in user memory. */
 static __always_inline int locate_iterator(struct work *w, struct msghdr *message)
 {
 	__u8 type = BPF_CORE_READ(message, msg_iter.iter_type);
@@ -1334,7 +1334,7 @@ int BPF_PROG(udpv6_received, struct sock *sk, struct msghdr *message, __u64 leng
 	return moved_datagram(ctx, sk, message, RECEIVED, flags);
 }
 
-/* The front end at tracepoints. The buffer is that of the system call. */
+/* The front end at tracepoints. The buffer is the system call's. */
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
@@ -1388,7 +1388,7 @@ enum {
 #define IS_32_BIT(task) ((task)->thread_info.flags >> 22 & 1)
 #endif
 
-/* Whether a descriptor of the task is this socket. */
+/* Reports whether a descriptor of the task refers to this socket. */
 static __always_inline int is_descriptor(const struct task_struct *task, __u64 number, const struct sock *sk)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
@@ -1405,9 +1405,9 @@ static __always_inline int is_descriptor(const struct task_struct *task, __u64 n
 }
 
 /*
- * Finds what a call moved from the system call that the task is in. Returns 0
- * for an unknown call, or one of another socket: work of io_uring may run at the
- * end of any call.
+ * Finds the bytes that a call moved from the system call that the task is in. Returns
+ * 0 for an unknown call, or one on another socket: work of io_uring may run at the end
+ * of any call.
  */
 static __always_inline int locate_call(struct work *w, const struct sock *sk)
 {

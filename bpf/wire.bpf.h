@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The interface between the programs at the sockets and the agent: their ring
- * record and their counters.
+ * The interface between the programs at the sockets and the agent: the ring
+ * record and the counters.
  */
 #ifndef CRAU_WIRE_BPF_H
 #define CRAU_WIRE_BPF_H
@@ -19,23 +19,23 @@ enum protocol {
 
 /* Bits of piece.flags. */
 enum piece_flags {
-	WIRE_RECEIVED = 1,	/* else sent */
+	WIRE_RECEIVED = 1,	/* received rather than sent */
 	WIRE_NAMES = 2,		/* struct names follows the head */
-	WIRE_END = 4,		/* what follows in this direction is encrypted */
-	WIRE_INVALID = 8,	/* the connection does not follow its protocol and was given up */
-	WIRE_CUT = 16,		/* the connection was given up, for the reason */
-	WIRE_CLOSED = 32,	/* the connection was closed; the task may be any */
+	WIRE_END = 4,		/* the direction is encrypted from here */
+	WIRE_INVALID = 8,	/* the connection does not follow its protocol and is no longer followed */
+	WIRE_CUT = 16,		/* the connection is no longer followed, because of the reason */
+	WIRE_CLOSED = 32,	/* the connection was closed; it may be any task */
 };
 
 /*
- * Why the handshake of a connection was lost, or is not whole. The same are
- * indices of the map of counters.
+ * The reasons why the handshake of a connection was lost or is incomplete. They are
+ * also indices of the map of counters.
  */
 enum counter {
-	WIRE_SEEN,		/* connections whose first byte was seen */
-	WIRE_NO_HANDSHAKE,	/* of those: given up, or closed, before one began */
-	WIRE_BEGUN,		/* of those: the first record went into the ring */
-	WIRE_RECORDS,		/* put into the ring, or refused by it */
+	WIRE_SEEN,		/* connections with a first byte */
+	WIRE_NO_HANDSHAKE,	/* of those: ignored, or closed, before a handshake began */
+	WIRE_BEGUN,		/* of those: the first record was written to the ring */
+	WIRE_RECORDS,		/* records written to the ring, or refused by it */
 	WIRE_RING_FULL,
 	WIRE_RATE_LIMIT,
 	WIRE_TOO_LONG,
@@ -45,17 +45,17 @@ enum counter {
 };
 
 /*
- * A piece of the plaintext beginning of a connection, as one task sent or
- * received it: 48 bytes, then the names if the flags say so, then data up to
- * `length`. The kind is where struct record has it.
+ * A piece of the plaintext beginning of a connection that one task sent or
+ * received: 48 bytes, then the names if WIRE_NAMES is set, then data up to
+ * `length`. The kind is at the offset of struct record.
  */
 struct piece {
 	__u64 time;		/* CLOCK_BOOTTIME, ns */
 	__u64 pid_tgid;
 	__u64 cgroup;
-	__u64 connection;	/* the cookie of the socket; for one end */
-	__u32 offset;		/* of the data in its direction, from where the protocol began */
-	__u16 length;		/* bytes used, this head included */
+	__u64 connection;	/* the cookie of the socket, which is one end */
+	__u32 offset;		/* of the data in its direction, from the beginning of the protocol */
+	__u16 length;		/* bytes used, including this head */
 	__u8 kind;
 	__u8 protocol;
 	__u32 pair;		/* 24 bits, the same for both ends of a connection */
@@ -64,7 +64,7 @@ struct piece {
 	__u16 padding;
 } __attribute__((packed));
 
-/* In the first record that a task makes of a connection. */
+/* In the first record of a connection by each task. */
 struct names {
 	char executable[WIRE_EXECUTABLE_MAX];
 	char unit[WIRE_UNIT_MAX];	/* the nearest service or scope above the task; may be empty */
