@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cli is crauctl: the administrator's tool for the log of
-// cryptographic events.
+// Package cli is crauctl, the administrator's tool for the log of cryptographic events.
 package cli
 
 import (
@@ -24,8 +23,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Run runs crauctl with arguments and returns its exit code. A done context
-// ends what waits, as following a log, in good order.
+// Run runs crauctl with arguments and returns its exit status. If the context is done,
+// commands that wait, such as following a log, end normally.
 func Run(ctx context.Context, arguments []string, e console.Environment) int {
 	begun := false
 	root := newRootCommand(&e)
@@ -66,7 +65,7 @@ func Run(ctx context.Context, arguments []string, e console.Environment) int {
 		return console.ExitUsage
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		if !errors.As(err, new(*console.RemedyError)) { // that says what to do
+		if !errors.As(err, new(*console.RemedyError)) { // those name the remedy
 			fmt.Fprintln(e.Stderr, "The log may be read by root and the group crypto-auditing.")
 		}
 		return console.ExitDenied
@@ -101,8 +100,8 @@ libraries told crypto-auditing while they used it.
 	return root
 }
 
-// version is that of the build: what it was given, else what the Go tool
-// recorded.
+// version returns the version of the build: Environment.Version, else the version that
+// the Go tool recorded.
 func version(e *console.Environment) string {
 	if e.Version != "" {
 		return e.Version

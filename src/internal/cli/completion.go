@@ -10,9 +10,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// bash completes the word after the last character of COMP_WORDBREAKS. Cobra cuts
-// off what is before the last colon, and then does not find what is before the
-// last equals sign of KEY=VALUE any more.
+// bash completes the word after the last character of COMP_WORDBREAKS. Cobra removes the
+// part before the last colon, but then does not find the part before the last equals
+// sign of KEY=VALUE.
 const (
 	cobraBreaks = `    __crauctl_handle_special_char "$cur" :
     __crauctl_handle_special_char "$cur" =

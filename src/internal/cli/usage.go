@@ -12,8 +12,7 @@ import (
 	"crypto-auditing/src/internal/cli/console"
 )
 
-// optionError says in words of the command line what package pflag finds wrong
-// with an option.
+// optionError rewords an error of package pflag about an option.
 func optionError(_ *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	var missing *pflag.ValueRequiredError

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package agentctl is the commands of crauctl that ask the agent: status, metrics,
-// flush and rotate.
+// Package agentctl implements the commands of crauctl that query or control the agent:
+// status, metrics, flush and rotate.
 package agentctl
 
 import (
@@ -22,8 +22,8 @@ import (
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
 
-// answerTime is how long the agent may take to answer. Its own limit for what
-// it is asked is 30 s.
+// answerTime is the timeout for replies of the agent. The agent's own limit for a
+// request is 30 s.
 const answerTime = 45 * time.Second
 
 const exitAgentHelp = `
@@ -35,7 +35,7 @@ Exit status:
   130  interrupted
 `
 
-// agentFlags are the options of the commands that ask the agent.
+// agentFlags are the options of the commands that call the agent.
 type agentFlags struct {
 	socket string
 	output console.ReportOption
@@ -46,7 +46,7 @@ func (f *agentFlags) addSocket(command *cobra.Command) {
 	command.Flags().StringVar(&f.socket, "socket", agentclient.Socket, "ask the agent at `PATH`")
 }
 
-// ask calls a method of the agent. what says what for, as in "cannot flush".
+// ask calls a method of the agent. what names the action for errors, as in "cannot flush".
 func (f *agentFlags) ask(ctx context.Context, what string, method func(context.Context, agentclient.Client) error) error {
 	answering, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -60,7 +60,7 @@ func (f *agentFlags) ask(ctx context.Context, what string, method func(context.C
 	return fmt.Errorf("cannot %s: %w", what, f.explain(err))
 }
 
-// explain says what is wrong and what to do about it.
+// explain converts an error of the agent's client to one that names the remedy.
 func (f *agentFlags) explain(err error) error {
 	var denied *agentclient.DeniedError
 	var limit *agentclient.LimitError
@@ -101,8 +101,7 @@ func (f *agentFlags) explain(err error) error {
 	return err
 }
 
-// printable returns a text from elsewhere as one that does nothing to a
-// terminal.
+// printable replaces control characters, so that foreign text cannot control a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r >= 0x7f && r < 0xa0 {

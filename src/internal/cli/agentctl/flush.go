@@ -41,8 +41,7 @@ it durable. It prints the cursor after it, which --after-cursor takes.
 	return command
 }
 
-// do calls a method that replies with one text, and prints that: as it is, or
-// the reply as JSON.
+// do calls a method that replies with one string and prints that, or the reply as JSON.
 func (f *agentFlags) do(ctx context.Context, e *console.Environment, what string, reply any, text *string,
 	method func(context.Context, agentclient.Client) error,
 ) error {

@@ -58,22 +58,22 @@ crypto_auditing_up 0, and the command fails. It never starts the agent.
 	return command
 }
 
-// replaceFile writes a file anew, readable for all, so that it is never seen
-// half. It need not survive a crash: it is soon written again.
+// replaceFile replaces a file atomically, readable for all. The new content need not
+// survive a crash: it is soon written again.
 func replaceFile(path string, text []byte) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("cannot replace %s: %w", path, err)
 		}
 	}()
-	// The collector does not look at a name that does not end in .prom.
+	// The collector ignores names that do not end in .prom.
 	draft, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(draft.Name()) // the error above says more
+			_ = os.Remove(draft.Name()) // the error above is more useful
 		}
 	}()
 	_, err = draft.Write(text)

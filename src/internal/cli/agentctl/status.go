@@ -60,7 +60,7 @@ It includes the time that the agent gathers the events of a group.
 	return command
 }
 
-// show shows what is known. The error is why the agent could not be asked.
+// show prints the status. The error is the reason why the agent did not reply.
 func (f *agentFlags) show(e *console.Environment, s *wholeStatus) error {
 	known := s.unit.State != "" && s.unit.State != agentunit.Unknown
 	if s.agent == nil && s.broker == nil && !known {
@@ -84,7 +84,7 @@ func (f *agentFlags) show(e *console.Environment, s *wholeStatus) error {
 	return s.agentError
 }
 
-// whole shows what agent and broker say.
+// whole prints the status of agent and broker.
 func (p *statusPrinter) whole(w io.Writer, s *wholeStatus) error {
 	switch {
 	case s.agent != nil:
@@ -102,7 +102,7 @@ func (p *statusPrinter) whole(w io.Writer, s *wholeStatus) error {
 	return err
 }
 
-// status asks for the agent's status.
+// status gets the agent's status.
 func (f *agentFlags) status(ctx context.Context) (*status.Agent, error) {
 	var s status.Agent
 	err := f.ask(ctx, "get the status", func(ctx context.Context, c agentclient.Client) (err error) {

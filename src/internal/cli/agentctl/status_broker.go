@@ -19,19 +19,19 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// wholeStatus is what agent and broker say. Of those who could not be asked,
-// there is an error.
+// wholeStatus is the status of agent and broker, or the error with which each could not
+// be queried.
 type wholeStatus struct {
 	agent *status.Agent
-	// unit is the agent's service; without a state it was not asked about.
+	// unit is the agent's service. Its state is empty if it was not queried.
 	unit        agentunit.Status
 	agentError  error
 	broker      *client.Status
 	brokerError error
 }
 
-// statusForms is the JSON form: the agent's state, its status, and the broker as
-// a member.
+// statusForms is the JSON form: the agent's state, its status, and the broker's status
+// as a member.
 type statusForms struct {
 	AgentState string    `json:"agentState,omitempty"`
 	AgentSince time.Time `json:"agentSinceUSec,omitempty"`
@@ -40,7 +40,7 @@ type statusForms struct {
 	BrokerError string         `json:"brokerError,omitempty"`
 }
 
-// askBroker asks the broker how it is.
+// askBroker gets the broker's status.
 func askBroker(ctx context.Context, e *console.Environment) (*client.Status, error) {
 	asking, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -70,7 +70,7 @@ func (s *wholeStatus) forms() *statusForms {
 	return &f
 }
 
-// broker shows what the broker says below what the agent does.
+// broker prints the broker's status, after the agent's.
 func (p *statusPrinter) broker(s *wholeStatus) {
 	b := s.broker
 	if b == nil {
@@ -108,8 +108,7 @@ func (p *statusPrinter) broker(s *wholeStatus) {
 	p.gaps(b)
 }
 
-// gaps shows the last time without recording and the last removal that the log
-// reports.
+// gaps prints the last unrecorded time and the last removal that the log reports.
 func (p *statusPrinter) gaps(b *client.Status) {
 	if n := len(b.Unrecorded); n > 0 {
 		last := &b.Unrecorded[n-1]
@@ -127,7 +126,7 @@ func (p *statusPrinter) gaps(b *client.Status) {
 	}
 }
 
-// name begins the part of a program.
+// name prints the heading of a program's part.
 func (p *statusPrinter) name(dot, color, text string) {
 	if p.color && color != "" {
 		dot = color + dot + dotNormal
@@ -135,8 +134,7 @@ func (p *statusPrinter) name(dot, color, text string) {
 	fmt.Fprintf(&p.b, "%s %s\n", dot, text)
 }
 
-// whole asks agent and broker at the same time: the broker may have to be
-// started.
+// whole queries agent and broker concurrently: the broker may have to be started first.
 func (f *agentFlags) whole(ctx context.Context, e *console.Environment) *wholeStatus {
 	var s wholeStatus
 	done := make(chan struct{})

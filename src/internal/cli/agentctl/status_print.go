@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// statusPrinter shows a status to a person.
+// statusPrinter prints a status as text.
 type statusPrinter struct {
 	now      time.Time
 	location *time.Location
@@ -23,7 +23,7 @@ type statusPrinter struct {
 	b        bytes.Buffer
 }
 
-// The colours of the dot, as systemctl has them.
+// The colours of the dot, the same as systemctl's.
 const (
 	dotGood   = "\x1b[1;32m"
 	dotWarn   = "\x1b[1;33m"
@@ -31,7 +31,7 @@ const (
 	dotNormal = "\x1b[0m"
 )
 
-// agent shows what the agent says.
+// agent prints the agent's status.
 func (p *statusPrinter) agent(s *status.Agent) {
 	lostHits, lostEvents := lost(s)
 	dot := dotGood
@@ -72,7 +72,7 @@ func (p *statusPrinter) agent(s *status.Agent) {
 	p.programs(s)
 }
 
-// exclusions shows which programs are not recorded.
+// exclusions prints the programs that are not recorded.
 func (p *statusPrinter) exclusions(s *status.Agent) {
 	name := "Excludes"
 	for i := range s.Exclusions {
@@ -82,8 +82,8 @@ func (p *statusPrinter) exclusions(s *status.Agent) {
 	}
 }
 
-// functions shows the source that records functions of libraries, or suggests it where
-// nothing else reports signatures and public-key operations.
+// functions prints the function source, or recommends it if no other source captures
+// signatures and public-key operations.
 func (p *statusPrinter) functions(s *status.Agent) {
 	for i := range s.Sources {
 		o := &s.Sources[i]
@@ -106,10 +106,10 @@ func (p *statusPrinter) functions(s *status.Agent) {
 	}
 }
 
-// sourceFunction is the name of the source that records functions of libraries.
+// sourceFunction is the name of the source that captures function calls in libraries.
 const sourceFunction = "function"
 
-// sockets shows the source that sees handshakes at sockets.
+// sockets prints the source that captures handshakes at sockets.
 func (p *statusPrinter) sockets(s *status.Agent) {
 	for i := range s.Sources {
 		o := &s.Sources[i]
@@ -142,10 +142,10 @@ func (p *statusPrinter) sockets(s *status.Agent) {
 	}
 }
 
-// sourceWire is the name of the source that sees handshakes at sockets.
+// sourceWire is the name of the source that captures handshakes at sockets.
 const sourceWire = "wire"
 
-// atSockets returns that source if it records, else nil.
+// atSockets returns that source if it is active, else nil.
 func atSockets(s *status.Agent) *status.Source {
 	for i := range s.Sources {
 		if o := &s.Sources[i]; o.Name == sourceWire && o.FrontEnd != "" {
@@ -155,7 +155,7 @@ func atSockets(s *status.Agent) *status.Source {
 	return nil
 }
 
-// line writes a named line; one without a name goes on with that before.
+// line prints a named line; an empty name continues the previous line's.
 func (p *statusPrinter) line(name, format string, arguments ...any) {
 	if name != "" {
 		name += ":"
@@ -195,9 +195,9 @@ func (p *statusPrinter) libraries(s *status.Agent) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\n", printable(l.Path), buildID(l.BuildID), l.Sites, grouped(l.Hits), attached, since)
 	}
-	// It writes to memory.
+	// The writer is a buffer in memory.
 	_ = t.Flush()
-	// Errors are too long for a column: each stands below its library.
+	// Errors are too long for a column: each follows its library.
 	for i, row := range strings.SplitAfter(strings.TrimSuffix(table.String(), "\n"), "\n") {
 		p.b.WriteString(strings.TrimSuffix(row, "\n") + "\n")
 		if i > 0 && s.Libraries[i-1].Error != "" {
@@ -206,10 +206,10 @@ func (p *statusPrinter) libraries(s *status.Agent) {
 	}
 }
 
-// maxPrograms bounds the programs that are listed.
+// maxPrograms bounds the listed programs.
 const maxPrograms = 10
 
-// programs shows the programs with most TLS handshakes, and who saw those.
+// programs prints the programs with the most TLS handshakes, by source.
 func (p *statusPrinter) programs(s *status.Agent) {
 	if len(s.Coverage) == 0 {
 		return
@@ -228,14 +228,14 @@ func (p *statusPrinter) programs(s *status.Agent) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, grouped(all(c)), grouped(c.Socket), grouped(c.Matched), grouped(c.Mismatched), grouped(c.Library), grouped(c.Excluded))
 	}
-	// It writes to memory.
+	// The writer is a buffer in memory.
 	_ = t.Flush()
 	if more := len(list) - maxPrograms; more > 0 {
 		fmt.Fprintf(&p.b, "%s more: --output=json lists all.\n", render.Counted(uint64(more), "program"))
 	}
 }
 
-// buildID returns enough of a build-id to tell libraries apart.
+// buildID shortens a build-id to a prefix that distinguishes libraries.
 func buildID(id string) string {
 	const enough = 12
 	switch id = printable(id); {
@@ -247,7 +247,7 @@ func buildID(id string) string {
 	return id
 }
 
-// recording returns the number of libraries that are attached.
+// recording returns the number of attached libraries.
 func recording(s *status.Agent) (n uint64) {
 	for i := range s.Libraries {
 		if s.Libraries[i].Attached != "" {
@@ -271,7 +271,7 @@ func state(s *status.Agent) string {
 	return "waiting for libraries with probes"
 }
 
-// profile says how the kernel lets the agent attach.
+// profile describes how the kernel lets the agent attach.
 func profile(name string) string {
 	switch name {
 	case "uprobe_multi":
@@ -282,7 +282,7 @@ func profile(name string) string {
 	return "by " + printable(name)
 }
 
-// lost returns what was lost for all reasons.
+// lost returns the sums of the losses of all reasons.
 func lost(s *status.Agent) (hits, events uint64) {
 	for i := range s.Losses {
 		hits += s.Losses[i].Hits
@@ -291,7 +291,7 @@ func lost(s *status.Agent) (hits, events uint64) {
 	return hits, events
 }
 
-// latency says below which of its bounds half and 99 % of a histogram are.
+// latency describes the median and the 99th percentile of a histogram by its bounds.
 func latency(h *status.Histogram) string {
 	var all uint64
 	for _, n := range h.Counts {
@@ -303,12 +303,12 @@ func latency(h *status.Histogram) string {
 	return fmt.Sprintf("p50 %s, p99 %s, of %s", below(h, all, 50), below(h, all, 99), render.Counted(all, "group"))
 }
 
-// below says which time that share of all, in percent, does not exceed.
+// below describes the smallest bound that at least the given percentage does not exceed.
 func below(h *status.Histogram, all, percent uint64) string {
 	var sum uint64
 	for i, bound := range h.Bounds {
 		sum += h.Counts[i]
-		// Written so that it does not overflow.
+		// In floating point, as integers could overflow.
 		if float64(sum) >= float64(all)*float64(percent)/100 {
 			return fmt.Sprintf("≤ %v", bound)
 		}
@@ -319,17 +319,17 @@ func below(h *status.Histogram, all, percent uint64) string {
 	return fmt.Sprintf("> %v", h.Bounds[len(h.Bounds)-1])
 }
 
-// time returns a time as systemctl shows it.
+// time formats a time like systemctl.
 func (p *statusPrinter) time(t time.Time) string {
 	return t.In(p.location).Format("Mon 2006-01-02 15:04:05 MST")
 }
 
-// since returns a time and how long ago that is.
+// since formats a time and its age.
 func (p *statusPrinter) since(t time.Time) string {
 	return p.time(t) + "; " + ago(p.now.Sub(t))
 }
 
-// ago writes a length of time by its two greatest units.
+// ago formats a duration by its two largest units.
 func ago(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -345,7 +345,7 @@ func ago(d time.Duration) string {
 	return fmt.Sprintf("%dd %dh ago", d/day, d%day/time.Hour)
 }
 
-// grouped returns a number in groups of three.
+// grouped formats a number with its digits in groups of three.
 func grouped(n uint64) string {
 	number, _, _ := strings.Cut(render.Counted(n, "-"), " ")
 	return number

@@ -13,11 +13,11 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// startPause is the time between two looks at a service that starts.
+// startPause is the polling interval for a service that is starting.
 const startPause = 50 * time.Millisecond
 
-// askUnit asks the service manager for the agent's state. While the service
-// starts it waits for the outcome.
+// askUnit gets the agent's state from the service manager. While the service is
+// starting, it waits for the result.
 func askUnit(ctx context.Context, e *console.Environment) agentunit.Status {
 	waiting, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
@@ -34,11 +34,11 @@ func askUnit(ctx context.Context, e *console.Environment) agentunit.Status {
 	}
 }
 
-// errAgentStopped says what to do about an agent that was stopped.
+// errAgentStopped names the remedy for a stopped agent.
 var errAgentStopped = errors.New("the agent is stopped: start it by systemctl start " + agentunit.Service)
 
-// runningStatus asks for the agent's status if that runs: connecting to the
-// socket of one that does not would start it.
+// runningStatus gets the agent's status if the agent is running. A connection to the
+// socket would start a stopped one.
 func (f *agentFlags) runningStatus(ctx context.Context, e *console.Environment) (*status.Agent, agentunit.Status, error) {
 	unit := askUnit(ctx, e)
 	if unit.State.MayConnect() {
@@ -53,7 +53,7 @@ func (f *agentFlags) runningStatus(ctx context.Context, e *console.Environment) 
 		if err == nil || ctx.Err() != nil {
 			return of, unit, err
 		}
-		// It may have ended meanwhile, which explains more.
+		// If the agent has ended meanwhile, its state explains the error better.
 		if unit = askUnit(ctx, e); unit.State.MayConnect() {
 			return nil, unit, err
 		}
@@ -68,7 +68,7 @@ func (f *agentFlags) runningStatus(ctx context.Context, e *console.Environment) 
 		printable(unit.Reason))
 }
 
-// unit shows the state of an agent that does not answer.
+// unit prints the state of an agent that does not reply.
 func (p *statusPrinter) unit(unit agentunit.Status) {
 	dot := "○"
 	if unit.State == agentunit.Failed {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package around reads of a log what belongs to the operations that have a sign: it
-// finds the groups that have it, and reads around each of them as far as its
-// operation may reach.
+// Package around reads only the parts of a log with selected operations: it finds the
+// groups that have a sign, and reads around each of them as far as its operation may
+// extend.
 package around
 
 import (
@@ -20,9 +20,9 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// An operation ends if nothing happens in it for near entries and quiet, or for far
-// entries. What comes more than most entries after a group with the sign
-// does not belong to its operation.
+// An operation ends after near entries and the time quiet, or after far entries, without
+// a group of it. Entries more than most after a group with the sign do not belong to its
+// operation.
 const (
 	near  = 4096
 	quiet = 5 * time.Second
@@ -30,34 +30,34 @@ const (
 	most  = 4 * far
 )
 
-// An operation whose beginning is not certain is searched for it: for farBack
-// entries, or near entries and longest.
+// The backward search for the beginning of an operation ends after farBack entries, or
+// after near entries and the time longest, if the beginning is not certain before.
 const (
 	farBack = 65536
 	longest = time.Minute
 )
 
-// crowd is how many groups with the sign may lie near each other before all that
-// is around them is read at once.
+// crowd is the number of nearby groups with the sign beyond which all groups around
+// them are read, not only those of their operations.
 const crowd = 64
 
-// Sink takes what a Reader reads. Groups and bytes are valid until the method
+// Sink receives what a Reader reads. Groups and bytes are valid until the method
 // returns.
 type Sink interface {
-	// Begin begins a part of the log from an entry on, or from behind the end on.
-	// Operations before it can be shown, those that began later are to be shown
-	// among those that follow. Begin returns the entries of what was not shown, to
-	// be given again; if all groups are given from there on, as all says, those of
-	// operations that began later are among them.
+	// Begin announces that groups from the entry start follow; math.MaxUint64: after
+	// the end. Operations that ended before start can be shown. Operations that began
+	// later must be shown in order with those that follow. Begin returns the entries
+	// of operations that were not shown, to be passed again. If all is set, all groups
+	// from start are passed, including those of operations that began later.
 	Begin(start uint64, all bool) (again []uint64)
-	// Group takes a group of an operation, or any if all are given. They come in
+	// Group receives a group of a selected operation, or any group if all was set, in
 	// the order of the log.
 	Group(sequence uint64, g *event.Group, raw []byte, boot int64)
-	// Notice takes a group about the log itself, each once.
+	// Notice receives a group about the log itself, each once.
 	Notice(g *event.Group, raw []byte, boot int64)
-	// Gap takes what cannot be read, each once.
+	// Gap receives an unreadable part of the log, each once.
 	Gap(gap *source.GapError)
-	// End ends the operations of which groups were given. Later groups belong to
+	// End ends the operations whose groups were passed. Later groups belong to
 	// others.
 	End() error
 }
@@ -67,23 +67,23 @@ type Options struct {
 	Registry *schema.Registry
 	// Has reports whether a group has the sign.
 	Has func(g *event.Group) bool
-	// Finder has at least the groups with the sign and the notices, behind where
-	// reading is to begin. Log has all groups of the operations.
+	// Finder has at least the groups with the sign and the notices, and is positioned
+	// where reading begins. Log has all groups of the operations.
 	Finder, Log source.Store
-	// After is the entry behind which the log is read.
+	// After is the entry after which the log is read.
 	After uint64
 }
 
-// Reader reads around the groups with a sign. It is for one goroutine.
+// Reader reads around the groups with a sign. It must be used by one goroutine only.
 type Reader struct {
 	Options
 
 	sink  Sink
 	store logstore.Cursor
-	// end is the last entry that was looked at for the sign, noted the last notice
-	// that was passed on.
+	// end is the last entry that was checked for the sign, noted the last notice that
+	// was passed on.
 	end, noted uint64
-	// taken are the entries that were given to the sink since taking began.
+	// taken are the entries that were passed to the sink.
 	taken map[uint64]struct{}
 	gaps  map[string]bool
 }
@@ -131,10 +131,10 @@ func (r *Reader) cursor(sequence uint64) logstore.Cursor {
 	return logstore.Cursor{Store: r.store.Store, Sequence: sequence}
 }
 
-// checks is how many groups are read between two looks at a context.
+// checks is the number of groups between two checks of the context.
 const checks = 256
 
-// find returns the next group with the sign, none at the end of the log.
+// find returns the next group with the sign, nil at the end of the log.
 func (r *Reader) find(ctx context.Context) ([]hit, error) {
 	var g event.Group
 	for n := 0; ; n++ {
@@ -154,7 +154,8 @@ func (r *Reader) find(ctx context.Context) ([]hit, error) {
 	}
 }
 
-// next returns the next group of a store, no bytes if it passed on something else.
+// next returns the next group of a store. raw is nil if it was a gap or a notice, which
+// next passes to the sink.
 func (r *Reader) next(ctx context.Context, n int, s source.Store, g *event.Group) (raw []byte, boot int64, err error) {
 	if n%checks == 0 && ctx.Err() != nil {
 		return nil, 0, ctx.Err()
@@ -181,8 +182,8 @@ func (r *Reader) next(ctx context.Context, n int, s source.Store, g *event.Group
 	return raw, boot, nil
 }
 
-// region reads around groups with the sign that are near each other, and returns
-// those behind them that are near, too.
+// region reads around nearby groups with the sign, and returns the groups with the sign
+// that it met and that belong to other operations.
 func (r *Reader) region(ctx context.Context, hits []hit) (later []hit, err error) {
 	start, theirs, err := r.lead(ctx, hits)
 	if err != nil {
@@ -226,25 +227,26 @@ func (r *Reader) region(ctx context.Context, hits []hit) (later []hit, err error
 type follower struct {
 	*Reader
 
-	// theirs are entries of the operations that are known from the beginning. ids
-	// are the contexts that are theirs now, and whether anything was said of them
-	// since they were opened; all says that all groups are taken.
+	// theirs are entries that are known to belong to the operations. ids are the
+	// contexts that belong to them at present, and whether they have had data since
+	// they were opened. all: all groups are taken.
 	theirs map[uint64]bool
 	ids    map[event.ContextID]said
 	all    bool
-	// last is the last of the groups with the sign that are read around, later are
-	// those behind.
+	// last is the last group with the sign that is read around, later are those of
+	// other operations after it.
 	last  hit
 	later []hit
-	// touched and touchedAt are of the last group that was taken.
+	// touched and touchedAt are the entry and the time of the last group of the
+	// operations.
 	touched   uint64
 	touchedAt int64
 }
 
-// end returns the groups that are to be read around next.
+// end returns the groups to read around next.
 func (f *follower) end() []hit {
 	if f.all {
-		// All operations with the sign up to here have been given to the sink.
+		// All operations with the sign up to here have been passed to the sink.
 		f.After = max(f.After, f.last.sequence)
 	}
 	return f.later
@@ -263,7 +265,7 @@ func (f *follower) over(sequence uint64, at int64) bool {
 	return silent > far || silent > near && at-f.touchedAt > int64(quiet) || sequence-min(sequence, f.last.sequence) > most
 }
 
-// take gives a group to the sink if it belongs to the operations.
+// take passes a group to the sink if it belongs to the operations.
 func (f *follower) take(g *event.Group, raw []byte, boot int64, sequence uint64, at int64) {
 	has := sequence > f.last.sequence && f.Has(g)
 	switch {
@@ -287,9 +289,9 @@ func (f *follower) take(g *event.Group, raw []byte, boot int64, sequence uint64,
 	f.sink.Group(sequence, g, raw, boot)
 }
 
-// belongs reports whether a group belongs to one of the operations. Ids are used
-// again: a context that is opened inside another operation, or as one of its own,
-// is not theirs any more.
+// belongs reports whether a group belongs to one of the operations. Context ids are
+// reused: a context that is opened again inside another operation, or as one of its own,
+// does not belong any more.
 func (f *follower) belongs(g *event.Group, sequence uint64) bool {
 	parent, opens := opening(g)
 	before, known := f.ids[g.Context]
@@ -310,10 +312,10 @@ func (f *follower) belongs(g *event.Group, sequence uint64) bool {
 	return known
 }
 
-// said reports whether anything was said of a context.
+// said reports whether a context has had data.
 type said bool
 
-// says reports whether a group says anything of its context.
+// says reports whether a group has data of its context.
 func says(g *event.Group) said {
 	return said(slices.ContainsFunc(g.Events, func(e event.Event) bool { return e.Kind == event.Data }))
 }

@@ -12,12 +12,13 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// The log is read backwards by pages of so many entries.
+// The log is read backwards in pages, whose size in entries grows from firstPage to
+// maxPage.
 const firstPage, maxPage = 256, 8192
 
-// lead searches backwards for the beginnings of the operations that groups with the
-// sign belong to. It returns the first entry to read and entries that are known to be
-// theirs, the beginnings of their contexts among them.
+// lead searches backwards for the beginnings of the operations that groups with the sign
+// belong to. It returns the first entry to read, and entries that are known to belong to
+// the operations, including the beginnings of their contexts.
 func (r *Reader) lead(ctx context.Context, hits []hit) (start uint64, theirs map[uint64]bool, err error) {
 	first, last := hits[0], hits[len(hits)-1]
 	l := &leader{
@@ -50,26 +51,26 @@ func (r *Reader) lead(ctx context.Context, hits []hit) (start uint64, theirs map
 	}
 }
 
-// leader goes back from groups to the beginnings of their operations.
+// leader searches backwards from groups to the beginnings of their operations.
 type leader struct {
 	*Reader
 
 	hits map[uint64]bool
-	// theirs are the entries that were met, open the contexts whose beginning was
-	// not. begun has where others began, as far as it is known: an announcement may
-	// be before it.
+	// theirs are the entries found, open the contexts whose beginning was not found
+	// yet. begun maps contexts to the entry of their beginning; it is not certain, as
+	// an announcement of the context may precede it.
 	theirs map[uint64]bool
 	open   map[event.ContextID]bool
 	begun  map[event.ContextID]uint64
-	// parents are those of contexts that were met, and where: 0 if those stand
-	// alone nowhere.
+	// parents are the parents of contexts that were found, mapped to the entry of
+	// the context if it may stand alone, else to 0.
 	parents map[event.ContextID]uint64
 	names   map[event.ContextID]string
 	start   uint64
 	records []record
 }
 
-// record is what the search needs of a group.
+// record has the properties of a group that the search needs.
 type record struct {
 	sequence        uint64
 	context, parent event.ContextID
@@ -78,8 +79,8 @@ type record struct {
 	name            string
 }
 
-// page goes back over the entries behind from, up to to. It returns the time of the
-// first of them.
+// page processes the entries after from, up to to, in reverse order. It returns the time
+// of the first of them.
 func (l *leader) page(ctx context.Context, from, to uint64) (at int64, err error) {
 	if _, err := l.Log.Seek(l.cursor(from)); err != nil {
 		return 0, err
@@ -115,7 +116,7 @@ func (l *leader) page(ctx context.Context, from, to uint64) (at int64, err error
 	return at, nil
 }
 
-// word returns a name as a string that is made once.
+// word returns a name as a string, without allocation if the registry has it.
 func (l *leader) word(name []byte) string {
 	if c := l.Registry.Context(string(name)); c != nil {
 		return c.Name
@@ -123,8 +124,8 @@ func (l *leader) word(name []byte) string {
 	return string(name)
 }
 
-// certain reports whether all beginnings are known when all behind an entry was
-// met.
+// certain reports whether all beginnings are known, once all entries after from were
+// processed.
 func (l *leader) certain(from uint64) bool {
 	if len(l.open) > 0 {
 		return false
@@ -139,7 +140,7 @@ func (l *leader) certain(from uint64) bool {
 	return true
 }
 
-// back goes back over one group.
+// back processes one group.
 func (l *leader) back(r *record) {
 	if l.hits[r.sequence] {
 		l.meet(r.context)
@@ -153,7 +154,7 @@ func (l *leader) back(r *record) {
 		if !r.opens || bool(r.says) {
 			return
 		}
-		// Announced here, the context is the same one.
+		// This group announces the context, so it is the same one.
 		l.open[r.context] = true
 	}
 	if !l.open[r.context] {
@@ -169,7 +170,7 @@ func (l *leader) back(r *record) {
 	alone := l.Registry.StandsAlone(l.names[r.context])
 	switch {
 	case r.parent != r.context:
-		// That may be a context which no group opens.
+		// The parent may be a context that no group opens.
 		delete(l.open, r.context)
 		if at, waits := l.parents[r.parent]; !waits || !alone && at != 0 {
 			l.parents[r.parent] = 0
@@ -185,8 +186,7 @@ func (l *leader) back(r *record) {
 	}
 }
 
-// meet notes that the beginning of a context is looked for, of which there is a
-// group.
+// meet records that a group of a context was found, whose beginning is needed.
 func (l *leader) meet(id event.ContextID) {
 	delete(l.parents, id)
 	delete(l.names, id)

@@ -10,8 +10,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// A tree is complete if nothing has happened in it for settleMost entries, or for
-// settleFew of them and settleTime: what is shown of a long log begins at once.
+// A tree is complete if it has had no event for settleMost entries, or for settleFew
+// entries and settleTime. The output of a long log thus begins at once.
 const (
 	settleBlock = 4096
 	settleFew   = 4 * settleBlock
@@ -19,17 +19,17 @@ const (
 	settleTime  = 10 * time.Second
 )
 
-// Settler finds out which trees of a builder are complete, from the entries of a log.
-// The zero value has seen nothing. It is for one goroutine.
+// Settler determines from the entries of a log which trees of a builder are complete.
+// The zero value is ready to use. It must be used by one goroutine only.
 type Settler struct {
-	// earliest are the earliest times of entries in the blocks that were read last,
-	// the newest last; n counts the entries of the newest.
+	// earliest are the earliest times of the latest blocks of entries, the newest
+	// block last; n counts the entries of the newest.
 	earliest []int64
 	n        int
 }
 
-// See notes the time of an entry, in nanoseconds since the Unix epoch, that was
-// given to the builder, and completes trees.
+// See records the time of an entry that was added to the builder, in nanoseconds since
+// the Unix epoch, and completes trees.
 func (s *Settler) See(at int64, builder *schema.Builder) {
 	if s.n == 0 {
 		s.earliest = append(s.earliest, math.MaxInt64)
@@ -40,7 +40,7 @@ func (s *Settler) See(at int64, builder *schema.Builder) {
 		return
 	}
 	s.n = 0
-	// A tree with an event among some entries is not older than all of them.
+	// A tree with an event in these entries is not older than all of them.
 	before := int64(math.MinInt64)
 	if few := settleFew / settleBlock; len(s.earliest) >= few {
 		before = min(slices.Min(s.earliest[len(s.earliest)-few:]), at-int64(settleTime))

@@ -13,37 +13,37 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Skipper finds what need not be read backwards: parts of the log without a sign that
-// all selected operations have.
+// Skipper finds the parts of a log that need not be read backwards, because they lack a
+// sign that all selected operations have.
 type Skipper struct {
 	finder source.Store
 	has    func(*event.Group) bool
-	// low is the entry behind which the log has been searched, size how far it is
-	// searched next. hits are the entries with the sign that were found, others
-	// what else was met, both in the order of the log.
+	// low is the entry after which the log has been searched, size the number of
+	// entries that the next search covers. hits are the entries with the sign, others
+	// the notices and gaps, both in the order of the log.
 	low    uint64
 	size   uint64
 	hits   []uint64
 	others []Met
 }
 
-// Met is a notice, with its time of boot, or a gap.
+// Met is a notice, with the boot time of its entry, or a gap.
 type Met struct {
 	Raw  []byte
 	Boot int64
 	Gap  *source.GapError
 
-	sequence uint64 // behind which it is
+	sequence uint64 // that precedes it, or its own
 }
 
-// NewSkipper returns a Skipper that searches with a finder, as of Options, back from
-// the newest entry.
+// NewSkipper returns a Skipper that searches backwards from the newest entry with a
+// finder, see Options.Finder.
 func NewSkipper(finder source.Store, has func(*event.Group) bool, newest logstore.Cursor) *Skipper {
 	return &Skipper{finder: finder, has: has, low: newest.Sequence, size: 4 * maxPage}
 }
 
-// Before returns the last entry with the sign up to one; ok is false if there is none
-// behind begin.
+// Before returns the last entry with the sign up to at; ok is false if there is none
+// after begin.
 func (s *Skipper) Before(ctx context.Context, at logstore.Cursor, begin uint64) (hit uint64, ok bool, err error) {
 	for {
 		for n := len(s.hits); n > 0 && s.hits[n-1] > at.Sequence; n-- {
@@ -106,8 +106,8 @@ func (s *Skipper) search(ctx context.Context, to logstore.Cursor, begin uint64) 
 	return nil
 }
 
-// Between calls take with what was met behind one entry and up to another, and
-// forgets it and what is later.
+// Between calls take for the notices and gaps after the entry from, up to the entry to,
+// and discards them and all later ones.
 func (s *Skipper) Between(from, to uint64, take func(m *Met)) {
 	n := len(s.others)
 	for ; n > 0 && s.others[n-1].sequence > from; n-- {

@@ -30,7 +30,7 @@ func Connect(ctx context.Context, e *console.Environment) (*client.Client, error
 	return c, nil
 }
 
-// Error says what to do about an error of the broker.
+// Error adds the remedy to an error of the broker.
 func Error(err error) error {
 	said := err
 	var answer *client.Error
@@ -55,12 +55,12 @@ func Error(err error) error {
 	return err
 }
 
-// whyUnreachable says what to do about a broker that the bus, in its answer,
-// cannot reach.
+// whyUnreachable returns the remedy for a broker that cannot be reached according to the
+// bus, whose answer is given.
 func whyUnreachable(answer *client.Error) string {
 	if answer != nil {
 		switch name := strings.TrimPrefix(answer.Name, "org.freedesktop.DBus.Error."); {
-		// It began to start, or to answer.
+		// The broker began to start, or to answer.
 		case name == "TimedOut", name == "NoReply", strings.HasPrefix(name, "Spawn."), strings.HasPrefix(name, "org.freedesktop.systemd1."):
 			return "see systemctl status crypto-auditing-broker"
 		}

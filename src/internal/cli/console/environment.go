@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package console is what the commands of crauctl share: the environment they
-// run in, their errors and exit statuses, their options.
+// Package console has the common parts of the commands of crauctl: the environment,
+// errors and exit statuses, options.
 package console
 
 import (
@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/src/internal/config"
 )
 
-// Environment is what crauctl needs of the world around it.
+// Environment has the parts of the system that crauctl uses.
 type Environment struct {
 	Stdin    io.Reader
 	Stdout   io.Writer
@@ -24,20 +24,20 @@ type Environment struct {
 	Lookup   func(name string) (value string, ok bool)
 	Now      func() time.Time
 	Location *time.Location
-	// Version is that of the build, if it knows.
+	// Version is the version of the build, "" if unknown.
 	Version string
-	// ProcStat is the file that states the time of boot (proc(5)).
+	// ProcStat is the file with the boot time (proc(5)).
 	ProcStat string
-	// Systemd is a directory that is there if systemd runs the machine
+	// Systemd is a directory that exists if the system runs systemd
 	// (agentunit.Systemd).
 	Systemd string
 	// ConfigDirs hold the configuration of the services.
 	ConfigDirs []string
-	// RegistryDirs hold registry files of packages and the administrator.
+	// RegistryDirs hold the registry files of packages and of the administrator.
 	RegistryDirs []string
 }
 
-// System returns the environment of the process; version is that of its build.
+// System returns the environment of the process. version is the version of the build.
 func System(version string) Environment {
 	return Environment{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
@@ -56,8 +56,8 @@ func (e *Environment) Getenv(name string) string {
 	return value
 }
 
-// LogDirectory returns the directory of this machine's log, as its agent is
-// configured.
+// LogDirectory returns the directory of this machine's log, from the configuration of
+// its agent.
 func (e *Environment) LogDirectory() (string, error) {
 	files, err := config.Files("agent", e.ConfigDirs...)
 	if err != nil {
@@ -70,8 +70,7 @@ func (e *Environment) LogDirectory() (string, error) {
 	return conf.LogDir, nil
 }
 
-// BootTime returns the time of boot of this machine, in nanoseconds since the
-// Unix epoch.
+// BootTime returns the boot time of this machine, in nanoseconds since the Unix epoch.
 func (e *Environment) BootTime() (int64, error) {
 	text, err := os.ReadFile(e.ProcStat)
 	if err != nil {

@@ -12,10 +12,10 @@ const (
 	ExitFailure     = 1
 	ExitUsage       = 2
 	ExitDenied      = 3
-	ExitInterrupted = 130 // 128 and SIGINT, as shells have it
+	ExitInterrupted = 130 // 128 + SIGINT, as in shells
 )
 
-// ExitHelp ends the help of commands that read a log.
+// ExitHelp is the last part of the help of commands that read a log.
 const ExitHelp = `
 Exit status:
   0    success
@@ -36,7 +36,7 @@ func Usagef(format string, arguments ...any) error {
 	return UsageError{fmt.Errorf(format, arguments...)}
 }
 
-// RemedyError is an error whose text includes what to do about it.
+// RemedyError is an error whose text includes the remedy.
 type RemedyError struct {
 	Text string
 	Err  error
@@ -45,22 +45,22 @@ type RemedyError struct {
 func (e *RemedyError) Error() string { return e.Text }
 func (e *RemedyError) Unwrap() error { return e.Err }
 
-// ErrInterrupted is the cause of a context that ends because the user has
-// interrupted crauctl. What follows a log ends in good order otherwise.
+// ErrInterrupted is the cause of a done context if the user has interrupted crauctl.
+// Following a log ends without an error otherwise.
 var ErrInterrupted = errors.New("interrupted")
 
-// ErrReported is a failure that has been reported already.
+// ErrReported is a failure that has already been reported.
 var ErrReported = errors.New("parts of the log could not be read")
 
-// Exit statuses of commands that run another one, as env(1) and timeout(1) have
-// them: they cannot, it cannot be executed, there is none.
+// Exit statuses of commands that run another command, as in env(1) and timeout(1): own
+// failure, command not executable, command not found.
 const (
 	ExitTrace         = 125
 	ExitNotExecutable = 126
 	ExitNotFound      = 127
 )
 
-// StatusError ends crauctl with a status of its own; without an Err, silently.
+// StatusError ends crauctl with a specific exit status, silently if Err is nil.
 type StatusError struct {
 	Status int
 	Err    error

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Form is an output form; W is what writes it.
+// Form is an output form. W is the type of its writer.
 type Form[W any] struct {
 	Name, Help string
 	Write      W
@@ -39,7 +39,7 @@ func (f Forms[W]) Option(command *cobra.Command, name *string) {
 	MustComplete(command, "output", cobra.FixedCompletions(completions, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// Named returns what writes the form of a name. The error is a UsageError.
+// Named returns the writer of the form with a name. The error is a UsageError.
 func (f Forms[W]) Named(name string) (W, error) {
 	for i := range f {
 		if f[i].Name == name {
@@ -50,11 +50,11 @@ func (f Forms[W]) Named(name string) (W, error) {
 	return none, Usagef("unknown output form %q: there are %s", name, f.names())
 }
 
-// Report is the result of a command that gives one.
+// Report is the result of a command.
 type Report struct {
-	// Text writes it for people.
+	// Text writes it as text.
 	Text func(w io.Writer) error
-	// JSON are its values for programs, written one after another.
+	// JSON are the values to write as JSON, one after another.
 	JSON []any
 }
 
@@ -78,7 +78,7 @@ func (r *Report) json(w io.Writer, indent string) error {
 	return nil
 }
 
-// ReportOption is the option --output of a command that gives a Report.
+// ReportOption is the option --output of a command with a Report.
 type ReportOption struct{ name string }
 
 // Add adds the option to a command.
@@ -90,7 +90,7 @@ func (o *ReportOption) Check() error {
 	return err
 }
 
-// Write writes a report in the form that was asked for.
+// Write writes a report in the selected form.
 func (o *ReportOption) Write(w io.Writer, r Report) error {
 	write, err := reportForms().Named(o.name)
 	if err != nil {

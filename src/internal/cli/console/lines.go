@@ -43,9 +43,9 @@ func (l *Lines) Set(text string) error {
 
 func (l *Lines) Type() string { return "N" }
 
-// Complete returns the arguments of the command line with a number behind each
-// -n that has none: pflag knows no option whose value may be left out but can
-// also be an argument of its own.
+// Complete returns the arguments of the command line, with a number added after each -n
+// that lacks one: pflag does not support options whose value is optional but may be a
+// separate argument.
 func Complete(command *cobra.Command, arguments []string) []string {
 	if command.Flags().Lookup("lines") == nil {
 		return arguments
@@ -73,14 +73,13 @@ func Complete(command *cobra.Command, arguments []string) []string {
 	return all
 }
 
-// isLines reports whether an argument is the value of --lines, good or not.
+// isLines reports whether an argument is a value of --lines, valid or not.
 func isLines(argument string) bool {
 	_, err := strconv.ParseInt(argument, 10, 64)
 	return err == nil || argument == "all" || errors.Is(err, strconv.ErrRange)
 }
 
-// awaiting returns the option whose value is the argument after this one, nil if
-// there is none.
+// awaiting returns the option whose value is the next argument, nil if there is none.
 func awaiting(flags *pflag.FlagSet, argument string) *pflag.Flag {
 	if name, ok := strings.CutPrefix(argument, "--"); ok {
 		if flag := flags.Lookup(name); flag != nil && flag.NoOptDefVal == "" {

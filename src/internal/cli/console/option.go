@@ -15,16 +15,15 @@ func MustComplete(command *cobra.Command, name string, complete cobra.Completion
 	}
 }
 
-// CompleteFiles has the shell complete the names of files for options, which
-// must exist.
+// CompleteFiles makes the shell complete file names for options, which must exist.
 func CompleteFiles(command *cobra.Command, names ...string) {
 	for _, name := range names {
 		MustComplete(command, name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
 	}
 }
 
-// CompleteDirectories has the shell complete the names of directories for an
-// option, which must exist.
+// CompleteDirectories makes the shell complete directory names for an option, which must
+// exist.
 func CompleteDirectories(command *cobra.Command, name string) {
 	MustComplete(command, name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 }
@@ -37,7 +36,7 @@ func NoArguments(command *cobra.Command, arguments []string) error {
 	return nil
 }
 
-// Arguments accepts one argument or more; name is what they are.
+// Arguments accepts one argument or more; name names them in the error.
 func Arguments(name string) cobra.PositionalArgs {
 	return func(command *cobra.Command, arguments []string) error {
 		if len(arguments) == 0 {
@@ -47,7 +46,7 @@ func Arguments(name string) cobra.PositionalArgs {
 	}
 }
 
-// path returns the name of a command after that of the program.
+// path returns the name of a command without that of the program.
 func path(command *cobra.Command) string {
 	return strings.TrimPrefix(command.CommandPath(), "crauctl ")
 }

@@ -8,22 +8,21 @@ import (
 	"time"
 )
 
-// posixZone is the form of a time zone in the environment that is no name: that
-// of POSIX.1-2024, 8.3, as CET-1CEST,M3.5.0,M10.5.0/3.
+// posixZone matches a time zone that is given by its rules instead of a name
+// (POSIX.1-2024, 8.3), such as CET-1CEST,M3.5.0,M10.5.0/3.
 var posixZone = regexp.MustCompile(`^([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?[0-9]{1,3}(:[0-9]{2}){0,2}` +
 	`(([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)([+-]?[0-9]{1,3}(:[0-9]{2}){0,2})?(,[^,]+,[^,]+)?)?$`)
 
-// location returns the time zone that the variable TZ names. Package time reads
-// names only.
+// location returns the time zone of the variable TZ. Package time only supports names.
 func location(tz string) *time.Location {
 	if !posixZone.MatchString(tz) {
 		return time.Local
 	}
 	if named, err := time.LoadLocation(tz); err == nil {
-		return named // EST5EDT is a name, too
+		return named // EST5EDT is also a name
 	}
-	// A file of the time zone database (RFC 9636) without transitions, which ends
-	// with the rules for all that follow.
+	// A file of the time zone database (RFC 9636) without transitions. It ends with the
+	// rules for all later times.
 	file := make([]byte, 0, 128)
 	for range 2 {
 		file = append(file, "TZif2"...)

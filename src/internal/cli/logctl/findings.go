@@ -12,28 +12,28 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// findings are what a log reports of itself, in its order. The zero value is
-// that of no log.
+// findings are the notices that a log contains about itself, in its order. The zero value
+// has none.
 type findings struct {
 	counts   map[render.Kind]uint64
 	newest   []*render.Notice
 	removals render.Removals
-	// told reports whether the log says of its first segment that a version
-	// wrote it which records removals, or that it may be an older one.
+	// told reports whether the version that wrote the first segment is known, records
+	// whether that version may record removals.
 	told, records bool
 }
 
-// maxNotices is how many notices a report lists.
+// maxNotices bounds the notices that a report lists.
 const maxNotices = 20
 
-// chunk takes the notices of a chunk. first says that it is in the first segment
-// of the log.
+// chunk adds the notices of a chunk. first reports whether it is in the log's first
+// segment.
 func (f *findings) chunk(h *logstore.Header, entries []byte, first bool) {
 	var g event.Group
 	for len(entries) > 0 {
 		n, err := event.Decode(entries, &g)
 		if err != nil {
-			return // what reads the entries reports it
+			return // the reader of the entries reports it
 		}
 		f.add(&g, h.Offset, first)
 		entries = entries[n:]
@@ -42,8 +42,8 @@ func (f *findings) chunk(h *logstore.Header, entries []byte, first bool) {
 
 func (f *findings) add(g *event.Group, boot int64, first bool) {
 	if r, ok := g.Recording(); ok && !f.told {
-		// A version that records removals ends its segments with a stop and
-		// begins them with a start. A start in a later segment does not say what
+		// A version that records removals ends its segments with a stop and begins them
+		// with a start. A start in a later segment does not identify the version that
 		// wrote the first one.
 		f.told, f.records = true, first || r.State == event.Stopped
 	}
@@ -65,14 +65,14 @@ func (f *findings) add(g *event.Group, boot int64, first bool) {
 	f.newest = append(f.newest, n)
 }
 
-// recorded reports whether the log accounts for the removal of the entries up to
-// one, as far as it can: version 0.1.0 kept no records.
+// recorded reports whether the log has a record of the removal of all entries up to
+// last, or may lack it because version 0.1.0 wrote no such records.
 func (f *findings) recorded(last uint64) bool {
 	return last == 0 || f.removals.Cover(last) || !f.records && !f.removals.Known
 }
 
-// lines returns the findings for people: how many of each kind there are, then
-// the newest. None if there are none.
+// lines returns the findings as text: the number of each kind, then the newest. It
+// returns nil without findings.
 func (f *findings) lines(location *time.Location) []string {
 	var counts []string
 	all := uint64(0)
@@ -96,7 +96,7 @@ func (f *findings) lines(location *time.Location) []string {
 	return lines
 }
 
-// findingsJSON is the JSON form: how many of each kind there are, and the newest.
+// findingsJSON is the JSON form: the number of each kind, and the newest.
 type findingsJSON struct {
 	Counts map[render.Kind]uint64 `json:"counts"`
 	Newest []json.RawMessage      `json:"newest"`

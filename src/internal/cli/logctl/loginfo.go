@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logctl is the commands of crauctl about the log as a whole: log-info,
+// Package logctl implements the commands of crauctl for the log as a whole: log-info,
 // verify, vacuum and subscriptions.
 package logctl
 
@@ -27,7 +27,7 @@ import (
 	"crypto-auditing/src/internal/logstore/verify"
 )
 
-// directoryFlags are the options that the commands about a directory share.
+// directoryFlags are the common options of the commands for a directory.
 type directoryFlags struct {
 	directory string
 	output    console.ReportOption
@@ -95,11 +95,11 @@ that only has the name of one foreign; the exit status is 1 then.
 	return command
 }
 
-// unreadable returns why the first file cannot be described that cannot.
+// unreadable returns the error of the first file that cannot be described, nil if none.
 func unreadable(segments []verify.Info) error {
 	for i := range segments {
 		if e := segments[i].Unreadable; e != nil {
-			return errors.New(e.Error()) // not one of permission, as in verify
+			return errors.New(e.Error()) // hides a permission error, as in verify
 		}
 		if e := segments[i].Foreign; e != nil {
 			return e
@@ -133,8 +133,8 @@ func sum(segments []verify.Info) (s sums) {
 	return s
 }
 
-// readFindings reads what a log reports of itself. It passes over what cannot be
-// read, which the description of the segments counts.
+// readFindings reads the findings of a log. It skips unreadable parts, which the
+// description of the segments counts.
 func readFindings(ctx context.Context, directory string) (*findings, error) {
 	r, err := logstore.OpenReader(directory, logstore.ReaderOptions{EntryLen: event.Len, Query: logstore.NoticesOnly()})
 	var f findings
@@ -223,13 +223,14 @@ type segmentJSON struct {
 	Bytes        int64   `json:"bytes"`
 	Uncompressed uint64  `json:"bytes_uncompressed"`
 	Damaged      int     `json:"damaged_parts"`
-	// Unreadable is why the segment cannot be read; the times are 0 then.
+	// Unreadable is the reason why the segment cannot be read; the times are 0 then.
 	Unreadable string `json:"unreadable,omitempty"`
-	// Foreign is why the file is not a segment of the log.
+	// Foreign is the reason why the file is not a segment of the log.
 	Foreign string `json:"foreign,omitempty"`
 }
 
-// infoJSON returns an object per segment, then one with the findings. Times are seconds since the Unix epoch, as in the JSON of a query.
+// infoJSON returns an object for each segment, then one with the findings. Times are
+// seconds since the Unix epoch, as in the JSON of a query.
 func infoJSON(segments []verify.Info, found *findings) (values []any) {
 	for i := range segments {
 		s := &segments[i]
@@ -254,5 +255,5 @@ func infoJSON(segments []verify.Info, found *findings) (values []any) {
 	}{found.json()})
 }
 
-// join joins the sentences of a report.
+// join joins the lines of a report.
 func join(lines ...string) string { return strings.Join(lines, "\n") + "\n" }

@@ -80,7 +80,7 @@ func listSubscriptions(ctx context.Context, e *console.Environment, output *cons
 		if n := strings.Compare(a.Name, b.Name); n != 0 && a.Name != "" && b.Name != "" {
 			return n
 		} else if n != 0 {
-			return -n // the ephemeral ones last
+			return -n // ephemeral subscriptions last
 		}
 		return int(a.User) - int(b.User)
 	})
@@ -115,7 +115,7 @@ func writeSubscriptions(w io.Writer, list []client.SubscriptionInfo, location *t
 	return table.Flush()
 }
 
-// userName returns the name of a user, or the number of one without.
+// userName returns the name of a user, or the number if there is no name.
 func userName(id uint32) string {
 	number := strconv.FormatUint(uint64(id), 10)
 	u, err := user.LookupId(number)
@@ -125,7 +125,7 @@ func userName(id uint32) string {
 	return u.Username
 }
 
-// filterText returns a filter in one line.
+// filterText formats a filter in one line.
 func filterText(f *client.Filter, location *time.Location) string {
 	var parts []string
 	fields := f.Lists()
@@ -180,7 +180,7 @@ func subscriptionsJSON(list []client.SubscriptionInfo) (values []any) {
 	return values
 }
 
-// deleteSubscriptions deletes what it can; the error joins what it cannot.
+// deleteSubscriptions deletes all subscriptions that it can; the error joins the failures.
 func deleteSubscriptions(ctx context.Context, e *console.Environment, names []string, owner string) error {
 	c, err := bus.Connect(ctx, e)
 	if err != nil {
@@ -228,8 +228,8 @@ func userID(owner string) (uint32, error) {
 	return uint32(id), nil
 }
 
-// completeSubscription completes the names of durable subscriptions, as far as
-// they may be known without asking anybody.
+// completeSubscription completes the names of durable subscriptions that the user may
+// list without authentication.
 func completeSubscription(ctx context.Context, e *console.Environment, already []string) ([]string, cobra.ShellCompDirective) {
 	if ctx == nil {
 		ctx = context.Background()
@@ -237,7 +237,7 @@ func completeSubscription(ctx context.Context, e *console.Environment, already [
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	quiet := *e
-	quiet.Stdin = nil // nobody is asked for a password
+	quiet.Stdin = nil // no prompt for a password
 	c, err := bus.Connect(ctx, &quiet)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError

@@ -22,7 +22,7 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// exitBusHelp ends the help of commands that only the broker can do.
+// exitBusHelp is the last part of the help of commands that need the broker.
 const exitBusHelp = `
 Exit status:
   0    success
@@ -36,7 +36,7 @@ Exit status:
 func NewVacuumCommand(e *console.Environment) *cobra.Command {
 	var changes client.Retention
 	var output console.ReportOption
-	// The options as given, by the key of their rule.
+	// The option values as given, by the key of their rule.
 	given := map[string]*string{}
 	command := &cobra.Command{
 		Use:   "vacuum",
@@ -75,7 +75,7 @@ To remove the whole log at once, every file but the one that is written to, take
 		switch value := r.Value.(type) {
 		case *bool:
 			flags.BoolVar(value, r.Option, false, r.Help)
-		case *uint32: // given as the limit that it is a share of
+		case *uint32: // set by the option of the limit, if that is a percentage
 		default:
 			given[r.Key] = flags.String(r.Option, "", r.Help)
 		}
@@ -85,7 +85,7 @@ To remove the whole log at once, every file but the one that is written to, take
 	return command
 }
 
-// read sets a rule to the value of its option.
+// read parses the value of an option into its rule.
 func read(changes *client.Retention, r *retention.Rule, text string) (err error) {
 	switch value := r.Value.(type) {
 	case **time.Duration:
@@ -108,7 +108,7 @@ func read(changes *client.Retention, r *retention.Rule, text string) (err error)
 	return nil
 }
 
-// limitingSpan reads a duration that limits something; infinity is no limit.
+// limitingSpan parses a duration that is a limit; "infinity" yields 0, which is no limit.
 func limitingSpan(text string) (time.Duration, error) {
 	span, err := quantity.ParseDuration(text, 0)
 	if span == quantity.Infinity {
@@ -117,7 +117,7 @@ func limitingSpan(text string) (time.Duration, error) {
 	return span, err
 }
 
-// sizeOrShare reads a number of bytes or a percentage; one of them is returned.
+// sizeOrShare parses a number of bytes or a percentage and returns one of them.
 func sizeOrShare(text string) (size *uint64, percent uint32, err error) {
 	if p, ok := quantity.ParsePercent(text); ok && p > 0 {
 		return nil, uint32(p), nil
@@ -129,7 +129,7 @@ func sizeOrShare(text string) (size *uint64, percent uint32, err error) {
 	return &bytes, 0, err
 }
 
-// vacuum has the broker truncate the log and says what went.
+// vacuum makes the broker truncate the log and prints what was removed.
 func vacuum(ctx context.Context, e *console.Environment, r client.Retention, output *console.ReportOption) error {
 	c, err := bus.Connect(ctx, e)
 	if err != nil {
@@ -138,7 +138,7 @@ func vacuum(ctx context.Context, e *console.Environment, r client.Retention, out
 	defer c.Close()
 	removed, err := c.Truncate(ctx, r)
 	if errors.Is(err, fs.ErrPermission) {
-		// The group does not help here.
+		// Membership in the group is not sufficient for this.
 		return &console.RemedyError{Text: "not authorised to remove a part of the log: use sudo", Err: err}
 	}
 	if err != nil {

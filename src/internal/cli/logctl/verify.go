@@ -66,7 +66,7 @@ type verifyFlags struct {
 	afterCursor, hash string
 }
 
-// begin sets where the check begins.
+// begin sets the position at which the check begins.
 func (f *verifyFlags) begin(o *verify.Options) error {
 	if f.afterCursor == "" {
 		if f.hash != "" {
@@ -95,7 +95,7 @@ func (f *verifyFlags) begin(o *verify.Options) error {
 	return nil
 }
 
-// errBroken says that a log is not whole, which has been told.
+// errBroken indicates a log that is not whole, which has already been reported.
 var errBroken = errors.New("the log is not whole")
 
 func runVerify(ctx context.Context, e *console.Environment, f *verifyFlags) error {
@@ -133,7 +133,7 @@ func runVerify(ctx context.Context, e *console.Environment, f *verifyFlags) erro
 	}
 	switch {
 	case report.Break != nil:
-		// It is no error of permission, even if a file of the log has a wrong one.
+		// Not a permission error, even if a file of the log has wrong permissions.
 		return fmt.Errorf("%w: %s", errBroken, report.Break.Error())
 	case !v.whole():
 		return fmt.Errorf("%w: %s", errBroken, found.removals.Sentence(report.Before, e.Location))
@@ -141,23 +141,22 @@ func runVerify(ctx context.Context, e *console.Environment, f *verifyFlags) erro
 	return nil
 }
 
-// verdict is what is to be said of a log.
+// verdict is the result for a log.
 type verdict struct {
 	*verify.Report
 
 	findings *findings
 }
 
-// whole reports whether all of the log is as it should be, up to its break if it
-// has one.
+// whole reports whether the log is intact and has a record of all removals.
 func (v verdict) whole() bool { return v.Break == nil && v.findings.recorded(v.Before) }
 
-// cursor is behind the last entry that was checked.
+// cursor returns the cursor after the last checked entry.
 func (v verdict) cursor() string {
 	return logstore.Cursor{Store: v.Store, Sequence: v.LastSequence}.String()
 }
 
-// text is the report for people.
+// text formats the report as text.
 func (v verdict) text(location *time.Location) string {
 	r := v.Report
 	verdict := "all is as it should be"
@@ -216,12 +215,13 @@ type reportJSON struct {
 	Hash          string     `json:"hash"`
 	Jumps         int        `json:"jumps"`
 	Torn          []tornJSON `json:"torn"`
-	// Unreadable are the names of segments, Foreign those of files that are none.
+	// Unreadable are the names of unreadable segments, Foreign of files that are not
+	// segments.
 	Unreadable []string   `json:"unreadable,omitempty"`
 	Foreign    []string   `json:"foreign,omitempty"`
 	Break      *breakJSON `json:"break,omitempty"`
-	// Before is the last entry that is not in the log any more, Accounted
-	// whether its removal is on record as far as the log can tell.
+	// Before is the last entry before the log's oldest one, Accounted whether the
+	// removal of the entries up to it is on record, as far as the log can show.
 	Before    uint64       `json:"last_sequence_before"`
 	Accounted bool         `json:"removal_accounted"`
 	Notices   findingsJSON `json:"notices"`

@@ -11,27 +11,27 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Items are printed in batches of batchSize, of which batches are under way at
-// most. A batch is sent earlier if its items are older than maxDelay, so that
-// rare ones are seen as they are found.
+// Items are printed in batches of batchSize, at most batches of them at the same time. A
+// batch is sent earlier if its items are older than maxDelay, so that rare items appear
+// without delay.
 const (
 	batchSize = 64
 	batches   = 8
 	maxDelay  = 100 * time.Millisecond
 )
 
-// aside prints items in a goroutine of its own, in their order, while further
-// trees are built. The other methods are for one goroutine.
+// aside prints items in order in a separate goroutine, while further trees are built.
+// The other methods must be used by one goroutine only.
 type aside struct {
 	ctx     context.Context // of the query
 	out     *Output
-	release func(*schema.Span) // takes back trees
+	release func(*schema.Span) // reuses trees
 
 	batch []Item
-	sent  time.Time // the last batch
-	dirty bool      // something may not be written yet
+	sent  time.Time // when the last batch was sent
+	dirty bool      // items may not be written yet
 	work  chan work
-	// printed are batches whose items are printed.
+	// printed are batches that were printed and can be reused.
 	printed chan []Item
 	failed  atomic.Pointer[error]
 	printer sync.WaitGroup
@@ -44,8 +44,8 @@ type work struct {
 	flush bool
 }
 
-// PrintAside has what follows printed in another goroutine. Trees are given back
-// to release when they are printed.
+// PrintAside makes Print use another goroutine. It calls release with each tree that was
+// printed.
 func (o *Output) PrintAside(ctx context.Context, release func(*schema.Span)) {
 	a := &aside{
 		ctx: ctx, out: o, release: release, sent: time.Now(),
@@ -76,7 +76,7 @@ func (a *aside) run() {
 	}
 }
 
-// err returns why printing has ended.
+// err returns the error that ended printing.
 func (a *aside) err() error {
 	if err := a.failed.Load(); err != nil {
 		return *err
@@ -107,7 +107,7 @@ func (a *aside) flush() error {
 	return a.err()
 }
 
-// send gives the batch to the printer and takes a printed one for the next.
+// send sends the batch to the printer and gets a printed batch for reuse.
 func (a *aside) send(flush bool) {
 	if a.stuck {
 		a.batch = a.batch[:0]
@@ -118,7 +118,7 @@ func (a *aside) send(flush bool) {
 	select {
 	case a.batch = <-a.printed:
 	case <-a.ctx.Done():
-		// A write that does not end must not hold up the end of the query.
+		// A write that blocks must not delay the end of the query.
 		select {
 		case a.batch = <-a.printed:
 		case <-time.After(time.Second):
@@ -135,8 +135,8 @@ func (a *aside) send(flush bool) {
 	a.batch = a.batch[:0]
 }
 
-// close waits until all items are printed, or the context is done and a write does
-// not end.
+// close waits until all items are printed, or, once the context is done, for at most one
+// second.
 func (a *aside) close() error {
 	a.send(false)
 	close(a.work)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package output writes what a query shows: to standard output or a pager, in the
-// goroutine of the caller or in one of its own.
+// Package output writes the results of a query to standard output or a pager, in the
+// caller's goroutine or a separate one.
 package output
 
 import (
@@ -20,41 +20,41 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// ErrLeft says that the output is read no longer, which is no failure.
+// ErrLeft indicates that the reader of the output has closed it, which is not a failure.
 var ErrLeft = errors.New("the output is not read any more")
 
 // Item is a tree or a notice.
 type Item struct {
 	Root    *schema.Span
-	Entries []render.Entry // of the tree, for forms that want them
+	Entries []render.Entry // of the tree, for forms that need them
 	Notice  *render.Notice
 }
 
 // Options of an Output.
 type Options struct {
 	Form render.Form
-	// Render is what the form needs; terminal and warnings are set by Open.
+	// Render are the options of the form; Open sets terminal and warnings.
 	Render render.Options
-	// Pager shows the output in a pager, if it is on a terminal, PagerEnd the end
-	// of it.
+	// Pager shows the output in a pager if it is a terminal, PagerEnd begins at its
+	// end.
 	Pager, PagerEnd bool
-	// Meter is the progress that makes room for the output, nil if there is none.
+	// Meter is the progress line to erase before output, nil if there is none.
 	Meter *progress.Meter
-	// Left is called when the output is not read any more.
+	// Left is called when the reader of the output has closed it.
 	Left func()
 }
 
-// Output is where a query writes: standard output, or a pager. It is for one
-// goroutine.
+// Output is the output of a query: standard output, or a pager. It must be used by one
+// goroutine only.
 type Output struct {
 	printer render.Printer
 	buffer  *bufio.Writer
 	pager   *terminal.Pager
-	// warnings are held back while a pager has the screen.
+	// warnings are buffered while a pager uses the terminal.
 	warnings bytes.Buffer
 	stderr   io.Writer
-	aside    *aside // nil: items are printed at once
-	stuck    bool   // a write does not end
+	aside    *aside // nil: items are printed synchronously
+	stuck    bool   // a write blocks
 }
 
 // Open opens the output of a command.
@@ -65,7 +65,7 @@ func Open(e *console.Environment, options Options) (*Output, error) {
 	w := options.Meter.Writer(e.Stdout)
 	if terminal.Is(e.Stdout) {
 		if options.Form.Raw {
-			// Its strings are as they came, and a terminal would act on them.
+			// Strings are printed unmodified, and could control a terminal.
 			return nil, console.Usagef("this output form is not for a terminal: write it to a file or a program")
 		}
 		r.Color = terminal.HasColor(e.Getenv)
@@ -78,8 +78,8 @@ func Open(e *console.Environment, options Options) (*Output, error) {
 	return o, nil
 }
 
-// screen is a terminal that is given to a pager when there is something to show:
-// until then, it shows the progress.
+// screen is a terminal that shows the progress until the first output, and a pager from
+// then on.
 type screen struct {
 	options Options
 	lookup  func(string) (string, bool)
@@ -104,12 +104,12 @@ func (s *screen) Write(b []byte) (int, error) {
 	return s.w.Write(b)
 }
 
-// warnings writes what is no part of the output.
+// warnings writes messages that are not part of the output.
 type warnings struct{ *Output }
 
 func (w warnings) Write(b []byte) (int, error) { return w.Notes().Write(b) }
 
-// Print writes an item, or has it written soon.
+// Print writes an item, or queues it after PrintAside.
 func (o *Output) Print(i Item) error {
 	if o.aside != nil {
 		return o.aside.add(i)
@@ -130,14 +130,14 @@ func (o *Output) write(i *Item) error {
 	return nil
 }
 
-// Release gives back a tree that is not shown.
+// Release releases a tree that is not shown.
 func (o *Output) Release(root *schema.Span) {
 	if o.aside != nil {
 		o.aside.release(root)
 	}
 }
 
-// Tick has what was printed written, from time to time.
+// Tick writes printed items that have been buffered for long. Call it regularly.
 func (o *Output) Tick() error {
 	if o.aside == nil {
 		return nil
@@ -145,7 +145,7 @@ func (o *Output) Tick() error {
 	return o.aside.tick()
 }
 
-// Flush writes what is buffered.
+// Flush writes the buffered output.
 func (o *Output) Flush() error {
 	if o.aside != nil {
 		return o.aside.flush()
@@ -160,7 +160,7 @@ func (o *Output) flushBuffer() error {
 	return nil
 }
 
-// Finish ends the form.
+// Finish completes the form.
 func (o *Output) Finish() error {
 	if err := o.join(); err != nil {
 		return err
@@ -171,7 +171,7 @@ func (o *Output) Finish() error {
 	return nil
 }
 
-// join waits until all is printed.
+// join waits until all items are printed.
 func (o *Output) join() error {
 	if o.aside == nil {
 		return nil
@@ -181,8 +181,7 @@ func (o *Output) join() error {
 	return err
 }
 
-// Close writes what is left, unless the query was told to end and nobody takes
-// it.
+// Close writes the buffered output, unless the reader has closed the output.
 func (o *Output) Close(ctx context.Context) error {
 	err := o.join()
 	if o.stuck {
@@ -200,7 +199,7 @@ func (o *Output) Close(ctx context.Context) error {
 	return err
 }
 
-// Notes is where to say what is no part of the output.
+// Notes returns the writer for messages that are not part of the output.
 func (o *Output) Notes() io.Writer {
 	if o.pager != nil {
 		return &o.warnings
@@ -208,7 +207,7 @@ func (o *Output) Notes() io.Writer {
 	return o.stderr
 }
 
-// WriteLine writes a line of text after what was printed.
+// WriteLine writes a line of text after the printed items.
 func (o *Output) WriteLine(line string) error {
 	if _, err := o.buffer.WriteString(line + "\n"); err != nil {
 		return writeError(err)

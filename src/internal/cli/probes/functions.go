@@ -9,10 +9,10 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// libraryReport is what the function source decodes of a library without probes.
+// libraryReport is what the function source decodes from a library without probes.
 type libraryReport struct {
 	Family string `json:"family"`
-	// Handshakes and PublicKey are whether each can be recorded.
+	// Handshakes and PublicKey report what can be recorded.
 	Handshakes bool `json:"handshakes"`
 	PublicKey  bool `json:"public_key"`
 	// Static: both layers are in one file.
@@ -48,8 +48,8 @@ type refusalReport struct {
 	Why  string `json:"why"`
 }
 
-// newLibraryReport decodes the file at path, nil if it has no known library or
-// cannot be read, which its probes have shown by then.
+// newLibraryReport decodes the file at path. It returns nil if the file has no known
+// library or cannot be read; the report on its probes has the error then.
 func newLibraryReport(path string) *libraryReport {
 	lib, err := layout.Open(path)
 	if err != nil {
@@ -103,7 +103,7 @@ func (r *libraryReport) writeText(t *tabwriter.Writer) {
 	}
 }
 
-// layers returns what can be recorded, for people.
+// layers returns what can be recorded, as text.
 func (r *libraryReport) layers() string {
 	switch {
 	case r.Handshakes && r.PublicKey:

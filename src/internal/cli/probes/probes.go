@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package probes is crauctl probes: it shows the probes of libraries and programs.
+// Package probes implements crauctl probes, which lists the probes of libraries and
+// programs.
 package probes
 
 import (
@@ -17,8 +18,8 @@ import (
 	"crypto-auditing/src/internal/usdt"
 )
 
-// NewCommand returns the command that shows the probes of files. It
-// reads the files and nothing else: no service, no log.
+// NewCommand returns crauctl probes. The command reads only the files, no service and no
+// log.
 func NewCommand() *cobra.Command {
 	var options probesOptions
 	cmd := &cobra.Command{
@@ -62,8 +63,8 @@ type probesOptions struct {
 	all    bool
 }
 
-// runProbes writes what the files say to w. A file that is not good does not
-// keep the others from being shown; the error joins what is wrong with each.
+// runProbes writes the reports of the files to w. A file with an error does not prevent
+// the output of the others; the error joins the errors of all files.
 func runProbes(w io.Writer, paths []string, options probesOptions) error {
 	if err := options.output.Check(); err != nil {
 		return err
@@ -98,15 +99,13 @@ func runProbes(w io.Writer, paths []string, options probesOptions) error {
 	return nil
 }
 
-// filesError is what is wrong with each of several files, a line for each. It
-// wraps nothing: whether a library may be read says nothing of the log, which
-// the other commands' exit status speaks of.
+// filesError joins the errors of several files, one per line. It wraps nothing: the exit
+// status for a denied permission is about the log, not about libraries.
 type filesError []error
 
 func (e filesError) Error() string { return errors.Join(e...).Error() }
 
-// withRemedy adds to an error of usdt.Open what can be done about it, where
-// the error does not say so itself.
+// withRemedy adds the remedy to an error of usdt.Open that does not include it.
 func withRemedy(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):

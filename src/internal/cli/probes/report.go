@@ -16,25 +16,25 @@ import (
 	"crypto-auditing/src/internal/usdt"
 )
 
-// probesReport is what is shown of one file. Its JSON form is an interface:
-// keys are added, never changed. Addresses and offsets are plain numbers.
+// probesReport is the report on one file. Its JSON form is a stable interface: keys are
+// added, never changed. Addresses and offsets are plain numbers.
 type probesReport struct {
 	File    string `json:"file"`
 	BuildID string `json:"build_id,omitempty"`
 	Machine string `json:"machine,omitempty"`
-	// Providers are those of the audit first, then the others if asked for.
+	// Providers are the crypto-auditing providers, then the others if requested.
 	Providers []providerReport `json:"providers,omitempty"`
-	// Unusable describes the notes that no site could be read from.
+	// Unusable describes the notes that no site could be parsed from.
 	Unusable []string `json:"unusable,omitempty"`
-	// Library is what the source "function" decodes of a library that it knows.
+	// Library is what the function source decodes from a known library.
 	Library *libraryReport `json:"library,omitempty"`
-	// Error says why the file is not good.
+	// Error is the problem of the file.
 	Error string `json:"error,omitempty"`
 
-	// hidden are the providers not shown.
+	// hidden are the names of the providers that are not listed.
 	hidden []string
-	// found tells that there is a site of a probe of the audit. broken counts
-	// those that cannot be used, firstBroken is the reason of the first.
+	// found reports a site of a crypto-auditing probe. broken counts the unusable
+	// ones, firstBroken is the reason of the first.
 	found       bool
 	broken      int
 	firstBroken string
@@ -42,7 +42,7 @@ type probesReport struct {
 
 type providerReport struct {
 	Name string `json:"name"`
-	// Accepted tells the providers whose probes the agent attaches to.
+	// Accepted reports whether the agent attaches to the provider's probes.
 	Accepted bool          `json:"accepted"`
 	Probes   []probeReport `json:"probes"`
 }
@@ -60,15 +60,14 @@ type siteReport struct {
 	Nop              string           `json:"nop"`
 	Spec             string           `json:"spec"`
 	Arguments        []argumentReport `json:"arguments"`
-	// Problem says why nothing is recorded at the site.
+	// Problem is the reason why the site is not recorded.
 	Problem string `json:"problem,omitempty"`
 }
 
-// argumentReport is one argument. Which of the keys there are follows from
-// Kind: value for a constant, register and shift for a register, register,
-// index, scale and offset for memory.
+// argumentReport is one argument. Kind determines the keys: value for a constant;
+// register and shift for a register; register, index, scale and offset for memory.
 type argumentReport struct {
-	// Name is the parameter's name, where the probe is one of the audit.
+	// Name is the parameter's name, for crypto-auditing probes.
 	Name     string `json:"name,omitempty"`
 	Kind     string `json:"kind"`
 	Size     int8   `json:"size"`
@@ -83,8 +82,8 @@ type argumentReport struct {
 	text string
 }
 
-// newProbesReport sorts the sites of a file by provider and probe, in the
-// order in which the file names them; providers of the audit come first.
+// newProbesReport groups the sites of a file by provider and probe, in the order of the
+// file, crypto-auditing providers first.
 func newProbesReport(f *usdt.File, all bool) probesReport {
 	r := probesReport{
 		File:    f.Path,
@@ -119,8 +118,8 @@ func newProbesReport(f *usdt.File, all bool) probesReport {
 	return r
 }
 
-// mayBeOurs reports whether an error of usdt.File may have cost a site of the
-// audit. A note that does not say whose it is may be one.
+// mayBeOurs reports whether an error of usdt.File may concern a crypto-auditing site. A
+// note of unknown provider may.
 func mayBeOurs(err error) bool {
 	var note *usdt.NoteError
 	if !errors.As(err, &note) || note.Provider == "" {
@@ -130,13 +129,13 @@ func mayBeOurs(err error) bool {
 	return provider.Accepted(note.Provider) && (known || note.Name == "")
 }
 
-// acceptedNote reports whether err is of a note of an accepted provider.
+// acceptedNote reports whether err concerns a note of an accepted provider.
 func acceptedNote(err error) bool {
 	var note *usdt.NoteError
 	return errors.As(err, &note) && provider.Accepted(note.Provider)
 }
 
-// breaks counts a site of the audit that cannot be used.
+// breaks counts an unusable crypto-auditing site.
 func (r *probesReport) breaks(why string) {
 	if r.broken == 0 {
 		r.firstBroken = why
@@ -153,7 +152,7 @@ func (r *probesReport) hide(name string) {
 	r.hidden = append(r.hidden, name)
 }
 
-// add puts a site at its place.
+// add adds a site to its provider and probe.
 func (r *probesReport) add(s *usdt.Site) {
 	var group *providerReport
 	for i := range r.Providers {
@@ -183,7 +182,7 @@ func (r *probesReport) add(s *usdt.Site) {
 			r.breaks(fmt.Sprintf("%s:%s at %#x %s", s.Provider, s.Name, s.Addr, site.Problem))
 		}
 	} else if group.Accepted {
-		// Not an error: the draft names are words others may use too.
+		// Not an error: others may use the provider names of the draft, too.
 		site.Problem = "is not a probe of the audit"
 	}
 	probe.Sites = append(probe.Sites, site)
@@ -202,7 +201,7 @@ func newSiteReport(s *usdt.Site) siteReport {
 	return r
 }
 
-// name gives the arguments the names of the probe's parameters.
+// name sets the names of the arguments to those of the probe's parameters.
 func (s *siteReport) name(parameters []string) {
 	if len(parameters) != len(s.Arguments) {
 		s.Problem = fmt.Sprintf("has %s, not the %d of the probe: %s",
@@ -235,7 +234,7 @@ func newArgumentReport(a *capture.Arg) argumentReport {
 	return r
 }
 
-// problem returns why a file that was read is not good, nil when it is.
+// problem returns the problem of a file that was read, nil if there is none.
 func (r *probesReport) problem() error {
 	switch {
 	case r.broken == 1:
@@ -249,9 +248,9 @@ func (r *probesReport) problem() error {
 	return nil
 }
 
-// writeProbesText writes the reports of the files that were read.
+// writeProbesText writes the reports of the files as text.
 func writeProbesText(w io.Writer, reports []probesReport) error {
-	// Errors of the writer come out at Flush.
+	// Flush returns the errors of the writer.
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	first := true
 	for i := range reports {
@@ -298,7 +297,7 @@ func (r *probesReport) writeText(t *tabwriter.Writer) {
 	}
 }
 
-// remark tells in text what Accepted tells in JSON.
+// remark is the text for Accepted.
 func (p *providerReport) remark() string {
 	switch {
 	case p.Name == provider.Name:
@@ -334,7 +333,7 @@ func (s *siteReport) writeText(t *tabwriter.Writer) {
 	}
 }
 
-// count returns a number with what it counts.
+// count formats a number with its noun.
 func count(n int, what string) string { return fmt.Sprintf("%d %s", n, plural(n, what)) }
 
 func plural(n int, what string) string {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package progress shows on a terminal how far a long task has got, how fast it
-// is and how long it still takes, as pv(1) does.
+// Package progress shows the progress, speed and remaining time of a long task on a
+// terminal, like pv(1).
 package progress
 
 import (
@@ -27,24 +27,22 @@ const (
 
 // Options of a Meter.
 type Options struct {
-	// Verb begins the line: "Verifying".
+	// Verb is the first word of the line: "Verifying".
 	Verb string
 	Unit Unit
-	// Quiet shows nothing, as the option -q.
+	// Quiet disables the line, for the option -q.
 	Quiet bool
-	// Delay is how long a task takes at least of which anything is shown;
-	// default 2 s.
+	// Delay is the time after which the line appears; default 2 s.
 	Delay time.Duration
 	// Interval is the time between two updates of the line; default 250 ms.
 	Interval time.Duration
 }
 
-// Meter is a line on standard error that reports the progress of a task. It
-// appears only if the task takes longer than Options.Delay, and disappears when
-// other output is written through Writer and at Stop. A nil Meter shows nothing.
+// Meter is a line on standard error with the progress of a task. It appears if the task
+// takes longer than Options.Delay, and disappears when other output is written through
+// Writer, and at Stop. A nil Meter shows nothing.
 //
-// The methods may be called by several goroutines; Set never waits for the
-// terminal.
+// The methods are safe for concurrent use; Set never waits for the terminal.
 type Meter struct {
 	options Options
 	screen  io.Writer
@@ -56,16 +54,16 @@ type Meter struct {
 	stop    chan struct{}
 	stopped sync.WaitGroup
 
-	mu    sync.Mutex // of the screen, and what follows
+	mu    sync.Mutex // protects the screen and the fields below
 	drawn bool
-	// hidden is the time before which nothing is drawn, since output is being
-	// written to a terminal; partial reports that this output ends inside a line.
+	// hidden is the time until which nothing is drawn, because output is being written
+	// to a terminal; partial reports that this output does not end with a newline.
 	hidden  time.Time
 	partial bool
 }
 
-// Start begins a task. The Meter is nil if standard error is not a terminal that
-// can erase a line, or nothing is to be shown.
+// Start starts a task. The Meter is nil if standard error is not a terminal that can
+// erase a line, or with Options.Quiet.
 func Start(e *console.Environment, o Options) *Meter {
 	if o.Quiet || !terminal.Is(e.Stderr) || e.Getenv("TERM") == "dumb" {
 		return nil
@@ -81,8 +79,8 @@ func Start(e *console.Environment, o Options) *Meter {
 	return m
 }
 
-// Set reports that done of total are done, in the unit of the Meter. A total of 0
-// is not known.
+// Set reports the progress: done of total, in the unit of the Meter. 0 is an unknown
+// total.
 func (m *Meter) Set(done, total int64) {
 	if m == nil {
 		return
@@ -91,7 +89,7 @@ func (m *Meter) Set(done, total int64) {
 	m.done.Store(done)
 }
 
-// Stop erases the line and ends the Meter. It may be called again.
+// Stop erases the line and ends the Meter. It may be called repeatedly.
 func (m *Meter) Stop() {
 	if m == nil {
 		return
@@ -109,11 +107,11 @@ func (m *Meter) Stop() {
 	m.erase()
 }
 
-// pause is how long the line stays away after output on a terminal.
+// pause is the time for which output to a terminal hides the line.
 const pause = time.Second
 
-// Writer returns a writer that erases the line before it writes to w. While w is
-// a terminal on which output appears, the line stays away.
+// Writer returns a writer that erases the line before it writes to w. If w is a
+// terminal, the line stays hidden during output.
 func (m *Meter) Writer(w io.Writer) io.Writer {
 	if m == nil {
 		return w
@@ -138,7 +136,7 @@ func (w *writer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// run draws the line from time to time.
+// run draws the line periodically.
 func (m *Meter) run() {
 	delay := time.NewTimer(m.options.Delay)
 	defer delay.Stop()
@@ -159,7 +157,7 @@ func (m *Meter) run() {
 	}
 }
 
-// erase takes the line from the screen. m.mu is held.
+// erase erases the line. The caller holds m.mu.
 func (m *Meter) erase() {
 	if m.drawn {
 		_, _ = io.WriteString(m.screen, "\r\x1b[K")
@@ -171,12 +169,12 @@ func (m *Meter) draw() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
-	// A job in the background does not write over what the shell shows.
+	// A background job must not overwrite the output of the shell.
 	if m.partial || now.Before(m.hidden) || !terminal.Foreground(m.screen) {
 		return
 	}
 	text := m.text(now)
-	// A line that wraps could not be erased.
+	// A wrapped line could not be erased.
 	if width := terminal.Width(m.screen); len(text) >= width {
 		text = text[:width-1]
 	}
@@ -184,7 +182,7 @@ func (m *Meter) draw() {
 	m.drawn = err == nil
 }
 
-// text is the line.
+// text returns the line.
 func (m *Meter) text(now time.Time) string {
 	done, total := m.done.Load(), m.total.Load()
 	rate := float64(done) / max(now.Sub(m.began).Seconds(), 1e-3)
@@ -206,7 +204,7 @@ func (m *Meter) text(now time.Time) string {
 	return text
 }
 
-// left returns the time that is left in its two largest units.
+// left formats the remaining time in its two largest units.
 func left(d time.Duration) string {
 	seconds := int64((d + time.Second - 1) / time.Second)
 	switch {

@@ -9,9 +9,9 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// cborWriter writes the entries of trees, byte for byte, so that the output is
-// itself a log. A metadata entry states the time of boot before the first
-// entry and wherever it changes.
+// cborWriter writes the entries of trees unmodified, so that the output is itself a log.
+// A metadata entry with the boot time precedes the first entry and each entry with
+// another boot time.
 type cborWriter struct {
 	w       io.Writer
 	options Options
@@ -41,7 +41,7 @@ func (p *cborWriter) metadata(boot int64) {
 	p.buffer = event.AppendMetadata(p.buffer, seconds, 0)
 }
 
-// Notice writes the entry, as of a tree.
+// Notice writes the entry of the notice.
 func (p *cborWriter) Notice(n *Notice) error { return p.Root(nil, []Entry{n.Entry}) }
 
 func (p *cborWriter) Close() error { return nil }

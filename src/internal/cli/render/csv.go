@@ -14,8 +14,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// csvWriter writes RFC 4180: a line for each element of an operation, and for a
-// context without any.
+// csvWriter writes RFC 4180: a line for each element of an operation, and for each
+// context without elements.
 type csvWriter struct {
 	w       *csv.Writer
 	options Options
@@ -77,7 +77,7 @@ func (p *csvWriter) span(s *schema.Span, depth int) error {
 	return nil
 }
 
-// cell keeps a text from being taken for a formula by a spreadsheet.
+// cell prevents a spreadsheet from interpreting a text as a formula.
 func cell(text string) string {
 	if text != "" && strings.ContainsRune("=+-@", rune(text[0])) {
 		return "'" + text
@@ -85,7 +85,7 @@ func cell(text string) string {
 	return text
 }
 
-// Notice warns: a notice has no place in the table.
+// Notice writes a warning: the table has no place for notices.
 func (p *csvWriter) Notice(n *Notice) error {
 	_, err := fmt.Fprintf(p.options.Warnings, "crauctl: %s\n", n.Text(p.options.Location))
 	return err

@@ -19,12 +19,12 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// The JSON forms have the keys of the public project's query tool: context,
-// origin, executable, start, end, events, spans. Times are seconds since the
-// Unix epoch with a fraction; words are numbers, strings strings, blobs
-// arrays of bytes. Where a log of ours says more, a context has more keys:
-// truncated and unreadable list keys whose values are not whole. The forms json
-// and json-seq have objects for notices, too.
+// The JSON forms have the keys of the public project's query tool: context, origin,
+// executable, start, end, events, spans. Times are seconds since the Unix epoch with a
+// fraction; words are numbers, strings strings, blobs arrays of bytes. For additional
+// data of our logs, a context has additional keys: truncated and unreadable list the
+// keys whose values are incomplete. The forms json and json-seq have objects for
+// notices, too.
 
 // jsonPretty writes one array, as the public project does.
 type jsonPretty struct {
@@ -49,7 +49,7 @@ func (p *jsonPretty) Root(root *schema.Span, _ []Entry) error {
 	return p.flush()
 }
 
-// Notice warns: the public project's arrays hold contexts and nothing else.
+// Notice writes a warning: the public project's arrays contain only contexts.
 func (p *jsonPretty) Notice(n *Notice) error {
 	_, err := fmt.Fprintf(p.options.Warnings, "crauctl: %s\n", n.Text(p.options.Location))
 	return err
@@ -64,7 +64,7 @@ func (p *jsonPretty) Close() error {
 	return p.flush()
 }
 
-// jsonLines writes an object per line, each behind a prefix.
+// jsonLines writes an object per line, each after a prefix.
 type jsonLines struct {
 	jsonWriter
 	prefix string
@@ -86,7 +86,7 @@ func (p *jsonLines) Root(root *schema.Span, _ []Entry) error {
 	return p.flush()
 }
 
-// Notice writes an object that is told from a context by its member notice.
+// Notice writes an object. Its member notice distinguishes it from a context.
 func (p *jsonLines) Notice(n *Notice) error {
 	p.buffer = append(p.buffer[:0], p.prefix...)
 	p.notice(n)
@@ -96,19 +96,19 @@ func (p *jsonLines) Notice(n *Notice) error {
 
 func (p *jsonLines) Close() error { return nil }
 
-// jsonWriter makes the text of spans.
+// jsonWriter formats spans as JSON.
 type jsonWriter struct {
 	w       io.Writer
 	options Options
 	pretty  bool
-	// public leaves out what the public project does not have.
+	// public omits the keys that the public project does not have.
 	public bool
-	// marks adds headless and cut to the contexts that are.
+	// marks adds the members headless and cut to contexts that are.
 	marks  bool
 	buffer []byte
 	order  []int
-	// lastText is that of last, the time written last: a context often ends when it
-	// began.
+	// lastText is the text of last, the last time that was written: the end of a
+	// context is often the same as its beginning.
 	last     int64
 	lastText []byte
 }
@@ -141,7 +141,7 @@ func (j *jsonWriter) key(name string, level int, first bool) {
 	}
 }
 
-// JSON returns the notice as an object of JSON.
+// JSON returns the notice as a JSON object.
 func (n *Notice) JSON() []byte {
 	var j jsonWriter
 	j.notice(n)
@@ -160,7 +160,7 @@ func (j *jsonWriter) notice(n *Notice) {
 	j.buffer = append(j.buffer, '}')
 }
 
-// text and unsigned write a further member of a notice.
+// text and unsigned write another member of a notice.
 func (j *jsonWriter) text(name, value string) {
 	j.key(name, 1, false)
 	j.string(value)
@@ -204,7 +204,7 @@ func (j *jsonWriter) span(s *schema.Span, level int) {
 	j.buffer = append(j.buffer, '}')
 }
 
-// events writes the data sorted by key.
+// events writes the data, sorted by key.
 func (j *jsonWriter) events(s *schema.Span, level int) {
 	j.order = j.order[:0]
 	for i := range s.Data {
@@ -229,7 +229,7 @@ func (j *jsonWriter) events(s *schema.Span, level int) {
 	j.buffer = append(j.buffer, '}')
 }
 
-// name writes the name of a number that has one as a member after the number.
+// name writes the name of a number, if it has one, as a member after the number.
 func (j *jsonWriter) name(d *schema.Datum, level int) {
 	if d.Value.Kind != event.Word {
 		return
@@ -262,7 +262,7 @@ func (j *jsonWriter) value(v *event.Value, level int) {
 	}
 }
 
-// flags writes what is said of a span beyond the public project's keys.
+// flags writes the properties of a span for which the public project has no keys.
 func (j *jsonWriter) flags(s *schema.Span, level int) {
 	for _, list := range []struct {
 		name string
@@ -301,8 +301,8 @@ func (j *jsonWriter) flags(s *schema.Span, level int) {
 	}
 }
 
-// seconds writes a time as the public project computes it: the sum of whole
-// seconds and the fraction in 64-bit floating point, in its shortest form.
+// seconds writes a time as the public project computes it: the sum of whole seconds and
+// the fraction in 64-bit floating point, in its shortest representation.
 func (j *jsonWriter) seconds(ns int64) {
 	if ns != j.last || len(j.lastText) == 0 {
 		whole, fraction := floorSeconds(ns)
@@ -333,20 +333,19 @@ func floorSeconds(ns int64) (whole, fraction int64) {
 	return whole, fraction
 }
 
-// escape writes a UTF-16 code unit of a JSON string by its number.
+// escape writes a UTF-16 code unit of a JSON string as a \u escape.
 func (j *jsonWriter) escape(unit uint16) {
 	j.buffer = append(j.buffer, '\\', 'u', hexDigits[unit>>12], hexDigits[unit>>8&15], hexDigits[unit>>4&15], hexDigits[unit&15])
 }
 
-// string writes a JSON string (RFC 8259). What could act on a terminal, or hide
-// in it, is written by its number: it is the same text to who reads JSON. Bytes
-// that are no UTF-8 do not occur in strings of the log; should one, it is
-// replaced.
+// string writes a JSON string (RFC 8259). Characters that could control a terminal, or
+// are invisible on it, are escaped; JSON parsers read the same text. Strings of the log
+// contain no invalid UTF-8; if one did, the invalid bytes would be replaced.
 func (j *jsonWriter) string(s string) { writeString(j, s) }
 
 func writeString[T string | []byte](j *jsonWriter, s T) {
 	j.buffer = append(j.buffer, '"')
-	plain := 0 // where what is written as it is begins
+	plain := 0 // start of the text to copy unmodified
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c >= 0x20 && c < 0x7f && c != '"' && c != '\\' {
@@ -361,8 +360,8 @@ func writeString[T string | []byte](j *jsonWriter, s T) {
 	j.buffer = append(j.buffer, '"')
 }
 
-// special writes the first character of a text that is not a plain one, and
-// returns its length.
+// special writes the first character of a text, which needs an escape or a check, and
+// returns its length in bytes.
 func special[T string | []byte](j *jsonWriter, s T) int {
 	switch c := s[0]; {
 	case c == '"' || c == '\\':

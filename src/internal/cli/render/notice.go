@@ -12,19 +12,18 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Notice reports what a log does not hold: events that were lost, a time that
-// was not recorded, entries that were removed or cannot be read.
+// Notice reports what is missing in a log: lost events, a time without recording,
+// entries that were removed or cannot be read.
 type Notice struct {
-	// Start and End bound the time that it is about, in nanoseconds since the
-	// Unix epoch.
+	// Start and End bound the affected time, in nanoseconds since the Unix epoch.
 	Start, End int64
-	// Entry is the notice in its form in the log, without an Order.
+	// Entry is the log entry of the notice, without an Order.
 	Entry Entry
 
 	about fact
 }
 
-// Kind is a kind of notices, as JSON names it.
+// Kind is a kind of notices. Its value is the name in JSON.
 type Kind string
 
 // The kinds.
@@ -35,7 +34,7 @@ const (
 	Missing    Kind = "missing"
 )
 
-// Counted returns a number of notices of the kind.
+// Counted returns a number of notices of the kind with the noun.
 func (k Kind) Counted(n uint64) string {
 	switch k {
 	case Loss:
@@ -48,19 +47,19 @@ func (k Kind) Counted(n uint64) string {
 	return Counted(n, "gap")
 }
 
-// fact is what a Notice is about.
+// fact is the subject of a Notice.
 type fact interface {
 	kind() Kind
-	// text returns a sentence without a full stop; when turns times into text.
+	// text returns a sentence without a full stop; when formats times.
 	text(n *Notice, when spanText) string
-	// members writes members of an object of JSON.
+	// members writes the members of a JSON object.
 	members(j *jsonWriter)
 }
 
-// NewNotice returns the notice that an entry of a log is. raw is the entry in
-// CBOR, nil for forms that do not want entries; boot is the time of boot, in
-// nanoseconds since the Unix epoch, to which its times are relative. ok is false
-// if the entry is another one, or is about the log and reports nothing missing.
+// NewNotice converts a log entry to a notice. raw is the entry in CBOR, nil for forms
+// that do not need entries; boot is the boot time, in nanoseconds since the Unix epoch,
+// to which its times are relative. ok is false if the entry is not about the log, or
+// reports nothing missing.
 func NewNotice(g *event.Group, raw []byte, boot int64) (n *Notice, ok bool) {
 	n = &Notice{Start: event.WallTime(boot, g.Start), End: event.WallTime(boot, g.End)}
 	if l, ok := g.Loss(); ok {
@@ -79,33 +78,33 @@ func NewNotice(g *event.Group, raw []byte, boot int64) (n *Notice, ok bool) {
 	return n, true
 }
 
-// NewUnrecorded returns the notice of a time without recording, without an entry.
+// NewUnrecorded returns the notice of a time without recording. It has no entry.
 func NewUnrecorded(u event.Unrecorded) *Notice {
 	return &Notice{Start: u.From, End: u.To, about: (*unrecorded)(&u)}
 }
 
-// NewMissing returns the notice that entries are missing at some place of a
-// log, which the entries around it put at a time. boot is as for NewNotice.
+// NewMissing returns the notice of entries that are missing in a log. at is their time,
+// derived from the adjacent entries; boot is as for NewNotice.
 func NewMissing(m event.Missing, at, boot int64) *Notice {
 	return &Notice{Start: at, End: at, Entry: Entry{Bytes: event.AppendMissing(nil, &m), Boot: boot}, about: (*missing)(&m)}
 }
 
-// Kind returns the kind of the notice.
+// Kind returns the notice's kind.
 func (n *Notice) Kind() Kind { return n.about.kind() }
 
-// Text returns the notice as a sentence without a full stop, with times in a
-// time zone.
+// Text returns the notice as a sentence without a full stop, with times in the time zone
+// location.
 func (n *Notice) Text(location *time.Location) string {
 	return n.about.text(n, spanText{location})
 }
 
-// spanText writes times.
+// spanText formats times.
 type spanText struct{ location *time.Location }
 
 func (s spanText) at(ns int64) string { return time.Unix(0, ns).In(s.location).Format(timeLayout) }
 
-// between returns two times, the second without its date if it has that of the
-// first.
+// between returns two times, the second without its date if it is the same as the
+// first's.
 func (s spanText) between(start, end int64) (string, string) {
 	a, b := s.at(start), s.at(end)
 	if date := len("2006-01-02 "); len(b) == len(timeLayout) && strings.HasPrefix(a, b[:date]) {
@@ -163,7 +162,7 @@ func (u *unrecorded) text(n *Notice, when spanText) string {
 	return fmt.Sprintf("%s from %s to %s (%s)", what, start, end, unrecordedWords(u.Reason))
 }
 
-// unrecordedWords returns a reason in words.
+// unrecordedWords describes a reason.
 func unrecordedWords(r event.UnrecordedReason) string {
 	switch r {
 	case event.AgentStopped:
@@ -200,8 +199,8 @@ func (r *removal) text(n *Notice, when spanText) string {
 	return fmt.Sprintf("%s (%s)", Entries(r.First, r.Last, "was removed", "were removed"), RemovedBy((*event.Removal)(r), n.Start, when.location))
 }
 
-// RemovedBy returns who removed entries, why and when: a time in nanoseconds
-// since the Unix epoch.
+// RemovedBy describes who removed entries, why and when. at is in nanoseconds since the
+// Unix epoch.
 func RemovedBy(r *event.Removal, at int64, location *time.Location) string {
 	user := printable([]byte(r.User))
 	if user == "" {
@@ -245,8 +244,8 @@ func (m *missing) members(j *jsonWriter) {
 	j.text("reason", string(m.Reason))
 }
 
-// Entries returns the entries with the sequences first to last and what became
-// of them: one is for a single entry, more for several; empty: nothing.
+// Entries returns a phrase about the entries with the sequences first to last: one is
+// the predicate for a single entry, more for several; empty: no predicate.
 func Entries(first, last uint64, one, more string) string {
 	text := fmt.Sprintf("entries %d–%d %s", first, last, more)
 	if first == last {

@@ -8,32 +8,31 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// Removals collects the notices of removals, as far as they are about the
-// entries before the oldest one. The zero value has none.
+// Removals collects the notices of removals that concern the entries before the log's
+// oldest one. The zero value has none.
 type Removals struct {
 	Known bool
-	last  event.Removal // the one with the greatest Last
+	last  event.Removal // the removal with the greatest Last
 	boot  int64
 }
 
-// Add takes a notice; boot is the time of boot to which its time is relative.
+// Add adds a removal; boot is the boot time to which its time is relative.
 func (r *Removals) Add(removed event.Removal, boot int64) {
 	if !r.Known || removed.Last >= r.last.Last {
 		r.Known, r.last, r.boot = true, removed, boot
 	}
 }
 
-// sequenceJump is by how much the sequences of a log jump, at least, after a
-// crash of the machine (docs/log-format.md).
+// sequenceJump is the smallest jump of the sequences of a log after a crash of the
+// machine (docs/log-format.md).
 const sequenceJump = 1 << 32
 
-// Cover reports whether the removal of all entries up to one is on record.
+// Cover reports whether the removal of all entries up to last is on record.
 func (r *Removals) Cover(last uint64) bool {
 	return r.Known && (r.last.Last >= last || last-r.last.Last >= sequenceJump)
 }
 
-// Sentence returns what became of the entries up to one, which are not in the
-// log.
+// Sentence describes the removal of the entries up to last, which are not in the log.
 func (r *Removals) Sentence(last uint64, location *time.Location) string {
 	const noRecord = ", and no record of their removal exists"
 	if !r.Known {

@@ -12,43 +12,43 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Printer writes what a query shows, in the order of the calls.
+// Printer writes the results of a query, in the order of the calls.
 type Printer interface {
-	// Root writes a tree. entries are the log entries that made it, for
-	// forms that want them, else nil.
+	// Root writes a tree. entries are the log entries of the tree, for forms that need
+	// them, else nil.
 	Root(root *schema.Span, entries []Entry) error
-	// Notice writes what a log reports of itself.
+	// Notice writes a notice of the log about itself.
 	Notice(n *Notice) error
 	// Close ends the output. The underlying writer stays open.
 	Close() error
 }
 
-// Entry is an entry of the log as it was read.
+// Entry is a log entry as it was read.
 type Entry struct {
 	// Bytes is one event group in CBOR.
 	Bytes []byte
-	// Boot is the time of boot, in nanoseconds since the Unix epoch, to which
-	// its times are relative.
+	// Boot is the boot time, in nanoseconds since the Unix epoch, to which the times
+	// in Bytes are relative.
 	Boot int64
-	// Order grows from entry to entry of a log.
+	// Order increases from entry to entry of a log.
 	Order uint64
 }
 
 // Options of a Printer.
 type Options struct {
 	Registry *schema.Registry
-	// Warnings takes what has no place in a machine-readable form.
+	// Warnings receives messages for which a machine-readable form has no place.
 	Warnings io.Writer
 	// Location is the time zone of readable times.
 	Location *time.Location
-	// Fields are the keys whose data are shown; nil: all.
+	// Fields are the keys of the data to show; nil: all.
 	Fields map[string]bool
-	// All shows what the log adds to what was probed, too, where a form of the
-	// public project has no place for it.
+	// All also shows the data that the agent adds to the probes' data, in forms of the
+	// public project, which have no place for them.
 	All bool
 	// Names adds the names of numbers to JSON.
 	Names bool
-	// ASCII keeps readable lines to ASCII.
+	// ASCII limits readable lines to ASCII.
 	ASCII bool
 	// Color allows terminal control sequences.
 	Color bool
@@ -57,20 +57,21 @@ type Options struct {
 // shows reports whether the data of a key are shown.
 func (o *Options) shows(key string) bool { return o.Fields == nil || o.Fields[key] }
 
-// isAdded reports whether data of a key were not probed.
+// isAdded reports whether the data of a key were added by the agent.
 func isAdded(key string) bool { return schema.Scope(key) == event.Scope }
 
 // Form describes an output form.
 type Form struct {
-	// New returns what writes it.
+	// New returns a Printer of the form.
 	New func(io.Writer, Options) Printer
-	// Entries reports whether it is made of the entries of the log.
+	// Entries reports whether the form needs the entries of the log.
 	Entries bool
-	// Text reports whether it is lines for people, among which others may stand.
+	// Text reports whether it consists of lines of text, to which other lines may be
+	// added.
 	Text bool
-	// Raw reports whether it holds bytes that would act on a terminal.
+	// Raw reports whether it contains bytes that could control a terminal.
 	Raw bool
-	// Array reports whether it is one value, which ends with the output only.
+	// Array reports whether it is one value that is complete only at the end.
 	Array bool
 }
 

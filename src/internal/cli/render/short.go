@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Terminal control sequences (ECMA-48), used for what they say of a text.
+// Terminal control sequences (ECMA-48), named by the meaning of the styled text.
 const (
 	styleReset   = "\x1b[0m"
 	styleTime    = "\x1b[2m"
@@ -22,7 +22,7 @@ const (
 	styleWarning = "\x1b[1;33m"
 )
 
-// The layouts of times. They are readable, sort, and are what --since takes.
+// The layouts of times are readable, can be sorted, and are accepted by --since.
 const (
 	timeLayout    = "2006-01-02 15:04:05"
 	preciseLayout = "2006-01-02 15:04:05.000000"
@@ -30,11 +30,11 @@ const (
 	csvLayout     = "2006-01-02T15:04:05.000000-07:00"
 )
 
-// short writes a line for each root, and below it its tree.
+// short writes a line for each root, followed by its tree.
 type short struct {
 	w       io.Writer
 	options Options
-	// terse leaves out times, programs and trees.
+	// terse omits times, programs and trees.
 	terse  bool
 	layout string // of times
 	line   strings.Builder
@@ -89,7 +89,7 @@ func (p *short) Root(root *schema.Span, _ []Entry) error {
 	return p.write()
 }
 
-// head writes what an operation's line begins with.
+// head writes the beginning of an operation's line.
 func (p *short) head(root *schema.Span) {
 	p.styled(styleTime, p.time(root.Start))
 	p.line.WriteByte(' ')
@@ -104,16 +104,16 @@ func (p *short) head(root *schema.Span) {
 	p.line.WriteString(": ")
 }
 
-// Text returns an operation as the form short shows it, without its time.
+// Text formats an operation like the form short, without its time.
 func Text(root *schema.Span, registry *schema.Registry, location *time.Location) string {
 	var text strings.Builder
 	p := newShort(&text, Options{Registry: registry, Location: location})
-	_ = p.Root(root, nil) // a strings.Builder takes everything
+	_ = p.Root(root, nil) // a strings.Builder returns no errors
 	return text.String()[len(timeLayout)+1:]
 }
 
-// summary writes what a context comes down to: its name, the results that the
-// registry makes its summary, then the rest of its own data.
+// summary writes the summary of a context: its name, the results that the registry lists
+// for its summary, then the rest of its own data.
 func (p *short) summary(root *schema.Span) {
 	context := p.options.Registry.Context(root.Name)
 	shown := map[string]bool{schema.KeyName: true}
@@ -156,9 +156,8 @@ func (p *short) summary(root *schema.Span) {
 	p.marks(root)
 }
 
-// find returns the text of the result that a tree has for a key, and whether
-// it is data of the root itself. Of several in the tree it is the last one, but
-// what the root says goes first.
+// find returns the text of a tree's result for a key, and whether it is data of the root
+// itself. Data of the root take precedence, then the last in the tree.
 func (p *short) find(root *schema.Span, context *schema.Context, key string) (text string, own bool) {
 	k := p.options.Registry.Key(key)
 	p.options.Registry.WalkResults(root, key, func(s *schema.Span) bool {
@@ -172,8 +171,7 @@ func (p *short) find(root *schema.Span, context *schema.Context, key string) (te
 	return text, own
 }
 
-// data writes the data of a span, KEY=VALUE, but for the keys that have been
-// shown.
+// data writes the data of a span as KEY=VALUE, except for the keys in shown.
 func (p *short) data(s *schema.Span, shown map[string]bool, separator string) {
 	scope := schema.Scope(s.Name)
 	for i := range s.Data {
@@ -181,7 +179,7 @@ func (p *short) data(s *schema.Span, shown map[string]bool, separator string) {
 		if shown[d.Key] || !p.options.shows(d.Key) || p.options.Fields == nil && isAdded(d.Key) || (d.Key == schema.KeyName && d.Value.Kind == event.String) {
 			continue
 		}
-		// The scope is that of the context, nearly always.
+		// The scope is nearly always that of the context.
 		key := d.Key
 		if scope != "" {
 			key = strings.TrimPrefix(key, scope+"::")
@@ -201,7 +199,7 @@ func (p *short) marks(s *schema.Span) {
 	}
 }
 
-// inside writes the spans inside s as a tree. Its depth is bounded by
+// inside writes the inner spans of s as a tree. Its depth is bounded by
 // schema.MaxDepth.
 func (p *short) inside(s *schema.Span, indent string) {
 	for i, inner := range s.Spans {
@@ -222,14 +220,14 @@ func (p *short) inside(s *schema.Span, indent string) {
 	}
 }
 
-// Notice writes it between dashes.
+// Notice writes the notice between dashes.
 func (p *short) Notice(n *Notice) error {
 	p.styled(styleWarning, "— "+n.Text(p.options.Location)+" —")
 	p.line.WriteByte('\n')
 	return p.write()
 }
 
-// Grouped returns a number with its digits in groups of three.
+// Grouped formats a number with its digits in groups of three.
 func Grouped(n uint64) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -238,7 +236,7 @@ func Grouped(n uint64) string {
 	return digits
 }
 
-// Counted returns a number with its noun, the number in groups of three.
+// Counted formats a number with its noun, with the digits in groups of three.
 func Counted(n uint64, noun string) string {
 	digits := Grouped(n)
 	switch {

@@ -36,8 +36,8 @@ func (c *counter) Close() error {
 	return err
 }
 
-// Keys returns the form that lists the keys which occur in operations, and how
-// often.
+// Keys returns the form that lists the keys of operations with their number of
+// occurrences.
 func Keys(asJSON bool) Form {
 	return Form{New: func(w io.Writer, o Options) Printer {
 		return &tally{w: w, options: o, asJSON: asJSON, collect: func(s *schema.Span, add func(text, name string)) {
@@ -48,9 +48,9 @@ func Keys(asJSON bool) Form {
 	}}
 }
 
-// Values returns the form that lists the values which occur for keys, and how
-// often. The words executable and origin stand for what the log has of every
-// context.
+// Values returns the form that lists the values of keys with their number of
+// occurrences. The words executable and origin stand for the executable and the origin
+// of every context.
 func Values(keys []string, asJSON bool) Form {
 	return Form{New: func(w io.Writer, o Options) Printer {
 		return &tally{w: w, options: o, asJSON: asJSON, collect: func(s *schema.Span, add func(text, name string)) {
@@ -75,14 +75,13 @@ type tally struct {
 	asJSON  bool
 	collect func(s *schema.Span, add func(text, name string))
 	counts  map[counted]uint64
-	bytes   int    // of the texts
-	more    uint64 // of texts that are not among the counts
+	bytes   int    // total length of the texts
+	more    uint64 // occurrences of texts that are not in counts
 }
 
 type counted struct{ text, name string }
 
-// maxTally bounds the texts that are told from each other, maxTallyBytes their
-// lengths in all.
+// maxTally bounds the number of distinct texts, maxTallyBytes their total length.
 const maxTally, maxTallyBytes = 100_000, 32 << 20
 
 func (t *tally) Root(root *schema.Span, _ []Entry) error {
@@ -110,7 +109,7 @@ func (t *tally) Root(root *schema.Span, _ []Entry) error {
 
 func (t *tally) Notice(*Notice) error { return nil }
 
-// Close writes what was counted, the most frequent first.
+// Close writes the counts in descending order.
 func (t *tally) Close() error {
 	keys := slices.SortedFunc(maps.Keys(t.counts), func(x, y counted) int {
 		return cmp.Or(cmp.Compare(t.counts[y], t.counts[x]), cmp.Compare(x.text, y.text))

@@ -16,9 +16,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Table returns the form that counts the contexts of operations by what they did:
-// their name, their algorithm and the program, with the times of the first and the
-// last.
+// Table returns the form that counts the contexts of operations by name, algorithm and
+// program, with the times of the first and the last.
 func Table(asJSON bool) Form {
 	return Form{Text: !asJSON, New: func(w io.Writer, o Options) Printer {
 		return &table{w: w, options: o, asJSON: asJSON, rows: make(map[work]*times)}
@@ -30,11 +29,11 @@ type table struct {
 	options Options
 	asJSON  bool
 	rows    map[work]*times
-	more    uint64 // contexts that are in no row
+	more    uint64 // contexts without a row
 	notices []*Notice
 }
 
-// work is what a row is about.
+// work is the key of a row.
 type work struct{ operation, algorithm, program string }
 
 type times struct {
@@ -56,7 +55,7 @@ func (t *table) Root(root *schema.Span, _ []Entry) error {
 				}
 			case !ok || !t.options.shows(key):
 			case !results.has(key, s):
-				return true // it was only offered
+				return true // it is only an offer
 			default:
 				if text = valueText(t.options.Registry.Key(key), &v); text != "" {
 					values = append(values, text)
@@ -76,8 +75,8 @@ func orNone(text string) string {
 	return printable([]byte(text))
 }
 
-// rowKeys returns the keys that make the algorithm of a context: those of its
-// summary, as far as they are its own, else all that it has.
+// rowKeys returns the keys that form the algorithm of a context: the keys of its summary
+// for which it has data of its own, else all keys of its data that the agent did not add.
 func rowKeys(c *schema.Context, s *schema.Span) (keys []string) {
 	if c != nil {
 		for _, key := range c.Summary {
@@ -111,7 +110,7 @@ func (t *table) add(w work, s *schema.Span) {
 	row.first, row.last = min(row.first, s.Start), max(row.last, s.Start)
 }
 
-// results knows in which spans of a tree the value of a key is a result.
+// results determines in which spans of a tree the value of a key is a result.
 type results struct {
 	registry *schema.Registry
 	root     *schema.Span
@@ -138,7 +137,7 @@ func (t *table) Notice(n *Notice) error {
 	return nil
 }
 
-// Close writes the rows, the most frequent first.
+// Close writes the rows in descending order of the counts.
 func (t *table) Close() error {
 	rows := slices.SortedFunc(maps.Keys(t.rows), func(x, y work) int {
 		return cmp.Or(cmp.Compare(t.rows[y].count, t.rows[x].count), cmp.Compare(t.rows[x].first, t.rows[y].first),

@@ -13,9 +13,9 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// printable returns text of unknown origin so that it cannot act on a
-// terminal: what event.AppendEscaped escapes, and characters that change the
-// direction or order of text or cannot be seen.
+// printable escapes untrusted text so that it cannot control a terminal: the characters
+// that event.AppendEscaped escapes, and characters that change the direction or order of
+// text or are invisible.
 func printable(b []byte) string {
 	if isPlain(b) {
 		return string(b)
@@ -48,11 +48,10 @@ func isPlain(b []byte) bool {
 	return true
 }
 
-// maxShown is the number of bytes of a value that a line shows.
+// maxShown bounds the bytes of a value that a line shows.
 const maxShown = 256
 
-// valueText returns a value as a line shows it: numbers by name where they
-// have one.
+// valueText formats a value for a line, a number by its name if it has one.
 func valueText(key *schema.Key, v *event.Value) string {
 	if v.Kind == event.Word {
 		if name, ok := key.Text(v.Word); ok {
@@ -77,7 +76,7 @@ func valueText(key *schema.Key, v *event.Value) string {
 	return text
 }
 
-// cutText returns the first n bytes of b, less a character cut in two.
+// cutText returns the first n bytes of b, or fewer if they would split a character.
 func cutText(b []byte, n int) []byte {
 	for i := n; i > n-utf8.UTFMax && i > 0; i-- {
 		if utf8.RuneStart(b[i]) {
@@ -87,7 +86,7 @@ func cutText(b []byte, n int) []byte {
 	return b[:n]
 }
 
-// quoted returns text in quotes if it would not be read as one word.
+// quoted returns text in quotes if it would not be read as a single word.
 func quoted(text string) string {
 	if text == "" {
 		return `""`
@@ -100,7 +99,7 @@ func quoted(text string) string {
 	return text
 }
 
-// Size returns a number of bytes as people read it.
+// Size formats a number of bytes with a unit.
 func Size(bytes int64) string {
 	const units = "KMGTPE"
 	if bytes < 1024 {
@@ -113,8 +112,8 @@ func Size(bytes int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }
 
-// asciiText returns readable lines in ASCII: lines of trees and dashes by what
-// looks like them, other characters by their bytes.
+// asciiText converts readable lines to ASCII: box drawing characters and dashes by
+// similar characters, other characters by their escaped bytes.
 func asciiText(text string) string {
 	text = strings.NewReplacer("├─", "|-", "└─", "`-", "│", "|", "—", "--", "–", "-", "…", "...").Replace(text)
 	var out strings.Builder

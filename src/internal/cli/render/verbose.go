@@ -12,8 +12,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// verbose writes all that a log has of an operation: a line for each context and
-// one for each element, with numbers and names.
+// verbose writes all data of an operation: a line for each context and one for each
+// element, with numbers and names.
 type verbose struct{ short }
 
 func newVerbose(w io.Writer, o Options) Printer {
@@ -26,7 +26,7 @@ func (p *verbose) Root(root *schema.Span, _ []Entry) error {
 	return p.write()
 }
 
-// context writes a context after what its line begins with, and what is inside.
+// context writes a context after the beginning of its line, and the inner ones.
 func (p *verbose) context(s *schema.Span, indent string) {
 	name := "(no name)"
 	if s.Name != "" {
@@ -60,7 +60,7 @@ func (p *verbose) context(s *schema.Span, indent string) {
 	}
 }
 
-// fullText returns all of a value, with the name of a number that has one.
+// fullText returns a complete value, with the name of a number that has one.
 func fullText(key *schema.Key, v *event.Value) string {
 	value, name := plainText(key, v)
 	if name != "" {
@@ -75,8 +75,7 @@ func fullText(key *schema.Key, v *event.Value) string {
 	return value
 }
 
-// plainText returns a value without its name, and the name of a number that has
-// one.
+// plainText returns a value, and separately the name of a number that has one.
 func plainText(key *schema.Key, v *event.Value) (value, name string) {
 	switch v.Kind {
 	case event.Word:

@@ -10,13 +10,13 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// match is a match KEY=VALUE or KEY!=VALUE. A key without its scope stands for
-// all keys of that name.
+// match is a match KEY=VALUE or KEY!=VALUE. A key without a scope stands for all keys of
+// that name.
 type match struct {
 	key      string
 	not      bool
 	oneOf    []schema.Match
-	unknown  bool // the registry does not know the key
+	unknown  bool // the key is not in the registry
 	argument string
 }
 
@@ -45,7 +45,7 @@ func parseMatch(r *schema.Registry, argument string) (match, error) {
 	return m, nil
 }
 
-// Keys returns the keys that a key stands for, which is itself if none is known.
+// Keys returns the keys that a key stands for: the key itself if none is known.
 func Keys(r *schema.Registry, key string) []string {
 	if keys := scoped(r, key); keys != nil {
 		return keys
@@ -53,8 +53,8 @@ func Keys(r *schema.Registry, key string) []string {
 	return []string{key}
 }
 
-// scoped returns the known keys that a key stands for: itself, or, without a
-// scope, those of that name in any scope.
+// scoped returns the known keys that a key stands for: the key itself, or, without a
+// scope, the keys of that name in any scope.
 func scoped(r *schema.Registry, key string) []string {
 	if r.Key(key) != nil || key == schema.KeyName {
 		return []string{key}
@@ -68,8 +68,8 @@ func scoped(r *schema.Registry, key string) []string {
 	return keys
 }
 
-// in reports whether data of a tree that is more than an offer fulfils one of
-// the conditions, whichever the sign.
+// in reports whether data of a tree, other than offers, fulfil one of the conditions,
+// ignoring the sign.
 func (m *match) in(r *schema.Registry, root *schema.Span) bool {
 	for i := range m.oneOf {
 		if !r.WalkResults(root, m.oneOf[i].Key, func(s *schema.Span) bool { return !m.oneOf[i].In(r, s) }) {
@@ -79,7 +79,7 @@ func (m *match) in(r *schema.Registry, root *schema.Span) bool {
 	return false
 }
 
-// warning returns what to say of a name that the registry does not know.
+// warning returns the warning for a name that is not in the registry.
 func warning(what, name string, known []string) string {
 	text := fmt.Sprintf("no %s %q is known", what, name)
 	if near := schema.Nearest(name, known); near != "" {

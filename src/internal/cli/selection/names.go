@@ -10,13 +10,13 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// names are names that an option lists, and patterns as of glob(7).
+// names are the names and patterns (glob(7)) that an option lists.
 type names struct {
 	names    []string
-	patterns []string // as path.Match has them
+	patterns []string // for path.Match
 }
 
-// add adds what an option lists; what says of what it needs the name.
+// add adds an argument of an option; what names its kind in errors.
 func (n *names) add(option, what, given string) error {
 	switch _, err := path.Match(given, ""); {
 	case given == "":
@@ -31,8 +31,8 @@ func (n *names) add(option, what, given string) error {
 	return nil
 }
 
-// newPrograms returns the programs that --executable lists. The log has the base
-// names of their files.
+// newPrograms returns the programs that --executable lists. The log has the base names of
+// executables.
 func newPrograms(given []string) (n names, err error) {
 	for _, name := range given {
 		if err := n.add("--executable", "program", name[strings.LastIndexByte(name, '/')+1:]); err != nil {
@@ -42,8 +42,8 @@ func newPrograms(given []string) (n names, err error) {
 	return n, nil
 }
 
-// newUnits returns the units that --unit lists. As in journalctl, a name without
-// the suffix of a kind of units is that of a service.
+// newUnits returns the units that --unit lists. As in journalctl, a name without a unit
+// type suffix is a service.
 func newUnits(given []string) (n names, err error) {
 	for _, name := range given {
 		if name != "" && !strings.ContainsAny(name, "*?[") && !strings.HasSuffix(name, ".service") && !strings.HasSuffix(name, ".scope") {
@@ -58,7 +58,7 @@ func newUnits(given []string) (n names, err error) {
 
 func (n *names) any() bool { return n.names == nil && n.patterns == nil }
 
-// have reports whether a name, as the log has it, is one of them.
+// have reports whether a name from the log is one of them.
 func (n *names) have(known string) bool {
 	for _, name := range n.names {
 		if name == known || name == event.Escaped(known) {

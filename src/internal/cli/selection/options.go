@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Options are the options that select operations, as given.
+// Options are the values of the options that select operations.
 type Options struct {
 	since, until string
 	boot         bool
@@ -26,8 +26,8 @@ type Options struct {
 	grep         string
 }
 
-// Add adds the options that query and monitor share to a command, and what
-// completes them and its matches.
+// Add adds the options that query and monitor share to a command, and the completion of
+// them and of its matches.
 func (o *Options) Add(command *cobra.Command, e *console.Environment) {
 	flags := command.Flags()
 	flags.StringArrayVar(&o.executables, "executable", nil, "show what the program `NAME` did, a pattern as of glob(7); may be repeated")
@@ -71,8 +71,8 @@ func matchArguments(_ *cobra.Command, arguments []string) error {
 	return nil
 }
 
-// Registry returns the registry with the files of the administrator and
-// those of the command line.
+// Registry returns the registry with the administrator's files and those of the command
+// line.
 func (o *Options) Registry(e *console.Environment) (*schema.Registry, error) {
 	files, err := schema.Files(e.RegistryDirs...)
 	if err != nil {
@@ -93,7 +93,7 @@ func (o *Options) completeContext(e *console.Environment) ([]string, cobra.Shell
 	return list, cobra.ShellCompDirectiveNoFileComp
 }
 
-// CompleteKey completes the keys of data, and what every context has.
+// CompleteKey completes the keys of data, and the keys that every context has.
 func (o *Options) CompleteKey(e *console.Environment) ([]string, cobra.ShellCompDirective) {
 	registry, err := o.Registry(e)
 	if err != nil {
@@ -106,7 +106,7 @@ func (o *Options) CompleteKey(e *console.Environment) ([]string, cobra.ShellComp
 	return list, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeMatch completes KEY= and then the names of its numbers.
+// completeMatch completes KEY=, and then the names of its numbers.
 func (o *Options) completeMatch(e *console.Environment, typed string) ([]string, cobra.ShellCompDirective) {
 	registry, err := o.Registry(e)
 	if err != nil {

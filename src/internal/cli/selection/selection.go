@@ -21,11 +21,11 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// lead is how much of a log is read after the time that is asked for, so that
-// operations which ended after it are whole.
+// lead is the time after --until for which a log is read, so that operations that ended
+// after it are complete.
 const lead = time.Minute
 
-// Selection decides which trees are shown.
+// Selection decides which trees are selected.
 type Selection struct {
 	registry *schema.Registry
 	// Since and Until bound the time, in nanoseconds since the Unix epoch.
@@ -35,11 +35,12 @@ type Selection struct {
 	units    names
 	sources  []event.Source // nil: all
 	contexts []schema.ContextPattern
-	// contextNames are those that contexts were made of.
+	// contextNames are the names that contexts was compiled from.
 	contextNames []string
-	// ownRegistry says that the registry is not the one of the broker.
+	// ownRegistry reports that the registry differs from the broker's.
 	ownRegistry bool
-	// matches are those of one key each, of which one must hold, without none.
+	// matches are grouped by key, and one of each group must hold; none of without
+	// may hold.
 	matches  [][]match
 	without  []match
 	grep     *regexp.Regexp // nil: all
@@ -47,8 +48,8 @@ type Selection struct {
 	warnings []string
 }
 
-// New returns the selection that options and matches make; given reports whether
-// an option is on the command line.
+// New returns the selection for options and matches. given reports whether an option is
+// on the command line.
 func New(e *console.Environment, registry *schema.Registry, o *Options, matches []string, given func(option string) bool) (Selection, error) {
 	s := Selection{registry: registry, Since: math.MinInt64, Until: math.MaxInt64, location: e.Location, ownRegistry: o.registry != nil}
 	now := e.Now().In(e.Location)
@@ -139,7 +140,7 @@ func (s *Selection) addMatches(arguments []string) error {
 	return nil
 }
 
-// Warnings returns what may be wrong with the selection.
+// Warnings returns warnings about probable mistakes in the selection.
 func (s *Selection) Warnings() []string { return s.warnings }
 
 // All reports whether all operations are selected.
@@ -185,8 +186,7 @@ func (s *Selection) Shows(root *schema.Span) bool {
 	return s.grep == nil || s.grep.MatchString(render.Text(root, s.registry, s.location))
 }
 
-// captured reports whether a source that is selected has captured something of a
-// span.
+// captured reports whether a selected source has captured a part of a span.
 func (s *Selection) captured(span *schema.Span) bool {
 	return slices.ContainsFunc(s.sources, span.CapturedBy)
 }
@@ -196,16 +196,16 @@ func found(root *schema.Span, condition func(*schema.Span) bool) bool {
 	return !root.Walk(func(s *schema.Span) bool { return !condition(s) })
 }
 
-// ShowsNotice reports whether a notice is selected: only its time decides, if it
-// has one.
+// ShowsNotice reports whether a notice is selected. Only its time matters, if it has one.
 func (s *Selection) ShowsNotice(n *render.Notice) bool {
 	return n.Kind() == render.Missing || n.End >= s.Since && n.Start <= s.Until
 }
 
-// Chunks returns what the store need not read; forced reports whether the time of
-// boot is not that of the log. Only what holds for all of a
-// tree can tell: when it ended and its program, not the data in a part of it, nor its
-// source: one handshake can be seen by several. The unit may be known of a part.
+// Chunks returns the conditions by which the store can skip chunks. forced reports that
+// the boot time is not the log's, so that times cannot be compared. Only properties of
+// a whole tree can be conditions: its end and its program. Not its data, which a part of
+// it has; not its source, since several may see one handshake; not its unit, which may
+// be known of a part only.
 func (s *Selection) Chunks(forced bool) logstore.Query {
 	var chunks logstore.Query
 	if !forced {
@@ -229,8 +229,8 @@ func (s *Selection) Chunks(forced bool) logstore.Query {
 	return chunks
 }
 
-// Filter returns what of the selection the broker can apply: what holds for
-// every group of a tree. See Chunks.
+// Filter returns the conditions that the broker can apply: those that hold for every
+// group of a tree. See Chunks.
 func (s *Selection) Filter(forced bool) client.Filter {
 	var f client.Filter
 	if !forced {

@@ -13,20 +13,19 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Sign is what some group of every operation has that is selected. Where it can be
-// found without reading the whole log, what is around it is all that need be read.
+// Sign is a property that some group of every selected operation has. If such groups can
+// be found without reading the whole log, only the parts around them need be read.
 type Sign struct {
-	// Has reports whether a group has it.
+	// Has reports whether a group has the sign.
 	Has func(g *event.Group) bool
-	// Chunks are those that may hold such a group, and those with notices. Filter
-	// selects such groups, for the broker.
+	// Chunks selects the chunks that may contain such a group, and those with notices.
+	// Filter selects such groups, for the broker.
 	Chunks logstore.Query
 	Filter client.Filter
 }
 
-// Sign returns the sign of what is selected that is likely to be the rarest, nil if
-// there is none. onBus reports whether the broker is to find it; forced is as for
-// Chunks.
+// Sign returns the sign that is probably the rarest, nil if there is none. onBus reports
+// whether the broker searches for it; forced is as for Chunks.
 func (s *Selection) Sign(onBus, forced bool) *Sign {
 	for _, find := range []func() *Sign{
 		func() *Sign { return s.matchSign(onBus, true) }, s.unitSign,
@@ -46,14 +45,14 @@ func (s *Selection) Sign(onBus, forced bool) *Sign {
 	return nil
 }
 
-// maxAlternatives is how many values of a sign are looked for at most.
+// maxAlternatives bounds the number of values to search for.
 const maxAlternatives = 100
 
-// matchSign returns the sign of the first match of which there are terms, if valued
-// of the value.
+// matchSign returns the sign of the first match with terms, of its value if valued is
+// set.
 func (s *Selection) matchSign(onBus, valued bool) *Sign {
 	if onBus && s.ownRegistry {
-		return nil // the broker knows other names
+		return nil // the broker has another registry
 	}
 	for _, oneOf := range s.matches {
 		var all []schema.Match
@@ -76,8 +75,8 @@ func (s *Selection) matchSign(onBus, valued bool) *Sign {
 	return nil
 }
 
-// matchTerms returns the terms of matches, of which one must be fulfilled; ok is
-// false if groups may fulfil them that have none of the terms.
+// matchTerms returns the terms of alternative matches. ok is false if groups without any
+// of the terms may fulfil them.
 func (s *Selection) matchTerms(all []schema.Match, valued bool) (sets [][]logstore.Term, ok bool) {
 	var keys, values, implied []logstore.Term
 	for i := range all {
@@ -102,11 +101,11 @@ func (s *Selection) matchTerms(all []schema.Match, valued bool) (sets [][]logsto
 	if valued {
 		sets = append(sets, slices.Concat(values, implied))
 	}
-	// For chunks without terms of values.
+	// For chunks without value terms.
 	return append(sets, slices.Concat(keys, implied)), true
 }
 
-// implies reports whether the name of a context states what a match asks for.
+// implies reports whether the name of a context fulfils a match.
 func (s *Selection) implies(name string, m *schema.Match) bool {
 	return m.In(s.registry, &schema.Span{Name: name})
 }
@@ -141,7 +140,7 @@ func contextName(g *event.Group) []byte {
 	return nil
 }
 
-// unitSign returns the sign of --unit, nil if that cannot tell.
+// unitSign returns the sign of --unit, nil if it has patterns or too many names.
 func (s *Selection) unitSign() *Sign {
 	if s.units.any() || s.units.patterns != nil || len(s.units.names) > maxAlternatives {
 		return nil
@@ -149,7 +148,7 @@ func (s *Selection) unitSign() *Sign {
 	sign := &Sign{Has: func(g *event.Group) bool { return len(g.Unit) > 0 && s.units.have(string(g.Unit)) }}
 	var terms []logstore.Term
 	for _, name := range s.units.names {
-		// It may be meant as the escaped form of another.
+		// The name may be meant as the escaped form of another.
 		for _, unit := range slices.Compact([]string{name, event.Unescape(name)}) {
 			terms = append(terms, logstore.NewTerm(logstore.Unit, unit))
 			sign.Filter.Units = append(sign.Filter.Units, unit)
@@ -159,7 +158,7 @@ func (s *Selection) unitSign() *Sign {
 	return sign
 }
 
-// sourceSign returns the sign of --source. Of USDT there is none.
+// sourceSign returns the sign of --source, nil for USDT, which has none.
 func (s *Selection) sourceSign() *Sign {
 	if s.sources == nil || slices.Contains(s.sources, event.USDT) {
 		return nil
@@ -174,7 +173,7 @@ func (s *Selection) sourceSign() *Sign {
 	return sign
 }
 
-// contextSign returns the sign of --context, nil if it asks for all of a scope.
+// contextSign returns the sign of --context, nil if it selects a whole scope.
 func (s *Selection) contextSign(onBus bool) *Sign {
 	if s.contexts == nil || onBus && s.ownRegistry || len(s.contextNames) > maxAlternatives {
 		return nil

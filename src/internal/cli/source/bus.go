@@ -19,26 +19,26 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// busStore is the log that the broker reads.
+// busStore is the log that the broker serves.
 type busStore struct {
-	ctx    context.Context // of the query: a stream ends with it
+	ctx    context.Context // of the query; it ends the streams
 	client *client.Client
 	filter client.Filter
 	boot   BootTime
 
-	// after is where the stream begins, or goes on once it has ended.
+	// after is where the next stream begins.
 	after  client.Cursor
-	stream *client.Stream // nil: not opened yet
-	stop   func() bool    // that closes it with ctx
+	stream *client.Stream // nil: not open
+	stop   func() bool    // unregisters the closing of stream with ctx
 	ended  bool
-	live   *live // nil: nobody has waited for more
+	live   *live // nil until Wait is called
 
-	sequence uint64           // of the entry returned last
-	oldest   *logstore.Cursor // of the log when Back was called first
+	sequence uint64           // of the last entry returned
+	oldest   *logstore.Cursor // of the log at the first call of Back
 }
 
-// OpenBus opens the log that the broker reads. filter is what the broker leaves
-// out; ctx ends the streams.
+// OpenBus opens the log that the broker serves. The broker applies filter; ctx ends the
+// streams.
 func OpenBus(ctx context.Context, e *console.Environment, filter client.Filter, boot BootTime) (Store, error) {
 	c, err := bus.Connect(ctx, e)
 	if err != nil {
@@ -47,7 +47,7 @@ func OpenBus(ctx context.Context, e *console.Environment, filter client.Filter, 
 	return &busStore{ctx: ctx, client: c, filter: filter, boot: boot, after: client.Oldest}, nil
 }
 
-// callTime bounds the calls that need no work.
+// callTime is the timeout for calls that the broker answers at once.
 const callTime = 30 * time.Second
 
 func (s *busStore) Ends() (newest, oldest logstore.Cursor, err error) {
@@ -99,16 +99,16 @@ func (s *busStore) Resolve(text string) (logstore.Cursor, error) {
 	return c, err
 }
 
-// Seek never knows of missing entries: the stream tells.
+// Seek always returns 0: the stream reports missing entries.
 func (s *busStore) Seek(c logstore.Cursor) (missing uint64, err error) {
 	s.after = client.Cursor(c.String())
 	if c.Store == [16]byte{} {
-		s.after = client.Oldest // of an empty log, which has no name yet
+		s.after = client.Oldest // of an empty log, which has no id yet
 	}
 	return 0, s.closeStream()
 }
 
-// SeekTime asks the broker for the first entry.
+// SeekTime gets the first entry from the broker.
 func (s *busStore) SeekTime(ctx context.Context, since int64) error {
 	if err := s.Rewind(); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (s *busStore) SeekTime(ctx context.Context, since int64) error {
 	defer stream.Close()
 	switch _, err := stream.Next(); {
 	case errors.As(err, new(*client.MissingError)):
-		return nil // of where, the stream tells
+		return nil // the stream of the query reports it
 	case err != nil && err != io.EOF:
 		return bus.Error(err)
 	case err == io.EOF:
@@ -150,7 +150,7 @@ func (s *busStore) Trouble() string {
 	defer cancel()
 	status, err := s.client.Status(ctx)
 	if err != nil {
-		return "" // the query did not need it
+		return "" // the query does not need it
 	}
 	switch agentunit.State(status.AgentState) {
 	case agentunit.Stopped:
@@ -166,7 +166,7 @@ func (s *busStore) Trouble() string {
 
 func (s *busStore) Sequence() uint64 { return s.sequence }
 
-// Back counts all entries: the broker alone knows which of them pass the filter.
+// Back counts all entries: only the broker knows which of them pass the filter.
 func (s *busStore) Back(c logstore.Cursor, n uint64) (from logstore.Cursor, ok bool, err error) {
 	if s.oldest == nil {
 		_, oldest, err := s.Ends()
@@ -264,8 +264,8 @@ func (s *busStore) closeStream() error {
 
 func (s *busStore) Close() error { return errors.Join(s.closeStream(), s.client.Close()) }
 
-// Wait begins to follow the log behind what Next has returned, when it is first
-// called.
+// Wait follows the log after the last entry that Next has returned, from the first call
+// on.
 func (s *busStore) Wait(ctx context.Context) error {
 	if s.live == nil {
 		after := s.after
@@ -281,24 +281,23 @@ func (s *busStore) Wait(ctx context.Context) error {
 	return s.live.wait(ctx)
 }
 
-// live follows a stream in the background, so that one can look whether there
-// is more.
+// live reads a stream in the background, so that next does not block.
 type live struct {
 	coming     chan arrival
-	left, done chan struct{} // closed when nobody looks, and when nothing comes
-	// The rest is for the goroutine that looks.
+	left, done chan struct{} // left: closed to end reading; done: closed when reading has ended
+	// The fields below belong to the caller's goroutine.
 	waiting *arrival
-	cursor  client.Cursor // behind what next has returned
+	cursor  client.Cursor // after the last entry that next returned
 }
 
-// arrival is what a stream has returned.
+// arrival is a result of the stream.
 type arrival struct {
 	entry  client.Entry
 	err    error
 	cursor client.Cursor
 }
 
-// coming bounds what waits for a slow output; then the stream waits.
+// maxComing bounds the results that wait for a slow output. Beyond it, reading pauses.
 const maxComing = 1024
 
 func follow(stream *client.Stream, after client.Cursor) *live {
@@ -325,7 +324,7 @@ func follow(stream *client.Stream, after client.Cursor) *live {
 	return l
 }
 
-// wait waits until there is something.
+// wait waits for a result.
 func (l *live) wait(ctx context.Context) error {
 	if l.waiting != nil {
 		return nil
@@ -339,7 +338,7 @@ func (l *live) wait(ctx context.Context) error {
 	}
 }
 
-// next returns what has come, io.EOF if nothing has.
+// next returns the next result, io.EOF if there is none yet.
 func (l *live) next() (client.Entry, error) {
 	a := l.waiting
 	if a == nil {

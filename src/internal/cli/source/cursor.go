@@ -7,8 +7,7 @@ import (
 	"path/filepath"
 )
 
-// SaveCursor replaces a file as a whole: whoever reads it finds the old cursor
-// or the new one.
+// SaveCursor replaces a file atomically: readers see the old cursor or the new one.
 func SaveCursor(path, text string) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

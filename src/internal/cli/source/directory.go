@@ -20,19 +20,19 @@ type directoryStore struct {
 	storeSource
 	path  string
 	query logstore.Query
-	back  *logstore.Reader // nil: Back was not called yet
+	back  *logstore.Reader // nil until Back is called
 }
 
-// Segments returns the first sequences of the segments of the log in a
-// directory. The error says so if there is no log: the writer of one sees to it
-// that there is a segment at all times.
+// Segments returns the first sequences of the segments of the log in a directory. It
+// returns an error if there is no log: the writer of a log ensures that a segment exists
+// at all times.
 func Segments(path string) ([]uint64, error) {
 	segments, err := segment.List(path)
 	if errors.Is(err, unix.ENOTDIR) {
 		return nil, fmt.Errorf("cannot read log: %s is not a directory; use --file for a file", path)
 	}
 	if err != nil {
-		return nil, err // that names the directory
+		return nil, err // it names the directory
 	}
 	if len(segments) == 0 {
 		return nil, fmt.Errorf("cannot read log: %s is not a log directory: it has no segments (audit-*.cborseq.zst)", path)
@@ -40,8 +40,8 @@ func Segments(path string) ([]uint64, error) {
 	return segments, nil
 }
 
-// OpenDirectory opens the log in a directory. query is what need not be read;
-// ctx ends reading.
+// OpenDirectory opens the log in a directory. query selects the chunks to read; ctx ends
+// reading.
 func OpenDirectory(ctx context.Context, path string, query logstore.Query, boot BootTime) (Store, error) {
 	if _, err := Segments(path); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (s *directoryStore) Ends() (newest, oldest logstore.Cursor, err error) {
 }
 
 func (s *directoryStore) Start() (at int64, ok bool, err error) {
-	// The reader of the query may leave out the oldest chunk.
+	// The reader of the query may skip the oldest chunk.
 	reader, err := logstore.OpenReader(s.path, logstore.ReaderOptions{EntryLen: event.Len})
 	if err != nil {
 		return 0, false, fmt.Errorf("cannot open log directory %s: %w", s.path, err)

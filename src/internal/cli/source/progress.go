@@ -2,9 +2,9 @@
 
 package source
 
-// ProgressOf returns what says how far a source was read that is read from here to
-// its end, and how far that is: entries of a Store, bytes of files. The total is 0
-// if it is not known.
+// ProgressOf returns a function that returns the progress of reading a source from the
+// present position to its end: entries of a Store, bytes of files. The total is 0 if
+// unknown.
 func ProgressOf(src Source) func() (done, total int64) {
 	switch s := src.(type) {
 	case Store:

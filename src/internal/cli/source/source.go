@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package source reads logs for crauctl: files, directories and what the broker
+// Package source reads logs for crauctl: files, directories, and the log that the broker
 // serves.
 package source
 
@@ -22,23 +22,23 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// Source gives the groups of a log in order.
+// Source returns the groups of a log in order.
 type Source interface {
-	// Next decodes the next group into g. raw are its bytes and boot is the
-	// time of boot, in nanoseconds since the Unix epoch, to which its times
-	// are relative. Both and g are valid until the next call. The error is
-	// io.EOF at the end; a *GapError where something cannot be read and the
-	// next call goes on behind it; another one if nothing more can be read.
+	// Next decodes the next group into g. raw are its bytes; boot is the boot time, in
+	// nanoseconds since the Unix epoch, to which its times are relative. Both and g are
+	// valid until the next call. The error is io.EOF at the end; a *GapError for an
+	// unreadable part, after which the next call continues; another error if nothing
+	// more can be read.
 	Next(g *event.Group) (raw []byte, boot int64, err error)
 	Close() error
 }
 
-// GapError says that a part of a log cannot be shown.
+// GapError reports a part of a log that cannot be shown.
 type GapError struct {
 	err error
-	// Harmless says that nothing which was promised to be kept is missing.
+	// Harmless reports that nothing is missing that should have been kept.
 	Harmless bool
-	// Missing are the entries that are not there, as far as it is known.
+	// Missing are the missing entries, as far as known.
 	Missing event.Missing
 }
 
@@ -46,16 +46,16 @@ func (e *GapError) Error() string { return e.err.Error() }
 
 func (e *GapError) Unwrap() error { return e.err }
 
-// BootTime answers to which time the times of a log are relative.
+// BootTime determines the boot time to which the times of a log are relative.
 type BootTime struct {
-	// Forced is that of the command line, in nanoseconds since the Unix
-	// epoch, nil if there is none.
+	// Forced is the boot time of the command line, in nanoseconds since the Unix
+	// epoch, nil without one.
 	Forced *int64
-	// Machine returns that of this machine.
+	// Machine returns the boot time of this machine.
 	Machine func() (int64, error)
 }
 
-// known returns stated, unless the command line knows better.
+// known returns Forced if it is set, else the boot time that the log states.
 func (b *BootTime) known(stated int64) int64 {
 	if b.Forced != nil {
 		return *b.Forced
@@ -63,7 +63,7 @@ func (b *BootTime) known(stated int64) int64 {
 	return stated
 }
 
-// machine returns the boot time of this machine, for logs that state none.
+// machine returns Forced or the boot time of this machine, for logs that state none.
 func (b *BootTime) machine() (int64, error) {
 	if b.Forced != nil {
 		return *b.Forced, nil
@@ -71,8 +71,8 @@ func (b *BootTime) machine() (int64, error) {
 	return b.Machine()
 }
 
-// openFile opens a log file of any form: a plain sequence of entries, one
-// compressed with zstd, or segments of a store, alone or concatenated.
+// openFile opens a log file of any format: a sequence of entries, plain or compressed
+// with zstd, or segments of a store, single or concatenated.
 func openFile(ctx context.Context, path string, boot BootTime) (fileSource, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -85,7 +85,7 @@ func openFile(ctx context.Context, path string, boot BootTime) (fileSource, erro
 		return nil, fmt.Errorf("cannot read log %s: %w", path, err)
 	}
 	begin = begin[:n]
-	// What is no file, as standard input, can be read but once.
+	// A file that is not regular, such as standard input, can be read only once.
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || !isChunk(begin) {
 		return streamFrom(file, begin, path, boot)
 	}
@@ -111,8 +111,8 @@ func isChunk(b []byte) bool {
 	return err == nil
 }
 
-// maxWindow bounds the memory that a compressed file can make zstd use; files
-// made with zstd --long need it.
+// maxWindow bounds the memory that a compressed file can make zstd use; files made with
+// zstd --long need this much.
 const maxWindow = 128 << 20
 
 // stream is a file of entries, plain or compressed.
@@ -123,12 +123,12 @@ type stream struct {
 	path     string
 	boot     BootTime
 	origin   int64 // offset of the stream in the file
-	at       int64 // the boot time that holds
+	at       int64 // the current boot time
 	known    bool
 	done     bool
 }
 
-// streamFrom reads file, of which begin has been read.
+// streamFrom reads file, from which begin has already been read.
 func streamFrom(file *os.File, begin []byte, path string, boot BootTime) (*stream, error) {
 	s := &stream{file: file, path: path, boot: boot}
 	r := io.MultiReader(bytes.NewReader(begin), file)
@@ -170,7 +170,7 @@ func (s *stream) Next(g *event.Group) ([]byte, int64, error) {
 	return raw, s.at, nil
 }
 
-// damage says where in the file reading ended.
+// damage adds the offset in the file at which reading ended.
 func (s *stream) damage(err error) error {
 	offset := s.sequence.Offset()
 	var syntax *event.SyntaxError
@@ -202,14 +202,14 @@ func (s *stream) Close() error {
 type storeSource struct {
 	ctx    context.Context // of the query
 	reader *logstore.Reader
-	// ahead reads before Next wants it; nil: the reader does not.
+	// ahead reads in advance; nil: disabled.
 	ahead *logstore.Ahead
 	boot  BootTime
 	chunk *logstore.Chunk
-	rest  []byte // of the entries of the chunk
+	rest  []byte // remaining entries of the chunk
 	// chunkEnd is the offset after the chunk.
 	chunkEnd int64
-	// sequence is that of the entry returned last.
+	// sequence is the number of the last entry returned.
 	sequence uint64
 }
 
@@ -227,7 +227,7 @@ func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 	}
 	n, err := event.Decode(s.rest, g)
 	if err != nil {
-		// The chunk's checksum holds: what wrote it was wrong.
+		// The chunk's checksum is valid: the writer made a mistake.
 		s.rest = nil
 		return nil, 0, &GapError{err: fmt.Errorf("cannot decode an entry of segment %s, chunk at offset %d: %w",
 			s.chunk.Segment, s.chunk.Offset, err)}
@@ -238,7 +238,7 @@ func (s *storeSource) Next(g *event.Group) ([]byte, int64, error) {
 	return raw, s.boot.known(s.chunk.Header.Offset), nil
 }
 
-// Gap tells what reading goes on after.
+// Gap converts an error after which reading can continue to a *GapError.
 func Gap(err error) error {
 	if err == nil || err == io.EOF {
 		return err
@@ -252,7 +252,7 @@ func Gap(err error) error {
 	case errors.As(err, new(*logstore.CorruptError)):
 		gap.err = fmt.Errorf("cannot read part of the log: %w", err)
 	case lack.Reason == event.Unreadable:
-		// That one file is not for this user does not make it the whole log.
+		// Hide the permission error: a single unreadable file is not a denied log.
 		gap.err = errors.New(err.Error())
 	}
 	return gap
@@ -265,7 +265,7 @@ func (s *storeSource) nextChunk() (*logstore.Chunk, error) {
 	return s.reader.Next(s.ctx)
 }
 
-// stop ends reading ahead, so that the reader can go elsewhere.
+// stop ends reading ahead, so that the reader can be positioned.
 func (s *storeSource) stop() {
 	if s.ahead != nil {
 		s.ahead.Stop()
@@ -279,17 +279,17 @@ func (s *storeSource) Close() error {
 	return s.reader.Close()
 }
 
-// Ahead has a source read before Next wants it, on another core, if it can. That
-// is for those who read to the end: what was read ahead is lost when they go
-// elsewhere.
+// Ahead makes a source read in advance in another goroutine, if it supports that. Use it
+// when reading to the end: what was read in advance is lost when the source is
+// positioned.
 func Ahead(s Source) {
 	if s, ok := s.(*directoryStore); ok && s.ahead == nil {
 		s.ahead = logstore.NewAhead(s.reader)
 	}
 }
 
-// segmentFile reads a file that begins as a segment does. Where it goes on in
-// another way, it is read as a stream that zstd decompresses.
+// segmentFile reads a file that begins with a segment. Where the file continues in
+// another format, it is read as a zstd stream.
 type segmentFile struct {
 	storeSource
 	file   *os.File
@@ -315,7 +315,7 @@ func (s *segmentFile) Next(g *event.Group) ([]byte, int64, error) {
 		}
 	}
 	if errors.As(err, &gap) {
-		gap.Harmless = false // a single file is whole or it is not
+		gap.Harmless = false // a single file is complete or damaged
 	}
 	return raw, boot, err
 }
@@ -327,8 +327,8 @@ func (s *segmentFile) begin(offset int64) []byte {
 	return b[:n]
 }
 
-// resume reads the rest of the file as a stream. The error is otherwise if
-// nothing begins there that zstd knows.
+// resume reads the rest of the file as a stream. It returns the error otherwise if no
+// zstd frame begins there.
 func (s *segmentFile) resume(offset int64, g *event.Group, otherwise error) ([]byte, int64, error) {
 	begin := s.begin(offset)
 	for isSkippable(begin) && !isChunk(begin) && len(begin) >= 8 {
@@ -362,8 +362,7 @@ func (s *segmentFile) Close() error {
 	return errors.Join(err, s.file.Close())
 }
 
-// OpenFiles opens log files, which are read one after another. The source is
-// Sized.
+// OpenFiles opens log files to read one after another. The source is Sized.
 func OpenFiles(ctx context.Context, paths []string, boot BootTime) (Source, error) {
 	var c concatenation
 	known := true
@@ -387,24 +386,23 @@ func OpenFiles(ctx context.Context, paths []string, boot BootTime) (Source, erro
 	return &c, nil
 }
 
-// Sized is a source that knows how far it was read.
+// Sized is a source that knows its progress.
 type Sized interface {
-	// Progress returns how much was read, in bytes, and of how much, 0 if that is
-	// not known.
+	// Progress returns the bytes that were read and the total, 0 if unknown.
 	Progress() (done, total int64)
 }
 
 // fileSource reads a file.
 type fileSource interface {
 	Source
-	// offset is how far the file was read, in bytes.
+	// offset returns the number of bytes that were read.
 	offset() int64
 }
 
 func (s *stream) offset() int64 {
 	at, err := s.file.Seek(0, io.SeekCurrent)
 	if err != nil {
-		return 0 // of what is no file
+		return 0 // not a regular file
 	}
 	return at
 }
@@ -416,8 +414,8 @@ func (s *segmentFile) offset() int64 {
 	return s.chunkEnd
 }
 
-// concatenation reads files one after another. One that cannot be read to its
-// end is a gap.
+// concatenation reads files one after another. A file that cannot be read to its end is
+// a gap.
 type concatenation struct {
 	files       []logFile
 	done, total int64 // bytes
@@ -446,7 +444,7 @@ func (c *concatenation) Next(g *event.Group) ([]byte, int64, error) {
 		}
 		closeErr := c.files[0].Close()
 		c.done += c.files[0].size
-		c.files[0] = logFile{} // with the memory of what was read ahead
+		c.files[0] = logFile{} // frees its memory, with the data that was read in advance
 		c.files = c.files[1:]
 		if err != io.EOF {
 			return nil, 0, &GapError{err: err}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package terminal is about the screen a person looks at: whether there is
-// one, whether it has colours, and the pager that shows long output on it.
+// Package terminal determines whether output is a terminal and its capabilities, and
+// runs the pager that shows long output.
 package terminal
 
 import (
@@ -25,7 +25,7 @@ func Is(w any) bool {
 	return err == nil
 }
 
-// Width returns the number of columns of a terminal, 80 if it does not state it.
+// Width returns the number of columns of a terminal, 80 if unknown.
 func Width(w any) int {
 	if f, ok := w.(*os.File); ok {
 		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
@@ -35,8 +35,8 @@ func Width(w any) int {
 	return 80
 }
 
-// Foreground reports whether the process is in the foreground of its terminal. It
-// is if the terminal does not control it.
+// Foreground reports whether the process is in the foreground of a terminal. It always
+// is if the terminal is not its controlling terminal.
 func Foreground(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -46,14 +46,14 @@ func Foreground(w any) bool {
 	return err != nil || group == unix.Getpgrp()
 }
 
-// HasColor reports whether a terminal shows colours, as the environment says
+// HasColor reports whether to use colours, according to the environment
 // (https://no-color.org).
 func HasColor(getenv func(string) string) bool {
 	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
-// IsASCII reports whether the locale of the environment has another character
-// encoding than UTF-8. Without one it has not.
+// IsASCII reports whether the locale of the environment has a character encoding other
+// than UTF-8. It is false without a locale.
 func IsASCII(getenv func(string) string) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if locale := getenv(name); locale != "" {
@@ -69,14 +69,13 @@ func IsASCII(getenv func(string) string) bool {
 type Pager struct {
 	command *exec.Cmd
 	input   io.WriteCloser
-	stop    func() // watching for its end
+	stop    func() // stops watching for its end
 }
 
-// StartPager starts the pager that the environment names: CRAU_PAGER, PAGER,
-// else less or more; one that is not there is passed over. It returns nil if none
-// is wanted or to be had: the value "" or "cat" of the variables turns it off,
-// and so does a terminal that can do nothing. end has the pager show the end.
-// left, if not nil, is called when it is left before Close.
+// StartPager starts the pager of the environment: CRAU_PAGER, PAGER, else less or more,
+// the first that exists. It returns nil if the value of the variable is "" or "cat", if
+// the terminal is dumb, or if there is no pager. end makes the pager begin at the end.
+// left, unless nil, is called if the pager exits before Close.
 func StartPager(out *os.File, lookup func(string) (string, bool), end bool, left func()) (*Pager, error) {
 	if term, _ := lookup("TERM"); term == "dumb" {
 		return nil, nil
@@ -103,13 +102,13 @@ func StartPager(out *os.File, lookup func(string) (string, bool), end bool, left
 	if command == "" {
 		return nil, nil
 	}
-	// A pager is a command line for the shell, as everywhere.
+	// The value is a command line for the shell, as usual.
 	c := exec.Command("/bin/sh", "-c", command)
 	c.Stdout, c.Stderr = out, os.Stderr
 	c.Env = os.Environ()
-	// Quit if it fits one screen, keep colours and the screen, chop long lines,
-	// quit on interrupt: journalctl's habits. LESS is set whatever it was, since
-	// colours without R cannot be read.
+	// Quit if the output fits one screen, keep colours and the screen, chop long lines,
+	// quit on interrupt, like journalctl. LESS is always set, since colours are not
+	// readable without R.
 	for name, variable := range map[string]struct{ from, value string }{
 		"LESS":        {"CRAU_LESS", "FRSXMK"},
 		"LESSCHARSET": {"CRAU_LESSCHARSET", "utf-8"},
@@ -124,7 +123,7 @@ func StartPager(out *os.File, lookup func(string) (string, bool), end bool, left
 		c.Env = append(c.Env, name+"="+value)
 	}
 	if _, sudo := lookup("SUDO_UID"); sudo {
-		// The pager of another user's session must start no commands.
+		// Under sudo, the pager must not start commands with another user's privileges.
 		c.Env = append(c.Env, "LESSSECURE=1")
 	}
 	input, err := c.StdinPipe()
@@ -141,8 +140,8 @@ func StartPager(out *os.File, lookup func(string) (string, bool), end bool, left
 	return p, nil
 }
 
-// exists reports whether the program that a command line begins with can be run.
-// That of a line which only the shell understands is taken to be there.
+// exists reports whether the program of a command line exists. The program of a line with
+// shell syntax is assumed to exist.
 func exists(command string) bool {
 	program, _, _ := strings.Cut(command, " ")
 	if strings.ContainsAny(program, "$`\"'\\=;&|<>(){}[]*?~#") {
@@ -152,19 +151,18 @@ func exists(command string) bool {
 	return err == nil
 }
 
-// Write gives text to the pager. The error wraps EPIPE when the pager has been
-// left.
+// Write writes text to the pager. The error wraps EPIPE if the pager has exited.
 func (p *Pager) Write(b []byte) (int, error) { return p.input.Write(b) }
 
-// Close tells the pager that there is no more and waits until it is left.
+// Close ends the pager's input and waits until the pager exits.
 func (p *Pager) Close() error {
 	p.stop()
 	_ = p.input.Close()
 	err := p.command.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		// 126 and 127 are the shell's: it could not run the command. How a
-		// pager is left otherwise says nothing about the output.
+		// 126 and 127 are from the shell, which could not run the command. Other exit
+		// statuses of a pager do not concern the output.
 		if code := exit.ExitCode(); code == 126 || code == 127 {
 			return fmt.Errorf("cannot run pager %s: set CRAU_PAGER, or use --no-pager", p.command.Args[2])
 		}
@@ -173,5 +171,5 @@ func (p *Pager) Close() error {
 	return err
 }
 
-// Left reports whether a write failed because nobody reads any more.
+// Left reports whether a write failed because the reader has closed the output.
 func Left(err error) bool { return errors.Is(err, unix.EPIPE) }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls left as soon as w, a pipe or a socket, is read no longer, even if
-// nothing is written to it. stop ends watching; w must be open until then.
+// Watch calls left as soon as the reader of w, a pipe or a socket, closes it, even if
+// nothing is written to it. stop ends watching; w must stay open until then.
 func Watch(w any, left func()) (stop func()) {
 	nothing := func() {}
 	f, ok := w.(*os.File)
@@ -27,7 +27,7 @@ func Watch(w any, left func()) (stop func()) {
 	var watcher sync.WaitGroup
 	output, end := int32(f.Fd()), int32(read.Fd())
 	watcher.Go(func() {
-		// No event is asked for: POLLERR is always reported (poll(2)).
+		// No event is requested: POLLERR is always reported (poll(2)).
 		fds := []unix.PollFd{{Fd: output}, {Fd: end, Events: unix.POLLIN}}
 		for {
 			_, err := unix.Poll(fds, -1)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package timespec reads times as people write them on a command line, in the
-// forms of systemd.time(7).
+// Package timespec parses times of the command line, in the formats of systemd.time(7).
 package timespec
 
 import (
@@ -15,17 +14,17 @@ import (
 	"crypto-auditing/src/internal/quantity"
 )
 
-// Help names the accepted forms in one sentence.
+// Help lists the accepted formats in one sentence.
 const Help = `RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time zone, a date or a time alone, ` +
 	`now, today, yesterday, tomorrow, @SECONDS since the epoch, -1h30min, "2 hours ago"`
 
-// Error says what is wrong with a text that should be a time.
+// Error reports a text that is not a valid time.
 type Error struct{ Text, Problem string }
 
 func (e *Error) Error() string { return fmt.Sprintf("bad time %q: %s", e.Text, e.Problem) }
 
-// Parse returns the time that text means at the moment now, in the location of
-// now where text names none. The error is an *Error.
+// Parse parses a time relative to now, in the location of now if text has no time zone.
+// The error is an *Error.
 func Parse(text string, now time.Time) (time.Time, error) {
 	t, problem := parse(strings.TrimSpace(text), now)
 	if problem != "" {
@@ -34,7 +33,7 @@ func Parse(text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// maxText bounds what is looked at; the longest sensible form is far shorter.
+// maxText bounds the length of a text; the longest valid format is far shorter.
 const maxText = 128
 
 func parse(text string, now time.Time) (t time.Time, problem string) {
@@ -68,14 +67,13 @@ func parse(text string, now time.Time) (t time.Time, problem string) {
 	return absolute(text, now)
 }
 
-// midnight returns the beginning of the day that lies days after now's.
+// midnight returns the beginning of the day that is days after now's.
 func midnight(now time.Time, days int) time.Time {
 	y, m, d := now.Date()
 	return time.Date(y, m, d+days, 0, 0, 0, 0, now.Location())
 }
 
-// The years that a time may lie in: its nanoseconds since the epoch must fit
-// 64 bits.
+// The supported years: nanoseconds since the epoch must fit 64 bits.
 const minYear, maxYear = 1678, 2261
 
 func inRange(t time.Time) (time.Time, string) {
@@ -85,7 +83,7 @@ func inRange(t time.Time) (time.Time, string) {
 	return t, ""
 }
 
-// epoch reads seconds since the Unix epoch with an optional fraction.
+// epoch parses seconds since the Unix epoch with an optional fraction.
 func epoch(text string) (time.Time, string) {
 	whole, fraction, _ := strings.Cut(text, ".")
 	seconds, err := strconv.ParseInt(whole, 10, 64)
@@ -105,7 +103,7 @@ func epoch(text string) (time.Time, string) {
 	return inRange(time.Unix(seconds, nanoseconds))
 }
 
-// fractionNanoseconds reads the digits after a decimal point.
+// fractionNanoseconds parses the digits after a decimal point.
 func fractionNanoseconds(digits string) (int64, bool) {
 	ns, scale := int64(0), int64(1e8)
 	for _, c := range []byte(digits) {
@@ -119,7 +117,7 @@ func fractionNanoseconds(digits string) (int64, bool) {
 }
 
 func relative(now time.Time, text string, past bool) (time.Time, string) {
-	// As in systemd.time(7), a number alone counts seconds.
+	// As in systemd.time(7), a number without a unit is in seconds.
 	span, err := quantity.ParseDuration(text, time.Second)
 	var bad *quantity.Error
 	switch {
@@ -134,7 +132,7 @@ func relative(now time.Time, text string, past bool) (time.Time, string) {
 	return inRange(now.Add(span))
 }
 
-// absolute reads a date, a time of day, or both, with a time zone or without.
+// absolute parses a date, a time of day, or both, with an optional time zone.
 func absolute(text string, now time.Time) (time.Time, string) {
 	const problem = "the forms are " + Help
 	text = withoutWeekday(text)
@@ -176,7 +174,7 @@ func absolute(text string, now time.Time) (time.Time, string) {
 	return time.Time{}, problem
 }
 
-// withoutWeekday cuts off the day of the week, which says nothing new.
+// withoutWeekday removes the day of the week, which is redundant.
 func withoutWeekday(text string) string {
 	first, rest, ok := strings.Cut(text, " ")
 	if !ok {
@@ -190,9 +188,9 @@ func withoutWeekday(text string) string {
 	return text
 }
 
-// zone returns the location that a word names, nil if it names none: UTC, an
-// offset as +02:00, an entry of the time zone database as Europe/Prague, or
-// an abbreviation that now's location uses.
+// zone returns the location with a name, nil if there is none: UTC, an offset such as
+// +02:00, an entry of the time zone database such as Europe/Prague, or an abbreviation
+// that now's location uses.
 func zone(name string, now time.Time) *time.Location {
 	if name == "UTC" || name == "Z" || name == "GMT" {
 		return time.UTC

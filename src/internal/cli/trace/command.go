@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package trace is crauctl trace: it runs a command, or watches processes, and
-// shows their operations as they happen.
+// Package trace implements crauctl trace: it runs a command, or observes processes, and
+// shows their operations live.
 package trace
 
 import (
@@ -16,12 +16,12 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// options are those of the command line.
+// options are the options of the command line.
 type options struct {
 	output     string
 	file       string
-	summary    bool // besides the operations
-	summarized bool // in place of the operations
+	summary    bool // in addition to the operations
+	summarized bool // instead of the operations
 	sources    []string
 	pids       []int
 	user       string
@@ -93,7 +93,7 @@ func sourceNames() string {
 	return strings.Join(names, ", ")
 }
 
-// check returns a mistake in the command line.
+// check returns an error if the command line is invalid.
 func (o *options) check(arguments []string) error {
 	switch {
 	case len(arguments) == 0 && len(o.pids) == 0:
@@ -129,7 +129,7 @@ func (o *options) used() (used []event.Source) {
 	return used
 }
 
-// failed is a failure of trace itself, before the command runs or besides it.
+// failed wraps a failure of trace itself, as opposed to one of the command.
 func failed(err error) error {
 	return &console.StatusError{Status: console.ExitTrace, Err: fmt.Errorf("cannot trace: %w", err)}
 }

@@ -20,8 +20,8 @@ import (
 	"crypto-auditing/src/internal/trace"
 )
 
-// leftPoll is how often it is looked whether what a command has left behind has
-// ended.
+// leftPoll is the polling interval for the end of the processes that a command has left
+// behind.
 const leftPoll = 20 * time.Millisecond
 
 // run traces a command or processes.
@@ -84,7 +84,7 @@ func run(ctx context.Context, e *console.Environment, o *options, arguments []st
 	return nil
 }
 
-// watch traces processes until ctx ends or they do.
+// watch traces processes until ctx is done or all of them have ended.
 func watch(ctx context.Context, t *trace.Tracer, pids []int) error {
 	if err := t.Add(pids...); err != nil {
 		return failed(err)
@@ -107,7 +107,7 @@ type child struct {
 	process    *os.Process
 }
 
-// newChild looks for a command. The errors have the exit statuses of a shell.
+// newChild looks up a command. The errors have the exit statuses of a shell.
 func newChild(e *console.Environment, o *options, arguments []string) (*child, error) {
 	c := &child{arguments: arguments}
 	var err error
@@ -123,8 +123,7 @@ func newChild(e *console.Environment, o *options, arguments []string) (*child, e
 	return c, nil
 }
 
-// notStarted returns why a command was not started, with the exit status of a
-// shell.
+// notStarted explains why a command was not started, with the exit status of a shell.
 func notStarted(name string, err error) error {
 	status := &console.StatusError{Status: console.ExitNotExecutable}
 	switch {
@@ -138,7 +137,7 @@ func notStarted(name string, err error) error {
 	return status
 }
 
-// credentialOf returns what a process of a user has.
+// credentialOf returns the credentials of a user's process.
 func credentialOf(name string) (*syscall.Credential, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -164,15 +163,15 @@ func credentialOf(name string) (*syscall.Credential, error) {
 	return c, err
 }
 
-// trace runs the command and waits until it and all that it has started have
-// ended, or the user does not want to wait for what is left.
+// trace runs the command and waits until it and all its descendants have ended, or the
+// user interrupts waiting for the descendants.
 func (c *child) trace(t *trace.Tracer) error {
-	// The terminal sends these to the command as well, which decides what
-	// becomes of them.
+	// The terminal sends these signals to the command as well, which decides how to
+	// react.
 	interrupts := make(chan os.Signal, 1)
 	watchSignals(interrupts, os.Interrupt, syscall.SIGQUIT)
 	defer signal.Stop(interrupts)
-	// These come to crauctl alone, as a rule.
+	// These are usually sent to crauctl only.
 	ends := make(chan os.Signal, 1)
 	watchSignals(ends, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(ends)
@@ -209,8 +208,8 @@ func (c *child) trace(t *trace.Tracer) error {
 	return r.status()
 }
 
-// watchSignals has signals sent to c that are not ignored: the command inherits
-// that.
+// watchSignals relays signals to c, except for ignored ones: the command inherits that
+// they are ignored.
 func watchSignals(c chan<- os.Signal, signals ...os.Signal) {
 	for _, s := range signals {
 		if !signal.Ignored(s) {
@@ -228,7 +227,7 @@ func (c *child) start() (err error) {
 	return err
 }
 
-// result is how a command has ended.
+// result is the result of a command.
 type result struct {
 	state *os.ProcessState
 	err   error

@@ -24,11 +24,11 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// quiet is how long nothing must happen in an operation before it is shown. One
-// that a socket showed is whole when it is recorded.
+// quiet is the time without an event after which an operation is shown. An operation
+// captured at a socket is complete when it is recorded.
 const quiet = 400 * time.Millisecond
 
-// viewer shows what is recorded. Its methods may be called from any goroutine.
+// viewer shows recorded operations. Its methods are safe for concurrent use.
 type viewer struct {
 	mu       sync.Mutex
 	boot     int64
@@ -36,13 +36,13 @@ type viewer struct {
 	printers []render.Printer
 	out      *bufio.Writer
 	file     *os.File // nil: standard error
-	err      error    // that ended the output
+	err      error    // the error that ended the output
 	shown    uint64
 
-	// entries are those of each span, for forms that want them.
+	// entries are the entries of each span, for forms that need them.
 	entries map[*schema.Span][]render.Entry
 	order   uint64
-	// lost sums the losses up by reason, notices are all others of the recorder.
+	// lost are the losses, summed up by reason; notices are all other notices.
 	lost    []event.Loss
 	notices []*render.Notice
 }
@@ -86,7 +86,7 @@ func newViewer(e *console.Environment, o *options) (*viewer, error) {
 	return v, nil
 }
 
-// take takes what was recorded.
+// take processes a recorded batch.
 func (v *viewer) take(b *pipeline.Batch) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -112,7 +112,7 @@ func (v *viewer) take(b *pipeline.Batch) {
 	}
 }
 
-// metadata takes what the recorder reports of itself.
+// metadata processes an entry about the recording itself.
 func (v *viewer) metadata(g *event.Group, raw []byte) {
 	if l, ok := g.Loss(); ok {
 		i := slices.IndexFunc(v.lost, func(o event.Loss) bool { return o.Reason == l.Reason })
@@ -145,7 +145,7 @@ func (v *viewer) root(root *schema.Span) {
 	}
 }
 
-// fail notes what ends the output.
+// fail records the error that ends the output.
 func (v *viewer) fail(err error) {
 	if err != nil && v.err == nil {
 		v.err = err
@@ -153,7 +153,7 @@ func (v *viewer) fail(err error) {
 	}
 }
 
-// settle shows the operations in which nothing happens any more.
+// settle shows the operations that have had no event for the time quiet.
 func (v *viewer) settle() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -163,7 +163,7 @@ func (v *viewer) settle() {
 	}
 }
 
-// run settles from time to time until stop is closed.
+// run calls settle periodically until stop is closed.
 func (v *viewer) run(stop <-chan struct{}) {
 	tick := time.NewTicker(quiet / 8)
 	defer tick.Stop()
@@ -177,7 +177,7 @@ func (v *viewer) run(stop <-chan struct{}) {
 	}
 }
 
-// close shows everything that is left, and the losses.
+// close shows all remaining operations, and the losses.
 func (v *viewer) close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -211,8 +211,7 @@ func (v *viewer) close() error {
 	return nil
 }
 
-// note writes a line that is no operation: beside the output, where that is not
-// for people.
+// note writes a line about something that was not recorded.
 func note(w io.Writer, text string) {
 	fmt.Fprintf(w, "crauctl: not seen: %s\n", text)
 }
