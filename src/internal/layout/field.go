@@ -12,11 +12,11 @@ import (
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
-// field is one member of a structure, as the functions of the library lead to it.
+// field is a member of a structure, as decoded from the functions of the library.
 type field struct {
 	chain   loads.Chain
 	sources []string
-	// confirmed names what agrees without leading to the field itself.
+	// confirmed names the sources that agree without leading to the field themselves.
 	confirmed []string
 	refused   string
 }
@@ -40,7 +40,7 @@ type decoder struct {
 	fields map[string]*field
 }
 
-// paths executes a function, nil if the file does not have it.
+// paths executes a function. It returns nil if the file does not have it.
 func (d *decoder) paths(name string, options symbolic.Options) []symbolic.Path {
 	addr, ok := d.image.Function(name)
 	if !ok {
@@ -58,8 +58,8 @@ func (d *decoder) field(name string) *field {
 	return f
 }
 
-// found notes the chains by which a function leads to a field: none if it is not
-// there or not understood, several if it is not clear.
+// found records the chains by which a function leads to a field: none if the function is
+// missing or was not understood, several if they are ambiguous.
 func (d *decoder) found(name, source string, all []loads.Chain) {
 	f := d.field(name)
 	switch {
@@ -79,8 +79,8 @@ func (d *decoder) found(name, source string, all []loads.Chain) {
 	f.sources = append(f.sources, source)
 }
 
-// confirm notes that something that does not lead to a field agrees with where
-// it was found. It decides nothing, nor does it refuse anything.
+// confirm records a source that agrees with the location of a field but does not itself
+// lead to it. It neither selects nor refuses a chain.
 func (d *decoder) confirm(name, by string, all []loads.Chain) {
 	f := d.field(name)
 	if f.refused != "" || len(f.sources) == 0 {
@@ -111,23 +111,23 @@ func list(all []loads.Chain) string {
 	return strings.Join(out, ", ")
 }
 
-// value describes a value: the fields that lead to it, one after the other.
+// value describes a value by the fields that lead to it, in order.
 type value struct {
 	id     ValueID
 	base   Base
 	form   Form
 	fields []string
-	// width is the size of the value in bytes, zero for that of the last field.
+	// width is the size of the value in bytes, zero for the size of the last field.
 	width int
-	// extra are loads after the last field, of structures that no function leads
-	// into but whose layout is public or has never changed.
+	// extra are loads after the last field, in structures that no function leads into
+	// but whose layout is public or has never changed.
 	extra []int64
-	// checked: who reads the value can tell a wrong one.
+	// checked: the reader of the value can detect a wrong one.
 	checked bool
 }
 
-// add adds a value to the library, or the reason why it is refused. Values whose
-// functions the file does not have are skipped if optional.
+// add adds a value to the library, or the reason why it is refused. If optional, it skips
+// a value whose functions are not in the file.
 func (d *decoder) add(v value) {
 	var c loads.Chain
 	evidence := Twice
@@ -174,7 +174,7 @@ func (d *decoder) refuse(what, why string) {
 	d.lib.Refusals = append(d.lib.Refusals, Refusal{what, why})
 }
 
-// toChain returns a chain as BPF programs take it, false if they cannot.
+// toChain converts a chain for BPF programs, false if it exceeds their limits.
 func toChain(c loads.Chain) (Chain, bool) {
 	if len(c.Offsets) == 0 || len(c.Offsets) > MaxLoads {
 		return Chain{}, false

@@ -25,7 +25,7 @@ func (d *decoder) gnutls() {
 	zero := func(n uint64) bool { return n == 0 }
 	d.found("version", "gnutls_session_is_resumed", loads.Where(loads.Compared(resumed, zero), 1, 8))
 
-	// gnutls_kx_get looks at the cipher suite first.
+	// gnutls_kx_get reads the cipher suite first.
 	var first []loads.Chain
 	for _, p := range run("gnutls_kx_get") {
 		if len(p.Conditions) == 0 {
@@ -52,7 +52,7 @@ func (d *decoder) gnutls() {
 	}
 	d.found("resumed", "gnutls_session_is_resumed", loads.Where(loads.Returned(resumed), 1, 1))
 
-	// gnutls_handshake looks first whether a handshake was completed before.
+	// gnutls_handshake first checks whether a handshake was completed before.
 	var before []loads.Chain
 	for _, p := range run("gnutls_handshake") {
 		if len(p.Conditions) > 0 {
@@ -92,8 +92,9 @@ func (d *decoder) gnutls() {
 		[]ValueID{Version, Server, CipherSuite, Completed})
 }
 
-// suiteID returns where the number is in the description of a cipher suite, of
-// which gnutls_cipher_suite_info copies the parts, with the name at its begin.
+// suiteID returns the location of the number in the description of a cipher suite.
+// gnutls_cipher_suite_info copies the parts of the description, which begins with the
+// name.
 func (d *decoder) suiteID() []loads.Chain {
 	var out []loads.Chain
 	for _, p := range d.paths("gnutls_cipher_suite_info", symbolic.Options{}) {

@@ -10,9 +10,8 @@ import (
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
-// connection assumes that the first argument is the connection of TLS over a
-// stream: not NULL, and in OpenSSL 3.2 and later, where the object begins with a
-// word for its type, not one of QUIC.
+// connection assumes that the first argument is a TLS connection over a stream: not NULL,
+// and since OpenSSL 3.2, where the object begins with a type word, not a QUIC connection.
 func connection(c symbolic.Condition) (holds, known bool) {
 	v, zero, ok := c.Zero()
 	if !ok {
@@ -42,7 +41,7 @@ const (
 	ctrlNegotiatedGroup = 134
 )
 
-// handshakes decodes libssl's layer.
+// handshakes decodes the layer of libssl.
 func (d *decoder) handshakes() {
 	d.stateFields()
 	d.sessionFields()
@@ -74,8 +73,8 @@ func (d *decoder) handshakes() {
 		[]ValueID{Version, CipherSuite, HandState, FlowState})
 }
 
-// complete reports whether what a layer cannot do without is there, and refuses
-// the layer if not.
+// complete reports whether the mandatory parts of a layer were found, and refuses the
+// layer if not.
 func (d *decoder) complete(layer string, roles []Role, values []ValueID) bool {
 	missing := ""
 	for _, r := range roles {
@@ -100,14 +99,14 @@ func (d *decoder) stateFields() {
 		return n >= 0x300 && n <= 0x304 || n == 0xfeff || n == 0xfefd
 	}), 0, 4))
 	d.found("server", "SSL_is_server", loads.Where(loads.Returned(d.onConnection("SSL_is_server")), 0, 4))
-	// Of the two functions that set the role, one writes 1 and the other 0.
+	// One of the two functions that set the role writes 1, the other 0.
 	zeros := loads.Written(d.onConnection("SSL_set_connect_state"), 4, loads.IsNumber(0))
 	ones := slices.DeleteFunc(loads.Written(d.onConnection("SSL_set_accept_state"), 4, loads.IsNumber(1)),
 		func(c loads.Chain) bool { return !slices.ContainsFunc(zeros, c.Same) })
 	if len(ones) == 1 {
 		d.found("server", "SSL_set_accept_state", ones)
 	}
-	// SSL_clear forgets whether the last session was resumed.
+	// SSL_clear resets whether the last session was resumed.
 	cleared := d.cleared()
 	d.found("resumed", "SSL_session_reused", loads.Where(loads.Returned(d.onConnection("SSL_session_reused")), 0, 4))
 	d.confirm("resumed", "SSL_clear writes zero", cleared)
@@ -136,8 +135,8 @@ func (d *decoder) stateFields() {
 	}))
 }
 
-// cleared returns the words of a connection that SSL_clear sets to zero. From
-// OpenSSL 3.2 on it calls a function of the connection's method.
+// cleared returns the words of a connection that SSL_clear sets to zero. Since OpenSSL
+// 3.2 it calls a function of the connection's method.
 func (d *decoder) cleared() []loads.Chain {
 	paths := d.paths("SSL_clear", symbolic.Options{Assume: connection})
 	out := loads.Written(paths, 4, loads.IsNumber(0))
@@ -149,8 +148,8 @@ func (d *decoder) cleared() []loads.Chain {
 	return out
 }
 
-// methodSlots returns the offsets of the pointers that the paths call in the
-// structure which the first argument points to by a pointer, its SSL_METHOD.
+// methodSlots returns the offsets of the function pointers that the paths call in the
+// SSL_METHOD to which a pointer in the first argument points.
 func methodSlots(paths []symbolic.Path) []int64 {
 	var out []int64
 	for i := range paths {
@@ -186,7 +185,7 @@ func (d *decoder) table(name string) (uint64, bool) {
 	return 0, false
 }
 
-// methodFunction returns the function in a slot of the SSL_METHOD that a function
+// methodFunction returns the function in a slot of the SSL_METHOD that the function name
 // returns.
 func (d *decoder) methodFunction(name string, slot int64) (uint64, bool) {
 	table, ok := d.table(name)
@@ -202,8 +201,8 @@ func (d *decoder) codePointer(addr uint64) (uint64, bool) {
 	return f, ok && d.image.Code(f) != nil
 }
 
-// controlFunction returns the function that SSL_ctrl calls for a connection of
-// TLS, zero if it is not clear.
+// controlFunction returns the function that SSL_ctrl calls for a TLS connection, zero if
+// it is ambiguous.
 func (d *decoder) controlFunction() uint64 {
 	fixed := map[int]int64{1: ctrlNegotiatedGroup}
 	var slots []int64
@@ -218,7 +217,7 @@ func (d *decoder) controlFunction() uint64 {
 	return f
 }
 
-// control executes the function of SSL_ctrl with a command.
+// control executes the function that implements SSL_ctrl with a command.
 func (d *decoder) control(ctrl uint64, command int64) []symbolic.Path {
 	if ctrl == 0 {
 		return nil
@@ -226,9 +225,9 @@ func (d *decoder) control(ctrl uint64, command int64) []symbolic.Path {
 	return symbolic.Execute(d.image, ctrl, symbolic.Options{Fixed: map[int]int64{1: command}, Assume: connection})
 }
 
-// groupFields decodes the negotiated group: that of the connection, which counts
-// in TLS 1.3 if there was a key exchange, else that of the session. Functions
-// look its name up, in a function of the library or in place.
+// groupFields decodes the negotiated group: the connection's, which is valid in TLS 1.3
+// with a key exchange, else the session's. Functions look up its name in a function of the
+// library or inline.
 func (d *decoder) groupFields(ctrl uint64) {
 	session, _ := d.get("session")
 	from := func(source string, paths []symbolic.Path) {
@@ -257,7 +256,7 @@ func (d *decoder) groupFields(ctrl uint64) {
 				}
 			}
 			for _, c := range paths[i].Calls {
-				// Of the functions with a name, those that look groups up are asked.
+				// Of the named functions, only those that look up groups are followed.
 				if c.Target != 0 && c.Name != "" {
 					continue
 				}
@@ -269,7 +268,7 @@ func (d *decoder) groupFields(ctrl uint64) {
 		d.found("group", source, group)
 		d.found("session.group", source, loads.Tails(loads.Unique(ofSession), len(session.Offsets)))
 		if len(group) == 1 {
-			// Other bytes are compared, too.
+			// Other bytes are also compared.
 			near := loads.Chain{Offsets: slices.Clone(group[0].Offsets), Width: 1}
 			near.Offsets[len(near.Offsets)-1]--
 			if slices.ContainsFunc(exchanged, near.Same) {
@@ -291,8 +290,8 @@ func (d *decoder) groupFields(ctrl uint64) {
 	}
 }
 
-// signatureFields decodes the pointers to the entries of the signature schemes,
-// and the place of the code point in them.
+// signatureFields decodes the pointers to the entries of the signature schemes, and the
+// location of the code point in an entry.
 func (d *decoder) signatureFields(ctrl uint64) {
 	nids := loads.StoredTo(d.onConnection("SSL_get_peer_signature_type_nid"), 1)
 	d.found("peer scheme", "SSL_get_peer_signature_type_nid", loads.Owners(nids))
@@ -302,7 +301,7 @@ func (d *decoder) signatureFields(ctrl uint64) {
 	d.found("own scheme", "SSL_ctrl(132)", loads.Owners(loads.StoredTo(d.control(ctrl, ctrlSignature), 3)))
 	d.found("own scheme", "SSL_get0_signature_name", loads.Owners(loads.StoredTo(d.onConnection("SSL_get0_signature_name"), 1)))
 
-	// SSL_get_shared_sigalgs gives the low byte of the code point.
+	// SSL_get_shared_sigalgs stores the low byte of the code point.
 	var code []loads.Chain
 	for _, c := range loads.StoredTo(d.paths("SSL_get_shared_sigalgs", symbolic.Options{Fixed: map[int]int64{1: 0, 2: 0, 3: 0, 4: 0}, Assume: connection}), 5) {
 		if c.Width == 1 {
@@ -315,8 +314,7 @@ func (d *decoder) signatureFields(ctrl uint64) {
 	}
 }
 
-// randomField decodes the place of the server's random, which its accessor
-// copies.
+// randomField decodes the location of the server's random, which its accessor copies.
 func (d *decoder) randomField() {
 	copied := func(name string) []loads.Chain {
 		var out []loads.Chain

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package layout reads out of ELF files what the function source needs to
-// observe libraries without probes: the sites of their functions, and the
-// chains of loads that lead from a function's argument to a value, such as the
-// cipher suite of a connection.
+// Package layout reads from ELF files what the function source needs to observe libraries
+// without probes: the sites of their functions, and the chains of loads that lead from an
+// argument of a function to a value, such as the cipher suite of a connection.
 //
-// It maps and runs nothing. A symbolic interpreter follows the library's own
-// accessor functions in the file, such as SSL_version. A value is given only if
-// two functions agree on its place, or one does and a value read from a wrong
-// place would be noticed. What does not reach this standard is refused with the
-// reason. The package is pure: it reads the file it is given and never talks to
-// the kernel.
+// It maps and runs no code. A symbolic interpreter executes the library's own accessor
+// functions, such as SSL_version. A value is accepted only if two functions agree on its
+// location, or if one function leads to it and a wrong value would be detected. Anything
+// else is refused with the reason. The package is pure: it reads the file it is given and
+// never accesses the kernel.
 //
-// A file can be hostile. Reading it takes bounded time and memory, and a wrong
-// answer concerns the processes that use this file only.
+// Files may be hostile. Parsing takes bounded time and memory, and a wrong result only
+// affects the processes that use the file.
 package layout
 
 import (
@@ -23,12 +21,12 @@ import (
 	"crypto-auditing/src/internal/layout/loads"
 )
 
-// Family is the interface that a library implements.
+// Family is the API that a library implements.
 type Family uint8
 
 // The families.
 const (
-	// OpenSSL is libssl, libcrypto, or a program that both are linked into.
+	// OpenSSL is libssl, libcrypto, or a program with both linked statically.
 	OpenSSL Family = 1 + iota
 	// GnuTLS is libgnutls.
 	GnuTLS
@@ -45,9 +43,8 @@ func (f Family) String() string {
 	return "unknown"
 }
 
-// Library is what was decoded from one file. It depends on nothing but the
-// file's content, holds no resources, and is not changed after it was decoded:
-// it may be cached by build-id and used by several goroutines.
+// Library is the result of decoding a file. It depends only on the file's content, holds
+// no resources, and is immutable: it may be cached by build-id and used concurrently.
 type Library struct {
 	Family Family
 	// Machine is the architecture: EM_X86_64 or EM_AARCH64.
@@ -56,32 +53,32 @@ type Library struct {
 	BuildID []byte
 	// Segments are the loadable segments of the file.
 	Segments []capture.Segment
-	// Text is the link-time address range of the code: a call is from outside
-	// the library if the return address, less the load bias, is not in it.
+	// Text is the link-time address range of the code: a call comes from outside the
+	// library if the return address, minus the load bias, is not in it.
 	Text Range
-	// Handshakes reports whether the sites and values of handshakes suffice to
-	// record them, PublicKey the same of public-key operations. If a layer is
-	// missing, Refusals has the reason.
+	// Handshakes reports whether the sites and values suffice to record handshakes,
+	// PublicKey whether they suffice for public-key operations. If a layer is missing,
+	// Refusals has the reason.
 	Handshakes, PublicKey bool
-	// Static reports that both layers are in one file, a program most likely.
-	// Whether a call is from outside the library cannot be told there, so that
-	// it has no site with External.
+	// Static reports that both layers are in one file, most likely a program. Calls
+	// from outside the library cannot be identified there, so that no site is
+	// External.
 	Static bool
-	// Sites are the sites, in the order of Addr.
+	// Sites are the sites, ordered by Addr.
 	Sites []Site
 	// Values are the values that may be recorded, at most one for each ID.
 	Values []Value
-	// Refusals lists what was looked for and is not in Sites and Values.
+	// Refusals lists the sites and values that were looked for but not accepted.
 	Refusals []Refusal
 }
 
-// Range is a range of link-time addresses, without End.
+// Range is a range of link-time addresses that excludes End.
 type Range struct{ Start, End uint64 }
 
 // Contains reports whether addr is in the range.
 func (r Range) Contains(addr uint64) bool { return addr >= r.Start && addr < r.End }
 
-// Value returns the value with an ID, nil if it was refused or is not there.
+// Value returns the value with an ID, nil if it was refused or not found.
 func (l *Library) Value(id ValueID) *Value {
 	for i := range l.Values {
 		if l.Values[i].ID == id {
@@ -91,9 +88,9 @@ func (l *Library) Value(id ValueID) *Value {
 	return nil
 }
 
-// Argument returns the register that holds an argument of a function at its
-// entry, counted from zero: the System V ABI for x86-64, AAPCS64 for arm64. The
-// result is NoRegister from the seventh argument on.
+// Argument returns the register that holds an argument at a function's entry, counted from
+// zero: System V ABI for x86-64, AAPCS64 for arm64. The result is NoRegister from the
+// seventh argument on.
 func (l *Library) Argument(index int) capture.Register {
 	amd64 := [...]capture.Register{capture.RDI, capture.RSI, capture.RDX, capture.RCX, capture.R8, capture.R9}
 	switch {
@@ -105,63 +102,63 @@ func (l *Library) Argument(index int) capture.Register {
 	return amd64[index]
 }
 
-// Role is what a hit of a site means.
+// Role is the meaning of a hit.
 type Role uint8
 
-// The roles. The object of the first group is the connection, SSL * or
+// The roles. The object of the roles up to ConnectionFree is the connection, SSL * or
 // gnutls_session_t.
 const (
-	// HandshakeServer and HandshakeClient: a call into the handshake begins, the
-	// first or one that continues it. Param Object is the connection.
+	// HandshakeServer and HandshakeClient: a call that begins or continues a handshake.
+	// Param Object is the connection.
 	HandshakeServer Role = 1 + iota
 	HandshakeClient
-	// Handshake is the same where one function serves both sides.
+	// Handshake is the same for a function that serves both sides.
 	Handshake
-	// HandshakeEnd: the innermost such call of this stack is about to return.
-	// No parameter is at hand: the connection is that of the beginning whose
-	// stack pointer is the nearest above, by less than MaxFrame. It is hit whether
-	// the handshake is through or not.
+	// HandshakeEnd: the innermost such call on this stack is about to return. No
+	// parameter is available: the connection is that of the call whose stack pointer is
+	// the nearest one above, by less than MaxFrame. It is hit even if the handshake is
+	// not complete.
 	HandshakeEnd
-	// ConnectionFree: the connection ceases to exist.
+	// ConnectionFree: the connection is freed.
 	ConnectionFree
 
-	// ContextOperation: an operation on a key context (EVP_PKEY_CTX *), Param
-	// Object. It counts only if Param Output, where there is one, is not NULL.
+	// ContextOperation: an operation on a key context (EVP_PKEY_CTX *), Param Object.
+	// A hit with a NULL Param Output is ignored.
 	ContextOperation
-	// DigestOperation: an operation on a digest context (EVP_MD_CTX *), Param
-	// Object, that may be the inner part of a DigestOneShot on the same context.
-	// It counts only if Param Output, where there is one, is not NULL.
+	// DigestOperation: an operation on a digest context (EVP_MD_CTX *), Param Object,
+	// which may be the inner part of a DigestOneShot on the same context. A hit with a
+	// NULL Param Output is ignored.
 	DigestOperation
-	// DigestOneShot is the same in one call, which goes through
-	// DigestOperation in most versions.
+	// DigestOneShot is the same in one call, which in most versions calls a
+	// DigestOperation.
 	DigestOneShot
 	// ChainVerification: a certificate chain is verified. Param Object is the
-	// X509_STORE_CTX *, no value leads from it.
+	// X509_STORE_CTX *; no value leads from it.
 	ChainVerification
-	// KeyOperation: an operation by a low-level function, Param Key is the key.
-	// Its site is External.
+	// KeyOperation: an operation by a low-level function; its Param of kind Key* is the
+	// key. Its site is External.
 	KeyOperation
-	// SetDigest: the digest Param Digest (EVP_MD *) is set on the key context
-	// Param Object, if Param Command is absent or is 1.
+	// SetDigest: the digest Param Digest (EVP_MD *) is set on the key context Param
+	// Object, if Param Command is absent or 1.
 	SetDigest
-	// ResetContext: the key context Param Object is prepared for another
-	// operation, its digest is forgotten.
+	// ResetContext: the key context Param Object is prepared for another operation,
+	// which discards its digest.
 	ResetContext
 	// SetGroup: the name of a group, Param Text, is set on the key context Param
-	// Object, SetCurve the same by its NID, Param NID, SetBits the size of a key,
-	// Param Bits.
+	// Object. SetCurve sets its NID, Param NID; SetBits sets the size of a key, Param
+	// Bits.
 	SetGroup
 	SetCurve
 	SetBits
-	// SessionOperation: an operation of GnuTLS's public-key layer.
+	// SessionOperation: an operation of the public-key layer of GnuTLS.
 	SessionOperation
 )
 
-// MaxFrame bounds the distance of the stack pointers of a HandshakeEnd and of
-// the beginning it belongs to, in bytes.
+// MaxFrame bounds the distance between the stack pointers of a HandshakeEnd and of its
+// beginning, in bytes.
 const MaxFrame = 4096
 
-// Operation is the public-key operation that a hit is.
+// Operation is the public-key operation of a hit.
 type Operation uint8
 
 // The operations.
@@ -177,12 +174,12 @@ const (
 	Generate
 )
 
-// Param is a parameter of a function that a site belongs to.
+// Param is a parameter of a site's function.
 type Param struct {
 	Kind ParamKind
-	// Index counts the arguments of the function from zero.
+	// Index is the index of the argument, from zero.
 	Index uint8
-	// Register holds the parameter when the site is hit.
+	// Register holds the parameter at the site.
 	Register capture.Register
 }
 
@@ -191,58 +188,58 @@ type ParamKind uint8
 
 // The meanings of parameters.
 const (
-	// Object is what the operation works on, see Role.
+	// Object is the object of the operation, see Role.
 	Object ParamKind = 1 + iota
-	// Output is the buffer for a result: the function only asks for the size of
-	// the result if it is NULL.
+	// Output is the buffer for a result. If it is NULL, the function only returns the
+	// size of the result.
 	Output
 	// Digest is an EVP_MD *.
 	Digest
 	// DigestNID is the NID of a digest (int).
 	DigestNID
-	// InputLength is the size of what is signed or verified, in bytes (size_t or
-	// int: the low 32 bits are valid).
+	// InputLength is the size of the signed or verified data in bytes (size_t or int:
+	// the low 32 bits are valid).
 	InputLength
 	// Key* are keys of the low-level interfaces.
 	KeyRSA
 	KeyEC
 	KeyDSA
 	KeyDH
-	// Bits is the size of a key (int), NID that of a curve (int), Text a string.
+	// Bits is the size of a key (int), NID the NID of a curve (int), Text a string.
 	Bits
 	NID
 	Text
-	// Command is the command of a function that does several things (int).
+	// Command is the command of a function with several operations (int).
 	Command
 )
 
-// Site is one instruction, and what it means that a program executes it.
+// Site is an instruction, with the meaning of its execution.
 type Site struct {
 	Role Role
-	// Operation is the public-key operation, if the hit is one.
+	// Operation is the public-key operation of the hit, if any.
 	Operation Operation
-	// Function is the name of the function. One without a symbol has the name
-	// that it has in the library's source.
+	// Function is the name of the function, or its name in the library's source if it
+	// has no symbol.
 	Function string
-	// Entry is the link-time address of the function, Addr that of the site.
+	// Entry is the link-time address of the function, Addr of the site.
 	Entry, Addr uint64
-	// Offset is the place of the site in the file, which is what uprobes take.
+	// Offset is the file offset of the site, as uprobes require.
 	Offset uint64
-	// StackDelta is by how many bytes the stack pointer is lower at the site than
-	// at the function's entry: on x86-64 the return address is on the stack
-	// there, at the stack pointer plus StackDelta.
+	// StackDelta is the number of bytes by which the stack pointer is lower at the site
+	// than at the function's entry. On x86-64 the return address is at the stack
+	// pointer plus StackDelta.
 	StackDelta uint32
-	// ReturnAddress is the register with the return address at the site,
-	// NoRegister on x86-64.
+	// ReturnAddress is the register with the return address at the site, NoRegister on
+	// x86-64.
 	ReturnAddress capture.Register
-	// Instruction is the instruction at the site, such as "push". Emulated
-	// reports that the kernel emulates it on a hit. It single-steps others, which
-	// takes 15 µs instead of 0.4 µs on virtual machines.
+	// Instruction is the instruction at the site, such as "push". Emulated reports that
+	// the kernel emulates it on a hit. Otherwise the kernel single-steps it, which takes
+	// 15 µs instead of 0.4 µs on virtual machines.
 	Instruction string
 	Emulated    bool
-	// External: only calls from outside of Library.Text count.
+	// External: only calls from outside Library.Text count.
 	External bool
-	// Params are the parameters of the function that matter to Role.
+	// Params are the parameters that Role uses.
 	Params []Param
 }
 
@@ -256,18 +253,18 @@ func (s *Site) Param(kind ParamKind) *Param {
 	return nil
 }
 
-// Limits of chains, so that BPF programs can have arrays for them.
+// Limits of chains, for the arrays of BPF programs.
 const (
-	// MaxLoads is the most loads of a chain.
+	// MaxLoads is the maximum number of loads of a chain.
 	MaxLoads = loads.Max
 	// MaxOffset is the largest offset of a load.
 	MaxOffset = loads.MaxOffset
 )
 
-// Chain leads from an object to a value by loads: the address is the object's
-// plus the first offset; each load but the last reads the next address there,
-// to which the next offset is added. The last load reads Width bytes, in the
-// byte order of the machine. If a pointer on the way is NULL, there is no value.
+// Chain leads from an object to a value by loads: the address is the object's plus the
+// first offset; each load except the last reads the next address there, to which the next
+// offset is added. The last load reads Width bytes, in the byte order of the machine. If
+// a pointer is NULL, there is no value.
 type Chain struct {
 	Offsets []uint16
 	// Width is the size of the value in bytes: 1, 2, 4 or 8.
@@ -283,7 +280,7 @@ func (c Chain) String() string {
 	return out.String()
 }
 
-// Base is the kind of object that a chain begins at.
+// Base is the kind of object at which a chain begins.
 type Base uint8
 
 // The bases.
@@ -303,100 +300,97 @@ const (
 	ECKey
 )
 
-// Form is what the value at the end of a chain is.
+// Form is the format of the value at the end of a chain.
 type Form uint8
 
 // The forms.
 const (
 	// Number is an unsigned number of Width bytes.
 	Number Form = iota
-	// String is the address of a string that a NUL ends.
+	// String is the address of a NUL-terminated string.
 	String
 	// Pointer is the address of an object.
 	Pointer
-	// Bytes are bytes of the object itself: the chain reads the first Width of
-	// them.
+	// Bytes are bytes of the object itself: the chain reads the first Width bytes.
 	Bytes
 )
 
 // ValueID identifies a value.
 type ValueID uint8
 
-// The values of a Connection. Numbers of OpenSSL are IANA's unless stated.
+// The values of a Connection. OpenSSL's numbers are IANA's unless stated otherwise.
 const (
-	// Version is the protocol version, such as 0x304. A validator can always
-	// tell a wrong one. GnuTLS: its own enumeration gnutls_protocol_t.
+	// Version is the protocol version, such as 0x304. A wrong one can always be
+	// detected. GnuTLS: its own enumeration gnutls_protocol_t.
 	Version ValueID = 1 + iota
-	// Server is 1 on a server, else 0. GnuTLS: 1 server, 2 client.
+	// Server is 1 on a server, else 0. GnuTLS: 1 on a server, 2 on a client.
 	Server
-	// CipherSuite is the cipher suite. GnuTLS: the two bytes of IANA's number in
-	// the order of the wire, that is swapped.
+	// CipherSuite is the cipher suite. GnuTLS: the two bytes of IANA's number in network
+	// byte order, that is, swapped.
 	CipherSuite
-	// Group is the group that the connection negotiated itself (s3.group_id),
-	// zero before, or IANA's number. GnuTLS: its own enumeration.
+	// Group is the group that the connection negotiated (s3.group_id): IANA's number,
+	// zero before negotiation. GnuTLS: its own enumeration.
 	Group
-	// SessionGroup is the group of the session's handshake (OpenSSL 3): that of
-	// TLS 1.2 and older. It has to be equal to Group after a full TLS 1.3
-	// handshake.
+	// SessionGroup is the group of the session's handshake (OpenSSL 3), for TLS 1.2 and
+	// older. After a full TLS 1.3 handshake it must be equal to Group.
 	SessionGroup
 	// KeyExchanged is 1 if Group belongs to this handshake (s3.did_kex), 0 before.
 	KeyExchanged
-	// PeerScheme and OwnScheme are the signature schemes of the peer's and the
-	// own signature. GnuTLS has ServerScheme and ClientScheme instead. Static RSA
-	// key exchange leaves a scheme as well: it says nothing without an operation.
+	// PeerScheme and OwnScheme are the signature schemes of the peer's and the own
+	// signature. GnuTLS has ServerScheme and ClientScheme instead. A static RSA key
+	// exchange also leaves a scheme: it is meaningless without an operation.
 	PeerScheme
 	OwnScheme
-	// ServerScheme and ClientScheme are the schemes of the server's and the
-	// client's signature, in GnuTLS's enumeration gnutls_sign_algorithm_t.
+	// ServerScheme and ClientScheme are the schemes of the server's and the client's
+	// signature, in GnuTLS's enumeration gnutls_sign_algorithm_t.
 	ServerScheme
 	ClientScheme
-	// Resumed is not zero if a session was resumed, or an external PSK was used.
+	// Resumed is nonzero if a session was resumed or an external PSK was used.
 	Resumed
-	// HandState is the state of the handshake: 0 before the first, 1 (TLS_ST_OK)
-	// when it is complete.
+	// HandState is the state of the handshake: 0 before the first, 1 (TLS_ST_OK) when
+	// complete.
 	HandState
 	// FlowState is 1 (MSG_FLOW_ERROR) when the handshake failed.
 	FlowState
-	// VerifyResult is the result of the peer's certificate chain, X509_V_*.
+	// VerifyResult is the verification result of the peer's certificate chain, X509_V_*.
 	VerifyResult
 	// ServerRandom is the server's random, 32 bytes.
 	ServerRandom
-	// Completed is not zero when the first handshake is complete (GnuTLS).
+	// Completed is nonzero once the first handshake is complete (GnuTLS).
 	Completed
 
-	// KeyType is the name of a key's type, such as "RSA" (OpenSSL 3, PKey).
-	// It is NULL for a key that was never given to a provider.
+	// KeyType is the name of a key's type, such as "RSA" (OpenSSL 3, PKey). It is NULL
+	// for a key that was never passed to a provider.
 	KeyType
-	// KeyID is the NID of a key's type: 6 RSA, 408 EC (PKey). Keys of providers
-	// have the type's NID or -1.
+	// KeyID is the NID of a key's type: 6 RSA, 408 EC (PKey). Provider keys have the
+	// type's NID or -1.
 	KeyID
 	// KeyBits is the size of a key in bits (OpenSSL 3, PKey).
 	KeyBits
-	// KeyCurve is the NID of the curve of a provider's key of type "EC" (PKey).
+	// KeyCurve is the NID of the curve of a provider key of type "EC" (PKey).
 	KeyCurve
-	// LegacyCurve is the same of a key without a provider, type 408, and
-	// LegacyModulusWords the size of the modulus in 64-bit words of one with
+	// LegacyCurve is the NID of the curve of a key without a provider, type 408;
+	// LegacyModulusWords is the size of the modulus in 64-bit words of such a key of
 	// type 6 or 912 (PKey).
 	LegacyCurve
 	LegacyModulusWords
 
 	// ContextKey is the key of a key context (KeyContext, an EVP_PKEY *).
 	ContextKey
-	// ContextKeyType is the name of the type of key that a context without a key
-	// is for (OpenSSL 3, KeyContext).
+	// ContextKeyType is the name of the key type of a context without a key (OpenSSL 3,
+	// KeyContext).
 	ContextKeyType
-	// ContextOperationCode is the operation a context was prepared for
-	// (KeyContext, EVP_PKEY_OP_*): 2 parameters, 4 key.
+	// ContextOperationCode is the operation that a context was prepared for (KeyContext,
+	// EVP_PKEY_OP_*): 2 parameters, 4 key.
 	ContextOperationCode
 
-	// DigestContextKey is the key of a digest context (DigestContext, an
-	// EVP_PKEY *).
+	// DigestContextKey is the key of a digest context (DigestContext, an EVP_PKEY *).
 	DigestContextKey
-	// DigestContextName and DigestContextNID are name and NID of its digest.
+	// DigestContextName and DigestContextNID are the name and the NID of its digest.
 	DigestContextName
 	DigestContextNID
-	// DigestName and DigestTypeNID are name and NID of a digest (DigestType).
-	// The name is NULL for a static digest such as that of EVP_sha1().
+	// DigestName and DigestTypeNID are the name and the NID of a digest (DigestType).
+	// The name is NULL for a static digest such as the result of EVP_sha1().
 	DigestName
 	DigestTypeNID
 
@@ -406,29 +400,27 @@ const (
 	ModulusWords
 )
 
-// Evidence is how certain a value's chain is, the weakest of its parts.
+// Evidence is the certainty of a value's chain, which is that of its weakest part.
 type Evidence uint8
 
-// The kinds of evidence, from the weakest on. Only values of the last three
-// are in Library.Values.
+// The kinds of evidence, weakest first. Library.Values only contains values of the last
+// three.
 const (
 	// None: nothing was decoded.
 	None Evidence = iota
-	// Once: one function leads to the value, and what is read can be wrong
-	// without notice.
+	// Once: one function leads to the value, and a wrong value would not be detected.
 	Once
-	// Checked: one function leads to the value, and its reader can tell that a
-	// value is not one: it has to, with the exact list of values that exist.
+	// Checked: one function leads to the value, and its reader can detect a wrong value:
+	// it must check against the exact list of valid values.
 	Checked
-	// Confirmed: one function leads to the value, and it is at its known
-	// distance from another one or another function writes there what is
-	// expected.
+	// Confirmed: one function leads to the value, and either it is at a known distance
+	// from another value, or another function writes an expected value there.
 	Confirmed
 	// Twice: two independent functions agree.
 	Twice
 )
 
-// String returns the evidence as a word for people and for JSON.
+// String returns the evidence as a word for messages and JSON.
 func (e Evidence) String() string {
 	switch e {
 	case Once:
@@ -450,17 +442,17 @@ type Value struct {
 	Form     Form
 	Chain    Chain
 	Evidence Evidence
-	// Sources names the functions that it was decoded from and what confirmed it.
+	// Sources names the functions that the value was decoded from, and its confirmations.
 	Sources []string
 }
 
-// Refusal is a site or a value that was looked for and cannot be used.
+// Refusal is a site or a value that was looked for and not accepted.
 type Refusal struct {
-	// What is the name of the value, of the function or of the layer.
+	// What is the name of the value, the function or the layer.
 	What string
 	// Why is the reason.
 	Why string
 }
 
-// String returns both.
+// String returns the name and the reason.
 func (r Refusal) String() string { return r.What + ": " + r.Why }

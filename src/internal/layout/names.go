@@ -2,8 +2,8 @@
 
 package layout
 
-// String returns the name of the value, such as "cipher_suite", as crauctl
-// probes and the status show it.
+// String returns the name of the value, such as "cipher_suite", as in the output of
+// crauctl probes and of the status.
 func (id ValueID) String() string {
 	names := [...]string{
 		Version:              "version",
@@ -45,7 +45,7 @@ func (id ValueID) String() string {
 	return ""
 }
 
-// String returns the role as words for people.
+// String describes the role for messages.
 func (r Role) String() string {
 	names := [...]string{
 		HandshakeServer:   "handshake server",

@@ -13,13 +13,13 @@ import (
 	"crypto-auditing/src/internal/layout/image"
 )
 
-// ErrNoLibrary is returned for a file that has none of the known libraries in
-// it, or not the symbols to find them by.
+// ErrNoLibrary is returned for a file that contains none of the known libraries, or lacks
+// the symbols to identify one.
 var ErrNoLibrary = errors.New("not a library of a known family: it exports none of SSL_new, EVP_PKEY_new, gnutls_handshake")
 
-// Open decodes the library in the file at path. The error names the file; it
-// wraps ErrNoLibrary, elffile.ErrNotELF, an *elffile.FormatError or an
-// *elffile.UnsupportedError where what is in the file is the reason.
+// Open decodes the library in the file at path. The error names the file; if the file's
+// content is the reason, it wraps ErrNoLibrary, elffile.ErrNotELF, an
+// *elffile.FormatError or an *elffile.UnsupportedError.
 func Open(path string) (*Library, error) {
 	f, size, err := elffile.Open(path)
 	if err == nil {
@@ -29,7 +29,7 @@ func Open(path string) (*Library, error) {
 			return lib, nil
 		}
 	}
-	// Errors of package os name the path a second time.
+	// Errors of package os repeat the path.
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
 		err = pathErr.Err
@@ -37,9 +37,9 @@ func Open(path string) (*Library, error) {
 	return nil, fmt.Errorf("cannot decode the library %s: %w", path, err)
 }
 
-// Parse decodes the library in the ELF file of size bytes in r. A library of
-// which nothing can be used is not an error: its Refusals have the reasons. Its
-// errors are those of Open, without the file's name.
+// Parse decodes the library in the ELF file of size bytes in r. A library without usable
+// parts is not an error: its Refusals have the reasons. The errors are those of Open,
+// without the file's name.
 func Parse(r io.ReaderAt, size int64) (*Library, error) {
 	m, err := image.Open(r, size, wanted())
 	if err != nil {

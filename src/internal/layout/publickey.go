@@ -19,20 +19,20 @@ func notNull(c symbolic.Condition) (holds, known bool) {
 	return !zero, ok && index == 0 && offset == 0
 }
 
-// onObject executes an accessor of an object, following calls to a depth.
+// onObject executes an accessor of an object. depth is the depth of calls to follow.
 func (d *decoder) onObject(name string, depth int) []symbolic.Path {
 	return d.paths(name, symbolic.Options{Depth: depth, Assume: notNull})
 }
 
-// getter notes what the first of the functions that the file has returns: one
-// field of a width. OpenSSL 3 renamed some of them.
+// getter records the result of the first of the functions that is in the file: a field of
+// a given width. OpenSSL 3 renamed some of them.
 func (d *decoder) getter(field string, width int, names ...string) {
 	for _, name := range names {
 		d.found(field, name, loads.Where(loads.Returned(d.onObject(name, 0)), 1, width))
 	}
 }
 
-// publicKeys decodes libcrypto's layer.
+// publicKeys decodes the layer of libcrypto.
 func (d *decoder) publicKeys() {
 	d.keyFields()
 	d.contextFields()
@@ -63,7 +63,7 @@ func (d *decoder) publicKeys() {
 		[]ValueID{ContextKey, DigestContextKey, DigestContextNID}) && d.hasKeyType()
 }
 
-// hasKeyType reports whether the type of a key can be told.
+// hasKeyType reports whether the type of a key can be determined.
 func (d *decoder) hasKeyType() bool {
 	if d.lib.Value(KeyType) == nil && d.lib.Value(KeyID) == nil {
 		d.refuse("the public-key layer", "it needs the value key_type or key_id")
@@ -72,10 +72,10 @@ func (d *decoder) hasKeyType() bool {
 	return true
 }
 
-// keyFields decodes EVP_PKEY, of which OpenSSL 3 has keys of providers.
+// keyFields decodes EVP_PKEY, which OpenSSL 3 also uses for provider keys.
 func (d *decoder) keyFields() {
-	// The name comes from the key's manager on the path that is decided by there
-	// being one. Keys without one are named by other pointers after that.
+	// The name comes from the key's manager on the path on which the manager exists.
+	// Otherwise later pointers lead to the name.
 	var names []loads.Chain
 	paths := d.onObject("EVP_PKEY_get0_type_name", 1)
 	for i := range paths {
@@ -107,7 +107,7 @@ func (d *decoder) keyFields() {
 		d.found("key.id", name, loads.Where(passed(d.onObject(name, 0), "EVP_PKEY_type", 0), 1, 4))
 	}
 	d.getter("key.legacy", 8, "EVP_PKEY_get0")
-	// What belongs to the manager is passed on to its functions with it.
+	// The key's data is passed to the manager's functions together with the manager.
 	if manager, ok := d.get("key.manager"); ok {
 		for _, name := range []string{"EVP_PKEY_get_params", "EVP_PKEY_export"} {
 			d.found("key.data", name, passedWith(d.onObject(name, 0), manager))
@@ -116,8 +116,8 @@ func (d *decoder) keyFields() {
 	}
 }
 
-// decidedBy reports whether the first pointer of the first argument that the path
-// looks at is the pointer c, and is not NULL.
+// decidedBy reports whether the first pointer of the first argument that the path checks
+// is the pointer c, and is not NULL.
 func decidedBy(p *symbolic.Path, c loads.Chain) bool {
 	for _, condition := range p.Conditions {
 		v, zero, ok := condition.Zero()
@@ -128,7 +128,7 @@ func decidedBy(p *symbolic.Path, c loads.Chain) bool {
 	return false
 }
 
-// passed returns what the paths pass to a function.
+// passed returns the values that the paths pass to a function as an argument.
 func passed(paths []symbolic.Path, name string, argument int) []loads.Chain {
 	var out []loads.Chain
 	for i := range paths {
@@ -141,8 +141,8 @@ func passed(paths []symbolic.Path, name string, argument int) []loads.Chain {
 	return loads.Unique(out)
 }
 
-// passedWith returns the pointers that the paths pass to a function after the
-// pointer owner, or pass as the first argument to a function that owner has.
+// passedWith returns the pointers that the paths pass to a function after the pointer
+// owner, or as the first argument to a function pointer of owner.
 func passedWith(paths []symbolic.Path, owner loads.Chain) []loads.Chain {
 	var out []loads.Chain
 	for i := range paths {
@@ -173,7 +173,7 @@ func (d *decoder) contextFields() {
 	d.getter("digestcontext.context", 8, "EVP_MD_CTX_get_pkey_ctx", "EVP_MD_CTX_pkey_ctx")
 	d.getter("digestcontext.digest", 8, "EVP_MD_CTX_get0_md", "EVP_MD_CTX_md")
 	d.getter("digest.nid", 4, "EVP_MD_get_type", "EVP_MD_type")
-	// Without a name, it is looked up by calls.
+	// Without a name, the function looks the name up by calls.
 	var named []symbolic.Path
 	for _, p := range d.onObject("EVP_MD_get0_name", 0) {
 		if len(p.Calls) == 0 {

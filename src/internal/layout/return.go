@@ -10,20 +10,20 @@ import (
 	"crypto-auditing/src/internal/layout/code"
 )
 
-// maxReturns bounds the places where a function returns.
+// maxReturns bounds the number of returns of a function.
 const maxReturns = 16
 
-// returnSites makes the places where a function returns sites of the role
-// HandshakeEnd: jumps to other functions, and returns. The kernel does not
-// emulate returns on x86-64. It does emulate the jump of a stack protector, which
-// precedes them, and is taken only to end the program.
+// returnSites adds a site of the role HandshakeEnd at each return of a function: jumps to
+// other functions, and return instructions. The kernel does not emulate returns on
+// x86-64. It does emulate the stack protector's jump before them, which is only taken to
+// abort the program.
 func (d *decoder) returnSites(name string, entry uint64) error {
 	main, err := code.Read(d.image, entry)
 	if err != nil {
 		return err
 	}
 	parts := []*code.Body{main}
-	// Parts of the function that the compiler moved elsewhere go back to it.
+	// Parts of the function that the compiler moved elsewhere jump back to it.
 	for _, in := range main.Instructions {
 		if in.Target == 0 || in.Call || main.Contains(in.Target) || slices.ContainsFunc(parts, func(b *code.Body) bool { return b.Contains(in.Target) }) {
 			continue
@@ -73,8 +73,8 @@ func (d *decoder) endSite(name string, in code.Instruction, delta int) Site {
 	return s
 }
 
-// returnSite returns the site of the return that is the last of the instructions:
-// the jump of a stack protector before it, or the return itself.
+// returnSite returns the site for the return at the end of the instructions: the stack
+// protector's jump before it, or the return itself.
 func (d *decoder) returnSite(name string, parts []*code.Body, instructions []code.Instruction) Site {
 	last := instructions[len(instructions)-1]
 	delta := 0

@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/layout/loads"
 )
 
-// function is what is known of a function that becomes a site.
+// function describes a function that becomes a site.
 type function struct {
 	name      string
 	role      Role
@@ -21,14 +21,13 @@ type function struct {
 	external  bool
 }
 
-// param is a parameter by its place.
+// param is a parameter with its index.
 type param struct {
 	kind  ParamKind
 	index uint8
 }
 
-// number returns the number that package symbolic has for the register of an
-// argument.
+// number returns the number of an argument's register in package symbolic.
 func (d *decoder) number(index uint8) int {
 	if d.lib.Machine == elf.EM_AARCH64 {
 		return int(index)
@@ -36,8 +35,7 @@ func (d *decoder) number(index uint8) int {
 	return [...]int{7, 6, 2, 1, 8, 9}[index]
 }
 
-// addFunction makes a function of the file a site, false if the file does not
-// have it.
+// addFunction adds a site for a function of the file, false if the file does not have it.
 func (d *decoder) addFunction(f function) bool {
 	entry, ok := d.image.Function(f.name)
 	if ok {
@@ -46,11 +44,10 @@ func (d *decoder) addFunction(f function) bool {
 	return ok
 }
 
-// addSite makes the function at entry a site. It is placed on the first
-// instruction that the kernel emulates, if all of these hold: the function runs
-// straight to it; it has not changed the parameters by then; no jump of the
-// function goes back to there; the whole function can be decoded. Otherwise it is
-// at the entry.
+// addSite adds a site for the function at entry. The site is the first instruction that
+// the kernel emulates, if all of these hold: the code up to it is straight-line and does
+// not change the parameters; no jump of the function targets that code; the whole
+// function can be decoded. Otherwise it is the entry.
 func (d *decoder) addSite(f function, entry uint64) {
 	s := Site{Role: f.role, Operation: f.operation, Function: f.name, Entry: entry, Addr: entry, External: f.external}
 	var keep []int
@@ -79,14 +76,14 @@ func (d *decoder) addSite(f function, entry uint64) {
 	d.lib.Sites = append(d.lib.Sites, s)
 }
 
-// handshakeSites finds the functions of the handshake and where they end.
+// handshakeSites finds the functions of the handshake and their ends.
 //
-// A method for servers has the same functions as one for both sides except for
-// clients, and the other way round: where the tables of TLS_method and
-// TLS_server_method agree and that of TLS_client_method differs is the function
-// that servers call, ossl_statem_accept, and vice versa. No offset needs to be
-// known. The functions are reached by SSL_do_handshake, and by SSL_read and
-// SSL_write, as Node uses them.
+// A server's method has the same functions as the method for both sides, except for the
+// functions of clients, and vice versa: the slot in which the tables of TLS_method and
+// TLS_server_method agree but that of TLS_client_method differs holds the function that
+// servers call, ossl_statem_accept, and vice versa. No offset needs to be known. The
+// functions are called by SSL_do_handshake, and by SSL_read and SSL_write, which Node
+// uses.
 func (d *decoder) handshakeSites() {
 	accept, connect, err := d.stateMachines()
 	if err != nil {
@@ -102,8 +99,8 @@ func (d *decoder) handshakeSites() {
 	d.addFunction(function{name: "SSL_free", role: ConnectionFree, params: object})
 }
 
-// Range of the slots of SSL_METHOD that are compared: after version, flags and
-// mask, to after the last one of all versions.
+// The range of compared SSL_METHOD slots: from after version, flags and mask to after the
+// last slot of all versions.
 const (
 	firstSlot = 0x10
 	lastSlot  = 0x120
@@ -123,8 +120,8 @@ func (d *decoder) stateMachines() (accept, connect uint64, err error) {
 		c, ok3 := d.codePointer(client + uint64(slot))
 		switch {
 		case !ok1 || !ok2 || !ok3:
-			// Tables of other methods follow each other. A slot that is no
-			// function in one of them ends the comparison only after the two.
+			// Tables of other methods follow. A slot without a function in one of them ends
+			// the comparison only after both functions were found.
 			if len(ofServer) > 0 && len(ofClient) > 0 {
 				slot = lastSlot
 			}
@@ -151,8 +148,8 @@ func (d *decoder) stateMachines() (accept, connect uint64, err error) {
 	return accept, connect, nil
 }
 
-// endSites finds where the state machine ends: it frees the buffer of the
-// handshake by the only call of BUF_MEM_free that it has.
+// endSites finds the end of the state machine: its only call of BUF_MEM_free, which frees
+// the buffer of the handshake.
 func (d *decoder) endSites(accept, connect uint64) error {
 	bodies := d.targets(accept)
 	ofConnect := d.targets(connect)
@@ -166,7 +163,7 @@ func (d *decoder) endSites(accept, connect uint64) error {
 		ends = append(ends, calls...)
 	}
 	if len(ends) == 0 {
-		// Compilers may make a copy of the state machine for each side.
+		// Compilers may create a copy of the state machine for each side.
 		server, client := d.callsOf(accept, "BUF_MEM_free"), d.callsOf(connect, "BUF_MEM_free")
 		if len(server) == 0 || len(client) == 0 {
 			return fmt.Errorf("no function that both sides call frees a buffer")
@@ -189,7 +186,7 @@ func (d *decoder) endSites(accept, connect uint64) error {
 	return nil
 }
 
-// targets returns a function and those that it jumps to or calls directly.
+// targets returns a function and the functions that it jumps to or calls directly.
 func (d *decoder) targets(entry uint64) []uint64 {
 	out := []uint64{entry}
 	start, end, err := d.image.Extent(entry)
@@ -205,8 +202,7 @@ func (d *decoder) targets(entry uint64) []uint64 {
 	return out
 }
 
-// callsOf returns the calls of, and jumps to, a named function in the function
-// at entry.
+// callsOf returns the calls of, and jumps to, a named function in the function at entry.
 func (d *decoder) callsOf(entry uint64, name string) []code.Instruction {
 	start, end, err := d.image.Extent(entry)
 	if err != nil || start != entry {

@@ -4,8 +4,8 @@ package layout
 
 import "strings"
 
-// accessors are the functions that are executed or named, besides those that
-// become sites.
+// accessors are the functions that are executed or identified by name, in addition to
+// those that become sites.
 const accessors = `
 SSL_new SSL_free SSL_clear SSL_ctrl SSL_version SSL_get_version SSL_is_server
 SSL_set_accept_state SSL_set_connect_state SSL_session_reused SSL_get_state
@@ -32,7 +32,7 @@ gnutls_cipher_suite_info gnutls_session_channel_binding gnutls_sign_algorithm_ge
 gnutls_sign_algorithm_get_client
 `
 
-// wanted returns the names of functions that are of interest.
+// wanted returns the names of the functions to look up.
 func wanted() map[string]bool {
 	out := map[string]bool{}
 	for name := range strings.FieldsSeq(accessors) {

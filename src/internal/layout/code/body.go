@@ -8,7 +8,7 @@ import (
 	"crypto-auditing/src/internal/layout/image"
 )
 
-// Body is the code of a function, or of a part of one that the compiler moved
+// Body is the code of a function, or of a part of a function that the compiler moved
 // elsewhere.
 type Body struct {
 	Instructions []Instruction
@@ -35,11 +35,10 @@ func Read(m *image.Image, addr uint64) (*Body, error) {
 // maxPrologue bounds the instructions before a site.
 const maxPrologue = 16
 
-// FirstEmulated returns the first instruction of a function that the kernel emulates, by
-// how much the stack pointer is lower there, and whether the return address was
-// signed by then, which plain forbids. There is none if the function does not run
-// straight to it, changes one of the registers in keep before, or goes back to
-// there.
+// FirstEmulated returns the first instruction of a function that the kernel emulates, the
+// bytes by which the stack pointer is lower there than at the entry, and whether the
+// return address is signed by then, which plain forbids. ok is false if the code before
+// is not straight-line, changes one of the registers in keep, or is jumped back to.
 func FirstEmulated(m *image.Image, entry uint64, keep []int, plain bool) (at Instruction, delta uint32, signs, ok bool) {
 	start, end, err := m.Extent(entry)
 	if err != nil || start != entry {
@@ -64,8 +63,8 @@ func FirstEmulated(m *image.Image, entry uint64, keep []int, plain bool) (at Ins
 	return at, delta, signs, err == nil && found && !back
 }
 
-// CallsStackFailure reports whether the code at addr is the call that ends the
-// program after the stack was overwritten.
+// CallsStackFailure reports whether the code at addr is the call that aborts the program
+// after a stack buffer overflow.
 func CallsStackFailure(m *image.Image, addr uint64) bool {
 	found := false
 	_ = Sweep(m, addr, addr+16, func(in Instruction) bool {
@@ -78,7 +77,7 @@ func CallsStackFailure(m *image.Image, addr uint64) bool {
 	return found
 }
 
-// JumpedInto reports whether a jump goes to an address from start to before end.
+// JumpedInto reports whether a jump targets an address from start to before end.
 func JumpedInto(parts []*Body, start, end uint64) bool {
 	for _, b := range parts {
 		for _, in := range b.Instructions {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package code decodes the instructions of functions as far as probes on them
-// are concerned.
+// Package code decodes the instructions of functions as far as placing probes requires.
 package code
 
 import (
@@ -16,41 +15,41 @@ import (
 	"crypto-auditing/src/internal/layout/image"
 )
 
-// Instruction is an instruction of a function, as far as sites are concerned.
+// Instruction has the properties of an instruction that matter for sites.
 type Instruction struct {
 	Addr uint64
 	Size int
-	// Name is the name of an instruction that the kernel emulates when a probe
-	// on it is hit, such as "push", else empty. Linux 6.1 and later do:
+	// Name is the name of an instruction that the kernel emulates on a hit, such as
+	// "push", else empty. This is for Linux 6.1 and later:
 	// arch/x86/kernel/uprobes.c and arch/arm64/kernel/probes/decode-insn.c.
 	Name string
-	// Target is where a direct jump or call goes, zero for others. Call reports
-	// that it comes back.
+	// Target is the target of a direct jump or call, zero for others. Call reports a
+	// call.
 	Target uint64
 	Call   bool
-	// Straight: the instruction has no effect but on registers and the stack,
-	// and the next one follows it. Writes is the register that it changes, -1 for
-	// none, Lowers by how much it lowers the stack pointer.
+	// Straight: the instruction only affects registers and the stack, and the next
+	// instruction follows it. Writes is the register that it changes, -1 for none,
+	// Lowers the bytes by which it lowers the stack pointer.
 	Straight bool
 	Writes   int
 	Lowers   int
-	// Raises is by how much an instruction raises the stack pointer that is not
-	// straight for that reason only: a pop, an addition.
+	// Raises is the number of bytes by which the instruction raises the stack pointer,
+	// if that is the only reason why it is not straight: a pop, an addition.
 	Raises int
-	// Returns: it returns from the function.
+	// Returns: the instruction returns from the function.
 	Returns bool
-	// Signs: it signs the return address, which is then not the plain address.
+	// Signs: the instruction signs the return address, which differs from the plain
+	// address then.
 	Signs bool
 }
 
-// maxSweep bounds the code of a function that is swept, in bytes.
+// maxSweep bounds the code of a function that Sweep decodes, in bytes.
 const maxSweep = 1 << 18
 
 var errTooLong = errors.New("it has too much code")
 
-// Sweep calls f for the instructions from start to end, in the order of their
-// addresses, until f returns false. The error is the reason if an instruction
-// cannot be decoded.
+// Sweep calls f for the instructions from start to end, in address order, until f returns
+// false. It returns an error if an instruction cannot be decoded.
 func Sweep(m *image.Image, start, end uint64, f func(Instruction) bool) error {
 	if end-start > maxSweep {
 		return errTooLong
@@ -74,9 +73,9 @@ func Sweep(m *image.Image, start, end uint64, f func(Instruction) bool) error {
 	return nil
 }
 
-// Decode decodes the instruction of x86-64 at the beginning of code.
+// Decode decodes the x86-64 instruction at the beginning of code.
 func Decode(code []byte) (x86asm.Inst, bool) {
-	// The decoder reads beyond the end of a vector instruction that was cut.
+	// The decoder reads beyond the end of a truncated vector instruction.
 	var padded [2 * 16]byte
 	n := copy(padded[:16], code)
 	in, err := x86asm.Decode(padded[:], 64)
@@ -142,9 +141,9 @@ func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 	return out, true
 }
 
-// emulatedAMD64 returns the name of an instruction that the kernel emulates: jumps
-// and calls to a fixed place, conditional jumps, the one-byte no-operation, and
-// pushes of a register without another prefix than 0x41.
+// emulatedAMD64 returns the name of an instruction that the kernel emulates: direct jumps
+// and calls, conditional jumps, the one-byte nop, and pushes of a register with no prefix
+// except 0x41.
 func emulatedAMD64(code []byte) string {
 	switch c := code[0]; {
 	case c >= 0x50 && c <= 0x57, c == 0x41 && len(code) > 1 && code[1] >= 0x50 && code[1] <= 0x57:
@@ -187,7 +186,7 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 	case x&0xfffffc1f == 0xd65f0000:
 		out.Name, out.Returns = "ret", true
 	case x == 0xd503201f:
-		// Emulated from Linux 6.13 on, but stepped before.
+		// Emulated since Linux 6.13, single-stepped before.
 		out.Straight = true
 	case x&0xfffff01f == 0xd503201f:
 		out.Straight = true
@@ -197,7 +196,7 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 		if x>>22&1 != 0 {
 			out.Lowers <<= 12
 		}
-	case x&0x7fc00000 == 0x29800000, x&0x7fc00000 == 0x2d800000: // stp with a change of its base before
+	case x&0x7fc00000 == 0x29800000, x&0x7fc00000 == 0x2d800000: // stp with pre-index
 		out.Straight = x>>5&31 == 31
 		out.Lowers = -int(Signed(x>>15, 7) * 8)
 		if x>>26&1 == 0 && x>>31 == 0 {
@@ -210,7 +209,7 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 	case x&0x1f000000 == 0x11000000, x&0x1f800000 == 0x12800000, x&0x1f000000 == 0x0a000000, x&0x1f200000 == 0x0b000000, x&0x1f800000 == 0x12000000: // arithmetic
 		out.Straight, out.Writes = true, rd
 		if rd == 31 {
-			// Of these, compares write nothing; the others are no prologue.
+			// Compares write no register; the others do not occur in prologues.
 			out.Straight, out.Writes = x>>29&1 != 0, -1
 		}
 	case x&0xbfc00000 == 0xb9400000, x&0xff800000 == 0x52800000, x&0x3fc00000 == 0x39400000: // ldr
@@ -220,21 +219,21 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 	return out, true
 }
 
-// Signed returns the low n bits of x as a signed number.
+// Signed sign-extends the low n bits of x.
 func Signed(x uint32, n uint) int64 { return int64(int32(x<<(32-n)) >> (32 - n)) }
 
-// EndBranch is the encoding of endbr64, which the decoder does not know.
+// EndBranch is the encoding of endbr64, which the decoder does not support.
 const EndBranch = "\xf3\x0f\x1e\xfa"
 
-// HasNoTrack reports whether a jump or a call by a register begins with the
-// prefix notrack, which the decoder does not know.
+// HasNoTrack reports whether an indirect jump or call has the prefix notrack, which the
+// decoder does not support.
 func HasNoTrack(code []byte) bool {
 	const prefix = 0x3e
 	return len(code) > 1 && code[0] == prefix && (code[1] == 0xff || code[1] == 0x41)
 }
 
-// Register returns number and width of a general register, and by how many bits
-// its value is shifted.
+// Register returns the number and the width of a general register, and the number of bits
+// by which its value is shifted.
 func Register(r x86asm.Reg) (number, width, shift int, ok bool) {
 	switch {
 	case r >= x86asm.AL && r <= x86asm.BL:

@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// unwindTable is the search table of .eh_frame_hdr, which stripping leaves.
+// unwindTable is the search table of .eh_frame_hdr. Stripping preserves it.
 type unwindTable struct {
 	entries []byte
 	read    bool
@@ -56,8 +56,8 @@ func (m *Image) readUnwind() ([]byte, error) {
 	return t.entries, nil
 }
 
-// Extent returns the address range of the code that belongs to addr: of its
-// function, or of a part of it that the compiler moved elsewhere.
+// Extent returns the address range of the code that contains addr: a function, or a part
+// of a function that the compiler moved elsewhere.
 func (m *Image) Extent(addr uint64) (start, end uint64, err error) {
 	t, err := m.readUnwind()
 	if err != nil {
@@ -80,8 +80,8 @@ func (m *Image) Extent(addr uint64) (start, end uint64, err error) {
 	}
 	entry := (low - 1) * unwindSize
 	start = relative(entry)
-	// The frame description: length, pointer to the common part, then the start
-	// and the size, both of 32 bits as linkers write them.
+	// The frame description: length, pointer to the common part, then start and size, both
+	// 32 bits wide in the output of linkers.
 	size, ok := m.word(relative(entry+4)+12, 4)
 	if !ok || addr-start >= size {
 		return 0, 0, errNoExtent

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package image presents an ELF file as a process has it in memory, at the
-// link-time addresses: code, constants with their relocations applied, symbols,
-// the extents of functions. It reads pages as they are asked for, and no more
-// of them than a limit allows.
+// Package image presents an ELF file as it is mapped in memory, at link-time addresses:
+// code, constants with relocations applied, symbols, extents of functions. It reads pages
+// on demand, up to a limit.
 package image
 
 import (
@@ -18,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// Limits on what is read from one file, besides those of elffile.
+// Limits on what is read from one file, in addition to those of elffile.
 const (
 	pageSize = 16 << 10
 	// maxPages bounds the pages in memory: 32 MiB.
@@ -53,19 +52,19 @@ type Image struct {
 // Symbol is a function or an object of the file.
 type Symbol struct {
 	Addr, Size uint64
-	// Function: it is code.
+	// Function reports a function.
 	Function bool
 }
 
-// relocation is a word that the dynamic linker writes: the load bias plus value,
-// or, in Image.imports, the address of the symbol of index plus value.
+// relocation is a word that the dynamic linker writes: the load bias plus value, or, in
+// Image.imports, the address of the symbol with index plus value.
 type relocation struct {
 	addr, value uint64
 	index       uint32
 }
 
-// Open reads what is needed of the file of size bytes in r. Of the symbols, it
-// keeps the names in wanted; symbols by another name are known by address only.
+// Open opens the ELF file of size bytes in r. It keeps only the symbol names in wanted;
+// other symbols are known by address.
 func Open(r io.ReaderAt, size int64, wanted map[string]bool) (*Image, error) {
 	f, err := elffile.New(r, size)
 	if err != nil {
@@ -92,7 +91,7 @@ func Open(r io.ReaderAt, size int64, wanted map[string]bool) (*Image, error) {
 	return m, m.readRelocations()
 }
 
-// segment returns the segment with the bytes of the file for addr.
+// segment returns the segment whose file content covers addr.
 func (m *Image) segment(addr uint64) *capture.Segment {
 	for i := range m.Segments {
 		if s := &m.Segments[i]; addr >= s.Vaddr && addr-s.Vaddr < s.Filesz {
@@ -102,8 +101,8 @@ func (m *Image) segment(addr uint64) *capture.Segment {
 	return nil
 }
 
-// page returns the bytes of the file from off to the end of its page, nil where
-// there are none or too many pages were asked for.
+// page returns the bytes of the file from off to the end of its page, nil beyond the end
+// of the file or after maxPages pages.
 func (m *Image) page(off uint64) []byte {
 	number := off / pageSize
 	b, ok := m.pages[number]
@@ -119,8 +118,8 @@ func (m *Image) page(off uint64) []byte {
 	return b[min(off%pageSize, uint64(len(b))):]
 }
 
-// bytes returns up to n bytes of the segment s at addr, less where the segment
-// or the file ends.
+// bytes returns up to n bytes of the segment s at addr, fewer at the end of the segment
+// or the file.
 func (m *Image) bytes(s *capture.Segment, addr uint64, n int) []byte {
 	n = int(min(uint64(n), s.Filesz-(addr-s.Vaddr)))
 	b := m.page(s.FileOffset(addr))
@@ -138,8 +137,8 @@ func (m *Image) bytes(s *capture.Segment, addr uint64, n int) []byte {
 	return out
 }
 
-// maxCode is how many bytes Code returns at most: the longest instruction of
-// x86-64 and a byte.
+// maxCode bounds the bytes that Code returns: the longest instruction of x86-64 plus one
+// byte.
 const maxCode = 16
 
 // Code returns the bytes at addr, at most 16, if addr is in executable memory
@@ -165,8 +164,8 @@ func (m *Image) word(addr uint64, n int) (uint64, bool) {
 	return binary.LittleEndian.Uint64(w[:]), true
 }
 
-// Constant returns the n bytes at addr, n at most 8, as a number, if they do not
-// change once the file is loaded. Addresses are link-time addresses.
+// Constant returns the n bytes at addr, n at most 8, as a number, if they are constant
+// once the file is loaded. Addresses are link-time addresses.
 func (m *Image) Constant(addr uint64, n int) (uint64, bool) {
 	if n == 8 {
 		if v, _, ok := m.Slot(addr); ok {
@@ -180,9 +179,9 @@ func (m *Image) Constant(addr uint64, n int) (uint64, bool) {
 	return m.word(addr, n)
 }
 
-// Slot returns what the dynamic linker writes to addr: a link-time address of
-// this file, or zero and the name of a symbol of another file. ok is false for a
-// word that it does not write.
+// Slot returns the value that the dynamic linker writes to addr: a link-time address in
+// this file, or zero and the name of a symbol of another file. ok is false if the linker
+// does not write there.
 func (m *Image) Slot(addr uint64) (value uint64, name string, ok bool) {
 	if r, ok := find(m.relative, addr); ok {
 		return r.value, "", true
@@ -217,8 +216,7 @@ func find(list []relocation, addr uint64) (relocation, bool) {
 	return list[i], true
 }
 
-// Text returns the constant string at addr, false if there is none of
-// printable ASCII.
+// Text returns the constant string at addr, false if there is no printable ASCII string.
 func (m *Image) Text(addr uint64) (string, bool) {
 	s := m.segment(addr)
 	if s == nil || s.Flags&elf.PF_W != 0 {
@@ -231,7 +229,7 @@ func (m *Image) Text(addr uint64) (string, bool) {
 	return string(text), true
 }
 
-// Offset returns the place of the instruction at addr in the file.
+// Offset returns the file offset of the instruction at addr.
 func (m *Image) Offset(addr uint64) (uint64, bool) {
 	s := m.segment(addr)
 	if s == nil || s.Flags&elf.PF_X == 0 || s.Flags&elf.PF_W != 0 {
@@ -255,7 +253,7 @@ func (m *Image) TextRange() (start, end uint64) {
 	return start, end
 }
 
-// errTables is the error for tables that are too large.
+// errTables is returned for tables that are too large.
 func errTables(what string, n, limit int) error {
 	return &elffile.FormatError{What: what, Why: fmt.Sprintf("%d of them, more than %d", n, limit)}
 }

@@ -7,9 +7,9 @@ import (
 	"encoding/binary"
 )
 
-// Stub returns where the stub of the linker at addr (an entry of the procedure
-// linkage table) goes: a function of this file, or zero and the name of one of
-// another file. ok is false if there is no stub at addr.
+// Stub returns the target of the linker stub at addr (an entry of the procedure linkage
+// table): a function of this file, or zero and the name of a function of another file. ok
+// is false if there is no stub at addr.
 func (m *Image) Stub(addr uint64) (target uint64, name string, ok bool) {
 	var slot uint64
 	if m.Machine == elf.EM_AARCH64 {
@@ -23,8 +23,8 @@ func (m *Image) Stub(addr uint64) (target uint64, name string, ok bool) {
 	return m.Slot(slot)
 }
 
-// amd64Stub returns the slot of "endbr64; bnd jmp *slot(%rip)", of which the
-// first two parts are optional.
+// amd64Stub returns the slot of "endbr64; bnd jmp *slot(%rip)"; endbr64 and bnd are
+// optional.
 func amd64Stub(code []byte, addr uint64) (slot uint64, ok bool) {
 	at := 0
 	if len(code) >= 4 && string(code[:4]) == "\xf3\x0f\x1e\xfa" {
@@ -40,8 +40,8 @@ func amd64Stub(code []byte, addr uint64) (slot uint64, ok bool) {
 	return addr + uint64(at) + 6 + uint64(int64(offset)), true
 }
 
-// arm64Stub returns the slot of "bti c; adrp x16, page; ldr x17, [x16, offset]",
-// of which the first part is optional.
+// arm64Stub returns the slot of "bti c; adrp x16, page; ldr x17, [x16, offset]"; bti is
+// optional.
 func arm64Stub(code []byte, addr uint64) (slot uint64, ok bool) {
 	word := func(at int) uint32 {
 		if len(code) < at+4 {

@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// Sizes of the entries of tables.
+// Sizes of table entries.
 const (
 	symbolSize     = 24
 	relocationSize = 24
@@ -39,7 +39,7 @@ func parseSymbol(b []byte) symbol {
 	}
 }
 
-// nameAt returns the name at off of a string table, nil if it has no end.
+// nameAt returns the name at off of a string table, nil if it is not terminated.
 func nameAt(table []byte, off uint32) []byte {
 	if uint64(off) >= uint64(len(table)) {
 		return nil
@@ -52,7 +52,7 @@ func nameAt(table []byte, off uint32) []byte {
 	return rest[:end]
 }
 
-// tables reads the first symbol table of the type and its names.
+// tables reads the first symbol table of a type and its names.
 func (m *Image) tables(typ elf.SectionType) (symbols, names []byte, err error) {
 	for i := range m.file.Sections {
 		t := &m.file.Sections[i]
@@ -72,17 +72,17 @@ func (m *Image) tables(typ elf.SectionType) (symbols, names []byte, err error) {
 	return nil, nil, nil
 }
 
-// readSymbols finds the wanted symbols: in the dynamic symbol table, and where
-// that has none of them in the full one. A name that the latter has several
-// times is not used: a static function of another source file may be meant.
+// readSymbols finds the wanted symbols in the dynamic symbol table, and in the full table
+// if the dynamic one has few of them. A name that occurs several times in the full table
+// is not used: it may be a static function of another source file.
 func (m *Image) readSymbols(wanted map[string]bool) error {
 	var err error
 	if m.dynsym, m.dynstr, err = m.tables(elf.SHT_DYNSYM); err != nil {
 		return err
 	}
 	m.addSymbols(m.dynsym, m.dynstr, wanted)
-	// The full table of a library repeats the dynamic one. That of a program
-	// has what was linked into it.
+	// The full table of a library repeats the dynamic one. The full table of a program
+	// includes what was statically linked.
 	if len(m.symbols) < len(wanted)/4 {
 		symbols, names, err := m.tables(elf.SHT_SYMTAB)
 		if err != nil {
@@ -145,8 +145,8 @@ func (m *Image) Function(name string) (uint64, bool) {
 	return s.Addr, ok && s.Function
 }
 
-// Aliases returns how many of the wanted names are at addr: a linker may fold
-// functions with the same code.
+// Aliases returns the wanted names at addr: a linker may fold functions with identical
+// code.
 func (m *Image) Aliases(addr uint64) []string {
 	var all []string
 	for name, s := range m.symbols {
@@ -158,7 +158,7 @@ func (m *Image) Aliases(addr uint64) []string {
 	return all
 }
 
-// IsStart reports whether a symbol's function begins at addr.
+// IsStart reports whether a function symbol has the address addr.
 func (m *Image) IsStart(addr uint64) bool {
 	_, ok := slices.BinarySearch(m.starts, addr)
 	return ok
@@ -167,7 +167,7 @@ func (m *Image) IsStart(addr uint64) bool {
 // Name returns the wanted name of the function at addr, or "".
 func (m *Image) Name(addr uint64) string { return m.names[addr] }
 
-// readRelocations reads what the dynamic linker writes.
+// readRelocations reads the relocations that the dynamic linker applies.
 func (m *Image) readRelocations() error {
 	want := map[elf.Machine]uint32{elf.EM_X86_64: uint32(elf.R_X86_64_RELATIVE), elf.EM_AARCH64: uint32(elf.R_AARCH64_RELATIVE)}[m.Machine]
 	for i := range m.file.Sections {
@@ -215,8 +215,8 @@ func (m *Image) addRelative(r relocation) error {
 	return nil
 }
 
-// readRelative reads packed relative relocations: addresses are even, odd words
-// are bitmaps of the 63 words that follow the last address (System V ABI, DT_RELR).
+// readRelative reads packed relative relocations: even words are addresses, odd words are
+// bitmaps of the 63 words after the last address (System V ABI, DT_RELR).
 func (m *Image) readRelative(s *elffile.Section) error {
 	var next uint64
 	add := func(addr uint64) error {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package loads finds in the paths of functions which loads lead from an
-// argument to a value: what is returned, stored, compared or passed on.
+// Package loads determines from the paths of functions which loads lead from an argument
+// to a value that is returned, stored, compared or passed on.
 package loads
 
 import (
@@ -14,14 +14,14 @@ import (
 
 // Limits of chains.
 const (
-	// Max is the most loads of a chain, MaxOffset the largest offset.
+	// Max is the maximum number of loads of a chain, MaxOffset the largest offset.
 	Max       = 5
 	MaxOffset = 1<<15 - 1
 )
 
-// Chain is a chain of loads: the address is an argument plus the first offset;
-// each load but the last reads the next address there, to which the next offset
-// is added. The last load reads Width bytes.
+// Chain is a chain of loads: the address is an argument plus the first offset; each load
+// except the last reads the next address there, to which the next offset is added. The
+// last load reads Width bytes.
 type Chain struct {
 	Offsets []int64
 	Width   int
@@ -43,7 +43,7 @@ func (c Chain) String() string {
 	return b.String()
 }
 
-// Member returns the chain to the member of the object at offset.
+// Member returns the chain to an object's member at offset.
 func Member(offset int64, width int) Chain { return Chain{[]int64{offset}, width} }
 
 // Of returns the loads that lead from the argument to a value.
@@ -73,7 +73,7 @@ func Of(v symbolic.Value, argument int) (Chain, bool) {
 	return c, false
 }
 
-// Address returns the loads whose last one would read at the address v.
+// Address returns the loads whose last one reads at the address v.
 func Address(v symbolic.Value, argument int) (Chain, bool) {
 	base, offset := v.Base()
 	if offset < 0 || offset > MaxOffset {
@@ -86,8 +86,8 @@ func Address(v symbolic.Value, argument int) (Chain, bool) {
 	return Chain{append(c.Offsets, offset), 8}, ok && c.Width == 8
 }
 
-// Unique returns the chains without those that occur twice, the narrower of
-// which is kept.
+// Unique removes duplicate chains. Of duplicates that differ in width, it keeps the
+// narrower one.
 func Unique(all []Chain) []Chain {
 	var out []Chain
 	for _, c := range all {
@@ -102,8 +102,8 @@ func Unique(all []Chain) []Chain {
 	return out
 }
 
-// Where returns the chains with one of the widths and a number of loads; zero
-// loads stand for any number.
+// Where returns the chains with one of the widths and n loads; zero stands for any number
+// of loads.
 func Where(all []Chain, n int, widths ...int) []Chain {
 	var out []Chain
 	for _, c := range all {
@@ -114,7 +114,7 @@ func Where(all []Chain, n int, widths ...int) []Chain {
 	return out
 }
 
-// Tails returns what leads from the object after the first n loads to the end.
+// Tails returns the chains without their first n loads.
 func Tails(all []Chain, n int) []Chain {
 	var out []Chain
 	for _, c := range all {
@@ -125,7 +125,8 @@ func Tails(all []Chain, n int) []Chain {
 	return Unique(out)
 }
 
-// Owners returns the pointers that the last loads of the chains start from.
+// Owners returns the chains without their last load, which lead to the pointers that the
+// last loads start from.
 func Owners(all []Chain) []Chain {
 	var out []Chain
 	for _, c := range all {
@@ -151,8 +152,8 @@ func Longest(all []Chain) []Chain {
 	return out
 }
 
-// Returned returns what a function returns that leads from its first argument,
-// where it is not known to be zero.
+// Returned returns the chains from the first argument to the function's results, except
+// where the result is known to be zero.
 func Returned(paths []symbolic.Path) []Chain {
 	var out []Chain
 	for i := range paths {
@@ -167,8 +168,8 @@ func Returned(paths []symbolic.Path) []Chain {
 	return Unique(out)
 }
 
-// isZero reports whether the path was decided by the value, or all that was read
-// of it, being zero.
+// isZero reports whether the path depends on the value, or everything that was read of
+// it, being zero.
 func isZero(p *symbolic.Path, v symbolic.Value) bool {
 	if p.Zero(v) {
 		return true
@@ -189,8 +190,8 @@ func isZero(p *symbolic.Path, v symbolic.Value) bool {
 	return false
 }
 
-// StoredTo returns what is written to where an argument points that leads from
-// the first one.
+// StoredTo returns the chains from the first argument to the values that are written
+// where the given argument points.
 func StoredTo(paths []symbolic.Path, argument int) []Chain {
 	var out []Chain
 	for i := range paths {
@@ -206,8 +207,8 @@ func StoredTo(paths []symbolic.Path, argument int) []Chain {
 	return Unique(out)
 }
 
-// Written returns the fields of the first argument that the function writes a
-// number of a width to.
+// Written returns the fields of the first argument to which the function writes an
+// accepted value of the given width.
 func Written(paths []symbolic.Path, width int, accept func(symbolic.Value) bool) []Chain {
 	var out []Chain
 	for i := range paths {
@@ -220,8 +221,8 @@ func Written(paths []symbolic.Path, width int, accept func(symbolic.Value) bool)
 	return Unique(out)
 }
 
-// Compared returns what the paths compare for equality with a number that is
-// accepted, as far as it leads from the first argument.
+// Compared returns the chains from the first argument to the values that the paths
+// compare for equality with an accepted number.
 func Compared(paths []symbolic.Path, accept func(uint64) bool) []Chain {
 	var out []Chain
 	for i := range paths {
@@ -238,7 +239,7 @@ func Compared(paths []symbolic.Path, accept func(uint64) bool) []Chain {
 	return Unique(out)
 }
 
-// IsNumber returns a function that accepts the number n only.
+// IsNumber returns a function that accepts only the number n.
 func IsNumber(n uint64) func(symbolic.Value) bool {
 	return func(v symbolic.Value) bool {
 		c, ok := v.Constant()

@@ -10,7 +10,7 @@ import (
 	"crypto-auditing/src/internal/layout/code"
 )
 
-// Numbers of registers, as instructions encode them.
+// Register numbers as encoded in instructions.
 const (
 	rax = iota
 	rcx
@@ -24,7 +24,7 @@ const (
 	r9
 )
 
-// amd64 executes instructions of x86-64.
+// amd64 executes x86-64 instructions.
 type amd64 struct{}
 
 func (amd64) result() int       { return rax }
@@ -34,7 +34,7 @@ func (amd64) saved(r int) bool {
 	return r == rbx || r == rbp || r == rsp || r >= 12
 }
 
-// maxVector is the size of a store of a vector register, in bytes.
+// maxVector is the size of the largest vector store, in bytes.
 const maxVector = 64
 
 // amd64Step is the execution of one instruction.
@@ -71,7 +71,7 @@ func (amd64) step(r *run, s *state) {
 	}
 }
 
-// address returns the address of an operand in memory.
+// address returns the address of a memory operand.
 func (x *amd64Step) address(s *state, m x86asm.Mem) (Value, bool) {
 	if m.Segment == x86asm.FS || m.Segment == x86asm.GS {
 		return x.unknown(), true
@@ -156,8 +156,8 @@ func (x *amd64Step) put(s *state, a x86asm.Arg, v Value) bool {
 	return false
 }
 
-// merge returns a register after v was written to a part of it. Parts of 32
-// bits clear the rest.
+// merge returns a register after v was written to a part of it. A write of 32 bits clears
+// the upper half.
 func (x *amd64Step) merge(old, v Value, width, shift int) Value {
 	if width >= 4 {
 		return x.cut(v, width)
@@ -169,7 +169,7 @@ func (x *amd64Step) merge(old, v Value, width, shift int) Value {
 		m := int64(mask(width)) << shift
 		return constant(old.number&^m | v.number<<shift&m)
 	}
-	// The low part is all that is read afterwards, practically always.
+	// In practice only the low part is read afterwards.
 	if shift == 0 {
 		kept := x.binary(opAnd, old, constant(^int64(mask(width))), 8)
 		return x.binary(opOr, x.cut(v, width), kept, 8)
@@ -177,7 +177,7 @@ func (x *amd64Step) merge(old, v Value, width, shift int) Value {
 	return x.unknown()
 }
 
-// binaryOps are the instructions that compute an operation of two operands.
+// binaryOp returns the operation of an instruction with two operands.
 func binaryOp(op x86asm.Op) (operation, bool) {
 	switch op {
 	case x86asm.ADD:
@@ -202,7 +202,7 @@ func binaryOp(op x86asm.Op) (operation, bool) {
 	return 0, false
 }
 
-// execute runs the instruction, false if it is not known.
+// execute executes the instruction. It returns false if the instruction is unknown.
 func (x *amd64Step) execute(s *state) bool {
 	first, second := x.in.Args[0], x.in.Args[1]
 	if op, ok := binaryOp(x.in.Op); ok {
@@ -338,7 +338,7 @@ func (x *amd64Step) multiply(s *state) bool {
 	return ok && ok2 && x.put(s, first, x.binary(opMul, v, w, width))
 }
 
-// borrow executes sbb, which compilers use to make a mask of the carry flag.
+// borrow executes sbb, which compilers use to turn the carry flag into a mask.
 func (x *amd64Step) borrow(s *state) bool {
 	v, width, ok := x.get(s, x.in.Args[0])
 	w, _, ok2 := x.get(s, x.in.Args[1])
@@ -445,8 +445,8 @@ func (x *amd64Step) conditional(s *state) bool {
 	return true
 }
 
-// vector executes what the general instructions are not: vectors hold nothing
-// of interest, but their stores change memory.
+// vector executes vector instructions: their values are not tracked, but their stores
+// change memory.
 func (x *amd64Step) vector(s *state) bool {
 	first, second := x.in.Args[0], x.in.Args[1]
 	if m, ok := first.(x86asm.Mem); ok && code.IsVector(second) {

@@ -4,7 +4,7 @@ package symbolic
 
 import "golang.org/x/arch/x86/x86asm"
 
-// form is what an instruction does with a condition.
+// form is the way in which an instruction uses a condition.
 type form uint8
 
 const (
@@ -13,8 +13,8 @@ const (
 	formMove
 )
 
-// conditionOf returns what an instruction does with which relation of the
-// compared values; zero for one that does not depend on the flags.
+// conditionOf returns how an instruction uses which relation of the compared values; zero
+// if it does not depend on the flags.
 func conditionOf(op x86asm.Op) (form, relation) {
 	switch op {
 	case x86asm.JE:

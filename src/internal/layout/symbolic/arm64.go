@@ -9,9 +9,9 @@ import (
 	"crypto-auditing/src/internal/layout/code"
 )
 
-// arm64 executes instructions of arm64. Their fields are decoded here: the
-// operands of the decoder of golang.org/x/arch are not accessible. Register 31 is
-// the stack pointer or zero, as the instruction has it.
+// arm64 executes arm64 instructions. It decodes their fields itself: the operands of the
+// decoder of golang.org/x/arch are not accessible. Register 31 is the stack pointer or
+// zero, depending on the instruction.
 //
 // Source: Arm Architecture Reference Manual for A-profile, C4.1.
 type arm64 struct{}
@@ -29,9 +29,9 @@ type arm64Step struct {
 	*state
 	x     uint32
 	start uint64
-	// width is that of the general registers of the instruction, in bytes.
+	// width is the width of the instruction's general registers, in bytes.
 	width int
-	// rd, rn and rm are the registers in their usual places.
+	// rd, rn and rm are the registers in the usual fields.
 	rd, rn, rm int
 }
 
@@ -52,7 +52,7 @@ func (arm64) step(r *run, s *state) {
 	}
 }
 
-// is reports whether the bits of mask are those of want.
+// is reports whether the bits of mask are equal to want.
 func (i *arm64Step) is(mask, want uint32) bool { return i.x&mask == want }
 
 // get returns a register, or zero for register 31.
@@ -63,15 +63,14 @@ func (i *arm64Step) get(n, width int) Value {
 	return i.cut(i.state.registers[n], width)
 }
 
-// set sets a register; what is written to register 31 is discarded.
+// set sets a register; a write to register 31 is discarded.
 func (i *arm64Step) set(n int, v Value, width int) {
 	if n != stackPointer {
 		i.state.registers[n] = i.cut(v, width)
 	}
 }
 
-// condition returns the condition of a number, false for always and for flags that
-// are not known.
+// condition returns the condition with a number, false for always and for unknown flags.
 func (i *arm64Step) condition(number uint32) (Condition, bool) {
 	relations := [...]relation{Equal, NotEqual, notBelow, below, negative, notNegative, overflow, notOverflow,
 		above, notAbove, notLess, less, greater, notGreater, 0, 0}
@@ -81,7 +80,7 @@ func (i *arm64Step) condition(number uint32) (Condition, bool) {
 	return c, known && c.Relation != 0
 }
 
-// branchIf goes to target if the condition holds.
+// branchIf branches to target if the condition holds.
 func (i *arm64Step) branchIf(c Condition, target int64) {
 	i.fork(i.state, c, func(t *state, taken bool) {
 		if taken {
@@ -90,7 +89,7 @@ func (i *arm64Step) branchIf(c Condition, target int64) {
 	})
 }
 
-// branch executes what changes the control flow, and hints.
+// branch executes instructions that change the control flow, and hints.
 func (i *arm64Step) branch() bool {
 	x := i.x
 	switch {
@@ -136,8 +135,8 @@ func (i *arm64Step) branch() bool {
 	return true
 }
 
-// logicalMask decodes the immediate of a logical instruction, see DecodeBitMasks
-// of the manual.
+// logicalMask decodes the immediate of a logical instruction (DecodeBitMasks in the
+// manual).
 func logicalMask(n, imms, immr uint32) (uint64, bool) {
 	length := 31 - bits.LeadingZeros32(n<<6|^imms&0x3f)
 	if length < 1 {
@@ -261,7 +260,7 @@ func (i *arm64Step) bitfield() {
 	i.set(i.rd, out, w)
 }
 
-// shifted returns the register rm after the shift of the instruction.
+// shifted returns the register rm, shifted as the instruction specifies.
 func (i *arm64Step) shifted(width int) Value {
 	return i.binary([]operation{opShl, opShr, opSar, opRor}[i.x>>22&3], i.get(i.rm, width), constant(int64(i.x>>10&63)), width)
 }
@@ -331,8 +330,8 @@ func (i *arm64Step) extended(width int) Value {
 	return i.binary(opShl, v, constant(int64(i.x>>10&7)), width)
 }
 
-// conditionalCompare executes ccmp and ccmn: they compare if a condition holds,
-// else set the flags as the instruction has them.
+// conditionalCompare executes ccmp and ccmn: if a condition holds they compare, else they
+// set the flags to an immediate.
 func (i *arm64Step) conditionalCompare() bool {
 	c, ok := i.condition(i.x >> 12)
 	if !ok {
@@ -346,7 +345,7 @@ func (i *arm64Step) conditionalCompare() bool {
 		b = i.binary(opSub, constant(0), b, i.width)
 	}
 	compared := Condition{X: a, Y: b, Width: i.width, Relation: Equal}
-	// Numbers whose comparison gives such flags.
+	// Numbers whose comparison yields these flags.
 	fixed := Condition{X: constant(0), Y: constant(1), Width: 4, Relation: Equal}
 	switch flags := i.x & 15; {
 	case flags&4 != 0:
@@ -365,11 +364,10 @@ func (i *arm64Step) conditionalCompare() bool {
 	return true
 }
 
-// other executes what matters for nothing that is followed: its results are not
-// known.
+// other executes instructions whose results are not tracked.
 func (i *arm64Step) other() bool {
 	switch {
-	case i.is(0xffffffe0, 0xd53bd040): // mrs of the thread's pointer
+	case i.is(0xffffffe0, 0xd53bd040): // mrs of the thread pointer
 		i.set(i.rd, i.unknown(), 8)
 	case i.is(0x7f36fc00, 0x1e260000): // fmov to a general register
 		i.set(i.rd, i.unknown(), 8)

@@ -11,7 +11,7 @@ func (i *arm64Step) memory() bool {
 		i.pair()
 	case i.is(0x3b000000, 0x39000000), i.is(0x3b200000, 0x38000000), i.is(0x3b200c00, 0x38200800):
 		return i.single()
-	case i.is(0x3fc00000, 0x08c00000): // ldar and its like
+	case i.is(0x3fc00000, 0x08c00000): // ldar and similar
 		i.set(i.rd, i.read(i.state, i.state.registers[i.rn], 1<<(i.x>>30)), 8)
 	default:
 		return false
@@ -19,8 +19,8 @@ func (i *arm64Step) memory() bool {
 	return true
 }
 
-// arm64Vector is the size that stores of vectors are taken for, in bytes: what is
-// around may be forgotten.
+// arm64Vector is the assumed size of vector stores, in bytes: more than the actual size
+// only makes adjacent memory unknown.
 const arm64Vector = 16
 
 // plus returns the register rn plus a number.
@@ -68,7 +68,7 @@ func (i *arm64Step) single() bool {
 	return true
 }
 
-// index returns the register rm, extended as the instruction says.
+// index returns the register rm, extended as the instruction specifies.
 func (i *arm64Step) index() (Value, bool) {
 	switch i.x >> 13 & 7 {
 	case 2:
@@ -81,7 +81,7 @@ func (i *arm64Step) index() (Value, bool) {
 	return Value{}, false
 }
 
-// transferSingle moves a register of 1<<size bytes from or to memory.
+// transferSingle loads or stores a register of 1<<size bytes.
 func (i *arm64Step) transferSingle(addr Value, size uint, vector bool) {
 	n := 1 << size
 	operation := i.x >> 22 & 3

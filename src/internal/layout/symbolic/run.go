@@ -14,38 +14,38 @@ import (
 const (
 	maxSteps = 6000
 	maxPaths = 96
-	// maxPathSteps bounds the instructions of one path, maxVisits how often a
-	// path may fork at one place, which is what loops do.
+	// maxPathSteps bounds the instructions of one path, maxVisits the number of times a
+	// path may fork at one instruction, as in loops.
 	maxPathSteps = 1500
 	maxVisits    = 2
-	// maxStores bounds the stores that are kept of a path, maxCells the memory
-	// that a path knows.
+	// maxStores bounds the recorded stores of a path, maxCells the memory cells with a
+	// known value.
 	maxStores = 64
 	maxCells  = 256
-	// maxFrames bounds the calls that are followed into one another.
+	// maxFrames bounds the depth of nested calls.
 	maxFrames = 8
 )
 
-// Options say how to execute a function.
+// Options are the options of Execute.
 type Options struct {
-	// Depth is how deep calls are followed, at most 8: zero follows none.
+	// Depth is the depth to which calls are followed, at most 8: zero follows none.
 	Depth int
-	// Fixed are arguments with a known number.
+	// Fixed are arguments with known numbers.
 	Fixed map[int]int64
-	// Assume decides conditions up front: it returns what holds, and whether it
-	// knows. It is asked before a path forks.
+	// Assume decides conditions in advance: it returns whether the condition holds, and
+	// whether it is decided. It is called before a path forks.
 	Assume func(Condition) (holds, known bool)
 }
 
 // machine executes instructions.
 type machine interface {
 	step(*run, *state)
-	// result is the register of a function's result, arguments are those of its
+	// result is the register of a function's result, arguments are the registers of its
 	// arguments, stack is the stack pointer.
 	result() int
 	arguments() [6]int
 	stack() int
-	// saved reports whether functions keep a register.
+	// saved reports whether functions preserve a register.
 	saved(int) bool
 }
 
@@ -55,7 +55,7 @@ type cell struct {
 	width       int
 }
 
-// state is where a path is.
+// state is the state of a path.
 type state struct {
 	pc         uint64
 	registers  [32]Value
@@ -72,8 +72,8 @@ type state struct {
 
 func (s *state) fail(format string, args ...any) { s.done, s.err = true, fmt.Sprintf(format, args...) }
 
-// clone copies what either path may change. Lists that only grow are shared up
-// to here.
+// clone copies the parts that either path may change. Append-only lists are shared up to
+// their present length.
 func (s *state) clone() *state {
 	c := *s
 	c.cells = slices.Clone(s.cells)
@@ -98,8 +98,8 @@ type run struct {
 	work    []*state
 }
 
-// Execute follows the function at entry. The error is the reason why not all
-// paths are there; those that are there may be used.
+// Execute executes the function at entry. The error is the reason why paths are missing;
+// the returned paths are valid.
 func Execute(m *image.Image, entry uint64, options Options) []Path {
 	r := &run{values: values{}, image: m, options: options, entry: entry, paths: 1, machine: amd64{}}
 	r.options.Depth = min(options.Depth, maxFrames)
@@ -122,8 +122,8 @@ func Execute(m *image.Image, entry uint64, options Options) []Path {
 
 	var paths []Path
 	for len(r.work) > 0 {
-		// The path with the fewest decisions first: the error paths of a long
-		// function do not use up what the short ones need.
+		// The path with the fewest decisions first, so that the error paths of a long
+		// function do not use up the budget of the short ones.
 		next := 0
 		for i, w := range r.work {
 			if len(w.conditions) < len(r.work[next].conditions) {
@@ -147,7 +147,7 @@ func Execute(m *image.Image, entry uint64, options Options) []Path {
 	return paths
 }
 
-// read returns what the path knows of memory, or a load.
+// read returns the value of memory if the path knows it, else a load.
 func (r *run) read(s *state, addr Value, width int) Value {
 	if addr.symbol == nil {
 		if v, ok := r.image.Constant(uint64(addr.number), width); ok {
@@ -162,8 +162,8 @@ func (r *run) read(s *state, addr Value, width int) Value {
 	return r.load(width, addr)
 }
 
-// write stores a value: what overlaps is forgotten. Memory at other symbols is
-// assumed to be elsewhere.
+// write stores a value and forgets overlapping values. Memory with another symbol in its
+// address is assumed not to overlap.
 func (r *run) write(s *state, addr Value, width int, v Value) {
 	v = r.cut(v, width)
 	s.cells = slices.DeleteFunc(s.cells, func(c cell) bool {
@@ -181,8 +181,8 @@ func (r *run) write(s *state, addr Value, width int, v Value) {
 
 func onStack(addr Value) bool { return addr.symbol != nil && addr.symbol.kind == kindStack }
 
-// fork splits a path by a condition, unless it is known, and continues both by
-// then, which is told which one it is.
+// fork splits a path by a condition, unless the condition is known, and continues each
+// with then, which is passed whether the condition holds.
 func (r *run) fork(s *state, c Condition, then func(*state, bool)) {
 	c.X, c.Y = r.cut(c.X, c.Width), r.cut(c.Y, c.Width)
 	if yes, ok := c.decide(); ok {
@@ -229,7 +229,7 @@ func (r *run) fork(s *state, c Condition, then func(*state, bool)) {
 	then(s, true)
 }
 
-// ret returns from the function or from a call that was followed.
+// ret returns from the function, or from a followed call.
 func (r *run) ret(s *state) {
 	n := len(s.frames)
 	if n == 0 {
@@ -250,7 +250,7 @@ func (r *run) record(s *state, c Call) {
 	s.calls = append(s.calls, c)
 }
 
-// clobber forgets what an unknown call may change.
+// clobber forgets all values that an unknown call may change.
 func (r *run) clobber(s *state) {
 	for i := range s.registers {
 		if !r.machine.saved(i) {
@@ -262,7 +262,7 @@ func (r *run) clobber(s *state) {
 	s.cells = slices.DeleteFunc(s.cells, func(c cell) bool { return !onStack(c.addr) })
 }
 
-// call continues in the function called, or after the call at next.
+// call continues in the called function, or after the call at next.
 func (r *run) call(s *state, target, next uint64) {
 	target, name := r.follow(target)
 	r.record(s, Call{Target: target, Name: name})
@@ -275,14 +275,14 @@ func (r *run) call(s *state, target, next uint64) {
 	s.pc = next
 }
 
-// callUnknown is a call of a function outside of the file or by a pointer.
+// callUnknown executes a call of a function outside the file or by a pointer.
 func (r *run) callUnknown(s *state, c Call, next uint64) {
 	r.record(s, c)
 	r.clobber(s)
 	s.pc = next
 }
 
-// leave ends the function by a jump to one outside of the file or by a pointer.
+// leave ends the path with a jump to a function outside the file or by a pointer.
 func (r *run) leave(s *state, c Call) {
 	r.record(s, c)
 	r.clobber(s)
@@ -293,8 +293,8 @@ func (r *run) leave(s *state, c Call) {
 	s.done, s.tail = true, true
 }
 
-// jump continues inside of the function, or leaves it. A function without a
-// symbol is a part of this one as far as anybody can tell, and is followed.
+// jump continues within the function, or leaves it. A target without a symbol is assumed
+// to be a part of this function, and is followed.
 func (r *run) jump(s *state, target uint64) {
 	to, name := r.follow(target)
 	if to == 0 {
@@ -311,8 +311,8 @@ func (r *run) jump(s *state, target uint64) {
 	s.pc = to
 }
 
-// slot returns where a jump or a call goes whose address is in the slot at addr,
-// which the dynamic linker fills. known is false if addr is not one.
+// slot returns the target of a jump or a call by the slot at addr, which the dynamic
+// linker fills. known is false if addr is not such a slot.
 func (r *run) slot(addr Value) (target uint64, name string, known bool) {
 	n, ok := addr.Constant()
 	if !ok {
@@ -321,8 +321,8 @@ func (r *run) slot(addr Value) (target uint64, name string, known bool) {
 	return r.image.Slot(n)
 }
 
-// follow returns where a jump to target ends: in a stub of the linker for a
-// function of this file or of another one.
+// follow resolves a jump target: through a linker stub to a function of this file or of
+// another one.
 func (r *run) follow(target uint64) (to uint64, name string) {
 	if r.image.IsStart(target) {
 		return target, ""

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package symbolic executes functions of an ELF file on symbols instead of
-// values: no code of the file runs. The outcome is a list of paths, each with
-// what it returns, what it decided by, what it calls and stores.
+// Package symbolic executes functions of an ELF file on symbols instead of values: no code
+// of the file runs. The result is a list of paths, each with its return value,
+// conditions, calls and stores.
 //
-// It is meant for small accessor functions. What it does not understand ends a
-// path with an error; steps and paths are bounded, so that hostile code costs
-// little. Loops are followed twice, unknown calls are assumed to change all
-// memory but the stack.
+// It is designed for small accessor functions. Anything unsupported ends a path with an
+// error. Steps and paths are bounded to limit the cost of hostile code. Loops are followed
+// twice; unknown calls are assumed to change all memory except the stack.
 package symbolic
 
 import (
@@ -27,7 +26,7 @@ const (
 	kindUnknown
 )
 
-// operation is what a symbol of kindOperation computes.
+// operation is the computation of a symbol of kindOperation.
 type operation uint8
 
 const (
@@ -49,20 +48,19 @@ func (o operation) String() string {
 	return [...]string{"", "add", "sub", "and", "or", "xor", "shl", "shr", "sar", "ror", "mul", "trunc", "sext"}[o]
 }
 
-// symbol is the part of a value that is not known. Equal symbols of one run are
-// the same pointer.
+// symbol is the unknown part of a value. Equal symbols of a run are the same pointer.
 type symbol struct {
 	kind  kind
 	op    operation
 	width uint8
-	// number is the argument, the call whose result it is, or makes unknown
-	// symbols distinct.
+	// number is the number of the argument or of the call whose result it is, or makes
+	// unknown symbols distinct.
 	number int
 	x, y   Value
 }
 
-// Value is a symbol plus a number, or a number if there is no symbol. Values of
-// one run are equal if they compare equal.
+// Value is a symbol plus a number, or only a number. Values of a run are equal if they
+// compare equal.
 type Value struct {
 	symbol *symbol
 	number int64
@@ -71,11 +69,11 @@ type Value struct {
 // constant returns a number as a value.
 func constant(n int64) Value { return Value{number: n} }
 
-// Constant returns the number that the value is.
+// Constant returns the value as a number; ok is false if it has a symbol.
 func (v Value) Constant() (uint64, bool) { return uint64(v.number), v.symbol == nil }
 
-// Load returns address and width of the memory that the value was read from,
-// false if it is not read from memory.
+// Load returns the address and the width of the memory that the value was read from; ok is
+// false if it was not read from memory.
 func (v Value) Load() (addr Value, width int, ok bool) {
 	if v.symbol == nil || v.number != 0 || v.symbol.kind != kindLoad {
 		return Value{}, 0, false
@@ -83,8 +81,8 @@ func (v Value) Load() (addr Value, width int, ok bool) {
 	return v.symbol.x, int(v.symbol.width), true
 }
 
-// Argument returns which argument of the function the value is, plus which
-// offset; false if it is something else.
+// Argument returns the index of the argument that the value is, and the offset added to
+// it; ok is false if the value is something else.
 func (v Value) Argument() (index int, offset int64, ok bool) {
 	if v.symbol == nil || v.symbol.kind != kindArgument {
 		return 0, 0, false
@@ -95,8 +93,8 @@ func (v Value) Argument() (index int, offset int64, ok bool) {
 // Base returns the value without its offset, and the offset.
 func (v Value) Base() (Value, int64) { return Value{symbol: v.symbol}, v.number }
 
-// Uncut returns the value before it was cut to fewer bytes or widened by its
-// sign: where it comes from does not change by that.
+// Uncut returns the value before truncation or sign extension, which do not change its
+// origin.
 func (v Value) Uncut() Value {
 	for v.symbol != nil && v.number == 0 && v.symbol.kind == kindOperation && (v.symbol.op == opTrunc || v.symbol.op == opSignExtend) {
 		v = v.symbol.x
@@ -104,11 +102,11 @@ func (v Value) Uncut() Value {
 	return v
 }
 
-// maxText bounds how deep a value is written out: a value that was added to itself
-// over and over has a text of any length.
+// maxText bounds the depth of a formatted value: a value that was repeatedly added to
+// itself would have a text of any length.
 const maxText = 8
 
-// String returns the value for people.
+// String formats the value for messages.
 func (v Value) String() string { return v.text(maxText) }
 
 func (v Value) text(depth int) string {
@@ -141,7 +139,7 @@ func (s *symbol) text(depth int) string {
 	return fmt.Sprintf("unknown%d", s.number)
 }
 
-// values makes symbols, each one once.
+// values creates symbols without duplicates.
 type values map[symbol]*symbol
 
 func (p values) value(s symbol) Value {
@@ -165,7 +163,7 @@ func (p values) operation(op operation, x, y Value, width int) Value {
 // unknown returns a value that is equal to no other.
 func (p values) unknown() Value { return p.value(symbol{kind: kindUnknown, number: len(p)}) }
 
-// mask returns the bits of a width in bytes.
+// mask returns a mask of width bytes.
 func mask(width int) uint64 {
 	if width >= 8 {
 		return ^uint64(0)
@@ -173,7 +171,7 @@ func mask(width int) uint64 {
 	return 1<<(8*width) - 1
 }
 
-// width returns the number of bytes outside of which the value is zero.
+// width returns the number of low bytes outside of which the value is zero.
 func (v Value) width() int {
 	if v.symbol == nil {
 		switch u := uint64(v.number); {
@@ -198,7 +196,7 @@ func (v Value) width() int {
 	return 8
 }
 
-// cut returns the low bytes of a value, widened by zeros.
+// cut truncates a value to its low bytes, zero-extended.
 func (p values) cut(v Value, width int) Value {
 	switch {
 	case width >= 8:
@@ -211,7 +209,7 @@ func (p values) cut(v Value, width int) Value {
 	if addr, _, ok := v.Load(); ok {
 		return p.load(width, addr)
 	}
-	// The low part of a register that only the low part was written to.
+	// The low part of a register of which only the low part was written.
 	if s := v.symbol; v.number == 0 && s.kind == kindOperation && s.op == opOr {
 		if lowZero(s.y, width) {
 			return p.cut(s.x, width)
@@ -229,7 +227,7 @@ func lowZero(v Value, width int) bool {
 	return s != nil && v.number == 0 && s.kind == kindOperation && s.op == opAnd && s.y.symbol == nil && uint64(s.y.number)&mask(width) == 0
 }
 
-// signExtend widens a value by its sign.
+// signExtend sign-extends a value.
 func (p values) signExtend(v Value, from, to int) Value {
 	v = p.cut(v, from)
 	if v.symbol == nil {
@@ -239,7 +237,7 @@ func (p values) signExtend(v Value, from, to int) Value {
 	return p.cut(p.operation(opSignExtend, v, Value{}, from), to)
 }
 
-// binary computes x op y of a width in bytes.
+// binary computes x op y at a width in bytes.
 func (p values) binary(op operation, x, y Value, width int) Value {
 	x, y = p.cut(x, width), p.cut(y, width)
 	if x.symbol == nil && y.symbol != nil && (op == opAdd || op == opAnd || op == opOr || op == opXor || op == opMul) {
@@ -283,7 +281,7 @@ func (p values) withConstant(op operation, x Value, n int64, width int) (Value, 
 	return Value{}, false
 }
 
-// compute returns x op y of numbers of a width.
+// compute computes x op y for numbers of a width in bytes.
 func compute(op operation, x, y uint64, width int) uint64 {
 	bits := uint64(8 * width)
 	amount := y & (bits - 1)
@@ -312,12 +310,11 @@ func compute(op operation, x, y uint64, width int) uint64 {
 	return 0
 }
 
-// relation is how two values compare.
+// relation is a relation of two values.
 type relation uint8
 
 const (
-	// Equal and the relations that follow compare for equality, as unsigned and
-	// as signed numbers.
+	// Equal and the following relations compare for equality, unsigned and signed.
 	Equal relation = 1 + iota
 	NotEqual
 	below
@@ -340,17 +337,17 @@ func (r relation) String() string {
 	return [...]string{"", "==", "!=", "<u", ">=u", ">u", "<=u", "<", ">=", ">", "<=", "<0", ">=0", "o", "no", "p", "np"}[r]
 }
 
-// not returns the opposite relation: they stand in pairs.
+// not returns the opposite relation: relations are ordered in pairs.
 func (r relation) not() relation { return (r - 1) ^ 1 + 1 }
 
-// Condition is what a path was decided by: X relation Y, at a width in bytes.
+// Condition is a condition of a path: X relation Y, at a width in bytes.
 type Condition struct {
 	X, Y     Value
 	Width    int
 	Relation relation
 }
 
-// String returns the condition for people.
+// String formats the condition for messages.
 func (c Condition) String() string { return fmt.Sprintf("%s %s %s", c.X, c.Relation, c.Y) }
 
 func (c Condition) not() Condition {
@@ -358,8 +355,8 @@ func (c Condition) not() Condition {
 	return c
 }
 
-// flag returns the byte of which v is bit 0, else v: compilers of arm64 test a bool
-// by that bit.
+// flag returns the byte of which v is bit 0, else v: compilers for arm64 test a bool by
+// that bit.
 func flag(v Value) Value {
 	if s := v.symbol; s != nil && v.number == 0 && s.kind == kindOperation && s.op == opAnd && s.y == constant(1) {
 		if _, width, ok := s.x.Load(); ok && width == 1 {
@@ -369,9 +366,8 @@ func flag(v Value) Value {
 	return v
 }
 
-// Zero returns the value that the condition compares with zero for equality,
-// and whether it is zero on the path. A test of bit 0 of a byte counts as one of
-// the byte.
+// Zero returns the value that the condition compares with zero for equality, and whether
+// it is zero on the path. A test of bit 0 of a byte counts as a test of the byte.
 func (c Condition) Zero() (v Value, zero, ok bool) {
 	if c.Y != (Value{}) || c.Relation != Equal && c.Relation != NotEqual {
 		return Value{}, false, false
@@ -379,8 +375,7 @@ func (c Condition) Zero() (v Value, zero, ok bool) {
 	return flag(c.X), c.Relation == Equal, true
 }
 
-// Compares returns the value and the number that it is compared with for
-// equality.
+// Compares returns the value and the number with which it is compared for equality.
 func (c Condition) Compares() (Value, uint64, bool) {
 	if c.Y.symbol != nil || c.Relation != Equal && c.Relation != NotEqual {
 		return Value{}, 0, false
@@ -388,7 +383,7 @@ func (c Condition) Compares() (Value, uint64, bool) {
 	return flag(c.X), uint64(c.Y.number), true
 }
 
-// decide evaluates a condition that can be decided.
+// decide evaluates a condition if it can be decided.
 func (c Condition) decide() (yes, ok bool) {
 	if c.X.symbol != nil || c.Y.symbol != nil {
 		if c.X == c.Y {
@@ -433,38 +428,38 @@ func (c Condition) decide() (yes, ok bool) {
 	return false, false
 }
 
-// Call is a call of another function, or the jump to it that ends a path.
+// Call is a call of another function, or the jump that ends a path.
 type Call struct {
-	// Target is the link-time address, zero if it is not in the file or known.
+	// Target is the link-time address, zero if unknown or not in the file.
 	Target uint64
-	// Name is the function's name, if it is known.
+	// Name is the function's name, if known.
 	Name string
-	// Pointer is the value that an indirect call goes to.
+	// Pointer is the target of an indirect call.
 	Pointer   Value
 	Arguments [6]Value
 }
 
-// Store is a write to memory that is not on the stack.
+// Store is a write to memory outside the stack.
 type Store struct {
 	Addr  Value
 	Width int
 	Value Value
 }
 
-// Path is one way through a function.
+// Path is a path through a function.
 type Path struct {
 	Result     Value
 	Conditions []Condition
 	Calls      []Call
 	Stores     []Store
-	// Tail: the path ends with a jump to another function, the last of Calls,
-	// and Result is that of it.
+	// Tail: the path ends with a jump to another function, the last of Calls, and
+	// Result is that function's result.
 	Tail bool
-	// Err is the reason why the path was not followed to its end, empty if it was.
+	// Err is the reason why the path was not followed to its end, "" if it was.
 	Err string
 }
 
-// String returns the path for people.
+// String formats the path for messages.
 func (p *Path) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "returns %s", p.Result)
@@ -483,7 +478,7 @@ func (p *Path) String() string {
 	return b.String()
 }
 
-// Zero reports whether the path was decided by v being zero.
+// Zero reports whether the path depends on v being zero.
 func (p *Path) Zero(v Value) bool {
 	for _, c := range p.Conditions {
 		if x, zero, ok := c.Zero(); ok && zero && x == v {
