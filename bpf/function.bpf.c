@@ -34,7 +34,7 @@ char _license[] SEC("license") = "GPL";
 #define REGISTERS_SP 248
 #endif
 
-_Static_assert(CALL_EXECUTABLE_MAX == EXECUTABLE_MAX, "as task.bpf.h has it");
+_Static_assert(CALL_EXECUTABLE_MAX == EXECUTABLE_MAX && CALL_UNIT_MAX == UNIT_MAX, "the names fit");
 
 /* Keep the types of the interface in the object's BTF. */
 const struct call *type_call __attribute__((unused));
@@ -125,6 +125,8 @@ struct thread {
 	struct frame frames[FRAMES];
 	struct frame operation;	/* the outermost public-key operation; layout is its site */
 	struct frame chain;	/* the verification of a chain; connection is its number */
+	__u64 group;	/* the control group that unit is of */
+	char unit[UNIT_MAX];
 };
 
 struct {
@@ -280,8 +282,27 @@ static __always_inline void gather_from(struct call *r, struct layout *layout, _
 	bpf_loop(last - first + 1, gather, &g, 0);
 }
 
+/*
+ * Writes the unit of the task to the UNIT_MAX bytes at `to`. The way to it is
+ * long: a thread remembers it while it stays in its control group.
+ */
+static __always_inline void recall_unit(char *to, struct hit *h)
+{
+	__u64 group = bpf_get_current_cgroup_id();
+
+	if (!h->thread)
+		h->thread = bpf_task_storage_get(&threads, h->task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!h->thread)
+		return;
+	if (h->thread->group != group) {
+		read_unit(h->thread->unit, h->task);
+		h->thread->group = group;
+	}
+	__builtin_memcpy(to, h->thread->unit, UNIT_MAX);
+}
+
 /* Reserves a record, or counts the loss of the hit. */
-static __always_inline struct call *reserve(const struct hit *h, __u8 event)
+static __always_inline struct call *reserve(struct hit *h, __u8 event)
 {
 	int owned = !!*(volatile __u64 *)&control.owners;
 	__u32 reason = refusal(h->task->tgid, h->time, owned ? sizeof(struct call) + RATE_RECORD : sizeof(struct call));
@@ -314,6 +335,7 @@ static __always_inline struct call *reserve(const struct hit *h, __u8 event)
 	if (n == EXECUTABLE_MAX)
 		r->flags |= CALL_EXECUTABLE_CUT;
 	r->executable_length = n > 0 && n <= EXECUTABLE_MAX ? n - 1 : 0;
+	recall_unit(r->unit, h);
 	return r;
 }
 

@@ -7,6 +7,7 @@
 #define CRAU_FUNCTION_BPF_H
 
 #define CALL_EXECUTABLE_MAX 64
+#define CALL_UNIT_MAX 128
 #define CALL_TYPE_MAX 32
 #define CALL_NAME_MAX 24
 
@@ -156,6 +157,7 @@ struct call {
 	__u32 set_bits;
 	__u32 values[VALUE_COUNT];
 	char executable[CALL_EXECUTABLE_MAX];
+	char unit[CALL_UNIT_MAX];	/* the nearest service or scope above the task; may be empty */
 	char type[CALL_TYPE_MAX];	/* name of the key's type; empty: not known */
 	char digest[CALL_NAME_MAX];	/* name of the digest */
 	char group[CALL_NAME_MAX];	/* that was set on the context */

@@ -47,6 +47,7 @@ type FunctionCall struct {
 	SetBits          uint32
 	Values           [40]uint32
 	Executable       [64]int8
+	Unit             [128]int8
 	Type             [32]int8
 	Digest           [24]int8
 	Group            [24]int8
@@ -242,6 +243,8 @@ type FunctionThread struct {
 		Layout     uint32
 		Shared     uint32
 	}
+	Group uint64
+	Unit  [128]int8
 }
 
 // Names of all BPF objects in the ELF.

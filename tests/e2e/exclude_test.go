@@ -12,36 +12,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"crypto-auditing/tests/machine"
 )
 
 // excludedUnit is a control group that a rule is about.
 const excludedUnit = "crau-excluded-1.service"
-
-// inUnit describes a process in a control group of that name.
-func inUnit(t *testing.T, name string) *syscall.SysProcAttr {
-	t.Helper()
-	for _, root := range []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
-		if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil {
-			continue
-		}
-		folder := filepath.Join(root, name)
-		if err := os.Mkdir(folder, 0o755); err != nil && !os.IsExist(err) {
-			t.Fatal(err)
-		}
-		group, err := os.Open(folder)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			group.Close()
-			// It stays while a process of the test does.
-			_ = os.Remove(folder)
-		})
-		return &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
-	}
-	t.Fatal("no control groups of version 2 are mounted")
-	return nil
-}
 
 // Programs are left out by executable, user and unit, from what libraries report and
 // from what is seen at sockets, and every hit and handshake is counted.
@@ -75,7 +51,7 @@ func TestExcludedProgramsAreCountedAndNotRecorded(t *testing.T) {
 	shown := fire(publisher("replay"), nil)
 	want := []uint64{
 		fire(hidden, nil).hits, fire(publisher("replay"), &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}).hits,
-		fire(publisher("replay"), inUnit(t, excludedUnit)).hits, 0,
+		fire(publisher("replay"), machine.InUnit(t, excludedUnit)).hits, 0,
 	}
 	state := shakeHands(t, &tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP256}})
 	crauctl(t, "flush", "--socket", socket)
@@ -204,7 +180,7 @@ func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 		as   *syscall.SysProcAttr
 	}{
 		{"shown-openssl", nil}, {"hidden-openssl", nil}, {"foreign-openssl", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}},
-		{"unit-openssl", inUnit(t, excludedUnit)},
+		{"unit-openssl", machine.InUnit(t, excludedUnit)},
 	} {
 		file := filepath.Join(folder, c.name)
 		if err := os.WriteFile(file, binary, 0o755); err != nil {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"crypto-auditing/tests/machine"
 )
 
 // keys are the keys and certificates of the tests of functions, by kind.
@@ -323,5 +326,38 @@ func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
 	}
 	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") {
 		t.Error(log)
+	}
+}
+
+// What a program of a service does has the service's name, also what its socket
+// shows as well.
+func TestWhatIsRecordedByFunctionsHasTheUnit(t *testing.T) {
+	need(t, "openssl")
+	a := startAgent(t, "usdt", "function")
+	k := &keys{t.TempDir()}
+	certificate, key := k.pair(t, "ec")
+	openssl := strings.TrimSpace(output(t, "", "sh", "-c", "command -v openssl"))
+	for name, unit := range map[string]string{"wt-in-a-service": "crau-tests-1.service", "wt-in-a-scope": "run-p12-i34.scope"} {
+		program := renamed(t, openssl, name)
+		port := freePort(t)
+		server := start(t, program, "s_server", "-accept", "127.0.0.1:"+port, "-cert", certificate, "-key", key, "-naccept", "1", "-quiet")
+		listening(t, port, server)
+		for _, arguments := range [][]string{
+			{"s_client", "-connect", "127.0.0.1:" + port, "-CAfile", certificate},
+			{"dgst", "-sha512", "-sign", key, "-out", "/dev/null", key},
+		} {
+			command := exec.Command(program, arguments...)
+			command.SysProcAttr = machine.InUnit(t, unit)
+			if out, err := command.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", arguments, err, out)
+			}
+		}
+		want := strings.Replace(unit, "run-p12-i34", "run-", 1)
+		for _, values := range [][]string{{"tls::role=client", "tls::signature_algorithm=1027"}, {"pk::hash=SHA512"}} {
+			o := a.recorded(t, name, values...)
+			if o.Events["crau::unit"] != want || o.Events["crau::source"] != "function" {
+				t.Errorf("%s with %q has the unit %v and the source %v, want %s and function", name, values, o.Events["crau::unit"], o.Events["crau::source"], want)
+			}
+		}
 	}
 }

@@ -52,7 +52,8 @@ type Options struct {
 	Suspects []string
 	// Exclude lists the rules for what is not recorded.
 	Exclude []*exclude.Rule
-	// RecordUnit adds the name of the program's unit to handshakes at sockets.
+	// RecordUnit adds the name of the program's unit to what is recorded at sockets and
+	// by functions.
 	RecordUnit bool
 	// LogDir is the directory of the store.
 	LogDir string

@@ -45,7 +45,7 @@ func (a *Agent) recordFunctions() error {
 		return nil
 	}
 	f.source = function.New()
-	a.pipeline.Functions(f.source, registry, func(q *function.QuarantineError) {
+	a.pipeline.Functions(f.source, registry, a.options.RecordUnit, func(q *function.QuarantineError) {
 		message.LibraryFailed.Log(a.options.Log, "library", q.BuildID, "error", q)
 		// Detaching waits for the kernel.
 		go a.libraries.Refuse(function.Name, q.BuildID, q)

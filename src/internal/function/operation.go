@@ -221,7 +221,7 @@ func (r *registered) handshake(c *Call, h *handshake) (*Operation, string) {
 		return nil, ""
 	}
 	o := &Operation{
-		Task: c.Task, Start: c.Start, End: c.Time, Executable: c.Executable, BuildID: slices.Clone(c.BuildID),
+		Task: c.Task, Start: c.Start, End: c.Time, Executable: c.Executable, Unit: c.Unit, BuildID: slices.Clone(c.BuildID),
 		Handshake: true, Role: "client", Version: v.version, Suite: v.suite, Group: v.group,
 		Root: wire.Context{Name: "tls::handshake"},
 	}
@@ -321,7 +321,7 @@ func (r *registered) keyOperation(c *Call) (*Operation, string) {
 		return nil, fmt.Sprintf("an operation has the number %d", c.Operation)
 	}
 	o := &Operation{
-		Task: c.Task, Start: c.Time, End: c.Time, Executable: c.Executable, BuildID: slices.Clone(c.BuildID),
+		Task: c.Task, Start: c.Time, End: c.Time, Executable: c.Executable, Unit: c.Unit, BuildID: slices.Clone(c.BuildID),
 		Root: wire.Context{Name: "pk::" + name},
 	}
 	if !isName(c.Type) || !isName(c.Digest) || !isName(c.Group) {

@@ -43,7 +43,9 @@ type Call struct {
 	// Late: the handshake began before the first hit.
 	Late       bool
 	Executable string
-	BuildID    []byte
+	// Unit is the nearest service or scope; empty: none.
+	Unit    string
+	BuildID []byte
 	// Value returns a value, false if the record does not have it.
 	Value func(layout.ValueID) (uint32, bool)
 	// Input is the length of the signed or verified data in bytes, 0: unknown. The
@@ -57,7 +59,7 @@ type Call struct {
 // of a handshake.
 type Operation struct {
 	Task, Start, End uint64
-	Executable       string
+	Executable, Unit string
 	// BuildID is the build-id of the root context's library. Contexts of other
 	// libraries have their own.
 	BuildID []byte

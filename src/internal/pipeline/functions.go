@@ -24,6 +24,8 @@ type functions struct {
 	call    function.Call
 	// operations counts the operations that were written.
 	operations uint64
+	// units is nil if operations have no units.
+	units *unitNames
 	// quarantined is documented in Functions.
 	quarantined func(*function.QuarantineError)
 	// stats are the tracker's statistics, for other goroutines.
@@ -33,9 +35,12 @@ type functions struct {
 // Functions records the calls of functions that the tracer writes to the ring.
 // quarantined is called by the pipeline's goroutine when a library must no longer be
 // recorded; it must not block. Functions must be called before Run, and after Watch if
-// that is called.
-func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, quarantined func(*function.QuarantineError)) {
+// that is called. With units, operations have the names of their units.
+func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, units bool, quarantined func(*function.QuarantineError)) {
 	f := &functions{source: s, quarantined: quarantined}
+	if units {
+		f.units = newUnitNames()
+	}
 	f.stats.Store(&function.Stats{})
 	f.tracker = function.NewTracker(s, r, func(o *function.Operation) { p.function(o) }, quarantined)
 	p.functions = f
@@ -58,6 +63,9 @@ func (p *Pipeline) function(from *function.Operation) {
 		executable: from.Executable, source: event.Function, origin: from.BuildID, root: from.Root,
 		values: values{role: from.Role, version: int64(from.Version), suite: int64(from.Suite)},
 	}
+	if p.functions.units != nil {
+		o.unit = p.functions.units.without(from.Unit)
+	}
 	o.addGroup(int64(from.Group))
 	if from.Handshake && p.window.join != nil {
 		p.window.join.report(o, p.window.rootOf(o), p.window.words)
@@ -77,7 +85,7 @@ func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byt
 	w.hits++
 	*c = function.Call{
 		Time: r.Time, Start: r.Start, Task: r.PIDTGID, Connection: r.Connection, Chain: r.Chain,
-		Operation: layout.Operation(r.Operation), Late: r.Late, Executable: string(r.Executable),
+		Operation: layout.Operation(r.Operation), Late: r.Late, Executable: string(r.Executable), Unit: string(r.Unit),
 		Value: func(id layout.ValueID) (uint32, bool) { return r.Value(uint8(id)) },
 		Input: r.Input, SetDigest: r.SetDigest, SetCurve: r.SetCurve, SetBits: r.SetBits,
 		Type: string(r.Type), Digest: string(r.Digest), Group: string(r.Group),

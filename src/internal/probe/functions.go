@@ -278,6 +278,8 @@ type Call struct {
 	// Late: the handshake began before the first hit.
 	Late       bool
 	Executable []byte
+	// Unit is the nearest service or scope; empty: none.
+	Unit []byte
 	// Library contains the function; nil if it was forgotten in the meantime.
 	Library *Library
 	// Input is the length of the signed or verified data, 0 if unknown. The others were
@@ -320,6 +322,7 @@ func (t *Tracer) DecodeCall(raw []byte, c *Call) error {
 		Late:       r.Flags&uint8(bpf.FunctionCallFlagsCALL_LATE) != 0,
 		Executable: executable[:r.ExecutableLength],
 		Input:      r.Input, SetDigest: r.SetDigest, SetCurve: r.SetCurve, SetBits: r.SetBits,
+		Unit:   name(raw[unsafe.Offsetof(r.Unit):][:len(r.Unit)]),
 		Type:   name(raw[unsafe.Offsetof(r.Type):][:len(r.Type)]),
 		Digest: name(raw[unsafe.Offsetof(r.Digest):][:len(r.Digest)]),
 		Group:  name(raw[unsafe.Offsetof(r.Group):][:len(r.Group)]),

@@ -167,7 +167,7 @@ func (t *Tracer) prepare() (err error) {
 		t.pipeline.Watch(pipeline.Sockets{Source: t.sockets, Suspect: t.options.suspects})
 	}
 	if t.functions != nil {
-		t.pipeline.Functions(t.functions, registry, t.quarantine)
+		t.pipeline.Functions(t.functions, registry, false, t.quarantine)
 	}
 	var no *probe.DeniedError
 	if errors.As(attachErr, &no) && t.libraries.Attached() == 0 {
