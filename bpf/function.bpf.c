@@ -1,15 +1,15 @@
 //go:build ignore
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The programs at the functions of unmodified libraries: begin and end of
- * a handshake, released, and public_key. All are entered when an instruction is reached,
- * none when a function returns: a return probe kills programs that change
+ * The programs at the functions of unmodified libraries: begin and end of a
+ * handshake, released, and public_key. All run when an instruction is reached,
+ * none when a function returns: a return probe kills programs that switch
  * stacks.
  *
- * What a thread is inside of is kept as a set of frames, each with the stack
- * pointer at which its function was entered. A frame is alive while the return
+ * The calls that a thread is inside of are stored as a set of frames, each with the
+ * stack pointer at the entry of its function. A frame is alive while the return
  * address is still where the call put it. Programs that leave a function by
- * longjmp, or change stacks, leave frames that are not alive or are replaced.
+ * longjmp, or switch stacks, leave frames that are not alive or are replaced.
  *
  * User memory is read without faulting, by chains of loads that the agent has
  * decoded from the library's file.
@@ -45,7 +45,7 @@ const enum call_value *type_call_value __attribute__((unused));
 const enum call_event *type_call_event __attribute__((unused));
 const enum call_flags *type_call_flags __attribute__((unused));
 
-/* The agent sets the sizes of both before it loads them. */
+/* The agent sets the sizes of both before loading. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -72,9 +72,9 @@ enum state {
 	STATE_FAILED,
 };
 
-/* A connection, as long as its object lives or others push it out. */
+/* A connection, until its object is freed or it is evicted. */
 struct connection {
-	__u64 id;	/* of its present handshake */
+	__u64 id;	/* number of the present handshake */
 	__u64 start;
 	__u64 random;
 	__u32 operations;	/* in the present handshake */
@@ -91,7 +91,7 @@ struct {
 	__type(value, struct connection);
 } connections SEC(".maps");
 
-/* What was set on a key context. */
+/* The settings of a key context. */
 struct settings {
 	__u32 digest_nid;
 	__u32 curve;
@@ -111,12 +111,12 @@ struct {
 /* A call that a thread is inside of. */
 struct frame {
 	__u64 sp;	/* at the function's entry */
-	__u64 returns;	/* to there; 0: there is no frame here */
+	__u64 returns;	/* return address; 0: unused frame */
 	__u64 object;
 	__u64 connection;
 	__u64 time;
 	__u32 layout;
-	__u32 shared;	/* another connection's frame was at the same place */
+	__u32 shared;	/* a frame of another connection was at the same address */
 };
 
 #define FRAMES 8
@@ -125,7 +125,7 @@ struct thread {
 	struct frame frames[FRAMES];
 	struct frame operation;	/* the outermost public-key operation; layout is its site */
 	struct frame chain;	/* the verification of a chain; connection is its number */
-	__u64 group;	/* the control group that unit is of */
+	__u64 group;	/* the control group of unit */
 	char unit[UNIT_MAX];
 };
 
@@ -136,12 +136,12 @@ struct {
 	__type(value, struct thread);
 } threads SEC(".maps");
 
-/* The last number given to a handshake or the verification of a chain. */
+/* The last number assigned to a handshake or to the verification of a chain. */
 __u64 numbers = 0;
 
-/* A stack on which a call is inside of another is not longer than this. */
+/* The highest distance on a stack between a call and a call inside of it, in bytes. */
 #define STACK_REACH 65536
-/* Operations that take longer than this are not taken for the outer one any more. */
+/* An operation that takes longer is no longer considered the outer one, in ns. */
 #define OPERATION_TIME 60000000000ULL
 
 /* A hit. */
@@ -152,7 +152,7 @@ struct hit {
 	struct thread *thread;
 	__u64 time;
 	__u64 sp;	/* at the function's entry */
-	__u64 returns;	/* to there */
+	__u64 returns;	/* return address */
 	__u64 object;
 	__u32 index;
 };
@@ -169,7 +169,7 @@ static __noinline __u64 argument(void *registers, __u16 at)
 
 /*
  * Follows a chain from an object. Returns 0; 1 if there is no such chain, or a
- * pointer on its way is NULL; -1 if memory could not be read.
+ * pointer along it is NULL; -1 if memory could not be read.
  */
 static __noinline int follow(__u64 object, const struct chain *c, __u64 *value)
 {
@@ -210,21 +210,21 @@ static __always_inline int is_alive(const struct frame *f)
 	return f->returns && !bpf_probe_read_user(&word, sizeof(word), (void *)f->sp) && word == f->returns;
 }
 
-/* Reports whether the stack pointer sp lies below that of a frame, or at it. */
+/* Reports whether the stack pointer sp is at or below that of a frame. */
 static __always_inline int is_below(const struct frame *f, __u64 sp, __u64 reach)
 {
 	return f->sp - sp < reach;
 }
 
-/* Reports whether a call must have returned, since its stack has been left. */
+/* Reports whether a call must have returned because its stack frame was left. */
 static __always_inline int is_over(const struct frame *f, __u64 sp)
 {
 	return f->returns && sp - f->sp < STACK_REACH;
 }
 
 /*
- * Fills in what every hit has. Returns 0 if the hit counts. The function's
- * stack pointer and return address are restored to what they were at its entry.
+ * Sets the fields that every hit has. Returns 0 if the hit counts. The stack
+ * pointer and the return address are those at the entry of the function.
  */
 static __always_inline int arrive(void *registers, struct hit *h, const int create)
 {
@@ -248,7 +248,7 @@ static __always_inline int arrive(void *registers, struct hit *h, const int crea
 	return 0;
 }
 
-/* The values of a record that are numbers, from a first one on. */
+/* The numeric values of a record, starting from a first one. */
 struct gathering {
 	__u64 object;
 	struct layout *layout;
@@ -283,8 +283,8 @@ static __always_inline void gather_from(struct call *r, struct layout *layout, _
 }
 
 /*
- * Writes the unit of the task to the UNIT_MAX bytes at `to`. The way to it is
- * long: a thread remembers it while it stays in its control group.
+ * Writes the unit of the task into the UNIT_MAX bytes at `to`. Finding it is slow, so
+ * a thread caches it while it remains in its control group.
  */
 static __always_inline void recall_unit(char *to, struct hit *h)
 {
@@ -301,7 +301,7 @@ static __always_inline void recall_unit(char *to, struct hit *h)
 	__builtin_memcpy(to, h->thread->unit, UNIT_MAX);
 }
 
-/* Reserves a record, or counts the loss of the hit. */
+/* Reserves a record, or counts the hit as lost. */
 static __always_inline struct call *reserve(struct hit *h, __u8 event)
 {
 	int owned = !!*(volatile __u64 *)&control.owners;
@@ -339,7 +339,7 @@ static __always_inline struct call *reserve(struct hit *h, __u8 event)
 	return r;
 }
 
-/* A call into the handshake begins, the first or one that continues it. */
+/* A call into the handshake begins, either the first or a continuation. */
 SEC("uprobe.multi")
 int begin(void *registers)
 {
@@ -370,7 +370,7 @@ int begin(void *registers)
 		fresh.id = number();
 		fresh.late = hand != 0;
 		if (hand == 1) {
-			/* It was through before: what follows is silent unless it is another. */
+			/* Completed earlier: nothing is recorded unless another handshake follows. */
 			fresh.state = STATE_COMPLETED;
 			VALUE_OF(h.layout, h.object, VALUE_SERVER_RANDOM, &fresh.random);
 		}
@@ -384,7 +384,7 @@ int begin(void *registers)
 		c->operations = 0;
 	}
 	c->moved |= hand != 0;
-	/* Calls that were entered below this one on the same stack are over. */
+	/* Calls entered below this one on the same stack have ended. */
 	for (int i = 0; i < FRAMES; i++) {
 		struct frame *f = &h.thread->frames[i];
 
@@ -416,7 +416,7 @@ int begin(void *registers)
 	return 0;
 }
 
-/* Reports how a handshake ended. */
+/* Reports the end of a handshake. */
 static __always_inline void report(struct hit *h, struct connection *c, __u64 object, __u8 event)
 {
 	struct call *r = reserve(h, event);
@@ -493,7 +493,7 @@ int end(void *registers)
 	return 0;
 }
 
-/* The object of a connection is freed: that ends what has not ended. */
+/* The object of a connection is freed, which ends an unfinished handshake. */
 SEC("uprobe.multi")
 int released(void *registers)
 {
@@ -518,7 +518,7 @@ int released(void *registers)
 	return 0;
 }
 
-/* Returns the frame of the handshake that a hit is inside of, 0 if there is none or it is not certain. */
+/* Returns the frame of the handshake that includes a hit, 0 if there is none or it is uncertain. */
 static __always_inline struct frame *frame_of(struct hit *h)
 {
 	__u64 near = STACK_REACH;
@@ -541,11 +541,11 @@ static __always_inline struct frame *frame_of(struct hit *h)
 }
 
 /*
- * Reports whether a hit is a part of the operation that the thread is inside
- * of: jumped to at the end of another function, of the same context, or called
- * by the library itself, which does hybrid key exchanges by two operations. If
- * not, it is the outermost one from now on. A return address may be left on the
- * stack of an operation that is over, hence no part is called from elsewhere.
+ * Reports whether a hit is part of the operation that the thread is inside of:
+ * jumped to at the end of another function with the same context, or called by the
+ * library itself, which implements hybrid key exchanges by two operations. Otherwise
+ * it becomes the outermost operation. The return address of an ended operation may
+ * remain on the stack, hence a call from elsewhere is never a part.
  */
 static __always_inline int is_part(struct hit *h, int inside)
 {
@@ -566,9 +566,9 @@ static __always_inline int is_part(struct hit *h, int inside)
 }
 
 /*
- * Reports whether a key's type is none of public-key cryptography: message
- * authentication and key derivation pass through the same functions, once for
- * each record in old versions of TLS.
+ * Reports whether a key's type is not one of public-key cryptography: message
+ * authentication and key derivation use the same functions, once per record in
+ * old versions of TLS.
  */
 static __always_inline int is_symmetric(const char *type)
 {
@@ -589,7 +589,7 @@ static __always_inline int is_symmetric(const char *type)
 	return 0;
 }
 
-/* The same by the NID of a key that no provider has. */
+/* Like is_symmetric, by the NID of a key without a provider. */
 static __always_inline int is_symmetric_id(__u64 id)
 {
 	switch ((__u32)id) {
@@ -605,7 +605,7 @@ static __always_inline int is_symmetric_id(__u64 id)
 	return 0;
 }
 
-/* Reads the string that a chain leads to; what cannot be read stays empty. */
+/* Reads the string that a chain leads to; an unreadable string remains empty. */
 static __always_inline void read_name(char *to, __u32 size, __u64 object, const struct chain *c)
 {
 	__u64 at;
@@ -614,7 +614,7 @@ static __always_inline void read_name(char *to, __u32 size, __u64 object, const 
 		*to = 0;
 }
 
-/* Something is set on a key context. */
+/* Processes a setting of a key context. */
 static __always_inline void set(void *registers, struct hit *h)
 {
 	struct call_site *site = h->site;
@@ -656,7 +656,7 @@ static __always_inline void set(void *registers, struct hit *h)
 	}
 }
 
-/* An operation with a key, its preparation, or the verification of a chain. */
+/* An operation with a key, the preparation of one, or the verification of a chain. */
 SEC("uprobe.multi")
 int public_key(void *registers)
 {
@@ -675,7 +675,7 @@ int public_key(void *registers)
 		set(registers, &h);
 		return 0;
 	}
-	/* Without a buffer, it is a question for the length of the result. */
+	/* Without a buffer, the call only queries the length of the result. */
 	if (h.site->output != CALL_NO_REGISTER && !argument(registers, h.site->output))
 		return 0;
 	if (bpf_probe_read_user(&h.returns, sizeof(h.returns), (void *)h.sp))
@@ -744,7 +744,7 @@ int public_key(void *registers)
 	r->chain = chain;
 	if (role == ROLE_CHAIN_VERIFICATION) {
 		if (f) {
-			/* The connection is another library's. */
+			/* The connection belongs to another library. */
 			__u32 number = f->layout;
 			struct layout *of = bpf_map_lookup_elem(&layouts, &number);
 

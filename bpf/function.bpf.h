@@ -11,7 +11,7 @@
 #define CALL_TYPE_MAX 32
 #define CALL_NAME_MAX 24
 
-/* What a hit of a site is. The numbers are those of layout.Role. */
+/* The role of a site. The numbers are those of layout.Role. */
 enum call_role {
 	ROLE_HANDSHAKE_SERVER = 1,
 	ROLE_HANDSHAKE_CLIENT,
@@ -30,12 +30,12 @@ enum call_role {
 	ROLE_SET_BITS,
 };
 
-/* The public-key operation of a site that matters here, as layout.Operation. */
+/* The only public-key operation that the programs distinguish, as in layout.Operation. */
 #define OPERATION_GENERATE 8
 
 /*
- * Values, by which chains are found and records are filled. The numbers are
- * those of layout.ValueID.
+ * Values: indices of chains and of values in records. The numbers are those of
+ * layout.ValueID.
  */
 enum call_value {
 	VALUE_VERSION = 1,
@@ -75,29 +75,29 @@ enum call_value {
 
 #define CHAIN_LOADS 5
 
-/* Leads from an object to a value: layout.Chain. Without loads there is none. */
+/* Leads from an object to a value, see layout.Chain. A chain without loads is not set. */
 struct chain {
 	__u8 loads;
 	__u8 width;	/* of the value in bytes */
 	__u16 offsets[CHAIN_LOADS];
 };
 
-/* What was decoded of a library. */
+/* The properties decoded from a library. */
 struct layout {
-	__u64 text;	/* addresses of code, as linked */
+	__u64 text;	/* link-time address of the code */
 	__u64 text_size;
 	struct chain chains[VALUE_COUNT];
 };
 
 #define CALL_NO_REGISTER 0xffff
 
-/* One place of a function, as the cookie of its attachment names it. */
+/* A site in a function, selected by the cookie of its attachment. */
 struct call_site {
-	__u64 address;		/* where the program is attached, as linked */
+	__u64 address;		/* link-time address of the site */
 	__u32 layout;		/* index into the layouts */
-	__u32 stack_delta;	/* the stack pointer was higher at the function's entry by so many bytes */
-	__u64 reach;		/* ROLE_HANDSHAKE_END: that of the beginning is nearer than this */
-	/* Registers, as offsets of the context, or CALL_NO_REGISTER. */
+	__u32 stack_delta;	/* bytes by which the stack pointer was higher at the function's entry */
+	__u64 reach;		/* ROLE_HANDSHAKE_END: upper bound of the distance to the beginning's stack pointer */
+	/* Registers, as offsets in the context, or CALL_NO_REGISTER. */
 	__u16 object;
 	__u16 output;
 	__u16 length;
@@ -110,36 +110,36 @@ struct call_site {
 	__u8 role;
 	__u8 operation;
 	__u8 external;
-	__u8 key;		/* of ROLE_KEY_OPERATION: the value of object that is read, enum call_value */
+	__u8 key;		/* ROLE_KEY_OPERATION: the value of object to read, enum call_value */
 	__u8 padding[2];
 };
 
-/* What a record reports. */
+/* The events of records. */
 enum call_event {
-	CALL_COMPLETED = 1,	/* a handshake */
+	CALL_COMPLETED = 1,	/* a handshake completed */
 	CALL_FAILED,
-	CALL_ABANDONED,		/* the connection was freed before one of the two */
-	CALL_OVER,		/* an exchange after the handshake in which there were operations */
+	CALL_ABANDONED,		/* the connection was freed before its handshake ended */
+	CALL_OVER,		/* an exchange after the handshake, with operations, ended */
 	CALL_CHAIN,		/* the verification of a certificate chain begins */
-	CALL_OPERATION,		/* of a public key */
+	CALL_OPERATION,		/* a public-key operation */
 };
 
 /* Bits of call.flags. */
 enum call_flags {
-	CALL_LATE = 1,		/* the handshake had begun before the first hit */
+	CALL_LATE = 1,		/* the handshake began before the first hit */
 	CALL_EXECUTABLE_CUT = 2,
 };
 
 /*
- * A ring record. Time to kind are where struct record has them. A value is
- * valid if its bit of `have` is set; its bit of `unreadable` is set if there is a
- * chain and memory on its way could not be read.
+ * A ring record. Time to kind are at the offsets of struct record. A value is
+ * valid if its bit of `have` is set; its bit of `unreadable` is set if it has a
+ * chain and memory along the chain could not be read.
  */
 struct call {
 	__u64 time;		/* CLOCK_BOOTTIME, ns */
 	__u64 pid_tgid;
-	__u64 connection;	/* one handshake of one connection; 0: none */
-	__u64 start;		/* when the handshake began */
+	__u64 connection;	/* number of a handshake of a connection; 0: none */
+	__u64 start;		/* time of the beginning of the handshake */
 	__u32 site;
 	__u16 length;		/* of this record */
 	__u8 kind;
@@ -148,19 +148,19 @@ struct call {
 	__u8 executable_length;
 	__u8 role;	/* of the site */
 	__u8 operation;
-	__u32 chain;		/* the verification of a chain that an operation belongs to; 0: none */
+	__u32 chain;		/* number of the chain verification that includes an operation; 0: none */
 	__u64 have;
 	__u64 unreadable;
-	__u32 input;		/* length of what is signed or verified; 0: unknown */
-	__u32 set_digest;	/* NID of the digest that was set on the context */
-	__u32 set_curve;	/* NID of the curve, likewise */
+	__u32 input;		/* length of the signed or verified data; 0: unknown */
+	__u32 set_digest;	/* NID of the digest set on the context */
+	__u32 set_curve;	/* NID of the curve set on the context */
 	__u32 set_bits;
 	__u32 values[VALUE_COUNT];
 	char executable[CALL_EXECUTABLE_MAX];
 	char unit[CALL_UNIT_MAX];	/* the nearest service or scope above the task; may be empty */
-	char type[CALL_TYPE_MAX];	/* name of the key's type; empty: not known */
+	char type[CALL_TYPE_MAX];	/* name of the key's type; empty: unknown */
 	char digest[CALL_NAME_MAX];	/* name of the digest */
-	char group[CALL_NAME_MAX];	/* that was set on the context */
+	char group[CALL_NAME_MAX];	/* name of the group set on the context */
 } __attribute__((packed));
 
 #endif /* CRAU_FUNCTION_BPF_H */

@@ -43,7 +43,7 @@ type Call struct {
 	// Late: the handshake began before the first hit.
 	Late       bool
 	Executable string
-	// Unit is the nearest service or scope; empty: none.
+	// Unit is the nearest service or scope, empty if there is none.
 	Unit    string
 	BuildID []byte
 	// Value returns a value, false if the record does not have it.

@@ -24,7 +24,7 @@ type functions struct {
 	call    function.Call
 	// operations counts the operations that were written.
 	operations uint64
-	// units is nil if operations have no units.
+	// units is nil if units are not recorded.
 	units *unitNames
 	// quarantined is documented in Functions.
 	quarantined func(*function.QuarantineError)
@@ -35,7 +35,7 @@ type functions struct {
 // Functions records the calls of functions that the tracer writes to the ring.
 // quarantined is called by the pipeline's goroutine when a library must no longer be
 // recorded; it must not block. Functions must be called before Run, and after Watch if
-// that is called. With units, operations have the names of their units.
+// that is called. units enables recording the names of units.
 func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, units bool, quarantined func(*function.QuarantineError)) {
 	f := &functions{source: s, quarantined: quarantined}
 	if units {

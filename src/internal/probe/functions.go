@@ -278,7 +278,7 @@ type Call struct {
 	// Late: the handshake began before the first hit.
 	Late       bool
 	Executable []byte
-	// Unit is the nearest service or scope; empty: none.
+	// Unit is the nearest service or scope, empty if there is none.
 	Unit []byte
 	// Library contains the function; nil if it was forgotten in the meantime.
 	Library *Library
