@@ -102,7 +102,7 @@ func (p *statusPrinter) functions(s *status.Agent) {
 		return
 	}
 	if len(s.Sources) > 0 && recording(s) == 0 {
-		p.line("Functions", "not recorded; signatures and public-key operations are if agent.conf has \"function\" in sources")
+		p.line("Functions", "off; to record signatures and public-key operations, add \"function\" to sources in agent.conf")
 	}
 }
 
