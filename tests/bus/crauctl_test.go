@@ -30,6 +30,10 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 			"since":           {"--since", "-1h"},
 			"until":           {"--until", "yesterday"},
 			"a cursor":        {"--after-cursor", "oldest", "--show-cursor"},
+			"a boot":          {"-b", "0"},
+			"a boot back":     {"-b", "1", "-r"},
+			"of a boot":       {"-b", "0", "tls::protocol_version=TLS 1.2"},
+			"the boots":       {"--list-boots"},
 		} {
 			want := w.must(t, root, append([]string{"crauctl", "query", "-q", "--directory", logDir}, arguments...)...)
 			got := w.must(t, member, append([]string{"crauctl", "query", "-q"}, arguments...)...)

@@ -30,11 +30,18 @@ type writer struct {
 
 func openStore(t testing.TB, dir string) *writer {
 	t.Helper()
+	return openStoreIn(t, dir, [16]byte{})
+}
+
+// openStoreIn opens a store in a boot of this id; zero is the one of this machine.
+func openStoreIn(t testing.TB, dir string, boot [16]byte) *writer {
+	t.Helper()
 	c := new(clock)
 	w, err := logstore.Open(context.Background(), dir, logstore.Options{
 		EntryLen: event.Len,
 		Terms:    entry.Terms(),
 		Clock:    c,
+		BootID:   boot,
 		Metadata: func(now logstore.Moment) []byte { return event.AppendMetadata(nil, now.Offset/1e9, now.Boot) },
 	})
 	if err != nil {

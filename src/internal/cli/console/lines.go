@@ -3,6 +3,7 @@
 package console
 
 import (
+	"encoding/hex"
 	"errors"
 	"strconv"
 	"strings"
@@ -43,8 +44,23 @@ func (l *Lines) Set(text string) error {
 
 func (l *Lines) Type() string { return "N" }
 
-// Complete returns the arguments of the command line, with a number added after each -n
-// that lacks one: pflag does not support options whose value is optional but may be a
+// CurrentBoot is the value of --boot if it has none.
+const CurrentBoot = "current"
+
+// optional returns what stands for the value of an option that may have none, and what
+// tells a value, good or not, from another argument; nil for other options.
+func optional(option string) (without string, is func(argument string) bool) {
+	switch option {
+	case "lines":
+		return defaultLines, isLines
+	case "boot":
+		return CurrentBoot, isBoot
+	}
+	return "", nil
+}
+
+// Complete returns the arguments of the command line, with a value added after each -n
+// and -b that lacks one: pflag does not support options whose value is optional but may be a
 // separate argument.
 func Complete(command *cobra.Command, arguments []string) []string {
 	if command.Flags().Lookup("lines") == nil {
@@ -61,10 +77,12 @@ func Complete(command *cobra.Command, arguments []string) []string {
 		if i+1 < len(arguments) {
 			next = arguments[i+1]
 		}
-		switch {
-		case option == nil:
-		case option.Name == "lines" && !isLines(next):
-			all = append(all, defaultLines)
+		if option == nil {
+			continue
+		}
+		switch without, is := optional(option.Name); {
+		case is != nil && !is(next):
+			all = append(all, without)
 		case i+1 < len(arguments):
 			all = append(all, next)
 			i++
@@ -77,6 +95,18 @@ func Complete(command *cobra.Command, arguments []string) []string {
 func isLines(argument string) bool {
 	_, err := strconv.ParseInt(argument, 10, 64)
 	return err == nil || argument == "all" || errors.Is(err, strconv.ErrRange)
+}
+
+// isBoot reports whether an argument is the value of --boot, good or not: a number, or
+// what begins as a boot id does.
+func isBoot(argument string) bool {
+	const digits = 8
+	if len(argument) > 3*digits {
+		_, err := hex.DecodeString(argument[:digits])
+		return err == nil
+	}
+	_, err := strconv.ParseInt(argument, 10, 64)
+	return err == nil || argument == CurrentBoot || errors.Is(err, strconv.ErrRange)
 }
 
 // awaiting returns the option whose value is the next argument, nil if there is none.

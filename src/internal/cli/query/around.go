@@ -45,6 +45,9 @@ func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source
 	if err != nil {
 		return nil, err
 	}
+	if q.shown != nil {
+		options.After = max(options.After, q.shown.After)
+	}
 	v := viewer.New(q.viewer(), out)
 	v.Progress = q.progressOf(log)
 	r := &region{Viewer: v}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"crypto-auditing/src/internal/cli/boots"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/progress"
 	"crypto-auditing/src/internal/cli/query/viewer"
@@ -25,6 +26,9 @@ type queryFlags struct {
 	files       []string
 	directory   string
 	bootTime    int64
+	bootName    string
+	named       bool // a boot is
+	listBoots   bool
 	lines       console.Lines
 	reverse     bool
 	output      string
@@ -75,9 +79,13 @@ were recorded at or before the other.
   crauctl query --file audit.cborseq -o json-pretty
   crauctl query --file audit.cborseq.zst tls::group=X25519MLKEM768`,
 		RunE: func(command *cobra.Command, arguments []string) error {
+			f.named = command.Flags().Changed("boot")
 			q, err := newQuery(e, &f, arguments, command.Flags().Changed)
 			if err != nil {
 				return err
+			}
+			if f.listBoots {
+				return q.showBoots(command.Context())
 			}
 			return q.run(command.Context())
 		},
@@ -87,6 +95,8 @@ were recorded at or before the other.
 	flags.StringArrayVar(&f.files, "file", nil, "read a log `FILE` of any form; may be repeated")
 	flags.StringVarP(&f.directory, "directory", "D", "", "read the log in directory `DIR` instead of asking the broker")
 	f.options.AddTimes(command)
+	flags.StringVarP(&f.bootName, "boot", "b", "", "show what was recorded in boot `BOOT`: 0 is the newest, -1 the one before, 1 the oldest, or a boot id; without one, what began since this machine was booted")
+	flags.BoolVar(&f.listBoots, "list-boots", false, "list the boots in the log")
 	f.lines = console.AllLines
 	flags.VarP(&f.lines, "lines", "n", "show the newest `N` operations only, without a number 10; all")
 	flags.BoolVarP(&f.reverse, "reverse", "r", false, "show the newest operation first")
@@ -104,6 +114,7 @@ were recorded at or before the other.
 	flags.BoolVarP(&f.pagerEnd, "pager-end", "e", false, "show the end in the pager, of the newest 1,000 operations unless --lines says how many")
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
 
+	completeBoots(command, e, &f)
 	console.CompleteFiles(command, "file", "cursor-file")
 	console.CompleteDirectories(command, "directory")
 	console.MustComplete(command, "field", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -131,6 +142,11 @@ type query struct {
 	form        render.Form
 	fields      map[string]bool // that are shown, nil: all
 	meter       *progress.Meter
+
+	// chosen is the boot that is named, nil if none is. shown is that of it which the
+	// log has.
+	chosen *boots.Spec
+	shown  *boots.Boot
 }
 
 func newQuery(e *console.Environment, f *queryFlags, arguments []string, given func(option string) bool) (*query, error) {
@@ -138,8 +154,12 @@ func newQuery(e *console.Environment, f *queryFlags, arguments []string, given f
 	if err != nil {
 		return nil, err
 	}
+	f.options.Boot = f.bootName == console.CurrentBoot
 	q := &query{queryFlags: *f, environment: e, form: form, boot: source.BootTime{Machine: e.BootTime}}
 	if err := f.exclusions(form.Array); err != nil {
+		return nil, err
+	}
+	if q.chosen, err = f.chooseBoot(); err != nil {
 		return nil, err
 	}
 	if given("boot-time") {
@@ -159,7 +179,7 @@ func newQuery(e *console.Environment, f *queryFlags, arguments []string, given f
 	if q.registry, err = f.options.Registry(e); err != nil {
 		return nil, err
 	}
-	if q.selection, err = selection.New(e, q.registry, &f.options, arguments, given); err != nil {
+	if q.selection, err = selection.New(e, q.registry, &q.options, arguments, given); err != nil {
 		return nil, err
 	}
 	q.summarize()
@@ -182,6 +202,8 @@ func (f *queryFlags) exclusions(array bool) error {
 		return console.Usagef("--file and --directory exclude each other")
 	case len(f.files) > 0 && (f.follow || f.afterCursor != "" || f.cursorFile != "" || f.showCursor):
 		return console.Usagef("--follow and cursors need a log that lives: leave out --file, or use --directory DIR")
+	case len(f.files) > 0 && (f.listBoots || f.named && f.bootName != console.CurrentBoot):
+		return console.Usagef("the boots of a log are found in its directory: leave out --file, or use --directory DIR")
 	case f.afterCursor != "" && f.cursorFile != "":
 		return console.Usagef("--after-cursor and --cursor-file exclude each other")
 	case f.follow && f.reverse:

@@ -22,7 +22,7 @@ func (q *query) explain(v *viewer.Viewer, trouble string) {
 	switch {
 	case v.Passed > 0:
 		g.Notes = append(g.Notes, render.Counted(v.Passed, "operation")+" left out by the options")
-	case !q.selection.All():
+	case !q.selection.All(), q.shown != nil:
 		g.Notes = append(g.Notes, "no operation of the log matches the options")
 	case len(g.Notes) == 0:
 		g.Notes = append(g.Notes, "the log holds no operations")
@@ -37,6 +37,8 @@ func (q *query) explain(v *viewer.Viewer, trouble string) {
 func (q *query) removed(src source.Store, v *viewer.Viewer) (notes []string, err error) {
 	newest, oldest, err := src.Ends()
 	switch {
+	case q.shown != nil && q.shown.After > 0:
+		return nil, err // another boot is before it
 	case err != nil:
 		return nil, err
 	case newest.Store == [16]byte{}:

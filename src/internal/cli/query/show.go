@@ -35,14 +35,26 @@ func (q *query) open(ctx context.Context) (source.Store, error) {
 // openFor opens the log without what need not be read: chunks says so for a
 // directory, filter for the broker.
 func (q *query) openFor(ctx context.Context, chunks logstore.Query, filter client.Filter) (source.Store, error) {
+	var log source.Store
+	var err error
 	if q.directory != "" {
-		return source.OpenDirectory(ctx, q.directory, chunks, q.boot)
+		log, err = source.OpenDirectory(ctx, q.directory, chunks, q.boot)
+	} else {
+		log, err = source.OpenBus(ctx, q.environment, filter, q.boot)
 	}
-	return source.OpenBus(ctx, q.environment, filter, q.boot)
+	if err != nil {
+		return nil, err
+	}
+	return q.within(log)
 }
 
 // showStore shows what is selected of a store.
 func (q *query) showStore(ctx context.Context, out *output.Output) (_ *viewer.Gaps, err error) {
+	if q.chosen != nil {
+		if err := q.narrow(ctx, out.Notes()); err != nil {
+			return &viewer.Gaps{}, err
+		}
+	}
 	src, err := q.open(ctx)
 	if err != nil {
 		return &viewer.Gaps{}, err

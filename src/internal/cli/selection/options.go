@@ -16,8 +16,10 @@ import (
 
 // Options are the values of the options that select operations.
 type Options struct {
+	// Boot selects what began since this machine was booted.
+	Boot bool
+
 	since, until string
-	boot         bool
 	executables  []string
 	units        []string
 	sources      []string
@@ -57,7 +59,6 @@ func (o *Options) Add(command *cobra.Command, e *console.Environment) {
 func (o *Options) AddTimes(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVarP(&o.since, "since", "S", "", "show what began at `TIME` or later")
-	flags.BoolVarP(&o.boot, "boot", "b", false, "show what began since this machine was booted")
 	flags.StringVarP(&o.until, "until", "U", "", "show what was recorded at `TIME` or earlier")
 }
 

@@ -66,7 +66,7 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 		}
 		*limit.to = t.UnixNano()
 	}
-	if o.boot {
+	if o.Boot {
 		boot, err := e.BootTime()
 		if err != nil {
 			return Selection{}, err

@@ -283,6 +283,9 @@ func (s *storeSource) Close() error {
 // when reading to the end: what was read in advance is lost when the source is
 // positioned.
 func Ahead(s Source) {
+	if p, ok := s.(*part); ok {
+		s = p.Store
+	}
 	if s, ok := s.(*directoryStore); ok && s.ahead == nil {
 		s.ahead = logstore.NewAhead(s.reader)
 	}
