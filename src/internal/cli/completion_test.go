@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/event"
 )
 
 // bashCompletion runs the script of crauctl completion bash for a line whose end
@@ -79,5 +81,51 @@ func TestFilesCompleteWhereFilesAreMeant(t *testing.T) {
 	}
 	if got := crauctl(t, "__complete", "query", "group=x255"); !strings.Contains(got.stdout, "group=x25519\n") {
 		t.Errorf("completions are %q", got.stdout)
+	}
+}
+
+func TestUnitsAndProgramsCompleteFromTheLog(t *testing.T) {
+	group := func(n uint64, executable, unit string) event.Group {
+		g := operation(executable, n)
+		g.Executable, g.Unit = []byte(executable), []byte(unit)
+		return g
+	}
+	var groups []event.Group
+	for n := range uint64(9000) { // some pages of which a completion reads
+		groups = append(groups, group(n+1, "nginx", "nginx.service"))
+	}
+	groups = append(groups, group(9002, "curl", ""), group(9003, "ssh\n", "session-1.scope"))
+	groups[0] = group(1, "old", `dev-a\x2db.service`)
+	dir := t.TempDir()
+	w := openStore(t, dir)
+	for len(groups) > 0 {
+		n := min(len(groups), 1000)
+		appendGroups(t, w, groups[:n]...)
+		groups = groups[n:]
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A slow machine may not get to the oldest: what it offers is the beginning of all.
+	for line, want := range map[string]string{
+		"query -D " + dir + " -u ":              "session-1.scope\nnginx.service\ndev-a\\x2db.service\n",
+		"query -D " + dir + " --unit ng":        "nginx.service\n",
+		"query -D " + dir + " --executable ":    "ssh\\x0a\ncurl\nnginx\nold\n",
+		"monitor -D " + dir + " --executable c": "curl\n",
+	} {
+		got := crauctl(t, append([]string{"__complete"}, strings.Split(line, " ")...)...)
+		if offered, ok := strings.CutSuffix(got.stdout, ":36\n"); got.code != 0 || !ok || offered == "" || !strings.HasPrefix(want, offered) {
+			t.Errorf("%s: exit code %d, completions %q, want %q", line, got.code, got.stdout, want)
+		}
+	}
+	for name, line := range map[string][]string{
+		"a log that is not there": {"query", "-D", dir + "/none", "-u", ""},
+		"a name that is not":      {"query", "-D", dir, "-u", "apache"},
+		"a file":                  {"query", "--file", captured(t), "-u", ""},
+		"no broker":               {"query", "--executable", ""},
+	} {
+		if got := crauctl(t, append([]string{"__complete"}, line...)...); got.code != 0 || got.stdout != ":4\n" || strings.Contains(got.stderr, "crauctl:") {
+			t.Errorf("%s: exit code %d, completions %q, errors %q", name, got.code, got.stdout, got.stderr)
+		}
 	}
 }

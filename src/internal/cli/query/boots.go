@@ -3,7 +3,6 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -184,25 +183,21 @@ func bootJSON(b *boots.Boot, index int) bootValue {
 	return v
 }
 
-// completionTime bounds how long a completion reads the log.
-const completionTime = 300 * time.Millisecond
-
 // completeBoots completes --boot with the boots of the log, the newest first. What goes
 // wrong is silent.
-func completeBoots(command *cobra.Command, e *console.Environment, f *queryFlags) {
+func (f *queryFlags) completeBoots(command *cobra.Command, e *console.Environment) {
 	console.MustComplete(command, "boot", func(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		ctx, cancel := context.WithTimeout(cmp.Or(command.Context(), context.Background()), completionTime)
+		ctx, cancel := completionContext(command)
 		defer cancel()
-		q := &query{queryFlags: *f, environment: e, boot: source.BootTime{Machine: e.BootTime}}
-		list, _, err := q.findBoots(ctx)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+		list, _, err := f.completion(e).findBoots(ctx)
+		if err != nil || len(f.files) > 0 {
+			return inOrder(nil)
 		}
 		var words []string
 		for i := len(list) - 1; i >= 0; i-- {
 			b := &list[i]
 			words = append(words, fmt.Sprintf("%d\t%s, from %s", i-len(list)+1, bootID(b), bootTime(b.From, e.Location)))
 		}
-		return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+		return inOrder(words)
 	})
 }

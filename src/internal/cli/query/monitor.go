@@ -38,6 +38,7 @@ Operations are selected as crauctl query does it.
 	console.CompleteDirectories(command, "directory")
 	f.addOutput(command)
 	f.options.Add(command, e)
+	f.completeNames(command, e)
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "do not say what may be mistyped")
 	return command
 }

@@ -114,7 +114,8 @@ were recorded at or before the other.
 	flags.BoolVarP(&f.pagerEnd, "pager-end", "e", false, "show the end in the pager, of the newest 1,000 operations unless --lines says how many")
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
 
-	completeBoots(command, e, &f)
+	f.completeBoots(command, e)
+	f.completeNames(command, e)
 	console.CompleteFiles(command, "file", "cursor-file")
 	console.CompleteDirectories(command, "directory")
 	console.MustComplete(command, "field", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
