@@ -3,6 +3,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -203,6 +204,36 @@ func TestABootWhoseStartWasRemovedHasNoKnownID(t *testing.T) {
 				t.Errorf("-b %s: exit code %d, errors %q", first, got.code, got.stderr)
 			}
 		})
+	}
+}
+
+func TestABootWhoseStartIsDamagedIsFoundByItsStop(t *testing.T) {
+	dir := severalBoots(t)
+	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))
+	if err != nil || len(segments) != 4 {
+		t.Fatalf("segments are %v, error %v", segments, err)
+	}
+	log := mustRead(t, segments[3])
+	// The second chunk has the notice of the start.
+	magic := log[:4] // of the frame with which a chunk begins
+	second := 4 + bytes.Index(log[4:], magic)
+	third := second + 4 + bytes.Index(log[second+4:], magic)
+	damaged := bytes.Clone(log)
+	damaged[third-3] ^= 0xff
+	if err := os.WriteFile(segments[3], damaged, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for boot, want := range map[string]string{"0": "300 third", "-1": "300 second 300 again"} {
+		got := crauctl(t, "query", "-q", "-D", dir, "-b", boot)
+		counts := ""
+		for _, program := range []string{"first", "second", "again", "third"} {
+			if n := strings.Count(got.stdout, program+": pk::sign"); n > 0 {
+				counts += fmt.Sprintf(" %d %s", n, program)
+			}
+		}
+		if counts != " "+want || !strings.Contains(got.stderr, "a boot may have begun") {
+			t.Errorf("-b %s: exit code %d, errors %q, operations%s, want %s", boot, got.code, got.stderr, counts, want)
+		}
 	}
 }
 

@@ -48,7 +48,9 @@ func Filter() client.Filter { return client.Filter{Executables: []string{none}} 
 // finder makes boots of notices.
 type finder struct {
 	boots []Boot
-	seen  uint64 // the sequence up to which the log is known to be of the last boot
+	// seen is the last entry after which a boot may have begun unseen: a notice, or the
+	// end of what cannot be read.
+	seen uint64
 }
 
 // List returns the boots of a log, the oldest first. notices has the notices of the log
@@ -75,6 +77,9 @@ func List(ctx context.Context, notices source.Store, unread func(*source.GapErro
 			return f.boots, nil
 		case errors.As(err, &gap):
 			unread(gap)
+			if at, err := notices.Cursor(); err == nil && !gap.Harmless {
+				f.seen = max(f.seen, at.Sequence)
+			}
 			continue
 		case err != nil:
 			return nil, err
