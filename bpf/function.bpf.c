@@ -339,6 +339,20 @@ static __always_inline struct call *reserve(struct hit *h, __u8 event)
 	return r;
 }
 
+/*
+ * Returns the state of a handshake: 0 before the first, 1 if it is complete. GnuTLS
+ * has only these two.
+ */
+static __always_inline __u64 hand_state(struct layout *layout, __u64 object)
+{
+	__u64 state = 0;
+
+	if (VALUE_OF(layout, object, VALUE_COMPLETED, &state) == 0)
+		return state != 0;
+	VALUE_OF(layout, object, VALUE_HAND_STATE, &state);
+	return state;
+}
+
 /* A call into the handshake begins, either the first or a continuation. */
 SEC("uprobe.multi")
 int begin(void *registers)
@@ -361,7 +375,7 @@ int begin(void *registers)
 	VALUE_OF(h.layout, h.object, VALUE_FLOW_STATE, &flow);
 	if (flow == 1)
 		return 0; /* it failed before, and does not get as far as its end */
-	VALUE_OF(h.layout, h.object, VALUE_HAND_STATE, &hand);
+	hand = hand_state(h.layout, h.object);
 	key.tgid = h.task->tgid;
 	key.address = h.object;
 	c = bpf_map_lookup_elem(&connections, &key);
@@ -429,7 +443,56 @@ static __always_inline void report(struct hit *h, struct connection *c, __u64 ob
 		r->flags |= CALL_LATE;
 	if (event != CALL_OVER)
 		gather_from(r, h->layout, object, VALUE_VERSION, VALUE_VERIFY_RESULT);
+	gather_from(r, h->layout, object, VALUE_COMPLETED, VALUE_COMPLETED);
 	bpf_ringbuf_submit(r, wake_flags());
+}
+
+/*
+ * Reports whether a result of gnutls_handshake does not end it: the program is to
+ * call again (gnutls_error_is_fatal(3)).
+ */
+static __always_inline int is_passing(__s32 result)
+{
+	switch (result) {
+	case -16: /* GNUTLS_E_WARNING_ALERT_RECEIVED */
+	case -28: /* GNUTLS_E_AGAIN */
+	case -37: /* GNUTLS_E_REHANDSHAKE */
+	case -38: /* GNUTLS_E_GOT_APPLICATION_DATA */
+	case -52: /* GNUTLS_E_INTERRUPTED */
+	case -65: /* of versions before 3 */
+	case -424: /* GNUTLS_E_REAUTH_REQUEST */
+		return 1;
+	}
+	return 0;
+}
+
+#define GNUTLS_TLS1_3 5
+
+/* gnutls_handshake is about to return to where it was called with an object. */
+static __always_inline void end_session(void *registers, struct hit *h, struct connection *c, __u64 object)
+{
+	int known = h->site->result != CALL_NO_REGISTER;
+	__s32 result = known ? argument(registers, h->site->result) : 0;
+	__u64 version = 0;
+
+	if (known && result) {
+		if (result < 0 && !is_passing(result) && c->state == STATE_OPEN) {
+			c->state = STATE_FAILED;
+			report(h, c, object, CALL_FAILED);
+		}
+		return;
+	}
+	/* With a false start, the rest follows while data is received. */
+	if (!hand_state(h->layout, object))
+		return;
+	/* In TLS 1.3 another one is a change of keys. */
+	if (c->state == STATE_COMPLETED &&
+	    (!known || VALUE_OF(h->layout, object, VALUE_VERSION, &version) || version == GNUTLS_TLS1_3))
+		return;
+	c->state = STATE_COMPLETED;
+	c->moved = 1;
+	report(h, c, object, CALL_COMPLETED);
+	c->late = 0;
 }
 
 /* A call into the handshake is about to return. */
@@ -466,6 +529,10 @@ int end(void *registers)
 	c = bpf_map_lookup_elem(&connections, &key);
 	if (!c)
 		return 0;
+	if (h.layout->chains[VALUE_COMPLETED].loads) {
+		end_session(registers, &h, c, f.object);
+		return 0;
+	}
 	VALUE_OF(h.layout, f.object, VALUE_HAND_STATE, &hand);
 	VALUE_OF(h.layout, f.object, VALUE_FLOW_STATE, &flow);
 	c->moved |= hand != 0;
@@ -510,7 +577,7 @@ int released(void *registers)
 	if (!c)
 		return 0;
 	if (c->state == STATE_OPEN) {
-		VALUE_OF(h.layout, h.object, VALUE_HAND_STATE, &hand);
+		hand = hand_state(h.layout, h.object);
 		VALUE_OF(h.layout, h.object, VALUE_FLOW_STATE, &flow);
 		report(&h, c, h.object, flow == 1 ? CALL_FAILED : hand == 1 ? CALL_COMPLETED : CALL_ABANDONED);
 	}

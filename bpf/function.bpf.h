@@ -107,11 +107,11 @@ struct call_site {
 	__u16 bits;
 	__u16 curve;
 	__u16 text_at;
+	__u16 result;		/* of the function, at ROLE_HANDSHAKE_END */
 	__u8 role;
 	__u8 operation;
 	__u8 external;
 	__u8 key;		/* ROLE_KEY_OPERATION: the value of object to read, enum call_value */
-	__u8 padding[2];
 };
 
 /* The events of records. */

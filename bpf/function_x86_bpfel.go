@@ -106,11 +106,11 @@ type FunctionCallSite struct {
 	Bits       uint16
 	Curve      uint16
 	TextAt     uint16
+	Result     uint16
 	Role       uint8
 	Operation  uint8
 	External   uint8
 	Key        uint8
-	Padding    [2]uint8
 }
 
 type FunctionCallValue uint32

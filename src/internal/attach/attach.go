@@ -325,10 +325,13 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: boottime.Now()})
 		}
 		f.missing = nil
-		// Usual libraries that were built without probes are not reported.
+		// Usual libraries that were built without probes are not reported, those that
+		// a source cannot use are only in the status.
 		var none *capture.NoSitesError
-		if l.optional && errors.As(err, &none) && len(none.Errors) == 0 {
-			f.err = nil
+		if l.optional && errors.As(err, &none) && none.Limited() {
+			if len(none.Errors) == 0 {
+				f.err = nil
+			}
 			return nil
 		}
 		return err
@@ -361,6 +364,10 @@ func (l *Libraries) logAttached(f *tracked) {
 		l.log.Warn("a program that overwrites this library will not be held up until the agent has detached", "library", f.path, "error", err)
 	}
 	for _, err := range f.library.Errors {
+		var limit *capture.LimitError
+		if errors.As(err, &limit) {
+			continue // the status has it
+		}
 		message.LibraryFailed.Log(l.log, "library", f.path, "error", err)
 	}
 }

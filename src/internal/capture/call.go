@@ -44,4 +44,6 @@ type Call struct {
 	// values that are recorded.
 	Object, Output, Command                         Register
 	Length, Digest, DigestNID, Bits, CurveNID, Text Register
+	// Result holds the function's result at the end of a handshake.
+	Result Register
 }

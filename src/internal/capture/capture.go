@@ -73,6 +73,11 @@ func (p *Plan) AddError(err error) {
 	}
 }
 
+// LimitError describes what a source does not record of a file that is in order.
+type LimitError struct{ What string }
+
+func (e *LimitError) Error() string { return e.What }
+
 // Constant returns an argument that is always the string text: a key or a value for
 // which the code has no string. A site with such an argument may also use strings of
 // the file, but a hit must then copy those.
@@ -90,6 +95,18 @@ type NoSitesError struct {
 
 // shownErrors is how many unusable sites a NoSitesError describes.
 const shownErrors = 8
+
+// Limited reports whether nothing is wrong with the file: it has no site, or only some
+// that the source cannot use by design.
+func (e *NoSitesError) Limited() bool {
+	for _, err := range e.Errors {
+		var limit *LimitError
+		if !errors.As(err, &limit) {
+			return false
+		}
+	}
+	return true
+}
 
 func (e *NoSitesError) Error() string {
 	n := len(e.Errors)

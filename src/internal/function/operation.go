@@ -77,10 +77,15 @@ type values struct {
 	resumed        bool
 	known          bool // whether resumed is valid
 	own, peer      uint16
+	// signed: own and peer are of this handshake, even if no operation was seen.
+	signed bool
 }
 
 // read reads the values of a call. problem describes an impossible value, "" if none.
 func (r *registered) read(c *Call) (v values, problem string) {
+	if _, ok := c.Value(layout.Completed); ok {
+		return r.readSession(c)
+	}
 	role, ok := c.Value(layout.Server)
 	if !ok || role > 1 {
 		return v, fmt.Sprintf("the role of a connection is %#x (%v)", role, ok)
@@ -256,12 +261,12 @@ func (r *registered) handshake(c *Call, h *handshake) (*Operation, string) {
 		root.Contexts = append(root.Contexts, wire.Context{Name: "tls::verify_cert_chain", Contexts: parts.chains})
 	}
 	// Without an operation, only the server's signature is certain.
-	if v.peer != 0 && (len(parts.verify) > 0 || !v.server && v.signs()) {
+	if v.peer != 0 && (len(parts.verify) > 0 || v.signed || !v.server && v.signs()) {
 		hold(root, signature("tls::verify", v.peer, parts.verify))
 	} else {
 		parts.other = append(parts.other, parts.verify...)
 	}
-	if v.own != 0 && (len(parts.sign) > 0 || v.server && v.signs()) {
+	if v.own != 0 && (len(parts.sign) > 0 || v.signed || v.server && v.signs()) {
 		hold(root, signature("tls::sign", v.own, parts.sign))
 	} else {
 		parts.other = append(parts.other, parts.sign...)

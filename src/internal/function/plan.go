@@ -4,7 +4,6 @@ package function
 
 import (
 	"debug/elf"
-	"errors"
 	"fmt"
 
 	"crypto-auditing/src/internal/capture"
@@ -18,11 +17,14 @@ const randomBytes = 8
 func planOf(l *layout.Library) (*capture.Plan, error) {
 	p := &capture.Plan{Machine: l.Machine, BuildID: l.BuildID, Image: capture.Image{Segments: l.Segments}}
 	for _, r := range l.Refusals {
-		p.AddError(errors.New(r.String()))
+		p.AddError(&capture.LimitError{What: r.String()})
 	}
-	if l.Family != layout.OpenSSL || l.Machine != elf.EM_X86_64 {
-		p.AddError(fmt.Errorf("%s on %s is not recorded by its functions", l.Family, l.Machine))
+	if l.Machine != elf.EM_X86_64 {
+		p.AddError(&capture.LimitError{What: fmt.Sprintf("%s on %s is not recorded by its functions", l.Family, l.Machine)})
 		return nil, none(p)
+	}
+	if l.Family == layout.GnuTLS {
+		p.AddError(&capture.LimitError{What: "public-key operations of GnuTLS are not recorded by its functions"})
 	}
 	p.Calls = &capture.Calls{Text: l.Text.Start, TextSize: l.Text.End - l.Text.Start, Chains: map[uint8]capture.Chain{}}
 	for i := range l.Values {
@@ -95,6 +97,8 @@ func call(s *layout.Site) *capture.Call {
 			c.Text = p.Register
 		case layout.Command:
 			c.Command = p.Register
+		case layout.Result:
+			c.Result = p.Register
 		}
 	}
 	return c

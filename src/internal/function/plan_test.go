@@ -65,7 +65,6 @@ func TestALibraryThatCannotBeRecordedIsRefusedByName(t *testing.T) {
 		change func(*layout.Library)
 		want   string
 	}{
-		"another family":       {func(l *layout.Library) { l.Family = layout.GnuTLS }, "GnuTLS on EM_X86_64"},
 		"another architecture": {func(l *layout.Library) { l.Machine = elf.EM_AARCH64 }, "OpenSSL on EM_AARCH64"},
 		"no layer": {func(l *layout.Library) {
 			l.Handshakes, l.PublicKey = false, false
@@ -77,10 +76,46 @@ func TestALibraryThatCannotBeRecordedIsRefusedByName(t *testing.T) {
 			c.change(l)
 			_, err := planOf(l)
 			var none *capture.NoSitesError
-			if !errors.As(err, &none) || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("the error is %v, want a NoSitesError with %q", err, c.want)
+			if !errors.As(err, &none) || !strings.Contains(err.Error(), c.want) || !none.Limited() {
+				t.Errorf("the error is %v, want a NoSitesError with %q, which is no defect", err, c.want)
 			}
 		})
+	}
+}
+
+func TestTheStockGnuTLSIsPlannedWithTheResultOfItsHandshake(t *testing.T) {
+	const path = "/lib/x86_64-linux-gnu/libgnutls.so.30"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Skip(err)
+	}
+	p, err := New().Capture().Plan(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends, results := 0, 0
+	for _, s := range p.Sites {
+		if s.Call.Role == uint8(layout.HandshakeEnd) {
+			ends++
+			if s.Call.Result != capture.NoRegister {
+				results++
+			}
+		}
+	}
+	if ends == 0 || results == 0 {
+		t.Errorf("%d of %d ends of the handshake have a result: %+v", results, ends, p.Sites)
+	}
+	// Its other layer is refused by name, which is no defect.
+	found := false
+	for _, err := range p.Errors {
+		var limit *capture.LimitError
+		if !errors.As(err, &limit) {
+			t.Errorf("the error %v", err)
+		}
+		found = found || strings.Contains(err.Error(), "public-key operations of GnuTLS")
+	}
+	if !found {
+		t.Errorf("the errors are %v", p.Errors)
 	}
 }
 

@@ -211,6 +211,8 @@ const (
 	Text
 	// Command is the command of a function with several operations (int).
 	Command
+	// Result is what the function returns (int), at a HandshakeEnd.
+	Result
 )
 
 // Site is an instruction, with the meaning of its execution.

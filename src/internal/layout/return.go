@@ -3,10 +3,14 @@
 package layout
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"slices"
 
+	"golang.org/x/arch/x86/x86asm"
+
+	"crypto-auditing/src/internal/capture"
 	"crypto-auditing/src/internal/layout/code"
 )
 
@@ -46,7 +50,8 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 			case outside && in.Name != "jmp" && in.Name != "b":
 				return fmt.Errorf("the jump at %#x may leave %s or not", in.Addr, name)
 			case outside:
-				sites = append(sites, d.endSite(name, in, 0))
+				// What the other function returns is not known yet.
+				sites = append(sites, d.endSite(name, in, 0, capture.NoRegister))
 			case in.Returns:
 				sites = append(sites, d.returnSite(name, parts, part.Instructions[:i+1]))
 			}
@@ -65,12 +70,50 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 	return nil
 }
 
-func (d *decoder) endSite(name string, in code.Instruction, delta int) Site {
+func (d *decoder) endSite(name string, in code.Instruction, delta int, result capture.Register) Site {
 	s := Site{Role: HandshakeEnd, Function: name, Entry: in.Addr, Addr: in.Addr, StackDelta: uint32(delta), Instruction: in.Name, Emulated: in.Name != ""}
 	if in.Name == "" {
 		s.Instruction = "ret"
 	}
+	if result != capture.NoRegister {
+		s.Params = []Param{{Kind: Result, Register: result}}
+	}
 	return s
+}
+
+// resultRegister returns the register in which the result of a function is before the
+// instructions, which run straight to its return: the one that they copy to the
+// result's, or that itself if they do not change it. It is NoRegister if that is not
+// clear.
+func (d *decoder) resultRegister(instructions []code.Instruction) capture.Register {
+	if d.lib.Machine != elf.EM_X86_64 {
+		return capture.NoRegister
+	}
+	from, changed := 0, map[int]bool{}
+	for _, in := range instructions {
+		decoded, ok := code.Decode(d.image.Code(in.Addr))
+		if !ok {
+			return capture.NoRegister
+		}
+		to, isRegister := decoded.Args[0].(x86asm.Reg)
+		number, width, _, general := code.Register(to)
+		if !isRegister || !general || decoded.Op == x86asm.TEST || decoded.Op == x86asm.CMP {
+			continue
+		}
+		if number == 0 {
+			source, isCopy := decoded.Args[1].(x86asm.Reg)
+			copied, _, shift, general := code.Register(source)
+			if decoded.Op != x86asm.MOV || width < 4 || !isCopy || !general || shift != 0 || changed[copied] || changed[0] {
+				return capture.NoRegister
+			}
+			from = copied
+		}
+		changed[number] = true
+	}
+	return [...]capture.Register{
+		capture.RAX, capture.RCX, capture.RDX, capture.RBX, capture.RSP, capture.RBP, capture.RSI, capture.RDI,
+		capture.R8, capture.R9, capture.R10, capture.R11, capture.R12, capture.R13, capture.R14, capture.R15,
+	}[from]
 }
 
 // returnSite returns the site for the return at the end of the instructions: the stack
@@ -81,12 +124,12 @@ func (d *decoder) returnSite(name string, parts []*code.Body, instructions []cod
 	for i := len(instructions) - 2; last.Name == "" && i >= 0; i-- {
 		in := instructions[i]
 		if in.Name == "jcc" && code.CallsStackFailure(d.image, in.Target) && !code.JumpedInto(parts, in.Addr+1, last.Addr+1) {
-			return d.endSite(name, in, delta)
+			return d.endSite(name, in, delta, d.resultRegister(instructions[i+1:]))
 		}
 		if in.Raises == 0 && (!in.Straight || in.Lowers != 0) {
 			break
 		}
 		delta += in.Raises
 	}
-	return d.endSite(name, last, 0)
+	return d.endSite(name, last, 0, d.resultRegister(instructions[len(instructions)-1:]))
 }

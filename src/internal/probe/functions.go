@@ -160,6 +160,7 @@ func callSite(s *capture.Site, m elf.Machine) (bpf.FunctionCallSite, error) {
 		{&site.Bits, c.Bits},
 		{&site.Curve, c.CurveNID},
 		{&site.TextAt, c.Text},
+		{&site.Result, c.Result},
 	} {
 		var err error
 		if *r.to, err = register(r.from, m); err != nil {

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package function
+
+import (
+	"fmt"
+
+	"crypto-auditing/src/internal/layout"
+)
+
+// readSession reads the values of a call of GnuTLS, whose numbers are its own
+// enumerations (gnutls/gnutls.h).
+//
+// The role is certain at any time, the others are only read when the handshake is
+// complete. A session that was resumed in TLS 1.2 and before has the group and the
+// schemes of an earlier handshake, and whether it was cannot be read with certainty:
+// there they are not recorded.
+func (r *registered) readSession(c *Call) (v values, problem string) {
+	switch role, ok := c.Value(layout.Server); {
+	case ok && role == 1:
+		v.server = true
+	case !ok || role != 2:
+		return v, fmt.Sprintf("the role of a session is %#x (%v)", role, ok)
+	}
+	if c.Kind != Completed {
+		return v, ""
+	}
+	number, ok := c.Value(layout.Version)
+	if v.version = sessionVersion(number); !ok || v.version == 0 {
+		return v, fmt.Sprintf("the version of a session is %d (%v)", number, ok)
+	}
+	suite, ok := c.Value(layout.CipherSuite)
+	v.suite = uint16(suite>>8 | suite<<8)
+	if _, exists := r.suites.Text(int64(v.suite)); !ok || suite > 0xffff || !exists {
+		return v, fmt.Sprintf("the cipher suite of a session is %#x (%v)", v.suite, ok)
+	}
+	if (v.suite>>8 == 0x13) != (v.version == tls13) {
+		return v, fmt.Sprintf("the cipher suite %#x does not belong to the version %#x", v.suite, v.version)
+	}
+	if v.version != tls13 {
+		return v, ""
+	}
+	if number, ok := c.Value(layout.Group); ok && number != 0 {
+		if v.group, ok = sessionGroup(number); !ok {
+			return v, fmt.Sprintf("the group of a session is %d", number)
+		}
+	}
+	for _, s := range []struct {
+		id layout.ValueID
+		// server: it is the server's own.
+		server bool
+	}{{layout.ServerScheme, true}, {layout.ClientScheme, false}} {
+		number, ok := c.Value(s.id)
+		if !ok || number == 0 {
+			continue
+		}
+		scheme, known := sessionScheme(number)
+		if !known {
+			return v, fmt.Sprintf("a signature scheme of a session is %d", number)
+		}
+		if s.server == v.server {
+			v.own = scheme
+		} else {
+			v.peer = scheme
+		}
+	}
+	v.signed = true
+	return v, ""
+}
+
+// sessionVersion returns the version of a gnutls_protocol_t, 0 for none.
+func sessionVersion(number uint32) uint16 {
+	switch number {
+	case 1, 2, 3, 4, 5: // GNUTLS_SSL3, GNUTLS_TLS1_0 to GNUTLS_TLS1_3
+		return 0x2ff + uint16(number)
+	case 200: // GNUTLS_DTLS0_9
+		return badDTLS
+	case 201: // GNUTLS_DTLS1_0
+		return 0xfeff
+	case 202: // GNUTLS_DTLS1_2
+		return 0xfefd
+	}
+	return 0
+}
+
+// sessionGroup returns the group of a gnutls_group_t, 0 if IANA has none. ok is false
+// for a number that is not one.
+func sessionGroup(number uint32) (group uint16, ok bool) {
+	switch number {
+	case 1: // GNUTLS_GROUP_SECP224R1
+		return 21, true
+	case 2, 3, 4: // GNUTLS_GROUP_SECP256R1, SECP384R1, SECP521R1
+		return uint16(number) + 21, true
+	case 5: // GNUTLS_GROUP_SECP192R1
+		return 19, true
+	case 6: // GNUTLS_GROUP_X25519
+		return 29, true
+	case 20: // GNUTLS_GROUP_X448
+		return 30, true
+	case 256, 257, 258: // GNUTLS_GROUP_FFDHE2048, 3072, 4096
+		return uint16(number), true
+	case 259: // GNUTLS_GROUP_FFDHE8192
+		return 260, true
+	case 260: // GNUTLS_GROUP_FFDHE6144
+		return 259, true
+	}
+	// Further numbers are of later versions and of groups that TLS 1.3 does not have.
+	return 0, number < 1024
+}
+
+// sessionScheme returns the scheme of a gnutls_sign_algorithm_t, 0 if TLS 1.3 has
+// none. ok is false for a number that is not one.
+func sessionScheme(number uint32) (scheme uint16, ok bool) {
+	switch number {
+	case 32, 33, 34: // GNUTLS_SIGN_RSA_PSS_SHA256, 384, 512
+		return 0x809 + uint16(number-32), true
+	case 35: // GNUTLS_SIGN_EDDSA_ED25519
+		return 0x807, true
+	case 37: // GNUTLS_SIGN_ECDSA_SECP256R1_SHA256
+		return 0x403, true
+	case 38: // GNUTLS_SIGN_ECDSA_SECP384R1_SHA384
+		return 0x503, true
+	case 39: // GNUTLS_SIGN_ECDSA_SECP521R1_SHA512
+		return 0x603, true
+	case 40, 41, 42: // GNUTLS_SIGN_RSA_PSS_RSAE_SHA256, 384, 512
+		return 0x804 + uint16(number-40), true
+	case 46: // GNUTLS_SIGN_EDDSA_ED448
+		return 0x808, true
+	}
+	return 0, number < 1024
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// description is the line by which the programs of GnuTLS name a session:
+// "(TLS1.3-X.509)-(ECDHE-SECP256R1)-(ECDSA-SECP256R1-SHA256)-(AES-256-GCM)".
+var description = regexp.MustCompile(`(?m)^- Description: \((TLS1\.[23])[^)]*\)-(.*)-\(([A-Z0-9-]+)\)$`)
+
+// gnutlsSessions returns the sessions that a program of GnuTLS reports as sides
+// returns operations.
+func gnutlsSessions(t *testing.T, role, report string) (all []string) {
+	t.Helper()
+	groups := map[string]int{
+		"SECP256R1": 23, "SECP384R1": 24, "SECP521R1": 25, "X25519": 29, "X448": 30, "FFDHE2048": 256, "FFDHE3072": 257,
+	}
+	schemes := map[string]int{
+		"ECDSA-SECP256R1-SHA256": 0x403, "ECDSA-SECP384R1-SHA384": 0x503, "RSA-PSS-RSAE-SHA256": 0x804, "EdDSA-Ed25519": 0x807,
+	}
+	suites := map[string]int{
+		"AES-256-GCM": 0x1302, "AES-128-GCM": 0x1301, "CHACHA20-POLY1305": 0x1303,
+		"ECDHE ECDSA AES-256-GCM": 0xc02c, "ECDHE RSA AES-256-GCM": 0xc030, "RSA  AES-256-GCM": 0x9d,
+		// A resumption, of a server with an RSA key here.
+		"ECDHE  AES-256-GCM": 0xc030,
+	}
+	number := func(of map[string]int, name string) int {
+		n, ok := of[name]
+		if name != "" && !ok {
+			t.Fatalf("%q is not known: %s", name, report)
+		}
+		return n
+	}
+	places := description.FindAllStringSubmatchIndex(report, -1)
+	for i, at := range places {
+		end := len(report)
+		if i+1 < len(places) {
+			end = places[i+1][0]
+		}
+		version, exchange, cipher := report[at[2]:at[3]], report[at[4]:at[5]], report[at[6]:at[7]]
+		first, signature, _ := strings.Cut(strings.Trim(exchange, "()"), ")-(")
+		kind, group, _ := strings.Cut(first, "-")
+		if version == "TLS1.2" {
+			signer, _, _ := strings.Cut(signature, "-")
+			all = append(all, fmt.Sprintf("%s completed 0x303 %#x group 0 own 0x0 peer 0x0 resumed 0", role, number(suites, kind+" "+signer+" "+cipher)))
+			continue
+		}
+		signed := func(by string) int {
+			m := regexp.MustCompile(`(?m)^- ` + by + ` Signature: (.*)$`).FindStringSubmatch(report[at[0]:end])
+			if m == nil {
+				return 0
+			}
+			return number(schemes, m[1])
+		}
+		own, peer := signed("Client"), signed("Server")
+		if role == "server" {
+			own, peer = peer, own
+		}
+		// Without a name it is a resumption, whose group is the pair's.
+		g := number(groups, group)
+		if exchange == "" {
+			g = 23
+		}
+		all = append(all, fmt.Sprintf("%s completed 0x304 %#x group %d own %#x peer %#x resumed 0", role, number(suites, cipher), g, own, peer))
+	}
+	return all
+}
+
+// Each side is recorded once, with what the program reports of itself, also where the
+// socket shows the handshake as well.
+func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
+	need(t, "gnutls-cli", "gnutls-serv")
+	a := startAgent(t, "function")
+	k := &keys{t.TempDir()}
+	program := func(name string) string { return strings.TrimSpace(output(t, "", "sh", "-c", "command -v "+name)) }
+	cli, serv := program("gnutls-cli"), program("gnutls-serv")
+	clientCertificate, clientKey := k.pair(t, "rsa")
+	const tls12 = "NORMAL:-VERS-ALL:+VERS-TLS1.2"
+	n := 0
+	for name, c := range map[string]struct {
+		kind, client, server string
+		options, accept      []string
+		// failed: no side gets through. once: the client reports the only handshake twice.
+		// twice: the server reports both handshakes once.
+		failed, once, twice bool
+	}{
+		"TLS 1.3, ECDSA":                  {kind: "ec"},
+		"TLS 1.3, RSA":                    {kind: "rsa", client: "NORMAL:-GROUP-ALL:+GROUP-X25519:-CIPHER-ALL:+CHACHA20-POLY1305"},
+		"TLS 1.3, ECDSA with P-384":       {kind: "p384", client: "NORMAL:-GROUP-ALL:+GROUP-SECP521R1"},
+		"TLS 1.3, Ed25519":                {kind: "ed25519", client: "NORMAL:-GROUP-ALL:+GROUP-X448"},
+		"TLS 1.3, finite field":           {kind: "ec", client: "NORMAL:-GROUP-ALL:+GROUP-FFDHE3072"},
+		"TLS 1.3, retry":                  {kind: "ec", server: "NORMAL:-GROUP-ALL:+GROUP-SECP384R1"},
+		"TLS 1.3, resumed":                {kind: "ec", options: []string{"--resume", "--waitresumption"}},
+		"TLS 1.3, client certificate":     {kind: "ec", options: []string{"--x509certfile", clientCertificate, "--x509keyfile", clientKey}, accept: []string{"--require-client-cert", "--x509cafile", clientCertificate}},
+		"TLS 1.3, change of keys":         {kind: "ec", options: []string{"--rehandshake"}, once: true},
+		"TLS 1.2, ECDSA":                  {kind: "ec", client: tls12},
+		"TLS 1.2, RSA":                    {kind: "rsa", client: tls12},
+		"TLS 1.2, static RSA":             {kind: "rsa", client: tls12 + ":-KX-ALL:+RSA"},
+		"TLS 1.2, resumed":                {kind: "rsa", client: tls12, options: []string{"--resume"}},
+		"TLS 1.2, renegotiation":          {kind: "ec", client: tls12, options: []string{"--rehandshake"}, twice: true},
+		"certificate that is not trusted": {kind: "ec", options: []string{"--x509cafile", clientCertificate}, failed: true},
+		"no common version":               {kind: "ec", client: tls12, server: "NORMAL:-VERS-ALL:+VERS-TLS1.3", failed: true},
+	} {
+		n++
+		executable := fmt.Sprintf("wt-gt%d", n)
+		t.Run(name, func(t *testing.T) {
+			certificate, key := k.pair(t, c.kind)
+			priority := func(p string) string {
+				if p == "" {
+					return "NORMAL"
+				}
+				return p
+			}
+			port := freePort(t)
+			server := start(t, append([]string{renamed(t, serv, executable), "--echo", "--port", port, "--x509certfile", certificate, "--x509keyfile", key, "--priority", priority(c.server)}, c.accept...)...)
+			listening(t, port, server)
+			options := c.options
+			if !slices.Contains(options, "--x509cafile") {
+				options = append([]string{"--x509cafile", certificate}, options...)
+			}
+			report := output(t, "", append([]string{renamed(t, cli, executable), "--verbose", "--verify-hostname", "secret-host.example", "--port", port, "--priority", priority(c.client), "127.0.0.1"}, options...)...)
+			want := gnutlsSessions(t, "client", report)
+			if c.once && len(want) == 2 {
+				want = want[:1]
+			}
+			if c.failed {
+				want = append(want, "client failed", "server failed")
+			}
+			waitFor(t, "the server reports the sessions", func() bool {
+				servers := len(gnutlsSessions(t, "server", server.String()))
+				return c.failed || servers >= len(want) || c.twice && servers > 0
+			}, func() string { return server.String() + report })
+			servers := gnutlsSessions(t, "server", server.String())
+			if c.twice && len(servers) == 1 {
+				servers = append(servers, servers...)
+			}
+			want = append(want, servers...)
+			if len(want) < 2 {
+				t.Fatal(report)
+			}
+			slices.Sort(want)
+			var got []string
+			waitFor(t, "the handshakes are recorded", func() bool {
+				got = a.sides(t, executable)
+				return len(got) >= len(want)
+			}, func() string {
+				return fmt.Sprintf("got\n%s\nwant\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), a.stderr)
+			})
+			if !slices.Equal(got, want) {
+				t.Errorf("recorded\n%s\nreported\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), report)
+			}
+		})
+	}
+	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") || strings.Contains(log, "level=ERROR") {
+		t.Error(log)
+	}
+}
