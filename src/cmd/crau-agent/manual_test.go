@@ -51,7 +51,7 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 			var found []string
 			var file strings.Builder
 			for _, match := range regexp.MustCompile(c.line).FindAllStringSubmatch(c.text, -1) {
-				value := match[2]
+				value := strings.ReplaceAll(match[2], `\(dq`, `"`)
 				if quoted, ok := strings.CutPrefix(value, "Qq "); ok {
 					value = `"` + quoted + `"`
 				}
