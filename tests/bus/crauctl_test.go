@@ -41,6 +41,13 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 				t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 			}
 		}
+		for _, option := range []string{"--executable", "--unit", "--boot"} {
+			want := w.as(t, root, "crauctl", "__complete", "query", "--directory", logDir, option, "").stdout
+			got := w.as(t, member, "crauctl", "__complete", "query", option, "").stdout
+			if got != want || strings.HasPrefix(got, ":") && option != "--unit" {
+				t.Errorf("the completions of %s are %q, of the directory %q", option, got, want)
+			}
+		}
 		cursor := w.must(t, root, "crauctl", "query", "-n", "1", "-o", "cat", "--show-cursor")
 		cursor = strings.TrimSpace(cursor[strings.LastIndex(cursor, "-- cursor: ")+len("-- cursor: "):])
 		w.fire(t, 2)
