@@ -38,7 +38,6 @@ func mappedLibrary(pid int, name string) (string, error) {
 // stepped returns the functions of a library that are probed at an instruction which
 // the kernel does not emulate.
 func stepped(library string) (names []string, err error) {
-	// It fails for a library that has no probes, too.
 	out, err := exec.Command("go", "run", "./src/cmd/crauctl", "probes", library).Output()
 	if !bytes.Contains(out, []byte("INSTRUCTION")) {
 		return nil, fmt.Errorf("cannot list the sites of %s: %w", library, err)

@@ -13,6 +13,11 @@ import (
 // randomBytes of the server's random are read to distinguish handshakes.
 const randomBytes = 8
 
+// Recordable reports whether the source records anything of a library.
+func Recordable(l *layout.Library) bool {
+	return l.Machine == elf.EM_X86_64 && (l.Handshakes || l.PublicKey)
+}
+
 // planOf returns the plan of a library.
 func planOf(l *layout.Library) (*capture.Plan, error) {
 	p := &capture.Plan{Machine: l.Machine, BuildID: l.BuildID, Image: capture.Image{Segments: l.Segments}}

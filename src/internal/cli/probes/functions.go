@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"crypto-auditing/src/internal/function"
 	"crypto-auditing/src/internal/layout"
 )
 
@@ -20,6 +21,9 @@ type libraryReport struct {
 	Values   []valueReport    `json:"values"`
 	Sites    []functionReport `json:"sites"`
 	Refusals []refusalReport  `json:"refusals"`
+
+	// recordable reports whether the source records anything.
+	recordable bool
 }
 
 type valueReport struct {
@@ -57,7 +61,8 @@ func newLibraryReport(path string) *libraryReport {
 	}
 	r := &libraryReport{
 		Family: lib.Family.String(), Handshakes: lib.Handshakes, PublicKey: lib.PublicKey, Static: lib.Static,
-		Values: []valueReport{}, Sites: []functionReport{}, Refusals: []refusalReport{},
+		recordable: function.Recordable(lib),
+		Values:     []valueReport{}, Sites: []functionReport{}, Refusals: []refusalReport{},
 	}
 	for _, v := range lib.Values {
 		r.Values = append(r.Values, valueReport{

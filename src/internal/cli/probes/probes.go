@@ -41,7 +41,8 @@ is what the site stands on: 1 is the usual one, 1+5 and 5 let kernels from
 6.18 on place the probe without a trap, none costs a single step at every hit.
 
 Exit status:
-  0  every file was read and has probes of the audit, which can all be used
+  0  every file was read and has probes of the audit, which can all be used, or
+     functions that can be recorded
   1  not so; the error names the files
   2  bad usage`,
 		Example: `  crauctl probes /usr/lib64/libgnutls.so.30

@@ -241,11 +241,16 @@ func (r *probesReport) problem() error {
 		return fmt.Errorf("cannot use a probe site of %s, which is not recorded: %s", r.File, r.firstBroken)
 	case r.broken > 1:
 		return fmt.Errorf("cannot use %d probe sites of %s, which are not recorded; the first: %s", r.broken, r.File, r.firstBroken)
-	case !r.found:
+	case !r.found && !r.byFunctions():
 		return fmt.Errorf("cannot find probes of the audit in %s: it has none of the providers %s; "+
 			"use a build with support for crypto-auditing", r.File, strings.Join(provider.Names(), ", "))
 	}
 	return nil
+}
+
+// byFunctions reports whether the function source records the file, for lack of probes.
+func (r *probesReport) byFunctions() bool {
+	return !r.found && r.Library != nil && r.Library.recordable
 }
 
 // writeProbesText writes the reports of the files as text.
@@ -291,6 +296,9 @@ func (r *probesReport) writeText(t *tabwriter.Writer) {
 	}
 	for _, u := range r.Unusable {
 		fmt.Fprintf(t, "  ! %s\n", u)
+	}
+	if r.byFunctions() {
+		fmt.Fprintln(t, "  no probes of the audit: recorded by functions if the sources of the agent have \"function\"")
 	}
 	if r.Library != nil {
 		r.Library.writeText(t)
