@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"io"
+	"os"
+	"testing"
+
+	"crypto-auditing/src/internal/capture"
+)
+
+// A library with probes is not recorded by its functions as well.
+func TestALibraryIsPlannedByTheFirstSourceThatHasSites(t *testing.T) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	none, broken := &capture.NoSitesError{Want: "probe"}, errors.New("not an ELF file")
+	for name, c := range map[string]struct {
+		errs   []error // of the sources usdt and function
+		want   string
+		err    error
+		called int
+	}{
+		"both have sites":     {[]error{nil, nil}, "usdt", nil, 1},
+		"only the second":     {[]error{none, nil}, "function", nil, 2},
+		"neither":             {[]error{none, none}, "", none, 2},
+		"a file that is none": {[]error{broken, nil}, "usdt", broken, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			called := 0
+			var sources []capture.Source
+			for i, source := range []string{"usdt", "function"} {
+				sources = append(sources, capture.Source{Name: source, Plan: func(io.ReaderAt, int64) (*capture.Plan, error) {
+					called++
+					if c.errs[i] != nil {
+						return nil, c.errs[i]
+					}
+					return &capture.Plan{BuildID: []byte(source)}, nil
+				}})
+			}
+			p, source, err := plan(f, 1, sources)
+			if source != c.want || !errors.Is(err, c.err) || called != c.called || err == nil && string(p.BuildID) != c.want {
+				t.Errorf("the plan is %v of %q after %d calls, %v", p, source, called, err)
+			}
+		})
+	}
+}
