@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package boots finds the boots of a machine in its log, by the notices of when
-// recording started and stopped.
+// Package boots determines the boots of a machine from the notices in its log that
+// recording started or stopped.
 package boots
 
 import (
@@ -19,43 +19,41 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Boot is what a log holds of one boot.
+// Boot is the part of a log that was recorded in one boot.
 type Boot struct {
-	// ID is the kernel's boot id, zero if the notice with it is not in the log any
-	// more.
+	// ID is the kernel's boot id, zero if the notice with it is no longer in the log.
 	ID [16]byte
-	// After and Last are sequences: the entries of the boot are those behind After, up
-	// to Last. Last is source.Newest for the newest boot.
+	// After and Last are sequences: the entries of the boot are those after After, up to
+	// Last. Last is source.Newest for the newest boot.
 	After, Last uint64
-	// From and To are when recording began in this boot, or the oldest entry that is
-	// left of it, and up to when it is known to have recorded, in nanoseconds since
-	// the Unix epoch; 0 if that is not known.
+	// From is the time when recording began in this boot, or that of its oldest remaining
+	// entry; To is the last time at which the boot is known to have recorded. Both are in
+	// nanoseconds since the Unix epoch; 0 if unknown.
 	From, To int64
 }
 
-// none is a name that no program has: a base name has no slash.
+// none is not the name of any program: base names contain no slash.
 const none = "/"
 
-// Chunks and Filter select the notices of a log, and next to nothing else, for a
-// directory and for the broker.
+// Chunks selects the notices of a log in a directory, and hardly anything else.
 func Chunks() logstore.Query {
 	return logstore.Query{Terms: [][]logstore.Term{{logstore.NewTerm(logstore.Executable, none)}}}
 }
 
-// Filter is as Chunks.
+// Filter is the same as Chunks, for the broker.
 func Filter() client.Filter { return client.Filter{Executables: []string{none}} }
 
-// finder makes boots of notices.
+// finder builds boots from notices.
 type finder struct {
 	boots []Boot
-	// seen is the last entry after which a boot may have begun unseen: a notice, or the
-	// end of what cannot be read.
+	// seen is the last entry after which an undetected boot may have begun: a notice, or
+	// the end of an unreadable part.
 	seen uint64
 }
 
-// List returns the boots of a log, the oldest first. notices has the notices of the log
-// at least; unread is told what cannot be read of it, in which there may be the start
-// of a boot.
+// List returns the boots of a log, the oldest first. notices must have at least the
+// notices of the log. List calls unread for each unreadable part, which may contain the
+// start of a boot.
 func List(ctx context.Context, notices source.Store, unread func(*source.GapError)) ([]Boot, error) {
 	newest, oldest, err := notices.Ends()
 	if err != nil {
@@ -92,15 +90,15 @@ func List(ctx context.Context, notices source.Store, unread func(*source.GapErro
 	}
 }
 
-// add adds what a notice says. boot is the time of boot, oldest the sequence before the
-// oldest entry.
+// add processes a notice. boot is the boot time, oldest the sequence before the oldest
+// entry.
 func (f *finder) add(r *event.Recording, log source.Store, boot int64, oldest uint64) error {
 	at := log.Sequence()
-	// The first entry of the segment that begins with it is before the notice.
+	// The first entry of the notice's segment precedes the notice.
 	before := at - 1
 	anew := r.Reason == event.MachineStopped || r.Reason == event.MachineCrashed
 	if len(f.boots) == 0 && (r.State == event.Stopped || r.Since != 0 && before > oldest+1) {
-		// What is before the notice is of the same boot, or of one before.
+		// The entries before the notice are from the same boot or an earlier one.
 		id := r.BootID
 		if anew {
 			id = [16]byte{}
@@ -114,7 +112,7 @@ func (f *finder) add(r *event.Recording, log source.Store, boot int64, oldest ui
 	case n == 0:
 		f.boots = append(f.boots, Boot{ID: r.BootID, Last: source.Newest, From: event.WallTime(boot, r.Time)})
 	case r.State == event.Stopped && r.BootID != f.boots[n-1].ID && r.BootID != [16]byte{} && f.boots[n-1].ID != [16]byte{}:
-		// The notice of its start cannot be read.
+		// The notice of the boot's start cannot be read.
 		f.boots[n-1].Last = f.seen
 		f.boots = append(f.boots, Boot{ID: r.BootID, After: f.seen, Last: source.Newest})
 	case r.State == event.Started && (anew || r.BootID != f.boots[n-1].ID && r.BootID != [16]byte{}):
@@ -125,8 +123,7 @@ func (f *finder) add(r *event.Recording, log source.Store, boot int64, oldest ui
 	return nil
 }
 
-// begin adds the boot with which the log begins, and of which the notice of the start is
-// not there any more.
+// begin adds the first boot of the log, if the notice of its start is no longer there.
 func (f *finder) begin(log source.Store, id [16]byte) error {
 	start, ok, err := log.Start()
 	if err != nil {
@@ -139,7 +136,7 @@ func (f *finder) begin(log source.Store, id [16]byte) error {
 	return nil
 }
 
-// Spec names a boot.
+// Spec identifies a boot.
 type Spec struct {
 	id     [16]byte
 	byID   bool
@@ -147,8 +144,8 @@ type Spec struct {
 	text   string
 }
 
-// Parse reads the name of a boot: 0 is the newest, -1 the one before, 1 the oldest; or a
-// boot id, as 32 hexadecimal digits with or without dashes, and an offset from there.
+// Parse parses the name of a boot: 0 is the newest, -1 the one before, 1 the oldest; or a
+// boot id, 32 hexadecimal digits with or without dashes, with an optional offset.
 func Parse(text string) (s Spec, err error) {
 	s.text = text
 	offset := text
@@ -171,7 +168,7 @@ func badBoot(text string) error {
 	return fmt.Errorf("bad boot %q: it is a number, 0 for the newest, or a boot id of 32 hexadecimal digits", text)
 }
 
-// cutID returns the boot id with which a text begins and its length, 0 if there is none.
+// cutID returns the boot id at the beginning of a text and its length, 0 if there is none.
 func cutID(text string) (id [16]byte, length int) {
 	const digits, dashed = 32, 36
 	if len(text) >= dashed && text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-' {
@@ -188,7 +185,7 @@ func cutID(text string) (id [16]byte, length int) {
 	return id, 0
 }
 
-// Find returns the boot that is meant.
+// Find returns the boot that the Spec identifies.
 func (s Spec) Find(boots []Boot) (Boot, error) {
 	at := len(boots) - 1 + s.offset
 	if s.offset > 0 {

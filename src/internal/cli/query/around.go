@@ -20,14 +20,13 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// sign returns what some group of every selected operation has, nil if nothing is
-// known that can be searched for.
+// sign returns the sign of every selected operation, nil if there is none to search for.
 func (q *query) sign() *selection.Sign {
 	return q.selection.Sign(q.directory == "", q.boot.Forced != nil)
 }
 
-// showAround shows the operations that have a sign, by reading around the groups
-// that have it. log has all of their groups.
+// showAround shows the operations with a sign by reading around the groups that have it.
+// log has all groups of the operations.
 func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer.Viewer, err error) {
 	finder, err := q.openFor(ctx, sign.Chunks, sign.Filter)
 	if err != nil {
@@ -56,7 +55,7 @@ func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source
 	if err == nil {
 		err = q.noteEnd(finder, v)
 	}
-	v.Passed = 0 // of those that were met
+	v.Passed = 0 // it only counted those that were read
 	if v.Err == nil {
 		v.Err = v.Finish()
 	}
@@ -66,20 +65,20 @@ func (q *query) showAround(ctx context.Context, sign *selection.Sign, log source
 	return v, err
 }
 
-// region takes the parts of a log around groups with a sign to a viewer.
+// region passes the parts of a log around groups with a sign to a viewer.
 type region struct {
 	*viewer.Viewer
 
 	builder *schema.Builder
 	groups  int
-	// numbers are the entries of each span, nil if all groups are given.
+	// numbers are the entries of each span, nil if all groups are passed.
 	numbers map[*schema.Span][]uint64
-	// ended are operations that wait for others that began before them.
+	// ended are operations that wait for others that began earlier.
 	ended []ended
-	again []uint64 // entries of operations that are not shown
+	again []uint64 // entries of operations that were not shown
 }
 
-// ended is an operation with its entries.
+// ended is an ended operation with its entries.
 type ended struct {
 	root    *schema.Span
 	entries []uint64
@@ -125,7 +124,7 @@ func (r *region) Group(sequence uint64, g *event.Group, raw []byte, boot int64) 
 	}
 }
 
-// root takes a complete tree.
+// root receives a complete tree.
 func (r *region) root(root *schema.Span) {
 	if r.numbers == nil {
 		r.Root(root)
@@ -137,7 +136,7 @@ func (r *region) root(root *schema.Span) {
 		return true
 	})
 	if !r.Selection.Shows(root) {
-		// It may be a part of another one.
+		// It may be a part of another operation.
 		r.TakeEntries(root)
 		r.again = append(r.again, e.entries...)
 		return
@@ -159,8 +158,8 @@ func (r *region) End() error {
 	return r.Err
 }
 
-// showBackward shows the log, or the newest operations of it, by reading it from
-// its end back to after, or to its beginning if that is nil.
+// showBackward shows the log, or its newest operations, by reading it backwards from its
+// end to after, or to its beginning if after is nil.
 func (q *query) showBackward(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (_ *viewer.Viewer, err error) {
 	o := backward.Options{
 		Viewer: q.viewer(), Source: src, Begin: after, Meter: q.meter,

@@ -22,7 +22,8 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// chooseBoot returns the boot that is named, nil if none is but that of this machine.
+// chooseBoot returns the selected boot, nil if none is selected or only this machine's
+// current one.
 func (f *queryFlags) chooseBoot() (*boots.Spec, error) {
 	if !f.named || f.bootName == console.CurrentBoot {
 		return nil, nil
@@ -34,7 +35,7 @@ func (f *queryFlags) chooseBoot() (*boots.Spec, error) {
 	return &s, nil
 }
 
-// findBoots returns the boots of the log, and what of it cannot be read.
+// findBoots returns the boots of the log, and its unreadable parts.
 func (q *query) findBoots(ctx context.Context) (list []boots.Boot, unread viewer.Gaps, err error) {
 	notices, err := q.openFor(ctx, boots.Chunks(), boots.Filter())
 	if err != nil {
@@ -45,8 +46,8 @@ func (q *query) findBoots(ctx context.Context) (list []boots.Boot, unread viewer
 	return list, unread, err
 }
 
-// narrow finds the boot that is named. What cannot be read may hide a boot, and make
-// the number of another one wrong.
+// narrow finds the selected boot. Unreadable parts may hide a boot, so that the number of
+// another one may be wrong.
 func (q *query) narrow(ctx context.Context, notes io.Writer) error {
 	list, unread, err := q.findBoots(ctx)
 	if err != nil {
@@ -66,8 +67,7 @@ func (q *query) narrow(ctx context.Context, notes io.Writer) error {
 	return nil
 }
 
-// within returns the part of the log that is of the boot that is named, at its
-// beginning.
+// within returns the part of the log of the selected boot, positioned at its beginning.
 func (q *query) within(log source.Store) (source.Store, error) {
 	if q.shown == nil {
 		return log, nil
@@ -108,7 +108,7 @@ func (q *query) showBoots(ctx context.Context) error {
 
 // newestTime returns the end of the newest entry, 0 if it cannot be read.
 func (q *query) newestTime(ctx context.Context) (at int64, err error) {
-	log, err := q.openFor(ctx, logstore.Query{}, client.Filter{}) // whatever is selected
+	log, err := q.openFor(ctx, logstore.Query{}, client.Filter{}) // regardless of the selection
 	if err != nil {
 		return 0, err
 	}
@@ -136,7 +136,7 @@ func (q *query) newestTime(ctx context.Context) (at int64, err error) {
 	return at, err
 }
 
-// bootTime is a time of a boot in a table.
+// bootTime formats a time for the table of boots.
 func bootTime(at int64, location *time.Location) string {
 	if at == 0 {
 		return "-"
@@ -144,7 +144,7 @@ func bootTime(at int64, location *time.Location) string {
 	return time.Unix(0, at).In(location).Format(time.DateTime)
 }
 
-// bootID is a boot id in a table.
+// bootID formats a boot id for the table of boots.
 func bootID(b *boots.Boot) string {
 	if b.ID == [16]byte{} {
 		return "-"
@@ -166,7 +166,7 @@ func writeBoots(w io.Writer, list []boots.Boot, location *time.Location) error {
 	return table.Flush()
 }
 
-// bootValue is a boot in JSON, with the keys of journalctl; times are in microseconds
+// bootValue is a boot in JSON, with the keys of journalctl. Times are in microseconds
 // since the Unix epoch.
 type bootValue struct {
 	Index int    `json:"index"`
@@ -183,8 +183,8 @@ func bootJSON(b *boots.Boot, index int) bootValue {
 	return v
 }
 
-// completeBoots completes --boot with the boots of the log, the newest first. What goes
-// wrong is silent.
+// completeBoots completes --boot with the boots of the log, newest first. Errors are
+// silent.
 func (f *queryFlags) completeBoots(command *cobra.Command, e *console.Environment) {
 	console.MustComplete(command, "boot", func(command *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		ctx, cancel := completionContext(command)

@@ -17,20 +17,19 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// A completion takes connectTime at most, for the broker may have to be started, and
-// begins no other part of the log after readTime: people wait for it at each press of
-// the key.
+// A completion takes at most connectTime, as the broker may have to be started. After
+// readTime it begins no further part of the log: users wait for it at each key press.
 const (
 	connectTime = 2 * time.Second
 	readTime    = 300 * time.Millisecond
 )
 
-// completionPage is how many entries a completion reads at a time, which takes some
-// milliseconds.
+// completionPage is the number of entries that a completion reads at a time, which takes
+// some milliseconds.
 const completionPage = 4096
 
-// completeNames completes --unit and --executable with those that the newest part of
-// the log has.
+// completeNames completes --unit and --executable with the names in the newest part of
+// the log.
 func (f *queryFlags) completeNames(command *cobra.Command, e *console.Environment) {
 	for option, add := range map[string]func(*event.Group, func([]byte)){
 		"unit": func(g *event.Group, add func([]byte)) { add(g.Unit) },
@@ -47,7 +46,7 @@ func (f *queryFlags) completeNames(command *cobra.Command, e *console.Environmen
 	}
 }
 
-// inOrder returns what a completion offers, in this order; no files.
+// inOrder returns words as a completion in this order, without file names.
 func inOrder(words []string) ([]string, cobra.ShellCompDirective) {
 	if len(words) == 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -55,8 +54,8 @@ func inOrder(words []string) ([]string, cobra.ShellCompDirective) {
 	return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-// word returns a name of the log as it is offered and can be given: escaped if it cannot
-// be typed.
+// word returns a name of the log in the form in which it can be typed, escaped if
+// needed.
 func word(name []byte) string {
 	for _, c := range name {
 		if c < ' ' || c > '~' {
@@ -66,7 +65,7 @@ func word(name []byte) string {
 	return string(name)
 }
 
-// completion returns a query that finds what a completion offers. Nobody is asked for a
+// completion returns a query that finds the words of a completion. It never prompts for a
 // password.
 func (f *queryFlags) completion(e *console.Environment) *query {
 	quiet := *e
@@ -83,11 +82,11 @@ func completionContext(command *cobra.Command) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, connectTime)
 }
 
-// newestNames returns the names with what was typed at their beginning that add finds
-// in the newest part of the log, the newest first. What goes wrong is silent.
+// newestNames returns the names in the newest part of the log that add finds and that
+// begin with typed, newest first. Errors are silent.
 func (f *queryFlags) newestNames(command *cobra.Command, e *console.Environment, typed string, add func(*event.Group, func([]byte))) (list []string) {
 	if len(f.files) > 0 {
-		return nil // they can only be read from their beginning
+		return nil // files can only be read from their beginning
 	}
 	ctx, cancel := completionContext(command)
 	defer cancel()

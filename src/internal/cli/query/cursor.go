@@ -15,8 +15,8 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// startCursor returns the cursor behind which the query begins, nil if none
-// is given, and what is to be said of it.
+// startCursor returns the cursor after which the query begins, nil if none is given, and
+// notes for the user.
 func (q *query) startCursor(src source.Store) (after *logstore.Cursor, notes []string, err error) {
 	text, from := q.afterCursor, "--after-cursor"
 	if q.cursorFile != "" {
@@ -46,7 +46,7 @@ func (q *query) startCursor(src source.Store) (after *logstore.Cursor, notes []s
 	return &c, notes, nil
 }
 
-// leaveCursor says and saves up to where the log was shown.
+// leaveCursor prints and saves the cursor after the shown entries.
 func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer.Viewer) error {
 	if v.Cursor == nil {
 		if err := q.noteEnd(src, v); err != nil {
@@ -67,14 +67,14 @@ func (q *query) leaveCursor(src source.Store, out *output.Output, v *viewer.View
 	}
 	line := "-- cursor: " + text
 	if !q.form.Text {
-		_, err := fmt.Fprintln(out.Notes(), line) // it is no part of the form
+		_, err := fmt.Fprintln(out.Notes(), line) // it is not part of the form
 		return err
 	}
 	return out.WriteLine(line)
 }
 
-// noteEnd notes the position of the source as the end of what was shown, if that
-// is to be said or saved.
+// noteEnd records the position of the source as the end of the shown entries, if it is to
+// be printed or saved.
 func (q *query) noteEnd(src source.Store, v *viewer.Viewer) error {
 	if !q.showCursor && q.cursorFile == "" {
 		return nil

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package query is crauctl query and monitor: they select operations of a log and
-// show them.
+// Package query implements crauctl query and monitor, which select operations of a log
+// and show them.
 package query
 
 import (
@@ -21,13 +21,13 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// queryFlags are the options of crauctl query as given.
+// queryFlags are the options of crauctl query.
 type queryFlags struct {
 	files       []string
 	directory   string
 	bootTime    int64
 	bootName    string
-	named       bool // a boot is
+	named       bool // a boot is given
 	listBoots   bool
 	lines       console.Lines
 	reverse     bool
@@ -132,7 +132,7 @@ func (f *queryFlags) addOutput(command *cobra.Command) {
 	command.Flags().BoolVar(&f.names, "names", false, "add the names of numbers to JSON, as KEY_name")
 }
 
-// query is a query ready to run.
+// query is a query that is ready to run.
 type query struct {
 	queryFlags
 
@@ -141,11 +141,10 @@ type query struct {
 	selection   selection.Selection
 	boot        source.BootTime
 	form        render.Form
-	fields      map[string]bool // that are shown, nil: all
+	fields      map[string]bool // to show, nil: all
 	meter       *progress.Meter
 
-	// chosen is the boot that is named, nil if none is. shown is that of it which the
-	// log has.
+	// chosen is the selected boot, nil if none is; shown is its part of the log.
 	chosen *boots.Spec
 	shown  *boots.Boot
 }
@@ -187,10 +186,10 @@ func newQuery(e *console.Environment, f *queryFlags, arguments []string, given f
 	return q, nil
 }
 
-// pagerEndLines is how many operations a pager is given that shows their end.
+// pagerEndLines is the number of operations with --pager-end.
 const pagerEndLines = 1000
 
-// exclusions returns an error if options exclude each other.
+// exclusions returns an error if options are mutually exclusive.
 func (f *queryFlags) exclusions(array bool) error {
 	summary := 0
 	for _, given := range []bool{f.count, f.listKeys, len(f.field) > 0} {
@@ -219,8 +218,7 @@ func (f *queryFlags) exclusions(array bool) error {
 	return nil
 }
 
-// summarize takes the form of a summary, if one is asked for, and finds the keys
-// that are meant.
+// summarize sets the form of a summary, if one is requested, and resolves its keys.
 func (q *query) summarize() {
 	asJSON := strings.HasPrefix(q.output, "json")
 	switch {
@@ -241,7 +239,7 @@ func (q *query) summarize() {
 	}
 }
 
-// viewer returns what takes trees and notices to the output.
+// viewer returns the options of the viewer.
 func (q *query) viewer() viewer.Options {
 	return viewer.Options{
 		Registry: q.registry, Selection: &q.selection, Lines: int(q.lines), Reverse: q.reverse, Entries: q.form.Entries,

@@ -11,8 +11,8 @@ import (
 	"crypto-auditing/src/internal/cli/source"
 )
 
-// explain says why no operation was shown, unless it is obvious. trouble is what
-// keeps operations from being recorded now, empty if nothing is known to.
+// explain reports why no operation was shown, unless it is obvious. trouble is the reason
+// why operations are not being recorded at present, "" if none is known.
 func (q *query) explain(v *viewer.Viewer, trouble string) {
 	if v.Shown > 0 || q.lines == 0 || q.quiet || len(v.Gaps.Errs) > 0 {
 		return
@@ -32,13 +32,13 @@ func (q *query) explain(v *viewer.Viewer, trouble string) {
 	}
 }
 
-// removed returns what to say of the entries before the oldest one of a log, of
-// which v has shown what was selected: nothing if they were not asked for.
+// removed returns notes about the entries before the oldest one of a log, of which v has
+// shown the selection; none if the selection does not extend to them.
 func (q *query) removed(src source.Store, v *viewer.Viewer) (notes []string, err error) {
 	newest, oldest, err := src.Ends()
 	switch {
 	case q.shown != nil && q.shown.After > 0:
-		return nil, err // another boot is before it
+		return nil, err // another boot precedes it
 	case err != nil:
 		return nil, err
 	case newest.Store == [16]byte{}:

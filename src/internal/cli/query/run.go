@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/src/internal/cli/terminal"
 )
 
-// run reads the log and shows what is selected.
+// run reads the log and shows the selection.
 func (q *query) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -63,7 +63,7 @@ func (q *query) run(ctx context.Context) error {
 	return err
 }
 
-// progressUnit is what the progress of the query is counted in.
+// progressUnit is the unit of the query's progress.
 func (q *query) progressUnit() progress.Unit {
 	if len(q.files) > 0 {
 		return progress.Bytes
@@ -71,7 +71,7 @@ func (q *query) progressUnit() progress.Unit {
 	return progress.Entries
 }
 
-// progressOf returns what shows how far a source was read.
+// progressOf returns a function that updates the progress of reading a source.
 func (q *query) progressOf(src source.Source) func() {
 	if q.meter == nil {
 		return func() {}
@@ -80,7 +80,7 @@ func (q *query) progressOf(src source.Source) func() {
 	return func() { q.meter.Set(far()) }
 }
 
-// showFiles shows what is selected of log files, one after another.
+// showFiles shows the selection of log files, one after another.
 func (q *query) showFiles(ctx context.Context, out *output.Output) (_ *viewer.Gaps, err error) {
 	src, err := source.OpenFiles(ctx, q.files, q.boot)
 	if err != nil {

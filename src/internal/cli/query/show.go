@@ -18,22 +18,20 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// quiet is how long nothing must happen in a tree before it is shown while a
-// log is followed: longer than the agent gathers events and most handshakes
-// pause.
+// quiet is the time without an event after which a tree is shown while a log is followed:
+// longer than the agent collects events and than most handshakes pause.
 const quiet = 2 * time.Second
 
-// followLines is the number of operations shown at first when a log is
-// followed.
+// followLines is the number of operations that are shown first when a log is followed.
 const followLines = 10
 
-// open opens the log that the query is about, at its beginning.
+// open opens the log of the query, at its beginning.
 func (q *query) open(ctx context.Context) (source.Store, error) {
 	return q.openFor(ctx, q.selection.Chunks(q.boot.Forced != nil), q.selection.Filter(q.boot.Forced != nil))
 }
 
-// openFor opens the log without what need not be read: chunks says so for a
-// directory, filter for the broker.
+// openFor opens the log without the parts that need not be read, by chunks for a
+// directory and by filter for the broker.
 func (q *query) openFor(ctx context.Context, chunks logstore.Query, filter client.Filter) (source.Store, error) {
 	var log source.Store
 	var err error
@@ -48,7 +46,7 @@ func (q *query) openFor(ctx context.Context, chunks logstore.Query, filter clien
 	return q.within(log)
 }
 
-// showStore shows what is selected of a store.
+// showStore shows the selection of a store.
 func (q *query) showStore(ctx context.Context, out *output.Output) (_ *viewer.Gaps, err error) {
 	if q.chosen != nil {
 		if err := q.narrow(ctx, out.Notes()); err != nil {
@@ -95,7 +93,7 @@ func (q *query) showStore(ctx context.Context, out *output.Output) (_ *viewer.Ga
 	return &v.Gaps, err
 }
 
-// seek puts the store where the query begins: behind a cursor, or before --since.
+// seek positions the store where the query begins: after a cursor, or before --since.
 func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Cursor) (err error) {
 	if after == nil {
 		after, err = q.begin(ctx, src)
@@ -107,16 +105,16 @@ func (q *query) seek(ctx context.Context, src source.Store, after *logstore.Curs
 	return err
 }
 
-// What seems to begin at --since may be a part of an operation that began before: so
-// many entries are read before it, or more if these are of less than leadInTime.
+// An operation that seems to begin at --since may be part of one that began before. So
+// leadInFew entries before it are read, or more if these span less than leadInTime.
 const (
 	leadInFew  = 4096
 	leadInMost = 16 * leadInFew
 	leadInTime = 10 * time.Second
 )
 
-// begin returns the position from which on the log can contribute to what began
-// at --since or later, nil for its beginning.
+// begin returns the position from which the log may contain parts of operations that
+// began at --since or later, nil for its beginning.
 func (q *query) begin(ctx context.Context, src source.Store) (*logstore.Cursor, error) {
 	if q.selection.Since == math.MinInt64 || q.boot.Forced != nil {
 		return nil, nil
@@ -150,7 +148,7 @@ func (q *query) begin(ctx context.Context, src source.Store) (*logstore.Cursor, 
 	}
 }
 
-// showFrom shows the log from where the source stands to its end.
+// showFrom shows the log from the position of the source to its end.
 func (q *query) showFrom(ctx context.Context, src source.Source, out *output.Output) (*viewer.Viewer, error) {
 	v := viewer.New(q.viewer(), out)
 	v.Progress = q.progressOf(src)
@@ -170,8 +168,7 @@ func (q *query) showFrom(ctx context.Context, src source.Source, out *output.Out
 	return v, err
 }
 
-// followStore shows the newest operations and then what is appended, until
-// the context is done.
+// followStore shows the newest operations and then new ones, until the context is done.
 func (q *query) followStore(ctx context.Context, src source.Store, out *output.Output, after *logstore.Cursor) (*viewer.Viewer, error) {
 	v := viewer.New(q.viewer(), out)
 	if after == nil && q.selection.Since == math.MinInt64 {
@@ -189,7 +186,7 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output.O
 	if err := q.seek(ctx, src, after); err != nil {
 		return nil, err
 	}
-	// What is there already is held back until it is known to be the newest.
+	// Existing operations are held until they are known to be the newest.
 	v.Holding = q.lines >= 0
 	builder := schema.NewBuilder(q.registry, schema.Options{}, v.Root)
 	for first := true; ; first = false {
@@ -230,13 +227,12 @@ func (q *query) followStore(ctx context.Context, src source.Store, out *output.O
 	return v, v.Err
 }
 
-// noticeDelay is how long a notice waits, while a log is followed, for trees
-// that began before it.
+// noticeDelay is the time for which a notice waits for trees that began before it, while
+// a log is followed.
 const noticeDelay = 5 * quiet
 
-// releaseNotices passes on notices while a log is followed. Those about a later
-// time than the beginning of a tree that is under way wait for it, but not for
-// long.
+// releaseNotices prints notices while a log is followed. A notice waits for incomplete
+// trees that began before its time, for at most noticeDelay.
 func (q *query) releaseNotices(v *viewer.Viewer, builder *schema.Builder) {
 	if _, oldest, pending := builder.Pending(); pending {
 		v.NoticesBefore(max(oldest, q.environment.Now().Add(-noticeDelay).UnixNano()))
@@ -245,7 +241,7 @@ func (q *query) releaseNotices(v *viewer.Viewer, builder *schema.Builder) {
 	}
 }
 
-// wait waits until there is more in the log, or trees may have become quiet.
+// wait waits until the log has more entries, or trees may have become quiet.
 func wait(ctx context.Context, src source.Store, builder *schema.Builder) error {
 	if pending, _, _ := builder.Pending(); pending > 0 {
 		timed, cancel := context.WithTimeout(ctx, quiet/4)
@@ -259,7 +255,7 @@ func wait(ctx context.Context, src source.Store, builder *schema.Builder) error 
 	return err
 }
 
-// reportGaps tells at once what could not be read.
+// reportGaps reports unreadable parts at once.
 func (q *query) reportGaps(v *viewer.Viewer) {
 	w := q.environment.Stderr
 	if q.quiet {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package backward shows a log from its end, page by page, within a bounded memory.
+// Package backward shows a log from its end, page by page, with bounded memory.
 package backward
 
 import (
@@ -22,13 +22,13 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// The log is read backwards page by page, each of them forwards. firstPage is
-// the size of the first one and maxPage that of most, in entries.
+// The log is read backwards in pages, each of which is read forwards. firstPage is the
+// size of the first page, maxPage the usual maximum, in entries.
 const firstPage, maxPage = 2048, 8192
 
-// An operation may have begun before the page in which it is met. It is shown
-// when lookback entries and lookbackTime before its first entry hold no more of
-// it, or maxLookback entries do not.
+// An operation may have begun before the page in which it is found. It is shown when the
+// lookback entries and the lookbackTime before its first entry, or the maxLookback
+// entries before it, contain no further part of it.
 const (
 	lookback     = 4096
 	lookbackTime = 2 * time.Second
@@ -38,43 +38,42 @@ const (
 // maxHeld bounds the entries of the operations that are not shown yet, in bytes.
 const maxHeld = 8 << 20
 
-// backward shows a log from its end. What it holds is bounded by maxLookback and
-// maxHeld, whatever the size of the log, besides what -n shows.
+// backward shows a log from its end. Its memory is bounded by maxLookback and maxHeld,
+// regardless of the size of the log, plus the operations that -n selects.
 type backward struct {
 	*viewer.Viewer
 
 	source source.Store
-	// begin is where the log that is shown begins; nil: with the oldest entry.
+	// begin is the position where reading ends; nil: before the oldest entry.
 	begin *logstore.Cursor
-	// oldest is the position before the oldest entry; skipper knows what need not be
-	// read, nil if all must be. skipped reports whether something was not.
+	// oldest is the position before the oldest entry. skipper finds the parts that need
+	// not be read, nil to read everything; skipped reports whether a part was skipped.
 	oldest  uint64
 	skipper *around.Skipper
 	skipped bool
-	// from is the position down to which the log has been read, first the
-	// sequence of the first entry after it, 0 if there is none.
+	// from is the position down to which the log has been read, first the sequence of
+	// the first entry after it, 0 if there is none.
 	from  logstore.Cursor
 	first uint64
-	whole bool // all has been read
+	whole bool // everything has been read
 	read  uint64
-	start int64 // of what has been read, in nanoseconds since the Unix epoch
+	start int64 // of the read part, in nanoseconds since the Unix epoch
 
-	// open are the trees that are not shown yet, in the order of their opening.
+	// open are the trees that are not shown yet, ordered by their first entry.
 	open []tree
 	size int // of their entries, in bytes
-	// later are the notices that are not shown yet, by the time they are about;
-	// unplaced are those of missing entries whose time depends on entries that
-	// are not read yet.
+	// later are the notices that are not shown yet, ordered by their start. unplaced
+	// are notices of missing entries whose time depends on entries that are not read
+	// yet.
 	later    []*render.Notice
 	unplaced []unplaced
 
-	found int           // trees that are selected and certain
-	items []output.Item // what -n shows, the newest first
+	found int           // selected trees that are certain
+	items []output.Item // the output for -n, newest first
 	done  bool
 }
 
-// tree is a tree that changes if the entries before what has been read use the
-// context that it needs.
+// tree is a tree. It changes if an earlier entry uses the context that it needs.
 type tree struct {
 	root     *schema.Span
 	entries  []entry
@@ -83,18 +82,17 @@ type tree struct {
 	contexts []event.ContextID // of its spans
 }
 
-// entry is an entry of the log, with its index in the page of that number of
-// entries in all.
+// entry is an entry of the log, with its index in its page.
 type entry struct {
 	sequence uint64
 	bytes    []byte
 	boot     int64
 	index    uint64
-	read     *uint64 // entries read when the page had been read
+	read     *uint64 // number of entries read, including the page
 }
 
-// unplaced is a notice of missing entries, and what is known of the entries
-// before them: their end and their time of boot.
+// unplaced is a notice of missing entries, with the end and the boot time of the entries
+// before them, as far as known.
 type unplaced struct {
 	*render.Notice
 
@@ -102,12 +100,12 @@ type unplaced struct {
 	end, boot int64
 }
 
-// backwardMemory is what reading backwards may take before garbage is collected
-// more often. Half of it is in use.
+// backwardMemory is the memory limit above which garbage is collected more often while
+// reading backwards. Half of it is in use.
 const backwardMemory = 48 << 20
 
-// limitMemory has garbage collected more often near backwardMemory, unless the
-// environment has set a lower limit.
+// limitMemory sets the memory limit to backwardMemory, unless the environment has set a
+// lower one.
 func limitMemory() (restore func()) {
 	old := debug.SetMemoryLimit(-1)
 	if old <= backwardMemory {
@@ -117,24 +115,23 @@ func limitMemory() (restore func()) {
 	return func() { debug.SetMemoryLimit(old) }
 }
 
-// Options say what is read, and how far back.
+// Options are the options of Show.
 type Options struct {
 	Viewer viewer.Options
 	Source source.Store
 	// Newest and Oldest are the ends of the log.
 	Newest, Oldest logstore.Cursor
-	// Begin is where the log that is shown begins; nil: with the oldest entry.
+	// Begin is the position where reading ends; nil: before the oldest entry.
 	Begin *logstore.Cursor
-	// Finder finds the groups with the sign that Has knows; nil: all must be read.
+	// Finder finds the groups for which Has reports the sign; nil: read everything.
 	Finder source.Store
 	Has    func(*event.Group) bool
 	Meter  *progress.Meter
-	// AtEnd is called where the source stands at the end of the log.
+	// AtEnd is called when the source is at the end of the log.
 	AtEnd func(*viewer.Viewer) error
 }
 
-// Show shows the log, or the newest operations of it, by reading it from its end
-// back to its beginning.
+// Show shows the log, or its newest operations, by reading it backwards from its end.
 func Show(ctx context.Context, o *Options, out *output.Output) (*viewer.Viewer, error) {
 	newest, oldest := o.Newest, o.Oldest
 	if o.Viewer.Lines < 0 {
@@ -177,7 +174,7 @@ func Show(ctx context.Context, o *Options, out *output.Output) (*viewer.Viewer, 
 			return b.Viewer, b.Err
 		}
 		if size < maxPage || p.count < maxPage/4 {
-			size *= 2 // of what is left, little may be selected
+			size *= 2 // few of the remaining entries may be selected
 		}
 	}
 	if !b.Reverse {
@@ -187,14 +184,14 @@ func Show(ctx context.Context, o *Options, out *output.Output) (*viewer.Viewer, 
 		b.Print(i)
 	}
 	if b.skipped {
-		b.Passed = 0 // of those that were met
+		b.Passed = 0 // it only counted those that were read
 	}
 	b.Err = b.Finish()
 	return b.Viewer, b.Err
 }
 
-// seek puts the source before a page of about so many entries; more reports
-// whether others are before it.
+// seek positions the source before a page of about size entries; more reports whether
+// entries precede the page.
 func (b *backward) seek(size uint64) (p *page, more bool, err error) {
 	p = newPage(b)
 	p.from, more, err = b.source.Back(b.from, size)
@@ -216,7 +213,7 @@ func (b *backward) seek(size uint64) (p *page, more bool, err error) {
 	return p, more, err
 }
 
-// add adds what a page holds to what is not shown yet.
+// add adds the trees and notices of a page to those that are not shown yet.
 func (b *backward) add(p *page) {
 	b.from = p.from
 	if p.first != 0 {
@@ -242,8 +239,8 @@ func (b *backward) add(p *page) {
 	b.Gaps.Prepend(&p.gaps)
 }
 
-// placeNotices takes the notices of a page, and gives those of missing entries
-// in later pages their time.
+// placeNotices adds the notices of a page, and sets the time of the unplaced notices of
+// later pages.
 func (b *backward) placeNotices(p *page) {
 	for _, u := range b.unplaced {
 		if u.end = max(u.end, p.Latest); u.boot == 0 {
@@ -260,8 +257,8 @@ func (b *backward) placeNotices(p *page) {
 	slices.SortStableFunc(b.later, func(x, y *render.Notice) int { return cmp.Compare(x.Start, y.Start) })
 }
 
-// reopen gives the trees that a page changes to its builder, and with them those
-// that use the same contexts.
+// reopen passes the trees that a page changes to its builder again, with the trees that
+// use the same contexts.
 func (b *backward) reopen(p *page) {
 	var entries []entry
 	used := make(map[event.ContextID]bool)
@@ -283,13 +280,13 @@ func (b *backward) reopen(p *page) {
 	var g event.Group
 	for _, e := range entries {
 		b.size -= len(e.bytes)
-		if _, err := event.Decode(e.bytes, &g); err == nil { // as it was before
+		if _, err := event.Decode(e.bytes, &g); err == nil { // it was decoded before
 			p.build(&g, e)
 		}
 	}
 }
 
-// certain reports whether a tree does not change any more.
+// certain reports whether a tree is final.
 func (b *backward) certain(t *tree) bool {
 	first := &t.entries[0]
 	before := b.read - *first.read + first.index
@@ -297,10 +294,9 @@ func (b *backward) certain(t *tree) bool {
 		before >= lookback && t.root.Start-b.start >= int64(lookbackTime)
 }
 
-// release shows the trees that are certain, the newest first, and the notices
-// between them.
+// release shows the trees that are certain, newest first, and the notices between them.
 func (b *backward) release() {
-	// latest are the latest beginnings of the selected trees up to each.
+	// latest are, for each tree, the latest start of the selected trees up to it.
 	latest, at := make([]int64, len(b.open)), int64(math.MinInt64)
 	for i := range b.open {
 		if b.open[i].selected {
@@ -335,7 +331,7 @@ func (b *backward) release() {
 	}
 }
 
-// noticesFrom shows the notices about what began at a time or later.
+// noticesFrom shows the notices with a start at t or later.
 func (b *backward) noticesFrom(t int64) {
 	for n := len(b.later); n > 0 && b.later[n-1].Start >= t; n-- {
 		b.take(output.Item{Notice: b.later[n-1]})
@@ -343,7 +339,7 @@ func (b *backward) noticesFrom(t int64) {
 	}
 }
 
-// noticesUntil shows the notices about what was not over at a time.
+// noticesUntil shows the notices with an end at t or later.
 func (b *backward) noticesUntil(t int64) {
 	for _, n := range slices.Backward(b.later) {
 		if n.End >= t {
@@ -352,7 +348,7 @@ func (b *backward) noticesUntil(t int64) {
 	}
 }
 
-// take shows an item, or keeps it until all that -n shows have been found.
+// take prints an item, or keeps it until all operations for -n have been found.
 func (b *backward) take(i output.Item) {
 	if b.Lines < 0 {
 		b.Print(i)
@@ -361,7 +357,7 @@ func (b *backward) take(i output.Item) {
 	}
 }
 
-// renderEntries returns the entries for a form that wants them.
+// renderEntries returns the entries of a tree for a form that needs them.
 func (b *backward) renderEntries(t *tree) []render.Entry {
 	if !b.Entries {
 		return nil

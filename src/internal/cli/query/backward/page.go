@@ -17,36 +17,36 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// page is a part of the log that is read at once.
+// page is a part of the log that is read as a unit.
 type page struct {
-	*viewer.Viewer // which takes the notices
+	*viewer.Viewer // receives the notices
 
 	source source.Store
 	from   logstore.Cursor
-	whole  bool // nothing is before it
-	full   bool // it is larger than it should be, and was not read to its end
+	whole  bool // no entry precedes it
+	full   bool // it exceeds maxFull, and was not read to its end
 
 	builder *schema.Builder
-	// entries are those given to the builder: count of the page, then those of
-	// trees that are built again. spans has the indexes of those of each span.
+	// entries are the entries that were passed to the builder: count of the page, then
+	// those of reopened trees. spans has the indexes of the entries of each span.
 	entries []entry
 	count   int
 	spans   map[*schema.Span][]int32
 	ids     map[event.ContextID]bool // of the contexts that the page uses
-	block   []byte                   // of bytes of entries
+	block   []byte                   // memory for the bytes of entries
 	trees   []tree
 	gaps    viewer.Gaps
 	// unplaced are the notices of missing entries.
 	unplaced []unplaced
 	read     *uint64
-	first    uint64 // sequence of its first entry, 0 if it has none
-	start    int64  // time of its first entry that is not about the log
-	// mixed reports whether an entry holds several contexts. No agent writes
-	// those; the trees of the page are taken for what they are.
+	first    uint64 // sequence of its first entry, 0 if empty
+	start    int64  // time of its first entry that is not metadata
+	// mixed reports whether an entry has several contexts. No agent writes such
+	// entries; the trees of the page are then considered final.
 	mixed bool
 }
 
-// maxFull is the number of entries of a page that is larger than it should be.
+// maxFull bounds the entries of a page that is larger than requested.
 const maxFull = 8 * maxPage
 
 func newPage(b *backward) *page {
@@ -58,8 +58,7 @@ func newPage(b *backward) *page {
 	return p
 }
 
-// fill reads the page, up to the entry until or, if that is 0, to the end of the
-// log.
+// fill reads the page, up to the entry until or, if that is 0, to the end of the log.
 func (p *page) fill(ctx context.Context, until uint64) error {
 	p.Notices, p.Latest, p.Boot = nil, 0, 0
 	var g event.Group
@@ -73,8 +72,8 @@ func (p *page) fill(ctx context.Context, until uint64) error {
 		case err == io.EOF:
 			return nil
 		case errors.As(err, &gap):
-			// Before the first entry it is a part of one that the page before reads
-			// as a whole.
+			// A gap before the first entry is part of one that the preceding page reads
+			// completely.
 			if p.first != 0 || p.whole {
 				p.gaps.Add(gap)
 				p.missing(gap.Missing)
@@ -117,8 +116,7 @@ func (p *page) add(g *event.Group, sequence uint64, raw []byte, boot int64) {
 	p.count++
 }
 
-// blockSize is the size of the memory for the bytes of entries that is taken at
-// once.
+// blockSize is the allocation size for the bytes of entries.
 const blockSize = 64 << 10
 
 // keep returns a copy of bytes.
@@ -131,7 +129,7 @@ func (p *page) keep(raw []byte) []byte {
 	return p.block[start:len(p.block):len(p.block)]
 }
 
-// build gives an entry to the builder.
+// build passes an entry to the builder.
 func (p *page) build(g *event.Group, e entry) {
 	if span := p.builder.Add(g, e.boot); span != nil {
 		p.spans[span] = append(p.spans[span], int32(len(p.entries)))
@@ -139,7 +137,7 @@ func (p *page) build(g *event.Group, e entry) {
 	}
 }
 
-// missing keeps that entries are missing after those that were read.
+// missing records that entries are missing after those that were read.
 func (p *page) missing(m event.Missing) {
 	if m.Entries == 0 {
 		return
@@ -149,7 +147,7 @@ func (p *page) missing(m event.Missing) {
 	p.unplaced = append(p.unplaced, unplaced{Notice: n, missing: m, end: p.Latest, boot: p.Boot})
 }
 
-// root takes a tree.
+// root receives a complete tree.
 func (p *page) root(root *schema.Span) {
 	entries, contexts := 0, 0
 	root.Walk(func(s *schema.Span) bool {
@@ -167,7 +165,7 @@ func (p *page) root(root *schema.Span) {
 	})
 	slices.SortFunc(t.entries, func(x, y entry) int { return cmp.Compare(x.sequence, y.sequence) })
 	if len(t.entries) == 0 {
-		// Its events share an entry with another tree.
+		// Its events are in an entry of another tree.
 		t.entries = []entry{{sequence: p.first, read: p.read}}
 	} else if !p.mixed {
 		t.needs = needs(t.entries[0].bytes)
@@ -175,8 +173,8 @@ func (p *page) root(root *schema.Span) {
 	p.trees = append(p.trees, t)
 }
 
-// needs returns the context that decides where a tree with this first entry
-// stands: that which it is inside, or the one whose beginning it may not be.
+// needs returns the context whose earlier entries change a tree with this first entry:
+// its parent, or the context itself if the entry may not be its beginning.
 func needs(first []byte) event.ContextID {
 	var g event.Group
 	if _, err := event.Decode(first, &g); err != nil {

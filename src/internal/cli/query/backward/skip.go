@@ -9,12 +9,11 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// skipBehind is how many entries behind a group with the sign are read backwards, at
-// least: those that its operation may have.
+// skipBehind is the minimum number of entries after a group with the sign that are read:
+// those that its operation may have.
 const skipBehind = 32768
 
-// skip goes over a part of the log that holds no selected operation, if that is long
-// enough.
+// skip skips a part of the log without selected operations, if it is long enough.
 func (b *backward) skip(ctx context.Context) error {
 	if b.skipper == nil || b.first == 0 {
 		return nil
@@ -37,14 +36,14 @@ func (b *backward) skip(ctx context.Context) error {
 		to = hit + skipBehind
 	}
 	if to+skipBehind >= b.from.Sequence {
-		return nil // reading on costs less than what may be read twice
+		return nil // reading on is cheaper than reading a part twice
 	}
 	b.skipped = true
 	b.skipper.Between(to, b.from.Sequence, func(m *around.Met) {
 		var g event.Group
 		if m.Gap != nil {
 			b.Gap(m.Gap)
-		} else if _, err := event.Decode(m.Raw, &g); err == nil { // as it was before
+		} else if _, err := event.Decode(m.Raw, &g); err == nil { // it was decoded before
 			b.Metadata(&g, m.Raw, m.Boot)
 		}
 	})

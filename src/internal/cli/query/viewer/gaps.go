@@ -12,20 +12,20 @@ import (
 	"crypto-auditing/src/internal/cli/source"
 )
 
-// Gaps collects what could not be read. It is told when all that could be is
-// shown.
+// Gaps collects the unreadable parts of a log. They are reported after the readable parts
+// were shown.
 type Gaps struct {
 	None   bool     // nothing was shown
-	Notes  []string // of what is missing and no failure
+	Notes  []string // about missing parts that are no failure
 	Errs   []error
 	unsaid int
-	Failed bool // something was told already
+	Failed bool // a failure was already reported
 }
 
-// maxGaps bounds the list of what could not be read.
+// maxGaps bounds the listed gaps.
 const maxGaps = 20
 
-// Add adds what could not be read after the rest.
+// Add adds a gap after the others.
 func (g *Gaps) Add(gap *source.GapError) {
 	switch {
 	case len(g.Notes)+len(g.Errs) >= maxGaps:
@@ -40,8 +40,8 @@ func (g *Gaps) Add(gap *source.GapError) {
 	}
 }
 
-// Prepend adds what could not be read before that of g. A file that is passed
-// over is met in each part of the log.
+// Prepend adds the gaps of a part of the log before that of g. A skipped file is found in
+// each part of the log.
 func (g *Gaps) Prepend(before *Gaps) {
 	for _, err := range before.Errs {
 		g.Errs = slices.DeleteFunc(g.Errs, func(e error) bool {
@@ -61,7 +61,7 @@ func (g *Gaps) Prepend(before *Gaps) {
 	}
 }
 
-// Report tells what is missing; the error is what makes it a failure.
+// Report reports the gaps; the error is their failure.
 func (g *Gaps) Report(w io.Writer) error {
 	if g.None {
 		fmt.Fprintln(w, "-- No operations --")

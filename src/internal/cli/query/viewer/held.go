@@ -8,7 +8,7 @@ import (
 	"crypto-auditing/src/internal/cli/output"
 )
 
-// start returns when what an item is about began.
+// start returns the start of an item.
 func start(i *output.Item) int64 {
 	if i.Root != nil {
 		return i.Root.Start
@@ -16,23 +16,20 @@ func start(i *output.Item) int64 {
 	return i.Notice.Start
 }
 
-// held are items that wait, in their order. Of the trees it keeps the newest.
-// With them it keeps the notices about what was not over when the newest tree
-// began that it does not keep. The zero value is empty.
+// held are waiting items in order. It keeps only the newest trees, and the notices with
+// an end after the start of the newest dropped tree. The zero value is empty.
 type held struct {
 	items []output.Item
 	trees int
-	// next is where the oldest tree is, or after that. Up to compacted, which
-	// is not greater, only notices were left at the last compaction.
+	// next is the index of the oldest tree, or before it. At the last compaction only
+	// notices were left before the index compacted, which is at most next.
 	next, compacted int
-	// dropped reports whether any tree was dropped, the newest of which began
-	// at floor.
+	// dropped reports whether a tree was dropped; floor is the latest start of those.
 	dropped bool
 	floor   int64
 }
 
-// add adds an item and drops the trees that are more than lines, unless lines is
-// negative.
+// add adds an item and drops the oldest trees beyond lines, unless lines is negative.
 func (h *held) add(i output.Item, lines int) {
 	h.items = append(h.items, i)
 	if i.Root != nil {
@@ -56,14 +53,14 @@ func (h *held) drop() {
 	h.items[h.next] = output.Item{}
 	h.trees--
 	h.next++
-	// Rarely enough that it costs little per tree.
+	// Rare enough to take little time per tree.
 	if h.next-h.compacted > len(h.items)/2+64 {
 		h.compact()
 	}
 }
 
-// compact removes what was dropped, and the notices before the oldest tree that
-// are not to be shown.
+// compact removes the dropped trees, and the notices before the oldest tree that are not
+// shown.
 func (h *held) compact() {
 	if !h.dropped {
 		return
@@ -80,7 +77,7 @@ func (h *held) compact() {
 	h.items, h.next, h.compacted = kept, n, n
 }
 
-// take returns what is to be shown, in order, and holds nothing any more.
+// take returns the items to show, in order, and empties h.
 func (h *held) take() []output.Item {
 	h.compact()
 	early, rest := h.items[:h.next], h.items[h.next:]
@@ -88,8 +85,8 @@ func (h *held) take() []output.Item {
 	if len(early) == 0 {
 		return rest
 	}
-	// Those that are early may be later than some of the rest, if the clock was
-	// put back.
+	// The early notices may have a later start than some of the rest, if the clock was
+	// set back.
 	items := make([]output.Item, 0, len(early)+len(rest))
 	for _, i := range rest {
 		for len(early) > 0 && early[0].Notice.Start < start(&i) {

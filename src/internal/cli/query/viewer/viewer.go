@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package viewer takes the trees and notices of a log to the output in the order in
-// which they are shown, and collects what could not be read.
+// Package viewer outputs the trees and notices of a log in display order, and collects
+// the unreadable parts.
 package viewer
 
 import (
@@ -22,24 +22,23 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Options say what is shown, and how.
+// Options are the options of a Viewer.
 type Options struct {
 	Registry  *schema.Registry
 	Selection *selection.Selection
-	Lines     int // the newest operations only; negative: all
+	Lines     int // only the newest operations; negative: all
 	Reverse   bool
-	Entries   bool // keep the entries of what is shown, for a form that wants them
+	Entries   bool // keep the entries of operations, for a form that needs them
 }
 
-// Viewer takes trees and notices to the printer: at once, or, if not all are
-// shown or in another order, when all are there.
+// Viewer passes trees and notices to the output: at once, or at the end if only the
+// newest are shown or the order is reversed.
 type Viewer struct {
 	Options
 
 	Out  *output.Output
 	held held
-	// Notices wait for the trees that began before them, in the order of their
-	// beginning.
+	// Notices wait for the trees that began before them, ordered by their start.
 	Notices  []*render.Notice
 	Removals render.Removals
 	entries  map[*schema.Span][]render.Entry
@@ -49,14 +48,14 @@ type Viewer struct {
 	Gaps     Gaps
 	Settler  around.Settler
 	Window   *Window // nil if the log is read from its beginning
-	Holding  bool    // hold what comes
-	Err      error   // that ended the output
-	Progress func()  // notes how far the source is
+	Holding  bool    // hold items back
+	Err      error   // the error that ended the output
+	Progress func()  // updates the progress of the source
 
-	// Latest, Boot and At are of the entries that were read: the latest end, and the
-	// time of boot of the last one, and its end.
+	// Latest is the latest end of the entries that were read, Boot the boot time and At
+	// the end of the last one.
 	Latest, Boot, At int64
-	// Cursor is the end of what was shown, if it is to be said or saved.
+	// Cursor is the end of the shown entries, if it is to be printed or saved.
 	Cursor *logstore.Cursor
 }
 
@@ -69,8 +68,8 @@ func New(o Options, out *output.Output) *Viewer {
 	return v
 }
 
-// Read gives the groups of the source to the builder, up to its end or the
-// first error that ends it, as that of a done context.
+// Read passes the groups of the source to the builder, up to its end or the first fatal
+// error, such as that of a done context.
 func (v *Viewer) Read(ctx context.Context, src source.Source, builder *schema.Builder) error {
 	var g event.Group
 	for n := 0; v.Err == nil; n++ {
@@ -106,7 +105,7 @@ func (v *Viewer) Read(ctx context.Context, src source.Source, builder *schema.Bu
 	return nil
 }
 
-// Group gives a group to the builder, and returns its span.
+// Group passes a group to the builder, and returns its span.
 func (v *Viewer) Group(builder *schema.Builder, g *event.Group, raw []byte, boot int64) *schema.Span {
 	v.At, v.Boot = event.WallTime(boot, g.End), boot
 	v.Latest = max(v.Latest, v.At)
@@ -118,7 +117,7 @@ func (v *Viewer) Group(builder *schema.Builder, g *event.Group, raw []byte, boot
 	return span
 }
 
-// Gap takes what cannot be read.
+// Gap adds an unreadable part.
 func (v *Viewer) Gap(gap *source.GapError) {
 	v.Gaps.Add(gap)
 	if gap.Missing.Entries > 0 {
@@ -126,7 +125,7 @@ func (v *Viewer) Gap(gap *source.GapError) {
 	}
 }
 
-// Metadata takes the notices out of what a log says of itself.
+// Metadata extracts the notice from a metadata group, if it is one.
 func (v *Viewer) Metadata(g *event.Group, raw []byte, boot int64) {
 	if r, ok := g.Removal(); ok {
 		v.Removals.Add(r, boot)
@@ -141,18 +140,17 @@ func (v *Viewer) Metadata(g *event.Group, raw []byte, boot int64) {
 	}
 }
 
-// Missing takes that entries are missing between those that were read and those
-// that follow.
+// Missing adds a notice of entries that are missing after those that were read.
 func (v *Viewer) Missing(m event.Missing) {
 	v.Notice(render.NewMissing(m, v.Latest, v.Boot))
 }
 
-// Notice keeps a notice that is selected until it is its turn.
+// Notice queues a notice if it is selected.
 func (v *Viewer) Notice(n *render.Notice) {
 	if !v.Selection.ShowsNotice(n) {
 		return
 	}
-	// They come in the order of their beginning, mostly.
+	// They mostly arrive in the order of their start.
 	i := len(v.Notices)
 	for i > 0 && v.Notices[i-1].Start > n.Start {
 		i--
@@ -160,7 +158,7 @@ func (v *Viewer) Notice(n *render.Notice) {
 	v.Notices = slices.Insert(v.Notices, i, n)
 }
 
-// Root takes a complete tree.
+// Root receives a complete tree.
 func (v *Viewer) Root(root *schema.Span) {
 	if v.Err != nil {
 		return
@@ -178,16 +176,15 @@ func (v *Viewer) Root(root *schema.Span) {
 	v.add(output.Item{Root: root, Entries: entries})
 }
 
-// NoticesBefore passes on the notices about what began before a time. What
-// began at that time comes first: a time without recording begins when the last
-// event was recorded.
+// NoticesBefore prints the notices with a start before t. A tree with the same start comes
+// first: a time without recording begins when the last event was recorded.
 func (v *Viewer) NoticesBefore(t int64) {
 	for len(v.Notices) > 0 && v.Notices[0].Start < t {
 		v.nextNotice()
 	}
 }
 
-// AllNotices passes on all notices.
+// AllNotices prints all queued notices.
 func (v *Viewer) AllNotices() {
 	for len(v.Notices) > 0 {
 		v.nextNotice()
@@ -234,7 +231,7 @@ func (v *Viewer) Print(i output.Item) {
 	v.Err = v.Out.Print(i)
 }
 
-// ReleaseHeld prints what was held back and holds no longer.
+// ReleaseHeld prints the held items and ends holding.
 func (v *Viewer) ReleaseHeld() {
 	items := v.held.take()
 	if v.Reverse {
@@ -246,7 +243,7 @@ func (v *Viewer) ReleaseHeld() {
 	v.Holding = false
 }
 
-// Finish prints what was held back and ends the output.
+// Finish prints the held items and ends the output.
 func (v *Viewer) Finish() error {
 	v.AllNotices()
 	v.ReleaseHeld()

@@ -8,12 +8,11 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// Window is the end of a log, read without what precedes it. What seems to
-// be a root near its beginning may be part of an operation that began before.
+// Window is the end of a log that is read without the preceding part. A context near its
+// beginning that seems to be a root may be part of an operation that began before.
 type Window struct {
-	// LeadIn is the number of entries at the beginning of which only what
-	// the registry lets stand alone is believed to be a root, for leadTime at
-	// most.
+	// LeadIn is the number of entries at the beginning in which only contexts that the
+	// registry lets stand alone are accepted as roots, for at most leadTime.
 	LeadIn uint64
 
 	read       uint64
@@ -23,7 +22,7 @@ type Window struct {
 
 const leadTime = 2 * time.Second
 
-// see notes the time of an entry.
+// see records the time of an entry.
 func (w *Window) see(start int64) {
 	if w.read == 0 {
 		w.start, w.end = start, start+int64(leadTime)
@@ -34,7 +33,7 @@ func (w *Window) see(start int64) {
 	}
 }
 
-// believes reports whether a root is one.
+// believes reports whether a root is accepted as one.
 func (w *Window) believes(r *schema.Registry, root *schema.Span) bool {
 	return root.Start >= w.end || (!root.Headless && r.StandsAlone(root.Name))
 }
