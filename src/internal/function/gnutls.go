@@ -11,10 +11,10 @@ import (
 // readSession reads the values of a call of GnuTLS, whose numbers are its own
 // enumerations (gnutls/gnutls.h).
 //
-// The role is certain at any time, the others are only read when the handshake is
-// complete. A session that was resumed in TLS 1.2 and before has the group and the
-// schemes of an earlier handshake, and whether it was cannot be read with certainty:
-// there they are not recorded.
+// The role is always valid; the other values are only read when the handshake is
+// complete. A resumed session of TLS 1.2 and older has the group and the schemes of an
+// earlier handshake, and whether it was resumed cannot be read with certainty: for these
+// versions they are not recorded.
 func (r *registered) readSession(c *Call) (v values, problem string) {
 	switch role, ok := c.Value(layout.Server); {
 	case ok && role == 1:
@@ -47,7 +47,7 @@ func (r *registered) readSession(c *Call) (v values, problem string) {
 	}
 	for _, s := range []struct {
 		id layout.ValueID
-		// server: it is the server's own.
+		// server: the scheme is the server's own.
 		server bool
 	}{{layout.ServerScheme, true}, {layout.ClientScheme, false}} {
 		number, ok := c.Value(s.id)
@@ -68,7 +68,7 @@ func (r *registered) readSession(c *Call) (v values, problem string) {
 	return v, ""
 }
 
-// sessionVersion returns the version of a gnutls_protocol_t, 0 for none.
+// sessionVersion returns the version of a gnutls_protocol_t, 0 if it is not one.
 func sessionVersion(number uint32) uint16 {
 	switch number {
 	case 1, 2, 3, 4, 5: // GNUTLS_SSL3, GNUTLS_TLS1_0 to GNUTLS_TLS1_3
@@ -104,7 +104,7 @@ func sessionGroup(number uint32) (group uint16, ok bool) {
 	case 260: // GNUTLS_GROUP_FFDHE6144
 		return 259, true
 	}
-	// Further numbers are of later versions and of groups that TLS 1.3 does not have.
+	// Other numbers belong to later versions and to groups that TLS 1.3 does not have.
 	return 0, number < 1024
 }
 

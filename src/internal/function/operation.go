@@ -77,7 +77,7 @@ type values struct {
 	resumed        bool
 	known          bool // whether resumed is valid
 	own, peer      uint16
-	// signed: own and peer are of this handshake, even if no operation was seen.
+	// signed: own and peer belong to this handshake, even if no operation was seen.
 	signed bool
 }
 

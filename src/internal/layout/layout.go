@@ -211,7 +211,7 @@ const (
 	Text
 	// Command is the command of a function with several operations (int).
 	Command
-	// Result is what the function returns (int), at a HandshakeEnd.
+	// Result is the return value of the function (int), at a HandshakeEnd.
 	Result
 )
 

@@ -50,7 +50,7 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 			case outside && in.Name != "jmp" && in.Name != "b":
 				return fmt.Errorf("the jump at %#x may leave %s or not", in.Addr, name)
 			case outside:
-				// What the other function returns is not known yet.
+				// The result of the other function is not known yet.
 				sites = append(sites, d.endSite(name, in, 0, capture.NoRegister))
 			case in.Returns:
 				sites = append(sites, d.returnSite(name, parts, part.Instructions[:i+1]))
@@ -81,10 +81,10 @@ func (d *decoder) endSite(name string, in code.Instruction, delta int, result ca
 	return s
 }
 
-// resultRegister returns the register in which the result of a function is before the
-// instructions, which run straight to its return: the one that they copy to the
-// result's, or that itself if they do not change it. It is NoRegister if that is not
-// clear.
+// resultRegister returns the register that holds the result of a function before the
+// instructions, which run straight to its return: the register that they copy to the
+// result register, or the result register itself if they do not change it. It is
+// NoRegister if this is ambiguous.
 func (d *decoder) resultRegister(instructions []code.Instruction) capture.Register {
 	if d.lib.Machine != elf.EM_X86_64 {
 		return capture.NoRegister

@@ -81,7 +81,7 @@ func (r *Report) json(w io.Writer, indent string) error {
 // ReportOption is the option --output of a command with a Report.
 type ReportOption struct{ name string }
 
-// ReportAs returns the option as if it had been given a form.
+// ReportAs returns the option with the given form.
 func ReportAs(form string) ReportOption { return ReportOption{name: form} }
 
 // Add adds the option to a command.

@@ -44,11 +44,11 @@ func (l *Lines) Set(text string) error {
 
 func (l *Lines) Type() string { return "N" }
 
-// CurrentBoot is the value of --boot if it has none.
+// CurrentBoot is the value of --boot without an argument.
 const CurrentBoot = "current"
 
-// optional returns what stands for the value of an option that may have none, and what
-// tells a value, good or not, from another argument; nil for other options.
+// optional returns the default of an option whose value is optional, and a function that
+// reports whether an argument is its value, valid or not; nil for other options.
 func optional(option string) (without string, is func(argument string) bool) {
 	switch option {
 	case "lines":
@@ -97,8 +97,8 @@ func isLines(argument string) bool {
 	return err == nil || argument == "all" || errors.Is(err, strconv.ErrRange)
 }
 
-// isBoot reports whether an argument is the value of --boot, good or not: a number, or
-// what begins as a boot id does.
+// isBoot reports whether an argument is a value of --boot, valid or not: a number, or a
+// text that begins like a boot id.
 func isBoot(argument string) bool {
 	const digits = 8
 	if len(argument) > 3*digits {

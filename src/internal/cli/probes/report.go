@@ -248,7 +248,7 @@ func (r *probesReport) problem() error {
 	return nil
 }
 
-// byFunctions reports whether the function source records the file, for lack of probes.
+// byFunctions reports whether the function source records the file, since it has no probes.
 func (r *probesReport) byFunctions() bool {
 	return !r.found && r.Library != nil && r.Library.recordable
 }

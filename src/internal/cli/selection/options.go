@@ -16,7 +16,7 @@ import (
 
 // Options are the values of the options that select operations.
 type Options struct {
-	// Boot selects what began since this machine was booted.
+	// Boot selects operations that began since this machine was booted.
 	Boot bool
 
 	since, until string

@@ -12,11 +12,11 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// Newest is the last entry of a part that grows with its log.
+// Newest is the value of last for a part that grows with its log.
 const Newest = uint64(math.MaxUint64)
 
-// Within returns the part of a log behind the entry after, up to the entry last. It
-// takes the place of the log, which is closed with it.
+// Within returns the part of a log after the entry after, up to the entry last. Closing
+// the part closes the log.
 func Within(log Store, after, last uint64) Store {
 	return &part{Store: log, after: after, last: last}
 }
@@ -29,7 +29,7 @@ type part struct {
 	ended       bool // its last entry was returned
 }
 
-// within returns the cursor in the part that is nearest to one.
+// within returns the cursor in the part that is nearest to c.
 func (p *part) within(c logstore.Cursor) logstore.Cursor {
 	c.Sequence = min(max(c.Sequence, p.after), p.last)
 	return c
