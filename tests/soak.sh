@@ -21,6 +21,7 @@ tests "killed writers, read by another program" -run Killed ./src/internal/logst
 tests "power cuts" -run PowerCuts -count "$soak" ./src/internal/logstore
 tests "races" -race -shuffle=on -count "$soak" ./src/internal/broker/... ./src/internal/busservice ./src/internal/varlinkservice/...
 tests "handshakes of programs that are large or take long to build" -run 'Reports?IsRecorded' ./tests/wire -everything
+tests "a million sides of handshakes by functions" -run ManyHandshakes ./tests/wire -everything
 tests "libraries of other suites and architectures" -run 'Packages|Compiler' ./src/internal/layout -everything
 printf '\n== fuzz\n'
 tests/fuzz.sh "${FUZZ:-$((4 * soak))}" || :

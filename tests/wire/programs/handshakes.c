@@ -130,6 +130,8 @@ int main(int argc, char **argv)
 	int threads = 0, processes = 0;
 	pthread_t thread[THREADS];
 
+	/* Several processes write to the same pipe, each line as a whole. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	server = SSL_CTX_new(TLS_server_method());
 	client = SSL_CTX_new(TLS_client_method());
 	SSL_CTX_set_session_id_context(server, (void *)"x", 1);
