@@ -194,6 +194,14 @@ func (d *decoder) legacyFields() {
 	}
 }
 
+// generatesByOther reports whether EVP_PKEY_keygen ends in EVP_PKEY_generate, which is a
+// site itself, so that a hit of it has nothing to add.
+func (d *decoder) generatesByOther() bool {
+	_, other := d.image.Function("EVP_PKEY_generate")
+	entry, ok := d.image.Function("EVP_PKEY_keygen")
+	return ok && other && len(d.callsOf(entry, "EVP_PKEY_generate")) > 0
+}
+
 // publicKeySites adds the sites of operations.
 func (d *decoder) publicKeySites() {
 	missing := map[Role][]string{}
@@ -204,6 +212,9 @@ func (d *decoder) publicKeySites() {
 				missing[f.role] = append(missing[f.role], f.name)
 				continue
 			}
+		}
+		if f.name == "EVP_PKEY_keygen" && d.generatesByOther() {
+			continue
 		}
 		if entry, ok := d.image.Function(f.name); ok {
 			if names := d.image.Aliases(entry); len(names) > 1 {
