@@ -23,6 +23,7 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 	}
 	schemes := map[string]int{
 		"ECDSA-SECP256R1-SHA256": 0x403, "ECDSA-SECP384R1-SHA384": 0x503, "RSA-PSS-RSAE-SHA256": 0x804, "EdDSA-Ed25519": 0x807,
+		"ECDSA-SHA256": 0x403, "RSA-SHA256": 0x401,
 	}
 	suites := map[string]int{
 		"AES-256-GCM": 0x1302, "AES-128-GCM": 0x1301, "CHACHA20-POLY1305": 0x1303,
@@ -46,9 +47,28 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 		version, exchange, cipher := report[at[2]:at[3]], report[at[4]:at[5]], report[at[6]:at[7]]
 		first, signature, _ := strings.Cut(strings.Trim(exchange, "()"), ")-(")
 		kind, group, _ := strings.Cut(first, "-")
+		// The server reports a resumption before the session, the client after it.
+		about := report[at[1]:end]
+		if role == "server" {
+			about = report[:at[0]]
+			if i > 0 {
+				about = report[places[i-1][1]:at[0]]
+			}
+		}
+		resumed := 0
+		if strings.Contains(about, "*** This is a resumed session") {
+			resumed = 1
+		}
 		if version == "TLS1.2" {
 			signer, _, _ := strings.Cut(signature, "-")
-			all = append(all, fmt.Sprintf("%s completed 0x303 %#x group 0 own 0x0 peer 0x0 resumed 0", role, number(suites, kind+" "+signer+" "+cipher)))
+			g, own, peer := number(groups, group), 0, number(schemes, signature)
+			if resumed != 0 {
+				g = 0 // it is the session's: a resumption exchanges no keys
+			}
+			if role == "server" {
+				own, peer = peer, own
+			}
+			all = append(all, fmt.Sprintf("%s completed 0x303 %#x group %d own %#x peer %#x resumed %d", role, number(suites, kind+" "+signer+" "+cipher), g, own, peer, resumed))
 			continue
 		}
 		signed := func(by string) int {
@@ -67,13 +87,47 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 		if exchange == "" {
 			g = 23
 		}
-		all = append(all, fmt.Sprintf("%s completed 0x304 %#x group %d own %#x peer %#x resumed 0", role, number(suites, cipher), g, own, peer))
+		all = append(all, fmt.Sprintf("%s completed 0x304 %#x group %d own %#x peer %#x resumed %d", role, number(suites, cipher), g, own, peer, resumed))
 	}
 	return all
 }
 
-// Each side is recorded once, with what the program reports of itself, also where the
-// socket shows the handshake as well.
+// covers reports whether a recorded side is the reported one. What only the socket shows
+// may be unknown: resumption, and of TLS 1.2 also the group and the schemes.
+func covers(recorded, reported string) bool {
+	got, want := strings.Fields(recorded), strings.Fields(reported)
+	if len(got) != len(want) {
+		return false
+	}
+	for i := range got {
+		// ROLE completed VERSION SUITE group N own N peer N resumed N
+		unknown := (got[i] == "0" || got[i] == "0x0") && (i == 11 || i > 4 && got[2] == "0x303")
+		if got[i] != want[i] && !unknown {
+			return false
+		}
+	}
+	return true
+}
+
+// allCovered reports whether each reported side is recorded once.
+func allCovered(recorded, reported []string) bool {
+	rest := slices.Clone(recorded)
+	for _, side := range reported {
+		i := slices.Index(rest, side)
+		if i < 0 {
+			i = slices.IndexFunc(rest, func(got string) bool { return covers(got, side) })
+		}
+		if i < 0 {
+			return false
+		}
+		rest = slices.Delete(rest, i, i+1)
+	}
+	return len(rest) == 0
+}
+
+// Each side is recorded once, with what the program reports of itself. What only the
+// socket shows is added if it is certain to which handshake it belongs, which it is not
+// always if a process makes several.
 func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-serv")
 	a := startAgent(t, "function")
@@ -148,11 +202,11 @@ func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
 			var got []string
 			waitFor(t, "the handshakes are recorded", func() bool {
 				got = a.sides(t, executable)
-				return len(got) >= len(want)
+				return len(got) >= len(want) && (len(want) > 2 || slices.Equal(got, want))
 			}, func() string {
 				return fmt.Sprintf("got\n%s\nwant\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), a.stderr)
 			})
-			if !slices.Equal(got, want) {
+			if !allCovered(got, want) {
 				t.Errorf("recorded\n%s\nreported\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), report)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/status"
+	"crypto-auditing/src/internal/wire"
 )
 
 // A handshake that is reported by a library and also seen at its socket is one
@@ -96,6 +97,8 @@ type reported struct {
 	// origin is the build-id of the library if it was recorded by its functions, nil if
 	// by its probes.
 	origin []byte
+	// root is what functions recorded of it, nil with probes.
+	root *wire.Context
 	// rival is a handshake of a socket that was matched with another one and may have
 	// belonged to this one, nil if there is none; disputed is set if there were several
 	// that differ.
@@ -182,7 +185,7 @@ func (j *joiner) begin(state *contextState, at uint64) {
 func (j *joiner) report(o *operation, context event.ContextID, w *words) {
 	j.forget(o.end)
 	r := &reported{
-		values: o.values, task: o.task, context: context, origin: o.origin,
+		values: o.values, task: o.task, context: context, origin: o.origin, root: &o.root,
 		name: w.get([]byte(o.root.Name)), executable: w.get([]byte(o.executable)),
 		// A handshake that took long must not seem too old.
 		began: max(o.start, o.end-min(o.end, joinTime/2)),

@@ -278,3 +278,67 @@ func TestAMismatchIsMarkedOnBothSidesIfItIsCertain(t *testing.T) {
 		})
 	}
 }
+
+func TestAHandshakeOfFunctionsGetsWhatOnlyTheSocketShows(t *testing.T) {
+	of := func(context uint64, contexts ...wire.Context) *operation {
+		return &operation{
+			task: 7, context: 3<<62 | context<<8, start: 10 * timeResolution, end: 11 * timeResolution, executable: "curl", source: event.Function, origin: []byte{1},
+			root:   wire.Context{Name: "tls::handshake", Elements: []wire.Element{{Key: "tls::role", Text: "client"}, {Key: "tls::result", Text: "completed"}}, Contexts: contexts},
+			values: values{role: "client", version: 771, suite: 0xc02f},
+		}
+	}
+	exchange := wire.Context{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: 29}}}
+	for name, c := range map[string]struct {
+		reported []*operation
+		contexts []string
+		resumed  bool
+	}{
+		"a context and an element":       {[]*operation{of(1)}, []string{"tls::key_exchange"}, true},
+		"an element":                     {[]*operation{of(1, exchange)}, nil, true},
+		"nothing if it may be another's": {[]*operation{of(1), of(2)}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := testWindow(t)
+			w.join = newJoiner()
+			for _, o := range c.reported {
+				w.join.report(o, w.rootOf(o), w.words)
+			}
+			o := seen(10, "client", 771, 0xc02f, 29)
+			o.root.Elements = append(o.root.Elements, wire.Element{Key: "tls::result", Text: "inferred"}, wire.Element{Key: "tls::resumed", Word: 0})
+			if !w.join.offer(o) {
+				t.Fatal("the socket does not wait for a library")
+			}
+			w.join.settle(true, w.operation, w.complete, w.contradict)
+			if w.empty() != (c.contexts == nil && !c.resumed) {
+				t.Fatalf("the window is empty: %t", w.empty())
+			}
+			if w.empty() {
+				return
+			}
+			groups, _ := flushWindow(t, w)
+			var contexts []string
+			resumed := false
+			for i := range groups {
+				g := &groups[i]
+				if string(g.Source) != "wire" {
+					t.Errorf("the source is %q", g.Source)
+				}
+				for _, e := range g.Events {
+					switch {
+					case e.Kind == event.NewContext && e.Parent != w.rootOf(c.reported[0]):
+						t.Errorf("%s is below %x", g.Name, e.Parent)
+					case e.Kind == event.NewContext:
+						contexts = append(contexts, string(g.Name))
+					case string(e.Key) == "tls::resumed":
+						resumed = g.Context == w.rootOf(c.reported[0])
+					case string(e.Key) == "tls::result":
+						t.Error("a value of the library is written again")
+					}
+				}
+			}
+			if !slices.Equal(contexts, c.contexts) || resumed != c.resumed {
+				t.Errorf("added are the contexts %q and resumed: %t; want %q, %t", contexts, resumed, c.contexts, c.resumed)
+			}
+		})
+	}
+}

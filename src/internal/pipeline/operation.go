@@ -3,6 +3,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/wire"
 )
@@ -76,10 +78,37 @@ func (w *window) complete(r *reported, o *operation) {
 			missing = append(missing, wire.Element{Key: v.key, Word: v.seen})
 		}
 	}
+	if r.root != nil && r.rival == nil {
+		missing = append(missing, w.extend(r, o)...)
+	}
 	if missing == nil {
 		return
 	}
 	w.amend(r, o, missing)
+}
+
+// extend adds the contexts that were only seen at the socket, such as the certificate
+// of TLS 1.2, below a handshake that was recorded by functions. It returns the elements
+// that the handshake itself lacks. Which contexts a library with probes reports is not
+// known here: probes report more than a socket shows.
+func (w *window) extend(r *reported, o *operation) (missing []wire.Element) {
+	for i := range o.root.Elements {
+		e := &o.root.Elements[i]
+		// Version and suite have been compared already.
+		known := e.Key == "tls::protocol_version" || e.Key == "tls::ciphersuite" ||
+			slices.ContainsFunc(r.root.Elements, func(has wire.Element) bool { return has.Key == e.Key })
+		if !known {
+			missing = append(missing, *e)
+		}
+	}
+	number := o.context + 1 // after the root, which is not written
+	for i := range o.root.Contexts {
+		c := &o.root.Contexts[i]
+		if !slices.ContainsFunc(r.root.Contexts, func(has wire.Context) bool { return has.Name == c.Name }) {
+			w.context(o, c, &number, r.context)
+		}
+	}
+	return missing
 }
 
 // contradict marks that a library and a socket reported different values of one
