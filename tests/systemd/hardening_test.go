@@ -225,10 +225,12 @@ func TestFiltersAndMountsBite(t *testing.T) {
 // told runs a unit with a drop-in once and returns what its program tells.
 func (a *agent) told(t *testing.T, unit, settings string) map[string]string {
 	t.Helper()
-	a.run(t, "systemctl", "stop", unit)
+	// The unit is stopped after its type has changed: a client that activates it by its
+	// socket in between must not start the service, which never ends by itself.
 	folder := "/run/systemd/system/" + unit + ".d"
 	a.write(t, folder+"/told.conf", settings)
 	a.run(t, "systemctl", "daemon-reload")
+	a.run(t, "systemctl", "stop", unit)
 	defer func() {
 		if err := os.RemoveAll(a.path(folder)); err != nil {
 			t.Error(err)
