@@ -283,6 +283,18 @@ static __always_inline void gather_from(struct call *r, struct layout *layout, _
 }
 
 /*
+ * Reads the unit of the running task for its thread. The function is global for the
+ * verifier, which checks it by itself: the search multiplies the paths of all that
+ * follows where it is inlined.
+ */
+__noinline int renew_unit(struct thread *thread)
+{
+	if (thread)
+		read_unit(thread->unit, bpf_get_current_task_btf());
+	return 0;
+}
+
+/*
  * Writes the unit of the task into the UNIT_MAX bytes at `to`. Finding it is slow, so
  * a thread caches it while it remains in its control group.
  */
@@ -295,7 +307,7 @@ static __always_inline void recall_unit(char *to, struct hit *h)
 	if (!h->thread)
 		return;
 	if (h->thread->group != group) {
-		read_unit(h->thread->unit, h->task);
+		renew_unit(h->thread);
 		h->thread->group = group;
 	}
 	__builtin_memcpy(to, h->thread->unit, UNIT_MAX);
