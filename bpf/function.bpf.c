@@ -35,6 +35,8 @@ char _license[] SEC("license") = "GPL";
 #endif
 
 _Static_assert(CALL_EXECUTABLE_MAX == EXECUTABLE_MAX && CALL_UNIT_MAX == UNIT_MAX, "the names fit");
+_Static_assert(VALUE_COMPLETED - VALUE_VERSION < CALL_VALUES && VALUE_MODULUS_WORDS - VALUE_KEY_ID < CALL_VALUES, "room for both");
+_Static_assert(sizeof(struct call) % 8 == 0, "what the agent takes for a record");
 
 /* Keep the types of the interface in the object's BTF. */
 const struct call *type_call __attribute__((unused));
@@ -226,7 +228,7 @@ static __always_inline int is_over(const struct frame *f, __u64 sp)
  * Sets the fields that every hit has. Returns 0 if the hit counts. The stack
  * pointer and the return address are those at the entry of the function.
  */
-static __always_inline int arrive(void *registers, struct hit *h, const int create)
+static __always_inline int arrive(void *registers, struct hit *h)
 {
 	__u32 layout;
 
@@ -243,9 +245,14 @@ static __always_inline int arrive(void *registers, struct hit *h, const int crea
 		return -1;
 	h->sp = *(__u64 *)(registers + REGISTERS_SP) + h->site->stack_delta;
 	h->object = argument(registers, h->site->object);
+	return 0;
+}
+
+/* Fills in what only hits need that are not dropped before: it takes as much as arrive. */
+static __always_inline void look_up(struct hit *h, const int create)
+{
 	h->time = bpf_ktime_get_boot_ns();
 	h->thread = bpf_task_storage_get(&threads, h->task, 0, create ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
-	return 0;
 }
 
 /* The numeric values of a record, starting from a first one. */
@@ -259,7 +266,7 @@ struct gathering {
 static long gather(__u32 i, void *context)
 {
 	struct gathering *g = context;
-	__u32 id = g->first + i;
+	__u32 id = g->first + i, at;
 	__u64 value;
 	int failed;
 
@@ -270,8 +277,12 @@ static long gather(__u32 i, void *context)
 		g->record->unreadable |= 1ULL << id;
 	if (failed)
 		return 0;
+	at = id - g->record->first;
+	barrier_var(at);
+	if (at >= CALL_VALUES)
+		return 1;
 	g->record->have |= 1ULL << id;
-	g->record->values[id] = value;
+	g->record->values[at] = value;
 	return 0;
 }
 
@@ -280,6 +291,13 @@ static __always_inline void gather_from(struct call *r, struct layout *layout, _
 	struct gathering g = { .object = object, .layout = layout, .record = r, .first = first };
 
 	bpf_loop(last - first + 1, gather, &g, 0);
+}
+
+static __always_inline void gather_one(struct call *r, struct layout *layout, __u64 object, __u32 id)
+{
+	struct gathering g = { .object = object, .layout = layout, .record = r, .first = id };
+
+	gather(0, &g);
 }
 
 /*
@@ -341,6 +359,7 @@ static __always_inline struct call *reserve(struct hit *h, __u8 event)
 	r->length = sizeof(*r);
 	r->kind = RECORD_CALL;
 	r->event = event;
+	r->first = event == CALL_OPERATION ? VALUE_KEY_ID : VALUE_VERSION;
 	r->role = h->site->role;
 	r->operation = h->site->operation;
 	n = read_executable((__u8 *)r->executable, h->task);
@@ -375,8 +394,9 @@ int begin(void *registers)
 	__u64 hand = 0, flow = 0, oldest = ~0ULL;
 	__u32 slot = 0, shared = 0;
 
-	if (arrive(registers, &h, 1))
+	if (arrive(registers, &h))
 		return 0;
+	look_up(&h, 1);
 	if (!h.thread) {
 		count_hit();
 		count_loss(LOSS_RING_FULL, 1);
@@ -455,7 +475,7 @@ static __always_inline void report(struct hit *h, struct connection *c, __u64 ob
 		r->flags |= CALL_LATE;
 	if (event != CALL_OVER)
 		gather_from(r, h->layout, object, VALUE_VERSION, VALUE_VERIFY_RESULT);
-	gather_from(r, h->layout, object, VALUE_COMPLETED, VALUE_COMPLETED);
+	gather_one(r, h->layout, object, VALUE_COMPLETED);
 	bpf_ringbuf_submit(r, wake_flags());
 }
 
@@ -518,7 +538,10 @@ int end(void *registers)
 	__u64 near = ~0ULL, hand = 0, flow = 0, random = 0;
 	__u32 slot = 0;
 
-	if (arrive(registers, &h, 0) || !h.thread)
+	if (arrive(registers, &h))
+		return 0;
+	look_up(&h, 0);
+	if (!h.thread)
 		return 0;
 	for (int i = 0; i < FRAMES; i++) {
 		struct frame *at = &h.thread->frames[i];
@@ -581,7 +604,7 @@ int released(void *registers)
 	struct connection *c;
 	__u64 hand = 0, flow = 0;
 
-	if (arrive(registers, &h, 0))
+	if (arrive(registers, &h))
 		return 0;
 	key.tgid = h.task->tgid;
 	key.address = h.object;
@@ -589,6 +612,7 @@ int released(void *registers)
 	if (!c)
 		return 0;
 	if (c->state == STATE_OPEN) {
+		h.time = bpf_ktime_get_boot_ns();
 		hand = hand_state(h.layout, h.object);
 		VALUE_OF(h.layout, h.object, VALUE_FLOW_STATE, &flow);
 		report(&h, c, h.object, flow == 1 ? CALL_FAILED : hand == 1 ? CALL_COMPLETED : CALL_ABANDONED);
@@ -684,6 +708,11 @@ static __always_inline int is_symmetric_id(__u64 id)
 	return 0;
 }
 
+/* NIDs of keys that no provider has. */
+#define NID_RSA 6
+#define NID_EC 408
+#define NID_RSA_PSS 912
+
 /* Reads the string that a chain leads to; an unreadable string remains empty. */
 static __always_inline void read_name(char *to, __u32 size, __u64 object, const struct chain *c)
 {
@@ -691,6 +720,57 @@ static __always_inline void read_name(char *to, __u32 size, __u64 object, const 
 
 	if (!follow(object, c, &at) && at && bpf_probe_read_user_str(to, size, (void *)at) < 0)
 		*to = 0;
+}
+
+/*
+ * Finds the key of an operation, and the name of its type, which may be empty.
+ * Returns 0 if it is not an operation of public-key cryptography.
+ */
+static __always_inline int read_key(struct hit *h, __u8 role, __u64 *pkey, char *type)
+{
+	__u64 value = 0;
+
+	switch (role) {
+	case ROLE_CONTEXT_OPERATION:
+		if (h->site->operation == OPERATION_GENERATE &&
+		    (VALUE_OF(h->layout, h->object, VALUE_CONTEXT_OPERATION_CODE, &value) || value != 4))
+			return 0;
+		VALUE_OF(h->layout, h->object, VALUE_CONTEXT_KEY, pkey);
+		if (!*pkey || h->site->operation == OPERATION_GENERATE)
+			read_name(type, CALL_TYPE_MAX, h->object, &h->layout->chains[VALUE_CONTEXT_KEY_TYPE]);
+		break;
+	case ROLE_DIGEST_OPERATION:
+	case ROLE_DIGEST_ONE_SHOT:
+		VALUE_OF(h->layout, h->object, VALUE_DIGEST_CONTEXT_KEY, pkey);
+		break;
+	}
+	if (*pkey && !type[0])
+		read_name(type, CALL_TYPE_MAX, *pkey, &h->layout->chains[VALUE_KEY_TYPE]);
+	if (is_symmetric(type))
+		return 0;
+	return !*pkey || type[0] || VALUE_OF(h->layout, *pkey, VALUE_KEY_ID, &value) || !is_symmetric_id(value);
+}
+
+/*
+ * Gathers the values of a key. What only keys of one type have is not looked for
+ * in others, where something else is at its place.
+ */
+static __always_inline void gather_key(struct call *r, struct layout *layout, __u64 pkey, const char *type)
+{
+	__u32 id;
+
+	gather_one(r, layout, pkey, VALUE_KEY_ID);
+	gather_one(r, layout, pkey, VALUE_KEY_BITS);
+	if (type[0]) {
+		if (type[0] == 'E' && type[1] == 'C' && !type[2])
+			gather_one(r, layout, pkey, VALUE_KEY_CURVE);
+		return;
+	}
+	id = r->values[0];
+	if (id == NID_EC)
+		gather_one(r, layout, pkey, VALUE_LEGACY_CURVE);
+	else if (id == NID_RSA || id == NID_RSA_PSS)
+		gather_one(r, layout, pkey, VALUE_LEGACY_MODULUS_WORDS);
 }
 
 /* Processes a setting of a key context. */
@@ -747,7 +827,7 @@ int public_key(void *registers)
 	int inside;
 	__u8 role;
 
-	if (arrive(registers, &h, 1))
+	if (arrive(registers, &h))
 		return 0;
 	role = h.site->role;
 	if (role >= ROLE_SET_DIGEST) {
@@ -763,6 +843,9 @@ int public_key(void *registers)
 	inside = value < h.layout->text_size;
 	if (h.site->external && inside)
 		return 0;
+	if (role != ROLE_CHAIN_VERIFICATION && !read_key(&h, role, &pkey, type))
+		return 0;
+	look_up(&h, 1);
 	if (!h.thread) {
 		count_hit();
 		count_loss(LOSS_RING_FULL, 1);
@@ -781,26 +864,6 @@ int public_key(void *registers)
 		c->connection = number();
 		chain = c->connection;
 	} else {
-		switch (role) {
-		case ROLE_CONTEXT_OPERATION:
-			if (h.site->operation == OPERATION_GENERATE &&
-			    (VALUE_OF(h.layout, h.object, VALUE_CONTEXT_OPERATION_CODE, &value) || value != 4))
-				return 0;
-			VALUE_OF(h.layout, h.object, VALUE_CONTEXT_KEY, &pkey);
-			if (!pkey || h.site->operation == OPERATION_GENERATE)
-				read_name(type, sizeof(type), h.object, &h.layout->chains[VALUE_CONTEXT_KEY_TYPE]);
-			break;
-		case ROLE_DIGEST_OPERATION:
-		case ROLE_DIGEST_ONE_SHOT:
-			VALUE_OF(h.layout, h.object, VALUE_DIGEST_CONTEXT_KEY, &pkey);
-			break;
-		}
-		if (pkey && !type[0])
-			read_name(type, sizeof(type), pkey, &h.layout->chains[VALUE_KEY_TYPE]);
-		if (is_symmetric(type))
-			return 0;
-		if (pkey && !type[0] && !VALUE_OF(h.layout, pkey, VALUE_KEY_ID, &value) && is_symmetric_id(value))
-			return 0;
 		if (is_part(&h, inside))
 			return 0;
 		f = frame_of(&h);
@@ -828,7 +891,7 @@ int public_key(void *registers)
 			struct layout *of = bpf_map_lookup_elem(&layouts, &number);
 
 			if (of)
-				gather_from(r, of, f->object, VALUE_HAND_STATE, VALUE_HAND_STATE);
+				gather_one(r, of, f->object, VALUE_HAND_STATE);
 		}
 		bpf_ringbuf_submit(r, wake_flags());
 		return 0;
@@ -844,12 +907,12 @@ int public_key(void *registers)
 		__u32 id = h.site->key;
 
 		if (id)
-			gather_from(r, h.layout, h.object, id, id);
+			gather_one(r, h.layout, h.object, id);
 		bpf_ringbuf_submit(r, wake_flags());
 		return 0;
 	}
 	if (pkey)
-		gather_from(r, h.layout, pkey, VALUE_KEY_ID, VALUE_LEGACY_MODULUS_WORDS);
+		gather_key(r, h.layout, pkey, type);
 	if (role == ROLE_CONTEXT_OPERATION) {
 		struct object key = { h.task->tgid, h.object };
 		struct settings *s = bpf_map_lookup_elem(&contexts, &key);
@@ -863,7 +926,7 @@ int public_key(void *registers)
 		}
 	} else {
 		read_name(r->digest, sizeof(r->digest), h.object, &h.layout->chains[VALUE_DIGEST_CONTEXT_NAME]);
-		gather_from(r, h.layout, h.object, VALUE_DIGEST_CONTEXT_NID, VALUE_DIGEST_CONTEXT_NID);
+		gather_one(r, h.layout, h.object, VALUE_DIGEST_CONTEXT_NID);
 	}
 	bpf_ringbuf_submit(r, wake_flags());
 	return 0;

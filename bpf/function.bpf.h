@@ -73,6 +73,13 @@ enum call_value {
 	VALUE_COUNT = 40,
 };
 
+/*
+ * A record has room for so many values from its first one on: those of a
+ * handshake, or those of an operation. What a record takes of the ring is not in
+ * any cache when it is written.
+ */
+#define CALL_VALUES 16
+
 #define CHAIN_LOADS 5
 
 /* Leads from an object to a value, see layout.Chain. A chain without loads is not set. */
@@ -155,7 +162,9 @@ struct call {
 	__u32 set_digest;	/* NID of the digest set on the context */
 	__u32 set_curve;	/* NID of the curve set on the context */
 	__u32 set_bits;
-	__u32 values[VALUE_COUNT];
+	__u32 first;		/* the value that values[0] is */
+	__u32 padding;
+	__u32 values[CALL_VALUES];
 	char executable[CALL_EXECUTABLE_MAX];
 	char unit[CALL_UNIT_MAX];	/* the nearest service or scope above the task; may be empty */
 	char type[CALL_TYPE_MAX];	/* name of the key's type; empty: unknown */

@@ -45,7 +45,9 @@ type FunctionCall struct {
 	SetDigest        uint32
 	SetCurve         uint32
 	SetBits          uint32
-	Values           [40]uint32
+	First            uint32
+	Padding          uint32
+	Values           [16]uint32
 	Executable       [64]int8
 	Unit             [128]int8
 	Type             [32]int8

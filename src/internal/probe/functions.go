@@ -294,10 +294,11 @@ type Call struct {
 
 // Value returns the value of a number, false if it is not set.
 func (c *Call) Value(number uint8) (uint32, bool) {
-	if int(number) >= len(c.record.Values) {
+	at := uint32(number) - c.record.First
+	if int64(at) >= int64(len(c.record.Values)) {
 		return 0, false
 	}
-	return c.record.Values[number], c.record.Have>>number&1 != 0
+	return c.record.Values[at], c.record.Have>>number&1 != 0
 }
 
 // Unreadable reports whether memory needed for a value could not be read.
