@@ -115,7 +115,7 @@ func checkCapabilities(t *testing.T, a *agent, capabilities ...int) {
 func TestManualsAndCompletionsAreInstalled(t *testing.T) {
 	m := needMachine(t)
 	for page, section := range map[string]string{
-		"crauctl": "1", "agent.conf": "5", "broker.conf": "5", "crypto-auditing": "7", "crau-agent": "8", "crau-broker": "8",
+		"crauctl": "1", "crypto-auditing-agent.conf": "5", "crypto-auditing-broker.conf": "5", "crypto-auditing": "7", "crau-agent": "8", "crau-broker": "8",
 		// Links to a page, which lead to where it is.
 		service: "8", truncateTimer: "8",
 	} {

@@ -19,9 +19,12 @@ var version string
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
+	// A traced command inherits the signals that nohup(1) or the background job of a
+	// script ignores. All other commands end by them, so that such a script can stop
+	// a monitor.
+	trace := len(os.Args) > 1 && os.Args[1] == "trace"
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		// Keep signals ignored that nohup(1) or a background job of a script ignores.
-		if !signal.Ignored(s) {
+		if !trace || !signal.Ignored(s) {
 			signal.Notify(signals, s)
 		}
 	}
