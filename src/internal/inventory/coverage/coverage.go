@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package coverage is the model of how complete the inventory is. Reports and policy checks state it
+// before any verdict: without coverage a verdict is unknown.
+package coverage
+
+import "time"
+
+// Coverage is what was recorded, and what could not be, in a period.
+type Coverage struct {
+	// From and To are the period: the one asked for, cut to what the inventory holds. Both are zero
+	// if it holds nothing.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Down are the times without recording.
+	Down []Span `json:"down,omitempty"`
+	// Lost counts events that could not be recorded, by reason.
+	Lost map[string]uint64 `json:"lost,omitempty"`
+	// Missing is the number of entries that were removed or damaged before they were counted.
+	Missing uint64 `json:"missing,omitempty"`
+	// Sources are the sources of the agent that are on; nil if unknown (a log directory).
+	Sources []string `json:"sources,omitempty"`
+	// Libraries are those that the agent watches, or that recorded operations came from.
+	Libraries []Library `json:"libraries,omitempty"`
+	// Programs is what is known of each program with operations.
+	Programs []Program `json:"programs,omitempty"`
+	// Unwatched are programs that run and have a library of cryptography mapped that no source but
+	// the wire watches.
+	Unwatched []Unwatched `json:"unwatched,omitempty"`
+	// Unseen names what no source can see on this machine, a sentence each: cryptography of the
+	// kernel, excluded programs, sources that are off.
+	Unseen []string `json:"unseen,omitempty"`
+	// First and Last are the sequence numbers of the log that were counted, Chain the hash of the
+	// newest sealed segment, empty if there is none.
+	First uint64 `json:"first,omitempty"`
+	Last  uint64 `json:"last,omitempty"`
+	Chain string `json:"chain,omitempty"`
+}
+
+// Span is a time without recording.
+type Span struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Reason string    `json:"reason"`
+}
+
+// Library is a library and the number of operations it reported in the period.
+type Library struct {
+	ID         string `json:"id,omitempty"`
+	Name       string `json:"name,omitempty"`
+	Operations uint64 `json:"operations"`
+}
+
+// Program counts the handshakes of a program by what is known of them.
+type Program struct {
+	Executable string `json:"executable"`
+	Unit       string `json:"unit,omitempty"`
+	// Handshakes is the number of TLS and SSH handshakes; KeyExchange and Authentication are the
+	// numbers of these of which the group or kex, and a signature, are recorded.
+	Handshakes     uint64 `json:"handshakes"`
+	KeyExchange    uint64 `json:"key_exchange"`
+	Authentication uint64 `json:"authentication"`
+	// Relays is the number of handshakes of others that the program may only pass on.
+	Relays uint64 `json:"relays,omitempty"`
+}
+
+// Unwatched is a program with a library that is not watched.
+type Unwatched struct {
+	Executable string `json:"executable"`
+	Library    string `json:"library"`
+}
+
+// Empty reports whether nothing at all was recorded.
+func (c *Coverage) Empty() bool { return c.From.IsZero() && c.To.IsZero() }
