@@ -58,6 +58,9 @@ type Parameters struct {
 	Signature, PeerSignature string
 	// Resumed is yes or no.
 	Resumed string
+	// ExtendedSecret is yes or no: the master secret of TLS 1.2 and older depends on the whole
+	// handshake (RFC 7627), as FIPS 140-3 demands. TLS 1.3 has no such choice.
+	ExtendedSecret string
 	// Transport is tcp or quic.
 	Transport string
 
