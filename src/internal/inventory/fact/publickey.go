@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fact
+
+import (
+	"strings"
+
+	"crypto-auditing/src/internal/inventory/row"
+)
+
+// publicKey adds the facts of an operation with a public or private key.
+func publicKey(f Facts, u *row.Use) {
+	keys(f, u)
+	switch u.Operation {
+	case row.Sign, row.Verify:
+		f.one(Authentication, signatureAlgorithm(u.Algorithm))
+		f.settle()
+		f.one(SignatureHash, u.Hash)
+		f.none(SignaturePadding)
+		switch algorithm := signatureAlgorithm(u.Algorithm); {
+		case algorithm == "Ed25519" || algorithm == "Ed448" || isPostQuantumSignature(algorithm):
+			if u.Hash == "" { // it is part of the algorithm
+				f.none(SignatureHash)
+			}
+		case algorithm == "RSA" || algorithm == "":
+			f.one(SignaturePadding, u.Padding)
+		}
+	case row.Encapsulate, row.Decapsulate, row.Encrypt, row.Decrypt, row.Derive:
+		establishment(f, u)
+	}
+}
+
+// establishment adds how an operation of its own establishes a key.
+func establishment(f Facts, u *row.Use) {
+	f.unknown(Establishment, Quantum, KEM)
+	g, ok := groupOf(u.Algorithm)
+	switch {
+	case u.Algorithm == "RSA":
+		f.one(Establishment, "RSA")
+		f.one(Quantum, Vulnerable)
+		f.none(KEM)
+	case strings.HasPrefix(u.Algorithm, "ML-KEM-"):
+		f.one(Establishment, "KEM")
+		f.one(Quantum, Safe)
+		f.one(KEM, u.Algorithm)
+	case ok && g.kem != "":
+		f.one(Establishment, g.establishment)
+		f.one(Quantum, Safe)
+		f.one(KEM, g.kem)
+	case u.Operation != row.Derive:
+	case u.Algorithm == "DH":
+		f.one(Establishment, "DHE")
+	case u.Algorithm == "ECDH" || u.Algorithm == "EC" || ok:
+		f.one(Establishment, "ECDHE")
+	}
+	// A lone derivation may be the classical part of a hybrid: whether the established key resists
+	// quantum computers is not known of it, and is told by the handshake if it is part of one.
+	if u.Operation == row.Derive {
+		f.unknown(Quantum, KEM)
+		if u.Within == row.TLSHandshake || u.Within == row.SSHHandshake {
+			f.none(Quantum, KEM)
+		}
+	}
+}
+
+// keys adds the size of the key by its algorithm.
+func keys(f Facts, u *row.Use) {
+	f.none(RSABits, DSABits, ECBits)
+	attribute := RSABits
+	bits := u.Bits
+	switch u.Algorithm {
+	case "":
+		f.unknown(RSABits, DSABits, ECBits)
+		return
+	case "RSA":
+	case "DSA":
+		attribute = DSABits
+	case "DH":
+		attribute = DHBits
+		if g, ok := groupOf(u.Group); ok && g.establishment == "DHE" {
+			bits = g.bits
+		}
+	case "EC", "ECDSA", "ECDH", "Ed25519", "Ed448", "X25519", "X448", "SM2":
+		attribute = ECBits
+		for _, name := range []string{u.Curve, u.Group, u.Algorithm} {
+			if size := curveBits(name); size > 0 {
+				bits = size
+				break
+			}
+		}
+	default:
+		return
+	}
+	f.bits(attribute, bits)
+}
+
+// signatureAlgorithm returns the algorithm of signatures that a key makes, empty if it makes none.
+func signatureAlgorithm(key string) string {
+	switch key {
+	case "EC":
+		return "ECDSA"
+	case "DH", "ECDH", "X25519", "X448":
+		return ""
+	}
+	return key
+}
