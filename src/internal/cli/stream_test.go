@@ -165,6 +165,63 @@ func TestAnInterruptEndsAQueryWhoseOutputIsStuck(t *testing.T) {
 	read.Close() // the write ends with an error
 }
 
+// Nothing, or no more, comes from the FIFO, and nothing ever ends the wait but the interrupt.
+func TestAnInterruptEndsAQueryThatWaitsForAFIFO(t *testing.T) {
+	entries := encode(handshakes(t, "openssl-tls13-x25519"))
+	for name, c := range map[string]struct {
+		writer bool
+		sent   []byte
+	}{
+		"without a writer":                     {false, nil},
+		"whose writer writes nothing":          {true, nil},
+		"in the middle of an entry":            {true, entries[:len(entries)/2]},
+		"in the middle of a compressed stream": {true, compress(t, entries)[:100]},
+		"between entries":                      {true, entries},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "fifo")
+			if err := unix.Mkfifo(path, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var stdout, stderr bytes.Buffer
+			ctx, interrupt := context.WithCancelCause(context.Background())
+			done := make(chan int)
+			go func() {
+				done <- cli.Run(ctx, []string{"query", "--file", path}, environment(t, &stdout, &stderr))
+			}()
+			if c.writer {
+				writer, err := os.OpenFile(path, os.O_WRONLY, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer writer.Close()
+				if _, err := writer.Write(c.sent); err != nil {
+					t.Fatal(err)
+				}
+				for {
+					n, err := unix.IoctlGetInt(int(writer.Fd()), unix.TIOCINQ)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if n == 0 {
+						break
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+			interrupt(console.ErrInterrupted)
+			select {
+			case code := <-done:
+				if code != 130 || stderr.Len() > 0 {
+					t.Errorf("exit code %d, errors %q, want 130 and none", code, stderr.String())
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("the query goes on")
+			}
+		})
+	}
+}
+
 func TestALongQueryShowsItsProgressUntilThereIsOutput(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {

@@ -74,21 +74,36 @@ func (b *BootTime) machine() (int64, error) {
 // openFile opens a log file of any format: a sequence of entries, plain or compressed
 // with zstd, or segments of a store, single or concatenated.
 func openFile(ctx context.Context, path string, boot BootTime) (fileSource, error) {
-	file, err := os.Open(path)
+	file, err := open(ctx, path)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, fmt.Errorf("cannot open log: %w", err)
 	}
+	stop := interruptible(ctx, file)
 	begin := make([]byte, frame.PrefixSize)
 	n, err := io.ReadFull(file, begin)
 	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		stop()
 		file.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, fmt.Errorf("cannot read log %s: %w", path, err)
 	}
 	begin = begin[:n]
 	// A file that is not regular, such as standard input, can be read only once.
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || !isChunk(begin) {
-		return streamFrom(file, begin, path, boot)
+		s, err := streamFrom(ctx, file, begin, path, boot)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		s.stop = stop
+		return s, nil
 	}
+	stop()
 	reader, err := logstore.OpenFile(ctx, path, logstore.ReaderOptions{EntryLen: event.Len})
 	if err != nil {
 		file.Close()
@@ -117,7 +132,10 @@ const maxWindow = 128 << 20
 
 // stream is a file of entries, plain or compressed.
 type stream struct {
-	file     *os.File
+	ctx  context.Context // of the query
+	file *os.File
+	// stop ends the connection between ctx and file.
+	stop     func() bool
 	decoder  *zstd.Decoder
 	sequence *event.Sequence
 	path     string
@@ -129,8 +147,8 @@ type stream struct {
 }
 
 // streamFrom reads file, from which begin has already been read.
-func streamFrom(file *os.File, begin []byte, path string, boot BootTime) (*stream, error) {
-	s := &stream{file: file, path: path, boot: boot}
+func streamFrom(ctx context.Context, file *os.File, begin []byte, path string, boot BootTime) (*stream, error) {
+	s := &stream{ctx: ctx, file: file, stop: func() bool { return true }, path: path, boot: boot}
 	r := io.MultiReader(bytes.NewReader(begin), file)
 	if isZstd(begin) || isSkippable(begin) {
 		decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
@@ -152,8 +170,11 @@ func (s *stream) Next(g *event.Group) ([]byte, int64, error) {
 	raw, err := s.sequence.Next(g)
 	if err != nil {
 		s.done = true
-		if err == io.EOF {
+		switch {
+		case err == io.EOF:
 			return nil, 0, io.EOF
+		case s.ctx.Err() != nil:
+			return nil, 0, s.ctx.Err()
 		}
 		return nil, 0, s.damage(err)
 	}
@@ -192,6 +213,7 @@ func (s *stream) damage(err error) error {
 }
 
 func (s *stream) Close() error {
+	s.stop()
 	if s.decoder != nil {
 		s.decoder.Close()
 	}
@@ -347,7 +369,7 @@ func (s *segmentFile) resume(offset int64, g *event.Group, otherwise error) ([]b
 	if _, err := s.file.Seek(offset+int64(len(begin)), io.SeekStart); err != nil {
 		return nil, 0, fmt.Errorf("cannot read log %s: %w", s.path, err)
 	}
-	stream, err := streamFrom(s.file, begin, s.path, s.boot)
+	stream, err := streamFrom(s.ctx, s.file, begin, s.path, s.boot)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -367,7 +389,7 @@ func (s *segmentFile) Close() error {
 
 // OpenFiles opens log files to read one after another. The source is Sized.
 func OpenFiles(ctx context.Context, paths []string, boot BootTime) (Source, error) {
-	var c concatenation
+	c := concatenation{ctx: ctx}
 	known := true
 	for _, path := range paths {
 		s, err := openFile(ctx, path, boot)
@@ -420,6 +442,7 @@ func (s *segmentFile) offset() int64 {
 // concatenation reads files one after another. A file that cannot be read to its end is
 // a gap.
 type concatenation struct {
+	ctx         context.Context // of the query
 	files       []logFile
 	done, total int64 // bytes
 }
@@ -444,6 +467,9 @@ func (c *concatenation) Next(g *event.Group) ([]byte, int64, error) {
 		var gap *GapError
 		if err == nil || errors.As(err, &gap) {
 			return raw, boot, err
+		}
+		if c.ctx.Err() != nil {
+			return nil, 0, c.ctx.Err()
 		}
 		closeErr := c.files[0].Close()
 		c.done += c.files[0].size
