@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -107,6 +108,29 @@ func TestMatchesSelectAsTheyAreWritten(t *testing.T) {
 	for argument, want := range map[string]string{"--executable=[": "bad pattern", "--grep=(": "bad pattern", "--executable=/usr/bin/": "needs the name"} {
 		if got := crauctl(t, "query", "--file", log, argument); got.code != 2 || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: exit code %d, errors %q", argument, got.code, got.stderr)
+		}
+	}
+}
+
+// Libraries do not agree on names. Most chunks of the log have one of the spellings only, so
+// that a search finds them only if it looks for all.
+func TestAMatchFindsEverySpelling(t *testing.T) {
+	const each = 400
+	var groups []event.Group
+	for i, hash := range []string{"SHA1", "SHA-1", "sha1", "SHA256", "SHA2-256"} {
+		for n := range each {
+			g := operation("signer", uint64(1+i*each+n))
+			g.Events = append(g.Events, text("pk::hash", hash))
+			groups = append(groups, g)
+		}
+	}
+	dir := store(t, groups)
+	for argument, want := range map[string]int{
+		"pk::hash=SHA1": 3 * each, "pk::hash=sha-1": 3 * each, "hash=SHA_1": 3 * each, "pk::hash=sha-256": 2 * each, "pk::hash!=SHA1": 2 * each, "pk::hash=SHA384": 0,
+	} {
+		got := crauctl(t, "query", "-q", "--directory", dir, "--count", argument)
+		if strings.TrimSpace(got.stdout) != fmt.Sprint(want) {
+			t.Errorf("%s: %s operations, errors %q, want %d", argument, got.stdout, got.stderr, want)
 		}
 	}
 }

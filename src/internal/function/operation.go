@@ -12,14 +12,17 @@ import (
 	"crypto-auditing/src/internal/wire/tls"
 )
 
-// registered are the keys with the values that IANA has registered.
+// registered are the keys with the values that IANA has registered, and those with the names
+// that the registry knows.
 type registered struct {
-	suites, groups, schemes *schema.Key
+	suites, groups, schemes    *schema.Key
+	algorithms, curves, hashes *schema.Key
 }
 
 func newRegistered(r *schema.Registry) *registered {
 	return &registered{
 		suites: r.Key("tls::ciphersuite"), groups: r.Key("tls::group"), schemes: r.Key("tls::signature_algorithm"),
+		algorithms: r.Key("pk::algorithm"), curves: r.Key("pk::curve"), hashes: r.Key("pk::hash"),
 	}
 }
 
@@ -333,7 +336,10 @@ func (r *registered) keyOperation(c *Call) (*Operation, string) {
 		return nil, fmt.Sprintf("a name is %q, %q or %q", c.Type, c.Digest, c.Group)
 	}
 	root := &o.Root
-	algorithm := algorithmName(c.Type)
+	algorithm := c.Type
+	if known, ok := r.algorithms.Canonical(c.Type); ok {
+		algorithm = known
+	}
 	id, hasID := c.Value(layout.KeyID)
 	if algorithm == "" && hasID {
 		algorithm = algorithmOf(id)
@@ -348,15 +354,15 @@ func (r *registered) keyOperation(c *Call) (*Operation, string) {
 		}
 	}
 	text(root, "pk::algorithm", algorithm)
-	text(root, "pk::curve", curve(c))
-	if c.Group != "" && curveName(c.Group) == "" {
+	text(root, "pk::curve", r.curve(c))
+	if _, ok := r.curves.Canonical(c.Group); !ok {
 		text(root, "pk::group", c.Group)
 	}
 	if bits := bits(c); bits > 0 && bits <= maxBits {
 		word(root, "pk::bits", int64(bits))
 	}
 	if c.Operation == layout.Sign || c.Operation == layout.Verify {
-		text(root, "pk::hash", hash(c))
+		text(root, "pk::hash", r.hash(c))
 	}
 	return o, ""
 }
@@ -381,8 +387,8 @@ func bits(c *Call) uint32 {
 }
 
 // curve returns the name of the curve of a key, "" if unknown.
-func curve(c *Call) string {
-	if name := curveName(c.Group); name != "" {
+func (r *registered) curve(c *Call) string {
+	if name, ok := r.curves.Canonical(c.Group); ok {
 		return name
 	}
 	if c.SetCurve != 0 {
@@ -405,11 +411,15 @@ func curve(c *Call) string {
 
 // hash returns the name of the digest of a signature, "" if it has none or it is
 // unknown: a length does not identify a digest.
-func hash(c *Call) string {
-	if nid, ok := c.Value(layout.DigestContextNID); ok && c.Digest == "" {
+func (r *registered) hash(c *Call) string {
+	if c.Digest != "" {
+		name, _ := r.hashes.Canonical(c.Digest)
+		return name
+	}
+	if nid, ok := c.Value(layout.DigestContextNID); ok {
 		return hashOf(nid)
 	}
-	return hashName(c.Digest, c.SetDigest)
+	return hashOf(c.SetDigest)
 }
 
 // isName reports whether a string can be a name of OpenSSL.

@@ -16,6 +16,8 @@ import (
 	"sync"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"crypto-auditing/src/internal/schema/spelling"
 )
 
 //go:generate go run ./ianagen -o iana.toml
@@ -127,16 +129,19 @@ type document struct {
 		Description string `toml:"description"`
 		Type        string `toml:"type"`
 		Names       string `toml:"names"`
+		Spellings   string `toml:"spellings"`
 	} `toml:"keys"`
-	Names map[string]map[string]string `toml:"names"`
+	Names     map[string]map[string]string   `toml:"names"`
+	Spellings map[string]map[string][]string `toml:"spellings"`
 }
 
 // loader merges files. It resolves references between entries after reading all files, so
 // entries may be in any order.
 type loader struct {
-	contexts map[string]*contextEntry
-	keys     map[string]*keyEntry
-	names    map[string]map[int64]string
+	contexts  map[string]*contextEntry
+	keys      map[string]*keyEntry
+	names     map[string]map[int64]string
+	spellings map[string]*spelling.Table
 }
 
 type contextEntry struct {
@@ -150,8 +155,8 @@ type contextEntry struct {
 }
 
 type keyEntry struct {
-	description, kind, names string
-	where                    place
+	description, kind, names, spellings string
+	where                               place
 }
 
 type place struct {
@@ -165,9 +170,10 @@ func (p place) errorf(format string, arguments ...any) error {
 
 func load(more []source) (*Registry, error) {
 	l := loader{
-		contexts: make(map[string]*contextEntry),
-		keys:     make(map[string]*keyEntry),
-		names:    make(map[string]map[int64]string),
+		contexts:  make(map[string]*contextEntry),
+		keys:      make(map[string]*keyEntry),
+		names:     make(map[string]map[int64]string),
+		spellings: make(map[string]*spelling.Table),
 	}
 	for _, s := range append([]source{{"registry.toml", registryFile}, {"iana.toml", ianaFile}}, more...) {
 		if err := l.add(s); err != nil {
@@ -209,6 +215,9 @@ func (l *loader) add(s source) error {
 		replace(&e.kind, k.Type)
 		if k.Names != "" {
 			e.names, e.where = k.Names, at("keys", name, "names")
+		}
+		if k.Spellings != "" {
+			e.spellings, e.where = k.Spellings, at("keys", name, "spellings")
 		}
 	}
 	for _, name := range sortedKeys(d.Contexts) {
@@ -254,6 +263,16 @@ func (l *loader) add(s source) error {
 			l.names[table][n] = name
 		}
 	}
+	for _, table := range sortedKeys(d.Spellings) {
+		if l.spellings[table] == nil {
+			l.spellings[table] = spelling.New()
+		}
+		for _, name := range sortedKeys(d.Spellings[table]) {
+			if conflict, other := l.spellings[table].Add(name, d.Spellings[table][name]...); conflict != "" {
+				return at("spellings", table, name).errorf("%q is a spelling of %s already", conflict, other)
+			}
+		}
+	}
 	return nil
 }
 
@@ -287,6 +306,11 @@ func (l *loader) finish() (*Registry, error) {
 		if e.names != "" {
 			if k.names = r.names[e.names]; k.names == nil {
 				return nil, e.where.errorf("key %s: no table of names is called %q", name, e.names)
+			}
+		}
+		if e.spellings != "" {
+			if k.spellings = l.spellings[e.spellings]; k.spellings == nil {
+				return nil, e.where.errorf("key %s: no table of spellings is called %q", name, e.spellings)
 			}
 		}
 		r.keys[name] = k

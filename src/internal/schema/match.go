@@ -19,6 +19,8 @@ type Match struct {
 	number   int64
 	isNumber bool
 	key      *Key // nil if the registry does not have it
+	// spellings are other texts for the same.
+	spellings []string
 }
 
 // MatchError reports an invalid condition.
@@ -27,8 +29,9 @@ type MatchError struct{ Match, Problem string }
 func (e *MatchError) Error() string { return fmt.Sprintf("bad match %q: %s", e.Match, e.Problem) }
 
 // ParseMatch parses a condition KEY=VALUE, such as tls::protocol_version=771. A number may be
-// written in decimal, as 0x303, or by its name in the registry, "TLS 1.2". The error is a
-// *MatchError.
+// written in decimal, as 0x303, or by its name in the registry, "TLS 1.2". A name of which the
+// registry has several spellings stands for all of them: pk::hash=sha-1 for SHA1, too. The
+// error is a *MatchError.
 func (r *Registry) ParseMatch(s string) (Match, error) {
 	key, value, ok := strings.Cut(s, "=")
 	if !ok {
@@ -50,7 +53,23 @@ func (r *Registry) ParseMatch(s string) (Match, error) {
 		return Match{}, &MatchError{s, problem}
 	}
 	m.number = m.key.Number(m.number)
+	if m.key != nil {
+		m.spellings = m.key.spellings.Of(value)
+	}
 	return m, nil
+}
+
+// is reports whether a text satisfies the condition.
+func (m *Match) is(text []byte) bool {
+	if string(text) == m.text {
+		return true
+	}
+	for _, s := range m.spellings {
+		if string(text) == s {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *Key) isWord() bool {
@@ -68,9 +87,9 @@ func (m *Match) Matches(v *event.Value) bool {
 	case event.Word:
 		return m.isNumber && m.key.Number(v.Word) == m.number
 	case event.String:
-		return string(v.Bytes) == m.text
+		return m.is(v.Bytes)
 	}
-	return string(v.Bytes) == m.text || string(event.AppendEscaped(nil, v.Bytes)) == m.text
+	return m.is(v.Bytes) || string(event.AppendEscaped(nil, v.Bytes)) == m.text
 }
 
 // Values returns the values that satisfy the condition; of words, only the lower 16 bits are
@@ -83,6 +102,11 @@ func (m *Match) Values() (values []event.Value, ok bool) {
 		values = append(values, event.Value{Kind: event.Word, Word: m.number})
 	}
 	values = append(values, event.Value{Kind: event.String, Bytes: []byte(m.text)})
+	for _, s := range m.spellings {
+		if s != m.text {
+			values = append(values, event.Value{Kind: event.String, Bytes: []byte(s)})
+		}
+	}
 	if bytes := event.Unescape(m.text); bytes != m.text {
 		values = append(values, event.Value{Kind: event.Blob, Bytes: []byte(bytes)})
 	}
@@ -100,7 +124,7 @@ func (m *Match) In(r *Registry, s *Span) bool {
 	}
 	if c := r.Context(s.Name); c != nil {
 		if text, ok := c.Implied[m.Key]; ok {
-			return text == m.text
+			return m.is([]byte(text))
 		}
 	}
 	return false

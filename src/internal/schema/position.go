@@ -18,7 +18,7 @@ func decodeError(file string, err error) error {
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		first := &strict.Errors[0]
 		line, _ := first.Position()
-		return &Error{file, line, "unknown entry " + strings.Join(first.Key(), ".") + ": expected contexts, keys and names, with the fields that registry.toml describes"}
+		return &Error{file, line, "unknown entry " + strings.Join(first.Key(), ".") + ": expected contexts, keys, names and spellings, with the fields that registry.toml describes"}
 	}
 	var decode *toml.DecodeError
 	if errors.As(err, &decode) {

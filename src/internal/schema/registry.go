@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema/spelling"
 )
 
 // KeyName is the key whose value is the name of the context.
@@ -51,7 +52,8 @@ type Key struct {
 	// Type is string, blob, bool or an integer type such as uint16.
 	Type string
 
-	names *names
+	names     *names
+	spellings *spelling.Table // nil: one spelling each
 }
 
 // names maps numbers of a width to names.
@@ -185,10 +187,26 @@ func folded(name string) string {
 // HasNames reports whether numbers of the key have names.
 func (k *Key) HasNames() bool { return k != nil && k.names != nil }
 
-// Names returns the names of the key's numbers, in the order of the numbers.
+// Canonical returns the first spelling of a name; ok is false if the registry does not have
+// the name.
+func (k *Key) Canonical(text string) (name string, ok bool) {
+	if k == nil {
+		return "", false
+	}
+	if all := k.spellings.Of(text); len(all) > 0 {
+		return all[0], true
+	}
+	return "", false
+}
+
+// Names returns the names of the key's numbers, in the order of the numbers, or the names of
+// which different spellings are known.
 func (k *Key) Names() []string {
 	if !k.HasNames() {
-		return nil
+		if k == nil {
+			return nil
+		}
+		return k.spellings.Names()
 	}
 	numbers := make([]int64, 0, len(k.names.byNumber))
 	for n := range k.names.byNumber {

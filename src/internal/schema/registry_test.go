@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,6 +149,8 @@ func TestAMistakeInARegistryFileIsNamedByItsLine(t *testing.T) {
 		"settled by no context":    {"[contexts.\"x::y\"]\nsettled_by = [\"x::z\"]\n", `site.toml:2: context x::y: settled_by names "x::z"`},
 		"settled with no key":      {"[contexts.\"x::y\"]\nsettled_with = [\"x::z\"]\n", `site.toml:2: context x::y: no key is called "x::z"`},
 		"no number":                {"[names.tls-groups]\n0x100 = \"a\"\n\"0xzz\" = \"b\"\n", `site.toml:3: "0xzz" is not a number`},
+		"spellings not there":      {"[keys.\"x::y\"]\ntype = \"string\"\nspellings = \"hash\"\n", `site.toml:3: key x::y: no table of spellings is called "hash"`},
+		"a spelling of two":        {"[spellings.hashes]\n\"X\" = [\"sha-1\"]\n", `site.toml:2: "sha-1" is a spelling of SHA1 already`},
 		"an empty name":            {"[names.tls-groups]\n0x100 = \"\"\n", `site.toml:2: the name of 0x100 is empty`},
 		"a number given twice":     {"[names.tls-groups]\n0x100 = \"a\"\n0x100 = \"b\"\n", "site.toml:3: "},
 	} {
@@ -257,6 +260,17 @@ func TestMatchesTakeNumbersAndNames(t *testing.T) {
 		"a value with an equals sign":      {"x::y=a=b", text("a=b"), true},
 		"bytes by their escaped form":      {`x::y=\xff\x00`, event.Value{Kind: event.Blob, Bytes: []byte{0xff, 0}}, true},
 		"a negative number":                {"x::y=-1", word(-1), true},
+		"a spelling of the registry":       {"pk::hash=SHA1", text("SHA1"), true},
+		"another spelling":                 {"pk::hash=SHA-1", text("SHA1"), true},
+		"that of the log":                  {"pk::hash=SHA1", text("SHA-1"), true},
+		"a spelling in another case":       {"pk::hash=sha1", text("SHA1"), true},
+		"another case in the log":          {"pk::hash=SHA2-256", text("sha256"), true},
+		"a spelling of something else":     {"pk::hash=SHA1", text("SHA256"), false},
+		"a curve by its other name":        {"pk::curve=P-256", text("SECP256R1"), true},
+		"an algorithm by its short name":   {"pk::algorithm=ecdsa", text("EC/ECDSA"), true},
+		"a spelling that is not known":     {"pk::hash=sha-0", text("SHA0"), false},
+		"its own text":                     {"pk::hash=sha-0", text("sha-0"), true},
+		"a spelling as bytes":              {"pk::hash=SHA-1", event.Value{Kind: event.Blob, Bytes: []byte("SHA1")}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, err := registry(t).ParseMatch(c.match)
@@ -267,6 +281,31 @@ func TestMatchesTakeNumbersAndNames(t *testing.T) {
 				t.Errorf("%s on %+v: %v, want %v", c.match, c.value, got, c.want)
 			}
 		})
+	}
+}
+
+// A search looks for the values that a match returns in the index of the log.
+func TestTheValuesOfAMatchAreThoseThatItMatches(t *testing.T) {
+	m, err := registry(t).ParseMatch("pk::hash=sha-256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, all := m.Values()
+	seen := map[string]bool{}
+	for i := range values {
+		if !m.Matches(&values[i]) {
+			t.Errorf("%s does not match its value %q", "pk::hash=sha-256", values[i].Bytes)
+		}
+		seen[string(values[i].Bytes)] = true
+	}
+	if !all || !seen["sha-256"] || !seen["SHA256"] || !seen["sha2-256"] || !seen["SHA-256"] {
+		t.Errorf("the values are %v, all: %v", seen, all)
+	}
+}
+
+func TestNamesOfStringsAreTheirFirstSpellings(t *testing.T) {
+	if names := registry(t).Key("pk::curve").Names(); !slices.Contains(names, "SECP256R1") || slices.Contains(names, "P-256") {
+		t.Errorf("the names of pk::curve are %q", names)
 	}
 }
 
