@@ -113,7 +113,11 @@ func (e *NoSitesError) Error() string {
 	if n == 0 {
 		return "it has no " + e.Want
 	}
-	text := fmt.Sprintf("none of its probes is usable: %v", errors.Join(e.Errors[:min(n, shownErrors)]...))
+	text := "none of its probes is usable"
+	if e.Limited() && e.Want != "" {
+		text = "it has no " + e.Want
+	}
+	text += fmt.Sprintf(": %v", errors.Join(e.Errors[:min(n, shownErrors)]...))
 	if n > shownErrors {
 		text += fmt.Sprintf("\nand %d more", n-shownErrors)
 	}

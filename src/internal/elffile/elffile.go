@@ -246,7 +246,7 @@ func (e *File) readSections(off, num, names uint64, entry uint16) error {
 }
 
 // longestSectionName is the length of the longest section name that is looked up.
-const longestSectionName = len(buildIDSection)
+const longestSectionName = len(".data.rel.ro.gopclntab")
 
 // sectionName returns the name at off in the name table, or "" if it is longer than
 // longestSectionName.

@@ -55,7 +55,7 @@ func planOf(l *layout.Library) (*capture.Plan, error) {
 }
 
 func none(p *capture.Plan) error {
-	return &capture.NoSitesError{Want: "function that can be recorded", Errors: p.Errors}
+	return &capture.NoSitesError{Want: wantFunction, Errors: p.Errors}
 }
 
 // wanted reports whether a site belongs to a complete layer.

@@ -8,7 +8,6 @@
 // possible: a protocol version, a cipher suite or a group that IANA has registered. The
 // first impossible value indicates a wrong layout, and the library is not recorded any
 // more.
-// nothing more of that library is recorded.
 package function
 
 import (
@@ -69,10 +68,17 @@ func (e *QuarantineError) Error() string {
 // with the build-id of their library, and it identifies a library in quarantine.
 var errNoBuildID = errors.New("it has no build-id")
 
+// wantFunction is what a file lacks that cannot be recorded.
+const wantFunction = "function that can be recorded"
+
 func (s *Source) plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
 	l, err := layout.Parse(r, size)
+	var refused *layout.UnsupportedError
+	if errors.As(err, &refused) {
+		return nil, &capture.NoSitesError{Want: wantFunction, Errors: []error{&capture.LimitError{What: refused.Error()}}}
+	}
 	if errors.Is(err, layout.ErrNoLibrary) {
-		return nil, &capture.NoSitesError{Want: "function of a library that can be recorded"}
+		return nil, &capture.NoSitesError{Want: wantFunction}
 	}
 	if err != nil {
 		return nil, err

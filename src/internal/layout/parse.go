@@ -11,14 +11,18 @@ import (
 
 	"crypto-auditing/src/internal/elffile"
 	"crypto-auditing/src/internal/layout/image"
+	"crypto-auditing/src/internal/layout/known"
 )
+
+// UnsupportedError reports a library that is known but not recorded. It wraps ErrNoLibrary.
+type UnsupportedError = known.UnsupportedError
 
 // ErrNoLibrary is returned for a file that contains none of the known libraries, or lacks
 // the symbols to identify one.
 var ErrNoLibrary = errors.New("not a library of a known family: it exports none of SSL_new, EVP_PKEY_new, gnutls_handshake")
 
 // Open decodes the library in the file at path. The error names the file; if the file's
-// content is the reason, it wraps ErrNoLibrary, elffile.ErrNotELF, an
+// content is the reason, it wraps ErrNoLibrary, an *UnsupportedError, elffile.ErrNotELF, an
 // *elffile.FormatError or an *elffile.UnsupportedError.
 func Open(path string) (*Library, error) {
 	f, size, err := elffile.Open(path)
@@ -58,6 +62,9 @@ func Parse(r io.ReaderAt, size int64) (*Library, error) {
 	case gnutls:
 		d.lib.Family = GnuTLS
 	default:
+		if refused := known.Identify(m, ErrNoLibrary); refused != nil {
+			return nil, refused
+		}
 		return nil, ErrNoLibrary
 	}
 	if ssl {

@@ -2,7 +2,11 @@
 
 package layout
 
-import "strings"
+import (
+	"strings"
+
+	"crypto-auditing/src/internal/layout/known"
+)
 
 // accessors are the functions that are executed or identified by name, in addition to
 // those that become sites.
@@ -40,6 +44,9 @@ func wanted() map[string]bool {
 	}
 	for _, f := range functions() {
 		out[f.name] = true
+	}
+	for _, name := range known.Functions() {
+		out[name] = true
 	}
 	return out
 }

@@ -4,6 +4,7 @@ package trace
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,26 +70,51 @@ func (t *Tracer) reportLibraries(add func(format string, arguments ...any)) {
 			refused[base(l.Path)] = reason
 		}
 	}
-	var none, reasons []string
+	var files []loaded
 	for _, path := range t.mapped.Paths() {
-		name := filepath.Base(path)
-		if !(discover.Usual{}).Has(name) || attached[base(path)] {
-			continue
+		files = append(files, loaded{name: filepath.Base(path), attached: attached[base(path)], refused: refused[base(path)]})
+	}
+	for _, line := range unseen(files) {
+		add("%s", line)
+	}
+}
+
+// loaded is a file that a process has mapped.
+type loaded struct {
+	name     string
+	attached bool
+	// refused is the reason why it is not attached, empty if nothing could be.
+	refused string
+}
+
+// unseen returns a line for the cryptographic libraries of which no source knows more, and
+// one for each reason to refuse others. Nettle and Hogweed are parts of GnuTLS: they have
+// none where that is attached.
+func unseen(files []loaded) (lines []string) {
+	gnutls := slices.ContainsFunc(files, func(f loaded) bool { return f.attached && strings.HasPrefix(f.name, "libgnutls.") })
+	var none []string
+	byReason := map[string][]string{}
+	for _, f := range files {
+		part := strings.HasPrefix(f.name, "libnettle.") || strings.HasPrefix(f.name, "libhogweed.")
+		switch {
+		case f.attached, gnutls && part:
+		case f.refused != "":
+			byReason[f.refused] = append(byReason[f.refused], f.name)
+		case (discover.Usual{}).Has(f.name):
+			none = append(none, f.name)
 		}
-		if reason := refused[base(path)]; reason != "" {
-			reasons = append(reasons, fmt.Sprintf("what %s did: %s", name, reason))
-		} else {
-			none = append(none, name)
-		}
+	}
+	names := func(list []string) string {
+		slices.Sort(list)
+		return strings.Join(slices.Compact(list), ", ")
 	}
 	if none != nil {
-		slices.Sort(none)
-		add("what these libraries did, of which no source knows more: %s", strings.Join(slices.Compact(none), ", "))
+		lines = append(lines, "what these libraries did, of which no source knows more: "+names(none))
 	}
-	slices.Sort(reasons)
-	for _, reason := range slices.Compact(reasons) {
-		add("%s", reason)
+	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
+		lines = append(lines, fmt.Sprintf("what %s did: %s", names(byReason[reason]), reason))
 	}
+	return lines
 }
 
 // reportConnections adds what was missed of connections.

@@ -3,6 +3,7 @@
 package probes
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -52,10 +53,17 @@ type refusalReport struct {
 	Why  string `json:"why"`
 }
 
-// newLibraryReport decodes the file at path. It returns nil if the file has no known
-// library or cannot be read; the report on its probes has the error then.
+// newLibraryReport decodes the file at path. A library that is known but not supported has
+// a refusal only. It returns nil if the file has no known library or cannot be read; the report on its probes has the error then.
 func newLibraryReport(path string) *libraryReport {
 	lib, err := layout.Open(path)
+	var refused *layout.UnsupportedError
+	if errors.As(err, &refused) {
+		return &libraryReport{
+			Family: refused.Library, Values: []valueReport{}, Sites: []functionReport{},
+			Refusals: []refusalReport{{refused.Library, refused.Reason()}},
+		}
+	}
 	if err != nil {
 		return nil
 	}

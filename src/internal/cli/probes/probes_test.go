@@ -240,6 +240,28 @@ func TestFunctionsOfLibrariesWithoutProbesAreShown(t *testing.T) {
 	}
 }
 
+func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
+	libraries, _ := filepath.Glob("/usr/lib*/*/libgcrypt.so.20")
+	if len(libraries) == 0 {
+		t.Skip("this machine has no libgcrypt.so.20")
+	}
+	out, err := probes(t, libraries[0])
+	if err == nil || !strings.Contains(err.Error(), "libgcrypt: not supported") {
+		t.Errorf("got error %v for a library that is not supported", err)
+	}
+	if !strings.Contains(out, "functions of libgcrypt: refused\n") || strings.Contains(out, "recorded by functions if") {
+		t.Errorf("the output is\n%s", out)
+	}
+	out, _ = probes(t, "-o", "json", libraries[0])
+	var reports []probesReport
+	if err := json.Unmarshal([]byte(out), &reports); err != nil {
+		t.Fatal(err)
+	}
+	if l := reports[0].Library; l == nil || l.Family != "libgcrypt" || len(l.Refusals) != 1 || len(l.Sites) != 0 {
+		t.Errorf("the report of the library is %+v", l)
+	}
+}
+
 func TestSitesOfOneProbeStandTogether(t *testing.T) {
 	a, b := site("crypto_auditing", "data", "8@%rax 8@%rax 8@%rax"), site("crypto_auditing", "new_context", "8@%rax 8@%rax")
 	other := site("libc", "setjmp", "")

@@ -242,8 +242,13 @@ func (r *probesReport) problem() error {
 	case r.broken > 1:
 		return fmt.Errorf("cannot use %d probe sites of %s, which are not recorded; the first: %s", r.broken, r.File, r.firstBroken)
 	case !r.found && !r.byFunctions():
-		return fmt.Errorf("cannot find probes of the audit in %s: it has none of the providers %s; "+
-			"use a build with support for crypto-auditing", r.File, strings.Join(provider.Names(), ", "))
+		functions := ""
+		if r.Library != nil && len(r.Library.Refusals) > 0 {
+			first := r.Library.Refusals[0]
+			functions = fmt.Sprintf(", and its functions are refused (%s: %s)", first.What, first.Why)
+		}
+		return fmt.Errorf("cannot find probes of the audit in %s: it has none of the providers %s%s; "+
+			"use a build with support for crypto-auditing", r.File, strings.Join(provider.Names(), ", "), functions)
 	}
 	return nil
 }
