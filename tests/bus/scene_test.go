@@ -66,12 +66,20 @@ func (w *world) withoutSockets(t *testing.T) {
 // startAgentOn starts the agent on a configuration.
 func (w *world) startAgentOn(t *testing.T, config string) {
 	t.Helper()
-	const capabilities = "-all,+bpf,+perfmon,+lease"
 	w.withoutSockets(t)
-	w.agent = w.launch(t, root, "/usr/bin/python3", "-c", pass, agentPath, "varlink",
+	w.startAgentWith(t, "--config", config, "--config", withoutSockets, "--library", publisher)
+}
+
+// startAgentWith starts the agent with options.
+func (w *world) startAgentWith(t *testing.T, options ...string) {
+	t.Helper()
+	const capabilities = "-all,+bpf,+perfmon,+lease"
+	w.agent = w.launch(t, root, append([]string{
+		"/usr/bin/python3", "-c", pass, agentPath, "varlink",
 		"setpriv", "--reuid", "crypto-auditing", "--regid", "crypto-auditing", "--init-groups",
-		"--inh-caps="+capabilities, "--ambient-caps="+capabilities, "--bounding-set="+capabilities,
-		"crau-agent", "--config", config, "--config", withoutSockets, "--library", publisher, "--coalesce-window", "20ms")
+		"--inh-caps=" + capabilities, "--ambient-caps=" + capabilities, "--bounding-set=" + capabilities,
+		"crau-agent", "--coalesce-window", "20ms",
+	}, options...)...)
 	w.agent.waitToSay(t, "msg=recording")
 }
 
