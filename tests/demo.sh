@@ -60,7 +60,7 @@ until_true() {
 }
 
 title "A private bus, an agent, a broker"
-sed "s,@SOCKET@,$demo/bus,; s,@SERVICES@,$demo,; s,@POLICY@,$PWD/dbus/org.crypto_auditing.Broker.conf," \
+sed "s,@SOCKET@,$demo/bus,; s,@SERVICES@,$demo,; s,@POLICIES@,$PWD/dbus," \
 	tests/data/bus.conf.in >"$demo/bus.conf"
 dbus-daemon --config-file="$demo/bus.conf" --nofork --nopidfile --nosyslog 2>"$demo/bus.log" &
 bus=$!

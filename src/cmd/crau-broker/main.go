@@ -26,7 +26,6 @@ import (
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
-	"crypto-auditing/src/internal/varlinkservice/brokerservice"
 )
 
 // version is set by the build.
@@ -113,14 +112,14 @@ func serve(s *settings, log *slog.Logger) error {
 		return err
 	}
 	defer direct.close()
-	group, err := brokerservice.LookUpGroup()
+	group, err := program.Readers()
 	if err != nil {
 		return err
 	}
 	for {
 		service, err := busservice.New(busservice.Options{
 			Address: s.address(), Version: version, Group: group, Idle: conf.IdleTimeout.Duration, Log: log,
-			Notify: notify, Busy: direct.busy,
+			Notify: program.Notify, Busy: direct.busy,
 		})
 		if err == nil {
 			return serveBus(ctx, service, options, direct, group)
@@ -143,12 +142,9 @@ func serveBus(ctx context.Context, service *busservice.Service, o broker.Options
 	if err != nil {
 		return err
 	}
-	go watchdog(ctx, service.Alive, o.Log)
+	go program.Watchdog(ctx, service.Alive, o.Log)
 	return direct.serving(b, group, func() error { return service.Serve(ctx, b) })
 }
-
-// notify notifies the service manager, if there is one.
-func notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
 // serveDirectly serves the varlink socket without a bus, until ctx is done or the broker has
 // been idle for idle. again reports that the bus is available now.
@@ -159,16 +155,16 @@ func serveDirectly(ctx context.Context, o broker.Options, direct *callers, group
 	}
 	watched, unwatch := context.WithCancel(ctx)
 	defer unwatch()
-	go watchdog(watched, func(context.Context) error { return nil }, o.Log)
+	go program.Watchdog(watched, func(context.Context) error { return nil }, o.Log)
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(running, func(delivery.Sink) string { return "" }) }()
 	err = direct.serving(b, group, func() error {
-		notify(daemon.SdNotifyReady)
+		program.Notify(daemon.SdNotifyReady)
 		again = awaitIdle(ctx, idle, func() bool { return direct.busy() || !b.Idle() }, bus)
 		if !again {
-			notify(daemon.SdNotifyStopping)
+			program.Notify(daemon.SdNotifyStopping)
 		}
 		return nil
 	})
@@ -194,29 +190,6 @@ func awaitIdle(ctx context.Context, idle time.Duration, busy func() bool, bus st
 			return true
 		case idle > 0 && time.Since(since) >= idle:
 			return false
-		}
-	}
-}
-
-// watchdog notifies the watchdog of the service manager while the broker is alive, if the
-// watchdog is enabled (sd_watchdog_enabled(3)).
-func watchdog(ctx context.Context, alive func(context.Context) error, log *slog.Logger) {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		log.Error("cannot notify the watchdog of the service manager", "error", err)
-	}
-	if err != nil || interval == 0 {
-		return
-	}
-	for ctx.Err() == nil {
-		asking, cancel := context.WithTimeout(ctx, interval/2)
-		if err := alive(asking); err == nil {
-			notify(daemon.SdNotifyWatchdog)
-		}
-		cancel()
-		select {
-		case <-ctx.Done():
-		case <-time.After(interval / 3):
 		}
 	}
 }

@@ -4,13 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
-	"strings"
 
 	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/broker"
@@ -52,29 +47,13 @@ func (s *settings) checkSettings(stdout io.Writer) error {
 		_, err = s.load()
 	}
 	if err == nil {
-		_, err = loadRegistry()
+		_, err = schema.Installed()
 	}
-	if errors.Is(err, fs.ErrPermission) {
-		return program.Permanent(fmt.Errorf("%w (as user %s)", err, user))
-	} else if err != nil {
-		return err
-	}
-	if len(files) == 0 {
-		files = []string{"the defaults"}
-	}
-	if _, err := fmt.Fprintf(stdout, "as user %s: the configuration is valid (%s)\n", user, strings.Join(files, ", ")); err != nil {
-		return fmt.Errorf("cannot write output: %w", err)
-	}
-	return nil
+	return program.Checked(stdout, user, files, err)
 }
 
 // configuration returns the paths of the configuration files.
-func (s *settings) configuration() ([]string, error) {
-	if len(s.files) > 0 {
-		return s.files, nil
-	}
-	return config.Files("broker", config.Folders()...)
-}
+func (s *settings) configuration() ([]string, error) { return program.Configuration("broker", s.files) }
 
 func (s *settings) load() (config.Broker, error) {
 	files, err := s.configuration()
@@ -102,23 +81,11 @@ func (s *settings) load() (config.Broker, error) {
 	return conf, nil
 }
 
-// systemBus is the default address of the system bus (D-Bus specification, "Well-known
-// Message Bus Instances").
-const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
-
-func (s *settings) address() string {
-	if s.bus != "" {
-		return s.bus
-	}
-	if address := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); address != "" {
-		return address
-	}
-	return systemBus
-}
+func (s *settings) address() string { return program.BusAddress(s.bus) }
 
 // brokerOptions converts the configuration to options.
 func brokerOptions(conf *config.Broker) (broker.Options, error) {
-	registry, err := loadRegistry()
+	registry, err := schema.Installed()
 	if err != nil {
 		return broker.Options{}, err
 	}
@@ -145,13 +112,4 @@ func (s *settings) agentUnit(conf *config.Broker) func(context.Context) broker.A
 		unit := agentunit.Ask(ctx, s.address(), agentunit.Systemd)
 		return broker.AgentUnit{State: broker.AgentState(unit.State), Since: unit.Since, Reason: unit.Reason}
 	}
-}
-
-// loadRegistry loads the registry with the files of packages and of the administrator.
-func loadRegistry() (*schema.Registry, error) {
-	files, err := schema.Files("/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d")
-	if err != nil {
-		return nil, err
-	}
-	return schema.Load(files...)
 }

@@ -31,7 +31,7 @@ func listenForCallers(path string, log *slog.Logger) (*callers, error) {
 		return &callers{log: log}, err
 	case l == nil:
 		var group *uint32
-		if group, err = brokerservice.LookUpGroup(); err == nil {
+		if group, err = program.Readers(); err == nil {
 			l, err = varlinkservice.Listen(path, group)
 		}
 	case path != "":

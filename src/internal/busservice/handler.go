@@ -15,6 +15,7 @@ import (
 	"crypto-auditing/src/internal/busservice/access"
 	"crypto-auditing/src/internal/busservice/arguments"
 	"crypto-auditing/src/internal/busservice/marshal"
+	"crypto-auditing/src/internal/busservice/object"
 	"crypto-auditing/src/internal/busservice/transport"
 )
 
@@ -55,64 +56,37 @@ func (c *call) arguments(targets ...any) error {
 	return nil
 }
 
+// Arguments implements object.Call.
+func (c *call) Arguments(targets ...any) error { return c.arguments(targets...) }
+
 // method serves a method; in is the signature of its arguments.
 type method struct {
 	in    string
 	serve func(*call) ([]any, error)
 }
 
-// served reports whether a message is for this service: godbus serves Peer.
-func served(m *dbus.Message) bool {
-	iface, _ := m.Headers[dbus.FieldInterface].Value().(string)
-	return m.Type == dbus.TypeMethodCall && iface != "org.freedesktop.DBus.Peer"
-}
-
 // received is called with every message, in the order of the bus.
 func (s *Service) received(m *dbus.Message) {
-	if served(m) {
+	if object.Served(m) {
 		sender, _ := m.Headers[dbus.FieldSender].Value().(string)
 		s.calls.Received(sender)
 	}
 }
 
-// Service implements the handlers of godbus: every call ends up in serve.
-
-// LookupObject implements dbus.Handler.
-func (s *Service) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return everything{s}, true }
-
-type everything struct{ *Service }
-
-func (e everything) LookupInterface(string) (dbus.Interface, bool) { return e, true }
-func (e everything) LookupMethod(string) (dbus.Method, bool)       { return e, true }
-func (e everything) NumArguments() int                             { return 1 }
-func (e everything) NumReturns() int                               { return 0 }
-func (e everything) ArgumentValue(int) any                         { return nil }
-func (e everything) ReturnValue(int) any                           { return nil }
-
-// DecodeArguments implements dbus.ArgumentDecoder. The service sends the reply
-// itself instead of godbus, so that it learns when the reply has been sent.
-func (e everything) DecodeArguments(_ *dbus.Conn, sender string, m *dbus.Message, _ []any) ([]any, error) {
-	mine := *m
-	m.Flags |= dbus.FlagNoReplyExpected
-	return []any{&mine, sender}, nil
-}
-
-// Call implements dbus.Method.
-func (e everything) Call(args ...any) ([]any, error) {
-	m, sender := args[0].(*dbus.Message), args[1].(string)
-	defer e.calls.Answered(sender)
-	<-e.ready
+// called serves a call from beginning to end.
+func (s *Service) called(m *dbus.Message, sender string) {
+	defer s.calls.Answered(sender)
+	<-s.ready
 	path, _ := m.Headers[dbus.FieldPath].Value().(dbus.ObjectPath)
-	c := &call{ctx: e.conn.Context(), service: e.Service, message: m, sender: sender, path: path}
-	results, err := e.serve(c)
-	e.reply(c, results, err)
+	c := &call{ctx: s.conn.Context(), service: s, message: m, sender: sender, path: path}
+	results, err := s.serve(c)
+	s.reply(c, results, err)
 	if c.known {
-		e.calls.Leave(e.access.Holder(c.who))
+		s.calls.Leave(s.access.Holder(c.who))
 	}
 	for _, f := range c.after {
 		f()
 	}
-	return nil, nil
 }
 
 // enter identifies the caller and waits until the bus has room for the reply,
@@ -158,33 +132,13 @@ func (s *Service) serve(c *call) ([]any, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
-	iface, _ := c.message.Headers[dbus.FieldInterface].Value().(string)
-	name, _ := c.message.Headers[dbus.FieldMember].Value().(string)
-	signature, _ := c.message.Headers[dbus.FieldSignature].Value().(dbus.Signature)
 	o := s.object(c.path)
 	if o == nil {
 		return nil, &transport.Error{Name: transport.UnknownObject, Text: "there is no object " + string(c.path)}
 	}
-	m, ok := method{}, false
-	if iface == "" {
-		// A call without an interface is for the first one that has the method.
-		for _, methods := range o.interfaces {
-			if m, ok = methods[name]; ok {
-				break
-			}
-		}
-	} else {
-		methods, there := o.interfaces[iface]
-		if !there {
-			return nil, &transport.Error{Name: transport.UnknownInterface, Text: "the object has no interface " + iface}
-		}
-		m, ok = methods[name]
-	}
-	if !ok {
-		return nil, &transport.Error{Name: transport.UnknownMethod, Text: "the interface has no method " + name}
-	}
-	if signature.String() != m.in {
-		return nil, arguments.Invalid("the arguments of " + name + " are of the types " + m.in + ", not " + arguments.Clip(signature.String()))
+	m, err := o.interfaces.Find(c.message)
+	if err != nil {
+		return nil, err
 	}
 	if err := arguments.CheckSize(c.message.Body); err != nil {
 		return nil, err
@@ -194,7 +148,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 			return nil, err
 		}
 	}
-	return m.serve(c)
+	return m.Serve(c)
 }
 
 // refuse answers a call whose message was discarded because of its size.

@@ -16,6 +16,7 @@ import (
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/busservice/access"
+	"crypto-auditing/src/internal/busservice/object"
 	"crypto-auditing/src/internal/busservice/transport"
 )
 
@@ -27,29 +28,28 @@ const (
 	brokerInterface       = "org.crypto_auditing.Broker"
 	subscriptionInterface = "org.crypto_auditing.Broker.Subscription"
 
-	introspectable = "org.freedesktop.DBus.Introspectable"
-	properties     = "org.freedesktop.DBus.Properties"
+	properties = object.PropertiesInterface
 )
 
-// object is an object on the bus.
-type object struct {
-	interfaces map[string]map[string]method
+// node is an object on the bus.
+type node struct {
+	interfaces object.Interfaces[*call]
 	// check returns an error if a caller may not use the object; nil allows all.
 	check func(*call) error
 }
 
 // object returns the object at a path, nil if there is none.
-func (s *Service) object(path dbus.ObjectPath) *object {
+func (s *Service) object(path dbus.ObjectPath) *node {
 	switch text := string(path); {
 	case text == brokerPath:
-		return &object{interfaces: s.tables.broker}
+		return &node{interfaces: s.tables.broker}
 	case text == subscriptionsPath, text == "/", strings.HasPrefix(brokerPath, text+"/"):
-		return &object{interfaces: s.tables.node}
+		return &node{interfaces: s.tables.node}
 	case strings.HasPrefix(text, subscriptionsPath+"/"):
 		if s.subscription(path) == nil {
 			return nil
 		}
-		return &object{interfaces: s.tables.subscription, check: ownSubscription}
+		return &node{interfaces: s.tables.subscription, check: ownSubscription}
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func ownSubscription(c *call) error {
 
 // tables hold the methods of each kind of object by interface.
 type tables struct {
-	broker, subscription, node map[string]map[string]method
+	broker, subscription, node object.Interfaces[*call]
 	described                  map[string]introspect.Interface
 }
 
@@ -105,46 +105,34 @@ func newTables() (*tables, error) {
 	for _, i := range node.Interfaces {
 		t.described[i.Name] = i
 	}
-	introspection := map[string]method{"Introspect": {"", (*call).introspect}}
-	t.node = map[string]map[string]method{introspectable: introspection}
-	t.broker = map[string]map[string]method{
-		introspectable:  introspection,
-		properties:      propertyMethods(brokerInterface, brokerProperties()),
-		brokerInterface: brokerMethods(),
+	introspection := map[string]object.Method[*call]{"Introspect": {In: "", Serve: (*call).introspect}}
+	t.node = object.Interfaces[*call]{object.Introspectable: introspection}
+	t.broker = object.Interfaces[*call]{
+		object.Introspectable: introspection,
+		properties:            object.Properties(brokerInterface, brokerProperties()),
+		brokerInterface:       implemented(brokerMethods()),
 	}
-	t.subscription = map[string]map[string]method{
-		introspectable:        introspection,
-		properties:            propertyMethods(subscriptionInterface, subscriptionProperties()),
-		subscriptionInterface: subscriptionMethods(),
+	t.subscription = object.Interfaces[*call]{
+		object.Introspectable: introspection,
+		properties:            object.Properties(subscriptionInterface, subscriptionProperties()),
+		subscriptionInterface: implemented(subscriptionMethods()),
 	}
-	for name, methods := range map[string]map[string]method{
-		brokerInterface: t.broker[brokerInterface], subscriptionInterface: t.subscription[subscriptionInterface],
-	} {
-		if err := t.compare(name, methods); err != nil {
+	for name, interfaces := range map[string]object.Interfaces[*call]{brokerInterface: t.broker, subscriptionInterface: t.subscription} {
+		described := t.described[name]
+		if err := object.Compare(&described, interfaces[name]); err != nil {
 			return nil, err
 		}
 	}
 	return t, nil
 }
 
-// compare returns an error if methods differ from their description.
-func (t *tables) compare(name string, methods map[string]method) error {
-	described := t.described[name]
-	if len(described.Methods) != len(methods) {
-		return fmt.Errorf("cannot serve %s: %d methods are described, %d implemented", name, len(described.Methods), len(methods))
+// implemented converts methods.
+func implemented(methods map[string]method) map[string]object.Method[*call] {
+	all := map[string]object.Method[*call]{}
+	for name, m := range methods {
+		all[name] = object.Method[*call]{In: m.in, Serve: m.serve}
 	}
-	for _, m := range described.Methods {
-		in := ""
-		for _, a := range m.Args {
-			if a.Direction != "out" {
-				in += a.Type
-			}
-		}
-		if implemented, ok := methods[m.Name]; !ok || implemented.in != in {
-			return fmt.Errorf("cannot serve %s: %s(%s) is described, and not implemented", name, m.Name, in)
-		}
-	}
-	return nil
+	return all
 }
 
 // introspect serves Introspect.
@@ -161,7 +149,7 @@ func (c *call) introspect() ([]any, error) {
 		}
 	}
 	if _, ok := o.interfaces[properties]; ok {
-		node.Interfaces = append(node.Interfaces, propertiesDescription())
+		node.Interfaces = append(node.Interfaces, object.PropertiesDescription())
 	}
 	node.Interfaces = append(node.Interfaces, introspect.IntrospectData, introspect.PeerData)
 	for _, child := range s.children(string(c.path), c.who) {
@@ -191,25 +179,4 @@ func (s *Service) children(path string, who access.Caller) []string {
 		return []string{child}
 	}
 	return nil
-}
-
-// propertiesDescription is the description of the standard interface.
-func propertiesDescription() introspect.Interface {
-	return introspect.Interface{
-		Name: properties,
-		Methods: []introspect.Method{
-			{Name: "Get", Args: []introspect.Arg{
-				{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "out"},
-			}},
-			{Name: "GetAll", Args: []introspect.Arg{
-				{Name: "interface", Type: "s", Direction: "in"}, {Name: "properties", Type: "a{sv}", Direction: "out"},
-			}},
-			{Name: "Set", Args: []introspect.Arg{
-				{Name: "interface", Type: "s", Direction: "in"}, {Name: "property", Type: "s", Direction: "in"}, {Name: "value", Type: "v", Direction: "in"},
-			}},
-		},
-		Signals: []introspect.Signal{{Name: "PropertiesChanged", Args: []introspect.Arg{
-			{Name: "interface", Type: "s"}, {Name: "changed", Type: "a{sv}"}, {Name: "invalidated", Type: "as"},
-		}}},
-	}
 }

@@ -3,10 +3,8 @@
 package busservice
 
 import (
-	"github.com/godbus/dbus/v5"
-
 	"crypto-auditing/src/internal/busservice/arguments"
-	"crypto-auditing/src/internal/busservice/transport"
+	"crypto-auditing/src/internal/busservice/object"
 )
 
 // interfaceVersion increases with every addition: 2 added notices, one of which
@@ -14,71 +12,7 @@ import (
 const interfaceVersion = uint32(3)
 
 // property returns the value of a property.
-type property func(*call) (any, error)
-
-// propertyMethods implements the standard interface for the properties of an interface.
-func propertyMethods(iface string, all map[string]property) map[string]method {
-	check := func(name string) error {
-		if name != iface && name != "" {
-			return &transport.Error{Name: transport.UnknownInterface, Text: "there are no properties of the interface " + arguments.Clip(name)}
-		}
-		return nil
-	}
-	get := func(c *call) ([]any, error) {
-		var of, name string
-		if err := c.arguments(&of, &name); err != nil {
-			return nil, err
-		}
-		if err := check(of); err != nil {
-			return nil, err
-		}
-		p := all[name]
-		if p == nil {
-			return nil, &transport.Error{Name: transport.UnknownProperty, Text: "there is no property " + arguments.Clip(name)}
-		}
-		v, err := p(c)
-		if err != nil {
-			return nil, err
-		}
-		return []any{dbus.MakeVariant(v)}, nil
-	}
-	getAll := func(c *call) ([]any, error) {
-		var of string
-		if err := c.arguments(&of); err != nil {
-			return nil, err
-		}
-		values := dictionary{}
-		switch of {
-		case introspectable, properties, "org.freedesktop.DBus.Peer":
-			return []any{values}, nil // interfaces without properties
-		}
-		if err := check(of); err != nil {
-			return nil, err
-		}
-		for name, p := range all {
-			// Properties that are temporarily unavailable are omitted.
-			if v, err := p(c); err == nil {
-				values[name] = dbus.MakeVariant(v)
-			}
-		}
-		return []any{values}, nil
-	}
-	set := func(c *call) ([]any, error) {
-		var of, name string
-		var v dbus.Variant
-		if err := c.arguments(&of, &name, &v); err != nil {
-			return nil, err
-		}
-		if err := check(of); err != nil {
-			return nil, err
-		}
-		if all[name] == nil {
-			return nil, &transport.Error{Name: transport.UnknownProperty, Text: "there is no property " + arguments.Clip(name)}
-		}
-		return nil, &transport.Error{Name: transport.PropertyReadOnly, Text: name + " can only be read"}
-	}
-	return map[string]method{"Get": {"ss", get}, "GetAll": {"s", getAll}, "Set": {"ssv", set}}
-}
+type property = object.Property[*call]
 
 // brokerProperties are the properties of the broker's object.
 func brokerProperties() map[string]property {

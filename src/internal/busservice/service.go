@@ -19,6 +19,7 @@ import (
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/semaphore"
 	"crypto-auditing/src/internal/busservice/access"
+	"crypto-auditing/src/internal/busservice/object"
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/logstore"
 )
@@ -107,7 +108,7 @@ func New(o Options) (*Service, error) {
 	s.following, s.stopFollow = context.WithCancel(s.streaming)
 	s.ended, s.end = context.WithCancel(context.Background())
 	s.socket, s.conn, err = transport.Connect(o.Address, transport.Options{MaxMessage: maxMessage, Refuse: s.refuse},
-		dbus.WithHandler(s), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.received))
+		dbus.WithHandler(object.Handler(s.called)), dbus.WithSignalHandler(departures{s}), dbus.WithIncomingInterceptor(s.received))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
 	}

@@ -72,6 +72,15 @@ func Load(files ...string) (*Registry, error) {
 	return load(more)
 }
 
+// Installed loads the registry with the files of packages and of the administrator.
+func Installed() (*Registry, error) {
+	files, err := Files("/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d")
+	if err != nil {
+		return nil, err
+	}
+	return Load(files...)
+}
+
 // Files returns the files *.toml of directories, sorted by base name. Of files with the same
 // base name, it returns only that of the last directory. A missing directory has no files.
 func Files(directories ...string) ([]string, error) {

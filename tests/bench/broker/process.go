@@ -45,12 +45,12 @@ func (b *bench) begin(name, log string) (*scene, error) {
 	socket := filepath.Join(s.dir, "bus")
 	s.address = "unix:path=" + socket
 	config := filepath.Join(s.dir, "bus.conf")
-	policy := filepath.Join(b.root, "dbus/org.crypto_auditing.Broker.conf")
+	policies := filepath.Join(b.root, "dbus")
 	template, err := os.ReadFile(filepath.Join(b.root, "tests/data/bus.conf.in"))
 	if err != nil {
 		return nil, err
 	}
-	text := strings.NewReplacer("@SOCKET@", socket, "@SERVICES@", s.dir, "@POLICY@", policy).Replace(string(template))
+	text := strings.NewReplacer("@SOCKET@", socket, "@SERVICES@", s.dir, "@POLICIES@", policies).Replace(string(template))
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -17,45 +16,21 @@ import (
 	"crypto-auditing/src/internal/broker/delivery"
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
-	"crypto-auditing/src/internal/busservice/transport"
+	"crypto-auditing/src/internal/busservice/dictionary"
 	"crypto-auditing/src/internal/retention"
 )
 
 // Dictionary is the type a{sv}.
-type Dictionary = map[string]dbus.Variant
+type Dictionary = dictionary.Dictionary
 
 // Get stores a value of a dictionary, which must have the type of target.
-func Get[T any](d Dictionary, key string, target *T) error {
-	v, ok := d[key]
-	if !ok {
-		return nil
-	}
-	value, ok := v.Value().(T)
-	if !ok {
-		return fmt.Errorf("the value of %s is of type %s, not %s", key, v.Signature(), dbus.SignatureOf(*target))
-	}
-	*target = value
-	return nil
-}
+func Get[T any](d Dictionary, key string, target *T) error { return dictionary.Get(d, key, target) }
 
 // Known returns an error for a key that is not listed.
-func Known(d Dictionary, keys ...string) error {
-	for _, key := range slices.Sorted(maps.Keys(d)) {
-		if !slices.Contains(keys, key) {
-			return fmt.Errorf("there is no %s; there are: %s", Clip(key), strings.Join(keys, " "))
-		}
-	}
-	return nil
-}
+func Known(d Dictionary, keys ...string) error { return dictionary.Known(d, keys...) }
 
 // Clip bounds the length of an error text that contains input.
-func Clip(text string) string {
-	const most = 100
-	if len(text) > most {
-		return fmt.Sprintf("%q…", text[:most])
-	}
-	return fmt.Sprintf("%q", text)
-}
+func Clip(text string) string { return dictionary.Clip(text) }
 
 // Names of the keys of a filter.
 const (
@@ -136,7 +111,7 @@ func SubscribeOptions(d Dictionary) (delivery.SubscribeOptions, error) {
 }
 
 // Invalid returns an error for invalid arguments.
-func Invalid(text string) error { return &transport.Error{Name: transport.InvalidArgs, Text: text} }
+func Invalid(text string) error { return dictionary.Invalid(text) }
 
 // duration converts microseconds.
 func duration(us uint64) (time.Duration, error) {

@@ -49,7 +49,7 @@ func Start(t testing.TB, kind Kind) *Bus {
 	socket := filepath.Join(b.Dir, "bus")
 	b.Address = "unix:path=" + socket
 	services := filepath.Join(b.Dir, "services")
-	policy := filepath.Join(Root(t), "dbus", "org.crypto_auditing.Broker.conf")
+	policies := filepath.Join(Root(t), "dbus")
 	file := filepath.Join(b.Dir, "bus.conf")
 	open(t, b.Dir)
 	if err := os.Mkdir(services, 0o755); err != nil {
@@ -59,7 +59,7 @@ func Start(t testing.TB, kind Kind) *Bus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.NewReplacer("@SOCKET@", socket, "@SERVICES@", services, "@POLICY@", policy).Replace(string(config))
+	text := strings.NewReplacer("@SOCKET@", socket, "@SERVICES@", services, "@POLICIES@", policies).Replace(string(config))
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/rounds"
 )
 
 // Watcher determines how far clients have read. Methods may be called
@@ -21,14 +23,14 @@ type Watcher struct {
 	ended context.Context
 	// trip is a round trip from the owner of the name to the bus: afterwards the
 	// bus has accepted all earlier messages.
-	trip *rounds
+	trip *rounds.Rounds
 	// counts reports whether the bus can be asked how much it holds for a client.
 	counts bool
 
 	mu sync.Mutex
 	// pinged are the clients with a pending ping, watched those whose queue in the
 	// bus is polled.
-	pinged  map[pingKey]*rounds
+	pinged  map[pingKey]*rounds.Rounds
 	watched map[string]struct{}
 }
 
@@ -51,10 +53,10 @@ func NewWatcher(ctx context.Context, b *Backlog, owner *dbus.Conn, address strin
 	bus := owner.BusObject()
 	w := &Watcher{
 		backlog: b, pingers: newPingers(ctx, address, log), bus: bus, ended: ctx,
-		trip: &rounds{run: func() error {
+		trip: &rounds.Rounds{Run: func() error {
 			return bus.CallWithContext(ctx, busName+".GetId", 0).Err
 		}},
-		pinged: map[pingKey]*rounds{}, watched: map[string]struct{}{},
+		pinged: map[pingKey]*rounds.Rounds{}, watched: map[string]struct{}{},
 	}
 	_, w.counts = w.queued(owner.Names()[0])
 	b.watch = w.watch
@@ -77,28 +79,28 @@ func (w *Watcher) Sweep() {
 // D-Bus libraries answer pings while they wait for signals. A disconnected client
 // counts as having answered.
 func (w *Watcher) Ping(ctx context.Context, client string, user uint32) error {
-	return w.ask(client, user).wait(ctx)
+	return w.ask(client, user).Wait(ctx)
 }
 
 // ask starts to determine how far a client has read.
-func (w *Watcher) ask(client string, user uint32) *round {
+func (w *Watcher) ask(client string, user uint32) *rounds.Round {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := pingKey{client, user}
 	r := w.pinged[key]
 	if r == nil {
-		r = &rounds{run: func() error { return w.ping(client, user) }}
-		r.idle = func() { w.forget(key, r) }
+		r = &rounds.Rounds{Run: func() error { return w.ping(client, user) }}
+		r.Idle = func() { w.forget(key, r) }
 		w.pinged[key] = r
 	}
-	return r.join()
+	return r.Join()
 }
 
 // forget removes a client without waiters.
-func (w *Watcher) forget(key pingKey, r *rounds) {
+func (w *Watcher) forget(key pingKey, r *rounds.Rounds) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pinged[key] == r && !r.busy() {
+	if w.pinged[key] == r && !r.Busy() {
 		delete(w.pinged, key)
 	}
 }
@@ -106,7 +108,7 @@ func (w *Watcher) forget(key pingKey, r *rounds) {
 // ping pings a client.
 func (w *Watcher) ping(client string, user uint32) error {
 	sent := w.backlog.sentTo(client)
-	if err := w.trip.join().wait(w.ended); err != nil {
+	if err := w.trip.Join().Wait(w.ended); err != nil {
 		return err
 	}
 	if err := w.pingers.ping(client, user); err != nil {
@@ -142,7 +144,7 @@ func (w *Watcher) watch(client string) {
 		return
 	}
 	go func() {
-		_ = w.ask(client, Nobody).wait(w.ended)
+		_ = w.ask(client, Nobody).Wait(w.ended)
 		w.unwatch(client)
 	}()
 }

@@ -9,8 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/user"
-	"strconv"
 
 	"github.com/varlink/go/varlink"
 
@@ -52,24 +50,6 @@ type Options struct {
 	Group *uint32
 	// Version is the version of the broker.
 	Version string
-}
-
-// LookUpGroup looks up the group whose members may call; nil if it does not exist.
-func LookUpGroup() (*uint32, error) {
-	g, err := user.LookupGroup(groupName)
-	var unknown user.UnknownGroupError
-	if errors.As(err, &unknown) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot look up group %s: %w", groupName, err)
-	}
-	id, err := strconv.ParseUint(g.Gid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("cannot look up group %s: %w", groupName, err)
-	}
-	n := uint32(id)
-	return &n, nil
 }
 
 // Rank returns the function that ranks peers, given the group.

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"crypto-auditing/src/internal/config"
+)
+
+// Notify notifies the service manager, if there is one (sd_notify(3)).
+func Notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// Watchdog notifies the watchdog of the service manager while alive returns nil, if the
+// watchdog is enabled (sd_watchdog_enabled(3)). It returns when ctx is done.
+func Watchdog(ctx context.Context, alive func(context.Context) error, log *slog.Logger) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Error("cannot notify the watchdog of the service manager", "error", err)
+	}
+	if err != nil || interval == 0 {
+		return
+	}
+	for ctx.Err() == nil {
+		asking, cancel := context.WithTimeout(ctx, interval/2)
+		if err := alive(asking); err == nil {
+			Notify(daemon.SdNotifyWatchdog)
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+		case <-time.After(interval / 3):
+		}
+	}
+}
+
+// systemBus is the default address of the system bus (D-Bus specification, "Well-known
+// Message Bus Instances").
+const systemBus = "unix:path=/var/run/dbus/system_bus_socket"
+
+// BusAddress returns the address of the bus: the one given, or else that of the system bus.
+func BusAddress(given string) string {
+	if given != "" {
+		return given
+	}
+	if address := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); address != "" {
+		return address
+	}
+	return systemBus
+}
+
+// readersName is the name of the group whose members may read the log.
+const readersName = "crypto-auditing"
+
+// Readers looks up the group whose members may read the log; nil if it does not exist.
+func Readers() (*uint32, error) {
+	g, err := user.LookupGroup(readersName)
+	var unknown user.UnknownGroupError
+	if errors.As(err, &unknown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up group %s: %w", readersName, err)
+	}
+	id, err := strconv.ParseUint(g.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("cannot look up group %s: %w", readersName, err)
+	}
+	n := uint32(id)
+	return &n, nil
+}
+
+// Configuration returns the paths of the configuration files of a program: those that were
+// given, or else the installed ones.
+func Configuration(name string, given []string) ([]string, error) {
+	if len(given) > 0 {
+		return given, nil
+	}
+	return config.Files(name, config.Folders()...)
+}
+
+// Checked prints the result of a check of configuration files as a user: err is the error
+// that was found, if any, and is returned.
+func Checked(stdout io.Writer, user string, files []string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return Permanent(fmt.Errorf("%w (as user %s)", err, user))
+	} else if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		files = []string{"the defaults"}
+	}
+	if _, err := fmt.Fprintf(stdout, "as user %s: the configuration is valid (%s)\n", user, strings.Join(files, ", ")); err != nil {
+		return fmt.Errorf("cannot write output: %w", err)
+	}
+	return nil
+}
