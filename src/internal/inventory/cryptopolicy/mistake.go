@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cryptopolicy
+
+import (
+	"fmt"
+	"strings"
+
+	"crypto-auditing/src/internal/schema"
+)
+
+// Place is a line of a policy file.
+type Place struct {
+	File string
+	Line int
+}
+
+func (p Place) String() string { return fmt.Sprintf("%s:%d", p.File, p.Line) }
+
+// SyntaxError is a mistake in a policy file.
+type SyntaxError struct {
+	Place           Place
+	Problem, Remedy string
+}
+
+func (e *SyntaxError) Error() string { return fmt.Sprintf("%v: %s: %s", e.Place, e.Problem, e.Remedy) }
+
+// Warning is a name in a policy of the distribution that this program does not know. It is ignored:
+// nothing that is recorded has the name.
+type Warning struct {
+	Place   Place
+	Problem string
+}
+
+func (w Warning) String() string { return fmt.Sprintf("%v: %s", w.Place, w.Problem) }
+
+// mistake is a mistake in a text whose place the caller knows.
+type mistake struct {
+	problem, remedy string
+	unknown         bool // a name that a newer release of crypto-policies may know
+}
+
+func (e *mistake) Error() string { return e.problem + ": " + e.remedy }
+
+// unknown returns the mistake that a name is not one of the known ones.
+func unknown(problem, name string, known []string) *mistake {
+	const few = 20
+	remedy := "remove it, unless a newer release of crauctl knows it"
+	if near := schema.Nearest(strings.Trim(name, "*"), known); near != "" {
+		remedy = fmt.Sprintf("did you mean %s?", near)
+	} else if len(known) <= few {
+		remedy = "there are " + strings.Join(known, ", ")
+	}
+	return &mistake{problem, remedy, true}
+}
