@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policycheck
+
+import (
+	"fmt"
+	"strings"
+
+	"crypto-auditing/src/internal/inventory/cryptopolicy"
+)
+
+// Verdict is what a policy means for an operation.
+type Verdict string
+
+// Verdicts. An operation that a policy denies would have to be negotiated otherwise, or fail: policies
+// set defaults, and a peer might have agreed to something else. Policies do not cover all operations:
+// most public-key operations outside of handshakes are not covered.
+const (
+	Allowed     Verdict = "allowed"
+	Denied      Verdict = "denied"
+	Undecidable Verdict = "undecidable"
+	NotCovered  Verdict = "not_covered"
+)
+
+// Finding is a property of the policy that denies an operation, or for which that cannot be decided.
+type Finding struct {
+	Property string `json:"property"`
+	// Value is what was used: in the name of policies, else as it was recorded; empty if it was not.
+	Value string `json:"value,omitempty"`
+	// Scope is the back end for which the policy was evaluated; tls or ssh if that is not known.
+	Scope  string `json:"scope"`
+	Reason string `json:"reason"`
+	// Directive is the left side of the directive that decides, with its place; empty if there is none.
+	Directive string `json:"directive,omitempty"`
+	File      string `json:"file,omitempty"`
+	Line      int    `json:"line,omitempty"`
+}
+
+// Result is the verdict on an operation. Findings are the reasons of Denied and Undecidable.
+type Result struct {
+	Verdict  Verdict
+	Findings []Finding
+}
+
+// judge compares an operation with a policy for one back end.
+type judge struct {
+	policy  *cryptopolicy.Policy
+	backEnd backEnd
+	scoped  *cryptopolicy.Scoped
+
+	denials, doubts []Finding
+	notCovered      bool
+}
+
+func (j *judge) result() Result {
+	switch {
+	case j.notCovered:
+		return Result{Verdict: NotCovered}
+	case len(j.denials) > 0:
+		return Result{Denied, j.denials}
+	case len(j.doubts) > 0:
+		return Result{Undecidable, j.doubts}
+	}
+	return Result{Verdict: Allowed}
+}
+
+func (j *judge) finding(property, value, reason string) Finding {
+	f := Finding{Property: property, Value: value, Scope: j.backEnd.name, Reason: reason}
+	if origin, ok := j.scoped.Origin(property, value); ok {
+		f.Directive, f.File, f.Line = origin.Directive, origin.Place.File, origin.Place.Line
+	}
+	return f
+}
+
+func (j *judge) deny(property, value, reason string) {
+	j.denials = append(j.denials, j.finding(property, value, reason))
+}
+
+func (j *judge) undecidable(property, value, reason string) {
+	j.doubts = append(j.doubts, j.finding(property, value, reason))
+}
+
+// missing adds that a value was not recorded.
+func (j *judge) missing(property, what string) {
+	j.undecidable(property, "", what+" was not recorded")
+}
+
+// leavesOut adds that a back end does not enable what the policy lists.
+func (j *judge) leavesOut(property, value string) {
+	j.undecidable(property, value, fmt.Sprintf("crypto-policies leaves it out of the configuration of %s, even if the policy lists it", j.backEnd.name))
+}
+
+// requires judges a value of a list. recorded is its registered name, for values without a name in
+// policies.
+func (j *judge) requires(property, value, recorded string) {
+	switch {
+	case value == "":
+		j.deny(property, recorded, "policies have no name for it")
+	case !j.scoped.Allows(property, value):
+		j.deny(property, value, "the policy does not list it")
+	}
+}
+
+// signs reports whether the policy lists a signature algorithm.
+func (j *judge) signs(name string) bool {
+	if j.scoped.Allows(cryptopolicy.Sign, name) {
+		return true
+	}
+	// Older releases have one name for both kinds of RSA keys, and none for keys in tokens.
+	if hash, ok := strings.CutPrefix(name, "RSA-PSS-RSAE-"); ok && !j.policy.Names(cryptopolicy.Sign, "RSA-PSS-RSAE-") {
+		return j.scoped.Allows(cryptopolicy.Sign, "RSA-PSS-"+hash)
+	}
+	if plain, ok := strings.CutSuffix(name, "-FIDO"); ok && !j.policy.Names(cryptopolicy.Sign, "EDDSA-ED25519-FIDO") {
+		return j.scoped.Allows(cryptopolicy.Sign, plain)
+	}
+	return false
+}
+
+// size judges the size of a key. bits is 0 if it was not recorded.
+func (j *judge) size(property string, bits int, what string) {
+	smallest := j.scoped.Integer(property)
+	switch {
+	case smallest == 0:
+	case bits == 0:
+		j.missing(property, what)
+	case bits < smallest:
+		j.deny(property, fmt.Sprint(bits), fmt.Sprintf("the policy demands %d bits", smallest))
+	}
+}
