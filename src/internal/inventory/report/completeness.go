@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"crypto-auditing/src/internal/inventory/coverage"
+)
+
+// TimeLayout is the layout of times in sentences, as in other output of crauctl.
+const TimeLayout = "2006-01-02 15:04"
+
+// mostNames is how many programs a sentence lists.
+const mostNames = 8
+
+// completeness adds sentences about what is missing.
+func completeness(c *coverage.Coverage) Coverage {
+	all := Coverage{Coverage: *c, Gaps: []string{}}
+	if c.Empty() {
+		all.Gaps = append(all.Gaps, "Nothing was recorded: all verdicts are unknown.")
+		return all
+	}
+	if len(c.Down) > 0 {
+		all.Gaps = append(all.Gaps, downSentence(c.Down))
+	}
+	if total, reasons := losses(c.Lost); total > 0 {
+		all.Gaps = append(all.Gaps, fmt.Sprintf("%s could not be recorded: %s.", Counted(total, "event"), reasons))
+	}
+	if c.Missing > 0 {
+		all.Gaps = append(all.Gaps, fmt.Sprintf("%s removed or damaged before being counted.", Counted(c.Missing, "entry")))
+	}
+	all.Gapless = len(all.Gaps) == 0
+	return all
+}
+
+func downSentence(down []coverage.Span) string {
+	var sum time.Duration
+	longest := down[0]
+	for _, s := range down {
+		sum += s.To.Sub(s.From)
+		if s.To.Sub(s.From) > longest.To.Sub(longest.From) {
+			longest = s
+		}
+	}
+	text := "No recording for " + duration(sum)
+	if len(down) > 1 {
+		text += fmt.Sprintf(" in %s, the longest", Counted(uint64(len(down)), "time"))
+	}
+	text += fmt.Sprintf(" from %s to %s UTC", longest.From.UTC().Format(TimeLayout), longest.To.UTC().Format(TimeLayout))
+	if longest.Reason != "" {
+		text += " (" + longest.Reason + ")"
+	}
+	return text + "."
+}
+
+// duration returns a duration without parts that are zero.
+func duration(d time.Duration) string {
+	text := d.Round(time.Second).String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
+}
+
+func losses(lost map[string]uint64) (total uint64, reasons string) {
+	var list []string
+	for _, reason := range slices.Sorted(maps.Keys(lost)) {
+		if lost[reason] > 0 {
+			total += lost[reason]
+			list = append(list, reason+" "+Grouped(lost[reason]))
+		}
+	}
+	return total, strings.Join(list, ", ")
+}
+
+// Handshakes sums what is known of the handshakes of all programs.
+func (c *Coverage) Handshakes() (all, keyExchange, authentication uint64) {
+	for i := range c.Programs {
+		p := &c.Programs[i]
+		all, keyExchange, authentication = all+p.Handshakes, keyExchange+p.KeyExchange, authentication+p.Authentication
+	}
+	return all, keyExchange, authentication
+}
+
+// Lines are sentences about the coverage: the gaps first.
+func (c *Coverage) Lines() []string {
+	lines := slices.Clone(c.Gaps)
+	if c.Gapless {
+		lines = append(lines, "Recording had no gap.")
+	}
+	if c.Empty() {
+		return append(lines, c.Unseen...)
+	}
+	if c.Sources == nil {
+		lines = append(lines, "Which sources were on is not known.")
+	} else {
+		lines = append(lines, "Sources that are on: "+strings.Join(c.Sources, ", ")+".")
+	}
+	if len(c.Libraries) > 0 {
+		hit := 0
+		for i := range c.Libraries {
+			if c.Libraries[i].Operations > 0 {
+				hit++
+			}
+		}
+		lines = append(lines, fmt.Sprintf("Libraries: %d known, %d of them with operations.", len(c.Libraries), hit))
+	}
+	if all, keyExchange, authentication := c.Handshakes(); all > 0 {
+		lines = append(lines, fmt.Sprintf("Of %s, the key exchange of %s and a signature of %s are recorded.",
+			Counted(all, "handshake"), share(keyExchange, all), share(authentication, all)))
+	}
+	if n := len(c.Unwatched); n > 0 {
+		names := make([]string, 0, n)
+		for i := range c.Unwatched {
+			names = append(names, c.Unwatched[i].Executable+" ("+c.Unwatched[i].Library+")")
+		}
+		slices.Sort(names)
+		text := "Programs whose libraries are not watched, except for their sockets: "
+		if n > mostNames {
+			names = append(names[:mostNames], "and "+strconv.Itoa(n-mostNames)+" more")
+		}
+		lines = append(lines, text+strings.Join(names, ", ")+".")
+	}
+	return append(lines, c.Unseen...)
+}
+
+// share returns a part of a whole as a number and a percentage.
+func share(part, whole uint64) string {
+	if whole == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%s (%s)", Grouped(part), Percent(part, whole))
+}
+
+// Percent returns a percentage that is 0 or 100 only if it is exactly that.
+func Percent(part, whole uint64) string {
+	switch p := 100 * float64(part) / float64(max(whole, 1)); {
+	case part > 0 && p < 1:
+		return "<1 %"
+	case part < whole && p > 99:
+		return ">99 %"
+	default:
+		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	}
+}
+
+// Counted returns a number with a noun in its right form.
+func Counted(n uint64, noun string) string {
+	if n != 1 {
+		if stem, ok := strings.CutSuffix(noun, "ry"); ok {
+			noun = stem + "rie"
+		}
+		noun += "s"
+	}
+	return Grouped(n) + " " + noun
+}
+
+// Grouped returns a number with its digits in groups of three.
+func Grouped(n uint64) string {
+	digits := strconv.FormatUint(n, 10)
+	for at := len(digits) - 3; at > 0; at -= 3 {
+		digits = digits[:at] + "," + digits[at:]
+	}
+	return digits
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package form_test
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/report"
+	"crypto-auditing/src/internal/inventory/report/form"
+	"crypto-auditing/src/internal/inventory/report/reporttest"
+)
+
+// golden compares a form with a file. UPDATE_GOLDEN=1 writes it anew.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE_GOLDEN") == "1" {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not as before (UPDATE_GOLDEN=1 rewrites it): got\n%s", file, got)
+	}
+}
+
+func TestFormsOfAReport(t *testing.T) {
+	o := reporttest.Options(t)
+	changed := report.Make(reporttest.Sample(), o)
+	before := reporttest.Sample()
+	before.Coverage.To = reporttest.Now().Add(-3 * time.Hour)
+	before.Uses = before.Uses[1:6]
+	baseline := report.Make(before, o)
+	changed.Compare(baseline)
+	anonymous := o
+	anonymous.Anonymous = true
+	for _, f := range form.Forms() {
+		for name, r := range map[string]*report.Report{
+			"report": report.Make(reporttest.Sample(), o), "changes": changed, "empty": report.Make(&observed.Observed{}, o), "anonymous": report.Make(reporttest.Sample(), anonymous),
+		} {
+			t.Run(f.Name+" of "+name, func(t *testing.T) {
+				var out bytes.Buffer
+				if err := form.Write(&out, r, f.Name, form.Style{}); err != nil {
+					t.Fatal(err)
+				}
+				golden(t, name+"."+f.Name, out.Bytes())
+			})
+		}
+	}
+	if err := form.Write(io.Discard, changed, "pdf", form.Style{}); !errors.As(err, new(*form.UnknownFormError)) {
+		t.Errorf("error is %v, want one about the form", err)
+	}
+}
+
+func TestTextHas80ColumnsAndNoControlCharacters(t *testing.T) {
+	for _, profiles := range [][]string{nil, {"all"}} {
+		var out bytes.Buffer
+		r := report.Make(reporttest.Sample(), reporttest.Options(t, profiles...))
+		empty := report.Make(&observed.Observed{}, reporttest.Options(t, profiles...))
+		r.Compare(empty)
+		if err := form.Text(&out, r, form.Style{}); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			line = strings.TrimSuffix(line, "\n")
+			if len([]rune(line)) > 80 && strings.Contains(strings.TrimSpace(line), " ") {
+				t.Errorf("a line has %d columns: %s", len([]rune(line)), line)
+			}
+			if strings.ContainsAny(line, "\x1b\t") || strings.TrimRight(line, " ") != line {
+				t.Errorf("a line has control characters, or blanks at its end: %q", line)
+			}
+		}
+	}
+	var out bytes.Buffer
+	if err := form.Text(&out, report.Make(reporttest.Sample(), reporttest.Options(t)), form.Style{Color: true}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "\x1b[32mready\x1b[0m") || strings.Contains(out.String(), "\x1b[2J") {
+		t.Error("colours are not those of verdicts alone")
+	}
+}
+
+func TestFormsAreWellFormed(t *testing.T) {
+	r := report.Make(reporttest.Sample(), reporttest.Options(t, "all"))
+	write := func(name string) []byte {
+		var out bytes.Buffer
+		if err := form.Write(&out, r, name, form.Style{}); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	var back report.Report
+	if err := json.Unmarshal(write("json"), &back); err != nil || len(back.Uses) != len(r.Uses) {
+		t.Errorf("JSON gives back %d of %d uses (error %v)", len(back.Uses), len(r.Uses), err)
+	}
+	lines, err := csv.NewReader(bytes.NewReader(write("csv"))).ReadAll()
+	if err != nil || len(lines) != len(r.Uses)+1 {
+		t.Errorf("CSV has %d lines (error %v), want %d", len(lines), err, len(r.Uses)+1)
+	}
+	for _, name := range []string{"junit", "html"} {
+		d := xml.NewDecoder(bytes.NewReader(write(name)))
+		d.Strict, d.AutoClose, d.Entity = name == "junit", xml.HTMLAutoClose, xml.HTMLEntity
+		for {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Errorf("%s: %v", name, err)
+				break
+			}
+		}
+	}
+	if page := string(write("html")); strings.Contains(page, "http-equiv") || strings.Contains(page, "<script") || strings.Contains(page, "<link") || strings.Contains(page, "url(") {
+		t.Error("the page needs something else")
+	}
+}
+
+func TestAnAnonymousReportHasNoPrograms(t *testing.T) {
+	o := reporttest.Options(t, "all")
+	o.Anonymous = true
+	for _, f := range form.Forms() {
+		for _, executables := range []bool{false, true} {
+			o.Executables = executables
+			var out bytes.Buffer
+			if err := form.Write(&out, report.Make(reporttest.Sample(), o), f.Name, form.Style{}); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"nginx.service", "erp.service", "user@1000", "libcrypto", "00ff17", "J. Doe", "shop", "java", "ab12cd34", "424242", "10:30", "09:30", ":30:00"} {
+				if strings.Contains(out.String(), name) {
+					t.Errorf("%s has %q", f.Name, name)
+				}
+			}
+			for _, name := range []string{"nginx", "erp-client", "openssl"} {
+				if strings.Contains(out.String(), name) != executables && f.Name != "text" {
+					t.Errorf("%s has %q: %v, want %v", f.Name, name, !executables, executables)
+				}
+			}
+			if !strings.Contains(out.String(), "TLS_AES_128_GCM_SHA256") && f.Name != "junit" {
+				t.Errorf("%s has no statistics", f.Name)
+			}
+		}
+	}
+}

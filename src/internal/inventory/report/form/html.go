@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package form
+
+import (
+	"bufio"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"crypto-auditing/src/internal/inventory/report"
+	"crypto-auditing/src/internal/inventory/rules"
+)
+
+//go:embed report.html.tmpl
+var pageFile string
+
+// page is the template of the HTML form.
+//
+//nolint:gochecknoglobals // constant in all but type, and parsed but once
+var page = sync.OnceValues(func() (*template.Template, error) {
+	return template.New("report").Funcs(template.FuncMap{
+		"at":      func(t time.Time) string { return t.UTC().Format(report.TimeLayout) },
+		"day":     func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+		"axis":    axisTitle,
+		"grouped": report.Grouped,
+		"percent": report.Percent,
+		"join":    func(list []string) string { return strings.Join(list, ", ") },
+		"class":   func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), " ", "-") },
+		"counted": func(n int, noun string) string { return report.Counted(uint64(n), noun) },
+		"chart":   newChart,
+	}).Parse(pageFile)
+})
+
+// HTML writes a report as a page that needs nothing else, on the screen and on paper.
+func HTML(w io.Writer, r *report.Report) error {
+	t, err := page()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	if err := t.Execute(out, htmlPage{r}); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// htmlPage is a report as its template sees it.
+type htmlPage struct{ *report.Report }
+
+// Axes are the axes in the order of verdicts.
+func (p htmlPage) Axes() []rules.Axis { return rules.Axes() }
+
+// UsesByProgram are the uses in groups.
+func (p htmlPage) UsesByProgram() (groups []useGroup) {
+	for i := range p.Uses {
+		u := &p.Uses[i]
+		if n := len(groups); n == 0 || groups[n-1].Label != u.Label() {
+			groups = append(groups, useGroup{Label: u.Label()})
+		}
+		g := &groups[len(groups)-1]
+		g.Uses = append(g.Uses, u)
+	}
+	return groups
+}
+
+type useGroup struct {
+	Label string
+	Uses  []*report.Use
+}
+
+// chart is the post-quantum share by week as bars, in units of an SVG of Width × Height.
+type chart struct {
+	Width, Height int
+	Bars          []bar
+}
+
+type bar struct {
+	X, Width                      int
+	SafeY, SafeHeight             int
+	VulnerableY, VulnerableHeight int
+	UnknownY, UnknownHeight       int
+	Label, Title                  string
+}
+
+func newChart(weeks []report.Week) chart {
+	const (
+		height, barWidth, gap = 120, 22, 6
+		mostWeeks             = 54 // a year on a page
+		labels                = 13
+	)
+	weeks = weeks[max(0, len(weeks)-mostWeeks):]
+	c := chart{Width: max(1, len(weeks)) * (barWidth + gap), Height: height}
+	each := len(weeks)/labels + 1
+	for i := range weeks {
+		w := &weeks[i]
+		total := max(w.Total(), 1)
+		safe, unknown := int(w.Safe*height/total), int(w.Unknown*height/total)
+		vulnerable := height - safe - unknown
+		if w.Total() == 0 {
+			vulnerable = 0
+		}
+		b := bar{
+			X: i * (barWidth + gap), Width: barWidth,
+			SafeY: height - safe, SafeHeight: safe,
+			UnknownY: height - safe - unknown, UnknownHeight: unknown,
+			VulnerableY: height - safe - unknown - vulnerable, VulnerableHeight: vulnerable,
+			Title: fmt.Sprintf("%s: %s of %s post-quantum, %s vulnerable, %s unknown", w.Start.Format(time.DateOnly),
+				report.Grouped(w.Safe), report.Counted(w.Total(), "handshake"), report.Grouped(w.Vulnerable), report.Grouped(w.Unknown)),
+		}
+		if i%each == 0 {
+			b.Label = w.Start.Format("01-02")
+		}
+		c.Bars = append(c.Bars, b)
+	}
+	return c
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"crypto-auditing/src/internal/inventory/coverage"
+	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/row"
+)
+
+// printable returns what was observed with names that can be written anywhere: programs choose some of them,
+// and could control a terminal.
+func printable(o *observed.Observed) *observed.Observed {
+	all := *o
+	all.Uses = slices.Clone(o.Uses)
+	for i := range all.Uses {
+		cleanUse(&all.Uses[i].Use)
+	}
+	c := &all.Coverage
+	c.Libraries = slices.Clone(c.Libraries)
+	for i := range c.Libraries {
+		c.Libraries[i].ID, c.Libraries[i].Name = clean(c.Libraries[i].ID), clean(c.Libraries[i].Name)
+	}
+	c.Programs = slices.Clone(c.Programs)
+	for i := range c.Programs {
+		c.Programs[i].Executable, c.Programs[i].Unit = clean(c.Programs[i].Executable), clean(c.Programs[i].Unit)
+	}
+	c.Unwatched = slices.Clone(c.Unwatched)
+	for i, u := range c.Unwatched {
+		c.Unwatched[i] = coverage.Unwatched{Executable: clean(u.Executable), Library: clean(u.Library)}
+	}
+	c.Unseen = slices.Clone(c.Unseen)
+	for i := range c.Unseen {
+		c.Unseen[i] = clean(c.Unseen[i])
+	}
+	return &all
+}
+
+func cleanUse(u *row.Use) {
+	p := &u.Parameters
+	for _, text := range []*string{
+		&u.Executable, &u.Unit, &u.LibraryID, &u.Library, &u.Source, &u.Operation, &u.Within, &u.Role,
+		&p.Version, &p.Suite, &p.Group, &p.Signature, &p.PeerSignature, &p.Resumed, &p.ExtendedSecret, &p.Transport,
+		&p.Kex, &p.HostKey, &p.ClientKey, &p.CipherOut, &p.CipherIn, &p.MACOut, &p.MACIn,
+		&p.Algorithm, &p.Curve, &p.Hash, &p.Padding,
+	} {
+		*text = clean(*text)
+	}
+}
+
+// clean replaces characters that are not printable.
+func clean(text string) string {
+	if strings.IndexFunc(text, unprintable) < 0 {
+		return text
+	}
+	return strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
