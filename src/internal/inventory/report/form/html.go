@@ -89,11 +89,15 @@ type bar struct {
 
 func newChart(weeks []report.Week) chart {
 	const (
-		height, barWidth, gap = 120, 22, 6
-		mostWeeks             = 54 // a year on a page
-		labels                = 13
+		height, gap = 120, 6
+		mostWeeks   = 54 // a year on a page
+		labels      = 26
 	)
+	barWidth := 36
 	weeks = weeks[max(0, len(weeks)-mostWeeks):]
+	if len(weeks) > labels {
+		barWidth /= 2
+	}
 	c := chart{Width: max(1, len(weeks)) * (barWidth + gap), Height: height}
 	each := len(weeks)/labels + 1
 	for i := range weeks {
