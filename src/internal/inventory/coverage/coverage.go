@@ -42,6 +42,8 @@ type Span struct {
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
 	Reason string    `json:"reason"`
+	// Library is the base name of the library that was not recorded; empty if nothing was.
+	Library string `json:"library,omitempty"`
 }
 
 // Library is a library and the number of operations it reported in the period.

@@ -15,6 +15,8 @@ type Row struct {
 
 	// Count is the number of operations, Failures the number of these that failed.
 	Count, Failures uint64
+	// Relays is the number of the handshakes that the program may only have passed on for others.
+	Relays uint64
 	// First and Last are the times at which the first and the last of them began, rounded to
 	// microseconds.
 	First, Last time.Time
@@ -54,7 +56,8 @@ type Parameters struct {
 	// registry of TLS groups, such as x25519, secp256r1, X25519MLKEM768, ffdhe2048.
 	Group string
 	// Signature is the scheme of the own signature in a TLS handshake, PeerSignature that of the
-	// signature of the peer that was verified, by IANA names such as rsa_pss_rsae_sha256.
+	// signature of the peer that was verified, by IANA names such as rsa_pss_rsae_sha256. A number
+	// without a name is written 0x1234, as of versions, suites and groups.
 	Signature, PeerSignature string
 	// Resumed is yes or no.
 	Resumed string
@@ -80,6 +83,10 @@ type Parameters struct {
 	Algorithm, Curve string
 	Bits             int
 	Hash, Padding    string
+
+	// GroupBits is the size of a finite-field group that has no name: of a key exchange of TLS 1.2,
+	// or one that an SSH server chose.
+	GroupBits int
 }
 
 // Kinds of operations.

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package counting makes rows of the inventory from the entries of a log: it builds the trees of
+// operations, decides which of them are complete by the rule of crauctl query, and counts their
+// parameters under normal names.
+//
+// A handshake counts once, with its parameters. An operation with a key counts once, too, also if it
+// is a part of a handshake, except the parts of a key exchange, for which the group of the handshake
+// stands. A handshake of which only the role was recorded does not count: libraries are entered again
+// for messages after a handshake.
+package counting
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/klauspost/compress/zstd"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/inventory/coverage"
+	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/row"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Options configure a Counter.
+type Options struct {
+	Registry *schema.Registry
+	// Units are the units of rows that were counted before.
+	Units []string
+	// MaxUnits is the number of units that are kept apart; the default is 1,000. Operations of
+	// further ones count for the unit OtherUnits.
+	MaxUnits int
+}
+
+// OtherUnits is the unit of operations of units beyond the limit.
+const OtherUnits = "*"
+
+// Counts are what a Counter has counted since it was last asked.
+type Counts struct {
+	// Rows are rows of hours, in no order.
+	Rows []row.Row
+	// Lost counts lost events by hour and reason, Missing the entries that were removed or
+	// damaged before they were counted, by hour.
+	Lost    []Lost
+	Missing []Lost
+	// Down are the times without recording that the log reports.
+	Down []coverage.Span
+	// Begin and End are the times of the earliest and the latest entry, zero if there was none.
+	Begin, End time.Time
+}
+
+// Lost is a number of events or entries that were lost in an hour. Reason is empty for entries.
+type Lost struct {
+	Hour   time.Time
+	Reason string
+	Number uint64
+}
+
+// Counter counts the operations of a log. Add the entries in the order of the log. It is for use by
+// one goroutine.
+type Counter struct {
+	options Options
+	reader  *reader
+	builder *schema.Builder
+	quiet   quiet
+	units   map[string]bool
+
+	uses    map[row.Use]int
+	byUse   []row.Use
+	rows    map[hourly]*tally
+	spare   []*tally
+	lost    map[Lost]uint64 // Number is 0
+	missing map[int64]uint64
+	down    []coverage.Span
+	begin   int64 // in nanoseconds since the Unix epoch; 0 without entries
+	end     int64
+	count   func(*schema.Span)
+}
+
+// hourly is a use, as an index of byUse, in an hour, in seconds since the Unix epoch.
+type hourly struct {
+	hour int64
+	use  int
+}
+
+// tally are the counts of a row; first and last are in nanoseconds since the Unix epoch.
+type tally struct {
+	count, failures, relays uint64
+	first, last             int64
+}
+
+const hour = int64(time.Hour)
+
+// New returns a Counter.
+func New(o Options) (*Counter, error) {
+	if o.MaxUnits <= 0 {
+		o.MaxUnits = 1000
+	}
+	r, err := newReader(o.Registry)
+	if err != nil {
+		return nil, err
+	}
+	c := &Counter{
+		options: o, reader: r, units: make(map[string]bool),
+		uses: make(map[row.Use]int), rows: make(map[hourly]*tally), lost: make(map[Lost]uint64), missing: make(map[int64]uint64),
+	}
+	for _, unit := range o.Units {
+		c.units[unit] = true
+	}
+	c.count = c.add
+	c.builder = schema.NewBuilder(o.Registry, schema.Options{MaxBytes: maxPending}, c.root)
+	return c, nil
+}
+
+// maxPending limits the memory of incomplete operations, in bytes.
+const maxPending = 48 << 20
+
+// Add counts an entry. boot is the boot time to which its times are relative, in nanoseconds since the
+// Unix epoch. g is not retained.
+func (c *Counter) Add(g *event.Group, boot int64) {
+	at := event.WallTime(boot, g.End)
+	if at > 0 {
+		if c.begin == 0 || at < c.begin {
+			c.begin = at
+		}
+		c.end = max(c.end, at)
+	}
+	c.builder.Add(g, boot)
+	if g.IsMetadata() {
+		c.notice(g, boot)
+		return
+	}
+	if before, ok := c.quiet.see(at); ok {
+		c.builder.Flush(before)
+	}
+}
+
+// notice counts what a metadata group reports.
+func (c *Counter) notice(g *event.Group, boot int64) {
+	if l, ok := g.Loss(); ok {
+		c.lost[Lost{Hour: hourOf(event.WallTime(boot, l.Start)), Reason: text(l.Reason)}] += l.Events
+		return
+	}
+	if u, ok := g.Unrecorded(boot); ok && u.To > u.From {
+		c.down = append(c.down, coverage.Span{
+			From: time.Unix(0, u.From).UTC(), To: time.Unix(0, u.To).UTC(), Reason: text(string(u.Reason)), Library: text(u.Library),
+		})
+	}
+}
+
+// Missing counts entries that cannot be counted because they were removed or are damaged, after
+// those that were added.
+func (c *Counter) Missing(entries uint64) {
+	if entries > 0 {
+		c.missing[c.end-c.end%hour] += entries
+	}
+}
+
+func hourOf(at int64) time.Time { return time.Unix(0, at-at%hour).UTC() }
+
+// root counts a complete tree.
+func (c *Counter) root(root *schema.Span) {
+	c.reader.read(root, c.count)
+	c.builder.Release(root)
+}
+
+// add counts the use that the reader has read of a span.
+func (c *Counter) add(s *schema.Span) {
+	u := &c.reader.use
+	if u.Unit != "" && !c.units[u.Unit] {
+		if len(c.units) < c.options.MaxUnits {
+			c.units[u.Unit] = true
+		} else {
+			u.Unit = OtherUnits
+		}
+	}
+	use, ok := c.uses[*u]
+	if !ok {
+		use = len(c.byUse)
+		c.byUse = append(c.byUse, *u)
+		c.uses[*u] = use
+	}
+	key := hourly{hour: (s.Start - s.Start%hour) / int64(time.Second), use: use}
+	t := c.rows[key]
+	if t == nil {
+		t = c.tally()
+		*t = tally{first: s.Start, last: s.Start}
+		c.rows[key] = t
+	}
+	t.count++
+	if c.reader.failed {
+		t.failures++
+	}
+	if c.reader.relay {
+		t.relays++
+	}
+	t.first, t.last = min(t.first, s.Start), max(t.last, s.Start)
+}
+
+func (c *Counter) tally() *tally {
+	if last := len(c.spare) - 1; last >= 0 {
+		t := c.spare[last]
+		c.spare = c.spare[:last]
+		return t
+	}
+	return new(tally)
+}
+
+// Size returns the number of rows that Take would return.
+func (c *Counter) Size() int { return len(c.rows) }
+
+// Take returns what was counted since the last call, and forgets it.
+func (c *Counter) Take() *Counts {
+	counts := &Counts{Down: c.down}
+	for key, t := range c.rows {
+		counts.Rows = append(counts.Rows, row.Row{
+			Start: time.Unix(key.hour, 0).UTC(), Length: time.Hour, Use: c.byUse[key.use],
+			Count: t.count, Failures: t.failures, Relays: t.relays, First: microseconds(t.first), Last: microseconds(t.last),
+		})
+		if len(c.spare) < maxCached {
+			c.spare = append(c.spare, t)
+		}
+	}
+	for l, n := range c.lost {
+		l.Number = n
+		counts.Lost = append(counts.Lost, l)
+	}
+	for at, n := range c.missing {
+		counts.Missing = append(counts.Missing, Lost{Hour: hourOf(at), Number: n})
+	}
+	if c.begin != 0 {
+		counts.Begin, counts.End = microseconds(c.begin), microseconds(c.end)
+	}
+	clear(c.rows)
+	clear(c.lost)
+	clear(c.missing)
+	c.down, c.begin = nil, 0
+	if len(c.byUse) > maxCached {
+		clear(c.uses)
+		c.byUse = c.byUse[:0]
+	}
+	return counts
+}
+
+// microseconds returns a time in nanoseconds since the Unix epoch, rounded down to microseconds.
+func microseconds(ns int64) time.Time { return time.UnixMicro(ns / int64(time.Microsecond)).UTC() }
+
+// Close completes all operations and counts them.
+func (c *Counter) Close() { c.builder.Close() }
+
+// state is a Counter in its saved form.
+type state struct {
+	_       struct{} `cbor:",toarray"`
+	Version int
+	End     int64
+	Quiet   quiet
+	Builder []byte
+}
+
+const stateVersion = 1
+
+// Save returns the state of the counter except what Take returns: it has the incomplete operations.
+func (c *Counter) Save() ([]byte, error) {
+	s := state{Version: stateVersion, End: c.end, Quiet: c.quiet}
+	var err error
+	if s.Builder, err = c.builder.Save(); err != nil {
+		return nil, err
+	}
+	data, err := cbor.Marshal(&s)
+	if err != nil {
+		return nil, fmt.Errorf("cannot save the state of counting: %w", err)
+	}
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot save the state of counting: %w", err)
+	}
+	return encoder.EncodeAll(data, nil), encoder.Close()
+}
+
+// maxState limits the size of a decompressed state, in bytes.
+const maxState = 512 << 20
+
+// Load makes a new counter continue where another one was saved.
+func (c *Counter) Load(data []byte) error {
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxState))
+	if err != nil {
+		return fmt.Errorf("cannot load the state of counting: %w", err)
+	}
+	defer decoder.Close()
+	if data, err = decoder.DecodeAll(data, nil); err != nil {
+		return fmt.Errorf("cannot load the state of counting: %w", err)
+	}
+	var s state
+	if err := cbor.Unmarshal(data, &s); err != nil {
+		return fmt.Errorf("cannot load the state of counting: %w", err)
+	}
+	if s.Version != stateVersion {
+		return fmt.Errorf("cannot load the state of counting: its form has version %d instead of %d", s.Version, stateVersion)
+	}
+	if err := c.builder.Load(s.Builder); err != nil {
+		return err
+	}
+	c.end, c.quiet = s.End, s.Quiet
+	return nil
+}
+
+// Incomplete returns the rows of the incomplete operations of a saved state, as if they were complete.
+func (c *Counter) Incomplete(saved []byte) ([]row.Row, error) {
+	o := c.options
+	o.Units = slices.Collect(maps.Keys(c.units))
+	other, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := other.Load(saved); err != nil {
+		return nil, err
+	}
+	other.Close()
+	return other.Take().Rows, nil
+}
+
+// Observed returns what the counts have of a period, which ends before until. Zero times stand for no
+// bound.
+func (c *Counts) Observed(since, until time.Time) *observed.Observed {
+	sum := observed.NewSum()
+	for i := range c.Rows {
+		sum.Add(&c.Rows[i])
+	}
+	from, to := c.Begin, c.End
+	if !since.IsZero() && from.Before(since) && !from.IsZero() {
+		from = since
+	}
+	if !until.IsZero() && to.After(until) {
+		to = until
+	}
+	if to.Before(from) {
+		from, to = time.Time{}, time.Time{}
+	}
+	o := sum.Observed(from, to)
+	cover := &o.Coverage
+	overlaps := func(a, b time.Time) bool {
+		return (since.IsZero() || !b.Before(since)) && (until.IsZero() || a.Before(until))
+	}
+	for _, d := range c.Down {
+		if overlaps(d.From, d.To) {
+			cover.Down = append(cover.Down, d)
+		}
+	}
+	slices.SortFunc(cover.Down, func(x, y coverage.Span) int { return x.From.Compare(y.From) })
+	for _, l := range c.Lost {
+		if overlaps(l.Hour, l.Hour.Add(time.Hour-1)) {
+			if cover.Lost == nil {
+				cover.Lost = make(map[string]uint64)
+			}
+			cover.Lost[l.Reason] += l.Number
+		}
+	}
+	for _, l := range c.Missing {
+		if overlaps(l.Hour, l.Hour.Add(time.Hour-1)) {
+			cover.Missing += l.Number
+		}
+	}
+	return o
+}
