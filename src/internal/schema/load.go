@@ -17,6 +17,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"crypto-auditing/src/internal/mistake"
 	"crypto-auditing/src/internal/schema/spelling"
 )
 
@@ -201,10 +202,11 @@ func (l *loader) add(s source) error {
 	var d document
 	decoder := toml.NewDecoder(bytes.NewReader(s.data)).DisallowUnknownFields()
 	if err := decoder.Decode(&d); err != nil {
-		return decodeError(s.name, err)
+		line, problem := mistake.Where(err, "contexts, keys, names and spellings, with the fields that registry.toml describes")
+		return &Error{s.name, line, problem}
 	}
-	lines := linesOf(s.data)
-	at := func(path ...string) place { return place{s.name, lines.of(path...)} }
+	lines := mistake.LinesOf(s.data)
+	at := func(path ...string) place { return place{s.name, lines.Of(path...)} }
 
 	for _, name := range sortedKeys(d.Keys) {
 		k, where := d.Keys[name], at("keys", name)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/mistake"
 )
 
 // Match is a condition KEY=VALUE on elements.
@@ -46,7 +47,7 @@ func (r *Registry) ParseMatch(s string) (Match, error) {
 		problem := fmt.Sprintf("%q is not a number", value)
 		if names := m.key.Names(); len(names) > 0 {
 			problem += " and no name that is known for one"
-			if near := Nearest(value, names); near != "" {
+			if near := mistake.Nearest(value, names); near != "" {
 				problem += fmt.Sprintf("; did you mean %q?", near)
 			}
 		}
@@ -155,41 +156,4 @@ func (p ContextPattern) Matches(r *Registry, name string) bool {
 	}
 	c := r.Context(name)
 	return c != nil && c.Kind == p.name
-}
-
-// Nearest returns the name with the smallest edit distance to text, "" if the distance is
-// large.
-func Nearest(text string, names []string) string {
-	const maxText = 64
-	if len(text) > maxText {
-		return ""
-	}
-	text = strings.ToLower(text)
-	best, bestEdits := "", len(text)/3+1
-	for _, name := range names {
-		if edits := distance(text, strings.ToLower(name)); edits < bestEdits {
-			best, bestEdits = name, edits
-		}
-	}
-	return best
-}
-
-// distance returns the Levenshtein distance of two texts in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

@@ -28,17 +28,18 @@ type savedBuilder struct {
 	Spans []savedSpan
 }
 
-type savedLibrary struct {
-	_    struct{} `cbor:",toarray"`
-	ID   []byte
-	Name string
-}
-
-type savedRoot struct {
-	_    struct{} `cbor:",toarray"`
-	Last int64
-	Size int // number of spans
-}
+type (
+	savedLibrary struct {
+		_    struct{} `cbor:",toarray"`
+		ID   []byte
+		Name string
+	}
+	savedRoot struct {
+		_    struct{} `cbor:",toarray"`
+		Last int64
+		Size int // number of spans
+	}
+)
 
 type savedSpan struct {
 	_                                              struct{} `cbor:",toarray"`
@@ -47,34 +48,19 @@ type savedSpan struct {
 	Name, Origin, Executable, Unit, Source, Joined []byte // they may not be UTF-8
 	Start, End, Last                               int64
 	Order                                          uint64
-	Flags                                          uint8
+	Headless, Cut, Self, Named, Tentative          bool
+	Latest                                         bool // of its id
 	Data                                           []savedDatum
 }
 
 type savedDatum struct {
-	_     struct{} `cbor:",toarray"`
-	Key   []byte
-	Kind  uint8
-	Word  int64
-	Bytes []byte
-	Flags uint8
+	_                     struct{} `cbor:",toarray"`
+	Key                   []byte
+	Kind                  uint8
+	Word                  int64
+	Bytes                 []byte
+	Truncated, Unreadable bool
 }
-
-// Flags of a saved span.
-const (
-	flagHeadless = 1 << iota
-	flagCut
-	flagSelf
-	flagNamed
-	flagTentative
-	flagLatest // it is the latest span of its id
-)
-
-// Flags of a saved datum.
-const (
-	flagTruncated = 1 << iota
-	flagUnreadable
-)
 
 // Save returns the incomplete trees and what else the builder knows, for Load. The builder must not
 // be Ordered.
@@ -101,16 +87,17 @@ func (b *Builder) save(list []savedSpan, s *Span, parent, first int) []savedSpan
 	saved := savedSpan{
 		Parent: parent, Context: s.Context[:], Name: []byte(s.Name), Origin: []byte(s.Origin), Executable: []byte(s.Executable),
 		Unit: []byte(s.Unit), Source: []byte(s.Source), Joined: []byte(s.Joined), Start: s.Start, End: s.End, Last: s.Last, Order: s.order,
+		Headless: s.Headless, Cut: s.Cut, Self: s.self, Named: s.named, Tentative: s.tentative, Latest: b.latest.get(&s.Context) == s,
 	}
-	saved.Flags = bit(s.Headless, flagHeadless) | bit(s.Cut, flagCut) | bit(s.self, flagSelf) | bit(s.named, flagNamed) |
-		bit(s.tentative, flagTentative) | bit(b.latest.get(&s.Context) == s, flagLatest)
 	if len(s.Data) > 0 {
 		saved.Data = make([]savedDatum, len(s.Data))
 	}
 	for i := range s.Data {
 		d := &s.Data[i]
-		saved.Data[i] = savedDatum{Key: []byte(d.Key), Kind: uint8(d.Value.Kind), Word: d.Value.Word, Bytes: d.Value.Bytes}
-		saved.Data[i].Flags = bit(d.Value.Truncated, flagTruncated) | bit(d.Value.Unreadable, flagUnreadable)
+		v := &d.Value
+		saved.Data[i] = savedDatum{
+			Key: []byte(d.Key), Kind: uint8(v.Kind), Word: v.Word, Bytes: v.Bytes, Truncated: v.Truncated, Unreadable: v.Unreadable,
+		}
 	}
 	list = append(list, saved)
 	for _, inner := range s.Spans {
@@ -119,14 +106,6 @@ func (b *Builder) save(list []savedSpan, s *Span, parent, first int) []savedSpan
 		}
 	}
 	return list
-}
-
-// bit returns a flag if it is set.
-func bit(set bool, flag uint8) uint8 {
-	if set {
-		return flag
-	}
-	return 0
 }
 
 // Load makes an empty builder continue where another one was saved.
@@ -183,22 +162,20 @@ func (b *Builder) load(saved []savedSpan, last int64) (*tree, error) {
 		s.Context, s.Start, s.End, s.Last, s.order = event.ContextID(from.Context), from.Start, from.End, from.Last, from.Order
 		s.Name, s.Origin, s.Executable = b.word(from.Name), b.word(from.Origin), b.word(from.Executable)
 		s.Unit, s.Source, s.Joined = b.word(from.Unit), b.word(from.Source), b.word(from.Joined)
-		has := func(flag uint8) bool { return from.Flags&flag != 0 }
-		s.Headless, s.Cut = has(flagHeadless), has(flagCut)
-		s.self, s.named, s.tentative = has(flagSelf), has(flagNamed), has(flagTentative)
+		s.Headless, s.Cut, s.self, s.named, s.tentative = from.Headless, from.Cut, from.Self, from.Named, from.Tentative
 		if s.named {
 			s.context = b.registry.Context(s.Name)
 		}
 		for j := range from.Data {
 			d := &from.Data[j]
 			s.set(b.word(d.Key), &event.Value{
-				Kind: event.ValueKind(d.Kind), Word: d.Word, Bytes: d.Bytes, Truncated: d.Flags&flagTruncated != 0, Unreadable: d.Flags&flagUnreadable != 0,
+				Kind: event.ValueKind(d.Kind), Word: d.Word, Bytes: d.Bytes, Truncated: d.Truncated, Unreadable: d.Unreadable,
 			})
 		}
 		if i > 0 {
 			s.attach(spans[from.Parent])
 		}
-		if has(flagLatest) {
+		if from.Latest {
 			b.latest.set(s)
 		}
 		t.bytes += s.size()

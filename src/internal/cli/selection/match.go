@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"crypto-auditing/src/internal/mistake"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -82,7 +83,7 @@ func (m *match) in(r *schema.Registry, root *schema.Span) bool {
 // warning returns the warning for a name that is not in the registry.
 func warning(what, name string, known []string) string {
 	text := fmt.Sprintf("no %s %q is known", what, name)
-	if near := schema.Nearest(name, known); near != "" {
+	if near := mistake.Nearest(name, known); near != "" {
 		text += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return text

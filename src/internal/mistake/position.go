@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package schema
+package mistake
 
 import (
 	"errors"
@@ -8,34 +8,34 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
-
-	"crypto-auditing/src/internal/mistake"
 )
 
-// decodeError converts an error of the TOML decoder to one with a line.
-func decodeError(file string, err error) error {
+// Where returns the line of an error of the TOML decoder, 0 if it has none, and a description.
+// expected describes the entries that a file may have.
+func Where(err error, expected string) (line int, problem string) {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		first := &strict.Errors[0]
-		line, _ := first.Position()
-		return &Error{file, line, "unknown entry " + strings.Join(first.Key(), ".") + ": expected contexts, keys, names and spellings, with the fields that registry.toml describes"}
+		line, _ = first.Position()
+		return line, "unknown entry " + strings.Join(first.Key(), ".") + ": expected " + expected
 	}
 	var decode *toml.DecodeError
 	if errors.As(err, &decode) {
-		line, _ := decode.Position()
-		return &Error{file, line, mistake.Describe(decode)}
+		line, _ = decode.Position()
+		return line, Describe(decode)
 	}
-	return &Error{file, 0, strings.TrimPrefix(err.Error(), "toml: ")}
+	return 0, strings.TrimPrefix(err.Error(), "toml: ")
 }
 
-// lines maps the path of an entry to its first line.
-type lines map[string]int
+// Lines maps the path of an entry to its first line.
+type Lines map[string]int
 
-func (l lines) of(path ...string) int { return l[strings.Join(path, "\x00")] }
+// Of returns the line of an entry, 0 if there is none.
+func (l Lines) Of(path ...string) int { return l[strings.Join(path, "\x00")] }
 
-// linesOf returns the lines of all entries of a file that was decoded without error.
-func linesOf(data []byte) lines {
-	l := make(lines)
+// LinesOf returns the lines of all entries of a file that was decoded without error.
+func LinesOf(data []byte) Lines {
+	l := make(Lines)
 	var p unstable.Parser
 	p.Reset(data)
 	var table []string
@@ -51,7 +51,7 @@ func linesOf(data []byte) lines {
 	return l
 }
 
-func (l lines) keyValue(p *unstable.Parser, table []string, node *unstable.Node) {
+func (l Lines) keyValue(p *unstable.Parser, table []string, node *unstable.Node) {
 	path := l.add(p, table, node)
 	if value := node.Value(); value.Kind == unstable.InlineTable {
 		for children := value.Children(); children.Next(); {
@@ -62,7 +62,7 @@ func (l lines) keyValue(p *unstable.Parser, table []string, node *unstable.Node)
 
 // add records the line of the key of a node and of the tables in that key, and returns the
 // path.
-func (l lines) add(p *unstable.Parser, table []string, node *unstable.Node) []string {
+func (l Lines) add(p *unstable.Parser, table []string, node *unstable.Node) []string {
 	path := append([]string(nil), table...)
 	for key := node.Key(); key.Next(); {
 		part := key.Node()
