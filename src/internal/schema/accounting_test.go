@@ -43,8 +43,8 @@ func TestNothingIsLeftWhenAllIsGivenOut(t *testing.T) {
 			}
 		}
 		b.Close()
-		if b.bytes != 0 || b.latest.used != 0 || b.opened.count != 0 || b.active.count != 0 {
-			t.Fatalf("seed %d: %d bytes, %d ids, %d trees are left", seed, b.bytes, b.latest.used, b.opened.count)
+		if b.bytes != 0 || b.latest.Len() != 0 || b.opened.count != 0 || b.active.count != 0 {
+			t.Fatalf("seed %d: %d bytes, %d ids, %d trees are left", seed, b.bytes, b.latest.Len(), b.opened.count)
 		}
 	}
 }

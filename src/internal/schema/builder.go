@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema/idtable"
 )
 
 // MaxDepth is the maximum depth of a tree. A deeper span becomes a sibling of its parent.
@@ -39,7 +40,7 @@ type Builder struct {
 	options  Options
 	emit     func(*Span)
 
-	latest contexts
+	latest idtable.Table[Span] // spans by their ids
 	// opened has all trees, including complete ones that wait for older ones; active has the
 	// incomplete ones in the order of their last events.
 	opened opened
@@ -77,7 +78,7 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 	}
 	return &Builder{
 		registry: r, options: options, emit: emit,
-		latest: newContexts(),
+		latest: idtable.New[Span](),
 		words:  make(map[string]string), libraries: make(map[string]string),
 	}
 }
@@ -95,7 +96,7 @@ func (b *Builder) Add(g *event.Group, boot int64) *Span {
 	}
 	b.makeRoom()
 	start, end := event.WallTime(boot, g.Start), event.WallTime(boot, g.End)
-	latest := b.latest.get(&g.Context)
+	latest := b.latest.Get(&g.Context)
 	var first *Span
 	for i := range g.Events {
 		var s *Span
@@ -153,7 +154,7 @@ func (b *Builder) span(g *event.Group, origin, executable []byte, start, end int
 	s.Context, s.Start, s.End, s.order = g.Context, start, end, b.order
 	s.Origin, s.Executable = b.field(fieldOrigin, origin), b.field(fieldExecutable, executable)
 	s.Unit, s.Source = b.field(fieldUnit, g.Unit), b.field(fieldSource, g.Source)
-	b.latest.set(s)
+	b.latest.Set(&s.Context, s)
 	return s
 }
 
@@ -186,7 +187,7 @@ func (b *Builder) open(g *event.Group, e *event.Event, latest *Span, start, end 
 	}
 	parent := latest
 	if !self {
-		parent = b.latest.get(&e.Parent)
+		parent = b.latest.Get(&e.Parent)
 	}
 	s := b.span(g, e.Origin, executable, start, end)
 	s.self = self
@@ -445,7 +446,7 @@ func (b *Builder) finish(t *tree) {
 
 // forget removes the spans of a tree from the latest ones of their ids.
 func (b *Builder) forget(s *Span) {
-	b.latest.remove(s)
+	b.latest.Remove(&s.Context, s)
 	for _, inner := range s.Spans {
 		if inner != nil {
 			b.forget(inner)

@@ -112,29 +112,3 @@ func TestLittleIsKeptOfALargeTree(t *testing.T) {
 		}
 	}
 }
-
-func TestContextsFindWhatAMapFinds(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	c := newContexts()
-	want := make(map[event.ContextID]*Span)
-	for range 300_000 {
-		// Ids that are near each other, as those of a log that is not encrypted.
-		id := event.ContextID{byte(r.IntN(256)), 8: byte(r.IntN(20))}
-		switch r.IntN(5) {
-		case 0, 1:
-			s := &Span{Context: id}
-			c.set(s)
-			want[id] = s
-		case 2:
-			if s := want[id]; s != nil {
-				c.remove(s)
-				delete(want, id)
-			}
-		case 3:
-			c.remove(&Span{Context: id}) // not the latest
-		}
-		if got := c.get(&id); got != want[id] || c.used != len(want) {
-			t.Fatalf("got %p of %d, want %p of %d", got, c.used, want[id], len(want))
-		}
-	}
-}

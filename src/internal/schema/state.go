@@ -87,7 +87,7 @@ func (b *Builder) save(list []savedSpan, s *Span, parent, first int) []savedSpan
 	saved := savedSpan{
 		Parent: parent, Context: s.Context[:], Name: []byte(s.Name), Origin: []byte(s.Origin), Executable: []byte(s.Executable),
 		Unit: []byte(s.Unit), Source: []byte(s.Source), Joined: []byte(s.Joined), Start: s.Start, End: s.End, Last: s.Last, Order: s.order,
-		Headless: s.Headless, Cut: s.Cut, Self: s.self, Named: s.named, Tentative: s.tentative, Latest: b.latest.get(&s.Context) == s,
+		Headless: s.Headless, Cut: s.Cut, Self: s.self, Named: s.named, Tentative: s.tentative, Latest: b.latest.Get(&s.Context) == s,
 	}
 	if len(s.Data) > 0 {
 		saved.Data = make([]savedDatum, len(s.Data))
@@ -176,7 +176,7 @@ func (b *Builder) load(saved []savedSpan, last int64) (*tree, error) {
 			s.attach(spans[from.Parent])
 		}
 		if from.Latest {
-			b.latest.set(s)
+			b.latest.Set(&s.Context, s)
 		}
 		t.bytes += s.size()
 	}
