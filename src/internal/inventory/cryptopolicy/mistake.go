@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"crypto-auditing/src/internal/schema"
+	meant "crypto-auditing/src/internal/mistake"
 )
 
 // Place is a line of a policy file.
@@ -46,7 +46,7 @@ func (e *mistake) Error() string { return e.problem + ": " + e.remedy }
 func unknown(problem, name string, known []string) *mistake {
 	const few = 20
 	remedy := "remove it, unless a newer release of crauctl knows it"
-	if near := schema.Nearest(strings.Trim(name, "*"), known); near != "" {
+	if near := meant.Nearest(strings.Trim(name, "*"), known); near != "" {
 		remedy = fmt.Sprintf("did you mean %s?", near)
 	} else if len(known) <= few {
 		remedy = "there are " + strings.Join(known, ", ")
