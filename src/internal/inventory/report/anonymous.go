@@ -54,7 +54,7 @@ func anonymous(o *observed.Observed, executables bool) *observed.Observed {
 	}
 	slices.SortFunc(all.Uses, func(x, y row.Row) int {
 		return cmp.Or(cmp.Compare(x.Executable, y.Executable), cmp.Compare(x.Operation, y.Operation), cmp.Compare(y.Count, x.Count),
-			cmp.Compare(parametersText(parameters(&x.Parameters)), parametersText(parameters(&y.Parameters))),
+			cmp.Compare(Describe(&x.Parameters), Describe(&y.Parameters)),
 			cmp.Compare(x.Source, y.Source), cmp.Compare(x.Within, y.Within), cmp.Compare(x.Role, y.Role))
 	})
 	return all

@@ -115,7 +115,7 @@ func (r *Report) gapsSince(since time.Time) (gaps []string) {
 	// Times without recording before the baseline ended are none since.
 	later := r.Coverage.Coverage
 	later.Down = slices.DeleteFunc(slices.Clone(later.Down), func(s coverage.Span) bool { return !s.To.After(since) })
-	return append(gaps, completeness(&later).Gaps...)
+	return append(gaps, Completeness(&later).Gaps...)
 }
 
 // findingKey identifies a finding of a program.

@@ -19,8 +19,8 @@ const TimeLayout = "2006-01-02 15:04"
 // mostNames is how many programs a sentence lists.
 const mostNames = 8
 
-// completeness adds sentences about what is missing.
-func completeness(c *coverage.Coverage) Coverage {
+// Completeness adds sentences about what is missing.
+func Completeness(c *coverage.Coverage) Coverage {
 	all := Coverage{Coverage: *c, Gaps: []string{}}
 	if c.Empty() {
 		all.Gaps = append(all.Gaps, "Nothing was recorded: all verdicts are unknown.")

@@ -36,14 +36,14 @@ func Make(o *observed.Observed, options Options) *Report {
 	if options.Anonymous {
 		o, options.Rules, options.Now = anonymous(o, options.Executables), impersonal(options.Rules), hour(options.Now)
 	}
-	o = printable(o)
+	o = Printable(o)
 	m := maker{
 		options: options, programs: make(map[program]*Program), findings: make(map[string]*finding),
 		decided: make(map[row.Use]decision), accepted: make(map[rules.Exception]uint64),
 		report: &Report{
 			Schema: Schema, Tool: options.Tool, Created: options.Now.UTC().Truncate(time.Second), Profiles: options.Profiles, Policy: options.Policy, Anonymous: options.Anonymous,
 			From: o.Coverage.From.UTC(), To: o.Coverage.To.UTC(),
-			Coverage: completeness(&o.Coverage), Programs: []Program{}, Uses: make([]Use, 0, len(o.Uses)), Weeks: []Week{}, Findings: []Finding{},
+			Coverage: Completeness(&o.Coverage), Programs: []Program{}, Uses: make([]Use, 0, len(o.Uses)), Weeks: []Week{}, Findings: []Finding{},
 		},
 	}
 	for i := range o.Uses {

@@ -38,6 +38,9 @@ func parameters(p *row.Parameters) map[string]string {
 	return all
 }
 
+// Describe returns the recorded parameters in a line.
+func Describe(p *row.Parameters) string { return parametersText(parameters(p)) }
+
 // parametersText returns parameters in a line, in which names stand only where the value alone would not
 // be understood.
 func parametersText(all map[string]string) string {

@@ -12,9 +12,9 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// printable returns what was observed with names that can be written anywhere: programs choose some of them,
+// Printable returns what was observed with names that can be written anywhere: programs choose some of them,
 // and could control a terminal.
-func printable(o *observed.Observed) *observed.Observed {
+func Printable(o *observed.Observed) *observed.Observed {
 	all := *o
 	all.Uses = slices.Clone(o.Uses)
 	for i := range all.Uses {
