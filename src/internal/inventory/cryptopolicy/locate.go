@@ -12,7 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	meant "crypto-auditing/src/internal/mistake"
+	"crypto-auditing/src/internal/mistake"
 )
 
 // Directory holds policies (*.pol) and, in its directory modules, modules (*.pmod).
@@ -219,7 +219,7 @@ func notFound(name string, module bool, directories []Directory) error {
 	for _, d := range directories {
 		searched = append(searched, d.Path)
 	}
-	switch near := meant.Nearest(name, names); {
+	switch near := mistake.Nearest(name, names); {
 	case near != "":
 		e.Remedy = fmt.Sprintf("did you mean %s?", near)
 	case len(names) > 0:

@@ -78,14 +78,14 @@ func (p *parser) parse(text string) ([]directive, error) {
 }
 
 // report records a mistake. It returns false if the mistake is an error.
-func (p *parser) report(line int, err *mistake) bool {
+func (p *parser) report(line int, err *problem) bool {
 	place := Place{p.file, line}
 	if p.lenient && err.unknown {
-		p.warnings = append(p.warnings, Warning{place, err.problem})
+		p.warnings = append(p.warnings, Warning{place, err.text})
 		return true
 	}
 	if len(p.problems) < maxProblems {
-		p.problems = append(p.problems, &SyntaxError{place, err.problem, err.remedy})
+		p.problems = append(p.problems, &SyntaxError{place, err.text, err.remedy})
 	}
 	return false
 }
@@ -136,22 +136,22 @@ func (p *parser) statement(text string, first int, begins []int) (s statement, o
 	}
 	left, right, found := strings.Cut(text, "=")
 	if !found {
-		p.report(s.line, &mistake{fmt.Sprintf("%q assigns nothing", strings.TrimFunc(text, isSpace)), `write PROPERTY = VALUE, or begin a comment with "#"`, false})
+		p.report(s.line, &problem{fmt.Sprintf("%q assigns nothing", strings.TrimFunc(text, isSpace)), `write PROPERTY = VALUE, or begin a comment with "#"`, false})
 		return s, false
 	}
 	if strings.Contains(right, "=") {
-		p.report(s.line, &mistake{fmt.Sprintf("more than one %q", "="), "write one assignment in a line", false})
+		p.report(s.line, &problem{fmt.Sprintf("more than one %q", "="), "write one assignment in a line", false})
 		return s, false
 	}
 	left = strings.TrimFunc(left, isSpace)
 	if left == "" {
-		p.report(s.line, &mistake{fmt.Sprintf("no property before %q", "="), "write PROPERTY = VALUE", false})
+		p.report(s.line, &problem{fmt.Sprintf("no property before %q", "="), "write PROPERTY = VALUE", false})
 		return s, false
 	}
 	var scoped bool
 	s.property, s.scope, scoped = strings.Cut(left, "@")
 	if scoped && s.scope == "" {
-		p.report(s.line, &mistake{`no scope after "@"`, "remove it, or name a scope", false})
+		p.report(s.line, &problem{`no scope after "@"`, "remove it, or name a scope", false})
 		return s, false
 	}
 	offset := len(text) - len(right)
@@ -292,7 +292,7 @@ func (p *parser) integer(s statement, d directive) []directive {
 			return []directive{d}
 		}
 	}
-	p.report(s.line, &mistake{fmt.Sprintf("the value of %q is not an integer", s.property), "write a number, such as 2048", false})
+	p.report(s.line, &problem{fmt.Sprintf("the value of %q is not an integer", s.property), "write a number, such as 2048", false})
 	return nil
 }
 
@@ -302,7 +302,7 @@ func (p *parser) enum(s statement, d directive, values []string) []directive {
 		d.value = s.words[0].text
 		return []directive{d}
 	}
-	p.report(s.line, &mistake{fmt.Sprintf("bad value of %q", s.property), "there are " + strings.Join(values, ", "), false})
+	p.report(s.line, &problem{fmt.Sprintf("bad value of %q", s.property), "there are " + strings.Join(values, ", "), false})
 	return nil
 }
 
@@ -310,7 +310,7 @@ func (p *parser) enum(s statement, d directive, values []string) []directive {
 func (p *parser) list(s statement, d directive, names []string) []directive {
 	if len(s.words) == 1 {
 		if _, err := strconv.ParseUint(s.words[0].text, 10, 64); err == nil {
-			p.report(s.line, &mistake{fmt.Sprintf("the value of %q is an integer", s.property), "list algorithms", false})
+			p.report(s.line, &problem{fmt.Sprintf("the value of %q is an integer", s.property), "list algorithms", false})
 			return nil
 		}
 	}
@@ -321,7 +321,7 @@ func (p *parser) list(s statement, d directive, names []string) []directive {
 		}
 	}
 	if differences != 0 && differences != len(s.words) {
-		p.report(s.line, &mistake{fmt.Sprintf("%q both sets and changes the list", s.property), "write +NAME, NAME+ and -NAME in an assignment without plain names", false})
+		p.report(s.line, &problem{fmt.Sprintf("%q both sets and changes the list", s.property), "write +NAME, NAME+ and -NAME in an assignment without plain names", false})
 		return nil
 	}
 	var directives []directive

@@ -18,7 +18,7 @@ type selector struct {
 
 // newSelector parses a selector: a scope, {scope,…}, either after !; scopes may be globs, and case
 // is ignored.
-func newSelector(text string, scopes []string) (selector, *mistake) {
+func newSelector(text string, scopes []string) (selector, *problem) {
 	s := selector{text: text}
 	pattern, negated := strings.CutPrefix(strings.ToLower(text), "!")
 	s.negated = negated
@@ -27,19 +27,19 @@ func newSelector(text string, scopes []string) (selector, *mistake) {
 	}
 	for _, c := range pattern {
 		if !unicode.IsLetter(c) && !unicode.IsNumber(c) && !strings.ContainsRune("{,}*_-", c) {
-			return s, &mistake{fmt.Sprintf("bad character %q in the scope %q", c, text), "write a scope, {scope,scope} or !scope", false}
+			return s, &problem{fmt.Sprintf("bad character %q in the scope %q", c, text), "write a scope, {scope,scope} or !scope", false}
 		}
 	}
 	inner, opened := strings.CutPrefix(pattern, "{")
 	inner, closed := strings.CutSuffix(inner, "}")
 	if opened != closed || strings.ContainsAny(inner, "{}") || !opened && strings.Contains(inner, ",") {
-		return s, &mistake{fmt.Sprintf("bad scopes %q", text), "write several scopes as {scope,scope}", false}
+		return s, &problem{fmt.Sprintf("bad scopes %q", text), "write several scopes as {scope,scope}", false}
 	}
 	s.globs = strings.Split(inner, ",")
 	for _, g := range s.globs {
 		switch {
 		case g == "":
-			return s, &mistake{fmt.Sprintf("an empty scope in %q", text), "remove it, or name a scope", false}
+			return s, &problem{fmt.Sprintf("an empty scope in %q", text), "remove it, or name a scope", false}
 		case len(glob(g, scopes)) > 0:
 		case strings.Contains(g, "*"):
 			return s, unknown(fmt.Sprintf("no scope matches %q", g), g, scopes)

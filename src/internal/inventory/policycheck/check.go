@@ -13,6 +13,7 @@ import (
 	"crypto-auditing/src/internal/inventory/coverage"
 	"crypto-auditing/src/internal/inventory/cryptopolicy"
 	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/report"
 	"crypto-auditing/src/internal/inventory/row"
 )
 
@@ -166,7 +167,7 @@ func (p *Program) add(u *row.Row, result Result) {
 	}
 	p.Uses = append(p.Uses, Use{
 		Verdict: result.Verdict, Operation: u.Operation, Within: u.Within, Role: u.Role, Library: u.Library, Source: u.Source,
-		Parameters: describe(&u.Use), Operations: u.Count, FirstSeen: u.First, LastSeen: u.Last, Findings: result.Findings,
+		Parameters: report.Describe(&u.Parameters), Operations: u.Count, FirstSeen: u.First, LastSeen: u.Last, Findings: result.Findings,
 	})
 }
 
@@ -225,22 +226,4 @@ func merge(results []Result, backEnds []backEnd) Result {
 	f.Reason = "the library is not known, and back ends differ: " + strings.ReplaceAll(strings.Join(differing, ", "), "_", " ") +
 		", " + strings.ReplaceAll(string(first.Verdict), "_", " ") + " with others"
 	return Result{Undecidable, []Finding{f}}
-}
-
-// describe returns the recorded parameters as text.
-func describe(use *row.Use) string {
-	p := &use.Parameters
-	var words []string
-	for _, word := range []string{
-		p.Version, p.Suite, p.Group, p.PeerSignature, p.Signature, p.Kex, p.HostKey, p.CipherOut, p.MACOut, p.CipherIn, p.MACIn,
-		p.ClientKey, p.Algorithm, p.Curve, size(p.Bits), p.Hash, p.Padding,
-	} {
-		if word != "" && !slices.Contains(words, word) {
-			words = append(words, word)
-		}
-	}
-	if p.Resumed == "yes" {
-		words = append(words, "resumed")
-	}
-	return strings.Join(words, " ")
 }

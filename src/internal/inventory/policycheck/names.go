@@ -191,11 +191,3 @@ func cutCipher(algorithms string) (cipher, hash string) {
 	}
 	return strings.ReplaceAll(cipher, "_", "-"), hash
 }
-
-// size returns a number of bits as text, empty if it is not known.
-func size(bits int) string {
-	if bits == 0 {
-		return ""
-	}
-	return strconv.Itoa(bits) + "-bit"
-}

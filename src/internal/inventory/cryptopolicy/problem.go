@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	meant "crypto-auditing/src/internal/mistake"
+	"crypto-auditing/src/internal/mistake"
 )
 
 // Place is a line of a policy file.
@@ -34,22 +34,22 @@ type Warning struct {
 
 func (w Warning) String() string { return fmt.Sprintf("%v: %s", w.Place, w.Problem) }
 
-// mistake is a mistake in a text whose place the caller knows.
-type mistake struct {
-	problem, remedy string
-	unknown         bool // a name that a newer release of crypto-policies may know
+// problem is a mistake in a text whose place the caller knows.
+type problem struct {
+	text, remedy string
+	unknown      bool // a name that a newer release of crypto-policies may know
 }
 
-func (e *mistake) Error() string { return e.problem + ": " + e.remedy }
+func (e *problem) Error() string { return e.text + ": " + e.remedy }
 
 // unknown returns the mistake that a name is not one of the known ones.
-func unknown(problem, name string, known []string) *mistake {
+func unknown(text, name string, known []string) *problem {
 	const few = 20
 	remedy := "remove it, unless a newer release of crauctl knows it"
-	if near := meant.Nearest(strings.Trim(name, "*"), known); near != "" {
+	if near := mistake.Nearest(strings.Trim(name, "*"), known); near != "" {
 		remedy = fmt.Sprintf("did you mean %s?", near)
 	} else if len(known) <= few {
 		remedy = "there are " + strings.Join(known, ", ")
 	}
-	return &mistake{problem, remedy, true}
+	return &problem{text, remedy, true}
 }
