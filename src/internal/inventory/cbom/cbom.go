@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cbom writes what programs used as a cryptography bill of materials of CycloneDX
+// (https://cyclonedx.org/docs/1.7/json/). The same observations always give the same bytes.
+package cbom
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/CycloneDX/cyclonedx-go"
+
+	"crypto-auditing/src/internal/inventory/coverage"
+	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Spec is a version of CycloneDX.
+type Spec string
+
+// The versions that can be written. Importers of other projects know the older one.
+const (
+	Spec16 Spec = "1.6"
+	Spec17 Spec = "1.7"
+)
+
+// Specs returns the versions that can be written, the default first.
+func Specs() []Spec { return []Spec{Spec16, Spec17} }
+
+// Options of a bill of materials.
+type Options struct {
+	Spec Spec
+	// Version is that of crypto-auditing.
+	Version string
+	// Name names what was observed, such as a machine; empty if it shall not be named.
+	Name string
+	// Registry has the numbers of cipher suites.
+	Registry *schema.Registry
+}
+
+// Write writes a bill of materials in JSON.
+func Write(w io.Writer, o *observed.Observed, options Options) error {
+	t, err := loadTable()
+	if err != nil {
+		return err
+	}
+	// The conversion of the library to other versions turns cryptographic assets into applications.
+	// So the parts are made for the version, and not converted.
+	bom := cyclonedx.NewBOM()
+	bom.JSONSchema = "http://cyclonedx.org/schema/bom-" + string(options.Spec) + ".schema.json"
+	switch options.Spec {
+	case Spec16:
+		bom.SpecVersion = cyclonedx.SpecVersion1_6
+	case Spec17:
+		bom.SpecVersion = cyclonedx.SpecVersion1_7
+	default:
+		return fmt.Errorf("cannot write a bill of materials of CycloneDX %q: there are %v", options.Spec, Specs())
+	}
+	g := graph{table: t, registry: options.Registry, latest: options.Spec == Spec17, assets: make(map[string]*asset)}
+	for i := range o.Uses {
+		g.add(&o.Uses[i])
+	}
+	tool := "tool/crypto-auditing"
+	bom.Metadata = metadata(&o.Coverage, &options, tool)
+	bom.Components, bom.Dependencies = g.components(tool)
+	bom.Compositions = &[]cyclonedx.Composition{{Aggregate: aggregate(&o.Coverage)}}
+	var text bytes.Buffer
+	if err := encode(&text, bom); err != nil {
+		return err
+	}
+	bom.SerialNumber = serial(text.Bytes())
+	text.Reset()
+	if err := encode(&text, bom); err != nil {
+		return err
+	}
+	if _, err := w.Write(text.Bytes()); err != nil {
+		return fmt.Errorf("cannot write bill of materials: %w", err)
+	}
+	return nil
+}
+
+func encode(w io.Writer, bom *cyclonedx.BOM) error {
+	err := cyclonedx.NewBOMEncoder(w, cyclonedx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false).Encode(bom)
+	if err != nil {
+		return fmt.Errorf("cannot encode bill of materials: %w", err)
+	}
+	return nil
+}
+
+// serial returns a UUID (version 8 of RFC 9562) for contents.
+func serial(contents []byte) string {
+	sum := sha256.Sum256(contents)
+	sum[6] = sum[6]&0x0f | 0x80
+	sum[8] = sum[8]&0x3f | 0x80
+	return fmt.Sprintf("urn:uuid:%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+}
+
+// metadata describes the observation. Its time is the end of the period, not that of writing, so
+// that it is the same whenever it is written.
+func metadata(c *coverage.Coverage, options *Options, tool string) *cyclonedx.Metadata {
+	m := cyclonedx.Metadata{
+		Lifecycles: &[]cyclonedx.Lifecycle{{Phase: cyclonedx.LifecyclePhaseOperations}},
+		Tools: &cyclonedx.ToolsChoice{Components: &[]cyclonedx.Component{{
+			BOMRef: tool, Type: cyclonedx.ComponentTypeApplication, Name: "crypto-auditing", Version: options.Version,
+		}}},
+	}
+	if !c.To.IsZero() {
+		m.Timestamp = timestamp(c.To)
+	}
+	if options.Name != "" {
+		m.Component = &cyclonedx.Component{BOMRef: "observed", Type: cyclonedx.ComponentTypePlatform, Name: options.Name}
+	}
+	m.Properties = coverageProperties(c)
+	return &m
+}
+
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// aggregate is how complete the components are. What is observed is never known to be all.
+func aggregate(c *coverage.Coverage) cyclonedx.CompositionAggregate {
+	if c.Empty() || len(c.Down) == 0 && len(c.Lost) == 0 && c.Missing == 0 && len(c.Unwatched) == 0 && len(c.Unseen) == 0 {
+		return cyclonedx.CompositionAggregateUnknown
+	}
+	return cyclonedx.CompositionAggregateIncomplete
+}
+
+// namespace begins the names of our properties.
+const namespace = "crypto-auditing:"
+
+// properties collects properties; those with empty values are left out.
+type properties []cyclonedx.Property
+
+func (p *properties) add(name, value string) {
+	if value != "" {
+		*p = append(*p, cyclonedx.Property{Name: namespace + name, Value: value})
+	}
+}
+
+func (p *properties) count(name string, n uint64) {
+	if n > 0 {
+		p.add(name, strconv.FormatUint(n, 10))
+	}
+}
+
+func (p properties) list() *[]cyclonedx.Property {
+	if len(p) == 0 {
+		return nil
+	}
+	return (*[]cyclonedx.Property)(&p)
+}
+
+func coverageProperties(c *coverage.Coverage) *[]cyclonedx.Property {
+	var p properties
+	if c.Empty() {
+		p.add("coverage", "nothing was recorded: what is not listed is unknown")
+		return p.list()
+	}
+	p.add("coverage", "what was observed while it ran: what is not listed may be in use nevertheless")
+	p.add("coverage:from", timestamp(c.From))
+	p.add("coverage:to", timestamp(c.To))
+	for _, down := range c.Down {
+		p.add("coverage:down", timestamp(down.From)+"/"+timestamp(down.To)+" "+down.Reason)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(c.Lost)) {
+		p.count("coverage:lost:"+reason, c.Lost[reason])
+	}
+	p.count("coverage:missing", c.Missing)
+	p.add("coverage:sources", strings.Join(c.Sources, " "))
+	for _, u := range c.Unwatched {
+		p.add("coverage:unwatched", u.Executable+" "+u.Library)
+	}
+	for _, text := range c.Unseen {
+		p.add("coverage:unseen", text)
+	}
+	p.count("log:first", c.First)
+	p.count("log:last", c.Last)
+	p.add("log:chain", c.Chain)
+	for i := range c.Programs {
+		program := &c.Programs[i]
+		if program.Handshakes == 0 {
+			continue
+		}
+		name := program.Executable
+		if program.Unit != "" {
+			name += " (" + program.Unit + ")"
+		}
+		p.add("coverage:program", fmt.Sprintf("%s: %d handshakes, key exchange known of %d, authentication of %d", name, program.Handshakes, program.KeyExchange, program.Authentication))
+	}
+	return p.list()
+}
