@@ -46,7 +46,7 @@ func (p *csvWriter) Root(root *schema.Span, _ []Entry) error {
 func (p *csvWriter) span(s *schema.Span, depth int) error {
 	line := []string{
 		strconv.Itoa(p.roots), strconv.Itoa(depth), time.Unix(0, s.Start).In(p.options.Location).Format(csvLayout),
-		cell(printable([]byte(s.Executable))), cell(printable([]byte(s.Name))), "", "", "",
+		Cell(printable([]byte(s.Executable))), Cell(printable([]byte(s.Name))), "", "", "",
 	}
 	lines := 0
 	for i := range s.Data {
@@ -56,9 +56,9 @@ func (p *csvWriter) span(s *schema.Span, depth int) error {
 		}
 		value, name := plainText(p.options.Registry.Key(d.Key), &d.Value)
 		if d.Value.Kind != event.Word {
-			value = cell(value)
+			value = Cell(value)
 		}
-		line[5], line[6], line[7] = cell(printable([]byte(d.Key))), value, name
+		line[5], line[6], line[7] = Cell(printable([]byte(d.Key))), value, name
 		if err := p.w.Write(line); err != nil {
 			return err
 		}
@@ -77,8 +77,8 @@ func (p *csvWriter) span(s *schema.Span, depth int) error {
 	return nil
 }
 
-// cell prevents a spreadsheet from interpreting a text as a formula.
-func cell(text string) string {
+// Cell prevents a spreadsheet from interpreting a text as a formula.
+func Cell(text string) string {
 	if text != "" && strings.ContainsRune("=+-@", rune(text[0])) {
 		return "'" + text
 	}

@@ -160,3 +160,15 @@ func printer(t *testing.T, name string, w io.Writer, options render.Options) ren
 	}
 	return form.New(w, options)
 }
+
+func TestVisibleTextKeepsItsEscapes(t *testing.T) {
+	for text, want := range map[string][2]string{
+		`system\x2dcryptsetup`: {`system\x2dcryptsetup`, `system\x2dcryptsetup`},
+		"a\x1b[2Jb\u202ec":     {`a\x1b[2Jb\xe2\x80\xaec`, `a\x1b[2Jb\xe2\x80\xaec`},
+		"é\xff":                {`é\xff`, `\xc3\xa9\xff`},
+	} {
+		if got := [2]string{render.Visible(text, false), render.Visible(text, true)}; got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}

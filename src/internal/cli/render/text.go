@@ -36,6 +36,28 @@ func printable(b []byte) string {
 	return string(out)
 }
 
+// Visible escapes characters of a text that could control a terminal, or that are invisible. The text
+// may have escapes already: a backslash stays as it is. With ascii, it escapes all but ASCII.
+func Visible(text string, ascii bool) string {
+	if isPlain([]byte(text)) {
+		return text
+	}
+	var out strings.Builder
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		part := text[i : i+size]
+		i += size
+		if unicode.IsPrint(r) && !(r == utf8.RuneError && size == 1) && !(ascii && r >= utf8.RuneSelf) {
+			out.WriteString(part)
+			continue
+		}
+		for _, c := range []byte(part) {
+			fmt.Fprintf(&out, `\x%02x`, c)
+		}
+	}
+	return out.String()
+}
+
 const hexDigits = "0123456789abcdef"
 
 // isPlain reports whether b is printable ASCII without backslash.

@@ -10,14 +10,14 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// names are the names and patterns (glob(7)) that an option lists.
-type names struct {
+// Names are the names and patterns (glob(7)) that an option lists.
+type Names struct {
 	names    []string
 	patterns []string // for path.Match
 }
 
 // add adds an argument of an option; what names its kind in errors.
-func (n *names) add(option, what, given string) error {
+func (n *Names) add(option, what, given string) error {
 	switch _, err := path.Match(given, ""); {
 	case given == "":
 		return console.Usagef("%s needs the name of a %s", option, what)
@@ -31,9 +31,9 @@ func (n *names) add(option, what, given string) error {
 	return nil
 }
 
-// newPrograms returns the programs that --executable lists. The log has the base names of
+// NewPrograms returns the programs that --executable lists. The log has the base names of
 // executables.
-func newPrograms(given []string) (n names, err error) {
+func NewPrograms(given []string) (n Names, err error) {
 	for _, name := range given {
 		if err := n.add("--executable", "program", name[strings.LastIndexByte(name, '/')+1:]); err != nil {
 			return n, err
@@ -42,9 +42,9 @@ func newPrograms(given []string) (n names, err error) {
 	return n, nil
 }
 
-// newUnits returns the units that --unit lists. As in journalctl, a name without a unit
+// NewUnits returns the units that --unit lists. As in journalctl, a name without a unit
 // type suffix is a service.
-func newUnits(given []string) (n names, err error) {
+func NewUnits(given []string) (n Names, err error) {
 	for _, name := range given {
 		if name != "" && !strings.ContainsAny(name, "*?[") && !strings.HasSuffix(name, ".service") && !strings.HasSuffix(name, ".scope") {
 			name += ".service"
@@ -56,10 +56,11 @@ func newUnits(given []string) (n names, err error) {
 	return n, nil
 }
 
-func (n *names) any() bool { return n.names == nil && n.patterns == nil }
+// Any reports whether the option was not given, and all names are selected.
+func (n *Names) Any() bool { return n.names == nil && n.patterns == nil }
 
-// have reports whether a name from the log is one of them.
-func (n *names) have(known string) bool {
+// Have reports whether a name from the log is one of them.
+func (n *Names) Have(known string) bool {
 	for _, name := range n.names {
 		if name == known || name == event.Escaped(known) {
 			return true

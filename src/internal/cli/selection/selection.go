@@ -31,8 +31,8 @@ type Selection struct {
 	// Since and Until bound the time, in nanoseconds since the Unix epoch.
 	Since, Until int64
 
-	programs names
-	units    names
+	programs Names
+	units    Names
 	sources  []event.Source // nil: all
 	contexts []schema.ContextPattern
 	// contextNames are the names that contexts was compiled from.
@@ -77,10 +77,10 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 		return Selection{}, console.Usagef("--since is later than --until")
 	}
 	var err error
-	if s.programs, err = newPrograms(o.executables); err != nil {
+	if s.programs, err = NewPrograms(o.executables); err != nil {
 		return Selection{}, err
 	}
-	if s.units, err = newUnits(o.units); err != nil {
+	if s.units, err = NewUnits(o.units); err != nil {
 		return Selection{}, err
 	}
 	for _, name := range o.sources {
@@ -145,7 +145,7 @@ func (s *Selection) Warnings() []string { return s.warnings }
 
 // All reports whether all operations are selected.
 func (s *Selection) All() bool {
-	return s.Since == math.MinInt64 && s.Until == math.MaxInt64 && s.programs.any() && s.units.any() && s.sources == nil && s.contexts == nil &&
+	return s.Since == math.MinInt64 && s.Until == math.MaxInt64 && s.programs.Any() && s.units.Any() && s.sources == nil && s.contexts == nil &&
 		s.matches == nil && s.without == nil && s.grep == nil
 }
 
@@ -154,10 +154,10 @@ func (s *Selection) Shows(root *schema.Span) bool {
 	if root.Start < s.Since || root.End > s.Until {
 		return false
 	}
-	if !s.programs.any() && !found(root, func(span *schema.Span) bool { return s.programs.have(span.Executable) }) {
+	if !s.programs.Any() && !found(root, func(span *schema.Span) bool { return s.programs.Have(span.Executable) }) {
 		return false
 	}
-	if !s.units.any() && !found(root, func(span *schema.Span) bool { return span.Unit != "" && s.units.have(span.Unit) }) {
+	if !s.units.Any() && !found(root, func(span *schema.Span) bool { return span.Unit != "" && s.units.Have(span.Unit) }) {
 		return false
 	}
 	if s.sources != nil && !found(root, s.captured) {

@@ -142,10 +142,10 @@ func contextName(g *event.Group) []byte {
 
 // unitSign returns the sign of --unit, nil if it has patterns or too many names.
 func (s *Selection) unitSign() *Sign {
-	if s.units.any() || s.units.patterns != nil || len(s.units.names) > maxAlternatives {
+	if s.units.Any() || s.units.patterns != nil || len(s.units.names) > maxAlternatives {
 		return nil
 	}
-	sign := &Sign{Has: func(g *event.Group) bool { return len(g.Unit) > 0 && s.units.have(string(g.Unit)) }}
+	sign := &Sign{Has: func(g *event.Group) bool { return len(g.Unit) > 0 && s.units.Have(string(g.Unit)) }}
 	var terms []logstore.Term
 	for _, name := range s.units.names {
 		// The name may be meant as the escaped form of another.

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inventory
+
+import (
+	"strconv"
+	"strings"
+
+	"crypto-auditing/src/internal/cli/render"
+	"crypto-auditing/src/internal/inventory/row"
+)
+
+// describe returns what a row says of its operations, in phrases that may stand on lines of their
+// own. It names neither program nor unit.
+func (l *listing) describe(r *row.Row) (phrases []string) {
+	say := func(words ...string) {
+		var known []string
+		for i, word := range words {
+			if word == "" {
+				if i == 0 || i == len(words)-1 {
+					return
+				}
+				continue
+			}
+			known = append(known, l.shown(word))
+		}
+		phrases = append(phrases, strings.Join(known, " "))
+	}
+	head := l.shown(r.Operation)
+	if r.Role != "" {
+		head += " " + l.shown(r.Role)
+	}
+	say(r.Version)
+	say(r.Group)
+	if r.GroupBits > 0 {
+		say("group of", strconv.Itoa(r.GroupBits), "bits")
+	}
+	say(r.Suite)
+	say("own", r.Signature)
+	say("peer", r.PeerSignature)
+	if r.Resumed == "yes" {
+		say("resumed")
+	}
+	if r.ExtendedSecret == "no" {
+		say("no extended master secret")
+	}
+	if r.Transport != "" && r.Transport != "tcp" {
+		say("over", r.Transport)
+	}
+	say(r.Kex)
+	say("host key", r.HostKey)
+	say("client key", r.ClientKey)
+	both(say, "", r.CipherOut, r.CipherIn)
+	both(say, "MAC", r.MACOut, r.MACIn)
+	if words := publicKey(r); words != nil {
+		if r.Operation == row.TLSHandshake || r.Operation == row.SSHHandshake {
+			words = append([]string{"server key"}, words...)
+		}
+		say(strings.Join(words, " "))
+	}
+	say("in", r.Within)
+	if r.Failures > 0 {
+		say(strconv.FormatUint(r.Failures, 10), "failed")
+	}
+	if r.Relays > 0 {
+		say(strconv.FormatUint(r.Relays, 10), "may be of others, only passed on")
+	}
+	if len(phrases) > 0 {
+		phrases[0] = head + ": " + phrases[0]
+	} else {
+		phrases = []string{head}
+	}
+	say("[" + strings.Join(known(r.Source, r.Library), ", ") + "]")
+	return phrases
+}
+
+// shown returns a text of a row for a terminal.
+func (l *listing) shown(text string) string { return render.Visible(text, l.ascii) }
+
+// publicKey returns the words about the public key of an operation.
+func publicKey(r *row.Row) (words []string) {
+	bits := ""
+	if r.Bits > 0 && r.Curve == "" {
+		bits = strconv.Itoa(r.Bits)
+	}
+	return known(r.Algorithm, r.Curve, bits, r.Padding, r.Hash)
+}
+
+// both says the algorithm of each direction, or the one of both.
+func both(say func(...string), what, out, in string) {
+	switch {
+	case out == in && what != "":
+		say(what, out)
+	case out == in:
+		say(out)
+	default:
+		say(strings.Join(known(what, "to server"), " "), out)
+		say(strings.Join(known(what, "to client"), " "), in)
+	}
+}
+
+// known returns the words that are not empty.
+func known(words ...string) (list []string) {
+	for _, word := range words {
+		if word != "" {
+			list = append(list, word)
+		}
+	}
+	return list
+}
+
+// wrap joins phrases by commas into lines of at most width bytes, unless a phrase is longer.
+func wrap(phrases []string, width int) (lines []string) {
+	line := ""
+	for i, phrase := range phrases {
+		if i < len(phrases)-1 && !strings.HasPrefix(phrases[i+1], "[") {
+			phrase += ","
+		}
+		switch {
+		case line == "":
+			line = phrase
+		case len(line)+1+len(phrase) <= width:
+			line += " " + phrase
+		default:
+			lines = append(lines, line)
+			line = phrase
+		}
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package observed has the options of the commands that answer from what programs used, and loads
+// that for them.
+package observed
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/cli/selection"
+	"crypto-auditing/src/internal/cli/timespec"
+	"crypto-auditing/src/internal/inventory/coverage"
+	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/row"
+	"crypto-auditing/src/internal/schema"
+)
+
+// Flags are the values of the options. Add must have added them to a command.
+type Flags struct {
+	directory    string
+	files        []string
+	since, until string
+	executables  []string
+	units        []string
+	registry     []string
+
+	given func(option string) bool
+}
+
+// Help is the last part of the help of a command with the options.
+const Help = `
+--since and --until take RFC 3339, "YYYY-MM-DD HH:MM:SS" with or without a time
+zone, a date or a time alone, now, today, yesterday, tomorrow, @SECONDS since
+the epoch, -1h30min, "2 hours ago".
+
+Exit status:
+  0    success; what could not be read is counted in the answer
+  1    failure
+  2    bad usage: an option, argument or time that cannot be
+  3    the log may not be read by this user
+  130  interrupted
+`
+
+// Add adds the options to a command.
+func (f *Flags) Add(command *cobra.Command) {
+	flags := command.Flags()
+	flags.SortFlags = false
+	flags.StringVarP(&f.directory, "directory", "D", "", "count what the log in directory `DIR` holds instead of asking for the inventory")
+	flags.StringArrayVar(&f.files, "file", nil, "count what a log `FILE` of any form holds; may be repeated")
+	flags.StringVarP(&f.since, "since", "S", "", "answer from what began at `TIME` or later")
+	flags.StringVarP(&f.until, "until", "U", "", "answer from what began at `TIME` or earlier")
+	flags.StringArrayVar(&f.executables, "executable", nil, "answer about the program `NAME`, a pattern as of glob(7); may be repeated")
+	flags.StringArrayVarP(&f.units, "unit", "u", nil, "answer about the systemd unit `UNIT`, a pattern as of glob(7); may be repeated")
+	flags.StringArrayVar(&f.registry, "registry", nil, "add the registry `FILE` to the known contexts and keys")
+	console.CompleteDirectories(command, "directory")
+	console.CompleteFiles(command, "file", "registry")
+	f.given = flags.Changed
+}
+
+// period returns the ends of the time that the options select, zero where none is given.
+func (f *Flags) period(e *console.Environment) (since, until time.Time, err error) {
+	now := e.Now().In(e.Location)
+	if f.given("since") {
+		if since, err = timespec.Parse(f.since, now); err != nil {
+			return since, until, fmt.Errorf("cannot read --since: %w", err)
+		}
+	}
+	if f.given("until") {
+		if until, err = timespec.Parse(f.until, now); err != nil {
+			return since, until, fmt.Errorf("cannot read --until: %w", err)
+		}
+		if since.After(until) {
+			return since, until, console.Usagef("--since is later than --until")
+		}
+	}
+	return since, until, nil
+}
+
+// Registry returns the registry with the administrator's files and those of the command line.
+func (f *Flags) Registry(e *console.Environment) (*schema.Registry, error) {
+	files, err := schema.Files(e.RegistryDirs...)
+	if err != nil {
+		return nil, err
+	}
+	return schema.Load(append(files, f.registry...)...)
+}
+
+// filter selects programs and units.
+type filter struct{ programs, units selection.Names }
+
+func (f *Flags) filter() (s filter, err error) {
+	if s.programs, err = selection.NewPrograms(f.executables); err != nil {
+		return s, err
+	}
+	s.units, err = selection.NewUnits(f.units)
+	return s, err
+}
+
+func (s *filter) selects(executable, unit string) bool {
+	return (s.programs.Any() || s.programs.Have(executable)) && (s.units.Any() || unit != "" && s.units.Have(unit))
+}
+
+// apply removes what is not selected. Weeks do not distinguish programs: they are removed as a
+// whole, unless all programs are selected.
+func (s *filter) apply(o *observed.Observed) {
+	if s.programs.Any() && s.units.Any() {
+		return
+	}
+	o.Weeks = nil
+	o.Uses = keep(o.Uses, func(r *row.Row) bool { return s.selects(r.Executable, r.Unit) })
+	c := &o.Coverage
+	c.Programs = keep(c.Programs, func(p *coverage.Program) bool { return s.selects(p.Executable, p.Unit) })
+	c.Unwatched = keep(c.Unwatched, func(u *coverage.Unwatched) bool { return s.programs.Any() || s.programs.Have(u.Executable) })
+}
+
+// keep returns the elements of a list that fulfil a condition, in a list of its own.
+func keep[T any](list []T, condition func(*T) bool) (kept []T) {
+	for i := range list {
+		if condition(&list[i]) {
+			kept = append(kept, list[i])
+		}
+	}
+	return kept
+}
