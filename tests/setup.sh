@@ -112,6 +112,9 @@ if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need /usr/sbin/slapd slapd openldap-servers
 	need ldapsearch ldap-utils openldap-clients
 	need "$(module paramiko)" python3-paramiko python3-paramiko
+	# Programs that switch stacks, or are stopped, while their functions are recorded.
+	need "$(module gevent)" python3-gevent python3-gevent
+	need gdb gdb gdb
 fi
 if [ "${1:-check}" = soak ]; then
 	need escript erlang-base erlang-erts
@@ -120,6 +123,12 @@ if [ "${1:-check}" = soak ]; then
 	need /usr/sbin/mariadbd mariadb-server-core mariadb-server
 	need /usr/sbin/dovecot dovecot-imapd dovecot
 	need "$(found '/usr/lib/postgresql/*/bin/postgres')" postgresql postgresql-server
+	need php php-cli php-cli
+	need ruby ruby ruby
+	need "$(found '/usr/lib/*/perl5/*/Crypt/OpenSSL/RSA.pm')" libcrypt-openssl-rsa-perl perl-Crypt-OpenSSL-RSA
+	need dnssec-keygen bind9-utils bind-dnssec-utils
+	need dnssec-signzone bind9-utils bind-dnssec-utils
+	need /usr/sbin/apache2 apache2-bin httpd-core
 	need chromium-headless-shell chromium-headless-shell chromium-headless
 	need cargo cargo cargo
 fi

@@ -21,7 +21,9 @@ tests "killed writers, read by another program" -run Killed ./src/internal/logst
 tests "power cuts" -run PowerCuts -count "$soak" ./src/internal/logstore
 tests "races" -race -shuffle=on -count "$soak" ./src/internal/broker/... ./src/internal/busservice ./src/internal/varlinkservice/...
 tests "handshakes of programs that are large or take long to build" -run 'Reports?IsRecorded' ./tests/wire -everything
+tests "the same programs, recorded by functions as well" -run 'Reports?IsRecorded|ByFunctions' ./tests/wire -everything -functions
 tests "a million sides of handshakes by functions" -run ManyHandshakes ./tests/wire -everything
+tests "programs that switch stacks, are killed or debugged, under load" -run 'NotHarmed' ./tests/wire -everything
 tests "libraries of other suites and architectures" -run 'Packages|Compiler' ./src/internal/layout -everything
 printf '\n== fuzz\n'
 tests/fuzz.sh "${FUZZ:-$((4 * soak))}" || :

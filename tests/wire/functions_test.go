@@ -292,6 +292,8 @@ func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
 		"threads of several processes":    {with("ec", "-threads", "-processes", "3", "-count", "10"), false, nil},
 		"jumps out of a handshake":        {with("ec", "-jump", "-count", "3"), false, slices.Repeat([]string{"client abandoned", "server abandoned"}, 3)},
 		"connections that are left":       {with("ec", "-rounds", "1"), false, nil},
+		"clients that leave at once":      {with("ec", "-leave", "-count", "3"), false, nil},
+		"TLS 1.2, renegotiation":          {with("ec", "-12", "-renegotiate", "-count", "3"), false, nil},
 	} {
 		n++
 		executable := fmt.Sprintf("wt-hs%d", n)

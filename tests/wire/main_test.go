@@ -39,6 +39,10 @@ var (
 // "make soak" does.
 var everything = flag.Bool("everything", false, "also test programs that make check does not install")
 
+// byFunctions adds the source "function" to what the agents of all tests record from: what
+// programs come to, and what is recorded of them, stays the same.
+var byFunctions = flag.Bool("functions", false, "record by functions, too, in the tests of sockets")
+
 func TestMain(m *testing.M) {
 	if os.Getenv(floodVariable) != "" {
 		flood()
@@ -246,6 +250,15 @@ type agent struct {
 // startAgent starts an agent that records at sockets, and perhaps from other sources.
 func startAgent(t *testing.T, others ...string) *agent {
 	t.Helper()
+	if *byFunctions && len(others) == 0 {
+		others = []string{"function"}
+	}
+	return startAgentOn(t, fmt.Sprintf("sources = [\"%s\"]\n", strings.Join(append(others, "wire"), `", "`)))
+}
+
+// startAgentOn starts an agent with a configuration.
+func startAgentOn(t *testing.T, text string) *agent {
+	t.Helper()
 	if lacks := missing(); lacks != "" {
 		t.Skip(lacks)
 	}
@@ -255,7 +268,7 @@ func startAgent(t *testing.T, others ...string) *agent {
 	folder := t.TempDir()
 	a := &agent{log: filepath.Join(folder, "log"), claimed: map[string]bool{}}
 	config := filepath.Join(folder, "agent.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "sources = [\"%s\"]\nmax_size = 0\nkeep_free = 0\n", strings.Join(append(others, "wire"), `", "`)), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte(text+"max_size = 0\nkeep_free = 0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	a.stderr = start(t, filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms")

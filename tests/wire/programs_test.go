@@ -169,6 +169,10 @@ func compare(t *testing.T, a *agent, pairs map[string]func(t *testing.T) pair) {
 					delete(want, key)
 				}
 			}
+			if *byFunctions {
+				// A library knows what a socket can only infer.
+				delete(want, "tls::result")
+			}
 			a.recorded(t, c.clientName, want.matches("client")...)
 			a.recorded(t, c.serverName, want.matches("server")...)
 		})

@@ -144,10 +144,29 @@ func TestWhatServicesReportIsRecorded(t *testing.T) {
 
 // What make check does not install, for its size.
 func TestWhatLargeServicesReportIsRecorded(t *testing.T) {
-	large(t, "mariadb", "/usr/sbin/mariadbd", "/usr/sbin/dovecot")
+	large(t, "mariadb", "/usr/sbin/mariadbd", "/usr/sbin/dovecot", "/usr/sbin/apache2")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
+	t.Run("Apache", func(t *testing.T) {
+		server := func(t *testing.T, port string) *buffer {
+			folder, modules := t.TempDir(), "/usr/lib/apache2/modules"
+			text := fmt.Sprintf("ServerName secret-host.example\nPidFile %[1]s/pid\nListen 127.0.0.1:%[2]s\nErrorLog /dev/stderr\nUser nobody\nGroup nogroup\n"+
+				"LoadModule mpm_event_module %[3]s/mod_mpm_event.so\nLoadModule authz_core_module %[3]s/mod_authz_core.so\nLoadModule ssl_module %[3]s/mod_ssl.so\n"+
+				"SSLEngine on\nSSLCertificateFile %[4]s\nSSLCertificateKeyFile %[5]s\nDefaultRuntimeDir %[1]s\n", folder, port, modules, o.rsa, o.rsaKey)
+			return start(t, "/usr/sbin/apache2", "-X", "-f", file(t, "apache.conf", text))
+		}
+		curl := c.copied(t, "curl")
+		compare(t, a, map[string]func(t *testing.T) pair{
+			"from OpenSSL": func(*testing.T) pair { return o.fromClient("apache2", server) },
+			"from curl": func(*testing.T) pair {
+				return pair{server, func(t *testing.T, port string) values {
+					m := find(t, `SSL connection using (\S+) / (\S+)`, output(t, "", curl, "-svk", "--max-time", "30", "-o", "/dev/null", "https://127.0.0.1:"+port+"/"))
+					return values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1]}
+				}, "apache2", "wt-curl", nil}
+			},
+		})
+	})
 	t.Run("MariaDB", func(t *testing.T) {
 		server := func(t *testing.T, port string) *buffer {
 			data := t.TempDir()

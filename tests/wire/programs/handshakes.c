@@ -13,11 +13,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+/*
+ * Gives the process a shadow stack (arch_prctl(2), ARCH_SHSTK_ENABLE). The functions that
+ * called this one can no longer return.
+ */
+static inline __attribute__((always_inline)) long shadow(void)
+{
+	long result = -1;
+
+#if defined(__x86_64__)
+	__asm__ volatile("syscall" : "=a"(result) : "0"((long)SYS_arch_prctl), "D"(0x5001L), "S"(1L) : "rcx", "r11", "memory");
+#endif
+	return result;
+}
+
 static SSL_CTX *server, *client;
-static int count = 1, resume, async, jump, retry = 60;
+static int count = 1, resume, async, jump, leave, renegotiate, retry = 60;
 static __thread jmp_buf back;
 static __thread int jumped;
 
@@ -68,6 +83,30 @@ static SSL *object(SSL_CTX *context, BIO *bio)
 	return s;
 }
 
+/* Whether a side has completed another handshake since its last Finished message. */
+static int is_new(SSL *s, const char *before, size_t length)
+{
+	char now[64] = {};
+
+	return SSL_get_finished(s, now, sizeof(now)) == length && memcmp(before, now, length) && SSL_is_init_finished(s);
+}
+
+/* The client asks for another handshake on a connection of TLS 1.2. */
+static void again(SSL *c, SSL *s)
+{
+	char at_client[64] = {}, at_server[64] = {}, byte;
+	size_t of_client = SSL_get_finished(c, at_client, sizeof(at_client)), of_server = SSL_get_finished(s, at_server, sizeof(at_server));
+
+	SSL_renegotiate(c);
+	for (int round = 0; round < retry; round++) {
+		SSL_do_handshake(c);
+		SSL_read(s, &byte, 1);
+		ERR_clear_error();
+	}
+	report(c, "client", is_new(c, at_client, of_client));
+	report(s, "server", is_new(s, at_server, of_server));
+}
+
 /* Several at a time and in turn, for jobs that pause each other. */
 #define PAIRS 4
 
@@ -97,23 +136,32 @@ static void *run(void *unused)
 		}
 		for (int round = 0; round < retry; round++)
 			for (int k = 0; k < 2 * pairs; k++)
-				if (state[k] != 1 && error[k] != SSL_ERROR_SSL) {
+				if (s[k] && state[k] != 1 && error[k] != SSL_ERROR_SSL) {
 					state[k] = SSL_do_handshake(s[k]);
 					error[k] = SSL_get_error(s[k], state[k]);
 					ERR_clear_error();
+					if (leave && k % 2 == 0 && state[k] == 1) {
+						/* Before the server has read its last message. */
+						report(s[k], "client", 1);
+						SSL_free(s[k]);
+						s[k] = NULL;
+					}
 				}
 		for (int k = 0; k < pairs; k++) {
 			char byte;
 
-			if (state[2 * k] == 1 && state[2 * k + 1] == 1) {
+			if (s[2 * k] && state[2 * k] == 1 && state[2 * k + 1] == 1) {
 				/* Tickets come with the first data. */
 				SSL_write(s[2 * k + 1], "x", 1);
 				SSL_read(s[2 * k], &byte, 1);
 				if (resume && !session)
 					session = SSL_get1_session(s[2 * k]);
 			}
-			report(s[2 * k], "client", state[2 * k] == 1);
+			if (s[2 * k])
+				report(s[2 * k], "client", state[2 * k] == 1);
 			report(s[2 * k + 1], "server", state[2 * k + 1] == 1);
+			if (renegotiate)
+				again(s[2 * k], s[2 * k + 1]);
 			SSL_free(s[2 * k]);
 			SSL_free(s[2 * k + 1]);
 		}
@@ -144,6 +192,13 @@ int main(int argc, char **argv)
 			async = 1;
 		else if (!strcmp(option, "-jump"))
 			jump = 1;
+		else if (!strcmp(option, "-shadow")) {
+			if (shadow())
+				return 3;
+		} else if (!strcmp(option, "-leave"))
+			leave = 1;
+		else if (!strcmp(option, "-renegotiate"))
+			renegotiate = 1;
 		else if (!strcmp(option, "-threads"))
 			threads = 1;
 		else if (!strcmp(option, "-12"))
@@ -179,6 +234,7 @@ int main(int argc, char **argv)
 		ERR_print_errors_fp(stderr);
 		return 1;
 	}
+	SSL_CTX_set_options(server, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
 	if (authority)
 		SSL_CTX_load_verify_locations(client, authority, NULL);
 	if (authority || jump || async)
@@ -205,5 +261,5 @@ child:
 
 	while (processes && wait(&status) > 0)
 		failed |= status;
-	return failed != 0;
+	exit(failed != 0);
 }

@@ -5,6 +5,7 @@ package image
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // unwindTable is the search table of .eh_frame_hdr. Stripping preserves it.
@@ -57,8 +58,12 @@ func (m *Image) readUnwind() ([]byte, error) {
 }
 
 // Extent returns the address range of the code that contains addr: a function, or a part
-// of a function that the compiler moved elsewhere.
+// of a function that the compiler moved elsewhere. A program that was linked statically may
+// have no search table; then the sizes of its symbols are used.
 func (m *Image) Extent(addr uint64) (start, end uint64, err error) {
+	if m.unwind == nil {
+		return m.symbolExtent(addr)
+	}
 	t, err := m.readUnwind()
 	if err != nil {
 		return 0, 0, err
@@ -87,4 +92,16 @@ func (m *Image) Extent(addr uint64) (start, end uint64, err error) {
 		return 0, 0, errNoExtent
 	}
 	return start, start + size, nil
+}
+
+// symbolExtent is Extent by the function symbols.
+func (m *Image) symbolExtent(addr uint64) (start, end uint64, err error) {
+	i, exact := slices.BinarySearch(m.starts, addr)
+	if !exact {
+		i--
+	}
+	if i < 0 || addr-m.starts[i] >= m.sizes[m.starts[i]] {
+		return 0, 0, errNoUnwind
+	}
+	return m.starts[i], m.starts[i] + m.sizes[m.starts[i]], nil
 }

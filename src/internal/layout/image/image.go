@@ -41,6 +41,8 @@ type Image struct {
 	symbols map[string]Symbol
 	names   map[uint64]string
 	starts  []uint64
+	// sizes are the sizes of the functions at starts, of a file without a search table.
+	sizes map[uint64]uint64
 
 	dynsym, dynstr []byte
 	relative       []relocation
@@ -72,7 +74,7 @@ func Open(r io.ReaderAt, size int64, wanted map[string]bool) (*Image, error) {
 	}
 	m := &Image{
 		Machine: f.Machine, BuildID: f.BuildID(), file: f,
-		pages: map[uint64][]byte{}, symbols: map[string]Symbol{}, names: map[uint64]string{},
+		pages: map[uint64][]byte{}, symbols: map[string]Symbol{}, names: map[uint64]string{}, sizes: map[uint64]uint64{},
 	}
 	if m.Segments, err = f.Loads(); err != nil {
 		return nil, err

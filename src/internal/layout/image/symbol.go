@@ -18,6 +18,9 @@ const (
 	relocationSize = 24
 	relativeSize   = 8
 
+	// maxFunction bounds the size of a function, in bytes.
+	maxFunction = 16 << 20
+
 	// sectionRelative is SHT_RELR, the packed relative relocations.
 	sectionRelative elf.SectionType = 19
 )
@@ -105,6 +108,9 @@ func (m *Image) addSymbols(symbols, names []byte, wanted map[string]bool) {
 		}
 		if y.typ == elf.STT_FUNC {
 			m.starts = append(m.starts, y.value)
+			if m.unwind == nil {
+				m.sizes[y.value] = max(m.sizes[y.value], min(y.size, maxFunction))
+			}
 		}
 		name := nameAt(names, y.name)
 		if !wanted[string(name)] {
