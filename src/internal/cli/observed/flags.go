@@ -13,8 +13,6 @@ import (
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/selection"
 	"crypto-auditing/src/internal/cli/timespec"
-	"crypto-auditing/src/internal/inventory/coverage"
-	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/inventory/row"
 	"crypto-auditing/src/internal/schema"
 )
@@ -89,40 +87,20 @@ func (f *Flags) Registry(e *console.Environment) (*schema.Registry, error) {
 	return schema.Load(append(files, f.registry...)...)
 }
 
-// filter selects programs and units.
-type filter struct{ programs, units selection.Names }
-
-func (f *Flags) filter() (s filter, err error) {
-	if s.programs, err = selection.NewPrograms(f.executables); err != nil {
-		return s, err
+// keep returns the condition of the programs and units that are selected, nil if all are.
+func (f *Flags) keep() (func(*row.Use) bool, error) {
+	programs, err := selection.NewPrograms(f.executables)
+	if err != nil {
+		return nil, err
 	}
-	s.units, err = selection.NewUnits(f.units)
-	return s, err
-}
-
-func (s *filter) selects(executable, unit string) bool {
-	return (s.programs.Any() || s.programs.Have(executable)) && (s.units.Any() || unit != "" && s.units.Have(unit))
-}
-
-// apply removes what is not selected. Weeks do not distinguish programs: they are removed as a
-// whole, unless all programs are selected.
-func (s *filter) apply(o *observed.Observed) {
-	if s.programs.Any() && s.units.Any() {
-		return
+	units, err := selection.NewUnits(f.units)
+	if err != nil {
+		return nil, err
 	}
-	o.Weeks = nil
-	o.Uses = keep(o.Uses, func(r *row.Row) bool { return s.selects(r.Executable, r.Unit) })
-	c := &o.Coverage
-	c.Programs = keep(c.Programs, func(p *coverage.Program) bool { return s.selects(p.Executable, p.Unit) })
-	c.Unwatched = keep(c.Unwatched, func(u *coverage.Unwatched) bool { return s.programs.Any() || s.programs.Have(u.Executable) })
-}
-
-// keep returns the elements of a list that fulfil a condition, in a list of its own.
-func keep[T any](list []T, condition func(*T) bool) (kept []T) {
-	for i := range list {
-		if condition(&list[i]) {
-			kept = append(kept, list[i])
-		}
+	if programs.Any() && units.Any() {
+		return nil, nil
 	}
-	return kept
+	return func(u *row.Use) bool {
+		return (programs.Any() || programs.Have(u.Executable)) && (units.Any() || u.Unit != "" && units.Have(u.Unit))
+	}, nil
 }

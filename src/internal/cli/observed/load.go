@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/progress"
@@ -25,10 +24,11 @@ func Load(ctx context.Context, e *console.Environment, f *Flags) (*observed.Obse
 	if err != nil {
 		return nil, err
 	}
-	selected, err := f.filter()
+	keep, err := f.keep()
 	if err != nil {
 		return nil, err
 	}
+	selected := counting.Selection{Since: since, Until: until, Keep: keep}
 	if len(f.files) > 0 && f.directory != "" {
 		return nil, console.Usagef("--file and --directory exclude each other")
 	}
@@ -36,22 +36,15 @@ func Load(ctx context.Context, e *console.Environment, f *Flags) (*observed.Obse
 	if err != nil {
 		return nil, err
 	}
-	var o *observed.Observed
 	if len(f.files) > 0 {
-		o, err = f.loadFiles(ctx, e, registry, since, until)
-	} else {
-		o, err = f.loadDirectory(ctx, e, registry, since, until)
+		return f.loadFiles(ctx, e, registry, selected)
 	}
-	if err != nil {
-		return nil, err
-	}
-	selected.apply(o)
-	return o, nil
+	return f.loadDirectory(ctx, e, registry, selected)
 }
 
 // loadDirectory counts what a directory holds: the one of --directory, or that of this machine's
 // log.
-func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, registry *schema.Registry, since, until time.Time) (*observed.Observed, error) {
+func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, registry *schema.Registry, selected counting.Selection) (*observed.Observed, error) {
 	directory := f.directory
 	if directory == "" {
 		var err error
@@ -65,7 +58,7 @@ func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, regis
 	meter := progress.Start(e, progress.Options{Verb: "Counting", Unit: progress.Entries})
 	defer meter.Stop()
 	begin := uint64(0)
-	return counting.Directory(ctx, directory, registry, since, until, func(done, total uint64) {
+	return counting.Directory(ctx, directory, registry, selected, func(done, total uint64) {
 		if begin == 0 {
 			begin = done
 		}
@@ -74,7 +67,7 @@ func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, regis
 }
 
 // loadFiles counts what files hold.
-func (f *Flags) loadFiles(ctx context.Context, e *console.Environment, registry *schema.Registry, since, until time.Time) (o *observed.Observed, err error) {
+func (f *Flags) loadFiles(ctx context.Context, e *console.Environment, registry *schema.Registry, selected counting.Selection) (o *observed.Observed, err error) {
 	src, err := source.OpenFiles(ctx, f.files, source.BootTime{Machine: e.BootTime})
 	if err != nil {
 		return nil, err
@@ -100,7 +93,7 @@ func (f *Flags) loadFiles(ctx context.Context, e *console.Environment, registry 
 			return 0, &counting.MissingError{Entries: entries, Err: gap}
 		}
 		return boot, err
-	}, registry, since, until)
+	}, registry, selected)
 }
 
 // progressInterval is the number of entries of files after which progress is updated.

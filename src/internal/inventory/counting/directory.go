@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/row"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 )
@@ -22,21 +24,28 @@ import (
 // in it.
 const around = time.Minute
 
-// Period counts the operations that begin in a period, which ends before Until. Zero times stand for
-// no bound. The rest is that of a Counter.
+// Selection selects operations. The zero value selects all.
+type Selection struct {
+	// Since and Until are the period in which the operations begin; it ends before Until. Zero times
+	// stand for no bound.
+	Since, Until time.Time
+	// Keep reports whether a use is selected; nil selects all.
+	Keep func(*row.Use) bool
+}
+
+// Period counts selected operations. The rest is that of a Counter.
 type Period struct {
 	*Counter
-
-	Since, Until time.Time
+	Selection
 }
 
 // NewPeriod returns a Period.
-func NewPeriod(r *schema.Registry, since, until time.Time) (*Period, error) {
+func NewPeriod(r *schema.Registry, selected Selection) (*Period, error) {
 	c, err := New(Options{Registry: r, MaxUnits: math.MaxInt})
 	if err != nil {
 		return nil, err
 	}
-	p := &Period{Counter: c, Since: since, Until: until}
+	p := &Period{Counter: c, Selection: selected}
 	c.count = func(s *schema.Span) {
 		if p.Has(s.Start) {
 			c.add(s)
@@ -53,33 +62,37 @@ func (p *Period) Has(at int64) bool {
 // Observed completes all operations and returns what was observed.
 func (p *Period) Observed() *observed.Observed {
 	p.Close()
-	return p.Take().Observed(p.Since, p.Until)
+	counts := p.Take()
+	if p.Keep != nil {
+		counts.Rows = slices.DeleteFunc(counts.Rows, func(r row.Row) bool { return !p.Keep(&r.Use) })
+	}
+	return counts.Observed(p.Since, p.Until)
 }
 
 // Progress receives how many entries were read, and how many there are.
 type Progress func(done, total uint64)
 
-// Directory returns what was observed in a period by the log in a directory, without a database. until
-// is the end of the period; zero times stand for no bound. progress may be nil. Its coverage has no
-// status of the agent: the agent may be on another machine.
-func Directory(ctx context.Context, directory string, r *schema.Registry, since, until time.Time, progress Progress) (*observed.Observed, error) {
-	p, err := NewPeriod(r, since, until)
+// Directory returns what was observed of selected operations by the log in a directory, without a
+// database. progress may be nil. Its coverage has no status of the agent: the agent may be on another
+// machine.
+func Directory(ctx context.Context, directory string, r *schema.Registry, selected Selection, progress Progress) (*observed.Observed, error) {
+	p, err := NewPeriod(r, selected)
 	if err != nil {
 		return nil, err
 	}
 	d := &directoryReader{Period: p, progress: progress}
 	query := logstore.Query{}
-	if !since.IsZero() {
+	if !selected.Since.IsZero() {
 		// Libraries were named before.
 		d.early = true
 		if err := d.read(ctx, directory, logstore.NoticesOnly()); err != nil {
 			return nil, err
 		}
 		d.early = false
-		query.Since = since.Add(-around).UnixNano()
+		query.Since = selected.Since.Add(-around).UnixNano()
 	}
-	if !until.IsZero() {
-		query.Until = until.Add(around).UnixNano()
+	if !selected.Until.IsZero() {
+		query.Until = selected.Until.Add(around).UnixNano()
 	}
 	if err := d.read(ctx, directory, query); err != nil {
 		return nil, err
@@ -165,11 +178,11 @@ func (d *directoryReader) chunk(chunk *logstore.Chunk) {
 	}
 }
 
-// Files counts the entries of another source of a log, such as files, in a period. next returns the
+// Files counts selected operations of another source of a log, such as files. next returns the
 // next entry with the boot time to which its times are relative, in nanoseconds since the Unix epoch;
 // io.EOF at the end; a *MissingError for entries that cannot be read.
-func Files(ctx context.Context, next func(*event.Group) (boot int64, err error), r *schema.Registry, since, until time.Time) (*observed.Observed, error) {
-	p, err := NewPeriod(r, since, until)
+func Files(ctx context.Context, next func(*event.Group) (boot int64, err error), r *schema.Registry, selected Selection) (*observed.Observed, error) {
+	p, err := NewPeriod(r, selected)
 	if err != nil {
 		return nil, err
 	}

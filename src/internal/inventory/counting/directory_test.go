@@ -13,6 +13,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/inventory/counting"
+	"crypto-auditing/src/internal/inventory/row"
 	"crypto-auditing/src/internal/logstore"
 )
 
@@ -76,7 +77,7 @@ func TestALogDirectoryIsCountedWithoutADatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var read, total uint64
-			o, err := counting.Directory(context.Background(), dir, registry(t), c.since, c.until, func(done, of uint64) { read, total = done, of })
+			o, err := counting.Directory(context.Background(), dir, registry(t), counting.Selection{Since: c.since, Until: c.until}, func(done, of uint64) { read, total = done, of })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,6 +104,20 @@ func TestALogDirectoryIsCountedWithoutADatabase(t *testing.T) {
 	}
 }
 
+func TestOnlySelectedUsesAreObserved(t *testing.T) {
+	dir := writeLog(t, 10)
+	for program, want := range map[string]int{"signer": 1, "other": 0} {
+		keep := func(u *row.Use) bool { return u.Executable == program }
+		o, err := counting.Directory(context.Background(), dir, registry(t), counting.Selection{Keep: keep}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(o.Uses) != want || len(o.Coverage.Libraries) != want || o.Coverage.Empty() {
+			t.Errorf("of %s, there are %d uses, the coverage is %+v", program, len(o.Uses), o.Coverage)
+		}
+	}
+}
+
 func TestEntriesThatAreDamagedCountAsMissing(t *testing.T) {
 	dir := writeLog(t, 10)
 	files, err := filepath.Glob(filepath.Join(dir, "audit-*"))
@@ -117,7 +132,7 @@ func TestEntriesThatAreDamagedCountAsMissing(t *testing.T) {
 	if err := os.WriteFile(files[0], data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o, err := counting.Directory(context.Background(), dir, registry(t), time.Time{}, time.Time{}, nil)
+	o, err := counting.Directory(context.Background(), dir, registry(t), counting.Selection{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +142,7 @@ func TestEntriesThatAreDamagedCountAsMissing(t *testing.T) {
 }
 
 func TestAMissingDirectoryIsAnError(t *testing.T) {
-	_, err := counting.Directory(context.Background(), filepath.Join(t.TempDir(), "none"), registry(t), time.Time{}, time.Time{}, nil)
+	_, err := counting.Directory(context.Background(), filepath.Join(t.TempDir(), "none"), registry(t), counting.Selection{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "none") {
 		t.Errorf("the error is %v", err)
 	}
@@ -146,13 +161,13 @@ func TestEntriesOfAnySourceAreCounted(t *testing.T) {
 		}
 		return 0, io.EOF
 	}
-	o, err := counting.Files(context.Background(), next, registry(t), time.Time{}, time.Time{})
+	o, err := counting.Files(context.Background(), next, registry(t), counting.Selection{})
 	if err != nil || len(o.Uses) != 1 || o.Uses[0].Count != 1 || o.Coverage.Missing != 4 {
 		t.Errorf("observed is %+v, %v", o, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := counting.Files(ctx, next, registry(t), time.Time{}, time.Time{}); err == nil {
+	if _, err := counting.Files(ctx, next, registry(t), counting.Selection{}); err == nil {
 		t.Error("reading continues after the end of its context")
 	}
 }
