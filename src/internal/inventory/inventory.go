@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inventory keeps account of the cryptography that programs use: it reads the log, counts its
+// operations, and stores the counts, so that they outlast the log. Each entry is counted exactly once,
+// whenever the process is killed.
+package inventory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/inventory/counting"
+	"crypto-auditing/src/internal/inventory/database"
+	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/row"
+	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/status"
+)
+
+// Config configures an Inventory. Directory and Registry are required.
+type Config struct {
+	// Directory is the existing directory of the database.
+	Directory string
+	Registry  *schema.Registry
+	// Retention is how long rows are kept; 0 means forever.
+	Retention time.Duration
+	// Status returns the status of broker, agent and log for the coverage; nil if there is none.
+	Status func(context.Context) (*status.Broker, error)
+	// Now returns the time; nil means time.Now.
+	Now func() time.Time
+	// Damaged is called with the error and the new path of a database that was found damaged and
+	// set aside; nil: it is not reported.
+	Damaged func(err error, path string)
+	// CommitEvery is the number of events after which CatchUp stores what it has counted; 0 means
+	// the default.
+	CommitEvery int
+}
+
+// DefaultRetention is the retention of the service.
+const DefaultRetention = 5 * 365 * 24 * time.Hour
+
+// commitEvery is the default of Config.CommitEvery. A commit writes the incomplete operations, at
+// most some 70,000 entries.
+const commitEvery = 4 << 20
+
+// commitRows is the number of rows at which CatchUp stores what it has counted.
+const commitRows = 20_000
+
+// Filter selects rows.
+type Filter = database.Filter
+
+// FilterError reports a filter, a list of fields or a position that is not valid.
+type FilterError = database.FilterError
+
+// ErrForeignCursor is the error of Source.Open for a cursor of another log.
+var ErrForeignCursor = errors.New("cursor of another log")
+
+// Source is a log that can be read from a cursor on.
+type Source interface {
+	// Open returns the entries after a cursor, empty for the beginning of the log, up to the
+	// newest one. An error for a cursor of another log matches ErrForeignCursor.
+	Open(ctx context.Context, after string) (Entries, error)
+}
+
+// Entries are the entries of a log in order.
+type Entries interface {
+	// Next decodes the next entry into g, which is valid until the next call. boot is the boot
+	// time to which its times are relative, in nanoseconds since the Unix epoch. The error is
+	// io.EOF at the end; a *counting.MissingError where entries are missing, after which the next
+	// call continues; another one if nothing more can be read.
+	Next(g *event.Group) (sequence uint64, boot int64, err error)
+	// Cursor returns the position after the last entry that was returned, empty if the log has
+	// been empty.
+	Cursor() string
+	Close() error
+}
+
+// Inventory is an open inventory. Its methods may be called concurrently.
+type Inventory struct {
+	config Config
+
+	// catching serialises catching up and maintenance. It is taken before mu.
+	catching sync.Mutex
+	counter  *counting.Counter // nil: to be restored from the database
+
+	// whole is set if the rows of incomplete operations are those of state.
+	whole bool
+
+	mu    sync.RWMutex // of the following
+	db    *database.Database
+	state database.State
+}
+
+// Open opens the inventory in a directory, and creates it if it is missing. A damaged database is set
+// aside and begun again. Errors: a *database.NewerError.
+func Open(ctx context.Context, c Config) (*Inventory, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Damaged == nil {
+		c.Damaged = func(error, string) {}
+	}
+	c.CommitEvery = cmp.Or(c.CommitEvery, commitEvery)
+	i := &Inventory{config: c}
+	err := i.open(ctx)
+	if database.IsDamage(err) {
+		err = i.begin(ctx, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// open opens the database and reads its state.
+func (i *Inventory) open(ctx context.Context) error {
+	db, err := database.Open(ctx, i.config.Directory)
+	if err != nil {
+		return err
+	}
+	s, err := db.State(ctx)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.db, i.state, i.counter, i.whole = db, s, nil, false
+	return nil
+}
+
+// begin begins a new database instead of a damaged one.
+func (i *Inventory) begin(ctx context.Context, damage error) error {
+	i.mu.Lock()
+	if i.db != nil {
+		_ = i.db.Close() // it is damaged
+		i.db = nil
+	}
+	i.mu.Unlock()
+	path, err := database.SetAside(i.config.Directory, i.config.Now())
+	if err != nil {
+		return err
+	}
+	i.config.Damaged(damage, path)
+	return i.open(ctx)
+}
+
+// Close closes the inventory.
+func (i *Inventory) Close() error {
+	i.catching.Lock()
+	defer i.catching.Unlock()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.db == nil {
+		return nil
+	}
+	err := i.db.Close()
+	i.db = nil
+	return err
+}
+
+// UpToDate returns the cursor up to which the log was counted, empty for nothing.
+func (i *Inventory) UpToDate() string {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.state.Cursor
+}
+
+// CatchUp counts the entries of the log from the last one that was counted to its end. If it is
+// interrupted, it stores what it has counted. It also compacts and deletes old rows, at most once a
+// day.
+func (i *Inventory) CatchUp(ctx context.Context, source Source) error {
+	i.catching.Lock()
+	defer i.catching.Unlock()
+	err := i.catchUp(ctx, source)
+	if database.IsDamage(err) {
+		if err = i.begin(ctx, err); err == nil {
+			err = i.catchUp(ctx, source)
+		}
+	}
+	return err
+}
+
+func (i *Inventory) catchUp(ctx context.Context, source Source) error {
+	if i.database() == nil {
+		return errClosed
+	}
+	if err := i.db.Maintain(ctx, i.config.Now(), i.config.Retention); err != nil {
+		return err
+	}
+	if err := i.restore(ctx); err != nil {
+		return err
+	}
+	entries, err := source.Open(ctx, i.state.Cursor)
+	if errors.Is(err, ErrForeignCursor) {
+		// The log was begun again: incomplete operations of the old one have ended.
+		i.counter.Close()
+		entries, err = source.Open(ctx, "")
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the log for the inventory: %w", err)
+	}
+	defer entries.Close()
+	stop := context.AfterFunc(ctx, func() { _ = entries.Close() })
+	defer stop()
+	err = i.count(ctx, entries)
+	if err != nil {
+		i.counter = nil // it may have counted what was not stored
+	}
+	return err
+}
+
+var errClosed = errors.New("the inventory is closed")
+
+func (i *Inventory) database() *database.Database {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.db
+}
+
+// restore makes the counter continue where it was stored.
+func (i *Inventory) restore(ctx context.Context) error {
+	if i.counter != nil {
+		return nil
+	}
+	units, err := i.db.Units(ctx)
+	if err != nil {
+		return err
+	}
+	options := counting.Options{Registry: i.config.Registry, Units: units}
+	counter, err := counting.New(options)
+	if err != nil {
+		return err
+	}
+	if i.state.Counter != nil {
+		if err := counter.Load(i.state.Counter); err != nil {
+			// Another version of the program has saved it.
+			if err := i.db.Abandon(ctx); err != nil {
+				return err
+			}
+			if counter, err = counting.New(options); err != nil {
+				return err
+			}
+		}
+	}
+	i.counter = counter
+	return nil
+}
+
+// count counts entries to their end.
+func (i *Inventory) count(ctx context.Context, entries Entries) error {
+	var g event.Group
+	last := i.state.Entry
+	events, n := 0, 0
+	for {
+		sequence, boot, err := entries.Next(&g)
+		var missing *counting.MissingError
+		switch {
+		case err == nil:
+			i.counter.Add(&g, boot)
+			last = sequence
+			events += len(g.Events)
+			n++
+		case errors.As(err, &missing):
+			i.counter.Missing(missing.Entries)
+			continue
+		case err == io.EOF:
+			return i.store(ctx, entries.Cursor(), last, true)
+		case ctx.Err() != nil:
+			return errors.Join(ctx.Err(), i.store(context.WithoutCancel(ctx), entries.Cursor(), last, false))
+		default:
+			return errors.Join(fmt.Errorf("cannot read the log for the inventory: %w", err), i.store(ctx, entries.Cursor(), last, false))
+		}
+		if events >= i.config.CommitEvery || n%1024 == 0 && i.counter.Size() >= commitRows {
+			events = 0
+			if err := i.store(ctx, entries.Cursor(), last, false); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// store stores what was counted, and at the end of the log also the incomplete operations as rows.
+func (i *Inventory) store(ctx context.Context, cursor string, last uint64, end bool) error {
+	s := database.State{Cursor: cmp.Or(cursor, i.state.Cursor), Entry: last}
+	if end && i.whole && s.Cursor == i.state.Cursor {
+		return nil // nothing has happened
+	}
+	i.whole = false
+	var err error
+	if s.Counter, err = i.counter.Save(); err != nil {
+		return err
+	}
+	var incomplete []row.Row
+	if end {
+		if incomplete, err = i.counter.Incomplete(s.Counter); err != nil {
+			return err
+		}
+	}
+	if err := i.db.Store(ctx, i.counter.Take(), incomplete, s); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.state, i.whole = s, end
+	return nil
+}
+
+// Observed returns what was observed in a period, with its coverage. Zero times mean no bound; until
+// is the end of the period. The database has rows of hours, after 35 days of days: a row counts as a
+// whole if it has an operation in the period.
+func (i *Inventory) Observed(ctx context.Context, since, until time.Time) (*observed.Observed, error) {
+	db := i.database()
+	if db == nil {
+		return nil, errClosed
+	}
+	o, err := db.Observed(ctx, since, until)
+	if err != nil {
+		return nil, err
+	}
+	var s *status.Broker
+	if i.config.Status != nil {
+		if s, err = i.config.Status(ctx); err != nil {
+			return nil, fmt.Errorf("cannot determine the coverage of the inventory: %w", err)
+		}
+	}
+	Cover(&o.Coverage, s, i.config.Now())
+	return o, nil
+}
+
+// List returns up to limit rows that match a filter after a position, in the order of their periods,
+// and the position after them; it is empty at the end. The position before all rows is empty. Errors:
+// a *FilterError.
+func (i *Inventory) List(ctx context.Context, f Filter, after string, limit int) ([]row.Row, string, error) {
+	db := i.database()
+	if db == nil {
+		return nil, "", errClosed
+	}
+	return db.List(ctx, f, after, limit)
+}
+
+// Summarize returns the sums of the rows that match a filter, one for each combination of fields of
+// row.Fields, in their order; other fields are empty. It also sums by "day" and "week", in which case
+// Start and Length are those of the day or week. Errors: a *FilterError.
+func (i *Inventory) Summarize(ctx context.Context, by []string, f Filter) ([]row.Row, error) {
+	db := i.database()
+	if db == nil {
+		return nil, errClosed
+	}
+	return db.Summarize(ctx, by, f)
+}
