@@ -64,7 +64,8 @@ Matches KEY=VALUE select operations by their data. The value of a number is
 decimal, 0x hexadecimal, or its name: tls::protocol_version="TLS 1.2". Matches
 of different keys must all hold somewhere in the tree, of those of one key one
 must. --executable and --context select alike. What is selected is shown
-whole; a group that was only offered does not count. Notices of what the log does
+whole; a group that was only offered does not count. pq=no selects what does not
+resist quantum computers. Notices of what the log does
 not hold are shown whatever is selected: lost events, times without recording,
 removed entries.
 

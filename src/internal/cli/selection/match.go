@@ -19,12 +19,20 @@ type match struct {
 	oneOf    []schema.Match
 	unknown  bool // the key is not in the registry
 	argument string
+	// derived is the condition of a key that is derived from the data of a tree; oneOf is empty
+	// then.
+	derived func(root *schema.Span) bool
 }
 
 func parseMatch(r *schema.Registry, argument string) (match, error) {
 	key, value, _ := strings.Cut(argument, "=")
 	m := match{argument: argument}
 	m.key, m.not = strings.CutSuffix(key, "!")
+	if m.key == keyQuantum && scoped(r, m.key) == nil {
+		var err error
+		m.derived, err = resists(r, argument, value)
+		return m, err
+	}
 	keys := Keys(r, m.key)
 	m.unknown = scoped(r, m.key) == nil
 	var errs []error
@@ -72,6 +80,9 @@ func scoped(r *schema.Registry, key string) []string {
 // in reports whether data of a tree, other than offers, fulfil one of the conditions,
 // ignoring the sign.
 func (m *match) in(r *schema.Registry, root *schema.Span) bool {
+	if m.derived != nil {
+		return m.derived(root)
+	}
 	for i := range m.oneOf {
 		if !r.WalkResults(root, m.oneOf[i].Key, func(s *schema.Span) bool { return !m.oneOf[i].In(r, s) }) {
 			return true
@@ -91,7 +102,7 @@ func warning(what, name string, known []string) string {
 
 // keyNames returns the names of all keys, with and without their scope.
 func keyNames(r *schema.Registry) []string {
-	names := r.Keys()
+	names := append(r.Keys(), keyQuantum)
 	for _, key := range names {
 		if _, name, ok := strings.Cut(key, "::"); ok {
 			names = append(names, name)

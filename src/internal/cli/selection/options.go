@@ -115,6 +115,11 @@ func (o *Options) completeMatch(e *console.Environment, typed string) ([]string,
 	}
 	var list []string
 	if key, _, ok := strings.Cut(typed, "="); ok {
+		if strings.TrimSuffix(key, "!") == keyQuantum {
+			for _, value := range quantumValues() {
+				list = append(list, key+"="+value)
+			}
+		}
 		for _, known := range scoped(registry, strings.TrimSuffix(key, "!")) {
 			for _, name := range registry.Key(known).Names() {
 				list = append(list, key+"="+name)
@@ -125,5 +130,6 @@ func (o *Options) completeMatch(e *console.Environment, typed string) ([]string,
 	for _, key := range registry.Keys() {
 		list = append(list, key+"=\t"+registry.Key(key).Description)
 	}
+	list = append(list, keyQuantum+"=\twhether established keys resist quantum computers")
 	return list, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }

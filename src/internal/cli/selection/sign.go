@@ -55,6 +55,9 @@ func (s *Selection) matchSign(onBus, valued bool) *Sign {
 		return nil // the broker has another registry
 	}
 	for _, oneOf := range s.matches {
+		if slices.ContainsFunc(oneOf, func(m match) bool { return m.derived != nil }) {
+			continue // any group may be a part of what it is derived from
+		}
 		var all []schema.Match
 		sign := &Sign{}
 		for i := range oneOf {
