@@ -47,6 +47,7 @@ type Builder struct {
 	active active
 	bytes  int
 	order  uint64
+	at     uint64            // number of the entry that is added
 	words  map[string]string // keys and names, which repeat
 	recent [fields]string    // the last words of each field
 	// libraries has the names of libraries that the log has reported, by build-id.
@@ -82,6 +83,9 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 		words:  make(map[string]string), libraries: make(map[string]string),
 	}
 }
+
+// At sets the number of the entry that is added next.
+func (b *Builder) At(sequence uint64) { b.at = sequence }
 
 // Add adds a group to the trees. boot is the boot time to which the times of the group are
 // relative, in nanoseconds since the Unix epoch. g is not retained. Metadata groups are
@@ -347,6 +351,7 @@ func (b *Builder) touch(s *Span, at int64) {
 	s.Last = max(s.Last, at)
 	t := s.root().tree
 	t.last = max(t.last, at)
+	t.touched = b.at
 	b.active.moveToBack(t)
 }
 
@@ -390,6 +395,26 @@ func (b *Builder) Flush(before int64) {
 	}
 	b.done = done[:0]
 }
+
+// FlushUntil completes the roots of trees whose last event is in an entry up to a number, in the
+// order of their last events. It needs At.
+func (b *Builder) FlushUntil(sequence uint64) {
+	for t := b.active.front; t != nil && t.touched <= sequence; t = b.active.front {
+		b.finish(t)
+	}
+}
+
+// Oldest returns the number of the entry with the last event of the incomplete tree that has had
+// none for the longest time; ok is false if there is no incomplete tree. It needs At.
+func (b *Builder) Oldest() (sequence uint64, ok bool) {
+	if t := b.active.front; t != nil {
+		return t.touched, true
+	}
+	return 0, false
+}
+
+// Bytes returns the approximate memory of all trees that were not emitted.
+func (b *Builder) Bytes() int { return b.bytes }
 
 // Close completes all roots.
 func (b *Builder) Close() {
@@ -458,6 +483,7 @@ func (b *Builder) give(t *tree) {
 	b.opened.remove(t)
 	b.bytes -= t.bytes
 	root := t.root
+	root.Completed = t.touched
 	root.settle(b.libraries)
 	b.memory.releaseTree(t)
 	b.emit(root)

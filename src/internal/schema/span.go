@@ -25,6 +25,9 @@ type Span struct {
 	// Joined is another source with events of the span, empty if there is none: a handshake
 	// may be seen both by probes and at its socket.
 	Joined string
+	// Completed is the number of the entry with the last event of the tree, in a root that is
+	// complete, if Builder.At is used.
+	Completed uint64
 	// Start and End are the times of the group that opened the span, Last the end of the last
 	// group with an event of the span, in nanoseconds since the Unix epoch.
 	Start, End, Last int64
@@ -142,9 +145,18 @@ const usualData = 2
 
 // Sizes in bytes for the memory limits.
 const (
-	spanSize  = 496 // with its entries in the tables of the builder
+	spanSize  = 504 // with its entries in the tables of the builder
 	datumSize = 96  // with the slack of append; keys are shared
 )
+
+// Size returns the approximate memory of a tree in bytes.
+func (s *Span) Size() (bytes int) {
+	s.Walk(func(inner *Span) bool {
+		bytes += inner.size()
+		return true
+	})
+	return bytes
+}
 
 func (s *Span) size() int {
 	n := spanSize

@@ -12,6 +12,7 @@ type tree struct {
 	root     *Span
 	order    uint64 // of the root's opening; 0 once it was emitted
 	last     int64
+	touched  uint64 // number of the entry with the last event
 	bytes    int
 	complete bool
 

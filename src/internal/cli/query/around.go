@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/settle"
 )
 
 // sign returns the sign of every selected operation, nil if there is none to search for.
@@ -100,7 +101,7 @@ func (r *region) Begin(start uint64, all bool) (again []uint64) {
 		}
 		r.ended, r.numbers = nil, nil
 	}
-	r.Settler = around.Settler{}
+	r.Settler = settle.Settler{}
 	r.builder = schema.NewBuilder(r.Registry, schema.Options{Ordered: true}, r.root)
 	if n > 0 && r.Err == nil {
 		r.Err = r.Out.Flush()

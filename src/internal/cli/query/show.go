@@ -16,11 +16,12 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/settle"
 )
 
-// quiet is the time without an event after which a tree is shown while a log is followed:
-// longer than the agent collects events and than most handshakes pause.
-const quiet = 2 * time.Second
+// quiet is how long nothing must happen in a tree before it is shown while a
+// log is followed.
+const quiet = settle.Quiet
 
 // followLines is the number of operations that are shown first when a log is followed.
 const followLines = 10

@@ -128,7 +128,7 @@ func (p *short) summary(root *schema.Span) {
 			if shown[key] {
 				continue
 			}
-			text, own := p.find(root, context, key)
+			text, own := p.find(root, key)
 			if text == "" {
 				continue
 			}
@@ -157,18 +157,13 @@ func (p *short) summary(root *schema.Span) {
 }
 
 // find returns the text of a tree's result for a key, and whether it is data of the root
-// itself. Data of the root take precedence, then the last in the tree.
-func (p *short) find(root *schema.Span, context *schema.Context, key string) (text string, own bool) {
-	k := p.options.Registry.Key(key)
-	p.options.Registry.WalkResults(root, key, func(s *schema.Span) bool {
-		if v, ok := s.Value(key); ok {
-			text, own = valueText(k, &v), s == root
-		} else if implied, ok := context.Implied[key]; ok && s == root {
-			text = implied
-		}
-		return s != root || text == ""
-	})
-	return text, own
+// itself.
+func (p *short) find(root *schema.Span, key string) (text string, own bool) {
+	v, of, implied := p.options.Registry.Result(root, key)
+	if of == nil {
+		return implied, false
+	}
+	return valueText(p.options.Registry.Key(key), &v), of == root
 }
 
 // data writes the data of a span as KEY=VALUE, except for the keys in shown.

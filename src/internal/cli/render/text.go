@@ -4,7 +4,6 @@ package render
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -76,13 +75,7 @@ const maxShown = 256
 // valueText formats a value for a line, a number by its name if it has one.
 func valueText(key *schema.Key, v *event.Value) string {
 	if v.Kind == event.Word {
-		if name, ok := key.Text(v.Word); ok {
-			return name
-		}
-		if key.HasNames() {
-			return "0x" + strconv.FormatUint(uint64(v.Word), 16)
-		}
-		return strconv.FormatInt(v.Word, 10)
+		return key.Show(v.Word)
 	}
 	if v.Unreadable {
 		return "(unreadable)"

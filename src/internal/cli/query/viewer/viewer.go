@@ -12,7 +12,6 @@ import (
 	"slices"
 	"sort"
 
-	"crypto-auditing/src/internal/cli/around"
 	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/render"
 	"crypto-auditing/src/internal/cli/selection"
@@ -20,6 +19,7 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/settle"
 )
 
 // Options are the options of a Viewer.
@@ -46,7 +46,7 @@ type Viewer struct {
 	Shown    int    // trees
 	Passed   uint64 // trees that are not selected
 	Gaps     Gaps
-	Settler  around.Settler
+	Settler  settle.Settler
 	Window   *Window // nil if the log is read from its beginning
 	Holding  bool    // hold items back
 	Err      error   // the error that ended the output

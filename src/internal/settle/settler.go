@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package around
+// Package settle decides when an operation is complete: a Settler while a long log is shown, a
+// Clock where each operation must be complete at the same entry for all readers.
+package settle
 
 import (
 	"math"
@@ -51,3 +53,7 @@ func (s *Settler) See(at int64, builder *schema.Builder) {
 	}
 	builder.Flush(before)
 }
+
+// Quiet is how long nothing must have happened in a tree before it counts as complete in a log
+// that grows: longer than the agent gathers events and most handshakes pause.
+const Quiet = 2 * time.Second
