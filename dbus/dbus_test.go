@@ -85,6 +85,7 @@ func TestTheInterfacesAreTheAgreedOnes(t *testing.T) {
 	agreed := map[string]map[string]string{
 		"org.crypto_auditing.Broker": {
 			"method Read":               "sa{sv}u → " + groups + "st",
+			"method ReadOperations":     "sa{sv}ua{sv} → aa{sv}st",
 			"method Open":               "sa{sv}a{sv} → h",
 			"method Subscribe":          "sa{sv}a{sv} → o",
 			"method GetSubscription":    "s → o",
@@ -107,6 +108,7 @@ func TestTheInterfacesAreTheAgreedOnes(t *testing.T) {
 			"method Seek":        "s → ",
 			"method Close":       " → ",
 			"signal Events":      groups + "s",
+			"signal Operations":  "aa{sv}s",
 			"signal Skipped":     "ssts",
 			"property Name":      "s read",
 			"property Position":  "s read",
@@ -115,6 +117,7 @@ func TestTheInterfacesAreTheAgreedOnes(t *testing.T) {
 			"property Skipped":   "t read",
 			"property Pending":   "t read",
 			"property Flow":      "s read",
+			"property Form":      "s read",
 		},
 	}
 	n := introspection(t)

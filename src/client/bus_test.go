@@ -52,6 +52,25 @@ func TestAnswersOfAnotherFormAreRefused(t *testing.T) {
 	}
 }
 
+func TestOperationsOfAnotherFormAreRefused(t *testing.T) {
+	v := dbus.MakeVariant
+	for name, value := range map[string]any{
+		"no array":             "x",
+		"a number for a name":  []map[string]dbus.Variant{{"name": v(uint64(1))}},
+		"a text for a time":    []map[string]dbus.Variant{{"start": v("now")}},
+		"a datum of one":       []map[string]dbus.Variant{{"data": v([][]any{{"key"}})}},
+		"a number for a child": []map[string]dbus.Variant{{"children": v(int64(1))}},
+		"a child of that kind": []map[string]dbus.Variant{{"children": v([]map[string]dbus.Variant{{"orphan": v("yes")}})}},
+	} {
+		if operations, ok := operationsOf(value); ok {
+			t.Errorf("%s: %+v", name, operations)
+		}
+	}
+	if got, ok := operationsOf([]map[string]dbus.Variant{{"context": v("0a"), "later": v(true)}}); !ok || len(got) != 1 || got[0].Context != "0a" {
+		t.Errorf("%+v, %v", got, ok)
+	}
+}
+
 func TestErrorsOfTheBusAreGoErrors(t *testing.T) {
 	for name, want := range map[string]error{
 		"org.crypto_auditing.Error.InvalidCursor":       ErrInvalidCursor,

@@ -4,7 +4,8 @@
 // the system bus, from the service org.crypto_auditing.Broker, which
 // docs/dbus-api.md describes.
 //
-// Connect returns a Client. Read and Groups return past entries; Open streams the
+// Connect returns a Client. Read and Groups return past entries, ReadOperations the
+// operations that they are part of; Open streams the
 // log at the speed of the disk; Subscribe delivers groups as they are appended,
 // each at most once, across restarts of the broker.
 //

@@ -118,20 +118,27 @@ func groupOf(fields []any, g *Group) bool {
 	for name, value := range attributes {
 		g.setAttribute(name, value.Value())
 	}
-	g.Data = make([]Datum, len(data))
-	for i, pair := range data {
+	var ok bool
+	g.Data, ok = dataOf(data)
+	return ok
+}
+
+// dataOf decodes data as sent over the bus, a(sv).
+func dataOf(pairs [][]any) ([]Datum, bool) {
+	data := make([]Datum, len(pairs))
+	for i, pair := range pairs {
 		var value dbus.Variant
-		if len(pair) != 2 || !as(pair[0], &g.Data[i].Key) || !as(pair[1], &value) {
-			return false
+		if len(pair) != 2 || !as(pair[0], &data[i].Key) || !as(pair[1], &value) {
+			return nil, false
 		}
 		switch v := value.Value().(type) {
 		case int64, string, []byte:
-			g.Data[i].Value = v
+			data[i].Value = v
 		default:
-			return false
+			return nil, false
 		}
 	}
-	return true
+	return data, true
 }
 
 // as stores a value in to if it has its type.

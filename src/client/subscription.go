@@ -21,8 +21,11 @@ type SubscribeOptions struct {
 	// Name names a durable subscription, which belongs to the user and is kept
 	// until it is deleted; if empty, the subscription ends when it is closed.
 	Name string
-	// Filter selects groups.
+	// Filter selects groups or operations.
 	Filter Filter
+	// Operations delivers operations, when they are complete, instead of groups. It needs
+	// version 4 of the broker's interface.
+	Operations bool
 	// After is where a new subscription starts; empty for Newest. An existing
 	// durable one continues from its position.
 	After Cursor
@@ -40,9 +43,12 @@ type SubscribeOptions struct {
 type Batch struct {
 	// Groups match the filter and come in the order of the log.
 	Groups []Group
+	// Operations are delivered instead, in the order of their completion, with
+	// SubscribeOptions.Operations.
+	Operations []Operation
 	// Cursor is the position after them.
 	Cursor Cursor
-	// Skipped reports skipped entries; Groups is empty then.
+	// Skipped reports skipped entries; the others are empty then.
 	Skipped *Skipped
 }
 
@@ -241,6 +247,9 @@ func (s *Subscription) create(ctx context.Context, l *delivery.Link, after Curso
 	if s.options.Acknowledge {
 		options["flow"] = dbus.MakeVariant("acknowledge")
 	}
+	if s.options.Operations {
+		options["form"] = dbus.MakeVariant("operations")
+	}
 	body, err := s.call(ctx, l, brokerPath, brokerInterface+".Subscribe",
 		s.options.Name, s.options.Filter.encode(), options)
 	if err != nil {
@@ -292,6 +301,14 @@ func (s *Subscription) Next(ctx context.Context) (Batch, error) {
 		}
 		return Batch{Cursor: skipped.To, Skipped: &skipped}, nil
 	}
+	if d.Operations {
+		operations, ok := operationsOf(d.Body[0])
+		if !ok {
+			return Batch{}, fmt.Errorf("%w: operations of another form", ErrProtocol)
+		}
+		b := Batch{Operations: operations}
+		return b, store("Operations", d.Body[1:], &b.Cursor)
+	}
 	groups, err := groupsOf(d.Body[0])
 	if err != nil {
 		return Batch{}, err
@@ -319,20 +336,31 @@ func (s *Subscription) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 // SubscribeOptions.Acknowledge it acknowledges a batch after its last group was
 // processed.
 func (s *Subscription) Groups(ctx context.Context) iter.Seq2[Group, error] {
-	return func(yield func(Group, error) bool) {
+	return each(ctx, s, func(b *Batch) []Group { return b.Groups })
+}
+
+// Operations is Groups for a subscription with SubscribeOptions.Operations.
+func (s *Subscription) Operations(ctx context.Context) iter.Seq2[Operation, error] {
+	return each(ctx, s, func(b *Batch) []Operation { return b.Operations })
+}
+
+// each returns what batches have, one by one.
+func each[T any](ctx context.Context, s *Subscription, of func(*Batch) []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		for b, err := range s.Batches(ctx) {
 			if err == nil && b.Skipped != nil {
-				if !yield(Group{}, b.Skipped) {
+				if !yield(none, b.Skipped) {
 					return
 				}
 				continue
 			}
 			if err != nil {
-				yield(Group{}, err)
+				yield(none, err)
 				return
 			}
-			for i := range b.Groups {
-				if !yield(b.Groups[i], nil) {
+			for _, one := range of(&b) {
+				if !yield(one, nil) {
 					return
 				}
 			}
@@ -341,7 +369,7 @@ func (s *Subscription) Groups(ctx context.Context) iter.Seq2[Group, error] {
 			}
 			// A failed acknowledgement is repeated with the next batch.
 			if err := s.Acknowledge(ctx, b.Cursor); err != nil && !transient(err) && !errors.Is(err, ErrClosed) {
-				yield(Group{}, err)
+				yield(none, err)
 				return
 			}
 		}
@@ -414,7 +442,9 @@ type SubscriptionInfo struct {
 	Delivered uint64
 	Skipped   uint64 `bus:"skipped"`
 	// Flow is "auto" or "acknowledge".
-	Flow   string `bus:"flow"`
+	Flow string `bus:"flow"`
+	// Form is "groups" or "operations"; empty before version 4 of the interface.
+	Form   string `bus:"form"`
 	Filter Filter
 	// Created is the time of creation, zero if unknown.
 	Created time.Time `bus:"created"`

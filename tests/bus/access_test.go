@@ -18,6 +18,7 @@ func call(method string, arguments ...string) []string {
 func TestWithoutPolkitTheGroupMayReadAndRootTruncate(t *testing.T) {
 	calls := map[string][]string{
 		"Read":              {"sa{sv}u", "oldest", "0", "1"},
+		"ReadOperations":    {"sa{sv}ua{sv}", "oldest", "0", "1", "0"},
 		"Open":              {"sa{sv}a{sv}", "oldest", "0", "0"},
 		"Subscribe":         {"sa{sv}a{sv}", "", "0", "0"},
 		"ListSubscriptions": nil,

@@ -35,6 +35,12 @@ func TestEveryCommandOfTheDocumentationRunsAsItIsPrinted(t *testing.T) {
 		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/gnutls-tls13-p256.txt")
 		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/gnutls-tls12.txt")
 		w.fire(t, 3)
+		for _, block := range blocks {
+			if strings.Contains(block, "ReadOperations") && strings.Contains(block, "tls::protocol_version=771") {
+				// They are complete when nothing has happened in them for a while.
+				waitFor(t, "the operations", func() bool { return strings.Contains(w.must(t, root, "sh", "-c", block), "tls::protocol_version") })
+			}
+		}
 		for _, user := range []string{root, member} {
 			for _, block := range blocks {
 				r := w.as(t, user, "sh", "-c", block)

@@ -42,6 +42,7 @@ func TestPolkitDecidesAboutEverybodyElse(t *testing.T) {
 			allowed   bool
 		}{
 			"Read":              {[]string{"sa{sv}u", "oldest", "0", "1"}, true},
+			"ReadOperations":    {[]string{"sa{sv}ua{sv}", "oldest", "0", "1", "0"}, true},
 			"Open":              {[]string{"sa{sv}a{sv}", "oldest", "0", "0"}, true},
 			"Flush":             {nil, true},
 			"GetStatus":         {nil, true},

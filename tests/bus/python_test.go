@@ -38,6 +38,66 @@ func TestPythonReadsPages(t *testing.T) {
 	})
 }
 
+func TestRecentHandshakesAreATable(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		watch := w.start(t, member, "/usr/bin/python3", examples+"watch.py")
+		c := w.connect(t)
+		waitFor(t, "the subscriber", func() bool {
+			s, err := c.Status(t.Context())
+			return err == nil && s.Attached >= 1
+		})
+		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/gnutls-tls12.txt")
+		w.must(t, stranger, publisher, "--count", "3", opt+"/traces/openssl-tls13-x25519.txt")
+		query := []string{"crauctl", "query", "-q", "-r", "-n", "20", "--context", "tls::handshake", "-o", "cat"}
+		want := lines(w.must(t, root, query...))
+		for _, example := range [][]string{{"/usr/bin/python3", examples + "handshakes.py"}, {"bash", examples + "handshakes.sh"}} {
+			var got []string
+			// The newest are complete when nothing has happened in them for a while.
+			waitFor(t, "the handshakes that crauctl shows", func() bool {
+				got, want = lines(w.must(t, member, example...)), lines(w.must(t, root, query...))
+				return sameHandshakes(got, want)
+			})
+			for _, version := range []string{"TLS 1.2", "TLS 1.3"} {
+				if !strings.Contains(strings.Join(got, "\n"), "replay\tclient\t"+version) {
+					t.Errorf("%v prints no client of %s: %q", example, version, got)
+				}
+			}
+		}
+		waitFor(t, "the handshakes of the subscriber", func() bool {
+			text := watch.says.String()
+			return strings.Count(text, "replay\tclient\tTLS 1.2") >= 3 && strings.Count(text, "replay\tclient\tTLS 1.3") >= 3
+		})
+	})
+}
+
+// sameHandshakes reports whether the rows of the table are those of lines of crauctl, which has
+// them in another order.
+func sameHandshakes(rows, lines []string) bool {
+	rest := slices.Clone(lines)
+	for _, row := range rows {
+		i := slices.IndexFunc(rest, func(line string) bool { return sameHandshake(row, line) })
+		if i < 0 {
+			return false
+		}
+		rest = slices.Delete(rest, i, i+1)
+	}
+	return len(rest) == 0 && len(lines) > 0
+}
+
+// sameHandshake reports whether a row of the table has what a line of crauctl has.
+func sameHandshake(row, line string) bool {
+	columns := strings.Split(row, "\t")
+	if len(columns) != 6 {
+		return false
+	}
+	for _, column := range columns[2:] {
+		if column != "-" && !strings.Contains(line, column) {
+			return false
+		}
+	}
+	return strings.Contains(line, "TLS 1.") == (columns[3] != "-") && strings.Contains(line, " client") == (columns[2] == "client")
+}
+
 func TestPythonGetsADescriptor(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 10)

@@ -90,7 +90,7 @@ func brokerOptions(conf *config.Broker) (broker.Options, error) {
 		return broker.Options{}, err
 	}
 	return broker.Options{
-		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: marshal.AppendGroup,
+		LogDir: conf.LogDir, StateDir: conf.StateDir, Registry: registry, Form: marshal.AppendGroup, OperationForm: marshal.AppendOperation,
 		Agent:  agentclient.Client{Path: conf.AgentSocket},
 		Policy: conf.Truncate.Policy(),
 		Limits: broker.Limits{

@@ -30,6 +30,8 @@ func (c *counting) Events(_ []byte, count int, _ logstore.Cursor) error {
 	return nil
 }
 
+func (c *counting) Operations([]byte, int, logstore.Cursor) error { return nil }
+
 func (c *counting) Skipped(*reading.Gap) error         { return nil }
 func (c *counting) Ping(context.Context) error         { return nil }
 func (c *counting) Reserve(context.Context, int) error { return nil }

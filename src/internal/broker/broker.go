@@ -17,6 +17,7 @@ import (
 	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/broker/journal"
 	"crypto-auditing/src/internal/broker/notices"
+	"crypto-auditing/src/internal/broker/operations"
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/logstore"
@@ -33,6 +34,8 @@ type Options struct {
 	Registry         *schema.Registry
 	// Form encodes groups for subscriptions.
 	Form reading.Form
+	// OperationForm encodes operations for subscriptions.
+	OperationForm operations.Form
 	// Agent performs what only the agent can do.
 	Agent Agent
 	// AgentUnit asks the service manager for the agent's state, because connecting
@@ -100,8 +103,11 @@ type Broker struct {
 	notices *notices.Notices
 	journal *journal.Journal
 	core    *delivery.Core
-	started time.Time
-	agent   *agentLink
+	// operations reads the log as operations.
+	operations *operations.Source
+	live       *operations.Live
+	started    time.Time
+	agent      *agentLink
 	// streams counts the open streams.
 	streams *quota.Quota
 
@@ -138,9 +144,12 @@ func New(o Options) (*Broker, error) {
 		left: j.TakeLeft(),
 	}
 	b.notices = notices.New(o.LogDir, b.source, o.Log)
+	b.operations = &operations.Source{Registry: o.Registry, Log: b.source, Library: b.notices.Library, Now: o.Now}
 	b.tail = tail.New(o.LogDir, b.source, o.Form, b.notices, b.grown, o.Log)
+	b.live = operations.NewLive(b.operations, o.OperationForm, b.tail.Cache.Newest, o.Log)
 	b.core = delivery.New(delivery.Options{
 		Registry: o.Registry, Source: b.source, Tail: b.tail, Journal: j, Form: o.Form, Window: o.Limits.Window(),
+		Operations: b.operations, Live: b.live, OperationForm: o.OperationForm,
 		AnswerTime: o.AnswerTime, Forget: b.forget, Log: o.Log,
 	})
 	b.agent = newAgentLink(o.Agent, o.AgentUnit, b.tail, o.Log)
@@ -165,9 +174,11 @@ func New(o Options) (*Broker, error) {
 func (b *Broker) Run(ctx context.Context, client func(delivery.Sink) string) error {
 	var running sync.WaitGroup
 	running.Go(func() { b.tail.Run(ctx) })
+	running.Go(func() { b.live.Run(ctx) })
 	running.Go(func() { b.notices.Run(ctx) })
 	running.Go(func() { b.agent.run(ctx) })
 	<-ctx.Done()
+	b.operations.Close()
 	running.Wait()
 	return b.end(client)
 }
@@ -282,7 +293,7 @@ func (b *Broker) Subscribe(caller quota.Holder, name string, f filter.Spec, o de
 		return nil, err
 	}
 	s, err := b.core.Restore(journal.Definition{
-		ID: b.id(), Name: name, User: user, Stranger: caller.Rank == quota.Stranger, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: string(normal.Flow),
+		ID: b.id(), Name: name, User: user, Stranger: caller.Rank == quota.Stranger, Filter: f, Batch: int(normal.Batch), Window: *normal.Window, Flow: string(normal.Flow), Form: string(normal.Form),
 		Created: b.options.Now().UnixNano(), Place: journal.Place{Position: after},
 	})
 	if err != nil {
@@ -409,6 +420,21 @@ func (b *Broker) Read(_ quota.Holder, after string, f filter.Spec) (*reading.Pag
 	return b.read(after, f, nil)
 }
 
+// ReadOperations passes at most most operations that match a filter to take: those that were
+// completed after a cursor, given as text, or, newest first, before it. Errors are those of filters
+// and cursors, *fault.StoreError and the error of ctx.
+func (b *Broker) ReadOperations(ctx context.Context, after string, f filter.Spec, newestFirst bool, most int, take operations.Take) (*operations.Page, error) {
+	compiled, err := filter.Compile(b.options.Registry, f)
+	if err != nil {
+		return nil, err
+	}
+	cursor, err := b.source.Resolve(after)
+	if err != nil {
+		return nil, err
+	}
+	return b.operations.Read(ctx, operations.Options{Filter: compiled, After: cursor, NewestFirst: newestFirst}, most, take)
+}
+
 func (b *Broker) read(after string, f filter.Spec, closed func()) (*reading.Pages, error) {
 	compiled, err := filter.Compile(b.options.Registry, f)
 	if err != nil {
@@ -434,6 +460,7 @@ func (b *Broker) Open(caller quota.Holder, after string, f filter.Spec) (*readin
 // grown forwards the growth of the log.
 func (b *Broker) grown(newest logstore.Cursor, entries uint64) {
 	b.agent.noteGrowth()
+	b.live.Poke()
 	if b.options.Appended != nil {
 		b.options.Appended(newest, entries)
 	}

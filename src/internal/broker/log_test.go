@@ -115,6 +115,8 @@ func (c *client) Events(groups []byte, count int, cursor logstore.Cursor) error 
 	return nil
 }
 
+func (c *client) Operations([]byte, int, logstore.Cursor) error { return nil }
+
 func (c *client) Skipped(g *reading.Gap) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

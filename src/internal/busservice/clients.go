@@ -169,6 +169,13 @@ func (s *sink) Events(groups []byte, _ int, cursor logstore.Cursor) error {
 	return s.service.socket.Send(transport.Encoded(message))
 }
 
+// Operations implements delivery.Sink.
+func (s *sink) Operations(operations []byte, _ int, cursor logstore.Cursor) error {
+	message := marshal.OperationsSignal(s.service.socket.Serial(), s.client, string(s.path), subscriptionInterface, operations, cursor.String())
+	s.sending()
+	return s.service.socket.Send(transport.Encoded(message))
+}
+
 // Skipped implements delivery.Sink.
 func (s *sink) Skipped(g *reading.Gap) error {
 	m := &dbus.Message{

@@ -108,7 +108,7 @@ func (c *call) enter() error {
 		return nil
 	}
 	want := transport.AnyReply
-	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" {
+	if name, _ := c.message.Headers[dbus.FieldMember].Value().(string); name == "Read" || name == "ReadOperations" {
 		want = reading.MaxPage + marshal.Overhead
 	}
 	if s.calls.Alone(c.sender) {
@@ -214,8 +214,8 @@ func (s *Service) answer(a *answer, results []any, err error) {
 	}
 }
 
-// encode encodes a reply with results or an error. A page of Read is encoded
-// already.
+// encode encodes a reply with results or an error. A page of the log is
+// encoded already.
 func (s *Service) encode(a *answer, results []any, err error) (*transport.Message, error) {
 	m := &dbus.Message{Type: dbus.TypeMethodReply, Flags: dbus.FlagNoReplyExpected, Headers: map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldDestination: dbus.MakeVariant(a.to),
@@ -227,7 +227,7 @@ func (s *Service) encode(a *answer, results []any, err error) (*transport.Messag
 		m.Headers[dbus.FieldErrorName] = dbus.MakeVariant(named.Name)
 	}
 	if len(m.Body) > 0 {
-		if page, ok := m.Body[0].(*marshal.Page); ok {
+		if page, ok := m.Body[0].(marshal.Encoded); ok {
 			return transport.Encoded(page.Reply(s.socket.Serial(), a.to, a.serial)), nil
 		}
 		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))

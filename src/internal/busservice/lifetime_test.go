@@ -60,6 +60,8 @@ func other(what string) {
 		arguments = []any{"oldest", dict{}, dict{}}
 	case "Read":
 		arguments = []any{"oldest", dict{}, uint32(1)}
+	case "ReadOperations":
+		arguments = []any{"oldest", dict{}, uint32(1), dict{}}
 	case "Subscribe":
 		arguments = []any{"", dict{}, dict{}}
 	case "Truncate":
@@ -235,7 +237,7 @@ func TestWithoutPolkitTheGroupReadsAndOnlyRootTruncates(t *testing.T) {
 			p := s.connect(t)
 			path := p.subscribe("mine", dict{}, dict{})
 			ephemeral := p.subscribe("", dict{}, dict{})
-			for _, method := range []string{"Read", "Subscribe", "Truncate", "Flush", "GetStatus", "ListSubscriptions"} {
+			for _, method := range []string{"Read", "ReadOperations", "Subscribe", "Truncate", "Flush", "GetStatus", "ListSubscriptions"} {
 				want := "ok"
 				if method == "Truncate" {
 					want = denied

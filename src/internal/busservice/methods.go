@@ -9,6 +9,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/broker/delivery"
+	"crypto-auditing/src/internal/broker/operations"
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/busservice/access"
 	"crypto-auditing/src/internal/busservice/arguments"
@@ -27,6 +28,7 @@ const flushTime = 40 * time.Second
 func brokerMethods() map[string]method {
 	return map[string]method{
 		"Read":              {"sa{sv}u", (*call).read},
+		"ReadOperations":    {"sa{sv}ua{sv}", (*call).readOperations},
 		"Open":              {"sa{sv}a{sv}", (*call).open},
 		"Subscribe":         {"sa{sv}a{sv}", (*call).subscribe},
 		"GetSubscription":   {"s", (*call).getSubscription},
@@ -74,11 +76,7 @@ func (c *call) read() ([]any, error) {
 		return nil, err
 	}
 	defer r.Close()
-	size := reading.MaxPage
-	if c.room > 0 {
-		size = min(size, c.room-marshal.Overhead)
-	}
-	page, err := r.Next(c.ctx, nil, int(most), size, marshal.AppendGroup)
+	page, err := r.Next(c.ctx, nil, int(most), c.pageSize(), marshal.AppendGroup)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +88,52 @@ func (c *call) read() ([]any, error) {
 		}
 	}
 	return []any{reply}, nil
+}
+
+// readOperations serves ReadOperations.
+func (c *call) readOperations() ([]any, error) {
+	var after string
+	var filter, options dictionary
+	var most uint32
+	if err := c.arguments(&after, &filter, &most, &options); err != nil {
+		return nil, err
+	}
+	if err := c.authorise(access.Read); err != nil {
+		return nil, err
+	}
+	f, err := arguments.Filter(filter)
+	if err != nil {
+		return nil, err
+	}
+	reverse, err := arguments.Flag(options, "reverse")
+	if err != nil {
+		return nil, err
+	}
+	if most == 0 || most > operations.MaxOperations {
+		most = operations.MaxOperations
+	}
+	if err := c.service.scans.Acquire(c.ctx, c.who.User); err != nil {
+		return nil, err
+	}
+	defer c.service.scans.Release(c.who.User)
+	reply := marshal.NewOperations(c.pageSize())
+	page, err := c.service.broker.ReadOperations(c.ctx, after, f, reverse, int(most), reply.Take)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Empty() && page.Unreadable {
+		return nil, c.service.broker.Unreadable()
+	}
+	reply.Next, reply.Missing = page.Next.String(), page.Missing
+	return []any{reply}, nil
+}
+
+// pageSize returns how many bytes of groups or operations the reply may have.
+func (c *call) pageSize() int {
+	if c.room > 0 {
+		return min(reading.MaxPage, c.room-marshal.Overhead)
+	}
+	return reading.MaxPage
 }
 
 // open serves Open.
@@ -106,12 +150,9 @@ func (c *call) open() ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var follow bool
-	if err := arguments.Known(options, "follow"); err != nil {
-		return nil, arguments.Invalid("options: " + err.Error())
-	}
-	if err := arguments.Get(options, "follow", &follow); err != nil {
-		return nil, arguments.Invalid("options: " + err.Error())
+	follow, err := arguments.Flag(options, "follow")
+	if err != nil {
+		return nil, err
 	}
 	ctx := c.service.streaming
 	if follow {
@@ -275,6 +316,7 @@ func (c *call) listSubscriptions() ([]any, error) {
 			"attached": dbus.MakeVariant(status.Attached),
 			"position": dbus.MakeVariant(status.Position.String()),
 			"flow":     dbus.MakeVariant(string(one.Flow())),
+			"form":     dbus.MakeVariant(string(one.Form())),
 			"filter":   dbus.MakeVariant(arguments.FilterValue(one.Filter())),
 			"skipped":  dbus.MakeVariant(status.Skipped),
 			"created":  dbus.MakeVariant(uint64(status.Created.UnixMicro())),

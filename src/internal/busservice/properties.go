@@ -8,8 +8,9 @@ import (
 )
 
 // interfaceVersion increases with every addition: 2 added notices, one of which
-// ends each stream; 3 added units and sources of groups and in filters.
-const interfaceVersion = uint32(3)
+// ends each stream; 3 added units and sources of groups and in filters; 4 added
+// ReadOperations and subscriptions to operations.
+const interfaceVersion = uint32(4)
 
 // property returns the value of a property.
 type property = object.Property[*call]
@@ -46,5 +47,6 @@ func subscriptionProperties() map[string]property {
 		"Skipped":   func(c *call) (any, error) { return c.one.Status().Skipped, nil },
 		"Pending":   func(c *call) (any, error) { return c.one.Status().Pending, nil },
 		"Flow":      func(c *call) (any, error) { return string(c.one.Flow()), nil },
+		"Form":      func(c *call) (any, error) { return string(c.one.Form()), nil },
 	}
 }

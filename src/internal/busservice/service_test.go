@@ -87,7 +87,7 @@ func (s *served) start(t *testing.T, changes ...change) {
 		}
 	}}
 	bo := broker.Options{
-		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: marshal.AppendGroup, Agent: s.agent,
+		LogDir: s.log.Dir, StateDir: s.state, Registry: registry, Form: marshal.AppendGroup, OperationForm: marshal.AppendOperation, Agent: s.agent,
 		Policy: retention.Policy{Reading: retention.Ignore}, StateWait: time.Minute, Log: log,
 	}
 	for _, c := range changes {
@@ -504,37 +504,40 @@ func TestErrorsHaveTheirNames(t *testing.T) {
 		arguments []any
 		want      string
 	}{
-		"no cursor":              {"Read", []any{"x", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
-		"no cursor at all":       {"Read", []any{"", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
-		"cursor of the future":   {"Read", []any{store + "-7fffffffffffffff", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
-		"foreign cursor":         {"Read", []any{foreign, dict{}, uint32(1)}, errorPrefix + "ForeignCursor"},
-		"foreign in Open":        {"Open", []any{foreign, dict{}, dict{}}, errorPrefix + "ForeignCursor"},
-		"foreign in Subscribe":   {"Subscribe", []any{"", dict{}, all("after", foreign)}, errorPrefix + "ForeignCursor"},
-		"unknown key in filter":  {"Read", []any{"oldest", all("scope", []string{"tls"}), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"wrong type in filter":   {"Read", []any{"oldest", all("scopes", "tls"), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"no match":               {"Read", []any{"oldest", all("matches", []string{"tls::x"}), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"no context":             {"Read", []any{"oldest", all("contexts", []string{"a b"}), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"no build-id":            {"Read", []any{"oldest", all("origins", []string{"xyz"}), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"huge filter":            {"Read", []any{"oldest", all("keys", []string{strings.Repeat("a", 1<<20)}), uint32(1)}, errorPrefix + "LimitExceeded"},
-		"long filter":            {"Read", []any{"oldest", all("keys", make([]string, 1<<20)), uint32(1)}, errorPrefix + "LimitExceeded"},
-		"huge cursor":            {"Read", []any{strings.Repeat("a", 1<<20), dict{}, uint32(1)}, errorPrefix + "LimitExceeded"},
-		"huge key":               {"Read", []any{"oldest", all(strings.Repeat("a", 1<<20), true), uint32(1)}, errorPrefix + "LimitExceeded"},
-		"huge bytes":             {"Read", []any{"oldest", all("x", make([]byte, 1<<20)), uint32(1)}, errorPrefix + "LimitExceeded"},
-		"huge in the depth":      {"Read", []any{"oldest", all("x", []dict{all("y", strings.Repeat("a", 1<<20))}), uint32(1)}, errorPrefix + "LimitExceeded"},
-		"unknown option":         {"Open", []any{"oldest", dict{}, all("folow", true)}, invalidArgs},
-		"wrong type of option":   {"Open", []any{"oldest", dict{}, all("follow", "yes")}, invalidArgs},
-		"unknown flow":           {"Subscribe", []any{"", dict{}, all("flow", "fast")}, invalidArgs},
-		"batch too large":        {"Subscribe", []any{"", dict{}, all("batch", uint32(1001))}, invalidArgs},
-		"window too long":        {"Subscribe", []any{"", dict{}, all("window-usec", uint64(61_000_000))}, invalidArgs},
-		"bad name":               {"Subscribe", []any{"a/b", dict{}, dict{}}, invalidArgs},
-		"name taken":             {"Subscribe", []any{"taken", all("keys", []string{"x"}), dict{}}, errorPrefix + "SubscriptionExists"},
-		"after for one there is": {"Subscribe", []any{"taken", dict{}, all("after", "oldest")}, errorPrefix + "SubscriptionExists"},
-		"no such subscription":   {"GetSubscription", []any{"none"}, errorPrefix + "NoSuchSubscription"},
-		"ephemeral by name":      {"GetSubscription", []any{""}, errorPrefix + "NoSuchSubscription"},
-		"unknown policy":         {"Truncate", []any{all("max_size", uint64(1))}, invalidArgs},
-		"unknown reading":        {"Truncate", []any{all("reading", "maybe")}, invalidArgs},
-		"wrong arguments":        {"Read", []any{"oldest"}, invalidArgs},
-		"unknown method":         {"Write", nil, "org.freedesktop.DBus.Error.UnknownMethod"},
+		"no cursor":                    {"Read", []any{"x", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"no cursor at all":             {"Read", []any{"", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"cursor of the future":         {"Read", []any{store + "-7fffffffffffffff", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"foreign cursor":               {"Read", []any{foreign, dict{}, uint32(1)}, errorPrefix + "ForeignCursor"},
+		"foreign in Open":              {"Open", []any{foreign, dict{}, dict{}}, errorPrefix + "ForeignCursor"},
+		"foreign in Subscribe":         {"Subscribe", []any{"", dict{}, all("after", foreign)}, errorPrefix + "ForeignCursor"},
+		"unknown key in filter":        {"Read", []any{"oldest", all("scope", []string{"tls"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"wrong type in filter":         {"Read", []any{"oldest", all("scopes", "tls"), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"no match":                     {"Read", []any{"oldest", all("matches", []string{"tls::x"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"no context":                   {"Read", []any{"oldest", all("contexts", []string{"a b"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"no build-id":                  {"Read", []any{"oldest", all("origins", []string{"xyz"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"huge filter":                  {"Read", []any{"oldest", all("keys", []string{strings.Repeat("a", 1<<20)}), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"long filter":                  {"Read", []any{"oldest", all("keys", make([]string, 1<<20)), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"huge cursor":                  {"Read", []any{strings.Repeat("a", 1<<20), dict{}, uint32(1)}, errorPrefix + "LimitExceeded"},
+		"huge key":                     {"Read", []any{"oldest", all(strings.Repeat("a", 1<<20), true), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"huge bytes":                   {"Read", []any{"oldest", all("x", make([]byte, 1<<20)), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"huge in the depth":            {"Read", []any{"oldest", all("x", []dict{all("y", strings.Repeat("a", 1<<20))}), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"unknown option":               {"Open", []any{"oldest", dict{}, all("folow", true)}, invalidArgs},
+		"wrong type of option":         {"Open", []any{"oldest", dict{}, all("follow", "yes")}, invalidArgs},
+		"unknown flow":                 {"Subscribe", []any{"", dict{}, all("flow", "fast")}, invalidArgs},
+		"batch too large":              {"Subscribe", []any{"", dict{}, all("batch", uint32(1001))}, invalidArgs},
+		"window too long":              {"Subscribe", []any{"", dict{}, all("window-usec", uint64(61_000_000))}, invalidArgs},
+		"bad name":                     {"Subscribe", []any{"a/b", dict{}, dict{}}, invalidArgs},
+		"name taken":                   {"Subscribe", []any{"taken", all("keys", []string{"x"}), dict{}}, errorPrefix + "SubscriptionExists"},
+		"after for one there is":       {"Subscribe", []any{"taken", dict{}, all("after", "oldest")}, errorPrefix + "SubscriptionExists"},
+		"no such subscription":         {"GetSubscription", []any{"none"}, errorPrefix + "NoSuchSubscription"},
+		"ephemeral by name":            {"GetSubscription", []any{""}, errorPrefix + "NoSuchSubscription"},
+		"unknown policy":               {"Truncate", []any{all("max_size", uint64(1))}, invalidArgs},
+		"unknown reading":              {"Truncate", []any{all("reading", "maybe")}, invalidArgs},
+		"unknown option of operations": {"ReadOperations", []any{"oldest", dict{}, uint32(1), all("revers", true)}, invalidArgs},
+		"operations without a cursor":  {"ReadOperations", []any{"x", dict{}, uint32(1), dict{}}, errorPrefix + "InvalidCursor"},
+		"operations by a wrong filter": {"ReadOperations", []any{"oldest", all("scope", []string{"tls"}), uint32(1), dict{}}, errorPrefix + "InvalidFilter"},
+		"wrong arguments":              {"Read", []any{"oldest"}, invalidArgs},
+		"unknown method":               {"Write", nil, "org.freedesktop.DBus.Error.UnknownMethod"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -604,7 +607,7 @@ func TestUnitsAndSourcesFilterOnTheBus(t *testing.T) {
 	if err := p.call("Read", "oldest", all("sources", []string{"ebpf"}), uint32(0)).Err; errorName(err) != errorPrefix+"InvalidFilter" {
 		t.Errorf("an unknown source: %v", err)
 	}
-	if version, err := p.broker.GetProperty(brokerName + ".InterfaceVersion"); err != nil || version.Value() != uint32(3) {
+	if version, err := p.broker.GetProperty(brokerName + ".InterfaceVersion"); err != nil || version.Value() != uint32(4) {
 		t.Errorf("InterfaceVersion is %v, %v", version, err)
 	}
 }

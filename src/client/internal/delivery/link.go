@@ -53,6 +53,9 @@ func (l *Link) DeliverSignal(ofInterface, member string, s *dbus.Signal) {
 	case member == "Events" && len(s.Body) == 2:
 		cursor, _ := s.Body[1].(string)
 		l.queue.put(l, Delivery{Body: s.Body}, cursor)
+	case member == "Operations" && len(s.Body) == 2:
+		cursor, _ := s.Body[1].(string)
+		l.queue.put(l, Delivery{Operations: true, Body: s.Body}, cursor)
 	case member == "Skipped" && len(s.Body) == 4:
 		cursor, _ := s.Body[1].(string)
 		l.queue.put(l, Delivery{Skipped: true, Body: s.Body}, cursor)

@@ -17,8 +17,8 @@ const queued = 8
 
 // Delivery is a signal of the subscription.
 type Delivery struct {
-	Skipped bool // else it is Events
-	Body    []any
+	Skipped, Operations bool // else it is Events
+	Body                []any
 }
 
 // Queue receives the signals of a subscription's successive connections. It is a

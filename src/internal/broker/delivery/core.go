@@ -3,12 +3,14 @@
 package delivery
 
 import (
+	"cmp"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"crypto-auditing/src/internal/broker/filter"
 	"crypto-auditing/src/internal/broker/journal"
+	"crypto-auditing/src/internal/broker/operations"
 	"crypto-auditing/src/internal/broker/reading"
 	"crypto-auditing/src/internal/broker/tail"
 	"crypto-auditing/src/internal/schema"
@@ -21,9 +23,13 @@ type Options struct {
 	Source   *reading.Log
 	Tail     *tail.Tail
 	Journal  *journal.Journal
-	// Form encodes groups; Window is the size of a window in bytes.
-	Form   reading.Form
-	Window int
+	// Operations reads operations, Live has the newest ones.
+	Operations *operations.Source
+	Live       *operations.Live
+	// Form encodes groups, OperationForm operations; Window is the size of a window in bytes.
+	Form          reading.Form
+	OperationForm operations.Form
+	Window        int
 	// AnswerTime is how long a client may take to answer before the subscription
 	// may skip forward.
 	AnswerTime time.Duration
@@ -54,7 +60,7 @@ func (c *Core) Restore(d journal.Definition) (*Subscription, error) {
 		return nil, err
 	}
 	return &Subscription{
-		core: c, id: d.ID, name: d.Name, user: d.User, stranger: d.Stranger, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow),
+		core: c, id: d.ID, name: d.Name, user: d.User, stranger: d.Stranger, filter: f, batch: d.Batch, window: d.Window, flow: Flow(d.Flow), form: Form(cmp.Or(d.Form, string(Groups))),
 		created: time.Unix(0, d.Created), wakes: wakeup.New(),
 		position: d.Place.Position, delivered: d.Place.Delivered, skipped: d.Place.Skipped, client: d.Client,
 	}, nil
@@ -65,7 +71,7 @@ func (s *Subscription) Definition() journal.Definition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return journal.Definition{
-		ID: s.id, Name: s.name, User: s.user, Stranger: s.stranger, Filter: s.filter.Spec, Batch: s.batch, Window: s.window, Flow: string(s.flow),
+		ID: s.id, Name: s.name, User: s.user, Stranger: s.stranger, Filter: s.filter.Spec, Batch: s.batch, Window: s.window, Flow: string(s.flow), Form: s.form.stored(),
 		Created: s.created.UnixNano(),
 		Place:   journal.Place{Position: s.position, Delivered: s.delivered, Skipped: s.skipped},
 		Client:  s.client,

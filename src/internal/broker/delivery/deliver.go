@@ -60,7 +60,7 @@ type sender struct {
 func (s *Subscription) deliver(ctx context.Context, d *delivery) {
 	defer close(d.done)
 	defer s.core.readers.drop(s)
-	defer s.core.Tail.Cache.Leave(s, d.feed)
+	defer s.leave(d.feed)
 	s.mu.Lock()
 	w := &sender{
 		Subscription: s, sink: d.sink, feed: d.feed, at: s.position,
@@ -117,7 +117,7 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 	if w.window.Full || w.gap != nil {
 		return false, nil
 	}
-	newest, ok := w.core.Tail.Cache.Newest()
+	newest, ok := w.cache().Newest()
 	if !ok {
 		return false, nil // there is no log yet
 	}
@@ -152,9 +152,12 @@ func (w *sender) gather(ctx context.Context) (more bool, err error) {
 // look searches for groups, in the cache or else in the log. more reports that more
 // may be available immediately.
 func (w *sender) look(ctx context.Context) (more bool, err error) {
-	to, gap, ok := w.core.Tail.Cache.Take(w.feed, w.at, &w.window)
+	to, gap, ok := w.cache().Take(w.feed, w.at, &w.window)
 	if !ok {
 		w.reading = true
+		if w.form == Operations {
+			return w.readOperations(ctx)
+		}
 		return w.read(ctx)
 	}
 	if w.reading {
@@ -240,7 +243,7 @@ func (w *sender) scan(ctx context.Context, s *reading.Scanner, a *ahead) (more b
 				a.to = s.Cursor()
 				// The tail continues from here, unless it does not know the filter
 				// yet.
-				return w.core.Tail.Cache.Holds(w.feed, a.to), nil
+				return w.cache().Holds(w.feed, a.to), nil
 			case gap == nil:
 				return false, err
 			}
@@ -319,7 +322,11 @@ func (w *sender) send(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	if err := w.sink.Events(w.window.Groups, w.window.Count, w.at); err != nil {
+	send := w.sink.Events
+	if w.form == Operations {
+		send = w.sink.Operations
+	}
+	if err := send(w.window.Groups, w.window.Count, w.at); err != nil {
 		return errors.Join(errUnsendable, err)
 	}
 	w.window.Reset()
@@ -381,8 +388,8 @@ func (w *sender) ping(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	newest, ok := w.core.Tail.Cache.Newest()
-	if !ok || newest.Store != w.at.Store || w.core.Tail.Cache.Holds(w.feed, w.at) || newest.Sequence <= w.at.Sequence {
+	newest, ok := w.cache().Newest()
+	if !ok || newest.Store != w.at.Store || w.cache().Holds(w.feed, w.at) || newest.Sequence <= w.at.Sequence {
 		return nil
 	}
 	w.gap = &reading.Gap{From: w.at, To: newest, Entries: reading.Between(w.at.Sequence, newest.Sequence), Reason: reading.Slow}

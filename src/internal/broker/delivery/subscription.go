@@ -30,6 +30,23 @@ const (
 	Acknowledge Flow = "acknowledge"
 )
 
+// Form is the form of what a subscription delivers.
+type Form string
+
+// The forms.
+const (
+	Groups     Form = "groups"
+	Operations Form = "operations"
+)
+
+// stored returns the form in the journal.
+func (f Form) stored() string {
+	if f == Groups {
+		return ""
+	}
+	return string(f)
+}
+
 // Limits and defaults of the options of a subscription.
 const (
 	MaxBatch      = 1000
@@ -48,6 +65,7 @@ type SubscribeOptions struct {
 	// Window is how long groups are collected; nil selects the default.
 	Window *time.Duration
 	Flow   Flow
+	Form   Form
 }
 
 // Sink is the destination of a subscription: one connection of a client. Only
@@ -60,6 +78,8 @@ type Sink interface {
 	// Events sends groups in the form of the broker's transport. cursor is the
 	// position after them. groups may not be retained.
 	Events(groups []byte, count int, cursor logstore.Cursor) error
+	// Operations is Events for operations.
+	Operations(operations []byte, count int, cursor logstore.Cursor) error
 	// Skipped reports entries that were skipped.
 	Skipped(*reading.Gap) error
 	// Ping returns when the client has answered, having read everything sent
@@ -80,6 +100,7 @@ type Subscription struct {
 	batch    int
 	window   time.Duration
 	flow     Flow
+	form     Form
 	created  time.Time
 	wakes    wakeup.Signal
 
@@ -133,6 +154,17 @@ func (s *Subscription) Filter() filter.Spec { return s.filter.Spec }
 // Flow is the flow control.
 func (s *Subscription) Flow() Flow { return s.flow }
 
+// Form is the form of what is delivered.
+func (s *Subscription) Form() Form { return s.form }
+
+// cache has the newest groups or operations.
+func (s *Subscription) cache() *tail.Cache {
+	if s.form == Operations {
+		return s.core.Live.Cache
+	}
+	return s.core.Tail.Cache
+}
+
 // SubscriptionStatus is the variable state of a subscription.
 type SubscriptionStatus struct {
 	// Position is the end of what was sent or skipped.
@@ -166,7 +198,7 @@ func (s *Subscription) settled() logstore.Cursor {
 	if s.current == nil {
 		return s.position
 	}
-	return s.core.Tail.Cache.Settled(s.current.feed, s.position)
+	return s.cache().Settled(s.current.feed, s.position)
 }
 
 // Wake triggers a search for groups.
@@ -175,7 +207,7 @@ func (s *Subscription) Wake() { s.wakes.Notify() }
 // Same reports whether it was created with that filter and these options.
 func (s *Subscription) Same(f *filter.Filter, o SubscribeOptions) bool {
 	n, err := o.Normal()
-	return err == nil && s.filter.Key == f.Key && s.batch == int(n.Batch) && s.window == *n.Window && s.flow == n.Flow
+	return err == nil && s.filter.Key == f.Key && s.batch == int(n.Batch) && s.window == *n.Window && s.flow == n.Flow && s.form == n.Form
 }
 
 // Normal fills in the defaults and checks the limits. The error is a
@@ -200,6 +232,13 @@ func (o SubscribeOptions) Normal() (SubscribeOptions, error) {
 	case Auto, Acknowledge:
 	default:
 		return o, &fault.ArgumentError{Argument: "flow", Problem: fmt.Sprintf("%q is neither %s nor %s", o.Flow, Auto, Acknowledge)}
+	}
+	switch o.Form {
+	case "":
+		o.Form = Groups
+	case Groups, Operations:
+	default:
+		return o, &fault.ArgumentError{Argument: "form", Problem: fmt.Sprintf("%q is neither %s nor %s", o.Form, Groups, Operations)}
 	}
 	return o, nil
 }
@@ -235,12 +274,16 @@ func (s *Subscription) start(sink Sink) {
 		s.mu.Unlock()
 		return
 	}
-	d.feed = s.core.Tail.Cache.Join(s, s.filter)
+	d.feed = s.cache().Join(s, s.filter)
 	s.mu.Lock()
 	s.current = d
 	s.acknowledged = s.position.Sequence
 	s.mu.Unlock()
-	s.core.Tail.Poke()
+	if s.form == Operations {
+		s.core.Live.Poke()
+	} else {
+		s.core.Tail.Poke()
+	}
 	go s.deliver(ctx, d)
 }
 

@@ -77,6 +77,9 @@ type Definition struct {
 	// Stranger reports that the user was outside the group at creation. Brokers
 	// before 0.2 neither record nor read it.
 	Stranger bool `cbor:"11,keyasint,omitempty"`
+	// Form is the form of what is delivered, empty for groups. Brokers before 0.2 deliver
+	// groups.
+	Form string `cbor:"12,keyasint,omitempty"`
 }
 
 // Place is the progress of a subscription.

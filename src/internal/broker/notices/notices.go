@@ -30,6 +30,9 @@ const (
 	maxReasons = 64
 	// scanTime is how long a caller waits for the scan of the notices.
 	scanTime = 2 * time.Second
+	// maxLibraries bounds the number of libraries, maxLibraryName the length of a name.
+	maxLibraries   = 4096
+	maxLibraryName = 1024
 )
 
 // Notices collects the notices of the retained log. A background scan covers the
@@ -47,6 +50,8 @@ type Notices struct {
 	// they can be dropped with the segment.
 	segments map[uint64]*segmentNotices
 	reasons  map[string]struct{}
+	// libraries are the names of libraries by build-id.
+	libraries map[string]string
 	// until is the position where the scan ends and the tail starts.
 	until logstore.Cursor
 	// scanned is closed at the end of the scan; nil before a log was found.
@@ -74,7 +79,7 @@ type segmentNotices struct {
 func New(dir string, source *reading.Log, log *slog.Logger) *Notices {
 	return &Notices{
 		dir: dir, source: source, log: log, requests: wakeup.New(),
-		segments: map[uint64]*segmentNotices{}, reasons: map[string]struct{}{},
+		segments: map[uint64]*segmentNotices{}, reasons: map[string]struct{}{}, libraries: map[string]string{},
 	}
 }
 
@@ -168,6 +173,12 @@ func (n *Notices) add(path string, sequence uint64, g *event.Group, boot int64) 
 		s = &segmentNotices{}
 		n.segments[first] = s
 	}
+	if l, ok := g.Library(); ok {
+		if len(n.libraries) < maxLibraries && len(l.Name) <= maxLibraryName {
+			n.libraries[string(l.BuildID)] = l.Name
+		}
+		return
+	}
 	if loss, ok := g.Loss(); ok {
 		reason := loss.Reason
 		if _, known := n.reasons[reason]; !known {
@@ -206,6 +217,13 @@ func newestUnrecorded(all []event.Unrecorded) []event.Unrecorded {
 		all = slices.Delete(all, 0, over)
 	}
 	return all
+}
+
+// Library returns the name of the library with a build-id, empty if the log does not name it.
+func (n *Notices) Library(id string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.libraries[id]
 }
 
 // Wait waits for the end of the scan, but no longer than scanTime.

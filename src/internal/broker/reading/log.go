@@ -6,8 +6,11 @@
 package reading
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 
 	"crypto-auditing/src/internal/broker/fault"
 	"crypto-auditing/src/internal/broker/filter"
@@ -110,4 +113,40 @@ func (l *Log) Resolve(text string) (logstore.Cursor, error) {
 		return cursor, fmt.Errorf("%w: %s is after the end of the log", logstore.ErrInvalidCursor, text)
 	}
 	return cursor, nil
+}
+
+// Back returns a position before another one, or the beginning of the log: as far back as enough
+// asks for, which is called with the number of entries in between and the time that they took, in
+// nanoseconds. It goes by whole chunks. The error is that of ctx or a *fault.StoreError.
+func (l *Log) Back(ctx context.Context, from logstore.Cursor, enough func(entries uint64, took int64) bool) (logstore.Cursor, error) {
+	r, err := l.Reader(logstore.Query{})
+	if err != nil {
+		return from, err
+	}
+	defer r.Close()
+	if _, err := r.Seek(from); err != nil {
+		return from, &fault.StoreError{Err: err}
+	}
+	entries, latest, skip := uint64(0), int64(math.MinInt64), Skip{}
+	for at := from; ; {
+		if ctx.Err() != nil {
+			return at, ctx.Err()
+		}
+		chunk, err := r.Previous()
+		if err == io.EOF {
+			return at, nil
+		}
+		if err != nil {
+			if _, ok := skip.Read(l, err); !ok {
+				return at, &fault.StoreError{Err: err}
+			}
+			continue // reading forwards reports it
+		}
+		entries += chunk.Last - chunk.First + 1
+		at.Sequence = chunk.First - 1
+		latest = max(latest, chunk.RealTime(chunk.Header.Last))
+		if enough(entries, latest-chunk.RealTime(chunk.Header.First)) {
+			return at, nil
+		}
+	}
 }

@@ -28,10 +28,31 @@ type Feed struct {
 	members map[Subscriber]struct{}
 }
 
+// Filter is the filter of its subscribers.
+func (f *Feed) Filter() *filter.Filter { return f.filter }
+
 // index finds the feeds that an entry may match. It belongs to the tail.
 type index struct {
 	*filter.Index
 	feeds []*Feed
+}
+
+// AppendPiece appends a piece, whose bytes are in bytes. It joins those of one entry, because a
+// cursor does not separate them.
+func AppendPiece(pieces []Piece, bytes []byte, p Piece) (_ []Piece, _ []byte) {
+	n := len(pieces)
+	if n == 0 || pieces[n-1].Sequence != p.Sequence {
+		return append(pieces, p), bytes
+	}
+	before := &pieces[n-1]
+	if before.To != p.From {
+		// Another one lies in between.
+		from := len(bytes)
+		bytes = append(append(bytes, bytes[before.From:before.To]...), bytes[p.From:p.To]...)
+		before.From, p.To = uint32(from), uint32(len(bytes))
+	}
+	before.To = p.To
+	return pieces, bytes
 }
 
 func newIndex(feeds []*Feed) *index {
@@ -85,7 +106,22 @@ type Piece struct {
 	From, To uint32
 }
 
-func newCache() *Cache { return &Cache{feeds: map[string]*Feed{}} }
+// NewCache returns an empty cache without a position.
+func NewCache() *Cache { return &Cache{feeds: map[string]*Feed{}} }
+
+// Wanted reports whether there are feeds.
+func (l *Cache) Wanted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.feeds) > 0
+}
+
+// Close empties the cache, which has no position until Restart.
+func (l *Cache) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.opened, l.blocks, l.size = false, nil, 0
+}
 
 // Join adds a subscription to the feed of its filter.
 func (l *Cache) Join(s Subscriber, f *filter.Filter) *Feed {
@@ -112,8 +148,8 @@ func (l *Cache) Leave(s Subscriber, c *Feed) {
 	}
 }
 
-// restart empties the cache and continues at a position.
-func (l *Cache) restart(at logstore.Cursor) {
+// Restart empties the cache and continues at a position.
+func (l *Cache) Restart(at logstore.Cursor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.store, l.low, l.high, l.opened = at.Store, at.Sequence, at.Sequence, true
@@ -127,10 +163,20 @@ func (l *Cache) restart(at logstore.Cursor) {
 // takeOver returns a new index if the feeds have changed. It applies to everything
 // that the tail reads from now on.
 func (l *Cache) takeOver() *index {
+	feeds, changed := l.Changes()
+	if !changed {
+		return nil
+	}
+	return newIndex(feeds)
+}
+
+// Changes returns the feeds if they have changed. They apply to everything that is
+// appended from now on.
+func (l *Cache) Changes() (feeds []*Feed, changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.changed {
-		return nil
+		return nil, false
 	}
 	l.changed = false
 	for _, c := range l.feeds {
@@ -139,7 +185,7 @@ func (l *Cache) takeOver() *index {
 			wakeAll(c.members)
 		}
 	}
-	return newIndex(slices.Collect(maps.Values(l.feeds)))
+	return slices.Collect(maps.Values(l.feeds)), true
 }
 
 func wakeAll(members map[Subscriber]struct{}) {
@@ -147,6 +193,15 @@ func wakeAll(members map[Subscriber]struct{}) {
 		s.Wake()
 	}
 }
+
+// Append appends pieces of groups, all up to a position, and wakes the subscribers
+// concerned. pieces and groups are retained.
+func (l *Cache) Append(to uint64, groups []byte, pieces map[*Feed][]Piece) {
+	l.add(&block{last: to, groups: groups, pieces: pieces})
+}
+
+// AppendGap appends a gap after the position and wakes all subscribers.
+func (l *Cache) AppendGap(gap *reading.Gap) { l.add(&block{last: gap.To.Sequence, gap: gap}) }
 
 // add appends the content of a chunk and wakes the subscribers concerned.
 func (l *Cache) add(b *block) {

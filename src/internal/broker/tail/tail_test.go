@@ -25,9 +25,9 @@ func TestOnlyAChunkThatWasNotReadWakesTheTail(t *testing.T) {
 		"before a log is found": {false, at(1, 3), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tail := &Tail{Cache: newCache(), pokes: wakeup.New()}
+			tail := &Tail{Cache: NewCache(), pokes: wakeup.New()}
 			if c.opened {
-				tail.Cache.restart(at(1, 10))
+				tail.Cache.Restart(at(1, 10))
 			}
 			tail.Told(c.told)
 			if woken := len(tail.pokes) > 0; woken != c.wakes || !tail.told.Load() {

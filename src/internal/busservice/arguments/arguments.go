@@ -84,11 +84,12 @@ func FilterValue(f filter.Spec) Dictionary {
 // SubscribeOptions decodes the options of Subscribe.
 func SubscribeOptions(d Dictionary) (delivery.SubscribeOptions, error) {
 	var o delivery.SubscribeOptions
-	var flow string
+	var flow, form string
 	var window time.Duration
 	for _, err := range []error{
-		Known(d, "after", "batch", "window-usec", "flow"),
+		Known(d, "after", "batch", "window-usec", "flow", "form"),
 		Get(d, "after", &o.After), Get(d, "batch", &o.Batch), getTime(d, "window-usec", &window), Get(d, "flow", &flow),
+		Get(d, "form", &form),
 	} {
 		if err != nil {
 			return o, Invalid("options: " + err.Error())
@@ -103,11 +104,25 @@ func SubscribeOptions(d Dictionary) (delivery.SubscribeOptions, error) {
 	if _, ok := d["flow"]; ok && flow == "" {
 		return o, Invalid("options: flow is empty")
 	}
-	o.Flow = delivery.Flow(flow)
+	if _, ok := d["form"]; ok && form == "" {
+		return o, Invalid("options: form is empty")
+	}
+	o.Flow, o.Form = delivery.Flow(flow), delivery.Form(form)
 	if _, ok := d["window-usec"]; ok {
 		o.Window = &window
 	}
 	return o, nil
+}
+
+// Flag decodes options of which there is only one, which is true or false.
+func Flag(d Dictionary, key string) (value bool, err error) {
+	if err = Known(d, key); err == nil {
+		err = Get(d, key, &value)
+	}
+	if err != nil {
+		return false, Invalid("options: " + err.Error())
+	}
+	return value, nil
 }
 
 // Invalid returns an error for invalid arguments.

@@ -190,6 +190,12 @@ func Events(serial uint32, destination, path, iface string, groups []byte, curso
 	return message(header, groups, func(dst []byte) []byte { return appendText(dst, cursor) })
 }
 
+// Encoded is a result whose encoding is known.
+type Encoded interface {
+	// Reply returns the reply to a call, in parts.
+	Reply(serial uint32, destination string, call uint32) [][]byte
+}
+
 // Page is the result of Read. Groups come from AppendGroup.
 type Page struct {
 	Groups  []byte

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"errors"
+
+	"crypto-auditing/src/internal/broker/operations"
+	"crypto-auditing/src/internal/broker/tail"
+	"crypto-auditing/src/internal/logstore"
+)
+
+// leave removes the subscription from its feed.
+func (s *Subscription) leave(feed *tail.Feed) {
+	s.cache().Leave(s, feed)
+	if s.form == Operations {
+		s.core.Live.Poke()
+	}
+}
+
+// readOperations reads operations from the log. more reports that more may be
+// available immediately.
+func (w *sender) readOperations(ctx context.Context) (more bool, err error) {
+	turns := w.core.readers.turns
+	if err := turns.Acquire(ctx, w.user); err != nil {
+		return false, err
+	}
+	defer turns.Release(w.user)
+	a := ahead{}
+	page, err := w.core.Operations.Read(ctx, operations.Options{Filter: w.filter, After: w.at, Time: turnTime}, MaxBatch, func(o *operations.Operation, whole bool) bool {
+		if len(a.groups) >= turnBytes && !whole {
+			return false
+		}
+		from := len(a.groups)
+		a.groups = w.core.OperationForm(a.groups, o)
+		a.pieces, a.groups = tail.AppendPiece(a.pieces, a.groups, tail.Piece{Sequence: o.Sequence, From: uint32(from), To: uint32(len(a.groups))})
+		return true
+	})
+	if errors.Is(err, logstore.ErrForeignCursor) {
+		return false, w.replace()
+	}
+	if err != nil {
+		return false, err
+	}
+	a.to = page.Next
+	if len(page.Gaps) > 0 {
+		// What is after it is read again.
+		a.gap = page.Gaps[0]
+		a.to = a.gap.From
+		for n := len(a.pieces); n > 0 && a.pieces[n-1].Sequence > a.to.Sequence; n-- {
+			a.pieces = a.pieces[:n-1]
+		}
+	}
+	if len(a.pieces) > 0 {
+		w.ahead = a
+		return true, nil
+	}
+	w.at, w.gap = a.to, a.gap
+	// The newest operations come from the cache, unless it does not know the filter
+	// yet.
+	return a.gap == nil && (!page.End || w.cache().Holds(w.feed, w.at)), nil
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package operations
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto-auditing/src/internal/broker/brokertest"
+	"crypto-auditing/src/internal/broker/filter"
+	"crypto-auditing/src/internal/broker/reading"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/schema"
+)
+
+// newSource returns the operations of a log, an hour later.
+func newSource(t *testing.T, dir string) *Source {
+	t.Helper()
+	registry, err := schema.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Source{
+		Registry: registry, Log: reading.NewLog(dir, slog.New(slog.NewTextHandler(io.Discard, nil))),
+		Library: func(string) string { return "" }, Now: func() time.Time { return time.Now().Add(time.Hour) },
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// resolve returns the cursor of a text.
+func (s *Source) resolve(t *testing.T, text string) logstore.Cursor {
+	t.Helper()
+	c, err := s.Log.Resolve(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// compile returns a filter.
+func (s *Source) compile(t *testing.T, spec filter.Spec) *filter.Filter {
+	t.Helper()
+	f, err := filter.Compile(s.Registry, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// page returns the lines of a page, and the page.
+func (s *Source) page(t *testing.T, o Options, most int) (lines []string, p *Page) {
+	t.Helper()
+	p, err := s.Read(context.Background(), o, most, func(o *Operation, _ bool) bool {
+		lines = append(lines, line(o))
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines, p
+}
+
+// line returns an operation in a line.
+func line(o *Operation) string {
+	text := fmt.Sprintf("%s %s %s %d %d %v %v", o.Cursor, o.Context[:4], o.Name, o.Start, o.End, o.Orphan, o.Data)
+	for i := range o.Children {
+		text += " [" + line(&o.Children[i]) + "]"
+	}
+	return text
+}
+
+// pages reads page by page until the cursor does not move.
+func (s *Source) pages(t *testing.T, o Options, most func() int) (all []string) {
+	t.Helper()
+	for {
+		lines, p := s.page(t, o, most())
+		all = append(all, lines...)
+		if p.Next == o.After {
+			return all
+		}
+		o.After = p.Next
+	}
+}
+
+// paused returns groups of operations at random that pause now and then, some for so long that
+// they are complete, with ids that are used again.
+func pausing(r *rand.Rand, n int) []event.Group {
+	names := []string{"tls::handshake", "tls::key_exchange", "tls::sign", "pk::derive", "x::y"}
+	now := logstore.SystemClock{}.Now().Boot - uint64(2*time.Hour)
+	groups := make([]event.Group, n)
+	for i := range groups {
+		g := &groups[i]
+		g.Context, g.Executable = event.ContextID{1 + byte(r.IntN(200))}, []byte("curl")
+		for range r.IntN(3) {
+			parent := event.ContextID{1 + byte(r.IntN(255))}
+			if r.IntN(3) > 0 {
+				parent = event.ContextID{255, 1}
+			}
+			g.Events = append(g.Events, event.Event{Kind: event.NewContext, Parent: parent, Origin: []byte{7}},
+				event.Event{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte(names[r.IntN(5)])}})
+		}
+		g.Events = append(g.Events, event.Event{Key: []byte("tls::group"), Value: event.Value{Word: r.Int64N(30)}})
+		step := r.IntN(30)
+		switch r.IntN(500) {
+		case 0:
+			step += 2500
+		case 1:
+			step += 1000
+		}
+		now += uint64(step) * uint64(time.Millisecond)
+		g.Start = now - uint64(r.IntN(100))*uint64(time.Millisecond)
+		g.End = g.Start + uint64(r.IntN(50))*uint64(time.Millisecond)
+	}
+	return groups
+}
+
+func TestEachOperationIsReturnedOnceWhateverThePages(t *testing.T) {
+	for range 2 {
+		seed := rand.Uint64()
+		r := rand.New(rand.NewPCG(seed, 3))
+		log := brokertest.New(t)
+		for groups := pausing(r, 7000); len(groups) > 0; {
+			n := min(len(groups), 1+r.IntN(500))
+			log.Write(groups[:n]...)
+			if groups = groups[n:]; r.IntN(10) == 0 {
+				log.Rotate()
+			}
+		}
+		log.Flush()
+		kept, anew := newSource(t, log.Dir), newSource(t, log.Dir)
+		anew.Close() // keeps nothing from now on
+		for _, spec := range []filter.Spec{{}, {Matches: []string{"tls::group=4"}}} {
+			f := kept.compile(t, spec)
+			whole, _ := kept.page(t, Options{Filter: f, After: kept.resolve(t, "oldest")}, math.MaxInt)
+			if len(whole) < 100 {
+				t.Fatalf("seed %d: %d operations", seed, len(whole))
+			}
+			for name, s := range map[string]*Source{"kept": kept, "anew": anew} {
+				for _, reverse := range []bool{false, true} {
+					o := Options{Filter: f, After: s.resolve(t, "oldest"), NewestFirst: reverse}
+					if reverse {
+						o.After = s.resolve(t, "newest")
+					}
+					got := s.pages(t, o, func() int { return 1 + r.IntN(1+len(whole)/8) })
+					if reverse {
+						slices.Reverse(got)
+					}
+					for i := range min(len(got), len(whole)) {
+						if got[i] != whole[i] {
+							t.Fatalf("seed %d, %s, reverse %v: operation %d of %d\nis   %s\nwant %s", seed, name, reverse, i, len(whole), got[i], whole[i])
+						}
+					}
+					if len(got) != len(whole) {
+						t.Errorf("seed %d, %s, reverse %v: %d operations, want %d", seed, name, reverse, len(got), len(whole))
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestOperationsAreInTheOrderOfTheirLastEntries(t *testing.T) {
+	log := brokertest.New(t)
+	at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
+	last := map[byte]logstore.Cursor{}
+	for i, id := range []byte{1, 2, 3, 1, 4, 2, 1, 4} {
+		g := event.Group{Context: event.ContextID{id}, Start: at + uint64(i), End: at + uint64(i), Events: []event.Event{{Key: []byte("k"), Value: event.Value{Word: int64(i)}}}}
+		if i == int(id)-1 || id == 4 && i == 4 {
+			g.Events = append([]event.Event{{Kind: event.NewContext, Parent: event.ContextID{99}}}, g.Events...)
+		}
+		last[id] = log.Write(g)
+	}
+	log.Flush()
+	s := newSource(t, log.Dir)
+	for _, reverse := range []bool{false, true} {
+		var ids []byte
+		o := Options{Filter: s.compile(t, filter.Spec{}), After: s.resolve(t, "oldest"), NewestFirst: reverse}
+		if reverse {
+			o.After = s.resolve(t, "newest")
+		}
+		_, err := s.Read(context.Background(), o, 10, func(o *Operation, _ bool) bool {
+			var id byte
+			if _, err := fmt.Sscanf(o.Context[:2], "%x", &id); err != nil || o.Cursor != last[id].String() || o.Orphan {
+				t.Errorf("%s, want the cursor %s", line(o), last[id])
+			}
+			ids = append(ids, id)
+			return true
+		})
+		want := []byte{3, 2, 1, 4}
+		if reverse {
+			slices.Reverse(want)
+		}
+		if err != nil || !slices.Equal(ids, want) {
+			t.Errorf("reverse %v: %v, want %v, %v", reverse, ids, want, err)
+		}
+	}
+}
+
+func TestAPageContinuesWhereTheLastOneHasRead(t *testing.T) {
+	log := brokertest.New(t)
+	for groups := pausing(rand.New(rand.NewPCG(1, 5)), 9000); len(groups) > 0; groups = groups[1000:] {
+		log.Write(groups[:1000]...)
+	}
+	log.Flush()
+	s := newSource(t, log.Dir)
+	f := s.compile(t, filter.Spec{})
+	o := Options{Filter: f, After: s.resolve(t, "oldest")}
+	_, p := s.page(t, o, 20)
+	before := s.kept.items[0].what.(*walk)
+	read := before.read
+	o.After = p.Next
+	_, p = s.page(t, o, 20)
+	if now := s.kept.items[0].what.(*walk); now != before || now.read-read > 2000 {
+		t.Errorf("%d entries were read for another page", now.read-read)
+	}
+	// Another filter, and another direction, do not continue there.
+	for _, other := range []Options{{Filter: s.compile(t, filter.Spec{Keys: []string{"tls::group"}}), After: p.Next}, {Filter: f, After: p.Next, NewestFirst: true}} {
+		s.page(t, other, 1)
+		if !slices.ContainsFunc(s.kept.items, func(i *item) bool { return i.what == paused(before) }) {
+			t.Errorf("%+v: took what was kept for another page", other)
+		}
+	}
+	for range 20 {
+		s.page(t, Options{Filter: f, After: s.resolve(t, "oldest")}, 1+len(s.kept.items))
+	}
+	if n := len(s.kept.items); n != maxKept {
+		t.Errorf("%d walks are kept", n)
+	}
+	it := s.kept.items[0]
+	s.kept.discard(it) // as the timer does
+	s.kept.discard(it)
+	if n := len(s.kept.items); n != maxKept-1 {
+		t.Errorf("%d walks are kept", n)
+	}
+	s.Close()
+	if lines, _ := s.page(t, o, 20); len(lines) != 20 || len(s.kept.items) != 0 {
+		t.Errorf("%d operations, %d walks are kept after the end", len(lines), len(s.kept.items))
+	}
+}
+
+func TestATreeThatIsTooLargeKeepsItsPlace(t *testing.T) {
+	log := brokertest.New(t)
+	at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
+	write := func(id byte, bytes int) {
+		g := event.Group{Context: event.ContextID{id}, Start: at, End: at, Events: []event.Event{
+			{Kind: event.NewContext, Parent: event.ContextID{255}},
+			{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: fmt.Appendf(nil, "x::c%d", id)}},
+		}}
+		for i := 0; i < bytes; i += 60_000 {
+			g.Events = append(g.Events, event.Event{Key: fmt.Appendf(nil, "k%d", i), Value: event.Value{Kind: event.Blob, Bytes: make([]byte, 60_000)}})
+		}
+		for len(g.Events) > 4 {
+			first := g
+			first.Events = g.Events[:4]
+			log.Write(first)
+			g.Events = g.Events[4:]
+		}
+		log.Write(g)
+		at += uint64(10 * time.Millisecond)
+	}
+	write(1, 0)
+	write(2, maxBytes/4+200_000)
+	write(3, 0)
+	log.Flush()
+	s := newSource(t, log.Dir)
+	var names []string
+	p, err := s.Read(context.Background(), Options{Filter: s.compile(t, filter.Spec{}), After: s.resolve(t, "oldest")}, 100, func(o *Operation, _ bool) bool {
+		if !o.Orphan {
+			names = append(names, fmt.Sprint(strings.TrimPrefix(o.Name, "x::"), " ", o.Truncated))
+		}
+		return true
+	})
+	if want := []string{"c1 false", "c2 true", "c3 false"}; err != nil || !slices.Equal(names, want) || p.Next != s.resolve(t, "newest") {
+		t.Errorf("%q, %v", names, err)
+	}
+}
