@@ -37,6 +37,8 @@ func (b *bench) measurements() []figures.Measurement {
 	return []figures.Measurement{
 		{Names: "signal_groups_per_s signal_groups_per_s_10 signal_groups_per_s_100", Run: b.rates},
 		{Names: "open_vs_scan open_groups_per_s read_groups_per_s scan_groups_per_s", Run: b.bulk},
+		{Names: "operations_vs_open operations_open_groups_per_s operations_groups_per_s", Run: b.operations},
+		{Names: "operation_signals_per_s operation_signals_per_s_100", Run: b.operationRates},
 		{Names: "fanout100_cpu", Run: b.fanOut},
 		{Names: "broker_and_bus_rss_mib", Run: b.memory},
 		{Names: "signal_latency_p50_ms signal_latency_p99_ms", Run: b.latency},

@@ -31,21 +31,32 @@ type subscriber struct {
 
 // subscribe connects and subscribes.
 func (s *scene) subscribe(filter, options map[string]dbus.Variant) (*subscriber, error) {
+	r, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.conn.Object(brokerName, brokerPath).Call(brokerName+".Subscribe", 0, "", filter, options).Err; err != nil {
+		r.conn.Close()
+		return nil, fmt.Errorf("cannot subscribe: %w", err)
+	}
+	return r, nil
+}
+
+// connect connects to the bus.
+func (s *scene) connect() (*subscriber, error) {
 	c, err := net.Dial("unix", strings.TrimPrefix(s.address, "unix:path="))
 	if err != nil {
-		return nil, fmt.Errorf("cannot subscribe: %w", err)
+		return nil, fmt.Errorf("cannot connect: %w", err)
 	}
 	r := &subscriber{}
 	if r.conn, err = dbus.NewConn(&tap{Conn: c, in: bufio.NewReaderSize(c, 256<<10), subscriber: r}); err == nil {
 		if err = r.conn.Auth(nil); err == nil {
-			if err = r.conn.Hello(); err == nil {
-				err = r.conn.Object(brokerName, brokerPath).Call(brokerName+".Subscribe", 0, "", filter, options).Err
-			}
+			err = r.conn.Hello()
 		}
 	}
 	if err != nil {
 		c.Close()
-		return nil, fmt.Errorf("cannot subscribe: %w", err)
+		return nil, fmt.Errorf("cannot connect: %w", err)
 	}
 	return r, nil
 }
@@ -58,7 +69,7 @@ func (r *subscriber) count() (groups int, err error) {
 	return r.groups, r.err
 }
 
-// tap takes Events out of what the library reads.
+// tap takes Events, Operations and the operations in replies out of what the library reads.
 type tap struct {
 	net.Conn
 	in         *bufio.Reader
@@ -93,7 +104,7 @@ func (t *tap) Read(b []byte) (int, error) {
 
 // next reads a message (D-Bus specification, "Message Format").
 func (t *tap) next() error {
-	const fixed, typeSignal = 16, 4
+	const fixed, typeReply, typeSignal = 16, 2, 4
 	head, err := t.in.Peek(fixed)
 	if err != nil {
 		return err
@@ -111,7 +122,14 @@ func (t *tap) next() error {
 		t.subscriber.take(t.message[begin:])
 		return nil
 	}
+	if t.message[1] == typeSignal && bytes.Contains(t.message[:begin], []byte("\x0a\x00\x00\x00Operations\x00")) {
+		t.subscriber.countOperations(t.message[begin:])
+		return nil
+	}
 	t.rest = t.message
+	if t.message[1] == typeReply && bytes.Contains(t.message[:begin], []byte("\x08aa{sv}st\x00")) {
+		t.rest = withoutOperations(t.message, begin, t.subscriber.countOperations(t.message[begin:]))
+	}
 	return nil
 }
 

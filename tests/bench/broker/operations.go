@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/tests/bench/figures"
+)
+
+// groupsPerOperation is how many groups an operation of the log has.
+const groupsPerOperation = 5
+
+// operations compares ReadOperations, page by page through a whole log, with Open.
+func (b *bench) operations() error {
+	log := b.folder("operations-log")
+	groups := b.pick(150_000, 600_000)
+	if err := b.fill(log, "-fresh", "-groups", "3000", "-chunks", strconv.Itoa(groups/3000), "-seal"); err != nil {
+		return err
+	}
+	time.Sleep(3 * time.Second) // the last operations are complete
+	s, err := b.begin("operations", log)
+	if err != nil {
+		return err
+	}
+	rates, err := s.compareOperations(groups, b.pick(3, 5))
+	if err := errors.Join(err, s.end()); err != nil {
+		return err
+	}
+	opened, read := rates[0].Median(), rates[1].Median()
+	b.figures.AtMost("operations_vs_open", opened/read, 12, fmt.Sprintf(
+		"time per group of ReadOperations, all pages of 1,000 through the bus, over that of Open; operations of %d groups in %d contexts, in turns", groupsPerOperation, groupsPerOperation))
+	b.figures.Add("operations_open_groups_per_s", opened, "Open of the same log")
+	b.figures.Add("operations_groups_per_s", read, "groups in what ReadOperations returns")
+	return nil
+}
+
+func (s *scene) compareOperations(groups, turns int) (rates [2]figures.Sample, err error) {
+	conn, err := dbus.Connect(s.address)
+	if err != nil {
+		return rates, err
+	}
+	defer conn.Close()
+	r, err := s.connect()
+	if err != nil {
+		return rates, err
+	}
+	defer r.conn.Close()
+	for range turns {
+		opened, err := open(conn, groups)
+		if err != nil {
+			return rates, err
+		}
+		read, err := r.readOperations(groups)
+		if err != nil {
+			return rates, err
+		}
+		rates[0], rates[1] = append(rates[0], opened), append(rates[1], read)
+	}
+	return rates, nil
+}
+
+// readOperations reads all operations of a log and returns the rate of their groups.
+func (r *subscriber) readOperations(groups int) (float64, error) {
+	began := time.Now()
+	before, err := r.count()
+	if err != nil {
+		return 0, err
+	}
+	for at := "oldest"; ; {
+		var page []dict // the tap has counted them
+		var next string
+		var missing uint64
+		err := r.conn.Object(brokerName, brokerPath).Call(brokerName+".ReadOperations", 0, at, dict{}, uint32(1000), dict{}).Store(&page, &next, &missing)
+		if err != nil {
+			return 0, fmt.Errorf("cannot read operations: %w", err)
+		}
+		if next == at {
+			break
+		}
+		at = next
+	}
+	took := time.Since(began)
+	after, err := r.count()
+	if err == nil && after-before != groups/groupsPerOperation {
+		err = fmt.Errorf("%d operations of %d groups, each of %d", after-before, groups, groupsPerOperation)
+	}
+	return float64(groups) / took.Seconds(), err
+}
+
+// countOperations counts the operations of an array at the beginning of a body, and returns its
+// end.
+func (r *subscriber) countOperations(body []byte) (end int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end = 4 + int(binary.LittleEndian.Uint32(body))
+	for at := 4; at < end; r.groups++ {
+		at = (at+4+7)&^7 + int(binary.LittleEndian.Uint32(body[at:]))
+		at = (at + 3) &^ 3
+	}
+	return end
+}
+
+// withoutOperations replaces the array of operations in a reply by an empty one.
+func withoutOperations(message []byte, begin, end int) []byte {
+	body := message[begin:]
+	end = (end + 3) &^ 3
+	text := body[end : end+4+int(binary.LittleEndian.Uint32(body[end:]))+1]
+	missing := body[(end+len(text)+7)&^7:][:8]
+	short := append(message[:begin:begin], 0, 0, 0, 0)
+	short = append(short, text...)
+	for len(short)%8 != 0 {
+		short = append(short, 0)
+	}
+	short = append(short, missing...)
+	binary.LittleEndian.PutUint32(short[4:], uint32(len(short)-begin))
+	return short
+}
+
+// operationRates measures how many operations get to subscribers by signals while the log grows
+// faster than they do.
+func (b *bench) operationRates() error {
+	groups := b.pick(150_000, 600_000)
+	for _, n := range []int{1, 100} {
+		log := b.folder(fmt.Sprintf("operation-rates-log-%d", n))
+		if err := b.fill(log, "-chunks", "1", "-groups", "1"); err != nil {
+			return err
+		}
+		s, err := b.begin(fmt.Sprintf("operation-rates-%d", n), log)
+		if err != nil {
+			return err
+		}
+		rate, use, err := s.liveOperations(n, groups/max(1, n/5))
+		if err := errors.Join(err, s.end()); err != nil {
+			return err
+		}
+		name := "operation_signals_per_s"
+		if n > 1 {
+			name += "_" + strconv.Itoa(n)
+		}
+		b.figures.Add(name, rate, fmt.Sprintf("operations to all of %d subscribers together, while the log grows; %s", n, use))
+	}
+	return nil
+}
+
+// liveOperations returns how many operations a second n subscribers get of a log that grows, and
+// what that takes. The end of the log does not count: there operations wait until they are
+// complete.
+func (s *scene) liveOperations(n, groups int) (rate float64, use string, err error) {
+	const last = 32_768
+	want := n * (groups - last) / groupsPerOperation
+	var all []*subscriber
+	for range n {
+		r, err := s.subscribe(dict{}, dict{"form": dbus.MakeVariant("operations")})
+		if err != nil {
+			return 0, "", err
+		}
+		defer r.conn.Close()
+		all = append(all, r)
+	}
+	time.Sleep(500 * time.Millisecond) // all are attached
+	before, err := s.use()
+	if err != nil {
+		return 0, "", err
+	}
+	filled := make(chan error, 1)
+	began := time.Now()
+	go func() {
+		filled <- s.bench.fill(s.log, "-fresh", "-groups", "3000", "-chunks", strconv.Itoa(groups/3000))
+	}()
+	for sum := 0; sum < want; time.Sleep(5 * time.Millisecond) {
+		sum = 0
+		for _, r := range all {
+			got, err := r.count()
+			if err != nil {
+				return 0, "", errors.Join(err, <-filled)
+			}
+			sum += got
+		}
+		if took := time.Since(began); sum < want && took > 2*time.Minute {
+			return 0, "", errors.Join(fmt.Errorf("%d of %d operations in %v", sum, want, took), <-filled)
+		}
+	}
+	took := time.Since(began)
+	after, err := s.use()
+	if err := errors.Join(err, <-filled); err != nil {
+		return 0, "", err
+	}
+	use = fmt.Sprintf("processors: broker %.2f, bus %.2f", (after[0]-before[0]).Seconds()/took.Seconds(), (after[1]-before[1]).Seconds()/took.Seconds())
+	return float64(want) / took.Seconds(), use, nil
+}
