@@ -8,6 +8,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema/idtable"
+	"crypto-auditing/src/internal/schema/intern"
 )
 
 // MaxDepth is the maximum depth of a tree. A deeper span becomes a sibling of its parent.
@@ -47,9 +48,9 @@ type Builder struct {
 	active active
 	bytes  int
 	order  uint64
-	at     uint64            // number of the entry that is added
-	words  map[string]string // keys and names, which repeat
-	recent [fields]string    // the last words of each field
+	at     uint64         // number of the entry that is added
+	words  intern.Words   // keys and names, which repeat
+	recent [fields]string // the last words of each field
 	// libraries has the names of libraries that the log has reported, by build-id.
 	libraries map[string]string
 	memory    memory
@@ -65,9 +66,6 @@ const (
 	fields
 )
 
-// maxWords limits the number of words in the table, maxWord the length of each.
-const maxWords, maxWord = 4096, 1024
-
 // NewBuilder returns a builder that passes every complete root to emit. The root does not
 // change afterwards and is owned by emit, unless emit passes it to Release.
 func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
@@ -79,8 +77,8 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 	}
 	return &Builder{
 		registry: r, options: options, emit: emit,
-		latest: idtable.New[Span](),
-		words:  make(map[string]string), libraries: make(map[string]string),
+		latest:    idtable.New[Span](),
+		libraries: make(map[string]string),
 	}
 }
 
@@ -120,7 +118,7 @@ const maxLibraries = 4096
 
 // nameLibrary records the name of a library.
 func (b *Builder) nameLibrary(g *event.Group) {
-	if l, ok := g.Library(); ok && len(l.Name) <= maxWord && len(b.libraries) < maxLibraries {
+	if l, ok := g.Library(); ok && len(l.Name) <= intern.MaxWord && len(b.libraries) < maxLibraries {
 		b.libraries[string(l.BuildID)] = l.Name
 	}
 }
@@ -216,11 +214,11 @@ func shallow(s *Span) *Span {
 
 // data adds an element to a span: the latest one of its id or one of its ancestors.
 func (b *Builder) data(latest *Span, name []byte, v *event.Value) *Span {
-	key := b.word(name)
+	key := b.words.Of(name)
 	s := latest
 	if key == KeyName {
 		if v.Kind == event.String && len(v.Bytes) > 0 {
-			b.name(s, b.word(v.Bytes))
+			b.name(s, b.words.Of(v.Bytes))
 		}
 	} else {
 		s = b.owner(latest, key)
@@ -355,29 +353,10 @@ func (b *Builder) touch(s *Span, at int64) {
 	b.active.moveToBack(t)
 }
 
-// word returns w as a string that is shared by equal words.
-func (b *Builder) word(w []byte) string {
-	if len(w) == 0 {
-		return ""
-	}
-	if s, ok := b.words[string(w)]; ok {
-		return s
-	}
-	if len(w) > maxWord {
-		return string(w)
-	}
-	if len(b.words) >= maxWords {
-		clear(b.words)
-	}
-	s := string(w)
-	b.words[s] = s
-	return s
-}
-
 // field returns the word of a field.
 func (b *Builder) field(field int, w []byte) string {
 	if string(w) != b.recent[field] {
-		b.recent[field] = b.word(w)
+		b.recent[field] = b.words.Of(w)
 	}
 	return b.recent[field]
 }

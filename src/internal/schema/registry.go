@@ -154,18 +154,6 @@ func (k *Key) Text(n int64) (name string, ok bool) {
 	return "", false
 }
 
-// Show returns a number as it is shown: its name if it has one, else in hexadecimal digits if
-// others of the key have names, else in decimal ones.
-func (k *Key) Show(n int64) string {
-	if name, ok := k.Text(n); ok {
-		return name
-	}
-	if k.HasNames() {
-		return "0x" + strconv.FormatUint(uint64(n), 16)
-	}
-	return strconv.FormatInt(n, 10)
-}
-
 // Parse returns the number for a text: a decimal or 0x number, or one of the key's names,
 // ignoring case and spaces.
 func (k *Key) Parse(text string) (n int64, ok bool) {

@@ -2,32 +2,12 @@
 
 package schema
 
-import "crypto-auditing/src/internal/event"
-
 // WalkResults calls visit for the spans of a tree in which a value of key is a result, parents
 // first, until visit returns false. It reports whether visit never did. It skips spans in
 // which, according to the registry, a value of key is only an offer: a TLS 1.3 client starts a
 // key exchange for each group that it offers.
 func (r *Registry) WalkResults(root *Span, key string, visit func(*Span) bool) bool {
 	return r.walkResults(root, nil, key, visit)
-}
-
-// Result returns the result that a tree has for a key: of several the last one, but what the
-// root says goes first. of is the span that has it, nil if there is none; implied is the
-// text that the name of the root implies instead.
-func (r *Registry) Result(root *Span, key string) (v event.Value, of *Span, implied string) {
-	context := r.Context(root.Name)
-	r.WalkResults(root, key, func(s *Span) bool {
-		if value, ok := s.Value(key); ok {
-			if value.Kind == event.Word || len(value.Bytes) > 0 || value.Unreadable || value.Truncated {
-				v, of = value, s
-			}
-		} else if s == root && context != nil {
-			implied = context.Implied[key]
-		}
-		return s != root || of == nil && implied == ""
-	})
-	return v, of, implied
 }
 
 // walkResults does this for s, whose ancestors are around, outermost first.

@@ -149,15 +149,6 @@ const (
 	datumSize = 96  // with the slack of append; keys are shared
 )
 
-// Size returns the approximate memory of a tree in bytes.
-func (s *Span) Size() (bytes int) {
-	s.Walk(func(inner *Span) bool {
-		bytes += inner.size()
-		return true
-	})
-	return bytes
-}
-
 func (s *Span) size() int {
 	n := spanSize
 	for i := range s.Data {

@@ -160,15 +160,15 @@ func (b *Builder) load(saved []savedSpan, last int64) (*tree, error) {
 		s := b.memory.span()
 		spans[i] = s
 		s.Context, s.Start, s.End, s.Last, s.order = event.ContextID(from.Context), from.Start, from.End, from.Last, from.Order
-		s.Name, s.Origin, s.Executable = b.word(from.Name), b.word(from.Origin), b.word(from.Executable)
-		s.Unit, s.Source, s.Joined = b.word(from.Unit), b.word(from.Source), b.word(from.Joined)
+		s.Name, s.Origin, s.Executable = b.words.Of(from.Name), b.words.Of(from.Origin), b.words.Of(from.Executable)
+		s.Unit, s.Source, s.Joined = b.words.Of(from.Unit), b.words.Of(from.Source), b.words.Of(from.Joined)
 		s.Headless, s.Cut, s.self, s.named, s.tentative = from.Headless, from.Cut, from.Self, from.Named, from.Tentative
 		if s.named {
 			s.context = b.registry.Context(s.Name)
 		}
 		for j := range from.Data {
 			d := &from.Data[j]
-			s.set(b.word(d.Key), &event.Value{
+			s.set(b.words.Of(d.Key), &event.Value{
 				Kind: event.ValueKind(d.Kind), Word: d.Word, Bytes: d.Bytes, Truncated: d.Truncated, Unreadable: d.Unreadable,
 			})
 		}

@@ -29,7 +29,7 @@ func (w *window) bytes() int { return w.size }
 // pop removes the newest tree.
 func (w *window) pop() {
 	last := len(w.roots) - 1
-	w.size -= w.roots[last].Size()
+	w.size -= size(w.roots[last])
 	w.roots[last] = nil
 	w.roots = w.roots[:last]
 }
@@ -39,7 +39,7 @@ func (w *window) shrink() {
 	for w.size > maxBytes && w.roots[0].Completed < w.roots[len(w.roots)-1].Completed {
 		// A cursor does not separate those that one entry completed.
 		for w.after = w.roots[0].Completed; w.roots[0].Completed == w.after; w.roots = w.roots[1:] {
-			w.size -= w.roots[0].Size()
+			w.size -= size(w.roots[0])
 		}
 	}
 }
@@ -104,7 +104,7 @@ func (p *Page) window(ctx context.Context, from logstore.Cursor) (*window, error
 				continue
 			}
 			built.roots = append(built.roots, w.remove())
-			built.size += root.Size()
+			built.size += size(root)
 		}
 		built.shrink()
 		if end || w.passed() >= until {

@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/schema/outcome"
 )
 
 // MaxDepth is how many levels of contexts are inside an operation. What is deeper stands in the
@@ -108,12 +109,12 @@ func part(r *schema.Registry, s *schema.Span, library func(id string) string) Op
 
 // result returns the text of the result that a tree has for a key, empty if there is none.
 func result(r *schema.Registry, root *schema.Span, key string) string {
-	v, of, implied := r.Result(root, key)
+	v, of, implied := outcome.Result(r, root, key)
 	switch {
 	case of == nil:
 		return implied
 	case v.Kind == event.Word:
-		return r.Key(key).Show(v.Word)
+		return outcome.Text(r.Key(key), v.Word)
 	}
 	return event.Escaped(string(v.Bytes))
 }

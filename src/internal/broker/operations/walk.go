@@ -81,7 +81,7 @@ func (w *walk) complete(root *schema.Span) {
 		at--
 	}
 	w.done = slices.Insert(w.done, at, root)
-	w.doneBytes += root.Size()
+	w.doneBytes += size(root)
 }
 
 // first returns the first complete tree that waits for none, nil if there is none.
@@ -103,7 +103,7 @@ func (w *walk) release() {
 // remove removes the tree that first returned.
 func (w *walk) remove() *schema.Span {
 	root := w.done[0]
-	w.doneBytes -= root.Size()
+	w.doneBytes -= size(root)
 	if w.done = w.done[1:]; len(w.done) == 0 {
 		w.done = nil
 	}
@@ -164,4 +164,17 @@ func (w *walk) due() time.Duration {
 	}
 	const least = 10 * time.Millisecond // should the clock have been set
 	return max(w.clock.Due(oldest, w.now().UnixNano()), least)
+}
+
+// size returns the approximate memory of a tree in bytes.
+func size(root *schema.Span) (bytes int) {
+	const span, datum = 512, 96
+	root.Walk(func(s *schema.Span) bool {
+		bytes += span
+		for i := range s.Data {
+			bytes += datum + len(s.Data[i].Value.Bytes)
+		}
+		return true
+	})
+	return bytes
 }

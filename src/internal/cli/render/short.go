@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/schema/outcome"
 )
 
 // Terminal control sequences (ECMA-48), named by the meaning of the styled text.
@@ -159,7 +160,7 @@ func (p *short) summary(root *schema.Span) {
 // find returns the text of a tree's result for a key, and whether it is data of the root
 // itself.
 func (p *short) find(root *schema.Span, key string) (text string, own bool) {
-	v, of, implied := p.options.Registry.Result(root, key)
+	v, of, implied := outcome.Result(p.options.Registry, root, key)
 	if of == nil {
 		return implied, false
 	}

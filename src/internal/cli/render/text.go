@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/schema/outcome"
 )
 
 // printable escapes untrusted text so that it cannot control a terminal: the characters
@@ -75,7 +76,7 @@ const maxShown = 256
 // valueText formats a value for a line, a number by its name if it has one.
 func valueText(key *schema.Key, v *event.Value) string {
 	if v.Kind == event.Word {
-		return key.Show(v.Word)
+		return outcome.Text(key, v.Word)
 	}
 	if v.Unreadable {
 		return "(unreadable)"
