@@ -20,6 +20,7 @@ import (
 	"crypto-auditing/src/internal/cli/logctl"
 	"crypto-auditing/src/internal/cli/probes"
 	"crypto-auditing/src/internal/cli/query"
+	"crypto-auditing/src/internal/cli/report"
 	"crypto-auditing/src/internal/cli/timespec"
 	"crypto-auditing/src/internal/cli/trace"
 	"crypto-auditing/src/internal/schema"
@@ -97,7 +98,7 @@ libraries told crypto-auditing while they used it.
 	root.SetFlagErrorFunc(optionError)
 	root.AddCommand(query.NewMonitorCommand(e), logctl.NewSubscriptionsCommand(e), logctl.NewVacuumCommand(e))
 	root.AddCommand(query.NewCommand(e), logctl.NewVerifyCommand(e), logctl.NewLogInfoCommand(e), probes.NewCommand(), trace.NewCommand(e))
-	root.AddCommand(inventory.NewInventoryCommand(e), inventory.NewSummaryCommand(e), cbom.NewCommand(e, root.Version))
+	root.AddCommand(inventory.NewInventoryCommand(e), inventory.NewSummaryCommand(e), cbom.NewCommand(e, root.Version), report.NewCommand(e, root.Version))
 	root.AddCommand(agentctl.NewStatusCommand(e), agentctl.NewFlushCommand(e), agentctl.NewRotateCommand(e), agentctl.NewMetricsCommand(e))
 	addCompletion(root)
 	return root

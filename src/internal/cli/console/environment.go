@@ -35,6 +35,10 @@ type Environment struct {
 	ConfigDirs []string
 	// RegistryDirs hold the registry files of packages and of the administrator.
 	RegistryDirs []string
+	// RulesDirs hold the files of rules of packages and of the administrator.
+	RulesDirs []string
+	// PolicyState is the file with the crypto-policy in force (crypto-policies(7)).
+	PolicyState string
 }
 
 // System returns the environment of the process. version is the version of the build.
@@ -47,6 +51,8 @@ func System(version string) Environment {
 		Systemd:      agentunit.Systemd,
 		ConfigDirs:   config.Folders(),
 		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
+		RulesDirs:    []string{"/usr/lib/crypto-auditing/rules.d", "/etc/crypto-auditing/rules.d"},
+		PolicyState:  "/etc/crypto-policies/state/current",
 	}
 }
 

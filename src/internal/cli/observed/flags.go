@@ -27,6 +27,8 @@ type Flags struct {
 	registry     []string
 
 	given func(option string) bool
+	// earliest is the beginning of the period if --since is not given.
+	earliest time.Time
 }
 
 // Help is the last part of the help of a command with the options.
@@ -59,9 +61,16 @@ func (f *Flags) Add(command *cobra.Command) {
 	f.given = flags.Changed
 }
 
+// DefaultSince sets the beginning of the period for the case that --since is not given.
+func (f *Flags) DefaultSince(since time.Time) { f.earliest = since }
+
+// IsLog reports whether the options select a log instead of the inventory of this machine.
+func (f *Flags) IsLog() bool { return f.given("directory") || f.given("file") }
+
 // period returns the ends of the time that the options select, zero where none is given.
 func (f *Flags) period(e *console.Environment) (since, until time.Time, err error) {
 	now := e.Now().In(e.Location)
+	since = f.earliest
 	if f.given("since") {
 		if since, err = timespec.Parse(f.since, now); err != nil {
 			return since, until, fmt.Errorf("cannot read --since: %w", err)

@@ -26,8 +26,19 @@ func Completeness(c *coverage.Coverage) Coverage {
 		all.Gaps = append(all.Gaps, "Nothing was recorded: all verdicts are unknown.")
 		return all
 	}
-	if len(c.Down) > 0 {
-		all.Gaps = append(all.Gaps, downSentence(c.Down))
+	var down, partly []coverage.Span // nothing was recorded, or a library was not
+	for _, d := range c.Down {
+		if d.Library == "" {
+			down = append(down, d)
+		} else {
+			partly = append(partly, d)
+		}
+	}
+	if len(down) > 0 {
+		all.Gaps = append(all.Gaps, downSentence("No recording", down))
+	}
+	if len(partly) > 0 {
+		all.Gaps = append(all.Gaps, downSentence("No recording of a library", partly))
 	}
 	if total, reasons := losses(c.Lost); total > 0 {
 		all.Gaps = append(all.Gaps, fmt.Sprintf("%s could not be recorded: %s.", Counted(total, "event"), reasons))
@@ -39,7 +50,8 @@ func Completeness(c *coverage.Coverage) Coverage {
 	return all
 }
 
-func downSentence(down []coverage.Span) string {
+// downSentence returns a sentence about times without recording.
+func downSentence(what string, down []coverage.Span) string {
 	var sum time.Duration
 	longest := down[0]
 	for _, s := range down {
@@ -48,13 +60,13 @@ func downSentence(down []coverage.Span) string {
 			longest = s
 		}
 	}
-	text := "No recording for " + duration(sum)
+	text := what + " for " + duration(sum)
 	if len(down) > 1 {
 		text += fmt.Sprintf(" in %s, the longest", Counted(uint64(len(down)), "time"))
 	}
 	text += fmt.Sprintf(" from %s to %s UTC", longest.From.UTC().Format(TimeLayout), longest.To.UTC().Format(TimeLayout))
-	if longest.Reason != "" {
-		text += " (" + longest.Reason + ")"
+	if about := strings.TrimSpace(longest.Library + " " + longest.Reason); about != "" {
+		text += " (" + about + ")"
 	}
 	return text + "."
 }
@@ -95,7 +107,7 @@ func (c *Coverage) Handshakes() (all, keyExchange, authentication uint64) {
 func (c *Coverage) Lines() []string {
 	lines := slices.Clone(c.Gaps)
 	if c.Gapless {
-		lines = append(lines, "Recording had no gap.")
+		lines = append(lines, "No gap in the recording is on record.")
 	}
 	if c.Empty() {
 		return append(lines, c.Unseen...)

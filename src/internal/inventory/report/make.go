@@ -41,7 +41,7 @@ func Make(o *observed.Observed, options Options) *Report {
 		options: options, programs: make(map[program]*Program), findings: make(map[string]*finding),
 		decided: make(map[row.Use]decision), accepted: make(map[rules.Exception]uint64),
 		report: &Report{
-			Schema: Schema, Tool: options.Tool, Created: options.Now.UTC().Truncate(time.Second), Profiles: options.Profiles, Policy: options.Policy, Anonymous: options.Anonymous,
+			Schema: Schema, Tool: options.Tool, Created: options.Now.UTC(), Profiles: options.Profiles, Policy: options.Policy, Anonymous: options.Anonymous,
 			From: o.Coverage.From.UTC(), To: o.Coverage.To.UTC(),
 			Coverage: Completeness(&o.Coverage), Programs: []Program{}, Uses: make([]Use, 0, len(o.Uses)), Weeks: []Week{}, Findings: []Finding{},
 		},

@@ -21,6 +21,10 @@ func Printable(o *observed.Observed) *observed.Observed {
 		cleanUse(&all.Uses[i].Use)
 	}
 	c := &all.Coverage
+	c.Down = slices.Clone(c.Down)
+	for i := range c.Down {
+		c.Down[i].Library = clean(c.Down[i].Library)
+	}
 	c.Libraries = slices.Clone(c.Libraries)
 	for i := range c.Libraries {
 		c.Libraries[i].ID, c.Libraries[i].Name = clean(c.Libraries[i].ID), clean(c.Libraries[i].Name)

@@ -50,7 +50,7 @@ func cases() map[string]struct{ breaks, keeps, undecidable, other []row.Use } {
 			uses{tls("TLS 1.2", suite12, row.Parameters{PeerSignature: "rsa_pkcs1_sha1"})},
 			uses{tls("TLS 1.2", suite12, row.Parameters{PeerSignature: "rsa_pkcs1_sha256"})}, uses{version("TLS 1.2")}, uses{classical, version("TLS 1.0"), rsa},
 		},
-		"ietf.rfc7465": {uses{tls("TLS 1.2", "TLS_RSA_WITH_RC4_128_SHA", row.Parameters{})}, uses{classical}, uses{tls("TLS 1.2", "0x1234", row.Parameters{})}, nil},
+		"ietf.rfc7465": {uses{tls("TLS 1.2", "TLS_RSA_WITH_RC4_128_SHA", row.Parameters{})}, uses{classical, tls("TLS 1.3", "", row.Parameters{})}, uses{tls("TLS 1.2", "0x1234", row.Parameters{})}, nil},
 		"ietf.rfc5469": {
 			uses{tls("TLS 1.1", "TLS_RSA_WITH_DES_CBC_SHA", row.Parameters{}), tls("TLS 1.1", "TLS_RSA_WITH_IDEA_CBC_SHA", row.Parameters{})},
 			uses{tls("TLS 1.1", "TLS_RSA_WITH_3DES_EDE_CBC_SHA", row.Parameters{})}, uses{tls("TLS 1.1", "", row.Parameters{})}, nil,
