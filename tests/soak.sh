@@ -18,6 +18,7 @@ tests() { # NAME ARGUMENT...
 
 tests "killed brokers, clients and writers" -race -run Killed ./src/cmd/crau-broker -kills $((50 * soak))
 tests "killed writers, read by another program" -run Killed ./src/internal/logstore/crash -rounds $((200 * soak))
+tests "killed while counting for the inventory" -run Killed ./src/internal/inventory -rounds $((10 * soak))
 tests "power cuts" -run PowerCuts -count "$soak" ./src/internal/logstore
 tests "races" -race -shuffle=on -count "$soak" ./src/internal/broker/... ./src/internal/busservice ./src/internal/varlinkservice/...
 tests "handshakes of programs that are large or take long to build" -run 'Reports?IsRecorded' ./tests/wire -everything
