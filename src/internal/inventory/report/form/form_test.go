@@ -15,11 +15,41 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/inventory/report"
 	"crypto-auditing/src/internal/inventory/report/form"
 	"crypto-auditing/src/internal/inventory/report/reporttest"
 )
+
+func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../../../../../docs/report.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%d reports, error %v", len(files), err)
+	}
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		document, err := jsonschema.UnmarshalJSON(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(document); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := schema.Validate(map[string]any{"schema": 2}); err == nil {
+		t.Error("the schema accepts anything")
+	}
+}
 
 // golden compares a form with a file. UPDATE_GOLDEN=1 writes it anew.
 func golden(t *testing.T, name string, got []byte) {
