@@ -97,8 +97,10 @@ type reported struct {
 	// origin is the build-id of the library if it was recorded by its functions, nil if
 	// by its probes.
 	origin []byte
-	// root is what functions recorded of it, nil with probes.
-	root *wire.Context
+	// root is what functions recorded of it, with the number of its context; nil with
+	// probes.
+	root   *wire.Context
+	number uint64
 	// rival is a handshake of a socket that was matched with another one and may have
 	// belonged to this one, nil if there is none; disputed is set if there were several
 	// that differ.
@@ -185,7 +187,7 @@ func (j *joiner) begin(state *contextState, at uint64) {
 func (j *joiner) report(o *operation, context event.ContextID, w *words) {
 	j.forget(o.end)
 	r := &reported{
-		values: o.values, task: o.task, context: context, origin: o.origin, root: &o.root,
+		values: o.values, task: o.task, context: context, origin: o.origin, root: &o.root, number: o.context,
 		name: w.get([]byte(o.root.Name)), executable: w.get([]byte(o.executable)),
 		// A handshake that took long must not seem too old.
 		began: max(o.start, o.end-min(o.end, joinTime/2)),

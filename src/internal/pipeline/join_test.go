@@ -3,6 +3,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -340,5 +341,50 @@ func TestAHandshakeOfFunctionsGetsWhatOnlyTheSocketShows(t *testing.T) {
 				t.Errorf("added are the contexts %q and resumed: %t; want %q, %t", contexts, resumed, c.contexts, c.resumed)
 			}
 		})
+	}
+}
+
+// Both have the context, each with something that the other lacks.
+func TestAContextOfFunctionsGetsWhatOnlyTheSocketShows(t *testing.T) {
+	reported := &operation{
+		task: 7, context: 3<<62 | 1<<8, start: 10 * timeResolution, end: 11 * timeResolution, executable: "curl", source: event.Function, origin: []byte{1},
+		root: wire.Context{Name: "tls::handshake", Elements: []wire.Element{{Key: "tls::role", Text: "client"}}, Contexts: []wire.Context{
+			{Name: "tls::verify_cert_chain", Contexts: []wire.Context{{Name: "pk::verify"}}},
+			{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: 29}}, Contexts: []wire.Context{{Name: "pk::derive"}}},
+			{Name: "tls::verify"}, {Name: "tls::verify"},
+		}},
+		values: values{role: "client", version: 771, suite: 0xc02f},
+	}
+	w := testWindow(t)
+	w.join = newJoiner()
+	w.join.report(reported, w.rootOf(reported), w.words)
+	o := seen(10, "client", 771, 0xc02f, 29)
+	o.root.Contexts = []wire.Context{
+		{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: 29}, {Key: "tls::hello_retry_group", Word: 24}}, Contexts: []wire.Context{{Name: "tls::certificate"}}},
+		// To which of the two it belongs is not known.
+		{Name: "tls::verify", Elements: []wire.Element{{Key: "tls::signature_algorithm", Word: 1027}}},
+	}
+	if !w.join.offer(o) {
+		t.Fatal("the socket does not wait for a library")
+	}
+	w.join.settle(true, w.operation, w.complete, w.contradict)
+	groups, _ := flushWindow(t, w)
+	// The root, the chain and what is in it come first.
+	exchange := w.cipher.ContextID(reported.task, reported.context+3)
+	var got []string
+	for i := range groups {
+		g := &groups[i]
+		for _, e := range g.Events {
+			switch {
+			case e.Kind == event.NewContext:
+				got = append(got, fmt.Sprintf("new %s below the exchange: %t", g.Name, e.Parent == exchange))
+			case string(e.Key) != "name":
+				got = append(got, fmt.Sprintf("%s in the exchange: %t", e.Key, g.Context == exchange))
+			}
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"new tls::certificate below the exchange: true", "tls::hello_retry_group in the exchange: true"}; !slices.Equal(got, want) {
+		t.Errorf("added is %q, want %q", got, want)
 	}
 }

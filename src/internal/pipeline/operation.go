@@ -84,28 +84,70 @@ func (w *window) complete(r *reported, o *operation) {
 	if missing == nil {
 		return
 	}
-	w.amend(r, o, missing)
+	w.amend(r, o, r.context, r.name, missing)
 }
 
-// extend adds the contexts that were only seen at the socket, such as the certificate
-// of TLS 1.2, below a handshake that was recorded by functions. It returns the elements
+// extend adds what was only seen at the socket, such as the certificate of TLS 1.2 or the group
+// of a retry, below a handshake that was recorded by functions. It returns the elements
 // that the handshake itself lacks. Which contexts a library with probes reports is not
 // known here: probes report more than a socket shows.
 func (w *window) extend(r *reported, o *operation) (missing []wire.Element) {
-	for i := range o.root.Elements {
-		e := &o.root.Elements[i]
-		// Version and suite have been compared already.
-		known := e.Key == "tls::protocol_version" || e.Key == "tls::ciphersuite" ||
-			slices.ContainsFunc(r.root.Elements, func(has wire.Element) bool { return has.Key == e.Key })
-		if !known {
-			missing = append(missing, *e)
+	next := o.context + 1 // after the root, which is not written
+	w.extendBelow(r, o, r.root, &o.root, r.number, &next)
+	return slices.DeleteFunc(lacking(r.root, &o.root), func(e wire.Element) bool {
+		// These have been compared already.
+		return e.Key == "tls::protocol_version" || e.Key == "tls::ciphersuite"
+	})
+}
+
+// extendBelow adds to the context has, which has a number, what its counterpart seen has
+// below it. Contexts of the same name are the same one if there is one of each. next is the
+// number of the next new context.
+func (w *window) extendBelow(r *reported, o *operation, has, seen *wire.Context, number uint64, next *uint64) {
+	for i := range seen.Contexts {
+		c := &seen.Contexts[i]
+		same, at, count := counterpart(has, c.Name, number)
+		switch _, _, others := counterpart(seen, c.Name, 0); {
+		case count == 0:
+			w.context(o, c, next, w.cipher.ContextID(r.task, number))
+		case count == 1 && others == 1:
+			if missing := lacking(same, c); missing != nil {
+				w.amend(r, o, w.cipher.ContextID(r.task, at), w.words.get([]byte(c.Name)), missing)
+			}
+			w.extendBelow(r, o, same, c, at, next)
 		}
 	}
-	number := o.context + 1 // after the root, which is not written
-	for i := range o.root.Contexts {
-		c := &o.root.Contexts[i]
-		if !slices.ContainsFunc(r.root.Contexts, func(has wire.Context) bool { return has.Name == c.Name }) {
-			w.context(o, c, &number, r.context)
+}
+
+// counterpart returns the last context of a name in a context with a number, its number, and
+// how many there are.
+func counterpart(in *wire.Context, name string, number uint64) (found *wire.Context, at uint64, count int) {
+	number++
+	for i := range in.Contexts {
+		c := &in.Contexts[i]
+		if c.Name == name {
+			found, at = c, number
+			count++
+		}
+		number += contextsOf(c)
+	}
+	return found, at, count
+}
+
+// contextsOf returns how many contexts a context is, with those below it.
+func contextsOf(c *wire.Context) uint64 {
+	n := uint64(1)
+	for i := range c.Contexts {
+		n += contextsOf(&c.Contexts[i])
+	}
+	return n
+}
+
+// lacking returns the elements of seen whose keys has does not have.
+func lacking(has, seen *wire.Context) (missing []wire.Element) {
+	for _, e := range seen.Elements {
+		if !slices.ContainsFunc(has.Elements, func(known wire.Element) bool { return known.Key == e.Key }) {
+			missing = append(missing, e)
 		}
 	}
 	return missing
@@ -116,14 +158,14 @@ func (w *window) extend(r *reported, o *operation) (missing []wire.Element) {
 func (w *window) contradict(r *reported, o *operation) {
 	mark := wire.Element{Key: "tls::mismatch", Text: r.differences(&o.values)}
 	o.root.Elements = append(o.root.Elements, mark)
-	w.amend(r, o, []wire.Element{mark})
+	w.amend(r, o, r.context, r.name, []wire.Element{mark})
 }
 
-// amend adds elements known from the socket to the context of a library's handshake.
-func (w *window) amend(r *reported, o *operation, elements []wire.Element) {
+// amend adds elements known from the socket to a context of a library's handshake.
+func (w *window) amend(r *reported, o *operation, context event.ContextID, name *word, elements []wire.Element) {
 	at := o.end &^ (timeResolution - 1)
 	w.elements(w.newGroup(group{
-		id: r.context, start: at, end: at, name: r.name, executable: r.executable, unit: w.unit(o), source: w.words.get([]byte(o.source)),
+		id: context, start: at, end: at, name: name, executable: r.executable, unit: w.unit(o), source: w.words.get([]byte(o.source)),
 	}), elements)
 }
 
