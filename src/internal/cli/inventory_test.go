@@ -87,6 +87,22 @@ func TestABillOfMaterialsIsTheSameEachTime(t *testing.T) {
 	}
 }
 
+func TestFilesThatCannotBeReadAreReported(t *testing.T) {
+	dir := store(t, workload(t, "openssl-tls13-x25519", 40))
+	damage(t, dir)
+	log := files(t, dir)
+	got := crauctl(t, slices.Concat([]string{"inventory"}, log)...)
+	if got.code != 0 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stdout, "before they were counted: ") {
+		t.Errorf("of a damaged log, exit code %d, errors %q, output\n%s", got.code, got.stderr, got.stdout)
+	}
+	if got := crauctl(t, "inventory", "-D", dir); got.code != 0 || !strings.Contains(got.stdout, "before they were counted: ") {
+		t.Errorf("of its directory, exit code %d, errors %q, output\n%s", got.code, got.stderr, got.stdout)
+	}
+	if got := crauctl(t, "inventory", "--file", write(t, "log", []byte("root:x:0:0\n"))); got.code != 1 || got.stdout != "" || strings.Count(got.stderr, "\n") != 1 {
+		t.Errorf("of a file that is no log, exit code %d, errors %q, output\n%s", got.code, got.stderr, got.stdout)
+	}
+}
+
 func TestWrongOptionsOfTheInventoryAreUsageErrors(t *testing.T) {
 	dir := store(t, workload(t, "openssl-tls13-x25519", 1))
 	for _, arguments := range [][]string{

@@ -15,12 +15,11 @@ import (
 // completeness returns sentences about how complete the rows are, in lines of at most width
 // bytes.
 func completeness(c *coverage.Coverage, location *time.Location, width int) string {
-	if c.Empty() {
-		return "Nothing was recorded in this time.\n"
-	}
-	var sentences []string
 	at := func(t time.Time) string { return t.In(location).Format(time.DateTime) }
-	sentences = append(sentences, "Recorded from "+at(c.From)+" to "+at(c.To)+".")
+	sentences := []string{"Recorded from " + at(c.From) + " to " + at(c.To) + "."}
+	if c.Empty() {
+		sentences[0] = "Nothing was recorded in this time."
+	}
 	if len(c.Down) > 0 {
 		var sum time.Duration
 		for _, span := range c.Down {

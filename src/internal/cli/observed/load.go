@@ -78,22 +78,36 @@ func (f *Flags) loadFiles(ctx context.Context, e *console.Environment, registry 
 	stderr := meter.Writer(e.Stderr)
 	far := source.ProgressOf(src)
 	n := 0
-	return counting.Files(ctx, func(g *event.Group) (int64, error) {
-		if n++; n%progressInterval == 0 {
-			meter.Set(far())
-		}
+	var unread error
+	o, err = counting.Files(ctx, func(g *event.Group) (int64, error) {
 		_, boot, err := src.Next(g)
+		if err == nil {
+			if n++; n%progressInterval == 0 {
+				meter.Set(far())
+			}
+		}
 		var gap *source.GapError
 		if errors.As(err, &gap) {
 			entries := gap.Missing.Entries
 			if !gap.Harmless {
-				fmt.Fprintln(stderr, "crauctl:", gap)
+				if unread != nil {
+					fmt.Fprintln(stderr, "crauctl:", unread)
+				}
+				unread = gap
 				entries = max(entries, 1)
 			}
 			return 0, &counting.MissingError{Entries: entries, Err: gap}
 		}
 		return boot, err
 	}, registry, selected)
+	switch {
+	case err != nil || unread == nil:
+	case n == 0:
+		return nil, unread // nothing at all can be read
+	default:
+		fmt.Fprintln(stderr, "crauctl:", unread)
+	}
+	return o, err
 }
 
 // progressInterval is the number of entries of files after which progress is updated.
