@@ -123,7 +123,7 @@ const maxPending = 48 << 20
 // Unix epoch. g is not retained.
 func (c *Counter) Add(g *event.Group, boot int64) {
 	at := event.WallTime(boot, g.End)
-	if at > 0 {
+	if at > 0 && g.End > 0 { // not of a group that describes the log, and has no time
 		if c.begin == 0 || at < c.begin {
 			c.begin = at
 		}

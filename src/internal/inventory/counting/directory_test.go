@@ -150,13 +150,17 @@ func TestAMissingDirectoryIsAnError(t *testing.T) {
 
 func TestEntriesOfAnySourceAreCounted(t *testing.T) {
 	list := groups("pk::sign pk::algorithm=RSA")
+	list[0].Start, list[0].End = uint64(time.Hour), uint64(time.Hour)
 	n := 0
 	next := func(g *event.Group) (int64, error) {
 		switch n++; n {
-		case 1:
+		case 1: // describes the log, and has no time
+			_, err := event.Decode(event.AppendMetadata(nil, boot/int64(time.Second), 0), g)
+			return boot, err
+		case 2:
 			*g = list[0]
 			return boot, nil
-		case 2:
+		case 3:
 			return 0, &counting.MissingError{Entries: 4, Err: io.ErrUnexpectedEOF}
 		}
 		return 0, io.EOF
@@ -164,6 +168,9 @@ func TestEntriesOfAnySourceAreCounted(t *testing.T) {
 	o, err := counting.Files(context.Background(), next, registry(t), counting.Selection{})
 	if err != nil || len(o.Uses) != 1 || o.Uses[0].Count != 1 || o.Coverage.Missing != 4 {
 		t.Errorf("observed is %+v, %v", o, err)
+	}
+	if at := time.Unix(0, boot+int64(time.Hour)).UTC(); !o.Coverage.From.Equal(at) || !o.Coverage.To.Equal(at) {
+		t.Errorf("the period is %s to %s, want %s", o.Coverage.From, o.Coverage.To, at)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
