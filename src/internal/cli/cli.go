@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/inventory"
 	"crypto-auditing/src/internal/cli/logctl"
+	"crypto-auditing/src/internal/cli/policy"
 	"crypto-auditing/src/internal/cli/probes"
 	"crypto-auditing/src/internal/cli/query"
 	"crypto-auditing/src/internal/cli/report"
@@ -98,7 +99,7 @@ libraries told crypto-auditing while they used it.
 	root.SetFlagErrorFunc(optionError)
 	root.AddCommand(query.NewMonitorCommand(e), logctl.NewSubscriptionsCommand(e), logctl.NewVacuumCommand(e))
 	root.AddCommand(query.NewCommand(e), logctl.NewVerifyCommand(e), logctl.NewLogInfoCommand(e), probes.NewCommand(), trace.NewCommand(e))
-	root.AddCommand(inventory.NewInventoryCommand(e), inventory.NewSummaryCommand(e), cbom.NewCommand(e, root.Version), report.NewCommand(e, root.Version))
+	root.AddCommand(inventory.NewInventoryCommand(e), inventory.NewSummaryCommand(e), cbom.NewCommand(e, root.Version), report.NewCommand(e, root.Version), policy.NewCommand(e))
 	root.AddCommand(agentctl.NewStatusCommand(e), agentctl.NewFlushCommand(e), agentctl.NewRotateCommand(e), agentctl.NewMetricsCommand(e))
 	addCompletion(root)
 	return root

@@ -37,8 +37,9 @@ type Environment struct {
 	RegistryDirs []string
 	// RulesDirs hold the files of rules of packages and of the administrator.
 	RulesDirs []string
-	// PolicyState is the file with the crypto-policy in force (crypto-policies(7)).
-	PolicyState string
+	// PolicyEtc and PolicyShare are the directories of crypto-policies for the administrator and for
+	// packages (crypto-policies(7)).
+	PolicyEtc, PolicyShare string
 }
 
 // System returns the environment of the process. version is the version of the build.
@@ -52,7 +53,8 @@ func System(version string) Environment {
 		ConfigDirs:   config.Folders(),
 		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
 		RulesDirs:    []string{"/usr/lib/crypto-auditing/rules.d", "/etc/crypto-auditing/rules.d"},
-		PolicyState:  "/etc/crypto-policies/state/current",
+		PolicyEtc:    "/etc/crypto-policies",
+		PolicyShare:  "/usr/share/crypto-policies",
 	}
 }
 

@@ -12,6 +12,7 @@ const (
 	ExitFailure     = 1
 	ExitUsage       = 2
 	ExitDenied      = 3
+	ExitFindings    = 4   // what a script should stop for, such as a rule that is broken
 	ExitInterrupted = 130 // 128 + SIGINT, as in shells
 )
 

@@ -19,6 +19,7 @@ import (
 	"crypto-auditing/src/internal/cli/observed"
 	"crypto-auditing/src/internal/cli/output"
 	"crypto-auditing/src/internal/cli/terminal"
+	"crypto-auditing/src/internal/inventory/cryptopolicy"
 	"crypto-auditing/src/internal/inventory/report"
 	"crypto-auditing/src/internal/inventory/report/form"
 	"crypto-auditing/src/internal/inventory/rules"
@@ -59,9 +60,6 @@ recorded: --stopped RULE exits with status 0 only if that is certain.
 	f.add(e, command)
 	return command
 }
-
-// exitFindings is the exit status after findings that a script should stop for.
-const exitFindings = 4
 
 // flags are the options of crauctl report.
 type flags struct {
@@ -205,7 +203,7 @@ func (f *flags) run(ctx context.Context, e *console.Environment) error {
 		Anonymous: f.anonymous, Executables: f.executable,
 	}
 	if !f.observed.IsLog() {
-		options.Policy = policy(e.PolicyState)
+		options.Policy = policy(e)
 	}
 	r := report.Make(o, options)
 	if baseline != nil {
@@ -221,11 +219,11 @@ func (f *flags) run(ctx context.Context, e *console.Environment) error {
 func (f *flags) verdict(r *report.Report) error {
 	for _, id := range f.stopped {
 		if err := r.Confirm(id); err != nil {
-			return &console.StatusError{Status: exitFindings, Err: fmt.Errorf("%s: %w", id, err)}
+			return &console.StatusError{Status: console.ExitFindings, Err: fmt.Errorf("%s: %w", id, err)}
 		}
 	}
 	if (f.exitCode || f.diff) && r.Failed() {
-		return &console.StatusError{Status: exitFindings}
+		return &console.StatusError{Status: console.ExitFindings}
 	}
 	return nil
 }
@@ -244,13 +242,12 @@ func readBaseline(name string) (*report.Report, error) {
 }
 
 // policy returns the crypto-policy in force on this machine, empty if there is none.
-func policy(file string) string {
-	const most = 4 << 10
-	text, err := os.ReadFile(file)
-	if err != nil || len(text) > most {
+func policy(e *console.Environment) string {
+	name, _, err := cryptopolicy.Machine{Etc: e.PolicyEtc, Share: e.PolicyShare}.Applied()
+	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(text))
+	return name
 }
 
 // write writes to standard output, text on a terminal through a pager.

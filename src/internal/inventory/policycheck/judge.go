@@ -82,7 +82,11 @@ func (j *judge) undecidable(property, value, reason string) {
 
 // missing adds that a value was not recorded.
 func (j *judge) missing(property, what string) {
-	j.undecidable(property, "", what+" was not recorded")
+	f := j.finding(property, "", what+" was not recorded")
+	if j.scoped.List(property) != nil { // whether a directive denies it is not known
+		f.Directive, f.File, f.Line = "", "", 0
+	}
+	j.doubts = append(j.doubts, f)
 }
 
 // leavesOut adds that a back end does not enable what the policy lists.

@@ -110,6 +110,8 @@ func TestAVerdictNamesThePropertyAndTheScope(t *testing.T) {
 		"DHE, small":            {"FUTURE", older(func(u *row.Use) { u.Suite, u.Group = "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "ffdhe2048" }), "denied: min_dh_size 2048 (openssl)"},
 		"DHE, large":            {"FUTURE", older(func(u *row.Use) { u.Suite, u.Group = "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "ffdhe4096" }), "allowed"},
 		"DHE, own group":        {"FUTURE", older(func(u *row.Use) { u.Suite, u.Group = "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "" }), "undecidable: min_dh_size (openssl)"},
+		"DHE, own group, small": {"FUTURE", older(func(u *row.Use) { u.Suite, u.Group, u.GroupBits = "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "", 2048 }), "denied: min_dh_size 2048 (openssl)"},
+		"DHE, group not listed": {"key_exchange = DHE-RSA\ncipher = AES-256-GCM\nmac = AEAD\nprotocol = TLS1.2\nsign = ECDSA-SHA2-256", older(func(u *row.Use) { u.Suite, u.Group, u.GroupBits = "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "", 2048 }), "denied: arbitrary_dh_groups 0 (openssl)"},
 		"a signature":           {"FUTURE", older(func(u *row.Use) { u.PeerSignature = "rsa_pkcs1_sha1" }), "denied: sign RSA-SHA1 (openssl)"},
 		"PSS":                   {"FUTURE", handshake(func(u *row.Use) { u.PeerSignature, u.Algorithm, u.Bits = "rsa_pss_rsae_sha256", "RSA", 3072 }), "allowed"},
 		"PSS, old policy": {"EVERYTHING", handshake(func(u *row.Use) {

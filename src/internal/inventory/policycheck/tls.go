@@ -127,15 +127,16 @@ func (j *judge) olderExchange(s *suite, use *row.Use) {
 		}
 		j.requires(cryptopolicy.Group, groupName(use.Group), use.Group)
 	case "DHE-RSA", "DHE-DSS", "DHE-PSK":
-		j.size(cryptopolicy.MinDHSize, ffdheBits(use.Group), "the size of the group")
-		if j.scoped.Integer(cryptopolicy.ArbitraryDHGroups) != 0 {
-			return
-		}
-		if use.Group == "" {
+		j.size(cryptopolicy.MinDHSize, max(ffdheBits(use.Group), use.GroupBits), "the size of the group")
+		switch {
+		case j.scoped.Integer(cryptopolicy.ArbitraryDHGroups) != 0:
+		case use.Group != "":
+			j.requires(cryptopolicy.Group, groupName(use.Group), use.Group)
+		case use.GroupBits != 0: // one without a name
+			j.deny(cryptopolicy.ArbitraryDHGroups, "0", "the policy allows no group but those it lists")
+		default:
 			j.missing(cryptopolicy.Group, "the group")
-			return
 		}
-		j.requires(cryptopolicy.Group, groupName(use.Group), use.Group)
 	}
 }
 
