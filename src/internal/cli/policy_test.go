@@ -32,7 +32,11 @@ func TestAPolicyCheckComparesALogWithAPolicy(t *testing.T) {
 			t.Errorf("more than 80 columns: %q", line)
 		}
 	}
-	goldenOf(t, "policy", "check.golden", got.stdout)
+	head, results, _ := strings.Cut(got.stdout, "\n\n")
+	if !strings.HasPrefix(head, "Policy OLD:NEWER, from ") || !strings.Contains(head, "\nRecorded from 2026-07-23 ") {
+		t.Errorf("the output begins with\n%s", head)
+	}
+	goldenOf(t, "policy", "check.golden", results)
 }
 
 func TestAPolicyCheckHasFormsForPrograms(t *testing.T) {
