@@ -20,12 +20,20 @@ func completeness(c *coverage.Coverage, location *time.Location, width int) stri
 	if c.Empty() {
 		sentences[0] = "Nothing was recorded in this time."
 	}
-	if len(c.Down) > 0 {
-		var sum time.Duration
-		for _, span := range c.Down {
+	var sum time.Duration
+	var libraries []string
+	for _, span := range c.Down {
+		if span.Library == "" {
 			sum += span.To.Sub(span.From)
+		} else if name := render.Visible(span.Library, true); !slices.Contains(libraries, name) {
+			libraries = append(libraries, name)
 		}
+	}
+	if sum > 0 {
 		sentences = append(sentences, "Not recorded in this time: "+sum.Round(time.Second).String()+".")
+	}
+	if libraries != nil {
+		sentences = append(sentences, "Not recorded for some of it: "+strings.Join(libraries, ", ")+".")
 	}
 	if len(c.Lost) > 0 {
 		var lost []string

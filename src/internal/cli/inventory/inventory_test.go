@@ -48,7 +48,7 @@ func sample() *listing {
 		rows: []row.Row{ssh, inside, hybrid, old, sign, quic}, fields: keys(), location: time.UTC, width: 80,
 		coverage: &coverage.Coverage{
 			From: at(1, 0), To: at(30, 12), Missing: 1,
-			Down: []coverage.Span{{From: at(2, 0), To: at(2, 3)}, {From: at(4, 0), To: at(4, 1)}},
+			Down: []coverage.Span{{From: at(2, 0), To: at(2, 3)}, {From: at(4, 0), To: at(4, 1)}, {From: at(5, 0), To: at(9, 1), Library: "libssl.so.3"}, {From: at(6, 0), To: at(6, 1), Library: "libssl.so.3"}},
 			Lost: map[string]uint64{"ring-full": 1200, "agent-overload": 2},
 		},
 	}
@@ -60,8 +60,9 @@ func TestTheInventoryIsATableOf80Columns(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `Recorded from 2026-11-01 00:30:00 to 2026-11-30 12:30:00. Not recorded in this
-time: 4h0m0s. Lost events: 2 (agent-overload), 1,200 (ring-full). Removed or
-damaged before they were counted: 1 entry.
+time: 4h0m0s. Not recorded for some of it: libssl.so.3. Lost events: 2
+(agent-overload), 1,200 (ring-full). Removed or damaged before they were
+counted: 1 entry.
 
      COUNT  LAST              OPERATION
 \x1b[31mevil

@@ -166,7 +166,11 @@ func coverageProperties(c *coverage.Coverage) *[]cyclonedx.Property {
 	p.add("coverage:from", timestamp(c.From))
 	p.add("coverage:to", timestamp(c.To))
 	for _, down := range c.Down {
-		p.add("coverage:down", timestamp(down.From)+"/"+timestamp(down.To)+" "+down.Reason)
+		text := timestamp(down.From) + "/" + timestamp(down.To) + " " + down.Reason
+		if down.Library != "" {
+			text += " " + down.Library
+		}
+		p.add("coverage:down", text)
 	}
 	for _, reason := range slices.Sorted(maps.Keys(c.Lost)) {
 		p.count("coverage:lost:"+reason, c.Lost[reason])

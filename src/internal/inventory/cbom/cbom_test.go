@@ -81,7 +81,7 @@ func sample() *observed.Observed {
 		},
 		Coverage: coverage.Coverage{
 			From: day(1), To: day(30),
-			Down:      []coverage.Span{{From: day(3), To: day(4), Reason: "machine stopped"}},
+			Down:      []coverage.Span{{From: day(3), To: day(4), Reason: "machine stopped"}, {From: day(5), To: day(6), Reason: "library-replaced", Library: "libssl.so.3"}},
 			Lost:      map[string]uint64{"ring-full": 12, "agent-overload": 2},
 			Missing:   4,
 			Sources:   []string{"usdt", "wire"},
@@ -454,6 +454,7 @@ func TestPropertiesHaveTheCoverage(t *testing.T) {
 		"coverage=what was observed while it ran: what is not listed may be in use nevertheless",
 		"coverage:from=2026-11-01T10:30:00Z", "coverage:to=2026-11-30T10:30:00Z",
 		"coverage:down=2026-11-03T10:30:00Z/2026-11-04T10:30:00Z machine stopped",
+		"coverage:down=2026-11-05T10:30:00Z/2026-11-06T10:30:00Z library-replaced libssl.so.3",
 		"coverage:lost:agent-overload=2", "coverage:lost:ring-full=12", "coverage:missing=4", "coverage:sources=usdt wire",
 		"coverage:unwatched=old libnss3.so", "coverage:unseen=cryptography of the kernel: WireGuard, IPsec, LUKS",
 		"log:first=1", "log:last=900", "log:chain=abcd",
