@@ -45,6 +45,7 @@ func TestBashCompletesMatchesWithoutRepeatingTheKey(t *testing.T) {
 		"crauctl query tls::group=x2":       {"tls::group=x25519", "crauctl query tls::group=x25519"},
 		"crauctl query tls::gr":             {"tls::group=", "crauctl query tls::group="},
 		"crauctl query group=x2":            {"group=x25519", "crauctl query group=x25519"},
+		"crauctl policy check DEFAULT:NO":   {"DEFAULT:NO-PQ", "crauctl policy check DEFAULT:NO-PQ"},
 		"crauctl query --output=js":         {"json", "crauctl query --output=json"},
 		"crauctl query --context tls::hand": {"tls::handshake", "crauctl query --context tls::handshake"},
 	} {

@@ -30,7 +30,7 @@ type Report struct {
 	Programs []Program `json:"programs"`
 }
 
-// Counts are numbers of operations.
+// Counts are numbers of operations that succeeded: what failed agreed on nothing.
 type Counts struct {
 	Allowed     uint64 `json:"allowed"`
 	Denied      uint64 `json:"denied"`
@@ -119,6 +119,10 @@ func Check(policy *cryptopolicy.Policy, o *observed.Observed) *Report {
 	allowed := map[kind]uint64{}
 	for i := range o.Uses {
 		u := &o.Uses[i]
+		succeeded := u.Count - min(u.Failures, u.Count)
+		if succeeded == 0 {
+			continue // nothing was agreed on
+		}
 		result := c.judge(&u.Use)
 		name := program{u.Executable, u.Unit}
 		at, ok := index[name]
@@ -127,10 +131,10 @@ func Check(policy *cryptopolicy.Policy, o *observed.Observed) *Report {
 			index[name] = at
 			r.Programs = append(r.Programs, Program{Executable: u.Executable, Unit: u.Unit})
 		}
-		r.Totals.add(result.Verdict, u.Count)
-		r.Programs[at].add(u, result)
+		r.Totals.add(result.Verdict, succeeded)
+		r.Programs[at].add(u, succeeded, result)
 		if result.Verdict == Allowed {
-			allowed[kind{name, u.Operation, u.Within, u.Role}] += u.Count
+			allowed[kind{name, u.Operation, u.Within, u.Role}] += succeeded
 		}
 	}
 	for i := range r.Programs {
@@ -154,8 +158,8 @@ func (v Verdict) rank() int {
 	return slices.Index([]Verdict{Denied, Undecidable, Allowed, NotCovered}, v)
 }
 
-func (p *Program) add(u *row.Row, result Result) {
-	p.Counts.add(result.Verdict, u.Count)
+func (p *Program) add(u *row.Row, operations uint64, result Result) {
+	p.Counts.add(result.Verdict, operations)
 	if u.Last.After(p.LastSeen) {
 		p.LastSeen = u.Last
 	}
@@ -167,7 +171,7 @@ func (p *Program) add(u *row.Row, result Result) {
 	}
 	p.Uses = append(p.Uses, Use{
 		Verdict: result.Verdict, Operation: u.Operation, Within: u.Within, Role: u.Role, Library: u.Library, Source: u.Source,
-		Parameters: report.Describe(&u.Parameters), Operations: u.Count, FirstSeen: u.First, LastSeen: u.Last, Findings: result.Findings,
+		Parameters: report.Describe(&u.Parameters), Operations: operations, FirstSeen: u.First, LastSeen: u.Last, Findings: result.Findings,
 	})
 }
 

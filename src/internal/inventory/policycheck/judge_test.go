@@ -14,7 +14,7 @@ import (
 )
 
 // load reads a policy of the tests, or one whose text is given.
-func load(t *testing.T, policy string) *cryptopolicy.Policy {
+func load(t testing.TB, policy string) *cryptopolicy.Policy {
 	t.Helper()
 	if strings.Contains(policy, "=") {
 		file := filepath.Join(t.TempDir(), "TEST.pol")
