@@ -110,12 +110,9 @@ func (j *judge) signs(name string) bool {
 	if j.scoped.Allows(cryptopolicy.Sign, name) {
 		return true
 	}
-	// Older releases have one name for both kinds of RSA keys, and none for keys in tokens.
+	// Older releases have one name for both kinds of RSA keys.
 	if hash, ok := strings.CutPrefix(name, "RSA-PSS-RSAE-"); ok && !j.policy.Names(cryptopolicy.Sign, "RSA-PSS-RSAE-") {
 		return j.scoped.Allows(cryptopolicy.Sign, "RSA-PSS-"+hash)
-	}
-	if plain, ok := strings.CutSuffix(name, "-FIDO"); ok && !j.policy.Names(cryptopolicy.Sign, "EDDSA-ED25519-FIDO") {
-		return j.scoped.Allows(cryptopolicy.Sign, plain)
 	}
 	return false
 }

@@ -128,13 +128,17 @@ func TestAVerdictNamesThePropertyAndTheScope(t *testing.T) {
 		"no extended secret":     {fips, older(func(u *row.Use) { u.Group, u.ExtendedSecret = "secp256r1", "no" }), "denied: __ems no (openssl)"},
 		"maybe extended":         {fips, older(func(u *row.Use) { u.Group = "secp256r1" }), "undecidable: __ems (openssl)"},
 
-		"GnuTLS":               {"FUTURE", handshake(func(u *row.Use) { u.Library, u.Suite = "libgnutls.so.30", "TLS_AES_128_GCM_SHA256" }), "denied: cipher AES-128-GCM (gnutls)"},
-		"NSS":                  {"EVERYTHING", handshake(func(u *row.Use) { u.Library, u.Suite, u.Group = "libssl3.so", "TLS_AES_256_GCM_SHA384", "secp256r1" }), "denied: cipher AES-256-GCM (nss)"},
-		"Java":                 {"FUTURE\n", handshake(func(u *row.Use) { u.Library, u.Executable, u.Curve = "", "java", "secp224r1" }), "denied: min_ec_size 224 (java-tls)"},
-		"unknown library":      {"FUTURE", handshake(func(u *row.Use) { u.Library, u.Suite = "libwolfssl.so.35", "TLS_AES_128_GCM_SHA256" }), "denied: cipher AES-128-GCM (tls)"},
-		"unknown, allowed":     {"FUTURE", handshake(func(u *row.Use) { u.Library = "" }), "allowed"},
-		"back ends differ":     {"EVERYTHING", handshake(func(u *row.Use) { u.Library, u.Group = "", "secp256r1" }), "undecidable: cipher AES-256-GCM (tls)"},
-		"left out of GnuTLS":   {"OLD", older(func(u *row.Use) { u.Library = "libgnutls.so.30"; u.Version = "TLS 1.2" }), "denied"},
+		"GnuTLS":              {"FUTURE", handshake(func(u *row.Use) { u.Library, u.Suite = "libgnutls.so.30", "TLS_AES_128_GCM_SHA256" }), "denied: cipher AES-128-GCM (gnutls)"},
+		"NSS":                 {"EVERYTHING", handshake(func(u *row.Use) { u.Library, u.Suite, u.Group = "libssl3.so", "TLS_AES_256_GCM_SHA384", "secp256r1" }), "denied: cipher AES-256-GCM (nss)"},
+		"Java":                {"FUTURE\n", handshake(func(u *row.Use) { u.Library, u.Executable, u.Curve = "", "java", "secp224r1" }), "denied: min_ec_size 224 (java-tls)"},
+		"unknown library":     {"FUTURE", handshake(func(u *row.Use) { u.Library, u.Suite = "libwolfssl.so.35", "TLS_AES_128_GCM_SHA256" }), "denied: cipher AES-128-GCM (tls)"},
+		"unknown, allowed":    {"FUTURE", handshake(func(u *row.Use) { u.Library = "" }), "allowed"},
+		"back ends differ":    {"EVERYTHING", handshake(func(u *row.Use) { u.Library, u.Group = "", "secp256r1" }), "undecidable: cipher AES-256-GCM (tls)"},
+		"left out of OpenSSL": {"FUTURE", older(func(u *row.Use) { u.Suite = "TLS_ECDHE_ECDSA_WITH_CAMELLIA_256_GCM_SHA384" }), "denied: cipher CAMELLIA-256-GCM (openssl)"},
+		"left out with DHE": {"cipher = AES-256-GCM\nmac = AEAD\nkey_exchange = ECDHE\ngroup = X25519\nprotocol = TLS1.2\nsign = RSA-SHA2-256", older(func(u *row.Use) {
+			u.Suite, u.PeerSignature, u.Algorithm, u.Bits = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "rsa_pkcs1_sha256", "RSA", 2048
+		}), "undecidable: key_exchange ECDHE (openssl)"},
+		"left out of GnuTLS":   {"cipher = AES-256-CBC\nmac = HMAC-SHA2-256\nkey_exchange = ECDHE\ngroup = X25519\nprotocol = TLS1.2\nsign = ECDSA-SHA2-256", older(func(u *row.Use) { u.Library, u.Suite = "libgnutls.so.30", "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA256" }), "undecidable: mac HMAC-SHA2-256 (gnutls)"},
 		"between two versions": {strings.Replace(fips, "TLS1.3 TLS1.2", "TLS1.3 TLS1.1", 1) + "\n__ems = RELAX", older(func(u *row.Use) { u.Group = "secp256r1" }), "undecidable: protocol TLS1.2 (openssl)"},
 		"above, with NSS":      {strings.Replace(fips, "TLS1.3 TLS1.2", "TLS1.2", 1), handshake(func(u *row.Use) { u.Library, u.Group = "libssl3.so", "secp256r1" }), "undecidable: protocol TLS1.3 (nss)"},
 		"above, with OpenSSL":  {strings.Replace(fips, "TLS1.3 TLS1.2", "TLS1.2", 1), handshake(func(u *row.Use) { u.Group = "secp256r1" }), "denied: protocol TLS1.3 (openssl)"},
@@ -153,9 +157,13 @@ func TestAVerdictNamesThePropertyAndTheScope(t *testing.T) {
 		"SSH, AEAD": {"FUTURE", secureShell(func(u *row.Use) {
 			u.CipherIn, u.CipherOut, u.MACIn, u.MACOut = "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "", ""
 		}), "allowed"},
-		"SSH, MAC":         {"FUTURE", secureShell(func(u *row.Use) { u.MACIn, u.MACOut = "umac-64@openssh.com", "umac-64@openssh.com" }), "denied: mac UMAC-64 (openssh-server)"},
-		"SSH, EtM":         {"OLD", secureShell(func(u *row.Use) { u.Kex, u.MACOut = "ecdh-sha2-nistp256", "hmac-sha1-etm@openssh.com" }), "denied"},
-		"SSH, no EtM":      {"EVERYTHING", secureShell(func(u *row.Use) { u.HostKey = "ecdsa-sha2-nistp256" }), "denied: etm hmac-sha2-256 (openssh-server)"},
+		"SSH, MAC":    {"FUTURE", secureShell(func(u *row.Use) { u.MACIn, u.MACOut = "umac-64@openssh.com", "umac-64@openssh.com" }), "denied: mac UMAC-64 (openssh-server)"},
+		"SSH, EtM":    {"OLD", secureShell(func(u *row.Use) { u.Kex, u.MACOut = "ecdh-sha2-nistp256", "hmac-sha1-etm@openssh.com" }), "denied"},
+		"SSH, no EtM": {"EVERYTHING", secureShell(func(u *row.Use) { u.HostKey = "ecdsa-sha2-nistp256" }), "denied: etm hmac-sha2-256 (openssh-server)"},
+		"SSH, libssh without UMAC": {"EVERYTHING", secureShell(func(u *row.Use) {
+			u.Library, u.HostKey, u.MACIn, u.MACOut = "libssh.so.4", "ecdsa-sha2-nistp256", "umac-128@openssh.com", "umac-128@openssh.com"
+		}), "undecidable: mac UMAC-128 (libssh)"},
+		"SSH, FIDO":        {"sign = ECDSA-SHA2-256\nhash = SHA2-256\nkey_exchange = ECDHE\ngroup = X25519\ncipher = AES-256-CTR\nmac = HMAC-SHA2-256", secureShell(func(u *row.Use) { u.HostKey, u.ClientKey = "ecdsa-sha2-nistp256", "sk-ecdsa-sha2-nistp256@openssh.com" }), "denied: sign ECDSA-SHA2-256-FIDO (openssh-server)"},
 		"SSH, small key":   {"FUTURE", secureShell(func(u *row.Use) { u.HostKey, u.Bits = "rsa-sha2-512", 2048 }), "denied: min_rsa_size 2048 (openssh-server)"},
 		"SSH, certificate": {"FUTURE", secureShell(func(u *row.Use) { u.HostKey = "ssh-ed25519-cert-v01@openssh.com" }), "allowed"},
 		"SSH, certificates": {"EVERYTHING", secureShell(func(u *row.Use) {

@@ -106,6 +106,7 @@ type suite struct {
 	cipher, mac string
 	hash        string // of TLS 1.3
 	signed      bool   // the server signs the key exchange
+	rsa         bool   // the server's key is one for RSA; false for TLS 1.3
 }
 
 // parseSuite splits the IANA name of a suite. It reports false for what is not such a name.
@@ -141,6 +142,7 @@ func parseSuite(name string) (s suite, ok bool) {
 		s.mac = map[string]string{"MD5": "HMAC-MD5", "SHA": "HMAC-SHA1", "SHA256": "HMAC-SHA2-256", "SHA384": "HMAC-SHA2-384"}[mac]
 	}
 	s.keyExchange, s.signed = exchangeName(exchange)
+	s.rsa = exchange == "RSA" || strings.HasSuffix(exchange, "E_RSA")
 	return s, true
 }
 

@@ -150,6 +150,9 @@ func (j *judge) sshDirection(cipher, mac string) {
 	}
 	name, etm := sshMAC(mac)
 	j.requires(cryptopolicy.MAC, name, mac)
+	if j.backEnd.name == libSSH && strings.HasPrefix(name, "UMAC-") {
+		j.leavesOut(cryptopolicy.MAC, name)
+	}
 	if order := j.scoped.Enum(cryptopolicy.EtM); etm && order == "DISABLE_ETM" || !etm && order == "DISABLE_NON_ETM" {
 		j.deny(cryptopolicy.EtM, mac, "the policy has "+order)
 	}
@@ -177,6 +180,9 @@ func (j *judge) sshSignature(algorithm string) {
 	name, certificate := sshKey(algorithm)
 	if !j.signs(name) {
 		j.requires(cryptopolicy.Sign, name, algorithm)
+	}
+	if name == "DSA-SHA1" && j.backEnd.name != libSSH { // OpenSSH has removed it
+		j.leavesOut(cryptopolicy.Sign, name)
 	}
 	if certificate && j.scoped.Integer(cryptopolicy.SSHCerts) == 0 {
 		j.deny(cryptopolicy.SSHCerts, algorithm, "the policy does not allow certificates")

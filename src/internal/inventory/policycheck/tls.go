@@ -80,6 +80,9 @@ func (j *judge) omitted(s *suite) {
 		if s.mac == "HMAC-SHA2-384" && s.keyExchange != "" {
 			j.leavesOut(cryptopolicy.MAC, s.mac)
 		}
+		if s.rsa && !j.scoped.Allows(cryptopolicy.KeyExchange, "DHE-RSA") { // all suites with such keys go with it
+			j.leavesOut(cryptopolicy.KeyExchange, s.keyExchange)
+		}
 	case gnuTLS:
 		if s.mac == "HMAC-SHA2-256" || s.mac == "HMAC-SHA2-384" {
 			j.leavesOut(cryptopolicy.MAC, s.mac)
