@@ -17,18 +17,16 @@ type manualWriter struct {
 
 func manual(s *source) []byte {
 	w := manualWriter{source: s}
-	w.WriteString(`.\" SPDX-License-Identifier: Apache-2.0
-.\" Made by "go generate ./dbus" from dbus/org.crypto_auditing.Broker.xml and dbus/examples*.
-.Dd November 24, 2026
-.Dt ORG.CRYPTO_AUDITING.BROKER 5
+	fmt.Fprintf(&w, `.\" SPDX-License-Identifier: Apache-2.0
+.\" Made by "go generate ./dbus" from dbus/%s.xml and dbus/examples*.
+.Dd %s
+.Dt %s 5
 .Os crypto-auditing @version@
 .Sh NAME
-.Nm org.crypto_auditing.Broker
-.Nd the log of cryptographic events on the system bus
+.Nm %[1]s
+.Nd %[4]s
 .Sh DESCRIPTION
-Whatever speaks D-Bus can read the log of cryptographic events, be told of
-events as they are recorded, and keep the log small.
-`)
+%s`, s.name, s.date, strings.ToUpper(s.name), s.short, s.long)
 	for n, i := range s.interfaces {
 		if n > 0 {
 			fmt.Fprintf(&w, ".Sh %s\n", strings.ToUpper(i.summary))
@@ -42,21 +40,15 @@ events as they are recorded, and keep the log small.
 		}
 		w.members(i)
 	}
-	w.WriteString(`.Sh FILES
+	fmt.Fprintf(&w, `.Sh FILES
 .Bl -tag -width Ds
-.It Pa /usr/share/dbus-1/interfaces/org.crypto_auditing.Broker.xml
+.It Pa /usr/share/dbus-1/interfaces/%s.xml
 The interfaces, as introspection data.
-.It Pa /usr/share/dbus-1/system.d/org.crypto_auditing.Broker.conf
+.It Pa /usr/share/dbus-1/system.d/%[1]s.conf
 Who may call on the bus.
-.It Pa /usr/share/polkit-1/actions/org.crypto-auditing.broker.policy
-The actions that polkit decides about.
-.El
+%s.El
 .Sh SEE ALSO
-.Xr busctl 1 ,
-.Xr crauctl 1 ,
-.Xr gdbus 1 ,
-.Xr polkit 8
-`)
+%s`, s.name, s.files, s.seeAlso)
 	return w.Bytes()
 }
 

@@ -24,15 +24,12 @@ type markdownWriter struct {
 
 func markdown(s *source) []byte {
 	w := markdownWriter{source: s}
-	w.WriteString(`<!-- SPDX-License-Identifier: Apache-2.0 -->
-<!-- Made by "go generate ./dbus" from dbus/org.crypto_auditing.Broker.xml and dbus/examples*: change those. -->
-# The D-Bus API
+	fmt.Fprintf(&w, `<!-- SPDX-License-Identifier: Apache-2.0 -->
+<!-- Made by "go generate ./dbus" from dbus/%s.xml and dbus/examples*: change those. -->
+# %s
 
-`)
-	w.wrap("", "Any D-Bus client can read the log of cryptographic events, be notified of events as they are "+
-		"recorded, and keep the log small. The examples are complete commands: run them as root, or as a member of "+
-		"the group `crypto-auditing`. Go programs have `src/client`, people "+
-		"[crauctl](query.md).")
+`, s.name, s.title)
+	w.wrap("", s.introduction)
 	w.WriteString("\n")
 	for _, i := range s.interfaces {
 		w.iface(i)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/godbus/dbus/v5"
 
@@ -147,6 +148,28 @@ func (c *Client) call(ctx context.Context, path dbus.ObjectPath, method string, 
 		return nil, err
 	}
 	return call(ctx, conn, c.interactive, path, method, arguments...)
+}
+
+// Call calls a method, INTERFACE.MEMBER, of another service of the project, such as the inventory, and
+// returns the values of the reply. Errors are those of this package.
+func (c *Client) Call(ctx context.Context, service string, path dbus.ObjectPath, method string, arguments ...any) ([]any, error) {
+	// An abandoned call would lose a file descriptor in its reply, so it is awaited.
+	return await(ctx, func() ([]any, error) {
+		conn, err := c.connection(ctx)
+		if err != nil {
+			return nil, err
+		}
+		m := newCall(c.interactive, path, method, arguments...)
+		m.Headers[dbus.FieldDestination] = dbus.MakeVariant(service)
+		answer := <-conn.SendWithContext(context.WithoutCancel(ctx), m, make(chan *dbus.Call, 1)).Done
+		return answer.Body, callError(answer.Err)
+	}, func(body []any) {
+		for _, value := range body {
+			if fd, ok := value.(dbus.UnixFD); ok {
+				_ = syscall.Close(int(fd))
+			}
+		}
+	})
 }
 
 // ask calls a method of the broker and stores the values of the reply.

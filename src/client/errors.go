@@ -38,6 +38,8 @@ var (
 	ErrStoreCorrupt = errors.New("log is corrupt")
 	// ErrInvalidArgument: an argument is invalid.
 	ErrInvalidArgument = errors.New("invalid argument")
+	// ErrNoSuchPolicy: the machine has no crypto policy of the name.
+	ErrNoSuchPolicy = errors.New("no such policy")
 	// ErrAccessDenied: the caller lacks permission. It matches fs.ErrPermission, too.
 	ErrAccessDenied = errors.New("access denied")
 	// ErrUnreachable: there is no bus or no broker on it, or the connection was
@@ -80,6 +82,7 @@ func kinds() map[string]error {
 		errorPrefix + "InvalidFilter": ErrInvalidFilter, errorPrefix + "NoSuchSubscription": ErrNoSuchSubscription,
 		errorPrefix + "SubscriptionExists": ErrSubscriptionExists, errorPrefix + "LimitExceeded": ErrLimitExceeded,
 		errorPrefix + "AgentUnavailable": ErrAgentUnavailable, errorPrefix + "StoreCorrupt": ErrStoreCorrupt,
+		errorPrefix + "NoSuchPolicy":   ErrNoSuchPolicy,
 		freedesktop + "LimitsExceeded": ErrLimitExceeded,
 		freedesktop + "UnknownObject":  ErrNoSuchSubscription, // the broker's own object always exists
 	}

@@ -26,11 +26,14 @@ mkdir -p "$root/run/dbus" "$root/run/test"
 chmod 1777 "$root/run/test"
 chroot "$root" install -d -o crypto-auditing -g crypto-auditing -m 750 /var/log/crypto-auditing
 chroot "$root" install -d -o crypto-auditing-broker -g crypto-auditing-broker -m 700 /var/lib/crypto-auditing
-# Without a service manager the bus itself starts the broker, where it can.
-sed -i 's,^Exec=.*,Exec=/usr/bin/crau-broker,; /^SystemdService=/d' \
-	"$root/usr/share/dbus-1/system-services/org.crypto_auditing.Broker.service"
+chroot "$root" install -d -o crypto-auditing-inventory -g crypto-auditing-inventory -m 700 /var/lib/crypto-auditing-inventory
+# Without a service manager the bus itself starts broker and inventory, where it can.
+for service in Broker:crau-broker Inventory:crau-inventory; do
+	sed -i "s,^Exec=.*,Exec=/usr/bin/${service#*:},; /^SystemdService=/d" \
+		"$root/usr/share/dbus-1/system-services/org.crypto_auditing.${service%:*}.service"
+done
 # Nothing else of the host's is started by a call.
 find "$root"/usr/share/dbus-1/system-services "$root"/usr/local/share/dbus-1 -name '*.service' \
-	! -name org.crypto_auditing.Broker.service -delete 2>/dev/null || :
+	! -name 'org.crypto_auditing.*.service' -delete 2>/dev/null || :
 
 enter 'echo ready; exec sleep infinity'

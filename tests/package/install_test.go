@@ -126,7 +126,7 @@ func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.
 		}
 	}
 
-	for _, program := range []string{"crauctl", "crau-agent", "crau-broker"} {
+	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory"} {
 		path := filepath.Join(stage, "usr/bin", program)
 		if got, want := mustRun(t, "/", path, "--version"), version(t); !strings.HasSuffix(strings.TrimSpace(got), " "+want) {
 			t.Errorf("%s says it is %q, not %s", program, got, want)

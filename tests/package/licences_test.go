@@ -82,7 +82,7 @@ func TestPackagesSayWhichModulesAreBuiltInAndHaveTheirLicences(t *testing.T) {
 	built := rpms(t)
 	_, sources := tarball(t)
 	// The broker comes with the agent only, which has the texts.
-	for name, texts := range map[string]bool{"crypto-auditing-agent": true, "crypto-auditing-broker": false, "crauctl": true} {
+	for name, texts := range map[string]bool{"crypto-auditing-agent": true, "crypto-auditing-broker": false, "crypto-auditing-inventory": false, "crauctl": true} {
 		i := slices.IndexFunc(built.binary, func(path string) bool { return strings.HasPrefix(filepath.Base(path), name+"-"+version(t)) })
 		if i < 0 {
 			t.Errorf("there is no package %s", name)
@@ -113,7 +113,7 @@ func TestTheTagOfAPackageHasTheLicencesOfItsProgram(t *testing.T) {
 		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
 		licences[fields[0]] = strings.Split(fields[2], " AND ")
 	}
-	for name, program := range map[string]string{"crypto-auditing-agent": "crau-agent", "crypto-auditing-broker": "crau-broker", "crauctl": "crauctl"} {
+	for name, program := range map[string]string{"crypto-auditing-agent": "crau-agent", "crypto-auditing-broker": "crau-broker", "crypto-auditing-inventory": "crau-inventory", "crauctl": "crauctl"} {
 		want := []string{"Apache-2.0"}
 		for line := range strings.Lines(mustRun(t, "/", "go", "version", "-m", filepath.Join(built.root, "usr/bin", program))) {
 			fields := strings.Fields(line)

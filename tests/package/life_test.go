@@ -110,7 +110,8 @@ func (m machine) ours(t *testing.T) (paths []string) {
 
 // units are what the administrator's guide enables.
 var units = []string{
-	"crypto-auditing-agent.service", "crypto-auditing-agent.socket", "crypto-auditing-broker.socket", "crypto-auditing-truncate.timer",
+	"crypto-auditing-agent.service", "crypto-auditing-agent.socket", "crypto-auditing-broker.socket", "crypto-auditing-inventory.timer",
+	"crypto-auditing-truncate.timer",
 }
 
 // enabled are the links by which units are enabled.
@@ -118,6 +119,7 @@ var enabled = []string{
 	"/etc/systemd/system/multi-user.target.wants/crypto-auditing-agent.service",
 	"/etc/systemd/system/sockets.target.wants/crypto-auditing-agent.socket",
 	"/etc/systemd/system/sockets.target.wants/crypto-auditing-broker.socket",
+	"/etc/systemd/system/timers.target.wants/crypto-auditing-inventory.timer",
 	"/etc/systemd/system/timers.target.wants/crypto-auditing-truncate.timer",
 }
 
@@ -159,13 +161,14 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 			t.Errorf("%s is not there after the service was enabled", link)
 		}
 	}
-	for _, program := range []string{"crau-agent", "crau-broker", "crauctl"} {
+	for _, program := range []string{"crau-agent", "crau-broker", "crau-inventory", "crauctl"} {
 		if got := m.run(t, program, "--version"); !strings.Contains(got, version(t)) {
 			t.Errorf("%s says it is %q", program, got)
 		}
 	}
 	m.run(t, "crau-agent", "--check")
 	m.run(t, "crau-broker", "--check")
+	m.run(t, "crau-inventory", "--check")
 	m.run(t, "systemd-tmpfiles", "--create", "crypto-auditing.conf")
 
 	// What happens in the life of a machine.
@@ -175,6 +178,7 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	m.run(t, "install", "-d", "-o", "crypto-auditing", "-g", "crypto-auditing", "-m", "0750", "/var/log/crypto-auditing")
 	m.write(t, "/var/log/crypto-auditing/audit-0000000000000001.cborseq.zst", "evidence")
 	m.write(t, "/var/lib/crypto-auditing/subscriptions", "positions")
+	m.write(t, "/var/lib/crypto-auditing-inventory/inventory.db", "counts")
 	m.run(t, "systemctl", "disable", "--quiet", "crypto-auditing-truncate.timer")
 
 	m.rpm(t, append([]string{"-U", "--nodeps"}, built.next...)...)
@@ -191,7 +195,7 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	}
 	m.run(t, "crau-agent", "--check")
 
-	// The log stays, and the administrator's own files. Versions of RPM differ in
+	// The log stays, the counts, and the administrator's own files. Versions of RPM differ in
 	// whether one the package knows of is renamed.
 	m.rpm(t, append([]string{"-e"}, names...)...)
 	left := m.ours(t)
@@ -203,6 +207,8 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 		"/etc/crypto-auditing/agent.conf",
 		"/etc/crypto-auditing/agent.conf.d",
 		"/etc/crypto-auditing/agent.conf.d/own.conf",
+		"/var/lib/crypto-auditing-inventory",
+		"/var/lib/crypto-auditing-inventory/inventory.db",
 		"/var/log/crypto-auditing",
 		"/var/log/crypto-auditing/audit-0000000000000001.cborseq.zst",
 	}

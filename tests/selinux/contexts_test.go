@@ -40,6 +40,8 @@ func TestWhatTheServicesMakeHasItsType(t *testing.T) {
 		"/var/run/crypto-auditing/org.cryptoauditing.Agent":                   {"sock_file", "crypto_auditing_runtime_t"},
 		"/var/lib/crypto-auditing":                                            {"dir", "crypto_auditing_var_lib_t"},
 		"/var/lib/crypto-auditing/subscriptions":                              {"file", "crypto_auditing_var_lib_t"},
+		"/var/lib/crypto-auditing-inventory":                                  {"dir", "crau_inventory_var_lib_t"},
+		"/var/lib/crypto-auditing-inventory/inventory.db":                     {"file", "crau_inventory_var_lib_t"},
 		"/var/log/crypto-auditing":                                            {"dir", "crypto_auditing_log_t"},
 		"/var/log/crypto-auditing/.lock":                                      {"file", "crypto_auditing_log_t"},
 		"/var/log/crypto-auditing/audit-01.cborseq.zst":                       {"file", "crypto_auditing_log_t"},
@@ -69,7 +71,7 @@ func TestWhatIsInstalledHasItsType(t *testing.T) {
 	if err := json.Unmarshal(text, &plan); err != nil {
 		t.Fatal(err)
 	}
-	programs := map[string]string{"crau-agent": "crau_agent_exec_t", "crau-broker": "crau_broker_exec_t", "crauctl": "crauctl_exec_t"}
+	programs := map[string]string{"crau-agent": "crau_agent_exec_t", "crau-broker": "crau_broker_exec_t", "crau-inventory": "crau_inventory_exec_t", "crauctl": "crauctl_exec_t"}
 	found := map[string]int{}
 	for _, path := range plan {
 		got, want := p.typeOf(t, "file", path), ""
@@ -92,7 +94,7 @@ func TestWhatIsInstalledHasItsType(t *testing.T) {
 		}
 		found[want]++
 	}
-	for want, atLeast := range map[string]int{"crau_agent_exec_t": 1, "crau_broker_exec_t": 1, "crauctl_exec_t": 1, "crypto_auditing_unit_t": 6, "crypto_auditing_conf_t": 2} {
+	for want, atLeast := range map[string]int{"crau_agent_exec_t": 1, "crau_broker_exec_t": 1, "crau_inventory_exec_t": 1, "crauctl_exec_t": 1, "crypto_auditing_unit_t": 8, "crypto_auditing_conf_t": 3} {
 		if found[want] < atLeast {
 			t.Errorf("%d files are %s, at least %d should be", found[want], want, atLeast)
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // The parts of the project that have a domain.
-var services = []string{"crau_agent_t", "crau_broker_t", "crauctl_t"}
+var services = []string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crauctl_t"}
 
 // access is what a domain may do with a type, and what it must not: permissions,
 // separated by spaces. Target "self" is the domain itself.
@@ -36,11 +36,31 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t"}, "crypto_auditing_log_t", "dir", "open read search watch", ""},
 	},
 	"others do not read the log": {
-		{[]string{"crauctl_t", "staff_t", "user_t", "logrotate_t", "syslogd_t"}, "crypto_auditing_log_t", "file", "", "open read"},
+		{[]string{"crauctl_t", "crau_inventory_t", "staff_t", "user_t", "logrotate_t", "syslogd_t"}, "crypto_auditing_log_t", "file", "", "open read"},
 	},
 	"the broker alone knows the subscriptions": {
 		{[]string{"crau_broker_t"}, "crypto_auditing_var_lib_t", "file", "create open read write rename unlink lock", ""},
 		{[]string{"crau_agent_t", "crauctl_t", "staff_t", "user_t"}, "crypto_auditing_var_lib_t", "file", "", "open read write append create unlink"},
+	},
+	"the inventory alone has the counts": {
+		{[]string{"crau_inventory_t"}, "crau_inventory_var_lib_t", "file", "create open read write rename unlink lock", "execute"},
+		{[]string{"crau_agent_t", "crau_broker_t", "crauctl_t", "staff_t", "user_t"}, "crau_inventory_var_lib_t", "file", "", "open read write append create unlink"},
+		{[]string{"crau_inventory_t"}, "crypto_auditing_var_lib_t", "file", "", "open read write"},
+	},
+	"the inventory is a client of the broker, and asked by those who may": {
+		{[]string{"crau_inventory_t"}, "crau_broker_t", "dbus", "send_msg", ""},
+		{[]string{"crau_broker_t"}, "crau_inventory_t", "dbus", "send_msg", ""},
+		{[]string{"crau_inventory_t"}, "crau_broker_t", "fifo_file", "read", "write"},
+		{[]string{"crau_inventory_t"}, "crau_agent_t", "unix_stream_socket", "", "connectto"},
+		{[]string{"crau_inventory_t"}, "system_dbusd_t", "dbus", "acquire_svc send_msg", ""},
+		{[]string{"crau_inventory_t"}, "policykit_t", "dbus", "send_msg", ""},
+		{[]string{"crauctl_t", "staff_t", "sysadm_t", "unconfined_t", "client_dbus_chat_t", "client_admin_t"}, "crau_inventory_t", "dbus", "send_msg", ""},
+		{[]string{"user_t", "client_read_log_t"}, "crau_inventory_t", "dbus", "", "send_msg"},
+		{[]string{"crau_inventory_t"}, "init_t", "system", "", "start stop reload reboot halt"},
+	},
+	"documents of the inventory get to its clients": {
+		{[]string{"system_dbusd_t", "staff_t", "sysadm_t", "unconfined_t", "client_use_streams_t"}, "crau_inventory_t", "fifo_file", "read", ""},
+		{[]string{"client_use_streams_t"}, "crau_inventory_t", "fifo_file", "", "write"},
 	},
 	"services read the configuration and leave it alone": {
 		{services, "crypto_auditing_conf_t", "file", "open read", "write append create unlink rename setattr"},
@@ -97,8 +117,8 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t"}, "init_t", "system", "", "start stop reload reboot halt"},
 	},
 	"the daemons send messages to the journal": {
-		{[]string{"crau_agent_t", "crau_broker_t"}, "syslogd_t", "unix_dgram_socket", "sendto", ""},
-		{[]string{"crau_agent_t", "crau_broker_t"}, "devlog_t", "sock_file", "write", ""},
+		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t"}, "syslogd_t", "unix_dgram_socket", "sendto", ""},
+		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t"}, "devlog_t", "sock_file", "write", ""},
 	},
 	"the broker is asked by those who may": {
 		{[]string{"crauctl_t", "staff_t", "sysadm_t", "unconfined_t", "policykit_t", "client_dbus_chat_t", "client_admin_t"}, "crau_broker_t", "dbus", "send_msg", ""},
@@ -124,6 +144,7 @@ var accesses = map[string][]access{
 	"the service manager starts what forbids itself new privileges": {
 		{[]string{"init_t"}, "crau_agent_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crau_broker_t", "process2", "nnp_transition nosuid_transition", ""},
+		{[]string{"init_t"}, "crau_inventory_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crauctl_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crau_agent_t", "unix_stream_socket", "create bind listen", ""},
 		{[]string{"init_t"}, "crau_broker_t", "unix_stream_socket", "create bind listen", ""},
@@ -162,7 +183,7 @@ var ask = sync.OnceValues(func() (rules, error) {
 	if err != nil {
 		return rules{}, err
 	}
-	types := []string{"crau_agent_exec_t", "crau_broker_exec_t"}
+	types := []string{"crau_agent_exec_t", "crau_broker_exec_t", "crau_inventory_exec_t"}
 	for _, all := range accesses {
 		for _, a := range all {
 			types = append(types, a.sources...)
@@ -284,7 +305,7 @@ func TestOnlyTheBooleanGivesAServiceACapability(t *testing.T) {
 func TestTheServiceManagerEntersTheDomainsAndUsersDoNot(t *testing.T) {
 	r := needRules(t)
 	for file, domain := range map[string]string{
-		"crau_agent_exec_t": "crau_agent_t", "crau_broker_exec_t": "crau_broker_t", "crauctl_exec_t": "crauctl_t",
+		"crau_agent_exec_t": "crau_agent_t", "crau_broker_exec_t": "crau_broker_t", "crau_inventory_exec_t": "crau_inventory_t", "crauctl_exec_t": "crauctl_t",
 	} {
 		if got := r.entered["init_t "+file]; got != domain {
 			t.Errorf("init_t runs %s as %q, not as %s", file, got, domain)

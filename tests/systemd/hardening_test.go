@@ -77,8 +77,9 @@ func TestServicesCallNothingThatTheirFilterDenies(t *testing.T) {
 			copyFile(t, m.path(library), m.path(watched))
 			a := installed(t, libraries(library, watched)+"sync_interval = \"100ms\"\n", settings)
 			a.write(t, "/etc/crypto-auditing/broker.conf", "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
-			a.run(t, "systemctl", "stop", brokerService)
+			a.run(t, "systemctl", "stop", brokerService, inventoryService)
 			a.dropIn(t, brokerService, deadly)
+			a.dropIn(t, inventoryService, deadly)
 			a.dropIn(t, truncateService, deadly)
 			a.run(t, "systemctl", "start", service)
 
@@ -103,15 +104,15 @@ func TestServicesCallNothingThatTheirFilterDenies(t *testing.T) {
 			if n := a.restarts(t); n != "1" {
 				t.Errorf("the agent was restarted %s times, not once", n)
 			}
-			// It would have the agent started again.
-			a.run(t, "systemctl", "stop", brokerService)
+			// They would have the agent started again.
+			a.run(t, "systemctl", "stop", inventoryService, brokerService)
 			if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 				t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
 			}
-			for _, unit := range []string{brokerService, truncateService, service} {
+			for _, unit := range []string{brokerService, inventoryService, truncateService, service} {
 				a.checkNoComplaints(t, unit, "Nothing was recorded for a time") // it was killed
 			}
-			if said := a.run(t, "journalctl", "-u", brokerService, "-u", truncateService, "-u", service, "--after-cursor", a.cursor, "-o", "cat"); strings.Contains(said, "SYS") {
+			if said := a.run(t, "journalctl", "-u", brokerService, "-u", inventoryService, "-u", truncateService, "-u", service, "--after-cursor", a.cursor, "-o", "cat"); strings.Contains(said, "SYS") {
 				t.Errorf("a service was ended for a system call:\n%s", said)
 			}
 		})
@@ -147,6 +148,14 @@ func (a *agent) exercise(t *testing.T, watched string) (fired int) {
 	} {
 		a.run(t, command...)
 	}
+	for _, call := range [][]string{
+		append([]string{"Summarize"}, summary...), {"ListPolicies"}, {"Report", "a{sv}", "0"}, {"Export", "sa{sv}", "report-html", "0"},
+		{"Export", "sa{sv}", "cbom-1.6", "0"}, {"List", "a{sv}su", "0", "", "10"},
+	} {
+		if output, err := a.inventory(t, asRoot, call[0], call[1:]...); err != nil {
+			t.Errorf("the inventory answers %s: %s, %v", call[0], output, err)
+		}
+	}
 	a.subscribe(t)
 	// polkit is asked, and refuses.
 	if output, err := a.bus(t, asStranger, "GetStatus"); err == nil {
@@ -173,17 +182,18 @@ func TestFiltersAndMountsBite(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	folders := []string{logDir, stateDir, "/tmp", "/dev/shm", "/run/crypto-auditing", "/usr/bin", "/etc"}
+	folders := []string{logDir, stateDir, inventoryDir, "/tmp", "/dev/shm", "/run/crypto-auditing", "/usr/bin", "/etc"}
 	for unit, c := range map[string]struct{ calls, folders []string }{
-		service:         {[]string{"fsync", "io_uring_setup", "linkat", "mkdirat", "perf_event_open", "setpriority", "unlinkat"}, []string{logDir, "/tmp", "/dev/shm"}},
-		brokerService:   {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{stateDir, "/tmp", "/dev/shm"}},
-		truncateService: {nil, []string{"/tmp", "/dev/shm"}},
+		service:          {[]string{"fsync", "io_uring_setup", "linkat", "mkdirat", "perf_event_open", "setpriority", "unlinkat"}, []string{logDir, "/tmp", "/dev/shm"}},
+		brokerService:    {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{stateDir, "/tmp", "/dev/shm"}},
+		inventoryService: {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{inventoryDir, "/tmp", "/dev/shm"}},
+		truncateService:  {nil, []string{"/tmp", "/dev/shm"}},
 	} {
 		t.Run(unit, func(t *testing.T) {
 			// Both folders are there.
 			a := installed(t, libraries(library))
-			a.run(t, "systemctl", "start", service, brokerService)
-			t.Cleanup(func() { a.run(t, "systemctl", "stop", brokerService) })
+			a.run(t, "systemctl", "start", service, brokerService, inventoryService)
+			t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService, brokerService) })
 			instead := "[Service]\nType=oneshot\nRestart=no\nWatchdogSec=0\nExecStart=\nExecStart=" + program + " " + strings.Join(folders, " ") + "\n"
 			inside := a.told(t, unit, instead)
 			outside := a.told(t, unit, instead+"SystemCallFilter=\nNoExecPaths=\n")
@@ -271,6 +281,7 @@ func TestServicesAreWhatTheySayInProc(t *testing.T) {
 		"agent":                  {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapLease, throwaway.CapBPF, throwaway.CapPerfmon), false, "/usr/bin/crau-agent", []string{logDir}},
 		"agent with perf events": {service, "crypto-auditing", []string{"crypto-auditing"}, mask(throwaway.CapLease, throwaway.CapBPF, throwaway.CapPerfmon, throwaway.CapSysAdmin), true, "/usr/bin/crau-agent", []string{logDir}},
 		"broker":                 {brokerService, "crypto-auditing-broker", []string{"crypto-auditing", "crypto-auditing-broker"}, none, false, "/usr/bin/crau-broker", []string{stateDir}},
+		"inventory":              {inventoryService, "crypto-auditing-inventory", []string{"crypto-auditing", "crypto-auditing-inventory"}, none, false, "/usr/bin/crau-inventory", []string{inventoryDir}},
 		"truncation":             {truncateService, "crypto-auditing-broker", []string{"crypto-auditing", "crypto-auditing-broker"}, none, false, "/usr/bin/crauctl", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -280,8 +291,8 @@ func TestServicesAreWhatTheySayInProc(t *testing.T) {
 				settings = m.perfEvents(t)
 			}
 			a := installed(t, libraries(library), settings)
-			a.run(t, "systemctl", "start", service, brokerService)
-			t.Cleanup(func() { a.run(t, "systemctl", "stop", brokerService, service) })
+			a.run(t, "systemctl", "start", service, brokerService, inventoryService)
+			t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService, brokerService, service) })
 			if c.unit == truncateService {
 				// It lasts as long as the broker lets it wait.
 				broker := a.property(t, brokerService, "MainPID")

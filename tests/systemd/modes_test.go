@@ -86,6 +86,10 @@ func TestFilesAreWhoseTheyShouldBe(t *testing.T) {
 		t.Errorf("there are %d segments, there were %d", after, before)
 	}
 	a.subscribe(t)
+	if output, err := a.inventory(t, asRoot, "Summarize", summary...); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService) })
 	a.run(t, "systemctl", "restart", service, brokerService)
 
 	rows := map[string]int{}
@@ -96,7 +100,7 @@ func TestFilesAreWhoseTheyShouldBe(t *testing.T) {
 			t.Errorf("%s is of %s, want %s", file, got, want)
 		}
 	}
-	types, accesses := a.listing(t, logDir, stateDir, "/run/crypto-auditing", "/run/varlink")
+	types, accesses := a.listing(t, logDir, stateDir, inventoryDir, "/run/crypto-auditing", "/run/varlink")
 	for file, got := range accesses {
 		if types[file] == "l" {
 			continue // it has no mode
@@ -132,9 +136,9 @@ func TestNothingElseBelongsToTheServices(t *testing.T) {
 		t.Fatalf("%v: %s", err, output)
 	}
 	_, accesses := a.listing(t, "/dev", "/etc", "/opt", "/run", "/usr", "/var", "-ignore_readdir_race",
-		"(", "-user", "crypto-auditing", "-o", "-user", "crypto-auditing-broker", ")")
+		"(", "-user", "crypto-auditing", "-o", "-user", "crypto-auditing-broker", "-o", "-user", "crypto-auditing-inventory", ")")
 	for file, got := range accesses {
-		if !below(file, logDir) && !below(file, stateDir) {
+		if !below(file, logDir) && !below(file, stateDir) && !below(file, inventoryDir) {
 			t.Errorf("%s is of %s", file, got)
 		}
 	}
@@ -155,9 +159,9 @@ func TestDocumentedModesKeepStrangersOut(t *testing.T) {
 			t.Errorf("%s may be set-user-id or worse: %s", row, a.mode)
 		case strings.ContainsRune("2367", rune(others)):
 			t.Errorf("everybody can write %s", row)
-		case (below(row, logDir) || below(row, stateDir)) && others != '0':
+		case (below(row, logDir) || below(row, stateDir) || below(row, inventoryDir)) && others != '0':
 			t.Errorf("everybody can read %s", row)
-		case a.owner != "root" && !below(row, logDir) && !below(row, stateDir):
+		case a.owner != "root" && !below(row, logDir) && !below(row, stateDir) && !below(row, inventoryDir):
 			t.Errorf("%s belongs to %s", row, a.owner)
 		}
 	}

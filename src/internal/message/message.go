@@ -115,6 +115,8 @@ const (
 	StateDamaged
 	// SubscriptionFailed: a subscription is not served. subscription, error.
 	SubscriptionFailed
+	// InventoryDamaged: the database of the inventory was damaged and set aside. file, error.
+	InventoryDamaged
 	// NoBus: the broker serves without the system bus. error.
 	NoBus
 
@@ -169,6 +171,7 @@ func (m Message) properties() properties {
 		LogReadable:        {"4330fff3d1444d2a96d687196d8550fc", LevelNotice, "the log can be read again"},
 		StateDamaged:       {"3edc1b07134c4b54ae78540c3ecc6c40", slog.LevelError, "the state of subscriptions was damaged and set aside; durable subscriptions continue at the newest entry"},
 		SubscriptionFailed: {"bfa6d34149e8406a887d2e3bf78928f6", slog.LevelError, "a subscription is not served"},
+		InventoryDamaged:   {"9e35d70aef704b34a833e66c950edcd7", slog.LevelError, "the database of the inventory was damaged and set aside; the log is counted from its oldest entry on"},
 		NoBus:              {"ae01965c74554164833faac34f4856e7", slog.LevelWarn, "there is no system bus; only clients of the varlink socket are served"},
 	}[m]
 }

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inventory is the Go client of org.crypto_auditing.Inventory, which counts what programs used.
+package inventory
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/client"
+	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/row"
+)
+
+// Name is the name of the service on the bus, and of its interface.
+const Name = "org.crypto_auditing.Inventory"
+
+// Inventory calls the inventory. The first call starts it.
+type Inventory struct{ client *client.Client }
+
+// Of returns the inventory on the bus of a client, which remains open.
+func Of(c *client.Client) Inventory { return Inventory{c} }
+
+// call calls a method and stores the values of its reply.
+func (i Inventory) call(ctx context.Context, method string, arguments []any, to ...any) error {
+	body, err := i.client.Call(ctx, Name, "/org/crypto_auditing/Inventory", method, arguments...)
+	if err != nil {
+		return err
+	}
+	if err := dbus.Store(body, to...); err != nil {
+		return fmt.Errorf("%w: %s: %w", client.ErrProtocol, method, err)
+	}
+	return nil
+}
+
+// Row counts operations that agree in everything but their times. Fields that were not recorded are zero.
+type Row = row.Row
+
+// Observed is what was used in a period, and how complete that knowledge is.
+type Observed = observed.Observed
+
+// Filter selects rows of the inventory. The zero value selects all.
+type Filter struct {
+	// Values has the accepted values of fields, by the names of the fields, such as "executable" or
+	// "group": a row must have one of them in each field.
+	Values map[string][]string
+	// Since and Until select the rows with an operation at Since or later, and one before Until; zero times
+	// select all. Of such a row all operations count.
+	Since, Until time.Time
+}
+
+// encode returns the filter in its form on the bus.
+func (f *Filter) encode() map[string]dbus.Variant {
+	m := periodOptions(f.Since, f.Until)
+	for field, values := range f.Values {
+		m[field] = dbus.MakeVariant(values)
+	}
+	return m
+}
+
+// periodOptions returns the options for a period.
+func periodOptions(since, until time.Time) map[string]dbus.Variant {
+	m := map[string]dbus.Variant{}
+	for key, t := range map[string]time.Time{"since": since, "until": until} {
+		if !t.IsZero() {
+			m[key] = dbus.MakeVariant(uint64(max(t.UnixMicro(), 0)))
+		}
+	}
+	return m
+}
+
+// Rows returns up to limit rows of the inventory, or up to client.MaxRead if limit is 0. after is
+// empty, or next of the call before; next is empty after the last row. Errors: ErrInvalidFilter,
+// ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Rows(ctx context.Context, filter Filter, after string, limit int) (rows []Row, next string, err error) {
+	limit = min(max(limit, 0), client.MaxRead)
+	var list []map[string]dbus.Variant
+	arguments := []any{filter.encode(), after, uint32(limit)}
+	if err := i.call(ctx, Name+".List", arguments, &list, &next); err != nil {
+		return nil, "", fmt.Errorf("cannot read the inventory: %w", err)
+	}
+	return rowsFrom(list), next, nil
+}
+
+// Summarize counts the operations of rows by fields, such as "executable" and "group"; the
+// other fields of the result are zero. The most frequent row is the first. Errors: ErrInvalidArgument for
+// an unknown field, ErrInvalidFilter, ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Summarize(ctx context.Context, by []string, filter Filter) ([]Row, error) {
+	var list []map[string]dbus.Variant
+	arguments := []any{append([]string{}, by...), filter.encode()}
+	if err := i.call(ctx, Name+".Summarize", arguments, &list); err != nil {
+		return nil, fmt.Errorf("cannot read the inventory: %w", err)
+	}
+	return rowsFrom(list), nil
+}
+
+// rowsFrom decodes rows.
+func rowsFrom(list []map[string]dbus.Variant) []Row {
+	rows := make([]Row, len(list))
+	for i, m := range list {
+		rows[i] = rowFrom(m)
+	}
+	return rows
+}
+
+// rowFrom decodes a row. It ignores unknown keys.
+func rowFrom(m map[string]dbus.Variant) (r Row) {
+	for _, f := range row.Fields() {
+		switch to := f.Pointer(&r.Use).(type) {
+		case *string:
+			as(m[f.Name].Value(), to)
+		case *int:
+			var n uint32
+			if as(m[f.Name].Value(), &n) {
+				*to = int(n)
+			}
+		}
+	}
+	for key, to := range map[string]*uint64{"count": &r.Count, "failures": &r.Failures, "relays": &r.Relays} {
+		as(m[key].Value(), to)
+	}
+	for key, to := range map[string]*time.Time{"start": &r.Start, "first": &r.First, "last": &r.Last} {
+		var us uint64
+		if as(m[key].Value(), &us) {
+			*to = time.UnixMicro(int64(us)).UTC()
+		}
+	}
+	var length uint64
+	if as(m["length"].Value(), &length) {
+		r.Length = time.Duration(length) * time.Microsecond
+	}
+	return r
+}
+
+// Cursor returns the cursor of the log up to which the inventory has counted, empty before the
+// first entry.
+func (i Inventory) Cursor(ctx context.Context) (client.Cursor, error) {
+	var v dbus.Variant
+	if err := i.call(ctx, "org.freedesktop.DBus.Properties.Get", []any{Name, "UpToDate"}, &v); err != nil {
+		return "", fmt.Errorf("cannot ask the inventory: %w", err)
+	}
+	text, _ := v.Value().(string)
+	return client.Cursor(text), nil
+}
+
+// Observed returns what was used in a period; zero times do not bound it. Errors: ErrLimitExceeded,
+// ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Observed(ctx context.Context, since, until time.Time) (*Observed, error) {
+	document, err := i.Export(ctx, "observed-json", ExportOptions{Since: since, Until: until})
+	if err != nil {
+		return nil, err
+	}
+	defer document.Close()
+	stop := context.AfterFunc(ctx, func() { document.Close() })
+	defer stop()
+	o, err := observed.Read(document)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("%w: %w", client.ErrProtocol, err)
+	}
+	return o, nil
+}
+
+// ExportOptions are options of Export.
+type ExportOptions struct {
+	// Since and Until are the period; zero times do not bound it.
+	Since, Until time.Time
+	// Profiles are the profiles whose rules apply in a report, none: ietf and nist. Anonymous makes a report
+	// that may leave the machine: without programs, with times to the hour. Other documents have neither.
+	Profiles  []string
+	Anonymous bool
+}
+
+// encode returns the options in their form on the bus.
+func (o *ExportOptions) encode() map[string]dbus.Variant {
+	m := periodOptions(o.Since, o.Until)
+	if len(o.Profiles) > 0 {
+		m["profiles"] = dbus.MakeVariant(o.Profiles)
+	}
+	if o.Anonymous {
+		m["anonymous"] = dbus.MakeVariant(true)
+	}
+	return m
+}
+
+// Export returns a document about what was observed: a bill of materials ("cbom-1.6", "cbom-1.7"), a report
+// ("report-html", "report-json", "report-csv", "report-junit"). It must be read within a minute, and
+// closed. Errors: ErrInvalidArgument for an unknown format, ErrLimitExceeded, ErrStoreCorrupt,
+// ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Export(ctx context.Context, format string, options ExportOptions) (io.ReadCloser, error) {
+	var fd dbus.UnixFD
+	err := i.call(ctx, Name+".Export", []any{format, options.encode()}, &fd)
+	if err != nil {
+		return nil, fmt.Errorf("cannot export the inventory: %w", err)
+	}
+	// Close must be able to end a blocked Read.
+	if err := syscall.SetNonblock(int(fd), true); err != nil {
+		_ = syscall.Close(int(fd))
+		return nil, fmt.Errorf("%w: Export returned a bad descriptor: %w", client.ErrProtocol, err)
+	}
+	return os.NewFile(uintptr(fd), "document"), nil
+}
+
+// Policies returns the names of the crypto policies of the machine, for CheckPolicy. Errors:
+// ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Policies(ctx context.Context) (names []string, err error) {
+	if err := i.call(ctx, Name+".ListPolicies", nil, &names); err != nil {
+		return nil, fmt.Errorf("cannot list policies: %w", err)
+	}
+	return names, nil
+}
+
+// CheckPolicy reports which of the operations of a period a policy of the machine, such as "FUTURE" or
+// "DEFAULT:NO-PQ", would not have allowed, with the members of the JSON document of crauctl policy check.
+// Integers are int64, other numbers float64. Errors: ErrNoSuchPolicy, ErrStoreCorrupt, ErrAccessDenied,
+// ErrUnreachable.
+func (i Inventory) CheckPolicy(ctx context.Context, policy string, since, until time.Time) (map[string]any, error) {
+	return i.document(ctx, "CheckPolicy", policy, periodOptions(since, until))
+}
+
+// Report reports on a period, with the members of the JSON document of crauctl report. Integers are
+// int64, other numbers float64. Errors: ErrInvalidArgument for an unknown profile, ErrLimitExceeded,
+// ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Report(ctx context.Context, options ExportOptions) (map[string]any, error) {
+	return i.document(ctx, "Report", options.encode())
+}
+
+// document calls a method of the inventory that returns a document.
+func (i Inventory) document(ctx context.Context, method string, arguments ...any) (map[string]any, error) {
+	var m map[string]dbus.Variant
+	if err := i.call(ctx, Name+"."+method, arguments, &m); err != nil {
+		return nil, fmt.Errorf("cannot ask the inventory: %w", err)
+	}
+	return documentFrom(m), nil
+}
+
+// documentFrom removes the variants of a document.
+func documentFrom(m map[string]dbus.Variant) map[string]any {
+	plain := make(map[string]any, len(m))
+	for key, v := range m {
+		plain[key] = valueFrom(v)
+	}
+	return plain
+}
+
+func valueFrom(v dbus.Variant) any {
+	switch value := v.Value().(type) {
+	case map[string]dbus.Variant:
+		return documentFrom(value)
+	case []dbus.Variant:
+		list := make([]any, len(value))
+		for i := range value {
+			list[i] = valueFrom(value[i])
+		}
+		return list
+	default:
+		return value
+	}
+}
+
+// as stores a value if it has the type of to.
+func as[T any](value any, to *T) bool {
+	v, ok := value.(T)
+	if ok {
+		*to = v
+	}
+	return ok
+}

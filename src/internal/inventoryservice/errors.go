@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inventoryservice
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/src/internal/busservice/transport"
+	"crypto-auditing/src/internal/inventory"
+)
+
+// errorPrefix is the prefix of this project's error names.
+const errorPrefix = "org.crypto_auditing.Error."
+
+// ErrNoPolicy is the error for the name of a policy that the machine does not have.
+var ErrNoPolicy = errors.New("no such policy")
+
+// InvalidError is an argument that is valid as a value of its type, and not known.
+type InvalidError struct{ Problem string }
+
+func (e *InvalidError) Error() string { return e.Problem }
+
+// tooMuch returns the error for a limit.
+func tooMuch(format string, limit int) error {
+	return &transport.Error{Name: errorPrefix + "LimitExceeded", Text: fmt.Sprintf(format, limit)}
+}
+
+// invalidFilter returns the error for a filter.
+func invalidFilter(text string) error {
+	return &transport.Error{Name: errorPrefix + "InvalidFilter", Text: text}
+}
+
+// busError maps an error to its name on the bus.
+func busError(err error) *dbus.Error {
+	var named *transport.Error
+	var invalid *InvalidError
+	var filter *inventory.FilterError
+	name := errorPrefix + "StoreCorrupt" // what else fails is the database
+	switch {
+	case errors.As(err, &named):
+		name = named.Name
+	case errors.As(err, &invalid):
+		name = transport.InvalidArgs
+	case errors.As(err, &filter):
+		name = errorPrefix + "InvalidFilter"
+	case errors.Is(err, ErrNoPolicy):
+		name = errorPrefix + "NoSuchPolicy"
+	case errors.Is(err, errAnswer):
+		name = transport.Failed
+	}
+	return dbus.NewError(name, []any{err.Error()})
+}
