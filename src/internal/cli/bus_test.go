@@ -15,6 +15,10 @@ import (
 
 func TestWithoutABusTheRemedyIsSaid(t *testing.T) {
 	for name, arguments := range map[string][]string{
+		"inventory":     {"inventory"},
+		"summary":       {"summary"},
+		"cbom":          {"cbom"},
+		"report":        {"report"},
 		"query":         {"query"},
 		"monitor":       {"monitor"},
 		"subscriptions": {"subscriptions"},
@@ -34,7 +38,12 @@ func TestWithoutABusTheRemedyIsSaid(t *testing.T) {
 			if code != 1 || stdout.Len() > 0 || strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("exit code %d, output %q, errors %q, want 1, none and one line", code, stdout.String(), stderr.String())
 			}
-			for _, want := range []string{"cannot reach the broker: ", "is crypto-auditing-broker installed, and a system bus running?"} {
+			wanted := []string{"cannot reach the broker: ", "is crypto-auditing-broker installed, and a system bus running?"}
+			switch name {
+			case "inventory", "summary", "cbom", "report":
+				wanted = []string{"cannot reach the inventory: ", "is crypto-auditing-inventory installed, and a system bus running? (--directory DIR counts a log without it)"}
+			}
+			for _, want := range wanted {
 				if !strings.Contains(stderr.String(), want) {
 					t.Errorf("error is %q, want %q in it", stderr.String(), want)
 				}

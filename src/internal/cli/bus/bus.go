@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bus connects crauctl to the broker and explains its errors.
+// Package bus connects crauctl to the services on the bus and explains their errors.
 package bus
 
 import (
@@ -14,8 +14,14 @@ import (
 	"crypto-auditing/src/internal/cli/terminal"
 )
 
-// Connect connects to the broker.
+// Connect connects to the bus. The error has the remedy for the broker.
 func Connect(ctx context.Context, e *console.Environment) (*client.Client, error) {
+	c, err := Dial(ctx, e)
+	return c, Error(err)
+}
+
+// Dial is Connect without remedies in the error.
+func Dial(ctx context.Context, e *console.Environment) (*client.Client, error) {
 	var options []client.Option
 	if address := e.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); address != "" {
 		options = append(options, client.WithAddress(address))
@@ -23,15 +29,23 @@ func Connect(ctx context.Context, e *console.Environment) (*client.Client, error
 	if terminal.Is(e.Stdin) && terminal.Is(e.Stderr) {
 		options = append(options, client.WithInteraction())
 	}
-	c, err := client.Connect(ctx, options...)
-	if err != nil {
-		return nil, Error(err)
-	}
-	return c, nil
+	return client.Connect(ctx, options...)
 }
+
+// service is a service on the bus.
+type service struct{ name, unit, remedy string }
 
 // Error adds the remedy to an error of the broker.
 func Error(err error) error {
+	return explain(err, service{"broker", "crypto-auditing-broker", ""})
+}
+
+// InventoryError adds the remedy to an error of the inventory, without which the log can be counted.
+func InventoryError(err error) error {
+	return explain(err, service{"inventory", "crypto-auditing-inventory", " (--directory DIR counts a log without it)"})
+}
+
+func explain(err error, s service) error {
 	said := err
 	var answer *client.Error
 	if errors.As(err, &answer) {
@@ -43,27 +57,27 @@ func Error(err error) error {
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
-		return &console.RemedyError{Text: "the broker has not answered in time: see systemctl status crypto-auditing-broker", Err: err}
+		return &console.RemedyError{Text: "the " + s.name + " has not answered in time: see systemctl status " + s.unit, Err: err}
 	case errors.Is(err, fs.ErrPermission):
 		return &console.RemedyError{Text: "not authorised: join the group crypto-auditing or use sudo", Err: err}
 	case errors.Is(err, client.ErrUnreachable):
-		return &console.RemedyError{Text: "cannot reach the broker: " + strings.TrimPrefix(said.Error(), client.ErrUnreachable.Error()+": ") +
-			": " + whyUnreachable(answer), Err: err}
+		return &console.RemedyError{Text: "cannot reach the " + s.name + ": " + strings.TrimPrefix(said.Error(), client.ErrUnreachable.Error()+": ") +
+			": " + s.whyUnreachable(answer) + s.remedy, Err: err}
 	case errors.Is(err, client.ErrAgentUnavailable):
 		return &console.RemedyError{Text: err.Error() + ": see systemctl status crypto-auditing-agent", Err: err}
 	}
 	return err
 }
 
-// whyUnreachable returns the remedy for a broker that cannot be reached according to the
+// whyUnreachable returns the remedy for a service that cannot be reached according to the
 // bus, whose answer is given.
-func whyUnreachable(answer *client.Error) string {
+func (s *service) whyUnreachable(answer *client.Error) string {
 	if answer != nil {
 		switch name := strings.TrimPrefix(answer.Name, "org.freedesktop.DBus.Error."); {
-		// The broker began to start, or to answer.
+		// It began to start, or to answer.
 		case name == "TimedOut", name == "NoReply", strings.HasPrefix(name, "Spawn."), strings.HasPrefix(name, "org.freedesktop.systemd1."):
-			return "see systemctl status crypto-auditing-broker"
+			return "see systemctl status " + s.unit
 		}
 	}
-	return "is crypto-auditing-broker installed, and a system bus running?"
+	return "is " + s.unit + " installed, and a system bus running?"
 }

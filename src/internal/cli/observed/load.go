@@ -6,13 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"crypto-auditing/src/client/inventory"
+	"crypto-auditing/src/internal/cli/bus"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/progress"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/inventory/counting"
+	"crypto-auditing/src/internal/inventory/coverage"
 	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/row"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -36,29 +41,50 @@ func Load(ctx context.Context, e *console.Environment, f *Flags) (*observed.Obse
 	if err != nil {
 		return nil, err
 	}
-	if len(f.files) > 0 {
+	switch {
+	case len(f.files) > 0:
 		return f.loadFiles(ctx, e, registry, selected)
+	case f.IsLog():
+		return f.loadDirectory(ctx, e, registry, selected)
 	}
-	return f.loadDirectory(ctx, e, registry, selected)
+	return load(ctx, e, selected)
 }
 
-// loadDirectory counts what a directory holds: the one of --directory, or that of this machine's
-// log.
-func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, registry *schema.Registry, selected counting.Selection) (*observed.Observed, error) {
-	directory := f.directory
-	if directory == "" {
-		var err error
-		if directory, err = e.LogDirectory(); err != nil {
-			return nil, err
-		}
+// load asks the inventory of this machine.
+func load(ctx context.Context, e *console.Environment, selected counting.Selection) (*observed.Observed, error) {
+	c, err := bus.Dial(ctx, e)
+	if err != nil {
+		return nil, bus.InventoryError(err)
 	}
-	if _, err := source.Segments(directory); err != nil {
+	defer c.Close()
+	o, err := inventory.Of(c).Observed(ctx, selected.Since, selected.Until)
+	if err != nil {
+		return nil, bus.InventoryError(err)
+	}
+	if selected.Keep != nil {
+		choose(o, selected.Keep)
+	}
+	return o, nil
+}
+
+// choose removes the uses that are not selected, and the weeks, which do not distinguish programs.
+func choose(o *observed.Observed, keep func(*row.Use) bool) {
+	o.Weeks = nil
+	o.Uses = slices.DeleteFunc(o.Uses, func(r row.Row) bool { return !keep(&r.Use) })
+	o.Coverage.Programs = slices.DeleteFunc(o.Coverage.Programs, func(p coverage.Program) bool {
+		return !keep(&row.Use{Executable: p.Executable, Unit: p.Unit})
+	})
+}
+
+// loadDirectory counts what a directory holds.
+func (f *Flags) loadDirectory(ctx context.Context, e *console.Environment, registry *schema.Registry, selected counting.Selection) (*observed.Observed, error) {
+	if _, err := source.Segments(f.directory); err != nil {
 		return nil, err
 	}
 	meter := progress.Start(e, progress.Options{Verb: "Counting", Unit: progress.Entries})
 	defer meter.Stop()
 	begin := uint64(0)
-	return counting.Directory(ctx, directory, registry, selected, func(done, total uint64) {
+	return counting.Directory(ctx, f.directory, registry, selected, func(done, total uint64) {
 		if begin == 0 {
 			begin = done
 		}

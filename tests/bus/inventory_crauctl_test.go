@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"encoding/json"
+	"maps"
+	"strings"
+	"testing"
+)
+
+func TestCrauctlAnswersFromTheInventory(t *testing.T) {
+	onEveryScene(t, func(t *testing.T, w *world) {
+		w.must(t, stranger, publisher, "--count", "2", "--fresh-ids", opt+"/traces/gnutls-tls12.txt")
+		w.fire(t, 3)
+		w.startInventory(t)
+		want := w.handshakes(t)
+		waitFor(t, "crauctl to list what is in the log", func() bool {
+			got := map[string]int{}
+			for line := range strings.Lines(w.must(t, member, "crauctl", "inventory", "-o", "json")) {
+				var r struct {
+					Executable, Operation string
+					Version               string `json:"tls::protocol_version"`
+					Count                 int
+				}
+				if err := json.Unmarshal([]byte(line), &r); err != nil {
+					t.Fatal(err)
+				}
+				if r.Operation == "tls::handshake" {
+					got[r.Executable+" "+r.Version] += r.Count
+				}
+			}
+			return maps.Equal(got, want)
+		})
+		if text := w.must(t, member, "crauctl", "summary", "--by", "executable,version"); !strings.Contains(text, "\nreplay      TLS 1.2") || !strings.Contains(text, "\nreplay      TLS 1.3") {
+			t.Errorf("the summary is\n%s", text)
+		}
+		if text := w.must(t, member, "crauctl", "summary", "--executable", "nobody", "-o", "json"); text != "" {
+			t.Errorf("of a program that is not there, the summary is\n%s", text)
+		}
+		for _, spec := range []string{"1.6", "1.7"} {
+			if text := w.must(t, member, "crauctl", "cbom", "--spec", spec); !json.Valid([]byte(text)) || !strings.Contains(text, `"program/replay"`) {
+				t.Errorf("the bill of materials is\n%s", text)
+			}
+		}
+		if text := w.must(t, member, "crauctl", "report"); !strings.Contains(text, "replay") {
+			t.Errorf("the report is\n%s", text)
+		}
+		if r := w.as(t, stranger, "crauctl", "inventory"); r.code != 3 || r.stdout != "" {
+			t.Errorf("a stranger gets exit code %d, output %q, errors %q", r.code, r.stdout, r.stderr)
+		}
+	})
+}
