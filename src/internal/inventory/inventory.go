@@ -298,9 +298,7 @@ func (i *Inventory) store(ctx context.Context, cursor string, last uint64, end b
 	}
 	var incomplete []row.Row
 	if end {
-		if incomplete, err = i.counter.Incomplete(s.Counter); err != nil {
-			return err
-		}
+		incomplete = i.counter.Incomplete()
 	}
 	if err := i.db.Store(ctx, i.counter.Take(), incomplete, s); err != nil {
 		return err

@@ -4,138 +4,87 @@ package schema
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"math"
+	"io"
 	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/schema/saved"
 )
 
-// stateVersion is the version of the form of a saved builder.
-const stateVersion = 1
-
-// savedBuilder is a Builder in its saved form.
-type savedBuilder struct {
-	_         struct{} `cbor:",toarray"`
-	Version   int
-	Order     uint64
-	Libraries []savedLibrary
-	// Roots are in the order of the last events of their trees. Spans are those of the trees in
-	// the same order, parents first.
-	Roots []savedRoot
-	Spans []savedSpan
-}
-
-type (
-	savedLibrary struct {
-		_    struct{} `cbor:",toarray"`
-		ID   []byte
-		Name string
-	}
-	savedRoot struct {
-		_    struct{} `cbor:",toarray"`
-		Last int64
-		Size int // number of spans
-	}
-)
-
-type savedSpan struct {
-	_                                              struct{} `cbor:",toarray"`
-	Parent                                         int      // index of the parent in the tree; -1 for the root
-	Context                                        []byte
-	Name, Origin, Executable, Unit, Source, Joined []byte // they may not be UTF-8
-	Start, End, Last                               int64
-	Order                                          uint64
-	Headless, Cut, Self, Named, Tentative          bool
-	Latest                                         bool // of its id
-	Data                                           []savedDatum
-}
-
-type savedDatum struct {
-	_                     struct{} `cbor:",toarray"`
-	Key                   []byte
-	Kind                  uint8
-	Word                  int64
-	Bytes                 []byte
-	Truncated, Unreadable bool
-}
-
-// Save returns the incomplete trees and what else the builder knows, for Load. The builder must not
-// be Ordered.
-func (b *Builder) Save() ([]byte, error) {
-	saved := savedBuilder{Version: stateVersion, Order: b.order}
+// Save writes the incomplete trees and what else the builder knows, for Load. The builder must not be
+// Ordered.
+func (b *Builder) Save(w io.Writer) error {
+	all := saved.Builder{Version: saved.Version, Order: b.order, Trees: b.active.count}
 	for _, id := range sortedKeys(b.libraries) {
-		saved.Libraries = append(saved.Libraries, savedLibrary{ID: []byte(id), Name: b.libraries[id]})
+		all.Libraries = append(all.Libraries, saved.Library{ID: []byte(id), Name: b.libraries[id]})
 	}
-	for t := b.active.front; t != nil; t = t.next {
-		before := len(saved.Spans)
-		saved.Spans = b.save(saved.Spans, t.root, -1, before)
-		saved.Roots = append(saved.Roots, savedRoot{Last: t.last, Size: len(saved.Spans) - before})
+	encoder := cbor.NewEncoder(w)
+	err := encoder.Encode(&all)
+	var of saved.Tree // its memory is used again
+	for t := b.active.front; t != nil && err == nil; t = t.next {
+		of.Last, of.Spans = t.last, b.save(of.Spans[:0], t.root, -1)
+		err = encoder.Encode(&of)
 	}
-	data, err := cbor.Marshal(&saved)
 	if err != nil {
-		return nil, fmt.Errorf("cannot save incomplete operations: %w", err)
+		return fmt.Errorf("cannot save incomplete operations: %w", err)
 	}
-	return data, nil
+	return nil
 }
 
-// save appends a span and its descendants. first is the index of the root.
-func (b *Builder) save(list []savedSpan, s *Span, parent, first int) []savedSpan {
-	at := len(list) - first
-	saved := savedSpan{
+// save appends a span and its descendants.
+func (b *Builder) save(list []saved.Span, s *Span, parent int) []saved.Span {
+	at := len(list)
+	list = slices.Grow(list, 1)[:at+1]
+	list[at] = saved.Span{
 		Parent: parent, Context: s.Context[:], Name: []byte(s.Name), Origin: []byte(s.Origin), Executable: []byte(s.Executable),
 		Unit: []byte(s.Unit), Source: []byte(s.Source), Joined: []byte(s.Joined), Start: s.Start, End: s.End, Last: s.Last, Order: s.order,
 		Headless: s.Headless, Cut: s.Cut, Self: s.self, Named: s.named, Tentative: s.tentative, Latest: b.latest.Get(&s.Context) == s,
-	}
-	if len(s.Data) > 0 {
-		saved.Data = make([]savedDatum, len(s.Data))
+		Data: slices.Grow(list[at].Data[:0], len(s.Data)),
 	}
 	for i := range s.Data {
 		d := &s.Data[i]
 		v := &d.Value
-		saved.Data[i] = savedDatum{
+		list[at].Data = append(list[at].Data, saved.Datum{
 			Key: []byte(d.Key), Kind: uint8(v.Kind), Word: v.Word, Bytes: v.Bytes, Truncated: v.Truncated, Unreadable: v.Unreadable,
-		}
+		})
 	}
-	list = append(list, saved)
 	for _, inner := range s.Spans {
 		if inner != nil {
-			list = b.save(list, inner, at, first)
+			list = b.save(list, inner, at)
 		}
 	}
 	return list
 }
 
 // Load makes an empty builder continue where another one was saved.
-func (b *Builder) Load(data []byte) error {
-	mode, err := cbor.DecOptions{MaxArrayElements: math.MaxInt32}.DecMode()
-	if err != nil {
-		return err
-	}
-	var saved savedBuilder
-	if err := mode.Unmarshal(data, &saved); err != nil {
+func (b *Builder) Load(r io.Reader) error {
+	decoder := cbor.NewDecoder(r)
+	var all saved.Builder
+	if err := decoder.Decode(&all); err != nil {
 		return fmt.Errorf("cannot load incomplete operations: %w", err)
 	}
-	if saved.Version != stateVersion {
-		return fmt.Errorf("cannot load incomplete operations: their form has version %d instead of %d", saved.Version, stateVersion)
+	if all.Version != saved.Version {
+		return fmt.Errorf("cannot load incomplete operations: their form has version %d instead of %d", all.Version, saved.Version)
 	}
-	trees := make([]*tree, 0, len(saved.Roots))
-	spans := saved.Spans
-	for _, r := range saved.Roots {
-		if r.Size < 1 || r.Size > len(spans) {
-			return fmt.Errorf("cannot load incomplete operations: one has %d spans", r.Size)
+	var trees []*tree
+	var of saved.Tree // its memory is used again
+	for range all.Trees {
+		clear(of.Spans)
+		if err := decoder.Decode(&of); err != nil {
+			return fmt.Errorf("cannot load incomplete operations: %w", err)
 		}
-		t, err := b.load(spans[:r.Size], r.Last)
+		t, err := b.load(of.Spans, of.Last)
 		if err != nil {
 			return err
 		}
 		trees = append(trees, t)
-		spans = spans[r.Size:]
 	}
-	b.order = saved.Order
-	for _, l := range saved.Libraries {
+	b.order = all.Order
+	for _, l := range all.Libraries {
 		b.libraries[string(l.ID)] = l.Name
 	}
 	for _, t := range trees {
@@ -148,12 +97,42 @@ func (b *Builder) Load(data []byte) error {
 	return nil
 }
 
+// Incomplete passes copies of the incomplete trees to visit, as if they were complete. A copy is valid
+// until visit returns.
+func (b *Builder) Incomplete(visit func(*Span)) {
+	for t := b.active.front; t != nil; t = t.next {
+		root := b.copy(t.root)
+		root.settle(b.libraries)
+		visit(root)
+		b.memory.release(root)
+	}
+}
+
+func (b *Builder) copy(s *Span) *Span {
+	c := b.memory.span()
+	data, spans := c.Data, c.Spans
+	*c = *s
+	c.Data, c.Spans, c.index = data, spans, nil
+	for i := range s.Data {
+		c.set(s.Data[i].Key, &s.Data[i].Value)
+	}
+	for _, inner := range s.Spans {
+		if inner != nil {
+			c.Spans = append(c.Spans, b.copy(inner))
+		}
+	}
+	return c
+}
+
 // load restores a tree.
-func (b *Builder) load(saved []savedSpan, last int64) (*tree, error) {
+func (b *Builder) load(list []saved.Span, last int64) (*tree, error) {
+	if len(list) == 0 {
+		return nil, errors.New("cannot load incomplete operations: one has no span")
+	}
 	t := b.memory.tree()
-	spans := make([]*Span, len(saved))
-	for i := range saved {
-		from := &saved[i]
+	spans := make([]*Span, len(list))
+	for i := range list {
+		from := &list[i]
 		if len(from.Context) != len(event.ContextID{}) || from.Parent >= i || (from.Parent < 0) != (i == 0) {
 			return nil, fmt.Errorf("cannot load incomplete operations: span %d of one is not valid", i)
 		}

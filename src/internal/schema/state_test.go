@@ -3,7 +3,9 @@
 package schema_test
 
 import (
+	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"crypto-auditing/src/internal/event"
@@ -20,12 +22,12 @@ func interrupted(t testing.TB, groups []event.Group, cut func(int) bool, flush i
 	b := schema.NewBuilder(registry(t), schema.Options{}, emit)
 	for i := range groups {
 		if cut(i) {
-			state, err := b.Save()
-			if err != nil {
+			var state bytes.Buffer
+			if err := b.Save(&state); err != nil {
 				t.Fatal(err)
 			}
 			b = schema.NewBuilder(registry(t), schema.Options{}, emit)
-			if err := b.Load(state); err != nil {
+			if err := b.Load(&state); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -96,12 +98,13 @@ func TestADamagedStateIsNotLoaded(t *testing.T) {
 		g.Start, g.End = uint64(i), uint64(i)
 		b.Add(&g, 0)
 	}
-	state, err := b.Save()
-	if err != nil {
+	var buffer bytes.Buffer
+	if err := b.Save(&buffer); err != nil {
 		t.Fatal(err)
 	}
+	state := buffer.Bytes()
 	for n := range state {
-		if err := schema.NewBuilder(registry(t), schema.Options{}, func(*schema.Span) {}).Load(state[:n]); err == nil {
+		if err := schema.NewBuilder(registry(t), schema.Options{}, func(*schema.Span) {}).Load(bytes.NewReader(state[:n])); err == nil {
 			t.Errorf("%d of %d bytes were loaded", n, len(state))
 		}
 	}
@@ -109,6 +112,31 @@ func TestADamagedStateIsNotLoaded(t *testing.T) {
 		damaged := append([]byte{}, state...)
 		damaged[n] ^= 0x55
 		// It must not panic; what it loads may differ.
-		_ = schema.NewBuilder(registry(t), schema.Options{}, func(*schema.Span) {}).Load(damaged)
+		_ = schema.NewBuilder(registry(t), schema.Options{}, func(*schema.Span) {}).Load(bytes.NewReader(damaged))
+	}
+}
+
+func TestIncompleteTreesAreShownAsIfTheyWereComplete(t *testing.T) {
+	for seed := range uint64(200) {
+		hits := randomHits(rand.New(rand.NewPCG(seed, 3)), 40)
+		var now, later []*schema.Span
+		b := schema.NewBuilder(registry(t), schema.Options{}, func(s *schema.Span) { later = append(later, s) })
+		for i := range hits {
+			b.Add(&hits[i], 0)
+		}
+		var text string
+		b.Incomplete(func(s *schema.Span) {
+			now = append(now, s)
+			text += sketch([]*schema.Span{s})
+		})
+		b.Flush(1 << 60) // in the order of their opening, as they are active in the order of their events
+		if len(now) != len(later) {
+			t.Fatalf("seed %d: %d trees are incomplete, then %d complete", seed, len(now), len(later))
+		}
+		for _, s := range later {
+			if one := sketch([]*schema.Span{s}); !strings.Contains(text, one) {
+				t.Fatalf("seed %d: incomplete trees are\n%s\nwithout\n%s", seed, text, one)
+			}
+		}
 	}
 }

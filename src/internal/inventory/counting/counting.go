@@ -11,8 +11,11 @@
 package counting
 
 import (
+	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"slices"
 	"time"
 
@@ -79,6 +82,10 @@ type Counter struct {
 	begin   int64 // in nanoseconds since the Unix epoch; 0 without entries
 	end     int64
 	count   func(*schema.Span)
+
+	// encoder and saved are the memory of Save.
+	encoder *zstd.Encoder
+	saved   bytes.Buffer
 }
 
 // hourly is a use, as an index of byUse, in an hour, in seconds since the Unix epoch.
@@ -213,11 +220,10 @@ func (c *Counter) tally() *tally {
 // Size returns the number of rows that Take would return.
 func (c *Counter) Size() int { return len(c.rows) }
 
-// Take returns what was counted since the last call, and forgets it.
-func (c *Counter) Take() *Counts {
-	counts := &Counts{Down: c.down}
+// takeRows returns the rows, and forgets them.
+func (c *Counter) takeRows() (rows []row.Row) {
 	for key, t := range c.rows {
-		counts.Rows = append(counts.Rows, row.Row{
+		rows = append(rows, row.Row{
 			Start: time.Unix(key.hour, 0).UTC(), Length: time.Hour, Use: c.byUse[key.use],
 			Count: t.count, Failures: t.failures, Relays: t.relays, First: microseconds(t.first), Last: microseconds(t.last),
 		})
@@ -225,6 +231,13 @@ func (c *Counter) Take() *Counts {
 			c.spare = append(c.spare, t)
 		}
 	}
+	clear(c.rows)
+	return rows
+}
+
+// Take returns what was counted since the last call, and forgets it.
+func (c *Counter) Take() *Counts {
+	counts := &Counts{Rows: c.takeRows(), Down: c.down}
 	for l, n := range c.lost {
 		l.Number = n
 		counts.Lost = append(counts.Lost, l)
@@ -235,7 +248,6 @@ func (c *Counter) Take() *Counts {
 	if c.begin != 0 {
 		counts.Begin, counts.End = microseconds(c.begin), microseconds(c.end)
 	}
-	clear(c.rows)
 	clear(c.lost)
 	clear(c.missing)
 	c.down, c.begin = nil, 0
@@ -252,75 +264,82 @@ func microseconds(ns int64) time.Time { return time.UnixMicro(ns / int64(time.Mi
 // Close completes all operations and counts them.
 func (c *Counter) Close() { c.builder.Close() }
 
-// state is a Counter in its saved form.
+// state is a Counter in its saved form. That of its builder follows.
 type state struct {
 	_       struct{} `cbor:",toarray"`
 	Version int
 	End     int64
 	Quiet   quiet
-	Builder []byte
 }
 
 const stateVersion = 1
 
 // Save returns the state of the counter except what Take returns: it has the incomplete operations.
 func (c *Counter) Save() ([]byte, error) {
-	s := state{Version: stateVersion, End: c.end, Quiet: c.quiet}
-	var err error
-	if s.Builder, err = c.builder.Save(); err != nil {
-		return nil, err
-	}
-	data, err := cbor.Marshal(&s)
-	if err != nil {
+	if err := c.save(); err != nil {
 		return nil, fmt.Errorf("cannot save the state of counting: %w", err)
 	}
-	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot save the state of counting: %w", err)
-	}
-	return encoder.EncodeAll(data, nil), encoder.Close()
+	return bytes.Clone(c.saved.Bytes()), nil
 }
 
-// maxState limits the size of a decompressed state, in bytes.
-const maxState = 512 << 20
+func (c *Counter) save() error {
+	if c.encoder == nil {
+		var err error
+		// The window holds what repeats from operation to operation.
+		c.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<17))
+		if err != nil {
+			return err
+		}
+	}
+	c.saved.Reset()
+	c.encoder.Reset(&c.saved)
+	buffered := bufio.NewWriterSize(c.encoder, 1<<16)
+	if err := cbor.NewEncoder(buffered).Encode(&state{Version: stateVersion, End: c.end, Quiet: c.quiet}); err != nil {
+		return err
+	}
+	if err := c.builder.Save(buffered); err != nil {
+		return err
+	}
+	return errors.Join(buffered.Flush(), c.encoder.Close())
+}
 
 // Load makes a new counter continue where another one was saved.
 func (c *Counter) Load(data []byte) error {
-	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxState))
+	if err := c.load(data); err != nil {
+		return fmt.Errorf("cannot load the state of counting: %w", err)
+	}
+	return nil
+}
+
+func (c *Counter) load(data []byte) error {
+	decompressed, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(1<<20))
 	if err != nil {
-		return fmt.Errorf("cannot load the state of counting: %w", err)
+		return err
 	}
-	defer decoder.Close()
-	if data, err = decoder.DecodeAll(data, nil); err != nil {
-		return fmt.Errorf("cannot load the state of counting: %w", err)
-	}
+	defer decompressed.Close()
 	var s state
-	if err := cbor.Unmarshal(data, &s); err != nil {
-		return fmt.Errorf("cannot load the state of counting: %w", err)
+	decoder := cbor.NewDecoder(decompressed)
+	if err := decoder.Decode(&s); err != nil {
+		return err
 	}
 	if s.Version != stateVersion {
-		return fmt.Errorf("cannot load the state of counting: its form has version %d instead of %d", s.Version, stateVersion)
+		return fmt.Errorf("its form has version %d instead of %d", s.Version, stateVersion)
 	}
-	if err := c.builder.Load(s.Builder); err != nil {
+	if err := c.builder.Load(io.MultiReader(decoder.Buffered(), decompressed)); err != nil {
 		return err
 	}
 	c.end, c.quiet = s.End, s.Quiet
 	return nil
 }
 
-// Incomplete returns the rows of the incomplete operations of a saved state, as if they were complete.
-func (c *Counter) Incomplete(saved []byte) ([]row.Row, error) {
-	o := c.options
-	o.Units = slices.Collect(maps.Keys(c.units))
-	other, err := New(o)
-	if err != nil {
-		return nil, err
-	}
-	if err := other.Load(saved); err != nil {
-		return nil, err
-	}
-	other.Close()
-	return other.Take().Rows, nil
+// Incomplete returns the rows of the incomplete operations, as if they were complete.
+func (c *Counter) Incomplete() []row.Row {
+	rows := c.rows
+	c.rows = make(map[hourly]*tally)
+	c.builder.Incomplete(func(root *schema.Span) { c.reader.read(root, c.count) })
+	incomplete := c.takeRows()
+	c.rows = rows
+	return incomplete
 }
 
 // Observed returns what the counts have of a period, which ends before until. Zero times stand for no
