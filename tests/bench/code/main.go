@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command code measures parts of the code by their Go benchmarks: the log store,
-// the parsers of handshakes and the decoder of layouts. It prints a table and merges the figures into
+// the parsers of handshakes, the decoder of layouts and reports. It prints a table and merges the figures into
 // build/bench.json.
 //
 // It runs at the root of the source tree:
@@ -55,6 +55,10 @@ func parts() []part {
 			{"layout_ms", "Parse/libcrypto.so.3", "ns/op", 1e-6, 10, figures.AtMost, ""},
 			{"layout_libssl_ms", "Parse/libssl.so.3", "ns/op", 1e-6, 10, figures.AtMost, ""},
 			{"layout_gnutls_ms", "Parse/libgnutls.so.30", "ns/op", 1e-6, 10, figures.AtMost, ""},
+		}},
+		{"./src/internal/inventory", "5x", "2x", 3, []result{
+			{"report_ms", "Report/report", "ns/op", 1e-6, 1000, figures.AtMost, ""},
+			{"report_vs_sql", "Report/sql", "ns/op", 1, 3, figures.AtMost, "Report/report"},
 		}},
 		{"./src/internal/logstore", "5x", "2x", 1, []result{
 			{"bytes_per_event_active", "BytesPerEvent/handshakes=100", "active-B/event", 1, 10, figures.AtMost, ""},
@@ -152,7 +156,7 @@ func (p *part) measure() (l figures.List, err error) {
 		if err == nil && r.over != "" {
 			var over float64
 			over, err = got.least(r.over, r.unit)
-			note += fmt.Sprintf(": %s %s, %s %s unfiltered", figures.Number(value), r.unit, figures.Number(over), r.unit)
+			note += fmt.Sprintf(": %s %s; Benchmark%s: %s %s", figures.Number(value), r.unit, r.over, figures.Number(over), r.unit)
 			value = over / value
 		}
 		if err != nil {
