@@ -39,6 +39,7 @@ func (b *bench) measurements() []figures.Measurement {
 		{Names: "open_vs_scan open_groups_per_s read_groups_per_s scan_groups_per_s", Run: b.bulk},
 		{Names: "operations_vs_open operations_open_groups_per_s operations_groups_per_s", Run: b.operations},
 		{Names: "operation_signals_per_s operation_signals_per_s_100", Run: b.operationRates},
+		{Names: "inventory_events_per_cpu_s inventory_rss_mib", Run: b.inventory},
 		{Names: "fanout100_cpu", Run: b.fanOut},
 		{Names: "broker_and_bus_rss_mib", Run: b.memory},
 		{Names: "signal_latency_p50_ms signal_latency_p99_ms", Run: b.latency},
@@ -94,7 +95,7 @@ func (b *bench) build() error {
 	}
 	b.root, b.tools = root, filepath.Join(root, "build/bench")
 	for name, path := range map[string]string{
-		"crau-broker": "./src/cmd/crau-broker", "crau-agent": "./src/cmd/crau-agent", "filler": "./src/internal/broker/filler",
+		"crau-broker": "./src/cmd/crau-broker", "crau-inventory": "./src/cmd/crau-inventory", "crau-agent": "./src/cmd/crau-agent", "filler": "./src/internal/broker/filler",
 	} {
 		command := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.tools, name), path)
 		command.Env = append(os.Environ(), "CGO_ENABLED=0")
