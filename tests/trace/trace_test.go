@@ -468,12 +468,14 @@ func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.Wait()
-	if status := c.ProcessState.ExitCode(); status != 130 {
+	// The two shells, and perhaps what they run.
+	if status := c.ProcessState.ExitCode(); status != 130 || !regexp.MustCompile(`^crauctl: watching [2-9] processes; `).MatchString(stderr.String()) {
 		t.Errorf("after an interrupt the status is %d\n%s", status, &stderr)
 	}
 	for _, o := range read(t, file) {
 		if o.Executable != filepath.Base(self(t)) {
-			t.Errorf("seen is %+v", o)
+			text, _ := os.ReadFile(file)
+			t.Errorf("seen is %+v\n%s", o, text)
 		}
 	}
 	if r := trace(t, "--source", "usdt", "--pid", "999999999"); r.status != 125 || !strings.Contains(r.stderr, "no process 999999999") {

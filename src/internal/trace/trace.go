@@ -251,12 +251,12 @@ func (t *Tracer) Start(start func() error) error {
 	return startErr
 }
 
-// Add records running processes and all their descendants. The error is a
-// *tree.NoProcessError if one does not exist.
-func (t *Tracer) Add(pids ...int) error {
+// Add records running processes and all their descendants, and returns how many these are
+// now. The error is a *tree.NoProcessError if one does not exist.
+func (t *Tracer) Add(pids ...int) (processes int, err error) {
 	all, err := t.tree.Add(pids...)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	t.watcher, t.watcherErr = mappings.Watch(all, t.noteMapped)
 	for _, pid := range all {
@@ -265,7 +265,7 @@ func (t *Tracer) Add(pids ...int) error {
 		}
 	}
 	t.attachMapped()
-	return nil
+	return len(all), nil
 }
 
 // Ended reports whether no recorded process is left.

@@ -37,8 +37,8 @@ func NewCommand(e *console.Environment) *cobra.Command {
 		Long: `Trace runs a command and shows the cryptographic operations of it, and of all
 that it starts, while they happen: TLS and SSH handshakes at its sockets, and
 whatever the libraries that it loads report. With --pid it watches processes
-that run already, until it is interrupted or they end. Neither the agent nor a
-log is needed or used.
+that run already, until it is interrupted or they end; a line tells when it has
+begun. Neither the agent nor a log is needed or used.
 
 The command has the standard input and output, the terminal, the user and the
 environment of crauctl. What trace shows goes to standard error, or to the file
@@ -127,6 +127,11 @@ func (o *options) used() (used []event.Source) {
 		used = append(used, event.Source(name))
 	}
 	return used
+}
+
+// readable reports whether standard error is for people: programs read the other forms.
+func (o *options) readable() bool {
+	return o.file != "" || slices.ContainsFunc([]string{"short", "cat", "verbose"}, func(form string) bool { return strings.HasPrefix(o.output, form) })
 }
 
 // failed wraps a failure of trace itself, as opposed to one of the command.

@@ -62,7 +62,7 @@ func run(ctx context.Context, e *console.Environment, o *options, arguments []st
 	if c != nil {
 		result = c.trace(t)
 	} else {
-		result = watch(ctx, t, o.pids)
+		result = watch(ctx, e, t, o)
 	}
 	stop()
 	recordErr := <-recorded
@@ -85,9 +85,17 @@ func run(ctx context.Context, e *console.Environment, o *options, arguments []st
 }
 
 // watch traces processes until ctx is done or all of them have ended.
-func watch(ctx context.Context, t *trace.Tracer, pids []int) error {
-	if err := t.Add(pids...); err != nil {
+func watch(ctx context.Context, e *console.Environment, t *trace.Tracer, o *options) error {
+	n, err := t.Add(o.pids...)
+	if err != nil {
 		return failed(err)
+	}
+	if o.readable() {
+		processes := "1 process"
+		if n != 1 {
+			processes = fmt.Sprintf("%d processes", n)
+		}
+		fmt.Fprintf(e.Stderr, "crauctl: watching %s; Control-C ends it\n", processes)
 	}
 	for !t.Ended() {
 		select {
