@@ -29,17 +29,25 @@ func NewSum() *Sum { return &Sum{uses: make(map[row.Use]*row.Row), weeks: make(m
 
 // Add adds a row of an hour, a day or a week.
 func (s *Sum) Add(r *row.Row) {
+	s.AddUse(r)
+	if r.IsHandshake() {
+		s.AddWeek(r)
+	}
+}
+
+// AddUse adds a row of any period to the uses only.
+func (s *Sum) AddUse(r *row.Row) {
 	if to := s.uses[r.Use]; to != nil {
 		Join(to, r)
-	} else {
-		first := *r
-		s.uses[r.Use] = &first
-	}
-	if !r.IsHandshake() {
 		return
 	}
-	w := weekly{start: Week(r.Start).Unix(), use: row.Use{Operation: r.Operation}}
-	w.use.Version, w.use.Suite, w.use.Group, w.use.Kex = r.Version, r.Suite, r.Group, r.Kex
+	first := *r
+	s.uses[r.Use] = &first
+}
+
+// AddWeek adds a row of handshakes to the weeks only.
+func (s *Sum) AddWeek(r *row.Row) {
+	w := weekly{start: Week(r.Start).Unix(), use: WeekUse(&r.Use)}
 	if to := s.weeks[w]; to != nil {
 		Join(to, r)
 		return
@@ -48,6 +56,11 @@ func (s *Sum) Add(r *row.Row) {
 	first.Use = w.use
 	first.Start, first.Length = time.Unix(w.start, 0).UTC(), 7*24*time.Hour
 	s.weeks[w] = &first
+}
+
+// WeekUse returns the part of a use that weeks tell apart.
+func WeekUse(u *row.Use) row.Use {
+	return row.Use{Operation: u.Operation, Parameters: row.Parameters{Version: u.Version, Suite: u.Suite, Group: u.Group, Kex: u.Kex}}
 }
 
 // Join adds the counts of a row to those of another one.
@@ -78,11 +91,12 @@ func (s *Sum) Observed(from, to time.Time) *Observed {
 		r.Start, r.Length = from, to.Sub(from)
 		o.Uses = append(o.Uses, *r)
 	}
-	slices.SortFunc(o.Uses, func(x, y row.Row) int { return x.Compare(&y.Use) })
+	order := row.Order()
+	slices.SortFunc(o.Uses, func(x, y row.Row) int { return order(&x.Use, &y.Use) })
 	for _, r := range s.weeks {
 		o.Weeks = append(o.Weeks, *r)
 	}
-	slices.SortFunc(o.Weeks, func(x, y row.Row) int { return cmp.Or(x.Start.Compare(y.Start), x.Compare(&y.Use)) })
+	slices.SortFunc(o.Weeks, func(x, y row.Row) int { return cmp.Or(x.Start.Compare(y.Start), order(&x.Use, &y.Use)) })
 	o.Coverage.Programs, o.Coverage.Libraries = programs(o.Uses), libraries(o.Uses)
 	return o
 }

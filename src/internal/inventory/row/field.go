@@ -111,23 +111,29 @@ func (f *Field) SetText(u *Use, text string) error {
 }
 
 // Compare orders uses by executable, unit, operation and the other fields, in the order of Fields.
-func (u *Use) Compare(v *Use) int {
-	// The first fields differ most often.
-	if c := cmp.Or(strings.Compare(u.Executable, v.Executable), strings.Compare(u.Unit, v.Unit), strings.Compare(u.Operation, v.Operation)); c != 0 {
-		return c
-	}
-	for _, f := range Fields() {
-		var c int
-		if f.IsNumber() {
-			c = cmp.Compare(*f.number(u), *f.number(v))
-		} else {
-			c = strings.Compare(*f.text(u), *f.text(v))
-		}
-		if c != 0 {
+func (u *Use) Compare(v *Use) int { return Order()(u, v) }
+
+// Order returns Compare, for many comparisons.
+func Order() func(u, v *Use) int {
+	fields := Fields()
+	return func(u, v *Use) int {
+		// The first fields differ most often.
+		if c := cmp.Or(strings.Compare(u.Executable, v.Executable), strings.Compare(u.Unit, v.Unit), strings.Compare(u.Operation, v.Operation)); c != 0 {
 			return c
 		}
+		for i := range fields {
+			var c int
+			if f := &fields[i]; f.IsNumber() {
+				c = cmp.Compare(*f.number(u), *f.number(v))
+			} else {
+				c = strings.Compare(*f.text(u), *f.text(v))
+			}
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
 	}
-	return 0
 }
 
 // IsHandshake reports whether the operation is a handshake of TLS or SSH.
