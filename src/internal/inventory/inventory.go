@@ -95,6 +95,8 @@ type Inventory struct {
 	mu    sync.RWMutex // of the following
 	db    *database.Database
 	state database.State
+	// damage is an error of reading that shows damage of the database.
+	damage error
 }
 
 // Open opens the inventory in a directory, and creates it if it is missing. A damaged database is set
@@ -130,7 +132,7 @@ func (i *Inventory) open(ctx context.Context) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.db, i.state, i.counter, i.whole = db, s, nil, false
+	i.db, i.state, i.counter, i.whole, i.damage = db, s, nil, false, nil
 	return nil
 }
 
@@ -177,7 +179,10 @@ func (i *Inventory) UpToDate() string {
 func (i *Inventory) CatchUp(ctx context.Context, source Source) error {
 	i.catching.Lock()
 	defer i.catching.Unlock()
-	err := i.catchUp(ctx, source)
+	err := i.damaged()
+	if err == nil {
+		err = i.catchUp(ctx, source)
+	}
 	if database.IsDamage(err) {
 		if err = i.begin(ctx, err); err == nil {
 			err = i.catchUp(ctx, source)
@@ -221,6 +226,23 @@ func (i *Inventory) database() *database.Database {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	return i.db
+}
+
+// damaged returns the damage that reading has shown.
+func (i *Inventory) damaged() error {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.damage
+}
+
+// read returns an error of reading. If it shows damage, the next CatchUp sets the database aside.
+func (i *Inventory) read(err error) error {
+	if database.IsDamage(err) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.damage = err
+	}
+	return err
 }
 
 // restore makes the counter continue where it was stored.
@@ -319,7 +341,7 @@ func (i *Inventory) Observed(ctx context.Context, since, until time.Time) (*obse
 	}
 	o, err := db.Observed(ctx, since, until)
 	if err != nil {
-		return nil, err
+		return nil, i.read(err)
 	}
 	var s *status.Broker
 	if i.config.Status != nil {
@@ -339,7 +361,8 @@ func (i *Inventory) List(ctx context.Context, f Filter, after string, limit int)
 	if db == nil {
 		return nil, "", errClosed
 	}
-	return db.List(ctx, f, after, limit)
+	list, next, err := db.List(ctx, f, after, limit)
+	return list, next, i.read(err)
 }
 
 // Summarize returns the sums of the rows that match a filter, one for each combination of fields of
@@ -350,5 +373,6 @@ func (i *Inventory) Summarize(ctx context.Context, by []string, f Filter) ([]row
 	if db == nil {
 		return nil, errClosed
 	}
-	return db.Summarize(ctx, by, f)
+	list, err := db.Summarize(ctx, by, f)
+	return list, i.read(err)
 }

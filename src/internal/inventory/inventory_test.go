@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"crypto-auditing/src/client"
+	"crypto-auditing/src/internal/busservice/bustest"
 	"crypto-auditing/src/internal/entry"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/inventory"
@@ -34,12 +36,12 @@ import (
 var rounds = flag.Int("rounds", 12, "how often a process that counts is killed")
 
 // The environment of a test process that counts a log: the directories of the log and of the
-// inventory.
-const childLog, childInventory = "INVENTORY_TEST_LOG", "INVENTORY_TEST_DIRECTORY"
+// inventory, and the bus with a broker of the log; empty to read the log itself.
+const childLog, childInventory, childBus = "INVENTORY_TEST_LOG", "INVENTORY_TEST_DIRECTORY", "INVENTORY_TEST_BUS"
 
 func TestMain(m *testing.M) {
 	if log := os.Getenv(childLog); log != "" {
-		if err := child(log, os.Getenv(childInventory)); err != nil {
+		if err := child(log, os.Getenv(childInventory), os.Getenv(childBus)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -49,19 +51,27 @@ func TestMain(m *testing.M) {
 }
 
 // child counts a log again and again, with many commits.
-func child(log, directory string) error {
+func child(log, directory, bus string) error {
 	r, err := schema.Builtin()
 	if err != nil {
 		return err
 	}
 	ctx := context.Background()
+	var source inventory.Source = logDirectory(log)
+	if bus != "" {
+		c, err := client.Connect(ctx, client.WithAddress(bus))
+		if err != nil {
+			return err
+		}
+		source = inventory.Broker(c)
+	}
 	i, err := inventory.Open(ctx, inventory.Config{Directory: directory, Registry: r, CommitEvery: 150})
 	if err != nil {
 		return err
 	}
 	fmt.Println("open")
 	for {
-		if err := i.CatchUp(ctx, logDirectory(log)); err != nil {
+		if err := i.CatchUp(ctx, source); err != nil {
 			return err
 		}
 	}
@@ -342,7 +352,47 @@ func checkIndependently(t testing.TB, log, directory string) {
 }
 
 func TestCountsAreExactWheneverTheProcessIsKilled(t *testing.T) {
-	g := newGenerator(t, 1)
+	killWhileCounting(t, newGenerator(t, 1), "")
+}
+
+func TestCountsOfTheBrokersLogAreExactWheneverTheProcessIsKilled(t *testing.T) {
+	bus := bustest.Start(t, bustest.Daemon)
+	g := newGenerator(t, 9)
+	g.write(10)
+	program, config := filepath.Join(t.TempDir(), "crau-broker"), filepath.Join(t.TempDir(), "broker.conf")
+	if out, err := exec.Command("go", "build", "-o", program, "crypto-auditing/src/cmd/crau-broker").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.WriteFile(config, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broker := exec.Command(program, "--config", config, "--log-dir", g.dir, "--state-dir", t.TempDir(),
+		"--agent-socket", filepath.Join(bus.Dir, "no-agent"), "--bus", bus.Address, "--idle-timeout", "0")
+	if err := broker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = broker.Process.Kill()
+		_ = broker.Wait()
+	})
+	c, err := client.Connect(t.Context(), client.WithAddress(bus.Address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := c.Newest(t.Context()); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the broker did not start: %v", err)
+		}
+	}
+	killWhileCounting(t, g, bus.Address)
+}
+
+// killWhileCounting kills a process while it counts a log that grows, and compares the counts.
+func killWhileCounting(t *testing.T, g *generator, bus string) {
+	t.Helper()
 	directory := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
@@ -352,7 +402,7 @@ func TestCountsAreExactWheneverTheProcessIsKilled(t *testing.T) {
 	for range *rounds {
 		g.write(150)
 		command := exec.Command(self)
-		command.Env = append(os.Environ(), childLog+"="+g.dir, childInventory+"="+directory)
+		command.Env = append(os.Environ(), childLog+"="+g.dir, childInventory+"="+directory, childBus+"="+bus)
 		var stderr bytes.Buffer
 		command.Stderr = &stderr
 		out, err := command.StdoutPipe()
@@ -634,6 +684,52 @@ func TestTheStateOfAnotherVersionIsCountedAsComplete(t *testing.T) {
 	if got := counted(t, i); !reflect.DeepEqual(got, g.truth) {
 		t.Errorf("counts are %v\nwant %v", got, g.truth)
 	}
+}
+
+func TestDamageThatIsFoundWhileReadingIsRepairedByCatchingUp(t *testing.T) {
+	g := newGenerator(t, 10)
+	g.write(2000)
+	g.end()
+	directory := t.TempDir()
+	config := config(t, directory)
+	damaged := 0
+	config.Damaged = func(error, string) { damaged++ }
+	i := open(t, config)
+	catchUp(t, i, logDirectory(g.dir))
+	i.Close()
+	i = open(t, config)
+	file, err := os.OpenFile(filepath.Join(directory, database.FileName), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	// All pages but the first two, which have the schema and the state.
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteAt(bytes.Repeat([]byte("damage! "), int(info.Size()-3*4096)/8), 3*4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.Observed(t.Context(), time.Time{}, time.Time{}); !database.IsDamage(err) {
+		t.Fatalf("the error of reading is %v", err)
+	}
+	catchUp(t, i, logDirectory(g.dir))
+	if got := counted(t, i); damaged != 1 || !reflect.DeepEqual(got, g.truth) {
+		t.Errorf("set aside %d times, the inventory has %v\nwant %v", damaged, got, g.truth)
+	}
+}
+
+// TestALogOfAnOlderVersionIsCounted counts real hits: one id for an operation and its parts.
+func TestALogOfAnOlderVersionIsCounted(t *testing.T) {
+	const log = "../../../tests/data/log-0.1.0/log"
+	directory := t.TempDir()
+	i := open(t, config(t, directory))
+	catchUp(t, i, logDirectory(log))
+	if got := counted(t, i); len(got) < 2 {
+		t.Errorf("counts are %v", got)
+	}
+	checkIndependently(t, log, directory)
 }
 
 func TestAnEmptyLogIsCounted(t *testing.T) {
