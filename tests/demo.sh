@@ -5,7 +5,8 @@
 # programs, seen at their sockets: OpenSSL's client and server, a program in Go,
 # ssh and sshd; and which of them are post-quantum. Then those of libraries with
 # probes, which report more: live, to a subscriber; later, to one who catches up;
-# and what is left when the log is truncated. These are a TLS 1.3 and a TLS 1.2
+# who would have to negotiate otherwise under a stricter policy; and what is left
+# when the log is truncated. These are a TLS 1.3 and a TLS 1.2
 # handshake of a program on this machine's OpenSSL, and a recorded GnuTLS one that
 # is replayed through real probes. The bus is a private one, so that nothing is
 # installed and no service disturbed.
@@ -168,6 +169,11 @@ publish "TLS 1.3 through OpenSSL, while nobody looks" "$publishers/handshake" --
 "$build/crauctl" flush --socket "$demo/agent" >/dev/null
 title "What is new: crauctl query -o cat --after-cursor $cursor"
 "$build/crauctl" query -o cat --after-cursor "$cursor"
+
+title "Who would have to negotiate otherwise: crauctl policy check FUTURE"
+denied=0
+"$build/crauctl" policy check --directory "$demo/log" --policy-dir src/internal/inventory/cryptopolicy/testdata FUTURE || denied=$?
+[ $denied -eq 4 ] || fail "the check of the policy ended with $denied, not with 4"
 
 title "The log is kept small: crauctl vacuum --vacuum-size=1K --keep-free=0"
 "$build/crauctl" rotate --socket "$demo/agent" >/dev/null

@@ -57,16 +57,19 @@ func backEndsOf(use *row.Use) []backEnd {
 	default:
 		name = tlsLibrary(use)
 	}
-	var named []backEnd
+	var named, possible []backEnd
 	for _, b := range all {
 		if b.name == name {
 			named = append(named, b)
+		}
+		if b.name != javaTLS || use.Executable == "" { // else it would be the program java
+			possible = append(possible, b)
 		}
 	}
 	if len(named) > 0 {
 		return named
 	}
-	return all
+	return possible
 }
 
 func tlsLibrary(use *row.Use) string {
