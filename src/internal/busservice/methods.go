@@ -116,7 +116,7 @@ func (c *call) readOperations() ([]any, error) {
 		return nil, err
 	}
 	defer c.service.scans.Release(c.who.User)
-	reply := marshal.NewOperations(c.pageSize())
+	reply := marshal.NewOperations(c.pageSize(), int(most))
 	page, err := c.service.broker.ReadOperations(c.ctx, after, f, reverse, int(most), reply.Take)
 	if err != nil {
 		return nil, err

@@ -98,7 +98,7 @@ func TestASubscriptionDeliversTheOperationsThatAreRead(t *testing.T) {
 			r := s.r
 			s.served = serveOn(t, bustest.Start(t, kind), s.clock)
 			filters := []dict{{}, all("matches", []string{"tls::group=4588"}), all("executables", []string{"nginx"})}
-			var live, late []*peer
+			var live, late, slow []*peer
 			for _, f := range filters {
 				p := s.connect(t)
 				p.subscribe("", f, inOperations("batch", uint32(1+r.IntN(50))))
@@ -109,6 +109,9 @@ func TestASubscriptionDeliversTheOperationsThatAreRead(t *testing.T) {
 				p := s.connect(t)
 				p.subscribe("", f, inOperations("after", "oldest"))
 				late = append(late, p)
+				p = s.connect(t) // shares what the other one reads
+				p.subscribe("", f, inOperations("after", "oldest", "batch", uint32(9)))
+				slow = append(slow, p)
 			}
 			s.record(handshakes(r, 2000))
 			s.complete()
@@ -118,7 +121,7 @@ func TestASubscriptionDeliversTheOperationsThatAreRead(t *testing.T) {
 				if len(want) < 20 {
 					t.Fatalf("%v: %d operations", f, len(want))
 				}
-				for when, p := range map[string]*peer{"live": live[i], "late": late[i]} {
+				for when, p := range map[string]*peer{"live": live[i], "late": late[i], "slow": slow[i]} {
 					got, _ := p.gather(len(want))
 					if !reflect.DeepEqual(got, want) {
 						for j := range min(len(got), len(want)) {

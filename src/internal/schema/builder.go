@@ -24,6 +24,9 @@ type Options struct {
 	// Ordered emits roots in the order of their opening: a complete one waits for all that
 	// were opened before it. Otherwise roots are emitted when they are complete.
 	Ordered bool
+	// MaxFree is the highest number of released spans whose memory is kept for others; the
+	// default is 16,384.
+	MaxFree int
 }
 
 // Builder builds trees of spans from the groups of a log, in the order of the log.
@@ -76,7 +79,7 @@ func NewBuilder(r *Registry, options Options, emit func(*Span)) *Builder {
 		options.MaxTreeBytes = options.MaxBytes / 4
 	}
 	return &Builder{
-		registry: r, options: options, emit: emit,
+		registry: r, options: options, emit: emit, memory: memory{most: cmp.Or(options.MaxFree, maxFree)},
 		latest:    idtable.New[Span](),
 		libraries: make(map[string]string),
 	}

@@ -7,6 +7,7 @@ package schema
 type memory struct {
 	spans []*Span
 	trees []*tree
+	most  int // of each
 }
 
 // Limits of the memory kept: the number of spans, and the capacities in each of them.
@@ -41,7 +42,7 @@ func (m *memory) tree() *tree {
 
 func (m *memory) releaseTree(t *tree) {
 	*t = tree{}
-	if len(m.trees) < maxFree {
+	if len(m.trees) < m.most {
 		m.trees = append(m.trees, t)
 	}
 }
@@ -51,7 +52,7 @@ func (m *memory) release(s *Span) {
 	for _, inner := range s.Spans {
 		m.release(inner)
 	}
-	if len(m.spans) == maxFree {
+	if len(m.spans) >= m.most {
 		return
 	}
 	data, spans := s.Data[:0], s.Spans[:0]

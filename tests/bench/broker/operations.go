@@ -29,41 +29,57 @@ func (b *bench) operations() error {
 	if err != nil {
 		return err
 	}
-	rates, err := s.compareOperations(groups, b.pick(3, 5))
+	rates, use, err := s.compareOperations(groups, b.pick(3, 5))
 	if err := errors.Join(err, s.end()); err != nil {
 		return err
 	}
 	opened, read := rates[0].Median(), rates[1].Median()
 	b.figures.AtMost("operations_vs_open", opened/read, 12, fmt.Sprintf(
-		"time per group of ReadOperations, all pages of 1,000 through the bus, over that of Open; operations of %d groups in %d contexts, in turns", groupsPerOperation, groupsPerOperation))
+		"time per group of ReadOperations, all pages of 1,000 through the bus, over that of Open; operations of %d groups in %d contexts, in turns; processor time a group: broker %.2f us, bus %.2f us; Open %.2f us",
+		groupsPerOperation, groupsPerOperation, use[1].Median(), use[2].Median(), use[0].Median()))
 	b.figures.Add("operations_open_groups_per_s", opened, "Open of the same log")
 	b.figures.Add("operations_groups_per_s", read, "groups in what ReadOperations returns")
 	return nil
 }
 
-func (s *scene) compareOperations(groups, turns int) (rates [2]figures.Sample, err error) {
+// compareOperations returns the rates of Open and ReadOperations, and the processor time for each
+// group in µs: of the broker in either, and of the bus in ReadOperations.
+func (s *scene) compareOperations(groups, turns int) (rates [2]figures.Sample, use [3]figures.Sample, err error) {
 	conn, err := dbus.Connect(s.address)
 	if err != nil {
-		return rates, err
+		return rates, use, err
 	}
 	defer conn.Close()
 	r, err := s.connect()
 	if err != nil {
-		return rates, err
+		return rates, use, err
 	}
 	defer r.conn.Close()
 	for range turns {
-		opened, err := open(conn, groups)
-		if err != nil {
-			return rates, err
+		for i, read := range []func() (float64, error){
+			func() (float64, error) { return open(conn, groups) },
+			func() (float64, error) { return r.readOperations(groups) },
+		} {
+			before, err := s.use()
+			if err != nil {
+				return rates, use, err
+			}
+			rate, err := read()
+			if err != nil {
+				return rates, use, err
+			}
+			after, err := s.use()
+			if err != nil {
+				return rates, use, err
+			}
+			rates[i] = append(rates[i], rate)
+			use[i] = append(use[i], float64((after[0]-before[0]).Microseconds())/float64(groups))
+			if i > 0 {
+				use[2] = append(use[2], float64((after[1]-before[1]).Microseconds())/float64(groups))
+			}
 		}
-		read, err := r.readOperations(groups)
-		if err != nil {
-			return rates, err
-		}
-		rates[0], rates[1] = append(rates[0], opened), append(rates[1], read)
 	}
-	return rates, nil
+	return rates, use, nil
 }
 
 // readOperations reads all operations of a log and returns the rate of their groups.
@@ -126,8 +142,7 @@ func withoutOperations(message []byte, begin, end int) []byte {
 // operationRates measures how many operations get to subscribers by signals while the log grows
 // faster than they do.
 func (b *bench) operationRates() error {
-	groups := b.pick(150_000, 600_000)
-	for _, n := range []int{1, 100} {
+	for n, groups := range map[int]int{1: b.pick(150_000, 600_000), 100: b.pick(60_000, 150_000)} {
 		log := b.folder(fmt.Sprintf("operation-rates-log-%d", n))
 		if err := b.fill(log, "-chunks", "1", "-groups", "1"); err != nil {
 			return err
@@ -136,7 +151,7 @@ func (b *bench) operationRates() error {
 		if err != nil {
 			return err
 		}
-		rate, use, err := s.liveOperations(n, groups/max(1, n/5))
+		rate, use, err := s.liveOperations(n, groups)
 		if err := errors.Join(err, s.end()); err != nil {
 			return err
 		}
@@ -150,11 +165,8 @@ func (b *bench) operationRates() error {
 }
 
 // liveOperations returns how many operations a second n subscribers get of a log that grows, and
-// what that takes. The end of the log does not count: there operations wait until they are
-// complete.
+// what that takes.
 func (s *scene) liveOperations(n, groups int) (rate float64, use string, err error) {
-	const last = 32_768
-	want := n * (groups - last) / groupsPerOperation
 	var all []*subscriber
 	for range n {
 		r, err := s.subscribe(dict{}, dict{"form": dbus.MakeVariant("operations")})
@@ -174,24 +186,31 @@ func (s *scene) liveOperations(n, groups int) (rate float64, use string, err err
 	go func() {
 		filled <- s.bench.fill(s.log, "-fresh", "-groups", "3000", "-chunks", strconv.Itoa(groups/3000))
 	}()
-	for sum := 0; sum < want; time.Sleep(5 * time.Millisecond) {
-		sum = 0
+	// The last ones do not count: they wait until they are complete. Subscribers that are too
+	// slow skip some.
+	const still = 1500 * time.Millisecond
+	want := n * groups / groupsPerOperation
+	sum, took, after := 0, time.Duration(0), before
+	for since := time.Since(began); since-took < still || sum == 0; since = time.Since(began) {
+		time.Sleep(20 * time.Millisecond)
+		got := 0
 		for _, r := range all {
-			got, err := r.count()
+			one, err := r.count()
 			if err != nil {
 				return 0, "", errors.Join(err, <-filled)
 			}
-			sum += got
+			got += one
 		}
-		if took := time.Since(began); sum < want && took > 2*time.Minute {
-			return 0, "", errors.Join(fmt.Errorf("%d of %d operations in %v", sum, want, took), <-filled)
+		if got > sum {
+			sum, took = got, time.Since(began)
+			if after, err = s.use(); err != nil {
+				return 0, "", errors.Join(err, <-filled)
+			}
+		}
+		if since > time.Minute && sum == 0 {
+			return 0, "", errors.Join(errors.New("no operation came in a minute"), <-filled)
 		}
 	}
-	took := time.Since(began)
-	after, err := s.use()
-	if err := errors.Join(err, <-filled); err != nil {
-		return 0, "", err
-	}
-	use = fmt.Sprintf("processors: broker %.2f, bus %.2f", (after[0]-before[0]).Seconds()/took.Seconds(), (after[1]-before[1]).Seconds()/took.Seconds())
-	return float64(want) / took.Seconds(), use, nil
+	use = fmt.Sprintf("%d of %d; processors: broker %.2f, bus %.2f", sum, want, (after[0]-before[0]).Seconds()/took.Seconds(), (after[1]-before[1]).Seconds()/took.Seconds())
+	return float64(sum) / took.Seconds(), use, <-filled
 }

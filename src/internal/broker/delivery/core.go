@@ -42,6 +42,7 @@ type Options struct {
 type Core struct {
 	Options
 	readers *readers
+	shared  shared
 	// paused prevents deliveries from sending.
 	paused atomic.Bool
 }

@@ -22,11 +22,19 @@ func (s *Subscription) leave(feed *tail.Feed) {
 // readOperations reads operations from the log. more reports that more may be
 // available immediately.
 func (w *sender) readOperations(ctx context.Context) (more bool, err error) {
+	if a, ok := w.core.shared.get(w.filter.Key, w.at); ok {
+		w.proceed(a)
+		return true, nil
+	}
 	turns := w.core.readers.turns
 	if err := turns.Acquire(ctx, w.user); err != nil {
 		return false, err
 	}
 	defer turns.Release(w.user)
+	if a, ok := w.core.shared.get(w.filter.Key, w.at); ok {
+		w.proceed(a)
+		return true, nil
+	}
 	a := ahead{}
 	page, err := w.core.Operations.Read(ctx, operations.Options{Filter: w.filter, After: w.at, Time: turnTime}, MaxBatch, func(o *operations.Operation, whole bool) bool {
 		if len(a.groups) >= turnBytes && !whole {
@@ -51,13 +59,23 @@ func (w *sender) readOperations(ctx context.Context) (more bool, err error) {
 		for n := len(a.pieces); n > 0 && a.pieces[n-1].Sequence > a.to.Sequence; n-- {
 			a.pieces = a.pieces[:n-1]
 		}
+	} else if len(a.pieces) > 0 {
+		w.core.shared.put(w.filter.Key, w.at, a)
 	}
-	if len(a.pieces) > 0 {
-		w.ahead = a
+	if w.proceed(a) {
 		return true, nil
 	}
-	w.at, w.gap = a.to, a.gap
 	// The newest operations come from the cache, unless it does not know the filter
 	// yet.
 	return a.gap == nil && (!page.End || w.cache().Holds(w.feed, w.at)), nil
+}
+
+// proceed continues with what was read. It reports whether there are operations.
+func (w *sender) proceed(a ahead) bool {
+	if len(a.pieces) > 0 {
+		w.ahead = a
+		return true
+	}
+	w.at, w.gap = a.to, a.gap
+	return false
 }

@@ -12,9 +12,10 @@ import (
 
 const (
 	// maxKept and maxKeptBytes bound what is kept: its number, and the memory of its trees in
-	// bytes. The oldest is discarded first.
-	maxKept      = 8
-	maxKeptBytes = 64 << 20
+	// bytes. The oldest is discarded first,
+	// the newest never.
+	maxKept      = 4
+	maxKeptBytes = 32 << 20
 	// keepTime is how long something is kept for the next page.
 	keepTime = 10 * time.Second
 )
@@ -77,7 +78,8 @@ func (k *kept) put(of key, what paused) {
 	k.items = append(k.items, it)
 	bytes := 0
 	for i := len(k.items) - 1; i >= 0; i-- {
-		if bytes += k.items[i].what.bytes(); len(k.items)-i > maxKept || bytes > maxKeptBytes {
+		bytes += k.items[i].what.bytes()
+		if n := len(k.items) - i; n > maxKept || n > 1 && bytes > maxKeptBytes {
 			for _, old := range k.items[:i+1] {
 				old.timer.Stop()
 				old.what.close()

@@ -20,6 +20,8 @@ const (
 	retryPause = time.Second
 	// blockBytes is the size of the encoded operations that are cached at once, in bytes.
 	blockBytes = 256 << 10
+	// cacheBytes bounds the size of the cached operations, in bytes.
+	cacheBytes = 8 << 20
 )
 
 // Form appends an operation, in the encoding of a transport, to dst. The output may be joined with
@@ -33,8 +35,9 @@ type Live struct {
 	// the one up to which all operations are complete.
 	Cache *tail.Cache
 
-	source *Source
-	form   Form
+	source    *Source
+	converter *converter
+	form      Form
 	// newest returns the end of the log; ok is false before there is one.
 	newest func() (c logstore.Cursor, ok bool)
 	log    *slog.Logger
@@ -54,7 +57,7 @@ type Live struct {
 
 // NewLive returns a Live that encodes operations in a form. newest returns the end of the log.
 func NewLive(s *Source, form Form, newest func() (logstore.Cursor, bool), log *slog.Logger) *Live {
-	return &Live{Cache: tail.NewCache(), source: s, form: form, newest: newest, log: log, pokes: wakeup.New()}
+	return &Live{Cache: tail.NewCache(cacheBytes), source: s, converter: s.converter(), form: form, newest: newest, log: log, pokes: wakeup.New()}
 }
 
 // Poke wakes it: the log has grown, or subscriptions have changed.
@@ -186,8 +189,7 @@ func (l *Live) take(after uint64) {
 				continue
 			}
 			if to < 0 {
-				o := l.source.convert(root, l.store)
-				l.block.bytes = l.form(l.block.bytes, &o)
+				l.block.bytes = l.form(l.block.bytes, l.converter.convert(root, l.store))
 				to = len(l.block.bytes)
 			}
 			if l.block.pieces == nil {

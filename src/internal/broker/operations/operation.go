@@ -6,9 +6,11 @@ package operations
 
 import (
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/schema"
 	"crypto-auditing/src/internal/schema/outcome"
 )
@@ -18,7 +20,7 @@ import (
 const MaxDepth = 8
 
 // Operation is an operation, or a context inside one. Text is valid UTF-8 without NUL, with other
-// bytes written as \xNN.
+// bytes written as \xNN. It is valid until the function returns that it is passed to.
 type Operation struct {
 	// Cursor is the position just after its last entry, empty in a context inside.
 	Cursor string
@@ -46,46 +48,83 @@ type Operation struct {
 // Text is a text by a key.
 type Text struct{ Key, Text string }
 
-// convert makes an operation of a tree. library names libraries by their build-ids.
-func convert(r *schema.Registry, root *schema.Span, library func(id string) string) Operation {
-	o := part(r, root, library)
+// converter makes operations of trees. It uses its memory again: an operation is valid until the
+// next one is made. It must be used by one goroutine only.
+type converter struct {
+	registry *schema.Registry
+	// library names libraries by their build-ids.
+	library func(id string) string
+
+	data  []schema.Datum
+	texts []Text
+	parts []Operation
+	// origin is the last build-id, hex the same in digits.
+	origin, hex string
+}
+
+// convert makes an operation of a complete tree of a log.
+func (c *converter) convert(root *schema.Span, store [16]byte) *Operation {
+	const kept = 1 << 12
+	if cap(c.data) > kept || cap(c.texts) > kept || cap(c.parts) > kept {
+		c.data, c.texts, c.parts = nil, nil, nil
+	}
+	c.data, c.texts, c.parts = c.data[:0], c.texts[:0], c.parts[:0]
+	o := &c.room(1)[:1][0]
+	*o = c.part(root)
 	o.Truncated = root.Cut
-	if context := r.Context(root.Name); context != nil {
+	o.Sequence = root.Completed
+	o.Cursor = logstore.Cursor{Store: store, Sequence: root.Completed}.String()
+	if context := c.registry.Context(root.Name); context != nil {
+		begin := len(c.texts)
 		for _, key := range context.Summary {
-			if text := result(r, root, key); text != "" {
-				o.Summary = append(o.Summary, Text{short(key), text})
+			if text := c.result(root, key); text != "" {
+				c.texts = append(c.texts, Text{short(key), text})
 			}
 		}
+		o.Summary = c.texts[begin:len(c.texts):len(c.texts)]
 	}
-	o.children(r, root, library, 1, &o.Truncated)
+	c.inside(o, root, 1, &o.Truncated)
 	return o
 }
 
-// children adds the contexts inside a span. truncated is set if they do not stand as they were.
-func (o *Operation) children(r *schema.Registry, s *schema.Span, library func(id string) string, level int, truncated *bool) {
+// room returns an empty slice with room for so many operations.
+func (c *converter) room(n int) []Operation {
+	begin := len(c.parts)
+	c.parts = slices.Grow(c.parts, n)[:begin+n]
+	return c.parts[begin : begin : begin+n]
+}
+
+// inside adds the contexts inside a span. truncated is set if they do not stand as they were.
+func (c *converter) inside(o *Operation, s *schema.Span, level int, truncated *bool) {
+	if o.Children == nil && len(s.Spans) > 0 {
+		o.Children = c.room(len(s.Spans))
+	}
 	for _, inner := range s.Spans {
-		child := part(r, inner, library)
+		child := c.part(inner)
 		if level < MaxDepth {
-			child.children(r, inner, library, level+1, truncated)
+			c.inside(&child, inner, level+1, truncated)
 			o.Children = append(o.Children, child)
 			continue
 		}
 		o.Children = append(o.Children, child)
 		if len(inner.Spans) > 0 {
 			*truncated = true
-			o.children(r, inner, library, level, truncated)
+			c.inside(o, inner, level, truncated)
 		}
 	}
 }
 
 // part makes an operation of a span, without what is inside.
-func part(r *schema.Registry, s *schema.Span, library func(id string) string) Operation {
+func (c *converter) part(s *schema.Span) Operation {
+	if s.Origin != c.origin {
+		c.origin, c.hex = s.Origin, hex.EncodeToString([]byte(s.Origin))
+	}
 	o := Operation{
 		Context: s.Context.String(), Name: event.Escaped(s.Name), Executable: event.Escaped(s.Executable), Unit: event.Escaped(s.Unit),
-		Origin: hex.EncodeToString([]byte(s.Origin)), Source: event.Escaped(s.Source),
+		Origin: c.hex, Source: event.Escaped(s.Source),
 		Start: event.Microseconds(s.Start), End: event.Microseconds(max(s.Last, s.Start)), Orphan: s.Headless,
-		Data: make([]schema.Datum, 0, len(s.Data)),
 	}
+	data, names := len(c.data), len(c.texts)
 	for i := range s.Data {
 		d := &s.Data[i]
 		if d.Key == event.KeyLibrary {
@@ -94,27 +133,29 @@ func part(r *schema.Registry, s *schema.Span, library func(id string) string) Op
 		if schema.Scope(d.Key) == event.Scope {
 			continue // was not probed
 		}
-		o.Data = append(o.Data, schema.Datum{Key: event.Escaped(d.Key), Value: d.Value})
+		key := event.Escaped(d.Key)
+		c.data = append(c.data, schema.Datum{Key: key, Value: d.Value})
 		if d.Value.Kind == event.Word {
-			if name, ok := r.Key(d.Key).Text(d.Value.Word); ok {
-				o.Names = append(o.Names, Text{event.Escaped(d.Key), name})
+			if name, ok := c.registry.Key(d.Key).Text(d.Value.Word); ok {
+				c.texts = append(c.texts, Text{key, name})
 			}
 		}
 	}
+	o.Data, o.Names = c.data[data:len(c.data):len(c.data)], c.texts[names:len(c.texts):len(c.texts)]
 	if o.Library == "" && s.Origin != "" {
-		o.Library = event.Escaped(library(s.Origin))
+		o.Library = event.Escaped(c.library(s.Origin))
 	}
 	return o
 }
 
 // result returns the text of the result that a tree has for a key, empty if there is none.
-func result(r *schema.Registry, root *schema.Span, key string) string {
-	v, of, implied := outcome.Result(r, root, key)
+func (c *converter) result(root *schema.Span, key string) string {
+	v, of, implied := outcome.Result(c.registry, root, key)
 	switch {
 	case of == nil:
 		return implied
 	case v.Kind == event.Word:
-		return outcome.Text(r.Key(key), v.Word)
+		return outcome.Text(c.registry.Key(key), v.Word)
 	}
 	return event.Escaped(string(v.Bytes))
 }

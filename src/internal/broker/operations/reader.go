@@ -59,10 +59,11 @@ type Page struct {
 	// Unreadable reports that the newest segment, which may hold more, cannot be read.
 	Unreadable bool
 
-	source *Source
-	most   int
-	take   Take
-	began  time.Time
+	source    *Source
+	converter *converter
+	most      int
+	take      Take
+	began     time.Time
 	// taken counts the operations; last is the last entry of the last one.
 	taken int
 	last  uint64
@@ -78,19 +79,16 @@ func (s *Source) Read(ctx context.Context, o Options, most int, take Take) (*Pag
 	if o.Time == 0 {
 		o.Time = pageTime
 	}
-	p := &Page{Options: o, Next: o.After, source: s, most: most, take: take, began: time.Now()}
+	p := &Page{Options: o, Next: o.After, source: s, converter: s.converter(), most: most, take: take, began: time.Now()}
 	if o.NewestFirst {
 		return p, p.backward(ctx)
 	}
 	return p, p.forward(ctx)
 }
 
-// convert makes an operation of a complete tree of a log.
-func (s *Source) convert(root *schema.Span, store [16]byte) Operation {
-	o := convert(s.Registry, root, s.Library)
-	o.Sequence = root.Completed
-	o.Cursor = logstore.Cursor{Store: store, Sequence: root.Completed}.String()
-	return o
+// converter returns a converter.
+func (s *Source) converter() *converter {
+	return &converter{registry: s.Registry, library: s.Library}
 }
 
 // late reports whether the page takes too long.
@@ -106,8 +104,7 @@ func (p *Page) add(root *schema.Span) bool {
 	if p.taken >= p.most && !again {
 		return false
 	}
-	o := p.source.convert(root, p.After.Store)
-	if !p.take(&o, p.taken == 0 || again) {
+	if !p.take(p.converter.convert(root, p.After.Store), p.taken == 0 || again) {
 		return false
 	}
 	p.taken, p.last = p.taken+1, root.Completed

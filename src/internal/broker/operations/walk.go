@@ -22,6 +22,11 @@ const (
 	// maxBytes bounds the memory of the incomplete trees of a walk, and of those that wait
 	// for others.
 	maxBytes = 32 << 20
+	// maxFree is the number of released spans whose memory is used again: trees are completed
+	// one by one.
+	maxFree = 1024
+	// chunkBytes is the memory of a chunk that is being read, in bytes.
+	chunkBytes = 4 << 20
 	// A walk begins leastTime and leastEntries before its first position, or mostEntries: an
 	// operation that lasted longer may be returned in parts.
 	leastTime    = 20 * time.Second
@@ -34,6 +39,7 @@ const (
 // reads before its first position. It must not be used concurrently.
 type walk struct {
 	scanner *reading.Scanner
+	entry   event.Entry // that was read
 	builder *schema.Builder
 	clock   settle.Clock
 	now     func() time.Time
@@ -42,7 +48,7 @@ type walk struct {
 	done      []*schema.Span
 	doneBytes int
 	read      uint64
-	last      uint64 // entry that was read
+	last      uint64 // number of the entry that was read
 	gaps      []*reading.Gap
 	// unreadable reports that the newest segment cannot be read.
 	unreadable bool
@@ -65,14 +71,14 @@ func startWalk(ctx context.Context, o *Source, after logstore.Cursor) (*walk, er
 	if w.scanner, err = o.Log.Scanner(all, from); err != nil {
 		return nil, err
 	}
-	w.builder = schema.NewBuilder(o.Registry, schema.Options{MaxBytes: maxBytes}, w.complete)
+	w.builder = schema.NewBuilder(o.Registry, schema.Options{MaxBytes: maxBytes, MaxFree: maxFree}, w.complete)
 	return w, nil
 }
 
 func (w *walk) close() { w.scanner.Close() }
 
 // bytes returns the approximate memory that it uses.
-func (w *walk) bytes() int { return w.builder.Bytes() + w.doneBytes }
+func (w *walk) bytes() int { return w.builder.Bytes() + w.doneBytes + chunkBytes }
 
 // complete receives a complete tree.
 func (w *walk) complete(root *schema.Span) {
@@ -125,18 +131,19 @@ func (w *walk) passed() uint64 {
 // step reads an entry. end reports that the log has no more for now. The error is that of ctx or
 // a *fault.StoreError.
 func (w *walk) step(ctx context.Context) (end bool, err error) {
-	var e event.Entry
-	err = w.scanner.Next(ctx, &e)
-	switch gap := reading.AsGap(err); {
-	case err == io.EOF:
-		w.last = w.scanner.Cursor().Sequence
-		w.builder.FlushUntil(w.clock.End(w.now().UnixNano()))
-		return true, nil
-	case gap != nil:
-		w.gaps = append(w.gaps, gap)
-		w.unreadable = w.unreadable || gap.Open()
-		return false, nil
-	case err != nil:
+	e := &w.entry
+	if err = w.scanner.Next(ctx, e); err != nil {
+		gap := reading.AsGap(err)
+		switch {
+		case err == io.EOF:
+			w.last = w.scanner.Cursor().Sequence
+			w.builder.FlushUntil(w.clock.End(w.now().UnixNano()))
+			return true, nil
+		case gap != nil:
+			w.gaps = append(w.gaps, gap)
+			w.unreadable = w.unreadable || gap.Open()
+			return false, nil
+		}
 		return false, err
 	}
 	if w.read++; w.read%checks == 0 && ctx.Err() != nil {

@@ -82,6 +82,7 @@ type Cache struct {
 	opened bool
 	blocks []*block
 	size   int
+	most   int // bytes
 
 	// feeds are the feeds of attached subscriptions; changed is set until the tail
 	// has applied a change of them.
@@ -106,8 +107,8 @@ type Piece struct {
 	From, To uint32
 }
 
-// NewCache returns an empty cache without a position.
-func NewCache() *Cache { return &Cache{feeds: map[string]*Feed{}} }
+// NewCache returns an empty cache without a position, for so many bytes of groups.
+func NewCache(most int) *Cache { return &Cache{most: most, feeds: map[string]*Feed{}} }
 
 // Wanted reports whether there are feeds.
 func (l *Cache) Wanted() bool {
@@ -214,7 +215,7 @@ func (l *Cache) add(b *block) {
 	l.blocks = append(l.blocks, b)
 	l.size += len(b.groups)
 	old := 0
-	for ; old < len(l.blocks)-1 && (l.size > ringBytes || len(l.blocks)-old > ringBlocks); old++ {
+	for ; old < len(l.blocks)-1 && (l.size > l.most || len(l.blocks)-old > ringBlocks); old++ {
 		l.low = l.blocks[old].last
 		l.size -= len(l.blocks[old].groups)
 	}

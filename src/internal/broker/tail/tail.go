@@ -57,7 +57,7 @@ type Tail struct {
 // position and the number of new entries.
 func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices, grown func(logstore.Cursor, uint64), log *slog.Logger) *Tail {
 	t := &Tail{
-		dir: dir, source: source, form: form, Cache: NewCache(), notices: n, grown: grown, log: log, pokes: wakeup.New(),
+		dir: dir, source: source, form: form, Cache: NewCache(ringBytes), notices: n, grown: grown, log: log, pokes: wakeup.New(),
 	}
 	t.fail(t.open())
 	return t

@@ -25,7 +25,7 @@ func TestOnlyAChunkThatWasNotReadWakesTheTail(t *testing.T) {
 		"before a log is found": {false, at(1, 3), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tail := &Tail{Cache: NewCache(), pokes: wakeup.New()}
+			tail := &Tail{Cache: NewCache(1), pokes: wakeup.New()}
 			if c.opened {
 				tail.Cache.Restart(at(1, 10))
 			}

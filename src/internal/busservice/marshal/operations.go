@@ -24,9 +24,10 @@ type Operations struct {
 }
 
 // NewOperations returns one whose array takes at most so many bytes, unless an operation must be
-// taken that is longer.
-func NewOperations(most int) *Operations {
-	return &Operations{most: most, body: make([]byte, 4, 4096)}
+// taken that is longer. It has room for n operations of the usual size at first.
+func NewOperations(most, n int) *Operations {
+	const usual = 1 << 10
+	return &Operations{most: most, body: make([]byte, 4, min(most, n*usual)+4)}
 }
 
 // maxReply is the size of an array with an operation that must be taken above which it is returned
@@ -135,7 +136,9 @@ func appendOperation(dst []byte, o *operations.Operation) []byte {
 		dst = appendTexts(dst, "summary", o.Summary)
 	}
 	dst = appendData(dst, o.Data)
-	dst = appendTexts(dst, "names", o.Names)
+	if len(o.Names) > 0 {
+		dst = appendTexts(dst, "names", o.Names)
+	}
 	if len(o.Children) > 0 {
 		dst = pad(variant(appendText(pad(dst, 8), "children"), OperationsSignature), 4)
 		length := len(dst)

@@ -49,7 +49,7 @@ func decodedBody(t *testing.T, parts [][]byte) []any {
 func TestOperationsAreTheSameInSignalsAndReplies(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
-		reply := NewOperations(1 << 20)
+		reply := NewOperations(1<<20, 1)
 		reply.Next = "next"
 		var all []byte
 		for range 1 + r.IntN(4) {
@@ -74,7 +74,7 @@ func TestAnOperationThatMustBeTakenDoesNotDependOnTheRoom(t *testing.T) {
 	}
 	for bytes, truncated := range map[int]bool{100: false, 1 << 20: false, maxReply: true} {
 		for _, room := range []int{10, 1 << 10, 2 << 20} {
-			p := NewOperations(room)
+			p := NewOperations(room, 1)
 			if o := large(bytes); bytes > room && p.Take(o, false) || !p.Take(o, true) || o.Truncated != truncated || (o.Children == nil) != truncated {
 				t.Errorf("%d bytes in %d: truncated %v", bytes, room, o.Truncated)
 			}

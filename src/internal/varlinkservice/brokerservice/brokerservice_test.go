@@ -272,3 +272,47 @@ func TestWhatIsMissingIsCounted(t *testing.T) {
 		t.Errorf("missing %d, %d groups up to %s, %v", missing, len(groups), next, err)
 	}
 }
+
+func TestOperationsAreTrees(t *testing.T) {
+	s := serve(t, varlinkservice.Peer{}, nil)
+	at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
+	open := func(id, parent byte, name string, key string, word int64) {
+		s.log.Write(event.Group{Context: event.ContextID{id}, Start: at, End: at, Executable: []byte("a\xff"), Events: []event.Event{
+			{Kind: event.NewContext, Parent: event.ContextID{parent}, Origin: []byte{0xca}},
+			{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte(name)}},
+			{Key: []byte(key), Value: event.Value{Word: word}},
+		}})
+	}
+	open(1, 99, "tls::handshake_client", "tls::protocol_version", 772)
+	open(2, 1, "tls::key_exchange", "tls::group", 4588)
+	open(3, 99, "x::y", "k\x00", -1)
+	last := s.log.Flush()
+	c := s.connect(t)
+	list, next, missing, err := api.ReadOperations().Call(bounded(t), c, "oldest", nil, nil, nil)
+	if err != nil || len(list) != 2 || next != last.String() || missing != 0 {
+		t.Fatalf("%d operations, next %s, missing %d, %v", len(list), next, missing, err)
+	}
+	o := list[0]
+	if *o.Name != "tls::handshake_client" || *o.Executable != `a\xff` || *o.Origin != "ca" || o.Unit != nil || o.Orphan != nil ||
+		(*o.Summary)["protocol_version"] != "TLS 1.3" || (*o.Names)["tls::protocol_version"] != "TLS 1.3" || *o.Data[1].Word != 772 {
+		t.Errorf("%+v", o)
+	}
+	if inner := *o.Children; len(inner) != 1 || *inner[0].Name != "tls::key_exchange" || inner[0].Cursor != nil || (*inner[0].Names)["tls::group"] != "X25519MLKEM768" {
+		t.Errorf("%+v", inner)
+	}
+	if key := list[1].Data[1].Key; key != `k\x00` {
+		t.Errorf("key %s", key)
+	}
+	newest, before, _, err := api.ReadOperations().Call(bounded(t), c, "newest", nil, pointer(int64(1)), pointer(true))
+	if err != nil || len(newest) != 1 || *newest[0].Name != "x::y" {
+		t.Errorf("%+v, %v", newest, err)
+	}
+	older, _, _, err := api.ReadOperations().Call(bounded(t), c, before, &api.Filter{Matches: &[]string{"tls::group=4588"}}, nil, pointer(true))
+	if err != nil || len(older) != 1 || *older[0].Cursor != *o.Cursor {
+		t.Errorf("%+v, %v", older, err)
+	}
+	var denied *api.InvalidFilter
+	if _, _, _, err := api.ReadOperations().Call(bounded(t), c, "oldest", &api.Filter{Contexts: &[]string{"a b"}}, nil, nil); !errors.As(err, &denied) {
+		t.Errorf("%v", err)
+	}
+}

@@ -59,6 +59,27 @@ type Group struct {
 	Data                []Datum `json:"data"`
 }
 
+// An operation, such as a TLS handshake with the key exchange, the signatures and the
+// certificate checks inside it, or a context inside an operation.
+type Operation struct {
+	Cursor     *string            `json:"cursor,omitempty"`
+	Context    string             `json:"context"`
+	Name       *string            `json:"name,omitempty"`
+	Executable *string            `json:"executable,omitempty"`
+	Unit       *string            `json:"unit,omitempty"`
+	Library    *string            `json:"library,omitempty"`
+	Origin     *string            `json:"origin,omitempty"`
+	Source     *string            `json:"source,omitempty"`
+	StartUSec  int64              `json:"startUSec"`
+	EndUSec    int64              `json:"endUSec"`
+	Summary    *map[string]string `json:"summary,omitempty"`
+	Data       []Datum            `json:"data"`
+	Names      *map[string]string `json:"names,omitempty"`
+	Children   *[]Operation       `json:"children,omitempty"`
+	Orphan     *bool              `json:"orphan,omitempty"`
+	Truncated  *bool              `json:"truncated,omitempty"`
+}
+
 // Which groups to return. A group must pass each key that is given, by one of its
 // values. Notices, what the log reports of itself, always pass.
 type Filter struct {
@@ -389,6 +410,90 @@ func (m Read_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_
 	}, nil
 }
 
+// Returns up to max operations that were completed after a cursor, or with reverse
+// before it, the newest first; 1,000 and 4 MiB at most, and the cursor to continue
+// from. When it no longer moves, there is nothing more. An operation is complete when
+// nothing happened in it for 2 seconds. A filter selects it if, for each key of the
+// filter, any part of it passes. missing is as of Read.
+type ReadOperations_methods struct{}
+
+func ReadOperations() ReadOperations_methods { return ReadOperations_methods{} }
+
+func (m ReadOperations_methods) Call(ctx context.Context, c *varlink.Connection, after_in_ string, filter_in_ *Filter, max_in_ *int64, reverse_in_ *bool) (operations_out_ []Operation, next_out_ string, missing_out_ int64, err_ error) {
+	receive, err_ := m.Send(ctx, c, 0, after_in_, filter_in_, max_in_, reverse_in_)
+	if err_ != nil {
+		return
+	}
+	operations_out_, next_out_, missing_out_, _, err_ = receive(ctx)
+	return
+}
+
+func (m ReadOperations_methods) Send(ctx context.Context, c *varlink.Connection, flags uint64, after_in_ string, filter_in_ *Filter, max_in_ *int64, reverse_in_ *bool) (func(ctx context.Context) ([]Operation, string, int64, uint64, error), error) {
+	var in struct {
+		After   string  `json:"after"`
+		Filter  *Filter `json:"filter,omitempty"`
+		Max     *int64  `json:"max,omitempty"`
+		Reverse *bool   `json:"reverse,omitempty"`
+	}
+	in.After = after_in_
+	in.Filter = filter_in_
+	in.Max = max_in_
+	in.Reverse = reverse_in_
+	receive, err := c.Send(ctx, "org.cryptoauditing.Broker.ReadOperations", in, flags)
+	if err != nil {
+		return nil, err
+	}
+	return func(context.Context) (operations_out_ []Operation, next_out_ string, missing_out_ int64, flags uint64, err error) {
+		var out struct {
+			Operations []Operation `json:"operations"`
+			Next       string      `json:"next"`
+			Missing    int64       `json:"missing"`
+		}
+		flags, err = receive(ctx, &out)
+		if err != nil {
+			err = Dispatch_Error(err)
+			return
+		}
+		operations_out_ = []Operation(out.Operations)
+		next_out_ = out.Next
+		missing_out_ = out.Missing
+		return
+	}, nil
+}
+
+func (m ReadOperations_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_in_ string, filter_in_ *Filter, max_in_ *int64, reverse_in_ *bool) (func(ctx context.Context) (operations_out_ []Operation, next_out_ string, missing_out_ int64, flags uint64, conn varlink.ReadWriterContext, err_ error), error) {
+	var in struct {
+		After   string  `json:"after"`
+		Filter  *Filter `json:"filter,omitempty"`
+		Max     *int64  `json:"max,omitempty"`
+		Reverse *bool   `json:"reverse,omitempty"`
+	}
+	in.After = after_in_
+	in.Filter = filter_in_
+	in.Max = max_in_
+	in.Reverse = reverse_in_
+	receive, err := c.Upgrade(ctx, "org.cryptoauditing.Broker.ReadOperations", in)
+	if err != nil {
+		return nil, err
+	}
+	return func(context.Context) (operations_out_ []Operation, next_out_ string, missing_out_ int64, flags uint64, conn varlink.ReadWriterContext, err error) {
+		var out struct {
+			Operations []Operation `json:"operations"`
+			Next       string      `json:"next"`
+			Missing    int64       `json:"missing"`
+		}
+		flags, conn, err = receive(ctx, &out)
+		if err != nil {
+			err = Dispatch_Error(err)
+			return
+		}
+		operations_out_ = []Operation(out.Operations)
+		next_out_ = out.Next
+		missing_out_ = out.Missing
+		return
+	}, nil
+}
+
 // Tells what broker and log are like.
 type GetStatus_methods struct{}
 
@@ -445,6 +550,7 @@ func (m GetStatus_methods) Upgrade(ctx context.Context, c *varlink.Connection) (
 
 type orgcryptoauditingbrokerInterface interface {
 	Read(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, follow_ *bool) error
+	ReadOperations(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, reverse_ *bool) error
 	GetStatus(ctx context.Context, c VarlinkCall) error
 }
 
@@ -523,6 +629,18 @@ func (c *VarlinkCall) ReplyRead(ctx context.Context, groups_ []Group, next_ stri
 	return c.Reply(ctx, &out)
 }
 
+func (c *VarlinkCall) ReplyReadOperations(ctx context.Context, operations_ []Operation, next_ string, missing_ int64) error {
+	var out struct {
+		Operations []Operation `json:"operations"`
+		Next       string      `json:"next"`
+		Missing    int64       `json:"missing"`
+	}
+	out.Operations = []Operation(operations_)
+	out.Next = next_
+	out.Missing = missing_
+	return c.Reply(ctx, &out)
+}
+
 func (c *VarlinkCall) ReplyGetStatus(ctx context.Context, status_ Status) error {
 	var out struct {
 		Status Status `json:"status"`
@@ -548,6 +666,15 @@ func (s *VarlinkInterface) Read(ctx context.Context, c VarlinkCall, after_ strin
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.Read")
 }
 
+// Returns up to max operations that were completed after a cursor, or with reverse
+// before it, the newest first; 1,000 and 4 MiB at most, and the cursor to continue
+// from. When it no longer moves, there is nothing more. An operation is complete when
+// nothing happened in it for 2 seconds. A filter selects it if, for each key of the
+// filter, any part of it passes. missing is as of Read.
+func (s *VarlinkInterface) ReadOperations(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, reverse_ *bool) error {
+	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.ReadOperations")
+}
+
 // Tells what broker and log are like.
 func (s *VarlinkInterface) GetStatus(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.GetStatus")
@@ -569,6 +696,19 @@ func (s *VarlinkInterface) VarlinkDispatch(ctx context.Context, call varlink.Cal
 			return call.ReplyInvalidParameter(ctx, "parameters")
 		}
 		return s.orgcryptoauditingbrokerInterface.Read(ctx, VarlinkCall{call}, in.After, in.Filter, in.Max, in.Follow)
+
+	case "ReadOperations":
+		var in struct {
+			After   string  `json:"after"`
+			Filter  *Filter `json:"filter,omitempty"`
+			Max     *int64  `json:"max,omitempty"`
+			Reverse *bool   `json:"reverse,omitempty"`
+		}
+		err := call.GetParameters(&in)
+		if err != nil {
+			return call.ReplyInvalidParameter(ctx, "parameters")
+		}
+		return s.orgcryptoauditingbrokerInterface.ReadOperations(ctx, VarlinkCall{call}, in.After, in.Filter, in.Max, in.Reverse)
 
 	case "GetStatus":
 		return s.orgcryptoauditingbrokerInterface.GetStatus(ctx, VarlinkCall{call})
@@ -643,6 +783,39 @@ type Group (
   unrecordedUntilUSec: ?int,
   # In the order in which it was probed.
   data: []Datum
+)
+
+# An operation, such as a TLS handshake with the key exchange, the signatures and the
+# certificate checks inside it, or a context inside an operation.
+type Operation (
+  # The cursor just after its last entry; not in children.
+  cursor: ?string,
+  # 32 hex digits.
+  context: string,
+  # Where they are known: the name of the context, the base name of the program, the
+  # systemd unit of the process, the name of the library, its build-id in hex
+  # digits, and how the events were captured.
+  name: ?string,
+  executable: ?string,
+  unit: ?string,
+  library: ?string,
+  origin: ?string,
+  source: ?string,
+  # When the first and the last event happened.
+  startUSec: int,
+  endUSec: int,
+  # What it resulted in, by keys without their scope; not in children.
+  summary: ?[string]string,
+  # Keys with their last values.
+  data: []Datum,
+  # The registered names of numbers among the data, by key.
+  names: ?[string]string,
+  # The contexts inside, 8 levels at most; what is deeper stands in the last level.
+  children: ?[]Operation,
+  # The beginning is not in the log.
+  orphan: ?bool,
+  # It is not whole: nested deeper, or too large.
+  truncated: ?bool
 )
 
 # Which groups to return. A group must pass each key that is given, by one of its
@@ -745,6 +918,13 @@ type Status (
 # the connection, and continues from the last cursor. A reply without continues, or an
 # error, is the last: a connection that closes before is not the end of the log.
 method Read(after: string, filter: ?Filter, max: ?int, follow: ?bool) -> (groups: []Group, next: string, missing: int, missingReason: ?string)
+
+# Returns up to max operations that were completed after a cursor, or with reverse
+# before it, the newest first; 1,000 and 4 MiB at most, and the cursor to continue
+# from. When it no longer moves, there is nothing more. An operation is complete when
+# nothing happened in it for 2 seconds. A filter selects it if, for each key of the
+# filter, any part of it passes. missing is as of Read.
+method ReadOperations(after: string, filter: ?Filter, max: ?int, reverse: ?bool) -> (operations: []Operation, next: string, missing: int)
 
 # Tells what broker and log are like.
 method GetStatus() -> (status: Status)
