@@ -201,10 +201,12 @@ func (i *Inventory) catchUp(ctx context.Context, source Source) error {
 	if err := i.restore(ctx); err != nil {
 		return err
 	}
+	first := i.state.First
 	entries, err := source.Open(ctx, i.state.Cursor)
 	if errors.Is(err, ErrForeignCursor) {
 		// The log was begun again: incomplete operations of the old one have ended.
 		i.counter.Close()
+		first = 0
 		entries, err = source.Open(ctx, "")
 	}
 	if err != nil {
@@ -213,7 +215,7 @@ func (i *Inventory) catchUp(ctx context.Context, source Source) error {
 	defer entries.Close()
 	stop := context.AfterFunc(ctx, func() { _ = entries.Close() })
 	defer stop()
-	err = i.count(ctx, entries)
+	err = i.count(ctx, entries, first)
 	if err != nil {
 		i.counter = nil // it may have counted what was not stored
 	}
@@ -274,9 +276,13 @@ func (i *Inventory) restore(ctx context.Context) error {
 	return nil
 }
 
-// count counts entries to their end.
-func (i *Inventory) count(ctx context.Context, entries Entries) error {
+// count counts entries to their end. first is the number of the first entry of the log that was counted,
+// 0 for none.
+func (i *Inventory) count(ctx context.Context, entries Entries, first uint64) error {
 	var g event.Group
+	store := func(ctx context.Context, last uint64, end bool) error {
+		return i.store(ctx, database.State{Cursor: entries.Cursor(), First: first, Entry: last}, end)
+	}
 	last := i.state.Entry
 	events, n := 0, 0
 	for {
@@ -285,22 +291,22 @@ func (i *Inventory) count(ctx context.Context, entries Entries) error {
 		switch {
 		case err == nil:
 			i.counter.Add(&g, boot)
-			last = sequence
+			last, first = sequence, cmp.Or(first, sequence)
 			events += len(g.Events)
 			n++
 		case errors.As(err, &missing):
 			i.counter.Missing(missing.Entries)
 			continue
 		case err == io.EOF:
-			return i.store(ctx, entries.Cursor(), last, true)
+			return store(ctx, last, true)
 		case ctx.Err() != nil:
-			return errors.Join(ctx.Err(), i.store(context.WithoutCancel(ctx), entries.Cursor(), last, false))
+			return errors.Join(ctx.Err(), store(context.WithoutCancel(ctx), last, false))
 		default:
-			return errors.Join(fmt.Errorf("cannot read the log for the inventory: %w", err), i.store(ctx, entries.Cursor(), last, false))
+			return errors.Join(fmt.Errorf("cannot read the log for the inventory: %w", err), store(ctx, last, false))
 		}
 		if events >= i.config.CommitEvery || n%1024 == 0 && i.counter.Size() >= commitRows {
 			events = 0
-			if err := i.store(ctx, entries.Cursor(), last, false); err != nil {
+			if err := store(ctx, last, false); err != nil {
 				return err
 			}
 		}
@@ -308,8 +314,8 @@ func (i *Inventory) count(ctx context.Context, entries Entries) error {
 }
 
 // store stores what was counted, and at the end of the log also the incomplete operations as rows.
-func (i *Inventory) store(ctx context.Context, cursor string, last uint64, end bool) error {
-	s := database.State{Cursor: cmp.Or(cursor, i.state.Cursor), Entry: last}
+func (i *Inventory) store(ctx context.Context, s database.State, end bool) error {
+	s.Cursor = cmp.Or(s.Cursor, i.state.Cursor)
 	if end && i.whole && s.Cursor == i.state.Cursor {
 		return nil // nothing has happened
 	}

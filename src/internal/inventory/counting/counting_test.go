@@ -172,6 +172,7 @@ func TestOperationsBecomeRows(t *testing.T) {
 		"a padding of the algorithm":   {`pk::sign pk::algorithm=RSA-PSS pk::bits=3072`, "operation=pk::sign source=usdt algorithm=RSA bits=3072 padding=PSS ×1"},
 		"an unknown algorithm":         {`pk::sign pk::algorithm=Frob`, "operation=pk::sign source=usdt algorithm=Frob ×1"},
 		"a container":                  {`pk::sign .unit=docker-0123456789abcdef0123456789abcdef.scope pk::algorithm=DSA`, "unit=docker-*.scope operation=pk::sign source=usdt algorithm=DSA ×1"},
+		"text of any length":           {`pk::sign pk::algorithm=` + strings.Repeat("ö", 300), "operation=pk::sign source=usdt algorithm=" + strings.Repeat("ö", 128) + "… ×1"},
 		"a context without a name in the registry": {`
 			ike::exchange
 			  pk::derive pk::algorithm=DH`, "operation=pk::derive within=ike::exchange source=usdt algorithm=DH ×1"},

@@ -121,8 +121,17 @@ func newNormal(r *schema.Registry) (*normal, error) {
 	}, nil
 }
 
-// text returns text of the log as valid UTF-8.
-func text(s string) string { return string(event.Plain(s)) }
+// maxText limits the bytes of text in rows: any program can record text of any length.
+const maxText = 256
+
+// text returns text of the log as valid UTF-8, cut off if it is long.
+func text(s string) string {
+	plain := string(event.Plain(s))
+	if len(plain) <= maxText {
+		return plain
+	}
+	return strings.ToValidUTF8(plain[:maxText], "") + "…"
+}
 
 // folded returns the form of a name for comparison.
 func folded(name string) string {

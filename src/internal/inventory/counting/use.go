@@ -93,8 +93,8 @@ func newReader(r *schema.Registry) (*reader, error) {
 	of := func(key string) numbers { return numbers{key: r.Key(key), of: make(map[int64]string)} }
 	to := &reader{
 		registry: r, normal: n,
-		libraries:   newCache(func(id string) string { return hex.EncodeToString([]byte(id)) }),
-		executables: newCache(func(name string) string { return event.Escaped(name) }),
+		libraries:   newCache(func(id string) string { return text(hex.EncodeToString([]byte(id))) }),
+		executables: newCache(func(name string) string { return text(event.Escaped(name)) }),
 		kinds: newCache(func(name string) string {
 			// A name that states data, such as tls::handshake_client, is another one for its kind.
 			if c := r.Context(name); c != nil && len(c.Implied) > 0 {

@@ -30,8 +30,8 @@ type Coverage struct {
 	// Unseen names what no source can see on this machine, a sentence each: cryptography of the
 	// kernel, excluded programs, sources that are off.
 	Unseen []string `json:"unseen,omitempty"`
-	// First and Last are the sequence numbers of the log that were counted, Chain the hash of the
-	// newest sealed segment, empty if there is none.
+	// First and Last are the sequence numbers of the log that were counted, Chain the hash chain of the
+	// log at Last, in hexadecimal digits; empty if unknown: the broker does not report it.
 	First uint64 `json:"first,omitempty"`
 	Last  uint64 `json:"last,omitempty"`
 	Chain string `json:"chain,omitempty"`

@@ -144,10 +144,10 @@ func SetAside(directory string, now time.Time) (string, error) {
 
 // State is the position up to which the log was counted.
 type State struct {
-	// Cursor is a cursor of the log, empty for its beginning; Entry the number of the last entry
-	// that was counted.
-	Cursor string
-	Entry  uint64
+	// Cursor is a cursor of the log, empty for its beginning; First and Entry are the numbers of the
+	// first and the last entry that were counted, 0 for none.
+	Cursor       string
+	First, Entry uint64
 	// Counter is the saved counter, nil if it was not saved.
 	Counter []byte
 }
@@ -155,7 +155,7 @@ type State struct {
 // State returns the state that Store has written last.
 func (d *Database) State(ctx context.Context) (State, error) {
 	var s State
-	err := d.db.QueryRowContext(ctx, "SELECT cursor, entry, counter FROM state").Scan(&s.Cursor, &s.Entry, &s.Counter)
+	err := d.db.QueryRowContext(ctx, "SELECT cursor, first, entry, counter FROM state").Scan(&s.Cursor, &s.First, &s.Entry, &s.Counter)
 	if err != nil {
 		return State{}, fmt.Errorf("cannot read the state of inventory %s: %w", d.path, err)
 	}
@@ -271,10 +271,23 @@ func (w *writer) rows(table string, rows []row.Row) error {
 	return nil
 }
 
+// Other stands for programs, units and operations beyond the limit of uses.
+const Other = counting.OtherUnits
+
+// maxUses limits the uses of the file: any program can make as many as it likes. Those beyond it count
+// without what tells them apart.
+const maxUses = 20_000
+
 // id returns the id of a use.
 func (w *writer) id(u *row.Use) (int64, error) {
 	if id, ok := w.ids[*u]; ok {
 		return id, nil
+	}
+	if len(w.ids) >= maxUses {
+		u = beyond(u)
+		if id, ok := w.ids[*u]; ok {
+			return id, nil
+		}
 	}
 	fields := row.Fields()
 	values := make([]any, len(fields))
@@ -290,6 +303,16 @@ func (w *writer) id(u *row.Use) (int64, error) {
 		w.ids[*u] = id
 	}
 	return id, err
+}
+
+// beyond returns the use for which one beyond the limit counts.
+func beyond(u *row.Use) *row.Use {
+	all := row.Use{Executable: Other, Unit: Other, Source: u.Source, Operation: Other}
+	switch u.Operation {
+	case row.TLSHandshake, row.SSHHandshake, row.Sign, row.Verify, row.Encrypt, row.Decrypt, row.Encapsulate, row.Decapsulate, row.Generate, row.Derive:
+		all.Operation = u.Operation
+	}
+	return &all
 }
 
 // coverage adds what could not be recorded.
@@ -311,7 +334,7 @@ func (w *writer) coverage(counts *counting.Counts) error {
 
 // state replaces the state.
 func (w *writer) state(counts *counting.Counts, s *State) error {
-	errs := []error{w.exec("UPDATE state SET cursor = ?, entry = ?, counter = ?", s.Cursor, int64(s.Entry), s.Counter)}
+	errs := []error{w.exec("UPDATE state SET cursor = ?, first = ?, entry = ?, counter = ?", s.Cursor, int64(s.First), int64(s.Entry), s.Counter)}
 	if !counts.Begin.IsZero() {
 		errs = append(errs, w.exec("UPDATE state SET since = iif(since = 0, ?1, min(since, ?1)), until = max(until, ?2)",
 			counts.Begin.UnixMicro(), counts.End.UnixMicro()))

@@ -97,12 +97,12 @@ func TestStoredRowsAddUp(t *testing.T) {
 	store(t, d, counts(hour("2026-11-30T10:00:00Z", 4, curl), hour("2026-11-30T10:00:00Z", 1, signer)), nil, State{Cursor: "a", Entry: 7, Counter: []byte{1}})
 	later := hour("2026-11-30T10:00:00Z", 2, curl)
 	later.First, later.Last = later.First.Add(-time.Second), later.Last.Add(time.Microsecond)
-	store(t, d, counts(later, hour("2026-11-30T11:00:00Z", 5, curl)), nil, State{Cursor: "b", Entry: 9, Counter: []byte{2}})
+	store(t, d, counts(later, hour("2026-11-30T11:00:00Z", 5, curl)), nil, State{Cursor: "b", First: 3, Entry: 9, Counter: []byte{2}})
 	d.Close()
 
 	d = open1(t, dir)
 	s, err := d.State(context.Background())
-	if err != nil || !reflect.DeepEqual(s, State{Cursor: "b", Entry: 9, Counter: []byte{2}}) {
+	if err != nil || !reflect.DeepEqual(s, State{Cursor: "b", First: 3, Entry: 9, Counter: []byte{2}}) {
 		t.Errorf("the state is %+v, %v", s, err)
 	}
 	want := []row.Row{hour("2026-11-30T10:00:00Z", 6, curl), hour("2026-11-30T10:00:00Z", 1, signer), hour("2026-11-30T11:00:00Z", 5, curl)}
@@ -330,6 +330,30 @@ func TestOldHoursBecomeDaysAndTheOldestRowsAreDeleted(t *testing.T) {
 	got := list(t, d, Filter{Fields: map[string][]string{"executable": {"curl"}}})
 	if len(got) != 2 || got[0].Count != 16 || got[1].Count != 1 || got[1].Length != day {
 		t.Errorf("rows are %+v", got)
+	}
+}
+
+func TestUsesBeyondTheLimitCountTogether(t *testing.T) {
+	d := open1(t, t.TempDir())
+	var rows []row.Row
+	for i := range maxUses + 5 {
+		u := curl
+		u.Executable = fmt.Sprint("program", i)
+		if i > maxUses {
+			u.Operation = fmt.Sprint("pk::invented", i)
+		}
+		rows = append(rows, hour("2026-11-30T10:00:00Z", 1, u))
+	}
+	for range 2 {
+		store(t, d, counts(rows...), nil, State{})
+		d.ids = nil // as after a restart
+	}
+	if n := number(t, d, "SELECT count(*) FROM uses"); n != maxUses+2 {
+		t.Errorf("there are %d uses, want %d and those of the rest", n, maxUses)
+	}
+	sums, err := d.Summarize(context.Background(), []string{"executable", "operation"}, Filter{Fields: map[string][]string{"executable": {Other}}})
+	if err != nil || len(sums) != 2 || sums[0].Operation != Other || sums[0].Count != 8 || sums[1].Operation != row.TLSHandshake || sums[1].Count != 2 {
+		t.Errorf("the rest counts as %+v, %v", sums, err)
 	}
 }
 

@@ -437,9 +437,9 @@ func cover(ctx context.Context, tx *sql.Tx, c *coverage.Coverage, since, until t
 		c.Lost[reason] = uint64(events)
 		return err
 	}, "SELECT reason, sum(events) FROM lost"+hours+" GROUP BY reason", from, to)
-	var missing, last int64
+	var missing, first, last int64
 	errMissing := tx.QueryRowContext(ctx, "SELECT coalesce(sum(entries), 0) FROM missing"+hours, from, to).Scan(&missing)
-	errState := tx.QueryRowContext(ctx, "SELECT entry FROM state").Scan(&last)
-	c.Missing, c.Last = uint64(missing), uint64(last)
+	errState := tx.QueryRowContext(ctx, "SELECT first, entry FROM state").Scan(&first, &last)
+	c.Missing, c.First, c.Last = uint64(missing), uint64(first), uint64(last)
 	return errors.Join(err, errLost, errMissing, errState)
 }

@@ -16,7 +16,7 @@ const application = 0x43524155
 // steps returns the statements that make a schema of one version more each. The version is in PRAGMA
 // user_version. Steps are never changed: another schema is a further step.
 func steps() []string {
-	return []string{stepRows(), stepCoverage}
+	return []string{stepRows(), stepCoverage, stepFirst}
 }
 
 // columns returns the columns of the table uses.
@@ -115,6 +115,9 @@ CREATE TABLE down (
 	PRIMARY KEY ("from", "to", reason, library)
 ) STRICT, WITHOUT ROWID;
 `
+
+// stepFirst adds the number of the first entry of the log that was counted.
+const stepFirst = "ALTER TABLE state ADD COLUMN first INTEGER NOT NULL DEFAULT 0"
 
 // upgrade brings the schema to the version of the steps, all in one transaction.
 func upgrade(ctx context.Context, db *sql.DB, steps []string) error {

@@ -57,7 +57,7 @@ func (r *Report) Evidence() string {
 	}
 	text := fmt.Sprintf("Entries %d to %d of the log", c.First, c.Last)
 	if c.Chain != "" {
-		text += ", hash of the newest sealed segment " + c.Chain
+		text += ", hash chain of the last " + c.Chain
 	}
 	return text + "."
 }
