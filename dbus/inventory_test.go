@@ -25,6 +25,7 @@ func TestTheInterfaceOfTheInventoryIsTheAgreedOne(t *testing.T) {
 		"property Version":          "s read",
 		"property InterfaceVersion": "u read",
 		"property UpToDate":         "s read",
+		"property Counting":         "b read",
 		"property Coverage":         "a{sv} read",
 	}
 	var n node

@@ -22,6 +22,7 @@ func inventoryInstalled(t *testing.T, config, conf string) *agent {
 	t.Helper()
 	a := brokerInstalled(t, config, "")
 	a.run(t, "systemctl", "stop", inventoryService)
+	a.run(t, "sh", "-c", "rm -rf "+inventoryDir+"/*") // what other tests had counted
 	a.write(t, "/etc/crypto-auditing/inventory.conf", conf)
 	t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService) })
 	return a

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -141,12 +144,125 @@ func rowFrom(m map[string]dbus.Variant) (r Row) {
 // Cursor returns the cursor of the log up to which the inventory has counted, empty before the
 // first entry.
 func (i Inventory) Cursor(ctx context.Context) (client.Cursor, error) {
+	text, err := property[string](ctx, i, "UpToDate")
+	return client.Cursor(text), err
+}
+
+// property returns a property.
+func property[T any](ctx context.Context, i Inventory, name string) (value T, err error) {
 	var v dbus.Variant
-	if err := i.call(ctx, "org.freedesktop.DBus.Properties.Get", []any{Name, "UpToDate"}, &v); err != nil {
-		return "", fmt.Errorf("cannot ask the inventory: %w", err)
+	if err := i.call(ctx, "org.freedesktop.DBus.Properties.Get", []any{Name, name}, &v); err != nil {
+		return value, fmt.Errorf("cannot ask the inventory: %w", err)
 	}
-	text, _ := v.Value().(string)
-	return client.Cursor(text), nil
+	if !as(v.Value(), &value) {
+		return value, fmt.Errorf("%w: property %s is of type %s", client.ErrProtocol, name, v.Signature())
+	}
+	return value, nil
+}
+
+// State reports whether the inventory is installed and whether it is running, without starting it.
+func (i Inventory) State(ctx context.Context) (installed, running bool, err error) {
+	const bus, object = "org.freedesktop.DBus", "/org/freedesktop/DBus"
+	ask := func(method string, to any, arguments ...any) error {
+		body, err := i.client.Call(ctx, bus, object, bus+"."+method, arguments...)
+		if err == nil {
+			err = dbus.Store(body, to)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot ask the bus: %w", err)
+		}
+		return nil
+	}
+	if err := ask("NameHasOwner", &running, Name); err != nil || running {
+		return running, running, err
+	}
+	var names []string
+	err = ask("ListActivatableNames", &names)
+	return slices.Contains(names, Name), false, err
+}
+
+// Status is the state of the inventory.
+type Status struct {
+	Version string
+	// UpToDate is the cursor up to which it has counted, empty before the first entry; Behind the number of
+	// entries that the log has after it. Counting reports whether it is counting.
+	UpToDate client.Cursor
+	Behind   uint64
+	Counting bool
+}
+
+// Status returns the state of the inventory. It does not wait until the inventory has counted the log.
+// Errors: ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Status(ctx context.Context) (s Status, err error) {
+	if s.Version, err = property[string](ctx, i, "Version"); err != nil {
+		return s, err
+	}
+	if s.Counting, err = property[bool](ctx, i, "Counting"); err != nil {
+		return s, err
+	}
+	if s.UpToDate, err = i.Cursor(ctx); err != nil {
+		return s, err
+	}
+	end, err := i.client.Newest(ctx)
+	if err != nil {
+		return s, fmt.Errorf("cannot ask how far the log goes: %w", err)
+	}
+	of, counted := parts(s.UpToDate)
+	store, newest := parts(end)
+	if of != store {
+		counted = 0
+	}
+	s.Behind = newest - min(counted, newest)
+	return s, nil
+}
+
+// Wait waits until the inventory has counted all entries that the log has at the time of the call. It
+// returns false if it counts no further, as when the broker does not answer it. step, unless it is nil, is
+// called every few seconds with the sequence numbers of the last entry that is counted and of the newest
+// one. Errors: ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Wait(ctx context.Context, step func(counted, newest uint64)) (complete bool, err error) {
+	end, err := i.client.Newest(ctx)
+	if err != nil {
+		return false, fmt.Errorf("cannot ask how far the log goes: %w", err)
+	}
+	store, newest := parts(end)
+	if newest == 0 {
+		return true, nil // the log is empty
+	}
+	for {
+		// A call counts first, for some seconds at most, whatever it asks.
+		if _, _, err := i.Rows(ctx, Filter{Values: map[string][]string{"operation": {"none"}}}, "", 1); err != nil {
+			return false, err
+		}
+		counting, err := property[bool](ctx, i, "Counting")
+		if err != nil {
+			return false, err
+		}
+		at, err := i.Cursor(ctx)
+		if err != nil {
+			return false, err
+		}
+		of, counted := parts(at)
+		if of == store && counted >= newest {
+			return true, nil
+		}
+		if !counting {
+			return false, nil
+		}
+		if step != nil {
+			step(counted, newest)
+		}
+	}
+}
+
+// parts returns the log of a cursor and the sequence number of the entry before it, 0 if it has none.
+func parts(c client.Cursor) (store string, sequence uint64) {
+	store, digits, _ := strings.Cut(string(c), "-")
+	sequence, err := strconv.ParseUint(digits, 16, 64)
+	if err != nil {
+		return store, 0
+	}
+	return store, sequence
 }
 
 // Observed returns what was used in a period; zero times do not bound it. Errors: ErrLimitExceeded,

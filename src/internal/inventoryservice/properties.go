@@ -21,6 +21,7 @@ func properties() map[string]object.Property[*call] {
 		"Version":          func(c *call) (any, error) { return c.service.options.Version, nil },
 		"InterfaceVersion": func(*call) (any, error) { return interfaceVersion, nil },
 		"UpToDate":         func(c *call) (any, error) { return c.service.inventory.UpToDate(), nil },
+		"Counting":         func(c *call) (any, error) { return c.service.updates.Busy(), nil },
 		"Coverage": func(c *call) (any, error) {
 			// Who lists the properties of an object does not expect a question.
 			if err := c.authorise(false); err != nil {

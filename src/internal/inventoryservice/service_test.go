@@ -495,6 +495,58 @@ func TestCallsWaitUntilTheLogIsCountedButNotForEver(t *testing.T) {
 	}
 }
 
+func TestACallerWaitsForAsLongAsTheInventoryCounts(t *testing.T) {
+	const store = "0123456789abcdef0123456789abcdef-"
+	at := func(n int) string { return fmt.Sprintf("%s%016x", store, n) }
+	f := &fake{}
+	failed := make(chan struct{})
+	f.catch = func(ctx context.Context) error {
+		for n := 1; n <= 3; n++ { // each part takes longer than a call waits
+			select {
+			case <-failed:
+				return errors.New("the broker does not answer")
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			f.moveTo(at(n))
+		}
+		return ctx.Err()
+	}
+	s := serve(t, f, func(o *inventoryservice.Options) { o.Wait = 10 * time.Millisecond })
+	serveBroker(t, s.bus, at(3))
+	var steps []uint64
+	complete, err := s.client(t).Wait(t.Context(), func(counted, newest uint64) {
+		if steps = append(steps, counted); newest != 3 {
+			t.Errorf("the newest entry is %d", newest)
+		}
+	})
+	if err != nil || !complete || len(steps) == 0 || !slices.IsSorted(steps) {
+		t.Errorf("complete %v after %v, %v", complete, steps, err)
+	}
+	close(failed)
+	f.moveTo(at(2))
+	if complete, err := s.client(t).Wait(t.Context(), nil); err != nil || complete {
+		t.Errorf("without a broker: complete %v, %v", complete, err)
+	}
+}
+
+// serveBroker serves the property Newest of the broker until the test ends.
+func serveBroker(t *testing.T, bus *bustest.Bus, newest string) {
+	t.Helper()
+	conn, err := dbus.Connect(bus.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	get := map[string]any{"Get": func(string, string) (dbus.Variant, *dbus.Error) { return dbus.MakeVariant(newest), nil }}
+	if err := conn.ExportMethodTable(get, "/org/crypto_auditing/Broker", "org.freedesktop.DBus.Properties"); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := conn.RequestName("org.crypto_auditing.Broker", dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		t.Fatal(reply, err)
+	}
+}
+
 func TestTheServiceExitsWhenItIsIdleAndNotWhileItCounts(t *testing.T) {
 	counting := make(chan struct{})
 	f := &fake{catch: func(ctx context.Context) error {

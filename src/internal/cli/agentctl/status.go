@@ -25,7 +25,8 @@ func NewStatusCommand(e *console.Environment) *cobra.Command {
 		Long: `Status asks the agent what it does: which libraries it watches, what it has
 recorded and lost since it started, and what that costs. All hits of probes
 are recorded, lost, or on their way into the log. It asks the broker, too, who
-is served, unless --socket names another agent than that of this machine.
+is served, and the inventory, if it runs, how much it has counted, unless
+--socket names another agent than that of this machine.
 
 It never starts the agent: the service manager is asked first whether it runs.
 Of an agent that is stopped it shows since when, of one that fails the reason,
@@ -97,6 +98,10 @@ func (p *statusPrinter) whole(w io.Writer, s *wholeStatus) error {
 			p.b.WriteByte('\n')
 		}
 		p.broker(s)
+	}
+	if s.inventory != nil {
+		p.b.WriteByte('\n')
+		p.inventory(s.inventory)
 	}
 	_, err := p.b.WriteTo(w)
 	return err

@@ -28,6 +28,8 @@ type wholeStatus struct {
 	agentError  error
 	broker      *client.Status
 	brokerError error
+	// inventory is nil if none is installed, or was not asked.
+	inventory *inventoryStatus
 }
 
 // statusForms is the JSON form: the agent's state, its status, and the broker's status
@@ -36,8 +38,9 @@ type statusForms struct {
 	AgentState string    `json:"agentState,omitempty"`
 	AgentSince time.Time `json:"agentSinceUSec,omitempty"`
 	*status.Agent
-	Broker      *status.Broker `json:"broker,omitempty"`
-	BrokerError string         `json:"brokerError,omitempty"`
+	Broker      *status.Broker   `json:"broker,omitempty"`
+	BrokerError string           `json:"brokerError,omitempty"`
+	Inventory   *inventoryStatus `json:"inventory,omitempty"`
 }
 
 // askBroker gets the broker's status.
@@ -60,7 +63,7 @@ func askBroker(ctx context.Context, e *console.Environment) (*client.Status, err
 }
 
 func (s *wholeStatus) forms() *statusForms {
-	f := statusForms{AgentState: string(s.unit.State), AgentSince: s.unit.Since, Agent: s.agent}
+	f := statusForms{AgentState: string(s.unit.State), AgentSince: s.unit.Since, Agent: s.agent, Inventory: s.inventory}
 	if s.brokerError != nil {
 		f.BrokerError = s.brokerError.Error()
 	}
@@ -140,7 +143,9 @@ func (f *agentFlags) whole(ctx context.Context, e *console.Environment) *wholeSt
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.broker, s.brokerError = askBroker(ctx, e)
+		if s.broker, s.brokerError = askBroker(ctx, e); s.broker != nil {
+			s.inventory = askInventory(ctx, e)
+		}
 	}()
 	s.agent, s.unit, s.agentError = f.runningStatus(ctx, e)
 	<-done

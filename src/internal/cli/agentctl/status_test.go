@@ -49,9 +49,13 @@ func TestTheStatusOfTheBrokerIsShown(t *testing.T) {
 	b.StoreError, b.AgentError = "cannot read <it>", "odd"
 	empty := client.Status{}
 	empty.Started = at(1)
+	inventory := inventoryStatus{Running: true, Version: "1.2", Behind: 1234, UpToDate: "a-5"}
 	for name, s := range map[string]*wholeStatus{
-		"broker": {broker: &b, unit: agentunit.Status{State: agentunit.Running, Since: at(7)}},
-		"empty":  {broker: &empty},
+		"inventory":         {broker: &empty, inventory: &inventory},
+		"idle-inventory":    {broker: &empty, inventory: &inventoryStatus{}},
+		"damaged-inventory": {broker: &empty, inventory: &inventoryStatus{Running: true, Error: "cannot read <it>"}},
+		"broker":            {broker: &b, unit: agentunit.Status{State: agentunit.Running, Since: at(7)}},
+		"empty":             {broker: &empty},
 	} {
 		for _, form := range []string{"short", "json"} {
 			var out bytes.Buffer
