@@ -105,7 +105,7 @@ func TestServicesCallNothingThatTheirFilterDenies(t *testing.T) {
 				t.Errorf("the agent was restarted %s times, not once", n)
 			}
 			// They would have the agent started again.
-			a.run(t, "systemctl", "stop", inventoryService, brokerService)
+			a.endInventory(t)
 			if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 				t.Errorf("recorded %d of %d hits, lost %d", recorded, fired, lost)
 			}
@@ -193,7 +193,7 @@ func TestFiltersAndMountsBite(t *testing.T) {
 			// Both folders are there.
 			a := installed(t, libraries(library))
 			a.run(t, "systemctl", "start", service, brokerService, inventoryService)
-			t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService, brokerService) })
+			t.Cleanup(func() { a.endInventory(t) })
 			instead := "[Service]\nType=oneshot\nRestart=no\nWatchdogSec=0\nExecStart=\nExecStart=" + program + " " + strings.Join(folders, " ") + "\n"
 			inside := a.told(t, unit, instead)
 			outside := a.told(t, unit, instead+"SystemCallFilter=\nNoExecPaths=\n")
@@ -292,7 +292,10 @@ func TestServicesAreWhatTheySayInProc(t *testing.T) {
 			}
 			a := installed(t, libraries(library), settings)
 			a.run(t, "systemctl", "start", service, brokerService, inventoryService)
-			t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService, brokerService, service) })
+			t.Cleanup(func() {
+				a.endInventory(t)
+				a.run(t, "systemctl", "stop", service)
+			})
 			if c.unit == truncateService {
 				// It lasts as long as the broker lets it wait.
 				broker := a.property(t, brokerService, "MainPID")

@@ -24,8 +24,16 @@ func inventoryInstalled(t *testing.T, config, conf string) *agent {
 	a.run(t, "systemctl", "stop", inventoryService)
 	a.run(t, "sh", "-c", "rm -rf "+inventoryDir+"/*") // what other tests had counted
 	a.write(t, "/etc/crypto-auditing/inventory.conf", conf)
-	t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService) })
+	t.Cleanup(func() { a.endInventory(t) })
 	return a
+}
+
+// endInventory stops the inventory and the broker, and removes the subscription that holds the log.
+func (a *agent) endInventory(t *testing.T) {
+	t.Helper()
+	a.run(t, "systemctl", "stop", inventoryService)
+	_, _ = a.try(t, "crauctl", "subscriptions", "delete", "inventory") // it may have counted nothing
+	a.run(t, "systemctl", "stop", brokerService)
 }
 
 // inventory calls a method of the inventory on the bus.

@@ -89,7 +89,7 @@ func TestFilesAreWhoseTheyShouldBe(t *testing.T) {
 	if output, err := a.inventory(t, asRoot, "Summarize", summary...); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	t.Cleanup(func() { a.run(t, "systemctl", "stop", inventoryService) })
+	t.Cleanup(func() { a.endInventory(t) })
 	a.run(t, "systemctl", "restart", service, brokerService)
 
 	rows := map[string]int{}

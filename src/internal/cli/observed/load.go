@@ -57,7 +57,17 @@ func load(ctx context.Context, e *console.Environment, selected counting.Selecti
 		return nil, bus.InventoryError(err)
 	}
 	defer c.Close()
-	o, err := inventory.Of(c).Observed(ctx, selected.Since, selected.Until)
+	i := inventory.Of(c)
+	meter := progress.Start(e, progress.Options{Verb: "Counting", Unit: progress.Entries})
+	complete, err := i.Wait(ctx, func(counted, newest uint64) { meter.Set(int64(counted), int64(newest)) })
+	meter.Stop()
+	if err != nil {
+		return nil, bus.InventoryError(err)
+	}
+	if !complete {
+		fmt.Fprintln(e.Stderr, "crauctl: the inventory has not counted the newest entries of the log: see systemctl status crypto-auditing-inventory")
+	}
+	o, err := i.Observed(ctx, selected.Since, selected.Until)
 	if err != nil {
 		return nil, bus.InventoryError(err)
 	}
