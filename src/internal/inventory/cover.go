@@ -21,8 +21,11 @@ func Cover(c *coverage.Coverage, s *status.Broker, now time.Time) {
 	switch {
 	case s == nil:
 		return
+	case s.Agent == nil && s.AgentActive:
+		c.Unseen = append(c.Unseen, fmt.Sprintf("The agent does not report its sources: %s.", cmp.Or(s.AgentError, "it does not answer")))
+		return
 	case s.Agent == nil:
-		if !s.AgentActive && !s.AgentSince.IsZero() && s.AgentSince.Before(now) {
+		if !s.AgentSince.IsZero() && s.AgentSince.Before(now) {
 			c.Down = append(c.Down, coverage.Span{From: s.AgentSince, To: now, Reason: "agent-" + cmp.Or(s.AgentState, "stopped")})
 		}
 		c.Unseen = append(c.Unseen, "The agent does not run: nothing is recorded now.")

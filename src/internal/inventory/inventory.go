@@ -11,11 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/inventory/counting"
+	"crypto-auditing/src/internal/inventory/coverage"
 	"crypto-auditing/src/internal/inventory/database"
 	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/inventory/row"
@@ -356,6 +358,9 @@ func (i *Inventory) Observed(ctx context.Context, since, until time.Time) (*obse
 		}
 	}
 	Cover(&o.Coverage, s, i.config.Now())
+	if !until.IsZero() {
+		o.Coverage.Down = slices.DeleteFunc(o.Coverage.Down, func(d coverage.Span) bool { return !d.From.Before(until) })
+	}
 	return o, nil
 }
 
