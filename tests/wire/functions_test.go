@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"crypto-auditing/tests/machine"
@@ -91,6 +92,10 @@ func renamed(t *testing.T, program, name string) string {
 		t.Fatal(err)
 	}
 	to := filepath.Join(t.TempDir(), name)
+	// A program that is started meanwhile would keep the file open for writing, and nobody
+	// could execute it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(to, data, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package wire
 
 import (
 	"bufio"
+	"context"
 	"debug/elf"
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 // load is how many connections a program makes for each that a quick test would.
 func load() int {
 	if *everything {
-		return 50
+		return 10
 	}
 	return 1
 }
@@ -44,8 +45,8 @@ func survive(t *testing.T, ordeals map[string]ordeal) {
 	reports := map[string]map[string]int{}
 	for name, o := range ordeals {
 		t.Run(name+", not recorded", func(t *testing.T) {
-			if reports[name] = tally(o.run(t, "wt-alone")); len(reports[name]) == 0 {
-				t.Fatal("the program reports nothing")
+			if reports[name] = tally(o.run(t, "wt-alone")); len(reports[name]) < 2 {
+				t.Fatalf("the program reports %v", reports[name])
 			}
 		})
 	}
@@ -99,26 +100,52 @@ func (a *agent) unsuspected(t *testing.T) {
 }
 
 // waitForSides waits until the handshakes of an executable are recorded that a program has
-// reported, some of which may have been given up.
+// reported, some of which may have been given up. What the agent reports as lost may be
+// missing.
 func (a *agent) waitForSides(t *testing.T, executable string, want []string) {
 	t.Helper()
-	slices.Sort(want)
 	var got []string
+	lost := false
 	waitFor(t, "the handshakes of "+executable+" are recorded", func() bool {
+		before := len(got)
 		got = a.sides(t, executable)
-		return len(got) >= len(want)
+		lost = strings.Contains(a.stderr.String(), "events are being lost")
+		return len(got) >= len(want) || lost && len(got) == before
 	}, func() string { return fmt.Sprintf("got %v, want %v\n%s", tally(got), tally(want), a.stderr) })
 	for i := range got {
 		got[i] = strings.Replace(got[i], " abandoned", " failed", 1)
 	}
-	slices.Sort(got)
-	if !slices.Equal(got, want) {
-		t.Errorf("recorded of %s are %v, want %v", executable, tally(got), tally(want))
+	recorded, reported := tally(got), tally(want)
+	for side, n := range recorded {
+		if n > reported[side] {
+			t.Errorf("recorded of %s %d times, reported %d times: %s", executable, n, reported[side], side)
+		}
+	}
+	switch {
+	case lost:
+		t.Logf("%d of %d sides were recorded; others were lost, as the agent reports", len(got), len(want))
+	case !maps.Equal(recorded, reported):
+		t.Errorf("recorded of %s are %v, want %v", executable, recorded, reported)
 	}
 }
 
 // words splits what a program wrote into its lines, which must be all that it wrote.
 func words(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
+
+// outcome runs a program and returns the lines that it wrote, and one with how it ended, such
+// as by a signal.
+func outcome(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
+	out, err := command.CombinedOutput()
+	if command.ProcessState == nil || ctx.Err() != nil {
+		t.Errorf("%v: %v", arguments, err)
+		return nil
+	}
+	return append(words(string(out)), "["+command.ProcessState.String())
+}
 
 // Programs that leave functions in other ways than by returning from them.
 func TestProgramsAreNotHarmed(t *testing.T) {
@@ -126,7 +153,7 @@ func TestProgramsAreNotHarmed(t *testing.T) {
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
 	of := func(options ...string) func(t *testing.T, executable string) []string {
 		return func(t *testing.T, executable string) []string {
-			return words(output(t, "", append([]string{renamed(t, program, executable), "-certificate", certificate, "-key", key}, options...)...))
+			return outcome(t, append([]string{renamed(t, program, executable), "-certificate", certificate, "-key", key}, options...)...)
 		}
 	}
 	count := func(n int) string { return fmt.Sprint(n * load()) }
@@ -158,7 +185,7 @@ func TestProgramsWithShadowStacksAreNotHarmed(t *testing.T) {
 	program := handshakes(t)
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
 	survive(t, map[string]ordeal{"shadow stacks": {func(t *testing.T, executable string) []string {
-		return words(output(t, "", renamed(t, program, executable), "-certificate", certificate, "-key", key, "-shadow", "-count", fmt.Sprint(10*load())))
+		return outcome(t, renamed(t, program, executable), "-certificate", certificate, "-key", key, "-shadow", "-count", fmt.Sprint(10*load()))
 	}, allSides}})
 }
 
@@ -176,14 +203,15 @@ func greenlets(t *testing.T, certificate, key string) ordeal {
 	}
 	count := 30 * load()
 	return ordeal{func(t *testing.T, executable string) []string {
-		return words(output(t, "", renamed(t, python, executable), "programs/greenlets.py", certificate, key, fmt.Sprint(count)))
+		return outcome(t, renamed(t, python, executable), "programs/greenlets.py", certificate, key, fmt.Sprint(count))
 	}, func(t *testing.T, a *agent, executable string, reports map[string]int) {
 		sides := 0
 		for line, n := range reports {
-			if !strings.Contains(line, " TLSv1.3 TLS_AES_256_GCM_SHA384 ") {
+			if strings.Contains(line, " TLSv1.3 TLS_AES_256_GCM_SHA384 ") {
+				sides += n
+			} else if line != "[exit status 0" {
 				t.Errorf("the program says %q", line)
 			}
-			sides += n
 		}
 		if sides != 2*count {
 			t.Errorf("the program reports %d sides, want %d", sides, 2*count)
@@ -219,7 +247,7 @@ func besideKills(program, certificate, key string) func(t *testing.T, executable
 				t.Errorf("the victim has ended before it was killed: %v", err)
 			}
 		}
-		return words(output(t, "", append([]string{renamed(t, program, executable)}, options("-count", "10")...)...))
+		return outcome(t, append([]string{renamed(t, program, executable)}, options("-count", "10")...)...)
 	}
 }
 
@@ -260,7 +288,7 @@ func leftServer(certificate, key string) ordeal {
 		var sides []string
 		waitFor(t, "the handshakes are recorded", func() bool {
 			sides = a.sides(t, executable)
-			return len(sides) >= 2*n+1
+			return len(sides) >= 2*n+1 || strings.Contains(a.stderr.String(), "events are being lost")
 		}, func() string { return fmt.Sprintf("%v\n%s", tally(sides), a.stderr) })
 		for side, times := range tally(sides) {
 			if !strings.HasPrefix(side, "server completed 0x304 0x1302 group 29 own 0x403 ") && side != "server abandoned" && side != "server failed" {
