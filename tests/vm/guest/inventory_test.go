@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vm
+
+package guest
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestTheInventoryAnswersInItsDomain(t *testing.T) {
+	const inventoryService, inventoryDir = "crypto-auditing-inventory.service", "/var/lib/crypto-auditing-inventory"
+	running(t)
+	fireTrace(t, 3)
+	flush(t)
+	t.Cleanup(func() {
+		run(t, "systemctl", "stop", inventoryService)
+		_, _ = try("crauctl", "subscriptions", "delete", "inventory")
+	})
+	// By a method, and through a pipe.
+	sums := run(t, "busctl", "--timeout=90", "call", "org.crypto_auditing.Inventory", "/org/crypto_auditing/Inventory",
+		"org.crypto_auditing.Inventory", "Summarize", "asa{sv}", "1", "executable", "0")
+	if !strings.Contains(sums, `"executable" s "replay"`) {
+		t.Errorf("the sums are %s", sums)
+	}
+	if list := run(t, "crauctl", "inventory", "-o", "json"); !strings.Contains(list, `"replay"`) {
+		t.Errorf("the list is %s", list)
+	}
+	if got := typeOf(run(t, "ps", "-o", "label=", "-p", property(t, inventoryService, "MainPID"))); got != "crau_inventory_t" {
+		t.Errorf("it runs as %s", got)
+	}
+	files, err := filepath.Glob(inventoryDir + "/*")
+	if err != nil || len(files) == 0 {
+		t.Errorf("it has the files %v, %v", files, err)
+	}
+	for _, file := range append(files, inventoryDir) {
+		if got := typeOf(run(t, "stat", "-c", "%C", file)); got != "crau_inventory_var_lib_t" {
+			t.Errorf("%s is labelled %s", file, got)
+		}
+	}
+	if wrong := run(t, "restorecon", "-n", "-v", "-R", "/usr/bin", inventoryDir); wrong != "" {
+		t.Errorf("these labels are not those of the policy:\n%s", wrong)
+	}
+}
