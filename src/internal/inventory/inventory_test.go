@@ -442,7 +442,7 @@ func TestCountsAreExactHoweverOftenTheLogIsRead(t *testing.T) {
 	c := config(t, directory)
 	c.CommitEvery = 1000
 	for range 6 {
-		g.write(1500)
+		g.write(1000)
 		i := open(t, c)
 		for range 2 {
 			catchUp(t, i, logDirectory(g.dir))
