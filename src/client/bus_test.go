@@ -62,11 +62,11 @@ func TestOperationsOfAnotherFormAreRefused(t *testing.T) {
 		"a number for a child": []map[string]dbus.Variant{{"children": v(int64(1))}},
 		"a child of that kind": []map[string]dbus.Variant{{"children": v([]map[string]dbus.Variant{{"orphan": v("yes")}})}},
 	} {
-		if operations, ok := operationsOf(value); ok {
+		if operations, ok := operationsOf(value, nil); ok {
 			t.Errorf("%s: %+v", name, operations)
 		}
 	}
-	if got, ok := operationsOf([]map[string]dbus.Variant{{"context": v("0a"), "later": v(true)}}); !ok || len(got) != 1 || got[0].Context != "0a" {
+	if got, ok := operationsOf([]map[string]dbus.Variant{{"context": v("0a"), "later": v(true)}}, nil); !ok || len(got) != 1 || got[0].Context != "0a" {
 		t.Errorf("%+v, %v", got, ok)
 	}
 }

@@ -26,7 +26,7 @@ type Operation struct {
 	// Summary has what it resulted in, in names, by keys without their scope, such as
 	// "protocol_version"; nil in Children.
 	Summary map[string]string
-	// Data has the last value of each key, in the order of their first ones.
+	// Data has the last value of each key, in the order of their first ones, but not the name.
 	Data []Datum
 	// Names are the registered names of numbers among the data, by key.
 	Names map[string]string
@@ -75,20 +75,24 @@ func (c *Client) ReadOperations(ctx context.Context, cursor Cursor, filter Filte
 	}
 	var p OperationPage
 	var ok bool
-	if p.Operations, ok = operationsOf(body[0]); !ok {
+	if p.Operations, ok = operationsOf(body[0], nil); !ok {
 		return OperationPage{}, fmt.Errorf("%w: ReadOperations returned operations of another form", ErrProtocol)
 	}
 	return p, store("ReadOperations", body[1:], &p.Next, &p.Missing)
 }
 
-// operationsOf decodes an array of operations as sent over the bus, aa{sv}.
-func operationsOf(value any) ([]Operation, bool) {
+// operationsOf decodes an array of operations as sent over the bus, aa{sv}. Those inside an operation
+// have its attributes unless they have others.
+func operationsOf(value any, around *Operation) ([]Operation, bool) {
 	list, ok := value.([]map[string]dbus.Variant)
 	if !ok {
 		return nil, false
 	}
 	operations := make([]Operation, len(list))
 	for i, fields := range list {
+		if o := &operations[i]; around != nil {
+			o.Executable, o.Unit, o.Library, o.Origin, o.Source = around.Executable, around.Unit, around.Library, around.Origin, around.Source
+		}
 		if !operations[i].set(fields) {
 			return nil, false
 		}
@@ -116,7 +120,7 @@ func (o *Operation) set(fields map[string]dbus.Variant) bool {
 		return false
 	}
 	if children, given := fields["children"]; given {
-		o.Children, ok = operationsOf(children.Value())
+		o.Children, ok = operationsOf(children.Value(), o)
 	}
 	return ok
 }

@@ -302,7 +302,7 @@ func (s *Subscription) Next(ctx context.Context) (Batch, error) {
 		return Batch{Cursor: skipped.To, Skipped: &skipped}, nil
 	}
 	if d.Operations {
-		operations, ok := operationsOf(d.Body[0])
+		operations, ok := operationsOf(d.Body[0], nil)
 		if !ok {
 			return Batch{}, fmt.Errorf("%w: operations of another form", ErrProtocol)
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -186,7 +187,17 @@ func shownTree(o map[string]any, level int) (lines []string) {
 }
 
 // busTree returns an operation of the bus in the same form.
-func busTree(o dict) string {
+func busTree(o dict) string { return busTreeIn(o, dict{}) }
+
+// busTreeIn does this for an operation inside another one, whose attributes it has unless it has
+// others.
+func busTreeIn(o, around dict) string {
+	o = maps.Clone(o)
+	for _, key := range []string{"executable", "unit", "library", "origin", "source"} {
+		if _, ok := o[key]; !ok && around[key].Value() != nil {
+			o[key] = around[key]
+		}
+	}
 	at := func(key string) any {
 		if v, ok := o[key]; ok {
 			return v.Value()
@@ -213,10 +224,13 @@ func busTree(o dict) string {
 	for key, name := range names {
 		data = append(data, fmt.Sprintf("%s is %v", key, name))
 	}
+	if name := at("name"); name != "" && !slices.ContainsFunc(data, func(d string) bool { return strings.HasPrefix(d, "name=") }) {
+		data = append(data, fmt.Sprintf("name=%v", name))
+	}
 	slices.Sort(data)
 	var inside []string
 	for _, inner := range children {
-		inside = append(inside, busTree(inner))
+		inside = append(inside, busTreeIn(inner, o))
 	}
 	start := float64(o["start"].Value().(uint64)) / 1e6
 	return fmt.Sprintf("%v %v %v %v %v %.4f %v %v", at("context"), at("origin"), at("executable"), at("unit"), at("source"), math.Floor(start*1e4)/1e4, at("orphan") == true, data) + fmt.Sprint(inside)
@@ -488,6 +502,9 @@ func clientTree(o *client.Operation) string {
 	}
 	for key, name := range o.Names {
 		data = append(data, fmt.Sprintf("%s is %v", key, name))
+	}
+	if o.Name != "" && !slices.ContainsFunc(data, func(d string) bool { return strings.HasPrefix(d, "name=") }) {
+		data = append(data, "name="+o.Name)
 	}
 	slices.Sort(data)
 	for i := range o.Children {

@@ -34,7 +34,7 @@ type Operation struct {
 	Start, End uint64
 	// Summary has what the operation resulted in, by keys without their scope.
 	Summary []Text
-	// Data has the last value of each key, Names the registered names of numbers among them.
+	// Data has the last value of each key, but not the name; Names are the registered names of numbers among them.
 	Data  []schema.Datum
 	Names []Text
 	// Children are the contexts inside, in the order of their opening.
@@ -132,6 +132,9 @@ func (c *converter) part(s *schema.Span) Operation {
 		}
 		if schema.Scope(d.Key) == event.Scope {
 			continue // was not probed
+		}
+		if d.Key == schema.KeyName && string(d.Value.Bytes) == s.Name {
+			continue
 		}
 		key := event.Escaped(d.Key)
 		c.data = append(c.data, schema.Datum{Key: key, Value: d.Value})

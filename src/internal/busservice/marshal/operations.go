@@ -42,7 +42,7 @@ func (p *Operations) Empty() bool { return p.n == 0 }
 // operations.Take.
 func (p *Operations) Take(o *operations.Operation, whole bool) bool {
 	before := len(p.body)
-	p.body = appendOperation(p.body, o)
+	p.body = appendOperation(p.body, o, nil)
 	if len(p.body) > p.most && !whole {
 		p.body = p.body[:before]
 		return false
@@ -52,7 +52,7 @@ func (p *Operations) Take(o *operations.Operation, whole bool) bool {
 			break
 		}
 		less()
-		p.body = appendOperation(p.body[:before], o)
+		p.body = appendOperation(p.body[:before], o, nil)
 	}
 	p.n++
 	return true
@@ -78,13 +78,13 @@ const maxSignal = 256 << 10
 // 8, and the result is, so that another can follow.
 func AppendOperation(dst []byte, o *operations.Operation) []byte {
 	before := len(dst)
-	dst = appendOperation(dst, o)
+	dst = appendOperation(dst, o, nil)
 	for _, less := range shorter(o) {
 		if len(dst)-before <= maxSignal {
 			break
 		}
 		less()
-		dst = appendOperation(dst[:before], o)
+		dst = appendOperation(dst[:before], o, nil)
 	}
 	return dst
 }
@@ -111,19 +111,24 @@ func OperationsSignal(serial uint32, destination, path, iface string, all []byte
 	return [][]byte{header, all[8:], after}
 }
 
-// appendOperation appends an operation as a{sv}; dst is aligned as in the message.
-func appendOperation(dst []byte, o *operations.Operation) []byte {
+// appendOperation appends an operation as a{sv}; dst is aligned as in the message. Attributes that
+// are those of the operation around it, if there is one, are left out.
+func appendOperation(dst []byte, o, around *operations.Operation) []byte {
+	if around == nil {
+		around = &operations.Operation{}
+	}
 	dst, at := beginArray(dst)
-	for _, text := range []struct{ key, value string }{
-		{"cursor", o.Cursor}, {"context", o.Context}, {"name", o.Name}, {"executable", o.Executable}, {"unit", o.Unit},
-		{"library", o.Library}, {"origin", o.Origin}, {"source", o.Source},
+	for _, text := range [...]struct{ key, value, around string }{
+		{"cursor", o.Cursor, ""}, {"context", o.Context, ""}, {"name", o.Name, ""}, {"executable", o.Executable, around.Executable},
+		{"unit", o.Unit, around.Unit}, {"library", o.Library, around.Library}, {"origin", o.Origin, around.Origin},
+		{"source", o.Source, around.Source},
 	} {
-		if text.value != "" {
+		if text.value != text.around {
 			dst = appendText(variant(appendText(pad(dst, 8), text.key), "s"), text.value)
 		}
 	}
 	dst = appendTime(dst, "start", o.Start)
-	for _, flag := range []struct {
+	for _, flag := range [...]struct {
 		key string
 		set bool
 	}{{"orphan", o.Orphan}, {"truncated", o.Truncated}} {
@@ -144,7 +149,7 @@ func appendOperation(dst []byte, o *operations.Operation) []byte {
 		length := len(dst)
 		dst = append(dst, 0, 0, 0, 0)
 		for i := range o.Children {
-			dst = appendOperation(dst, &o.Children[i])
+			dst = appendOperation(dst, &o.Children[i], o)
 		}
 		binary.LittleEndian.PutUint32(dst[length:], uint32(len(dst)-length-4))
 	}

@@ -294,13 +294,13 @@ func TestOperationsAreTrees(t *testing.T) {
 	}
 	o := list[0]
 	if *o.Name != "tls::handshake_client" || *o.Executable != `a\xff` || *o.Origin != "ca" || o.Unit != nil || o.Orphan != nil ||
-		(*o.Summary)["protocol_version"] != "TLS 1.3" || (*o.Names)["tls::protocol_version"] != "TLS 1.3" || *o.Data[1].Word != 772 {
+		(*o.Summary)["protocol_version"] != "TLS 1.3" || (*o.Names)["tls::protocol_version"] != "TLS 1.3" || *o.Data[0].Word != 772 {
 		t.Errorf("%+v", o)
 	}
 	if inner := *o.Children; len(inner) != 1 || *inner[0].Name != "tls::key_exchange" || inner[0].Cursor != nil || (*inner[0].Names)["tls::group"] != "X25519MLKEM768" {
 		t.Errorf("%+v", inner)
 	}
-	if key := list[1].Data[1].Key; key != `k\x00` {
+	if key := list[1].Data[0].Key; key != `k\x00` {
 		t.Errorf("key %s", key)
 	}
 	newest, before, _, err := api.ReadOperations().Call(bounded(t), c, "newest", nil, pointer(int64(1)), pointer(true))

@@ -806,7 +806,7 @@ type Operation (
   endUSec: int,
   # What it resulted in, by keys without their scope; not in children.
   summary: ?[string]string,
-  # Keys with their last values.
+  # Keys with their last values, but not the name.
   data: []Datum,
   # The registered names of numbers among the data, by key.
   names: ?[string]string,
