@@ -7,15 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
+	"time"
 
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/client/hold"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/inventory"
 	"crypto-auditing/src/internal/inventory/database"
+	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/status"
 )
 
 // subscription is the name of the durable subscription that holds the log.
@@ -28,13 +32,17 @@ type store struct {
 	// hold, if set, has the broker keep the log after held.
 	hold *hold.Hold
 	held string
+	// silent is set while the broker does not report its status.
+	silent atomic.Bool
+	log    *slog.Logger
 }
 
 // open opens the inventory.
 func open(ctx context.Context, conf *config.Inventory, address string, broker *client.Client, registry *schema.Registry, log *slog.Logger) (*store, error) {
+	s := &store{broker: broker, log: log}
 	i, err := inventory.Open(ctx, inventory.Config{
 		Directory: conf.StateDir, Registry: registry, Retention: conf.Retention.Duration,
-		Status: inventory.BrokerStatus(broker),
+		Status: s.status,
 		Damaged: func(err error, path string) {
 			message.InventoryDamaged.Log(log, "file", path, "error", err)
 		},
@@ -46,13 +54,34 @@ func open(ctx context.Context, conf *config.Inventory, address string, broker *c
 	if err != nil {
 		return nil, err
 	}
-	s := &store{Inventory: i, broker: broker}
+	s.Inventory = i
 	if conf.Hold {
 		s.hold = &hold.Hold{Client: broker, Name: subscription, Connect: func(ctx context.Context) (*client.Client, error) {
 			return client.Connect(ctx, client.WithAddress(address))
 		}}
 	}
 	return s, nil
+}
+
+// status returns the status of the broker, nil if it does not report it: what was counted before can be
+// asked for nevertheless.
+func (s *store) status(ctx context.Context) (*status.Broker, error) {
+	now, err := inventory.BrokerStatus(s.broker)(ctx)
+	s.silent.Store(err != nil)
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("cannot ask the broker for its status", "error", err)
+		return nil, nil
+	}
+	return now, err
+}
+
+// Observed implements inventoryservice.Inventory.
+func (s *store) Observed(ctx context.Context, since, until time.Time) (*observed.Observed, error) {
+	o, err := s.Inventory.Observed(ctx, since, until)
+	if err == nil && s.silent.Load() {
+		o.Coverage.Unseen = append(o.Coverage.Unseen, "The broker does not answer: it is unknown what is recorded now, and entries may not be counted.")
+	}
+	return o, err
 }
 
 // CatchUp implements inventoryservice.Inventory. The log is held after what is counted.

@@ -10,6 +10,7 @@ import (
 
 	"crypto-auditing/src/internal/busservice/transport"
 	"crypto-auditing/src/internal/inventory"
+	"crypto-auditing/src/internal/inventory/database"
 )
 
 // errorPrefix is the prefix of this project's error names.
@@ -38,7 +39,7 @@ func busError(err error) *dbus.Error {
 	var named *transport.Error
 	var invalid *InvalidError
 	var filter *inventory.FilterError
-	name := errorPrefix + "StoreCorrupt" // what else fails is the database
+	name := transport.Failed
 	switch {
 	case errors.As(err, &named):
 		name = named.Name
@@ -48,8 +49,8 @@ func busError(err error) *dbus.Error {
 		name = errorPrefix + "InvalidFilter"
 	case errors.Is(err, ErrNoPolicy):
 		name = errorPrefix + "NoSuchPolicy"
-	case errors.Is(err, errAnswer):
-		name = transport.Failed
+	case database.IsDamage(err):
+		name = errorPrefix + "StoreCorrupt"
 	}
 	return dbus.NewError(name, []any{err.Error()})
 }
