@@ -46,6 +46,9 @@ func TestCrauctlAnswersFromTheInventory(t *testing.T) {
 		if text := w.must(t, member, "crauctl", "report"); !strings.Contains(text, "replay") {
 			t.Errorf("the report is\n%s", text)
 		}
+		if r := w.as(t, member, "crauctl", "__complete", "report", "--executable", "re"); !strings.HasPrefix(r.stdout, "replay\n") {
+			t.Errorf("completions are %q, errors %q", r.stdout, r.stderr)
+		}
 		if r := w.as(t, stranger, "crauctl", "inventory"); r.code != 3 || r.stdout != "" {
 			t.Errorf("a stranger gets exit code %d, output %q, errors %q", r.code, r.stdout, r.stderr)
 		}

@@ -3,10 +3,14 @@
 package cli_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/cli"
 )
 
 // rows are what crauctl inventory or summary lists.
@@ -115,5 +119,20 @@ func TestWrongOptionsOfTheInventoryAreUsageErrors(t *testing.T) {
 	}
 	if got := crauctl(t, "inventory", "-D", dir+"/none"); got.code != 1 || got.stdout != "" {
 		t.Errorf("without a directory: exit code %d, errors %q", got.code, got.stderr)
+	}
+}
+
+func TestProgramsCompleteFromTheInventoryOnly(t *testing.T) {
+	dir := store(t, workload(t, "openssl-tls13-x25519", 1))
+	for _, arguments := range [][]string{{"inventory"}, {"cbom", "-D", dir}, {"policy", "check"}} {
+		var stdout, stderr bytes.Buffer
+		e := environment(t, &stdout, &stderr)
+		e.Lookup = func(name string) (string, bool) {
+			return "unix:path=" + dir + "/none", name == "DBUS_SYSTEM_BUS_ADDRESS"
+		}
+		code := cli.Run(context.Background(), slices.Concat([]string{"__complete"}, arguments, []string{"--executable", ""}), e)
+		if code != 0 || stdout.String() != ":4\n" {
+			t.Errorf("%v without a bus: exit code %d, completions %q, errors %q", arguments, code, &stdout, &stderr)
+		}
 	}
 }

@@ -51,7 +51,7 @@ how complete the record is. The same record gives the same bytes.
 			return output.Page(e, !noPager, func(w io.Writer) error { return cbom.Write(w, all, options) })
 		},
 	}
-	flags.Add(command)
+	flags.Add(command, e)
 	command.Flags().StringVar(&spec, "spec", string(cbom.Spec16), "the version of CycloneDX, `VERSION`: 1.6 or 1.7")
 	command.Flags().StringVar(&name, "name", "", "name what was observed `NAME` in the bill of materials, such as a machine")
 	command.Flags().BoolVar(&noPager, "no-pager", false, "do not show the output in a pager")

@@ -54,8 +54,8 @@ type options struct {
 	noPager bool
 }
 
-func (o *options) add(command *cobra.Command, text func(io.Writer, *listing) error) {
-	o.Add(command)
+func (o *options) add(command *cobra.Command, e *console.Environment, text func(io.Writer, *listing) error) {
+	o.Add(command, e)
 	forms(text).Option(command, &o.form)
 	command.Flags().BoolVar(&o.noPager, "no-pager", false, "do not show the output in a pager")
 }
@@ -89,7 +89,7 @@ recorded is listed; the first lines show how complete that is.
 			return o.write(e, write, &listing{rows: all.Uses, fields: keys(), coverage: &all.Coverage})
 		},
 	}
-	o.add(command, writeInventory)
+	o.add(command, e, writeInventory)
 	return command
 }
 

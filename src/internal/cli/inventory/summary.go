@@ -57,7 +57,7 @@ TLS handshakes are counted; those whose group was not recorded have a "-".
 	console.MustComplete(command, "by", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return completeKeys(typed)
 	})
-	o.add(command, writeSummary)
+	o.add(command, e, writeSummary)
 	return command
 }
 

@@ -45,8 +45,8 @@ Exit status:
   130  interrupted
 `
 
-// Add adds the options to a command.
-func (f *Flags) Add(command *cobra.Command) {
+// Add adds the options to a command, with their completion.
+func (f *Flags) Add(command *cobra.Command, e *console.Environment) {
 	flags := command.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.directory, "directory", "D", "", "count what the log in directory `DIR` holds instead of asking for the inventory")
@@ -59,6 +59,11 @@ func (f *Flags) Add(command *cobra.Command) {
 	console.CompleteDirectories(command, "directory")
 	console.CompleteFiles(command, "file", "registry")
 	f.given = flags.Changed
+	for option, field := range map[string]string{"executable": "executable", "unit": "unit"} {
+		console.MustComplete(command, option, func(command *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+			return f.completeValues(command.Context(), e, field, typed), cobra.ShellCompDirectiveNoFileComp
+		})
+	}
 }
 
 // DefaultSince sets the beginning of the period for the case that --since is not given.

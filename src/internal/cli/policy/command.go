@@ -102,7 +102,7 @@ shown as well.
 			return c.run(command, e, arguments)
 		},
 	}
-	c.observed.Add(command)
+	c.observed.Add(command, e)
 	c.directories.add(command)
 	forms().Option(command, &c.form)
 	command.Flags().BoolVar(&c.noPager, "no-pager", false, "do not show the output in a pager")

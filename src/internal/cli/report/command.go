@@ -80,7 +80,7 @@ type flags struct {
 }
 
 func (f *flags) add(e *console.Environment, command *cobra.Command) {
-	f.observed.Add(command)
+	f.observed.Add(command, e)
 	flags := command.Flags()
 	forms().Option(command, &f.form)
 	flags.StringSliceVar(&f.profiles, "profile", rules.DefaultProfiles(), "compare with the rules of `PROFILE`, all for all rules; may be repeated")
