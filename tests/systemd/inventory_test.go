@@ -33,7 +33,7 @@ func inventoryInstalled(t *testing.T, config, conf string) *agent {
 func (a *agent) endInventory(t *testing.T) {
 	t.Helper()
 	a.run(t, "systemctl", "stop", inventoryService)
-	_, _ = a.try(t, "crauctl", "subscriptions", "delete", "inventory") // it may have counted nothing
+	_, _ = a.try(t, "crauctl", "subscriptions", "delete", "--user", "crypto-auditing-inventory", "inventory") // it may have counted nothing
 	a.run(t, "systemctl", "stop", brokerService)
 }
 

@@ -17,7 +17,7 @@ func TestTheInventoryAnswersInItsDomain(t *testing.T) {
 	flush(t)
 	t.Cleanup(func() {
 		run(t, "systemctl", "stop", inventoryService)
-		_, _ = try("crauctl", "subscriptions", "delete", "inventory")
+		_, _ = try("crauctl", "subscriptions", "delete", "--user", "crypto-auditing-inventory", "inventory")
 	})
 	// By a method, and through a pipe.
 	sums := run(t, "busctl", "--timeout=90", "call", "org.crypto_auditing.Inventory", "/org/crypto_auditing/Inventory",
