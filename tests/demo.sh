@@ -8,8 +8,9 @@
 # who would have to negotiate otherwise under a stricter policy; and what is left
 # when the log is truncated. These are a TLS 1.3 and a TLS 1.2
 # handshake of a program on this machine's OpenSSL, and a recorded GnuTLS one that
-# is replayed through real probes. The bus is a private one, so that nothing is
-# installed and no service disturbed.
+# is replayed through real probes. Last, the report of all that by the inventory, which
+# survives the truncation, and a check by a sample policy. The bus is a private one,
+# so that nothing is installed and no service disturbed.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
@@ -31,7 +32,7 @@ title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 make -s -C tests/publishers OUT="$PWD/$build/publishers"
 demo=$(mktemp -d "${TMPDIR:-/tmp}/crypto-auditing-demo.XXXXXX")
 publishers=$build/publishers
-agent='' broker='' monitor='' bus='' server=''
+agent='' broker='' inventory='' monitor='' bus='' server=''
 
 fail() {
 	echo "demo: $*" >&2
@@ -45,7 +46,7 @@ stop() {
 	wait "$2" || fail "the $1 ended badly"
 }
 clean_up() {
-	for pid in $monitor $server $broker $agent $bus; do
+	for pid in $monitor $server $inventory $broker $agent $bus; do
 		kill -TERM "$pid" 2>/dev/null || :
 	done
 }
@@ -179,12 +180,28 @@ title "The log is kept small: crauctl vacuum --vacuum-size=1K --keep-free=0"
 "$build/crauctl" rotate --socket "$demo/agent" >/dev/null
 publish "TLS 1.2 through OpenSSL, in a new segment" "$publishers/handshake" --tls 1.2
 "$build/crauctl" flush --socket "$demo/agent" >/dev/null
+# The inventory counts before the log is truncated, and is asked afterwards.
+mkdir "$demo/inventory"
+"$build/crau-inventory" --config /dev/null --state-dir "$demo/inventory" --idle-timeout 0 2>"$demo/inventory.log" &
+inventory=$!
+until_true '"$build/crauctl" inventory >/dev/null 2>&1 || ! kill -0 $inventory 2>/dev/null'
+kill -0 $inventory || fail "the inventory ended"
 before=$(cat "$demo"/log/*.zst | zstd -dc | wc -c)
 "$build/crauctl" vacuum --vacuum-size=1K --keep-free=0
 echo 'What the reader of before gets, who has missed something:'
 "$build/crauctl" query -o cat --after-cursor "$cursor"
 
+programs="--executable openssl --executable a-go-program --executable ssh* --executable handshake --executable replay"
+# shellcheck disable=SC2086 # a list of options
+"$build/crauctl" report $programs >"$demo/report"
+policies=src/internal/inventory/cryptopolicy/testdata/policies
+denied=0
+# shellcheck disable=SC2086 # a list of options
+"$build/crauctl" policy check $programs --policy-dir "$policies" FUTURE >"$demo/policy" || denied=$?
+[ $denied -eq 0 ] || [ $denied -eq 4 ] || fail "the policy check failed"
+
 title "Fired and recorded"
+stop inventory "$inventory" && inventory=
 stop broker "$broker" && broker=
 stop agent "$agent" && agent=
 sed 's/\(.*\): hits \([0-9]*\) values \([0-9]*\)$/\2 probe hits, \3 values: \1/' "$demo/published"
@@ -197,3 +214,8 @@ echo "recorded $recorded of $fired probe hits, lost $lost"
 [ "$recorded" -eq "$fired" ] || fail "the agent did not record what was fired"
 echo "The log, $before bytes of CBOR before it was truncated, is left for you to look at, by 'zstdcat' as a log of the public"
 echo "crypto-auditing project, or by 'crauctl query --directory': $demo/log"
+
+title "The report of all that, although most of the log is gone: crauctl report"
+sed '/^ANNEX: RULES/,$d' "$demo/report"
+title "Who would have to negotiate otherwise under a sample policy: crauctl policy check FUTURE"
+cat "$demo/policy"
