@@ -80,6 +80,7 @@ type Entries interface {
 	// Cursor returns the position after the last entry that was returned, empty if the log has
 	// been empty.
 	Cursor() string
+	// Close may be called more than once, and while Next runs, which it ends.
 	Close() error
 }
 

@@ -17,6 +17,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ import (
 )
 
 // rounds is how often a process is killed: "make soak" passes more.
-var rounds = flag.Int("rounds", 12, "how often a process that counts is killed")
+var rounds = flag.Int("rounds", 8, "how often a process that counts is killed")
 
 // The environment of a test process that counts a log: the directories of the log and of the
 // inventory, and the bus with a broker of the log; empty to read the log itself.
@@ -103,6 +104,8 @@ func (d logDirectory) Open(_ context.Context, after string) (inventory.Entries, 
 }
 
 type logEntries struct {
+	mu      sync.Mutex
+	closed  bool
 	reader  *logstore.Reader
 	chunk   *logstore.Chunk
 	rest    []byte
@@ -111,6 +114,11 @@ type logEntries struct {
 }
 
 func (e *logEntries) Next(g *event.Group) (sequence uint64, boot int64, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return 0, 0, os.ErrClosed
+	}
 	if n := e.missing; n > 0 {
 		e.missing = 0
 		return 0, 0, &counting.MissingError{Entries: n, Err: errors.New("removed")}
@@ -137,7 +145,15 @@ func (e *logEntries) Cursor() string {
 	return e.at.String()
 }
 
-func (e *logEntries) Close() error { return e.reader.Close() }
+func (e *logEntries) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	return e.reader.Close()
+}
 
 // generator writes a log of operations that overlap, and knows how many there are.
 type generator struct {
@@ -440,9 +456,9 @@ func TestCountsAreExactHoweverOftenTheLogIsRead(t *testing.T) {
 	g := newGenerator(t, 2)
 	directory := t.TempDir()
 	c := config(t, directory)
-	c.CommitEvery = 1000
-	for range 6 {
-		g.write(1000)
+	c.CommitEvery = 9000
+	for range 3 {
+		g.write(1500)
 		i := open(t, c)
 		for range 2 {
 			catchUp(t, i, logDirectory(g.dir))
@@ -545,7 +561,7 @@ func TestAnotherLogIsCountedFromItsBeginning(t *testing.T) {
 
 func TestADamagedInventoryIsSetAsideAndRebuilt(t *testing.T) {
 	g := newGenerator(t, 6)
-	g.write(3000)
+	g.write(600)
 	g.end()
 	for name, c := range map[string]struct {
 		at     int64
@@ -688,7 +704,7 @@ func TestTheStateOfAnotherVersionIsCountedAsComplete(t *testing.T) {
 
 func TestDamageThatIsFoundWhileReadingIsRepairedByCatchingUp(t *testing.T) {
 	g := newGenerator(t, 10)
-	g.write(2000)
+	g.write(600)
 	g.end()
 	directory := t.TempDir()
 	config := config(t, directory)

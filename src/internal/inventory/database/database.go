@@ -35,6 +35,8 @@ type Database struct {
 	// ids are the rows of the table uses. Only Store and Maintain, which must not be called
 	// concurrently, use it; nil: to be read.
 	ids map[row.Use]int64
+	// maxUses limits ids.
+	maxUses int
 }
 
 // NewerError reports a file with a schema of a newer version.
@@ -97,7 +99,7 @@ func open(ctx context.Context, path string, steps []string) (*Database, error) {
 	}
 	// A second connection would wait for the first one.
 	db.SetMaxOpenConns(1)
-	d := &Database{db: db, path: path}
+	d := &Database{db: db, path: path, maxUses: maxUses}
 	if err := upgrade(ctx, db, steps); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -185,7 +187,7 @@ func (d *Database) Units(ctx context.Context) ([]string, error) {
 // operations, in one transaction.
 func (d *Database) Store(ctx context.Context, counts *counting.Counts, incomplete []row.Row, s State) error {
 	err := transact(ctx, d.db, func(tx *sql.Tx) error {
-		w := writer{ctx: ctx, tx: tx, ids: d.ids}
+		w := writer{ctx: ctx, tx: tx, ids: d.ids, maxUses: d.maxUses}
 		if err := w.load(); err != nil {
 			return err
 		}
@@ -224,6 +226,8 @@ type writer struct {
 	ctx context.Context
 	tx  *sql.Tx
 	ids map[row.Use]int64
+	// maxUses limits ids.
+	maxUses int
 }
 
 func (w *writer) exec(statement string, arguments ...any) error {
@@ -274,8 +278,8 @@ func (w *writer) rows(table string, rows []row.Row) error {
 // Other stands for programs, units and operations beyond the limit of uses.
 const Other = counting.OtherUnits
 
-// maxUses limits the uses of the file: any program can make as many as it likes. Those beyond it count
-// without what tells them apart.
+// maxUses is the limit of uses in the file: any program can make as many as it likes. Those beyond it
+// count without what tells them apart.
 const maxUses = 20_000
 
 // id returns the id of a use.
@@ -283,7 +287,7 @@ func (w *writer) id(u *row.Use) (int64, error) {
 	if id, ok := w.ids[*u]; ok {
 		return id, nil
 	}
-	if len(w.ids) >= maxUses {
+	if len(w.ids) >= w.maxUses {
 		u = beyond(u)
 		if id, ok := w.ids[*u]; ok {
 			return id, nil

@@ -335,6 +335,8 @@ func TestOldHoursBecomeDaysAndTheOldestRowsAreDeleted(t *testing.T) {
 
 func TestUsesBeyondTheLimitCountTogether(t *testing.T) {
 	d := open1(t, t.TempDir())
+	const maxUses = 50
+	d.maxUses = maxUses
 	var rows []row.Row
 	for i := range maxUses + 5 {
 		u := curl
@@ -438,7 +440,7 @@ func TestTheSchemaIsUpgradedStepByStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := writer{ctx: ctx}
+	w := writer{ctx: ctx, maxUses: maxUses}
 	if err := transact(ctx, first.db, func(tx *sql.Tx) error {
 		w.tx = tx
 		return errors.Join(w.load(), w.rows("counts", []row.Row{hour("2026-11-30T10:00:00Z", 4, curl)}), w.exec("UPDATE state SET cursor = 'c'"))
