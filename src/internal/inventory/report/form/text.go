@@ -140,7 +140,7 @@ func (t *textWriter) verdicts() {
 	} else {
 		fmt.Fprintf(t, "%s %*s  %s %s %s\n", pad("", programColumns), countColumns, "", pad("key", verdictColumns), pad("authenti-", verdictColumns), "classical")
 		fmt.Fprintf(t, "%s %*s  %s %s %s\n", pad("program", programColumns), countColumns, "operations",
-			pad("establishm.", verdictColumns), pad("cation", verdictColumns), "hygiene")
+			pad("exchange", verdictColumns), pad("cation", verdictColumns), "hygiene")
 	}
 	for i := range t.r.Programs {
 		p := &t.r.Programs[i]
