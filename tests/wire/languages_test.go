@@ -119,7 +119,7 @@ func TestKeysAndSignaturesOfBINDAreRecordedByFunctions(t *testing.T) {
 		waitFor(t, expected+" is recorded", func() bool { return slices.Contains(a.byFunctions(t, "wt-keygen"), expected) },
 			func() string { return strings.Join(a.byFunctions(t, "wt-keygen"), "\n") + a.stderr.String() })
 	}
-	said := output(t, "", program("dnssec-signzone", "wt-signzone"), "-x", "-z", "-K", folder, "-S", "-o", "example", "-f", filepath.Join(folder, "signed"), zone)
+	said := output(t, "", program("dnssec-signzone", "wt-signzone"), "-d", folder, "-x", "-z", "-K", folder, "-S", "-o", "example", "-f", filepath.Join(folder, "signed"), zone)
 	waitFor(t, "its signatures are recorded", func() bool {
 		all := strings.Join(a.byFunctions(t, "wt-signzone"), "\n")
 		return strings.Contains(all, "pk::sign algorithm=RSA bits=2048 hash=SHA256") && strings.Contains(all, "pk::sign algorithm=EC/ECDSA bits=256 curve=SECP256R1")
