@@ -29,6 +29,9 @@ type Call struct {
 	// Role and Operation are numbers of enum call_role in bpf/function.bpf.h and of
 	// layout.Operation.
 	Role, Operation uint8
+	// Layer is the part of the library that the site belongs to. The sites of a layer are
+	// attached together or not at all.
+	Layer string
 	// StackDelta is the number of bytes by which the stack pointer is lower at the
 	// site than at the function's entry. At the end of a handshake, Reach is the
 	// highest number of bytes by which the stack pointer at its beginning is higher.

@@ -64,6 +64,8 @@ type Site struct {
 	Arguments []Arg
 	// FiveByteNop reports whether the instruction is the five-byte no-op of x86-64.
 	FiveByteNop bool
+	// CallInstruction reports whether the instruction is a call of x86-64.
+	CallInstruction bool
 }
 
 // AddError adds the reason why a site cannot be used.

@@ -45,6 +45,7 @@ func planOf(l *layout.Library) (*capture.Plan, error) {
 		if wanted(l, s) {
 			p.Sites = append(p.Sites, capture.Site{
 				Provider: Name, Probe: s.Function, Address: s.Addr, Offset: s.Offset, Call: call(s),
+				CallInstruction: s.Instruction == "call",
 			})
 		}
 	}
@@ -58,21 +59,38 @@ func none(p *capture.Plan) error {
 	return &capture.NoSitesError{Want: wantFunction, Errors: p.Errors}
 }
 
-// wanted reports whether a site belongs to a complete layer.
-func wanted(l *layout.Library, s *layout.Site) bool {
+// The layers of a library.
+const (
+	handshakes = "handshakes"
+	publicKeys = "public-key operations"
+)
+
+// layer returns the layer that a site belongs to, empty if it is not used.
+func layer(s *layout.Site) string {
 	switch s.Role {
 	case layout.HandshakeServer, layout.HandshakeClient, layout.Handshake, layout.HandshakeEnd, layout.ConnectionFree:
-		return l.Handshakes
+		return handshakes
 	case layout.SessionOperation:
-		return false
+		return ""
 	}
-	return l.PublicKey
+	return publicKeys
+}
+
+// wanted reports whether a site belongs to a complete layer.
+func wanted(l *layout.Library, s *layout.Site) bool {
+	switch layer(s) {
+	case handshakes:
+		return l.Handshakes
+	case publicKeys:
+		return l.PublicKey
+	}
+	return false
 }
 
 // call converts a site of a layout to a call of a plan.
 func call(s *layout.Site) *capture.Call {
 	c := &capture.Call{
-		Role: uint8(s.Role), Operation: uint8(s.Operation), StackDelta: s.StackDelta, External: s.External,
+		Role: uint8(s.Role), Operation: uint8(s.Operation), Layer: layer(s), StackDelta: s.StackDelta, External: s.External,
 	}
 	if s.Role == layout.HandshakeEnd {
 		c.Reach = layout.MaxFrame

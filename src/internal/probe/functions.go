@@ -123,8 +123,12 @@ func (t *Tracer) arrangeCalls(l *Library, p *capture.Plan) (*attachments, error)
 	}
 	a := &attachments{calls: c}
 	probes := map[string]bool{}
+	refused := t.refusedLayers(p)
 	for i := range p.Sites {
 		s := &p.Sites[i]
+		if refused[s.Call.Layer] {
+			continue
+		}
 		site, err := callSite(s, p.Machine)
 		if err != nil {
 			p.AddError(fmt.Errorf("%s at %#x: %w", s.Probe, s.Address, err))
@@ -136,6 +140,19 @@ func (t *Tracer) arrangeCalls(l *Library, p *capture.Plan) (*attachments, error)
 		a.offsets = append(a.offsets, s.Offset)
 	}
 	return a, arranged(l, p, a, probes)
+}
+
+// refusedLayers returns the layers of a plan with a site that this kernel must not attach
+// to, and adds the reason to the plan.
+func (t *Tracer) refusedLayers(p *capture.Plan) map[string]bool {
+	refused := map[string]bool{}
+	for i := range p.Sites {
+		if s := &p.Sites[i]; s.CallInstruction && t.breaksShadowStacks {
+			p.AddError(fmt.Errorf("%s are not recorded: %s at %#x: %w", s.Call.Layer, s.Probe, s.Address, errShadowStack))
+			refused[s.Call.Layer] = true
+		}
+	}
+	return refused
 }
 
 // callSite converts a site to the form of the BPF programs.

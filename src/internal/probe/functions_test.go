@@ -3,12 +3,16 @@
 package probe
 
 import (
+	"debug/elf"
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf/features"
+
+	"crypto-auditing/src/internal/capture"
 )
 
 // The verifier of each kernel has to accept the programs, for each way of attaching.
@@ -31,5 +35,39 @@ func TestTheProgramsAtFunctionsAreAccepted(t *testing.T) {
 			}
 			tracer.Close()
 		}
+	}
+}
+
+// The end of a handshake is a call in some libraries. Its sites are then left out together.
+func TestNoCallIsProbedWhereThatEndsProgramsWithAShadowStack(t *testing.T) {
+	site := func(probe, layer string, call bool) capture.Site {
+		return capture.Site{Probe: probe, CallInstruction: call, Call: &capture.Call{Layer: layer}}
+	}
+	plan := func() *capture.Plan {
+		return &capture.Plan{Machine: elf.EM_X86_64, Calls: &capture.Calls{}, Sites: []capture.Site{
+			site("begin", "handshakes", false), site("end", "handshakes", true), site("sign", "operations", false),
+		}}
+	}
+	for name, c := range map[string]struct {
+		breaks bool
+		want   []string
+		errors int
+	}{
+		"a kernel that emulates calls":              {false, []string{"begin", "end", "sign"}, 0},
+		"one that does so without the shadow stack": {true, []string{"sign"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tracer := &Tracer{functions: &functions{}, breaksShadowStacks: c.breaks}
+			l := &Library{}
+			if _, err := tracer.arrange(l, plan()); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(l.Probes, c.want) {
+				t.Errorf("probes are %q, want %q", l.Probes, c.want)
+			}
+			if len(l.Errors) != c.errors || c.errors > 0 && !errors.Is(l.Errors[0], errShadowStack) {
+				t.Errorf("errors are %v", l.Errors)
+			}
+		})
 	}
 }

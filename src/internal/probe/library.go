@@ -94,6 +94,11 @@ func (e *DeniedError) Unwrap() error { return e.Err }
 // of the call, so that it crashes.
 var errFiveByteNop = errors.New("a probe on its five-byte no-operation makes forked processes crash on this kernel: build the library with one-byte no-operations, or use a kernel newer than 7.1")
 
+// errShadowStack reports that this kernel must not attach to the site. Linux before 6.18
+// emulates a call without pushing the return address on the shadow stack, and then ends a
+// program that has one when the called function returns.
+var errShadowStack = errors.New("a probe on its call ends programs with a shadow stack (CET) on this kernel: use Linux 6.18 or newer")
+
 // Attach attaches to all sites of the file as planned by the first of sources that has
 // any. The file that was read is the one attached, even if path meanwhile leads to
 // another. The error wraps a *capture.NoSitesError if there are no sites, ErrChanging if

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/bpf"
+	"crypto-auditing/src/internal/probe/emulation"
 )
 
 // Profile is a method of attachment.
@@ -80,11 +80,12 @@ type Tracer struct {
 	// functions is nil unless LoadFunctions was called.
 	functions *functions
 	profile   Profile
-	// replacesFive is the result of replacesFiveByteNops, see errFiveByteNop.
-	replacesFive bool
-	control      []byte // the mapped control block
-	followed     bool
-	ring         *Ring
+	// replacesFive and breaksShadowStacks are what this kernel does to instructions under a
+	// probe, see errFiveByteNop and errShadowStack.
+	replacesFive, breaksShadowStacks bool
+	control                          []byte // the mapped control block
+	followed                         bool
+	ring                             *Ring
 
 	// preparing is held while a file is read.
 	preparing sync.Mutex
@@ -148,7 +149,9 @@ func Load(o Options) (*Tracer, error) {
 		profile:      o.Profile,
 		followed:     o.Followed,
 		libraries:    map[*Library]struct{}{},
-		replacesFive: replacesFiveByteNops(),
+		replacesFive: emulation.ReplacesFiveByteNops(),
+
+		breaksShadowStacks: emulation.BreaksShadowStacks(),
 	}
 	t.table.Store(&[]*Library{})
 	if err := t.mapControl(spec); err != nil {
@@ -331,17 +334,4 @@ func (t *Tracer) shareRing(size int) {
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.CrowdedBytes)).Store(ring / 4 * 3)
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.SharedBytes)).Store(ring / 8 * 7)
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.Seed)).Store(rand.Uint64())
-}
-
-// replacesFiveByteNops reports whether the kernel may replace five-byte no-ops by calls:
-// such kernels have the system call uprobe, on x86-64, which only their trampolines may
-// use. The kernel exempts it from system call filters (seccomp), so that a filter that
-// denies unknown system calls only takes effect on kernels without it.
-func replacesFiveByteNops() bool {
-	const uprobe = 336
-	if runtime.GOARCH != "amd64" {
-		return false
-	}
-	_, _, errno := unix.RawSyscall(uprobe, 0, 0, 0)
-	return errno != unix.ENOSYS && errno != unix.EPERM
 }

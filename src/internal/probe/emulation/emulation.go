@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package emulation determines what this kernel does to instructions under a probe that
+// could harm programs.
+package emulation
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReplacesFiveByteNops reports whether the kernel may replace five-byte no-ops by calls:
+// Linux 6.18 and newer may, on x86-64.
+func ReplacesFiveByteNops() bool { return hasUprobeCall() }
+
+// BreaksShadowStacks reports whether programs may have a shadow stack on this machine, and
+// the kernel may emulate calls without it: Linux before 6.18.
+func BreaksShadowStacks() bool {
+	const archPrctl, shadowStackStatus = 158, 0x5005 // arch/x86/include/uapi/asm/prctl.h
+	if runtime.GOARCH != "amd64" || hasUprobeCall() {
+		return false
+	}
+	var features uint64
+	// A kernel without shadow stacks for programs does not know the operation.
+	if _, _, errno := unix.RawSyscall(archPrctl, shadowStackStatus, uintptr(unsafe.Pointer(&features)), 0); errno != 0 {
+		return false
+	}
+	info, err := os.ReadFile("/proc/cpuinfo")
+	return err != nil || shadowStacks(info)
+}
+
+// shadowStacks reports whether processor and kernel offer shadow stacks to programs, by the
+// text of /proc/cpuinfo (Documentation/arch/x86/shstk.rst of the kernel).
+func shadowStacks(cpuinfo []byte) bool {
+	for line := range bytes.Lines(cpuinfo) {
+		if name, flags, ok := bytes.Cut(line, []byte(":")); ok && string(bytes.TrimSpace(name)) == "flags" {
+			return slices.ContainsFunc(bytes.Fields(flags), func(flag []byte) bool { return string(flag) == "user_shstk" })
+		}
+	}
+	return false
+}
+
+// hasUprobeCall reports whether the kernel has the system call uprobe, which only the
+// trampolines of Linux 6.18 and newer on x86-64 may use. The kernel exempts it from system
+// call filters (seccomp), so that a filter that denies unknown system calls only takes
+// effect on kernels without it.
+func hasUprobeCall() bool {
+	const uprobe = 336
+	if runtime.GOARCH != "amd64" {
+		return false
+	}
+	_, _, errno := unix.RawSyscall(uprobe, 0, 0, 0)
+	return errno != unix.ENOSYS && errno != unix.EPERM
+}
