@@ -45,7 +45,7 @@ func documents() []service {
 			"the group `crypto-auditing`. Go programs have `src/client`, people " +
 			"[crauctl](query.md).",
 		date: "November 24, 2026", short: "the log of cryptographic events on the system bus",
-		long: `Whatever speaks D-Bus can read the log of cryptographic events, be told of
+		long: `D-Bus clients can read the log of cryptographic events, receive
 events as they are recorded, and keep the log small.
 `,
 		files: `.It Pa /usr/share/polkit-1/actions/org.crypto-auditing.broker.policy
@@ -65,7 +65,7 @@ The actions that polkit decides about.
 			"trees of events and IANA tables. The examples are complete commands: run them as root, or as a member of " +
 			"the group `crypto-auditing`. Go programs have `src/client/inventory`. The log itself has [another API](dbus-api.md).",
 		date: "November 30, 2026", short: "what programs used, counted, on the system bus",
-		long: `Whatever speaks D-Bus can ask which cryptography programs used, how often and
+		long: `D-Bus clients can ask which cryptography programs used, how often and
 since when, and get the answers of reports and policy checks.
 `,
 		seeAlso: `.Xr busctl 1 ,

@@ -184,11 +184,11 @@ func (i Inventory) State(ctx context.Context) (installed, running bool, err erro
 // Status is the state of the inventory.
 type Status struct {
 	Version string
-	// UpToDate is the cursor up to which it has counted, empty before the first entry; Behind the number of
+	// UpToDate is the cursor up to which it has counted, empty before the first entry; Uncounted the number of
 	// entries that the log has after it. Counting reports whether it is counting.
-	UpToDate client.Cursor
-	Behind   uint64
-	Counting bool
+	UpToDate  client.Cursor
+	Uncounted uint64
+	Counting  bool
 }
 
 // Status returns the state of the inventory. It does not wait until the inventory has counted the log.
@@ -212,7 +212,7 @@ func (i Inventory) Status(ctx context.Context) (s Status, err error) {
 	if of != store {
 		counted = 0
 	}
-	s.Behind = newest - min(counted, newest)
+	s.Uncounted = newest - min(counted, newest)
 	return s, nil
 }
 

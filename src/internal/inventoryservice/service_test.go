@@ -93,6 +93,13 @@ func (f *fake) Summarize(_ context.Context, by []string, filter inventory.Filter
 	return slices.Clone(f.rows), nil
 }
 
+// questions returns the filters it was asked with, and the last keys of a sum.
+func (f *fake) questions() ([]inventory.Filter, []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked), f.by
+}
+
 func (f *fake) Observed(_ context.Context, since, until time.Time) (*observed.Observed, error) {
 	return &observed.Observed{Uses: f.rows, Coverage: coverage.Coverage{From: since, To: until, Sources: []string{"wire"}, Last: 7}}, nil
 }
@@ -284,7 +291,8 @@ func TestTheClientReadsRowsAndSums(t *testing.T) {
 		t.Errorf("the rows are\n%v\nwant\n%v", all, f.rows)
 	}
 	want := inventory.Filter{Fields: filter.Values, Since: time.Unix(5, 0).UTC(), Until: time.Unix(9, 0).UTC()}
-	for _, got := range f.asked {
+	asked, _ := f.questions()
+	for _, got := range asked {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("the inventory was asked for %+v, want %+v", got, want)
 		}
@@ -293,8 +301,8 @@ func TestTheClientReadsRowsAndSums(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(f.by, []string{"day", "executable", "group"}) || len(sums) != 25 || sums[0].Count != 25 || sums[24].Count != 1 {
-		t.Errorf("by %v: %d sums, from %d to %d", f.by, len(sums), sums[0].Count, sums[len(sums)-1].Count)
+	if _, by := f.questions(); !slices.Equal(by, []string{"day", "executable", "group"}) || len(sums) != 25 || sums[0].Count != 25 || sums[24].Count != 1 {
+		t.Errorf("by %v: %d sums, from %d to %d", by, len(sums), sums[0].Count, sums[len(sums)-1].Count)
 	}
 	if cursor, err := c.Cursor(t.Context()); err != nil || cursor != "at" {
 		t.Errorf("it is up to date to %q, %v", cursor, err)

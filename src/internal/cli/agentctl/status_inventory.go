@@ -17,9 +17,9 @@ type inventoryStatus struct {
 	// Running: the rest is known only then. A status request does not start the inventory.
 	Running bool   `json:"running"`
 	Version string `json:"version,omitempty"`
-	// Behind is the number of entries of the log that are not counted yet.
-	Behind   uint64 `json:"behind"`
-	Counting bool   `json:"counting"`
+	// Uncounted is the number of entries of the log that are not counted yet.
+	Uncounted uint64 `json:"uncounted"`
+	Counting  bool   `json:"counting"`
 	// UpToDate is the cursor up to which the log was counted.
 	UpToDate client.Cursor `json:"upToDate,omitempty"`
 	Error    string        `json:"error,omitempty"`
@@ -46,7 +46,7 @@ func askInventory(ctx context.Context, e *console.Environment) *inventoryStatus 
 	if err != nil {
 		return &inventoryStatus{Running: true, Error: err.Error()}
 	}
-	return &inventoryStatus{Running: true, Version: s.Version, Behind: s.Behind, Counting: s.Counting, UpToDate: s.UpToDate}
+	return &inventoryStatus{Running: true, Version: s.Version, Uncounted: s.Uncounted, Counting: s.Counting, UpToDate: s.UpToDate}
 }
 
 // inventory prints the state of the inventory, after the broker's status.
@@ -63,11 +63,11 @@ func (p *statusPrinter) inventory(s *inventoryStatus) {
 	}
 	p.name("●", dotGood, "crau-inventory "+printable(s.Version))
 	switch {
-	case s.Behind == 0:
+	case s.Uncounted == 0:
 		p.line("Counted", "all entries of the log")
 	case s.Counting:
-		p.line("Counted", "all but %s, counting", render.Counted(s.Behind, "entry"))
+		p.line("Counted", "all but %s, counting", render.Counted(s.Uncounted, "entry"))
 	default:
-		p.line("Counted", "all but %s, which the next question or hour counts", render.Counted(s.Behind, "entry"))
+		p.line("Counted", "all but %s, which the next question or hour counts", render.Counted(s.Uncounted, "entry"))
 	}
 }

@@ -49,7 +49,7 @@ func TestTheStatusOfTheBrokerIsShown(t *testing.T) {
 	b.StoreError, b.AgentError = "cannot read <it>", "odd"
 	empty := client.Status{}
 	empty.Started = at(1)
-	inventory := inventoryStatus{Running: true, Version: "1.2", Behind: 1234, UpToDate: "a-5"}
+	inventory := inventoryStatus{Running: true, Version: "1.2", Uncounted: 1234, UpToDate: "a-5"}
 	for name, s := range map[string]*wholeStatus{
 		"inventory":         {broker: &empty, inventory: &inventory},
 		"idle-inventory":    {broker: &empty, inventory: &inventoryStatus{}},

@@ -37,7 +37,7 @@ func NewCommand(e *console.Environment) *cobra.Command {
 		Long: `Trace runs a command and shows the cryptographic operations of it, and of all
 that it starts, while they happen: TLS and SSH handshakes at its sockets, and
 whatever the libraries that it loads report. With --pid it watches processes
-that run already, until it is interrupted or they end; a line tells when it has
+that run already, until it is interrupted or they end; a line reports when it has
 begun. Neither the agent nor a log is needed or used.
 
 The command has the standard input and output, the terminal, the user and the

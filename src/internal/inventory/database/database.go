@@ -279,7 +279,7 @@ func (w *writer) rows(table string, rows []row.Row) error {
 const Other = counting.OtherUnits
 
 // maxUses is the limit of uses in the file: any program can make as many as it likes. Those beyond it
-// count without what tells them apart.
+// count without what distinguishes them.
 const maxUses = 20_000
 
 // id returns the id of a use.

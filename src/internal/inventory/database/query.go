@@ -300,14 +300,14 @@ func add(ctx context.Context, tx *sql.Tx, since, until time.Time) (*observed.Sum
 // adder adds rows by use, and by week.
 type adder struct {
 	uses     map[int64]*row.Use
-	weekUses map[row.Use]int // index of each part of a use that weeks tell apart
+	weekUses map[row.Use]int // index of each part of a use that weeks distinguish
 	byUse    map[int64]*summed
 	byWeek   map[weekKey]*tally
 	// week and end are the bounds of the week of the last row: rows are in the order of time.
 	week, end int64
 }
 
-// summed is the sum of a use, with the index of its part that weeks tell apart; -1 if it is no
+// summed is the sum of a use, with the index of its part that weeks distinguish; -1 if it is no
 // handshake.
 type summed struct {
 	tally

@@ -58,7 +58,7 @@ func (s *Sum) AddWeek(r *row.Row) {
 	s.weeks[w] = &first
 }
 
-// WeekUse returns the part of a use that weeks tell apart.
+// WeekUse returns the part of a use that weeks distinguish.
 func WeekUse(u *row.Use) row.Use {
 	return row.Use{Operation: u.Operation, Parameters: row.Parameters{Version: u.Version, Suite: u.Suite, Group: u.Group, Kex: u.Kex}}
 }

@@ -51,7 +51,7 @@ func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
 	}
 }
 
-// golden compares a form with a file. UPDATE_GOLDEN=1 writes it anew.
+// golden compares a form with a file. UPDATE_GOLDEN=1 rewrites it.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
