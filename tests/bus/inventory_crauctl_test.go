@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
+// Only in a log of its own are the programs and ids of the handshakes known.
 func TestCrauctlAnswersFromTheInventory(t *testing.T) {
-	onEveryScene(t, func(t *testing.T, w *world) {
+	onEveryNewScene(t, func(t *testing.T, w *world) {
 		w.must(t, stranger, publisher, "--count", "2", "--fresh-ids", opt+"/traces/gnutls-tls12.txt")
 		w.fire(t, 3)
 		w.startInventory(t)
