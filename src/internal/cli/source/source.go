@@ -271,7 +271,7 @@ func Gap(err error) error {
 	}
 	gap := &GapError{err: err, Harmless: lack.Harmless, Missing: lack.Missing()}
 	switch {
-	case errors.As(err, new(*logstore.CorruptError)):
+	case errors.As(err, new(*logstore.CorruptError)) && !gap.Harmless:
 		gap.err = fmt.Errorf("cannot read part of the log: %w", err)
 	case lack.Reason == event.Unreadable:
 		// Hide the permission error: a single unreadable file is not a denied log.
