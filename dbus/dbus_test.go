@@ -200,7 +200,7 @@ func TestTheFilesNameOneService(t *testing.T) {
 				t.Errorf("%s is %s to some", a.ID, allowed)
 			}
 		}
-		// Without it polkit answers to nobody but root. The inventory asks who may read.
+		// Without it polkit answers only root. The inventory asks who may read.
 		owners := "unix-user:crypto-auditing-broker"
 		if a.ID == "org.crypto-auditing.broker.read" {
 			owners += " unix-user:crypto-auditing-inventory"

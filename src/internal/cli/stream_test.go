@@ -127,7 +127,7 @@ func TestAQueryEndsWhenItsOutputIsReadNoLonger(t *testing.T) {
 					t.Errorf("exit code %d, errors %q, want 0 and none", code, stderr.String())
 				}
 			case <-time.After(time.Minute):
-				t.Fatal("the query goes on")
+				t.Fatal("the query continues")
 			}
 		})
 	}
@@ -160,7 +160,7 @@ func TestAnInterruptEndsAQueryWhoseOutputIsStuck(t *testing.T) {
 			t.Errorf("exit code %d, errors %q, want 130 and none", code, stderr.String())
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("the query goes on")
+		t.Fatal("the query continues")
 	}
 	read.Close() // the write ends with an error
 }
@@ -216,7 +216,7 @@ func TestAnInterruptEndsAQueryThatWaitsForAFIFO(t *testing.T) {
 					t.Errorf("exit code %d, errors %q, want 130 and none", code, stderr.String())
 				}
 			case <-time.After(time.Minute):
-				t.Fatal("the query goes on")
+				t.Fatal("the query continues")
 			}
 		})
 	}

@@ -356,9 +356,15 @@ func checkIndependently(t testing.TB, log, directory string) {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
+		if os.Geteuid() == 0 {
+			t.Fatal("python3 is not installed: install it")
+		}
 		t.Skip("python3 is not installed")
 	}
 	if _, err := exec.LookPath("zstd"); err != nil {
+		if os.Geteuid() == 0 {
+			t.Fatal("zstd is not installed: install it")
+		}
 		t.Skip("zstd is not installed")
 	}
 	out, err := exec.Command(python, "../../../tests/inventory/count.py", log, filepath.Join(directory, database.FileName)).CombinedOutput()

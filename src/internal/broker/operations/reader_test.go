@@ -137,15 +137,15 @@ func TestEachOperationIsReturnedOnceWhateverThePages(t *testing.T) {
 			}
 		}
 		log.Flush()
-		kept, anew := newSource(t, log.Dir), newSource(t, log.Dir)
-		anew.Close() // keeps nothing from now on
+		kept, fresh := newSource(t, log.Dir), newSource(t, log.Dir)
+		fresh.Close() // keeps nothing from now on
 		for _, spec := range []filter.Spec{{}, {Matches: []string{"tls::group=4"}}} {
 			f := kept.compile(t, spec)
 			whole, _ := kept.page(t, Options{Filter: f, After: kept.resolve(t, "oldest")}, math.MaxInt)
 			if len(whole) < 100 {
 				t.Fatalf("seed %d: %d operations", seed, len(whole))
 			}
-			for name, s := range map[string]*Source{"kept": kept, "anew": anew} {
+			for name, s := range map[string]*Source{"kept": kept, "fresh": fresh} {
 				for _, reverse := range []bool{false, true} {
 					o := Options{Filter: f, After: s.resolve(t, "oldest"), NewestFirst: reverse}
 					if reverse {

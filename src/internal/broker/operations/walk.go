@@ -90,7 +90,7 @@ func (w *walk) complete(root *schema.Span) {
 	w.doneBytes += size(root)
 }
 
-// first returns the first complete tree that waits for none, nil if there is none.
+// first returns the first complete tree that does not wait for another, nil without one.
 func (w *walk) first() *schema.Span {
 	if len(w.done) == 0 {
 		return nil
