@@ -21,35 +21,38 @@ const (
 	settleTime  = 10 * time.Second
 )
 
-// Settler determines from the entries of a log which trees of a builder are complete.
-// The zero value is ready to use. It must be used by one goroutine only.
+// Settler determines from the entries of a log which trees of a builder are complete. It depends
+// only on the entries, not on when they are read. The zero value is ready to use. It must be used
+// by one goroutine only. Its fields are exported for encoding only: the inventory stores them, so
+// that counting continues after a restart.
 type Settler struct {
-	// earliest are the earliest times of the latest blocks of entries, the newest
-	// block last; n counts the entries of the newest.
-	earliest []int64
-	n        int
+	_ struct{} `cbor:",toarray"`
+	// Earliest are the earliest times of the latest blocks of entries, the newest block last,
+	// in nanoseconds since the Unix epoch; Entries counts the entries of the newest.
+	Earliest []int64
+	Entries  int
 }
 
 // See records the time of an entry that was added to the builder, in nanoseconds since
 // the Unix epoch, and completes trees.
 func (s *Settler) See(at int64, builder *schema.Builder) {
-	if s.n == 0 {
-		s.earliest = append(s.earliest, math.MaxInt64)
+	if s.Entries == 0 {
+		s.Earliest = append(s.Earliest, math.MaxInt64)
 	}
-	newest := &s.earliest[len(s.earliest)-1]
+	newest := &s.Earliest[len(s.Earliest)-1]
 	*newest = min(*newest, at)
-	if s.n++; s.n < settleBlock {
+	if s.Entries++; s.Entries < settleBlock {
 		return
 	}
-	s.n = 0
+	s.Entries = 0
 	// A tree with an event in these entries is not older than all of them.
 	before := int64(math.MinInt64)
-	if few := settleFew / settleBlock; len(s.earliest) >= few {
-		before = min(slices.Min(s.earliest[len(s.earliest)-few:]), at-int64(settleTime))
+	if few := settleFew / settleBlock; len(s.Earliest) >= few {
+		before = min(slices.Min(s.Earliest[len(s.Earliest)-few:]), at-int64(settleTime))
 	}
-	if len(s.earliest) >= settleMost/settleBlock {
-		before = max(before, slices.Min(s.earliest))
-		s.earliest = slices.Delete(s.earliest, 0, 1)
+	if len(s.Earliest) >= settleMost/settleBlock {
+		before = max(before, slices.Min(s.Earliest))
+		s.Earliest = slices.Delete(s.Earliest, 0, 1)
 	}
 	builder.Flush(before)
 }

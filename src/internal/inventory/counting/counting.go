@@ -27,6 +27,7 @@ import (
 	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/inventory/row"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/settle"
 )
 
 // Options configure a Counter.
@@ -69,7 +70,7 @@ type Counter struct {
 	options Options
 	reader  *reader
 	builder *schema.Builder
-	quiet   quiet
+	settler settle.Settler
 	units   map[string]bool
 
 	uses    map[row.Use]int
@@ -141,9 +142,7 @@ func (c *Counter) Add(g *event.Group, boot int64) {
 		c.notice(g, boot)
 		return
 	}
-	if before, ok := c.quiet.see(at); ok {
-		c.builder.Flush(before)
-	}
+	c.settler.See(at, c.builder)
 }
 
 // notice counts what a metadata group reports.
@@ -269,7 +268,7 @@ type state struct {
 	_       struct{} `cbor:",toarray"`
 	Version int
 	End     int64
-	Quiet   quiet
+	Settler settle.Settler
 }
 
 const stateVersion = 1
@@ -294,7 +293,7 @@ func (c *Counter) save() error {
 	c.saved.Reset()
 	c.encoder.Reset(&c.saved)
 	buffered := bufio.NewWriterSize(c.encoder, 1<<16)
-	if err := cbor.NewEncoder(buffered).Encode(&state{Version: stateVersion, End: c.end, Quiet: c.quiet}); err != nil {
+	if err := cbor.NewEncoder(buffered).Encode(&state{Version: stateVersion, End: c.end, Settler: c.settler}); err != nil {
 		return err
 	}
 	if err := c.builder.Save(buffered); err != nil {
@@ -328,7 +327,10 @@ func (c *Counter) load(data []byte) error {
 	if err := c.builder.Load(io.MultiReader(decoder.Buffered(), decompressed)); err != nil {
 		return err
 	}
-	c.end, c.quiet = s.End, s.Quiet
+	if s.Settler.Entries < 0 || s.Settler.Entries > 0 && len(s.Settler.Earliest) == 0 {
+		return errors.New("its entries have no times")
+	}
+	c.end, c.settler = s.End, s.Settler
 	return nil
 }
 
