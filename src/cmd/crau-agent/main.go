@@ -11,9 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -34,14 +32,7 @@ var version = "devel"
 // agent grow, because the agent must not burden the machines that it monitors.
 const memoryLimit = 36 << 20
 
-func main() {
-	debug.SetMemoryLimit(memoryLimit)
-	os.Exit(run(os.Args[1:], os.Stderr))
-}
-
-func run(args []string, stderr io.Writer) int {
-	return program.Run(newCommand(os.Stdout, stderr), args, stderr)
-}
+func main() { program.Main(memoryLimit, newCommand) }
 
 func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	s := settings{flags: config.DefaultAgent()}

@@ -10,9 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -35,14 +33,7 @@ var version = "devel"
 // broker grow.
 const memoryLimit = 80 << 20
 
-func main() {
-	debug.SetMemoryLimit(memoryLimit)
-	os.Exit(run(os.Args[1:], os.Stderr))
-}
-
-func run(args []string, stderr io.Writer) int {
-	return program.Run(newCommand(os.Stdout, stderr), args, stderr)
-}
+func main() { program.Main(memoryLimit, newCommand) }
 
 func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	s := settings{flags: config.DefaultBroker()}

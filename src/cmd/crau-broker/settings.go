@@ -38,25 +38,17 @@ const serviceUser = "crypto-auditing-broker"
 // checkSettings checks the settings and prints the result. When run by root, it checks the
 // installed configuration as the service's user.
 func (s *settings) checkSettings(stdout io.Writer) error {
-	user, err := program.CheckAs(serviceUser, len(s.files) > 0)
-	if err != nil {
+	return program.Check(stdout, serviceUser, "broker", s.files, func() error {
+		if _, err := s.load(); err != nil {
+			return err
+		}
+		_, err := schema.Installed()
 		return err
-	}
-	files, err := s.configuration()
-	if err == nil {
-		_, err = s.load()
-	}
-	if err == nil {
-		_, err = schema.Installed()
-	}
-	return program.Checked(stdout, user, files, err)
+	})
 }
 
-// configuration returns the paths of the configuration files.
-func (s *settings) configuration() ([]string, error) { return program.Configuration("broker", s.files) }
-
 func (s *settings) load() (config.Broker, error) {
-	files, err := s.configuration()
+	files, err := program.Configuration("broker", s.files)
 	if err != nil {
 		return config.Broker{}, err
 	}

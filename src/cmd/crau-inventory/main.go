@@ -10,9 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -33,14 +31,7 @@ var version = "devel"
 // inventory grow.
 const memoryLimit = 96 << 20
 
-func main() {
-	debug.SetMemoryLimit(memoryLimit)
-	os.Exit(run(os.Args[1:], os.Stderr))
-}
-
-func run(args []string, stderr io.Writer) int {
-	return program.Run(newCommand(os.Stdout, stderr), args, stderr)
-}
+func main() { program.Main(memoryLimit, newCommand) }
 
 // settings are the configuration files overridden by the command line.
 type settings struct {
@@ -103,18 +94,13 @@ const serviceUser = "crypto-auditing-inventory"
 // checkSettings checks the settings and prints the result. When run by root, it checks the
 // installed configuration as the service's user.
 func (s *settings) checkSettings(stdout io.Writer) error {
-	user, err := program.CheckAs(serviceUser, len(s.files) > 0)
-	if err != nil {
+	return program.Check(stdout, serviceUser, "inventory", s.files, func() error {
+		if _, err := s.load(); err != nil {
+			return err
+		}
+		_, err := schema.Installed()
 		return err
-	}
-	files, err := program.Configuration("inventory", s.files)
-	if err == nil {
-		_, err = s.load()
-	}
-	if err == nil {
-		_, err = schema.Installed()
-	}
-	return program.Checked(stdout, user, files, err)
+	})
 }
 
 // load reads the configuration.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/program"
 )
 
 func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
@@ -58,7 +59,7 @@ func TestCheckPrintsWhatItChecked(t *testing.T) {
 			t.Fatal(err)
 		}
 		var stderr strings.Builder
-		if got := run([]string{"--check", "--config", path}, &stderr); got != status {
+		if got := program.Run(newCommand(io.Discard, &stderr), []string{"--check", "--config", path}, &stderr); got != status {
 			t.Errorf("%s: status %d, want %d: %s", text, got, status, stderr.String())
 		}
 	}

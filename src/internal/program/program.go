@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -71,6 +73,13 @@ func Asked(err error) error {
 		return nil
 	}
 	return askedError{err}
+}
+
+// Main runs a daemon and exits: it is their func main. memoryLimit, in bytes, makes the garbage
+// collector run more often instead of letting the process grow.
+func Main(memoryLimit int64, command func(stdout, stderr io.Writer) *cobra.Command) {
+	debug.SetMemoryLimit(memoryLimit)
+	os.Exit(Run(command(os.Stdout, os.Stderr), os.Args[1:], os.Stderr))
 }
 
 // Run runs a command, prints its error and returns the exit status. It also sends the

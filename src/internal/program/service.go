@@ -91,9 +91,17 @@ func Configuration(name string, given []string) ([]string, error) {
 	return config.Files(name, config.Folders()...)
 }
 
-// Checked prints the result of a check of configuration files as a user: err is the error
-// that was found, if any, and is returned.
-func Checked(stdout io.Writer, user string, files []string, err error) error {
+// Check checks the configuration of a program, as the user of its service unless files are given,
+// and prints the result; load checks what the files and their settings say.
+func Check(stdout io.Writer, service, name string, given []string, load func() error) error {
+	user, err := CheckAs(service, len(given) > 0)
+	if err != nil {
+		return err
+	}
+	files, err := Configuration(name, given)
+	if err == nil {
+		err = load()
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		return Permanent(fmt.Errorf("%w (as user %s)", err, user))
 	} else if err != nil {
