@@ -3,136 +3,89 @@
 package cli_test
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
-	"math"
+	"maps"
 	"os"
-	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"crypto-auditing/src/internal/event"
 )
 
-// validator checks values against what docs/query.schema.json uses of JSON Schema
-// 2020-12, and knows no more of it.
-type validator struct{ root map[string]any }
-
-func (v *validator) check(schema map[string]any, value any) error {
-	for keyword := range schema {
-		if !slices.Contains([]string{
-			"$schema", "$comment", "$defs", "$ref", "title", "description", "anyOf", "const", "type", "required",
-			"properties", "additionalProperties", "items", "pattern", "minimum", "maximum",
-		}, keyword) {
-			return fmt.Errorf("the validator does not know %q", keyword)
-		}
-	}
-	if ref, ok := schema["$ref"].(string); ok {
-		name := strings.TrimPrefix(ref, "#/$defs/")
-		if err := v.check(v.root["$defs"].(map[string]any)[name].(map[string]any), value); err != nil {
-			return err
-		}
-	}
-	if anyOf, ok := schema["anyOf"].([]any); ok {
-		var errs []error
-		for _, s := range anyOf {
-			err := v.check(s.(map[string]any), value)
-			if err == nil {
-				errs = nil
-				break
-			}
-			errs = append(errs, err)
-		}
-		if errs != nil {
-			return fmt.Errorf("none fits: %v", errs)
-		}
-	}
-	if want, ok := schema["const"]; ok && !reflect.DeepEqual(want, value) {
-		return fmt.Errorf("%v is not %v", value, want)
-	}
-	if want, ok := schema["type"]; ok && want != typeOf(value) && (want != "number" || typeOf(value) != "integer") {
-		return fmt.Errorf("%v is of type %s, want %v", value, typeOf(value), want)
-	}
-	switch value := value.(type) {
-	case string:
-		if pattern, ok := schema["pattern"].(string); ok && !regexp.MustCompile(pattern).MatchString(value) {
-			return fmt.Errorf("%q does not match %s", value, pattern)
-		}
-	case float64:
-		if least, ok := schema["minimum"].(float64); ok && value < least {
-			return fmt.Errorf("%v is less than %v", value, least)
-		}
-		if most, ok := schema["maximum"].(float64); ok && value > most {
-			return fmt.Errorf("%v is more than %v", value, most)
-		}
-	case []any:
-		items, _ := schema["items"].(map[string]any)
-		for _, item := range value {
-			if err := v.check(items, item); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		return v.object(schema, value)
-	}
-	return nil
-}
-
-func (v *validator) object(schema, value map[string]any) error {
-	required, _ := schema["required"].([]any)
-	for _, name := range required {
-		if _, ok := value[name.(string)]; !ok {
-			return fmt.Errorf("%v is missing in %v", name, value)
-		}
-	}
-	properties, _ := schema["properties"].(map[string]any)
-	more, open := schema["additionalProperties"].(map[string]any)
-	for name, member := range value {
-		s, known := properties[name].(map[string]any)
-		switch {
-		case known:
-		case open:
-			s = more
-		case properties != nil:
-			return fmt.Errorf("the schema has no member %q", name)
-		}
-		if err := v.check(s, member); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func typeOf(value any) string {
-	switch value := value.(type) {
-	case string:
-		return "string"
-	case bool:
-		return "boolean"
-	case float64:
-		if value == math.Trunc(value) {
-			return "integer"
-		}
-		return "number"
-	case []any:
-		return "array"
-	case map[string]any:
-		return "object"
-	}
-	return "null"
-}
-
-func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
-	text, err := os.ReadFile("../../../docs/query.schema.json")
+// schemaOf returns a schema of the documents. It allows further members, since versions may add some; here
+// only those that it describes are allowed.
+func schemaOf(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := new(validator)
-	if err := json.Unmarshal(text, &v.root); err != nil {
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
 		t.Fatal(err)
 	}
+	closeObjects(document)
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource(name, document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// closeObjects has the objects of a schema have only the members that it describes.
+func closeObjects(schema any) {
+	switch schema := schema.(type) {
+	case map[string]any:
+		if _, ok := schema["properties"].(map[string]any); ok && schema["additionalProperties"] == nil {
+			schema["additionalProperties"] = false
+		}
+		for _, part := range schema {
+			closeObjects(part)
+		}
+	case []any:
+		for _, part := range schema {
+			closeObjects(part)
+		}
+	}
+}
+
+// validate checks a document against a schema, and returns it.
+func validate(t *testing.T, schema *jsonschema.Schema, what, text string) any {
+	t.Helper()
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("%s: %v in\n%s", what, err, text)
+	}
+	if err := schema.Validate(value); err != nil {
+		t.Errorf("%s: %v in\n%s", what, err, text)
+	}
+	return value
+}
+
+// refuses checks that a schema does not accept documents.
+func refuses(t *testing.T, schema *jsonschema.Schema, documents ...string) {
+	t.Helper()
+	for _, wrong := range documents {
+		value, err := jsonschema.UnmarshalJSON(strings.NewReader(wrong))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(value) == nil {
+			t.Errorf("%s is accepted", wrong)
+		}
+	}
+}
+
+func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
+	schema := schemaOf(t, "query.schema.json")
 	kinds := make(map[string]bool)
 	for name, log := range map[string][]byte{
 		"what libraries report":      encode(append(workload(t, "gnutls-tls13-p256", 1), workload(t, "openssl-tls12", 1)...)),
@@ -143,15 +96,9 @@ func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
 		for _, options := range [][]string{nil, {"--names"}} {
 			got := crauctl(t, append([]string{"query", "--file", write(t, "log", log), "-o", "json"}, options...)...)
 			for line := range strings.Lines(got.stdout) {
-				var value map[string]any
-				if err := json.Unmarshal([]byte(line), &value); err != nil {
-					t.Fatal(err)
-				}
+				value, _ := validate(t, schema, name, line).(map[string]any)
 				kind, _ := value["notice"].(string)
 				kinds[kind] = true
-				if err := v.check(v.root, value); err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
 			}
 		}
 	}
@@ -160,14 +107,70 @@ func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
 			t.Errorf("no %q was checked", kind)
 		}
 	}
-	// The schema refuses what is none of these.
-	for _, wrong := range []string{`{}`, `{"notice":"loss"}`, `{"context":"x"}`, `[]`, `5`} {
-		var value any
-		if err := json.Unmarshal([]byte(wrong), &value); err != nil {
-			t.Fatal(err)
+	refuses(t, schema, `{}`, `{"notice":"loss"}`, `{"context":"x"}`, `[]`, `5`)
+}
+
+func TestTheJSONOfTheInventoryIsAsItsSchemaDescribes(t *testing.T) {
+	schema := schemaOf(t, "inventory.schema.json")
+	log := append(workload(t, "gnutls-tls13-p256", 1), workload(t, "openssl-tls12", 1)...)
+	log = append(log, workload(t, "openssl-tls13-x25519", 1)...)
+	file := write(t, "log", append(encode(log), oddities()...))
+	keys := make(map[string]bool)
+	for _, arguments := range [][]string{
+		{"inventory"}, {"summary"}, {"summary", "--by", "executable,unit,operation"}, {"summary", "--by", "tls::group,pk::bits,role"},
+	} {
+		got := crauctl(t, append(arguments, "--file", file, "-o", "json")...)
+		if got.code != 0 || got.stdout == "" {
+			t.Fatalf("%q: exit code %d, errors %q", arguments, got.code, got.stderr)
 		}
-		if v.check(v.root, value) == nil {
-			t.Errorf("%s is accepted", wrong)
+		pretty := crauctl(t, append(arguments, "--file", file, "-o", "json-pretty")...).stdout
+		decoder := json.NewDecoder(strings.NewReader(pretty))
+		for line := range strings.Lines(got.stdout) {
+			value, _ := validate(t, schema, strings.Join(arguments, " "), line).(map[string]any)
+			for key := range value {
+				keys[key] = true
+			}
+			var same json.RawMessage
+			if err := decoder.Decode(&same); err != nil {
+				t.Fatal(err)
+			}
+			validate(t, schema, strings.Join(arguments, " ")+" -o json-pretty", string(same))
 		}
 	}
+	for _, key := range []string{"executable", "operation", "role", "tls::protocol_version", "tls::ciphersuite", "tls::group", "tls::signature_algorithm", "pk::algorithm"} {
+		if !keys[key] {
+			t.Errorf("no %q was checked", key)
+		}
+	}
+	// The schema has the keys that exist, by the list for --by.
+	var known []string
+	for line := range strings.Lines(crauctl(t, "__complete", "summary", "--by", "").stdout) {
+		if key, _, ok := strings.Cut(line, "\t"); ok {
+			known = append(known, key)
+		}
+	}
+	described := slices.Sorted(maps.Keys(schema.Properties))
+	if want := slices.Sorted(slices.Values(append(known, "count", "failures", "first", "last"))); !slices.Equal(described, want) {
+		t.Errorf("the schema has the members\n%q, want\n%q", described, want)
+	}
+	refuses(t, schema, `{}`, `{"count":1}`, `{"count":-1,"failures":0,"first":1,"last":2}`, `{"count":1,"failures":0,"first":1,"last":2,"x":1}`, `[]`, `5`)
+}
+
+func TestTheJSONOfAReportIsAsItsSchemaDescribes(t *testing.T) {
+	schema := schemaOf(t, "report.schema.json")
+	dir := store(t, append(workload(t, "openssl-tls13-x25519", 40), workload(t, "gnutls-tls12", 3)...))
+	file := write(t, "log", append(encode(workload(t, "openssl-tls12", 1)), oddities()...))
+	before := crauctl(t, "report", "-D", dir, "-o", "json")
+	baseline := write(t, "before.json", []byte(before.stdout))
+	for _, arguments := range [][]string{
+		{"-D", dir}, {"-D", dir, "--profile", "all"}, {"-D", dir, "--anonymous"}, {"-D", dir, "--since", "2027-01-01"},
+		{"-D", dir, "--baseline", baseline}, {"--file", file, "--baseline", baseline, "--diff"},
+	} {
+		got := crauctl(t, append([]string{"report", "-o", "json"}, arguments...)...)
+		if got.stdout == "" {
+			t.Fatalf("%q: exit code %d, errors %q", arguments, got.code, got.stderr)
+		}
+		validate(t, schema, strings.Join(arguments, " "), got.stdout)
+	}
+	refuses(t, schema, `{}`, `{"schema":1}`, `[]`)
 }
