@@ -25,14 +25,29 @@ import (
 const Name = "org.crypto_auditing.Inventory"
 
 // Inventory calls the inventory. The first call starts it.
-type Inventory struct{ client *client.Client }
+type Inventory struct {
+	client   *client.Client
+	patience time.Duration
+}
 
 // Of returns the inventory on the bus of a client, which remains open.
-func Of(c *client.Client) Inventory { return Inventory{c} }
+func Of(c *client.Client) Inventory { return Inventory{client: c} }
+
+// Patient returns the same inventory with a timeout: for each call, for the reading of a document, and for
+// Wait without progress. The error is context.DeadlineExceeded. 0 disables it.
+func (i Inventory) Patient(d time.Duration) Inventory { return Inventory{i.client, d} }
+
+// timed returns the context of a call.
+func (i Inventory) timed(ctx context.Context) (context.Context, context.CancelFunc) {
+	if i.patience == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, i.patience)
+}
 
 // call calls a method and stores the values of its reply.
 func (i Inventory) call(ctx context.Context, method string, arguments []any, to ...any) error {
-	body, err := i.client.Call(ctx, Name, "/org/crypto_auditing/Inventory", method, arguments...)
+	body, err := i.body(ctx, method, arguments)
 	if err != nil {
 		return err
 	}
@@ -40,6 +55,24 @@ func (i Inventory) call(ctx context.Context, method string, arguments []any, to 
 		return fmt.Errorf("%w: %s: %w", client.ErrProtocol, method, err)
 	}
 	return nil
+}
+
+// body calls a method and returns the values of its reply.
+func (i Inventory) body(ctx context.Context, method string, arguments []any) ([]any, error) {
+	ctx, cancel := i.timed(ctx)
+	defer cancel()
+	return i.client.Call(ctx, Name, "/org/crypto_auditing/Inventory", method, arguments...)
+}
+
+// newest returns the cursor of the newest entry of the log.
+func (i Inventory) newest(ctx context.Context) (client.Cursor, error) {
+	ctx, cancel := i.timed(ctx)
+	defer cancel()
+	end, err := i.client.Newest(ctx)
+	if err != nil {
+		return "", fmt.Errorf("cannot ask how far the log goes: %w", err)
+	}
+	return end, nil
 }
 
 // Row counts operations that agree in everything but their times. Fields that were not recorded are zero.
@@ -203,9 +236,9 @@ func (i Inventory) Status(ctx context.Context) (s Status, err error) {
 	if s.UpToDate, err = i.Cursor(ctx); err != nil {
 		return s, err
 	}
-	end, err := i.client.Newest(ctx)
+	end, err := i.newest(ctx)
 	if err != nil {
-		return s, fmt.Errorf("cannot ask how far the log goes: %w", err)
+		return s, err
 	}
 	of, counted := parts(s.UpToDate)
 	store, newest := parts(end)
@@ -217,18 +250,21 @@ func (i Inventory) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Wait waits until the inventory has counted all entries that the log has at the time of the call. It
-// returns false if it counts no further, as when the broker does not answer it. step, unless it is nil, is
+// returns false if it counts no further, as when the broker does not answer it, also if it claims to count for
+// as long as Patient allows without progress. step, unless it is nil, is
 // called every few seconds with the sequence numbers of the last entry that is counted and of the newest
 // one. Errors: ErrAccessDenied, ErrUnreachable.
 func (i Inventory) Wait(ctx context.Context, step func(counted, newest uint64)) (complete bool, err error) {
-	end, err := i.client.Newest(ctx)
+	end, err := i.newest(ctx)
 	if err != nil {
-		return false, fmt.Errorf("cannot ask how far the log goes: %w", err)
+		return false, err
 	}
 	store, newest := parts(end)
 	if newest == 0 {
 		return true, nil // the log is empty
 	}
+	var last client.Cursor
+	moved := time.Now()
 	for {
 		// A call counts first, for some seconds at most, whatever it asks.
 		if _, _, err := i.Rows(ctx, Filter{Values: map[string][]string{"operation": {"none"}}}, "", 1); err != nil {
@@ -252,8 +288,23 @@ func (i Inventory) Wait(ctx context.Context, step func(counted, newest uint64)) 
 		if step != nil {
 			step(counted, newest)
 		}
+		if at != last {
+			last, moved = at, time.Now()
+			continue
+		}
+		if i.patience > 0 && time.Since(moved) > i.patience {
+			return false, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(waitPause):
+		}
 	}
 }
+
+// waitPause is the time between two calls while the inventory counts, but answers at once.
+const waitPause = 100 * time.Millisecond
 
 // parts returns the log of a cursor and the sequence number of the entry before it, 0 if it has none.
 func parts(c client.Cursor) (store string, sequence uint64) {
@@ -265,30 +316,40 @@ func parts(c client.Cursor) (store string, sequence uint64) {
 	return store, sequence
 }
 
-// Observed returns what was used in a period; zero times do not bound it. Errors: ErrLimitExceeded,
-// ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
-func (i Inventory) Observed(ctx context.Context, since, until time.Time) (*Observed, error) {
-	document, err := i.Export(ctx, "observed-json", ExportOptions{Since: since, Until: until})
+// Observed returns what was used. Of the options it takes those that a bill of materials has. Errors:
+// ErrLimitExceeded, ErrStoreCorrupt, ErrAccessDenied, ErrUnreachable.
+func (i Inventory) Observed(ctx context.Context, options ExportOptions) (*Observed, error) {
+	document, err := i.Export(ctx, "observed-json", options)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := i.timed(ctx)
+	defer cancel()
 	defer document.Close()
 	stop := context.AfterFunc(ctx, func() { document.Close() })
 	defer stop()
-	o, err := observed.Read(document)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("%w: %w", client.ErrProtocol, err)
+	limited := &io.LimitedReader{R: document, N: maxDocument}
+	o, err := observed.Read(limited)
+	switch {
+	case err == nil:
+		return o, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case limited.N == 0:
+		err = fmt.Errorf("a document of more than %d MiB", maxDocument>>20)
 	}
-	return o, nil
+	return nil, fmt.Errorf("%w: %w", client.ErrProtocol, err)
 }
+
+// maxDocument bounds the document of Observed in bytes. The service makes none that is half as large.
+const maxDocument = 64 << 20
 
 // ExportOptions are options of Export.
 type ExportOptions struct {
 	// Since and Until are the period; zero times do not bound it.
 	Since, Until time.Time
+	// Executables and Units are the programs and units that the document is about; none: all.
+	Executables, Units []string
 	// Profiles are the profiles whose rules apply in a report, none: ietf and nist. Anonymous makes a report
 	// that may leave the machine: without programs, with times to the hour. Other documents have neither.
 	Profiles  []string
@@ -298,8 +359,10 @@ type ExportOptions struct {
 // encode returns the options in their form on the bus.
 func (o *ExportOptions) encode() map[string]dbus.Variant {
 	m := periodOptions(o.Since, o.Until)
-	if len(o.Profiles) > 0 {
-		m["profiles"] = dbus.MakeVariant(o.Profiles)
+	for key, values := range map[string][]string{"executable": o.Executables, "unit": o.Units, "profiles": o.Profiles} {
+		if len(values) > 0 {
+			m[key] = dbus.MakeVariant(values)
+		}
 	}
 	if o.Anonymous {
 		m["anonymous"] = dbus.MakeVariant(true)
@@ -312,10 +375,17 @@ func (o *ExportOptions) encode() map[string]dbus.Variant {
 // closed. Errors: ErrInvalidArgument for an unknown format, ErrLimitExceeded, ErrStoreCorrupt,
 // ErrAccessDenied, ErrUnreachable.
 func (i Inventory) Export(ctx context.Context, format string, options ExportOptions) (io.ReadCloser, error) {
-	var fd dbus.UnixFD
-	err := i.call(ctx, Name+".Export", []any{format, options.encode()}, &fd)
+	body, err := i.body(ctx, Name+".Export", []any{format, options.encode()})
 	if err != nil {
 		return nil, fmt.Errorf("cannot export the inventory: %w", err)
+	}
+	// A number that is not a descriptor of the message may be one of this process.
+	if len(body) != 1 {
+		return nil, fmt.Errorf("%w: Export returned %d values", client.ErrProtocol, len(body))
+	}
+	fd, ok := body[0].(dbus.UnixFD)
+	if !ok {
+		return nil, fmt.Errorf("%w: Export returned a value of type %s", client.ErrProtocol, dbus.SignatureOf(body[0]))
 	}
 	// Close must be able to end a blocked Read.
 	if err := syscall.SetNonblock(int(fd), true); err != nil {

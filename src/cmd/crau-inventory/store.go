@@ -7,14 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
-	"time"
 
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/client/hold"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/inventory"
 	"crypto-auditing/src/internal/inventory/database"
+	"crypto-auditing/src/internal/inventory/kerneluse"
 	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/program"
@@ -43,6 +44,7 @@ func open(ctx context.Context, conf *config.Inventory, address string, broker *c
 	i, err := inventory.Open(ctx, inventory.Config{
 		Directory: conf.StateDir, Registry: registry, Retention: conf.Retention.Duration,
 		Status: s.status,
+		Kernel: func() []string { return kerneluse.Find(os.DirFS("/sys")) },
 		Damaged: func(err error, path string) {
 			message.InventoryDamaged.Log(log, "file", path, "error", err)
 		},
@@ -76,8 +78,8 @@ func (s *store) status(ctx context.Context) (*status.Broker, error) {
 }
 
 // Observed implements inventoryservice.Inventory.
-func (s *store) Observed(ctx context.Context, since, until time.Time) (*observed.Observed, error) {
-	o, err := s.Inventory.Observed(ctx, since, until)
+func (s *store) Observed(ctx context.Context, f inventory.Filter) (*observed.Observed, error) {
+	o, err := s.Inventory.Observed(ctx, f)
 	if err == nil && s.silent.Load() {
 		o.Coverage.Unseen = append(o.Coverage.Unseen, "The broker does not answer: it is unknown what is recorded now, and entries may not be counted.")
 	}

@@ -8,11 +8,11 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/busservice/bustest"
 	"crypto-auditing/src/internal/config"
+	"crypto-auditing/src/internal/inventory"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -37,7 +37,7 @@ func TestWithoutABrokerTheInventoryAnswersAndReportsThat(t *testing.T) {
 	if err := s.CatchUp(t.Context()); !errors.Is(err, client.ErrUnreachable) {
 		t.Errorf("it catches up: %v", err)
 	}
-	o, err := s.Observed(t.Context(), time.Time{}, time.Time{})
+	o, err := s.Observed(t.Context(), inventory.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}

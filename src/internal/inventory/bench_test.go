@@ -84,7 +84,7 @@ func BenchmarkReport(b *testing.B) {
 			b.Fatal(err)
 		}
 		for b.Loop() {
-			o, err := d.Observed(b.Context(), time.Time{}, time.Time{})
+			o, err := d.Observed(b.Context(), database.Filter{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"crypto-auditing/src/internal/event"
@@ -15,9 +16,14 @@ import (
 )
 
 // Cover adds what the status of broker and agent shows to the coverage of a period that extends to
-// now: what is recorded at present, and what no source can see. s is nil if there is no status.
-func Cover(c *coverage.Coverage, s *status.Broker, now time.Time) {
-	c.Unseen = append(c.Unseen, "No source records the cryptography of the kernel: WireGuard, IPsec, disk encryption, kernel TLS.")
+// now: what is recorded at present, and what no source can see. s is nil if there is no status; kernel
+// are uses of the kernel that were found.
+func Cover(c *coverage.Coverage, s *status.Broker, kernel []string, now time.Time) {
+	unseen := "No source records the cryptography of the kernel: WireGuard, IPsec, disk encryption, kernel TLS."
+	if len(kernel) > 0 {
+		unseen += " This machine uses " + strings.Join(kernel, ", ") + "."
+	}
+	c.Unseen = append(c.Unseen, unseen)
 	switch {
 	case s == nil:
 		return

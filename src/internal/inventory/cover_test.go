@@ -51,7 +51,7 @@ func TestTheStatusOfTheAgentCompletesTheCoverage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got coverage.Coverage
-			inventory.Cover(&got, c.status, now)
+			inventory.Cover(&got, c.status, nil, now)
 			if !c.want(&got) {
 				t.Errorf("the coverage is %+v", got)
 			}
@@ -66,9 +66,12 @@ func TestTheStatusOfTheAgentCompletesTheCoverage(t *testing.T) {
 		})
 	}
 	known := coverage.Coverage{Libraries: []coverage.Library{{ID: "12", Name: "libssl.so.3", Operations: 5}}}
-	inventory.Cover(&known, running(func(*status.Agent) {}), now)
+	inventory.Cover(&known, running(func(*status.Agent) {}), []string{"disk encryption (1 volume)", "IPsec"}, now)
 	if len(known.Libraries) != 1 || known.Libraries[0].Operations != 5 {
 		t.Errorf("a library with operations became %+v", known.Libraries)
+	}
+	if want := "kernel TLS. This machine uses disk encryption (1 volume), IPsec."; len(known.Unseen) != 1 || !strings.HasSuffix(known.Unseen[0], want) {
+		t.Errorf("what no source sees is %q, want %q at its end", known.Unseen, want)
 	}
 }
 
@@ -81,7 +84,7 @@ func TestAnAgentThatHasStoppedAfterAPeriodIsNotMissingInIt(t *testing.T) {
 	}
 	i := open(t, c)
 	for until, want := range map[time.Time]int{{}: 1, now: 1, now.Add(-time.Hour): 0} {
-		o, err := i.Observed(t.Context(), time.Time{}, until)
+		o, err := i.Observed(t.Context(), inventory.Filter{Until: until})
 		if err != nil || len(o.Coverage.Down) != want {
 			t.Errorf("until %s: times without recording are %+v, %v", until, o.Coverage.Down, err)
 		}
@@ -92,7 +95,7 @@ func TestWithoutAStatusThereIsNoAnswer(t *testing.T) {
 	c := config(t, t.TempDir())
 	bad := errors.New("no broker")
 	c.Status = func(context.Context) (*status.Broker, error) { return nil, bad }
-	if _, err := open(t, c).Observed(t.Context(), time.Time{}, time.Time{}); !errors.Is(err, bad) {
+	if _, err := open(t, c).Observed(t.Context(), inventory.Filter{}); !errors.Is(err, bad) {
 		t.Errorf("the error is %v", err)
 	}
 }

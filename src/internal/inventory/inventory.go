@@ -34,6 +34,8 @@ type Config struct {
 	Retention time.Duration
 	// Status returns the status of broker, agent and log for the coverage; nil if there is none.
 	Status func(context.Context) (*status.Broker, error)
+	// Kernel returns the uses of the kernel of this machine for the coverage; nil if they are unknown.
+	Kernel func() []string
 	// Now returns the time; nil means time.Now.
 	Now func() time.Time
 	// Damaged is called with the error and the new path of a database that was found damaged and
@@ -107,6 +109,9 @@ type Inventory struct {
 func Open(ctx context.Context, c Config) (*Inventory, error) {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Kernel == nil {
+		c.Kernel = func() []string { return nil }
 	}
 	if c.Damaged == nil {
 		c.Damaged = func(error, string) {}
@@ -340,15 +345,15 @@ func (i *Inventory) store(ctx context.Context, s database.State, end bool) error
 	return nil
 }
 
-// Observed returns what was observed in a period, with its coverage. Zero times mean no bound; until
-// is the end of the period. The database has rows of hours, after 35 days of days: a row counts as a
-// whole if it has an operation in the period.
-func (i *Inventory) Observed(ctx context.Context, since, until time.Time) (*observed.Observed, error) {
+// Observed returns the sums of the rows that match a filter, with the coverage of its period. The database
+// has rows of hours, after 35 days of days: a row counts as a whole if it has an operation in the
+// period. Errors: a *FilterError.
+func (i *Inventory) Observed(ctx context.Context, f Filter) (*observed.Observed, error) {
 	db := i.database()
 	if db == nil {
 		return nil, errClosed
 	}
-	o, err := db.Observed(ctx, since, until)
+	o, err := db.Observed(ctx, f)
 	if err != nil {
 		return nil, i.read(err)
 	}
@@ -358,9 +363,9 @@ func (i *Inventory) Observed(ctx context.Context, since, until time.Time) (*obse
 			return nil, fmt.Errorf("cannot determine the coverage of the inventory: %w", err)
 		}
 	}
-	Cover(&o.Coverage, s, i.config.Now())
-	if !until.IsZero() {
-		o.Coverage.Down = slices.DeleteFunc(o.Coverage.Down, func(d coverage.Span) bool { return !d.From.Before(until) })
+	Cover(&o.Coverage, s, i.config.Kernel(), i.config.Now())
+	if !f.Until.IsZero() {
+		o.Coverage.Down = slices.DeleteFunc(o.Coverage.Down, func(d coverage.Span) bool { return !d.From.Before(f.Until) })
 	}
 	return o, nil
 }

@@ -486,7 +486,7 @@ func TestCountsAreExactHoweverOftenTheLogIsRead(t *testing.T) {
 		t.Errorf("it is up to date to %q", at)
 	}
 	checkIndependently(t, g.dir, directory)
-	o, err := i.Observed(context.Background(), time.Time{}, time.Time{})
+	o, err := i.Observed(context.Background(), inventory.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -528,7 +528,7 @@ func TestEntriesThatWereRemovedCountAsMissing(t *testing.T) {
 		}
 	}
 	catchUp(t, i, logDirectory(g.dir))
-	o, err := i.Observed(context.Background(), time.Time{}, time.Time{})
+	o, err := i.Observed(context.Background(), inventory.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -542,7 +542,7 @@ func TestEntriesThatWereRemovedCountAsMissing(t *testing.T) {
 		}
 	}
 	catchUp(t, i, logDirectory(g.dir))
-	if again, err := i.Observed(context.Background(), time.Time{}, time.Time{}); err != nil || again.Coverage.Missing != o.Coverage.Missing {
+	if again, err := i.Observed(context.Background(), inventory.Filter{}); err != nil || again.Coverage.Missing != o.Coverage.Missing {
 		t.Errorf("then %d entries are missing, %v", again.Coverage.Missing, err)
 	}
 }
@@ -733,7 +733,7 @@ func TestDamageThatIsFoundWhileReadingIsRepairedByCatchingUp(t *testing.T) {
 	if _, err := file.WriteAt(bytes.Repeat([]byte("damage! "), int(info.Size()-3*4096)/8), 3*4096); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := i.Observed(t.Context(), time.Time{}, time.Time{}); !database.IsDamage(err) {
+	if _, err := i.Observed(t.Context(), inventory.Filter{}); !database.IsDamage(err) {
 		t.Fatalf("the error of reading is %v", err)
 	}
 	catchUp(t, i, logDirectory(g.dir))
@@ -759,7 +759,7 @@ func TestAnEmptyLogIsCounted(t *testing.T) {
 	for range 2 {
 		catchUp(t, i, logDirectory(t.TempDir()))
 	}
-	o, err := i.Observed(context.Background(), time.Time{}, time.Time{})
+	o, err := i.Observed(context.Background(), inventory.Filter{})
 	if err != nil || !o.Coverage.Empty() || i.UpToDate() != "" {
 		t.Errorf("observed is %+v, %v, up to date to %q", o, err, i.UpToDate())
 	}
@@ -773,7 +773,7 @@ func TestAClosedInventoryIsNotUsed(t *testing.T) {
 		}
 	}
 	ctx := context.Background()
-	_, errObserved := i.Observed(ctx, time.Time{}, time.Time{})
+	_, errObserved := i.Observed(ctx, inventory.Filter{})
 	_, _, errList := i.List(ctx, inventory.Filter{}, "", 1)
 	_, errSum := i.Summarize(ctx, nil, inventory.Filter{})
 	for _, err := range []error{i.CatchUp(ctx, logDirectory(t.TempDir())), errObserved, errList, errSum} {

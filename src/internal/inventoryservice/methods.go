@@ -178,12 +178,22 @@ func (c *call) listPolicies() ([]any, error) {
 	return []any{append([]string{}, names...)}, nil
 }
 
-// observe returns what was used in the period of options. done ends its use.
+// observedKeys are the options of all answers: what they are about.
+func observedKeys() []string { return []string{"since", "until", "executable", "unit"} }
+
+// observe returns what was used, by options. done ends its use.
 func (c *call) observe(options dictionary.Dictionary, known ...string) (o *observed.Observed, report ReportOptions, done func(), err error) {
-	var since, until time.Time
-	err = dictionary.Known(options, append([]string{"since", "until"}, known...)...)
+	f := inventory.Filter{Fields: map[string][]string{}}
+	err = dictionary.Known(options, append(observedKeys(), known...)...)
 	if err == nil {
-		since, until, err = period(options)
+		f.Since, f.Until, err = period(options)
+	}
+	for _, key := range []string{"executable", "unit"} {
+		var values []string
+		if err == nil {
+			err = dictionary.Get(options, key, &values)
+		}
+		f.Fields[key] = values
 	}
 	if err == nil {
 		err = errors.Join(dictionary.Get(options, "profiles", &report.Profiles), dictionary.Get(options, "anonymous", &report.Anonymous))
@@ -194,14 +204,14 @@ func (c *call) observe(options dictionary.Dictionary, known ...string) (o *obser
 	if done, err = c.ask(); err != nil {
 		return nil, report, nil, err
 	}
-	if o, err = c.service.inventory.Observed(c.ctx, since, until); err != nil {
+	if o, err = c.service.inventory.Observed(c.ctx, f); err != nil {
 		done()
 		return nil, report, nil, err
 	}
 	return o, report, done, nil
 }
 
-// reportKeys are the options of reports besides the period.
+// reportKeys are the options of reports besides those of all answers.
 func reportKeys() []string { return []string{"profiles", "anonymous"} }
 
 // report serves Report.

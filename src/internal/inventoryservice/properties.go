@@ -13,7 +13,7 @@ import (
 )
 
 // interfaceVersion increases with every addition.
-const interfaceVersion = uint32(1)
+const interfaceVersion = uint32(2)
 
 // properties are the properties of the object.
 func properties() map[string]object.Property[*call] {

@@ -35,7 +35,7 @@ type Inventory interface {
 	// List, Summarize and Observed are those of inventory.Inventory.
 	List(ctx context.Context, f inventory.Filter, after string, limit int) (rows []row.Row, next string, err error)
 	Summarize(ctx context.Context, by []string, f inventory.Filter) ([]row.Row, error)
-	Observed(ctx context.Context, since, until time.Time) (*observed.Observed, error)
+	Observed(ctx context.Context, f inventory.Filter) (*observed.Observed, error)
 }
 
 // Options configure a Service.

@@ -100,8 +100,11 @@ func (f *fake) questions() ([]inventory.Filter, []string) {
 	return slices.Clone(f.asked), f.by
 }
 
-func (f *fake) Observed(_ context.Context, since, until time.Time) (*observed.Observed, error) {
-	return &observed.Observed{Uses: f.rows, Coverage: coverage.Coverage{From: since, To: until, Sources: []string{"wire"}, Last: 7}}, nil
+func (f *fake) Observed(_ context.Context, filter inventory.Filter) (*observed.Observed, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, filter)
+	return &observed.Observed{Uses: f.rows, Coverage: coverage.Coverage{From: filter.Since, To: filter.Until, Sources: []string{"wire"}, Last: 7}}, nil
 }
 
 // answers are answers that only tests ask for.
@@ -369,11 +372,15 @@ func TestWhatWasObservedIsExportedWhole(t *testing.T) {
 	}
 	s := serve(t, f, nil)
 	since, until := time.Unix(100, 0).UTC(), time.Unix(200, 0).UTC()
-	got, err := s.client(t).Observed(t.Context(), since, until)
+	got, err := s.client(t).Observed(t.Context(), reader.ExportOptions{Since: since, Until: until, Executables: []string{"program1", "program2"}, Units: []string{"a.service"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, _ := f.Observed(t.Context(), since, until)
+	filter := inventory.Filter{Since: since, Until: until, Fields: map[string][]string{"executable": {"program1", "program2"}, "unit": {"a.service"}}}
+	if asked, _ := f.questions(); !reflect.DeepEqual(asked, []inventory.Filter{filter}) {
+		t.Errorf("the inventory is asked for %+v, want %+v", asked, filter)
+	}
+	want, _ := f.Observed(t.Context(), filter)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%d uses of %d, coverage %+v", len(got.Uses), len(want.Uses), got.Coverage)
 	}

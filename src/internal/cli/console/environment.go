@@ -26,6 +26,8 @@ type Environment struct {
 	Location *time.Location
 	// Version is the version of the build, "" if unknown.
 	Version string
+	// AnswerTime is the timeout for an answer of the inventory; 0 disables it.
+	AnswerTime time.Duration
 	// ProcStat is the file with the boot time (proc(5)).
 	ProcStat string
 	// Systemd is a directory that exists if the system runs systemd
@@ -42,12 +44,16 @@ type Environment struct {
 	PolicyEtc, PolicyShare string
 }
 
+// answerTime is longer than the inventory counts before it answers, and than a user needs to enter a password.
+const answerTime = 2 * time.Minute
+
 // System returns the environment of the process. version is the version of the build.
 func System(version string) Environment {
 	return Environment{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Lookup: os.LookupEnv, Now: time.Now, Location: location(os.Getenv("TZ")),
 		Version:      version,
+		AnswerTime:   answerTime,
 		ProcStat:     "/proc/stat",
 		Systemd:      agentunit.Systemd,
 		ConfigDirs:   config.Folders(),

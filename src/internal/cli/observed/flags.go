@@ -101,20 +101,28 @@ func (f *Flags) Registry(e *console.Environment) (*schema.Registry, error) {
 	return schema.Load(append(files, f.registry...)...)
 }
 
-// keep returns the condition of the programs and units that are selected, nil if all are.
-func (f *Flags) keep() (func(*row.Use) bool, error) {
-	programs, err := selection.NewPrograms(f.executables)
-	if err != nil {
-		return nil, err
+// names are the programs and units that are selected.
+type names struct{ programs, units selection.Names }
+
+func (f *Flags) names() (n names, err error) {
+	if n.programs, err = selection.NewPrograms(f.executables); err != nil {
+		return n, err
 	}
-	units, err := selection.NewUnits(f.units)
-	if err != nil {
-		return nil, err
+	n.units, err = selection.NewUnits(f.units)
+	return n, err
+}
+
+// all reports whether all programs and units are selected.
+func (n *names) all() bool { return n.programs.Any() && n.units.Any() }
+
+func (n *names) haveProgram(name string) bool { return n.programs.Any() || n.programs.Have(name) }
+
+func (n *names) haveUnit(name string) bool { return n.units.Any() || name != "" && n.units.Have(name) }
+
+// keep returns the condition of what is selected, nil if all is.
+func (n *names) keep() func(*row.Use) bool {
+	if n.all() {
+		return nil
 	}
-	if programs.Any() && units.Any() {
-		return nil, nil
-	}
-	return func(u *row.Use) bool {
-		return (programs.Any() || programs.Have(u.Executable)) && (units.Any() || u.Unit != "" && units.Have(u.Unit))
-	}, nil
+	return func(u *row.Use) bool { return n.haveProgram(u.Executable) && n.haveUnit(u.Unit) }
 }

@@ -6,17 +6,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"crypto-auditing/src/client/inventory"
 	"crypto-auditing/src/internal/cli/bus"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/cli/progress"
+	"crypto-auditing/src/internal/cli/selection"
 	"crypto-auditing/src/internal/cli/source"
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/inventory/counting"
-	"crypto-auditing/src/internal/inventory/coverage"
 	"crypto-auditing/src/internal/inventory/observed"
+	"crypto-auditing/src/internal/inventory/report"
 	"crypto-auditing/src/internal/inventory/row"
 	"crypto-auditing/src/internal/schema"
 )
@@ -25,15 +27,24 @@ import (
 // and reported on standard error if it is a part of a file. The error is a UsageError or a
 // timespec.Error if the options are wrong.
 func Load(ctx context.Context, e *console.Environment, f *Flags) (*observed.Observed, error) {
+	o, err := f.load(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	// Programs choose some names, and the service on the bus may be another one.
+	return report.Printable(o), nil
+}
+
+func (f *Flags) load(ctx context.Context, e *console.Environment) (*observed.Observed, error) {
 	since, until, err := f.period(e)
 	if err != nil {
 		return nil, err
 	}
-	keep, err := f.keep()
+	names, err := f.names()
 	if err != nil {
 		return nil, err
 	}
-	selected := counting.Selection{Since: since, Until: until, Keep: keep}
+	selected := counting.Selection{Since: since, Until: until, Keep: names.keep()}
 	if len(f.files) > 0 && f.directory != "" {
 		return nil, console.Usagef("--file and --directory exclude each other")
 	}
@@ -47,17 +58,17 @@ func Load(ctx context.Context, e *console.Environment, f *Flags) (*observed.Obse
 	case f.IsLog():
 		return f.loadDirectory(ctx, e, registry, selected)
 	}
-	return load(ctx, e, selected)
+	return load(ctx, e, inventory.ExportOptions{Since: since, Until: until}, &names)
 }
 
 // load asks the inventory of this machine.
-func load(ctx context.Context, e *console.Environment, selected counting.Selection) (*observed.Observed, error) {
+func load(ctx context.Context, e *console.Environment, options inventory.ExportOptions, names *names) (*observed.Observed, error) {
 	c, err := bus.Dial(ctx, e)
 	if err != nil {
 		return nil, bus.InventoryError(err)
 	}
 	defer c.Close()
-	i := inventory.Of(c)
+	i := inventory.Of(c).Patient(e.AnswerTime)
 	meter := progress.Start(e, progress.Options{Verb: "Counting", Unit: progress.Entries})
 	complete, err := i.Wait(ctx, func(counted, newest uint64) { meter.Set(int64(counted), int64(newest)) })
 	meter.Stop()
@@ -67,23 +78,46 @@ func load(ctx context.Context, e *console.Environment, selected counting.Selecti
 	if !complete {
 		fmt.Fprintln(e.Stderr, "crauctl: the inventory has not counted the newest entries of the log: see systemctl status crypto-auditing-inventory")
 	}
-	o, err := i.Observed(ctx, selected.Since, selected.Until)
-	if err != nil {
+	if err := choose(ctx, i, &options, names); err != nil {
 		return nil, bus.InventoryError(err)
 	}
-	if selected.Keep != nil {
-		choose(o, selected.Keep)
-	}
-	return o, nil
+	o, err := i.Observed(ctx, options)
+	return o, bus.InventoryError(err)
 }
 
-// choose removes the uses that are not selected, and the weeks, which do not distinguish programs.
-func choose(o *observed.Observed, keep func(*row.Use) bool) {
-	o.Weeks = nil
-	o.Uses = slices.DeleteFunc(o.Uses, func(r row.Row) bool { return !keep(&r.Use) })
-	o.Coverage.Programs = slices.DeleteFunc(o.Coverage.Programs, func(p coverage.Program) bool {
-		return !keep(&row.Use{Executable: p.Executable, Unit: p.Unit})
-	})
+// noName is not the name of a program or a unit: names are without a slash.
+const noName = "/"
+
+// choose adds the selected programs and units to the options for the inventory, which knows names only, and
+// no patterns.
+func choose(ctx context.Context, i inventory.Inventory, options *inventory.ExportOptions, names *names) error {
+	if names.all() {
+		return nil
+	}
+	rows, err := i.Summarize(ctx, []string{"executable", "unit"}, inventory.Filter{Since: options.Since, Until: options.Until})
+	if err != nil {
+		return err
+	}
+	options.Executables = matching(rows, &names.programs, names.haveProgram, func(r *row.Row) string { return r.Executable })
+	options.Units = matching(rows, &names.units, names.haveUnit, func(r *row.Row) string { return r.Unit })
+	return nil
+}
+
+// matching returns the names in rows that are selected; nil if all are.
+func matching(rows []row.Row, selected *selection.Names, have func(string) bool, name func(*row.Row) string) []string {
+	if selected.Any() {
+		return nil
+	}
+	found := map[string]bool{}
+	for i := range rows {
+		if n := name(&rows[i]); have(n) {
+			found[n] = true
+		}
+	}
+	if len(found) == 0 {
+		return []string{noName}
+	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // loadDirectory counts what a directory holds.

@@ -125,10 +125,15 @@ func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // aggregate is how complete the components are. What is observed is never known to be all.
 func aggregate(c *coverage.Coverage) cyclonedx.CompositionAggregate {
-	if c.Empty() || len(c.Down) == 0 && len(c.Lost) == 0 && c.Missing == 0 && len(c.Unwatched) == 0 && len(c.Unseen) == 0 {
+	if c.Empty() || len(c.Down) == 0 && len(c.Lost) == 0 && c.Missing == 0 && len(c.Unseen) == 0 && !socketOnly(c) {
 		return cyclonedx.CompositionAggregateUnknown
 	}
 	return cyclonedx.CompositionAggregateIncomplete
+}
+
+// socketOnly reports whether there are handshakes of which only a socket showed something.
+func socketOnly(c *coverage.Coverage) bool {
+	return slices.ContainsFunc(c.Programs, func(p coverage.Program) bool { return p.Socket > 0 })
 }
 
 // namespace begins the names of our properties.
@@ -177,9 +182,6 @@ func coverageProperties(c *coverage.Coverage) *[]cyclonedx.Property {
 	}
 	p.count("coverage:missing", c.Missing)
 	p.add("coverage:sources", strings.Join(c.Sources, " "))
-	for _, u := range c.Unwatched {
-		p.add("coverage:unwatched", u.Executable+" "+u.Library)
-	}
 	for _, text := range c.Unseen {
 		p.add("coverage:unseen", text)
 	}
@@ -195,7 +197,11 @@ func coverageProperties(c *coverage.Coverage) *[]cyclonedx.Property {
 		if program.Unit != "" {
 			name += " (" + program.Unit + ")"
 		}
-		p.add("coverage:program", fmt.Sprintf("%s: %d handshakes, key exchange known of %d, authentication of %d", name, program.Handshakes, program.KeyExchange, program.Authentication))
+		text := fmt.Sprintf("%s: %d handshakes, key exchange known of %d, authentication of %d", name, program.Handshakes, program.KeyExchange, program.Authentication)
+		if program.Socket > 0 {
+			text += fmt.Sprintf(", %d seen at sockets only", program.Socket)
+		}
+		p.add("coverage:program", text)
 	}
 	return p.list()
 }

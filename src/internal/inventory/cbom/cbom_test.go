@@ -81,14 +81,13 @@ func sample() *observed.Observed {
 		},
 		Coverage: coverage.Coverage{
 			From: day(1), To: day(30),
-			Down:      []coverage.Span{{From: day(3), To: day(4), Reason: "machine stopped"}, {From: day(5), To: day(6), Reason: "library-replaced", Library: "libssl.so.3"}},
-			Lost:      map[string]uint64{"ring-full": 12, "agent-overload": 2},
-			Missing:   4,
-			Sources:   []string{"usdt", "wire"},
-			Programs:  []coverage.Program{{Executable: "curl", Unit: "user@1000.service", Handshakes: 1206, KeyExchange: 1204, Authentication: 1204}},
-			Unwatched: []coverage.Unwatched{{Executable: "old", Library: "libnss3.so"}},
-			Unseen:    []string{"cryptography of the kernel: WireGuard, IPsec, LUKS"},
-			First:     1, Last: 900, Chain: "abcd",
+			Down:     []coverage.Span{{From: day(3), To: day(4), Reason: "machine stopped"}, {From: day(5), To: day(6), Reason: "library-replaced", Library: "libssl.so.3"}},
+			Lost:     map[string]uint64{"ring-full": 12, "agent-overload": 2},
+			Missing:  4,
+			Sources:  []string{"usdt", "wire"},
+			Programs: []coverage.Program{{Executable: "curl", Unit: "user@1000.service", Handshakes: 1206, KeyExchange: 1204, Authentication: 1204, Socket: 3}},
+			Unseen:   []string{"cryptography of the kernel: WireGuard, IPsec, LUKS"},
+			First:    1, Last: 900, Chain: "abcd",
 		},
 	}
 }
@@ -456,9 +455,9 @@ func TestPropertiesHaveTheCoverage(t *testing.T) {
 		"coverage:down=2026-11-03T10:30:00Z/2026-11-04T10:30:00Z machine stopped",
 		"coverage:down=2026-11-05T10:30:00Z/2026-11-06T10:30:00Z library-replaced libssl.so.3",
 		"coverage:lost:agent-overload=2", "coverage:lost:ring-full=12", "coverage:missing=4", "coverage:sources=usdt wire",
-		"coverage:unwatched=old libnss3.so", "coverage:unseen=cryptography of the kernel: WireGuard, IPsec, LUKS",
+		"coverage:unseen=cryptography of the kernel: WireGuard, IPsec, LUKS",
 		"log:first=1", "log:last=900", "log:chain=abcd",
-		"coverage:program=curl (user@1000.service): 1206 handshakes, key exchange known of 1204, authentication of 1204",
+		"coverage:program=curl (user@1000.service): 1206 handshakes, key exchange known of 1204, authentication of 1204, 3 seen at sockets only",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("properties are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -24,9 +24,6 @@ type Coverage struct {
 	Libraries []Library `json:"libraries,omitempty"`
 	// Programs is what is known of each program with operations.
 	Programs []Program `json:"programs,omitempty"`
-	// Unwatched are programs that run and have a library of cryptography mapped that no source but
-	// the wire watches.
-	Unwatched []Unwatched `json:"unwatched,omitempty"`
 	// Unseen names what no source can see on this machine, a sentence each: cryptography of the
 	// kernel, excluded programs, sources that are off.
 	Unseen []string `json:"unseen,omitempty"`
@@ -62,14 +59,11 @@ type Program struct {
 	Handshakes     uint64 `json:"handshakes"`
 	KeyExchange    uint64 `json:"key_exchange"`
 	Authentication uint64 `json:"authentication"`
+	// Socket is the number of TLS handshakes that only a socket showed: no library that is watched took
+	// part, so that the program's signatures and operations with keys cannot be seen either.
+	Socket uint64 `json:"socket,omitempty"`
 	// Relays is the number of handshakes of others that the program may only pass on.
 	Relays uint64 `json:"relays,omitempty"`
-}
-
-// Unwatched is a program with a library that is not watched.
-type Unwatched struct {
-	Executable string `json:"executable"`
-	Library    string `json:"library"`
 }
 
 // Empty reports whether nothing at all was recorded.

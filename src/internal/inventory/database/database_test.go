@@ -255,7 +255,7 @@ func TestObservedHasSumsWeeksAndCoverage(t *testing.T) {
 	again.Down, again.Lost, again.Missing = c.Down, c.Lost[:1], c.Missing
 	store(t, d, again, []row.Row{hour("2026-12-01T10:00:00Z", 16, curl)}, State{Entry: 99})
 
-	o, err := d.Observed(ctx, time.Time{}, time.Time{})
+	o, err := d.Observed(ctx, Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,16 +275,45 @@ func TestObservedHasSumsWeeksAndCoverage(t *testing.T) {
 	}
 
 	since := start("2026-11-30T00:00:00Z")
-	o, err = d.Observed(ctx, since, start("2026-12-01T00:00:00Z"))
+	o, err = d.Observed(ctx, Filter{Since: since, Until: start("2026-12-01T00:00:00Z")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(o.Uses) != 1 || o.Uses[0].Count != 4 || len(o.Weeks) != 1 || len(o.Coverage.Down) != 1 || len(o.Coverage.Lost) != 1 || !o.Coverage.From.Equal(since) {
 		t.Errorf("a day is %+v", o)
 	}
-	o, err = d.Observed(ctx, start("2027-11-30T00:00:00Z"), time.Time{})
+	o, err = d.Observed(ctx, Filter{Since: start("2027-11-30T00:00:00Z")})
 	if err != nil || !o.Coverage.Empty() || len(o.Uses) != 0 {
 		t.Errorf("the next year is %+v, %v", o, err)
+	}
+	// Weeks are those of what the filter matches, too.
+	for name, c := range map[string]struct {
+		fields map[string][]string
+		uses   int
+		weeks  []uint64
+	}{
+		"a program":          {map[string][]string{"executable": {"curl", "nobody"}}, 1, []uint64{1, 20}},
+		"without handshakes": {map[string][]string{"executable": {signer.Executable}}, 1, nil},
+		"one that is not":    {map[string][]string{"executable": {"nobody"}}, 0, nil},
+		"all":                {map[string][]string{"executable": {}, "unit": nil}, 2, []uint64{1, 20}},
+		"a unit that is not": {map[string][]string{"executable": {"curl"}, "unit": {"x.service"}}, 0, nil},
+		"another field":      {map[string][]string{"operation": {curl.Operation}}, 1, []uint64{1, 20}},
+		"without a unit":     {map[string][]string{"unit": {""}}, 1, nil},
+	} {
+		o, err := d.Observed(ctx, Filter{Fields: c.fields})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var weeks []uint64
+		for _, w := range o.Weeks {
+			weeks = append(weeks, w.Count)
+		}
+		if len(o.Uses) != c.uses || len(o.Coverage.Programs) != c.uses || !reflect.DeepEqual(weeks, c.weeks) || o.Coverage.Missing != 14 {
+			t.Errorf("%s: %d uses, %d programs, weeks %v, coverage %+v", name, len(o.Uses), len(o.Coverage.Programs), weeks, o.Coverage)
+		}
+	}
+	if _, err := d.Observed(ctx, Filter{Fields: map[string][]string{"colour": {"red"}}}); !errors.As(err, new(*FilterError)) {
+		t.Errorf("the error for an unknown field is %v", err)
 	}
 }
 
@@ -315,7 +344,7 @@ func TestOldHoursBecomeDaysAndTheOldestRowsAreDeleted(t *testing.T) {
 	if n := number(t, d, "SELECT count(*) FROM uses WHERE executable = 'gone'"); n != 0 {
 		t.Error("a use without rows is kept")
 	}
-	o, err := d.Observed(ctx, time.Time{}, time.Time{})
+	o, err := d.Observed(ctx, Filter{})
 	if err != nil || len(o.Coverage.Down) != 0 || len(o.Coverage.Lost) != 0 || !o.Coverage.From.Equal(now.Add(-5*365*day)) {
 		t.Errorf("the coverage is %+v, %v", o.Coverage, err)
 	}
@@ -459,7 +488,7 @@ func TestTheSchemaIsUpgradedStepByStep(t *testing.T) {
 		t.Errorf("the state is %+v, %v", s, err)
 	}
 	store(t, d, c, nil, State{})
-	if o, err := d.Observed(ctx, time.Time{}, time.Time{}); err != nil || len(o.Uses) != 1 || o.Uses[0].Count != 4 || o.Coverage.Missing != 3 {
+	if o, err := d.Observed(ctx, Filter{}); err != nil || len(o.Uses) != 1 || o.Uses[0].Count != 4 || o.Coverage.Missing != 3 {
 		t.Errorf("observed is %+v, %v", o, err)
 	}
 	d.Close()

@@ -63,6 +63,16 @@ func (f *Filter) condition() (text string, parameters []any, err error) {
 	return strings.Join(append(conditions, times...), " AND "), append(parameters, more...), nil
 }
 
+// has reports whether a use has the values of the fields, which must be valid.
+func (f *Filter) has(u *row.Use) bool {
+	for name, values := range f.Fields {
+		if field, ok := row.FieldNamed(name); ok && len(values) > 0 && !slices.Contains(values, field.Text(u)) {
+			return false
+		}
+	}
+	return true
+}
+
 // period returns conditions for rows of a period.
 func period(since, until time.Time) (conditions []string, parameters []any) {
 	// The conditions on start, which is indexed, follow from the others.
@@ -245,21 +255,24 @@ func (d *Database) Summarize(ctx context.Context, by []string, f Filter) ([]row.
 // weekStart is the Monday with which the week of a row begins: the epoch was a Thursday.
 const weekStart = "((r.start + 259200) / 604800 * 604800 - 259200)"
 
-// Observed returns the sums of a period, with the coverage that the database knows. Zero times mean no
-// bound; until is the end of the period. Rows with operations in the period count as a whole.
-func (d *Database) Observed(ctx context.Context, since, until time.Time) (*observed.Observed, error) {
+// Observed returns the sums of the rows that match a filter, with the coverage that the database knows of
+// the filter's period. Errors: a *FilterError.
+func (d *Database) Observed(ctx context.Context, f Filter) (*observed.Observed, error) {
+	if _, _, err := f.condition(); err != nil {
+		return nil, err
+	}
 	var o *observed.Observed
 	err := transact(ctx, d.db, func(tx *sql.Tx) error {
-		sum, err := add(ctx, tx, since, until)
+		sum, err := add(ctx, tx, &f)
 		if err != nil {
 			return err
 		}
-		from, to, err := bounds(ctx, tx, since, until)
+		from, to, err := bounds(ctx, tx, f.Since, f.Until)
 		if err != nil {
 			return err
 		}
 		o = sum.Observed(from, to)
-		return cover(ctx, tx, &o.Coverage, since, until)
+		return cover(ctx, tx, &o.Coverage, f.Since, f.Until)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot read inventory %s: %w", d.path, err)
@@ -267,17 +280,17 @@ func (d *Database) Observed(ctx context.Context, since, until time.Time) (*obser
 	return o, nil
 }
 
-// add sums the rows of a period. A year has some 200,000 of them. To sum them here takes less time than
+// add sums the rows that match a filter. A year has some 200,000 of them. To sum them here takes less time than
 // to have SQLite sum them once by use and once by week.
-func add(ctx context.Context, tx *sql.Tx, since, until time.Time) (*observed.Sum, error) {
+func add(ctx context.Context, tx *sql.Tx, f *Filter) (*observed.Sum, error) {
 	uses, err := readUses(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	conditions, parameters := period(since, until)
+	conditions, parameters := period(f.Since, f.Until)
 	where := " WHERE " + strings.Join(append([]string{"true"}, conditions...), " AND ")
 	const columns = "SELECT r.start, r.use, r.count, r.failures, r.relays, r.first, r.last FROM "
-	a := adder{uses: uses, weekUses: map[row.Use]int{}, byUse: map[int64]*summed{}, byWeek: map[weekKey]*tally{}}
+	a := adder{uses: uses, has: f.has, weekUses: map[row.Use]int{}, byUse: map[int64]*summed{}, byWeek: map[weekKey]*tally{}}
 	// Pointers to any need no conversion.
 	var values [7]any
 	var pointers [7]any
@@ -300,7 +313,8 @@ func add(ctx context.Context, tx *sql.Tx, since, until time.Time) (*observed.Sum
 // adder adds rows by use, and by week.
 type adder struct {
 	uses     map[int64]*row.Use
-	weekUses map[row.Use]int // index of each part of a use that weeks distinguish
+	has      func(*row.Use) bool // the filter
+	weekUses map[row.Use]int     // index of each part of a use that weeks distinguish
 	byUse    map[int64]*summed
 	byWeek   map[weekKey]*tally
 	// week and end are the bounds of the week of the last row: rows are in the order of time.
@@ -308,11 +322,12 @@ type adder struct {
 }
 
 // summed is the sum of a use, with the index of its part that weeks distinguish; -1 if it is no
-// handshake.
+// handshake. out is set if the filter does not match it: then nothing is summed.
 type summed struct {
 	tally
 
 	weekUse int
+	out     bool
 }
 
 type weekKey struct {
@@ -335,8 +350,8 @@ func (a *adder) add(start, use int64, t *tally) error {
 		if u == nil {
 			return &damageError{fmt.Sprintf("a row has the use %d, which is missing", use)}
 		}
-		to = &summed{tally: tally{first: t.first, last: t.last}, weekUse: -1}
-		if u.IsHandshake() {
+		to = &summed{tally: tally{first: t.first, last: t.last}, weekUse: -1, out: !a.has(u)}
+		if u.IsHandshake() && !to.out {
 			part := observed.WeekUse(u)
 			n, ok := a.weekUses[part]
 			if !ok {
@@ -346,6 +361,9 @@ func (a *adder) add(start, use int64, t *tally) error {
 			to.weekUse = n
 		}
 		a.byUse[use] = to
+	}
+	if to.out {
+		return nil
 	}
 	to.join(t)
 	if to.weekUse < 0 {
@@ -369,6 +387,9 @@ func (a *adder) add(start, use int64, t *tally) error {
 func (a *adder) sum() *observed.Sum {
 	sum := observed.NewSum()
 	for id, s := range a.byUse {
+		if s.out {
+			continue
+		}
 		r := s.row(0, 0, a.uses[id])
 		sum.AddUse(&r)
 	}

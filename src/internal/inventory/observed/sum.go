@@ -101,6 +101,9 @@ func (s *Sum) Observed(from, to time.Time) *Observed {
 	return o
 }
 
+// socketSource is the source of handshakes that no library reported.
+const socketSource = "wire"
+
 // programs returns what is known of each program.
 func programs(uses []row.Row) []coverage.Program {
 	type name struct{ executable, unit string }
@@ -118,6 +121,9 @@ func programs(uses []row.Row) []coverage.Program {
 		}
 		p.Handshakes += r.Count
 		p.Relays += r.Relays
+		if r.Operation == row.TLSHandshake && r.Source == socketSource {
+			p.Socket += r.Count
+		}
 		if r.Group != "" || r.Kex != "" {
 			p.KeyExchange += r.Count
 		}

@@ -39,10 +39,10 @@ func TestWeeksBeginOnMonday(t *testing.T) {
 }
 
 func TestRowsAddUpByUseAndByWeek(t *testing.T) {
-	curl := row.Use{Executable: "curl", Operation: row.TLSHandshake, LibraryID: "12", Library: "libssl.so.3", Parameters: row.Parameters{
+	curl := row.Use{Executable: "curl", Source: "usdt", Operation: row.TLSHandshake, LibraryID: "12", Library: "libssl.so.3", Parameters: row.Parameters{
 		Version: "TLS 1.3", Group: "x25519", PeerSignature: "ed25519",
 	}}
-	bare := row.Use{Executable: "curl", Operation: row.TLSHandshake, Parameters: row.Parameters{Version: "TLS 1.3", Group: "x25519"}}
+	bare := row.Use{Executable: "curl", Operation: row.TLSHandshake, Source: "wire", Parameters: row.Parameters{Version: "TLS 1.3", Group: "x25519"}}
 	sign := row.Use{Executable: "signer", Operation: row.Sign, LibraryID: "12", Library: "libssl.so.3"}
 	s := observed.NewSum()
 	s.Add(hour("2026-11-29T23:00:00Z", 1, curl))
@@ -52,10 +52,10 @@ func TestRowsAddUpByUseAndByWeek(t *testing.T) {
 	from, to := at("2026-11-29T00:00:00Z"), at("2026-12-01T00:00:00Z")
 	o := s.Observed(from, to)
 
-	if len(o.Uses) != 3 || o.Uses[0].Use != bare || o.Uses[1].Use != curl || o.Uses[2].Use != sign {
+	if len(o.Uses) != 3 || o.Uses[0].Use != curl || o.Uses[1].Use != bare || o.Uses[2].Use != sign {
 		t.Fatalf("uses are %+v", o.Uses)
 	}
-	sum := o.Uses[1]
+	sum := o.Uses[0]
 	if sum.Count != 3 || !sum.First.Equal(at("2026-11-29T23:00:00Z")) || !sum.Last.Equal(at("2026-11-30T00:01:00Z")) ||
 		!sum.Start.Equal(from) || sum.Length != 48*time.Hour {
 		t.Errorf("the sum of an use is %+v", sum)
@@ -64,7 +64,7 @@ func TestRowsAddUpByUseAndByWeek(t *testing.T) {
 		!o.Weeks[1].Start.Equal(at("2026-11-30T00:00:00Z")) || o.Weeks[1].PeerSignature != "" || o.Weeks[1].Group != "x25519" {
 		t.Errorf("weeks are %+v", o.Weeks)
 	}
-	if want := []coverage.Program{{Executable: "curl", Handshakes: 7, KeyExchange: 7, Authentication: 3}, {Executable: "signer"}}; !reflect.DeepEqual(o.Coverage.Programs, want) {
+	if want := []coverage.Program{{Executable: "curl", Handshakes: 7, KeyExchange: 7, Authentication: 3, Socket: 4}, {Executable: "signer"}}; !reflect.DeepEqual(o.Coverage.Programs, want) {
 		t.Errorf("programs are %+v, want %+v", o.Coverage.Programs, want)
 	}
 	if want := []coverage.Library{{ID: "12", Name: "libssl.so.3", Operations: 11}}; !reflect.DeepEqual(o.Coverage.Libraries, want) {

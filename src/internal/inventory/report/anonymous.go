@@ -77,6 +77,7 @@ func anonymousPrograms(programs []coverage.Program, executables bool) []coverage
 		sum.Handshakes += p.Handshakes
 		sum.KeyExchange += p.KeyExchange
 		sum.Authentication += p.Authentication
+		sum.Socket += p.Socket
 		sum.Relays += p.Relays
 	}
 	return list

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -130,19 +131,27 @@ func (c *Coverage) Lines() []string {
 		lines = append(lines, fmt.Sprintf("Of %s, the key exchange of %s and a signature of %s are recorded.",
 			Counted(all, "handshake"), share(keyExchange, all), share(authentication, all)))
 	}
-	if n := len(c.Unwatched); n > 0 {
-		names := make([]string, 0, n)
-		for i := range c.Unwatched {
-			names = append(names, c.Unwatched[i].Executable+" ("+c.Unwatched[i].Library+")")
-		}
-		slices.Sort(names)
-		text := "Programs whose libraries are not watched, except for their sockets: "
-		if n > mostNames {
+	if names := c.socketOnly(); len(names) > 0 {
+		if n := len(names); n > mostNames {
 			names = append(names[:mostNames], "and "+strconv.Itoa(n-mostNames)+" more")
 		}
-		lines = append(lines, text+strings.Join(names, ", ")+".")
+		lines = append(lines, "Only sockets showed TLS handshakes of "+strings.Join(names, ", ")+
+			": what else their libraries do, such as signatures, is not recorded.")
 	}
 	return append(lines, c.Unseen...)
+}
+
+// socketOnly returns the programs with handshakes that only a socket showed, those with most first.
+func (c *Coverage) socketOnly() (names []string) {
+	handshakes := map[string]uint64{}
+	for i := range c.Programs {
+		if p := &c.Programs[i]; p.Socket > 0 && p.Executable != "" {
+			handshakes[p.Executable] += p.Socket
+		}
+	}
+	return slices.SortedFunc(maps.Keys(handshakes), func(x, y string) int {
+		return cmp.Or(cmp.Compare(handshakes[y], handshakes[x]), cmp.Compare(x, y))
+	})
 }
 
 // share returns a part of a whole as a number and a percentage.

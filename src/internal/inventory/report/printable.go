@@ -7,7 +7,6 @@ import (
 	"strings"
 	"unicode"
 
-	"crypto-auditing/src/internal/inventory/coverage"
 	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/inventory/row"
 )
@@ -23,8 +22,17 @@ func Printable(o *observed.Observed) *observed.Observed {
 	c := &all.Coverage
 	c.Down = slices.Clone(c.Down)
 	for i := range c.Down {
-		c.Down[i].Library = clean(c.Down[i].Library)
+		c.Down[i].Library, c.Down[i].Reason = clean(c.Down[i].Library), clean(c.Down[i].Reason)
 	}
+	if c.Lost != nil {
+		lost := make(map[string]uint64, len(c.Lost))
+		for reason, n := range c.Lost {
+			lost[clean(reason)] += n
+		}
+		c.Lost = lost
+	}
+	c.Sources = cleanAll(c.Sources)
+	c.Chain = clean(c.Chain)
 	c.Libraries = slices.Clone(c.Libraries)
 	for i := range c.Libraries {
 		c.Libraries[i].ID, c.Libraries[i].Name = clean(c.Libraries[i].ID), clean(c.Libraries[i].Name)
@@ -33,14 +41,7 @@ func Printable(o *observed.Observed) *observed.Observed {
 	for i := range c.Programs {
 		c.Programs[i].Executable, c.Programs[i].Unit = clean(c.Programs[i].Executable), clean(c.Programs[i].Unit)
 	}
-	c.Unwatched = slices.Clone(c.Unwatched)
-	for i, u := range c.Unwatched {
-		c.Unwatched[i] = coverage.Unwatched{Executable: clean(u.Executable), Library: clean(u.Library)}
-	}
-	c.Unseen = slices.Clone(c.Unseen)
-	for i := range c.Unseen {
-		c.Unseen[i] = clean(c.Unseen[i])
-	}
+	c.Unseen = cleanAll(c.Unseen)
 	return &all
 }
 
@@ -54,6 +55,14 @@ func cleanUse(u *row.Use) {
 	} {
 		*text = clean(*text)
 	}
+}
+
+func cleanAll(texts []string) []string {
+	texts = slices.Clone(texts)
+	for i := range texts {
+		texts[i] = clean(texts[i])
+	}
+	return texts
 }
 
 // clean replaces characters that are not printable.

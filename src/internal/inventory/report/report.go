@@ -8,6 +8,7 @@ package report
 import (
 	"encoding/json"
 	"io"
+	"math/bits"
 	"time"
 
 	"crypto-auditing/src/internal/inventory/coverage"
@@ -50,7 +51,7 @@ type Coverage struct {
 	coverage.Coverage
 
 	// Gaps are sentences about what is missing. Recording had no gap if Gapless: nothing was lost,
-	// missing or down; Unseen and Unwatched are no such gap.
+	// missing or down; Unseen is no such gap.
 	Gaps    []string `json:"gaps"`
 	Gapless bool     `json:"gapless"`
 }
@@ -154,6 +155,27 @@ type Week struct {
 
 // Total returns the number of all handshakes.
 func (w *Week) Total() uint64 { return w.Safe + w.Vulnerable + w.Unknown }
+
+// Bar returns the lengths of the parts of a bar that stand for safe and unknown handshakes; all of it has the
+// given length. Together they are never longer, whatever the numbers are.
+func (w *Week) Bar(length int) (safe, unknown int) {
+	total := w.Total()
+	safe = part(w.Safe, total, length)
+	return safe, min(part(w.Unknown, total, length), length-safe)
+}
+
+// part returns the share of n in a total of a length, rounded down.
+func part(n, total uint64, length int) int {
+	switch {
+	case n == 0:
+		return 0
+	case n >= total: // or the sum is beyond the type
+		return length
+	}
+	high, low := bits.Mul64(n, uint64(length))
+	q, _ := bits.Div64(high, low, total)
+	return int(q)
+}
 
 // Finding is a rule that uses break, or of which it cannot be decided.
 type Finding struct {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,54 @@ func TestAnAnonymousReportHasNoPrograms(t *testing.T) {
 			if !strings.Contains(out.String(), "TLS_AES_128_GCM_SHA256") && f.Name != "junit" {
 				t.Errorf("%s has no statistics", f.Name)
 			}
+		}
+	}
+}
+
+// mark sets all texts of a value, except those of members that a report without names keeps.
+func mark(v reflect.Value, text string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			switch name := v.Type().Field(i).Name; name {
+			case "Reason", "Sources", "Operation", "Source", "Within", "Role", "Parameters": // of an enumeration, or statistics
+			default:
+				if v.Type().Field(i).IsExported() {
+					mark(v.Field(i), text)
+				}
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			mark(v.Index(i), text)
+		}
+	}
+}
+
+// Members that are added later are marked, too.
+func TestNoNameIsLeftInAnAnonymousReport(t *testing.T) {
+	const name = "canary"
+	sample := reporttest.Sample()
+	sample.Coverage.Down[0].Library = "x"
+	mark(reflect.ValueOf(sample).Elem(), name)
+	if u := sample.Uses[0]; u.Executable != name || u.Unit != name || u.LibraryID != name || sample.Coverage.Unseen[0] != name || sample.Coverage.Down[0].Library != name || sample.Coverage.Chain != name {
+		t.Fatalf("not all names are marked: %+v, %+v", u, sample.Coverage)
+	}
+	o := reporttest.Options(t, "all")
+	for _, f := range form.Forms() {
+		var named, anonymous bytes.Buffer
+		o.Anonymous = false
+		if err := form.Write(&named, report.Make(sample, o), f.Name, form.Style{}); err != nil {
+			t.Fatal(err)
+		}
+		o.Anonymous = true
+		if err := form.Write(&anonymous, report.Make(sample, o), f.Name, form.Style{}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(named.String(), name) || strings.Contains(anonymous.String(), name) {
+			t.Errorf("%s has the name: %t, anonymous: %t", f.Name, strings.Contains(named.String(), name), strings.Contains(anonymous.String(), name))
 		}
 	}
 }

@@ -31,6 +31,7 @@ var page = sync.OnceValues(func() (*template.Template, error) {
 		"percent": report.Percent,
 		"join":    func(list []string) string { return strings.Join(list, ", ") },
 		"class":   func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), " ", "-") },
+		"broken":  brokenRules,
 		"counted": func(n int, noun string) string { return report.Counted(uint64(n), noun) },
 		"chart":   newChart,
 	}).Parse(pageFile)
@@ -54,6 +55,9 @@ type htmlPage struct{ *report.Report }
 
 // Axes are the axes in the order of verdicts.
 func (p htmlPage) Axes() []rules.Axis { return rules.Axes() }
+
+// NoFindings is what stands for findings if there is none.
+func (p htmlPage) NoFindings() string { return noFindings(p.Report) }
 
 // UsesByProgram are the uses in groups.
 func (p htmlPage) UsesByProgram() (groups []useGroup) {
@@ -102,8 +106,7 @@ func newChart(weeks []report.Week) chart {
 	each := len(weeks)/labels + 1
 	for i := range weeks {
 		w := &weeks[i]
-		total := max(w.Total(), 1)
-		safe, unknown := int(w.Safe*height/total), int(w.Unknown*height/total)
+		safe, unknown := w.Bar(height)
 		vulnerable := height - safe - unknown
 		if w.Total() == 0 {
 			vulnerable = 0

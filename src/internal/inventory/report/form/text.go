@@ -110,6 +110,22 @@ func (t *textWriter) wrappedAfter(written int, first, indent, text string) {
 	fmt.Fprintln(t, line)
 }
 
+// brokenRules is a sentence about a number of rules.
+func brokenRules(n int) string {
+	if n == 1 {
+		return "1 rule in force is broken."
+	}
+	return report.Counted(uint64(n), "rule") + " in force are broken."
+}
+
+// noFindings is a sentence for a report without findings.
+func noFindings(r *report.Report) string {
+	if len(r.Uses) == 0 {
+		return "No operation was recorded, so that no rule could be decided."
+	}
+	return "No rule is broken, and all could be decided."
+}
+
 func (t *textWriter) head() {
 	r := t.r
 	title := "Cryptography in use"
@@ -138,9 +154,9 @@ func (t *textWriter) verdicts() {
 	if len(t.r.Programs) == 0 {
 		fmt.Fprintln(t, "unknown: no operation was recorded.")
 	} else {
-		fmt.Fprintf(t, "%s %*s  %s %s %s\n", pad("", programColumns), countColumns, "", pad("key", verdictColumns), pad("authenti-", verdictColumns), "classical")
+		fmt.Fprintf(t, "%s %*s  %s %s %s\n", pad("", programColumns), countColumns, "", pad("key estab-", verdictColumns), pad("authenti-", verdictColumns), "classical")
 		fmt.Fprintf(t, "%s %*s  %s %s %s\n", pad("program", programColumns), countColumns, "operations",
-			pad("exchange", verdictColumns), pad("cation", verdictColumns), "hygiene")
+			pad("lishment", verdictColumns), pad("cation", verdictColumns), "hygiene")
 	}
 	for i := range t.r.Programs {
 		p := &t.r.Programs[i]
@@ -156,7 +172,7 @@ func (t *textWriter) verdicts() {
 			s.Ready, s.Partly, s.NotReady, s.Unknown, report.Counted(uint64(len(t.r.Programs)), "program")))
 	}
 	if open := t.r.OpenFindings(); open > 0 {
-		fmt.Fprintf(t, "%s\n", t.styled(styleBad, report.Counted(uint64(open), "rule")+" in force, and broken.", 0))
+		fmt.Fprintf(t, "%s\n", t.styled(styleBad, brokenRules(open), 0))
 	}
 }
 
@@ -223,7 +239,7 @@ func (t *textWriter) weeks() {
 	for i := range t.r.Weeks {
 		w := &t.r.Weeks[i]
 		total := w.Total()
-		safe, unknown := int(w.Safe*barColumns/total), int(w.Unknown*barColumns/total)
+		safe, unknown := w.Bar(barColumns)
 		fmt.Fprintf(t, "%s %s%s%s %s of %s\n", t.day(w.Start), t.styled(styleGood, strings.Repeat("#", safe), 0),
 			strings.Repeat("-", barColumns-safe-unknown), strings.Repeat("?", unknown), report.Percent(w.Safe, total), report.Grouped(total))
 	}
@@ -277,7 +293,7 @@ func (t *textWriter) purpose(u *report.Use) string {
 func (t *textWriter) findings() {
 	t.title("Findings by rule")
 	if len(t.r.Findings) == 0 {
-		fmt.Fprintln(t, "No rule is broken, and all could be decided.")
+		fmt.Fprintln(t, noFindings(t.r))
 	}
 	for i := range t.r.Findings {
 		f := &t.r.Findings[i]

@@ -77,12 +77,12 @@ func Sample() *observed.Observed {
 			Missing: 1, Sources: []string{"usdt", "wire", "function"},
 			Libraries: []coverage.Library{{ID: "00ff17", Name: "libcrypto.so.3", Operations: 3}, {Name: "libgnutls.so.30"}},
 			Programs: []coverage.Program{
-				{Executable: "curl", Handshakes: 1204, KeyExchange: 1200}, {Executable: "nginx", Unit: "nginx.service", Handshakes: 123666, KeyExchange: 123666, Relays: 7},
+				{Executable: "curl", Handshakes: 1204, KeyExchange: 1200, Socket: 1204},
+				{Executable: "nginx", Unit: "nginx.service", Handshakes: 123666, KeyExchange: 123666, Socket: 123666, Relays: 7},
 				{Executable: "sshd", Unit: "ssh.service", Handshakes: 19, KeyExchange: 19, Authentication: 19},
 			},
-			Unwatched: []coverage.Unwatched{{Executable: "java", Library: "libnss3.so"}},
-			Unseen:    []string{"Cryptography of the kernel: WireGuard, IPsec, LUKS, kTLS."},
-			First:     17, Last: 424242, Chain: "ab12cd34",
+			Unseen: []string{"Cryptography of the kernel: WireGuard, IPsec, LUKS, kTLS."},
+			First:  17, Last: 424242, Chain: "ab12cd34",
 		},
 	}
 }
