@@ -5,6 +5,7 @@ package bus
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,25 @@ func TestCrauctlAnswersFromTheInventory(t *testing.T) {
 		}
 		if text := w.must(t, member, "crauctl", "report"); !strings.Contains(text, "replay") {
 			t.Errorf("the report is\n%s", text)
+		}
+		// The weeks of a program are counted by the service, which knows names and no patterns.
+		weeks := func(selection ...string) string {
+			var r struct{ Weeks json.RawMessage }
+			if err := json.Unmarshal([]byte(w.must(t, member, slices.Concat([]string{"crauctl", "report", "-o", "json"}, selection)...)), &r); err != nil {
+				t.Fatal(err)
+			}
+			return string(r.Weeks)
+		}
+		all := weeks()
+		for _, selection := range []string{"replay", "re*", "/usr/bin/replay"} {
+			if got := weeks("--executable", selection, "--executable", "nobody"); got != all || got == "[]" {
+				t.Errorf("the weeks of %s are\n%s\nwant\n%s", selection, got, all)
+			}
+		}
+		for _, selection := range [][]string{{"--executable", "nobody"}, {"--executable", "replay", "--unit", "x.service"}} {
+			if got := weeks(selection...); got != "[]" {
+				t.Errorf("the weeks of %v are\n%s", selection, got)
+			}
 		}
 		if r := w.as(t, member, "crauctl", "__complete", "report", "--executable", "re"); !strings.HasPrefix(r.stdout, "replay\n") {
 			t.Errorf("completions are %q, errors %q", r.stdout, r.stderr)

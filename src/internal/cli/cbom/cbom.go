@@ -5,6 +5,8 @@ package cbom
 
 import (
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +20,10 @@ import (
 func NewCommand(e *console.Environment, version string) *cobra.Command {
 	var flags observed.Flags
 	var spec, name string
+	var specs []string
+	for _, s := range cbom.Specs() {
+		specs = append(specs, string(s))
+	}
 	var noPager bool
 	command := &cobra.Command{
 		Use:   "cbom",
@@ -33,12 +39,8 @@ how complete the record is. The same record gives the same bytes.
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			options := cbom.Options{Spec: cbom.Spec(spec), Version: version, Name: name}
-			known := false
-			for _, s := range cbom.Specs() {
-				known = known || s == options.Spec
-			}
-			if !known {
-				return console.Usagef("unknown --spec %q: there are %v", spec, cbom.Specs())
+			if !slices.Contains(specs, spec) {
+				return console.Usagef("unknown --spec %q: there are %s", spec, strings.Join(specs, ", "))
 			}
 			var err error
 			if options.Registry, err = flags.Registry(e); err != nil {
@@ -55,10 +57,6 @@ how complete the record is. The same record gives the same bytes.
 	command.Flags().StringVar(&spec, "spec", string(cbom.Spec16), "the version of CycloneDX, `VERSION`: 1.6 or 1.7")
 	command.Flags().StringVar(&name, "name", "", "name what was observed `NAME` in the bill of materials, such as a machine")
 	command.Flags().BoolVar(&noPager, "no-pager", false, "do not show the output in a pager")
-	var specs []string
-	for _, s := range cbom.Specs() {
-		specs = append(specs, string(s))
-	}
 	console.MustComplete(command, "spec", cobra.FixedCompletions(specs, cobra.ShellCompDirectiveNoFileComp))
 	return command
 }

@@ -279,6 +279,10 @@ func listRules(w io.Writer, set *rules.Set, picked []string) error {
 		}
 		fmt.Fprintf(&text, "%s [%s]\n    %s\n    %s, %s, %s %s\n", r.ID, r.Mark, r.Text, r.Axis, r.Level, date, r.Source)
 	}
+	text.WriteString("\nMarks of sources:\n")
+	for _, mark := range rules.Marks() {
+		fmt.Fprintf(&text, "  [%s] %s\n", mark, rules.MarkText(mark))
+	}
 	_, err := io.WriteString(w, text.String())
 	return err
 }

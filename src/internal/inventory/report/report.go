@@ -248,17 +248,7 @@ type Rule struct {
 }
 
 // MarkText explains the mark of a rule.
-func (r *Rule) MarkText() string {
-	switch r.Mark {
-	case "P":
-		return "the text of the document was read"
-	case "S":
-		return "not read itself, but another text about it"
-	case "K":
-		return "known, but not read"
-	}
-	return ""
-}
+func (r *Rule) MarkText() string { return rules.MarkText(r.Mark) }
 
 // Rule returns the rule with an id. All rules of findings are in the annex.
 func (r *Report) Rule(id string) *Rule {

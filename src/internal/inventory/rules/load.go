@@ -230,7 +230,7 @@ func (e *ruleEntry) rule() (*Rule, error) {
 		{slices.Contains(append(Axes(), Inventory), r.Axis), fmt.Sprintf("unknown axis %q: there are key establishment, authentication, classical, inventory", e.Axis)},
 		{slices.Contains([]Level{Prohibited, Deprecated, Discouraged}, r.Level), fmt.Sprintf("unknown level %q: there are prohibited, deprecated, discouraged", e.Level)},
 		{slices.Contains([]string{"draft", "final"}, e.Status), fmt.Sprintf("unknown status %q: it is draft or final", e.Status)},
-		{slices.Contains([]string{"", "P", "S", "K"}, e.Mark), fmt.Sprintf("unknown mark %q: there are P, S, K", e.Mark)},
+		{e.Mark == "" || slices.Contains(Marks(), e.Mark), fmt.Sprintf("unknown mark %q: there are P, S, K", e.Mark)},
 		{len(e.AppliesTo) > 0, "applies_to is empty"},
 		{len(e.Breaks) > 0, "breaks is empty"},
 		{e.Quote == "" || !r.Retrieved.IsZero(), "a quote needs the day on which it was retrieved"},

@@ -205,3 +205,19 @@ func attributes() map[fact.Attribute]bool {
 	}
 	return known
 }
+
+// Marks returns the marks of rules: how the source of a rule was checked.
+func Marks() []string { return []string{"P", "S", "K"} }
+
+// MarkText explains a mark; it is empty for no mark.
+func MarkText(mark string) string {
+	switch mark {
+	case "P":
+		return "the text of the document was read"
+	case "S":
+		return "not read itself, but another text about it"
+	case "K":
+		return "known, but not read"
+	}
+	return ""
+}

@@ -31,7 +31,7 @@ var page = sync.OnceValues(func() (*template.Template, error) {
 		"percent": report.Percent,
 		"join":    func(list []string) string { return strings.Join(list, ", ") },
 		"class":   func(text any) string { return strings.ReplaceAll(fmt.Sprint(text), " ", "-") },
-		"broken":  brokenRules,
+		"broken":  brokenRules, "outcomes": outcomes,
 		"counted": func(n int, noun string) string { return report.Counted(uint64(n), noun) },
 		"chart":   newChart,
 	}).Parse(pageFile)
@@ -48,6 +48,23 @@ func HTML(w io.Writer, r *report.Report) error {
 		return err
 	}
 	return out.Flush()
+}
+
+// outcomes are the operations on which a verdict rests.
+func outcomes(v report.AxisVerdict) string {
+	var parts []string
+	for _, p := range []struct {
+		n    uint64
+		what string
+	}{{v.Yes, "yes"}, {v.No, "no"}, {v.Undecided, "unknown"}} {
+		if p.n > 0 {
+			parts = append(parts, report.Grouped(p.n)+" "+p.what)
+		}
+	}
+	if parts == nil {
+		return "no such operation"
+	}
+	return strings.Join(parts, ", ")
 }
 
 // htmlPage is a report as its template sees it.

@@ -166,6 +166,9 @@ func (t *textWriter) verdicts() {
 		}
 		fmt.Fprintln(t, strings.TrimRight(line, " "))
 	}
+	if len(t.r.Programs) == 0 {
+		return
+	}
 	fmt.Fprintln(t)
 	for _, s := range t.r.Summary {
 		t.wrapped(pad(axisTitle(s.Axis)+":", 20), strings.Repeat(" ", 20), fmt.Sprintf("%d ready, %d partly, %d not ready, %d unknown, of %s",
