@@ -7,8 +7,9 @@
 #
 #	packages.sh DIR SUITE ARCHITECTURE PACKAGE...
 #
-# SUITE may be "this": the one of this machine. The files are in DIR/root. Exits
-# with 77 if this machine has no access to Debian's packages.
+# SUITE may be "this": the one of this machine. +PACKAGE is the first package on
+# which PACKAGE depends. The files are in DIR/root. Exits with 77 if this machine
+# has no access to Debian's packages.
 set -eu
 dir=$1 suite=$2 architecture=$3
 shift 3
@@ -26,15 +27,20 @@ dir=$(cd "$dir" && pwd)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 echo "deb [arch=$architecture signed-by=$keyring] ${found#* } $suite main" >"$dir/sources.list"
 : >"$dir/status"
-apt() {
-	apt-get -q -o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+apt() { # get|cache ARGUMENT...
+	program=apt-$1
+	shift
+	"$program" -q -o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
 		-o Dir::State="$dir/state" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir/cache" \
 		-o APT::Architecture="$architecture" -o APT::Architectures::="$architecture" \
 		-o Acquire::Languages=none -o Acquire::Retries=1 "$@"
 }
-apt -o APT::Update::Error-Mode=any update >"$dir/log" 2>&1 || skip "the suite $suite cannot be reached: $(tail -n 1 "$dir/log")"
+apt get -o APT::Update::Error-Mode=any update >"$dir/log" 2>&1 || skip "the suite $suite cannot be reached: $(tail -n 1 "$dir/log")"
 for package; do
-	(cd "$dir/packages" && apt download "$package") >>"$dir/log" 2>&1 || :
+	case $package in
+	+*) package=$(apt cache depends "${package#+}" | sed -n 's/.*Depends: //p' | head -n 1) ;;
+	esac
+	(cd "$dir/packages" && apt get download "$package") >>"$dir/log" 2>&1 || :
 done
 for file in "$dir"/packages/*.deb; do
 	[ -e "$file" ] || skip "the suite $suite has none of these packages: $*"

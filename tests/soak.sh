@@ -26,6 +26,12 @@ tests "the same programs, recorded by functions as well" -run 'Reports?IsRecorde
 tests "a million sides of handshakes by functions" -run ManyHandshakes ./tests/wire -everything
 tests "programs that switch stacks, are killed or debugged, under load" -run 'NotHarmed' ./tests/wire -everything
 tests "libraries of other suites and architectures" -run 'Packages|Compiler' ./src/internal/layout -everything
+for kernel in '' --backports; do
+	printf '\n== the same programs on another kernel, at functions of the kernel %s\n' "$kernel"
+	# shellcheck disable=SC2086 # an option or none
+	BUILD=build tests/vm/run.sh --everything $kernel || :
+	cp build/vm/results.json "build/report/vm$kernel.json" || :
+done
 printf '\n== the inventory of a log of 4 GiB\n'
 CRAU_BENCH_CHUNKS=50000 go run ./tests/bench/broker --only inventory --output build/soak-inventory.json || :
 printf '\n== fuzz\n'

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# disk.sh BASE STAGE CACHE DISK: makes the machine's DISK of BASE, with what is
-# below STAGE installed as a package would do it. The caller made a new mount
-# namespace.
+# disk.sh BASE STAGE CACHE DISK [MODULES]: makes the machine's DISK of BASE, with
+# what is below STAGE installed as a package would do it, and MODULES of another
+# kernel. The caller made a new mount namespace.
 set -eu
-base=$1 stage=$2 cache=$3 disk=$4
+base=$1 stage=$2 cache=$3 disk=$4 modules=${5:-}
 
 # The base stays as it is: changes go to memory.
 work=$(mktemp -d)
@@ -18,6 +18,9 @@ mount -t overlay overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/w
 root=$work/base/root
 mount -t proc proc "$root/proc"
 
+if [ -n "$modules" ]; then
+	cp -a "$modules"/* "$root/usr/lib/modules"
+fi
 tar -C "$stage" --owner=0 --group=0 -c . | tar -C "$root" --no-overwrite-dir --keep-directory-symlink -x
 chroot "$root" systemd-sysusers
 # The publishers are the host's, with the machine's libraries.

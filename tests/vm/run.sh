@@ -9,26 +9,30 @@
 #   run.sh -run PATTERN    some of them
 #   run.sh --permissive    the same, SELinux only saying what it would deny
 #   run.sh --shell         a shell on the machine
+#   run.sh --backports     with the newest kernel that Debian has for this release
+#   run.sh --everything    with the handshakes of all programs of tests/wire
 #
 # BUILD is meson's folder, VM_TIMEOUT how many seconds the machine may take,
 # XDG_CACHE_HOME where its base is kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$(realpath "${BUILD:-build}")
-limit=${VM_TIMEOUT:-900}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crypto-auditing/vm
 out=$build/vm
-pattern=. shell='' enforcing=1
+pattern='' shell='' enforcing=1 kernel='' everything=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--shell) shell=yes ;;
 	--permissive) enforcing=0 ;;
+	--backports) kernel=backports ;;
+	--everything) everything=yes ;;
 	-run) pattern=$2 && shift ;;
-	*) echo "usage: run.sh [--shell] [--permissive] [-run PATTERN]" >&2 && exit 2 ;;
+	*) echo "usage: run.sh [--shell] [--permissive] [--backports] [--everything] [-run PATTERN]" >&2 && exit 2 ;;
 	esac
 	shift
 done
 
+limit=${VM_TIMEOUT:-$([ -z "$everything" ] && echo 1200 || echo 7200)}
 say() { printf 'check-vm: %3d s: %s\n' $SECONDS "$*"; }
 fail() {
 	echo "check-vm: $*" >&2
@@ -63,6 +67,21 @@ if [ ! -e "$base" ]; then
 	find "$cache" -mindepth 1 -maxdepth 1 ! -path "$base*" ! -name lock -exec rm -rf {} +
 fi
 
+arguments="-test.timeout ${limit}s" boot=$base processor=Nehalem
+if [ "$kernel" = backports ]; then
+	# QEMU 7.2 emulates cmpxchg16b wrongly, by which newer kernels allocate memory.
+	boot=$base-backports processor=Nehalem,cx16=off
+	[ -e "$boot" ] || say "getting a newer kernel, once"
+	tests/vm/kernel.sh "$boot" "$base" bookworm-backports >"$out/kernel.log" 2>&1 || {
+		tail -n 30 "$out/kernel.log" >&2
+		fail "cannot get the kernel"
+	}
+	version=$(ls "$boot/modules")
+	say "the kernel is $version"
+	arguments="$arguments -kernel $(echo "$version" | cut -d . -f 1,2)"
+fi
+[ -z "$everything" ] || arguments="$arguments -matrix all"
+
 say "building programs, publishers and tests"
 stage=$out/stage
 make -s -C tests/publishers OUT="$stage/opt/test/bin" >"$out/build.log" 2>&1 || {
@@ -77,36 +96,72 @@ CGO_ENABLED=0 go build -o "$stage/opt/test/bin/intruder" ./tests/vm/intruder
 CGO_ENABLED=0 go test -c -tags vm -o "$stage/opt/test/bin/tests" ./tests/vm/guest
 CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/sockets" ./src/internal/probe/sockets
 CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/probe" ./src/internal/probe
+# The programs whose handshakes are compared are the host's; what is built for the
+# comparison is built here.
+CGO_ENABLED=0 go test -c -o "$stage/opt/test/bin/wire" ./tests/wire
+mkdir "$stage/opt/test/wire" "$stage/opt/test/programs"
+cp -r tests/wire/programs "$stage/opt/test/wire"
+if [ -n "$everything" ]; then
+	tests/setup.sh soak
+	go -C tests/tools build -o "$stage/opt/test/programs/wt-quic" ./quic
+	cargo build --quiet --locked --manifest-path tests/wire/programs/rustls/Cargo.toml --target-dir "$out/rustls"
+	cp "$out/rustls/debug/rustls-pair" "$stage/opt/test/programs"
+fi
 # Another version to upgrade to.
 for program in crauctl crau-agent crau-broker; do
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=99.0' -o "$stage/opt/test/upgrade/$program" "./src/cmd/$program"
 done
 DESTDIR=$stage meson install -C "$build" --no-rebuild --quiet
 install -D -m 644 -t "$stage/etc/systemd/system" tests/vm/guest/*.service
-printf 'PATTERN=%s\n' "$pattern" >"$stage/opt/test/environment"
+install -t "$stage/opt/test/bin" tests/vm/guest/host.sh
+install -t "$stage/opt/test/programs" "$stage/usr/bin/crau-agent" "$stage/usr/bin/crauctl"
+printf 'PATTERN=%s\nARGUMENTS=%s\n' "${pattern:-.}" "$arguments" >"$stage/opt/test/environment"
 
 say "installing them on the machine"
-unshare --mount --propagation private tests/vm/disk.sh "$base" "$stage" "$cache" "$out/disk" >"$out/install.log" 2>&1 || {
+unshare --mount --propagation private tests/vm/disk.sh "$base" "$stage" "$cache" "$out/disk" ${kernel:+"$boot/modules"} >"$out/install.log" 2>&1 || {
 	tail -n 30 "$out/install.log" >&2
 	fail "cannot make the machine's disk; everything it said is in $out/install.log"
 }
 # Not the machine that is booted next waits for this one.
 flock -u 9
 
+# The machine reads the host's files, and cannot write them.
+share=$(mktemp -d)
+mkdir "$share/root"
+# shellcheck disable=SC2016 # $1 is the other shell's
+unshare --mount --propagation private sh -euc '
+	mount --bind / "$1/root"
+	mount -o remount,bind,ro "$1/root"
+	exec /usr/lib/qemu/virtiofsd --socket-path="$1/socket" --rlimit-nofile="$(ulimit -Hn)" -o "source=$1/root" -o cache=always' \
+	sh "$share" >"$out/virtiofsd.log" 2>&1 &
+server=$!
+trap 'kill $server 2>/dev/null; rmdir "$share/root" && rm -r "$share"' EXIT
+until [ -S "$share/socket" ]; do
+	kill -0 $server 2>/dev/null || {
+		cat "$out/virtiofsd.log" >&2
+		fail "cannot share the host's files"
+	}
+	sleep 0.1
+done
+
 # A processor with more instructions, which all have to be emulated, is slower.
-qemu=(qemu-system-x86_64 -accel 'tcg,thread=multi' -cpu Nehalem -smp 2 -m 2048 -nodefaults -no-user-config -display none -no-reboot
-	-kernel "$base/vmlinuz" -initrd "$base/initrd"
+memory=$([ -z "$everything" ] && echo 2048 || echo 4096)
+qemu=(qemu-system-x86_64 -accel 'tcg,thread=multi' -cpu "$processor" -smp 2 -m "$memory" -nodefaults -no-user-config -display none -no-reboot
+	-object "memory-backend-memfd,id=memory,size=${memory}M,share=on" -machine memory-backend=memory
+	-chardev "socket,id=host,path=$share/socket" -device vhost-user-fs-pci,chardev=host,tag=host
+	-kernel "$boot/vmlinuz" -initrd "$boot/initrd"
 	-drive "file=$out/disk,format=raw,if=virtio,cache=unsafe")
-arguments="root=/dev/vda rw console=ttyS0 security=selinux selinux=1 enforcing=$enforcing nokaslr mitigations=off quiet"
+parameters="root=/dev/vda rw console=ttyS0 security=selinux selinux=1 enforcing=$enforcing nokaslr mitigations=off quiet"
 if [ -n "$shell" ]; then
 	say "booting a shell; 'exit' or Control-A x ends it"
-	exec "${qemu[@]}" -serial mon:stdio -append "$arguments systemd.mask=tests.service systemd.wants=shell.service"
+	"${qemu[@]}" -serial mon:stdio -append "$parameters systemd.mask=tests.service systemd.wants=shell.service"
+	exit
 fi
 
 say "booting, for $limit s at most"
 # Tests talk to the second serial line.
 status=0
-timeout --foreground "$limit" "${qemu[@]}" -serial "file:$out/console.log" -serial stdio -append "$arguments systemd.show_status=no" </dev/null |
+timeout --foreground "$limit" "${qemu[@]}" -serial "file:$out/console.log" -serial stdio -append "$parameters systemd.show_status=no" </dev/null |
 	tee "$out/tests.log" | sed -un 's/\r$//; s/^--- \(PASS\|FAIL\|SKIP\): /check-vm: \1 /p' || status=$?
 
 # What the machine wrote, also if it hangs.

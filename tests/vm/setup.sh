@@ -24,6 +24,19 @@ need cpio cpio
 need mke2fs e2fsprogs
 need debugfs e2fsprogs
 need unshare util-linux
+# Shares the host's files with the machine.
+need /usr/lib/qemu/virtiofsd qemu-system-common
+# Find and unpack the modules of another kernel.
+need modprobe kmod
+need xz xz-utils
+# Programs of the host that run on the machine.
+need openssl openssl
+need curl curl
+need gnutls-cli gnutls-bin
+need python3 python3
+need ssh openssh-client
+need /usr/sbin/sshd openssh-server
+need dropbear dropbear-bin
 [ -z "$missing" ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

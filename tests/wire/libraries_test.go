@@ -141,11 +141,14 @@ func TestWhatRustlsReportsIsRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
-	build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/rustls/Cargo.toml", "--target-dir", c.folder+"/rustls")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program := []string{filepath.Join(*programs, "rustls-pair")}
+	if *programs == "" {
+		build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/rustls/Cargo.toml", "--target-dir", c.folder+"/rustls")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		program[0] = c.folder + "/rustls/debug/rustls-pair"
 	}
-	program := []string{c.folder + "/rustls/debug/rustls-pair"}
 	for _, size := range []string{"", "100", "64"} {
 		var fragment []string
 		if size != "" {

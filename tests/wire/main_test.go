@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,13 @@ var everything = flag.Bool("everything", false, "also test programs that make ch
 // programs come to, and what is recorded of them, stays the same.
 var byFunctions = flag.Bool("functions", false, "record by functions, too, in the tests of sockets")
 
+// programs is where programs are that tests would build, frontEnd what the agents must use: on
+// a machine that has no compiler, and another kernel.
+var (
+	programs = flag.String("programs", "", "use the programs in `FOLDER` instead of building them: crau-agent, crauctl, …")
+	frontEnd = flag.String("front-end", "", "fail if handshakes are not recorded by the front end `NAME`")
+)
+
 func TestMain(m *testing.M) {
 	if os.Getenv(floodVariable) != "" {
 		flood()
@@ -53,6 +61,10 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if *programs != "" {
+		bin = *programs
+		return m.Run()
+	}
 	folder, err := os.MkdirTemp("", "crau-wire-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -271,8 +283,18 @@ func startAgentOn(t *testing.T, text string) *agent {
 	if err := os.WriteFile(config, []byte(text+"max_size = 0\nkeep_free = 0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	a.stderr = start(t, filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms")
+	arguments := []string{filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms"}
+	socket := filepath.Join(folder, "socket")
+	if *frontEnd != "" {
+		arguments = append(arguments, "--varlink", socket)
+	}
+	a.stderr = start(t, arguments...)
 	waitFor(t, "the agent records", func() bool { return strings.Contains(a.stderr.String(), "msg=recording ") }, a.stderr.String)
+	if *frontEnd != "" && strings.Contains(text, `"wire`) {
+		if status := output(t, "", filepath.Join(bin, "crauctl"), "status", "--socket", socket); !regexp.MustCompile("Sockets: by " + regexp.QuoteMeta(*frontEnd) + "[;\n]").MatchString(status) {
+			t.Fatalf("handshakes are not recorded by the front end %s:\n%s", *frontEnd, status)
+		}
+	}
 	return a
 }
 

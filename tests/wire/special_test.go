@@ -207,10 +207,13 @@ func TestAHandshakeOfQUICIsRecordedAtBothEnds(t *testing.T) {
 	a := startAgent(t, "wire-udp")
 	folder := t.TempDir()
 	certificateFile, key := certificate(t, folder, "ec")
-	program := filepath.Join(folder, "wt-quic")
-	// In the module of the tests' tools, as it takes a module that the project does not.
-	if out, err := exec.Command("go", "-C", "../tools", "build", "-o", program, "./quic").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program := filepath.Join(*programs, "wt-quic")
+	if *programs == "" {
+		program = filepath.Join(folder, "wt-quic")
+		// In the module of the tests' tools, as it takes a module that the project does not.
+		if out, err := exec.Command("go", "-C", "../tools", "build", "-o", program, "./quic").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 	}
 	server := start(t, program, "server", certificateFile, key)
 	waitFor(t, "the server listens", func() bool { return strings.Contains(server.String(), "\n") }, server.String)

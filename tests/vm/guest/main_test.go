@@ -9,6 +9,7 @@ package guest
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,7 +39,7 @@ const (
 	brokerPath = "/run/crypto-auditing/org.cryptoauditing.Broker"
 	logDir     = "/var/log/crypto-auditing"
 	dropIns    = "/etc/systemd/system/" + agentService + ".d"
-	// oldKernels is the drop-in that this machine's kernel needs.
+	// oldKernels is the drop-in that Debian 12's own kernel needs.
 	oldKernels = "/usr/share/crypto-auditing/perf-event.conf"
 
 	// The publishers: one makes handshakes with the machine's OpenSSL, the
@@ -48,6 +49,27 @@ const (
 	library   = "/opt/test/lib/libreplay.so"
 	trace     = "/opt/test/gnutls-tls13-p256.txt"
 )
+
+// kernel is the version of the kernel that the tests are for.
+var kernel = flag.String("kernel", debian12, "the version of the machine's kernel")
+
+// debian12 is the kernel that Debian 12 came with.
+const debian12 = "6.1"
+
+// old reports whether the kernel is without uprobe_multi, which came with 6.6.
+func old() bool { return *kernel == debian12 }
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if !old() {
+		// The policy was installed for the old one.
+		if output, err := exec.Command("setsebool", "crypto_auditing_agent_perf_events=0").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "setsebool: %v\n%s", err, output)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // run runs a command and returns what it prints. It must succeed.
 func run(t *testing.T, arguments ...string) string {
@@ -145,14 +167,17 @@ func begin(t *testing.T) *agent {
 	return a
 }
 
-// prepared is installed with the drop-in for this kernel.
+// prepared is installed with the drop-in for this kernel, if it needs one.
 func prepared(t *testing.T, config string, units ...string) *agent {
 	t.Helper()
-	text, err := os.ReadFile(oldKernels)
-	if err != nil {
-		t.Fatal(err)
+	if old() {
+		text, err := os.ReadFile(oldKernels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		units = append(units, string(text))
 	}
-	return installed(t, config, append(units, string(text))...)
+	return installed(t, config, units...)
 }
 
 // recording is prepared and started.
@@ -173,7 +198,11 @@ func running(t *testing.T) *agent {
 	t.Helper()
 	config, _ := os.ReadFile("/etc/crypto-auditing/agent.conf")
 	units, _ := os.ReadDir(dropIns)
-	if string(config) == both() && len(units) == 1 && active(t, agentService) {
+	needed := 0
+	if old() {
+		needed = 1
+	}
+	if string(config) == both() && len(units) == needed && active(t, agentService) {
 		return begin(t)
 	}
 	return recording(t, both())

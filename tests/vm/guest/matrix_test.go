@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vm
+
+package guest
+
+import (
+	"bufio"
+	"flag"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// matrix tells with which programs of the host handshakes are compared.
+var matrix = flag.String("matrix", "core", "compare handshakes of the programs \"core\", or \"all\"")
+
+// The tests of tests/wire whose handshakes are compared with what programs report.
+const (
+	coreOfMatrix = "^(TestWhatTLSProgramsReportIsRecorded|TestWhatSSHReportsIsRecorded|TestAGoProgramIsRecordedWithPostQuantumGroups)$" +
+		"/^(OpenSSL.*|GnuTLS|curl|Python|by_default|RSA_and_counters|a_group_exchange|Dropbear)$"
+	allOfMatrix = "Reports?IsRecorded|PostQuantumGroups|EncryptedClientHello|QUIC|OtherTransports|RelayPassesOn|ATunnels|BeganInPlaintext|ThroughAProxy|NetworkOfTheirOwn|AScannerFinds"
+)
+
+// core lists what is compared in any case.
+func core() (names []string) {
+	for test, programs := range map[string][]string{
+		"TestWhatTLSProgramsReportIsRecorded": {
+			"OpenSSL", "OpenSSL,_another_group", "OpenSSL,_a_client_certificate", "OpenSSL,_an_external_key", "OpenSSL,_TLS_1.2",
+			"OpenSSL,_TLS_1.2_with_DHE", "OpenSSL,_TLS_1.2_with_static_RSA", "OpenSSL,_TLS_1.0", "GnuTLS", "curl", "Python",
+		},
+		"TestWhatSSHReportsIsRecorded": {"by_default", "RSA_and_counters", "a_group_exchange", "Dropbear"},
+	} {
+		for _, program := range programs {
+			names = append(names, test+"/"+program)
+		}
+	}
+	return append(names, "TestAGoProgramIsRecordedWithPostQuantumGroups")
+}
+
+// Programs of the host run on this kernel, where the agent attaches to other places than on
+// the host, and must come to the same.
+func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
+	arguments := []string{
+		"--mount", "--propagation", "private", "/opt/test/bin/host.sh", "/opt/test/wire", "../bin/wire",
+		"-test.v", "-test.timeout", "3h", "-programs", "/machine/opt/test/programs", "-front-end", "trampoline",
+	}
+	switch *matrix {
+	case "core":
+		arguments = append(arguments, "-test.run", coreOfMatrix)
+	case "all":
+		// What compiles code at run time writes it to memory that it then executes.
+		run(t, "setsebool", "allow_execmem=1", "allow_execstack=1", "allow_execmod=1")
+		arguments = append(arguments, "-test.run", allOfMatrix, "-everything")
+	default:
+		t.Fatalf("there are no programs %q", *matrix)
+	}
+	// Not another agent beside.
+	run(t, "systemctl", "stop", agentService, brokerService)
+	command := exec.Command("unshare", arguments...)
+	said, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Stderr = command.Stdout
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	verdicts := map[string]string{}
+	verdict := regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+)`)
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		t.Log(lines.Text())
+		if m := verdict.FindStringSubmatch(lines.Text()); m != nil {
+			verdicts[m[2]] = m[1]
+		}
+	}
+	if err := command.Wait(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range core() {
+		if verdicts[name] == "" {
+			t.Errorf("%s was not tested", name)
+		}
+	}
+	release := strings.TrimSpace(run(t, "uname", "-r"))
+	for name, v := range verdicts {
+		t.Run(release+"/trampoline/"+name, func(t *testing.T) {
+			if v != "PASS" {
+				t.Errorf("%s: see above", v)
+			}
+		})
+	}
+}
