@@ -19,6 +19,8 @@ func TestTheInventoryAnswersInItsDomain(t *testing.T) {
 		run(t, "systemctl", "stop", inventoryService)
 		_, _ = try("crauctl", "subscriptions", "delete", "--user", "crypto-auditing-inventory", "inventory")
 	})
+	// It reads from its domain what the kernel uses.
+	run(t, "modprobe", "wireguard")
 	// By a method, and through a pipe.
 	sums := run(t, "busctl", "--timeout=90", "call", "org.crypto_auditing.Inventory", "/org/crypto_auditing/Inventory",
 		"org.crypto_auditing.Inventory", "Summarize", "asa{sv}", "1", "executable", "0")
@@ -27,6 +29,9 @@ func TestTheInventoryAnswersInItsDomain(t *testing.T) {
 	}
 	if list := run(t, "crauctl", "inventory", "-o", "json"); !strings.Contains(list, `"replay"`) {
 		t.Errorf("the list is %s", list)
+	}
+	if text := run(t, "crauctl", "report", "-o", "json"); !strings.Contains(text, "This machine uses WireGuard (its module is loaded).") {
+		t.Errorf("the report is %s", text)
 	}
 	if got := typeOf(run(t, "ps", "-o", "label=", "-p", property(t, inventoryService, "MainPID"))); got != "crau_inventory_t" {
 		t.Errorf("it runs as %s", got)

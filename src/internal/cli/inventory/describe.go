@@ -82,6 +82,9 @@ func publicKey(r *row.Row) (words []string) {
 	bits := ""
 	if r.Bits > 0 && r.Curve == "" {
 		bits = strconv.Itoa(r.Bits)
+		if r.Algorithm == "" {
+			bits += " bits"
+		}
 	}
 	return known(r.Algorithm, r.Curve, bits, r.Padding, r.Hash)
 }

@@ -115,9 +115,14 @@ func writeSummary(w io.Writer, l *listing) error {
 	for i := range l.fields {
 		heads = append(heads, strings.ToUpper(l.fields[i].name))
 	}
-	heads = append(heads, "COUNT")
+	count, failed := len("COUNT"), len("FAILED")
+	for i := range l.rows {
+		count = max(count, len(render.Grouped(l.rows[i].Count)))
+		failed = max(failed, len(render.Grouped(l.rows[i].Failures)))
+	}
+	heads = append(heads, fmt.Sprintf("%*s", count, "COUNT"))
 	if failures {
-		heads = append(heads, "FAILED")
+		heads = append(heads, fmt.Sprintf("%*s", failed, "FAILED"))
 	}
 	fmt.Fprintln(table, strings.Join(append(heads, "FIRST", "LAST"), "\t"))
 	layout := l.timeLayout()
@@ -131,9 +136,9 @@ func writeSummary(w io.Writer, l *listing) error {
 			}
 			line = append(line, text)
 		}
-		line = append(line, render.Grouped(r.Count))
+		line = append(line, fmt.Sprintf("%*s", count, render.Grouped(r.Count)))
 		if failures {
-			line = append(line, render.Grouped(r.Failures))
+			line = append(line, fmt.Sprintf("%*s", failed, render.Grouped(r.Failures)))
 		}
 		line = append(line, r.First.In(l.location).Format(layout), r.Last.In(l.location).Format(layout))
 		fmt.Fprintln(table, strings.Join(line, "\t"))

@@ -62,7 +62,7 @@ func (t *text) bold(text string) string {
 // wrapped writes words in lines that begin with an indent, the first one with another.
 func (t *text) wrapped(first, indent, words string) {
 	line, empty := first, true
-	for _, word := range strings.Fields(words) {
+	for _, word := range report.Words(words) {
 		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
 			fmt.Fprintln(t, line)
 			line, empty = indent, true

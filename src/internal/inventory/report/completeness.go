@@ -162,6 +162,18 @@ func share(part, whole uint64) string {
 	return fmt.Sprintf("%s (%s)", Grouped(part), Percent(part, whole))
 }
 
+// Words splits a text at blanks, where it may be broken into lines: not within a percentage.
+func Words(text string) []string {
+	words := strings.Fields(text)
+	for i := len(words) - 1; i > 0; i-- {
+		if strings.HasPrefix(words[i], "%") {
+			words[i-1] += " " + words[i]
+			words = slices.Delete(words, i, i+1)
+		}
+	}
+	return words
+}
+
 // Percent returns a percentage that is 0 or 100 only if it is exactly that.
 func Percent(part, whole uint64) string {
 	switch p := 100 * float64(part) / float64(max(whole, 1)); {

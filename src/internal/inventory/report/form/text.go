@@ -97,7 +97,7 @@ func (t *textWriter) wrapped(first, indent, text string) { t.wrappedAfter(0, fir
 // wrappedAfter writes such lines after some columns that the first one already has.
 func (t *textWriter) wrappedAfter(written int, first, indent, text string) {
 	line, empty := first, true
-	for _, word := range strings.Fields(text) {
+	for _, word := range report.Words(text) {
 		if !empty && written+columns(line)+1+columns(word) > width {
 			fmt.Fprintln(t, line)
 			line, empty, written = indent, true, 0
