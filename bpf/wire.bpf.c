@@ -1139,6 +1139,23 @@ static __always_inline int closed(struct sock *sk)
 }
 
 /*
+ * Counts a socket whose datagrams are moved in a way that the front end does not see:
+ * once, since the datagrams of most of them are not QUIC.
+ */
+static __noinline int count_unlocated(struct sock *sk)
+{
+	struct connection counted = { .protocol = WIRE_QUIC };
+
+	if (bpf_sk_storage_get(&connections, sk, 0, 0))
+		return 0;
+	if (bpf_sk_storage_get(&connections, sk, &counted, BPF_SK_STORAGE_GET_F_CREATE)) {
+		count(WIRE_SEEN);
+		count(WIRE_UNSUPPORTED);
+	}
+	return 0;
+}
+
+/*
  * Copies a datagram that begins with a QUIC Initial packet, as a whole; its first
  * byte and its version identify it. Datagrams have no state: one in ten thousand of
  * another protocol may match.
@@ -1151,8 +1168,10 @@ static __noinline int take_datagram(struct sock *sk, struct work *w, int located
 	__u64 bytes;
 	int reason;
 
-	if (!w || !located || !is_followed(bpf_get_current_pid_tgid() >> 32))
+	if (!w || !is_followed(bpf_get_current_pid_tgid() >> 32))
 		return 0;
+	if (!located)
+		return count_unlocated(sk);
 	if (first_bytes(w, &bytes) < sizeof(bytes))
 		return 0;
 	version = bpf_ntohl((__u32)(bytes >> 8));
@@ -1271,6 +1290,8 @@ static __always_inline int moved_datagram(void *ctx, struct sock *sk, struct msg
 	if ((int)total < INITIAL_MIN || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
 		return 0;
 	w.total = total;
+	if (is_kernel())
+		return 0;
 	return take_datagram(sk, &w, locate_iterator(&w, message));
 }
 
@@ -1485,6 +1506,8 @@ static __always_inline int traced_datagram(struct sock *sk, int total, __u8 dire
 	struct work w = { .direction = direction, .total = total };
 
 	if (total < INITIAL_MIN || sk->sk_protocol != IPPROTO_UDP || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
+		return 0;
+	if (is_kernel())
 		return 0;
 	return take_datagram(sk, &w, locate_call(&w, sk));
 }

@@ -11,6 +11,7 @@ tool (
 
 require (
 	github.com/google/licensecheck v0.3.1
+	github.com/quic-go/quic-go v0.59.1
 	golang.org/x/net v0.53.0
 )
 

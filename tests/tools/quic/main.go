@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Quic makes a handshake of QUIC: quic server CERTIFICATE KEY writes its address and
-// serves one client after another, quic client ADDRESS connects. Either end writes which
+// Quic makes a handshake of QUIC with a library, which is net (golang.org/x/net/quic) or
+// go (quic-go): quic LIBRARY server CERTIFICATE KEY writes its address and serves one
+// client after another, quic LIBRARY client ADDRESS connects. Either end writes which
 // version of TLS, cipher suite and group it agreed on.
 package main
 
@@ -10,10 +11,9 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
-
-	"golang.org/x/net/quic"
 )
 
 // patience bounds a handshake and what follows it.
@@ -21,75 +21,103 @@ const patience = time.Minute
 
 const protocol = "test"
 
-func say(c *quic.Conn) {
-	s := c.ConnectionState()
+// connection is one end of a connection after the handshake.
+type connection interface {
+	state() tls.ConnectionState
+	// open and accept return the client's and the server's end of a stream.
+	open() (stream, error)
+	accept() (stream, error)
+	// wait returns when the other end has closed the connection.
+	wait()
+}
+
+type stream interface {
+	io.Reader
+	io.Writer
+	// finish ends what this end sends.
+	finish()
+}
+
+// library is one implementation of QUIC.
+type library struct {
+	// listen returns the address and the function that returns the next connection.
+	listen func(*tls.Config) (net.Addr, func() (connection, error), error)
+	// dial returns a connection and the function that closes it.
+	dial func(context.Context, string, *tls.Config) (connection, func(), error)
+}
+
+var libraries = map[string]library{
+	"net": {listenNet, dialNet},
+	"go":  {listenGo, dialGo},
+}
+
+func say(c connection) {
+	s := c.state()
 	fmt.Printf("version=%d suite=%d group=%d\n", s.Version, s.CipherSuite, s.CurveID)
 }
 
-func server(certificate, key string) error {
+func server(l library, certificate, key string) error {
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
 		return err
 	}
-	endpoint, err := quic.Listen("udp", "127.0.0.1:0", &quic.Config{TLSConfig: &tls.Config{
+	address, next, err := l.listen(&tls.Config{
 		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, NextProtos: []string{protocol},
-	}})
+	})
 	if err != nil {
 		return err
 	}
-	fmt.Println(endpoint.LocalAddr())
+	fmt.Println(address)
 	for {
-		ctx := context.Background()
-		c, err := endpoint.Accept(ctx)
+		c, err := next()
 		if err != nil {
 			return err
 		}
-		stream, err := c.AcceptStream(ctx)
+		s, err := c.accept()
 		if err != nil {
 			continue
 		}
 		say(c)
-		_, _ = io.Copy(stream, stream)
-		stream.Close()
-		_ = c.Wait(ctx)
+		_, _ = io.Copy(s, s)
+		s.finish()
+		c.wait()
 	}
 }
 
-func client(address string) error {
+func client(l library, address string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	endpoint, err := quic.Listen("udp", "127.0.0.1:0", nil)
-	if err != nil {
-		return err
-	}
-	c, err := endpoint.Dial(ctx, "udp", address, &quic.Config{TLSConfig: &tls.Config{
+	c, end, err := l.dial(ctx, address, &tls.Config{
 		InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{protocol}, ServerName: "secret-host.example",
-	}})
+	})
 	if err != nil {
 		return err
 	}
-	stream, err := c.NewStream(ctx)
+	defer end()
+	s, err := c.open()
 	if err != nil {
 		return err
 	}
-	stream.SetReadContext(ctx)
-	if _, err := stream.Write([]byte("x")); err != nil {
+	if _, err := s.Write([]byte("x")); err != nil {
 		return err
 	}
-	stream.CloseWrite()
-	if _, err := io.ReadAll(stream); err != nil {
+	s.finish()
+	if _, err := io.ReadAll(s); err != nil {
 		return err
 	}
 	say(c)
-	return endpoint.Close(ctx)
+	return nil
 }
 
 func main() {
 	var err error
-	if len(os.Args) > 3 && os.Args[1] == "server" {
-		err = server(os.Args[2], os.Args[3])
-	} else {
-		err = client(os.Args[2])
+	switch l, known := libraries[os.Args[1]]; {
+	case !known:
+		err = fmt.Errorf("%s is no library", os.Args[1])
+	case os.Args[2] == "server":
+		err = server(l, os.Args[3], os.Args[4])
+	default:
+		err = client(l, os.Args[3])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

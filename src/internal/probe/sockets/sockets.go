@@ -29,7 +29,8 @@ const (
 	Trampoline FrontEnd = "trampoline"
 	// Tracepoint attaches to tracepoints, since Linux 6.3. It finds the bytes through the
 	// arguments of the system call, so that connections that use io_uring, calls with
-	// several messages, or 32-bit programs are lost and counted as Unsupported.
+	// several messages, or 32-bit programs are lost and counted as Unsupported, as is
+	// each UDP socket whose large datagrams are moved so.
 	Tracepoint FrontEnd = "tracepoint"
 )
 
