@@ -11,6 +11,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/src/internal/rounds"
+	"crypto-auditing/src/internal/wakeup"
 )
 
 // Watcher determines how far clients have read. Methods may be called
@@ -29,9 +30,9 @@ type Watcher struct {
 
 	mu sync.Mutex
 	// pinged are the clients with a pending ping, watched those whose queue in the
-	// bus is polled.
+	// bus is polled: at once, if they are notified.
 	pinged  map[pingKey]*rounds.Rounds
-	watched map[string]struct{}
+	watched map[string]wakeup.Signal
 }
 
 // busName is the name of the bus itself.
@@ -56,7 +57,7 @@ func NewWatcher(ctx context.Context, b *Backlog, owner *dbus.Conn, address strin
 		trip: &rounds.Rounds{Run: func() error {
 			return bus.CallWithContext(ctx, busName+".GetId", 0).Err
 		}},
-		pinged: map[pingKey]*rounds.Rounds{}, watched: map[string]struct{}{},
+		pinged: map[pingKey]*rounds.Rounds{}, watched: map[string]wakeup.Signal{},
 	}
 	_, w.counts = w.queued(owner.Names()[0])
 	b.watch = w.watch
@@ -138,9 +139,10 @@ func (w *Watcher) watch(client string) {
 	if _, ok := w.watched[client]; ok {
 		return
 	}
-	w.watched[client] = struct{}{}
+	calls := wakeup.New()
+	w.watched[client] = calls
 	if w.counts {
-		go w.look(client)
+		go w.look(client, calls)
 		return
 	}
 	go func() {
@@ -164,6 +166,13 @@ func (w *Watcher) unwatch(client string) {
 func (w *Watcher) Heard(client string) {
 	if !w.counts {
 		w.readReplies(client, w.backlog.sentTo(client))
+		return
+	}
+	// It has probably read its replies, and must not wait for the next poll.
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if calls, ok := w.watched[client]; ok {
+		calls.Notify()
 	}
 }
 
@@ -171,8 +180,8 @@ func (w *Watcher) readReplies(client string, sent [kinds]int) {
 	w.backlog.read(client, [kinds]int{Replies: sent[Replies]})
 }
 
-// look polls the queue of a client until it is empty.
-func (w *Watcher) look(client string) {
+// look polls the queue of a client until it is empty, at once when it calls.
+func (w *Watcher) look(client string, calls <-chan struct{}) {
 	pause := firstLook
 	for w.ended.Err() == nil {
 		sent := w.backlog.sentTo(client)
@@ -183,6 +192,7 @@ func (w *Watcher) look(client string) {
 		}
 		select {
 		case <-w.ended.Done():
+		case <-calls:
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, lastLook)
