@@ -57,26 +57,36 @@ func filters() []wanted {
 type writer struct {
 	t       *testing.T
 	program string
-	dir     string
+	options []string
 	command *exec.Cmd
 }
 
-func startWriter(t *testing.T, dir string) *writer {
+// startWriter starts one with options of the filler.
+func startWriter(t *testing.T, dir string, options ...string) *writer {
 	t.Helper()
-	w := &writer{t: t, program: filepath.Join(t.TempDir(), "filler"), dir: dir}
+	w := &writer{t: t, program: filepath.Join(t.TempDir(), "filler"), options: append([]string{
+		"-dir", dir, "-quiet", "-chunks", "250", "-groups", "17", "-pause", "4ms", "-executables", "3", "-segment-chunks", "200",
+	}, options...)}
 	if out, err := exec.Command("go", "build", "-o", w.program, "crypto-auditing/src/internal/broker/filler").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	w.run()
 	t.Cleanup(w.kill)
-	return w
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if files, err := filepath.Glob(filepath.Join(dir, "audit-*.zst")); err == nil && len(files) > 0 {
+			return w
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the log is not begun")
+		}
+	}
 }
 
 // run starts it. It ends by itself after as many chunks as it writes in a second: on a
 // slow machine it would write more than the subscribers can be sent in any time.
 func (w *writer) run() {
 	w.t.Helper()
-	w.command = exec.Command(w.program, "-dir", w.dir, "-quiet", "-chunks", "250", "-groups", "17", "-pause", "4ms", "-executables", "3", "-segment-chunks", "200")
+	w.command = exec.Command(w.program, w.options...)
 	w.command.Stderr = os.Stderr
 	if err := w.command.Start(); err != nil {
 		w.t.Fatal(err)
@@ -91,17 +101,30 @@ func (w *writer) kill() {
 // logged reads which groups of a log pass each filter.
 func logged(t *testing.T, dir string, want []wanted) [][]uint64 {
 	t.Helper()
+	passed := make([][]uint64, len(want))
+	readLog(t, dir, func(sequence uint64, g *event.Group) {
+		for i := range want {
+			if want[i].passes(g) {
+				passed[i] = append(passed[i], sequence)
+			}
+		}
+	})
+	return passed
+}
+
+// readLog passes all groups of a log to a function.
+func readLog(t *testing.T, dir string, take func(sequence uint64, g *event.Group)) {
+	t.Helper()
 	r, err := logstore.OpenReader(dir, logstore.ReaderOptions{EntryLen: event.Len})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	passed := make([][]uint64, len(want))
 	var g event.Group
 	for {
 		chunk, err := r.Next(t.Context())
 		if err == io.EOF {
-			return passed
+			return
 		}
 		if err != nil {
 			// The torn end of a writer that was killed holds nothing.
@@ -115,11 +138,7 @@ func logged(t *testing.T, dir string, want []wanted) [][]uint64 {
 			if _, err := event.Decode(entry, &g); err != nil {
 				t.Fatal(err)
 			}
-			for i := range want {
-				if want[i].passes(&g) {
-					passed[i] = append(passed[i], sequence)
-				}
-			}
+			take(sequence, &g)
 		}
 	}
 }
@@ -134,14 +153,6 @@ func TestWhoeverIsKilledEveryGroupIsSentAtMostOnce(t *testing.T) {
 	bus := bustest.Start(t, bustest.Daemon)
 	dir := t.TempDir()
 	w := startWriter(t, dir)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if files, err := filepath.Glob(filepath.Join(dir, "audit-*.zst")); err == nil && len(files) > 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the log is not begun")
-		}
-	}
 	b := start(t, bus, dir, t.TempDir())
 
 	const batch = 16
@@ -164,9 +175,21 @@ func TestWhoeverIsKilledEveryGroupIsSentAtMostOnce(t *testing.T) {
 			t.Fatal("the log does not grow")
 		}
 	}
+	storm(t, *kills, bus, b, w, subscribers)
+	expected := logged(t, dir, want)
+	// Whoever has lost the last window waits for more, of which there is none:
+	// the last groups may be missing.
+	for i, s := range subscribers {
+		s.compare(b, expected[i])
+	}
+}
+
+// storm kills the broker, the subscribers and the writer at random, at last the writer.
+func storm(t *testing.T, kills int, bus *bustest.Bus, b *process, w *writer, subscribers []*subscriber) {
+	t.Helper()
 	chance := rand.New(rand.NewPCG(5, uint64(time.Now().UnixNano())))
 	killed := map[string]int{}
-	for range *kills {
+	for range kills {
 		time.Sleep(time.Duration(chance.IntN(60_000)) * time.Microsecond)
 		switch chance.IntN(4) {
 		case 0:
@@ -195,18 +218,18 @@ func TestWhoeverIsKilledEveryGroupIsSentAtMostOnce(t *testing.T) {
 	}
 	t.Logf("killed: %v", killed)
 	w.kill()
-	expected := logged(t, dir, want)
-	// Whoever has lost the last window waits for more, of which there is none:
-	// the last groups may be missing.
-	for i, s := range subscribers {
-		all := expected[i]
-		enough := all[max(0, len(all)-1-batch)]
-		if !s.reaches(enough) {
-			b.kill() // ends what it says
-			t.Fatalf("%s has got up to %d, not %d; the broker says:\n%s", s.name, s.last(), enough, tail(b.stderr.String()))
-		}
-		check(t, s, all, batch, s.kills)
+}
+
+// compare waits until it has nearly all of what it is to get, and checks that.
+func (s *subscriber) compare(b *process, all []uint64) {
+	s.t.Helper()
+	batch := int(s.batch)
+	enough := all[max(0, len(all)-1-batch)]
+	if !s.reaches(enough) {
+		b.kill() // ends what it says
+		s.t.Fatalf("%s has got up to %d, not %d; the broker says:\n%s", s.name, s.last(), enough, tail(b.stderr.String()))
 	}
+	check(s.t, s, all, batch, s.kills)
 }
 
 // check compares what a subscriber has got with what there was for it.

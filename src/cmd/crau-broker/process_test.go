@@ -146,6 +146,7 @@ type subscriber struct {
 	filter dict
 	flow   string
 	batch  uint32
+	form   string // empty: groups
 
 	// kills is how often it or the broker was killed, generation how often it
 	// itself.
@@ -195,6 +196,9 @@ type listener struct {
 func (s *subscriber) subscribe(after string) {
 	s.t.Helper()
 	options := dict{"batch": dbus.MakeVariant(s.batch), "flow": dbus.MakeVariant(s.flow), "window-usec": dbus.MakeVariant(uint64(2000))}
+	if s.form != "" {
+		options["form"] = dbus.MakeVariant(s.form)
+	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		if after != "" {
 			options["after"] = dbus.MakeVariant(after)
@@ -235,18 +239,23 @@ func (l listener) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	if l.generation != s.generation {
 		return // whoever would have dealt with it is dead
 	}
+	before := len(s.got)
 	switch name {
 	case "Events":
-		groups := signal.Body[0].([][]any)
-		for _, g := range groups {
+		for _, g := range signal.Body[0].([][]any) {
 			s.got = append(s.got, g[0].(uint64))
 		}
-		s.largest = max(s.largest, len(groups))
-		if s.flow == "acknowledge" {
-			s.conn.Object(brokerName, signal.Path).Go(subscription+".Acknowledge", dbus.FlagNoReplyExpected|dbus.FlagNoAutoStart, nil, signal.Body[1])
+	case "Operations":
+		for _, o := range signal.Body[0].([]dict) {
+			s.got = append(s.got, sequenceOf(o["cursor"].Value().(string)))
 		}
 	case "Skipped":
 		s.skips = append(s.skips, skip{sequenceOf(signal.Body[0].(string)), sequenceOf(signal.Body[1].(string)), signal.Body[3].(string)})
+		return
+	}
+	s.largest = max(s.largest, len(s.got)-before)
+	if s.flow == "acknowledge" {
+		s.conn.Object(brokerName, signal.Path).Go(subscription+".Acknowledge", dbus.FlagNoReplyExpected|dbus.FlagNoAutoStart, nil, signal.Body[1])
 	}
 }
 
