@@ -420,19 +420,19 @@ func (b *Broker) Read(_ quota.Holder, after string, f filter.Spec) (*reading.Pag
 	return b.read(after, f, nil)
 }
 
-// ReadOperations passes at most most operations that match a filter to take: those that were
-// completed after a cursor, given as text, or, newest first, before it. Errors are those of filters
+// ReadOperations reads a page of operations that match a filter and were completed after a cursor,
+// given as text, or, newest first, before it; o has the other options. Errors are those of filters
 // and cursors, *fault.StoreError and the error of ctx.
-func (b *Broker) ReadOperations(ctx context.Context, after string, f filter.Spec, newestFirst bool, most int, take operations.Take) (*operations.Page, error) {
+func (b *Broker) ReadOperations(ctx context.Context, after string, f filter.Spec, o operations.Options) (*operations.Page, error) {
 	compiled, err := filter.Compile(b.options.Registry, f)
 	if err != nil {
 		return nil, err
 	}
-	cursor, err := b.source.Resolve(after)
-	if err != nil {
+	o.Filter = compiled
+	if o.After, err = b.source.Resolve(after); err != nil {
 		return nil, err
 	}
-	return b.operations.Read(ctx, operations.Options{Filter: compiled, After: cursor, NewestFirst: newestFirst}, most, take)
+	return b.operations.Read(ctx, o)
 }
 
 func (b *Broker) read(after string, f filter.Spec, closed func()) (*reading.Pages, error) {
@@ -446,15 +446,24 @@ func (b *Broker) read(after string, f filter.Spec, closed func()) (*reading.Page
 // Open is Read for a long-lived stream: the number of streams is limited, and an
 // open one keeps the broker running.
 func (b *Broker) Open(caller quota.Holder, after string, f filter.Spec) (*reading.Pages, error) {
-	if full := b.streams.Take(caller); full != nil {
-		return nil, &fault.LimitError{What: full.Limit, Max: full.Max}
-	}
-	r, err := b.read(after, f, func() { b.streams.Release(caller) })
+	release, err := b.Stream(caller)
 	if err != nil {
-		b.streams.Release(caller)
+		return nil, err
+	}
+	r, err := b.read(after, f, release)
+	if err != nil {
+		release()
 		return nil, err
 	}
 	return r, nil
+}
+
+// Stream counts a stream of a caller until release is called. The error is a *fault.LimitError.
+func (b *Broker) Stream(caller quota.Holder) (release func(), err error) {
+	if full := b.streams.Take(caller); full != nil {
+		return nil, &fault.LimitError{What: full.Limit, Max: full.Max}
+	}
+	return func() { b.streams.Release(caller) }, nil
 }
 
 // grown forwards the growth of the log.

@@ -116,16 +116,16 @@ func (c *call) readOperations() ([]any, error) {
 		return nil, err
 	}
 	defer c.service.scans.Release(c.who.User)
-	reply := marshal.NewOperations(c.pageSize(), int(most))
-	page, err := c.service.broker.ReadOperations(c.ctx, after, f, reverse, int(most), reply.Take)
+	page, err := c.service.broker.ReadOperations(c.ctx, after, f, operations.Options{
+		Form: marshal.InReplies, Most: int(most), Size: c.pageSize(), NewestFirst: reverse,
+	})
 	if err != nil {
 		return nil, err
 	}
-	if reply.Empty() && page.Unreadable {
+	if len(page.Ends) == 0 && page.Unreadable {
 		return nil, c.service.broker.Unreadable()
 	}
-	reply.Next, reply.Missing = page.Next.String(), page.Missing
-	return []any{reply}, nil
+	return []any{&marshal.Operations{Operations: page.Bytes, Next: page.Next.String(), Missing: page.Missing}}, nil
 }
 
 // pageSize returns how many bytes of groups or operations the reply may have.

@@ -24,17 +24,26 @@ func (r *Registry) walkResults(s *Span, around []*Span, key string, visit func(*
 	return true
 }
 
+// contextOf returns the definition of the name of a span, nil if there is none. A builder has looked
+// it up.
+func (r *Registry) contextOf(s *Span) *Context {
+	if s.context != nil {
+		return s.context
+	}
+	return r.Context(s.Name)
+}
+
 // offers reports whether a value of key in s is only an offer. It is one if no descendant of s
 // settles it and either the descendants show that the library reports such steps, or no
 // ancestor shows that the two sides have agreed.
 func (r *Registry) offers(s *Span, around []*Span, key string) bool {
-	c := r.Context(s.Name)
+	c := r.contextOf(s)
 	if c == nil || len(c.settledBy) == 0 || !c.Has(key) {
 		return false
 	}
 	steps := false
 	settled := !s.Walk(func(inner *Span) bool {
-		step := r.Context(inner.Name)
+		step := r.contextOf(inner)
 		if inner == s || step == nil {
 			return true
 		}

@@ -35,15 +35,8 @@ func (w *sender) readOperations(ctx context.Context) (more bool, err error) {
 		w.proceed(a)
 		return true, nil
 	}
-	a := ahead{}
-	page, err := w.core.Operations.Read(ctx, operations.Options{Filter: w.filter, After: w.at, Time: turnTime}, MaxBatch, func(o *operations.Operation, whole bool) bool {
-		if len(a.groups) >= turnBytes && !whole {
-			return false
-		}
-		from := len(a.groups)
-		a.groups = w.core.OperationForm(a.groups, o)
-		a.pieces, a.groups = tail.AppendPiece(a.pieces, a.groups, tail.Piece{Sequence: o.Sequence, From: uint32(from), To: uint32(len(a.groups))})
-		return true
+	page, err := w.core.Operations.Read(ctx, operations.Options{
+		Filter: w.filter, Form: w.core.OperationForm, Most: MaxBatch, Size: turnBytes, After: w.at, Time: turnTime,
 	})
 	if errors.Is(err, logstore.ErrForeignCursor) {
 		return false, w.replace()
@@ -51,7 +44,12 @@ func (w *sender) readOperations(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	a.to = page.Next
+	a := ahead{groups: page.Bytes, to: page.Next}
+	from := 0
+	for _, end := range page.Ends {
+		a.pieces, a.groups = tail.AppendPiece(a.pieces, a.groups, tail.Piece{Sequence: end.Sequence, From: uint32(from), To: uint32(end.At)})
+		from = end.At
+	}
 	if len(page.Gaps) > 0 {
 		// What is after it is read again.
 		a.gap = page.Gaps[0]

@@ -67,7 +67,7 @@ func (p *Page) backward(ctx context.Context) error {
 			w.pop()
 		}
 		p.pause(w, w.after)
-		if p.taken >= p.most || p.late() {
+		if len(p.Ends) >= p.Most || p.late() {
 			return nil
 		}
 		w = nil
@@ -83,7 +83,7 @@ func (p *Page) pause(w *window, next uint64) {
 	}
 	p.Next = p.at(next)
 	if len(w.roots) > 0 {
-		p.source.kept.put(p.key(), w)
+		p.source.kept.put(p.key(), w, nil)
 	}
 }
 

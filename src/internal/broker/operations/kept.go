@@ -3,6 +3,7 @@
 package operations
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -24,11 +25,12 @@ const (
 type key struct {
 	at          logstore.Cursor
 	filter      string
+	form        Form
 	newestFirst bool
 }
 
 // key returns the key of a page that continues at Next.
-func (p *Page) key() key { return key{p.Next, p.Filter.Key, p.NewestFirst} }
+func (p *Page) key() key { return key{p.Next, p.Filter.Key, p.Form, p.NewestFirst} }
 
 // paused is a part of the log that was read further than a page shows.
 type paused interface {
@@ -43,31 +45,52 @@ type kept struct {
 	mu    sync.Mutex
 	items []*item // the oldest first
 	ended bool
+	// running are the goroutines that read ahead.
+	running sync.WaitGroup
 }
 
+// item is something that is kept. Its fields are guarded by kept.mu.
 type item struct {
 	key   key
 	what  paused
+	bytes int
 	timer *time.Timer
+	// done is closed when reading ahead has ended, nil without it; cancel ends it.
+	done   chan struct{}
+	cancel context.CancelFunc
+	// reading is set until it has ended. Then it closes what is kept, if discarded is set.
+	reading, discarded bool
 }
 
 // take removes what is kept for a page and returns it, nil if there is nothing.
 func (k *kept) take(of key) paused {
+	it := k.find(of)
+	if it == nil {
+		return nil
+	}
+	if it.done != nil {
+		<-it.done // it reads what the page would read
+	}
+	return it.what
+}
+
+// find removes what is kept for a page and returns it, nil if there is nothing.
+func (k *kept) find(of key) *item {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, it := range k.items {
 		if it.key == of {
 			k.items = slices.Delete(k.items, i, i+1)
 			it.timer.Stop()
-			return it.what
+			return it
 		}
 	}
 	return nil
 }
 
-// put keeps something for a page.
-func (k *kept) put(of key, what paused) {
-	it := &item{key: of, what: what}
+// put keeps something for a page. ahead, if not nil, reads ahead with it in another goroutine.
+func (k *kept) put(of key, what paused, ahead func(context.Context)) {
+	it := &item{key: of, what: what, bytes: what.bytes()}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.ended {
@@ -76,18 +99,58 @@ func (k *kept) put(of key, what paused) {
 	}
 	it.timer = time.AfterFunc(keepTime, func() { k.discard(it) })
 	k.items = append(k.items, it)
+	k.shrink()
+	if ahead == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, it.cancel = context.WithCancel(context.Background())
+	it.done, it.reading = make(chan struct{}), true
+	k.running.Go(func() {
+		ahead(ctx)
+		k.read(it)
+	})
+}
+
+// read ends reading ahead.
+func (k *kept) read(it *item) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	it.cancel()
+	it.reading = false
+	close(it.done)
+	if it.discarded {
+		it.what.close()
+	} else if slices.Contains(k.items, it) {
+		it.bytes = it.what.bytes()
+		k.shrink()
+	}
+}
+
+// shrink discards the oldest items above the limits. The caller holds mu.
+func (k *kept) shrink() {
 	bytes := 0
 	for i := len(k.items) - 1; i >= 0; i-- {
-		bytes += k.items[i].what.bytes()
+		bytes += k.items[i].bytes
 		if n := len(k.items) - i; n > maxKept || n > 1 && bytes > maxKeptBytes {
 			for _, old := range k.items[:i+1] {
-				old.timer.Stop()
-				old.what.close()
+				old.end()
 			}
 			k.items = slices.Delete(k.items, 0, i+1)
 			return
 		}
 	}
+}
+
+// end discards an item. The caller holds kept.mu and removes it.
+func (it *item) end() {
+	it.timer.Stop()
+	if it.reading {
+		it.discarded = true
+		it.cancel()
+		return
+	}
+	it.what.close()
 }
 
 // discard ends something that is kept, unless it was taken.
@@ -96,7 +159,7 @@ func (k *kept) discard(it *item) {
 	defer k.mu.Unlock()
 	if i := slices.Index(k.items, it); i >= 0 {
 		k.items = slices.Delete(k.items, i, i+1)
-		it.what.close()
+		it.end()
 	}
 }
 
@@ -106,6 +169,7 @@ func (k *kept) close() {
 	k.ended = true
 	k.mu.Unlock()
 	k.empty()
+	k.running.Wait()
 }
 
 // empty ends all that is kept.
@@ -113,8 +177,7 @@ func (k *kept) empty() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, it := range k.items {
-		it.timer.Stop()
-		it.what.close()
+		it.end()
 	}
 	k.items = nil
 }

@@ -24,10 +24,6 @@ const (
 	cacheBytes = 8 << 20
 )
 
-// Form appends an operation, in the encoding of a transport, to dst. The output may be joined with
-// other operations in any order.
-type Form func(dst []byte, o *Operation) []byte
-
 // Live builds the operations of the log while it grows, in one goroutine for all subscriptions to
 // operations, and caches the newest. It reads nothing while there are no such subscriptions.
 type Live struct {
@@ -189,7 +185,7 @@ func (l *Live) take(after uint64) {
 				continue
 			}
 			if to < 0 {
-				l.block.bytes = l.form(l.block.bytes, l.converter.convert(root, l.store))
+				l.block.bytes = l.form.Append(l.block.bytes, l.converter.convert(root, l.store))
 				to = len(l.block.bytes)
 			}
 			if l.block.pieces == nil {

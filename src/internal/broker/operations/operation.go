@@ -26,8 +26,8 @@ type Operation struct {
 	Cursor string
 	// Sequence is the number of its last entry, 0 in a context inside.
 	Sequence uint64
-	// Context is the id of the context in 32 hex digits.
-	Context string
+	// Context is its id.
+	Context event.ContextID
 	// Name, Executable, Unit, Library, Origin (hex digits) and Source are empty if unknown.
 	Name, Executable, Unit, Library, Origin, Source string
 	// Start and End are the times of the first and the last event, in µs since the Unix epoch.
@@ -58,8 +58,10 @@ type converter struct {
 	data  []schema.Datum
 	texts []Text
 	parts []Operation
-	// origin is the last build-id, hex the same in digits.
-	origin, hex string
+	// origin is the last build-id, hex the same in digits. named is the name of that library if
+	// it was asked for while the operation is made: the log may name it later.
+	origin, hex, named string
+	asked              bool
 }
 
 // convert makes an operation of a complete tree of a log.
@@ -69,6 +71,7 @@ func (c *converter) convert(root *schema.Span, store [16]byte) *Operation {
 		c.data, c.texts, c.parts = nil, nil, nil
 	}
 	c.data, c.texts, c.parts = c.data[:0], c.texts[:0], c.parts[:0]
+	c.asked = false
 	o := &c.room(1)[:1][0]
 	*o = c.part(root)
 	o.Truncated = root.Cut
@@ -100,13 +103,11 @@ func (c *converter) inside(o *Operation, s *schema.Span, level int, truncated *b
 		o.Children = c.room(len(s.Spans))
 	}
 	for _, inner := range s.Spans {
-		child := c.part(inner)
+		o.Children = append(o.Children, c.part(inner))
 		if level < MaxDepth {
-			c.inside(&child, inner, level+1, truncated)
-			o.Children = append(o.Children, child)
+			c.inside(&o.Children[len(o.Children)-1], inner, level+1, truncated)
 			continue
 		}
-		o.Children = append(o.Children, child)
 		if len(inner.Spans) > 0 {
 			*truncated = true
 			c.inside(o, inner, level, truncated)
@@ -118,9 +119,10 @@ func (c *converter) inside(o *Operation, s *schema.Span, level int, truncated *b
 func (c *converter) part(s *schema.Span) Operation {
 	if s.Origin != c.origin {
 		c.origin, c.hex = s.Origin, hex.EncodeToString([]byte(s.Origin))
+		c.asked = false
 	}
 	o := Operation{
-		Context: s.Context.String(), Name: event.Escaped(s.Name), Executable: event.Escaped(s.Executable), Unit: event.Escaped(s.Unit),
+		Context: s.Context, Name: event.Escaped(s.Name), Executable: event.Escaped(s.Executable), Unit: event.Escaped(s.Unit),
 		Origin: c.hex, Source: event.Escaped(s.Source),
 		Start: event.Microseconds(s.Start), End: event.Microseconds(max(s.Last, s.Start)), Orphan: s.Headless,
 	}
@@ -146,7 +148,10 @@ func (c *converter) part(s *schema.Span) Operation {
 	}
 	o.Data, o.Names = c.data[data:len(c.data):len(c.data)], c.texts[names:len(c.texts):len(c.texts)]
 	if o.Library == "" && s.Origin != "" {
-		o.Library = event.Escaped(c.library(s.Origin))
+		if !c.asked {
+			c.named, c.asked = event.Escaped(c.library(s.Origin)), true
+		}
+		o.Library = c.named
 	}
 	return o
 }

@@ -33,9 +33,20 @@ type Source struct {
 // Close ends the walks that were kept for further pages.
 func (s *Source) Close() { s.kept.close() }
 
+// Form is how a transport encodes operations. Equal forms have the same output.
+type Form interface {
+	// Append appends an operation to dst. The output may be joined with other operations in
+	// any order.
+	Append(dst []byte, o *Operation) []byte
+}
+
 // Options are what a page has.
 type Options struct {
 	Filter *filter.Filter
+	Form   Form
+	// Most is the highest number of operations, Size the largest total size of their encodings
+	// in bytes. A page has at least one operation, and all that one entry completed.
+	Most, Size int
 	// After is the position from which to read: operations that are completed after it or,
 	// with NewestFirst, up to it.
 	After       logstore.Cursor
@@ -48,6 +59,7 @@ type Options struct {
 // not be used concurrently.
 type Page struct {
 	Options
+	encoded
 	// Next is the position to continue from.
 	Next logstore.Cursor
 	// Missing is the number of entries between After and Next that are gone.
@@ -61,35 +73,60 @@ type Page struct {
 
 	source    *Source
 	converter *converter
-	most      int
-	take      Take
 	began     time.Time
-	// taken counts the operations; last is the last entry of the last one.
-	taken int
-	last  uint64
 }
 
-// Take takes an operation. It reports whether there was room for it; whole requires that it is
-// taken, in a shorter form if need be.
-type Take func(o *Operation, whole bool) bool
+// encoded has operations in the encoding of a Form.
+type encoded struct {
+	Bytes []byte
+	// Ends are the ends of the operations in Bytes.
+	Ends []End
+}
 
-// Read passes at most most operations to take, unless one entry completed more. The error is that
-// of ctx or a *fault.StoreError. It may be called concurrently.
-func (s *Source) Read(ctx context.Context, o Options, most int, take Take) (*Page, error) {
+// End is the end of an encoded operation.
+type End struct {
+	// Sequence is the number of the last entry of the operation.
+	Sequence uint64
+	// At is the offset of the end.
+	At int
+}
+
+// last returns the number of the last entry of the last operation, 0 without one.
+func (e *encoded) last() uint64 {
+	if len(e.Ends) == 0 {
+		return 0
+	}
+	return e.Ends[len(e.Ends)-1].Sequence
+}
+
+// Read reads a page. The error is that of ctx or a *fault.StoreError. It may be called
+// concurrently.
+func (s *Source) Read(ctx context.Context, o Options) (*Page, error) {
 	if o.Time == 0 {
 		o.Time = pageTime
 	}
-	p := &Page{Options: o, Next: o.After, source: s, converter: s.converter(), most: most, take: take, began: time.Now()}
+	p := s.page(o, nil)
 	if o.NewestFirst {
 		return p, p.backward(ctx)
 	}
 	return p, p.forward(ctx)
 }
 
+// page returns an empty page. c may be nil.
+func (s *Source) page(o Options, c *converter) *Page {
+	if c == nil {
+		c = s.converter()
+	}
+	return &Page{Options: o, Next: o.After, source: s, converter: c, began: time.Now()}
+}
+
 // converter returns a converter.
 func (s *Source) converter() *converter {
 	return &converter{registry: s.Registry, library: s.Library}
 }
+
+// usualBytes is the size of most encoded operations, in bytes.
+const usualBytes = 1 << 10
 
 // late reports whether the page takes too long.
 func (p *Page) late() bool { return time.Since(p.began) >= p.Time }
@@ -98,16 +135,55 @@ func (p *Page) at(sequence uint64) logstore.Cursor {
 	return logstore.Cursor{Store: p.After.Store, Sequence: sequence}
 }
 
-// add passes a tree to take. It reports whether there was room for it.
+// full reports whether a page with a number of operations and bytes has no room for an operation
+// that an entry completed.
+func (p *Page) full(operations, bytes int, sequence uint64) bool {
+	if len(p.Ends) == 0 || sequence == p.last() { // a cursor does not separate them
+		return false
+	}
+	return operations > p.Most || bytes > p.Size
+}
+
+// add adds a tree. It reports whether there was room for it.
 func (p *Page) add(root *schema.Span) bool {
-	again := p.taken > 0 && root.Completed == p.last // a cursor does not separate them
-	if p.taken >= p.most && !again {
+	n, before := len(p.Ends)+1, len(p.Bytes)
+	if p.full(n, before, root.Completed) {
 		return false
 	}
-	if !p.take(p.converter.convert(root, p.After.Store), p.taken == 0 || again) {
+	p.Bytes = p.Form.Append(p.Bytes, p.converter.convert(root, p.After.Store))
+	if p.full(n, len(p.Bytes), root.Completed) {
+		p.Bytes = p.Bytes[:before]
 		return false
 	}
-	p.taken, p.last = p.taken+1, root.Completed
+	p.Ends = append(p.Ends, End{root.Completed, len(p.Bytes)})
+	return true
+}
+
+// addAhead adds what a walk has read ahead. It reports whether there was room for all of it.
+func (p *Page) addAhead(w *walk) bool {
+	ahead := w.ahead
+	w.ahead = encoded{}
+	if len(ahead.Ends) == 0 {
+		return true
+	}
+	if len(ahead.Ends) <= p.Most && len(ahead.Bytes) <= p.Size {
+		p.encoded = ahead
+		return true
+	}
+	from := 0
+	for i, end := range ahead.Ends {
+		n, size := len(p.Ends)+1, len(p.Bytes)+end.At-from
+		if p.full(n, size, end.Sequence) {
+			w.ahead.Bytes = ahead.Bytes[from:]
+			for _, end := range ahead.Ends[i:] {
+				w.ahead.Ends = append(w.ahead.Ends, End{end.Sequence, end.At - from})
+			}
+			return false
+		}
+		p.Bytes = append(p.Bytes, ahead.Bytes[from:end.At]...)
+		p.Ends = append(p.Ends, End{end.Sequence, len(p.Bytes)})
+		from = end.At
+	}
 	return true
 }
 
@@ -117,14 +193,19 @@ func (p *Page) passes(root *schema.Span) bool {
 }
 
 func (p *Page) forward(ctx context.Context) error {
-	var w *walk
-	var err error
-	if w, _ = p.source.kept.take(p.key()).(*walk); w == nil {
+	w, _ := p.source.kept.take(p.key()).(*walk)
+	if w != nil && w.failed {
+		w.close()
+		w = nil // the new one fails, too, or reads the log that there is now
+	}
+	continues := w != nil
+	if !continues {
+		var err error
 		if w, err = startWalk(ctx, p.source, p.After); err != nil {
 			return err
 		}
 	}
-	next, err := p.fill(ctx, w)
+	next, full, err := p.fill(ctx, w)
 	if err != nil {
 		w.close()
 		return err
@@ -141,30 +222,48 @@ func (p *Page) forward(ctx context.Context) error {
 		w.close() // the next page must find out again
 		return nil
 	}
-	p.source.kept.put(p.key(), w)
+	var ahead func(context.Context)
+	if continues && full && len(w.ahead.Ends) == 0 {
+		// While the client reads this page.
+		o, size := p.Options, len(p.Bytes)
+		o.After = p.Next
+		ahead = func(ctx context.Context) {
+			following := p.source.page(o, p.converter)
+			following.Bytes = make([]byte, 0, size+size/16)
+			_, _, err := following.fill(ctx, w)
+			w.ahead, w.failed = following.encoded, err != nil
+		}
+	}
+	p.source.kept.put(p.key(), w, ahead)
 	return nil
 }
 
 // fill reads until the page is full, at the end of the log, or late. It returns the position up to
 // which it has all operations.
-func (p *Page) fill(ctx context.Context, w *walk) (next uint64, err error) {
+func (p *Page) fill(ctx context.Context, w *walk) (next uint64, full bool, err error) {
+	if !p.addAhead(w) {
+		return p.last(), true, nil
+	}
+	if p.Bytes == nil {
+		p.Bytes = make([]byte, 0, min(p.Size, min(p.Most, MaxOperations)*usualBytes))
+	}
 	after := p.After.Sequence
 	for end := false; ; {
 		for root := w.first(); root != nil; root = w.first() {
 			if root.Completed > after && p.passes(root) && !p.add(root) {
-				return p.last, nil
+				return p.last(), true, nil
 			}
 			w.release()
 		}
 		switch {
-		case p.taken >= p.most:
-			return p.last, nil
+		case len(p.Ends) >= p.Most:
+			return p.last(), true, nil
 		case end, w.read%checks == 0 && p.late() && w.passed() > after:
 			p.End = end
-			return max(after, w.passed()), nil
+			return max(after, w.passed()), false, nil
 		}
 		if end, err = w.step(ctx); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 	}
 }

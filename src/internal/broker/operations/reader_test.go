@@ -57,33 +57,46 @@ func (s *Source) compile(t *testing.T, spec filter.Spec) *filter.Filter {
 	return f
 }
 
-// page returns the lines of a page, and the page.
-func (s *Source) page(t *testing.T, o Options, most int) (lines []string, p *Page) {
+// inLines is the Form of a line.
+type inLines struct{}
+
+func (inLines) Append(dst []byte, o *Operation) []byte { return append(dst, line(o)...) }
+
+// read returns the lines of a page, and the page.
+func (s *Source) read(t *testing.T, o Options, most int) (lines []string, p *Page) {
 	t.Helper()
-	p, err := s.Read(context.Background(), o, most, func(o *Operation, _ bool) bool {
-		lines = append(lines, line(o))
-		return true
-	})
+	o.Form, o.Most = inLines{}, most
+	if o.Size == 0 {
+		o.Size = math.MaxInt
+	}
+	p, err := s.Read(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	from := 0
+	for _, end := range p.Ends {
+		lines = append(lines, string(p.Bytes[from:end.At]))
+		from = end.At
 	}
 	return lines, p
 }
 
 // line returns an operation in a line.
 func line(o *Operation) string {
-	text := fmt.Sprintf("%s %s %s %d %d %v %v", o.Cursor, o.Context[:4], o.Name, o.Start, o.End, o.Orphan, o.Data)
+	text := fmt.Sprintf("%s %s %q %d %d %v %v %v", o.Cursor, o.Context.String()[:4], o.Name, o.Start, o.End, o.Orphan, o.Truncated, o.Data)
 	for i := range o.Children {
 		text += " [" + line(&o.Children[i]) + "]"
 	}
 	return text
 }
 
-// pages reads page by page until the cursor does not move.
-func (s *Source) pages(t *testing.T, o Options, most func() int) (all []string) {
+// pages reads page by page, of a size that vary returns, until the cursor does not move.
+func (s *Source) pages(t *testing.T, o Options, vary func() (most, size int)) (all []string) {
 	t.Helper()
 	for {
-		lines, p := s.page(t, o, most())
+		var most int
+		most, o.Size = vary()
+		lines, p := s.read(t, o, most)
 		all = append(all, lines...)
 		if p.Next == o.After {
 			return all
@@ -141,7 +154,7 @@ func TestEachOperationIsReturnedOnceWhateverThePages(t *testing.T) {
 		fresh.Close() // keeps nothing from now on
 		for _, spec := range []filter.Spec{{}, {Matches: []string{"tls::group=4"}}} {
 			f := kept.compile(t, spec)
-			whole, _ := kept.page(t, Options{Filter: f, After: kept.resolve(t, "oldest")}, math.MaxInt)
+			whole, _ := kept.read(t, Options{Filter: f, After: kept.resolve(t, "oldest")}, math.MaxInt)
 			if len(whole) < 100 {
 				t.Fatalf("seed %d: %d operations", seed, len(whole))
 			}
@@ -151,7 +164,7 @@ func TestEachOperationIsReturnedOnceWhateverThePages(t *testing.T) {
 					if reverse {
 						o.After = s.resolve(t, "newest")
 					}
-					got := s.pages(t, o, func() int { return 1 + r.IntN(1+len(whole)/8) })
+					got := s.pages(t, o, func() (most, size int) { return 1 + r.IntN(1+len(whole)/8), 1 + r.IntN(50_000) })
 					if reverse {
 						slices.Reverse(got)
 					}
@@ -188,20 +201,21 @@ func TestOperationsAreInTheOrderOfTheirLastEntries(t *testing.T) {
 		if reverse {
 			o.After = s.resolve(t, "newest")
 		}
-		_, err := s.Read(context.Background(), o, 10, func(o *Operation, _ bool) bool {
+		lines, _ := s.read(t, o, 10)
+		for _, line := range lines {
 			var id byte
-			if _, err := fmt.Sscanf(o.Context[:2], "%x", &id); err != nil || o.Cursor != last[id].String() || o.Orphan {
-				t.Errorf("%s, want the cursor %s", line(o), last[id])
+			fields := strings.Fields(line)
+			if _, err := fmt.Sscanf(fields[1][:2], "%x", &id); err != nil || fields[0] != last[id].String() || fields[5] != "false" {
+				t.Errorf("%s, want the cursor %s", line, last[id])
 			}
 			ids = append(ids, id)
-			return true
-		})
+		}
 		want := []byte{3, 2, 1, 4}
 		if reverse {
 			slices.Reverse(want)
 		}
-		if err != nil || !slices.Equal(ids, want) {
-			t.Errorf("reverse %v: %v, want %v, %v", reverse, ids, want, err)
+		if !slices.Equal(ids, want) {
+			t.Errorf("reverse %v: %v, want %v", reverse, ids, want)
 		}
 	}
 }
@@ -215,36 +229,89 @@ func TestAPageContinuesWhereTheLastOneHasRead(t *testing.T) {
 	s := newSource(t, log.Dir)
 	f := s.compile(t, filter.Spec{})
 	o := Options{Filter: f, After: s.resolve(t, "oldest")}
-	_, p := s.page(t, o, 20)
+	_, p := s.read(t, o, 20)
 	before := s.kept.items[0].what.(*walk)
 	read := before.read
 	o.After = p.Next
-	_, p = s.page(t, o, 20)
-	if now := s.kept.items[0].what.(*walk); now != before || now.read-read > 2000 {
-		t.Errorf("%d entries were read for another page", now.read-read)
+	_, p = s.read(t, o, 20)
+	it := s.kept.items[0]
+	<-it.done
+	if before.read-read > 2000 || len(before.ahead.Ends) != 20 || it.what != paused(before) {
+		t.Errorf("%d entries were read for two pages, %d operations ahead", before.read-read, len(before.ahead.Ends))
 	}
 	// Another filter, and another direction, do not continue there.
 	for _, other := range []Options{{Filter: s.compile(t, filter.Spec{Keys: []string{"tls::group"}}), After: p.Next}, {Filter: f, After: p.Next, NewestFirst: true}} {
-		s.page(t, other, 1)
+		s.read(t, other, 1)
 		if !slices.ContainsFunc(s.kept.items, func(i *item) bool { return i.what == paused(before) }) {
 			t.Errorf("%+v: took what was kept for another page", other)
 		}
 	}
 	for range 20 {
-		s.page(t, Options{Filter: f, After: s.resolve(t, "oldest")}, 1+len(s.kept.items))
+		s.read(t, Options{Filter: f, After: s.resolve(t, "oldest")}, 1+len(s.kept.items))
 	}
 	if n := len(s.kept.items); n != maxKept {
 		t.Errorf("%d walks are kept", n)
 	}
-	it := s.kept.items[0]
+	it = s.kept.items[0]
 	s.kept.discard(it) // as the timer does
 	s.kept.discard(it)
 	if n := len(s.kept.items); n != maxKept-1 {
 		t.Errorf("%d walks are kept", n)
 	}
 	s.Close()
-	if lines, _ := s.page(t, o, 20); len(lines) != 20 || len(s.kept.items) != 0 {
+	if lines, _ := s.read(t, o, 20); len(lines) != 20 || len(s.kept.items) != 0 {
 		t.Errorf("%d operations, %d walks are kept after the end", len(lines), len(s.kept.items))
+	}
+}
+
+func TestWhatIsReadAheadIsNotTheEnd(t *testing.T) {
+	log := brokertest.New(t)
+	write := func(n int) {
+		for range n {
+			at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
+			log.Write(event.Group{Context: event.ContextID{1 + byte(n)}, Start: at, End: at, Events: []event.Event{
+				{Kind: event.NewContext, Parent: event.ContextID{255}}, {Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte("x::y")}},
+			}})
+		}
+		log.Flush()
+	}
+	write(25)
+	s := newSource(t, log.Dir)
+	o := Options{Filter: s.compile(t, filter.Spec{}), After: s.resolve(t, "oldest")}
+	for range 2 {
+		_, p := s.read(t, o, 10)
+		o.After = p.Next
+	}
+	<-s.kept.items[0].done
+	if n := len(s.kept.items[0].what.(*walk).ahead.Ends); n != 5 {
+		t.Fatalf("%d operations were read ahead", n)
+	}
+	write(4)
+	if lines, p := s.read(t, o, 10); len(lines) != 9 || p.Next != s.resolve(t, "newest") {
+		t.Errorf("%d operations, want 9", len(lines))
+	}
+}
+
+func TestReadingAheadEndsWithTheSource(t *testing.T) {
+	log := brokertest.New(t)
+	for groups := pausing(rand.New(rand.NewPCG(1, 5)), 9000); len(groups) > 0; groups = groups[1000:] {
+		log.Write(groups[:1000]...)
+	}
+	log.Flush()
+	s := newSource(t, log.Dir)
+	for size := 1; size < 100; size += 10 {
+		o := Options{Filter: s.compile(t, filter.Spec{}), After: s.resolve(t, "oldest")}
+		for range 3 {
+			_, p := s.read(t, o, size)
+			o.After = p.Next
+		}
+	}
+	items := slices.Clone(s.kept.items)
+	s.Close()
+	for _, it := range items {
+		if it.reading {
+			t.Error("reads ahead after Close")
+		}
 	}
 }
 
@@ -274,13 +341,13 @@ func TestATreeThatIsTooLargeKeepsItsPlace(t *testing.T) {
 	log.Flush()
 	s := newSource(t, log.Dir)
 	var names []string
-	p, err := s.Read(context.Background(), Options{Filter: s.compile(t, filter.Spec{}), After: s.resolve(t, "oldest")}, 100, func(o *Operation, _ bool) bool {
-		if !o.Orphan {
-			names = append(names, fmt.Sprint(strings.TrimPrefix(o.Name, "x::"), " ", o.Truncated))
+	lines, p := s.read(t, Options{Filter: s.compile(t, filter.Spec{}), After: s.resolve(t, "oldest")}, 100)
+	for _, line := range lines {
+		if f := strings.Fields(line); f[5] == "false" {
+			names = append(names, f[2]+" "+f[6])
 		}
-		return true
-	})
-	if want := []string{"c1 false", "c2 true", "c3 false"}; err != nil || !slices.Equal(names, want) || p.Next != s.resolve(t, "newest") {
-		t.Errorf("%q, %v", names, err)
+	}
+	if want := []string{`"x::c1" false`, `"x::c2" true`, `"x::c3" false`}; !slices.Equal(names, want) || p.Next != s.resolve(t, "newest") {
+		t.Errorf("%q", names)
 	}
 }

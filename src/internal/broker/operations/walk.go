@@ -52,6 +52,10 @@ type walk struct {
 	gaps      []*reading.Gap
 	// unreadable reports that the newest segment cannot be read.
 	unreadable bool
+	// ahead are the operations before done, read before they were asked for; failed reports
+	// that this ended with an error.
+	ahead  encoded
+	failed bool
 }
 
 // startWalk starts a walk for the trees that are completed after a position: early enough before
@@ -78,7 +82,7 @@ func startWalk(ctx context.Context, o *Source, after logstore.Cursor) (*walk, er
 func (w *walk) close() { w.scanner.Close() }
 
 // bytes returns the approximate memory that it uses.
-func (w *walk) bytes() int { return w.builder.Bytes() + w.doneBytes + chunkBytes }
+func (w *walk) bytes() int { return w.builder.Bytes() + w.doneBytes + chunkBytes + cap(w.ahead.Bytes) }
 
 // complete receives a complete tree.
 func (w *walk) complete(root *schema.Span) {

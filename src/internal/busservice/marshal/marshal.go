@@ -53,12 +53,9 @@ func AppendGroup(dst []byte, e *event.Entry) []byte {
 	return pad(dst, 8)
 }
 
-// pad aligns dst.
+// pad aligns dst to a power of two, 8 at most.
 func pad(dst []byte, to int) []byte {
-	for len(dst)%to != 0 {
-		dst = append(dst, 0)
-	}
-	return dst
+	return append(dst, "\x00\x00\x00\x00\x00\x00\x00"[:-len(dst)&(to-1)]...)
 }
 
 // beginArray starts an array whose elements are aligned to 8.
@@ -183,11 +180,23 @@ func message(header, groups []byte, tail func(dst []byte) []byte) [][]byte {
 // Events returns the signal Events of a subscription in parts. groups come from
 // AppendGroup.
 func Events(serial uint32, destination, path, iface string, groups []byte, cursor string) [][]byte {
-	header := appendHeader(make([]byte, 0, Overhead), typeSignal, serial,
-		field{code: fieldPath, kind: 'o', text: path}, field{code: fieldInterface, kind: 's', text: iface},
-		field{code: fieldMember, kind: 's', text: "Events"}, field{code: fieldDestination, kind: 's', text: destination},
-		field{code: fieldSignature, kind: 'g', text: GroupsSignature + "s"})
+	header := signalHeader(serial, destination, path, iface, "Events", GroupsSignature)
 	return message(header, groups, func(dst []byte) []byte { return appendText(dst, cursor) })
+}
+
+// signalHeader returns the header of a signal with an array and a cursor.
+func signalHeader(serial uint32, destination, path, iface, member, array string) []byte {
+	return appendHeader(make([]byte, 0, Overhead), typeSignal, serial,
+		field{code: fieldPath, kind: 'o', text: path}, field{code: fieldInterface, kind: 's', text: iface},
+		field{code: fieldMember, kind: 's', text: member}, field{code: fieldDestination, kind: 's', text: destination},
+		field{code: fieldSignature, kind: 'g', text: array + "s"})
+}
+
+// replyHeader returns the header of a reply with an array, a cursor and a number.
+func replyHeader(serial uint32, destination string, call uint32, array string) []byte {
+	return appendHeader(make([]byte, 0, Overhead), typeReply, serial,
+		field{code: fieldReplySerial, kind: 'u', number: call}, field{code: fieldDestination, kind: 's', text: destination},
+		field{code: fieldSignature, kind: 'g', text: array + "st"})
 }
 
 // Encoded is a result whose encoding is known.
@@ -205,9 +214,7 @@ type Page struct {
 
 // Reply returns the reply to a call of Read, in parts.
 func (p *Page) Reply(serial uint32, destination string, call uint32) [][]byte {
-	header := appendHeader(make([]byte, 0, Overhead), typeReply, serial,
-		field{code: fieldReplySerial, kind: 'u', number: call}, field{code: fieldDestination, kind: 's', text: destination},
-		field{code: fieldSignature, kind: 'g', text: GroupsSignature + "st"})
+	header := replyHeader(serial, destination, call, GroupsSignature)
 	return message(header, p.Groups, func(dst []byte) []byte {
 		dst = pad(appendText(dst, p.Next), 8)
 		return binary.LittleEndian.AppendUint64(dst, p.Missing)

@@ -4,6 +4,7 @@ package marshal
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 
 	"crypto-auditing/src/internal/broker/operations"
 	"crypto-auditing/src/internal/schema"
@@ -12,104 +13,104 @@ import (
 // OperationsSignature is the signature of an array of operations.
 const OperationsSignature = "aa{sv}"
 
-// Operations is the result of ReadOperations.
-type Operations struct {
-	Next    string
-	Missing uint64
+// OperationForm is how operations are encoded in messages. Its value is the largest size of an
+// operation in bytes: a larger one is encoded without the contexts inside it, or without its data. It
+// does not depend on what a message has room for, so that an operation is the same whenever it is
+// read.
+type OperationForm int
 
-	most int
-	// body is the array, whose length is not filled in.
-	body []byte
-	n    int
-}
+// The forms.
+const (
+	InReplies OperationForm = 4 << 20
+	InSignals OperationForm = 256 << 10
+)
 
-// NewOperations returns one whose array takes at most so many bytes, unless an operation must be
-// taken that is longer. It has room for n operations of the usual size at first.
-func NewOperations(most, n int) *Operations {
-	const usual = 1 << 10
-	return &Operations{most: most, body: make([]byte, 4, min(most, n*usual)+4)}
-}
-
-// maxReply is the size of an array with an operation that must be taken above which it is returned
-// without the contexts inside it, and without its data, in bytes. It does not depend on what
-// there is room for now: an operation is the same whenever it is read.
-const maxReply = 4 << 20
-
-// Empty reports whether it has no operations.
-func (p *Operations) Empty() bool { return p.n == 0 }
-
-// Take adds an operation if there is room for it, or if it must be taken. It is an
-// operations.Take.
-func (p *Operations) Take(o *operations.Operation, whole bool) bool {
-	before := len(p.body)
-	p.body = appendOperation(p.body, o, nil)
-	if len(p.body) > p.most && !whole {
-		p.body = p.body[:before]
-		return false
-	}
-	for _, less := range shorter(o) {
-		if len(p.body) <= maxReply {
-			break
-		}
-		less()
-		p.body = appendOperation(p.body[:before], o, nil)
-	}
-	p.n++
-	return true
-}
-
-// Reply implements Encoded.
-func (p *Operations) Reply(serial uint32, destination string, call uint32) [][]byte {
-	header := appendHeader(make([]byte, 0, Overhead), typeReply, serial,
-		field{code: fieldReplySerial, kind: 'u', number: call}, field{code: fieldDestination, kind: 's', text: destination},
-		field{code: fieldSignature, kind: 'g', text: OperationsSignature + "st"})
-	binary.LittleEndian.PutUint32(p.body, uint32(len(p.body)-4))
-	body := pad(appendText(p.body, p.Next), 8)
-	body = binary.LittleEndian.AppendUint64(body, p.Missing)
-	binary.LittleEndian.PutUint32(header[bodyLengthAt:], uint32(len(body)))
-	return [][]byte{header, body}
-}
-
-// maxSignal is the size of an operation in a signal above which it is sent without the contexts
-// inside it, and without its data, in bytes.
-const maxSignal = 256 << 10
-
-// AppendOperation is the operations.Form of operations in signals; len(dst) must be a multiple of
-// 8, and the result is, so that another can follow.
-func AppendOperation(dst []byte, o *operations.Operation) []byte {
+// Append implements operations.Form; len(dst) must be a multiple of 8, and the result is, so that
+// another operation can follow.
+func (f OperationForm) Append(dst []byte, o *operations.Operation) []byte {
 	before := len(dst)
 	dst = appendOperation(dst, o, nil)
-	for _, less := range shorter(o) {
-		if len(dst)-before <= maxSignal {
+	for _, shorten := range []func(){
+		func() { o.Children, o.Truncated = nil, true },
+		func() { o.Data, o.Names = nil, nil },
+	} {
+		if len(dst)-before <= int(f) {
 			break
 		}
-		less()
+		shorten()
 		dst = appendOperation(dst[:before], o, nil)
 	}
 	return dst
 }
 
-// shorter returns changes that make an operation shorter, one after the other.
-func shorter(o *operations.Operation) []func() {
-	return []func(){func() { o.Children, o.Truncated = nil, true }, func() { o.Data, o.Names = nil, nil }}
+// Operations is the result of ReadOperations. Operations come from InReplies.
+type Operations struct {
+	Operations []byte
+	Next       string
+	Missing    uint64
+}
+
+// Reply implements Encoded.
+func (p *Operations) Reply(serial uint32, destination string, call uint32) [][]byte {
+	header := replyHeader(serial, destination, call, OperationsSignature)
+	return operationsMessage(header, p.Operations, func(dst []byte) []byte {
+		return binary.LittleEndian.AppendUint64(pad(appendText(dst, p.Next), 8), p.Missing)
+	})
 }
 
 // OperationsSignal returns the signal Operations of a subscription in parts. all come from
-// AppendOperation.
+// InSignals.
 func OperationsSignal(serial uint32, destination, path, iface string, all []byte, cursor string) [][]byte {
-	header := appendHeader(make([]byte, 0, Overhead), typeSignal, serial,
-		field{code: fieldPath, kind: 'o', text: path}, field{code: fieldInterface, kind: 's', text: iface},
-		field{code: fieldMember, kind: 's', text: "Operations"}, field{code: fieldDestination, kind: 's', text: destination},
-		field{code: fieldSignature, kind: 'g', text: OperationsSignature + "s"})
-	body := len(header)
-	// The first begins after the length of the array: the padding after its own length, which
-	// it has at a multiple of 8, is not needed there.
-	header = binary.LittleEndian.AppendUint32(header, uint32(len(all)-4))
-	header = append(header, all[:4]...)
-	after := appendText(make([]byte, 0, 128), cursor)
-	binary.LittleEndian.PutUint32(header[bodyLengthAt:], uint32(len(header)-body+len(all)-8+len(after)))
-	return [][]byte{header, all[8:], after}
+	header := signalHeader(serial, destination, path, iface, "Operations", OperationsSignature)
+	return operationsMessage(header, all, func(dst []byte) []byte { return appendText(dst, cursor) })
 }
+
+// operationsMessage returns a message in parts: everything before the operations, with the beginning
+// of the first, the operations, and the output of tail.
+func operationsMessage(header, all []byte, tail func(dst []byte) []byte) [][]byte {
+	body := len(header)
+	var length uint32
+	var rest []byte
+	if len(all) > 0 {
+		// The first begins after the length of the array: the padding after its own length,
+		// which it has at a multiple of 8, is not needed there.
+		length, rest = uint32(len(all)-4), all[8:]
+	}
+	header = binary.LittleEndian.AppendUint32(header, length)
+	if len(all) > 0 {
+		header = append(header, all[:4]...)
+	}
+	end := (len(header) + len(rest)) % 8 // alignment depends only on this
+	after := tail(make([]byte, end, 128))[end:]
+	binary.LittleEndian.PutUint32(header[bodyLengthAt:], uint32(len(header)-body+len(rest)+len(after)))
+	return [][]byte{header, rest, after}
+}
+
+// The beginnings of the entries of an operation: the length and the text of the key, and the
+// signature of the value.
+const (
+	entryCursor     = "\x06\x00\x00\x00cursor\x00" + text
+	entryContext    = "\x07\x00\x00\x00context\x00" + text
+	entryName       = "\x04\x00\x00\x00name\x00" + text
+	entryExecutable = "\x0a\x00\x00\x00executable\x00" + text
+	entryUnit       = "\x04\x00\x00\x00unit\x00" + text
+	entryLibrary    = "\x07\x00\x00\x00library\x00" + text
+	entryOrigin     = "\x06\x00\x00\x00origin\x00" + text
+	entrySource     = "\x06\x00\x00\x00source\x00" + text
+	entryStart      = "\x05\x00\x00\x00start\x00" + number
+	entryEnd        = "\x03\x00\x00\x00end\x00" + number
+	entryOrphan     = "\x06\x00\x00\x00orphan\x00" + flag
+	entryTruncated  = "\x09\x00\x00\x00truncated\x00" + flag
+	entrySummary    = "\x07\x00\x00\x00summary\x00" + texts
+	entryNames      = "\x05\x00\x00\x00names\x00" + texts
+	entryData       = "\x04\x00\x00\x00data\x00" + "\x05a(sv)\x00"
+	entryChildren   = "\x08\x00\x00\x00children\x00" + "\x06" + OperationsSignature + "\x00"
+
+	text   = "\x01s\x00"
+	number = "\x01t\x00"
+	flag   = "\x01b\x00"
+	texts  = "\x05a{ss}\x00"
+)
 
 // appendOperation appends an operation as a{sv}; dst is aligned as in the message. Attributes that
 // are those of the operation around it, if there is one, are left out.
@@ -118,34 +119,37 @@ func appendOperation(dst []byte, o, around *operations.Operation) []byte {
 		around = &operations.Operation{}
 	}
 	dst, at := beginArray(dst)
-	for _, text := range [...]struct{ key, value, around string }{
-		{"cursor", o.Cursor, ""}, {"context", o.Context, ""}, {"name", o.Name, ""}, {"executable", o.Executable, around.Executable},
-		{"unit", o.Unit, around.Unit}, {"library", o.Library, around.Library}, {"origin", o.Origin, around.Origin},
-		{"source", o.Source, around.Source},
+	for _, text := range [...]struct{ begin, value, around string }{
+		{entryCursor, o.Cursor, ""}, {entryName, o.Name, ""}, {entryExecutable, o.Executable, around.Executable},
+		{entryUnit, o.Unit, around.Unit}, {entryLibrary, o.Library, around.Library}, {entryOrigin, o.Origin, around.Origin},
+		{entrySource, o.Source, around.Source},
 	} {
 		if text.value != text.around {
-			dst = appendText(variant(appendText(pad(dst, 8), text.key), "s"), text.value)
+			dst = appendText(append(pad(dst, 8), text.begin...), text.value)
 		}
 	}
-	dst = appendTime(dst, "start", o.Start)
+	dst = append(pad(dst, 8), entryContext...)
+	dst = binary.LittleEndian.AppendUint32(pad(dst, 4), 2*uint32(len(o.Context)))
+	dst = append(hex.AppendEncode(dst, o.Context[:]), 0)
+	dst = appendTime(dst, entryStart, o.Start)
 	for _, flag := range [...]struct {
-		key string
-		set bool
-	}{{"orphan", o.Orphan}, {"truncated", o.Truncated}} {
+		begin string
+		set   bool
+	}{{entryOrphan, o.Orphan}, {entryTruncated, o.Truncated}} {
 		if flag.set {
-			dst = variant(appendText(pad(dst, 8), flag.key), "b")
+			dst = append(pad(dst, 8), flag.begin...)
 			dst = binary.LittleEndian.AppendUint32(pad(dst, 4), 1)
 		}
 	}
 	if o.Cursor != "" {
-		dst = appendTexts(dst, "summary", o.Summary)
+		dst = appendTexts(dst, entrySummary, o.Summary)
 	}
 	dst = appendData(dst, o.Data)
 	if len(o.Names) > 0 {
-		dst = appendTexts(dst, "names", o.Names)
+		dst = appendTexts(dst, entryNames, o.Names)
 	}
 	if len(o.Children) > 0 {
-		dst = pad(variant(appendText(pad(dst, 8), "children"), OperationsSignature), 4)
+		dst = pad(append(pad(dst, 8), entryChildren...), 4)
 		length := len(dst)
 		dst = append(dst, 0, 0, 0, 0)
 		for i := range o.Children {
@@ -153,25 +157,20 @@ func appendOperation(dst []byte, o, around *operations.Operation) []byte {
 		}
 		binary.LittleEndian.PutUint32(dst[length:], uint32(len(dst)-length-4))
 	}
-	dst = appendTime(dst, "end", o.End) // the last, so that it ends at a multiple of 8
+	dst = appendTime(dst, entryEnd, o.End) // the last, so that it ends at a multiple of 8
 	endArray(dst, at)
 	return dst
 }
 
 // appendTime appends an entry with a time in µs.
-func appendTime(dst []byte, key string, us uint64) []byte {
-	dst = variant(appendText(pad(dst, 8), key), "t")
+func appendTime(dst []byte, begin string, us uint64) []byte {
+	dst = append(pad(dst, 8), begin...)
 	return binary.LittleEndian.AppendUint64(pad(dst, 8), us)
 }
 
-// variant appends the signature of a variant.
-func variant(dst []byte, signature string) []byte {
-	return append(append(append(dst, byte(len(signature))), signature...), 0)
-}
-
 // appendTexts appends an entry with a value a{ss}.
-func appendTexts(dst []byte, key string, texts []operations.Text) []byte {
-	dst, at := beginArray(variant(appendText(pad(dst, 8), key), "a{ss}"))
+func appendTexts(dst []byte, begin string, texts []operations.Text) []byte {
+	dst, at := beginArray(append(pad(dst, 8), begin...))
 	for _, t := range texts {
 		dst = appendText(appendText(pad(dst, 8), t.Key), t.Text)
 	}
@@ -181,7 +180,7 @@ func appendTexts(dst []byte, key string, texts []operations.Text) []byte {
 
 // appendData appends the entry with data, a(sv).
 func appendData(dst []byte, data []schema.Datum) []byte {
-	dst, at := beginArray(variant(appendText(pad(dst, 8), "data"), "a(sv)"))
+	dst, at := beginArray(append(pad(dst, 8), entryData...))
 	for i := range data {
 		dst = appendValue(appendText(pad(dst, 8), data[i].Key), &data[i].Value)
 	}

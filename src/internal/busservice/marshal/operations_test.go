@@ -20,7 +20,7 @@ import (
 func some(r *rand.Rand, depth int) operations.Operation {
 	text := func() string { return "some longer text"[:r.IntN(17)] }
 	o := operations.Operation{
-		Context: text(), Name: text(), Executable: text(), Unit: text(), Library: text(), Start: r.Uint64(), End: r.Uint64(),
+		Context: event.ContextID{byte(r.IntN(256))}, Name: text(), Executable: text(), Unit: text(), Library: text(), Start: r.Uint64(), End: r.Uint64(),
 		Orphan: r.IntN(2) == 0, Summary: []operations.Text{},
 	}
 	for i := range r.IntN(4) {
@@ -49,41 +49,37 @@ func decodedBody(t *testing.T, parts [][]byte) []any {
 func TestOperationsAreTheSameInSignalsAndReplies(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
-		reply := NewOperations(1<<20, 1)
-		reply.Next = "next"
-		var all []byte
-		for range 1 + r.IntN(4) {
+		var signals, replies []byte
+		n := r.IntN(5)
+		for range n {
 			o := some(r, 0)
-			all = AppendOperation(all, &o)
-			if !reply.Take(&o, false) {
-				t.Fatal("no room")
-			}
+			signals, replies = InSignals.Append(signals, &o), InReplies.Append(replies, &o)
 		}
-		signal := decodedBody(t, OperationsSignal(1, ":1.2", "/path", subscription, all, "next"))
+		reply := Operations{Operations: replies, Next: "next", Missing: 7}
+		signal := decodedBody(t, OperationsSignal(1, ":1.2", "/path", subscription, signals, "next"))
 		answer := decodedBody(t, reply.Reply(1, ":1.2", 3))
-		if len(signal) != 2 || len(answer) != 3 || !reflect.DeepEqual(signal, answer[:2]) || len(signal[0].([]map[string]dbus.Variant)) == 0 {
+		if len(signal) != 2 || len(answer) != 3 || !reflect.DeepEqual(signal, answer[:2]) || len(signal[0].([]map[string]dbus.Variant)) != n ||
+			signal[1] != "next" || answer[2] != uint64(7) {
 			t.Fatalf("signal %v\nreply  %v", signal, answer)
 		}
 	}
 }
 
-func TestAnOperationThatMustBeTakenDoesNotDependOnTheRoom(t *testing.T) {
-	large := func(bytes int) *operations.Operation {
-		datum := schema.Datum{Key: "k", Value: event.Value{Kind: event.Blob, Bytes: make([]byte, bytes)}}
-		return &operations.Operation{Context: "c", Cursor: "cursor", Children: []operations.Operation{{Data: []schema.Datum{datum}}}}
+func TestATooLargeOperationIsShortened(t *testing.T) {
+	datum := func(bytes int) []schema.Datum {
+		return []schema.Datum{{Key: "k", Value: event.Value{Kind: event.Blob, Bytes: make([]byte, bytes)}}}
 	}
-	for bytes, truncated := range map[int]bool{100: false, 1 << 20: false, maxReply: true} {
-		for _, room := range []int{10, 1 << 10, 2 << 20} {
-			p := NewOperations(room, 1)
-			if o := large(bytes); bytes > room && p.Take(o, false) || !p.Take(o, true) || o.Truncated != truncated || (o.Children == nil) != truncated {
-				t.Errorf("%d bytes in %d: truncated %v", bytes, room, o.Truncated)
+	for _, f := range []OperationForm{InSignals, InReplies} {
+		for name, sizes := range map[string][2]int{"small": {10, 10}, "large inside": {10, int(f)}, "large": {int(f), 10}} {
+			o := operations.Operation{Cursor: "cursor", Data: datum(sizes[0]), Children: []operations.Operation{{Data: datum(sizes[1])}}}
+			all := f.Append(nil, &o)
+			whole := name == "small"
+			if len(all) > int(f) || o.Truncated == whole || (o.Children == nil) == whole || (o.Data == nil) != (name == "large") {
+				t.Errorf("%s: %d bytes of %d, truncated %v", name, len(all), f, o.Truncated)
 			}
-		}
-	}
-	for bytes, truncated := range map[int]bool{100: false, maxSignal: true} {
-		o := large(bytes)
-		if all := AppendOperation(nil, o); o.Truncated != truncated || len(all) > maxSignal {
-			t.Errorf("%d bytes in a signal: %d, truncated %v", bytes, len(all), o.Truncated)
+			if reply := (&Operations{Operations: all}).Reply(1, ":1.2", 3); len(decodedBody(t, reply)[0].([]map[string]dbus.Variant)) != 1 {
+				t.Errorf("%s: not one operation", name)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@
 package cursor
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -35,7 +36,9 @@ const Length = 32 + 1 + 16
 
 // String returns the text of the cursor.
 func (c Cursor) String() string {
-	return fmt.Sprintf("%s-%016x", hex.EncodeToString(c.Store[:]), c.Sequence)
+	text := hex.AppendEncode(make([]byte, 0, Length), c.Store[:])
+	text = append(text, '-')
+	return string(hex.AppendEncode(text, binary.BigEndian.AppendUint64(nil, c.Sequence)))
 }
 
 // Parse parses the text of a cursor. The error is ErrInvalid.

@@ -17,22 +17,20 @@ type operationPage struct {
 	Operations []json.RawMessage `json:"operations"`
 	Next       string            `json:"next"`
 	Missing    uint64            `json:"missing"`
-
-	size int
 }
 
-// take is an operations.Take. An operation that must be taken and is too large comes without the
-// contexts inside it, or without its data.
-func (p *operationPage) take(o *operations.Operation, whole bool) bool {
+// operationForm is the operations.Form of replies: JSON. An operation that is too large comes without
+// the contexts inside it, or without its data.
+type operationForm struct{}
+
+// Append implements operations.Form.
+func (operationForm) Append(dst []byte, o *operations.Operation) []byte {
 	to := operationOf(o)
 	text, err := json.Marshal(&to)
-	if err == nil && p.size+len(text) > reading.MaxPage {
-		if !whole {
-			return false
-		}
+	if err == nil && len(text) > reading.MaxPage {
 		truncated := true
 		to.Children, to.Truncated = nil, &truncated
-		if text, err = json.Marshal(&to); err == nil && p.size+len(text) > reading.MaxPage {
+		if text, err = json.Marshal(&to); err == nil && len(text) > reading.MaxPage {
 			to.Data, to.Names = []api.Datum{}, nil
 			text, err = json.Marshal(&to)
 		}
@@ -40,8 +38,7 @@ func (p *operationPage) take(o *operations.Operation, whole bool) bool {
 	if err != nil {
 		text = []byte("null") // strings and numbers cannot fail
 	}
-	p.Operations, p.size = append(p.Operations, text), p.size+len(text)
-	return true
+	return append(dst, text...)
 }
 
 // ReadOperations implements the interface.
@@ -62,22 +59,33 @@ func (s *service) ReadOperations(ctx context.Context, c api.VarlinkCall, after s
 	if most != nil && *most > 0 && *most < operations.MaxOperations {
 		limit = int(*most)
 	}
-	reply := operationPage{Operations: []json.RawMessage{}}
-	page, err := s.broker.ReadOperations(ctx, after, f, reverse != nil && *reverse, limit, reply.take)
-	if err == nil && len(reply.Operations) == 0 && page.Unreadable {
+	page, err := s.broker.ReadOperations(ctx, after, f, operations.Options{
+		Form: operationForm{}, Most: limit, Size: reading.MaxPage, NewestFirst: reverse != nil && *reverse,
+	})
+	if err == nil && len(page.Ends) == 0 && page.Unreadable {
 		err = s.broker.Unreadable()
 	}
 	if err != nil {
 		return s.fail(ctx, &c, after, err)
 	}
-	reply.Next, reply.Missing = page.Next.String(), page.Missing
-	return c.Reply(ctx, &reply)
+	return c.Reply(ctx, pageOf(page))
+}
+
+// pageOf returns a page in the form of the interface.
+func pageOf(page *operations.Page) *operationPage {
+	p := &operationPage{Operations: []json.RawMessage{}, Next: page.Next.String(), Missing: page.Missing}
+	from := 0
+	for _, end := range page.Ends {
+		p.Operations = append(p.Operations, page.Bytes[from:end.At])
+		from = end.At
+	}
+	return p
 }
 
 // operationOf returns an operation in the form of the interface.
 func operationOf(o *operations.Operation) api.Operation {
 	to := api.Operation{
-		Cursor: known(o.Cursor), Context: o.Context, Name: known(o.Name), Executable: known(o.Executable), Unit: known(o.Unit),
+		Cursor: known(o.Cursor), Context: o.Context.String(), Name: known(o.Name), Executable: known(o.Executable), Unit: known(o.Unit),
 		Library: known(o.Library), Origin: known(o.Origin), Source: known(o.Source), StartUSec: int64(o.Start), EndUSec: int64(o.End),
 		Summary: textsOf(o.Summary), Data: make([]api.Datum, len(o.Data)), Names: textsOf(o.Names),
 		Orphan: given(o.Orphan), Truncated: given(o.Truncated),
