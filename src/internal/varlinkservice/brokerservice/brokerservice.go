@@ -151,16 +151,8 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 		limit = int(*most)
 	}
 
-	// The peer may disconnect while nothing is appended.
-	until, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-caller.Gone():
-			cancel(errGone)
-		case <-until.Done():
-		}
-	}()
+	until, cancel := connected(ctx, caller)
+	defer cancel()
 	for {
 		p, end, err := next(until, r, limit)
 		if err != nil {
@@ -184,10 +176,24 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 	}
 }
 
-// errGone ends a connection whose peer disconnected during Read.
+// errGone ends a connection whose peer disconnected during a call.
 var errGone = errors.New("the peer is gone")
 
-// interrupted replies to a Read that ended early.
+// connected returns a context that ends with errGone when the peer disconnects: it may do so while
+// nothing is sent to it.
+func connected(ctx context.Context, caller *varlinkservice.Conn) (until context.Context, cancel func()) {
+	until, end := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-caller.Gone():
+			end(errGone)
+		case <-until.Done():
+		}
+	}()
+	return until, func() { end(nil) }
+}
+
+// interrupted replies to a call that ended early.
 func (s *service) interrupted(ctx, reading context.Context, c *api.VarlinkCall, after string, err error) error {
 	if context.Cause(reading) == errGone {
 		return errGone

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,6 +271,50 @@ func TestWhatIsMissingIsCounted(t *testing.T) {
 	groups, next, missing, _, err := api.Read().Call(bounded(t), s.connect(t), begin.String(), nil, nil, nil)
 	if err != nil || missing != int64(first.Sequence-1) || groups[0].Sequence != int64(first.Sequence+1) || next != last.String() {
 		t.Errorf("missing %d, %d groups up to %s, %v", missing, len(groups), next, err)
+	}
+}
+
+func TestOperationsComePageByPage(t *testing.T) {
+	s := serve(t, varlinkservice.Peer{}, nil)
+	const operations, most = 70, 16
+	at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
+	for i := range operations {
+		s.log.Write(event.Group{Context: event.ContextID{1 + byte(i)}, Start: at, End: at, Events: []event.Event{{Kind: event.NewContext, Parent: event.ContextID{255}}}})
+	}
+	last := s.log.Flush()
+	for _, reverse := range []bool{false, true} {
+		from, to := "oldest", last.String()
+		if reverse {
+			from = "newest"
+		}
+		receive, err := api.ReadOperations().Send(bounded(t), s.connect(t), varlink.More, from, nil, pointer(int64(most)), pointer(reverse))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for more := true; more; {
+			list, next, missing, flags, err := receive(bounded(t))
+			if err != nil || len(list) > most || missing != 0 {
+				t.Fatalf("%d operations, %d missing, %v", len(list), missing, err)
+			}
+			for _, o := range list {
+				got = append(got, o.Context)
+			}
+			if more = flags&varlink.Continues != 0; !more && !reverse && next != to {
+				t.Errorf("ends at %s, want %s", next, to)
+			}
+		}
+		if reverse {
+			slices.Reverse(got)
+		}
+		if len(got) != operations || !slices.IsSorted(got) || len(slices.Compact(got)) != operations {
+			t.Errorf("reverse %v: %q", reverse, got)
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); !s.broker.Idle(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a stream that has ended keeps the broker")
+		}
 	}
 }
 

@@ -43,8 +43,9 @@ func (operationForm) Append(dst []byte, o *operations.Operation) []byte {
 
 // ReadOperations implements the interface.
 func (s *service) ReadOperations(ctx context.Context, c api.VarlinkCall, after string, filter *api.Filter, most *int64, reverse *bool) error {
+	caller := varlinkservice.CallerOf(&c.Call)
 	switch {
-	case !s.mayCall(varlinkservice.CallerOf(&c.Call).Peer()):
+	case !s.mayCall(caller.Peer()):
 		return c.ReplyPermissionDenied(ctx, "ReadOperations", allCallers)
 	case c.IsOneway():
 		return c.ReplyInvalidParameter(ctx, "oneway")
@@ -59,16 +60,35 @@ func (s *service) ReadOperations(ctx context.Context, c api.VarlinkCall, after s
 	if most != nil && *most > 0 && *most < operations.MaxOperations {
 		limit = int(*most)
 	}
-	page, err := s.broker.ReadOperations(ctx, after, f, operations.Options{
-		Form: operationForm{}, Most: limit, Size: reading.MaxPage, NewestFirst: reverse != nil && *reverse,
-	})
-	if err == nil && len(page.Ends) == 0 && page.Unreadable {
-		err = s.broker.Unreadable()
+	if c.WantsMore() {
+		release, err := s.broker.Stream(caller.Holder())
+		if err != nil {
+			return s.fail(ctx, &c, after, err)
+		}
+		defer release()
 	}
-	if err != nil {
-		return s.fail(ctx, &c, after, err)
+	until, cancel := connected(ctx, caller)
+	defer cancel()
+	for at := after; ; {
+		page, err := s.broker.ReadOperations(until, at, f, operations.Options{
+			Form: operationForm{}, Most: limit, Size: reading.MaxPage, NewestFirst: reverse != nil && *reverse,
+		})
+		if err == nil && len(page.Ends) == 0 && page.Unreadable {
+			err = s.broker.Unreadable()
+		}
+		if err != nil {
+			return s.interrupted(ctx, until, &c, after, err)
+		}
+		next := page.Next.String()
+		c.Continues = c.WantsMore() && next != at
+		at = next
+		if c.Continues && len(page.Ends) == 0 && page.Missing == 0 {
+			continue
+		}
+		if err := c.Reply(ctx, pageOf(page)); err != nil || !c.Continues {
+			return err
+		}
 	}
-	return c.Reply(ctx, pageOf(page))
 }
 
 // pageOf returns a page in the form of the interface.

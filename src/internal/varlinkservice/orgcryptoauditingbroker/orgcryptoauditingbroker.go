@@ -414,7 +414,8 @@ func (m Read_methods) Upgrade(ctx context.Context, c *varlink.Connection, after_
 // before it, the newest first; 1,000 and 4 MiB at most, and the cursor to continue
 // from. When it no longer moves, there is nothing more. An operation is complete when
 // nothing happened in it for 2 seconds. A filter selects it if, for each key of the
-// filter, any part of it passes. missing is as of Read.
+// filter, any part of it passes. missing is as of Read. Called with more, it replies
+// page by page until there is nothing more.
 type ReadOperations_methods struct{}
 
 func ReadOperations() ReadOperations_methods { return ReadOperations_methods{} }
@@ -670,7 +671,8 @@ func (s *VarlinkInterface) Read(ctx context.Context, c VarlinkCall, after_ strin
 // before it, the newest first; 1,000 and 4 MiB at most, and the cursor to continue
 // from. When it no longer moves, there is nothing more. An operation is complete when
 // nothing happened in it for 2 seconds. A filter selects it if, for each key of the
-// filter, any part of it passes. missing is as of Read.
+// filter, any part of it passes. missing is as of Read. Called with more, it replies
+// page by page until there is nothing more.
 func (s *VarlinkInterface) ReadOperations(ctx context.Context, c VarlinkCall, after_ string, filter_ *Filter, max_ *int64, reverse_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Broker.ReadOperations")
 }
@@ -923,7 +925,8 @@ method Read(after: string, filter: ?Filter, max: ?int, follow: ?bool) -> (groups
 # before it, the newest first; 1,000 and 4 MiB at most, and the cursor to continue
 # from. When it no longer moves, there is nothing more. An operation is complete when
 # nothing happened in it for 2 seconds. A filter selects it if, for each key of the
-# filter, any part of it passes. missing is as of Read.
+# filter, any part of it passes. missing is as of Read. Called with more, it replies
+# page by page until there is nothing more.
 method ReadOperations(after: string, filter: ?Filter, max: ?int, reverse: ?bool) -> (operations: []Operation, next: string, missing: int)
 
 # Tells what broker and log are like.
