@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Contexts that nest, on top of the probes of <crau/macros.h>.
+ * Nested contexts, on top of the probes of <crau/macros.h>.
  *
- * A context is opened, given data, and left again; one opened meanwhile has it
- * as its parent. The usual case needs three macros, and keeps the contexts that
- * are open on a stack of the calling thread:
+ * A context is opened, gets data, and is closed; a context opened in between
+ * becomes its child. Most publishers need only three macros, which keep the open
+ * contexts on a stack of the calling thread:
  *
  *   CRAU_BEGIN(CRAU_STRING("name", "pk::sign"));
  *   ...
@@ -13,17 +13,18 @@
  *   ...
  *   CRAU_END();
  *
- * Operations that interleave on one thread, like the handshakes of a server
- * with non-blocking sockets, keep a struct crau_stack each, beside their other
- * state, and use the macros that take one: CRAU_PUSH, CRAU_PUSH_DATA,
- * CRAU_STACK_DATA, CRAU_POP. Such a stack belongs to one thread at a time.
- * Listeners tell contexts apart by thread as well as by value: what another
- * thread says under the same value belongs to another context.
+ * Operations that interleave on one thread, such as the handshakes of a server
+ * with non-blocking sockets, each need a struct crau_stack of their own, kept
+ * with their other state, and the macros that take a stack: CRAU_PUSH,
+ * CRAU_PUSH_DATA, CRAU_STACK_DATA, CRAU_POP. Only one thread at a time may use a
+ * stack. Tracers identify a context by its thread and its value: the same value
+ * on another thread is another context.
  *
- * Contexts are pushed and popped also while nobody listens, so that a parent is
- * known when somebody begins to in the middle; then it costs a few stores.
+ * Contexts are pushed and popped even without a tracer, at the cost of a few
+ * stores, so that a tracer that attaches in the middle of an operation still
+ * gets the parent of a new context.
  *
- * Without CRAU_ENABLE (see <crau/macros.h>) none of this leaves code or data.
+ * Without CRAU_ENABLE (see <crau/macros.h>) all of this compiles to nothing.
  */
 
 #ifndef CRAU_CRAU_H
@@ -31,10 +32,11 @@
 
 #include "macros.h"
 
-/* How many open contexts a stack remembers around the innermost. More may be
- * open: whoever comes back to a forgotten one finds its nearest remembered
- * ancestor. Deep enough for a handshake, its key exchange and what the provider
- * below does; the same in every file of one library. */
+/* The number of open contexts that a stack stores in addition to the innermost.
+ * More may be open: on return to a context that was not stored, its nearest
+ * stored ancestor becomes current. The default is deep enough for a handshake,
+ * its key exchange and the operations of the provider below. All files of a
+ * library must use the same value. */
 #ifndef CRAU_STACK_DEPTH
 #define CRAU_STACK_DEPTH 8
 #endif
@@ -45,33 +47,33 @@
 extern "C" {
 #endif
 
-/* The open contexts of a thread or of an operation. All zero is an empty one. */
+/* The open contexts of a thread or an operation. A zeroed stack is empty. */
 struct crau_stack {
 	uintptr_t current;                 /* valid if depth > 0 */
-	uintptr_t outer[CRAU_STACK_DEPTH]; /* around it, outermost first */
-	unsigned long depth;               /* open contexts, remembered or not */
-	unsigned long serial;              /* ids handed out by crau_new_id */
+	uintptr_t outer[CRAU_STACK_DEPTH]; /* its ancestors, outermost first */
+	unsigned long depth;               /* open contexts, stored or not */
+	unsigned long serial;              /* ids returned by crau_new_id */
 };
 
-/* Weak and hidden: the files of one shared object have one stack per thread
- * between them, and no other library sees it. */
+/* Weak and hidden: all files of a shared object share one stack per thread,
+ * which other libraries cannot see. */
 extern __thread struct crau_stack crau_thread_stack_;
 __attribute__((weak, visibility("hidden")))
 __thread struct crau_stack crau_thread_stack_;
 
 #define crau_thread_stack() (&crau_thread_stack_)
 
-/* A value for a context that no other of the thread has, for publishers without
- * an object whose address would do. The address keeps the stacks of several
- * libraries apart, the odd multiplier (2^64 over the golden ratio) spreads
- * their serials over all words. */
+/* Returns a context value that is unique in the thread, for publishers without
+ * an object whose address could serve as one. The address of the stack separates
+ * the stacks of several libraries; the odd multiplier (2^64 divided by the golden
+ * ratio) spreads their serials over all words. */
 static inline __attribute__((unused)) uintptr_t
 crau_new_id(struct crau_stack *stack)
 {
 	return (uintptr_t)stack + ++stack->serial * 0x9e3779b97f4a7c15UL;
 }
 
-/* The innermost open context, CRAU_NO_PARENT if none is. */
+/* Returns the innermost open context, or CRAU_NO_PARENT. */
 static inline __attribute__((unused)) uintptr_t
 crau_current(const struct crau_stack *stack)
 {
@@ -88,8 +90,7 @@ crau_push(struct crau_stack *stack, uintptr_t context)
 	stack->depth++;
 }
 
-/* Leaves the innermost open context; nothing happens if none is open. There is
- * no probe for it. */
+/* Closes the innermost open context, if any. This fires no probe. */
 static inline __attribute__((unused)) void
 crau_pop(struct crau_stack *stack)
 {
@@ -106,7 +107,7 @@ crau_pop(struct crau_stack *stack)
 } /* extern "C" */
 #endif
 
-/* Opens context inside the current one. */
+/* Opens a context as a child of the current one. */
 #define CRAU_PUSH(stack, context)                                           \
 	do {                                                                \
 		struct crau_stack *crau_stack_ = (stack);                   \
@@ -115,7 +116,7 @@ crau_pop(struct crau_stack *stack)
 		crau_push(crau_stack_, crau_context_);                      \
 	} while (0)
 
-/* The same with what is known of it already. */
+/* The same, with the first elements of the context. */
 #define CRAU_PUSH_DATA(stack, context, ...)                                 \
 	do {                                                                \
 		struct crau_stack *crau_stack_ = (stack);                   \
@@ -126,16 +127,16 @@ crau_pop(struct crau_stack *stack)
 		crau_push(crau_stack_, crau_context_);                      \
 	} while (0)
 
-/* Says more about the current context. */
+/* Adds elements to the current context. */
 #define CRAU_STACK_DATA(stack, ...) \
 	CRAU_DATAV(crau_current(stack), __VA_ARGS__)
 
-/* Leaves the current context. */
+/* Closes the current context. */
 #define CRAU_POP(stack) crau_pop(stack)
 
 #else /* !CRAU_ENABLED_ */
 
-/* Not empty: C would not have it, and C++ would lay it out otherwise. */
+/* C does not allow an empty struct, and C++ would give it another size. */
 struct crau_stack {
 	char unused;
 };
@@ -155,7 +156,7 @@ struct crau_stack {
 
 #endif /* CRAU_ENABLED_ */
 
-/* The same on the stack of the calling thread, contexts numbered by it. */
+/* The same on the stack of the calling thread, with ids from crau_new_id. */
 #define CRAU_BEGIN(...)                                                     \
 	CRAU_PUSH_DATA(crau_thread_stack(), crau_new_id(crau_thread_stack()), \
 		       __VA_ARGS__)

@@ -3,14 +3,14 @@
 /*
  * The probes of the provider crypto_auditing, as macros.
  *
- * A program that defines CRAU_ENABLE before including this file (to anything
- * but 0; ENABLE_CRYPTO_AUDITING is taken for it) gets USDT probes: a few nops
- * and an ELF note that says where they are and which registers hold the
- * arguments. Without it every macro is checked by the compiler and then
- * leaves nothing behind: no code, no data, no evaluated argument.
+ * Define CRAU_ENABLE before including this file, to anything except 0, to get
+ * USDT probes: a few nops each, and an ELF note with their address and the
+ * registers that hold the arguments. ENABLE_CRYPTO_AUDITING has the same effect.
+ * Otherwise the compiler still checks every macro, but generates no code and no
+ * data, and does not evaluate the arguments.
  *
- * Three ways to fire, from the most to the least convenient: the context stack
- * of <crau/crau.h>, the macros CRAU_..., the functions crau_fire_....
+ * There are three ways to fire a probe, the most convenient first: the context
+ * stack of <crau/crau.h>, the macros CRAU_..., the functions crau_fire_....
  *
  *   CRAU_NEW_CONTEXT(context, parent)
  *   CRAU_WORD_DATA(context, key, value)
@@ -21,11 +21,12 @@
  *   CRAU_NEW_CONTEXT_WITH_DATA(context, parent, items, count)
  *   CRAU_NEW_CONTEXT_WITH_DATAV(context, parent, CRAU_STRING(...), ...)
  *
- * A context is any machine word, an integer or a pointer; CRAU_NO_PARENT says
- * that a context has no parent. Keys are "[scope::]name" in ASCII, a name being
- * a letter followed by letters, digits and underscores.
+ * A context is any machine word, an integer or a pointer; a context without a
+ * parent has the parent CRAU_NO_PARENT. Keys are ASCII and have the form
+ * "[scope::]name"; scope and name begin with a letter, followed by letters,
+ * digits and underscores.
  *
- * Define CRAU_NO_SEMAPHORE as well to have sites without a semaphore; see
+ * Define CRAU_NO_SEMAPHORE, too, for sites without a semaphore; see
  * crau_enabled().
  */
 
@@ -38,7 +39,7 @@
 #define CRAU_ENABLE ENABLE_CRYPTO_AUDITING
 #endif
 
-/* The difference is -1 for 0 alone: a macro defined to nothing leaves "- - 1". */
+/* The difference is -1 only for 0; an empty definition leaves "- - 1", which is 1. */
 #if defined(CRAU_ENABLE)
 #if -CRAU_ENABLE - 1 != -1
 #define CRAU_ENABLED_ 1
@@ -48,8 +49,8 @@
 /* The parent of a context that has none. */
 #define CRAU_NO_PARENT ((uintptr_t)-1)
 
-/* One key with its value, an element of the arrays that CRAU_DATA and
- * CRAU_NEW_CONTEXT_WITH_DATA take. Fill it through CRAU_WORD, CRAU_STRING and
+/* A key with its value: an element of the arrays passed to CRAU_DATA and
+ * CRAU_NEW_CONTEXT_WITH_DATA. Initialise it with CRAU_WORD, CRAU_STRING or
  * CRAU_BLOB: the meaning of value depends on size. */
 struct crau_item {
 	const char *key;
@@ -57,14 +58,14 @@ struct crau_item {
 	unsigned long size;
 };
 
-/* Values of crau_item.size that are no size. */
+/* Values of crau_item.size with a special meaning. */
 #define CRAU_SIZE_WORD   (~1UL) /* value is the word itself */
 #define CRAU_SIZE_STRING (~0UL) /* value points to a NUL-terminated string */
 
-/* The most items one probe carries; a reader ignores what is beyond. */
+/* The largest number of elements per probe; tracers ignore the others. */
 #define CRAU_MAX_ITEMS 16
 
-/* Initialisers of a struct crau_item. */
+/* Initialisers for struct crau_item. */
 #define CRAU_WORD(key, value) \
 	{ (key), (const void *)(uintptr_t)(value), CRAU_SIZE_WORD }
 #define CRAU_STRING(key, value) \
@@ -74,7 +75,7 @@ struct crau_item {
 
 #define CRAU_COUNT_(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Refuses, at compile time, a list that no reader would take whole. */
+/* Rejects lists of more than CRAU_MAX_ITEMS elements at compile time. */
 #define CRAU_CHECK_(array)                                                  \
 	typedef char crau_more_than_16_items_[CRAU_COUNT_(array) <=         \
 					      CRAU_MAX_ITEMS ? 1 : -1]      \
@@ -108,8 +109,8 @@ struct crau_item {
 #elif defined(__aarch64__)
 #define CRAU_SITE_AARCH64_ 1
 #else
-/* An architecture (or a GCC before 8) that this header writes no sites for:
- * SystemTap's header knows them all, at one plain nop a site. */
+/* Another architecture, or a GCC before 8: SystemTap's header supports all of
+ * them, with one nop per site. */
 #if defined(__has_include)
 #if !__has_include(<sys/sdt.h>)
 #error "no <sys/sdt.h>: install systemtap-sdt-dev(el), or leave CRAU_ENABLE undefined"
@@ -128,14 +129,15 @@ extern "C" {
 #endif
 
 /*
- * crau_enabled() is false while nobody listens, so that a publisher can leave
- * out whatever a probe's arguments cost. The macros ask it themselves.
+ * crau_enabled() is false while no tracer is attached, so that a publisher can
+ * skip the work of preparing a probe's arguments. The macros check it themselves.
  *
- * The kernel raises the semaphore before it arms the first site and lowers it
- * after it has disarmed the last, in every process that maps the file, also in
- * those that map it later. All sites of a shared object (or program) share one
- * semaphore: a publisher asks one question, whichever probes are listened to.
- * "used", because the notes name it where no compiler can see it.
+ * The kernel increments the semaphore before it arms the first site and
+ * decrements it after it has disarmed the last, in every process that maps the
+ * file, also in those that map it later. All sites of a shared object (or program)
+ * share one semaphore, so that one check is enough for all probes. It has the
+ * attribute "used" because only the notes refer to it, which the compiler does
+ * not see.
  */
 #ifdef CRAU_NO_SEMAPHORE
 #define CRAU_SEMAPHORE_ "0"
@@ -149,12 +151,12 @@ volatile unsigned short crau_semaphore = 0;
 #endif
 
 /*
- * The note of the site at the local label 990, in the form that SystemTap's
- * documentation of user-space probes gives (type 3, name "stapsdt"): address,
- * link-time address of .stapsdt.base (a reader learns from it how far a
- * prelinker moved the file), semaphore, provider, probe, argument specs. "?"
- * puts it into the section group of the code, if that has one, so that the
- * linker drops both together.
+ * The note of the site at the local label 990, in the format of SystemTap's
+ * documentation of user-space probes (type 3, name "stapsdt"): address,
+ * link-time address of .stapsdt.base (from which a tracer computes how far a
+ * prelinker moved the file), semaphore, provider, probe, argument
+ * specifications. "?" puts the note into the section group of the code, if there
+ * is one, so that the linker drops both together.
  */
 #define CRAU_NOTE_(probe, specs)                                            \
 	".pushsection .note.stapsdt,\"?\",\"note\"\n"                       \
@@ -181,35 +183,33 @@ volatile unsigned short crau_semaphore = 0;
 
 #ifdef CRAU_SITE_X86_64_
 /*
- * A site is a function of its own, one per probe and object file:
+ * Each site is a function, one per probe and object file:
  *
- *   +0   nop          where the note points; any tracer may put a breakpoint
- *   +1   nopw (10)    what kernels replace without a trap that do it safely
+ *   +0   nop          the address in the note; works with every tracer
+ *   +1   nopw (10)    newer kernels replace it by a call, which avoids the trap
  *   +11  ret
- *   +12  nopl n(%rax) never run
+ *   +12  nopl n(%rax) never executed
  *
- * Linux 6.18 to 7.1 replace a five-byte nop by a call instead. There is none
- * here, on purpose: the call and the trampoline behind it write 32 bytes below
- * the stack pointer, which in a leaf function is the red zone with live data in
- * it; and a child that the process forks inherits the call but not the
- * trampoline, and dies of it. Later kernels replace the ten-byte nop, step over
- * the red zone, and give the trampoline to children. Earlier ones refuse to put
- * a probe on the ten-byte nop; on both, the one-byte nop serves, at the price of
- * a trap (0.43 instead of 0.32 us a hit).
+ * Linux 6.18 to 7.1 replace a five-byte nop by a call. The site contains none, on
+ * purpose: the call and its trampoline write 32 bytes below the stack pointer,
+ * where a leaf function keeps live data (the red zone); and a forked child
+ * inherits the call but not the trampoline, and crashes. Later kernels replace the
+ * ten-byte nop, skip the red zone, and copy the trampoline to children. Earlier
+ * kernels refuse a probe on the ten-byte nop. On both, a probe on the one-byte nop
+ * works, at the cost of a trap (0.43 instead of 0.32 us per hit).
  *
- * The function is there for the arguments: they are where the psABI puts them,
- * in registers, not in memory operands that an optimiser chose and that a tracer
- * may read wrong or cannot read. It also makes few sites, which are quick to
- * attach to, keeps the callers small, and leaves nothing below the stack pointer
- * that any tracer could hurt: its callers have made a call, and a naked function
- * has no frame. A call and a return cost 1 ns, and that only while somebody
- * listens (see crau_enabled).
+ * The function determines where the arguments are: in the registers of the psABI,
+ * not in memory operands that the optimiser chose and that a tracer may read
+ * incorrectly or not at all. It also reduces the number of sites, which makes
+ * attaching fast, keeps the callers small, and leaves no data below the stack
+ * pointer that a tracer could overwrite: its callers are not leaf functions, and a
+ * naked function has no frame. Call and return take 1 ns, and only while a tracer
+ * is attached (see crau_enabled).
  *
- * Alignment keeps the nops inside one page, a condition of the kernel's. The nop
- * behind the return differs from probe to probe, lest a linker that folds
- * identical functions makes one site of two probes. noipa (and for Clang the
- * attribute naked itself) keeps optimisers from dropping parameters that no code
- * seems to read.
+ * The alignment keeps the nops in one page, which the kernel requires. The nop
+ * after the return differs for each probe, so that a linker that folds identical
+ * functions does not merge the sites of two probes. noipa (with Clang: naked)
+ * prevents optimisers from dropping parameters that no code seems to read.
  */
 #define CRAU_SITE_(probe, number, specs)                                    \
 	__asm__ __volatile__(                                               \
@@ -224,8 +224,8 @@ volatile unsigned short crau_semaphore = 0;
 	static inline __attribute__((CRAU_OPAQUE_, unused,                  \
 				     no_instrument_function)) void
 
-/* "inline" only keeps GCC from emitting what a file does not use; it notices
- * that the other attributes forbid to inline. */
+/* "inline" prevents GCC from emitting functions that a file does not use; GCC
+ * warns that the other attributes prevent inlining. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wattributes"
 
@@ -280,8 +280,8 @@ CRAU_STUB_ crau_site_new_context_with_data(
 
 #pragma GCC diagnostic pop
 
-/* What a pointer leads to must be in memory when the site runs, though the
- * compiler sees no code that reads it. */
+/* Makes the compiler store the data that a pointer refers to before the site
+ * runs, although no code that it sees reads them. */
 #define CRAU_ESCAPE_(pointer) \
 	__asm__ __volatile__("" : : "r"((const void *)(pointer)) : "memory")
 
@@ -289,7 +289,7 @@ CRAU_STUB_ crau_site_new_context_with_data(
 #define CRAU_SITE3_(probe, a, b, c) crau_site_##probe(a, b, c)
 #define CRAU_SITE4_(probe, a, b, c, d) crau_site_##probe(a, b, c, d)
 #else
-/* One nop per place of use, arguments in registers of the compiler's choice. */
+/* One nop per use, with the arguments in registers that the compiler chooses. */
 #define CRAU_ESCAPE_(pointer) __asm__ __volatile__("" : : : "memory")
 #ifdef CRAU_SITE_AARCH64_
 #define CRAU_SITE2_(probe, a, b)                                            \
@@ -313,8 +313,7 @@ CRAU_STUB_ crau_site_new_context_with_data(
 #endif /* CRAU_SITE_X86_64_ */
 
 /*
- * The probes themselves. They fire whether or not anybody listens; the macros
- * below ask first.
+ * The probes. These functions do not check for a tracer; the macros below do.
  */
 #define CRAU_FUNCTION_ static inline __attribute__((unused)) void
 
@@ -366,7 +365,7 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(uintptr_t context,
 } /* extern "C" */
 #endif
 
-/* Each evaluates its arguments only if somebody listens. */
+/* These evaluate their arguments only while a tracer is attached. */
 #define CRAU_NEW_CONTEXT(context, parent)                                   \
 	do {                                                                \
 		if (crau_enabled())                                         \
@@ -433,9 +432,9 @@ CRAU_FUNCTION_ crau_fire_new_context_with_data(uintptr_t context,
 
 #else /* !CRAU_ENABLED_ */
 
-/* The arm of a conditional that is never taken, not nothing: what a build
- * without probes does not check will not compile in the build that has them. No
- * statement, for which some compilers leave a jump when they do not optimise. */
+/* An operand that is never evaluated, rather than nothing, so that a build
+ * without probes checks the arguments as a build with probes does. It is an
+ * expression: for a statement some compilers emit a jump without optimisation. */
 #define CRAU_NEVER_(use) ((void)(0 ? ((void)(use), 0) : 0))
 #define CRAU_NEVER_LIST_(...)                                               \
 	__extension__((void)(0 ? ((void)(const struct crau_item[]){ __VA_ARGS__ }, \
