@@ -2,7 +2,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The programs at the functions of unmodified libraries: begin and end of a
- * handshake, released, and public_key. All run when an instruction is reached,
+ * handshake, released, public_key, and session_key. All run when an instruction is reached,
  * none when a function returns: a return probe kills programs that switch
  * stacks.
  *
@@ -36,6 +36,7 @@ char _license[] SEC("license") = "GPL";
 
 _Static_assert(CALL_EXECUTABLE_MAX == EXECUTABLE_MAX && CALL_UNIT_MAX == UNIT_MAX, "the names fit");
 _Static_assert(VALUE_COMPLETED - VALUE_VERSION < CALL_VALUES && VALUE_MODULUS_WORDS - VALUE_KEY_ID < CALL_VALUES, "room for both");
+_Static_assert(VALUE_SIGNATURE - VALUE_PARAMETERS_CURVE < CALL_VALUES, "room for those of GnuTLS");
 _Static_assert(sizeof(struct call) % 8 == 0, "what the agent takes for a record");
 
 /* Keep the types of the interface in the object's BTF. */
@@ -127,6 +128,7 @@ struct thread {
 	struct frame frames[FRAMES];
 	struct frame operation;	/* the outermost public-key operation; layout is its site */
 	struct frame chain;	/* the verification of a chain; connection is its number */
+	struct frame signature;	/* the verification of a signature; object is the signature, layout its algorithm */
 	__u64 group;	/* the control group of unit */
 	char unit[UNIT_MAX];
 };
@@ -643,6 +645,22 @@ static __always_inline struct frame *frame_of(struct hit *h)
 	return f->shared || !is_alive(f) ? 0 : f;
 }
 
+/* Reports whether the thread is in the call of a frame, by the stack pointer at the entry of a function. */
+static __always_inline int is_in(const struct frame *f, __u64 sp)
+{
+	return f->returns && sp != f->sp && is_below(f, sp, STACK_REACH) && is_alive(f);
+}
+
+/* Counts an operation of the handshake that a frame belongs to. */
+static __always_inline void count_operation(struct hit *h, const struct frame *f)
+{
+	struct object key = { h->task->tgid, f->object };
+	struct connection *c = bpf_map_lookup_elem(&connections, &key);
+
+	if (c)
+		c->operations++;
+}
+
 /*
  * Reports whether a hit is part of the operation that the thread is inside of:
  * jumped to at the end of another function with the same context, or called by the
@@ -854,6 +872,9 @@ int public_key(void *registers)
 	if (role == ROLE_CHAIN_VERIFICATION) {
 		struct frame *c = &h.thread->chain;
 
+		/* Functions of GnuTLS that verify a chain call each other. */
+		if (inside && h.layout->chains[VALUE_COMPLETED].loads && is_in(c, h.sp))
+			return 0;
 		c->returns = 0;
 		h.thread->operation.returns = 0; /* it is no part of one */
 		f = frame_of(&h);
@@ -867,17 +888,13 @@ int public_key(void *registers)
 		if (is_part(&h, inside))
 			return 0;
 		f = frame_of(&h);
-		if (h.thread->chain.returns && h.sp != h.thread->chain.sp && is_below(&h.thread->chain, h.sp, STACK_REACH) &&
-		    is_alive(&h.thread->chain))
+		if (is_in(&h.thread->chain, h.sp))
 			chain = h.thread->chain.connection;
 	}
 	if (f) {
-		struct object key = { h.task->tgid, f->object };
-		struct connection *c = bpf_map_lookup_elem(&connections, &key);
-
 		connection = f->connection;
-		if (c && role != ROLE_CHAIN_VERIFICATION)
-			c->operations++;
+		if (role != ROLE_CHAIN_VERIFICATION)
+			count_operation(&h, f);
 	}
 	r = reserve(&h, role == ROLE_CHAIN_VERIFICATION ? CALL_CHAIN : CALL_OPERATION);
 	if (!r)
@@ -892,6 +909,8 @@ int public_key(void *registers)
 
 			if (of)
 				gather_one(r, of, f->object, VALUE_HAND_STATE);
+			if (of)
+				gather_one(r, of, f->object, VALUE_COMPLETED);
 		}
 		bpf_ringbuf_submit(r, wake_flags());
 		return 0;
@@ -928,6 +947,90 @@ int public_key(void *registers)
 		read_name(r->digest, sizeof(r->digest), h.object, &h.layout->chains[VALUE_DIGEST_CONTEXT_NAME]);
 		gather_one(r, h.layout, h.object, VALUE_DIGEST_CONTEXT_NID);
 	}
+	bpf_ringbuf_submit(r, wake_flags());
+	return 0;
+}
+
+/* gnutls_datum_t */
+struct datum {
+	__u64 data;
+	__u32 size;
+	__u32 padding;
+};
+
+/* gnutls_pk_algorithm_t */
+#define GNUTLS_PK_RSA 1
+/* The longest beginning of a DigestInfo (RFC 8017, section 9.2) that names a digest. */
+#define DIGEST_INFO_MAX 20
+
+/*
+ * A call of the functions through which all operations of GnuTLS with keys go, each
+ * exactly once, or of the function above them that has the algorithm of a signature.
+ */
+SEC("uprobe.multi")
+int session_key(void *registers)
+{
+	struct hit h = {};
+	struct frame *f;
+	struct call *r;
+	struct datum data = {};
+	__u64 value = 0;
+
+	if (arrive(registers, &h))
+		return 0;
+	if (bpf_probe_read_user(&h.returns, sizeof(h.returns), (void *)h.sp))
+		return 0;
+	look_up(&h, 1);
+	if (!h.thread) {
+		count_hit();
+		count_loss(LOSS_RING_FULL, 1);
+		return 0;
+	}
+	if (h.site->role == ROLE_SET_SIGNATURE) {
+		f = &h.thread->signature;
+		f->returns = 0;
+		if (h.site->algorithm != CALL_NO_REGISTER)
+			value = argument(registers, h.site->algorithm);
+		else if (VALUE_OF(h.layout, h.object, VALUE_SIGNATURE, &value))
+			return 0;
+		f->sp = h.sp;
+		f->returns = h.returns;
+		f->object = argument(registers, h.site->signature);
+		f->layout = value;
+		return 0;
+	}
+	f = frame_of(&h);
+	if (f)
+		count_operation(&h, f);
+	r = reserve(&h, CALL_OPERATION);
+	if (!r)
+		return 0;
+	r->first = VALUE_PARAMETERS_CURVE;
+	if (f)
+		r->connection = f->connection;
+	if (is_in(&h.thread->chain, h.sp))
+		r->chain = h.thread->chain.connection;
+	r->algorithm = argument(registers, h.site->algorithm);
+	if (h.site->bits != CALL_NO_REGISTER)
+		r->set_bits = argument(registers, h.site->bits);
+	if (h.object)
+		gather_from(r, h.layout, h.object, VALUE_PARAMETERS_CURVE, VALUE_PARAMETERS_MODULUS_WORDS);
+	if (h.site->data != CALL_NO_REGISTER) {
+		value = argument(registers, h.site->data);
+		if (!bpf_probe_read_user(&data, sizeof(data), (void *)value)) {
+			r->input = data.size;
+			if (r->algorithm == GNUTLS_PK_RSA && data.size >= DIGEST_INFO_MAX)
+				bpf_probe_read_user(r->type, DIGEST_INFO_MAX, (void *)data.data);
+		}
+		value = argument(registers, h.site->signing);
+		gather_from(r, h.layout, value, VALUE_PSS_DIGEST, VALUE_DSA_DIGEST);
+	}
+	f = &h.thread->signature;
+	if (h.site->operation == OPERATION_VERIFY && f->object == argument(registers, h.site->signature) && is_in(f, h.sp)) {
+		r->have |= 1ULL << VALUE_SIGNATURE;
+		r->values[VALUE_SIGNATURE - VALUE_PARAMETERS_CURVE] = f->layout;
+	}
+	f->returns = 0;
 	bpf_ringbuf_submit(r, wake_flags());
 	return 0;
 }

@@ -28,9 +28,12 @@ enum call_role {
 	ROLE_SET_GROUP,
 	ROLE_SET_CURVE,
 	ROLE_SET_BITS,
+	ROLE_SESSION_OPERATION,
+	ROLE_SET_SIGNATURE,
 };
 
-/* The only public-key operation that the programs distinguish, as in layout.Operation. */
+/* The public-key operations that the programs distinguish, as in layout.Operation. */
+#define OPERATION_VERIFY 2
 #define OPERATION_GENERATE 8
 
 /*
@@ -70,6 +73,11 @@ enum call_value {
 	VALUE_DIGEST_TYPE_NID,
 	VALUE_CURVE,
 	VALUE_MODULUS_WORDS,
+	VALUE_PARAMETERS_CURVE,
+	VALUE_PARAMETERS_MODULUS_WORDS,
+	VALUE_PSS_DIGEST,
+	VALUE_DSA_DIGEST,
+	VALUE_SIGNATURE,
 	VALUE_COUNT = 40,
 };
 
@@ -115,6 +123,11 @@ struct call_site {
 	__u16 curve;
 	__u16 text_at;
 	__u16 result;		/* of the function, at ROLE_HANDSHAKE_END */
+	/* ROLE_SESSION_OPERATION and ROLE_SET_SIGNATURE; object has the key's parameters. */
+	__u16 algorithm;	/* number of the key's algorithm, or of the signature's */
+	__u16 data;		/* the signed data, a gnutls_datum_t */
+	__u16 signing;		/* the parameters of a signature */
+	__u16 signature;	/* the signature, a gnutls_datum_t */
 	__u8 role;
 	__u8 operation;
 	__u8 external;
@@ -163,11 +176,12 @@ struct call {
 	__u32 set_curve;	/* NID of the curve set on the context */
 	__u32 set_bits;
 	__u32 first;		/* the value that values[0] is */
-	__u32 padding;
+	__u32 algorithm;	/* ROLE_SESSION_OPERATION: number of the key's algorithm */
 	__u32 values[CALL_VALUES];
 	char executable[CALL_EXECUTABLE_MAX];
 	char unit[CALL_UNIT_MAX];	/* the nearest service or scope above the task; may be empty */
-	char type[CALL_TYPE_MAX];	/* name of the key's type; empty: unknown */
+	/* Name of the key's type; empty: unknown. ROLE_SESSION_OPERATION: the first bytes of the signed data. */
+	char type[CALL_TYPE_MAX];
 	char digest[CALL_NAME_MAX];	/* name of the digest */
 	char group[CALL_NAME_MAX];	/* name of the group set on the context */
 } __attribute__((packed));

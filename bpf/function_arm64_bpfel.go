@@ -46,7 +46,7 @@ type FunctionCall struct {
 	SetCurve         uint32
 	SetBits          uint32
 	First            uint32
-	Padding          uint32
+	Algorithm        uint32
 	Values           [16]uint32
 	Executable       [64]int8
 	Unit             [128]int8
@@ -91,6 +91,8 @@ const (
 	FunctionCallRoleROLE_SET_GROUP          FunctionCallRole = 13
 	FunctionCallRoleROLE_SET_CURVE          FunctionCallRole = 14
 	FunctionCallRoleROLE_SET_BITS           FunctionCallRole = 15
+	FunctionCallRoleROLE_SESSION_OPERATION  FunctionCallRole = 16
+	FunctionCallRoleROLE_SET_SIGNATURE      FunctionCallRole = 17
 )
 
 type FunctionCallSite struct {
@@ -109,6 +111,10 @@ type FunctionCallSite struct {
 	Curve      uint16
 	TextAt     uint16
 	Result     uint16
+	Algorithm  uint16
+	Data       uint16
+	Signing    uint16
+	Signature  uint16
 	Role       uint8
 	Operation  uint8
 	External   uint8
@@ -118,39 +124,44 @@ type FunctionCallSite struct {
 type FunctionCallValue uint32
 
 const (
-	FunctionCallValueVALUE_VERSION                FunctionCallValue = 1
-	FunctionCallValueVALUE_SERVER                 FunctionCallValue = 2
-	FunctionCallValueVALUE_CIPHER_SUITE           FunctionCallValue = 3
-	FunctionCallValueVALUE_GROUP                  FunctionCallValue = 4
-	FunctionCallValueVALUE_SESSION_GROUP          FunctionCallValue = 5
-	FunctionCallValueVALUE_KEY_EXCHANGED          FunctionCallValue = 6
-	FunctionCallValueVALUE_PEER_SCHEME            FunctionCallValue = 7
-	FunctionCallValueVALUE_OWN_SCHEME             FunctionCallValue = 8
-	FunctionCallValueVALUE_SERVER_SCHEME          FunctionCallValue = 9
-	FunctionCallValueVALUE_CLIENT_SCHEME          FunctionCallValue = 10
-	FunctionCallValueVALUE_RESUMED                FunctionCallValue = 11
-	FunctionCallValueVALUE_HAND_STATE             FunctionCallValue = 12
-	FunctionCallValueVALUE_FLOW_STATE             FunctionCallValue = 13
-	FunctionCallValueVALUE_VERIFY_RESULT          FunctionCallValue = 14
-	FunctionCallValueVALUE_SERVER_RANDOM          FunctionCallValue = 15
-	FunctionCallValueVALUE_COMPLETED              FunctionCallValue = 16
-	FunctionCallValueVALUE_KEY_TYPE               FunctionCallValue = 17
-	FunctionCallValueVALUE_KEY_ID                 FunctionCallValue = 18
-	FunctionCallValueVALUE_KEY_BITS               FunctionCallValue = 19
-	FunctionCallValueVALUE_KEY_CURVE              FunctionCallValue = 20
-	FunctionCallValueVALUE_LEGACY_CURVE           FunctionCallValue = 21
-	FunctionCallValueVALUE_LEGACY_MODULUS_WORDS   FunctionCallValue = 22
-	FunctionCallValueVALUE_CONTEXT_KEY            FunctionCallValue = 23
-	FunctionCallValueVALUE_CONTEXT_KEY_TYPE       FunctionCallValue = 24
-	FunctionCallValueVALUE_CONTEXT_OPERATION_CODE FunctionCallValue = 25
-	FunctionCallValueVALUE_DIGEST_CONTEXT_KEY     FunctionCallValue = 26
-	FunctionCallValueVALUE_DIGEST_CONTEXT_NAME    FunctionCallValue = 27
-	FunctionCallValueVALUE_DIGEST_CONTEXT_NID     FunctionCallValue = 28
-	FunctionCallValueVALUE_DIGEST_NAME            FunctionCallValue = 29
-	FunctionCallValueVALUE_DIGEST_TYPE_NID        FunctionCallValue = 30
-	FunctionCallValueVALUE_CURVE                  FunctionCallValue = 31
-	FunctionCallValueVALUE_MODULUS_WORDS          FunctionCallValue = 32
-	FunctionCallValueVALUE_COUNT                  FunctionCallValue = 40
+	FunctionCallValueVALUE_VERSION                  FunctionCallValue = 1
+	FunctionCallValueVALUE_SERVER                   FunctionCallValue = 2
+	FunctionCallValueVALUE_CIPHER_SUITE             FunctionCallValue = 3
+	FunctionCallValueVALUE_GROUP                    FunctionCallValue = 4
+	FunctionCallValueVALUE_SESSION_GROUP            FunctionCallValue = 5
+	FunctionCallValueVALUE_KEY_EXCHANGED            FunctionCallValue = 6
+	FunctionCallValueVALUE_PEER_SCHEME              FunctionCallValue = 7
+	FunctionCallValueVALUE_OWN_SCHEME               FunctionCallValue = 8
+	FunctionCallValueVALUE_SERVER_SCHEME            FunctionCallValue = 9
+	FunctionCallValueVALUE_CLIENT_SCHEME            FunctionCallValue = 10
+	FunctionCallValueVALUE_RESUMED                  FunctionCallValue = 11
+	FunctionCallValueVALUE_HAND_STATE               FunctionCallValue = 12
+	FunctionCallValueVALUE_FLOW_STATE               FunctionCallValue = 13
+	FunctionCallValueVALUE_VERIFY_RESULT            FunctionCallValue = 14
+	FunctionCallValueVALUE_SERVER_RANDOM            FunctionCallValue = 15
+	FunctionCallValueVALUE_COMPLETED                FunctionCallValue = 16
+	FunctionCallValueVALUE_KEY_TYPE                 FunctionCallValue = 17
+	FunctionCallValueVALUE_KEY_ID                   FunctionCallValue = 18
+	FunctionCallValueVALUE_KEY_BITS                 FunctionCallValue = 19
+	FunctionCallValueVALUE_KEY_CURVE                FunctionCallValue = 20
+	FunctionCallValueVALUE_LEGACY_CURVE             FunctionCallValue = 21
+	FunctionCallValueVALUE_LEGACY_MODULUS_WORDS     FunctionCallValue = 22
+	FunctionCallValueVALUE_CONTEXT_KEY              FunctionCallValue = 23
+	FunctionCallValueVALUE_CONTEXT_KEY_TYPE         FunctionCallValue = 24
+	FunctionCallValueVALUE_CONTEXT_OPERATION_CODE   FunctionCallValue = 25
+	FunctionCallValueVALUE_DIGEST_CONTEXT_KEY       FunctionCallValue = 26
+	FunctionCallValueVALUE_DIGEST_CONTEXT_NAME      FunctionCallValue = 27
+	FunctionCallValueVALUE_DIGEST_CONTEXT_NID       FunctionCallValue = 28
+	FunctionCallValueVALUE_DIGEST_NAME              FunctionCallValue = 29
+	FunctionCallValueVALUE_DIGEST_TYPE_NID          FunctionCallValue = 30
+	FunctionCallValueVALUE_CURVE                    FunctionCallValue = 31
+	FunctionCallValueVALUE_MODULUS_WORDS            FunctionCallValue = 32
+	FunctionCallValueVALUE_PARAMETERS_CURVE         FunctionCallValue = 33
+	FunctionCallValueVALUE_PARAMETERS_MODULUS_WORDS FunctionCallValue = 34
+	FunctionCallValueVALUE_PSS_DIGEST               FunctionCallValue = 35
+	FunctionCallValueVALUE_DSA_DIGEST               FunctionCallValue = 36
+	FunctionCallValueVALUE_SIGNATURE                FunctionCallValue = 37
+	FunctionCallValueVALUE_COUNT                    FunctionCallValue = 40
 )
 
 type FunctionConnection struct {
@@ -245,6 +256,16 @@ type FunctionThread struct {
 		Layout     uint32
 		Shared     uint32
 	}
+	Signature struct {
+		_          structs.HostLayout
+		Sp         uint64
+		Returns    uint64
+		Object     uint64
+		Connection uint64
+		Time       uint64
+		Layout     uint32
+		Shared     uint32
+	}
 	Group uint64
 	Unit  [128]int8
 }
@@ -268,6 +289,7 @@ const (
 	FunctionProgEnd          = "end"
 	FunctionProgPublicKey    = "public_key"
 	FunctionProgReleased     = "released"
+	FunctionProgSessionKey   = "session_key"
 	FunctionVarControl       = "control"
 	FunctionVarNumbers       = "numbers"
 	FunctionVarOnlyFollowed  = "only_followed"
@@ -322,10 +344,11 @@ type FunctionSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FunctionProgramSpecs struct {
-	Begin     *ebpf.ProgramSpec `ebpf:"begin"`
-	End       *ebpf.ProgramSpec `ebpf:"end"`
-	PublicKey *ebpf.ProgramSpec `ebpf:"public_key"`
-	Released  *ebpf.ProgramSpec `ebpf:"released"`
+	Begin      *ebpf.ProgramSpec `ebpf:"begin"`
+	End        *ebpf.ProgramSpec `ebpf:"end"`
+	PublicKey  *ebpf.ProgramSpec `ebpf:"public_key"`
+	Released   *ebpf.ProgramSpec `ebpf:"released"`
+	SessionKey *ebpf.ProgramSpec `ebpf:"session_key"`
 }
 
 // FunctionMapSpecs contains maps before they are loaded into the kernel.
@@ -430,10 +453,11 @@ type FunctionVariables struct {
 //
 // It can be passed to LoadFunctionObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FunctionPrograms struct {
-	Begin     *ebpf.Program `ebpf:"begin"`
-	End       *ebpf.Program `ebpf:"end"`
-	PublicKey *ebpf.Program `ebpf:"public_key"`
-	Released  *ebpf.Program `ebpf:"released"`
+	Begin      *ebpf.Program `ebpf:"begin"`
+	End        *ebpf.Program `ebpf:"end"`
+	PublicKey  *ebpf.Program `ebpf:"public_key"`
+	Released   *ebpf.Program `ebpf:"released"`
+	SessionKey *ebpf.Program `ebpf:"session_key"`
 }
 
 func (p *FunctionPrograms) Close() error {
@@ -442,6 +466,7 @@ func (p *FunctionPrograms) Close() error {
 		p.End,
 		p.PublicKey,
 		p.Released,
+		p.SessionKey,
 	)
 }
 

@@ -25,7 +25,7 @@ tests "handshakes of programs that are large or take long to build" -run 'Report
 tests "the same programs, recorded by functions as well" -run 'Reports?IsRecorded|ByFunctions' ./tests/wire -everything -functions
 tests "a million sides of handshakes by functions" -run ManyHandshakes ./tests/wire -everything
 tests "programs that switch stacks, are killed or debugged, under load" -run 'NotHarmed' ./tests/wire -everything
-tests "libraries of other suites and architectures" -run 'Packages|Compiler' ./src/internal/layout -everything
+tests "libraries of other suites and architectures" -run 'Packages|Compiler' ./src/internal/layout/decoder -everything
 for kernel in '' --backports; do
 	printf '\n== the same programs on another kernel, at functions of the kernel %s\n' "$kernel"
 	# shellcheck disable=SC2086 # an option or none

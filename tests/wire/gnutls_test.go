@@ -4,6 +4,8 @@ package wire
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -212,6 +214,104 @@ func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
 		})
 	}
 	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") || strings.Contains(log, "level=ERROR") {
+		t.Error(log)
+	}
+}
+
+// What the command was asked to do is what must be recorded, once.
+func TestPublicKeyOperationsOfCerttoolAreRecordedByItsFunctions(t *testing.T) {
+	need(t, "certtool")
+	a := startAgent(t, "function")
+	folder := t.TempDir()
+	k := &keys{folder}
+	certtool := strings.TrimSpace(output(t, "", "sh", "-c", "command -v certtool"))
+	file := func(name string) string { return filepath.Join(folder, name) }
+	template := file("template")
+	if err := os.WriteFile(template, []byte("cn = secret-host.example\nca\nexpiration_days = 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	certificate, rsa := k.pair(t, "rsa")
+	_, ec := k.pair(t, "p384")
+	_, ed25519 := k.pair(t, "ed25519")
+	make := func(key, hash, to string) []string {
+		return []string{"--generate-self-signed", "--load-privkey", key, "--hash", hash, "--template", template, "--outfile", file(to)}
+	}
+	check := func(from string) []string {
+		return []string{"--verify", "--load-ca-certificate", file(from), "--infile", file(from), "--verify-allow-broken"}
+	}
+	const rsaSHA1, p384SHA512 = "algorithm=RSA bits=2048 hash=SHA1", "algorithm=EC/ECDSA bits=384 curve=SECP384R1 hash=SHA512"
+	n := 0
+	for _, c := range []struct {
+		arguments []string
+		want      []string
+	}{
+		{[]string{"--generate-privkey", "--key-type", "rsa", "--bits", "3072", "--outfile", file("new")}, []string{"pk::generate algorithm=RSA bits=3072"}},
+		{[]string{"--generate-privkey", "--key-type", "ecdsa", "--curve", "secp256r1", "--outfile", file("new")}, []string{"pk::generate algorithm=EC/ECDSA bits=256 curve=SECP256R1"}},
+		{[]string{"--generate-privkey", "--key-type", "ed25519", "--outfile", file("new")}, []string{"pk::generate algorithm=EdDSA (Ed25519)"}},
+		{make(rsa, "SHA1", "sha1"), []string{"pk::sign " + rsaSHA1}},
+		{check("sha1"), []string{"pk::verify " + rsaSHA1}},
+		{make(ec, "SHA512", "sha512"), []string{"pk::sign " + p384SHA512}},
+		{check("sha512"), []string{"pk::verify " + p384SHA512}},
+		{make(ed25519, "SHA512", "ed25519"), []string{"pk::sign algorithm=EdDSA (Ed25519)"}},
+		// It prints the request, and whether its signature is right.
+		{[]string{"--generate-request", "--load-privkey", rsa, "--hash", "SHA384", "--template", template, "--outfile", file("request")}, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA384", "pk::verify algorithm=RSA bits=2048 hash=SHA384"}},
+		{[]string{"--p7-sign", "--load-privkey", rsa, "--load-certificate", certificate, "--hash", "SHA256", "--infile", template, "--outfile", file("signed")}, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA256"}},
+		{[]string{"--certificate-info", "--infile", certificate}, nil},
+	} {
+		n++
+		name := fmt.Sprintf("wt-ct%d", n)
+		t.Run(strings.Join(c.arguments[:3], " "), func(t *testing.T) {
+			// The last one is what shows that nothing follows.
+			program := renamed(t, certtool, name)
+			out := output(t, "", append([]string{program}, c.arguments...)...)
+			output(t, "", program, "--generate-privkey", "--key-type", "ed448", "--outfile", file("end"))
+			a.waitForAll(t, name, append(slices.Clone(c.want), "pk::generate algorithm=EdDSA (Ed448)"))
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") {
+		t.Error(log)
+	}
+}
+
+// Each operation is recorded once, as the library names it.
+func TestKeysOfGnuTLSAreRecordedAsTheLibraryNamesThem(t *testing.T) {
+	need(t, "gcc")
+	a := startAgent(t, "function")
+	program := filepath.Join(t.TempDir(), "wt-keys")
+	if out := output(t, "", "gcc", "-O2", "-Wall", "-Werror", "-o", program, "programs/session_keys.c", "-lgnutls"); out != "" {
+		t.Fatal(out)
+	}
+	algorithms := map[string]string{"RSA": "RSA", "RSA-PSS": "RSA-PSS", "EC/ECDSA": "EC/ECDSA", "DSA": "DSA", "EdDSA (Ed25519)": "EdDSA (Ed25519)", "EdDSA (Ed448)": "EdDSA (Ed448)"}
+	var want []string
+	for line := range strings.Lines(output(t, "", program)) {
+		f := strings.Split(strings.TrimSpace(line), "\t")
+		if len(f) != 5 || algorithms[f[1]] == "" {
+			t.Fatalf("the program reports %q", line)
+		}
+		text := "pk::" + f[0] + " algorithm=" + algorithms[f[1]]
+		if f[3] == "SECP521R1" {
+			f[2] = "521" // the library counts whole bytes
+		}
+		// The size of other keys is not read.
+		if strings.HasPrefix(f[1], "RSA") || f[1] == "EC/ECDSA" || f[1] == "DSA" && f[0] == "generate" {
+			text += " bits=" + f[2]
+		}
+		if f[3] != "-" {
+			text += " curve=" + f[3]
+		}
+		if f[4] != "-" && !strings.HasPrefix(f[1], "EdDSA") {
+			text += " hash=" + f[4]
+		}
+		want = append(want, text)
+	}
+	if len(want) < 100 {
+		t.Fatalf("the program reports %d operations", len(want))
+	}
+	a.waitForAll(t, "wt-keys", want)
+	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") {
 		t.Error(log)
 	}
 }

@@ -49,4 +49,8 @@ type Call struct {
 	Length, Digest, DigestNID, Bits, CurveNID, Text Register
 	// Result holds the function's result at the end of a handshake.
 	Result Register
+	// Algorithm holds the number of an algorithm, Data and Signature point to a pointer
+	// and a length, Signing to the parameters of a signature, as described for
+	// layout.SessionOperation and layout.SetSignature.
+	Algorithm, Data, Signing, Signature Register
 }

@@ -8,6 +8,10 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
+// lastSession is larger than all numbers of GnuTLS's enumerations, those of later versions
+// included. A larger number is impossible.
+const lastSession = 1023
+
 // readSession reads the values of a call of GnuTLS, whose numbers are its own
 // enumerations (gnutls/gnutls.h).
 //
@@ -105,7 +109,7 @@ func sessionGroup(number uint32) (group uint16, ok bool) {
 		return 259, true
 	}
 	// Other numbers belong to later versions and to groups that TLS 1.3 does not have.
-	return 0, number < 1024
+	return 0, number <= lastSession
 }
 
 // sessionScheme returns the scheme of a gnutls_sign_algorithm_t, 0 if TLS 1.3 has
@@ -127,5 +131,128 @@ func sessionScheme(number uint32) (scheme uint16, ok bool) {
 	case 46: // GNUTLS_SIGN_EDDSA_ED448
 		return 0x808, true
 	}
-	return 0, number < 1024
+	return 0, number <= lastSession
+}
+
+// sessionAlgorithm returns the name of a gnutls_pk_algorithm_t, "" if it has none.
+func sessionAlgorithm(number uint32) string {
+	switch number {
+	case keyRSA, 13: // GNUTLS_PK_RSA, GNUTLS_PK_RSA_OAEP
+		return "RSA"
+	case keyDSA:
+		return "DSA"
+	case 3: // GNUTLS_PK_DH
+		return "DH"
+	case keyEC:
+		return "EC/ECDSA"
+	case 5: // GNUTLS_PK_ECDH_X25519
+		return "ECDH (X25519)"
+	case keyRSAPSS:
+		return "RSA-PSS"
+	case 7: // GNUTLS_PK_EDDSA_ED25519
+		return "EdDSA (Ed25519)"
+	case 8: // GNUTLS_PK_GOST_01
+		return "GOST R 34.10-2001"
+	case 9: // GNUTLS_PK_GOST_12_256
+		return "GOST R 34.10-2012-256"
+	case 10: // GNUTLS_PK_GOST_12_512
+		return "GOST R 34.10-2012-512"
+	case 11: // GNUTLS_PK_ECDH_X448
+		return "ECDH (X448)"
+	case 12: // GNUTLS_PK_EDDSA_ED448
+		return "EdDSA (Ed448)"
+	case 14: // GNUTLS_PK_MLKEM768
+		return "ML-KEM-768"
+	case 15: // GNUTLS_PK_MLDSA44
+		return "ML-DSA-44"
+	case 16: // GNUTLS_PK_MLDSA65
+		return "ML-DSA-65"
+	case 17: // GNUTLS_PK_MLDSA87
+		return "ML-DSA-87"
+	case 18: // GNUTLS_PK_MLKEM1024
+		return "ML-KEM-1024"
+	}
+	return ""
+}
+
+// sessionCurve returns the name of a gnutls_ecc_curve_t for ECDSA and ECDH, and the size of
+// its keys in bits; "" and 0 if it has none.
+func sessionCurve(number uint32) (name string, bits uint32) {
+	switch number {
+	case 1: // GNUTLS_ECC_CURVE_SECP224R1
+		return "SECP224R1", 224
+	case 2: // GNUTLS_ECC_CURVE_SECP256R1
+		return "SECP256R1", 256
+	case 3: // GNUTLS_ECC_CURVE_SECP384R1
+		return "SECP384R1", 384
+	case 4: // GNUTLS_ECC_CURVE_SECP521R1
+		return "SECP521R1", 521
+	case 5: // GNUTLS_ECC_CURVE_SECP192R1
+		return "SECP192R1", 192
+	}
+	return "", 0
+}
+
+// sessionDigest returns the digest of a gnutls_digest_algorithm_t, none for a number that has
+// none.
+func sessionDigest(number uint32) digest {
+	switch number {
+	case 2: // GNUTLS_DIG_MD5
+		return digest{"MD5", 16}
+	case 3: // GNUTLS_DIG_SHA1
+		return digest{"SHA1", 20}
+	case 4: // GNUTLS_DIG_RMD160
+		return digest{"RIPEMD160", 20}
+	case 5: // GNUTLS_DIG_MD2
+		return digest{"MD2", 16}
+	case 6: // GNUTLS_DIG_SHA256
+		return digest{"SHA256", 32}
+	case 7: // GNUTLS_DIG_SHA384
+		return digest{"SHA384", 48}
+	case 8: // GNUTLS_DIG_SHA512
+		return digest{"SHA512", 64}
+	case 9: // GNUTLS_DIG_SHA224
+		return digest{"SHA224", 28}
+	case 10: // GNUTLS_DIG_SHA3_224
+		return digest{"SHA3-224", 28}
+	case 11: // GNUTLS_DIG_SHA3_256
+		return digest{"SHA3-256", 32}
+	case 12: // GNUTLS_DIG_SHA3_384
+		return digest{"SHA3-384", 48}
+	case 13: // GNUTLS_DIG_SHA3_512
+		return digest{"SHA3-512", 64}
+	}
+	return digest{}
+}
+
+// signatureDigest returns the digest of a gnutls_sign_algorithm_t, none for a number that has
+// none.
+func signatureDigest(number uint32) digest {
+	switch number {
+	case 1, 2, 12: // RSA, DSA, ECDSA
+		return sessionDigest(3)
+	case 3: // GNUTLS_SIGN_RSA_MD5
+		return sessionDigest(2)
+	case 4: // GNUTLS_SIGN_RSA_MD2
+		return sessionDigest(5)
+	case 5: // GNUTLS_SIGN_RSA_RMD160
+		return sessionDigest(4)
+	case 9, 10, 13: // RSA, DSA, ECDSA
+		return sessionDigest(9)
+	case 6, 11, 14, 32, 37, 40: // RSA, DSA, ECDSA, RSA-PSS, secp256r1, RSA-PSS
+		return sessionDigest(6)
+	case 7, 15, 17, 33, 38, 41: // RSA, ECDSA, DSA, RSA-PSS, secp384r1, RSA-PSS
+		return sessionDigest(7)
+	case 8, 16, 18, 34, 39, 42: // RSA, ECDSA, DSA, RSA-PSS, secp521r1, RSA-PSS
+		return sessionDigest(8)
+	case 20, 24, 28: // ECDSA, DSA, RSA
+		return sessionDigest(10)
+	case 21, 25, 29:
+		return sessionDigest(11)
+	case 22, 26, 30:
+		return sessionDigest(12)
+	case 23, 27, 31:
+		return sessionDigest(13)
+	}
+	return digest{}
 }

@@ -28,9 +28,6 @@ func planOf(l *layout.Library) (*capture.Plan, error) {
 		p.AddError(&capture.LimitError{What: fmt.Sprintf("%s on %s is not recorded by its functions", l.Family, l.Machine)})
 		return nil, none(p)
 	}
-	if l.Family == layout.GnuTLS {
-		p.AddError(&capture.LimitError{What: "public-key operations of GnuTLS are not recorded by its functions"})
-	}
 	p.Calls = &capture.Calls{Text: l.Text.Start, TextSize: l.Text.End - l.Text.Start, Chains: map[uint8]capture.Chain{}}
 	for i := range l.Values {
 		v := &l.Values[i]
@@ -70,8 +67,6 @@ func layer(s *layout.Site) string {
 	switch s.Role {
 	case layout.HandshakeServer, layout.HandshakeClient, layout.Handshake, layout.HandshakeEnd, layout.ConnectionFree:
 		return handshakes
-	case layout.SessionOperation:
-		return ""
 	}
 	return publicKeys
 }
@@ -122,6 +117,14 @@ func call(s *layout.Site) *capture.Call {
 			c.Command = p.Register
 		case layout.Result:
 			c.Result = p.Register
+		case layout.Algorithm:
+			c.Algorithm = p.Register
+		case layout.Data:
+			c.Data = p.Register
+		case layout.Signing:
+			c.Signing = p.Register
+		case layout.Signature:
+			c.Signature = p.Register
 		}
 	}
 	return c

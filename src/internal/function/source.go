@@ -17,7 +17,7 @@ import (
 	"sync"
 
 	"crypto-auditing/src/internal/capture"
-	"crypto-auditing/src/internal/layout"
+	"crypto-auditing/src/internal/layout/decoder"
 )
 
 // Name is the name of the source.
@@ -72,12 +72,12 @@ var errNoBuildID = errors.New("it has no build-id")
 const wantFunction = "function that can be recorded"
 
 func (s *Source) plan(r io.ReaderAt, size int64) (*capture.Plan, error) {
-	l, err := layout.Parse(r, size)
-	var refused *layout.UnsupportedError
+	l, err := decoder.Parse(r, size)
+	var refused *decoder.UnsupportedError
 	if errors.As(err, &refused) {
 		return nil, &capture.NoSitesError{Want: wantFunction, Errors: []error{&capture.LimitError{What: refused.Error()}}}
 	}
-	if errors.Is(err, layout.ErrNoLibrary) {
+	if errors.Is(err, decoder.ErrNoLibrary) {
 		return nil, &capture.NoSitesError{Want: wantFunction}
 	}
 	if err != nil {

@@ -53,6 +53,11 @@ type Call struct {
 	Input, SetDigest, SetCurve, SetBits uint32
 	// Type, Digest and Group are names; empty: unknown.
 	Type, Digest, Group string
+	// Session: it is an operation of GnuTLS, whose Algorithm is the number of the key's
+	// algorithm. Data has the first bytes of the signed data, as far as they were read.
+	Session   bool
+	Algorithm uint32
+	Data      []byte
 }
 
 // Operation is built from one or several calls: a handshake, or an operation outside
@@ -149,9 +154,16 @@ func (t *Tracker) Add(c *Call) {
 	case Chain:
 		t.hold(c, part{chain: c.Chain, verifyChain: true, peersChain: peersChain(c)})
 	case KeyOperation:
-		o, problem := t.registered.keyOperation(c)
+		read := t.registered.keyOperation
+		if c.Session {
+			read = t.registered.sessionOperation
+		}
+		o, problem := read(c)
 		if problem != "" {
 			t.refuse(c, problem)
+			return
+		}
+		if o == nil {
 			return
 		}
 		if c.Connection == 0 {

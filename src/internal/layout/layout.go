@@ -1,17 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package layout reads from ELF files what the function source needs to observe libraries
-// without probes: the sites of their functions, and the chains of loads that lead from an
-// argument of a function to a value, such as the cipher suite of a connection.
-//
-// It maps and runs no code. A symbolic interpreter executes the library's own accessor
-// functions, such as SSL_version. A value is accepted only if two functions agree on its
-// location, or if one function leads to it and a wrong value would be detected. Anything
-// else is refused with the reason. The package is pure: it reads the file it is given and
-// never accesses the kernel.
-//
-// Files may be hostile. Parsing takes bounded time and memory, and a wrong result only
-// affects the processes that use the file.
+// Package layout describes what the function source needs to observe libraries without
+// probes: the sites of their functions, and the chains of loads that lead from an argument
+// of a function to a value, such as the cipher suite of a connection. Package decoder reads
+// it from ELF files.
 package layout
 
 import (
@@ -150,8 +142,15 @@ const (
 	SetGroup
 	SetCurve
 	SetBits
-	// SessionOperation: an operation of the public-key layer of GnuTLS.
+	// SessionOperation: an operation of GnuTLS with a key, whose number of the algorithm
+	// (gnutls_pk_algorithm_t) is Param Algorithm. Param Object, if any, are the key's
+	// parameters (KeyParameters), Param Data the signed data and Param Signing the
+	// parameters of the signature (SignatureParameters).
 	SessionOperation
+	// SetSignature: the algorithm of the verification on the same stack of Param
+	// Signature: its number (gnutls_sign_algorithm_t) is Param Algorithm or, without one,
+	// leads from Param Object (SignatureEntry).
+	SetSignature
 )
 
 // MaxFrame bounds the distance between the stack pointers of a HandshakeEnd and of its
@@ -213,6 +212,13 @@ const (
 	Command
 	// Result is the return value of the function (int), at a HandshakeEnd.
 	Result
+	// Algorithm is the number of an algorithm in an enumeration of GnuTLS.
+	Algorithm
+	// Data and Signature are signed data and a signature (gnutls_datum_t *).
+	Data
+	Signature
+	// Signing are the parameters of a signature.
+	Signing
 )
 
 // Site is an instruction, with the meaning of its execution.
@@ -300,6 +306,12 @@ const (
 	// RSAKey is an RSA *, ECKey an EC_KEY *.
 	RSAKey
 	ECKey
+	// KeyParameters are the parameters of a key of GnuTLS (gnutls_pk_params_st *),
+	// SignatureParameters those of a signature (gnutls_x509_spki_st *). SignatureEntry is
+	// the description of a signature algorithm (gnutls_sign_entry_st *).
+	KeyParameters
+	SignatureParameters
+	SignatureEntry
 )
 
 // Form is the format of the value at the end of a chain.
@@ -400,6 +412,19 @@ const (
 	Curve
 	// ModulusWords is the size of the modulus of an RSAKey in 64-bit words.
 	ModulusWords
+
+	// ParametersCurve is the curve of KeyParameters of an elliptic curve
+	// (gnutls_ecc_curve_t), ParametersModulusWords the size of the modulus of those of an
+	// RSA key in 64-bit words.
+	ParametersCurve
+	ParametersModulusWords
+	// PSSDigest and DSADigest are the digests of an RSA-PSS signature and of an ECDSA or
+	// DSA signature that is created (SignatureParameters, gnutls_digest_algorithm_t).
+	PSSDigest
+	DSADigest
+	// SignatureNumber is the number of a signature algorithm (SignatureEntry,
+	// gnutls_sign_algorithm_t).
+	SignatureNumber
 )
 
 // Evidence is the certainty of a value's chain, which is that of its weakest part.

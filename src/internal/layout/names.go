@@ -38,6 +38,12 @@ func (id ValueID) String() string {
 		DigestTypeNID:        "digest_type_nid",
 		Curve:                "curve",
 		ModulusWords:         "modulus_words",
+
+		ParametersCurve:        "parameters_curve",
+		ParametersModulusWords: "parameters_modulus_words",
+		PSSDigest:              "pss_digest",
+		DSADigest:              "dsa_digest",
+		SignatureNumber:        "signature",
 	}
 	if int(id) < len(names) {
 		return names[id]
@@ -64,6 +70,7 @@ func (r Role) String() string {
 		SetCurve:          "set curve",
 		SetBits:           "set bits",
 		SessionOperation:  "session operation",
+		SetSignature:      "set signature",
 	}
 	if int(r) < len(names) {
 		return names[r]

@@ -103,6 +103,8 @@ func program(role uint8) string {
 		return bpf.FunctionProgEnd
 	case bpf.FunctionCallRoleROLE_CONNECTION_FREE:
 		return bpf.FunctionProgReleased
+	case bpf.FunctionCallRoleROLE_SESSION_OPERATION, bpf.FunctionCallRoleROLE_SET_SIGNATURE:
+		return bpf.FunctionProgSessionKey
 	}
 	return bpf.FunctionProgPublicKey
 }
@@ -178,6 +180,10 @@ func callSite(s *capture.Site, m elf.Machine) (bpf.FunctionCallSite, error) {
 		{&site.Curve, c.CurveNID},
 		{&site.TextAt, c.Text},
 		{&site.Result, c.Result},
+		{&site.Algorithm, c.Algorithm},
+		{&site.Data, c.Data},
+		{&site.Signing, c.Signing},
+		{&site.Signature, c.Signature},
 	} {
 		var err error
 		if *r.to, err = register(r.from, m); err != nil {
@@ -216,7 +222,7 @@ func (f *functions) fill(l *Library, c *calls) error {
 // operations are attached first, so that no operation begins without an end.
 func (t *Tracer) attachCalls(x *link.Executable, p *attachments, cookies []uint64) ([]link.Link, error) {
 	var links []link.Link
-	for _, name := range []string{bpf.FunctionProgReleased, bpf.FunctionProgEnd, bpf.FunctionProgBegin, bpf.FunctionProgPublicKey} {
+	for _, name := range []string{bpf.FunctionProgReleased, bpf.FunctionProgEnd, bpf.FunctionProgBegin, bpf.FunctionProgPublicKey, bpf.FunctionProgSessionKey} {
 		o := link.UprobeMultiOptions{}
 		for i, of := range p.calls.programs {
 			if of == name {
@@ -305,6 +311,10 @@ type Call struct {
 	Input, SetDigest, SetCurve, SetBits uint32
 	// Type, Digest and Group are names; empty if unknown.
 	Type, Digest, Group []byte
+	// Algorithm is the number of the key's algorithm and Data holds the first bytes of
+	// the signed data, at a site of GnuTLS, whose Type is empty.
+	Algorithm uint32
+	Data      []byte
 
 	record *bpf.FunctionCall
 }
@@ -346,6 +356,9 @@ func (t *Tracer) DecodeCall(raw []byte, c *Call) error {
 		Digest: name(raw[unsafe.Offsetof(r.Digest):][:len(r.Digest)]),
 		Group:  name(raw[unsafe.Offsetof(r.Group):][:len(r.Group)]),
 		record: r,
+	}
+	if bpf.FunctionCallRole(r.Role) == bpf.FunctionCallRoleROLE_SESSION_OPERATION {
+		c.Algorithm, c.Type, c.Data = r.Algorithm, nil, raw[unsafe.Offsetof(r.Type):][:len(r.Type)]
 	}
 	if table := *t.table.Load(); int(r.Site) < len(table) {
 		c.Library = table[r.Site]

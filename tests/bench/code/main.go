@@ -51,7 +51,7 @@ func parts() []part {
 			{"wire_parser_us_tls13", "Handshake/X25519/operation", "ns/op", 1e-3, 2, figures.AtMost, ""},
 			{"wire_parser_us_pq", "Handshake/X25519MLKEM768/operation", "ns/op", 1e-3, 6, figures.AtMost, ""},
 		}},
-		{"./src/internal/layout", "20x", "10x", 5, []result{
+		{"./src/internal/layout/decoder", "20x", "10x", 5, []result{
 			{"layout_ms", "Parse/libcrypto.so.3", "ns/op", 1e-6, 10, figures.AtMost, ""},
 			{"layout_libssl_ms", "Parse/libssl.so.3", "ns/op", 1e-6, 10, figures.AtMost, ""},
 			{"layout_gnutls_ms", "Parse/libgnutls.so.30", "ns/op", 1e-6, 10, figures.AtMost, ""},

@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 
 	"crypto-auditing/src/internal/function"
-	"crypto-auditing/src/internal/layout"
+	"crypto-auditing/src/internal/layout/decoder"
 )
 
 // libraryReport is what the function source decodes from a library without probes.
@@ -56,8 +56,8 @@ type refusalReport struct {
 // newLibraryReport decodes the file at path. A library that is known but not supported has
 // a refusal only. It returns nil if the file has no known library or cannot be read; the report on its probes has the error then.
 func newLibraryReport(path string) *libraryReport {
-	lib, err := layout.Open(path)
-	var refused *layout.UnsupportedError
+	lib, err := decoder.Open(path)
+	var refused *decoder.UnsupportedError
 	if errors.As(err, &refused) {
 		return &libraryReport{
 			Family: refused.Library, Values: []valueReport{}, Sites: []functionReport{},

@@ -202,6 +202,18 @@ func (m *Image) Slot(addr uint64) (value uint64, name string, ok bool) {
 	return 0, name, true
 }
 
+// SlotsWith returns the addresses to which the dynamic linker writes the link-time address
+// value of this file, in order.
+func (m *Image) SlotsWith(value uint64) []uint64 {
+	var out []uint64
+	for _, r := range m.relative {
+		if r.value == value {
+			out = append(out, r.addr)
+		}
+	}
+	return out
+}
+
 func find(list []relocation, addr uint64) (relocation, bool) {
 	i, ok := slices.BinarySearchFunc(list, addr, func(r relocation, a uint64) int {
 		switch {

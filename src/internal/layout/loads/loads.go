@@ -221,6 +221,36 @@ func Written(paths []symbolic.Path, width int, accept func(symbolic.Value) bool)
 	return Unique(out)
 }
 
+// Read returns the chains from the argument to all values of a width that the paths use in
+// a condition, a call or a store.
+func Read(paths []symbolic.Path, argument, width int) []Chain {
+	var out []Chain
+	note := func(v symbolic.Value) {
+		for r := range v.Reads() {
+			if c, ok := Of(r, argument); ok && c.Width == width {
+				out = append(out, c)
+			}
+		}
+	}
+	for i := range paths {
+		for _, c := range paths[i].Conditions {
+			note(c.X)
+			note(c.Y)
+		}
+		for _, c := range paths[i].Calls {
+			note(c.Pointer)
+			for _, a := range c.Arguments {
+				note(a)
+			}
+		}
+		for _, s := range paths[i].Stores {
+			note(s.Addr)
+			note(s.Value)
+		}
+	}
+	return Unique(out)
+}
+
 // Compared returns the chains from the first argument to the values that the paths
 // compare for equality with an accepted number.
 func Compared(paths []symbolic.Path, accept func(uint64) bool) []Chain {

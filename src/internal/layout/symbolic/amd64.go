@@ -390,12 +390,20 @@ func (x *amd64Step) transfer(s *state) bool {
 		x.call(s, target, x.end)
 	case call:
 		x.callUnknown(s, Call{Name: name, Pointer: pointer}, x.end)
-	case known:
+	case known && x.isDirect():
 		x.jump(s, target)
+	case known:
+		x.jumpByPointer(s, target)
 	default:
 		x.leave(s, Call{Name: name, Pointer: pointer})
 	}
 	return true
+}
+
+// isDirect reports whether the target of a jump or call is in the instruction.
+func (x *amd64Step) isDirect() bool {
+	_, ok := x.in.Args[0].(x86asm.Rel)
+	return ok
 }
 
 // conditional executes an instruction that depends on the flags.

@@ -111,7 +111,7 @@ func (i *arm64Step) branch() bool {
 		case call:
 			i.callUnknown(i.state, Call{Pointer: v}, i.start+4)
 		case known:
-			i.jump(i.state, target)
+			i.jumpByPointer(i.state, target)
 		default:
 			i.leave(i.state, Call{Pointer: v})
 		}

@@ -26,6 +26,9 @@ const (
 	maxFrames = 8
 )
 
+// stackFailure is the function that the stack protector calls to end the program.
+const stackFailure = "__stack_chk_fail"
+
 // Options are the options of Execute.
 type Options struct {
 	// Depth is the depth to which calls are followed, at most 8: zero follows none.
@@ -35,6 +38,9 @@ type Options struct {
 	// Assume decides conditions in advance: it returns whether the condition holds, and
 	// whether it is decided. It is called before a path forks.
 	Assume func(Condition) (holds, known bool)
+	// Memory decides in advance what is read from memory: it returns the number, and
+	// whether it is decided.
+	Memory func(addr Value, width int) (n int64, known bool)
 }
 
 // machine executes instructions.
@@ -159,6 +165,11 @@ func (r *run) read(s *state, addr Value, width int) Value {
 			return r.cut(c.value, width)
 		}
 	}
+	if r.options.Memory != nil {
+		if n, known := r.options.Memory(addr, width); known {
+			return r.cut(constant(n), width)
+		}
+	}
 	return r.load(width, addr)
 }
 
@@ -266,6 +277,10 @@ func (r *run) clobber(s *state) {
 func (r *run) call(s *state, target, next uint64) {
 	target, name := r.follow(target)
 	r.record(s, Call{Target: target, Name: name})
+	if name == stackFailure {
+		s.fail("it does not return")
+		return
+	}
 	if target != 0 && len(s.frames) < r.options.Depth {
 		s.frames = append(s.frames, next)
 		s.pc = target
@@ -278,6 +293,10 @@ func (r *run) call(s *state, target, next uint64) {
 // callUnknown executes a call of a function outside the file or by a pointer.
 func (r *run) callUnknown(s *state, c Call, next uint64) {
 	r.record(s, c)
+	if c.Name == stackFailure {
+		s.fail("it does not return")
+		return
+	}
 	r.clobber(s)
 	s.pc = next
 }
@@ -297,18 +316,34 @@ func (r *run) leave(s *state, c Call) {
 // to be a part of this function, and is followed.
 func (r *run) jump(s *state, target uint64) {
 	to, name := r.follow(target)
-	if to == 0 {
+	switch {
+	case to == 0:
 		r.leave(s, Call{Name: name})
+	case to != target || r.image.IsStart(to) && to != r.entry:
+		r.enter(s, to)
+	default:
+		s.pc = to
+	}
+}
+
+// jumpByPointer continues at a target that is not part of the instruction: within the
+// function, as by the table of a switch, or in the function whose code begins there.
+func (r *run) jumpByPointer(s *state, target uint64) {
+	if start, _, err := r.image.Extent(target); err == nil && start == target && target != r.entry {
+		r.enter(s, target)
 		return
 	}
-	if to != target || r.image.IsStart(to) && to != r.entry {
-		if len(s.frames) >= r.options.Depth {
-			r.leave(s, Call{Target: to})
-			return
-		}
-		r.record(s, Call{Target: to})
+	r.jump(s, target)
+}
+
+// enter leaves for another function of the file, or follows it.
+func (r *run) enter(s *state, target uint64) {
+	if len(s.frames) >= r.options.Depth {
+		r.leave(s, Call{Target: target})
+		return
 	}
-	s.pc = to
+	r.record(s, Call{Target: target})
+	s.pc = target
 }
 
 // slot returns the target of a jump or a call by the slot at addr, which the dynamic

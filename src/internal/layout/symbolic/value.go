@@ -11,6 +11,7 @@ package symbolic
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 )
 
@@ -90,6 +91,15 @@ func (v Value) Argument() (index int, offset int64, ok bool) {
 	return v.symbol.number, v.number, true
 }
 
+// Result returns the call whose result the value is, as an index of Path.Calls; ok is false
+// if the value is something else.
+func (v Value) Result() (call int, ok bool) {
+	if v.symbol == nil || v.number != 0 || v.symbol.kind != kindResult {
+		return 0, false
+	}
+	return v.symbol.number - 1, true
+}
+
 // Base returns the value without its offset, and the offset.
 func (v Value) Base() (Value, int64) { return Value{symbol: v.symbol}, v.number }
 
@@ -100,6 +110,22 @@ func (v Value) Uncut() Value {
 		v = v.symbol.x
 	}
 	return v
+}
+
+// Reads returns the values that were read from memory to compute the value.
+func (v Value) Reads() iter.Seq[Value] {
+	return func(yield func(Value) bool) { v.reads(maxText, yield) }
+}
+
+func (v Value) reads(depth int, yield func(Value) bool) bool {
+	s := v.symbol
+	if s == nil || depth == 0 {
+		return true
+	}
+	if s.kind == kindLoad && !yield(Value{symbol: s}) {
+		return false
+	}
+	return s.x.reads(depth-1, yield) && s.y.reads(depth-1, yield)
 }
 
 // maxText bounds the depth of a formatted value: a value that was repeatedly added to

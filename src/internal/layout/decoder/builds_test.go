@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/layout"
 )
 
 // source is a prepared source of OpenSSL.
@@ -17,11 +19,11 @@ type source string
 // prepare fetches the source of a suite.
 func prepare(t *testing.T, suite string) source {
 	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("../../../build/packages", suite+"-source"))
+	dir, err := filepath.Abs(filepath.Join("../../../../build/packages", suite+"-source"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("../../../tests/sources.sh", dir, suite).CombinedOutput()
+	out, err := exec.Command("../../../../tests/sources.sh", dir, suite).CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 77 {
 		t.Skip(strings.TrimSpace(string(out)))
@@ -83,7 +85,7 @@ strip "$1"`, out, compiler)
 
 // compareOffsets states that no value of the library differs from what the
 // compiler has.
-func compareOffsets(t *testing.T, lib *Library, want map[string]string) {
+func compareOffsets(t *testing.T, lib *layout.Library, want map[string]string) {
 	t.Helper()
 	for _, v := range lib.Values {
 		loads, ok := want[v.ID.String()]
@@ -107,7 +109,7 @@ func TestLayoutsAreThoseOfTheCompiler(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if lib.Family == OpenSSL {
+					if lib.Family == layout.OpenSSL {
 						compareOffsets(t, lib, want)
 					}
 				}

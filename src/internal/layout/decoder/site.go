@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"debug/elf"
@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/code"
 	"crypto-auditing/src/internal/layout/loads"
 )
@@ -15,15 +16,15 @@ import (
 // function describes a function that becomes a site.
 type function struct {
 	name      string
-	role      Role
-	operation Operation
+	role      layout.Role
+	operation layout.Operation
 	params    []param
 	external  bool
 }
 
 // param is a parameter with its index.
 type param struct {
-	kind  ParamKind
+	kind  layout.ParamKind
 	index uint8
 }
 
@@ -49,10 +50,10 @@ func (d *decoder) addFunction(f function) bool {
 // not change the parameters; no jump of the function targets that code; the whole
 // function can be decoded. Otherwise it is the entry.
 func (d *decoder) addSite(f function, entry uint64) {
-	s := Site{Role: f.role, Operation: f.operation, Function: f.name, Entry: entry, Addr: entry, External: f.external}
+	s := layout.Site{Role: f.role, Operation: f.operation, Function: f.name, Entry: entry, Addr: entry, External: f.external}
 	var keep []int
 	for _, p := range f.params {
-		s.Params = append(s.Params, Param{p.kind, p.index, d.lib.Argument(int(p.index))})
+		s.Params = append(s.Params, layout.Param{Kind: p.kind, Index: p.index, Register: d.lib.Argument(int(p.index))})
 		keep = append(keep, d.number(p.index))
 	}
 	arm64 := d.lib.Machine == elf.EM_AARCH64
@@ -90,13 +91,13 @@ func (d *decoder) handshakeSites() {
 		d.refuse("ossl_statem_accept, ossl_statem_connect", err.Error())
 		return
 	}
-	object := []param{{Object, 0}}
-	d.addSite(function{name: "ossl_statem_accept", role: HandshakeServer, params: object}, accept)
-	d.addSite(function{name: "ossl_statem_connect", role: HandshakeClient, params: object}, connect)
+	object := []param{{layout.Object, 0}}
+	d.addSite(function{name: "ossl_statem_accept", role: layout.HandshakeServer, params: object}, accept)
+	d.addSite(function{name: "ossl_statem_connect", role: layout.HandshakeClient, params: object}, connect)
 	if err := d.endSites(accept, connect); err != nil {
 		d.refuse("the end of the handshake", err.Error())
 	}
-	d.addFunction(function{name: "SSL_free", role: ConnectionFree, params: object})
+	d.addFunction(function{name: "SSL_free", role: layout.ConnectionFree, params: object})
 }
 
 // The range of compared SSL_METHOD slots: from after version, flags and mask to after the
@@ -178,8 +179,8 @@ func (d *decoder) endSites(accept, connect uint64) error {
 		if !ok {
 			return fmt.Errorf("the instruction at %#x is not in code", in.Addr)
 		}
-		d.lib.Sites = append(d.lib.Sites, Site{
-			Role: HandshakeEnd, Function: "state_machine", Entry: in.Addr, Addr: in.Addr, Offset: offset,
+		d.lib.Sites = append(d.lib.Sites, layout.Site{
+			Role: layout.HandshakeEnd, Function: "state_machine", Entry: in.Addr, Addr: in.Addr, Offset: offset,
 			Instruction: in.Name, Emulated: true,
 		})
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"bytes"
@@ -10,11 +10,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/layout"
 )
 
 // describe returns what was decoded of a library that does not depend on where
 // its linker placed the code.
-func describe(lib *Library) string {
+func describe(lib *layout.Library) string {
 	var b strings.Builder
 	for _, v := range lib.Values {
 		fmt.Fprintf(&b, "value %s: %s, %s\n", v.ID, v.Chain, v.Evidence)
@@ -29,7 +31,7 @@ func describe(lib *Library) string {
 }
 
 // checkSites states what holds of the sites of every library.
-func checkSites(t *testing.T, path string, lib *Library) {
+func checkSites(t *testing.T, path string, lib *layout.Library) {
 	t.Helper()
 	file, err := os.ReadFile(path)
 	if err != nil {
@@ -76,16 +78,16 @@ func openssl(t *testing.T) string {
 // The values are those of the structures as the compiler has them.
 func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
 	path, version := library(t, "libssl.so.3"), openssl(t)
-	want := map[string]map[ValueID]string{
+	want := map[string]map[layout.ValueID]string{
 		"3.0": {
-			Version: "arg0 > 0x0 : 4", Server: "arg0 > 0x38 : 4", CipherSuite: "arg0 > 0x918 > 0x2f8 > 0x18 : 2",
-			Resumed: "arg0 > 0x4d0 : 4", PeerScheme: "arg0 > 0x3b0 > 0x8 : 2", KeyExchanged: "arg0 > 0x4ad : 1",
-			Group: "arg0 > 0x4ae : 2", SessionGroup: "arg0 > 0x918 > 0x308 : 2",
+			layout.Version: "arg0 > 0x0 : 4", layout.Server: "arg0 > 0x38 : 4", layout.CipherSuite: "arg0 > 0x918 > 0x2f8 > 0x18 : 2",
+			layout.Resumed: "arg0 > 0x4d0 : 4", layout.PeerScheme: "arg0 > 0x3b0 > 0x8 : 2", layout.KeyExchanged: "arg0 > 0x4ad : 1",
+			layout.Group: "arg0 > 0x4ae : 2", layout.SessionGroup: "arg0 > 0x918 > 0x308 : 2",
 		},
 		"3.5": {
-			Version: "arg0 > 0x48 : 4", Server: "arg0 > 0x78 : 4", CipherSuite: "arg0 > 0x900 > 0x2f8 > 0x18 : 2",
-			Resumed: "arg0 > 0x508 : 4", PeerScheme: "arg0 > 0x400 > 0x10 : 2", KeyExchanged: "arg0 > 0x4dd : 1",
-			Group: "arg0 > 0x4de : 2", SessionGroup: "arg0 > 0x900 > 0x308 : 2",
+			layout.Version: "arg0 > 0x48 : 4", layout.Server: "arg0 > 0x78 : 4", layout.CipherSuite: "arg0 > 0x900 > 0x2f8 > 0x18 : 2",
+			layout.Resumed: "arg0 > 0x508 : 4", layout.PeerScheme: "arg0 > 0x400 > 0x10 : 2", layout.KeyExchanged: "arg0 > 0x4dd : 1",
+			layout.Group: "arg0 > 0x4de : 2", layout.SessionGroup: "arg0 > 0x900 > 0x308 : 2",
 		},
 	}[version]
 	if want == nil {
@@ -96,7 +98,7 @@ func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log("\n" + describe(lib))
-	if !lib.Handshakes || lib.Static || lib.Family != OpenSSL {
+	if !lib.Handshakes || lib.Static || lib.Family != layout.OpenSSL {
 		t.Errorf("handshakes %v, static %v, family %s", lib.Handshakes, lib.Static, lib.Family)
 	}
 	for id, chain := range want {
@@ -105,7 +107,7 @@ func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
 		}
 	}
 	checkSites(t, path, lib)
-	for _, role := range []Role{HandshakeServer, HandshakeClient, HandshakeEnd, ConnectionFree} {
+	for _, role := range []layout.Role{layout.HandshakeServer, layout.HandshakeClient, layout.HandshakeEnd, layout.ConnectionFree} {
 		n := 0
 		for _, s := range lib.Sites {
 			if s.Role == role {
@@ -144,18 +146,18 @@ func TestDecodingTheSameFileTwiceGivesTheSame(t *testing.T) {
 
 func TestLibcryptoOfThisMachineHasTheKnownLayout(t *testing.T) {
 	path, version := library(t, "libcrypto.so.3"), openssl(t)
-	want := map[string]map[ValueID]string{
+	want := map[string]map[layout.ValueID]string{
 		"3.0": {
-			KeyType: "arg0 > 0x60 > 0x8 : 8", KeyID: "arg0 > 0x0 : 4", KeyBits: "arg0 > 0x88 : 4",
-			KeyCurve: "arg0 > 0x68 > 0x18 > 0x20 : 4", ContextKey: "arg0 > 0x88 : 8",
-			ContextKeyType: "arg0 > 0x20 > 0x8 : 8", DigestContextKey: "arg0 > 0x28 > 0x88 : 8",
-			DigestContextName: "arg0 > 0x0 > 0x60 : 8", ModulusWords: "arg0 > 0x28 > 0x8 : 4",
+			layout.KeyType: "arg0 > 0x60 > 0x8 : 8", layout.KeyID: "arg0 > 0x0 : 4", layout.KeyBits: "arg0 > 0x88 : 4",
+			layout.KeyCurve: "arg0 > 0x68 > 0x18 > 0x20 : 4", layout.ContextKey: "arg0 > 0x88 : 8",
+			layout.ContextKeyType: "arg0 > 0x20 > 0x8 : 8", layout.DigestContextKey: "arg0 > 0x28 > 0x88 : 8",
+			layout.DigestContextName: "arg0 > 0x0 > 0x60 : 8", layout.ModulusWords: "arg0 > 0x28 > 0x8 : 4",
 		},
 		"3.5": {
-			KeyType: "arg0 > 0x60 > 0x10 : 8", KeyID: "arg0 > 0x0 : 4", KeyBits: "arg0 > 0x88 : 4",
-			KeyCurve: "arg0 > 0x68 > 0x18 > 0x20 : 4", ContextKey: "arg0 > 0x88 : 8",
-			ContextKeyType: "arg0 > 0x20 > 0x10 : 8", DigestContextKey: "arg0 > 0x28 > 0x88 : 8",
-			DigestContextName: "arg0 > 0x0 > 0x60 : 8", ModulusWords: "arg0 > 0x28 > 0x8 : 4",
+			layout.KeyType: "arg0 > 0x60 > 0x10 : 8", layout.KeyID: "arg0 > 0x0 : 4", layout.KeyBits: "arg0 > 0x88 : 4",
+			layout.KeyCurve: "arg0 > 0x68 > 0x18 > 0x20 : 4", layout.ContextKey: "arg0 > 0x88 : 8",
+			layout.ContextKeyType: "arg0 > 0x20 > 0x10 : 8", layout.DigestContextKey: "arg0 > 0x28 > 0x88 : 8",
+			layout.DigestContextName: "arg0 > 0x0 > 0x60 : 8", layout.ModulusWords: "arg0 > 0x28 > 0x8 : 4",
 		},
 	}[version]
 	if want == nil {
@@ -176,7 +178,7 @@ func TestLibcryptoOfThisMachineHasTheKnownLayout(t *testing.T) {
 	}
 	checkSites(t, path, lib)
 	for _, s := range lib.Sites {
-		if s.External != (s.Role == KeyOperation) {
+		if s.External != (s.Role == layout.KeyOperation) {
 			t.Errorf("%s counts calls from outside only: %v", s.Function, s.External)
 		}
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"strings"
@@ -34,6 +34,12 @@ gnutls_handshake gnutls_deinit gnutls_session_is_resumed gnutls_auth_get_type
 gnutls_group_get gnutls_protocol_get_version gnutls_kx_get gnutls_ciphersuite_get
 gnutls_cipher_suite_info gnutls_session_channel_binding gnutls_sign_algorithm_get
 gnutls_sign_algorithm_get_client
+
+gnutls_pubkey_encrypt_data gnutls_privkey_decrypt_data gnutls_privkey_decrypt_data2
+gnutls_pubkey_verify_hash2 gnutls_pubkey_verify_data2 gnutls_privkey_verify_params
+gnutls_ecc_curve_list gnutls_pubkey_export_ecc_raw2 gnutls_pubkey_export_ecc_raw
+gnutls_x509_spki_get_rsa_pss_params gnutls_pubkey_export_rsa_raw2
+gnutls_sign_get_name
 `
 
 // wanted returns the names of the functions to look up.
@@ -44,6 +50,9 @@ func wanted() map[string]bool {
 	}
 	for _, f := range functions() {
 		out[f.name] = true
+	}
+	for _, name := range chainVerifications() {
+		out[name] = true
 	}
 	for _, name := range known.Functions() {
 		out[name] = true

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"errors"
@@ -21,8 +21,8 @@ var everything = flag.Bool("everything", false, "also decode the packages of oth
 // packages unpacks the packages of a suite and returns the libraries in them.
 func packages(t *testing.T, suite, architecture string) []string {
 	t.Helper()
-	dir := filepath.Join("../../../build/packages", suite+"-"+architecture)
-	out, err := exec.Command("../../../tests/packages.sh", dir, suite, architecture,
+	dir := filepath.Join("../../../../build/packages", suite+"-"+architecture)
+	out, err := exec.Command("../../../../tests/packages.sh", dir, suite, architecture,
 		"libssl1.1", "libssl3", "libssl3t64", "libssl4", "libgnutls30", "libgnutls30t64").CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 77 {

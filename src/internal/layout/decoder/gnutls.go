@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
+	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
@@ -68,28 +69,29 @@ func (d *decoder) gnutls() {
 	d.found("completed", "gnutls_session_channel_binding", loads.Where(loads.Compared(binding, zero), 1, 1, 4))
 
 	for _, v := range []value{
-		{id: Version, fields: []string{"version", "version.id"}, width: 4, checked: true},
-		{id: Server, fields: []string{"role"}, width: 4},
-		{id: CipherSuite, fields: []string{"suite", "suite.id"}, width: 2, checked: true},
-		{id: Group, fields: []string{"group", "group.id"}, width: 4, checked: true},
-		{id: ServerScheme, fields: []string{"server scheme"}, width: 4, checked: true},
-		{id: ClientScheme, fields: []string{"client scheme"}, width: 4, checked: true},
-		{id: Resumed, fields: []string{"resumed"}, width: 1},
-		{id: Completed, fields: []string{"completed"}},
+		{id: layout.Version, fields: []string{"version", "version.id"}, width: 4, checked: true},
+		{id: layout.Server, fields: []string{"role"}, width: 4},
+		{id: layout.CipherSuite, fields: []string{"suite", "suite.id"}, width: 2, checked: true},
+		{id: layout.Group, fields: []string{"group", "group.id"}, width: 4, checked: true},
+		{id: layout.ServerScheme, fields: []string{"server scheme"}, width: 4, checked: true},
+		{id: layout.ClientScheme, fields: []string{"client scheme"}, width: 4, checked: true},
+		{id: layout.Resumed, fields: []string{"resumed"}, width: 1},
+		{id: layout.Completed, fields: []string{"completed"}},
 	} {
-		v.base = Connection
+		v.base = layout.Connection
 		d.add(v)
 	}
-	object := []param{{Object, 0}}
-	d.addFunction(function{name: "gnutls_handshake", role: Handshake, params: object})
+	object := []param{{layout.Object, 0}}
+	d.addFunction(function{name: "gnutls_handshake", role: layout.Handshake, params: object})
 	if entry, ok := d.image.Function("gnutls_handshake"); ok {
 		if err := d.returnSites("gnutls_handshake", entry); err != nil {
 			d.refuse("the end of the handshake", err.Error())
 		}
 	}
-	d.addFunction(function{name: "gnutls_deinit", role: ConnectionFree, params: object})
-	d.lib.Handshakes = d.complete("the handshake layer", []Role{Handshake, HandshakeEnd, ConnectionFree},
-		[]ValueID{Version, Server, CipherSuite, Completed})
+	d.addFunction(function{name: "gnutls_deinit", role: layout.ConnectionFree, params: object})
+	d.lib.Handshakes = d.complete("the handshake layer", []layout.Role{layout.Handshake, layout.HandshakeEnd, layout.ConnectionFree},
+		[]layout.ValueID{layout.Version, layout.Server, layout.CipherSuite, layout.Completed})
+	d.sessionKeys()
 }
 
 // suiteID returns the location of the number in the description of a cipher suite.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/elffile"
+	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
 
@@ -25,7 +26,7 @@ func original(t testing.TB, name string) []byte {
 }
 
 // parseChanged decodes a changed library, and states what holds of every result.
-func parseChanged(t *testing.T, b []byte) *Library {
+func parseChanged(t *testing.T, b []byte) *layout.Library {
 	t.Helper()
 	lib, err := Parse(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -45,7 +46,7 @@ func parseChanged(t *testing.T, b []byte) *Library {
 		}
 	}
 	for _, v := range lib.Values {
-		if n := len(v.Chain.Offsets); n == 0 || n > MaxLoads || v.Evidence < Checked || v.Chain.Width == 0 || v.Chain.Width > 8 {
+		if n := len(v.Chain.Offsets); n == 0 || n > layout.MaxLoads || v.Evidence < layout.Checked || v.Chain.Width == 0 || v.Chain.Width > 8 {
 			t.Errorf("the value %+v", v)
 		}
 	}
@@ -84,7 +85,7 @@ func TestOneChangedAccessorGivesNoWrongValue(t *testing.T) {
 				continue
 			}
 			// A validator notices a value of the weakest kind.
-			if v.Evidence > Checked {
+			if v.Evidence > layout.Checked {
 				wrong++
 				t.Errorf("with %s changed, %s is %s (%s, %v), not %s", name, v.ID, v.Chain, v.Evidence, v.Sources, was.Chain)
 			}

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 
+	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/image"
 	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
@@ -21,22 +22,22 @@ type field struct {
 	refused   string
 }
 
-func (f *field) evidence() Evidence {
+func (f *field) evidence() layout.Evidence {
 	switch {
 	case f == nil || f.refused != "" || len(f.sources) == 0:
-		return None
+		return layout.None
 	case len(f.sources) > 1:
-		return Twice
+		return layout.Twice
 	case len(f.confirmed) > 0:
-		return Confirmed
+		return layout.Confirmed
 	}
-	return Once
+	return layout.Once
 }
 
 // decoder decodes one file.
 type decoder struct {
 	image  *image.Image
-	lib    *Library
+	lib    *layout.Library
 	fields map[string]*field
 }
 
@@ -97,7 +98,7 @@ func (d *decoder) confirm(name, by string, all []loads.Chain) {
 // get returns the chain to a field that was found.
 func (d *decoder) get(name string) (loads.Chain, bool) {
 	f := d.fields[name]
-	if f.evidence() == None {
+	if f.evidence() == layout.None {
 		return loads.Chain{}, false
 	}
 	return f.chain, true
@@ -113,9 +114,9 @@ func list(all []loads.Chain) string {
 
 // value describes a value by the fields that lead to it, in order.
 type value struct {
-	id     ValueID
-	base   Base
-	form   Form
+	id     layout.ValueID
+	base   layout.Base
+	form   layout.Form
 	fields []string
 	// width is the size of the value in bytes, zero for the size of the last field.
 	width int
@@ -130,12 +131,12 @@ type value struct {
 // a value whose functions are not in the file.
 func (d *decoder) add(v value) {
 	var c loads.Chain
-	evidence := Twice
-	out := Value{ID: v.id, Base: v.base, Form: v.form}
+	evidence := layout.Twice
+	out := layout.Value{ID: v.id, Base: v.base, Form: v.form}
 	for _, name := range v.fields {
 		f := d.fields[name]
 		e := f.evidence()
-		if e == None {
+		if e == layout.None {
 			why := "no function of the file leads to it"
 			if f != nil && f.refused != "" {
 				why = f.refused
@@ -143,8 +144,8 @@ func (d *decoder) add(v value) {
 			d.refuse(v.id.String(), why)
 			return
 		}
-		if e == Once && v.checked {
-			e = Checked
+		if e == layout.Once && v.checked {
+			e = layout.Checked
 		}
 		evidence = min(evidence, e)
 		c.Offsets = append(c.Offsets, f.chain.Offsets...)
@@ -159,10 +160,10 @@ func (d *decoder) add(v value) {
 	}
 	var ok bool
 	if out.Chain, ok = toChain(c); !ok {
-		d.refuse(v.id.String(), fmt.Sprintf("its chain has %d loads, more than %d, or an offset of more than %d", len(c.Offsets), MaxLoads, MaxOffset))
+		d.refuse(v.id.String(), fmt.Sprintf("its chain has %d loads, more than %d, or an offset of more than %d", len(c.Offsets), layout.MaxLoads, layout.MaxOffset))
 		return
 	}
-	if evidence == Once {
+	if evidence == layout.Once {
 		d.refuse(v.id.String(), fmt.Sprintf("only %s leads to it (%s), and a wrong value would not be noticed", strings.Join(out.Sources, ", "), out.Chain))
 		return
 	}
@@ -171,18 +172,18 @@ func (d *decoder) add(v value) {
 }
 
 func (d *decoder) refuse(what, why string) {
-	d.lib.Refusals = append(d.lib.Refusals, Refusal{what, why})
+	d.lib.Refusals = append(d.lib.Refusals, layout.Refusal{What: what, Why: why})
 }
 
 // toChain converts a chain for BPF programs, false if it exceeds their limits.
-func toChain(c loads.Chain) (Chain, bool) {
-	if len(c.Offsets) == 0 || len(c.Offsets) > MaxLoads {
-		return Chain{}, false
+func toChain(c loads.Chain) (layout.Chain, bool) {
+	if len(c.Offsets) == 0 || len(c.Offsets) > layout.MaxLoads {
+		return layout.Chain{}, false
 	}
-	out := Chain{Width: uint8(c.Width)}
+	out := layout.Chain{Width: uint8(c.Width)}
 	for _, o := range c.Offsets {
-		if o < 0 || o > MaxOffset {
-			return Chain{}, false
+		if o < 0 || o > layout.MaxOffset {
+			return layout.Chain{}, false
 		}
 		out.Offsets = append(out.Offsets, uint16(o))
 	}

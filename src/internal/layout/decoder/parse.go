@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+// Package decoder reads the layouts of libraries from ELF files: see package layout.
+//
+// It maps and runs no code. A symbolic interpreter executes the library's own accessor
+// functions, such as SSL_version. A value is accepted only if two functions agree on its
+// location, or if one function leads to it and a wrong value would be detected. Anything
+// else is refused with the reason. The package is pure: it reads the file it is given and
+// never accesses the kernel.
+//
+// Files may be hostile. Parsing takes bounded time and memory, and a wrong result only
+// affects the processes that use the file.
+package decoder
 
 import (
 	"errors"
@@ -10,6 +20,7 @@ import (
 	"slices"
 
 	"crypto-auditing/src/internal/elffile"
+	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/image"
 	"crypto-auditing/src/internal/layout/known"
 )
@@ -24,11 +35,11 @@ var ErrNoLibrary = errors.New("not a library of a known family: it exports none 
 // Open decodes the library in the file at path. The error names the file; if the file's
 // content is the reason, it wraps ErrNoLibrary, an *UnsupportedError, elffile.ErrNotELF, an
 // *elffile.FormatError or an *elffile.UnsupportedError.
-func Open(path string) (*Library, error) {
+func Open(path string) (*layout.Library, error) {
 	f, size, err := elffile.Open(path)
 	if err == nil {
 		defer f.Close()
-		var lib *Library
+		var lib *layout.Library
 		if lib, err = Parse(f, size); err == nil {
 			return lib, nil
 		}
@@ -44,12 +55,12 @@ func Open(path string) (*Library, error) {
 // Parse decodes the library in the ELF file of size bytes in r. A library without usable
 // parts is not an error: its Refusals have the reasons. The errors are those of Open,
 // without the file's name.
-func Parse(r io.ReaderAt, size int64) (*Library, error) {
+func Parse(r io.ReaderAt, size int64) (*layout.Library, error) {
 	m, err := image.Open(r, size, wanted())
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{image: m, fields: map[string]*field{}, lib: &Library{
+	d := &decoder{image: m, fields: map[string]*field{}, lib: &layout.Library{
 		Machine: m.Machine, BuildID: m.BuildID, Segments: m.Segments,
 	}}
 	d.lib.Text.Start, d.lib.Text.End = m.TextRange()
@@ -58,9 +69,9 @@ func Parse(r io.ReaderAt, size int64) (*Library, error) {
 	_, gnutls := m.Function("gnutls_handshake")
 	switch {
 	case ssl || crypto:
-		d.lib.Family, d.lib.Static = OpenSSL, ssl && crypto
+		d.lib.Family, d.lib.Static = layout.OpenSSL, ssl && crypto
 	case gnutls:
-		d.lib.Family = GnuTLS
+		d.lib.Family = layout.GnuTLS
 	default:
 		if refused := known.Identify(m, ErrNoLibrary); refused != nil {
 			return nil, refused
@@ -73,10 +84,10 @@ func Parse(r io.ReaderAt, size int64) (*Library, error) {
 	if crypto {
 		d.publicKeys()
 	}
-	if d.lib.Family == GnuTLS {
+	if d.lib.Family == layout.GnuTLS {
 		d.gnutls()
 	}
-	slices.SortFunc(d.lib.Sites, func(a, b Site) int {
+	slices.SortFunc(d.lib.Sites, func(a, b layout.Site) int {
 		switch {
 		case a.Addr < b.Addr:
 			return -1

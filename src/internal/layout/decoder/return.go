@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"debug/elf"
@@ -11,6 +11,7 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/code"
 )
 
@@ -42,7 +43,7 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 			parts = append(parts, part)
 		}
 	}
-	var sites []Site
+	var sites []layout.Site
 	for _, part := range parts {
 		for i, in := range part.Instructions {
 			outside := in.Target != 0 && !in.Call && !slices.ContainsFunc(parts, func(b *code.Body) bool { return b.Contains(in.Target) })
@@ -70,13 +71,13 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 	return nil
 }
 
-func (d *decoder) endSite(name string, in code.Instruction, delta int, result capture.Register) Site {
-	s := Site{Role: HandshakeEnd, Function: name, Entry: in.Addr, Addr: in.Addr, StackDelta: uint32(delta), Instruction: in.Name, Emulated: in.Name != ""}
+func (d *decoder) endSite(name string, in code.Instruction, delta int, result capture.Register) layout.Site {
+	s := layout.Site{Role: layout.HandshakeEnd, Function: name, Entry: in.Addr, Addr: in.Addr, StackDelta: uint32(delta), Instruction: in.Name, Emulated: in.Name != ""}
 	if in.Name == "" {
 		s.Instruction = "ret"
 	}
 	if result != capture.NoRegister {
-		s.Params = []Param{{Kind: Result, Register: result}}
+		s.Params = []layout.Param{{Kind: layout.Result, Register: result}}
 	}
 	return s
 }
@@ -118,7 +119,7 @@ func (d *decoder) resultRegister(instructions []code.Instruction) capture.Regist
 
 // returnSite returns the site for the return at the end of the instructions: the stack
 // protector's jump before it, or the return itself.
-func (d *decoder) returnSite(name string, parts []*code.Body, instructions []code.Instruction) Site {
+func (d *decoder) returnSite(name string, parts []*code.Body, instructions []code.Instruction) layout.Site {
 	last := instructions[len(instructions)-1]
 	delta := 0
 	for i := len(instructions) - 2; last.Name == "" && i >= 0; i-- {

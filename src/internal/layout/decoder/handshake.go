@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package layout
+package decoder
 
 import (
 	"fmt"
 	"slices"
 
+	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/loads"
 	"crypto-auditing/src/internal/layout/symbolic"
 )
@@ -50,35 +51,35 @@ func (d *decoder) handshakes() {
 	d.signatureFields(ctrl)
 	d.randomField()
 	for _, v := range []value{
-		{id: Version, fields: []string{"version"}, width: 4, checked: true},
-		{id: Server, fields: []string{"server"}, width: 4},
-		{id: CipherSuite, fields: []string{"session", "session.cipher", "cipher.id"}, width: 2, checked: true},
-		{id: Group, fields: []string{"group"}, width: 2, checked: true},
-		{id: SessionGroup, fields: []string{"session", "session.group"}, width: 2},
-		{id: KeyExchanged, fields: []string{"exchanged"}, width: 1},
-		{id: PeerScheme, fields: []string{"peer scheme", "scheme.code"}, width: 2, checked: true},
-		{id: OwnScheme, fields: []string{"own scheme", "scheme.code"}, width: 2, checked: true},
-		{id: Resumed, fields: []string{"resumed"}, width: 4},
-		{id: HandState, fields: []string{"hand state"}, width: 4},
-		{id: FlowState, fields: []string{"flow state"}, width: 4},
-		{id: VerifyResult, fields: []string{"verify result"}, width: 4},
-		{id: ServerRandom, form: Bytes, fields: []string{"server random"}, width: 8},
+		{id: layout.Version, fields: []string{"version"}, width: 4, checked: true},
+		{id: layout.Server, fields: []string{"server"}, width: 4},
+		{id: layout.CipherSuite, fields: []string{"session", "session.cipher", "cipher.id"}, width: 2, checked: true},
+		{id: layout.Group, fields: []string{"group"}, width: 2, checked: true},
+		{id: layout.SessionGroup, fields: []string{"session", "session.group"}, width: 2},
+		{id: layout.KeyExchanged, fields: []string{"exchanged"}, width: 1},
+		{id: layout.PeerScheme, fields: []string{"peer scheme", "scheme.code"}, width: 2, checked: true},
+		{id: layout.OwnScheme, fields: []string{"own scheme", "scheme.code"}, width: 2, checked: true},
+		{id: layout.Resumed, fields: []string{"resumed"}, width: 4},
+		{id: layout.HandState, fields: []string{"hand state"}, width: 4},
+		{id: layout.FlowState, fields: []string{"flow state"}, width: 4},
+		{id: layout.VerifyResult, fields: []string{"verify result"}, width: 4},
+		{id: layout.ServerRandom, form: layout.Bytes, fields: []string{"server random"}, width: 8},
 	} {
-		v.base = Connection
+		v.base = layout.Connection
 		d.add(v)
 	}
 	d.handshakeSites()
 	d.lib.Handshakes = d.complete("the handshake layer",
-		[]Role{HandshakeServer, HandshakeClient, HandshakeEnd, ConnectionFree},
-		[]ValueID{Version, CipherSuite, HandState, FlowState})
+		[]layout.Role{layout.HandshakeServer, layout.HandshakeClient, layout.HandshakeEnd, layout.ConnectionFree},
+		[]layout.ValueID{layout.Version, layout.CipherSuite, layout.HandState, layout.FlowState})
 }
 
 // complete reports whether the mandatory parts of a layer were found, and refuses the
 // layer if not.
-func (d *decoder) complete(layer string, roles []Role, values []ValueID) bool {
+func (d *decoder) complete(layer string, roles []layout.Role, values []layout.ValueID) bool {
 	missing := ""
 	for _, r := range roles {
-		if !slices.ContainsFunc(d.lib.Sites, func(s Site) bool { return s.Role == r }) {
+		if !slices.ContainsFunc(d.lib.Sites, func(s layout.Site) bool { return s.Role == r }) {
 			missing = "a site of the role " + r.String()
 		}
 	}
