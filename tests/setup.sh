@@ -28,9 +28,12 @@ header() { # INCLUDE [FLAG...]
 	shift
 	printf '#include <%s>\n' "$name" | cc -E -xc "$@" - >/dev/null 2>&1 && echo /dev/null || echo /nowhere
 }
-found() { # PATTERN
-	# shellcheck disable=SC2086 # the pattern is meant to be expanded
-	for name in $1; do [ -e "$name" ] && echo /dev/null || echo /nowhere; return; done
+found() { # PATTERN...
+	for pattern; do
+		# shellcheck disable=SC2086 # the pattern is meant to be expanded
+		for name in $pattern; do [ -e "$name" ] && echo /dev/null && return; done
+	done
+	echo /nowhere
 }
 # The distribution's Python has the distribution's modules.
 module() { /usr/bin/python3 -c "import $1" >/dev/null 2>&1 && echo /dev/null || echo /nowhere; }
@@ -108,6 +111,7 @@ if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need "$(header mbedtls/ssl.h)" libmbedtls-dev mbedtls-devel
 	need "$(header wolfssl/ssl.h)" libwolfssl-dev wolfssl-devel
 	need tstclnt libnss3-tools nss-tools
+	need "$(found '/usr/lib*/*/libgcrypt.so.20' '/usr/lib*/libgcrypt.so.20')" libgcrypt20 libgcrypt
 	need sslscan sslscan sslscan
 	need /usr/sbin/slapd slapd openldap-servers
 	need ldapsearch ldap-utils openldap-clients

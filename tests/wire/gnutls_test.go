@@ -315,3 +315,82 @@ func TestKeysOfGnuTLSAreRecordedAsTheLibraryNamesThem(t *testing.T) {
 		t.Error(log)
 	}
 }
+
+// keyOperations returns the operations with keys in an operation, each with the context that
+// it is in.
+func keyOperations(o *operation, in string) (all []string) {
+	for i := range o.Spans {
+		s := &o.Spans[i]
+		if name, _ := s.Events["name"].(string); strings.HasPrefix(name, "pk::") {
+			all = append(all, in+" "+s.flat())
+		} else {
+			all = append(all, keyOperations(s, name)...)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// An operation in a handshake is recorded in it, once, and in the context it belongs to.
+func TestKeysOfGnuTLSBelongToTheirHandshakes(t *testing.T) {
+	need(t, "gnutls-cli", "gnutls-serv")
+	a := startAgent(t, "function")
+	folder := t.TempDir()
+	k := &keys{folder}
+	program := func(name string) string { return strings.TrimSpace(output(t, "", "sh", "-c", "command -v "+name)) }
+	file := func(name string) string { return filepath.Join(folder, name) }
+	authority, authorityKey := k.pair(t, "rsa")
+	own, ownKey := k.pair(t, "p384")
+	output(t, "", "openssl", "req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", file("leaf.key"), "-subj", "/CN=secret-host.example", "-out", file("leaf.csr"))
+	output(t, "", "openssl", "x509", "-req", "-sha512", "-in", file("leaf.csr"), "-CA", authority, "-CAkey", authorityKey, "-set_serial", "7", "-days", "2", "-out", file("leaf.crt"))
+	const p256, p384 = " algorithm=EC/ECDSA bits=256 curve=SECP256R1", " algorithm=EC/ECDSA bits=384 curve=SECP384R1"
+	const exchange = "tls::key_exchange pk::"
+	client := []string{
+		exchange + "generate" + p256, exchange + "derive" + p256,
+		"tls::verify_cert_chain pk::verify algorithm=RSA bits=2048 hash=SHA512",
+	}
+	server := client[:2:2]
+	for name, c := range map[string]struct {
+		priority       string
+		client, server []string
+	}{
+		"TLS 1.3": {"NORMAL", []string{exchange + "generate algorithm=ECDH (X25519)", "tls::verify pk::verify" + p256 + " hash=SHA256", "tls::sign pk::sign" + p384 + " hash=SHA384"},
+			[]string{"tls::sign pk::sign" + p256 + " hash=SHA256", "tls::verify pk::verify" + p384 + " hash=SHA384"}},
+		// Which scheme was used is not known by functions before.
+		"TLS 1.2": {"NORMAL:-VERS-ALL:+VERS-TLS1.2", []string{"tls::handshake pk::verify" + p256 + " hash=SHA256", "tls::handshake pk::sign" + p384 + " hash=SHA256"},
+			[]string{"tls::handshake pk::sign" + p256 + " hash=SHA256", "tls::handshake pk::verify" + p384 + " hash=SHA256"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clientName, serverName := "wt-kc-"+name[4:], "wt-ks-"+name[4:]
+			port := freePort(t)
+			serving := start(t, renamed(t, program("gnutls-serv"), serverName), "--echo", "--port", port, "--x509certfile", file("leaf.crt"), "--x509keyfile", file("leaf.key"), "--require-client-cert")
+			listening(t, port, serving)
+			report := output(t, "", renamed(t, program("gnutls-cli"), clientName), "--x509cafile", authority, "--x509certfile", own, "--x509keyfile", ownKey,
+				"--verify-hostname", "secret-host.example", "--port", port, "--priority", c.priority, "127.0.0.1")
+			for executable, want := range map[string][]string{clientName: append(slices.Clone(client), c.client...), serverName: append(slices.Clone(server), c.server...)} {
+				slices.Sort(want)
+				var got, alone []string
+				waitFor(t, "the handshake of "+executable+" is recorded", func() bool {
+					got, alone = nil, nil
+					for _, o := range a.query(t, executable) {
+						if o.Events["name"] == "tls::handshake" && o.Events["tls::result"] == "completed" {
+							got = append(got, keyOperations(&o, "tls::handshake")...)
+						} else if o.Events["crau::source"] == "function" && o.Events["name"] != "tls::handshake" {
+							alone = append(alone, o.flat())
+						}
+					}
+					return len(got) >= len(want)
+				}, func() string { return fmt.Sprintf("got %q, want %q\n%s\n%s", got, want, report, a.stderr) })
+				// The library checks that key and certificate of the server belong together.
+				var loaded []string
+				if executable == serverName {
+					loaded = []string{"pk::sign" + p256 + " hash=SHA256", "pk::verify" + p256 + " hash=SHA256"}
+				}
+				slices.Sort(alone)
+				if !slices.Equal(got, want) || !slices.Equal(alone, loaded) {
+					t.Errorf("%s did\n%s\nand outside of handshakes %q, want\n%s\nand %q\n%s", executable, strings.Join(got, "\n"), alone, strings.Join(want, "\n"), loaded, report)
+				}
+			}
+		})
+	}
+}

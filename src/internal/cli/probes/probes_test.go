@@ -242,6 +242,11 @@ func TestFunctionsOfLibrariesWithoutProbesAreShown(t *testing.T) {
 
 func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
 	libraries, _ := filepath.Glob("/usr/lib*/*/libgcrypt.so.20")
+	// Fedora has no folder for each architecture.
+	more, _ := filepath.Glob("/usr/lib*/libgcrypt.so.20")
+	if libraries = append(libraries, more...); len(libraries) == 0 && os.Geteuid() == 0 {
+		t.Fatal("this machine has no libgcrypt.so.20: run make setup")
+	}
 	if len(libraries) == 0 {
 		t.Skip("this machine has no libgcrypt.so.20")
 	}

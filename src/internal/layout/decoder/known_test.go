@@ -31,6 +31,11 @@ func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
 	} {
 		t.Run(filepath.Base(pattern), func(t *testing.T) {
 			files, _ := filepath.Glob(pattern)
+			// Fedora has no folder for each architecture.
+			more, _ := filepath.Glob(strings.Replace(pattern, "/usr/lib*/*/", "/usr/lib*/", 1))
+			if files = append(files, more...); len(files) == 0 && os.Geteuid() == 0 {
+				t.Fatalf("this machine has no %s: run make setup", pattern)
+			}
 			if len(files) == 0 {
 				t.Skipf("this machine has no %s", pattern)
 			}
