@@ -138,7 +138,7 @@ func TestTheInterfacesAreTheAgreedOnes(t *testing.T) {
 	}
 }
 
-func TestEveryPropertySaysWhatIsToldOfItsChanges(t *testing.T) {
+func TestEveryPropertyDeclaresItsChangeSignal(t *testing.T) {
 	n := introspection(t)
 	for _, i := range n.Interfaces {
 		for _, p := range i.Properties {

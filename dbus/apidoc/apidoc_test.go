@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestTheDocumentationIsWhatTheIntrospectionXMLGives(t *testing.T) {
+func TestTheDocumentationMatchesTheIntrospectionXML(t *testing.T) {
 	files, err := generate("..")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func document(comment string) string {
 </interface></node>`
 }
 
-func TestCommentsAreTakenApart(t *testing.T) {
+func TestCommentsAreParsed(t *testing.T) {
 	interfaces, err := parse(strings.NewReader(document(`<!--
 	M:
 	@x: What goes in,
@@ -74,7 +74,7 @@ func TestCommentsAreTakenApart(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotDescribedIsRefused(t *testing.T) {
+func TestUndocumentedMembersAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ comment, want string }{
 		"a method without a comment":     {"", "M is not described"},
 		"a comment of something else":    {"<!--\n N:\n @x: in\n @y: out\n\n Text.\n-->", "the description of N precedes M"},
@@ -95,7 +95,7 @@ func TestWhatIsNotDescribedIsRefused(t *testing.T) {
 	}
 }
 
-func TestExamplesAreOfMembersThatThereAre(t *testing.T) {
+func TestExamplesUseExistingMembers(t *testing.T) {
 	interfaces := []*iface{{name: "a.b", methods: []*member{{name: "M"}}}}
 	got, err := parseExamples("# note\n\n[a.b.M]\nA text\non two lines:\n    run \\\n        this\n\nAnother:\n    run that\n", interfaces)
 	if err != nil {

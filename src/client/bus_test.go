@@ -16,7 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-func TestAGroupOfTheBusIsTakenApart(t *testing.T) {
+func TestAGroupOfTheBusIsParsed(t *testing.T) {
 	v := dbus.MakeVariant
 	got, err := groupsOf([][]any{{
 		uint64(7), "0a", uint64(1_500_000), uint64(2_000_000),
@@ -121,7 +121,7 @@ func TestErrorsOfTheBusAreGoErrors(t *testing.T) {
 	}
 }
 
-func TestFiltersComeBackAsTheyWere(t *testing.T) {
+func TestFiltersRoundTrip(t *testing.T) {
 	want := Filter{
 		Scopes: []string{"tls"}, Contexts: []string{"tls::*"}, Keys: []string{"pk::bits"}, Executables: []string{"a", "b"},
 		Origins: []string{"abcd"}, Units: []string{"a.service"}, Sources: []string{"wire", "usdt"}, Since: time.Unix(1, 0), Until: time.Unix(2, 5000), Matches: []string{"a=b"},
@@ -154,7 +154,7 @@ func TestPausesGrowToALimit(t *testing.T) {
 	})
 }
 
-func TestCursorsOfOneLogDifferInTheirSequence(t *testing.T) {
+func TestCursorsOfOneLogDifferOnlyInTheSequence(t *testing.T) {
 	c := Cursor("00112233445566778899aabbccddeeff-0000000000000001")
 	if got := c.at(255); got != "00112233445566778899aabbccddeeff-00000000000000ff" {
 		t.Errorf("got %s", got)

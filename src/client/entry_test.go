@@ -102,7 +102,7 @@ func TestAnEntryLargerThanTheBufferIsRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsGoneIsAnErrorToGoOnAfter(t *testing.T) {
+func TestMissingEntriesAreARecoverableError(t *testing.T) {
 	stream := append(framed(gone(12, "truncated"), 12), framed(handshake(), 13)...)
 	r := newEntries(bytes.NewReader(stream), 1)
 	var missing *MissingError
@@ -161,7 +161,7 @@ func TestTheNewestEntriesMayBeMissingWithoutANumber(t *testing.T) {
 	}
 }
 
-func TestStreamsThatAreNoneAreRefused(t *testing.T) {
+func TestInvalidStreamsAreRefused(t *testing.T) {
 	good := framed(handshake(), 1)
 	for name, c := range map[string]struct {
 		stream []byte
@@ -184,7 +184,7 @@ func TestStreamsThatAreNoneAreRefused(t *testing.T) {
 	}
 }
 
-func TestAGroupSaysWhatItsEntryDoes(t *testing.T) {
+func TestAGroupHasTheFieldsOfItsEntry(t *testing.T) {
 	got := groupOfEntry(&event.Entry{Sequence: 41, Group: handshake(), Boot: boot})
 	want := Group{
 		Sequence: 41, Context: "01" + strings.Repeat("0", 30),

@@ -44,7 +44,7 @@ func TestALogIsAddedUpFromItsHeaders(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoChunkIsSaid(t *testing.T) {
+func TestAnInvalidChunkIsReported(t *testing.T) {
 	whole := testChunk(1, 0, 10)
 	huge := testChunk(1, 0, 0)
 	binary.LittleEndian.PutUint32(huge[104:], 1<<31)

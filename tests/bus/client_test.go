@@ -55,7 +55,7 @@ func TestTheClientReadsWhatAnIndependentDecoderFindsInTheLog(t *testing.T) {
 	})
 }
 
-func TestAFilterLeavesOutTheRest(t *testing.T) {
+func TestAFilterExcludesOtherGroups(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 5)
 		c := w.connect(t)
@@ -241,7 +241,7 @@ func TestASubscriptionOutlivesTheBroker(t *testing.T) {
 	})
 }
 
-func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
+func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		c := w.connect(t)
@@ -319,7 +319,7 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
-func TestAStreamGoesOnWhenTheBrokerIsThereAgain(t *testing.T) {
+func TestAStreamContinuesAfterABrokerRestart(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		s, err := w.connect(t).Open(t.Context(), client.Newest, client.Filter{}, client.OpenOptions{Follow: true})
@@ -351,7 +351,7 @@ func TestAStreamGoesOnWhenTheBrokerIsThereAgain(t *testing.T) {
 	})
 }
 
-func TestASubscriberThatDoesNotTakeWhatItIsSentIsSkippedAndTold(t *testing.T) {
+func TestASubscriberThatDoesNotReadIsSkippedAndNotified(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		c := w.connect(t)
@@ -387,7 +387,7 @@ func TestASubscriberThatDoesNotTakeWhatItIsSentIsSkippedAndTold(t *testing.T) {
 	})
 }
 
-func TestAClosedSubscriptionEndsWhatWaits(t *testing.T) {
+func TestClosingASubscriptionEndsWaitingCalls(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		s, err := w.connect(t).Subscribe(t.Context(), client.SubscribeOptions{})
 		if err != nil {
@@ -432,7 +432,7 @@ func TestTheStreamIsASequenceThatAnIndependentDecoderReads(t *testing.T) {
 	})
 }
 
-func TestStatusSaysWhatIsGoingOn(t *testing.T) {
+func TestStatusShowsBrokerAndAgent(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		newest := w.fire(t, 3)
 		c := w.connect(t)
@@ -454,7 +454,7 @@ func TestStatusSaysWhatIsGoingOn(t *testing.T) {
 	})
 }
 
-func TestFlushMakesSureOfWhatWasProbed(t *testing.T) {
+func TestFlushWritesProbedEvents(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		before := w.fire(t, 1)
 		w.must(t, stranger, publisher, "--count", "1", opt+"/traces/gnutls-tls13-p256.txt")

@@ -74,7 +74,7 @@ func TestCrauctlReportsAnEmptyLog(t *testing.T) {
 	})
 }
 
-func TestCrauctlMonitorsAndGoesOnWithAnotherBroker(t *testing.T) {
+func TestCrauctlMonitorContinuesWithAnotherBroker(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 5) // before: not shown
 		streams := func() int {
@@ -176,7 +176,7 @@ func TestCrauctlVacuums(t *testing.T) {
 	})
 }
 
-func TestCrauctlSaysWhoMay(t *testing.T) {
+func TestCrauctlReportsTheRequiredPermission(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		for name, arguments := range map[string][]string{
 			"query":         {"query"},
@@ -197,7 +197,7 @@ func TestCrauctlSaysWhoMay(t *testing.T) {
 	})
 }
 
-func TestCrauctlTellsTheWholeStatus(t *testing.T) {
+func TestCrauctlShowsTheWholeStatus(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		got := w.must(t, member, "crauctl", "status")

@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/client"
 )
 
-func TestAnEmptyLogIsALogTooAndWithoutAnAgent(t *testing.T) {
+func TestAnEmptyLogIsReadWithoutAnAgent(t *testing.T) {
 	onEveryNewBus(t, func(t *testing.T, w *world) {
 		w.startBroker(t)
 		c := w.connect(t)
@@ -76,7 +76,7 @@ func TestAnEmptyLogIsALogTooAndWithoutAnAgent(t *testing.T) {
 	})
 }
 
-func TestDamageIsToldAndTheRestIsShown(t *testing.T) {
+func TestDamageIsReportedAndTheRestIsShown(t *testing.T) {
 	onEveryNewScene(t, func(t *testing.T, w *world) {
 		for range 3 {
 			w.fire(t, 20)
@@ -196,7 +196,7 @@ func held(t *testing.T) (descriptors, goroutines int) {
 	return len(entries), runtime.NumGoroutine()
 }
 
-func TestNothingIsHeldOfWhatIsClosed(t *testing.T) {
+func TestClosedSubscriptionsReleaseTheirResources(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		use := func() {

@@ -11,7 +11,7 @@ import (
 
 // The question that the source "function" is there to answer, asked as people ask it: which
 // program still makes SHA-1 signatures? The library is the distribution's.
-func TestWhoSignsWithSHA1IsFoundInTheLog(t *testing.T) {
+func TestSignaturesWithSHA1AreFoundInTheLog(t *testing.T) {
 	needWorlds(t)
 	w, err := the.make(daemons[0])
 	if err != nil {

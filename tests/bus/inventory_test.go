@@ -79,7 +79,7 @@ func (w *world) handshakes(t *testing.T) map[string]int {
 	return all
 }
 
-func TestTheInventoryCountsWhatIsInTheLogOnce(t *testing.T) {
+func TestTheInventoryCountsEachOperationOnce(t *testing.T) {
 	onEveryNewScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 5)
 		w.startInventory(t)
@@ -113,7 +113,7 @@ func TestTheInventoryCountsWhatIsInTheLogOnce(t *testing.T) {
 	})
 }
 
-func TestTheInventoryIsAskedByThoseWhoMayReadTheLog(t *testing.T) {
+func TestReadersOfTheLogCanQueryTheInventory(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 1)
 		w.startInventory(t)

@@ -21,7 +21,7 @@ polkit.addRule(function(action, subject) {
 });
 `
 
-func TestPolkitDecidesAboutEverybodyElse(t *testing.T) {
+func TestPolkitDecidesAboutOtherUsers(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 3)
 		for _, user := range []string{"stranger", "other"} {
@@ -129,7 +129,7 @@ while True:
         print("refused", flush=True)
 `
 
-func TestWhoLetsPolkitWaitHoldsUpNobody(t *testing.T) {
+func TestAPendingPolkitDialogBlocksNoOthers(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.must(t, member, call("GetStatus")...)
 		polkit := w.start(t, "polkitd", "/usr/bin/python3", "-c", deaf)

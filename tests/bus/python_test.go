@@ -98,7 +98,7 @@ func sameHandshake(row, line string) bool {
 	return strings.Contains(line, "TLS 1.") == (columns[3] != "-") && strings.Contains(line, " client") == (columns[2] == "client")
 }
 
-func TestPythonGetsADescriptor(t *testing.T) {
+func TestPythonReceivesAFileDescriptor(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 10)
 		want := w.log(t)

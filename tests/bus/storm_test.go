@@ -147,7 +147,7 @@ func (w *world) readByOther(t *testing.T) map[uint64]string {
 	return groups
 }
 
-func TestAKillStormLeavesASoundLogThatIsDeliveredAtMostOnce(t *testing.T) {
+func TestTheLogIsIntactAndDeliveredAtMostOnceAfterManyKills(t *testing.T) {
 	onEveryNewBus(t, func(t *testing.T, w *world) {
 		const capabilities = "-all,+bpf,+perfmon"
 		w.withoutSockets(t)

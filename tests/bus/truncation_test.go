@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/client"
 )
 
-func TestTruncationIsToldToAllWhoLag(t *testing.T) {
+func TestLaggingSubscribersAreNotifiedOfTruncation(t *testing.T) {
 	onEveryNewScene(t, func(t *testing.T, w *world) {
 		c := w.connect(t)
 		begin := w.fire(t, 1)

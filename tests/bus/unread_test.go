@@ -76,7 +76,7 @@ time.sleep(3600)
 // Clients that stop reading, of the same user and of others, with all the
 // subscriptions that they may have, and with replies that they do not read, keep
 // no other client from receiving and from being answered.
-func TestClientsThatDoNotReadHoldUpNoOther(t *testing.T) {
+func TestClientsThatDoNotReadBlockNoOthers(t *testing.T) {
 	onEveryNewScene(t, func(t *testing.T, w *world) {
 		// Enough for replies that the bus could not hold.
 		w.fire(t, 200)

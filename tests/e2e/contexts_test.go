@@ -148,7 +148,7 @@ func TestParentAndChildrenOfAForkDoNotShareContexts(t *testing.T) {
 	}
 }
 
-func TestProgramsThatFollowEachOtherInAProcessAreRecorded(t *testing.T) {
+func TestProgramsExecutedInTheSameProcessAreRecorded(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
 	fired := publish(t, "hostile", "--exec", "--count", "10")
 	log := check(t, a, a.stop(t, patience), fired.done)
@@ -188,7 +188,7 @@ func TestAChainOfAThousandContextsKeepsItsOrder(t *testing.T) {
 	compareAttributes(t, log)
 }
 
-func TestAProbeOnAFiveByteNoOperationHarmsNoForkedChild(t *testing.T) {
+func TestAProbeOnAFiveByteNopDoesNotHarmForkedChildren(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("other architectures have no such instruction")
 	}

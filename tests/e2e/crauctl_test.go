@@ -126,7 +126,7 @@ func TestQueryShowsRealHandshakes(t *testing.T) {
 
 // The client of the trace offers secp256r1 and x25519; it does not wait for its
 // server, so that GnuTLS reports the offer as an operation of its own.
-func TestAnOfferedGroupIsNotTakenForTheNegotiatedOne(t *testing.T) {
+func TestAnOfferedGroupIsNotShownAsNegotiated(t *testing.T) {
 	needRecording(t)
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))

@@ -53,7 +53,7 @@ func fill(t *testing.T, file string) {
 	}
 }
 
-func TestAFullDiskLosesWhatIsCountedAndRecordingGoesOnWhenThereIsRoom(t *testing.T) {
+func TestAFullDiskLosesCountedEventsAndRecordingContinuesWithRoom(t *testing.T) {
 	const hits = 100_000
 	disk := smallDisk(t)
 	log, ballast := filepath.Join(disk, "log"), filepath.Join(disk, "ballast")
@@ -85,7 +85,7 @@ func TestAFullDiskLosesWhatIsCountedAndRecordingGoesOnWhenThereIsRoom(t *testing
 	}
 }
 
-func TestAnAgentWhoseDiskStaysFullLeavesAndAccountsForEverything(t *testing.T) {
+func TestAnAgentWithAFullDiskStopsAndCountsEverything(t *testing.T) {
 	disk := smallDisk(t)
 	log := filepath.Join(disk, "log")
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}, log: log})

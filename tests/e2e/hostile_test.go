@@ -65,7 +65,7 @@ func eventsOf(log []group, executable string) (n uint64) {
 	return n
 }
 
-func TestAFloodOfGarbageIsAccountedForToTheLastHitAndSparesItsNeighbour(t *testing.T) {
+func TestAFloodOfGarbageIsFullyCountedAndDoesNotAffectOthers(t *testing.T) {
 	needRecording(t)
 	for name, config := range map[string]string{"within the usual limit": "", "without a limit": "rate_limit = 0\n"} {
 		t.Run(name, func(t *testing.T) { flood(t, config) })
@@ -106,7 +106,7 @@ func flood(t *testing.T, config string) {
 	}
 }
 
-func TestFourFloodingProcessesCostAnotherUserNothing(t *testing.T) {
+func TestFourFloodingProcessesDoNotAffectAnotherUser(t *testing.T) {
 	const attackers, nobody = 4, "65534"
 	for name, attack := range map[string][]string{
 		"the longest records": {"--bulk"},
@@ -155,7 +155,7 @@ func TestFourFloodingProcessesCostAnotherUserNothing(t *testing.T) {
 	}
 }
 
-func TestAnAgentUnderAFloodLeavesInTimeAndHasAllThatWasFiredBefore(t *testing.T) {
+func TestAnAgentStopsInTimeDuringAFloodWithAllEarlierEvents(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
 	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "3600")
 	flood.fire(t)
@@ -176,7 +176,7 @@ func TestAnAgentUnderAFloodLeavesInTimeAndHasAllThatWasFiredBefore(t *testing.T)
 	}
 }
 
-func TestPagesThatNeverArriveHoldUpNobody(t *testing.T) {
+func TestPagesThatNeverArriveBlockNoOneElse(t *testing.T) {
 	dir := t.TempDir()
 	s := setup{libraries: []string{publisher("libreplay.so"), publisher("hostile")}, log: dir}
 	first := startAgent(t, s)
@@ -216,7 +216,7 @@ func TestPagesThatNeverArriveHoldUpNobody(t *testing.T) {
 	}
 }
 
-func TestAPublisherThatIsKilledLeavesAtMostItsLastHitsInDoubt(t *testing.T) {
+func TestOnlyTheLastHitsOfAKilledPublisherAreUncertain(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}})
 	flood := start(t, "hostile", "--flood", "--wait", "--threads", "2", "--duration", "3600")
 	flood.fire(t)
@@ -229,7 +229,7 @@ func TestAPublisherThatIsKilledLeavesAtMostItsLastHitsInDoubt(t *testing.T) {
 	}
 }
 
-func TestLiteralsAtRandomAreAccountedFor(t *testing.T) {
+func TestRandomLiteralsAreFullyCounted(t *testing.T) {
 	const hits, elements = 20_000, 16
 	file := compile(t, "literals")
 	a := startAgent(t, setup{libraries: []string{file}, config: "rate_limit = 0\n"})
@@ -247,7 +247,7 @@ func TestLiteralsAtRandomAreAccountedFor(t *testing.T) {
 	}
 }
 
-func TestARingTooSmallLosesHitsAndCountsEveryOne(t *testing.T) {
+func TestATooSmallRingLosesHitsAndCountsEachOne(t *testing.T) {
 	const seed, threads, hits = 11, 2, 50_000
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
 	bad := publish(t, "hostile", "--flood", "--seed", strconv.Itoa(seed),

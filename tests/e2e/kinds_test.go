@@ -119,7 +119,7 @@ func TestAnArrayOfSixteenIsRecordedWholeAndTheSeventeenthElementIsCounted(t *tes
 	}
 }
 
-func TestALibraryThatAsksTheSemaphoreFiresOnlyWhileItIsRecorded(t *testing.T) {
+func TestALibraryThatChecksTheSemaphoreFiresOnlyWhileRecorded(t *testing.T) {
 	needRecording(t)
 	for name, flags := range profiles {
 		t.Run(name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestALibraryThatAsksTheSemaphoreFiresOnlyWhileItIsRecorded(t *testing.T) {
 	}
 }
 
-func TestAnAgentThatIsKilledLeavesNoSemaphoreRaised(t *testing.T) {
+func TestAKilledAgentLeavesNoSemaphoreRaised(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("handshake")}})
 	p := start(t, "handshake", "--commands", "--memory")
 	if p.run(t, 1) == 0 {
@@ -163,7 +163,7 @@ func TestAnAgentThatIsKilledLeavesNoSemaphoreRaised(t *testing.T) {
 // loses its first event.
 const freshStarts = 200
 
-func TestTheFirstEventOfAFreshProcessIsCompleteThoughItsLiteralsAreNotMapped(t *testing.T) {
+func TestTheFirstEventOfANewProcessIsCompleteWithUnmappedLiterals(t *testing.T) {
 	needRecording(t)
 	cases := map[string]struct {
 		file, where string

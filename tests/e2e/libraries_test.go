@@ -116,7 +116,7 @@ func TestAReplacedLibraryIsRecordedAlongWithTheOldOne(t *testing.T) {
 	}
 }
 
-func TestALibraryReplacedBehindALinkIsRecorded(t *testing.T) {
+func TestALibraryReplacedThroughASymlinkIsRecorded(t *testing.T) {
 	needRecording(t)
 	cases := map[string]struct {
 		// The links, each to the next; the last is the file.
@@ -217,7 +217,7 @@ func badFiles(t *testing.T) map[string]string {
 	return files
 }
 
-func TestABadFileAmongLibrariesIsNamedAndTheOthersAreRecorded(t *testing.T) {
+func TestABadFileAmongLibrariesIsReportedAndTheOthersAreRecorded(t *testing.T) {
 	needRecording(t)
 	for what, file := range badFiles(t) {
 		t.Run(what, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestABadFileAmongLibrariesIsNamedAndTheOthersAreRecorded(t *testing.T) {
 // waitsFor is what an agent warns of that has no library to record.
 const waitsFor = "nothing is recorded: no library with probes was found; waiting for one"
 
-func TestAnAgentWithBadFilesOnlyWaitsAndNamesThem(t *testing.T) {
+func TestAnAgentWithOnlyBadFilesWaitsAndReportsThem(t *testing.T) {
 	needRecording(t)
 	files := badFiles(t)
 	for what, file := range files {
@@ -263,7 +263,7 @@ func TestAnAgentWithBadFilesOnlyWaitsAndNamesThem(t *testing.T) {
 	})
 }
 
-func TestAnAgentWithoutALibraryRecordsTheOneThatComes(t *testing.T) {
+func TestAnAgentWithoutLibrariesRecordsOneThatAppears(t *testing.T) {
 	needRecording(t)
 	for name, before := range map[string]string{"nothing was there": "", "one without probes was there": program("crauctl")} {
 		t.Run(name, func(t *testing.T) {
@@ -284,7 +284,7 @@ func TestAnAgentWithoutALibraryRecordsTheOneThatComes(t *testing.T) {
 	}
 }
 
-func TestAFileWithoutProbesIsSaidToHaveNone(t *testing.T) {
+func TestAFileWithoutProbesIsReported(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{program("crauctl")}})
 	want := fmt.Sprintf("cannot attach to %s: it has no probe of provider crypto_auditing", program("crauctl"))
 	a.stop(t, patience)

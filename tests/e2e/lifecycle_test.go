@@ -71,7 +71,7 @@ func TestEverythingFiredBeforeSIGTERMIsInTheLog(t *testing.T) {
 	compareAttributes(t, log)
 }
 
-func TestAHitThatTellsNothingIsCountedAllTheSame(t *testing.T) {
+func TestAHitWithoutDataIsCounted(t *testing.T) {
 	needRecording(t)
 	// Arrays without elements: nothing of them is in the log.
 	cases := map[string]struct {
@@ -93,7 +93,7 @@ func TestAHitThatTellsNothingIsCountedAllTheSame(t *testing.T) {
 	}
 }
 
-func TestALossIsInTheLogThoughNothingElseIsFired(t *testing.T) {
+func TestALossIsLoggedWithoutFurtherEvents(t *testing.T) {
 	file := compile(t, "array")
 	a := startAgent(t, setup{libraries: []string{file}})
 	if output, err := exec.Command(file, "3").CombinedOutput(); err != nil {
@@ -178,7 +178,7 @@ func TestTwoCapabilitiesAreAllTheAgentNeeds(t *testing.T) {
 	}
 }
 
-func TestWithoutCapabilitiesTheAgentSaysWhatItNeeds(t *testing.T) {
+func TestWithoutCapabilitiesTheAgentListsWhatItNeeds(t *testing.T) {
 	needRecording(t)
 	if os.Geteuid() != 0 {
 		t.Skip("starting the agent as another user needs root")
@@ -231,7 +231,7 @@ func TestASecondAgentOnALogIsRefused(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired.done)
 }
 
-func TestSequencesGoOnWhenTheAgentStartsAgain(t *testing.T) {
+func TestSequencesContinueAfterARestartOfTheAgent(t *testing.T) {
 	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
 	var fired number
 	var runs []totals
@@ -268,7 +268,7 @@ func TestSequencesGoOnWhenTheAgentStartsAgain(t *testing.T) {
 	}
 }
 
-func TestAKilledAgentLeavesALogThatTheNextOneContinues(t *testing.T) {
+func TestTheNextAgentContinuesTheLogOfAKilledOne(t *testing.T) {
 	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
 	first := startAgent(t, s)
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "10", trace("gnutls-tls13-p256")).done
@@ -293,7 +293,7 @@ func TestAKilledAgentLeavesALogThatTheNextOneContinues(t *testing.T) {
 	}
 }
 
-func TestTheHeadersTellOfAsManyLossesAsTheAgent(t *testing.T) {
+func TestTheHeadersHaveTheLossesThatTheAgentCounts(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
 	publish(t, "hostile", "--flood", "--count", "20000")
 	said := a.stop(t, patience)

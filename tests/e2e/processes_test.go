@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestALibraryThatOnlyAProcessLeadsToIsAttached(t *testing.T) {
+func TestALibraryThatIsOnlyFoundByAProcessIsAttached(t *testing.T) {
 	needRecording(t)
 	content, err := os.ReadFile(publisher("libreplay.so"))
 	if err != nil {

@@ -52,7 +52,7 @@ func readByOther(t *testing.T, log string) {
 
 // A kernel that cannot write the journal of a file system makes it read-only, with
 // all that is open.
-func TestAFileSystemThatBecomesReadOnlyCostsWhatIsCounted(t *testing.T) {
+func TestLossesOnAReadOnlyFileSystemAreCounted(t *testing.T) {
 	file, disk := image(t), t.TempDir()
 	mounted := false
 	mount := func() {

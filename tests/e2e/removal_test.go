@@ -20,7 +20,7 @@ func removals(log []group) (records []group) {
 	return records
 }
 
-func TestEveryRemovalIsRecordedWithWhoAndWhy(t *testing.T) {
+func TestEveryRemovalIsRecordedWithUserAndReason(t *testing.T) {
 	self, err := user.Current()
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func overwrite(t *testing.T, to, from string) {
 	}
 }
 
-func TestAFileOverwrittenInPlaceNeverHasBreakpointsOfTheOneBefore(t *testing.T) {
+func TestAFileOverwrittenInPlaceKeepsNoBreakpoints(t *testing.T) {
 	needRecording(t)
 	layouts := []string{publisher("libpadded1.so"), publisher("libpadded50.so"), publisher("libpadded333.so")}
 	for name, flags := range profiles {
@@ -99,7 +99,7 @@ func TestAFileOverwrittenInPlaceNeverHasBreakpointsOfTheOneBefore(t *testing.T) 
 
 // A writer waits for the lease, and keeps the agent away until it has closed the
 // file.
-func TestTheAgentStaysAwayFromAFileThatIsOpenForWriting(t *testing.T) {
+func TestTheAgentDoesNotAttachAFileThatIsOpenForWriting(t *testing.T) {
 	library := filepath.Join(t.TempDir(), "libx.so")
 	copyFile(t, library, publisher("libpadded1.so"))
 	a := startAgent(t, setup{libraries: []string{library}})
@@ -175,7 +175,7 @@ func TestWithoutALeaseAnOverwrittenFileIsDetachedAndReported(t *testing.T) {
 }
 
 // rpm(8) and dpkg(1) write a file beside the old one and rename it then.
-func TestAFileIsAttachedToBeforeItTakesTheNameOfALibrary(t *testing.T) {
+func TestAFileIsAttachedBeforeItIsRenamedToALibrary(t *testing.T) {
 	needRecording(t)
 	for name, temporary := range map[string]string{
 		"rpm": "libx.so.3;692b8f3c", "dpkg": "libx.so.3.dpkg-new", "rsync": ".libx.so.3.AbCdEf", "by hand": "libx.so.3.new",
@@ -213,7 +213,7 @@ func TestAFileIsAttachedToBeforeItTakesTheNameOfALibrary(t *testing.T) {
 	}
 }
 
-func TestAReplacedLibraryIsRecordedOrTheLogTellsFromWhenToWhenNot(t *testing.T) {
+func TestAReplacedLibraryIsRecordedOrTheLogHasTheGap(t *testing.T) {
 	dir := t.TempDir()
 	library := filepath.Join(dir, "libx.so")
 	copyFile(t, library, publisher("libreplay.so"))

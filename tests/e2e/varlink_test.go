@@ -154,7 +154,7 @@ func TestStatusAgreesWithWhatWasFired(t *testing.T) {
 	}
 }
 
-func TestRotateBeginsASegmentThatIsThere(t *testing.T) {
+func TestRotatePrintsAnExistingSegment(t *testing.T) {
 	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done
 	segment := strings.TrimSpace(crauctl(t, "rotate", "--socket", socket))
@@ -165,7 +165,7 @@ func TestRotateBeginsASegmentThatIsThere(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired)
 }
 
-func TestFollowTellsEveryChunk(t *testing.T) {
+func TestFollowReportsEveryChunk(t *testing.T) {
 	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
 	follower := connect(t, socket)
 	follower.call(t, "Follow", `,"more":true`)
@@ -268,7 +268,7 @@ func TestReloadByVarlink(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired)
 }
 
-func TestTheSocketOfAnotherAgentIsNotTaken(t *testing.T) {
+func TestTheSocketOfAnotherAgentIsNotReplaced(t *testing.T) {
 	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
 	second := launchAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--varlink", socket}})
 	if status, said := second.exit(t), second.stderr.String(); status != 1 || !strings.Contains(said, "another process listens there") {
@@ -298,7 +298,7 @@ func resident(t *testing.T, pid int) uint64 {
 	return 0
 }
 
-func TestHostilePeersDoNotTouchRecording(t *testing.T) {
+func TestHostilePeersDoNotAffectRecording(t *testing.T) {
 	const most = 64 << 20 // bytes
 	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
 	p := start(t, "replay", "--library", publisher("libreplay.so"), "--fresh-ids", "--rate", "20000", "--duration", "4", trace("gnutls-tls13-p256"))

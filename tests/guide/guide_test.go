@@ -37,7 +37,7 @@ import (
 // sources is where the sources are on the machine.
 const sources = "/usr/src/crypto-auditing"
 
-func TestWhoeverFollowsTheGuideGetsWhatItSays(t *testing.T) {
+func TestTheGuideWorksAsWritten(t *testing.T) {
 	var readers []*document
 	blocks, left := 0, 0
 	for _, part := range []struct{ path, heading string }{

@@ -98,7 +98,7 @@ func TestTheReadmeLeadsToEveryDocument(t *testing.T) {
 	}
 }
 
-func TestTheChangelogTellsOfThisVersion(t *testing.T) {
+func TestTheChangelogDescribesThisVersion(t *testing.T) {
 	version, err := os.ReadFile(filepath.Join(machine.Root, "VERSION"))
 	if err != nil {
 		t.Fatal(err)

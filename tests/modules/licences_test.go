@@ -64,7 +64,7 @@ func TestEveryLinkedModuleIsListedWithItsLicence(t *testing.T) {
 	}
 }
 
-func TestLicencesThatAreNotTakenAreRefused(t *testing.T) {
+func TestLicencesThatAreNotAcceptedAreRefused(t *testing.T) {
 	text := func(name string) string {
 		licence, err := os.ReadFile(root + "/LICENSES/" + name)
 		if err != nil {

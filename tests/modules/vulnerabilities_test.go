@@ -86,7 +86,7 @@ func answers(ctx context.Context, page string) error {
 // reaching is a package that maps memory.
 const reaching = "./src/internal/logstore/file"
 
-func TestVulnerabilitiesAreFoundWhereTheyAreReached(t *testing.T) {
+func TestReachableVulnerabilitiesAreFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		symbol, says string
 		status       int

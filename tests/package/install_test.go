@@ -29,7 +29,7 @@ var someFiles = []string{
 	"org.crypto-auditing.broker.policy", "crauctl", "_crauctl", "crauctl.fish", "crau-agent", "agent.conf",
 }
 
-func TestFoldersAreWhatOptionsSayElsePkgConfigElseBelowThePrefix(t *testing.T) {
+func TestDirectoriesAreTakenFromOptionsThenPkgConfigThenPrefix(t *testing.T) {
 	need(t, "meson", "ninja", "go", "pkg-config")
 	for name, c := range map[string]struct {
 		arguments []string

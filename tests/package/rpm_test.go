@@ -167,7 +167,7 @@ func difference(want, got []string) (lines []string) {
 	return lines
 }
 
-func TestRpmlintHasNothingToSay(t *testing.T) {
+func TestRpmlintReportsNothing(t *testing.T) {
 	need(t, "rpmlint")
 	built := rpms(t)
 	arguments := slices.Concat(

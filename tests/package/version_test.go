@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestTheVersionIsTheFileAndWhatCameAfterItsTag(t *testing.T) {
+func TestTheVersionHasTheFileAndTheCommitsSinceItsTag(t *testing.T) {
 	need(t, "git")
 	const git = "git -c user.name=test -c user.email=test@localhost "
 	const commit = git + "commit -q --allow-empty -m change\n"

@@ -177,7 +177,7 @@ func TestASummaryAddsUpAllParts(t *testing.T) {
 	}
 }
 
-func TestGoTestThatDoesNotRunIsAFailure(t *testing.T) {
+func TestAGoTestThatDoesNotRunIsAFailure(t *testing.T) {
 	o, err := goTest(&bytes.Buffer{}, []string{"-mod=nonsense"})
 	if err != nil || len(o.Failed) != 1 || o.Failed[0].Name != "go test" || len(o.Failed[0].Reason) == 0 {
 		t.Errorf("the outcome is %+v: %v", o, err)

@@ -25,7 +25,7 @@ func (p policy) typeOf(t *testing.T, kind, path string) string {
 	return context
 }
 
-func TestWhatTheServicesMakeHasItsType(t *testing.T) {
+func TestFilesOfTheServicesHaveTheirTypes(t *testing.T) {
 	p := needPolicy(t)
 	need(t, "matchpathcon")
 	for path, c := range map[string]struct{ kind, want string }{
@@ -56,7 +56,7 @@ func TestWhatTheServicesMakeHasItsType(t *testing.T) {
 	}
 }
 
-func TestWhatIsInstalledHasItsType(t *testing.T) {
+func TestInstalledFilesHaveTheirTypes(t *testing.T) {
 	p := needPolicy(t)
 	need(t, "matchpathcon", "meson", "ninja", "go", "bzip2")
 	build := filepath.Join(t.TempDir(), "build")

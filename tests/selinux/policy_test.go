@@ -326,7 +326,7 @@ func TestNoDomainIsPermissive(t *testing.T) {
 	}
 }
 
-func TestEveryInterfaceIsLookedAt(t *testing.T) {
+func TestEveryInterfaceIsChecked(t *testing.T) {
 	names, err := interfaces()
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 )
 
 // Documents name tests as proof of what they state, and files: each must be there.
-func TestDocumentsNameTestsAndFilesThatExist(t *testing.T) {
+func TestDocumentsNameExistingTestsAndFiles(t *testing.T) {
 	there := map[string]bool{}
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	for _, dir := range []string{"bpf", "dbus", "src", "tests"} {

@@ -44,7 +44,7 @@ func TestNoTwoPlacesShareManyLines(t *testing.T) {
 	}
 }
 
-func TestCopiedCodeIsFoundWhereverItIsAndHoweverItIsIndented(t *testing.T) {
+func TestCopiedCodeIsFoundWithAnyPlaceAndIndentation(t *testing.T) {
 	var short, long strings.Builder
 	for i := range maxShared {
 		fmt.Fprintf(&short, "call(%d, b)\n", i)

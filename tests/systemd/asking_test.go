@@ -45,7 +45,7 @@ sys.stdin.read()
 	}
 }
 
-func TestAskingNeverStartsTheAgent(t *testing.T) {
+func TestQueriesNeverStartTheAgent(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), `idle_timeout = "1s"`)
 	fired := a.replay(t, library, 5)
 	subscribed(t, a)
@@ -114,7 +114,7 @@ func TestAskingNeverStartsTheAgent(t *testing.T) {
 	})
 }
 
-func TestTheCallThatStartsTheBrokerKnowsThatTheAgentRuns(t *testing.T) {
+func TestTheCallThatStartsTheBrokerGetsTheStateOfTheAgent(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "")
 	for range 5 {
 		a.run(t, "systemctl", "stop", brokerService)

@@ -69,7 +69,7 @@ func TestACallOnTheBusStartsTheBrokerAsAnUnprivilegedUser(t *testing.T) {
 	a.checkNoComplaints(t, brokerService)
 }
 
-func TestTheBrokerLeavesWhenNobodyNeedsItAndNoCallIsLost(t *testing.T) {
+func TestTheBrokerExitsWhenIdleAndNoCallIsLost(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), `idle_timeout = "100ms"`)
 	// Pauses around the time after which it leaves: calls meet it at every
 	// stage of leaving.
@@ -110,7 +110,7 @@ func TestTheBrokerLeavesWhenNobodyNeedsItAndNoCallIsLost(t *testing.T) {
 	}
 }
 
-func TestStrangersNeedAnAdministrator(t *testing.T) {
+func TestOtherUsersNeedAnAdministrator(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "")
 	// polkit is started by the broker's question. There is nobody to ask.
 	if output, err := a.bus(t, asStranger, "GetStatus"); err == nil || !strings.Contains(strings.ToLower(output), "denied") && !strings.Contains(output, "uthori") {

@@ -18,7 +18,7 @@ func (a *agent) shown(t *testing.T) int {
 	return strings.Count(output, "tls::handshake") / perHandshake
 }
 
-func TestKilledAgentIsRestartedAndSequencesGoOn(t *testing.T) {
+func TestKilledAgentIsRestartedAndSequencesContinue(t *testing.T) {
 	a := recording(t, libraries(library))
 	a.replay(t, library, 10)
 	// Until it is written a killed agent has nothing to show for it.
@@ -58,7 +58,7 @@ func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
 	}
 }
 
-func TestWatchdogIsContentWithAnAgentThatWorks(t *testing.T) {
+func TestWatchdogDoesNotFireForAWorkingAgent(t *testing.T) {
 	// Nothing is probed meanwhile: an idle pipeline moves when it is asked.
 	a := recording(t, libraries(library), "[Service]\nWatchdogSec=3s\n")
 	heard := map[string]bool{}
@@ -71,7 +71,7 @@ func TestWatchdogIsContentWithAnAgentThatWorks(t *testing.T) {
 	}
 }
 
-func TestBadConfigurationIsNotTriedAgain(t *testing.T) {
+func TestBadConfigurationIsNotRetried(t *testing.T) {
 	a := installed(t, "library = []\nlibrarry = []\n")
 	a.run(t, "systemctl", "start", "--no-block", service)
 	waitFor(t, "a failed start", func() bool { return a.property(t, service, "ActiveState") == "failed" })
@@ -86,7 +86,7 @@ func TestBadConfigurationIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-func TestWhatIsMissingOnAnOldKernelIsToldWithItsRemedy(t *testing.T) {
+func TestMissingCapabilitiesOnAnOldKernelAreReportedWithTheRemedy(t *testing.T) {
 	const profile = "[Service]\nExecStart=\nExecStart=/usr/bin/crau-agent --profile perf_event\n"
 	a := installed(t, libraries(library), profile)
 	if output, err := a.try(t, "systemctl", "start", service); err == nil {
@@ -112,7 +112,7 @@ func TestWhatIsMissingOnAnOldKernelIsToldWithItsRemedy(t *testing.T) {
 	}
 }
 
-func TestWatchdogIsContentWhileTheDiskIsFull(t *testing.T) {
+func TestWatchdogDoesNotFireWhileTheDiskIsFull(t *testing.T) {
 	a := installed(t, libraries(library)+"max_size = 0\nkeep_free = 0\n", "[Service]\nWatchdogSec=3s\n")
 	a.run(t, "mkdir", logDir)
 	a.run(t, "mount", "-t", "tmpfs", "-o", "size=1m", "log", logDir)

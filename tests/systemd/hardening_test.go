@@ -55,7 +55,7 @@ func asksForUprobe() bool {
 	return runtime.GOARCH == "amd64" && errno == unix.ENOSYS
 }
 
-func TestServicesCallNothingThatTheirFilterDenies(t *testing.T) {
+func TestServicesMakeNoDeniedSystemCalls(t *testing.T) {
 	for name, c := range map[string]struct {
 		settings   string
 		perfEvents bool
@@ -174,7 +174,7 @@ func (a *agent) subscribe(t *testing.T) {
 	t.Cleanup(func() { a.run(t, "crauctl", "subscriptions", "delete", "durable") })
 }
 
-func TestFiltersAndMountsBite(t *testing.T) {
+func TestSyscallFiltersAndMountsAreEnforced(t *testing.T) {
 	m := needMachine(t)
 	const program = opt + "/sandboxed"
 	build := exec.Command("go", "build", "-o", m.path(program), "./sandboxed")
@@ -266,7 +266,7 @@ func (a *agent) told(t *testing.T, unit, settings string) map[string]string {
 	return answers
 }
 
-func TestServicesAreWhatTheySayInProc(t *testing.T) {
+func TestServicesHaveTheConfiguredCredentials(t *testing.T) {
 	const none = "0000000000000000"
 	for name, c := range map[string]struct {
 		unit, user string

@@ -121,7 +121,7 @@ func TestTheTimerHasTheInventoryCountAndItExitsWhenItIsIdle(t *testing.T) {
 	a.checkNoComplaints(t, inventoryService)
 }
 
-func TestAnInventoryThatIsDamagedIsCountedAgain(t *testing.T) {
+func TestADamagedInventoryIsRebuilt(t *testing.T) {
 	a := inventoryInstalled(t, libraries(library), "")
 	a.replay(t, library, 10)
 	if output, err := a.bus(t, asRoot, "Flush"); err != nil {

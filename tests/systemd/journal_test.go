@@ -64,7 +64,7 @@ func check(t *testing.T, entry throwaway.Entry, want map[string]string) {
 	}
 }
 
-func TestTheJournalKnowsPriorityFieldsAndExplanation(t *testing.T) {
+func TestTheJournalHasPriorityFieldsAndExplanation(t *testing.T) {
 	a := recording(t, libraries(library)+"rate_limit = 100\n")
 	check(t, a.message(t, service, "The agent records cryptographic operations"), map[string]string{
 		"PRIORITY": "6", "LOG_DIR": logDir, "_TRANSPORT": "journal", "SYSLOG_IDENTIFIER": "crau-agent",

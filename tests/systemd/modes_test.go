@@ -71,7 +71,7 @@ func (m *machine) listing(t *testing.T, arguments ...string) (types map[string]s
 	return types, accesses
 }
 
-func TestFilesAreWhoseTheyShouldBe(t *testing.T) {
+func TestFilesHaveTheExpectedOwners(t *testing.T) {
 	table := documented(t)
 	a := brokerInstalled(t, libraries(library), "[truncate]\nmax_size = \"1B\"\nkeep_free = 0\n")
 	// All that services make: segments, sealed ones, what has been removed, a
@@ -129,7 +129,7 @@ func TestFilesAreWhoseTheyShouldBe(t *testing.T) {
 	}
 }
 
-func TestNothingElseBelongsToTheServices(t *testing.T) {
+func TestTheServicesOwnNoOtherFiles(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "")
 	a.replay(t, library, 20)
 	if output, err := a.bus(t, asRoot, "Flush"); err != nil {
@@ -151,7 +151,7 @@ func below(file, dir string) bool { return file == dir || strings.HasPrefix(file
 
 func (a access) String() string { return fmt.Sprintf("%s:%s %s", a.owner, a.group, a.mode) }
 
-func TestDocumentedModesKeepStrangersOut(t *testing.T) {
+func TestDocumentedModesDenyAccessToOthers(t *testing.T) {
 	for row, a := range documented(t) {
 		others := a.mode[3]
 		switch {

@@ -137,7 +137,7 @@ func tryConnect(t *testing.T, a *agent, who []string) (string, error) {
 	return a.try(t, slices.Concat([]string{"setpriv"}, who, []string{"python3", "-c", program})...)
 }
 
-func TestStrangersCannotConnect(t *testing.T) {
+func TestOtherUsersCannotConnect(t *testing.T) {
 	a := installed(t, libraries(library))
 	output, err := tryConnect(t, a, asStranger)
 	if err == nil || !strings.Contains(output, "Permission denied") {
@@ -148,7 +148,7 @@ func TestStrangersCannotConnect(t *testing.T) {
 	}
 }
 
-func TestStoppingWritesWhatWasProbed(t *testing.T) {
+func TestStoppingWritesAllProbedEvents(t *testing.T) {
 	// The window is longer than the test.
 	a := recording(t, libraries(library)+"coalesce_window = \"1m\"\n")
 	fired := a.replay(t, library, 50)
@@ -160,7 +160,7 @@ func TestStoppingWritesWhatWasProbed(t *testing.T) {
 	}
 }
 
-func TestExitOfAServiceLeavesTheOthersSocket(t *testing.T) {
+func TestExitOfAServiceKeepsTheSocketOfTheOther(t *testing.T) {
 	a := installed(t, libraries(library))
 	const other = "/run/crypto-auditing/org.cryptoauditing.Other"
 	a.write(t, "/run/systemd/system/other.socket", "[Socket]\nListenStream="+other+"\nRemoveOnStop=yes\n")

@@ -9,7 +9,7 @@ import (
 
 const second = opt + "/libreplay1.so"
 
-func TestReloadTakesOverTheConfiguration(t *testing.T) {
+func TestReloadAppliesTheConfiguration(t *testing.T) {
 	a := recording(t, libraries(library))
 	process := a.pid(t)
 	fired := a.replay(t, library, 5)
@@ -88,7 +88,7 @@ func TestReloadFailsIfALibraryIsMissing(t *testing.T) {
 	}
 }
 
-func TestCheckIsThatOfTheServicesUser(t *testing.T) {
+func TestCheckRunsAsTheServicesUser(t *testing.T) {
 	const dropIn = "/etc/crypto-auditing/agent.conf.d/50-test.conf"
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, a *agent)
@@ -135,7 +135,7 @@ func TestCheckIsThatOfTheServicesUser(t *testing.T) {
 	}
 }
 
-func TestStatusSaysWhatIsRecorded(t *testing.T) {
+func TestStatusShowsWhatIsRecorded(t *testing.T) {
 	a := recording(t, libraries(library, second))
 	if got := a.property(t, service, "StatusText"); !strings.HasPrefix(got, "recording 2 libraries, 0 hits, nothing lost") {
 		t.Errorf("the status is %q", got)

@@ -27,7 +27,7 @@ func TestUnitsAreCorrect(t *testing.T) {
 	}
 }
 
-func TestAFailingServiceIsNotStartedEverySecond(t *testing.T) {
+func TestRestartsOfAFailingServiceAreDelayed(t *testing.T) {
 	m := needMachine(t)
 	for _, unit := range []string{service, brokerService, inventoryService} {
 		steps := m.property(t, unit, "RestartSteps") // empty: this systemd does not know it
@@ -41,7 +41,7 @@ func TestAFailingServiceIsNotStartedEverySecond(t *testing.T) {
 	}
 }
 
-func TestServicesAreHardlyExposed(t *testing.T) {
+func TestServicesHaveALowExposureLevel(t *testing.T) {
 	m := needMachine(t)
 	for unit, limit := range limits {
 		output := m.run(t, "systemd-analyze", "security", "--no-pager", unit)

@@ -43,7 +43,7 @@ func TestLibraryIsUpgradedUnderLoad(t *testing.T) {
 	}
 }
 
-func TestALibraryThatIsMissingIsToldOfOnce(t *testing.T) {
+func TestAMissingLibraryIsReportedOnce(t *testing.T) {
 	const path, missing = opt + "/lib/libssl.so.3", opt + "/lib/libgnutls.so.30"
 	m := needMachine(t)
 	if err := os.MkdirAll(m.path(opt+"/lib"), 0o755); err != nil {

@@ -53,7 +53,7 @@ func TestCallStartsTheAgentAndIsAnswered(t *testing.T) {
 	waitFor(t, "the agent to run", func() bool { return a.active(t) })
 }
 
-func TestPeersMayDoWhatIsTheirs(t *testing.T) {
+func TestPeersHaveTheirPermissions(t *testing.T) {
 	a := recording(t, libraries(library))
 	for method, allowed := range map[string][][]string{
 		"GetStatus": {asRoot, asMember},
@@ -75,7 +75,7 @@ func TestPeersMayDoWhatIsTheirs(t *testing.T) {
 	}
 }
 
-func TestFlushMakesWhatWasProbedReadable(t *testing.T) {
+func TestFlushMakesProbedEventsReadable(t *testing.T) {
 	// The window is longer than the test.
 	a := recording(t, libraries(library)+"coalesce_window = \"1m\"\n")
 	a.replay(t, library, 5)
@@ -87,7 +87,7 @@ func TestFlushMakesWhatWasProbedReadable(t *testing.T) {
 	}
 }
 
-func TestReloadByCallSaysWhatIsBad(t *testing.T) {
+func TestReloadByCallReportsErrors(t *testing.T) {
 	a := recording(t, libraries(library))
 	a.write(t, "/etc/crypto-auditing/agent.conf", libraries(library)+"\nlibrarry = []\n")
 	r := a.call(t, asRoot, "Reload")
@@ -101,7 +101,7 @@ func TestReloadByCallSaysWhatIsBad(t *testing.T) {
 	}
 }
 
-func TestPeersCannotHoldUpTheStop(t *testing.T) {
+func TestPeersCannotDelayTheStop(t *testing.T) {
 	a := recording(t, libraries(library))
 	// One that says nothing, one in the middle of a call.
 	const program = `

@@ -29,7 +29,7 @@ func answered(t *testing.T, arguments ...string) []byte {
 }
 
 // What real programs do is counted, and becomes a bill of materials as CycloneDX demands.
-func TestTheInventoryHasWhatProgramsDid(t *testing.T) {
+func TestTheInventoryHasTheOperationsOfPrograms(t *testing.T) {
 	need(t, "openssl", "sh")
 	key := filepath.Join(t.TempDir(), "key")
 	if out, err := exec.Command("openssl", "genrsa", "-out", key, "2048").CombinedOutput(); err != nil {

@@ -48,7 +48,7 @@ func (o *operation) negotiated() string {
 	return strings.Join([]string{o.text("tls::protocol_version_name"), o.text("tls::ciphersuite_name"), o.text("tls::group_name")}, " ")
 }
 
-func TestStatusAndStreamsAreThoseOfTheCommand(t *testing.T) {
+func TestExitStatusAndStreamsAreThoseOfTheCommand(t *testing.T) {
 	for name, c := range map[string]struct {
 		command []string
 		status  int
@@ -72,7 +72,7 @@ func TestStatusAndStreamsAreThoseOfTheCommand(t *testing.T) {
 	}
 }
 
-func TestRealProgramsAreSeenAsTheyReportThemselves(t *testing.T) {
+func TestRealProgramsAreRecordedAsTheyReport(t *testing.T) {
 	need(t, "openssl", "curl")
 	address := serve(t)
 	_, number, _ := strings.Cut(address, ":")
@@ -379,7 +379,7 @@ func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
 	})
 }
 
-func TestAnOrdinaryUserIsToldWhatIsNeeded(t *testing.T) {
+func TestAnUnprivilegedUserGetsTheRequirements(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become somebody else")
 	}
@@ -483,7 +483,7 @@ func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 	}
 }
 
-func TestTheCommandDecidesWhatASignalDoes(t *testing.T) {
+func TestTheCommandHandlesSignals(t *testing.T) {
 	for name, c := range map[string]struct {
 		signal syscall.Signal
 		group  bool // as a terminal does it
@@ -553,7 +553,7 @@ func TestACommandOutlivesATraceThatIsKilled(t *testing.T) {
 	_ = c.Wait()
 }
 
-func TestATableSumsUpWhatWasDone(t *testing.T) {
+func TestATableSummarizesOperations(t *testing.T) {
 	address := serve(t)
 	_, _ = prepare(t)
 	client := self(t) + " " + clientArgument + " " + strings.Repeat(" "+address, 3)

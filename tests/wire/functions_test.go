@@ -338,7 +338,7 @@ func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
 
 // What a program of a service does has the service's name, also what its socket
 // shows as well.
-func TestWhatIsRecordedByFunctionsHasTheUnit(t *testing.T) {
+func TestOperationsRecordedByFunctionsHaveTheUnit(t *testing.T) {
 	need(t, "openssl")
 	a := startAgent(t, "usdt", "function")
 	k := &keys{t.TempDir()}

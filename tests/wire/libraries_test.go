@@ -63,7 +63,7 @@ func (p peer) itself(name string, words, ofServer, ofClient []string) map[string
 	}
 }
 
-func TestWhatOtherLibrariesReportIsRecorded(t *testing.T) {
+func TestHandshakesOfOtherLibrariesAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
@@ -117,7 +117,7 @@ func (p peer) nss(t *testing.T, c *tools) map[string]func(t *testing.T) pair {
 }
 
 // It writes the header of a record and its contents as two parts.
-func TestWhatErlangReportsIsRecorded(t *testing.T) {
+func TestHandshakesOfErlangAreRecorded(t *testing.T) {
 	large(t, "escript")
 	a := startAgent(t)
 	o := opensslPeer(t, &tools{t.TempDir()})
@@ -136,7 +136,7 @@ func TestWhatErlangReportsIsRecorded(t *testing.T) {
 
 // The messages of its handshakes may be in many small records, some of which one call
 // sends.
-func TestWhatRustlsReportsIsRecorded(t *testing.T) {
+func TestHandshakesOfRustlsAreRecorded(t *testing.T) {
 	large(t, "cargo")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
@@ -161,7 +161,7 @@ func TestWhatRustlsReportsIsRecorded(t *testing.T) {
 }
 
 // Its hello has made-up extensions, and as large a key as there is.
-func TestWhatChromiumReportsIsRecorded(t *testing.T) {
+func TestHandshakesOfChromiumAreRecorded(t *testing.T) {
 	large(t, "chromium-headless-shell")
 	a := startAgent(t)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-func TestWhatSSHReportsIsRecorded(t *testing.T) {
+func TestHandshakesOfSSHAreRecorded(t *testing.T) {
 	need(t, "ssh", "ssh-keygen", "/usr/sbin/sshd", "dropbear", "dropbearkey")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
@@ -88,7 +88,7 @@ func TestWhatSSHReportsIsRecorded(t *testing.T) {
 }
 
 // It reads the beginning of each packet by itself.
-func TestWhatParamikoReportsIsRecorded(t *testing.T) {
+func TestHandshakesOfParamikoAreRecorded(t *testing.T) {
 	need(t, "ssh", "python3")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
@@ -116,7 +116,7 @@ func TestWhatParamikoReportsIsRecorded(t *testing.T) {
 
 // A program that only passes on bytes is neither the client nor the server of the
 // handshakes in them.
-func TestWhatARelayPassesOnIsNotItsHandshake(t *testing.T) {
+func TestForwardedHandshakesAreNotAttributedToTheRelay(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	rsa, rsaKey := certificate(t, c.folder, "rsa")
@@ -156,7 +156,7 @@ func TestWhatARelayPassesOnIsNotItsHandshake(t *testing.T) {
 }
 
 // Of a tunnel only one socket is seen, the other end is inside SSH.
-func TestATunnelsHandshakesAreSuspectedToBeOthers(t *testing.T) {
+func TestHandshakesThroughATunnelAreMarkedAsSuspect(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can log in as itself with a key of the test")
 	}

@@ -240,7 +240,7 @@ func (p peer) fromClient(name string, run func(t *testing.T, port string) *buffe
 	}, name, "wt-openssl", nil}
 }
 
-func TestWhatTLSProgramsReportIsRecorded(t *testing.T) {
+func TestHandshakesOfTLSProgramsAreRecorded(t *testing.T) {
 	need(t, "openssl")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}

@@ -53,7 +53,7 @@ func (a *agent) agreements(t *testing.T, executable string) map[agreed]string {
 
 // A scanner makes a handshake for each suite and group that it and the server have,
 // of every version.
-func TestEverythingThatAScannerFindsIsRecorded(t *testing.T) {
+func TestAllHandshakesOfAScannerAreRecorded(t *testing.T) {
 	need(t, "sslscan")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}

@@ -114,7 +114,7 @@ func (p peer) postgresql(t *testing.T) map[string]func(t *testing.T) pair {
 	}
 }
 
-func TestWhatServicesReportIsRecorded(t *testing.T) {
+func TestHandshakesOfServicesAreRecorded(t *testing.T) {
 	need(t, "ldapsearch", "/usr/sbin/slapd")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
@@ -143,7 +143,7 @@ func TestWhatServicesReportIsRecorded(t *testing.T) {
 }
 
 // What make check does not install, for its size.
-func TestWhatLargeServicesReportIsRecorded(t *testing.T) {
+func TestHandshakesOfLargeServicesAreRecorded(t *testing.T) {
 	large(t, "mariadb", "/usr/sbin/mariadbd", "/usr/sbin/dovecot", "/usr/sbin/apache2")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}

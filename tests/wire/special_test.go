@@ -51,7 +51,7 @@ func chain(t *testing.T, path string, size int) {
 }
 
 // What goes another way than most handshakes do.
-func TestWhatRareHandshakesReportIsRecorded(t *testing.T) {
+func TestUnusualHandshakesAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)

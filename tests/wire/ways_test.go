@@ -148,7 +148,7 @@ func socksProxy(c net.Conn) {
 	relay(c, to)
 }
 
-func TestAHandshakeThroughAProxyIsTheClientsAndNotTheProxys(t *testing.T) {
+func TestAHandshakeThroughAProxyIsAttributedToTheClient(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl, curl := c.copied(t, "openssl"), c.copied(t, "curl")
@@ -195,7 +195,7 @@ func TestAHandshakeThroughAProxyIsTheClientsAndNotTheProxys(t *testing.T) {
 }
 
 // As in containers: another network, and addresses that mean something else here.
-func TestHandshakesInANetworkOfTheirOwnAreRecorded(t *testing.T) {
+func TestHandshakesInANetworkNamespaceAreRecorded(t *testing.T) {
 	need(t, "unshare", "ip")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
@@ -265,7 +265,7 @@ func flood() {
 	}
 }
 
-func TestAFloodOfHalfHandshakesCostsNoOtherAndNoMemory(t *testing.T) {
+func TestAFloodOfHalfHandshakesTakesNoMemoryAndAffectsNoOthers(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl := c.copied(t, "openssl")

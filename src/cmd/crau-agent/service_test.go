@@ -166,13 +166,13 @@ func TestStatusFollowsWhatChanges(t *testing.T) {
 	}
 }
 
-func TestWatchdogHearsOfAPipelineThatMoves(t *testing.T) {
+func TestWatchdogIsNotifiedByARunningPipeline(t *testing.T) {
 	_, n := serve(t, &standIn{}, 20*time.Millisecond, nil)
 	n.await(t, "WATCHDOG=1", 0)
 	n.await(t, "WATCHDOG=1", len(n.all()))
 }
 
-func TestWatchdogHearsNothingOfOneThatStandsStill(t *testing.T) {
+func TestWatchdogIsNotNotifiedByAStuckPipeline(t *testing.T) {
 	a := &standIn{stuck: true, asked: make(chan struct{}, 100)}
 	_, n := serve(t, a, 20*time.Millisecond, nil)
 	<-a.asked
@@ -181,7 +181,7 @@ func TestWatchdogHearsNothingOfOneThatStandsStill(t *testing.T) {
 	}
 }
 
-func TestReloadIsFramedWhateverComesOfIt(t *testing.T) {
+func TestReloadNotifiesTheServiceManagerForEveryResult(t *testing.T) {
 	for name, failure := range map[string]error{"good": nil, "bad": errors.New("agent.conf:3: bad")} {
 		t.Run(name, func(t *testing.T) {
 			var reloaded bool

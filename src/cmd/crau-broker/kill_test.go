@@ -146,7 +146,7 @@ func readLog(t *testing.T, dir string, take func(sequence uint64, g *event.Group
 // Whatever happens to the broker, to its clients and to the writer of the log,
 // nobody gets a group twice or out of order, and a kill costs one window at
 // most.
-func TestWhoeverIsKilledEveryGroupIsSentAtMostOnce(t *testing.T) {
+func TestEveryGroupIsSentAtMostOnceAcrossKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}

@@ -21,7 +21,7 @@ import (
 
 // A client that is stopped holds up nobody, and neither broker nor bus keep
 // for it what it does not take.
-func TestAStoppedClientAmongTenHoldsUpNobody(t *testing.T) {
+func TestAStoppedClientAmongTenBlocksNoOther(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}

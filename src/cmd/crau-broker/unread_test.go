@@ -116,7 +116,7 @@ func TestLongMessagesAreDiscardedUnread(t *testing.T) {
 
 // Connections that do not read what they have asked for, more than a bus takes
 // from one service, hold up no other, even of the same user.
-func TestConnectionsThatDoNotReadHoldUpNoOther(t *testing.T) {
+func TestConnectionsThatDoNotReadBlockNoOthers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}

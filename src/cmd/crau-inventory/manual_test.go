@@ -52,7 +52,7 @@ func TestEveryKeyIsDocumentedWithItsDefault(t *testing.T) {
 	}
 }
 
-func TestCheckPrintsWhatItChecked(t *testing.T) {
+func TestCheckPrintsTheCheckedFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inventory.conf")
 	for text, status := range map[string]int{"retention = \"100d\"\n": 0, "retention = \"1d\"\n": config.ExitConfig} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

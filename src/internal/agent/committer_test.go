@@ -79,7 +79,7 @@ func commitOne(c *committer, l *loss.Counters) {
 	<-taken
 }
 
-func TestRefusedBatchesAreCountedByReasonAndToldLater(t *testing.T) {
+func TestRefusedBatchesAreCountedByReasonAndLoggedLater(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
 		want loss.Reason
@@ -147,7 +147,7 @@ func TestASlowDiskIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestWhatIsGoneFromTheLogIsCountedAsLostAndNotAsRecorded(t *testing.T) {
+func TestEventsOfDeletedSegmentsCountAsLost(t *testing.T) {
 	committer, _, losses := testCommitter(t)
 	commitOne(committer, losses)
 	commitOne(committer, losses)
@@ -160,7 +160,7 @@ func TestWhatIsGoneFromTheLogIsCountedAsLostAndNotAsRecorded(t *testing.T) {
 	}
 }
 
-func TestFollowersAreToldOfChunksInOrder(t *testing.T) {
+func TestFollowersAreNotifiedOfChunksInOrder(t *testing.T) {
 	f := newFeed()
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan uint64, 10)
@@ -194,7 +194,7 @@ func (f *feed) has(n int) bool {
 	return len(f.followers) == n
 }
 
-func TestAFollowerThatDoesNotKeepUpIsToldSo(t *testing.T) {
+func TestASlowFollowerIsNotifiedThatItLags(t *testing.T) {
 	f := newFeed()
 	blocked, release := make(chan struct{}), make(chan struct{})
 	ended := make(chan error, 1)
@@ -220,7 +220,7 @@ func TestAFollowerThatDoesNotKeepUpIsToldSo(t *testing.T) {
 	}
 }
 
-func TestCallsAreMadeInOrderAfterTheirBatch(t *testing.T) {
+func TestCallbacksRunInOrderAfterTheirBatch(t *testing.T) {
 	c, store, l := testCommitter(t)
 	var calls []string
 	b := c.Batch()

@@ -112,7 +112,7 @@ func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
 	}
 }
 
-func TestRemovalIsInTheLogWithWhoAndWhy(t *testing.T) {
+func TestRemovalIsLoggedWithUserAndReason(t *testing.T) {
 	a, log := storing(t)
 	commitOne(a.committer, a.losses)
 	if err := rotate(a.writer); err != nil {
@@ -155,7 +155,7 @@ func (d *hangingDisk) SyncDirectory(path string) error {
 	return d.Plain.SyncDirectory(path)
 }
 
-func TestADiskThatHangsInRotationHoldsUpNothingElse(t *testing.T) {
+func TestADiskThatHangsInRotationBlocksNothingElse(t *testing.T) {
 	disk := &hangingDisk{release: make(chan struct{})}
 	a, _ := storingOn(t, disk)
 	disk.hang.Store(true)

@@ -10,7 +10,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-func TestStatesAreThoseOfTheUnit(t *testing.T) {
+func TestStatesMatchTheUnit(t *testing.T) {
 	at := time.UnixMicro(1_700_000_000_000_000)
 	for name, c := range map[string]struct {
 		properties map[string]any

@@ -73,7 +73,7 @@ func readAll(t *testing.T, b *running, after string, f filter.Spec) (got []uint6
 	}
 }
 
-func TestWhatWasTruncatedIsToldAndCounted(t *testing.T) {
+func TestTruncatedEntriesAreReportedAndCounted(t *testing.T) {
 	l, ends := segmented(t, 5)
 	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
 	s, first := subscribe(t, b, "lagging", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
@@ -129,7 +129,7 @@ func damage(t *testing.T, dir string, segment int) {
 	}
 }
 
-func TestWhatCannotBeReadIsToldAndTheRestIsSent(t *testing.T) {
+func TestUnreadableSegmentsAreReportedAndTheRestIsSent(t *testing.T) {
 	l, ends := segmented(t, 3)
 	damage(t, l.Dir, 1)
 	b := run(t, l, nil)
@@ -189,7 +189,7 @@ func TestALogThatIsReplacedIsReadFromItsBeginning(t *testing.T) {
 	}
 }
 
-func TestAnEmptyFolderBecomesALog(t *testing.T) {
+func TestAnEmptyDirectoryBecomesALog(t *testing.T) {
 	l := brokertest.New(t)
 	if err := l.Writer.Close(); err != nil {
 		t.Fatal(err)
@@ -327,7 +327,7 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 }
 
 // An attached subscription that nothing matches has read the log all the same.
-func TestWhoWaitsForNothingHoldsNothing(t *testing.T) {
+func TestASubscriptionWithoutMatchesAdvances(t *testing.T) {
 	l, ends := segmented(t, 3)
 	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
 	s, _ := subscribe(t, b, "rare", filter.Spec{Executables: []string{"none"}}, delivery.SubscribeOptions{After: logstore.OldestWord})
@@ -370,7 +370,7 @@ func TestLossesAreCountedByReason(t *testing.T) {
 
 // Whatever is done to the log meanwhile, all who follow it get every group that
 // they were not told of as missing, once and in order.
-func TestNothingIsMissedWhileTheLogIsRotatedSealedAndTruncated(t *testing.T) {
+func TestNoEntryIsMissedDuringRotationSealingAndTruncation(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
 	b := run(t, l, func(o *broker.Options) { o.Form, o.AnswerTime = sequences, time.Minute })
@@ -434,7 +434,7 @@ func TestNothingIsMissedWhileTheLogIsRotatedSealedAndTruncated(t *testing.T) {
 	}
 }
 
-func TestStreamsAreLimitedAndTold(t *testing.T) {
+func TestStreamsAreLimited(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
 	b := run(t, l, func(o *broker.Options) {
@@ -473,7 +473,7 @@ func TestStreamsAreLimitedAndTold(t *testing.T) {
 
 // Users outside the group have half of the subscriptions, also those that another
 // broker made; root's come on top.
-func TestSubscriptionsOfStrangersLeaveRoomForTheGroup(t *testing.T) {
+func TestSubscriptionsOfOtherUsersLeaveRoomForTheGroup(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
 	state := t.TempDir()

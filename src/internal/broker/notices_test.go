@@ -196,7 +196,7 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 	}
 }
 
-func TestAStrayFileIsPassedOverAndReported(t *testing.T) {
+func TestAStrayFileIsSkippedAndReported(t *testing.T) {
 	l, ends := segmented(t, 3)
 	files, err := filepath.Glob(filepath.Join(l.Dir, "audit-*"))
 	if err != nil {

@@ -67,7 +67,7 @@ func TestAllGroupsArriveInOrderOnceLiveAndFromTheLog(t *testing.T) {
 	}
 }
 
-func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
+func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(2, 2))
 	state := t.TempDir()
@@ -119,7 +119,7 @@ func TestADurableSubscriptionGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-func TestAClientThatDoesNotAnswerIsSkippedAndOthersAreNot(t *testing.T) {
+func TestOnlyTheClientThatDoesNotAnswerIsSkipped(t *testing.T) {
 	// The other answers in much less, also on a busy machine.
 	const answerTime = 2 * time.Second
 	l := brokertest.New(t)

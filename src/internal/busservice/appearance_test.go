@@ -159,7 +159,7 @@ func overVarlink(t *testing.T, b *broker.Broker) []client.Group {
 	return all
 }
 
-func TestAGroupLooksTheSameWhicheverWayItComes(t *testing.T) {
+func TestAGroupIsTheSameOverEveryInterface(t *testing.T) {
 	s := serve(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -157,7 +157,7 @@ func TestStreamsOfTheGroupLeaveRoomForRoot(t *testing.T) {
 }
 
 // One user's calls, on many connections, leave room for those of others.
-func TestCallsOfOneUserLeaveRoomForThoseOfOthers(t *testing.T) {
+func TestCallsOfOneUserLeaveRoomForOtherUsers(t *testing.T) {
 	const group, nobody, attacker = 4242, 65534, 1 // the bus has to know the user
 	members := uint32(group)
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
@@ -357,7 +357,7 @@ func TestAttachMovesADurableSubscription(t *testing.T) {
 	}
 }
 
-func TestAcknowledgementsMakeRoomForMore(t *testing.T) {
+func TestAcknowledgementsOpenTheWindow(t *testing.T) {
 	s := serve(t)
 	p := s.connect(t)
 	path := p.subscribe("", dict{}, all("flow", "acknowledge", "batch", uint32(4), "after", "oldest"))
@@ -399,7 +399,7 @@ func TestAcknowledgementsMakeRoomForMore(t *testing.T) {
 	}
 }
 
-func TestTheDoorbellRings(t *testing.T) {
+func TestAppendedSignalIsSent(t *testing.T) {
 	s := serve(t)
 	p := s.connect(t)
 	for _, member := range []string{"Appended", "PropertiesChanged"} {
@@ -548,7 +548,7 @@ func TestLeavingLosesNothing(t *testing.T) {
 	}
 }
 
-func TestAnOrderlyRestartGoesOnWhereItWas(t *testing.T) {
+func TestACleanRestartContinuesAtThePosition(t *testing.T) {
 	s := serve(t)
 	p := s.connect(t)
 	p.subscribe("", dict{}, dict{})

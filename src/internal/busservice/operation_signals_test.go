@@ -195,7 +195,7 @@ func TestOperationsAreDeliveredAtMostOnceAcrossRestarts(t *testing.T) {
 	}
 }
 
-func TestASubscriptionToOperationsReportsWhatIsGone(t *testing.T) {
+func TestASubscriptionToOperationsReportsRemovedEntries(t *testing.T) {
 	s := serve(t, later)
 	s.write(0, opening(1, 99, "x::first"))
 	begin := s.log.Flush()

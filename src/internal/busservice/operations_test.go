@@ -236,7 +236,7 @@ func busTreeIn(o, around dict) string {
 	return fmt.Sprintf("%v %v %v %v %v %.4f %v %v", at("context"), at("origin"), at("executable"), at("unit"), at("source"), math.Floor(start*1e4)/1e4, at("orphan") == true, data) + fmt.Sprint(inside)
 }
 
-func TestOperationsOnTheBusAreThoseOfCrauctl(t *testing.T) {
+func TestOperationsOnTheBusMatchCrauctl(t *testing.T) {
 	for name, groups := range map[string]func(*rand.Rand) []event.Group{
 		"few":    func(r *rand.Rand) []event.Group { return handshakes(r, 300) },
 		"many":   func(r *rand.Rand) []event.Group { return handshakes(r, 26_000) },
@@ -344,7 +344,7 @@ func opening(id, parent byte, name string) event.Group {
 	}}
 }
 
-func TestAnOperationIsReturnedOnceWhenItIsComplete(t *testing.T) {
+func TestAnOperationIsReturnedOnceWhenComplete(t *testing.T) {
 	begin := logstore.SystemClock{}.Now()
 	var now atomic.Int64 // since then
 	s := serve(t, func(_ *busservice.Options, o *broker.Options) {
@@ -433,7 +433,7 @@ func TestAnOperationThatIsTooDeepOrTooLargeIsReturnedInPart(t *testing.T) {
 	}
 }
 
-func TestOperationsCountTheEntriesThatAreGone(t *testing.T) {
+func TestOperationsCountMissingEntries(t *testing.T) {
 	s := serve(t, later)
 	s.write(0, opening(1, 99, "x::y"))
 	begin := s.log.Flush()

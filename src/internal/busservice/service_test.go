@@ -433,7 +433,7 @@ func (p *peer) open(after string, filter, options dict) *os.File {
 	return f
 }
 
-func TestAStreamHoldsWhatSignalsCarry(t *testing.T) {
+func TestAStreamHasTheContentOfSignals(t *testing.T) {
 	s := serve(t)
 	p := s.connect(t)
 	s.log.Write(strange())

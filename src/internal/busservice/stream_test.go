@@ -74,7 +74,7 @@ func TestAStreamThatEndsWithTheBrokerReportsThat(t *testing.T) {
 	}
 }
 
-func TestAStreamPassesASegmentThatCannotBeRead(t *testing.T) {
+func TestAStreamSkipsAnUnreadableSegment(t *testing.T) {
 	s := serve(t)
 	p := s.connect(t)
 	r := rand.New(rand.NewPCG(6, 6))

@@ -87,7 +87,7 @@ func TestBytesAreReadFromConstantSegments(t *testing.T) {
 	}
 }
 
-func TestContentOfAFileThatShrankIsNotGiven(t *testing.T) {
+func TestContentOfATruncatedFileIsNotReturned(t *testing.T) {
 	f, b := mapped()
 	short := bytes.NewReader(b[:0x104])
 	if got, ok := f.StringAt(short, 0x10100, 64); ok {
@@ -99,7 +99,7 @@ func TestContentOfAFileThatShrankIsNotGiven(t *testing.T) {
 }
 
 // A writable segment over a constant one decides what a process sees.
-func TestOverlappedContentIsNotGiven(t *testing.T) {
+func TestOverlappingContentIsNotReturned(t *testing.T) {
 	f, b := mapped()
 	f.Segments[1].Vaddr = 0x10080
 	if got, ok := f.StringAt(bytes.NewReader(b), 0x10100, 64); ok {
@@ -133,7 +133,7 @@ func TestConstantsAreTheLongestRangeThatNothingWritableInterrupts(t *testing.T) 
 	}
 }
 
-func TestAddedStringsAreReadLikeThoseOfTheFile(t *testing.T) {
+func TestAddedStringsAreReadLikeStringsOfTheFile(t *testing.T) {
 	i, b := mapped()
 	first, second := i.AddString("tls::group"), i.AddString("name")
 	if again := i.AddString("tls::group"); again != first {

@@ -9,7 +9,7 @@ import (
 
 // The numbers are those of struct pt_regs of x86-64 and of struct
 // user_pt_regs of arm64.
-func TestRegistersAreWhereTheKernelPutsThem(t *testing.T) {
+func TestRegisterOffsetsMatchTheKernel(t *testing.T) {
 	for name, c := range map[string]struct {
 		r    Register
 		m    elf.Machine

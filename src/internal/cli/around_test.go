@@ -258,7 +258,7 @@ func TestASearchFindsWholeOperations(t *testing.T) {
 }
 
 // A directory is searched for what may match, files are read from end to end.
-func TestASearchShowsWhatReadingAllShows(t *testing.T) {
+func TestASearchShowsTheSameAsReadingEverything(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(4, seed))

@@ -237,7 +237,7 @@ func (h *heap) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func TestReverseHoldsNoMoreOfALargerLog(t *testing.T) {
+func TestMemoryOfReverseDoesNotGrowWithTheLog(t *testing.T) {
 	const limit = 48 << 20 // all of it takes twice as much
 	dir := store(t, workload(t, "gnutls-tls13-p256", 4000))
 	var before runtime.MemStats

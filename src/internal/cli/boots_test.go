@@ -119,7 +119,7 @@ func TestABootIsSelectedByNumberAndID(t *testing.T) {
 	}
 }
 
-func TestABootThatIsNotInTheLogIsAFailure(t *testing.T) {
+func TestSelectingABootThatIsNotInTheLogFails(t *testing.T) {
 	dir := severalBoots(t)
 	for boot, want := range map[string]string{
 		"-3":                    "boot -3 is not in the log: it holds 3 boots; see crauctl query --list-boots",
@@ -164,7 +164,7 @@ func TestTheBootsOfALogAreListed(t *testing.T) {
 	}
 }
 
-func TestABootWhoseStartWasRemovedHasNoKnownID(t *testing.T) {
+func TestABootWithARemovedStartHasNoKnownID(t *testing.T) {
 	start := func(boot byte, at uint64, reason event.UnrecordedReason) []byte {
 		r := event.Recording{State: event.Started, Version: "0.2.0", BootID: bootOf(boot), Time: at * second, Reason: reason}
 		if reason != "" {
@@ -207,7 +207,7 @@ func TestABootWhoseStartWasRemovedHasNoKnownID(t *testing.T) {
 	}
 }
 
-func TestABootWhoseStartIsDamagedIsFoundByItsStop(t *testing.T) {
+func TestABootWithADamagedStartIsFoundByItsStop(t *testing.T) {
 	dir := severalBoots(t)
 	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))
 	if err != nil || len(segments) != 4 {

@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/cli"
 )
 
-func TestWithoutABusTheRemedyIsSaid(t *testing.T) {
+func TestTheRemedyIsPrintedWithoutABus(t *testing.T) {
 	for name, arguments := range map[string][]string{
 		"inventory":     {"inventory"},
 		"summary":       {"summary"},
@@ -52,7 +52,7 @@ func TestWithoutABusTheRemedyIsSaid(t *testing.T) {
 	}
 }
 
-func TestOfABrokerThatDoesNotStartTheServiceManagerKnows(t *testing.T) {
+func TestTheServiceManagerIsAskedAboutABrokerThatDoesNotStart(t *testing.T) {
 	for name, c := range map[string]struct{ program, want string }{
 		"it is not installed": {"", "is crypto-auditing-broker installed, and a system bus running?"},
 		"it fails":            {"/bin/false", "see systemctl status crypto-auditing-broker"},

@@ -55,7 +55,7 @@ func TestBashCompletesMatchesWithoutRepeatingTheKey(t *testing.T) {
 	}
 }
 
-func TestFilesCompleteWhereFilesAreMeant(t *testing.T) {
+func TestFileNamesCompleteForFileArguments(t *testing.T) {
 	const files, directories, neither = ":0\n", ":16\n", ":4\n"
 	for line, want := range map[string]string{
 		"query --file":         files,

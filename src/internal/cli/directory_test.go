@@ -157,7 +157,7 @@ func cursorOf(t *testing.T, output string) (cursor, rest string) {
 	return strings.TrimSpace(output[i+len("-- cursor: "):]), output[:i]
 }
 
-func TestACursorGoesOnWhereItWasLeft(t *testing.T) {
+func TestACursorContinuesWhereReadingStopped(t *testing.T) {
 	dir := t.TempDir()
 	w := openStore(t, dir)
 	defer w.Close()

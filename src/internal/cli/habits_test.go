@@ -56,7 +56,7 @@ func TestAnEmptyResultGivesItsReason(t *testing.T) {
 	}
 }
 
-func TestUnknownNamesAreToldWithTheNearestKnownOne(t *testing.T) {
+func TestUnknownNamesAreReportedWithTheNearestOne(t *testing.T) {
 	for name, c := range map[string]struct{ argument, want string }{
 		"a key":                 {"tls::grup=x25519", `no key "tls::grup" is known; did you mean "tls::group"?`},
 		"a key without a scope": {"protcol_version=771", `no key "protcol_version" is known; did you mean "protocol_version"?`},
@@ -77,7 +77,7 @@ func TestUnknownNamesAreToldWithTheNearestKnownOne(t *testing.T) {
 	}
 }
 
-func TestMatchesSelectAsTheyAreWritten(t *testing.T) {
+func TestMatchesHaveShortForms(t *testing.T) {
 	log := write(t, "log", encode(append(workload(t, "gnutls-tls13-p256", 1), workload(t, "openssl-tls13-x25519", 1)...)))
 	shown := func(arguments ...string) string {
 		return crauctl(t, append([]string{"query", "--file", log, "-o", "json"}, arguments...)...).stdout
@@ -173,7 +173,7 @@ func TestLinesMayHaveNoNumber(t *testing.T) {
 	}
 }
 
-func TestBootSelectsWhatBeganSinceThen(t *testing.T) {
+func TestBootSelectsOperationsSinceBoot(t *testing.T) {
 	entries := event.AppendMetadata(nil, epoch/int64(time.Second)-100, 0)
 	for _, g := range []event.Group{operation("before", 50), operation("after", 150)} {
 		entries = event.Append(entries, &g)
@@ -317,7 +317,7 @@ func TestAnInterruptEndsFollowingWithItsOwnStatus(t *testing.T) {
 	}
 }
 
-func TestCommandsAboutALogDefaultToThatOfThisMachine(t *testing.T) {
+func TestCommandsDefaultToTheLogOfTheMachine(t *testing.T) {
 	dir, conf := store(t, workload(t, "openssl-tls12", 2)), t.TempDir()
 	if err := os.WriteFile(filepath.Join(conf, "agent.conf"), []byte("log_dir = \""+dir+"\"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -342,7 +342,7 @@ func TestCommandsAboutALogDefaultToThatOfThisMachine(t *testing.T) {
 	}
 }
 
-func TestMessagesAreAboutWhatUsersKnow(t *testing.T) {
+func TestMessagesUseTermsOfTheCommandLine(t *testing.T) {
 	internals := regexp.MustCompile(`strconv|arg\(s\)|struct field|readdirent|deadline exceeded|\bflag\b|dial unix|cannot read log: cannot`)
 	registry := write(t, "registry.toml", []byte("[keys.\"x::y\"]\ntype = 5\n"))
 	for line, want := range map[string]string{

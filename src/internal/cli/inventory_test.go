@@ -30,7 +30,7 @@ func rows(t *testing.T, arguments ...string) (list []map[string]any) {
 	return list
 }
 
-func TestTheInventoryCountsWhatALogHolds(t *testing.T) {
+func TestTheInventoryCountsTheOperationsOfALog(t *testing.T) {
 	dir := store(t, append(workload(t, "openssl-tls13-x25519", 40), workload(t, "gnutls-tls13-p256", 3)...))
 	list := rows(t, "inventory", "-D", dir)
 	for group, want := range map[string]float64{"x25519": 40, "secp256r1": 3} {

@@ -138,7 +138,7 @@ func parseLabels(text string) (labels []string, rest string, err error) {
 	}
 }
 
-func TestMetricsAreInTheFormatOfPrometheus(t *testing.T) {
+func TestMetricsHaveThePrometheusFormat(t *testing.T) {
 	got := crauctl(t, "metrics", "--socket", serveAgent(t, busy()))
 	if got.code != 0 || got.stderr != "" {
 		t.Fatalf("exit status %d, says %q", got.code, got.stderr)
@@ -198,7 +198,7 @@ func TestMetricsAreInTheFormatOfPrometheus(t *testing.T) {
 	}
 }
 
-func TestMetricsStayAsTheyAre(t *testing.T) {
+func TestMetricsMatchTheGoldenFile(t *testing.T) {
 	goldenOf(t, "status", "metrics.golden", crauctl(t, "metrics", "--socket", serveAgent(t, busy())).stdout)
 }
 
@@ -299,7 +299,7 @@ func wantAlone(t *testing.T, file string) {
 	}
 }
 
-func TestMetricsOfAnAgentThatIsAwaySaySo(t *testing.T) {
+func TestMetricsShowThatTheAgentIsUnreachable(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.prom")
 	got := crauctl(t, "metrics", "--output", file, "--socket", filepath.Join(t.TempDir(), "none"))
@@ -317,7 +317,7 @@ func TestMetricsOfAnAgentThatIsAwaySaySo(t *testing.T) {
 	wantAlone(t, file)
 }
 
-func TestMetricsThatCannotBeWrittenLeaveNothing(t *testing.T) {
+func TestMetricsThatCannotBeWrittenLeaveNoFile(t *testing.T) {
 	dir := t.TempDir()
 	folder := filepath.Join(dir, "folder")
 	if err := os.Mkdir(folder, 0o755); err != nil {

@@ -88,7 +88,7 @@ func gaps() []byte {
 	)
 }
 
-func TestWhatIsNotInTheLogIsShownInItsPlace(t *testing.T) {
+func TestMissingEntriesAreShownInOrder(t *testing.T) {
 	log := write(t, "log", gaps())
 	want := []string{
 		"2026-07-23 09:46:50 one: pk::sign",
@@ -172,7 +172,7 @@ func TestNoticesInJSON(t *testing.T) {
 }
 
 // A loss can begin before an operation and end after it.
-func TestTheNewestOperationHidesNoLossThatIsLater(t *testing.T) {
+func TestTheNewestOperationDoesNotHideALaterLoss(t *testing.T) {
 	lost := func(start, end uint64) []byte {
 		return event.AppendLoss(nil, &event.Loss{Events: start, Reason: "ring-full", Place: "kernel", Start: start * second, End: end * second})
 	}
@@ -317,7 +317,7 @@ func TestVerifyAccountsForTheBeginningOfALog(t *testing.T) {
 	}
 }
 
-func TestQueryReportsWhatIsNoLongerThere(t *testing.T) {
+func TestQueryReportsRemovedEntries(t *testing.T) {
 	dir := history(t, started(5, 0, ""), operation("one", 10), "rotate", operation("two", 20), operation("three", 25), removal(30, 1, 3))
 	behead(t, dir, 1)
 	const note = "crauctl: entries 1–3 were removed (by alice, vacuum --max-size=1G, at 2026-07-23 09:47:10)\n"
@@ -344,7 +344,7 @@ func TestQueryReportsWhatIsNoLongerThere(t *testing.T) {
 	}
 }
 
-func TestFollowingReportsWhatIsNoLongerThere(t *testing.T) {
+func TestFollowingReportsRemovedEntries(t *testing.T) {
 	dir := history(t, started(5, 0, ""), operation("one", 10), "rotate", operation("two", 20), removal(30, 1, 3))
 	behead(t, dir, 1)
 	var stdout bytes.Buffer
@@ -371,7 +371,7 @@ func TestATimeWithoutRecordingIsShownUntilAnyTimeInIt(t *testing.T) {
 	}
 }
 
-func TestLogInfoAndVerifyListWhatIsNotRecorded(t *testing.T) {
+func TestLogInfoAndVerifyListTimesWithoutRecording(t *testing.T) {
 	parts := []any{started(5, 0, ""), operation("one", 10)}
 	for at := uint64(20); at < 60; at++ {
 		parts = append(parts, started(at+1, at, event.AgentKilled))
@@ -460,7 +460,7 @@ func TestFollowingShowsNoticesInTheirPlace(t *testing.T) {
 	}
 }
 
-func TestTheNewestLinesKeepTheNoticesThatAreNotOver(t *testing.T) {
+func TestTheNewestLinesKeepCurrentNotices(t *testing.T) {
 	r := rand.New(rand.NewPCG(20, uint64(time.Now().UnixNano())))
 	type thing struct {
 		start, end uint64
@@ -519,7 +519,7 @@ func TestTheNewestLinesKeepTheNoticesThatAreNotOver(t *testing.T) {
 	}
 }
 
-func TestASegmentThatCannotBeReadIsNotTakenForARemovedOne(t *testing.T) {
+func TestAnUnreadableSegmentIsNotReportedAsRemoved(t *testing.T) {
 	dir := history(t, started(5, 0, ""), operation("one", 10), "rotate", operation("two", 20), stopped(30))
 	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))
 	if err != nil || len(segments) != 2 {

@@ -50,7 +50,7 @@ func quantumLog(t *testing.T) (dir string) {
 	return dir
 }
 
-func TestWhatIsNotPostQuantumIsADerivedMatch(t *testing.T) {
+func TestPostQuantumIsADerivedMatch(t *testing.T) {
 	dir := quantumLog(t)
 	for matches, want := range map[string]string{
 		"pq=no":                        "classical rsa-exchange signer",

@@ -152,7 +152,7 @@ func TestOutputForms(t *testing.T) {
 	}
 }
 
-func TestFormsOfJSONSayTheSame(t *testing.T) {
+func TestFormsOfJSONHaveTheSameContent(t *testing.T) {
 	arguments := []string{"query", "--file", publicLog, "--boot-time", publicBoot, "-o"}
 	want := fromJSON(t, crauctl(t, append(arguments, "json-pretty")...).stdout)
 	for form, separator := range map[string]string{"json": "", "json-seq": "\x1e"} {
@@ -228,7 +228,7 @@ func compress(t testing.TB, content []byte) []byte {
 	return encoder.EncodeAll(content, nil)
 }
 
-func TestALogIsReadInEveryFormItMayHave(t *testing.T) {
+func TestALogIsReadInEveryForm(t *testing.T) {
 	plain := encode(handshakes(t, "gnutls-tls13-p256"))
 	half := bytes.Index(plain, event.Append(nil, &handshakes(t, "gnutls-tls13-p256")[9]))
 	skippable := append([]byte{0x55, 0x2a, 0x4d, 0x18, 3, 0, 0, 0}, "abc"...)
@@ -293,7 +293,7 @@ func TestFilesAreReadOneAfterAnother(t *testing.T) {
 	}
 }
 
-func TestADamagedLogIsShownAsFarAsItGoes(t *testing.T) {
+func TestTheReadablePartOfADamagedLogIsShown(t *testing.T) {
 	groups := handshakes(t, "openssl-tls12")
 	whole := encode(groups)
 	last := event.Append(nil, &groups[len(groups)-1])
@@ -358,7 +358,7 @@ func TestBadUsageIsRefusedInOneSentence(t *testing.T) {
 	}
 }
 
-func TestALogThatIsNotThereIsAFailure(t *testing.T) {
+func TestAMissingLogIsAFailure(t *testing.T) {
 	for name, arguments := range map[string][]string{
 		"a file":      {"query", "--file", "testdata/no-such-log"},
 		"a directory": {"query", "--directory", "testdata/no-such-log"},
@@ -372,7 +372,7 @@ func TestALogThatIsNotThereIsAFailure(t *testing.T) {
 	}
 }
 
-func TestALogThatMayNotBeReadHasItsOwnExitCode(t *testing.T) {
+func TestALogWithoutReadPermissionHasItsOwnExitStatus(t *testing.T) {
 	// sysfs refuses to let anybody read a file that is for writing, root too.
 	const file = "/sys/bus/cpu/drivers_probe"
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o200 {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestAReportHasVerdictsOfWhatALogHolds(t *testing.T) {
+func TestAReportHasVerdictsAboutALog(t *testing.T) {
 	dir := store(t, append(workload(t, "openssl-tls13-x25519", 40), workload(t, "gnutls-tls13-p256", 3)...))
 	got := crauctl(t, "report", "-D", dir, "-o", "json")
 	var r struct {

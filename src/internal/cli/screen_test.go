@@ -107,14 +107,14 @@ func TestATerminalHasColoursAndAPager(t *testing.T) {
 	}
 }
 
-func TestBytesAsTheyCameAreKeptFromATerminal(t *testing.T) {
+func TestRawBytesAreNotWrittenToATerminal(t *testing.T) {
 	screen, stderr, code := onScreen(t, nil, "query", "--file", write(t, "log", oddities()), "-o", "cbor")
 	if code != 2 || screen != "" || !strings.Contains(stderr, "not for a terminal") {
 		t.Errorf("exit code %d, errors %q, shown is %q", code, stderr, screen)
 	}
 }
 
-func TestWarningsWaitUntilThePagerIsLeft(t *testing.T) {
+func TestWarningsArePrintedAfterThePager(t *testing.T) {
 	log := write(t, "log", oddities())
 	screen, stderr, code := onScreen(t, map[string]string{"CRAU_PAGER": "cat -"}, "query", "--file", log, "-o", "json-pretty")
 	if code != 0 || strings.Count(stderr, " lost ") != 4 || strings.Count(screen, `"context":`) != 4 {

@@ -105,7 +105,7 @@ func oddities() []byte {
 	return log
 }
 
-func TestWhateverALogHoldsIsShownSafely(t *testing.T) {
+func TestAnyContentOfALogIsShownSafely(t *testing.T) {
 	log := write(t, "log", oddities())
 	for _, form := range []string{"short", "json", "json-pretty", "cat"} {
 		t.Run(form, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestWhateverALogHoldsIsShownSafely(t *testing.T) {
 	}
 }
 
-func TestLossesAreShownWhereTheyBelong(t *testing.T) {
+func TestLossesAreShownAtTheirTime(t *testing.T) {
 	log := write(t, "log", oddities())
 	for name, c := range map[string]struct {
 		arguments []string
@@ -147,7 +147,7 @@ func TestLossesAreShownWhereTheyBelong(t *testing.T) {
 	}
 }
 
-func TestCBORIsALogOfWhatIsShown(t *testing.T) {
+func TestCBOROutputIsALogOfTheSelection(t *testing.T) {
 	log := write(t, "log", append(encode(append(handshakes(t, "gnutls-tls12"), handshakes(t, "openssl-tls13-x25519")...)), oddities()...))
 	for name, arguments := range map[string][]string{
 		"everything": nil,
@@ -170,7 +170,7 @@ func TestCBORIsALogOfWhatIsShown(t *testing.T) {
 	}
 }
 
-func TestARegistryFileTeachesNames(t *testing.T) {
+func TestARegistryFileAddsNames(t *testing.T) {
 	registry := write(t, "site.toml", []byte("[names.tls-groups]\n65000 = \"house_group\"\n"))
 	log := write(t, "log", oddities())
 	got := crauctl(t, "query", "--file", log, "--registry", registry, "tls::group=house_group", "-o", "cat", "-n", "1")
@@ -205,7 +205,7 @@ func TestTheTimeOfBootIsFoundWhereItIs(t *testing.T) {
 	}
 }
 
-func TestHelpAndVersionAreThere(t *testing.T) {
+func TestHelpAndVersionArePrinted(t *testing.T) {
 	if got := crauctl(t, "--version"); got.code != 0 || got.stdout != "crauctl 1.2.3\n" {
 		t.Errorf("exit code %d, output %q, want the version", got.code, got.stdout)
 	}

@@ -201,7 +201,7 @@ func TestStatusIsShown(t *testing.T) {
 	}
 }
 
-func TestTheDotTellsHowThingsAre(t *testing.T) {
+func TestTheDotShowsTheOverallState(t *testing.T) {
 	good, bad := busy(), busy()
 	good.status.Losses = nil
 	bad.status.Full = "no space left on device"
@@ -270,7 +270,7 @@ func canned(t *testing.T, answer string) (socket string) {
 	return socket
 }
 
-func TestErrorsOfTheAgentSayTheRemedy(t *testing.T) {
+func TestErrorsOfTheAgentIncludeTheRemedy(t *testing.T) {
 	failing := func(err error) string {
 		r := busy()
 		r.err = err

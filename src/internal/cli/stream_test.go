@@ -23,7 +23,7 @@ import (
 
 // A query of a whole log decompresses, builds trees and prints in goroutines of
 // their own. One that holds all back does so in one.
-func TestAQueryPrintsInOrderWhatItReadsAhead(t *testing.T) {
+func TestAQueryThatReadsAheadPrintsInOrder(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(3, seed))
@@ -73,7 +73,7 @@ func pipe(t *testing.T) (read, write *os.File) {
 	return read, write
 }
 
-func TestAQueryEndsWhenItsOutputIsReadNoLonger(t *testing.T) {
+func TestAQueryEndsWhenItsOutputIsClosed(t *testing.T) {
 	dir := store(t, workload(t, "gnutls-tls13-p256", 20))
 	for name, arguments := range map[string][]string{
 		"that waits for more": {"query", "-f", "-D", dir},

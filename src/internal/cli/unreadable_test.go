@@ -55,7 +55,7 @@ func TestADanglingLinkDoesNotMakeReadersLoop(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNotASegmentIsPassedOver(t *testing.T) {
+func TestAFileThatIsNotASegmentIsSkipped(t *testing.T) {
 	dir := store(t, workload(t, "openssl-tls13-x25519", 100))
 	whole := crauctl(t, "query", "--directory", dir, "-o", "cat")
 	segments, err := filepath.Glob(filepath.Join(dir, "audit-*"))

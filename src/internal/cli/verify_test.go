@@ -29,7 +29,7 @@ func damage(t *testing.T, dir string) (segment string) {
 	return filepath.Base(segments[0])
 }
 
-func TestVerifyTellsAWholeLogFromABrokenOne(t *testing.T) {
+func TestVerifyDistinguishesIntactAndDamagedLogs(t *testing.T) {
 	groups := workload(t, "openssl-tls13-x25519", 40)
 	dir := store(t, groups)
 	got := crauctl(t, "verify", "--directory", dir)
@@ -60,7 +60,7 @@ func TestVerifyTellsAWholeLogFromABrokenOne(t *testing.T) {
 	}
 }
 
-func TestLogInfoCountsWhatIsThere(t *testing.T) {
+func TestLogInfoCountsTheContentOfTheLog(t *testing.T) {
 	groups := workload(t, "openssl-tls13-x25519", 40)
 	dir := store(t, groups)
 	events := 0
@@ -126,7 +126,7 @@ func TestCommandsAboutALogNeedOne(t *testing.T) {
 	}
 }
 
-func TestATornEndIsToldAndNoBreak(t *testing.T) {
+func TestATornEndIsReportedAndIsNotDamage(t *testing.T) {
 	dir := t.TempDir()
 	w := openStore(t, dir)
 	groups := workload(t, "openssl-tls12", 1)
@@ -182,7 +182,7 @@ func TestReportsHaveAllForms(t *testing.T) {
 	}
 }
 
-func TestVerifyContinuesBehindACursor(t *testing.T) {
+func TestVerifyContinuesAfterACursor(t *testing.T) {
 	groups := workload(t, "gnutls-tls13-p256", 60)
 	dir := t.TempDir()
 	w := openStore(t, dir)

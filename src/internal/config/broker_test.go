@@ -78,7 +78,7 @@ func TestBadFilesOfTheBrokerAreRefusedByFileAndLine(t *testing.T) {
 	}
 }
 
-func TestABadValueIsFoundInTheFileThatSetsIt(t *testing.T) {
+func TestABadValueIsReportedWithTheFileThatSetsIt(t *testing.T) {
 	dir := t.TempDir()
 	bad := write(t, filepath.Join(dir, "broker.conf"), "log_dir = \"/x\"\nmax_streams = 0\n")
 	later := write(t, filepath.Join(dir, "broker.conf.d/later.conf"), "log_dir = \"/y\"\n")
@@ -88,7 +88,7 @@ func TestABadValueIsFoundInTheFileThatSetsIt(t *testing.T) {
 	}
 }
 
-func TestNumbersThatWouldRemoveTheLogAreIgnored(t *testing.T) {
+func TestLimitsThatWouldRemoveTheLogAreIgnored(t *testing.T) {
 	for form, text := range map[string]string{
 		"table":        "[truncate]\nmax_age = 30\nhold = 604800000\n",
 		"dotted keys":  "# here\ntruncate.max_age = 30\ntruncate.hold = \"604800000\"\n",

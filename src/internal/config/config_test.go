@@ -130,7 +130,7 @@ func TestDropInsFollowTheMainFileByName(t *testing.T) {
 	}
 }
 
-func TestSizesPrintAsTheyAreWritten(t *testing.T) {
+func TestSizesRoundTrip(t *testing.T) {
 	for text, size := range map[string]config.Size{"8M": 8 << 20, "1G": 1 << 30, "5000B": 5000, "0": 0} {
 		if size.String() != text {
 			t.Errorf("%d prints as %s, want %s", int64(size), size, text)

@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-func TestFiltersHoldEveryTermOfAnEntry(t *testing.T) {
+func TestFiltersContainEveryTermOfAnEntry(t *testing.T) {
 	g := event.Group{
 		Context: event.ContextID{1}, Name: []byte("tls::handshake"), Executable: []byte("nginx"), Unit: []byte("nginx.service"), Source: []byte(event.Wire),
 		Events: []event.Event{{Kind: event.NewContext}, {Key: []byte("tls::group"), Value: event.Value{Word: 29}}},

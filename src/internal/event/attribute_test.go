@@ -8,7 +8,7 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-func TestATimeBeyondAllTimesIsTheEpoch(t *testing.T) {
+func TestATimeOutOfRangeIsTheEpoch(t *testing.T) {
 	for name, c := range map[string]struct {
 		boot int64
 		ns   uint64

@@ -110,7 +110,7 @@ func FuzzCanonical(f *testing.F) {
 }
 
 // Memory of the group is used again: nothing of an entry may be in the next.
-func TestNothingOfAnEntryIsInTheNext(t *testing.T) {
+func TestDecodingKeepsNothingOfThePreviousEntry(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 7))
 	var again Group
 	for range 150 {

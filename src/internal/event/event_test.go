@@ -161,7 +161,7 @@ func TestBadEntriesAreRefused(t *testing.T) {
 	}
 }
 
-func TestBytesThatAreNoTextTravelAsBytes(t *testing.T) {
+func TestBytesThatAreNotUTF8AreEncodedAsBytes(t *testing.T) {
 	b := event.Append(nil, &event.Group{Events: []event.Event{
 		{Key: []byte("k\xffé\n\\"), Value: event.Value{Kind: event.String, Bytes: []byte("v\xff")}},
 	}})
@@ -174,7 +174,7 @@ func TestBytesThatAreNoTextTravelAsBytes(t *testing.T) {
 	}
 }
 
-func TestMetadataSaysWhatItWasGiven(t *testing.T) {
+func TestMetadataRoundTrips(t *testing.T) {
 	var g event.Group
 	if _, err := event.Decode(event.AppendMetadata(nil, 1771970837, 42), &g); err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func TestNoticesReturnWhatWasAppended(t *testing.T) {
 	})
 }
 
-func TestNothingElseIsANotice(t *testing.T) {
+func TestOtherGroupsAreNotNotices(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"beginning of a segment": event.AppendMetadata(nil, 1, 2),
 		"a program's data":       event.Append(nil, sample()),

@@ -53,7 +53,7 @@ func TestRulesExcludeByUnitExecutableAndUser(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotARuleIsAnErrorWithARemedy(t *testing.T) {
+func TestAnInvalidRuleIsAnErrorWithARemedy(t *testing.T) {
 	for rule, want := range map[string]string{
 		"curl":                     "write \"unit=GLOB\"",
 		"process=1":                "write \"unit=GLOB\"",
@@ -72,7 +72,7 @@ func TestWhatIsNotARuleIsAnErrorWithARemedy(t *testing.T) {
 	}
 }
 
-func TestRulesThatStayKeepTheirCounts(t *testing.T) {
+func TestUnchangedRulesKeepTheirCounts(t *testing.T) {
 	parse := func(rules ...string) []*exclude.Rule {
 		t.Helper()
 		parsed, err := exclude.Parse(rules)

@@ -58,7 +58,7 @@ func TestAProcessThatBecomesAnotherProgramIsJudgedAgain(t *testing.T) {
 	}
 }
 
-func TestWhatTheJudgeRemembersIsBounded(t *testing.T) {
+func TestMemoryOfTheJudgeIsBounded(t *testing.T) {
 	j := judgeBy(t, "user=7")
 	for i := range uint32(5 * maxVerdicts) {
 		j.Owner(i, 7, nil)

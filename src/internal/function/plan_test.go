@@ -132,7 +132,7 @@ func TestTheStockGnuTLSIsPlannedWithItsKeysAndTheResultOfItsHandshake(t *testing
 	}
 }
 
-func TestAFileThatIsNoSuchLibraryHasNoPlan(t *testing.T) {
+func TestAFileThatIsNotASupportedLibraryHasNoPlan(t *testing.T) {
 	b, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)

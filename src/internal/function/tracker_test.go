@@ -251,7 +251,7 @@ func TestCallsBecomeOperations(t *testing.T) {
 	}
 }
 
-func TestAValueThatCannotBePutsTheLibraryIntoQuarantine(t *testing.T) {
+func TestAnImpossibleValueQuarantinesTheLibrary(t *testing.T) {
 	for name, n := range map[string]numbers{
 		"a version":                         client13().with(numbers{layout.Version: 0x7f1e}),
 		"no version":                        client13().without(layout.Version),
@@ -298,7 +298,7 @@ func TestALibraryThatASocketHasConfirmedIsNotQuarantined(t *testing.T) {
 	}
 }
 
-func TestOperationsOfAHandshakeThatDoesNotEndStandForThemselves(t *testing.T) {
+func TestOperationsOfAnUnfinishedHandshakeAreRecordedSeparately(t *testing.T) {
 	registry, err := schema.Builtin()
 	if err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func TestOperationsOfAHandshakeThatDoesNotEndStandForThemselves(t *testing.T) {
 
 // A process that begins handshakes and ends none must cost a bounded amount of memory,
 // and no operation is lost for it.
-func TestWhatWaitsIsBounded(t *testing.T) {
+func TestWaitingOperationsAreBounded(t *testing.T) {
 	registry, err := schema.Builtin()
 	if err != nil {
 		t.Fatal(err)

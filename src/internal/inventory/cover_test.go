@@ -75,7 +75,7 @@ func TestTheStatusOfTheAgentCompletesTheCoverage(t *testing.T) {
 	}
 }
 
-func TestAnAgentThatHasStoppedAfterAPeriodIsNotMissingInIt(t *testing.T) {
+func TestAnAgentThatStoppedAfterAPeriodIsNoGapInIt(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0).UTC()
 	c := config(t, t.TempDir())
 	c.Now = func() time.Time { return now }
@@ -91,7 +91,7 @@ func TestAnAgentThatHasStoppedAfterAPeriodIsNotMissingInIt(t *testing.T) {
 	}
 }
 
-func TestWithoutAStatusThereIsNoAnswer(t *testing.T) {
+func TestWithoutAStatusObservedFails(t *testing.T) {
 	c := config(t, t.TempDir())
 	bad := errors.New("no broker")
 	c.Status = func(context.Context) (*status.Broker, error) { return nil, bad }

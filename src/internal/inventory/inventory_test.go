@@ -458,7 +458,7 @@ func killWhileCounting(t *testing.T, g *generator, bus string) {
 	checkIndependently(t, g.dir, directory)
 }
 
-func TestCountsAreExactHoweverOftenTheLogIsRead(t *testing.T) {
+func TestCountsAreExactWhenTheLogIsReadRepeatedly(t *testing.T) {
 	g := newGenerator(t, 2)
 	directory := t.TempDir()
 	c := config(t, directory)
@@ -652,7 +652,7 @@ func (e *endingEntries) Next(g *event.Group) (uint64, int64, error) {
 	return e.Entries.Next(g)
 }
 
-func TestWhatWasCountedBeforeAnErrorIsKept(t *testing.T) {
+func TestRowsCountedBeforeAnErrorAreKept(t *testing.T) {
 	g := newGenerator(t, 7)
 	g.write(500)
 	g.end()
@@ -708,7 +708,7 @@ func TestTheStateOfAnotherVersionIsCountedAsComplete(t *testing.T) {
 	}
 }
 
-func TestDamageThatIsFoundWhileReadingIsRepairedByCatchingUp(t *testing.T) {
+func TestDamageFoundWhileReadingIsRepairedByCatchingUp(t *testing.T) {
 	g := newGenerator(t, 10)
 	g.write(600)
 	g.end()

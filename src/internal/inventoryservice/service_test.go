@@ -312,7 +312,7 @@ func TestTheClientReadsRowsAndSums(t *testing.T) {
 	}
 }
 
-func TestARowThatTakesMuchRoomIsListedInShorterPages(t *testing.T) {
+func TestPagesWithLargeRowsAreShorter(t *testing.T) {
 	f := &fake{}
 	long := strings.Repeat("x", 20_000)
 	for range 600 {
@@ -364,7 +364,7 @@ func TestDocumentsAreTheJSONOfTheAnswers(t *testing.T) {
 	}
 }
 
-func TestWhatWasObservedIsExportedWhole(t *testing.T) {
+func TestAllObservationsAreExported(t *testing.T) {
 	f := &fake{}
 	// More than a pipe holds.
 	for i := range 5000 {
@@ -472,7 +472,7 @@ func TestWrongArgumentsAreErrors(t *testing.T) {
 	}
 }
 
-func TestCallsWaitUntilTheLogIsCountedButNotForEver(t *testing.T) {
+func TestCallsWaitForCountingWithALimit(t *testing.T) {
 	counted := make(chan struct{})
 	f := &fake{}
 	f.catch = func(ctx context.Context) error {
@@ -510,7 +510,7 @@ func TestCallsWaitUntilTheLogIsCountedButNotForEver(t *testing.T) {
 	}
 }
 
-func TestACallerWaitsForAsLongAsTheInventoryCounts(t *testing.T) {
+func TestACallWaitsWhileTheInventoryCounts(t *testing.T) {
 	const store = "0123456789abcdef0123456789abcdef-"
 	at := func(n int) string { return fmt.Sprintf("%s%016x", store, n) }
 	f := &fake{}
@@ -562,7 +562,7 @@ func serveBroker(t *testing.T, bus *bustest.Bus, newest string) {
 	}
 }
 
-func TestTheServiceExitsWhenItIsIdleAndNotWhileItCounts(t *testing.T) {
+func TestTheServiceExitsWhenIdleButNotWhileCounting(t *testing.T) {
 	counting := make(chan struct{})
 	f := &fake{catch: func(ctx context.Context) error {
 		select {
@@ -636,7 +636,7 @@ func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, words ...string)
 	return strings.TrimSpace(string(output))
 }
 
-func TestAccessIsThatOfReadingTheLog(t *testing.T) {
+func TestAccessRequiresPermissionToReadTheLog(t *testing.T) {
 	const group, nobody, denied = 4242, 65534, "org.freedesktop.DBus.Error.AccessDenied"
 	members := uint32(group)
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {

@@ -82,7 +82,7 @@ func randomStore(t *testing.T, r *rand.Rand) (dir string, cursors []Cursor) {
 	return dir, cursors
 }
 
-func TestReadingAheadIsReadingInOrder(t *testing.T) {
+func TestReadingAheadKeepsTheOrder(t *testing.T) {
 	for seed := range uint64(25) {
 		r := rand.New(rand.NewPCG(seed, 8))
 		dir, cursors := randomStore(t, r)

@@ -95,7 +95,7 @@ func subsequence(got, all []read) bool {
 	return true
 }
 
-func TestStoreCutAtAnyByteGoesOn(t *testing.T) {
+func TestAStoreCutAtAnyByteContinues(t *testing.T) {
 	files, all := smallStore(t)
 	names := segmentNames(files)
 	newest := names[len(names)-1]

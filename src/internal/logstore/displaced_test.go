@@ -174,7 +174,7 @@ func TestCheckFindsThatTheSegmentIsGone(t *testing.T) {
 	}
 }
 
-func TestDirectoryThatCannotBeCreatedFailsFlushUntilItCan(t *testing.T) {
+func TestFlushFailsUntilTheDirectoryCanBeCreated(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "parent")
 	mustTest(t, os.Mkdir(parent, 0o700))
 	dir := filepath.Join(parent, "log")
@@ -207,7 +207,7 @@ func TestDirectoryThatCannotBeCreatedFailsFlushUntilItCan(t *testing.T) {
 	}
 }
 
-func TestAnotherLogInPlaceOfTheDirectoryIsNotTouched(t *testing.T) {
+func TestADirectoryReplacedByAnotherLogIsNotWritten(t *testing.T) {
 	dir, other := filepath.Join(t.TempDir(), "log"), filepath.Join(t.TempDir(), "other")
 	o := openTest(t, other, testOptions(newTestClock()))
 	appendTest(t, o, "other")

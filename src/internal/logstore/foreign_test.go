@@ -79,7 +79,7 @@ func foreignFiles() map[string]struct {
 	}
 }
 
-func TestForeignFilesNeitherStopAWriterNorAreTouched(t *testing.T) {
+func TestForeignFilesDoNotStopAWriterAndAreNotChanged(t *testing.T) {
 	for name, c := range foreignFiles() {
 		for _, identity := range []string{"known", "of version 0.1.0", "lost"} {
 			t.Run(name+", identity "+identity, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestSealingReplacesOnlyWhatItHasRead(t *testing.T) {
 	}
 }
 
-func TestIdentityIsThatOfMostSegmentsWhereItsFileIsMissing(t *testing.T) {
+func TestStoreIDIsThatOfMostSegmentsIfItsFileIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := filledStore(t, dir, 2, 1)
 	want := w.store

@@ -196,7 +196,7 @@ func TestTailReadsFewChunks(t *testing.T) {
 
 // Whatever operation fails while a segment is sealed, the old one stays until
 // the new one is in its place, and the store is the same to a reader.
-func TestSealingStoppedAnywhereHasNotBegun(t *testing.T) {
+func TestInterruptedSealingChangesNothing(t *testing.T) {
 	for stop := range 12 {
 		t.Run(fmt.Sprint("operation ", stop), func(t *testing.T) {
 			dir := t.TempDir()
@@ -505,7 +505,7 @@ func TestSyncIntervalMakesDurableWithoutFlush(t *testing.T) {
 	}
 }
 
-func TestMaintainSealsWhatIsClosed(t *testing.T) {
+func TestMaintainSealsClosedSegments(t *testing.T) {
 	dir := t.TempDir()
 	opts := testOptions(newTestClock())
 	w := openTest(t, dir, opts)

@@ -395,7 +395,7 @@ func noise(random *rand.Rand, n int) string {
 	return string(b)
 }
 
-func TestCloseWithAFullDiskSaysWhatIsLost(t *testing.T) {
+func TestCloseWithAFullDiskReportsTheLosses(t *testing.T) {
 	dir := t.TempDir()
 	disk := faulty.New()
 	var full atomic.Bool

@@ -34,7 +34,7 @@ func touchTest(t *testing.T, path string, unixNano int64) {
 	}
 }
 
-func TestWriterReportsHowThePreviousOneLeft(t *testing.T) {
+func TestWriterReportsHowThePreviousOneStopped(t *testing.T) {
 	otherBoot := [16]byte{9}
 	// last is the time of the last chunk, now that of the next start.
 	type setup struct {
@@ -113,7 +113,7 @@ func TestWriterReportsHowThePreviousOneLeft(t *testing.T) {
 	}
 }
 
-func TestTimesOfSealedSegmentsSayNothing(t *testing.T) {
+func TestModificationTimesOfSealedSegmentsAreIgnored(t *testing.T) {
 	dir := t.TempDir()
 	clock := newTestClock()
 	w := openTest(t, dir, testOptions(clock))

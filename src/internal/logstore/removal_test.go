@@ -132,7 +132,7 @@ func TestRemovalOnAFullDiskIsRecordedWhenThereIsRoom(t *testing.T) {
 	}
 }
 
-func TestNothingIsRemovedWithoutARecord(t *testing.T) {
+func TestNoSegmentIsRemovedWithoutARecord(t *testing.T) {
 	dir := closedStore(t)
 	disk := faulty.New()
 	var broken atomic.Bool

@@ -176,7 +176,7 @@ func wantTexts(t *testing.T, got []read, errs []error, want ...string) {
 	}
 }
 
-func TestWhatIsAppendedIsRead(t *testing.T) {
+func TestAppendedEntriesAreRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	w := openTest(t, dir, testOptions(newTestClock()))
 	p := appendTest(t, w, "a", "b")
@@ -191,7 +191,7 @@ func TestWhatIsAppendedIsRead(t *testing.T) {
 	}
 }
 
-func TestSequencesGoOnAfterReopening(t *testing.T) {
+func TestSequencesContinueAfterReopening(t *testing.T) {
 	dir := t.TempDir()
 	clock := newTestClock()
 	w := openTest(t, dir, testOptions(clock))
@@ -219,7 +219,7 @@ func TestSecondWriterIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestReadersCannotKeepAWriterOut(t *testing.T) {
+func TestReadersCannotBlockAWriter(t *testing.T) {
 	dir := t.TempDir()
 	openTest(t, dir, testOptions(newTestClock()))
 	info, err := os.Stat(filepath.Join(dir, lockName))
@@ -362,7 +362,7 @@ func TestReaderFollowsThroughRotation(t *testing.T) {
 	}
 }
 
-func TestFilterLeavesChunksOut(t *testing.T) {
+func TestFilterSkipsChunks(t *testing.T) {
 	dir := t.TempDir()
 	w := openTest(t, dir, testOptions(newTestClock()))
 	for i := range 100 {
@@ -402,7 +402,7 @@ func contains(all []string, one string) bool {
 	return false
 }
 
-func TestTimeLeavesSegmentsOut(t *testing.T) {
+func TestSegmentsOutsideTheTimesAreSkipped(t *testing.T) {
 	dir := t.TempDir()
 	clock := newTestClock()
 	w := openTest(t, dir, testOptions(clock))

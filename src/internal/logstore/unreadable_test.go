@@ -187,7 +187,7 @@ func TestTheNewestSegmentIsReadOnceItCanBe(t *testing.T) {
 	}
 }
 
-func TestTimeIsSoughtPastAnUnreadableSegment(t *testing.T) {
+func TestSeekingATimeSkipsAnUnreadableSegment(t *testing.T) {
 	dir := t.TempDir()
 	_, all := filledStore(t, dir, 3, 5)
 	list, err := segment.List(dir)
@@ -253,7 +253,7 @@ func TestReadingBackwardsPassesAnUnreadableSegment(t *testing.T) {
 
 // A file without data costs nothing, whatever its size, and reading ends when
 // it is told to.
-func TestASparseGiantIsPassedOver(t *testing.T) {
+func TestAHugeSparseFileIsSkipped(t *testing.T) {
 	dir := t.TempDir()
 	_, all := filledStore(t, dir, 2, 3)
 	name := filepath.Join(dir, segment.Name(all[len(all)-1].sequence+1000))
@@ -276,7 +276,7 @@ func TestASparseGiantIsPassedOver(t *testing.T) {
 }
 
 // Files that somebody puts among the segments cost no entry, and are reported.
-func TestStrayFilesArePassedOver(t *testing.T) {
+func TestStrayFilesAreSkipped(t *testing.T) {
 	other := t.TempDir()
 	filledStore(t, other, 1, 3)
 	foreign, err := os.ReadFile(filepath.Join(other, segment.Name(1)))

@@ -127,7 +127,7 @@ func TestALongValueIsCutAndStillArrives(t *testing.T) {
 	}
 }
 
-func TestStderrTakesMessagesWhileTheJournalDoesNot(t *testing.T) {
+func TestMessagesGoToStderrWhileTheJournalFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	var stderr bytes.Buffer
 	log := slog.New(&handler{sender: &sender{socket: path, stderr: &stderr}})
@@ -152,7 +152,7 @@ func TestStderrTakesMessagesWhileTheJournalDoesNot(t *testing.T) {
 	}
 }
 
-func TestTextGoesToWhatIsNotTheJournal(t *testing.T) {
+func TestTextIsWrittenIfStderrIsNotTheJournal(t *testing.T) {
 	// Connected to something else than the environment says.
 	t.Setenv("JOURNAL_STREAM", "8:1")
 	var b bytes.Buffer

@@ -124,7 +124,7 @@ func TestAHandshakeOfALibraryIsCompletedFromItsSocket(t *testing.T) {
 
 // Which of two handshakes of a task was seen first at a socket cannot be known if
 // they agree in all that the library reports.
-func TestAValueThatMayBeOfAnotherHandshakeIsNotAdded(t *testing.T) {
+func TestAnAmbiguousValueIsNotAdded(t *testing.T) {
 	const other = 0x1302
 	handshake := func(context, task uint64) *probe.Record {
 		r := opens(context, context, event.NoParent, text("name", "tls::handshake_server"), number("tls::protocol_version", 772))
@@ -194,7 +194,7 @@ func TestFewHandshakesOfAProcessAreLookedAt(t *testing.T) {
 	}
 }
 
-func TestWhatTheJoinerRemembersIsBounded(t *testing.T) {
+func TestMemoryOfTheJoinerIsBounded(t *testing.T) {
 	w := testWindow(t)
 	w.join = newJoiner()
 	for i := range uint64(2 * maxReported) {
@@ -280,7 +280,7 @@ func TestAMismatchIsMarkedOnBothSidesIfItIsCertain(t *testing.T) {
 	}
 }
 
-func TestAHandshakeOfFunctionsGetsWhatOnlyTheSocketShows(t *testing.T) {
+func TestAHandshakeOfFunctionsGetsValuesOfTheSocket(t *testing.T) {
 	of := func(context uint64, contexts ...wire.Context) *operation {
 		return &operation{
 			task: 7, context: 3<<62 | context<<8, start: 10 * timeResolution, end: 11 * timeResolution, executable: "curl", source: event.Function, origin: []byte{1},
@@ -345,7 +345,7 @@ func TestAHandshakeOfFunctionsGetsWhatOnlyTheSocketShows(t *testing.T) {
 }
 
 // Both have the context, each with something that the other lacks.
-func TestAContextOfFunctionsGetsWhatOnlyTheSocketShows(t *testing.T) {
+func TestAContextOfFunctionsGetsValuesOfTheSocket(t *testing.T) {
 	reported := &operation{
 		task: 7, context: 3<<62 | 1<<8, start: 10 * timeResolution, end: 11 * timeResolution, executable: "curl", source: event.Function, origin: []byte{1},
 		root: wire.Context{Name: "tls::handshake", Elements: []wire.Element{{Key: "tls::role", Text: "client"}}, Contexts: []wire.Context{

@@ -105,7 +105,7 @@ func TestANewContextAlwaysBeginsAGroup(t *testing.T) {
 	}
 }
 
-func TestLaterWindowsCarryWhatIsKnownOfAContext(t *testing.T) {
+func TestLaterWindowsRepeatTheAttributesOfAContext(t *testing.T) {
 	w := testWindow(t)
 	w.take(opens(1, 1, event.NoParent))
 	flushWindow(t, w)
@@ -154,7 +154,7 @@ func TestADifferentTaskHasDifferentContexts(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeRecordedIsCounted(t *testing.T) {
+func TestEventsThatCannotBeRecordedAreCounted(t *testing.T) {
 	w := testWindow(t)
 	r := says(1, 1, probe.Element{Type: probe.Word, Word: 1}, number("k", 2))
 	r.Dropped = 3

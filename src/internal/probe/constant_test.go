@@ -21,7 +21,7 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-func TestThePlansKindsAreThoseOfThePrograms(t *testing.T) {
+func TestKindsOfPlansMatchBPF(t *testing.T) {
 	spec, err := bpf.LoadAudit()
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func load(t *testing.T) *Tracer {
 }
 
 // A function source has no literals in the code for its keys, nor for names.
-func TestASiteWithoutStringsOfItsOwnGetsThoseOfThePlan(t *testing.T) {
+func TestASiteWithoutStringsUsesThoseOfThePlan(t *testing.T) {
 	first, second := capture.RDI, capture.RSI
 	machine := elf.EM_X86_64
 	if runtime.GOARCH == "arm64" {

@@ -136,7 +136,7 @@ func TestWithoutALeaseAChangeShows(t *testing.T) {
 	}
 }
 
-func TestAFileChangedAMomentAgoIsNotBelievedToBeComplete(t *testing.T) {
+func TestAFileThatJustChangedIsNotConsideredComplete(t *testing.T) {
 	path := writeFile(t, "content")
 	l := leased(t, path)
 	// A lease fails on a directory, and so it does where there are none.

@@ -14,7 +14,7 @@ import (
 )
 
 // Plans hand the numbers of layout to the programs.
-func TestTheNumbersOfTheProgramsAreThoseOfLayout(t *testing.T) {
+func TestNumbersInBPFMatchLayout(t *testing.T) {
 	spec, err := bpf.LoadFunction()
 	if err != nil {
 		t.Fatal(err)

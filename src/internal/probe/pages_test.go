@@ -22,7 +22,7 @@ func (c *counting) ReadAt(b []byte, offset int64) (int, error) {
 	return c.ReaderAt.ReadAt(b, offset)
 }
 
-func TestPagesReadWhatTheFileHolds(t *testing.T) {
+func TestPagesReadTheContentOfTheFile(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	content := make([]byte, 5*pageSize+100)
 	for i := range content {

@@ -202,7 +202,7 @@ func TestRecordsAreDecoded(t *testing.T) {
 	}
 }
 
-func TestARecordThatMakesNoSenseIsRefused(t *testing.T) {
+func TestAnInvalidRecordIsRejected(t *testing.T) {
 	tracer, _ := testTracer(t)
 	for name, raw := range map[string][]byte{
 		"nothing":               nil,
@@ -225,7 +225,7 @@ func TestARecordThatMakesNoSenseIsRefused(t *testing.T) {
 	}
 }
 
-func TestStringsAreRememberedWithinBounds(t *testing.T) {
+func TestCachedStringsAreBounded(t *testing.T) {
 	_, l := testTracer(t)
 	for i := range uint64(3 * maxStrings) {
 		if text, ok := l.literal(longAt + i%900); !ok || len(text) != int(min(1000-i%900, maxString+1)) {
@@ -240,7 +240,7 @@ func TestStringsAreRememberedWithinBounds(t *testing.T) {
 
 // The programs and this package agree on sizes and offsets through generated
 // types; what those do not say is the length of the packed head.
-func TestTheHeadOfARecordIsWhatTheProgramsWrite(t *testing.T) {
+func TestTheHeadOfARecordMatchesThePrograms(t *testing.T) {
 	spec, err := bpf.LoadAudit()
 	if err != nil {
 		t.Fatal(err)

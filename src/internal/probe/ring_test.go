@@ -78,7 +78,7 @@ func TestRecordsLeaveTheRingInOrder(t *testing.T) {
 	}
 }
 
-func TestADiscardedRecordIsPassedOver(t *testing.T) {
+func TestADiscardedRecordIsSkipped(t *testing.T) {
 	r := newTestRing(4096)
 	r.write("one", 0)
 	r.write("none", ringDiscard)
@@ -88,7 +88,7 @@ func TestADiscardedRecordIsPassedOver(t *testing.T) {
 	}
 }
 
-func TestAnUnfinishedRecordIsWaitedFor(t *testing.T) {
+func TestTheReaderWaitsForAnUnfinishedRecord(t *testing.T) {
 	r := newTestRing(4096)
 	r.write("one", 0)
 	at := r.position

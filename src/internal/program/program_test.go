@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/program"
 )
 
-func TestTheExitStatusSaysWhatWentWrong(t *testing.T) {
+func TestTheExitStatusIndicatesTheFailure(t *testing.T) {
 	for name, c := range map[string]struct {
 		args   []string
 		err    error

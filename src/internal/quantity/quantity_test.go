@@ -52,7 +52,7 @@ var durations = map[string]time.Duration{
 	"1second 1sec 2seconds ": 4 * time.Second,
 }
 
-func TestDurationsAreThoseOfSystemdTime(t *testing.T) {
+func TestDurationsMatchSystemdTime(t *testing.T) {
 	for text, want := range durations {
 		got, err := quantity.ParseDuration(text, 0)
 		if err != nil || got != want {

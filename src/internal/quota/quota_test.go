@@ -4,7 +4,7 @@ package quota
 
 import "testing"
 
-func TestStrangersAndMembersLeaveAReserve(t *testing.T) {
+func TestOtherUsersAndMembersLeaveAReserve(t *testing.T) {
 	q := New("slots", Limits{User: 2, Strangers: 3, Others: 5})
 	var held []Holder
 	for n, step := range []struct {

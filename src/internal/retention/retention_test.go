@@ -61,7 +61,7 @@ func TestChangesReachThePolicyAndTheBus(t *testing.T) {
 	}
 }
 
-func TestDefaultsAreThoseOfJournald(t *testing.T) {
+func TestDefaultsMatchJournald(t *testing.T) {
 	auto := retention.Policy{MaxSize: retention.Limit{Auto: true}, KeepFree: retention.Limit{Auto: true}}
 	for total, want := range map[int64][2]int64{
 		10_000:    {1000, 1500},

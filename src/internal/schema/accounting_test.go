@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-func TestNothingIsLeftWhenAllIsGivenOut(t *testing.T) {
+func TestMemoryOfReturnedTreesIsReleased(t *testing.T) {
 	r, err := Builtin()
 	if err != nil {
 		t.Fatal(err)

@@ -349,7 +349,7 @@ tls::handshake tls::ciphersuite=2 tls::role="client"
 	}
 }
 
-func TestAGroupSaysWhoseMiddleWasMet(t *testing.T) {
+func TestAGroupWithoutItsOpeningIsMarked(t *testing.T) {
 	g := event.Group{
 		Context: id("a"), Start: 5, End: 9,
 		Name: []byte("tls::handshake"), Executable: []byte("curl"), Origin: []byte{1, 2},
@@ -415,7 +415,7 @@ func randomHits(random *rand.Rand, n int) []event.Group {
 	return groups
 }
 
-func TestHowEventsAreGroupedMakesNoDifference(t *testing.T) {
+func TestTreesDoNotDependOnTheGroupingOfEvents(t *testing.T) {
 	for seed := range uint64(3000) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		hits := randomHits(random, 4+random.IntN(40))
@@ -479,7 +479,7 @@ func TestQuietTreesAreCompleteWhenFlushed(t *testing.T) {
 	}
 }
 
-func TestASpanLearnsItsUnitAndFurtherSourceFromLaterGroups(t *testing.T) {
+func TestASpanGetsUnitAndFurtherSourcesFromLaterGroups(t *testing.T) {
 	r, err := schema.Builtin()
 	if err != nil {
 		t.Fatal(err)

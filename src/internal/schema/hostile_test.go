@@ -37,7 +37,7 @@ func TestNestingIsBounded(t *testing.T) {
 	}
 }
 
-func TestMemoryIsBoundedWhateverComes(t *testing.T) {
+func TestMemoryIsBoundedForAnyInput(t *testing.T) {
 	const limit = 4 << 20
 	for name, group := range map[string]func(i int, g *event.Group){
 		"roots without end": func(i int, g *event.Group) {

@@ -52,7 +52,7 @@ func describe(w *strings.Builder, s *Span) {
 	w.WriteString("}\n")
 }
 
-func TestTreesAreTheSameInMemoryThatIsUsedAgain(t *testing.T) {
+func TestTreesAreTheSameInReusedMemory(t *testing.T) {
 	r, err := Builtin()
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestTreesAreTheSameInMemoryThatIsUsedAgain(t *testing.T) {
 	}
 }
 
-func TestLittleIsKeptOfALargeTree(t *testing.T) {
+func TestLittleMemoryIsKeptForReuse(t *testing.T) {
 	var m memory
 	s := new(Span)
 	for i := range 100 {

@@ -167,7 +167,7 @@ func TestAMistakeInARegistryFileIsNamedByItsLine(t *testing.T) {
 	}
 }
 
-func TestAFileAddsToTheRegistry(t *testing.T) {
+func TestAFileExtendsTheRegistry(t *testing.T) {
 	r, err := load(t, `
 [contexts."ike::exchange"]
 description = "IKE exchange"
@@ -285,7 +285,7 @@ func TestMatchesTakeNumbersAndNames(t *testing.T) {
 }
 
 // A search looks for the values that a match returns in the index of the log.
-func TestTheValuesOfAMatchAreThoseThatItMatches(t *testing.T) {
+func TestTheValuesOfAMatchAreTheMatchingOnes(t *testing.T) {
 	m, err := registry(t).ParseMatch("pk::hash=sha-256")
 	if err != nil {
 		t.Fatal(err)
@@ -309,7 +309,7 @@ func TestNamesOfStringsAreTheirFirstSpellings(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoMatchIsRefused(t *testing.T) {
+func TestInvalidMatchesAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ match, want string }{
 		"no equals sign":       {"tls::role", "KEY=VALUE"},
 		"no key":               {"=5", "is not a valid key"},
@@ -328,7 +328,7 @@ func TestWhatIsNoMatchIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatANameStatesIsMatched(t *testing.T) {
+func TestValuesThatANameImpliesAreMatched(t *testing.T) {
 	r := registry(t)
 	m, err := r.ParseMatch("tls::role=client")
 	if err != nil {

@@ -82,7 +82,7 @@ func TestAnOfferIsNotAResult(t *testing.T) {
 	}
 }
 
-func TestOnlyTheDataOfAnOfferIsPassedOver(t *testing.T) {
+func TestOnlyTheDataOfAnOfferIsSkipped(t *testing.T) {
 	root := span("tls::handshake", nil, span("tls::key_exchange", nil, span("pk::generate", nil)))
 	var names []string
 	visit := func(s *schema.Span) bool {

@@ -116,7 +116,7 @@ func TestADamagedStateIsNotLoaded(t *testing.T) {
 	}
 }
 
-func TestIncompleteTreesAreShownAsIfTheyWereComplete(t *testing.T) {
+func TestIncompleteTreesAreShownLikeCompleteOnes(t *testing.T) {
 	for seed := range uint64(200) {
 		hits := randomHits(rand.New(rand.NewPCG(seed, 3)), 40)
 		var now, later []*schema.Span

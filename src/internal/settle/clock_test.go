@@ -96,7 +96,7 @@ func TestATreeIsCompleteAfterManyEntries(t *testing.T) {
 	}
 }
 
-func TestATimeThatIsNoneChangesNothing(t *testing.T) {
+func TestAnInvalidTimeChangesNothing(t *testing.T) {
 	var c settle.Clock
 	c.See(1, uint64(time.Second), 0)
 	for _, end := range []uint64{1 << 62, 1<<64 - 1} {

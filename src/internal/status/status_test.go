@@ -124,7 +124,7 @@ func fromBus(t *testing.T, of any) (s status.Broker) {
 	return s
 }
 
-func TestTheStatusOfTheBusIsReadWhole(t *testing.T) {
+func TestTheWholeStatusIsReadFromTheBus(t *testing.T) {
 	want := rich()
 	want.Agent.Problem, want.Agent.Losses[0].Place, want.Agent.Libraries[0].Attached = "", "", "" // not on the bus
 	want.Agent.Libraries[1].Probes = []string{}
@@ -134,7 +134,7 @@ func TestTheStatusOfTheBusIsReadWhole(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotKnownOfAStatusIsKept(t *testing.T) {
+func TestUnknownFieldsOfAStatusAreKept(t *testing.T) {
 	v := dbus.MakeVariant
 	var s status.Broker
 	err := status.FromBus(map[string]dbus.Variant{

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestOnlyWhatMayHaveBeenMissedIsReported(t *testing.T) {
+func TestOnlyPossiblyMissedEventsAreReported(t *testing.T) {
 	const nss = "it has no function that can be recorded: NSS is not supported: only sockets show its handshakes"
 	for name, c := range map[string]struct {
 		files []loaded

@@ -78,7 +78,7 @@ func compareWithReadelf(t *testing.T, path string) *File {
 	return f
 }
 
-func TestCompiledProbesAreThoseReadelfShows(t *testing.T) {
+func TestCompiledProbesMatchReadelf(t *testing.T) {
 	for _, compiler := range []string{"gcc", "aarch64-linux-gnu-gcc"} {
 		for _, level := range []string{"-O0", "-O1", "-O2", "-O3", "-Os"} {
 			t.Run(compiler+" "+level, func(t *testing.T) {

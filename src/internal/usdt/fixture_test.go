@@ -110,7 +110,7 @@ func TestCommittedFilesReadAsRecorded(t *testing.T) {
 
 // Another linker may lay the file out in another way, so that addresses are
 // not compared.
-func TestCommittedFilesAreWhatTheirSourcesGive(t *testing.T) {
+func TestCommittedFilesMatchTheirSources(t *testing.T) {
 	for name := range fixtures {
 		t.Run(name, func(t *testing.T) {
 			built := filepath.Join(t.TempDir(), name+".elf")

@@ -131,7 +131,7 @@ func TestBrokenFilesAreTypedErrors(t *testing.T) {
 	}
 }
 
-func TestFilesThatAreNoELFAreSaidToBe(t *testing.T) {
+func TestFilesThatAreNotELFAreReported(t *testing.T) {
 	for name, b := range map[string]string{"empty": "", "short": "\x7fELF", "text": "#!/bin/sh\necho hello\n"} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parse([]byte(b)); !errors.Is(err, ErrNotELF) {
@@ -307,7 +307,7 @@ func TestNotesThatCannotBeWalkedKeepThoseBefore(t *testing.T) {
 	}
 }
 
-func TestNotesOfOthersAreNotCounted(t *testing.T) {
+func TestNotesOfOtherProvidersAreNotCounted(t *testing.T) {
 	foreign := testNote("NetBSD", 3, 0, 0, 0, "")
 	good := testNote("stapsdt", 3, codeAddr(t), 0, 0, "crypto_auditing\x00data\x00\x00")
 	f, err := parse(withNotes(t, append(foreign, good...)))

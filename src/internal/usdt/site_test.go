@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-func TestKindsOfNoOperationsAreToldApart(t *testing.T) {
+func TestKindsOfNopsAreDistinguished(t *testing.T) {
 	for name, c := range map[string]struct {
 		machine elf.Machine
 		code    string

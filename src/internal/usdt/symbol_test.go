@@ -86,7 +86,7 @@ func addressOf(t *testing.T, f *elf.File, name string) string {
 	return ""
 }
 
-func TestASymbolIsItsSlotOrItsAddressOrRefused(t *testing.T) {
+func TestASymbolResolvesToASlotOrAnAddressOrIsRefused(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("{ global: elsewhere; local: *; };\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestHostileSymbolTablesAreRefusedAndBounded(t *testing.T) {
 	})
 }
 
-func TestASlotOnArm64IsRefused(t *testing.T) {
+func TestASlotOnARM64IsRefused(t *testing.T) {
 	if args, err := ParseArgs(elf.EM_AARCH64, "8@variable@GOTPCREL(%rip)"); err == nil {
 		t.Errorf("got %v", args)
 	}

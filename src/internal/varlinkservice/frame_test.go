@@ -12,7 +12,7 @@ import (
 	"testing/iotest"
 )
 
-func TestFramesAreReadAsTheyWereSent(t *testing.T) {
+func TestFramesRoundTrip(t *testing.T) {
 	const size = 16
 	long := strings.Repeat("x", size)
 	cases := map[string]struct {
@@ -59,7 +59,7 @@ func TestFramesAreReadAsTheyWereSent(t *testing.T) {
 	}
 }
 
-func TestAfterALargeFrameTheMemoryIsGivenBack(t *testing.T) {
+func TestMemoryIsReleasedAfterALargeFrame(t *testing.T) {
 	f := frames{from: strings.NewReader(strings.Repeat("x", 10*maxRead) + "\x00"), size: 20 * maxRead, depth: 1}
 	if _, err := f.read(); err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ func socketFile(t *testing.T, network, address string) *os.File {
 	return f
 }
 
-func TestTheSocketOfTheServiceManagerIsTaken(t *testing.T) {
+func TestTheSocketOfTheServiceManagerIsUsed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	unix := func() *os.File { return socketFile(t, "unix", path) }
 	fresh := func() *os.File { return socketFile(t, "unix", filepath.Join(t.TempDir(), "s")) }
@@ -147,7 +147,7 @@ func TestASocketIsForOwnerAndGroup(t *testing.T) {
 	}
 }
 
-func TestWhatIsAtThePath(t *testing.T) {
+func TestStateOfTheSocketPath(t *testing.T) {
 	cases := map[string]struct {
 		// put puts something at the path.
 		put func(t *testing.T, path string)
@@ -199,7 +199,7 @@ func TestWhatIsAtThePath(t *testing.T) {
 	}
 }
 
-func TestWithoutTheFolderTheErrorSaysWhatToDo(t *testing.T) {
+func TestAMissingDirectoryIsAnErrorWithARemedy(t *testing.T) {
 	_, err := Listen(filepath.Join(t.TempDir(), "none", "s"), nil)
 	if err == nil || !strings.Contains(err.Error(), "create the folder") || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the error is %v", err)
@@ -230,7 +230,7 @@ func TestThePeerIsWhoConnected(t *testing.T) {
 	}
 }
 
-func TestNoSocketHasNoPeer(t *testing.T) {
+func TestAMissingSocketHasNoPeer(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()

@@ -225,7 +225,7 @@ func TestCallsAreAnsweredInTheirOrder(t *testing.T) {
 	c.want(`{"text":"c"}`)
 }
 
-func TestAPeerThatHasShutItsSideIsStillAnswered(t *testing.T) {
+func TestAPeerThatHasShutDownWritingIsStillAnswered(t *testing.T) {
 	c := serve(t, nil).connect(t)
 	c.send(call("Echo", `{"text":"a"}`) + call("Echo", `{"text":"b"}`))
 	c.CloseWrite()
@@ -242,7 +242,7 @@ func TestTheServiceDescribesItself(t *testing.T) {
 	c.want(`interface org.example.Test`)
 }
 
-func TestACallLearnsThatItsPeerIsGone(t *testing.T) {
+func TestACallIsCancelledWhenItsPeerDisconnects(t *testing.T) {
 	s := serve(t, nil)
 	for how, leave := range map[string]func(*client){
 		"closed": func(c *client) { c.Close() },
@@ -260,7 +260,7 @@ func TestACallLearnsThatItsPeerIsGone(t *testing.T) {
 	}
 }
 
-func TestTheEndOfTheServerEndsCallsAndConnections(t *testing.T) {
+func TestStoppingTheServerEndsCallsAndConnections(t *testing.T) {
 	s := serve(t, nil)
 	idle, half, waiting := s.connect(t), s.connect(t), s.connect(t)
 	idle.send(call("Echo", `{"text":"a"}`))
@@ -324,7 +324,7 @@ func TestBadCallsEndTheirConnectionAndNoOther(t *testing.T) {
 	}
 }
 
-func TestACallAsLargeAndDeepAsAllowedIsAnswered(t *testing.T) {
+func TestACallOfTheMaximumSizeAndDepthIsAnswered(t *testing.T) {
 	c := serve(t, nil).connect(t)
 	limits := DefaultLimits()
 	deep := strings.Repeat("[", limits.CallDepth-2) + strings.Repeat("]", limits.CallDepth-2)
@@ -337,7 +337,7 @@ func TestACallAsLargeAndDeepAsAllowedIsAnswered(t *testing.T) {
 	c.want("fine")
 }
 
-func TestAHalfFrameHasToBecomeWholeInTime(t *testing.T) {
+func TestAnIncompleteFrameTimesOut(t *testing.T) {
 	s := serve(t, func(o *Options) { o.Limits.CallTime = time.Second })
 	c := s.connect(t)
 	c.send(call("Echo", `{"text":"a"}`) + `{"method`)
@@ -346,7 +346,7 @@ func TestAHalfFrameHasToBecomeWholeInTime(t *testing.T) {
 	c.wantEnd()
 }
 
-func TestDrippingBytesDoNotBuyTime(t *testing.T) {
+func TestSlowBytesDoNotExtendTheTimeout(t *testing.T) {
 	s := serve(t, func(o *Options) { o.Limits.CallTime = time.Second })
 	c := s.connect(t)
 	over := make(chan struct{})
@@ -364,7 +364,7 @@ func TestDrippingBytesDoNotBuyTime(t *testing.T) {
 	await(t, "the end of the connection", over)
 }
 
-func TestASilentConnectionEndsButNotOneWithACall(t *testing.T) {
+func TestIdleConnectionsEndExceptDuringACall(t *testing.T) {
 	s := serve(t, func(o *Options) { o.Limits.IdleTime = 2 * time.Second })
 	waiting := s.connect(t)
 	waiting.send(call("Wait", "{}"))
@@ -381,7 +381,7 @@ func TestASilentConnectionEndsButNotOneWithACall(t *testing.T) {
 	waiting.wantEnd()
 }
 
-func TestAPeerThatDoesNotReadIsLeft(t *testing.T) {
+func TestAPeerThatDoesNotReadIsDisconnected(t *testing.T) {
 	s := serve(t, func(o *Options) { o.Limits.ReplyTime = time.Second })
 	c := s.connect(t)
 	c.send(call("Echo", `{"text":"a"}`))
@@ -512,7 +512,7 @@ func peers() func(net.Conn) (Peer, error) {
 	return func(net.Conn) (Peer, error) { return Peer{UID: last.Add(1)}, nil }
 }
 
-func TestAPeerThatCannotBeToldIsRefused(t *testing.T) {
+func TestAPeerThatCannotBeIdentifiedIsRefused(t *testing.T) {
 	s := serve(t, func(o *Options) {
 		o.Peer = func(net.Conn) (Peer, error) { return Peer{}, errors.New("no idea") }
 	})
@@ -569,7 +569,7 @@ func TestCallsOfAllConnectionsWaitTheirTurn(t *testing.T) {
 	c.want("late")
 }
 
-func TestFileDescriptorsAreNotTaken(t *testing.T) {
+func TestPassedFileDescriptorsAreClosed(t *testing.T) {
 	c := serve(t, nil).connect(t)
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -47,7 +47,7 @@ func TestOperationsOfRecordedHandshakes(t *testing.T) {
 	}
 }
 
-func TestOperationsAreInTheTermsOfTheRegistry(t *testing.T) {
+func TestOperationsUseNamesOfTheRegistry(t *testing.T) {
 	registry, err := schema.Builtin()
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestOperationsAreInTheTermsOfTheRegistry(t *testing.T) {
 	}
 }
 
-func TestNoNameOfAPeerIsInAnOperation(t *testing.T) {
+func TestOperationsContainNoNamesOfPeers(t *testing.T) {
 	h := handshake(t, &gotls.Config{MaxVersion: gotls.VersionTLS12, NextProtos: []string{"secret-protocol"}}, &gotls.Config{NextProtos: []string{"secret-protocol"}})
 	if !strings.Contains(string(h.Stream(true)), "secret.example") {
 		t.Fatal("the hello has no server name")

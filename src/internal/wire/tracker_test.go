@@ -126,7 +126,7 @@ func handshake(t testing.TB, client, server *gotls.Config) wiretest.Handshake {
 	return h
 }
 
-func TestTrackerGivesBothSidesHoweverTheyAreCut(t *testing.T) {
+func TestTrackerReturnsBothSidesForAnyFragmentation(t *testing.T) {
 	captures := wiretest.Captures(t)
 	captures = append(captures, wiretest.Capture{Name: "go", Handshake: handshake(t, &gotls.Config{}, &gotls.Config{}), Want: map[string]string{"version": "0x0304"}})
 	for _, c := range captures {
@@ -180,7 +180,7 @@ func TestTrackerGivesBothSidesHoweverTheyAreCut(t *testing.T) {
 	}
 }
 
-func TestEveryGiveUpGivesWhatIsKnown(t *testing.T) {
+func TestConnectionsThatAreGivenUpReportKnownValues(t *testing.T) {
 	h := handshake(t, &gotls.Config{MaxVersion: gotls.VersionTLS12}, &gotls.Config{})
 	all := fragments(&h, side{1, 7, clientTask, true})
 	for n := range all {
@@ -208,7 +208,7 @@ func TestEveryGiveUpGivesWhatIsKnown(t *testing.T) {
 	}
 }
 
-func TestALongChainCostsNeitherSide(t *testing.T) {
+func TestALongCertificateChainIsRecordedOnBothSides(t *testing.T) {
 	long := wiretest.Certificate(t, elliptic.P384())
 	for range 90 {
 		long.Certificate = append(long.Certificate, long.Certificate[0])
@@ -276,7 +276,7 @@ func copied(stream []byte, f wire.Fragment) []wire.Fragment {
 	return parts
 }
 
-func TestTheTaskThatSendsTheFirstFlightIsTheSides(t *testing.T) {
+func TestAHandshakeBelongsToTheTaskOfItsFirstFlight(t *testing.T) {
 	h := handshake(t, &gotls.Config{}, &gotls.Config{})
 	all := fragments(&h, side{1, 7, serverTask, false})
 	// The listener reads the ClientHello, a child goes on.

@@ -32,7 +32,7 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-func TestAFigureIsHeldAgainstItsTarget(t *testing.T) {
+func TestAFigureIsComparedWithItsTarget(t *testing.T) {
 	for name, c := range map[string]struct {
 		figure          Figure
 		target, verdict string
@@ -52,7 +52,7 @@ func TestAFigureIsHeldAgainstItsTarget(t *testing.T) {
 	}
 }
 
-func TestFiguresOfOthersStayInTheFile(t *testing.T) {
+func TestFiguresOfOtherPartsStayInTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "build", "bench.json")
 	for _, f := range []List{{{Name: "theirs", Value: 1}, {Name: "both", Value: 2}}, {{Name: "ours", Value: 0.5}, {Name: "both", Value: 3}}} {
 		if err := f.Merge(path); err != nil {
@@ -101,7 +101,7 @@ func TestTheTableHasTheFiguresOfAllPrograms(t *testing.T) {
 	}
 }
 
-func TestOthersAreWhatIsNotOfThisProgram(t *testing.T) {
+func TestOthersCountTheTimeOfOtherPrograms(t *testing.T) {
 	text := "cpu  100 20 30 1000 40 5 6 7 0 0\ncpu0 50 10 15 500 20 2 3 3 0 0\ncpu1 50 10 15 500 20 3 3 4 0 0\nintr 5\n"
 	busy, processors := parseStat(text)
 	if busy != 1680*time.Millisecond || processors != 2 {

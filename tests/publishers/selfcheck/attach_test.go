@@ -306,7 +306,7 @@ func checkArguments(t *testing.T, name string, hits []hit) {
 	}
 }
 
-func TestSemaphoreFallsWhenNobodyListens(t *testing.T) {
+func TestSemaphoreIsClearedWithoutATracer(t *testing.T) {
 	tracer := newTracer(t)
 	file := build{"gcc", []string{"-O2", "-DCRAU_ENABLE"}}.compile(t, "testdata/arguments.c")
 	p := start(t, file)
@@ -339,7 +339,7 @@ func listenersTo(t *testing.T, tracer *tracer, file string, at place) string {
 	return p.finish()
 }
 
-func TestListeningLeavesRedZonesAlone(t *testing.T) {
+func TestTracingDoesNotOverwriteRedZones(t *testing.T) {
 	tracer := newTracer(t)
 	for _, b := range []build{
 		{"gcc", []string{"-O0"}},

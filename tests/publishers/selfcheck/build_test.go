@@ -144,7 +144,7 @@ func TestHeaderCompilesForArm64(t *testing.T) {
 	}
 }
 
-func TestHeaderWithoutProbesLeavesNothing(t *testing.T) {
+func TestDisabledHeaderGeneratesNoCode(t *testing.T) {
 	for _, language := range languages {
 		for _, optimise := range []string{"-O0", "-O2"} {
 			t.Run(fmt.Sprint(language, " ", optimise), func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestHeaderWithoutProbesLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestHeaderUsedByNobodyHasNoSites(t *testing.T) {
+func TestUnusedHeaderHasNoSites(t *testing.T) {
 	for _, language := range languages {
 		for _, optimise := range []string{"-O0", "-O2"} {
 			object := language.with(optimise, "-DCRAU_ENABLE", "-c").compile(t, "testdata/unused.c")

@@ -205,7 +205,7 @@ func TestOneSemaphoreForAllFilesOfALibrary(t *testing.T) {
 	}
 }
 
-func TestWithoutSemaphoreNotesSayNone(t *testing.T) {
+func TestNotesHaveNoSemaphoreIfItIsDisabled(t *testing.T) {
 	b := build{"gcc", []string{"-O2", "-DCRAU_ENABLE", "-DCRAU_NO_SEMAPHORE"}}
 	for _, s := range readSites(t, b.compile(t, "testdata/arguments.c")) {
 		if s.semaphore != 0 {
@@ -214,7 +214,7 @@ func TestWithoutSemaphoreNotesSayNone(t *testing.T) {
 	}
 }
 
-func TestReadelfKnowsTheNotes(t *testing.T) {
+func TestReadelfReadsTheNotes(t *testing.T) {
 	needCompiler(t, "readelf")
 	file := build{"gcc", []string{"-O2", "-DCRAU_ENABLE"}}.compile(t, "testdata/arguments.c")
 	out := run(t, exec.Command("readelf", "-n", file))

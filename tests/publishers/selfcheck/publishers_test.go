@@ -161,7 +161,7 @@ func TestReplayFiresWhatWasRecorded(t *testing.T) {
 	}
 }
 
-func TestReplayIsSeenAsItCounts(t *testing.T) {
+func TestReplayFiresWhatItCounts(t *testing.T) {
 	tracer := newTracer(t)
 	for _, name := range []string{"replay", "libreplay.so"} {
 		for _, kind := range []string{"crau", "sdt"} {
@@ -192,7 +192,7 @@ func TestReplayIsSeenAsItCounts(t *testing.T) {
 	}
 }
 
-func TestKilledReplayLeavesOneHitInDoubt(t *testing.T) {
+func TestOnlyOneHitOfAKilledReplayIsUncertain(t *testing.T) {
 	for range 10 {
 		file := filepath.Join(t.TempDir(), "counts")
 		cmd := exec.Command(program(t, "replay"), "--duration", "60", "--counts", file, trace("gnutls-tls12"))
@@ -267,7 +267,7 @@ func TestCommandsRunBlocks(t *testing.T) {
 	}
 }
 
-func TestHandshakeIsSeenAsItCounts(t *testing.T) {
+func TestHandshakeFiresWhatItCounts(t *testing.T) {
 	tracer := newTracer(t)
 	file := program(t, "handshake")
 	for _, options := range []string{"--tls 1.3", "--tls 1.2", "--tls 1.3 --groups P-384 --key rsa --memory", "--tls 1.2 --groups P-256 --key ed25519",
@@ -293,7 +293,7 @@ func TestHandshakeIsSeenAsItCounts(t *testing.T) {
 	}
 }
 
-func TestHandshakeFiresNothingForNobody(t *testing.T) {
+func TestHandshakeFiresNothingWithoutATracer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "counts")
 	run(t, exec.Command(program(t, "handshake"), "--counts", file))
 	c := readCounts(t, file)
@@ -319,7 +319,7 @@ type fired struct {
 	}
 }
 
-func TestKindsTellsWhatItFires(t *testing.T) {
+func TestKindsPrintsWhatItFires(t *testing.T) {
 	tracer := newTracer(t)
 	file := program(t, "kinds")
 	countsFile := filepath.Join(t.TempDir(), "counts")
@@ -427,7 +427,7 @@ func TestKindsHasEveryFormOfArgument(t *testing.T) {
 	}
 }
 
-func TestFreshLiteralsAreUnmapped(t *testing.T) {
+func TestFreshLiteralsAreNotMapped(t *testing.T) {
 	for name, options := range map[string][]string{
 		"library":           nil,
 		"library, uncached": {"--uncached"},
@@ -467,7 +467,7 @@ func TestFreshLiteralsAreUnmapped(t *testing.T) {
 	}
 }
 
-func TestHostileCountsWhatItDoes(t *testing.T) {
+func TestHostileFiresWhatItCounts(t *testing.T) {
 	for name, want := range map[string]struct {
 		args         string
 		hits, values uint64

@@ -52,7 +52,7 @@ func TestAConnectionIsNotReadWhileTheSubscriberLags(t *testing.T) {
 	})
 }
 
-func TestNothingOfAGivenUpConnectionIsTaken(t *testing.T) {
+func TestMessagesOfAClosedConnectionAreDiscarded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewQueue()
 		l := NewLink(q)
@@ -70,7 +70,7 @@ func TestNothingOfAGivenUpConnectionIsTaken(t *testing.T) {
 	})
 }
 
-func TestAnEndedQueueGivesWhatItHasAndThenTheError(t *testing.T) {
+func TestAnEndedQueueReturnsItsItemsAndThenTheError(t *testing.T) {
 	q := NewQueue()
 	deliver(NewLink(q), "1")
 	q.End(errEnd)
@@ -90,7 +90,7 @@ func TestAnEndedQueueGivesWhatItHasAndThenTheError(t *testing.T) {
 	}
 }
 
-func TestASubscriptionIsLostWithTheBrokerThatHadIt(t *testing.T) {
+func TestASubscriptionEndsWithItsBroker(t *testing.T) {
 	changed := func(old string, at dbus.Sequence) *dbus.Signal {
 		return &dbus.Signal{Sender: "org.freedesktop.DBus", Body: []any{BusName, old, ":1.9"}, Sequence: at}
 	}

@@ -129,7 +129,7 @@ func TestGroupsWithoutASourceAreOfUSDT(t *testing.T) {
 	}
 }
 
-func TestNoticesAlwaysPass(t *testing.T) {
+func TestNoticesPassEveryFilter(t *testing.T) {
 	var g event.Group
 	for name, notice := range map[string][]byte{
 		"a loss":                  event.AppendLoss(nil, &event.Loss{Events: 1, Reason: "ring-full"}),
@@ -165,7 +165,7 @@ func TestNoticesAlwaysPass(t *testing.T) {
 	}
 }
 
-func TestFiltersThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidFiltersAreRefused(t *testing.T) {
 	many := make([]string, maxFilterValues+1)
 	for i := range many {
 		many[i] = "a"
@@ -325,7 +325,7 @@ func chunkFilters(g *event.Group) (filters [2]frame.Filter) {
 
 // The index finds for every group exactly those filters that it passes, and
 // each filter alone agrees with what its words mean.
-func TestTheIndexAndTheFiltersAgreeWithTheirMeaning(t *testing.T) {
+func TestIndexAndFiltersSelectTheSame(t *testing.T) {
 	r := random{rand.New(rand.NewPCG(20, uint64(time.Now().UnixNano())))}
 	registry := builtin(t)
 	for range 30 {
@@ -363,7 +363,7 @@ func TestTheIndexAndTheFiltersAgreeWithTheirMeaning(t *testing.T) {
 	}
 }
 
-func TestAMatchLeavesOutChunksWithOtherValuesOfItsKey(t *testing.T) {
+func TestAMatchSkipsChunksWithOtherValuesOfItsKey(t *testing.T) {
 	group := func(v event.Value) *event.Group {
 		return &event.Group{Context: event.ContextID{1}, Events: []event.Event{{Key: []byte("tls::group"), Value: v}}}
 	}

@@ -61,7 +61,7 @@ func one(id uint64, name string) Definition {
 	}
 }
 
-func TestTheJournalKeepsWhatItWasTold(t *testing.T) {
+func TestTheJournalKeepsItsRecords(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
 	mustDo(t, j.Define(one(1, "a")), j.Define(one(2, "b")), j.Move(1, at(5)), j.Move(2, at(6)), j.Remove(2), j.Move(1, at(7)))
@@ -132,7 +132,7 @@ func reopened(t *testing.T, file []byte) (*Journal, bool, string) {
 }
 
 // Cut off at any byte, the journal holds what was relied on before.
-func TestATornJournalHoldsWhatWasSynced(t *testing.T) {
+func TestATornJournalKeepsSyncedRecords(t *testing.T) {
 	file, ends, held := history(t)
 	for cut := headSize; cut <= len(file); cut++ {
 		last := 0
@@ -214,7 +214,7 @@ func FuzzJournal(f *testing.F) {
 
 // One sync serves all who ask meanwhile, and everybody's word is on disk when
 // he is told so.
-func TestOneSyncServesAll(t *testing.T) {
+func TestOneSyncServesAllWaitingCalls(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
 	syncs := 0
@@ -253,7 +253,7 @@ func TestOneSyncServesAll(t *testing.T) {
 
 // A disk that fails costs nothing that was promised, and the journal is good
 // again when the disk is.
-func TestAFailingDiskBreaksNoPromise(t *testing.T) {
+func TestAFailingDiskBreaksNoGuarantee(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -302,7 +302,7 @@ func TestAFailingDiskBreaksNoPromise(t *testing.T) {
 	}
 }
 
-func TestALongJournalIsWrittenAnew(t *testing.T) {
+func TestALongJournalIsRewritten(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
 	j.sync = func(*os.File) error { return nil } // there is much to write

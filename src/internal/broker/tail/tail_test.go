@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/wakeup"
 )
 
-func TestOnlyAChunkThatWasNotReadWakesTheTail(t *testing.T) {
+func TestOnlyUnreadChunksWakeTheTail(t *testing.T) {
 	at := func(store byte, sequence uint64) logstore.Cursor {
 		return logstore.Cursor{Store: [16]byte{store}, Sequence: sequence}
 	}

@@ -42,7 +42,7 @@ func over() context.Context {
 	return ctx
 }
 
-func TestEverySubscriptionHasRoomForAWindowWhateverOthersHaveNotRead(t *testing.T) {
+func TestUnreadMessagesOfOthersLeaveRoomForAWindow(t *testing.T) {
 	u, _ := newAccounts()
 	l := broker.DefaultLimits()
 	all := 0
@@ -95,7 +95,7 @@ func TestAClientWithNothingToReadIsAlwaysAnswered(t *testing.T) {
 	}
 }
 
-func TestNothingIsKeptOfClientsThatHaveReadAllOrLeft(t *testing.T) {
+func TestIdleAndDisconnectedClientsTakeNoMemory(t *testing.T) {
 	u, _ := newAccounts()
 	for n := range 100 {
 		client := fmt.Sprintf(":1.%d", n)
@@ -122,7 +122,7 @@ func TestNothingIsKeptOfClientsThatHaveReadAllOrLeft(t *testing.T) {
 	}
 }
 
-func TestWhoWaitsForRoomGetsItWhenOthersRead(t *testing.T) {
+func TestAWaitingReservationContinuesWhenOthersRead(t *testing.T) {
 	u, _ := newAccounts()
 	got, err := u.Reserve(over(), Replies, ":1.1", 5, userReplies, userReplies)
 	if err != nil {

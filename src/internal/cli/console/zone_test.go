@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestATimeZoneMayBeThatOfPOSIX(t *testing.T) {
+func TestATimeZoneCanHaveThePOSIXForm(t *testing.T) {
 	winter, summer := time.Date(2026, 1, 10, 12, 0, 0, 0, time.UTC), time.Date(2026, 7, 10, 12, 0, 0, 0, time.UTC)
 	for tz, want := range map[string][2]string{
 		"CET-1CEST,M3.5.0,M10.5.0/3":  {"13:00 CET", "14:00 CEST"},

@@ -98,7 +98,7 @@ ssh
 	}
 }
 
-func TestNothingIsSaidToBeNothing(t *testing.T) {
+func TestAnEmptyListingIsReported(t *testing.T) {
 	for name, write := range map[string]func(*strings.Builder, *listing) error{
 		"inventory": func(w *strings.Builder, l *listing) error { return writeInventory(w, l) },
 		"summary":   func(w *strings.Builder, l *listing) error { return writeSummary(w, l) },
@@ -213,7 +213,7 @@ func TestTimesOfOneDayAreShownAsTimes(t *testing.T) {
 	}
 }
 
-func TestUnknownKeysAreToldWithTheNearestOne(t *testing.T) {
+func TestUnknownKeysAreReportedWithTheNearestOne(t *testing.T) {
 	for name, want := range map[string]string{"grop": `did you mean "group"?`, "tls::ciphersuit": `did you mean "tls::ciphersuite"?`, "xyz": `there is no key "xyz"`} {
 		_, err := keysNamed([]string{"executable", name})
 		if !errors.As(err, new(console.UsageError)) || !strings.Contains(err.Error(), want) {

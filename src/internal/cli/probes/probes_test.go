@@ -72,7 +72,7 @@ func TestProbesAreShown(t *testing.T) {
 	}
 }
 
-func TestGoodFileIsNoError(t *testing.T) {
+func TestAValidFileIsNotAnError(t *testing.T) {
 	if _, err := probes(t, "prelinked.elf"); err != nil {
 		t.Error(err)
 	}
@@ -123,7 +123,7 @@ func TestOnlyMistakesInTheCommandLineAreUsageErrors(t *testing.T) {
 }
 
 // The exit status that says the log may not be read is not for libraries.
-func TestFileThatMayNotBeReadIsNotTakenForTheLog(t *testing.T) {
+func TestAFileWithoutReadPermissionIsNotReportedAsTheLog(t *testing.T) {
 	err := error(filesError{withRemedy(os.ErrPermission)})
 	if errors.Is(err, os.ErrPermission) {
 		t.Errorf("the error %v would end the command with %d", err, console.ExitDenied)
@@ -137,7 +137,7 @@ func TestBadFileDoesNotHideGoodOnes(t *testing.T) {
 	}
 }
 
-func TestFileWithoutPermissionIsSaidToBe(t *testing.T) {
+func TestAFileWithoutReadPermissionIsReported(t *testing.T) {
 	err := withRemedy(&os.PathError{Op: "open", Path: "x", Err: os.ErrPermission})
 	if !strings.Contains(err.Error(), "may read the file") {
 		t.Errorf("got %v", err)
@@ -175,7 +175,7 @@ func site(provider, name string, spec string) usdt.Site {
 	return s
 }
 
-func TestFilesAreJudgedByTheProbesOfTheAudit(t *testing.T) {
+func TestOnlyProbesOfTheProviderAreAccepted(t *testing.T) {
 	good := site("crypto_auditing", "new_context", "8@%rax 8@%rax")
 	noteError := func(provider, name string) error {
 		return &usdt.NoteError{Provider: provider, Name: name, Err: errors.New("broken")}
@@ -267,7 +267,7 @@ func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
 	}
 }
 
-func TestSitesOfOneProbeStandTogether(t *testing.T) {
+func TestSitesOfAProbeAreListedTogether(t *testing.T) {
 	a, b := site("crypto_auditing", "data", "8@%rax 8@%rax 8@%rax"), site("crypto_auditing", "new_context", "8@%rax 8@%rax")
 	other := site("libc", "setjmp", "")
 	r := newProbesReport(&usdt.File{Sites: []usdt.Site{other, a, b, a}}, true)

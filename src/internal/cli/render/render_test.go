@@ -34,7 +34,7 @@ func TestNumbersAreCountedAsPeopleRead(t *testing.T) {
 	}
 }
 
-func TestTimesAreThoseOfThePublicTool(t *testing.T) {
+func TestTimesMatchThePublicTool(t *testing.T) {
 	for name, c := range map[string]struct {
 		ns   int64
 		want string
@@ -60,7 +60,7 @@ func TestTimesAreThoseOfThePublicTool(t *testing.T) {
 	}
 }
 
-func TestARemovalIsToldWithWhatIsKnownOfIt(t *testing.T) {
+func TestARemovalIsShownWithTheKnownDetails(t *testing.T) {
 	for want, r := range map[string]event.Removal{
 		"entries 1–516 were removed (by alice, vacuum --max-size=1G, at 1970-01-01 00:00:02)": {First: 1, Last: 516, User: "alice", UID: 1000, Policy: "vacuum --max-size=1G"},
 		"entries 1–516 were removed (by user 1000, at 1970-01-01 00:00:02)":                   {First: 1, Last: 516, UID: 1000},
@@ -79,7 +79,7 @@ func TestARemovalIsToldWithWhatIsKnownOfIt(t *testing.T) {
 	}
 }
 
-func TestNothingIsShownAsNothing(t *testing.T) {
+func TestOutputOfNoOperations(t *testing.T) {
 	for form, want := range map[string]string{"short": "", "json": "", "json-pretty": "[]\n", "json-seq": "", "cbor": "", "cat": ""} {
 		var out strings.Builder
 		p := printer(t, form, &out, render.Options{})

@@ -52,7 +52,7 @@ func tableOf(t *testing.T, asJSON bool) string {
 	return out.String()
 }
 
-func TestATableCountsWhatWasDoneAndNotWhatWasOffered(t *testing.T) {
+func TestATableCountsResultsAndNotOffers(t *testing.T) {
 	want := `count  operation             algorithm       program  first         last
 2      pk::derive            ECDH            p\x1bq   00:00:05.000  00:00:07.000
 2      pk::generate          -               p\x1bq   00:00:05.000  00:00:07.000

@@ -20,7 +20,7 @@ func lookup(environment map[string]string) func(string) (string, bool) {
 	}
 }
 
-func TestATerminalIsToldFromAFile(t *testing.T) {
+func TestATerminalIsDistinguishedFromAFile(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestATerminalIsToldFromAFile(t *testing.T) {
 	}
 }
 
-func TestColoursAreForWhoWantsThem(t *testing.T) {
+func TestColoursFollowTheEnvironment(t *testing.T) {
 	for name, c := range map[string]struct {
 		environment map[string]string
 		want        bool
@@ -103,7 +103,7 @@ func TestThePagerIsTheOneAskedFor(t *testing.T) {
 	}
 }
 
-func TestAPagerThatIsNotThereIsAnError(t *testing.T) {
+func TestAMissingPagerIsAnError(t *testing.T) {
 	out, err := os.Create(filepath.Join(t.TempDir(), "screen"))
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestAPagerThatIsNotThereIsAnError(t *testing.T) {
 	}
 }
 
-func TestALeftPagerIsNoFailure(t *testing.T) {
+func TestQuittingThePagerIsNotAFailure(t *testing.T) {
 	out, err := os.Create(filepath.Join(t.TempDir(), "screen"))
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestThePagerShowsTheEnd(t *testing.T) {
 	}
 }
 
-func TestTheLocaleSaysWhetherThereIsMoreThanASCII(t *testing.T) {
+func TestTheLocaleSelectsASCII(t *testing.T) {
 	for name, c := range map[string]struct {
 		environment map[string]string
 		want        bool

@@ -71,7 +71,7 @@ func TestATimeIsReadInEveryForm(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoTimeIsRefused(t *testing.T) {
+func TestInvalidTimesAreRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":              "",
 		"a word":             "teatime",

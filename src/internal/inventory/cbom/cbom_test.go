@@ -134,7 +134,7 @@ func compile(t *testing.T, spec Spec) *jsonschema.Schema {
 	return compiled
 }
 
-func TestBillsOfMaterialsAreAsTheirSchemaDemands(t *testing.T) {
+func TestBillsOfMaterialsMatchTheirSchema(t *testing.T) {
 	for _, spec := range Specs() {
 		official := compile(t, spec)
 		for name, o := range map[string]*observed.Observed{"empty": {}, "of all kinds": sample()} {
@@ -373,7 +373,7 @@ func TestProgramsDependOnLibrariesThatProvideAlgorithms(t *testing.T) {
 	}
 }
 
-func TestEvidenceHasWhoUsedItHowOftenAndWhen(t *testing.T) {
+func TestEvidenceHasProgramCountAndTimes(t *testing.T) {
 	b := read(t, write(t, sample(), Spec16))
 	c := b.component(t, "crypto/protocol/TLS%201.2")
 	var got []string
@@ -431,7 +431,7 @@ func TestSuitesHaveTheirNumbersAndAlgorithms(t *testing.T) {
 	}
 }
 
-func TestServersKeysAreKeysOfTheirSize(t *testing.T) {
+func TestServerKeysHaveTheirSize(t *testing.T) {
 	for _, spec := range Specs() {
 		b := read(t, write(t, sample(), spec))
 		for ref, size := range map[string]int{"crypto/key/RSA%202048": 2048, "crypto/key/RSA%203072": 3072} {

@@ -10,7 +10,7 @@ import (
 )
 
 // OpenSSL has a table of its own of object identifiers.
-func TestObjectIdentifiersAreThoseThatOpenSSLKnows(t *testing.T) {
+func TestObjectIdentifiersMatchOpenSSL(t *testing.T) {
 	out, err := exec.Command("openssl", "list", "-objects").Output()
 	if err != nil {
 		t.Fatalf("cannot list the objects of OpenSSL (tests/setup.sh installs it): %v", err)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestGlobsMatchAsThoseOfPython(t *testing.T) {
+func TestGlobsMatchLikePython(t *testing.T) {
 	for pattern, c := range map[string]struct{ yes, no string }{
 		"":          {"", "a"},
 		"*":         {" a abc", ""},

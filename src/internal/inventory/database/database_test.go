@@ -127,7 +127,7 @@ func number(t testing.TB, d *Database, query string) (n int) {
 	return n
 }
 
-func TestIncompleteRowsCountUntilTheyAreReplaced(t *testing.T) {
+func TestIncompleteRowsCountUntilReplaced(t *testing.T) {
 	d := open1(t, t.TempDir())
 	ctx := context.Background()
 	pending := hour("2026-11-30T10:00:00Z", 1, curl)
@@ -445,7 +445,7 @@ func TestADamagedFileIsRecognised(t *testing.T) {
 	}
 }
 
-func TestAFileOfAnotherProgramIsNotUsed(t *testing.T) {
+func TestADatabaseOfAnotherProgramIsNotUsed(t *testing.T) {
 	dir := t.TempDir()
 	db, err := sql.Open("sqlite", filepath.Join(dir, FileName))
 	if err != nil {

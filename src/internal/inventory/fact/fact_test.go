@@ -40,7 +40,7 @@ func text(facts fact.Facts, a fact.Attribute) string {
 	return text
 }
 
-func TestFactsFollowFromUses(t *testing.T) {
+func TestFactsAreDerivedFromUses(t *testing.T) {
 	for name, c := range map[string]struct {
 		use  row.Use
 		want map[fact.Attribute]string

@@ -65,7 +65,7 @@ func TestProgramsWithDeniedOperationsComeFirst(t *testing.T) {
 	}
 }
 
-func TestNothingObservedIsNotAllowed(t *testing.T) {
+func TestWithoutObservationsNothingIsCovered(t *testing.T) {
 	r := Check(load(t, "FUTURE"), &observed.Observed{})
 	if len(r.Programs) != 0 || r.Totals.Verdict() != NotCovered {
 		t.Errorf("got %+v", r)

@@ -73,7 +73,7 @@ func signature(change func(u *row.Use)) row.Use {
 	return u
 }
 
-func TestAVerdictNamesThePropertyAndTheScope(t *testing.T) {
+func TestAVerdictNamesPropertyAndScope(t *testing.T) {
 	const fips = "cipher = AES-128-GCM AES-256-GCM\nmac = AEAD\nprotocol = TLS1.3 TLS1.2\ngroup = SECP256R1 MLKEM768-X25519\n" +
 		"key_exchange = ECDHE\nsign = ECDSA-SHA2-256\nhash = SHA2-256 SHA2-384\n__ems = ENFORCE"
 	for name, c := range map[string]struct {

@@ -28,7 +28,7 @@ func verdicts(t *testing.T, uses ...row.Row) map[rules.Axis]report.Verdict {
 	return all
 }
 
-func TestUnknownIsNeverAYesAndNeverANo(t *testing.T) {
+func TestUnknownValuesAreNeitherAllowedNorDenied(t *testing.T) {
 	hybrid := reporttest.Handshake("a", "", 5, row.Parameters{Version: "TLS 1.3", Suite: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768"})
 	classical := reporttest.Handshake("a", "", 1, row.Parameters{Version: "TLS 1.3", Suite: "TLS_AES_128_GCM_SHA256", Group: "x25519"})
 	unknown := reporttest.Handshake("a", "", 1, row.Parameters{Version: "TLS 1.3", Suite: "TLS_AES_128_GCM_SHA256"})
@@ -71,7 +71,7 @@ func TestUnknownIsNeverAYesAndNeverANo(t *testing.T) {
 	}
 }
 
-func TestAProfileMayAskForMore(t *testing.T) {
+func TestAProfileCanRequireMore(t *testing.T) {
 	o := &observed.Observed{Uses: reporttest.Sample().Uses[:2], Coverage: reporttest.Sample().Coverage}
 	r := report.Make(o, reporttest.Options(t, "cnsa2"))
 	// ML-KEM-1024 with ML-DSA-87, and ML-KEM-768.
@@ -88,7 +88,7 @@ func TestAProfileMayAskForMore(t *testing.T) {
 	}
 }
 
-func TestAnExceptionIsNoFailureWhileItLasts(t *testing.T) {
+func TestAFindingWithAValidExceptionIsNotAFailure(t *testing.T) {
 	o := &observed.Observed{Uses: []row.Row{reporttest.Handshake("erp-client", "erp.service", 7, row.Parameters{Version: "TLS 1.1", Suite: "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"})}, Coverage: reporttest.Sample().Coverage}
 	opts := reporttest.Options(t)
 	r := report.Make(o, opts)
@@ -121,7 +121,7 @@ func signs(last, to time.Time, sources ...string) *observed.Observed {
 	return o
 }
 
-func TestSignaturesThatStoppedAreConfirmedOnlyWithoutGaps(t *testing.T) {
+func TestTheEndOfSignaturesIsOnlyConfirmedWithoutGaps(t *testing.T) {
 	const rule = "nist.sp800-131ar2.sha1"
 	change := reporttest.Now().Add(-24 * time.Hour)
 	sources := []string{"usdt", "wire", "function"}

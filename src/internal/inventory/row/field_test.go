@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-func TestFieldsAreAllFieldsOfAUse(t *testing.T) {
+func TestFieldsListAllFieldsOfAUse(t *testing.T) {
 	var u row.Use
 	seen := map[any]string{}
 	for _, f := range row.Fields() {
@@ -32,7 +32,7 @@ func TestFieldsAreAllFieldsOfAUse(t *testing.T) {
 	count(reflect.ValueOf(&u).Elem())
 }
 
-func TestFieldsKeepTheirText(t *testing.T) {
+func TestFieldsRoundTripAsText(t *testing.T) {
 	var u row.Use
 	for _, f := range row.Fields() {
 		text := f.Name

@@ -104,7 +104,7 @@ func TestAPolicyOfTheMachineIsChecked(t *testing.T) {
 	}
 }
 
-func TestAClientHasNoFileReadThatIsNotAPolicyOfTheMachine(t *testing.T) {
+func TestClientsCanOnlyHavePoliciesOfTheMachineRead(t *testing.T) {
 	a := onMachine(t)
 	secret := filepath.Join(filepath.Dir(a.Machine.Share), "secret")
 	for _, name := range []string{

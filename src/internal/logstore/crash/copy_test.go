@@ -29,7 +29,7 @@ const copies = 6
 
 // A backup program copies files one after the other, and each in pieces, while
 // segments grow, end, are sealed and removed.
-func TestATornCopyOfALiveLogHoldsAllThatWasDurableBefore(t *testing.T) {
+func TestATornCopyOfALiveLogHasAllDurableEntries(t *testing.T) {
 	for _, tool := range []string{"python3", "zstd"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("the checker needs %s: %v", tool, err)

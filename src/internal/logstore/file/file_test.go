@@ -32,7 +32,7 @@ func systems(t testing.TB) map[string]System {
 	return all
 }
 
-func TestWhatIsCommittedIsInTheFile(t *testing.T) {
+func TestCommittedBytesAreInTheFile(t *testing.T) {
 	for name, system := range systems(t) {
 		for count := range 40 {
 			for _, sync := range []bool{false, true} {
@@ -142,7 +142,7 @@ func TestErrorOfTheKernelIsReturned(t *testing.T) {
 	}
 }
 
-func TestAdvanceLeavesWhatIsBehind(t *testing.T) {
+func TestAdvanceKeepsTheBytesAfterwards(t *testing.T) {
 	buffers := [][]byte{[]byte("ab"), nil, []byte("cde"), []byte("f")}
 	for n, want := range []string{"[ab cde f]", "[b cde f]", "[cde f]", "[de f]", "[e f]", "[f]", "[]"} {
 		if got := fmt.Sprintf("%s", advance(buffers, n)); got != want {
@@ -248,7 +248,7 @@ func refuseRings() error {
 	return nil
 }
 
-func TestWhatIsStartedIsWrittenAndTheFileMayBeClosedThen(t *testing.T) {
+func TestAStartedWriteCompletesAfterClose(t *testing.T) {
 	for name, system := range systems(t) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f")

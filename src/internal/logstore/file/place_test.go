@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestPlaceReplacesNothing(t *testing.T) {
+func TestPlaceReplacesNoFile(t *testing.T) {
 	for name, place := range map[string]func(from, to string) error{"rename": Plain{}.Place, "link": placeByLink} {
 		t.Run(name, func(t *testing.T) {
 			from, to := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to")

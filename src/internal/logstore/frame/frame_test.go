@@ -78,7 +78,7 @@ func TestHeaderLayout(t *testing.T) {
 	}
 }
 
-func TestTermHashIsThatOfTheSpecification(t *testing.T) {
+func TestTermHashMatchesTheSpecification(t *testing.T) {
 	// Computed by the six lines of docs/log-format.md in another language.
 	for name, c := range map[string]struct {
 		kind TermKind
@@ -98,7 +98,7 @@ func TestTermHashIsThatOfTheSpecification(t *testing.T) {
 	}
 }
 
-func TestTermsOfValuesAreThoseOfTheSpecification(t *testing.T) {
+func TestTermsOfValuesMatchTheSpecification(t *testing.T) {
 	key := NewValueSeed("tls::group")
 	for word, text := range map[int64]string{0: "\x00\x00\x00", 0x1d: "\x00\x1d\x00", 0x11ec: "\x00\xec\x11", 0x2011ec: "\x00\xec\x11", -1: "\x00\xff\xff"} {
 		if got, want := key.Word(word), TermHash(Value, "tls::group"+text); got != want {
@@ -115,7 +115,7 @@ func TestTermsOfValuesAreThoseOfTheSpecification(t *testing.T) {
 	}
 }
 
-func TestAFilterWithTooManyValuesHasNone(t *testing.T) {
+func TestAFilterOmitsTooManyValues(t *testing.T) {
 	for _, n := range []int{0, MaxValues, MaxValues + 1} {
 		values := make([]uint64, n, n+1)
 		for i := range values {
@@ -142,7 +142,7 @@ func TestAFilterWithTooManyValuesHasNone(t *testing.T) {
 	}
 }
 
-func TestFilterHoldsItsTermsAndFewOthers(t *testing.T) {
+func TestFilterContainsItsTermsAndFewOthers(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 10, 100, 1000, 5000} {
 		var terms []uint64
 		for i := range n {

@@ -80,7 +80,7 @@ func TestProgramsAndLibrariesOfATreeAreReported(t *testing.T) {
 	}
 }
 
-func TestWhatARunningProcessStartsIsReported(t *testing.T) {
+func TestChildrenOfARunningProcessAreReported(t *testing.T) {
 	needRoot(t)
 	c := exec.Command("sh", "-c", "read x; expr 1 + 1 >/dev/null; read x")
 	in, err := c.StdinPipe()
@@ -104,7 +104,7 @@ func TestWhatARunningProcessStartsIsReported(t *testing.T) {
 	_ = c.Wait()
 }
 
-func TestWhatAnyProcessLoadsIsReported(t *testing.T) {
+func TestFilesLoadedByAnyProcessAreReported(t *testing.T) {
 	needRoot(t)
 	var s seen
 	w, err := mappings.WatchAll(s.add)

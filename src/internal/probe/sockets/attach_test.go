@@ -32,16 +32,16 @@ func runAsNobody(t *testing.T, pattern string, capabilities ...uintptr) (output 
 
 func TestTwoCapabilitiesAreEnough(t *testing.T) {
 	needKernel(t)
-	output, err := runAsNobody(t, "^TestAHandshakeIsSeen$", unix.CAP_BPF, unix.CAP_PERFMON)
-	if err != nil || !strings.Contains(output, "--- PASS: TestAHandshakeIsSeen") {
+	output, err := runAsNobody(t, "^TestAHandshakeIsRecorded$", unix.CAP_BPF, unix.CAP_PERFMON)
+	if err != nil || !strings.Contains(output, "--- PASS: TestAHandshakeIsRecorded") {
 		t.Errorf("with CAP_BPF and CAP_PERFMON: %v\n%s", err, output)
 	}
-	if output, err := runAsNobody(t, "^TestAHandshakeIsSeen$"); err == nil || !strings.Contains(output, "CAP_BPF and CAP_PERFMON") {
+	if output, err := runAsNobody(t, "^TestAHandshakeIsRecorded$"); err == nil || !strings.Contains(output, "CAP_BPF and CAP_PERFMON") {
 		t.Errorf("without capabilities: %v\n%s", err, output)
 	}
 }
 
-func TestAHandshakeIsSeen(t *testing.T) {
+func TestAHandshakeIsRecorded(t *testing.T) {
 	w := watch(t)
 	a, b := connect(t)
 	cookies := []uint64{cookie(t, a), cookie(t, b)}

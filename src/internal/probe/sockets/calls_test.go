@@ -241,7 +241,7 @@ func exchange(t *testing.T, client, server int, portions []portion, send, receiv
 	return fromClient, fromServer
 }
 
-func TestEveryCallThatMovesBytesIsSeenOrCounted(t *testing.T) {
+func TestEverySystemCallThatMovesBytesIsRecordedOrCounted(t *testing.T) {
 	w := watch(t)
 	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}}
 	a, b := connect(t)

@@ -29,7 +29,7 @@ func lost(c sockets.Counts, reason loss.Reason) uint64 {
 	return 0
 }
 
-func TestWhatBreaksItsProtocolIsGivenUp(t *testing.T) {
+func TestInvalidConnectionsAreGivenUp(t *testing.T) {
 	w := watch(t)
 	garbage := make([]byte, 30000)
 	for i := range garbage {
@@ -107,7 +107,7 @@ func flood() error {
 	}
 }
 
-func TestAFloodCostsNoOther(t *testing.T) {
+func TestAFloodDoesNotAffectOtherProcesses(t *testing.T) {
 	w := watch(t)
 	// A slow machine exceeds it with 20 of the flood's connections per second, and a
 	// fast one does not with the handshakes below.

@@ -85,7 +85,7 @@ func TestAConnectionThatChangesToTLSIsFollowedFromThere(t *testing.T) {
 	}
 }
 
-func TestNothingOfOtherProtocolsIsCopied(t *testing.T) {
+func TestDataOfOtherProtocolsIsNotCopied(t *testing.T) {
 	w := watch(t)
 	long := strings.Repeat("0123456789abcdef", 2000)
 	var cookies []uint64

@@ -49,7 +49,7 @@ func await(t *testing.T, f *tree.Tree, empty bool) {
 	t.Fatalf("the tree does not become empty: %v", empty)
 }
 
-func TestWhatIsAdoptedIsFollowedUntilItsLastProcessEnds(t *testing.T) {
+func TestAdoptedTreesAreFollowedUntilTheirLastProcessEnds(t *testing.T) {
 	f := follow(t)
 	await(t, f, true)
 	if err := exec.Command("true").Run(); err != nil {
@@ -109,7 +109,7 @@ func TestADescendantOfAProcessIsFollowedWithIt(t *testing.T) {
 	await(t, f, true)
 }
 
-func TestAProcessThatIsNotThereIsAnError(t *testing.T) {
+func TestAMissingProcessIsAnError(t *testing.T) {
 	f := follow(t)
 	var none *tree.NoProcessError
 	if _, err := f.Add(1 << 30); !errors.As(err, &none) || none.PID != 1<<30 {

@@ -10,7 +10,7 @@ import (
 	"crypto-auditing/src/internal/schema/idtable"
 )
 
-func TestATableFindsWhatAMapFinds(t *testing.T) {
+func TestATableFindsTheSameAsAMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	c := idtable.New[int]()
 	want := make(map[event.ContextID]*int)

@@ -48,7 +48,7 @@ func TestASpellingHasOneName(t *testing.T) {
 	}
 }
 
-func TestWithoutATableNothingHasSpellings(t *testing.T) {
+func TestNamesHaveNoSpellingsWithoutATable(t *testing.T) {
 	var none *Table
 	if none.Of("x") != nil || none.Names() != nil {
 		t.Error("there are spellings")

@@ -122,7 +122,7 @@ func bounded(t *testing.T) context.Context {
 	return ctx
 }
 
-func TestTheAgentIsAsked(t *testing.T) {
+func TestTheAgentIsQueried(t *testing.T) {
 	r := &recorder{removed: make(chan logstore.Cursor, 1)}
 	c := serve(t, r, varlinkservice.Peer{})
 	status, err := c.Status(bounded(t))
@@ -143,7 +143,7 @@ func TestTheAgentIsAsked(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheAgentAreToldApart(t *testing.T) {
+func TestErrorsOfTheAgentAreDistinguished(t *testing.T) {
 	r := &recorder{removed: make(chan logstore.Cursor, 2), err: logstore.ErrForeignCursor}
 	c := serve(t, r, varlinkservice.Peer{})
 	if _, _, err := c.Remove(bounded(t), cursor(5), retention.Remover{}); !errors.Is(err, logstore.ErrForeignCursor) || errors.Is(err, fault.ErrAgentUnavailable) {
@@ -167,7 +167,7 @@ func TestErrorsOfTheAgentAreToldApart(t *testing.T) {
 	}
 }
 
-func TestFollowingTellsOfEveryChunk(t *testing.T) {
+func TestFollowingReportsEveryChunk(t *testing.T) {
 	r := &recorder{chunks: make(chan logstore.Position)}
 	c := serve(t, r, varlinkservice.Peer{})
 	following := make(chan struct{})

@@ -346,7 +346,7 @@ func TestTheStatusIsAsTheInterfaceDescribesIt(t *testing.T) {
 	}
 }
 
-func TestGetStatusTellsEverything(t *testing.T) {
+func TestGetStatusReturnsAllFields(t *testing.T) {
 	s := serve(t, Access{}, func(r *recorder) { r.status, r.err = rich(), errors.New("cannot count hits") })
 	got := s.ask(t, nil, prefix+"GetStatus")[0].Parameters["status"].(map[string]any)
 	want := map[string]any{
@@ -383,12 +383,12 @@ func TestGetStatusTellsEverything(t *testing.T) {
 	}
 }
 
-func TestAStatusOfNothingIsWhole(t *testing.T) {
+func TestAnEmptyStatusHasAllFields(t *testing.T) {
 	// The independent client checks that no field is missing or null.
 	serve(t, Access{}).ask(t, nil, prefix+"GetStatus")
 }
 
-func TestMethodsDoWhatTheySay(t *testing.T) {
+func TestMethodsReturnResultsOfTheAgent(t *testing.T) {
 	s := serve(t, Access{})
 	cases := map[string]struct{ method, parameters, want string }{
 		"flush":  {"Flush", `{}`, "map[cursor:01020300000000000000000000000000-0000000000000001]"},
@@ -500,7 +500,7 @@ func TestUnknownMethodsAndParameters(t *testing.T) {
 	}
 }
 
-func TestWhoMayCallWhat(t *testing.T) {
+func TestMethodsCheckPermissions(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become other users")
 	}
@@ -583,7 +583,7 @@ func TestWithoutGroupAndBrokerOnlyRootMayCall(t *testing.T) {
 	}
 }
 
-func TestNamesThatDoNotExistAreNobody(t *testing.T) {
+func TestUnknownUserNamesMatchNoUser(t *testing.T) {
 	a, err := LookUpAccess()
 	if err != nil {
 		t.Fatal(err)
@@ -650,7 +650,7 @@ func TestFollowRepliesOncePerChunk(t *testing.T) {
 	}
 }
 
-func TestAFollowerThatLagsIsToldWhereItWas(t *testing.T) {
+func TestALaggingFollowerGetsItsPosition(t *testing.T) {
 	for name, told := range map[string]uint64{"after some chunks": 2, "at once": 0} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, Access{})
@@ -691,7 +691,7 @@ func TestFollowingEndsWithTheService(t *testing.T) {
 	}
 }
 
-func TestFollowersThatLeaveMakeRoomForOthers(t *testing.T) {
+func TestDisconnectedFollowersMakeRoomForOthers(t *testing.T) {
 	s := serve(t, Access{})
 	// A connection that has ended makes room in the server, too.
 	for range 3 * userFollowers {
@@ -798,7 +798,7 @@ func TestManyFlushesAreFew(t *testing.T) {
 	}
 }
 
-func TestOnewayCallsAreCarriedOutSilently(t *testing.T) {
+func TestOnewayCallsAreExecutedWithoutReply(t *testing.T) {
 	s := serve(t, Access{})
 	c := s.connect(t)
 	if _, err := c.Send(context.Background(), prefix+"Flush", nil, varlink.Oneway); err != nil {
@@ -817,7 +817,7 @@ func TestOnewayCallsAreCarriedOutSilently(t *testing.T) {
 	}
 }
 
-func TestTheGeneratedCodeIsWhatTheInterfaceGives(t *testing.T) {
+func TestTheGeneratedCodeMatchesTheInterface(t *testing.T) {
 	const name, generated = "org.cryptoauditing.Agent.varlink", "orgcryptoauditingagent.go"
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the go command is not installed")

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestThoseWhoCallMeanwhileShareTheNext(t *testing.T) {
+func TestCallsDuringARoundShareTheNextRound(t *testing.T) {
 	begun, release := make(chan int, 10), make(chan struct{})
 	n := 0
 	s := newShared(func(context.Context) (int, error) {
@@ -61,7 +61,7 @@ func TestThoseWhoCallMeanwhileShareTheNext(t *testing.T) {
 	}
 }
 
-func TestAnErrorIsForThoseWhoSharedIt(t *testing.T) {
+func TestAnErrorIsNotReturnedToLaterCallers(t *testing.T) {
 	bad := errors.New("bad")
 	errs := []error{bad, nil}
 	s := newShared(func(context.Context) (int, error) {

@@ -137,7 +137,7 @@ func TestGroupsAreAsDescribed(t *testing.T) {
 	}
 }
 
-func TestPagesComeToTheEndAndFollowOn(t *testing.T) {
+func TestPagesReachTheEndAndContinue(t *testing.T) {
 	s := serve(t, varlinkservice.Peer{}, nil)
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 20 {
@@ -257,7 +257,7 @@ func TestOnlyRootAndTheGroupMayCall(t *testing.T) {
 	}
 }
 
-func TestWhatIsMissingIsCounted(t *testing.T) {
+func TestMissingEntriesAreCounted(t *testing.T) {
 	s := serve(t, varlinkservice.Peer{}, nil)
 	r := rand.New(rand.NewPCG(2, 2))
 	first := s.log.Append(brokertest.Some(r, 100)...)

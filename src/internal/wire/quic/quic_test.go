@@ -68,7 +68,7 @@ func packet(t testing.TB, datagram []byte) quic.Packet {
 	return p
 }
 
-func TestPacketsOfTheStandardAreOpened(t *testing.T) {
+func TestPacketsOfTheRFCAreDecrypted(t *testing.T) {
 	p := packet(t, decode(t, clientInitial))
 	c, frames := quic.Begin(&p)
 	if c == nil {
@@ -88,7 +88,7 @@ func TestPacketsOfTheStandardAreOpened(t *testing.T) {
 	}
 }
 
-func TestPacketsThatWereChangedAreNotOpened(t *testing.T) {
+func TestModifiedPacketsAreNotDecrypted(t *testing.T) {
 	whole := decode(t, clientInitial)
 	for _, at := range []int{1, 6, 17, 20, 25, 100, len(whole) - 1} {
 		b := bytes.Clone(whole)

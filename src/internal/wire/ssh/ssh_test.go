@@ -43,7 +43,7 @@ func facts(p *ssh.Parser) map[string]string {
 	return m
 }
 
-func TestParserReadsWhatOtherProgramsSay(t *testing.T) {
+func TestParserReadsHandshakesOfOtherPrograms(t *testing.T) {
 	for _, c := range wiretest.Captures(t) {
 		if c.Want["protocol"] != "ssh" {
 			continue
@@ -89,7 +89,7 @@ func TestNamesThatAreNotRegisteredAreNotRecorded(t *testing.T) {
 	}
 }
 
-func TestTheFirstNameOfTheClientThatTheServerHasIsTaken(t *testing.T) {
+func TestTheFirstNameOfTheClientThatTheServerSupportsIsNegotiated(t *testing.T) {
 	var p ssh.Parser
 	p.Data(true, kexInit("kexguess2@matt.ucc.asn.au,curve25519-sha256,ecdh-sha2-nistp256", "ssh-ed25519,ssh-rsa", "aes256-ctr,aes128-ctr", "hmac-sha1,hmac-sha2-256"))
 	p.Data(false, kexInit("kexguess2@matt.ucc.asn.au,ecdh-sha2-nistp256,curve25519-sha256", "ssh-rsa,ssh-ed25519", "aes128-ctr,aes256-ctr", "hmac-sha2-256,hmac-sha1"))

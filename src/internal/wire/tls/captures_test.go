@@ -44,7 +44,7 @@ func facts(p *tls.Parser) map[string]string {
 	return m
 }
 
-func TestParserReadsWhatOtherProgramsSay(t *testing.T) {
+func TestParserReadsHandshakesOfOtherPrograms(t *testing.T) {
 	for _, c := range wiretest.Captures(t) {
 		if c.Want["protocol"] != "" {
 			continue

@@ -64,7 +64,7 @@ func TestTheHybridGroupsHaveNames(t *testing.T) {
 	}
 }
 
-func TestATicketHasAnAgeAndAnExternalKeyHasNone(t *testing.T) {
+func TestOnlyTicketsHaveAnAge(t *testing.T) {
 	identity := func(age byte) []byte { return append(vector([]byte("secret")), 0, 0, 0, age) }
 	for name, test := range map[string]struct {
 		ages     []byte
@@ -92,7 +92,7 @@ func TestATicketHasAnAgeAndAnExternalKeyHasNone(t *testing.T) {
 	}
 }
 
-func TestOfASuiteThatIsUnknownNothingIsGuessed(t *testing.T) {
+func TestNothingIsGuessedAboutAnUnknownSuite(t *testing.T) {
 	ecdhe := append([]byte{3}, u16(29)...)
 	ecdhe = append(append(append(ecdhe, 32), make([]byte, 32)...), u16(0x0804)...)
 	ecdhe = append(ecdhe, vector(make([]byte, 64))...)
@@ -113,7 +113,7 @@ func TestOfASuiteThatIsUnknownNothingIsGuessed(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoHandshakeIsInvalid(t *testing.T) {
+func TestInvalidHellosAreRejected(t *testing.T) {
 	whole := hello(1, 0x0303, u16(0x1301))
 	for name, b := range map[string][]byte{
 		"a cut hello":                message(1, whole[4:40]),

@@ -64,7 +64,7 @@ func compare(p *tls.Parser, role tls.Role, state gotls.ConnectionState) error {
 	return nil
 }
 
-func TestParserReadsWhatGoSays(t *testing.T) {
+func TestParserReadsHandshakesOfGo(t *testing.T) {
 	p256 := wiretest.Certificate(t, elliptic.P256())
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -204,7 +204,7 @@ func TestParserReadsRefusals(t *testing.T) {
 	}
 }
 
-func TestCertificatesAreReadAsTheLibraryReadsThem(t *testing.T) {
+func TestCertificatesAreReadLikeTheLibraryReadsThem(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 3072)
 	if err != nil {
 		t.Fatal(err)

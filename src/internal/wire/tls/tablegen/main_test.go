@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestTablesAreWhatTheNamesGive(t *testing.T) {
+func TestTablesMatchTheNames(t *testing.T) {
 	names, err := os.ReadFile("../../../schema/iana.toml")
 	if err != nil {
 		t.Fatal(err)
