@@ -142,14 +142,14 @@ func TestEveryPropertyDeclaresItsChangeSignal(t *testing.T) {
 	n := introspection(t)
 	for _, i := range n.Interfaces {
 		for _, p := range i.Properties {
-			said := slices.ContainsFunc(p.Annotations, func(a struct {
+			annotated := slices.ContainsFunc(p.Annotations, func(a struct {
 				Name  string `xml:"name,attr"`
 				Value string `xml:"value,attr"`
 			}) bool {
 				return a.Name == "org.freedesktop.DBus.Property.EmitsChangedSignal" &&
 					slices.Contains([]string{"true", "false", "const", "invalidates"}, a.Value)
 			})
-			if !said {
+			if !annotated {
 				t.Errorf("%s.%s does not", i.Name, p.Name)
 			}
 		}
@@ -209,7 +209,7 @@ func TestTheFilesNameOneService(t *testing.T) {
 			t.Errorf("%s is not owned by %s: %v", a.ID, owners, a.Annotations)
 		}
 		if !strings.Contains(dbus.Introspection, "`"+a.ID+"`") {
-			t.Errorf("the API does not say what %s is for", a.ID)
+			t.Errorf("the API does not describe the purpose of %s", a.ID)
 		}
 	}
 	want := []string{"org.crypto-auditing.broker.read", "org.crypto-auditing.broker.subscribe", "org.crypto-auditing.broker.truncate"}

@@ -112,7 +112,7 @@ func TestExamplesUseExistingMembers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parseExamples(text, interfaces); err == nil || !strings.Contains(err.Error(), "line ") {
-				t.Errorf("error %v, want one that says the line", err)
+				t.Errorf("error %v, want one with the line", err)
 			}
 		})
 	}

@@ -71,7 +71,7 @@ func (w *markdownWriter) iface(i *iface) {
 	w.examples(i.name + ".Properties")
 }
 
-// changes says what is told of the changes of a property.
+// changes describes the signal for changes of a property.
 func (p *property) changes() string {
 	switch p.emits {
 	case "const":

@@ -259,7 +259,7 @@ func parseComment(text string) (*comment, error) {
 // writer gathers lines in blocks.
 type writer struct {
 	blocks []block
-	open   bool // the next line goes on with the last paragraph or item
+	open   bool // the next line continues the last paragraph or item
 }
 
 func (w *writer) line(line string) {
