@@ -4,24 +4,24 @@
 
 // crau-agent: records which cryptography the programs on this machine use.
 // # The socket is /run/crypto-auditing/org.cryptoauditing.Agent. Root and the
-// members of the group crypto-auditing may call the methods, except where a
-// method says otherwise; who may not gets PermissionDenied. The groups are
+// members of the group crypto-auditing may call the methods, unless a method is
+// documented otherwise; other callers get PermissionDenied. The groups are
 // those that the calling process had when it connected.
-// # Times are microseconds since the Unix epoch, lengths of time microseconds,
-// sizes bytes. Counters count from the start of the agent; none goes above
-// 2^63-1. Names of files and programs hold no control characters: such a
-// byte, one that is not UTF-8 and the backslash are written \xNN.
+// # Times are in microseconds since the Unix epoch, durations in microseconds,
+// sizes in bytes. Counters count from the start of the agent; numbers are at most
+// 2^63-1. In names of files and programs, control characters, bytes that are not
+// UTF-8 and the backslash are written \xNN.
 // # A cursor is a position in the log: after an entry, or before the first. It
 // stays valid when segments are begun, sealed or removed.
-// # Limits: a call has at most 16 KiB and 32 levels, and comes in whole within 5
-// seconds of its first byte. 16 further calls, of 16 KiB together, may wait
-// while one of the same connection is answered. A user may have 32
-// connections and 8 streams of Follow, all members of the group 128 and 32; those
-// of root, the broker and the agent's own user come on top. A connection ends after 10 minutes without a call, and
-// after 10 seconds in which a reply is not taken. In the long run 2000 calls a
-// second are answered, of all connections together; others wait their turn. Who
-// is refused by number gets LimitExceeded. File descriptors are not
-// taken.
+// # Limits: a call has at most 16 KiB and 32 levels, and must be complete within 5
+// seconds of its first byte. At most 16 further calls, of 16 KiB in total, may wait
+// while a call on the same connection is processed. A user may have 32 connections
+// and 8 streams of Follow, all members of the group 128 and 32 in total; root, the
+// broker and the agent's own user have theirs in addition. A connection is closed
+// after 10 minutes without a call, and if the client does not read a reply for 10
+// seconds. On average, 2000 calls per second are processed over all connections;
+// further calls wait. A call that exceeds a number fails with LimitExceeded. File
+// descriptors are not accepted.
 package orgcryptoauditingagent
 
 import (
@@ -33,7 +33,7 @@ import (
 
 // Generated type declarations
 
-// What the agent does and has done.
+// The status of the agent.
 type Status struct {
 	Version       string      `json:"version"`
 	StartedUSec   int64       `json:"startedUSec"`
@@ -64,7 +64,7 @@ type Status struct {
 	Problem       string      `json:"problem"`
 }
 
-// A loss: where, why, and how much. The places are kernel, agent and disk.
+// A loss: its place, reason and number. The places are kernel, agent and disk.
 type Loss struct {
 	Place  string `json:"place"`
 	Reason string `json:"reason"`
@@ -72,9 +72,9 @@ type Loss struct {
 	Events int64  `json:"events"`
 }
 
-// A histogram of lengths of time. Element i of counts are those up to element i
-// of the bounds and above the one before; counts has one element more, for
-// those above all bounds.
+// A histogram of durations. Element i of counts is the number of durations up to
+// element i of the bounds and above the previous bound; counts has one more element,
+// for those above all bounds.
 type Histogram struct {
 	BoundsUSec []int64 `json:"boundsUSec"`
 	Counts     []int64 `json:"counts"`
@@ -96,10 +96,10 @@ type Library struct {
 	Error        string   `json:"error"`
 }
 
-// A way of capturing. It counts ends of connections: those seen, those of them
-// with a handshake, without one, with one that the program passed on, and with
-// one of a program that is not to be recorded; operations outside of handshakes; and
-// records that were dropped because a value cannot be.
+// A way of capturing. It counts ends of connections: all, those with a handshake,
+// those without one, those with a handshake that the program only relayed, and those
+// of excluded programs; operations outside of handshakes; and records that were
+// dropped because of an impossible value.
 type Source struct {
 	Name        string `json:"name"`
 	FrontEnd    string `json:"frontEnd"`
@@ -114,9 +114,9 @@ type Source struct {
 	Dropped     int64  `json:"dropped"`
 }
 
-// TLS handshakes of a program: seen at a socket and reported by a library, seen
-// only, reported only, both with values that differ, and seen at a socket and not
-// to be recorded. The name is empty for programs that are not counted apart.
+// TLS handshakes of a program: recorded at a socket and reported by a library,
+// recorded at a socket only, reported only, both with different values, and seen at a
+// socket but excluded. The name is empty for programs that are not counted separately.
 type Coverage struct {
 	Executable string `json:"executable"`
 	Matched    int64  `json:"matched"`
@@ -126,15 +126,15 @@ type Coverage struct {
 	Excluded   int64  `json:"excluded"`
 }
 
-// A rule by which programs are not recorded, as it is configured, with the handshakes at
-// sockets and the hits of probes that it kept out of the log.
+// A rule that excludes programs, as configured, with the number of handshakes at sockets
+// and of hits that it kept out of the log.
 type Exclusion struct {
 	Rule       string `json:"rule"`
 	Handshakes int64  `json:"handshakes"`
 	Hits       int64  `json:"hits"`
 }
 
-// The caller may not call the method; allowed says who may.
+// The caller may not call the method; allowed describes who may.
 type PermissionDenied struct {
 	Method  string `json:"method"`
 	Allowed string `json:"allowed"`
@@ -166,7 +166,7 @@ func (e InvalidCursor) Error() string {
 	return s
 }
 
-// The cursor is one of another log.
+// The cursor belongs to another log.
 type ForeignCursor struct {
 	Cursor string `json:"cursor"`
 }
@@ -177,7 +177,7 @@ func (e ForeignCursor) Error() string {
 	return s
 }
 
-// The configuration is bad. line counts from 1; 0: it is not in one line.
+// The configuration is invalid. line counts from 1; 0: the problem has no line.
 type BadConfiguration struct {
 	File    string `json:"file"`
 	Line    int64  `json:"line"`
@@ -190,7 +190,7 @@ func (e BadConfiguration) Error() string {
 	return s
 }
 
-// A limit is reached: which, and what it is.
+// A limit is reached: its name and its value.
 type LimitExceeded struct {
 	Limit   string `json:"limit"`
 	Maximum int64  `json:"maximum"`
@@ -202,8 +202,8 @@ func (e LimitExceeded) Error() string {
 	return s
 }
 
-// The client reads too slowly. cursor is the one in the last reply that was
-// sent; empty: there was none. What came after can be read from the log.
+// The client reads too slowly. cursor is that of the last reply; empty: there was none.
+// Later entries can be read from the log.
 type Lagging struct {
 	Cursor string `json:"cursor"`
 }
@@ -214,8 +214,8 @@ func (e Lagging) Error() string {
 	return s
 }
 
-// The agent cannot do it now: it is starting or ending, or the disk does not
-// take the data.
+// The agent cannot do this at present: it is starting or stopping, or the disk does
+// not accept the data.
 type Unavailable struct {
 	Reason string `json:"reason"`
 }
@@ -226,7 +226,7 @@ func (e Unavailable) Error() string {
 	return s
 }
 
-// The agent failed in it.
+// The call failed.
 type Failed struct {
 	Problem string `json:"problem"`
 }
@@ -346,9 +346,9 @@ func Dispatch_Error(err error) error {
 
 // Generated client method calls
 
-// Tells what the agent does and has done, not earlier than at the call. Calls
-// that come while it finds out share the next answer; it does so 20 times a
-// second in the long run.
+// Returns the status of the agent, as of a time after the call. Calls that arrive while
+// it is determined share the next result; it is determined at most 20 times per second
+// on average.
 type GetStatus_methods struct{}
 
 func GetStatus() GetStatus_methods { return GetStatus_methods{} }
@@ -400,9 +400,9 @@ func (m GetStatus_methods) Upgrade(ctx context.Context, c *varlink.Connection) (
 	}, nil
 }
 
-// Commits everything that was probed before the call and makes it durable.
-// Returns the cursor after it. Calls that come while it flushes share the next
-// flush; it flushes 10 times a second in the long run.
+// Commits all events from before the call and makes them durable. Returns the cursor
+// after them. Calls that arrive during a flush share the next one; there are at most 10
+// flushes per second on average.
 type Flush_methods struct{}
 
 func Flush() Flush_methods { return Flush_methods{} }
@@ -454,8 +454,7 @@ func (m Flush_methods) Upgrade(ctx context.Context, c *varlink.Connection) (func
 	}, nil
 }
 
-// Does what Flush does, and begins a new segment, whose file name it returns.
-// For root only.
+// Flushes, begins a new segment, and returns its file name. Only for root.
 type Rotate_methods struct{}
 
 func Rotate() Rotate_methods { return Rotate_methods{} }
@@ -507,12 +506,12 @@ func (m Rotate_methods) Upgrade(ctx context.Context, c *varlink.Connection) (fun
 	}, nil
 }
 
-// Removes the segments that hold nothing after a cursor: whole ones, oldest
-// first, never the one being written. Returns how much was removed. For root
-// and the broker's user only. uid and user name the user who asked the caller
-// for it, and policy is the reason; without uid the caller is that user. A
-// user name has at most 256 bytes, a policy at most 1024. To remove every
-// segment but the one being written takes force, if those are two or more.
+// Removes segments that contain no entries after a cursor: whole segments, oldest
+// first, never the active one. Returns the bytes and the number of segments removed.
+// Only for root and the broker's user. uid and user name the user on whose behalf the
+// caller acts, by default the caller; policy is the reason. A user name has at most 256
+// bytes, a policy at most 1024. Removing all segments except the active one requires
+// force, if they are two or more.
 type Remove_methods struct{}
 
 func Remove() Remove_methods { return Remove_methods{} }
@@ -592,11 +591,11 @@ func (m Remove_methods) Upgrade(ctx context.Context, c *varlink.Connection, befo
 	}, nil
 }
 
-// Reads the configuration again, and replies once the new one is in effect. If it
-// is bad, the error BadConfiguration names the place, and the old one stays in
-// effect. If a library that it names is not there or cannot be recorded, the error
-// is Failed; all else is in effect. Keys that need a restart are listed in the
-// journal. For root and the agent's own user only.
+// Reloads the configuration, and replies once the new one is in effect. If it is
+// invalid, the error BadConfiguration names the place, and the old one stays in
+// effect. If a library in it is missing or cannot be recorded, the error is Failed;
+// everything else is in effect. Keys that need a restart are listed in the journal.
+// Only for root and the agent's own user.
 type Reload_methods struct{}
 
 func Reload() Reload_methods { return Reload_methods{} }
@@ -642,8 +641,8 @@ func (m Reload_methods) Upgrade(ctx context.Context, c *varlink.Connection) (fun
 
 // Replies once for each chunk committed from now on, until the client closes
 // the connection or its side of it: the cursor after the chunk, the file name
-// of its segment, and where in it the chunk begins. Must be called with more.
-// A client that lags by more than 256 chunks gets Lagging and no more.
+// of its segment, and the offset of the chunk in it. Must be called with more.
+// For a client that lags by more than 256 chunks, it ends with the error Lagging.
 type Follow_methods struct{}
 
 func Follow() Follow_methods { return Follow_methods{} }
@@ -720,7 +719,7 @@ type VarlinkCall struct{ varlink.Call }
 
 // Generated reply methods for all varlink errors
 
-// The caller may not call the method; allowed says who may.
+// The caller may not call the method; allowed describes who may.
 func (c *VarlinkCall) ReplyPermissionDenied(ctx context.Context, method_ string, allowed_ string) error {
 	var out PermissionDenied
 	out.Method = method_
@@ -742,14 +741,14 @@ func (c *VarlinkCall) ReplyInvalidCursor(ctx context.Context, cursor_ string, pr
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.InvalidCursor", &out)
 }
 
-// The cursor is one of another log.
+// The cursor belongs to another log.
 func (c *VarlinkCall) ReplyForeignCursor(ctx context.Context, cursor_ string) error {
 	var out ForeignCursor
 	out.Cursor = cursor_
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.ForeignCursor", &out)
 }
 
-// The configuration is bad. line counts from 1; 0: it is not in one line.
+// The configuration is invalid. line counts from 1; 0: the problem has no line.
 func (c *VarlinkCall) ReplyBadConfiguration(ctx context.Context, file_ string, line_ int64, problem_ string) error {
 	var out BadConfiguration
 	out.File = file_
@@ -758,7 +757,7 @@ func (c *VarlinkCall) ReplyBadConfiguration(ctx context.Context, file_ string, l
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.BadConfiguration", &out)
 }
 
-// A limit is reached: which, and what it is.
+// A limit is reached: its name and its value.
 func (c *VarlinkCall) ReplyLimitExceeded(ctx context.Context, limit_ string, maximum_ int64) error {
 	var out LimitExceeded
 	out.Limit = limit_
@@ -766,23 +765,23 @@ func (c *VarlinkCall) ReplyLimitExceeded(ctx context.Context, limit_ string, max
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.LimitExceeded", &out)
 }
 
-// The client reads too slowly. cursor is the one in the last reply that was
-// sent; empty: there was none. What came after can be read from the log.
+// The client reads too slowly. cursor is that of the last reply; empty: there was none.
+// Later entries can be read from the log.
 func (c *VarlinkCall) ReplyLagging(ctx context.Context, cursor_ string) error {
 	var out Lagging
 	out.Cursor = cursor_
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.Lagging", &out)
 }
 
-// The agent cannot do it now: it is starting or ending, or the disk does not
-// take the data.
+// The agent cannot do this at present: it is starting or stopping, or the disk does
+// not accept the data.
 func (c *VarlinkCall) ReplyUnavailable(ctx context.Context, reason_ string) error {
 	var out Unavailable
 	out.Reason = reason_
 	return c.ReplyError(ctx, "org.cryptoauditing.Agent.Unavailable", &out)
 }
 
-// The agent failed in it.
+// The call failed.
 func (c *VarlinkCall) ReplyFailed(ctx context.Context, problem_ string) error {
 	var out Failed
 	out.Problem = problem_
@@ -843,49 +842,48 @@ func (c *VarlinkCall) ReplyFollow(ctx context.Context, cursor_ string, segment_ 
 
 // Generated dummy implementations for all varlink methods
 
-// Tells what the agent does and has done, not earlier than at the call. Calls
-// that come while it finds out share the next answer; it does so 20 times a
-// second in the long run.
+// Returns the status of the agent, as of a time after the call. Calls that arrive while
+// it is determined share the next result; it is determined at most 20 times per second
+// on average.
 func (s *VarlinkInterface) GetStatus(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.GetStatus")
 }
 
-// Commits everything that was probed before the call and makes it durable.
-// Returns the cursor after it. Calls that come while it flushes share the next
-// flush; it flushes 10 times a second in the long run.
+// Commits all events from before the call and makes them durable. Returns the cursor
+// after them. Calls that arrive during a flush share the next one; there are at most 10
+// flushes per second on average.
 func (s *VarlinkInterface) Flush(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Flush")
 }
 
-// Does what Flush does, and begins a new segment, whose file name it returns.
-// For root only.
+// Flushes, begins a new segment, and returns its file name. Only for root.
 func (s *VarlinkInterface) Rotate(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Rotate")
 }
 
-// Removes the segments that hold nothing after a cursor: whole ones, oldest
-// first, never the one being written. Returns how much was removed. For root
-// and the broker's user only. uid and user name the user who asked the caller
-// for it, and policy is the reason; without uid the caller is that user. A
-// user name has at most 256 bytes, a policy at most 1024. To remove every
-// segment but the one being written takes force, if those are two or more.
+// Removes segments that contain no entries after a cursor: whole segments, oldest
+// first, never the active one. Returns the bytes and the number of segments removed.
+// Only for root and the broker's user. uid and user name the user on whose behalf the
+// caller acts, by default the caller; policy is the reason. A user name has at most 256
+// bytes, a policy at most 1024. Removing all segments except the active one requires
+// force, if they are two or more.
 func (s *VarlinkInterface) Remove(ctx context.Context, c VarlinkCall, before_ string, uid_ *int64, user_ *string, policy_ *string, force_ *bool) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Remove")
 }
 
-// Reads the configuration again, and replies once the new one is in effect. If it
-// is bad, the error BadConfiguration names the place, and the old one stays in
-// effect. If a library that it names is not there or cannot be recorded, the error
-// is Failed; all else is in effect. Keys that need a restart are listed in the
-// journal. For root and the agent's own user only.
+// Reloads the configuration, and replies once the new one is in effect. If it is
+// invalid, the error BadConfiguration names the place, and the old one stays in
+// effect. If a library in it is missing or cannot be recorded, the error is Failed;
+// everything else is in effect. Keys that need a restart are listed in the journal.
+// Only for root and the agent's own user.
 func (s *VarlinkInterface) Reload(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Reload")
 }
 
 // Replies once for each chunk committed from now on, until the client closes
 // the connection or its side of it: the cursor after the chunk, the file name
-// of its segment, and where in it the chunk begins. Must be called with more.
-// A client that lags by more than 256 chunks gets Lagging and no more.
+// of its segment, and the offset of the chunk in it. Must be called with more.
+// For a client that lags by more than 256 chunks, it ends with the error Lagging.
 func (s *VarlinkInterface) Follow(ctx context.Context, c VarlinkCall) error {
 	return c.ReplyMethodNotImplemented(ctx, "org.cryptoauditing.Agent.Follow")
 }
@@ -940,129 +938,129 @@ func (s *VarlinkInterface) VarlinkGetDescription() string {
 	return `# crau-agent: records which cryptography the programs on this machine use.
 #
 # The socket is /run/crypto-auditing/org.cryptoauditing.Agent. Root and the
-# members of the group crypto-auditing may call the methods, except where a
-# method says otherwise; who may not gets PermissionDenied. The groups are
+# members of the group crypto-auditing may call the methods, unless a method is
+# documented otherwise; other callers get PermissionDenied. The groups are
 # those that the calling process had when it connected.
 #
-# Times are microseconds since the Unix epoch, lengths of time microseconds,
-# sizes bytes. Counters count from the start of the agent; none goes above
-# 2^63-1. Names of files and programs hold no control characters: such a
-# byte, one that is not UTF-8 and the backslash are written \xNN.
+# Times are in microseconds since the Unix epoch, durations in microseconds,
+# sizes in bytes. Counters count from the start of the agent; numbers are at most
+# 2^63-1. In names of files and programs, control characters, bytes that are not
+# UTF-8 and the backslash are written \xNN.
 #
 # A cursor is a position in the log: after an entry, or before the first. It
 # stays valid when segments are begun, sealed or removed.
 #
-# Limits: a call has at most 16 KiB and 32 levels, and comes in whole within 5
-# seconds of its first byte. 16 further calls, of 16 KiB together, may wait
-# while one of the same connection is answered. A user may have 32
-# connections and 8 streams of Follow, all members of the group 128 and 32; those
-# of root, the broker and the agent's own user come on top. A connection ends after 10 minutes without a call, and
-# after 10 seconds in which a reply is not taken. In the long run 2000 calls a
-# second are answered, of all connections together; others wait their turn. Who
-# is refused by number gets LimitExceeded. File descriptors are not
-# taken.
+# Limits: a call has at most 16 KiB and 32 levels, and must be complete within 5
+# seconds of its first byte. At most 16 further calls, of 16 KiB in total, may wait
+# while a call on the same connection is processed. A user may have 32 connections
+# and 8 streams of Follow, all members of the group 128 and 32 in total; root, the
+# broker and the agent's own user have theirs in addition. A connection is closed
+# after 10 minutes without a call, and if the client does not read a reply for 10
+# seconds. On average, 2000 calls per second are processed over all connections;
+# further calls wait. A call that exceeds a number fails with LimitExceeded. File
+# descriptors are not accepted.
 interface org.cryptoauditing.Agent
 
-# What the agent does and has done.
+# The status of the agent.
 type Status (
   # The version of the agent.
   version: string,
-  # When it started.
+  # The time of its start.
   startedUSec: int,
-  # How the kernel lets it attach: uprobe_multi or perf_event.
+  # How it attaches probes on this kernel: uprobe_multi or perf_event.
   profile: string,
-  # The folder of the log.
+  # The directory of the log.
   directory: string,
-  # Behind the last committed entry, and before the first that is left.
+  # The cursors after the last committed entry, and before the oldest retained one.
   newest: string,
   oldest: string,
-  # The size and number of the segments, and what their file system has left
-  # for others than root.
+  # The total size of the segments, the free space of their file system for
+  # unprivileged users, and the number of segments.
   diskUsage: int,
   diskFree: int,
   segments: int,
-  # Why the disk takes nothing at the moment; empty: it does.
+  # The reason why the disk accepts no writes at present; empty: it accepts them.
   full: string,
-  # Hits that the kernel saw, and those of them of which everything readable
-  # is in the log, and those of programs that are not to be recorded. All hits
-  # seen are recorded, excluded, lost, or on their way.
+  # Hits that the kernel counted, those whose readable data are in the log, and
+  # those of excluded programs. Each counted hit is recorded, excluded, lost, or
+  # in progress.
   hitsSeen: int,
   hits: int,
   hitsExcluded: int,
-  # What the recorded hits amount to: one event for a context opened, one for
-  # a value. Groups and chunks are what they were put into.
+  # Recorded events, one for each new context and each value, and the groups and
+  # chunks that contain them.
   events: int,
   groups: int,
   chunks: int,
-  # What was lost, by reason. A reason without a loss may be missing.
+  # Losses by reason. Reasons without losses may be absent.
   lost: []Loss,
-  # The size of the ring between kernel and agent, and the most that ever
-  # waited in it.
+  # The size of the ring between kernel and agent, and the maximum that was in
+  # use.
   ringSize: int,
   ringHighWater: int,
-  # The processor time the agent has used, and its resident memory.
+  # The agent's processor time and resident memory.
   cpuUSec: int,
   resident: int,
-  # Groups by the time from their first probe to the commit.
+  # Groups by the time from their first hit to the commit.
   latency: Histogram,
   # The files that the agent is attached to, or should be.
   libraries: []Library,
   # The configured ways of capturing.
   sources: []Source,
-  # The TLS handshakes that were seen at sockets, and those that libraries
-  # reported meanwhile, by the program; at most 257.
+  # The TLS handshakes that were recorded at sockets, and those that libraries
+  # reported, by program; at most 257.
   coverage: []Coverage,
-  # The rules by which programs are not recorded.
+  # The rules that exclude programs.
   exclusions: []Exclusion,
-  # What could not be found out, and is 0 or empty here; empty: all could.
+  # Values that could not be determined, and are 0 or empty here; empty: none.
   problem: string
 )
 
-# A loss: where, why, and how much. The places are kernel, agent and disk.
+# A loss: its place, reason and number. The places are kernel, agent and disk.
 type Loss (place: string, reason: string, hits: int, events: int)
 
-# A histogram of lengths of time. Element i of counts are those up to element i
-# of the bounds and above the one before; counts has one element more, for
-# those above all bounds.
+# A histogram of durations. Element i of counts is the number of durations up to
+# element i of the bounds and above the previous bound; counts has one more element,
+# for those above all bounds.
 type Histogram (boundsUSec: []int, counts: []int, sumUSec: int)
 
 # A file with probes.
 type Library (
   path: string,
-  # Hexadecimal; empty: the file has none.
+  # In hexadecimal; empty: the file has none.
   buildId: string,
-  # The name its probes go by.
+  # The provider of its probes.
   provider: string,
-  # The names of its probes, and the number of places they are at.
+  # The names of its probes, and the number of their sites.
   probes: []string,
   sites: int,
   # The hits recorded from it.
   hits: int,
-  # How and since when it is attached; empty and 0: it is not.
+  # How and since when it is attached; empty and 0: it is not attached.
   attached: string,
   attachedUSec: int,
   # Another file has taken its path. Programs that started before continue to use
   # this one.
   replaced: bool,
-  # Of a library that is recorded by its functions: handshakes whose values were
-  # seen at a socket, too.
+  # For a library that is recorded by its functions: handshakes whose values were
+  # also recorded at a socket.
   verified: int,
-  # Why it is not attached, or which places are not.
+  # The reason why it, or some of its sites, is not attached.
   error: string
 )
 
-# A way of capturing. It counts ends of connections: those seen, those of them
-# with a handshake, without one, with one that the program passed on, and with
-# one of a program that is not to be recorded; operations outside of handshakes; and
-# records that were dropped because a value cannot be.
+# A way of capturing. It counts ends of connections: all, those with a handshake,
+# those without one, those with a handshake that the program only relayed, and those
+# of excluded programs; operations outside of handshakes; and records that were
+# dropped because of an impossible value.
 type Source (
   # usdt, function or wire.
   name: string,
   # How it captures: uprobe_multi or perf_event, trampoline or tracepoint; empty:
-  # it does not, for the reason of error.
+  # it does not capture, and error is the reason.
   frontEnd: string,
   error: string,
-  # Why a better front end cannot be used; empty: there is none.
+  # The reason why a better front end cannot be used; empty: there is none.
   refused: string,
   connections: int,
   handshakes: int,
@@ -1073,51 +1071,50 @@ type Source (
   dropped: int
 )
 
-# TLS handshakes of a program: seen at a socket and reported by a library, seen
-# only, reported only, both with values that differ, and seen at a socket and not
-# to be recorded. The name is empty for programs that are not counted apart.
+# TLS handshakes of a program: recorded at a socket and reported by a library,
+# recorded at a socket only, reported only, both with different values, and seen at a
+# socket but excluded. The name is empty for programs that are not counted separately.
 type Coverage (executable: string, matched: int, socket: int, library: int, mismatched: int, excluded: int)
 
-# A rule by which programs are not recorded, as it is configured, with the handshakes at
-# sockets and the hits of probes that it kept out of the log.
+# A rule that excludes programs, as configured, with the number of handshakes at sockets
+# and of hits that it kept out of the log.
 type Exclusion (rule: string, handshakes: int, hits: int)
 
-# Tells what the agent does and has done, not earlier than at the call. Calls
-# that come while it finds out share the next answer; it does so 20 times a
-# second in the long run.
+# Returns the status of the agent, as of a time after the call. Calls that arrive while
+# it is determined share the next result; it is determined at most 20 times per second
+# on average.
 method GetStatus() -> (status: Status)
 
-# Commits everything that was probed before the call and makes it durable.
-# Returns the cursor after it. Calls that come while it flushes share the next
-# flush; it flushes 10 times a second in the long run.
+# Commits all events from before the call and makes them durable. Returns the cursor
+# after them. Calls that arrive during a flush share the next one; there are at most 10
+# flushes per second on average.
 method Flush() -> (cursor: string)
 
-# Does what Flush does, and begins a new segment, whose file name it returns.
-# For root only.
+# Flushes, begins a new segment, and returns its file name. Only for root.
 method Rotate() -> (segment: string)
 
-# Removes the segments that hold nothing after a cursor: whole ones, oldest
-# first, never the one being written. Returns how much was removed. For root
-# and the broker's user only. uid and user name the user who asked the caller
-# for it, and policy is the reason; without uid the caller is that user. A
-# user name has at most 256 bytes, a policy at most 1024. To remove every
-# segment but the one being written takes force, if those are two or more.
+# Removes segments that contain no entries after a cursor: whole segments, oldest
+# first, never the active one. Returns the bytes and the number of segments removed.
+# Only for root and the broker's user. uid and user name the user on whose behalf the
+# caller acts, by default the caller; policy is the reason. A user name has at most 256
+# bytes, a policy at most 1024. Removing all segments except the active one requires
+# force, if they are two or more.
 method Remove(before: string, uid: ?int, user: ?string, policy: ?string, force: ?bool) -> (bytes: int, segments: int)
 
-# Reads the configuration again, and replies once the new one is in effect. If it
-# is bad, the error BadConfiguration names the place, and the old one stays in
-# effect. If a library that it names is not there or cannot be recorded, the error
-# is Failed; all else is in effect. Keys that need a restart are listed in the
-# journal. For root and the agent's own user only.
+# Reloads the configuration, and replies once the new one is in effect. If it is
+# invalid, the error BadConfiguration names the place, and the old one stays in
+# effect. If a library in it is missing or cannot be recorded, the error is Failed;
+# everything else is in effect. Keys that need a restart are listed in the journal.
+# Only for root and the agent's own user.
 method Reload() -> ()
 
 # Replies once for each chunk committed from now on, until the client closes
 # the connection or its side of it: the cursor after the chunk, the file name
-# of its segment, and where in it the chunk begins. Must be called with more.
-# A client that lags by more than 256 chunks gets Lagging and no more.
+# of its segment, and the offset of the chunk in it. Must be called with more.
+# For a client that lags by more than 256 chunks, it ends with the error Lagging.
 method Follow() -> (cursor: string, segment: string, offset: int)
 
-# The caller may not call the method; allowed says who may.
+# The caller may not call the method; allowed describes who may.
 error PermissionDenied (method: string, allowed: string)
 
 # Remove would remove the whole log at once, without force.
@@ -1126,24 +1123,24 @@ error RemovesAll ()
 # The text is not a valid cursor.
 error InvalidCursor (cursor: string, problem: string)
 
-# The cursor is one of another log.
+# The cursor belongs to another log.
 error ForeignCursor (cursor: string)
 
-# The configuration is bad. line counts from 1; 0: it is not in one line.
+# The configuration is invalid. line counts from 1; 0: the problem has no line.
 error BadConfiguration (file: string, line: int, problem: string)
 
-# A limit is reached: which, and what it is.
+# A limit is reached: its name and its value.
 error LimitExceeded (limit: string, maximum: int)
 
-# The client reads too slowly. cursor is the one in the last reply that was
-# sent; empty: there was none. What came after can be read from the log.
+# The client reads too slowly. cursor is that of the last reply; empty: there was none.
+# Later entries can be read from the log.
 error Lagging (cursor: string)
 
-# The agent cannot do it now: it is starting or ending, or the disk does not
-# take the data.
+# The agent cannot do this at present: it is starting or stopping, or the disk does
+# not accept the data.
 error Unavailable (reason: string)
 
-# The agent failed in it.
+# The call failed.
 error Failed (problem: string)
 `
 }
