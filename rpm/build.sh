@@ -3,13 +3,13 @@
 #
 # Usage: rpm/build.sh TARBALL FOLDER [ARGUMENT OF RPMBUILD]...
 #
-# Builds the packages of a tarball of "meson dist" below a folder; without
+# Builds the packages of a tarball of "meson dist" below a directory; without
 # arguments all of them (-ba). Where rpmbuild lacks Fedora's macros it gets those
 # of the tests, and what a build needs is not looked for among the installed
 # packages.
 set -eu
 
-tarball=$1 folder=$(realpath -m "$2")
+tarball=$1 directory=$(realpath -m "$2")
 shift 2
 [ $# -gt 0 ] || set -- -ba
 if [ "$(rpm --eval '%{?_unitdir}')" = '' ]; then
@@ -17,8 +17,8 @@ if [ "$(rpm --eval '%{?_unitdir}')" = '' ]; then
 	set -- --load="$tests/fedora.macros" --define "_fileattrsdir $tests/fileattrs" --nodeps "$@"
 fi
 
-mkdir -p "$folder/SOURCES" "$folder/SPECS"
-cp "$tarball" "$folder/SOURCES"
-spec=$folder/SPECS/crypto-auditing.spec
+mkdir -p "$directory/SOURCES" "$directory/SPECS"
+cp "$tarball" "$directory/SOURCES"
+spec=$directory/SPECS/crypto-auditing.spec
 tar -xJOf "$tarball" --wildcards '*/rpm/crypto-auditing.spec' >"$spec"
-exec rpmbuild --define "_topdir $folder" "$@" "$spec"
+exec rpmbuild --define "_topdir $directory" "$@" "$spec"

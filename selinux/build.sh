@@ -19,15 +19,15 @@ if [ ! -f "$devel/Makefile" ]; then
 	exit 1
 fi
 
-# That Makefile builds in the current folder.
-folder=$(mktemp -d "${TMPDIR:-/tmp}/crypto-auditing-selinux.XXXXXX")
-trap 'rm -rf "$folder"' EXIT
-cp "$sources/crypto_auditing.te" "$sources/crypto_auditing.if" "$sources/crypto_auditing.fc" "$folder"
+# That Makefile builds in the current directory.
+directory=$(mktemp -d "${TMPDIR:-/tmp}/crypto-auditing-selinux.XXXXXX")
+trap 'rm -rf "$directory"' EXIT
+cp "$sources/crypto_auditing.te" "$sources/crypto_auditing.if" "$sources/crypto_auditing.fc" "$directory"
 # A module cannot ask which permissions the policy knows.
 if grep -q 'all_io_uring_perms.* allowed ' "$devel/include/support/all_perms.spt"; then
 	export M4PARAM="${M4PARAM:-} -D io_uring_allowed"
 fi
 # Called by another make it would take the flags of that.
 unset MAKEFLAGS MFLAGS MAKELEVEL
-make -s -C "$folder" -f "$devel/Makefile" NAME="$variant" crypto_auditing.pp
-bzip2 -9 <"$folder/crypto_auditing.pp" >"$package"
+make -s -C "$directory" -f "$devel/Makefile" NAME="$variant" crypto_auditing.pp
+bzip2 -9 <"$directory/crypto_auditing.pp" >"$package"
