@@ -74,8 +74,8 @@ func (s *service) ready() { close(s.recording) }
 // changed reports that the status may have changed. It never blocks.
 func (s *service) changed() { s.dirty.Notify() }
 
-// tell sends assignments to the service manager.
-func (s *service) tell(assignments ...string) {
+// send sends assignments to the service manager.
+func (s *service) send(assignments ...string) {
 	if err := s.notify(strings.Join(assignments, "\n")); err != nil {
 		s.log.Error("cannot notify the service manager", "error", err)
 	}
@@ -89,7 +89,7 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 	case <-s.recording:
 	}
 	text := statusText(r.Summary())
-	s.tell(daemon.SdNotifyReady, "STATUS="+text)
+	s.send(daemon.SdNotifyReady, "STATUS="+text)
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { s.reloads(ctx, reload) })
@@ -104,14 +104,14 @@ func (s *service) run(ctx context.Context, r recorder, reload func() error) {
 		dirty, paused = s.dirty, nil
 		if now := statusText(r.Summary()); now != text {
 			text = now
-			s.tell("STATUS=" + text)
+			s.send("STATUS=" + text)
 			dirty, paused = nil, time.After(s.pause)
 		}
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			s.tell(daemon.SdNotifyStopping, "STATUS=writing what was recorded")
+			s.send(daemon.SdNotifyStopping, "STATUS=writing what was recorded")
 			return
 		case <-dirty:
 			renew()
@@ -138,9 +138,9 @@ func (s *service) reload(reload func() error) {
 	var t unix.Timespec
 	// The kernel has this clock, so the call cannot fail.
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	s.tell(daemon.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(t.Nano()/1000, 10))
+	s.send(daemon.SdNotifyReloading, "MONOTONIC_USEC="+strconv.FormatInt(t.Nano()/1000, 10))
 	_ = reload() // which logs its error
-	s.tell(daemon.SdNotifyReady)
+	s.send(daemon.SdNotifyReady)
 }
 
 // beats notifies the watchdog while the pipeline makes progress. Without notifications the
@@ -161,7 +161,7 @@ func (s *service) beats(ctx context.Context, r recorder) {
 		err := r.Alive(ctx)
 		slow.Stop()
 		if err == nil {
-			s.tell(daemon.SdNotifyWatchdog)
+			s.send(daemon.SdNotifyWatchdog)
 		}
 		// A full disk causes no other notification.
 		s.changed()

@@ -122,7 +122,7 @@ func (s *settings) configuration() ([]string, error) {
 	if len(s.files) > 0 {
 		return s.files, nil
 	}
-	return config.Files("agent", config.Folders()...)
+	return config.Files("agent", config.Directories()...)
 }
 
 func (s *settings) load() (config.Agent, error) {

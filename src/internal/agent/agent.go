@@ -347,10 +347,10 @@ func after[T any](ctx context.Context, p *pipeline.Pipeline, call func(done func
 	}
 }
 
-// Follow calls tell for every chunk committed from now on, until ctx is done, tell
+// Follow calls notify for every chunk committed from now on, until ctx is done, notify
 // fails, or the caller does not keep up (ErrLagging).
-func (a *Agent) Follow(ctx context.Context, tell func(logstore.Position) error) error {
-	return a.committer.feed.follow(ctx, tell)
+func (a *Agent) Follow(ctx context.Context, notify func(logstore.Position) error) error {
+	return a.committer.feed.follow(ctx, notify)
 }
 
 // Reload applies the options that can change while the agent runs: the libraries, the

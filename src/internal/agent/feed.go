@@ -16,7 +16,7 @@ const feedLength = 256
 
 // ErrLagging reports that a follower did not keep up. The log contains the chunks it
 // missed.
-var ErrLagging = errors.New("follower is too far behind")
+var ErrLagging = errors.New("follower lags too far behind")
 
 // feed notifies followers of committed chunks. It never waits for them.
 type feed struct {
@@ -39,9 +39,9 @@ func (f *feed) publish(p logstore.Position) {
 	}
 }
 
-// follow calls tell for every chunk committed from now on, until ctx is done, tell
+// follow calls notify for every chunk committed from now on, until ctx is done, notify
 // fails, or the follower does not keep up.
-func (f *feed) follow(ctx context.Context, tell func(logstore.Position) error) error {
+func (f *feed) follow(ctx context.Context, notify func(logstore.Position) error) error {
 	c := make(chan logstore.Position, feedLength)
 	f.mu.Lock()
 	f.followers[c] = struct{}{}
@@ -59,7 +59,7 @@ func (f *feed) follow(ctx context.Context, tell func(logstore.Position) error) e
 			if !ok {
 				return ErrLagging
 			}
-			if err := tell(p); err != nil {
+			if err := notify(p); err != nil {
 				return err
 			}
 		}

@@ -31,10 +31,10 @@ type Agent interface {
 	// Remove removes the segments that end at or before a cursor, on behalf of a
 	// user.
 	Remove(ctx context.Context, before logstore.Cursor, by retention.Remover) (bytes int64, segments int, err error)
-	// Follow calls following once the agent answers, then told for each committed
+	// Follow calls following once the agent answers, then committed for each committed
 	// chunk, with the cursor after it, until ctx is done or the agent stops
-	// reporting. Chunks committed before the first call of told may be omitted.
-	Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error
+	// reporting. Chunks committed before the first call of committed may be omitted.
+	Follow(ctx context.Context, following func(), committed func(logstore.Cursor)) error
 }
 
 // AgentState is the state of the agent's service.
@@ -123,11 +123,11 @@ func (l *agentLink) run(ctx context.Context) {
 	if l.agent == nil {
 		return
 	}
-	told := ""
+	logged := ""
 	for ctx.Err() == nil {
 		reason, follow := "", false
 		if u := l.look(ctx); u.mayConnect() {
-			err := l.follow(ctx, func() { told = "" })
+			err := l.follow(ctx, func() { logged = "" })
 			reason, follow = err.Error(), !errors.Is(err, fault.ErrAgentUnavailable)
 		} else {
 			reason = string(u.State)
@@ -138,8 +138,8 @@ func (l *agentLink) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if reason != told {
-			told = reason
+		if reason != logged {
+			logged = reason
 			l.log.Info("the agent does not report what it records; watching the directory of the log", "reason", reason)
 		}
 		select {
@@ -157,8 +157,8 @@ func (l *agentLink) follow(ctx context.Context, begun func()) error {
 	err := l.agent.Follow(ctx, func() {
 		l.set(true)
 		begun()
-	}, l.tail.Told)
-	l.tail.Untold()
+	}, l.tail.Reported)
+	l.tail.NotReporting()
 	l.set(false)
 	return err
 }

@@ -213,7 +213,7 @@ func (b *Broker) end(client func(delivery.Sink) string) error {
 			left = append(left, journal.Handover{Definition: d, Client: d.Client})
 		}
 	}
-	return errors.Join(b.journal.Leave(now, left), b.journal.Close())
+	return errors.Join(b.journal.Shutdown(now, left), b.journal.Close())
 }
 
 // Resume attaches subscriptions to the connections that the previous broker sent
@@ -318,7 +318,7 @@ func checkName(name string) error {
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
 		default:
-			return &fault.ArgumentError{Argument: "name", Problem: fmt.Sprintf("%q is none: it has letters, digits, and . _ -", name)}
+			return &fault.ArgumentError{Argument: "name", Problem: fmt.Sprintf("%q is not a valid name: use letters, digits, and . _ -", name)}
 		}
 	}
 	return nil
@@ -337,7 +337,7 @@ func (b *Broker) id() uint64 {
 }
 
 // checkLimits returns an error if a caller may not have another subscription. It
-// counts anew each time, because durable subscriptions come from the journal.
+// counts each time, because durable subscriptions come from the journal.
 func (b *Broker) checkLimits(caller quota.Holder) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

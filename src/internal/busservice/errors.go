@@ -42,7 +42,7 @@ func busError(err error) *dbus.Error {
 		name = errorPrefix + "SubscriptionExists"
 	case errors.Is(err, fault.ErrAgentUnavailable):
 		name = errorPrefix + "AgentUnavailable"
-	case errors.Is(err, fault.ErrLeaving):
+	case errors.Is(err, fault.ErrStopping):
 		name = transport.ServiceUnknown
 	case errors.As(err, &store):
 		name = errorPrefix + "StoreCorrupt"

@@ -154,7 +154,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 // refuse answers a call whose message was discarded because of its size.
 func (s *Service) refuse(h *transport.Header) {
 	<-s.ready
-	s.answer(&answer{to: h.Sender, serial: h.Serial, user: transport.Nobody}, nil,
+	s.answer(&answer{to: h.Sender, serial: h.Serial, user: transport.UnknownUser}, nil,
 		&fault.LimitError{What: "bytes of a message", Max: maxMessage})
 }
 
@@ -164,7 +164,7 @@ func (s *Service) reply(c *call, results []any, err error) {
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
 		return
 	}
-	a := &answer{to: c.sender, serial: c.message.Serial(), user: transport.Nobody, room: c.room}
+	a := &answer{to: c.sender, serial: c.message.Serial(), user: transport.UnknownUser, room: c.room}
 	if c.known {
 		a.user = c.who.User
 	}

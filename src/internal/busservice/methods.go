@@ -158,7 +158,7 @@ func (c *call) open() ([]any, error) {
 	if follow {
 		ctx = c.service.following
 		if c.service.leavingSoon.Load() {
-			return nil, access.ErrLeaving()
+			return nil, access.ErrStopping()
 		}
 	}
 	r, err := c.service.broker.Open(c.service.access.Holder(c.who), after, f)

@@ -88,8 +88,8 @@ func newRootCommand(e *console.Environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "crauctl",
 		Short: "Look at the log of cryptographic events",
-		Long: `crauctl shows which cryptography the programs on this machine used, as their
-libraries told crypto-auditing while they used it.
+		Long: `crauctl shows the cryptography that programs on this machine used, as recorded
+by crypto-auditing while they used it.
 ` + console.ExitHelp,
 		Version:       version(e),
 		SilenceErrors: true,

@@ -157,7 +157,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// Folders returns the configuration directories, the administrator's first.
-func Folders() []string {
+// Directories returns the configuration directories, the administrator's first.
+func Directories() []string {
 	return []string{"/etc/crypto-auditing", "/usr/lib/crypto-auditing"}
 }

@@ -121,7 +121,7 @@ func (s *Service) serve(c *call) ([]any, error) {
 func (s *Service) refuse(h *transport.Header) {
 	message, err := s.encode(h.Sender, h.Serial, nil, tooMuch("a message has at most %d bytes", maxMessage))
 	if err == nil && !s.backlog.Overdue(h.Sender) {
-		s.send(message, h.Sender, transport.Nobody, 0)
+		s.send(message, h.Sender, transport.UnknownUser, 0)
 	}
 }
 
@@ -131,7 +131,7 @@ func (s *Service) reply(c *call, results []any, err error) {
 	if c.message.Flags&dbus.FlagNoReplyExpected != 0 {
 		return
 	}
-	user := uint32(transport.Nobody)
+	user := uint32(transport.UnknownUser)
 	if c.known {
 		user = c.who.User
 	}

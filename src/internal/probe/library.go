@@ -390,7 +390,7 @@ func (t *Tracer) site(p *capture.Plan, s *capture.Site, site bpf.AuditSite) (bpf
 		case capture.ArgImageAddr:
 			to.Kind, to.Reg = uint8(bpf.AuditArgumentKindARGUMENT_REGISTER), biasRegister
 			if uint64(a.Off)-added < addedSize {
-				// The program leaves these strings to Decode, and copies those of the code.
+				// The program does not copy these strings, which Decode reads; it copies those of the code.
 				site.Constants, site.ConstantsSize = added, addedSize
 			}
 		default:

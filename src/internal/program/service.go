@@ -88,7 +88,7 @@ func Configuration(name string, given []string) ([]string, error) {
 	if len(given) > 0 {
 		return given, nil
 	}
-	return config.Files(name, config.Folders()...)
+	return config.Files(name, config.Directories()...)
 }
 
 // Check checks the configuration of a program, as the user of its service unless files are given,

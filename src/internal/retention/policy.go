@@ -226,5 +226,5 @@ func (p *Policy) Check() error {
 	case Ignore, Keep, Drop:
 		return nil
 	}
-	return fmt.Errorf("%q is none of %s, %s and %s", p.Reading, Ignore, Keep, Drop)
+	return fmt.Errorf("%q is not one of %s, %s and %s", p.Reading, Ignore, Keep, Drop)
 }

@@ -81,7 +81,7 @@ func listen(path string, gid *uint32) (net.Listener, error) {
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: create the folder, as systemd-tmpfiles does at boot", err)
+		return nil, fmt.Errorf("%w: create the directory, as systemd-tmpfiles does at boot", err)
 	} else if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (l *Log) Open() {
 	l.t.Cleanup(func() { w.Close() })
 }
 
-// steady is the clock of the kernel, which nobody sets: a step would begin a
+// steady is the clock of the kernel, without steps: a step would begin a
 // segment.
 type steady struct{ offset int64 }
 
@@ -66,7 +66,7 @@ type Group struct {
 	Data             map[string]int64
 }
 
-// Append appends groups as one chunk and returns the cursor behind it.
+// Append appends groups as one chunk and returns the cursor after it.
 func (l *Log) Append(groups ...Group) logstore.Cursor {
 	l.t.Helper()
 	var encoded []event.Group
@@ -80,7 +80,7 @@ func (l *Log) Append(groups ...Group) logstore.Cursor {
 	return l.Write(encoded...)
 }
 
-// Write appends groups as one chunk and returns the cursor behind it. Those
+// Write appends groups as one chunk and returns the cursor after it. Those
 // without a time get that of now.
 func (l *Log) Write(groups ...event.Group) logstore.Cursor {
 	l.t.Helper()
@@ -156,7 +156,7 @@ func Some(r *rand.Rand, n int) []Group {
 // nothing else.
 type Agent struct {
 	Log *Log
-	// Down says that it does not answer.
+	// Down is set if it does not answer.
 	Down atomic.Bool
 	// Remover is the one of the last call of Remove.
 	Remover atomic.Pointer[retention.Remover]
@@ -196,7 +196,7 @@ func (a *Agent) Remove(_ context.Context, before logstore.Cursor, by retention.R
 	return r.Bytes, len(r.Segments), err
 }
 
-// Follow implements broker.Agent: it tells nothing, so that the log is watched.
+// Follow implements broker.Agent: it reports nothing, so that the log is watched.
 func (a *Agent) Follow(ctx context.Context, following func(), _ func(logstore.Cursor)) error {
 	if err := a.there(); err != nil {
 		return err

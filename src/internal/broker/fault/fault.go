@@ -20,8 +20,8 @@ var ErrExists = errors.New("there is a subscription of this name, with another f
 // ErrAgentUnavailable indicates that the agent does not answer.
 var ErrAgentUnavailable = errors.New("the agent does not answer")
 
-// ErrLeaving indicates that the broker is stopping.
-var ErrLeaving = errors.New("the broker is stopping")
+// ErrStopping indicates that the broker is stopping.
+var ErrStopping = errors.New("the broker is stopping")
 
 // FilterError reports an invalid filter.
 type FilterError struct{ Key, Problem string }

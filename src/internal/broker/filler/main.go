@@ -2,7 +2,7 @@
 
 // Command filler writes a log for tests of the programs that read one: groups
 // as those of a GnuTLS handshake, in chunks, at a given pace. It prints the
-// cursor behind each chunk once it is committed, and flushes on SIGTERM. With
+// cursor after each chunk once it is committed, and flushes on SIGTERM. With
 // --scan it reads a log as fast as the store can, to compare others with.
 package main
 
@@ -44,7 +44,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.dir, "dir", "", "folder of the log")
+	flag.StringVar(&o.dir, "dir", "", "directory of the log")
 	flag.IntVar(&o.groups, "groups", 100, "groups in a chunk")
 	flag.IntVar(&o.chunks, "chunks", 10, "chunks; 0: until a signal")
 	flag.DurationVar(&o.pause, "pause", 0, "time from one chunk to the next")
@@ -122,7 +122,7 @@ func fill(o *options) error {
 			mu.Lock()
 			defer mu.Unlock()
 			fmt.Fprintln(out, p.Cursor)
-			_ = out.Flush() // whoever reads may have left
+			_ = out.Flush() // the reader may have closed the pipe
 		},
 	})
 	if err != nil {
@@ -142,7 +142,7 @@ func fill(o *options) error {
 			if _, err = w.Append(b); err == nil {
 				break
 			}
-			time.Sleep(time.Millisecond) // the disk is behind
+			time.Sleep(time.Millisecond) // the disk lags
 		}
 		next = next.Add(o.pause)
 		select {
@@ -169,7 +169,7 @@ func fill(o *options) error {
 	return errors.Join(err, w.Close())
 }
 
-// batch makes a chunk. Its first group says in test::sent when it was made, in
+// batch makes a chunk. Its first group has the time of its creation in test::sent, in
 // µs since the Unix epoch, for those who measure how long it takes.
 func batch(o *options, chunk int) logstore.Batch {
 	now := logstore.SystemClock{}.Now()

@@ -48,7 +48,7 @@ type Spec struct {
 	Sources []string `cbor:"sources,omitempty"`
 	// Matches are conditions KEY=VALUE on data.
 	Matches []string `cbor:"matches,omitempty"`
-	// Since and Until are µs since the Unix epoch; 0 is no bound. A group
+	// Since and Until are µs since the Unix epoch; 0 means no bound. A group
 	// passes if some of its time is in between, the bounds included.
 	Since uint64 `cbor:"since,omitempty"`
 	Until uint64 `cbor:"until,omitempty"`
@@ -135,7 +135,7 @@ type Filter struct {
 	units       map[string]struct{}
 	sources     map[string]struct{}
 	matches     map[string][]schema.Match
-	// attributes says that a match is on the unit or the source, which stand for
+	// attributes is set if a match is on the unit or the source, which stand for
 	// data.
 	attributes bool
 	// implied are the names of contexts that state data which a match asks for.
@@ -143,9 +143,9 @@ type Filter struct {
 	// since and until are ns since the Unix epoch.
 	since, until int64
 
-	// Chunks says which chunks cannot hold a group that passes.
+	// Chunks excludes chunks that cannot contain a group that passes.
 	Chunks logstore.Query
-	// Everything says that all groups pass.
+	// Everything is set if all groups pass.
 	Everything bool
 }
 
@@ -275,7 +275,7 @@ func (f *Filter) compileSources(*schema.Registry) error {
 		}
 		insert(&f.sources, v)
 	}
-	// Of USDT there is no term.
+	// The source usdt has no term.
 	if _, any := f.sources[string(event.USDT)]; !any {
 		f.addTerms(logstore.Source, f.sources)
 	}

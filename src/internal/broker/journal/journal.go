@@ -113,13 +113,13 @@ type Journal struct {
 	lock *os.File
 
 	// mu guards the following fields. writing is set while a goroutine writes
-	// pending, on behalf of all, without holding mu. leaving is set once nothing
+	// pending, on behalf of all, without holding mu. stopping is set once nothing
 	// more is accepted; idle is closed when the last write has ended.
-	mu      sync.Mutex
-	pending *batch
-	writing bool
-	leaving bool
-	idle    chan struct{}
+	mu       sync.Mutex
+	pending  *batch
+	writing  bool
+	stopping bool
+	idle     chan struct{}
 
 	// The following fields belong to the writing goroutine. file is nil if it must
 	// be rewritten first; size is the length of its intact part.
@@ -340,9 +340,9 @@ func (j *Journal) commit(kind byte, content any, apply func()) error {
 		return err
 	}
 	j.mu.Lock()
-	if j.leaving {
+	if j.stopping {
 		j.mu.Unlock()
-		return fault.ErrLeaving
+		return fault.ErrStopping
 	}
 	if j.pending == nil {
 		j.pending = &batch{done: make(chan struct{})}
@@ -472,11 +472,11 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// Leave saves the places of all subscriptions and the handovers for the next
+// Shutdown saves the places of all subscriptions and the handovers for the next
 // broker. Nothing is written afterwards.
-func (j *Journal) Leave(now []Definition, left []Handover) error {
+func (j *Journal) Shutdown(now []Definition, left []Handover) error {
 	j.mu.Lock()
-	j.leaving = true
+	j.stopping = true
 	writing := j.writing
 	if writing && j.idle == nil {
 		j.idle = make(chan struct{})

@@ -42,7 +42,7 @@ func (t *PerUser) Acquire(ctx context.Context, user uint32) error {
 	select {
 	case u.slots <- struct{}{}:
 	case <-ctx.Done():
-		t.leave(user, u)
+		t.release(user, u)
 		return ctx.Err()
 	}
 	select {
@@ -50,7 +50,7 @@ func (t *PerUser) Acquire(ctx context.Context, user uint32) error {
 		return nil
 	case <-ctx.Done():
 		<-u.slots
-		t.leave(user, u)
+		t.release(user, u)
 		return ctx.Err()
 	}
 }
@@ -62,10 +62,10 @@ func (t *PerUser) Release(user uint32) {
 	t.mu.Unlock()
 	<-t.all
 	<-u.slots
-	t.leave(user, u)
+	t.release(user, u)
 }
 
-func (t *PerUser) leave(user uint32, u *holder) {
+func (t *PerUser) release(user uint32, u *holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if u.uses--; u.uses == 0 {

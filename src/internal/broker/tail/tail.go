@@ -40,8 +40,8 @@ type Tail struct {
 	// pokes wake it: one from follower after the agent has reported a chunk, one
 	// after a change of the feeds.
 	pokes wakeup.Signal
-	// told is set while the agent reports chunks, so that watching is unnecessary.
-	told atomic.Bool
+	// reporting is set while the agent reports chunks, so that watching is unnecessary.
+	reporting atomic.Bool
 
 	reader  *logstore.Reader
 	index   *index
@@ -63,19 +63,19 @@ func New(dir string, source *reading.Log, form reading.Form, n *notices.Notices,
 	return t
 }
 
-// Told records that the agent has reported a chunk, which ends at a cursor: the
+// Reported records that the agent has reported a chunk, which ends at a cursor: the
 // directory of the log need not be watched. A chunk that was read already wakes
 // nothing; under load these are most, because the tail reads as far as it can.
-func (t *Tail) Told(to logstore.Cursor) {
-	t.told.Store(true)
+func (t *Tail) Reported(to logstore.Cursor) {
+	t.reporting.Store(true)
 	if newest, ok := t.Cache.Newest(); !ok || newest.Store != to.Store || newest.Sequence < to.Sequence {
 		t.Poke()
 	}
 }
 
-// Untold records that the agent no longer reports chunks.
-func (t *Tail) Untold() {
-	t.told.Store(false)
+// NotReporting records that the agent no longer reports chunks.
+func (t *Tail) NotReporting() {
+	t.reporting.Store(false)
 	t.Poke()
 }
 
@@ -105,7 +105,7 @@ func (t *Tail) fail(err error) {
 
 // Run reads until ctx is done.
 func (t *Tail) Run(ctx context.Context) {
-	defer t.leave()
+	defer t.close()
 	for ctx.Err() == nil {
 		if t.reader == nil {
 			if err := t.open(); err != nil {
@@ -116,18 +116,18 @@ func (t *Tail) Run(ctx context.Context) {
 		}
 		err := t.drain(ctx)
 		if err == errReplaced {
-			t.leave()
+			t.close()
 			continue
 		}
 		t.fail(err)
 		if err != nil {
-			t.leave()
+			t.close()
 			t.pause(ctx)
 			continue
 		}
 		if err := t.wait(ctx); err != nil && ctx.Err() == nil {
 			t.fail(err)
-			t.leave()
+			t.close()
 			t.pause(ctx)
 		}
 	}
@@ -140,7 +140,7 @@ func (t *Tail) pause(ctx context.Context) {
 	}
 }
 
-func (t *Tail) leave() {
+func (t *Tail) close() {
 	if t.reader != nil {
 		t.reader.Close()
 		t.reader = nil
@@ -206,7 +206,7 @@ func (t *Tail) requery() error {
 			err = &fault.StoreError{Err: err}
 		}
 	}
-	t.leave()
+	t.close()
 	if err != nil {
 		return err
 	}
@@ -351,7 +351,7 @@ func (t *Tail) dispatch(chunk *logstore.Chunk) {
 
 // wait waits until the log may have grown or the feeds have changed.
 func (t *Tail) wait(ctx context.Context) error {
-	if t.told.Load() {
+	if t.reporting.Load() {
 		select {
 		case <-ctx.Done():
 		case <-t.pokes:

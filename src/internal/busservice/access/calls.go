@@ -78,7 +78,7 @@ func (c *Calls) Admit(sender string) error {
 	defer c.mu.Unlock()
 	switch {
 	case c.closed:
-		return ErrLeaving()
+		return ErrStopping()
 	case c.senders[sender] > maxCalls:
 		return &transport.Error{Name: transport.LimitsExceeded, Text: "too many calls at the same time"}
 	}
@@ -101,9 +101,9 @@ func (c *Calls) Enter(sender string, h quota.Holder) error {
 // Leave ends a call that Enter has admitted.
 func (c *Calls) Leave(h quota.Holder) { c.admitted.Release(h) }
 
-// ErrLeaving is returned to callers during a shutdown; calling again starts the
+// ErrStopping is returned to callers during a shutdown; calling again starts the
 // next broker.
-func ErrLeaving() error {
+func ErrStopping() error {
 	return &transport.Error{Name: transport.ServiceUnknown, Text: "the broker is stopping: call again"}
 }
 

@@ -29,13 +29,13 @@ const (
 
 // Bus is a private bus that ends with the test.
 type Bus struct {
-	// Address is what clients connect to, Dir a folder for files.
+	// Address is what clients connect to, Dir a directory for files.
 	Address, Dir string
 	process      *exec.Cmd
 }
 
 // Start starts a bus. A test that has no such program is skipped, and so is one
-// that does not run as root: the policy lets nobody else be the broker.
+// that does not run as root: the policy allows no other user to own the broker's name.
 func Start(t testing.TB, kind Kind) *Bus {
 	t.Helper()
 	program, err := exec.LookPath(string(kind))
@@ -85,7 +85,7 @@ func Start(t testing.TB, kind Kind) *Bus {
 		_ = b.process.Process.Kill() // it may have ended
 		_ = b.process.Wait()
 		if t.Failed() {
-			t.Logf("%s said:\n%s", kind, log.String())
+			t.Logf("%s printed:\n%s", kind, log.String())
 		}
 	})
 	for range 6000 {
@@ -128,11 +128,11 @@ func (b *Bus) launch(t testing.TB, program, file, socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nobody else is to listen, should the bus end.
+	// No other process must listen if the bus ends.
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	// It does not run without a journal, so that it gets one of its own, which
-	// nobody reads.
+	// no client reads.
 	journal, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(b.Dir, "journal"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func open(t testing.TB, dir string) {
 	}
 }
 
-// Activate has the bus start a program when somebody wants its name.
+// Activate makes the bus start a program on demand for its name.
 func (b *Bus) Activate(t testing.TB, name, command string) {
 	t.Helper()
 	text := fmt.Sprintf("[D-BUS Service]\nName=%s\nExec=%s\nUser=root\n", name, command)
@@ -207,7 +207,7 @@ func Resident(t testing.TB, pid int) uint64 {
 	return resident * uint64(os.Getpagesize())
 }
 
-// Root returns the folder of the project.
+// Root returns the directory of the project.
 func Root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -219,6 +219,6 @@ func Root(t testing.TB) string {
 			return dir
 		}
 	}
-	t.Fatal("this is not below the folder with go.mod")
+	t.Fatal("this is not below the directory with go.mod")
 	return ""
 }

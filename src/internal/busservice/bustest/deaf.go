@@ -56,7 +56,7 @@ func (d *Deaf) write(b []byte) error {
 	return err
 }
 
-// Call calls a method and leaves it at that.
+// Call calls a method and never reads the reply.
 func (d *Deaf) Call(name string, path dbus.ObjectPath, method string, arguments ...any) error {
 	dot := strings.LastIndexByte(method, '.')
 	m := &dbus.Message{Type: dbus.TypeMethodCall, Headers: map[dbus.HeaderField]dbus.Variant{

@@ -38,8 +38,8 @@ type Watcher struct {
 // busName is the name of the bus itself.
 const busName = "org.freedesktop.DBus"
 
-// Nobody is the user of unknown clients: no user has this number.
-const Nobody = 1<<32 - 1
+// UnknownUser is the user of unknown clients: no user has this number.
+const UnknownUser = 1<<32 - 1
 
 // pingKey is a client and the user whose connections ping it.
 type pingKey struct {
@@ -146,7 +146,7 @@ func (w *Watcher) watch(client string) {
 		return
 	}
 	go func() {
-		_ = w.ask(client, Nobody).Wait(w.ended)
+		_ = w.ask(client, UnknownUser).Wait(w.ended)
 		w.unwatch(client)
 	}()
 }

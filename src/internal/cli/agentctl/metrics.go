@@ -21,10 +21,10 @@ func NewMetricsCommand(e *console.Environment) *cobra.Command {
 		Use:   "metrics",
 		Short: "Print what the agent counts, for Prometheus",
 		Long: `Metrics prints the agent's status in the text format of Prometheus. With
---output it replaces a file at once, so that whoever reads it sees all of the
-old or all of the new: the textfile collector of node_exporter reads those
-that end in .prom. If the agent does not run or answer, the file holds only
-crypto_auditing_up 0, and the command fails. It never starts the agent.
+--output it replaces a file atomically, as the textfile collector of
+node_exporter expects, which reads files whose names end in .prom. If the agent
+does not run or answer, the file only contains crypto_auditing_up 0, and the
+command fails. It never starts the agent.
 ` + exitAgentHelp,
 		Example: `  crauctl metrics --output /var/lib/prometheus/node-exporter/crypto-auditing.prom`,
 		Args:    console.NoArguments,

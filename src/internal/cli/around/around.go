@@ -189,7 +189,7 @@ func (r *Reader) region(ctx context.Context, hits []hit) (later []hit, err error
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{Reader: r, theirs: theirs, ids: map[event.ContextID]said{}, last: hits[len(hits)-1], all: len(hits) > crowd}
+	f := &follower{Reader: r, theirs: theirs, ids: map[event.ContextID]bool{}, last: hits[len(hits)-1], all: len(hits) > crowd}
 	f.touch(f.last.sequence, f.last.at)
 	for _, sequence := range r.sink.Begin(start, f.all) {
 		delete(r.taken, sequence)
@@ -231,7 +231,7 @@ type follower struct {
 	// contexts that belong to them at present, and whether they have had data since
 	// they were opened. all: all groups are taken.
 	theirs map[uint64]bool
-	ids    map[event.ContextID]said
+	ids    map[event.ContextID]bool
 	all    bool
 	// last is the last group with the sign that is read around, later are those of
 	// other operations after it.
@@ -300,24 +300,21 @@ func (f *follower) belongs(g *event.Group, sequence uint64) bool {
 		switch {
 		case f.theirs[sequence], parent != g.Context && inside:
 			known = true
-		case known && (parent != g.Context || bool(before) && f.Registry.StandsAlone(string(nameOf(g)))):
+		case known && (parent != g.Context || before && f.Registry.StandsAlone(string(nameOf(g)))):
 			delete(f.ids, g.Context)
 			return false
 		}
 	}
 	known = known || f.theirs[sequence]
 	if known {
-		f.ids[g.Context] = says(g)
+		f.ids[g.Context] = hasData(g)
 	}
 	return known
 }
 
-// said reports whether a context has had data.
-type said bool
-
-// says reports whether a group has data of its context.
-func says(g *event.Group) said {
-	return said(slices.ContainsFunc(g.Events, func(e event.Event) bool { return e.Kind == event.Data }))
+// hasData reports whether a group has data of its context.
+func hasData(g *event.Group) bool {
+	return slices.ContainsFunc(g.Events, func(e event.Event) bool { return e.Kind == event.Data })
 }
 
 // opening returns the parent of the context that a group opens.

@@ -75,7 +75,7 @@ type record struct {
 	sequence        uint64
 	context, parent event.ContextID
 	opens           bool
-	says            said
+	hasData         bool
 	name            string
 }
 
@@ -108,7 +108,7 @@ func (l *leader) page(ctx context.Context, from, to uint64) (at int64, err error
 			at = event.WallTime(boot, g.Start)
 		}
 		parent, opens := opening(&g)
-		l.records = append(l.records, record{l.Log.Sequence(), g.Context, parent, opens, says(&g), l.word(nameOf(&g))})
+		l.records = append(l.records, record{l.Log.Sequence(), g.Context, parent, opens, hasData(&g), l.word(nameOf(&g))})
 	}
 	for _, record := range slices.Backward(l.records) {
 		l.back(&record)
@@ -151,7 +151,7 @@ func (l *leader) back(r *record) {
 	}
 	if _, begun := l.begun[r.context]; begun {
 		delete(l.begun, r.context)
-		if !r.opens || bool(r.says) {
+		if !r.opens || r.hasData {
 			return
 		}
 		// This group announces the context, so it is the same one.

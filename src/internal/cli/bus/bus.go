@@ -46,10 +46,10 @@ func InventoryError(err error) error {
 }
 
 func explain(err error, s service) error {
-	said := err
+	reported := err
 	var answer *client.Error
 	if errors.As(err, &answer) {
-		said = answer
+		reported = answer
 	}
 	switch {
 	case err == nil:
@@ -61,7 +61,7 @@ func explain(err error, s service) error {
 	case errors.Is(err, fs.ErrPermission):
 		return &console.RemedyError{Text: "not authorised: join the group crypto-auditing or use sudo", Err: err}
 	case errors.Is(err, client.ErrUnreachable):
-		return &console.RemedyError{Text: "cannot reach the " + s.name + ": " + strings.TrimPrefix(said.Error(), client.ErrUnreachable.Error()+": ") +
+		return &console.RemedyError{Text: "cannot reach the " + s.name + ": " + strings.TrimPrefix(reported.Error(), client.ErrUnreachable.Error()+": ") +
 			": " + s.whyUnreachable(answer) + s.remedy, Err: err}
 	case errors.Is(err, client.ErrAgentUnavailable):
 		return &console.RemedyError{Text: err.Error() + ": see systemctl status crypto-auditing-agent", Err: err}

@@ -56,7 +56,7 @@ func System(version string) Environment {
 		AnswerTime:   answerTime,
 		ProcStat:     "/proc/stat",
 		Systemd:      agentunit.Systemd,
-		ConfigDirs:   config.Folders(),
+		ConfigDirs:   config.Directories(),
 		RegistryDirs: []string{"/usr/lib/crypto-auditing/registry.d", "/etc/crypto-auditing/registry.d"},
 		RulesDirs:    []string{"/usr/lib/crypto-auditing/rules.d", "/etc/crypto-auditing/rules.d"},
 		PolicyEtc:    "/etc/crypto-policies",

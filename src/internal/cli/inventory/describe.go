@@ -10,7 +10,7 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// describe returns what a row says of its operations, in phrases that may stand on lines of their
+// describe returns a description of a row's operations, in phrases that may be on lines of their
 // own. It names neither program nor unit.
 func (l *listing) describe(r *row.Row) (phrases []string) {
 	say := func(words ...string) {
@@ -89,7 +89,7 @@ func publicKey(r *row.Row) (words []string) {
 	return known(r.Algorithm, r.Curve, bits, r.Padding, r.Hash)
 }
 
-// both says the algorithm of each direction, or the one of both.
+// both returns the algorithm of each direction, or the common one.
 func both(say func(...string), what, out, in string) {
 	switch {
 	case out == in && what != "":

@@ -18,9 +18,9 @@ type findings struct {
 	counts   map[render.Kind]uint64
 	newest   []*render.Notice
 	removals render.Removals
-	// told reports whether the version that wrote the first segment is known, records
+	// known reports whether the version that wrote the first segment was found, records
 	// whether that version may record removals.
-	told, records bool
+	known, records bool
 }
 
 // maxNotices bounds the notices that a report lists.
@@ -41,11 +41,11 @@ func (f *findings) chunk(h *logstore.Header, entries []byte, first bool) {
 }
 
 func (f *findings) add(g *event.Group, boot int64, first bool) {
-	if r, ok := g.Recording(); ok && !f.told {
+	if r, ok := g.Recording(); ok && !f.known {
 		// A version that records removals ends its segments with a stop and begins them
 		// with a start. A start in a later segment does not identify the version that
 		// wrote the first one.
-		f.told, f.records = true, first || r.State == event.Stopped
+		f.known, f.records = true, first || r.State == event.Stopped
 	}
 	if r, ok := g.Removal(); ok {
 		f.removals.Add(r, boot)

@@ -53,15 +53,16 @@ func NewLogInfoCommand(e *console.Environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "log-info",
 		Short: "Describe a log: its segments, times, size and losses",
-		Long: `Log-info reads the headers of a log and tells for each segment its chunks,
-entries and events, how well it is compressed, which time it spans, and how
-many events were lost before they could be recorded. Below it lists the newest
-of the times without recording, removals and losses that the log reports. It
-checks no contents: see crauctl verify.
+		Long: `Log-info reads the headers of a log and lists for each segment its chunks,
+entries, events, compression, the time that it spans, and the number of events
+that were lost before they could be recorded. Then it lists the newest times
+without recording, removals and losses in the log. It does not check the
+contents: see crauctl verify.
 
-A segment is open (written to, or left so by a crash), or sealed: rewritten
-with larger chunks and an index. One that cannot be read is unreadable, a file
-that only has the name of one foreign; the exit status is 1 then.
+A segment is open (being written, or left open by a crash), or sealed: rewritten
+with larger chunks and an index. A segment that cannot be read is unreadable; a
+file with the name of a segment that does not belong to the log is foreign. The
+exit status is 1 in both cases.
 ` + console.ExitHelp,
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {

@@ -108,7 +108,7 @@ func read(changes *client.Retention, r *retention.Rule, text string) (err error)
 	return nil
 }
 
-// limitingSpan parses a duration that is a limit; "infinity" yields 0, which is no limit.
+// limitingSpan parses a duration that is a limit; "infinity" yields 0, which means no limit.
 func limitingSpan(text string) (time.Duration, error) {
 	span, err := quantity.ParseDuration(text, 0)
 	if span == quantity.Infinity {

@@ -30,20 +30,20 @@ func NewVerifyCommand(e *console.Environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that a log is whole",
-		Long: `Verify reads all of a log and checks its headers and checksums, that entries
-are numbered without a gap, and the chain of hashes that runs through all of
-them, across segments. It names the first break: segment, offset and kind.
+		Long: `Verify reads a whole log and checks headers and checksums, that the numbers of
+entries have no gaps, and the hash chain over all entries, across segments. It
+reports the first break: segment, offset and kind.
 
 The torn end that a crash leaves after the last whole chunk of a segment is
 not a break; it is reported. The number and hash of the last entry, kept elsewhere,
-make it evident if the log is rewritten as a whole later on.
+reveal whether the whole log is rewritten later.
 
-With --after-cursor, and --hash, an earlier check is continued: only what was
-recorded since is read, and compared with the hash that the earlier check printed.
+With --after-cursor and --hash, verify continues an earlier check: it reads only
+later entries, and compares the hash that the earlier check printed.
 
-Entries at the beginning of a log that are not there any more are no break if
-their removal is on record. It lists the newest of the times without recording,
-removals and losses that the log reports.
+Missing entries at the beginning of a log are not a break if the log records
+their removal. Verify lists the newest times without recording, removals and
+losses in the log.
 ` + console.ExitHelp,
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -54,8 +54,8 @@ removals and losses that the log reports.
 		},
 	}
 	f.add(command)
-	command.Flags().StringVar(&f.afterCursor, "after-cursor", "", "check what is behind `CURSOR`, which an earlier check has printed")
-	command.Flags().StringVar(&f.hash, "hash", "", "fail unless the entry of --after-cursor has the hash `HASH`, as the earlier check has printed it")
+	command.Flags().StringVar(&f.afterCursor, "after-cursor", "", "check only the entries after `CURSOR`, which an earlier check printed")
+	command.Flags().StringVar(&f.hash, "hash", "", "fail unless the entry of --after-cursor has the hash `HASH`, as the earlier check printed it")
 	return command
 }
 
@@ -172,7 +172,7 @@ func (v verdict) text(location *time.Location) string {
 		fmt.Sprintf("%s in %s of %s, with %s: %s", render.Counted(r.Entries, "entry"), render.Counted(uint64(r.Chunks), "chunk"),
 			render.Counted(uint64(r.Segments), "segment"), render.Counted(r.Events, "event"), verdict),
 		fmt.Sprintf("entries %d to %d, hash of the last %s", r.FirstSequence, r.LastSequence, hex.EncodeToString(r.Hash[:])),
-		"cursor behind them " + v.cursor(),
+		"cursor after them " + v.cursor(),
 	}
 	if r.Before > 0 {
 		removed := v.findings.removals.Sentence(r.Before, location)
@@ -182,13 +182,13 @@ func (v verdict) text(location *time.Location) string {
 		lines = append(lines, removed)
 	}
 	if r.Lost > 0 {
-		lines = append(lines, render.Counted(r.Lost, "event")+" lost before they could be recorded, as the log itself says")
+		lines = append(lines, render.Counted(r.Lost, "event")+" lost before they could be recorded, according to the log")
 	}
 	if r.Jumps > 0 {
 		lines = append(lines, "numbers jump after "+render.Counted(uint64(r.Jumps), "crash")+" of the machine, so that none is given twice")
 	}
 	for _, torn := range r.Torn {
-		lines = append(lines, fmt.Sprintf("%s ends torn at offset %d, %s after its last whole chunk; no entry is missing",
+		lines = append(lines, fmt.Sprintf("%s has a torn end at offset %d, %s after its last whole chunk; no entry is missing",
 			filepath.Base(torn.Segment), torn.Offset, render.Counted(uint64(torn.Bytes), "byte")))
 	}
 	for _, e := range r.Unreadable {

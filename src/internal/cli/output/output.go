@@ -216,7 +216,7 @@ func (o *Output) WriteLine(line string) error {
 }
 
 func writeError(err error) error {
-	if terminal.Left(err) {
+	if terminal.OutputClosed(err) {
 		return ErrLeft
 	}
 	return fmt.Errorf("cannot write output: %w", err)

@@ -31,7 +31,7 @@ func Page(e *console.Environment, pager bool, write func(w io.Writer) error) err
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
 	}
-	if terminal.Left(err) {
+	if terminal.OutputClosed(err) {
 		err = nil
 	}
 	if err != nil {

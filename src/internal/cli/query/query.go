@@ -112,7 +112,7 @@ were recorded at or before the other.
 	flags.BoolVar(&f.count, "count", false, "print only how many operations there are")
 	flags.BoolVarP(&f.listKeys, "fields", "N", false, "print only the keys that occur, and how often")
 	flags.StringVarP(&f.field, "field", "F", "", "print only the values that occur for `KEY`, and how often; executable and origin are keys, too")
-	flags.BoolVarP(&f.pagerEnd, "pager-end", "e", false, "show the end in the pager, of the newest 1,000 operations unless --lines says how many")
+	flags.BoolVarP(&f.pagerEnd, "pager-end", "e", false, "show the end in the pager, of the newest 1,000 operations unless --lines gives their number")
 	flags.BoolVar(&f.noPager, "no-pager", false, "do not show the output in a pager")
 
 	f.completeBoots(command, e)

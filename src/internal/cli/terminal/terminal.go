@@ -171,5 +171,5 @@ func (p *Pager) Close() error {
 	return err
 }
 
-// Left reports whether a write failed because the reader has closed the output.
-func Left(err error) bool { return errors.Is(err, unix.EPIPE) }
+// OutputClosed reports whether a write failed because the reader has closed the output.
+func OutputClosed(err error) bool { return errors.Is(err, unix.EPIPE) }

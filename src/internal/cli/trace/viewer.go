@@ -205,7 +205,7 @@ func (v *viewer) close() error {
 	if v.file != nil {
 		v.fail(v.file.Close())
 	}
-	if v.err != nil && !terminal.Left(v.err) {
+	if v.err != nil && !terminal.OutputClosed(v.err) {
 		return fmt.Errorf("cannot write output: %w", v.err)
 	}
 	return nil

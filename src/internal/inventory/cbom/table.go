@@ -15,7 +15,7 @@ import (
 //go:embed algorithms.toml
 var algorithmsFile []byte
 
-// algorithm is what is said of an algorithm. Its file describes the fields.
+// algorithm has the properties of an algorithm. Its file describes the fields.
 type algorithm struct {
 	name string
 

@@ -54,7 +54,7 @@ func establishment(f Facts, u *row.Use) {
 		f.one(Establishment, "ECDHE")
 	}
 	// A lone derivation may be the classical part of a hybrid: whether the established key resists
-	// quantum computers is not known of it, and is told by the handshake if it is part of one.
+	// quantum computers is not known from the operation; if it is part of a handshake, the handshake shows it.
 	if u.Operation == row.Derive {
 		f.unknown(Quantum, KEM)
 		if u.Within == row.TLSHandshake || u.Within == row.SSHHandshake {

@@ -82,7 +82,7 @@ func tlsEstablishment(f Facts, u *row.Use, s suite) {
 // certificate, or by what the suite demands.
 func tlsAuthentication(f Facts, u *row.Use, s suite) {
 	if u.Resumed == "yes" || s.unsigned() {
-		// A client's signature is none that the handshake needs, but may be there.
+		// The handshake does not need a client's signature, but may have one.
 		f.complete(true, Authentication, Signature, SignatureHash, SignaturePadding)
 	}
 	server := u.PeerSignature

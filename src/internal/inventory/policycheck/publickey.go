@@ -33,7 +33,7 @@ func (j *judge) publicKey(use *row.Use) {
 	j.key(use)
 }
 
-// opensslSHA1 judges signatures with SHA-1, which OpenSSL blocks everywhere if the policy says so.
+// opensslSHA1 judges signatures with SHA-1, which OpenSSL blocks everywhere if the policy requires it.
 func (j *judge) opensslSHA1(use *row.Use) {
 	if use.Hash != "SHA-1" {
 		j.notCovered = true

@@ -83,7 +83,7 @@ func anonymousPrograms(programs []coverage.Program, executables bool) []coverage
 	return list
 }
 
-// impersonal returns a set of rules without what the administrator says of programs, and without rules
+// impersonal returns a set of rules without the administrator's statements about programs, and without rules
 // about that.
 func impersonal(s *rules.Set) *rules.Set {
 	return &rules.Set{

@@ -211,7 +211,7 @@ func (u *Use) change(s State) Change {
 	}
 }
 
-// uses compares uses. Those that go on are no change.
+// uses compares uses. Those that continue are not a change.
 func (c *Changes) uses(before, now *Report) {
 	known, since := make(map[useKey]bool), make(map[useKey]bool)
 	for i := range before.Uses {

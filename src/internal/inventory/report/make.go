@@ -26,7 +26,7 @@ type Options struct {
 	// Policy is the crypto-policy in force, empty if it is unknown.
 	Policy string
 	// Anonymous makes a report that may leave the machine: without units, libraries, what the
-	// administrator says of programs, and the place in the log; with times to the hour. Executables are
+	// administrator states about programs, and the place in the log; with times to the hour. Executables are
 	// left out, too, unless Executables is set.
 	Anonymous, Executables bool
 }

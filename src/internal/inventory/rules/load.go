@@ -275,7 +275,7 @@ func conditions(table map[string][]string) (Conditions, error) {
 	return list, nil
 }
 
-// statements checks what the administrator says of programs.
+// statements checks the administrator's statements about programs.
 func (d *document) statements() (exceptions []Exception, purposes []Purpose, err error) {
 	for _, e := range d.Exceptions {
 		switch {

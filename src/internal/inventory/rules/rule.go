@@ -111,7 +111,7 @@ type Purpose struct {
 // matches reports whether a text matches a pattern, and the empty one matches everything.
 func matches(pattern, text string) bool { return pattern == "" || wildcard(pattern, text) }
 
-// Set is a set of rules, with what the administrator says of programs. It does not change after
+// Set is a set of rules, with the administrator's statements about programs. It does not change after
 // loading and is safe for concurrent use.
 type Set struct {
 	Rules      []*Rule // in the order of files

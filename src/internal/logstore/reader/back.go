@@ -21,13 +21,13 @@ type back struct {
 	// not been searched.
 	places []segment.Place
 	end    int64
-	// behind is the offset of the chunk visited last, or the end of the file.
-	behind int64
+	// limit is the offset of the chunk visited last, or the end of the file.
+	limit int64
 	// newest is set if there is no later segment, so that a torn end is not damage.
 	newest bool
 }
 
-func (b *back) leave() {
+func (b *back) close() {
 	if b.segment != nil {
 		_ = b.segment.Close()
 	}
@@ -39,7 +39,7 @@ func (b *back) leave() {
 // Errors are as in Next; io.EOF means the beginning.
 func (r *Reader) Previous() (*Chunk, error) {
 	if r.segment != nil || r.first != 0 {
-		r.leave()
+		r.close()
 		r.first = 0
 	}
 	for {
@@ -62,7 +62,7 @@ func (r *Reader) Previous() (*Chunk, error) {
 // passBack skips the unreadable segment r.back.first and continues with the one before it.
 func (r *Reader) passBack(e *UnreadableError) {
 	first := r.back.first
-	r.back.leave()
+	r.back.close()
 	r.back.first = first
 	if first < r.next {
 		e.From, e.To = first, r.next-1
@@ -89,7 +89,7 @@ func (r *Reader) searchBack() error {
 		b.end = 0
 	}
 	var damage error
-	if b.behind > 0 {
+	if b.limit > 0 {
 		damage = r.damageBack(0)
 	}
 	_ = b.segment.Close()
@@ -126,7 +126,7 @@ func (r *Reader) enterBack() error {
 		_ = s.Close()
 		return err
 	}
-	*b = back{segment: s, first: first, end: size, behind: size, newest: i == len(list) && r.single == ""}
+	*b = back{segment: s, first: first, end: size, limit: size, newest: i == len(list) && r.single == ""}
 	x, sealed, err := s.Index()
 	if err != nil && !isPlaced(err) {
 		return err
@@ -134,7 +134,7 @@ func (r *Reader) enterBack() error {
 	if err != nil || !sealed || x.StoreID != r.store {
 		return nil
 	}
-	b.behind, b.end = 0, 0
+	b.limit, b.end = 0, 0
 	if !r.opts.Query.matchesIndex(x) {
 		r.next = min(r.next, x.Sequence)
 		return nil
@@ -151,10 +151,10 @@ func (r *Reader) enterBack() error {
 func (r *Reader) damageBack(offset int64) error {
 	b := &r.back
 	e := &CorruptError{
-		Segment: b.segment.Path(), Offset: offset, Skipped: b.behind - offset,
+		Segment: b.segment.Path(), Offset: offset, Skipped: b.limit - offset,
 		Kind: frame.KindHeader, Detail: "no chunk can be trusted here",
 	}
-	b.behind = offset
+	b.limit = offset
 	return e
 }
 
@@ -167,12 +167,12 @@ func (r *Reader) stepBack() (*Chunk, error) {
 		return nil, err
 	}
 	end := place.Offset + h.ChunkSize()
-	torn := end > b.behind && b.behind != 0
-	if end < b.behind && !b.newest {
+	torn := end > b.limit && b.limit != 0
+	if end < b.limit && !b.newest {
 		return nil, r.damageBack(end)
 	}
 	b.places = b.places[:len(b.places)-1]
-	b.behind = place.Offset
+	b.limit = place.Offset
 	if h.Sequence >= r.next {
 		return nil, nil
 	}

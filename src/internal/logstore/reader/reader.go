@@ -113,14 +113,14 @@ func newReader(dir string, opts Options) (*Reader, error) {
 
 // Close releases the resources of the Reader.
 func (r *Reader) Close() error {
-	r.leave()
-	r.back.leave()
+	r.close()
+	r.back.close()
 	r.decoder.Close()
 	return r.watch.close()
 }
 
-// leave closes the segment.
-func (r *Reader) leave() {
+// close closes the segment.
+func (r *Reader) close() {
 	if r.segment != nil {
 		r.segment.Close()
 		r.segment = nil
@@ -143,7 +143,7 @@ func (r *Reader) Cursor() cursor.Cursor {
 // skipped; *IncompatibleError: the next call continues with the next segment; the error of
 // ctx; others: reading failed, the next call tries again.
 func (r *Reader) Next(ctx context.Context) (*Chunk, error) {
-	r.back.leave()
+	r.back.close()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -176,7 +176,7 @@ const crashJump = 1 << 32
 // calls try the newest segment again.
 func (r *Reader) pass(e *UnreadableError) error {
 	first := r.first
-	r.leave()
+	r.close()
 	list, err := r.list()
 	if err != nil {
 		return err
@@ -231,7 +231,7 @@ func (r *Reader) hop() error {
 	if !r.opts.Query.matchesIndex(x) && x.LastSequence >= r.next {
 		missing := r.missing(x.Sequence, 0)
 		r.next = x.LastSequence + 1
-		r.leave()
+		r.close()
 		return missing
 	}
 	places := make([]segment.Place, len(x.Records))
@@ -364,7 +364,7 @@ func (r *Reader) stop(ctx context.Context, err error) error {
 		return err
 	}
 	if err != io.EOF && !isCorrupt {
-		r.leave()
+		r.close()
 		return err
 	}
 	finished, listErr := r.finished()
@@ -403,7 +403,7 @@ func (r *Reader) stop(ctx context.Context, err error) error {
 		corrupt.Skipped = size - r.offset
 		r.count(corrupt)
 	}
-	r.leave()
+	r.close()
 	if err == io.EOF {
 		return nil
 	}

@@ -225,8 +225,8 @@ func (r *Reader) SeekNewest() error {
 
 // move positions the Reader before a sequence; 0 means before the first one.
 func (r *Reader) move(next uint64) {
-	r.leave()
-	r.back.leave()
+	r.close()
+	r.back.close()
 	r.first, r.next = 0, next
 	r.passed.first = 0
 	r.noted, r.notes = nil, nil

@@ -88,7 +88,7 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 		return nil, err
 	}
 	defer v.checker.close()
-	list = behind(list, opts.After)
+	list = segmentsFrom(list, opts.After)
 	for _, first := range list {
 		// A file that cannot be examined is reported in its turn.
 		if info, err := os.Stat(filepath.Join(dir, segment.Name(first))); err == nil && info.Mode().IsRegular() {
@@ -133,9 +133,9 @@ func Store(ctx context.Context, dir string, opts Options) (*Report, error) {
 	return v.report, nil
 }
 
-// behind returns the segments of a list that may have entries after an entry, and the segment
+// segmentsFrom returns the segments of a list that may have entries after an entry, and the segment
 // with that entry.
-func behind(list []uint64, after uint64) []uint64 {
+func segmentsFrom(list []uint64, after uint64) []uint64 {
 	i, found := slices.BinarySearch(list, after)
 	if !found {
 		i--

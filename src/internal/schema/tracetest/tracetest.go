@@ -42,7 +42,7 @@ func Hits(name string) ([]event.Group, error) {
 	for n, s := range strings.Split(strings.TrimSpace(string(text)), "\n") {
 		m := line.FindStringSubmatch(s)
 		if m == nil {
-			return nil, fmt.Errorf("trace %s: line %d is no probe hit: %q", name, n+1, s)
+			return nil, fmt.Errorf("trace %s: line %d is not a probe hit: %q", name, n+1, s)
 		}
 		seconds, _ := strconv.ParseUint(m[1], 10, 64)
 		micros, _ := strconv.ParseUint(m[2], 10, 64)

@@ -107,7 +107,7 @@ func (c Client) Remove(ctx context.Context, before logstore.Cursor, by retention
 }
 
 // Follow implements broker.Agent.
-func (c Client) Follow(ctx context.Context, following func(), told func(logstore.Cursor)) error {
+func (c Client) Follow(ctx context.Context, following func(), committed func(logstore.Cursor)) error {
 	return c.call(ctx, func(connection *varlink.Connection) error {
 		// A socket that accepts connections may not yet have an agent that answers.
 		var vendor, product, version, url string
@@ -129,7 +129,7 @@ func (c Client) Follow(ctx context.Context, following func(), told func(logstore
 			if err != nil {
 				return err
 			}
-			told(cursor)
+			committed(cursor)
 			if flags&varlink.Continues == 0 {
 				return errors.New("it ended the stream")
 			}

@@ -52,7 +52,7 @@ func Captures(t testing.TB) []Capture {
 			}
 			b, err := hex.DecodeString(data)
 			if err != nil || who != "c" && who != "s" {
-				t.Fatalf("%s: %q is no line of a capture: %v", file, line, err)
+				t.Fatalf("%s: %q is not a line of a capture: %v", file, line, err)
 			}
 			c.Portions = append(c.Portions, Portion{who == "c", b})
 		}

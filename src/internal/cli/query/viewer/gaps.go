@@ -15,11 +15,11 @@ import (
 // Gaps collects the unreadable parts of a log. They are reported after the readable parts
 // were shown.
 type Gaps struct {
-	None   bool     // nothing was shown
-	Notes  []string // about missing parts that are no failure
-	Errs   []error
-	unsaid int
-	Failed bool // a failure was already reported
+	None    bool     // nothing was shown
+	Notes   []string // about missing parts that are not failures
+	Errs    []error
+	omitted int
+	Failed  bool // a failure was already reported
 }
 
 // maxGaps bounds the listed gaps.
@@ -29,7 +29,7 @@ const maxGaps = 20
 func (g *Gaps) Add(gap *source.GapError) {
 	switch {
 	case len(g.Notes)+len(g.Errs) >= maxGaps:
-		g.unsaid++
+		g.omitted++
 		if !gap.Harmless && len(g.Errs) == 0 {
 			g.Errs = append(g.Errs, gap)
 		}
@@ -50,9 +50,9 @@ func (g *Gaps) Prepend(before *Gaps) {
 		})
 	}
 	g.Notes, g.Errs = append(before.Notes, g.Notes...), append(before.Errs, g.Errs...)
-	g.unsaid += before.unsaid
+	g.omitted += before.omitted
 	for len(g.Notes)+len(g.Errs) > maxGaps {
-		g.unsaid++
+		g.omitted++
 		if n := len(g.Notes); n > 0 {
 			g.Notes = g.Notes[:n-1]
 		} else {
@@ -78,8 +78,8 @@ func (g *Gaps) Report(w io.Writer) error {
 	for _, err := range g.Errs[:len(g.Errs)-1] {
 		fmt.Fprintln(w, "crauctl:", err)
 	}
-	if g.unsaid > 0 {
-		fmt.Fprintf(w, "crauctl: %d more places of the log could not be read\n", g.unsaid)
+	if g.omitted > 0 {
+		fmt.Fprintf(w, "crauctl: %d more places of the log could not be read\n", g.omitted)
 	}
 	return g.Errs[len(g.Errs)-1]
 }

@@ -87,7 +87,7 @@ func Sample() *observed.Observed {
 	}
 }
 
-// administrator is what the administrator says of the sample.
+// administrator are the administrator's statements about the sample.
 const administrator = `
 [[exceptions]]
 rule = "ietf.rfc8996"
@@ -108,7 +108,7 @@ executable = "nginx"
 purpose = "the shop's web site"
 `
 
-// Options returns the options of a report with what the administrator says, and with the default
+// Options returns the options of a report with the administrator's statements, and with the default
 // profiles if there are none.
 func Options(t *testing.T, profiles ...string) report.Options {
 	t.Helper()
