@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package man checks the manual pages: against what the programs say of their
+// Package man checks the manual pages: against what the programs print about their
 // options, and as mdoc.
 package man
 
@@ -41,7 +41,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// help returns what a program says of itself.
+// help returns the help text of a program.
 func help(t *testing.T, arguments ...string) string {
 	t.Helper()
 	if programs.err != nil {
@@ -112,14 +112,14 @@ func part(page, name string) (text string, ok bool) {
 
 func compareOptions(t *testing.T, what, help, page string) {
 	t.Helper()
-	has, says := options(help), documented(page)
-	// Every command has it; pages say so once.
+	has, described := options(help), documented(page)
+	// Every command has it; pages mention it once.
 	has = slices.DeleteFunc(has, func(o string) bool { return o == "-h" || o == "--help" || o == "-v" || o == "--version" })
-	says = slices.DeleteFunc(says, func(o string) bool { return o == "-h" || o == "--help" || o == "-v" || o == "--version" })
+	described = slices.DeleteFunc(described, func(o string) bool { return o == "-h" || o == "--help" || o == "-v" || o == "--version" })
 	slices.Sort(has)
-	slices.Sort(says)
-	if !slices.Equal(has, slices.Compact(says)) {
-		t.Errorf("%s has the options\n%q, its manual page tells of\n%q", what, has, says)
+	slices.Sort(described)
+	if !slices.Equal(has, slices.Compact(described)) {
+		t.Errorf("%s has the options\n%q, its manual page has\n%q", what, has, described)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestEveryPageIsInstalledAndEveryUnitHasOne(t *testing.T) {
 			continue
 		}
 		if text := read(t, page+".in"); !strings.Contains(text, ".Pa "+name) && !strings.Contains(text, ".Pa "+strings.Replace(name, ".service", ".timer", 1)) {
-			t.Errorf("%s is said to be in %s, which does not tell of it", name, page)
+			t.Errorf("%s should be in %s, but is not", name, page)
 		}
 	}
 }
@@ -211,14 +211,14 @@ func TestEveryCommandOfCrauctlIsDocumentedWithItsOptions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			text, ok := part(page, name)
 			if !ok {
-				t.Fatalf("crauctl(1) does not tell of it")
+				t.Fatalf("crauctl(1) does not describe it")
 			}
 			if name == "completion" {
 				return
 			}
 			of := help(t, "crauctl", name)
 			compareOptions(t, "crauctl "+name, of, text)
-			// Commands inside it are told of in its text.
+			// Its text describes the commands inside it.
 			for _, inner := range commandsIn(of) {
 				for _, option := range options(help(t, "crauctl", name, inner)) {
 					if strings.HasPrefix(option, "--") && option != "--help" && !strings.Contains(text, "Fl "+option[1:]+" ") {
@@ -226,7 +226,7 @@ func TestEveryCommandOfCrauctlIsDocumentedWithItsOptions(t *testing.T) {
 					}
 				}
 				if !strings.Contains(text, ".Cm "+name+" "+inner) {
-					t.Errorf("the page does not tell of crauctl %s %s", name, inner)
+					t.Errorf("the page does not describe crauctl %s %s", name, inner)
 				}
 			}
 		})

@@ -110,7 +110,7 @@ func TestMissingEntriesAreARecoverableError(t *testing.T) {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	if e, err := r.next(); err != nil || e.Sequence != 13 {
-		t.Errorf("behind it: %+v, %v", e, err)
+		t.Errorf("after it: %+v, %v", e, err)
 	}
 }
 

@@ -120,7 +120,7 @@ func ExampleClient_Read() {
 		}
 		cursor = page.Next
 	}
-	fmt.Println("go on after", cursor)
+	fmt.Println("continue after", cursor)
 }
 
 // A copy of the log as a CBOR sequence.
@@ -141,7 +141,7 @@ func ExampleStream_Read() {
 	}
 }
 
-// Keep a week, and say how much went.
+// Keep a week, and print how much was removed.
 func ExampleClient_Truncate() {
 	ctx := context.Background()
 	c, err := client.Connect(ctx, client.WithInteraction())

@@ -16,7 +16,7 @@ import (
 // settle is how long the machine is left alone after something was attached.
 const settle = 30 * time.Millisecond
 
-// errLost says that a block cannot be compared: some of its hits were cheap,
+// errLost is the error for a block that cannot be compared: some of its hits were cheap,
 // because they were lost. It happens where other programs keep the agent from
 // the processors.
 var errLost = errors.New("events were lost")

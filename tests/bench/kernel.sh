@@ -11,10 +11,10 @@ for kernel in "$cache/vm/$(tests/vm/image.sh --key)/vmlinuz" "$cache/bench/vmlin
 	[ -s "$kernel" ] && echo "$kernel" && exit
 done
 mkdir -p "$cache/bench"
-folder=$(mktemp -d "$cache/bench/XXXXXX")
-trap 'rm -rf "$folder"' EXIT
-chmod 755 "$folder"
-cd "$folder"
+directory=$(mktemp -d "$cache/bench/XXXXXX")
+trap 'rm -rf "$directory"' EXIT
+chmod 755 "$directory"
+cd "$directory"
 package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -n 1)
 apt-get -qq download "$package" >&2
 dpkg-deb --fsys-tarfile ./*.deb | tar -xf - --wildcards './boot/vmlinuz-*'

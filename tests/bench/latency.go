@@ -120,8 +120,8 @@ func (f *follower) look() error {
 	})
 }
 
-// each passes on the groups of the chunks that have been committed since, after
-// it said so for each chunk. Notices are left out.
+// each calls chunkSeen for each chunk committed since the last call, then take for its
+// groups. Notices are omitted.
 func (f *follower) each(chunkSeen func(), take func(*group) error) error {
 	info, err := f.file.Stat()
 	if err != nil {

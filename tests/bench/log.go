@@ -28,14 +28,14 @@ const (
 	behindLengthWord = 8
 )
 
-// chunk is what a chunk header says, and where the chunk lies.
+// chunk is a chunk header, with the position of the chunk.
 type chunk struct {
 	events, lost             uint64
 	payload, compressed, end int64
 	uncompressed             int
 }
 
-// errPartial says that a chunk is not yet there as a whole.
+// errPartial is the error for a chunk that is not yet complete.
 var errPartial = errors.New("the file ends inside a chunk")
 
 // chunkAt reads the header of the chunk at an offset of a segment. The error

@@ -27,9 +27,9 @@ type bench struct {
 	agent      string // the program
 	bare       string // the program that lone compares it with
 	flooder    string // the program of flood/
-	publishers string // folder of the publishers' programs
+	publishers string // directory of the publishers' programs
 	trace      string
-	work       string // folder for logs, removed at the end
+	work       string // directory for logs, removed at the end
 	figures    figures.List
 }
 
@@ -76,7 +76,7 @@ func run() error {
 		return err
 	}
 	if b.work, err = os.MkdirTemp("build", "bench-"); err != nil {
-		return fmt.Errorf("cannot make a folder for the logs: %w", err)
+		return fmt.Errorf("cannot make a directory for the logs: %w", err)
 	}
 	if b.work, err = filepath.Abs(b.work); err != nil {
 		return err

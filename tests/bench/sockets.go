@@ -64,7 +64,7 @@ func newTraffic() (*traffic, error) {
 			return nil, err
 		}
 	}
-	// What is said first decides whether the connection is looked at.
+	// The first bytes decide whether the connection is followed.
 	for range 2 {
 		for i := range w.ends {
 			if err := move(w.ends[i], w.ends[1-i], make([]byte, 1000)); err != nil {

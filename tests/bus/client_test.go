@@ -120,14 +120,14 @@ func TestErrorsAreGoErrors(t *testing.T) {
 		}
 		bad := client.Filter{Matches: []string{"="}}
 		for name, c := range map[string]struct{ err, want error }{
-			"reading behind what is no cursor":        {read("here", client.Filter{}), client.ErrInvalidCursor},
-			"reading behind a cursor of another log":  {read(foreign, client.Filter{}), client.ErrForeignCursor},
+			"reading after an invalid cursor":         {read("here", client.Filter{}), client.ErrInvalidCursor},
+			"reading after a cursor of another log":   {read(foreign, client.Filter{}), client.ErrForeignCursor},
 			"reading with a bad filter":               {read(client.Oldest, bad), client.ErrInvalidFilter},
-			"opening behind what is no cursor":        {open("here", client.Filter{}), client.ErrInvalidCursor},
-			"opening behind a cursor of another log":  {open(foreign, client.Filter{}), client.ErrForeignCursor},
+			"opening after an invalid cursor":         {open("here", client.Filter{}), client.ErrInvalidCursor},
+			"opening after a cursor of another log":   {open(foreign, client.Filter{}), client.ErrForeignCursor},
 			"opening with a bad filter":               {open(client.Oldest, bad), client.ErrInvalidFilter},
-			"subscribing behind what is no cursor":    {subscribe(client.SubscribeOptions{After: "here"}), client.ErrInvalidCursor},
-			"subscribing behind one of another log":   {subscribe(client.SubscribeOptions{After: foreign}), client.ErrForeignCursor},
+			"subscribing after an invalid cursor":     {subscribe(client.SubscribeOptions{After: "here"}), client.ErrInvalidCursor},
+			"subscribing after one of another log":    {subscribe(client.SubscribeOptions{After: foreign}), client.ErrForeignCursor},
 			"subscribing with a bad filter":           {subscribe(client.SubscribeOptions{Filter: bad}), client.ErrInvalidFilter},
 			"subscribing under a bad name":            {subscribe(client.SubscribeOptions{Name: "a b"}), client.ErrInvalidArgument},
 			"subscribing to batches that are too big": {subscribe(client.SubscribeOptions{Batch: 1001}), client.ErrInvalidArgument},
@@ -161,7 +161,7 @@ func (f *follower) until(cursor client.Cursor) {
 	for f.cursor < cursor {
 		b, err := f.s.Next(ctx)
 		if err != nil {
-			f.t.Fatalf("behind %s: %v", f.cursor, err)
+			f.t.Fatalf("after %s: %v", f.cursor, err)
 		}
 		if b.Skipped != nil {
 			f.skipped = append(f.skipped, *b.Skipped)
@@ -260,7 +260,7 @@ func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 		if err := f.s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		// While nobody is attached, and the broker is killed.
+		// While no client is attached, and the broker is killed.
 		w.fire(t, 20)
 		w.killBroker(t)
 		last := w.fire(t, 20)
@@ -300,7 +300,7 @@ func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 		g := &follower{t: t, s: other, acknowledges: true}
 		g.until(w.fire(t, 1))
 		if err := all(g.sequences, sequence(t, last)+1, sequence(t, g.cursor)); err != nil {
-			t.Errorf("whoever took it over: %v", err)
+			t.Errorf("the new owner: %v", err)
 		}
 		if err := other.Seek(t.Context(), last); err != nil {
 			t.Fatal(err)

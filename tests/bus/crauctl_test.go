@@ -53,12 +53,12 @@ func TestCrauctlShowsTheSameByTheBrokerAsOfTheDirectory(t *testing.T) {
 		w.fire(t, 2)
 		// A replay is four operations.
 		if got := lines(w.must(t, root, "crauctl", "query", "--after-cursor", cursor, "-o", "cat")); len(got) != 8 {
-			t.Errorf("behind the cursor there are %d operations: %q", len(got), got)
+			t.Errorf("after the cursor there are %d operations: %q", len(got), got)
 		}
 	})
 }
 
-// emptyLog is what crauctl says of a log without entries and without an agent.
+// emptyLog is the output of crauctl for a log without entries and without an agent.
 const emptyLog = "-- No operations --\ncrauctl: the log is empty\n" +
 	"crauctl: the agent is stopped: start it by systemctl start crypto-auditing-agent.service\n"
 
@@ -92,23 +92,23 @@ func TestCrauctlMonitorContinuesWithAnotherBroker(t *testing.T) {
 		waitFor(t, "the monitors", func() bool { return streams() == before+len(monitors) })
 		w.fire(t, 1)
 		for form, m := range monitors {
-			waitFor(t, form, func() bool { return strings.Contains(m.says.String(), "handshake") })
+			waitFor(t, form, func() bool { return strings.Contains(m.output.String(), "handshake") })
 		}
 		w.killBroker(t)
 		w.fire(t, 1)
 		for form, m := range monitors {
-			waitFor(t, form+" again", func() bool { return strings.Count(m.says.String(), "tls::handshake") >= 8 })
+			waitFor(t, form+" again", func() bool { return strings.Count(m.output.String(), "tls::handshake") >= 8 })
 			m.signal(syscall.SIGINT)
 			<-m.exited
 			if code := m.command.ProcessState.ExitCode(); code != 130 {
 				t.Errorf("%s ends with %d: %v", form, code, m.err)
 			}
-			if n := strings.Count(m.says.String(), "tls::handshake"); n != 8 {
-				t.Errorf("%s shows %d handshakes, want 8:\n%s", form, n, m.says)
+			if n := strings.Count(m.output.String(), "tls::handshake"); n != 8 {
+				t.Errorf("%s shows %d handshakes, want 8:\n%s", form, n, m.output)
 			}
 		}
-		if !json.Valid([]byte(monitors["json-pretty"].says.String())) {
-			t.Errorf("what ended is no JSON:\n%s", monitors["json-pretty"].says)
+		if !json.Valid([]byte(monitors["json-pretty"].output.String())) {
+			t.Errorf("the output is not JSON:\n%s", monitors["json-pretty"].output)
 		}
 	})
 }
@@ -116,15 +116,15 @@ func TestCrauctlMonitorContinuesWithAnotherBroker(t *testing.T) {
 func TestCrauctlFollowsFromTheNewest(t *testing.T) {
 	onEveryScene(t, func(t *testing.T, w *world) {
 		w.fire(t, 20)
-		time.Sleep(3 * time.Second) // so that they are over, as 2 s without an event say
+		time.Sleep(3 * time.Second) // so that they are complete after 2 s without an event
 		f := w.start(t, root, "crauctl", "query", "-f", "-n", "3", "-o", "cat")
-		waitFor(t, "the newest", func() bool { return strings.Count(f.says.String(), "\n") >= 3 })
+		waitFor(t, "the newest", func() bool { return strings.Count(f.output.String(), "\n") >= 3 })
 		w.fire(t, 1)
-		waitFor(t, "what follows", func() bool { return strings.Count(f.says.String(), "\n") >= 7 })
+		waitFor(t, "what follows", func() bool { return strings.Count(f.output.String(), "\n") >= 7 })
 		f.signal(syscall.SIGINT)
 		<-f.exited
-		if n := strings.Count(f.says.String(), "\n"); n != 7 || f.command.ProcessState.ExitCode() != 130 {
-			t.Errorf("%d operations are shown, %v:\n%s", n, f.err, f.says)
+		if n := strings.Count(f.output.String(), "\n"); n != 7 || f.command.ProcessState.ExitCode() != 130 {
+			t.Errorf("%d operations are shown, %v:\n%s", n, f.err, f.output)
 		}
 	})
 }
@@ -203,7 +203,7 @@ func TestCrauctlShowsTheWholeStatus(t *testing.T) {
 		got := w.must(t, member, "crauctl", "status")
 		for _, want := range []string{"● crau-agent ", "recording 1 library", "● crau-broker ", "serving since ", " subscription"} {
 			if !strings.Contains(got, want) {
-				t.Errorf("it does not say %q:\n%s", want, got)
+				t.Errorf("it does not mention %q:\n%s", want, got)
 			}
 		}
 	})

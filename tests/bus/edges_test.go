@@ -24,7 +24,7 @@ func TestAnEmptyLogIsReadWithoutAnAgent(t *testing.T) {
 			t.Errorf("without an agent: %+v, %v", s, err)
 		}
 		if r := w.as(t, root, "crauctl", "status"); r.code != 1 || !strings.Contains(r.stdout, "● crau-broker ") || !strings.Contains(r.stderr, "cannot reach the agent") {
-			t.Errorf("crauctl says with code %d %q, %q", r.code, r.stdout, r.stderr)
+			t.Errorf("crauctl exits with status %d and prints %q, %q", r.code, r.stdout, r.stderr)
 		}
 		if r := w.as(t, member, "crauctl", "query"); r.code != 0 || r.stdout != "" || r.stderr != emptyLog {
 			t.Errorf("crauctl shows with code %d %q, %q", r.code, r.stdout, r.stderr)
@@ -68,10 +68,10 @@ func TestAnEmptyLogIsReadWithoutAnAgent(t *testing.T) {
 				t.Fatalf("the stream has %d where %d is expected", got, n)
 			}
 		}
-		// It did not know which log that would be; it does when it goes on.
+		// It did not know which log that would be; it does when it continues.
 		w.killBroker(t)
 		if n := w.fire(t, 1); next() != sequence(t, last)+1 {
-			t.Errorf("the stream does not go on to %s", n)
+			t.Errorf("the stream does not continue to %s", n)
 		}
 	})
 }
@@ -101,7 +101,7 @@ func TestDamageIsReportedAndTheRestIsShown(t *testing.T) {
 		}
 		r := w.as(t, member, "crauctl", "query", "-o", "cat")
 		if r.code != 1 || !strings.Contains(r.stderr, " entries of the log are damaged\n") || strings.Count(r.stdout, "\n") < 80 {
-			t.Errorf("crauctl says with code %d %q and shows\n%s", r.code, r.stderr, r.stdout)
+			t.Errorf("crauctl exits with status %d, prints %q and shows\n%s", r.code, r.stderr, r.stdout)
 		}
 		var missing uint64
 		c := w.connect(t)
@@ -117,7 +117,7 @@ func TestDamageIsReportedAndTheRestIsShown(t *testing.T) {
 			cursor = page.Next
 		}
 		if missing == 0 {
-			t.Error("pages do not say that anything is missing")
+			t.Error("pages do not report missing entries")
 		}
 	})
 }
@@ -151,13 +151,13 @@ func TestASegmentWithWrongPermissionsIsReportedWhileThatLasts(t *testing.T) {
 			r := w.as(t, member, append([]string{"crauctl"}, arguments...)...)
 			if shown := strings.Count(r.stdout, "\n"); r.code != 1 || !strings.Contains(r.stderr, "cannot be read") && !strings.Contains(r.stderr, "cannot read segment") ||
 				shown >= strings.Count(whole, "\n") || shown < strings.Count(whole, "\n")/2 {
-				t.Errorf("crauctl %q says with code %d %q and shows\n%s", arguments, r.code, r.stderr, r.stdout)
+				t.Errorf("crauctl %q exits with status %d, prints %q and shows\n%s", arguments, r.code, r.stderr, r.stdout)
 			}
 		}
 		for _, command := range []string{"verify", "log-info"} {
 			r := w.as(t, member, "crauctl", command, "--directory", logDir)
 			if r.code != 1 || !strings.Contains(r.stderr, name) || r.stdout == "" {
-				t.Errorf("crauctl %s says with code %d %q and shows\n%s", command, r.code, r.stderr, r.stdout)
+				t.Errorf("crauctl %s exits with status %d, prints %q and shows\n%s", command, r.code, r.stderr, r.stdout)
 			}
 		}
 		for g, err := range w.connect(t).Groups(t.Context(), client.Oldest, client.Filter{}) {
@@ -221,7 +221,7 @@ func TestClosedSubscriptionsReleaseTheirResources(t *testing.T) {
 				stream.Close()
 			}
 			if _, err := c.Subscribe(t.Context(), client.SubscribeOptions{After: "nowhere"}); err == nil {
-				t.Error("subscribed behind nowhere")
+				t.Error("subscribed after an unknown cursor")
 			}
 			for range c.Groups(t.Context(), client.Oldest, client.Filter{}) {
 				break

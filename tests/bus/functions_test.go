@@ -18,7 +18,7 @@ func TestSignaturesWithSHA1AreFoundInTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.end()
-	defer w.tell(t)
+	defer w.logOnFailure(t)
 	const config, key = "/etc/with-functions.conf", "/tmp/rsa.key"
 	if err := os.WriteFile(w.Path(config), []byte("sources = [\"usdt\", \"function\"]\n"), 0o644); err != nil {
 		t.Fatal(err)

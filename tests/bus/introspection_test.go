@@ -57,7 +57,7 @@ func interfaces(t *testing.T, text string) map[string][]string {
 					direction = "in"
 				}
 				if m.XMLName.Local == "signal" {
-					direction = "" // may be said or not
+					direction = "" // optional
 				}
 				fmt.Fprintf(&b, " (%s %s %s)", a.attribute("name"), a.attribute("type"), direction)
 			}

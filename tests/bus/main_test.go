@@ -32,7 +32,7 @@ var the struct {
 	worlds []*world
 	// make makes another one.
 	make func(daemon string) (*world, error)
-	// missing says why there are none here; err why there are none although
+	// missing is the reason why there are none here; err why there are none although
 	// there could be.
 	missing string
 	err     error
@@ -44,13 +44,13 @@ func run(m *testing.M) int {
 	// The worlds end with this thread, whatever ends the tests.
 	runtime.LockOSThread()
 	if the.missing = missing(); the.missing == "" {
-		folder, err := os.MkdirTemp("", "crau-bus-")
+		directory, err := os.MkdirTemp("", "crau-bus-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(folder)
-		the.err = setUp(folder)
+		defer os.RemoveAll(directory)
+		the.err = setUp(directory)
 		defer func() {
 			for _, w := range the.worlds {
 				w.end()
@@ -60,7 +60,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// missing says what keeps tests from being run here, "" if nothing.
+// missing returns the reason why tests cannot run here, "" if they can.
 func missing() string {
 	if os.Geteuid() != 0 {
 		return "only root can make worlds in namespaces"
@@ -93,24 +93,24 @@ func checkTools() error {
 }
 
 // setUp builds, installs and makes the worlds.
-func setUp(folder string) error {
+func setUp(directory string) error {
 	if err := checkTools(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	stage, err := machine.Install(ctx, folder)
+	stage, err := machine.Install(ctx, directory)
 	if err != nil {
 		return err
 	}
-	publishers, err := machine.Publishers(ctx, folder)
+	publishers, err := machine.Publishers(ctx, directory)
 	if err != nil {
 		return err
 	}
 	made := 0
 	the.make = func(daemon string) (*world, error) {
 		made++
-		world := filepath.Join(folder, fmt.Sprint("world", made))
+		world := filepath.Join(directory, fmt.Sprint("world", made))
 		w, err := newWorld(world, daemon, stage, publishers)
 		if err == nil {
 			the.worlds = append(the.worlds, w)
@@ -149,7 +149,7 @@ func onEveryBus(t *testing.T, test func(t *testing.T, w *world)) {
 		t.Run(w.daemon, func(t *testing.T) {
 			test(t, w)
 			if t.Failed() {
-				t.Logf("the bus says:\n%s", w.busSays)
+				t.Logf("the bus printed:\n%s", w.busOutput)
 			}
 		})
 	}

@@ -31,7 +31,7 @@ except dbus.DBusException as e:
 }
 
 // The signals of a subscription do not come from the owner of the name, so the
-// bus has to see to it that nobody makes them up.
+// bus must prevent others from forging them.
 func TestOnlyBrokerAndRootMaySendTheSignals(t *testing.T) {
 	onEveryBus(t, func(t *testing.T, w *world) {
 		for user, want := range map[string]string{root: "heard", brokers: "heard", member: "nothing", stranger: "nothing"} {
@@ -77,8 +77,8 @@ caller = subprocess.Popen(["setpriv", "--reuid", "`+brokers+`", "--regid", "`+br
     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 GLib.child_watch_add(GLib.PRIORITY_DEFAULT, caller.pid, lambda *a: loop.quit())
 loop.run()
-said = caller.stdout.read()
-print("answered" if said.startswith("(") else said)
+answer = caller.stdout.read()
+print("answered" if answer.startswith("(") else answer)
 `)...)
 			if !strings.Contains(got, want) {
 				t.Errorf("%s: %s, want %s", method, got, want)

@@ -10,7 +10,7 @@ import (
 )
 
 // rules lets stranger read and subscribe, and refuses it truncation without
-// asking anybody. What no rule decides is as the installed actions say: an
+// asking a user. Where no rule decides, the installed actions apply: an
 // administrator is to be asked, and there is none.
 const rules = `
 polkit.addRule(function(action, subject) {
@@ -63,7 +63,7 @@ func TestPolkitDecidesAboutOtherUsers(t *testing.T) {
 		if r := w.as(t, member, call("Truncate", "a{sv}", "0")...); r.code == 0 {
 			t.Errorf("a member of the group truncates without an administrator: %s", r.stdout)
 		}
-		// Whoever may subscribe is sent signals.
+		// Authorised subscribers receive signals.
 		subscriber := w.start(t, stranger, "/usr/bin/python3", examples+"subscribe.py")
 		c := w.connect(t)
 		waitFor(t, "the subscriber", func() bool {
@@ -71,7 +71,7 @@ func TestPolkitDecidesAboutOtherUsers(t *testing.T) {
 			return err == nil && s.Attached > 0
 		})
 		w.fire(t, 1)
-		waitFor(t, "signals", func() bool { return strings.Contains(subscriber.says.String(), "replay: ") })
+		waitFor(t, "signals", func() bool { return strings.Contains(subscriber.output.String(), "replay: ") })
 
 		polkit.signal(syscall.SIGTERM)
 		<-polkit.exited
@@ -91,7 +91,7 @@ print("deaf", flush=True)
 time.sleep(120)
 `
 
-// flood makes many calls that polkit is asked about, says when all but 16 have
+// flood makes many calls that polkit is asked about, prints when all but 16 have
 // been refused for being too many, and waits. It allows asking for a password,
 // which the bindings of Python do not.
 const flood = `

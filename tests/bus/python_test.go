@@ -64,7 +64,7 @@ func TestRecentHandshakesAreATable(t *testing.T) {
 			}
 		}
 		waitFor(t, "the handshakes of the subscriber", func() bool {
-			text := watch.says.String()
+			text := watch.output.String()
 			return strings.Count(text, "replay\tclient\tTLS 1.2") >= 3 && strings.Count(text, "replay\tclient\tTLS 1.3") >= 3
 		})
 	})
@@ -137,7 +137,7 @@ func TestExamplesReceiveEventsOnceOverRestartsOfTheBroker(t *testing.T) {
 		programs["Gio"].waitToSay(t, "attached")
 		begin := cursor
 		received := func(name string) int {
-			return len(distinct(programs[name].says.String()))
+			return len(distinct(programs[name].output.String()))
 		}
 		for _, signal := range []string{"", "KILL", "TERM", "KILL"} {
 			if signal != "" {
@@ -151,7 +151,7 @@ func TestExamplesReceiveEventsOnceOverRestartsOfTheBroker(t *testing.T) {
 		}
 		want := count(t, c, begin, tls)
 		for name, program := range programs {
-			text := strings.TrimPrefix(program.says.String(), "attached\n")
+			text := strings.TrimPrefix(program.output.String(), "attached\n")
 			if n := len(lines(text)); n != want || received(name) != want {
 				t.Errorf("%s printed %d lines, %d different ones, want %d", name, n, received(name), want)
 			}

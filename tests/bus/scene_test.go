@@ -109,7 +109,7 @@ func (w *world) startBroker(t *testing.T) {
 func onEveryScene(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	onEveryBus(t, func(t *testing.T, w *world) {
-		defer w.tell(t)
+		defer w.logOnFailure(t)
 		w.record(t)
 		test(t, w)
 	})
@@ -135,29 +135,29 @@ func onEveryNewBus(t *testing.T, test func(t *testing.T, w *world)) {
 				t.Fatal(err)
 			}
 			defer w.end()
-			defer w.tell(t)
+			defer w.logOnFailure(t)
 			test(t, w)
 		})
 	}
 }
 
-// tell shows what the services say, if the test has failed.
-func (w *world) tell(t *testing.T) {
+// logOnFailure logs the output of the services if the test has failed.
+func (w *world) logOnFailure(t *testing.T) {
 	t.Helper()
 	if !t.Failed() {
 		return
 	}
-	t.Logf("the bus says:\n%s", w.busSays)
+	t.Logf("the bus printed:\n%s", w.busOutput)
 	if w.agent != nil {
-		t.Logf("the agent says:\n%s", w.agent.says)
+		t.Logf("the agent printed:\n%s", w.agent.output)
 	}
 	if w.keeper != nil {
-		t.Logf("the broker says:\n%s", w.keeper.says)
+		t.Logf("the broker printed:\n%s", w.keeper.output)
 	}
 }
 
 // fire has the publisher replay n handshakes, and waits until they are in the
-// log. It returns the cursor behind them.
+// log. It returns the cursor after them.
 func (w *world) fire(t *testing.T, n int) client.Cursor {
 	t.Helper()
 	w.must(t, stranger, publisher, "--count", strconv.Itoa(n), "--fresh-ids", opt+"/traces/gnutls-tls13-p256.txt")
@@ -230,7 +230,7 @@ func (w *world) log(t *testing.T) []logged {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no log: %v", err)
 	}
-	// Their names sort as sequences do. What is behind the last whole frame is
+	// Their names sort as sequences do. The part after the last whole frame is
 	// being written.
 	output, _ := exec.Command("zstd", append([]string{"-dcq"}, files...)...).Output()
 	return decode(t, output)
@@ -249,7 +249,7 @@ func decode(t *testing.T, sequence []byte) []logged {
 	return entries
 }
 
-// text says what an entry is about, to compare it by.
+// text describes an entry, for comparison.
 func (e *logged) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%x %s %s:", e.Context, e.Name, e.Executable)

@@ -179,7 +179,7 @@ func TestTheLogIsIntactAndDeliveredAtMostOnceAfterManyKills(t *testing.T) {
 				killed["subscriber"]++
 				sees.signal(syscall.SIGKILL)
 				<-sees.exited
-				all.read(t, sees.says.String())
+				all.read(t, sees.output.String())
 				sees = see()
 			case 1:
 				killed["broker"]++
@@ -199,13 +199,13 @@ func TestTheLogIsIntactAndDeliveredAtMostOnceAfterManyKills(t *testing.T) {
 		last := sequence(t, w.fire(t, 50))
 		waitFor(t, "the subscriber to have got the last group", func() bool {
 			so := seen{groups: map[uint64]string{}, last: 0}
-			so.read(t, sees.says.String())
+			so.read(t, sees.output.String())
 			return so.last >= last
 		})
 		w.as(t, root, "pkill", "-KILL", "-f", "while :; do "+publisher)
 		sees.signal(syscall.SIGKILL)
 		<-sees.exited
-		all.read(t, sees.says.String())
+		all.read(t, sees.output.String())
 
 		// The agent is killed once more, so that nothing is written while the
 		// other program reads.

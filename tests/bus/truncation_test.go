@@ -30,13 +30,13 @@ func TestLaggingSubscribersAreNotifiedOfTruncation(t *testing.T) {
 		}
 		w.fire(t, 10)
 
-		// Nobody has read it: it is kept.
+		// It is kept, since it was not read.
 		none, one := uint64(0), uint64(1)
 		kept, err := c.Truncate(t.Context(), client.Retention{MaxSize: &one, KeepFree: &none, Reading: client.ReadingKeeps})
 		if err != nil || kept.Segments != 0 {
 			t.Errorf("of what was not read %d segments are removed, %v", kept.Segments, err)
 		}
-		// Whoever listens hears that the oldest cursor has changed.
+		// Clients are notified that the oldest cursor has changed.
 		listener := w.start(t, member, py(`
 import dbus, dbus.mainloop.glib
 from gi.repository import GLib
@@ -59,11 +59,11 @@ GLib.MainLoop().run()
 		}
 		got := w.must(t, root, append(vacuum, "--force")...)
 		if !strings.HasPrefix(got, "removed 3 segments, ") {
-			t.Errorf("crauctl says %q", got)
+			t.Errorf("crauctl printed %q", got)
 		}
 		oldest, err := c.Oldest(t.Context())
 		if err != nil || oldest < ends[2] {
-			t.Fatalf("the oldest is %s, %v, behind %s", oldest, err, ends[2])
+			t.Fatalf("the oldest is %s, %v, after %s", oldest, err, ends[2])
 		}
 		listener.waitToSay(t, "oldest "+string(oldest))
 		// The log has a record of the removal.
@@ -75,7 +75,7 @@ GLib.MainLoop().run()
 		gone := sequence(t, oldest) - sequence(t, begin)
 		page, err := c.Read(t.Context(), begin, client.Filter{}, 1)
 		if err != nil || page.Missing != gone || len(page.Groups) != 1 || page.Groups[0].Sequence != sequence(t, oldest)+1 {
-			t.Errorf("a page behind it: %+v, %v; %d are gone", page, err, gone)
+			t.Errorf("a page after it: %+v, %v; %d are missing", page, err, gone)
 		}
 		var missing []client.MissingError
 		var sequences []uint64
@@ -91,10 +91,10 @@ GLib.MainLoop().run()
 			}
 		}
 		if len(missing) != 1 || missing[0] != (client.MissingError{Entries: gone, Reason: "truncated"}) {
-			t.Errorf("the stream behind it says that are gone: %v, want %d", missing, gone)
+			t.Errorf("the stream after it reports %v as missing, want %d", missing, gone)
 		}
 		if err := all(sequences, sequence(t, oldest)+1, sequence(t, newest)); err != nil {
-			t.Errorf("the stream behind it: %v", err)
+			t.Errorf("the stream after it: %v", err)
 		}
 
 		durable, err = c.Attach(t.Context(), "lagging")
@@ -114,18 +114,18 @@ GLib.MainLoop().run()
 
 		r = w.as(t, root, "crauctl", "query", "-o", "cat", "--after-cursor", string(begin))
 		if note := fmt.Sprintf("crauctl: %d entries have been removed from the log\n", gone); r.code != 0 || r.stderr != note {
-			t.Errorf("crauctl says with code %d %q, want %q", r.code, r.stderr, note)
+			t.Errorf("crauctl exits with status %d and prints %q, want %q", r.code, r.stderr, note)
 		}
-		// Whoever asks for all, or verifies the log, learns who removed what.
+		// A query of everything, and verify, show who removed what.
 		removed := regexp.MustCompile(fmt.Sprintf(`(?m)^(crauctl: )?entries 1–%d were removed \(by root, .*, at [-0-9 :]+\)$`, sequence(t, oldest)))
 		r = w.as(t, root, "crauctl", "query", "-o", "cat")
 		if r.code != 0 || !removed.MatchString(r.stderr) || !strings.Contains(r.stdout, "\n— entries 1–") {
-			t.Errorf("of all, crauctl says with code %d %q and shows:\n%s", r.code, r.stderr, r.stdout)
+			t.Errorf("of all, crauctl exits with status %d, prints %q and shows:\n%s", r.code, r.stderr, r.stdout)
 		}
 		if got := w.must(t, root, "crauctl", "verify", "--directory", logDir); !removed.MatchString(got) {
-			t.Errorf("verify says %q", got)
+			t.Errorf("verify printed %q", got)
 		}
-		// Everybody has read everything: it may go.
+		// All clients have read everything: it may be removed.
 		w.must(t, root, "crauctl", "rotate")
 		w.fire(t, 1)
 		if got := w.must(t, root, "crauctl", "vacuum", "--keep-free=0", "--reading=drop", "-o", "json"); !strings.Contains(got, `"segments":1`) {

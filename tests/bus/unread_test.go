@@ -132,7 +132,7 @@ func TestClientsThatDoNotReadBlockNoOthers(t *testing.T) {
 		}
 		want := count(t, c, cursor, client.Filter{Contexts: []string{"tls::*"}})
 		waitFor(t, "all signals at the other user's subscriber", func() bool {
-			return strings.Count(printing.says.String(), "replay: ") >= want
+			return strings.Count(printing.output.String(), "replay: ") >= want
 		})
 		for _, s := range bad {
 			s.signal(syscall.SIGKILL)

@@ -11,22 +11,22 @@ import (
 	"crypto-auditing/src/client"
 )
 
-// What version 0.1.0 left behind: a log of 68 entries in two segments, and a
+// The files of version 0.1.0: a log of 68 entries in two segments, and a
 // durable subscription of root that had received the first 44.
 const (
 	entries010  = 68
 	received010 = 44
 )
 
-// install copies the files of a folder of tests/data into the world, as a user.
-func (w *world) install(t *testing.T, from, user, folder string, names map[string]string) {
+// install copies the files of a directory of tests/data into the world, as a user.
+func (w *world) install(t *testing.T, from, user, directory string, names map[string]string) {
 	t.Helper()
 	for name, as := range names {
 		text, err := os.ReadFile(filepath.Join("../data", from, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join(folder, as)
+		path := filepath.Join(directory, as)
 		if err := os.WriteFile(w.Path(path), text, 0o640); err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 			t.Errorf("the log ends at entry %d", n)
 		}
 		if got := w.must(t, root, "crauctl", "verify", "--directory", logDir); !strings.Contains(got, "entries 1 to ") {
-			t.Errorf("verify says %q", got)
+			t.Errorf("verify printed %q", got)
 		}
 		shown := w.must(t, root, "crauctl", "query", "-o", "cat")
 		for text, n := range map[string]int{"tls::handshake client, TLS 1.2, ": 3, "tls::handshake server, TLS 1.3, TLS_AES_256_GCM_SHA384, x25519": 2} {
@@ -118,8 +118,8 @@ func TestUpgradeFrom010KeepsLogSubscriptionsAndConfiguration(t *testing.T) {
 				}
 			}
 		}
-		if said := w.agent.says.String(); !strings.Contains(said, "max_age = 30 has no unit and is ignored") {
-			t.Errorf("the agent does not warn:\n%s", said)
+		if output := w.agent.output.String(); !strings.Contains(output, "max_age = 30 has no unit and is ignored") {
+			t.Errorf("the agent does not warn:\n%s", output)
 		}
 	})
 }

@@ -38,24 +38,24 @@ const (
 // world is a machine without a service manager, with a system bus.
 type world struct {
 	*machine.Space
-	daemon  string
-	bus     *exec.Cmd
-	busSays *machine.Output
-	journal net.PacketConn // where dbus-broker-launch writes its log to
+	daemon    string
+	bus       *exec.Cmd
+	busOutput *machine.Output
+	journal   net.PacketConn // where dbus-broker-launch writes its log to
 	// agent and keeper, which starts the broker, are there after record.
 	agent, keeper *service
 }
 
 // newWorld makes a world with what is below the stages in it.
-func newWorld(folder, daemon string, stages ...string) (*world, error) {
-	if err := os.Mkdir(folder, 0o755); err != nil {
+func newWorld(directory, daemon string, stages ...string) (*world, error) {
+	if err := os.Mkdir(directory, 0o755); err != nil {
 		return nil, err
 	}
-	space, err := machine.World(folder, stages...)
+	space, err := machine.World(directory, stages...)
 	if err != nil {
 		return nil, err
 	}
-	return &world{Space: space, daemon: daemon, busSays: &machine.Output{}}, nil
+	return &world{Space: space, daemon: daemon, busOutput: &machine.Output{}}, nil
 }
 
 // end ends the world and everything in it.
@@ -69,7 +69,7 @@ func (w *world) end() {
 	}
 }
 
-// restartBus ends the bus and everybody's connections, and starts another one.
+// restartBus ends the bus and all connections, and starts another one.
 func (w *world) restartBus(t *testing.T) {
 	t.Helper()
 	(&service{command: w.bus}).signal(syscall.SIGKILL)
@@ -140,7 +140,7 @@ func (w *world) startBus() error {
 		}
 		w.bus = w.command(ctx, root, "/usr/bin/python3", "-c", launch)
 	}
-	w.bus.Stdout, w.bus.Stderr = w.busSays, w.busSays
+	w.bus.Stdout, w.bus.Stderr = w.busOutput, w.busOutput
 	if err := w.bus.Start(); err != nil {
 		return fmt.Errorf("cannot start the bus: %w", err)
 	}
@@ -149,7 +149,7 @@ func (w *world) startBus() error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s does not start:\n%s", w.daemon, w.busSays)
+			return fmt.Errorf("%s does not start:\n%s", w.daemon, w.busOutput)
 		}
 	}
 }
@@ -169,15 +169,15 @@ os.execvp("dbus-broker-launch", ["dbus-broker-launch", "--scope", "system"])
 
 // listenAsJournal takes the log of dbus-broker-launch, which needs a journal.
 func (w *world) listenAsJournal() error {
-	folder := w.Path("/run/systemd/journal")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	directory := w.Path("/run/systemd/journal")
+	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
 	}
-	journal, err := net.ListenPacket("unixgram", filepath.Join(folder, "socket"))
+	journal, err := net.ListenPacket("unixgram", filepath.Join(directory, "socket"))
 	if err != nil {
 		return fmt.Errorf("cannot listen as the journal: %w", err)
 	}
-	if err := os.Chmod(filepath.Join(folder, "socket"), 0o666); err != nil {
+	if err := os.Chmod(filepath.Join(directory, "socket"), 0o666); err != nil {
 		return err
 	}
 	w.journal = journal
@@ -190,7 +190,7 @@ func (w *world) listenAsJournal() error {
 			}
 			for line := range strings.Lines(string(b[:n])) {
 				if message, ok := strings.CutPrefix(line, "MESSAGE="); ok {
-					fmt.Fprint(w.busSays, message)
+					fmt.Fprint(w.busOutput, message)
 				}
 			}
 		}
@@ -204,7 +204,7 @@ func (w *world) address() string { return "unix:path=" + w.Path(busSocket) }
 // service is a program that runs in a world until it is ended.
 type service struct {
 	command *exec.Cmd
-	says    *machine.Output
+	output  *machine.Output
 	exited  chan struct{} // closed when err is set
 	err     error
 }
@@ -217,7 +217,7 @@ func (w *world) start(t *testing.T, user string, arguments ...string) *service {
 		s.signal(syscall.SIGKILL)
 		<-s.exited
 		if t.Failed() {
-			t.Logf("%s wrote:\n%s", strings.Join(arguments, " "), s.says)
+			t.Logf("%s wrote:\n%s", strings.Join(arguments, " "), s.output)
 		}
 	})
 	return s
@@ -226,8 +226,8 @@ func (w *world) start(t *testing.T, user string, arguments ...string) *service {
 // launch starts a program that runs as long as the world.
 func (w *world) launch(t *testing.T, user string, arguments ...string) *service {
 	t.Helper()
-	s := &service{command: w.command(context.Background(), user, arguments...), says: &machine.Output{}, exited: make(chan struct{})}
-	s.command.Stdout, s.command.Stderr = s.says, s.says
+	s := &service{command: w.command(context.Background(), user, arguments...), output: &machine.Output{}, exited: make(chan struct{})}
+	s.command.Stdout, s.command.Stderr = s.output, s.output
 	if err := s.command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -263,9 +263,9 @@ func (s *service) waitToSay(t *testing.T, text string) {
 	waitFor(t, fmt.Sprintf("%q of %v", text, s.command.Args), func() bool {
 		select {
 		case <-s.exited:
-			t.Fatalf("%v ended: %v\n%s", s.command.Args, s.err, s.says)
+			t.Fatalf("%v ended: %v\n%s", s.command.Args, s.err, s.output)
 		default:
 		}
-		return strings.Contains(s.says.String(), text)
+		return strings.Contains(s.output.String(), text)
 	})
 }

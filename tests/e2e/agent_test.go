@@ -29,7 +29,7 @@ type setup struct {
 	config string
 	// flags and environment are added to the command.
 	flags, environment []string
-	// process says how to start the process; nil: as the tests' own.
+	// process are the attributes of the process; nil: those of the test.
 	process *syscall.SysProcAttr
 	// version010: the program is version 0.1.0, which knows no key sources.
 	version010 bool
@@ -62,13 +62,13 @@ func startAgent(t *testing.T, s setup) *agent {
 	ready := make(chan struct{})
 	go func() {
 		b := make([]byte, 4096)
-		for said := false; ; {
+		for sent := false; ; {
 			n, err := socket.Read(b)
 			if err != nil {
 				return
 			}
-			if !said && strings.Contains("\n"+string(b[:n])+"\n", "\nREADY=1\n") {
-				said = true
+			if !sent && strings.Contains("\n"+string(b[:n])+"\n", "\nREADY=1\n") {
+				sent = true
 				close(ready)
 			}
 		}
@@ -89,8 +89,8 @@ func launchAgent(t *testing.T, s setup) *agent {
 	needRecording(t)
 	// Nothing of the machine's configuration, nothing of programs that are not the
 	// test's, and nothing is removed from the log however full the disk is.
-	folder := openFolder(t)
-	base, config := filepath.Join(folder, "base.conf"), filepath.Join(folder, "agent.conf")
+	directory := openDirectory(t)
+	base, config := filepath.Join(directory, "base.conf"), filepath.Join(directory, "agent.conf")
 	defaults := "max_size = 0\nkeep_free = 0\n"
 	if !s.version010 {
 		defaults += "sources = [\"usdt\"]\n"
@@ -131,17 +131,17 @@ func launchAgent(t *testing.T, s setup) *agent {
 	return a
 }
 
-// openFolder makes a folder that all users can read.
-func openFolder(t *testing.T) string {
+// openDirectory makes a directory that all users can read.
+func openDirectory(t *testing.T) string {
 	t.Helper()
-	folder, err := os.MkdirTemp(filepath.Dir(built.bin), "open-")
+	directory, err := os.MkdirTemp(filepath.Dir(built.bin), "open-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(folder, 0o755); err != nil {
+	if err := os.Chmod(directory, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return folder
+	return directory
 }
 
 func (a *agent) ended() bool {
@@ -202,7 +202,7 @@ type number struct{ hits, events uint64 }
 
 func (n *number) add(m number) { n.hits += m.hits; n.events += m.events }
 
-// totals is what an agent says when it stops.
+// totals is what an agent logs when it stops.
 type totals struct {
 	recorded number
 	lost     map[place]number
@@ -216,7 +216,7 @@ func (s *totals) sum() (n number) {
 	return n
 }
 
-// totals reads what the agent said when it stopped.
+// totals reads what the agent logged when it stopped.
 func (a *agent) totals(t *testing.T) totals {
 	t.Helper()
 	s := totals{lost: map[place]number{}}
@@ -226,7 +226,7 @@ func (a *agent) totals(t *testing.T) totals {
 		count := func(name string) uint64 {
 			n, err := strconv.ParseUint(f[name], 10, 64)
 			if err != nil {
-				t.Fatalf("the agent says %q without a number %s", line, name)
+				t.Fatalf("the agent logged %q without a number %s", line, name)
 			}
 			return n
 		}
@@ -239,7 +239,7 @@ func (a *agent) totals(t *testing.T) totals {
 		}
 	}
 	if !stopped {
-		t.Fatal("the agent did not say what it recorded")
+		t.Fatal("the agent did not log what it recorded")
 	}
 	return s
 }
@@ -265,8 +265,8 @@ func fields(line string) map[string]string {
 	return found
 }
 
-// said counts the lines with a message that contain all texts.
-func (a *agent) said(message string, texts ...string) int {
+// logged counts the log lines with a message that contain all texts.
+func (a *agent) logged(message string, texts ...string) int {
 	n := 0
 	for line := range strings.Lines(a.stderr.String()) {
 		matches := fields(line)["msg"] == message
@@ -280,35 +280,35 @@ func (a *agent) said(message string, texts ...string) int {
 	return n
 }
 
-// check compares what was fired with what an agent that has stopped says and
-// with what its log says. Exactly everything must be recorded or told lost. It
+// check compares what was fired with the totals of a stopped agent and
+// with its log. Every hit must be either recorded or reported as lost. It
 // returns the log.
-func check(t *testing.T, a *agent, said totals, fired number) []group {
+func check(t *testing.T, a *agent, result totals, fired number) []group {
 	t.Helper()
-	return checkRuns(t, a.log, []totals{said}, fired)
+	return checkRuns(t, a.log, []totals{result}, fired)
 }
 
 // checkRuns is check for several runs with one log.
 func checkRuns(t *testing.T, dir string, runs []totals, fired number) []group {
 	t.Helper()
-	said := totals{lost: map[place]number{}}
+	result := totals{lost: map[place]number{}}
 	for _, run := range runs {
-		said.recorded.add(run.recorded)
+		result.recorded.add(run.recorded)
 		for p, n := range run.lost {
-			n.add(said.lost[p])
-			said.lost[p] = n
+			n.add(result.lost[p])
+			result.lost[p] = n
 		}
 	}
-	accounted := said.recorded
-	accounted.add(said.sum())
+	accounted := result.recorded
+	accounted.add(result.sum())
 	if accounted != fired {
 		t.Errorf("fired %+v, recorded and lost together %+v (recorded %+v, lost %+v)",
-			fired, accounted, said.recorded, said.lost)
+			fired, accounted, result.recorded, result.lost)
 	}
 	log := readLog(t, dir)
-	compareLosses(t, log, said.lost)
-	if n := countEvents(log); n != said.recorded.events {
-		t.Errorf("the log holds %d events, the agent recorded %d", n, said.recorded.events)
+	compareLosses(t, log, result.lost)
+	if n := countEvents(log); n != result.recorded.events {
+		t.Errorf("the log holds %d events, the agent recorded %d", n, result.recorded.events)
 	}
 	return log
 }
@@ -328,7 +328,7 @@ func (a *agent) switches(t *testing.T) (n uint64) {
 		_, rest, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
 		var switches uint64
 		if _, err := fmt.Sscan(rest, &switches); err != nil {
-			t.Fatalf("%s does not tell of context switches: %v", file, err)
+			t.Fatalf("%s has no context switches: %v", file, err)
 		}
 		n += switches
 	}

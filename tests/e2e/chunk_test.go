@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// chunk is what the header of a chunk says (docs/log-format.md).
+// chunk is the header of a chunk (docs/log-format.md).
 type chunk struct {
 	store          [16]byte
 	first, entries uint64

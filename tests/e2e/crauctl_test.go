@@ -146,8 +146,8 @@ func TestAnOfferedGroupIsNotShownAsNegotiated(t *testing.T) {
 func TestQueryShowsLosses(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
 	publish(t, "hostile", "--flood", "--count", "20000")
-	said := a.stop(t, patience)
-	if said.lost[place{"kernel", "ring-full"}].events == 0 {
+	result := a.stop(t, patience)
+	if result.lost[place{"kernel", "ring-full"}].events == 0 {
 		t.Fatal("nothing was lost, so nothing is shown")
 	}
 	if shown := crauctl(t, "query", "--directory", a.log); !strings.Contains(shown, "ring-full") {

@@ -13,8 +13,8 @@ import (
 
 func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
 	for name, c := range map[string]struct {
-		take func(t *testing.T, log string)
-		says string
+		take    func(t *testing.T, log string)
+		message string
 	}{
 		"the files are deleted": {func(t *testing.T, log string) {
 			for _, file := range segments(t, log) {
@@ -63,13 +63,13 @@ func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
 						t.Errorf("the status has the losses %+v, want %d events", s.Lost, gone.events)
 					}
 				}
-				if n := a.said(c.says); n != 1 {
-					t.Errorf("the agent warned %d times that %s", n, c.says)
+				if n := a.logged(c.message); n != 1 {
+					t.Errorf("the agent warned %d times that %s", n, c.message)
 				}
-				said := a.stop(t, patience)
-				check(t, a, said, fired)
-				if n := said.lost[place{"disk", "segment-deleted"}]; n != gone {
-					t.Errorf("lost %+v, want %+v as segment-deleted", said.lost, gone)
+				result := a.stop(t, patience)
+				check(t, a, result, fired)
+				if n := result.lost[place{"disk", "segment-deleted"}]; n != gone {
+					t.Errorf("lost %+v, want %+v as segment-deleted", result.lost, gone)
 				}
 			})
 		}

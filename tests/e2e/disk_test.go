@@ -75,10 +75,10 @@ func TestAFullDiskLosesCountedEventsAndRecordingContinuesWithRoom(t *testing.T) 
 		fired.add(publish(t, "hostile", "--deep", "--count", "10").done)
 		return diskUse(t, log) > before
 	})
-	said := a.stop(t, patience)
-	recorded := check(t, a, said, fired)
-	if n := said.lost[place{"disk", "disk-full"}]; n.hits == 0 {
-		t.Errorf("nothing is told lost for want of room on the disk, but %v", said.lost)
+	result := a.stop(t, patience)
+	recorded := check(t, a, result, fired)
+	if n := result.lost[place{"disk", "disk-full"}]; n.hits == 0 {
+		t.Errorf("no loss is reported because of the full disk, but %v", result.lost)
 	}
 	if !slices.ContainsFunc(recorded, func(g group) bool { return g.Name == "hostile::deep" }) {
 		t.Error("nothing is recorded of what was fired when there was room")
@@ -100,14 +100,14 @@ func TestAnAgentWithAFullDiskStopsAndCountsEverything(t *testing.T) {
 	if status := a.terminate(t, leaveWithin); status != 1 || !strings.Contains(a.stderr.String(), "no space left on device") {
 		t.Errorf("exit status %d, want 1 and the reason", status)
 	}
-	said := a.totals(t)
-	accounted := said.recorded
-	accounted.add(said.sum())
+	result := a.totals(t)
+	accounted := result.recorded
+	accounted.add(result.sum())
 	if accounted != fired {
-		t.Errorf("fired %+v, recorded %+v, lost %+v", fired, said.recorded, said.lost)
+		t.Errorf("fired %+v, recorded %+v, lost %+v", fired, result.recorded, result.lost)
 	}
-	if n := countEvents(readSegments(t, log, decompressWhole)); n != said.recorded.events || n < first.events {
-		t.Errorf("the log holds %d events, the agent recorded %d", n, said.recorded.events)
+	if n := countEvents(readSegments(t, log, decompressWhole)); n != result.recorded.events || n < first.events {
+		t.Errorf("the log holds %d events, the agent recorded %d", n, result.recorded.events)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestExcludedProgramsAreCountedAndNotRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hidden := filepath.Join(openFolder(t), "hidden-replay")
+	hidden := filepath.Join(openDirectory(t), "hidden-replay")
 	if err := os.WriteFile(hidden, replay, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -163,11 +163,11 @@ func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := openFolder(t)
-	if err := os.Chmod(folder, 0o777); err != nil {
+	directory := openDirectory(t)
+	if err := os.Chmod(directory, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	key := filepath.Join(folder, "key")
+	key := filepath.Join(directory, "key")
 	if output, err := exec.Command(path, "genpkey", "-algorithm", "ed25519", "-out", key).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
@@ -182,7 +182,7 @@ func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 		{"shown-openssl", nil}, {"hidden-openssl", nil}, {"foreign-openssl", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}},
 		{"unit-openssl", machine.InUnit(t, excludedUnit)},
 	} {
-		file := filepath.Join(folder, c.name)
+		file := filepath.Join(directory, c.name)
 		if err := os.WriteFile(file, binary, 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ const (
 // noParent is what a context without a parent is opened with.
 const noParent = ^uint64(0)
 
-// hit is a probe hit as a publisher says it fired it.
+// hit is a probe hit as a publisher reports it.
 type hit struct {
 	Case    string  `json:"case"`
 	Probe   string  `json:"probe"`
@@ -286,7 +286,7 @@ func compareHits(t *testing.T, log []group, hits []hit, executable string, origi
 		for i, parent := range w.parents {
 			id, opened := ids[parent]
 			if !opened {
-				// Nobody's context: its id must be no other's, and always
+				// A context without a process: its id must be unique, and always
 				// the same.
 				if id = parents[parent]; id == "" {
 					id = g.parents[i]
@@ -319,7 +319,7 @@ func difference(want, got []string) string {
 	return fmt.Sprintf("event %d of %d (in the log, %d):\n want %s\n got  %s", at, len(want), len(got), show(want), show(got))
 }
 
-// compareAttributes checks that each group says what is known of its context:
+// compareAttributes checks that each group has the known attributes of its context:
 // executable and origin since it was opened, and its name since that is known.
 func compareAttributes(t *testing.T, log []group) {
 	t.Helper()
@@ -345,7 +345,7 @@ func compareAttributes(t *testing.T, log []group) {
 			k.name = name
 		}
 		if g.Name != k.name || !bytes.Equal(g.Executable, k.executable) || !bytes.Equal(g.Origin, k.origin) {
-			t.Errorf("a group of context %s says name %q executable %q origin %x, want %q, %q, %x",
+			t.Errorf("a group of context %s has name %q executable %q origin %x, want %q, %q, %x",
 				g.id(), g.Name, g.Executable, g.Origin, k.name, k.executable, k.origin)
 		}
 	}
@@ -410,7 +410,7 @@ func readTrace(t *testing.T, name string) []hit {
 	return hits
 }
 
-// notes returns the notes of a file that tell of its probes.
+// notes returns the notes of a file that describe its probes.
 func notes(t *testing.T, file string) []byte { return section(t, file, ".note.stapsdt") }
 
 // buildID returns the build-id of a file.

@@ -15,7 +15,7 @@ const leaveWithin = patience
 
 // floodEvents returns how many events the hits of "hostile --flood" amount to:
 // the random numbers of tests/publishers/hostile.c drawn once more. Its counts
-// do not tell, because elements beyond the sixteenth do not count there.
+// do not show, because elements beyond the sixteenth do not count there.
 func floodEvents(seed, threads, hits uint64) (events uint64) {
 	for thread := range threads {
 		state := seed*2654435761 + thread + 1
@@ -83,21 +83,21 @@ func flood(t *testing.T, config string) {
 	neighbour.fire(t)
 	well, _ := neighbour.finish(t)
 	bad, _ := flood.finish(t)
-	said := a.stop(t, leaveWithin)
+	result := a.stop(t, leaveWithin)
 
 	fired := well.done
 	fired.add(number{bad.done.hits, floodEvents(seed, threads, hits)})
 	if bad.done.hits != threads*hits {
 		t.Fatalf("the flood had %d hits, want %d", bad.done.hits, threads*hits)
 	}
-	log := check(t, a, said, fired)
-	full := said.lost[place{"kernel", "ring-full"}]
+	log := check(t, a, result, fired)
+	full := result.lost[place{"kernel", "ring-full"}]
 	recorded := eventsOf(log, "replay")
 	if recorded > well.done.events || well.done.events-recorded > full.events {
 		t.Errorf("of the neighbour's %d events %d are recorded, and %d of all were lost for want of room",
 			well.done.events, recorded, full.events)
 	}
-	for p := range said.lost {
+	for p := range result.lost {
 		switch p {
 		case place{"kernel", "ring-full"}, place{"kernel", "rate-limit"}, place{"kernel", "unreadable"}, place{"kernel", "oversize"}:
 		default:
@@ -139,13 +139,13 @@ func TestFourFloodingProcessesDoNotAffectAnotherUser(t *testing.T) {
 				bad, _ := flood.finish(t)
 				fired += bad.done.hits
 			}
-			said := a.stop(t, leaveWithin)
-			lost := said.sum()
-			t.Logf("victim: %d hits; all: %d hits, of which %d were lost: %+v", well.done.hits, fired, lost.hits, said.lost)
+			result := a.stop(t, leaveWithin)
+			lost := result.sum()
+			t.Logf("victim: %d hits; all: %d hits, of which %d were lost: %+v", well.done.hits, fired, lost.hits, result.lost)
 			if lost.hits == 0 {
 				t.Error("nothing was lost, so nothing is shown")
 			}
-			if accounted := said.recorded.hits + lost.hits; accounted != fired {
+			if accounted := result.recorded.hits + lost.hits; accounted != fired {
 				t.Errorf("%d hits were fired, %d recorded or lost", fired, accounted)
 			}
 			if recorded := eventsOf(readLog(t, a.log), "replay"); recorded != well.done.events {
@@ -161,18 +161,18 @@ func TestAnAgentStopsInTimeDuringAFloodWithAllEarlierEvents(t *testing.T) {
 	flood.fire(t)
 	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 50_000 })
 	before := flood.count(t)
-	said := a.stop(t, leaveWithin)
+	result := a.stop(t, leaveWithin)
 	after := flood.kill(t)
 
-	accounted := said.recorded
-	accounted.add(said.sum())
+	accounted := result.recorded
+	accounted.add(result.sum())
 	if accounted.hits < before.done.hits || accounted.hits > after.begun {
 		t.Errorf("%d hits before SIGTERM and %d in the end, %d recorded or lost", before.done.hits, after.begun, accounted.hits)
 	}
 	log := readLog(t, a.log)
-	compareLosses(t, log, said.lost)
-	if n := countEvents(log); n != said.recorded.events {
-		t.Errorf("the log holds %d events, the agent recorded %d", n, said.recorded.events)
+	compareLosses(t, log, result.lost)
+	if n := countEvents(log); n != result.recorded.events {
+		t.Errorf("the log holds %d events, the agent recorded %d", n, result.recorded.events)
 	}
 }
 
@@ -187,10 +187,10 @@ func TestPagesThatNeverArriveBlockNoOneElse(t *testing.T) {
 	replay := []string{"--library", publisher("libreplay.so"), "--count", "20", trace("gnutls-tls13-p256")}
 	neighbour := publish(t, "replay", replay...)
 	if line := misser.line(t); line != "hits 5000 values 9000\n" {
-		t.Fatalf("hostile says %q", line)
+		t.Fatalf("hostile printed %q", line)
 	}
 	if line := misser.line(t); line != "lingering\n" {
-		t.Fatalf("hostile says %q, want that it lingers", line)
+		t.Fatalf("hostile printed %q, want that it lingers", line)
 	}
 	missed := misser.count(t)
 	fired := missed.done
@@ -222,8 +222,8 @@ func TestOnlyTheLastHitsOfAKilledPublisherAreUncertain(t *testing.T) {
 	flood.fire(t)
 	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 20_000 })
 	fired := flood.kill(t)
-	said := a.stop(t, leaveWithin)
-	accounted := said.recorded.hits + said.sum().hits
+	result := a.stop(t, leaveWithin)
+	accounted := result.recorded.hits + result.sum().hits
 	if accounted < fired.done.hits || accounted > fired.begun {
 		t.Errorf("%d hits were begun and %d finished, %d recorded or lost", fired.begun, fired.done.hits, accounted)
 	}
@@ -236,8 +236,8 @@ func TestRandomLiteralsAreFullyCounted(t *testing.T) {
 	if output, err := exec.Command(file, strconv.Itoa(hits)).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	said := a.stop(t, leaveWithin)
-	log := check(t, a, said, number{hits, hits * elements})
+	result := a.stop(t, leaveWithin)
+	log := check(t, a, result, number{hits, hits * elements})
 	for i := range log {
 		for j := range log[i].Events {
 			if d := log[i].Events[j].Data; d != nil && !log[i].metadata() && (*d.Key != strings.Repeat("a", longestKey) || !d.Truncated || d.Unreadable) {
@@ -252,9 +252,9 @@ func TestATooSmallRingLosesHitsAndCountsEachOne(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
 	bad := publish(t, "hostile", "--flood", "--seed", strconv.Itoa(seed),
 		"--threads", strconv.Itoa(threads), "--count", strconv.Itoa(hits))
-	said := a.stop(t, leaveWithin)
-	if said.lost[place{"kernel", "ring-full"}].hits == 0 {
+	result := a.stop(t, leaveWithin)
+	if result.lost[place{"kernel", "ring-full"}].hits == 0 {
 		t.Error("the ring was never full, so nothing is shown")
 	}
-	check(t, a, said, number{bad.done.hits, floodEvents(seed, threads, hits)})
+	check(t, a, result, number{bad.done.hits, floodEvents(seed, threads, hits)})
 }

@@ -40,7 +40,7 @@ func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
 			needProfile(t, name)
 			a := startAgent(t, setup{libraries: []string{publisher("kinds")}, flags: flags})
 			fired, printed := start(t, "kinds").finish(t)
-			said := a.stop(t, patience)
+			result := a.stop(t, patience)
 
 			var hits []hit
 			if err := json.Unmarshal(printed, &hits); err != nil {
@@ -55,11 +55,11 @@ func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
 			if total.hits != fired.done.hits {
 				t.Fatalf("kinds printed %d hits and counted %d", total.hits, fired.done.hits)
 			}
-			log := check(t, a, said, total)
+			log := check(t, a, result, total)
 			if want := map[place]number{
 				{"kernel", "unreadable"}: {0, lost.unreadable}, {"kernel", "oversize"}: {0, lost.oversize},
-			}; !maps.Equal(said.lost, want) {
-				t.Errorf("lost %v, want %v", said.lost, want)
+			}; !maps.Equal(result.lost, want) {
+				t.Errorf("lost %v, want %v", result.lost, want)
 			}
 			compareHits(t, log, hits, "kinds", buildID(t, publisher("kinds")))
 			compareAttributes(t, log)
@@ -133,7 +133,7 @@ func TestALibraryThatChecksTheSemaphoreFiresOnlyWhileRecorded(t *testing.T) {
 			if recorded == 0 || recorded%3 != 0 {
 				t.Errorf("%d hits in three handshakes while the agent records", recorded)
 			}
-			said := a.stop(t, patience)
+			result := a.stop(t, patience)
 			if hits := p.run(t, 1); hits != 0 {
 				t.Errorf("%d hits after the agent has gone", hits)
 			}
@@ -141,7 +141,7 @@ func TestALibraryThatChecksTheSemaphoreFiresOnlyWhileRecorded(t *testing.T) {
 			if fired.done.hits != recorded {
 				t.Errorf("%d hits counted, %d while recording", fired.done.hits, recorded)
 			}
-			check(t, a, said, fired.done)
+			check(t, a, result, fired.done)
 		})
 	}
 }
@@ -187,10 +187,10 @@ func TestTheFirstEventOfANewProcessIsCompleteWithUnmappedLiterals(t *testing.T) 
 				}
 				fired.add(n)
 			}
-			said := a.stop(t, patience)
-			log := check(t, a, said, fired.done)
-			if len(said.lost) != 0 {
-				t.Errorf("lost %v", said.lost)
+			result := a.stop(t, patience)
+			log := check(t, a, result, fired.done)
+			if len(result.lost) != 0 {
+				t.Errorf("lost %v", result.lost)
 			}
 			complete := 0
 			for i := range log {
@@ -243,7 +243,7 @@ func TestLongLiteralsAreCutAndMarkedFromTheirLimitOn(t *testing.T) {
 			var hits []hit
 			for _, n := range []int{127, 128, 511, 512} {
 				text := bytes.Repeat([]byte("a"), n)
-				// The blob begins with 511 bytes and their NUL; behind it lie the 512.
+				// The blob begins with 511 bytes and their NUL, followed by the 512.
 				blob := append(append(bytes.Repeat([]byte("a"), 511), make([]byte, 513)...), bytes.Repeat([]byte("a"), 512)...)[:n+1]
 				hits = append(hits,
 					hit{Probe: "word_data", Context: 1, Values: []value{{Kind: "word", Key: memory{bytes: text}, Word: int64(n)}}},

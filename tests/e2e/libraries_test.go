@@ -92,7 +92,7 @@ func TestAReplacedLibraryIsRecordedAlongWithTheOldOne(t *testing.T) {
 	before := old.run(t, 1)
 
 	copyFile(t, library, publisher("libreplay1.so"))
-	waitFor(t, "the agent to attach to the new file", func() bool { return a.said("attached", library) == 2 })
+	waitFor(t, "the agent to attach to the new file", func() bool { return a.logged("attached", library) == 2 })
 	after := old.run(t, 1)
 	fired := publish(t, "replay", "--library", library, trace("gnutls-tls13-p256")).done
 	c, _ := old.finish(t)
@@ -124,12 +124,12 @@ func TestALibraryReplacedThroughASymlinkIsRecorded(t *testing.T) {
 		// replaced is what is replaced, by a file or by a link to it.
 		replaced int
 	}{
-		"the file, in the same folder":  {[]string{"lib/libx.so.1", "lib/libx.so.1.0"}, 1},
-		"the file, in another folder":   {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 1},
-		"the file, behind two links":    {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 2},
-		"the link":                      {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 0},
-		"the second link":               {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 1},
-		"a link into a folder not seen": {[]string{"lib/libx.so", "other/libx.so.1", "real/libx.so.1.0"}, 1},
+		"the file, in the same directory":  {[]string{"lib/libx.so.1", "lib/libx.so.1.0"}, 1},
+		"the file, in another directory":   {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 1},
+		"the file, behind two links":       {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 2},
+		"the link":                         {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 0},
+		"the second link":                  {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 1},
+		"a link into a directory not seen": {[]string{"lib/libx.so", "other/libx.so.1", "real/libx.so.1.0"}, 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestALibraryReplacedThroughASymlinkIsRecorded(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			waitFor(t, "the agent to attach to the new file", func() bool { return a.said("attached", paths[0]) == 2 })
+			waitFor(t, "the agent to attach to the new file", func() bool { return a.logged("attached", paths[0]) == 2 })
 			fired.add(publish(t, "replay", "--library", paths[0], trace("gnutls-tls12")).done)
 			if found := origins(check(t, a, a.stop(t, patience), fired)); len(found) != 2 {
 				t.Errorf("contexts have the origins %v, want two", found)
@@ -187,7 +187,7 @@ func TestALibraryThatAppearsLaterIsRecorded(t *testing.T) {
 	copyFile(t, there, publisher("libreplay.so"))
 	a := startAgent(t, setup{libraries: []string{filepath.Join(dir, "*.so")}})
 	copyFile(t, later, publisher("libreplay1.so"))
-	waitFor(t, "the agent to attach to the file", func() bool { return a.said("attached", later) == 1 })
+	waitFor(t, "the agent to attach to the file", func() bool { return a.logged("attached", later) == 1 })
 	fired := publish(t, "replay", "--library", later, trace("gnutls-tls12")).done
 	check(t, a, a.stop(t, patience), fired)
 }
@@ -206,7 +206,7 @@ func badFiles(t *testing.T) map[string]string {
 		"no ELF":         filepath.Join(dir, "text.so"),
 		"empty":          filepath.Join(dir, "empty.so"),
 		"cut":            filepath.Join(dir, "cut.so"),
-		"a folder":       dir,
+		"a directory":    dir,
 		"without probes": program("crauctl"),
 	}
 	for what, content := range map[string][]byte{"no ELF": []byte("not an ELF file at all\n"), "empty": nil, "cut": good[:100]} {
@@ -240,9 +240,9 @@ func TestAnAgentWithOnlyBadFilesWaitsAndReportsThem(t *testing.T) {
 	for what, file := range files {
 		t.Run(what, func(t *testing.T) {
 			a := startAgent(t, setup{libraries: []string{file}})
-			waitFor(t, "the agent to warn", func() bool { return a.said(waitsFor) > 0 })
+			waitFor(t, "the agent to warn", func() bool { return a.logged(waitsFor) > 0 })
 			check(t, a, a.stop(t, patience), number{})
-			if !strings.Contains(a.stderr.String(), "cannot attach to "+file) || a.said(waitsFor) != 1 {
+			if !strings.Contains(a.stderr.String(), "cannot attach to "+file) || a.logged(waitsFor) != 1 {
 				t.Errorf("no %q, or not once %q, in:\n%s", "cannot attach to "+file, waitsFor, a.stderr)
 			}
 		})
@@ -272,12 +272,12 @@ func TestAnAgentWithoutLibrariesRecordsOneThatAppears(t *testing.T) {
 				copyFile(t, library, before)
 			}
 			a, socket := asked(t, setup{libraries: []string{library}})
-			waitFor(t, "the agent to warn", func() bool { return a.said(waitsFor) == 1 })
+			waitFor(t, "the agent to warn", func() bool { return a.logged(waitsFor) == 1 })
 			if s := statusOf(t, socket); len(s.Libraries) != 1 || !strings.Contains(s.Libraries[0].Error, "cannot attach to "+library) {
-				t.Errorf("the status does not tell why nothing is recorded: %+v", s.Libraries)
+				t.Errorf("the status has no reason why nothing is recorded: %+v", s.Libraries)
 			}
 			copyFile(t, library, publisher("libreplay.so"))
-			waitFor(t, "the agent to attach", func() bool { return a.said("attached", library) == 1 })
+			waitFor(t, "the agent to attach", func() bool { return a.logged("attached", library) == 1 })
 			fired := publish(t, "replay", "--library", library, trace("gnutls-tls12")).done
 			check(t, a, a.stop(t, patience), fired)
 		})

@@ -18,9 +18,9 @@ import (
 func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
 	needRecording(t)
 	cases := map[string]struct {
-		config string
-		line   int
-		says   string
+		config  string
+		line    int
+		message string
 	}{
 		"an unknown key":     {"library = []\nlibrarry = []\n", 2, "librarry"},
 		"a wrong type":       {"\n\nlibrary = 5\n", 3, "library"},
@@ -33,9 +33,9 @@ func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			a := launchAgent(t, setup{libraries: []string{publisher("libreplay.so")}, config: c.config})
-			status, said := a.exit(t), a.stderr.String()
-			if where := fmt.Sprintf("agent.conf:%d: ", c.line); status != 78 || !strings.Contains(said, where) || !strings.Contains(said, c.says) {
-				t.Errorf("exit status %d, want 78, and %q and %q in:\n%s", status, where, c.says, said)
+			status, result := a.exit(t), a.stderr.String()
+			if where := fmt.Sprintf("agent.conf:%d: ", c.line); status != 78 || !strings.Contains(result, where) || !strings.Contains(result, c.message) {
+				t.Errorf("exit status %d, want 78, and %q and %q in:\n%s", status, where, c.message, result)
 			}
 		})
 	}
@@ -62,11 +62,11 @@ func TestEverythingFiredBeforeSIGTERMIsInTheLog(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
 	p := start(t, "replay", "--library", publisher("libreplay.so"), "--commands", trace("gnutls-tls13-p256"))
 	p.run(t, 100)
-	said := a.stop(t, patience)
+	result := a.stop(t, patience)
 	fired, _ := p.finish(t)
-	log := check(t, a, said, fired.done)
-	if len(said.lost) != 0 {
-		t.Errorf("lost %v", said.lost)
+	log := check(t, a, result, fired.done)
+	if len(result.lost) != 0 {
+		t.Errorf("lost %v", result.lost)
 	}
 	compareAttributes(t, log)
 }
@@ -99,7 +99,7 @@ func TestALossIsLoggedWithoutFurtherEvents(t *testing.T) {
 	if output, err := exec.Command(file, "3").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	waitFor(t, "the log to tell of the loss", func() bool {
+	waitFor(t, "the loss in the log", func() bool {
 		return bytes.Contains(readable(t, a.log), []byte("crau::lost_events"))
 	})
 	check(t, a, a.stop(t, patience), number{1, 3})
@@ -154,7 +154,7 @@ func TestTwoCapabilitiesAreAllTheAgentNeeds(t *testing.T) {
 		t.Skipf("this kernel attaches by %s, which needs CAP_SYS_ADMIN", profile)
 	}
 	const nobody = 65534
-	log := openFolder(t)
+	log := openDirectory(t)
 	if err := os.Chown(log, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
@@ -171,10 +171,10 @@ func TestTwoCapabilitiesAreAllTheAgentNeeds(t *testing.T) {
 	}
 	fired := publish(t, "fresh").done
 	fired.add(publish(t, "handshake").done)
-	said := a.stop(t, patience)
-	check(t, a, said, fired)
-	if len(said.lost) != 0 {
-		t.Errorf("lost %v", said.lost)
+	result := a.stop(t, patience)
+	check(t, a, result, fired)
+	if len(result.lost) != 0 {
+		t.Errorf("lost %v", result.lost)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestWithoutCapabilitiesTheAgentListsWhatItNeeds(t *testing.T) {
 		t.Skip("starting the agent as another user needs root")
 	}
 	const nobody = 65534
-	log := openFolder(t)
+	log := openDirectory(t)
 	if err := os.Chown(log, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestAnAgentThatMayNotAttachFailsAndNamesTheRemedy(t *testing.T) {
 		t.Skip("starting the agent as another user needs root")
 	}
 	const nobody = 65534
-	log := openFolder(t)
+	log := openDirectory(t)
 	if err := os.Chown(log, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestSequencesContinueAfterARestartOfTheAgent(t *testing.T) {
 		next = c.first + c.entries
 	}
 	if next != uint64(len(log))+1 {
-		t.Errorf("the headers tell of %d entries, the log has %d", next-1, len(log))
+		t.Errorf("the headers have %d entries, the log has %d", next-1, len(log))
 	}
 	// One more where the clock was set.
 	if n := len(segments(t, s.log)); n < 3 {
@@ -296,12 +296,12 @@ func TestTheNextAgentContinuesTheLogOfAKilledOne(t *testing.T) {
 func TestTheHeadersHaveTheLossesThatTheAgentCounts(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
 	publish(t, "hostile", "--flood", "--count", "20000")
-	said := a.stop(t, patience)
-	var told uint64
+	result := a.stop(t, patience)
+	var lost uint64
 	for _, c := range chunks(t, a.log) {
-		told += c.lost
+		lost += c.lost
 	}
-	if want := said.sum().events; told != want || want == 0 {
-		t.Errorf("the headers tell of %d lost events, the agent of %d", told, want)
+	if want := result.sum().events; lost != want || want == 0 {
+		t.Errorf("the headers have %d lost events, the agent %d", lost, want)
 	}
 }

@@ -125,7 +125,7 @@ func plain(t *testing.T, file string, b []byte) []byte {
 	return sequence
 }
 
-// readLog returns all groups of a log that nobody writes to.
+// readLog returns all groups of a log without a writer.
 func readLog(t *testing.T, dir string) []group {
 	t.Helper()
 	return readSegments(t, dir, decompress)
@@ -214,11 +214,11 @@ func countEvents(log []group) (n uint64) {
 	return n
 }
 
-// compareLosses compares what the log tells of losses with what the agents
+// compareLosses compares the losses in the log with what the agents
 // counted.
 func compareLosses(t *testing.T, log []group, counted map[place]number) {
 	t.Helper()
-	told := map[place]number{}
+	logged := map[place]number{}
 	for i := range log {
 		g := &log[i]
 		if !g.metadata() || g.value("crau::lost_events") == nil && g.value("crau::lost_hits") == nil {
@@ -232,12 +232,12 @@ func compareLosses(t *testing.T, log []group, counted map[place]number) {
 			t.Errorf("a loss in the log lacks its place, reason or numbers: %v", g.Events)
 			continue
 		}
-		n := told[place{where, why}]
+		n := logged[place{where, why}]
 		n.add(number{uint64(hits), uint64(events)})
-		told[place{where, why}] = n
+		logged[place{where, why}] = n
 	}
 	maps.DeleteFunc(counted, func(_ place, n number) bool { return n == number{} })
-	if !maps.Equal(told, counted) {
-		t.Errorf("the log tells of losses %v, the agent counted %v", told, counted)
+	if !maps.Equal(logged, counted) {
+		t.Errorf("the log has the losses %v, the agent counted %v", logged, counted)
 	}
 }

@@ -23,10 +23,10 @@ const patience = 60 * time.Second
 // built are the programs under test and the publishers. It is set once, before
 // the tests run.
 var built struct {
-	// root is the project's folder, bin that of the programs, publishers that
+	// root is the project's directory, bin that of the programs, publishers that
 	// of the publishers.
 	root, bin, publishers string
-	// err says why they could not be built.
+	// err is the reason why they could not be built.
 	err error
 }
 
@@ -38,18 +38,18 @@ func run(m *testing.M) int {
 	// A service manager that started the tests is not one for the agent.
 	os.Unsetenv("NOTIFY_SOCKET")
 	os.Unsetenv("JOURNAL_STREAM")
-	folder, err := os.MkdirTemp("", "crau-e2e-")
+	directory, err := os.MkdirTemp("", "crau-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(folder)
+	defer os.RemoveAll(directory)
 	// Others than root must reach the programs.
-	if err := os.Chmod(folder, 0o755); err != nil {
+	if err := os.Chmod(directory, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	built.bin, built.publishers = filepath.Join(folder, "bin"), filepath.Join(folder, "publishers")
+	built.bin, built.publishers = filepath.Join(directory, "bin"), filepath.Join(directory, "publishers")
 	if built.root, err = filepath.Abs("../.."); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -113,7 +113,7 @@ func TestHundredsOfHostileFilesCostLittleMemory(t *testing.T) {
 	good := filepath.Join(dir, "libgood.so")
 	copyFile(t, good, publisher("libreplay.so"))
 	a := startAgent(t, setup{libraries: []string{filepath.Join(dir, "*.so")}})
-	waitFor(t, "the agent to attach to the good file", func() bool { return a.said("attached", good) == 1 })
+	waitFor(t, "the agent to attach to the good file", func() bool { return a.logged("attached", good) == 1 })
 	fired := publish(t, "replay", "--library", good, trace("gnutls-tls12")).done
 	peak := a.peak(t)
 	check(t, a, a.stop(t, patience), fired)

@@ -32,11 +32,11 @@ with context.wrap_socket(socket.create_connection(("127.0.0.1", int(port)))) as 
 func TestAMismatchBetweenALibraryAndASocketIsMarkedInTheLog(t *testing.T) {
 	needCommand(t, "python3")
 	// The file itself, where the command is a script that finds it.
-	said, err := exec.Command("python3", "-c", "import os, sys; print(os.path.realpath(sys.executable))").Output()
+	path, err := exec.Command("python3", "-c", "import os, sys; print(os.path.realpath(sys.executable))").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	python := strings.TrimSpace(string(said))
+	python := strings.TrimSpace(string(path))
 	library := compile(t, "claims", "-shared")
 	a, socket := asked(t, setup{libraries: []string{library}, config: `sources = ["usdt", "wire"]`})
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate(t)}, MinVersion: tls.VersionTLS13})
@@ -59,13 +59,13 @@ func TestAMismatchBetweenALibraryAndASocketIsMarkedInTheLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := openFolder(t)
+	directory := openDirectory(t)
 	binary, err := os.ReadFile(python)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, version := range map[string]uint16{"honest-python": tls.VersionTLS13, "lying-python": tls.VersionTLS12} {
-		file := filepath.Join(folder, name)
+		file := filepath.Join(directory, name)
 		if err := os.WriteFile(file, binary, 0o755); err != nil {
 			t.Fatal(err)
 		}

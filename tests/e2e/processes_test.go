@@ -38,7 +38,7 @@ func TestALibraryThatIsOnlyFoundByAProcessIsAttached(t *testing.T) {
 		in.Close()
 		_ = c.Wait()
 	})
-	waitFor(t, "the library to be attached", func() bool { return a.said("attached", library) > 0 })
+	waitFor(t, "the library to be attached", func() bool { return a.logged("attached", library) > 0 })
 	lines := bufio.NewReader(out)
 	if _, err := lines.ReadString('\n'); err != nil { // that it is ready
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestALibraryThatIsOnlyFoundByAProcessIsAttached(t *testing.T) {
 	if _, err := lines.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	if said := a.stop(t, patience); said.recorded.hits != 28 {
-		t.Errorf("recorded are %d hits, want 28", said.recorded.hits)
+	if result := a.stop(t, patience); result.recorded.hits != 28 {
+		t.Errorf("recorded are %d hits, want 28", result.recorded.hits)
 	}
 }

@@ -28,7 +28,7 @@ type process struct {
 	done    bool
 }
 
-// start starts a publisher. One that is given --wait or --commands has said
+// start starts a publisher. One that is given --wait or --commands has printed
 // that it is ready when start returns.
 func start(t *testing.T, name string, arguments ...string) *process {
 	t.Helper()
@@ -39,11 +39,11 @@ func start(t *testing.T, name string, arguments ...string) *process {
 func startAs(t *testing.T, name string, as *syscall.SysProcAttr, arguments ...string) *process {
 	t.Helper()
 	needRecording(t)
-	folder := openFolder(t)
-	if err := os.Chmod(folder, 0o777); err != nil {
+	directory := openDirectory(t)
+	if err := os.Chmod(directory, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	p := &process{counts: filepath.Join(folder, "counts"), stderr: &machine.Output{}}
+	p := &process{counts: filepath.Join(directory, "counts"), stderr: &machine.Output{}}
 	p.command = exec.Command(name, append([]string{"--counts", p.counts}, arguments...)...)
 	p.command.SysProcAttr = as
 	p.command.Stderr = p.stderr
@@ -69,7 +69,7 @@ func startAs(t *testing.T, name string, as *syscall.SysProcAttr, arguments ...st
 	for _, argument := range arguments {
 		if argument == "--wait" || argument == "--commands" {
 			if line := p.line(t); line != fmt.Sprintf("ready %d\n", p.command.Process.Pid) {
-				t.Fatalf("%s is not ready but says %q", name, line)
+				t.Fatalf("%s is not ready but printed %q", name, line)
 			}
 		}
 	}
@@ -126,7 +126,7 @@ func (p *process) finish(t *testing.T) (counts, []byte) {
 	return c, printed
 }
 
-// kill kills a publisher that would go on, and returns what it counted.
+// kill kills a running publisher, and returns what it counted.
 func (p *process) kill(t *testing.T) counts {
 	t.Helper()
 	if err := p.command.Process.Kill(); err != nil {
@@ -147,7 +147,7 @@ func publish(t *testing.T, name string, arguments ...string) counts {
 	return c
 }
 
-// counts is what a publisher says it fired (tests/publishers/counts.h). An
+// counts is what a publisher fired (tests/publishers/counts.h). An
 // array counts as 16 values at most.
 type counts struct {
 	done  number

@@ -83,7 +83,7 @@ func TestLossesOnAReadOnlyFileSystemAreCounted(t *testing.T) {
 	command(t, "mount", "-o", "remount,abort", disk)
 	fired := before
 	fired.add(replay())
-	// It goes on, and says so. What it cannot write waits in memory.
+	// It continues, and reports the failure. Data that it cannot write wait in memory.
 	waitFor(t, "the agent to report it", func() bool {
 		status, err := exec.Command(program("crauctl"), "status", "--socket", socket).Output()
 		return err == nil && strings.Contains(string(status), "Trouble") && strings.Contains(string(status), "read-only file system")
@@ -92,25 +92,25 @@ func TestLossesOnAReadOnlyFileSystemAreCounted(t *testing.T) {
 	if status := a.terminate(t, patience); status != 1 {
 		t.Errorf("exit status %d, want 1", status)
 	}
-	said := a.totals(t)
-	accounted := said.recorded
-	accounted.add(said.sum())
-	if accounted != fired || said.recorded.hits < before.hits || said.sum().hits == 0 {
-		t.Errorf("fired %+v, %+v of them durably before; recorded %+v, lost %+v", fired, before, said.recorded, said.lost)
+	result := a.totals(t)
+	accounted := result.recorded
+	accounted.add(result.sum())
+	if accounted != fired || result.recorded.hits < before.hits || result.sum().hits == 0 {
+		t.Errorf("fired %+v, %+v of them durably before; recorded %+v, lost %+v", fired, before, result.recorded, result.lost)
 	}
 
-	// The journal is replayed, and the log goes on.
+	// The journal is replayed, and the log continues.
 	unmount()
 	mount()
 	readByOther(t, s.log)
-	if n := countEvents(readSegments(t, s.log, decompressWhole)); n < before.events || n > said.recorded.events {
-		t.Errorf("the log holds %d events; %d were durable, %d recorded", n, before.events, said.recorded.events)
+	if n := countEvents(readSegments(t, s.log, decompressWhole)); n < before.events || n > result.recorded.events {
+		t.Errorf("the log holds %d events; %d were durable, %d recorded", n, before.events, result.recorded.events)
 	}
 	kept := countEvents(readSegments(t, s.log, decompressWhole))
 	b := startAgent(t, s)
 	again := replay()
-	if said := b.stop(t, patience); said.recorded != again || len(said.lost) != 0 {
-		t.Errorf("after it: recorded %+v of %+v, lost %+v", said.recorded, again, said.lost)
+	if result := b.stop(t, patience); result.recorded != again || len(result.lost) != 0 {
+		t.Errorf("after it: recorded %+v of %+v, lost %+v", result.recorded, again, result.lost)
 	}
 	readByOther(t, s.log)
 	if n := countEvents(readSegments(t, s.log, decompressWhole)); n != kept+again.events {

@@ -84,7 +84,7 @@ func TestTheLogShowsWhenNothingWasRecorded(t *testing.T) {
 	if from := time.Unix(0, since); !ok || from.Before(alive) || from.After(killed) {
 		t.Errorf("not recorded since %v, but the agent was alive at %v and killed before %v", from, alive, killed)
 	}
-	// A stop in good order says to the nanosecond when.
+	// A clean stop has a time in nanoseconds.
 	since, ok = notices[3].value("crau::unrecorded_since").(int64)
 	var sinceBoot unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err != nil {

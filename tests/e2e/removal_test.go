@@ -53,7 +53,7 @@ func TestEveryRemovalIsRecordedWithUserAndReason(t *testing.T) {
 				c.remove(t, socket, fmt.Sprintf("%x-%016x", last.store, last.first-1))
 			}
 			waitFor(t, "the removal to be reported", func() bool {
-				return a.said("removed the oldest segments of the log", "user="+c.by, fmt.Sprintf("uid=%d", c.uid)) == 1
+				return a.logged("removed the oldest segments of the log", "user="+c.by, fmt.Sprintf("uid=%d", c.uid)) == 1
 			})
 			crauctl(t, "flush", "--socket", socket)
 			a.stop(t, patience)

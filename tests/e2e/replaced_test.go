@@ -73,7 +73,7 @@ func TestAFileOverwrittenInPlaceKeepsNoBreakpoints(t *testing.T) {
 						}
 					}
 				}
-				waitFor(t, "the agent to attach", func() bool { return a.said("attached", library) == turn+1 })
+				waitFor(t, "the agent to attach", func() bool { return a.logged("attached", library) == turn+1 })
 				output, err := exec.Command(publisher("unchanged"), library).CombinedOutput()
 				if err != nil || string(output) == "probes 0\n" {
 					t.Fatalf("after it was overwritten %d times: %v\n%s", turn, err, output)
@@ -90,7 +90,7 @@ func TestAFileOverwrittenInPlaceKeepsNoBreakpoints(t *testing.T) {
 					t.Errorf("notice %d has the build-id %x", i, id)
 				}
 			}
-			if n := a.said("a library was overwritten in place", library); n != turns-1 {
+			if n := a.logged("a library was overwritten in place", library); n != turns-1 {
 				t.Errorf("the agent warned %d times, want %d", n, turns-1)
 			}
 		})
@@ -110,14 +110,14 @@ func TestTheAgentDoesNotAttachAFileThatIsOpenForWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	opened := sinceBoot(t)
-	// Whoever fires now is not recorded, and the log must say so.
+	// Hits of this time are not recorded, and the log must have the gap.
 	publish(t, "replay", "--library", library, trace("gnutls-tls12"))
 	if output, err := exec.Command(publisher("unchanged"), library).CombinedOutput(); err != nil || string(output) != "probes 0\n" {
 		t.Errorf("while the file is open for writing: %v\n%s", err, output)
 	}
 	closing := sinceBoot(t)
 	f.Close()
-	waitFor(t, "the agent to attach again", func() bool { return a.said("attached", library) == 2 })
+	waitFor(t, "the agent to attach again", func() bool { return a.logged("attached", library) == 2 })
 	after := sinceBoot(t)
 	fired.add(publish(t, "replay", "--library", library, trace("gnutls-tls12")).done)
 	log := check(t, a, a.stop(t, patience), fired)
@@ -141,11 +141,11 @@ func TestWithoutALeaseAnOverwrittenFileIsDetachedAndReported(t *testing.T) {
 		t.Skipf("this kernel attaches by %s, which needs CAP_SYS_ADMIN", profile)
 	}
 	const nobody = 65534
-	log, folder := openFolder(t), openFolder(t)
+	log, directory := openDirectory(t), openDirectory(t)
 	if err := os.Chown(log, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	library := filepath.Join(folder, "libx.so")
+	library := filepath.Join(directory, "libx.so")
 	copyFile(t, library, publisher("libpadded1.so"))
 	socket := filepath.Join(log, "socket")
 	a := startAgent(t, setup{
@@ -155,14 +155,14 @@ func TestWithoutALeaseAnOverwrittenFileIsDetachedAndReported(t *testing.T) {
 			AmbientCaps: []uintptr{machine.CapBPF, machine.CapPerfmon},
 		},
 	})
-	waitFor(t, "the agent to attach", func() bool { return a.said("attached", library) == 1 })
+	waitFor(t, "the agent to attach", func() bool { return a.logged("attached", library) == 1 })
 	waitFor(t, "the agent to warn that it has no lease", func() bool { return strings.Contains(a.stderr.String(), "cannot take a lease") })
 	fired := publish(t, "replay", "--library", library, trace("gnutls-tls12")).done
 	overwrite(t, library, publisher("libpadded50.so"))
 	// It may attach to a part of it and notice again.
-	waitFor(t, "the agent to notice", func() bool { return a.said("a library was overwritten in place", library) >= 1 })
+	waitFor(t, "the agent to notice", func() bool { return a.logged("a library was overwritten in place", library) >= 1 })
 	waitFor(t, "the agent to attach again", func() bool {
-		return a.said("attached", library) == a.said("a library was overwritten in place", library)+1
+		return a.logged("attached", library) == a.logged("a library was overwritten in place", library)+1
 	})
 	if output, err := exec.Command(publisher("unchanged"), library).CombinedOutput(); err != nil || string(output) == "probes 0\n" {
 		t.Errorf("after the agent came back: %v\n%s", err, output)
@@ -190,14 +190,14 @@ func TestAFileIsAttachedBeforeItIsRenamedToALibrary(t *testing.T) {
 			for turn := range turns {
 				overwrite(t, temporary, publisher([]string{"libreplay1.so", "libreplay2.so", "libreplay3.so"}[turn]))
 				waitFor(t, "the agent to attach", func() bool {
-					return a.said("attached to a file that may become a library", temporary)+a.said("attached", temporary) == turn+1
+					return a.logged("attached to a file that may become a library", temporary)+a.logged("attached", temporary) == turn+1
 				})
 				if err := os.Rename(temporary, library); err != nil {
 					t.Fatal(err)
 				}
 				fired.add(publish(t, "replay", "--library", library, trace("gnutls-tls12")).done)
 			}
-			waitFor(t, "the agent to notice the name", func() bool { return a.said("attached", "library="+library) >= 2 })
+			waitFor(t, "the agent to notice the name", func() bool { return a.logged("attached", "library="+library) >= 2 })
 			log := check(t, a, a.stop(t, patience), fired)
 			if found := origins(log); len(found) != turns+1 {
 				t.Errorf("contexts have the origins %v, want %d", found, turns+1)
@@ -236,8 +236,8 @@ func TestAReplacedLibraryIsRecordedOrTheLogHasTheGap(t *testing.T) {
 			fired.add(r.fired)
 		}
 	}
-	waitFor(t, "the agent to attach to the last file", func() bool { return a.said("attached", library) >= 2 })
-	said := a.stop(t, patience)
+	waitFor(t, "the agent to attach to the last file", func() bool { return a.logged("attached", library) >= 2 })
+	result := a.stop(t, patience)
 	log := readLog(t, a.log)
 	notices := unrecordedLibraries(t, log, "libx.so")
 	var least number
@@ -250,14 +250,14 @@ func TestAReplacedLibraryIsRecordedOrTheLogHasTheGap(t *testing.T) {
 			least.add(r.fired)
 		}
 	}
-	if said.recorded.hits < least.hits || said.recorded.hits > fired.hits || len(said.lost) != 0 {
-		t.Errorf("%d hits were recorded; fired were %d, of which %d at times that the log tells nothing of; lost %v",
-			said.recorded.hits, fired.hits, least.hits, said.lost)
+	if result.recorded.hits < least.hits || result.recorded.hits > fired.hits || len(result.lost) != 0 {
+		t.Errorf("%d hits were recorded; fired were %d, of which %d at times without a record in the log; lost %v",
+			result.recorded.hits, fired.hits, least.hits, result.lost)
 	}
 	for _, g := range notices["library-replaced"] {
 		if *g.End-*g.Start > uint64(patience) {
 			t.Errorf("not recorded for %v", time.Duration(*g.End-*g.Start))
 		}
 	}
-	t.Logf("%d of %d hits recorded, %d notices", said.recorded.hits, fired.hits, len(notices["library-replaced"]))
+	t.Logf("%d of %d hits recorded, %d notices", result.recorded.hits, fired.hits, len(notices["library-replaced"]))
 }

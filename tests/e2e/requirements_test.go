@@ -50,7 +50,7 @@ func needCommand(t *testing.T, name string) {
 	}
 }
 
-// missingForRecording says what the kernel or this process lacks to record,
+// missingForRecording returns what the kernel or this process lacks to record,
 // "" if nothing.
 func missingForRecording() string {
 	major, minor, err := kernel()
@@ -70,7 +70,7 @@ func missingForRecording() string {
 	return ""
 }
 
-// missingForBuilding says what is not installed to build, "" if nothing.
+// missingForBuilding returns what is not installed to build, "" if nothing.
 func missingForBuilding() string {
 	for _, name := range []string{"go", "make", "cc"} {
 		if _, err := exec.LookPath(name); err != nil {

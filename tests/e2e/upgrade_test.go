@@ -10,7 +10,7 @@ import (
 )
 
 // TestUpgradesUnderLoadLoseNothing replaces a library twenty times, while a
-// program goes on firing through the first of its files and others start when
+// program continues to fire through the first of its files and others start when
 // the agent has attached to the replacement.
 func TestUpgradesUnderLoadLoseNothing(t *testing.T) {
 	const upgrades = 20
@@ -37,7 +37,7 @@ func TestUpgradesUnderLoadLoseNothing(t *testing.T) {
 	var fired number
 	for i := range upgrades {
 		copyFile(t, library, publisher(fmt.Sprintf("libreplay%d.so", i%9+1)))
-		waitFor(t, "the agent to attach to the replacement", func() bool { return a.said("attached", library) == i+2 })
+		waitFor(t, "the agent to attach to the replacement", func() bool { return a.logged("attached", library) == i+2 })
 		load.timer.Reset(patience) // it is a new wait
 		fired.add(publish(t, "replay", "--library", library, trace("gnutls-tls13-p256")).done)
 	}
@@ -48,11 +48,11 @@ func TestUpgradesUnderLoadLoseNothing(t *testing.T) {
 	c, _ := load.finish(t)
 	fired.add(c.done)
 
-	said := a.stop(t, patience)
-	if n := len(origins(check(t, a, said, fired))); n != 10 {
+	result := a.stop(t, patience)
+	if n := len(origins(check(t, a, result, fired))); n != 10 {
 		t.Errorf("contexts of %d libraries, want 10", n)
 	}
-	if said.sum() != (number{}) {
-		t.Errorf("lost %+v", said.lost)
+	if result.sum() != (number{}) {
+		t.Errorf("lost %+v", result.lost)
 	}
 }

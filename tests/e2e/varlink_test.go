@@ -78,7 +78,7 @@ func (p *peer) reply(t *testing.T) (r reply) {
 	return r
 }
 
-// status is what crauctl status says, as far as the tests look at it.
+// status is the part of the output of crauctl status that the tests check.
 type status struct {
 	Hits, HitsSeen, HitsExcluded, Events, Chunks, Groups uint64
 
@@ -172,16 +172,16 @@ func TestFollowReportsEveryChunk(t *testing.T) {
 	// With a window this long a chunk is written by each flush. The first ones
 	// may be before following has begun.
 	var fired number
-	told := make(chan reply)
+	replies := make(chan reply)
 	go func() {
-		defer close(told)
+		defer close(replies)
 		for {
 			text, err := follower.replies.ReadString(0)
 			var r reply
 			if err != nil || json.Unmarshal([]byte(strings.TrimSuffix(text, "\x00")), &r) != nil {
 				return
 			}
-			told <- r
+			replies <- r
 		}
 	}()
 	flush := func() string {
@@ -191,11 +191,11 @@ func TestFollowReportsEveryChunk(t *testing.T) {
 	followed := false
 	for end := time.Now().Add(patience); !followed; {
 		if time.Now().After(end) {
-			t.Fatal("nothing is told")
+			t.Fatal("there is no reply")
 		}
 		flush()
 		select {
-		case <-told:
+		case <-replies:
 			followed = true
 		case <-time.After(100 * time.Millisecond):
 		}
@@ -203,13 +203,13 @@ func TestFollowReportsEveryChunk(t *testing.T) {
 	for range 3 {
 		cursor := flush()
 		for {
-			r := <-told
+			r := <-replies
 			info, err := os.Stat(filepath.Join(a.log, r.Parameters.Segment))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !r.Continues || r.Error != "" || r.Parameters.Offset <= 0 || r.Parameters.Offset >= info.Size() {
-				t.Errorf("told is %+v of a segment with %d bytes", r, info.Size())
+				t.Errorf("the reply is %+v for a segment of %d bytes", r, info.Size())
 			}
 			if r.Parameters.Cursor == cursor {
 				break
@@ -217,8 +217,8 @@ func TestFollowReportsEveryChunk(t *testing.T) {
 		}
 	}
 	go func() {
-		for range told {
-			// What the agent says while it ends is of no interest.
+		for range replies {
+			// The replies while the agent stops do not matter.
 			continue
 		}
 	}()
@@ -232,14 +232,14 @@ func TestReloadByVarlink(t *testing.T) {
 	for _, c := range []struct {
 		config, err string
 		line        int64
-		// said is what crau-agent --reload prints, with its exit status.
-		said   string
+		// result is the output of crau-agent --reload, with its exit status.
+		result string
 		status int
 	}{
 		{config: "rate_limit = 0\n"},
 		{
 			config: "\nrate_limit = \"many\"\n", err: "org.cryptoauditing.Agent.BadConfiguration", line: 2,
-			said: config + ":2: ", status: 78,
+			result: config + ":2: ", status: 78,
 		},
 		{},
 	} {
@@ -260,7 +260,7 @@ func TestReloadByVarlink(t *testing.T) {
 		if failed != nil {
 			status = failed.ExitCode()
 		}
-		if status != c.status || !strings.Contains(string(output), c.said) || (c.said == "") != (len(output) == 0) {
+		if status != c.status || !strings.Contains(string(output), c.result) || (c.result == "") != (len(output) == 0) {
 			t.Errorf("crau-agent --reload of %q prints %s, %v", c.config, output, err)
 		}
 	}
@@ -271,8 +271,8 @@ func TestReloadByVarlink(t *testing.T) {
 func TestTheSocketOfAnotherAgentIsNotReplaced(t *testing.T) {
 	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
 	second := launchAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--varlink", socket}})
-	if status, said := second.exit(t), second.stderr.String(); status != 1 || !strings.Contains(said, "another process listens there") {
-		t.Errorf("exit status %d:\n%s", status, said)
+	if status, result := second.exit(t), second.stderr.String(); status != 1 || !strings.Contains(result, "another process listens there") {
+		t.Errorf("exit status %d:\n%s", status, result)
 	}
 	crauctl(t, "flush", "--socket", socket)
 	check(t, a, a.stop(t, patience), number{})
@@ -294,7 +294,7 @@ func resident(t *testing.T, pid int) uint64 {
 			return n << 10
 		}
 	}
-	t.Fatal("the kernel does not say how much memory the agent has had")
+	t.Fatal("the kernel does not report the peak memory of the agent")
 	return 0
 }
 
@@ -366,12 +366,12 @@ func TestHostilePeersDoNotAffectRecording(t *testing.T) {
 	if !strings.Contains(string(out), "recording 1 library") {
 		t.Errorf("the status is\n%s", out)
 	}
-	said := a.stop(t, patience)
-	if len(said.lost) != 0 {
-		t.Errorf("lost are %v", said.lost)
+	result := a.stop(t, patience)
+	if len(result.lost) != 0 {
+		t.Errorf("lost are %v", result.lost)
 	}
-	check(t, a, said, fired.done)
-	if n := a.said("a connection was refused"); n > 2 {
-		t.Errorf("the agent tells %d times of refused connections", n)
+	check(t, a, result, fired.done)
+	if n := a.logged("a connection was refused"); n > 2 {
+		t.Errorf("the agent reports refused connections %d times", n)
 	}
 }

@@ -15,16 +15,16 @@ import (
 // commit010 is version 0.1.0.
 const commit010 = "a081feda74137a55c4d7edbbc603d4f4b846d46f"
 
-// programs010 builds programs of version 0.1.0 and returns their folder. A
+// programs010 builds programs of version 0.1.0 and returns their directory. A
 // tarball and a shallow clone do not have their source.
 func programs010(t *testing.T) string {
 	t.Helper()
 	if err := exec.Command("git", "-C", built.root, "cat-file", "-e", commit010+"^{commit}").Run(); err != nil {
 		t.Skip("the source of version 0.1.0 is not in this tree's history")
 	}
-	folder := t.TempDir()
+	directory := t.TempDir()
 	archive := exec.Command("git", "-C", built.root, "archive", commit010, "go.mod", "go.sum", "bpf", "dbus", "src")
-	extract := exec.Command("tar", "-x", "-C", folder)
+	extract := exec.Command("tar", "-x", "-C", directory)
 	pipe, err := archive.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -38,11 +38,11 @@ func programs010(t *testing.T) string {
 		t.Fatalf("cannot extract version 0.1.0: %v", err)
 	}
 	build := exec.Command("go", "build", "-o", "bin/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
-	build.Dir = folder
+	build.Dir = directory
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build version 0.1.0: %v\n%s", err, output)
 	}
-	return filepath.Join(folder, "bin")
+	return filepath.Join(directory, "bin")
 }
 
 // copy010 copies the log that version 0.1.0 wrote.
@@ -72,7 +72,7 @@ func shown(t *testing.T, crauctl, log string) (operations []string) {
 		t.Fatalf("%s: %v\n%s", crauctl, err, output)
 	}
 	for line := range strings.Lines(string(output)) {
-		// This version tells of gaps between the operations, 0.1.0 shows a group that
+		// This version shows gaps between the operations, 0.1.0 shows a group that
 		// was only offered.
 		if name := regexp.MustCompile(`^\w+::\w+ (client|server)`).FindString(line); name != "" {
 			operations = append(operations, name)

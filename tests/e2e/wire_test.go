@@ -42,7 +42,7 @@ func certificate(t *testing.T) tls.Certificate {
 }
 
 // shakeHands lets this process be both ends of a TLS connection and returns what
-// the client says of it.
+// the client reports.
 func shakeHands(t *testing.T, client *tls.Config) tls.ConnectionState {
 	t.Helper()
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate(t)}})
@@ -127,7 +127,7 @@ func TestHandshakesOfAProgramWithoutProbesAreRecordedAtItsSockets(t *testing.T) 
 			t.Errorf("the log has the name of the server")
 		}
 	}
-	if said := a.stderr.String(); strings.Contains(said, "secret-host") {
+	if result := a.stderr.String(); strings.Contains(result, "secret-host") {
 		t.Error("the agent wrote the name of the server")
 	}
 }

@@ -18,9 +18,9 @@ type step struct {
 	// it.
 	command     string
 	user, quiet bool
-	// shows are the lines that the document says it prints.
+	// shows are the lines that it prints according to the document.
 	shows []string
-	// mayFail says that the next command is one that shows its exit status.
+	// mayFail is set if the next command shows its exit status.
 	mayFail bool
 	// interrupted: it runs until it has printed what is shown, then Control-C
 	// ends it.
@@ -119,7 +119,7 @@ func read(t *testing.T, path, from string) *document {
 			}
 			d.steps = append(d.steps, step{place: place, file: name[1], text: strings.Join(block, "\n") + "\n"})
 		default:
-			t.Errorf("%s: a block of the kind %q, which nobody runs", place, match[1])
+			t.Errorf("%s: a block of the kind %q, which is never run", place, match[1])
 		}
 	}
 	return d
@@ -136,7 +136,7 @@ func console(t *testing.T, path string, line int, block []string) (steps []step)
 		} else if command, ok := strings.CutPrefix(block[i], "# "); ok {
 			s.command = command
 		} else {
-			t.Fatalf("%s: neither a command nor behind one: %q", s.place, block[i])
+			t.Fatalf("%s: neither a command nor its output: %q", s.place, block[i])
 		}
 		for !complete(s.command) && i+1 < len(block) {
 			i++
@@ -217,7 +217,7 @@ func varied(line *string, word string) string {
 	return regexp.QuoteMeta(word[:end])
 }
 
-// differs says what of the lines is not in the output, "" if they are all of
+// differs returns the first line that is not in the output, "" if they are all of
 // it; a line … stands for any number of lines.
 func differs(shows []string, output string) string {
 	lines := strings.Split(strings.TrimRight(output, "\n"), "\n")
@@ -257,9 +257,9 @@ func TestOutputIsComparedInShape(t *testing.T) {
 	}{
 		"the same":                   {[]string{"all is as it should be"}, "all is as it should be\n", true},
 		"another text":               {[]string{"all is as it should be"}, "all is lost\n", false},
-		"nothing, not told":          {nil, "", true},
-		"something, not told":        {nil, "hello\n", false},
-		"told, but nothing":          {[]string{"hello"}, "", false},
+		"nothing, not printed":       {nil, "", true},
+		"something, not printed":     {nil, "hello\n", false},
+		"printed, but nothing":       {[]string{"hello"}, "", false},
 		"other numbers and times":    {[]string{"Thu 2026-11-26 06:38 12.3 KiB, 45 of 1,234"}, "Mon 2027-01-02 23:59 9.0 MiB, 1 of 2\n", true},
 		"other ids":                  {[]string{"41ae88d8fddeeeb767e358e90ca4ec18-000000000000002b"}, "58c1609e8b16b48062e26e893278a462-0000000000000001\n", true},
 		"a number where a word is":   {[]string{"lost nothing"}, "lost 5\n", false},

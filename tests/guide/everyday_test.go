@@ -17,7 +17,7 @@ import (
 // everyday does what a newcomer does first on a machine on which the project has just
 // been installed, and nothing has been configured: programs that know nothing of
 // the audit, with libraries without probes, have their handshakes in the log, with
-// what they say of them themselves and the unit that they belong to.
+// what the programs report, and with their units.
 func everyday(t *testing.T, m *machine.Machine) {
 	t.Helper()
 	build := exec.Command("go", "build", "-o", m.Path("/usr/local/bin/greeter"), "./greeter")
@@ -57,33 +57,33 @@ func everyday(t *testing.T, m *machine.Machine) {
 			t.Errorf("%v: shown is %+v:\n%s", err, o, out)
 		}
 	}
-	// ofTLS are the matches of what greeter says of a connection.
-	ofTLS := func(t *testing.T, said, role string) []string {
+	// ofTLS returns the matches for what greeter prints about a connection.
+	ofTLS := func(t *testing.T, printed, role string) []string {
 		t.Helper()
-		v := regexp.MustCompile(`version=(\d+) suite=(\d+) group=(\d+)`).FindStringSubmatch(said)
+		v := regexp.MustCompile(`version=(\d+) suite=(\d+) group=(\d+)`).FindStringSubmatch(printed)
 		if v == nil {
-			t.Fatalf("greeter says %q", said)
+			t.Fatalf("greeter printed %q", printed)
 		}
 		return []string{"tls::role=" + role, "tls::protocol_version=" + v[1], "tls::ciphersuite=" + v[2], "tls::group=" + v[3]}
 	}
 	t.Run("curl", func(t *testing.T) {
-		said := run("visit.service", "curl", "-sk", "https://"+address)
-		shown(t, "curl", "visit.service", ofTLS(t, said, "client")...)
-		shown(t, "greeter", "greeter.service", ofTLS(t, said, "server")...)
+		printed := run("visit.service", "curl", "-sk", "https://"+address)
+		shown(t, "curl", "visit.service", ofTLS(t, printed, "client")...)
+		shown(t, "greeter", "greeter.service", ofTLS(t, printed, "server")...)
 	})
 	t.Run("a Go program", func(t *testing.T) {
-		said := run("fetch.service", "greeter", "fetch", address)
-		shown(t, "greeter", "fetch.service", ofTLS(t, said, "client")...)
-		shown(t, "greeter", "greeter.service", ofTLS(t, said, "server")...)
+		printed := run("fetch.service", "greeter", "fetch", address)
+		shown(t, "greeter", "fetch.service", ofTLS(t, printed, "client")...)
+		shown(t, "greeter", "greeter.service", ofTLS(t, printed, "server")...)
 	})
 	t.Run("ssh", func(t *testing.T) {
-		// Nobody can log in, which comes after the handshake.
-		said := run("login.service", "ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+		// Logins fail, which only happens after the handshake.
+		printed := run("login.service", "ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
 			"-o", "UserKnownHostsFile=/dev/null", "nobody@127.0.0.1", "true")
-		v := regexp.MustCompile(`kex: algorithm: (\S+)`).FindStringSubmatch(said)
-		cipher := regexp.MustCompile(`kex: client->server cipher: (\S+)`).FindStringSubmatch(said)
+		v := regexp.MustCompile(`kex: algorithm: (\S+)`).FindStringSubmatch(printed)
+		cipher := regexp.MustCompile(`kex: client->server cipher: (\S+)`).FindStringSubmatch(printed)
 		if v == nil || cipher == nil {
-			t.Fatalf("ssh says %q", said)
+			t.Fatalf("ssh printed %q", printed)
 		}
 		shown(t, "ssh", "login.service", "ssh::role=client", "ssh::kex_algorithm="+v[1], "ssh::c2s_cipher="+cipher[1])
 		shown(t, "sshd", "ssh.service", "ssh::role=server", "ssh::kex_algorithm="+v[1], "ssh::c2s_cipher="+cipher[1])

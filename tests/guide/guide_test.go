@@ -3,17 +3,17 @@
 // Package guide follows the documents for administrators to the letter: it does
 // on a throw-away machine, with a real systemd and nothing of the project on it
 // but its sources, what a newcomer would type, and sees whether that works and
-// looks as the documents say.
+// looks as documented.
 //
 // The rule. Followed from top to bottom are the section "Install" of README.md
-// and all of docs/admin-guide.md, by one shell of root in the folder of the
+// and all of docs/admin-guide.md, by one shell of root in the directory of the
 // sources. In a block ```console, "# " begins a command of root, "$ " one of the
-// user alice, who logs in anew for it; what follows up to the next is what it
+// user alice, who logs in again for it; what follows up to the next is what it
 // prints, but for numbers, times and ids, and "…" is anything. A command must
 // succeed, unless "echo $?" comes next. One that only looks is given some seconds,
 // as a reader would who looks again. After <!-- until Control-C --> the first command
 // of a block runs until it has printed what is shown, and is then interrupted. A block ```toml, ```ini or ```js is a file,
-// named by its first line. Comments that readers of the documents do not see say
+// named by its first line. Comments, which are not rendered, state
 // what else is done, to bring about what is described, <!-- run: COMMAND -->, and
 // that the next block cannot be run here, <!-- not run: REASON -->. Every block is
 // of one of these kinds.
@@ -64,10 +64,10 @@ func TestTheGuideWorksAsWritten(t *testing.T) {
 
 	// The machine is killed when this thread ends.
 	runtime.LockOSThread()
-	folder := t.TempDir()
-	stage := filepath.Join(folder, "stage")
+	directory := t.TempDir()
+	stage := filepath.Join(directory, "stage")
 	copySources(t, filepath.Join(stage, sources))
-	m, err := machine.Boot(filepath.Join(folder, "machine"), stage)
+	m, err := machine.Boot(filepath.Join(directory, "machine"), stage)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func network(t *testing.T, m *machine.Machine) []string {
 	}
 }
 
-// follow does one step, and reports whether that went as the document says.
+// follow runs one step, and reports whether the result is as documented.
 func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 	t.Helper()
 	if s.file != "" {
@@ -181,7 +181,7 @@ func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 		t.Errorf("%s: %s\nexit status %d:\n%s", s.place, s.command, status, output)
 		return false
 	}
-	// A document leaves out what a command that only does something may say.
+	// A document may omit the output of a command.
 	if s.quiet || len(s.shows) == 0 {
 		return true
 	}
@@ -192,7 +192,7 @@ func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 	return true
 }
 
-// interrupted is the status with which a command may say that it was.
+// interrupted is the exit status of an interrupted command.
 const interrupted = 130
 
 // interrupt runs a command of root that has no end. It is interrupted when it has

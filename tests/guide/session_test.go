@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// session is root's shell, which goes on from command to command.
+// session is root's shell, which runs one command after another.
 type session struct {
 	input  io.Writer
 	output chan string
@@ -21,7 +21,7 @@ type session struct {
 	status int
 }
 
-// mark begins the line that says a command has ended, and how.
+// mark begins the line with the exit status of a command.
 const mark = "\x1e"
 
 func newSession(t *testing.T, shell *exec.Cmd) *session {

@@ -9,16 +9,16 @@
 # memory; what is below each STAGE is copied over it. The kernel and its tracing
 # are the host's. Resource limits of cgroups may be without effect.
 set -eu
-folder=$1
+directory=$1
 shift
 
 # The cgroup of this process becomes the root of the machine's hierarchy.
 if [ "${BOOT_STEP:-}" = "" ]; then
-	BOOT_STEP=mounts exec unshare --cgroup "$0" "$folder" "$@"
+	BOOT_STEP=mounts exec unshare --cgroup "$0" "$directory" "$@"
 fi
 
 . "${0%/*}/root.sh"
-overlay "$folder"
+overlay "$directory"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
 mount -t sysfs -o ro sysfs "$root/sys"
@@ -43,7 +43,7 @@ END
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
 
-# What a package does: files, users, presets. The folders below /run come at
+# What a package does: files, users, presets. The directories below /run come at
 # boot.
 install_stages "$@"
 journalctl --root="$root" --update-catalog

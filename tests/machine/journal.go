@@ -31,7 +31,7 @@ func ParseJournal(output string) (entries []Entry, err error) {
 	return entries, nil
 }
 
-// Recorded adds up what the agent's runs say they recorded, and lost, when
+// Recorded adds up what the agent's runs logged as recorded, and lost, when
 // they stopped.
 func Recorded(entries []Entry) (recorded, lost int, err error) {
 	for _, entry := range entries {

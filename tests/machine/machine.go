@@ -4,7 +4,7 @@
 // systemd as process 1 in namespaces, over an overlay of /. Kernel and probes are
 // the host's, so what a program fires inside is what an agent inside records.
 //
-// Its paths are those of a test in a folder of tests/.
+// Its paths are those of a test in a directory of tests/.
 package machine
 
 import (
@@ -29,10 +29,10 @@ const Patience = 90 * time.Second
 // do not share.
 const Opt = "/opt/publishers"
 
-// Root is the folder of the sources.
+// Root is the directory of the sources.
 const Root = "../.."
 
-// Missing says what keeps machines from being booted here, "" if nothing.
+// Missing returns the reason why machines cannot boot here, "" if they can.
 func Missing() string {
 	if os.Geteuid() != 0 {
 		return "only root can boot a machine in namespaces"
@@ -49,13 +49,13 @@ func Missing() string {
 	return ""
 }
 
-// Install builds the project in folder and installs it below folder/stage.
-func Install(ctx context.Context, folder string) (stage string, err error) {
+// Install builds the project in directory and installs it below directory/stage.
+func Install(ctx context.Context, directory string) (stage string, err error) {
 	root, err := filepath.Abs(Root)
 	if err != nil {
 		return "", err
 	}
-	build, stage := filepath.Join(folder, "build"), filepath.Join(folder, "stage")
+	build, stage := filepath.Join(directory, "build"), filepath.Join(directory, "stage")
 	if err := command(ctx, "meson", "setup", "--prefix=/usr", build, root); err != nil {
 		return "", err
 	}
@@ -63,9 +63,9 @@ func Install(ctx context.Context, folder string) (stage string, err error) {
 }
 
 // Publishers builds the programs that fire probes, and has them and what they
-// replay below folder/publishers, to be at Opt.
-func Publishers(ctx context.Context, folder string) (stage string, err error) {
-	stage = filepath.Join(folder, "publishers")
+// replay below directory/publishers, to be at Opt.
+func Publishers(ctx context.Context, directory string) (stage string, err error) {
+	stage = filepath.Join(directory, "publishers")
 	if err := command(ctx, "make", "-C", filepath.Join(Root, "tests/publishers"), "OUT="+filepath.Join(stage, Opt)); err != nil {
 		return "", err
 	}
@@ -85,11 +85,11 @@ type Machine struct {
 	cgroup string
 }
 
-// Boot boots a machine with what is below the stages on it; folder must not
+// Boot boots a machine with what is below the stages on it; directory must not
 // exist yet. The machine is killed when the calling thread ends: lock it
 // (runtime.LockOSThread).
-func Boot(folder string, stages ...string) (*Machine, error) {
-	if err := os.Mkdir(folder, 0o755); err != nil {
+func Boot(directory string, stages ...string) (*Machine, error) {
+	if err := os.Mkdir(directory, 0o755); err != nil {
 		return nil, err
 	}
 	hierarchy, err := unifiedHierarchy()
@@ -105,7 +105,7 @@ func Boot(folder string, stages ...string) (*Machine, error) {
 		return nil, err
 	}
 	defer cgroup.Close()
-	m.Space, err = start("boot.sh", syscall.CLONE_NEWUTS|syscall.CLONE_NEWNET, []string{"--uts", "--net", "--cgroup"}, folder, stages,
+	m.Space, err = start("boot.sh", syscall.CLONE_NEWUTS|syscall.CLONE_NEWNET, []string{"--uts", "--net", "--cgroup"}, directory, stages,
 		func(a *syscall.SysProcAttr) { a.UseCgroupFD, a.CgroupFD = true, int(cgroup.Fd()) })
 	if err != nil {
 		return nil, err

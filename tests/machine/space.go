@@ -46,14 +46,14 @@ type Space struct {
 	enter []string
 }
 
-// start starts a script of this folder as process 1 of new namespaces, with what is
+// start starts a script of this directory as process 1 of new namespaces, with what is
 // below the stages on its root. change may change how it is started.
-func start(script string, namespaces uintptr, enter []string, folder string, stages []string, change func(*syscall.SysProcAttr)) (*Space, error) {
+func start(script string, namespaces uintptr, enter []string, directory string, stages []string, change func(*syscall.SysProcAttr)) (*Space, error) {
 	path, err := filepath.Abs(filepath.Join(Root, "tests/machine", script))
 	if err != nil {
 		return nil, err
 	}
-	s := &Space{init: exec.Command(path, append([]string{folder}, stages...)...), Says: &Output{}}
+	s := &Space{init: exec.Command(path, append([]string{directory}, stages...)...), Says: &Output{}}
 	s.enter = append([]string{"--mount", "--ipc", "--pid", "--root", "--wd"}, enter...)
 	s.init.Stdout, s.init.Stderr = s.Says, s.Says
 	s.init.SysProcAttr = &syscall.SysProcAttr{
@@ -71,8 +71,8 @@ func start(script string, namespaces uintptr, enter []string, folder string, sta
 // World makes a machine without a service manager: no program runs there but those
 // that the test starts. It has the users member, of the group crypto-auditing,
 // stranger and other.
-func World(folder string, stages ...string) (*Space, error) {
-	s, err := start("world.sh", 0, nil, folder, stages, func(*syscall.SysProcAttr) {})
+func World(directory string, stages ...string) (*Space, error) {
+	s, err := start("world.sh", 0, nil, directory, stages, func(*syscall.SysProcAttr) {})
 	if err != nil {
 		return nil, err
 	}

@@ -16,18 +16,18 @@ func InUnit(t *testing.T, name string) *syscall.SysProcAttr {
 		if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err != nil {
 			continue
 		}
-		folder := filepath.Join(root, name)
-		if err := os.Mkdir(folder, 0o755); err != nil && !os.IsExist(err) {
+		directory := filepath.Join(root, name)
+		if err := os.Mkdir(directory, 0o755); err != nil && !os.IsExist(err) {
 			t.Fatal(err)
 		}
-		group, err := os.Open(folder)
+		group, err := os.Open(directory)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
 			group.Close()
 			// It stays while a process of the test does.
-			_ = os.Remove(folder)
+			_ = os.Remove(directory)
 		})
 		return &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	}

@@ -41,7 +41,7 @@ func TestEveryLinkedModuleIsListedWithItsLicence(t *testing.T) {
 	if !slices.IsSorted(modules) {
 		t.Errorf("the modules are in the order %q", modules)
 	}
-	// The linker says which it took.
+	// The linker lists those that it linked.
 	var linked []string
 	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory"} {
 		file := filepath.Join(t.TempDir(), program)

@@ -17,11 +17,11 @@ import (
 	"time"
 )
 
-// root is the folder of the sources.
+// root is the directory of the sources.
 const root = "../.."
 
 // usual is the database of vulnerabilities. The environment variable may name
-// another: a mirror, or file:// and a folder.
+// another: a mirror, or file:// and a directory.
 const (
 	usual    = "https://vuln.go.dev"
 	database = "VULNDB"
@@ -88,17 +88,17 @@ const reaching = "./src/internal/logstore/file"
 
 func TestReachableVulnerabilitiesAreFound(t *testing.T) {
 	for name, c := range map[string]struct {
-		symbol, says string
-		status       int
+		symbol, message string
+		status          int
 	}{
-		"in a function that is called":    {"Mmap", "Your code is affected by 1 vulnerability", found},
-		"in a function that nobody calls": {"Swapon", "Your code is affected by 0 vulnerabilities", 0},
+		"in a function that is called":       {"Mmap", "Your code is affected by 1 vulnerability", found},
+		"in a function that is never called": {"Swapon", "Your code is affected by 0 vulnerabilities", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := t.TempDir()
 			writeDatabase(t, db, c.symbol)
 			output, status := scan(t, "file://"+db, reaching)
-			if status != c.status || !strings.Contains(output, c.says) {
+			if status != c.status || !strings.Contains(output, c.message) {
 				t.Errorf("govulncheck ends with %d, want %d:\n%s", status, c.status, output)
 			}
 		})

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// pkgConfig are files of pkg-config that say other folders than those below the
+// pkgConfig are files of pkg-config with other directories than those below the
 // prefix.
 var pkgConfig = map[string]string{
 	"systemd":          "systemdsystemunitdir=/pc/units\nsystemdsystempresetdir=/pc/presets\ncatalogdir=/pc/catalog\nsysusersdir=/pc/sysusers\ntmpfilesdir=/pc/tmpfiles\n",
@@ -22,7 +22,7 @@ var pkgConfig = map[string]string{
 	"fish":             "completionsdir=/pc/fish\n",
 }
 
-// someFiles are files of each folder that can be chosen.
+// someFiles are files of each directory that can be chosen.
 var someFiles = []string{
 	"crypto-auditing-agent.service", "90-crypto-auditing.preset", "crypto-auditing.catalog", "sysusers.conf", "tmpfiles.conf",
 	"org.crypto_auditing.Broker.xml", "org.crypto_auditing.Broker.service", "org.crypto_auditing.Broker.conf",
@@ -34,7 +34,7 @@ func TestDirectoriesAreTakenFromOptionsThenPkgConfigThenPrefix(t *testing.T) {
 	for name, c := range map[string]struct {
 		arguments []string
 		packages  map[string]string
-		want      string // the folders of someFiles
+		want      string // the directories of someFiles
 	}{
 		"nothing is known": {
 			want: "/usr/lib/systemd/system /usr/lib/systemd/system-preset /usr/lib/systemd/catalog /usr/lib/sysusers.d /usr/lib/tmpfiles.d " +
@@ -91,23 +91,23 @@ func TestDirectoriesAreTakenFromOptionsThenPkgConfigThenPrefix(t *testing.T) {
 	}
 }
 
-// installed returns in which folders a build installs files of a name. Of those
-// that are named like the project it takes the folder.
+// installed returns in which directories a build installs files of a name. Of those
+// that are named like the project it takes the directory.
 func installed(t *testing.T, build string) map[string][]string {
 	t.Helper()
 	var plan map[string]string
 	if err := json.Unmarshal([]byte(mustRun(t, root, "meson", "introspect", build, "--installed")), &plan); err != nil {
 		t.Fatal(err)
 	}
-	folders := map[string][]string{}
+	directories := map[string][]string{}
 	for source, path := range plan {
 		name := filepath.Base(path)
 		if name == "crypto-auditing.conf" {
 			name = strings.TrimPrefix(filepath.Base(source), "crypto-auditing.")
 		}
-		folders[name] = append(folders[name], filepath.Dir(path))
+		directories[name] = append(directories[name], filepath.Dir(path))
 	}
-	return folders
+	return directories
 }
 
 func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.T) {
@@ -129,7 +129,7 @@ func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.
 	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory"} {
 		path := filepath.Join(stage, "usr/bin", program)
 		if got, want := mustRun(t, "/", path, "--version"), version(t); !strings.HasSuffix(strings.TrimSpace(got), " "+want) {
-			t.Errorf("%s says it is %q, not %s", program, got, want)
+			t.Errorf("the version of %s is %q, not %s", program, got, want)
 		}
 		if needs := libraries(t, path); len(needs) > 0 {
 			t.Errorf("%s is not static, it needs %v", program, needs)
@@ -146,21 +146,21 @@ func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.
 	if left := filesBelow(t, stage); len(left) > 0 {
 		t.Errorf("there are left %v", left)
 	}
-	// Folders of ours, too. What meson did not make, it leaves.
+	// Directories of ours, too. What meson did not make, it leaves.
 	if entries, err := os.ReadDir(stage); err == nil && len(entries) > 0 {
-		t.Errorf("folders are left: %v", entries)
+		t.Errorf("directories are left: %v", entries)
 	}
 }
 
-// filesBelow returns the paths of what is below a folder but folders.
-func filesBelow(t *testing.T, folder string) (paths []string) {
+// filesBelow returns the paths of what is below a directory but directories.
+func filesBelow(t *testing.T, directory string) (paths []string) {
 	t.Helper()
-	err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir(directory, func(path string, entry os.DirEntry, err error) error {
 		if os.IsNotExist(err) {
 			return nil
 		}
 		if err == nil && !entry.IsDir() {
-			paths = append(paths, strings.TrimPrefix(path, folder))
+			paths = append(paths, strings.TrimPrefix(path, directory))
 		}
 		return err
 	})

@@ -35,7 +35,7 @@ func TestTheLicencesOfWhatIsBuiltInAreListedAndInTheTag(t *testing.T) {
 		module, got := fields[0], fields[2]
 		// What is for other systems is delivered, and not listed.
 		if licences, ok := listed[module]; ok && got != licences {
-			t.Errorf("rpm/bundled-licences.txt says %s is under %q, its texts are %q", module, licences, got)
+			t.Errorf("in rpm/bundled-licences.txt, the licence of %s is %q, its texts are %q", module, licences, got)
 		}
 		all = append(all, strings.Split(got, " AND ")...)
 		delete(listed, module)
@@ -56,7 +56,7 @@ func TestTheLicencesOfWhatIsBuiltInAreListedAndInTheTag(t *testing.T) {
 	slices.Sort(got)
 	slices.Sort(all)
 	if want := slices.Compact(all); !slices.Equal(got, want) {
-		t.Errorf("the spec file says the licences are %v, they are %v", got, want)
+		t.Errorf("the licences in the spec file are %v, want %v", got, want)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestPackagesSayWhichModulesAreBuiltInAndHaveTheirLicences(t *testing.T) {
 		files := mustRun(t, "/", "rpm", "-qp", "--licensefiles", built.binary[i])
 		for _, module := range vendored(t, sources) {
 			if !strings.Contains(provides, "bundled(golang("+module+")) = ") {
-				t.Errorf("%s does not say that %s is built in", name, module)
+				t.Errorf("%s does not list %s as built in", name, module)
 			}
 			if texts && !strings.Contains(files, "/bundled-licences/"+module+"/LICENSE") {
 				t.Errorf("%s has no text of the licence of %s", name, module)

@@ -31,13 +31,13 @@ func newMachine(t *testing.T) machine {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		t.Fatalf("cannot have mounts of its own: %v", err)
 	}
-	folder := t.TempDir()
+	directory := t.TempDir()
 	script, err := filepath.Abs("../machine/root.sh")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { mustRun(t, "/", "umount", "--recursive", filepath.Join(folder, "memory")) })
-	mustRun(t, folder, "sh", "-euc", `. "$0"
+	t.Cleanup(func() { mustRun(t, "/", "umount", "--recursive", filepath.Join(directory, "memory")) })
+	mustRun(t, directory, "sh", "-euc", `. "$0"
 		mkdir memory
 		overlay "$PWD/memory"
 		mount --bind /dev "$root/dev"
@@ -48,7 +48,7 @@ func newMachine(t *testing.T) machine {
 			'(' -name '*crypto[-_]auditing*' -o -name '*cryptoauditing*' -o -path '*/usr/*bin/crau*' -o -name '*crauctl*' -o -path '*/include/crau' ')' \
 			-prune -exec rm -rf {} +
 		sed -i /crypto-auditing/d etc/passwd etc/group etc/shadow etc/gshadow`, script)
-	return machine{filepath.Join(folder, "memory/root"), filepath.Join(folder, "memory/upper")}
+	return machine{filepath.Join(directory, "memory/root"), filepath.Join(directory, "memory/upper")}
 }
 
 // run runs a program on the machine.
@@ -62,7 +62,7 @@ func (m machine) rpm(t *testing.T, arguments ...string) string {
 	t.Helper()
 	output := mustRun(t, "/", append([]string{"rpm", "--root", m.path}, arguments...)...)
 	if strings.Contains(output, "scriptlet failed") || strings.Contains(output, "error:") {
-		t.Errorf("rpm %s says:\n%s", arguments[0], output)
+		t.Errorf("rpm %s printed:\n%s", arguments[0], output)
 	}
 	return output
 }
@@ -148,7 +148,7 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 		t.Fatalf("there are installed %v", names)
 	}
 	if output := m.rpm(t, append([]string{"-V", "--nodeps"}, names...)...); output != "" {
-		t.Errorf("what is installed is not what the packages say:\n%s", output)
+		t.Errorf("the installed files differ from the packages:\n%s", output)
 	}
 	for _, link := range enabled {
 		if m.exists(link) {
@@ -163,7 +163,7 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	}
 	for _, program := range []string{"crau-agent", "crau-broker", "crau-inventory", "crauctl"} {
 		if got := m.run(t, program, "--version"); !strings.Contains(got, version(t)) {
-			t.Errorf("%s says it is %q", program, got)
+			t.Errorf("the version of %s is %q", program, got)
 		}
 	}
 	m.run(t, "crau-agent", "--check")

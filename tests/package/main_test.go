@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// root is the folder of the sources.
+// root is the directory of the sources.
 const root = "../.."
 
 // scratch is where packages are built. It is always the same: the go command
@@ -84,7 +84,7 @@ func offline(dir string, arguments ...string) (string, error) {
 }
 
 // tarball returns the path of the tarball of the sources as they are, and the
-// folder into which it was unpacked.
+// directory into which it was unpacked.
 func tarball(t *testing.T) (path, unpacked string) {
 	t.Helper()
 	need(t, "git", "meson", "ninja", "go", "tar", "unshare")
@@ -100,7 +100,7 @@ func tarball(t *testing.T) (path, unpacked string) {
 
 // makeTarball has meson make the tarball, in a clone with what is not committed
 // yet: meson takes what is. Tags do not matter there, so that it has the version
-// that the file says.
+// in the file.
 var makeTarball = sync.OnceValues(func() (string, error) {
 	clone, build := filepath.Join(scratch, "clone"), filepath.Join(scratch, "dist")
 	if err := errors.Join(os.RemoveAll(scratch), os.MkdirAll(scratch, 0o755)); err != nil {
@@ -136,7 +136,7 @@ var makeTarball = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// version is what the file VERSION says.
+// version is the content of the file VERSION.
 func version(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "VERSION"))

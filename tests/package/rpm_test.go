@@ -49,14 +49,14 @@ var makePackages = func() func(string) (packages, error) {
 // they are, "make rpm" runs them from the tarball. The next release is packed from
 // what the first one built.
 func buildPackages(tarball string) (built packages, err error) {
-	folder, err := filepath.Abs(filepath.Join(scratch, "rpm"))
+	directory, err := filepath.Abs(filepath.Join(scratch, "rpm"))
 	if err != nil {
 		return built, err
 	}
-	built.root = folder + "/root"
+	built.root = directory + "/root"
 	// The least compression: they are unpacked soon.
 	build := []string{
-		"rpm/build.sh", tarball, folder, "--without", "check", "--noclean", "--buildroot", built.root,
+		"rpm/build.sh", tarball, directory, "--without", "check", "--noclean", "--buildroot", built.root,
 		"--define", "_binary_payload w1.gzdio",
 	}
 	if _, err := offline(root, append(build, "-ba")...); err != nil {
@@ -65,7 +65,7 @@ func buildPackages(tarball string) (built packages, err error) {
 	if _, err := offline(root, append(build, "-bb", "--short-circuit", "--define", "dist .next")...); err != nil {
 		return built, err
 	}
-	all, err := filepath.Glob(folder + "/RPMS/*/*.rpm")
+	all, err := filepath.Glob(directory + "/RPMS/*/*.rpm")
 	if err != nil {
 		return built, err
 	}
@@ -78,11 +78,11 @@ func buildPackages(tarball string) (built packages, err error) {
 			built.binary = append(built.binary, path)
 		}
 	}
-	if built.source, err = filepath.Glob(folder + "/SRPMS/*.rpm"); err != nil {
+	if built.source, err = filepath.Glob(directory + "/SRPMS/*.rpm"); err != nil {
 		return built, err
 	}
 	if len(built.binary) == 0 || len(built.binary) != len(built.next) || len(built.source) != 1 {
-		return built, fmt.Errorf("cannot find all packages below %s, only %v", folder, built)
+		return built, fmt.Errorf("cannot find all packages below %s, only %v", directory, built)
 	}
 	return built, nil
 }
@@ -181,12 +181,12 @@ func TestRpmlintReportsNothing(t *testing.T) {
 
 func TestProgramsOfPackagesAreLinkedLikeThoseOfADistribution(t *testing.T) {
 	built := rpms(t)
-	folder := t.TempDir()
+	directory := t.TempDir()
 	for _, path := range built.binary {
-		mustRun(t, folder, "sh", "-euc", `rpm2cpio "$1" | cpio -id --quiet`, "sh", path)
+		mustRun(t, directory, "sh", "-euc", `rpm2cpio "$1" | cpio -id --quiet`, "sh", path)
 	}
 	for _, program := range []string{"crauctl", "crau-agent", "crau-broker"} {
-		path := filepath.Join(folder, "usr/bin", program)
+		path := filepath.Join(directory, "usr/bin", program)
 		if needs := libraries(t, path); !slices.Contains(needs, "libc.so.6") {
 			t.Errorf("%s is linked with %v", program, needs)
 		}
@@ -198,7 +198,7 @@ func TestProgramsOfPackagesAreLinkedLikeThoseOfADistribution(t *testing.T) {
 			}
 		}
 		if got := strings.TrimSpace(mustRun(t, "/", path, "--version")); !strings.HasSuffix(got, " "+version(t)) {
-			t.Errorf("%s says it is %q", program, got)
+			t.Errorf("the version of %s is %q", program, got)
 		}
 	}
 }

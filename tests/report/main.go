@@ -25,7 +25,7 @@ import (
 	"crypto-auditing/tests/report/outcome"
 )
 
-const folder = "build/report"
+const directory = "build/report"
 
 var errUsage = errors.New("usage: report test ARGUMENT... | step NAME COMMAND... | summary [-failed NAME] FILE..., see go doc")
 
@@ -61,14 +61,14 @@ func run(w io.Writer, arguments []string) (good bool, err error) {
 
 // save writes the results of one part.
 func save(o *outcome.Outcome) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return fmt.Errorf("cannot save the results: %w", err)
 	}
-	entries, err := os.ReadDir(folder)
+	entries, err := os.ReadDir(directory)
 	if err != nil {
 		return fmt.Errorf("cannot save the results: %w", err)
 	}
-	return o.Save(filepath.Join(folder, fmt.Sprintf("%03d.json", len(entries))))
+	return o.Save(filepath.Join(directory, fmt.Sprintf("%03d.json", len(entries))))
 }
 
 func goTest(w io.Writer, arguments []string) (*outcome.Outcome, error) {
@@ -130,10 +130,10 @@ func summary(w io.Writer, arguments []string) (good bool, err error) {
 	}
 	text := sum.Summary()
 	fmt.Fprint(w, text)
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(directory), 0o755); err != nil {
 		return false, fmt.Errorf("cannot write the summary: %w", err)
 	}
-	if err := os.WriteFile(folder+".txt", []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(directory+".txt", []byte(text), 0o644); err != nil {
 		return false, fmt.Errorf("cannot write the summary: %w", err)
 	}
 	return len(sum.Failed) == 0, nil

@@ -83,7 +83,7 @@ func TestInstalledFilesHaveTheirTypes(t *testing.T) {
 		case strings.HasPrefix(path, "/usr/lib/crypto-auditing/"):
 			want = "crypto_auditing_conf_t"
 		default:
-			// Data that everybody may read.
+			// Data that all users may read.
 			if !strings.HasSuffix(got, "_t") || strings.HasPrefix(got, "crau") || strings.HasPrefix(got, "crypto_auditing") {
 				t.Errorf("%s is %s", path, got)
 			}

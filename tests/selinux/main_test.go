@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// sources is the folder of the module.
+	// sources is the directory of the module.
 	sources = "../../selinux"
 	devel   = "/usr/share/selinux/devel"
 )
@@ -72,22 +72,22 @@ func needPolicy(t *testing.T) policy {
 	return p
 }
 
-// folder is where the tests have what they build.
-var folder string
+// directory is where the tests have what they build.
+var directory string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		var err error
-		if folder, err = os.MkdirTemp("", "crau-selinux-"); err != nil {
+		if directory, err = os.MkdirTemp("", "crau-selinux-"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(folder)
+		defer os.RemoveAll(directory)
 		return m.Run()
 	}())
 }
 
-// modules are the folders of the modules of the machine's policies, the
+// modules are the directories of the modules of the machine's policies, the
 // preferred first: Debian's, Fedora's.
 var modules = []string{"/var/lib/selinux/default", "/var/lib/selinux/targeted"}
 
@@ -100,7 +100,7 @@ var link = sync.OnceValues(func() (policy, error) {
 		return policy{}, fmt.Errorf("cannot find a policy in any of %v, run tests/setup.sh", modules)
 	}
 	variant := filepath.Base(modules[i])
-	build, root := filepath.Join(folder, "modules"), filepath.Join(folder, "root")
+	build, root := filepath.Join(directory, "modules"), filepath.Join(directory, "root")
 	if err := compile(build, variant); err != nil {
 		return policy{}, err
 	}
@@ -128,7 +128,7 @@ var link = sync.OnceValues(func() (policy, error) {
 	}
 	binaries, err := filepath.Glob(filepath.Join(etc, variant, "policy/policy.*"))
 	if err != nil || len(binaries) != 1 {
-		return policy{}, fmt.Errorf("cannot tell the linked policy from %v: %w", binaries, err)
+		return policy{}, fmt.Errorf("cannot identify the linked policy among %v: %w", binaries, err)
 	}
 	return policy{variant: variant, binary: binaries[0], contexts: filepath.Join(files, "file_contexts")}, nil
 })
@@ -138,7 +138,7 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// compile compiles the module in a folder of its own, and a module with a domain
+// compile compiles the module in a directory of its own, and a module with a domain
 // for each interface, which has nothing but that: client_NAME_t.
 func compile(dir, variant string) error {
 	if err := os.CopyFS(dir, os.DirFS(sources)); err != nil {

@@ -19,18 +19,18 @@ func TestTheModuleCompilesWithoutAWarningAndLeavesNothingInTheSources(t *testing
 	}
 	for line := range strings.Lines(output) {
 		if lower := strings.ToLower(line); strings.Contains(lower, "warning") || strings.Contains(lower, "error") {
-			t.Errorf("the compiler says: %s", line)
+			t.Errorf("the compiler printed: %s", line)
 		}
 	}
 	if _, err := run(".", "bzip2", "--test", module); err != nil {
 		t.Error(err)
 	}
 	if after := listing(t); !slices.Equal(before, after) {
-		t.Errorf("the folder of the sources has %v, had %v", after, before)
+		t.Errorf("the directory of the sources has %v, had %v", after, before)
 	}
 }
 
-// listing lists the folder of the sources.
+// listing lists the directory of the sources.
 func listing(t *testing.T) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(sources, "*"))
@@ -42,10 +42,10 @@ func listing(t *testing.T) []string {
 
 func TestSelintFindsNothing(t *testing.T) {
 	need(t, "selint")
-	// It also says which files of a whole policy are not there, and counts that
+	// It also lists the missing files of a whole policy, and counts them
 	// as a failure.
 	output, _ := run(".", "selint", "--config=selint.conf", "--recursive", "--summary", "--color=off", "--context="+devel+"/include", sources)
 	if !strings.Contains(output, "Found the following issue counts:\n(none)") {
-		t.Errorf("selint says:\n%s", output)
+		t.Errorf("selint printed:\n%s", output)
 	}
 }

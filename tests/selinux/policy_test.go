@@ -154,7 +154,7 @@ var accesses = map[string][]access{
 		{[]string{"user_t", "staff_t", "sysadm_t", "unconfined_t", "client_exec_crauctl_t", "client_admin_t"}, "crauctl_exec_t", "file", "execute execute_no_trans", ""},
 		{[]string{"staff_t", "client_read_config_t"}, "crypto_auditing_conf_t", "file", "open read", ""},
 	},
-	"whoever may read the log may not more": {
+	"readers of the log have no other access": {
 		{[]string{"client_read_log_t"}, "crypto_auditing_log_t", "file", "open read", ""},
 		{[]string{"client_watch_log_t"}, "crypto_auditing_log_t", "dir", "watch", "read"},
 		{[]string{"client_watch_log_t"}, "crypto_auditing_log_t", "file", "", "open read"},
@@ -246,7 +246,7 @@ func TestThePolicyAllowsWhatIsNeededAndNoMore(t *testing.T) {
 	}
 }
 
-// check reports what is not as a says.
+// check reports what differs from a.
 func (r rules) check(t *testing.T, a access, source string) {
 	t.Helper()
 	target := a.target
@@ -273,7 +273,7 @@ func TestOnlyTheBooleanGivesAServiceACapability(t *testing.T) {
 	r := needRules(t)
 	const boolean = "crypto_auditing_agent_perf_events"
 	if state := r.booleans[boolean]; state != "False" {
-		t.Errorf("the boolean %s is %q unless somebody sets it", boolean, state)
+		t.Errorf("the boolean %s is %q by default", boolean, state)
 	}
 	want := map[string]string{
 		"crau_agent_t crau_agent_t capability lease":     "",

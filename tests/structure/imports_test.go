@@ -117,7 +117,7 @@ func TestEveryRuleIsOfAPackage(t *testing.T) {
 	}
 }
 
-// The document has a line for each package of src/internal and for each folder of
+// The document has a line for each package of src/internal and for each directory of
 // the tree, and for none that is gone.
 func TestTheArchitectureListsEveryPackage(t *testing.T) {
 	text, err := os.ReadFile("../../docs/architecture.md")

@@ -166,8 +166,8 @@ func (a *agent) checkNoComplaints(t *testing.T, unit string, but ...string) {
 	}
 }
 
-// said reports whether a line of the journal contains all texts.
-func (a *agent) said(t *testing.T, texts ...string) bool {
+// journalHas reports whether a line of the journal contains all texts.
+func (a *agent) journalHas(t *testing.T, texts ...string) bool {
 	t.Helper()
 	return slices.ContainsFunc(a.journal(t), func(line string) bool {
 		for _, text := range texts {
@@ -191,13 +191,13 @@ func parseHits(t *testing.T, output string) (hits int) {
 	t.Helper()
 	var values int
 	if _, err := fmt.Sscanf(output, "hits %d values %d", &hits, &values); err != nil || hits == 0 {
-		t.Fatalf("the publisher says %q", output)
+		t.Fatalf("the publisher printed %q", output)
 	}
 	return hits
 }
 
 // stop stops the service and returns what its runs recorded, and lost, since
-// the test began: what they said when they stopped.
+// the test began: the totals that they logged when they stopped.
 func (a *agent) stop(t *testing.T) (recorded, lost int) {
 	t.Helper()
 	a.run(t, "systemctl", "stop", service)

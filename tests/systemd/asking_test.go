@@ -35,7 +35,7 @@ sys.stdin.read()
 	}
 	t.Cleanup(func() {
 		stdin.Close()
-		_ = command.Wait() // the line below tells of its failure
+		_ = command.Wait() // the line below reports its failure
 		a.run(t, "systemctl", "stop", brokerService)
 		a.run(t, "find", stateDir, "-type", "f", "-delete")
 	})
@@ -69,7 +69,7 @@ func TestQueriesNeverStartTheAgent(t *testing.T) {
 	output, err := a.try(t, "crauctl", "status")
 	if err == nil || !strings.Contains(output, "State: stopped since ") || !strings.Contains(output, "systemctl start "+service) ||
 		!strings.Contains(output, "Newest: ") {
-		t.Errorf("crauctl status says %v:\n%s", err, output)
+		t.Errorf("crauctl status fails with %v:\n%s", err, output)
 	}
 	check("crauctl status")
 	output, err = a.try(t, "sh", "-c", "crauctl status -o json 2>/dev/null")
@@ -78,7 +78,7 @@ func TestQueriesNeverStartTheAgent(t *testing.T) {
 		t.Errorf("crauctl status -o json prints %v, %v:\n%s", err, parse, output)
 	}
 	if output, err := a.try(t, "crauctl", "metrics", "--output", "/tmp/metrics.prom"); err == nil || !strings.Contains(output, "stopped") {
-		t.Errorf("crauctl metrics says %v: %s", err, output)
+		t.Errorf("crauctl metrics fails with %v: %s", err, output)
 	}
 	if text := a.run(t, "cat", "/tmp/metrics.prom"); !strings.Contains(text, "crypto_auditing_up 0\n") {
 		t.Errorf("the metrics are\n%s", text)
@@ -143,6 +143,6 @@ func TestTheStateOfAFailedAgentIsKnownOnTheBus(t *testing.T) {
 		t.Errorf("GetStatus returns %s, %v", output, err)
 	}
 	if output, err := a.try(t, "crauctl", "status"); err == nil || !strings.Contains(output, "State: failed since ") || !strings.Contains(output, "librarry") {
-		t.Errorf("crauctl status says %v:\n%s", err, output)
+		t.Errorf("crauctl status fails with %v:\n%s", err, output)
 	}
 }

@@ -112,7 +112,7 @@ func TestTheBrokerExitsWhenIdleAndNoCallIsLost(t *testing.T) {
 
 func TestOtherUsersNeedAnAdministrator(t *testing.T) {
 	a := brokerInstalled(t, libraries(library), "")
-	// polkit is started by the broker's question. There is nobody to ask.
+	// polkit is started by the broker's request. There is no agent to ask.
 	if output, err := a.bus(t, asStranger, "GetStatus"); err == nil || !strings.Contains(strings.ToLower(output), "denied") && !strings.Contains(output, "uthori") {
 		t.Errorf("a stranger gets %s, %v", output, err)
 	}
@@ -177,7 +177,7 @@ func TestTheTimerHasTheLogTruncated(t *testing.T) {
 	output := a.run(t, "journalctl", "-u", truncateService, "--after-cursor", a.cursor, "-o", "cat")
 	for _, want := range []string{"max-size=1B would remove the whole log at once", "crauctl vacuum --force", "removed 1 segment, "} {
 		if !strings.Contains(output, want) {
-			t.Errorf("it does not say %q:\n%s", want, output)
+			t.Errorf("it does not mention %q:\n%s", want, output)
 		}
 	}
 }

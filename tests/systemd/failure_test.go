@@ -30,7 +30,7 @@ func TestKilledAgentIsRestartedAndSequencesContinue(t *testing.T) {
 		t.Errorf("the agent was restarted %s times", n)
 	}
 	fired := a.replay(t, library, 10)
-	// The killed one did not say anything.
+	// The killed one printed nothing.
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {
 		t.Errorf("recorded %d of %d hits after the restart, lost %d", recorded, fired, lost)
 	}
@@ -49,7 +49,7 @@ func TestWatchdogRestartsAnAgentThatIsStuck(t *testing.T) {
 	process := a.pid(t)
 	a.run(t, "kill", "-STOP", process)
 	waitFor(t, "another agent", func() bool { return a.pid(t) != process && a.active(t) })
-	if !a.said(t, "Watchdog timeout") {
+	if !a.journalHas(t, "Watchdog timeout") {
 		t.Error("it was not the watchdog")
 	}
 	fired := a.replay(t, library, 5)
@@ -81,8 +81,8 @@ func TestBadConfigurationIsNotRetried(t *testing.T) {
 	if n := a.restarts(t); n != "0" {
 		t.Errorf("it was tried %s times more", n)
 	}
-	if !a.said(t, "/etc/crypto-auditing/agent.conf:2:", `"librarry"`) {
-		t.Errorf("the journal does not say what is wrong:\n%s", strings.Join(a.journal(t), "\n"))
+	if !a.journalHas(t, "/etc/crypto-auditing/agent.conf:2:", `"librarry"`) {
+		t.Errorf("the journal does not have the error:\n%s", strings.Join(a.journal(t), "\n"))
 	}
 }
 
@@ -93,22 +93,22 @@ func TestMissingCapabilitiesOnAnOldKernelAreReportedWithTheRemedy(t *testing.T) 
 		t.Fatalf("the agent starts without CAP_SYS_ADMIN:\n%s", output)
 	}
 	remedy := []string{"/usr/share/crypto-auditing/perf-event.conf", dropIns}
-	if !a.said(t, remedy...) {
-		t.Errorf("the journal does not say what to do:\n%s", strings.Join(a.journal(t), "\n"))
+	if !a.journalHas(t, remedy...) {
+		t.Errorf("the journal does not have the remedy:\n%s", strings.Join(a.journal(t), "\n"))
 	}
-	// It lasts until somebody does something about it.
+	// It lasts until the administrator resolves it.
 	if status, n := a.property(t, service, "ExecMainStatus"), a.restarts(t); status != "78" || n != "0" {
 		t.Errorf("the exit status is %s, it was tried %s times more", status, n)
 	}
 	if output, err := a.try(t, "crauctl", "status"); err == nil || !strings.Contains(output, remedy[0]) || !strings.Contains(output, remedy[1]) {
-		t.Errorf("crauctl status does not say what to do: %v\n%s", err, output)
+		t.Errorf("crauctl status does not print the remedy: %v\n%s", err, output)
 	}
-	// Of a failure that the agent had no time to tell, no old text is shown.
+	// If the agent could not report a failure, no old text is shown.
 	a.write(t, dropIns+"/0.conf", "[Service]\nExecStart=\nExecStart=/bin/sh -c 'kill -KILL $$$$'\n")
 	a.run(t, "systemctl", "daemon-reload")
 	a.try(t, "systemctl", "restart", service)
 	if output, err := a.try(t, "crauctl", "status"); err == nil || !strings.Contains(output, "the agent fails: see journalctl -u "+service) {
-		t.Errorf("crauctl status says of an agent that is killed: %v\n%s", err, output)
+		t.Errorf("crauctl status of a killed agent: %v\n%s", err, output)
 	}
 }
 

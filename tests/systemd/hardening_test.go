@@ -22,11 +22,11 @@ import (
 // dropIn adds text to a unit until the test ends.
 func (m *machine) dropIn(t *testing.T, unit, text string) {
 	t.Helper()
-	folder := "/run/systemd/system/" + unit + ".d"
-	m.write(t, folder+"/hardening.conf", text)
+	directory := "/run/systemd/system/" + unit + ".d"
+	m.write(t, directory+"/hardening.conf", text)
 	m.run(t, "systemctl", "daemon-reload")
 	t.Cleanup(func() {
-		if err := os.RemoveAll(m.path(folder)); err != nil {
+		if err := os.RemoveAll(m.path(directory)); err != nil {
 			t.Error(err)
 		}
 		m.run(t, "systemctl", "daemon-reload")
@@ -112,8 +112,8 @@ func TestServicesMakeNoDeniedSystemCalls(t *testing.T) {
 			for _, unit := range []string{brokerService, inventoryService, truncateService, service} {
 				a.checkNoComplaints(t, unit, "Nothing was recorded for a time") // it was killed
 			}
-			if said := a.run(t, "journalctl", "-u", brokerService, "-u", inventoryService, "-u", truncateService, "-u", service, "--after-cursor", a.cursor, "-o", "cat"); strings.Contains(said, "SYS") {
-				t.Errorf("a service was ended for a system call:\n%s", said)
+			if printed := a.run(t, "journalctl", "-u", brokerService, "-u", inventoryService, "-u", truncateService, "-u", service, "--after-cursor", a.cursor, "-o", "cat"); strings.Contains(printed, "SYS") {
+				t.Errorf("a service was ended for a system call:\n%s", printed)
 			}
 		})
 	}
@@ -127,7 +127,7 @@ func (a *agent) exercise(t *testing.T, watched string) (fired int) {
 		fired += a.replay(t, library, 200)
 		a.run(t, "crauctl", "rotate")
 	}
-	// A library is replaced, programs go on with the old file.
+	// A library is replaced; programs continue with the old file.
 	copyFile(t, a.path(library), a.path(watched+".new"))
 	if err := os.Rename(a.path(watched+".new"), a.path(watched)); err != nil {
 		t.Fatal(err)
@@ -182,34 +182,34 @@ func TestSyscallFiltersAndMountsAreEnforced(t *testing.T) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	folders := []string{logDir, stateDir, inventoryDir, "/tmp", "/dev/shm", "/run/crypto-auditing", "/usr/bin", "/etc"}
-	for unit, c := range map[string]struct{ calls, folders []string }{
+	directories := []string{logDir, stateDir, inventoryDir, "/tmp", "/dev/shm", "/run/crypto-auditing", "/usr/bin", "/etc"}
+	for unit, c := range map[string]struct{ calls, directories []string }{
 		service:          {[]string{"fsync", "io_uring_setup", "linkat", "mkdirat", "perf_event_open", "setpriority", "unlinkat"}, []string{logDir, "/tmp", "/dev/shm"}},
 		brokerService:    {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{stateDir, "/tmp", "/dev/shm"}},
 		inventoryService: {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{inventoryDir, "/tmp", "/dev/shm"}},
 		truncateService:  {nil, []string{"/tmp", "/dev/shm"}},
 	} {
 		t.Run(unit, func(t *testing.T) {
-			// Both folders are there.
+			// Both directories are there.
 			a := installed(t, libraries(library))
 			a.run(t, "systemctl", "start", service, brokerService, inventoryService)
 			t.Cleanup(func() { a.endInventory(t) })
-			instead := "[Service]\nType=oneshot\nRestart=no\nWatchdogSec=0\nExecStart=\nExecStart=" + program + " " + strings.Join(folders, " ") + "\n"
-			inside := a.told(t, unit, instead)
-			outside := a.told(t, unit, instead+"SystemCallFilter=\nNoExecPaths=\n")
+			instead := "[Service]\nType=oneshot\nRestart=no\nWatchdogSec=0\nExecStart=\nExecStart=" + program + " " + strings.Join(directories, " ") + "\n"
+			inside := a.report(t, unit, instead)
+			outside := a.report(t, unit, instead+"SystemCallFilter=\nNoExecPaths=\n")
 			if inside["socket of AF_INET"] != "EAFNOSUPPORT" {
 				t.Errorf("a socket of AF_INET gives %q", inside["socket of AF_INET"])
 			}
-			for _, folder := range folders {
+			for _, directory := range directories {
 				within, without := "is not written", "is not written"
-				if slices.Contains(c.folders, folder) {
+				if slices.Contains(c.directories, directory) {
 					within, without = "is not executed", "is executed"
 				}
-				if got := inside["a file in "+folder]; got != within {
-					t.Errorf("a file in %s %s", folder, got)
+				if got := inside["a file in "+directory]; got != within {
+					t.Errorf("a file in %s %s", directory, got)
 				}
-				if got := outside["a file in "+folder]; got != without {
-					t.Errorf("without NoExecPaths= a file in %s %s", folder, got)
+				if got := outside["a file in "+directory]; got != without {
+					t.Errorf("without NoExecPaths= a file in %s %s", directory, got)
 				}
 			}
 			calls := 0
@@ -226,23 +226,23 @@ func TestSyscallFiltersAndMountsAreEnforced(t *testing.T) {
 				}
 			}
 			if calls < 25 {
-				t.Errorf("it tells only %q", inside)
+				t.Errorf("it reports only %q", inside)
 			}
 		})
 	}
 }
 
-// told runs a unit with a drop-in once and returns what its program tells.
-func (a *agent) told(t *testing.T, unit, settings string) map[string]string {
+// report runs a unit with a drop-in once and returns what its program reports.
+func (a *agent) report(t *testing.T, unit, settings string) map[string]string {
 	t.Helper()
 	// The unit is stopped after its type has changed: a client that activates it by its
 	// socket in between must not start the service, which never ends by itself.
-	folder := "/run/systemd/system/" + unit + ".d"
-	a.write(t, folder+"/told.conf", settings)
+	directory := "/run/systemd/system/" + unit + ".d"
+	a.write(t, directory+"/report.conf", settings)
 	a.run(t, "systemctl", "daemon-reload")
 	a.run(t, "systemctl", "stop", unit)
 	defer func() {
-		if err := os.RemoveAll(a.path(folder)); err != nil {
+		if err := os.RemoveAll(a.path(directory)); err != nil {
 			t.Error(err)
 		}
 		a.run(t, "systemctl", "daemon-reload")
@@ -253,7 +253,7 @@ func (a *agent) told(t *testing.T, unit, settings string) map[string]string {
 		t.Fatalf("%s has not run", unit)
 	}
 	answers := map[string]string{}
-	// The journal may be a moment behind.
+	// The journal may lag.
 	waitFor(t, "the last answer", func() bool {
 		for line := range strings.Lines(a.run(t, "journalctl", "_SYSTEMD_INVOCATION_ID="+run, "-o", "cat")) {
 			if what, answer, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":"); ok {

@@ -75,7 +75,7 @@ func TestACallOnTheBusStartsTheInventoryAsAnUnprivilegedUser(t *testing.T) {
 	if got := strings.TrimSpace(a.run(t, "stat", "-c", "%U %G %a", inventoryDir)); got != "crypto-auditing-inventory crypto-auditing-inventory 700" {
 		t.Errorf("%s is of %s", inventoryDir, got)
 	}
-	// polkit is asked about others, and there is nobody to answer.
+	// polkit is asked about other users, and there is no agent to answer.
 	if output, err := a.inventory(t, asStranger, "Summarize", summary...); err == nil || !strings.Contains(strings.ToLower(output), "denied") {
 		t.Errorf("a stranger gets %s, %v", output, err)
 	}
@@ -105,7 +105,7 @@ func TestTheTimerHasTheInventoryCountAndItExitsWhenItIsIdle(t *testing.T) {
 	if output, err := a.bus(t, asRoot, "Flush"); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	// What the timer starts, nobody having called.
+	// The command of the timer, without an earlier call.
 	a.run(t, "systemctl", "start", inventoryService)
 	waitFor(t, "the inventory to exit", func() bool { return a.property(t, inventoryService, "ActiveState") == "inactive" })
 	if result := a.property(t, inventoryService, "Result"); result != "success" {
@@ -144,7 +144,7 @@ func TestADamagedInventoryIsRebuilt(t *testing.T) {
 	if files := a.run(t, "ls", inventoryDir); !strings.Contains(files, "inventory-damaged-") {
 		t.Errorf("the damaged file is not kept: %s", files)
 	}
-	if said := a.run(t, "journalctl", "-u", inventoryService, "--after-cursor", a.cursor, "-o", "cat"); !strings.Contains(said, "was damaged and set aside") {
-		t.Errorf("it does not say so:\n%s", said)
+	if printed := a.run(t, "journalctl", "-u", inventoryService, "--after-cursor", a.cursor, "-o", "cat"); !strings.Contains(printed, "was damaged and set aside") {
+		t.Errorf("it does not report it:\n%s", printed)
 	}
 }

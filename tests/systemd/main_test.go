@@ -23,7 +23,7 @@ var the struct {
 	machine *machine
 	// installed are the paths of all files that meson installed.
 	installed []string
-	// missing says why there is none here; err why there is none although
+	// missing is the reason why there is none here; err why there is none although
 	// there could be.
 	missing string
 	err     error
@@ -37,13 +37,13 @@ func run(m *testing.M) int {
 	// The machine is killed when this thread ends, whatever ends the tests.
 	runtime.LockOSThread()
 	if the.missing = throwaway.Missing(); the.missing == "" {
-		folder, err := os.MkdirTemp("", "crau-systemd-")
+		directory, err := os.MkdirTemp("", "crau-systemd-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(folder)
-		the.err = setUp(folder)
+		defer os.RemoveAll(directory)
+		the.err = setUp(directory)
 		if the.machine != nil {
 			defer the.machine.booted.PowerOff()
 		}
@@ -52,10 +52,10 @@ func run(m *testing.M) int {
 }
 
 // setUp builds, installs and boots.
-func setUp(folder string) error {
+func setUp(directory string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	stage, err := throwaway.Install(ctx, folder)
+	stage, err := throwaway.Install(ctx, directory)
 	if err != nil {
 		return err
 	}
@@ -68,11 +68,11 @@ func setUp(folder string) error {
 	if err != nil {
 		return err
 	}
-	publishers, err := throwaway.Publishers(ctx, folder)
+	publishers, err := throwaway.Publishers(ctx, directory)
 	if err != nil {
 		return err
 	}
-	booted, err := throwaway.Boot(filepath.Join(folder, "machine"), stage, publishers)
+	booted, err := throwaway.Boot(filepath.Join(directory, "machine"), stage, publishers)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (m *machine) listing(t *testing.T, arguments ...string) (types map[string]s
 	for line := range strings.Lines(output) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 5)
 		if len(fields) != 5 {
-			t.Fatalf("find says %q", line)
+			t.Fatalf("find printed %q", line)
 		}
 		types[fields[4]], accesses[fields[4]] = fields[0], access{fields[1], fields[2], fields[3]}
 	}
@@ -158,9 +158,9 @@ func TestDocumentedModesDenyAccessToOthers(t *testing.T) {
 		case len(a.mode) != 4:
 			t.Errorf("%s may be set-user-id or worse: %s", row, a.mode)
 		case strings.ContainsRune("2367", rune(others)):
-			t.Errorf("everybody can write %s", row)
+			t.Errorf("all users can write %s", row)
 		case (below(row, logDir) || below(row, stateDir) || below(row, inventoryDir)) && others != '0':
-			t.Errorf("everybody can read %s", row)
+			t.Errorf("all users can read %s", row)
 		case a.owner != "root" && !below(row, logDir) && !below(row, stateDir) && !below(row, inventoryDir):
 			t.Errorf("%s belongs to %s", row, a.owner)
 		}

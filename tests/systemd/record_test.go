@@ -141,7 +141,7 @@ func TestOtherUsersCannotConnect(t *testing.T) {
 	a := installed(t, libraries(library))
 	output, err := tryConnect(t, a, asStranger)
 	if err == nil || !strings.Contains(output, "Permission denied") {
-		t.Errorf("nobody connects: %v\n%s", err, output)
+		t.Errorf("the user nobody cannot connect: %v\n%s", err, output)
 	}
 	if a.active(t) {
 		t.Error("a stranger started the agent")

@@ -76,7 +76,7 @@ func TestReloadFailsIfALibraryIsMissing(t *testing.T) {
 				// The reason, as the administrator gets it.
 				output, err = a.try(t, "crau-agent", "--reload")
 				if err == nil || !strings.Contains(output, "some libraries are not recorded: cannot attach to "+missing) {
-					t.Errorf("crau-agent --reload says %v: %s", err, output)
+					t.Errorf("crau-agent --reload failed with %v: %s", err, output)
 				}
 			}
 			// All else is in effect.
@@ -92,7 +92,7 @@ func TestCheckRunsAsTheServicesUser(t *testing.T) {
 	const dropIn = "/etc/crypto-auditing/agent.conf.d/50-test.conf"
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, a *agent)
-		want    []string // in what it says; none: it finds nothing
+		want    []string // in its output; none: it finds nothing
 	}{
 		"nothing": {func(*testing.T, *agent) {}, nil},
 		"an unreadable drop-in": {func(t *testing.T, a *agent) {
@@ -119,7 +119,7 @@ func TestCheckRunsAsTheServicesUser(t *testing.T) {
 			output, err := a.try(t, "crau-agent", "--check")
 			if c.want == nil {
 				if err != nil || output != "as user crypto-auditing: the configuration is valid (/etc/crypto-auditing/agent.conf); libraries with probes: 1; "+logDir+" is writable\n" {
-					t.Errorf("it says %v: %s", err, output)
+					t.Errorf("it fails with %v: %s", err, output)
 				}
 				return
 			}
@@ -128,7 +128,7 @@ func TestCheckRunsAsTheServicesUser(t *testing.T) {
 			}
 			for _, want := range append(c.want, "crau-agent: ") {
 				if !strings.Contains(output, want) {
-					t.Errorf("it says %q, want %q in it", output, want)
+					t.Errorf("got %q, want %q in it", output, want)
 				}
 			}
 		})

@@ -20,7 +20,7 @@ func TestUnitsAreCorrect(t *testing.T) {
 	m := needMachine(t)
 	for _, unit := range []string{service, socket, brokerService, brokerSocket, inventoryService, inventoryTimer, truncateService, truncateTimer} {
 		path := m.property(t, unit, "FragmentPath")
-		// It prints what it finds; its exit status only tells of the worst.
+		// It prints its findings; its exit status only shows the worst.
 		if output := m.run(t, "systemd-analyze", "verify", "--recursive-errors=no", path); output != "" {
 			t.Errorf("systemd-analyze verify %s:\n%s", path, output)
 		}
@@ -48,7 +48,7 @@ func TestServicesHaveALowExposureLevel(t *testing.T) {
 		_, level, _ := strings.Cut(output, "Overall exposure level for "+unit+": ")
 		exposure, err := strconv.ParseFloat(strings.Fields(level)[0], 64)
 		if err != nil {
-			t.Fatalf("systemd-analyze says:\n%s", output)
+			t.Fatalf("systemd-analyze printed:\n%s", output)
 		}
 		t.Logf("%s: exposure %v", unit, exposure)
 		if int(exposure*10+.5) > limit {

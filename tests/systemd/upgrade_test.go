@@ -62,7 +62,7 @@ func TestAMissingLibraryIsReportedOnce(t *testing.T) {
 	}
 	// Once at start, once by what watches.
 	if n := strings.Count(strings.Join(a.journal(t), "\n"), "cannot attach to "+missing); n == 0 || n > 2 {
-		t.Errorf("the missing library is told of %d times", n)
+		t.Errorf("the missing library is reported %d times", n)
 	}
 }
 
@@ -92,7 +92,7 @@ func startLoad(t *testing.T, a *agent, library string) *load {
 	l := &load{stop: make(chan struct{}), done: make(chan struct{})}
 	lines := bufio.NewReader(stdout)
 	if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "ready ") {
-		t.Fatalf("the publisher says %q: %v", line, err)
+		t.Fatalf("the publisher printed %q: %v", line, err)
 	}
 	go func() {
 		defer close(l.done)
@@ -113,7 +113,7 @@ func startLoad(t *testing.T, a *agent, library string) *load {
 			_, hits, _ := strings.Cut(line, " hits ")
 			n, err := strconv.Atoi(strings.Fields(hits + " .")[0])
 			if err != nil {
-				l.err = fmt.Errorf("the publisher says %q", line)
+				l.err = fmt.Errorf("the publisher printed %q", line)
 				return
 			}
 			l.hits += n

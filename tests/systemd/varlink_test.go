@@ -103,7 +103,7 @@ func TestReloadByCallReportsErrors(t *testing.T) {
 
 func TestPeersCannotDelayTheStop(t *testing.T) {
 	a := recording(t, libraries(library))
-	// One that says nothing, one in the middle of a call.
+	// An idle connection, and one in the middle of a call.
 	const program = `
 import socket, time
 held = [socket.socket(socket.AF_UNIX) for i in range(2)]
@@ -127,7 +127,7 @@ time.sleep(60)
 	}()
 	line := make([]byte, 5)
 	if _, err := stdout.Read(line); err != nil || !strings.HasPrefix(string(line), "held") {
-		t.Fatalf("the peer says %q: %v", line, err)
+		t.Fatalf("the peer printed %q: %v", line, err)
 	}
 	fired := a.replay(t, library, 5)
 	if recorded, lost := a.stop(t); recorded != fired || lost != 0 {

@@ -32,7 +32,7 @@ import (
 // nearly as long.
 const patience = 120 * time.Second
 
-// bin is the folder of the built programs, publishers that of the publishers;
+// bin is the directory of the built programs, publishers that of the publishers;
 // buildError is why they could not be built.
 var (
 	bin, publishers string
@@ -48,18 +48,18 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	folder, err := os.MkdirTemp("", "crau-trace-")
+	directory, err := os.MkdirTemp("", "crau-trace-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(folder)
+	defer os.RemoveAll(directory)
 	// Other users run what is there.
-	if err := os.Chmod(folder, 0o755); err != nil {
+	if err := os.Chmod(directory, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	bin, publishers = folder, filepath.Join(folder, "publishers")
+	bin, publishers = directory, filepath.Join(directory, "publishers")
 	if missing() == "" {
 		for _, arguments := range [][]string{
 			{"go", "build", "-o", bin + "/", "./src/cmd/crau-agent", "./src/cmd/crauctl"},

@@ -114,8 +114,8 @@ func TestRealProgramsAreRecordedAsTheyReport(t *testing.T) {
 
 func TestASignatureOfAnUnmodifiedLibraryIsSeenOnce(t *testing.T) {
 	need(t, "openssl")
-	folder := t.TempDir()
-	key, signature := filepath.Join(folder, "key"), filepath.Join(folder, "signature")
+	directory := t.TempDir()
+	key, signature := filepath.Join(directory, "key"), filepath.Join(directory, "signature")
 	if out, err := exec.Command("openssl", "genrsa", "-out", key, "2048").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -132,11 +132,11 @@ func TestASignatureOfAnUnmodifiedLibraryIsSeenOnce(t *testing.T) {
 	}
 }
 
-// sshServer is an sshd, until the test ends, into which nobody can log in.
+// sshServer is an sshd, until the test ends, that accepts no logins.
 func sshServer(t *testing.T) (number string) {
 	t.Helper()
-	folder := t.TempDir()
-	key := filepath.Join(folder, "key")
+	directory := t.TempDir()
+	key := filepath.Join(directory, "key")
 	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -144,7 +144,7 @@ func sshServer(t *testing.T) (number string) {
 		t.Fatal(err)
 	}
 	number = port(t)
-	configuration := filepath.Join(folder, "sshd.conf")
+	configuration := filepath.Join(directory, "sshd.conf")
 	if err := os.WriteFile(configuration, []byte(fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %s\nPidFile none\nStrictModes no\n", number, key)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestTheWholeTreeOfProcessesIsSeenAndNothingElse(t *testing.T) {
 		"side by side":     {client + " & " + client + "; wait", 2},
 		"a chain of exec":  {"exec sh -c 'exec env sh -c \"exec " + client + "\"'", 1},
 		"forks of forks":   {"(( " + client + " ) & wait) & (" + client + "); wait", 2},
-		"left behind":      {"(setsid sh -c 'sleep 1; " + client + "' >/dev/null 2>&1 &) ; exit 0", 1},
+		"still running":    {"(setsid sh -c 'sleep 1; " + client + "' >/dev/null 2>&1 &) ; exit 0", 1},
 		"a hundred, short": {"for i in $(seq 100); do " + client + " & [ $((i % 4)) -ne 0 ] || wait; done; wait", 100},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -250,12 +250,12 @@ func TestEveryHitOfShortProgramsWithProbesIsSeen(t *testing.T) {
 
 func TestALibraryThatIsLoadedLaterIsAttachedWhileTheProgramRuns(t *testing.T) {
 	// The name of the library is nowhere on the command line.
-	folder := t.TempDir()
+	directory := t.TempDir()
 	library, err := os.ReadFile(filepath.Join(publishers, "libreplay.so"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(folder, "lib later.so")
+	name := filepath.Join(directory, "lib later.so")
 	if err := os.WriteFile(name, library, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -293,10 +293,10 @@ func TestALibraryInAnotherMountNamespaceIsAttached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
+	directory := t.TempDir()
 	// The words of the command line lead to no library.
-	script := "mount -t tmpfs none " + folder + " && cat " + publishers + "/libreplay.s? >" + folder + "/inside.so && exec " +
-		filepath.Join(publishers, "replay") + " --commands --library " + folder + "/inside.so " + data
+	script := "mount -t tmpfs none " + directory + " && cat " + publishers + "/libreplay.s? >" + directory + "/inside.so && exec " +
+		filepath.Join(publishers, "replay") + " --commands --library " + directory + "/inside.so " + data
 	c, file := prepare(t, "--source", "usdt", "--", "unshare", "--mount", "sh", "-c", script)
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -336,8 +336,8 @@ func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
 		t.Skip(reason)
 	}
 	address := serve(t)
-	folder := t.TempDir()
-	name := filepath.Join(folder, "beside")
+	directory := t.TempDir()
+	name := filepath.Join(directory, "beside")
 	program, err := os.ReadFile(self(t))
 	if err != nil {
 		t.Fatal(err)
@@ -345,12 +345,12 @@ func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
 	if err := os.WriteFile(name, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	configuration := filepath.Join(folder, "agent.conf")
+	configuration := filepath.Join(directory, "agent.conf")
 	if err := os.WriteFile(configuration, []byte("sources = [\"wire\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log := filepath.Join(folder, "log")
-	agent := exec.Command(filepath.Join(bin, "crau-agent"), "--config", configuration, "--log-dir", log, "--varlink", filepath.Join(folder, "socket"))
+	log := filepath.Join(directory, "log")
+	agent := exec.Command(filepath.Join(bin, "crau-agent"), "--config", configuration, "--log-dir", log, "--varlink", filepath.Join(directory, "socket"))
 	messages, err := agent.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -361,12 +361,12 @@ func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
 	defer agent.Wait()
 	defer agent.Process.Kill()
 	buffer := make([]byte, 1<<16)
-	for said := ""; !strings.Contains(said, "msg=recording"); {
+	for printed := ""; !strings.Contains(printed, "msg=recording"); {
 		n, err := messages.Read(buffer)
 		if err != nil {
-			t.Fatalf("the agent: %v\n%s", err, said)
+			t.Fatalf("the agent: %v\n%s", err, printed)
 		}
-		said += string(buffer[:n])
+		printed += string(buffer[:n])
 	}
 	go io.Copy(io.Discard, messages)
 	r := trace(t, "--", name, clientArgument, address)
@@ -381,7 +381,7 @@ func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
 
 func TestAnUnprivilegedUserGetsTheRequirements(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to become somebody else")
+		t.Skip("needs root to become another user")
 	}
 	address := serve(t)
 	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
@@ -438,11 +438,11 @@ func multiple(t *testing.T) bool {
 
 func TestACommandRunsAsAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to become somebody else")
+		t.Skip("needs root to become another user")
 	}
 	r := trace(t, "--source", "usdt", "--user", "nobody", "--", "sh", "-c", "id -un; id -Gn")
 	if r.status != 0 || r.stdout != "nobody\nnogroup\n" && r.stdout != "nobody\nnobody\n" {
-		t.Errorf("status %d, it says %q\n%s", r.status, r.stdout, r.stderr)
+		t.Errorf("status %d, it printed %q\n%s", r.status, r.stdout, r.stderr)
 	}
 	if r := trace(t, "--user", "no such user", "--", "true"); r.status != 125 || !strings.Contains(r.stderr, "no such user") {
 		t.Errorf("status %d\n%s", r.status, r.stderr)
@@ -506,7 +506,7 @@ func TestTheCommandHandlesSignals(t *testing.T) {
 			buffer := make([]byte, 64)
 			n, err := stdout.Read(buffer)
 			if err != nil || string(buffer[:n]) != "ready\n" {
-				t.Fatalf("the command says %q: %v", buffer[:n], err)
+				t.Fatalf("the command printed %q: %v", buffer[:n], err)
 			}
 			to := command.Process.Pid
 			if c.group {
@@ -518,15 +518,15 @@ func TestTheCommandHandlesSignals(t *testing.T) {
 			rest, _ := io.ReadAll(stdout)
 			_ = command.Wait()
 			if status := command.ProcessState.ExitCode(); status != c.status || c.status < 128 && string(rest) != "trapped\n" {
-				t.Errorf("status %d, want %d; the command says %q", status, c.status, rest)
+				t.Errorf("status %d, want %d; the command printed %q", status, c.status, rest)
 			}
 		})
 	}
 }
 
 func TestACommandOutlivesATraceThatIsKilled(t *testing.T) {
-	folder := t.TempDir()
-	done := filepath.Join(folder, "done")
+	directory := t.TempDir()
+	done := filepath.Join(directory, "done")
 	c, _ := prepare(t, "--source", "usdt", "--", "sh", "-c", "echo ready; read x; echo >"+done)
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -601,7 +601,7 @@ func TestLossesAreReportedAtTheEnd(t *testing.T) {
 		}
 	}
 	run(1)
-	// Nobody reads the ring of 8 MiB.
+	// No process reads the ring of 8 MiB.
 	if err := c.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

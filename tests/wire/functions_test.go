@@ -17,12 +17,12 @@ import (
 )
 
 // keys are the keys and certificates of the tests of functions, by kind.
-type keys struct{ folder string }
+type keys struct{ directory string }
 
 // pair returns the files of a certificate and its key.
 func (k *keys) pair(t *testing.T, kind string) (certificate, key string) {
 	t.Helper()
-	certificate, key = filepath.Join(k.folder, kind+".crt"), filepath.Join(k.folder, kind+".key")
+	certificate, key = filepath.Join(k.directory, kind+".crt"), filepath.Join(k.directory, kind+".key")
 	if _, err := os.Stat(key); err == nil {
 		return certificate, key
 	}
@@ -92,7 +92,7 @@ func renamed(t *testing.T, program, name string) string {
 		t.Fatal(err)
 	}
 	to := filepath.Join(t.TempDir(), name)
-	// A program that is started meanwhile would keep the file open for writing, and nobody
+	// A program that is started meanwhile would keep the file open for writing, and no program
 	// could execute it.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -106,12 +106,12 @@ func renamed(t *testing.T, program, name string) string {
 func TestPublicKeyOperationsOfACommandAreRecordedByItsFunctions(t *testing.T) {
 	need(t, "openssl")
 	a := startAgent(t, "usdt", "function")
-	folder := t.TempDir()
-	k := &keys{folder}
+	directory := t.TempDir()
+	k := &keys{directory}
 	_, rsa := k.pair(t, "rsa")
 	_, ec := k.pair(t, "ec")
 	_, ed25519 := k.pair(t, "ed25519")
-	file := func(name string) string { return filepath.Join(folder, name) }
+	file := func(name string) string { return filepath.Join(directory, name) }
 	public := func(key string) string {
 		output(t, "", "openssl", "pkey", "-in", key, "-pubout", "-out", key+".pub")
 		return key + ".pub"
@@ -206,7 +206,7 @@ func reported(t *testing.T, line string, signed bool) string {
 	var role, peer, own string
 	var done, version, suite, group, resumed int
 	if n, _ := fmt.Sscan(line, &role, &done, &version, &suite, &group, &peer, &own, &resumed); n != 8 && (n != 2 || done != 0) {
-		t.Fatalf("the program says %q", line)
+		t.Fatalf("the program printed %q", line)
 	}
 	if done == 0 {
 		return role + " failed"

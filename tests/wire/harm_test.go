@@ -210,7 +210,7 @@ func greenlets(t *testing.T, certificate, key string) ordeal {
 			if strings.Contains(line, " TLSv1.3 TLS_AES_256_GCM_SHA384 ") {
 				sides += n
 			} else if line != "[exit status 0" {
-				t.Errorf("the program says %q", line)
+				t.Errorf("the program printed %q", line)
 			}
 		}
 		if sides != 2*count {
@@ -316,14 +316,14 @@ func debugged(program, certificate, key, breakpoint string) func(t *testing.T, e
 			}
 		}
 		if len(lines) != 7 {
-			t.Errorf("the debugger says\n%s", out)
+			t.Errorf("the debugger printed\n%s", out)
 		}
 		return lines
 	}
 }
 
-// ownLibraries copies the libraries of OpenSSL that a program uses to a folder.
-func ownLibraries(t *testing.T, program, folder string) (libraries []string) {
+// ownLibraries copies the libraries of OpenSSL that a program uses to a directory.
+func ownLibraries(t *testing.T, program, directory string) (libraries []string) {
 	t.Helper()
 	for line := range strings.Lines(output(t, "", "ldd", program)) {
 		if name, path, ok := strings.Cut(strings.TrimSpace(line), " => "); ok && (strings.HasPrefix(name, "libssl.") || strings.HasPrefix(name, "libcrypto.")) {
@@ -332,7 +332,7 @@ func ownLibraries(t *testing.T, program, folder string) (libraries []string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			libraries = append(libraries, filepath.Join(folder, name))
+			libraries = append(libraries, filepath.Join(directory, name))
 			if err := os.WriteFile(libraries[len(libraries)-1], data, 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -346,12 +346,12 @@ func ownLibraries(t *testing.T, program, folder string) (libraries []string) {
 
 // Programs begin while their library is replaced by another file again and again.
 func TestProgramsWhoseLibrariesAreReplacedAreNotHarmed(t *testing.T) {
-	program, folder := handshakes(t), t.TempDir()
+	program, directory := handshakes(t), t.TempDir()
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
-	libraries := ownLibraries(t, program, folder)
+	libraries := ownLibraries(t, program, directory)
 	run := func(executable string) ([]string, error) {
 		command := exec.Command(renamed(t, program, executable), "-certificate", certificate, "-key", key, "-threads", "-count", "5")
-		command.Env = append(os.Environ(), "LD_LIBRARY_PATH="+folder)
+		command.Env = append(os.Environ(), "LD_LIBRARY_PATH="+directory)
 		out, err := command.CombinedOutput()
 		return words(string(out)), err
 	}
@@ -411,9 +411,9 @@ func TestALibraryThatIsOverwrittenWithAnotherBuildIsNotHarmed(t *testing.T) {
 	if !*everything {
 		t.Skip("it takes packages of another build: run make soak")
 	}
-	program, folder := handshakes(t), t.TempDir()
+	program, directory := handshakes(t), t.TempDir()
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
-	libraries := ownLibraries(t, program, folder)
+	libraries := ownLibraries(t, program, directory)
 	builds := [2][2]string{}
 	for i, library := range libraries {
 		builds[0][i] = library + ".this"
@@ -422,7 +422,7 @@ func TestALibraryThatIsOverwrittenWithAnotherBuildIsNotHarmed(t *testing.T) {
 	}
 	run := func() (string, error) {
 		command := exec.Command(program, "-certificate", certificate, "-key", key, "-threads", "-count", "3")
-		command.Env = append(os.Environ(), "LD_LIBRARY_PATH="+folder)
+		command.Env = append(os.Environ(), "LD_LIBRARY_PATH="+directory)
 		out, err := command.CombinedOutput()
 		return fmt.Sprint(tally(words(string(out)))), err
 	}
@@ -468,12 +468,12 @@ func copyOver(t *testing.T, to, from string) {
 // otherBuild returns a library of another version than this machine's, which runs here.
 func otherBuild(t *testing.T, name string) string {
 	t.Helper()
-	folder := filepath.Join("../../build/packages", "other-openssl")
-	out, err := exec.Command("../packages.sh", folder, "this", "amd64", "libssl3").CombinedOutput()
+	directory := filepath.Join("../../build/packages", "other-openssl")
+	out, err := exec.Command("../packages.sh", directory, "this", "amd64", "libssl3").CombinedOutput()
 	if err != nil {
 		t.Skipf("there is no other build of OpenSSL: %s", out)
 	}
-	path, err := filepath.Abs(filepath.Join(folder, "root/usr/lib/x86_64-linux-gnu", name))
+	path, err := filepath.Abs(filepath.Join(directory, "root/usr/lib/x86_64-linux-gnu", name))
 	if err != nil {
 		t.Fatal(err)
 	}

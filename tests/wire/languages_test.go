@@ -46,7 +46,7 @@ echo openssl_verify("x", $s, openssl_pkey_get_details(openssl_pkey_get_private($
 				if name == "Perl" && !*everything && strings.Contains(string(out), "Can't locate") {
 					t.Skip("the module Crypt::OpenSSL::RSA is not installed")
 				}
-				t.Fatalf("%v: it says %q", err, out)
+				t.Fatalf("%v: it printed %q", err, out)
 			}
 			a.waitForAll(t, executable, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA1", "pk::verify algorithm=RSA bits=2048 hash=SHA1"})
 		})
@@ -68,23 +68,23 @@ print(1)`
 func TestSignaturesOfAPythonWheelAreRecordedByFunctions(t *testing.T) {
 	large(t, "python3")
 	_, key := (&keys{t.TempDir()}).pair(t, "rsa")
-	folder := t.TempDir()
-	if out, err := exec.Command("python3", "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--target", folder, "cryptography").CombinedOutput(); err != nil {
+	directory := t.TempDir()
+	if out, err := exec.Command("python3", "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--target", directory, "cryptography").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	modules, _ := filepath.Glob(folder + "/cryptography/hazmat/bindings/_rust*.so")
+	modules, _ := filepath.Glob(directory + "/cryptography/hazmat/bindings/_rust*.so")
 	if len(modules) != 1 {
 		t.Fatalf("the wheel has the modules %q", modules)
 	}
 	a := startAgentOn(t, fmt.Sprintf("sources = [\"function\"]\nlibrary = [%q]\n", modules[0]))
-	t.Setenv("PYTHONPATH", folder)
+	t.Setenv("PYTHONPATH", directory)
 	path := strings.TrimSpace(output(t, "", "python3", "-c", "import sys; print(sys.executable)"))
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out := output(t, "", path, "-c", pythonSigner, key); strings.TrimSpace(out) != "1" {
-		t.Fatalf("it says %q", out)
+		t.Fatalf("it printed %q", out)
 	}
 	var got []string
 	want := []string{"pk::sign algorithm=RSA bits=2048 hash=SHA1", "pk::verify algorithm=RSA bits=2048 hash=SHA1"}
@@ -102,15 +102,15 @@ func TestSignaturesOfAPythonWheelAreRecordedByFunctions(t *testing.T) {
 func TestKeysAndSignaturesOfBINDAreRecordedByFunctions(t *testing.T) {
 	large(t, "dnssec-keygen", "dnssec-signzone")
 	a := startAgent(t, "usdt", "function")
-	folder := t.TempDir()
+	directory := t.TempDir()
 	program := func(name, executable string) string {
 		return renamed(t, strings.TrimSpace(output(t, "", "sh", "-c", "command -v "+name)), executable)
 	}
 	generate := program("dnssec-keygen", "wt-keygen")
 	for _, options := range [][]string{{"-a", "RSASHA256", "-b", "2048"}, {"-a", "ECDSAP256SHA256", "-f", "KSK"}} {
-		output(t, "", append(append([]string{generate, "-q", "-K", folder}, options...), "example")...)
+		output(t, "", append(append([]string{generate, "-q", "-K", directory}, options...), "example")...)
 	}
-	names, _ := filepath.Glob(folder + "/Kexample.*.key")
+	names, _ := filepath.Glob(directory + "/Kexample.*.key")
 	if len(names) != 2 {
 		t.Fatalf("the keys are %q", names)
 	}
@@ -119,10 +119,12 @@ func TestKeysAndSignaturesOfBINDAreRecordedByFunctions(t *testing.T) {
 		waitFor(t, expected+" is recorded", func() bool { return slices.Contains(a.byFunctions(t, "wt-keygen"), expected) },
 			func() string { return strings.Join(a.byFunctions(t, "wt-keygen"), "\n") + a.stderr.String() })
 	}
-	said := output(t, "", program("dnssec-signzone", "wt-signzone"), "-d", folder, "-x", "-z", "-K", folder, "-S", "-o", "example", "-f", filepath.Join(folder, "signed"), zone)
+	printed := output(t, "", program("dnssec-signzone", "wt-signzone"), "-d", directory, "-x", "-z", "-K", directory, "-S", "-o", "example", "-f", filepath.Join(directory, "signed"), zone)
 	waitFor(t, "its signatures are recorded", func() bool {
 		all := strings.Join(a.byFunctions(t, "wt-signzone"), "\n")
 		return strings.Contains(all, "pk::sign algorithm=RSA bits=2048 hash=SHA256") && strings.Contains(all, "pk::sign algorithm=EC/ECDSA bits=256 curve=SECP256R1")
-	}, func() string { return said + strings.Join(a.byFunctions(t, "wt-signzone"), "\n") + a.stderr.String() })
+	}, func() string {
+		return printed + strings.Join(a.byFunctions(t, "wt-signzone"), "\n") + a.stderr.String()
+	})
 	a.unsuspected(t)
 }

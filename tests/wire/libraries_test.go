@@ -14,14 +14,14 @@ import (
 	"testing"
 )
 
-// compiled returns a program of the folder programs that is built with a library.
+// compiled returns a program of the directory programs that is built with a library.
 func (c *tools) compiled(t *testing.T, name string, libraries ...string) string {
 	t.Helper()
 	need(t, "cc")
-	to := filepath.Join(c.folder, "wt-"+name)
-	said, err := exec.Command("cc", append([]string{"-Wall", "-o", to, "programs/" + name + ".c"}, libraries...)...).CombinedOutput()
+	to := filepath.Join(c.directory, "wt-"+name)
+	printed, err := exec.Command("cc", append([]string{"-Wall", "-o", to, "programs/" + name + ".c"}, libraries...)...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v: run make setup\n%s", err, said)
+		t.Fatalf("%v: run make setup\n%s", err, printed)
 	}
 	return to
 }
@@ -37,8 +37,8 @@ func suite(name string) string {
 	return strings.ReplaceAll(name, "-", "_")
 }
 
-// said is ofWords with the names of a library.
-func said(t *testing.T, text string) values {
+// ofLibrary is ofWords with the names that a library uses.
+func ofLibrary(t *testing.T, text string) values {
 	t.Helper()
 	v := ofWords(t, text)
 	v["tls::ciphersuite"] = suite(v["tls::ciphersuite"])
@@ -54,7 +54,7 @@ func (p peer) itself(name string, words, ofServer, ofClient []string) map[string
 	}
 	client := func(t *testing.T, port string) values {
 		t.Helper()
-		return said(t, output(t, "", append(append(words[:len(words):len(words)], "client", port), ofClient...)...))
+		return ofLibrary(t, output(t, "", append(append(words[:len(words):len(words)], "client", port), ofClient...)...))
 	}
 	return map[string]func(t *testing.T) pair{
 		name:                func(*testing.T) pair { return pair{server, client, file, file, nil} },
@@ -88,10 +88,10 @@ func (p peer) nss(t *testing.T, c *tools) map[string]func(t *testing.T) pair {
 	client := func(versions, groups string) func(t *testing.T, port string) values {
 		return func(t *testing.T, port string) values {
 			out := start(t, tstclnt, "-h", "127.0.0.1", "-p", port, "-a", "secret-host.example", "-D", "-o", "-v", "-V", versions, "-I", groups)
-			// It says no more than this of its suite.
-			said := regexp.MustCompile(`SSL version 3\.(\d) using 128-bit AES-GCM`)
-			waitFor(t, "tstclnt is connected", func() bool { return said.MatchString(out.String()) }, out.String)
-			m := find(t, said.String(), out.String())
+			// It prints only this about its suite.
+			pattern := regexp.MustCompile(`SSL version 3\.(\d) using 128-bit AES-GCM`)
+			waitFor(t, "tstclnt is connected", func() bool { return pattern.MatchString(out.String()) }, out.String)
+			m := find(t, pattern.String(), out.String())
 			v := values{"tls::group": map[string]string{"P384": "secp384r1", "x25519": "x25519"}[groups], "tls::result": "inferred"}
 			v["tls::protocol_version"] = map[string]string{"3": "TLS 1.2", "4": "TLS 1.3"}[m[0]]
 			v["tls::ciphersuite"] = "TLS_AES_128_GCM_SHA256"
@@ -143,11 +143,11 @@ func TestHandshakesOfRustlsAreRecorded(t *testing.T) {
 	o := opensslPeer(t, c)
 	program := []string{filepath.Join(*programs, "rustls-pair")}
 	if *programs == "" {
-		build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/rustls/Cargo.toml", "--target-dir", c.folder+"/rustls")
+		build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/rustls/Cargo.toml", "--target-dir", c.directory+"/rustls")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		program[0] = c.folder + "/rustls/debug/rustls-pair"
+		program[0] = c.directory + "/rustls/debug/rustls-pair"
 	}
 	for _, size := range []string{"", "100", "64"} {
 		var fragment []string

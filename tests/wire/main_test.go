@@ -30,7 +30,7 @@ import (
 // nearly as long.
 const patience = 60 * time.Second
 
-// bin is the folder of the built programs, buildError why they could not be built.
+// bin is the directory of the built programs, buildError why they could not be built.
 var (
 	bin        string
 	buildError error
@@ -65,13 +65,13 @@ func run(m *testing.M) int {
 		bin = *programs
 		return m.Run()
 	}
-	folder, err := os.MkdirTemp("", "crau-wire-")
+	directory, err := os.MkdirTemp("", "crau-wire-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(folder)
-	bin = folder
+	defer os.RemoveAll(directory)
+	bin = directory
 	if missing() == "" {
 		build := exec.Command("go", "build", "-o", bin+"/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
 		build.Dir = "../.."
@@ -277,14 +277,14 @@ func startAgentOn(t *testing.T, text string) *agent {
 	if buildError != nil {
 		t.Fatal(buildError)
 	}
-	folder := t.TempDir()
-	a := &agent{log: filepath.Join(folder, "log"), claimed: map[string]bool{}}
-	config := filepath.Join(folder, "agent.conf")
+	directory := t.TempDir()
+	a := &agent{log: filepath.Join(directory, "log"), claimed: map[string]bool{}}
+	config := filepath.Join(directory, "agent.conf")
 	if err := os.WriteFile(config, []byte(text+"max_size = 0\nkeep_free = 0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	arguments := []string{filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms"}
-	socket := filepath.Join(folder, "socket")
+	socket := filepath.Join(directory, "socket")
 	if *frontEnd != "" {
 		arguments = append(arguments, "--varlink", socket)
 	}

@@ -62,19 +62,19 @@ func TestHandshakesOfSSHAreRecorded(t *testing.T) {
 			for _, option := range c.options {
 				arguments = append(arguments, "-o", option)
 			}
-			said := output(t, "", append(arguments, "nobody@127.0.0.1", "true")...)
-			c2s := find(t, `kex: client->server cipher: (\S+) MAC: (\S+) compression: (\S+)`, said)
+			printed := output(t, "", append(arguments, "nobody@127.0.0.1", "true")...)
+			c2s := find(t, `kex: client->server cipher: (\S+) MAC: (\S+) compression: (\S+)`, printed)
 			want := []string{
-				"ssh::result=completed", "ssh::kex_algorithm=" + find(t, `kex: algorithm: (\S+)`, said)[0],
-				"ssh::key_algorithm=" + find(t, `kex: host key algorithm: (\S+)`, said)[0], "ssh::c2s_cipher=" + c2s[0], "ssh::c2s_compression=" + c2s[2],
-				"ssh::s2c_cipher=" + find(t, `kex: server->client cipher: (\S+)`, said)[0],
+				"ssh::result=completed", "ssh::kex_algorithm=" + find(t, `kex: algorithm: (\S+)`, printed)[0],
+				"ssh::key_algorithm=" + find(t, `kex: host key algorithm: (\S+)`, printed)[0], "ssh::c2s_cipher=" + c2s[0], "ssh::c2s_compression=" + c2s[2],
+				"ssh::s2c_cipher=" + find(t, `kex: server->client cipher: (\S+)`, printed)[0],
 			}
 			if c2s[1] != "<implicit>" {
 				want = append(want, "ssh::c2s_mac="+c2s[1])
 			}
 			for _, match := range c.more {
 				if match == "ssh::kex_group=*" {
-					match = "ssh::kex_group=" + find(t, `bits set: \d+/(\d+)`, said)[0]
+					match = "ssh::kex_group=" + find(t, `bits set: \d+/(\d+)`, printed)[0]
 				}
 				want = append(want, match)
 			}
@@ -95,14 +95,14 @@ func TestHandshakesOfParamikoAreRecorded(t *testing.T) {
 	ssh := c.copied(t, "ssh")
 	port := freePort(t)
 	listening(t, port, start(t, "/usr/bin/python3", "programs/ssh_pair.py", "server", port))
-	// It says the host key's algorithm, ciphers, MACs and compression.
-	said := strings.Fields(output(t, "", "/usr/bin/python3", "programs/ssh_pair.py", "client", port))
-	if len(said) != 7 {
-		t.Fatalf("paramiko says %q", said)
+	// It prints the host key's algorithm, ciphers, MACs and compression.
+	printed := strings.Fields(output(t, "", "/usr/bin/python3", "programs/ssh_pair.py", "client", port))
+	if len(printed) != 7 {
+		t.Fatalf("paramiko printed %q", printed)
 	}
 	want := []string{"ssh::result=completed", "ssh::rsa_bits=2048"}
 	for i, key := range []string{"kex_algorithm", "signature_algorithm", "c2s_cipher", "s2c_cipher", "c2s_mac", "s2c_mac", "c2s_compression"} {
-		want = append(want, "ssh::"+key+"="+said[i])
+		want = append(want, "ssh::"+key+"="+printed[i])
 	}
 	a.recorded(t, "python3*", append(want, "ssh::role=client")...)
 	a.recorded(t, "python3*", append(want, "ssh::role=server")...)
@@ -119,7 +119,7 @@ func TestHandshakesOfParamikoAreRecorded(t *testing.T) {
 func TestForwardedHandshakesAreNotAttributedToTheRelay(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
-	rsa, rsaKey := certificate(t, c.folder, "rsa")
+	rsa, rsaKey := certificate(t, c.directory, "rsa")
 	openssl := c.copied(t, "openssl")
 	for name, relay := range map[string]func(t *testing.T, program, from, to string) *buffer{
 		"socat": func(t *testing.T, program, from, to string) *buffer {
@@ -134,9 +134,9 @@ func TestForwardedHandshakesAreNotAttributedToTheRelay(t *testing.T) {
 			return start(t, program, "-db", "-f", file)
 		},
 		"nginx": func(t *testing.T, program, from, to string) *buffer {
-			folder := t.TempDir()
-			text := fmt.Sprintf("load_module /usr/lib/nginx/modules/ngx_stream_module.so; daemon off; pid %[1]s/pid; error_log stderr; events {} stream { server { listen 127.0.0.1:%[2]s; proxy_pass 127.0.0.1:%[3]s; } }", folder, from, to)
-			return start(t, program, "-c", file(t, "nginx.conf", text), "-p", folder)
+			directory := t.TempDir()
+			text := fmt.Sprintf("load_module /usr/lib/nginx/modules/ngx_stream_module.so; daemon off; pid %[1]s/pid; error_log stderr; events {} stream { server { listen 127.0.0.1:%[2]s; proxy_pass 127.0.0.1:%[3]s; } }", directory, from, to)
+			return start(t, program, "-c", file(t, "nginx.conf", text), "-p", directory)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,8 +145,8 @@ func TestForwardedHandshakesAreNotAttributedToTheRelay(t *testing.T) {
 			listening(t, to, start(t, openssl, "s_server", "-accept", to, "-quiet", "-cert", rsa, "-key", rsaKey))
 			listening(t, from, relay(t, program, from, to))
 			before := len(a.query(t, "wt-openssl"))
-			said := output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s", quit, openssl, from))
-			ofOpenSSL(t, said)
+			printed := output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s", quit, openssl, from))
+			ofOpenSSL(t, printed)
 			waitFor(t, "both ends are recorded", func() bool { return len(a.query(t, "wt-openssl")) >= before+2 }, a.stderr.String)
 			if got := a.query(t, "wt-"+name); len(got) > 0 {
 				t.Errorf("the relay is recorded: %+v", got)
@@ -166,15 +166,15 @@ func TestHandshakesThroughATunnelAreMarkedAsSuspect(t *testing.T) {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
+	directory := t.TempDir()
 	for _, key := range []string{"host", "user"} {
-		output(t, "", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(folder, key))
+		output(t, "", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(directory, key))
 	}
 	to, through, from := freePort(t), freePort(t), freePort(t)
-	text := fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %[2]s/host\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nAuthorizedKeysFile %[2]s/user.pub\n", through, folder)
+	text := fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %[2]s/host\nPidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nAuthorizedKeysFile %[2]s/user.pub\n", through, directory)
 	listening(t, through, start(t, "/usr/sbin/sshd", "-D", "-e", "-f", file(t, "sshd.conf", text)))
 	listening(t, to, o.serve(t, to))
-	listening(t, from, start(t, "ssh", "-N", "-F", "none", "-p", through, "-i", folder+"/user", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+	listening(t, from, start(t, "ssh", "-N", "-F", "none", "-p", through, "-i", directory+"/user", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
 		"-o", "UserKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes", "-L", "127.0.0.1:"+from+":127.0.0.1:"+to, "root@127.0.0.1"))
 	want := o.connect(t, from)
 	for _, side := range []struct{ executable, role, relay string }{
@@ -194,8 +194,8 @@ func TestHandshakesThroughATunnelAreMarkedAsSuspect(t *testing.T) {
 // This process is both ends: a program without probes, and without a library, too.
 func TestAGoProgramIsRecordedWithPostQuantumGroups(t *testing.T) {
 	a := startAgent(t)
-	folder := t.TempDir()
-	certificateFile, key := certificate(t, folder, "ec")
+	directory := t.TempDir()
+	certificateFile, key := certificate(t, directory, "ec")
 	pair, err := tls.LoadX509KeyPair(certificateFile, key)
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +240,7 @@ func TestAGoProgramIsRecordedWithPostQuantumGroups(t *testing.T) {
 				fmt.Sprintf("tls::ciphersuite=%d", state.CipherSuite), fmt.Sprintf("tls::group=%d", state.CurveID), "tls::result=inferred")
 		}
 	}
-	if said := a.stderr.String(); strings.Contains(said, "127.0.0.1") {
-		t.Errorf("the agent writes an address:\n%s", said)
+	if printed := a.stderr.String(); strings.Contains(printed, "127.0.0.1") {
+		t.Errorf("the agent writes an address:\n%s", printed)
 	}
 }

@@ -18,7 +18,7 @@ const policies = "../../src/internal/inventory/cryptopolicy/testdata"
 func TestAPolicyCheckShowsWhichClientsWouldHaveToNegotiateOtherwise(t *testing.T) {
 	c := &tools{t.TempDir()}
 	need(t, "openssl", "curl")
-	weak, strong, both := c.copied(t, "curl"), filepath.Join(c.folder, "wt-strong"), filepath.Join(c.folder, "wt-both")
+	weak, strong, both := c.copied(t, "curl"), filepath.Join(c.directory, "wt-strong"), filepath.Join(c.directory, "wt-both")
 	for _, name := range []string{strong, both} {
 		if out := output(t, "", "cp", weak, name); out != "" {
 			t.Fatal(out)
@@ -26,7 +26,7 @@ func TestAPolicyCheckShowsWhichClientsWouldHaveToNegotiateOtherwise(t *testing.T
 	}
 	server := c.copied(t, "openssl")
 	serve := func(kind string) (port string) {
-		certificate, key := certificate(t, c.folder, kind)
+		certificate, key := certificate(t, c.directory, kind)
 		port = freePort(t)
 		listening(t, port, start(t, server, "s_server", "-accept", "127.0.0.1:"+port, "-cert", certificate, "-key", key, "-www", "-quiet"))
 		return port

@@ -13,13 +13,13 @@ import (
 
 // tools are programs of the distribution, copied under names of their own: the
 // programs of others on this machine are recorded as well.
-type tools struct{ folder string }
+type tools struct{ directory string }
 
 // copied returns a copy of a program.
 func (c *tools) copied(t *testing.T, name string) string {
 	t.Helper()
 	need(t, name)
-	to := filepath.Join(c.folder, "wt-"+name)
+	to := filepath.Join(c.directory, "wt-"+name)
 	if _, err := os.Stat(to); err == nil {
 		return to
 	}
@@ -35,9 +35,9 @@ func (c *tools) copied(t *testing.T, name string) string {
 }
 
 // certificate makes a key and a certificate and returns their files.
-func certificate(t *testing.T, folder, kind string) (certificate, key string) {
+func certificate(t *testing.T, directory, kind string) (certificate, key string) {
 	t.Helper()
-	certificate, key = filepath.Join(folder, kind+".crt"), filepath.Join(folder, kind+".key")
+	certificate, key = filepath.Join(directory, kind+".crt"), filepath.Join(directory, kind+".key")
 	arguments := []string{"-newkey", "rsa:2048"}
 	if kind == "ec" {
 		arguments = []string{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"}
@@ -91,7 +91,7 @@ func find(t *testing.T, pattern, text string) []string {
 	return m[1:]
 }
 
-// values are what a program says of its handshake, in the names of the registry.
+// values are the values that a program reports about its handshake, by their names in the registry.
 type values map[string]string
 
 func (v values) matches(role string) []string {
@@ -102,7 +102,7 @@ func (v values) matches(role string) []string {
 	return m
 }
 
-// ofOpenSSL reads what s_client says.
+// ofOpenSSL parses the output of s_client.
 func ofOpenSSL(t *testing.T, text string) values {
 	t.Helper()
 	m := find(t, `(?m)^(New|Reused), (?:TLSv1\.\d|SSLv3), Cipher is (\S+)`, text)
@@ -124,7 +124,7 @@ func ofOpenSSL(t *testing.T, text string) values {
 
 const (
 	quit = "sleep 0.3; echo Q"
-	// pythonClient and nodeClient say version, suite and group.
+	// pythonClient and nodeClient print version, suite and group.
 	pythonClient = `
 import socket, ssl, sys
 c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
@@ -145,7 +145,7 @@ public class Client { public static void main(String[] a) throws Exception {
 	System.out.println(s.getSession().getProtocol() + " " + s.getSession().getCipherSuite()); s.close(); } }`
 )
 
-// pair is a server and a client that says what it agreed on.
+// pair is a server, and a client that reports what was negotiated.
 type pair struct {
 	server func(t *testing.T, port string) *buffer
 	client func(t *testing.T, port string) values
@@ -154,7 +154,7 @@ type pair struct {
 	more                   values
 }
 
-// compare runs pairs and compares what is recorded with what their clients say.
+// compare runs pairs and compares the recorded operations with what their clients report.
 func compare(t *testing.T, a *agent, pairs map[string]func(t *testing.T) pair) {
 	t.Helper()
 	for name, c := range pairs {
@@ -179,7 +179,7 @@ func compare(t *testing.T, a *agent, pairs map[string]func(t *testing.T) pair) {
 	}
 }
 
-// simple runs a client with a port as last argument, which says version, suite and
+// simple runs a client with a port as last argument, which prints version, suite and
 // perhaps group.
 func simple(words ...string) func(t *testing.T, port string) values {
 	return func(t *testing.T, port string) values {
@@ -193,7 +193,7 @@ func ofWords(t *testing.T, text string) values {
 	t.Helper()
 	m := strings.Fields(text)
 	if len(m) < 2 || !strings.HasPrefix(strings.ToLower(m[0]), "tls") {
-		t.Fatalf("a client says %q", text)
+		t.Fatalf("a client printed %q", text)
 	}
 	v := values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1]}
 	if len(m) > 2 {
@@ -208,8 +208,8 @@ type peer struct{ program, rsa, rsaKey, ec, ecKey string }
 func opensslPeer(t *testing.T, c *tools) peer {
 	t.Helper()
 	p := peer{program: c.copied(t, "openssl")}
-	p.rsa, p.rsaKey = certificate(t, c.folder, "rsa")
-	p.ec, p.ecKey = certificate(t, c.folder, "ec")
+	p.rsa, p.rsaKey = certificate(t, c.directory, "rsa")
+	p.ec, p.ecKey = certificate(t, c.directory, "ec")
 	return p
 }
 
@@ -219,7 +219,7 @@ func (p peer) serve(t *testing.T, port string, more ...string) *buffer {
 	return start(t, append([]string{p.program, "s_server", "-accept", port, "-quiet", "-cert", p.rsa, "-key", p.rsaKey, "-dcert", p.ec, "-dkey", p.ecKey}, more...)...)
 }
 
-// connect runs a client and returns what it says.
+// connect runs a client and returns its output.
 func (p peer) connect(t *testing.T, port string, more ...string) values {
 	t.Helper()
 	return ofOpenSSL(t, output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -servername secret-host.example %s", quit, p.program, port, strings.Join(more, " "))))
@@ -245,8 +245,8 @@ func TestHandshakesOfTLSProgramsAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
-	javaFolder := filepath.Join(c.folder, "Client.java")
-	if err := os.WriteFile(javaFolder, []byte(javaClient), 0o644); err != nil {
+	javaDirectory := filepath.Join(c.directory, "Client.java")
+	if err := os.WriteFile(javaDirectory, []byte(javaClient), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	compare(t, a, map[string]func(t *testing.T) pair{
@@ -302,7 +302,7 @@ func TestHandshakesOfTLSProgramsAreRecorded(t *testing.T) {
 		},
 		"Java": func(t *testing.T) pair {
 			optional(t, "java", "javac")
-			return o.toServer("java", simple("java", javaFolder))
+			return o.toServer("java", simple("java", javaDirectory))
 		},
 		"stunnel": func(t *testing.T) pair {
 			stunnel := c.copied(t, "stunnel")
@@ -322,13 +322,13 @@ func TestHandshakesOfTLSProgramsAreRecorded(t *testing.T) {
 			nginx := c.copied(t, "nginx")
 			return pair{
 				func(t *testing.T, port string) *buffer {
-					folder := t.TempDir()
-					file := filepath.Join(folder, "nginx.conf")
-					text := fmt.Sprintf("daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {} http { access_log off; server { listen 127.0.0.1:%[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; } }", folder, port, o.rsa, o.rsaKey)
+					directory := t.TempDir()
+					file := filepath.Join(directory, "nginx.conf")
+					text := fmt.Sprintf("daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {} http { access_log off; server { listen 127.0.0.1:%[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; } }", directory, port, o.rsa, o.rsaKey)
 					if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 						t.Fatal(err)
 					}
-					return start(t, nginx, "-c", file, "-p", folder)
+					return start(t, nginx, "-c", file, "-p", directory)
 				},
 				func(t *testing.T, port string) values { return o.connect(t, port) }, "wt-nginx", "wt-openssl", nil,
 			}

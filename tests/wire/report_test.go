@@ -45,12 +45,12 @@ func TestAReportConfirmsThatSignaturesWithSHA1HaveStopped(t *testing.T) {
 	need(t, "openssl")
 	const rule = "nist.sp800-131ar2.sha1"
 	a := startAgent(t, "usdt", "function")
-	folder := t.TempDir()
-	_, key := (&keys{folder}).pair(t, "rsa")
+	directory := t.TempDir()
+	_, key := (&keys{directory}).pair(t, "rsa")
 	signer := renamed(t, strings.TrimSpace(output(t, "", "sh", "-c", "command -v openssl")), "a-signer")
 	sign := func(hash string) {
 		t.Helper()
-		if out, err := exec.Command(signer, "dgst", "-"+hash, "-sign", key, "-out", filepath.Join(folder, "signature"), key).CombinedOutput(); err != nil {
+		if out, err := exec.Command(signer, "dgst", "-"+hash, "-sign", key, "-out", filepath.Join(directory, "signature"), key).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
@@ -61,7 +61,7 @@ func TestAReportConfirmsThatSignaturesWithSHA1HaveStopped(t *testing.T) {
 	if status != 4 || !strings.Contains(string(before), rule) {
 		t.Fatalf("exit status %d, want 4 for a broken rule in\n%s", status, before)
 	}
-	baseline := filepath.Join(folder, "before.json")
+	baseline := filepath.Join(directory, "before.json")
 	if err := os.WriteFile(baseline, before, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestAReportConfirmsThatSignaturesWithSHA1HaveStopped(t *testing.T) {
 	sign("sha1")
 	a.signed(t, "a-signer", "SHA1", 2)
 	if text, status = a.report(t, confirm...); status != 4 || !strings.Contains(string(text), "still ") {
-		t.Errorf("exit status %d, want 4 and that they go on:\n%s", status, text)
+		t.Errorf("exit status %d, want 4 and that they continue:\n%s", status, text)
 	}
 }
 
@@ -88,8 +88,8 @@ func TestAReportConfirmsThatSignaturesWithSHA1HaveStopped(t *testing.T) {
 func TestAnAnonymousReportHasStatisticsOfTLSAlone(t *testing.T) {
 	need(t, "openssl")
 	a := startAgent(t)
-	folder := t.TempDir()
-	certificate, key := (&keys{folder}).pair(t, "ec")
+	directory := t.TempDir()
+	certificate, key := (&keys{directory}).pair(t, "ec")
 	openssl := strings.TrimSpace(output(t, "", "sh", "-c", "command -v openssl"))
 	client := renamed(t, openssl, "a-secret-app")
 	port := freePort(t)
@@ -104,7 +104,7 @@ func TestAnAnonymousReportHasStatisticsOfTLSAlone(t *testing.T) {
 		if status != 0 || len(text) == 0 {
 			t.Errorf("%s: exit status %d", form, status)
 		}
-		for _, secret := range []string{"a-secret-app", "secret-host", folder} {
+		for _, secret := range []string{"a-secret-app", "secret-host", directory} {
 			if strings.Contains(string(text), secret) {
 				t.Errorf("%s has %q", form, secret)
 			}

@@ -61,10 +61,10 @@ func TestAllHandshakesOfAScannerAreRecorded(t *testing.T) {
 	o := opensslPeer(t, c)
 	port := freePort(t)
 	listening(t, port, o.serve(t, port, "-www", "-cipher", "ALL:@SECLEVEL=0"))
-	said := output(t, "", scanner, "--no-colour", "127.0.0.1:"+port)
+	printed := output(t, "", scanner, "--no-colour", "127.0.0.1:"+port)
 	numbers := suiteNumbers(t)
 	want := map[agreed]string{}
-	for _, m := range regexp.MustCompile(`(?m)^(?:Preferred|Accepted)\s+TLSv1\.(\d)\s+\d+ bits\s+(\S+)\s*(?:Curve (\S+) DHE \d+|DHE (\d+) bits)?`).FindAllStringSubmatch(said, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(?:Preferred|Accepted)\s+TLSv1\.(\d)\s+\d+ bits\s+(\S+)\s*(?:Curve (\S+) DHE \d+|DHE (\d+) bits)?`).FindAllStringSubmatch(printed, -1) {
 		v := agreed{suite: numbers[m[2]]}
 		if v.suite == 0 {
 			t.Fatalf("the suite of %q is not known", m[0])
@@ -88,7 +88,7 @@ func TestAllHandshakesOfAScannerAreRecorded(t *testing.T) {
 	}
 	const atLeast = 60
 	if len(want) < atLeast {
-		t.Fatalf("the scanner found %d suites:\n%s", len(want), said)
+		t.Fatalf("the scanner found %d suites:\n%s", len(want), printed)
 	}
 	for _, executable := range []string{"wt-sslscan", "wt-openssl"} {
 		var missing []string

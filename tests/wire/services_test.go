@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// file writes a file that everybody may read, and returns its path.
+// file writes a file that all users may read, and returns its path.
 func file(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -89,11 +89,11 @@ func (p peer) postgresql(t *testing.T) map[string]func(t *testing.T) pair {
 		t.Log("PostgreSQL is not installed")
 		return nil
 	}
-	folder := filepath.Dir(found[0])
+	directory := filepath.Dir(found[0])
 	own, id := account(t, p.rsa, p.rsaKey)
-	sh(t, id, fmt.Sprintf("cd %[2]s; %[1]s/initdb -D data -A trust -U x -N --no-instructions", folder, own))
+	sh(t, id, fmt.Sprintf("cd %[2]s; %[1]s/initdb -D data -A trust -U x -N --no-instructions", directory, own))
 	server := func(t *testing.T, port string) *buffer {
-		return startAs(t, id, folder+"/postgres", "-D", own+"/data", "-p", port, "-h", "127.0.0.1", "-k", "",
+		return startAs(t, id, directory+"/postgres", "-D", own+"/data", "-p", port, "-h", "127.0.0.1", "-k", "",
 			"-c", "ssl=on", "-c", "ssl_cert_file="+own+"/rsa.crt", "-c", "ssl_key_file="+own+"/rsa.key")
 	}
 	client := func(t *testing.T, port string) values {
@@ -101,7 +101,7 @@ func (p peer) postgresql(t *testing.T) map[string]func(t *testing.T) pair {
 		var out string
 		// It listens before it is ready.
 		waitFor(t, "PostgreSQL is ready", func() bool {
-			out = output(t, "", folder+"/psql", to, "-AtXF", " ", "-c", "select version, cipher from pg_stat_ssl where pid = pg_backend_pid()")
+			out = output(t, "", directory+"/psql", to, "-AtXF", " ", "-c", "select version, cipher from pg_stat_ssl where pid = pg_backend_pid()")
 			return strings.HasPrefix(out, "TLS")
 		}, func() string { return out })
 		return ofWords(t, out)
@@ -150,10 +150,10 @@ func TestHandshakesOfLargeServicesAreRecorded(t *testing.T) {
 	o := opensslPeer(t, c)
 	t.Run("Apache", func(t *testing.T) {
 		server := func(t *testing.T, port string) *buffer {
-			folder, modules := t.TempDir(), "/usr/lib/apache2/modules"
+			directory, modules := t.TempDir(), "/usr/lib/apache2/modules"
 			text := fmt.Sprintf("ServerName secret-host.example\nPidFile %[1]s/pid\nListen 127.0.0.1:%[2]s\nErrorLog /dev/stderr\nUser nobody\nGroup nogroup\n"+
 				"LoadModule mpm_event_module %[3]s/mod_mpm_event.so\nLoadModule authz_core_module %[3]s/mod_authz_core.so\nLoadModule ssl_module %[3]s/mod_ssl.so\n"+
-				"SSLEngine on\nSSLCertificateFile %[4]s\nSSLCertificateKeyFile %[5]s\nDefaultRuntimeDir %[1]s\n", folder, port, modules, o.rsa, o.rsaKey)
+				"SSLEngine on\nSSLCertificateFile %[4]s\nSSLCertificateKeyFile %[5]s\nDefaultRuntimeDir %[1]s\n", directory, port, modules, o.rsa, o.rsaKey)
 			return start(t, "/usr/sbin/apache2", "-X", "-f", file(t, "apache.conf", text))
 		}
 		curl := c.copied(t, "curl")

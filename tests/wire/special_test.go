@@ -55,7 +55,7 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
-	long := filepath.Join(c.folder, "chain.pem")
+	long := filepath.Join(c.directory, "chain.pem")
 	chain(t, long, 24<<10)
 	// chained is a server with many certificates.
 	chained := func(more values, options ...string) func(t *testing.T) pair {
@@ -65,9 +65,9 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 					return o.serve(t, port, "-cert_chain", long, "-dcert_chain", long)
 				},
 				func(t *testing.T, port string) values {
-					said := output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s %s", quit, o.program, port, strings.Join(options, " ")))
-					find(t, `(SSL handshake has read 2[4-9]\d{3} bytes)`, said)
-					return ofOpenSSL(t, said)
+					printed := output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s %s", quit, o.program, port, strings.Join(options, " ")))
+					find(t, `(SSL handshake has read 2[4-9]\d{3} bytes)`, printed)
+					return ofOpenSSL(t, printed)
 				}, "wt-openssl", "wt-openssl", more,
 			}
 		}
@@ -78,8 +78,8 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 			return pair{
 				func(t *testing.T, port string) *buffer { return o.serve(t, port) },
 				func(t *testing.T, port string) values {
-					said := output(t, "", append([]string{o.program, "s_client", "-connect", "127.0.0.1:" + port, "-verify_return_error"}, options...)...)
-					find(t, `(certificate verify failed)`, said)
+					printed := output(t, "", append([]string{o.program, "s_client", "-connect", "127.0.0.1:" + port, "-verify_return_error"}, options...)...)
+					find(t, `(certificate verify failed)`, printed)
 					v := values{"tls::protocol_version": version, "tls::result": result}
 					if alert != "" {
 						v["tls::alert"] = alert
@@ -100,9 +100,9 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 				},
 				func(t *testing.T, port string) values {
 					o.connect(t, port, "-sess_out", session)
-					said := output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -sess_in %s -early_data %s", quit, o.program, port, session, data))
-					find(t, `(Early data was accepted)`, said)
-					return ofOpenSSL(t, said)
+					printed := output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -sess_in %s -early_data %s", quit, o.program, port, session, data))
+					find(t, `(Early data was accepted)`, printed)
+					return ofOpenSSL(t, printed)
 				}, "wt-openssl", "wt-openssl", values{"tls::early_data": "yes", "tls::result": "unknown", "tls::resumed": "yes"},
 			}
 		},
@@ -208,11 +208,11 @@ func TestAnEncryptedClientHelloHasTheValuesOfTheServer(t *testing.T) {
 func TestHandshakesOfQUICAreRecordedAtBothEnds(t *testing.T) {
 	a := startAgent(t, "wire-udp")
 	atTracepoints := strings.Contains(a.stderr.String(), "front_end=tracepoint")
-	folder := t.TempDir()
-	certificateFile, key := certificate(t, folder, "ec")
+	directory := t.TempDir()
+	certificateFile, key := certificate(t, directory, "ec")
 	program := filepath.Join(*programs, "wt-quic")
 	if *programs == "" {
-		program = filepath.Join(folder, "wt-quic")
+		program = filepath.Join(directory, "wt-quic")
 		// In the module of the tests' tools, as it takes modules that the project does not.
 		if out, err := exec.Command("go", "-C", "../tools", "build", "-o", program, "./quic").CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -220,18 +220,18 @@ func TestHandshakesOfQUICAreRecordedAtBothEnds(t *testing.T) {
 	}
 	for _, ends := range [][2]string{{"net", "net"}, {"go", "go"}, {"net", "go"}, {"go", "net"}} {
 		t.Run(ends[0]+" with "+ends[1], func(t *testing.T) {
-			// Names of their own tell the handshakes of one pair from those of another.
+			// Unique names distinguish the handshakes of the pairs.
 			names := map[string]string{"client": "wt-quic-c-" + ends[0] + ends[1], "server": "wt-quic-s-" + ends[0] + ends[1]}
 			for _, name := range names {
-				if out, err := exec.Command("cp", program, filepath.Join(folder, name)).CombinedOutput(); err != nil {
+				if out, err := exec.Command("cp", program, filepath.Join(directory, name)).CombinedOutput(); err != nil {
 					t.Fatalf("%v\n%s", err, out)
 				}
 			}
-			server := start(t, filepath.Join(folder, names["server"]), ends[1], "server", certificateFile, key)
+			server := start(t, filepath.Join(directory, names["server"]), ends[1], "server", certificateFile, key)
 			waitFor(t, "the server listens", func() bool { return strings.Contains(server.String(), "\n") }, server.String)
 			address, _, _ := strings.Cut(server.String(), "\n")
-			said := output(t, "", filepath.Join(folder, names["client"]), ends[0], "client", address)
-			v := find(t, `version=(\d+) suite=(\d+) group=(\d+)`, said)
+			printed := output(t, "", filepath.Join(directory, names["client"]), ends[0], "client", address)
+			v := find(t, `version=(\d+) suite=(\d+) group=(\d+)`, printed)
 			for role, name := range names {
 				if library := map[string]string{"client": ends[0], "server": ends[1]}[role]; library == "go" && atTracepoints {
 					continue

@@ -93,10 +93,10 @@ func TestNodeIsRecordedByItsFunctions(t *testing.T) {
 		t.Skip("the distribution's Node uses the library of the distribution, as other programs do")
 	}
 	a := startAgentOn(t, fmt.Sprintf("sources = [\"function\"]\nlibrary = [%q]\n", node))
-	folder := t.TempDir()
-	certificate, key := (&keys{folder}).pair(t, "ec")
-	_, rsa := (&keys{folder}).pair(t, "rsa")
-	// Both sides in one process; it prints what each says of itself.
+	directory := t.TempDir()
+	certificate, key := (&keys{directory}).pair(t, "ec")
+	_, rsa := (&keys{directory}).pair(t, "rsa")
+	// Both sides in one process; it prints the values that each side reports.
 	const pair = `
 const tls = require("tls"), fs = require("fs"), [certificate, key] = process.argv.slice(1)
 const say = (role, s) => console.log(role, s.getProtocol(), s.getCipher().standardName)
@@ -107,7 +107,7 @@ server.listen(0, "127.0.0.1", () => {
 	out := words(output(t, "", node, "-e", pair, certificate, key))
 	slices.Sort(out)
 	if !slices.Equal(out, []string{"client TLSv1.3 TLS_AES_256_GCM_SHA384", "server TLSv1.3 TLS_AES_256_GCM_SHA384"}) {
-		t.Fatalf("Node says %q", out)
+		t.Fatalf("Node printed %q", out)
 	}
 	var sides []string
 	waitFor(t, "the handshakes are recorded", func() bool {
@@ -126,7 +126,7 @@ const c = require("crypto"), fs = require("fs"), key = fs.readFileSync(process.a
 const s = c.createSign("SHA1").update("x").sign(key)
 console.log(c.createVerify("SHA1").update("x").verify(c.createPublicKey(key), s))`
 	if out := output(t, "", node, "-e", sign, rsa); strings.TrimSpace(out) != "true" {
-		t.Fatalf("Node says %q", out)
+		t.Fatalf("Node printed %q", out)
 	}
 	want := []string{"pk::sign algorithm=RSA bits=2048 hash=SHA1", "pk::verify algorithm=RSA bits=2048 hash=SHA1"}
 	var keyOperations []string

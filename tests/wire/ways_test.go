@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// turn is what a server expects at the end of what a client says, and answers.
+// turn is the expected end of a client's message, and the server's answer.
 type turn struct{ ask, answer string }
 
 // serve lets a server speak plaintext with one client after another, then TLS.
@@ -35,12 +35,12 @@ func serve(t *testing.T, config *tls.Config, greeting string, turns ...turn) (po
 		_ = c.SetDeadline(time.Now().Add(patience))
 		_, _ = io.WriteString(c, greeting)
 		for _, turn := range turns {
-			for said := ""; !strings.HasSuffix(said, turn.ask); {
+			for printed := ""; !strings.HasSuffix(printed, turn.ask); {
 				b := make([]byte, 1)
 				if _, err := io.ReadFull(c, b); err != nil {
 					return
 				}
-				said += string(b)
+				printed += string(b)
 			}
 			_, _ = io.WriteString(c, turn.answer)
 		}
@@ -66,14 +66,14 @@ func TestTheHandshakeOfAConnectionThatBeganInPlaintextIsRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl := c.copied(t, "openssl")
-	file, key := certificate(t, c.folder, "ec")
+	file, key := certificate(t, c.directory, "ec")
 	pair, err := tls.LoadX509KeyPair(file, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{pair}}
 	self := filepath.Base(os.Args[0])
-	// The suites tell the connections apart.
+	// The suites distinguish the connections.
 	for name, test := range map[string]struct {
 		suite, protocol, greeting string
 		turns                     []turn
@@ -152,11 +152,11 @@ func TestAHandshakeThroughAProxyIsAttributedToTheClient(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl, curl := c.copied(t, "openssl"), c.copied(t, "curl")
-	rsa, rsaKey := certificate(t, c.folder, "rsa")
+	rsa, rsaKey := certificate(t, c.directory, "rsa")
 	for name, test := range map[string]struct {
 		proxy func(net.Conn)
 		kind  string
-		// The suite tells the connections apart.
+		// The suite distinguishes the connections.
 		suite string
 	}{
 		"HTTP":    {httpProxy, "http", "TLS_AES_128_GCM_SHA256"},
@@ -179,8 +179,8 @@ func TestAHandshakeThroughAProxyIsAttributedToTheClient(t *testing.T) {
 			}()
 			port := freePort(t)
 			listening(t, port, start(t, openssl, "s_server", "-accept", port, "-www", "-cert", rsa, "-key", rsaKey, "-ciphersuites", test.suite))
-			said := output(t, "", curl, "-sS", "-k", "-v", "--proxy", test.kind+"://"+l.Addr().String(), "https://127.0.0.1:"+port+"/")
-			find(t, `SSL connection using (TLSv1.3) / `+test.suite, said)
+			printed := output(t, "", curl, "-sS", "-k", "-v", "--proxy", test.kind+"://"+l.Addr().String(), "https://127.0.0.1:"+port+"/")
+			find(t, `SSL connection using (TLSv1.3) / `+test.suite, printed)
 			want := values{"tls::protocol_version": "TLS 1.3", "tls::ciphersuite": test.suite}
 			a.recorded(t, "wt-curl", want.matches("client")...)
 			a.recorded(t, "wt-openssl", want.matches("server")...)
@@ -200,12 +200,12 @@ func TestHandshakesInANetworkNamespaceAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl := c.copied(t, "openssl")
-	rsa, rsaKey := certificate(t, c.folder, "rsa")
+	rsa, rsaKey := certificate(t, c.directory, "rsa")
 	// The script ends when its client has connected, and with it the server.
 	script := fmt.Sprintf(`ip link set lo up
 %[1]s s_server -accept 127.0.0.1:443 -quiet -cert %[2]s -key %[3]s </dev/null & server=$!
-until said=$( (%[4]s) | %[1]s s_client -connect 127.0.0.1:443 2>&1); do sleep 0.1; done
-kill $server; printf '%%s\n' "$said"`, openssl, rsa, rsaKey, quit)
+until printed=$( (%[4]s) | %[1]s s_client -connect 127.0.0.1:443 2>&1); do sleep 0.1; done
+kill $server; printf '%%s\n' "$printed"`, openssl, rsa, rsaKey, quit)
 	want := ofOpenSSL(t, output(t, "", "unshare", "--net", "--", "sh", "-c", script))
 	a.recorded(t, "wt-openssl", want.matches("client")...)
 	a.recorded(t, "wt-openssl", want.matches("server")...)
@@ -269,7 +269,7 @@ func TestAFloodOfHalfHandshakesTakesNoMemoryAndAffectsNoOthers(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl := c.copied(t, "openssl")
-	rsa, rsaKey := certificate(t, c.folder, "rsa")
+	rsa, rsaKey := certificate(t, c.directory, "rsa")
 	other := exec.Command("/proc/self/exe")
 	other.Env = append(os.Environ(), floodVariable+"=1")
 	stdin, err := other.StdinPipe()

@@ -52,14 +52,14 @@ func TestStatusText(t *testing.T) {
 	}
 }
 
-// told collects what a service tells the service manager.
-type told struct {
+// notifications collects the states that a service sends to the service manager.
+type notifications struct {
 	mu     sync.Mutex
 	states []string
 	more   chan struct{}
 }
 
-func (n *told) notify(state string) error {
+func (n *notifications) notify(state string) error {
 	n.mu.Lock()
 	n.states = append(n.states, state)
 	n.mu.Unlock()
@@ -67,9 +67,9 @@ func (n *told) notify(state string) error {
 	return nil
 }
 
-// await waits until something was told that begins with prefix, after the
+// await waits until a state was sent that begins with prefix, after the
 // first that many.
-func (n *told) await(t *testing.T, prefix string, after int) {
+func (n *notifications) await(t *testing.T, prefix string, after int) {
 	t.Helper()
 	for {
 		n.mu.Lock()
@@ -81,18 +81,18 @@ func (n *told) await(t *testing.T, prefix string, after int) {
 		select {
 		case <-n.more:
 		case <-time.After(time.Minute):
-			t.Fatalf("%s was not told in %q", prefix, n.all())
+			t.Fatalf("%s was not sent; sent: %q", prefix, n.all())
 		}
 	}
 }
 
-func (n *told) all() []string {
+func (n *notifications) all() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.states)
 }
 
-// standIn is an agent whose pipeline stands still when it is told to. A real
+// standIn is an agent whose pipeline stops on request. A real
 // one needs the kernel's leave, and does not do so.
 type standIn struct {
 	mu      sync.Mutex
@@ -120,9 +120,9 @@ func (a *standIn) Alive(ctx context.Context) error {
 }
 
 // serve runs a service with an agent until the test ends.
-func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error) (*service, *told) {
+func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error) (*service, *notifications) {
 	t.Helper()
-	n := &told{more: make(chan struct{}, 1000)}
+	n := &notifications{more: make(chan struct{}, 1000)}
 	s := &service{
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), notify: n.notify, watchdog: watchdog, pause: time.Millisecond,
 		hangup: make(chan os.Signal, 1), recording: make(chan struct{}), dirty: wakeup.New(),
@@ -139,7 +139,7 @@ func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error
 		cancel()
 		<-done
 		if states := n.all(); !strings.HasPrefix(states[len(states)-1], "STOPPING=1\n") {
-			t.Errorf("the last that was told is %q", states[len(states)-1])
+			t.Errorf("the last sent state is %q", states[len(states)-1])
 		}
 	})
 	return s, n
@@ -154,7 +154,7 @@ func TestStatusFollowsWhatChanges(t *testing.T) {
 	s.changed()
 	n.await(t, "STATUS=recording 1 library, 5 hits", 0)
 	before := len(n.all())
-	// Nothing is told twice: this is taken before what comes after it.
+	// No state is sent twice: this is received before the next one.
 	s.changed()
 	a.mu.Lock()
 	a.summary.Hits = 6
@@ -162,7 +162,7 @@ func TestStatusFollowsWhatChanges(t *testing.T) {
 	s.changed()
 	n.await(t, "STATUS=recording 1 library, 6 hits", before)
 	if states := n.all(); len(states) != before+1 {
-		t.Errorf("was told %q", states)
+		t.Errorf("sent: %q", states)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestWatchdogIsNotNotifiedByAStuckPipeline(t *testing.T) {
 	_, n := serve(t, a, 20*time.Millisecond, nil)
 	<-a.asked
 	if states := n.all(); slices.Contains(states, "WATCHDOG=1") {
-		t.Errorf("was told %q", states)
+		t.Errorf("sent: %q", states)
 	}
 }
 
@@ -193,7 +193,7 @@ func TestReloadNotifiesTheServiceManagerForEveryResult(t *testing.T) {
 			n.await(t, "READY=1", 1)
 			states := n.all()
 			if !reloaded || len(states) != 3 || !strings.HasPrefix(states[1], "RELOADING=1\nMONOTONIC_USEC=") {
-				t.Errorf("reloaded %v, was told %q", reloaded, states)
+				t.Errorf("reloaded %v, sent: %q", reloaded, states)
 			}
 		})
 	}

@@ -226,8 +226,8 @@ func (s *subscriber) compare(b *process, all []uint64) {
 	batch := int(s.batch)
 	enough := all[max(0, len(all)-1-batch)]
 	if !s.reaches(enough) {
-		b.kill() // ends what it says
-		s.t.Fatalf("%s has got up to %d, not %d; the broker says:\n%s", s.name, s.last(), enough, tail(b.stderr.String()))
+		b.kill() // ends its output
+		s.t.Fatalf("%s received up to %d, not %d; the broker printed:\n%s", s.name, s.last(), enough, tail(b.stderr.String()))
 	}
 	check(s.t, s, all, batch, s.kills)
 }
@@ -259,7 +259,7 @@ func check(t *testing.T, s *subscriber, expected []uint64, batch, kills int) {
 			windows++
 		}
 	}
-	// The end may be missing once more: nobody waits for what may not come.
+	// The end may be missing again, so the test does not wait for it.
 	if windows > kills+1 {
 		t.Errorf("%s: %d groups are missing, %d windows, after %d kills", s.name, missing, windows, kills)
 	}

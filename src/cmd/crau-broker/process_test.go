@@ -88,7 +88,7 @@ func start(t *testing.T, bus *bustest.Bus, logDir, stateDir string, more ...stri
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("the broker says:\n%s", tail(p.stderr.String()))
+			t.Logf("the broker printed:\n%s", tail(p.stderr.String()))
 		}
 	})
 	return p
@@ -131,7 +131,7 @@ const (
 
 type dict = map[string]dbus.Variant
 
-// skip is a part of the log that a subscriber was told it will not get.
+// skip is a part of the log that a subscriber was notified it will not get.
 type skip struct {
 	from, to uint64
 	reason   string
@@ -237,7 +237,7 @@ func (l listener) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.generation != s.generation {
-		return // whoever would have dealt with it is dead
+		return // the process that would have handled it is dead
 	}
 	before := len(s.got)
 	switch name {

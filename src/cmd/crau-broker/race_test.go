@@ -4,5 +4,5 @@
 
 package main
 
-// underRace says that the race detector is on.
+// underRace is set if the race detector is on.
 const underRace = true

@@ -19,7 +19,7 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// A client that is stopped holds up nobody, and neither broker nor bus keep
+// A stopped client blocks no other client, and neither broker nor bus keep
 // for it what it does not take.
 func TestAStoppedClientAmongTenBlocksNoOther(t *testing.T) {
 	if testing.Short() {
@@ -80,7 +80,7 @@ func stopped(t *testing.T, kind bustest.Kind) {
 	}
 	busBefore := bus.Resident(t)
 
-	// More than the broker keeps in memory for whoever is behind, and for longer
+	// More than the broker keeps in memory for clients that lag, and for longer
 	// than a client may take to answer.
 	const enough = 150_000 // groups, of some 320 bytes each
 	var last uint64
@@ -107,7 +107,7 @@ func stopped(t *testing.T, kind bustest.Kind) {
 		t.Errorf("the broker has %d bytes", resident)
 	}
 
-	// When it goes on, it is told what it has missed, and gets what comes.
+	// When it continues, it is notified of what it missed, and receives new entries.
 	if err := victim.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func stopped(t *testing.T, kind bustest.Kind) {
 	}
 }
 
-// Callers with bad intentions are told so, and nobody else notices.
+// Malicious calls fail with an error, and do not affect other clients.
 func TestHostileCallersAreRefused(t *testing.T) {
 	bus := bustest.Start(t, bustest.Daemon)
 	log := brokertest.New(t)

@@ -30,7 +30,7 @@ func newDeaf(t *testing.T, bus *bustest.Bus) *bustest.Deaf {
 }
 
 // A message as long as a bus passes on, which takes twenty times as much memory
-// when it is decoded, is discarded as it comes, and its caller is told so.
+// when it is decoded, is discarded on arrival, and its caller gets an error.
 func TestLongMessagesAreDiscardedUnread(t *testing.T) {
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) {

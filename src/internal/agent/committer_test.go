@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/loss"
 )
 
-// refusingStore takes what it is told to, and commits at once. It stands for
+// refusingStore accepts entries as configured, and commits at once. It stands for
 // the disk, which does not fail on request.
 type refusingStore struct {
 	mu        sync.Mutex
@@ -99,12 +99,12 @@ func TestRefusedBatchesAreCountedByReasonAndLoggedLater(t *testing.T) {
 				t.Fatalf("losses %+v", got)
 			}
 			if !losses.Pending() {
-				t.Error("the log is thought to tell of it")
+				t.Error("the loss is considered logged")
 			}
 			store.refuse(nil)
 			commitOne(committer, losses)
 			if losses.Pending() {
-				t.Error("the log does not tell of it")
+				t.Error("the loss is not logged")
 			}
 			var g event.Group
 			last := store.entries[0]
@@ -116,7 +116,7 @@ func TestRefusedBatchesAreCountedByReasonAndLoggedLater(t *testing.T) {
 				t.Fatal(err)
 			}
 			if l, ok := g.Loss(); !ok || l.Events != 2 || l.Hits != 2 || l.Reason != string(c.want) || l.Start != 5 {
-				t.Errorf("the log says %+v", l)
+				t.Errorf("the log has %+v", l)
 			}
 			if s := committer.counts(); s.hits != 1 || s.events != 1 || s.groups != 1 {
 				t.Errorf("recorded %+v", s)
@@ -176,7 +176,7 @@ func TestFollowersAreNotifiedOfChunksInOrder(t *testing.T) {
 	}
 	for n := range uint64(3) {
 		if s := <-got; s != n {
-			t.Errorf("told of %d, want %d", s, n)
+			t.Errorf("notified of %d, want %d", s, n)
 		}
 	}
 	cancel()

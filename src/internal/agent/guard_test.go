@@ -89,7 +89,7 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 			}
 			if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=ERROR") ||
 				!strings.Contains(text, c.limit) || !strings.Contains(text, "crauctl vacuum --force "+c.force) || !strings.Contains(text, "segments=3") {
-				t.Errorf("the log says %q, want one error with %s and %s", text, c.limit, c.force)
+				t.Errorf("the log is %q, want one error with %s and %s", text, c.limit, c.force)
 			}
 
 			// Other limits that would do the same are reported again.
@@ -97,7 +97,7 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 			again := c.limits
 			k.limits.Store(&again)
 			if n := k.segments(t); n != 5 || strings.Count(log.String(), "level=ERROR") != 1 {
-				t.Errorf("%d segments are left of 5, the log says %q", n, log)
+				t.Errorf("%d segments are left of 5, the log is %q", n, log)
 			}
 
 			// Removed on purpose, that part is no obstacle any more.
@@ -107,7 +107,7 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 			}
 			k.closeSegment(t)
 			if n := k.segments(t); n != 1 || strings.Count(log.String(), "the limits of the log apply again") != 1 {
-				t.Errorf("%d segments are left, want the active one; the log says %q", n, log)
+				t.Errorf("%d segments are left, want the active one; the log is %q", n, log)
 			}
 		})
 	}
@@ -140,7 +140,7 @@ func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
 		t.Errorf("%d segments are left of 2", n)
 	}
 	if log.Len() > 0 || oneLog.Len() > 0 {
-		t.Errorf("the log says %q, %q", log, oneLog)
+		t.Errorf("the log is %q, %q", log, oneLog)
 	}
 }
 
@@ -151,6 +151,6 @@ func TestSuspendedLimitsApplyOnceTheyAreChanged(t *testing.T) {
 	}
 	k.limits.Store(&retention.Policy{MaxSize: retention.Limit{Bytes: 1 << 30}})
 	if n := k.segments(t); n != 4 || !strings.Contains(log.String(), "the limits of the log apply again") {
-		t.Errorf("%d segments are left of 4, the log says %q", n, log)
+		t.Errorf("%d segments are left of 4, the log is %q", n, log)
 	}
 }

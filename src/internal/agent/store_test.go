@@ -141,7 +141,7 @@ func TestRemovalIsLoggedWithUserAndReason(t *testing.T) {
 	}
 }
 
-// hangingDisk hangs once it was told to, until it is released.
+// hangingDisk hangs on request, until it is released.
 type hangingDisk struct {
 	file.Plain
 	hang    atomic.Bool

@@ -24,18 +24,18 @@ import (
 // comingAndGoing is an agent that follows as long as a test lets it.
 type comingAndGoing struct {
 	brokertest.Agent
-	// follows gets what ends the next call of Follow, and how it tells.
+	// follows gets the end of the next call of Follow, and its callback.
 	follows chan following
 }
 
 type following struct {
-	tell func(logstore.Cursor)
-	end  chan struct{}
+	committed func(logstore.Cursor)
+	end       chan struct{}
 }
 
-func (a *comingAndGoing) Follow(ctx context.Context, begun func(), told func(logstore.Cursor)) error {
+func (a *comingAndGoing) Follow(ctx context.Context, begun func(), committed func(logstore.Cursor)) error {
 	begun()
-	f := following{tell: told, end: make(chan struct{})}
+	f := following{committed: committed, end: make(chan struct{})}
 	select {
 	case a.follows <- f:
 	case <-ctx.Done():
@@ -49,7 +49,7 @@ func (a *comingAndGoing) Follow(ctx context.Context, begun func(), told func(log
 	}
 }
 
-// Whether the agent tells of chunks or is away and the log is watched: what is
+// Whether the agent reports chunks, or is away and the log is watched: what is
 // appended is sent at once, and the broker knows which it is.
 func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 	l := brokertest.New(t)
@@ -67,12 +67,12 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
 	f := <-agent.follows
 	for round := range 3 {
-		// It has not told anything yet, so that nobody relies on it.
+		// It has not reported anything yet, so that the broker does not rely on it.
 		c.awaitLast(t, l.Append(brokertest.Some(r, 3)...).Sequence)
 		for range 5 {
 			end := l.Append(brokertest.Some(r, 3)...)
 			l.Flush()
-			f.tell(end)
+			f.committed(end)
 			c.awaitLast(t, end.Sequence)
 		}
 		if !b.AgentActive() {
@@ -84,7 +84,7 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 				t.Fatal("the agent has left, and is there")
 			}
 		}
-		// Nobody tells: the log does.
+		// Without reports, the log is watched.
 		c.awaitLast(t, l.Append(brokertest.Some(r, 3)...).Sequence)
 		if round < 2 {
 			// It is called again when the log grows.
@@ -102,12 +102,12 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 	defer mu.Unlock()
 	for i, active := range seen {
 		if i > 0 && active == seen[i-1] {
-			t.Errorf("told twice that the agent is there: %v", seen)
+			t.Errorf("notified twice that the agent runs: %v", seen)
 		}
 	}
 }
 
-// An agent that the service manager runs is never connected to before that says
+// An agent of the service manager is never connected to before the manager reports
 // that it runs: connecting would start it.
 func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 	l := brokertest.New(t)
@@ -127,11 +127,11 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 	l.Rotate() // there is something to truncate
 	for _, stopped := range []broker.AgentState{broker.AgentStopped, broker.AgentFailed, broker.AgentUnknown} {
 		state.Store(stopped)
-		// What is appended arrives, and whoever looks at it may look again.
+		// Appended groups arrive, and can be read again.
 		c.awaitLast(t, l.Append(brokertest.Some(r, 3)...).Sequence)
 		s := b.Status(t.Context())
 		if s.AgentState != string(stopped) || s.AgentActive || s.Agent != nil || b.AgentActive() {
-			t.Errorf("an agent that is %s is said to be %s, active %v", stopped, s.AgentState, s.AgentActive)
+			t.Errorf("an agent that is %s is reported as %s, active %v", stopped, s.AgentState, s.AgentActive)
 		}
 		if (stopped == broker.AgentStopped) != (s.AgentError == "") {
 			t.Errorf("the error of an agent that is %s is %v", stopped, s.AgentError)

@@ -27,7 +27,7 @@ import (
 )
 
 // segmented makes a log of some segments with 100 groups each, and returns the
-// cursors behind them.
+// cursors after them.
 func segmented(t *testing.T, segments int) (*brokertest.Log, []logstore.Cursor) {
 	t.Helper()
 	l := brokertest.New(t)
@@ -45,7 +45,7 @@ func segmented(t *testing.T, segments int) (*brokertest.Log, []logstore.Cursor) 
 	return l, ends
 }
 
-// readAll reads what there is behind a cursor, and the gaps.
+// readAll reads the entries after a cursor, and the gaps.
 func readAll(t *testing.T, b *running, after string, f filter.Spec) (got []uint64, gaps []reading.Gap) {
 	t.Helper()
 	r, err := b.Read(quota.Holder{User: 1000}, after, f)
@@ -95,14 +95,14 @@ func TestTruncatedEntriesAreReportedAndCounted(t *testing.T) {
 	second.awaitLast(t, ends[4].Sequence)
 	second.increasing(t)
 	if !slices.Equal(second.gaps, []reading.Gap{want}) || second.groups()[0] != ends[2].Sequence+1 {
-		t.Errorf("a subscription is told %+v, and goes on at %d; want %+v", second.gaps, second.groups()[0], want)
+		t.Errorf("a subscription gets the gaps %+v, and continues at %d; want %+v", second.gaps, second.groups()[0], want)
 	}
 	if status := s.Status(); status.Skipped != ends[2].Sequence {
 		t.Errorf("skipped %d, want %d", status.Skipped, ends[2].Sequence)
 	}
 	got, gaps := readAll(t, b, want.From.String(), filter.Spec{})
 	if !slices.Equal(gaps, []reading.Gap{want}) || !slices.Equal(got, second.groups()) {
-		t.Errorf("a reader is told %+v", gaps)
+		t.Errorf("a reader gets the gaps %+v", gaps)
 	}
 	if _, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{}); len(gaps) != 0 {
 		t.Errorf("from the oldest on nothing is missing, but %+v", gaps)
@@ -182,7 +182,7 @@ func TestALogThatIsReplacedIsReadFromItsBeginning(t *testing.T) {
 	defer c.mu.Unlock()
 	want := reading.Gap{From: ends[1], To: logstore.Cursor{Store: last.Store}, Reason: reading.LogReplaced}
 	if !slices.Equal(c.gaps, []reading.Gap{want}) {
-		t.Errorf("told %+v, want %+v", c.gaps, want)
+		t.Errorf("gaps %+v, want %+v", c.gaps, want)
 	}
 	if other := c.got[ends[1].Sequence:]; uint64(len(other)) != last.Sequence || other[0] != 1 {
 		t.Errorf("%d groups of the other log from %d on", len(other), other[0])
@@ -233,7 +233,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 		"size": {func(n int64) retention.Policy {
 			return retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: 3*n + n/2}}
 		}, -1, 2, "max-size="},
-		"size, whoever lags": {func(n int64) retention.Policy {
+		"size, even if a client lags": {func(n int64) retention.Policy {
 			return retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: n}}
 		}, 1, 4, "max-size="},
 		"never the one written": {func(int64) retention.Policy {
@@ -246,7 +246,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 		"keep what is not read": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}}
 		}, 2, 2, "max-size="},
-		"keep, and nobody reads": {func(int64) retention.Policy {
+		"keep, without readers": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}}
 		}, -1, 4, "max-size="},
 		"keep, but not for ever": {func(int64) retention.Policy {
@@ -255,8 +255,8 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 		"keep, and it may be held for long": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}, Hold: 1000 * time.Hour}
 		}, 1, 1, "max-size="},
-		"drop what is read":      {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, 3, 3, "reading=drop"},
-		"drop, and nobody reads": {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, -1, 0, ""},
+		"drop what is read":     {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, 3, 3, "reading=drop"},
+		"drop, without readers": {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, -1, 0, ""},
 		"drop, and the limits": {func(n int64) retention.Policy {
 			return retention.Policy{Reading: retention.Drop, MaxSize: retention.Limit{Bytes: n}}
 		}, 1, 4, "max-size="},
@@ -369,7 +369,7 @@ func TestLossesAreCountedByReason(t *testing.T) {
 }
 
 // Whatever is done to the log meanwhile, all who follow it get every group that
-// they were not told of as missing, once and in order.
+// were not reported as missing, once and in order.
 func TestNoEntryIsMissedDuringRotationSealingAndTruncation(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
@@ -425,9 +425,9 @@ func TestNoEntryIsMissedDuringRotationSealingAndTruncation(t *testing.T) {
 		c.mu.Lock()
 		for _, n := range expected[i%len(filters)] {
 			_, got := slices.BinarySearch(c.got, n)
-			told := slices.ContainsFunc(c.gaps, func(g reading.Gap) bool { return n > g.From.Sequence && n <= g.To.Sequence })
-			if got == told {
-				t.Fatalf("client %d: group %d has come: %v, is told missing: %v; gaps %+v", i, n, got, told, c.gaps)
+			missing := slices.ContainsFunc(c.gaps, func(g reading.Gap) bool { return n > g.From.Sequence && n <= g.To.Sequence })
+			if got == missing {
+				t.Fatalf("client %d: group %d was received: %v, reported missing: %v; gaps %+v", i, n, got, missing, c.gaps)
 			}
 		}
 		c.mu.Unlock()

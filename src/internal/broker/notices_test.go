@@ -172,12 +172,12 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 	c.awaitLast(t, ends[3].Sequence)
 	c.increasing(t)
 	if !slices.Equal(c.gaps, []reading.Gap{want}) {
-		t.Errorf("a subscription is told %+v, want %+v", c.gaps, want)
+		t.Errorf("a subscription gets the gaps %+v, want %+v", c.gaps, want)
 	}
 	name := filepath.Base(files[1])
 	for range 2 {
 		if err := b.Status(t.Context()).StoreError; !strings.Contains(err, name) {
-			t.Errorf("the status says %v", err)
+			t.Errorf("the status has the error %v", err)
 		}
 	}
 	if n := j.count("a segment of the log cannot be read"); n != 1 {
@@ -186,7 +186,7 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 	restore()
 	// Nothing is appended.
 	if err := b.Status(t.Context()).StoreError; err != "" {
-		t.Errorf("the segment can be read, and the status says %v", err)
+		t.Errorf("the segment can be read, and the status has the error %v", err)
 	}
 	if n := j.count("can be read again"); n != 1 {
 		t.Errorf("that it can be read again was logged %d times", n)
@@ -222,7 +222,7 @@ func TestAStrayFileIsSkippedAndReported(t *testing.T) {
 			t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[2].Sequence, gaps)
 		}
 		if err := b.Status(t.Context()).StoreError; !strings.Contains(err, filepath.Base(foreign)) {
-			t.Errorf("the status says %v", err)
+			t.Errorf("the status has the error %v", err)
 		}
 	}
 	if n := j.count(filepath.Base(foreign)); n != 1 {
@@ -241,7 +241,7 @@ func TestAStrayFileIsSkippedAndReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := b.Status(t.Context()).StoreError; err != "" {
-		t.Errorf("without the file the status says %v", err)
+		t.Errorf("without the file the status has the error %v", err)
 	}
 }
 
@@ -281,7 +281,7 @@ func TestTheNewestSegmentIsDeliveredOnceItCanBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := run(t, l, nil)
-	// A subscription is not told of a gap that may be none.
+	// A subscription is not notified of an uncertain gap.
 	s, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	c.awaitLast(t, ends[1].Sequence)
 	got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{})

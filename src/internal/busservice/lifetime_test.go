@@ -24,7 +24,7 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// asOther is the variable by which a test calls the broker as somebody else:
+// asOther is the variable by which a test calls the broker as another user:
 // it holds the address of the bus and what to call.
 const asOther = "BUSSERVICE_TEST_OTHER"
 
@@ -207,7 +207,7 @@ func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.Object
 // commandAs is the command by which callAs does so.
 func commandAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.ObjectPath, method string, more ...string) *exec.Cmd {
 	t.Helper()
-	// The folder of the test belongs to root alone.
+	// The directory of the test belongs to root alone.
 	program := filepath.Join(bus.Dir, "test")
 	if _, err := os.Stat(program); err != nil {
 		text, err := os.ReadFile(os.Args[0])
@@ -253,7 +253,7 @@ func TestWithoutPolkitTheGroupReadsAndOnlyRootTruncates(t *testing.T) {
 			if got := callAs(t, s.bus, nobody, nobody, brokerPath, "org.freedesktop.DBus.Properties.GetAll", brokerName); got != "ok" {
 				t.Errorf("a stranger reads properties: %s", got)
 			}
-			// A subscription answers nobody but its owner and root, whatever is asked.
+			// A subscription answers only its owner and root, for every method.
 			for _, path := range []dbus.ObjectPath{path, ephemeral} {
 				for _, method := range []string{
 					subName + ".Attach", subName + ".Seek", subName + ".Close", "org.freedesktop.DBus.Properties.GetAll",
@@ -454,14 +454,14 @@ func sequenceOf(t *testing.T, cursor string) uint64 {
 	return n
 }
 
-// Nothing is lost because the service leaves when nobody needs it: calls that
-// race with its leaving are answered, and subscriptions made then go on.
+// Nothing is lost because the service exits while idle: calls that
+// race with its exit are answered, and subscriptions made then continue.
 func TestLeavingLosesNothing(t *testing.T) {
 	bus := bustest.Start(t, bustest.Daemon)
 	s := serveOn(t, bus, func(so *busservice.Options, _ *broker.Options) { so.Idle = 5 * time.Millisecond })
 	first := s.log.Append(brokertest.Some(rand.New(rand.NewPCG(9, 9)), 10)...)
 	s.log.Flush()
-	// Whoever calls when there is none starts the next one, as a bus does that
+	// A call without a running service starts the next one, as a bus does that
 	// activates.
 	var mu sync.Mutex
 	starts := 0
@@ -506,7 +506,7 @@ func TestLeavingLosesNothing(t *testing.T) {
 	s.mu.Lock()
 	for i, note := range s.notes {
 		if note == "STOPPING=1" && (i == 0 || s.notes[i-1] != "READY=1") {
-			t.Errorf("the service manager was told %v", s.notes)
+			t.Errorf("sent to the service manager: %v", s.notes)
 			break
 		}
 	}
@@ -580,7 +580,7 @@ func TestACleanRestartContinuesAtThePosition(t *testing.T) {
 		}
 	}
 	if len(after) != 2 {
-		t.Errorf("%d subscriptions go on, want both", len(after))
+		t.Errorf("%d subscriptions continue, want both", len(after))
 	}
 }
 

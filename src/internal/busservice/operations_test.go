@@ -61,7 +61,7 @@ func (p *peer) allOperations(after string, filter dict, options dict, most func(
 	}
 }
 
-// handshakes returns the groups of operations at random, a few of which go on at a time.
+// handshakes returns the groups of operations at random, a few of which are in progress at a time.
 func handshakes(r *rand.Rand, n int) (groups []event.Group) {
 	text := func(s string) event.Value { return event.Value{Kind: event.String, Bytes: []byte(s)} }
 	var open [][]event.Group

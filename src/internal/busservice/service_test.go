@@ -46,7 +46,7 @@ type served struct {
 	broker *broker.Broker
 	state  string
 	stop   func()
-	// notes are what the service manager was told.
+	// notes are the states sent to the service manager.
 	mu    sync.Mutex
 	notes []string
 }
@@ -475,7 +475,7 @@ func TestAStreamHasTheContentOfSignals(t *testing.T) {
 	following.Close()
 	for deadline := time.Now().Add(time.Minute); streams() != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("a stream that nobody reads stays open")
+			t.Fatal("a stream without a reader stays open")
 		}
 	}
 	// The part that is gone stands in the stream.

@@ -119,14 +119,14 @@ func TestAStreamSkipsAnUnreadableSegment(t *testing.T) {
 		return text
 	}
 	if text := store(); !strings.Contains(text, hidden) || !strings.Contains(text, "too many levels of symbolic links") {
-		t.Errorf("the status says %q", text)
+		t.Errorf("the status is %q", text)
 	}
 	if err := os.Rename(path+".away", path); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(time.Minute); store() != ""; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the segment can be read again, and the status says %q", store())
+			t.Fatalf("the segment can be read again, and the status is %q", store())
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestAStreamThatFailsReportsWhy(t *testing.T) {
 	if err := f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Logf("the pipe has no deadline: %v", err)
 	}
-	// Whoever follows looks again when a file comes or goes.
+	// A follower checks again when a file appears or disappears.
 	if err := os.WriteFile(away+"/other", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func severalBoots(t *testing.T) (dir string) {
 		{1, "first", "", true}, {2, "second", event.MachineStopped, false},
 		{2, "again", event.AgentKilled, false}, {3, "third", event.MachineCrashed, true},
 	} {
-		// Each boot begins its clock anew; only the order of the log tells which is later.
+		// Each boot restarts its clock; only the order of the log shows which is later.
 		if run.reason == event.MachineCrashed {
 			// As after a crash: the sequences then leave room for what was lost.
 			if err := os.Remove(filepath.Join(dir, ".lock")); err != nil {

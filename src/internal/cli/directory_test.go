@@ -197,7 +197,7 @@ func TestACursorContinuesWhereReadingStopped(t *testing.T) {
 	machine := crauctl(t, "query", "--directory", dir, "--after-cursor", cursor, "--show-cursor", "-o", "json-pretty")
 	fromJSON(t, machine.stdout)
 	if !strings.HasPrefix(machine.stderr, "-- cursor: ") {
-		t.Errorf("the cursor of JSON is not told aside: %q", machine.stderr)
+		t.Errorf("the cursor of JSON is not printed to stderr: %q", machine.stderr)
 	}
 }
 

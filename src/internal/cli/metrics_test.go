@@ -141,7 +141,7 @@ func parseLabels(text string) (labels []string, rest string, err error) {
 func TestMetricsHaveThePrometheusFormat(t *testing.T) {
 	got := crauctl(t, "metrics", "--socket", serveAgent(t, busy()))
 	if got.code != 0 || got.stderr != "" {
-		t.Fatalf("exit status %d, says %q", got.code, got.stderr)
+		t.Fatalf("exit status %d, stderr %q", got.code, got.stderr)
 	}
 	all, err := parseMetrics(got.stdout)
 	if err != nil {
@@ -262,7 +262,7 @@ func TestMetricsReplaceAFileAtOnce(t *testing.T) {
 	defer old.Close()
 	got := crauctl(t, "metrics", "--output", file, "--socket", serveAgent(t, busy()))
 	if got.code != 0 || got.stdout != "" || got.stderr != "" {
-		t.Fatalf("exit status %d, prints %q, says %q", got.code, got.stdout, got.stderr)
+		t.Fatalf("exit status %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -279,7 +279,7 @@ func TestMetricsReplaceAFileAtOnce(t *testing.T) {
 	wantAlone(t, file)
 }
 
-// wantAlone fails the test unless a file is alone in its folder and all may
+// wantAlone fails the test unless a file is alone in its directory and all may
 // read it.
 func wantAlone(t *testing.T, file string) {
 	t.Helper()
@@ -288,7 +288,7 @@ func wantAlone(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	if len(entries) != 1 {
-		t.Errorf("the folder holds %v", entries)
+		t.Errorf("the directory holds %v", entries)
 	}
 	info, err := os.Stat(file)
 	if err != nil {
@@ -304,7 +304,7 @@ func TestMetricsShowThatTheAgentIsUnreachable(t *testing.T) {
 	file := filepath.Join(dir, "x.prom")
 	got := crauctl(t, "metrics", "--output", file, "--socket", filepath.Join(t.TempDir(), "none"))
 	if got.code != 1 || !strings.Contains(got.stderr, "cannot reach the agent") {
-		t.Errorf("exit status %d, says %q", got.code, got.stderr)
+		t.Errorf("exit status %d, stderr %q", got.code, got.stderr)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -319,18 +319,18 @@ func TestMetricsShowThatTheAgentIsUnreachable(t *testing.T) {
 
 func TestMetricsThatCannotBeWrittenLeaveNoFile(t *testing.T) {
 	dir := t.TempDir()
-	folder := filepath.Join(dir, "folder")
-	if err := os.Mkdir(folder, 0o755); err != nil {
+	directory := filepath.Join(dir, "directory")
+	if err := os.Mkdir(directory, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	socket := serveAgent(t, busy())
-	for name, file := range map[string]string{"a folder": folder, "in no folder": filepath.Join(dir, "none", "x.prom")} {
+	for name, file := range map[string]string{"a directory": directory, "in no directory": filepath.Join(dir, "none", "x.prom")} {
 		got := crauctl(t, "metrics", "--output", file, "--socket", socket)
 		if got.code != 1 || !strings.Contains(got.stderr, "cannot replace "+file) {
-			t.Errorf("%s: exit status %d, says %q", name, got.code, got.stderr)
+			t.Errorf("%s: exit status %d, stderr %q", name, got.code, got.stderr)
 		}
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-		t.Errorf("the folder holds %v, %v", entries, err)
+		t.Errorf("the directory holds %v, %v", entries, err)
 	}
 }

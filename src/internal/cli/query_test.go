@@ -79,7 +79,7 @@ const (
 	publicBoot = "1771970837"
 )
 
-// fromJSON returns what a JSON text says.
+// fromJSON returns the value of a JSON text.
 func fromJSON(t *testing.T, text string) (value []any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
@@ -172,7 +172,7 @@ func TestFormsOfJSONHaveTheSameContent(t *testing.T) {
 			got = append(got, one)
 		}
 		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s says something else than json-pretty", form)
+			t.Errorf("%s differs from json-pretty", form)
 		}
 	}
 }
@@ -234,14 +234,14 @@ func TestALogIsReadInEveryForm(t *testing.T) {
 	skippable := append([]byte{0x55, 0x2a, 0x4d, 0x18, 3, 0, 0, 0}, "abc"...)
 	want := crauctl(t, "query", "--file", write(t, "plain", plain)).stdout
 	for name, content := range map[string][]byte{
-		"plain":                         plain,
-		"compressed":                    compress(t, plain),
-		"in several frames":             append(compress(t, plain[:half]), compress(t, plain[half:])...),
-		"with frames to be skipped":     append(append(bytes.Clone(skippable), compress(t, plain)...), skippable...),
-		"with an entry in two frames":   append(compress(t, plain[:half+5]), compress(t, plain[half+5:])...),
-		"in a segment of a store":       segment(t, plain),
-		"in a segment with more behind": append(segment(t, plain[:half]), compress(t, plain[half:])...),
-		"in segments of several stores": append(segment(t, plain[:half]), segment(t, plain[half:])...),
+		"plain":                           plain,
+		"compressed":                      compress(t, plain),
+		"in several frames":               append(compress(t, plain[:half]), compress(t, plain[half:])...),
+		"with frames to be skipped":       append(append(bytes.Clone(skippable), compress(t, plain)...), skippable...),
+		"with an entry in two frames":     append(compress(t, plain[:half+5]), compress(t, plain[half+5:])...),
+		"in a segment of a store":         segment(t, plain),
+		"in a segment with more after it": append(segment(t, plain[:half]), compress(t, plain[half:])...),
+		"in segments of several stores":   append(segment(t, plain[:half]), segment(t, plain[half:])...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, "query", "--file", write(t, "log", content))

@@ -43,8 +43,8 @@ func TestAReportHasVerdictsAboutALog(t *testing.T) {
 
 func TestScriptsSeeFindingsByTheExitStatus(t *testing.T) {
 	dir := store(t, workload(t, "openssl-tls13-x25519", 1))
-	folder := t.TempDir()
-	file := filepath.Join(folder, "site.toml")
+	directory := t.TempDir()
+	file := filepath.Join(directory, "site.toml")
 	rule := `
 [[rules]]
 id = "site.no-x25519"
@@ -77,7 +77,7 @@ why = "a test"
 	if broken.code != 4 || broken.stderr != "" {
 		t.Errorf("exit code %d, errors %q, want 4", broken.code, broken.stderr)
 	}
-	baseline := filepath.Join(folder, "baseline.json")
+	baseline := filepath.Join(directory, "baseline.json")
 	if err := os.WriteFile(baseline, []byte(broken.stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func onScreen(t *testing.T, variables map[string]string, arguments ...string) (s
 	var shown bytes.Buffer
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		// It ends with an error when nobody holds the other end.
+		// It ends with an error when the other end is closed.
 		_, _ = shown.ReadFrom(master)
 	})
 	var ignored, errs bytes.Buffer

@@ -57,7 +57,7 @@ func word(key string, n int64) event.Event {
 	return event.Event{Key: []byte(key), Value: event.Value{Word: n}}
 }
 
-// oddities is a log of what can be in one, whoever wrote it.
+// oddities is a log with unusual content that any writer may produce.
 func oddities() []byte {
 	second := uint64(time.Second)
 	log := encode([]event.Group{

@@ -143,10 +143,10 @@ func serveAs(t *testing.T, r *recorder, peer varlinkservice.Peer) (socket string
 	return socket
 }
 
-// goldenOf is golden for another folder of testdata.
-func goldenOf(t *testing.T, folder, name, got string) {
+// goldenOf is golden for another directory of testdata.
+func goldenOf(t *testing.T, directory, name, got string) {
 	t.Helper()
-	file := filepath.Join("testdata", folder, name)
+	file := filepath.Join("testdata", directory, name)
 	if os.Getenv("UPDATE_GOLDEN") == "1" {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestStatusIsShown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append([]string{"status", "--socket", serveAgent(t, c.recorder)}, c.arguments...)...)
 			if got.code != 0 || got.stderr != "" {
-				t.Errorf("exit status %d, said %q", got.code, got.stderr)
+				t.Errorf("exit status %d, stderr %q", got.code, got.stderr)
 			}
 			if strings.ContainsRune(got.stdout, '\x1b') {
 				t.Error("there are control characters")
@@ -218,7 +218,7 @@ func TestTheDotShowsTheOverallState(t *testing.T) {
 			socket := serveAgent(t, c.recorder)
 			got, stderr, code := onScreen(t, map[string]string{"TERM": "xterm"}, "status", "--socket", socket)
 			if code != 0 || !strings.HasPrefix(got, c.colour+"●\x1b[0m crau-agent 1.2.3\n") {
-				t.Errorf("exit status %d, said %q, shown %q", code, stderr, got)
+				t.Errorf("exit status %d, stderr %q, shown %q", code, stderr, got)
 			}
 			if got, _, _ := onScreen(t, map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, "status", "--socket", socket); !strings.HasPrefix(got, "● ") {
 				t.Errorf("without colours: %q", got)
@@ -240,7 +240,7 @@ func TestFlushAndRotatePrintOneLine(t *testing.T) {
 	} {
 		got := crauctl(t, append(strings.Fields(arguments), "--socket", socket)...)
 		if got.code != 0 || got.stdout != want || got.stderr != "" {
-			t.Errorf("%s: exit status %d, prints %q, says %q", arguments, got.code, got.stdout, got.stderr)
+			t.Errorf("%s: exit status %d, stdout %q, stderr %q", arguments, got.code, got.stdout, got.stderr)
 		}
 	}
 }
@@ -296,7 +296,7 @@ func TestErrorsOfTheAgentIncludeTheRemedy(t *testing.T) {
 	}{
 		"no socket": {"status", filepath.Join(dir, "none"), 1,
 			[]string{"cannot get the status", "cannot reach the agent at " + dir, "no such file", "is crypto-auditing-agent.socket active?"}},
-		"nobody listens":   {"flush", dead, 1, []string{"cannot flush", "connection refused", "is crypto-auditing-agent.socket active?"}},
+		"without listener": {"flush", dead, 1, []string{"cannot flush", "connection refused", "is crypto-auditing-agent.socket active?"}},
 		"no socket at all": {"rotate", file, 1, []string{"cannot rotate the log", "connection refused"}},
 		"a stranger asks": {"flush", stranger, 3,
 			[]string{"not authorised", "members of the group crypto-auditing", "join the group crypto-auditing or use sudo"}},
@@ -322,11 +322,11 @@ func TestErrorsOfTheAgentIncludeTheRemedy(t *testing.T) {
 			}
 			for _, text := range c.want {
 				if !strings.Contains(got.stderr, text) {
-					t.Errorf("it says %q, want %q in it", got.stderr, text)
+					t.Errorf("got %q, want %q in it", got.stderr, text)
 				}
 			}
 			if strings.ContainsRune(got.stderr, '\x1b') {
-				t.Errorf("it says control characters: %q", got.stderr)
+				t.Errorf("it prints control characters: %q", got.stderr)
 			}
 		})
 	}
@@ -343,7 +343,7 @@ func TestASocketThatMayNotBeUsedIsDenied(t *testing.T) {
 	got := asUser(t, 54321, "status", "--socket", socket)
 	if got.code != 3 || !strings.Contains(got.stderr, "not authorised to ask the agent at "+socket) ||
 		!strings.Contains(got.stderr, "join the group crypto-auditing or use sudo") {
-		t.Errorf("exit status %d, says %q", got.code, got.stderr)
+		t.Errorf("exit status %d, stderr %q", got.code, got.stderr)
 	}
 }
 
@@ -367,7 +367,7 @@ func TestAnInterruptEndsWaitingForTheAgent(t *testing.T) {
 	}()
 	var stdout, stderr bytes.Buffer
 	if code := cli.Run(ctx, []string{"flush", "--socket", socket}, environment(t, &stdout, &stderr)); code != 130 {
-		t.Errorf("exit status %d, says %q", code, stderr.String())
+		t.Errorf("exit status %d, stderr %q", code, stderr.String())
 	}
 }
 
@@ -414,7 +414,7 @@ func TestAnAgentOfUnknownStateIsNotConnectedTo(t *testing.T) {
 		}
 		for _, want := range []string{"the state of the agent is unknown: cannot connect to the system bus: ", "name its socket by --socket"} {
 			if !strings.Contains(stderr.String(), want) {
-				t.Errorf("%v says %q, want %q in it", arguments, stderr.String(), want)
+				t.Errorf("%v printed %q, want %q in it", arguments, stderr.String(), want)
 			}
 		}
 	}

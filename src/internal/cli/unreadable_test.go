@@ -25,14 +25,14 @@ func TestASegmentThatCannotBeReadIsReportedAndTheRestIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	const why = "too many levels of symbolic links"
-	for command, says := range map[string]string{
+	for command, message := range map[string]string{
 		"query -o cat": "", "query -n 1000 -o cat": "", "query -r -o cat": "",
 		"verify": "what can be read was checked", "verify -o json": `"kind":"unreadable"`,
 		"log-info": "unreadable", "log-info -o json": `"unreadable":"` + why,
 	} {
 		arguments := strings.Fields(command)
 		got := crauctl(t, append([]string{arguments[0], "--directory", dir}, arguments[1:]...)...)
-		if got.code != 1 || strings.Count(got.stderr, name) != 1 || !strings.Contains(got.stderr, why) || !strings.Contains(got.stdout, says) {
+		if got.code != 1 || strings.Count(got.stderr, name) != 1 || !strings.Contains(got.stderr, why) || !strings.Contains(got.stdout, message) {
 			t.Errorf("%s: exit code %d, errors %q, output %q", command, got.code, got.stderr, got.stdout)
 		}
 		if arguments[0] == "query" && (strings.Count(got.stdout, "\n") < 2*strings.Count(whole.stdout, "\n")/4 || got.stdout == whole.stdout) {
@@ -66,13 +66,13 @@ func TestAFileThatIsNotASegmentIsSkipped(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, name), mustRead(t, segments[0]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for command, says := range map[string]string{
+	for command, message := range map[string]string{
 		"query -o cat": whole.stdout, "verify": "what can be read was checked", "verify -o json": `"kind":"foreign"`,
 		"log-info": "foreign", "log-info -o json": `"foreign":"it begins with entry 1`,
 	} {
 		arguments := strings.Fields(command)
 		got := crauctl(t, append([]string{arguments[0], "--directory", dir}, arguments[1:]...)...)
-		if got.code != 1 || strings.Count(got.stderr, name) != 1 || !strings.Contains(got.stdout, says) {
+		if got.code != 1 || strings.Count(got.stderr, name) != 1 || !strings.Contains(got.stdout, message) {
 			t.Errorf("%s: exit code %d, errors %q, output %q", command, got.code, got.stderr, got.stdout)
 		}
 	}

@@ -89,7 +89,7 @@ func TestLogInfoCountsTheContentOfTheLog(t *testing.T) {
 		}
 		info, err := os.Stat(filepath.Join(dir, s.Segment))
 		if err != nil || info.Size() != s.Bytes {
-			t.Errorf("segment %s has %d bytes, stat says %v (error %v)", s.Segment, s.Bytes, info, err)
+			t.Errorf("segment %s has %d bytes, stat reports %v (error %v)", s.Segment, s.Bytes, info, err)
 		}
 		if s.Start < 1784800000 || s.Start > 1784801877 {
 			t.Errorf("segment %s begins at %f", s.Segment, s.Start)
@@ -150,7 +150,7 @@ func TestATornEndIsReportedAndIsNotDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := crauctl(t, "verify", "--directory", dir)
-	if got.code != 0 || !strings.Contains(got.stdout, "ends torn at offset") {
+	if got.code != 0 || !strings.Contains(got.stdout, "torn end at offset") {
 		t.Errorf("exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
 	}
 	shown := crauctl(t, "query", "--directory", dir)
@@ -244,6 +244,6 @@ func TestVerifyContinuesAfterACursor(t *testing.T) {
 		t.Errorf("a damaged log: exit code %d", code)
 	}
 	if after, code := check("--after-cursor", before.Cursor, "--hash", before.Hash); code != 0 || !after.Whole {
-		t.Errorf("behind the damage: %+v, exit code %d", after, code)
+		t.Errorf("after the damage: %+v, exit code %d", after, code)
 	}
 }

@@ -615,7 +615,7 @@ func TestMain(m *testing.M) {
 // callAs calls a method as another user with a group besides its own.
 func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, words ...string) string {
 	t.Helper()
-	// The folder of the test belongs to root alone.
+	// The directory of the test belongs to root alone.
 	program := filepath.Join(bus.Dir, "test")
 	if _, err := os.Stat(program); err != nil {
 		text, err := os.ReadFile(os.Args[0])

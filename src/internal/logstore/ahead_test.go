@@ -124,5 +124,5 @@ func TestReadingAheadEndsWithItsContext(t *testing.T) {
 			return
 		}
 	}
-	t.Error("reading goes on")
+	t.Error("reading continues")
 }

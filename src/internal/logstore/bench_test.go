@@ -64,7 +64,7 @@ func batches(tb testing.TB, n int) (all []logstore.Batch) {
 	return all
 }
 
-// add appends until done says so.
+// add appends until done returns true.
 func add(tb testing.TB, w *logstore.Writer, all []logstore.Batch, done func(events int, offset int64) bool) (events int) {
 	tb.Helper()
 	for i := 0; ; i++ {
@@ -84,7 +84,7 @@ func add(tb testing.TB, w *logstore.Writer, all []logstore.Batch, done func(even
 	}
 }
 
-// BenchmarkBytesPerEvent tells what an event takes on the disk, by how many
+// BenchmarkBytesPerEvent measures the bytes of an event on disk, by how many
 // handshakes a chunk holds, ids fresh for every one.
 func BenchmarkBytesPerEvent(b *testing.B) {
 	for _, handshakes := range []int{1, 10, busy} {
@@ -115,7 +115,7 @@ func BenchmarkBytesPerEvent(b *testing.B) {
 	}
 }
 
-// BenchmarkAppend tells what an event costs from the batch to the page cache.
+// BenchmarkAppend measures the cost of an event from the batch to the page cache.
 func BenchmarkAppend(b *testing.B) {
 	systems := map[string]file.System{"pwrite": file.Plain{}}
 	if best, err := file.Best(); err == nil {

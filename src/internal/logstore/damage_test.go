@@ -226,14 +226,14 @@ func TestDamageIsSkippedCountedAndNamed(t *testing.T) {
 				t.Errorf("read %v of %v, want all but %d", texts(got), texts(all), c.missing)
 			}
 			if n := corrupt.To - corrupt.From; c.missing > 0 && int(n)+1 != c.missing {
-				t.Errorf("%v says that other than %d are missing", corrupt, c.missing)
+				t.Errorf("%v does not report %d as missing", corrupt, c.missing)
 			}
 			report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if first, ok := segment.AsCorrupt(report.Break); !ok || first.Offset != corrupt.Offset {
-				t.Errorf("verify says %v, the reader %v", report.Break, corrupt)
+				t.Errorf("verify reports %v, the reader %v", report.Break, corrupt)
 			}
 		})
 	}
@@ -328,7 +328,7 @@ func TestTamperedEntryBreaksTheChain(t *testing.T) {
 	}
 	corrupt, ok := segment.AsCorrupt(report.Break)
 	if !ok || corrupt.Kind != frame.KindHash || corrupt.Offset != int64(at[1]) {
-		t.Errorf("verify says %v, want a hash break at %d", report.Break, at[1])
+		t.Errorf("verify reports %v, want a hash break at %d", report.Break, at[1])
 	}
 }
 
@@ -364,7 +364,7 @@ func TestNewerVersionIsNotCorruption(t *testing.T) {
 	}
 }
 
-// A payload that says it is small and is not must not be given the memory.
+// A payload that is larger than its header states must not get the memory.
 func TestDecompressionBombIsRefused(t *testing.T) {
 	files, _ := smallStore(t)
 	oldest := segmentNames(files)[0]

@@ -99,7 +99,7 @@ func TestWriterNoticesThatItsSegmentIsGone(t *testing.T) {
 				got, errs := readAll(r)
 				wantTexts(t, got, errs, append([]string{fmt.Sprintf("lost 1 to %d", before.Sequence)}, want...)...)
 
-				// It goes on as ever, and so does the next writer.
+				// It continues as before, and so does the next writer.
 				appendTest(t, w, "e")
 				mustTest(t, w.Close())
 				again := openTest(t, dir, lossOptions(&lost))

@@ -110,7 +110,7 @@ func TestForeignFilesDoNotStopAWriterAndAreNotChanged(t *testing.T) {
 				}
 				w = openTest(t, dir, opts)
 				if w.store != store || w.next <= next || w.next > next+farthest {
-					t.Errorf("the store is %x and goes on with %d, want %x and %d", w.store, w.next, store, next)
+					t.Errorf("the store is %x and continues with %d, want %x and %d", w.store, w.next, store, next)
 				}
 				appendTest(t, w, "new")
 				rotateTest(t, w)
@@ -198,7 +198,7 @@ func TestNewSegmentReplacesNoFile(t *testing.T) {
 }
 
 func TestWriterContinuesAfterTheHighestSequenceOfAllSegments(t *testing.T) {
-	// Two writers of one store, as when the lock was removed: one goes on in its
+	// Two writers of one store, as when the lock was removed: one continues in its
 	// segment, the other begins a newer one.
 	dir, other := t.TempDir(), t.TempDir()
 	w := openTest(t, dir, testOptions(newTestClock()))
@@ -209,7 +209,7 @@ func TestWriterContinuesAfterTheHighestSequenceOfAllSegments(t *testing.T) {
 	copyTest(t, filepath.Join(dir, old), filepath.Join(other, old))
 	third := openTest(t, other, testOptions(newTestClock()))
 	if p := appendTest(t, third, "f"); p.First <= last {
-		t.Errorf("goes on with %d, but there is entry %d", p.First, last)
+		t.Errorf("continues with %d, but there is entry %d", p.First, last)
 	}
 }
 

@@ -116,7 +116,7 @@ func TestCursorsGoThroughSealing(t *testing.T) {
 			}
 			got, errs := readAll(r)
 			if len(errs) > 0 || !slices.Equal(got, all[i+1:]) {
-				t.Fatalf("behind %v: read %d entries, want %d (%v)", e, len(got), len(all)-i-1, errs)
+				t.Fatalf("after %v: read %d entries, want %d (%v)", e, len(got), len(all)-i-1, errs)
 			}
 		}
 		sealTest(t, w)

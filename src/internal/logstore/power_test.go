@@ -30,7 +30,7 @@ const powerCuts = 1000
 
 // TestPowerCuts lets a store live through power cuts at random operations,
 // each time with a disk that has some of the unsynced pages and names and not the
-// others. Nothing that Flush said is durable may be lost, nothing read twice.
+// others. No entry that Flush reported as durable may be lost, none read twice.
 func TestPowerCuts(t *testing.T) {
 	rounds := powerCuts
 	if testing.Short() {
@@ -62,7 +62,7 @@ type lifetime struct {
 	boots  byte
 
 	next    int    // the next text
-	durable []read // what Flush has said is durable
+	durable []read // what Flush reported as durable
 	floor   uint64 // below this sequence entries may have been removed
 }
 
@@ -361,10 +361,10 @@ func TestFullDiskLosesCountedBatchesAndRecovers(t *testing.T) {
 				}
 			}
 			if err := w.Status().Err; !errors.Is(err, unix.ENOSPC) {
-				t.Errorf("status says %v, want no space", err)
+				t.Errorf("status has %v, want no space", err)
 			}
 			if _, err := w.Append(batchOf(opts.Clock.Now(), "x")); !errors.Is(err, unix.ENOSPC) {
-				t.Errorf("append says %v, want no space as the cause", err)
+				t.Errorf("append returned %v, want no space as the cause", err)
 			}
 			if err := unix.Mount("", mount, "", unix.MS_REMOUNT, "size=4m"); err != nil {
 				t.Fatal(err)
@@ -419,7 +419,7 @@ func TestCloseWithAFullDiskReportsTheLosses(t *testing.T) {
 	}
 	err = w.Close()
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "6 entries were not written") {
-		t.Errorf("close says %v, want 6 entries and no space", err)
+		t.Errorf("close returned %v, want 6 entries and no space", err)
 	}
 }
 
@@ -444,7 +444,7 @@ func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
 	opts.Files = disk
 	w := openTest(t, dir, opts)
 	if err := w.Status().Err; !errors.Is(err, unix.ENOSPC) {
-		t.Errorf("status says %v, want no space", err)
+		t.Errorf("status has %v, want no space", err)
 	}
 	if _, err := w.Append(batchOf(opts.Clock.Now(), "new")); err != nil {
 		t.Fatal(err)

@@ -237,7 +237,7 @@ func TestSequencesJumpAfterCrashOfMachine(t *testing.T) {
 	clock := newTestClock()
 	w := openTest(t, dir, testOptions(clock))
 	last := appendTest(t, w, "a").Cursor
-	// What a kill leaves: the lock is free, nothing was said in order.
+	// The state after a kill: the lock is free, without a note of a clean close.
 	if err := w.lock.release(); err != nil {
 		t.Fatal(err)
 	}

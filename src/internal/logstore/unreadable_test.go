@@ -22,12 +22,12 @@ import (
 // unreadableForms are things in place of a segment that cannot be read, with
 // what the error contains.
 func unreadableForms() map[string]struct {
-	put  func(path string) error
-	says string
+	put     func(path string) error
+	message string
 } {
 	return map[string]struct {
-		put  func(path string) error
-		says string
+		put     func(path string) error
+		message string
 	}{
 		"a FIFO":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, "not a regular file"},
 		"a directory":     {func(path string) error { return os.Mkdir(path, 0o700) }, "not a regular file"},
@@ -95,7 +95,7 @@ func TestReadersSkipASegmentThatCannotBeRead(t *testing.T) {
 						t.Fatalf("without segment %d: errors %v", hidden, errs)
 					}
 					if unreadable.Segment != path || unreadable.From != first || unreadable.To != list[hidden+1]-1 ||
-						unreadable.Newest || !strings.Contains(unreadable.Error(), form.says) {
+						unreadable.Newest || !strings.Contains(unreadable.Error(), form.message) {
 						t.Errorf("without segment %d, %d to %d: %+v: %v", hidden, first, list[hidden+1]-1, unreadable, unreadable)
 					}
 				}
@@ -252,7 +252,7 @@ func TestReadingBackwardsPassesAnUnreadableSegment(t *testing.T) {
 }
 
 // A file without data costs nothing, whatever its size, and reading ends when
-// it is told to.
+// it is requested to.
 func TestAHugeSparseFileIsSkipped(t *testing.T) {
 	dir := t.TempDir()
 	_, all := filledStore(t, dir, 2, 3)
@@ -275,7 +275,7 @@ func TestAHugeSparseFileIsSkipped(t *testing.T) {
 	}
 }
 
-// Files that somebody puts among the segments cost no entry, and are reported.
+// Other files among the segments do not affect the entries, and are reported.
 func TestStrayFilesAreSkipped(t *testing.T) {
 	other := t.TempDir()
 	filledStore(t, other, 1, 3)
@@ -289,7 +289,7 @@ func TestStrayFilesAreSkipped(t *testing.T) {
 		// is its name, as a distance from the first entry of the second segment.
 		content []byte
 		at      int64
-		says    string
+		message string
 	}{
 		"a copy under a higher name":       {nil, far, "it begins with entry 1, so it is a copy of another segment"},
 		"a copy inside another segment":    {nil, 3, "its name is that of an entry in another segment"},
@@ -323,7 +323,7 @@ func TestStrayFilesAreSkipped(t *testing.T) {
 				t.Errorf("read %v, want %v", texts(got), texts(all))
 			}
 			var odd *ForeignError
-			if len(errs) != 1 || !errors.As(errs[0], &odd) || odd.Name != filepath.Base(path) || !strings.Contains(odd.Detail, c.says) {
+			if len(errs) != 1 || !errors.As(errs[0], &odd) || odd.Name != filepath.Base(path) || !strings.Contains(odd.Detail, c.message) {
 				t.Errorf("errors %v", errs)
 			}
 			// A reader that follows is not misled.

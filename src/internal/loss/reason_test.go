@@ -48,7 +48,7 @@ func TestTheDocumentsListEveryReasonForLosses(t *testing.T) {
 	}
 	for reason, cells := range rows(t, "architecture.md", "| reason | place | what happened |") {
 		if place := strings.TrimSpace(cells[0]); place != reason.Place() {
-			t.Errorf("architecture.md says that events are lost in the %s for %s, want %s", place, reason, reason.Place())
+			t.Errorf("in architecture.md, the place of losses is %s for %s, want %s", place, reason, reason.Place())
 		}
 	}
 }

@@ -153,7 +153,7 @@ func TestMessagesGoToStderrWhileTheJournalFails(t *testing.T) {
 }
 
 func TestTextIsWrittenIfStderrIsNotTheJournal(t *testing.T) {
-	// Connected to something else than the environment says.
+	// Connected to something other than what the environment specifies.
 	t.Setenv("JOURNAL_STREAM", "8:1")
 	var b bytes.Buffer
 	log := New(&b)

@@ -78,7 +78,7 @@ func TestAHandshakeThatALibraryReportsIsNotWrittenTwice(t *testing.T) {
 		}
 		return r
 	}
-	version, suite := says(2, 1, number("tls::protocol_version", 772)), says(2, 1, number("tls::ciphersuite", 0x1301))
+	version, suite := sets(2, 1, number("tls::protocol_version", 772)), sets(2, 1, number("tls::ciphersuite", 0x1301))
 	other := *handshake
 	other.PIDTGID = 1<<32 | 7
 	for name, c := range map[string]struct {
@@ -92,13 +92,13 @@ func TestAHandshakeThatALibraryReportsIsNotWrittenTwice(t *testing.T) {
 		"one of the groups does":   {[]*probe.Record{handshake, version, suite, exchange(23, 29)}, "client", 0, status.Coverage{Matched: 1}},
 		"without values":           {[]*probe.Record{handshake}, "client", 1, status.Coverage{Matched: 1}},
 		"without the suite":        {[]*probe.Record{handshake, version, exchange(29)}, "client", 1, status.Coverage{Matched: 1}},
-		"another version":          {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771))}, "client", 3, status.Coverage{Mismatched: 1}},
+		"another version":          {[]*probe.Record{handshake, sets(2, 1, number("tls::protocol_version", 771))}, "client", 3, status.Coverage{Mismatched: 1}},
 		"another group":            {[]*probe.Record{handshake, version, suite, exchange(23)}, "client", 3, status.Coverage{Mismatched: 1}},
 		"the other role":           {[]*probe.Record{handshake, version, suite}, "server", 2, status.Coverage{Socket: 1}},
 		"another process":          {[]*probe.Record{&other}, "client", 2, status.Coverage{Socket: 1}},
 		"no handshake":             {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshakes"))}, "client", 2, status.Coverage{Socket: 1}},
 		"the role as a value":      {[]*probe.Record{opens(1, 1, event.NoParent, text("name", "tls::handshake"), text("tls::role", "server")), version, suite}, "server", 0, status.Coverage{Matched: 1}},
-		"of two the one that fits": {[]*probe.Record{handshake, says(2, 1, number("tls::protocol_version", 771)), opens(3, 3, event.NoParent, text("name", "tls::handshake_client")), says(4, 3, number("tls::protocol_version", 772), number("tls::ciphersuite", 0x1301))}, "client", 0, status.Coverage{Matched: 1}},
+		"of two the one that fits": {[]*probe.Record{handshake, sets(2, 1, number("tls::protocol_version", 771)), opens(3, 3, event.NoParent, text("name", "tls::handshake_client")), sets(4, 3, number("tls::protocol_version", 772), number("tls::ciphersuite", 0x1301))}, "client", 0, status.Coverage{Matched: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			groups, got := joined(t, seen(10, c.role, 772, 0x1301, 29), c.records...)
@@ -112,7 +112,7 @@ func TestAHandshakeThatALibraryReportsIsNotWrittenTwice(t *testing.T) {
 
 func TestAHandshakeOfALibraryIsCompletedFromItsSocket(t *testing.T) {
 	groups, _ := joined(t, seen(10, "client", 772, 0x1301, 29),
-		opens(1, 1, event.NoParent, text("name", "tls::handshake_client")), says(2, 1, number("tls::protocol_version", 772)))
+		opens(1, 1, event.NoParent, text("name", "tls::handshake_client")), sets(2, 1, number("tls::protocol_version", 772)))
 	if len(groups) != 1 || len(groups[0].Events) != 1 {
 		t.Fatalf("got %+v", groups)
 	}
@@ -219,9 +219,9 @@ func TestMemoryOfTheJoinerIsBounded(t *testing.T) {
 // contexts, but only if it is certain that they are of one handshake.
 func TestAMismatchIsMarkedOnBothSidesIfItIsCertain(t *testing.T) {
 	handshake := func(context, task uint64, version int64) []*probe.Record {
-		opened, said := opens(context, context, event.NoParent, text("name", "tls::handshake_client")), says(context, context, number("tls::protocol_version", version))
-		opened.PIDTGID, said.PIDTGID = task, task
-		return []*probe.Record{opened, said}
+		opened, data := opens(context, context, event.NoParent, text("name", "tls::handshake_client")), sets(context, context, number("tls::protocol_version", version))
+		opened.PIDTGID, data.PIDTGID = task, task
+		return []*probe.Record{opened, data}
 	}
 	at := func(task uint64, version, suite int64) *operation {
 		o := seen(10, "client", version, suite, 29)

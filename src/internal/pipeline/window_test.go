@@ -39,8 +39,8 @@ func opens(at, context, parent uint64, elements ...probe.Element) *probe.Record 
 	}
 }
 
-// says is a probe that says something of a context.
-func says(at, context uint64, elements ...probe.Element) *probe.Record {
+// sets is a probe that sets elements of a context.
+func sets(at, context uint64, elements ...probe.Element) *probe.Record {
 	return &probe.Record{Time: at * timeResolution, PIDTGID: 7, Context: context, Library: library, Elements: elements}
 }
 
@@ -72,7 +72,7 @@ func TestEventsOfAContextAreMergedInsideAWindow(t *testing.T) {
 	w := testWindow(t)
 	w.take(opens(10, 1, event.NoParent, text("name", "tls::handshake")))
 	w.take(opens(11, 2, 1))
-	w.take(says(12, 1, number("tls::protocol_version", 772)))
+	w.take(sets(12, 1, number("tls::protocol_version", 772)))
 	groups, b := flushWindow(t, w)
 	if len(groups) != 2 {
 		t.Fatalf("%d groups, want 2", len(groups))
@@ -109,10 +109,10 @@ func TestLaterWindowsRepeatTheAttributesOfAContext(t *testing.T) {
 	w := testWindow(t)
 	w.take(opens(1, 1, event.NoParent))
 	flushWindow(t, w)
-	w.take(says(2, 1, text("name", "pk::sign")))
+	w.take(sets(2, 1, text("name", "pk::sign")))
 	flushWindow(t, w)
-	w.take(says(3, 1, number("pk::bits", 256)))
-	w.take(says(4, 99, number("pk::bits", 512)))
+	w.take(sets(3, 1, number("pk::bits", 256)))
+	w.take(sets(4, 99, number("pk::bits", 512)))
 	groups, b := flushWindow(t, w)
 	known, unknown := groups[0], groups[1]
 	if string(known.Name) != "pk::sign" || string(known.Executable) != "curl" || !bytes.Equal(known.Origin, library.BuildID) {
@@ -156,10 +156,10 @@ func TestADifferentTaskHasDifferentContexts(t *testing.T) {
 
 func TestEventsThatCannotBeRecordedAreCounted(t *testing.T) {
 	w := testWindow(t)
-	r := says(1, 1, probe.Element{Type: probe.Word, Word: 1}, number("k", 2))
+	r := sets(1, 1, probe.Element{Type: probe.Word, Word: 1}, number("k", 2))
 	r.Dropped = 3
 	w.take(r)
-	only := says(2, 2)
+	only := sets(2, 2)
 	only.Dropped, only.ArrayUnreadable = 5, true
 	w.take(only)
 	if w.unreadable != 6 || w.oversize != 3 {
@@ -173,7 +173,7 @@ func TestEventsThatCannotBeRecordedAreCounted(t *testing.T) {
 
 func TestValuesKeepTheirMarks(t *testing.T) {
 	w := testWindow(t)
-	w.take(says(1, 1,
+	w.take(sets(1, 1,
 		probe.Element{Key: []byte("cut"), Type: probe.String, Bytes: []byte("abc"), Truncated: true},
 		probe.Element{Key: []byte("gone"), Type: probe.Blob, Unreadable: true},
 		probe.Element{Key: []byte("latin\xe9"), Type: probe.String, Bytes: []byte("caf\xe9")},
@@ -222,7 +222,7 @@ func TestForgottenContextsKeepTheirIDs(t *testing.T) {
 	if n := len(w.contexts.young.states) + len(w.contexts.old.states); n > 2*maxContexts {
 		t.Errorf("%d contexts are remembered, want %d at most", n, 2*maxContexts)
 	}
-	w.take(says(1<<40, 1, number("k", 1)))
+	w.take(sets(1<<40, 1, number("k", 1)))
 	after, _ := flushWindow(t, w)
 	if after[0].Context != before[0].Context || len(after[0].Name) != 0 {
 		t.Errorf("context %v became %v, name %q", before[0].Context, after[0].Context, after[0].Name)
@@ -248,10 +248,10 @@ func TestARenewedKeyEndsContexts(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.renew(cipher)
-	w.take(says(2, 1, number("k", 1)))
+	w.take(sets(2, 1, number("k", 1)))
 	after, _ := flushWindow(t, w)
 	if after[0].Context == before[0].Context || len(after[0].Name) != 0 {
-		t.Error("a context goes on under a new key")
+		t.Error("a context continues under a new key")
 	}
 }
 
@@ -262,7 +262,7 @@ func BenchmarkTakeAndFlush(b *testing.B) {
 		opens(1, 1, event.NoParent, text("name", "tls::handshake_client")),
 		opens(2, 2, 1, text("name", "tls::key_exchange"), number("tls::group", 23)),
 		opens(3, 3, 2, text("name", "pk::generate"), text("pk::algorithm", "EC/ECDSA")),
-		says(4, 3, text("pk::curve", "SECP256R1")),
+		sets(4, 3, text("pk::curve", "SECP256R1")),
 	}
 	values := 0
 	b.ReportAllocs()

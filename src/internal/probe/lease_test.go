@@ -45,7 +45,7 @@ func TestAWriterWaitsUntilTheLeaseIsGivenUp(t *testing.T) {
 		t.Skipf("the file system has no leases: %v", l.LeaseError)
 	}
 	if l.Changing() {
-		t.Error("a file that nobody opened is changing")
+		t.Error("a file that no program opened is changing")
 	}
 	reader, err := os.Open(path)
 	if err != nil {

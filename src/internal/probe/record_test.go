@@ -165,11 +165,11 @@ func TestRecordsAreDecoded(t *testing.T) {
 			}},
 			Record{Library: library, Elements: []Element{
 				{Key: bytes.Repeat([]byte("x"), maxKey), Type: String, Bytes: bytes.Repeat([]byte("x"), maxString), Truncated: true},
-				// That its size says more, the program marks.
+				// The BPF program marks that the size is larger.
 				{Key: []byte("k"), Type: Blob, Bytes: bytes.Repeat([]byte("x"), maxBlob)},
 			}},
 		},
-		"what nobody knows": {
+		"an unknown kind": {
 			rawRecord{site: siteInTable, elements: []rawElement{
 				{keyAway, word(0), word(1)},
 				{keyAway, word(writableAt), word(1)},
@@ -239,7 +239,7 @@ func TestCachedStringsAreBounded(t *testing.T) {
 }
 
 // The programs and this package agree on sizes and offsets through generated
-// types; what those do not say is the length of the packed head.
+// types, which do not include the length of the packed head.
 func TestTheHeadOfARecordMatchesThePrograms(t *testing.T) {
 	spec, err := bpf.LoadAudit()
 	if err != nil {

@@ -140,7 +140,7 @@ func TestSystemdParsesDurationsAlike(t *testing.T) {
 				t.Errorf("systemd writes %q as %s", text, human)
 			}
 		case us != uint64(want/time.Microsecond):
-			t.Errorf("%q: systemd says %d us, we %v", text, us, want)
+			t.Errorf("%q: systemd parses it as %d us, we as %v", text, us, want)
 		}
 		if again, _, ok := analyze(t, quantity.FormatDuration(want)); !ok || again != us {
 			t.Errorf("%q is written %s, which systemd takes for %d us, not %d", text, quantity.FormatDuration(want), again, us)

@@ -113,7 +113,7 @@ func TestRecordedHandshakesBecomeTheirTrees(t *testing.T) {
 }
 
 // script reads groups of one event each from lines "new ID PARENT" and
-// "ID KEY=VALUE", where a value that is a number is a word. Nobody has the
+// "ID KEY=VALUE", where a value that is a number is a word. No context has the
 // parent "-".
 func script(t testing.TB, text string) []event.Group {
 	t.Helper()
@@ -273,7 +273,7 @@ tls::handshake tls::role="server"
   pk::verify
 pk::sign
 `},
-		"a re-entered handshake goes on as a further root": {`
+		"a re-entered handshake continues as another root": {`
 			new a -
 			a name=tls::handshake_server
 			a tls::protocol_version=771

@@ -50,7 +50,7 @@ func sentence(description string) string {
 	return strings.ToUpper(description[:1]) + description[1:] + ".\n"
 }
 
-// UPDATE_GOLDEN=1 writes the part anew.
+// UPDATE_GOLDEN=1 rewrites the part.
 func TestThePageOfTheRegistryListsAllOfIt(t *testing.T) {
 	const file = "../../../docs/man/crypto-auditing-registry.5.in"
 	const begin, end = ".Sh BUILT IN\n", ".Sh EXAMPLES\n"

@@ -23,7 +23,7 @@ func TestNumbersHaveTheirRegisteredNames(t *testing.T) {
 	}{
 		"TLS 1.3":                            {"tls::protocol_version", 0x304, "TLS 1.3"},
 		"DTLS 1.2":                           {"tls::protocol_version", 0xfefd, "DTLS 1.2"},
-		"a version of nobody":                {"tls::protocol_version", 0x399, ""},
+		"an unassigned version":              {"tls::protocol_version", 0x399, ""},
 		"a suite of TLS 1.3":                 {"tls::ciphersuite", 0x1301, "TLS_AES_128_GCM_SHA256"},
 		"a suite with OpenSSL's upper bits":  {"tls::ciphersuite", 0x03001302, "TLS_AES_256_GCM_SHA384"},
 		"a suite of TLS 1.2":                 {"tls::ciphersuite", 0xc02c, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"},

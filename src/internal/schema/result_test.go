@@ -64,8 +64,8 @@ func TestAnOfferIsNotAResult(t *testing.T) {
 		"the version of another handshake": {
 			span("x::proxy", nil, span("tls::handshake", version), span("tls::handshake", nil, exchange(x25519))), nil,
 		},
-		"what the handshake itself says": {span("tls::handshake", group(x25519)), []int64{x25519}},
-		"a key exchange alone":           {exchange(x25519, step("pk::generate")), nil},
+		"the handshake's own value": {span("tls::handshake", group(x25519)), []int64{x25519}},
+		"a key exchange alone":      {exchange(x25519, step("pk::generate")), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []int64

@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/settle"
 )
 
-// An entry is one of a log: its number, and what a Clock is told of it.
+// An entry of a log has its number and the times that a Clock gets.
 type entry struct {
 	sequence, end uint64
 	boot          int64

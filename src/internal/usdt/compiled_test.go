@@ -36,7 +36,7 @@ func compile(t *testing.T, compiler string, flags ...string) string {
 	return path
 }
 
-// readelfSites returns what readelf says of the probe notes of a file, a line
+// readelfSites returns the output of readelf for the probe notes of a file, a line
 // for each.
 func readelfSites(t *testing.T, path string) []string {
 	t.Helper()

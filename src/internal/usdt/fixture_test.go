@@ -54,7 +54,7 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// describe writes everything a File says as text.
+// describe writes all contents of a File as text.
 func describe(f *File) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "machine %s\nbuild-id %x\n", elffile.MachineName(f.Machine), f.BuildID)

@@ -154,7 +154,7 @@ func checkFile(t *testing.T, f *File, size int64) {
 	}
 	for _, err := range f.Errors {
 		if err.Error() == "" {
-			t.Errorf("an error of type %T says nothing", err)
+			t.Errorf("an error of type %T has no text", err)
 		}
 	}
 	for i := range f.Sites {

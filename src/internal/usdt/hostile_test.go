@@ -185,7 +185,7 @@ func TestFileShrinkingWhileReadIsAnError(t *testing.T) {
 	_, err := Parse(bytes.NewReader(b[:len(b)-100]), int64(len(b)))
 	var format *FormatError
 	if !errors.As(err, &format) || !strings.Contains(format.Why, "cut off") {
-		t.Errorf("got error %v, want a FormatError that says the file was cut off", err)
+		t.Errorf("got error %v, want a FormatError about a truncated file", err)
 	}
 }
 
@@ -351,7 +351,7 @@ func TestLimitsOfNotesHold(t *testing.T) {
 	})
 }
 
-// Files with more sections or segments than the header's 16 bits hold say so
+// Files with more sections or segments than the header's 16 bits hold state their number
 // in their first section header.
 func TestNumbersInTheFirstSectionHeaderAreRead(t *testing.T) {
 	b := fixture(t, "amd64")

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beActivated says what Activated returns and answers one connection.
+// beActivated prints the result of Activated and answers one connection.
 func beActivated() {
 	l, err := Activated("varlink")
 	if err != nil || l == nil {
@@ -101,20 +101,20 @@ func TestTheSocketOfTheServiceManagerIsUsed(t *testing.T) {
 				}
 				b := make([]byte, 10)
 				if n, _ := conn.Read(b); string(b[:n]) != "hello" {
-					t.Errorf("the socket says %q", b[:n])
+					t.Errorf("the socket sent %q", b[:n])
 				}
 				conn.Close()
 			}
-			var said strings.Builder
+			var printed strings.Builder
 			b := make([]byte, 4096)
 			for n, err := out.Read(b); err == nil; n, err = out.Read(b) {
-				said.Write(b[:n])
+				printed.Write(b[:n])
 			}
 			if err := command.Wait(); err != nil {
 				t.Error(err)
 			}
-			if !strings.Contains(said.String(), c.want) {
-				t.Errorf("the process says %q, want %q", said.String(), c.want)
+			if !strings.Contains(printed.String(), c.want) {
+				t.Errorf("the process printed %q, want %q", printed.String(), c.want)
 			}
 		})
 	}
@@ -154,7 +154,7 @@ func TestStateOfTheSocketPath(t *testing.T) {
 		err string // empty: it is replaced
 	}{
 		"nothing": {func(*testing.T, string) {}, ""},
-		"a socket that nobody listens on": {func(t *testing.T, path string) {
+		"a socket without a listener": {func(t *testing.T, path string) {
 			l, err := net.Listen("unix", path)
 			if err != nil {
 				t.Fatal(err)
@@ -201,7 +201,7 @@ func TestStateOfTheSocketPath(t *testing.T) {
 
 func TestAMissingDirectoryIsAnErrorWithARemedy(t *testing.T) {
 	_, err := Listen(filepath.Join(t.TempDir(), "none", "s"), nil)
-	if err == nil || !strings.Contains(err.Error(), "create the folder") || !errors.Is(err, fs.ErrNotExist) {
+	if err == nil || !strings.Contains(err.Error(), "create the directory") || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the error is %v", err)
 	}
 }

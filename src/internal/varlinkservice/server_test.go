@@ -113,7 +113,7 @@ func serve(t *testing.T, change func(*Options)) *served {
 	if change != nil {
 		change(&o)
 	}
-	s := &served{example: e, path: filepath.Join(folder(t), "socket"), server: New(service, o), ended: make(chan error, 1)}
+	s := &served{example: e, path: filepath.Join(directory(t), "socket"), server: New(service, o), ended: make(chan error, 1)}
 	l, err := Listen(s.path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -138,8 +138,8 @@ func serve(t *testing.T, change func(*Options)) *served {
 // patience bounds what a test waits for.
 const patience = time.Minute
 
-// folder returns a new folder that all users may enter.
-func folder(t *testing.T) string {
+// directory returns a new directory that all users may enter.
+func directory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "varlink")
 	if err == nil {
@@ -582,7 +582,7 @@ func TestPassedFileDescriptorsAreClosed(t *testing.T) {
 	}
 	w.Close()
 	c.want("fine")
-	// The pipe ends when nobody has its other end.
+	// The pipe ends when its other end is closed.
 	r.SetReadDeadline(time.Now().Add(patience))
 	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("reading the pipe gives %d, %v: its other end is still open", n, err)

@@ -279,7 +279,7 @@ func copied(stream []byte, f wire.Fragment) []wire.Fragment {
 func TestAHandshakeBelongsToTheTaskOfItsFirstFlight(t *testing.T) {
 	h := handshake(t, &gotls.Config{}, &gotls.Config{})
 	all := fragments(&h, side{1, 7, serverTask, false})
-	// The listener reads the ClientHello, a child goes on.
+	// The listener reads the ClientHello, a child continues.
 	const child = 300<<32 | 300
 	for i := range all[1:] {
 		all[i+1].Task = child
@@ -425,7 +425,7 @@ func TestTrackerReadsQUIC(t *testing.T) {
 	}
 }
 
-// text returns all that an operation says.
+// text returns all values of an operation.
 func text(c wire.Context, depth int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s%s", strings.Repeat("  ", depth), c.Name)

@@ -31,7 +31,7 @@ const chunksOfLog = "CRAU_BENCH_CHUNKS"
 // inventory measures how the inventory catches up with a log: the processor time of it and the
 // broker together, and its memory.
 func (b *bench) inventory() error {
-	log := b.folder("inventory-log")
+	log := b.directory("inventory-log")
 	chunks := b.pick(700, 3200)
 	if text := os.Getenv(chunksOfLog); text != "" {
 		var err error
@@ -51,7 +51,7 @@ func (b *bench) inventory() error {
 	if err := errors.Join(err, s.end()); err != nil {
 		return err
 	}
-	size, err := folderSize(log)
+	size, err := directorySize(log)
 	if err != nil {
 		return err
 	}
@@ -144,8 +144,8 @@ func property(conn *dbus.Conn, name, path, property string, to *dbus.Variant) er
 	return conn.Object(name, dbus.ObjectPath(path)).Call("org.freedesktop.DBus.Properties.Get", 0, name, property).Store(to)
 }
 
-// folderSize returns the size of the files in a folder.
-func folderSize(dir string) (size float64, err error) {
+// directorySize returns the size of the files in a directory.
+func directorySize(dir string) (size float64, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		info, err := e.Info()

@@ -28,8 +28,8 @@ import (
 type bench struct {
 	quick   bool
 	root    string
-	tools   string // folder of the built programs
-	work    string // folder for logs and sockets, removed at the end
+	tools   string // directory of the built programs
+	work    string // directory for logs and sockets, removed at the end
 	figures figures.List
 }
 
@@ -73,7 +73,7 @@ func run() error {
 		return err
 	}
 	if b.work, err = os.MkdirTemp("", "crau-bench-"); err != nil {
-		return fmt.Errorf("cannot make a folder for the logs: %w", err)
+		return fmt.Errorf("cannot make a directory for the logs: %w", err)
 	}
 	fmt.Printf("broker: %s, %d processors, %s; %s\n", runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
 		"private dbus-daemon; groups as of a GnuTLS handshake, 4 events, some 320 bytes on the bus")
@@ -129,7 +129,7 @@ func (b *bench) pick(quick, full int) int {
 	return full
 }
 
-// folder makes a folder for a measurement.
-func (b *bench) folder(name string) string {
+// directory makes a directory for a measurement.
+func (b *bench) directory(name string) string {
 	return filepath.Join(b.work, strings.ReplaceAll(name, " ", "-"))
 }

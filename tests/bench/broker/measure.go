@@ -23,7 +23,7 @@ type dict = map[string]dbus.Variant
 // rates measures how many groups get to subscribers by signals, from a log that
 // is there already.
 func (b *bench) rates() error {
-	log := b.folder("rates-log")
+	log := b.directory("rates-log")
 	groups := b.pick(200_000, 600_000)
 	if err := b.fill(log, "-groups", "2000", "-chunks", strconv.Itoa(groups/2000)); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (s *scene) use() (t [2]time.Duration, err error) {
 
 // bulk compares Open and Read with the store's own scan, in turns.
 func (b *bench) bulk() error {
-	log := b.folder("bulk-log")
+	log := b.directory("bulk-log")
 	groups := b.pick(500_000, 2_000_000)
 	if err := b.fill(log, "-groups", "3000", "-chunks", strconv.Itoa(groups/3000), "-seal"); err != nil {
 		return err
@@ -206,7 +206,7 @@ func (b *bench) fanOut() error {
 	var delivered [2]int
 	for turn := range b.pick(2, 3) {
 		for i, n := range []int{1, 100} {
-			log := b.folder(fmt.Sprintf("fanout-log-%d-%d", turn, n))
+			log := b.directory(fmt.Sprintf("fanout-log-%d-%d", turn, n))
 			if err := b.fill(log, "-chunks", "1", "-groups", "1"); err != nil {
 				return err
 			}
@@ -267,7 +267,7 @@ func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration
 func (b *bench) memory() error {
 	const rate = 20_000
 	seconds := b.pick(8, 15)
-	log := b.folder("memory-log")
+	log := b.directory("memory-log")
 	if err := b.fill(log, "-chunks", "1", "-groups", "1"); err != nil {
 		return err
 	}
@@ -337,8 +337,8 @@ func (s *scene) stopped(rate, seconds int) (most float64, err error) {
 // signal at a subscriber, at default windows on an otherwise idle machine.
 func (b *bench) latency() error {
 	seconds := b.pick(6, 20)
-	log := b.folder("latency-log")
-	dir := b.folder("latency")
+	log := b.directory("latency-log")
+	dir := b.directory("latency")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ const groupsPerOperation = 5
 
 // operations compares ReadOperations, page by page through a whole log, with Open.
 func (b *bench) operations() error {
-	log := b.folder("operations-log")
+	log := b.directory("operations-log")
 	groups := b.pick(150_000, 600_000)
 	if err := b.fill(log, "-fresh", "-groups", "3000", "-chunks", strconv.Itoa(groups/3000), "-seal"); err != nil {
 		return err
@@ -143,7 +143,7 @@ func withoutOperations(message []byte, begin, end int) []byte {
 // faster than they do.
 func (b *bench) operationRates() error {
 	for n, groups := range map[int]int{1: b.pick(150_000, 600_000), 100: b.pick(60_000, 150_000)} {
-		log := b.folder(fmt.Sprintf("operation-rates-log-%d", n))
+		log := b.directory(fmt.Sprintf("operation-rates-log-%d", n))
 		if err := b.fill(log, "-chunks", "1", "-groups", "1"); err != nil {
 			return err
 		}

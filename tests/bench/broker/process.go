@@ -36,9 +36,9 @@ const (
 	subscription = brokerName + ".Subscription"
 )
 
-// begin starts a bus, and a broker on the log in a folder.
+// begin starts a bus, and a broker on the log in a directory.
 func (b *bench) begin(name, log string) (*scene, error) {
-	s := &scene{bench: b, dir: b.folder(name), log: log}
+	s := &scene{bench: b, dir: b.directory(name), log: log}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, err
 	}

@@ -61,8 +61,8 @@ func (s *scene) connect() (*subscriber, error) {
 	return r, nil
 }
 
-// count returns how many groups have come; the error says that one came out of
-// turn.
+// count returns the number of groups received; the error reports a group out of
+// order.
 func (r *subscriber) count() (groups int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -142,13 +142,13 @@ func (p *part) measure() (l figures.List, err error) {
 		return nil, fmt.Errorf("cannot run benchmarks: %w", err)
 	}
 	got := values{}
-	var said strings.Builder
+	var output strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		fmt.Fprintln(&said, lines.Text())
+		fmt.Fprintln(&output, lines.Text())
 		got.line(lines.Text())
 	}
 	if err := command.Wait(); err != nil {
-		return nil, fmt.Errorf("cannot run benchmarks of %s: %w\n%s", p.pkg, err, said.String())
+		return nil, fmt.Errorf("cannot run benchmarks of %s: %w\n%s", p.pkg, err, output.String())
 	}
 	for _, r := range p.results {
 		value, err := got.least(r.benchmark, r.unit)
@@ -160,7 +160,7 @@ func (p *part) measure() (l figures.List, err error) {
 			value = over / value
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w\n%s", err, said.String())
+			return nil, fmt.Errorf("%w\n%s", err, output.String())
 		}
 		l = append(l, figures.Figure{Name: r.name, Value: value * r.scale, Target: r.target, Kind: r.kind, Note: note})
 	}

@@ -23,10 +23,10 @@ type Figure struct {
 	Name  string
 	Value float64
 	// Target is the bound, of which the value shall be at most or at least as
-	// much; Kind says which, or that there is none.
+	// much; Kind selects it, or none.
 	Target float64
 	Kind   Bound
-	// Note says how it came about.
+	// Note explains the figure.
 	Note string
 	// Others is the share of the processors that other programs used meanwhile.
 	Others float64
@@ -35,7 +35,7 @@ type Figure struct {
 // noisy is the share of the processors above which others disturb.
 const noisy = 0.1
 
-// Bound says on which side of its target a value shall be.
+// Bound is the side of its target on which a value should be.
 type Bound int
 
 // The bounds.

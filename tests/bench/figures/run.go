@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Options are what the command line of a measuring program says.
+// Options are the command-line options of a measuring program.
 type Options struct {
 	// Quick asks for less time and more noise.
 	Quick bool
@@ -23,7 +23,7 @@ type Options struct {
 	Later bool
 }
 
-// Parse reads the command line. quick says what that option does.
+// Parse parses the command line. quick is the help text of that option.
 func Parse(quick string) (o Options, err error) {
 	only := flag.String("only", "", "measure only what reports a name that matches `REGEXP`")
 	flag.BoolVar(&o.Quick, "quick", false, quick)

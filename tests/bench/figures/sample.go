@@ -28,7 +28,7 @@ func (s Sample) Quantile(q float64) float64 {
 // Median returns the middle value.
 func (s Sample) Median() float64 { return s.Quantile(0.5) }
 
-// Spread says between what half of the sample lies.
+// Spread returns the interval of the middle half of the sample.
 func (s Sample) Spread() string {
 	return fmt.Sprintf("half of %d between %s and %s", len(s), Number(s.Quantile(0.25)), Number(s.Quantile(0.75)))
 }

@@ -113,7 +113,7 @@ func newTracer(t *testing.T) *tracer {
 // place is where in a site to listen.
 type place struct {
 	name   string
-	behind uint64 // bytes from where the note points
+	offset uint64 // from the address in the note, in bytes
 }
 
 var (
@@ -131,11 +131,11 @@ func (tr *tracer) attach(t *testing.T, file string, sites []site, at place) func
 	}
 	options := &link.UprobeMultiOptions{}
 	for _, s := range sites {
-		options.Addresses = append(options.Addresses, s.offset+at.behind)
+		options.Addresses = append(options.Addresses, s.offset+at.offset)
 		options.RefCtrOffsets = append(options.RefCtrOffsets, s.semaphoreAt)
 	}
 	l, err := executable.UprobeMulti(nil, tr.program, options)
-	// What arch_uprobe_analyze_insn says of an instruction it does not take.
+	// The errors of arch_uprobe_analyze_insn for an unsupported instruction.
 	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.Errno(524)) {
 		if at == oneByteNop {
 			t.Fatalf("this kernel refuses a plain nop: %v", err)
@@ -180,7 +180,7 @@ func (tr *tracer) hits(t *testing.T) []hit {
 	}
 }
 
-// publisher is a program that says "ready" and goes on at a byte.
+// publisher is a program that prints "ready" and continues when it reads a byte.
 type publisher struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -211,7 +211,7 @@ func start(t *testing.T, file string, args ...string) *publisher {
 	return p
 }
 
-// finish lets the publisher go on and returns its last line.
+// finish lets the publisher continue and returns its last line.
 func (p *publisher) finish() string {
 	p.t.Helper()
 	if _, err := p.input.Write([]byte("\n")); err != nil {
@@ -250,7 +250,7 @@ func TestArgumentsArriveWhateverTheCompilerDoes(t *testing.T) {
 				enabled := p.finish()
 				detach()
 				if enabled != "1" {
-					t.Errorf("%s: crau_enabled() is %s while somebody listens", at.name, enabled)
+					t.Errorf("%s: crau_enabled() is %s with a tracer", at.name, enabled)
 				}
 				checkArguments(t, at.name, tracer.hits(t))
 			}
@@ -312,10 +312,10 @@ func TestSemaphoreIsClearedWithoutATracer(t *testing.T) {
 	p := start(t, file)
 	tracer.attach(t, file, readSites(t, file), oneByteNop)()
 	if enabled := p.finish(); enabled != "0" {
-		t.Errorf("crau_enabled() is %s though nobody listens any more", enabled)
+		t.Errorf("crau_enabled() is %s after the tracer detached", enabled)
 	}
 	if hits := tracer.hits(t); len(hits) != 0 {
-		t.Errorf("%d hits seen by nobody", len(hits))
+		t.Errorf("%d hits without a tracer", len(hits))
 	}
 }
 

@@ -56,7 +56,7 @@ func (b build) compile(t *testing.T, source string, more ...string) string {
 }
 
 // run runs a command to its end and returns its standard output; a failure ends
-// the test with what the command said.
+// the test with the output of the command.
 func run(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -196,7 +196,7 @@ func TestMoreThanSixteenItemsAreRefused(t *testing.T) {
 			t.Errorf("%d items: accepted %v, want %v\n%s", n, err == nil, accepted, out)
 		}
 		if !accepted && !strings.Contains(string(out), "crau_more_than_16_items_") {
-			t.Errorf("%d items: the error does not say why:\n%s", n, out)
+			t.Errorf("%d items: the error has no reason:\n%s", n, out)
 		}
 	}
 }

@@ -178,7 +178,7 @@ func TestReplayFiresWhatItCounts(t *testing.T) {
 				detach()
 				hits := tracer.hits(t)
 				if line != "hits 1680 values 2760" || len(hits) != want {
-					t.Errorf("says %q, and %d hits were seen, want %d", line, len(hits), want)
+					t.Errorf("it printed %q, and %d hits were recorded, want %d", line, len(hits), want)
 				}
 				addresses := map[uint64]bool{}
 				for _, h := range hits {
@@ -358,7 +358,7 @@ func TestKindsPrintsWhatItFires(t *testing.T) {
 	c.check(t)
 	hits := tracer.hits(t)
 	if len(list) != int(sum(c.done)) || len(list) != len(hits) {
-		t.Errorf("%d hits told, %d counted, %d seen", len(list), sum(c.done), len(hits))
+		t.Errorf("%d hits printed, %d counted, %d recorded", len(list), sum(c.done), len(hits))
 	}
 	var perProbe [probeKinds]uint64
 	for _, f := range list {
@@ -369,7 +369,7 @@ func TestKindsPrintsWhatItFires(t *testing.T) {
 		}
 	}
 	if perProbe != c.done {
-		t.Errorf("told hits of %v: %v, counted %v", probeNames, perProbe, c.done)
+		t.Errorf("printed hits of %v: %v, counted %v", probeNames, perProbe, c.done)
 	}
 	for i, n := range perProbe {
 		if n < 3 {
@@ -504,7 +504,7 @@ func TestHostileFiresWhatItCounts(t *testing.T) {
 func TestHelpAndMistakes(t *testing.T) {
 	for _, name := range []string{"replay", "handshake", "kinds", "fresh", "hostile"} {
 		if out := run(t, exec.Command(program(t, name), "--help")); !strings.HasPrefix(out, "Usage: "+name) {
-			t.Errorf("%s --help says %q", name, out)
+			t.Errorf("%s --help printed %q", name, out)
 		}
 		cmd := exec.Command(program(t, name), "--no-such-option")
 		if cmd.Run(); cmd.ProcessState.ExitCode() != 2 {

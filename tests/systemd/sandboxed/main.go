@@ -2,7 +2,7 @@
 
 // Command sandboxed takes the place of a service's program and tells what may
 // be done in there: the errors that system calls give, with arguments that do
-// nothing where a call is allowed, and what comes of files in some folders.
+// nothing where a call is allowed, and what comes of files in some directories.
 package main
 
 import (
@@ -63,7 +63,7 @@ func main() {
 	fmt.Println("end:")
 }
 
-// file tells what comes of a program that is written to a folder and executed.
+// file tells what comes of a program that is written to a directory and executed.
 func file(dir string) string {
 	path := filepath.Join(dir, "sandboxed")
 	program, err := os.ReadFile("/proc/self/exe")

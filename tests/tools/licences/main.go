@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command licences prints the modules that are linked into the programs of a
-// folder of sources, one a line with version and licences:
+// directory of sources, one a line with version and licences:
 //
 //	licences FOLDER
 //	github.com/spf13/cobra v1.10.2 Apache-2.0
@@ -194,7 +194,7 @@ func linked(root, architecture string) (packages []pkg, err error) {
 	}
 }
 
-// find finds the licence files that hold for a package: in its folder and those
+// find finds the licence files that hold for a package: in its directory and those
 // above it, up to that of its module.
 func find(p pkg, files map[string]bool) error {
 	below := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, p.Module.Path), "/")

@@ -99,15 +99,15 @@ func TestASubscriptionEndsWithItsBroker(t *testing.T) {
 		established dbus.Sequence
 		lost        bool
 	}{
-		"one that began":                        {[]*dbus.Signal{changed("", 5)}, 4, false},
-		"one that went before it was asked":     {[]*dbus.Signal{changed(":1.2", 3)}, 4, false},
-		"one that went after it had answered":   {[]*dbus.Signal{changed(":1.2", 5)}, 4, true},
-		"one that came and went":                {[]*dbus.Signal{changed("", 3), changed(":1.2", 5)}, 4, true},
-		"one that has not answered yet":         {[]*dbus.Signal{changed(":1.2", 5)}, dbus.NoSequence, false},
-		"one of another name":                   {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{"a.b", ":1.2", ""}, Sequence: 5}}, 4, false},
-		"one that somebody else says has gone":  {[]*dbus.Signal{{Sender: ":1.3", Body: []any{BusName, ":1.2", ""}, Sequence: 5}}, 4, false},
-		"one of which nonsense is said":         {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{1}, Sequence: 5}}, 4, false},
-		"one that answered after what was said": {[]*dbus.Signal{changed(":1.2", 3), changed("", 3)}, 4, false},
+		"one that began":                      {[]*dbus.Signal{changed("", 5)}, 4, false},
+		"one that went before it was asked":   {[]*dbus.Signal{changed(":1.2", 3)}, 4, false},
+		"one that went after it had answered": {[]*dbus.Signal{changed(":1.2", 5)}, 4, true},
+		"one that came and went":              {[]*dbus.Signal{changed("", 3), changed(":1.2", 5)}, 4, true},
+		"one that has not answered yet":       {[]*dbus.Signal{changed(":1.2", 5)}, dbus.NoSequence, false},
+		"one of another name":                 {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{"a.b", ":1.2", ""}, Sequence: 5}}, 4, false},
+		"one whose end another peer reports":  {[]*dbus.Signal{{Sender: ":1.3", Body: []any{BusName, ":1.2", ""}, Sequence: 5}}, 4, false},
+		"an invalid signal":                   {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{1}, Sequence: 5}}, 4, false},
+		"one that answered after the signal":  {[]*dbus.Signal{changed(":1.2", 3), changed("", 3)}, 4, false},
 	} {
 		for order, signalsFirst := range map[string]bool{"known at once": true, "known when the answer is": false} {
 			t.Run(name+", "+order, func(t *testing.T) {

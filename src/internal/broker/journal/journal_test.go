@@ -74,8 +74,8 @@ func TestTheJournalKeepsItsRecords(t *testing.T) {
 	if got := j.contents(); untrusted || !reflect.DeepEqual(got, want) {
 		t.Errorf("after reopening: %+v, untrusted %v; want %+v", got, untrusted, want)
 	}
-	mustDo(t, j.Leave(nil, []Handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
-	if err := j.Move(1, at(99)); !errors.Is(err, fault.ErrLeaving) {
+	mustDo(t, j.Shutdown(nil, []Handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
+	if err := j.Move(1, at(99)); !errors.Is(err, fault.ErrStopping) {
 		t.Errorf("after it has left: %v", err)
 	}
 	j.Close()
@@ -175,7 +175,7 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 			}
 		}
 		// The reserved bytes of the head mean nothing, and a length that points
-		// behind the end is a torn record: what it says was never relied on by
+		// after the end is a torn record, whose content was never relied on by
 		// anybody who knows of it, but what came before may be further back.
 		if !untrusted && !reflect.DeepEqual(j.contents(), want) && !isLength(file, at) {
 			t.Fatalf("byte %d: trusted, and holds %+v", at, j.contents())
@@ -212,8 +212,8 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
-// One sync serves all who ask meanwhile, and everybody's word is on disk when
-// he is told so.
+// One sync serves all calls that arrive during the previous one, and each caller's record is on disk when
+// its call returns.
 func TestOneSyncServesAllWaitingCalls(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)

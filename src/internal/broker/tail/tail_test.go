@@ -15,7 +15,7 @@ func TestOnlyUnreadChunksWakeTheTail(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		opened bool
-		told   logstore.Cursor
+		at     logstore.Cursor
 		wakes  bool
 	}{
 		"a new chunk":           {true, at(1, 11), true},
@@ -29,8 +29,8 @@ func TestOnlyUnreadChunksWakeTheTail(t *testing.T) {
 			if c.opened {
 				tail.Cache.Restart(at(1, 10))
 			}
-			tail.Told(c.told)
-			if woken := len(tail.pokes) > 0; woken != c.wakes || !tail.told.Load() {
+			tail.Reported(c.at)
+			if woken := len(tail.pokes) > 0; woken != c.wakes || !tail.reporting.Load() {
 				t.Errorf("it is woken: %v, want %v", woken, c.wakes)
 			}
 		})

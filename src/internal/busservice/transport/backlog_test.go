@@ -35,7 +35,7 @@ func newAccounts() (u *Backlog, watched func() map[string]int) {
 	}
 }
 
-// over is a context that is done: whoever would wait has an error.
+// over is a context that is done, so that waiting fails.
 func over() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -122,7 +122,7 @@ func TestOnlyMistakesInTheCommandLineAreUsageErrors(t *testing.T) {
 	}
 }
 
-// The exit status that says the log may not be read is not for libraries.
+// The exit status for a log without read permission does not apply to libraries.
 func TestAFileWithoutReadPermissionIsNotReportedAsTheLog(t *testing.T) {
 	err := error(filesError{withRemedy(os.ErrPermission)})
 	if errors.Is(err, os.ErrPermission) {

@@ -65,7 +65,7 @@ func TestThePagerIsTheOneAskedFor(t *testing.T) {
 		want        string // "" for no pager
 	}{
 		"our variable":           {map[string]string{"CRAU_PAGER": "sed s/^/ours:/", "PAGER": "sed s/^/any:/"}, "ours:text\n"},
-		"everybody's":            {map[string]string{"PAGER": "sed s/^/any:/"}, "any:text\n"},
+		"the general one":        {map[string]string{"PAGER": "sed s/^/any:/"}, "any:text\n"},
 		"none":                   {map[string]string{"CRAU_PAGER": "", "PAGER": "sed s/^/any:/"}, ""},
 		"one that is not there":  {map[string]string{"CRAU_PAGER": "no-such-pager -x", "PAGER": "sed s/^/any:/"}, "any:text\n"},
 		"on a dumb terminal":     {map[string]string{"TERM": "dumb", "PAGER": "sed s/^/any:/"}, ""},
@@ -132,8 +132,8 @@ func TestQuittingThePagerIsNotAFailure(t *testing.T) {
 	for err == nil {
 		_, err = fmt.Fprintln(pager, strings.Repeat("text ", 100))
 	}
-	if !terminal.Left(err) {
-		t.Errorf("error is %v, want one that says the pager was left", err)
+	if !terminal.OutputClosed(err) {
+		t.Errorf("error is %v, want one that reports that the pager was quit", err)
 	}
 }
 

@@ -137,7 +137,7 @@ func TestTheEndOfSignaturesIsOnlyConfirmedWithoutGaps(t *testing.T) {
 		fails  string
 	}{
 		"it has stopped":      {func(*observed.Observed) {}, report.Stopped, ""},
-		"it goes on":          {func(o *observed.Observed) { o.Uses[1].Last = change.Add(time.Hour) }, report.Still, "still in use"},
+		"it continues":        {func(o *observed.Observed) { o.Uses[1].Last = change.Add(time.Hour) }, report.Still, "still in use"},
 		"events were lost":    {func(o *observed.Observed) { o.Coverage.Lost = map[string]uint64{"ring-full": 1} }, report.NotSeen, "not seen"},
 		"entries are missing": {func(o *observed.Observed) { o.Coverage.Missing = 1 }, report.NotSeen, "not seen"},
 		"the agent was down":  {func(o *observed.Observed) { o.Coverage.Down = []coverage.Span{{From: change, To: reporttest.Now()}} }, report.NotSeen, "not seen"},

@@ -94,7 +94,7 @@ func copyLive(t *testing.T, writer *exec.Cmd, dir, copied string) (promised stri
 		}
 		fmt.Fprintln(&lines, scanner.Text())
 	}
-	go io.Copy(io.Discard, out) // it goes on
+	go io.Copy(io.Discard, out) // it continues
 	copyDirectory(t, copied, dir)
 	_ = writer.Process.Kill()
 	if err := writer.Wait(); writer.ProcessState.Exited() {

@@ -128,7 +128,7 @@ func kill(t *testing.T, command *exec.Cmd, promised string) int {
 }
 
 // check runs the checker and returns the last number in the log and what the
-// checker had to say.
+// checker printed.
 func check(t *testing.T, dir, promised string) (last int, notes string) {
 	t.Helper()
 	if _, err := os.Stat(dir); err != nil {
@@ -215,7 +215,7 @@ func noise(n int) []byte {
 	return b
 }
 
-// batch makes n entries that say number, number+1, and so on, and have up to
+// batch makes n entries that contain number, number+1, and so on, and have up to
 // some bytes of padding.
 func batch(number, n, padding int) logstore.Batch {
 	now := logstore.SystemClock{}.Now().Boot

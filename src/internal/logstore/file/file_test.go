@@ -146,7 +146,7 @@ func TestAdvanceKeepsTheBytesAfterwards(t *testing.T) {
 	buffers := [][]byte{[]byte("ab"), nil, []byte("cde"), []byte("f")}
 	for n, want := range []string{"[ab cde f]", "[b cde f]", "[cde f]", "[de f]", "[e f]", "[f]", "[]"} {
 		if got := fmt.Sprintf("%s", advance(buffers, n)); got != want {
-			t.Errorf("behind %d bytes: %s, want %s", n, got, want)
+			t.Errorf("after %d bytes: %s, want %s", n, got, want)
 		}
 	}
 }

@@ -214,7 +214,7 @@ func TestIndexIsReadAsWritten(t *testing.T) {
 	b := want.Append(nil)
 	n, ok := IndexSize(b[len(b)-FooterSize:])
 	if !ok || n != len(b) {
-		t.Fatalf("the footer says %d bytes of %d", n, len(b))
+		t.Fatalf("the footer has %d bytes of %d", n, len(b))
 	}
 	var got Index
 	if err := got.Parse(b); err != nil {
@@ -333,7 +333,7 @@ func FuzzHeader(f *testing.F) {
 	f.Add(chunk)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if n, err := HeaderSize(b); err == nil && n <= len(b) {
-			// What is behind the checksum is what is to be tested.
+			// The test is about the part after the checksum.
 			binary.LittleEndian.PutUint32(b[n-sumSize:], crc32.Checksum(b[:n-sumSize], castagnoli))
 		}
 		var h Header
@@ -378,7 +378,7 @@ func FuzzPayload(f *testing.F) {
 		h.PayloadSum = crc32.Checksum(payload, castagnoli)
 		entries, err := d.Entries(nil, &h, payload)
 		if err == nil && len(entries) != int(h.Uncompressed) {
-			t.Errorf("%d bytes where the header says %d", len(entries), h.Uncompressed)
+			t.Errorf("%d bytes, but the header has %d", len(entries), h.Uncompressed)
 		}
 	})
 }

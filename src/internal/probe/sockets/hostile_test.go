@@ -118,8 +118,8 @@ func TestAFloodDoesNotAffectOtherProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said strings.Builder
-	other.Stderr = &said
+	var printed strings.Builder
+	other.Stderr = &printed
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestAFloodDoesNotAffectOtherProcesses(t *testing.T) {
 	}
 	stdin.Close()
 	if err := other.Wait(); err != nil {
-		t.Errorf("%v\n%s", err, said.String())
+		t.Errorf("%v\n%s", err, printed.String())
 	}
 	if n := lost(w.counts(t), loss.WireRingFull); n > 0 {
 		t.Errorf("the flood has filled the ring: %d connections were lost", n)

@@ -27,7 +27,7 @@ import (
 
 var _ broker.Agent = agentclient.Client{}
 
-// recorder stands for an agent behind the real service.
+// recorder is a fake agent served by the real service.
 type recorder struct {
 	removed chan logstore.Cursor
 	remover retention.Remover
@@ -70,7 +70,7 @@ func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by retentio
 	return logstore.Removal{Bytes: 100}, r.failure()
 }
 
-func (r *recorder) Follow(ctx context.Context, tell func(logstore.Position) error) error {
+func (r *recorder) Follow(ctx context.Context, notify func(logstore.Position) error) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,14 +79,14 @@ func (r *recorder) Follow(ctx context.Context, tell func(logstore.Position) erro
 			if !ok {
 				return agent.ErrLagging
 			}
-			if err := tell(p); err != nil {
+			if err := notify(p); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// serve serves a recorder as the agent does, to somebody.
+// serve serves a recorder as the agent does, to a peer.
 func serve(t *testing.T, r *recorder, peer varlinkservice.Peer) agentclient.Client {
 	t.Helper()
 	service, err := agentservice.New(agentservice.Options{Recorder: r, Version: "3"})
@@ -161,8 +161,8 @@ func TestErrorsOfTheAgentAreDistinguished(t *testing.T) {
 	if _, err := stranger.Flush(bounded(t)); err == nil || errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), "root") {
 		t.Errorf("a stranger: %v", err)
 	}
-	nobody := agentclient.Client{Path: filepath.Join(t.TempDir(), "none")}
-	if _, err := nobody.Status(bounded(t)); !errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), nobody.Path) {
+	none := agentclient.Client{Path: filepath.Join(t.TempDir(), "none")}
+	if _, err := none.Status(bounded(t)); !errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), none.Path) {
 		t.Errorf("without an agent: %v", err)
 	}
 }
@@ -171,16 +171,16 @@ func TestFollowingReportsEveryChunk(t *testing.T) {
 	r := &recorder{chunks: make(chan logstore.Position)}
 	c := serve(t, r, varlinkservice.Peer{})
 	following := make(chan struct{})
-	told := make(chan logstore.Cursor)
+	committed := make(chan logstore.Cursor)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- c.Follow(bounded(t), func() { close(following) }, func(at logstore.Cursor) { told <- at })
+		ended <- c.Follow(bounded(t), func() { close(following) }, func(at logstore.Cursor) { committed <- at })
 	}()
 	<-following
 	for n := range uint64(3) {
 		r.chunks <- logstore.Position{Cursor: cursor(n), Segment: "s"}
-		if got := <-told; got != cursor(n) {
-			t.Errorf("told %v, want %v", got, cursor(n))
+		if got := <-committed; got != cursor(n) {
+			t.Errorf("got %v, want %v", got, cursor(n))
 		}
 	}
 	close(r.chunks)

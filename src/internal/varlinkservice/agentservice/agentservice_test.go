@@ -43,7 +43,7 @@ type recorder struct {
 	reload  error
 	removed chan logstore.Cursor
 	remover atomic.Pointer[retention.Remover]
-	// chunks are told to followers. lagging ends following.
+	// chunks are reported to followers. lagging ends following.
 	chunks  chan logstore.Position
 	lagging chan struct{}
 	// flushing, if set, gets a call of Flush, which returns when it is taken.
@@ -93,13 +93,13 @@ func (r *recorder) Remove(_ context.Context, before logstore.Cursor, by retentio
 	return logstore.Removal{Bytes: 4096}, r.err
 }
 
-func (r *recorder) Follow(ctx context.Context, tell func(logstore.Position) error) error {
+func (r *recorder) Follow(ctx context.Context, notify func(logstore.Position) error) error {
 	r.followers.Add(1)
 	defer r.followers.Add(-1)
 	for {
 		select {
 		case p := <-r.chunks:
-			if err := tell(p); err != nil {
+			if err := notify(p); err != nil {
 				return err
 			}
 		case <-r.lagging:
@@ -146,7 +146,7 @@ func serve(t *testing.T, a Access, prepare ...func(*recorder)) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A folder that all users may enter, and a socket that all may connect to.
+	// A directory that all users may enter, and a socket that all may connect to.
 	dir, err := os.MkdirTemp("", "varlink")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
@@ -548,7 +548,7 @@ func TestMethodsCheckPermissions(t *testing.T) {
 				t.Errorf("GetInfo is answered by %v", info)
 			}
 			if strings.Contains(allowed[name], "Follow") {
-				return // what it tells is another test's
+				return // other tests check the output
 			}
 			if got := s.ask(t, u, prefix+"Follow", "{}", "1")[0]; got.Error != prefix+"PermissionDenied" {
 				t.Errorf("Follow is answered by %v", got)
@@ -651,16 +651,16 @@ func TestFollowRepliesOncePerChunk(t *testing.T) {
 }
 
 func TestALaggingFollowerGetsItsPosition(t *testing.T) {
-	for name, told := range map[string]uint64{"after some chunks": 2, "at once": 0} {
+	for name, reported := range map[string]uint64{"after some chunks": 2, "at once": 0} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, Access{})
 			receive := follow(t, s.connect(t))
-			for n := range told {
+			for n := range reported {
 				s.chunks <- chunk(n + 1)
 			}
 			close(s.lagging)
 			last := ""
-			for n := range told {
+			for n := range reported {
 				got, flags, err := receive()
 				if err != nil || flags != varlink.Continues {
 					t.Fatalf("reply %d is %v with flags %d", n, err, flags)
@@ -808,7 +808,7 @@ func TestOnewayCallsAreExecutedWithoutReply(t *testing.T) {
 	if err != nil || !strings.HasSuffix(cursor, "2") {
 		t.Errorf("the second flush gives %q, %v", cursor, err)
 	}
-	// Nobody would hear the replies.
+	// There is no peer for the replies.
 	if _, err := c.Send(context.Background(), prefix+"Follow", nil, varlink.Oneway); err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func TestCallsDuringARoundShareTheNextRound(t *testing.T) {
 		defer s.mu.Unlock()
 		return s.next != nil
 	})
-	// One that leaves takes nobody along.
+	// A caller that gives up does not affect the others.
 	left, leave := context.WithCancel(context.Background())
 	leave()
 	if _, err := s.call(left); !errors.Is(err, context.Canceled) {

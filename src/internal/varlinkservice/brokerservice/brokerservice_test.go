@@ -36,7 +36,7 @@ type served struct {
 	address  string
 }
 
-// serve serves a log to peers, who are said to be somebody.
+// serve serves a log to peers with a given identity.
 func serve(t *testing.T, peer varlinkservice.Peer, group *uint32) *served {
 	t.Helper()
 	registry, err := schema.Builtin()
@@ -237,11 +237,11 @@ func TestOnlyRootAndTheGroupMayCall(t *testing.T) {
 		peer varlinkservice.Peer
 		may  bool
 	}{
-		"root":      {varlinkservice.Peer{}, true},
-		"member":    {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1, group}}, true},
-		"in it":     {varlinkservice.Peer{UID: 7, GID: group}, true},
-		"stranger":  {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1}}, false},
-		"somebody…": {varlinkservice.Peer{UID: group, GID: 7}, false},
+		"root":         {varlinkservice.Peer{}, true},
+		"member":       {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1, group}}, true},
+		"in it":        {varlinkservice.Peer{UID: 7, GID: group}, true},
+		"stranger":     {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1}}, false},
+		"another user": {varlinkservice.Peer{UID: group, GID: 7}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, c.peer, &members)

@@ -39,7 +39,7 @@ func hello(kind byte, version uint16, suites []byte, extensions ...[]byte) []byt
 
 func TestOfferedGroupsAreTheRegisteredOnes(t *testing.T) {
 	var p tls.Parser
-	// 0x1a1a is reserved (RFC 8701), 0x9999 is nobody's.
+	// 0x1a1a is reserved (RFC 8701), 0x9999 is unassigned.
 	list := []uint16{0x1a1a, 0x11ec, 0x9999, 29, 23}
 	p.Message(false, hello(1, 0x0303, u16(0x1301), extension(10, vector(u16(list...)))))
 	if got := p.OfferedGroups(); !slices.Equal(got, []uint16{0x11ec, 29, 23}) {

@@ -45,7 +45,7 @@ func feed(p *tls.Parser, h *wiretest.Handshake, role tls.Role, size int) {
 	p.Finish()
 }
 
-// compare reports where the parser's result differs from what crypto/tls says.
+// compare reports where the parser's result differs from that of crypto/tls.
 func compare(p *tls.Parser, role tls.Role, state gotls.ConnectionState) error {
 	switch {
 	case p.Invalid():
