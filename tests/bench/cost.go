@@ -45,6 +45,25 @@ const (
 	eventsPerHandshake = 65 // 19 new contexts besides
 )
 
+// costWithAgent measures a block, which fires a number of handshakes, while an agent is
+// attached to a file. It also returns the sites of the agent. The error is errLost if the
+// agent lost a hit.
+func (b *bench) costWithAgent(file string, block func() (float64, error), handshakes int) (float64, []counter.Places, error) {
+	a, err := b.startAgent(defaults, file)
+	if err != nil {
+		return 0, nil, err
+	}
+	places, err := counter.Attached(file)
+	if err != nil {
+		return 0, nil, errors.Join(err, a.stop())
+	}
+	cost, err := block()
+	if err := errors.Join(err, a.stop()); err != nil {
+		return 0, places, err
+	}
+	return cost, places, a.recorded(handshakes)
+}
+
 // probeCost compares what a hit costs its process while the agent is attached
 // with what it costs while a program is that only counts. The three kinds of
 // blocks take turns. The bursts of a block are short enough to fit the ring
@@ -81,19 +100,9 @@ func (b *bench) probeCost() error {
 		return float64(sum.cpu.Nanoseconds()) / float64(sum.hits), nil
 	}
 	var places []counter.Places
-	withAgent := func() (float64, error) {
-		a, err := b.startAgent(defaults, file)
-		if err != nil {
-			return 0, err
-		}
-		if places, err = counter.Attached(file); err != nil {
-			return 0, errors.Join(err, a.stop())
-		}
-		cost, err := block()
-		if err := errors.Join(err, a.stop()); err != nil {
-			return 0, err
-		}
-		return cost, a.recorded(bursts*burst + burst/4)
+	withAgent := func() (cost float64, err error) {
+		cost, places, err = b.costWithAgent(file, block, bursts*burst+burst/4)
+		return cost, err
 	}
 	withCounter := func() (float64, error) {
 		c, err := counter.Attach(file, places)
@@ -173,19 +182,9 @@ func (b *bench) handshakeCost() error {
 		return float64(f.cpu.Microseconds()) / float64(n), err
 	}
 	var places []counter.Places
-	withAgent := func() (float64, error) {
-		a, err := b.startAgent(defaults, file)
-		if err != nil {
-			return 0, err
-		}
-		if places, err = counter.Attached(file); err != nil {
-			return 0, errors.Join(err, a.stop())
-		}
-		cost, err := block()
-		if err := errors.Join(err, a.stop()); err != nil {
-			return 0, err
-		}
-		return cost, a.recorded(n + n/20)
+	withAgent := func() (cost float64, err error) {
+		cost, places, err = b.costWithAgent(file, block, n+n/20)
+		return cost, err
 	}
 	withCounter := func() (float64, error) {
 		c, err := counter.Attach(file, places)
