@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -29,4 +30,16 @@ func Capable(capability int) bool {
 		}
 	}
 	return false
+}
+
+// MissingForBPF returns what the kernel or this process lacks to load BPF programs and attach
+// them, "" if nothing.
+func MissingForBPF() string {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return fmt.Sprintf("the kernel has no BTF: %v", err)
+	}
+	if !Capable(CapSysAdmin) && (!Capable(CapBPF) || !Capable(CapPerfmon)) {
+		return "this process has neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON"
+	}
+	return ""
 }

@@ -60,7 +60,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bin, publishers = directory, filepath.Join(directory, "publishers")
-	if missing() == "" {
+	if machine.MissingForBPF() == "" {
 		for _, arguments := range [][]string{
 			{"go", "build", "-o", bin + "/", "./src/cmd/crau-agent", "./src/cmd/crauctl"},
 			{"make", "-s", "-C", "tests/publishers", "OUT=" + publishers},
@@ -73,17 +73,6 @@ func run(m *testing.M) int {
 		}
 	}
 	return m.Run()
-}
-
-// missing returns what this process lacks to trace, "" if nothing.
-func missing() string {
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return fmt.Sprintf("the kernel has no BTF: %v", err)
-	}
-	if !machine.Capable(machine.CapSysAdmin) && (!machine.Capable(machine.CapBPF) || !machine.Capable(machine.CapPerfmon)) {
-		return "this process has neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON"
-	}
-	return ""
 }
 
 // clientArgument has this program be a TLS client instead of tests.
@@ -157,7 +146,7 @@ type operation struct {
 // prepare returns the command crauctl trace, that writes operations to a file.
 func prepare(t *testing.T, arguments ...string) (c *exec.Cmd, file string) {
 	t.Helper()
-	if reason := missing(); reason != "" {
+	if reason := machine.MissingForBPF(); reason != "" {
 		t.Skip(reason)
 	}
 	if buildError != nil {

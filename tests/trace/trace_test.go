@@ -332,7 +332,7 @@ func TestTwoTracesAtOnceSeeTheirOwnCommands(t *testing.T) {
 }
 
 func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
-	if reason := missing(); reason != "" {
+	if reason := machine.MissingForBPF(); reason != "" {
 		t.Skip(reason)
 	}
 	address := serve(t)

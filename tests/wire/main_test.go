@@ -72,7 +72,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(directory)
 	bin = directory
-	if missing() == "" {
+	if machine.MissingForBPF() == "" {
 		build := exec.Command("go", "build", "-o", bin+"/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
 		build.Dir = "../.."
 		if output, err := build.CombinedOutput(); err != nil {
@@ -80,17 +80,6 @@ func run(m *testing.M) int {
 		}
 	}
 	return m.Run()
-}
-
-// missing returns what this process lacks to record, "" if nothing.
-func missing() string {
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return fmt.Sprintf("the kernel has no BTF: %v", err)
-	}
-	if !machine.Capable(machine.CapSysAdmin) && (!machine.Capable(machine.CapBPF) || !machine.Capable(machine.CapPerfmon)) {
-		return "this process has neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON"
-	}
-	return ""
 }
 
 // need ends the test if a command of the distribution is missing.
@@ -271,7 +260,7 @@ func startAgent(t *testing.T, others ...string) *agent {
 // startAgentOn starts an agent with a configuration.
 func startAgentOn(t *testing.T, text string) *agent {
 	t.Helper()
-	if lacks := missing(); lacks != "" {
+	if lacks := machine.MissingForBPF(); lacks != "" {
 		t.Skip(lacks)
 	}
 	if buildError != nil {
