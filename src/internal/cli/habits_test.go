@@ -18,6 +18,7 @@ import (
 	"crypto-auditing/src/internal/cli"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/goldentest"
 )
 
 func TestAnEmptyResultGivesItsReason(t *testing.T) {
@@ -260,7 +261,7 @@ func TestMoreOutputForms(t *testing.T) {
 			if got.code != 0 {
 				t.Errorf("exit code %d, errors %q", got.code, got.stderr)
 			}
-			golden(t, "oddities."+form, got.stdout)
+			goldentest.Compare(t, "query/oddities."+form, got.stdout)
 			if form != "csv" {
 				return
 			}

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/goldentest"
 )
 
 // family is a metric as a scraper sees it.
@@ -199,7 +201,7 @@ func TestMetricsHaveThePrometheusFormat(t *testing.T) {
 }
 
 func TestMetricsMatchTheGoldenFile(t *testing.T) {
-	goldenOf(t, "status", "metrics.golden", crauctl(t, "metrics", "--socket", serveAgent(t, busy())).stdout)
+	goldentest.Compare(t, "status/metrics.golden", crauctl(t, "metrics", "--socket", serveAgent(t, busy())).stdout)
 }
 
 func TestBucketsOfTheHistogramGrow(t *testing.T) {

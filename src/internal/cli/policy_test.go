@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/goldentest"
 )
 
 // policies has policies of the tests.
@@ -36,7 +38,7 @@ func TestAPolicyCheckComparesALogWithAPolicy(t *testing.T) {
 	if !strings.HasPrefix(head, "Policy OLD:NEWER, from ") || !strings.Contains(head, "\nRecorded from 2026-07-23 ") {
 		t.Errorf("the output begins with\n%s", head)
 	}
-	goldenOf(t, "policy", "check.golden", results)
+	goldentest.Compare(t, "policy/check.golden", results)
 }
 
 func TestAPolicyCheckHasFormsForPrograms(t *testing.T) {

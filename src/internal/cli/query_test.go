@@ -20,6 +20,7 @@ import (
 	"crypto-auditing/src/internal/cli"
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/goldentest"
 	"crypto-auditing/src/internal/schema/tracetest"
 )
 
@@ -50,26 +51,6 @@ func environment(t testing.TB, stdout, stderr *bytes.Buffer) console.Environment
 		Location: time.UTC,
 		ProcStat: procStat,
 		Version:  "1.2.3",
-	}
-}
-
-// golden compares got with a file of testdata/query, or writes it with
-// UPDATE_GOLDEN=1.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", "query", name)
-	if os.Getenv("UPDATE_GOLDEN") == "1" {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("output differs from %s; got:\n%s\nwant:\n%s", file, got, want)
 	}
 }
 
@@ -147,7 +128,7 @@ func TestOutputForms(t *testing.T) {
 			if got.code != 0 || got.stderr != "" {
 				t.Fatalf("exit code %d, errors %q", got.code, got.stderr)
 			}
-			golden(t, "public."+form, got.stdout)
+			goldentest.Compare(t, "query/public."+form, got.stdout)
 		})
 	}
 }
@@ -213,7 +194,7 @@ func TestRecordedHandshakesAreReadable(t *testing.T) {
 			if got.code != 0 || got.stderr != "" {
 				t.Fatalf("exit code %d, errors %q", got.code, got.stderr)
 			}
-			golden(t, name+".short", got.stdout)
+			goldentest.Compare(t, "query/"+name+".short", got.stdout)
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/goldentest"
 )
 
 func TestSelectionShowsWholeTrees(t *testing.T) {
@@ -120,7 +121,7 @@ func TestAnyContentOfALogIsShownSafely(t *testing.T) {
 					}
 				}
 			}
-			golden(t, "oddities."+form, got.stdout+"-- stderr --\n"+got.stderr)
+			goldentest.Compare(t, "query/oddities."+form, got.stdout+"-- stderr --\n"+got.stderr)
 		})
 	}
 }

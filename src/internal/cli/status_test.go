@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crypto-auditing/src/internal/cli"
+	"crypto-auditing/src/internal/goldentest"
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/retention"
 	"crypto-auditing/src/internal/status"
@@ -143,28 +144,6 @@ func serveAs(t *testing.T, r *recorder, peer varlinkservice.Peer) (socket string
 	return socket
 }
 
-// goldenOf is golden for another directory of testdata.
-func goldenOf(t *testing.T, directory, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", directory, name)
-	if os.Getenv("UPDATE_GOLDEN") == "1" {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("output differs from %s (UPDATE_GOLDEN=1 rewrites it); got:\n%s\nwant:\n%s", file, got, want)
-	}
-}
-
 func TestStatusIsShown(t *testing.T) {
 	full := busy()
 	full.status.Full = "no space left on device"
@@ -196,7 +175,7 @@ func TestStatusIsShown(t *testing.T) {
 			if len(c.arguments) > 0 && !json.Valid([]byte(got.stdout)) {
 				t.Error("it is no JSON")
 			}
-			goldenOf(t, "status", name+".golden", got.stdout)
+			goldentest.Compare(t, "status/"+name+".golden", got.stdout)
 		})
 	}
 }

@@ -5,13 +5,12 @@ package schema_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/goldentest"
 	"crypto-auditing/src/internal/schema"
 	"crypto-auditing/src/internal/schema/tracetest"
 )
@@ -73,26 +72,6 @@ func sketch(roots []*schema.Span) string {
 	return b.String()
 }
 
-// golden compares got with a file of testdata, or writes it with
-// UPDATE_GOLDEN=1.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE_GOLDEN") == "1" {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("trees differ from %s; got:\n%s\nwant:\n%s", file, got, want)
-	}
-}
-
 func TestRecordedHandshakesBecomeTheirTrees(t *testing.T) {
 	for _, name := range tracetest.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +80,7 @@ func TestRecordedHandshakesBecomeTheirTrees(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := sketch(roots(t, hits, schema.Options{Ordered: true}))
-			golden(t, name+".tree", got)
+			goldentest.Compare(t, name+".tree", got)
 			if split := sketch(roots(t, tracetest.Split(hits), schema.Options{Ordered: true})); split != got {
 				t.Errorf("one event per group makes other trees:\n%s\nwant:\n%s", split, got)
 			}

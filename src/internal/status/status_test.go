@@ -4,8 +4,6 @@ package status_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	interfaces "crypto-auditing/dbus"
+	"crypto-auditing/src/internal/goldentest"
 	"crypto-auditing/src/internal/status"
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
@@ -66,29 +65,13 @@ func nothing(version string) status.Broker {
 	return status.Broker{Version: version, Started: time.UnixMicro(1), Oldest: cursor, Newest: cursor, Agent: &status.Agent{}}
 }
 
-// golden compares a text with a file, which UPDATE_GOLDEN=1 rewrites.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if os.Getenv("UPDATE_GOLDEN") == "1" {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || got != string(want) {
-		t.Errorf("differs from %s (UPDATE_GOLDEN=1 rewrites it, %v); got:\n%s", file, err, got)
-	}
-}
-
 func TestTheStatusOnTheBusKeepsItsKeysAndTypes(t *testing.T) {
 	var text strings.Builder
 	for _, s := range []status.Broker{rich(), nothing("")} {
 		// The text of a variant has the types, and the keys in order.
 		text.WriteString(dbus.MakeVariant(status.Dictionary(&s, dbus.MakeVariant)).String() + "\n")
 	}
-	golden(t, "bus", text.String())
+	goldentest.Compare(t, "bus.golden", text.String())
 }
 
 // The interface has no field that the status does not have, nor the other way.
@@ -111,7 +94,7 @@ func TestTheStatusOverVarlinkIsAsTheInterfaceDescribesIt(t *testing.T) {
 		if raw, err := json.Marshal(text); err != nil || string(raw) != string(again) {
 			t.Errorf("%s is described as %s (%v)", raw, again, err)
 		}
-		golden(t, name, string(again)+"\n")
+		goldentest.Compare(t, name+".golden", string(again)+"\n")
 	}
 }
 

@@ -4,10 +4,10 @@ package wire_test
 
 import (
 	gotls "crypto/tls"
-	"os"
 	"strings"
 	"testing"
 
+	"crypto-auditing/src/internal/goldentest"
 	"crypto-auditing/src/internal/schema"
 	"crypto-auditing/src/internal/wire"
 	"crypto-auditing/src/internal/wire/wiretest"
@@ -25,7 +25,6 @@ func operations(h *wiretest.Handshake) []wire.Context {
 }
 
 func TestOperationsOfRecordedHandshakes(t *testing.T) {
-	const golden = "testdata/operations.txt"
 	var b strings.Builder
 	for _, c := range wiretest.Captures(t) {
 		b.WriteString("# " + c.Name + "\n")
@@ -33,18 +32,7 @@ func TestOperationsOfRecordedHandshakes(t *testing.T) {
 			b.WriteString(text(operation, 0))
 		}
 	}
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.String() != string(want) {
-		t.Errorf("%s differs; see it with UPDATE_GOLDEN=1:\n%s", golden, b.String())
-	}
+	goldentest.Compare(t, "operations.txt", b.String())
 }
 
 func TestOperationsUseNamesOfTheRegistry(t *testing.T) {

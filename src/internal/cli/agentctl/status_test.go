@@ -4,8 +4,6 @@ package agentctl
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,23 +12,8 @@ import (
 	"crypto-auditing/src/client"
 	"crypto-auditing/src/internal/agentunit"
 	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/goldentest"
 )
-
-// golden compares a text with a file, which UPDATE_GOLDEN=1 rewrites.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if os.Getenv("UPDATE_GOLDEN") == "1" {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil || got != string(want) {
-		t.Errorf("differs from %s (UPDATE_GOLDEN=1 rewrites it, %v); got:\n%s", file, err, got)
-	}
-}
 
 func TestTheStatusOfTheBrokerIsShown(t *testing.T) {
 	at := func(us int64) time.Time { return time.UnixMicro(1_800_000_000_000_000 + us) }
@@ -72,7 +55,7 @@ func TestTheStatusOfTheBrokerIsShown(t *testing.T) {
 			if err := f.show(e, s); err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+"-"+form, out.String())
+			goldentest.Compare(t, name+"-"+form+".golden", out.String())
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"crypto-auditing/src/internal/goldentest"
 	"crypto-auditing/src/internal/inventory/observed"
 	"crypto-auditing/src/internal/inventory/report"
 	"crypto-auditing/src/internal/inventory/report/form"
@@ -52,24 +53,6 @@ func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
 	}
 }
 
-// golden compares a form with a file. UPDATE_GOLDEN=1 rewrites it.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if os.Getenv("UPDATE_GOLDEN") == "1" {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not as before (UPDATE_GOLDEN=1 rewrites it): got\n%s", file, got)
-	}
-}
-
 func TestFormsOfAReport(t *testing.T) {
 	o := reporttest.Options(t)
 	changed := report.Make(reporttest.Sample(), o)
@@ -89,7 +72,7 @@ func TestFormsOfAReport(t *testing.T) {
 				if err := form.Write(&out, r, f.Name, form.Style{}); err != nil {
 					t.Fatal(err)
 				}
-				golden(t, name+"."+f.Name, out.Bytes())
+				goldentest.Compare(t, name+"."+f.Name, out.String())
 			})
 		}
 	}
