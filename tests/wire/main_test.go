@@ -47,7 +47,7 @@ var byFunctions = flag.Bool("functions", false, "record by functions, too, in th
 // programs is where programs are that tests would build, frontEnd what the agents must use: on
 // a machine that has no compiler, and another kernel.
 var (
-	programs = flag.String("programs", "", "use the programs in `FOLDER` instead of building them: crau-agent, crauctl, …")
+	programs = flag.String("programs", "", "use the programs in `DIRECTORY` instead of building them: crau-agent, crauctl, …")
 	frontEnd = flag.String("front-end", "", "fail if handshakes are not recorded by the front end `NAME`")
 )
 
