@@ -18,7 +18,7 @@ var matrix = flag.String("matrix", "core", "compare handshakes of the programs \
 
 // The tests of tests/wire whose handshakes are compared with what programs report.
 const (
-	coreOfMatrix = "^(TestWhatTLSProgramsReportIsRecorded|TestWhatSSHReportsIsRecorded|TestAGoProgramIsRecordedWithPostQuantumGroups)$" +
+	coreOfMatrix = "^(TestHandshakesOfTLSProgramsAreRecorded|TestHandshakesOfSSHAreRecorded|TestAGoProgramIsRecordedWithPostQuantumGroups)$" +
 		"/^(OpenSSL.*|GnuTLS|curl|Python|by_default|RSA_and_counters|a_group_exchange|Dropbear)$"
 	allOfMatrix = "Reports?IsRecorded|PostQuantumGroups|EncryptedClientHello|QUIC|OtherTransports|RelayPassesOn|ATunnels|BeganInPlaintext|ThroughAProxy|NetworkOfTheirOwn|AScannerFinds"
 )
@@ -26,11 +26,11 @@ const (
 // core lists what is compared in any case.
 func core() (names []string) {
 	for test, programs := range map[string][]string{
-		"TestWhatTLSProgramsReportIsRecorded": {
+		"TestHandshakesOfTLSProgramsAreRecorded": {
 			"OpenSSL", "OpenSSL,_another_group", "OpenSSL,_a_client_certificate", "OpenSSL,_an_external_key", "OpenSSL,_TLS_1.2",
 			"OpenSSL,_TLS_1.2_with_DHE", "OpenSSL,_TLS_1.2_with_static_RSA", "OpenSSL,_TLS_1.0", "GnuTLS", "curl", "Python",
 		},
-		"TestWhatSSHReportsIsRecorded": {"by_default", "RSA_and_counters", "a_group_exchange", "Dropbear"},
+		"TestHandshakesOfSSHAreRecorded": {"by_default", "RSA_and_counters", "a_group_exchange", "Dropbear"},
 	} {
 		for _, program := range programs {
 			names = append(names, test+"/"+program)
