@@ -222,10 +222,10 @@ func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
 func TestPublicKeyOperationsOfCerttoolAreRecordedByItsFunctions(t *testing.T) {
 	need(t, "certtool")
 	a := startAgent(t, "function")
-	folder := t.TempDir()
-	k := &keys{folder}
+	directory := t.TempDir()
+	k := &keys{directory}
 	certtool := strings.TrimSpace(output(t, "", "sh", "-c", "command -v certtool"))
-	file := func(name string) string { return filepath.Join(folder, name) }
+	file := func(name string) string { return filepath.Join(directory, name) }
 	template := file("template")
 	if err := os.WriteFile(template, []byte("cn = secret-host.example\nca\nexpiration_days = 2\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -335,10 +335,10 @@ func keyOperations(o *operation, in string) (all []string) {
 func TestKeysOfGnuTLSBelongToTheirHandshakes(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-serv")
 	a := startAgent(t, "function")
-	folder := t.TempDir()
-	k := &keys{folder}
+	directory := t.TempDir()
+	k := &keys{directory}
 	program := func(name string) string { return strings.TrimSpace(output(t, "", "sh", "-c", "command -v "+name)) }
-	file := func(name string) string { return filepath.Join(folder, name) }
+	file := func(name string) string { return filepath.Join(directory, name) }
 	authority, authorityKey := k.pair(t, "rsa")
 	own, ownKey := k.pair(t, "p384")
 	output(t, "", "openssl", "req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", file("leaf.key"), "-subj", "/CN=secret-host.example", "-out", file("leaf.csr"))

@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/discover"
 )
 
-func TestCheckFindsWhatIsMissingOrHasNoProbes(t *testing.T) {
+func TestCheckFindsMissingFilesAndFilesWithoutProbes(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.so")
 	if err := os.WriteFile(text, []byte("hello"), 0o600); err != nil {

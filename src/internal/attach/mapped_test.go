@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
-func TestWhatIsMappedIsFoundOnceIfItIsThatFile(t *testing.T) {
+func TestAMappedFileIsFoundOnceIfItIsTheSameFile(t *testing.T) {
 	folder := t.TempDir()
 	looked := 0
 	m := NewMapped(func(path string) bool {

@@ -42,7 +42,7 @@ func TestNamesOfFilesThatMayBecomeLibraries(t *testing.T) {
 }
 
 // A rename changes what is renamed, so that its time is that of the rename.
-func TestWhenAPathWasSwitchedIsBetweenBeforeAndAfter(t *testing.T) {
+func TestTheTimeOfASwitchedPathIsBracketed(t *testing.T) {
 	// The time of a change is that of the last tick of the kernel's clock.
 	const tick = 20_000_000
 	dir := t.TempDir()

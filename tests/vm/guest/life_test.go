@@ -6,7 +6,7 @@ package guest
 
 import "testing"
 
-func TestAKilledAgentIsBackAndTheLogGoesOn(t *testing.T) {
+func TestAKilledAgentIsRestartedAndTheLogContinues(t *testing.T) {
 	running(t)
 	start := flush(t)
 	fireTrace(t, 10)
@@ -27,7 +27,7 @@ func TestAKilledAgentIsBackAndTheLogGoesOn(t *testing.T) {
 	run(t, "crauctl", "verify", "--directory", logDir)
 }
 
-func TestACleanStopWritesWhatWasProbed(t *testing.T) {
+func TestACleanStopWritesAllProbedEvents(t *testing.T) {
 	// The window is longer than what follows takes.
 	a := running(t)
 	before, start := readStatus(t), flush(t)

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-func TestTheMachineIsWhatItIsMeantToBe(t *testing.T) {
+func TestTheMachineHasTheExpectedConfiguration(t *testing.T) {
 	if release := run(t, "uname", "-r"); !strings.HasPrefix(release, *kernel+".") {
 		t.Errorf("the kernel is %s, not %s", release, *kernel)
 	}
@@ -116,7 +116,7 @@ func TestTheKernelAttachesAsItCanAndNothingIsLost(t *testing.T) {
 	}
 }
 
-func TestWhatIsLostIsCountedByReason(t *testing.T) {
+func TestRateLimitLossesAreCounted(t *testing.T) {
 	a := running(t)
 	before, cursor := readStatus(t), flush(t)
 	reload(t, both()+"rate_limit = 1\n")
@@ -144,7 +144,7 @@ func TestWhatIsLostIsCountedByReason(t *testing.T) {
 	}
 }
 
-func TestTheLogIsWrittenWithoutIoUringWhereThereIsNone(t *testing.T) {
+func TestTheLogIsWrittenWithoutIoUring(t *testing.T) {
 	a := recording(t, both(), "[Service]\nSystemCallFilter=~io_uring_setup io_uring_enter io_uring_register\n")
 	fired := fireTrace(t, 20)
 	flush(t)

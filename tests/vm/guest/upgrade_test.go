@@ -23,7 +23,7 @@ func inode(t *testing.T, path string) uint64 {
 	return info.Sys().(*syscall.Stat_t).Ino
 }
 
-func TestAnUpgradeInPlaceLosesNobody(t *testing.T) {
+func TestAnUpgradeInPlaceLosesNothing(t *testing.T) {
 	running(t)
 	c := connect(t)
 	s, err := c.Subscribe(t.Context(), client.SubscribeOptions{Name: "upgrade", Filter: client.Filter{Contexts: []string{"tls::*"}}})

@@ -137,7 +137,7 @@ func pausing(r *rand.Rand, n int) []event.Group {
 	return groups
 }
 
-func TestEachOperationIsReturnedOnceWhateverThePages(t *testing.T) {
+func TestEachOperationIsReturnedOnceForAnyPageSize(t *testing.T) {
 	for range 2 {
 		seed := rand.Uint64()
 		r := rand.New(rand.NewPCG(seed, 3))
@@ -220,7 +220,7 @@ func TestOperationsAreInTheOrderOfTheirLastEntries(t *testing.T) {
 	}
 }
 
-func TestAPageContinuesWhereTheLastOneHasRead(t *testing.T) {
+func TestAPageContinuesWhereThePreviousOneEnded(t *testing.T) {
 	log := brokertest.New(t)
 	for groups := pausing(rand.New(rand.NewPCG(1, 5)), 9000); len(groups) > 0; groups = groups[1000:] {
 		log.Write(groups[:1000]...)
@@ -315,7 +315,7 @@ func TestReadingAheadEndsWithTheSource(t *testing.T) {
 	}
 }
 
-func TestATreeThatIsTooLargeKeepsItsPlace(t *testing.T) {
+func TestATreeThatIsTooLargeKeepsItsPosition(t *testing.T) {
 	log := brokertest.New(t)
 	at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
 	write := func(id byte, bytes int) {

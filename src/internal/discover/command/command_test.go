@@ -26,7 +26,7 @@ func write(t *testing.T, path, text string, mode fs.FileMode) string {
 	return path
 }
 
-func TestACommandIsLookedForAsTheShellDoes(t *testing.T) {
+func TestACommandIsSearchedLikeTheShellDoes(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(one, "plain"), "x", 0o644)
 	write(t, filepath.Join(two, "program"), "x", 0o755)

@@ -49,7 +49,7 @@ func TestLibrariesAreFoundBySoname(t *testing.T) {
 	}
 }
 
-func TestTheOldFormatInFrontIsSkipped(t *testing.T) {
+func TestALeadingOldFormatIsSkipped(t *testing.T) {
 	old := append([]byte("ld.so-1.7.0\x00"), binary.NativeEndian.AppendUint32(nil, 1)...)
 	old = append(old, make([]byte, 12+4)...)
 	entries, err := ldcache.Parse(append(old, cache(sample...)...))

@@ -379,7 +379,7 @@ func hits(random *rand.Rand, operations int) []event.Group {
 	return list
 }
 
-func TestACounterContinuesWhereItWasSaved(t *testing.T) {
+func TestACounterContinuesFromItsSavedState(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	log := hits(random, 6000)
 	whole := counter(t, counting.Options{})

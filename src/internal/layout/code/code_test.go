@@ -93,7 +93,7 @@ func writes(op arm64asm.Op) bool {
 	return true
 }
 
-func TestInstructionsOfARM64AreThoseOfTheOtherDecoder(t *testing.T) {
+func TestInstructionsOfARM64MatchTheReferenceDecoder(t *testing.T) {
 	// A step that is prime to the number of words reaches all kinds.
 	x := uint32(1)
 	for range 300_000 {
@@ -111,7 +111,7 @@ func FuzzInstructionsOfARM64(f *testing.F) {
 	f.Fuzz(checkARM64)
 }
 
-func TestInstructionsOfX86AreTakenForWhatTheyAre(t *testing.T) {
+func TestInstructionsOfX86AreDecoded(t *testing.T) {
 	for name, c := range map[string]struct {
 		code string
 		want Instruction

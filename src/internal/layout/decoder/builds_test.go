@@ -95,7 +95,7 @@ func compareOffsets(t *testing.T, lib *layout.Library, want map[string]string) {
 	}
 }
 
-func TestLayoutsAreThoseOfTheCompiler(t *testing.T) {
+func TestLayoutsMatchTheCompiler(t *testing.T) {
 	if !*everything {
 		t.Skip("builds OpenSSL in many ways: for -everything")
 	}

@@ -123,7 +123,7 @@ func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
 	}
 }
 
-func TestDecodingTheSameFileTwiceGivesTheSame(t *testing.T) {
+func TestDecodingIsDeterministic(t *testing.T) {
 	path := library(t, "libssl.so.3")
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -50,7 +50,7 @@ func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
 	}
 }
 
-func TestOtherFilesAreNotNamed(t *testing.T) {
+func TestOtherFilesAreNotListedAsUnsupported(t *testing.T) {
 	// A Go program without crypto/tls.
 	self, err := os.Executable()
 	if err != nil {

@@ -47,7 +47,7 @@ func packages(t *testing.T, suite, architecture string) []string {
 }
 
 // The golden files of OpenSSL 1.1.1 and 3.0 are compared with the compiler's
-// structures by TestLayoutsAreThoseOfTheCompiler.
+// structures by TestLayoutsMatchTheCompiler.
 func TestLibrariesOfPackagesHaveTheKnownLayouts(t *testing.T) {
 	// The other tests decode the libraries of this machine.
 	suites, architectures := []string{"bookworm"}, []string{"arm64"}
