@@ -31,6 +31,10 @@ const (
 	verifyRaw = 0x2000 // GNUTLS_VERIFY_USE_TLS1_RSA
 )
 
+// keySteps bounds the execution of each function, which are long: what is looked for is found in
+// a third of that.
+const keySteps = 1500
+
 // The slots of the table of operations (gnutls_crypto_pk_st).
 const (
 	slotEncrypt = iota
@@ -161,7 +165,7 @@ func (d *decoder) tableSlot(base uint64, slot int) uint64 {
 func (d *decoder) target(name string, fixed map[int]int64, accept func(*symbolic.Call) bool) uint64 {
 	for depth := range 3 {
 		found := uint64(0)
-		paths := d.paths(name, symbolic.Options{Fixed: fixed, Depth: depth, Assume: notNull})
+		paths := d.paths(name, symbolic.Options{Fixed: fixed, Depth: depth, Assume: notNull, Steps: keySteps})
 		for i := range paths {
 			for j := range paths[i].Calls {
 				c := paths[i].Calls[j]
@@ -221,7 +225,7 @@ func isNumber(v symbolic.Value, n uint64) bool {
 
 // on executes a function of the table with an algorithm.
 func (d *decoder) on(t *keyTable, slot int, algorithm int64) []symbolic.Path {
-	return symbolic.Execute(d.image, t.functions[slot], symbolic.Options{Fixed: map[int]int64{0: algorithm}})
+	return symbolic.Execute(d.image, t.functions[slot], symbolic.Options{Fixed: map[int]int64{0: algorithm}, Steps: keySteps})
 }
 
 // parameterFields decodes the parameters of keys and of signatures.
@@ -235,19 +239,13 @@ func (d *decoder) parameterFields(t *keyTable) {
 		}
 		return out
 	}
-	for _, name := range []string{"gnutls_pubkey_export_ecc_raw2", "gnutls_pubkey_export_ecc_raw"} {
-		d.found("parameters.curve", name, in(loads.Where(loads.StoredTo(d.onObject(name, 2), 1), 1, 4)))
-		break
-	}
-	for _, s := range []struct {
-		slot, argument int
-		name           string
-	}{{slotSign, 3, "the creation"}, {slotVerify, 3, "the verification"}, {slotDerive, 2, "the derivation"}} {
-		d.confirm("parameters.curve", s.name+" with a curve reads it", loads.Read(d.on(t, s.slot, keyEC), s.argument, 4))
-	}
+	keyAccessor := symbolic.Options{Depth: 2, Assume: notNull, Steps: keySteps}
+	const ecc = "gnutls_pubkey_export_ecc_raw2"
+	d.found("parameters.curve", ecc, in(loads.Where(loads.StoredTo(d.paths(ecc, keyAccessor), 1), 1, 4)))
+	d.confirm("parameters.curve", "the derivation with a curve reads it", loads.Read(d.on(t, slotDerive, keyEC), 2, 4))
 
 	// The function copies the modulus, to the second argument, and then the exponent.
-	exported := d.onObject("gnutls_pubkey_export_rsa_raw2", 2)
+	exported := d.paths("gnutls_pubkey_export_rsa_raw2", keyAccessor)
 	modulus := in(loads.Where(passedTo(exported, 1), 1, 8))
 	d.found("parameters.modulus", "gnutls_pubkey_export_rsa_raw2", modulus)
 	for _, c := range in(loads.Where(passedTo(exported, 2), 1, 8)) {
@@ -255,9 +253,7 @@ func (d *decoder) parameterFields(t *keyTable) {
 	}
 
 	d.found("signing.pss", "gnutls_x509_spki_get_rsa_pss_params", loads.Where(loads.StoredTo(d.onObject("gnutls_x509_spki_get_rsa_pss_params", 0), 1), 1, 4))
-	for slot, name := range map[int]string{slotSign: "the creation", slotVerify: "the verification"} {
-		d.confirm("signing.pss", name+" with RSA-PSS reads it", loads.Read(d.on(t, slot, keyRSAPSS), 4, 4))
-	}
+	d.confirm("signing.pss", "the verification with RSA-PSS reads it", loads.Read(d.on(t, slotVerify, keyRSAPSS), 4, 4))
 	// A signature without random numbers derives them with the digest, which it passes on. It
 	// passes no other number of the parameters.
 	d.found("signing.dsa", "the creation with DSA", passedNumbers(d.on(t, slotSign, keyDSA), 4))
@@ -271,7 +267,7 @@ func (d *decoder) onCurve(t *keyTable, slot int) []symbolic.Path {
 		return nil
 	}
 	return symbolic.Execute(d.image, t.functions[slot], symbolic.Options{
-		Fixed: map[int]int64{0: keyEC},
+		Fixed: map[int]int64{0: keyEC}, Steps: keySteps,
 		Memory: func(addr symbolic.Value, width int) (int64, bool) {
 			return curveP256, width == 4 && isArgument(addr, 3, curve.Last())
 		},
@@ -314,7 +310,7 @@ func passedNumbers(paths []symbolic.Path, argument int) []loads.Chain {
 func (d *decoder) signatureEntry(t *keyTable) (verify uint64) {
 	const name = "gnutls_pubkey_verify_data2"
 	var lookup uint64
-	paths := d.paths(name, symbolic.Options{Fixed: map[int]int64{2: 0}, Assume: notNull})
+	paths := d.paths(name, symbolic.Options{Fixed: map[int]int64{2: 0}, Assume: notNull, Steps: keySteps})
 	for i := range paths {
 		for _, c := range paths[i].Calls {
 			switch {

@@ -41,6 +41,9 @@ type Options struct {
 	// Memory decides in advance what is read from memory: it returns the number, and
 	// whether it is decided.
 	Memory func(addr Value, width int) (n int64, known bool)
+	// Steps bounds the instructions of the execution, if it is less than the usual bound:
+	// for long functions of which the first instructions suffice. Zero is the usual bound.
+	Steps int
 }
 
 // machine executes instructions.
@@ -109,6 +112,9 @@ type run struct {
 func Execute(m *image.Image, entry uint64, options Options) []Path {
 	r := &run{values: values{}, image: m, options: options, entry: entry, paths: 1, machine: amd64{}}
 	r.options.Depth = min(options.Depth, maxFrames)
+	if options.Steps <= 0 || options.Steps > maxSteps {
+		r.options.Steps = maxSteps
+	}
 	if m.Machine == elf.EM_AARCH64 {
 		r.machine = arm64{}
 	}
@@ -139,7 +145,7 @@ func Execute(m *image.Image, entry uint64, options Options) []Path {
 		s := r.work[next]
 		r.work = slices.Delete(r.work, next, next+1)
 		for n := 0; !s.done; n++ {
-			if r.steps++; r.steps > maxSteps || n > maxPathSteps {
+			if r.steps++; r.steps > r.options.Steps || n > maxPathSteps {
 				s.fail("it has too many instructions")
 				break
 			}

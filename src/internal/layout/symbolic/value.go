@@ -186,8 +186,9 @@ func (p values) operation(op operation, x, y Value, width int) Value {
 	return p.value(symbol{kind: kindOperation, op: op, width: uint8(width), x: x, y: y})
 }
 
-// unknown returns a value that is equal to no other.
-func (p values) unknown() Value { return p.value(symbol{kind: kindUnknown, number: len(p)}) }
+// unknown returns a value that is equal to no other, hence it is not looked up. Its number,
+// for messages, is not unique.
+func (p values) unknown() Value { return Value{symbol: &symbol{kind: kindUnknown, number: len(p)}} }
 
 // mask returns a mask of width bytes.
 func mask(width int) uint64 {
