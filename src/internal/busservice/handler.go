@@ -154,6 +154,9 @@ func (s *Service) serve(c *call) ([]any, error) {
 // refuse answers a call whose message was discarded because of its size.
 func (s *Service) refuse(h *transport.Header) {
 	<-s.ready
+	if s.backlog.Overdue(h.Sender) {
+		return // the goroutine that reads the bus calls this, and must not block
+	}
 	s.answer(&answer{to: h.Sender, serial: h.Serial, user: transport.UnknownUser}, nil,
 		&fault.LimitError{What: "bytes of a message", Max: maxMessage})
 }
@@ -204,9 +207,6 @@ func (s *Service) answer(a *answer, results []any, err error) {
 		s.log.Error("cannot encode a reply", "error", err)
 		s.backlog.Cancel(transport.Replies, a.to, a.user, a.room)
 		return
-	}
-	if a.room == 0 && s.backlog.Overdue(a.to) {
-		return // an oversized message is answered by the goroutine that reads the bus, which must not block
 	}
 	s.backlog.Sent(transport.Replies, a.to, a.user, a.room, message.Len())
 	if err := s.socket.Send(message); err != nil && s.conn.Connected() {
