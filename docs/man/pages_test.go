@@ -33,7 +33,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs.dir = dir
-	build := exec.Command("go", "build", "-o", dir+"/", "./src/cmd/crau-agent", "./src/cmd/crau-broker", "./src/cmd/crau-inventory", "./src/cmd/crauctl")
+	build := exec.Command("go", "build", "-o", dir+"/", "./src/cmd/crau-agent", "./src/cmd/crau-broker", "./src/cmd/crau-inventory", "./src/cmd/crau-opener", "./src/cmd/crauctl")
 	build.Dir = "../.."
 	if output, err := build.CombinedOutput(); err != nil {
 		programs.err = fmt.Errorf("cannot build: %w\n%s", err, output)
@@ -124,7 +124,7 @@ func compareOptions(t *testing.T, what, help, page string) {
 }
 
 func TestEveryOptionOfTheServicesIsDocumented(t *testing.T) {
-	for _, program := range []string{"crau-agent", "crau-broker", "crau-inventory"} {
+	for _, program := range []string{"crau-agent", "crau-broker", "crau-inventory", "crau-opener"} {
 		t.Run(program, func(t *testing.T) {
 			page := read(t, program+".8.in")
 			compareOptions(t, program, help(t, program), page)

@@ -11,10 +11,11 @@ import (
 
 // Capabilities, by their bits (include/uapi/linux/capability.h).
 const (
-	CapSysAdmin = 21
-	CapLease    = 28
-	CapPerfmon  = 38
-	CapBPF      = 39
+	CapSysPtrace = 19
+	CapSysAdmin  = 21
+	CapLease     = 28
+	CapPerfmon   = 38
+	CapBPF       = 39
 )
 
 // Capable reports whether this process has a capability in effect.

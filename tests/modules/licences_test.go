@@ -43,7 +43,7 @@ func TestEveryLinkedModuleIsListedWithItsLicence(t *testing.T) {
 	}
 	// The linker lists those that it linked.
 	var linked []string
-	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory"} {
+	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory", "crau-opener"} {
 		file := filepath.Join(t.TempDir(), program)
 		if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", file, root+"/src/cmd/"+program).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, output)

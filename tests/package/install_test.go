@@ -126,7 +126,7 @@ func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.
 		}
 	}
 
-	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory"} {
+	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory", "crau-opener"} {
 		path := filepath.Join(stage, "usr/bin", program)
 		if got, want := mustRun(t, "/", path, "--version"), version(t); !strings.HasSuffix(strings.TrimSpace(got), " "+want) {
 			t.Errorf("the version of %s is %q, not %s", program, got, want)

@@ -161,7 +161,7 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 			t.Errorf("%s is not there after the service was enabled", link)
 		}
 	}
-	for _, program := range []string{"crau-agent", "crau-broker", "crau-inventory", "crauctl"} {
+	for _, program := range []string{"crau-agent", "crau-broker", "crau-inventory", "crau-opener", "crauctl"} {
 		if got := m.run(t, program, "--version"); !strings.Contains(got, version(t)) {
 			t.Errorf("the version of %s is %q", program, got)
 		}

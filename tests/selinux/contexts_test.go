@@ -37,6 +37,7 @@ func TestFilesOfTheServicesHaveTheirTypes(t *testing.T) {
 		"/run/crypto-auditing":                                                {"dir", "crypto_auditing_runtime_t"},
 		"/run/crypto-auditing/org.cryptoauditing.Agent":                       {"sock_file", "crypto_auditing_runtime_t"},
 		"/run/crypto-auditing/org.cryptoauditing.Broker":                      {"sock_file", "crypto_auditing_runtime_t"},
+		"/run/crypto-auditing/opener":                                         {"sock_file", "crypto_auditing_runtime_t"},
 		"/var/run/crypto-auditing/org.cryptoauditing.Agent":                   {"sock_file", "crypto_auditing_runtime_t"},
 		"/var/lib/crypto-auditing":                                            {"dir", "crypto_auditing_var_lib_t"},
 		"/var/lib/crypto-auditing/subscriptions":                              {"file", "crypto_auditing_var_lib_t"},
@@ -71,7 +72,7 @@ func TestInstalledFilesHaveTheirTypes(t *testing.T) {
 	if err := json.Unmarshal(text, &plan); err != nil {
 		t.Fatal(err)
 	}
-	programs := map[string]string{"crau-agent": "crau_agent_exec_t", "crau-broker": "crau_broker_exec_t", "crau-inventory": "crau_inventory_exec_t", "crauctl": "crauctl_exec_t"}
+	programs := map[string]string{"crau-agent": "crau_agent_exec_t", "crau-broker": "crau_broker_exec_t", "crau-inventory": "crau_inventory_exec_t", "crau-opener": "crau_opener_exec_t", "crauctl": "crauctl_exec_t"}
 	found := map[string]int{}
 	for _, path := range plan {
 		got, want := p.typeOf(t, "file", path), ""
@@ -94,7 +95,7 @@ func TestInstalledFilesHaveTheirTypes(t *testing.T) {
 		}
 		found[want]++
 	}
-	for want, atLeast := range map[string]int{"crau_agent_exec_t": 1, "crau_broker_exec_t": 1, "crau_inventory_exec_t": 1, "crauctl_exec_t": 1, "crypto_auditing_unit_t": 8, "crypto_auditing_conf_t": 3} {
+	for want, atLeast := range map[string]int{"crau_agent_exec_t": 1, "crau_broker_exec_t": 1, "crau_inventory_exec_t": 1, "crau_opener_exec_t": 1, "crauctl_exec_t": 1, "crypto_auditing_unit_t": 10, "crypto_auditing_conf_t": 3} {
 		if found[want] < atLeast {
 			t.Errorf("%d files are %s, at least %d should be", found[want], want, atLeast)
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // The parts of the project that have a domain.
-var services = []string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crauctl_t"}
+var services = []string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crau_opener_t", "crauctl_t"}
 
 // access is what a domain may do with a type, and what it must not: permissions,
 // separated by spaces. Target "self" is the domain itself.
@@ -63,7 +63,8 @@ var accesses = map[string][]access{
 		{[]string{"client_use_streams_t"}, "crau_inventory_t", "fifo_file", "", "write"},
 	},
 	"services read the configuration and leave it alone": {
-		{services, "crypto_auditing_conf_t", "file", "open read", "write append create unlink rename setattr"},
+		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crauctl_t"}, "crypto_auditing_conf_t", "file", "open read", ""},
+		{services, "crypto_auditing_conf_t", "file", "", "write append create unlink rename setattr"},
 	},
 	"services read no secrets of users": {
 		{services, "shadow_t", "file", "", "open read write"},
@@ -92,6 +93,17 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t", "crauctl_t"}, "self", "bpf", "", "map_create map_read map_write prog_load prog_run"},
 		{[]string{"crau_broker_t", "crauctl_t"}, "self", "perf_event", "", "open read write"},
 	},
+	"the opener looks at processes for the agent, and changes none": {
+		{[]string{"crau_opener_t"}, "self", "capability", "sys_ptrace", "dac_override dac_read_search setuid setgid sys_admin"},
+		{[]string{"crau_opener_t"}, "self", "capability2", "", "bpf perfmon mac_admin checkpoint_restore"},
+		{[]string{"crau_opener_t"}, "sshd_t", "file", "open read", "write"},
+		{[]string{"crau_opener_t"}, "sshd_t", "process", "", "ptrace signal sigkill"},
+		{[]string{"crau_opener_t"}, "lib_t", "file", "open read", "write"},
+		{[]string{"crau_opener_t"}, "crypto_auditing_log_t", "file", "", "open read write"},
+		{[]string{"crau_agent_t", "client_stream_connect_opener_t"}, "crau_opener_t", "unix_stream_socket", "connectto", ""},
+		{[]string{"crau_broker_t", "crau_inventory_t", "staff_t", "user_t"}, "crau_opener_t", "unix_stream_socket", "", "connectto"},
+		{[]string{"crau_agent_t"}, "crau_opener_t", "fd", "use", ""},
+	},
 	"the agent reads programs and libraries and sees them replaced": {
 		{[]string{"crau_agent_t"}, "bin_t", "file", "open read getattr lock", ""},
 		{[]string{"crau_agent_t"}, "sshd_exec_t", "file", "open read getattr lock", ""},
@@ -117,7 +129,7 @@ var accesses = map[string][]access{
 		{[]string{"crau_broker_t"}, "init_t", "system", "", "start stop reload reboot halt"},
 	},
 	"the daemons send messages to the journal": {
-		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t"}, "syslogd_t", "unix_dgram_socket", "sendto", ""},
+		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t", "crau_opener_t"}, "syslogd_t", "unix_dgram_socket", "sendto", ""},
 		{[]string{"crau_agent_t", "crau_broker_t", "crau_inventory_t"}, "devlog_t", "sock_file", "write", ""},
 	},
 	"the broker is asked by those who may": {
@@ -145,6 +157,8 @@ var accesses = map[string][]access{
 		{[]string{"init_t"}, "crau_agent_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crau_broker_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crau_inventory_t", "process2", "nnp_transition nosuid_transition", ""},
+		{[]string{"init_t"}, "crau_opener_t", "process2", "nnp_transition nosuid_transition", ""},
+		{[]string{"init_t"}, "crau_opener_t", "unix_stream_socket", "create bind listen", ""},
 		{[]string{"init_t"}, "crauctl_t", "process2", "nnp_transition nosuid_transition", ""},
 		{[]string{"init_t"}, "crau_agent_t", "unix_stream_socket", "create bind listen", ""},
 		{[]string{"init_t"}, "crau_broker_t", "unix_stream_socket", "create bind listen", ""},
@@ -183,7 +197,7 @@ var ask = sync.OnceValues(func() (rules, error) {
 	if err != nil {
 		return rules{}, err
 	}
-	types := []string{"crau_agent_exec_t", "crau_broker_exec_t", "crau_inventory_exec_t"}
+	types := []string{"crau_agent_exec_t", "crau_broker_exec_t", "crau_inventory_exec_t", "crau_opener_exec_t"}
 	for _, all := range accesses {
 		for _, a := range all {
 			types = append(types, a.sources...)
@@ -280,6 +294,8 @@ func TestOnlyTheBooleanGivesAServiceACapability(t *testing.T) {
 		"crau_agent_t crau_agent_t capability sys_admin": boolean + "=True",
 		"crau_agent_t crau_agent_t capability2 bpf":      "",
 		"crau_agent_t crau_agent_t capability2 perfmon":  "",
+		// It is off unless its socket is enabled.
+		"crau_opener_t crau_opener_t capability sys_ptrace": "",
 	}
 	for rule, condition := range r.allowed {
 		fields := strings.Fields(rule)
@@ -305,7 +321,7 @@ func TestOnlyTheBooleanGivesAServiceACapability(t *testing.T) {
 func TestTheServiceManagerEntersTheDomainsAndUsersDoNot(t *testing.T) {
 	r := needRules(t)
 	for file, domain := range map[string]string{
-		"crau_agent_exec_t": "crau_agent_t", "crau_broker_exec_t": "crau_broker_t", "crau_inventory_exec_t": "crau_inventory_t", "crauctl_exec_t": "crauctl_t",
+		"crau_agent_exec_t": "crau_agent_t", "crau_broker_exec_t": "crau_broker_t", "crau_inventory_exec_t": "crau_inventory_t", "crau_opener_exec_t": "crau_opener_t", "crauctl_exec_t": "crauctl_t",
 	} {
 		if got := r.entered["init_t "+file]; got != domain {
 			t.Errorf("init_t runs %s as %q, not as %s", file, got, domain)
