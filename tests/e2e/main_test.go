@@ -66,7 +66,7 @@ func build() error {
 	defer cancel()
 	// With cgo the agent is linked dynamically, so that a test can put a
 	// library into its process.
-	programs := exec.CommandContext(ctx, "go", "build", "-o", built.bin+"/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
+	programs := exec.CommandContext(ctx, "go", "build", "-o", built.bin+"/", "./src/cmd/crau-agent", "./src/cmd/crau-opener", "./src/cmd/crauctl")
 	programs.Env = append(os.Environ(), "CGO_ENABLED=1")
 	publishers := exec.CommandContext(ctx, "make", "-C", "tests/publishers", "-j2", "OUT="+built.publishers)
 	for _, command := range []*exec.Cmd{programs, publishers} {

@@ -21,6 +21,7 @@ import (
 	"crypto-auditing/src/internal/agent"
 	"crypto-auditing/src/internal/config"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/opener"
 	"crypto-auditing/src/internal/program"
 	"crypto-auditing/src/internal/varlinkservice/agentclient"
 )
@@ -85,10 +86,14 @@ missing capability.`,
 	f.StringVar(&s.varlink, "varlink", "", "make a varlink socket at `PATH`, if the service manager passes none")
 	f.BoolVar(&s.check, "check", false, "check the configuration and what it names, as the service's user, and exit")
 	f.BoolVar(&s.reloadAgent, "reload", false, "have the running agent read its configuration again, wait until it is in effect, and exit")
-	// For tests of the profile that the running kernel would not select.
+	// For tests: of the profile that the running kernel would not select, and without the
+	// service manager.
 	f.StringVar(&s.profile, "profile", "", "attach by `PROFILE`, uprobe_multi or perf_event")
-	if err := f.MarkHidden("profile"); err != nil {
-		panic(err)
+	f.StringVar(&s.opener, "opener", opener.Socket, "reach crau-opener at `PATH`")
+	for _, name := range []string{"profile", "opener"} {
+		if err := f.MarkHidden(name); err != nil {
+			panic(err)
+		}
 	}
 	return command
 }

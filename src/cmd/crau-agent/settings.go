@@ -27,7 +27,9 @@ type settings struct {
 	flags   config.Agent
 	changed func(flag string) bool
 	profile string
-	log     *slog.Logger
+	// opener is the path of the socket of crau-opener.
+	opener string
+	log    *slog.Logger
 	// varlink is the path of the socket to create; empty: none.
 	varlink string
 	// check only checks the settings; reloadAgent makes the running agent reload its own.
@@ -57,6 +59,7 @@ func (s *settings) options() (agent.Options, error) {
 		Functions:       slices.Contains(conf.Sources, config.SourceFunction),
 		Libraries:       finder(&conf),
 		Processes:       conf.DiscoverProcesses,
+		Opener:          s.opener,
 		Sockets:         slices.Contains(conf.Sources, config.SourceWire) || slices.Contains(conf.Sources, config.SourceWireUDP),
 		Datagrams:       slices.Contains(conf.Sources, config.SourceWireUDP),
 		RecordUnit:      conf.RecordUnit,

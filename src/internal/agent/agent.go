@@ -39,8 +39,10 @@ type Options struct {
 	// Libraries finds the files for both; nil disables both. The agent waits for files
 	// that do not exist or have no probes.
 	Libraries discover.Finder
-	// Processes also examines the files that processes load, wherever they are.
+	// Processes also examines the files that processes load, wherever they are. Opener is
+	// the path of the socket of crau-opener, which opens those of other mount namespaces.
 	Processes bool
+	Opener    string
 	// Sockets records handshakes at the sockets of all programs, Datagrams also those
 	// over UDP.
 	Sockets, Datagrams bool
@@ -89,8 +91,8 @@ func (a *Agent) finder(o *Options) discover.Finder {
 	switch {
 	case o.Libraries == nil:
 		return discover.Named(nil)
-	case a.mapped != nil:
-		return discover.All{o.Libraries, a.mapped}
+	case a.processes != nil:
+		return a.processes.finder(o.Libraries)
 	}
 	return o.Libraries
 }
@@ -119,8 +121,8 @@ type Agent struct {
 	committer *committer
 	pipeline  *pipeline.Pipeline
 	libraries *attach.Libraries
-	// mapped is nil unless files are found through processes.
-	mapped    *attach.Mapped
+	// processes is nil unless files are found through processes.
+	processes *processes
 	sockets   socketSource
 	exclude   exclude.Set
 	functions functionSource
@@ -185,19 +187,21 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	if o.Processes && o.Libraries != nil {
-		sources := a.sources()
-		a.mapped = attach.NewMapped(func(path string) bool { return probe.Check(path, sources) == nil })
+		a.processes = a.newProcesses()
 	}
 	a.libraries = attach.New(attach.Options{
 		Tracer: a.tracer, Log: o.Log, Finder: a.finder(&o), Sources: a.sources(), Changed: o.Changed, Others: a.sockets.source != nil,
 		Attached: a.pipeline.Name,
-		Missed: func(u loss.Unrecorded) {
-			a.losses.Miss(u)
-			a.tracer.Ring().Wake()
-		},
+		Missed:   a.miss,
 	})
 	a.keeper = newKeeper(a.writer, o.LogDir, o.Limits, o.Log)
 	return a, nil
+}
+
+// miss records that a library was not recorded for some time.
+func (a *Agent) miss(u loss.Unrecorded) {
+	a.losses.Miss(u)
+	a.tracer.Ring().Wake()
 }
 
 // metadata returns the first entry of a segment.
@@ -294,6 +298,9 @@ func (a *Agent) close() error {
 	a.committer.abandon(err)
 	if a.sockets.source != nil {
 		err = errors.Join(err, a.sockets.source.Close())
+	}
+	if a.processes != nil {
+		a.processes.close()
 	}
 	return errors.Join(err, a.tracer.Close())
 }

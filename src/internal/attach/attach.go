@@ -45,7 +45,9 @@ type fileID struct{ device, inode uint64 }
 
 // tracked is a file that is attached, or that could not be attached.
 type tracked struct {
-	path     string
+	path string
+	// name is the name of a file of another mount namespace, empty for other files.
+	name     string
 	library  *probe.Library // nil if not attached
 	since    time.Time
 	replaced time.Time // zero while the file is at path
@@ -66,6 +68,9 @@ type tracked struct {
 	// missing is the time since which programs may use the file without being recorded.
 	missing *missing
 }
+
+// shown returns the name of the file in messages.
+func (f *tracked) shown() string { return cmp.Or(f.name, f.path) }
 
 // missing is the start of a period in which a library is not recorded.
 type missing struct {
@@ -100,8 +105,10 @@ type Libraries struct {
 	// they lead to: a package manager may replace the file without changing the link.
 	linked map[string]bool
 	files  map[fileID]*tracked
-	// absent are the errors of patterns without a match.
-	absent []*discover.AbsentError
+	// absent are the errors of patterns without a match, unreachable the files that cannot
+	// be opened.
+	absent      []*discover.AbsentError
+	unreachable []discover.Unreachable
 	// led maps a path to the file that it last led to. last is the time of the last
 	// search, zero if there was none since the finder was replaced; noticed is the time
 	// of the first change since then. In nanoseconds since boot.
@@ -195,6 +202,9 @@ func (l *Libraries) Attach() error {
 	errs := found.Errors
 	wanted := map[fileID]string{}
 	for _, path := range found.Paths {
+		if _, ok := found.Foreign[path]; ok {
+			continue
+		}
 		id, changed, err := identify(path)
 		if err != nil {
 			errs = append(errs, err)
@@ -204,6 +214,11 @@ func (l *Libraries) Attach() error {
 			wanted[id] = path
 		}
 		l.arrive(id, path, noticed)
+	}
+	for path, foreign := range found.Foreign {
+		if id, changed, err := identify(path); err == nil && l.beginForeign(id, path, changed, foreign) {
+			wanted[id] = path
+		}
 	}
 	l.mu.Lock()
 	l.last = began
@@ -237,7 +252,7 @@ func (l *Libraries) find() discover.Found {
 	found.Paths = slices.Compact(found.Paths)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.optional, l.names, l.absent = found.Optional, found.Names, nil
+	l.optional, l.names, l.absent, l.unreachable = found.Optional, found.Names, nil, found.Unreachable
 	for _, err := range found.Errors {
 		var absent *discover.AbsentError
 		if errors.As(err, &absent) {
@@ -275,16 +290,44 @@ func (l *Libraries) begin(id fileID, path string, changed int64) bool {
 		l.files[id] = &tracked{path: path, tried: changed}
 		return true
 	case f.library == nil && (f.tried != changed || f.changing):
-		f.path, f.tried, f.ahead = path, changed, time.Time{}
+		f.path, f.name, f.tried, f.ahead = path, "", changed, time.Time{}
 		return true
 	case f.library != nil:
-		f.path, f.replaced = path, time.Time{}
+		f.path, f.name, f.replaced = path, "", time.Time{}
 		if !f.ahead.IsZero() {
 			f.ahead = time.Time{}
 			l.logAttached(f)
 		}
 	}
 	return false
+}
+
+// beginForeign is begin for a file of another mount namespace. If the file, or the one
+// below an overlay that it leads to, is known by a path, there is nothing to attach.
+func (l *Libraries) beginForeign(id fileID, path string, changed int64, foreign discover.Foreign) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if below := l.files[fileID{foreign.Device, foreign.Inode}]; below != nil && below.err == nil && below.name == "" {
+		return false
+	}
+	f := l.files[id]
+	switch {
+	case f == nil:
+		f = &tracked{path: path, name: foreign.Name, tried: changed}
+		l.files[id] = f
+		if l.last != 0 {
+			f.missing = &missing{event.LibraryAdded, max(l.last, foreign.Since)}
+		}
+		return true
+	case f.name == "":
+		return false
+	}
+	f.path, f.name = path, foreign.Name
+	if f.library != nil || f.tried == changed && !f.changing {
+		return false
+	}
+	f.tried = changed
+	return true
 }
 
 func (l *Libraries) attachFiles(files map[fileID]string) []error {
@@ -310,7 +353,13 @@ func (l *Libraries) attachFiles(files map[fileID]string) []error {
 }
 
 func (l *Libraries) attachFile(id fileID, path string) error {
-	library, err := l.tracer.Attach(path, l.sources)
+	l.mu.Lock()
+	name := path
+	if f := l.files[id]; f != nil {
+		name = cmp.Or(f.name, path)
+	}
+	l.mu.Unlock()
+	library, err := l.tracer.AttachAs(path, name, l.sources)
 	early := err == nil && onlyName(id, path)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -322,7 +371,7 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 	}
 	if err != nil {
 		if m := f.missing; m != nil && m.reason == event.LibraryOverwritten {
-			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: boottime.Now()})
+			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.shown()), Start: m.start, End: boottime.Now()})
 		}
 		f.missing = nil
 		// Usual libraries that were built without probes are not reported, those that
@@ -344,31 +393,31 @@ func (l *Libraries) attachFile(id fileID, path string) error {
 	f.library, f.since, f.attached = library, time.Now(), boottime.Now()
 	if m := f.missing; m != nil {
 		f.missing = nil
-		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), BuildID: library.BuildID, Start: m.start, End: f.attached})
+		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.shown()), BuildID: library.BuildID, Start: m.start, End: f.attached})
 	}
 	if f.ahead.IsZero() {
 		l.logAttached(f)
 	} else {
 		f.early = early
-		l.log.Info("attached to a file that may become a library", "file", f.path, "sites", library.Sites)
+		l.log.Info("attached to a file that may become a library", "file", f.shown(), "sites", library.Sites)
 	}
 	return nil
 }
 
 func (l *Libraries) logAttached(f *tracked) {
 	if l.attached != nil && len(f.library.BuildID) > 0 {
-		l.attached(event.Library{Name: filepath.Base(f.path), BuildID: f.library.BuildID})
+		l.attached(event.Library{Name: filepath.Base(f.shown()), BuildID: f.library.BuildID})
 	}
-	message.LibraryAttached.Log(l.log, "library", f.path, "sites", f.library.Sites, "probes", len(f.library.Probes))
+	message.LibraryAttached.Log(l.log, "library", f.shown(), "sites", f.library.Sites, "probes", len(f.library.Probes))
 	if err := f.library.LeaseError; err != nil {
-		l.log.Warn("a program that overwrites this library will not be held up until the agent has detached", "library", f.path, "error", err)
+		l.log.Warn("a program that overwrites this library will not be held up until the agent has detached", "library", f.shown(), "error", err)
 	}
 	for _, err := range f.library.Errors {
 		var limit *capture.LimitError
 		if errors.As(err, &limit) {
 			continue // the status has it
 		}
-		message.LibraryFailed.Log(l.log, "library", f.path, "error", err)
+		message.LibraryFailed.Log(l.log, "library", f.shown(), "error", err)
 	}
 }
 
@@ -377,10 +426,18 @@ func (l *Libraries) logAttached(f *tracked) {
 func (l *Libraries) retire(named []string) {
 	l.mu.Lock()
 	replaced := map[string][]*tracked{}
-	var going []*probe.Library
+	var going, ended []*probe.Library
 	for id, f := range l.files {
 		at, _, err := identify(f.path)
 		there := err == nil && at == id
+		if f.name != "" && !(there && slices.Contains(named, f.path)) {
+			// Its mount namespace has ended.
+			if f.library != nil {
+				ended = append(ended, f.library)
+			}
+			delete(l.files, id)
+			continue
+		}
 		switch {
 		case there && slices.Contains(named, f.path):
 			continue
@@ -400,7 +457,7 @@ func (l *Libraries) retire(named []string) {
 			continue
 		case f.replaced.IsZero():
 			f.replaced = time.Now()
-			message.LibraryReplaced.Log(l.log, "library", f.path)
+			message.LibraryReplaced.Log(l.log, "library", f.shown())
 		}
 		replaced[f.path] = append(replaced[f.path], f)
 	}
@@ -416,6 +473,10 @@ func (l *Libraries) retire(named []string) {
 	for _, library := range going {
 		// Detach waits for the kernel, so mu must not be held.
 		l.tracer.Detach(library)
+		message.LibraryDetached.Log(l.log, "library", library.Path)
+	}
+	for _, library := range ended {
+		l.tracer.Release(library)
 		message.LibraryDetached.Log(l.log, "library", library.Path)
 	}
 }
@@ -464,7 +525,7 @@ func (l *Libraries) Status() []status.Library {
 		if !f.ahead.IsZero() {
 			continue
 		}
-		s := status.Library{Path: f.path, Since: f.since, Replaced: !f.replaced.IsZero()}
+		s := status.Library{Path: f.shown(), Since: f.since, Replaced: !f.replaced.IsZero()}
 		var problems []error
 		switch {
 		case f.library != nil:
@@ -484,6 +545,9 @@ func (l *Libraries) Status() []status.Library {
 	}
 	for _, err := range l.absent {
 		all = append(all, status.Library{Path: err.Pattern, Error: err.Error()})
+	}
+	for _, u := range l.unreachable {
+		all = append(all, status.Library{Path: u.Name, Error: u.Err.Error()})
 	}
 	slices.SortFunc(all, func(a, b status.Library) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), a.Since.Compare(b.Since))

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 
 	"crypto-auditing/src/internal/discover"
 	"crypto-auditing/src/internal/probe/mappings"
@@ -28,6 +27,9 @@ const (
 type Mapped struct {
 	// Keep selects the files to find; nil selects all.
 	Keep func(path string) bool
+	// Roots also finds files below the root directories of processes (proc_pid_root(5)),
+	// which requires CAP_SYS_PTRACE.
+	Roots bool
 
 	changed wakeup.Signal
 	mu      sync.Mutex
@@ -38,9 +40,11 @@ type Mapped struct {
 
 // file is a file under the path that a process sees.
 type file struct {
-	path  string
-	inode uint64
+	path          string
+	device, inode uint64
 }
+
+func fileOf(m mappings.Mapping) file { return file{m.Path, m.Device, m.Inode} }
 
 // NewMapped returns a finder without files.
 func NewMapped(keep func(path string) bool) *Mapped {
@@ -49,7 +53,7 @@ func NewMapped(keep func(path string) bool) *Mapped {
 
 // Note adds a mapping of a process. It does not block.
 func (m *Mapped) Note(mapping mappings.Mapping) {
-	f := file{mapping.Path, mapping.Inode}
+	f := fileOf(mapping)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.known[f] {
@@ -84,7 +88,7 @@ func (m *Mapped) Find() discover.Found {
 	m.mu.Unlock()
 	var found []string
 	for _, mapping := range fresh {
-		if path, ok := reach(mapping); ok && (m.Keep == nil || m.Keep(path)) {
+		if path, ok := m.reach(mapping); ok && (m.Keep == nil || m.Keep(path)) {
 			found = append(found, path)
 		}
 	}
@@ -99,12 +103,15 @@ func (m *Mapped) Find() discover.Found {
 }
 
 // reach returns a path through which the caller can open the file that a process has
-// mapped. The process may have another root directory or other mounts, which require
-// CAP_SYS_PTRACE.
-func reach(m mappings.Mapping) (string, bool) {
-	for _, path := range []string{m.Path, fmt.Sprintf("/proc/%d/root%s", m.PID, m.Path)} {
+// mapped. The process may have another root directory or other mounts.
+func (m *Mapped) reach(mapping mappings.Mapping) (string, bool) {
+	paths := []string{mapping.Path}
+	if m.Roots {
+		paths = append(paths, fmt.Sprintf("/proc/%d/root%s", mapping.PID, mapping.Path))
+	}
+	for _, path := range paths {
 		info, err := os.Stat(path)
-		if err == nil && info.Mode().IsRegular() && info.Sys().(*syscall.Stat_t).Ino == m.Inode {
+		if err == nil && info.Mode().IsRegular() && isAt(path, mapping.Device, mapping.Inode) {
 			return path, true
 		}
 	}

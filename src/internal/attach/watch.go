@@ -187,9 +187,9 @@ func (l *Libraries) yield() {
 		}
 		going = append(going, f.library)
 		f.missing = &missing{event.LibraryOverwritten, boottime.Now()}
-		f.err = fmt.Errorf("detached from %s: %w", f.path, probe.ErrChanging)
+		f.err = fmt.Errorf("detached from %s: %w", f.shown(), probe.ErrChanging)
 		f.library, f.changing = nil, true
-		message.LibraryModified.Log(l.log, "library", f.path)
+		message.LibraryModified.Log(l.log, "library", f.shown())
 	}
 	l.mu.Unlock()
 	if going == nil {
@@ -325,7 +325,7 @@ func switched(path string) uint64 {
 // holds mu.
 func (l *Libraries) forget(id fileID, f *tracked) {
 	if m := f.missing; m != nil {
-		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: boottime.Now()})
+		l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.shown()), Start: m.start, End: boottime.Now()})
 	}
 	delete(l.files, id)
 }
@@ -338,7 +338,7 @@ func (l *Libraries) ReportMissing(least uint64) {
 	at := boottime.Now()
 	for _, f := range l.files {
 		if m := f.missing; m != nil && f.changing && f.ahead.IsZero() && at-m.start >= least {
-			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.path), Start: m.start, End: at})
+			l.miss(loss.Unrecorded{Reason: m.reason, Library: filepath.Base(f.shown()), Start: m.start, End: at})
 			m.start = at
 		}
 	}
@@ -358,6 +358,9 @@ func (l *Libraries) folders() []string {
 	found := l.find()
 	dirs, linked := found.Directories, map[string]bool{}
 	for _, path := range found.Paths {
+		if _, ok := found.Foreign[path]; ok {
+			continue // there is no directory to watch
+		}
 		for _, link := range follow(path) {
 			dirs = append(dirs, filepath.Dir(link))
 			linked[filepath.Base(link)] = true

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,10 +31,30 @@ type Found struct {
 	Errors []error
 	// Optional reports that a file in which nothing can be captured is not an error.
 	Optional bool
+	// Foreign are the files among Paths that are open files of other mount namespaces, by
+	// their paths. Unreachable are files that cannot be opened.
+	Foreign     map[string]Foreign
+	Unreachable []Unreachable
 	// Directories and Names define when to search again: when a file whose name
 	// matches one of the globs Names is created, modified or renamed in one of the
 	// directories.
 	Directories, Names []string
+}
+
+// Foreign is a file of another mount namespace. Its path is not a name of it.
+type Foreign struct {
+	// Name shows it to people.
+	Name string
+	// Device and Inode are the numbers of the file that it leads to below overlays.
+	Device, Inode uint64
+	// Since is the time since which it is used, in nanoseconds since boot; 0 if unknown.
+	Since uint64
+}
+
+// Unreachable is a file that cannot be opened.
+type Unreachable struct {
+	Name string
+	Err  error
 }
 
 // AbsentError reports that a pattern matches no file.
@@ -120,6 +141,13 @@ func (a All) Find() Found {
 	for _, finder := range a {
 		f := finder.Find()
 		all.Paths = append(all.Paths, f.Paths...)
+		all.Unreachable = append(all.Unreachable, f.Unreachable...)
+		if f.Foreign != nil {
+			if all.Foreign == nil {
+				all.Foreign = map[string]Foreign{}
+			}
+			maps.Copy(all.Foreign, f.Foreign)
+		}
 		all.Errors = append(all.Errors, f.Errors...)
 		all.Directories = append(all.Directories, f.Directories...)
 		all.Names = append(all.Names, f.Names...)

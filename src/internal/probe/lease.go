@@ -117,6 +117,15 @@ func (t *Tracer) Yield(l *Library) {
 	l.unlease()
 }
 
+// Release detaches a library like Detach, and closes its file once the library's records
+// were read: the file system of the file can be unmounted then.
+func (t *Tracer) Release(l *Library) {
+	t.Yield(l)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reclaim()
+}
+
 // unlease gives up the lease. The file can change afterwards.
 func (l *Library) unlease() {
 	if l.LeaseError == nil {

@@ -104,7 +104,13 @@ var errShadowStack = errors.New("a probe on its call ends programs with a shadow
 // another. The error wraps a *capture.NoSitesError if there are no sites, ErrChanging if
 // the file is open for writing.
 func (t *Tracer) Attach(path string, sources []capture.Source) (*Library, error) {
-	l, p, err := t.prepare(path, sources)
+	return t.AttachAs(path, path, sources)
+}
+
+// AttachAs attaches to the file at path like Attach. name is the path that Library.Path
+// and errors have instead.
+func (t *Tracer) AttachAs(path, name string, sources []capture.Source) (*Library, error) {
+	l, p, err := t.prepare(path, name, sources)
 	if err != nil {
 		return nil, err
 	}
@@ -119,26 +125,26 @@ func (t *Tracer) Attach(path string, sources []capture.Source) (*Library, error)
 	// Without a lease, the file may have changed since it was read.
 	if l.Changing() {
 		t.Yield(l)
-		return nil, fmt.Errorf("cannot attach to %s: %w", path, ErrChanging)
+		return nil, fmt.Errorf("cannot attach to %s: %w", name, ErrChanging)
 	}
 	return l, nil
 }
 
 // prepare reads a file and returns what attaching needs. It reads one file at a time:
 // hostile files may take tens of megabytes.
-func (t *Tracer) prepare(path string, sources []capture.Source) (*Library, *attachments, error) {
+func (t *Tracer) prepare(path, name string, sources []capture.Source) (*Library, *attachments, error) {
 	t.preparing.Lock()
 	defer t.preparing.Unlock()
 	f, stat, err := open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &Library{Path: path, Device: stat.Dev, Inode: stat.Ino, open: f, strings: map[stringKey][]byte{}}
+	l := &Library{Path: name, Device: stat.Dev, Inode: stat.Ino, open: f, strings: map[stringKey][]byte{}}
 	l.pages.file = f
 	p, err := t.read(l, sources)
 	if err != nil {
 		f.Close()
-		return nil, nil, fmt.Errorf("cannot attach to %s: %w", path, err)
+		return nil, nil, fmt.Errorf("cannot attach to %s: %w", name, err)
 	}
 	return l, p, nil
 }

@@ -128,6 +128,7 @@ func New(o Options) (*Tracer, error) {
 		options: o, losses: &loss.Counters{}, files: &discover.Files{}, own: os.Getpid(),
 		mapped: attach.NewMapped(nil), answering: func() {},
 	}
+	t.mapped.Roots = true
 	var err error
 	if t.tracer, err = probe.Load(probe.Options{Followed: true}); err != nil {
 		return nil, denied(err)

@@ -276,7 +276,10 @@ type status struct {
 	Profile        string
 	HitsSeen, Hits int
 	Lost           []loss
-	Libraries      []struct{ Path, Attached, Error string }
+	Libraries      []struct {
+		Path, Attached, Error string
+		Hits                  int
+	}
 	Newest, Oldest string
 	DiskUsage      int
 	Broker         *struct{ Version string }

@@ -35,9 +35,10 @@ const endedPoll = 50 * time.Millisecond
 type Mapping struct {
 	// PID is the process id for the caller.
 	PID int
-	// Path is the path of the file for the process, Inode its inode number.
-	Path  string
-	Inode uint64
+	// Path is the path of the file for the process, Device and Inode its numbers. The
+	// device is in the form of stat(2), 0 if it is unknown.
+	Path          string
+	Device, Inode uint64
 }
 
 // Watcher watches processes.
@@ -258,13 +259,14 @@ func take(data []byte, at, n uint64, b []byte) []byte {
 // address, length and offset, device, inode and its generation, protection and flags,
 // the path.
 func decode(record []byte) (m Mapping, ok bool) {
-	const inode, path = 48, 72
+	const major, minor, inode, path = 40, 44, 48, 72
 	if len(record) <= path {
 		return m, false
 	}
 	name, _, _ := bytes.Cut(record[path:], []byte{0})
 	m = Mapping{
 		PID: int(binary.NativeEndian.Uint32(record[8:])), Path: string(name), Inode: binary.NativeEndian.Uint64(record[inode:]),
+		Device: unix.Mkdev(binary.NativeEndian.Uint32(record[major:]), binary.NativeEndian.Uint32(record[minor:])),
 	}
 	// Mappings without a file have a name in brackets, or one without a leading slash.
 	return m, len(name) > 0 && name[0] == '/'

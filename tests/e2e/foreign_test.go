@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"crypto-auditing/tests/machine"
+)
+
+const nobody = 65534
+
+// startOpener starts crau-opener as the service manager does: as a user that owns
+// nothing, with one capability.
+func startOpener(t *testing.T, socket string) *machine.Output {
+	t.Helper()
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	passed, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer passed.Close()
+	stderr := &machine.Output{}
+	c := exec.Command("sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec "+program("crau-opener")+" --user nobody --idle-timeout 0")
+	c.ExtraFiles, c.Stderr = []*os.File{passed}, stderr
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: 12345, Gid: 12345},
+		AmbientCaps: []uintptr{machine.CapSysPtrace},
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		_ = c.Wait()
+	})
+	return stderr
+}
+
+// foreignAgent is an agent with the privileges of the service, which looks at processes.
+type foreignAgent struct {
+	*agent
+	socket, opener string
+}
+
+func startForeignAgent(t *testing.T, config string) *foreignAgent {
+	t.Helper()
+	needRecording(t)
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	if profile := profileOf(); profile != "uprobe_multi" {
+		t.Skipf("this kernel attaches by %s, which needs CAP_SYS_ADMIN", profile)
+	}
+	folder := openDirectory(t)
+	if err := os.Chown(folder, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	f := &foreignAgent{socket: filepath.Join(folder, "agent"), opener: filepath.Join(folder, "opener")}
+	f.agent = startAgent(t, setup{
+		libraries: []string{publisher("libfresh.so")}, log: filepath.Join(folder, "log"),
+		config: "discover_processes = true\n" + config,
+		flags:  []string{"--varlink", f.socket, "--opener", f.opener},
+		process: &syscall.SysProcAttr{
+			Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
+			AmbientCaps: []uintptr{machine.CapBPF, machine.CapPerfmon, machine.CapLease},
+		},
+	})
+	return f
+}
+
+// handshakeHits is the number of hits of the handshake that the tests have replayed.
+const handshakeHits = 28
+
+// checkHandshakes checks how many replayed handshakes are recorded, exactly.
+func (f *foreignAgent) checkHandshakes(t *testing.T, want uint64) {
+	t.Helper()
+	crauctl(t, "flush", "--socket", f.socket)
+	if hits := statusOf(t, f.socket).Hits; hits != want*handshakeHits {
+		t.Errorf("recorded are %d hits, want %d for %d handshakes", hits, want*handshakeHits, want)
+	}
+}
+
+// operations returns what is recorded of an executable.
+func (f *foreignAgent) operations(t *testing.T, executable string) (all []operation) {
+	t.Helper()
+	crauctl(t, "flush", "--socket", f.socket)
+	text := crauctl(t, "query", "--directory", f.log, "-o", "json", "--executable", executable)
+	for line := range strings.Lines(text) {
+		var o operation
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatalf("%v\n%s", err, line)
+		}
+		if o.Executable != "" { // no notice
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// container is a process in a mount namespace of its own.
+type container struct {
+	t       *testing.T
+	command *exec.Cmd
+	in      io.WriteCloser
+	lines   *bufio.Reader
+}
+
+// startContainer runs a script, which mounts and then executes a program, and waits for
+// the program's first line.
+func startContainer(t *testing.T, script string) *container {
+	t.Helper()
+	c := &container{t: t, command: exec.Command("unshare", "--mount", "sh", "-euc", script)}
+	var err error
+	if c.in, err = c.command.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr := &machine.Output{}
+	c.command.Stderr = stderr
+	if err := c.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.end() })
+	c.lines = bufio.NewReader(out)
+	if _, err := c.lines.ReadString('\n'); err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	return c
+}
+
+// do sends a line and waits for one.
+func (c *container) do(line string) {
+	c.t.Helper()
+	if _, err := fmt.Fprintln(c.in, line); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.lines.ReadString('\n'); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *container) end() {
+	c.in.Close()
+	_ = c.command.Wait()
+}
+
+// opens reports whether the agent has a file open whose path ends so.
+func (f *foreignAgent) opens(t *testing.T, suffix string) bool {
+	t.Helper()
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", f.command.Process.Pid))
+	if err != nil || len(links) == 0 {
+		t.Fatalf("the agent's files cannot be listed: %v", err)
+	}
+	return slices.ContainsFunc(links, func(link string) bool {
+		to, err := os.Readlink(link)
+		return err == nil && strings.HasSuffix(to, suffix)
+	})
+}
+
+func TestALibraryInAContainerIsRecordedUntilTheContainerEnds(t *testing.T) {
+	f := startForeignAgent(t, "")
+	startOpener(t, f.opener)
+	folder, replay := openDirectory(t), publisher("replay")
+	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/contained.so; chmod 644 %[1]s/contained.so; exec %[3]s --commands --library %[1]s/contained.so %[4]s",
+		folder, publisher("libreplay.so"), replay, trace("gnutls-tls13-p256")))
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "mnt:[", "/contained.so") > 0 })
+	c.do("run 3")
+	f.checkHandshakes(t, 3)
+	c.end()
+	waitFor(t, "the library to be detached", func() bool { return f.logged("detached", "mnt:[", "/contained.so") > 0 })
+	waitFor(t, "the file to be closed", func() bool { return !f.opens(t, "/contained.so") })
+	f.stop(t, patience)
+}
+
+// Both containers have the file of one lower directory: the probes are in it, whichever
+// overlay leads to it.
+func TestALibraryThatContainersShareIsRecordedOnce(t *testing.T) {
+	f := startForeignAgent(t, "")
+	startOpener(t, f.opener)
+	folder, replay := openDirectory(t), publisher("replay")
+	for _, name := range []string{"lower", "other", "merged"} {
+		if err := os.Mkdir(filepath.Join(folder, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyFile(t, filepath.Join(folder, "lower/shared.so"), publisher("libreplay.so"))
+	script := fmt.Sprintf("mount -t overlay -o lowerdir=%[1]s/lower:%[1]s/other none %[1]s/merged; exec %[2]s --commands --library %[1]s/merged/shared.so %[3]s",
+		folder, replay, trace("gnutls-tls13-p256"))
+	first := startContainer(t, script)
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "/shared.so") == 1 })
+	second := startContainer(t, script)
+	first.do("run 2")
+	second.do("run 3")
+	f.checkHandshakes(t, 5)
+	// The file stays recorded through the other container.
+	first.end()
+	waitFor(t, "the library to be attached again", func() bool { return f.logged("attached", "/shared.so") == 2 })
+	second.do("run 4")
+	f.checkHandshakes(t, 9)
+	f.stop(t, patience)
+}
+
+func TestASignatureByOpenSSLInAContainerIsRecorded(t *testing.T) {
+	f := startForeignAgent(t, "sources = [\"function\"]\n")
+	startOpener(t, f.opener)
+	library, err := exec.Command("sh", "-c", "ldd $(command -v openssl) | sed -n 's/.*=> \\(.*libcrypto[^ ]*\\).*/\\1/p'").Output()
+	path := strings.TrimSpace(string(library))
+	if err != nil || path == "" {
+		t.Skipf("openssl has no library: %v", err)
+	}
+	folder := openDirectory(t)
+	copyFile(t, filepath.Join(folder, "contained-openssl"), "/usr/bin/openssl")
+	if err := os.Chmod(filepath.Join(folder, "contained-openssl"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(folder, "key")
+	if output, err := exec.Command("openssl", "genpkey", "-algorithm", "RSA", "-out", key).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	// A root directory of its own, in which the library is another file. One program waits
+	// for input while others run.
+	script := fmt.Sprintf(`mount -t tmpfs none /mnt
+mkdir /mnt/own /mnt/root
+cat %[1]s >/mnt/own/library
+chmod 755 /mnt/own/library
+mount --rbind / /mnt/root
+mount --bind /mnt/own/library /mnt/root%[1]s
+cd /mnt/root
+pivot_root . mnt
+umount -l /mnt
+cd %[2]s
+mkfifo wait
+./contained-openssl enc -aes-128-cbc -k x -pbkdf2 -in wait -out /dev/null &
+exec 3>wait
+echo ready
+while read line; do ./contained-openssl dgst -sha1 -sign key -out /dev/null key; echo done; done`, path, folder)
+	c := startContainer(t, script)
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "mnt:[", path) > 0 })
+	c.do("sign")
+	all := f.operations(t, "contained-openssl")
+	if len(all) != 1 {
+		t.Fatalf("recorded are %+v", all)
+	}
+	for key, want := range map[string]any{"name": "pk::sign", "pk::algorithm": "RSA", "pk::bits": 2048.0, "pk::hash": "SHA1"} {
+		if got := all[0].Events[key]; got != want {
+			t.Errorf("%s is %v, want %v", key, got, want)
+		}
+	}
+	f.stop(t, patience)
+}
+
+func TestALibraryThatNothingOpensIsReportedAndRecordedOnceTheOpenerIsThere(t *testing.T) {
+	f := startForeignAgent(t, "")
+	folder, replay := openDirectory(t), publisher("replay")
+	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/libssl.so.77; chmod 644 %[1]s/libssl.so.77; exec %[3]s --commands --library %[1]s/libssl.so.77 %[4]s",
+		folder, publisher("libreplay.so"), replay, trace("gnutls-tls13-p256")))
+	missing := func() bool {
+		for _, l := range statusOf(t, f.socket).Libraries {
+			if strings.HasSuffix(l.Path, "/libssl.so.77") && strings.Contains(l.Error, "crypto-auditing-opener.socket") {
+				return true
+			}
+		}
+		return false
+	}
+	waitFor(t, "the status to report the library", missing)
+	startOpener(t, f.opener)
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "/libssl.so.77") > 0 })
+	c.do("run 1")
+	f.checkHandshakes(t, 1)
+	if missing() {
+		t.Error("the status still reports the library")
+	}
+	f.stop(t, patience)
+}
