@@ -8,8 +8,9 @@
  *
  * The calls that a thread is inside of are stored as a set of frames, each with the
  * stack pointer at the entry of its function. A frame is alive while the return
- * address is still where the call put it. Programs that leave a function by
- * longjmp, or switch stacks, leave frames that are not alive or are replaced.
+ * address is still where the call put it, or, on arm64, among the frame records of the
+ * thread. Programs that leave a function by longjmp, or switch stacks, leave frames that
+ * are not alive or are replaced.
  *
  * User memory is read without faulting, by chains of loads that the agent has
  * decoded from the library's file.
@@ -27,12 +28,6 @@
 #include "function.bpf.h"
 
 char _license[] SEC("license") = "GPL";
-
-#if defined(__TARGET_ARCH_x86)
-#define REGISTERS_SP 152
-#else
-#define REGISTERS_SP 248
-#endif
 
 _Static_assert(CALL_EXECUTABLE_MAX == EXECUTABLE_MAX && CALL_UNIT_MAX == UNIT_MAX, "the names fit");
 _Static_assert(VALUE_COMPLETED - VALUE_VERSION < CALL_VALUES && VALUE_MODULUS_WORDS - VALUE_KEY_ID < CALL_VALUES, "room for both");
@@ -157,6 +152,7 @@ struct hit {
 	__u64 time;
 	__u64 sp;	/* at the function's entry */
 	__u64 returns;	/* return address */
+	__u64 frame_record;	/* arm64: address of the innermost frame record */
 	__u64 object;
 	__u32 index;
 };
@@ -207,12 +203,91 @@ static __noinline int follow(__u64 object, const struct chain *c, __u64 *value)
 
 #define VALUE_OF(layout_, object_, id_, to_) follow(object_, &(layout_)->chains[id_], to_)
 
-static __always_inline int is_alive(const struct frame *f)
+#if defined(__TARGET_ARCH_arm64)
+
+/* The number of frame records between an operation and the call that includes it. */
+#define FRAME_RECORDS 64
+
+/*
+ * The address bits of code. The others may hold an authentication code, which a function
+ * adds to its return address on entry (paciasp).
+ */
+#define CODE_ADDRESS(address) ((address) & 0xffffffffffffULL)
+
+/* A search among frame records. */
+struct climb {
+	__u64 at;	/* the current record */
+	__u64 top;	/* the stack pointer at the entry of the function whose record is looked for */
+	__u64 returns;	/* the return address in that record; 0: not found yet, or not there */
+};
+
+static long climb(__u32 i, struct climb *c)
+{
+	/* As in "The Frame Pointer" of the procedure call standard, AAPCS64. */
+	struct {
+		__u64 next;
+		__u64 returns;
+	} record = {};
+
+	if (c->top - c->at > STACK_REACH || bpf_probe_read_user(&record, sizeof(record), (void *)c->at))
+		return 1;
+	if (record.next >= c->top) {
+		c->returns = CODE_ADDRESS(record.returns);
+		return 1;
+	}
+	if (record.next <= c->at)
+		return 1;
+	c->at = record.next;
+	return 0;
+}
+
+/*
+ * Reports whether the function that was entered with that stack pointer and return
+ * address has not returned. Its frame record is the last one below its stack pointer: the
+ * caller saves no return address on the stack as it does on x86-64, and what a function
+ * saved may remain there long after its end.
+ */
+static __noinline int is_entered(__u64 frame_record, __u64 sp, __u64 returns)
+{
+	struct climb c = { .at = frame_record, .top = sp };
+
+	bpf_loop(FRAME_RECORDS, climb, &c, 0);
+	return returns && c.returns == returns;
+}
+
+static __always_inline int is_alive(const struct hit *h, const struct frame *f)
+{
+	return is_entered(h->frame_record, f->sp, f->returns);
+}
+
+/*
+ * Sets the return address of the function at whose beginning a hit is. Returns 0 if it
+ * is known. Sites are before anything that changes the link register, except for its
+ * signing.
+ */
+static __always_inline int find_return(void *registers, struct hit *h)
+{
+	h->returns = CODE_ADDRESS(*(__u64 *)(registers + REGISTERS_LR));
+	h->frame_record = *(__u64 *)(registers + REGISTERS_FP);
+	return h->returns ? 0 : -1;
+}
+
+#else
+
+static __always_inline int is_alive(const struct hit *h, const struct frame *f)
 {
 	__u64 word = 0;
 
 	return f->returns && !bpf_probe_read_user(&word, sizeof(word), (void *)f->sp) && word == f->returns;
 }
+
+/* Sets the return address of the function at whose beginning a hit is. Returns 0 if it is known. */
+static __always_inline int find_return(void *registers, struct hit *h)
+{
+	return bpf_probe_read_user(&h->returns, sizeof(h->returns), (void *)h->sp);
+}
+
+#endif
 
 /* Reports whether the stack pointer sp is at or below that of a frame. */
 static __always_inline int is_below(const struct frame *f, __u64 sp, __u64 reach)
@@ -404,7 +479,7 @@ int begin(void *registers)
 		count_loss(LOSS_RING_FULL, 1);
 		return 0;
 	}
-	if (bpf_probe_read_user(&h.returns, sizeof(h.returns), (void *)h.sp))
+	if (find_return(registers, &h))
 		return 0;
 	VALUE_OF(h.layout, h.object, VALUE_FLOW_STATE, &flow);
 	if (flow == 1)
@@ -642,13 +717,13 @@ static __always_inline struct frame *frame_of(struct hit *h)
 		return 0;
 	struct frame *f = &h->thread->frames[slot];
 
-	return f->shared || !is_alive(f) ? 0 : f;
+	return f->shared || !is_alive(h, f) ? 0 : f;
 }
 
-/* Reports whether the thread is in the call of a frame, by the stack pointer at the entry of a function. */
-static __always_inline int is_in(const struct frame *f, __u64 sp)
+/* Reports whether a hit is in the call of a frame. */
+static __always_inline int is_in(const struct hit *h, const struct frame *f)
 {
-	return f->returns && sp != f->sp && is_below(f, sp, STACK_REACH) && is_alive(f);
+	return f->returns && h->sp != f->sp && is_below(f, h->sp, STACK_REACH) && is_alive(h, f);
 }
 
 /* Counts an operation of the handshake that a frame belongs to. */
@@ -675,7 +750,7 @@ static __always_inline int is_part(struct hit *h, int inside)
 	if (o->returns && h->time - o->time < OPERATION_TIME) {
 		if (h->sp == o->sp && h->returns == o->returns && h->index != o->layout)
 			return 1;
-		if ((inside || h->object == o->object) && h->sp != o->sp && is_below(o, h->sp, STACK_REACH) && is_alive(o))
+		if ((inside || h->object == o->object) && h->sp != o->sp && is_below(o, h->sp, STACK_REACH) && is_alive(h, o))
 			return 1;
 	}
 	o->sp = h->sp;
@@ -855,7 +930,7 @@ int public_key(void *registers)
 	/* Without a buffer, the call only queries the length of the result. */
 	if (h.site->output != CALL_NO_REGISTER && !argument(registers, h.site->output))
 		return 0;
-	if (bpf_probe_read_user(&h.returns, sizeof(h.returns), (void *)h.sp))
+	if (find_return(registers, &h))
 		return 0;
 	value = h.returns - (*(__u64 *)(registers + REGISTERS_IP) - h.site->address) - h.layout->text;
 	inside = value < h.layout->text_size;
@@ -873,7 +948,7 @@ int public_key(void *registers)
 		struct frame *c = &h.thread->chain;
 
 		/* Functions of GnuTLS that verify a chain call each other. */
-		if (inside && h.layout->chains[VALUE_COMPLETED].loads && is_in(c, h.sp))
+		if (inside && h.layout->chains[VALUE_COMPLETED].loads && is_in(&h, c))
 			return 0;
 		c->returns = 0;
 		h.thread->operation.returns = 0; /* it is no part of one */
@@ -888,7 +963,7 @@ int public_key(void *registers)
 		if (is_part(&h, inside))
 			return 0;
 		f = frame_of(&h);
-		if (is_in(&h.thread->chain, h.sp))
+		if (is_in(&h, &h.thread->chain))
 			chain = h.thread->chain.connection;
 	}
 	if (f) {
@@ -978,7 +1053,7 @@ int session_key(void *registers)
 
 	if (arrive(registers, &h))
 		return 0;
-	if (bpf_probe_read_user(&h.returns, sizeof(h.returns), (void *)h.sp))
+	if (find_return(registers, &h))
 		return 0;
 	look_up(&h, 1);
 	if (!h.thread) {
@@ -1008,7 +1083,7 @@ int session_key(void *registers)
 	r->first = VALUE_PARAMETERS_CURVE;
 	if (f)
 		r->connection = f->connection;
-	if (is_in(&h.thread->chain, h.sp))
+	if (is_in(&h, &h.thread->chain))
 		r->chain = h.thread->chain.connection;
 	r->algorithm = argument(registers, h.site->algorithm);
 	if (h.site->bits != CALL_NO_REGISTER)
@@ -1026,7 +1101,7 @@ int session_key(void *registers)
 		gather_from(r, h.layout, value, VALUE_PSS_DIGEST, VALUE_DSA_DIGEST);
 	}
 	f = &h.thread->signature;
-	if (h.site->operation == OPERATION_VERIFY && f->object == argument(registers, h.site->signature) && is_in(f, h.sp)) {
+	if (h.site->operation == OPERATION_VERIFY && f->object == argument(registers, h.site->signature) && is_in(&h, f)) {
 		r->have |= 1ULL << VALUE_SIGNATURE;
 		r->values[VALUE_SIGNATURE - VALUE_PARAMETERS_CURVE] = f->layout;
 	}

@@ -3,11 +3,18 @@
 #ifndef CRAU_REGISTERS_BPF_H
 #define CRAU_REGISTERS_BPF_H
 
-/* Offset of the instruction pointer in the context of a uprobe program. */
+/*
+ * Offsets in the context of a uprobe program, of the instruction pointer and the stack
+ * pointer; on arm64 also of the frame pointer (x29) and the link register (x30).
+ */
 #if defined(__TARGET_ARCH_x86)
 #define REGISTERS_IP 128
+#define REGISTERS_SP 152
 #elif defined(__TARGET_ARCH_arm64)
 #define REGISTERS_IP 256
+#define REGISTERS_SP 248
+#define REGISTERS_FP 232
+#define REGISTERS_LR 240
 #else
 #error "no such architecture"
 #endif

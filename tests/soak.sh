@@ -32,6 +32,8 @@ for kernel in '' --backports; do
 	BUILD=build tests/vm/run.sh --everything $kernel || :
 	cp build/vm/results.json "build/report/vm$kernel.json" || :
 done
+printf '\n== on arm64\n'
+build/reporter step "tests on arm64" tests/vm/arm64/run.sh || :
 printf '\n== the inventory of a log of 4 GiB\n'
 CRAU_BENCH_CHUNKS=50000 go run ./tests/bench/broker --only inventory --output build/soak-inventory.json || :
 printf '\n== fuzz\n'

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"crypto-auditing/tests/machine"
 )
 
 // patience bounds everything that a test waits for. Nothing is expected to
@@ -54,7 +56,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if missingForRecording() == "" && missingForBuilding() == "" {
+	if ready := machine.Prebuilt(); ready != "" {
+		built.bin, built.publishers = filepath.Join(ready, "bin"), filepath.Join(ready, "publishers")
+	} else if missingForRecording() == "" && missingForBuilding() == "" {
 		built.err = build()
 	}
 	return m.Run()

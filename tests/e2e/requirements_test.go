@@ -72,6 +72,9 @@ func missingForRecording() string {
 
 // missingForBuilding returns what is not installed to build, "" if nothing.
 func missingForBuilding() string {
+	if machine.Prebuilt() != "" {
+		return ""
+	}
 	for _, name := range []string{"go", "make", "cc"} {
 		if _, err := exec.LookPath(name); err != nil {
 			return fmt.Sprintf("the command %s is not installed", name)

@@ -60,7 +60,9 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bin, publishers = directory, filepath.Join(directory, "publishers")
-	if machine.MissingForBPF() == "" {
+	if ready := machine.Prebuilt(); ready != "" {
+		bin, publishers = filepath.Join(ready, "bin"), filepath.Join(ready, "publishers")
+	} else if machine.MissingForBPF() == "" {
 		for _, arguments := range [][]string{
 			{"go", "build", "-o", bin + "/", "./src/cmd/crau-agent", "./src/cmd/crauctl"},
 			{"make", "-s", "-C", "tests/publishers", "OUT=" + publishers},

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what the tests in a virtual machine need and what is missing.
+# setup.sh [arm64]: installs what the tests in a virtual machine for x86-64, or arm64, need
+# and what is missing.
 set -eu
 
 missing='' packages=''
@@ -17,9 +18,15 @@ need() { # COMMAND-OR-FILE DEBIAN-PACKAGE
 # Those of administrators are in the path of root alone.
 PATH=$PATH:/usr/sbin:/sbin
 need mmdebstrap mmdebstrap
-need qemu-system-x86_64 qemu-system-x86
-# The machine's firmware comes with what that recommends.
-need /usr/share/seabios/bios-256k.bin seabios
+if [ "${1:-}" = arm64 ]; then
+	need qemu-system-aarch64 qemu-system-arm
+	need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+	need /usr/aarch64-linux-gnu/lib/crti.o libc6-dev-arm64-cross
+else
+	need qemu-system-x86_64 qemu-system-x86
+	# The machine's firmware comes with what that recommends.
+	need /usr/share/seabios/bios-256k.bin seabios
+fi
 need cpio cpio
 need mke2fs e2fsprogs
 need debugfs e2fsprogs
@@ -40,7 +47,7 @@ need dropbear dropbear-bin
 [ -z "$missing" ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "check-vm: please install mmdebstrap, QEMU for x86-64, cpio and e2fsprogs; missing:$missing" >&2
+	echo "check-vm: please install mmdebstrap, QEMU for ${1:-x86-64}, cpio and e2fsprogs; missing:$missing" >&2
 	exit 1
 fi
 install="apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=600$packages"

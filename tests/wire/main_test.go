@@ -72,7 +72,9 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(directory)
 	bin = directory
-	if machine.MissingForBPF() == "" {
+	if ready := machine.Prebuilt(); ready != "" {
+		bin = filepath.Join(ready, "bin")
+	} else if machine.MissingForBPF() == "" {
 		build := exec.Command("go", "build", "-o", bin+"/", "./src/cmd/crau-agent", "./src/cmd/crauctl")
 		build.Dir = "../.."
 		if output, err := build.CombinedOutput(); err != nil {

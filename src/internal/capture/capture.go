@@ -64,7 +64,8 @@ type Site struct {
 	Arguments []Arg
 	// FiveByteNop reports whether the instruction is the five-byte no-op of x86-64.
 	FiveByteNop bool
-	// CallInstruction reports whether the instruction is a call of x86-64.
+	// CallInstruction reports whether the kernel emulates the instruction, a call or, on
+	// arm64, a return, so that a program's shadow stack may need emulation, too.
 	CallInstruction bool
 }
 

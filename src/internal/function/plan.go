@@ -25,6 +25,7 @@ func planOf(l *layout.Library) (*capture.Plan, error) {
 		p.AddError(&capture.LimitError{What: r.String()})
 	}
 	if l.Machine != elf.EM_X86_64 {
+		// The programs were not seen recording there yet.
 		p.AddError(&capture.LimitError{What: fmt.Sprintf("%s on %s is not recorded by its functions", l.Family, l.Machine)})
 		return nil, none(p)
 	}
@@ -42,7 +43,7 @@ func planOf(l *layout.Library) (*capture.Plan, error) {
 		if wanted(l, s) {
 			p.Sites = append(p.Sites, capture.Site{
 				Provider: Name, Probe: s.Function, Address: s.Addr, Offset: s.Offset, Call: call(s),
-				CallInstruction: s.Instruction == "call",
+				CallInstruction: usesShadowStack(s),
 			})
 		}
 	}
@@ -50,6 +51,12 @@ func planOf(l *layout.Library) (*capture.Plan, error) {
 		return nil, none(p)
 	}
 	return p, nil
+}
+
+// usesShadowStack reports whether the kernel emulates an instruction at the site that
+// changes a program's shadow stack.
+func usesShadowStack(s *layout.Site) bool {
+	return s.Emulated && (s.Instruction == "call" || s.Instruction == "bl" || s.Instruction == "ret")
 }
 
 func none(p *capture.Plan) error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -85,10 +86,10 @@ func TestALibraryThatCannotBeRecordedIsRefusedByName(t *testing.T) {
 }
 
 // stock returns a library of the distribution, which a machine with Debian's directory of
-// libraries for x86-64 must have.
+// libraries must have.
 func stock(t *testing.T, name string) []byte {
 	t.Helper()
-	const directory = "/lib/x86_64-linux-gnu"
+	directory := map[string]string{"amd64": "/lib/x86_64-linux-gnu", "arm64": "/lib/aarch64-linux-gnu"}[runtime.GOARCH]
 	if _, err := os.Stat(directory); err != nil {
 		t.Skip(err)
 	}

@@ -235,11 +235,9 @@ type Site struct {
 	Offset uint64
 	// StackDelta is the number of bytes by which the stack pointer is lower at the site
 	// than at the function's entry. On x86-64 the return address is at the stack
-	// pointer plus StackDelta.
+	// pointer plus StackDelta. On arm64 it is in the link register, with or without an
+	// authentication code in the bits that do not belong to the address.
 	StackDelta uint32
-	// ReturnAddress is the register with the return address at the site, NoRegister on
-	// x86-64.
-	ReturnAddress capture.Register
 	// Instruction is the instruction at the site, such as "push". Emulated reports that
 	// the kernel emulates it on a hit. Otherwise the kernel single-steps it, which takes
 	// 15 µs instead of 0.4 µs on virtual machines.

@@ -66,9 +66,8 @@ func load(t *testing.T) *Tracer {
 // A function source has no literals in the code for its keys, nor for names.
 func TestASiteWithoutStringsUsesThoseOfThePlan(t *testing.T) {
 	first, second := capture.RDI, capture.RSI
-	machine := elf.EM_X86_64
 	if runtime.GOARCH == "arm64" {
-		first, second, machine = capture.X0, capture.X1, elf.EM_AARCH64
+		first, second = capture.X0, capture.X1
 	}
 	program := filepath.Join(t.TempDir(), "program")
 	compile := exec.Command("gcc", "-O1", "-no-pie", "-o", program, "-x", "c", "-")
@@ -90,7 +89,7 @@ int main(void) { handshake(7, 29); return 0; }
 		if err != nil {
 			return nil, err
 		}
-		p := &capture.Plan{Machine: machine}
+		p := &capture.Plan{Machine: machine()}
 		for _, s := range f.Progs {
 			if s.Type == elf.PT_LOAD {
 				p.Image.Segments = append(p.Image.Segments, capture.Segment{Vaddr: s.Vaddr, Off: s.Off, Filesz: s.Filesz, Memsz: s.Memsz, Flags: s.Flags})

@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"debug/elf"
 	"errors"
 	"io/fs"
 	"os"
@@ -44,7 +43,7 @@ func TestNoCallIsProbedWhereThatEndsProgramsWithAShadowStack(t *testing.T) {
 		return capture.Site{Probe: probe, CallInstruction: call, Call: &capture.Call{Layer: layer}}
 	}
 	plan := func() *capture.Plan {
-		return &capture.Plan{Machine: elf.EM_X86_64, Calls: &capture.Calls{}, Sites: []capture.Site{
+		return &capture.Plan{Machine: machine(), Calls: &capture.Calls{}, Sites: []capture.Site{
 			site("begin", "handshakes", false), site("end", "handshakes", true), site("sign", "operations", false),
 		}}
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -95,9 +96,10 @@ func (e *DeniedError) Unwrap() error { return e.Err }
 var errFiveByteNop = errors.New("a probe on its five-byte no-operation makes forked processes crash on this kernel: build the library with one-byte no-operations, or use a kernel newer than 7.1")
 
 // errShadowStack reports that this kernel must not attach to the site. Linux before 6.18
-// emulates a call without pushing the return address on the shadow stack, and then ends a
-// program that has one when the called function returns.
-var errShadowStack = errors.New("a probe on its call ends programs with a shadow stack (CET) on this kernel: use Linux 6.18 or newer")
+// emulates a call without pushing the return address on the shadow stack, and a return of
+// arm64 without taking it from there, and then ends a program that has one when the next
+// function returns.
+var errShadowStack = errors.New("a probe on its call or return ends programs with a shadow stack (CET, GCS) on this kernel: use Linux 6.18 or newer")
 
 // Attach attaches to all sites of the file as planned by the first of sources that has
 // any. The file that was read is the one attached, even if path meanwhile leads to
@@ -184,12 +186,34 @@ func open(path string) (f *os.File, stat unix.Stat_t, err error) {
 // plan returns the plan of the first source that has one, and the source's name.
 func plan(f *os.File, size int64, sources []capture.Source) (p *capture.Plan, source string, err error) {
 	for _, s := range sources {
+		p, err = s.Plan(f, size)
 		var none *capture.NoSitesError
-		if p, err = s.Plan(f, size); !errors.As(err, &none) {
-			return p, s.Name, err
+		if errors.As(err, &none) {
+			continue
 		}
+		if err == nil && p.Machine != machine() {
+			return nil, "", foreign(p.Machine)
+		}
+		return p, s.Name, err
 	}
 	return nil, "", err
+}
+
+// machine returns the architecture of the programs that this kernel runs.
+func machine() elf.Machine {
+	if runtime.GOARCH == "arm64" {
+		return elf.EM_AARCH64
+	}
+	return elf.EM_X86_64
+}
+
+// foreign returns the error for a file of another architecture. Only an emulator reads its
+// code, and must not find the kernel's breakpoints there.
+func foreign(m elf.Machine) error {
+	return &capture.NoSitesError{
+		Want:   "code for this machine",
+		Errors: []error{&capture.LimitError{What: fmt.Sprintf("its code is for %s", m)}},
+	}
 }
 
 // read plans a file, under a lease.

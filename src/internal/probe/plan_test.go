@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"debug/elf"
 	"errors"
 	"io"
 	"os"
@@ -39,7 +40,7 @@ func TestALibraryIsPlannedByTheFirstSourceThatHasSites(t *testing.T) {
 					if c.errs[i] != nil {
 						return nil, c.errs[i]
 					}
-					return &capture.Plan{BuildID: []byte(source)}, nil
+					return &capture.Plan{Machine: machine(), BuildID: []byte(source)}, nil
 				}})
 			}
 			p, source, err := plan(f, 1, sources)
@@ -47,5 +48,25 @@ func TestALibraryIsPlannedByTheFirstSourceThatHasSites(t *testing.T) {
 				t.Errorf("the plan is %v of %q after %d calls, %v", p, source, called, err)
 			}
 		})
+	}
+}
+
+// An emulator may run the programs of another architecture.
+func TestCodeOfAnotherArchitectureIsNotProbed(t *testing.T) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	other := elf.EM_AARCH64
+	if machine() == other {
+		other = elf.EM_X86_64
+	}
+	_, _, err = plan(f, 1, []capture.Source{{Name: "usdt", Plan: func(io.ReaderAt, int64) (*capture.Plan, error) {
+		return &capture.Plan{Machine: other}, nil
+	}}})
+	var none *capture.NoSitesError
+	if !errors.As(err, &none) || !none.Limited() {
+		t.Errorf("the error is %v, want a NoSitesError of a file that is in order", err)
 	}
 }

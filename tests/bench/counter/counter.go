@@ -4,7 +4,7 @@
 // another program is attached.
 package counter
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package counter -output-stem counter -target amd64,arm64 Counter counter.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package counter -output-stem counter -target amd64,arm64 Counter counter.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu
 
 import (
 	"errors"

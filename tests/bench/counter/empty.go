@@ -2,7 +2,7 @@
 
 package counter
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package counter -output-stem empty -target amd64,arm64 Empty empty.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -go-package counter -output-stem empty -target amd64,arm64 Empty empty.bpf.c -- -O2 -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu
 
 import (
 	"errors"

@@ -35,14 +35,14 @@ func Read(m *image.Image, addr uint64) (*Body, error) {
 // maxPrologue bounds the instructions before a site.
 const maxPrologue = 16
 
-// FirstEmulated returns the first instruction of a function that the kernel emulates, the
-// bytes by which the stack pointer is lower there than at the entry, and whether the
-// return address is signed by then, which plain forbids. ok is false if the code before
-// is not straight-line, changes one of the registers in keep, or is jumped back to.
-func FirstEmulated(m *image.Image, entry uint64, keep []int, plain bool) (at Instruction, delta uint32, signs, ok bool) {
+// FirstEmulated returns the first instruction of a function that the kernel emulates, and
+// the bytes by which the stack pointer is lower there than at the entry. ok is false if
+// the code before is not straight-line, changes one of the registers in keep, or is jumped
+// back to.
+func FirstEmulated(m *image.Image, entry uint64, keep []int) (at Instruction, delta uint32, ok bool) {
 	start, end, err := m.Extent(entry)
 	if err != nil || start != entry {
-		return at, 0, false, false
+		return at, 0, false
 	}
 	n, found, back := 0, false, false
 	err = Sweep(m, start, end, func(in Instruction) bool {
@@ -56,11 +56,10 @@ func FirstEmulated(m *image.Image, entry uint64, keep []int, plain bool) (at Ins
 			return !back
 		}
 		n++
-		signs = signs || in.Signs
 		delta += uint32(in.Lowers)
-		return in.Straight && n < maxPrologue && !slices.Contains(keep, in.Writes) && (!signs || !plain)
+		return in.Straight && n < maxPrologue && !slices.Contains(keep, in.Writes)
 	})
-	return at, delta, signs, err == nil && found && !back
+	return at, delta, err == nil && found && !back
 }
 
 // CallsStackFailure reports whether the code at addr is the call that aborts the program

@@ -38,9 +38,6 @@ type Instruction struct {
 	Raises int
 	// Returns: the instruction returns from the function.
 	Returns bool
-	// Signs: the instruction signs the return address, which differs from the plain
-	// address then.
-	Signs bool
 }
 
 // maxSweep bounds the code of a function that Sweep decodes, in bytes.
@@ -189,8 +186,9 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 		// Emulated since Linux 6.13, single-stepped before.
 		out.Straight = true
 	case x&0xfffff01f == 0xd503201f:
+		// Among others the signing of the return address, which changes bits of it that
+		// do not belong to the address.
 		out.Straight = true
-		out.Signs = x == 0xd503233f || x == 0xd503237f // paciasp, pacibsp
 	case x&0xff800000 == 0xd1000000 && rd == 31 && x>>5&31 == 31: // sub sp, sp, n
 		out.Straight, out.Lowers = true, int(x>>10&0xfff)
 		if x>>22&1 != 0 {

@@ -21,7 +21,7 @@ const maxReturns = 16
 // returnSites adds a site of the role HandshakeEnd at each return of a function: jumps to
 // other functions, and return instructions. The kernel does not emulate returns on
 // x86-64. It does emulate the stack protector's jump before them, which is only taken to
-// abort the program.
+// abort the program. On arm64 it emulates them.
 func (d *decoder) returnSites(name string, entry uint64) error {
 	main, err := code.Read(d.image, entry)
 	if err != nil {
@@ -87,8 +87,9 @@ func (d *decoder) endSite(name string, in code.Instruction, delta int, result ca
 // result register, or the result register itself if they do not change it. It is
 // NoRegister if this is ambiguous.
 func (d *decoder) resultRegister(instructions []code.Instruction) capture.Register {
-	if d.lib.Machine != elf.EM_X86_64 {
-		return capture.NoRegister
+	if d.lib.Machine == elf.EM_AARCH64 {
+		// The site is the return instruction itself.
+		return capture.X0
 	}
 	from, changed := 0, map[int]bool{}
 	for _, in := range instructions {

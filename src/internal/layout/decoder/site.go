@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"crypto-auditing/src/internal/capture"
 	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/code"
 	"crypto-auditing/src/internal/layout/loads"
@@ -36,6 +35,10 @@ func (d *decoder) number(index uint8) int {
 	return [...]int{7, 6, 2, 1, 8, 9}[index]
 }
 
+// linkRegister is the number of the register of arm64 that holds the return address at the
+// entry of a function.
+const linkRegister = 30
+
 // addFunction adds a site for a function of the file, false if the file does not have it.
 func (d *decoder) addFunction(f function) bool {
 	entry, ok := d.image.Function(f.name)
@@ -47,8 +50,8 @@ func (d *decoder) addFunction(f function) bool {
 
 // addSite adds a site for the function at entry. The site is the first instruction that
 // the kernel emulates, if all of these hold: the code up to it is straight-line and does
-// not change the parameters; no jump of the function targets that code; the whole
-// function can be decoded. Otherwise it is the entry.
+// not change the parameters and the return address; no jump of the function targets that
+// code; the whole function can be decoded. Otherwise it is the entry.
 func (d *decoder) addSite(f function, entry uint64) {
 	s := layout.Site{Role: f.role, Operation: f.operation, Function: f.name, Entry: entry, Addr: entry, External: f.external}
 	var keep []int
@@ -56,15 +59,11 @@ func (d *decoder) addSite(f function, entry uint64) {
 		s.Params = append(s.Params, layout.Param{Kind: p.kind, Index: p.index, Register: d.lib.Argument(int(p.index))})
 		keep = append(keep, d.number(p.index))
 	}
-	arm64 := d.lib.Machine == elf.EM_AARCH64
-	if arm64 {
-		s.ReturnAddress = capture.X30
+	if d.lib.Machine == elf.EM_AARCH64 {
+		keep = append(keep, linkRegister)
 	}
-	if at, delta, signs, ok := code.FirstEmulated(d.image, entry, keep, arm64 && f.external); ok {
+	if at, delta, ok := code.FirstEmulated(d.image, entry, keep); ok {
 		s.Addr, s.StackDelta, s.Instruction, s.Emulated = at.Addr, delta, at.Name, true
-		if signs {
-			s.ReturnAddress = capture.NoRegister
-		}
 	}
 	var ok bool
 	if s.Offset, ok = d.image.Offset(s.Addr); !ok {

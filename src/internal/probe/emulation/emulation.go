@@ -6,6 +6,7 @@ package emulation
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -19,8 +20,13 @@ import (
 func ReplacesFiveByteNops() bool { return hasUprobeCall() }
 
 // BreaksShadowStacks reports whether programs may have a shadow stack on this machine, and
-// the kernel may emulate calls without it: Linux before 6.18.
+// the kernel may emulate calls, and returns of arm64, without it: Linux before 6.18.
 func BreaksShadowStacks() bool {
+	if runtime.GOARCH == "arm64" {
+		var name unix.Utsname
+		info, err := os.ReadFile("/proc/cpuinfo")
+		return unix.Uname(&name) != nil || !isSince618(unix.ByteSliceToString(name.Release[:])) && (err != nil || hasFlag(info, "Features", "gcs"))
+	}
 	const archPrctl, shadowStackStatus = 158, 0x5005 // arch/x86/include/uapi/asm/prctl.h
 	if runtime.GOARCH != "amd64" || hasUprobeCall() {
 		return false
@@ -31,18 +37,27 @@ func BreaksShadowStacks() bool {
 		return false
 	}
 	info, err := os.ReadFile("/proc/cpuinfo")
-	return err != nil || shadowStacks(info)
+	return err != nil || hasFlag(info, "flags", "user_shstk")
 }
 
-// shadowStacks reports whether processor and kernel offer shadow stacks to programs, by the
-// text of /proc/cpuinfo (Documentation/arch/x86/shstk.rst of the kernel).
-func shadowStacks(cpuinfo []byte) bool {
-	for line := range bytes.Lines(cpuinfo) {
-		if name, flags, ok := bytes.Cut(line, []byte(":")); ok && string(bytes.TrimSpace(name)) == "flags" {
-			return slices.ContainsFunc(bytes.Fields(flags), func(flag []byte) bool { return string(flag) == "user_shstk" })
+// hasFlag reports whether processor and kernel offer a feature to programs, by the text of
+// /proc/cpuinfo: shadow stacks are user_shstk on x86-64 and gcs on arm64
+// (Documentation/arch/x86/shstk.rst and arm64/gcs.rst of the kernel).
+func hasFlag(cpuinfo []byte, line, want string) bool {
+	for text := range bytes.Lines(cpuinfo) {
+		if name, flags, ok := bytes.Cut(text, []byte(":")); ok && string(bytes.TrimSpace(name)) == line {
+			return slices.ContainsFunc(bytes.Fields(flags), func(flag []byte) bool { return string(flag) == want })
 		}
 	}
 	return false
+}
+
+// isSince618 reports whether a release is Linux 6.18 or newer. On arm64, nothing else
+// distinguishes these kernels.
+func isSince618(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major > 6 || major == 6 && minor >= 18)
 }
 
 // hasUprobeCall reports whether the kernel has the system call uprobe, which only the
