@@ -1079,9 +1079,10 @@ static __noinline int is_fresh_mptcp(const struct mptcp_sock *m, __u32 total, __
 		       (__u32)(BPF_CORE_READ(first, write_seq) - BPF_CORE_READ(first, snd_una));
 		received = BPF_CORE_READ(first, bytes_received);
 	}
+	/* The peer may answer, or begin, before the call that sends returns. */
 	if (direction == RECEIVED)
 		return sent <= 3 && received <= total + WATCH_BYTES;
-	return sent <= total + 3 && !received;
+	return sent <= total + 3 && received <= WATCH_BYTES;
 }
 
 /* Reports whether only this call's bytes were moved on a connection. Its beginning and end count, too. */

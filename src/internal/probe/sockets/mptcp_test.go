@@ -55,6 +55,42 @@ func TestMultipathTCPIsSeen(t *testing.T) {
 	w := watch(t)
 	a, b := connect(t)
 	portions := record(t, a, b, &tls.Config{InsecureSkipVerify: true}, &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}})
+	t.Run("bytes of the server have arrived first", func(t *testing.T) {
+		client, server := multipath(t, unix.IPPROTO_MPTCP)
+		// The server is not a usual one: it answers before it is asked.
+		watched := cookie(t, client)
+		hello, answer := portions[0].data, portions[1].data
+		if !portions[0].fromClient || portions[1].fromClient {
+			t.Fatal("the handshake does not begin as usual")
+		}
+		send := func(from rawSocket, data []byte) {
+			t.Helper()
+			if n, err := syscall.Write(int(from), data); err != nil || n != len(data) {
+				t.Fatalf("%d bytes were sent: %v", n, err)
+			}
+		}
+		receive := func(to rawSocket, left int) {
+			t.Helper()
+			for left > 0 {
+				n, err := syscall.Read(int(to), make([]byte, left))
+				if err != nil || n == 0 {
+					t.Fatalf("%d bytes were received: %v", n, err)
+				}
+				left -= n
+			}
+		}
+		send(server, answer)
+		// Until they are there.
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(client), Events: unix.POLLIN}}, 60_000); err != nil || n != 1 {
+			t.Fatalf("nothing arrives: %v", err)
+		}
+		send(client, hello)
+		receive(server, len(hello))
+		receive(client, len(answer))
+		fromClient, fromServer := exchange(t, int(client), int(server), portions[2:], syscall.Write, syscall.Read)
+		fromClient, fromServer = append(hello[:len(hello):len(hello)], fromClient...), append(answer[:len(answer):len(answer)], fromServer...)
+		expect(t, w.await(t, watched)[0], &tee{moved: [2][]byte{fromClient, fromServer}})
+	})
 	for name, protocol := range map[string]int{"both ends": unix.IPPROTO_MPTCP, "the server": unix.IPPROTO_TCP} {
 		t.Run(name, func(t *testing.T) {
 			client, server := multipath(t, protocol)
