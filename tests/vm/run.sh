@@ -11,6 +11,7 @@
 #   run.sh --shell         a shell on the machine
 #   run.sh --backports     with the newest kernel that Debian has for this release
 #   run.sh --everything    with the handshakes of all programs of tests/wire
+#   run.sh --wire PATTERN  with those of the tests in tests/wire that match
 #
 # BUILD is meson's folder, VM_TIMEOUT how many seconds the machine may take,
 # XDG_CACHE_HOME where its base is kept.
@@ -25,9 +26,10 @@ while [ $# -gt 0 ]; do
 	--shell) shell=yes ;;
 	--permissive) enforcing=0 ;;
 	--backports) kernel=backports ;;
-	--everything) everything=yes ;;
+	--everything) everything=all ;;
+	--wire) everything=$2 && shift ;;
 	-run) pattern=$2 && shift ;;
-	*) echo "usage: run.sh [--shell] [--permissive] [--backports] [--everything] [-run PATTERN]" >&2 && exit 2 ;;
+	*) echo "usage: run.sh [--shell] [--permissive] [--backports] [--everything | --wire PATTERN] [-run PATTERN]" >&2 && exit 2 ;;
 	esac
 	shift
 done
@@ -80,7 +82,7 @@ if [ "$kernel" = backports ]; then
 	say "the kernel is $version"
 	arguments="$arguments -kernel $(echo "$version" | cut -d . -f 1,2)"
 fi
-[ -z "$everything" ] || arguments="$arguments -matrix all"
+[ -z "$everything" ] || arguments="$arguments -matrix $everything"
 
 say "building programs, publishers and tests"
 stage=$out/stage
