@@ -21,8 +21,8 @@ tests "killed writers, read by another program" -run Killed ./src/internal/logst
 tests "killed while counting for the inventory" -run Killed ./src/internal/inventory -rounds $((10 * soak))
 tests "power cuts" -run PowerCuts -count "$soak" ./src/internal/logstore
 tests "races" -race -shuffle=on -count "$soak" ./src/internal/broker/... ./src/internal/busservice ./src/internal/varlinkservice/...
-tests "handshakes of programs that are large or take long to build" -run 'Reports?IsRecorded' ./tests/wire -everything
-tests "the same programs, recorded by functions as well" -run 'Reports?IsRecorded|ByFunctions' ./tests/wire -everything -functions
+tests "handshakes of programs that are large or take long to build" -run '^TestHandshakesOf.*AreRecorded$|UnusualHandshakes' ./tests/wire -everything
+tests "the same programs, recorded by functions as well" -run '^TestHandshakesOf.*AreRecorded$|UnusualHandshakes|ByFunctions' ./tests/wire -everything -functions
 tests "a million sides of handshakes by functions" -run ManyHandshakes ./tests/wire -everything
 tests "programs that switch stacks, are killed or debugged, under load" -run 'NotHarmed' ./tests/wire -everything
 tests "libraries of other suites and architectures" -run 'Packages|Compiler' ./src/internal/layout/decoder -everything

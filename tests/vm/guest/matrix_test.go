@@ -20,7 +20,8 @@ var matrix = flag.String("matrix", "core", "compare handshakes of the programs \
 const (
 	coreOfMatrix = "^(TestHandshakesOfTLSProgramsAreRecorded|TestHandshakesOfSSHAreRecorded|TestAGoProgramIsRecordedWithPostQuantumGroups)$" +
 		"/^(OpenSSL.*|GnuTLS|curl|Python|by_default|RSA_and_counters|a_group_exchange|Dropbear)$"
-	allOfMatrix = "Reports?IsRecorded|PostQuantumGroups|EncryptedClientHello|QUIC|OtherTransports|RelayPassesOn|ATunnels|BeganInPlaintext|ThroughAProxy|NetworkOfTheirOwn|AScannerFinds"
+	allOfMatrix = "^TestHandshakes(Of|Over|In).*AreRecorded(AtBothEnds)?$|UnusualHandshakes|PostQuantumGroups|EncryptedClientHello|ForwardedHandshakes|" +
+		"ThroughATunnel|BeganInPlaintext|ThroughAProxy|OfAScanner"
 )
 
 // core lists what is compared in any case.
