@@ -19,6 +19,7 @@ import (
 
 	"crypto-auditing/bpf"
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/probe/emulation"
 )
 
 func TestKindsOfPlansMatchBPF(t *testing.T) {
@@ -89,7 +90,7 @@ int main(void) { handshake(7, 29); return 0; }
 		if err != nil {
 			return nil, err
 		}
-		p := &capture.Plan{Machine: machine()}
+		p := &capture.Plan{Machine: emulation.Machine()}
 		for _, s := range f.Progs {
 			if s.Type == elf.PT_LOAD {
 				p.Image.Segments = append(p.Image.Segments, capture.Segment{Vaddr: s.Vaddr, Off: s.Off, Filesz: s.Filesz, Memsz: s.Memsz, Flags: s.Flags})

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/features"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/probe/emulation"
 )
 
 // The verifier of each kernel has to accept the programs, for each way of attaching.
@@ -43,7 +44,7 @@ func TestNoCallIsProbedWhereThatEndsProgramsWithAShadowStack(t *testing.T) {
 		return capture.Site{Probe: probe, CallInstruction: call, Call: &capture.Call{Layer: layer}}
 	}
 	plan := func() *capture.Plan {
-		return &capture.Plan{Machine: machine(), Calls: &capture.Calls{}, Sites: []capture.Site{
+		return &capture.Plan{Machine: emulation.Machine(), Calls: &capture.Calls{}, Sites: []capture.Site{
 			site("begin", "handshakes", false), site("end", "handshakes", true), site("sign", "operations", false),
 		}}
 	}

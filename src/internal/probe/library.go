@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 
 	"crypto-auditing/bpf"
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/probe/emulation"
 )
 
 // Limits of strings completed from a library file: those of a record, and the number of
@@ -191,20 +191,12 @@ func plan(f *os.File, size int64, sources []capture.Source) (p *capture.Plan, so
 		if errors.As(err, &none) {
 			continue
 		}
-		if err == nil && p.Machine != machine() {
+		if err == nil && p.Machine != emulation.Machine() {
 			return nil, "", foreign(p.Machine)
 		}
 		return p, s.Name, err
 	}
 	return nil, "", err
-}
-
-// machine returns the architecture of the programs that this kernel runs.
-func machine() elf.Machine {
-	if runtime.GOARCH == "arm64" {
-		return elf.EM_AARCH64
-	}
-	return elf.EM_X86_64
 }
 
 // foreign returns the error for a file of another architecture. Only an emulator reads its

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/capture"
+	"crypto-auditing/src/internal/probe/emulation"
 )
 
 // A library with probes is not recorded by its functions as well.
@@ -40,7 +41,7 @@ func TestALibraryIsPlannedByTheFirstSourceThatHasSites(t *testing.T) {
 					if c.errs[i] != nil {
 						return nil, c.errs[i]
 					}
-					return &capture.Plan{Machine: machine(), BuildID: []byte(source)}, nil
+					return &capture.Plan{Machine: emulation.Machine(), BuildID: []byte(source)}, nil
 				}})
 			}
 			p, source, err := plan(f, 1, sources)
@@ -59,7 +60,7 @@ func TestCodeOfAnotherArchitectureIsNotProbed(t *testing.T) {
 	}
 	defer f.Close()
 	other := elf.EM_AARCH64
-	if machine() == other {
+	if emulation.Machine() == other {
 		other = elf.EM_X86_64
 	}
 	_, _, err = plan(f, 1, []capture.Source{{Name: "usdt", Plan: func(io.ReaderAt, int64) (*capture.Plan, error) {

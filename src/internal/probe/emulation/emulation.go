@@ -6,6 +6,7 @@ package emulation
 
 import (
 	"bytes"
+	"debug/elf"
 	"fmt"
 	"os"
 	"runtime"
@@ -14,6 +15,14 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// Machine returns the architecture of the programs that this kernel runs.
+func Machine() elf.Machine {
+	if runtime.GOARCH == "arm64" {
+		return elf.EM_AARCH64
+	}
+	return elf.EM_X86_64
+}
 
 // ReplacesFiveByteNops reports whether the kernel may replace five-byte no-ops by calls:
 // Linux 6.18 and newer may, on x86-64.
