@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vm
+
+package guest
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// The confined opener opens a library that is only in another mount namespace, and the
+// confined agent attaches to it. What they are denied is listed at the end.
+func TestALibraryInAContainerIsRecorded(t *testing.T) {
+	const folder = "/usr/lib/contained"
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(folder) })
+	recording(t, libraries(library)+"discover_processes = true\n")
+	run(t, "systemctl", "start", "crypto-auditing-opener.socket")
+	t.Cleanup(func() { run(t, "systemctl", "stop", "crypto-auditing-opener.socket", "crypto-auditing-opener.service") })
+	c := exec.Command("unshare", "--mount", "sh", "-euc", "mount -t tmpfs -o mode=755,rootcontext=system_u:object_r:lib_t:s0 none "+folder+
+		"; cat "+library+" >"+folder+"/libssl.so.77; chmod 644 "+folder+"/libssl.so.77; exec "+replay+" --commands --library "+folder+"/libssl.so.77 "+trace)
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		_ = c.Wait()
+	})
+	lines := bufio.NewReader(out)
+	if _, err := lines.ReadString('\n'); err != nil { // that it is ready
+		t.Fatal(err)
+	}
+	waitFor(t, "the library to be attached", func() bool {
+		for _, l := range readStatus(t).Libraries {
+			if strings.HasPrefix(l.Path, "mnt:[") && strings.HasSuffix(l.Path, "/libssl.so.77") && l.Attached != "" {
+				return true
+			}
+		}
+		return false
+	})
+	if _, err := fmt.Fprintln(in, "run 3"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lines.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	flush(t)
+	for _, l := range readStatus(t).Libraries {
+		if strings.HasSuffix(l.Path, "/libssl.so.77") && l.Hits != 3*28 {
+			t.Errorf("recorded are %d hits, want %d", l.Hits, 3*28)
+		}
+	}
+}
