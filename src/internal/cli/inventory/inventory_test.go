@@ -160,24 +160,24 @@ func TestRowsAreACSVTable(t *testing.T) {
 func TestSummariesCountByKeys(t *testing.T) {
 	for by, want := range map[string]string{
 		"executable,tls::group": `EXECUTABLE  TLS::GROUP      COUNT  FAILED  FIRST       LAST
-curl        X25519MLKEM768  1,204  3       2026-11-01  2026-11-30
-nginx       secp256r1       7      0       2026-11-01  2026-11-20
-curl        x25519          2      0       2026-11-01  2026-11-20
+curl        X25519MLKEM768  1,204       3  2026-11-01  2026-11-30
+nginx       secp256r1           7       0  2026-11-01  2026-11-20
+curl        x25519              2       0  2026-11-01  2026-11-20
 `,
-		"operation": `OPERATION       COUNT      FAILED  FIRST       LAST
-pk::sign        1,234,574  0       2026-11-01  2026-11-20
-tls::handshake  1,213      3       2026-11-01  2026-11-30
-ssh::handshake  5          0       2026-11-01  2026-11-20
+		"operation": `OPERATION           COUNT  FAILED  FIRST       LAST
+pk::sign        1,234,574       0  2026-11-01  2026-11-20
+tls::handshake      1,213       3  2026-11-01  2026-11-30
+ssh::handshake          5       0  2026-11-01  2026-11-20
 `,
 		"protocol_version,tls::peer_signature_algorithm,kex_algorithm": `TLS::PROTOCOL_VERSION  TLS::PEER_SIGNATURE_ALGORITHM  SSH::KEX_ALGORITHM     COUNT  FAILED  FIRST       LAST
-TLS 1.3                rsa_pss_rsae_sha256            -                      1,204  3       2026-11-01  2026-11-30
-TLS 1.2                -                              -                      7      0       2026-11-01  2026-11-20
--                      -                              mlkem768x25519-sha256  5      0       2026-11-01  2026-11-20
-TLS 1.3                -                              -                      2      0       2026-11-01  2026-11-20
+TLS 1.3                rsa_pss_rsae_sha256            -                      1,204       3  2026-11-01  2026-11-30
+TLS 1.2                -                              -                          7       0  2026-11-01  2026-11-20
+-                      -                              mlkem768x25519-sha256      5       0  2026-11-01  2026-11-20
+TLS 1.3                -                              -                          2       0  2026-11-01  2026-11-20
 `,
-		"pk::bits,hash": `PK::BITS  PK::HASH  COUNT      FIRST       LAST
+		"pk::bits,hash": `PK::BITS  PK::HASH      COUNT  FIRST       LAST
 2048      SHA-1     1,234,567  2026-11-01  2026-11-20
-256       SHA-256   7          2026-11-01  2026-11-20
+256       SHA-256           7  2026-11-01  2026-11-20
 `,
 	} {
 		fields, err := keysNamed(strings.Split(by, ","))
