@@ -154,8 +154,15 @@ func (d departures) DeliverSignal(iface, name string, signal *dbus.Signal) {
 		return
 	}
 	if owner == "" && strings.HasPrefix(client, ":") {
-		d.service.callers.Forget(client)
-		d.service.backlog.Gone(client)
+		// Until the service is ready, it is not whole.
+		go func() {
+			select {
+			case <-d.service.ready:
+				d.service.callers.Forget(client)
+				d.service.backlog.Gone(client)
+			case <-d.service.ended.Done():
+			}
+		}()
 	}
 }
 
