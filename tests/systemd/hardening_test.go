@@ -184,7 +184,7 @@ func TestSyscallFiltersAndMountsAreEnforced(t *testing.T) {
 	}
 	directories := []string{logDir, stateDir, inventoryDir, "/tmp", "/dev/shm", "/run/crypto-auditing", "/usr/bin", "/etc"}
 	for unit, c := range map[string]struct{ calls, directories []string }{
-		service:          {[]string{"fsync", "io_uring_setup", "linkat", "mkdirat", "perf_event_open", "setpriority", "unlinkat"}, []string{logDir, "/tmp", "/dev/shm"}},
+		service:          {[]string{"fsync", "io_uring_setup", "linkat", "mkdirat", "perf_event_open", "pidfd_open", "setpriority", "unlinkat"}, []string{logDir, "/tmp", "/dev/shm"}},
 		brokerService:    {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{stateDir, "/tmp", "/dev/shm"}},
 		inventoryService: {[]string{"fsync", "mkdirat", "pipe2", "unlinkat"}, []string{inventoryDir, "/tmp", "/dev/shm"}},
 		truncateService:  {nil, []string{"/tmp", "/dev/shm"}},

@@ -86,6 +86,8 @@ func TestFilesHaveTheExpectedOwners(t *testing.T) {
 		t.Errorf("there are %d segments, there were %d", after, before)
 	}
 	a.subscribe(t)
+	a.run(t, "systemctl", "start", openerSocket)
+	t.Cleanup(func() { a.run(t, "systemctl", "stop", openerSocket) })
 	if output, err := a.inventory(t, asRoot, "Summarize", summary...); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
