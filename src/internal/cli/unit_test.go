@@ -60,7 +60,7 @@ func TestUnitAndSourceSelectOperations(t *testing.T) {
 			}
 		})
 	}
-	if got := crauctl(t, "query", "--file", log, "--source", "ebpf"); got.code != 2 || !strings.Contains(got.stderr, `unknown source "ebpf": there are [usdt function wire]`) {
+	if got := crauctl(t, "query", "--file", log, "--source", "ebpf"); got.code != 2 || !strings.Contains(got.stderr, `unknown source "ebpf": there are usdt, function and wire`) {
 		t.Errorf("exit code %d, %s", got.code, got.stderr)
 	}
 	if got := crauctl(t, "__complete", "query", "--source", ""); !strings.HasPrefix(got.stdout, "usdt\nfunction\nwire\n") {

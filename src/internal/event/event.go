@@ -113,6 +113,9 @@ const (
 // Sources returns all sources.
 func Sources() []Source { return []Source{USDT, Function, Wire} }
 
+// SourceNames lists the sources for messages to users.
+func SourceNames() string { return string(USDT + ", " + Function + " and " + Wire) }
+
 // ContextSource returns the source of the events of the context, USDT if the group has none.
 func (g *Group) ContextSource() []byte {
 	if len(g.Source) == 0 && !g.IsMetadata() {

@@ -271,7 +271,7 @@ func (f *Filter) compileUnits(*schema.Registry) error {
 func (f *Filter) compileSources(*schema.Registry) error {
 	for _, v := range f.Spec.Sources {
 		if !slices.Contains(event.Sources(), event.Source(v)) {
-			return &fault.FilterError{Key: "sources", Problem: fmt.Sprintf("%q is not a source: there are %v", v, event.Sources())}
+			return &fault.FilterError{Key: "sources", Problem: fmt.Sprintf("%q is not a source: there are %s", v, event.SourceNames())}
 		}
 		insert(&f.sources, v)
 	}

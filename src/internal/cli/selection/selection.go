@@ -85,7 +85,7 @@ func New(e *console.Environment, registry *schema.Registry, o *Options, matches 
 	}
 	for _, name := range o.sources {
 		if !slices.Contains(event.Sources(), event.Source(name)) {
-			return Selection{}, console.Usagef("unknown source %q: there are %v", name, event.Sources())
+			return Selection{}, console.Usagef("unknown source %q: there are %s", name, event.SourceNames())
 		}
 		s.sources = append(s.sources, event.Source(name))
 	}
