@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -484,6 +485,11 @@ func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 }
 
 func TestTheCommandHandlesSignals(t *testing.T) {
+	// nohup(1) may have started the tests: a signal that is handled here is not ignored in
+	// what they start.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	for name, c := range map[string]struct {
 		signal syscall.Signal
 		group  bool // as a terminal does it
