@@ -137,7 +137,8 @@ unshare --mount --propagation private sh -euc '
 	exec /usr/lib/qemu/virtiofsd --socket-path="$1/socket" --rlimit-nofile="$(ulimit -Hn)" -o "source=$1/root" -o cache=always' \
 	sh "$share" >"$out/virtiofsd.log" 2>&1 &
 server=$!
-trap 'kill $server 2>/dev/null; rmdir "$share/root" && rm -r "$share"' EXIT
+# The server ends with the machine, if that ran.
+trap 'kill $server 2>/dev/null || :; rmdir "$share/root" && rm -r "$share" || :' EXIT
 until [ -S "$share/socket" ]; do
 	kill -0 $server 2>/dev/null || {
 		cat "$out/virtiofsd.log" >&2
