@@ -69,7 +69,8 @@ until_true '[ -S "$demo/bus" ]'
 export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$demo/bus"
 
 # What other programs of this machine do is not part of it.
-echo 'sources = ["usdt", "wire"]' >"$demo/agent.conf"
+# On a disk that is nearly full, the agent would remove what the demonstration still needs.
+printf 'sources = ["usdt", "wire"]\nkeep_free = 0\n' >"$demo/agent.conf"
 "$build/crau-agent" --config "$demo/agent.conf" --log-dir "$demo/log" --varlink "$demo/agent" \
 	--library "$publishers/handshake" --library "$publishers/replay" 2>"$demo/agent.log" &
 agent=$!
