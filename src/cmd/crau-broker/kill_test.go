@@ -177,8 +177,8 @@ func TestEveryGroupIsSentAtMostOnceAcrossKills(t *testing.T) {
 	}
 	storm(t, *kills, bus, b, w, subscribers)
 	expected := logged(t, dir, want)
-	// Whoever has lost the last window waits for more, of which there is none:
-	// the last groups may be missing.
+	// A subscriber that lost the last window learns of the loss with the next group only,
+	// and no group follows: the last groups may be missing.
 	for i, s := range subscribers {
 		s.compare(b, expected[i])
 	}

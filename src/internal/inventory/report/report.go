@@ -157,7 +157,7 @@ type Week struct {
 func (w *Week) Total() uint64 { return w.Safe + w.Vulnerable + w.Unknown }
 
 // Bar returns the lengths of the parts of a bar that stand for safe and unknown handshakes; all of it has the
-// given length. Together they are never longer, whatever the numbers are.
+// given length. Together they are never longer, even if the sum of the numbers overflows.
 func (w *Week) Bar(length int) (safe, unknown int) {
 	total := w.Total()
 	safe = part(w.Safe, total, length)

@@ -127,7 +127,7 @@ func (d *decoder) keyTable() (*keyTable, error) {
 		t.functions[slot] = d.tableSlot(bases[0], slot)
 	}
 	// The function that reports whether a curve is there follows the operations. Its slot
-	// tells which operations the table has.
+	// determines which operations the table has.
 	exists := d.target("gnutls_ecc_curve_list", nil, func(c *symbolic.Call) bool { return d.slotOf(bases[0], c.Target) > slotVerify })
 	switch last := d.slotOf(bases[0], exists); {
 	case slices.Contains(t.functions[:], 0):
@@ -288,8 +288,8 @@ func passedTo(paths []symbolic.Path, argument int) []loads.Chain {
 	return loads.Unique(out)
 }
 
-// passedNumbers returns the numbers of 32 bits behind an argument that the paths pass to
-// functions.
+// passedNumbers returns the chains of loads from an argument to the 32-bit numbers that the
+// paths pass to functions.
 func passedNumbers(paths []symbolic.Path, argument int) []loads.Chain {
 	var out []loads.Chain
 	for i := range paths {

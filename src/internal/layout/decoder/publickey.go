@@ -226,7 +226,7 @@ func (d *decoder) publicKeySites() {
 		d.addFunction(f)
 	}
 	if names := missing[layout.KeyOperation]; len(names) > 0 {
-		d.refuse(strings.Join(names, ", "), "calls from outside the library cannot be told: both layers are in one file")
+		d.refuse(strings.Join(names, ", "), "calls from outside the library cannot be distinguished: both layers are in one file")
 	}
 }
 

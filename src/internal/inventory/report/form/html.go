@@ -73,7 +73,7 @@ type htmlPage struct{ *report.Report }
 // Axes are the axes in the order of verdicts.
 func (p htmlPage) Axes() []rules.Axis { return rules.Axes() }
 
-// NoFindings is what stands for findings if there is none.
+// NoFindings is the text of a report without findings.
 func (p htmlPage) NoFindings() string { return noFindings(p.Report) }
 
 // UsesByProgram are the uses in groups.
