@@ -137,17 +137,21 @@ func TestHandshakesOfErlangAreRecorded(t *testing.T) {
 // The messages of its handshakes may be in many small records, some of which one call
 // sends.
 func TestHandshakesOfRustlsAreRecorded(t *testing.T) {
-	large(t, "cargo")
+	built := filepath.Join(*programs, "rustls-pair")
+	if *programs != "" {
+		large(t, built)
+	} else {
+		large(t, "cargo")
+	}
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
-	program := []string{filepath.Join(*programs, "rustls-pair")}
 	if *programs == "" {
 		build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/rustls/Cargo.toml", "--target-dir", c.directory+"/rustls")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		program[0] = c.directory + "/rustls/debug/rustls-pair"
+		built = c.directory + "/rustls/debug/rustls-pair"
 	}
 	for _, size := range []string{"", "100", "64"} {
 		var fragment []string
@@ -155,7 +159,7 @@ func TestHandshakesOfRustlsAreRecorded(t *testing.T) {
 			fragment = []string{size}
 		}
 		t.Run(fmt.Sprintf("records of %q bytes", size), func(t *testing.T) {
-			compare(t, a, o.itself("rustls", program, fragment, fragment))
+			compare(t, a, o.itself("rustls", []string{built}, fragment, fragment))
 		})
 	}
 }

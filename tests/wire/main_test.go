@@ -27,8 +27,8 @@ import (
 )
 
 // patience bounds everything that a test waits for. Nothing is expected to take
-// nearly as long.
-const patience = 60 * time.Second
+// nearly as long, except on a machine that is emulated.
+var patience time.Duration
 
 // bin is the directory of the built programs, buildError why they could not be built.
 var (
@@ -56,6 +56,7 @@ func TestMain(m *testing.M) {
 		flood()
 		return
 	}
+	flag.DurationVar(&patience, "patience", 60*time.Second, "wait at most `DURATION` for whatever a test waits for")
 	flag.Parse()
 	os.Exit(run(m))
 }

@@ -99,8 +99,10 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 					return o.serve(t, port, "-early_data", "-max_early_data", "10000")
 				},
 				func(t *testing.T, port string) values {
-					o.connect(t, port, "-sess_out", session)
-					printed := output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -sess_in %s -early_data %s", quit, o.program, port, session, data))
+					// The session comes after the handshake. An empty line ends the loop if the client has ended.
+					printed := output(t, "", "sh", "-c", fmt.Sprintf("(until [ -s %[1]s ]; do sleep 0.1; echo; done; echo Q) | %[2]s s_client -connect 127.0.0.1:%[3]s -sess_out %[1]s", session, o.program, port))
+					find(t, `(New Session Ticket arrived)`, printed)
+					printed = output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -sess_in %s -early_data %s", quit, o.program, port, session, data))
 					find(t, `(Early data was accepted)`, printed)
 					return ofOpenSSL(t, printed)
 				}, "wt-openssl", "wt-openssl", values{"tls::early_data": "yes", "tls::result": "unknown", "tls::resumed": "yes"},

@@ -45,7 +45,7 @@ func core() (names []string) {
 func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	arguments := []string{
 		"--mount", "--propagation", "private", "/opt/test/bin/host.sh", "/opt/test/wire", "../bin/wire",
-		"-test.v", "-test.timeout", "3h", "-programs", "/machine/opt/test/programs", "-front-end", "trampoline",
+		"-test.v", "-test.timeout", "3h", "-patience", "5m", "-programs", "/machine/opt/test/programs", "-front-end", "trampoline",
 	}
 	if *matrix != "core" {
 		// What compiles code at run time writes it to memory that it then executes.
