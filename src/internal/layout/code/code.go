@@ -6,7 +6,6 @@ package code
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -38,6 +37,12 @@ type Instruction struct {
 	Raises int
 	// Returns: the instruction returns from the function.
 	Returns bool
+	// Unsteppable: the kernel can neither emulate the instruction on a hit nor execute it
+	// elsewhere. This is only determined for arm64.
+	Unsteppable bool
+	// Opens and Closes: the instruction begins or ends a sequence of exclusive accesses of
+	// arm64.
+	Opens, Closes bool
 }
 
 // maxSweep bounds the code of a function that Sweep decodes, in bytes.
@@ -156,69 +161,6 @@ func emulatedAMD64(code []byte) string {
 	}
 	return ""
 }
-
-// decodeARM64 decodes an instruction of arm64.
-func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
-	out := Instruction{Addr: addr, Size: 4, Writes: -1}
-	if len(code) < 4 || addr%4 != 0 {
-		return out, false
-	}
-	x := binary.LittleEndian.Uint32(code)
-	rd := int(x & 31)
-	switch {
-	case x&0x7c000000 == 0x14000000:
-		out.Name, out.Call = "b", x>>31 != 0
-		if out.Call {
-			out.Name = "bl"
-		}
-		out.Target = addr + uint64(Signed(x, 26)*4)
-	case x&0xff000010 == 0x54000000:
-		out.Name, out.Target = "b.cond", addr+uint64(Signed(x>>5, 19)*4)
-	case x&0x7e000000 == 0x34000000:
-		out.Name, out.Target = "cbz", addr+uint64(Signed(x>>5, 19)*4)
-	case x&0x7e000000 == 0x36000000:
-		out.Name, out.Target = "tbz", addr+uint64(Signed(x>>5, 14)*4)
-	case x&0x1f000000 == 0x10000000:
-		out.Name, out.Straight, out.Writes = "adr", true, rd
-	case x&0xfffffc1f == 0xd65f0000:
-		out.Name, out.Returns = "ret", true
-	case x == 0xd503201f:
-		// Emulated since Linux 6.13, single-stepped before.
-		out.Straight = true
-	case x&0xfffff01f == 0xd503201f:
-		// Among others the signing of the return address, which changes bits of it that
-		// do not belong to the address.
-		out.Straight = true
-	case x&0xff800000 == 0xd1000000 && rd == 31 && x>>5&31 == 31: // sub sp, sp, n
-		out.Straight, out.Lowers = true, int(x>>10&0xfff)
-		if x>>22&1 != 0 {
-			out.Lowers <<= 12
-		}
-	case x&0x7fc00000 == 0x29800000, x&0x7fc00000 == 0x2d800000: // stp with pre-index
-		out.Straight = x>>5&31 == 31
-		out.Lowers = -int(Signed(x>>15, 7) * 8)
-		if x>>26&1 == 0 && x>>31 == 0 {
-			out.Straight = false
-		}
-	case x&0xffe00c00 == 0xf8000c00 && x>>5&31 == 31: // str x, [sp, n]!
-		out.Straight, out.Lowers = true, -int(Signed(x>>12, 9))
-	case x&0x3bc00000 == 0x29000000, x&0x3fc00000 == 0x39000000, x&0xbfc00000 == 0xb9000000: // stp, str
-		out.Straight = true
-	case x&0x1f000000 == 0x11000000, x&0x1f800000 == 0x12800000, x&0x1f000000 == 0x0a000000, x&0x1f200000 == 0x0b000000, x&0x1f800000 == 0x12000000: // arithmetic
-		out.Straight, out.Writes = true, rd
-		if rd == 31 {
-			// Compares write no register; the others do not occur in prologues.
-			out.Straight, out.Writes = x>>29&1 != 0, -1
-		}
-	case x&0xbfc00000 == 0xb9400000, x&0xff800000 == 0x52800000, x&0x3fc00000 == 0x39400000: // ldr
-		out.Straight, out.Writes = true, rd
-	}
-	out.Straight = out.Straight && out.Lowers >= 0
-	return out, true
-}
-
-// Signed sign-extends the low n bits of x.
-func Signed(x uint32, n uint) int64 { return int64(int32(x<<(32-n)) >> (32 - n)) }
 
 // EndBranch is the encoding of endbr64, which the decoder does not support.
 const EndBranch = "\xf3\x0f\x1e\xfa"

@@ -4,6 +4,8 @@ package code
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"testing"
 
 	"golang.org/x/arch/arm64/arm64asm"
@@ -52,6 +54,7 @@ func checkARM64(t *testing.T, x uint32) {
 			t.Errorf("%08x (%v) goes to %#x", x, in, got.Target)
 		}
 	}
+	checkProperties(t, x, in, got)
 	// What changes the control flow or the stack pointer by an unknown amount
 	// does not run straight on.
 	switch in.Op {
@@ -77,8 +80,40 @@ func checkARM64(t *testing.T, x uint32) {
 			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, got.Writes)
 		}
 	case arm64asm.RegSP:
+		if first == arm64asm.RegSP(arm64asm.SP) && writes(in.Op) && got.Lowers == 0 {
+			t.Errorf("%08x (%v) changes the stack pointer and is straight", x, in)
+		}
 		if number := int(arm64asm.Reg(first) - arm64asm.X0); number < 31 && writes(in.Op) && got.Writes != number {
 			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, got.Writes)
+		}
+	}
+}
+
+// checkProperties compares what matters for probes with the reference decoder's.
+func checkProperties(t *testing.T, x uint32, in arm64asm.Inst, got Instruction) {
+	var opens, closes, refused bool
+	switch in.Op {
+	case arm64asm.LDXR, arm64asm.LDAXR, arm64asm.LDXRB, arm64asm.LDAXRB, arm64asm.LDXRH, arm64asm.LDAXRH, arm64asm.LDXP, arm64asm.LDAXP:
+		opens, refused = true, true
+	case arm64asm.STXR, arm64asm.STLXR, arm64asm.STXRB, arm64asm.STLXRB, arm64asm.STXRH, arm64asm.STLXRH, arm64asm.STXP, arm64asm.STLXP:
+		closes, refused = true, true
+	case arm64asm.CLREX:
+		closes = true
+	case arm64asm.LDAR, arm64asm.LDARB, arm64asm.LDARH, arm64asm.STLR, arm64asm.STLRB, arm64asm.STLRH, arm64asm.SVC, arm64asm.BRK, arm64asm.HVC, arm64asm.SMC, arm64asm.HLT, arm64asm.ERET, arm64asm.WFE, arm64asm.MSR:
+		refused = true
+	case arm64asm.LDR, arm64asm.LDRSW, arm64asm.PRFM:
+		_, refused = in.Args[1].(arm64asm.PCRel)
+	case arm64asm.HINT, arm64asm.SYS, arm64asm.SYSL, arm64asm.DRPS, arm64asm.DCPS1, arm64asm.DCPS2, arm64asm.DCPS3,
+		arm64asm.WFI, arm64asm.YIELD, arm64asm.SEV, arm64asm.SEVL, arm64asm.IC, arm64asm.DC, arm64asm.AT, arm64asm.TLBI:
+		refused = got.Unsteppable // it depends on the operands
+	}
+	if got.Opens != opens || got.Closes != closes || got.Unsteppable != refused {
+		t.Errorf("%08x (%v): opens %v, closes %v, unsteppable %v", x, in, got.Opens, got.Closes, got.Unsteppable)
+	}
+	// A push of registers lowers the stack pointer by the operand's offset.
+	for _, a := range in.Args {
+		if m, ok := a.(arm64asm.MemImmediate); ok && m.Mode == arm64asm.AddrPreIndex && got.Straight && fmt.Sprintf("[SP,#%d]!", -got.Lowers) != m.String() {
+			t.Errorf("%08x (%v) lowers the stack pointer by %d", x, in, got.Lowers)
 		}
 	}
 }
@@ -99,9 +134,69 @@ func TestInstructionsOfARM64MatchTheReferenceDecoder(t *testing.T) {
 	for range 300_000 {
 		x += 2654435761
 		checkARM64(t, x)
+		// Stores of pairs with pre-index, and exclusive accesses, by any registers.
+		checkARM64(t, x&0xfc3fffff|0x01800000)
+		checkARM64(t, x&0xc0ffffff|0x08000000)
 		if t.Failed() {
 			return
 		}
+	}
+}
+
+// The kernel cannot execute these at a probe, or a probe there would make a program repeat a
+// sequence forever.
+func TestAProbeThatHarmsProgramsOnARM64IsRefused(t *testing.T) {
+	const (
+		nop, ret, push   = 0xd503201f, 0xd65f03c0, 0xa9be7bfd
+		load, store      = 0x885ffc01, 0x8802fc01 // ldaxr w1, [x0]; stlxr w2, w1, [x0]
+		pairLoad, clear  = 0xc87f0c02, 0xd503305f // ldxp x2, x3, [x0]; clrex
+		branch, call     = 0x54ffffc1, 0x94000000
+		harmless, cannot = "", "cannot execute"
+		between          = "between an exclusive load and its store"
+	)
+	for name, c := range map[string]struct {
+		code []uint32
+		want string
+	}{
+		"push":                               {[]uint32{push}, harmless},
+		"adrp":                               {[]uint32{0x90000000}, harmless},
+		"call":                               {[]uint32{call}, harmless},
+		"return":                             {[]uint32{ret}, harmless},
+		"landing pad":                        {[]uint32{0xd503245f}, harmless},
+		"signing of the return address":      {[]uint32{0xd503233f}, harmless},
+		"signing with the place of it":       {[]uint32{0xdac1a3fe}, cannot},
+		"signing with the place by key B":    {[]uint32{0xdac187fe}, cannot},
+		"authentication of it":               {[]uint32{0xd50323bf}, cannot},
+		"return with authentication":         {[]uint32{0xd65f0bff}, cannot},
+		"load from a literal":                {[]uint32{0x58000041}, cannot},
+		"prefetch of a literal":              {[]uint32{0xd8000040}, cannot},
+		"exclusive load":                     {[]uint32{load}, cannot},
+		"exclusive store":                    {[]uint32{nop, store}, cannot},
+		"load with acquire":                  {[]uint32{0x88dffc01}, cannot},
+		"comparison with swap of a pair":     {[]uint32{0x48207c82}, cannot},
+		"system call":                        {[]uint32{0xd4000001}, cannot},
+		"wait for an event":                  {[]uint32{0xd503205f}, cannot},
+		"copy of memory":                     {[]uint32{0x1d010440}, cannot},
+		"no instruction":                     {nil, cannot},
+		"in a sequence":                      {[]uint32{load, nop, call}, between},
+		"in a sequence that a branch leaves": {[]uint32{load, branch, nop}, between},
+		"in a sequence of pairs":             {[]uint32{pairLoad, ret}, between},
+		"in the second of two":               {[]uint32{load, store, load, call}, between},
+		"after a sequence":                   {[]uint32{load, store, branch, call}, harmless},
+		"after a sequence that is given up":  {[]uint32{load, clear, call}, harmless},
+		"after a comparison with swap":       {[]uint32{0x88e17c02, call}, harmless},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const from = 0x1000
+			var b []byte
+			for _, x := range c.code {
+				b = binary.LittleEndian.AppendUint32(b, x)
+			}
+			err := checkProbe(b, from, from+uint64(max(len(c.code)-1, 0))*4)
+			if (err == nil) != (c.want == harmless) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 

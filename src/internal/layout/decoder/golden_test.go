@@ -4,12 +4,15 @@ package decoder
 
 import (
 	"bytes"
+	"debug/elf"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/arch/arm64/arm64asm"
 
 	"crypto-auditing/src/internal/layout"
 )
@@ -44,6 +47,62 @@ func checkSites(t *testing.T, path string, lib *layout.Library) {
 		if s.StackDelta > 1<<16 {
 			t.Errorf("%s: the stack pointer is %d lower", s.Function, s.StackDelta)
 		}
+		if lib.Machine == elf.EM_AARCH64 && s.Offset < uint64(len(file)) {
+			checkARM64(t, &s, file)
+		}
+	}
+}
+
+// checkARM64 states what holds of every site of arm64, by another decoder: the kernel can
+// execute the instruction, no exclusive load is open there, and the stack pointer is as much
+// lower as the pushes before it say.
+func checkARM64(t *testing.T, s *layout.Site, file []byte) {
+	t.Helper()
+	decode := func(offset uint64) arm64asm.Inst {
+		in, err := arm64asm.Decode(file[offset:])
+		if err != nil && offset == s.Offset {
+			t.Errorf("%s: the instruction at %#x: %v", s.Function, s.Addr, err)
+		}
+		return in
+	}
+	switch in := decode(s.Offset); in.Op {
+	case arm64asm.ADR, arm64asm.ADRP, arm64asm.B, arm64asm.BL, arm64asm.CBZ, arm64asm.CBNZ, arm64asm.TBZ, arm64asm.TBNZ, arm64asm.RET,
+		arm64asm.STP, arm64asm.SUB, arm64asm.MOV, arm64asm.HINT, arm64asm.CMP:
+	case arm64asm.LDR:
+		if _, literal := in.Args[1].(arm64asm.PCRel); literal {
+			t.Errorf("%s: the instruction at %#x is %v", s.Function, s.Addr, in)
+		}
+	default:
+		t.Errorf("%s: the instruction at %#x is %v", s.Function, s.Addr, in)
+	}
+	for back := uint64(4); back <= 128 && back <= s.Offset; back += 4 {
+		switch decode(s.Offset - back).Op {
+		case arm64asm.STXR, arm64asm.STLXR, arm64asm.STXP, arm64asm.STLXP, arm64asm.CLREX:
+			back = 128
+		case arm64asm.LDXR, arm64asm.LDAXR, arm64asm.LDXP, arm64asm.LDAXP:
+			t.Errorf("%s: the site %#x is in a sequence of exclusive accesses", s.Function, s.Addr)
+		}
+	}
+	lower := 0
+	for at := s.Offset - (s.Addr - s.Entry); at < s.Offset; at += 4 {
+		for _, a := range decode(at).Args {
+			var n int
+			if m, ok := a.(arm64asm.MemImmediate); ok {
+				if _, err := fmt.Sscanf(m.String(), "[SP,#-%d]!", &n); err == nil {
+					lower += n
+				}
+			}
+		}
+		if in := decode(at); in.Op == arm64asm.SUB && in.Args[0] == arm64asm.RegSP(arm64asm.SP) {
+			var n int
+			if _, err := fmt.Sscanf(in.Args[2].String(), "#0x%x", &n); err != nil {
+				t.Errorf("%s: %v", s.Function, in)
+			}
+			lower += n
+		}
+	}
+	if int(s.StackDelta) != lower {
+		t.Errorf("%s: the stack pointer is %d lower at %#x, not %d", s.Function, lower, s.Addr, s.StackDelta)
 	}
 }
 

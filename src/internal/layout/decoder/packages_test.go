@@ -3,6 +3,7 @@
 package decoder
 
 import (
+	"encoding/binary"
 	"errors"
 	"flag"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/layout"
 )
 
 // everything includes the packages that take long to fetch: what "make soak" is
@@ -74,6 +77,56 @@ func TestLibrariesOfPackagesHaveTheKnownLayouts(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The instructions before real sites are changed to those that make a probe there harmful.
+func TestASiteThatHarmsProgramsOnARM64IsRefused(t *testing.T) {
+	libraries := packages(t, "bookworm", "arm64")
+	const (
+		exclusive, literal = 0x885ffc01, 0x58000049 // ldaxr w1, [x0]; ldr x9, .+8
+		between, cannot    = "would be between an exclusive load and its store", "the kernel cannot execute the instruction"
+	)
+	for name, c := range map[string]struct {
+		library, function string
+		before            int64
+		code              uint32
+		want              string
+		usable            bool
+	}{
+		"the end of a handshake":             {"libssl.so.3", "state_machine", 4, exclusive, between, false},
+		"the end of a handshake of GnuTLS":   {"libgnutls.so.30", "gnutls_handshake", 4, exclusive, between, true},
+		"the end of a handshake, after more": {"libssl.so.3", "state_machine", 24, exclusive, between, false},
+		"an operation":                       {"libcrypto.so.3", "EVP_PKEY_sign", 0, literal, cannot, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := libraries[slices.IndexFunc(libraries, func(path string) bool { return strings.HasPrefix(filepath.Base(path), c.library) })]
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			image := openImage(t, b)
+			for _, s := range parseChanged(t, b).Sites {
+				if s.Function != c.function || c.before != 0 && s.Role != layout.HandshakeEnd {
+					continue
+				}
+				at := int64(s.Offset) - c.before
+				if c.before == 0 {
+					offset, _ := image.Offset(s.Entry)
+					at = int64(offset)
+				}
+				binary.LittleEndian.PutUint32(b[at:], c.code)
+			}
+			lib := parseChanged(t, b)
+			if text := describe(lib); !strings.Contains(text, c.want) || lib.Handshakes || lib.PublicKey != c.usable {
+				t.Errorf("handshakes %v, public-key operations %v, got\n%s", lib.Handshakes, lib.PublicKey, text)
+			}
+			for _, s := range lib.Sites {
+				if s.Function == c.function && (s.Role == layout.HandshakeEnd || c.before == 0) {
+					t.Errorf("%s has the site %#x", s.Function, s.Addr)
+				}
+			}
+		})
 	}
 }
 

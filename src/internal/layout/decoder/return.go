@@ -4,7 +4,6 @@ package decoder
 
 import (
 	"debug/elf"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -62,9 +61,8 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 		return fmt.Errorf("%s returns at %d places", name, len(sites))
 	}
 	for i := range sites {
-		var ok bool
-		if sites[i].Offset, ok = d.image.Offset(sites[i].Addr); !ok {
-			return errors.New("it is not in code")
+		if sites[i].Offset, err = d.probeOffset(sites[i].Addr); err != nil {
+			return err
 		}
 	}
 	d.lib.Sites = append(d.lib.Sites, sites...)

@@ -65,15 +65,24 @@ func (d *decoder) addSite(f function, entry uint64) {
 	if at, delta, ok := code.FirstEmulated(d.image, entry, keep); ok {
 		s.Addr, s.StackDelta, s.Instruction, s.Emulated = at.Addr, delta, at.Name, true
 	}
-	var ok bool
-	if s.Offset, ok = d.image.Offset(s.Addr); !ok {
-		d.refuse(f.name, fmt.Sprintf("its address %#x is not in code", entry))
+	var err error
+	if s.Offset, err = d.probeOffset(s.Addr); err != nil {
+		d.refuse(f.name, err.Error())
 		return
 	}
 	if !s.Emulated {
 		s.Instruction = "first"
 	}
 	d.lib.Sites = append(d.lib.Sites, s)
+}
+
+// probeOffset returns the offset in the file of an instruction that may have a probe.
+func (d *decoder) probeOffset(addr uint64) (uint64, error) {
+	offset, ok := d.image.Offset(addr)
+	if !ok {
+		return 0, fmt.Errorf("its address %#x is not in code", addr)
+	}
+	return offset, code.CheckProbe(d.image, addr)
 }
 
 // handshakeSites finds the functions of the handshake and their ends.
@@ -174,9 +183,9 @@ func (d *decoder) endSites(accept, connect uint64) error {
 		if in.Name == "" {
 			return fmt.Errorf("the instruction at %#x is not emulated", in.Addr)
 		}
-		offset, ok := d.image.Offset(in.Addr)
-		if !ok {
-			return fmt.Errorf("the instruction at %#x is not in code", in.Addr)
+		offset, err := d.probeOffset(in.Addr)
+		if err != nil {
+			return err
 		}
 		d.lib.Sites = append(d.lib.Sites, layout.Site{
 			Role: layout.HandshakeEnd, Function: "state_machine", Entry: in.Addr, Addr: in.Addr, Offset: offset,
