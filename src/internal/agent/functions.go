@@ -86,7 +86,7 @@ func (f *functionSource) status(p *pipeline.Pipeline, to *status.Agent) status.S
 	}
 	d.FrontEnd = to.Profile
 	stats := p.FunctionStats()
-	d.Handshakes, d.Operations, d.Dropped = stats.Handshakes, stats.Operations, stats.Refused
+	d.Handshakes, d.Operations, d.Dropped = stats.Handshakes, stats.Operations, stats.Refused+stats.Unreadable
 	for i := range to.Libraries {
 		l := &to.Libraries[i]
 		if id, err := hex.DecodeString(l.BuildID); err == nil && l.Provider == function.Name {

@@ -46,8 +46,10 @@ type Call struct {
 	// Unit is the nearest service or scope, empty if there is none.
 	Unit    string
 	BuildID []byte
-	// Value returns a value, false if the record does not have it.
-	Value func(layout.ValueID) (uint32, bool)
+	// Value returns a value, false if the record does not have it. Unreadable: for some
+	// values, the memory of the program could not be read.
+	Value      func(layout.ValueID) (uint32, bool)
+	Unreadable bool
 	// Input is the length of the signed or verified data in bytes, 0: unknown. The
 	// others were set on the context: NIDs, and the size of a key in bits.
 	Input, SetDigest, SetCurve, SetBits uint32
@@ -91,10 +93,11 @@ const (
 // Stats are the counters of a Tracker.
 type Stats struct {
 	// Handshakes and Operations count what was emitted, Refused the records with an
-	// impossible value, Surplus the operations beyond maxParts of a handshake. Open is
-	// the number of handshakes that have not ended.
-	Handshakes, Operations, Refused, Surplus uint64
-	Open                                     int
+	// impossible value, Unreadable those of handshakes whose values could not be read,
+	// Surplus the operations beyond maxParts of a handshake. Open is the number of
+	// handshakes that have not ended.
+	Handshakes, Operations, Refused, Unreadable, Surplus uint64
+	Open                                                 int
 }
 
 // Tracker builds operations from calls. It must be used by one goroutine only.
@@ -140,15 +143,16 @@ func (t *Tracker) Stats() Stats {
 	return s
 }
 
-// Add processes a call.
-func (t *Tracker) Add(c *Call) {
+// Add processes a call. It returns 1 if the call is a handshake that is not recorded because
+// memory of the program could not be read, else 0.
+func (t *Tracker) Add(c *Call) (unreadable uint64) {
 	if standing := t.source.Standing(c.BuildID); standing.Quarantine != nil {
 		t.stats.Refused++
-		return
+		return 0
 	}
 	switch c.Kind {
 	case Completed, Failed, Abandoned:
-		t.end(c)
+		return t.end(c)
 	case Over:
 		t.release(t.take(c.Connection))
 	case Chain:
@@ -161,17 +165,18 @@ func (t *Tracker) Add(c *Call) {
 		o, problem := read(c)
 		if problem != "" {
 			t.refuse(c, problem)
-			return
+			return 0
 		}
 		if o == nil {
-			return
+			return 0
 		}
 		if c.Connection == 0 {
 			t.give(o)
-			return
+			return 0
 		}
 		t.hold(c, part{operation: o, kind: c.Operation, chain: c.Chain})
 	}
+	return 0
 }
 
 // refuse records an impossible value of a call.
@@ -249,11 +254,16 @@ func (t *Tracker) Expire(at uint64) {
 	}
 }
 
-// end emits a handshake.
-func (t *Tracker) end(c *Call) {
+// end emits a handshake, unless values that it needs could not be read: then it returns 1.
+// Without its state, a handshake that was completed looks like an abandoned one.
+func (t *Tracker) end(c *Call) (unreadable uint64) {
 	h := t.take(c.Connection)
 	o, problem := t.registered.handshake(c, h)
 	switch {
+	case c.Unreadable && (problem != "" || c.Kind == Abandoned):
+		t.stats.Unreadable++
+		t.release(h)
+		return 1
 	case problem != "":
 		t.refuse(c, problem)
 		t.release(h)
@@ -262,4 +272,5 @@ func (t *Tracker) end(c *Call) {
 	default:
 		t.give(o)
 	}
+	return 0
 }

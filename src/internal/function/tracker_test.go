@@ -281,6 +281,42 @@ func TestAnImpossibleValueQuarantinesTheLibrary(t *testing.T) {
 	}
 }
 
+// A library is not at fault if memory of a program cannot be read: it was paged out, or its
+// addresses have tags that the kernel refuses.
+func TestAHandshakeInUnreadableMemoryIsAGap(t *testing.T) {
+	unreadable := func(kind Kind, n numbers) *Call {
+		c := end(kind, n)
+		c.Unreadable = true
+		return c
+	}
+	const operation = "pk::sign algorithm=RSA\n"
+	for name, c := range map[string]struct {
+		call *Call
+		want string
+	}{
+		"nothing":                    {unreadable(Abandoned, numbers{}), ""},
+		"no session":                 {unreadable(Completed, client13().without(layout.CipherSuite, layout.SessionGroup)), ""},
+		"no state, which may be any": {unreadable(Abandoned, client13().without(layout.HandState)), ""},
+		"nothing of a failed one":    {unreadable(Failed, numbers{}), ""},
+		"no value that is needed":    {unreadable(Completed, client13().without(layout.VerifyResult)), "tls::handshake role=client"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tracker, source, got, quarantined := tracked(t, inside(key(layout.Sign, "RSA", nil), 0), c.call)
+			gaps := uint64(0)
+			if c.want == "" {
+				// The operation in it is recorded on its own.
+				c.want, gaps = operation, 1
+			}
+			if !strings.HasPrefix(got, c.want) || strings.Count(got, strings.TrimSpace(operation)) != 1 {
+				t.Errorf("recorded is\n%swant %s", got, c.want)
+			}
+			if tracker.Stats().Unreadable != gaps || len(quarantined) > 0 || source.Standing(sslID).Refused > 0 {
+				t.Errorf("%d gaps, want %d; the library is not trusted: %q", tracker.Stats().Unreadable, gaps, quarantined)
+			}
+		})
+	}
+}
+
 // A program can give its own copy of a library values of any kind. It must not end
 // the recording of all others.
 func TestALibraryThatASocketHasConfirmedIsNotQuarantined(t *testing.T) {

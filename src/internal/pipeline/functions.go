@@ -86,7 +86,7 @@ func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byt
 	*c = function.Call{
 		Time: r.Time, Start: r.Start, Task: r.PIDTGID, Connection: r.Connection, Chain: r.Chain,
 		Operation: layout.Operation(r.Operation), Late: r.Late, Executable: string(r.Executable), Unit: string(r.Unit),
-		Value:   func(id layout.ValueID) (uint32, bool) { return r.Value(uint8(id)) },
+		Value: func(id layout.ValueID) (uint32, bool) { return r.Value(uint8(id)) }, Unreadable: r.Unreadable(),
 		Session: layout.Role(r.Role) == layout.SessionOperation, Algorithm: r.Algorithm, Data: r.Data,
 		Input: r.Input, SetDigest: r.SetDigest, SetCurve: r.SetCurve, SetBits: r.SetBits, Type: string(r.Type), Digest: string(r.Digest), Group: string(r.Group),
 	}
@@ -111,7 +111,7 @@ func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byt
 	}
 	c.BuildID = r.Library.BuildID
 	r.Library.Hits.Add(1)
-	f.tracker.Add(c)
+	w.unreadable += f.tracker.Add(c)
 	return nil
 }
 
