@@ -62,7 +62,7 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	// Not another agent beside.
 	run(t, "systemctl", "stop", agentService, brokerService)
 	command := exec.Command("unshare", arguments...)
-	said, err := command.StdoutPipe()
+	output, err := command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,12 +70,18 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	verdicts := map[string]string{}
+	verdicts, said := map[string]string{}, map[string][]string{}
 	verdict := regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+)`)
-	for lines := bufio.NewScanner(said); lines.Scan(); {
+	current := regexp.MustCompile(`^=== (?:RUN|NAME|CONT)\s+(\S+)`)
+	running := ""
+	for lines := bufio.NewScanner(output); lines.Scan(); {
 		t.Log(lines.Text())
 		if m := verdict.FindStringSubmatch(lines.Text()); m != nil {
 			verdicts[m[2]] = m[1]
+		} else if m := current.FindStringSubmatch(lines.Text()); m != nil {
+			running = m[1]
+		} else {
+			said[running] = append(said[running], lines.Text())
 		}
 	}
 	if err := command.Wait(); err != nil {
@@ -93,7 +99,7 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	for name, v := range verdicts {
 		t.Run(release+"/trampoline/"+name, func(t *testing.T) {
 			if v != "PASS" {
-				t.Errorf("%s: see above", v)
+				t.Errorf("%s\n%s", v, strings.Join(said[name], "\n"))
 			}
 		})
 	}
