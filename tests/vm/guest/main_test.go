@@ -7,6 +7,7 @@
 package guest
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
@@ -87,6 +88,29 @@ func try(arguments ...string) (string, error) {
 	defer cancel()
 	output, err := exec.CommandContext(ctx, arguments[0], arguments[1:]...).CombinedOutput()
 	return string(output), err
+}
+
+// follow runs tests of another program, which must pass. It logs every line that they print,
+// at once, and passes it to each.
+func follow(t *testing.T, command *exec.Cmd, each func(line string)) {
+	t.Helper()
+	output, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command.Stderr = command.Stdout
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(output)
+	lines.Buffer(nil, 64<<20) // what was recorded instead is one line
+	for lines.Scan() {
+		t.Log(lines.Text())
+		each(lines.Text())
+	}
+	if err := command.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 // write writes a file.

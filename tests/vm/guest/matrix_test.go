@@ -5,7 +5,6 @@
 package guest
 
 import (
-	"bufio"
 	"flag"
 	"os/exec"
 	"regexp"
@@ -62,31 +61,19 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	// Not another agent beside.
 	run(t, "systemctl", "stop", agentService, brokerService)
 	command := exec.Command("unshare", arguments...)
-	output, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command.Stderr = command.Stdout
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
 	verdicts, said := map[string]string{}, map[string][]string{}
 	verdict := regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+)`)
 	current := regexp.MustCompile(`^=== (?:RUN|NAME|CONT)\s+(\S+)`)
 	running := ""
-	for lines := bufio.NewScanner(output); lines.Scan(); {
-		t.Log(lines.Text())
-		if m := verdict.FindStringSubmatch(lines.Text()); m != nil {
+	follow(t, command, func(line string) {
+		if m := verdict.FindStringSubmatch(line); m != nil {
 			verdicts[m[2]] = m[1]
-		} else if m := current.FindStringSubmatch(lines.Text()); m != nil {
+		} else if m := current.FindStringSubmatch(line); m != nil {
 			running = m[1]
 		} else {
-			said[running] = append(said[running], lines.Text())
+			said[running] = append(said[running], line)
 		}
-	}
-	if err := command.Wait(); err != nil {
-		t.Error(err)
-	}
+	})
 	if len(verdicts) == 0 {
 		t.Error("nothing was tested")
 	}

@@ -16,14 +16,9 @@ import (
 func TestConnectionsAreSeenAtTheFunctionsOfTheKernel(t *testing.T) {
 	command := exec.Command("/opt/test/bin/sockets", "-test.v")
 	command.Env = append(os.Environ(), "SOCKETS_FRONT_END=trampoline")
-	output, err := command.CombinedOutput()
-	for line := range strings.Lines(string(output)) {
+	follow(t, command, func(line string) {
 		if strings.Contains(line, "--- SKIP") {
 			t.Error(line)
 		}
-	}
-	if err != nil {
-		t.Errorf("%v\n%s", err, output)
-	}
-	t.Logf("%s", output)
+	})
 }
