@@ -453,43 +453,60 @@ func TestACommandRunsAsAnotherUser(t *testing.T) {
 func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 	address := serve(t)
 	client := self(t) + " " + clientArgument + " " + address
-	// The inner shell is there before trace comes.
-	shell, in := background(t, "sh", "-c", "sh -c 'while read x; do "+client+" >/dev/null; done'; exit 0")
-	c, file := prepare(t, "--source", "wire", "--pid", fmt.Sprint(shell.Process.Pid))
-	var stderr bytes.Buffer
-	c.Stderr = &stderr
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "an operation is seen", func() bool {
-		_, _ = in.Write([]byte("\n"))
-		return len(read(t, file)) > 0
+	ready := filepath.Join(t.TempDir(), "ready")
+	shell, in := background(t, "sh", "-c", "sh -c ': >"+ready+"; while read x; do "+client+" >/dev/null; done'; exit 0")
+	// Both shells are there before trace comes.
+	waitFor(t, "the shells run", func() bool {
+		_, err := os.Stat(ready)
+		return err == nil
 	})
-	if err := c.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.Wait()
-	// The two shells, and perhaps what they run.
-	if status := c.ProcessState.ExitCode(); status != 130 || !regexp.MustCompile(`^crauctl: watching [2-9] processes; `).MatchString(stderr.String()) {
-		t.Errorf("after an interrupt the status is %d\n%s", status, &stderr)
-	}
-	for _, o := range read(t, file) {
-		if o.Executable != filepath.Base(self(t)) {
-			text, _ := os.ReadFile(file)
-			t.Errorf("seen is %+v\n%s", o, text)
-		}
+	for name, before := range map[string]string{"as usual": "", "in the background of a script": "trap '' INT; "} {
+		t.Run(name, func(t *testing.T) {
+			c, file := prepare(t, "--source", "wire", "--pid", fmt.Sprint(shell.Process.Pid))
+			c.Path, c.Args = "/bin/sh", append([]string{"sh", "-c", before + `exec "$0" "$@"`}, c.Args...)
+			var stderr bytes.Buffer
+			c.Stderr = &stderr
+			deliverable(t)
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "an operation is seen", func() bool {
+				_, _ = in.Write([]byte("\n"))
+				return len(read(t, file)) > 0
+			})
+			if err := c.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Wait()
+			// The two shells, and perhaps what they run.
+			if status := c.ProcessState.ExitCode(); status != 130 || !regexp.MustCompile(`^crauctl: watching [2-9] processes; `).MatchString(stderr.String()) {
+				t.Errorf("after an interrupt the status is %d\n%s", status, &stderr)
+			}
+			for _, o := range read(t, file) {
+				if o.Executable != filepath.Base(self(t)) {
+					text, _ := os.ReadFile(file)
+					t.Errorf("seen is %+v\n%s", o, text)
+				}
+			}
+		})
 	}
 	if r := trace(t, "--source", "usdt", "--pid", "999999999"); r.status != 125 || !strings.Contains(r.stderr, "no process 999999999") {
 		t.Errorf("a process that is not there: status %d\n%s", r.status, r.stderr)
 	}
 }
 
+// deliverable has hangups and interrupts reach what the test starts, although nohup(1) or a
+// script in whose background the tests run ignores them: a signal that is handled here is
+// not ignored there.
+func deliverable(t *testing.T) {
+	t.Helper()
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, syscall.SIGHUP, os.Interrupt)
+	t.Cleanup(func() { signal.Stop(handled) })
+}
+
 func TestTheCommandHandlesSignals(t *testing.T) {
-	// nohup(1) may have started the tests: a signal that is handled here is not ignored in
-	// what they start.
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+	deliverable(t)
 	for name, c := range map[string]struct {
 		signal syscall.Signal
 		group  bool // as a terminal does it

@@ -32,6 +32,11 @@ func run(ctx context.Context, e *console.Environment, o *options, arguments []st
 		if c, err = newChild(e, o, arguments); err != nil {
 			return err
 		}
+	} else {
+		// No command inherits that the background job of a script ignores them.
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
 	}
 	v, err := newViewer(e, o)
 	if err != nil {
