@@ -90,18 +90,24 @@ func startForeignAgent(t *testing.T, config string) *foreignAgent {
 // handshakeHits is the number of hits of the handshake that the tests have replayed.
 const handshakeHits = 28
 
-// checkHandshakes checks how many replayed handshakes are recorded of the attached library
-// with this name. Other libraries may be those of other tests.
-func (f *foreignAgent) checkHandshakes(t *testing.T, name string, want uint64) {
+// hitsOf returns how many hits an agent has recorded of the attached library with this
+// name. Other libraries may be those of other tests.
+func hitsOf(t *testing.T, socket, name string) (hits uint64) {
 	t.Helper()
-	crauctl(t, "flush", "--socket", f.socket)
-	var hits uint64
-	for _, l := range statusOf(t, f.socket).Libraries {
+	crauctl(t, "flush", "--socket", socket)
+	for _, l := range statusOf(t, socket).Libraries {
 		if filepath.Base(l.Path) == name {
 			hits += l.Hits
 		}
 	}
-	if hits != want*handshakeHits {
+	return hits
+}
+
+// checkHandshakes checks how many replayed handshakes are recorded of the attached library
+// with this name.
+func (f *foreignAgent) checkHandshakes(t *testing.T, name string, want uint64) {
+	t.Helper()
+	if hits := hitsOf(t, f.socket, name); hits != want*handshakeHits {
 		t.Errorf("recorded are %d hits, want %d for %d handshakes", hits, want*handshakeHits, want)
 	}
 }
@@ -130,6 +136,10 @@ type container struct {
 	in      io.WriteCloser
 	lines   *bufio.Reader
 }
+
+// unique returns a file name that no other run of the tests uses at the same time: the
+// agents look at all processes of the machine.
+func unique(name string) string { return fmt.Sprintf("%s.%d", name, os.Getpid()) }
 
 // startContainer runs a script, which mounts and then executes a program, and waits for
 // the program's first line.
@@ -168,6 +178,16 @@ func (c *container) do(line string) {
 	}
 }
 
+// namespace returns the name of its mount namespace.
+func (c *container) namespace() string {
+	c.t.Helper()
+	name, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", c.command.Process.Pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return name
+}
+
 func (c *container) end() {
 	c.in.Close()
 	_ = c.command.Wait()
@@ -189,15 +209,15 @@ func (f *foreignAgent) opens(t *testing.T, suffix string) bool {
 func TestALibraryInAContainerIsRecordedUntilTheContainerEnds(t *testing.T) {
 	f := startForeignAgent(t, "")
 	startOpener(t, f.opener)
-	folder, replay := openDirectory(t), publisher("replay")
-	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/contained.so; chmod 644 %[1]s/contained.so; exec %[3]s --commands --library %[1]s/contained.so %[4]s",
-		folder, publisher("libreplay.so"), replay, trace("gnutls-tls13-p256")))
-	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "mnt:[", "/contained.so") > 0 })
+	folder, name := openDirectory(t), unique("contained.so")
+	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/%[5]s; chmod 644 %[1]s/%[5]s; exec %[3]s --commands --library %[1]s/%[5]s %[4]s",
+		folder, publisher("libreplay.so"), publisher("replay"), trace("gnutls-tls13-p256"), name))
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "mnt:[", "/"+name) > 0 })
 	c.do("run 3")
-	f.checkHandshakes(t, "contained.so", 3)
+	f.checkHandshakes(t, name, 3)
 	c.end()
-	waitFor(t, "the library to be detached", func() bool { return f.logged("detached", "mnt:[", "/contained.so") > 0 })
-	waitFor(t, "the file to be closed", func() bool { return !f.opens(t, "/contained.so") })
+	waitFor(t, "the library to be detached", func() bool { return f.logged("detached", "mnt:[", "/"+name) > 0 })
+	waitFor(t, "the file to be closed", func() bool { return !f.opens(t, "/"+name) })
 	f.stop(t, patience)
 }
 
@@ -206,26 +226,26 @@ func TestALibraryInAContainerIsRecordedUntilTheContainerEnds(t *testing.T) {
 func TestALibraryThatContainersShareIsRecordedOnce(t *testing.T) {
 	f := startForeignAgent(t, "")
 	startOpener(t, f.opener)
-	folder, replay := openDirectory(t), publisher("replay")
+	folder, library := openDirectory(t), unique("shared.so")
 	for _, name := range []string{"lower", "other", "merged"} {
 		if err := os.Mkdir(filepath.Join(folder, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	copyFile(t, filepath.Join(folder, "lower/shared.so"), publisher("libreplay.so"))
-	script := fmt.Sprintf("mount -t overlay -o lowerdir=%[1]s/lower:%[1]s/other none %[1]s/merged; exec %[2]s --commands --library %[1]s/merged/shared.so %[3]s",
-		folder, replay, trace("gnutls-tls13-p256"))
+	copyFile(t, filepath.Join(folder, "lower", library), publisher("libreplay.so"))
+	script := fmt.Sprintf("mount -t overlay -o lowerdir=%[1]s/lower:%[1]s/other none %[1]s/merged; exec %[2]s --commands --library %[1]s/merged/%[4]s %[3]s",
+		folder, publisher("replay"), trace("gnutls-tls13-p256"), library)
 	first := startContainer(t, script)
-	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "/shared.so") == 1 })
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "/"+library) == 1 })
 	second := startContainer(t, script)
 	first.do("run 2")
 	second.do("run 3")
-	f.checkHandshakes(t, "shared.so", 5)
+	f.checkHandshakes(t, library, 5)
 	// The file stays recorded through the other container.
 	first.end()
-	waitFor(t, "the library to be attached again", func() bool { return f.logged("attached", "/shared.so") == 2 })
+	waitFor(t, "the library to be attached again", func() bool { return f.logged("attached", "/"+library) == 2 })
 	second.do("run 4")
-	f.checkHandshakes(t, "shared.so", 4)
+	f.checkHandshakes(t, library, 4)
 	f.stop(t, patience)
 }
 
@@ -237,9 +257,9 @@ func TestASignatureByOpenSSLInAContainerIsRecorded(t *testing.T) {
 	if err != nil || path == "" {
 		t.Skipf("openssl has no library: %v", err)
 	}
-	folder := openDirectory(t)
-	copyFile(t, filepath.Join(folder, "contained-openssl"), "/usr/bin/openssl")
-	if err := os.Chmod(filepath.Join(folder, "contained-openssl"), 0o755); err != nil {
+	folder, name := openDirectory(t), unique("openssl")
+	copyFile(t, filepath.Join(folder, name), "/usr/bin/openssl")
+	if err := os.Chmod(filepath.Join(folder, name), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	key := filepath.Join(folder, "key")
@@ -259,14 +279,14 @@ pivot_root . mnt
 umount -l /mnt
 cd %[2]s
 mkfifo wait
-./contained-openssl enc -aes-128-cbc -k x -pbkdf2 -in wait -out /dev/null &
+./%[3]s enc -aes-128-cbc -k x -pbkdf2 -in wait -out /dev/null &
 exec 3>wait
 echo ready
-while read line; do ./contained-openssl dgst -sha1 -sign key -out /dev/null key; echo done; done`, path, folder)
+while read line; do ./%[3]s dgst -sha1 -sign key -out /dev/null key; echo done; done`, path, folder, name)
 	c := startContainer(t, script)
-	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "mnt:[", path) > 0 })
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", c.namespace(), path) > 0 })
 	c.do("sign")
-	all := f.operations(t, "contained-openssl")
+	all := f.operations(t, name)
 	if len(all) != 1 {
 		t.Fatalf("recorded are %+v", all)
 	}
@@ -280,12 +300,12 @@ while read line; do ./contained-openssl dgst -sha1 -sign key -out /dev/null key;
 
 func TestALibraryThatNothingOpensIsReportedAndRecordedOnceTheOpenerIsThere(t *testing.T) {
 	f := startForeignAgent(t, "")
-	folder, replay := openDirectory(t), publisher("replay")
-	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/libssl.so.77; chmod 644 %[1]s/libssl.so.77; exec %[3]s --commands --library %[1]s/libssl.so.77 %[4]s",
-		folder, publisher("libreplay.so"), replay, trace("gnutls-tls13-p256")))
+	folder, name := openDirectory(t), unique("libssl.so")
+	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/%[5]s; chmod 644 %[1]s/%[5]s; exec %[3]s --commands --library %[1]s/%[5]s %[4]s",
+		folder, publisher("libreplay.so"), publisher("replay"), trace("gnutls-tls13-p256"), name))
 	missing := func() bool {
 		for _, l := range statusOf(t, f.socket).Libraries {
-			if strings.HasSuffix(l.Path, "/libssl.so.77") && strings.Contains(l.Error, "crypto-auditing-opener.socket") {
+			if strings.HasSuffix(l.Path, "/"+name) && strings.Contains(l.Error, "crypto-auditing-opener.socket") {
 				return true
 			}
 		}
@@ -293,9 +313,9 @@ func TestALibraryThatNothingOpensIsReportedAndRecordedOnceTheOpenerIsThere(t *te
 	}
 	waitFor(t, "the status to report the library", missing)
 	startOpener(t, f.opener)
-	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "/libssl.so.77") > 0 })
+	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "/"+name) > 0 })
 	c.do("run 1")
-	f.checkHandshakes(t, "libssl.so.77", 1)
+	f.checkHandshakes(t, name, 1)
 	if missing() {
 		t.Error("the status still reports the library")
 	}
