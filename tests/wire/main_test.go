@@ -245,8 +245,8 @@ func output(t *testing.T, input string, arguments ...string) string {
 
 // agent is a running agent.
 type agent struct {
-	log    string
-	stderr *buffer
+	log, socket string
+	stderr      *buffer
 	// claimed are the contexts that recorded returned.
 	claimed map[string]bool
 }
@@ -270,24 +270,35 @@ func startAgentOn(t *testing.T, text string) *agent {
 		t.Fatal(buildError)
 	}
 	directory := t.TempDir()
-	a := &agent{log: filepath.Join(directory, "log"), claimed: map[string]bool{}}
+	a := &agent{log: filepath.Join(directory, "log"), socket: filepath.Join(directory, "socket"), claimed: map[string]bool{}}
 	config := filepath.Join(directory, "agent.conf")
 	if err := os.WriteFile(config, []byte(text+"max_size = 0\nkeep_free = 0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	arguments := []string{filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms"}
-	socket := filepath.Join(directory, "socket")
-	if *frontEnd != "" {
-		arguments = append(arguments, "--varlink", socket)
-	}
-	a.stderr = start(t, arguments...)
+	a.stderr = start(t, filepath.Join(bin, "crau-agent"), "--config", config, "--log-dir", a.log, "--coalesce-window", "20ms", "--varlink", a.socket)
 	waitFor(t, "the agent records", func() bool { return strings.Contains(a.stderr.String(), "msg=recording ") }, a.stderr.String)
 	if *frontEnd != "" && strings.Contains(text, `"wire`) {
-		if status := output(t, "", filepath.Join(bin, "crauctl"), "status", "--socket", socket); !regexp.MustCompile("Sockets: by " + regexp.QuoteMeta(*frontEnd) + "[;\n]").MatchString(status) {
+		if status := output(t, "", filepath.Join(bin, "crauctl"), "status", "--socket", a.socket); !regexp.MustCompile("Sockets: by " + regexp.QuoteMeta(*frontEnd) + "[;\n]").MatchString(status) {
 			t.Fatalf("handshakes are not recorded by the front end %s:\n%s", *frontEnd, status)
 		}
 	}
 	return a
+}
+
+// lostHits returns how many hits the agent reports as lost.
+func (a *agent) lostHits(t *testing.T) (n uint64) {
+	t.Helper()
+	text := output(t, "", filepath.Join(bin, "crauctl"), "status", "--socket", a.socket, "-o", "json")
+	var status struct {
+		Lost *[]struct{ Hits uint64 }
+	}
+	if err := json.Unmarshal([]byte(text), &status); err != nil || status.Lost == nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	for _, l := range *status.Lost {
+		n += l.Hits
+	}
+	return n
 }
 
 // query returns the operations that match, of an executable.
