@@ -106,10 +106,9 @@ const (
 	HandshakeClient
 	// Handshake is the same for a function that serves both sides.
 	Handshake
-	// HandshakeEnd: the innermost such call on this stack is about to return. No
-	// parameter is available: the connection is that of the call whose stack pointer is
-	// the nearest one above, by less than MaxFrame. It is hit even if the handshake is
-	// not complete.
+	// HandshakeEnd: the innermost such call on this stack is about to return, whether or
+	// not the handshake is complete. The connection is not a parameter: it belongs to the
+	// call with the nearest higher stack pointer, less than MaxFrame above.
 	HandshakeEnd
 	// ConnectionFree: the connection is freed.
 	ConnectionFree
@@ -142,19 +141,19 @@ const (
 	SetGroup
 	SetCurve
 	SetBits
-	// SessionOperation: an operation of GnuTLS with a key, whose number of the algorithm
-	// (gnutls_pk_algorithm_t) is Param Algorithm. Param Object, if any, are the key's
-	// parameters (KeyParameters), Param Data the signed data and Param Signing the
-	// parameters of the signature (SignatureParameters).
+	// SessionOperation: an operation of GnuTLS with a key. Param Algorithm is the number of
+	// the key's algorithm (gnutls_pk_algorithm_t). Param Object, if any, points to the
+	// key's parameters (KeyParameters), Param Data to the signed data and Param Signing to
+	// the parameters of the signature (SignatureParameters).
 	SessionOperation
-	// SetSignature: the algorithm of the verification on the same stack of Param
-	// Signature: its number (gnutls_sign_algorithm_t) is Param Algorithm or, without one,
-	// leads from Param Object (SignatureEntry).
+	// SetSignature: the algorithm is set for the verification of Param Signature that
+	// follows on the same stack. Its number (gnutls_sign_algorithm_t) is Param Algorithm
+	// or, without that, the value SignatureNumber of Param Object (SignatureEntry).
 	SetSignature
 )
 
-// MaxFrame bounds the distance between the stack pointers of a HandshakeEnd and of its
-// beginning, in bytes.
+// MaxFrame bounds the distance in bytes between the stack pointer at a HandshakeEnd and at
+// the beginning of that call.
 const MaxFrame = 4096
 
 // Operation is the public-key operation of a hit.
@@ -305,7 +304,7 @@ const (
 	RSAKey
 	ECKey
 	// KeyParameters are the parameters of a key of GnuTLS (gnutls_pk_params_st *),
-	// SignatureParameters those of a signature (gnutls_x509_spki_st *). SignatureEntry is
+	// SignatureParameters the parameters of a signature (gnutls_x509_spki_st *). SignatureEntry is
 	// the description of a signature algorithm (gnutls_sign_entry_st *).
 	KeyParameters
 	SignatureParameters
@@ -411,9 +410,9 @@ const (
 	// ModulusWords is the size of the modulus of an RSAKey in 64-bit words.
 	ModulusWords
 
-	// ParametersCurve is the curve of KeyParameters of an elliptic curve
-	// (gnutls_ecc_curve_t), ParametersModulusWords the size of the modulus of those of an
-	// RSA key in 64-bit words.
+	// ParametersCurve is the curve of an elliptic-curve key (KeyParameters,
+	// gnutls_ecc_curve_t), ParametersModulusWords the size of the modulus of an RSA key in
+	// 64-bit words (KeyParameters).
 	ParametersCurve
 	ParametersModulusWords
 	// PSSDigest and DSADigest are the digests of an RSA-PSS signature and of an ECDSA or
@@ -425,7 +424,7 @@ const (
 	SignatureNumber
 )
 
-// Evidence is the certainty of a value's chain, which is that of its weakest part.
+// Evidence is the certainty of a value's chain: a chain is as certain as its weakest part.
 type Evidence uint8
 
 // The kinds of evidence, weakest first. Library.Values only contains values of the last
@@ -471,9 +470,9 @@ type Value struct {
 	Sources []string
 }
 
-// Refusal is a site or a value that was looked for and not accepted.
+// Refusal is a site, a value or a layer that was looked for but not accepted.
 type Refusal struct {
-	// What is the name of the value, the function or the layer.
+	// What names the value, the function or the layer.
 	What string
 	// Why is the reason.
 	Why string

@@ -17,8 +17,8 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// describe returns what was decoded of a library that does not depend on where
-// its linker placed the code.
+// describe returns the parts of a result that do not depend on the addresses which the
+// linker chose.
 func describe(lib *layout.Library) string {
 	var b strings.Builder
 	for _, v := range lib.Values {
@@ -134,7 +134,7 @@ func openssl(t *testing.T) string {
 	return string(m[1])
 }
 
-// The values are those of the structures as the compiler has them.
+// The expected values are the offsets in the compiler's structures.
 func TestLibsslOfThisMachineHasTheKnownLayout(t *testing.T) {
 	path, version := library(t, "libssl.so.3"), openssl(t)
 	want := map[string]map[layout.ValueID]string{

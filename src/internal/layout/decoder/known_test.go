@@ -31,7 +31,7 @@ func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
 	} {
 		t.Run(filepath.Base(pattern), func(t *testing.T) {
 			files, _ := filepath.Glob(pattern)
-			// Fedora has no folder for each architecture.
+			// Fedora has no directory for each architecture.
 			more, _ := filepath.Glob(strings.Replace(pattern, "/usr/lib*/*/", "/usr/lib*/", 1))
 			if files = append(files, more...); len(files) == 0 && os.Geteuid() == 0 {
 				t.Fatalf("this machine has no %s: run make setup", pattern)

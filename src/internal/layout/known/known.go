@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package known identifies cryptographic libraries that are not recorded by their functions:
-// what would have to be read of them cannot be decoded with certainty.
+// Package known identifies cryptographic libraries that the function source does not
+// support: the values that it would read cannot be decoded with certainty.
 package known
 
 import (
@@ -21,7 +21,7 @@ type UnsupportedError struct {
 	Err error
 }
 
-// Reason returns what that means for the library.
+// Reason returns the consequence for users.
 func (e *UnsupportedError) Reason() string {
 	if e.Sockets {
 		return "not supported: only sockets show its handshakes"
@@ -44,28 +44,32 @@ func libraries() map[string]UnsupportedError {
 	}
 }
 
-// Functions returns the names of the functions by which Identify knows libraries. The image
-// must have been opened with them.
+// Functions returns the names of the functions by which Identify recognises libraries. Pass
+// them to image.Open as wanted names.
 func Functions() []string { return slices.Collect(maps.Keys(libraries())) }
 
-// Go programs have the names of their functions in a table of their own, whatever they are
-// stripped of. The second place is that of position-independent programs.
+// Sections of Go programs. The table has the names of all functions, even if the program is
+// stripped. Its section has another name in position-independent programs.
 const (
-	goMark      = ".go.buildinfo"
-	goHandshake = "crypto/tls.(*Conn).clientHandshake"
+	goBuildInfo = ".go.buildinfo"
 	goTable     = ".gopclntab"
 	goTablePIE  = ".data.rel.ro.gopclntab"
 )
 
+// goHandshake is a function of every Go program with TLS.
+const goHandshake = "crypto/tls.(*Conn).clientHandshake"
+
 // Identify returns the error for a known library, which wraps err; nil for any other file.
 func Identify(m *image.Image, err error) *UnsupportedError {
-	for name, e := range libraries() {
+	all := libraries()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if _, ok := m.Function(name); ok {
+			e := all[name]
 			e.Err = err
 			return &e
 		}
 	}
-	if m.HasSection(goMark) && (m.Contains(goTable, goHandshake) || m.Contains(goTablePIE, goHandshake)) {
+	if m.HasSection(goBuildInfo) && (m.Contains(goTable, goHandshake) || m.Contains(goTablePIE, goHandshake)) {
 		return &UnsupportedError{Library: "crypto/tls of Go", Sockets: true, Err: err}
 	}
 	return nil

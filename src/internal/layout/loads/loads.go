@@ -27,6 +27,7 @@ type Chain struct {
 	Width   int
 }
 
+// Same reports whether the chains have the same loads. Their widths may differ.
 func (c Chain) Same(d Chain) bool { return len(c.Offsets) > 0 && slices.Equal(c.Offsets, d.Offsets) }
 
 // Last returns the offset of the last load.
