@@ -81,17 +81,32 @@ type Section struct {
 // Read returns the n bytes at off, or a *FormatError if the file is shorter. The caller
 // bounds n.
 func (e *File) Read(what string, off, n uint64) ([]byte, error) {
-	if off > e.size || n > e.size-off {
-		return nil, &FormatError{what, fmt.Sprintf("goes beyond the end of the file (%d bytes at %d, the file has %d)", n, off, e.size)}
+	if err := e.checkRange(what, off, n); err != nil {
+		return nil, err
 	}
 	b := make([]byte, n)
-	if got, err := e.r.ReadAt(b, int64(off)); got < len(b) {
-		if err == nil || errors.Is(err, io.EOF) {
-			return nil, &FormatError{what, "the file was cut off while it was read"}
-		}
-		return nil, fmt.Errorf("cannot read %s: %w", what, err)
+	if err := e.readAt(b, what, off); err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+func (e *File) checkRange(what string, off, n uint64) error {
+	if off > e.size || n > e.size-off {
+		return &FormatError{what, fmt.Sprintf("goes beyond the end of the file (%d bytes at %d, the file has %d)", n, off, e.size)}
+	}
+	return nil
+}
+
+// readAt fills b with the bytes at off, which are in the file.
+func (e *File) readAt(b []byte, what string, off uint64) error {
+	if got, err := e.r.ReadAt(b, int64(off)); got < len(b) {
+		if err == nil || errors.Is(err, io.EOF) {
+			return &FormatError{what, "the file was cut off while it was read"}
+		}
+		return fmt.Errorf("cannot read %s: %w", what, err)
+	}
+	return nil
 }
 
 // New reads the headers of the ELF file of size bytes in r. The error is ErrNotELF, a

@@ -6,15 +6,16 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"crypto-auditing/src/internal/layout/image"
 )
 
 // decodeARM64 decodes an instruction of arm64.
-func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
-	out := Instruction{Addr: addr, Size: 4, Writes: -1}
+func decodeARM64(code []byte, addr uint64) (out Instruction, effect Effect, ok bool) {
+	out, effect = Instruction{Addr: addr, Size: 4}, Effect{Writes: -1}
 	if len(code) < 4 || addr%4 != 0 {
-		return out, false
+		return out, effect, false
 	}
 	x := binary.LittleEndian.Uint32(code)
 	rd := int(x & 31)
@@ -32,51 +33,72 @@ func decodeARM64(code []byte, addr uint64) (Instruction, bool) {
 	case x&0x7e000000 == 0x36000000:
 		out.Name, out.Target = "tbz", addr+uint64(Signed(x>>5, 14)*4)
 	case x&0x1f000000 == 0x10000000:
-		out.Name, out.Straight, out.Writes = "adr", true, rd
+		out.Name, effect.Straight, effect.Writes = "adr", true, rd
 	case x&0xfffffc1f == 0xd65f0000:
 		out.Name, out.Returns = "ret", true
 	case x == 0xd503201f:
 		// Emulated since Linux 6.13, single-stepped before.
-		out.Straight = true
+		effect.Straight = true
 	case x&0xfffff01f == 0xd503201f:
 		// Among others the signing of the return address, which changes bits of it that
 		// do not belong to the address.
-		out.Straight = true
+		effect.Straight = true
 	case x&0xff800000 == 0xd1000000 && rd == 31 && x>>5&31 == 31: // sub sp, sp, n
-		out.Straight, out.Lowers = true, int(x>>10&0xfff)
+		effect.Straight, effect.Lowers = true, int(x>>10&0xfff)
 		if x>>22&1 != 0 {
-			out.Lowers <<= 12
+			effect.Lowers <<= 12
 		}
 	case x&0xffc00000 == 0xa9800000: // stp of general registers with pre-index
-		out.Straight, out.Lowers = x>>5&31 == 31, -int(Signed(x>>15, 7)*8)
+		effect.Straight, effect.Lowers = x>>5&31 == 31, -int(Signed(x>>15, 7)*8)
 	case x&0x3fc00000 == 0x2d800000 && x>>30 != 3: // stp of vector registers with pre-index
-		out.Straight, out.Lowers = x>>5&31 == 31, -int(Signed(x>>15, 7)<<(2+x>>30))
+		effect.Straight, effect.Lowers = x>>5&31 == 31, -int(Signed(x>>15, 7)<<(2+x>>30))
 	case x&0xffe00c00 == 0xf8000c00 && x>>5&31 == 31: // str x, [sp, n]!
-		out.Straight, out.Lowers = true, -int(Signed(x>>12, 9))
+		effect.Straight, effect.Lowers = true, -int(Signed(x>>12, 9))
 	case x&0x3bc00000 == 0x29000000, x&0x3fc00000 == 0x39000000, x&0xbfc00000 == 0xb9000000: // stp, str
-		out.Straight = true
+		effect.Straight = true
 	case x&0x1f000000 == 0x11000000, x&0x1f800000 == 0x12800000, x&0x1f000000 == 0x0a000000, x&0x1f200000 == 0x0b000000, x&0x1f800000 == 0x12000000: // arithmetic
-		out.Straight, out.Writes = true, rd
+		effect.Straight, effect.Writes = true, rd
 		if rd == 31 {
 			// Compares and tests write no register. The others write the stack pointer, or
 			// do not occur in prologues.
-			out.Straight, out.Writes = x>>29&1 != 0 && x&0x7f800000 != 0x32000000, -1
+			effect.Straight, effect.Writes = x>>29&1 != 0 && x&0x7f800000 != 0x32000000, -1
 		}
 	case x&0xbfc00000 == 0xb9400000, x&0xff800000 == 0x52800000, x&0x3fc00000 == 0x39400000: // ldr
-		out.Straight, out.Writes = true, rd
+		effect.Straight, effect.Writes = true, rd
 	}
-	out.Straight = out.Straight && out.Lowers >= 0
-	out.Unsteppable = out.Name == "" && isUnsteppable(x)
+	effect.Straight = effect.Straight && effect.Lowers >= 0
+	effect.Unsteppable = out.Name == "" && isUnsteppable(x)
 	// ldxr, ldaxr, ldxp, ldaxp; stxr, stlxr, stxp, stlxp, clrex. The pairs of 32 bits of the
 	// same form compare and swap.
 	exclusive := x&0x3f800000 == 0x08000000 && (x>>21&1 == 0 || x>>31 != 0)
-	out.Opens = exclusive && x>>22&1 != 0
-	out.Closes = exclusive && x>>22&1 == 0 || x&0xfffff0ff == 0xd503305f
-	return out, true
+	effect.Opens = exclusive && x>>22&1 != 0
+	effect.Closes = exclusive && x>>22&1 == 0 || x&0xfffff0ff == 0xd503305f
+	return out, effect, true
 }
 
 // Signed sign-extends the low n bits of x.
 func Signed(x uint32, n uint) int64 { return int64(int32(x<<(32-n)) >> (32 - n)) }
+
+// LogicalMask decodes the immediate of a logical instruction of arm64 (DecodeBitMasks in the
+// manual).
+func LogicalMask(n, imms, immr uint32) (uint64, bool) {
+	length := 31 - bits.LeadingZeros32(n<<6|^imms&0x3f)
+	if length < 1 {
+		return 0, false
+	}
+	size := uint(1) << length
+	s, r := uint(imms)&(size-1), uint(immr)&(size-1)
+	if s == size-1 {
+		return 0, false
+	}
+	element := ^uint64(0) >> (64 - size)
+	m := uint64(1)<<(s+1) - 1
+	m = (m>>r | m<<(size-r)) & element
+	for ; size < 64; size *= 2 {
+		m |= m << size
+	}
+	return m, true
+}
 
 // isUnsteppable reports whether an instruction that the kernel does not emulate cannot be
 // executed in another place, as the kernel does. It refuses most of them itself:
@@ -150,14 +172,14 @@ func CheckProbe(m *image.Image, addr uint64) error {
 func checkProbe(code []byte, from, addr uint64) error {
 	open := false
 	for at := from; at <= addr; at += 4 {
-		in, ok := decodeARM64(code, at)
+		_, effect, ok := decodeARM64(code, at)
 		switch {
-		case !ok || at == addr && in.Unsteppable:
+		case !ok || at == addr && effect.Unsteppable:
 			return fmt.Errorf("the kernel cannot execute the instruction at %#x at a probe", addr)
 		case at == addr && open:
 			return fmt.Errorf("a probe at %#x would be between an exclusive load and its store", addr)
-		case in.Opens || in.Closes:
-			open = in.Opens
+		case effect.Opens || effect.Closes:
+			open = effect.Opens
 		}
 		code = code[4:]
 	}

@@ -25,6 +25,8 @@ func Read(m *image.Image, addr uint64) (*Body, error) {
 	if b.Start, b.End, err = m.Extent(addr); err != nil {
 		return nil, err
 	}
+	const averageSize = 4
+	b.Instructions = make([]Instruction, 0, min(b.End-b.Start, maxSweep)/averageSize)
 	err = Sweep(m, b.Start, b.End, func(in Instruction) bool {
 		b.Instructions = append(b.Instructions, in)
 		return true
@@ -56,8 +58,9 @@ func FirstEmulated(m *image.Image, entry uint64, keep []int) (at Instruction, de
 			return !back
 		}
 		n++
-		delta += uint32(in.Lowers)
-		return in.Straight && n < maxPrologue && !slices.Contains(keep, in.Writes)
+		effect := EffectOf(m, in)
+		delta += uint32(effect.Lowers)
+		return effect.Straight && n < maxPrologue && !slices.Contains(keep, effect.Writes)
 	})
 	return at, delta, err == nil && found && !back
 }
@@ -71,7 +74,7 @@ func CallsStackFailure(m *image.Image, addr uint64) bool {
 			_, called, _ := m.Stub(in.Target)
 			found = called == "__stack_chk_fail"
 		}
-		return in.Straight && !in.Call
+		return !in.Call && EffectOf(m, in).Straight
 	})
 	return found
 }

@@ -14,9 +14,10 @@ import (
 	"crypto-auditing/src/internal/layout/image"
 )
 
-// Instruction has the properties of an instruction that matter for sites.
+// Instruction is an instruction of a function.
 type Instruction struct {
 	Addr uint64
+	// Size is the size in bytes.
 	Size int
 	// Name is the name of an instruction that the kernel emulates on a hit, such as
 	// "push", else empty. This is for Linux 6.1 and later:
@@ -26,6 +27,12 @@ type Instruction struct {
 	// call.
 	Target uint64
 	Call   bool
+	// Returns: the instruction returns from the function.
+	Returns bool
+}
+
+// Effect is the effect of an instruction, as far as placing probes requires.
+type Effect struct {
 	// Straight: the instruction only affects registers and the stack, and the next
 	// instruction follows it. Writes is the register that it changes, -1 for none,
 	// Lowers the bytes by which it lowers the stack pointer.
@@ -35,8 +42,6 @@ type Instruction struct {
 	// Raises is the number of bytes by which the instruction raises the stack pointer,
 	// if that is the only reason why it is not straight: a pop, an addition.
 	Raises int
-	// Returns: the instruction returns from the function.
-	Returns bool
 	// Unsteppable: the kernel can neither emulate the instruction on a hit nor execute it
 	// elsewhere. This is only determined for arm64.
 	Unsteppable bool
@@ -56,14 +61,15 @@ func Sweep(m *image.Image, start, end uint64, f func(Instruction) bool) error {
 	if end-start > maxSweep {
 		return errTooLong
 	}
-	decode := decodeAMD64
-	if m.Machine == elf.EM_AARCH64 {
-		decode = decodeARM64
-	}
 	for at := start; at < end; {
 		code := m.Code(at)
 		code = code[:min(uint64(len(code)), end-at)]
-		in, ok := decode(code, at)
+		in, ok := Instruction{}, false
+		if m.Machine == elf.EM_AARCH64 {
+			in, _, ok = decodeARM64(code, at)
+		} else if in, ok = skimAMD64(code, at); !ok {
+			in, _, ok = decodeAMD64(code, at)
+		}
 		if !ok {
 			return fmt.Errorf("its code at %#x cannot be decoded", at)
 		}
@@ -73,6 +79,16 @@ func Sweep(m *image.Image, start, end uint64, f func(Instruction) bool) error {
 		at += uint64(in.Size)
 	}
 	return nil
+}
+
+// EffectOf returns the effect of an instruction of m.
+func EffectOf(m *image.Image, in Instruction) Effect {
+	decode := decodeAMD64
+	if m.Machine == elf.EM_AARCH64 {
+		decode = decodeARM64
+	}
+	_, effect, _ := decode(m.Code(in.Addr), in.Addr)
+	return effect
 }
 
 // Decode decodes the x86-64 instruction at the beginning of code.
@@ -85,11 +101,11 @@ func Decode(code []byte) (x86asm.Inst, bool) {
 }
 
 // decodeAMD64 decodes an instruction of x86-64.
-func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
-	out := Instruction{Addr: addr, Writes: -1}
+func decodeAMD64(code []byte, addr uint64) (out Instruction, effect Effect, ok bool) {
+	out, effect = Instruction{Addr: addr}, Effect{Writes: -1}
 	if bytes.HasPrefix(code, []byte(EndBranch)) {
-		out.Size, out.Straight = len(EndBranch), true
-		return out, true
+		out.Size, effect.Straight = len(EndBranch), true
+		return out, effect, true
 	}
 	prefix := 0
 	if HasNoTrack(code) {
@@ -97,50 +113,50 @@ func decodeAMD64(code []byte, addr uint64) (Instruction, bool) {
 	}
 	in, ok := Decode(code)
 	if !ok {
-		return out, false
+		return out, effect, false
 	}
 	out.Size = in.Len + prefix
 	out.Name = emulatedAMD64(code)
 	if rel, ok := in.Args[0].(x86asm.Rel); ok {
 		out.Target = addr + uint64(out.Size) + uint64(int64(rel))
 		out.Call = in.Op == x86asm.CALL
-		return out, true
+		return out, effect, true
 	}
 	first, isRegister := in.Args[0].(x86asm.Reg)
 	number, _, _, general := Register(first)
 	switch in.Op {
 	case x86asm.PUSH:
-		out.Straight, out.Lowers = true, 8
+		effect.Straight, effect.Lowers = true, 8
 	case x86asm.SUB:
 		n, ok := in.Args[1].(x86asm.Imm)
 		switch {
 		case isRegister && first == x86asm.RSP:
-			out.Straight, out.Lowers = ok && n > 0 && n < 1<<16, int(n)
+			effect.Straight, effect.Lowers = ok && n > 0 && n < 1<<16, int(n)
 		case isRegister && general:
-			out.Straight, out.Writes = true, number
+			effect.Straight, effect.Writes = true, number
 		}
 	case x86asm.MOV, x86asm.LEA, x86asm.XOR, x86asm.AND, x86asm.OR, x86asm.ADD, x86asm.MOVZX, x86asm.MOVSX, x86asm.MOVSXD:
 		n, constant := in.Args[1].(x86asm.Imm)
 		switch {
 		case in.Op == x86asm.ADD && first == x86asm.RSP && constant && n > 0 && n < 1<<16:
-			out.Writes, out.Raises = number, int(n)
+			effect.Writes, effect.Raises = number, int(n)
 		case isRegister && general:
-			out.Straight, out.Writes = number != 4, number
+			effect.Straight, effect.Writes = number != 4, number
 		case !isRegister:
-			out.Straight = true
+			effect.Straight = true
 		}
 	case x86asm.TEST, x86asm.CMP, x86asm.NOP:
-		out.Straight = true
+		effect.Straight = true
 	case x86asm.POP:
 		if isRegister && number != 4 {
-			out.Raises = 8
+			effect.Raises = 8
 		}
 	case x86asm.RET:
 		out.Returns = in.Args[0] == nil
 	default:
-		out.Straight = IsVector(first)
+		effect.Straight = IsVector(first)
 	}
-	return out, true
+	return out, effect, true
 }
 
 // emulatedAMD64 returns the name of an instruction that the kernel emulates: direct jumps

@@ -42,7 +42,7 @@ func checkARM64(t *testing.T, x uint32) {
 		return
 	}
 	const addr = 1 << 32
-	got, ok := decodeARM64(b, addr)
+	got, effect, ok := decodeARM64(b, addr)
 	if !ok {
 		t.Fatalf("%08x (%v) is not decoded", x, in)
 	}
@@ -54,16 +54,16 @@ func checkARM64(t *testing.T, x uint32) {
 			t.Errorf("%08x (%v) goes to %#x", x, in, got.Target)
 		}
 	}
-	checkProperties(t, x, in, got)
+	checkProperties(t, x, in, effect)
 	// What changes the control flow or the stack pointer by an unknown amount
 	// does not run straight on.
 	switch in.Op {
 	case arm64asm.B, arm64asm.BL, arm64asm.BR, arm64asm.BLR, arm64asm.RET, arm64asm.SVC, arm64asm.BRK:
-		if got.Straight {
+		if effect.Straight {
 			t.Errorf("%08x (%v) is straight", x, in)
 		}
 	}
-	if !got.Straight {
+	if !effect.Straight {
 		return
 	}
 	// A register that a straight instruction writes is known.
@@ -76,21 +76,21 @@ func checkARM64(t *testing.T, x uint32) {
 		case first >= arm64asm.X0 && first <= arm64asm.X30:
 			number = int(first - arm64asm.X0)
 		}
-		if number >= 0 && got.Writes != number && writes(in.Op) {
-			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, got.Writes)
+		if number >= 0 && effect.Writes != number && writes(in.Op) {
+			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, effect.Writes)
 		}
 	case arm64asm.RegSP:
-		if first == arm64asm.RegSP(arm64asm.SP) && writes(in.Op) && got.Lowers == 0 {
+		if first == arm64asm.RegSP(arm64asm.SP) && writes(in.Op) && effect.Lowers == 0 {
 			t.Errorf("%08x (%v) changes the stack pointer and is straight", x, in)
 		}
-		if number := int(arm64asm.Reg(first) - arm64asm.X0); number < 31 && writes(in.Op) && got.Writes != number {
-			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, got.Writes)
+		if number := int(arm64asm.Reg(first) - arm64asm.X0); number < 31 && writes(in.Op) && effect.Writes != number {
+			t.Errorf("%08x (%v) writes register %d, not %d", x, in, number, effect.Writes)
 		}
 	}
 }
 
 // checkProperties compares what matters for probes with the reference decoder's.
-func checkProperties(t *testing.T, x uint32, in arm64asm.Inst, got Instruction) {
+func checkProperties(t *testing.T, x uint32, in arm64asm.Inst, got Effect) {
 	var opens, closes, refused bool
 	switch in.Op {
 	case arm64asm.LDXR, arm64asm.LDAXR, arm64asm.LDXRB, arm64asm.LDAXRB, arm64asm.LDXRH, arm64asm.LDAXRH, arm64asm.LDXP, arm64asm.LDAXP:
@@ -208,36 +208,73 @@ func FuzzInstructionsOfARM64(f *testing.F) {
 
 func TestInstructionsOfX86AreDecoded(t *testing.T) {
 	for name, c := range map[string]struct {
-		code string
-		want Instruction
+		code   string
+		want   Instruction
+		effect Effect
 	}{
-		"push":              {"\x55", Instruction{Size: 1, Name: "push", Straight: true, Writes: -1, Lowers: 8}},
-		"push of r12":       {"\x41\x54", Instruction{Size: 2, Name: "push", Straight: true, Writes: -1, Lowers: 8}},
-		"push of a word":    {"\x66\x55", Instruction{Size: 2, Straight: true, Writes: -1, Lowers: 8}},
-		"endbr64":           {EndBranch, Instruction{Size: 4, Straight: true, Writes: -1}},
-		"sub of the stack":  {"\x48\x83\xec\x28", Instruction{Size: 4, Straight: true, Writes: -1, Lowers: 0x28}},
-		"mov to rdi":        {"\x48\x89\xc7", Instruction{Size: 3, Straight: true, Writes: 7}},
-		"mov to the stack":  {"\x48\x89\xc4", Instruction{Size: 3, Writes: 4}},
-		"mov to memory":     {"\x48\x89\x07", Instruction{Size: 3, Straight: true, Writes: -1}},
-		"jump":              {"\xeb\xfe", Instruction{Size: 2, Name: "jmp", Writes: -1, Target: 0x1000}},
-		"conditional jump":  {"\x0f\x84\x00\x00\x00\x00", Instruction{Size: 6, Name: "jcc", Writes: -1, Target: 0x1006}},
-		"call":              {"\xe8\x00\x00\x00\x00", Instruction{Size: 5, Name: "call", Writes: -1, Target: 0x1005, Call: true}},
-		"indirect call":     {"\xff\xd0", Instruction{Size: 2, Writes: -1}},
-		"with notrack":      {"\x3e\xff\xe0", Instruction{Size: 3, Writes: -1}},
-		"return":            {"\xc3", Instruction{Size: 1, Writes: -1, Returns: true}},
-		"return with pop":   {"\xc2\x08\x00", Instruction{Size: 3, Writes: -1}},
-		"pop":               {"\x41\x5c", Instruction{Size: 2, Writes: -1, Raises: 8}},
-		"add to the stack":  {"\x48\x83\xc4\x28", Instruction{Size: 4, Writes: 4, Raises: 0x28}},
-		"no-operation":      {"\x90", Instruction{Size: 1, Name: "nop", Straight: true, Writes: -1}},
-		"long no-operation": {"\x0f\x1f\x44\x00\x00", Instruction{Size: 5, Straight: true, Writes: -1}},
+		"push":              {"\x55", Instruction{Size: 1, Name: "push"}, Effect{Straight: true, Writes: -1, Lowers: 8}},
+		"push of r12":       {"\x41\x54", Instruction{Size: 2, Name: "push"}, Effect{Straight: true, Writes: -1, Lowers: 8}},
+		"push of a word":    {"\x66\x55", Instruction{Size: 2}, Effect{Straight: true, Writes: -1, Lowers: 8}},
+		"endbr64":           {EndBranch, Instruction{Size: 4}, Effect{Straight: true, Writes: -1}},
+		"sub of the stack":  {"\x48\x83\xec\x28", Instruction{Size: 4}, Effect{Straight: true, Writes: -1, Lowers: 0x28}},
+		"mov to rdi":        {"\x48\x89\xc7", Instruction{Size: 3}, Effect{Straight: true, Writes: 7}},
+		"mov to the stack":  {"\x48\x89\xc4", Instruction{Size: 3}, Effect{Writes: 4}},
+		"mov to memory":     {"\x48\x89\x07", Instruction{Size: 3}, Effect{Straight: true, Writes: -1}},
+		"jump":              {"\xeb\xfe", Instruction{Size: 2, Name: "jmp", Target: 0x1000}, Effect{Writes: -1}},
+		"conditional jump":  {"\x0f\x84\x00\x00\x00\x00", Instruction{Size: 6, Name: "jcc", Target: 0x1006}, Effect{Writes: -1}},
+		"call":              {"\xe8\x00\x00\x00\x00", Instruction{Size: 5, Name: "call", Target: 0x1005, Call: true}, Effect{Writes: -1}},
+		"indirect call":     {"\xff\xd0", Instruction{Size: 2}, Effect{Writes: -1}},
+		"with notrack":      {"\x3e\xff\xe0", Instruction{Size: 3}, Effect{Writes: -1}},
+		"return":            {"\xc3", Instruction{Size: 1, Returns: true}, Effect{Writes: -1}},
+		"return with pop":   {"\xc2\x08\x00", Instruction{Size: 3}, Effect{Writes: -1}},
+		"pop":               {"\x41\x5c", Instruction{Size: 2}, Effect{Writes: -1, Raises: 8}},
+		"add to the stack":  {"\x48\x83\xc4\x28", Instruction{Size: 4}, Effect{Writes: 4, Raises: 0x28}},
+		"no-operation":      {"\x90", Instruction{Size: 1, Name: "nop"}, Effect{Straight: true, Writes: -1}},
+		"long no-operation": {"\x0f\x1f\x44\x00\x00", Instruction{Size: 5}, Effect{Straight: true, Writes: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.want.Addr = 0x1000
-			got, ok := decodeAMD64([]byte(c.code), 0x1000)
-			if !ok || got != c.want {
-				t.Errorf("got %+v, %v, want %+v", got, ok, c.want)
+			got, effect, ok := decodeAMD64([]byte(c.code), 0x1000)
+			if !ok || got != c.want || effect != c.effect {
+				t.Errorf("got %+v, %+v, %v, want %+v, %+v", got, effect, ok, c.want, c.effect)
 			}
 		})
+	}
+}
+
+// checkSkimmed compares what is skimmed with the decoder, and reports whether it was known.
+func checkSkimmed(t *testing.T, b []byte) bool {
+	t.Helper()
+	got, known := skimAMD64(b, 0x1000)
+	if !known {
+		return false
+	}
+	if want, _, ok := decodeAMD64(b, 0x1000); !ok || got != want {
+		t.Fatalf("% x is %+v, want %+v, %v", b, got, want, ok)
+	}
+	return true
+}
+
+func TestSkimmedInstructionsMatchTheDecoder(t *testing.T) {
+	known := 0
+	for _, prefix := range []string{"", "\x66", "\x48", "\x41", "\x66\x48", "\x66\x0f", "\x0f", "\x44\x0f"} {
+		for opcode := range 256 {
+			for modrm := range 256 {
+				for _, sib := range []byte{0x24, 0x25} {
+					b := append([]byte(prefix), byte(opcode), byte(modrm), sib, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88)
+					if checkSkimmed(t, b) {
+						known++
+						// The end of the code truncates the instruction.
+						in, _ := skimAMD64(b, 0x1000)
+						checkSkimmed(t, b[:in.Size-1])
+						checkSkimmed(t, b[:in.Size])
+					}
+				}
+			}
+		}
+	}
+	if known < 300_000 {
+		t.Errorf("%d of the encodings are known", known)
 	}
 }
 
@@ -248,9 +285,11 @@ func FuzzInstructionsOfX86(f *testing.F) {
 		if len(b) == 0 {
 			return
 		}
-		in, ok := decodeAMD64(b[:min(len(b), 16)], 0x1000)
-		if ok && (in.Size < 1 || in.Size > len(b) || in.Lowers < 0) {
-			t.Errorf("got %+v of %d bytes", in, len(b))
+		b = b[:min(len(b), 16)]
+		in, effect, ok := decodeAMD64(b, 0x1000)
+		if ok && (in.Size < 1 || in.Size > len(b) || effect.Lowers < 0) {
+			t.Errorf("got %+v, %+v of %d bytes", in, effect, len(b))
 		}
+		checkSkimmed(t, b)
 	})
 }

@@ -22,6 +22,7 @@ type field struct {
 	refused   string
 }
 
+// evidence returns the certainty of a field; f may be nil.
 func (f *field) evidence() layout.Evidence {
 	switch {
 	case f == nil || f.refused != "" || len(f.sources) == 0:
@@ -36,9 +37,10 @@ func (f *field) evidence() layout.Evidence {
 
 // decoder decodes one file.
 type decoder struct {
-	image  *image.Image
-	lib    *layout.Library
-	fields map[string]*field
+	image       *image.Image
+	interpreter *symbolic.Interpreter
+	lib         *layout.Library
+	fields      map[string]*field
 }
 
 // paths executes a function. It returns nil if the file does not have it.
@@ -47,9 +49,10 @@ func (d *decoder) paths(name string, options symbolic.Options) []symbolic.Path {
 	if !ok {
 		return nil
 	}
-	return symbolic.Execute(d.image, addr, options)
+	return d.interpreter.Execute(addr, options)
 }
 
+// field returns the field called name, which it creates if necessary.
 func (d *decoder) field(name string) *field {
 	f := d.fields[name]
 	if f == nil {
@@ -127,8 +130,7 @@ type value struct {
 	checked bool
 }
 
-// add adds a value to the library, or the reason why it is refused. If optional, it skips
-// a value whose functions are not in the file.
+// add adds a value to the library, or the reason why it is refused.
 func (d *decoder) add(v value) {
 	var c loads.Chain
 	evidence := layout.Twice

@@ -31,8 +31,8 @@ const (
 	verifyRaw = 0x2000 // GNUTLS_VERIFY_USE_TLS1_RSA
 )
 
-// keySteps bounds the execution of each function, which are long: what is looked for is found in
-// a third of that.
+// keySteps bounds the instructions of one execution of these long functions. A third of that
+// suffices for all known builds.
 const keySteps = 1500
 
 // The slots of the table of operations (gnutls_crypto_pk_st).
@@ -62,9 +62,9 @@ type keyTable struct {
 
 // sessionKeys decodes the public-key layer of GnuTLS.
 //
-// All its operations with keys go through a table of functions, each exactly once and with
-// the number of the algorithm as the first argument: those of sessions and certificates, and
-// those that programs ask for. An operation that is refused before does not get there.
+// Every operation with a key goes through a table of functions exactly once, with the number of
+// the algorithm as the first argument: operations of sessions, of certificates, and of programs
+// that call the API. An operation that GnuTLS rejects earlier does not reach the table.
 func (d *decoder) sessionKeys() {
 	table, err := d.keyTable()
 	if err != nil {
@@ -92,8 +92,8 @@ func (d *decoder) sessionKeys() {
 	d.lib.PublicKey = d.complete("the public-key layer", []layout.Role{layout.SessionOperation}, []layout.ValueID{layout.ParametersCurve, layout.ParametersModulusWords})
 }
 
-// keyTable finds the table, which has no symbol: an exported function jumps to its first
-// function, two others must jump to the functions in their slots of the same table.
+// keyTable finds the table, which has no symbol: three exported functions must call, or jump
+// to, the functions in their slots of one table.
 func (d *decoder) keyTable() (*keyTable, error) {
 	t := &keyTable{}
 	first := d.target("gnutls_pubkey_encrypt_data", nil, func(c *symbolic.Call) bool {
@@ -160,8 +160,9 @@ func (d *decoder) tableSlot(base uint64, slot int) uint64 {
 	return f
 }
 
-// target returns the function of this file to which a function passes accepted arguments, zero
-// unless there is one. If it does not call it itself, functions that it calls are followed.
+// target returns the one function of this file to which the named function passes accepted
+// arguments, zero without one. If it does not call that function itself, the functions that it
+// calls are followed.
 func (d *decoder) target(name string, fixed map[int]int64, accept func(*symbolic.Call) bool) uint64 {
 	for depth := range 3 {
 		found := uint64(0)
@@ -186,8 +187,8 @@ func (d *decoder) target(name string, fixed map[int]int64, accept func(*symbolic
 	return 0
 }
 
-// callee returns the function that a call of a path leads to, also if it is by a pointer in a
-// table that another function returns, as since GnuTLS 3.8.9; zero if it is not known.
+// callee returns the function that a call of a path leads to, zero if it is not known. Since
+// GnuTLS 3.8.9 the call is by a pointer in a table that another function returns.
 func (d *decoder) callee(p *symbolic.Path, c *symbolic.Call) uint64 {
 	addr, _, ok := c.Pointer.Load()
 	if c.Target != 0 || !ok {
@@ -198,7 +199,7 @@ func (d *decoder) callee(p *symbolic.Path, c *symbolic.Call) uint64 {
 	if !ok || getter < 0 || getter >= len(p.Calls) || p.Calls[getter].Target == 0 {
 		return 0
 	}
-	results := symbolic.Execute(d.image, p.Calls[getter].Target, symbolic.Options{})
+	results := d.interpreter.Execute(p.Calls[getter].Target, symbolic.Options{})
 	if len(results) != 1 || results[0].Err != "" {
 		return 0
 	}
@@ -223,9 +224,9 @@ func isNumber(v symbolic.Value, n uint64) bool {
 	return ok && c == n
 }
 
-// on executes a function of the table with an algorithm.
-func (d *decoder) on(t *keyTable, slot int, algorithm int64) []symbolic.Path {
-	return symbolic.Execute(d.image, t.functions[slot], symbolic.Options{Fixed: map[int]int64{0: algorithm}, Steps: keySteps})
+// onAlgorithm executes a function of the table with an algorithm.
+func (d *decoder) onAlgorithm(t *keyTable, slot int, algorithm int64) []symbolic.Path {
+	return d.interpreter.Execute(t.functions[slot], symbolic.Options{Fixed: map[int]int64{0: algorithm}, Steps: keySteps})
 }
 
 // parameterFields decodes the parameters of keys and of signatures.
@@ -242,7 +243,7 @@ func (d *decoder) parameterFields(t *keyTable) {
 	keyAccessor := symbolic.Options{Depth: 2, Assume: notNull, Steps: keySteps}
 	const ecc = "gnutls_pubkey_export_ecc_raw2"
 	d.found("parameters.curve", ecc, in(loads.Where(loads.StoredTo(d.paths(ecc, keyAccessor), 1), 1, 4)))
-	d.confirm("parameters.curve", "the derivation with a curve reads it", loads.Read(d.on(t, slotDerive, keyEC), 2, 4))
+	d.confirm("parameters.curve", "the derivation with a curve reads it", loads.Read(d.onAlgorithm(t, slotDerive, keyEC), 2, 4))
 
 	// The function copies the modulus, to the second argument, and then the exponent.
 	exported := d.paths("gnutls_pubkey_export_rsa_raw2", keyAccessor)
@@ -253,10 +254,10 @@ func (d *decoder) parameterFields(t *keyTable) {
 	}
 
 	d.found("signing.pss", "gnutls_x509_spki_get_rsa_pss_params", loads.Where(loads.StoredTo(d.onObject("gnutls_x509_spki_get_rsa_pss_params", 0), 1), 1, 4))
-	d.confirm("signing.pss", "the verification with RSA-PSS reads it", loads.Read(d.on(t, slotVerify, keyRSAPSS), 4, 4))
+	d.confirm("signing.pss", "the verification with RSA-PSS reads it", loads.Read(d.onAlgorithm(t, slotVerify, keyRSAPSS), 4, 4))
 	// A signature without random numbers derives them with the digest, which it passes on. It
 	// passes no other number of the parameters.
-	d.found("signing.dsa", "the creation with DSA", passedNumbers(d.on(t, slotSign, keyDSA), 4))
+	d.found("signing.dsa", "the creation with DSA", passedNumbers(d.onAlgorithm(t, slotSign, keyDSA), 4))
 	d.found("signing.dsa", "the creation with ECDSA", passedNumbers(d.onCurve(t, slotSign), 4))
 }
 
@@ -266,7 +267,7 @@ func (d *decoder) onCurve(t *keyTable, slot int) []symbolic.Path {
 	if !ok {
 		return nil
 	}
-	return symbolic.Execute(d.image, t.functions[slot], symbolic.Options{
+	return d.interpreter.Execute(t.functions[slot], symbolic.Options{
 		Fixed: map[int]int64{0: keyEC}, Steps: keySteps,
 		Memory: func(addr symbolic.Value, width int) (int64, bool) {
 			return curveP256, width == 4 && isArgument(addr, 3, curve.Last())
@@ -328,7 +329,7 @@ func (d *decoder) signatureEntry(t *keyTable) (verify uint64) {
 	}
 	// The function returns the first description with the number.
 	var numbers []loads.Chain
-	paths = symbolic.Execute(d.image, lookup, symbolic.Options{})
+	paths = d.interpreter.Execute(lookup, symbolic.Options{})
 	for i := range paths {
 		p := &paths[i]
 		entry, ok := p.Result.Constant()

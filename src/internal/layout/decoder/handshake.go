@@ -143,7 +143,7 @@ func (d *decoder) cleared() []loads.Chain {
 	out := loads.Written(paths, 4, loads.IsNumber(0))
 	for _, slot := range methodSlots(paths) {
 		if f, ok := d.methodFunction("TLS_method", slot); ok {
-			out = append(out, loads.Written(symbolic.Execute(d.image, f, symbolic.Options{Assume: connection}), 4, loads.IsNumber(0))...)
+			out = append(out, loads.Written(d.interpreter.Execute(f, symbolic.Options{Assume: connection}), 4, loads.IsNumber(0))...)
 		}
 	}
 	return out
@@ -223,7 +223,7 @@ func (d *decoder) control(ctrl uint64, command int64) []symbolic.Path {
 	if ctrl == 0 {
 		return nil
 	}
-	return symbolic.Execute(d.image, ctrl, symbolic.Options{Fixed: map[int]int64{1: command}, Assume: connection})
+	return d.interpreter.Execute(ctrl, symbolic.Options{Fixed: map[int]int64{1: command}, Assume: connection})
 }
 
 // groupFields decodes the negotiated group: the connection's, which is valid in TLS 1.3

@@ -140,7 +140,7 @@ func FuzzAccessors(f *testing.F) {
 		copy(b[at:at+256], code)
 		m := openImage(t, b)
 		for depth := range 3 {
-			if n := len(symbolic.Execute(m, addr, symbolic.Options{Depth: depth, Assume: connection})); n == 0 || n > 100 {
+			if n := len(symbolic.New(m).Execute(addr, symbolic.Options{Depth: depth, Assume: connection})); n == 0 || n > 100 {
 				t.Errorf("%d paths", n)
 			}
 		}

@@ -23,6 +23,7 @@ import (
 	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/layout/image"
 	"crypto-auditing/src/internal/layout/known"
+	"crypto-auditing/src/internal/layout/symbolic"
 )
 
 // UnsupportedError reports a library that is known but not recorded. It wraps ErrNoLibrary.
@@ -60,7 +61,7 @@ func Parse(r io.ReaderAt, size int64) (*layout.Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{image: m, fields: map[string]*field{}, lib: &layout.Library{
+	d := &decoder{image: m, interpreter: symbolic.New(m), fields: map[string]*field{}, lib: &layout.Library{
 		Machine: m.Machine, BuildID: m.BuildID, Segments: m.Segments,
 	}}
 	d.lib.Text.Start, d.lib.Text.End = m.TextRange()

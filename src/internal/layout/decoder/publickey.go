@@ -190,8 +190,8 @@ func (d *decoder) legacyFields() {
 	d.getter("group.nid", 4, "EC_GROUP_get_curve_name")
 	d.getter("rsa.n", 8, "RSA_get0_n")
 	d.found("rsa.n", "RSA_get0_key", loads.Where(loads.StoredTo(d.onObject("RSA_get0_key", 0), 1), 1, 8))
-	for name, n := range map[string]uint64{"BN_is_zero": 0, "BN_is_one": 1} {
-		d.found("number.top", name, loads.Where(loads.Compared(d.onObject(name, 1), func(m uint64) bool { return m == n }), 1, 4))
+	for n, name := range []string{"BN_is_zero", "BN_is_one"} {
+		d.found("number.top", name, loads.Where(loads.Compared(d.onObject(name, 1), func(m uint64) bool { return m == uint64(n) }), 1, 4))
 	}
 }
 

@@ -26,26 +26,28 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 	if err != nil {
 		return err
 	}
-	parts := []*code.Body{main}
+	parts, others := []*code.Body{main}, []*code.Body(nil)
 	// Parts of the function that the compiler moved elsewhere jump back to it.
 	for _, in := range main.Instructions {
-		if in.Target == 0 || in.Call || main.Contains(in.Target) || slices.ContainsFunc(parts, func(b *code.Body) bool { return b.Contains(in.Target) }) {
+		if in.Target == 0 || in.Call || contains(parts, in.Target) || contains(others, in.Target) {
 			continue
 		}
 		part, err := code.Read(d.image, in.Target)
-		if err == nil && part.Start != in.Target && d.image.IsStart(in.Target) {
+		if err != nil || part.Start != in.Target && d.image.IsStart(in.Target) {
 			continue
 		}
-		if err == nil && slices.ContainsFunc(part.Instructions, func(back code.Instruction) bool {
+		if slices.ContainsFunc(part.Instructions, func(back code.Instruction) bool {
 			return !back.Call && main.Contains(back.Target) && back.Target != entry
 		}) {
 			parts = append(parts, part)
+		} else {
+			others = append(others, part)
 		}
 	}
 	var sites []layout.Site
 	for _, part := range parts {
 		for i, in := range part.Instructions {
-			outside := in.Target != 0 && !in.Call && !slices.ContainsFunc(parts, func(b *code.Body) bool { return b.Contains(in.Target) })
+			outside := in.Target != 0 && !in.Call && !contains(parts, in.Target)
 			switch {
 			case outside && in.Name != "jmp" && in.Name != "b":
 				return fmt.Errorf("the jump at %#x may leave %s or not", in.Addr, name)
@@ -67,6 +69,10 @@ func (d *decoder) returnSites(name string, entry uint64) error {
 	}
 	d.lib.Sites = append(d.lib.Sites, sites...)
 	return nil
+}
+
+func contains(bodies []*code.Body, addr uint64) bool {
+	return slices.ContainsFunc(bodies, func(b *code.Body) bool { return b.Contains(addr) })
 }
 
 func (d *decoder) endSite(name string, in code.Instruction, delta int, result capture.Register) layout.Site {
@@ -126,10 +132,11 @@ func (d *decoder) returnSite(name string, parts []*code.Body, instructions []cod
 		if in.Name == "jcc" && code.CallsStackFailure(d.image, in.Target) && !code.JumpedInto(parts, in.Addr+1, last.Addr+1) {
 			return d.endSite(name, in, delta, d.resultRegister(instructions[i+1:]))
 		}
-		if in.Raises == 0 && (!in.Straight || in.Lowers != 0) {
+		effect := code.EffectOf(d.image, in)
+		if effect.Raises == 0 && (!effect.Straight || effect.Lowers != 0) {
 			break
 		}
-		delta += in.Raises
+		delta += effect.Raises
 	}
 	return d.endSite(name, last, 0, d.resultRegister(instructions[len(instructions)-1:]))
 }

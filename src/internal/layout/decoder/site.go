@@ -87,12 +87,11 @@ func (d *decoder) probeOffset(addr uint64) (uint64, error) {
 
 // handshakeSites finds the functions of the handshake and their ends.
 //
-// A server's method has the same functions as the method for both sides, except for the
-// functions of clients, and vice versa: the slot in which the tables of TLS_method and
-// TLS_server_method agree but that of TLS_client_method differs holds the function that
-// servers call, ossl_statem_accept, and vice versa. No offset needs to be known. The
-// functions are called by SSL_do_handshake, and by SSL_read and SSL_write, which Node
-// uses.
+// The tables of TLS_method, TLS_server_method and TLS_client_method are compared slot by
+// slot. The slot in which only the client's table differs holds the function that servers
+// call, ossl_statem_accept. The slot in which only the server's table differs holds
+// ossl_statem_connect. No offset needs to be known. SSL_do_handshake calls these functions,
+// as do SSL_read and SSL_write, which Node uses.
 func (d *decoder) handshakeSites() {
 	accept, connect, err := d.stateMachines()
 	if err != nil {

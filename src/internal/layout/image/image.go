@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/elffile"
 )
 
-// Limits on what is read from one file, in addition to those of elffile.
+// Limits for one file, in addition to the limits of package elffile.
 const (
 	pageSize = 16 << 10
 	// maxPages bounds the pages in memory: 32 MiB.
@@ -37,6 +37,9 @@ type Image struct {
 	file  *elffile.File
 	relro struct{ start, end uint64 }
 	pages map[uint64][]byte
+	// last is the page that was used last, lastNumber its number.
+	last       []byte
+	lastNumber uint64
 
 	symbols map[string]Symbol
 	names   map[uint64]string
@@ -107,17 +110,20 @@ func (m *Image) segment(addr uint64) *capture.Segment {
 // of the file or after maxPages pages.
 func (m *Image) page(off uint64) []byte {
 	number := off / pageSize
-	b, ok := m.pages[number]
-	if !ok {
-		if len(m.pages) >= maxPages {
-			return nil
+	if number != m.lastNumber || m.last == nil {
+		b, ok := m.pages[number]
+		if !ok {
+			if len(m.pages) >= maxPages {
+				return nil
+			}
+			start := number * pageSize
+			n := min(pageSize, m.file.Size()-min(start, m.file.Size()))
+			b, _ = m.file.Read("segment", start, n)
+			m.pages[number] = b
 		}
-		start := number * pageSize
-		n := min(pageSize, m.file.Size()-min(start, m.file.Size()))
-		b, _ = m.file.Read("segment", start, n)
-		m.pages[number] = b
+		m.last, m.lastNumber = b, number
 	}
-	return b[min(off%pageSize, uint64(len(b))):]
+	return m.last[min(off%pageSize, uint64(len(m.last))):]
 }
 
 // bytes returns up to n bytes of the segment s at addr, fewer at the end of the segment

@@ -184,12 +184,12 @@ func (m *Image) readRelocations() error {
 		var err error
 		switch s.Type {
 		case elf.SHT_RELA: //nolint:misspell // that of the System V ABI
-			err = m.file.Entries("relocations", s, relocationSize, func(_ uint32, b []byte) error {
+			err = m.file.Entries("relocations", s, relocationSize, func(i uint32, b []byte) error {
 				le := binary.LittleEndian
 				r := relocation{addr: le.Uint64(b), value: le.Uint64(b[16:])}
 				info := le.Uint64(b[8:])
 				if r.index = uint32(info >> 32); r.index == 0 && uint32(info) == want {
-					return m.addRelative(r)
+					return m.addRelative(r, s.Size/relocationSize-uint64(i))
 				}
 				if len(m.imports) >= maxRelocations {
 					return errTables("relocations", len(m.imports)+1, maxRelocations)
@@ -213,9 +213,13 @@ func (m *Image) readRelocations() error {
 	return nil
 }
 
-func (m *Image) addRelative(r relocation) error {
+// addRelative adds a relocation. left is how many the section may still have, with this one.
+func (m *Image) addRelative(r relocation, left uint64) error {
 	if len(m.relative) >= maxRelocations {
 		return errTables("relocations", len(m.relative)+1, maxRelocations)
+	}
+	if len(m.relative) == cap(m.relative) {
+		m.relative = slices.Grow(m.relative, int(min(left, maxRelocations)))
 	}
 	m.relative = append(m.relative, r)
 	return nil
@@ -230,7 +234,7 @@ func (m *Image) readRelative(s *elffile.Section) error {
 		if !ok {
 			return nil
 		}
-		return m.addRelative(relocation{addr: addr, value: value})
+		return m.addRelative(relocation{addr: addr, value: value}, 1)
 	}
 	return m.file.Entries("relocations", s, relativeSize, func(_ uint32, b []byte) error {
 		w := binary.LittleEndian.Uint64(b)

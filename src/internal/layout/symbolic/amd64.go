@@ -3,8 +3,6 @@
 package symbolic
 
 import (
-	"bytes"
-
 	"golang.org/x/arch/x86/x86asm"
 
 	"crypto-auditing/src/internal/layout/code"
@@ -22,138 +20,125 @@ const (
 	rdi
 	r8
 	r9
+	r12 = 12
+	r15 = 15
 )
 
 // amd64 executes x86-64 instructions.
-type amd64 struct{}
-
-func (amd64) result() int       { return rax }
-func (amd64) arguments() [6]int { return [6]int{rdi, rsi, rdx, rcx, r8, r9} }
-func (amd64) stack() int        { return rsp }
-func (amd64) saved(r int) bool {
-	return r == rbx || r == rbp || r == rsp || r >= 12
+type amd64 struct {
+	// decoded are the instructions that were executed, by address: paths have many in
+	// common.
+	decoded map[uint64]*code.AMD64
 }
 
-// maxVector is the size of the largest vector store, in bytes.
-const maxVector = 64
+func (*amd64) result() int       { return rax }
+func (*amd64) arguments() [6]int { return [6]int{rdi, rsi, rdx, rcx, r8, r9} }
+func (*amd64) stack() int        { return rsp }
+func (*amd64) registers() int    { return r15 + 1 }
+func (*amd64) saved(r int) bool {
+	return r == rbx || r == rbp || r == rsp || r >= r12
+}
+
+const (
+	// maxVector is the size of the largest vector store, in bytes.
+	maxVector = 64
+	// maxDecoded bounds the decoded instructions in memory.
+	maxDecoded = 1 << 13
+)
 
 // amd64Step is the execution of one instruction.
 type amd64Step struct {
 	*run
-	in         x86asm.Inst
-	start, end uint64
+	*code.AMD64
+	start uint64
 }
 
-func (amd64) step(r *run, s *state) {
+func (m *amd64) step(r *run, s *state) {
+	in := m.decoded[s.pc]
+	if in == nil {
+		if in = m.decode(r, s); in == nil {
+			return
+		}
+	}
+	x := amd64Step{run: r, AMD64: in, start: s.pc}
+	s.pc = in.End
+	if !x.execute(s) {
+		s.fail("the instruction at %#x is not known", x.start)
+	}
+}
+
+// decode decodes the next instruction of the path. It returns nil and ends the path if it
+// cannot.
+func (m *amd64) decode(r *run, s *state) *code.AMD64 {
 	b := r.image.Code(s.pc)
-	if bytes.HasPrefix(b, []byte(code.EndBranch)) {
-		s.pc += uint64(len(code.EndBranch))
-		return
-	}
-	start := s.pc
-	if code.HasNoTrack(b) {
-		b = b[1:]
-		s.pc++
-	}
 	if len(b) == 0 {
 		s.fail("there is no code at %#x", s.pc)
-		return
+		return nil
 	}
-	in, ok := code.Decode(b)
+	out, ok := code.ReadAMD64(b, s.pc)
 	if !ok {
 		s.fail("the code at %#x cannot be decoded", s.pc)
-		return
+		return nil
 	}
-	s.pc += uint64(in.Len)
-	x := amd64Step{run: r, in: in, start: start, end: s.pc}
-	if !x.execute(s) {
-		s.fail("the instruction at %#x is not known: %v", start, in)
+	if len(m.decoded) >= maxDecoded {
+		clear(m.decoded)
 	}
+	m.decoded[s.pc] = &out
+	return &out
 }
 
-// address returns the address of a memory operand.
-func (x *amd64Step) address(s *state, m x86asm.Mem) (Value, bool) {
-	if m.Segment == x86asm.FS || m.Segment == x86asm.GS {
+// address returns the address of an operand in memory.
+func (x *amd64Step) address(s *state, o *code.Operand) (Value, bool) {
+	switch o.Kind {
+	case code.InThread:
 		return x.unknown(), true
-	}
-	v := constant(m.Disp)
-	switch {
-	case m.Base == x86asm.RIP:
-		v = constant(int64(x.end) + m.Disp)
-	case m.Base != 0:
-		n, width, _, ok := code.Register(m.Base)
-		if !ok || width != 8 {
-			return Value{}, false
+	case code.InMemory:
+		v := constant(o.Number)
+		if o.Base != code.NoRegister {
+			v = x.binary(opAdd, s.registers[o.Base], v, 8)
 		}
-		v = x.binary(opAdd, s.registers[n], v, 8)
-	}
-	if m.Index != 0 && m.Scale != 0 {
-		n, width, _, ok := code.Register(m.Index)
-		if !ok || width != 8 {
-			return Value{}, false
+		if o.Index != code.NoRegister {
+			v = x.binary(opAdd, v, x.binary(opMul, s.registers[o.Index], constant(int64(o.Scale)), 8), 8)
 		}
-		v = x.binary(opAdd, v, x.binary(opMul, s.registers[n], constant(int64(m.Scale)), 8), 8)
+		return v, true
 	}
-	return v, true
+	return Value{}, false
 }
 
-// width returns the width of an operand.
-func (x *amd64Step) width(a x86asm.Arg) int {
-	switch a := a.(type) {
-	case x86asm.Reg:
-		if _, width, _, ok := code.Register(a); ok {
-			return width
+// get returns the value of an operand and its width in bytes.
+func (x *amd64Step) get(s *state, o *code.Operand) (v Value, width int, ok bool) {
+	switch o.Kind {
+	case code.InRegister:
+		v := s.registers[o.Register]
+		if o.Shift > 0 {
+			v = x.binary(opShr, v, constant(int64(o.Shift)), 8)
 		}
-	case x86asm.Mem:
-		return x.in.MemBytes
+		return x.cut(v, int(o.Width)), int(o.Width), true
+	case code.Immediate:
+		return constant(o.Number), int(x.Width), true
 	}
-	return x.in.DataSize / 8
-}
-
-// get returns the value of an operand.
-func (x *amd64Step) get(s *state, a x86asm.Arg) (v Value, width int, ok bool) {
-	switch a := a.(type) {
-	case x86asm.Reg:
-		n, width, shift, ok := code.Register(a)
-		if !ok {
-			return Value{}, 0, false
-		}
-		v := s.registers[n]
-		if shift > 0 {
-			v = x.binary(opShr, v, constant(int64(shift)), 8)
-		}
-		return x.cut(v, width), width, true
-	case x86asm.Imm:
-		return constant(int64(a)), x.in.DataSize / 8, true
-	case x86asm.Mem:
-		addr, ok := x.address(s, a)
-		if !ok || x.in.MemBytes == 0 || x.in.MemBytes > 8 {
-			return Value{}, 0, false
-		}
-		return x.read(s, addr, x.in.MemBytes), x.in.MemBytes, true
+	addr, ok := x.address(s, o)
+	if !ok || x.Accessed == 0 || x.Accessed > 8 {
+		return Value{}, 0, false
 	}
-	return Value{}, 0, false
+	return x.read(s, addr, int(x.Accessed)), int(x.Accessed), true
 }
 
 // put sets an operand.
-func (x *amd64Step) put(s *state, a x86asm.Arg, v Value) bool {
-	switch a := a.(type) {
-	case x86asm.Reg:
-		n, width, shift, ok := code.Register(a)
-		if !ok {
-			return code.IsVector(a)
-		}
-		s.registers[n] = x.merge(s.registers[n], v, width, shift)
+func (x *amd64Step) put(s *state, o *code.Operand, v Value) bool {
+	switch o.Kind {
+	case code.InRegister:
+		s.registers[o.Register] = x.merge(s.registers[o.Register], v, int(o.Width), int(o.Shift))
 		return true
-	case x86asm.Mem:
-		addr, ok := x.address(s, a)
-		if !ok || x.in.MemBytes == 0 {
-			return false
-		}
-		x.write(s, addr, x.in.MemBytes, v)
+	case code.InVector:
 		return true
 	}
-	return false
+	addr, ok := x.address(s, o)
+	if !ok || x.Accessed == 0 {
+		return false
+	}
+	x.write(s, addr, int(x.Accessed), v)
+	return true
 }
 
 // merge returns a register after v was written to a part of it. A write of 32 bits clears
@@ -175,6 +160,17 @@ func (x *amd64Step) merge(old, v Value, width, shift int) Value {
 		return x.binary(opOr, x.cut(v, width), kept, 8)
 	}
 	return x.unknown()
+}
+
+// widthOf returns the width of an operand in bytes.
+func (x *amd64Step) widthOf(o *code.Operand) int {
+	switch o.Kind {
+	case code.InRegister:
+		return int(o.Width)
+	case code.InMemory, code.InThread:
+		return int(x.Accessed)
+	}
+	return int(x.Width)
 }
 
 // binaryOp returns the operation of an instruction with two operands.
@@ -204,28 +200,24 @@ func binaryOp(op x86asm.Op) (operation, bool) {
 
 // execute executes the instruction. It returns false if the instruction is unknown.
 func (x *amd64Step) execute(s *state) bool {
-	first, second := x.in.Args[0], x.in.Args[1]
-	if op, ok := binaryOp(x.in.Op); ok {
+	first, second := &x.Operands[0], &x.Operands[1]
+	if op, ok := binaryOp(x.Op); ok {
 		return x.compute(s, op)
 	}
-	switch x.in.Op {
+	switch x.Op {
 	case x86asm.NOP, x86asm.PREFETCHT0, x86asm.PREFETCHNTA, x86asm.CLD, x86asm.PAUSE:
 		return true
 	case x86asm.MOV:
 		v, _, ok := x.get(s, second)
-		return x.put(s, first, v) && (ok || code.IsVector(first))
+		return x.put(s, first, v) && (ok || first.Kind == code.InVector)
 	case x86asm.MOVZX:
 		v, _, ok := x.get(s, second)
 		return ok && x.put(s, first, v)
 	case x86asm.MOVSX, x86asm.MOVSXD:
 		v, width, ok := x.get(s, second)
-		return ok && x.put(s, first, x.signExtend(v, width, x.width(first)))
+		return ok && x.put(s, first, x.signExtend(v, width, x.widthOf(first)))
 	case x86asm.LEA:
-		m, ok := second.(x86asm.Mem)
-		if !ok {
-			return false
-		}
-		addr, ok := x.address(s, m)
+		addr, ok := x.address(s, second)
 		return ok && x.put(s, first, addr)
 	case x86asm.CMP, x86asm.TEST, x86asm.BT:
 		return x.compare(s)
@@ -268,8 +260,8 @@ func (x *amd64Step) execute(s *state) bool {
 }
 
 func (x *amd64Step) compute(s *state, op operation) bool {
-	v, width, ok := x.get(s, x.in.Args[0])
-	w, _, ok2 := x.get(s, x.in.Args[1])
+	v, width, ok := x.get(s, &x.Operands[0])
+	w, _, ok2 := x.get(s, &x.Operands[1])
 	if !ok || !ok2 {
 		return false
 	}
@@ -278,17 +270,17 @@ func (x *amd64Step) compute(s *state, op operation) bool {
 	if op == opSub {
 		s.flags = Condition{X: v, Y: x.cut(w, width), Width: width, Relation: Equal}
 	}
-	return x.put(s, x.in.Args[0], result)
+	return x.put(s, &x.Operands[0], result)
 }
 
 func (x *amd64Step) compare(s *state) bool {
-	v, width, ok := x.get(s, x.in.Args[0])
-	w, _, ok2 := x.get(s, x.in.Args[1])
+	v, width, ok := x.get(s, &x.Operands[0])
+	w, _, ok2 := x.get(s, &x.Operands[1])
 	if !ok || !ok2 {
 		return false
 	}
 	s.flags = Condition{Width: width, Relation: Equal}
-	switch x.in.Op {
+	switch x.Op {
 	case x86asm.TEST:
 		s.flags.X = x.binary(opAnd, v, w, width)
 	case x86asm.CMP:
@@ -301,12 +293,12 @@ func (x *amd64Step) compare(s *state) bool {
 }
 
 func (x *amd64Step) unary(s *state) bool {
-	v, width, ok := x.get(s, x.in.Args[0])
+	v, width, ok := x.get(s, &x.Operands[0])
 	if !ok {
 		return false
 	}
 	var result Value
-	switch x.in.Op {
+	switch x.Op {
 	case x86asm.INC:
 		result = x.binary(opAdd, v, constant(1), width)
 	case x86asm.DEC:
@@ -314,25 +306,25 @@ func (x *amd64Step) unary(s *state) bool {
 	case x86asm.NEG:
 		result = x.binary(opSub, constant(0), v, width)
 	default:
-		return x.put(s, x.in.Args[0], x.binary(opXor, v, constant(-1), width))
+		return x.put(s, &x.Operands[0], x.binary(opXor, v, constant(-1), width))
 	}
 	s.flags = Condition{X: result, Width: width, Relation: Equal}
-	if x.in.Op == x86asm.NEG {
+	if x.Op == x86asm.NEG {
 		s.flags = Condition{Y: v, Width: width, Relation: Equal}
 	}
-	return x.put(s, x.in.Args[0], result)
+	return x.put(s, &x.Operands[0], result)
 }
 
 func (x *amd64Step) multiply(s *state) bool {
-	first, second := x.in.Args[0], x.in.Args[1]
-	if second == nil {
+	first, second := &x.Operands[0], &x.Operands[1]
+	if second.Kind == code.NoOperand {
 		return false
 	}
 	v, width, ok := x.get(s, first)
 	w, _, ok2 := x.get(s, second)
-	if x.in.Args[2] != nil {
+	if third := &x.Operands[2]; third.Kind != code.NoOperand {
 		v = w
-		w, _, ok2 = x.get(s, x.in.Args[2])
+		w, _, ok2 = x.get(s, third)
 	}
 	s.flags = Condition{}
 	return ok && ok2 && x.put(s, first, x.binary(opMul, v, w, width))
@@ -340,14 +332,14 @@ func (x *amd64Step) multiply(s *state) bool {
 
 // borrow executes sbb, which compilers use to turn the carry flag into a mask.
 func (x *amd64Step) borrow(s *state) bool {
-	v, width, ok := x.get(s, x.in.Args[0])
-	w, _, ok2 := x.get(s, x.in.Args[1])
+	v, width, ok := x.get(s, &x.Operands[0])
+	w, _, ok2 := x.get(s, &x.Operands[1])
 	if !ok || !ok2 {
 		return false
 	}
 	if v != w || s.flags.Relation == 0 {
 		s.flags = Condition{}
-		return x.put(s, x.in.Args[0], x.unknown())
+		return x.put(s, &x.Operands[0], x.unknown())
 	}
 	c := s.flags
 	c.Relation = below
@@ -356,88 +348,80 @@ func (x *amd64Step) borrow(s *state) bool {
 		if carry {
 			v = x.cut(constant(-1), width)
 		}
-		x.put(t, x.in.Args[0], v)
+		x.put(t, &x.Operands[0], v)
 	})
 	return true
 }
 
 // transfer executes a jump or a call.
 func (x *amd64Step) transfer(s *state) bool {
-	call := x.in.Op == x86asm.CALL
-	target, name, known := uint64(0), "", false
+	call := x.Op == x86asm.CALL
+	first := &x.Operands[0]
+	to, name, known := uint64(0), "", false
 	var pointer Value
-	switch a := x.in.Args[0].(type) {
-	case x86asm.Rel:
-		target, known = x.end+uint64(int64(a)), true
-	case x86asm.Mem:
-		addr, ok := x.address(s, a)
-		if !ok {
-			return false
-		}
-		target, name, known = x.slot(addr)
+	switch first.Kind {
+	case code.Target:
+		to, known = uint64(first.Number), true
+	case code.InMemory, code.InThread:
+		addr, _ := x.address(s, first)
+		to, name, known = x.slot(addr)
 	}
 	if !known {
-		v, _, ok := x.get(s, x.in.Args[0])
+		v, _, ok := x.get(s, first)
 		if !ok {
 			return false
 		}
-		target, known = v.Constant()
+		to, known = v.Constant()
 		pointer = v
 	}
-	known = known && target != 0
+	known = known && to != 0
 	switch {
 	case call && known:
-		x.call(s, target, x.end)
+		x.call(s, to, x.End)
 	case call:
-		x.callUnknown(s, Call{Name: name, Pointer: pointer}, x.end)
-	case known && x.isDirect():
-		x.jump(s, target)
+		x.callUnknown(s, Call{Name: name, Pointer: pointer}, x.End)
+	case known && first.Kind == code.Target:
+		x.jump(s, to)
 	case known:
-		x.jumpByPointer(s, target)
+		x.jumpByPointer(s, to)
 	default:
 		x.leave(s, Call{Name: name, Pointer: pointer})
 	}
 	return true
 }
 
-// isDirect reports whether the target of a jump or call is in the instruction.
-func (x *amd64Step) isDirect() bool {
-	_, ok := x.in.Args[0].(x86asm.Rel)
-	return ok
-}
-
 // conditional executes an instruction that depends on the flags.
 func (x *amd64Step) conditional(s *state) bool {
-	form, relation := conditionOf(x.in.Op)
-	if form == 0 || s.flags.Relation == 0 {
+	c := s.flags
+	if x.Use == code.NoCondition || c.Relation == 0 {
 		return false
 	}
-	c := s.flags
-	c.Relation = relation
-	first := x.in.Args[0]
-	switch form {
-	case formJump:
-		rel, ok := first.(x86asm.Rel)
-		if !ok {
+	// Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, B.1.
+	c.Relation = [...]relation{overflow, notOverflow, below, notBelow, Equal, NotEqual, notAbove, above,
+		negative, notNegative, parity, notParity, less, notLess, notGreater, greater}[x.Condition]
+	first := &x.Operands[0]
+	switch x.Use {
+	case code.Jump:
+		if first.Kind != code.Target {
 			return false
 		}
 		x.fork(s, c, func(t *state, taken bool) {
 			if taken {
-				x.jump(t, x.end+uint64(int64(rel)))
+				x.jump(t, uint64(first.Number))
 			}
 		})
-	case formSet:
+	case code.Set:
 		x.fork(s, c, func(t *state, taken bool) {
 			v := constant(0)
 			if taken {
 				v = constant(1)
 			}
 			if !x.put(t, first, v) {
-				t.fail("the instruction at %#x is not known: %v", x.start, x.in)
+				t.fail("the instruction at %#x is not known", x.start)
 			}
 		})
 	default:
-		v, _, ok := x.get(s, x.in.Args[1])
+		v, _, ok := x.get(s, &x.Operands[1])
 		old, _, ok2 := x.get(s, first)
 		if !ok || !ok2 {
 			return false
@@ -456,25 +440,21 @@ func (x *amd64Step) conditional(s *state) bool {
 // vector executes vector instructions: their values are not tracked, but their stores
 // change memory.
 func (x *amd64Step) vector(s *state) bool {
-	first, second := x.in.Args[0], x.in.Args[1]
-	if m, ok := first.(x86asm.Mem); ok && code.IsVector(second) {
-		addr, ok := x.address(s, m)
-		if !ok {
-			return false
+	first, second := &x.Operands[0], &x.Operands[1]
+	if second.Kind == code.InVector {
+		if addr, ok := x.address(s, first); ok {
+			x.write(s, addr, min(max(int(x.Accessed), 16), maxVector), x.unknown())
+			return true
 		}
-		x.write(s, addr, min(max(x.in.MemBytes, 16), maxVector), x.unknown())
-		return true
-	}
-	if r, ok := first.(x86asm.Reg); ok && code.IsVector(second) {
-		if n, width, _, ok := code.Register(r); ok {
-			s.registers[n] = x.cut(x.unknown(), width)
+		if first.Kind == code.InRegister {
+			s.registers[first.Register] = x.cut(x.unknown(), int(first.Width))
 			return true
 		}
 	}
-	if !code.IsVector(first) {
+	if first.Kind != code.InVector {
 		return false
 	}
-	switch x.in.Op {
+	switch x.Op {
 	case x86asm.UCOMISS, x86asm.UCOMISD, x86asm.COMISS, x86asm.COMISD:
 		s.flags = Condition{}
 	}

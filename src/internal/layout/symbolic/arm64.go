@@ -4,7 +4,6 @@ package symbolic
 
 import (
 	"encoding/binary"
-	"math/bits"
 
 	"crypto-auditing/src/internal/layout/code"
 )
@@ -19,6 +18,7 @@ type arm64 struct{}
 func (arm64) result() int       { return 0 }
 func (arm64) arguments() [6]int { return [6]int{0, 1, 2, 3, 4, 5} }
 func (arm64) stack() int        { return stackPointer }
+func (arm64) registers() int    { return stackPointer + 1 }
 func (arm64) saved(r int) bool  { return r >= 19 && r <= 29 || r == stackPointer }
 
 const stackPointer = 31
@@ -135,27 +135,6 @@ func (i *arm64Step) branch() bool {
 	return true
 }
 
-// logicalMask decodes the immediate of a logical instruction (DecodeBitMasks in the
-// manual).
-func logicalMask(n, imms, immr uint32) (uint64, bool) {
-	length := 31 - bits.LeadingZeros32(n<<6|^imms&0x3f)
-	if length < 1 {
-		return 0, false
-	}
-	size := uint(1) << length
-	s, r := uint(imms)&(size-1), uint(immr)&(size-1)
-	if s == size-1 {
-		return 0, false
-	}
-	element := ^uint64(0) >> (64 - size)
-	m := uint64(1)<<(s+1) - 1
-	m = (m>>r | m<<(size-r)) & element
-	for ; size < 64; size *= 2 {
-		m |= m << size
-	}
-	return m, true
-}
-
 // sum adds or subtracts, and sets the flags if the instruction does.
 func (i *arm64Step) sum(a, b Value, width int, toStack bool) {
 	op := opAdd
@@ -211,7 +190,7 @@ func (i *arm64Step) immediate() bool {
 		}
 		i.sum(i.cut(i.state.registers[i.rn], w), constant(n), w, true)
 	case i.is(0x1f800000, 0x12000000): // and, orr, eor, ands
-		m, ok := logicalMask(x>>22&1, x>>10&63, x>>16&63)
+		m, ok := code.LogicalMask(x>>22&1, x>>10&63, x>>16&63)
 		if !ok {
 			return false
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"crypto-auditing/src/internal/layout/code"
 	"crypto-auditing/src/internal/layout/image"
 )
 
@@ -24,6 +25,10 @@ const (
 	maxCells  = 256
 	// maxFrames bounds the depth of nested calls.
 	maxFrames = 8
+	// maxKnown bounds the symbols in memory that an execution begins with.
+	maxKnown = 1 << 13
+	// maxTargets bounds the resolved targets in memory.
+	maxTargets = 1 << 12
 )
 
 // stackFailure is the function that the stack protector calls to end the program.
@@ -38,8 +43,8 @@ type Options struct {
 	// Assume decides conditions in advance: it returns whether the condition holds, and
 	// whether it is decided. It is called before a path forks.
 	Assume func(Condition) (holds, known bool)
-	// Memory decides in advance what is read from memory: it returns the number, and
-	// whether it is decided.
+	// Memory decides in advance the content of memory: it returns the number, and whether it
+	// is decided.
 	Memory func(addr Value, width int) (n int64, known bool)
 	// Steps bounds the instructions of the execution, if it is less than the usual bound:
 	// for long functions of which the first instructions suffice. Zero is the usual bound.
@@ -54,6 +59,8 @@ type machine interface {
 	result() int
 	arguments() [6]int
 	stack() int
+	// registers is the number of registers.
+	registers() int
 	// saved reports whether functions preserve a register.
 	saved(int) bool
 }
@@ -66,23 +73,37 @@ type cell struct {
 
 // state is the state of a path.
 type state struct {
-	pc         uint64
-	registers  [32]Value
-	cells      []cell
+	pc        uint64
+	registers [32]Value
+	cells     []cell
+	// flags are the values that were compared last; its relation is zero if they are not
+	// known.
 	flags      Condition
 	conditions []Condition
 	calls      []Call
 	stores     []Store
-	frames     []uint64
-	visits     []uint64
+	// frames are the return addresses of the calls that are followed, visits the addresses
+	// after the instructions at which the path forked.
+	frames []uint64
+	visits []uint64
+	// done: the path has ended; tail and err become the fields of Path.
 	done, tail bool
 	err        string
 }
 
 func (s *state) fail(format string, args ...any) { s.done, s.err = true, fmt.Sprintf(format, args...) }
 
+// extend appends to a list of a path. It reserves less than append does, as forks copy these
+// lists often.
+func extend[T any](list []T, added T) []T {
+	if n := len(list); n == cap(list) {
+		list = append(make([]T, 0, n+n/4+2), list...)
+	}
+	return append(list, added)
+}
+
 // clone copies the parts that either path may change. Append-only lists are shared up to
-// their present length.
+// their present length: only s, which keeps their capacity, may append to them in place.
 func (s *state) clone() *state {
 	c := *s
 	c.cells = slices.Clone(s.cells)
@@ -91,48 +112,67 @@ func (s *state) clone() *state {
 	c.stores = slices.Clip(s.stores)
 	c.visits = slices.Clip(s.visits)
 	c.frames = slices.Clone(s.frames)
-	s.conditions, s.calls, s.stores, s.visits = c.conditions, c.calls, c.stores, c.visits
 	return &c
+}
+
+// Interpreter executes functions of one file. It is not safe for concurrent use.
+type Interpreter struct {
+	values
+	image   *image.Image
+	machine machine
+	// targets are the resolved targets of jumps and calls.
+	targets map[uint64]resolved
+	// clobbered are the unknown values of the registers after a number of calls, which is
+	// the index. Paths share them: no value of a path is compared with one of another path.
+	clobbered [][]symbol
+	// paths is the memory for the paths of the next execution.
+	paths []Path
+}
+
+// New returns an interpreter for the functions of m.
+func New(m *image.Image) *Interpreter {
+	e := &Interpreter{values: values{known: map[symbol]*symbol{}}, image: m, targets: map[uint64]resolved{}, machine: arm64{}}
+	if m.Machine != elf.EM_AARCH64 {
+		e.machine = &amd64{decoded: map[uint64]*code.AMD64{}}
+	}
+	return e
 }
 
 // run is one execution.
 type run struct {
-	values
-	image   *image.Image
-	machine machine
+	*Interpreter
 	options Options
 	entry   uint64
 	steps   int
-	paths   int
+	// started is the number of paths.
+	started int
 	work    []*state
 }
 
-// Execute executes the function at entry. The error is the reason why paths are missing;
-// the returned paths are valid.
-func Execute(m *image.Image, entry uint64, options Options) []Path {
-	r := &run{values: values{}, image: m, options: options, entry: entry, paths: 1, machine: amd64{}}
+// Execute executes the function at entry. A path that could not be followed to its end has
+// the reason as Err; the others are valid.
+func (e *Interpreter) Execute(entry uint64, options Options) []Path {
+	r := &run{Interpreter: e, options: options, entry: entry, started: 1}
+	if len(e.known) > maxKnown {
+		e.known = map[symbol]*symbol{}
+	}
 	r.options.Depth = min(options.Depth, maxFrames)
 	if options.Steps <= 0 || options.Steps > maxSteps {
 		r.options.Steps = maxSteps
 	}
-	if m.Machine == elf.EM_AARCH64 {
-		r.machine = arm64{}
-	}
 	s := &state{pc: entry}
-	for i := range s.registers {
-		s.registers[i] = r.unknown()
-	}
-	for i, register := range r.machine.arguments() {
+	r.clobberRegisters(s, func(int) bool { return false })
+	for i, register := range e.machine.arguments() {
 		if n, ok := options.Fixed[i]; ok {
 			s.registers[register] = constant(n)
 		} else {
 			s.registers[register] = r.argument(i)
 		}
 	}
-	s.registers[r.machine.stack()] = r.value(symbol{kind: kindStack})
+	s.registers[e.machine.stack()] = r.value(symbol{kind: kindStack})
 	r.work = append(r.work, s)
 
-	var paths []Path
+	e.paths = e.paths[:0]
 	for len(r.work) > 0 {
 		// The path with the fewest decisions first, so that the error paths of a long
 		// function do not use up the budget of the short ones.
@@ -149,13 +189,15 @@ func Execute(m *image.Image, entry uint64, options Options) []Path {
 				s.fail("it has too many instructions")
 				break
 			}
-			r.machine.step(r, s)
+			e.machine.step(r, s)
 		}
-		paths = append(paths, Path{
-			Result: s.registers[r.machine.result()], Conditions: s.conditions,
+		e.paths = append(e.paths, Path{
+			Result: s.registers[e.machine.result()], Conditions: s.conditions,
 			Calls: s.calls, Stores: s.stores, Tail: s.tail, Err: s.err,
 		})
 	}
+	paths := slices.Clone(e.paths)
+	clear(e.paths)
 	return paths
 }
 
@@ -192,7 +234,7 @@ func (r *run) write(s *state, addr Value, width int, v Value) {
 		s.fail("it writes to too many places")
 	}
 	if !onStack(addr) && len(s.stores) < maxStores {
-		s.stores = append(s.stores, Store{addr, width, v})
+		s.stores = extend(s.stores, Store{addr, width, v})
 	}
 }
 
@@ -218,7 +260,7 @@ func (r *run) fork(s *state, c Condition, then func(*state, bool)) {
 			if !holds {
 				c = opposite
 			}
-			s.conditions = append(s.conditions, c)
+			s.conditions = extend(s.conditions, c)
 			then(s, holds)
 			return
 		}
@@ -229,18 +271,18 @@ func (r *run) fork(s *state, c Condition, then func(*state, bool)) {
 			visits++
 		}
 	}
-	if s.visits = append(s.visits, s.pc); visits >= maxVisits {
+	if s.visits = extend(s.visits, s.pc); visits >= maxVisits {
 		s.fail("it is in a loop")
 		return
 	}
-	if r.paths >= maxPaths {
+	if r.started >= maxPaths {
 		s.fail("there are too many paths")
 		return
 	}
-	r.paths++
+	r.started++
 	other := s.clone()
-	other.conditions = append(other.conditions, opposite)
-	s.conditions = append(s.conditions, c)
+	other.conditions = extend(other.conditions, opposite)
+	s.conditions = extend(s.conditions, c)
 	r.work = append(r.work, other)
 	then(other, false)
 	then(s, true)
@@ -264,19 +306,36 @@ func (r *run) record(s *state, c Call) {
 	if c.Name == "" && c.Target != 0 {
 		c.Name = r.image.Name(c.Target)
 	}
-	s.calls = append(s.calls, c)
+	s.calls = extend(s.calls, c)
 }
 
 // clobber forgets all values that an unknown call may change.
 func (r *run) clobber(s *state) {
-	for i := range s.registers {
-		if !r.machine.saved(i) {
-			s.registers[i] = r.unknown()
-		}
-	}
+	r.clobberRegisters(s, r.machine.saved)
 	s.registers[r.machine.result()] = r.value(symbol{kind: kindResult, number: len(s.calls)})
 	s.flags = Condition{}
 	s.cells = slices.DeleteFunc(s.cells, func(c cell) bool { return !onStack(c.addr) })
+}
+
+// clobberRegisters makes all registers unknown except those that are kept.
+func (r *run) clobberRegisters(s *state, kept func(int) bool) {
+	n := r.machine.registers()
+	for len(r.clobbered) <= len(s.calls) {
+		r.clobbered = append(r.clobbered, nil)
+	}
+	unknown := r.clobbered[len(s.calls)]
+	if unknown == nil {
+		unknown = make([]symbol, n)
+		for i := range unknown {
+			unknown[i] = symbol{kind: kindUnknown, number: len(s.calls)*n + i}
+		}
+		r.clobbered[len(s.calls)] = unknown
+	}
+	for i := range n {
+		if !kept(i) {
+			s.registers[i] = Value{symbol: &unknown[i]}
+		}
+	}
 }
 
 // call continues in the called function, or after the call at next.
@@ -362,14 +421,28 @@ func (r *run) slot(addr Value) (target uint64, name string, known bool) {
 	return r.image.Slot(n)
 }
 
+// resolved is the function that a jump or a call leads to: zero and the name if it is in
+// another file.
+type resolved struct {
+	addr uint64
+	name string
+}
+
 // follow resolves a jump target: through a linker stub to a function of this file or of
 // another one.
-func (r *run) follow(target uint64) (to uint64, name string) {
-	if r.image.IsStart(target) {
-		return target, ""
+func (e *Interpreter) follow(target uint64) (to uint64, name string) {
+	known, ok := e.targets[target]
+	if !ok {
+		known = resolved{addr: target}
+		if !e.image.IsStart(target) {
+			if to, name, ok := e.image.Stub(target); ok {
+				known = resolved{to, name}
+			}
+		}
+		if len(e.targets) >= maxTargets {
+			clear(e.targets)
+		}
+		e.targets[target] = known
 	}
-	if to, name, ok := r.image.Stub(target); ok {
-		return to, name
-	}
-	return target, ""
+	return known.addr, known.name
 }

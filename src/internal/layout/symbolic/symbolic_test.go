@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,20 +38,30 @@ func file(machine elf.Machine, code []byte) []byte {
 	return append(b, code...)
 }
 
-// execute runs code, and returns its paths as text.
-func execute(t *testing.T, machine elf.Machine, code []byte, options Options) []string {
+// interpreter returns an interpreter for code.
+func interpreter(t *testing.T, machine elf.Machine, code []byte) *Interpreter {
 	t.Helper()
 	b := file(machine, code)
 	m, err := image.Open(bytes.NewReader(b), int64(len(b)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var texts []string
-	paths := Execute(m, base, options)
+	return New(m)
+}
+
+// texts returns paths as text. The numbers of unknown values are for people only.
+func texts(paths []Path) []string {
+	var out []string
 	for i := range paths {
-		texts = append(texts, paths[i].String())
+		out = append(out, regexp.MustCompile(`unknown\d+`).ReplaceAllString(paths[i].String(), "unknown"))
 	}
-	return texts
+	return out
+}
+
+// execute runs code, and returns its paths as text.
+func execute(t *testing.T, machine elf.Machine, code []byte, options Options) []string {
+	t.Helper()
+	return texts(interpreter(t, machine, code).Execute(base, options))
 }
 
 func words(w ...uint32) []byte {
@@ -126,6 +138,8 @@ func FuzzExecute(f *testing.F) {
 	f.Add(true, []byte("\x48\x8b\x3f\x48\x85\xff\x75\xf8\xc3"))
 	f.Add(true, []byte("\xe8\xfb\xff\xff\xff\x74\xf9\xc3"))
 	f.Add(false, words(0xb4000040, 0xb9403800, 0xd65f03c0))
+	// A call by a pointer between two decisions.
+	f.Add(true, []byte("\x48\x85\xff\x74\x05\xff\x17\x48\x89\xc7\x48\x85\xf6\x74\x02\xff\x16\xc3"))
 	f.Fuzz(func(t *testing.T, x86 bool, code []byte) {
 		machine := elf.EM_AARCH64
 		if x86 {
@@ -134,10 +148,21 @@ func FuzzExecute(f *testing.F) {
 		if len(code) == 0 || len(code) > 4096 {
 			return
 		}
+		// The executions of an interpreter share memory, but do not affect each other.
+		shared := interpreter(t, machine, code)
+		first := shared.Execute(base, Options{})
+		was := texts(first)
 		for depth := range 3 {
-			if got := execute(t, machine, code, Options{Depth: depth}); len(got) == 0 || len(got) > maxPaths {
+			got := texts(shared.Execute(base, Options{Depth: depth}))
+			if len(got) == 0 || len(got) > maxPaths {
 				t.Errorf("%d paths", len(got))
 			}
+			if want := execute(t, machine, code, Options{Depth: depth}); !slices.Equal(got, want) {
+				t.Errorf("depth %d: got\n%s\nwant\n%s", depth, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+		if !slices.Equal(texts(first), was) {
+			t.Errorf("the first execution's paths are\n%s\nnot\n%s", strings.Join(texts(first), "\n"), strings.Join(was, "\n"))
 		}
 	})
 }

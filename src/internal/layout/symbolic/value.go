@@ -49,7 +49,7 @@ func (o operation) String() string {
 	return [...]string{"", "add", "sub", "and", "or", "xor", "shl", "shr", "sar", "ror", "mul", "trunc", "sext"}[o]
 }
 
-// symbol is the unknown part of a value. Equal symbols of a run are the same pointer.
+// symbol is the unknown part of a value. Equal symbols of an execution are the same pointer.
 type symbol struct {
 	kind  kind
 	op    operation
@@ -60,7 +60,7 @@ type symbol struct {
 	x, y   Value
 }
 
-// Value is a symbol plus a number, or only a number. Values of a run are equal if they
+// Value is a symbol plus a number, or only a number. Values of an execution are equal if they
 // compare equal.
 type Value struct {
 	symbol *symbol
@@ -166,29 +166,47 @@ func (s *symbol) text(depth int) string {
 }
 
 // values creates symbols without duplicates.
-type values map[symbol]*symbol
+type values struct {
+	known map[symbol]*symbol
+	// free is memory for symbols: one allocation serves many.
+	free []symbol
+}
 
-func (p values) value(s symbol) Value {
-	known, ok := p[s]
+const symbolsAtOnce = 64
+
+func (p *values) add(s symbol) *symbol {
+	if len(p.free) == 0 {
+		p.free = make([]symbol, symbolsAtOnce)
+	}
+	added := &p.free[0]
+	p.free = p.free[1:]
+	*added = s
+	return added
+}
+
+func (p *values) value(s symbol) Value {
+	known, ok := p.known[s]
 	if !ok {
-		known = &s
-		p[s] = known
+		known = p.add(s)
+		p.known[*known] = known
 	}
 	return Value{symbol: known}
 }
 
-func (p values) argument(n int) Value { return p.value(symbol{kind: kindArgument, number: n}) }
-func (p values) load(width int, addr Value) Value {
+func (p *values) argument(n int) Value { return p.value(symbol{kind: kindArgument, number: n}) }
+func (p *values) load(width int, addr Value) Value {
 	return p.value(symbol{kind: kindLoad, width: uint8(width), x: addr})
 }
 
-func (p values) operation(op operation, x, y Value, width int) Value {
+func (p *values) operation(op operation, x, y Value, width int) Value {
 	return p.value(symbol{kind: kindOperation, op: op, width: uint8(width), x: x, y: y})
 }
 
 // unknown returns a value that is equal to no other, hence it is not looked up. Its number,
 // for messages, is not unique.
-func (p values) unknown() Value { return Value{symbol: &symbol{kind: kindUnknown, number: len(p)}} }
+func (p *values) unknown() Value {
+	return Value{symbol: p.add(symbol{kind: kindUnknown, number: len(p.known)})}
+}
 
 // mask returns a mask of width bytes.
 func mask(width int) uint64 {
@@ -224,7 +242,7 @@ func (v Value) width() int {
 }
 
 // cut truncates a value to its low bytes, zero-extended.
-func (p values) cut(v Value, width int) Value {
+func (p *values) cut(v Value, width int) Value {
 	switch {
 	case width >= 8:
 		return v
@@ -255,7 +273,7 @@ func lowZero(v Value, width int) bool {
 }
 
 // signExtend sign-extends a value.
-func (p values) signExtend(v Value, from, to int) Value {
+func (p *values) signExtend(v Value, from, to int) Value {
 	v = p.cut(v, from)
 	if v.symbol == nil {
 		shift := uint(64 - 8*from)
@@ -265,7 +283,7 @@ func (p values) signExtend(v Value, from, to int) Value {
 }
 
 // binary computes x op y at a width in bytes.
-func (p values) binary(op operation, x, y Value, width int) Value {
+func (p *values) binary(op operation, x, y Value, width int) Value {
 	x, y = p.cut(x, width), p.cut(y, width)
 	if x.symbol == nil && y.symbol != nil && (op == opAdd || op == opAnd || op == opOr || op == opXor || op == opMul) {
 		x, y = y, x
@@ -288,7 +306,7 @@ func (p values) binary(op operation, x, y Value, width int) Value {
 }
 
 // withConstant simplifies x op n.
-func (p values) withConstant(op operation, x Value, n int64, width int) (Value, bool) {
+func (p *values) withConstant(op operation, x Value, n int64, width int) (Value, bool) {
 	switch {
 	case op == opAdd && width == 8:
 		return Value{x.symbol, x.number + n}, true
