@@ -151,7 +151,7 @@ func TestHandshakesOfLargeServicesAreRecorded(t *testing.T) {
 	t.Run("Apache", func(t *testing.T) {
 		server := func(t *testing.T, port string) *buffer {
 			directory, modules := t.TempDir(), "/usr/lib/apache2/modules"
-			text := fmt.Sprintf("ServerName secret-host.example\nPidFile %[1]s/pid\nListen 127.0.0.1:%[2]s\nErrorLog /dev/stderr\nUser nobody\nGroup nogroup\n"+
+			text := fmt.Sprintf("ServerName secret-host.example\nPidFile %[1]s/pid\nListen 127.0.0.1:%[2]s\nErrorLog %[1]s/log\nUser nobody\nGroup nogroup\n"+
 				"LoadModule mpm_event_module %[3]s/mod_mpm_event.so\nLoadModule authz_core_module %[3]s/mod_authz_core.so\nLoadModule ssl_module %[3]s/mod_ssl.so\n"+
 				"SSLEngine on\nSSLCertificateFile %[4]s\nSSLCertificateKeyFile %[5]s\nDefaultRuntimeDir %[1]s\n", directory, port, modules, o.rsa, o.rsaKey)
 			return start(t, "/usr/sbin/apache2", "-X", "-f", file(t, "apache.conf", text))
