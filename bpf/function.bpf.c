@@ -739,9 +739,9 @@ static __always_inline void count_operation(struct hit *h, const struct frame *f
 /*
  * Reports whether a hit is part of the operation that the thread is inside of:
  * jumped to at the end of another function with the same context, or called by the
- * library itself, which implements hybrid key exchanges by two operations. Otherwise
- * it becomes the outermost operation. The return address of an ended operation may
- * remain on the stack, hence a call from elsewhere is never a part.
+ * library itself, which implements hybrid key exchanges by two operations. The return
+ * address of an ended operation may remain on the stack, hence a call from elsewhere is
+ * never a part.
  */
 static __always_inline int is_part(struct hit *h, int inside)
 {
@@ -753,12 +753,19 @@ static __always_inline int is_part(struct hit *h, int inside)
 		if ((inside || h->object == o->object) && h->sp != o->sp && is_below(o, h->sp, STACK_REACH) && is_alive(h, o))
 			return 1;
 	}
+	return 0;
+}
+
+/* Makes a hit the outermost operation of its thread. */
+static __always_inline void enter(struct hit *h)
+{
+	struct frame *o = &h->thread->operation;
+
 	o->sp = h->sp;
 	o->returns = h->returns;
 	o->object = h->object;
 	o->time = h->time;
 	o->layout = h->index;
-	return 0;
 }
 
 /*
@@ -852,13 +859,13 @@ static __always_inline void gather_key(struct call *r, struct layout *layout, __
 {
 	__u32 id;
 
-	gather_one(r, layout, pkey, VALUE_KEY_ID);
 	gather_one(r, layout, pkey, VALUE_KEY_BITS);
 	if (type[0]) {
 		if (type[0] == 'E' && type[1] == 'C' && !type[2])
 			gather_one(r, layout, pkey, VALUE_KEY_CURVE);
 		return;
 	}
+	gather_one(r, layout, pkey, VALUE_KEY_ID);
 	id = r->values[0];
 	if (id == NID_EC)
 		gather_one(r, layout, pkey, VALUE_LEGACY_CURVE);
@@ -936,8 +943,6 @@ int public_key(void *registers)
 	inside = value < h.layout->text_size;
 	if (h.site->external && inside)
 		return 0;
-	if (role != ROLE_CHAIN_VERIFICATION && !read_key(&h, role, &pkey, type))
-		return 0;
 	look_up(&h, 1);
 	if (!h.thread) {
 		count_hit();
@@ -960,8 +965,9 @@ int public_key(void *registers)
 		c->connection = number();
 		chain = c->connection;
 	} else {
-		if (is_part(&h, inside))
+		if (is_part(&h, inside) || !read_key(&h, role, &pkey, type))
 			return 0;
+		enter(&h);
 		f = frame_of(&h);
 		if (is_in(&h, &h.thread->chain))
 			chain = h.thread->chain.connection;
@@ -1020,7 +1026,8 @@ int public_key(void *registers)
 		}
 	} else {
 		read_name(r->digest, sizeof(r->digest), h.object, &h.layout->chains[VALUE_DIGEST_CONTEXT_NAME]);
-		gather_one(r, h.layout, h.object, VALUE_DIGEST_CONTEXT_NID);
+		if (!r->digest[0])
+			gather_one(r, h.layout, h.object, VALUE_DIGEST_CONTEXT_NID);
 	}
 	bpf_ringbuf_submit(r, wake_flags());
 	return 0;
