@@ -42,7 +42,7 @@ func FuzzTracker(f *testing.F) {
 			n := min(len(input)-8, int(binary.BigEndian.Uint16(head[6:])))
 			x := wire.Fragment{
 				Time: time, Protocol: wire.Protocol(head[0]), Received: head[1]&1 != 0, End: head[1]&2 != 0, Invalid: head[1]&4 != 0,
-				Cut: head[1]&8 != 0, Closed: head[1]&16 != 0, Connection: uint64(head[2]), Pair: uint32(head[2] >> 4),
+				Cut: head[1]&8 != 0, Closed: head[1]&16 != 0, Connection: uint64(head[2]), Pair: uint32(head[2] >> 4), Peer: uint32(head[2] >> 4),
 				Task: uint64(head[3])<<32 | uint64(head[3]), Offset: uint32(binary.BigEndian.Uint16(head[4:])), Data: input[8 : 8+n],
 			}
 			if head[1]&32 != 0 {

@@ -105,8 +105,11 @@ func (h *Handshake) tlsOperation() Context {
 		c.word("tls::alert", int64(t.Alert))
 	}
 	transport := "tcp"
-	if h.Protocol == QUIC {
+	switch h.Protocol {
+	case QUIC:
 		transport = "quic"
+	case DTLS:
+		transport = "udp"
 	}
 	c.text("tls::transport", transport)
 	if h.Suspected {

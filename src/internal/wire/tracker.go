@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"slices"
 
+	"crypto-auditing/src/internal/wire/dtls"
 	"crypto-auditing/src/internal/wire/quic"
 	"crypto-auditing/src/internal/wire/ssh"
 	"crypto-auditing/src/internal/wire/tls"
@@ -56,7 +57,7 @@ type Tracker struct {
 	spare          []*connection
 	relays         relays
 	names          map[string]string
-	seed           maphash.Seed // for the keys of QUIC connections
+	seed           maphash.Seed // for the keys of connections by datagrams
 	stats          Stats
 	handshake      Handshake
 }
@@ -81,6 +82,7 @@ type connection struct {
 	tls        tls.Parser
 	ssh        ssh.Parser
 	quic       *quic.Connection
+	dtls       *dtls.Connection
 	// clientAt is the direction of the QUIC client.
 	clientAt  int
 	streams   [2]stream // sent, received
@@ -134,8 +136,12 @@ const (
 
 // Add processes a fragment.
 func (t *Tracker) Add(f *Fragment) {
-	if f.Protocol == QUIC {
-		t.datagram(f)
+	switch f.Protocol {
+	case QUIC:
+		t.quicDatagram(f)
+		return
+	case DTLS:
+		t.dtlsDatagram(f)
 		return
 	}
 	c := t.connections[f.Connection]
@@ -227,7 +233,7 @@ func (c *connection) reset() {
 	} else {
 		c.tls.Reset()
 	}
-	c.quic = nil
+	c.quic, c.dtls = nil, nil
 	c.streams, c.first, c.leg = [2]stream{}, [2]uint64{}, leg{}
 	c.processes = c.processes[:0]
 	c.finished, c.registered = false, false
@@ -358,6 +364,9 @@ func (t *Tracker) account(c *connection) {
 	if c.quic != nil {
 		n += quicBytes + c.quic.Held()
 	}
+	if c.dtls != nil {
+		n += dtlsBytes + c.dtls.Held()
+	}
 	for i := range c.streams {
 		for _, a := range c.streams[i].ahead {
 			n += len(a.data)
@@ -380,7 +389,7 @@ func (c *connection) known() bool {
 	if c.protocol == SSH {
 		return c.ssh.Offered
 	}
-	return c.tls.ClientHello || c.tls.ServerHello
+	return (c.tls.ClientHello || c.tls.ServerHello) && !c.tls.Unverified()
 }
 
 // finish passes on the handshake of a connection, once.
@@ -397,7 +406,7 @@ func (t *Tracker) finish(c *connection, why ending) {
 		relayed, suspected = t.relays.verdict(randomKey(c.tls.ClientRandom[:16]), c.leg)
 	}
 	switch {
-	case why == evicted || why == expired && !known:
+	case why == evicted || why == expired && !known && !c.tls.Unverified():
 		t.stats.Evicted++
 		return
 	case relayed:
@@ -418,6 +427,10 @@ func (t *Tracker) finish(c *connection, why ending) {
 // release releases the buffers of a finished connection. The connection stays for a
 // while, so that later fragments are not taken for a new one.
 func (t *Tracker) release(c *connection) {
+	if c.dtls != nil {
+		c.dtls.Release()
+		t.account(c)
+	}
 	if c.quic == nil && c.bytes <= maxSpareBytes {
 		return
 	}

@@ -44,8 +44,12 @@ func fragments(h *wiretest.Handshake, s side) []wire.Fragment {
 		}
 	}
 	var all []wire.Fragment
-	if h.Portions[0].Data[0]&0x80 != 0 {
+	peer := uint32(0)
+	switch first := h.Portions[0].Data; {
+	case first[0]&0x80 != 0:
 		protocol, plain = wire.QUIC, [2]int{1 << 30, 1 << 30}
+	case first[1] == 0xfe:
+		protocol, plain, peer = wire.DTLS, [2]int{1 << 30, 1 << 30}, s.pair
 	}
 	for n, portion := range h.Portions {
 		i := 1
@@ -57,7 +61,7 @@ func fragments(h *wiretest.Handshake, s side) []wire.Fragment {
 			continue
 		}
 		f := wire.Fragment{
-			Time: second + uint64(n), Task: s.task, Connection: s.connection, Pair: s.pair, Offset: uint32(at[i]), Protocol: protocol,
+			Time: second + uint64(n), Task: s.task, Connection: s.connection, Pair: s.pair, Offset: uint32(at[i]), Peer: peer, Protocol: protocol,
 			Received: portion.FromClient != s.client, End: at[i]+len(data) == plain[i], Data: data,
 		}
 		if len(all) == 0 {
@@ -130,7 +134,7 @@ func TestTrackerReturnsBothSidesForAnyFragmentation(t *testing.T) {
 	captures := wiretest.Captures(t)
 	captures = append(captures, wiretest.Capture{Name: "go", Handshake: handshake(t, &gotls.Config{}, &gotls.Config{}), Want: map[string]string{"version": "0x0304"}})
 	for _, c := range captures {
-		if c.Want["protocol"] == "quic" {
+		if protocol := c.Want["protocol"]; protocol == "quic" || protocol == "dtls" {
 			continue
 		}
 		client := fragments(&c.Handshake, side{1, 7, clientTask, true})

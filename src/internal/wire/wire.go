@@ -24,6 +24,8 @@ const (
 	SSH
 	// QUIC is QUIC over UDP. Each fragment is one datagram.
 	QUIC
+	// DTLS is DTLS over UDP. Each fragment is one datagram.
+	DTLS
 )
 
 // A Fragment is the part of the plaintext beginning of a connection that one call of a
@@ -38,8 +40,11 @@ type Fragment struct {
 	// Pair is the same for both ends of a connection, and rarely for others.
 	Pair uint32
 	// Offset is the offset of Data in its direction from the beginning of the
-	// protocol. It is unused with QUIC.
-	Offset   uint32
+	// protocol. It is unused with datagrams.
+	Offset uint32
+	// Peer is a hash of the address of a datagram's other end, for DTLS: a socket may
+	// have many.
+	Peer     uint32
 	Protocol Protocol
 	// Received reports whether Data was received rather than sent.
 	Received bool
@@ -75,7 +80,7 @@ type Handshake struct {
 	Cut bool
 	// Suspected reports that the side may only forward the handshake of others.
 	Suspected bool
-	// TLS is set for TLS and QUIC, SSH for SSH.
+	// TLS is set for TLS, QUIC and DTLS, SSH for SSH.
 	TLS tls.Handshake
 	SSH ssh.Handshake
 }

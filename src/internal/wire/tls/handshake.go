@@ -49,7 +49,8 @@ type Handshake struct {
 	// ClientRandom identifies the handshake. It must not be recorded.
 	ClientRandom [32]byte
 
-	// Version and Suite are the server's choice.
+	// Version and Suite are the server's choice. The versions of DTLS have numbers of
+	// their own.
 	Version, Suite uint16
 	// Group is the group of the key exchange, HelloRetryGroup the group that the
 	// server requested in a HelloRetryRequest.
@@ -144,16 +145,40 @@ func (p *Parser) outcome() Result {
 		return Unknown
 	}
 	client, server := &p.directions[p.clientAt()], &p.directions[1-p.clientAt()]
-	if p.Version >= version13 {
-		return p.inferred(client, server)
-	}
 	switch {
+	case p.modern() && p.datagrams:
+		// A record does not show whether it holds a Finished or an acknowledgement.
+		return Unknown
+	case p.modern():
+		return p.inferred(client, server)
 	case client.refused() || server.refused():
 		return Failed
-	case client.finished() && server.finished():
+	case client.finished() && server.finished() || p.datagrams && p.confirmed():
 		return Completed
 	}
 	return Unknown
+}
+
+// confirmed reports whether the server sent its Finished in a full handshake of DTLS 1.2
+// or older, which it does after it has verified the client's.
+func (p *Parser) confirmed() bool {
+	return p.serverFlight && p.directions[1-p.clientAt()].finished()
+}
+
+// modern reports whether the version is TLS 1.3 or DTLS 1.3, or a later one.
+func (p *Parser) modern() bool { return tlsVersion(p.Version) >= version13 }
+
+// tlsVersion returns the version of TLS that a version of DTLS is based on.
+func tlsVersion(version uint16) uint16 {
+	switch version {
+	case dtls10:
+		return version11
+	case dtls12:
+		return version12
+	case dtls13:
+		return version13
+	}
+	return version
 }
 
 // finished reports whether a side sent its Finished, with TLS 1.2 or older.
@@ -201,7 +226,7 @@ func (p *Parser) resumption() Answer {
 // message.
 func (p *Parser) Finish() {
 	p.Result = p.outcome()
-	if p.ServerHello && p.Version < version13 && p.Role != 0 {
+	if p.ServerHello && !p.modern() && p.Role != 0 {
 		p.Resumed = p.resumption()
 	}
 }

@@ -12,6 +12,7 @@ import (
 const (
 	clientHello       = 1
 	serverHello       = 2
+	helloVerify       = 3 // (RFC 6347, section 4.3.2)
 	certificate       = 11
 	serverKeyExchange = 12
 	serverHelloDone   = 14
@@ -58,8 +59,11 @@ func (p *Parser) take(at int, kind byte, m []byte, cut bool) {
 		if cut || p.Role != 0 && p.clientAt() == at || p.ServerHello || !p.serverHello(at, m) {
 			p.invalid = true
 		}
+	case helloVerify:
+		// The client repeats its hello with the server's cookie.
+		p.unverified = p.datagrams && !p.hasCookie
 	case certificate, serverKeyExchange, serverHelloDone, certificateVerify:
-		if p.ServerHello && p.Version < version13 {
+		if p.ServerHello && !p.modern() {
 			p.legacy(p.clientAt() == at, kind, m)
 		}
 	}
@@ -80,6 +84,10 @@ func (p *Parser) clientHello(at int, m []byte) bool {
 	r.Uint16() // version
 	random := r.Bytes(32)
 	session := r.Vector8()
+	var cookie octet.Reader
+	if p.datagrams {
+		cookie = r.Vector8()
+	}
 	suites := r.Vector16()
 	r.Vector8() // compression
 	var extensions octet.Reader
@@ -109,6 +117,8 @@ func (p *Parser) clientHello(at int, m []byte) bool {
 	p.setClient(at)
 	p.EarlyData = early
 	p.ClientHello = true
+	p.hasCookie = cookie.Len() > 0
+	p.unverified = p.unverified && !p.hasCookie
 	copy(p.ClientRandom[:], random)
 	p.sessionIDLength = uint8(copy(p.sessionID[:], session.Rest()))
 	return true
@@ -168,7 +178,7 @@ func (p *Parser) serverHello(at int, m []byte) bool {
 			selected = int(x.Uint16())
 		}
 	}
-	if r.Bad() || r.Len() > 0 || extensions.Bad() || session.Len() > 32 {
+	if r.Bad() || r.Len() > 0 || extensions.Bad() || session.Len() > 32 || p.datagrams != (version>>8 == dtls12>>8) {
 		return false
 	}
 	p.setClient(1 - at)
@@ -179,7 +189,7 @@ func (p *Parser) serverHello(at int, m []byte) bool {
 	}
 	p.ServerHello = true
 	p.Group = group
-	if version < version13 {
+	if !p.modern() {
 		p.Group = 0
 		p.sameSession = session.Len() > 0 && bytes.Equal(session.Rest(), p.sessionID[:p.sessionIDLength])
 		return true
@@ -205,7 +215,7 @@ func (p *Parser) legacy(fromClient bool, kind byte, m []byte) {
 		p.ClientCertificate = firstCertificate(m)
 	case kind == certificate:
 		p.ServerCertificate = firstCertificate(m)
-	case kind == certificateVerify && fromClient && p.Version == version12:
+	case kind == certificateVerify && fromClient && tlsVersion(p.Version) == version12:
 		r := octet.From(m)
 		p.ClientSignature = r.Uint16()
 	case kind == serverKeyExchange && !fromClient:
@@ -253,7 +263,7 @@ func (p *Parser) serverKeyExchange(m []byte) {
 	}
 	var scheme uint16
 	// Before TLS 1.2 the suite determines the signature algorithm.
-	if signed && p.Version == version12 {
+	if signed && tlsVersion(p.Version) == version12 {
 		scheme = r.Uint16()
 	}
 	if r.Bad() {

@@ -38,8 +38,12 @@ const (
 
 // Protocol versions.
 const (
+	version11 = 0x0302
 	version12 = 0x0303
 	version13 = 0x0304
+	dtls10    = 0xfeff
+	dtls12    = 0xfefd
+	dtls13    = 0xfefc
 )
 
 // A Parser parses both directions of a connection and collects the properties of its
@@ -50,6 +54,12 @@ type Parser struct {
 
 	directions [2]direction // sent, received
 	invalid    bool
+
+	// datagrams reports that the messages are those of DTLS.
+	datagrams bool
+	// unverified reports that the server asked the client to repeat its hello with a
+	// cookie, and that it has not; hasCookie that its last one had a cookie.
+	unverified, hasCookie bool
 
 	sessionID       [32]byte // offered by the client
 	sessionIDLength uint8
@@ -195,7 +205,7 @@ func (p *Parser) record(at int) {
 	case recordHandshake:
 		if d.changed {
 			d.undecided = true
-			if p.ServerHello && p.Version < version13 {
+			if p.ServerHello && !p.modern() {
 				p.encrypted(at)
 			}
 		}

@@ -5,9 +5,12 @@ package wiretest
 import (
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
+
+	"crypto-auditing/src/internal/wire/tls"
 )
 
 // Handshakes recorded from other programs, one per file: a comment that names the
@@ -59,4 +62,36 @@ func Captures(t testing.TB) []Capture {
 		all = append(all, c)
 	}
 	return all
+}
+
+// Facts returns what is known of a handshake in the words of the captures.
+func Facts(p *tls.Handshake) map[string]string {
+	m := map[string]string{"result": [...]string{"unknown", "completed", "inferred", "failed"}[p.Result]}
+	set := func(key string, known bool, format string, value any) {
+		if known {
+			m[key] = fmt.Sprintf(format, value)
+		}
+	}
+	describe := func(c tls.Certificate) string {
+		size := c.Curve
+		if c.Bits > 0 {
+			size = fmt.Sprint(c.Bits)
+		}
+		return strings.Join([]string{c.Algorithm, size, c.Hash}, " ")
+	}
+	set("version", p.Version != 0, "%#04x", p.Version)
+	set("suite", p.Suite != 0, "0x%04x", p.Suite)
+	set("group", p.Group != 0, "%d", p.Group)
+	set("hrr", p.HelloRetryGroup != 0, "%d", p.HelloRetryGroup)
+	set("dh_bits", p.DHBits != 0, "%d", p.DHBits)
+	set("resumed", p.Resumed == tls.Yes, "%s", "yes")
+	set("resumed", p.Resumed == tls.No, "%s", "no")
+	set("psk", p.ExternalPSK, "%s", "yes")
+	set("early", p.EarlyData, "%s", "yes")
+	set("alert", p.HasAlert, "%d", p.Alert)
+	set("signature", p.ServerSignature != 0, "0x%04x", p.ServerSignature)
+	set("client_signature", p.ClientSignature != 0, "0x%04x", p.ClientSignature)
+	set("certificate", p.ServerCertificate.Algorithm != "", "%s", describe(p.ServerCertificate))
+	set("client_certificate", p.ClientCertificate.Algorithm != "", "%s", describe(p.ClientCertificate))
+	return m
 }

@@ -12,10 +12,10 @@ import (
 // quicBytes is the approximate size of the keys of a QUIC connection.
 const quicBytes = 4096
 
-// datagram processes a QUIC datagram, or several that the kernel joined into one. A
+// quicDatagram processes a QUIC datagram, or several that the kernel joined into one. A
 // socket may have many connections: the client's id and the addresses distinguish
 // them, in both directions.
-func (t *Tracker) datagram(f *Fragment) {
+func (t *Tracker) quicDatagram(f *Fragment) {
 	for rest := f.Data; len(rest) > 0; {
 		p, initial, ok := quic.Next(&rest)
 		if !ok {
@@ -31,17 +31,17 @@ func (t *Tracker) datagram(f *Fragment) {
 // initial processes an Initial packet.
 func (t *Tracker) initial(f *Fragment, p *quic.Packet) {
 	fromClient := false
-	c := t.connections[t.quicKey(f, p.Destination)]
+	c := t.connections[t.datagramKey(f, p.Destination)]
 	if c == nil || c.clientAt != index(!f.Received) {
 		fromClient = true
-		c = t.connections[t.quicKey(f, p.Source)]
+		c = t.connections[t.datagramKey(f, p.Source)]
 	}
 	var frames []byte
 	switch {
 	case c == nil:
 		var q *quic.Connection
 		if q, frames = quic.Begin(p); q != nil {
-			c = t.open(t.quicKey(f, p.Source), f)
+			c = t.open(t.datagramKey(f, p.Source), f)
 			c.quic, c.clientAt = q, index(f.Received)
 		}
 	case c.finished:
@@ -76,11 +76,13 @@ func (t *Tracker) initial(f *Fragment, p *quic.Packet) {
 	}
 }
 
-// quicKey returns the key of a connection, derived from its client's id.
-func (t *Tracker) quicKey(f *Fragment, client []byte) uint64 {
-	var b [12 + 20]byte
+// datagramKey returns the key of one of the connections of a socket, which the id
+// distinguishes from the others.
+func (t *Tracker) datagramKey(f *Fragment, id []byte) uint64 {
+	var b [13 + 20]byte
 	binary.LittleEndian.PutUint64(b[:], f.Connection)
 	binary.LittleEndian.PutUint32(b[8:], f.Pair)
-	n := copy(b[12:], client)
-	return maphash.Bytes(t.seed, b[:12+n])
+	b[12] = byte(f.Protocol)
+	n := copy(b[13:], id)
+	return maphash.Bytes(t.seed, b[:13+n])
 }
