@@ -38,6 +38,7 @@ struct task_struct {
 
 struct super_block {
 	unsigned int s_dev;
+	unsigned long s_magic;
 } __attribute__((preserve_access_index));
 struct inode {
 	unsigned long i_ino;
@@ -60,9 +61,10 @@ struct vm_area_struct {
 struct mapped {
 	__u64 start;
 	__u64 end;
-	/* The file: the kernel's address of its inode, and its numbers. */
+	/* The file: the kernel's address of its inode, its numbers, and what file system it is on (statfs(2), f_type). */
 	__u64 file;
 	__u64 inode;
+	__u64 magic;
 	__u32 device;
 	/* The process for the reader, and the number of its mount namespace. */
 	__u32 pid;
@@ -108,6 +110,7 @@ int list_mapped(struct bpf_iter__task_vma *ctx)
 	m.file = (__u64)inode;
 	m.inode = BPF_CORE_READ(inode, i_ino);
 	m.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	m.magic = BPF_CORE_READ(inode, i_sb, s_magic);
 	m.mounts = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
 	level = BPF_CORE_READ(reader, thread_pid, level);
 	pid = BPF_CORE_READ(task, group_leader, thread_pid);

@@ -19,6 +19,7 @@ type MappedMapped struct {
 	End    uint64
 	File   uint64
 	Inode  uint64
+	Magic  uint64
 	Device uint32
 	Pid    uint32
 	Mounts uint32

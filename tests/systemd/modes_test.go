@@ -138,7 +138,7 @@ func TestTheServicesOwnNoOtherFiles(t *testing.T) {
 		t.Fatalf("%v: %s", err, output)
 	}
 	_, accesses := a.listing(t, "/dev", "/etc", "/opt", "/run", "/usr", "/var", "-ignore_readdir_race",
-		"(", "-user", "crypto-auditing", "-o", "-user", "crypto-auditing-broker", "-o", "-user", "crypto-auditing-inventory", ")")
+		"(", "-user", "crypto-auditing", "-o", "-user", "crypto-auditing-broker", "-o", "-user", "crypto-auditing-inventory", "-o", "-user", "crypto-auditing-opener", ")")
 	for file, got := range accesses {
 		if !below(file, logDir) && !below(file, stateDir) && !below(file, inventoryDir) {
 			t.Errorf("%s is of %s", file, got)

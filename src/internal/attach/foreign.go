@@ -346,6 +346,12 @@ func (f *Foreign) examine(list []mappings.Mapped, since uint64) (changed bool) {
 			continue
 		}
 		known := &foreign{name: fmt.Sprintf("mnt:[%d]%s", m.Mounts, m.Path), mounts: m.Mounts, since: since}
+		if m.FUSE {
+			known.err = errFUSE
+			f.add(m, known)
+			changed = changed || known.reported
+			continue
+		}
 		if opener == nil && missing == nil {
 			if opener, missing = f.options.Connect(); missing != nil {
 				opener = nil
@@ -396,6 +402,10 @@ func (f *Foreign) noteMissing(err error) {
 
 // errGone reports that a process ended, or unmapped a file, before it was opened.
 var errGone = errors.New("not recorded: the process ended before it was opened")
+
+// errFUSE is why files of such file systems are not opened. That a layer of an overlay is
+// one, the opener does not see.
+var errFUSE = errors.New("not recorded: it is on a FUSE file system, whose program could let its readers wait forever")
 
 // open opens and checks a file. It sets open or err of known, or none of them if nothing
 // can be captured. The error reports that the opener is unusable.

@@ -163,6 +163,16 @@ func TestWithoutAnOpenerUsualLibrariesAreReported(t *testing.T) {
 	}
 }
 
+func TestFilesOfProgramsAreNotOpened(t *testing.T) {
+	onFUSE := mapping(os.Getpid(), 8, 1, "/in/libssl.so.3")
+	onFUSE.FUSE = true
+	w := &world{t: t, list: []mappings.Mapped{onFUSE, mapping(os.Getpid(), 8, 2, "/in/libssl.so.4")}}
+	found, unreachable := names(w.foreign())
+	if !slices.Equal(found, []string{"mnt:[8]/in/libssl.so.4"}) || !slices.Equal(unreachable, []string{"mnt:[8]/in/libssl.so.3"}) || !slices.Equal(w.opened, []string{"/in/libssl.so.4"}) {
+		t.Errorf("found are %q, unreachable %q, opened %q", found, unreachable, w.opened)
+	}
+}
+
 func TestProcessesThatEndTooEarlyAreReported(t *testing.T) {
 	w := &world{t: t, list: []mappings.Mapped{mapping(os.Getpid(), 8, 1, "/in/sleep")}, plain: map[string]bool{"/in/sleep": true}}
 	f := w.foreign()

@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// maxMaps bounds how much of a process's list of mappings is read, in bytes.
+// maxMaps bounds how much of a process's list of mappings, or of mounts, is read, in
+// bytes.
 const maxMaps = 16 << 20
 
 // open opens the file of a mapping for reading. The file is a regular ELF file that the
@@ -24,6 +27,8 @@ const maxMaps = 16 << 20
 // It needs CAP_SYS_PTRACE. /proc/PID/map_files would lead to the file without a path, but
 // needs CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH as well (proc_pid_map_files(5)).
 // The path comes from the kernel, and what is there counts only if it is the mapped file.
+// No program of a file system (FUSE) is asked on the way: it might never answer, and the
+// opener could not be ended.
 func open(r request) (*os.File, error) {
 	// The directory belongs to this process, even if its id is used again.
 	process, err := unix.Open(fmt.Sprintf("/proc/%d", r.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -41,7 +46,7 @@ func open(r request) (*os.File, error) {
 		return nil, err
 	}
 	defer unix.Close(path)
-	if err := before.suits(path); err != nil {
+	if err := before.suits(path, func(mount uint64) (string, error) { return fileSystem(process, mount) }); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", path), os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -68,6 +73,7 @@ func walk(process int, path string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	defer unix.Close(root)
 	// The process may have another root directory than its mount namespace.
 	name := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(process, "root", name)
@@ -76,36 +82,45 @@ func walk(process int, path string) (int, error) {
 		err = unix.ESTALE
 	}
 	if err != nil {
-		unix.Close(root)
 		return -1, err
 	}
-	return descend(root, path)
+	return reach(root, path)
 }
 
-// descend opens the file at a path below a directory, which it closes. It follows no
-// links. openat2(2) would do the same, but RestrictSUIDSGID= of systemd disables it.
-func descend(directory int, path string) (int, error) {
-	for path != "" {
-		name, rest, more := strings.Cut(path, "/")
-		flags := unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
-		if more {
-			flags |= unix.O_DIRECTORY
-		}
-		if name == ".." {
-			unix.Close(directory)
-			return -1, unix.ESTALE
-		}
-		next, err := unix.Openat(directory, name, flags, 0)
-		unix.Close(directory)
-		switch {
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-			return -1, unix.ESTALE
-		case err != nil:
-			return -1, err
-		}
-		directory, path = next, rest
+// resolveCached is RESOLVE_CACHED of openat2(2), since Linux 5.12: the call fails with EAGAIN
+// instead of asking a file system.
+const resolveCached = 0x20
+
+// attempts is how often a path is looked up while others change directories, which may
+// look as if a file system had to be asked.
+const attempts = 10
+
+// reach opens the file at a path below a directory as an O_PATH descriptor. It follows no
+// links and asks no file system: a mapping keeps its file and the directories that lead to
+// it in the kernel's cache. If they are not there, or a file system wants to be asked
+// whether they still are, as those of FUSE and overlays of them do, the error is ESTALE.
+func reach(directory int, path string) (fd int, err error) {
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		return -1, unix.ESTALE
 	}
-	return directory, nil
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | resolveCached,
+	}
+	for range attempts {
+		fd, err = unix.Openat2(directory, path, &how)
+		if !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return -1, unix.ESTALE
+	case err != nil:
+		return -1, err
+	}
+	return fd, nil
 }
 
 // mapping is an executable mapping of a file, with the numbers of the file.
@@ -115,28 +130,73 @@ type mapping struct {
 	path          string
 }
 
-// suits reports why a file is not the mapped one, or must not be opened.
-func (m mapping) suits(path int) error {
-	var s unix.Stat_t
-	if err := unix.Fstat(path, &s); err != nil {
+// suits reports why a file is not the mapped one, or must not be opened. fileSystem returns
+// the type of the file system of a mount.
+func (m *mapping) suits(path int, fileSystem func(mount uint64) (string, error)) error {
+	// What the file system has reported before will do: it is not asked.
+	var s unix.Statx_t
+	const flags, mask = unix.AT_EMPTY_PATH | unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE | unix.STATX_INO | unix.STATX_MNT_ID
+	if err := unix.Statx(path, "", flags, mask, &s); err != nil {
 		return err
 	}
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(path, &fs); err != nil {
+	if s.Mode&unix.S_IFMT != unix.S_IFREG {
+		return unix.EINVAL
+	}
+	if s.Mask&mask != mask {
+		return unix.EOPNOTSUPP
+	}
+	kind, err := fileSystem(s.Mnt_id)
+	if err != nil {
 		return err
 	}
 	// These show programs other numbers of devices than the kernel lists.
-	otherDevices := fs.Type == unix.OVERLAYFS_SUPER_MAGIC || fs.Type == unix.BTRFS_SUPER_MAGIC
+	otherDevices := kind == "overlay" || kind == "btrfs"
 	switch {
-	case s.Mode&unix.S_IFMT != unix.S_IFREG:
-		return unix.EINVAL
-	case s.Ino != m.inode, s.Dev != m.device && !otherDevices:
-		return unix.ESTALE
-	case fs.Type == unix.FUSE_SUPER_MAGIC:
+	case isFUSE(kind):
 		// The program of such a file system could let its readers wait forever.
 		return unix.EOPNOTSUPP
+	case s.Ino != m.inode, unix.Mkdev(s.Dev_major, s.Dev_minor) != m.device && !otherDevices:
+		return unix.ESTALE
 	}
 	return nil
+}
+
+// isFUSE reports whether a program, or another machine, may be the file system.
+func isFUSE(kind string) bool {
+	return kind == "fuse" || kind == "fuseblk" || strings.HasPrefix(kind, "fuse.") || kind == "virtiofs"
+}
+
+// fileSystem returns the type of the file system of a mount. The error is ESTALE if the
+// process cannot reach it from its root directory.
+func fileSystem(process int, mount uint64) (string, error) {
+	fd, err := unix.Openat(process, "mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	mounts := os.NewFile(uintptr(fd), "mountinfo")
+	defer mounts.Close()
+	return findMount(io.LimitReader(mounts, maxMaps), mount)
+}
+
+// findMount finds the type of the file system of a mount in a list (proc_pid_mountinfo(5)).
+func findMount(mounts io.Reader, mount uint64) (kind string, err error) {
+	want := strconv.FormatUint(mount, 10)
+	lines := bufio.NewScanner(mounts)
+	lines.Buffer(nil, maxMaps) // overlays have long options
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 8 || fields[0] != want {
+			continue
+		}
+		// Six fields and optional ones come before it. Names have no spaces here.
+		if i := slices.Index(fields[6:], "-"); i >= 0 && 6+i+1 < len(fields) {
+			return fields[6+i+1], nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", err
+	}
+	return "", unix.ESTALE
 }
 
 // lookUp returns the executable mapping from the process's list (proc_pid_maps(5)).

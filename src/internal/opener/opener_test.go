@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,12 +61,12 @@ func dial(t *testing.T, socket string) *Client {
 // mapFile maps a page of a file and returns its addresses.
 func mapFile(t *testing.T, path string, protection int) (start, end uint64) {
 	t.Helper()
-	f, err := os.Open(path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) // see fusetest.Mount
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	memory, err := unix.Mmap(int(f.Fd()), 0, unix.Getpagesize(), protection, unix.MAP_PRIVATE)
+	defer unix.Close(fd)
+	memory, err := unix.Mmap(fd, 0, unix.Getpagesize(), protection, unix.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,13 +192,14 @@ func TestLinksAreNotFollowed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fd, err := descend(directory, path)
+		fd, err := reach(directory, path)
+		unix.Close(directory)
 		if err == nil {
 			var s unix.Stat_t
 			if err := unix.Fstat(fd, &s); err != nil {
 				t.Fatal(err)
 			}
-			err = mapping{device: s.Dev, inode: s.Ino}.suits(fd)
+			err = (&mapping{device: s.Dev, inode: s.Ino}).suits(fd, func(uint64) (string, error) { return "ext4", nil })
 			unix.Close(fd)
 			if !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", path, err, want)
@@ -273,6 +275,23 @@ func FuzzMappings(f *testing.F) {
 		m, err := find(strings.NewReader(maps), r)
 		if err == nil && (m.path[0] != '/' || !strings.Contains(maps, "00001000-00002000 ") || !strings.Contains(maps, m.path)) {
 			t.Errorf("%q leads to %+v", maps, m)
+		}
+	})
+}
+
+func FuzzMounts(f *testing.F) {
+	f.Add("36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n")
+	f.Add("36 35 0:50 / /a\\040-\\040b rw shared:7 master:1 - fuse.x name rw\n")
+	f.Add("36 35 0:50 / / rw -\n")
+	f.Fuzz(func(t *testing.T, mounts string) {
+		kind, err := findMount(strings.NewReader(mounts), 36)
+		found := err != nil
+		for line := range strings.Lines(mounts) {
+			fields := strings.Fields(line)
+			found = found || len(fields) > 7 && fields[0] == "36" && slices.Contains(fields[7:], kind)
+		}
+		if !found {
+			t.Errorf("%q leads to %q", mounts, kind)
 		}
 	})
 }

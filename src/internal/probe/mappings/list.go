@@ -32,6 +32,9 @@ type Mapped struct {
 	File uint64
 	// Device and Inode are the numbers of that file. Device is in the form of stat(2).
 	Device, Inode uint64
+	// FUSE reports whether a program, or another machine, is the file system of that
+	// file, which could let readers wait forever.
+	FUSE bool
 	// Path is the path of the file in its mount namespace. Of an overlay, it may be that
 	// in a layer.
 	Path string
@@ -99,7 +102,8 @@ func decodeMapped(from io.Reader, do func(Mapped)) error {
 		path, _, _ := bytes.Cut(name, []byte{0})
 		do(Mapped{
 			PID: int(m.Pid), Mounts: m.Mounts, Start: m.Start, End: m.End, File: m.File,
-			Device: unix.Mkdev(m.Device>>20, m.Device&(1<<20-1)), Inode: m.Inode, Path: string(path),
+			Device: unix.Mkdev(m.Device>>20, m.Device&(1<<20-1)), Inode: m.Inode,
+			FUSE: m.Magic == unix.FUSE_SUPER_MAGIC, Path: string(path),
 		})
 	}
 }

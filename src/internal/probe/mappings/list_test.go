@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/opener/fusetest"
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
@@ -98,5 +101,52 @@ func TestFilesOfOverlaysAreTheFileBelow(t *testing.T) {
 	}
 	if len(files) != 1 {
 		t.Errorf("one file is listed as %d", len(files))
+	}
+}
+
+// An overlay hides which file system a file is on.
+func TestFilesOnFUSEAreMarked(t *testing.T) {
+	l := newLister(t)
+	folder := t.TempDir()
+	for _, name := range []string{"fuse", "layer", "merged"} {
+		if err := os.Mkdir(filepath.Join(folder, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(folder, "layer/other"), make([]byte, 4096), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fusetest.Mount(t, filepath.Join(folder, "fuse"), 1000)
+	merged := filepath.Join(folder, "merged")
+	if err := unix.Mount("none", merged, "overlay", 0, "lowerdir="+folder+"/layer:"+folder+"/fuse"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(merged, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, want := range map[string]bool{"fuse/library": true, "merged/library": true, "layer/other": false, "merged/other": false} {
+		t.Run(name, func(t *testing.T) {
+			fd, err := unix.Open(filepath.Join(folder, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			memory, err := unix.Mmap(fd, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = unix.Munmap(memory) }()
+			var found []bool
+			err = l.List(os.Getpid(), func(m mappings.Mapped) {
+				if filepath.Base(m.Path) == filepath.Base(name) {
+					found = append(found, m.FUSE)
+				}
+			})
+			if err != nil || len(found) != 1 || found[0] != want {
+				t.Errorf("listed as on FUSE: %v, want once %v; %v", found, want, err)
+			}
+		})
 	}
 }

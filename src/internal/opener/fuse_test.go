@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package opener
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"crypto-auditing/src/internal/opener/fusetest"
+)
+
+// The program of a file system that never answers could hold the opener: it is not asked,
+// wherever it is on the way to a file.
+func TestNoProgramOfAFileSystemIsAsked(t *testing.T) {
+	needRoot(t)
+	library := append([]byte("\x7fELF"), make([]byte, 8192)...)
+	write := func(t *testing.T, path string) string {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, library, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const long = 1000000
+	for name, c := range map[string]struct {
+		valid uint64
+		// prepare returns the path of a library.
+		prepare func(t *testing.T, f *fusetest.FileSystem, folder string) string
+		want    error
+	}{
+		"the library is there":                {0, func(_ *testing.T, f *fusetest.FileSystem, _ string) string { return f.Path + "/library" }, unix.ESTALE},
+		"the library is there and known":      {long, func(_ *testing.T, f *fusetest.FileSystem, _ string) string { return f.Path + "/library" }, unix.EOPNOTSUPP},
+		"the library is mounted below":        {0, belowFUSE(write), unix.ESTALE},
+		"the library is mounted below known":  {long, belowFUSE(write), nil},
+		"an overlay has a layer there":        {0, overFUSE(write, "directory/library"), unix.ESTALE},
+		"an overlay's directory is not there": {0, overFUSE(write, "other/library"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			socket := serve(t, uint32(os.Geteuid()))
+			folder := t.TempDir()
+			at := filepath.Join(folder, "fuse")
+			if err := os.Mkdir(at, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			f := fusetest.Mount(t, at, c.valid)
+			path := c.prepare(t, f, folder)
+			start, end := mapFile(t, path, unix.PROT_READ|unix.PROT_EXEC)
+			f.Silence()
+			opened, err := dial(t, socket).Open(os.Getpid(), start, end)
+			if err == nil {
+				opened.Close()
+			}
+			if !errors.Is(err, c.want) {
+				t.Errorf("the answer is %v, want %v", err, c.want)
+			}
+			if n := f.Asked(); n != 0 {
+				t.Errorf("its program was asked %d times", n)
+			}
+		})
+	}
+}
+
+// belowFUSE has a library in a file system that is mounted on a directory of FUSE.
+func belowFUSE(write func(*testing.T, string) string) func(*testing.T, *fusetest.FileSystem, string) string {
+	return func(t *testing.T, f *fusetest.FileSystem, _ string) string {
+		t.Helper()
+		// It is unmounted with what it is mounted on.
+		if err := unix.Mount("none", f.Path+"/directory", "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		return write(t, f.Path+"/directory/library")
+	}
+}
+
+// overFUSE has a library in a layer of an overlay. Another layer is FUSE.
+func overFUSE(write func(*testing.T, string) string, name string) func(*testing.T, *fusetest.FileSystem, string) string {
+	return func(t *testing.T, f *fusetest.FileSystem, folder string) string {
+		t.Helper()
+		write(t, filepath.Join(folder, "layer", name))
+		merged := filepath.Join(folder, "merged")
+		if err := os.Mkdir(merged, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("none", merged, "overlay", 0, "lowerdir="+folder+"/layer:"+f.Path); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(merged, unix.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+		return filepath.Join(merged, name)
+	}
+}
