@@ -153,6 +153,7 @@ struct hit {
 	__u64 sp;	/* at the function's entry */
 	__u64 returns;	/* return address */
 	__u64 frame_record;	/* arm64: address of the innermost frame record */
+	__u64 code;		/* arm64: the address bits of code */
 	__u64 object;
 	__u32 index;
 };
@@ -208,17 +209,12 @@ static __noinline int follow(__u64 object, const struct chain *c, __u64 *value)
 /* The number of frame records between an operation and the call that includes it. */
 #define FRAME_RECORDS 64
 
-/*
- * The address bits of code. The others may hold an authentication code, which a function
- * adds to its return address on entry (paciasp).
- */
-#define CODE_ADDRESS(address) ((address) & 0xffffffffffffULL)
-
 /* A search among frame records. */
 struct climb {
 	__u64 at;	/* the current record */
 	__u64 top;	/* the stack pointer at the entry of the function whose record is looked for */
 	__u64 returns;	/* the return address in that record; 0: not found yet, or not there */
+	__u64 code;	/* the address bits of code */
 };
 
 static long climb(__u32 i, struct climb *c)
@@ -232,7 +228,7 @@ static long climb(__u32 i, struct climb *c)
 	if (c->top - c->at > STACK_REACH || bpf_probe_read_user(&record, sizeof(record), (void *)c->at))
 		return 1;
 	if (record.next >= c->top) {
-		c->returns = CODE_ADDRESS(record.returns);
+		c->returns = record.returns & c->code;
 		return 1;
 	}
 	if (record.next <= c->at)
@@ -247,9 +243,9 @@ static long climb(__u32 i, struct climb *c)
  * caller saves no return address on the stack as it does on x86-64, and what a function
  * saved may remain there long after its end.
  */
-static __noinline int is_entered(__u64 frame_record, __u64 sp, __u64 returns)
+static __noinline int is_entered(__u64 frame_record, __u64 sp, __u64 returns, __u64 code)
 {
-	struct climb c = { .at = frame_record, .top = sp };
+	struct climb c = { .at = frame_record, .top = sp, .code = code };
 
 	bpf_loop(FRAME_RECORDS, climb, &c, 0);
 	return returns && c.returns == returns;
@@ -257,17 +253,24 @@ static __noinline int is_entered(__u64 frame_record, __u64 sp, __u64 returns)
 
 static __always_inline int is_alive(const struct hit *h, const struct frame *f)
 {
-	return is_entered(h->frame_record, f->sp, f->returns);
+	return is_entered(h->frame_record, f->sp, f->returns, h->code);
 }
 
 /*
  * Sets the return address of the function at whose beginning a hit is. Returns 0 if it
  * is known. Sites are before anything that changes the link register, except for its
  * signing.
+ *
+ * A function may add an authentication code to its return address on entry (paciasp), in
+ * the bits above those of addresses. How many these are depends on pages and processor:
+ * 36, 39, 42, 47, 48 or 52.
  */
 static __always_inline int find_return(void *registers, struct hit *h)
 {
-	h->returns = CODE_ADDRESS(*(__u64 *)(registers + REGISTERS_LR));
+	if (!h->task->mm)
+		return -1;
+	h->code = h->task->mm->task_size - 1;
+	h->returns = *(__u64 *)(registers + REGISTERS_LR) & h->code;
 	h->frame_record = *(__u64 *)(registers + REGISTERS_FP);
 	return h->returns ? 0 : -1;
 }

@@ -29,6 +29,7 @@ struct file {
 } __attribute__((preserve_access_index));
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long task_size;
 } __attribute__((preserve_access_index));
 struct fdtable {
 	unsigned int max_fds;
