@@ -278,12 +278,8 @@ func TestPublicKeyOperationsOfCerttoolAreRecordedByItsFunctions(t *testing.T) {
 
 // Each operation is recorded once, as the library names it.
 func TestKeysOfGnuTLSAreRecordedAsTheLibraryNamesThem(t *testing.T) {
-	need(t, "gcc")
 	a := startAgent(t, "function")
-	program := filepath.Join(t.TempDir(), "wt-keys")
-	if out := output(t, "", "gcc", "-O2", "-Wall", "-Werror", "-o", program, "programs/session_keys.c", "-lgnutls"); out != "" {
-		t.Fatal(out)
-	}
+	program := renamed(t, build(t, "session_keys", "-lgnutls"), "wt-keys")
 	algorithms := map[string]string{"RSA": "RSA", "RSA-PSS": "RSA-PSS", "EC/ECDSA": "EC/ECDSA", "DSA": "DSA", "EdDSA (Ed25519)": "EdDSA (Ed25519)", "EdDSA (Ed448)": "EdDSA (Ed448)"}
 	var want []string
 	for line := range strings.Lines(output(t, "", program)) {

@@ -3,9 +3,6 @@
 package function
 
 import (
-	"debug/elf"
-	"fmt"
-
 	"crypto-auditing/src/internal/capture"
 	"crypto-auditing/src/internal/layout"
 )
@@ -15,7 +12,7 @@ const randomBytes = 8
 
 // Recordable reports whether the source records anything of a library.
 func Recordable(l *layout.Library) bool {
-	return l.Machine == elf.EM_X86_64 && (l.Handshakes || l.PublicKey)
+	return l.Handshakes || l.PublicKey
 }
 
 // planOf returns the plan of a library.
@@ -23,11 +20,6 @@ func planOf(l *layout.Library) (*capture.Plan, error) {
 	p := &capture.Plan{Machine: l.Machine, BuildID: l.BuildID, Image: capture.Image{Segments: l.Segments}}
 	for _, r := range l.Refusals {
 		p.AddError(&capture.LimitError{What: r.String()})
-	}
-	if l.Machine != elf.EM_X86_64 {
-		// The programs were not seen recording there yet.
-		p.AddError(&capture.LimitError{What: fmt.Sprintf("%s on %s is not recorded by its functions", l.Family, l.Machine)})
-		return nil, none(p)
 	}
 	p.Calls = &capture.Calls{Text: l.Text.Start, TextSize: l.Text.End - l.Text.Start, Chains: map[uint8]capture.Chain{}}
 	for i := range l.Values {

@@ -281,8 +281,7 @@ func TestAnImpossibleValueQuarantinesTheLibrary(t *testing.T) {
 	}
 }
 
-// A library is not at fault if memory of a program cannot be read: it was paged out, or its
-// addresses have tags that the kernel refuses.
+// A library is not at fault if memory of a program cannot be read: it may be paged out.
 func TestAHandshakeInUnreadableMemoryIsAGap(t *testing.T) {
 	unreadable := func(kind Kind, n numbers) *Call {
 		c := end(kind, n)

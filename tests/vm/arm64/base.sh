@@ -10,7 +10,7 @@ new=$folder.new
 rm -rf "$new"
 mkdir -p "$new"
 mmdebstrap --mode=root --variant=extract --architectures=arm64 --skip=check/qemu \
-	--include="busybox-static,coreutils,libc-bin,libc6,openssl,libssl-dev,curl,gnutls-bin,ca-certificates,$kernel" \
+	--include="busybox-static,coreutils,libc-bin,libc6,openssl,libssl-dev,libgnutls28-dev,curl,gnutls-bin,ca-certificates,$kernel" \
 	--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "5"' "$suite" "$new/root"
 root=$new/root
 gunzip -c "$root"/boot/vmlinuz-* >"$new/kernel" 2>/dev/null || cp "$root"/boot/vmlinuz-* "$new/kernel"
@@ -37,6 +37,7 @@ file bin/openssl
 file bin/curl
 file bin/gnutls-cli
 file bin/gnutls-serv
+file bin/certtool
 file sbin/ldconfig
 cp "$root/etc/ssl/openssl.cnf" "$first/etc/ssl"
 for from in "$root/$libraries" "$root/lib/aarch64-linux-gnu"; do

@@ -62,7 +62,11 @@ go build -o "$project/ready/bin/" ./src/cmd/crau-agent ./src/cmd/crauctl
 mkdir "$out/lib"
 ln -s "$base"/root/usr/lib/aarch64-linux-gnu/libssl.so.3 "$out/lib/libssl.so"
 ln -s "$base"/root/usr/lib/aarch64-linux-gnu/libcrypto.so.3 "$out/lib/libcrypto.so"
-cc=(aarch64-linux-gnu-gcc -O2 "-I$base/root/usr/include" "-I$base/root/usr/include/aarch64-linux-gnu")
+ln -s "$base"/root/usr/lib/aarch64-linux-gnu/libgnutls.so.30 "$out/lib/libgnutls.so"
+# The headers of its C library do not fit the one to link with.
+mkdir "$out/include"
+cp -r "$base"/root/usr/include/{openssl,gnutls,aarch64-linux-gnu/openssl} "$out/include"
+cc=(aarch64-linux-gnu-gcc -O2 "-I$out/include")
 link=("-L$out/lib" -Wl,--allow-shlib-undefined)
 make -s -C tests/publishers OUT="$project/ready/publishers" CC="${cc[*]}" LDFLAGS="${link[*]}" >"$out/build.log" 2>&1 || {
 	cat "$out/build.log" >&2
@@ -70,13 +74,14 @@ make -s -C tests/publishers OUT="$project/ready/publishers" CC="${cc[*]}" LDFLAG
 }
 rm -r "$project/ready/publishers/obj"
 "${cc[@]}" "${link[@]}" -o "$project/ready/bin/handshakes" tests/wire/programs/handshakes.c -lssl -lcrypto -lpthread
+"${cc[@]}" "${link[@]}" -o "$project/ready/bin/session_keys" tests/wire/programs/session_keys.c -lgnutls
 cp -r tests/data/probe-traces "$project/tests/data"
 cp tests/vm/arm64/init "$stage/init"
-while read -r package names; do
+while read -r package names options; do
 	[ -n "$package" ] && [ "${package#\#}" = "$package" ] || continue
 	go test -c -o "$project/$package/test" "./$package"
 	[ ! -d "$package/testdata" ] || cp -r "$package/testdata" "$project/$package"
-	echo "$package ${pattern:-$names}" >>"$stage/tests"
+	echo "$package ${pattern:-$names} $options" >>"$stage/tests"
 done <tests/vm/arm64/tests
 unset GOOS GOARCH CGO_ENABLED
 cp "$base/initrd" "$out/initrd"
