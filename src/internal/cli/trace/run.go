@@ -73,7 +73,7 @@ func run(ctx context.Context, e *console.Environment, o *options, arguments []st
 	recordErr := <-recorded
 	close(ticking)
 	err = errors.Join(recordErr, v.close())
-	for _, text := range t.Report().Unseen {
+	for _, text := range append(t.Report().Unseen, v.unseen()...) {
 		note(e.Stderr, text)
 	}
 	err = errors.Join(err, t.Close())

@@ -28,6 +28,9 @@ import (
 // captured at a socket is complete when it is recorded.
 const quiet = 400 * time.Millisecond
 
+// maxShown bounds the contexts of operations that are remembered after they were shown.
+const maxShown = 16384
+
 // viewer shows recorded operations. Its methods are safe for concurrent use.
 type viewer struct {
 	mu       sync.Mutex
@@ -42,6 +45,10 @@ type viewer struct {
 	// entries are the entries of each span, for forms that need them.
 	entries map[*schema.Span][]render.Entry
 	order   uint64
+	// contexts are those of the operations shown last, and earlier ones, up to maxShown
+	// each. late is the number of groups that came after their operation was shown.
+	contexts, earlier map[event.ContextID]bool
+	late              uint64
 	// lost are the losses, summed up by reason; notices are all other notices.
 	lost    []event.Loss
 	notices []*render.Notice
@@ -139,10 +146,38 @@ func (v *viewer) root(root *schema.Span) {
 		})
 		sort.Slice(entries, func(i, j int) bool { return entries[i].Order < entries[j].Order })
 	}
+	// On a busy machine, what the socket adds to a handshake of a library may come late.
+	// It is no operation.
+	if root.Headless && (v.contexts[root.Context] || v.earlier[root.Context]) {
+		v.late++
+		return
+	}
+	v.remember(root)
 	v.shown++
 	for _, p := range v.printers {
 		v.fail(p.Root(root, entries))
 	}
+}
+
+// remember notes the contexts of an operation that is shown.
+func (v *viewer) remember(root *schema.Span) {
+	root.Walk(func(s *schema.Span) bool {
+		if v.contexts == nil || len(v.contexts) >= maxShown {
+			v.contexts, v.earlier = make(map[event.ContextID]bool), v.contexts
+		}
+		v.contexts[s.Context] = true
+		return true
+	})
+}
+
+// unseen returns sentences about what is not shown, without a full stop.
+func (v *viewer) unseen() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.late == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d groups of values, which came after their operation was shown", v.late)}
 }
 
 // fail records the error that ends the output.

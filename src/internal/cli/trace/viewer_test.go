@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trace
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"crypto-auditing/src/internal/cli/console"
+	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/pipeline"
+)
+
+// On a busy machine, the socket may add to a handshake after it was shown.
+func TestLateValuesAreNoOperation(t *testing.T) {
+	e := console.System("")
+	e.Stderr = &bytes.Buffer{}
+	file := filepath.Join(t.TempDir(), "operations")
+	v, err := newViewer(&e, &options{output: "json", file: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Just after the boot: long enough ago that it is shown at once.
+	const at = 1
+	add := func(id byte, source event.Source, events ...event.Event) {
+		g := event.Group{
+			Context: event.ContextID{id}, Start: at, End: at, Name: []byte("tls::handshake"), Executable: []byte("curl"),
+			Source: []byte(source), Events: events,
+		}
+		var b pipeline.Batch
+		b.Entries = event.Append(nil, &g)
+		v.take(&b)
+	}
+	text := func(key, value string) event.Event {
+		return event.Event{Kind: event.Data, Key: []byte(key), Value: event.Value{Kind: event.String, Bytes: []byte(value)}}
+	}
+	begin := func(id byte) event.Event {
+		return event.Event{Kind: event.NewContext, Parent: event.ContextID{id}, Executable: []byte("curl")}
+	}
+	add(1, event.Function, begin(1), text("name", "tls::handshake"), text("tls::role", "client"))
+	v.settle()
+	add(1, event.Wire, text("tls::transport", "tcp"))
+	v.settle()
+	// Began before the trace: an operation. Another one has the same context again.
+	add(2, event.Wire, text("tls::transport", "tcp"))
+	add(1, event.Function, begin(1), text("name", "tls::handshake"), text("tls::role", "server"))
+	if err := v.close(); err != nil {
+		t.Fatal(err)
+	}
+	shown, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(string(shown), "\n"); lines != 3 || strings.Count(string(shown), `"tcp"`) != 1 {
+		t.Errorf("shown are %d operations, want 3:\n%s", lines, shown)
+	}
+	if unseen := v.unseen(); len(unseen) != 1 || !strings.HasPrefix(unseen[0], "1 groups of values") {
+		t.Errorf("not seen are %q", unseen)
+	}
+}
