@@ -132,7 +132,7 @@ func (r *Reader) enterBack() error {
 		return err
 	}
 	if err != nil || !sealed || x.StoreID != r.store {
-		return nil
+		return r.beginBack()
 	}
 	b.limit, b.end = 0, 0
 	if !r.opts.Query.matchesIndex(x) {
@@ -145,6 +145,22 @@ func (r *Reader) enterBack() error {
 		}
 	}
 	return nil
+}
+
+// beginBack skips the end of a segment without an index, if it is after the position.
+func (r *Reader) beginBack() error {
+	b := &r.back
+	places, err := b.segment.Before(b.end, r.store)
+	if err != nil || len(places) == 0 {
+		return err
+	}
+	if places[0].Sequence < r.next {
+		b.places, b.end = places, places[0].Offset
+		return nil
+	}
+	_, _, after, err := b.segment.Locate(r.next-1, r.store, places[0].Offset)
+	b.end, b.limit, b.newest = after, after, false
+	return err
 }
 
 // damageBack reports that the bytes from offset to the chunk visited last are not a chunk.

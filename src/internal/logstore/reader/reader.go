@@ -218,15 +218,15 @@ func (r *Reader) pass(e *UnreadableError) error {
 	return e
 }
 
-// hop uses the index of a sealed segment, or the end of another one, to move to r.next, or to
-// skip the whole segment if the query excludes it.
+// hop moves to r.next by the index of a sealed segment, or by halving another one. It skips
+// the whole segment if the index shows that the query excludes it.
 func (r *Reader) hop() error {
 	x, sealed, err := r.segment.Index()
 	if err != nil && !isPlaced(err) {
 		return err
 	}
 	if err != nil || !sealed || x.StoreID != r.store {
-		return r.hopBack()
+		return r.hopNear()
 	}
 	if !r.opts.Query.matchesIndex(x) && x.LastSequence >= r.next {
 		missing := r.missing(x.Sequence, 0)
@@ -242,8 +242,8 @@ func (r *Reader) hop() error {
 	return nil
 }
 
-// hopBack checks whether r.next is near the end of the segment.
-func (r *Reader) hopBack() error {
+// hopNear moves near r.next in a segment without an index, if that is not near its beginning.
+func (r *Reader) hopNear() error {
 	if r.next <= r.first {
 		return nil
 	}
@@ -252,10 +252,18 @@ func (r *Reader) hopBack() error {
 		return err
 	}
 	places, err := r.segment.Before(size, r.store)
-	if err == nil && len(places) > 0 && places[0].Sequence <= r.next {
-		r.hopTo(places)
+	if err != nil || len(places) == 0 {
+		return err
 	}
-	return err
+	if places[0].Sequence > r.next {
+		at, ok, _, err := r.segment.Locate(r.next, r.store, places[0].Offset)
+		if err != nil || !ok {
+			return err
+		}
+		places = []segment.Place{at}
+	}
+	r.hopTo(places)
+	return nil
 }
 
 // hopTo moves to the last of the places that is not after r.next, if it has the chunk given
@@ -443,7 +451,7 @@ func (r *Reader) count(corrupt *CorruptError) {
 
 // trusted reports whether a chunk found after damage is trusted.
 func (r *Reader) trusted(h *frame.Header) bool {
-	return (r.store == [16]byte{} || h.StoreID == r.store) && h.Sequence >= r.next
+	return (r.store == [16]byte{} || h.StoreID == r.store) && h.LastSequence() >= r.next
 }
 
 // skip continues at a later chunk and adds the missing entries to the error.
@@ -456,7 +464,7 @@ func (r *Reader) skip(corrupt *CorruptError, at int64) error {
 	if r.next != 0 && h.Sequence > r.next {
 		corrupt.From, corrupt.To = r.next, h.Sequence-1
 	}
-	r.offset, r.next = at, h.Sequence
+	r.offset, r.next = at, max(r.next, h.Sequence)
 	return corrupt
 }
 
