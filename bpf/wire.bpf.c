@@ -44,11 +44,16 @@ _Static_assert(WIRE_EXECUTABLE_MAX == EXECUTABLE_MAX && WIRE_UNIT_MAX == UNIT_MA
 /* The same for other connections, per direction. */
 #define OTHER_CALLS 2
 #define OTHER_BYTES 64
-/* Datagrams with a client's Initial packet are larger, a server's may be as small. */
+/* Datagrams with a client's Initial packet of QUIC are larger, a server's may be as small. */
 #define INITIAL_MIN 64
+/* A DTLS record with one byte. */
+#define DTLS_MIN 14
+/* The longest datagram of DTLS that is copied: one with the longest record in plaintext, and a little more. */
+#define DTLS_MAX 16640
 /* Bytes of the lines up to and including the identification of SSH. */
 #define BANNER_MAX 8192
 
+#define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
@@ -98,6 +103,13 @@ struct user_msghdr {
 	__u64 iov;
 	__u64 iov_length;
 };
+/* An address of IPv4 or IPv6, as a system call has it. */
+struct address {
+	__u16 family;
+	__be16 port;
+	__u32 ipv4;
+	__u32 ipv6[4];
+};
 struct iov_iter {
 	__u8 iter_type;
 	unsigned long iov_offset;
@@ -113,6 +125,7 @@ enum iter_type___any {
 	ITER_IOVEC = 101,
 };
 struct msghdr {
+	void *msg_name;
 	struct iov_iter msg_iter;
 } __attribute__((preserve_access_index));
 
@@ -281,8 +294,8 @@ static __always_inline int put(const __u32 size, const __u32 names, __u64 connec
 #define PIECE_MAX 4000
 
 /*
- * Writes a piece of at most PIECE_MAX bytes of user memory to the ring. Returns
- * 0, or the reason of the failure. The function is global, so that the verifier
+ * Writes a piece of at most PIECE_MAX bytes of user memory to the ring, with names of
+ * at most DTLS_MAX. Returns 0, or the reason of the failure. The function is global, so that the verifier
  * checks it separately.
  */
 __noinline int emit(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 description)
@@ -302,7 +315,9 @@ __noinline int emit(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 d
 			return put(720, names, connection, from, n, offset, description);
 		if (n <= 2000)
 			return put(2000, names, connection, from, n, offset, description);
-		return put(PIECE_MAX, names, connection, from, n, offset, description);
+		if (n <= PIECE_MAX)
+			return put(PIECE_MAX, names, connection, from, n, offset, description);
+		return put(DTLS_MAX, names, connection, from, n, offset, description);
 	}
 	if (!n)
 		return put(0, 0, connection, from, n, offset, description);
@@ -343,6 +358,7 @@ struct work {
 	__u64 iov;		/* the next struct iovec; 0: one segment */
 	__u64 skip;		/* bytes at the first segment's beginning that do not belong to the call */
 	__u64 base;		/* of the current segment */
+	__u64 peer;		/* a datagram's struct address, in memory as the array of iovec; 0: unknown */
 	__u32 total;		/* bytes of the call */
 	__u32 remaining;	/* bytes of the call after the current segment */
 	__u32 length;		/* of the current segment's part that belongs to the call */
@@ -1139,63 +1155,196 @@ static __always_inline int closed(struct sock *sk)
 	return 0;
 }
 
+/* Bits of connection.flags of a socket for datagrams. Its id is the peer of DTLS, its pair their pair. */
+enum {
+	COUNTED = 1,		/* it was counted as not visible */
+	SEVERAL_PEERS = 2,
+};
+
+/* Returns the state of a socket for datagrams, which most have not. */
+static __always_inline struct connection *datagrams_of(struct sock *sk)
+{
+	struct connection new = { .protocol = WIRE_DTLS };
+
+	return bpf_sk_storage_get(&connections, sk, &new, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
 /*
- * Counts a socket whose datagrams are moved in a way that the front end does not see:
- * once, since the datagrams of most of them are not QUIC.
+ * Counts a socket whose datagrams the front end does not see, or not whose they are:
+ * once, since most datagrams begin no handshake.
  */
 static __noinline int count_unlocated(struct sock *sk)
 {
-	struct connection counted = { .protocol = WIRE_QUIC };
+	struct connection *c = datagrams_of(sk);
 
-	if (bpf_sk_storage_get(&connections, sk, 0, 0))
+	if (!c || c->flags & COUNTED)
 		return 0;
-	if (bpf_sk_storage_get(&connections, sk, &counted, BPF_SK_STORAGE_GET_F_CREATE)) {
-		count(WIRE_SEEN);
-		count(WIRE_UNSUPPORTED);
-	}
+	c->flags |= COUNTED;
+	count(WIRE_SEEN);
+	count(WIRE_UNSUPPORTED);
 	return 0;
 }
 
 /*
- * Copies a datagram that begins with a QUIC Initial packet, as a whole; its first
- * byte and its version identify it. Datagrams have no state: one in ten thousand of
- * another protocol may match.
+ * Returns a hash of the address of a datagram's peer, and its port. It is 0 if the
+ * address is unknown: the socket is not connected, and the front end does not see the
+ * address that the call had.
+ */
+static __always_inline __u32 peer_of(const struct sock *sk, const struct work *w, __u16 *port)
+{
+	const struct sock_common *s = &sk->__sk_common;
+	struct address a = {};
+	__u64 h;
+
+	if (w->peer) {
+		/* One of IPv4 may be the last bytes of a page. */
+		const __u32 head = offsetof(struct address, ipv6);
+
+		if (w->user ? bpf_probe_read_user(&a, head, (void *)w->peer) :
+			      bpf_probe_read_kernel(&a, head, (void *)w->peer))
+			return 0;
+		if (a.family == AF_INET6 &&
+		    (w->user ? bpf_probe_read_user(a.ipv6, sizeof(a.ipv6), (void *)(w->peer + head)) :
+			       bpf_probe_read_kernel(a.ipv6, sizeof(a.ipv6), (void *)(w->peer + head))))
+			return 0;
+	} else if (s->skc_dport) {
+		a.family = s->skc_family;
+		a.port = s->skc_dport;
+		a.ipv4 = s->skc_daddr;
+		if (a.family == AF_INET6)
+			for (int i = 0; i < 4; i++)
+				a.ipv6[i] = s->skc_v6_daddr.in6_u.u6_addr32[i];
+	}
+	if (a.family != AF_INET && a.family != AF_INET6)
+		return 0;
+	if (a.family == AF_INET) {
+		a.ipv6[0] = a.ipv6[1] = 0;
+		a.ipv6[2] = bpf_htonl(0xffff); /* mapped to IPv6 */
+		a.ipv6[3] = a.ipv4;
+	}
+	*port = bpf_ntohs(a.port);
+	h = mix(control.seed, *port);
+	for (int i = 0; i < 4; i++)
+		h = mix(h, a.ipv6[i]);
+	return h >> 32 ?: 1;
+}
+
+/* Reports whether a datagram of DTLS with these first bytes begins with a ClientHello. */
+static __always_inline int is_client_hello(const struct work *w, __u64 bytes)
+{
+	const __u32 type_at = 13; /* after the header of the record */
+	__u8 type = 0;
+
+	/* A message in plaintext. */
+	return (bytes & 0xff) == 22 && !(bytes >> 24 & 0xffff) && w->total > type_at &&
+	       !bpf_probe_read_user(&type, sizeof(type), (void *)(w->base + type_at)) && type == 1;
+}
+
+/*
+ * Notes the peer of a ClientHello that is sent through a socket that is not connected.
+ * If there is no other, its answers are what the socket receives.
+ */
+static __noinline int note_server(struct sock *sk, __u32 peer, __u32 pair)
+{
+	struct connection *c = datagrams_of(sk);
+
+	if (!c)
+		return 0;
+	if (c->id && c->id != peer)
+		c->flags |= SEVERAL_PEERS;
+	c->id = peer;
+	c->pair = pair;
+	return 0;
+}
+
+/* Returns the only peer to which a socket sent a ClientHello, and their pair; 0: it is unknown. */
+static __always_inline __u32 only_server(struct sock *sk, __u32 *pair)
+{
+	struct connection *c = bpf_sk_storage_get(&connections, sk, 0, 0);
+
+	if (!c || c->flags & SEVERAL_PEERS)
+		return 0;
+	*pair = c->pair;
+	return c->id;
+}
+
+/* Returns the protocol whose handshake a datagram with these first bytes belongs to. */
+static __always_inline enum protocol judge_datagram(__u64 bytes, __u32 total)
+{
+	__u32 word = bpf_ntohl((__u32)(bytes >> 8)), version = word >> 16, epoch = bytes >> 24 & 0xffff;
+	__u8 type = bytes;
+
+	if (total >= INITIAL_MIN &&
+	    ((word == 1 && (type & 0xf0) == 0xc0) || (word == 0x6b3343cf && (type & 0xf0) == 0xd0)))
+		return WIRE_QUIC;
+	/*
+	 * A record of DTLS: a change of keys, an alert or a message in plaintext, or the
+	 * Finished of version 1.2 in the next epoch. Its number begins with zeros.
+	 */
+	if ((version == 0xfeff || version == 0xfefd) && !(bytes >> 40) &&
+	    (epoch ? epoch == bpf_htons(1) && type == 22 : type >= 20 && type <= 22))
+		return WIRE_DTLS;
+	return WIRE_UNDECIDED;
+}
+
+/*
+ * Copies a datagram of a handshake as a whole. QUIC begins one with an Initial packet,
+ * which its first byte and its version identify: one in ten thousand datagrams of
+ * another protocol may match. Datagrams have no state.
  */
 static __noinline int take_datagram(struct sock *sk, struct work *w, int located)
 {
-	struct connection unknown = { .protocol = WIRE_QUIC };
+	struct connection unknown = {};
 	__u8 flags = WIRE_NAMES;
-	__u32 n, version;
+	__u32 n, peer = 0;
+	__u16 port = 0;
 	__u64 bytes;
 	int reason;
 
 	if (!w || !is_followed(bpf_get_current_pid_tgid() >> 32))
 		return 0;
 	if (!located)
-		return count_unlocated(sk);
+		return w->total >= INITIAL_MIN ? count_unlocated(sk) : 0;
 	if (first_bytes(w, &bytes) < sizeof(bytes))
 		return 0;
-	version = bpf_ntohl((__u32)(bytes >> 8));
-	if (!(version == 1 && (bytes & 0xf0) == 0xc0) && !(version == 0x6b3343cf && (bytes & 0xf0) == 0xd0))
+	unknown.protocol = judge_datagram(bytes, w->total);
+	if (unknown.protocol == WIRE_UNDECIDED)
 		return 0;
-	count(WIRE_SEEN);
 	n = w->total;
 	if (w->iov) {
 		struct iovec v = {};
 
 		/* No library scatters a datagram in which a handshake begins. */
 		if (read_iovec(w, &v, w->iov) || v.iov_len < w->skip + n) {
+			count(WIRE_SEEN);
 			count(WIRE_UNSUPPORTED);
 			return 0;
 		}
 		w->base = v.iov_base + w->skip;
 	}
-	if (n > PIECE_MAX)
-		n = PIECE_MAX;
+	if (unknown.protocol == WIRE_DTLS) {
+		peer = peer_of(sk, w, &port);
+		/* A socket that is not connected may have no address of its own. */
+		unknown.pair = (mix(control.seed, sk->__sk_common.skc_num) + mix(control.seed, port)) >> 40;
+		if (!peer && w->direction == RECEIVED && !is_client_hello(w, bytes))
+			peer = only_server(sk, &unknown.pair);
+		if (!peer)
+			return count_unlocated(sk);
+		if (w->direction == SENT && !sk->__sk_common.skc_dport && is_client_hello(w, bytes))
+			note_server(sk, peer, unknown.pair);
+	} else {
+		unknown.pair = pair_of(sk);
+		if (n > PIECE_MAX)
+			n = PIECE_MAX;
+	}
+	count(WIRE_SEEN);
+	if (n > DTLS_MAX) {
+		count(WIRE_TOO_LONG);
+		return 0;
+	}
 	if (w->direction == RECEIVED)
 		flags |= WIRE_RECEIVED;
-	unknown.pair = pair_of(sk);
-	reason = emit(bpf_get_socket_cookie(sk), w->base, n, 0, describe(&unknown, flags, 0));
+	reason = emit(bpf_get_socket_cookie(sk), w->base, n, peer, describe(&unknown, flags, 0));
 	count(reason ? reason : WIRE_BEGUN);
 	return 0;
 }
@@ -1288,11 +1437,12 @@ static __always_inline int moved_datagram(void *ctx, struct sock *sk, struct msg
 	__u64 total = 0;
 
 	bpf_get_func_ret(ctx, &total);
-	if ((int)total < INITIAL_MIN || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
+	if ((int)total < DTLS_MIN || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
 		return 0;
 	w.total = total;
 	if (is_kernel())
 		return 0;
+	w.peer = (__u64)BPF_CORE_READ(message, msg_name);
 	return take_datagram(sk, &w, locate_iterator(&w, message));
 }
 
@@ -1335,6 +1485,9 @@ int BPF_PROG(mptcp_closed, struct sock *sk)
 SEC("fexit/udp_sendmsg")
 int BPF_PROG(udp_sent, struct sock *sk, struct msghdr *message)
 {
+	/* Called by udpv6_sendmsg. */
+	if (sk->__sk_common.skc_family == AF_INET6)
+		return 0;
 	return moved_datagram(ctx, sk, message, SENT, 0);
 }
 
@@ -1360,12 +1513,13 @@ int BPF_PROG(udpv6_received, struct sock *sk, struct msghdr *message, __u64 leng
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, orig_ax;
+	unsigned long di, si, dx, r8, orig_ax;
 } __attribute__((preserve_access_index));
 #define CALL_NUMBER(r) ((r)->orig_ax)
 #define CALL_FIRST(r) ((r)->di)
 #define CALL_SECOND(r) ((r)->si)
 #define CALL_THIRD(r) ((r)->dx)
+#define CALL_FIFTH(r) ((r)->r8)
 enum {
 	CALL_READ = 0,
 	CALL_WRITE = 1,
@@ -1392,6 +1546,7 @@ struct pt_regs {
 #define CALL_FIRST(r) ((r)->orig_x0)
 #define CALL_SECOND(r) ((r)->regs[1])
 #define CALL_THIRD(r) ((r)->regs[2])
+#define CALL_FIFTH(r) ((r)->regs[4])
 enum {
 	CALL_READ = 63,
 	CALL_WRITE = 64,
@@ -1442,9 +1597,11 @@ static __always_inline int locate_call(struct work *w, const struct sock *sk)
 		return 0;
 	w->user = 1;
 	switch (CALL_NUMBER(r)) {
+	case CALL_SENDTO:
+		w->peer = CALL_FIFTH(r);
+		__attribute__((fallthrough));
 	case CALL_READ:
 	case CALL_WRITE:
-	case CALL_SENDTO:
 	case CALL_RECVFROM:
 		w->base = buffer;
 		return 1;
@@ -1465,6 +1622,9 @@ static __always_inline int locate_call(struct work *w, const struct sock *sk)
 		if (bpf_probe_read_user(&message, sizeof(message), (void *)buffer))
 			return 0;
 		w->iov = message.iov;
+		/* A received address is not written yet. */
+		if (w->direction == SENT)
+			w->peer = message.name;
 		return 1;
 	}
 	return 0;
@@ -1506,7 +1666,7 @@ static __always_inline int traced_datagram(struct sock *sk, int total, __u8 dire
 {
 	struct work w = { .direction = direction, .total = total };
 
-	if (total < INITIAL_MIN || sk->sk_protocol != IPPROTO_UDP || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
+	if (total < DTLS_MIN || sk->sk_protocol != IPPROTO_UDP || flags & (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE))
 		return 0;
 	if (is_kernel())
 		return 0;

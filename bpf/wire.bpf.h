@@ -15,6 +15,7 @@ enum protocol {
 	WIRE_TLS,
 	WIRE_SSH,
 	WIRE_QUIC,
+	WIRE_DTLS,
 };
 
 /* Bits of piece.flags. */
@@ -54,7 +55,8 @@ struct piece {
 	__u64 pid_tgid;
 	__u64 cgroup;
 	__u64 connection;	/* the cookie of the socket, which is one end */
-	__u32 offset;		/* of the data in its direction, from the beginning of the protocol */
+	/* Of the data in its direction, from the beginning of the protocol. With DTLS: a hash of the peer's address. */
+	__u32 offset;
 	__u16 length;		/* bytes used, including this head */
 	__u8 kind;
 	__u8 protocol;

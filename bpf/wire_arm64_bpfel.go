@@ -124,6 +124,7 @@ const (
 	WireProtocolWIRE_TLS       WireProtocol = 1
 	WireProtocolWIRE_SSH       WireProtocol = 2
 	WireProtocolWIRE_QUIC      WireProtocol = 3
+	WireProtocolWIRE_DTLS      WireProtocol = 4
 )
 
 // Names of all BPF objects in the ELF.

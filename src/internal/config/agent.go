@@ -63,7 +63,7 @@ const (
 	SourceFunction = "function"
 	// SourceWire captures the plaintext start of TLS and SSH connections.
 	SourceWire = "wire"
-	// SourceWireUDP also captures the start of QUIC connections.
+	// SourceWireUDP also captures the handshakes of QUIC and DTLS.
 	SourceWireUDP = "wire-udp"
 )
 

@@ -117,7 +117,7 @@ func (c *connections) take(raw []byte) error {
 	c.taken = true
 	c.fragment = wire.Fragment{
 		Time: p.Time, Task: p.PIDTGID, Connection: p.Connection, Pair: p.Pair,
-		Offset: p.Offset, Protocol: wire.Protocol(p.Protocol), Received: p.Received,
+		Offset: p.Offset, Peer: p.Peer, Protocol: wire.Protocol(p.Protocol), Received: p.Received,
 		End: p.End, Invalid: p.Invalid, Cut: p.Cut, Closed: p.Closed,
 		Executable: p.Executable, Unit: p.Unit, User: p.User, Data: p.Data,
 	}

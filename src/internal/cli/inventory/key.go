@@ -41,7 +41,7 @@ func keys() (list []key) {
 		{"tls::peer_signature_algorithm", "peer_signature", "scheme of the signature of the peer that was verified"},
 		{"tls::resumed", "resumed", "whether the session continues an earlier one"},
 		{"tls::extended_master_secret", "extended_secret", "whether the master secret depends on the whole handshake (RFC 7627)"},
-		{"tls::transport", "transport", "what carries the handshake, tcp or quic"},
+		{"tls::transport", "transport", "what carries the handshake: tcp, quic, or udp for DTLS"},
 		{"ssh::kex_algorithm", "kex", "negotiated key exchange"},
 		{"ssh::key_algorithm", "host_key", "algorithm of the host key"},
 		{"ssh::client_key_algorithm", "client_key", "algorithm of the client's signature"},

@@ -64,7 +64,7 @@ type Parameters struct {
 	// ExtendedSecret is yes or no: the master secret of TLS 1.2 and older depends on the whole
 	// handshake (RFC 7627), as FIPS 140-3 demands. TLS 1.3 has no such choice.
 	ExtendedSecret string
-	// Transport is tcp or quic.
+	// Transport is tcp, quic or udp.
 	Transport string
 
 	// Kex, HostKey, CipherOut, CipherIn, MACOut and MACIn are the algorithms of an SSH handshake, by

@@ -23,6 +23,10 @@ const (
 	// QUIC: each piece is a datagram that begins with an Initial packet, with the
 	// names, and without offset. The socket may have many connections.
 	QUIC = Protocol(bpf.WireProtocolWIRE_QUIC)
+	// DTLS: each piece is a datagram that begins with a record in plaintext or with the
+	// Finished of version 1.2, with the names and the peer, without offset. The socket
+	// may have many peers.
+	DTLS = Protocol(bpf.WireProtocolWIRE_DTLS)
 )
 
 // Piece is a part of the plaintext beginning of a connection that one task sent or
@@ -46,7 +50,9 @@ type Piece struct {
 	// others.
 	Pair uint32
 	// Offset is the offset of Data in its direction from the beginning of the protocol.
-	Offset   uint32
+	Offset uint32
+	// Peer is a keyed hash of the address of the other end of a datagram of DTLS.
+	Peer     uint32
 	Protocol Protocol
 	// Received: Data was received rather than sent.
 	Received bool
@@ -101,6 +107,9 @@ func Decode(raw []byte, p *Piece) error {
 		Cut:      flag(bpf.WirePieceFlagsWIRE_CUT),
 		Closed:   flag(bpf.WirePieceFlagsWIRE_CLOSED),
 		Data:     raw[headSize:head.Length],
+	}
+	if p.Protocol == DTLS {
+		p.Offset, p.Peer = 0, head.Offset
 	}
 	if known := reasons(); p.Cut && int(head.Reason) < len(known) {
 		p.Reason = known[head.Reason]

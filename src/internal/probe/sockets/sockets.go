@@ -30,7 +30,8 @@ const (
 	// Tracepoint attaches to tracepoints, since Linux 6.3. It finds the bytes through the
 	// arguments of the system call, so that connections that use io_uring, calls with
 	// several messages, or 32-bit programs are lost and counted as Unsupported, as is
-	// each UDP socket whose large datagrams are moved so.
+	// each UDP socket whose large datagrams are moved so, or that receives handshakes of
+	// DTLS without being connected.
 	Tracepoint FrontEnd = "tracepoint"
 )
 
@@ -40,7 +41,7 @@ type frontEnd struct {
 	programs []string
 	// optional programs are omitted if the kernel lacks the function they attach to.
 	optional []string
-	// datagrams are programs for QUIC.
+	// datagrams are programs for QUIC and DTLS.
 	datagrams []string
 }
 
@@ -72,7 +73,7 @@ type Refusal struct {
 type Options struct {
 	// FrontEnd is the only front end to try; empty for the best one that works.
 	FrontEnd FrontEnd
-	// Datagrams includes QUIC. Each datagram then costs the sending or receiving program
+	// Datagrams includes QUIC and DTLS. Each datagram then costs the sending or receiving program
 	// some 80 ns. Calls with several datagrams, with which most libraries receive, are
 	// seen only by the front end Trampoline.
 	Datagrams bool

@@ -126,6 +126,8 @@ type side struct {
 	skipped [2]int
 	ended   [2]bool
 	pieces  int
+	// peers are those of the pieces, in both directions.
+	peers [2][]uint32
 
 	invalid, cut, closed bool
 	reason               loss.Reason
@@ -212,7 +214,8 @@ func (w *watcher) take(raw []byte) {
 	if p.Received {
 		d = received
 	}
-	if p.Protocol == sockets.QUIC {
+	s.peers[d] = append(s.peers[d], p.Peer)
+	if p.Protocol == sockets.QUIC || p.Protocol == sockets.DTLS {
 		p.Offset = uint32(len(s.data[d]))
 	}
 	if gap := int(p.Offset) - len(s.data[d]); gap > 0 && len(p.Data) > 0 {
