@@ -106,6 +106,7 @@ cp -r tests/wire/programs "$stage/opt/test/wire"
 if [ -n "$everything" ]; then
 	tests/setup.sh soak
 	go -C tests/tools build -o "$stage/opt/test/programs/wt-quic" ./quic
+	go -C tests/tools build -o "$stage/opt/test/programs/wt-dtls" ./dtls
 	cargo build --quiet --locked --manifest-path tests/wire/programs/rustls/Cargo.toml --target-dir "$out/rustls"
 	cp "$out/rustls/debug/rustls-pair" "$stage/opt/test/programs"
 fi

@@ -41,7 +41,9 @@ func suite(name string) string {
 func ofLibrary(t *testing.T, text string) values {
 	t.Helper()
 	v := ofWords(t, text)
-	v["tls::ciphersuite"] = suite(v["tls::ciphersuite"])
+	if v["tls::ciphersuite"] = suite(v["tls::ciphersuite"]); !strings.HasPrefix(v["tls::ciphersuite"], "TLS") {
+		v["tls::ciphersuite"] = standardName(t, strings.ReplaceAll(v["tls::ciphersuite"], "_", "-"))
+	}
 	return v
 }
 

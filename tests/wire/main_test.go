@@ -208,9 +208,21 @@ func freePort(t *testing.T) string {
 // listening waits until something listens on a port.
 func listening(t *testing.T, port string, output *buffer) {
 	t.Helper()
+	inTable(t, "tcp", "0A", port, output)
+}
+
+// bound waits until something receives datagrams at a port.
+func bound(t *testing.T, port string, output *buffer) {
+	t.Helper()
+	inTable(t, "udp", "07", port, output)
+}
+
+// inTable waits until a port is in a state in the kernel's table of a protocol.
+func inTable(t *testing.T, protocol, state, port string, output *buffer) {
+	t.Helper()
 	waitFor(t, "a server listens", func() bool {
 		// In the kernel's table, not by connecting: some servers serve one client.
-		table, err := os.ReadFile("/proc/net/tcp")
+		table, err := os.ReadFile("/proc/net/" + protocol)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,10 +230,10 @@ func listening(t *testing.T, port string, output *buffer) {
 		if _, err := fmt.Sscan(port, &n); err != nil {
 			t.Fatal(err)
 		}
-		six, _ := os.ReadFile("/proc/net/tcp6")
+		six, _ := os.ReadFile("/proc/net/" + protocol + "6")
 		for line := range strings.Lines(string(table) + string(six)) {
 			fields := strings.Fields(line)
-			if len(fields) > 3 && fields[3] == "0A" && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", n)) {
+			if len(fields) > 3 && fields[3] == state && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", n)) {
 				return true
 			}
 		}

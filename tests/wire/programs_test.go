@@ -65,7 +65,7 @@ func standardName(t *testing.T, suite string) string {
 func group(name string) string {
 	registered, ok := map[string]string{
 		"X25519": "x25519", "ECDH, prime256v1": "secp256r1", "ECDH, secp384r1": "secp384r1", "ECDH, secp521r1": "secp521r1", "SECP256R1": "secp256r1", "ECDHE-SECP256R1": "secp256r1",
-		"ECDHE-X25519": "x25519", "ECDHE-SECP384R1": "secp384r1", "prime256v1": "secp256r1",
+		"ECDHE-X25519": "x25519", "ECDHE-SECP384R1": "secp384r1", "prime256v1": "secp256r1", "P-384": "secp384r1",
 	}[name]
 	if !ok {
 		return name
@@ -75,7 +75,7 @@ func group(name string) string {
 
 // version returns a program's name of a version as the registered one.
 func version(name string) string {
-	if v, ok := map[string]string{"tlsv1.3": "TLS 1.3", "TLSv1_3": "TLS 1.3", "TLSv1_2": "TLS 1.2", "TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3"}[name]; ok {
+	if v, ok := map[string]string{"tlsv1.3": "TLS 1.3", "TLSv1_3": "TLS 1.3", "TLSv1_2": "TLS 1.2", "TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3", "DTLSv1": "DTLS 1.0", "DTLSv1.2": "DTLS 1.2"}[name]; ok {
 		return v
 	}
 	return name
@@ -157,11 +157,17 @@ type pair struct {
 // compare runs pairs and compares the recorded operations with what their clients report.
 func compare(t *testing.T, a *agent, pairs map[string]func(t *testing.T) pair) {
 	t.Helper()
+	compareAt(t, a, listening, pairs)
+}
+
+// compareAt is compare for servers of which serving waits until they are ready.
+func compareAt(t *testing.T, a *agent, serving func(t *testing.T, port string, output *buffer), pairs map[string]func(t *testing.T) pair) {
+	t.Helper()
 	for name, c := range pairs {
 		t.Run(name, func(t *testing.T) {
 			c := c(t)
 			port := freePort(t)
-			listening(t, port, c.server(t, port))
+			serving(t, port, c.server(t, port))
 			want := c.client(t, port)
 			for key, value := range c.more {
 				want[key] = value
@@ -192,7 +198,7 @@ func simple(words ...string) func(t *testing.T, port string) values {
 func ofWords(t *testing.T, text string) values {
 	t.Helper()
 	m := strings.Fields(text)
-	if len(m) < 2 || !strings.HasPrefix(strings.ToLower(m[0]), "tls") {
+	if len(m) < 2 || !strings.HasPrefix(strings.TrimPrefix(strings.ToLower(m[0]), "d"), "tls") {
 		t.Fatalf("a client printed %q", text)
 	}
 	v := values{"tls::protocol_version": version(m[0]), "tls::ciphersuite": m[1]}

@@ -209,7 +209,7 @@ func TestAnEncryptedClientHelloHasTheValuesOfTheServer(t *testing.T) {
 // not see: its sockets are counted as lost there.
 func TestHandshakesOfQUICAreRecordedAtBothEnds(t *testing.T) {
 	a := startAgent(t, "wire-udp")
-	atTracepoints := strings.Contains(a.stderr.String(), "front_end=tracepoint")
+	atTracepoints := a.atTracepoints()
 	directory := t.TempDir()
 	certificateFile, key := certificate(t, directory, "ec")
 	program := filepath.Join(*programs, "wt-quic")

@@ -2,7 +2,7 @@
 
 /* One handshake by wolfSSL, and what it says of it:
  * wolfssl client PORT, or wolfssl server PORT CERTIFICATE KEY, for one client after
- * another. */
+ * another. With dtls as the first word, over UDP. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
@@ -23,31 +23,39 @@ static void check(int ok, const char *what)
 
 int main(int argc, char **argv)
 {
-	int server = argc == 5 && !strcmp(argv[1], "server"), yes = 1;
+	int dtls = argc > 1 && !strcmp(argv[1], "dtls"), server, yes = 1, s, connection;
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int s = socket(AF_INET, SOCK_STREAM, 0), connection = s;
+	WOLFSSL_METHOD *method;
 	WOLFSSL_CTX *context;
 	char buffer[100];
 
+	argc -= dtls;
+	argv += dtls;
 	if (argc < 3)
 		return 2;
+	server = argc == 5 && !strcmp(argv[1], "server");
+	s = connection = socket(AF_INET, dtls ? SOCK_DGRAM : SOCK_STREAM, 0);
 	address.sin_port = htons(atoi(argv[2]));
 	wolfSSL_Init();
-	context = wolfSSL_CTX_new(server ? wolfSSLv23_server_method() : wolfSSLv23_client_method());
+	if (dtls)
+		method = server ? wolfDTLSv1_2_server_method() : wolfDTLSv1_2_client_method();
+	else
+		method = server ? wolfSSLv23_server_method() : wolfSSLv23_client_method();
+	context = wolfSSL_CTX_new(method);
 	check(!!context, "context");
 	wolfSSL_CTX_set_verify(context, WOLFSSL_VERIFY_NONE, NULL);
 	if (server) {
 		check(wolfSSL_CTX_use_certificate_file(context, argv[3], WOLFSSL_FILETYPE_PEM) == WOLFSSL_SUCCESS, argv[3]);
 		check(wolfSSL_CTX_use_PrivateKey_file(context, argv[4], WOLFSSL_FILETYPE_PEM) == WOLFSSL_SUCCESS, argv[4]);
 		setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-		check(!bind(s, (struct sockaddr *)&address, sizeof(address)) && !listen(s, 5), "listen");
+		check(!bind(s, (struct sockaddr *)&address, sizeof(address)) && (dtls || !listen(s, 5)), "listen");
 	} else {
 		check(!connect(s, (struct sockaddr *)&address, sizeof(address)), "connect");
 	}
 	do {
 		WOLFSSL *ssl = wolfSSL_new(context);
 
-		if (server)
+		if (server && !dtls)
 			connection = accept(s, NULL, NULL);
 		check(connection >= 0, "accept");
 		wolfSSL_set_fd(ssl, connection);
@@ -60,7 +68,8 @@ int main(int argc, char **argv)
 				;
 		wolfSSL_shutdown(ssl);
 		wolfSSL_free(ssl);
-		close(connection);
+		if (!dtls)
+			close(connection);
 	} while (server);
 	return 0;
 }
