@@ -107,8 +107,10 @@ if [ -n "$everything" ]; then
 	tests/setup.sh soak
 	go -C tests/tools build -o "$stage/opt/test/programs/wt-quic" ./quic
 	go -C tests/tools build -o "$stage/opt/test/programs/wt-dtls" ./dtls
-	cargo build --quiet --locked --manifest-path tests/wire/programs/rustls/Cargo.toml --target-dir "$out/rustls"
-	cp "$out/rustls/debug/rustls-pair" "$stage/opt/test/programs"
+	for name in rustls dimpl; do
+		cargo build --quiet --locked --manifest-path "tests/wire/programs/$name/Cargo.toml" --target-dir "$out/$name"
+		cp "$out/$name/debug/$name-pair" "$stage/opt/test/programs"
+	done
 fi
 # Another version to upgrade to.
 for program in crauctl crau-agent crau-broker; do

@@ -187,3 +187,20 @@ func TestHandshakesOfDTLSAreRecordedAtBothEnds(t *testing.T) {
 		t.Error("the name of the server is in the log or the journal")
 	}
 }
+
+// The client offers a group that the server does not take. Everything after the ServerHello is
+// encrypted.
+func TestHandshakesOfDTLS13AreRecordedAtBothEnds(t *testing.T) {
+	dimpl := (&tools{t.TempDir()}).cargo(t, "dimpl")
+	a := startAgent(t, "wire-udp")
+	name := filepath.Base(dimpl)
+	compareAt(t, a, bound, map[string]func(t *testing.T) pair{
+		"dimpl": func(*testing.T) pair {
+			return pair{
+				func(t *testing.T, port string) *buffer { return start(t, dimpl, "server", port) },
+				func(t *testing.T, port string) values { return ofWords(t, output(t, "", dimpl, "client", port)) },
+				name, name, values{"tls::hello_retry_group": "secp384r1", "tls::result": "unknown", "tls::transport": "udp"},
+			}
+		},
+	})
+}

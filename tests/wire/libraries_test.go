@@ -136,25 +136,30 @@ func TestHandshakesOfErlangAreRecorded(t *testing.T) {
 	}
 }
 
+// cargo returns a program of the directory programs in Rust, whose build takes long.
+func (c *tools) cargo(t *testing.T, name string) string {
+	t.Helper()
+	file := name + "-pair"
+	if *programs != "" {
+		built := filepath.Join(*programs, file)
+		large(t, built)
+		return built
+	}
+	large(t, "cargo")
+	build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/"+name+"/Cargo.toml", "--target-dir", c.directory+"/"+name)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return filepath.Join(c.directory, name, "debug", file)
+}
+
 // The messages of its handshakes may be in many small records, some of which one call
 // sends.
 func TestHandshakesOfRustlsAreRecorded(t *testing.T) {
-	built := filepath.Join(*programs, "rustls-pair")
-	if *programs != "" {
-		large(t, built)
-	} else {
-		large(t, "cargo")
-	}
-	a := startAgent(t)
 	c := &tools{t.TempDir()}
+	built := c.cargo(t, "rustls")
+	a := startAgent(t)
 	o := opensslPeer(t, c)
-	if *programs == "" {
-		build := exec.Command("cargo", "build", "--quiet", "--locked", "--manifest-path", "programs/rustls/Cargo.toml", "--target-dir", c.directory+"/rustls")
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		built = c.directory + "/rustls/debug/rustls-pair"
-	}
 	for _, size := range []string{"", "100", "64"} {
 		var fragment []string
 		if size != "" {

@@ -75,7 +75,7 @@ func group(name string) string {
 
 // version returns a program's name of a version as the registered one.
 func version(name string) string {
-	if v, ok := map[string]string{"tlsv1.3": "TLS 1.3", "TLSv1_3": "TLS 1.3", "TLSv1_2": "TLS 1.2", "TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3", "DTLSv1": "DTLS 1.0", "DTLSv1.2": "DTLS 1.2"}[name]; ok {
+	if v, ok := map[string]string{"tlsv1.3": "TLS 1.3", "TLSv1_3": "TLS 1.3", "TLSv1_2": "TLS 1.2", "TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3", "DTLSv1": "DTLS 1.0", "DTLSv1.2": "DTLS 1.2", "DTLSv1.3": "DTLS 1.3"}[name]; ok {
 		return v
 	}
 	return name
