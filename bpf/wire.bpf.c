@@ -294,8 +294,8 @@ static __always_inline int put(const __u32 size, const __u32 names, __u64 connec
 #define PIECE_MAX 4000
 
 /*
- * Writes a piece of at most PIECE_MAX bytes of user memory to the ring, with names of
- * at most DTLS_MAX. Returns 0, or the reason of the failure. The function is global, so that the verifier
+ * Writes a piece of at most PIECE_MAX bytes of user memory to the ring. Returns
+ * 0, or the reason of the failure. The function is global, so that the verifier
  * checks it separately.
  */
 __noinline int emit(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 description)
@@ -315,9 +315,7 @@ __noinline int emit(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 d
 			return put(720, names, connection, from, n, offset, description);
 		if (n <= 2000)
 			return put(2000, names, connection, from, n, offset, description);
-		if (n <= PIECE_MAX)
-			return put(PIECE_MAX, names, connection, from, n, offset, description);
-		return put(DTLS_MAX, names, connection, from, n, offset, description);
+		return put(PIECE_MAX, names, connection, from, n, offset, description);
 	}
 	if (!n)
 		return put(0, 0, connection, from, n, offset, description);
@@ -330,6 +328,19 @@ __noinline int emit(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 d
 	if (n <= 2000)
 		return put(2000, 0, connection, from, n, offset, description);
 	return put(PIECE_MAX, 0, connection, from, n, offset, description);
+}
+
+/*
+ * Is emit for a datagram of at most DTLS_MAX bytes that is longer than a piece, with
+ * names: that one has no room on the stack left.
+ */
+__noinline int emit_long(__u64 connection, __u64 from, __u32 n, __u32 offset, __u64 description)
+{
+	__u32 reason = refusal(bpf_get_current_pid_tgid() >> 32, bpf_ktime_get_boot_ns(), n + RATE_RECORD);
+
+	if (reason < LOSS_REASONS)
+		return reason == LOSS_RATE_LIMIT ? WIRE_RATE_LIMIT : WIRE_RING_FULL;
+	return put(DTLS_MAX, sizeof(struct names), connection, from, n, offset, description);
 }
 
 /*
@@ -354,11 +365,14 @@ __noinline int emit_held(__u64 connection, __u64 bytes, __u32 n, __u64 descripti
 /* The state of a call in the core. The front end sets the bytes that it moved. */
 struct work {
 	struct connection *c;
-	struct direction *d;
+	/* The stack has no room for both. */
+	union {
+		struct direction *d;
+		__u64 peer;	/* a datagram's struct address, in memory as the array of iovec; 0: unknown */
+	};
 	__u64 iov;		/* the next struct iovec; 0: one segment */
 	__u64 skip;		/* bytes at the first segment's beginning that do not belong to the call */
 	__u64 base;		/* of the current segment */
-	__u64 peer;		/* a datagram's struct address, in memory as the array of iovec; 0: unknown */
 	__u32 total;		/* bytes of the call */
 	__u32 remaining;	/* bytes of the call after the current segment */
 	__u32 length;		/* of the current segment's part that belongs to the call */
@@ -1344,7 +1358,10 @@ static __noinline int take_datagram(struct sock *sk, struct work *w, int located
 	}
 	if (w->direction == RECEIVED)
 		flags |= WIRE_RECEIVED;
-	reason = emit(bpf_get_socket_cookie(sk), w->base, n, peer, describe(&unknown, flags, 0));
+	if (n > PIECE_MAX)
+		reason = emit_long(bpf_get_socket_cookie(sk), w->base, n, peer, describe(&unknown, flags, 0));
+	else
+		reason = emit(bpf_get_socket_cookie(sk), w->base, n, peer, describe(&unknown, flags, 0));
 	count(reason ? reason : WIRE_BEGUN);
 	return 0;
 }
