@@ -85,8 +85,13 @@ func TestHandshakesOfTheHostsProgramsAreRecorded(t *testing.T) {
 	release := strings.TrimSpace(run(t, "uname", "-r"))
 	for name, v := range verdicts {
 		t.Run(release+"/trampoline/"+name, func(t *testing.T) {
+			text := strings.Join(said[name], "\n")
+			// The machine with the newer kernel has no such instruction.
+			if v == "SKIP" && !old() && strings.Contains(text, "cmpxchg16b") {
+				t.Skip(text)
+			}
 			if v != "PASS" {
-				t.Errorf("%s\n%s", v, strings.Join(said[name], "\n"))
+				t.Errorf("%s\n%s", v, text)
 			}
 		})
 	}
