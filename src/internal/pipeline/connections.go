@@ -11,6 +11,7 @@ import (
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/probe/sockets"
 	"crypto-auditing/src/internal/status"
+	"crypto-auditing/src/internal/unitname"
 	"crypto-auditing/src/internal/wire"
 	"crypto-auditing/src/internal/wire/tls"
 )
@@ -29,7 +30,7 @@ type connections struct {
 	// check for connections that do not end, in nanoseconds since boot.
 	counted, expired uint64
 	// units is nil if units are not recorded.
-	units *unitNames
+	units *unitname.Names
 	// handshakes counts the handshakes that were seen.
 	handshakes uint64
 	// stats are the tracker's statistics, for other goroutines.
@@ -49,6 +50,9 @@ type Seen struct {
 const (
 	// countInterval is the shortest interval at which losses of connections are counted.
 	countInterval = uint64(time.Second)
+	// idleCountInterval is the longest one: a connection that is lost as a whole writes no
+	// record that would wake the pipeline.
+	idleCountInterval = 30 * time.Second
 	// expireInterval is the interval of the check for connections that do not end.
 	expireInterval = 5 * time.Second
 )
@@ -68,7 +72,7 @@ type Sockets struct {
 func (p *Pipeline) Watch(s Sockets) {
 	p.connections = &connections{source: s.Source, losses: p.losses, exclude: p.exclude}
 	if s.Units {
-		p.connections.units = newUnitNames()
+		p.connections.units = unitname.New()
 	}
 	p.window.join = newJoiner()
 	p.connections.stats.Store(&Seen{})
@@ -133,12 +137,17 @@ func (c *connections) flushed() {
 	}
 }
 
-// expire ends connections that have taken too long.
-func (c *connections) expire(at uint64) {
-	if c != nil && at-c.expired >= uint64(expireInterval) {
+// expire ends connections that have taken too long. It reports whether losses were not
+// counted for so long that an idle pipeline must.
+func (c *connections) expire(at uint64) (due bool) {
+	if c == nil {
+		return false
+	}
+	if at-c.expired >= uint64(expireInterval) {
 		c.expired = at
 		c.tracker.Expire(at)
 	}
+	return at-c.counted >= uint64(idleCountInterval)
 }
 
 // count counts the losses since the given time. It reports whether there are new ones.
@@ -163,10 +172,21 @@ func (c *connections) count(at, since uint64) (more bool, err error) {
 // wait returns how long an idle pipeline may wait; otherwise is the time without
 // connections, negative for no limit.
 func (c *connections) wait(otherwise time.Duration) time.Duration {
-	if c == nil || c.tracker.Stats().Open == 0 || otherwise >= 0 && otherwise < expireInterval {
+	switch {
+	case c == nil:
 		return otherwise
+	case c.tracker.Stats().Open > 0:
+		return sooner(otherwise, expireInterval)
 	}
-	return expireInterval
+	return sooner(otherwise, idleCountInterval)
+}
+
+// sooner returns the shorter time; otherwise is negative for no limit.
+func sooner(otherwise, limit time.Duration) time.Duration {
+	if otherwise < 0 {
+		return limit
+	}
+	return min(otherwise, limit)
 }
 
 // leaveOut counts a handshake that is not recorded.
@@ -187,7 +207,7 @@ func (c *connections) handshake(h *wire.Handshake) *operation {
 		executable: h.Executable, source: event.Wire, root: h.Operation(),
 	}
 	if c.units != nil {
-		o.unit = c.units.without(h.Unit)
+		o.unit = c.units.Without(h.Unit)
 	}
 	if h.Protocol != wire.SSH {
 		o.version, o.suite = int64(h.TLS.Version), int64(h.TLS.Suite)

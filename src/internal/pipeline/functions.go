@@ -14,6 +14,7 @@ import (
 	"crypto-auditing/src/internal/layout"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/schema"
+	"crypto-auditing/src/internal/unitname"
 )
 
 // functions converts the calls of functions in the ring to operations.
@@ -25,7 +26,7 @@ type functions struct {
 	// operations counts the operations that were written.
 	operations uint64
 	// units is nil if units are not recorded.
-	units *unitNames
+	units *unitname.Names
 	// quarantined is documented in Functions.
 	quarantined func(*function.QuarantineError)
 	// stats are the tracker's statistics, for other goroutines.
@@ -39,7 +40,7 @@ type functions struct {
 func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, units bool, quarantined func(*function.QuarantineError)) {
 	f := &functions{source: s, quarantined: quarantined}
 	if units {
-		f.units = newUnitNames()
+		f.units = unitname.New()
 	}
 	f.stats.Store(&function.Stats{})
 	f.tracker = function.NewTracker(s, r, func(o *function.Operation) { p.function(o) }, quarantined)
@@ -64,7 +65,7 @@ func (p *Pipeline) function(from *function.Operation) {
 		values: values{role: from.Role, version: int64(from.Version), suite: int64(from.Suite)},
 	}
 	if p.functions.units != nil {
-		o.unit = p.functions.units.without(from.Unit)
+		o.unit = p.functions.units.Without(from.Unit)
 	}
 	o.addGroup(int64(from.Group))
 	if from.Handshake && p.window.join != nil {
@@ -135,10 +136,10 @@ func (f *functions) finish() {
 // wait returns how long an idle pipeline may wait; otherwise is the time without
 // handshakes, negative for no limit.
 func (f *functions) wait(otherwise time.Duration) time.Duration {
-	if f == nil || f.tracker.Stats().Open == 0 || otherwise >= 0 && otherwise < expireInterval {
+	if f == nil || f.tracker.Stats().Open == 0 {
 		return otherwise
 	}
-	return expireInterval
+	return sooner(otherwise, expireInterval)
 }
 
 // expire ends handshakes that do not end while the pipeline is idle.

@@ -20,6 +20,7 @@ import (
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
 	"crypto-auditing/src/internal/probe"
+	"crypto-auditing/src/internal/unitname"
 )
 
 // Sink receives batches, in order. Its methods are called by the pipeline's goroutine.
@@ -92,7 +93,7 @@ func New(o Options) (*Pipeline, error) {
 		o.Exclude = &exclude.Set{}
 	}
 	p := &Pipeline{
-		exclude: exclude.NewJudge(o.Exclude, newUnitNames().without),
+		exclude: exclude.NewJudge(o.Exclude, unitname.New().Without),
 		tracer:  o.Tracer, window: newWindow(cipher), sink: o.Sink, losses: o.Losses, log: o.Log, keyEnds: o.KeyEnds,
 		calls: make(chan func(), 64), report: loss.Report{Log: o.Log},
 	}
@@ -149,7 +150,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		ring.Drain(ring.Size(), p.take)
 		p.accept()
 		at := boottime.Now()
-		p.connections.expire(at)
+		if p.connections.expire(at) {
+			p.count(at)
+		}
 		p.functions.expire(at)
 		switch {
 		case len(p.taken) > 0 || armed && at >= deadline:

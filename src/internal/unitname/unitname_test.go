@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pipeline
+package unitname
 
 import "testing"
 
 func TestNamesOfUnitsHaveNoIDsOfUsersAndProcesses(t *testing.T) {
-	units := newUnitNames()
+	units := New()
 	for name, want := range map[string]string{
 		"nginx.service":                    "nginx.service",
 		"user@1000.service":                "user@.service",
@@ -20,7 +20,7 @@ func TestNamesOfUnitsHaveNoIDsOfUsersAndProcesses(t *testing.T) {
 		"":                                 "",
 		"openvpn-client@user@1000.service": "openvpn-client@user@1000.service",
 	} {
-		if got := units.without(name); got != want || units.without(name) != want {
+		if got := units.Without(name); got != want || units.Without(name) != want {
 			t.Errorf("%q becomes %q, want %q", name, got, want)
 		}
 	}
