@@ -32,7 +32,7 @@ func TestNoProgramOfAFileSystemIsAsked(t *testing.T) {
 	for name, c := range map[string]struct {
 		valid uint64
 		// prepare returns the path of a library.
-		prepare func(t *testing.T, f *fusetest.FileSystem, folder string) string
+		prepare func(t *testing.T, f *fusetest.FileSystem, directory string) string
 		want    error
 	}{
 		"the library is there":                {0, func(_ *testing.T, f *fusetest.FileSystem, _ string) string { return f.Path + "/library" }, unix.ESTALE},
@@ -44,13 +44,13 @@ func TestNoProgramOfAFileSystemIsAsked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			socket := serve(t, uint32(os.Geteuid()))
-			folder := t.TempDir()
-			at := filepath.Join(folder, "fuse")
+			directory := t.TempDir()
+			at := filepath.Join(directory, "fuse")
 			if err := os.Mkdir(at, 0o755); err != nil {
 				t.Fatal(err)
 			}
 			f := fusetest.Mount(t, at, c.valid)
-			path := c.prepare(t, f, folder)
+			path := c.prepare(t, f, directory)
 			start, end := mapFile(t, path, unix.PROT_READ|unix.PROT_EXEC)
 			f.Silence()
 			opened, err := dial(t, socket).Open(os.Getpid(), start, end)
@@ -81,14 +81,14 @@ func belowFUSE(write func(*testing.T, string) string) func(*testing.T, *fusetest
 
 // overFUSE has a library in a layer of an overlay. Another layer is FUSE.
 func overFUSE(write func(*testing.T, string) string, name string) func(*testing.T, *fusetest.FileSystem, string) string {
-	return func(t *testing.T, f *fusetest.FileSystem, folder string) string {
+	return func(t *testing.T, f *fusetest.FileSystem, directory string) string {
 		t.Helper()
-		write(t, filepath.Join(folder, "layer", name))
-		merged := filepath.Join(folder, "merged")
+		write(t, filepath.Join(directory, "layer", name))
+		merged := filepath.Join(directory, "merged")
 		if err := os.Mkdir(merged, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Mount("none", merged, "overlay", 0, "lowerdir="+folder+"/layer:"+f.Path); err != nil {
+		if err := unix.Mount("none", merged, "overlay", 0, "lowerdir="+directory+"/layer:"+f.Path); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {

@@ -124,8 +124,8 @@ func TestAMappedLibraryIsOpened(t *testing.T) {
 
 func TestOtherFilesAreNotOpened(t *testing.T) {
 	needRoot(t)
-	folder := t.TempDir()
-	text, program := filepath.Join(folder, "text"), filepath.Join(folder, "program")
+	directory := t.TempDir()
+	text, program := filepath.Join(directory, "text"), filepath.Join(directory, "program")
 	if err := os.WriteFile(text, bytes.Repeat([]byte("text"), 4096), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -176,10 +176,10 @@ func TestOtherFilesAreNotOpened(t *testing.T) {
 }
 
 func TestLinksAreNotFollowed(t *testing.T) {
-	folder := t.TempDir()
+	directory := t.TempDir()
 	for _, err := range []error{
-		os.Mkdir(filepath.Join(folder, "in"), 0o755), os.WriteFile(filepath.Join(folder, "in/file"), nil, 0o644),
-		os.Symlink("in", filepath.Join(folder, "link")), os.Symlink("/etc/passwd", filepath.Join(folder, "in/link")),
+		os.Mkdir(filepath.Join(directory, "in"), 0o755), os.WriteFile(filepath.Join(directory, "in/file"), nil, 0o644),
+		os.Symlink("in", filepath.Join(directory, "link")), os.Symlink("/etc/passwd", filepath.Join(directory, "in/link")),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	for path, want := range map[string]error{
 		"in/file": nil, "link/file": unix.ESTALE, "in/link": unix.EINVAL, "in/../in/file": unix.ESTALE, "in/none": unix.ESTALE, "in/file/x": unix.ESTALE, "in": unix.EINVAL,
 	} {
-		directory, err := unix.Open(folder, unix.O_PATH, 0)
+		directory, err := unix.Open(directory, unix.O_PATH, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -137,17 +137,17 @@ func (c *connections) flushed() {
 	}
 }
 
-// expire ends connections that have taken too long. It reports whether losses were not
-// counted for so long that an idle pipeline must.
-func (c *connections) expire(at uint64) (due bool) {
-	if c == nil {
-		return false
-	}
-	if at-c.expired >= uint64(expireInterval) {
+// expire ends connections that have taken too long.
+func (c *connections) expire(at uint64) {
+	if c != nil && at-c.expired >= uint64(expireInterval) {
 		c.expired = at
 		c.tracker.Expire(at)
 	}
-	return at-c.counted >= uint64(idleCountInterval)
+}
+
+// due reports whether an idle pipeline must count the losses.
+func (c *connections) due(at uint64) bool {
+	return c != nil && at-c.counted >= uint64(idleCountInterval)
 }
 
 // count counts the losses since the given time. It reports whether there are new ones.

@@ -18,13 +18,13 @@ func TestAnIdlePipelineCountsLostConnections(t *testing.T) {
 			t.Errorf("it waits %v instead of %v for %v", got, otherwise, want)
 		}
 	}
-	if c.expire(now + uint64(idleCountInterval) - 1) {
+	if c.due(now + uint64(idleCountInterval) - 1) {
 		t.Error("losses are counted too early")
 	}
-	if !c.expire(now + uint64(c.wait(-1))) {
+	if !c.due(now + uint64(c.wait(-1))) {
 		t.Error("losses are not counted after the wait")
 	}
-	if c = nil; c.expire(now) || c.wait(-1) != -1 {
+	if c = nil; c.due(now) || c.wait(-1) != -1 {
 		t.Error("a pipeline without sockets wakes up")
 	}
 }

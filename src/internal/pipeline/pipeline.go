@@ -150,10 +150,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		ring.Drain(ring.Size(), p.take)
 		p.accept()
 		at := boottime.Now()
-		if p.connections.expire(at) {
+		p.connections.expire(at)
+		p.functions.expire(at)
+		if p.connections.due(at) {
 			p.count(at)
 		}
-		p.functions.expire(at)
 		switch {
 		case len(p.taken) > 0 || armed && at >= deadline:
 			// A process over its limit only adds losses and no records: check again until

@@ -62,7 +62,7 @@ func Mount(t *testing.T, path string, valid uint64) *FileSystem {
 	var serving sync.WaitGroup
 	serving.Go(f.serve)
 	t.Cleanup(func() {
-		// Whoever still waits for an answer gets an error when it is unmounted.
+		// Unmounting ends the calls that still wait for an answer with an error.
 		if err := unix.Unmount(path, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}

@@ -65,18 +65,18 @@ func TestMappingsOfAProcessAreListed(t *testing.T) {
 // Programs see different numbers of the files of two overlays, which are one file below.
 func TestFilesOfOverlaysAreTheFileBelow(t *testing.T) {
 	l := newLister(t)
-	folder := t.TempDir()
+	directory := t.TempDir()
 	for _, name := range []string{"lower", "other", "merged"} {
-		if err := os.Mkdir(filepath.Join(folder, name), 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(directory, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if output, err := exec.Command("sh", "-c", `cp "$(command -v sleep)" `+folder+"/lower/overlaid").CombinedOutput(); err != nil {
+	if output, err := exec.Command("sh", "-c", `cp "$(command -v sleep)" `+directory+"/lower/overlaid").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
 	files := map[uint64]bool{}
 	for range 2 {
-		c := exec.Command("unshare", "--mount", "sh", "-ec", "cd "+folder+"; mount -t overlay -o lowerdir=lower:other none merged; exec merged/overlaid 1000")
+		c := exec.Command("unshare", "--mount", "sh", "-ec", "cd "+directory+"; mount -t overlay -o lowerdir=lower:other none merged; exec merged/overlaid 1000")
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -107,18 +107,18 @@ func TestFilesOfOverlaysAreTheFileBelow(t *testing.T) {
 // An overlay hides which file system a file is on.
 func TestFilesOnFUSEAreMarked(t *testing.T) {
 	l := newLister(t)
-	folder := t.TempDir()
+	directory := t.TempDir()
 	for _, name := range []string{"fuse", "layer", "merged"} {
-		if err := os.Mkdir(filepath.Join(folder, name), 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(directory, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(folder, "layer/other"), make([]byte, 4096), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(directory, "layer/other"), make([]byte, 4096), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	fusetest.Mount(t, filepath.Join(folder, "fuse"), 1000)
-	merged := filepath.Join(folder, "merged")
-	if err := unix.Mount("none", merged, "overlay", 0, "lowerdir="+folder+"/layer:"+folder+"/fuse"); err != nil {
+	fusetest.Mount(t, filepath.Join(directory, "fuse"), 1000)
+	merged := filepath.Join(directory, "merged")
+	if err := unix.Mount("none", merged, "overlay", 0, "lowerdir="+directory+"/layer:"+directory+"/fuse"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -128,7 +128,7 @@ func TestFilesOnFUSEAreMarked(t *testing.T) {
 	})
 	for name, want := range map[string]bool{"fuse/library": true, "merged/library": true, "layer/other": false, "merged/other": false} {
 		t.Run(name, func(t *testing.T) {
-			fd, err := unix.Open(filepath.Join(folder, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			fd, err := unix.Open(filepath.Join(directory, name), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
