@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
-	"crypto-auditing/src/internal/pipeline"
+	"crypto-auditing/src/internal/pipeline/window"
 )
 
 // queueLength is the number of batches, of up to logstore.MaxBatch bytes each, between
@@ -49,8 +49,8 @@ type committer struct {
 
 	patience time.Duration
 
-	full chan *pipeline.Batch
-	free chan *pipeline.Batch
+	full chan *window.Batch
+	free chan *window.Batch
 	// queued counts batches that were sent to full and are not yet in the store.
 	queued atomic.Int32
 
@@ -90,23 +90,23 @@ type committed struct {
 func newCommitter(l *loss.Counters, log *slog.Logger) *committer {
 	c := &committer{
 		losses: l, log: log, feed: newFeed(), patience: patience,
-		full: make(chan *pipeline.Batch, queueLength), free: make(chan *pipeline.Batch, queueLength),
+		full: make(chan *window.Batch, queueLength), free: make(chan *window.Batch, queueLength),
 	}
 	for range queueLength {
-		c.free <- &pipeline.Batch{}
+		c.free <- &window.Batch{}
 	}
 	return c
 }
 
 // Batch implements pipeline.Sink.
-func (c *committer) Batch() *pipeline.Batch {
+func (c *committer) Batch() *window.Batch {
 	b := <-c.free
 	b.Reset()
 	return b
 }
 
 // Put implements pipeline.Sink.
-func (c *committer) Put(b *pipeline.Batch) {
+func (c *committer) Put(b *window.Batch) {
 	if len(b.Entries) <= smallBatch && c.queued.Load() == 0 {
 		c.take(b)
 		return
@@ -127,7 +127,7 @@ func (c *committer) run() {
 }
 
 // take appends a batch to the store and makes the batch's calls.
-func (c *committer) take(b *pipeline.Batch) {
+func (c *committer) take(b *window.Batch) {
 	if !b.Empty() {
 		c.append(b)
 	} else if b.Hits > 0 {
@@ -143,7 +143,7 @@ func (c *committer) take(b *pipeline.Batch) {
 }
 
 // offer appends a batch to the store and retries while the store's queue is full.
-func (c *committer) offer(b *pipeline.Batch) (logstore.Position, error) {
+func (c *committer) offer(b *window.Batch) (logstore.Position, error) {
 	const pause = 5 * time.Millisecond
 	for began := time.Now(); ; time.Sleep(pause) {
 		position, err := c.store.Append(b.Batch)
@@ -154,7 +154,7 @@ func (c *committer) offer(b *pipeline.Batch) (logstore.Position, error) {
 	}
 }
 
-func (c *committer) append(b *pipeline.Batch) {
+func (c *committer) append(b *window.Batch) {
 	position, err := c.offer(b)
 	if err != nil {
 		c.refused(b, err)
@@ -189,7 +189,7 @@ func (c *committer) unused() []uint64 {
 }
 
 // refused counts a batch that the store did not accept as lost.
-func (c *committer) refused(b *pipeline.Batch, err error) {
+func (c *committer) refused(b *window.Batch, err error) {
 	reason := loss.WriteFailed
 	var full *logstore.FullError
 	if errors.As(err, &full) {

@@ -9,6 +9,7 @@ import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/loss"
+	"crypto-auditing/src/internal/pipeline/join"
 	"crypto-auditing/src/internal/probe/sockets"
 	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/unitname"
@@ -74,17 +75,18 @@ func (p *Pipeline) Watch(s Sockets) {
 	if s.Units {
 		p.connections.units = unitname.New()
 	}
-	p.window.join = newJoiner()
+	p.join = join.New()
+	p.window.Join(p.join)
 	p.connections.stats.Store(&Seen{})
 	p.connections.tracker = wire.NewTracker(wire.DefaultLimits(), s.Suspect, func(h *wire.Handshake) {
 		if p.exclude.Handshake(&exclude.Program{
 			// The names and the user are set together.
 			Executable: h.Executable, Owned: h.Executable != "", User: h.User, Unit: h.Unit,
 		}) {
-			p.connections.leaveOut(h, p.window.join)
+			p.connections.leaveOut(h, p.join)
 			return
 		}
-		if o := p.connections.handshake(h); o.role == "" || !p.window.join.offer(o) {
+		if o := p.connections.handshake(h); o.Role == "" || !p.join.Offer(o) {
 			p.write(o)
 		}
 	})
@@ -93,21 +95,21 @@ func (p *Pipeline) Watch(s Sockets) {
 // Connections returns counts of the followed connections, and of the handshakes by
 // executable. It may be called from any goroutine, if Watch was called.
 func (p *Pipeline) Connections() (Seen, []status.Coverage) {
-	return *p.connections.stats.Load(), p.window.join.list()
+	return *p.connections.stats.Load(), p.join.Coverage()
 }
 
 // settle writes the handshakes of sockets that have waited long enough for a library to
 // report them, or all.
 func (p *Pipeline) settle(all bool) {
-	if p.window.join != nil {
-		p.window.join.settle(all, p.write, p.window.complete, p.window.contradict)
+	if p.join != nil {
+		p.join.Settle(all, p.write, p.window.Complete, p.window.Contradict)
 	}
 }
 
 // write writes an operation. It may be called any number of times per window.
-func (p *Pipeline) write(o *operation) {
-	p.window.operation(o)
-	if p.window.full() {
+func (p *Pipeline) write(o *join.Operation) {
+	p.window.Add(o)
+	if p.window.Full() {
 		p.push()
 	}
 }
@@ -190,33 +192,33 @@ func sooner(otherwise, limit time.Duration) time.Duration {
 }
 
 // leaveOut counts a handshake that is not recorded.
-func (c *connections) leaveOut(h *wire.Handshake, j *joiner) {
+func (c *connections) leaveOut(h *wire.Handshake, j *join.Joiner) {
 	c.excluded++
 	if h.Protocol != wire.SSH {
-		j.count(h.Executable, func(c *status.Coverage) { c.Excluded++ })
+		j.Count(h.Executable, func(c *status.Coverage) { c.Excluded++ })
 	}
 }
 
 // handshake converts a handshake to an operation.
-func (c *connections) handshake(h *wire.Handshake) *operation {
+func (c *connections) handshake(h *wire.Handshake) *join.Operation {
 	// Contexts of programs are usually addresses or small numbers.
 	const ours, numbers = 1 << 63, 8
 	c.handshakes++
-	o := &operation{
-		task: h.Task, context: ours | c.handshakes<<numbers, start: h.Start, end: h.End,
-		executable: h.Executable, source: event.Wire, root: h.Operation(),
+	o := &join.Operation{
+		Task: h.Task, Context: ours | c.handshakes<<numbers, Start: h.Start, End: h.End,
+		Executable: h.Executable, Source: event.Wire, Root: h.Operation(),
 	}
 	if c.units != nil {
-		o.unit = c.units.Without(h.Unit)
+		o.Unit = c.units.Without(h.Unit)
 	}
 	if h.Protocol != wire.SSH {
-		o.version, o.suite = int64(h.TLS.Version), int64(h.TLS.Suite)
-		o.addGroup(int64(h.TLS.Group))
+		o.Version, o.Suite = int64(h.TLS.Version), int64(h.TLS.Suite)
+		o.AddGroup(int64(h.TLS.Group))
 		switch h.TLS.Role {
 		case tls.Client:
-			o.role = "client"
+			o.Role = "client"
 		case tls.Server:
-			o.role = "server"
+			o.Role = "server"
 		}
 	}
 	return o

@@ -12,6 +12,8 @@ import (
 	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/function"
 	"crypto-auditing/src/internal/layout"
+	"crypto-auditing/src/internal/pipeline/join"
+	"crypto-auditing/src/internal/pipeline/window"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/schema"
 	"crypto-auditing/src/internal/unitname"
@@ -45,8 +47,8 @@ func (p *Pipeline) Functions(s *function.Source, r *schema.Registry, units bool,
 	f.stats.Store(&function.Stats{})
 	f.tracker = function.NewTracker(s, r, func(o *function.Operation) { p.function(o) }, quarantined)
 	p.functions = f
-	if p.window.join != nil {
-		p.window.join.functions = f
+	if p.join != nil {
+		p.join.SetFunctions(f)
 	}
 }
 
@@ -59,23 +61,23 @@ func (p *Pipeline) function(from *function.Operation) {
 	// These numbers differ from the contexts of connections.handshake.
 	const ours, numbers = 3 << 62, 8
 	p.functions.operations++
-	o := &operation{
-		task: from.Task, context: ours | p.functions.operations<<numbers&(1<<62-1), start: from.Start, end: from.End,
-		executable: from.Executable, source: event.Function, origin: from.BuildID, root: from.Root,
-		values: values{role: from.Role, version: int64(from.Version), suite: int64(from.Suite)},
+	o := &join.Operation{
+		Task: from.Task, Context: ours | p.functions.operations<<numbers&(1<<62-1), Start: from.Start, End: from.End,
+		Executable: from.Executable, Source: event.Function, Origin: from.BuildID, Root: from.Root,
+		Values: join.Values{Role: from.Role, Version: int64(from.Version), Suite: int64(from.Suite)},
 	}
 	if p.functions.units != nil {
-		o.unit = p.functions.units.Without(from.Unit)
+		o.Unit = p.functions.units.Without(from.Unit)
 	}
-	o.addGroup(int64(from.Group))
-	if from.Handshake && p.window.join != nil {
-		p.window.join.report(o, p.window.rootOf(o), p.window.words)
+	o.AddGroup(int64(from.Group))
+	if from.Handshake && p.join != nil {
+		p.join.Report(o, p.window.RootOf(o))
 	}
 	p.write(o)
 }
 
 // take passes a record of the ring to the tracker.
-func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byte) error {
+func (f *functions) take(t *probe.Tracer, w *window.Window, e *exclude.Judge, raw []byte) error {
 	r, c := &f.record, &f.call
 	if err := t.DecodeCall(raw, r); err != nil {
 		return err
@@ -83,7 +85,6 @@ func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byt
 	if e.Hit(uint32(r.PIDTGID>>32), true, r.Executable) {
 		return nil
 	}
-	w.hits++
 	*c = function.Call{
 		Time: r.Time, Start: r.Start, Task: r.PIDTGID, Connection: r.Connection, Chain: r.Chain,
 		Operation: layout.Operation(r.Operation), Late: r.Late, Executable: string(r.Executable), Unit: string(r.Unit),
@@ -112,7 +113,7 @@ func (f *functions) take(t *probe.Tracer, w *window, e *exclude.Judge, raw []byt
 	}
 	c.BuildID = r.Library.BuildID
 	r.Library.Hits.Add(1)
-	w.unreadable += f.tracker.Add(c)
+	w.Call(f.tracker.Add(c))
 	return nil
 }
 
@@ -149,22 +150,23 @@ func (f *functions) expire(at uint64) {
 	}
 }
 
-// agree records that a library's handshake agrees with the one at the socket.
-func (f *functions) agree(r *reported) {
-	if f != nil && r.origin != nil && r.version != 0 && r.suite != 0 {
-		f.source.Agree(r.origin)
+// Agree records that a library's handshake agrees with the one at the socket.
+func (f *functions) Agree(h *join.Handshake) {
+	if h.Origin != nil && h.Version != 0 && h.Suite != 0 {
+		f.source.Agree(h.Origin)
 	}
 }
 
-func (f *functions) differ(candidates []*reported, o *operation) {
-	// Only if it cannot be another handshake.
-	if f == nil || len(candidates) != 1 || candidates[0].origin == nil || candidates[0].task != o.task {
+// Differ puts a library into quarantine whose handshake differs from the one at the
+// socket, if that cannot be another handshake.
+func (f *functions) Differ(candidates []*join.Handshake, o *join.Operation) {
+	if len(candidates) != 1 || candidates[0].Origin == nil || candidates[0].Task != o.Task {
 		return
 	}
-	r := candidates[0]
-	err := f.source.Differ(r.origin, fmt.Sprintf(
+	h := candidates[0]
+	err := f.source.Differ(h.Origin, fmt.Sprintf(
 		"a handshake has version %#x, suite %#x and groups %#x at the socket, %#x, %#x and %#x in the library",
-		o.version, o.suite, o.groups[:o.count], r.version, r.suite, r.groups[:r.count]))
+		o.Version, o.Suite, o.Groups(), h.Version, h.Suite, h.Groups()))
 	if q, ok := err.(*function.QuarantineError); ok {
 		f.quarantined(q)
 	}

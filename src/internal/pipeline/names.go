@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/pipeline/window"
 )
 
 // maxNamed bounds the libraries that the log names; the oldest are dropped first.
@@ -46,11 +47,11 @@ func (p *Pipeline) NameAgain() {
 }
 
 // take adds the pending names to a batch.
-func (n *libraryNames) take(b *Batch, at uint64) {
+func (n *libraryNames) take(b *window.Batch, at uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for ; n.named < len(n.all); n.named++ {
 		b.Entries = event.AppendLibrary(b.Entries, &n.all[n.named], at)
-		b.notice(at, at)
+		b.EndNotice(at, at)
 	}
 }

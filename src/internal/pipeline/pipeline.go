@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pipeline converts the records in the ring to batches of entries: events of one
-// context within a flush window are merged into a group. The sink receives the batches:
-// a log, or a terminal.
+// Package pipeline converts the records in the ring to batches of entries. The sink
+// receives the batches: a log, or a terminal.
 package pipeline
 
 import (
@@ -19,6 +18,8 @@ import (
 	"crypto-auditing/src/internal/exclude"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/message"
+	"crypto-auditing/src/internal/pipeline/join"
+	"crypto-auditing/src/internal/pipeline/window"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/unitname"
 )
@@ -27,9 +28,9 @@ import (
 type Sink interface {
 	// Batch returns an empty batch to fill. It may block; meanwhile hits remain in the
 	// ring.
-	Batch() *Batch
+	Batch() *window.Batch
 	// Put takes over a batch returned by Batch.
-	Put(b *Batch)
+	Put(b *window.Batch)
 	// Close is called after the last batch.
 	Close()
 }
@@ -55,7 +56,7 @@ type Options struct {
 // one that uses the window.
 type Pipeline struct {
 	tracer  *probe.Tracer
-	window  *window
+	window  *window.Window
 	sink    Sink
 	losses  *loss.Counters
 	log     *slog.Logger
@@ -70,6 +71,8 @@ type Pipeline struct {
 	record  probe.Record
 	exclude *exclude.Judge
 	names   libraryNames
+	// join is nil unless handshakes are recorded at sockets.
+	join *join.Joiner
 	// connections is nil unless handshakes are recorded at sockets.
 	connections *connections
 	// functions is nil unless calls of functions are recorded.
@@ -94,7 +97,7 @@ func New(o Options) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		exclude: exclude.NewJudge(o.Exclude, unitname.New().Without),
-		tracer:  o.Tracer, window: newWindow(cipher), sink: o.Sink, losses: o.Losses, log: o.Log, keyEnds: o.KeyEnds,
+		tracer:  o.Tracer, window: window.New(cipher), sink: o.Sink, losses: o.Losses, log: o.Log, keyEnds: o.KeyEnds,
 		calls: make(chan func(), 64), report: loss.Report{Log: o.Log},
 	}
 	p.SetTimes(o.Window, o.KeyLifetime)
@@ -161,7 +164,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			// that stops.
 			armed = p.flush()
 			deadline = at + uint64(p.coalesce.Load())
-		case !armed && (!p.window.empty() || p.connections != nil && p.connections.taken || p.losses.Pending()):
+		case !armed && (!p.window.Empty() || p.connections != nil && p.connections.taken || p.losses.Pending()):
 			armed, deadline = true, at+uint64(p.coalesce.Load())
 		case armed:
 			if err := ring.Wait(mark, time.Duration(deadline-at)); err != nil {
@@ -239,7 +242,7 @@ func (p *Pipeline) take(raw []byte) {
 	if !decoded {
 		p.losses.Add(loss.Undecodable, loss.Count{Hits: 1, Events: 1}, p.checked)
 	}
-	if p.window.full() {
+	if p.window.Full() {
 		p.flush()
 	}
 }
@@ -258,7 +261,7 @@ func (p *Pipeline) hit(raw []byte) {
 		p.losses.Add(loss.Unreadable, loss.Count{Hits: 1, Events: 1}, r.Time)
 		return
 	}
-	p.window.take(r)
+	p.window.Take(r)
 }
 
 // owner stores the owner of the process of the next hit.
@@ -286,10 +289,10 @@ func (p *Pipeline) push() (losing bool) {
 		p.connections.counted = 0
 	}
 	losing = p.count(at)
-	if p.window.n > 0 {
+	if p.window.Groups() > 0 {
 		p.names.take(b, at)
 	}
-	p.window.flush(b)
+	p.window.Flush(b)
 	p.connections.flushed()
 	p.functions.flushed(at)
 	b.Lose(p.losses, at)
@@ -303,9 +306,9 @@ func (p *Pipeline) push() (losing bool) {
 // count updates the losses from the kernel's counters. It reports whether there are new
 // ones.
 func (p *Pipeline) count(at uint64) (more bool) {
-	p.losses.Add(loss.Unreadable, loss.Count{Events: p.window.unreadable}, p.checked)
-	p.losses.Add(loss.Oversize, loss.Count{Events: p.window.oversize}, p.checked)
-	p.window.unreadable, p.window.oversize = 0, 0
+	unreadable, oversize := p.window.Missing()
+	p.losses.Add(loss.Unreadable, loss.Count{Events: unreadable}, p.checked)
+	p.losses.Add(loss.Oversize, loss.Count{Events: oversize}, p.checked)
 	lost, err := p.tracer.Losses()
 	if err != nil {
 		p.log.Error("cannot count losses", "error", err)
@@ -341,11 +344,11 @@ func (p *Pipeline) renewKey() {
 	p.settle(true)
 	p.taken = append(p.taken, p.keyEnds)
 	p.push()
-	p.window.renew(cipher)
+	p.window.Renew(cipher)
 	p.keyed = at
 	b := p.sink.Batch()
 	b.Entries = event.AppendNewKey(b.Entries, at)
-	b.notice(at, at)
+	b.EndNotice(at, at)
 	p.sink.Put(b)
 	message.ContextKeyRenewed.Log(p.log)
 }

@@ -24,6 +24,7 @@ import (
 	"crypto-auditing/src/internal/function"
 	"crypto-auditing/src/internal/loss"
 	"crypto-auditing/src/internal/pipeline"
+	"crypto-auditing/src/internal/pipeline/window"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/probe/mappings"
 	"crypto-auditing/src/internal/probe/sockets"
@@ -32,8 +33,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// window is the time for which events of a context are collected into a group.
-const window = 20 * time.Millisecond
+// flushWindow is the time for which events of a context are collected into a group.
+const flushWindow = 20 * time.Millisecond
 
 // Options configure a Tracer.
 type Options struct {
@@ -46,7 +47,7 @@ type Options struct {
 	Relays []string
 	// Take is called with each recorded batch, in the goroutine of Run. The batch is
 	// valid until it returns.
-	Take func(*pipeline.Batch)
+	Take func(*window.Batch)
 }
 
 func (o *Options) uses(s event.Source) bool { return slices.Contains(o.Sources, s) }
@@ -146,7 +147,7 @@ func (t *Tracer) prepare() (err error) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	t.pipeline, err = pipeline.New(pipeline.Options{
-		Tracer: t.tracer, Sink: &sink{take: t.options.Take}, Losses: t.losses, Log: log, Window: window, KeyEnds: func() {},
+		Tracer: t.tracer, Sink: &sink{take: t.options.Take}, Losses: t.losses, Log: log, Window: flushWindow, KeyEnds: func() {},
 	})
 	if err != nil {
 		return err
@@ -220,13 +221,13 @@ func (t *Tracer) quarantine(q *function.QuarantineError) {
 
 // sink passes batches to a function.
 type sink struct {
-	batch pipeline.Batch
-	take  func(*pipeline.Batch)
+	batch window.Batch
+	take  func(*window.Batch)
 }
 
-func (s *sink) Batch() *pipeline.Batch { s.batch.Reset(); return &s.batch }
+func (s *sink) Batch() *window.Batch { s.batch.Reset(); return &s.batch }
 
-func (s *sink) Put(b *pipeline.Batch) {
+func (s *sink) Put(b *window.Batch) {
 	s.take(b)
 	for _, call := range b.Then {
 		call()

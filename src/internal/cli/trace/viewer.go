@@ -20,7 +20,7 @@ import (
 	"crypto-auditing/src/internal/cli/selection"
 	"crypto-auditing/src/internal/cli/terminal"
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/pipeline"
+	"crypto-auditing/src/internal/pipeline/window"
 	"crypto-auditing/src/internal/schema"
 )
 
@@ -94,7 +94,7 @@ func newViewer(e *console.Environment, o *options) (*viewer, error) {
 }
 
 // take processes a recorded batch.
-func (v *viewer) take(b *pipeline.Batch) {
+func (v *viewer) take(b *window.Batch) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var g event.Group

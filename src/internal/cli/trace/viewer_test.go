@@ -11,7 +11,7 @@ import (
 
 	"crypto-auditing/src/internal/cli/console"
 	"crypto-auditing/src/internal/event"
-	"crypto-auditing/src/internal/pipeline"
+	"crypto-auditing/src/internal/pipeline/window"
 )
 
 // On a busy machine, the socket may add to a handshake after it was shown.
@@ -30,7 +30,7 @@ func TestLateValuesAreNoOperation(t *testing.T) {
 			Context: event.ContextID{id}, Start: at, End: at, Name: []byte("tls::handshake"), Executable: []byte("curl"),
 			Source: []byte(source), Events: events,
 		}
-		var b pipeline.Batch
+		var b window.Batch
 		b.Entries = event.Append(nil, &g)
 		v.take(&b)
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pipeline
+package window
 
 import (
 	"bytes"
@@ -14,13 +14,13 @@ import (
 	"crypto-auditing/src/internal/probe"
 )
 
-func testWindow(t testing.TB) *window {
+func testWindow(t testing.TB) *Window {
 	t.Helper()
 	cipher, err := event.NewCipher(make([]byte, 16))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newWindow(cipher)
+	return New(cipher)
 }
 
 func text(key, value string) probe.Element {
@@ -47,9 +47,9 @@ func sets(at, context uint64, elements ...probe.Element) *probe.Record {
 var library = &probe.Library{BuildID: []byte{1, 2, 3}}
 
 // flushed returns what a flush puts into the log.
-func flushWindow(t *testing.T, w *window) (groups []event.Group, b Batch) {
+func flushWindow(t *testing.T, w *Window) (groups []event.Group, b Batch) {
 	t.Helper()
-	w.flush(&b)
+	w.Flush(&b)
 	for rest := b.Entries; len(rest) > 0; {
 		var g event.Group
 		n, err := event.Decode(rest, &g)
@@ -70,9 +70,9 @@ func flushWindow(t *testing.T, w *window) (groups []event.Group, b Batch) {
 
 func TestEventsOfAContextAreMergedInsideAWindow(t *testing.T) {
 	w := testWindow(t)
-	w.take(opens(10, 1, event.NoParent, text("name", "tls::handshake")))
-	w.take(opens(11, 2, 1))
-	w.take(sets(12, 1, number("tls::protocol_version", 772)))
+	w.Take(opens(10, 1, event.NoParent, text("name", "tls::handshake")))
+	w.Take(opens(11, 2, 1))
+	w.Take(sets(12, 1, number("tls::protocol_version", 772)))
 	groups, b := flushWindow(t, w)
 	if len(groups) != 2 {
 		t.Fatalf("%d groups, want 2", len(groups))
@@ -92,7 +92,7 @@ func TestEventsOfAContextAreMergedInsideAWindow(t *testing.T) {
 func TestANewContextAlwaysBeginsAGroup(t *testing.T) {
 	w := testWindow(t)
 	for at := range uint64(3) {
-		w.take(opens(at+1, 1, event.NoParent, text("name", fmt.Sprint("turn ", at))))
+		w.Take(opens(at+1, 1, event.NoParent, text("name", fmt.Sprint("turn ", at))))
 	}
 	groups, _ := flushWindow(t, w)
 	if len(groups) != 3 {
@@ -107,12 +107,12 @@ func TestANewContextAlwaysBeginsAGroup(t *testing.T) {
 
 func TestLaterWindowsRepeatTheAttributesOfAContext(t *testing.T) {
 	w := testWindow(t)
-	w.take(opens(1, 1, event.NoParent))
+	w.Take(opens(1, 1, event.NoParent))
 	flushWindow(t, w)
-	w.take(sets(2, 1, text("name", "pk::sign")))
+	w.Take(sets(2, 1, text("name", "pk::sign")))
 	flushWindow(t, w)
-	w.take(sets(3, 1, number("pk::bits", 256)))
-	w.take(sets(4, 99, number("pk::bits", 512)))
+	w.Take(sets(3, 1, number("pk::bits", 256)))
+	w.Take(sets(4, 99, number("pk::bits", 512)))
 	groups, b := flushWindow(t, w)
 	known, unknown := groups[0], groups[1]
 	if string(known.Name) != "pk::sign" || string(known.Executable) != "curl" || !bytes.Equal(known.Origin, library.BuildID) {
@@ -147,8 +147,8 @@ func TestADifferentTaskHasDifferentContexts(t *testing.T) {
 	w := testWindow(t)
 	child := opens(2, 1, event.NoParent)
 	child.PIDTGID = 8
-	w.take(opens(1, 1, event.NoParent))
-	w.take(child)
+	w.Take(opens(1, 1, event.NoParent))
+	w.Take(child)
 	if groups, _ := flushWindow(t, w); groups[0].Context == groups[1].Context {
 		t.Error("two tasks share a context")
 	}
@@ -158,10 +158,10 @@ func TestEventsThatCannotBeRecordedAreCounted(t *testing.T) {
 	w := testWindow(t)
 	r := sets(1, 1, probe.Element{Type: probe.Word, Word: 1}, number("k", 2))
 	r.Dropped = 3
-	w.take(r)
+	w.Take(r)
 	only := sets(2, 2)
 	only.Dropped, only.ArrayUnreadable = 5, true
-	w.take(only)
+	w.Take(only)
 	if w.unreadable != 6 || w.oversize != 3 {
 		t.Errorf("%d events unreadable, want a value without a key and 5 dropped; %d oversize, want 3", w.unreadable, w.oversize)
 	}
@@ -173,7 +173,7 @@ func TestEventsThatCannotBeRecordedAreCounted(t *testing.T) {
 
 func TestValuesKeepTheirMarks(t *testing.T) {
 	w := testWindow(t)
-	w.take(sets(1, 1,
+	w.Take(sets(1, 1,
 		probe.Element{Key: []byte("cut"), Type: probe.String, Bytes: []byte("abc"), Truncated: true},
 		probe.Element{Key: []byte("gone"), Type: probe.Blob, Unreadable: true},
 		probe.Element{Key: []byte("latin\xe9"), Type: probe.String, Bytes: []byte("caf\xe9")},
@@ -195,12 +195,12 @@ func TestValuesKeepTheirMarks(t *testing.T) {
 func TestAFullWindowStaysBelowTheStoresLimit(t *testing.T) {
 	w := testWindow(t)
 	large := bytes.Repeat([]byte{'x'}, 512)
-	for at := uint64(1); !w.full(); at++ {
+	for at := uint64(1); !w.Full(); at++ {
 		r := opens(at, at, event.NoParent)
 		for range 16 {
 			r.Elements = append(r.Elements, probe.Element{Key: large[:127], Type: probe.Blob, Bytes: large})
 		}
-		w.take(r)
+		w.Take(r)
 	}
 	_, b := flushWindow(t, w)
 	if n := len(b.Entries); n > logstore.MaxBatch || n < logstore.MaxBatch/2 {
@@ -210,11 +210,11 @@ func TestAFullWindowStaysBelowTheStoresLimit(t *testing.T) {
 
 func TestForgottenContextsKeepTheirIDs(t *testing.T) {
 	w := testWindow(t)
-	w.take(opens(1, 1, event.NoParent, text("name", "old")))
+	w.Take(opens(1, 1, event.NoParent, text("name", "old")))
 	before, _ := flushWindow(t, w)
 	for c := uint64(2); c < 2+3*maxContexts; c++ {
-		w.take(opens(c, c, event.NoParent))
-		if w.full() {
+		w.Take(opens(c, c, event.NoParent))
+		if w.Full() {
 			flushWindow(t, w)
 		}
 	}
@@ -222,7 +222,7 @@ func TestForgottenContextsKeepTheirIDs(t *testing.T) {
 	if n := len(w.contexts.young.states) + len(w.contexts.old.states); n > 2*maxContexts {
 		t.Errorf("%d contexts are remembered, want %d at most", n, 2*maxContexts)
 	}
-	w.take(sets(1<<40, 1, number("k", 1)))
+	w.Take(sets(1<<40, 1, number("k", 1)))
 	after, _ := flushWindow(t, w)
 	if after[0].Context != before[0].Context || len(after[0].Name) != 0 {
 		t.Errorf("context %v became %v, name %q", before[0].Context, after[0].Context, after[0].Name)
@@ -241,14 +241,14 @@ func TestWordsAreBounded(t *testing.T) {
 
 func TestARenewedKeyEndsContexts(t *testing.T) {
 	w := testWindow(t)
-	w.take(opens(1, 1, event.NoParent, text("name", "n")))
+	w.Take(opens(1, 1, event.NoParent, text("name", "n")))
 	before, _ := flushWindow(t, w)
 	cipher, err := event.NewCipher(bytes.Repeat([]byte{1}, 16))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.renew(cipher)
-	w.take(sets(2, 1, number("k", 1)))
+	w.Renew(cipher)
+	w.Take(sets(2, 1, number("k", 1)))
 	after, _ := flushWindow(t, w)
 	if after[0].Context == before[0].Context || len(after[0].Name) != 0 {
 		t.Error("a context continues under a new key")
@@ -269,12 +269,12 @@ func BenchmarkTakeAndFlush(b *testing.B) {
 	for b.Loop() {
 		for _, r := range records {
 			r.Context += 16 // fresh ids
-			w.take(r)
+			w.Take(r)
 			values += len(r.Elements)
 		}
-		if w.full() {
+		if w.Full() {
 			out.Reset()
-			w.flush(&out)
+			w.Flush(&out)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(values), "ns/value")

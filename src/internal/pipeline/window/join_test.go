@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pipeline
+package window
 
 import (
 	"fmt"
@@ -8,46 +8,47 @@ import (
 	"testing"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/pipeline/join"
 	"crypto-auditing/src/internal/probe"
 	"crypto-auditing/src/internal/status"
 	"crypto-auditing/src/internal/wire"
 )
 
 // seen is a handshake at a socket of the process of the tests.
-func seen(at uint64, role string, version, suite, group int64) *operation {
-	o := &operation{
-		task: 7, context: 1<<63 | 1<<8, start: at * timeResolution, end: (at + 1) * timeResolution, executable: "curl", unit: "x.service", source: event.Wire,
-		root: wire.Context{
+func seen(at uint64, role string, version, suite, group int64) *join.Operation {
+	o := &join.Operation{
+		Task: 7, Context: 1<<63 | 1<<8, Start: at * timeResolution, End: (at + 1) * timeResolution, Executable: "curl", Unit: "x.service", Source: event.Wire,
+		Root: wire.Context{
 			Name:     "tls::handshake",
 			Elements: []wire.Element{{Key: "tls::role", Text: role}, {Key: "tls::protocol_version", Word: version}, {Key: "tls::ciphersuite", Word: suite}},
 			Contexts: []wire.Context{{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: group}}}},
 		},
-		values: values{role: role, version: version, suite: suite},
+		Values: join.Values{Role: role, Version: version, Suite: suite},
 	}
-	o.addGroup(group)
+	o.AddGroup(group)
 	return o
 }
 
 // joined is what becomes of a handshake at a socket after records of a library.
-func joined(t *testing.T, o *operation, records ...*probe.Record) (groups []event.Group, c status.Coverage) {
+func joined(t *testing.T, o *join.Operation, records ...*probe.Record) (groups []event.Group, c status.Coverage) {
 	t.Helper()
 	w := testWindow(t)
-	w.join = newJoiner()
+	w.Join(join.New())
 	for _, r := range records {
-		w.take(r)
+		w.Take(r)
 	}
 	flushWindow(t, w)
-	if !w.join.offer(o) {
-		w.operation(o)
+	if !w.join.Offer(o) {
+		w.Add(o)
 	}
-	for range 2 + mismatchFlushes {
-		w.join.settle(false, w.operation, w.complete, w.contradict)
+	for range join.MatchSettles + join.MismatchSettles {
+		w.join.Settle(false, w.Add, w.Complete, w.Contradict)
 	}
-	if !w.empty() {
+	if !w.Empty() {
 		groups, _ = flushWindow(t, w)
 	}
-	if c := w.join.coverage["curl"]; c != nil {
-		return groups, *c
+	for _, c := range w.join.Coverage() {
+		return groups, c
 	}
 	return groups, status.Coverage{}
 }
@@ -144,19 +145,19 @@ func TestAnAmbiguousValueIsNotAdded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := testWindow(t)
-			w.join = newJoiner()
+			w.Join(join.New())
 			for i, task := range c.tasks {
-				w.take(handshake(uint64(i+1), task))
+				w.Take(handshake(uint64(i+1), task))
 			}
 			flushWindow(t, w)
 			for i, suite := range c.suites {
 				o := seen(10+uint64(i), "server", 772, suite, 29)
-				o.task = c.tasks[i]
-				w.join.offer(o)
+				o.Task = c.tasks[i]
+				w.join.Offer(o)
 			}
-			w.join.settle(true, w.operation, w.complete, w.contradict)
+			w.join.Settle(true, w.Add, w.Complete, w.Contradict)
 			var got []int64
-			if !w.empty() {
+			if !w.Empty() {
 				groups, _ := flushWindow(t, w)
 				for i := range groups {
 					got = append(got, groups[i].Events[0].Value.Word)
@@ -167,51 +168,10 @@ func TestAnAmbiguousValueIsNotAdded(t *testing.T) {
 			if !slices.Equal(got, c.want) {
 				t.Errorf("the suites %x were added, want %x", got, c.want)
 			}
-			if n := w.join.coverage["curl"].Matched; n != uint64(len(c.suites)) {
+			if n := w.join.Coverage()[0].Matched; n != uint64(len(c.suites)) {
 				t.Errorf("%d of %d were matched", n, len(c.suites))
 			}
 		})
-	}
-}
-
-// A process that reports many handshakes does not have all of them looked at for
-// each of its sockets.
-func TestFewHandshakesOfAProcessAreLookedAt(t *testing.T) {
-	w := testWindow(t)
-	w.join = newJoiner()
-	for i := range uint64(4 * maxCandidates) {
-		w.take(opens(1, i, event.NoParent, text("name", "tls::handshake_client")))
-	}
-	o := seen(10, "client", 772, 0x1301, 29)
-	if n := len(w.join.candidates(o)); n != maxCandidates {
-		t.Errorf("%d candidates", n)
-	}
-	for _, r := range w.join.all[:len(w.join.all)-1] {
-		r.matched = true
-	}
-	if n := len(w.join.candidates(o)); n != 1 || len(w.join.byProcess[0]) != 1 {
-		t.Errorf("%d candidates of %d after all but one are matched", n, len(w.join.byProcess[0]))
-	}
-}
-
-func TestMemoryOfTheJoinerIsBounded(t *testing.T) {
-	w := testWindow(t)
-	w.join = newJoiner()
-	for i := range uint64(2 * maxReported) {
-		w.take(opens(i, i, event.NoParent, text("name", "tls::handshake_client")))
-	}
-	if n := len(w.join.all); n > maxReported {
-		t.Errorf("%d handshakes of libraries are remembered", n)
-	}
-	for i := range 2 * maxCovered {
-		w.join.count(string(rune('a'+i)), func(c *status.Coverage) { c.Socket++ })
-	}
-	if n := len(w.join.coverage); n > maxCovered+1 {
-		t.Errorf("%d executables are counted", n)
-	}
-	w.take(opens(1<<40, 1, event.NoParent, text("name", "tls::handshake_client")))
-	if n := len(w.join.all); n != 1 || len(w.join.byProcess[0]) != 1 {
-		t.Errorf("%d handshakes of libraries are remembered for ever", n)
 	}
 }
 
@@ -223,41 +183,41 @@ func TestAMismatchIsMarkedOnBothSidesIfItIsCertain(t *testing.T) {
 		opened.PIDTGID, data.PIDTGID = task, task
 		return []*probe.Record{opened, data}
 	}
-	at := func(task uint64, version, suite int64) *operation {
+	at := func(task uint64, version, suite int64) *join.Operation {
 		o := seen(10, "client", version, suite, 29)
-		o.task = task
+		o.Task = task
 		return o
 	}
 	const mismatch = "tls::protocol_version"
 	for name, c := range map[string]struct {
 		records []*probe.Record
-		seen    []*operation
+		seen    []*join.Operation
 		// marks is how many contexts are marked, with what coverage.
 		marks int
 		want  status.Coverage
 	}{
-		"another version":                        {handshake(1, 7, 771), []*operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
-		"in another thread":                      {handshake(1, 8, 771), []*operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
-		"two libraries in one process":           {append(handshake(1, 7, 771), handshake(2, 7, 770)...), []*operation{at(7, 772, 0x1301)}, 0, status.Coverage{Socket: 1}},
-		"one of them in this thread":             {append(handshake(1, 7, 771), handshake(2, 8, 770)...), []*operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
-		"two sockets for one of a library":       {handshake(1, 7, 771), []*operation{at(7, 772, 0x1301), at(7, 772, 0x1302)}, 0, status.Coverage{Socket: 2}},
-		"beside another library's, which agrees": {handshake(1, 7, 771), []*operation{at(7, 772, 0x1301), at(7, 771, 0xc02f)}, 0, status.Coverage{Matched: 1, Socket: 1}},
+		"another version":                        {handshake(1, 7, 771), []*join.Operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
+		"in another thread":                      {handshake(1, 8, 771), []*join.Operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
+		"two libraries in one process":           {append(handshake(1, 7, 771), handshake(2, 7, 770)...), []*join.Operation{at(7, 772, 0x1301)}, 0, status.Coverage{Socket: 1}},
+		"one of them in this thread":             {append(handshake(1, 7, 771), handshake(2, 8, 770)...), []*join.Operation{at(7, 772, 0x1301)}, 2, status.Coverage{Mismatched: 1}},
+		"two sockets for one of a library":       {handshake(1, 7, 771), []*join.Operation{at(7, 772, 0x1301), at(7, 772, 0x1302)}, 0, status.Coverage{Socket: 2}},
+		"beside another library's, which agrees": {handshake(1, 7, 771), []*join.Operation{at(7, 772, 0x1301), at(7, 771, 0xc02f)}, 0, status.Coverage{Matched: 1, Socket: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := testWindow(t)
-			w.join = newJoiner()
+			w.Join(join.New())
 			for _, r := range c.records {
-				w.take(r)
+				w.Take(r)
 			}
 			flushWindow(t, w)
 			for i, o := range c.seen {
-				o.context += uint64(i) << 8
-				if !w.join.offer(o) {
+				o.Context += uint64(i) << 8
+				if !w.join.Offer(o) {
 					t.Fatalf("socket %d does not wait for a library", i)
 				}
 			}
-			for range 2 + mismatchFlushes {
-				w.join.settle(false, w.operation, w.complete, w.contradict)
+			for range join.MatchSettles + join.MismatchSettles {
+				w.join.Settle(false, w.Add, w.Complete, w.Contradict)
 			}
 			groups, _ := flushWindow(t, w)
 			marks := 0
@@ -271,7 +231,7 @@ func TestAMismatchIsMarkedOnBothSidesIfItIsCertain(t *testing.T) {
 					}
 				}
 			}
-			got := *w.join.coverage["curl"]
+			got := w.join.Coverage()[0]
 			c.want.Executable = "curl"
 			if marks != c.marks || got != c.want {
 				t.Errorf("%d contexts are marked, coverage %+v; want %d, %+v", marks, got, c.marks, c.want)
@@ -281,39 +241,39 @@ func TestAMismatchIsMarkedOnBothSidesIfItIsCertain(t *testing.T) {
 }
 
 func TestAHandshakeOfFunctionsGetsValuesOfTheSocket(t *testing.T) {
-	of := func(context uint64, contexts ...wire.Context) *operation {
-		return &operation{
-			task: 7, context: 3<<62 | context<<8, start: 10 * timeResolution, end: 11 * timeResolution, executable: "curl", source: event.Function, origin: []byte{1},
-			root:   wire.Context{Name: "tls::handshake", Elements: []wire.Element{{Key: "tls::role", Text: "client"}, {Key: "tls::result", Text: "completed"}}, Contexts: contexts},
-			values: values{role: "client", version: 771, suite: 0xc02f},
+	of := func(context uint64, contexts ...wire.Context) *join.Operation {
+		return &join.Operation{
+			Task: 7, Context: 3<<62 | context<<8, Start: 10 * timeResolution, End: 11 * timeResolution, Executable: "curl", Source: event.Function, Origin: []byte{1},
+			Root:   wire.Context{Name: "tls::handshake", Elements: []wire.Element{{Key: "tls::role", Text: "client"}, {Key: "tls::result", Text: "completed"}}, Contexts: contexts},
+			Values: join.Values{Role: "client", Version: 771, Suite: 0xc02f},
 		}
 	}
 	exchange := wire.Context{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: 29}}}
 	for name, c := range map[string]struct {
-		reported []*operation
+		reported []*join.Operation
 		contexts []string
 		resumed  bool
 	}{
-		"a context and an element":       {[]*operation{of(1)}, []string{"tls::key_exchange"}, true},
-		"an element":                     {[]*operation{of(1, exchange)}, nil, true},
-		"nothing if it may be another's": {[]*operation{of(1), of(2)}, nil, false},
+		"a context and an element":       {[]*join.Operation{of(1)}, []string{"tls::key_exchange"}, true},
+		"an element":                     {[]*join.Operation{of(1, exchange)}, nil, true},
+		"nothing if it may be another's": {[]*join.Operation{of(1), of(2)}, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := testWindow(t)
-			w.join = newJoiner()
+			w.Join(join.New())
 			for _, o := range c.reported {
-				w.join.report(o, w.rootOf(o), w.words)
+				w.join.Report(o, w.RootOf(o))
 			}
 			o := seen(10, "client", 771, 0xc02f, 29)
-			o.root.Elements = append(o.root.Elements, wire.Element{Key: "tls::result", Text: "inferred"}, wire.Element{Key: "tls::resumed", Word: 0})
-			if !w.join.offer(o) {
+			o.Root.Elements = append(o.Root.Elements, wire.Element{Key: "tls::result", Text: "inferred"}, wire.Element{Key: "tls::resumed", Word: 0})
+			if !w.join.Offer(o) {
 				t.Fatal("the socket does not wait for a library")
 			}
-			w.join.settle(true, w.operation, w.complete, w.contradict)
-			if w.empty() != (c.contexts == nil && !c.resumed) {
-				t.Fatalf("the window is empty: %t", w.empty())
+			w.join.Settle(true, w.Add, w.Complete, w.Contradict)
+			if w.Empty() != (c.contexts == nil && !c.resumed) {
+				t.Fatalf("the window is empty: %t", w.Empty())
 			}
-			if w.empty() {
+			if w.Empty() {
 				return
 			}
 			groups, _ := flushWindow(t, w)
@@ -326,12 +286,12 @@ func TestAHandshakeOfFunctionsGetsValuesOfTheSocket(t *testing.T) {
 				}
 				for _, e := range g.Events {
 					switch {
-					case e.Kind == event.NewContext && e.Parent != w.rootOf(c.reported[0]):
+					case e.Kind == event.NewContext && e.Parent != w.RootOf(c.reported[0]):
 						t.Errorf("%s is below %x", g.Name, e.Parent)
 					case e.Kind == event.NewContext:
 						contexts = append(contexts, string(g.Name))
 					case string(e.Key) == "tls::resumed":
-						resumed = g.Context == w.rootOf(c.reported[0])
+						resumed = g.Context == w.RootOf(c.reported[0])
 					case string(e.Key) == "tls::result":
 						t.Error("a value of the library is written again")
 					}
@@ -346,31 +306,31 @@ func TestAHandshakeOfFunctionsGetsValuesOfTheSocket(t *testing.T) {
 
 // Both have the context, each with something that the other lacks.
 func TestAContextOfFunctionsGetsValuesOfTheSocket(t *testing.T) {
-	reported := &operation{
-		task: 7, context: 3<<62 | 1<<8, start: 10 * timeResolution, end: 11 * timeResolution, executable: "curl", source: event.Function, origin: []byte{1},
-		root: wire.Context{Name: "tls::handshake", Elements: []wire.Element{{Key: "tls::role", Text: "client"}}, Contexts: []wire.Context{
+	reported := &join.Operation{
+		Task: 7, Context: 3<<62 | 1<<8, Start: 10 * timeResolution, End: 11 * timeResolution, Executable: "curl", Source: event.Function, Origin: []byte{1},
+		Root: wire.Context{Name: "tls::handshake", Elements: []wire.Element{{Key: "tls::role", Text: "client"}}, Contexts: []wire.Context{
 			{Name: "tls::verify_cert_chain", Contexts: []wire.Context{{Name: "pk::verify"}}},
 			{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: 29}}, Contexts: []wire.Context{{Name: "pk::derive"}}},
 			{Name: "tls::verify"}, {Name: "tls::verify"},
 		}},
-		values: values{role: "client", version: 771, suite: 0xc02f},
+		Values: join.Values{Role: "client", Version: 771, Suite: 0xc02f},
 	}
 	w := testWindow(t)
-	w.join = newJoiner()
-	w.join.report(reported, w.rootOf(reported), w.words)
+	w.Join(join.New())
+	w.join.Report(reported, w.RootOf(reported))
 	o := seen(10, "client", 771, 0xc02f, 29)
-	o.root.Contexts = []wire.Context{
+	o.Root.Contexts = []wire.Context{
 		{Name: "tls::key_exchange", Elements: []wire.Element{{Key: "tls::group", Word: 29}, {Key: "tls::hello_retry_group", Word: 24}}, Contexts: []wire.Context{{Name: "tls::certificate"}}},
 		// To which of the two it belongs is not known.
 		{Name: "tls::verify", Elements: []wire.Element{{Key: "tls::signature_algorithm", Word: 1027}}},
 	}
-	if !w.join.offer(o) {
+	if !w.join.Offer(o) {
 		t.Fatal("the socket does not wait for a library")
 	}
-	w.join.settle(true, w.operation, w.complete, w.contradict)
+	w.join.Settle(true, w.Add, w.Complete, w.Contradict)
 	groups, _ := flushWindow(t, w)
 	// The root, the chain and what is in it come first.
-	exchange := w.cipher.ContextID(reported.task, reported.context+3)
+	exchange := w.cipher.ContextID(reported.Task, reported.Context+3)
 	var got []string
 	for i := range groups {
 		g := &groups[i]

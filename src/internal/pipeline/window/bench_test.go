@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pipeline
+package window
 
 import (
 	"context"
@@ -22,7 +22,7 @@ import (
 // ring would give them.
 func recordedHandshake(b *testing.B) []probe.Record {
 	b.Helper()
-	text, err := os.ReadFile("../../../tests/data/probe-traces/gnutls-tls13-p256.txt")
+	text, err := os.ReadFile("../../../../tests/data/probe-traces/gnutls-tls13-p256.txt")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func BenchmarkPipeline(b *testing.B) {
 	flush := func() {
 		out := <-free
 		out.Reset()
-		w.flush(out)
+		w.Flush(out)
 		full <- out
 	}
 	var fresh uint64
@@ -114,8 +114,8 @@ func BenchmarkPipeline(b *testing.B) {
 			if r.Parent != event.NoParent {
 				r.Parent += fresh
 			}
-			w.take(&r)
-			if w.full() {
+			w.Take(&r)
+			if w.Full() {
 				flush()
 			}
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pipeline
+package window
 
 import (
 	"crypto-auditing/src/internal/event"
@@ -51,17 +51,17 @@ func (b *Batch) Lose(l *loss.Counters, now uint64) {
 			Events: n.Events, Hits: n.Hits, Reason: string(n.Reason), Place: n.Reason.Place(), Start: n.Since, End: now,
 		})
 		b.Lost += n.Events
-		b.notice(n.Since, now)
+		b.EndNotice(n.Since, now)
 	}
 	for i := range b.Unrecorded {
 		u := &b.Unrecorded[i]
 		b.Entries = event.AppendLibraryUnrecorded(b.Entries, u.Reason, u.Library, u.BuildID, u.Start, u.End)
-		b.notice(u.Start, u.End)
+		b.EndNotice(u.Start, u.End)
 	}
 }
 
-// notice counts a notice that was just added.
-func (b *Batch) notice(start, end uint64) {
+// EndNotice ends a notice that was just appended to Entries.
+func (b *Batch) EndNotice(start, end uint64) {
 	b.End()
 	b.Notice = true
 	b.span(start, end)

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pipeline
+package window
 
 import (
 	"math/bits"
 	"math/rand/v2"
 
 	"crypto-auditing/src/internal/event"
+	"crypto-auditing/src/internal/pipeline/join"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -31,7 +32,7 @@ type contextState struct {
 	// unit and source are nil if unknown, and for USDT.
 	unit, source *word
 	// handshake is the handshake that the context is or belongs to, for the joiner.
-	handshake *reported
+	handshake *join.Handshake
 	// group is the index of the context's open group, valid in the given window.
 	group  int32
 	window uint64

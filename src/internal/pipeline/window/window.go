@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pipeline
+// Package window merges the events that happen to one context within a short time, the
+// flush window, into a group, and encodes the groups as entries of a batch.
+package window
 
 import (
 	"crypto-auditing/src/internal/event"
 	"crypto-auditing/src/internal/logstore"
+	"crypto-auditing/src/internal/pipeline/join"
 	"crypto-auditing/src/internal/probe"
 )
 
@@ -33,14 +36,14 @@ type group struct {
 	count        int
 }
 
-// window collects the groups of one flush window. The events of a context are merged,
+// Window collects the groups of one flush window. The events of a context are merged,
 // but a new context starts a new group. It must be used by one goroutine only.
-type window struct {
+type Window struct {
 	cipher   *event.Cipher
 	contexts *contexts
 	words    *words
 	// join is nil unless handshakes are recorded at sockets.
-	join *joiner
+	join *join.Joiner
 
 	groups []group // the first n are in use; all keep their buffers
 	n      int
@@ -54,19 +57,23 @@ type window struct {
 	unreadable, oversize uint64
 }
 
-func newWindow(cipher *event.Cipher) *window {
-	return &window{cipher: cipher, contexts: newContexts(), words: newWords()}
+// New returns an empty window, with a cipher for context ids.
+func New(cipher *event.Cipher) *Window {
+	return &Window{cipher: cipher, contexts: newContexts(), words: newWords()}
 }
 
-// take adds a record, which must have its arguments.
-func (w *window) take(r *probe.Record) {
+// Join passes the handshakes of libraries to j. It must be called before Take.
+func (w *Window) Join(j *join.Joiner) { w.join = j }
+
+// Take adds a record, which must have its arguments.
+func (w *Window) Take(r *probe.Record) {
 	w.hits++
 	if r.Library != nil {
 		r.Library.Hits.Add(1)
 	}
 	key := contextKey{r.PIDTGID, r.Context}
 	var parent event.ContextID
-	var handshake *reported
+	var handshake *join.Handshake
 	if r.NewContext {
 		// The parent was usually used a moment ago: finding it is faster than computing its
 		// id.
@@ -105,7 +112,7 @@ func (w *window) take(r *probe.Record) {
 
 // drop counts the elements that are missing in a record. If some were unreadable, those
 // beyond the limit are counted with them.
-func (w *window) drop(r *probe.Record) {
+func (w *Window) drop(r *probe.Record) {
 	if r.ArrayUnreadable {
 		w.unreadable += uint64(r.Dropped)
 	} else {
@@ -114,7 +121,7 @@ func (w *window) drop(r *probe.Record) {
 }
 
 // group returns the open group of a context, or a new one.
-func (w *window) group(state *contextState, r *probe.Record) *group {
+func (w *Window) group(state *contextState, r *probe.Record) *group {
 	at := r.Time &^ (timeResolution - 1)
 	if state.window == w.words.window && !r.NewContext {
 		g := &w.groups[state.group]
@@ -129,7 +136,7 @@ func (w *window) group(state *contextState, r *probe.Record) *group {
 }
 
 // newGroup adds a group without events.
-func (w *window) newGroup(made group) *group {
+func (w *Window) newGroup(made group) *group {
 	if w.n == len(w.groups) {
 		w.groups = append(w.groups, group{})
 	}
@@ -141,7 +148,7 @@ func (w *window) newGroup(made group) *group {
 	return g
 }
 
-func (w *window) element(g *group, state *contextState, e *probe.Element) {
+func (w *Window) element(g *group, state *contextState, e *probe.Element) {
 	if e.Key == nil {
 		w.unreadable++
 		return
@@ -157,16 +164,14 @@ func (w *window) element(g *group, state *contextState, e *probe.Element) {
 		if string(key.text) == "name" && len(e.Bytes) > 0 {
 			state.name = w.words.get(e.Bytes)
 			g.name = state.name
-			if w.join != nil {
-				w.join.begin(state, g.start)
-			}
+			w.begin(state, g.start)
 		}
 	default:
 		v.Kind, v.Bytes = event.Blob, e.Bytes
 	}
 	w.words.useValue(key, &v)
 	if state.handshake != nil {
-		state.handshake.note(key.text, &v)
+		state.handshake.Note(key.text, &v)
 	}
 	size := len(g.events)
 	g.events = key.appendData(g.events, &v)
@@ -175,27 +180,60 @@ func (w *window) element(g *group, state *contextState, e *probe.Element) {
 	w.events++
 }
 
-// full reports whether the window must be flushed early.
-func (w *window) full() bool { return w.size >= fullWindow }
-
-// renew replaces the key of the context ids. Open contexts end with the old key: the
-// window must be empty.
-func (w *window) renew(cipher *event.Cipher) {
-	w.cipher = cipher
-	w.contexts.forget()
-	if w.join != nil {
-		w.join.reset()
+// begin passes a context that got its name to the joiner, which knows whether it is a
+// handshake.
+func (w *Window) begin(state *contextState, at uint64) {
+	if w.join == nil {
+		return
+	}
+	var executable []byte
+	if state.executable != nil {
+		executable = state.executable.raw
+	}
+	if h := w.join.Begin(at, state.key.pidTGID, state.id, state.name.text, executable); h != nil {
+		state.handshake = h
 	}
 }
 
-// empty reports whether there is nothing to flush. A hit without recordable values must
-// be flushed, too: it is reported.
-func (w *window) empty() bool {
-	return w.hits == 0 && w.n == 0 && (w.join == nil || len(w.join.waiting) == 0)
+// Call counts the record of a call of a function, which is not passed to Take, and its
+// values that could not be read.
+func (w *Window) Call(unreadable uint64) {
+	w.hits++
+	w.unreadable += unreadable
 }
 
-// flush moves the groups to b and begins the next window.
-func (w *window) flush(b *Batch) {
+// Missing returns how many values of recorded hits could not be recorded since the last
+// call: unreadable ones, and those beyond the limit of a probe.
+func (w *Window) Missing() (unreadable, oversize uint64) {
+	unreadable, oversize = w.unreadable, w.oversize
+	w.unreadable, w.oversize = 0, 0
+	return unreadable, oversize
+}
+
+// Groups returns the number of groups.
+func (w *Window) Groups() int { return w.n }
+
+// Full reports whether the window must be flushed early.
+func (w *Window) Full() bool { return w.size >= fullWindow }
+
+// Renew replaces the key of the context ids. Open contexts end with the old key: the
+// window must be empty.
+func (w *Window) Renew(cipher *event.Cipher) {
+	w.cipher = cipher
+	w.contexts.forget()
+	if w.join != nil {
+		w.join.Reset()
+	}
+}
+
+// Empty reports whether there is nothing to flush. A hit without recordable values must
+// be flushed, too: it is reported.
+func (w *Window) Empty() bool {
+	return w.hits == 0 && w.n == 0 && (w.join == nil || !w.join.Waiting())
+}
+
+// Flush moves the groups to b and begins the next window.
+func (w *Window) Flush(b *Batch) {
 	for i := range w.groups[:w.n] {
 		g := &w.groups[i]
 		if g.count == 0 {
