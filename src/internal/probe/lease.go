@@ -109,8 +109,8 @@ func (v version) content() version { return version{size: v.size, modified: v.mo
 // file; strings that are neither read in time nor cached count as unreadable.
 func (t *Tracer) Yield(l *Library) {
 	t.remove(l)
-	position := t.ring.producerPosition()
-	for end := time.Now().Add(yieldLimit); t.ring.consumerPosition().Load() < position && time.Now().Before(end); {
+	position := t.ring.Written()
+	for end := time.Now().Add(yieldLimit); t.ring.Taken() < position && time.Now().Before(end); {
 		t.ring.Wake()
 		time.Sleep(time.Millisecond)
 	}

@@ -4,7 +4,7 @@
 // them to the probes of libraries, and reads the hits from their ring.
 //
 // A Tracer owns programs and maps. Any goroutine may attach and detach; a single
-// goroutine reads the ring with Ring.Drain and Tracer.Decode.
+// goroutine reads the ring with its method Drain and Tracer.Decode.
 package probe
 
 import (
@@ -24,6 +24,7 @@ import (
 
 	"crypto-auditing/bpf"
 	"crypto-auditing/src/internal/probe/emulation"
+	"crypto-auditing/src/internal/probe/ring"
 )
 
 // Profile is a method of attachment.
@@ -85,7 +86,7 @@ type Tracer struct {
 	replacesFive, breaksShadowStacks bool
 	control                          []byte // the mapped control block
 	followed                         bool
-	ring                             *Ring
+	ring                             *ring.Ring
 
 	// preparing is held while a file is read.
 	preparing sync.Mutex
@@ -164,7 +165,7 @@ func Load(o Options) (*Tracer, error) {
 		t.Close()
 		return nil, fmt.Errorf("cannot pass the process id of the agent to the BPF programs: %w", err)
 	}
-	if t.ring, err = newRing(collection.Maps[bpf.AuditMapRing], o.RingSize, t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.WakeAt))); err != nil {
+	if t.ring, err = ring.New(collection.Maps[bpf.AuditMapRing], o.RingSize, t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.WakeAt))); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (t *Tracer) controlWord(offset uintptr) *atomic.Uint64 {
 func (t *Tracer) Profile() Profile { return t.profile }
 
 // Ring returns the ring, for use by the one goroutine that reads it.
-func (t *Tracer) Ring() *Ring { return t.ring }
+func (t *Tracer) Ring() *ring.Ring { return t.ring }
 
 // Close detaches all libraries and frees the programs.
 func (t *Tracer) Close() error {
@@ -226,7 +227,7 @@ func (t *Tracer) Close() error {
 	t.detached = nil
 	t.mu.Unlock()
 	if t.ring != nil {
-		err = t.ring.close()
+		err = t.ring.Close()
 	}
 	t.functions.close()
 	t.collection.Close()
@@ -255,7 +256,7 @@ func (t *Tracer) remove(l *Library) {
 		l.open.Close()
 		return
 	}
-	t.detached = append(t.detached, detached{l, t.ring.producerPosition()})
+	t.detached = append(t.detached, detached{l, t.ring.Written()})
 }
 
 // DetachAll detaches all libraries. No new record appears after it; records in the ring
@@ -274,7 +275,7 @@ func (t *Tracer) DetachAll() {
 // reclaim frees the slots and files of detached libraries whose records were all taken.
 // The caller holds mu.
 func (t *Tracer) reclaim() {
-	taken := t.ring.consumerPosition().Load()
+	taken := t.ring.Taken()
 	t.detached = slices.DeleteFunc(t.detached, func(d detached) bool {
 		if d.position > taken {
 			return false
@@ -327,11 +328,11 @@ func (t *Tracer) SharedMaps() map[string]*ebpf.Map {
 // shareRing reserves parts of the ring for processes and users that need little of it,
 // so that no process or user that floods the ring causes losses of others.
 func (t *Tracer) shareRing(size int) {
-	ring := uint64(size)
+	bytes := uint64(size)
 	// At a 32nd of the ring per period of 250 ms, hundreds of users can be light at a
 	// time while the reader keeps up with a flood.
-	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.LightBytes)).Store(ring / 32)
-	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.CrowdedBytes)).Store(ring / 4 * 3)
-	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.SharedBytes)).Store(ring / 8 * 7)
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.LightBytes)).Store(bytes / 32)
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.CrowdedBytes)).Store(bytes / 4 * 3)
+	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.SharedBytes)).Store(bytes / 8 * 7)
 	t.controlWord(unsafe.Offsetof(bpf.AuditControlBlock{}.Seed)).Store(rand.Uint64())
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package probe
+// Package ring reads a BPF ring buffer. In contrast to the reader of the BPF library, the
+// producers wake it only on its request, and a wait does not occupy a thread.
+package ring
 
 import (
 	"errors"
@@ -19,9 +21,9 @@ import (
 // Bits of the length in the header of a ring record, and the header's size
 // (include/uapi/linux/bpf.h).
 const (
-	ringBusy    = 1 << 31
-	ringDiscard = 1 << 30
-	ringHeader  = 8
+	busy    = 1 << 31
+	discard = 1 << 30
+	header  = 8
 )
 
 // busyWait is how long the reader sleeps if the next record is unfinished because its
@@ -29,7 +31,7 @@ const (
 const busyWait = time.Millisecond
 
 // Ring is the reader's side of the BPF ring buffer (Documentation/bpf/ringbuf.rst in the
-// kernel). All methods except Wake must be called by one goroutine.
+// kernel). Unless documented otherwise, the methods must be called by one goroutine.
 //
 // The reader sleeps in Wait. Producers wake it only if it requests that by storing the
 // number of bytes that must be waiting to wakeAt: they never do while it works.
@@ -61,7 +63,9 @@ type Ring struct {
 	highWater atomic.Uint64
 }
 
-func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
+// New maps the ring of a map of the given size in bytes. wakeAt is the word in which the
+// producers look for the number of waiting bytes at which they wake the reader.
+func New(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
 	r := &Ring{size: uint64(size), wakeAt: wakeAt}
 	page := unix.Getpagesize()
 	var err error
@@ -69,11 +73,11 @@ func newRing(m *ebpf.Map, size int, wakeAt *atomic.Uint64) (*Ring, error) {
 		return nil, fmt.Errorf("cannot map the ring: %w", err)
 	}
 	if r.producer, err = unix.Mmap(m.FD(), int64(page), page+size, unix.PROT_READ, unix.MAP_SHARED); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot map the ring: %w", err), r.close())
+		return nil, errors.Join(fmt.Errorf("cannot map the ring: %w", err), r.Close())
 	}
 	r.data = r.producer[page:]
 	if err := r.watch(m.FD()); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.close())
+		return nil, errors.Join(fmt.Errorf("cannot watch the ring: %w", err), r.Close())
 	}
 	r.wakeAt.Store(math.MaxUint64)
 	return r, nil
@@ -118,7 +122,8 @@ func (r *Ring) arm(timeout time.Duration) error {
 	return unix.TimerfdSettime(r.timer, 0, &at, nil)
 }
 
-func (r *Ring) close() error {
+// Close unmaps the ring. No other method may be called afterwards.
+func (r *Ring) Close() error {
 	var errs []error
 	if r.file != nil {
 		errs = append(errs, r.file.Close())
@@ -142,12 +147,17 @@ func (r *Ring) consumerPosition() *atomic.Uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&r.consumer[0]))
 }
 
-func (r *Ring) producerPosition() uint64 {
+// Written returns the position after the last record. It may be called from any goroutine.
+func (r *Ring) Written() uint64 {
 	return (*atomic.Uint64)(unsafe.Pointer(&r.producer[0])).Load()
 }
 
+// Taken returns the position before which all records were taken. It may be called from
+// any goroutine, and may lag behind.
+func (r *Ring) Taken() uint64 { return r.consumerPosition().Load() }
+
 // Waiting returns the number of bytes in the ring, including unfinished records.
-func (r *Ring) Waiting() uint64 { return r.producerPosition() - r.taken }
+func (r *Ring) Waiting() uint64 { return r.Written() - r.taken }
 
 // HighWater returns the highest number of bytes ever found waiting. It may be called
 // from any goroutine.
@@ -163,27 +173,27 @@ func (r *Ring) Drain(limit uint64, take func(record []byte)) {
 	// Space is released in portions: the position has a cache line of its own, but each
 	// store takes that line from the producers.
 	const portion = 64 << 10
-	end := r.producerPosition()
+	end := r.Written()
 	if waiting := end - r.taken; waiting > r.highWater.Load() {
 		r.highWater.Store(waiting)
 	}
 	start, given := r.taken, r.taken
 	for r.taken-start < limit {
 		if r.taken == end {
-			if end = r.producerPosition(); r.taken == end {
+			if end = r.Written(); r.taken == end {
 				break
 			}
 		}
 		at := r.taken & (r.size - 1)
 		length := r.lengthAt(at)
-		if length&ringBusy != 0 {
+		if length&busy != 0 {
 			break
 		}
-		n := uint64(length &^ (ringBusy | ringDiscard))
-		if length&ringDiscard == 0 {
-			take(r.record(at+ringHeader, n))
+		n := uint64(length &^ (busy | discard))
+		if length&discard == 0 {
+			take(r.record(at+header, n))
 		}
-		r.taken += (n + ringHeader + 7) &^ 7
+		r.taken += (n + header + 7) &^ 7
 		if r.taken-given >= portion {
 			r.consumerPosition().Store(r.taken)
 			given = r.taken
@@ -251,7 +261,7 @@ func (r *Ring) record(at, n uint64) []byte {
 }
 
 // firstBusy reports whether the next record is still being written.
-func (r *Ring) firstBusy() bool { return r.lengthAt(r.taken&(r.size-1))&ringBusy != 0 }
+func (r *Ring) firstBusy() bool { return r.lengthAt(r.taken&(r.size-1))&busy != 0 }
 
 // Wake ends the current or the next Wait. It may be called from any goroutine.
 func (r *Ring) Wake() {

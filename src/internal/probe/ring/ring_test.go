@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package probe
+package ring
 
 import (
 	"encoding/binary"
@@ -41,9 +41,9 @@ func (r *testRing) write(record string, bits uint32) {
 	length := uint64(len(record))
 	binary.NativeEndian.PutUint32(r.data[at:], uint32(length)|bits)
 	for i := range length {
-		r.data[(at+ringHeader+i)%r.size] = record[i]
+		r.data[(at+header+i)%r.size] = record[i]
 	}
-	r.position += (length + ringHeader + 7) &^ 7
+	r.position += (length + header + 7) &^ 7
 	binary.NativeEndian.PutUint64(r.producer, r.position)
 }
 
@@ -81,7 +81,7 @@ func TestRecordsLeaveTheRingInOrder(t *testing.T) {
 func TestADiscardedRecordIsSkipped(t *testing.T) {
 	r := newTestRing(4096)
 	r.write("one", 0)
-	r.write("none", ringDiscard)
+	r.write("none", discard)
 	r.write("two", 0)
 	if got := r.drain(4096); !slices.Equal(got, []string{"one", "two"}) {
 		t.Errorf("got %q", got)
@@ -92,7 +92,7 @@ func TestTheReaderWaitsForAnUnfinishedRecord(t *testing.T) {
 	r := newTestRing(4096)
 	r.write("one", 0)
 	at := r.position
-	r.write("two", ringBusy)
+	r.write("two", busy)
 	r.write("three", 0)
 	if got := r.drain(4096); !slices.Equal(got, []string{"one"}) {
 		t.Errorf("got %q", got)
@@ -153,7 +153,7 @@ func TestWaiting(t *testing.T) {
 		"ends by a wake-up":                  {timeout: -1, asleep: func(r *testRing, _ func()) { r.Wake() }},
 		"ends when a producer wakes it":      {timeout: -1, asleep: func(_ *testRing, wake func()) { wake() }},
 		"looks again for a producer that was interrupted": {
-			timeout: -1, before: func(r *testRing) { r.write("record", ringBusy) },
+			timeout: -1, before: func(r *testRing) { r.write("record", busy) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
