@@ -151,34 +151,6 @@ func TestSuspectsAndLimitsOfConnectionsAreConfigured(t *testing.T) {
 	}
 }
 
-// ownLibcrypto copies the libcrypto that a program uses to a directory. Other programs of
-// the machine, whose hits a test does not expect, have the original.
-func ownLibcrypto(t *testing.T, program, directory string) string {
-	t.Helper()
-	out, err := exec.Command("ldd", program).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(out)) {
-		name, path, _ := strings.Cut(strings.TrimSpace(line), " => ")
-		if !strings.HasPrefix(name, "libcrypto.so.") {
-			continue
-		}
-		path, _, _ = strings.Cut(path, " ")
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(directory, name)
-		if err := os.WriteFile(file, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	t.Fatalf("%s does not use libcrypto:\n%s", program, out)
-	return ""
-}
-
 // What functions of stock libraries do is excluded by the same rules.
 func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 	const nobody = 65534
@@ -202,7 +174,7 @@ func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 	if err := os.Chmod(key, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	library := ownLibcrypto(t, path, directory)
+	library := machine.CopyLibraries(t, path, directory, "libcrypto.so.")[0]
 	a, socket := asked(t, setup{libraries: []string{library}, config: fmt.Sprintf("sources = [\"function\"]\nexclude = [\"executable=hidden-*\", \"user=%d\", \"unit=crau-excluded-*\"]\n", nobody)})
 	for _, c := range []struct {
 		name string

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"crypto-auditing/tests/machine"
 )
 
 // load is how many connections a program makes for each that a quick test would.
@@ -323,25 +325,9 @@ func debugged(program, certificate, key, breakpoint string) func(t *testing.T, e
 }
 
 // ownLibraries copies the libraries of OpenSSL that a program uses to a directory.
-func ownLibraries(t *testing.T, program, directory string) (libraries []string) {
+func ownLibraries(t *testing.T, program, directory string) []string {
 	t.Helper()
-	for line := range strings.Lines(output(t, "", "ldd", program)) {
-		if name, path, ok := strings.Cut(strings.TrimSpace(line), " => "); ok && (strings.HasPrefix(name, "libssl.") || strings.HasPrefix(name, "libcrypto.")) {
-			path, _, _ = strings.Cut(path, " ")
-			data, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			libraries = append(libraries, filepath.Join(directory, name))
-			if err := os.WriteFile(libraries[len(libraries)-1], data, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if len(libraries) != 2 {
-		t.Fatalf("%s uses %q of OpenSSL", program, libraries)
-	}
-	return libraries
+	return machine.CopyLibraries(t, program, directory, "libssl.", "libcrypto.")
 }
 
 // Programs begin while their library is replaced by another file again and again.
