@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"crypto-auditing/tests/bench/usage"
 )
 
 // flood measures what the agent takes while two processes begin 40,000
@@ -28,7 +30,7 @@ func (b *bench) flood() error {
 		return err
 	}
 	pid := a.command.Process.Pid
-	before, err := cpu(pid)
+	before, err := usage.CPU(pid)
 	if err != nil {
 		return errors.Join(err, a.stop())
 	}
@@ -54,9 +56,9 @@ func (b *bench) flood() error {
 			made++
 		}
 	}
-	after, cpuErr := cpu(pid)
+	after, cpuErr := usage.CPU(pid)
 	took := time.Since(begin)
-	rss, statusErr := status(fmt.Sprintf("/proc/%d/status", pid), "VmHWM")
+	rss, statusErr := usage.Status(fmt.Sprintf("/proc/%d/status", pid), "VmHWM")
 	if err := errors.Join(err, cpuErr, statusErr, a.stop(), w.close()); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"crypto-auditing/tests/bench/usage"
 )
 
 // load is what became of a load.
@@ -34,7 +36,7 @@ func (b *bench) underLoad(set settings, publishers, rate, seconds int) (*load, e
 	pid := a.command.Process.Pid
 	time.Sleep(settle)
 	l := &load{}
-	before, err := cpu(pid)
+	before, err := usage.CPU(pid)
 	if err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
@@ -43,13 +45,13 @@ func (b *bench) underLoad(set settings, publishers, rate, seconds int) (*load, e
 	}
 	// What is in the ring and in the window costs time too.
 	time.Sleep(300 * time.Millisecond)
-	after, err := cpu(pid)
+	after, err := usage.CPU(pid)
 	if err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
 	l.agentCPU = after - before
 	l.rate = float64(l.hits) / float64(seconds)
-	if l.rss, err = status(fmt.Sprintf("/proc/%d/status", pid), "VmHWM"); err != nil {
+	if l.rss, err = usage.Status(fmt.Sprintf("/proc/%d/status", pid), "VmHWM"); err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
 	// An agent that stops may seal the segment, which makes it smaller.

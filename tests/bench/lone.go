@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"crypto-auditing/tests/bench/figures"
+	"crypto-auditing/tests/bench/usage"
 )
 
 // lone measures what a handshake costs an agent that has nothing else to do,
@@ -36,7 +37,7 @@ func (b *bench) lone() error {
 	}
 	// Their starts are over: what was written then is synced.
 	time.Sleep(time.Second)
-	ours, theirs := usage{pid: a.command.Process.Pid}, usage{pid: other.command.Process.Pid}
+	ours, theirs := meter{pid: a.command.Process.Pid}, meter{pid: other.command.Process.Pid}
 	err = errors.Join(ours.begin(), theirs.begin())
 	ticker := time.NewTicker(period / 2)
 	defer ticker.Stop()
@@ -68,25 +69,25 @@ func (b *bench) lone() error {
 	return a.remove()
 }
 
-// usage is what a process uses from begin to end.
-type usage struct {
+// meter measures what a process uses from begin to end.
+type meter struct {
 	pid      int
 	cpu      time.Duration
 	switches int
 }
 
-func (u *usage) begin() error {
-	cpu, cpuErr := cpu(u.pid)
-	n, err := switches(u.pid)
-	u.cpu, u.switches = -cpu, -n
+func (m *meter) begin() error {
+	cpu, cpuErr := usage.CPU(m.pid)
+	n, err := usage.Switches(m.pid)
+	m.cpu, m.switches = -cpu, -n
 	return errors.Join(cpuErr, err)
 }
 
-func (u *usage) end() error {
-	cpu, cpuErr := cpu(u.pid)
-	n, err := switches(u.pid)
-	u.cpu += cpu
-	u.switches += n
+func (m *meter) end() error {
+	cpu, cpuErr := usage.CPU(m.pid)
+	n, err := usage.Switches(m.pid)
+	m.cpu += cpu
+	m.switches += n
 	return errors.Join(cpuErr, err)
 }
 

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // startLimit is how long a program may take to get ready, stopLimit how long
@@ -130,50 +128,6 @@ func (a *agent) stop() error {
 
 // remove removes what the agent has written.
 func (a *agent) remove() error { return os.RemoveAll(filepath.Dir(a.dir)) }
-
-// cpu returns the processor time a process has used, threads that have ended
-// included (clock_getcpuclockid(3)).
-func cpu(pid int) (time.Duration, error) {
-	const schedulerClock = 2
-	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid)<<3|schedulerClock, &t); err != nil {
-		return 0, fmt.Errorf("cannot read the processor time of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
-}
-
-// status returns a number from a file like /proc/PID/status.
-func status(path, name string) (int, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && key == name {
-			return strconv.Atoi(strings.Fields(value)[0])
-		}
-	}
-	return 0, fmt.Errorf("no %s in %s", name, path)
-}
-
-// switches returns how often the threads of a process have been switched to
-// another.
-func switches(pid int) (sum int, err error) {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-	if err != nil || len(threads) == 0 {
-		return 0, errors.Join(err, fmt.Errorf("cannot list the threads of process %d", pid))
-	}
-	for _, t := range threads {
-		for _, name := range []string{"voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"} {
-			n, err := status(t, name)
-			if err != nil {
-				return 0, fmt.Errorf("cannot count context switches: %w", err)
-			}
-			sum += n
-		}
-	}
-	return sum, nil
-}
 
 // publisher is a running publisher that takes commands.
 type publisher struct {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"crypto-auditing/tests/bench/figures"
+	"crypto-auditing/tests/bench/usage"
 )
 
 // idle counts how often an attached agent without a hit wakes up.
@@ -32,12 +33,12 @@ func (b *bench) idleSwitches(set settings, seconds int, libraries ...string) (fl
 	// Its start is over: what it wrote then is synced.
 	time.Sleep(time.Second)
 	pid := a.command.Process.Pid
-	before, err := switches(pid)
+	before, err := usage.Switches(pid)
 	if err != nil {
 		return 0, errors.Join(err, a.stop())
 	}
 	time.Sleep(time.Duration(seconds) * time.Second)
-	after, err := switches(pid)
+	after, err := usage.Switches(pid)
 	if err := errors.Join(err, a.stop()); err != nil {
 		return 0, err
 	}

@@ -21,6 +21,7 @@ import (
 
 	"crypto-auditing/tests/bench/counter"
 	"crypto-auditing/tests/bench/figures"
+	"crypto-auditing/tests/bench/usage"
 )
 
 // watching lets the agent record at sockets alone.
@@ -291,7 +292,7 @@ func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 		if err != nil {
 			return c, err
 		}
-		used, err := cpu(a.command.Process.Pid)
+		used, err := usage.CPU(a.command.Process.Pid)
 		if err == nil {
 			c, err = w.block(quantity, bulks)
 		}
@@ -300,7 +301,7 @@ func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 			all.frontEnd = m[1]
 		}
 		time.Sleep(settle * 10)
-		now, cpuErr := cpu(a.command.Process.Pid)
+		now, cpuErr := usage.CPU(a.command.Process.Pid)
 		all.agent = append(all.agent, float64((now-used).Microseconds())/float64(quantity))
 		if err := errors.Join(err, cpuErr, a.stop()); err != nil {
 			return c, err

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	"crypto-auditing/tests/bench/usage"
 )
 
 const (
@@ -74,7 +76,7 @@ func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, 
 	if err := errors.Join(os.MkdirAll(state, 0o700), os.WriteFile(conf, []byte("hold = false\n"), 0o600)); err != nil {
 		return fail(err)
 	}
-	before, err := cpu(s.broker.Process.Pid)
+	before, err := usage.CPU(s.broker.Process.Pid)
 	if err != nil {
 		return fail(err)
 	}
@@ -98,7 +100,7 @@ func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, 
 			// The first call makes it catch up.
 			began = object.Call(inventoryName+".Summarize", 0, []string{"executable"}, dict{}).Err == nil
 		}
-		now, err := resident(command.Process.Pid)
+		now, err := usage.Resident(command.Process.Pid)
 		if err != nil {
 			return fail(err)
 		}
@@ -111,12 +113,12 @@ func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, 
 			return fail(errors.New("it does not catch up"))
 		}
 	}
-	after, err := cpu(s.broker.Process.Pid)
+	after, err := usage.CPU(s.broker.Process.Pid)
 	if err != nil {
 		return fail(err)
 	}
 	took[0] = after - before
-	if took[1], err = cpu(command.Process.Pid); err != nil {
+	if took[1], err = usage.CPU(command.Process.Pid); err != nil {
 		return fail(err)
 	}
 	var sums []dict

@@ -16,6 +16,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"crypto-auditing/tests/bench/figures"
+	"crypto-auditing/tests/bench/usage"
 )
 
 type dict = map[string]dbus.Variant
@@ -90,8 +91,8 @@ func (s *scene) rate(n, seconds int) (rate float64, use string, err error) {
 
 // use returns the processor times of broker and bus.
 func (s *scene) use() (t [2]time.Duration, err error) {
-	if t[0], err = cpu(s.broker.Process.Pid); err == nil {
-		t[1], err = cpu(s.bus.Process.Pid)
+	if t[0], err = usage.CPU(s.broker.Process.Pid); err == nil {
+		t[1], err = usage.CPU(s.bus.Process.Pid)
 	}
 	return t, err
 }
@@ -241,7 +242,7 @@ func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration
 		all = append(all, r)
 	}
 	time.Sleep(500 * time.Millisecond) // all are attached
-	before, err := cpu(s.broker.Process.Pid)
+	before, err := usage.CPU(s.broker.Process.Pid)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -249,7 +250,7 @@ func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration
 		return 0, 0, err
 	}
 	time.Sleep(500 * time.Millisecond) // the last has come
-	after, err := cpu(s.broker.Process.Pid)
+	after, err := usage.CPU(s.broker.Process.Pid)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -316,11 +317,11 @@ func (s *scene) stopped(rate, seconds int) (most float64, err error) {
 	done := make(chan error, 1)
 	go func() { done <- s.flow(rate, seconds, 1) }()
 	for {
-		broker, err := resident(s.broker.Process.Pid)
+		broker, err := usage.Resident(s.broker.Process.Pid)
 		if err != nil {
 			return 0, err
 		}
-		bus, err := resident(s.bus.Process.Pid)
+		bus, err := usage.Resident(s.bus.Process.Pid)
 		if err != nil {
 			return 0, err
 		}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"golang.org/x/sys/unix"
 )
 
 // scene is a bus with a broker, and perhaps an agent, on a log.
@@ -126,28 +125,4 @@ func (s *scene) end() error {
 		_ = c.Wait() // how a program ends that was told to is no matter
 	}
 	return errors.Join(errs...)
-}
-
-// cpu returns the processor time a process has used, threads that have ended
-// included (clock_getcpuclockid(3)).
-func cpu(pid int) (time.Duration, error) {
-	const schedulerClock = 2
-	var t unix.Timespec
-	if err := unix.ClockGettime(int32(^pid)<<3|schedulerClock, &t); err != nil {
-		return 0, fmt.Errorf("cannot read the processor time of process %d: %w", pid, err)
-	}
-	return time.Duration(t.Nano()), nil
-}
-
-// resident returns the memory a process has, in bytes.
-func resident(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0, err
-	}
-	var size, pages float64
-	if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-		return 0, err
-	}
-	return pages * float64(os.Getpagesize()), nil
 }
