@@ -79,8 +79,8 @@ func signatures(i *ifaceNode) map[string]string {
 	return members
 }
 
-// The API is a contract: what is here may grow, nothing in it may change.
-func TestTheInterfacesAreTheAgreedOnes(t *testing.T) {
+// The API is a contract: members may be added, but not changed or removed.
+func TestInterfacesKeepTheirMembers(t *testing.T) {
 	const groups = "a(tstta{sv}a(sv))"
 	agreed := map[string]map[string]string{
 		"org.crypto_auditing.Broker": {
@@ -128,7 +128,7 @@ func TestTheInterfacesAreTheAgreedOnes(t *testing.T) {
 		want, got := agreed[n.Interfaces[i].Name], signatures(&n.Interfaces[i])
 		for member, signature := range want {
 			if got[member] != signature {
-				t.Errorf("%s: %s has %q, agreed is %q", n.Interfaces[i].Name, member, got[member], signature)
+				t.Errorf("%s: %s has the signature %q, want %q", n.Interfaces[i].Name, member, got[member], signature)
 			}
 		}
 		delete(agreed, n.Interfaces[i].Name)
@@ -150,13 +150,13 @@ func TestEveryPropertyDeclaresItsChangeSignal(t *testing.T) {
 					slices.Contains([]string{"true", "false", "const", "invalidates"}, a.Value)
 			})
 			if !annotated {
-				t.Errorf("%s.%s does not", i.Name, p.Name)
+				t.Errorf("%s.%s does not declare its change signal", i.Name, p.Name)
 			}
 		}
 	}
 }
 
-func TestTheFilesNameOneService(t *testing.T) {
+func TestAllFilesNameTheSameService(t *testing.T) {
 	read := func(name string) string {
 		t.Helper()
 		text, err := os.ReadFile(name)
@@ -197,10 +197,10 @@ func TestTheFilesNameOneService(t *testing.T) {
 		ids = append(ids, a.ID)
 		for _, allowed := range []string{a.Defaults.Any, a.Defaults.Inactive, a.Defaults.Active} {
 			if !strings.HasPrefix(allowed, "auth_admin") {
-				t.Errorf("%s is %s to some", a.ID, allowed)
+				t.Errorf("%s has the default %q, want auth_admin", a.ID, allowed)
 			}
 		}
-		// Without it polkit answers only root. The inventory asks who may read.
+		// Without the annotation, polkit answers only root. The inventory asks polkit as well.
 		owners := "unix-user:crypto-auditing-broker"
 		if a.ID == "org.crypto-auditing.broker.read" {
 			owners += " unix-user:crypto-auditing-inventory"

@@ -12,8 +12,8 @@ import (
 	"crypto-auditing/dbus"
 )
 
-// The API is a contract, as that of the broker.
-func TestTheInterfaceOfTheInventoryIsTheAgreedOne(t *testing.T) {
+// The API is a contract, like the broker's.
+func TestTheInventoryInterfaceKeepsItsMembers(t *testing.T) {
 	agreed := map[string]string{
 		"method List":               "a{sv}su → aa{sv}s",
 		"method Summarize":          "asa{sv} → aa{sv}",
@@ -33,7 +33,7 @@ func TestTheInterfaceOfTheInventoryIsTheAgreedOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n.Name != "/org/crypto_auditing/Inventory" || len(n.Interfaces) != 1 || n.Interfaces[0].Name != "org.crypto_auditing.Inventory" {
-		t.Fatalf("the description is of %+v", n)
+		t.Fatalf("the XML describes %+v", n)
 	}
 	i := &n.Interfaces[0]
 	got := signatures(i)
@@ -41,16 +41,16 @@ func TestTheInterfaceOfTheInventoryIsTheAgreedOne(t *testing.T) {
 		got["signal "+s.Name] += "" // it may have no arguments
 	}
 	if !maps.Equal(got, agreed) {
-		t.Errorf("the interface has %v, agreed is %v", got, agreed)
+		t.Errorf("the interface has %v, want %v", got, agreed)
 	}
 	for _, p := range i.Properties {
 		if len(p.Annotations) != 1 || p.Annotations[0].Name != "org.freedesktop.DBus.Property.EmitsChangedSignal" {
-			t.Errorf("%s has no annotation of its changes", p.Name)
+			t.Errorf("%s does not declare its change signal", p.Name)
 		}
 	}
 }
 
-func TestTheFilesOfTheInventoryNameOneService(t *testing.T) {
+func TestAllFilesOfTheInventoryNameTheSameService(t *testing.T) {
 	read := func(name string) string {
 		t.Helper()
 		text, err := os.ReadFile(name)
@@ -70,7 +70,7 @@ func TestTheFilesOfTheInventoryNameOneService(t *testing.T) {
 		}
 	}
 	if !strings.Contains(read("org.crypto_auditing.Inventory.conf"), `<policy user="crypto-auditing-inventory">`) {
-		t.Error("the bus policy has no user of the service")
+		t.Error("the bus policy does not name the user of the service")
 	}
 	if !strings.Contains(dbus.Inventory, "`org.crypto-auditing.broker.read`") {
 		t.Error("the API does not name the action of polkit")

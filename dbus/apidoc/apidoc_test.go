@@ -20,7 +20,7 @@ func TestTheDocumentationMatchesTheIntrospectionXML(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		} else if !bytes.Equal(got, want) {
-			t.Errorf("%s is not what its sources give: run 'go generate ./dbus'", name)
+			t.Errorf("%s is out of date: run 'go generate ./dbus'", name)
 		}
 	}
 }
@@ -76,15 +76,15 @@ func TestCommentsAreParsed(t *testing.T) {
 
 func TestUndocumentedMembersAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ comment, want string }{
-		"a method without a comment":     {"", "M is not described"},
-		"a comment of something else":    {"<!--\n N:\n @x: in\n @y: out\n\n Text.\n-->", "the description of N precedes M"},
-		"an argument without a text":     {"<!--\n M:\n @x: in\n\n Text.\n-->", "argument y of M is not described"},
-		"an argument with an empty text": {"<!--\n M:\n @x:\n @y: out\n\n Text.\n-->", "argument x of M is not described"},
-		"a text of no argument":          {"<!--\n M:\n @x: in\n @y: out\n @z: no\n\n Text.\n-->", "M has no argument z"},
-		"a comment without a name":       {"<!-- hello there -->", "begins with the name"},
-		"a comment before nothing":       {"<!--\n M:\n-->\n<!--\n M:\n-->", "precedes nothing"},
-		"an element that is not known":   {"<!--\n M:\n-->\n<thing name='M'/>", "unknown element thing"},
-		"XML that ends too early":        {"<method", "syntax error"},
+		"a method without a comment":   {"", "M is not described"},
+		"a comment of another element": {"<!--\n N:\n @x: in\n @y: out\n\n Text.\n-->", "the description of N precedes M"},
+		"an undescribed argument":      {"<!--\n M:\n @x: in\n\n Text.\n-->", "argument y of M is not described"},
+		"an empty description":         {"<!--\n M:\n @x:\n @y: out\n\n Text.\n-->", "argument x of M is not described"},
+		"an unknown argument":          {"<!--\n M:\n @x: in\n @y: out\n @z: no\n\n Text.\n-->", "M has no argument z"},
+		"a comment without a name":     {"<!-- hello there -->", "begins with the name"},
+		"a comment without an element": {"<!--\n M:\n-->\n<!--\n M:\n-->", "precedes nothing"},
+		"an unknown element":           {"<!--\n M:\n-->\n<thing name='M'/>", "unknown element thing"},
+		"truncated XML":                {"<method", "syntax error"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parse(strings.NewReader(document(c.comment)))
