@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// programs are the built programs. Set once, before the tests run.
+// programs is set once, before the tests run.
 var programs struct {
 	dir string
 	err error
@@ -64,7 +64,7 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// commandsIn are the commands that a help text lists.
+// commandsIn returns the commands that a help text lists.
 func commandsIn(help string) (names []string) {
 	_, commands, _ := strings.Cut(help, "Available Commands:\n")
 	commands, _, _ = strings.Cut(commands, "\n\n")
@@ -76,7 +76,7 @@ func commandsIn(help string) (names []string) {
 	return names
 }
 
-// options are those in a help text, with their short forms.
+// options returns the options in a help text, with their short forms.
 func options(help string) (found []string) {
 	_, flags, _ := strings.Cut(help, "\nFlags:\n")
 	flags, _, _ = strings.Cut(flags, "\nGlobal Flags:\n") // of all commands
@@ -89,7 +89,7 @@ func options(help string) (found []string) {
 	return found
 }
 
-// documented are the options in a part of a page.
+// documented returns the options in a part of a page.
 func documented(page string) (found []string) {
 	for _, item := range regexp.MustCompile(`(?m)^\.It (Fl .*)$`).FindAllStringSubmatch(page, -1) {
 		for _, match := range regexp.MustCompile(`Fl (-[\w-]+|\w\b)`).FindAllStringSubmatch(strings.ReplaceAll(item[1], " , ", " , Fl "), -1) {
@@ -113,7 +113,7 @@ func part(page, name string) (text string, ok bool) {
 func compareOptions(t *testing.T, what, help, page string) {
 	t.Helper()
 	has, described := options(help), documented(page)
-	// Every command has it; pages mention it once.
+	// Every command has these options; pages mention them once.
 	has = slices.DeleteFunc(has, func(o string) bool { return o == "-h" || o == "--help" || o == "-v" || o == "--version" })
 	described = slices.DeleteFunc(described, func(o string) bool { return o == "-h" || o == "--help" || o == "-v" || o == "--version" })
 	slices.Sort(has)
@@ -140,8 +140,7 @@ func TestEveryOptionOfTheServicesIsDocumented(t *testing.T) {
 	}
 }
 
-// shipped returns the manual pages that meson installs, by their names: what
-// they are made of.
+// shipped returns the sources of the manual pages that meson installs, by page name.
 func shipped(t *testing.T) map[string]string {
 	t.Helper()
 	pages := map[string]string{}
@@ -154,7 +153,7 @@ func shipped(t *testing.T) map[string]string {
 	return pages
 }
 
-func TestEveryPageIsInstalledAndEveryUnitHasOne(t *testing.T) {
+func TestEveryPageIsInstalledAndEveryUnitHasAPage(t *testing.T) {
 	pages := shipped(t)
 	sources, err := filepath.Glob("*.in")
 	if err != nil || len(sources) == 0 {
@@ -182,7 +181,7 @@ func TestEveryPageIsInstalledAndEveryUnitHasOne(t *testing.T) {
 	}
 }
 
-func TestReferencesLeadSomewhere(t *testing.T) {
+func TestReferencesLeadToExistingPages(t *testing.T) {
 	pages := shipped(t)
 	ours := regexp.MustCompile(`^(crau.*|crypto-auditing.*|org\.crypto.*)$`)
 	sources, _ := filepath.Glob("*.in")
@@ -191,7 +190,7 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 		for _, match := range regexp.MustCompile(`(?m)^\.Xr (\S+) (\d)`).FindAllStringSubmatch(read(t, source), -1) {
 			name := match[1] + "." + match[2]
 			if _, ok := pages[name]; ours.MatchString(match[1]) && !ok {
-				t.Errorf("%s refers to %s(%s), which there is not", source, match[1], match[2])
+				t.Errorf("%s refers to %s(%s), which does not exist", source, match[1], match[2])
 			}
 			if name == self {
 				t.Errorf("%s refers to itself", source)
@@ -204,7 +203,7 @@ func TestEveryCommandOfCrauctlIsDocumentedWithItsOptions(t *testing.T) {
 	page := read(t, "crauctl.1.in")
 	for _, option := range options(help(t, "crauctl")) {
 		if all, _, _ := strings.Cut(page, "\n.Ss "); !strings.Contains(all, "Fl "+option[1:]+"\n") && !strings.Contains(all, "Fl "+option[1:]+" ") {
-			t.Errorf("crauctl has the option %s, the page does not", option)
+			t.Errorf("the page does not describe the option %s of crauctl", option)
 		}
 	}
 	for _, name := range commandsIn(help(t, "crauctl")) {
