@@ -33,14 +33,14 @@ func TestAGroupOfTheBusIsParsed(t *testing.T) {
 	}
 }
 
-func TestAnswersOfAnotherFormAreRefused(t *testing.T) {
+func TestMalformedAnswersAreRefused(t *testing.T) {
 	attributes := map[string]dbus.Variant{}
 	for name, value := range map[string]any{
-		"no array":               "x",
-		"an array of numbers":    []uint64{1},
-		"a group of five":        [][]any{{uint64(1), "0a", uint64(1), uint64(2), attributes}},
-		"a number for a context": [][]any{{uint64(1), uint64(1), uint64(1), uint64(2), attributes, [][]any{}}},
-		"a datum without value":  [][]any{{uint64(1), "0a", uint64(1), uint64(2), attributes, [][]any{{"key"}}}},
+		"not an array":             "x",
+		"an array of numbers":      []uint64{1},
+		"a group of five fields":   [][]any{{uint64(1), "0a", uint64(1), uint64(2), attributes}},
+		"a number for a context":   [][]any{{uint64(1), uint64(1), uint64(1), uint64(2), attributes, [][]any{}}},
+		"an element without value": [][]any{{uint64(1), "0a", uint64(1), uint64(2), attributes, [][]any{{"key"}}}},
 		"a value of another type": [][]any{{uint64(1), "0a", uint64(1), uint64(2), attributes,
 			[][]any{{"key", dbus.MakeVariant(1.5)}}}},
 	} {
@@ -52,15 +52,15 @@ func TestAnswersOfAnotherFormAreRefused(t *testing.T) {
 	}
 }
 
-func TestOperationsOfAnotherFormAreRefused(t *testing.T) {
+func TestMalformedOperationsAreRefused(t *testing.T) {
 	v := dbus.MakeVariant
 	for name, value := range map[string]any{
-		"no array":             "x",
+		"not an array":         "x",
 		"a number for a name":  []map[string]dbus.Variant{{"name": v(uint64(1))}},
 		"a text for a time":    []map[string]dbus.Variant{{"start": v("now")}},
-		"a datum of one":       []map[string]dbus.Variant{{"data": v([][]any{{"key"}})}},
+		"an element of one":    []map[string]dbus.Variant{{"data": v([][]any{{"key"}})}},
 		"a number for a child": []map[string]dbus.Variant{{"children": v(int64(1))}},
-		"a child of that kind": []map[string]dbus.Variant{{"children": v([]map[string]dbus.Variant{{"orphan": v("yes")}})}},
+		"an invalid child":     []map[string]dbus.Variant{{"children": v([]map[string]dbus.Variant{{"orphan": v("yes")}})}},
 	} {
 		if operations, ok := operationsOf(value, nil); ok {
 			t.Errorf("%s: %+v", name, operations)
@@ -114,10 +114,10 @@ func TestErrorsOfTheBusAreGoErrors(t *testing.T) {
 		t.Errorf("a broken connection is %v", err)
 	}
 	if err := callError(context.Canceled); err != context.Canceled {
-		t.Errorf("a done context is %v", err)
+		t.Errorf("a cancelled context is %v", err)
 	}
 	if err := callError(dbus.Error{Name: "com.example.Odd"}); err.Error() != "com.example.Odd" || errors.Is(err, ErrUnreachable) {
-		t.Errorf("an error of no kind is %v", err)
+		t.Errorf("an unknown error is %v", err)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestFiltersRoundTrip(t *testing.T) {
 		t.Errorf("lists %v", lists)
 	}
 	if none := (&Filter{}).encode(); len(none) != 0 {
-		t.Errorf("the filter of all is %v", none)
+		t.Errorf("the empty filter is %v", none)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestCursorsOfOneLogDifferOnlyInTheSequence(t *testing.T) {
 	empty := Cursor(strings.Repeat("0", 32) + "-" + strings.Repeat("0", 16))
 	for _, word := range []Cursor{Oldest, Newest, "", empty} {
 		if word.concrete() || word.at(1) != "" || word.firm() != Oldest {
-			t.Errorf("%q is a position", word)
+			t.Errorf("%q is treated as a position", word)
 		}
 	}
 }

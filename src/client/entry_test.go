@@ -46,7 +46,7 @@ func handshake() *event.Group {
 	}
 }
 
-// gone returns the entry that stands where others are gone.
+// gone returns the entry that replaces missing entries in a stream.
 func gone(entries int64, reason string) *event.Group {
 	return &event.Group{Events: []event.Event{
 		{Key: []byte("crau::missing_entries"), Value: event.Value{Word: entries}},
@@ -128,13 +128,13 @@ func TestAStreamReportsHowItEnded(t *testing.T) {
 		version uint32
 		want    error
 	}{
-		"complete":                         {end(event.End{Outcome: event.Complete}), versionEnds, io.EOF},
-		"failed":                           {end(event.End{Outcome: event.Failed, Reason: "why"}), versionEnds, &StreamError{Reason: "why"}},
-		"broken off":                       {nil, versionEnds, &StreamError{}},
-		"broken off in an entry":           {entry[:9], versionEnds, &StreamError{}},
-		"complete, and bytes after it":     {append(end(event.End{Outcome: event.Complete}), 0xff), versionEnds, io.EOF},
-		"of a broker that does not report": {nil, versionEnds - 1, io.EOF},
-		"of that broker, in an entry":      {entry[:9], versionEnds - 1, &StreamError{}},
+		"complete":                        {end(event.End{Outcome: event.Complete}), versionEnds, io.EOF},
+		"failed":                          {end(event.End{Outcome: event.Failed, Reason: "why"}), versionEnds, &StreamError{Reason: "why"}},
+		"without an end":                  {nil, versionEnds, &StreamError{}},
+		"truncated in an entry":           {entry[:9], versionEnds, &StreamError{}},
+		"complete, with bytes after it":   {append(end(event.End{Outcome: event.Complete}), 0xff), versionEnds, io.EOF},
+		"of a broker without end entries": {nil, versionEnds - 1, io.EOF},
+		"of that broker, truncated":       {entry[:9], versionEnds - 1, &StreamError{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newEntries(bytes.NewReader(append(bytes.Clone(entry), c.end...)), c.version)
@@ -168,13 +168,13 @@ func TestInvalidStreamsAreRefused(t *testing.T) {
 		want   error
 	}{
 		"an entry as in the log":   {event.Append(nil, handshake()), ErrProtocol},
-		"no map":                   {[]byte{0x80}, ErrProtocol},
-		"keys the other way round": {[]byte("\xa2\x64boot\x01\x63seq\x01"), ErrProtocol},
+		"not a map":                {[]byte{0x80}, ErrProtocol},
+		"keys in reverse order":    {[]byte("\xa2\x64boot\x01\x63seq\x01"), ErrProtocol},
 		"a sequence that is text":  {[]byte("\xa2\x63seq\x61a\x64boot\x01"), ErrProtocol},
 		"a negative sequence":      {[]byte("\xa2\x63seq\x20\x64boot\x01"), ErrProtocol},
 		"a sequence beyond 63 bit": {[]byte("\xa2\x63seq\x1b\xff\xff\xff\xff\xff\xff\xff\xff\x64boot\x01"), ErrProtocol},
-		"nothing but the keys":     {[]byte("\xa2\x63seq\x01\x64boot\x01"), ErrProtocol},
-		"an entry that ends early": {good[:len(good)-1], io.ErrUnexpectedEOF},
+		"only the keys":            {[]byte("\xa2\x63seq\x01\x64boot\x01"), ErrProtocol},
+		"a truncated entry":        {good[:len(good)-1], io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if e, err := newEntries(bytes.NewReader(c.stream), 1).next(); !errors.Is(err, c.want) {
@@ -197,7 +197,7 @@ func TestAGroupHasTheFieldsOfItsEntry(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if got.Value("tls::protocol_version") != int64(772) || got.Value("none") != nil || got.IsMetadata() {
-		t.Errorf("of %+v", got)
+		t.Errorf("values of %+v are wrong", got)
 	}
 }
 
@@ -220,7 +220,7 @@ func FuzzEntries(f *testing.F) {
 				return
 			}
 			if _, err := event.Len(e.CBOR); err != nil {
-				t.Fatalf("an entry that is none: %v", err)
+				t.Fatalf("an invalid entry: %v", err)
 			}
 			if _, err := event.Decode(e.CBOR, &g); err == nil {
 				groupOfEntry(&event.Entry{Sequence: e.Sequence, Group: &g, Boot: e.Boot})

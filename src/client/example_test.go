@@ -37,7 +37,7 @@ func Example() {
 	}
 }
 
-// Handshakes as they are recorded, until an interrupt.
+// Print handshakes as they are recorded, until an interrupt.
 func ExampleClient_Subscribe() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -68,8 +68,8 @@ func ExampleClient_Subscribe() {
 	}
 }
 
-// A collector that misses nothing while it is away: the subscription is kept
-// under its name, and sends no more than what is acknowledged.
+// A collector that misses nothing while it is not running: the broker keeps the
+// subscription under its name, and sends more only after an acknowledgement.
 func ExampleSubscription_Acknowledge() {
 	ctx := context.Background()
 	c, err := client.Connect(ctx)
@@ -98,7 +98,7 @@ func ExampleSubscription_Acknowledge() {
 	}
 }
 
-// Page by page, from where the last run ended.
+// Read page by page, from where the last run ended.
 func ExampleClient_Read() {
 	ctx := context.Background()
 	c, err := client.Connect(ctx)
@@ -123,7 +123,7 @@ func ExampleClient_Read() {
 	fmt.Println("continue after", cursor)
 }
 
-// A copy of the log as a CBOR sequence.
+// Copy the log as a CBOR sequence.
 func ExampleStream_Read() {
 	ctx := context.Background()
 	c, err := client.Connect(ctx)
@@ -141,7 +141,7 @@ func ExampleStream_Read() {
 	}
 }
 
-// Keep a week, and print how much was removed.
+// Keep one week of the log, and print how much was removed.
 func ExampleClient_Truncate() {
 	ctx := context.Background()
 	c, err := client.Connect(ctx, client.WithInteraction())

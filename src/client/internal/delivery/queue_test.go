@@ -36,7 +36,7 @@ func TestAConnectionIsNotReadWhileTheSubscriberLags(t *testing.T) {
 		}()
 		synctest.Wait()
 		if taken != queued {
-			t.Fatalf("%d signals were taken of a connection, want %d", taken, queued)
+			t.Fatalf("%d signals were taken from a connection, want %d", taken, queued)
 		}
 		if _, err := q.Take(t.Context()); err != nil {
 			t.Fatal(err)
@@ -86,7 +86,7 @@ func TestAnEndedQueueReturnsItsItemsAndThenTheError(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := NewQueue().Take(done); err != context.Canceled {
-		t.Errorf("of a done context: %v", err)
+		t.Errorf("with a cancelled context: %v", err)
 	}
 }
 
@@ -99,17 +99,17 @@ func TestASubscriptionEndsWithItsBroker(t *testing.T) {
 		established dbus.Sequence
 		lost        bool
 	}{
-		"one that began":                      {[]*dbus.Signal{changed("", 5)}, 4, false},
-		"one that went before it was asked":   {[]*dbus.Signal{changed(":1.2", 3)}, 4, false},
-		"one that went after it had answered": {[]*dbus.Signal{changed(":1.2", 5)}, 4, true},
-		"one that came and went":              {[]*dbus.Signal{changed("", 3), changed(":1.2", 5)}, 4, true},
-		"one that has not answered yet":       {[]*dbus.Signal{changed(":1.2", 5)}, dbus.NoSequence, false},
-		"one of another name":                 {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{"a.b", ":1.2", ""}, Sequence: 5}}, 4, false},
-		"one whose end another peer reports":  {[]*dbus.Signal{{Sender: ":1.3", Body: []any{BusName, ":1.2", ""}, Sequence: 5}}, 4, false},
-		"an invalid signal":                   {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{1}, Sequence: 5}}, 4, false},
-		"one that answered after the signal":  {[]*dbus.Signal{changed(":1.2", 3), changed("", 3)}, 4, false},
+		"a broker that starts":                 {[]*dbus.Signal{changed("", 5)}, 4, false},
+		"a broker that exits before the call":  {[]*dbus.Signal{changed(":1.2", 3)}, 4, false},
+		"a broker that exits after its answer": {[]*dbus.Signal{changed(":1.2", 5)}, 4, true},
+		"a broker that starts and exits":       {[]*dbus.Signal{changed("", 3), changed(":1.2", 5)}, 4, true},
+		"a broker that has not answered":       {[]*dbus.Signal{changed(":1.2", 5)}, dbus.NoSequence, false},
+		"an owner of another name":             {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{"a.b", ":1.2", ""}, Sequence: 5}}, 4, false},
+		"a signal of another peer":             {[]*dbus.Signal{{Sender: ":1.3", Body: []any{BusName, ":1.2", ""}, Sequence: 5}}, 4, false},
+		"an invalid signal":                    {[]*dbus.Signal{{Sender: "org.freedesktop.DBus", Body: []any{1}, Sequence: 5}}, 4, false},
+		"an answer after the signals":          {[]*dbus.Signal{changed(":1.2", 3), changed("", 3)}, 4, false},
 	} {
-		for order, signalsFirst := range map[string]bool{"known at once": true, "known when the answer is": false} {
+		for order, signalsFirst := range map[string]bool{"signals first": true, "answer first": false} {
 			t.Run(name+", "+order, func(t *testing.T) {
 				l := NewLink(NewQueue())
 				if !signalsFirst {
@@ -124,11 +124,11 @@ func TestASubscriptionEndsWithItsBroker(t *testing.T) {
 				select {
 				case <-l.Lost:
 					if !c.lost {
-						t.Error("it is lost")
+						t.Error("the broker is reported as lost")
 					}
 				default:
 					if c.lost {
-						t.Error("it is not lost")
+						t.Error("the loss of the broker is not reported")
 					}
 				}
 			})
@@ -146,6 +146,6 @@ func TestSignalsOfOthersAreNotDelivered(t *testing.T) {
 	l.DeliverSignal(SubscriptionInterface, "Other", events("1"))
 	l.DeliverSignal(SubscriptionInterface, "Events", &dbus.Signal{Path: BrokerPath + "/subscription/1"})
 	if q.Position() != "" || len(q.waiting) != 0 {
-		t.Errorf("%d wait, up to %q", len(q.waiting), q.Position())
+		t.Errorf("%d signals are queued, up to %q", len(q.waiting), q.Position())
 	}
 }
