@@ -16,7 +16,7 @@ tests() { # NAME ARGUMENT...
 	build/reporter test -timeout 24h -count=1 "$@" || :
 }
 
-tests "killed brokers, clients and writers" -race -run Killed ./src/cmd/crau-broker -kills $((50 * soak))
+tests "killed brokers, clients and writers" -race -run AcrossKills ./src/cmd/crau-broker -kills $((50 * soak))
 tests "killed writers, read by another program" -run Killed ./src/internal/logstore/crash -rounds $((200 * soak))
 tests "killed while counting for the inventory" -run Killed ./src/internal/inventory -rounds $((10 * soak))
 tests "power cuts" -run PowerCuts -count "$soak" ./src/internal/logstore

@@ -20,7 +20,7 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// printed is what a program writes to standard output, line by line.
+// printed collects the output of a program.
 type printed struct {
 	mu    sync.Mutex
 	bytes []byte
@@ -33,7 +33,7 @@ func (p *printed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// lines returns the whole lines.
+// lines returns the complete lines.
 func (p *printed) lines() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,7 +48,7 @@ func example(t *testing.T, bus *bustest.Bus, interpreter, name string, arguments
 	command := exec.Command(interpreter, append([]string{filepath.Join(bustest.Root(t), "dbus/examples", name)}, arguments...)...)
 	command.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+bus.Address)
 	command.Stdout, command.Stderr = out, trouble
-	// The shell has children.
+	// The shell has children, which the test kills, too.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func example(t *testing.T, bus *bustest.Bus, interpreter, name string, arguments
 	return command, out
 }
 
-// needPrograms ends the test where what the examples need is not installed.
+// needPrograms skips the test if a program that the examples need is not installed.
 func needPrograms(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"busctl", "gdbus", "jq", "bash"} {
@@ -81,7 +81,7 @@ func await(t *testing.T, what func() string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what())
+			t.Fatalf("timed out waiting for %s", what())
 		}
 	}
 }
@@ -95,9 +95,9 @@ func tls(n int) []brokertest.Group {
 	return groups
 }
 
-// The examples receive each group of TLS once, over restarts of the broker and
-// after it was killed. One listens through a proxy of Gio, one through dbus-python,
-// which take signals of the owner of the name only, and one reads.
+// Each example receives every group of TLS once, across restarts and kills of the broker.
+// One uses a proxy of Gio and one dbus-python, which accept signals only from the owner
+// of the name; the third reads the log.
 func TestExamplesReceiveEachGroupOnceOverRestarts(t *testing.T) {
 	needPrograms(t)
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
@@ -124,7 +124,7 @@ func TestExamplesReceiveEachGroupOnceOverRestarts(t *testing.T) {
 						t.Fatal(err)
 					}
 					_ = b.command.Wait()
-					// While there is no broker.
+					// No broker is running.
 					log.Append(tls(20)...)
 					want += 10
 					b.run()
@@ -135,7 +135,7 @@ func TestExamplesReceiveEachGroupOnceOverRestarts(t *testing.T) {
 				for name, o := range out {
 					more := 0
 					if name == "Gio" {
-						more = 1 // that it is attached
+						more = 1 // the line about its subscription
 					}
 					await(t, func() string {
 						return fmt.Sprintf("%d groups of %s after signal %d; there are %d", want, name, signal, len(o.lines())-more)
@@ -155,8 +155,8 @@ func TestExamplesReceiveEachGroupOnceOverRestarts(t *testing.T) {
 	}
 }
 
-// A program that calls and waits, and does nothing else, answers no ping
-// meanwhile: that must not be taken for not reading.
+// A program that blocks in calls answers no pings. The broker must not take it for a
+// program that does not read.
 func TestAProgramThatOnlyCallsReadsTheWholeLog(t *testing.T) {
 	needPrograms(t)
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {

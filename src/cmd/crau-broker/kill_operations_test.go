@@ -15,8 +15,8 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// completed reads the operations of a log, whose groups the filler has written one operation after
-// another: the last entries of all, and of those of a program.
+// completed returns the last entries of all operations in a log, and of the operations of a program.
+// The filler writes all groups of an operation before the next operation.
 func completed(t *testing.T, dir, program string) (all, of []uint64) {
 	t.Helper()
 	last, executable := uint64(0), ""
@@ -43,7 +43,7 @@ func completed(t *testing.T, dir, program string) (all, of []uint64) {
 	return all, of
 }
 
-func TestOperationsAreSentAtMostOnceWhateverIsKilled(t *testing.T) {
+func TestOperationsAreSentAtMostOnceAcrossKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes ten seconds")
 	}
@@ -60,14 +60,14 @@ func TestOperationsAreSentAtMostOnceWhateverIsKilled(t *testing.T) {
 		s.subscribe("oldest")
 		subscribers = append(subscribers, s)
 	}
-	// The first operations are complete, so that there is something to lose.
+	// Wait for the first operations, so that kills can lose some.
 	for deadline := time.Now().Add(time.Minute); slices.ContainsFunc(subscribers, func(s *subscriber) bool { return s.last() == 0 }); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.kill()
-			t.Fatalf("no operations come; the broker says:\n%s", tail(b.stderr.String()))
+			t.Fatalf("no operations arrive; the broker printed:\n%s", tail(b.stderr.String()))
 		}
 	}
-	w.kill() // it has written all by now
+	w.kill() // it has written everything by now
 	w.run()
 	storm(t, *kills/2, bus, b, w, subscribers)
 	all, of := completed(t, dir, program)

@@ -26,7 +26,7 @@ import (
 
 var kills = flag.Int("kills", 50, "how often the broker, a client or the writer of the log is killed")
 
-// wanted is a filter and who passes it.
+// wanted is a filter, and a function that reports which groups pass it.
 type wanted struct {
 	filter dict
 	passes func(*event.Group) bool
@@ -61,7 +61,7 @@ type writer struct {
 	command *exec.Cmd
 }
 
-// startWriter starts one with options of the filler.
+// startWriter starts a writer with options of the filler.
 func startWriter(t *testing.T, dir string, options ...string) *writer {
 	t.Helper()
 	w := &writer{t: t, program: filepath.Join(t.TempDir(), "filler"), options: append([]string{
@@ -77,13 +77,13 @@ func startWriter(t *testing.T, dir string, options ...string) *writer {
 			return w
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the log is not begun")
+			t.Fatal("the writer has not created a segment")
 		}
 	}
 }
 
-// run starts it. It ends by itself after as many chunks as it writes in a second: on a
-// slow machine it would write more than the subscribers can be sent in any time.
+// run starts the writer. It exits after as many chunks as it writes in a second:
+// otherwise, on a slow machine, the subscribers could never catch up with it.
 func (w *writer) run() {
 	w.t.Helper()
 	w.command = exec.Command(w.program, w.options...)
@@ -98,7 +98,7 @@ func (w *writer) kill() {
 	_ = w.command.Wait()
 }
 
-// logged reads which groups of a log pass each filter.
+// logged returns the groups of a log that pass each filter.
 func logged(t *testing.T, dir string, want []wanted) [][]uint64 {
 	t.Helper()
 	passed := make([][]uint64, len(want))
@@ -127,7 +127,7 @@ func readLog(t *testing.T, dir string, take func(sequence uint64, g *event.Group
 			return
 		}
 		if err != nil {
-			// The torn end of a writer that was killed holds nothing.
+			// A killed writer leaves a torn end without entries.
 			var torn *logstore.CorruptError
 			if !errors.As(err, &torn) || torn.To != 0 {
 				t.Fatal(err)
@@ -143,9 +143,8 @@ func readLog(t *testing.T, dir string, take func(sequence uint64, g *event.Group
 	}
 }
 
-// Whatever happens to the broker, to its clients and to the writer of the log,
-// nobody gets a group twice or out of order, and a kill costs one window at
-// most.
+// Whether the broker, a client or the writer of the log is killed, no client receives a
+// group twice or out of order, and a kill costs at most one window.
 func TestEveryGroupIsSentAtMostOnceAcrossKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
@@ -166,7 +165,7 @@ func TestEveryGroupIsSentAtMostOnceAcrossKills(t *testing.T) {
 		subscribers = append(subscribers, s)
 		want = append(want, w)
 	}
-	// However slow the machine is, there is something to lose.
+	// Wait until kills can lose groups, even on a slow machine.
 	enough := func(t *testing.T) bool {
 		return !slices.ContainsFunc(logged(t, dir, want), func(passed []uint64) bool { return len(passed) <= 2*batch })
 	}
@@ -177,14 +176,14 @@ func TestEveryGroupIsSentAtMostOnceAcrossKills(t *testing.T) {
 	}
 	storm(t, *kills, bus, b, w, subscribers)
 	expected := logged(t, dir, want)
-	// A subscriber that lost the last window learns of the loss with the next group only,
-	// and no group follows: the last groups may be missing.
+	// A subscriber is notified of a lost window only with the next group. No group follows
+	// the last window, so its groups may be missing.
 	for i, s := range subscribers {
 		s.compare(b, expected[i])
 	}
 }
 
-// storm kills the broker, the subscribers and the writer at random, at last the writer.
+// storm kills the broker, the subscribers and the writer at random, and finally the writer.
 func storm(t *testing.T, kills int, bus *bustest.Bus, b *process, w *writer, subscribers []*subscriber) {
 	t.Helper()
 	chance := rand.New(rand.NewPCG(5, uint64(time.Now().UnixNano())))
@@ -208,19 +207,19 @@ func storm(t *testing.T, kills int, bus *bustest.Bus, b *process, w *writer, sub
 		killed["broker"]++
 		b.kill()
 		b.run()
-		// Some find it while it starts, others only later.
-		var again sync.WaitGroup
+		// Some subscribers call the broker while it starts, others later.
+		var subscribing sync.WaitGroup
 		for _, s := range subscribers {
 			s.kills++
-			again.Go(func() { s.subscribe("") })
+			subscribing.Go(func() { s.subscribe("") })
 		}
-		again.Wait()
+		subscribing.Wait()
 	}
 	t.Logf("killed: %v", killed)
 	w.kill()
 }
 
-// compare waits until it has nearly all of what it is to get, and checks that.
+// compare waits until the subscriber has nearly all expected groups, and checks them.
 func (s *subscriber) compare(b *process, all []uint64) {
 	s.t.Helper()
 	batch := int(s.batch)
@@ -232,7 +231,7 @@ func (s *subscriber) compare(b *process, all []uint64) {
 	check(s.t, s, all, batch, s.kills)
 }
 
-// check compares what a subscriber has got with what there was for it.
+// check compares the received groups of a subscriber with the expected ones.
 func check(t *testing.T, s *subscriber, expected []uint64, batch, kills int) {
 	t.Helper()
 	s.mu.Lock()
@@ -246,7 +245,7 @@ func check(t *testing.T, s *subscriber, expected []uint64, batch, kills int) {
 	for _, n := range s.got {
 		got[n] = true
 	}
-	// Kills may follow each other, and each may cost the next window.
+	// Each of several kills in a row may cost one more window.
 	windows, run, missing := 0, 0, 0
 	for _, n := range expected {
 		explained := slices.ContainsFunc(s.skips, func(k skip) bool { return n > k.from && n <= k.to })
@@ -259,7 +258,7 @@ func check(t *testing.T, s *subscriber, expected []uint64, batch, kills int) {
 			windows++
 		}
 	}
-	// The end may be missing again, so the test does not wait for it.
+	// The last window may be missing, too: the test does not wait for it.
 	if windows > kills+1 {
 		t.Errorf("%s: %d groups are missing, %d windows, after %d kills", s.name, missing, windows, kills)
 	}

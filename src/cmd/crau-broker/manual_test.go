@@ -26,8 +26,8 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// keysOf returns the names of the keys of a configuration, those of its tables
-// included, sorted.
+// keysOf returns the sorted names of the keys of a configuration, including those of
+// its tables.
 func keysOf(configuration reflect.Type) (names []string) {
 	for _, field := range reflect.VisibleFields(configuration) {
 		if field.Anonymous {

@@ -17,8 +17,8 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// By these variables a test is the program, or a subscriber on the bus at an
-// address.
+// These environment variables make the test program run as the broker, or as a
+// subscriber on the bus at an address.
 const (
 	asBroker     = "CRAU_BROKER_TEST"
 	asSubscriber = "CRAU_BROKER_TEST_SUBSCRIBER"
@@ -53,8 +53,7 @@ func print(address string) error {
 	return nil
 }
 
-// printer prints signals: first and last sequence of the groups, or what was
-// skipped.
+// printer prints the first and last sequence of each signal, or the skipped range.
 type printer struct{}
 
 // DeliverSignal implements dbus.SignalHandler.
@@ -114,13 +113,13 @@ func (p *process) run() {
 	}
 }
 
-// kill ends it at once, wherever it is.
+// kill kills the broker and waits for it.
 func (p *process) kill() {
 	_ = p.command.Process.Kill()
 	_ = p.command.Wait()
 }
 
-// pid is its process id.
+// pid returns the process id.
 func (p *process) pid() int { return p.command.Process.Pid }
 
 const (
@@ -131,7 +130,7 @@ const (
 
 type dict = map[string]dbus.Variant
 
-// skip is a part of the log that a subscriber was notified it will not get.
+// skip is a part of the log that a subscriber will not receive, as it was notified.
 type skip struct {
 	from, to uint64
 	reason   string
@@ -148,8 +147,8 @@ type subscriber struct {
 	batch  uint32
 	form   string // empty: groups
 
-	// kills is how often it or the broker was killed, generation how often it
-	// itself.
+	// kills counts kills of the subscriber and of the broker, generation only those of
+	// the subscriber.
 	kills, generation int
 
 	mu      sync.Mutex
@@ -175,8 +174,7 @@ func (s *subscriber) connect(bus *bustest.Bus) {
 	}
 }
 
-// reconnect drops the connection, with all that is under way on it, and makes
-// another.
+// reconnect drops the connection, with all pending messages, and opens another.
 func (s *subscriber) reconnect(bus *bustest.Bus) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -208,7 +206,7 @@ func (s *subscriber) subscribe(after string) {
 			return
 		}
 		if e, ok := err.(dbus.Error); ok && e.Name == "org.crypto_auditing.Error.SubscriptionExists" && after != "" {
-			// It was made, and the answer lost.
+			// The subscription exists: the answer was lost.
 			delete(options, "after")
 			after = ""
 			continue
@@ -237,7 +235,7 @@ func (l listener) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.generation != s.generation {
-		return // the process that would have handled it is dead
+		return // the connection belongs to a killed generation
 	}
 	before := len(s.got)
 	switch name {
@@ -259,8 +257,8 @@ func (l listener) DeliverSignal(iface, name string, signal *dbus.Signal) {
 	}
 }
 
-// reaches waits until last is at least sequence. It gives up when nothing has
-// come for long: how fast it comes is the machine's business.
+// reaches waits until last is at least sequence. The timeout restarts with each group,
+// because the rate depends on the machine.
 func (s *subscriber) reaches(sequence uint64) bool {
 	const patience = time.Minute
 	seen, since := uint64(0), time.Now()
@@ -279,7 +277,7 @@ func (s *subscriber) reaches(sequence uint64) bool {
 	}
 }
 
-// last returns the newest sequence that has come or was skipped.
+// last returns the newest sequence that was received or skipped.
 func (s *subscriber) last() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,9 +39,8 @@ func attached(t *testing.T, conn *dbus.Conn) []string {
 	return names
 }
 
-// The broker that comes after one that was killed, or has ended in order,
-// continues durable subscriptions of connections that are still there. They need
-// not call it.
+// A new broker continues the durable subscriptions of clients that are still connected,
+// after a kill and after an orderly exit. The clients need not call it.
 func TestDurableSubscriptionsContinueByThemselves(t *testing.T) {
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -53,24 +52,24 @@ func TestDurableSubscriptionsContinueByThemselves(t *testing.T) {
 			stays.subscribe("newest")
 			confirms := newSubscriber(t, bus, "confirms", dict{}, "acknowledge", 16)
 			confirms.subscribe("newest")
-			leaves := newSubscriber(t, bus, "leaves", dict{}, "auto", 16)
-			leaves.subscribe("newest")
+			departs := newSubscriber(t, bus, "departs", dict{}, "auto", 16)
+			departs.subscribe("newest")
 			observer := newSubscriber(t, bus, "", dict{}, "auto", 16)
 			r := rand.New(rand.NewPCG(14, 14))
 			for round, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGKILL} {
 				last := log.Append(brokertest.Some(r, 40)...).Sequence
 				if !stays.reaches(last) || !confirms.reaches(last) {
-					t.Fatalf("round %d: %d and %d of %d have come", round, stays.last(), confirms.last(), last)
+					t.Fatalf("round %d: %d and %d of %d have arrived", round, stays.last(), confirms.last(), last)
 				}
 				if round == 0 {
-					leaves.reaches(last)
+					departs.reaches(last)
 				}
 				if err := b.command.Process.Signal(signal); err != nil {
 					t.Fatal(err)
 				}
 				_ = b.command.Wait()
 				if round == 0 {
-					leaves.conn.Close()
+					departs.conn.Close()
 				}
 				log.Append(brokertest.Some(r, 40)...)
 				b.run()
@@ -88,10 +87,10 @@ func TestDurableSubscriptionsContinueByThemselves(t *testing.T) {
 			last := log.Append(brokertest.Some(r, 40)...).Sequence
 			for _, s := range []*subscriber{stays, confirms} {
 				if !s.reaches(last) {
-					t.Fatalf("%s has got up to %d of %d", s.name, s.last(), last)
+					t.Fatalf("%s has received up to %d of %d", s.name, s.last(), last)
 				}
 				s.mu.Lock()
-				// What was recorded while there was no broker has come, too, all of it once.
+				// Groups that were recorded while no broker ran have arrived, too, each once.
 				for i, n := range s.got {
 					if n != s.got[0]+uint64(i) {
 						t.Errorf("%s: group %d after %d", s.name, n, s.got[i-1])

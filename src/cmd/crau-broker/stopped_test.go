@@ -19,9 +19,9 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// A stopped client blocks no other client, and neither broker nor bus keep
-// for it what it does not take.
-func TestAStoppedClientAmongTenBlocksNoOther(t *testing.T) {
+// A stopped client blocks no other client, and neither the broker nor the bus accumulates
+// its messages.
+func TestAStoppedClientBlocksNoOthers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
@@ -90,21 +90,21 @@ func stopped(t *testing.T, kind bustest.Kind) {
 	log.Flush()
 	for i, s := range others {
 		if !s.reaches(last) {
-			t.Fatalf("client %d has got up to %d of %d while another is stopped", i, s.last(), last)
+			t.Fatalf("client %d has received up to %d of %d while another is stopped", i, s.last(), last)
 		}
 		s.mu.Lock()
 		if uint64(len(s.got)) != last || len(s.skips) > 0 {
-			t.Errorf("client %d has got %d groups of %d, skips %v", i, len(s.got), last, s.skips)
+			t.Errorf("client %d has received %d groups of %d, skips %v", i, len(s.got), last, s.skips)
 		}
 		s.mu.Unlock()
 	}
 	const most = 8 << 20
 	if grown := int64(bus.Resident(t)) - int64(busBefore); grown > most {
-		t.Errorf("the bus has grown by %d bytes for a client that is stopped", grown)
+		t.Errorf("the bus has grown by %d bytes for a stopped client", grown)
 	}
 	// The race detector multiplies memory: tests/check.sh runs this without it, too.
 	if resident := bustest.Resident(t, b.pid()); resident > 160<<20 && !underRace {
-		t.Errorf("the broker has %d bytes", resident)
+		t.Errorf("the broker uses %d bytes", resident)
 	}
 
 	// When it continues, it is notified of what it missed, and receives new entries.
@@ -191,11 +191,11 @@ func TestHostileCallersAreRefused(t *testing.T) {
 	log.Flush()
 	for deadline := time.Now().Add(time.Minute); good.last() < last; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the other has got up to %d of %d", good.last(), last)
+			t.Fatalf("the other client has received up to %d of %d", good.last(), last)
 		}
 	}
 	if err := b.command.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the broker has %d MiB after that", bustest.Resident(t, b.pid())>>20)
+	t.Logf("the broker uses %d MiB afterwards", bustest.Resident(t, b.pid())>>20)
 }

@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// newDeaf makes a connection that nothing is read from.
+// newDeaf opens a connection that is never read.
 func newDeaf(t *testing.T, bus *bustest.Bus) *bustest.Deaf {
 	t.Helper()
 	d, err := bustest.NewDeaf(bus.Address)
@@ -29,8 +29,8 @@ func newDeaf(t *testing.T, bus *bustest.Bus) *bustest.Deaf {
 	return d
 }
 
-// A message as long as a bus passes on, which takes twenty times as much memory
-// when it is decoded, is discarded on arrival, and its caller gets an error.
+// A message of the maximum size of the bus would take twenty times as much memory when
+// decoded. It is discarded on arrival, and the caller gets an error.
 func TestLongMessagesAreDiscardedUnread(t *testing.T) {
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -62,9 +62,9 @@ func TestLongMessagesAreDiscardedUnread(t *testing.T) {
 			}
 			long := make([]byte, 32<<20)
 			copy(long, header.Bytes())
-			binary.LittleEndian.PutUint32(long[4:], uint32(len(long)-header.Len()))              // of the body
-			binary.LittleEndian.PutUint32(long[8:], 100)                                         // the serial number
-			binary.LittleEndian.PutUint32(long[header.Len():], uint32(len(long)-header.Len()-8)) // of the array
+			binary.LittleEndian.PutUint32(long[4:], uint32(len(long)-header.Len()))              // length of the body
+			binary.LittleEndian.PutUint32(long[8:], 100)                                         // serial number
+			binary.LittleEndian.PutUint32(long[header.Len():], uint32(len(long)-header.Len()-8)) // length of the array
 			refused := make(chan error, 6)
 			for range cap(refused) {
 				d := newDeaf(t, bus)
@@ -100,22 +100,22 @@ func TestLongMessagesAreDiscardedUnread(t *testing.T) {
 					if err := status(); errors.As(err, &named) && named.Name == "org.freedesktop.DBus.Error.LimitsExceeded" {
 						time.Sleep(time.Millisecond)
 					} else if err != nil {
-						t.Fatalf("meanwhile: %v", err)
+						t.Fatalf("GetStatus beside long messages: %v", err)
 					}
 				}
 			}
 			if err := status(); err != nil {
-				t.Errorf("afterwards: %v", err)
+				t.Errorf("GetStatus afterwards: %v", err)
 			}
 			if resident := bustest.Resident(t, b.pid()); resident > 128<<20 && !underRace {
-				t.Errorf("the broker has %d bytes", resident)
+				t.Errorf("the broker uses %d bytes", resident)
 			}
 		})
 	}
 }
 
-// Connections that do not read what they have asked for, more than a bus takes
-// from one service, hold up no other, even of the same user.
+// Connections that do not read their replies and signals, more than a bus accepts from
+// one service, block no others, even of the same user.
 func TestConnectionsThatDoNotReadBlockNoOthers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
@@ -150,8 +150,8 @@ func unread(t *testing.T, kind bustest.Kind) {
 			t.Fatal(err)
 		}
 	}
-	// 126 subscriptions, with those above 128, and replies of 128 MiB each for the
-	// two halves of the connections.
+	// 126 subscriptions, 128 with the two above, and replies of 128 MiB for each half of the
+	// connections below.
 	for n := range 6 {
 		d := newDeaf(t, bus)
 		for range 21 {
@@ -175,7 +175,7 @@ func unread(t *testing.T, kind bustest.Kind) {
 		log.Flush()
 		for _, s := range []*subscriber{good, durable} {
 			if !s.reaches(last) {
-				t.Fatalf("a subscriber has got up to %d of %d", s.last(), last)
+				t.Fatalf("a subscriber has received up to %d of %d", s.last(), last)
 			}
 		}
 		for method, arguments := range map[string][]any{
@@ -189,9 +189,9 @@ func unread(t *testing.T, kind bustest.Kind) {
 	for _, s := range []*subscriber{good, durable} {
 		s.mu.Lock()
 		if uint64(len(s.got)) != last-begin || len(s.skips) > 0 {
-			t.Errorf("a subscriber has got %d groups of %d, skips %v", len(s.got), last-begin, s.skips)
+			t.Errorf("a subscriber has received %d groups of %d, skips %v", len(s.got), last-begin, s.skips)
 		}
 		s.mu.Unlock()
 	}
-	t.Logf("the broker has %d MiB, the bus %d MiB", bustest.Resident(t, b.pid())>>20, bus.Resident(t)>>20)
+	t.Logf("the broker uses %d MiB, the bus %d MiB", bustest.Resident(t, b.pid())>>20, bus.Resident(t)>>20)
 }
