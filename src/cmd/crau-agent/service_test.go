@@ -67,8 +67,8 @@ func (n *notifications) notify(state string) error {
 	return nil
 }
 
-// await waits until a state was sent that begins with prefix, after the
-// first that many.
+// await waits until a state that begins with prefix was sent, ignoring the first
+// states, as many as after.
 func (n *notifications) await(t *testing.T, prefix string, after int) {
 	t.Helper()
 	for {
@@ -92,13 +92,13 @@ func (n *notifications) all() []string {
 	return slices.Clone(n.states)
 }
 
-// standIn is an agent whose pipeline stops on request. A real
-// one needs the kernel's leave, and does not do so.
+// standIn is an agent whose pipeline hangs on request. A real agent needs privileges,
+// and does not hang.
 type standIn struct {
 	mu      sync.Mutex
 	summary agent.Summary
 	stuck   bool
-	asked   chan struct{} // has an element for each question it does not answer
+	asked   chan struct{} // receives an element for each unanswered call of Alive
 }
 
 func (a *standIn) Summary() agent.Summary {
@@ -145,7 +145,7 @@ func serve(t *testing.T, a *standIn, watchdog time.Duration, reload func() error
 	return s, n
 }
 
-func TestStatusFollowsWhatChanges(t *testing.T) {
+func TestStatusIsSentWhenItChanges(t *testing.T) {
 	a := &standIn{summary: agent.Summary{Libraries: 1}}
 	s, n := serve(t, a, 0, nil)
 	a.mu.Lock()
@@ -154,7 +154,7 @@ func TestStatusFollowsWhatChanges(t *testing.T) {
 	s.changed()
 	n.await(t, "STATUS=recording 1 library, 5 hits", 0)
 	before := len(n.all())
-	// No state is sent twice: this is received before the next one.
+	// The same state is not sent twice: it would arrive before the next one.
 	s.changed()
 	a.mu.Lock()
 	a.summary.Hits = 6

@@ -35,13 +35,13 @@ func TestWithoutABrokerTheInventoryAnswersAndReportsThat(t *testing.T) {
 	}
 	defer s.Close()
 	if err := s.CatchUp(t.Context()); !errors.Is(err, client.ErrUnreachable) {
-		t.Errorf("it catches up: %v", err)
+		t.Errorf("the error of CatchUp is %v", err)
 	}
 	o, err := s.Observed(t.Context(), inventory.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if unseen := strings.Join(o.Coverage.Unseen, "\n"); !strings.Contains(unseen, "The broker does not answer") {
-		t.Errorf("the coverage has\n%s", unseen)
+		t.Errorf("the coverage lists as unseen\n%s", unseen)
 	}
 }

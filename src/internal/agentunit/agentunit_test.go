@@ -25,8 +25,8 @@ func TestStatesMatchTheUnit(t *testing.T) {
 		"stopping":   {map[string]any{"ActiveState": "deactivating"}, Status{State: Stopped}, false},
 		"restarting": {map[string]any{"ActiveState": "activating", "SubState": "auto-restart", "StatusText": "failed: no leave"}, Status{State: Failed, Reason: "no leave"}, false},
 		"failed":     {map[string]any{"ActiveState": "failed", "StatusText": "recording 2 libraries"}, Status{State: Failed, Reason: "see journalctl -u crypto-auditing-agent.service"}, false},
-		"strange":    {map[string]any{"ActiveState": "maintenance"}, Status{State: Unknown, Reason: `the service manager knows the state "maintenance"`}, false},
-		"nothing":    {nil, Status{State: Unknown, Reason: `the service manager knows the state ""`}, false},
+		"unknown":    {map[string]any{"ActiveState": "maintenance"}, Status{State: Unknown, Reason: `the service manager knows the state "maintenance"`}, false},
+		"no state":   {nil, Status{State: Unknown, Reason: `the service manager knows the state ""`}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			properties := map[string]dbus.Variant{}
