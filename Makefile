@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# A short menu. meson builds and installs; tests/ holds what the rest does.
+# A short menu. meson builds and installs; the other targets run scripts in tests/.
 
 BUILD ?= build
 
@@ -10,7 +10,7 @@ BUILD ?= build
 help: ## show this menu
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
 
-setup: ## install what the build and the tests need (Debian and Fedora, as root); SETUP=show prints it
+setup: ## install what the build and the tests need (Debian and Fedora, as root); SETUP=show only prints it
 	@tests/setup.sh
 
 build: ## build everything into $(BUILD)
@@ -21,10 +21,10 @@ build: ## build everything into $(BUILD)
 check: setup build ## lint, drift, unit, fuzz and end-to-end tests; ends with a count
 	@tests/check.sh
 
-check-vm: build ## tests on a whole machine, in QEMU: Debian 12, SELinux enforcing
+check-vm: build ## tests on a virtual machine in QEMU: Debian 12, SELinux enforcing
 	@BUILD=$(BUILD) tests/vm/run.sh
 
-soak: build ## many more kills, power cuts, programs and seconds of fuzzing; SOAK=20 times, hours
+soak: build ## many more kills, power cuts, programs and seconds of fuzzing: SOAK=20 times, for hours
 	@tests/setup.sh soak
 	@tests/soak.sh
 
@@ -35,10 +35,10 @@ demo: build ## record real handshakes and show them
 	@tests/setup.sh demo
 	@tests/demo.sh
 
-bench: build ## measure, with a table and $(BUILD)/bench.json
+bench: build ## run the benchmarks; prints a table and writes $(BUILD)/bench.json
 	@tests/bench.sh
 
-generate: ## regenerate the BPF objects and the tables, where their sources changed
+generate: ## regenerate the BPF objects, tables and documents
 	@go generate ./bpf ./tests/bench/counter ./dbus ./src/...
 
 install: build ## install below DESTDIR, by meson
@@ -47,7 +47,7 @@ install: build ## install below DESTDIR, by meson
 uninstall: ## remove what was installed
 	@ninja -C $(BUILD) uninstall
 
-# The version is that of the commit.
+# --reconfigure updates the version, which depends on the commit.
 dist: build ## make a tarball with the Go modules, in $(BUILD)/meson-dist
 	@rm -rf $(BUILD)/meson-dist
 	@meson setup --reconfigure $(BUILD) >/dev/null
