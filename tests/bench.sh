@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs all benchmarks: a table, build/bench.json, and build/bench-table.json with
-# targets and notes. Options are those of tests/bench/README.md. A missed target is
-# not a failure. If one part fails, the others still run.
+# Runs all benchmarks. Prints a table, and writes build/bench.json, and
+# build/bench-table.json with targets and notes. tests/bench/README.md describes the
+# options. A missed target is not a failure. If one part fails, the others still run.
 set -eu
 cd "$(dirname "$0")/.."
 rm -f build/bench.json build/bench-table.json

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# All checks, in the order in which they fail fastest. Ends with a summary: what
-# failed and why, the reason of every skip, the counts. When the sources themselves
-# are not in order, the tests are not run. FUZZ sets the seconds for each fuzz target.
+# Runs all checks, the fastest first. Ends with a summary: each failure with its output,
+# the reason of each skip, and the counts. If a check of the sources fails, the tests are
+# not run. FUZZ is the number of seconds for each fuzz target.
 set -eu
 cd "$(dirname "$0")/.."
 
-# Results are collected here, see tests/report.
+# tests/report collects the results here.
 rm -rf build/report build/report.txt
 go build -o build/reporter ./tests/report
 
@@ -41,15 +41,15 @@ step vet sh -euc '
 	GOARCH=arm64 go build ./...
 	GOARCH=arm64 go vet ./...
 	cd tests/tools && go vet ./...'
-# Built where its modules are: those of a tarball are the project's own alone.
-# A cache of its own: the linter's is for all trees of a module, and tells of
-# files in others. Another one may run elsewhere on the machine.
+# The linter is built in tests/tools, which has its modules: those in a tarball are only
+# the project's. The linter shares its default cache between all trees of a module, and
+# would report files of other trees. Another linter may run on this machine.
 step lint env GOLANGCI_LINT_CACHE="$PWD/build/golangci-lint" sh -euc '
 	"$(go -C tests/tools tool -n golangci-lint)" run --allow-parallel-runners ./...'
 step "generated files" tests/drift.sh
 [ $status -eq 0 ] || finish
 
-# Some packages take two minutes, and on a slow machine ten.
+# Some packages take two minutes, or ten on a slow machine.
 tests tests -timeout 30m -race -shuffle=on ./...
 tests "memory, which the race detector multiplies" -count=1 -run TestAStoppedClient ./src/cmd/crau-broker
 printf '\n== fuzz\n'

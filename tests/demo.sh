@@ -1,20 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Records real handshakes and shows them over a bus. First those of unmodified
-# programs, seen at their sockets: OpenSSL's client and server, a program in Go,
-# ssh and sshd; and which of them are post-quantum. Then those of libraries with
-# probes, which report more: live, to a subscriber; later, to one who catches up;
-# and what is left when the log is truncated. These are a TLS 1.3 and a TLS 1.2
-# handshake of a program on this machine's OpenSSL, and a recorded GnuTLS one that
-# is replayed through real probes. Last, the report of all that by the inventory, which
-# survives the truncation, and who would have to negotiate otherwise under a stricter
-# policy. The bus is a private one, so that nothing is installed and no service disturbed.
+# Records real handshakes and shows them over a bus:
+# - of unmodified programs, seen at their sockets: OpenSSL's client and server, a program
+#   in Go, ssh and sshd; and which of them are post-quantum;
+# - of libraries with probes, which report more: live, after a cursor, and after the log
+#   was truncated. The handshakes are a TLS 1.3 and a TLS 1.2 one of a program on this
+#   machine's OpenSSL, and a recorded one of GnuTLS, replayed through real probes;
+# - in the inventory's report, which survives the truncation, and in a check against a
+#   stricter policy.
+# The bus is private: nothing is installed, and no service is disturbed.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 
-# Root may lack the capabilities in a container: the agent would say so, too.
+# In a container, root may lack the capabilities. The agent would report that, too.
 can_trace() {
 	caps=$(sed -n 's/^CapEff:\t*//p' /proc/self/status)
 	# CAP_PERFMON is 38, CAP_BPF 39 (capabilities(7)).
@@ -38,11 +38,11 @@ fail() {
 	cat "$demo"/*.log >&2
 	exit 1
 }
-# stop NAME PID: ends what was started and says whether it ended well.
+# stop NAME PID: stops a program, and fails if it did not exit with success.
 stop() {
 	[ -n "$2" ] || return 0
 	kill -TERM "$2" 2>/dev/null || :
-	wait "$2" || fail "the $1 ended badly"
+	wait "$2" || fail "the $1 failed"
 }
 clean_up() {
 	for pid in $monitor $server $inventory $broker $agent $bus; do
@@ -50,11 +50,11 @@ clean_up() {
 	done
 }
 trap clean_up EXIT
-# until_true COMMAND: waits for it, two minutes at most.
+# until_true COMMAND: waits until it succeeds, at most two minutes.
 until_true() {
 	waited=0
 	until eval "$1"; do
-		[ $waited -lt 1200 ] || fail "waited in vain for: $1"
+		[ $waited -lt 1200 ] || fail "timeout while waiting for: $1"
 		waited=$((waited + 1))
 		sleep 0.1
 	done
@@ -68,14 +68,14 @@ bus=$!
 until_true '[ -S "$demo/bus" ]'
 export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$demo/bus"
 
-# What other programs of this machine do is not part of it.
-# On a disk that is nearly full, the agent would remove what the demonstration still needs.
+# Other programs of this machine are not shown. With keep_free, the agent would remove
+# parts of the log if the disk is nearly full.
 printf 'sources = ["usdt", "wire"]\nkeep_free = 0\n' >"$demo/agent.conf"
 "$build/crau-agent" --config "$demo/agent.conf" --log-dir "$demo/log" --varlink "$demo/agent" \
 	--library "$publishers/handshake" --library "$publishers/replay" 2>"$demo/agent.log" &
 agent=$!
 until_true 'grep -q msg=recording "$demo/agent.log" || ! kill -0 $agent'
-sed -n 's/.*msg=attached library=\([^ ]*\) sites=\([0-9]*\) .*/crau-agent listens to \2 probe sites of \1/p' "$demo/agent.log"
+sed -n 's/.*msg=attached library=\([^ ]*\) sites=\([0-9]*\) .*/crau-agent records \2 probe sites of \1/p' "$demo/agent.log"
 "$build/crau-broker" --config /dev/null --log-dir "$demo/log" --state-dir "$demo/state" \
 	--agent-socket "$demo/agent" 2>"$demo/broker.log" &
 broker=$!
@@ -98,12 +98,12 @@ server=$!
 until_true 'listening $port || ! kill -0 $server'
 for version in -tls1_3 -tls1_2; do
 	openssl s_client -connect "127.0.0.1:$port" $version </dev/null >"$demo/client.log" 2>&1 || fail "openssl: $(cat "$demo/client.log")"
-	echo "openssl says: $(grep -m 1 -o 'New, .*' "$demo/client.log")"
+	echo "openssl reports: $(grep -m 1 -o 'New, .*' "$demo/client.log")"
 done
 end_server
 
 go build -o "$demo/a-go-program" ./tests/demo
-echo "a-go-program says: $("$demo/a-go-program")"
+echo "a-go-program reports: $("$demo/a-go-program")"
 
 port=$(free_port)
 [ -d /run/sshd ] || mkdir -p /run/sshd
@@ -112,35 +112,35 @@ printf 'Port %s\nListenAddress 127.0.0.1\nHostKey %s\nPidFile none\nStrictModes 
 /usr/sbin/sshd -D -e -f "$demo/sshd.conf" 2>"$demo/sshd.log" &
 server=$!
 until_true 'listening $port || ! kill -0 $server'
-# Keys are agreed on before anybody has to log in, and nobody may.
+# Keys are exchanged before the login, which fails.
 ssh -v -F none -p "$port" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null nobody@127.0.0.1 true 2>"$demo/ssh.log" || :
-echo "ssh says: $(sed -n 's/.*kex: algorithm: //p' "$demo/ssh.log" | head -n 1), $(sed -n 's/.*kex: host key algorithm: //p' "$demo/ssh.log" | head -n 1)"
+echo "ssh reports: $(sed -n 's/.*kex: algorithm: //p' "$demo/ssh.log" | head -n 1), $(sed -n 's/.*kex: host key algorithm: //p' "$demo/ssh.log" | head -n 1)"
 end_server
 
 seen() { "$build/crauctl" query -q --source wire --executable openssl --executable a-go-program --executable 'ssh*' "$@"; }
 flush() { "$build/crauctl" flush --socket "$demo/agent" >/dev/null; }
 until_true 'flush; [ "$(seen --count)" -ge 8 ]'
-title "What was seen: crauctl query --source wire"
+title "Recorded at the sockets: crauctl query --source wire"
 seen
-# The first line of an operation is enough here.
-title "Who is post-quantum: crauctl query tls::group=X25519MLKEM768, and the like for SSH"
+# Only the first line of each operation.
+title "Post-quantum handshakes: crauctl query tls::group=X25519MLKEM768, and the same for SSH"
 seen tls::group=X25519MLKEM768 | grep '^[0-9]'
 safe='sntrup761x25519-sha512 sntrup761x25519-sha512@openssh.com mlkem768x25519-sha256'
 # shellcheck disable=SC2086 # a list
 seen $(printf 'ssh::kex_algorithm=%s ' $safe) | grep '^[0-9]' || :
-title "Who is not: crauctl query 'tls::group!=X25519MLKEM768', and the like for SSH"
+title "Other handshakes: crauctl query 'tls::group!=X25519MLKEM768', and the same for SSH"
 seen -g 'tls::handshake' 'tls::group!=X25519MLKEM768' | grep '^[0-9]' || :
 # shellcheck disable=SC2086 # a list
 seen -g 'ssh::handshake' $(printf 'ssh::kex_algorithm!=%s ' $safe) | grep '^[0-9]' || :
-title "How complete that is: crauctl status"
+title "Completeness of the log: crauctl status"
 "$build/crauctl" status --socket "$demo/agent" | grep -E -A 1 '^ *(Sources?|Sockets|Coverage|Lost):'
 
-title "One command, without agent and log: crauctl trace -- a-go-program"
+title "A single command, without agent and log: crauctl trace -- a-go-program"
 "$build/crauctl" trace --source wire -- "$demo/a-go-program"
 title "The same as a table: crauctl trace -c -- a-go-program"
 "$build/crauctl" trace -c --source wire -- "$demo/a-go-program"
 
-title "As it happens: crauctl monitor"
+title "Operations as they complete: crauctl monitor"
 mkfifo "$demo/live"
 "$build/crauctl" monitor >"$demo/live" &
 monitor=$!
@@ -155,35 +155,35 @@ publish "TLS 1.3 through OpenSSL, a client and a server" "$publishers/handshake"
 publish "TLS 1.2 through OpenSSL, a client and a server" "$publishers/handshake" --tls 1.2
 publish "GnuTLS, recorded, replayed through real probes" "$publishers/replay" --count 1 \
 	tests/data/probe-traces/gnutls-tls13-p256.txt
-# An operation is shown when it has been quiet for two seconds.
+# An operation is shown after two seconds without events.
 until_true '[ "$(grep -c " tls::handshake " "$demo/shown")" -ge 8 ]'
 kill -INT $monitor
 ended=0
 wait $monitor || ended=$?
-[ $ended -eq 130 ] || fail "the monitor ended badly"
+[ $ended -eq 130 ] || fail "the monitor failed"
 monitor=
 
-title "What has happened: crauctl query -o cat"
+title "All operations in the log: crauctl query -o cat"
 cursor=$("$build/crauctl" flush --socket "$demo/agent")
 "$build/crauctl" query -o cat
-publish "TLS 1.3 through OpenSSL, while nobody looks" "$publishers/handshake" --tls 1.3
+publish "TLS 1.3 through OpenSSL, without a subscriber" "$publishers/handshake" --tls 1.3
 "$build/crauctl" flush --socket "$demo/agent" >/dev/null
-title "What is new: crauctl query -o cat --after-cursor $cursor"
+title "New operations: crauctl query -o cat --after-cursor $cursor"
 "$build/crauctl" query -o cat --after-cursor "$cursor"
 
-title "The log is kept small: crauctl vacuum --vacuum-size=1K --keep-free=0"
+title "Truncating the log: crauctl vacuum --vacuum-size=1K --keep-free=0"
 "$build/crauctl" rotate --socket "$demo/agent" >/dev/null
 publish "TLS 1.2 through OpenSSL, in a new segment" "$publishers/handshake" --tls 1.2
 "$build/crauctl" flush --socket "$demo/agent" >/dev/null
-# The inventory counts before the log is truncated, and is asked afterwards.
+# The inventory counts before the log is truncated, and is queried afterwards.
 mkdir "$demo/inventory"
 "$build/crau-inventory" --config /dev/null --state-dir "$demo/inventory" --idle-timeout 0 2>"$demo/inventory.log" &
 inventory=$!
 until_true '"$build/crauctl" inventory >/dev/null 2>&1 || ! kill -0 $inventory 2>/dev/null'
-kill -0 $inventory || fail "the inventory ended"
+kill -0 $inventory || fail "the inventory exited"
 before=$(cat "$demo"/log/*.zst | zstd -dc | wc -c)
 "$build/crauctl" vacuum --vacuum-size=1K --keep-free=0
-echo 'What the reader of before gets, who has missed something:'
+echo 'The same query again reports the missing entries:'
 "$build/crauctl" query -o cat --after-cursor "$cursor"
 
 programs="--executable openssl --executable a-go-program --executable ssh* --executable handshake --executable replay"
@@ -193,7 +193,7 @@ policies=src/internal/inventory/cryptopolicy/testdata
 denied=0
 # shellcheck disable=SC2086 # a list of options
 "$build/crauctl" policy check $programs --policy-dir "$policies" FUTURE >"$demo/policy" || denied=$?
-[ $denied -eq 4 ] || fail "the check of the policy ended with $denied, not with 4"
+[ $denied -eq 4 ] || fail "crauctl policy check exited with $denied, want 4"
 
 title "Fired and recorded"
 stop inventory "$inventory" && inventory=
@@ -206,11 +206,11 @@ fired=$(sed -n 's/.*: hits \([0-9]*\) .*/\1/p' "$demo/published" | awk '{n += $1
 sed -n 's/.*msg=lost /lost: /p' "$demo/agent.log"
 [ "$lost" -ne 0 ] || lost=nothing
 echo "recorded $recorded of $fired probe hits, lost $lost"
-[ "$recorded" -eq "$fired" ] || fail "the agent did not record what was fired"
-echo "The log, $before bytes of CBOR before it was truncated, is left for you to look at, by 'zstdcat' as a log of the public"
-echo "crypto-auditing project, or by 'crauctl query --directory': $demo/log"
+[ "$recorded" -eq "$fired" ] || fail "the agent did not record all probe hits"
+echo "The log had $before bytes of CBOR before it was truncated. It remains in $demo/log: read it with 'zstdcat', like a log"
+echo "of the public crypto-auditing project, or with 'crauctl query --directory'."
 
-title "The report of all that, although most of the log is gone: crauctl report"
+title "The report, from the inventory's counts, which survive the truncation: crauctl report"
 sed '/^ANNEX: RULES/,$d' "$demo/report"
-title "Who would have to negotiate otherwise under a sample policy: crauctl policy check FUTURE"
+title "Programs that would have to negotiate differently under a sample policy: crauctl policy check FUTURE"
 cat "$demo/policy"

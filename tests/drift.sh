@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Generates all committed files that are generated, in a copy of the sources, and
-# fails if one differs: BPF objects and their Go, tables of names and of TLS, the
-# code of the varlink interfaces, the documents of the D-Bus API.
+# Regenerates all generated files in a copy of the sources, and fails if one differs:
+# BPF objects and their Go code, tables of names and of TLS, the code of the varlink
+# interfaces, the documents of the D-Bus API.
 #
-# BPF objects depend on the compiler: with another major version of clang than the
-# one they were made with, they are compiled and not compared. The names of IANA
-# come from a Go module; where that cannot be downloaded, they are not compared.
+# BPF objects depend on the compiler: if clang has another major version than the one
+# that built them, they are compiled and not compared. The names of IANA come from a Go
+# module; if it cannot be downloaded, they are not compared.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -31,13 +31,13 @@ for package in $packages; do
 done
 have=$(clang --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
 if [ "$have" != $made_with ]; then
-	echo "clang $have compiles the BPF programs; the objects were made with clang $made_with and are not compared"
+	echo "this machine has clang $have: the BPF objects, built with clang $made_with, are not compared"
 	left_out='-x *_bpfel.*'
 fi
 cd ../../..
 # shellcheck disable=SC2086 # words are meant to be split
 if ! diff -rq -x build -x .git $left_out . $copy; then
-	echo "run 'make generate' and commit what it changes"
+	echo "run 'make generate' and commit the changes"
 	exit 1
 fi
-echo "all generated files are what their sources give"
+echo "all generated files match their sources"

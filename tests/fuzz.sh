@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs every fuzz target for a number of seconds each, or one of them. A target that
-# fails does not keep the others from their turn.
+# Runs each fuzz target, or only one, for a number of seconds. If one fails, the others
+# still run.
 #
 #	fuzz.sh SECONDS [DIR TARGET]
 set -eu
 cd "$(dirname "$0")/.."
 
-# Minimising what is merely interesting would take the time away.
+# Minimising interesting inputs would use up the time.
 fuzz() { # SECONDS DIR TARGET
 	go test -run '^$' -fuzz "^$3\$" -fuzztime "${1}s" -fuzzminimizetime 10x "./$2" >build/fuzz.log 2>&1
 }
@@ -16,11 +16,10 @@ fuzz() { # SECONDS DIR TARGET
 mkdir -p build
 if [ $# -eq 3 ]; then
 	fuzz "$@" && exit
-	# When the time ends in the middle of an input, go test says no more
-	# than this; with more time it tells an input that hangs, and what it
-	# is, from a machine that is busy.
+	# go test only reports this error if the time ends during an input. With more
+	# time, it reports the input if that hangs, and succeeds if the machine was busy.
 	if grep -q 'context deadline exceeded' build/fuzz.log && ! grep -q 'Failing input' build/fuzz.log; then
-		echo "again: the time ended in the middle of an input" >&2
+		echo "retrying for 60 seconds: the time ended during an input" >&2
 		fuzz 60 "$2" "$3" && exit
 	fi
 	cat build/fuzz.log

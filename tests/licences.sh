@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every source file says its licence in its first lines, and the text of that
-# licence is in LICENSES; every module that is linked into a program has a licence
-# that the project takes. licences.sh --list prints those modules, one a line:
+# Checks that every source file names its licence in its first lines, that LICENSES has
+# the text, and that every module linked into a program has a licence that the project
+# accepts. licences.sh --list prints these modules, one per line:
 # MODULE VERSION LICENCES
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ if [ "${1:-}" = --list ]; then
 	exit
 fi
 
-# A tarball has no git, and modules of others.
+# A tarball has no git, but a directory of modules.
 files() {
 	if [ -e .git ]; then
 		git ls-files

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Unpacks packages of a Debian suite for any architecture, without installing
-# them, for tests that only read their files. What is there already is kept. A
-# package that the suite does not have is left out.
+# them, for tests that only read their files. Does nothing if DIR is already complete.
+# Packages that the suite does not have are skipped.
 #
 #	packages.sh DIR SUITE ARCHITECTURE PACKAGE...
 #
-# SUITE may be "this": the one of this machine. +PACKAGE is the first package on
-# which PACKAGE depends. The files are in DIR/root. Exits with 77 if this machine
-# has no access to Debian's packages.
+# SUITE may be "this", for the suite of this machine. +PACKAGE is the first dependency of
+# PACKAGE. The files are in DIR/root. Exits with 77 if this machine has no access to
+# Debian's packages.
 set -eu
 dir=$1 suite=$2 architecture=$3
 shift 3

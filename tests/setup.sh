@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# setup.sh [build|demo|check|soak]: installs what is missing of what the build needs,
-# the demo, too, all that the tests need, or what only "make soak" takes. Go itself must be there. It prints what it
-# installs before it does. SETUP=show prints that and installs nothing.
+# setup.sh [build|demo|check|soak]: installs missing packages: those that the build needs;
+# also those of the demo; of all tests (default); and of "make soak". Go must already be
+# installed. It lists the packages before it installs them; SETUP=show only lists them.
 set -eu
 
 missing=
@@ -22,7 +22,7 @@ if ! command -v go >/dev/null 2>&1; then
 	exit 1
 fi
 
-# What is a file or not, for need.
+# These functions print a path for need: an existing file if the requirement is met.
 header() { # INCLUDE [FLAG...]
 	name=$1
 	shift
@@ -35,7 +35,7 @@ found() { # PATTERN...
 	done
 	echo /nowhere
 }
-# The distribution's Python has the distribution's modules.
+# Only the distribution's Python finds the distribution's modules.
 module() { /usr/bin/python3 -c "import $1" >/dev/null 2>&1 && echo /dev/null || echo /nowhere; }
 
 need cc gcc gcc
@@ -58,7 +58,7 @@ fi
 if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need clang clang clang
 	need llvm-strip llvm llvm
-	# The publishers' header and the parser of probes, for the other architecture.
+	# To test the publishers' header and the parser of probes for the other architecture.
 	# Fedora has no C library for its cross compiler.
 	if command -v apt-get >/dev/null 2>&1 && [ "$(uname -m)" != aarch64 ]; then
 		need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu ''
@@ -87,7 +87,7 @@ if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need rpmbuild rpm rpm-build
 	need rpm2cpio rpm2cpio rpm
 	need rpmlint rpmlint rpmlint
-	# Either will do, SELinux active or not.
+	# Either policy suffices, whether or not SELinux is active.
 	policy=/var/lib/selinux/default
 	[ -e $policy ] || policy=/var/lib/selinux/targeted
 	need "$policy" selinux-policy-default selinux-policy-targeted
@@ -98,7 +98,7 @@ if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need /usr/sbin/matchpathcon selinux-utils libselinux-utils
 	need "$(module setools)" python3-setools python3-setools
 	need selint selint selint
-	# Programs whose handshakes are recorded at their sockets.
+	# Programs whose handshakes are recorded at sockets.
 	need curl curl curl
 	need gnutls-cli gnutls-bin gnutls-utils
 	need dropbear dropbear-bin dropbear
@@ -116,7 +116,7 @@ if [ "${1:-check}" = check ] || [ "$1" = soak ]; then
 	need /usr/sbin/slapd slapd openldap-servers
 	need ldapsearch ldap-utils openldap-clients
 	need "$(module paramiko)" python3-paramiko python3-paramiko
-	# Programs that switch stacks, or are stopped, while their functions are recorded.
+	# To switch stacks (gevent) and to stop programs (gdb) whose functions are recorded.
 	need "$(module gevent)" python3-gevent python3-gevent
 	need gdb gdb gdb
 fi
@@ -147,13 +147,13 @@ else
 	exit 1
 fi
 if [ "${SETUP:-install}" = show ] || [ "$(id -u)" -ne 0 ]; then
-	echo "setup: these are missing:$missing; install them as root: $install" >&2
+	echo "setup: missing:$missing; install them as root: $install" >&2
 	exit 1
 fi
-echo "setup: NOTICE: these are missing:$missing"
-echo "setup: NOTICE: now packages of the distribution are installed: $install"
-echo "setup: NOTICE: SETUP=show would print this and install nothing"
-# Debian starts no service that it installs in this runlevel.
+echo "setup: NOTICE: missing:$missing"
+echo "setup: NOTICE: installing packages of the distribution: $install"
+echo "setup: NOTICE: with SETUP=show, this is printed and nothing is installed"
+# In this runlevel, Debian does not start the services that it installs.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 case $install in
 apt-get*)
@@ -163,8 +163,8 @@ apt-get*)
 esac
 # shellcheck disable=SC2086 # words are meant to be split
 $install >/dev/null
-# On Debian dbus-broker takes the place of the machine's bus at the next boot. The
-# tests want the program, not that.
+# On Debian, the package dbus-broker replaces the machine's bus at the next boot. The tests
+# only need the program.
 case "$missing " in
 *" dbus-broker-launch "*)
 	if [ -n "${switched:-}" ] && command -v systemctl >/dev/null 2>&1; then

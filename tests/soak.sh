@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# What only many repetitions find: kills, power cuts, races and fuzzing, some
-# SOAK times as long as "make check" has them. Ends with a summary as that does.
+# Tests that need many repetitions: kills, power cuts, races and fuzzing, some of them
+# SOAK times as long as in "make check". Ends with the same kind of summary.
 set -eu
 cd "$(dirname "$0")/.."
 soak=${SOAK:-20}
@@ -27,7 +27,7 @@ tests "a million sides of handshakes by functions" -run ManyHandshakes ./tests/w
 tests "programs that switch stacks, are killed or debugged, under load" -run 'NotHarmed' ./tests/wire -everything
 tests "libraries of other suites and architectures" -run 'Packages|Compiler' ./src/internal/layout/decoder -everything
 for kernel in '' --backports; do
-	printf '\n== the same programs on another kernel, at functions of the kernel %s\n' "$kernel"
+	printf '\n== the same programs on another kernel, with probes at kernel functions %s\n' "$kernel"
 	# shellcheck disable=SC2086 # an option or none
 	BUILD=build tests/vm/run.sh --everything $kernel || :
 	cp build/vm/results.json "build/report/vm$kernel.json" || :

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Fetches the source of OpenSSL that a Debian suite has, and prepares it to be built
-# in DIR/source. Tests build parts of it by compilers of their choice.
+# Fetches the source of OpenSSL from a Debian suite and prepares it in DIR/source, for
+# tests that build parts of it with different compilers.
 #
 #	sources.sh DIR SUITE
 #
@@ -30,7 +30,7 @@ if [ ! -e "$dir/complete" ]; then
 	(cd "$dir/packages" && apt source --download-only --only-source openssl) >>"$dir/log" 2>&1 ||
 		skip "the suite $suite has no source of openssl: $(tail -n 1 "$dir/log")"
 	tar xf "$dir"/packages/*.orig.tar.gz -C "$dir/source" --strip-components=1
-	# The options of Debian: they change the structures.
+	# Debian's options, which affect the layout of structures.
 	(cd "$dir/source" && ./Configure linux-x86_64 no-idea no-mdc2 no-rc5 no-zlib no-ssl3 enable-unit-test no-ssl3-method \
 		enable-rfc3779 enable-cms no-capieng no-rdrand shared && make -s -k build_generated && make -s -k libssl.map libssl.ld) >>"$dir/log" 2>&1 || :
 	[ -e "$dir/source/include/openssl/opensslconf.h" ] || skip "the source cannot be configured: $(tail -n 1 "$dir/log")"

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo is a program in Go for tests/demo.sh: a TLS server and a client of
-// it, on loopback, with the defaults of crypto/tls. It prints what the client
-// itself says was negotiated.
+// Command demo is a program in Go for tests/demo.sh: a TLS server and its client, on
+// loopback, with the defaults of crypto/tls. It prints what the client negotiated.
 package main
 
 import (
@@ -36,7 +35,7 @@ func run() error {
 	defer listener.Close()
 	served := make(chan error, 1)
 	go func() { served <- serve(listener) }()
-	// The certificate was made for this run.
+	// The certificate is self-signed.
 	client, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		return err
