@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Builds the policy module, which is the same for all architectures. Nothing is
-# written but the package. VARIANT is the policy that it is for, as in
-# /etc/selinux/config; DEVEL has the headers of that policy.
+# Builds the policy module, which is the same for all architectures. Writes only the
+# package. VARIANT is the policy to build for, as in /etc/selinux/config; DEVEL is the
+# directory of that policy's headers.
 set -eu
 
 if [ $# -ne 2 ]; then
@@ -19,15 +19,15 @@ if [ ! -f "$devel/Makefile" ]; then
 	exit 1
 fi
 
-# That Makefile builds in the current directory.
+# The policy's Makefile builds in the current directory.
 directory=$(mktemp -d "${TMPDIR:-/tmp}/crypto-auditing-selinux.XXXXXX")
 trap 'rm -rf "$directory"' EXIT
 cp "$sources/crypto_auditing.te" "$sources/crypto_auditing.if" "$sources/crypto_auditing.fc" "$directory"
-# A module cannot ask which permissions the policy knows.
+# A module cannot test which permissions the policy defines.
 if grep -q 'all_io_uring_perms.* allowed ' "$devel/include/support/all_perms.spt"; then
 	export M4PARAM="${M4PARAM:-} -D io_uring_allowed"
 fi
-# Called by another make it would take the flags of that.
+# Under another make, this one would inherit its flags.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 make -s -C "$directory" -f "$devel/Makefile" NAME="$variant" crypto_auditing.pp
 bzip2 -9 <"$directory/crypto_auditing.pp" >"$package"
