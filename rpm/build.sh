@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: rpm/build.sh TARBALL FOLDER [ARGUMENT OF RPMBUILD]...
+# Usage: rpm/build.sh TARBALL DIRECTORY [ARGUMENT OF RPMBUILD]...
 #
-# Builds the packages of a tarball of "meson dist" below a directory; without
-# arguments all of them (-ba). Where rpmbuild lacks Fedora's macros it gets those
-# of the tests, and what a build needs is not looked for among the installed
-# packages.
+# Builds the packages from a tarball of "meson dist" below a directory; without
+# arguments all of them (-ba). If rpmbuild lacks Fedora's macros, it gets the tests'
+# replacements, and does not check whether the build requirements are installed.
 set -eu
 
 tarball=$1 directory=$(realpath -m "$2")
