@@ -17,20 +17,20 @@ import (
 // inventoryScripts is the prefix of the names of programs that use the inventory.
 const inventoryScripts = "inventory"
 
-// service is a service with its documentation: its sources and what is made of them, relative
-// to dbus/.
+// service is a service with its documentation: source and generated files, relative to dbus/.
 type service struct {
 	// name is the name on the bus.
 	name string
-	// examplesFile is the file of examples; ownScript reports whether a program is one.
+	// examplesFile is the file of examples; ownScript reports whether a program in
+	// dbus/examples belongs to the service.
 	examplesFile string
 	ownScript    func(name string) bool
 
 	markdownFile, manualFile string
-	// title and introduction begin the document, short and long the manual page, whose date is date.
+	// title and introduction begin the document; short and long begin the manual page.
 	title, introduction string
 	date, short, long   string
-	// files are further entries of the manual page's list, seeAlso its references.
+	// files are further entries of the manual page's list of files, seeAlso its references.
 	files, seeAlso string
 }
 
@@ -95,7 +95,7 @@ func main() {
 	}
 }
 
-// source is all that the documentation of a service is made of.
+// source is the input for the documentation of a service.
 type source struct {
 	service
 	interfaces []*iface

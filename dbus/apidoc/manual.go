@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// manualWriter writes the manual page, in the language of mdoc(7).
+// manualWriter writes a manual page in mdoc(7).
 type manualWriter struct {
 	bytes.Buffer
 	source *source
@@ -97,7 +97,7 @@ func (w *manualWriter) examples(of string) {
 	}
 }
 
-// literal writes lines as they are.
+// literal writes lines without filling them.
 func (w *manualWriter) literal(text string) {
 	w.WriteString(".Bd -literal -offset indent\n")
 	for line := range strings.Lines(text) {
@@ -131,7 +131,7 @@ func (w *manualWriter) items(items []string) {
 // code is a text between backquotes.
 var code = regexp.MustCompile("`([^`]*)`")
 
-// text writes running text. A sentence ends with its line, as mdoc wants it.
+// text writes running text, each sentence on a new line, as mdoc requires.
 func (w *manualWriter) text(text string) {
 	text = parameter.ReplaceAllString(escape(text), `\fI$1\fR`)
 	text = reference.ReplaceAllString(text, "`$1`")
@@ -141,14 +141,14 @@ func (w *manualWriter) text(text string) {
 	}
 }
 
-// sentenceEnd is the end of one inside a paragraph.
+// sentenceEnd matches the end of a sentence inside a paragraph.
 var sentenceEnd = regexp.MustCompile(`([.:;?])((?:\\fR)?) +([A-Z\\])`)
 
 func sentences(text string) []string {
 	return strings.Split(sentenceEnd.ReplaceAllString(text, "$1$2\n$3"), "\n")
 }
 
-// escape returns text without what roff would take for its own.
+// escape escapes the characters that are special in roff.
 func escape(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "^", `\(ha`, "~", `\(ti`).Replace(text)
 	if strings.HasPrefix(text, ".") {

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// reference is a member that a text names as #MEMBER, parameter an argument that
-// it names as @ARGUMENT.
+// reference matches a member that a text names as #MEMBER, parameter an argument that it
+// names as @ARGUMENT.
 var (
 	reference = regexp.MustCompile(`#([A-Z]\w*)`)
 	parameter = regexp.MustCompile(`@(\w+)`)
 )
 
-// markdownWriter writes docs/dbus-api.md.
+// markdownWriter writes a document in Markdown.
 type markdownWriter struct {
 	bytes.Buffer
 	source *source
@@ -43,7 +43,7 @@ func markdown(s *source) []byte {
 	return w.Bytes()
 }
 
-// language is what the script is written in.
+// language returns the language of the script, for the code block.
 func (s *script) language() string {
 	if strings.HasSuffix(s.name, ".py") {
 		return "python"
@@ -148,7 +148,7 @@ func (w *markdownWriter) inline(text string) string {
 	})
 }
 
-// markdownColumns is where lines of text end.
+// markdownColumns is the maximum length of lines.
 const markdownColumns = 110
 
 // wrap writes a paragraph, or with a bullet in the prefix an item.
@@ -156,8 +156,8 @@ func (w *markdownWriter) wrap(prefix, text string) {
 	wrap(&w.Buffer, prefix, w.inline(text), markdownColumns)
 }
 
-// wrap writes text in lines of limited length. All lines but the first are
-// indented by as much as prefix is long.
+// wrap writes text in lines of limited length. All lines except the first are indented by
+// the length of prefix.
 func wrap(w *bytes.Buffer, prefix, text string, columns int) {
 	w.WriteString(prefix)
 	at := len(prefix)

@@ -30,13 +30,13 @@ type member struct {
 
 type arg struct {
 	name, signature string
-	out             bool // always of a signal
+	out             bool // always true for signals
 	text            []block
 }
 
 type property struct {
 	name, signature string
-	emits           string // as the annotation EmitsChangedSignal has it
+	emits           string // value of the annotation EmitsChangedSignal
 	text            []block
 }
 
@@ -46,7 +46,7 @@ type block struct {
 	items []string
 }
 
-// comment is what precedes an element, taken apart.
+// comment is a parsed comment that precedes an element.
 type comment struct {
 	subject string
 	summary string
@@ -54,18 +54,18 @@ type comment struct {
 	text    []block
 }
 
-// parser holds the elements that are open.
+// parser contains the open elements.
 type parser struct {
 	decoder    *xml.Decoder
 	interfaces []*iface
-	comment    *comment // that nothing has taken yet
+	comment    *comment // not used by an element yet
 	member     *member
 	isSignal   bool
 	property   *property
 }
 
-// parse reads introspection XML with its comments. Every interface, member,
-// argument and property must be described, and nothing else.
+// parse reads introspection XML with its comments. Each interface, member, argument and
+// property must have a description; a description of anything else is an error.
 func parse(r io.Reader) ([]*iface, error) {
 	p := parser{decoder: xml.NewDecoder(r)}
 	for {
@@ -118,8 +118,8 @@ func attribute(e xml.StartElement, name string) string {
 	return ""
 }
 
-// describes takes the comment that must be there about name.
-func (p *parser) describes(name string) (*comment, error) {
+// description returns the preceding comment, which must be about name.
+func (p *parser) description(name string) (*comment, error) {
 	c := p.comment
 	p.comment = nil
 	if c == nil {
@@ -137,7 +137,7 @@ func (p *parser) start(e xml.StartElement) error {
 	case "node":
 		return nil
 	case "interface":
-		c, err := p.describes(name)
+		c, err := p.description(name)
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (p *parser) start(e xml.StartElement) error {
 	if len(p.interfaces) == 0 {
 		return fmt.Errorf("%s stands in no interface", e.Name.Local)
 	}
-	c, err := p.describes(name)
+	c, err := p.description(name)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (p *parser) start(e xml.StartElement) error {
 		} else {
 			i.methods = append(i.methods, p.member)
 		}
-		p.comment = c // its arguments are taken from it one by one
+		p.comment = c // arg removes the arguments one by one
 	case "property":
 		if len(c.text) == 0 {
 			return fmt.Errorf("%s is not described", name)
@@ -215,9 +215,9 @@ var (
 	argName     = regexp.MustCompile(`^@(\w+): *(.*)$`)
 )
 
-// parseComment reads the form of gdbus-codegen(1): the name of what follows and
-// a colon, @NAME: and a text for each argument, paragraphs. Lines that begin
-// with "- " are a list.
+// parseComment reads a comment in the form of gdbus-codegen(1): the name of the following
+// element and a colon, @NAME: and a text for each argument, paragraphs. Lines that begin
+// with "- " form a list.
 func parseComment(text string) (*comment, error) {
 	lines := strings.Split(strings.Trim(text, "\n"), "\n")
 	first := subjectName.FindStringSubmatch(strings.TrimSpace(lines[0]))
@@ -227,8 +227,8 @@ func parseComment(text string) (*comment, error) {
 	c := &comment{subject: first[1], args: map[string][]block{}}
 	var w writer
 	w.line(first[2])
-	of := "" // the argument that the lines are of
-	leave := func() {
+	of := "" // the argument that the lines describe
+	finish := func() {
 		switch {
 		case of == "short_description":
 			if len(w.blocks) > 0 {
@@ -244,19 +244,19 @@ func parseComment(text string) (*comment, error) {
 	for _, line := range lines[1:] {
 		line = strings.TrimSpace(line)
 		if m := argName.FindStringSubmatch(line); m != nil {
-			leave()
+			finish()
 			of, line = m[1], m[2]
 		}
 		if line == "" && of != "" {
-			leave()
+			finish()
 		}
 		w.line(line)
 	}
-	leave()
+	finish()
 	return c, nil
 }
 
-// writer gathers lines in blocks.
+// writer collects lines in blocks.
 type writer struct {
 	blocks []block
 	open   bool // the next line continues the last paragraph or item
@@ -287,7 +287,7 @@ func (w *writer) line(line string) {
 	}
 }
 
-// signatureText is a member as one writes it down.
+// signatureText returns the signature of a member, for readers.
 func (m *member) signatureText(isSignal bool) string {
 	var in, out []string
 	for _, a := range m.args {
@@ -310,8 +310,8 @@ type example struct {
 	text, commands string
 }
 
-// parseExamples reads the examples: [INTERFACE.MEMBER], then texts, and
-// commands indented by four blanks. An empty line ends an example.
+// parseExamples reads examples: [INTERFACE.MEMBER], then texts, and commands indented by
+// four blanks. An empty line ends an example.
 func parseExamples(text string, interfaces []*iface) (map[string][]example, error) {
 	known := map[string]bool{}
 	for _, i := range interfaces {
