@@ -11,16 +11,16 @@ import (
 	"testing"
 )
 
-// dtls returns pairs of a program that is either end over UDP, as itself does.
-func (p peer) dtls(name string, words ...string) map[string]func(t *testing.T) pair {
-	file := filepath.Base(words[0])
+// dtls is bothEnds over UDP.
+func (p peer) dtls(name string, command ...string) map[string]func(t *testing.T) pair {
+	file := filepath.Base(command[0])
 	server := func(t *testing.T, port string) *buffer {
 		t.Helper()
-		return start(t, append(words[:len(words):len(words)], "server", port, p.rsa, p.rsaKey)...)
+		return start(t, append(command[:len(command):len(command)], "server", port, p.rsa, p.rsaKey)...)
 	}
 	client := func(t *testing.T, port string) values {
 		t.Helper()
-		v := ofLibrary(t, output(t, "", append(words[:len(words):len(words)], "client", port)...))
+		v := ofLibrary(t, output(t, "", append(command[:len(command):len(command)], "client", port)...))
 		v["tls::result"] = "completed"
 		return v
 	}
@@ -35,7 +35,7 @@ func (p peer) dtls(name string, words ...string) map[string]func(t *testing.T) p
 	}
 }
 
-// pion returns a program with the library of this name.
+// pion returns a program with the library pion.
 func (c *tools) pion(t *testing.T) string {
 	t.Helper()
 	if *programs != "" {
@@ -73,8 +73,8 @@ func (p peer) gnutlsDTLS(t *testing.T, c *tools) map[string]func(t *testing.T) p
 	return pairs
 }
 
-// opensslDTLS returns pairs of OpenSSL with itself. With -listen, a server's socket is connected
-// to the client that has returned the cookie.
+// opensslDTLS returns pairs of OpenSSL with itself. With -listen, a server connects its socket to
+// the client that has returned the cookie.
 func (p peer) opensslDTLS(t *testing.T) map[string]func(t *testing.T) pair {
 	t.Helper()
 	completed := func(more values, server, client []string) func(t *testing.T) pair {
@@ -115,8 +115,8 @@ func (p peer) opensslDTLS(t *testing.T) map[string]func(t *testing.T) pair {
 	return pairs
 }
 
-// atTracepoints reports whether the agent does not see the address of what an unconnected socket
-// receives.
+// atTracepoints reports whether the agent's front end does not see the sender of datagrams that an
+// unconnected socket receives.
 func (a *agent) atTracepoints() bool {
 	return strings.Contains(a.stderr.String(), "front_end=tracepoint")
 }
@@ -149,7 +149,7 @@ func TestHandshakesOfDTLSAreRecordedAtBothEnds(t *testing.T) {
 			a.recorded(t, "wt-openssl", want.matches("server")...)
 		}
 	})
-	// All have one socket of the server.
+	// All clients share one socket of the server.
 	t.Run("several clients at a time", func(t *testing.T) {
 		const clients = 8
 		names := map[string]string{"client": "wt-dtls-clients", "server": "wt-dtls-server"}
@@ -187,7 +187,7 @@ func TestHandshakesOfDTLSAreRecordedAtBothEnds(t *testing.T) {
 	}
 }
 
-// The client offers a group that the server does not take. Everything after the ServerHello is
+// The client offers a group that the server does not accept. Everything after the ServerHello is
 // encrypted.
 func TestHandshakesOfDTLS13AreRecordedAtBothEnds(t *testing.T) {
 	dimpl := (&tools{t.TempDir()}).cargo(t, "dimpl")

@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// keys are the keys and certificates of the tests of functions, by kind.
+// keys makes keys and certificates in a directory, one pair of each kind.
 type keys struct{ directory string }
 
 // pair returns the files of a certificate and its key.
@@ -39,8 +39,7 @@ func (k *keys) pair(t *testing.T, kind string) (certificate, key string) {
 	return certificate, key
 }
 
-// flat returns an operation with all below it, as text: the names of contexts and what
-// is known of them.
+// flat formats an operation and all contexts below it as text: their names and elements.
 func (o *operation) flat() string {
 	var b strings.Builder
 	fmt.Fprint(&b, o.Events["name"])
@@ -56,7 +55,7 @@ func (o *operation) flat() string {
 	return b.String()
 }
 
-// byFunctions returns the operations of an executable that came from its functions, sorted.
+// byFunctions returns the operations of an executable that were recorded by functions, sorted.
 func (a *agent) byFunctions(t *testing.T, executable string) (all []string) {
 	t.Helper()
 	for _, o := range a.query(t, executable) {
@@ -68,7 +67,7 @@ func (a *agent) byFunctions(t *testing.T, executable string) (all []string) {
 	return all
 }
 
-// waitForAll waits until the operations of an executable are those.
+// waitForAll waits until the wanted operations of an executable are recorded by functions.
 func (a *agent) waitForAll(t *testing.T, executable string, want []string) {
 	t.Helper()
 	slices.Sort(want)
@@ -80,11 +79,11 @@ func (a *agent) waitForAll(t *testing.T, executable string, want []string) {
 		return fmt.Sprintf("got\n%s\nwant\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), a.stderr)
 	})
 	if !slices.Equal(got, want) {
-		t.Errorf("%s did\n%s\nwant\n%s", executable, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("the operations of %s are\n%s\nwant\n%s", executable, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// renamed returns a copy of a program under a name of its own.
+// renamed copies a program to a new directory under another name.
 func renamed(t *testing.T, program, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(program)
@@ -92,8 +91,8 @@ func renamed(t *testing.T, program, name string) string {
 		t.Fatal(err)
 	}
 	to := filepath.Join(t.TempDir(), name)
-	// A program that is started meanwhile would keep the file open for writing, and no program
-	// could execute it.
+	// A process that is forked meanwhile would hold the file open for writing, and executing it
+	// would fail.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(to, data, 0o755); err != nil {
@@ -102,7 +101,7 @@ func renamed(t *testing.T, program, name string) string {
 	return to
 }
 
-// What the command was asked to do is what must be recorded, once.
+// Each operation that the command was asked for is recorded once.
 func TestPublicKeyOperationsOfACommandAreRecordedByItsFunctions(t *testing.T) {
 	need(t, "openssl")
 	a := startAgent(t, "usdt", "function")
@@ -131,8 +130,8 @@ func TestPublicKeyOperationsOfACommandAreRecordedByItsFunctions(t *testing.T) {
 		{[]string{"dgst", "-sha1", "-verify", public(rsa), "-signature", file("sha1"), rsa}, []string{"pk::verify algorithm=RSA bits=2048 hash=SHA1"}},
 		{[]string{"dgst", "-sha512", "-sign", ec, "-out", file("sha512"), rsa}, []string{"pk::sign algorithm=EC/ECDSA bits=256 curve=SECP256R1 hash=SHA512"}},
 		{[]string{"dgst", "-sha512", "-verify", public(ec), "-signature", file("sha512"), rsa}, []string{"pk::verify algorithm=EC/ECDSA bits=256 curve=SECP256R1 hash=SHA512"}},
-		// The digest goes to the provider as a parameter, which is not seen: better none than
-		// a guess by the length.
+		// The hash is passed to the provider as a parameter, which is not read. It is not
+		// guessed from the length.
 		{[]string{"pkeyutl", "-sign", "-inkey", rsa, "-in", digest, "-out", file("raw"), "-pkeyopt", "digest:sha1"}, []string{"pk::sign algorithm=RSA bits=2048"}},
 		{[]string{"pkeyutl", "-sign", "-inkey", rsa, "-in", digest, "-out", file("raw")}, []string{"pk::sign algorithm=RSA bits=2048"}},
 		{[]string{"pkeyutl", "-verify", "-inkey", public(rsa), "-pubin", "-sigfile", file("raw"), "-in", digest}, []string{"pk::verify algorithm=RSA bits=2048"}},
@@ -152,7 +151,7 @@ func TestPublicKeyOperationsOfACommandAreRecordedByItsFunctions(t *testing.T) {
 		n++
 		name := fmt.Sprintf("wt-pk%d", n)
 		t.Run(strings.Join(c.arguments[:2], " "), func(t *testing.T) {
-			// The last one is what shows that nothing follows.
+			// The last operation shows that no other follows.
 			program := renamed(t, openssl, name)
 			out := output(t, "", append([]string{program}, c.arguments...)...)
 			output(t, "", program, "genpkey", "-algorithm", "X448", "-out", file("end"))
@@ -167,7 +166,7 @@ func TestPublicKeyOperationsOfACommandAreRecordedByItsFunctions(t *testing.T) {
 	}
 }
 
-// build builds one of the programs with libraries, unless it is built already, and returns its path.
+// build builds one of the programs with libraries, unless it is prebuilt, and returns its path.
 func build(t *testing.T, name string, libraries ...string) string {
 	t.Helper()
 	if machine.Prebuilt() != "" {
@@ -188,11 +187,11 @@ func handshakes(t *testing.T) string {
 	return build(t, "handshakes", "-lssl", "-lcrypto", "-lpthread")
 }
 
-// registeredGroup and registeredScheme return what the NIDs that the program reports
-// are registered as; 0: none.
+// registeredGroup and registeredScheme return the registered numbers for the NIDs that the
+// program reports, or 0 for none.
 func registeredGroup(t *testing.T, nid int) int {
 	t.Helper()
-	// OpenSSL has no NID of a group of its providers, and returns the group with this bit.
+	// For a group of a provider, OpenSSL has no NID and returns the group with this bit.
 	const withoutNID = 0x1000000
 	if nid&withoutNID != 0 {
 		return nid &^ withoutNID
@@ -215,7 +214,7 @@ func registeredScheme(t *testing.T, nids string) int {
 	return number
 }
 
-// reported returns a line of the program as sides returns operations.
+// reported converts a line of the program to the form that sides returns.
 func reported(t *testing.T, line string, signed bool) string {
 	t.Helper()
 	var role, peer, own string
@@ -227,18 +226,18 @@ func reported(t *testing.T, line string, signed bool) string {
 		return role + " failed"
 	}
 	if resumed == 1 && version == 0x303 {
-		// The program names the group of the session's handshake.
+		// The program reports the group of the session's first handshake.
 		group = 0
 	}
 	o, p := registeredScheme(t, own), registeredScheme(t, peer)
 	if !signed {
-		// It names a scheme that was not used.
+		// The program reports a scheme that was not used.
 		o, p = 0, 0
 	}
 	return fmt.Sprintf("%s completed %#x %#x group %d own %#x peer %#x resumed %d", role, version, suite, registeredGroup(t, group), o, p, resumed)
 }
 
-// sides returns the handshakes that were recorded of an executable.
+// sides returns the handshakes of an executable that were recorded by functions.
 func (a *agent) sides(t *testing.T, executable string) (all []string) {
 	t.Helper()
 	for _, o := range a.query(t, executable) {
@@ -286,8 +285,8 @@ func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
 	n := 0
 	for name, c := range map[string]struct {
 		options []string
-		// unsigned: the suite has no signature; more are results of what the program
-		// does not report.
+		// unsigned: the suite has no signature; more are sides that the program does not
+		// report.
 		unsigned bool
 		more     []string
 	}{
@@ -311,8 +310,8 @@ func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
 		"jobs that are paused":            {with("ec", "-async", "-count", "5"), false, nil},
 		"threads of several processes":    {with("ec", "-threads", "-processes", "3", "-count", "10"), false, nil},
 		"jumps out of a handshake":        {with("ec", "-jump", "-count", "3"), false, slices.Repeat([]string{"client abandoned", "server abandoned"}, 3)},
-		"connections that are left":       {with("ec", "-rounds", "1"), false, nil},
-		"clients that leave at once":      {with("ec", "-leave", "-count", "3"), false, nil},
+		"incomplete handshakes":           {with("ec", "-rounds", "1"), false, nil},
+		"clients that close at once":      {with("ec", "-leave", "-count", "3"), false, nil},
 		"TLS 1.2, renegotiation":          {with("ec", "-12", "-renegotiate", "-count", "3"), false, nil},
 	} {
 		n++
@@ -334,7 +333,7 @@ func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
 			}, func() string {
 				return fmt.Sprintf("got\n%s\nwant\n%s\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), a.stderr)
 			})
-			// The program has no word for a handshake that was given up.
+			// The program reports an abandoned handshake as failed.
 			for i := range got {
 				if strings.HasSuffix(got[i], " abandoned") && !slices.Contains(c.more, got[i]) {
 					got[i] = strings.Replace(got[i], "abandoned", "failed", 1)
@@ -351,8 +350,8 @@ func TestHandshakesAreRecordedByTheFunctionsOfTheLibrary(t *testing.T) {
 	}
 }
 
-// What a program of a service does has the service's name, also what its socket
-// shows as well.
+// The operations of a service's program have the name of its unit, even if the socket
+// shows them, too.
 func TestOperationsRecordedByFunctionsHaveTheUnit(t *testing.T) {
 	need(t, "openssl")
 	a := startAgent(t, "usdt", "function")
@@ -393,10 +392,9 @@ func tally(lines []string) map[string]int {
 	return counts
 }
 
-// The program's processes and threads make handshakes at the same time. What it reports
-// of them must be what it reports while nothing is attached, and what is recorded. Only
-// sides whose loss the agent reports may be missing.
-// "make soak" makes a million sides, each agent 100,000 of them.
+// The program's processes and threads make handshakes at the same time. Its report must equal
+// its report while nothing is attached, and the recorded sides. Only sides whose loss the
+// agent reports may be missing. "make soak" makes a million sides, 100,000 for each agent.
 func TestManyHandshakesOfThreadsAndProcessesAreRecorded(t *testing.T) {
 	program := handshakes(t)
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
@@ -405,11 +403,11 @@ func TestManyHandshakesOfThreadsAndProcessesAreRecorded(t *testing.T) {
 		out := output(t, "", renamed(t, program, executable), "-certificate", certificate, "-key", key, "-threads", "-processes", "3", "-count", fmt.Sprint(count))
 		return strings.Split(strings.TrimSpace(out), "\n")
 	}
-	// Four processes of four threads each make both sides.
+	// Four processes with four threads each make both sides.
 	const count, sides = 125, 4 * 4 * 125 * 2
-	alone := tally(many(t, "wt-alone", 1))
-	if len(alone) != 2 {
-		t.Fatalf("without the agent the program reports %v", alone)
+	unrecorded := tally(many(t, "wt-alone", 1))
+	if len(unrecorded) != 2 {
+		t.Fatalf("without the agent the program reports %v", unrecorded)
 	}
 	agents, rounds := 1, 1
 	if *everything {
@@ -417,7 +415,7 @@ func TestManyHandshakesOfThreadsAndProcessesAreRecorded(t *testing.T) {
 	}
 	total := 0
 	for n := range agents {
-		// Each agent ends before the next begins: all that run record everything.
+		// Each agent ends before the next starts: every running agent records all programs.
 		t.Run(fmt.Sprintf("agent %d", n+1), func(t *testing.T) {
 			a := startAgent(t, "usdt", "function")
 			for i := range rounds {
@@ -426,8 +424,8 @@ func TestManyHandshakesOfThreadsAndProcessesAreRecorded(t *testing.T) {
 				lines := many(t, executable, count)
 				want := map[string]int{}
 				for line, n := range tally(lines) {
-					if alone[line] == 0 || n != sides/2 {
-						t.Errorf("the program reports %q %d times; without the agent it reports %v", line, n, alone)
+					if unrecorded[line] == 0 || n != sides/2 {
+						t.Errorf("the program reports %q %d times; without the agent it reports %v", line, n, unrecorded)
 					}
 					want[reported(t, line, true)] += n
 				}

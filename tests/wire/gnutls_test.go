@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// description is the line by which the programs of GnuTLS name a session:
+// description matches the line in which the programs of GnuTLS describe a session:
 // "(TLS1.3-X.509)-(ECDHE-SECP256R1)-(ECDSA-SECP256R1-SHA256)-(AES-256-GCM)".
 var description = regexp.MustCompile(`(?m)^- Description: \((TLS1\.[23])[^)]*\)-(.*)-\(([A-Z0-9-]+)\)$`)
 
-// gnutlsSessions returns the sessions that a program of GnuTLS reports as sides
-// returns operations.
+// gnutlsSessions returns the sessions that a program of GnuTLS reports, in the form that
+// sides returns.
 func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 	t.Helper()
 	groups := map[string]int{
@@ -30,7 +30,7 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 	suites := map[string]int{
 		"AES-256-GCM": 0x1302, "AES-128-GCM": 0x1301, "CHACHA20-POLY1305": 0x1303,
 		"ECDHE ECDSA AES-256-GCM": 0xc02c, "ECDHE RSA AES-256-GCM": 0xc030, "RSA  AES-256-GCM": 0x9d,
-		// A resumption, of a server with an RSA key here.
+		// A resumption; the server has an RSA key.
 		"ECDHE  AES-256-GCM": 0xc030,
 	}
 	number := func(of map[string]int, name string) int {
@@ -40,32 +40,32 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 		}
 		return n
 	}
-	places := description.FindAllStringSubmatchIndex(report, -1)
-	for i, at := range places {
+	lines := description.FindAllStringSubmatchIndex(report, -1)
+	for i, at := range lines {
 		end := len(report)
-		if i+1 < len(places) {
-			end = places[i+1][0]
+		if i+1 < len(lines) {
+			end = lines[i+1][0]
 		}
 		version, exchange, cipher := report[at[2]:at[3]], report[at[4]:at[5]], report[at[6]:at[7]]
 		first, signature, _ := strings.Cut(strings.Trim(exchange, "()"), ")-(")
 		kind, group, _ := strings.Cut(first, "-")
 		// The server reports a resumption before the session, the client after it.
-		about := report[at[1]:end]
+		notes := report[at[1]:end]
 		if role == "server" {
-			about = report[:at[0]]
+			notes = report[:at[0]]
 			if i > 0 {
-				about = report[places[i-1][1]:at[0]]
+				notes = report[lines[i-1][1]:at[0]]
 			}
 		}
 		resumed := 0
-		if strings.Contains(about, "*** This is a resumed session") {
+		if strings.Contains(notes, "*** This is a resumed session") {
 			resumed = 1
 		}
 		if version == "TLS1.2" {
 			signer, _, _ := strings.Cut(signature, "-")
 			g, own, peer := number(groups, group), 0, number(schemes, signature)
 			if resumed != 0 {
-				g = 0 // it is the session's: a resumption exchanges no keys
+				g = 0 // the session's group is reported, but a resumption exchanges no keys
 			}
 			if role == "server" {
 				own, peer = peer, own
@@ -84,7 +84,7 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 		if role == "server" {
 			own, peer = peer, own
 		}
-		// Without a name it is a resumption, whose group is the pair's.
+		// A resumption has no name; its group is the default of both programs.
 		g := number(groups, group)
 		if exchange == "" {
 			g = 23
@@ -94,8 +94,8 @@ func gnutlsSessions(t *testing.T, role, report string) (all []string) {
 	return all
 }
 
-// covers reports whether a recorded side is the reported one. What only the socket shows
-// may be unknown: resumption, and of TLS 1.2 also the group and the schemes.
+// covers reports whether a recorded side is the reported one. Values that only the socket
+// shows may be unknown: resumption, and in TLS 1.2 also the group and the schemes.
 func covers(recorded, reported string) bool {
 	got, want := strings.Fields(recorded), strings.Fields(reported)
 	if len(got) != len(want) {
@@ -113,23 +113,23 @@ func covers(recorded, reported string) bool {
 
 // allCovered reports whether each reported side is recorded once.
 func allCovered(recorded, reported []string) bool {
-	rest := slices.Clone(recorded)
+	remaining := slices.Clone(recorded)
 	for _, side := range reported {
-		i := slices.Index(rest, side)
+		i := slices.Index(remaining, side)
 		if i < 0 {
-			i = slices.IndexFunc(rest, func(got string) bool { return covers(got, side) })
+			i = slices.IndexFunc(remaining, func(got string) bool { return covers(got, side) })
 		}
 		if i < 0 {
 			return false
 		}
-		rest = slices.Delete(rest, i, i+1)
+		remaining = slices.Delete(remaining, i, i+1)
 	}
-	return len(rest) == 0
+	return len(remaining) == 0
 }
 
-// Each side is recorded once, with what the program reports of itself. What only the
-// socket shows is added if it is certain to which handshake it belongs, which it is not
-// always if a process makes several.
+// Each side is recorded once, with the values that the program reports. Values that only the
+// socket shows are added if they certainly belong to the handshake, which may be unclear if a
+// process makes several.
 func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-serv")
 	a := startAgent(t, "function")
@@ -142,8 +142,8 @@ func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind, client, server string
 		options, accept      []string
-		// failed: no side gets through. once: the client reports the only handshake twice.
-		// twice: the server reports both handshakes once.
+		// failed: neither side completes. once: the client reports its only handshake twice.
+		// twice: the server reports two handshakes once.
 		failed, once, twice bool
 	}{
 		"TLS 1.3, ECDSA":                  {kind: "ec"},
@@ -218,7 +218,7 @@ func TestHandshakesOfGnuTLSAreRecordedByItsFunctions(t *testing.T) {
 	}
 }
 
-// What the command was asked to do is what must be recorded, once.
+// Each operation that the command was asked for is recorded once.
 func TestPublicKeyOperationsOfCerttoolAreRecordedByItsFunctions(t *testing.T) {
 	need(t, "certtool")
 	a := startAgent(t, "function")
@@ -253,7 +253,7 @@ func TestPublicKeyOperationsOfCerttoolAreRecordedByItsFunctions(t *testing.T) {
 		{make(ec, "SHA512", "sha512"), []string{"pk::sign " + p384SHA512}},
 		{check("sha512"), []string{"pk::verify " + p384SHA512}},
 		{make(ed25519, "SHA512", "ed25519"), []string{"pk::sign algorithm=EdDSA (Ed25519)"}},
-		// It prints the request, and whether its signature is right.
+		// It prints the request, and verifies its signature.
 		{[]string{"--generate-request", "--load-privkey", rsa, "--hash", "SHA384", "--template", template, "--outfile", file("request")}, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA384", "pk::verify algorithm=RSA bits=2048 hash=SHA384"}},
 		{[]string{"--p7-sign", "--load-privkey", rsa, "--load-certificate", certificate, "--hash", "SHA256", "--infile", template, "--outfile", file("signed")}, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA256"}},
 		{[]string{"--certificate-info", "--infile", certificate}, nil},
@@ -261,7 +261,7 @@ func TestPublicKeyOperationsOfCerttoolAreRecordedByItsFunctions(t *testing.T) {
 		n++
 		name := fmt.Sprintf("wt-ct%d", n)
 		t.Run(strings.Join(c.arguments[:3], " "), func(t *testing.T) {
-			// The last one is what shows that nothing follows.
+			// The last operation shows that no other follows.
 			program := renamed(t, certtool, name)
 			out := output(t, "", append([]string{program}, c.arguments...)...)
 			output(t, "", program, "--generate-privkey", "--key-type", "ed448", "--outfile", file("end"))
@@ -312,13 +312,13 @@ func TestKeysOfGnuTLSAreRecordedAsTheLibraryNamesThem(t *testing.T) {
 	}
 }
 
-// keyOperations returns the operations with keys in an operation, each with the context that
-// it is in.
-func keyOperations(o *operation, in string) (all []string) {
+// keyOperations returns the operations with keys below an operation, each with the name of its
+// parent.
+func keyOperations(o *operation, parent string) (all []string) {
 	for i := range o.Spans {
 		s := &o.Spans[i]
 		if name, _ := s.Events["name"].(string); strings.HasPrefix(name, "pk::") {
-			all = append(all, in+" "+s.flat())
+			all = append(all, parent+" "+s.flat())
 		} else {
 			all = append(all, keyOperations(s, name)...)
 		}
@@ -327,7 +327,7 @@ func keyOperations(o *operation, in string) (all []string) {
 	return all
 }
 
-// An operation in a handshake is recorded in it, once, and in the context it belongs to.
+// An operation with a key in a handshake is recorded once, in the context that it belongs to.
 func TestKeysOfGnuTLSBelongToTheirHandshakes(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-serv")
 	a := startAgent(t, "function")
@@ -352,7 +352,7 @@ func TestKeysOfGnuTLSBelongToTheirHandshakes(t *testing.T) {
 	}{
 		"TLS 1.3": {"NORMAL", []string{exchange + "generate algorithm=ECDH (X25519)", "tls::verify pk::verify" + p256 + " hash=SHA256", "tls::sign pk::sign" + p384 + " hash=SHA384"},
 			[]string{"tls::sign pk::sign" + p256 + " hash=SHA256", "tls::verify pk::verify" + p384 + " hash=SHA384"}},
-		// Which scheme was used is not known by functions before.
+		// In TLS 1.2 the functions do not show which scheme was used.
 		"TLS 1.2": {"NORMAL:-VERS-ALL:+VERS-TLS1.2", []string{"tls::handshake pk::verify" + p256 + " hash=SHA256", "tls::handshake pk::sign" + p384 + " hash=SHA256"},
 			[]string{"tls::handshake pk::sign" + p256 + " hash=SHA256", "tls::handshake pk::verify" + p384 + " hash=SHA256"}},
 	} {
@@ -365,26 +365,26 @@ func TestKeysOfGnuTLSBelongToTheirHandshakes(t *testing.T) {
 				"--verify-hostname", "secret-host.example", "--port", port, "--priority", c.priority, "127.0.0.1")
 			for executable, want := range map[string][]string{clientName: append(slices.Clone(client), c.client...), serverName: append(slices.Clone(server), c.server...)} {
 				slices.Sort(want)
-				var got, alone []string
+				var got, outside []string
 				waitFor(t, "the handshake of "+executable+" is recorded", func() bool {
-					got, alone = nil, nil
+					got, outside = nil, nil
 					for _, o := range a.query(t, executable) {
 						if o.Events["name"] == "tls::handshake" && o.Events["tls::result"] == "completed" {
 							got = append(got, keyOperations(&o, "tls::handshake")...)
 						} else if o.Events["crau::source"] == "function" && o.Events["name"] != "tls::handshake" {
-							alone = append(alone, o.flat())
+							outside = append(outside, o.flat())
 						}
 					}
 					return len(got) >= len(want)
 				}, func() string { return fmt.Sprintf("got %q, want %q\n%s\n%s", got, want, report, a.stderr) })
-				// The library checks that key and certificate of the server belong together.
+				// The library checks that the server's key belongs to its certificate.
 				var loaded []string
 				if executable == serverName {
 					loaded = []string{"pk::sign" + p256 + " hash=SHA256", "pk::verify" + p256 + " hash=SHA256"}
 				}
-				slices.Sort(alone)
-				if !slices.Equal(got, want) || !slices.Equal(alone, loaded) {
-					t.Errorf("%s did\n%s\nand outside of handshakes %q, want\n%s\nand %q\n%s", executable, strings.Join(got, "\n"), alone, strings.Join(want, "\n"), loaded, report)
+				slices.Sort(outside)
+				if !slices.Equal(got, want) || !slices.Equal(outside, loaded) {
+					t.Errorf("the operations of %s are\n%s\nand outside of handshakes %q, want\n%s\nand %q\n%s", executable, strings.Join(got, "\n"), outside, strings.Join(want, "\n"), loaded, report)
 				}
 			}
 		})

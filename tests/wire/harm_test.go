@@ -21,7 +21,7 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// load is how many connections a program makes for each that a quick test would.
+// load is the factor by which tests multiply the number of connections.
 func load() int {
 	if *everything {
 		return 10
@@ -29,32 +29,32 @@ func load() int {
 	return 1
 }
 
-// ordeal is something that programs go through while the functions of their libraries are
-// recorded.
-type ordeal struct {
-	// run runs a program, whose executable has that name, and returns what it reports, in
-	// any order of lines.
+// scenario is a situation in which recording the functions of its libraries could harm a
+// program.
+type scenario struct {
+	// run runs a program, whose executable has that name, and returns the lines of its
+	// report, in any order.
 	run func(t *testing.T, executable string) []string
-	// recorded compares what was recorded with what the program reports, each line with
-	// how often; nil: only that it comes to the same with and without.
-	recorded func(t *testing.T, a *agent, executable string, reports map[string]int)
+	// check compares the recorded operations with the reported lines and their counts. If it
+	// is nil, only the reports with and without recording are compared.
+	check func(t *testing.T, a *agent, executable string, reports map[string]int)
 }
 
-// survive compares what programs come to while nothing is attached with what they come to
-// while their functions are recorded, several at a time.
-func survive(t *testing.T, ordeals map[string]ordeal) {
+// checkUnharmed compares the reports of programs while nothing is attached with their reports
+// while their functions are recorded, several programs at a time.
+func checkUnharmed(t *testing.T, scenarios map[string]scenario) {
 	t.Helper()
 	reports := map[string]map[string]int{}
-	for name, o := range ordeals {
+	for name, s := range scenarios {
 		t.Run(name+", not recorded", func(t *testing.T) {
-			if reports[name] = tally(o.run(t, "wt-alone")); len(reports[name]) < 2 {
+			if reports[name] = tally(s.run(t, "wt-alone")); len(reports[name]) < 2 {
 				t.Fatalf("the program reports %v", reports[name])
 			}
 		})
 	}
 	a := startAgent(t, "usdt", "function")
 	n := 0
-	for name, o := range ordeals {
+	for name, s := range scenarios {
 		n++
 		executable := func(i int) string { return fmt.Sprintf("wt-harm%d-%d", n, i) }
 		if len(reports[name]) == 0 {
@@ -65,18 +65,18 @@ func survive(t *testing.T, ordeals map[string]ordeal) {
 			var programs sync.WaitGroup
 			for i := range together {
 				programs.Go(func() {
-					if got := tally(o.run(t, executable(i))); !maps.Equal(got, reports[name]) {
+					if got := tally(s.run(t, executable(i))); !maps.Equal(got, reports[name]) {
 						t.Errorf("while its functions are recorded, the program reports\n%v\nwant\n%v", got, reports[name])
 					}
 				})
 			}
 			programs.Wait()
 			for i := range together {
-				if o.recorded != nil {
-					o.recorded(t, a, executable(i), reports[name])
+				if s.check != nil {
+					s.check(t, a, executable(i), reports[name])
 				}
 			}
-			a.unsuspected(t)
+			a.checkStillRecorded(t)
 		})
 	}
 }
@@ -93,17 +93,16 @@ func allSides(t *testing.T, a *agent, executable string, reports map[string]int)
 	a.waitForSides(t, executable, want)
 }
 
-// unsuspected fails the test if values of a library were found to be impossible.
-func (a *agent) unsuspected(t *testing.T) {
+// checkStillRecorded fails the test if the agent detached a library because of wrong values.
+func (a *agent) checkStillRecorded(t *testing.T) {
 	t.Helper()
 	if log := a.stderr.String(); strings.Contains(log, "not recorded any more") {
 		t.Error(log)
 	}
 }
 
-// waitForSides waits until the handshakes of an executable are recorded that a program has
-// reported, some of which may have been given up. What the agent reports as lost may be
-// missing.
+// waitForSides waits until the handshakes that a program reported are recorded, as failed or
+// as abandoned. Some may be missing if the agent reports losses.
 func (a *agent) waitForSides(t *testing.T, executable string, want []string) {
 	t.Helper()
 	var got []string
@@ -120,22 +119,22 @@ func (a *agent) waitForSides(t *testing.T, executable string, want []string) {
 	recorded, reported := tally(got), tally(want)
 	for side, n := range recorded {
 		if n > reported[side] {
-			t.Errorf("recorded of %s %d times, reported %d times: %s", executable, n, reported[side], side)
+			t.Errorf("%s: recorded %d times, reported %d times: %s", executable, n, reported[side], side)
 		}
 	}
 	switch {
 	case lost:
-		t.Logf("%d of %d sides were recorded; others were lost, as the agent reports", len(got), len(want))
+		t.Logf("%d of %d sides were recorded; the agent reports the loss of others", len(got), len(want))
 	case !maps.Equal(recorded, reported):
-		t.Errorf("recorded of %s are %v, want %v", executable, recorded, reported)
+		t.Errorf("%s: recorded %v, want %v", executable, recorded, reported)
 	}
 }
 
-// words splits what a program wrote into its lines, which must be all that it wrote.
-func words(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
+// splitLines returns the lines of a program's output.
+func splitLines(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
 
-// outcome runs a program and returns the lines that it wrote, and one with how it ended, such
-// as by a signal.
+// outcome runs a program and returns the lines of its output, and one with its exit status or
+// signal.
 func outcome(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -146,10 +145,10 @@ func outcome(t *testing.T, arguments ...string) []string {
 		t.Errorf("%v: %v", arguments, err)
 		return nil
 	}
-	return append(words(string(out)), "["+command.ProcessState.String())
+	return append(splitLines(string(out)), "["+command.ProcessState.String())
 }
 
-// Programs that leave functions in other ways than by returning from them.
+// Most of the programs leave functions in other ways than by a return.
 func TestProgramsAreNotHarmed(t *testing.T) {
 	program := handshakes(t)
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
@@ -159,23 +158,23 @@ func TestProgramsAreNotHarmed(t *testing.T) {
 		}
 	}
 	count := func(n int) string { return fmt.Sprint(n * load()) }
-	survive(t, map[string]ordeal{
+	checkUnharmed(t, map[string]scenario{
 		"jobs that pause each other": {of("-async", "-threads", "-processes", "1", "-count", count(5)), allSides},
-		// Those that were left have no line.
-		"jumps out of callbacks":      {of("-jump", "-processes", "3", "-count", count(10)), nil},
-		"clients that leave at once":  {of("-leave", "-threads", "-processes", "1", "-count", count(10)), allSides},
-		"renegotiation":               {of("-12", "-renegotiate", "-threads", "-processes", "1", "-count", count(10)), allSides},
-		"greenlets that copy stacks":  greenlets(t, certificate, key),
-		"programs killed beside it":   {besideKills(program, certificate, key), allSides},
-		"a server that clients leave": leftServer(certificate, key),
-		"a debugger at a function":    {debugged(program, certificate, key, "break SSL_do_handshake"), allSides},
-		"a debugger at the very instruction": {debugged(program, certificate, key,
-			fmt.Sprintf("break *((unsigned long)&SSL_do_handshake + %d)", probed(t, ownLibraries(t, program, t.TempDir()), "handshake client", "SSL_do_handshake"))), allSides},
+		// The program does not report handshakes that end by a jump.
+		"jumps out of callbacks":     {of("-jump", "-processes", "3", "-count", count(10)), nil},
+		"clients that close at once": {of("-leave", "-threads", "-processes", "1", "-count", count(10)), allSides},
+		"renegotiation":              {of("-12", "-renegotiate", "-threads", "-processes", "1", "-count", count(10)), allSides},
+		"greenlets that copy stacks": greenlets(t, certificate, key),
+		"other programs are killed":  {besideKills(program, certificate, key), allSides},
+		"clients that disconnect":    disconnections(certificate, key),
+		"a debugger at a function":   {debugged(program, certificate, key, "break SSL_do_handshake"), allSides},
+		"a debugger at a probed instruction": {debugged(program, certificate, key,
+			fmt.Sprintf("break *((unsigned long)&SSL_do_handshake + %d)", siteOffset(t, ownLibraries(t, program, t.TempDir()), "handshake client", "SSL_do_handshake"))), allSides},
 	})
 }
 
-// With shadow stacks, the processor ends a program that returns to an address that it was not
-// called from.
+// With shadow stacks, the processor ends a program that returns to an address other than its
+// caller's.
 func TestProgramsWithShadowStacksAreNotHarmed(t *testing.T) {
 	flags, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -186,14 +185,14 @@ func TestProgramsWithShadowStacksAreNotHarmed(t *testing.T) {
 	}
 	program := handshakes(t)
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
-	survive(t, map[string]ordeal{"shadow stacks": {func(t *testing.T, executable string) []string {
+	checkUnharmed(t, map[string]scenario{"shadow stacks": {func(t *testing.T, executable string) []string {
 		return outcome(t, renamed(t, program, executable), "-certificate", certificate, "-key", key, "-shadow", "-count", fmt.Sprint(10*load()))
 	}, allSides}})
 }
 
-// greenlets share a stack: one that waits in the middle of a handshake has its part of the
-// stack copied away, and another handshake begins and ends at the same addresses.
-func greenlets(t *testing.T, certificate, key string) ordeal {
+// greenlets share a stack: while one waits in the middle of a handshake, its part of the stack
+// is copied elsewhere, and another handshake begins and ends at the same addresses.
+func greenlets(t *testing.T, certificate, key string) scenario {
 	t.Helper()
 	need(t, "/usr/bin/python3")
 	if out, err := exec.Command("/usr/bin/python3", "-c", "import gevent").CombinedOutput(); err != nil {
@@ -204,7 +203,7 @@ func greenlets(t *testing.T, certificate, key string) ordeal {
 		t.Fatal(err)
 	}
 	count := 30 * load()
-	return ordeal{func(t *testing.T, executable string) []string {
+	return scenario{func(t *testing.T, executable string) []string {
 		return outcome(t, renamed(t, python, executable), "programs/greenlets.py", certificate, key, fmt.Sprint(count))
 	}, func(t *testing.T, a *agent, executable string, reports map[string]int) {
 		sides := 0
@@ -224,7 +223,7 @@ func greenlets(t *testing.T, certificate, key string) ordeal {
 }
 
 // besideKills runs a program after, and while, others are killed in the middle of handshakes,
-// which have no end therefore.
+// whose ends are never seen.
 func besideKills(program, certificate, key string) func(t *testing.T, executable string) []string {
 	return func(t *testing.T, executable string) []string {
 		options := func(more ...string) []string {
@@ -232,7 +231,7 @@ func besideKills(program, certificate, key string) func(t *testing.T, executable
 		}
 		victim := renamed(t, program, "wt-victim")
 		for range 5 * load() {
-			// Its child ends when it has lost the pipe.
+			// The victim's child ends when the pipe is closed.
 			command := exec.Command(victim, options("-processes", "1", "-count", "1000000")...)
 			out, err := command.StdoutPipe()
 			if err == nil {
@@ -246,16 +245,16 @@ func besideKills(program, certificate, key string) func(t *testing.T, executable
 			_ = command.Process.Kill()
 			_ = command.Wait()
 			if err != nil {
-				t.Errorf("the victim has ended before it was killed: %v", err)
+				t.Errorf("the victim ended before it was killed: %v", err)
 			}
 		}
 		return outcome(t, append([]string{renamed(t, program, executable)}, options("-count", "10")...)...)
 	}
 }
 
-// leavingClients are, as a program in Python, N clients that leave before their hello, N after it,
-// and N after the handshake, with a reset.
-const leavingClients = `
+// disconnectingClients is a Python program with N clients that disconnect before the ClientHello,
+// N after it, and N after the handshake, by a reset.
+const disconnectingClients = `
 import socket, ssl, struct, sys
 port, n = int(sys.argv[1]), int(sys.argv[2])
 c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE
@@ -273,17 +272,17 @@ for i in range(n):
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)); s.close()
 print("done")`
 
-// leftServer is a server that loses clients at every point of the handshake, and serves one
-// that stays.
-func leftServer(certificate, key string) ordeal {
+// disconnections runs a server that loses clients at several points of the handshake, and serves
+// one that stays.
+func disconnections(certificate, key string) scenario {
 	n := 10 * load()
-	return ordeal{func(t *testing.T, executable string) []string {
+	return scenario{func(t *testing.T, executable string) []string {
 		need(t, "openssl", "/usr/bin/python3", "curl")
 		openssl := strings.TrimSpace(output(t, "", "sh", "-c", "command -v openssl"))
 		port := freePort(t)
 		server := start(t, renamed(t, openssl, executable), "s_server", "-accept", "127.0.0.1:"+port, "-cert", certificate, "-key", key, "-www")
 		listening(t, port, server)
-		lines := words(output(t, "", "/usr/bin/python3", "-c", leavingClients, port, fmt.Sprint(n)))
+		lines := splitLines(output(t, "", "/usr/bin/python3", "-c", disconnectingClients, port, fmt.Sprint(n)))
 		page := output(t, "", "curl", "-sS", "--cacert", certificate, "--resolve", "secret-host.example:"+port+":127.0.0.1", "https://secret-host.example:"+port+"/")
 		return append(lines, find(t, `(?m)^(New, TLSv1\.\d, Cipher is \S+)$`, page)...)
 	}, func(t *testing.T, a *agent, executable string, _ map[string]int) {
@@ -300,7 +299,7 @@ func leftServer(certificate, key string) ordeal {
 	}}
 }
 
-// exits are the lines by which a debugger reports the end of its program.
+// exits matches the lines in which a debugger reports the end of its program.
 var exits = regexp.MustCompile(`^\[Inferior 1 \(process \d+\) (exited .*)\]$|^(Program (?:received|terminated) .*)$`)
 
 // debugged runs a program under a debugger, which stops it at a breakpoint twice.
@@ -310,7 +309,7 @@ func debugged(program, certificate, key, breakpoint string) func(t *testing.T, e
 		out := output(t, "", "gdb", "-q", "-nx", "-batch", "-ex", "set confirm off", "-ex", "break main", "-ex", "run",
 			"-ex", breakpoint, "-ex", "continue", "-ex", "stepi", "-ex", "stepi", "-ex", "continue", "-ex", "delete", "-ex", "continue",
 			"--args", renamed(t, program, executable), "-certificate", certificate, "-key", key, "-count", "3")
-		for _, line := range words(out) {
+		for _, line := range splitLines(out) {
 			if strings.HasPrefix(line, "client ") || strings.HasPrefix(line, "server ") {
 				lines = append(lines, line)
 			} else if m := exits.FindStringSubmatch(line); m != nil {
@@ -330,7 +329,7 @@ func ownLibraries(t *testing.T, program, directory string) []string {
 	return machine.CopyLibraries(t, program, directory, "libssl.", "libcrypto.")
 }
 
-// Programs begin while their library is replaced by another file again and again.
+// Programs start while their libraries are repeatedly replaced by other files.
 func TestProgramsWhoseLibrariesAreReplacedAreNotHarmed(t *testing.T) {
 	program, directory := handshakes(t), t.TempDir()
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
@@ -339,13 +338,13 @@ func TestProgramsWhoseLibrariesAreReplacedAreNotHarmed(t *testing.T) {
 		command := exec.Command(renamed(t, program, executable), "-certificate", certificate, "-key", key, "-threads", "-count", "5")
 		command.Env = append(os.Environ(), "LD_LIBRARY_PATH="+directory)
 		out, err := command.CombinedOutput()
-		return words(string(out)), err
+		return splitLines(string(out)), err
 	}
 	lines, err := run("wt-replaced-alone")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, lines)
 	}
-	alone := tally(lines)
+	unrecorded := tally(lines)
 	a := startAgentOn(t, fmt.Sprintf("sources = [\"function\"]\nlibrary = [%q, %q]\n", libraries[0], libraries[1]))
 	end := make(chan struct{})
 	var workers sync.WaitGroup
@@ -355,13 +354,13 @@ func TestProgramsWhoseLibrariesAreReplacedAreNotHarmed(t *testing.T) {
 				select {
 				case <-end:
 					if runs == 0 {
-						t.Error("a worker has done nothing")
+						t.Error("a worker ran no program")
 					}
 					return
 				default:
 				}
-				if lines, err := run(fmt.Sprintf("wt-replaced-%d", i)); err != nil || fmt.Sprint(tally(lines)) != fmt.Sprint(alone) {
-					t.Errorf("while libraries are replaced: %v\n%v\nwant\n%v", err, tally(lines), alone)
+				if lines, err := run(fmt.Sprintf("wt-replaced-%d", i)); err != nil || fmt.Sprint(tally(lines)) != fmt.Sprint(unrecorded) {
+					t.Errorf("while libraries are replaced: %v\n%v\nwant\n%v", err, tally(lines), unrecorded)
 				}
 			}
 		})
@@ -372,7 +371,7 @@ func TestProgramsWhoseLibrariesAreReplacedAreNotHarmed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Another size, as of another build.
+			// The size differs, as with another build.
 			if err := os.WriteFile(library+".dpkg-new", append(data, byte(turn)), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -383,19 +382,19 @@ func TestProgramsWhoseLibrariesAreReplacedAreNotHarmed(t *testing.T) {
 	}
 	close(end)
 	workers.Wait()
-	// The last one is attached, too.
+	// The agent also attaches to the last file.
 	waitFor(t, "programs are recorded again", func() bool {
 		lines, err := run("wt-replaced-last")
 		return err == nil && len(a.sides(t, "wt-replaced-last")) >= len(lines)
 	}, a.stderr.String)
-	a.unsuspected(t)
+	a.checkStillRecorded(t)
 }
 
-// Another build of a library is copied over a file whose functions are recorded: what the
-// one before had as breakpoints must not be in the middle of its instructions.
+// Another build of a library is copied over a file whose functions are recorded: breakpoints
+// of the previous build must not be in the middle of its instructions.
 func TestALibraryThatIsOverwrittenWithAnotherBuildIsNotHarmed(t *testing.T) {
 	if !*everything {
-		t.Skip("it takes packages of another build: run make soak")
+		t.Skip("needs packages of another build: run make soak")
 	}
 	program, directory := handshakes(t), t.TempDir()
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
@@ -410,16 +409,16 @@ func TestALibraryThatIsOverwrittenWithAnotherBuildIsNotHarmed(t *testing.T) {
 		command := exec.Command(program, "-certificate", certificate, "-key", key, "-threads", "-count", "3")
 		command.Env = append(os.Environ(), "LD_LIBRARY_PATH="+directory)
 		out, err := command.CombinedOutput()
-		return fmt.Sprint(tally(words(string(out)))), err
+		return fmt.Sprint(tally(splitLines(string(out)))), err
 	}
-	var alone [2]string
+	var unrecorded [2]string
 	for i, build := range builds {
 		for k := range libraries {
 			copyOver(t, libraries[k], build[k])
 		}
 		var err error
-		if alone[i], err = run(); err != nil {
-			t.Fatalf("%v\n%s", err, alone[i])
+		if unrecorded[i], err = run(); err != nil {
+			t.Fatalf("%v\n%s", err, unrecorded[i])
 		}
 	}
 	a := startAgentOn(t, fmt.Sprintf("sources = [\"function\"]\nlibrary = [%q, %q]\n", libraries[0], libraries[1]))
@@ -429,18 +428,18 @@ func TestALibraryThatIsOverwrittenWithAnotherBuildIsNotHarmed(t *testing.T) {
 		for k := range libraries {
 			copyOver(t, libraries[k], builds[turn%2][k])
 		}
-		// At once, while the agent comes back, and when it is there.
+		// At once, while the agent attaches, and after it has attached.
 		for range 3 {
-			if got, err := run(); err != nil || got != alone[turn%2] {
-				t.Fatalf("after it was overwritten %d times: %v\n%s\nwant\n%s", turn+1, err, got, alone[turn%2])
+			if got, err := run(); err != nil || got != unrecorded[turn%2] {
+				t.Fatalf("after it was overwritten %d times: %v\n%s\nwant\n%s", turn+1, err, got, unrecorded[turn%2])
 			}
 		}
 		waitFor(t, "the agent attaches again", func() bool { return attached() >= before+2 }, a.stderr.String)
-		if got, err := run(); err != nil || got != alone[turn%2] {
-			t.Fatalf("attached after it was overwritten %d times: %v\n%s\nwant\n%s", turn+1, err, got, alone[turn%2])
+		if got, err := run(); err != nil || got != unrecorded[turn%2] {
+			t.Fatalf("attached after it was overwritten %d times: %v\n%s\nwant\n%s", turn+1, err, got, unrecorded[turn%2])
 		}
 	}
-	a.unsuspected(t)
+	a.checkStillRecorded(t)
 }
 
 // copyOver copies a file onto another in place.
@@ -451,7 +450,7 @@ func copyOver(t *testing.T, to, from string) {
 	}
 }
 
-// otherBuild returns a library of another version than this machine's, which runs here.
+// otherBuild returns a library of another version than the machine's, which also runs on it.
 func otherBuild(t *testing.T, name string) string {
 	t.Helper()
 	directory := filepath.Join("../../build/packages", "other-openssl")
@@ -469,9 +468,9 @@ func otherBuild(t *testing.T, name string) string {
 	return path
 }
 
-// probed returns how many bytes the site of a role is after a function of libssl, which is one
-// of the libraries.
-func probed(t *testing.T, libraries []string, role, function string) int64 {
+// siteOffset returns the offset, in bytes, of the site of a role from a function of libssl, which
+// is one of the libraries.
+func siteOffset(t *testing.T, libraries []string, role, function string) int64 {
 	t.Helper()
 	library := libraries[slices.IndexFunc(libraries, func(path string) bool { return strings.Contains(path, "libssl.") })]
 	var reports []struct {
@@ -482,7 +481,7 @@ func probed(t *testing.T, libraries []string, role, function string) int64 {
 			}
 		}
 	}
-	// Of its sites some may be refused, which is an error.
+	// The command fails if some of the sites are refused.
 	text, _ := exec.Command(filepath.Join(bin, "crauctl"), "probes", "-o", "json", library).Output()
 	if err := json.Unmarshal(text, &reports); err != nil || len(reports) != 1 {
 		t.Fatalf("%v\n%s", err, text)

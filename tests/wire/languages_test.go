@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Each language has its own way through the library to a signature. What it was asked to do
-// is recorded once, with the hash.
+// Each language uses other functions of the library for a signature. Each operation is recorded
+// once, with its hash.
 func TestSignaturesOfLanguagesAreRecordedByFunctions(t *testing.T) {
 	_, key := (&keys{t.TempDir()}).pair(t, "rsa")
 	const (
@@ -46,12 +46,12 @@ echo openssl_verify("x", $s, openssl_pkey_get_details(openssl_pkey_get_private($
 				if name == "Perl" && !*everything && strings.Contains(string(out), "Can't locate") {
 					t.Skip("the module Crypt::OpenSSL::RSA is not installed")
 				}
-				t.Fatalf("%v: it printed %q", err, out)
+				t.Fatalf("%v: %s printed %q", err, name, out)
 			}
 			a.waitForAll(t, executable, []string{"pk::sign algorithm=RSA bits=2048 hash=SHA1", "pk::verify algorithm=RSA bits=2048 hash=SHA1"})
 		})
 	}
-	a.unsuspected(t)
+	a.checkStillRecorded(t)
 }
 
 // pythonSigner signs and verifies with the module cryptography.
@@ -64,7 +64,8 @@ s = k.sign(b"x", padding.PKCS1v15(), hashes.SHA1())
 k.public_key().verify(s, b"x", padding.PKCS1v15(), hashes.SHA1())
 print(1)`
 
-// A wheel has its own OpenSSL in a module, of which the linker has kept what the module calls.
+// A wheel has its own OpenSSL in a module, in which the linker kept only the functions that the
+// module calls.
 func TestSignaturesOfAPythonWheelAreRecordedByFunctions(t *testing.T) {
 	large(t, "python3")
 	_, key := (&keys{t.TempDir()}).pair(t, "rsa")
@@ -84,7 +85,7 @@ func TestSignaturesOfAPythonWheelAreRecordedByFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out := output(t, "", path, "-c", pythonSigner, key); strings.TrimSpace(out) != "1" {
-		t.Fatalf("it printed %q", out)
+		t.Fatalf("Python printed %q", out)
 	}
 	var got []string
 	want := []string{"pk::sign algorithm=RSA bits=2048 hash=SHA1", "pk::verify algorithm=RSA bits=2048 hash=SHA1"}
@@ -93,12 +94,12 @@ func TestSignaturesOfAPythonWheelAreRecordedByFunctions(t *testing.T) {
 		return len(got) >= len(want)
 	}, func() string { return fmt.Sprint(got, a.stderr) })
 	if !slices.Equal(got, want) {
-		t.Errorf("the module did %q, want %q", got, want)
+		t.Errorf("the operations of the module are %q, want %q", got, want)
 	}
 }
 
 // BIND makes keys and signs zones. All of its programs verify two signatures with RSA and
-// SHA-1 when they start, to test the library: real operations with a false meaning.
+// SHA-1 when they start, to test the library: these operations are real but misleading.
 func TestKeysAndSignaturesOfBINDAreRecordedByFunctions(t *testing.T) {
 	large(t, "dnssec-keygen", "dnssec-signzone")
 	a := startAgent(t, "usdt", "function")
@@ -126,5 +127,5 @@ func TestKeysAndSignaturesOfBINDAreRecordedByFunctions(t *testing.T) {
 	}, func() string {
 		return printed + strings.Join(a.byFunctions(t, "wt-signzone"), "\n") + a.stderr.String()
 	})
-	a.unsuspected(t)
+	a.checkStillRecorded(t)
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// compiled returns a program of the directory programs that is built with a library.
+// compiled builds a program of the directory programs with libraries.
 func (c *tools) compiled(t *testing.T, name string, libraries ...string) string {
 	t.Helper()
 	need(t, "cc")
@@ -26,7 +26,7 @@ func (c *tools) compiled(t *testing.T, name string, libraries ...string) string 
 	return to
 }
 
-// suite returns a library's name of a suite as the registered one.
+// suite returns the registered name for a library's name of a suite.
 func suite(name string) string {
 	switch name {
 	case "TLS13-AES128-GCM-SHA256", "TLS13_AES_128_GCM_SHA256":
@@ -37,7 +37,7 @@ func suite(name string) string {
 	return strings.ReplaceAll(name, "-", "_")
 }
 
-// ofLibrary is ofWords with the names that a library uses.
+// ofLibrary is ofWords for the names that libraries use.
 func ofLibrary(t *testing.T, text string) values {
 	t.Helper()
 	v := ofWords(t, text)
@@ -47,16 +47,17 @@ func ofLibrary(t *testing.T, text string) values {
 	return v
 }
 
-// itself is a program that is either end: client PORT, or server PORT CERTIFICATE KEY.
-func (p peer) itself(name string, words, ofServer, ofClient []string) map[string]func(t *testing.T) pair {
-	file := filepath.Base(words[0])
+// bothEnds returns pairs of a program that can be either end: client PORT, or server PORT
+// CERTIFICATE KEY.
+func (p peer) bothEnds(name string, command, ofServer, ofClient []string) map[string]func(t *testing.T) pair {
+	file := filepath.Base(command[0])
 	server := func(t *testing.T, port string) *buffer {
 		t.Helper()
-		return start(t, append(append(words[:len(words):len(words)], "server", port, p.rsa, p.rsaKey), ofServer...)...)
+		return start(t, append(append(command[:len(command):len(command)], "server", port, p.rsa, p.rsaKey), ofServer...)...)
 	}
 	client := func(t *testing.T, port string) values {
 		t.Helper()
-		return ofLibrary(t, output(t, "", append(append(words[:len(words):len(words)], "client", port), ofClient...)...))
+		return ofLibrary(t, output(t, "", append(append(command[:len(command):len(command)], "client", port), ofClient...)...))
 	}
 	return map[string]func(t *testing.T) pair{
 		name:                func(*testing.T) pair { return pair{server, client, file, file, nil} },
@@ -70,8 +71,8 @@ func TestHandshakesOfOtherLibrariesAreRecorded(t *testing.T) {
 	c := &tools{t.TempDir()}
 	o := opensslPeer(t, c)
 	t.Run("both ends", func(t *testing.T) {
-		compare(t, a, o.itself("mbedTLS", []string{c.compiled(t, "mbedtls", "-lmbedtls", "-lmbedx509", "-lmbedcrypto")}, nil, nil))
-		compare(t, a, o.itself("wolfSSL", []string{c.compiled(t, "wolfssl", "-lwolfssl")}, nil, nil))
+		compare(t, a, o.bothEnds("mbedTLS", []string{c.compiled(t, "mbedtls", "-lmbedtls", "-lmbedx509", "-lmbedcrypto")}, nil, nil))
+		compare(t, a, o.bothEnds("wolfSSL", []string{c.compiled(t, "wolfssl", "-lwolfssl")}, nil, nil))
 	})
 	t.Run("NSS", func(t *testing.T) {
 		compare(t, a, o.nss(t, c))
@@ -90,7 +91,7 @@ func (p peer) nss(t *testing.T, c *tools) map[string]func(t *testing.T) pair {
 	client := func(versions, groups string) func(t *testing.T, port string) values {
 		return func(t *testing.T, port string) values {
 			out := start(t, tstclnt, "-h", "127.0.0.1", "-p", port, "-a", "secret-host.example", "-D", "-o", "-v", "-V", versions, "-I", groups)
-			// It prints only this about its suite.
+			// It prints no more about its suite.
 			pattern := regexp.MustCompile(`SSL version 3\.(\d) using 128-bit AES-GCM`)
 			waitFor(t, "tstclnt is connected", func() bool { return pattern.MatchString(out.String()) }, out.String)
 			m := find(t, pattern.String(), out.String())
@@ -118,12 +119,12 @@ func (p peer) nss(t *testing.T, c *tools) map[string]func(t *testing.T) pair {
 	}
 }
 
-// It writes the header of a record and its contents as two parts.
+// Erlang writes the header and the contents of a record separately.
 func TestHandshakesOfErlangAreRecorded(t *testing.T) {
 	large(t, "escript")
 	a := startAgent(t)
 	o := opensslPeer(t, &tools{t.TempDir()})
-	for name, c := range o.itself("Erlang", []string{"escript", "programs/erlang.escript"}, nil, nil) {
+	for name, c := range o.bothEnds("Erlang", []string{"escript", "programs/erlang.escript"}, nil, nil) {
 		compare(t, a, map[string]func(t *testing.T) pair{name: func(t *testing.T) pair {
 			p := c(t)
 			for _, file := range []*string{&p.serverName, &p.clientName} {
@@ -136,7 +137,7 @@ func TestHandshakesOfErlangAreRecorded(t *testing.T) {
 	}
 }
 
-// cargo returns a program of the directory programs in Rust, whose build takes long.
+// cargo builds a program in Rust of the directory programs, which takes long.
 func (c *tools) cargo(t *testing.T, name string) string {
 	t.Helper()
 	file := name + "-pair"
@@ -153,8 +154,8 @@ func (c *tools) cargo(t *testing.T, name string) string {
 	return filepath.Join(c.directory, name, "debug", file)
 }
 
-// The messages of its handshakes may be in many small records, some of which one call
-// sends.
+// The messages of its handshakes may be split into many small records, several of which one
+// call may send.
 func TestHandshakesOfRustlsAreRecorded(t *testing.T) {
 	c := &tools{t.TempDir()}
 	built := c.cargo(t, "rustls")
@@ -166,17 +167,17 @@ func TestHandshakesOfRustlsAreRecorded(t *testing.T) {
 			fragment = []string{size}
 		}
 		t.Run(fmt.Sprintf("records of %q bytes", size), func(t *testing.T) {
-			compare(t, a, o.itself("rustls", []string{built}, fragment, fragment))
+			compare(t, a, o.bothEnds("rustls", []string{built}, fragment, fragment))
 		})
 	}
 }
 
-// Its hello has made-up extensions, and as large a key as there is.
+// Its ClientHello has made-up extensions and a very large key share.
 func TestHandshakesOfChromiumAreRecorded(t *testing.T) {
 	large(t, "chromium-headless-shell")
 	a := startAgent(t)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The page is what the browser is to show.
+		// The browser prints this page.
 		fmt.Fprintf(w, "version=%d suite=%d group=%d", r.TLS.Version, r.TLS.CipherSuite, r.TLS.CurveID)
 	}))
 	defer server.Close()

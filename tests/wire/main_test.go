@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package wire tests the sources "wire" and "function" with the programs of the distribution: the
-// built agent records their handshakes at the sockets, and what crauctl shows is
-// compared with what each program reports of itself. All servers are on
-// loopback. Of the project's own code it uses nothing.
+// built agent records their handshakes at the sockets, and the output of crauctl is
+// compared with the report of each program. All servers are on loopback. The tests use none of
+// the project's own code.
 package wire
 
 import (
@@ -26,26 +26,25 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// patience bounds everything that a test waits for. Nothing is expected to take
-// nearly as long, except on a machine that is emulated.
+// patience is the timeout of each wait. Only on an emulated machine a wait is expected to
+// take nearly as long.
 var patience time.Duration
 
-// bin is the directory of the built programs, buildError why they could not be built.
+// bin is the directory of the built programs, buildError the error of their build.
 var (
 	bin        string
 	buildError error
 )
 
-// everything includes the programs that take long to build or much to install: what
-// "make soak" does.
+// everything includes programs with long builds and large packages, as "make soak" does.
 var everything = flag.Bool("everything", false, "also test programs that make check does not install")
 
-// byFunctions adds the source "function" to what the agents of all tests record from: what
-// programs come to, and what is recorded of them, stays the same.
-var byFunctions = flag.Bool("functions", false, "record by functions, too, in the tests of sockets")
+// byFunctions adds the source "function" to the agents of all tests: the reports of programs
+// and the recorded operations must stay the same.
+var byFunctions = flag.Bool("functions", false, "also record by functions in the tests of sockets")
 
-// programs is where programs are that tests would build, frontEnd what the agents must use: on
-// a machine that has no compiler, and another kernel.
+// programs is the directory of prebuilt programs, for a machine without a compiler, and
+// frontEnd the front end that its kernel must have.
 var (
 	programs = flag.String("programs", "", "use the programs in `DIRECTORY` instead of building them: crau-agent, crauctl, …")
 	frontEnd = flag.String("front-end", "", "fail if handshakes are not recorded by the front end `NAME`")
@@ -56,7 +55,7 @@ func TestMain(m *testing.M) {
 		flood()
 		return
 	}
-	flag.DurationVar(&patience, "patience", 60*time.Second, "wait at most `DURATION` for whatever a test waits for")
+	flag.DurationVar(&patience, "patience", 60*time.Second, "wait at most `DURATION` for each condition")
 	flag.Parse()
 	os.Exit(run(m))
 }
@@ -98,8 +97,8 @@ func need(t *testing.T, names ...string) {
 	}
 }
 
-// optional skips the test if a command is missing that make setup does not install,
-// for its size. With all programs it is needed.
+// optional skips the test if a command is missing that make setup does not install because
+// of its size. With -everything it is needed.
 func optional(t *testing.T, names ...string) {
 	t.Helper()
 	if *everything {
@@ -112,21 +111,21 @@ func optional(t *testing.T, names ...string) {
 	}
 }
 
-// large skips a test of programs that are much to install or take long to build,
-// unless all are asked for.
+// large skips a test of programs with large packages or long builds, unless -everything is
+// given.
 func large(t *testing.T, names ...string) {
 	t.Helper()
 	if !*everything {
-		t.Skipf("it takes programs that make check does not install (%s): run make soak", strings.Join(names, ", "))
+		t.Skipf("needs programs that make check does not install (%s): run make soak", strings.Join(names, ", "))
 	}
 	need(t, names...)
 }
 
-// buffer is what a program wrote. It may be read while the program runs.
+// buffer is the output of a program. It may be read while the program runs.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
-	// pid is its process, if it was started by start.
+	// pid is the program's process if start started it.
 	pid int
 }
 
@@ -165,9 +164,9 @@ func startAs(t *testing.T, id *syscall.Credential, arguments ...string) *buffer 
 	command := exec.Command(arguments[0], arguments[1:]...)
 	command.Stdout, command.Stderr = output, output
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: id}
-	// Children may outlive it with its output.
+	// Children may outlive it and hold its output open.
 	command.WaitDelay = time.Second
-	// A server that reads its input is not to find its end.
+	// A server that reads its input must not reach the end.
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +176,7 @@ func startAs(t *testing.T, id *syscall.Credential, arguments ...string) *buffer 
 	}
 	output.pid = command.Process.Pid
 	t.Cleanup(func() {
-		// What it started and what it keeps is to end with it.
+		// The signal lets it end its children and clean up.
 		_ = command.Process.Signal(syscall.SIGTERM)
 		last := time.AfterFunc(5*time.Second, func() { _ = command.Process.Kill() })
 		_ = command.Wait()
@@ -221,7 +220,7 @@ func bound(t *testing.T, port string, output *buffer) {
 func inTable(t *testing.T, protocol, state, port string, output *buffer) {
 	t.Helper()
 	waitFor(t, "a server listens", func() bool {
-		// In the kernel's table, not by connecting: some servers serve one client.
+		// The test does not connect, because some servers serve only one client.
 		table, err := os.ReadFile("/proc/net/" + protocol)
 		if err != nil {
 			t.Fatal(err)
@@ -241,7 +240,7 @@ func inTable(t *testing.T, protocol, state, port string, output *buffer) {
 	}, output.String)
 }
 
-// output runs a program to its end, with input, and returns what it writes.
+// output runs a program with input until it exits, and returns its output.
 func output(t *testing.T, input string, arguments ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -263,7 +262,7 @@ type agent struct {
 	claimed map[string]bool
 }
 
-// startAgent starts an agent that records at sockets, and perhaps from other sources.
+// startAgent starts an agent that records at sockets, and from other sources if they are given.
 func startAgent(t *testing.T, others ...string) *agent {
 	t.Helper()
 	if *byFunctions && len(others) == 0 {
@@ -328,7 +327,7 @@ func (a *agent) query(t *testing.T, executable string, matches ...string) []oper
 	return all
 }
 
-// operation is one that crauctl prints.
+// operation is an operation as crauctl prints it.
 type operation struct {
 	Context    string         `json:"context"`
 	Executable string         `json:"executable"`
@@ -336,8 +335,8 @@ type operation struct {
 	Spans      []operation    `json:"spans"`
 }
 
-// recorded waits until an operation of an executable is recorded that has the
-// values, and returns it. Each operation is returned once.
+// recorded waits until an operation of an executable is recorded with the values, and returns
+// it. Each operation is returned at most once.
 func (a *agent) recorded(t *testing.T, executable string, values ...string) operation {
 	t.Helper()
 	var found operation

@@ -22,7 +22,7 @@ func TestHandshakesOfSSHAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	ssh := c.copied(t, "ssh")
-	// sshd gives up its privileges before anybody has logged in.
+	// sshd switches to this user until a client has logged in.
 	if _, err := user.Lookup("sshd"); err != nil {
 		t.Fatalf("%v: install sshd", err)
 	}
@@ -88,7 +88,7 @@ func TestHandshakesOfSSHAreRecorded(t *testing.T) {
 	}
 }
 
-// It reads the beginning of each packet by itself.
+// paramiko reads the beginning of each packet separately.
 func TestHandshakesOfParamikoAreRecorded(t *testing.T) {
 	need(t, "ssh", "python3")
 	a := startAgent(t)
@@ -96,7 +96,7 @@ func TestHandshakesOfParamikoAreRecorded(t *testing.T) {
 	ssh := c.copied(t, "ssh")
 	port := freePort(t)
 	listening(t, port, start(t, "/usr/bin/python3", "programs/ssh_pair.py", "server", port))
-	// It prints the host key's algorithm, ciphers, MACs and compression.
+	// It prints the algorithms of key exchange and host key, ciphers, MACs and compression.
 	printed := strings.Fields(output(t, "", "/usr/bin/python3", "programs/ssh_pair.py", "client", port))
 	if len(printed) != 7 {
 		t.Fatalf("paramiko printed %q", printed)
@@ -115,8 +115,8 @@ func TestHandshakesOfParamikoAreRecorded(t *testing.T) {
 	a.recorded(t, "python3*", append(want, "ssh::role=server")...)
 }
 
-// A program that only passes on bytes is neither the client nor the server of the
-// handshakes in them.
+// A program that only forwards bytes is neither the client nor the server of the handshakes
+// in them.
 func TestForwardedHandshakesAreNotAttributedToTheRelay(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
@@ -163,7 +163,7 @@ func TestForwardedHandshakesAreNotAttributedToTheRelay(t *testing.T) {
 	}
 }
 
-// Of a tunnel only one socket is seen, the other end is inside SSH.
+// Only one socket of a tunnel is seen: the other end is inside SSH.
 func TestHandshakesThroughATunnelAreMarkedAsSuspect(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can log in as itself with a key of the test")
@@ -194,12 +194,12 @@ func TestHandshakesThroughATunnelAreMarkedAsSuspect(t *testing.T) {
 		}
 		got := a.recorded(t, side.executable, matches...)
 		if relay, marked := got.Events["tls::relay"]; marked && side.relay == "" {
-			t.Errorf("the %s itself is marked as a relay (%v)", side.role, relay)
+			t.Errorf("the %s is marked as a relay (%v)", side.role, relay)
 		}
 	}
 }
 
-// This process is both ends: a program without probes, and without a library, too.
+// This process is both ends: a program without probes and without a library.
 func TestAGoProgramIsRecordedWithPostQuantumGroups(t *testing.T) {
 	a := startAgent(t)
 	directory := t.TempDir()

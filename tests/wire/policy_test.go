@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-// policies has a policy FUTURE, which demands ciphers of 256 bits and RSA keys of 3072.
+// policies has a policy FUTURE, which requires ciphers with 256 bits and RSA keys with 3072.
 const policies = "../../src/internal/inventory/cryptopolicy/testdata"
 
-// Clients of TLS 1.2, one of which agreed to what the policy denies, one to what it allows, one to both.
-func TestAPolicyCheckShowsWhichClientsWouldHaveToNegotiateOtherwise(t *testing.T) {
+// One client with TLS 1.2 negotiates what the policy denies, one what it allows, and one both.
+func TestAPolicyCheckShowsWhichClientsThePolicyDenies(t *testing.T) {
 	c := &tools{t.TempDir()}
 	need(t, "openssl", "curl")
 	weak, strong, both := c.copied(t, "curl"), filepath.Join(c.directory, "wt-strong"), filepath.Join(c.directory, "wt-both")
@@ -97,11 +97,11 @@ func TestAPolicyCheckShowsWhichClientsWouldHaveToNegotiateOtherwise(t *testing.T
 				}
 			}
 			if also := map[string]int{"wt-both": 1}[p.Executable]; u.AlsoAllowed != also {
-				t.Errorf("%s did %d operations that are allowed, want %d", p.Executable, u.AlsoAllowed, also)
+				t.Errorf("%s has %d operations that are allowed, want %d", p.Executable, u.AlsoAllowed, also)
 			}
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%s is denied %q, want %q", p.Executable, got, want)
+			t.Errorf("of %s are denied %q, want %q", p.Executable, got, want)
 		}
 		if verdict := map[bool]string{true: "allowed", false: "denied"}[want == nil]; p.Verdict != verdict {
 			t.Errorf("%s is %s, want %s", p.Executable, p.Verdict, verdict)

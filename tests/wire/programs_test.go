@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// tools are programs of the distribution, copied under names of their own: the
-// programs of others on this machine are recorded as well.
+// tools copies programs of the distribution under unique names: the agent also records
+// other programs of the machine.
 type tools struct{ directory string }
 
 // copied returns a copy of a program.
@@ -61,7 +61,7 @@ func standardName(t *testing.T, suite string) string {
 	return ""
 }
 
-// group returns a program's name of a group as the registered one.
+// group returns the registered name for a program's name of a group.
 func group(name string) string {
 	registered, ok := map[string]string{
 		"X25519": "x25519", "ECDH, prime256v1": "secp256r1", "ECDH, secp384r1": "secp384r1", "ECDH, secp521r1": "secp521r1", "SECP256R1": "secp256r1", "ECDHE-SECP256R1": "secp256r1",
@@ -73,7 +73,7 @@ func group(name string) string {
 	return registered
 }
 
-// version returns a program's name of a version as the registered one.
+// version returns the registered name for a program's name of a version.
 func version(name string) string {
 	if v, ok := map[string]string{"tlsv1.3": "TLS 1.3", "TLSv1_3": "TLS 1.3", "TLSv1_2": "TLS 1.2", "TLSv1": "TLS 1.0", "TLSv1.1": "TLS 1.1", "TLSv1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3", "DTLSv1": "DTLS 1.0", "DTLSv1.2": "DTLS 1.2", "DTLSv1.3": "DTLS 1.3"}[name]; ok {
 		return v
@@ -81,7 +81,7 @@ func version(name string) string {
 	return name
 }
 
-// find returns the submatches of a pattern in what a program wrote.
+// find returns the submatches of a pattern in the output of a program.
 func find(t *testing.T, pattern, text string) []string {
 	t.Helper()
 	m := regexp.MustCompile(pattern).FindStringSubmatch(text)
@@ -149,7 +149,7 @@ public class Client { public static void main(String[] a) throws Exception {
 type pair struct {
 	server func(t *testing.T, port string) *buffer
 	client func(t *testing.T, port string) values
-	// The names of the files that run, and what else is recorded.
+	// The names of the executables, and other values that are recorded; empty: not compared.
 	serverName, clientName string
 	more                   values
 }
@@ -160,7 +160,7 @@ func compare(t *testing.T, a *agent, pairs map[string]func(t *testing.T) pair) {
 	compareAt(t, a, listening, pairs)
 }
 
-// compareAt is compare for servers of which serving waits until they are ready.
+// compareAt is compare with a function that waits until a server is ready.
 func compareAt(t *testing.T, a *agent, serving func(t *testing.T, port string, output *buffer), pairs map[string]func(t *testing.T) pair) {
 	t.Helper()
 	for name, c := range pairs {
@@ -185,16 +185,16 @@ func compareAt(t *testing.T, a *agent, serving func(t *testing.T, port string, o
 	}
 }
 
-// simple runs a client with a port as last argument, which prints version, suite and
+// simple returns a client with the port as last argument, which prints version, suite and
 // perhaps group.
-func simple(words ...string) func(t *testing.T, port string) values {
+func simple(command ...string) func(t *testing.T, port string) values {
 	return func(t *testing.T, port string) values {
 		t.Helper()
-		return ofWords(t, output(t, "", append(words, port)...))
+		return ofWords(t, output(t, "", append(command, port)...))
 	}
 }
 
-// ofWords reads version, suite and perhaps group.
+// ofWords parses version, suite and perhaps group.
 func ofWords(t *testing.T, text string) values {
 	t.Helper()
 	m := strings.Fields(text)
@@ -231,7 +231,8 @@ func (p peer) connect(t *testing.T, port string, more ...string) values {
 	return ofOpenSSL(t, output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -servername secret-host.example %s", quit, p.program, port, strings.Join(more, " "))))
 }
 
-// toServer is a client of others with OpenSSL's server, fromClient the reverse.
+// toServer pairs another client with OpenSSL's server, fromClient another server with
+// OpenSSL's client.
 func (p peer) toServer(name string, run func(t *testing.T, port string) values, options ...string) pair {
 	return pair{func(t *testing.T, port string) *buffer {
 		t.Helper()

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// report runs crauctl report on the log of the agent, and returns what it writes and its exit status.
+// report runs crauctl report on the log of the agent, and returns its output and exit status.
 func (a *agent) report(t *testing.T, arguments ...string) (stdout []byte, status int) {
 	t.Helper()
 	command := exec.Command(filepath.Join(bin, "crauctl"), append([]string{"report", "--directory", a.log}, arguments...)...)
@@ -30,8 +30,8 @@ func (a *agent) report(t *testing.T, arguments ...string) (stdout []byte, status
 	return stdout, 0
 }
 
-// signed waits until a number of signatures of an executable with a hash is recorded.
-func (a *agent) signed(t *testing.T, executable, hash string, number int) {
+// waitForSignatures waits until a number of signatures of an executable with a hash is recorded.
+func (a *agent) waitForSignatures(t *testing.T, executable, hash string, number int) {
 	t.Helper()
 	waitFor(t, "signatures with "+hash+" are recorded", func() bool {
 		all := slices.DeleteFunc(a.query(t, executable, "pk::hash="+hash), func(o operation) bool { return o.Events["name"] != "pk::sign" })
@@ -39,8 +39,8 @@ func (a *agent) signed(t *testing.T, executable, hash string, number int) {
 	}, a.stderr.String)
 }
 
-// A stock program signs with SHA-1, is changed, and signs on. The report confirms that SHA-1 has stopped, and notices
-// when it is back.
+// A program signs with SHA-1, then with SHA-256, then with SHA-1 again. The report confirms that SHA-1 has stopped, and
+// notices when it is used again.
 func TestAReportConfirmsThatSignaturesWithSHA1HaveStopped(t *testing.T) {
 	need(t, "openssl")
 	const rule = "nist.sp800-131ar2.sha1"
@@ -55,7 +55,7 @@ func TestAReportConfirmsThatSignaturesWithSHA1HaveStopped(t *testing.T) {
 		}
 	}
 	sign("sha1")
-	a.signed(t, "a-signer", "SHA1", 1)
+	a.waitForSignatures(t, "a-signer", "SHA1", 1)
 	only := []string{"--executable", "a-signer"}
 	before, status := a.report(t, append(only, "-o", "json", "--exit-code")...)
 	if status != 4 || !strings.Contains(string(before), rule) {
@@ -71,21 +71,21 @@ func TestAReportConfirmsThatSignaturesWithSHA1HaveStopped(t *testing.T) {
 	}
 
 	sign("sha256")
-	a.signed(t, "a-signer", "SHA256", 1)
+	a.waitForSignatures(t, "a-signer", "SHA256", 1)
 	text, status := a.report(t, confirm...)
 	if status != 0 || !regexp.MustCompile(`(?m)^stopped +a-signer.*: `+regexp.QuoteMeta(rule)+`;`).Match(text) {
-		t.Errorf("exit status %d, want 0 and that the signatures have stopped:\n%s\n%s", status, text, a.stderr)
+		t.Errorf("exit status %d, want 0 and a report that the signatures have stopped:\n%s\n%s", status, text, a.stderr)
 	}
 
 	sign("sha1")
-	a.signed(t, "a-signer", "SHA1", 2)
+	a.waitForSignatures(t, "a-signer", "SHA1", 2)
 	if text, status = a.report(t, confirm...); status != 4 || !strings.Contains(string(text), "still ") {
-		t.Errorf("exit status %d, want 4 and that they continue:\n%s", status, text)
+		t.Errorf("exit status %d, want 4 and a report that the signatures continue:\n%s", status, text)
 	}
 }
 
-// What leaves the machine are statistics: neither who, nor exactly when.
-func TestAnAnonymousReportHasStatisticsOfTLSAlone(t *testing.T) {
+// An anonymous report has statistics without the names of programs and without exact times.
+func TestAnAnonymousReportHasOnlyStatisticsOfTLS(t *testing.T) {
 	need(t, "openssl")
 	a := startAgent(t)
 	directory := t.TempDir()

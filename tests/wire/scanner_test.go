@@ -24,11 +24,11 @@ func suiteNumbers(t *testing.T) map[string]int {
 	return numbers
 }
 
-// agreed is what two ends agreed on: numbers of the registries, and of a group that
-// has none its bits.
+// agreed has the parameters that two ends agreed on: registered numbers, and the bits of a
+// group without a number.
 type agreed struct{ version, suite, group, bits int }
 
-// agreements returns what the operations of an executable have, and the results.
+// agreements returns the parameters of the operations of an executable, with the results.
 func (a *agent) agreements(t *testing.T, executable string) map[agreed]string {
 	t.Helper()
 	all := map[agreed]string{}
@@ -51,8 +51,8 @@ func (a *agent) agreements(t *testing.T, executable string) map[agreed]string {
 	return all
 }
 
-// A scanner makes a handshake for each suite and group that it and the server have,
-// of every version.
+// A scanner makes a handshake for each suite and group that it and the server have, with
+// every version.
 func TestAllHandshakesOfAScannerAreRecorded(t *testing.T) {
 	need(t, "sslscan")
 	a := startAgent(t)
@@ -92,7 +92,7 @@ func TestAllHandshakesOfAScannerAreRecorded(t *testing.T) {
 	}
 	for _, executable := range []string{"wt-sslscan", "wt-openssl"} {
 		var missing []string
-		waitFor(t, executable+" is recorded with everything", func() bool {
+		waitFor(t, executable+" is recorded with all suites", func() bool {
 			got := a.agreements(t, executable)
 			missing = nil
 			for v, line := range want {

@@ -40,7 +40,7 @@ func account(t *testing.T, files ...string) (directory string, id *syscall.Crede
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The directories of tests are their user's alone.
+	// Only its owner can access the directory of a test.
 	directory, err = os.MkdirTemp("", "crau-wire-")
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func account(t *testing.T, files ...string) (directory string, id *syscall.Crede
 	return directory, &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// sh runs a script as a user, to its end.
+// sh runs a script as a user until it exits, and returns its output.
 func sh(t *testing.T, id *syscall.Credential, script string) string {
 	t.Helper()
 	command := exec.Command("sh", "-euc", script)
@@ -77,8 +77,7 @@ func sh(t *testing.T, id *syscall.Credential, script string) string {
 	return string(out)
 }
 
-// postgresql returns pairs with PostgreSQL, whose server wants a user without
-// privileges.
+// postgresql returns pairs with PostgreSQL, whose server only runs as an unprivileged user.
 func (p peer) postgresql(t *testing.T) map[string]func(t *testing.T) pair {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
@@ -99,7 +98,7 @@ func (p peer) postgresql(t *testing.T) map[string]func(t *testing.T) pair {
 	client := func(t *testing.T, port string) values {
 		to := fmt.Sprintf("host=127.0.0.1 port=%s user=x dbname=postgres sslmode=require", port)
 		var out string
-		// It listens before it is ready.
+		// PostgreSQL listens before it is ready.
 		waitFor(t, "PostgreSQL is ready", func() bool {
 			out = output(t, "", directory+"/psql", to, "-AtXF", " ", "-c", "select version, cipher from pg_stat_ssl where pid = pg_backend_pid()")
 			return strings.HasPrefix(out, "TLS")
@@ -125,7 +124,7 @@ func TestHandshakesOfServicesAreRecorded(t *testing.T) {
 	directory := func(t *testing.T, port string) *buffer {
 		data := t.TempDir()
 		text := fmt.Sprintf("include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_ldif\nTLSCertificateFile %s\nTLSCertificateKeyFile %s\npidfile %[3]s/pid\ndatabase ldif\nsuffix dc=x\ndirectory %[3]s\n", o.rsa, o.rsaKey, data)
-		// 256: it writes what its connections are.
+		// Level 256 logs the connections.
 		slapd = start(t, "/usr/sbin/slapd", "-f", file(t, "slapd.conf", text), "-h", "ldap://127.0.0.1:"+port, "-d", "256")
 		return slapd
 	}
@@ -142,7 +141,7 @@ func TestHandshakesOfServicesAreRecorded(t *testing.T) {
 	})
 }
 
-// What make check does not install, for its size.
+// make check does not install these services because of their size.
 func TestHandshakesOfLargeServicesAreRecorded(t *testing.T) {
 	large(t, "mariadb", "/usr/sbin/mariadbd", "/usr/sbin/dovecot", "/usr/sbin/apache2")
 	a := startAgent(t)

@@ -25,7 +25,7 @@ import (
 	"time"
 )
 
-// chain writes certificates of together at least size bytes, as PEM.
+// chain writes certificates with together at least size bytes, as PEM.
 func chain(t *testing.T, path string, size int) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -50,7 +50,7 @@ func chain(t *testing.T, path string, size int) {
 	}
 }
 
-// What goes another way than most handshakes do.
+// The handshakes differ from most: they are large, begin with data, or fail.
 func TestUnusualHandshakesAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
@@ -72,7 +72,7 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 			}
 		}
 	}
-	// refuse is a client that does not trust the server, and with which alert.
+	// refuse is a client that does not trust the server; alert is empty if it is not visible.
 	refuse := func(result, alert string, version string, options ...string) func(t *testing.T) pair {
 		return func(*testing.T) pair {
 			return pair{
@@ -99,7 +99,7 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 					return o.serve(t, port, "-early_data", "-max_early_data", "10000")
 				},
 				func(t *testing.T, port string) values {
-					// The session comes after the handshake. An empty line ends the loop if the client has ended.
+					// The session arrives after the handshake. An empty line ends the loop if the client has exited.
 					printed := output(t, "", "sh", "-c", fmt.Sprintf("(until [ -s %[1]s ]; do sleep 0.1; echo; done; echo Q) | %[2]s s_client -connect 127.0.0.1:%[3]s -sess_out %[1]s", session, o.program, port))
 					find(t, `(New Session Ticket arrived)`, printed)
 					printed = output(t, "", "sh", "-c", fmt.Sprintf("(%s) | %s s_client -connect 127.0.0.1:%s -sess_in %s -early_data %s", quit, o.program, port, session, data))
@@ -113,7 +113,7 @@ func TestUnusualHandshakesAreRecorded(t *testing.T) {
 	})
 }
 
-// ofOpenSSL are both ends, with their options.
+// ofOpenSSL returns a pair with OpenSSL at both ends, with their options.
 func (p peer) ofOpenSSL(more values, serverOptions, clientOptions []string) pair {
 	return pair{
 		func(t *testing.T, port string) *buffer {
@@ -138,7 +138,7 @@ func echConfig(key *ecdh.PrivateKey, publicName string) []byte {
 	return append([]byte{0xfe, 0x0d}, prefixed(contents)...)
 }
 
-// The outer ClientHello is what is seen, ServerHello's values are the true ones.
+// Only the outer ClientHello is seen; the values of the ServerHello are the true ones.
 func TestAnEncryptedClientHelloHasTheValuesOfTheServer(t *testing.T) {
 	a := startAgent(t)
 	certificateFile, keyFile := certificate(t, t.TempDir(), "ec")
@@ -161,8 +161,8 @@ func TestAnEncryptedClientHelloHasTheValuesOfTheServer(t *testing.T) {
 		server, client []tls.CurveID
 		more           []string
 	}{
-		"at once":     {nil, nil, nil},
-		"and a retry": {[]tls.CurveID{tls.CurveP384}, []tls.CurveID{tls.X25519, tls.CurveP384}, []string{"tls::hello_retry_group=secp384r1"}},
+		"without a retry": {nil, nil, nil},
+		"with a retry":    {[]tls.CurveID{tls.CurveP384}, []tls.CurveID{tls.X25519, tls.CurveP384}, []string{"tls::hello_retry_group=secp384r1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
@@ -192,7 +192,7 @@ func TestAnEncryptedClientHelloHasTheValuesOfTheServer(t *testing.T) {
 			defer c.Close()
 			state := c.ConnectionState()
 			if !state.ECHAccepted {
-				t.Fatal("the server does not take the encrypted hello")
+				t.Fatal("the server did not accept the encrypted ClientHello")
 			}
 			for _, role := range []string{"client", "server"} {
 				a.recorded(t, filepath.Base(os.Args[0]), append([]string{"tls::role=" + role, fmt.Sprintf("tls::protocol_version=%d", state.Version),
@@ -205,8 +205,8 @@ func TestAnEncryptedClientHelloHasTheValuesOfTheServer(t *testing.T) {
 	}
 }
 
-// quic-go receives several datagrams by one call, which the front end at tracepoints does
-// not see: its sockets are counted as lost there.
+// quic-go receives several datagrams with one call, which the front end at tracepoints does
+// not see: there its sockets are counted as lost.
 func TestHandshakesOfQUICAreRecordedAtBothEnds(t *testing.T) {
 	a := startAgent(t, "wire-udp")
 	atTracepoints := a.atTracepoints()
@@ -215,7 +215,7 @@ func TestHandshakesOfQUICAreRecordedAtBothEnds(t *testing.T) {
 	program := filepath.Join(*programs, "wt-quic")
 	if *programs == "" {
 		program = filepath.Join(directory, "wt-quic")
-		// In the module of the tests' tools, as it takes modules that the project does not.
+		// It is in the module of the tests' tools because it needs modules that the project does not.
 		if out, err := exec.Command("go", "-C", "../tools", "build", "-o", program, "./quic").CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -250,7 +250,7 @@ func TestHandshakesOfQUICAreRecordedAtBothEnds(t *testing.T) {
 	}
 }
 
-// Other transports than TCP over IPv4.
+// The transports are others than TCP over IPv4.
 func TestHandshakesOverOtherTransportsAreRecorded(t *testing.T) {
 	a := startAgent(t)
 	certificateFile, keyFile := certificate(t, t.TempDir(), "ec")
@@ -270,7 +270,7 @@ func TestHandshakesOverOtherTransportsAreRecorded(t *testing.T) {
 			listen.SetMultipathTCP(test.multipath)
 			l, err := listen.Listen(t.Context(), "tcp", test.address)
 			if err != nil {
-				t.Skipf("not on this machine: %v", err)
+				t.Skipf("the machine cannot listen at %s: %v", test.address, err)
 			}
 			defer l.Close()
 			go func() {

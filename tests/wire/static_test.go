@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// static builds the program "handshakes" with OpenSSL in it.
+// static builds the program "handshakes", linked statically with OpenSSL.
 func static(t *testing.T) string {
 	t.Helper()
 	need(t, "gcc")
 	program := filepath.Join(t.TempDir(), "wt-static")
-	// The linker warns of functions that load libraries.
+	// The linker warns about functions that load libraries.
 	output(t, "", "gcc", "-O2", "-static", "-Wl,--build-id", "-o", program, "programs/handshakes.c", "-lssl", "-lcrypto", "-lpthread", "-ldl")
 	if _, err := os.Stat(program); err != nil {
 		t.Fatal(err)
@@ -25,14 +25,14 @@ func static(t *testing.T) string {
 	return program
 }
 
-// A program has the library in itself, and the agent knows it by its path or finds it when it
-// runs.
+// The program contains the library. The agent is configured with its path, or discovers it
+// when it runs.
 func TestStaticProgramsAreRecordedByTheirFunctions(t *testing.T) {
 	program := static(t)
 	certificate, key := (&keys{t.TempDir()}).pair(t, "ec")
 	run := func(t *testing.T) (want []string) {
 		t.Helper()
-		for _, line := range words(output(t, "", program, "-certificate", certificate, "-key", key, "-threads", "-count", "3")) {
+		for _, line := range splitLines(output(t, "", program, "-certificate", certificate, "-key", key, "-threads", "-count", "3")) {
 			want = append(want, reported(t, line, true))
 		}
 		return want
@@ -49,17 +49,17 @@ func TestStaticProgramsAreRecordedByTheirFunctions(t *testing.T) {
 		if signed != 4*3 {
 			t.Errorf("the operations of %d servers are recorded, want %d:\n%s", signed, 4*3, strings.Join(a.byFunctions(t, "wt-static"), "\n"))
 		}
-		a.unsuspected(t)
+		a.checkStillRecorded(t)
 	})
 	t.Run("when it runs", func(t *testing.T) {
 		a := startAgentOn(t, "sources = [\"function\"]\ndiscover_processes = true\n")
 		var want []string
-		// What it did before the agent had found it is not recorded.
+		// Operations before the agent discovers the program are not recorded.
 		waitFor(t, "the agent attaches to the program", func() bool {
 			want = run(t)
 			return len(a.sides(t, "wt-static")) >= len(want)
 		}, a.stderr.String)
-		a.unsuspected(t)
+		a.checkStillRecorded(t)
 	})
 	t.Run("by a trace", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "operations")
@@ -82,7 +82,7 @@ func TestStaticProgramsAreRecordedByTheirFunctions(t *testing.T) {
 	})
 }
 
-// Node has OpenSSL in itself and exports its symbols, for modules.
+// Node contains OpenSSL and exports its symbols for modules.
 func TestNodeIsRecordedByItsFunctions(t *testing.T) {
 	optional(t, "node")
 	node, err := filepath.EvalSymlinks(strings.TrimSpace(output(t, "", "sh", "-c", "command -v node")))
@@ -104,7 +104,7 @@ const server = tls.createServer({cert: fs.readFileSync(certificate), key: fs.rea
 server.listen(0, "127.0.0.1", () => {
 	const c = tls.connect({port: server.address().port, host: "127.0.0.1", ca: fs.readFileSync(certificate), servername: "secret-host.example"}, () => say("client", c))
 	c.on("data", () => {}); c.on("end", () => server.close()) })`
-	out := words(output(t, "", node, "-e", pair, certificate, key))
+	out := splitLines(output(t, "", node, "-e", pair, certificate, key))
 	slices.Sort(out)
 	if !slices.Equal(out, []string{"client TLSv1.3 TLS_AES_256_GCM_SHA384", "server TLSv1.3 TLS_AES_256_GCM_SHA384"}) {
 		t.Fatalf("Node printed %q", out)
@@ -118,7 +118,7 @@ server.listen(0, "127.0.0.1", () => {
 	for i, want := range []string{"client completed 0x304 0x1302 group ", "server completed 0x304 0x1302 group "} {
 		own := map[bool]string{true: "own 0x0 peer 0x403", false: "own 0x403 peer 0x0"}[i == 0]
 		if len(sides) != 2 || !strings.HasPrefix(sides[i], want) || !strings.Contains(sides[i], own) {
-			t.Errorf("recorded are %q, want %q and %q", sides, want, own)
+			t.Errorf("recorded %q, want %q and %q", sides, want, own)
 		}
 	}
 	const sign = `
@@ -135,7 +135,7 @@ console.log(c.createVerify("SHA1").update("x").verify(c.createPublicKey(key), s)
 		return len(keyOperations) >= len(want)
 	}, func() string { return fmt.Sprint(keyOperations, a.stderr) })
 	if !slices.Equal(keyOperations, want) {
-		t.Errorf("Node did %q, want %q", keyOperations, want)
+		t.Errorf("the operations of Node are %q, want %q", keyOperations, want)
 	}
-	a.unsuspected(t)
+	a.checkStillRecorded(t)
 }

@@ -22,7 +22,7 @@ import (
 // turn is the expected end of a client's message, and the server's answer.
 type turn struct{ ask, answer string }
 
-// serve lets a server speak plaintext with one client after another, then TLS.
+// serve starts a server that exchanges plaintext with each client, then TLS.
 func serve(t *testing.T, config *tls.Config, greeting string, turns ...turn) (port string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,12 +35,12 @@ func serve(t *testing.T, config *tls.Config, greeting string, turns ...turn) (po
 		_ = c.SetDeadline(time.Now().Add(patience))
 		_, _ = io.WriteString(c, greeting)
 		for _, turn := range turns {
-			for printed := ""; !strings.HasSuffix(printed, turn.ask); {
+			for received := ""; !strings.HasSuffix(received, turn.ask); {
 				b := make([]byte, 1)
 				if _, err := io.ReadFull(c, b); err != nil {
 					return
 				}
-				printed += string(b)
+				received += string(b)
 			}
 			_, _ = io.WriteString(c, turn.answer)
 		}
@@ -98,7 +98,7 @@ func TestTheHandshakeOfAConnectionThatBeganInPlaintextIsRecorded(t *testing.T) {
 	}
 }
 
-// relay passes on what two connections receive.
+// relay forwards the data of two connections to each other.
 func relay(a io.ReadWriteCloser, b io.ReadWriteCloser) {
 	go func() {
 		_, _ = io.Copy(a, b)
@@ -108,8 +108,8 @@ func relay(a io.ReadWriteCloser, b io.ReadWriteCloser) {
 	b.Close()
 }
 
-// httpProxy and socksProxy are proxies that connect a client with where it wants
-// to go.
+// httpProxy and socksProxy serve a client of a proxy: they connect it with the requested
+// address.
 func httpProxy(c net.Conn) {
 	r := bufio.NewReader(c)
 	request, err := http.ReadRequest(r)
@@ -194,14 +194,14 @@ func TestAHandshakeThroughAProxyIsAttributedToTheClient(t *testing.T) {
 	}
 }
 
-// As in containers: another network, and addresses that mean something else here.
+// As in containers, the network is another, and its addresses mean other hosts than here.
 func TestHandshakesInANetworkNamespaceAreRecorded(t *testing.T) {
 	need(t, "unshare", "ip")
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl := c.copied(t, "openssl")
 	rsa, rsaKey := certificate(t, c.directory, "rsa")
-	// The script ends when its client has connected, and with it the server.
+	// The script ends the server once the client has connected.
 	script := fmt.Sprintf(`ip link set lo up
 %[1]s s_server -accept 127.0.0.1:443 -quiet -cert %[2]s -key %[3]s </dev/null & server=$!
 until printed=$( (%[4]s) | %[1]s s_client -connect 127.0.0.1:443 2>&1); do sleep 0.1; done
@@ -225,11 +225,11 @@ func memory(t *testing.T, pid int) int {
 	return n << 10
 }
 
-// floodVariable lets this program be one that floods.
+// floodVariable makes this program call flood.
 const floodVariable = "CRAU_WIRE_FLOOD"
 
-// flood makes connections that begin like handshakes, as fast as it can, and
-// breaks them off, until its input ends.
+// flood makes connections that begin like handshakes and resets them, as fast as it can, until
+// its input ends.
 func flood() {
 	stop := make(chan struct{})
 	go func() {
@@ -265,23 +265,23 @@ func flood() {
 	}
 }
 
-func TestAFloodOfHalfHandshakesTakesNoMemoryAndAffectsNoOthers(t *testing.T) {
+func TestAFloodOfIncompleteHandshakesNeedsNoMemoryAndAffectsNoOtherPrograms(t *testing.T) {
 	a := startAgent(t)
 	c := &tools{t.TempDir()}
 	openssl := c.copied(t, "openssl")
 	rsa, rsaKey := certificate(t, c.directory, "rsa")
-	other := exec.Command("/proc/self/exe")
-	other.Env = append(os.Environ(), floodVariable+"=1")
-	stdin, err := other.StdinPipe()
+	flooder := exec.Command("/proc/self/exe")
+	flooder.Env = append(os.Environ(), floodVariable+"=1")
+	stdin, err := flooder.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := other.Start(); err != nil {
+	if err := flooder.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		stdin.Close()
-		_ = other.Wait()
+		_ = flooder.Wait()
 	})
 	port := freePort(t)
 	listening(t, port, start(t, openssl, "s_server", "-accept", port, "-quiet", "-cert", rsa, "-key", rsaKey))
@@ -292,6 +292,6 @@ func TestAFloodOfHalfHandshakesTakesNoMemoryAndAffectsNoOthers(t *testing.T) {
 	}
 	const limit = 128 << 20
 	if used := memory(t, a.stderr.pid); used > limit {
-		t.Errorf("the agent took %d MiB", used>>20)
+		t.Errorf("the agent used %d MiB, want at most %d", used>>20, limit>>20)
 	}
 }

@@ -1,6 +1,6 @@
 %% SPDX-License-Identifier: Apache-2.0
-%% One handshake by Erlang's library, and what it says of it: client PORT, or server
-%% PORT CERTIFICATE KEY, for one client after another.
+%% Makes a handshake with Erlang's library and prints what it reports: client PORT, or
+%% server PORT CERTIFICATE KEY, for one client after another.
 main(["server", Port, Certificate, Key]) ->
     {ok, _} = application:ensure_all_started(ssl),
     Options = [{ip, {127, 0, 0, 1}}, {certfile, Certificate}, {keyfile, Key}, {reuseaddr, true}, {active, false}],
@@ -9,9 +9,9 @@ main(["server", Port, Certificate, Key]) ->
 main(["client", Port]) ->
     {ok, _} = application:ensure_all_started(ssl),
     {ok, Socket} = ssl:connect({127, 0, 0, 1}, list_to_integer(Port), [{verify, verify_none}], 60000),
-    {ok, Said} = ssl:connection_information(Socket, [protocol, selected_cipher_suite]),
-    {_, Version} = lists:keyfind(protocol, 1, Said),
-    {_, Suite} = lists:keyfind(selected_cipher_suite, 1, Said),
+    {ok, Information} = ssl:connection_information(Socket, [protocol, selected_cipher_suite]),
+    {_, Version} = lists:keyfind(protocol, 1, Information),
+    {_, Suite} = lists:keyfind(selected_cipher_suite, 1, Information),
     io:format("~s ~s~n", [Version, ssl:suite_to_str(Suite)]),
     ssl:close(Socket).
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# greenlets.py CERTIFICATE KEY COUNT: connections of greenlets of gevent, which share a
-# stack: a greenlet that waits has its part of the stack copied away. The server waits in
-# the middle of each handshake. For each side it prints the version, the cipher suite and
-# a digest of what was received.
+# greenlets.py CERTIFICATE KEY COUNT: makes connections with greenlets of gevent, which share
+# a stack: while a greenlet waits, its part of the stack is copied elsewhere. The server waits
+# in the middle of each handshake. For each side it prints the version, the cipher suite and
+# a digest of the received data.
 from gevent import monkey
 
 monkey.patch_all()
@@ -25,7 +25,7 @@ def wait(connection, name, context):
     global waiting, most
     waiting += 1
     most = max(most, waiting)
-    # Others run here, and begin and end handshakes at the same place of the stack.
+    # Other greenlets run here, and begin and end handshakes at the same stack addresses.
     for _ in range(3):
         gevent.sleep(0)
     waiting -= 1
@@ -39,11 +39,11 @@ at_client.load_verify_locations(certificate)
 lines = []
 
 
-def say(role, connection, data):
+def report(role, connection, data):
     lines.append(f"{role} {connection.version()} {connection.cipher()[0]} {hashlib.sha256(data).hexdigest()}")
 
 
-def whole(connection, size):
+def receive(connection, size):
     data = b""
     while len(data) < size:
         more = connection.recv(size - len(data))
@@ -58,16 +58,16 @@ SIZE = 30000
 
 def serve(plain, address):
     connection = at_server.wrap_socket(plain, server_side=True)
-    data = whole(connection, SIZE)
+    data = receive(connection, SIZE)
     connection.sendall(data[::-1])
-    say("server", connection, data)
+    report("server", connection, data)
     connection.close()
 
 
 def connect(number):
     connection = at_client.wrap_socket(socket.create_connection(("127.0.0.1", server.server_port)), server_hostname="secret-host.example")
     connection.sendall(bytes([number % 251]) * SIZE)
-    say("client", connection, whole(connection, SIZE))
+    report("client", connection, receive(connection, SIZE))
     connection.close()
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Handshakes of OpenSSL in memory. For each side one line of what the library's own
- * functions report: role, result, version, suite, NID of the group, NIDs of the peer's
+ * Makes handshakes with OpenSSL in memory. For each side it prints one line with the values
+ * that the library reports: role, result, version, suite, NID of the group, NIDs of the peer's
  * and the own signature (type and hash), and whether the session was resumed.
  */
 #include <openssl/async.h>
@@ -83,7 +83,7 @@ static SSL *object(SSL_CTX *context, BIO *bio)
 	return s;
 }
 
-/* Whether a side has completed another handshake since its last Finished message. */
+/* Reports whether a side has completed another handshake since its last Finished message. */
 static int is_new(SSL *s, const char *before, size_t length)
 {
 	char now[64] = {};
@@ -107,7 +107,7 @@ static void again(SSL *c, SSL *s)
 	report(s, "server", is_new(s, at_server, of_server));
 }
 
-/* Several at a time and in turn, for jobs that pause each other. */
+/* Handshakes that alternate, for jobs that pause each other. */
 #define PAIRS 4
 
 static void *run(void *unused)
@@ -128,7 +128,7 @@ static void *run(void *unused)
 				SSL_set_session(s[2 * k], session);
 		}
 		if (setjmp(back)) {
-			/* The program has left the handshake, and never comes back to it. */
+			/* The program never returns to this handshake. */
 			SSL_free(s[0]);
 			SSL_free(s[1]);
 			i--;
@@ -141,7 +141,7 @@ static void *run(void *unused)
 					error[k] = SSL_get_error(s[k], state[k]);
 					ERR_clear_error();
 					if (leave && k % 2 == 0 && state[k] == 1) {
-						/* Before the server has read its last message. */
+						/* The server has not read its last message yet. */
 						report(s[k], "client", 1);
 						SSL_free(s[k]);
 						s[k] = NULL;
@@ -151,7 +151,7 @@ static void *run(void *unused)
 			char byte;
 
 			if (s[2 * k] && state[2 * k] == 1 && state[2 * k + 1] == 1) {
-				/* Tickets come with the first data. */
+				/* Tickets arrive with the first data. */
 				SSL_write(s[2 * k + 1], "x", 1);
 				SSL_read(s[2 * k], &byte, 1);
 				if (resume && !session)
@@ -178,7 +178,7 @@ int main(int argc, char **argv)
 	int threads = 0, processes = 0;
 	pthread_t thread[THREADS];
 
-	/* Several processes write to the same pipe, each line as a whole. */
+	/* Several processes share a pipe; each line must be one write. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	server = SSL_CTX_new(TLS_server_method());
 	client = SSL_CTX_new(TLS_client_method());

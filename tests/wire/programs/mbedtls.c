@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One handshake by mbedTLS, and what it says of it:
+/* Makes a handshake with mbedTLS and prints what it reports:
  * mbedtls client PORT, or mbedtls server PORT CERTIFICATE KEY, for one client after
  * another. With dtls as the first word, over UDP and without cookies. */
 #include <mbedtls/ctr_drbg.h>

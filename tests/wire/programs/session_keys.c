@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Makes and uses keys by libgnutls, and reports each operation as the library's own
- * functions name it: OPERATION ALGORITHM BITS CURVE DIGEST, "-" for what it has not.
+ * Makes and uses keys with libgnutls, and prints each operation with the names that the
+ * library uses: OPERATION ALGORITHM BITS CURVE DIGEST, with "-" for a missing value.
  */
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
@@ -102,7 +102,7 @@ static void encrypt(void)
 	gnutls_free(encrypted.data);
 }
 
-/* What does not use a key is not reported. */
+/* Operations without a key, which are not reported. */
 static void others(void)
 {
 	unsigned char bytes[64];
@@ -111,7 +111,7 @@ static void others(void)
 	check(gnutls_hash_fast(GNUTLS_DIG_SHA1, text.data, text.size, bytes), "digest");
 	check(gnutls_hmac_fast(GNUTLS_MAC_SHA256, "key", 3, text.data, text.size, bytes), "mac");
 	check(gnutls_privkey_verify_params(private), "parameters");
-	/* Refused before the signature is looked at. */
+	/* The library refuses this before it looks at the signature. */
 	if (gnutls_pubkey_verify_data2(public, GNUTLS_SIGN_DSA_SHA256, 0, &text, &signature) >= 0)
 		exit(2);
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One handshake of SSH by paramiko: client PORT, which writes what it agreed on, or
+"""Makes an SSH handshake with paramiko: client PORT, which prints what was negotiated, or
 server PORT, for one client after another."""
 
 import re
@@ -10,7 +10,7 @@ import paramiko
 
 
 class Algorithms:
-    """Keeps the key exchange that paramiko names in its journal alone."""
+    """Keeps the key exchange, which paramiko only names in its log."""
 
     kex = ""
 
@@ -25,11 +25,11 @@ class Algorithms:
 def client(port):
     import logging
 
-    said = Algorithms()
-    logging.basicConfig(level=logging.DEBUG, stream=said)
+    algorithms = Algorithms()
+    logging.basicConfig(level=logging.DEBUG, stream=algorithms)
     t = paramiko.Transport(("127.0.0.1", port))
     t.start_client(timeout=60)
-    print(said.kex, t.host_key_type, t.local_cipher, t.remote_cipher, t.local_mac, t.remote_mac, t.local_compression)
+    print(algorithms.kex, t.host_key_type, t.local_cipher, t.remote_cipher, t.local_mac, t.remote_mac, t.local_compression)
     t.close()
 
 
@@ -43,7 +43,7 @@ def server(port):
         try:
             t.start_server(server=paramiko.ServerInterface())
         except (paramiko.SSHException, EOFError, OSError):
-            pass  # The client is content with the handshake.
+            pass  # The client disconnects after the handshake.
 
 
 {"client": client, "server": server}[sys.argv[1]](int(sys.argv[2]))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One handshake by wolfSSL, and what it says of it:
+/* Makes a handshake with wolfSSL and prints what it reports:
  * wolfssl client PORT, or wolfssl server PORT CERTIFICATE KEY, for one client after
  * another. With dtls as the first word, over UDP. */
 #include <wolfssl/options.h>

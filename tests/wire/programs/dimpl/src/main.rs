@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Makes a handshake of DTLS 1.3 with the library dimpl: dimpl-pair client PORT, or
-//! dimpl-pair server PORT, for one client after another. Either end writes which version,
-//! cipher suite and group it agreed on. The server has only one suite and one group, for
-//! which the client must be asked, as it prefers another.
+//! dimpl-pair server PORT, for one client after another. Either end prints the version,
+//! cipher suite and group that it agreed on. The server has only one suite and one group, which
+//! it must request since the client prefers another.
 
 use dimpl::crypto::{Dtls13CipherSuite, NamedGroup};
 use dimpl::{certificate, Config, Dtls, Output, ProtocolVersion};
@@ -11,7 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an end answers what the other has not received.
+/// How long an end answers retransmissions of the other.
 const LINGER: Duration = Duration::from_millis(300);
 
 fn config(server: bool) -> Arc<Config> {
@@ -28,7 +28,7 @@ fn config(server: bool) -> Arc<Config> {
     Arc::new(builder.build().expect("configuration"))
 }
 
-/// Makes a handshake through the socket, of a server with the first client that sends.
+/// Makes a handshake through the socket; a server with the first client that sends.
 fn shake(socket: &UdpSocket, server: bool, mut peer: Option<SocketAddr>) {
     let own = certificate::generate_self_signed_certificate().expect("certificate");
     let mut dtls = Dtls::new_13(config(server), own, Instant::now());

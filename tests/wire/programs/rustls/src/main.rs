@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// One handshake by rustls, and what it says of it: client PORT [FRAGMENT], or
+// Makes a handshake with rustls and prints what it reports: client PORT [FRAGMENT], or
 // server PORT CERTIFICATE KEY [FRAGMENT], for one client after another. FRAGMENT is
-// the largest record, in bytes with its header.
+// the size of the largest record, in bytes with its header.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
@@ -14,7 +14,7 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-// The certificates are this test's own.
+// The certificates are made by the test.
 #[derive(Debug)]
 struct Anything;
 
