@@ -130,7 +130,7 @@ class Reader:
             self.entries += 1
             yield sequence, group
         if end != len(plain) or self.hash != after:
-            self.problem(path, at, "the entries are others than the header says")
+            self.problem(path, at, "the entries differ from the header")
         self.last, self.hash = first + entries - 1, after
 
 

@@ -20,7 +20,7 @@ def proxy(path, interface):
 
 def signal(_, sender, name, arguments):
     if name == "Skipped":
-        print("{2} entries were passed over: {3}".format(*arguments.unpack()), flush=True)
+        print("{2} entries were skipped: {3}".format(*arguments.unpack()), flush=True)
     elif name == "Events":
         groups, cursor = arguments.unpack()
         for sequence, context, start, end, attributes, data in groups:

@@ -30,7 +30,7 @@ def skipped(before, now, groups, reason, path):
     global cursor
     if path != subscription:
         return
-    print(f"{groups} entries were passed over: {reason}", flush=True)
+    print(f"{groups} entries were skipped: {reason}", flush=True)
     cursor = now
 
 

@@ -151,7 +151,7 @@ func (e *MissingError) Error() string {
 	how := "are gone from the log"
 	switch event.MissingReason(e.Reason) {
 	case event.PassedOver:
-		return "a file that is not a segment of the log was passed over: see crauctl status"
+		return "a file that is not a segment of the log was skipped: see crauctl status"
 	case event.Truncated:
 		how = "have been removed from the log"
 	case event.Corrupt:

@@ -66,7 +66,7 @@ type Skipped struct {
 }
 
 func (s *Skipped) Error() string {
-	return fmt.Sprintf("%d entries were passed over: %s", s.Entries, s.Reason)
+	return fmt.Sprintf("%d entries were skipped: %s", s.Entries, s.Reason)
 }
 
 // Subscription delivers groups as they are appended to the log, each at most once.

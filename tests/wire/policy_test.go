@@ -110,7 +110,7 @@ func TestAPolicyCheckShowsWhichClientsThePolicyDenies(t *testing.T) {
 	if found != len(denials) {
 		t.Errorf("%d clients are in the result, want %d\n%s", found, len(denials), out)
 	}
-	if text, status := check("FUTURE"); status != 4 || !strings.Contains(text, "would have to negotiate otherwise.") || !strings.Contains(text, "Also seen with parameters that the policy allows: 1 operation.") {
+	if text, status := check("FUTURE"); status != 4 || !strings.Contains(text, "would have to negotiate differently.") || !strings.Contains(text, "Also seen with parameters that the policy allows: 1 operation.") {
 		t.Errorf("exit status %d, output\n%s", status, text)
 	}
 }

@@ -225,7 +225,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.libraries.ReportNone()
 	if err := a.noteStart(); err != nil {
 		stopAnswering()
-		return errors.Join(fmt.Errorf("cannot begin to record: %w", err), a.close())
+		return errors.Join(fmt.Errorf("cannot start recording: %w", err), a.close())
 	}
 	// The store is maintained until it is closed, the libraries are watched until the
 	// pipeline ends, the pipeline runs until ctx is done.

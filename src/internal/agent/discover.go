@@ -34,7 +34,7 @@ func (a *Agent) newProcesses() *processes {
 	p := &processes{mapped: attach.NewMapped(func(path string) bool { return check(path) == nil })}
 	var err error
 	if p.lister, err = mappings.NewLister(); err != nil {
-		a.options.Log.Warn("files in other mount namespaces are not looked at", "error", err)
+		a.options.Log.Warn("files in other mount namespaces are not examined", "error", err)
 		return p
 	}
 	p.foreign = attach.NewForeign(attach.ForeignOptions{
@@ -86,7 +86,7 @@ func (a *Agent) discover(ctx context.Context) {
 	}
 	w, err := mappings.WatchAll(a.processes.note)
 	if err != nil {
-		a.options.Log.Warn("files that processes load are not looked at", "error", err)
+		a.options.Log.Warn("files that processes load are not examined", "error", err)
 		return
 	}
 	lost := uint64(0)
@@ -128,6 +128,6 @@ func (a *Agent) discover(ctx context.Context) {
 		}
 	}
 	if err := w.Close(); err != nil {
-		a.options.Log.Warn("cannot stop looking at what processes load", "error", err)
+		a.options.Log.Warn("cannot stop watching which files processes load", "error", err)
 	}
 }

@@ -87,9 +87,9 @@ func (a *Agent) foreign() error {
 	case err != nil:
 		return nil // disk reports it, too
 	case len(reasons) == 1:
-		return fmt.Errorf("a file in the log's directory is passed over: %w", reasons[0])
+		return fmt.Errorf("a file in the log directory is skipped: %w", reasons[0])
 	case len(reasons) > 1:
-		return fmt.Errorf("%d files in the log's directory are passed over, among them: %w", len(reasons), reasons[0])
+		return fmt.Errorf("%d files in the log directory are skipped, among them: %w", len(reasons), reasons[0])
 	}
 	return nil
 }

@@ -410,7 +410,7 @@ func (l *Libraries) logAttached(f *tracked) {
 	}
 	message.LibraryAttached.Log(l.log, "library", f.shown(), "sites", f.library.Sites, "probes", len(f.library.Probes))
 	if err := f.library.LeaseError; err != nil {
-		l.log.Warn("a program that overwrites this library will not be held up until the agent has detached", "library", f.shown(), "error", err)
+		l.log.Warn("a program that overwrites this library will not wait until the agent has detached", "library", f.shown(), "error", err)
 	}
 	for _, err := range f.library.Errors {
 		var limit *capture.LimitError

@@ -206,7 +206,7 @@ func (f *Foreign) Look() (changed bool) {
 	}
 	for _, pid := range pids {
 		if err := f.options.List(pid, add); err != nil {
-			f.options.Log.Warn("files in other mount namespaces are not looked at", "error", err)
+			f.options.Log.Warn("files in other mount namespaces are not examined", "error", err)
 			return false
 		}
 	}

@@ -157,7 +157,7 @@ func New(o Options) (*Broker, error) {
 		s, err := b.core.Restore(d)
 		if err != nil {
 			// The registry has changed: a match of this filter is now invalid.
-			o.Log.Error("a subscription is not usable any more", "name", d.Name, "user", d.User, "error", err)
+			o.Log.Error("a subscription can no longer be used", "name", d.Name, "user", d.User, "error", err)
 			continue
 		}
 		if untrusted {

@@ -231,7 +231,7 @@ func (s *Service) stay(ctx context.Context) (restart bool, err error) {
 	s.options.Notify("READY=1")
 	idle := s.awaitIdle(ctx)
 	if !s.conn.Connected() {
-		return false, errors.New("the connection to the bus is gone")
+		return false, errors.New("the connection to the bus was closed")
 	}
 	// The order matters: the service manager starts another broker for later
 	// calls only after it has been notified that this one stops.

@@ -61,7 +61,7 @@ type QuarantineError struct {
 }
 
 func (e *QuarantineError) Error() string {
-	return fmt.Sprintf("the library with build-id %x is not recorded any more: %s", e.BuildID, e.Reason)
+	return fmt.Sprintf("the library with build-id %x is no longer recorded: %s", e.BuildID, e.Reason)
 }
 
 // errNoBuildID is returned for a library without a build-id. Operations are recorded

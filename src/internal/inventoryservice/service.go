@@ -246,7 +246,7 @@ func (s *Service) stay(ctx context.Context) error {
 	s.options.Notify("READY=1")
 	s.awaitIdle(ctx)
 	if !s.conn.Connected() {
-		return errors.New("the connection to the bus is gone")
+		return errors.New("the connection to the bus was closed")
 	}
 	// The order matters: the service manager starts another service for later calls only after it has
 	// been notified that this one stops.

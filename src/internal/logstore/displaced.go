@@ -134,7 +134,7 @@ func (w *Writer) beginAgain(before uint64, lost *queue.Lost) {
 	}
 	if err != nil {
 		// Options.Metadata or Lost returned no valid entry, or memory is exhausted.
-		panic(fmt.Sprintf("cannot begin a segment in place of another: %v", err))
+		panic(fmt.Sprintf("cannot start a segment in place of another: %v", err))
 	}
 	defer decoder.Close()
 	for i := range waiting {
@@ -163,7 +163,7 @@ func (w *Writer) appendAgain(decoder *frame.Decoder, c *queue.Chunk) {
 		}
 	}
 	if err != nil {
-		panic(fmt.Sprintf("a chunk made by this process is not one: %v", err))
+		panic(fmt.Sprintf("a chunk made by this process is invalid: %v", err))
 	}
 }
 

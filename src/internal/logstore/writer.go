@@ -335,7 +335,7 @@ func (w *Writer) Rotate(done func(name string, err error)) {
 		}
 		w.mu.Lock()
 		if err == nil && w.displaced != displaced {
-			err = errors.New("another program took the segment away, or its name; another was begun")
+			err = errors.New("another program deleted or renamed the segment; a new one was started")
 		}
 		w.mu.Unlock()
 		if err != nil {

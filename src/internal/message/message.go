@@ -156,7 +156,7 @@ func (m Message) properties() properties {
 
 		SegmentDamaged:    {"92df7b2412364fce8882feb9ea7efeb8", slog.LevelError, "a segment of the log is damaged"},
 		SegmentUnreadable: {"d089466029414a61a9e3d96dbef2af16", slog.LevelError, "a segment of the log cannot be read"},
-		SegmentForeign:    {"aa6bf9ed0ddd4037a4420d61e5bf63b2", slog.LevelWarn, "a file in the log's directory is passed over"},
+		SegmentForeign:    {"aa6bf9ed0ddd4037a4420d61e5bf63b2", slog.LevelWarn, "a file in the log directory is skipped"},
 		SegmentDeleted:    {"0b6c31e0edc046199002dd2d75db20e1", slog.LevelError, "another program deleted a segment of the log"},
 		DirectoryReplaced: {"7403d6fdfe6541f085eae1bad0ffdf27", slog.LevelError, "another program removed or replaced the directory of the log"},
 		SegmentsRemoved:   {"3f4448158474484bb410fd0b1a94c827", LevelNotice, "removed the oldest segments of the log"},

@@ -269,7 +269,7 @@ func (s *symbols) places(table *elffile.Section, name string) (map[uint32]bool, 
 			from += next + 1
 		}
 		if len(places) > maxNamePlaces {
-			return nil, &FormatError{What: "symbol names", Why: fmt.Sprintf("one is there more than %d times", maxNamePlaces)}
+			return nil, &FormatError{What: "symbol names", Why: fmt.Sprintf("one occurs more than %d times", maxNamePlaces)}
 		}
 	}
 	return places, nil

@@ -46,7 +46,7 @@ func (g *Gap) Note() bool {
 func (g *Gap) Open() bool { return g.Entries == 0 && g.Reason == event.Unreadable }
 
 func (g *Gap) Error() string {
-	return fmt.Sprintf("%d entries from %v to %v are passed over: %s", g.Entries, g.From, g.To, g.Reason)
+	return fmt.Sprintf("%d entries from %v to %v were skipped: %s", g.Entries, g.From, g.To, g.Reason)
 }
 
 // AsGap returns the gap in err, nil if there is none.

@@ -162,7 +162,7 @@ func (t *Tail) open() error {
 	}
 	if r.Store() == [16]byte{} {
 		r.Close()
-		return &fault.StoreError{Err: errors.New("there is nothing in " + t.dir)}
+		return &fault.StoreError{Err: errors.New("the directory is empty: " + t.dir)}
 	}
 	at, opened := t.Cache.Newest()
 	if opened && at.Store == r.Store() {
@@ -215,7 +215,7 @@ func (t *Tail) requery() error {
 }
 
 // errReplaced indicates that the directory contains another log now.
-var errReplaced = errors.New("the log is another one")
+var errReplaced = errors.New("the log was replaced by another one")
 
 // replacedLog reports whether the directory contains another log than the reader's.
 func (t *Tail) replacedLog() bool {

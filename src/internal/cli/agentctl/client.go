@@ -78,17 +78,17 @@ func (f *agentFlags) explain(err error) error {
 	case errors.As(err, &limit):
 		return fmt.Errorf("the agent has reached a limit, %d %s: try again later", limit.Maximum, printable(limit.Limit))
 	case errors.As(err, &unavailable):
-		return fmt.Errorf("the agent cannot do it now: %s", printable(unavailable.Reason))
+		return fmt.Errorf("the agent cannot do this now: %s", printable(unavailable.Reason))
 	case errors.As(err, &failed):
-		return fmt.Errorf("the agent says: %s", printable(failed.Problem))
+		return fmt.Errorf("the agent failed: %s", printable(failed.Problem))
 	case errors.Is(err, agentclient.ErrNotAgent):
-		return fmt.Errorf("what listens at %s is not the agent, or one of another version: see systemctl status crypto-auditing-agent", f.socket)
+		return fmt.Errorf("the service at %s is not the agent, or has another version: see systemctl status crypto-auditing-agent", f.socket)
 	case errors.As(err, &other):
-		return fmt.Errorf("the agent says: %s", printable(other.Name))
+		return fmt.Errorf("the agent returned an unknown error: %s", printable(other.Name))
 	case errors.As(err, &notJSON):
-		return fmt.Errorf("what listens at %s does not answer as the agent does: %w", f.socket, notJSON)
+		return fmt.Errorf("the service at %s does not answer like an agent: %w", f.socket, notJSON)
 	case errors.As(err, &notType):
-		return fmt.Errorf("what listens at %s does not answer as the agent does: %w", f.socket, notType)
+		return fmt.Errorf("the service at %s does not answer like an agent: %w", f.socket, notType)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("the agent at %s has not answered within %v: see systemctl status crypto-auditing-agent", f.socket, answerTime)
 	case errors.Is(err, fs.ErrPermission):

@@ -21,7 +21,7 @@ import (
 )
 
 // ErrLeft indicates that the reader of the output has closed it, which is not a failure.
-var ErrLeft = errors.New("the output is not read any more")
+var ErrLeft = errors.New("the reader of the output has ended")
 
 // Item is a tree or a notice.
 type Item struct {

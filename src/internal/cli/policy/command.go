@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policy implements crauctl policy: which programs would have to negotiate otherwise under a
+// Package policy implements crauctl policy: which programs would have to negotiate differently under a
 // policy of crypto-policies, and which policies there are.
 package policy
 
@@ -27,7 +27,7 @@ func NewCommand(e *console.Environment) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "policy",
 		Short: "Check programs against a cryptographic policy",
-		Long: `Policy check shows which programs would have to negotiate otherwise under a
+		Long: `Policy check shows which programs would have to negotiate differently under a
 system-wide policy (crypto-policies(7)); policy list shows which there are.`,
 		Args: console.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
@@ -74,7 +74,7 @@ func newCheckCommand(e *console.Environment) *cobra.Command {
 	var c check
 	command := &cobra.Command{
 		Use:   "check [OPTIONS] [POLICY[:MODULE]...]",
-		Short: "Show which programs would have to negotiate otherwise under a policy",
+		Short: "Show which programs would have to negotiate differently under a policy",
 		Long: `Check compares what programs used with a policy of crypto-policies: a name with
 modules, such as DEFAULT:NO-PQ, or a FILE.pol. Without it, it takes the policy
 that this machine applies.
@@ -83,7 +83,7 @@ An operation is allowed; or denied, with the property, the scope and the line of
 the policy; or undecidable, if a value was not recorded, or if the library is not
 known and policies treat libraries differently. Policies set defaults, and a peer
 might have agreed to something else: a program whose operations are denied would
-have to negotiate otherwise. It may already do so with other peers, which is
+have to negotiate differently. It may already do so with other peers, which is
 shown as well.
 ` + observed.Help + `  4    the policy denies what a program used
 `,

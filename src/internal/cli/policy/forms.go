@@ -106,7 +106,7 @@ func writeJUnit(w io.Writer, r *policycheck.Report, s style) error {
 		switch p.Verdict {
 		case policycheck.Denied:
 			c.Failure = &junit.Message{
-				Message: fmt.Sprintf("would have to negotiate otherwise: %s, last %s", report.Counted(p.Denied, "operation"), p.LastDenied.Format(time.RFC3339)),
+				Message: fmt.Sprintf("would have to negotiate differently: %s, last %s", report.Counted(p.Denied, "operation"), p.LastDenied.Format(time.RFC3339)),
 				Text:    details(p, policycheck.Denied),
 			}
 		case policycheck.Undecidable:

@@ -108,7 +108,7 @@ func (t *text) table(r *policycheck.Report) {
 		fmt.Fprintln(t, t.bold("Undecidable: no operation was recorded."))
 		return
 	case denied > 0:
-		fmt.Fprintln(t, t.bold(fmt.Sprintf("%d of %s would have to negotiate otherwise.", denied, all)))
+		fmt.Fprintln(t, t.bold(fmt.Sprintf("%d of %s would have to negotiate differently.", denied, all)))
 	case undecidable > 0:
 		fmt.Fprintln(t, t.bold(fmt.Sprintf("The policy denies nothing for certain; it cannot be decided for %d of %s.", undecidable, all)))
 	default:

@@ -39,7 +39,7 @@ const (
 )
 
 // ErrFormat reports that a file is not a valid loader cache.
-var ErrFormat = errors.New("no loader cache that is understood")
+var ErrFormat = errors.New("the format of the loader cache is not supported")
 
 // Entry is a library in the cache.
 type Entry struct {

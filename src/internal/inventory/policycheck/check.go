@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package policycheck compares what was observed with a policy of crypto-policies: which programs
-// would have to negotiate otherwise, and for which that cannot be decided.
+// would have to negotiate differently, and for which that cannot be decided.
 package policycheck
 
 import (

@@ -118,7 +118,7 @@ func (d *Decoder) Entries(dst []byte, h *Header, payload []byte) ([]byte, error)
 		return nil, corrupt(KindPayload, "%v", err)
 	}
 	if len(dst) != int(h.Uncompressed) {
-		return nil, corrupt(KindPayload, "%d bytes where the header says %d", len(dst), h.Uncompressed)
+		return nil, corrupt(KindPayload, "%d bytes, but %d according to the header", len(dst), h.Uncompressed)
 	}
 	return dst, nil
 }

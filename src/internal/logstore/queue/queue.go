@@ -634,7 +634,7 @@ func (q *Queue) place(name string, chunk []byte) (file.File, error) {
 	if err != nil {
 		_ = f.Close()
 		_ = q.opts.Files.Remove(name + Temporary)
-		return nil, fmt.Errorf("cannot begin segment: %w", err)
+		return nil, fmt.Errorf("cannot start segment: %w", err)
 	}
 	return f, nil
 }

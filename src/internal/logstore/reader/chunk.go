@@ -49,7 +49,7 @@ func (c *Chunk) All() iter.Seq2[uint64, []byte] {
 		for len(rest) > 0 {
 			n, err := c.length(rest)
 			if err != nil || n <= 0 || n > len(rest) || sequence > c.Last {
-				detail := "more entries than the header says"
+				detail := "more entries than in the header"
 				if err != nil {
 					detail = err.Error()
 				}
@@ -63,7 +63,7 @@ func (c *Chunk) All() iter.Seq2[uint64, []byte] {
 			sequence++
 		}
 		if sequence != c.Last+1 {
-			c.fail(sequence, "fewer entries than the header says")
+			c.fail(sequence, "fewer entries than in the header")
 		}
 	}
 }

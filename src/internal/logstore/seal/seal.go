@@ -248,7 +248,7 @@ func (w *rewriter) follows(in *segment.Segment, offset int64, h *frame.Header, e
 		err = w.chain.Add(entries, ends)
 	}
 	if err != nil || len(ends) != int(h.Entries) {
-		return corrupt(frame.KindEntries, fmt.Sprintf("%d entries where the header says %d: %v", len(ends), h.Entries, err))
+		return corrupt(frame.KindEntries, fmt.Sprintf("%d entries, but %d according to the header: %v", len(ends), h.Entries, err))
 	}
 	if w.chain.Sum() != h.Hash {
 		return corrupt(frame.KindHash, "the hash after the chunk is another")
@@ -401,11 +401,11 @@ func (s *Sealer) check(ctx context.Context, path string, want *frame.Index) erro
 		}
 	}
 	if chain.Sum() != want.Hash || h.LastSequence() != want.LastSequence {
-		return errors.New("what was written is not what was read")
+		return errors.New("the sealed entries differ from the original ones")
 	}
 	_, sealed, err := out.Index()
 	if err == nil && !sealed {
-		err = errors.New("the index is not there")
+		err = errors.New("the index is missing")
 	}
 	return err
 }

@@ -90,7 +90,7 @@ func (j *contents) check(d *frame.Decoder, chain *frame.Chain, ends []uint32, le
 		return ends, corrupt(frame.KindEntries, "%v", err)
 	}
 	if n := len(ends); n != int(h.Entries) {
-		return ends, corrupt(frame.KindEntries, "%d entries where the header says %d", n, h.Entries)
+		return ends, corrupt(frame.KindEntries, "%d entries, but %d according to the header", n, h.Entries)
 	}
 	chain.Set(j.before)
 	if j.at >= h.Sequence && j.at <= h.LastSequence() {

@@ -124,7 +124,7 @@ func (w *Watcher) watch(tid int) error {
 		return err
 	}
 	if len(w.events)+len(processors) > maxEvents {
-		return fmt.Errorf("cannot watch what is loaded: more than %d threads and processors", maxEvents)
+		return fmt.Errorf("cannot watch which files processes load: more than %d threads and processors", maxEvents)
 	}
 	first := w.rings == nil
 	for i, processor := range processors {
@@ -137,18 +137,18 @@ func (w *Watcher) watch(tid int) error {
 		}
 		fd, err := unix.PerfEventOpen(&attr, tid, processor, -1, unix.PERF_FLAG_FD_CLOEXEC)
 		if err != nil {
-			return fmt.Errorf("cannot watch what is loaded: %w", err)
+			return fmt.Errorf("cannot watch which files processes load: %w", err)
 		}
 		w.events = append(w.events, fd)
 		if !first {
 			if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_OUTPUT, w.rings[i].fd); err != nil {
-				return fmt.Errorf("cannot watch what is loaded: %w", err)
+				return fmt.Errorf("cannot watch which files processes load: %w", err)
 			}
 			continue
 		}
 		memory, err := unix.Mmap(fd, 0, (1+ringPages)*unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		if err != nil {
-			return fmt.Errorf("cannot watch what is loaded: %w", err)
+			return fmt.Errorf("cannot watch which files processes load: %w", err)
 		}
 		w.rings = append(w.rings, &ring{fd: fd, memory: memory})
 	}
@@ -183,7 +183,7 @@ func online() (processors []int, err error) {
 func (w *Watcher) run(report func(Mapping)) error {
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
-		return errors.Join(fmt.Errorf("cannot watch what is loaded: %w", err), w.Close())
+		return errors.Join(fmt.Errorf("cannot watch which files processes load: %w", err), w.Close())
 	}
 	w.stop = stop
 	w.done.Go(func() {

@@ -92,7 +92,7 @@ func answer(err error) error {
 	case errors.As(err, &denied):
 		return &DeniedError{denied.Allowed}
 	case errors.As(err, &lagging):
-		return errors.New("it was not listened to in time")
+		return errors.New("the client did not read in time")
 	case errors.As(err, &limit):
 		err = &LimitError{limit.Limit, limit.Maximum}
 	case errors.As(err, &unavailable):

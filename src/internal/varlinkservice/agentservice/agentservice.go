@@ -240,7 +240,7 @@ func clip(text string) string {
 }
 
 // errGone ends a connection whose peer disconnected during Follow.
-var errGone = errors.New("the peer is gone")
+var errGone = errors.New("the peer has closed the connection")
 
 // Follow implements the interface.
 func (s *service) Follow(ctx context.Context, c api.VarlinkCall) error {

@@ -177,7 +177,7 @@ func (s *service) Read(ctx context.Context, c api.VarlinkCall, after string, fil
 }
 
 // errGone ends a connection whose peer disconnected during a call.
-var errGone = errors.New("the peer is gone")
+var errGone = errors.New("the peer has closed the connection")
 
 // connected returns a context that ends with errGone when the peer disconnects: it may do so while
 // nothing is sent to it.

@@ -23,7 +23,7 @@ func NewListener(l net.Listener) *Listener { return &Listener{Listener: l, open:
 func (l *Listener) Duplicate() (*Listener, error) {
 	u, ok := l.Listener.(*net.UnixListener)
 	if !ok {
-		return nil, fmt.Errorf("cannot duplicate a socket: %T is none", l.Listener)
+		return nil, fmt.Errorf("cannot duplicate a socket: %T is not a socket", l.Listener)
 	}
 	f, err := u.File()
 	if err != nil {
