@@ -19,19 +19,19 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// setup is what an agent is started with. Only libraries is needed.
+// setup configures an agent. Only libraries is required.
 type setup struct {
-	// libraries are those to attach to.
+	// libraries are the files to attach to.
 	libraries []string
-	// log is the directory of the log; empty: a new one.
+	// log is the directory of the log; empty: a new directory.
 	log string
 	// config is the text of the configuration file.
 	config string
 	// flags and environment are added to the command.
 	flags, environment []string
-	// process are the attributes of the process; nil: those of the test.
+	// process has the attributes of the process; nil: inherited from the test.
 	process *syscall.SysProcAttr
-	// version010: the program is version 0.1.0, which knows no key sources.
+	// version010: the program is version 0.1.0, which lacks the key sources.
 	version010 bool
 }
 
@@ -44,7 +44,7 @@ type agent struct {
 	err     error
 }
 
-// sockets numbers the sockets for readiness.
+// sockets numbers the notification sockets.
 var sockets atomic.Uint64
 
 // startAgent starts an agent and waits until it records.
@@ -87,8 +87,8 @@ func startAgent(t *testing.T, s setup) *agent {
 func launchAgent(t *testing.T, s setup) *agent {
 	t.Helper()
 	needRecording(t)
-	// Nothing of the machine's configuration, nothing of programs that are not the
-	// test's, and nothing is removed from the log however full the disk is.
+	// Ignore the machine's configuration and programs that do not belong to the test, and
+	// keep the whole log, however full the disk is.
 	directory := openDirectory(t)
 	base, config := filepath.Join(directory, "base.conf"), filepath.Join(directory, "agent.conf")
 	defaults := "max_size = 0\nkeep_free = 0\n"
@@ -153,8 +153,8 @@ func (a *agent) ended() bool {
 	}
 }
 
-// stop stops the agent as the service manager does. It fails the test if the
-// agent does not leave in good order within the time.
+// stop stops the agent as the service manager does. It fails the test unless the
+// agent exits with status 0 within the time.
 func (a *agent) stop(t *testing.T, within time.Duration) totals {
 	t.Helper()
 	if status := a.terminate(t, within); status != 0 {
@@ -172,13 +172,12 @@ func (a *agent) terminate(t *testing.T, within time.Duration) int {
 	select {
 	case <-a.exited:
 	case <-time.After(within):
-		t.Fatalf("the agent runs %v after SIGTERM", within)
+		t.Fatalf("the agent still runs %v after SIGTERM", within)
 	}
 	return a.exit(t)
 }
 
-// exit waits for the agent's end and returns its exit status, -1 if a signal
-// ended it.
+// exit waits until the agent ends and returns its exit status, -1 if a signal ended it.
 func (a *agent) exit(t *testing.T) int {
 	t.Helper()
 	select {
@@ -193,11 +192,10 @@ func (a *agent) exit(t *testing.T) int {
 	return a.command.ProcessState.ExitCode()
 }
 
-// place names where and why something was lost.
+// place is the place and the reason of a loss.
 type place struct{ place, reason string }
 
-// number is a number of hits and of events: one for each context opened, one
-// for each value.
+// number counts hits and events: one event for each opened context and each value.
 type number struct{ hits, events uint64 }
 
 func (n *number) add(m number) { n.hits += m.hits; n.events += m.events }
@@ -244,8 +242,7 @@ func (a *agent) totals(t *testing.T) totals {
 	return s
 }
 
-// fields takes a line of the agent apart: key=value, values with spaces in
-// quotes.
+// fields parses a log line of the agent: key=value, with values that have spaces in quotes.
 func fields(line string) map[string]string {
 	found := map[string]string{}
 	for line = strings.TrimSpace(line); line != ""; line = strings.TrimLeft(line, " ") {
@@ -280,9 +277,8 @@ func (a *agent) logged(message string, texts ...string) int {
 	return n
 }
 
-// check compares what was fired with the totals of a stopped agent and
-// with its log. Every hit must be either recorded or reported as lost. It
-// returns the log.
+// check compares the fired hits with the totals of a stopped agent and with its log:
+// every hit must be either recorded or reported as lost. It returns the log.
 func check(t *testing.T, a *agent, result totals, fired number) []group {
 	t.Helper()
 	return checkRuns(t, a.log, []totals{result}, fired)
@@ -302,7 +298,7 @@ func checkRuns(t *testing.T, dir string, runs []totals, fired number) []group {
 	accounted := result.recorded
 	accounted.add(result.sum())
 	if accounted != fired {
-		t.Errorf("fired %+v, recorded and lost together %+v (recorded %+v, lost %+v)",
+		t.Errorf("fired %+v, but recorded and lost %+v in total (recorded %+v, lost %+v)",
 			fired, accounted, result.recorded, result.lost)
 	}
 	log := readLog(t, dir)
@@ -318,7 +314,7 @@ func (a *agent) switches(t *testing.T) (n uint64) {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", a.command.Process.Pid))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("cannot look at the agent's threads: %v", err)
+		t.Fatalf("cannot list the agent's threads: %v", err)
 	}
 	for _, file := range files {
 		status, err := os.ReadFile(file)

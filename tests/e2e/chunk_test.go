@@ -15,8 +15,8 @@ type chunk struct {
 	lost           uint64
 }
 
-// chunksOf returns the headers of the whole chunks of a segment, and where the
-// last of them ends.
+// chunksOf returns the headers of the complete chunks of a segment, and the offset at
+// which the last of them ends.
 func chunksOf(t *testing.T, file string, b []byte) (all []chunk, end int) {
 	t.Helper()
 	const (
@@ -55,7 +55,7 @@ func chunksOf(t *testing.T, file string, b []byte) (all []chunk, end int) {
 	return all, end
 }
 
-// chunks returns the headers of the chunks of a log in which none is torn.
+// chunks returns the headers of the chunks of a log. All chunks must be complete.
 func chunks(t *testing.T, dir string) (all []chunk) {
 	t.Helper()
 	for _, file := range segments(t, dir) {
@@ -63,17 +63,17 @@ func chunks(t *testing.T, dir string) (all []chunk) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		of, end := chunksOf(t, file, b)
+		headers, end := chunksOf(t, file, b)
 		if end != len(b) {
 			t.Fatalf("%s ends in the middle of a chunk at %d", file, end)
 		}
-		all = append(all, of...)
+		all = append(all, headers...)
 	}
 	return all
 }
 
-// decompressWhole returns what zstd makes of the whole chunks of a file: its
-// writer may be in the middle of one, or may have died there.
+// decompressWhole decompresses the complete chunks of a file: its writer may be writing
+// the last one, or may have been killed meanwhile.
 func decompressWhole(t *testing.T, file string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -84,7 +84,7 @@ func decompressWhole(t *testing.T, file string) []byte {
 	return plain(t, file, b[:end])
 }
 
-// readable returns what can be read of a log that is being written.
+// readable returns the readable part of a log that is being written.
 func readable(t *testing.T, dir string) []byte {
 	t.Helper()
 	var all []byte

@@ -24,7 +24,7 @@ func TestRecordedHandshakesAreRecordedEventByEvent(t *testing.T) {
 				log := check(t, a, a.stop(t, patience), fired.done)
 				hits := slices.Repeat(readTrace(t, name), handshakes)
 				if total, _ := firedBy(hits); total != fired.done {
-					t.Fatalf("the trace amounts to %+v, replay counted %+v", total, fired.done)
+					t.Fatalf("the trace has %+v, replay counted %+v", total, fired.done)
 				}
 				compareHits(t, log, hits, "replay", buildID(t, publisher("libreplay.so")))
 				compareAttributes(t, log)
@@ -82,8 +82,8 @@ func TestParentAndChildrenOfAForkDoNotShareContexts(t *testing.T) {
 	fired := publish(t, "hostile", "--fork", "--count", "10")
 	log := check(t, a, a.stop(t, patience), fired.done)
 
-	// By context of the log: who opened it, with which number, and the numbers
-	// of "hostile::more".
+	// By context of the log: the names and numbers with which it was opened, the values of
+	// "hostile::more", and the parents.
 	type use struct {
 		names   []string
 		numbers []int64
@@ -132,13 +132,13 @@ func TestParentAndChildrenOfAForkDoNotShareContexts(t *testing.T) {
 				t.Errorf("the context of child %d has the data %v", u.numbers[0], u.more)
 			}
 		case "hostile::grandchild":
-			var of *use
+			var parent *use
 			for other, v := range uses {
 				if other == hex.EncodeToString(u.parents[0]) {
-					of = v
+					parent = v
 				}
 			}
-			if of == nil || !slices.Equal(of.names, []string{"hostile::child"}) || of.numbers[0] != u.numbers[0] {
+			if parent == nil || !slices.Equal(parent.names, []string{"hostile::child"}) || parent.numbers[0] != u.numbers[0] {
 				t.Errorf("the parent of the second context of child %d is not its first", u.numbers[0])
 			}
 		}
@@ -197,8 +197,7 @@ func TestAProbeOnAFiveByteNopDoesNotHarmForkedChildren(t *testing.T) {
 	if output, err := exec.Command(file).CombinedOutput(); err != nil {
 		t.Errorf("the program or its child failed: %v\n%s", err, output)
 	}
-	// Where the kernel is one on which such a probe is fatal, the agent leaves
-	// it out and says so.
+	// On a kernel where such a probe is fatal, the agent skips it and logs that.
 	fired := number{4, 4}
 	if strings.Contains(a.stderr.String(), "five-byte no-operation") {
 		fired = number{2, 2}

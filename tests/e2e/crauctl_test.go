@@ -20,11 +20,11 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// crauctl runs the tool and returns what it prints.
+// crauctl runs the tool and returns its output.
 func crauctl(t *testing.T, arguments ...string) string {
 	t.Helper()
 	if arguments[0] == "query" {
-		arguments = append([]string{"query", "--quiet"}, arguments[1:]...) // nothing may be there yet
+		arguments = append([]string{"query", "--quiet"}, arguments[1:]...) // the log may still be empty
 	}
 	command := exec.Command(program("crauctl"), arguments...)
 	var stderr bytes.Buffer
@@ -96,7 +96,7 @@ func TestQueryShowsRealHandshakes(t *testing.T) {
 					t.Errorf("an operation is %q of %q: %v", o.Events["name"], o.Executable, o.Events)
 				}
 				if exchange := o.find("tls::key_exchange"); exchange == nil || exchange.Events["tls::group"] != c.group {
-					t.Errorf("the handshake has not the key exchange wanted: %s", line)
+					t.Errorf("the handshake lacks a key exchange with group %v: %s", c.group, line)
 				}
 				role, _ := o.Events["tls::role"].(string)
 				roles = append(roles, role)
@@ -124,19 +124,19 @@ func TestQueryShowsRealHandshakes(t *testing.T) {
 	}
 }
 
-// The client of the trace offers secp256r1 and x25519; it does not wait for its
-// server, so that GnuTLS reports the offer as an operation of its own.
+// The client of the trace offers secp256r1 and x25519, and does not wait for its server:
+// GnuTLS reports the offer as a separate operation.
 func TestAnOfferedGroupIsNotShownAsNegotiated(t *testing.T) {
 	needRecording(t)
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))
 	check(t, a, a.stop(t, patience), fired.done)
 	if got := crauctl(t, "query", "--directory", a.log, "-o", "cat", "tls::group=x25519"); got != "" {
-		t.Errorf("with x25519 there is\n%s", got)
+		t.Errorf("crauctl shows for x25519\n%s", got)
 	}
 	want := "tls::handshake server, TLS 1.3, secp256r1, ecdsa_secp256r1_sha256\ntls::handshake client, TLS 1.3, secp256r1, ecdsa_secp256r1_sha256\n"
 	if got := crauctl(t, "query", "--directory", a.log, "-o", "cat", "tls::group=secp256r1"); got != want {
-		t.Errorf("with secp256r1 there is\n%swant\n%s", got, want)
+		t.Errorf("crauctl shows for secp256r1\n%swant\n%s", got, want)
 	}
 	if got := crauctl(t, "query", "--directory", a.log); !strings.Contains(got, "tls::handshake client\n├─ tls::key_exchange group=secp256r1\n") {
 		t.Errorf("the offer is not in the tree:\n%s", got)
@@ -148,7 +148,7 @@ func TestQueryShowsLosses(t *testing.T) {
 	publish(t, "hostile", "--flood", "--count", "20000")
 	result := a.stop(t, patience)
 	if result.lost[place{"kernel", "ring-full"}].events == 0 {
-		t.Fatal("nothing was lost, so nothing is shown")
+		t.Fatal("nothing was lost, so the test proves nothing")
 	}
 	if shown := crauctl(t, "query", "--directory", a.log); !strings.Contains(shown, "ring-full") {
 		t.Errorf("the loss is not shown:\n%.2000s", shown)
@@ -165,20 +165,20 @@ func TestTimesWithoutRecordingAreShownBetweenOperations(t *testing.T) {
 		return a
 	}
 	record(2).stop(t, patience)
-	killed := record(4)
-	killed.command.Process.Kill()
-	<-killed.exited
+	second := record(4)
+	second.command.Process.Kill()
+	<-second.exited
 	record(6).stop(t, patience)
 
 	// A client and a server each time.
-	const operation, stopped, was = `tls::handshake .*\n`, `— not recorded from [-0-9 :]+ to [-0-9 :]+ \(agent was stopped\) —\n`, `— not recorded from [-0-9 :]+ to [-0-9 :]+ \(agent was killed\) —\n`
-	want := regexp.MustCompile("^" + operation + operation + stopped + operation + operation + was + operation + operation + "$")
+	const operation, stopped, killed = `tls::handshake .*\n`, `— not recorded from [-0-9 :]+ to [-0-9 :]+ \(agent was stopped\) —\n`, `— not recorded from [-0-9 :]+ to [-0-9 :]+ \(agent was killed\) —\n`
+	want := regexp.MustCompile("^" + operation + operation + stopped + operation + operation + killed + operation + operation + "$")
 	if got := shown(); !want.MatchString(got) {
-		t.Errorf("shown is:\n%s", got)
+		t.Errorf("crauctl shows:\n%s", got)
 	}
-	newest := regexp.MustCompile("^" + was + operation + operation + "$")
+	newest := regexp.MustCompile("^" + killed + operation + operation + "$")
 	if got := crauctl(t, "query", "--directory", s.log, "-o", "cat", "-n", "2"); !newest.MatchString(got) {
-		t.Errorf("shown of the newest two is:\n%s", got)
+		t.Errorf("crauctl shows for the newest two operations:\n%s", got)
 	}
 	for _, command := range []string{"log-info", "verify"} {
 		if got := crauctl(t, command, "--directory", s.log); !strings.Contains(got, "2 times without recording:\n  not recorded from ") {
@@ -199,7 +199,7 @@ func TestQueryReadsTheLogWhileItGrows(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired)
 }
 
-func TestZstdMakesAPlainSequenceOfTheLog(t *testing.T) {
+func TestZstdDecompressesTheLogToASequence(t *testing.T) {
 	needRecording(t)
 	needCommand(t, "zstd")
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
@@ -213,12 +213,11 @@ func TestZstdMakesAPlainSequenceOfTheLog(t *testing.T) {
 		t.Errorf("the output of zstd has %d entries, want %d", n, len(log))
 	}
 	if !bytes.Equal(plain, readable(t, a.log)) {
-		t.Error("zstd and the library do not decompress the same")
+		t.Error("zstd and the library decompress the log differently")
 	}
 }
 
-// A dangling link that is named as the newest segment is passed over, and keeps
-// crauctl neither busy nor alive.
+// crauctl skips a dangling link with the name of the newest segment, without a busy loop.
 func TestQueryOfADanglingLinkWaitsAndEndsBySIGTERM(t *testing.T) {
 	needRecording(t)
 	log := copy010(t)
@@ -239,14 +238,14 @@ func TestQueryOfADanglingLinkWaitsAndEndsBySIGTERM(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- command.Wait() }()
 	t.Cleanup(func() { _ = command.Process.Kill() })
-	// One that loops never sleeps for so many looks.
-	const looks = 50
-	slept := 0
+	// A busy loop is never found asleep so many times in a row.
+	const checks = 50
+	asleepInARow := 0
 	waitFor(t, "crauctl to show the log and to wait for more", func() bool {
-		if slept++; !strings.Contains(stdout.String(), "tls::") || !asleep(command.Process.Pid) {
-			slept = 0
+		if asleepInARow++; !strings.Contains(stdout.String(), "tls::") || !asleep(command.Process.Pid) {
+			asleepInARow = 0
 		}
-		return slept == looks
+		return asleepInARow == checks
 	})
 	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

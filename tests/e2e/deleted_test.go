@@ -13,7 +13,7 @@ import (
 
 func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
 	for name, c := range map[string]struct {
-		take    func(t *testing.T, log string)
+		remove  func(t *testing.T, log string)
 		message string
 	}{
 		"the files are deleted": {func(t *testing.T, log string) {
@@ -29,20 +29,19 @@ func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
 			}
 		}, "another program removed or replaced the directory of the log"},
 	} {
-		// How it is found: by what is recorded next, or by a question to an idle
-		// agent.
-		for _, idle := range []string{"", "flush", "status"} {
-			t.Run(name+", then "+idle, func(t *testing.T) {
-				a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
-				gone := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "5", trace("gnutls-tls13-p256")).done
+		// The agent notices it at the next recorded event, or, if idle, at the next call.
+		for _, call := range []string{"", "flush", "status"} {
+			t.Run(name+", then "+call, func(t *testing.T) {
+				a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}})
+				lost := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "5", trace("gnutls-tls13-p256")).done
 				crauctl(t, "flush", "--socket", socket)
-				c.take(t, a.log)
-				fired := gone
-				if idle == "" {
+				c.remove(t, a.log)
+				fired := lost
+				if call == "" {
 					fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "5", trace("gnutls-tls12")).done)
-					idle = "flush"
+					call = "flush"
 				}
-				switch idle {
+				switch call {
 				case "flush":
 					cursor := strings.TrimSpace(crauctl(t, "flush", "--socket", socket))
 					last := chunks(t, a.log)
@@ -55,12 +54,12 @@ func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
 					if err := json.Unmarshal([]byte(crauctl(t, "status", "-o", "json", "--socket", socket)), &s); err != nil {
 						t.Fatal(err)
 					}
-					var lost uint64
+					var events uint64
 					for _, l := range s.Lost {
-						lost += l.Events
+						events += l.Events
 					}
-					if lost != gone.events {
-						t.Errorf("the status has the losses %+v, want %d events", s.Lost, gone.events)
+					if events != lost.events {
+						t.Errorf("the status has the losses %+v, want %d events", s.Lost, lost.events)
 					}
 				}
 				if n := a.logged(c.message); n != 1 {
@@ -68,8 +67,8 @@ func TestADeletedActiveSegmentIsALossInANewOne(t *testing.T) {
 				}
 				result := a.stop(t, patience)
 				check(t, a, result, fired)
-				if n := result.lost[place{"disk", "segment-deleted"}]; n != gone {
-					t.Errorf("lost %+v, want %+v as segment-deleted", result.lost, gone)
+				if n := result.lost[place{"disk", "segment-deleted"}]; n != lost {
+					t.Errorf("lost %+v, want %+v as segment-deleted", result.lost, lost)
 				}
 			})
 		}

@@ -34,7 +34,7 @@ func smallDisk(t *testing.T) string {
 	return dir
 }
 
-// fill writes a file until the disk has no room left.
+// fill writes a file until the disk is full.
 func fill(t *testing.T, file string) {
 	t.Helper()
 	f, err := os.Create(file)
@@ -53,7 +53,7 @@ func fill(t *testing.T, file string) {
 	}
 }
 
-func TestAFullDiskLosesCountedEventsAndRecordingContinuesWithRoom(t *testing.T) {
+func TestLossesOnAFullDiskAreCountedAndRecordingContinuesWithRoom(t *testing.T) {
 	const hits = 100_000
 	disk := smallDisk(t)
 	log, ballast := filepath.Join(disk, "log"), filepath.Join(disk, "ballast")
@@ -61,7 +61,7 @@ func TestAFullDiskLosesCountedEventsAndRecordingContinuesWithRoom(t *testing.T) 
 	fill(t, ballast)
 	var fired number
 	seed := uint64(0)
-	waitFor(t, "the agent to have more than it keeps for later", func() bool {
+	waitFor(t, "the agent to have more than it can keep in memory", func() bool {
 		seed++
 		bad := publish(t, "hostile", "--flood", "--seed", strconv.FormatUint(seed, 10), "--count", strconv.Itoa(hits))
 		fired.add(number{bad.done.hits, floodEvents(seed, 1, hits)})
@@ -78,10 +78,10 @@ func TestAFullDiskLosesCountedEventsAndRecordingContinuesWithRoom(t *testing.T) 
 	result := a.stop(t, patience)
 	recorded := check(t, a, result, fired)
 	if n := result.lost[place{"disk", "disk-full"}]; n.hits == 0 {
-		t.Errorf("no loss is reported because of the full disk, but %v", result.lost)
+		t.Errorf("no loss has the reason disk-full: %v", result.lost)
 	}
 	if !slices.ContainsFunc(recorded, func(g group) bool { return g.Name == "hostile::deep" }) {
-		t.Error("nothing is recorded of what was fired when there was room")
+		t.Error("no event is recorded that was fired when the disk had room again")
 	}
 }
 
@@ -90,14 +90,14 @@ func TestAnAgentWithAFullDiskStopsAndCountsEverything(t *testing.T) {
 	log := filepath.Join(disk, "log")
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}, log: log})
 	first := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done
-	waitFor(t, "the log to have what was fired", func() bool {
+	waitFor(t, "the log to have all fired events", func() bool {
 		return countEvents(decode(t, log, readable(t, log))) == first.events
 	})
 	fill(t, filepath.Join(disk, "ballast"))
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--fresh-ids", "--count", "5000", trace("gnutls-tls13-p256")).done
 	fired.add(first)
-	// What could not be written is a failure, after everything was tried.
-	if status := a.terminate(t, leaveWithin); status != 1 || !strings.Contains(a.stderr.String(), "no space left on device") {
+	// Events that could not be written make it fail, after it has tried to write all.
+	if status := a.terminate(t, exitWithin); status != 1 || !strings.Contains(a.stderr.String(), "no space left on device") {
 		t.Errorf("exit status %d, want 1 and the reason", status)
 	}
 	result := a.totals(t)

@@ -16,11 +16,11 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// excludedUnit is a control group that a rule is about.
+// excludedUnit is a control group that a rule excludes.
 const excludedUnit = "crau-excluded-1.service"
 
-// Programs are left out by executable, user and unit, from what libraries report and
-// from what is seen at sockets, and every hit and handshake is counted.
+// Rules exclude programs by executable, user and unit, both their probes and their
+// handshakes at sockets. Each excluded hit and handshake is counted.
 func TestExcludedProgramsAreCountedAndNotRecorded(t *testing.T) {
 	const nobody = 65534
 	self, err := os.Executable()
@@ -33,7 +33,7 @@ func TestExcludedProgramsAreCountedAndNotRecorded(t *testing.T) {
 	quoted := func(rule string) string { return fmt.Sprintf("%q", rule) }
 	rules := []string{"executable=hidden-*", fmt.Sprintf("user=%d", nobody), "unit=crau-excluded-*", "executable=" + filepath.Base(self)}
 	library := publisher("libreplay.so")
-	a, socket := asked(t, setup{libraries: []string{library}, config: config(quoted(rules[0]), quoted(rules[1]), quoted(rules[2]), quoted(rules[3]))})
+	a, socket := startListening(t, setup{libraries: []string{library}, config: config(quoted(rules[0]), quoted(rules[1]), quoted(rules[2]), quoted(rules[3]))})
 
 	replay, err := os.ReadFile(publisher("replay"))
 	if err != nil {
@@ -76,14 +76,14 @@ func TestExcludedProgramsAreCountedAndNotRecorded(t *testing.T) {
 		t.Errorf("the status does not show the rules:\n%s", text)
 	}
 
-	// After a reload everything is recorded, and nothing twice.
+	// After a reload everything is recorded, once.
 	if err := os.WriteFile(a.command.Args[4], []byte(config()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := connect(t, socket)
 	p.call(t, "Reload", "")
 	if r := p.reply(t); r.Error != "" {
-		t.Fatalf("the agent does not reload: %+v", r)
+		t.Fatalf("the agent cannot reload: %+v", r)
 	}
 	shown.add(fire(hidden, nil))
 	shakeHands(t, &tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP256}})
@@ -111,15 +111,14 @@ func TestExcludedProgramsAreCountedAndNotRecorded(t *testing.T) {
 	}
 }
 
-// What programs are suspected of, and how many of their connections are looked at, can be
-// configured while the agent runs.
-func TestSuspectsAndLimitsOfConnectionsAreConfigured(t *testing.T) {
+// Suspected relays are configured at start, and the limit of connections while the agent runs.
+func TestSuspectedRelaysAndTheConnectionLimitAreConfigurable(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	const text = "sources = [\"wire\"]\nsuspected_relays = [\"e2e*\"]\n"
-	a, socket := asked(t, setup{config: text})
+	a, socket := startListening(t, setup{config: text})
 	shakeHands(t, &tls.Config{})
 	if err := os.WriteFile(a.command.Args[4], []byte(text+"connection_limit = 4\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -127,9 +126,9 @@ func TestSuspectsAndLimitsOfConnectionsAreConfigured(t *testing.T) {
 	p := connect(t, socket)
 	p.call(t, "Reload", "")
 	if r := p.reply(t); r.Error != "" {
-		t.Fatalf("the agent does not reload: %+v", r)
+		t.Fatalf("the agent cannot reload: %+v", r)
 	}
-	// Each has two ends in this process, and one may begin in 250 ms.
+	// Each connection has two ends in this process, and one may begin in 250 ms.
 	waitFor(t, "connections above the limit", func() bool {
 		shakeHands(t, &tls.Config{})
 		crauctl(t, "flush", "--socket", socket)
@@ -151,7 +150,7 @@ func TestSuspectsAndLimitsOfConnectionsAreConfigured(t *testing.T) {
 	}
 }
 
-// What functions of stock libraries do is excluded by the same rules.
+// The same rules exclude the operations of functions in stock libraries.
 func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 	const nobody = 65534
 	needCommand(t, "openssl")
@@ -175,7 +174,7 @@ func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	library := machine.CopyLibraries(t, path, directory, "libcrypto.so.")[0]
-	a, socket := asked(t, setup{libraries: []string{library}, config: fmt.Sprintf("sources = [\"function\"]\nexclude = [\"executable=hidden-*\", \"user=%d\", \"unit=crau-excluded-*\"]\n", nobody)})
+	a, socket := startListening(t, setup{libraries: []string{library}, config: fmt.Sprintf("sources = [\"function\"]\nexclude = [\"executable=hidden-*\", \"user=%d\", \"unit=crau-excluded-*\"]\n", nobody)})
 	for _, c := range []struct {
 		name string
 		as   *syscall.SysProcAttr
@@ -201,7 +200,7 @@ func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 	}
 	for _, x := range s.Exclusions {
 		if x.Hits == 0 {
-			t.Errorf("nothing is excluded by %s", x.Rule)
+			t.Errorf("the rule %s excluded no hit", x.Rule)
 		}
 	}
 	a.terminate(t, patience)
@@ -213,6 +212,6 @@ func TestExcludedProgramsAreNotRecordedByFunctions(t *testing.T) {
 		}
 	}
 	if len(recorded) != 1 || !recorded["shown-openssl"] {
-		t.Errorf("recorded are %v", recorded)
+		t.Errorf("the recorded programs are %v", recorded)
 	}
 }

@@ -21,8 +21,8 @@ import (
 
 const nobody = 65534
 
-// startOpener starts crau-opener as the service manager does: as a user that owns
-// nothing, with one capability.
+// startOpener starts crau-opener as the service manager does: as a user without files of
+// its own, with one capability.
 func startOpener(t *testing.T, socket string) *machine.Output {
 	t.Helper()
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: socket, Net: "unixpacket"})
@@ -55,7 +55,7 @@ func startOpener(t *testing.T, socket string) *machine.Output {
 	return stderr
 }
 
-// foreignAgent is an agent with the privileges of the service, which looks at processes.
+// foreignAgent is an agent with the privileges of the service that discovers processes.
 type foreignAgent struct {
 	*agent
 	socket, opener string
@@ -70,13 +70,13 @@ func startForeignAgent(t *testing.T, config string) *foreignAgent {
 	if profile := profileOf(); profile != "uprobe_multi" {
 		t.Skipf("this kernel attaches by %s, which needs CAP_SYS_ADMIN", profile)
 	}
-	folder := openDirectory(t)
-	if err := os.Chown(folder, nobody, nobody); err != nil {
+	directory := openDirectory(t)
+	if err := os.Chown(directory, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	f := &foreignAgent{socket: filepath.Join(folder, "agent"), opener: filepath.Join(folder, "opener")}
+	f := &foreignAgent{socket: filepath.Join(directory, "agent"), opener: filepath.Join(directory, "opener")}
 	f.agent = startAgent(t, setup{
-		libraries: []string{publisher("libfresh.so")}, log: filepath.Join(folder, "log"),
+		libraries: []string{publisher("libfresh.so")}, log: filepath.Join(directory, "log"),
 		config: "discover_processes = true\n" + config,
 		flags:  []string{"--varlink", f.socket, "--opener", f.opener},
 		process: &syscall.SysProcAttr{
@@ -87,11 +87,11 @@ func startForeignAgent(t *testing.T, config string) *foreignAgent {
 	return f
 }
 
-// handshakeHits is the number of hits of the handshake that the tests have replayed.
+// handshakeHits is the number of hits of a replayed handshake.
 const handshakeHits = 28
 
-// hitsOf returns how many hits an agent has recorded of the attached library with this
-// name. Other libraries may be those of other tests.
+// hitsOf returns the number of recorded hits of the attached library with this name.
+// The agent may have attached libraries of other tests, too.
 func hitsOf(t *testing.T, socket, name string) (hits uint64) {
 	t.Helper()
 	crauctl(t, "flush", "--socket", socket)
@@ -103,16 +103,16 @@ func hitsOf(t *testing.T, socket, name string) (hits uint64) {
 	return hits
 }
 
-// checkHandshakes checks how many replayed handshakes are recorded of the attached library
-// with this name.
+// checkHandshakes checks the number of replayed handshakes that are recorded of the
+// attached library with this name.
 func (f *foreignAgent) checkHandshakes(t *testing.T, name string, want uint64) {
 	t.Helper()
 	if hits := hitsOf(t, f.socket, name); hits != want*handshakeHits {
-		t.Errorf("recorded are %d hits, want %d for %d handshakes", hits, want*handshakeHits, want)
+		t.Errorf("%d hits are recorded, want %d for %d handshakes", hits, want*handshakeHits, want)
 	}
 }
 
-// operations returns what is recorded of an executable.
+// operations returns the recorded operations of an executable.
 func (f *foreignAgent) operations(t *testing.T, executable string) (all []operation) {
 	t.Helper()
 	crauctl(t, "flush", "--socket", f.socket)
@@ -122,14 +122,14 @@ func (f *foreignAgent) operations(t *testing.T, executable string) (all []operat
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
 			t.Fatalf("%v\n%s", err, line)
 		}
-		if o.Executable != "" { // no notice
+		if o.Executable != "" { // not a notice
 			all = append(all, o)
 		}
 	}
 	return all
 }
 
-// container is a process in a mount namespace of its own.
+// container is a process in its own mount namespace.
 type container struct {
 	t       *testing.T
 	command *exec.Cmd
@@ -137,8 +137,8 @@ type container struct {
 	lines   *bufio.Reader
 }
 
-// unique returns a file name that no other run of the tests uses at the same time: the
-// agents look at all processes of the machine.
+// unique returns a file name that no concurrent run of the tests uses: the agents discover
+// all processes of the machine.
 func unique(name string) string { return fmt.Sprintf("%s.%d", name, os.Getpid()) }
 
 // startContainer runs a script, which mounts and then executes a program, and waits for
@@ -167,7 +167,7 @@ func startContainer(t *testing.T, script string) *container {
 	return c
 }
 
-// do sends a line and waits for one.
+// do sends a line and waits for a line.
 func (c *container) do(line string) {
 	c.t.Helper()
 	if _, err := fmt.Fprintln(c.in, line); err != nil {
@@ -178,7 +178,7 @@ func (c *container) do(line string) {
 	}
 }
 
-// namespace returns the name of its mount namespace.
+// namespace returns the name of the container's mount namespace.
 func (c *container) namespace() string {
 	c.t.Helper()
 	name, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", c.command.Process.Pid))
@@ -193,25 +193,25 @@ func (c *container) end() {
 	_ = c.command.Wait()
 }
 
-// opens reports whether the agent has a file open whose path ends so.
+// opens reports whether the agent has a file open whose path ends with suffix.
 func (f *foreignAgent) opens(t *testing.T, suffix string) bool {
 	t.Helper()
 	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", f.command.Process.Pid))
 	if err != nil || len(links) == 0 {
-		t.Fatalf("the agent's files cannot be listed: %v", err)
+		t.Fatalf("cannot list the agent's open files: %v", err)
 	}
 	return slices.ContainsFunc(links, func(link string) bool {
-		to, err := os.Readlink(link)
-		return err == nil && strings.HasSuffix(to, suffix)
+		path, err := os.Readlink(link)
+		return err == nil && strings.HasSuffix(path, suffix)
 	})
 }
 
 func TestALibraryInAContainerIsRecordedUntilTheContainerEnds(t *testing.T) {
 	f := startForeignAgent(t, "")
 	startOpener(t, f.opener)
-	folder, name := openDirectory(t), unique("contained.so")
+	directory, name := openDirectory(t), unique("contained.so")
 	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/%[5]s; chmod 644 %[1]s/%[5]s; exec %[3]s --commands --library %[1]s/%[5]s %[4]s",
-		folder, publisher("libreplay.so"), publisher("replay"), trace("gnutls-tls13-p256"), name))
+		directory, publisher("libreplay.so"), publisher("replay"), trace("gnutls-tls13-p256"), name))
 	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "mnt:[", "/"+name) > 0 })
 	c.do("run 3")
 	f.checkHandshakes(t, name, 3)
@@ -221,20 +221,20 @@ func TestALibraryInAContainerIsRecordedUntilTheContainerEnds(t *testing.T) {
 	f.stop(t, patience)
 }
 
-// Both containers have the file of one lower directory: the probes are in it, whichever
-// overlay leads to it.
+// Both containers map the file of one lower directory. The probes are in that file, however
+// many overlays show it.
 func TestALibraryThatContainersShareIsRecordedOnce(t *testing.T) {
 	f := startForeignAgent(t, "")
 	startOpener(t, f.opener)
-	folder, library := openDirectory(t), unique("shared.so")
+	directory, library := openDirectory(t), unique("shared.so")
 	for _, name := range []string{"lower", "other", "merged"} {
-		if err := os.Mkdir(filepath.Join(folder, name), 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(directory, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	copyFile(t, filepath.Join(folder, "lower", library), publisher("libreplay.so"))
+	copyFile(t, filepath.Join(directory, "lower", library), publisher("libreplay.so"))
 	script := fmt.Sprintf("mount -t overlay -o lowerdir=%[1]s/lower:%[1]s/other none %[1]s/merged; exec %[2]s --commands --library %[1]s/merged/%[4]s %[3]s",
-		folder, publisher("replay"), trace("gnutls-tls13-p256"), library)
+		directory, publisher("replay"), trace("gnutls-tls13-p256"), library)
 	first := startContainer(t, script)
 	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", "/"+library) == 1 })
 	second := startContainer(t, script)
@@ -257,17 +257,17 @@ func TestASignatureByOpenSSLInAContainerIsRecorded(t *testing.T) {
 	if err != nil || path == "" {
 		t.Skipf("openssl has no library: %v", err)
 	}
-	folder, name := openDirectory(t), unique("openssl")
-	copyFile(t, filepath.Join(folder, name), "/usr/bin/openssl")
-	if err := os.Chmod(filepath.Join(folder, name), 0o755); err != nil {
+	directory, name := openDirectory(t), unique("openssl")
+	copyFile(t, filepath.Join(directory, name), "/usr/bin/openssl")
+	if err := os.Chmod(filepath.Join(directory, name), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	key := filepath.Join(folder, "key")
+	key := filepath.Join(directory, "key")
 	if output, err := exec.Command("openssl", "genpkey", "-algorithm", "RSA", "-out", key).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	// A root directory of its own, in which the library is another file. One program waits
-	// for input while others run.
+	// The container has its own root directory, with a copy of the library. One program
+	// waits for input while others run.
 	script := fmt.Sprintf(`mount -t tmpfs none /mnt
 mkdir /mnt/own /mnt/root
 cat %[1]s >/mnt/own/library
@@ -282,13 +282,13 @@ mkfifo wait
 ./%[3]s enc -aes-128-cbc -k x -pbkdf2 -in wait -out /dev/null &
 exec 3>wait
 echo ready
-while read line; do ./%[3]s dgst -sha1 -sign key -out /dev/null key; echo done; done`, path, folder, name)
+while read line; do ./%[3]s dgst -sha1 -sign key -out /dev/null key; echo done; done`, path, directory, name)
 	c := startContainer(t, script)
 	waitFor(t, "the library to be attached", func() bool { return f.logged("attached", c.namespace(), path) > 0 })
 	c.do("sign")
 	all := f.operations(t, name)
 	if len(all) != 1 {
-		t.Fatalf("recorded are %+v", all)
+		t.Fatalf("the recorded operations are %+v, want one", all)
 	}
 	for key, want := range map[string]any{"name": "pk::sign", "pk::algorithm": "RSA", "pk::bits": 2048.0, "pk::hash": "SHA1"} {
 		if got := all[0].Events[key]; got != want {
@@ -298,11 +298,11 @@ while read line; do ./%[3]s dgst -sha1 -sign key -out /dev/null key; echo done; 
 	f.stop(t, patience)
 }
 
-func TestALibraryThatNothingOpensIsReportedAndRecordedOnceTheOpenerIsThere(t *testing.T) {
+func TestALibraryIsReportedUntilTheOpenerCanOpenIt(t *testing.T) {
 	f := startForeignAgent(t, "")
-	folder, name := openDirectory(t), unique("libssl.so")
+	directory, name := openDirectory(t), unique("libssl.so")
 	c := startContainer(t, fmt.Sprintf("mount -t tmpfs none %[1]s; cat %[2]s >%[1]s/%[5]s; chmod 644 %[1]s/%[5]s; exec %[3]s --commands --library %[1]s/%[5]s %[4]s",
-		folder, publisher("libreplay.so"), publisher("replay"), trace("gnutls-tls13-p256"), name))
+		directory, publisher("libreplay.so"), publisher("replay"), trace("gnutls-tls13-p256"), name))
 	missing := func() bool {
 		for _, l := range statusOf(t, f.socket).Libraries {
 			if strings.HasSuffix(l.Path, "/"+name) && strings.Contains(l.Error, "crypto-auditing-opener.socket") {

@@ -16,18 +16,18 @@ import (
 	"unicode/utf8"
 )
 
-// What a ring record holds of one value (bpf/audit.bpf.c), in bytes.
+// Limits of a ring record (bpf/audit.bpf.c); lengths are in bytes.
 const (
 	longestKey    = 127
 	longestString = 511
 	longestBlob   = 512
 	mostElements  = 16
-	// mostCount is the highest number of elements that is believed. Of one
-	// beyond it a single element counts as lost.
+	// mostCount is the highest plausible number of elements. A higher one counts as a
+	// single lost element.
 	mostCount = 256
 )
 
-// noParent is what a context without a parent is opened with.
+// noParent is the parent of a context without a parent.
 const noParent = ^uint64(0)
 
 // hit is a probe hit as a publisher reports it.
@@ -49,7 +49,7 @@ type value struct {
 	Size  uint64 `json:"size"`
 }
 
-// memory is what a pointer leads to.
+// memory is the content at a pointer.
 type memory struct {
 	null, unreadable bool
 	bytes            []byte
@@ -80,17 +80,17 @@ func (h *hit) opens() bool { return strings.HasPrefix(h.Probe, "new_context") }
 // array reports whether the values are in an array.
 func (h *hit) array() bool { return h.Probe == "data" || h.Probe == "new_context_with_data" }
 
-// unrecorded is how many events of hits cannot be recorded, by reason.
+// unrecorded counts the events of hits that cannot be recorded, by reason.
 type unrecorded struct{ unreadable, oversize uint64 }
 
-// recordable returns the values that can be recorded, and how many events
-// cannot. Where some could not be read, those beyond the limit count with them.
+// recordable returns the values that can be recorded, and the number of events that
+// cannot. If some could not be read, those beyond the limit count as unreadable, too.
 func (h *hit) recordable() (values []value, lost unrecorded) {
 	values = h.Values
 	if h.array() {
 		values = values[:min(len(values), mostElements)]
-		if gone := min(h.Count, mostElements) - uint64(len(values)); gone > 0 {
-			lost.unreadable = gone + beyond(h.Count)
+		if unread := min(h.Count, mostElements) - uint64(len(values)); unread > 0 {
+			lost.unreadable = unread + beyond(h.Count)
 		} else {
 			lost.oversize = beyond(h.Count)
 		}
@@ -106,8 +106,8 @@ func (h *hit) recordable() (values []value, lost unrecorded) {
 	return readable, lost
 }
 
-// beyond returns how many elements of an array count as lost because they are
-// more than a probe may give.
+// beyond returns how many elements of an array count as lost because they exceed the
+// limit of a probe.
 func beyond(count uint64) uint64 {
 	switch {
 	case count <= mostElements:
@@ -118,8 +118,7 @@ func beyond(count uint64) uint64 {
 	return 1
 }
 
-// firedBy returns what hits amount to: hits and events, and how many of the
-// events cannot be recorded.
+// firedBy counts hits and their events, and the events that cannot be recorded.
 func firedBy(hits []hit) (fired number, lost unrecorded) {
 	for i := range hits {
 		values, n := hits[i].recordable()
@@ -161,7 +160,7 @@ func dataText(key string, value any, truncated, unreadable bool) string {
 	return text
 }
 
-// text is the text of the event that the log must have for a value.
+// text describes the event that the log must have for a value.
 func (v *value) text() string {
 	key, truncated := v.Key.bytes, false
 	if len(key) > longestKey {
@@ -184,7 +183,7 @@ func (v *value) text() string {
 	return dataText(keyText(key), logged, truncated, v.Bytes.unreadable)
 }
 
-// keyText is a key as the log writes it: text, what is no UTF-8 escaped.
+// keyText returns a key as the log writes it: text, with invalid UTF-8 escaped.
 func keyText(key []byte) string {
 	if utf8.Valid(key) {
 		return string(key)
@@ -202,15 +201,14 @@ func keyText(key []byte) string {
 	return text.String()
 }
 
-// stream is what one context did.
+// stream has the events of one context.
 type stream struct {
 	events []string
-	// parents are those of the contexts that were opened, in order.
+	// parents has the parent of each opened context, in order.
 	parents []string
 }
 
-// streams puts events together by context, in the order in which the contexts
-// appear.
+// streams groups events by context, in the order in which the contexts appear.
 type streams struct {
 	order []string
 	by    map[string]*stream
@@ -227,10 +225,9 @@ func (s *streams) of(context string) *stream {
 	return s.by[context]
 }
 
-// compareHits compares the log of a process with one thread with the hits that
-// it fired, in order, event by event. The log's ids of contexts are not those
-// of the process, but they must be related in the same way. The result leads
-// from the process's ids to the log's.
+// compareHits compares the log of a process with one thread with the hits that it fired,
+// in order, event by event. The context ids of the log differ from those of the process,
+// but must be related in the same way. It returns the log's id for each id of the process.
 func compareHits(t *testing.T, log []group, hits []hit, executable string, origin []byte) map[uint64]string {
 	t.Helper()
 	raw := func(context uint64) string { return fmt.Sprintf("%#x", context) }
@@ -265,7 +262,7 @@ func compareHits(t *testing.T, log []group, hits []hit, executable string, origi
 		}
 	}
 	if len(want.order) != len(got.order) {
-		t.Fatalf("the log has %d contexts, %d were used", len(got.order), len(want.order))
+		t.Fatalf("the log has %d contexts, want %d", len(got.order), len(want.order))
 	}
 	ids, logged := map[string]string{}, map[uint64]string{}
 	for i, context := range want.order {
@@ -286,8 +283,8 @@ func compareHits(t *testing.T, log []group, hits []hit, executable string, origi
 		for i, parent := range w.parents {
 			id, opened := ids[parent]
 			if !opened {
-				// A context without a process: its id must be unique, and always
-				// the same.
+				// The process never opened this context. Its id must be unique, and
+				// always the same.
 				if id = parents[parent]; id == "" {
 					id = g.parents[i]
 				}
@@ -304,7 +301,7 @@ func compareHits(t *testing.T, log []group, hits []hit, executable string, origi
 	return logged
 }
 
-// difference shows where two lists part.
+// difference describes the first difference between two lists.
 func difference(want, got []string) string {
 	at := 0
 	for at < min(len(want), len(got)) && want[at] == got[at] {
@@ -319,8 +316,8 @@ func difference(want, got []string) string {
 	return fmt.Sprintf("event %d of %d (in the log, %d):\n want %s\n got  %s", at, len(want), len(got), show(want), show(got))
 }
 
-// compareAttributes checks that each group has the known attributes of its context:
-// executable and origin since it was opened, and its name since that is known.
+// compareAttributes checks that each group has the attributes of its context: executable
+// and origin from its opening on, and the name from the event with the name on.
 func compareAttributes(t *testing.T, log []group) {
 	t.Helper()
 	type known struct {
@@ -351,8 +348,8 @@ func compareAttributes(t *testing.T, log []group) {
 	}
 }
 
-// readTrace reads a recorded handshake as "replay" does: from its first
-// tls::handshake on.
+// readTrace reads a recorded handshake as "replay" does: beginning with its first
+// tls::handshake.
 func readTrace(t *testing.T, name string) []hit {
 	t.Helper()
 	f, err := os.Open(trace(name))
@@ -385,16 +382,16 @@ func readTrace(t *testing.T, name string) []hit {
 			hits = append(hits, h)
 			continue
 		}
-		_, rest, _ := strings.Cut(line, " [")
-		if _, err := fmt.Sscanf(rest, "%d/%d]", &index, &count); err != nil {
+		_, element, _ := strings.Cut(line, " [")
+		if _, err := fmt.Sscanf(element, "%d/%d]", &index, &count); err != nil {
 			t.Fatalf("%s: %q: %v", name, line, err)
 		}
 		if index == 1 {
 			h.Count = uint64(count)
 			hits = append(hits, h)
 		}
-		_, rest, _ = strings.Cut(rest, "] ")
-		key, content, _ := strings.Cut(rest, " = ")
+		_, element, _ = strings.Cut(element, "] ")
+		key, content, _ := strings.Cut(element, " = ")
 		v := value{Kind: "string", Key: memory{bytes: []byte(key)}}
 		if _, err := fmt.Sscanf(content, "word %d", &v.Word); err == nil {
 			v.Kind = "word"
@@ -415,7 +412,7 @@ func notes(t *testing.T, file string) []byte { return section(t, file, ".note.st
 
 // buildID returns the build-id of a file.
 func buildID(t *testing.T, file string) []byte {
-	// Sizes of name and content, type, the name "GNU", the content.
+	// The content follows the sizes of name and content, the type, and the name "GNU".
 	return section(t, file, ".note.gnu.build-id")[16:]
 }
 

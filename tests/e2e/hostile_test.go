@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// leaveWithin bounds how long an agent may take to detach, drain and exit,
-// whatever the publishers do. They do it for much longer.
-const leaveWithin = patience
+// exitWithin bounds how long an agent may take to detach, drain and exit while the
+// publishers continue. They fire for much longer.
+const exitWithin = patience
 
-// floodEvents returns how many events the hits of "hostile --flood" amount to:
-// the random numbers of tests/publishers/hostile.c drawn once more. Its counts
-// do not show, because elements beyond the sixteenth do not count there.
+// floodEvents returns the number of events of the hits of "hostile --flood". It draws the
+// random numbers of tests/publishers/hostile.c again, because the publisher's counts omit
+// the elements after the sixteenth.
 func floodEvents(seed, threads, hits uint64) (events uint64) {
 	for thread := range threads {
 		state := seed*2654435761 + thread + 1
@@ -81,27 +81,27 @@ func flood(t *testing.T, config string) {
 		"--count", "500", "--rate", "20000", trace("gnutls-tls13-p256"))
 	flood.fire(t)
 	neighbour.fire(t)
-	well, _ := neighbour.finish(t)
-	bad, _ := flood.finish(t)
-	result := a.stop(t, leaveWithin)
+	neighbourCounts, _ := neighbour.finish(t)
+	floodCounts, _ := flood.finish(t)
+	result := a.stop(t, exitWithin)
 
-	fired := well.done
-	fired.add(number{bad.done.hits, floodEvents(seed, threads, hits)})
-	if bad.done.hits != threads*hits {
-		t.Fatalf("the flood had %d hits, want %d", bad.done.hits, threads*hits)
+	fired := neighbourCounts.done
+	fired.add(number{floodCounts.done.hits, floodEvents(seed, threads, hits)})
+	if floodCounts.done.hits != threads*hits {
+		t.Fatalf("the flood had %d hits, want %d", floodCounts.done.hits, threads*hits)
 	}
 	log := check(t, a, result, fired)
 	full := result.lost[place{"kernel", "ring-full"}]
 	recorded := eventsOf(log, "replay")
-	if recorded > well.done.events || well.done.events-recorded > full.events {
-		t.Errorf("of the neighbour's %d events %d are recorded, and %d of all were lost for want of room",
-			well.done.events, recorded, full.events)
+	if recorded > neighbourCounts.done.events || neighbourCounts.done.events-recorded > full.events {
+		t.Errorf("%d of the neighbour's %d events are recorded, but only %d events were lost to a full ring",
+			recorded, neighbourCounts.done.events, full.events)
 	}
 	for p := range result.lost {
 		switch p {
 		case place{"kernel", "ring-full"}, place{"kernel", "rate-limit"}, place{"kernel", "unreadable"}, place{"kernel", "oversize"}:
 		default:
-			t.Errorf("lost %+v", p)
+			t.Errorf("unexpected loss %+v", p)
 		}
 	}
 }
@@ -133,23 +133,23 @@ func TestFourFloodingProcessesDoNotAffectAnotherUser(t *testing.T) {
 				return true
 			})
 			victim.fire(t)
-			well, _ := victim.finish(t)
-			fired := well.done.hits
+			victimCounts, _ := victim.finish(t)
+			fired := victimCounts.done.hits
 			for _, flood := range floods {
-				bad, _ := flood.finish(t)
-				fired += bad.done.hits
+				floodCounts, _ := flood.finish(t)
+				fired += floodCounts.done.hits
 			}
-			result := a.stop(t, leaveWithin)
+			result := a.stop(t, exitWithin)
 			lost := result.sum()
-			t.Logf("victim: %d hits; all: %d hits, of which %d were lost: %+v", well.done.hits, fired, lost.hits, result.lost)
+			t.Logf("victim: %d hits; all: %d hits, of which %d were lost: %+v", victimCounts.done.hits, fired, lost.hits, result.lost)
 			if lost.hits == 0 {
-				t.Error("nothing was lost, so nothing is shown")
+				t.Error("nothing was lost, so the test proves nothing")
 			}
 			if accounted := result.recorded.hits + lost.hits; accounted != fired {
 				t.Errorf("%d hits were fired, %d recorded or lost", fired, accounted)
 			}
-			if recorded := eventsOf(readLog(t, a.log), "replay"); recorded != well.done.events {
-				t.Errorf("of the victim's %d events %d are recorded", well.done.events, recorded)
+			if recorded := eventsOf(readLog(t, a.log), "replay"); recorded != victimCounts.done.events {
+				t.Errorf("%d of the victim's %d events are recorded", recorded, victimCounts.done.events)
 			}
 		})
 	}
@@ -161,13 +161,13 @@ func TestAnAgentStopsInTimeDuringAFloodWithAllEarlierEvents(t *testing.T) {
 	flood.fire(t)
 	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 50_000 })
 	before := flood.count(t)
-	result := a.stop(t, leaveWithin)
+	result := a.stop(t, exitWithin)
 	after := flood.kill(t)
 
 	accounted := result.recorded
 	accounted.add(result.sum())
 	if accounted.hits < before.done.hits || accounted.hits > after.begun {
-		t.Errorf("%d hits before SIGTERM and %d in the end, %d recorded or lost", before.done.hits, after.begun, accounted.hits)
+		t.Errorf("%d hits before SIGTERM and %d at the end, %d recorded or lost", before.done.hits, after.begun, accounted.hits)
 	}
 	log := readLog(t, a.log)
 	compareLosses(t, log, result.lost)
@@ -176,43 +176,42 @@ func TestAnAgentStopsInTimeDuringAFloodWithAllEarlierEvents(t *testing.T) {
 	}
 }
 
-func TestPagesThatNeverArriveBlockNoOneElse(t *testing.T) {
+func TestPagesThatNeverArriveDoNotBlockOtherProcesses(t *testing.T) {
 	dir := t.TempDir()
 	s := setup{libraries: []string{publisher("libreplay.so"), publisher("hostile")}, log: dir}
 	first := startAgent(t, s)
-	// So few that all of them fit into the ring at once, however late the agent
-	// gets to run.
-	misser := start(t, "hostile", "--userfaultfd", "--wait", "--count", "5000", "--linger")
-	misser.fire(t)
+	// All of these hits fit into the ring at once, however late the agent is scheduled.
+	faulting := start(t, "hostile", "--userfaultfd", "--wait", "--count", "5000", "--linger")
+	faulting.fire(t)
 	replay := []string{"--library", publisher("libreplay.so"), "--count", "20", trace("gnutls-tls13-p256")}
 	neighbour := publish(t, "replay", replay...)
-	if line := misser.line(t); line != "hits 5000 values 9000\n" {
+	if line := faulting.line(t); line != "hits 5000 values 9000\n" {
 		t.Fatalf("hostile printed %q", line)
 	}
-	if line := misser.line(t); line != "lingering\n" {
-		t.Fatalf("hostile printed %q, want that it lingers", line)
+	if line := faulting.line(t); line != "lingering\n" {
+		t.Fatalf("hostile printed %q, want %q", line, "lingering\n")
 	}
-	missed := misser.count(t)
-	fired := missed.done
+	faulted := faulting.count(t)
+	fired := faulted.done
 	fired.add(neighbour.done)
-	runs := []totals{first.stop(t, leaveWithin)}
+	runs := []totals{first.stop(t, exitWithin)}
 	if n := runs[0].lost[place{"kernel", "unreadable"}]; n.events == 0 {
 		t.Error("nothing was unreadable")
 	}
 
 	second := startAgent(t, s)
-	again := publish(t, "replay", replay...)
-	runs = append(runs, second.stop(t, leaveWithin))
-	if len(runs[1].lost) != 0 || runs[1].recorded != again.done {
-		t.Errorf("the second agent recorded %+v of %+v", runs[1], again.done)
+	restarted := publish(t, "replay", replay...)
+	runs = append(runs, second.stop(t, exitWithin))
+	if len(runs[1].lost) != 0 || runs[1].recorded != restarted.done {
+		t.Errorf("the second agent recorded %+v of %+v", runs[1], restarted.done)
 	}
-	fired.add(again.done)
+	fired.add(restarted.done)
 	log := checkRuns(t, dir, runs, fired)
-	if n := eventsOf(log, "replay"); n != neighbour.done.events+again.done.events {
-		t.Errorf("%d events of the neighbour are recorded, want %d", n, neighbour.done.events+again.done.events)
+	if n := eventsOf(log, "replay"); n != neighbour.done.events+restarted.done.events {
+		t.Errorf("%d events of the neighbour are recorded, want %d", n, neighbour.done.events+restarted.done.events)
 	}
-	if c, _ := misser.finish(t); c != missed {
-		t.Errorf("hostile went on firing: %+v, then %+v", missed, c)
+	if c, _ := faulting.finish(t); c != faulted {
+		t.Errorf("hostile continued to fire: %+v, then %+v", faulted, c)
 	}
 }
 
@@ -222,7 +221,7 @@ func TestOnlyTheLastHitsOfAKilledPublisherAreUncertain(t *testing.T) {
 	flood.fire(t)
 	waitFor(t, "the flood to begin", func() bool { return flood.count(t).done.hits > 20_000 })
 	fired := flood.kill(t)
-	result := a.stop(t, leaveWithin)
+	result := a.stop(t, exitWithin)
 	accounted := result.recorded.hits + result.sum().hits
 	if accounted < fired.done.hits || accounted > fired.begun {
 		t.Errorf("%d hits were begun and %d finished, %d recorded or lost", fired.begun, fired.done.hits, accounted)
@@ -236,7 +235,7 @@ func TestRandomLiteralsAreFullyCounted(t *testing.T) {
 	if output, err := exec.Command(file, strconv.Itoa(hits)).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	result := a.stop(t, leaveWithin)
+	result := a.stop(t, exitWithin)
 	log := check(t, a, result, number{hits, hits * elements})
 	for i := range log {
 		for j := range log[i].Events {
@@ -250,11 +249,11 @@ func TestRandomLiteralsAreFullyCounted(t *testing.T) {
 func TestATooSmallRingLosesHitsAndCountsEachOne(t *testing.T) {
 	const seed, threads, hits = 11, 2, 50_000
 	a := startAgent(t, setup{libraries: []string{publisher("hostile")}, config: `ring_size = "4K"`})
-	bad := publish(t, "hostile", "--flood", "--seed", strconv.Itoa(seed),
+	flooded := publish(t, "hostile", "--flood", "--seed", strconv.Itoa(seed),
 		"--threads", strconv.Itoa(threads), "--count", strconv.Itoa(hits))
-	result := a.stop(t, leaveWithin)
+	result := a.stop(t, exitWithin)
 	if result.lost[place{"kernel", "ring-full"}].hits == 0 {
-		t.Error("the ring was never full, so nothing is shown")
+		t.Error("the ring was never full, so the test proves nothing")
 	}
-	check(t, a, result, number{bad.done.hits, floodEvents(seed, threads, hits)})
+	check(t, a, result, number{flooded.done.hits, floodEvents(seed, threads, hits)})
 }

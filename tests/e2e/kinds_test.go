@@ -46,9 +46,9 @@ func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
 			if err := json.Unmarshal(printed, &hits); err != nil {
 				t.Fatalf("cannot read what kinds fired: %v", err)
 			}
-			for what, part := range operands() {
+			for form, part := range operands() {
 				if !bytes.Contains(notes(t, publisher("kinds")), []byte(part)) {
-					t.Errorf("kinds has no %s among its arguments, so nothing is shown of them", what)
+					t.Errorf("kinds has no %s among its arguments, so the test does not cover it", form)
 				}
 			}
 			total, lost := firedBy(hits)
@@ -67,7 +67,8 @@ func TestEveryProbeKindIsRecordedValueByValue(t *testing.T) {
 	}
 }
 
-// operands are what the argument specs of kinds must have, by what they are.
+// operands returns texts that the argument specifications of kinds must contain, by the
+// form of the argument.
 func operands() map[string]string {
 	if runtime.GOARCH == "arm64" {
 		return map[string]string{"constant": " 8@7", "memory operand": "@["}
@@ -106,12 +107,12 @@ func TestAnArrayOfSixteenIsRecordedWholeAndTheSeventeenthElementIsCounted(t *tes
 	}
 	for _, h := range full {
 		if values, lost := h.recordable(); len(values) != 16 || lost != (unrecorded{}) {
-			t.Errorf("%s: %d are to be recorded and %v lost", h.Case, len(values), lost)
+			t.Errorf("%s: %d elements are recordable and %v lost", h.Case, len(values), lost)
 		}
 	}
 	for _, h := range over {
 		if values, lost := h.recordable(); len(values) != 16 || lost != (unrecorded{oversize: 1}) {
-			t.Errorf("%s: %d are to be recorded and %v lost", h.Case, len(values), lost)
+			t.Errorf("%s: %d elements are recordable and %v lost", h.Case, len(values), lost)
 		}
 	}
 	if sixteenth, seventeenth := elements["count::p=p"], elements["count::q=1016"]; sixteenth < 4 || seventeenth != 0 {
@@ -119,14 +120,14 @@ func TestAnArrayOfSixteenIsRecordedWholeAndTheSeventeenthElementIsCounted(t *tes
 	}
 }
 
-func TestALibraryThatChecksTheSemaphoreFiresOnlyWhileRecorded(t *testing.T) {
+func TestALibraryThatChecksTheSemaphoreFiresOnlyDuringRecording(t *testing.T) {
 	needRecording(t)
 	for name, flags := range profiles {
 		t.Run(name, func(t *testing.T) {
 			needProfile(t, name)
 			p := start(t, "handshake", "--commands", "--memory")
 			if hits := p.run(t, 1); hits != 0 {
-				t.Fatalf("%d hits before anybody listened", hits)
+				t.Fatalf("%d hits before the agent was started", hits)
 			}
 			a := startAgent(t, setup{libraries: []string{publisher("handshake")}, flags: flags})
 			recorded := p.run(t, 3)
@@ -135,7 +136,7 @@ func TestALibraryThatChecksTheSemaphoreFiresOnlyWhileRecorded(t *testing.T) {
 			}
 			result := a.stop(t, patience)
 			if hits := p.run(t, 1); hits != 0 {
-				t.Errorf("%d hits after the agent has gone", hits)
+				t.Errorf("%d hits after the agent was stopped", hits)
 			}
 			fired, _ := p.finish(t)
 			if fired.done.hits != recorded {
@@ -146,7 +147,7 @@ func TestALibraryThatChecksTheSemaphoreFiresOnlyWhileRecorded(t *testing.T) {
 	}
 }
 
-func TestAKilledAgentLeavesNoSemaphoreRaised(t *testing.T) {
+func TestTheKernelLowersTheSemaphoresOfAKilledAgent(t *testing.T) {
 	a := startAgent(t, setup{libraries: []string{publisher("handshake")}})
 	p := start(t, "handshake", "--commands", "--memory")
 	if p.run(t, 1) == 0 {
@@ -154,13 +155,12 @@ func TestAKilledAgentLeavesNoSemaphoreRaised(t *testing.T) {
 	}
 	a.command.Process.Kill()
 	<-a.exited
-	// The kernel takes the probes away some time after the process is gone.
+	// The kernel removes the probes some time after the process has ended.
 	waitFor(t, "the semaphore to fall", func() bool { return p.run(t, 1) == 0 })
 	p.finish(t)
 }
 
-// freshStarts is how many processes are started to see that not one of them
-// loses its first event.
+// freshStarts is the number of started processes, none of which may lose its first event.
 const freshStarts = 200
 
 func TestTheFirstEventOfANewProcessIsCompleteWithUnmappedLiterals(t *testing.T) {
@@ -171,10 +171,10 @@ func TestTheFirstEventOfANewProcessIsCompleteWithUnmappedLiterals(t *testing.T) 
 		starts      int
 		uncached    bool
 	}{
-		"literals of a library":                 {"libfresh.so", "library", nil, freshStarts, false},
-		"literals of the program":               {"fresh", "program", []string{"--program"}, 20, false},
-		"literals that are not even in memory":  {"libfresh.so", "library", []string{"--uncached"}, 20, true},
-		"such literals of the program, as well": {"fresh", "program", []string{"--program", "--uncached"}, 20, true},
+		"literals of a library":            {"libfresh.so", "library", nil, freshStarts, false},
+		"literals of the program":          {"fresh", "program", []string{"--program"}, 20, false},
+		"uncached literals of a library":   {"libfresh.so", "library", []string{"--uncached"}, 20, true},
+		"uncached literals of the program": {"fresh", "program", []string{"--program", "--uncached"}, 20, true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestTheFirstEventOfANewProcessIsCompleteWithUnmappedLiterals(t *testing.T) 
 			for range c.starts {
 				n := publish(t, "fresh", c.arguments...)
 				if n.checked != 1 || n.unmapped != 1 || c.uncached && n.uncached != 1 {
-					t.Fatalf("the literals were within reach, so nothing is shown: %+v", n)
+					t.Fatalf("the literals were mapped or cached, so the test proves nothing: %+v", n)
 				}
 				fired.add(n)
 			}
@@ -201,7 +201,7 @@ func TestTheFirstEventOfANewProcessIsCompleteWithUnmappedLiterals(t *testing.T) 
 				}
 			}
 			if complete != c.starts {
-				t.Errorf("%d first events of %d are complete", complete, c.starts)
+				t.Errorf("%d of %d first events are complete", complete, c.starts)
 			}
 		})
 	}
@@ -213,8 +213,8 @@ func TestAnIdleAgentSleeps(t *testing.T) {
 		most     = 15
 	)
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}})
-	// One measurement may meet the end of some work; an agent with a timer of
-	// its own fails them all.
+	// One measurement may include the end of some work; an agent with a periodic timer
+	// fails all of them.
 	var counts []uint64
 	for range 3 {
 		before := a.switches(t)
@@ -225,7 +225,7 @@ func TestAnIdleAgentSleeps(t *testing.T) {
 		}
 	}
 	if slices.Min(counts) > most {
-		t.Errorf("%d context switches in %v each, want at most %d", counts, measured, most)
+		t.Errorf("%d context switches within %v each, want at most %d", counts, measured, most)
 	}
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256"))
 	check(t, a, a.stop(t, patience), fired.done)
@@ -243,7 +243,8 @@ func TestLongLiteralsAreCutAndMarkedFromTheirLimitOn(t *testing.T) {
 			var hits []hit
 			for _, n := range []int{127, 128, 511, 512} {
 				text := bytes.Repeat([]byte("a"), n)
-				// The blob begins with 511 bytes and their NUL, followed by the 512.
+				// The blob begins with the literal of 511 bytes and its NUL, followed by
+				// the literal of 512 bytes.
 				blob := append(append(bytes.Repeat([]byte("a"), 511), make([]byte, 513)...), bytes.Repeat([]byte("a"), 512)...)[:n+1]
 				hits = append(hits,
 					hit{Probe: "word_data", Context: 1, Values: []value{{Kind: "word", Key: memory{bytes: text}, Word: int64(n)}}},

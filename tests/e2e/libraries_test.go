@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// copyFile copies a file. What was at the destination stays what it is for
-// those who have it open.
+// copyFile copies a file. Programs that have the old file at the destination open keep it.
 func copyFile(t *testing.T, to, from string) {
 	t.Helper()
 	needRecording(t)
@@ -72,7 +71,7 @@ func TestLibrariesAreRecordedSideBySideUnderTheirOwnBuildIDs(t *testing.T) {
 	}
 }
 
-func TestAGlobNamesLibraries(t *testing.T) {
+func TestAGlobSelectsLibraries(t *testing.T) {
 	dir := t.TempDir()
 	copyFile(t, filepath.Join(dir, "liba.so"), publisher("libreplay.so"))
 	copyFile(t, filepath.Join(dir, "libb.so"), publisher("libreplay1.so"))
@@ -126,10 +125,10 @@ func TestALibraryReplacedThroughASymlinkIsRecorded(t *testing.T) {
 	}{
 		"the file, in the same directory":  {[]string{"lib/libx.so.1", "lib/libx.so.1.0"}, 1},
 		"the file, in another directory":   {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 1},
-		"the file, behind two links":       {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 2},
+		"the file, after two links":        {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 2},
 		"the link":                         {[]string{"lib/libx.so.1", "real/libx.so.1.0"}, 0},
 		"the second link":                  {[]string{"lib/libx.so", "lib/libx.so.1", "real/libx.so.1.0"}, 1},
-		"a link into a directory not seen": {[]string{"lib/libx.so", "other/libx.so.1", "real/libx.so.1.0"}, 1},
+		"a link into an unknown directory": {[]string{"lib/libx.so", "other/libx.so.1", "real/libx.so.1.0"}, 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -183,8 +182,8 @@ func TestALibraryReplacedThroughASymlinkIsRecorded(t *testing.T) {
 
 func TestALibraryThatAppearsLaterIsRecorded(t *testing.T) {
 	dir := t.TempDir()
-	there, later := filepath.Join(dir, "liba.so"), filepath.Join(dir, "libb.so")
-	copyFile(t, there, publisher("libreplay.so"))
+	present, later := filepath.Join(dir, "liba.so"), filepath.Join(dir, "libb.so")
+	copyFile(t, present, publisher("libreplay.so"))
 	a := startAgent(t, setup{libraries: []string{filepath.Join(dir, "*.so")}})
 	copyFile(t, later, publisher("libreplay1.so"))
 	waitFor(t, "the agent to attach to the file", func() bool { return a.logged("attached", later) == 1 })
@@ -192,8 +191,7 @@ func TestALibraryThatAppearsLaterIsRecorded(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired)
 }
 
-// badFiles makes files that cannot be recorded, and returns them by what is
-// wrong.
+// badFiles makes files that cannot be recorded, and returns them by their defect.
 func badFiles(t *testing.T) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -203,14 +201,14 @@ func badFiles(t *testing.T) map[string]string {
 	}
 	files := map[string]string{
 		"does not exist": filepath.Join(dir, "missing.so"),
-		"no ELF":         filepath.Join(dir, "text.so"),
+		"not ELF":        filepath.Join(dir, "text.so"),
 		"empty":          filepath.Join(dir, "empty.so"),
-		"cut":            filepath.Join(dir, "cut.so"),
+		"truncated":      filepath.Join(dir, "cut.so"),
 		"a directory":    dir,
 		"without probes": program("crauctl"),
 	}
-	for what, content := range map[string][]byte{"no ELF": []byte("not an ELF file at all\n"), "empty": nil, "cut": good[:100]} {
-		if err := os.WriteFile(files[what], content, 0o644); err != nil {
+	for defect, content := range map[string][]byte{"not ELF": []byte("not an ELF file at all\n"), "empty": nil, "truncated": good[:100]} {
+		if err := os.WriteFile(files[defect], content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -219,8 +217,8 @@ func badFiles(t *testing.T) map[string]string {
 
 func TestABadFileAmongLibrariesIsReportedAndTheOthersAreRecorded(t *testing.T) {
 	needRecording(t)
-	for what, file := range badFiles(t) {
-		t.Run(what, func(t *testing.T) {
+	for defect, file := range badFiles(t) {
+		t.Run(defect, func(t *testing.T) {
 			a := startAgent(t, setup{libraries: []string{file, publisher("libreplay.so")}})
 			fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls12"))
 			check(t, a, a.stop(t, patience), fired.done)
@@ -231,19 +229,19 @@ func TestABadFileAmongLibrariesIsReportedAndTheOthersAreRecorded(t *testing.T) {
 	}
 }
 
-// waitsFor is what an agent warns of that has no library to record.
-const waitsFor = "nothing is recorded: no library with probes was found; waiting for one"
+// waiting is the warning of an agent without a library to record.
+const waiting = "nothing is recorded: no library with probes was found; waiting for one"
 
 func TestAnAgentWithOnlyBadFilesWaitsAndReportsThem(t *testing.T) {
 	needRecording(t)
 	files := badFiles(t)
-	for what, file := range files {
-		t.Run(what, func(t *testing.T) {
+	for defect, file := range files {
+		t.Run(defect, func(t *testing.T) {
 			a := startAgent(t, setup{libraries: []string{file}})
-			waitFor(t, "the agent to warn", func() bool { return a.logged(waitsFor) > 0 })
+			waitFor(t, "the agent to warn", func() bool { return a.logged(waiting) > 0 })
 			check(t, a, a.stop(t, patience), number{})
-			if !strings.Contains(a.stderr.String(), "cannot attach to "+file) || a.logged(waitsFor) != 1 {
-				t.Errorf("no %q, or not once %q, in:\n%s", "cannot attach to "+file, waitsFor, a.stderr)
+			if !strings.Contains(a.stderr.String(), "cannot attach to "+file) || a.logged(waiting) != 1 {
+				t.Errorf("want %q, and once %q, in:\n%s", "cannot attach to "+file, waiting, a.stderr)
 			}
 		})
 	}
@@ -265,16 +263,16 @@ func TestAnAgentWithOnlyBadFilesWaitsAndReportsThem(t *testing.T) {
 
 func TestAnAgentWithoutLibrariesRecordsOneThatAppears(t *testing.T) {
 	needRecording(t)
-	for name, before := range map[string]string{"nothing was there": "", "one without probes was there": program("crauctl")} {
+	for name, before := range map[string]string{"no file before": "", "a file without probes before": program("crauctl")} {
 		t.Run(name, func(t *testing.T) {
 			library := filepath.Join(t.TempDir(), "libx.so")
 			if before != "" {
 				copyFile(t, library, before)
 			}
-			a, socket := asked(t, setup{libraries: []string{library}})
-			waitFor(t, "the agent to warn", func() bool { return a.logged(waitsFor) == 1 })
+			a, socket := startListening(t, setup{libraries: []string{library}})
+			waitFor(t, "the agent to warn", func() bool { return a.logged(waiting) == 1 })
 			if s := statusOf(t, socket); len(s.Libraries) != 1 || !strings.Contains(s.Libraries[0].Error, "cannot attach to "+library) {
-				t.Errorf("the status has no reason why nothing is recorded: %+v", s.Libraries)
+				t.Errorf("the status lacks the error of the library: %+v", s.Libraries)
 			}
 			copyFile(t, library, publisher("libreplay.so"))
 			waitFor(t, "the agent to attach", func() bool { return a.logged("attached", library) == 1 })

@@ -15,20 +15,20 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
+func TestABadConfigurationIsRefusedWithFileAndLine(t *testing.T) {
 	needRecording(t)
 	cases := map[string]struct {
 		config  string
 		line    int
 		message string
 	}{
-		"an unknown key":     {"library = []\nlibrarry = []\n", 2, "librarry"},
-		"a wrong type":       {"\n\nlibrary = 5\n", 3, "library"},
-		"a bad value":        {"coalesce_window = \"soon\"\n", 1, "soon"},
-		"an unknown size":    {"\nmax_size = \"1 gigabyte\"\n", 2, "is not a valid size: use for example 512M, 4G or 10%"},
-		"an unknown unit":    {"max_age = \"30 fortnights\"\n", 1, "is not a valid duration: use for example 30d, 2weeks"},
-		"no TOML":            {"# a comment\nlibrary = [\n", 2, ""},
-		"a key of the other": {"log_file = \"/x\"\n", 1, "log_dir"},
+		"an unknown key":          {"library = []\nlibrarry = []\n", 2, "librarry"},
+		"a wrong type":            {"\n\nlibrary = 5\n", 3, "library"},
+		"a bad value":             {"coalesce_window = \"soon\"\n", 1, "soon"},
+		"an unknown size":         {"\nmax_size = \"1 gigabyte\"\n", 2, "is not a valid size: use for example 512M, 4G or 10%"},
+		"an unknown unit":         {"max_age = \"30 fortnights\"\n", 1, "is not a valid duration: use for example 30d, 2weeks"},
+		"invalid TOML":            {"# a comment\nlibrary = [\n", 2, ""},
+		"a key of the other tool": {"log_file = \"/x\"\n", 1, "log_dir"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestABadConfigurationIsRefusedByFileAndLine(t *testing.T) {
 	}
 }
 
-func TestBadUsageIsAnErrorOfItsOwn(t *testing.T) {
+func TestBadUsageHasItsOwnExitStatus(t *testing.T) {
 	needRecording(t)
 	for name, flags := range map[string][]string{
 		"an unknown flag":    {"--libs", "x"},
@@ -58,7 +58,7 @@ func TestBadUsageIsAnErrorOfItsOwn(t *testing.T) {
 }
 
 func TestEverythingFiredBeforeSIGTERMIsInTheLog(t *testing.T) {
-	// With a window this long nothing is written before the end.
+	// With a window this long the agent writes nothing before it stops.
 	a := startAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
 	p := start(t, "replay", "--library", publisher("libreplay.so"), "--commands", trace("gnutls-tls13-p256"))
 	p.run(t, 100)
@@ -73,13 +73,13 @@ func TestEverythingFiredBeforeSIGTERMIsInTheLog(t *testing.T) {
 
 func TestAHitWithoutDataIsCounted(t *testing.T) {
 	needRecording(t)
-	// Arrays without elements: nothing of them is in the log.
+	// Arrays without readable elements have no entry in the log.
 	cases := map[string]struct {
 		count string
 		fired number
 	}{
-		"an empty array":        {"0", number{1, 0}},
-		"an array out of reach": {"3", number{1, 3}},
+		"an empty array":      {"0", number{1, 0}},
+		"an unreadable array": {"3", number{1, 3}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func compile(t *testing.T, name string, flags ...string) string {
 }
 
 func TestTheAgentDoesNotRecordItself(t *testing.T) {
-	const hits = 100 // as many as a process with the library fires
+	const hits = 100 // of each process with the library
 	library := compile(t, "self", "-shared")
 	own, other := filepath.Join(t.TempDir(), "own"), filepath.Join(t.TempDir(), "other")
 	a := startAgent(t, setup{libraries: []string{library}, environment: []string{"LD_PRELOAD=" + library, "SELF_FIRED=" + own}})
@@ -132,8 +132,8 @@ func TestTheAgentDoesNotRecordItself(t *testing.T) {
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for what, file := range map[string]string{"the agent": own, "another process": other} {
-		waitFor(t, what+" to fire", func() bool {
+	for name, file := range map[string]string{"the agent": own, "another process": other} {
+		waitFor(t, name+" to fire", func() bool {
 			b, err := os.ReadFile(file)
 			return err == nil && string(b) == fmt.Sprintf("%d\n", hits)
 		})
@@ -145,7 +145,7 @@ func TestTheAgentDoesNotRecordItself(t *testing.T) {
 	check(t, a, a.stop(t, patience), number{hits, hits})
 }
 
-func TestTwoCapabilitiesAreAllTheAgentNeeds(t *testing.T) {
+func TestTheAgentNeedsOnlyTwoCapabilities(t *testing.T) {
 	needRecording(t)
 	if os.Geteuid() != 0 {
 		t.Skip("starting the agent as another user needs root")
@@ -167,7 +167,7 @@ func TestTwoCapabilitiesAreAllTheAgentNeeds(t *testing.T) {
 	})
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.command.Process.Pid))
 	if want := fmt.Sprintf("\nCapEff:\t%016x\n", uint64(1)<<machine.CapBPF|1<<machine.CapPerfmon); err != nil || !strings.Contains(string(status), want) {
-		t.Fatalf("the agent has not the capabilities %q: %v\n%s", want, err, status)
+		t.Fatalf("the agent lacks the capabilities %q: %v\n%s", want, err, status)
 	}
 	fired := publish(t, "fresh").done
 	fired.add(publish(t, "handshake").done)
@@ -197,7 +197,7 @@ func TestWithoutCapabilitiesTheAgentListsWhatItNeeds(t *testing.T) {
 	}
 }
 
-// It does not wait for a library that it could record: there will be none.
+// It does not wait for a library, because it could not record any.
 func TestAnAgentThatMayNotAttachFailsAndNamesTheRemedy(t *testing.T) {
 	needRecording(t)
 	if os.Geteuid() != 0 {
@@ -252,11 +252,11 @@ func TestSequencesContinueAfterARestartOfTheAgent(t *testing.T) {
 	if next != uint64(len(log))+1 {
 		t.Errorf("the headers have %d entries, the log has %d", next-1, len(log))
 	}
-	// One more where the clock was set.
+	// There is one more if the clock was set.
 	if n := len(segments(t, s.log)); n < 3 {
 		t.Errorf("three runs made %d segments", n)
 	}
-	// The key of the ids is another in each run.
+	// The agent uses another key for the ids in each run.
 	ids := map[string]bool{}
 	for i := range log {
 		if g := &log[i]; !g.metadata() && g.value("name") == "tls::handshake_client" {
@@ -272,7 +272,7 @@ func TestTheNextAgentContinuesTheLogOfAKilledOne(t *testing.T) {
 	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
 	first := startAgent(t, s)
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "10", trace("gnutls-tls13-p256")).done
-	waitFor(t, "the log to have everything", func() bool {
+	waitFor(t, "the log to have all fired events", func() bool {
 		return countEvents(decode(t, s.log, readable(t, s.log))) == fired.events
 	})
 	first.command.Process.Kill()
@@ -282,7 +282,7 @@ func TestTheNextAgentContinuesTheLogOfAKilledOne(t *testing.T) {
 	fired.add(publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "10", trace("gnutls-tls13-p256")).done)
 	second.stop(t, patience)
 	if n := countEvents(readSegments(t, s.log, decompressWhole)); n != fired.events {
-		t.Errorf("the log has %d events of %d", n, fired.events)
+		t.Errorf("the log has %d events, want %d", n, fired.events)
 	}
 	next := uint64(1)
 	for i, c := range chunks(t, s.log) {
@@ -302,6 +302,6 @@ func TestTheHeadersHaveTheLossesThatTheAgentCounts(t *testing.T) {
 		lost += c.lost
 	}
 	if want := result.sum().events; lost != want || want == 0 {
-		t.Errorf("the headers have %d lost events, the agent %d", lost, want)
+		t.Errorf("the headers have %d lost events, the agent counted %d", lost, want)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// group is an entry of the log, as src/internal/event/audit.cddl describes it.
+// group is an entry of the log (src/internal/event/audit.cddl).
 type group struct {
 	Context    []byte  `cbor:"context"`
 	Start      *uint64 `cbor:"start"`
@@ -69,7 +69,7 @@ func (g *group) value(key string) (v any) {
 	return v
 }
 
-// decoding is strict: what the specification does not have is an error.
+// decoding is strict: it rejects everything that is not in the specification.
 func decoding(t *testing.T) cbor.DecMode {
 	t.Helper()
 	mode, err := cbor.DecOptions{
@@ -100,7 +100,7 @@ func segments(t *testing.T, dir string) []string {
 	return files
 }
 
-// decompress returns what zstd makes of a file.
+// decompress decompresses a file.
 func decompress(t *testing.T, file string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(file)
@@ -110,7 +110,7 @@ func decompress(t *testing.T, file string) []byte {
 	return plain(t, file, b)
 }
 
-// plain returns what zstd makes of the bytes of a file.
+// plain decompresses the content of a file.
 func plain(t *testing.T, file string, b []byte) []byte {
 	t.Helper()
 	decoder, err := zstd.NewReader(bytes.NewReader(b))
@@ -131,8 +131,7 @@ func readLog(t *testing.T, dir string) []group {
 	return readSegments(t, dir, decompress)
 }
 
-// readSegments returns the groups of all segments, each decompressed by a
-// function.
+// readSegments returns the groups of all segments, decompressed by the function.
 func readSegments(t *testing.T, dir string, decompress func(*testing.T, string) []byte) []group {
 	t.Helper()
 	var log []group
@@ -146,8 +145,8 @@ func readSegments(t *testing.T, dir string, decompress func(*testing.T, string) 
 	return log
 }
 
-// decode decodes a CBOR sequence and checks that each item is as the
-// specification says. There must be one item at least.
+// decode decodes a CBOR sequence and checks each item against the specification. There
+// must be at least one item.
 func decode(t *testing.T, name string, sequence []byte) []group {
 	t.Helper()
 	var groups []group
@@ -177,7 +176,7 @@ func wellFormed(g *group) error {
 	case len(g.Context) != 16:
 		return fmt.Errorf("a context of %d bytes", len(g.Context))
 	case g.Start == nil || g.End == nil || *g.Start > *g.End || *g.Start == 0:
-		return errors.New("its times are none")
+		return errors.New("its times are invalid")
 	case len(g.Events) == 0:
 		return errors.New("it has no events")
 	}
@@ -214,8 +213,7 @@ func countEvents(log []group) (n uint64) {
 	return n
 }
 
-// compareLosses compares the losses in the log with what the agents
-// counted.
+// compareLosses compares the losses in the log with those that the agents counted.
 func compareLosses(t *testing.T, log []group, counted map[place]number) {
 	t.Helper()
 	logged := map[place]number{}
@@ -224,17 +222,17 @@ func compareLosses(t *testing.T, log []group, counted map[place]number) {
 		if !g.metadata() || g.value("crau::lost_events") == nil && g.value("crau::lost_hits") == nil {
 			continue
 		}
-		where, ok1 := g.value("crau::lost_place").(string)
-		why, ok2 := g.value("crau::lost_reason").(string)
+		lostPlace, ok1 := g.value("crau::lost_place").(string)
+		reason, ok2 := g.value("crau::lost_reason").(string)
 		hits, ok3 := g.value("crau::lost_hits").(int64)
 		events, ok4 := g.value("crau::lost_events").(int64)
 		if !ok1 || !ok2 || !ok3 || !ok4 {
-			t.Errorf("a loss in the log lacks its place, reason or numbers: %v", g.Events)
+			t.Errorf("a loss in the log lacks its place, its reason or a number: %v", g.Events)
 			continue
 		}
-		n := logged[place{where, why}]
+		n := logged[place{lostPlace, reason}]
 		n.add(number{uint64(hits), uint64(events)})
-		logged[place{where, why}] = n
+		logged[place{lostPlace, reason}] = n
 	}
 	maps.DeleteFunc(counted, func(_ place, n number) bool { return n == number{} })
 	if !maps.Equal(logged, counted) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package e2e tests the built programs on the real kernel: publishers that
-// count what they fire, crau-agent that records it, crauctl that shows it. Of
-// the project's own code it uses nothing; the log is read with a CBOR library
-// and a zstd library that are not the project's.
+// Package e2e tests the built programs on the real kernel: publishers fire probes and count
+// their hits, crau-agent records them, crauctl shows them. The tests use none of the
+// project's own code; they read the log with independent libraries for CBOR and zstd.
 package e2e
 
 import (
@@ -18,17 +17,16 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// patience bounds everything that a test waits for. Nothing is expected to
-// take nearly as long.
+// patience bounds each wait of a test. Everything is expected to be much faster.
 const patience = 60 * time.Second
 
 // built are the programs under test and the publishers. It is set once, before
 // the tests run.
 var built struct {
-	// root is the project's directory, bin that of the programs, publishers that
-	// of the publishers.
+	// root is the directory of the project; bin has the programs, publishers the
+	// publishers.
 	root, bin, publishers string
-	// err is the reason why they could not be built.
+	// err is the error of the build.
 	err error
 }
 
@@ -37,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	// A service manager that started the tests is not one for the agent.
+	// The agent must not talk to a service manager that started the tests.
 	os.Unsetenv("NOTIFY_SOCKET")
 	os.Unsetenv("JOURNAL_STREAM")
 	directory, err := os.MkdirTemp("", "crau-e2e-")
@@ -46,7 +44,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(directory)
-	// Others than root must reach the programs.
+	// All users must be able to run the programs.
 	if err := os.Chmod(directory, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -64,12 +62,11 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// build builds everything.
+// build builds the programs and the publishers.
 func build() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	// With cgo the agent is linked dynamically, so that a test can put a
-	// library into its process.
+	// With cgo the agent is linked dynamically, so that a test can preload a library.
 	programs := exec.CommandContext(ctx, "go", "build", "-o", built.bin+"/", "./src/cmd/crau-agent", "./src/cmd/crau-opener", "./src/cmd/crauctl")
 	programs.Env = append(os.Environ(), "CGO_ENABLED=1")
 	publishers := exec.CommandContext(ctx, "make", "-C", "tests/publishers", "-j2", "OUT="+built.publishers)
@@ -82,8 +79,8 @@ func build() error {
 	return nil
 }
 
-// program returns the path of a program under test, publisher that of a
-// publisher or one of its libraries, trace that of a recorded handshake.
+// The functions return the path of a program under test, of a publisher or one of its
+// libraries, and of a recorded handshake.
 func program(name string) string   { return filepath.Join(built.bin, name) }
 func publisher(name string) string { return filepath.Join(built.publishers, name) }
 func trace(name string) string {

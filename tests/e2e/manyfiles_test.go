@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// hostileNotes returns a section of so many probe notes with the arguments given,
-// as far as they fit into what is read of a file.
+// hostileNotes returns a section with at most that many probe notes, as many as fit into
+// the part of a file that the agent reads.
 func hostileNotes(most int, arguments string, address uint64) []byte {
 	const size = 4 << 20
 	le := binary.LittleEndian
@@ -26,7 +26,7 @@ func hostileNotes(most int, arguments string, address uint64) []byte {
 		note = le.AppendUint32(note, uint32(length))
 		note = le.AppendUint32(note, 3)
 		note = append(note, "stapsdt\x00"...)
-		// A site of its own for each.
+		// Each has its own site.
 		note = le.AppendUint64(note, address+uint64(n%4096))
 		note = append(note, make([]byte, 2*8)...)
 		note = append(note, text...)
@@ -72,7 +72,7 @@ func hostileFile(t *testing.T, notes int, arguments string) []byte {
 	return nil
 }
 
-// peak returns the most memory that the agent ever had resident, in bytes.
+// peak returns the agent's peak resident memory in bytes.
 func (a *agent) peak(t *testing.T) uint64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.command.Process.Pid))
@@ -82,7 +82,7 @@ func (a *agent) peak(t *testing.T) uint64 {
 	_, rest, _ := strings.Cut(string(status), "\nVmHWM:")
 	var kilobytes uint64
 	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
-		t.Fatalf("the peak of the memory is unknown: %v", err)
+		t.Fatalf("the kernel does not report the peak memory of the agent: %v", err)
 	}
 	return kilobytes << 10
 }
@@ -91,8 +91,8 @@ func TestHundredsOfHostileFilesCostLittleMemory(t *testing.T) {
 	needRecording(t)
 	const files, most = 400, 96 << 20
 	dir := t.TempDir()
-	// Specifications that make the most of a note, good ones, bad ones, and ones
-	// with too many arguments.
+	// Specifications that decode to the most data, good ones, bad ones, and ones with too
+	// many arguments.
 	var large, small [][]byte
 	for _, arguments := range []string{
 		strings.Repeat("8@(%rax,%rbx) ", 12), "8@%rax 8@%rbx 8@%rcx 8@%rdx", strings.Repeat("8@%xmm0 ", 12), strings.Repeat("8@$1 ", 12),
@@ -101,7 +101,7 @@ func TestHundredsOfHostileFilesCostLittleMemory(t *testing.T) {
 		small = append(small, hostileFile(t, 1000, arguments))
 	}
 	for i := range files {
-		// A tenth of them is as large as can be.
+		// A tenth of them has the maximum size.
 		content := small[i%len(small)]
 		if i%10 == 0 {
 			content = large[i/10%len(large)]
@@ -119,6 +119,6 @@ func TestHundredsOfHostileFilesCostLittleMemory(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired)
 	t.Logf("%d hostile files: peak %d MiB", files, peak>>20)
 	if peak > most {
-		t.Errorf("the agent had %d MiB resident, more than %d", peak>>20, most>>20)
+		t.Errorf("the agent's peak resident memory is %d MiB, want at most %d", peak>>20, most>>20)
 	}
 }

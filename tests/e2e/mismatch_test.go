@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// claiming is a program that has a library report a handshake, makes one by another
-// library, and waits to be ended, since a library that ends could still report.
+// claiming is a program that reports a handshake through one library and performs one with
+// another.
 const claiming = `
 import ctypes, socket, ssl, sys
 library, port, version = sys.argv[1:]
@@ -27,18 +27,18 @@ with context.wrap_socket(socket.create_connection(("127.0.0.1", int(port)))) as 
     print(s.version())
 `
 
-// What a library reports of a handshake and what was seen of it at the socket is one
-// operation if it agrees, and else two that are marked.
+// A handshake that a library reports and the one at the socket are one operation if they
+// agree, and two marked operations otherwise.
 func TestAMismatchBetweenALibraryAndASocketIsMarkedInTheLog(t *testing.T) {
 	needCommand(t, "python3")
-	// The file itself, where the command is a script that finds it.
+	// The command may be a script that runs the actual file.
 	path, err := exec.Command("python3", "-c", "import os, sys; print(os.path.realpath(sys.executable))").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	python := strings.TrimSpace(string(path))
 	library := compile(t, "claims", "-shared")
-	a, socket := asked(t, setup{libraries: []string{library}, config: `sources = ["usdt", "wire"]`})
+	a, socket := startListening(t, setup{libraries: []string{library}, config: `sources = ["usdt", "wire"]`})
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate(t)}, MinVersion: tls.VersionTLS13})
 	if err != nil {
 		t.Fatal(err)

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// The events of a library have its build-id; every segment with events has its name, too.
+// Events have the build-id of their library. Each segment with events also has its name.
 func TestLibrariesAreNamedInEverySegment(t *testing.T) {
 	library := publisher("libreplay.so")
-	a, socket := asked(t, setup{libraries: []string{library}})
+	a, socket := startListening(t, setup{libraries: []string{library}})
 	for range 2 {
 		publish(t, "replay", "--library", library, trace("gnutls-tls13-p256"))
 		crauctl(t, "flush", "--socket", socket)
@@ -19,7 +19,7 @@ func TestLibrariesAreNamedInEverySegment(t *testing.T) {
 		crauctl(t, "rotate", "--socket", socket)
 	}
 	a.terminate(t, patience)
-	with := 0
+	segmentsWithEvents := 0
 	for _, file := range segments(t, a.log) {
 		named, events := 0, false
 		log := decode(t, file, decompress(t, file))
@@ -34,20 +34,20 @@ func TestLibrariesAreNamedInEverySegment(t *testing.T) {
 			}
 		}
 		if events {
-			with++
+			segmentsWithEvents++
 		}
 		if events != (named == 1) {
 			t.Errorf("%s names %d libraries", filepath.Base(file), named)
 		}
 	}
-	if with != 2 {
-		t.Errorf("%d segments have events, want 2", with)
+	if segmentsWithEvents != 2 {
+		t.Errorf("%d segments have events, want 2", segmentsWithEvents)
 	}
 	shown := crauctl(t, "query", "-q", "--directory", a.log, "-o", "verbose")
 	if contexts, named := strings.Count(shown, "origin="), strings.Count(shown, "crau::library=libreplay.so"); named == 0 || named != contexts {
 		t.Errorf("%d of %d contexts name their library:\n%s", named, contexts, shown)
 	}
 	if plain := crauctl(t, "query", "-q", "--directory", a.log, "-o", "json-pretty"); strings.Contains(plain, "crau::library") {
-		t.Error("the form of the public project has names of libraries")
+		t.Error("the output form of the public project has names of libraries")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestALibraryThatIsOnlyFoundByAProcessIsAttached(t *testing.T) {
+func TestALibraryThatOnlyAProcessLeadsToIsAttached(t *testing.T) {
 	needRecording(t)
 	content, err := os.ReadFile(publisher("libreplay.so"))
 	if err != nil {
@@ -41,7 +41,7 @@ func TestALibraryThatIsOnlyFoundByAProcessIsAttached(t *testing.T) {
 	})
 	waitFor(t, "the library to be attached", func() bool { return a.logged("attached", library) > 0 })
 	lines := bufio.NewReader(out)
-	if _, err := lines.ReadString('\n'); err != nil { // that it is ready
+	if _, err := lines.ReadString('\n'); err != nil { // it is ready
 		t.Fatal(err)
 	}
 	if _, err := fmt.Fprintln(in, "run 1"); err != nil {
@@ -50,9 +50,9 @@ func TestALibraryThatIsOnlyFoundByAProcessIsAttached(t *testing.T) {
 	if _, err := lines.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
-	// Processes of others may have led to other libraries.
+	// The agent may have found libraries of other processes, too.
 	if hits := hitsOf(t, socket, filepath.Base(library)); hits != handshakeHits {
-		t.Errorf("recorded are %d hits, want %d", hits, handshakeHits)
+		t.Errorf("%d hits are recorded, want %d", hits, handshakeHits)
 	}
 	a.stop(t, patience)
 }

@@ -28,14 +28,14 @@ type process struct {
 	done    bool
 }
 
-// start starts a publisher. One that is given --wait or --commands has printed
-// that it is ready when start returns.
+// start starts a publisher. With --wait or --commands, it waits until the publisher has
+// printed that it is ready.
 func start(t *testing.T, name string, arguments ...string) *process {
 	t.Helper()
 	return startAs(t, publisher(name), nil, arguments...)
 }
 
-// startAs starts a publisher from a file, and as the process that is described.
+// startAs starts a publisher from a file, with the attributes of a process.
 func startAs(t *testing.T, name string, as *syscall.SysProcAttr, arguments ...string) *process {
 	t.Helper()
 	needRecording(t)
@@ -69,14 +69,14 @@ func startAs(t *testing.T, name string, as *syscall.SysProcAttr, arguments ...st
 	for _, argument := range arguments {
 		if argument == "--wait" || argument == "--commands" {
 			if line := p.line(t); line != fmt.Sprintf("ready %d\n", p.command.Process.Pid) {
-				t.Fatalf("%s is not ready but printed %q", name, line)
+				t.Fatalf("%s printed %q, want that it is ready", name, line)
 			}
 		}
 	}
 	return p
 }
 
-// line reads a line of what the publisher prints.
+// line reads a line of the publisher's output.
 func (p *process) line(t *testing.T) string {
 	t.Helper()
 	line, err := p.stdout.ReadString('\n')
@@ -86,7 +86,7 @@ func (p *process) line(t *testing.T) string {
 	return line
 }
 
-// fire opens the gate of a publisher started with --wait.
+// fire makes a publisher started with --wait fire.
 func (p *process) fire(t *testing.T) {
 	t.Helper()
 	if _, err := p.stdin.Write([]byte("\n")); err != nil {
@@ -94,8 +94,7 @@ func (p *process) fire(t *testing.T) {
 	}
 }
 
-// run has a publisher started with --commands run n operations. It returns the
-// hits of these.
+// run makes a publisher started with --commands run n operations, and returns their hits.
 func (p *process) run(t *testing.T, n int) (hits uint64) {
 	t.Helper()
 	fmt.Fprintf(p.stdin, "run %d\n", n)
@@ -107,8 +106,7 @@ func (p *process) run(t *testing.T, n int) (hits uint64) {
 	return hits
 }
 
-// finish waits for the publisher's end and returns what it counted and what it
-// printed since.
+// finish waits until the publisher ends, and returns its counts and the rest of its output.
 func (p *process) finish(t *testing.T) (counts, []byte) {
 	t.Helper()
 	p.stdin.Close()
@@ -126,7 +124,7 @@ func (p *process) finish(t *testing.T) (counts, []byte) {
 	return c, printed
 }
 
-// kill kills a running publisher, and returns what it counted.
+// kill kills a running publisher and returns its counts.
 func (p *process) kill(t *testing.T) counts {
 	t.Helper()
 	if err := p.command.Process.Kill(); err != nil {
@@ -140,20 +138,20 @@ func (p *process) kill(t *testing.T) counts {
 	return p.count(t)
 }
 
-// publish runs a publisher to its end.
+// publish runs a publisher until it ends.
 func publish(t *testing.T, name string, arguments ...string) counts {
 	t.Helper()
 	c, _ := start(t, name, arguments...).finish(t)
 	return c
 }
 
-// counts is what a publisher fired (tests/publishers/counts.h). An
-// array counts as 16 values at most.
+// counts has the hits of a publisher (tests/publishers/counts.h). An array counts as 16
+// values at most.
 type counts struct {
 	done  number
 	begun uint64 // hits
-	// checked are pages looked at before they were used; unmapped and
-	// uncached are those of them that were so.
+	// checked counts the pages that were examined before they were used; unmapped and
+	// uncached count those in that state.
 	checked, unmapped, uncached uint64
 }
 
@@ -162,7 +160,7 @@ func (c *counts) add(d counts) {
 	c.begun += d.begun
 }
 
-// count reads what the publisher counted so far.
+// count reads the current counts of the publisher.
 func (p *process) count(t *testing.T) (c counts) {
 	t.Helper()
 	const (
@@ -178,7 +176,7 @@ func (p *process) count(t *testing.T) (c counts) {
 	}
 	word := func(at, n int) uint64 { return binary.LittleEndian.Uint64(b[at+8*n:]) }
 	if len(b) != first+slots*size || word(0, 0) != magic {
-		t.Fatalf("%s is no counts file", p.counts)
+		t.Fatalf("%s is not a file of counts", p.counts)
 	}
 	c.checked, c.unmapped, c.uncached = word(0, 5), word(0, 6), word(0, 7)
 	for slot := range min(int(word(0, 3)), slots) {

@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// image makes a file with a small file system that has a journal.
+// image makes a file with a small journaling file system.
 func image(t *testing.T) string {
 	t.Helper()
 	needRecording(t)
@@ -34,7 +34,7 @@ func image(t *testing.T) string {
 	return file
 }
 
-// command runs a program that must succeed.
+// command runs a program, which must succeed.
 func command(t *testing.T, arguments ...string) {
 	t.Helper()
 	if output, err := exec.Command(arguments[0], arguments[1:]...).CombinedOutput(); err != nil {
@@ -42,7 +42,7 @@ func command(t *testing.T, arguments ...string) {
 	}
 }
 
-// readByOther reads a log by tests/readlog.py, which must find nothing wrong.
+// readByOther reads a log with tests/readlog.py, which must find no error.
 func readByOther(t *testing.T, log string) {
 	t.Helper()
 	needCommand(t, "python3")
@@ -50,8 +50,8 @@ func readByOther(t *testing.T, log string) {
 	command(t, "python3", filepath.Join(built.root, "tests/readlog.py"), "-q", log)
 }
 
-// A kernel that cannot write the journal of a file system makes it read-only, with
-// all that is open.
+// A kernel that cannot write the journal of a file system makes it read-only, including all
+// open files.
 func TestLossesOnAReadOnlyFileSystemAreCounted(t *testing.T) {
 	file, disk := image(t), t.TempDir()
 	mounted := false
@@ -76,15 +76,15 @@ func TestLossesOnAReadOnlyFileSystemAreCounted(t *testing.T) {
 		return publish(t, "replay", "--library", publisher("libreplay.so"), "--fresh-ids", "--count", "20", trace("gnutls-tls13-p256")).done
 	}
 	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(disk, "log")}
-	a, socket := asked(t, s)
+	a, socket := startListening(t, s)
 	before := replay()
 	crauctl(t, "flush", "--socket", socket)
 
 	command(t, "mount", "-o", "remount,abort", disk)
 	fired := before
 	fired.add(replay())
-	// It continues, and reports the failure. Data that it cannot write wait in memory.
-	waitFor(t, "the agent to report it", func() bool {
+	// The agent continues, keeps the unwritten data in memory, and reports the failure.
+	waitFor(t, "the agent to report the failure", func() bool {
 		status, err := exec.Command(program("crauctl"), "status", "--socket", socket).Output()
 		return err == nil && strings.Contains(string(status), "Trouble") && strings.Contains(string(status), "read-only file system")
 	})
@@ -96,30 +96,30 @@ func TestLossesOnAReadOnlyFileSystemAreCounted(t *testing.T) {
 	accounted := result.recorded
 	accounted.add(result.sum())
 	if accounted != fired || result.recorded.hits < before.hits || result.sum().hits == 0 {
-		t.Errorf("fired %+v, %+v of them durably before; recorded %+v, lost %+v", fired, before, result.recorded, result.lost)
+		t.Errorf("fired %+v, of which %+v were durable before the failure; recorded %+v, lost %+v", fired, before, result.recorded, result.lost)
 	}
 
-	// The journal is replayed, and the log continues. A mount namespace that was made
-	// meanwhile may still have the file system, and would keep it read-only: of a copy it
-	// has none.
+	// The kernel replays the journal, and the agent continues the log. A copy is mounted,
+	// because a mount namespace that was made meanwhile may still have the original
+	// mounted, which would keep it read-only.
 	unmount()
-	healed := filepath.Join(t.TempDir(), "image")
-	command(t, "cp", "--sparse=always", file, healed)
-	file = healed
+	repaired := filepath.Join(t.TempDir(), "image")
+	command(t, "cp", "--sparse=always", file, repaired)
+	file = repaired
 	mount()
 	readByOther(t, s.log)
 	if n := countEvents(readSegments(t, s.log, decompressWhole)); n < before.events || n > result.recorded.events {
 		t.Errorf("the log holds %d events; %d were durable, %d recorded", n, before.events, result.recorded.events)
 	}
 	kept := countEvents(readSegments(t, s.log, decompressWhole))
-	b := startAgent(t, s)
-	again := replay()
-	if result := b.stop(t, patience); result.recorded != again || len(result.lost) != 0 {
-		t.Errorf("after it: recorded %+v of %+v, lost %+v", result.recorded, again, result.lost)
+	second := startAgent(t, s)
+	after := replay()
+	if result := second.stop(t, patience); result.recorded != after || len(result.lost) != 0 {
+		t.Errorf("after the repair: recorded %+v of %+v, lost %+v", result.recorded, after, result.lost)
 	}
 	readByOther(t, s.log)
-	if n := countEvents(readSegments(t, s.log, decompressWhole)); n != kept+again.events {
-		t.Errorf("the log holds %d events, want %d", n, kept+again.events)
+	if n := countEvents(readSegments(t, s.log, decompressWhole)); n != kept+after.events {
+		t.Errorf("the log holds %d events, want %d", n, kept+after.events)
 	}
 	unmount()
 }

@@ -26,15 +26,15 @@ func TestTheLogShowsWhenNothingWasRecorded(t *testing.T) {
 	s := setup{libraries: []string{publisher("libreplay.so")}, log: filepath.Join(t.TempDir(), "log")}
 	first := startAgent(t, s)
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls12")).done
-	waitFor(t, "the log to have everything", func() bool {
+	waitFor(t, "the log to have all fired events", func() bool {
 		return countEvents(decode(t, s.log, readable(t, s.log))) == fired.events
 	})
-	// The agent is idle from now on: only the time of the file shows that it
+	// From now on the agent is idle: only the modification time of the file shows that it
 	// records.
 	files := segments(t, s.log)
 	active := files[len(files)-1]
-	long := time.Unix(1_000_000_000, 0)
-	if err := os.Chtimes(active, long, long); err != nil {
+	old := time.Unix(1_000_000_000, 0)
+	if err := os.Chtimes(active, old, old); err != nil {
 		t.Fatal(err)
 	}
 	var alive time.Time
@@ -44,7 +44,7 @@ func TestTheLogShowsWhenNothingWasRecorded(t *testing.T) {
 			t.Fatal(err)
 		}
 		alive = info.ModTime()
-		return alive.After(long)
+		return alive.After(old)
 	})
 	first.command.Process.Kill()
 	<-first.exited
@@ -84,7 +84,7 @@ func TestTheLogShowsWhenNothingWasRecorded(t *testing.T) {
 	if from := time.Unix(0, since); !ok || from.Before(alive) || from.After(killed) {
 		t.Errorf("not recorded since %v, but the agent was alive at %v and killed before %v", from, alive, killed)
 	}
-	// A clean stop has a time in nanoseconds.
+	// The time of a clean stop has a resolution of nanoseconds.
 	since, ok = notices[3].value("crau::unrecorded_since").(int64)
 	var sinceBoot unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &sinceBoot); err != nil {

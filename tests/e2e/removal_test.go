@@ -28,7 +28,7 @@ func TestEveryRemovalIsRecordedWithUserAndReason(t *testing.T) {
 	for name, c := range map[string]struct {
 		config, by, policy string
 		uid                int64
-		// remove has what is before the cursor removed; nil: the agent does it.
+		// remove removes the entries up to the cursor; nil: the agent does it.
 		remove func(t *testing.T, socket, cursor string)
 	}{
 		"by a user, through the broker": {
@@ -44,7 +44,7 @@ func TestEveryRemovalIsRecordedWithUserAndReason(t *testing.T) {
 		"by the agent's own limits": {"max_size = \"1K\"\n", self.Username, "max_size=1K", int64(os.Getuid()), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}, config: c.config})
+			a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}, config: c.config})
 			publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "20", trace("gnutls-tls13-p256"))
 			crauctl(t, "rotate", "--socket", socket)
 			if c.remove != nil {

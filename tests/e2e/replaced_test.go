@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// sinceBoot returns the time of the log's entries.
+// sinceBoot returns the time by the clock of the log's entries.
 func sinceBoot(t *testing.T) uint64 {
 	t.Helper()
 	var now unix.Timespec
@@ -61,44 +61,44 @@ func TestAFileOverwrittenInPlaceKeepsNoBreakpoints(t *testing.T) {
 			copyFile(t, library, layouts[0])
 			a := startAgent(t, setup{libraries: []string{library}, flags: flags})
 			var fired number
-			const turns = 7
-			for turn := range turns {
-				layout := layouts[turn%len(layouts)]
-				if turn > 0 {
+			const files = 7
+			for file := range files {
+				layout := layouts[file%len(layouts)]
+				if file > 0 {
 					overwrite(t, library, layout)
-					// At once, and while the agent comes back.
+					// At once, and while the agent attaches again.
 					for range 3 {
 						if output, err := exec.Command(publisher("unchanged"), library).CombinedOutput(); err != nil {
-							t.Fatalf("after it was overwritten %d times: %v\n%s", turn, err, output)
+							t.Fatalf("after the library was overwritten %d times: %v\n%s", file, err, output)
 						}
 					}
 				}
-				waitFor(t, "the agent to attach", func() bool { return a.logged("attached", library) == turn+1 })
+				waitFor(t, "the agent to attach", func() bool { return a.logged("attached", library) == file+1 })
 				output, err := exec.Command(publisher("unchanged"), library).CombinedOutput()
 				if err != nil || string(output) == "probes 0\n" {
-					t.Fatalf("after it was overwritten %d times: %v\n%s", turn, err, output)
+					t.Fatalf("after the library was overwritten %d times: %v\n%s", file, err, output)
 				}
 				fired.add(publish(t, "replay", "--library", library, trace("gnutls-tls12")).done)
 			}
 			log := check(t, a, a.stop(t, patience), fired)
 			notices := unrecordedLibraries(t, log, "libx.so")
-			if len(notices) != 1 || len(notices["library-overwritten"]) != turns-1 {
-				t.Errorf("%d overwritings gave the notices %v", turns-1, notices)
+			if len(notices) != 1 || len(notices["library-overwritten"]) != files-1 {
+				t.Errorf("the notices of %d overwritten files are %v", files-1, notices)
 			}
 			for i, g := range notices["library-overwritten"] {
 				if id, ok := g.value("crau::build_id").([]byte); !ok || string(id) != string(buildID(t, layouts[(i+1)%len(layouts)])) {
 					t.Errorf("notice %d has the build-id %x", i, id)
 				}
 			}
-			if n := a.logged("a library was overwritten in place", library); n != turns-1 {
-				t.Errorf("the agent warned %d times, want %d", n, turns-1)
+			if n := a.logged("a library was overwritten in place", library); n != files-1 {
+				t.Errorf("the agent warned %d times, want %d", n, files-1)
 			}
 		})
 	}
 }
 
-// A writer waits for the lease, and keeps the agent away until it has closed the
-// file.
+// A writer waits until the agent releases its lease, and the agent attaches again only when
+// the writer has closed the file.
 func TestTheAgentDoesNotAttachAFileThatIsOpenForWriting(t *testing.T) {
 	library := filepath.Join(t.TempDir(), "libx.so")
 	copyFile(t, library, publisher("libpadded1.so"))
@@ -110,7 +110,7 @@ func TestTheAgentDoesNotAttachAFileThatIsOpenForWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	opened := sinceBoot(t)
-	// Hits of this time are not recorded, and the log must have the gap.
+	// Hits are not recorded meanwhile, and the log must report the gap.
 	publish(t, "replay", "--library", library, trace("gnutls-tls12"))
 	if output, err := exec.Command(publisher("unchanged"), library).CombinedOutput(); err != nil || string(output) != "probes 0\n" {
 		t.Errorf("while the file is open for writing: %v\n%s", err, output)
@@ -159,22 +159,22 @@ func TestWithoutALeaseAnOverwrittenFileIsDetachedAndReported(t *testing.T) {
 	waitFor(t, "the agent to warn that it has no lease", func() bool { return strings.Contains(a.stderr.String(), "cannot take a lease") })
 	fired := publish(t, "replay", "--library", library, trace("gnutls-tls12")).done
 	overwrite(t, library, publisher("libpadded50.so"))
-	// It may attach to a part of it and notice again.
+	// The agent may attach to a partial copy first, and notice the change again.
 	waitFor(t, "the agent to notice", func() bool { return a.logged("a library was overwritten in place", library) >= 1 })
 	waitFor(t, "the agent to attach again", func() bool {
 		return a.logged("attached", library) == a.logged("a library was overwritten in place", library)+1
 	})
 	if output, err := exec.Command(publisher("unchanged"), library).CombinedOutput(); err != nil || string(output) == "probes 0\n" {
-		t.Errorf("after the agent came back: %v\n%s", err, output)
+		t.Errorf("after the agent attached again: %v\n%s", err, output)
 	}
 	fired.add(publish(t, "replay", "--library", library, trace("gnutls-tls12")).done)
 	entries := check(t, a, a.stop(t, patience), fired)
 	if notices := unrecordedLibraries(t, entries, "libx.so"); len(notices["library-overwritten"]) == 0 {
-		t.Errorf("notices %v, want one of an overwritten library", notices)
+		t.Errorf("the notices are %v, want one of an overwritten library", notices)
 	}
 }
 
-// rpm(8) and dpkg(1) write a file beside the old one and rename it then.
+// rpm(8) and dpkg(1) write a new file next to the old one, and then rename it.
 func TestAFileIsAttachedBeforeItIsRenamedToALibrary(t *testing.T) {
 	needRecording(t)
 	for name, temporary := range map[string]string{
@@ -186,11 +186,11 @@ func TestAFileIsAttachedBeforeItIsRenamedToALibrary(t *testing.T) {
 			copyFile(t, library, publisher("libreplay.so"))
 			a := startAgent(t, setup{libraries: []string{filepath.Join(dir, "libx.so*")}})
 			fired := publish(t, "replay", "--library", library, trace("gnutls-tls12")).done
-			const turns = 3
-			for turn := range turns {
-				overwrite(t, temporary, publisher([]string{"libreplay1.so", "libreplay2.so", "libreplay3.so"}[turn]))
+			const updates = 3
+			for update := range updates {
+				overwrite(t, temporary, publisher([]string{"libreplay1.so", "libreplay2.so", "libreplay3.so"}[update]))
 				waitFor(t, "the agent to attach", func() bool {
-					return a.logged("attached to a file that may become a library", temporary)+a.logged("attached", temporary) == turn+1
+					return a.logged("attached to a file that may become a library", temporary)+a.logged("attached", temporary) == update+1
 				})
 				if err := os.Rename(temporary, library); err != nil {
 					t.Fatal(err)
@@ -199,21 +199,21 @@ func TestAFileIsAttachedBeforeItIsRenamedToALibrary(t *testing.T) {
 			}
 			waitFor(t, "the agent to notice the name", func() bool { return a.logged("attached", "library="+library) >= 2 })
 			log := check(t, a, a.stop(t, patience), fired)
-			if found := origins(log); len(found) != turns+1 {
-				t.Errorf("contexts have the origins %v, want %d", found, turns+1)
+			if found := origins(log); len(found) != updates+1 {
+				t.Errorf("contexts have the origins %v, want %d", found, updates+1)
 			}
 			if name == "by hand" {
-				// The name is one that the glob leads to: a library of its own.
+				// The glob matches the temporary name: the file is a library, too.
 				return
 			}
 			if notices := unrecordedLibraries(t, log, "libx.so.3"); len(notices) != 0 {
-				t.Errorf("notices %v of a library that was always recorded", notices)
+				t.Errorf("the library was always recorded, but the log has the notices %v", notices)
 			}
 		})
 	}
 }
 
-func TestAReplacedLibraryIsRecordedOrTheLogHasTheGap(t *testing.T) {
+func TestAReplacedLibraryIsRecordedOrTheLogReportsTheGap(t *testing.T) {
 	dir := t.TempDir()
 	library := filepath.Join(dir, "libx.so")
 	copyFile(t, library, publisher("libreplay.so"))
@@ -224,9 +224,9 @@ func TestAReplacedLibraryIsRecordedOrTheLogHasTheGap(t *testing.T) {
 	}
 	var runs []run
 	var fired number
-	const turns = 20
-	for turn := range turns {
-		copyFile(t, library, publisher(fmt.Sprintf("libreplay%d.so", turn%9+1)))
+	const updates = 20
+	for update := range updates {
+		copyFile(t, library, publisher(fmt.Sprintf("libreplay%d.so", update%9+1)))
 		// At once, and a little later.
 		for range 3 {
 			r := run{from: sinceBoot(t)}
@@ -251,7 +251,7 @@ func TestAReplacedLibraryIsRecordedOrTheLogHasTheGap(t *testing.T) {
 		}
 	}
 	if result.recorded.hits < least.hits || result.recorded.hits > fired.hits || len(result.lost) != 0 {
-		t.Errorf("%d hits were recorded; fired were %d, of which %d at times without a record in the log; lost %v",
+		t.Errorf("%d hits were recorded of %d fired, of which %d were fired outside the gaps in the log; lost %v",
 			result.recorded.hits, fired.hits, least.hits, result.lost)
 	}
 	for _, g := range notices["library-replaced"] {

@@ -11,9 +11,8 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// needRecording ends the test unless this machine can record: as skipped if it
-// cannot, as failed if it can but building did not work. On a machine that has
-// what is needed no test is skipped.
+// needRecording skips the test if this machine cannot record, and fails it if the machine
+// can, but the build failed. No test is skipped on a machine that meets the requirements.
 func needRecording(t *testing.T) {
 	t.Helper()
 	if missing := missingForRecording(); missing != "" {
@@ -30,7 +29,7 @@ func needRecording(t *testing.T) {
 	}
 }
 
-// needPerfEvent is needRecording for attaching site by site.
+// needPerfEvent is needRecording for the profile that attaches site by site.
 func needPerfEvent(t *testing.T) {
 	t.Helper()
 	needRecording(t)
@@ -39,7 +38,7 @@ func needPerfEvent(t *testing.T) {
 	}
 }
 
-// needCommand ends the test if a command of the distribution is missing.
+// needCommand skips the test if a command of the distribution is missing, or fails it for root.
 func needCommand(t *testing.T, name string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -50,8 +49,8 @@ func needCommand(t *testing.T, name string) {
 	}
 }
 
-// missingForRecording returns what the kernel or this process lacks to record,
-// "" if nothing.
+// missingForRecording returns the first requirement for recording that the kernel or this
+// process does not meet, "" if none.
 func missingForRecording() string {
 	major, minor, err := kernel()
 	if err != nil {
@@ -70,7 +69,7 @@ func missingForRecording() string {
 	return ""
 }
 
-// missingForBuilding returns what is not installed to build, "" if nothing.
+// missingForBuilding returns the first missing requirement for building, "" if none.
 func missingForBuilding() string {
 	if machine.Prebuilt() != "" {
 		return ""
@@ -86,7 +85,7 @@ func missingForBuilding() string {
 	return ""
 }
 
-// profileOf returns how this kernel lets the agent attach.
+// profileOf returns the profile by which the agent attaches on this kernel.
 func profileOf() string {
 	if major, minor, err := kernel(); err != nil || major == 6 && minor < 6 {
 		return "perf_event"
@@ -101,7 +100,7 @@ func kernel() (major, minor int, err error) {
 		return 0, 0, err
 	}
 	if _, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor); err != nil {
-		return 0, 0, fmt.Errorf("%q is no version: %w", release, err)
+		return 0, 0, fmt.Errorf("%q is not a version: %w", release, err)
 	}
 	return major, minor, nil
 }

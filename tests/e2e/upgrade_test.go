@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestUpgradesUnderLoadLoseNothing replaces a library twenty times, while a
-// program continues to fire through the first of its files and others start when
-// the agent has attached to the replacement.
+// TestUpgradesUnderLoadLoseNothing replaces a library twenty times. One program fires
+// through the first file all the time; others start after the agent has attached to each
+// replacement.
 func TestUpgradesUnderLoadLoseNothing(t *testing.T) {
 	const upgrades = 20
 	library := filepath.Join(t.TempDir(), "libx.so")
@@ -38,7 +38,7 @@ func TestUpgradesUnderLoadLoseNothing(t *testing.T) {
 	for i := range upgrades {
 		copyFile(t, library, publisher(fmt.Sprintf("libreplay%d.so", i%9+1)))
 		waitFor(t, "the agent to attach to the replacement", func() bool { return a.logged("attached", library) == i+2 })
-		load.timer.Reset(patience) // it is a new wait
+		load.timer.Reset(patience) // each upgrade is a separate wait
 		fired.add(publish(t, "replay", "--library", library, trace("gnutls-tls13-p256")).done)
 	}
 	close(stop)

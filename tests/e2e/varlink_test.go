@@ -19,10 +19,10 @@ import (
 	"time"
 )
 
-// asked starts an agent that answers on a socket.
-func asked(t *testing.T, s setup) (*agent, string) {
+// startListening starts an agent that listens on a varlink socket.
+func startListening(t *testing.T, s setup) (*agent, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "crau") // short, as the name of a socket must be
+	dir, err := os.MkdirTemp("", "crau") // short, because the paths of sockets are limited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func connect(t *testing.T, socket string) *peer {
 	return &peer{c, bufio.NewReader(c)}
 }
 
-// reply is what the agent answers.
+// reply is a reply of the agent.
 type reply struct {
 	Error      string
 	Continues  bool
@@ -73,7 +73,7 @@ func (p *peer) reply(t *testing.T) (r reply) {
 		err = json.Unmarshal([]byte(strings.TrimSuffix(text, "\x00")), &r)
 	}
 	if err != nil {
-		t.Fatalf("the agent answers %q: %v", text, err)
+		t.Fatalf("the agent replied %q: %v", text, err)
 	}
 	return r
 }
@@ -113,13 +113,13 @@ func statusOf(t *testing.T, socket string) (s status) {
 }
 
 func TestStatusAgreesWithWhatWasFired(t *testing.T) {
-	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
+	a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), "--count", "20", trace("gnutls-tls13-p256")).done
 	cursor := strings.TrimSpace(crauctl(t, "flush", "--socket", socket))
 
 	s := statusOf(t, socket)
 	if s.Hits != fired.hits || s.HitsSeen != fired.hits || s.Events != fired.events {
-		t.Errorf("hits %d of %d seen, events %d; fired were %+v", s.Hits, s.HitsSeen, s.Events, fired)
+		t.Errorf("hits: %d seen, %d recorded; events: %d; fired %+v", s.HitsSeen, s.Hits, s.Events, fired)
 	}
 	var groups uint64
 	for _, n := range s.Latency.Counts {
@@ -130,7 +130,7 @@ func TestStatusAgreesWithWhatWasFired(t *testing.T) {
 	}
 	for _, l := range s.Lost {
 		if l.Hits != 0 || l.Events != 0 {
-			t.Errorf("lost are %+v", s.Lost)
+			t.Errorf("the losses are %+v, want none", s.Lost)
 		}
 	}
 	if len(s.Libraries) != 1 {
@@ -143,19 +143,19 @@ func TestStatusAgreesWithWhatWasFired(t *testing.T) {
 	}
 	metrics := crauctl(t, "metrics", "--socket", socket)
 	if want := fmt.Sprintf("\ncrypto_auditing_recorded_hits_total %d\n", fired.hits); !strings.Contains(metrics, want) {
-		t.Errorf("the metrics are without %q:\n%s", want, metrics)
+		t.Errorf("the metrics lack %q:\n%s", want, metrics)
 	}
 	if short := crauctl(t, "status", "--socket", socket); !strings.Contains(short, "recording 1 library") || !strings.Contains(short, l.Path) {
-		t.Errorf("the status is shown as\n%s", short)
+		t.Errorf("crauctl status printed\n%s", short)
 	}
 	check(t, a, a.stop(t, patience), fired)
 	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket stays: %v", err)
+		t.Errorf("the socket still exists: %v", err)
 	}
 }
 
 func TestRotatePrintsAnExistingSegment(t *testing.T) {
-	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+	a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}})
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done
 	segment := strings.TrimSpace(crauctl(t, "rotate", "--socket", socket))
 	if _, err := os.Stat(filepath.Join(a.log, segment)); err != nil {
@@ -166,11 +166,11 @@ func TestRotatePrintsAnExistingSegment(t *testing.T) {
 }
 
 func TestFollowReportsEveryChunk(t *testing.T) {
-	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
+	a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--coalesce-window", "1m"}})
 	follower := connect(t, socket)
 	follower.call(t, "Follow", `,"more":true`)
-	// With a window this long a chunk is written by each flush. The first ones
-	// may be before following has begun.
+	// With a window this long each flush writes a chunk. The first ones may come before
+	// Follow has begun.
 	var fired number
 	replies := make(chan reply)
 	go func() {
@@ -225,8 +225,8 @@ func TestFollowReportsEveryChunk(t *testing.T) {
 	check(t, a, a.stop(t, patience), fired)
 }
 
-func TestReloadByVarlink(t *testing.T) {
-	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+func TestReloadOverVarlink(t *testing.T) {
+	a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}})
 	config := a.command.Args[2]
 	p := connect(t, socket)
 	for _, c := range []struct {
@@ -249,7 +249,7 @@ func TestReloadByVarlink(t *testing.T) {
 		p.call(t, "Reload", "")
 		r := p.reply(t)
 		if r.Error != c.err || r.Parameters.Line != c.line || c.err != "" && r.Parameters.File != config {
-			t.Errorf("%q is answered by %+v", c.config, r)
+			t.Errorf("the reply to a reload of %q is %+v", c.config, r)
 		}
 		output, err := exec.Command(program("crau-agent"), "--reload", "--varlink", socket).CombinedOutput()
 		var failed *exec.ExitError
@@ -261,7 +261,7 @@ func TestReloadByVarlink(t *testing.T) {
 			status = failed.ExitCode()
 		}
 		if status != c.status || !strings.Contains(string(output), c.result) || (c.result == "") != (len(output) == 0) {
-			t.Errorf("crau-agent --reload of %q prints %s, %v", c.config, output, err)
+			t.Errorf("crau-agent --reload of %q printed %s, %v", c.config, output, err)
 		}
 	}
 	fired := publish(t, "replay", "--library", publisher("libreplay.so"), trace("gnutls-tls13-p256")).done
@@ -269,7 +269,7 @@ func TestReloadByVarlink(t *testing.T) {
 }
 
 func TestTheSocketOfAnotherAgentIsNotReplaced(t *testing.T) {
-	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+	a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}})
 	second := launchAgent(t, setup{libraries: []string{publisher("libreplay.so")}, flags: []string{"--varlink", socket}})
 	if status, result := second.exit(t), second.stderr.String(); status != 1 || !strings.Contains(result, "another process listens there") {
 		t.Errorf("exit status %d:\n%s", status, result)
@@ -278,7 +278,7 @@ func TestTheSocketOfAnotherAgentIsNotReplaced(t *testing.T) {
 	check(t, a, a.stop(t, patience), number{})
 }
 
-// resident returns the most memory that a process has had, in bytes.
+// resident returns the peak resident memory of a process in bytes.
 func resident(t *testing.T, pid int) uint64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -300,17 +300,17 @@ func resident(t *testing.T, pid int) uint64 {
 
 func TestHostilePeersDoNotAffectRecording(t *testing.T) {
 	const most = 64 << 20 // bytes
-	a, socket := asked(t, setup{libraries: []string{publisher("libreplay.so")}})
+	a, socket := startListening(t, setup{libraries: []string{publisher("libreplay.so")}})
 	p := start(t, "replay", "--library", publisher("libreplay.so"), "--fresh-ids", "--rate", "20000", "--duration", "4", trace("gnutls-tls13-p256"))
 
 	stop := make(chan struct{})
 	var peers sync.WaitGroup
-	// Each does its worst, on as many connections as it gets, until the end.
-	for name, worst := range map[string]func(net.Conn){
-		"frames without end": func(c net.Conn) { io.WriteString(c, strings.Repeat("x", 1<<20)) },
-		"deep arrays":        func(c net.Conn) { io.WriteString(c, strings.Repeat("[", 16000)+"\x00") },
-		"half a call":        func(c net.Conn) { io.WriteString(c, `{"method":"org.cryptoauditing`) },
-		"silence":            func(net.Conn) {},
+	// Each attacks on as many connections as it gets, until the end.
+	for name, attack := range map[string]func(net.Conn){
+		"endless frames": func(c net.Conn) { io.WriteString(c, strings.Repeat("x", 1<<20)) },
+		"deep arrays":    func(c net.Conn) { io.WriteString(c, strings.Repeat("[", 16000)+"\x00") },
+		"half a call":    func(c net.Conn) { io.WriteString(c, `{"method":"org.cryptoauditing`) },
+		"silence":        func(net.Conn) {},
 		"floods of calls": func(c net.Conn) {
 			for range 1000 {
 				io.WriteString(c, `{"method":"org.cryptoauditing.Agent.Flush"}`+"\x00")
@@ -339,7 +339,7 @@ func TestHostilePeersDoNotAffectRecording(t *testing.T) {
 					continue
 				}
 				c.SetDeadline(time.Now().Add(200 * time.Millisecond))
-				worst(c)
+				attack(c)
 				if held = append(held, c); len(held) > 30 {
 					held[0].Close()
 					held = held[1:]
@@ -352,13 +352,13 @@ func TestHostilePeersDoNotAffectRecording(t *testing.T) {
 	close(stop)
 	peers.Wait()
 	n := resident(t, a.command.Process.Pid)
-	t.Logf("the agent has had at most %d KiB of memory", n>>10)
+	t.Logf("the peak memory of the agent is %d KiB", n>>10)
 	if n > most {
-		t.Errorf("the agent has had %d bytes of memory, want at most %d", n, most)
+		t.Errorf("the peak memory of the agent is %d bytes, want at most %d", n, most)
 	}
-	// It still answers.
+	// The agent still answers.
 	var out []byte
-	waitFor(t, "the connections to be given up", func() bool {
+	waitFor(t, "the connections to be closed", func() bool {
 		var err error
 		out, err = exec.Command(program("crauctl"), "status", "--socket", socket).Output()
 		return err == nil
@@ -368,10 +368,10 @@ func TestHostilePeersDoNotAffectRecording(t *testing.T) {
 	}
 	result := a.stop(t, patience)
 	if len(result.lost) != 0 {
-		t.Errorf("lost are %v", result.lost)
+		t.Errorf("the losses are %v, want none", result.lost)
 	}
 	check(t, a, result, fired.done)
 	if n := a.logged("a connection was refused"); n > 2 {
-		t.Errorf("the agent reports refused connections %d times", n)
+		t.Errorf("the agent logged refused connections %d times, want at most twice", n)
 	}
 }

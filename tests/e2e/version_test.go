@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// commit010 is version 0.1.0.
+// commit010 is the commit of version 0.1.0.
 const commit010 = "a081feda74137a55c4d7edbbc603d4f4b846d46f"
 
-// programs010 builds programs of version 0.1.0 and returns their directory. A
-// tarball and a shallow clone do not have their source.
+// programs010 builds programs of version 0.1.0 and returns their directory. It skips the
+// test in a tarball or a shallow clone, which lack the source.
 func programs010(t *testing.T) string {
 	t.Helper()
 	if err := exec.Command("git", "-C", built.root, "cat-file", "-e", commit010+"^{commit}").Run(); err != nil {
@@ -45,7 +45,7 @@ func programs010(t *testing.T) string {
 	return filepath.Join(directory, "bin")
 }
 
-// copy010 copies the log that version 0.1.0 wrote.
+// copy010 copies a log written by version 0.1.0.
 func copy010(t *testing.T) (log string) {
 	t.Helper()
 	log = filepath.Join(t.TempDir(), "log")
@@ -63,8 +63,7 @@ func copy010(t *testing.T) (log string) {
 	return log
 }
 
-// shown returns the operations that a crauctl shows of a log, a line each. It
-// must succeed.
+// shown returns the operations in the output of a crauctl for a log, one per line.
 func shown(t *testing.T, crauctl, log string) (operations []string) {
 	t.Helper()
 	output, err := exec.Command(crauctl, "query", "--directory", log, "-o", "cat").CombinedOutput()
@@ -72,8 +71,8 @@ func shown(t *testing.T, crauctl, log string) (operations []string) {
 		t.Fatalf("%s: %v\n%s", crauctl, err, output)
 	}
 	for line := range strings.Lines(string(output)) {
-		// This version shows gaps between the operations, 0.1.0 shows a group that
-		// was only offered.
+		// Skip the gaps that this version shows between the operations, and the offered
+		// group that 0.1.0 shows.
 		if name := regexp.MustCompile(`^\w+::\w+ (client|server)`).FindString(line); name != "" {
 			operations = append(operations, name)
 		}
@@ -86,7 +85,7 @@ func TestVersion010ReadsAndContinuesTheLogOfThisVersion(t *testing.T) {
 	old := programs010(t)
 	log := copy010(t)
 	library := publisher("libreplay.so")
-	// Starts, an orderly stop, a kill, losses by the limit of the rate, a removal.
+	// Starts, a clean stop, a kill, losses by the rate limit, a removal.
 	a := startAgent(t, setup{libraries: []string{library}, log: log})
 	publish(t, "replay", "--library", library, trace("gnutls-tls12"))
 	a.stop(t, patience)
@@ -108,8 +107,7 @@ func TestVersion010ReadsAndContinuesTheLogOfThisVersion(t *testing.T) {
 		}
 	}
 
-	// A downgrade: the agent of version 0.1.0 continues the log, and an upgrade
-	// again.
+	// After a downgrade, the agent of version 0.1.0 continues the log; then comes an upgrade.
 	programs := built.bin
 	built.bin = old
 	defer func() { built.bin = programs }()

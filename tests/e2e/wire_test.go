@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// secretName is what a client asks a server for: it must be nowhere.
+// secretName is the server name that clients send. It must not be recorded.
 const secretName = "secret-host.example"
 
 // certificate makes a certificate for secretName.
@@ -41,7 +41,7 @@ func certificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// shakeHands lets this process be both ends of a TLS connection and returns what
+// shakeHands makes a TLS connection from this process to itself and returns the state that
 // the client reports.
 func shakeHands(t *testing.T, client *tls.Config) tls.ConnectionState {
 	t.Helper()
@@ -77,7 +77,7 @@ func shakeHands(t *testing.T, client *tls.Config) tls.ConnectionState {
 	return state
 }
 
-// A Go program has no probes and uses no library.
+// A Go program has no probes and uses no TLS library.
 func TestHandshakesOfAProgramWithoutProbesAreRecordedAtItsSockets(t *testing.T) {
 	a := startAgent(t, setup{config: `sources = ["wire"]`})
 	var want []tls.ConnectionState

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Fires one array of as many elements as its argument says, none of which can be
- * read. */
+/* Fires one array with the number of elements in its argument, all of them unreadable. */
 
 #include <stdlib.h>
 

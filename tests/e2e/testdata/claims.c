@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* A library that reports a TLS handshake of a client, with whatever version its
- * caller names. */
+/* A library that reports a client's TLS handshake, with the version that its caller passes. */
 
 #include "crau/macros.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Fires a probe on a five-byte no-operation and one of the header's, forks a child
- * that does the same, and fails if the child does not survive. */
+/* Fires a probe on a five-byte nop and one of the header, forks a child that does the
+ * same, and fails if the child does not survive. */
 
 #include <sys/wait.h>
 #include <unistd.h>

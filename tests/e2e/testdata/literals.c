@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Fires arrays of sixteen strings at random places of a megabyte of literals, as
- * often as its argument says. */
+/* Fires as many arrays as its argument, each with sixteen strings at random offsets of
+ * 1 MiB of literals. */
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* Fires literals as long as a record takes, and one byte longer, as keys and as
- * values: "mapped", or "unmapped" while their pages are in nobody's page table. */
+/* Fires literals of the maximum length of a record, and one byte longer, as keys and as
+ * values: "mapped", or "unmapped" while no page table has their pages. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -27,7 +27,7 @@
 #define A127 A64 A32 A16 A8 A4 A2 A1
 #define A511 A256 A128 A127
 
-/* Padding as large as what the kernel maps around a page that is touched. */
+/* The padding covers the pages that the kernel maps around a touched page. */
 static const struct {
 	char before[16 * PAGE];
 	char text[4][PAGE / 4];

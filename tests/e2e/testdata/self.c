@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/* For LD_PRELOAD: fires a hundred probes in whatever process it is loaded into,
- * as soon as somebody listens, then writes their number to the file that the
- * environment variable SELF_FIRED names. */
+/* For LD_PRELOAD: fires a hundred probes in the process that loads it, as soon as a
+ * listener is attached, then writes their number to the file that the environment
+ * variable SELF_FIRED names. */
 
 #include <pthread.h>
 #include <signal.h>
@@ -37,7 +37,7 @@ static void begin(void)
 	pthread_t thread;
 	sigset_t all, before;
 
-	/* Signals are the business of the process's own threads. */
+	/* Signals go to the process's own threads. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_create(&thread, NULL, fire, NULL);
