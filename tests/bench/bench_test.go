@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// testChunk is a chunk as docs/log-format.md has it, as far as it is looked at.
+// testChunk returns a chunk by docs/log-format.md, with only the fields that are read here.
 func testChunk(events uint32, lost uint64, payload int) []byte {
 	const header = 160
 	b := make([]byte, header+payload)
@@ -26,7 +26,7 @@ func testChunk(events uint32, lost uint64, payload int) []byte {
 	return b
 }
 
-func TestALogIsAddedUpFromItsHeaders(t *testing.T) {
+func TestReadLogAddsUpChunkHeaders(t *testing.T) {
 	dir := t.TempDir()
 	index := append([]byte{0x5d, 0x2a, 0x4d, 0x18}, make([]byte, 200)...)
 	for name, content := range map[string][]byte{
@@ -44,19 +44,19 @@ func TestALogIsAddedUpFromItsHeaders(t *testing.T) {
 	}
 }
 
-func TestAnInvalidChunkIsReported(t *testing.T) {
+func TestInvalidChunkIsReported(t *testing.T) {
 	whole := testChunk(1, 0, 10)
 	huge := testChunk(1, 0, 0)
 	binary.LittleEndian.PutUint32(huge[104:], 1<<31)
 	for name, c := range map[string]struct {
 		file []byte
-		want error // nil: any other
+		want error // nil: any error except io.EOF and errPartial
 	}{
-		"the end":         {nil, io.EOF},
-		"half a header":   {whole[:100], errPartial},
-		"half a payload":  {whole[:len(whole)-1], errPartial},
-		"something else":  {bytes.Repeat([]byte("x"), 200), nil},
-		"a length beyond": {huge, nil},
+		"end of the file":   {nil, io.EOF},
+		"truncated header":  {whole[:100], errPartial},
+		"truncated payload": {whole[:len(whole)-1], errPartial},
+		"other data":        {bytes.Repeat([]byte("x"), 200), nil},
+		"too long":          {huge, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := chunkAt(bytes.NewReader(c.file), int64(len(c.file)), 0)

@@ -15,7 +15,7 @@ import (
 
 const trace = "tests/data/probe-traces/gnutls-tls13-p256.txt"
 
-// build builds the agent, as it is installed, and the publishers.
+// build builds the agent, with the flags of an installation, and the publishers.
 func (b *bench) build() error {
 	root, err := os.Getwd()
 	if err != nil {
@@ -47,22 +47,22 @@ func (b *bench) build() error {
 
 func (b *bench) publisher(name string) string { return filepath.Join(b.publishers, name) }
 
-// parameters describes machine and workload.
+// parameters describes the machine and the workload.
 func (b *bench) parameters() string {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // it fails only for a bad pointer
 	load, _ := os.ReadFile("/proc/loadavg")
 	var fs unix.Statfs_t
-	_ = unix.Statfs(b.work, &fs) // zero: unknown
+	_ = unix.Statfs(b.work, &fs) // 0 if unknown
 	var s strings.Builder
 	line := func(name, format string, arguments ...any) {
 		fmt.Fprintf(&s, "%-12s %s\n", name, fmt.Sprintf(format, arguments...))
 	}
 	line("machine", "%s, kernel %s, %d cores, load before the run %s", cpuModel(), unix.ByteSliceToString(u.Release[:]),
 		runtime.NumCPU(), strings.TrimSpace(string(load)))
-	line("agent", "defaults (ring 8 MiB, coalesce window 100 ms, sync every 5 s, rate_limit 250,000 hits/s a process) unless stated; nothing is pinned")
+	line("agent", "defaults (ring 8 MiB, coalesce window 100 ms, sync every 5 s, rate_limit 250,000 hits/s per process) unless stated otherwise; no process is pinned")
 	line("log", "%s (file system type %#x)", b.work, fs.Type)
-	line("workload", "%s: %d hits, %d values, %d new contexts a handshake; ids fresh for each",
+	line("workload", "%s: %d hits, %d values, %d new contexts per handshake, each with fresh ids",
 		filepath.Base(b.trace), hitsPerHandshake, valuesPerHandshake, eventsPerHandshake-valuesPerHandshake)
 	return s.String()
 }

@@ -9,20 +9,18 @@ import (
 	"time"
 
 	"crypto-auditing/tests/bench/counter"
-
 	"crypto-auditing/tests/bench/figures"
 )
 
-// settle is how long the machine is left alone after something was attached.
+// settle is the pause after attaching or detaching.
 const settle = 30 * time.Millisecond
 
-// errLost is the error for a block that cannot be compared: some of its hits were cheap,
-// because they were lost. It happens where other programs keep the agent from
-// the processors.
+// errLost is the error for a block that cannot be compared because a lost hit costs less.
+// The agent loses hits if other programs occupy the processors.
 var errLost = errors.New("events were lost")
 
-// recorded checks that the log of an agent that has ended holds so many
-// handshakes, and removes it.
+// recorded checks the number of handshakes in the log of a stopped agent, and removes the
+// log.
 func (a *agent) recorded(handshakes int) error {
 	r, err := readLog(a.dir)
 	if err != nil {
@@ -38,37 +36,36 @@ func (a *agent) recorded(handshakes int) error {
 	return a.remove()
 }
 
-// Of the recorded GnuTLS handshake.
+// Counts of the recorded GnuTLS handshake.
 const (
 	hitsPerHandshake   = 28
 	valuesPerHandshake = 46
-	eventsPerHandshake = 65 // 19 new contexts besides
+	eventsPerHandshake = 65 // the values and 19 new contexts
 )
 
 // costWithAgent measures a block, which fires a number of handshakes, while an agent is
-// attached to a file. It also returns the sites of the agent. The error is errLost if the
-// agent lost a hit.
-func (b *bench) costWithAgent(file string, block func() (float64, error), handshakes int) (float64, []counter.Places, error) {
+// attached to a file. It also returns the sites to which the agent is attached. The error
+// is errLost if the agent lost a hit.
+func (b *bench) costWithAgent(file string, block func() (float64, error), handshakes int) (float64, []counter.Sites, error) {
 	a, err := b.startAgent(defaults, file)
 	if err != nil {
 		return 0, nil, err
 	}
-	places, err := counter.Attached(file)
+	sites, err := counter.Attached(file)
 	if err != nil {
 		return 0, nil, errors.Join(err, a.stop())
 	}
 	cost, err := block()
 	if err := errors.Join(err, a.stop()); err != nil {
-		return 0, places, err
+		return 0, sites, err
 	}
-	return cost, places, a.recorded(handshakes)
+	return cost, sites, a.recorded(handshakes)
 }
 
-// probeCost compares what a hit costs its process while the agent is attached
-// with what it costs while a program is that only counts. The three kinds of
-// blocks take turns. The bursts of a block are short enough to fit the ring
-// together, so that no hit is cheap because it was lost, and apart, so that the
-// agent takes out in between what it would under way.
+// probeCost compares the cost of a hit for its process while the agent is attached with
+// the cost while the counting program is attached. The three kinds of blocks alternate.
+// All bursts of a block fit into the ring together, so that no hit is cheap because it was
+// lost. They are separated by pauses in which the agent drains the ring.
 func (b *bench) probeCost() error {
 	const burst, bursts = 400, 5
 	rounds := b.pick(8, 40)
@@ -80,8 +77,8 @@ func (b *bench) probeCost() error {
 	if err != nil {
 		return err
 	}
-	// block returns the cost of a hit in nanoseconds. The first hits after a
-	// change pay for the change: the kernel rewrites the sites.
+	// block returns the cost of a hit in nanoseconds. The first hits are not measured:
+	// they include the cost of rewriting the sites in the kernel.
 	block := func() (float64, error) {
 		time.Sleep(settle)
 		if _, err := p.run(burst / 4); err != nil {
@@ -99,13 +96,13 @@ func (b *bench) probeCost() error {
 		}
 		return float64(sum.cpu.Nanoseconds()) / float64(sum.hits), nil
 	}
-	var places []counter.Places
+	var sites []counter.Sites
 	withAgent := func() (cost float64, err error) {
-		cost, places, err = b.costWithAgent(file, block, bursts*burst+burst/4)
+		cost, sites, err = b.costWithAgent(file, block, bursts*burst+burst/4)
 		return cost, err
 	}
 	withCounter := func() (float64, error) {
-		c, err := counter.Attach(file, places)
+		c, err := counter.Attach(file, sites)
 		if err != nil {
 			return 0, err
 		}
@@ -119,20 +116,20 @@ func (b *bench) probeCost() error {
 		}
 		return cost, nil
 	}
-	// The first round shows where the agent attaches, and warms up.
+	// The first round warms up and finds the sites.
 	if _, err := withAgent(); err != nil && !errors.Is(err, errLost) {
 		return errors.Join(err, p.stop())
 	}
 	var without, counting, ours, ratios figures.Sample
-	for spoilt := 0; len(ratios) < rounds; {
+	for discarded := 0; len(ratios) < rounds; {
 		var cost [3]float64
 		for i, measure := range []func() (float64, error){block, withCounter, withAgent} {
 			if cost[i], err = measure(); err != nil {
 				break
 			}
 		}
-		if errors.Is(err, errLost) && spoilt < rounds {
-			spoilt++
+		if errors.Is(err, errLost) && discarded < rounds {
+			discarded++
 			continue
 		}
 		if err != nil {
@@ -151,10 +148,10 @@ func (b *bench) probeCost() error {
 	return p.stop()
 }
 
-// handshakeCost compares the processor time of a real handshake that fires the
-// recorded probes while the agent is attached with the mean of the blocks
-// before and after, without it; the same with the counting program shows what
-// of it is the price of a probe. The publisher asks the semaphores.
+// handshakeCost compares the processor time of a real handshake that fires the recorded
+// probes while the agent is attached with the mean of the blocks before and after, without
+// it. The same comparison with the counting program gives the cost of the kernel's probes.
+// The publisher checks the semaphores.
 func (b *bench) handshakeCost() error {
 	const blockTime = 250 * time.Millisecond
 	rounds := b.pick(6, 40)
@@ -181,13 +178,13 @@ func (b *bench) handshakeCost() error {
 		f, err := p.run(n)
 		return float64(f.cpu.Microseconds()) / float64(n), err
 	}
-	var places []counter.Places
+	var sites []counter.Sites
 	withAgent := func() (cost float64, err error) {
-		cost, places, err = b.costWithAgent(file, block, n+n/20)
+		cost, sites, err = b.costWithAgent(file, block, n+n/20)
 		return cost, err
 	}
 	withCounter := func() (float64, error) {
-		c, err := counter.Attach(file, places)
+		c, err := counter.Attach(file, sites)
 		if err != nil {
 			return 0, err
 		}
@@ -200,11 +197,11 @@ func (b *bench) handshakeCost() error {
 	}
 	var ratios, added [2]figures.Sample
 	var without figures.Sample
-	for spoilt := 0; len(ratios[1]) < rounds; {
+	for discarded := 0; len(ratios[1]) < rounds; {
 		for i, measure := range []func() (float64, error){withAgent, withCounter} {
 			with, err := measure()
-			if errors.Is(err, errLost) && spoilt < rounds {
-				spoilt++
+			if errors.Is(err, errLost) && discarded < rounds {
+				discarded++
 				break
 			}
 			if err != nil {

@@ -20,17 +20,16 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// emulationLimit is how long the emulated machine may take.
+// emulationLimit bounds the run time of the emulated machine.
 const emulationLimit = 5 * time.Minute
 
 // resultMark begins the line with the emulated machine's figures.
 const resultMark = "figures: "
 
-// instructions measures the wire source on an emulated machine whose clock
-// advances by a nanosecond with every instruction (QEMU, -icount shift=0): its
-// times are numbers of instructions, the same in every run. This program is its
-// first process and measures there what sockets measures here, with Debian's
-// kernel, where the front end is the trampoline.
+// instructions measures the wire source on an emulated machine whose clock advances by one
+// nanosecond per instruction (QEMU, -icount shift=0): its times are numbers of
+// instructions, the same in every run. This program is process 1 of the machine and makes
+// the measurements of sockets there. With Debian's kernel the front end is the trampoline.
 func (b *bench) instructions() error {
 	root, err := os.Getwd()
 	if err != nil {
@@ -40,12 +39,12 @@ func (b *bench) instructions() error {
 	if err != nil {
 		return fmt.Errorf("cannot get a kernel and an emulator: %w\n%s", err, stderrOf(err))
 	}
-	image, err := b.firstFiles(root)
+	image, err := b.initialFiles(root)
 	if err != nil {
 		return err
 	}
-	// A processor whose copying is one instruction for eight bytes; one that copies
-	// all by a single instruction would be emulated byte by byte.
+	// On this processor the kernel copies eight bytes per instruction. A single
+	// instruction that copies everything would be emulated byte by byte.
 	qemu := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-icount", "shift=0,sleep=off", "-cpu", "Nehalem", "-smp", "1", "-m", "1024",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 		"-kernel", strings.TrimSpace(string(kernel)), "-initrd", image,
@@ -60,12 +59,12 @@ func (b *bench) instructions() error {
 	timer.Stop()
 	_, text, found := strings.Cut(console.String(), resultMark)
 	if !found {
-		return errors.Join(fmt.Errorf("the emulated machine gave no figures:\n%s", console.String()), err)
+		return errors.Join(fmt.Errorf("the emulated machine printed no figures:\n%s", console.String()), err)
 	}
 	text, _, _ = strings.Cut(text, "\n")
 	var list figures.List
 	if err := json.Unmarshal([]byte(strings.TrimSpace(text)), &list); err != nil {
-		return fmt.Errorf("cannot understand the emulated machine: %w\n%s", err, console.String())
+		return fmt.Errorf("cannot parse the figures of the emulated machine: %w\n%s", err, console.String())
 	}
 	b.figures = append(b.figures, list...)
 	return nil
@@ -79,16 +78,16 @@ func stderrOf(err error) string {
 	return ""
 }
 
-// firstFiles makes the emulated machine's file system: this program as its
-// first process, and the agent.
-func (b *bench) firstFiles(root string) (image string, err error) {
+// initialFiles creates the initial file system of the emulated machine: this program as
+// process 1, and the agent.
+func (b *bench) initialFiles(root string) (image string, err error) {
 	dir := filepath.Join(b.work, "machine")
 	for _, d := range []string{"dev", "etc", "proc", "sys", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return "", err
 		}
 	}
-	// The agent looks for users and groups, which may be missing.
+	// The agent looks up users and groups, which need not exist.
 	for name, line := range map[string]string{"group": "root:x:0:\n", "passwd": "root:x:0:0::/:/bin/sh\n"} {
 		if err := os.WriteFile(filepath.Join(dir, "etc", name), []byte(line), 0o644); err != nil {
 			return "", err
@@ -97,7 +96,7 @@ func (b *bench) firstFiles(root string) (image string, err error) {
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, "init"), "./tests/bench")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build the emulated machine's first process: %w\n%s", err, out)
+		return "", fmt.Errorf("cannot build the emulated machine's process 1: %w\n%s", err, out)
 	}
 	image = dir + ".cpio"
 	pack := exec.Command("sh", "-c", `cp "$1" crau-agent && find . | cpio --quiet -o -H newc >"$2"`, "sh", b.agent, image)
@@ -108,9 +107,9 @@ func (b *bench) firstFiles(root string) (image string, err error) {
 	return image, nil
 }
 
-// beFirst is the emulated machine's first process: it measures, prints the
-// figures and switches the machine off.
-func beFirst() {
+// runAsInit is process 1 of the emulated machine: it measures, prints the figures and
+// powers the machine off.
+func runAsInit() {
 	list, err := measureInstructions()
 	if err != nil {
 		fmt.Println("bench:", err)
@@ -148,7 +147,7 @@ func measureInstructions() (list figures.List, err error) {
 		list.AtMost(name, p.ratio.Median(), target, p.ratio.Spread()+fmt.Sprintf(
 			"; medians: %.0f instructions added to %.0f, %s, front end %s, emulated", p.added.Median(), p.empty.Median(), what, w.frontEnd))
 	}
-	// Where nothing happens, time passes at once.
+	// While idle, the emulated clock skips ahead (sleep=off).
 	const seconds = 300
 	idle, err := b.idleSwitches(watching, seconds)
 	if err != nil {
@@ -178,7 +177,7 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
-// roundsWanted returns what the kernel's command line asks for.
+// roundsWanted returns the number of rounds from the kernel's command line.
 func roundsWanted() (n int, err error) {
 	f, err := os.Open("/proc/cmdline")
 	if err != nil {
@@ -193,5 +192,5 @@ func roundsWanted() (n int, err error) {
 			return n, err
 		}
 	}
-	return 0, errors.New("the kernel's command line does not tell how many rounds to measure")
+	return 0, errors.New("the kernel's command line has no bench.rounds")
 }

@@ -15,9 +15,9 @@ import (
 	"crypto-auditing/tests/bench/usage"
 )
 
-// flood measures what the agent takes while two processes begin 40,000
-// handshakes a second together, or as many as the machine makes, and whether
-// those of another process are recorded meanwhile.
+// flood measures the agent while two processes begin 40,000 handshakes per second in
+// total, or as many as the machine can, and whether the handshakes of another process are
+// recorded meanwhile.
 func (b *bench) flood() error {
 	const rate, attackers, period = 40_000, 2, 50 * time.Millisecond
 	seconds := b.pick(5, 15)
@@ -66,7 +66,7 @@ func (b *bench) flood() error {
 	for i := range outputs {
 		var n int
 		if _, err := fmt.Sscanf(outputs[i].String(), "connections %d", &n); err != nil {
-			return fmt.Errorf("cannot understand a flood that says %q: %w", outputs[i].String(), err)
+			return fmt.Errorf("cannot parse the output %q of a flood: %w", outputs[i].String(), err)
 		}
 		connections += n
 	}
@@ -76,16 +76,15 @@ func (b *bench) flood() error {
 	}
 	used := after - before
 	b.figures.Add("wire_flood_agent_cpu", used.Seconds()/took.Seconds(), fmt.Sprintf(
-		"of a processor, at %.0f connections/s that begin a handshake, from %d processes; %.2f µs each",
+		"of a processor, at %.0f connections/s that begin a handshake, from %d processes; %.2f µs per connection",
 		float64(connections)/took.Seconds(), attackers, float64(used.Microseconds())/float64(connections)))
-	b.figures.AtMost("wire_flood_rss_mib", float64(rss)/1024, 128, "of the agent, at its highest")
+	b.figures.AtMost("wire_flood_rss_mib", float64(rss)/1024, 128, "peak of the agent")
 	b.figures.AtLeast("wire_flood_kept", float64(kept)/float64(2*made), 1, fmt.Sprintf(
 		"share of another process's handshakes that were recorded meanwhile: %d sides of %d handshakes", kept, made))
 	return a.remove()
 }
 
-// handshakesOfThisProgram counts the sides of handshakes of this program in a
-// log.
+// handshakesOfThisProgram counts the sides of this program's handshakes in a log.
 func handshakesOfThisProgram(dir string) (n int, err error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// byFunctions lets the agent record by the functions of libraries alone.
+// byFunctions makes the agent record only by the functions of libraries.
 const byFunctions settings = "sources = [\"function\"]\n"
 
 // mappedLibrary returns the file of a library that a process uses.
@@ -35,8 +35,8 @@ func mappedLibrary(pid int, name string) (string, error) {
 	return "", fmt.Errorf("process %d does not use %s", pid, name)
 }
 
-// stepped returns the functions of a library that are probed at an instruction which
-// the kernel does not emulate.
+// stepped returns the functions of a library that are probed at an instruction that the
+// kernel single-steps instead of emulating it.
 func stepped(library string) (names []string, err error) {
 	out, err := exec.Command("go", "run", "./src/cmd/crauctl", "probes", library).Output()
 	if !bytes.Contains(out, []byte("INSTRUCTION")) {
@@ -50,20 +50,20 @@ func stepped(library string) (names []string, err error) {
 	return names, nil
 }
 
-// layer is what is recorded of the functions, and what that costs.
+// layer is a set of libraries that are recorded by functions, with the measurements.
 type layer struct {
 	libraries []string
-	places    [][]counter.Places
-	// events are those of a handshake, both sides; 0: not known yet. traps are the
-	// hits.
+	sites     [][]counter.Sites
+	// events and traps are the numbers of events and hits of a handshake, both sides; 0 if
+	// not known yet.
 	events, traps uint64
-	// ours is with the agent attached, counting with the counting program. added is
-	// in µs.
+	// ours has the ratios with the agent attached, counting those with the counting
+	// program. added and addedCounting are in µs.
 	ours, counting, added, addedCounting figures.Sample
 }
 
-// recorded checks that the log of an agent that has ended holds so many handshakes,
-// each with as much as the others, and removes it.
+// recorded checks that the log of a stopped agent has the given number of handshakes, all
+// with the same number of events, and removes the log.
 func (l *layer) recorded(a *agent, handshakes int) error {
 	r, err := readLog(a.dir)
 	if err != nil {
@@ -76,15 +76,15 @@ func (l *layer) recorded(a *agent, handshakes int) error {
 		l.events = r.events / uint64(handshakes)
 	}
 	if r.events == 0 || r.events != l.events*uint64(handshakes) {
-		return fmt.Errorf("%d events of %d handshakes were recorded, but %d were expected of each: see %s", r.events, handshakes, l.events, a.dir)
+		return fmt.Errorf("%d events of %d handshakes were recorded, want %d per handshake: see %s", r.events, handshakes, l.events, a.dir)
 	}
 	return a.remove()
 }
 
-// functionCost compares the processor time of a handshake of the machine's OpenSSL,
-// client and server in memory, while the agent records by the functions of libssl, and
-// of libcrypto, too, with the mean of the blocks before and after, without it. The
-// counting program at the same places shows what of it is the price of the traps.
+// functionCost compares the processor time of a handshake of the machine's OpenSSL, client
+// and server in memory, while the agent records by the functions of libssl, then also by
+// those of libcrypto, with the mean of the blocks before and after, without it. The same
+// comparison with the counting program at the same sites gives the cost of the traps.
 func (b *bench) functionCost() error {
 	const blockTime = 250 * time.Millisecond
 	rounds := b.pick(6, 40)
@@ -127,13 +127,13 @@ func (b *bench) functionCostOf(p *publisher, rounds int, blockTime time.Duration
 		if err != nil {
 			return 0, err
 		}
-		l.places = nil
+		l.sites = nil
 		for _, library := range l.libraries {
-			places, err := counter.Attached(library)
+			sites, err := counter.Attached(library)
 			if err != nil {
 				return 0, errors.Join(err, a.stop())
 			}
-			l.places = append(l.places, places)
+			l.sites = append(l.sites, sites)
 		}
 		cost, err := block()
 		if err := errors.Join(err, a.stop()); err != nil {
@@ -145,7 +145,7 @@ func (b *bench) functionCostOf(p *publisher, rounds int, blockTime time.Duration
 		var all []*counter.Counter
 		var hits uint64
 		for i, library := range l.libraries {
-			c, err := counter.Attach(library, l.places[i])
+			c, err := counter.Attach(library, l.sites[i])
 			if err != nil {
 				return 0, err
 			}
@@ -162,7 +162,7 @@ func (b *bench) functionCostOf(p *publisher, rounds int, blockTime time.Duration
 			}
 			hits += h
 		}
-		// Other programs may use the libraries, too.
+		// Hits of other programs that use the libraries are included: take the minimum.
 		traps := hits / uint64(n+warm)
 		if l.traps == 0 || traps < l.traps {
 			l.traps = traps
@@ -174,7 +174,7 @@ func (b *bench) functionCostOf(p *publisher, rounds int, blockTime time.Duration
 		return err
 	}
 	var without figures.Sample
-	for spoilt := 0; len(layers[1].counting) < rounds; {
+	for discarded := 0; len(layers[1].counting) < rounds; {
 		for i := range 2 * len(layers) {
 			l := &layers[i/2]
 			measure, ratios, added := withAgent, &l.ours, &l.added
@@ -182,8 +182,8 @@ func (b *bench) functionCostOf(p *publisher, rounds int, blockTime time.Duration
 				measure, ratios, added = withCounter, &l.counting, &l.addedCounting
 			}
 			with, err := measure(l)
-			if errors.Is(err, errLost) && spoilt < rounds {
-				spoilt++
+			if errors.Is(err, errLost) && discarded < rounds {
+				discarded++
 				break
 			}
 			if err != nil {

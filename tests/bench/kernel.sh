@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# Prints the path of a kernel for the emulated machine: the one of make check-vm,
-# or else Debian's, which is kept in the same place. Installs what is missing.
+# Prints the path of a kernel for the emulated machine: the kernel of make check-vm,
+# or else Debian's, which is cached. Installs missing packages.
 set -eu
 cd "$(dirname "$0")/../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/crypto-auditing

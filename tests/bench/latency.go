@@ -17,11 +17,11 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// pollEvery is how often the follower looks for a new chunk: what it sees may
-// be so much older.
+// pollEvery is the interval at which the follower looks for new chunks. A latency may be
+// too high by that much.
 const pollEvery = time.Millisecond
 
-// group is what matters here of an entry of the log.
+// group has the fields of an entry that are needed here.
 type group struct {
 	Context    []byte `cbor:"context"`
 	Start      uint64 `cbor:"start"`
@@ -29,9 +29,9 @@ type group struct {
 	Executable []byte `cbor:"executable"`
 }
 
-// latency measures the time from a probe to its event in a committed chunk:
-// the time of the first event of every group, as the BPF program took it,
-// against the time when another process sees the whole chunk in the file.
+// latency measures the time from a hit to its event in a committed chunk: from the BPF
+// program's timestamp of the first event of each group until another process sees the
+// whole chunk in the file.
 func (b *bench) latency() error {
 	const pace, window = 100000, 100
 	seconds := b.pick(4, 10)
@@ -50,13 +50,13 @@ func (b *bench) latency() error {
 		time.Sleep(4 * window * time.Millisecond)
 		done <- err
 	}()
-	for over := false; !over; {
+	for finished := false; !finished; {
 		select {
 		case err = <-done:
-			over = true
+			finished = true
 		case <-time.After(pollEvery):
 			if err = f.look(); err != nil {
-				over = true
+				finished = true
 			}
 		}
 	}
@@ -71,7 +71,7 @@ func (b *bench) latency() error {
 	return a.remove()
 }
 
-// follower reads the newest segment of a log while it grows.
+// follower reads a segment of a log while it grows.
 type follower struct {
 	file   *os.File
 	offset int64
@@ -108,12 +108,12 @@ func (f *follower) close() {
 	f.zstd.Close()
 }
 
-// look measures the groups of the chunks that have been committed since.
+// look measures the groups of the chunks committed since the last call.
 func (f *follower) look() error {
 	var seen uint64
 	return f.each(func() { seen = bootTime() }, func(g *group) error {
 		if g.Start > seen {
-			return fmt.Errorf("a group that starts %v after it was seen", time.Duration(g.Start-seen))
+			return fmt.Errorf("a group starts %v after it was seen", time.Duration(g.Start-seen))
 		}
 		f.latencies = append(f.latencies, float64(seen-g.Start)/1e6)
 		return nil
@@ -179,6 +179,6 @@ func allZero(b []byte) bool {
 // bootTime returns CLOCK_BOOTTIME in nanoseconds, the clock of the log.
 func bootTime() uint64 {
 	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // every kernel has it
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) // cannot fail: every kernel has this clock
 	return uint64(t.Nano())
 }

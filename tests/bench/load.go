@@ -10,24 +10,25 @@ import (
 	"crypto-auditing/tests/bench/usage"
 )
 
-// load is what became of a load.
+// load is the result of a run with load.
 type load struct {
 	fired
 	recorded
-	rate     float64 // hits a second
+	rate     float64 // hits per second
 	agentCPU time.Duration
-	rss      int // KiB, at its highest
+	rss      int // peak, in KiB
 	bytes    int64
 }
 
 func (l *load) lossless() bool { return l.lost == 0 }
 
-// valuesRecorded is exact without loss; the headers count new contexts as well.
+// valuesRecorded returns the number of recorded values. It is exact without losses; chunk
+// headers also count new contexts.
 func (l *load) valuesRecorded() float64 {
 	return float64(l.events) * valuesPerHandshake / eventsPerHandshake
 }
 
-// underLoad fires at an agent of its own and looks at both afterwards.
+// underLoad starts an agent, fires probes, and measures both.
 func (b *bench) underLoad(set settings, publishers, rate, seconds int) (*load, error) {
 	a, err := b.startAgent(set, b.publisher("replay"))
 	if err != nil {
@@ -43,7 +44,7 @@ func (b *bench) underLoad(set settings, publishers, rate, seconds int) (*load, e
 	if l.fired, err = b.fire(publishers, rate, seconds); err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
-	// What is in the ring and in the window costs time too.
+	// Include the processing of what is still in the ring and in the window.
 	time.Sleep(300 * time.Millisecond)
 	after, err := usage.CPU(pid)
 	if err != nil {
@@ -54,7 +55,7 @@ func (b *bench) underLoad(set settings, publishers, rate, seconds int) (*load, e
 	if l.rss, err = usage.Status(fmt.Sprintf("/proc/%d/status", pid), "VmHWM"); err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
-	// An agent that stops may seal the segment, which makes it smaller.
+	// Measure the size first: stopping may seal the segment, which makes it smaller.
 	if l.bytes, err = logSize(a.dir); err != nil {
 		return nil, errors.Join(err, a.stop())
 	}
@@ -82,7 +83,7 @@ func (l *load) cpuPerValue() float64 {
 	return float64(l.agentCPU.Microseconds()) / l.valuesRecorded()
 }
 
-// firstLossless fires at one rate after another until nothing is lost.
+// firstLossless tries one rate after another until nothing is lost.
 func (b *bench) firstLossless(set settings, publishers, seconds int, rates ...float64) (l *load, err error) {
 	for _, rate := range rates {
 		if l, err = b.underLoad(set, publishers, int(rate), seconds); err != nil {
@@ -92,20 +93,19 @@ func (b *bench) firstLossless(set settings, publishers, seconds int, rates ...fl
 			return l, nil
 		}
 	}
-	return nil, fmt.Errorf("events were lost even at %v", l)
+	return nil, fmt.Errorf("events were lost at all rates, the last one being %v", l)
 }
 
-// ladder are rates to try, from a highest one down.
+// ladder returns the rates to try, highest first.
 func ladder(highest float64) []float64 {
 	return []float64{highest, 0.9 * highest, 0.7 * highest, 0.5 * highest, 0.3 * highest, 0.15 * highest}
 }
 
-// rateLimit is how many hits a second the agent records of one process by
-// default. Publishers stay a little below.
+// rateLimit is a little below the default limit of hits per second and process.
 const rateLimit = 0.96 * 250000
 
-// onePublisher measures the agent at 100,000 hits a second, at the most that
-// it records of one process by default, and at full speed without that limit.
+// onePublisher measures the agent at 100,000 hits per second, at the default limit per
+// process, and at full speed without that limit.
 func (b *bench) onePublisher() error {
 	const pace = 100000
 	seconds := b.pick(4, 10)
@@ -136,19 +136,19 @@ func (b *bench) onePublisher() error {
 	b.figures.Add("lossless_hits_per_s_unlimited", most.rate, fmt.Sprintf(
 		"1 publisher, rate_limit off; at full speed %v", full))
 	b.figures.AtMost("agent_cpu_us_per_event", paced.cpuPerValue(), 1, fmt.Sprintf(
-		"of a value, at %v", paced))
+		"per value, at %v", paced))
 	b.figures.AtMost("agent_cpu_us_per_event_full_speed", full.cpuPerValue(), 1, fmt.Sprintf(
-		"of a value recorded, rate_limit off, at %v", full))
+		"per recorded value, rate_limit off, at %v", full))
 	b.figures.AtMost("agent_rss_mib", float64(max(paced.rss, full.rss, best.rss))/1024, 64, fmt.Sprintf(
-		"at its highest; after 100,000 hits/s %.1f, after full speed %.1f", float64(paced.rss)/1024, float64(full.rss)/1024))
+		"peak; after 100,000 hits/s %.1f, after full speed %.1f", float64(paced.rss)/1024, float64(full.rss)/1024))
 	b.figures.AtMost("bytes_per_event", float64(paced.bytes)/paced.valuesRecorded(), 10, fmt.Sprintf(
-		"of a value, active segments with headers: %d bytes, %d chunks; at full speed %.2f",
+		"per value, active segments with headers: %d bytes, %d chunks; at full speed %.2f",
 		paced.bytes, paced.chunks, float64(full.bytes)/full.valuesRecorded()))
 	return nil
 }
 
-// severalPublishers measures what is lossless from two and from four
-// publishers by default.
+// severalPublishers measures the highest lossless rate of two and of four publishers with
+// default settings.
 func (b *bench) severalPublishers() error {
 	seconds := b.pick(4, 10)
 	for _, publishers := range []int{2, 4} {
@@ -167,8 +167,8 @@ func (b *bench) severalPublishers() error {
 	return nil
 }
 
-// soak measures what the agent has become after a minute of load, in which
-// segments were ended and sealed.
+// soak measures the peak memory of the agent in a minute of load, in which segments are
+// completed and sealed.
 func (b *bench) soak() error {
 	const pace = 160000
 	seconds := b.pick(15, 60)
@@ -177,6 +177,6 @@ func (b *bench) soak() error {
 		return err
 	}
 	b.figures.AtMost("soak_rss_mib", float64(l.rss)/1024, 64, fmt.Sprintf(
-		"at its highest in %d s, 2 publishers, sealing included: %v", seconds, l))
+		"peak in %d s, 2 publishers, sealing included: %v", seconds, l))
 	return nil
 }

@@ -12,20 +12,20 @@ import (
 	"slices"
 )
 
-// Of docs/log-format.md: offsets in the frame of a chunk header.
+// Offsets in the frame of a chunk header, and other values of docs/log-format.md.
 const (
-	headerMagic      = 0x184D2A5C
-	indexMagic       = 0x184D2A5D // behind the chunks of a sealed segment
-	headerMark       = "CRAU"
-	atLength         = 4
-	atMark           = 8
-	atLost           = 88
-	atEvents         = 100
-	atCompressed     = 104
-	atUncompressed   = 108
-	headerRead       = 112
-	maxChunk         = 8 << 20
-	behindLengthWord = 8
+	headerMagic     = 0x184D2A5C
+	indexMagic      = 0x184D2A5D // after the chunks of a sealed segment
+	headerMark      = "CRAU"
+	atLength        = 4
+	atMark          = 8
+	atLost          = 88
+	atEvents        = 100
+	atCompressed    = 104
+	atUncompressed  = 108
+	headerRead      = 112
+	maxChunk        = 8 << 20
+	afterLengthWord = 8
 )
 
 // chunk is a chunk header, with the position of the chunk.
@@ -38,8 +38,8 @@ type chunk struct {
 // errPartial is the error for a chunk that is not yet complete.
 var errPartial = errors.New("the file ends inside a chunk")
 
-// chunkAt reads the header of the chunk at an offset of a segment. The error
-// is io.EOF at the end.
+// chunkAt reads the header of the chunk at an offset of a segment. The error is io.EOF at
+// the end.
 func chunkAt(f io.ReaderAt, size, offset int64) (c chunk, err error) {
 	if offset == size {
 		return c, io.EOF
@@ -59,12 +59,12 @@ func chunkAt(f io.ReaderAt, size, offset int64) (c chunk, err error) {
 		return c, fmt.Errorf("no chunk at offset %d: %x", offset, h[:])
 	}
 	c.events, c.lost = uint64(word(atEvents)), binary.LittleEndian.Uint64(h[atLost:])
-	c.payload = offset + behindLengthWord + word(atLength)
+	c.payload = offset + afterLengthWord + word(atLength)
 	c.compressed = word(atCompressed)
 	c.uncompressed = int(word(atUncompressed))
 	c.end = c.payload + c.compressed
 	if c.end-offset > maxChunk || c.uncompressed > maxChunk {
-		return c, fmt.Errorf("a chunk of %d bytes at offset %d", c.end-offset, offset)
+		return c, fmt.Errorf("chunk of %d bytes at offset %d is too long", c.end-offset, offset)
 	}
 	if c.end > size {
 		return c, errPartial
@@ -79,13 +79,13 @@ func segments(dir string) ([]string, error) {
 	return paths, err
 }
 
-// recorded is what the headers of a log add up to.
+// recorded is the sum over the chunk headers of a log.
 type recorded struct {
 	events, lost uint64
 	chunks       int
 }
 
-// logSize returns how many bytes the segments of a log take.
+// logSize returns the size of a log's segments in bytes.
 func logSize(dir string) (sum int64, err error) {
 	paths, err := segments(dir)
 	if err != nil {
@@ -94,14 +94,14 @@ func logSize(dir string) (sum int64, err error) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
-			return 0, fmt.Errorf("cannot size the log: %w", err)
+			return 0, fmt.Errorf("cannot measure the log: %w", err)
 		}
 		sum += info.Size()
 	}
 	return sum, nil
 }
 
-// readLog adds up a log that nobody writes to any more.
+// readLog adds up the chunk headers of a log that is no longer written.
 func readLog(dir string) (r recorded, err error) {
 	paths, err := segments(dir)
 	if err != nil {

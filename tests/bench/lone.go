@@ -16,10 +16,10 @@ import (
 	"crypto-auditing/tests/bench/usage"
 )
 
-// lone measures what a handshake costs an agent that has nothing else to do,
-// as most have: one every half second. What a wake-up costs on an idle machine
-// varies by more than there is to measure, so that a bare program is measured
-// in the same run, half a period later each time.
+// lone measures the cost of a handshake for an otherwise idle agent, which is the usual
+// case: one every half second. The cost of a wake-up on an idle machine varies by more than
+// the difference to be measured. Therefore a bare program is measured in the same run, half
+// a period later each time.
 func (b *bench) lone() error {
 	const period = 500 * time.Millisecond
 	handshakes := b.pick(24, 80)
@@ -31,13 +31,13 @@ func (b *bench) lone() error {
 	if err != nil {
 		return errors.Join(err, a.stop())
 	}
-	other, err := b.startBare()
+	bare, err := b.startBare()
 	if err != nil {
 		return errors.Join(err, p.stop(), a.stop())
 	}
-	// Their starts are over: what was written then is synced.
+	// Wait until what they wrote at start is synced.
 	time.Sleep(time.Second)
-	ours, theirs := meter{pid: a.command.Process.Pid}, meter{pid: other.command.Process.Pid}
+	ours, theirs := meter{pid: a.command.Process.Pid}, meter{pid: bare.command.Process.Pid}
 	err = errors.Join(ours.begin(), theirs.begin())
 	ticker := time.NewTicker(period / 2)
 	defer ticker.Stop()
@@ -45,10 +45,10 @@ func (b *bench) lone() error {
 		<-ticker.C
 		_, runErr := p.run(1)
 		<-ticker.C
-		err = errors.Join(err, runErr, other.wake())
+		err = errors.Join(err, runErr, bare.wake())
 	}
 	<-ticker.C
-	err = errors.Join(err, ours.end(), theirs.end(), p.stop(), other.stop(), a.stop())
+	err = errors.Join(err, ours.end(), theirs.end(), p.stop(), bare.stop(), a.stop())
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (b *bench) lone() error {
 		perHandshake(float64(ours.cpu.Microseconds())), perHandshake(float64(theirs.cpu.Microseconds())),
 		handshakes, hitsPerHandshake, period))
 	b.figures.AtMost("lone_handshake_switches", perHandshake(float64(ours.switches)), 20, fmt.Sprintf(
-		"all threads, voluntary or not; bare program %s", figures.Number(perHandshake(float64(theirs.switches)))))
+		"all threads, voluntary and involuntary; bare program %s", figures.Number(perHandshake(float64(theirs.switches)))))
 	return a.remove()
 }
 
@@ -111,14 +111,14 @@ func (b *bench) startBare() (*bare, error) {
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start the bare program: %w", err)
 	}
-	other := &bare{command, in}
+	o := &bare{command, in}
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		return nil, fmt.Errorf("cannot start the bare program: it said %q: %w", line, errors.Join(err, other.stop()))
+		return nil, fmt.Errorf("cannot start the bare program: it printed %q: %w", line, errors.Join(err, o.stop()))
 	}
-	return other, nil
+	return o, nil
 }
 
-// wake has it do what a handshake makes an agent do at least.
+// wake makes it do the minimum that a handshake requires of an agent.
 func (o *bare) wake() error {
 	_, err := o.stdin.Write([]byte{0})
 	return err

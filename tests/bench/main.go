@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures what recording costs and what it carries, with the
-// built agent, real probes and the real kernel. It prints a table and writes
-// build/bench.json, an object of names and numbers; names of others that are
-// in the file stay.
+// Command bench measures the cost and the throughput of recording, with the built agent,
+// real probes and the real kernel. It prints a table and writes build/bench.json, an
+// object of names and numbers; it keeps figures of other programs in that file.
 //
 // It runs at the root of the source tree, as root:
 //
 //	go run ./tests/bench [--quick] [--only REGEXP] [--output FILE]
 //
-// A figure that misses its target is reported, not an error.
+// A missed target is reported, but is not an error.
 package main
 
 import (
@@ -21,11 +20,11 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// bench is what all measurements share.
+// bench is the state that all measurements share.
 type bench struct {
 	quick      bool
 	agent      string // the program
-	bare       string // the program that lone compares it with
+	bare       string // the program with which lone compares it
 	flooder    string // the program of flood/
 	publishers string // directory of the publishers' programs
 	trace      string
@@ -54,7 +53,7 @@ func (b *bench) measurements() []figures.Measurement {
 
 func main() {
 	if os.Getpid() == 1 && os.Args[0] == "/init" {
-		beFirst()
+		runAsInit()
 		return
 	}
 	if err := run(); err != nil {
@@ -83,13 +82,13 @@ func run() error {
 	}
 	fmt.Print(b.parameters())
 	if err := o.Measure(b.measurements(), &b.figures); err != nil {
-		return errors.Join(fmt.Errorf("%w (logs are left in %s)", err, b.work), o.Report(b.figures))
+		return errors.Join(fmt.Errorf("%w (logs are kept in %s)", err, b.work), o.Report(b.figures))
 	}
-	_ = os.RemoveAll(b.work) // the figures count
+	_ = os.RemoveAll(b.work) // a remaining directory does not invalidate the figures
 	return o.Report(b.figures)
 }
 
-// pick returns one of two numbers, as the run is quick or not.
+// pick returns the first number in a quick run, else the second.
 func (b *bench) pick(quick, full int) int {
 	if b.quick {
 		return quick

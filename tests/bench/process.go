@@ -18,35 +18,35 @@ import (
 	"time"
 )
 
-// startLimit is how long a program may take to get ready, stopLimit how long
-// to end.
+// startLimit is the time in which a program must be ready, stopLimit the time in which it
+// must exit.
 const (
 	startLimit = 10 * time.Second
 	stopLimit  = 30 * time.Second
 )
 
-// agent is a running crau-agent with a log directory of its own.
+// agent is a running crau-agent with its own log directory.
 type agent struct {
 	command *exec.Cmd
 	dir     string
 	stderr  bytes.Buffer
 	exited  chan error
-	// attachedIn is the time from its start to READY=1.
+	// attachedIn is the time from the start to READY=1.
 	attachedIn time.Duration
 }
 
-// settings are the lines of an agent's configuration. Without a line of sources,
-// which comes first, the agent records probes alone.
+// settings is the text of an agent's configuration. Unless it begins with a line of
+// sources, the agent records probes only.
 type settings string
 
 const (
 	defaults settings = ""
-	// unlimited lets one process make as many hits as it can.
+	// unlimited disables the limit of hits per process.
 	unlimited settings = "rate_limit = 0\n"
 )
 
-// startAgent starts an agent on the given libraries and returns when it has
-// attached to them. What is configured on the machine plays no part.
+// startAgent starts an agent on the given libraries and returns when it is attached to
+// them. It ignores the configuration of the machine.
 func (b *bench) startAgent(set settings, libraries ...string) (*agent, error) {
 	dir, err := os.MkdirTemp(b.work, "log-")
 	if err != nil {
@@ -64,7 +64,7 @@ func (b *bench) startAgent(set settings, libraries ...string) (*agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for readiness: %w", err)
 	}
-	defer func() { _ = ready.Close() }() // it has served
+	defer func() { _ = ready.Close() }() // no longer needed
 	a := &agent{dir: filepath.Join(dir, "log"), exited: make(chan error, 1)}
 	arguments := []string{"--config", conf, "--log-dir", a.dir}
 	for _, l := range libraries {
@@ -109,7 +109,7 @@ func awaitReady(c *net.UnixConn) error {
 	}
 }
 
-// stop ends the agent in good order.
+// stop ends the agent by SIGTERM. It must exit with status 0.
 func (a *agent) stop() error {
 	if err := a.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("cannot stop the agent: %w", err)
@@ -126,10 +126,10 @@ func (a *agent) stop() error {
 	}
 }
 
-// remove removes what the agent has written.
+// remove removes the agent's directory with its log.
 func (a *agent) remove() error { return os.RemoveAll(filepath.Dir(a.dir)) }
 
-// publisher is a running publisher that takes commands.
+// publisher is a running publisher that accepts commands.
 type publisher struct {
 	command *exec.Cmd
 	stdin   *bufio.Writer
@@ -155,12 +155,12 @@ func (b *bench) startPublisher(name string, arguments ...string) (*publisher, er
 	p := &publisher{command: command, stdin: bufio.NewWriter(in), stdout: bufio.NewReader(out), close: in.Close}
 	line, err := p.stdout.ReadString('\n')
 	if err != nil || !strings.HasPrefix(line, "ready ") {
-		return nil, fmt.Errorf("cannot start publisher %s: it said %q: %w", name, line, errors.Join(err, p.stop()))
+		return nil, fmt.Errorf("cannot start publisher %s: it printed %q: %w", name, line, errors.Join(err, p.stop()))
 	}
 	return p, nil
 }
 
-// fired is what a publisher says of a run.
+// fired is a publisher's report on a run.
 type fired struct {
 	cpu, wall    time.Duration
 	hits, values int
@@ -170,15 +170,15 @@ type fired struct {
 func (p *publisher) run(n int) (f fired, err error) {
 	fmt.Fprintf(p.stdin, "run %d\n", n)
 	if err := p.stdin.Flush(); err != nil {
-		return f, fmt.Errorf("cannot command a publisher: %w", err)
+		return f, fmt.Errorf("cannot send a command to a publisher: %w", err)
 	}
 	line, err := p.stdout.ReadString('\n')
 	if err != nil {
-		return f, fmt.Errorf("cannot hear of a publisher: %w", err)
+		return f, fmt.Errorf("cannot read from a publisher: %w", err)
 	}
 	var cpu, wall int64
 	if _, err := fmt.Sscanf(line, "cpu_us %d wall_us %d hits %d values %d", &cpu, &wall, &f.hits, &f.values); err != nil {
-		return f, fmt.Errorf("cannot understand a publisher that says %q: %w", line, err)
+		return f, fmt.Errorf("cannot parse a publisher's answer %q: %w", line, err)
 	}
 	f.cpu, f.wall = time.Duration(cpu)*time.Microsecond, time.Duration(wall)*time.Microsecond
 	return f, nil
@@ -189,8 +189,8 @@ func (p *publisher) stop() error {
 	return errors.Join(p.close(), p.command.Wait())
 }
 
-// fire runs replay at a rate (hits a second, 0: full speed) for some seconds,
-// in several processes at once.
+// fire runs several processes of replay at a total rate for some seconds. The rate is in
+// hits per second; 0 is full speed.
 func (b *bench) fire(publishers, rate, seconds int) (f fired, err error) {
 	commands := make([]*exec.Cmd, publishers)
 	outputs := make([]bytes.Buffer, publishers)
@@ -212,7 +212,7 @@ func (b *bench) fire(publishers, rate, seconds int) (f fired, err error) {
 	for i := range outputs {
 		m := regexp.MustCompile(`(?m)^hits (\d+) values (\d+)$`).FindSubmatch(outputs[i].Bytes())
 		if m == nil {
-			errs = append(errs, fmt.Errorf("cannot understand a publisher that says %q", outputs[i].String()))
+			errs = append(errs, fmt.Errorf("cannot parse a publisher's output %q", outputs[i].String()))
 			continue
 		}
 		hits, _ := strconv.Atoi(string(m[1]))

@@ -11,26 +11,26 @@ import (
 	"crypto-auditing/tests/bench/usage"
 )
 
-// idle counts how often an attached agent without a hit wakes up.
+// idle measures the context switches of an attached agent while no probe fires.
 func (b *bench) idle() error {
-	// Every ten seconds it does what it does when idle.
+	// An idle agent has one timer, of ten seconds.
 	seconds := b.pick(10, 20)
 	rate, err := b.idleSwitches(defaults, seconds, b.publisher("replay"))
 	if err != nil {
 		return err
 	}
-	b.figures.AtMost("idle_switches_per_s", rate, 5, fmt.Sprintf("all threads, voluntary or not, over %d s", seconds))
+	b.figures.AtMost("idle_switches_per_s", rate, 5, fmt.Sprintf("all threads, voluntary and involuntary, over %d s", seconds))
 	return nil
 }
 
-// idleSwitches returns how many context switches a second an agent with nothing
-// to record makes.
+// idleSwitches returns the context switches per second of an agent that has nothing to
+// record.
 func (b *bench) idleSwitches(set settings, seconds int, libraries ...string) (float64, error) {
 	a, err := b.startAgent(set, libraries...)
 	if err != nil {
 		return 0, err
 	}
-	// Its start is over: what it wrote then is synced.
+	// Wait until what it wrote at start is synced.
 	time.Sleep(time.Second)
 	pid := a.command.Process.Pid
 	before, err := usage.Switches(pid)
@@ -45,8 +45,8 @@ func (b *bench) idleSwitches(set settings, seconds int, libraries ...string) (fl
 	return float64(after-before) / float64(seconds), a.remove()
 }
 
-// attach measures the time from the start of the process to READY=1 with ten
-// libraries, and with sockets besides.
+// attach measures the time from the start of the process to READY=1 with ten libraries,
+// and with the source wire in addition.
 func (b *bench) attach() error {
 	libraries := []string{b.publisher("libreplay.so")}
 	for i := 1; i < 10; i++ {
@@ -70,6 +70,6 @@ func (b *bench) attach() error {
 	}
 	how := fmt.Sprintf("%d libraries, start of the process to READY=1; ", len(libraries))
 	b.figures.AtMost("attach_ms", times[0].Median(), 300, how+times[0].Spread())
-	b.figures.Add("attach_all_ms", times[1].Median(), "with the source wire besides, whose programs the kernel verifies; "+times[1].Spread())
+	b.figures.Add("attach_all_ms", times[1].Median(), "also with the source wire, whose programs the kernel verifies; "+times[1].Spread())
 	return nil
 }

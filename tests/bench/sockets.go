@@ -24,24 +24,24 @@ import (
 	"crypto-auditing/tests/bench/usage"
 )
 
-// watching lets the agent record at sockets alone.
+// watching makes the agent record only at sockets.
 const watching settings = "sources = [\"wire\"]\n"
 
-// traffic is what is moved through sockets, both ends in this process.
+// traffic moves data through sockets; both ends are in this process.
 type traffic struct {
 	ends     [2]int // of an established connection
 	listener net.Listener
 	config   *tls.Config
-	web      int // listens
+	web      int // a listening socket
 	address  unix.Sockaddr
 }
 
-// costs are processor times of this process in nanoseconds: of a call that sends
-// a byte, of one that receives a byte, of 64 KiB sent and received, of a
-// connection with an HTTP request, and of one with a TLS 1.3 handshake.
+// costs are processor times of this process in nanoseconds: for a call that sends a byte, a
+// call that receives a byte, 64 KiB sent and received, a connection with an HTTP request,
+// and a connection with a TLS 1.3 handshake.
 type costs struct{ send, receive, bulk, web, handshake float64 }
 
-// bulkSize is what a call of a bulk transfer sends.
+// bulkSize is the number of bytes that a call of a bulk transfer sends.
 const bulkSize = 64 << 10
 
 func newTraffic() (*traffic, error) {
@@ -57,7 +57,7 @@ func newTraffic() (*traffic, error) {
 		return nil, err
 	}
 	for _, fd := range w.ends {
-		// One goroutine sends and then receives: all must fit the buffers.
+		// One goroutine sends and then receives: all data must fit the buffers.
 		err := errors.Join(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4*bulkSize),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4*bulkSize))
@@ -65,7 +65,7 @@ func newTraffic() (*traffic, error) {
 			return nil, err
 		}
 	}
-	// The first bytes decide whether the connection is followed.
+	// The agent decides by the first bytes whether it follows a connection.
 	for range 2 {
 		for i := range w.ends {
 			if err := move(w.ends[i], w.ends[1-i], make([]byte, 1000)); err != nil {
@@ -131,7 +131,7 @@ func clock(id int32) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// bytes moves single bytes, in runs of 64, and returns what a call takes.
+// bytes moves single bytes, in runs of 64, and returns the costs of a call.
 func (w *traffic) bytes(runs int) (send, receive float64, err error) {
 	const run = 64
 	runtime.LockOSThread()
@@ -158,9 +158,9 @@ func (w *traffic) bytes(runs int) (send, receive float64, err error) {
 	return float64(times[0]) / calls, float64(times[1]) / calls, nil
 }
 
-// bulk sends and receives 64 KiB, n times in each of some runs, and returns what
-// both take in the run that was disturbed least: the kernel's search for memory
-// takes more at times than what is looked for. It is not a number if n is 0.
+// bulk sends and receives 64 KiB, n times in each run, and returns the cost of both in the
+// fastest run: the kernel's memory allocation sometimes takes longer than the difference to
+// be measured. The result is NaN if n is 0.
 func (w *traffic) bulk(n int) (float64, error) {
 	const runs = 16
 	runtime.LockOSThread()
@@ -179,8 +179,8 @@ func (w *traffic) bulk(n int) (float64, error) {
 	return times.Quantile(0), nil
 }
 
-// connections makes connections with a request and an answer of HTTP, one after
-// the other, and returns what one takes.
+// connections makes connections with an HTTP request and its response, one after the other,
+// and returns the cost of one.
 func (w *traffic) connections(n int) (float64, error) {
 	request, answer := []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	begin := clock(unix.CLOCK_PROCESS_CPUTIME_ID)
@@ -203,8 +203,8 @@ func (w *traffic) connections(n int) (float64, error) {
 	return float64(clock(unix.CLOCK_PROCESS_CPUTIME_ID)-begin) / float64(n), nil
 }
 
-// handshakes makes TLS 1.3 handshakes over connections of their own, one after
-// the other, and returns what one takes at both ends.
+// handshakes makes TLS 1.3 handshakes, each over a new connection, one after the other, and
+// returns the cost of one at both ends.
 func (w *traffic) handshakes(n int) (float64, error) {
 	served := make(chan error)
 	go func() {
@@ -240,8 +240,8 @@ func (w *traffic) close() error {
 	return errors.Join(unix.Close(w.ends[0]), unix.Close(w.ends[1]), unix.Close(w.web), w.listener.Close())
 }
 
-// block moves a bit of everything. quantity is about its milliseconds, and bulks
-// how often 64 KiB are moved.
+// block makes every kind of traffic. quantity is about its duration in milliseconds, and
+// bulks the number of 64 KiB transfers per run.
 func (w *traffic) block(quantity, bulks int) (c costs, err error) {
 	time.Sleep(settle)
 	if _, _, err = w.bytes(quantity / 8); err != nil {
@@ -262,7 +262,7 @@ func (w *traffic) block(quantity, bulks int) (c costs, err error) {
 
 var frontEnd = regexp.MustCompile(`front_end=(\w+)\n`)
 
-// pair is a cost while the agent watches, beside the one with empty programs.
+// pair compares a cost while the agent watches with the cost with empty programs.
 type pair struct{ ratio, added, empty figures.Sample }
 
 func (p *pair) add(empty, agent float64) {
@@ -271,16 +271,16 @@ func (p *pair) add(empty, agent float64) {
 	p.empty = append(p.empty, empty)
 }
 
-// watched is what the traffic of this process costs while the agent watches.
+// watched is the cost of this process's traffic while the agent watches.
 type watched struct {
 	frontEnd                            string
 	send, receive, bulk, web, handshake pair
-	// agent is its processor time for a handshake, in µs.
+	// agent is the agent's processor time per handshake, in µs.
 	agent figures.Sample
 }
 
-// watch compares what moves through sockets while the agent watches with the
-// same while programs that do nothing are attached there. The blocks take turns.
+// watch compares the cost of traffic while the agent watches sockets with the cost while
+// empty programs are attached to the same hooks. The blocks alternate.
 func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 	w, err := newTraffic()
 	if err != nil {
@@ -296,7 +296,7 @@ func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 		if err == nil {
 			c, err = w.block(quantity, bulks)
 		}
-		// The log writes to where it is before the agent is ready.
+		// The agent has logged the front end before it is ready.
 		if m := frontEnd.FindStringSubmatch(a.stderr.String()); m != nil {
 			all.frontEnd = m[1]
 		}
@@ -310,9 +310,9 @@ func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 		if err != nil {
 			return c, err
 		}
-		// Two contexts a side, with six values at least.
+		// Two contexts per side, with at least six values.
 		if want := uint64(quantity * 2 * 8); r.events < want {
-			return c, fmt.Errorf("%d events were recorded and %d lost instead of %d: see %s", r.events, r.lost, want, a.dir)
+			return c, fmt.Errorf("%d events were recorded and %d lost, want at least %d: see %s", r.events, r.lost, want, a.dir)
 		}
 		return c, a.remove()
 	}
@@ -324,7 +324,7 @@ func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 		c, err = w.block(quantity, bulks)
 		return c, errors.Join(err, e.Close())
 	}
-	// The first round shows where the agent attaches, and warms up.
+	// The first round warms up and finds the front end.
 	if _, err := withAgent(); err != nil {
 		return nil, err
 	}
@@ -332,7 +332,7 @@ func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 	for i := range rounds {
 		var measured [2]costs
 		for k := range 2 {
-			// Neither is always the first.
+			// The order alternates.
 			which := (i + k) % 2
 			if measured[which], err = []func() (costs, error){withEmpty, withAgent}[which](); err != nil {
 				return nil, err
@@ -348,7 +348,7 @@ func (b *bench) watch(rounds, quantity, bulks int) (*watched, error) {
 	return &all, w.close()
 }
 
-// sockets measures what the wire source costs on this machine.
+// sockets measures the cost of the source wire on this machine.
 func (b *bench) sockets() error {
 	w, err := b.watch(b.pick(8, 40), 300, 0)
 	if err != nil {
@@ -359,9 +359,9 @@ func (b *bench) sockets() error {
 			"; medians: %.0f ns added to %.0f ns, %s, front end %s", p.added.Median(), p.empty.Median(), what, w.frontEnd))
 	}
 	report("wire_send_ratio", w.send, 1.10, "a call that sends a byte on an established connection")
-	report("wire_receive_ratio", w.receive, 1.10, "a call that receives one")
+	report("wire_receive_ratio", w.receive, 1.10, "a call that receives a byte")
 	report("wire_http_ratio", w.web, 1.03, "a connection with an HTTP request")
 	report("wire_handshake_ratio", w.handshake, 1.03, "a TLS 1.3 handshake, X25519, both ends")
-	b.figures.Add("wire_agent_us_per_handshake", w.agent.Median(), "both ends, with what the agent takes beside; "+w.agent.Spread())
+	b.figures.Add("wire_agent_us_per_handshake", w.agent.Median(), "both ends, including the agent's other work; "+w.agent.Spread())
 	return nil
 }

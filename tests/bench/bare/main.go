@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bare is what a lone handshake costs the Go runtime, the compression
-// and the kernel, without an agent: for each byte on standard input it waits
-// as long as a flush window, compresses 3 kB and appends them to a file.
+// Command bare causes the cost that a lone handshake has in the Go runtime, the
+// compression and the kernel, without an agent: for each byte on standard input it waits
+// for one flush window, compresses 3 kB and appends them to a file.
 //
 //	bare INPUT OUTPUT
 //
@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// size is about that of the entries of a recorded handshake, in bytes.
+	// size is about the size of a recorded handshake's entries, in bytes.
 	size = 3000
 	// window is the agent's flush window.
 	window = 100 * time.Millisecond
@@ -58,8 +58,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	// Non-blocking, so that the runtime polls it: a thread that waits in a
-	// system call keeps the runtime's monitor awake.
+	// Non-blocking makes the runtime poll it: a thread that waits in a system call keeps
+	// the runtime's monitor awake.
 	if err := unix.SetNonblock(0, true); err != nil {
 		return fmt.Errorf("cannot wait for standard input: %w", err)
 	}

@@ -21,17 +21,18 @@ const (
 	inventoryPath = "/org/crypto_auditing/Inventory"
 )
 
-// Groups of the filler have three events; the first of a chunk has one more.
+// Groups of the filler have three events; the first group of a chunk has one more.
 const (
 	chunkGroups = 3000
 	groupEvents = 3
 )
 
-// chunksOfLog is the variable with another size of the log, in chunks: 50,000 are 4 GiB.
+// chunksOfLog is the environment variable that changes the size of the log, in chunks:
+// 50,000 are 4 GiB.
 const chunksOfLog = "CRAU_BENCH_CHUNKS"
 
-// inventory measures how the inventory catches up with a log: the processor time of it and the
-// broker together, and its memory.
+// inventory measures how the inventory catches up with a log: the processor time of the
+// inventory and the broker, and the memory of the inventory.
 func (b *bench) inventory() error {
 	log := b.directory("inventory-log")
 	chunks := b.pick(700, 3200)
@@ -49,7 +50,7 @@ func (b *bench) inventory() error {
 		return err
 	}
 	events := float64(chunks) * (chunkGroups*groupEvents + 1)
-	took, most, rows, err := s.catchUp(b.tool("crau-inventory"), chunks*chunkGroups/5)
+	took, peak, rows, err := s.catchUp(b.tool("crau-inventory"), chunks*chunkGroups/5)
 	if err := errors.Join(err, s.end()); err != nil {
 		return err
 	}
@@ -60,14 +61,14 @@ func (b *bench) inventory() error {
 	how := fmt.Sprintf("%.0f million events, a log of %.0f MiB, to %d rows", events/1e6, size/(1<<20), rows)
 	b.figures.AtLeast("inventory_events_per_cpu_s", events/(took[0]+took[1]).Seconds(), 1_000_000, fmt.Sprintf(
 		"through Open; processor time: broker %.2f s, inventory %.2f s; %s", took[0].Seconds(), took[1].Seconds(), how))
-	b.figures.AtMost("inventory_rss_mib", most/(1<<20), 128, "most that the inventory had; "+how)
+	b.figures.AtMost("inventory_rss_mib", peak/(1<<20), 128, "peak of the inventory; "+how)
 	return nil
 }
 
-// catchUp starts an inventory and waits until it is up to date. It returns the processor times of
-// broker and inventory, the most memory of the inventory, and the number of its rows, which must have
-// so many handshakes.
-func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, most float64, rows int, err error) {
+// catchUp starts an inventory and waits until it is up to date. It returns the processor
+// times of broker and inventory, the peak memory of the inventory in bytes, and the number
+// of its rows. The inventory must have counted the given number of handshakes.
+func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, peak float64, rows int, err error) {
 	fail := func(err error) ([2]time.Duration, float64, int, error) {
 		return took, 0, 0, fmt.Errorf("cannot measure the inventory: %w\n%s", err, s.stderr.String())
 	}
@@ -97,20 +98,20 @@ func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, 
 	began := false
 	for deadline := time.Now().Add(time.Hour); ; time.Sleep(20 * time.Millisecond) {
 		if !began {
-			// The first call makes it catch up.
+			// The first call starts the counting.
 			began = object.Call(inventoryName+".Summarize", 0, []string{"executable"}, dict{}).Err == nil
 		}
 		now, err := usage.Resident(command.Process.Pid)
 		if err != nil {
 			return fail(err)
 		}
-		most = max(most, now)
+		peak = max(peak, now)
 		var at dbus.Variant
 		if err := property(conn, inventoryName, inventoryPath, "UpToDate", &at); err == nil && began && at.Value() == newest.Value() {
 			break
 		}
 		if time.Now().After(deadline) {
-			return fail(errors.New("it does not catch up"))
+			return fail(errors.New("the inventory is not up to date after an hour"))
 		}
 	}
 	after, err := usage.CPU(s.broker.Process.Pid)
@@ -132,21 +133,21 @@ func (s *scene) catchUp(program string, handshakes int) (took [2]time.Duration, 
 		}
 	}
 	if counted != uint64(handshakes) {
-		return fail(fmt.Errorf("%d handshakes were counted, the log has %d: %v", counted, handshakes, sums))
+		return fail(fmt.Errorf("%d handshakes were counted, but the log has %d: %v", counted, handshakes, sums))
 	}
 	var page []dict
 	var next string
 	if err := object.Call(inventoryName+".List", 0, dict{}, "", uint32(1000)).Store(&page, &next); err != nil {
 		return fail(err)
 	}
-	return took, most, len(page), nil
+	return took, peak, len(page), nil
 }
 
 func property(conn *dbus.Conn, name, path, property string, to *dbus.Variant) error {
 	return conn.Object(name, dbus.ObjectPath(path)).Call("org.freedesktop.DBus.Properties.Get", 0, name, property).Store(to)
 }
 
-// directorySize returns the size of the files in a directory.
+// directorySize returns the total size of the files in a directory, in bytes.
 func directorySize(dir string) (size float64, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command broker measures what it takes to get events from the log to
-// subscribers: the built broker on a private bus with the real policy, and for
-// latencies the built agent on real probes. It prints a table and merges the
-// figures into build/bench.json.
+// Command broker measures the delivery of events from the log to subscribers, with the
+// built broker on a private bus with the real policy, and for latencies the built agent on
+// real probes. It prints a table and merges the figures into build/bench.json.
 //
 // It runs at the root of the source tree, as root:
 //
 //	go run ./tests/bench/broker [--quick] [--only REGEXP] [--output FILE]
 //
-// A figure that misses its target is reported, not an error.
+// A missed target is reported, but is not an error.
 package main
 
 import (
@@ -24,7 +23,7 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// bench is what all measurements share.
+// bench is the state that all measurements share.
 type bench struct {
 	quick   bool
 	root    string
@@ -47,11 +46,11 @@ func (b *bench) measurements() []figures.Measurement {
 }
 
 func main() {
-	work := run
+	mode := run
 	if address := os.Getenv(asSubscriber); address != "" {
-		work = func() error { return beSubscriber(address) }
+		mode = func() error { return runSubscriber(address) }
 	}
-	if err := work(); err != nil {
+	if err := mode(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/broker:", err)
 		os.Exit(1)
 	}
@@ -63,7 +62,7 @@ func run() error {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("cannot be the broker on a bus with the real policy: run this as root")
+		return errors.New("only root may own the broker's name on a bus with the real policy: run this as root")
 	}
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		return errors.New("cannot start a bus: install dbus-daemon")
@@ -76,15 +75,15 @@ func run() error {
 		return fmt.Errorf("cannot make a directory for the logs: %w", err)
 	}
 	fmt.Printf("broker: %s, %d processors, %s; %s\n", runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
-		"private dbus-daemon; groups as of a GnuTLS handshake, 4 events, some 320 bytes on the bus")
+		"private dbus-daemon; groups like those of a GnuTLS handshake, 4 events, about 320 bytes on the bus")
 	if err := o.Measure(b.measurements(), &b.figures); err != nil {
-		return errors.Join(fmt.Errorf("%w (files are left in %s)", err, b.work), o.Report(b.figures))
+		return errors.Join(fmt.Errorf("%w (files are kept in %s)", err, b.work), o.Report(b.figures))
 	}
-	_ = os.RemoveAll(b.work) // the figures count
+	_ = os.RemoveAll(b.work) // a remaining directory does not invalidate the figures
 	return o.Report(b.figures)
 }
 
-// build builds the programs as they are installed.
+// build builds the programs with the flags of an installation.
 func (b *bench) build() error {
 	root, err := os.Getwd()
 	if err == nil {
@@ -112,7 +111,7 @@ func (b *bench) build() error {
 
 func (b *bench) tool(name string) string { return filepath.Join(b.tools, name) }
 
-// fill makes a log.
+// fill writes a log, or extends it.
 func (b *bench) fill(dir string, arguments ...string) error {
 	out, err := exec.Command(b.tool("filler"), append([]string{"-dir", dir, "-quiet"}, arguments...)...).CombinedOutput()
 	if err != nil {
@@ -121,7 +120,7 @@ func (b *bench) fill(dir string, arguments ...string) error {
 	return nil
 }
 
-// pick returns one of two numbers, as the run is quick or not.
+// pick returns the first number in a quick run, else the second.
 func (b *bench) pick(quick, full int) int {
 	if b.quick {
 		return quick
@@ -129,7 +128,7 @@ func (b *bench) pick(quick, full int) int {
 	return full
 }
 
-// directory makes a directory for a measurement.
+// directory returns the path of a measurement's directory.
 func (b *bench) directory(name string) string {
 	return filepath.Join(b.work, strings.ReplaceAll(name, " ", "-"))
 }

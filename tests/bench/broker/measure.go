@@ -21,8 +21,8 @@ import (
 
 type dict = map[string]dbus.Variant
 
-// rates measures how many groups get to subscribers by signals, from a log that
-// is there already.
+// rates measures the rate of groups that subscribers receive by signals from an existing
+// log.
 func (b *bench) rates() error {
 	log := b.directory("rates-log")
 	groups := b.pick(200_000, 600_000)
@@ -41,14 +41,14 @@ func (b *bench) rates() error {
 		if n == 1 {
 			b.figures.AtLeast("signal_groups_per_s", rate, 30_000, "to one subscriber through dbus-daemon; "+use)
 		} else {
-			b.figures.Add(fmt.Sprintf("signal_groups_per_s_%d", n), rate, fmt.Sprintf("to all of %d subscribers together; %s", n, use))
+			b.figures.Add(fmt.Sprintf("signal_groups_per_s_%d", n), rate, fmt.Sprintf("to %d subscribers in total; %s", n, use))
 		}
 	}
 	return nil
 }
 
-// rate returns how many groups a second all of n subscribers get, and what
-// that takes.
+// rate returns the total rate of groups that n subscribers receive, in groups per second,
+// and a description of the processor use.
 func (s *scene) rate(n, seconds int) (rate float64, use string, err error) {
 	var all []*subscriber
 	before, err := s.use()
@@ -65,7 +65,7 @@ func (s *scene) rate(n, seconds int) (rate float64, use string, err error) {
 		all = append(all, r)
 	}
 	sum, last := 0, -1
-	// To subscribe takes its time, too, where others keep the broker waiting.
+	// Subscribing may take long, too, if other programs delay the broker.
 	for deadline := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(deadline) && sum != last; {
 		time.Sleep(100 * time.Millisecond)
 		last, sum = sum, 0
@@ -97,7 +97,7 @@ func (s *scene) use() (t [2]time.Duration, err error) {
 	return t, err
 }
 
-// bulk compares Open and Read with the store's own scan, in turns.
+// bulk compares Open and Read with the store's own scan; the measurements alternate.
 func (b *bench) bulk() error {
 	log := b.directory("bulk-log")
 	groups := b.pick(500_000, 2_000_000)
@@ -130,15 +130,14 @@ func (b *bench) bulk() error {
 		return err
 	}
 	scan, opened := scans.Median(), opens.Median()
-	b.figures.AtLeast("open_vs_scan", opened/scan, 0.5, "Open, read to the end of the pipe, over the store's scan with decoding; sealed log, in turns")
+	b.figures.AtLeast("open_vs_scan", opened/scan, 0.5, "rate of Open, read to the end of the pipe, divided by that of the store's scan with decoding; sealed log, alternating")
 	b.figures.Add("scan_groups_per_s", scan, "the store's scan")
 	b.figures.Add("open_groups_per_s", opened, "Open")
 	b.figures.Add("read_groups_per_s", read, "Read, pages of 1,000, decoded by godbus")
 	return nil
 }
 
-// scan has the store read a log, and returns the rate and how many groups it
-// has.
+// scan makes the store read a log, and returns the rate and the number of groups.
 func (b *bench) scan(log string) (rate float64, groups int, err error) {
 	out, err := exec.Command(b.tool("filler"), "-scan", "-dir", log).Output()
 	if err != nil {
@@ -146,13 +145,13 @@ func (b *bench) scan(log string) (rate float64, groups int, err error) {
 	}
 	var seconds float64
 	if _, err := fmt.Sscan(string(out), &groups, &seconds); err != nil {
-		return 0, 0, fmt.Errorf("cannot understand a scan that says %q: %w", out, err)
+		return 0, 0, fmt.Errorf("cannot parse the output %q of a scan: %w", out, err)
 	}
 	return float64(groups) / seconds, groups, nil
 }
 
-// open reads a stream to its end and returns the rate. The last group tells
-// that all of them came.
+// open reads a stream to its end and returns the rate. It fails if the stream is too short
+// for the given number of groups.
 func open(conn *dbus.Conn, groups int) (float64, error) {
 	began := time.Now()
 	var fd dbus.UnixFD
@@ -166,12 +165,12 @@ func open(conn *dbus.Conn, groups int) (float64, error) {
 		return 0, fmt.Errorf("cannot read a stream: %w", err)
 	}
 	if n < int64(groups)*100 {
-		return 0, fmt.Errorf("a stream of %d bytes for %d groups", n, groups)
+		return 0, fmt.Errorf("a stream of %d bytes is too short for %d groups", n, groups)
 	}
 	return float64(groups) / time.Since(began).Seconds(), nil
 }
 
-// readPages reads groups by Read.
+// readPages reads groups by Read and returns the rate.
 func readPages(conn *dbus.Conn, groups int) (float64, error) {
 	at, got := "oldest", 0
 	began := time.Now()
@@ -190,16 +189,16 @@ func readPages(conn *dbus.Conn, groups int) (float64, error) {
 	return float64(got) / time.Since(began).Seconds(), nil
 }
 
-// flow has a log grow at a rate for some seconds, and returns when all of it
-// is in the log, with the number of groups.
+// flow makes the log grow at a rate for some seconds, and returns when everything is in
+// the log.
 func (s *scene) flow(rate, seconds, executables int) error {
-	const chunksPerSecond = 10 // as the agent's flush window makes them
+	const chunksPerSecond = 10 // as with the agent's flush window
 	return s.bench.fill(s.log, "-groups", strconv.Itoa(rate/chunksPerSecond), "-chunks", strconv.Itoa(seconds*chunksPerSecond),
 		"-pause", (time.Second / chunksPerSecond).String(), "-executables", strconv.Itoa(executables))
 }
 
-// fanOut compares the processor time of the broker for 100 subscribers with
-// selective filters with that for one, in turns.
+// fanOut compares the processor time of the broker for 100 subscribers with selective
+// filters with that for one; the measurements alternate.
 func (b *bench) fanOut() error {
 	const rate, executables = 20_000, 20_000
 	seconds := b.pick(3, 6)
@@ -225,12 +224,13 @@ func (b *bench) fanOut() error {
 	}
 	one, hundred := times[0].Median(), times[1].Median()
 	b.figures.AtMost("fanout100_cpu", hundred/one, 3, fmt.Sprintf(
-		"broker's processor time for 100 subscribers over that for one (%.2f %% of a processor), %d groups/s, each asks for one program of %d; %d and %d groups delivered",
+		"broker's processor time for 100 subscribers, divided by that for one (%.2f %% of a processor), %d groups/s, each filters by one program of %d; %d and %d groups delivered",
 		100*one/float64(seconds), rate, executables, delivered[0], delivered[1]))
 	return nil
 }
 
-// selective returns what a flow costs the broker with n subscribers.
+// selective returns the processor time of the broker for a flow with n subscribers, and
+// the number of delivered groups.
 func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration, got int, err error) {
 	var all []*subscriber
 	for i := range n {
@@ -241,7 +241,7 @@ func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration
 		defer r.conn.Close()
 		all = append(all, r)
 	}
-	time.Sleep(500 * time.Millisecond) // all are attached
+	time.Sleep(500 * time.Millisecond) // until all are attached
 	before, err := usage.CPU(s.broker.Process.Pid)
 	if err != nil {
 		return 0, 0, err
@@ -249,7 +249,7 @@ func (s *scene) selective(n, rate, seconds, executables int) (took time.Duration
 	if err := s.flow(rate, seconds, executables); err != nil {
 		return 0, 0, err
 	}
-	time.Sleep(500 * time.Millisecond) // the last has come
+	time.Sleep(500 * time.Millisecond) // until the last group is delivered
 	after, err := usage.CPU(s.broker.Process.Pid)
 	if err != nil {
 		return 0, 0, err
@@ -276,16 +276,17 @@ func (b *bench) memory() error {
 	if err != nil {
 		return err
 	}
-	most, err := s.stopped(rate, seconds)
+	peak, err := s.stopped(rate, seconds)
 	if err := errors.Join(err, s.end()); err != nil {
 		return err
 	}
-	b.figures.AtMost("broker_and_bus_rss_mib", most/(1<<20), 192, fmt.Sprintf(
-		"most that both had, with one stopped subscriber among ten, %d groups/s for %d s", rate, seconds))
+	b.figures.AtMost("broker_and_bus_rss_mib", peak/(1<<20), 192, fmt.Sprintf(
+		"peak of both in total, with one stopped subscriber among ten, %d groups/s for %d s", rate, seconds))
 	return nil
 }
 
-func (s *scene) stopped(rate, seconds int) (most float64, err error) {
+// stopped returns the peak memory of broker and bus in bytes.
+func (s *scene) stopped(rate, seconds int) (peak float64, err error) {
 	for range 9 {
 		r, err := s.subscribe(dict{}, dict{})
 		if err != nil {
@@ -293,8 +294,8 @@ func (s *scene) stopped(rate, seconds int) (most float64, err error) {
 		}
 		defer r.conn.Close()
 	}
-	// dbus-monitor would not do: it is no subscriber. The tenth is this program
-	// once more.
+	// The tenth subscriber is another process of this program; dbus-monitor does not
+	// subscribe.
 	program, err := os.Executable()
 	if err != nil {
 		return 0, err
@@ -325,17 +326,17 @@ func (s *scene) stopped(rate, seconds int) (most float64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		most = max(most, broker+bus)
+		peak = max(peak, broker+bus)
 		select {
 		case err := <-done:
-			return most, err
+			return peak, err
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// latency measures the time from a probe, as the BPF program took it, to the
-// signal at a subscriber, at default windows on an otherwise idle machine.
+// latency measures the time from the BPF program's timestamp of a hit to the signal at a
+// subscriber, with default windows on an otherwise idle machine.
 func (b *bench) latency() error {
 	seconds := b.pick(6, 20)
 	log := b.directory("latency-log")
@@ -354,7 +355,7 @@ func (b *bench) latency() error {
 	}
 	defer func() {
 		_ = agent.Process.Signal(syscall.SIGTERM)
-		_ = agent.Wait() // its log is not looked at
+		_ = agent.Wait() // its exit status does not matter: the log is not checked
 	}()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(filepath.Join(dir, "agent")); err == nil {
@@ -374,7 +375,7 @@ func (b *bench) latency() error {
 	if err := errors.Join(err, s.end()); err != nil {
 		return err
 	}
-	how := fmt.Sprintf("%d groups of a handshake now and then, default windows, agent and probes included", len(ms))
+	how := fmt.Sprintf("%d groups of occasional handshakes, default windows, agent and probes included", len(ms))
 	b.figures.Add("signal_latency_p50_ms", ms.Quantile(0.5), how)
 	b.figures.AtMost("signal_latency_p99_ms", ms.Quantile(0.99), 250, how)
 	return nil
@@ -386,12 +387,12 @@ func (s *scene) latencies(replay string, seconds int) (ms figures.Sample, err er
 		return nil, err
 	}
 	defer r.conn.Close()
-	time.Sleep(time.Second) // whatever starts has started
+	time.Sleep(time.Second) // until all programs have started
 	r.mu.Lock()
 	r.seen = func(start uint64) { ms = append(ms, float64(time.Now().UnixMicro()-int64(start))/1000) }
 	r.mu.Unlock()
 	trace := filepath.Join(s.bench.root, "tests/data/probe-traces/gnutls-tls13-p256.txt")
-	// 28 hits are a handshake: seven in a second, out of step with the windows.
+	// A handshake has 28 hits: this is seven per second, not in step with the windows.
 	const hitsPerSecond = 197
 	publisher := exec.Command(replay, "--fresh-ids", "--duration", strconv.Itoa(seconds), "--rate", strconv.Itoa(hitsPerSecond), trace)
 	if out, err := publisher.CombinedOutput(); err != nil {
@@ -401,16 +402,16 @@ func (s *scene) latencies(replay string, seconds int) (ms figures.Sample, err er
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(ms) < seconds*hitsPerSecond/4 {
-		return nil, fmt.Errorf("only %d groups came:\n%s", len(ms), s.stderr.String())
+		return nil, fmt.Errorf("only %d groups arrived:\n%s", len(ms), s.stderr.String())
 	}
 	return ms, r.err
 }
 
-// asSubscriber is the variable by which the program is a subscriber that prints
-// a byte when it is one, and then waits.
+// asSubscriber is the environment variable with a bus address that makes the program a
+// subscriber. It prints a byte when it has subscribed, and then waits.
 const asSubscriber = "CRAU_BENCH_SUBSCRIBER"
 
-func beSubscriber(address string) error {
+func runSubscriber(address string) error {
 	s := &scene{address: address}
 	if _, err := s.subscribe(dict{}, dict{}); err != nil {
 		return err

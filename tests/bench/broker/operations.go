@@ -14,17 +14,17 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// groupsPerOperation is how many groups an operation of the log has.
+// groupsPerOperation is the number of groups of each operation in the log.
 const groupsPerOperation = 5
 
-// operations compares ReadOperations, page by page through a whole log, with Open.
+// operations compares ReadOperations, page by page through the whole log, with Open.
 func (b *bench) operations() error {
 	log := b.directory("operations-log")
 	groups := b.pick(150_000, 600_000)
 	if err := b.fill(log, "-fresh", "-groups", "3000", "-chunks", strconv.Itoa(groups/3000), "-seal"); err != nil {
 		return err
 	}
-	time.Sleep(3 * time.Second) // the last operations are complete
+	time.Sleep(3 * time.Second) // until the last operations are complete
 	s, err := b.begin("operations", log)
 	if err != nil {
 		return err
@@ -35,15 +35,15 @@ func (b *bench) operations() error {
 	}
 	opened, read := rates[0].Median(), rates[1].Median()
 	b.figures.AtMost("operations_vs_open", opened/read, 12, fmt.Sprintf(
-		"time per group of ReadOperations, all pages of 1,000 through the bus, over that of Open; operations of %d groups in %d contexts, in turns; processor time a group: broker %.2f us, bus %.2f us; Open %.2f us",
+		"time per group of ReadOperations, all pages of 1,000 through the bus, divided by that of Open; operations of %d groups in %d contexts, alternating; processor time per group: broker %.2f us, bus %.2f us; Open %.2f us",
 		groupsPerOperation, groupsPerOperation, use[1].Median(), use[2].Median(), use[0].Median()))
 	b.figures.Add("operations_open_groups_per_s", opened, "Open of the same log")
-	b.figures.Add("operations_groups_per_s", read, "groups in what ReadOperations returns")
+	b.figures.Add("operations_groups_per_s", read, "groups in the operations that ReadOperations returns")
 	return nil
 }
 
-// compareOperations returns the rates of Open and ReadOperations, and the processor time for each
-// group in µs: of the broker in either, and of the bus in ReadOperations.
+// compareOperations returns the rates of Open and ReadOperations, and processor times per
+// group in µs: of the broker in Open, of the broker and of the bus in ReadOperations.
 func (s *scene) compareOperations(groups, turns int) (rates [2]figures.Sample, use [3]figures.Sample, err error) {
 	conn, err := dbus.Connect(s.address)
 	if err != nil {
@@ -82,7 +82,7 @@ func (s *scene) compareOperations(groups, turns int) (rates [2]figures.Sample, u
 	return rates, use, nil
 }
 
-// readOperations reads all operations of a log and returns the rate of their groups.
+// readOperations reads all operations of the log and returns the rate of their groups.
 func (r *subscriber) readOperations(groups int) (float64, error) {
 	began := time.Now()
 	before, err := r.count()
@@ -90,7 +90,7 @@ func (r *subscriber) readOperations(groups int) (float64, error) {
 		return 0, err
 	}
 	for at := "oldest"; ; {
-		var page []dict // the tap has counted them
+		var page []dict // empty: the tap has counted and removed the operations
 		var next string
 		var missing uint64
 		err := r.conn.Object(brokerName, brokerPath).Call(brokerName+".ReadOperations", 0, at, dict{}, uint32(1000), dict{}).Store(&page, &next, &missing)
@@ -105,13 +105,13 @@ func (r *subscriber) readOperations(groups int) (float64, error) {
 	took := time.Since(began)
 	after, err := r.count()
 	if err == nil && after-before != groups/groupsPerOperation {
-		err = fmt.Errorf("%d operations of %d groups, each of %d", after-before, groups, groupsPerOperation)
+		err = fmt.Errorf("got %d operations from %d groups, want one per %d groups", after-before, groups, groupsPerOperation)
 	}
 	return float64(groups) / took.Seconds(), err
 }
 
-// countOperations counts the operations of an array at the beginning of a body, and returns its
-// end.
+// countOperations counts the operations in the array at the beginning of a body, and
+// returns the end of the array.
 func (r *subscriber) countOperations(body []byte) (end int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,8 +139,8 @@ func withoutOperations(message []byte, begin, end int) []byte {
 	return short
 }
 
-// operationRates measures how many operations get to subscribers by signals while the log grows
-// faster than they do.
+// operationRates measures the rate of operations that subscribers receive by signals while
+// the log grows faster.
 func (b *bench) operationRates() error {
 	for n, groups := range map[int]int{1: b.pick(150_000, 600_000), 100: b.pick(60_000, 150_000)} {
 		log := b.directory(fmt.Sprintf("operation-rates-log-%d", n))
@@ -159,13 +159,13 @@ func (b *bench) operationRates() error {
 		if n > 1 {
 			name += "_" + strconv.Itoa(n)
 		}
-		b.figures.Add(name, rate, fmt.Sprintf("operations to all of %d subscribers together, while the log grows; %s", n, use))
+		b.figures.Add(name, rate, fmt.Sprintf("operations to %d subscribers in total, while the log grows; %s", n, use))
 	}
 	return nil
 }
 
-// liveOperations returns how many operations a second n subscribers get of a log that grows, and
-// what that takes.
+// liveOperations returns the total rate of operations that n subscribers receive from a
+// growing log, in operations per second, and a description of the processor use.
 func (s *scene) liveOperations(n, groups int) (rate float64, use string, err error) {
 	var all []*subscriber
 	for range n {
@@ -176,7 +176,7 @@ func (s *scene) liveOperations(n, groups int) (rate float64, use string, err err
 		defer r.conn.Close()
 		all = append(all, r)
 	}
-	time.Sleep(500 * time.Millisecond) // all are attached
+	time.Sleep(500 * time.Millisecond) // until all are attached
 	before, err := s.use()
 	if err != nil {
 		return 0, "", err
@@ -186,20 +186,20 @@ func (s *scene) liveOperations(n, groups int) (rate float64, use string, err err
 	go func() {
 		filled <- s.bench.fill(s.log, "-fresh", "-groups", "3000", "-chunks", strconv.Itoa(groups/3000))
 	}()
-	// The last ones do not count: they wait until they are complete. Subscribers that are too
-	// slow skip some.
-	const still = 1500 * time.Millisecond
+	// Stop after a pause; the last operations are not waited for because they are delivered
+	// only when they are complete. Subscribers that are too slow skip some.
+	const pause = 1500 * time.Millisecond
 	want := n * groups / groupsPerOperation
 	sum, took, after := 0, time.Duration(0), before
-	for since := time.Since(began); since-took < still || sum == 0; since = time.Since(began) {
+	for since := time.Since(began); since-took < pause || sum == 0; since = time.Since(began) {
 		time.Sleep(20 * time.Millisecond)
 		got := 0
 		for _, r := range all {
-			one, err := r.count()
+			received, err := r.count()
 			if err != nil {
 				return 0, "", errors.Join(err, <-filled)
 			}
-			got += one
+			got += received
 		}
 		if got > sum {
 			sum, took = got, time.Since(began)
@@ -208,7 +208,7 @@ func (s *scene) liveOperations(n, groups int) (rate float64, use string, err err
 			}
 		}
 		if since > time.Minute && sum == 0 {
-			return 0, "", errors.Join(errors.New("no operation came in a minute"), <-filled)
+			return 0, "", errors.Join(errors.New("no operation arrived within a minute"), <-filled)
 		}
 	}
 	use = fmt.Sprintf("%d of %d; processors: broker %.2f, bus %.2f", sum, want, (after[0]-before[0]).Seconds()/took.Seconds(), (after[1]-before[1]).Seconds()/took.Seconds())

@@ -17,16 +17,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// scene is a bus with a broker, and perhaps an agent, on a log.
+// scene is a bus with a broker on a log, and other programs.
 type scene struct {
-	bench   *bench
-	dir     string
-	log     string
-	address string
-	bus     *exec.Cmd
-	broker  *exec.Cmd
-	others  []*exec.Cmd
-	stderr  bytes.Buffer
+	bench    *bench
+	dir      string
+	log      string
+	address  string
+	bus      *exec.Cmd
+	broker   *exec.Cmd
+	programs []*exec.Cmd // all of them, in the order of their start
+	stderr   bytes.Buffer
 }
 
 const (
@@ -81,16 +81,16 @@ func (b *bench) begin(name, log string) (*scene, error) {
 	}
 	defer conn.Close()
 	if err := s.await(func() bool {
-		var there bool
-		err := conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, brokerName).Store(&there)
-		return err == nil && there
+		var owned bool
+		err := conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, brokerName).Store(&owned)
+		return err == nil && owned
 	}); err != nil {
 		return nil, errors.Join(err, s.end())
 	}
 	return s, nil
 }
 
-// start starts a program that ends with the scene.
+// start starts a program, to be ended with the scene.
 func (s *scene) start(command *exec.Cmd) error {
 	if command.Stdout == nil {
 		command.Stdout = &s.stderr
@@ -99,30 +99,30 @@ func (s *scene) start(command *exec.Cmd) error {
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("cannot start %s: %w", command.Path, err)
 	}
-	s.others = append(s.others, command)
+	s.programs = append(s.programs, command)
 	return nil
 }
 
-// await waits for something that takes a moment.
+// await waits at most 20 s for a condition.
 func (s *scene) await(done func() bool) error {
 	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("it takes too long:\n%s", s.stderr.String())
+			return fmt.Errorf("bus or broker did not start in time:\n%s", s.stderr.String())
 		}
 	}
 	return nil
 }
 
-// end ends all programs. One that has ended by itself is an error.
+// end ends all programs. It fails if one has exited before.
 func (s *scene) end() error {
 	var errs []error
-	for i := len(s.others) - 1; i >= 0; i-- {
-		c := s.others[i]
+	for i := len(s.programs) - 1; i >= 0; i-- {
+		c := s.programs[i]
 		_ = c.Process.Signal(syscall.SIGCONT)
 		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 			errs = append(errs, fmt.Errorf("cannot end %s: %w", c.Path, err))
 		}
-		_ = c.Wait() // how a program ends that was told to is no matter
+		_ = c.Wait() // the exit status after SIGTERM does not matter
 	}
 	return errors.Join(errs...)
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// subscriber is a client that looks at no more of a group than its number and
-// time, so that the rate is that of broker and bus and not that of a library.
-// Everything but Events is godbus's.
+// subscriber is a client that reads only the number and the time of a group, so that the
+// rate is that of the broker and the bus, not that of a library. The library godbus handles
+// all messages except Events, Operations and replies with operations.
 type subscriber struct {
 	conn *dbus.Conn
 
@@ -25,7 +25,7 @@ type subscriber struct {
 	groups int
 	last   uint64
 	err    error
-	// seen, if set, is told the time of each group, in µs since the Unix epoch.
+	// seen, if set, is called with the time of each group, in µs since the Unix epoch.
 	seen func(start uint64)
 }
 
@@ -61,21 +61,22 @@ func (s *scene) connect() (*subscriber, error) {
 	return r, nil
 }
 
-// count returns the number of groups received; the error reports a group out of
-// order.
+// count returns the number of received groups or operations. The error reports a group out
+// of order.
 func (r *subscriber) count() (groups int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.groups, r.err
 }
 
-// tap takes Events, Operations and the operations in replies out of what the library reads.
+// tap removes Events, Operations and the operations in replies from the data that the
+// library reads.
 type tap struct {
 	net.Conn
 	in         *bufio.Reader
 	subscriber *subscriber
 	begun      bool
-	rest       []byte // of the message that the library is reading
+	unread     []byte // the part of the message that the library has not read yet
 	message    []byte
 }
 
@@ -92,13 +93,13 @@ func (t *tap) Read(b []byte) (int, error) {
 	if !t.begun {
 		return t.in.Read(b)
 	}
-	for len(t.rest) == 0 {
+	for len(t.unread) == 0 {
 		if err := t.next(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(b, t.rest)
-	t.rest = t.rest[n:]
+	n := copy(b, t.unread)
+	t.unread = t.unread[n:]
 	return n, nil
 }
 
@@ -126,15 +127,14 @@ func (t *tap) next() error {
 		t.subscriber.countOperations(t.message[begin:])
 		return nil
 	}
-	t.rest = t.message
+	t.unread = t.message
 	if t.message[1] == typeReply && bytes.Contains(t.message[:begin], []byte("\x08aa{sv}st\x00")) {
-		t.rest = withoutOperations(t.message, begin, t.subscriber.countOperations(t.message[begin:]))
+		t.unread = withoutOperations(t.message, begin, t.subscriber.countOperations(t.message[begin:]))
 	}
 	return nil
 }
 
-// take counts the groups of a signal, which lie one behind the other at
-// multiples of 8.
+// take counts the groups of a signal, which follow each other at multiples of 8.
 func (r *subscriber) take(body []byte) {
 	const startAt, attributesAt = 48, 64
 	r.mu.Lock()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command code measures parts of the code by their Go benchmarks: the log store,
-// the parsers of handshakes, the decoder of layouts and reports. It prints a table and merges the figures into
-// build/bench.json.
+// Command code measures parts of the code by their Go benchmarks: the log store, the
+// parsers of handshakes, the decoder of layouts, and reports. It prints a table and merges
+// the figures into build/bench.json.
 //
 // It runs at the root of the source tree:
 //
@@ -22,17 +22,17 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// part is some benchmarks of a package.
+// part is a set of benchmarks of one package.
 type part struct {
 	pkg string
-	// times is how often each repeats its work, and count how often it is run;
-	// the least disturbed run counts.
+	// times is the -benchtime of each benchmark, and count the number of runs; the lowest
+	// result counts.
 	times, quickTimes string
 	count             int
 	results           []result
 }
 
-// result is a figure that a benchmark gives.
+// result is a figure that a benchmark reports.
 type result struct {
 	name string
 	// benchmark and unit are as go test prints them.
@@ -41,7 +41,7 @@ type result struct {
 	scale     float64
 	target    float64
 	kind      figures.Bound
-	// over is another benchmark, whose value is divided by that of this one.
+	// over is another benchmark, whose value is divided by this one's.
 	over string
 }
 
@@ -112,7 +112,7 @@ func run() error {
 	return errors.Join(o.Measure(measurements, &list), o.Report(list))
 }
 
-// pattern selects the part's benchmarks.
+// pattern returns the -bench pattern that selects the part's benchmarks.
 func (p *part) pattern() string {
 	var all []string
 	for _, r := range p.results {
@@ -151,11 +151,11 @@ func (p *part) measure() (l figures.List, err error) {
 		return nil, fmt.Errorf("cannot run benchmarks of %s: %w\n%s", p.pkg, err, output.String())
 	}
 	for _, r := range p.results {
-		value, err := got.least(r.benchmark, r.unit)
-		note := fmt.Sprintf("Benchmark%s, %s, least of %d", r.benchmark, p.times, p.count)
+		value, err := got.lowest(r.benchmark, r.unit)
+		note := fmt.Sprintf("Benchmark%s, %s, lowest of %d", r.benchmark, p.times, p.count)
 		if err == nil && r.over != "" {
 			var over float64
-			over, err = got.least(r.over, r.unit)
+			over, err = got.lowest(r.over, r.unit)
 			note += fmt.Sprintf(": %s %s; Benchmark%s: %s %s", figures.Number(value), r.unit, r.over, figures.Number(over), r.unit)
 			value = over / value
 		}
@@ -170,18 +170,18 @@ func (p *part) measure() (l figures.List, err error) {
 // values are results by benchmark and unit.
 type values map[string]map[string]figures.Sample
 
-func (v values) least(benchmark, unit string) (float64, error) {
+func (v values) lowest(benchmark, unit string) (float64, error) {
 	sample := v[benchmark][unit]
 	if len(sample) == 0 {
-		return 0, fmt.Errorf("benchmark %s gave no %s", benchmark, unit)
+		return 0, fmt.Errorf("benchmark %s reported no %s", benchmark, unit)
 	}
 	return sample.Quantile(0), nil
 }
 
 var suffix = regexp.MustCompile(`-[0-9]+$`)
 
-// line takes a line as go test prints it: name, repetitions, then pairs of
-// value and unit.
+// line adds the results of a line of go test: name, repetitions, then pairs of value and
+// unit.
 func (v values) line(text string) {
 	f := strings.Fields(text)
 	if len(f) < 4 || !strings.HasPrefix(f[0], "Benchmark") {

@@ -8,7 +8,7 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-func TestResultsAreReadFromTheOutputOfGoTest(t *testing.T) {
+func TestResultsAreParsedFromOutputOfGoTest(t *testing.T) {
 	got := values{}
 	for _, line := range []string{
 		"goos: linux",
@@ -18,15 +18,15 @@ func TestResultsAreReadFromTheOutputOfGoTest(t *testing.T) {
 	} {
 		got.line(line)
 	}
-	if least, err := got.least("Handshake/X25519/operation", "ns/op"); err != nil || least != 1643 {
-		t.Errorf("got %v, %v, want the lesser of both", least, err)
+	if lowest, err := got.lowest("Handshake/X25519/operation", "ns/op"); err != nil || lowest != 1643 {
+		t.Errorf("got %v, %v, want 1643", lowest, err)
 	}
-	if _, err := got.least("Handshake/X25519/operation", "ms/op"); err == nil {
-		t.Error("a unit that is not there has a value")
+	if _, err := got.lowest("Handshake/X25519/operation", "ms/op"); err == nil {
+		t.Error("got a value for a unit that was not printed")
 	}
 }
 
-func TestOnlyTheBenchmarksOfTheFiguresAreRun(t *testing.T) {
+func TestPatternSelectsOnlyBenchmarksOfFigures(t *testing.T) {
 	p := part{results: []result{
 		{benchmark: "Append/io_uring"}, {benchmark: "Selective/filtered", over: "Selective/all.of"},
 	}}
@@ -36,12 +36,12 @@ func TestOnlyTheBenchmarksOfTheFiguresAreRun(t *testing.T) {
 	}
 }
 
-func TestEachFigureHasOneTarget(t *testing.T) {
+func TestEachFigureHasExactlyOneTarget(t *testing.T) {
 	names := map[string]bool{}
 	for _, p := range parts() {
 		for _, r := range p.results {
 			if names[r.name] || r.kind == figures.None || r.scale == 0 {
-				t.Errorf("figure %s", r.name)
+				t.Errorf("figure %s is listed twice, or has no target or scale", r.name)
 			}
 			names[r.name] = true
 		}

@@ -12,21 +12,21 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// Idle is attached programs that do nothing. It is for one goroutine.
+// Idle is a set of attached programs that do nothing. It must be used by one goroutine.
 type Idle struct {
 	collection *ebpf.Collection
 	links      []link.Link
 }
 
-// AttachToSockets attaches programs that do nothing to where the agent's are
-// attached with a front end, as its log names it.
+// AttachToSockets attaches programs that do nothing to the hooks of the agent's programs
+// with a front end, by the front end's name in the agent's log.
 func AttachToSockets(frontEnd string) (*Idle, error) {
 	names := map[string][]string{
 		"trampoline": {EmptyProgFunctionSent, EmptyProgFunctionReceived, EmptyProgFunctionClosed},
 		"tracepoint": {EmptyProgSocketSent, EmptyProgSocketReceived, EmptyProgSocketClosed},
 	}[frontEnd]
 	if names == nil {
-		return nil, fmt.Errorf("cannot attach empty programs: front end %q is not known", frontEnd)
+		return nil, fmt.Errorf("cannot attach empty programs: unknown front end %q", frontEnd)
 	}
 	spec, err := LoadEmpty()
 	if err != nil {
@@ -51,7 +51,7 @@ func AttachToSockets(frontEnd string) (*Idle, error) {
 	return i, nil
 }
 
-// Close detaches.
+// Close detaches the programs.
 func (i *Idle) Close() error {
 	var errs []error
 	for _, l := range i.links {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package figures holds results against their targets, prints them as a table
-// and merges them into one file with those of other programs.
+// Package figures compares results with their targets, prints them as a table and merges
+// them into a file with the results of other programs.
 package figures
 
 import (
@@ -22,43 +22,42 @@ import (
 type Figure struct {
 	Name  string
 	Value float64
-	// Target is the bound, of which the value shall be at most or at least as
-	// much; Kind selects it, or none.
+	// Target is an upper or a lower bound of the value, or unused, by Kind.
 	Target float64
 	Kind   Bound
 	// Note explains the figure.
 	Note string
-	// Others is the share of the processors that other programs used meanwhile.
+	// Others is the share of the processors that other programs used during the measurement.
 	Others float64
 }
 
-// noisy is the share of the processors above which others disturb.
+// noisy is the highest share of Others that does not disturb a measurement.
 const noisy = 0.1
 
-// Bound is the side of its target on which a value should be.
+// Bound is the kind of a target.
 type Bound int
 
-// The bounds.
+// The kinds of targets.
 const (
 	None Bound = iota
 	AtMost
 	AtLeast
 )
 
-// List is the figures of one program.
+// List has the figures of one program.
 type List []Figure
 
-// Add appends a figure that has no target.
+// Add appends a figure without a target.
 func (f *List) Add(name string, value float64, note string) {
 	*f = append(*f, Figure{Name: name, Value: value, Note: note})
 }
 
-// AtMost appends a figure that shall be at most its target.
+// AtMost appends a figure whose target is an upper bound.
 func (f *List) AtMost(name string, value, target float64, note string) {
 	*f = append(*f, Figure{Name: name, Value: value, Target: target, Kind: AtMost, Note: note})
 }
 
-// AtLeast appends a figure that shall be at least its target.
+// AtLeast appends a figure whose target is a lower bound.
 func (f *List) AtLeast(name string, value, target float64, note string) {
 	*f = append(*f, Figure{Name: name, Value: value, Target: target, Kind: AtLeast, Note: note})
 }
@@ -79,7 +78,7 @@ func (x *Figure) verdict() (target, verdict string) {
 	return target, "MISSED"
 }
 
-// Print writes the table, and a summary.
+// Print writes the table and a summary.
 func (f List) Print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "figure\tvalue\ttarget\t\tothers\thow")
@@ -108,12 +107,13 @@ func (f List) Print(w io.Writer) error {
 	fmt.Fprintln(w, ".")
 	if len(disturbed) > 0 {
 		fmt.Fprintf(w, "The machine is NOISY: other programs used more than %.0f %% of its processors during %d figures (column others). "+
-			"Of these only ratios count; measure the rest again on an idle machine.\n", 100*noisy, len(disturbed))
+			"Only their ratios are meaningful; measure the other figures again on an idle machine.\n", 100*noisy, len(disturbed))
 	}
 	return nil
 }
 
-// Number prints large numbers whole and small ones with three figures.
+// Number formats a number with at least three significant digits, large ones without a
+// fraction.
 func Number(v float64) string {
 	switch a := math.Abs(v); {
 	case v == math.Trunc(v), a >= 1000:
@@ -126,12 +126,12 @@ func Number(v float64) string {
 	return fmt.Sprintf("%.3f", v)
 }
 
-// Merge writes the figures into the JSON object in the file at path, beside
-// what others have put there.
+// Merge writes the figures into the JSON object in the file at path and keeps the figures
+// of other programs there.
 func (f List) Merge(path string) error {
 	all := map[string]float64{}
 	if err := read(path, &all); err != nil {
-		return fmt.Errorf("cannot merge figures into %s, which is not an object of numbers (remove it): %w", path, err)
+		return fmt.Errorf("cannot merge figures into %s (remove the file if it is not an object of numbers): %w", path, err)
 	}
 	for i := range f {
 		all[f[i].Name] = f[i].Value
@@ -139,11 +139,11 @@ func (f List) Merge(path string) error {
 	return write(path, all)
 }
 
-// beside is the file for whole figures beside the one for numbers.
-func beside(path string) string { return strings.TrimSuffix(path, ".json") + "-table.json" }
+// tableFile returns the file for complete figures, next to the file for their values.
+func tableFile(path string) string { return strings.TrimSuffix(path, ".json") + "-table.json" }
 
-// keep appends the figures to those of other programs, for All.
-func (f List) keep(path string) error {
+// saveTable stores the figures together with those of other programs, for All.
+func (f List) saveTable(path string) error {
 	all, err := All(path)
 	if err != nil {
 		return err
@@ -151,18 +151,18 @@ func (f List) keep(path string) error {
 	for i := range f {
 		all = slices.DeleteFunc(all, func(old Figure) bool { return old.Name == f[i].Name })
 	}
-	return write(beside(path), append(all, f...))
+	return write(tableFile(path), append(all, f...))
 }
 
 // All returns the figures that programs with the same output reported.
 func All(path string) (f List, err error) {
-	if err := read(beside(path), &f); err != nil {
-		return nil, fmt.Errorf("cannot read the figures in %s (remove it): %w", beside(path), err)
+	if err := read(tableFile(path), &f); err != nil {
+		return nil, fmt.Errorf("cannot read the figures in %s (remove it): %w", tableFile(path), err)
 	}
 	return f, nil
 }
 
-// read reads JSON, if it is there.
+// read decodes a JSON file. A missing file is not an error.
 func read(path string, to any) error {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-func TestQuantiles(t *testing.T) {
+func TestQuantile(t *testing.T) {
 	for name, c := range map[string]struct {
 		of   Sample
 		q    float64
 		want float64
 	}{
-		"the only one":      {Sample{7}, 0.99, 7},
-		"the middle":        {Sample{3, 1, 2}, 0.5, 2},
-		"between the two":   {Sample{4, 2}, 0.5, 3},
-		"the least":         {Sample{3, 1, 2}, 0, 1},
-		"the most":          {Sample{3, 1, 2}, 1, 3},
-		"a part of the way": {Sample{0, 10}, 0.99, 9.9},
+		"single value":       {Sample{7}, 0.99, 7},
+		"middle value":       {Sample{3, 1, 2}, 0.5, 2},
+		"between two values": {Sample{4, 2}, 0.5, 3},
+		"minimum":            {Sample{3, 1, 2}, 0, 1},
+		"maximum":            {Sample{3, 1, 2}, 1, 3},
+		"interpolated":       {Sample{0, 10}, 0.99, 9.9},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.of.Quantile(c.q); math.Abs(got-c.want) > 1e-9 {
@@ -32,17 +32,17 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-func TestAFigureIsComparedWithItsTarget(t *testing.T) {
+func TestFigureIsComparedWithItsTarget(t *testing.T) {
 	for name, c := range map[string]struct {
 		figure          Figure
 		target, verdict string
 	}{
-		"none":             {Figure{Value: 5}, "", ""},
-		"below what may":   {Figure{Value: 1, Target: 2, Kind: AtMost}, "≤ 2", "ok"},
-		"above what may":   {Figure{Value: 2.01, Target: 2, Kind: AtMost}, "≤ 2", "MISSED"},
-		"above what must":  {Figure{Value: 3, Target: 2, Kind: AtLeast}, "≥ 2", "ok"},
-		"below what must":  {Figure{Value: 1.06, Target: 1.5, Kind: AtLeast}, "≥ 1.500", "MISSED"},
-		"just what it may": {Figure{Value: 1.06, Target: 1.06, Kind: AtMost}, "≤ 1.060", "ok"},
+		"no target":            {Figure{Value: 5}, "", ""},
+		"below an upper bound": {Figure{Value: 1, Target: 2, Kind: AtMost}, "≤ 2", "ok"},
+		"above an upper bound": {Figure{Value: 2.01, Target: 2, Kind: AtMost}, "≤ 2", "MISSED"},
+		"above a lower bound":  {Figure{Value: 3, Target: 2, Kind: AtLeast}, "≥ 2", "ok"},
+		"below a lower bound":  {Figure{Value: 1.06, Target: 1.5, Kind: AtLeast}, "≥ 1.500", "MISSED"},
+		"at an upper bound":    {Figure{Value: 1.06, Target: 1.06, Kind: AtMost}, "≤ 1.060", "ok"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if target, verdict := c.figure.verdict(); target != c.target || verdict != c.verdict {
@@ -52,7 +52,7 @@ func TestAFigureIsComparedWithItsTarget(t *testing.T) {
 	}
 }
 
-func TestFiguresOfOtherPartsStayInTheFile(t *testing.T) {
+func TestMergeKeepsFiguresOfOtherPrograms(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "build", "bench.json")
 	for _, f := range []List{{{Name: "theirs", Value: 1}, {Name: "both", Value: 2}}, {{Name: "ours", Value: 0.5}, {Name: "both", Value: 3}}} {
 		if err := f.Merge(path); err != nil {
@@ -70,11 +70,11 @@ func TestFiguresOfOtherPartsStayInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := (List{}).Merge(path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("a file of something else gave %v", err)
+		t.Errorf("a file that is not an object of numbers gives %v", err)
 	}
 }
 
-func TestTheTableHasTheFiguresOfAllPrograms(t *testing.T) {
+func TestTableHasFiguresOfAllPrograms(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bench.json")
 	for _, f := range []List{
 		{{Name: "first", Value: 1, Target: 2, Kind: AtMost}, {Name: "again", Value: 1, Target: 2, Kind: AtMost}},
@@ -101,7 +101,7 @@ func TestTheTableHasTheFiguresOfAllPrograms(t *testing.T) {
 	}
 }
 
-func TestOthersCountTheTimeOfOtherPrograms(t *testing.T) {
+func TestOthersReturnsShareOfOtherPrograms(t *testing.T) {
 	text := "cpu  100 20 30 1000 40 5 6 7 0 0\ncpu0 50 10 15 500 20 2 3 3 0 0\ncpu1 50 10 15 500 20 3 3 4 0 0\nintr 5\n"
 	busy, processors := parseStat(text)
 	if busy != 1680*time.Millisecond || processors != 2 {
@@ -110,9 +110,9 @@ func TestOthersCountTheTimeOfOtherPrograms(t *testing.T) {
 	begin := moment{at: time.Unix(10, 0), busy: 5 * time.Second, ours: time.Second, processors: 2}
 	end := moment{at: time.Unix(20, 0), busy: 15 * time.Second, ours: 6 * time.Second, processors: 2}
 	if got := begin.others(end); got != 0.25 {
-		t.Errorf("others used %v, want a quarter", got)
+		t.Errorf("others used %v, want 0.25", got)
 	}
 	if got := (moment{}).others(end); got != 0 {
-		t.Errorf("an unknown use is given as %v", got)
+		t.Errorf("an unknown share is %v, want 0", got)
 	}
 }

@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moment is what processors have done up to a time.
+// moment has the processor times up to a time.
 type moment struct {
 	at time.Time
-	// busy is of the whole machine, and stolen by the machine it runs on
-	// included; ours is of this program and of those it started and waited for.
+	// busy is the time of the whole machine, including time stolen by the hypervisor; ours
+	// is the time of this program and of its children that it has waited for.
 	busy, ours time.Duration
 	processors int
 }
 
-// tick is the unit of /proc/stat, USER_HZ, which is the same on all machines
-// that Go runs on.
+// tick is USER_HZ, the unit of /proc/stat, which is the same on all architectures that Go
+// supports.
 const tick = time.Second / 100
 
 func now() moment {
@@ -31,15 +31,15 @@ func now() moment {
 		return m
 	}
 	m.busy, m.processors = parseStat(string(text))
-	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+	for _, processes := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
 		var r unix.Rusage
-		_ = unix.Getrusage(who, &r) // it fails only for a bad argument
+		_ = unix.Getrusage(processes, &r) // it fails only for a bad argument
 		m.ours += time.Duration(r.Utime.Nano() + r.Stime.Nano())
 	}
 	return m
 }
 
-// parseStat returns how long the processors were busy, and how many there are
+// parseStat returns the time that the processors were busy, and their number
 // (proc_stat(5)).
 func parseStat(text string) (busy time.Duration, processors int) {
 	for line := range strings.Lines(text) {
@@ -60,8 +60,8 @@ func parseStat(text string) (busy time.Duration, processors int) {
 	return busy, processors
 }
 
-// others returns which share of the processors other programs used up to a later
-// moment; 0 if that is unknown.
+// others returns the share of the processors that other programs used until a later
+// moment, 0 if it is unknown.
 func (m moment) others(later moment) float64 {
 	all := later.at.Sub(m.at) * time.Duration(m.processors)
 	if all <= 0 {

@@ -13,25 +13,25 @@ import (
 
 // Options are the command-line options of a measuring program.
 type Options struct {
-	// Quick asks for less time and more noise.
+	// Quick selects shorter measurements with more noise.
 	Quick bool
-	// Only selects by the names of figures; it matches all by default.
+	// Only selects figures by their names; by default it matches all.
 	Only *regexp.Regexp
 	// Output is the file into which figures are merged.
 	Output string
-	// Later leaves the table to who prints that of all programs.
+	// Later disables the table, because another program prints the table of all programs.
 	Later bool
 }
 
-// Parse parses the command line. quick is the help text of that option.
+// Parse parses the command line. quick is the help text of --quick.
 func Parse(quick string) (o Options, err error) {
-	only := flag.String("only", "", "measure only what reports a name that matches `REGEXP`")
+	only := flag.String("only", "", "make only measurements of figures whose names match `REGEXP`")
 	flag.BoolVar(&o.Quick, "quick", false, quick)
-	flag.BoolVar(&o.Later, "later", false, "print no table: tests/bench/table will")
+	flag.BoolVar(&o.Later, "later", false, "print no table, for tests/bench/table to print it")
 	flag.StringVar(&o.Output, "output", "build/bench.json", "merge the figures into `FILE`")
 	flag.Parse()
 	if flag.NArg() > 0 {
-		return o, fmt.Errorf("cannot understand argument %q", flag.Arg(0))
+		return o, fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
 	if o.Only, err = regexp.Compile(*only); err != nil {
 		return o, fmt.Errorf("cannot use --only: %w", err)
@@ -41,15 +41,15 @@ func Parse(quick string) (o Options, err error) {
 
 // Measurement is one part of a run.
 type Measurement struct {
-	// Names are those of the figures it reports.
+	// Names are the names of the figures that it reports.
 	Names string
 	Run   func() error
-	// Undisturbed is set if other programs cannot change what it measures.
+	// Undisturbed is set if other programs cannot affect the figures.
 	Undisturbed bool
 }
 
-// Measure makes the measurements that are asked for, one after the other. Each
-// appends to the list, where what other programs used meanwhile is added.
+// Measure makes the selected measurements, one after the other. Each appends its figures
+// to the list; Measure adds the share that other programs used.
 func (o Options) Measure(all []Measurement, list *List) error {
 	begin := time.Now()
 	for _, m := range all {
@@ -68,8 +68,7 @@ func (o Options) Measure(all []Measurement, list *List) error {
 	return nil
 }
 
-// Report prints the figures, unless that comes later, and merges them into the
-// files.
+// Report prints the figures unless Later is set, and merges them into the files.
 func (o Options) Report(f List) error {
 	if !o.Later {
 		fmt.Println()
@@ -77,5 +76,5 @@ func (o Options) Report(f List) error {
 			return err
 		}
 	}
-	return errors.Join(f.Merge(o.Output), f.keep(o.Output))
+	return errors.Join(f.Merge(o.Output), f.saveTable(o.Output))
 }

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Sample is a list of measurements of one thing. Its methods sort it.
+// Sample is a list of measurements of one quantity. Its methods sort it.
 type Sample []float64
 
 // Quantile returns the value below which the share q of the sample lies.
@@ -28,7 +28,7 @@ func (s Sample) Quantile(q float64) float64 {
 // Median returns the middle value.
 func (s Sample) Median() float64 { return s.Quantile(0.5) }
 
-// Spread returns the interval of the middle half of the sample.
+// Spread describes the interval of the middle half of the sample.
 func (s Sample) Spread() string {
 	return fmt.Sprintf("half of %d between %s and %s", len(s), Number(s.Quantile(0.25)), Number(s.Quantile(0.75)))
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command flood makes TCP connections to itself at a rate, sends the beginning of
-// a TLS handshake through each, and resets it. It prints how many there were.
+// Command flood makes TCP connections to itself at a rate, sends the beginning of a TLS
+// handshake through each, and resets it. It prints the number of connections.
 //
 //	flood [--rate CONNECTIONS-PER-SECOND] [--duration SECONDS]
 package main
@@ -18,8 +18,8 @@ import (
 )
 
 func main() {
-	rate := flag.Int("rate", 40_000, "connections a second, at most")
-	seconds := flag.Int("duration", 5, "how many seconds to continue")
+	rate := flag.Int("rate", 40_000, "maximum number of connections per second")
+	seconds := flag.Int("duration", 5, "duration in seconds")
 	flag.Parse()
 	n, err := flood(*rate, time.Duration(*seconds)*time.Second)
 	if err != nil {
@@ -29,9 +29,9 @@ func main() {
 	fmt.Println("connections", n)
 }
 
-// hello is the first record of a TLS client as it arrives in one piece: headers
-// of a record and of a message, a version, a random value, no session, one cipher
-// suite and no extensions.
+// hello returns the first record of a TLS client in one piece: the headers of the record
+// and the message, a version, a random value, no session, one cipher suite and no
+// extensions.
 func hello() []byte {
 	const body = 2 + 32 + 1 + 2 + 2 + 2
 	b := []byte{22, 3, 1, 0, 4 + body, 1, 0, 0, body, 3, 3}
@@ -53,7 +53,7 @@ func flood(rate int, duration time.Duration) (n int, err error) {
 	}
 	message := hello()
 	for begin := time.Now(); time.Since(begin) < duration; n++ {
-		// A busy machine may let it fall behind; it catches up.
+		// After a delay on a busy machine it catches up.
 		if ahead := time.Duration(n)*time.Second/time.Duration(rate) - time.Since(begin); ahead > time.Millisecond {
 			time.Sleep(ahead)
 		}
@@ -65,7 +65,7 @@ func flood(rate int, duration time.Duration) (n int, err error) {
 	return n, nil
 }
 
-// connection sends a message through a connection of its own.
+// connection sends a message through a new connection and resets it.
 func connection(listener int, address unix.Sockaddr, message []byte) error {
 	client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -82,7 +82,7 @@ func connection(listener int, address unix.Sockaddr, message []byte) error {
 	_, sendErr := unix.Write(client, message)
 	_, receiveErr := unix.Read(server, buffer)
 	return errors.Join(sendErr, receiveErr,
-		// Without it, ports wait for a minute each.
+		// A reset frees the port at once; otherwise it stays in TIME_WAIT for a minute.
 		unix.SetsockoptLinger(client, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
 		unix.Close(client), unix.Close(server))
 }

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command query measures what it takes to ask a full log: the built crauctl over
-// a log of 1 GiB, of operations whose ids do not compress, compared with zstdcat
-// of the same log. It prints a table and merges the figures into
-// build/bench.json.
+// Command query measures queries of a large log: the built crauctl reads a log of 1 GiB, of
+// operations whose ids do not compress, compared with zstdcat of the same log. It prints a
+// table and merges the figures into build/bench.json.
 //
 // It runs at the root of the source tree:
 //
 //	go run ./tests/bench/query [--quick] [--only REGEXP] [--output FILE]
 //
-// A figure that misses its target is reported, not an error.
+// A missed target is reported, but is not an error.
 package main
 
 import (
@@ -29,7 +28,7 @@ import (
 	"crypto-auditing/tests/bench/figures"
 )
 
-// bench is what all measurements share.
+// bench is the state that all measurements share.
 type bench struct {
 	quick    bool
 	tools    string // directory of the built programs
@@ -41,8 +40,8 @@ type bench struct {
 func (b *bench) measurements() []figures.Measurement {
 	return []figures.Measurement{
 		{Names: "tree_us_per_group", Run: b.trees},
-		{Names: "scan_vs_zstdcat query_json_vs_zstdcat verify_vs_zstdcat query_json_rss_mib", Run: b.whole},
-		{Names: "query_first_line_ms query_match_ms", Run: b.answers},
+		{Names: "scan_vs_zstdcat query_json_vs_zstdcat verify_vs_zstdcat query_json_rss_mib", Run: b.wholeLog},
+		{Names: "query_first_line_ms query_match_ms", Run: b.responseTime},
 		{Names: "query_reverse_rss_mib", Run: b.reverse},
 	}
 }
@@ -55,7 +54,7 @@ func main() {
 }
 
 func run() error {
-	o, err := figures.Parse("a log of 128 MiB in place of 1 GiB, and fewer repetitions")
+	o, err := figures.Parse("use a log of 128 MiB instead of 1 GiB, and fewer repetitions")
 	if err != nil {
 		return err
 	}
@@ -70,7 +69,7 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("cannot make a directory for the log: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(work) }() // the figures count
+	defer func() { _ = os.RemoveAll(work) }() // a remaining directory does not invalidate the figures
 	b.dir = filepath.Join(work, "log")
 	if err := b.fill(); err != nil {
 		return err
@@ -81,7 +80,7 @@ func run() error {
 	return o.Report(b.figures)
 }
 
-// build builds the programs as they are installed.
+// build builds the programs with the flags of an installation.
 func (b *bench) build() error {
 	root, err := os.Getwd()
 	if err == nil {
@@ -101,7 +100,7 @@ func (b *bench) build() error {
 	return nil
 }
 
-// A chunk of groupsInChunk groups takes some 105 kB in the log.
+// A chunk of groupsInChunk groups takes about 105 kB in the log.
 const groupsInChunk = 3900
 
 // fill makes the log.
@@ -132,15 +131,15 @@ func (b *bench) fill() error {
 	return nil
 }
 
-// usage is what a program took.
+// usage is the run time and memory of a program.
 type usage struct {
 	seconds float64
-	rss     float64 // MiB, at its highest
+	rss     float64 // peak, in MiB
 }
 
-// take runs a program of the project, or zstdcat, to its end; what it writes is
-// dropped.
-func (b *bench) take(name string, arguments ...string) (u usage, err error) {
+// measure runs a program of the project, or zstdcat, until it exits, and discards its
+// output.
+func (b *bench) measure(name string, arguments ...string) (u usage, err error) {
 	if path := filepath.Join(b.tools, name); name != "zstdcat" {
 		name = path
 	}
@@ -154,7 +153,7 @@ func (b *bench) take(name string, arguments ...string) (u usage, err error) {
 	return usage{time.Since(begin).Seconds(), peak(command)}, nil
 }
 
-// peak returns the highest memory of a program that has ended, in MiB.
+// peak returns the peak resident memory of an exited program in MiB.
 func peak(c *exec.Cmd) float64 {
 	if u, ok := c.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		return float64(u.Maxrss) / 1024
@@ -164,7 +163,7 @@ func peak(c *exec.Cmd) float64 {
 
 var microseconds = regexp.MustCompile(`BenchmarkTrees/ordered\S*\s.*\s([0-9.]+) us/group`)
 
-// trees measures the building of trees by itself.
+// trees measures only the building of trees.
 func (b *bench) trees() error {
 	var all figures.Sample
 	for range b.pick(2, 5) {
@@ -174,7 +173,7 @@ func (b *bench) trees() error {
 		}
 		found := microseconds.FindSubmatch(out)
 		if found == nil {
-			return fmt.Errorf("cannot understand the benchmark: %s", out)
+			return fmt.Errorf("cannot parse the output of the benchmark: %s", out)
 		}
 		us, err := strconv.ParseFloat(string(found[1]), 64)
 		if err != nil {
@@ -182,28 +181,28 @@ func (b *bench) trees() error {
 		}
 		all = append(all, us)
 	}
-	b.figures.AtMost("tree_us_per_group", all.Median(), 1.5, "BenchmarkTrees, limit of memory reached; "+all.Spread())
+	b.figures.AtMost("tree_us_per_group", all.Median(), 1.5, "BenchmarkTrees, memory limit reached; "+all.Spread())
 	return nil
 }
 
-// whole measures what reads all of the log, in turns with zstdcat.
-func (b *bench) whole() error {
+// wholeLog measures the programs that read the whole log, alternating with zstdcat.
+func (b *bench) wholeLog() error {
 	var scan, query, verify, seconds figures.Sample
 	rss := 0.0
 	for range b.pick(1, 3) {
-		base, err := b.take("zstdcat", b.segments...)
+		base, err := b.measure("zstdcat", b.segments...)
 		if err != nil {
 			return err
 		}
-		s, err := b.take("filler", "-dir", b.dir, "-scan")
+		s, err := b.measure("filler", "-dir", b.dir, "-scan")
 		if err != nil {
 			return err
 		}
-		q, err := b.take("crauctl", "query", "-D", b.dir, "-o", "json")
+		q, err := b.measure("crauctl", "query", "-D", b.dir, "-o", "json")
 		if err != nil {
 			return err
 		}
-		v, err := b.take("crauctl", "verify", "-D", b.dir)
+		v, err := b.measure("crauctl", "verify", "-D", b.dir)
 		if err != nil {
 			return err
 		}
@@ -215,12 +214,12 @@ func (b *bench) whole() error {
 	b.figures.AtMost("scan_vs_zstdcat", scan.Median(), 3, note+"all groups decoded; "+scan.Spread())
 	b.figures.AtMost("query_json_vs_zstdcat", query.Median(), 15, note+query.Spread())
 	b.figures.AtMost("verify_vs_zstdcat", verify.Median(), 3, note+verify.Spread())
-	b.figures.Add("query_json_rss_mib", rss, "of crauctl query -o json, at its highest")
+	b.figures.Add("query_json_rss_mib", rss, "peak of crauctl query -o json")
 	return nil
 }
 
-// answers measures how soon there is an answer.
-func (b *bench) answers() error {
+// responseTime measures the time to the first output and to a rare match.
+func (b *bench) responseTime() error {
 	var first, match figures.Sample
 	for range b.pick(3, 9) {
 		command := exec.Command(filepath.Join(b.tools, "crauctl"), "query", "-D", b.dir)
@@ -233,12 +232,12 @@ func (b *bench) answers() error {
 			return fmt.Errorf("cannot run crauctl: %w", err)
 		}
 		if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
-			return fmt.Errorf("cannot read what crauctl shows: %w", err)
+			return fmt.Errorf("cannot read the output of crauctl: %w", err)
 		}
 		first = append(first, time.Since(begin).Seconds()*1e3)
 		out.Close()
-		_ = command.Wait() // nobody reads it any more
-		u, err := b.take("crauctl", "query", "-D", b.dir, "tls::protocol_version=771")
+		_ = command.Wait() // it fails because its output is closed
+		u, err := b.measure("crauctl", "query", "-D", b.dir, "tls::protocol_version=771")
 		if err != nil {
 			return err
 		}
@@ -249,8 +248,8 @@ func (b *bench) answers() error {
 	return nil
 }
 
-// reverse measures the memory of reading backwards, for a while: it takes its
-// share of it early.
+// reverse measures the memory of reading backwards for a limited time: it is allocated
+// early.
 func (b *bench) reverse() error {
 	command := exec.Command(filepath.Join(b.tools, "crauctl"), "query", "-r", "-D", b.dir)
 	var stderr bytes.Buffer
@@ -265,11 +264,11 @@ func (b *bench) reverse() error {
 	if interrupted := command.ProcessState.ExitCode() == 130; err != nil && !interrupted {
 		return fmt.Errorf("cannot run crauctl: %w\n%s", err, stderr.Bytes())
 	}
-	b.figures.AtMost("query_reverse_rss_mib", peak(command), 64, fmt.Sprintf("crauctl query -r, at its highest in %.0f s", time.Since(begin).Seconds()))
+	b.figures.AtMost("query_reverse_rss_mib", peak(command), 64, fmt.Sprintf("crauctl query -r, peak in %.0f s", time.Since(begin).Seconds()))
 	return nil
 }
 
-// pick returns one of two numbers, as the run is quick or not.
+// pick returns the first number in a quick run, else the second.
 func (b *bench) pick(quick, full int) int {
 	if b.quick {
 		return quick

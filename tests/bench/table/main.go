@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command table prints the figures that the other programs of tests/bench
-// measured with --later, and how they compare with their targets.
+// Command table prints the figures that the other programs of tests/bench measured with
+// --later, with their targets.
 //
 //	go run ./tests/bench/table [--output FILE]
 package main
