@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// transcript describes all that next returns, up to the end.
+// transcript describes all that next returns until the end of the log.
 func transcript(t *testing.T, dir string, next func(context.Context) (*Chunk, error)) string {
 	t.Helper()
 	var text strings.Builder
@@ -38,7 +38,7 @@ func transcript(t *testing.T, dir string, next func(context.Context) (*Chunk, er
 	return ""
 }
 
-// randomStore writes a store of several segments, of which one may be missing and
+// randomStore writes a store of several segments, one of which may be missing and
 // some damaged, and returns the cursors of its entries.
 func randomStore(t *testing.T, r *rand.Rand) (dir string, cursors []Cursor) {
 	t.Helper()
@@ -93,9 +93,9 @@ func TestReadingAheadKeepsTheOrder(t *testing.T) {
 			t.Fatalf("seed %d: read ahead:\n%s\nin order:\n%s", seed, got, want)
 		}
 		if reader.Cursor() != serial.Cursor() {
-			t.Errorf("seed %d: at %v after the end, want %v", seed, reader.Cursor(), serial.Cursor())
+			t.Errorf("seed %d: the cursor at the end is %v, want %v", seed, reader.Cursor(), serial.Cursor())
 		}
-		// From elsewhere, after having been stopped on the way.
+		// Again from a random cursor, after a stop in the middle.
 		c := cursors[r.IntN(len(cursors))]
 		reader.Rewind()
 		_, _ = ahead.Next(t.Context())
@@ -118,11 +118,11 @@ func TestReadingAheadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, _ = ahead.Next(ctx)
 	cancel()
-	for range 1000 { // what has been read may be returned
+	for range 1000 { // chunks that were read ahead may be returned
 		if _, err := ahead.Next(ctx); errors.Is(err, context.Canceled) {
 			ahead.Stop()
 			return
 		}
 	}
-	t.Error("reading continues")
+	t.Error("reading continues after its context ended")
 }

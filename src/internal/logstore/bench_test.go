@@ -19,7 +19,7 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// busy is how many handshakes one window of 100 ms holds under load.
+// busy is the number of handshakes in a window of 100 ms under load.
 const busy = 100
 
 func size(tb testing.TB, dir string) (total int64) {
@@ -55,7 +55,7 @@ func clone(b logstore.Batch) logstore.Batch {
 	return b
 }
 
-// batches makes some batches to be appended over and over.
+// batches makes batches that are appended repeatedly.
 func batches(tb testing.TB, n int) (all []logstore.Batch) {
 	l := newLoad(tb)
 	for range n {
@@ -84,8 +84,8 @@ func add(tb testing.TB, w *logstore.Writer, all []logstore.Batch, done func(even
 	}
 }
 
-// BenchmarkBytesPerEvent measures the bytes of an event on disk, by how many
-// handshakes a chunk holds, ids fresh for every one.
+// BenchmarkBytesPerEvent measures the bytes of an event on disk, by the number of
+// handshakes in a chunk. Each handshake has fresh ids.
 func BenchmarkBytesPerEvent(b *testing.B) {
 	for _, handshakes := range []int{1, 10, busy} {
 		b.Run(fmt.Sprintf("handshakes=%d", handshakes), func(b *testing.B) {
@@ -183,10 +183,9 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// BenchmarkRecovery opens a store whose last segment has 128 MiB and was never
-// closed.
+// BenchmarkRecovery opens a store whose last segment has 128 MiB and was not closed.
 func BenchmarkRecovery(b *testing.B) {
-	for name, all := range map[string][]logstore.Batch{"chunks of a busy machine": batches(b, 50), "chunks of one group": {one(b)}} {
+	for name, all := range map[string][]logstore.Batch{"chunks of a busy machine": batches(b, 50), "chunks of one group": {idleBatch(b)}} {
 		b.Run(name, func(b *testing.B) {
 			dir := b.TempDir()
 			opts := eventOptions()
@@ -208,8 +207,8 @@ func BenchmarkRecovery(b *testing.B) {
 	}
 }
 
-// one is a batch of an idle machine.
-func one(tb testing.TB) logstore.Batch {
+// idleBatch returns a batch of an idle machine.
+func idleBatch(tb testing.TB) logstore.Batch {
 	b := newLoad(tb).batch(1, "hsbench")
 	n, err := event.Len(b.Entries)
 	fail(tb, err)
@@ -248,8 +247,7 @@ func segments(b *testing.B, dir string, n int) {
 	fail(b, w.Close())
 }
 
-// BenchmarkThousandSegments opens a store of 1,000 segments and gets to a
-// place in it.
+// BenchmarkThousandSegments opens a store of 1,000 segments and seeks in it.
 func BenchmarkThousandSegments(b *testing.B) {
 	dir := b.TempDir()
 	segments(b, dir, 1000)
@@ -306,7 +304,7 @@ func BenchmarkThousandSegments(b *testing.B) {
 	})
 }
 
-// BenchmarkSelective asks for an executable that is in one of 1,000 chunks.
+// BenchmarkSelective searches for an executable that is in one of 1,000 chunks.
 func BenchmarkSelective(b *testing.B) {
 	dir := b.TempDir()
 	opts := eventOptions()
@@ -373,8 +371,8 @@ func BenchmarkSelective(b *testing.B) {
 	}
 }
 
-// BenchmarkBaseline does with the same events what zstd(1) and cat(1) can do: the
-// raw CBOR sequence compressed and read back, and the log read and thrown away.
+// BenchmarkBaseline measures zstd(1) and cat(1) on the same events: the raw CBOR sequence
+// compressed and decompressed, and the log read and discarded.
 func BenchmarkBaseline(b *testing.B) {
 	dir := b.TempDir()
 	w := open(b, dir, eventOptions())
@@ -413,7 +411,7 @@ func BenchmarkBaseline(b *testing.B) {
 	run("cat of the log", "", "sh", "-c", "cat "+log+" >/dev/null")
 }
 
-// rotate begins a segment and waits until that is durable.
+// rotate begins a segment and waits until it is durable.
 func rotate(w *logstore.Writer) error {
 	rotated := make(chan error, 1)
 	w.Rotate(func(_ string, err error) { rotated <- err })

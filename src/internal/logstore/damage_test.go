@@ -83,7 +83,7 @@ func segmentNames(files map[string][]byte) (names []string) {
 	return names
 }
 
-// subsequence reports whether got are some of all, in order.
+// subsequence reports whether all contains got, in order.
 func subsequence(got, all []read) bool {
 	for _, one := range got {
 		i := slices.Index(all, one)
@@ -105,7 +105,7 @@ func TestAStoreCutAtAnyByteContinues(t *testing.T) {
 		if err := os.Truncate(filepath.Join(dir, newest), int64(cut)); err != nil {
 			t.Fatal(err)
 		}
-		// What is whole can be read before a writer comes, and nothing torn.
+		// Before a writer opens the store, its complete chunks can be read.
 		before, errs := readAll(readerTest(t, dir, Query{}))
 		if len(errs) > 0 || !slices.Equal(before, all[:len(before)]) || len(before) < 3 {
 			t.Fatalf("cut at %d: read %v, %v", cut, texts(before), errs)
@@ -123,7 +123,7 @@ func TestAStoreCutAtAnyByteContinues(t *testing.T) {
 			t.Fatalf("cut at %d: sequence %d after %d", cut, p.First, last)
 		}
 		if data, err := os.ReadFile(filepath.Join(dir, newest)); err != nil || !bytes.Equal(data, files[newest][:cut]) {
-			t.Fatalf("cut at %d: the writer has changed what was there", cut)
+			t.Fatalf("cut at %d: the writer changed existing data", cut)
 		}
 		after, errs := readAll(readerTest(t, dir, Query{}))
 		if want := append(texts(before), "new"); !slices.Equal(texts(after), want) {
@@ -143,8 +143,7 @@ func TestAStoreCutAtAnyByteContinues(t *testing.T) {
 	}
 }
 
-// verifyCut checks that the chain shows nothing missing but where a segment
-// has lost its very beginning.
+// verifyCut checks that the chain is intact unless a segment has lost its beginning.
 func verifyCut(t *testing.T, dir string, cut int, errs []error) {
 	t.Helper()
 	report, err := verify.Store(t.Context(), dir, verify.Options{EntryLen: testEntryLen})
@@ -163,7 +162,7 @@ func verifyCut(t *testing.T, dir string, cut int, errs []error) {
 	}
 }
 
-func TestDamageIsSkippedCountedAndNamed(t *testing.T) {
+func TestDamageIsSkippedCountedAndReported(t *testing.T) {
 	files, all := smallStore(t)
 	names := segmentNames(files)
 	oldest := names[0]
@@ -178,7 +177,7 @@ func TestDamageIsSkippedCountedAndNamed(t *testing.T) {
 		"bit in a payload": {
 			func(b []byte, chunks []int) []byte { b[chunks[2]-3] ^= 1; return b }, frame.KindPayload, 2,
 		},
-		"zeros where the first header was": {
+		"the first header zeroed": {
 			func(b []byte, chunks []int) []byte { clear(b[:20]); return b }, frame.KindHeader, 0,
 		},
 		"a chunk of zeros": {
@@ -239,7 +238,7 @@ func TestDamageIsSkippedCountedAndNamed(t *testing.T) {
 	}
 }
 
-// resum makes the CRC of the header at the beginning of b right.
+// resum corrects the CRC of the header at the beginning of b.
 func resum(b []byte) {
 	n := int(binary.LittleEndian.Uint32(b[4:])) + 8
 	sum := crc32.Checksum(b[:n-4], crc32.MakeTable(crc32.Castagnoli))
@@ -267,8 +266,8 @@ func chunkOffsets(t testing.TB, dir, name string) (offsets []int) {
 	}
 }
 
-// Searching a damaged segment for the next chunk may take long. Whatever searches
-// ends with its context.
+// Searching a damaged segment for the next chunk may take long, so that each search ends
+// with its context.
 func TestASearchInADamagedSegmentEndsWithItsContext(t *testing.T) {
 	files, _ := smallStore(t)
 	dir := t.TempDir()
@@ -309,7 +308,7 @@ func TestTamperedEntryBreaksTheChain(t *testing.T) {
 	dir := t.TempDir()
 	writeDir(t, dir, files)
 	at := chunkOffsets(t, dir, oldest)
-	// Someone rewrites an entry and makes every checksum right.
+	// An attacker rewrites an entry and corrects every checksum.
 	b := files[oldest]
 	var h frame.Header
 	if err := h.Parse(b[at[1]:]); err != nil {
@@ -364,7 +363,7 @@ func TestNewerVersionIsNotCorruption(t *testing.T) {
 	}
 }
 
-// A payload that is larger than its header states must not get the memory.
+// No memory is allocated for a payload that is larger than its header states.
 func TestDecompressionBombIsRefused(t *testing.T) {
 	files, _ := smallStore(t)
 	oldest := segmentNames(files)[0]
@@ -392,7 +391,7 @@ func TestDecompressionBombIsRefused(t *testing.T) {
 			got, errs := readAll(r)
 			runtime.ReadMemStats(&after)
 			if used := after.TotalAlloc - before.TotalAlloc; used > 4*frame.MaxUncompressed {
-				t.Errorf("reading took %d bytes of memory", used)
+				t.Errorf("reading allocated %d bytes", used)
 			}
 			if len(errs) != 1 {
 				t.Fatalf("errors %v, want one", errs)
@@ -432,8 +431,8 @@ func bomb(t *testing.T, single bool) []byte {
 	return out.Bytes()
 }
 
-// FuzzDamagedStore flips and cuts at will: whatever comes, reading ends,
-// returns only what was written, and never more than a chunk is held.
+// FuzzDamagedStore flips and removes bytes: reading ends, returns only written entries,
+// and never holds more than a chunk.
 func FuzzDamagedStore(f *testing.F) {
 	files, all := smallStore(f)
 	names := segmentNames(files)
@@ -470,9 +469,9 @@ func FuzzDamagedStore(f *testing.F) {
 			t.Fatal(err)
 		}
 		backwards := readDamaged(t, r.Previous)
-		for _, one := range backwards {
-			if !slices.Contains(all, one) {
-				t.Errorf("backwards: %v was never written", one)
+		for _, entry := range backwards {
+			if !slices.Contains(all, entry) {
+				t.Errorf("backwards: %v was never written", entry)
 			}
 		}
 		if _, err := verify.Store(context.Background(), dir, verify.Options{EntryLen: testEntryLen}); err != nil {

@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// lossOptions are options with which losses are entries, and collected.
+// lossOptions returns options that write losses as entries, and collect them.
 func lossOptions(lost *[]Lost) Options {
 	opts := testOptions(newTestClock())
 	opts.Lost = func(l Lost) []byte {
@@ -34,7 +34,7 @@ func mustTest(t *testing.T, err error) {
 	}
 }
 
-// displacements are what another program may do to the active segment.
+// displacements are actions of another program on the active segment or its directory.
 func displacements() map[string]func(t *testing.T, dir, name string) {
 	return map[string]func(t *testing.T, dir, name string){
 		"deleted": func(t *testing.T, dir, name string) { mustTest(t, os.Remove(filepath.Join(dir, name))) },
@@ -59,7 +59,7 @@ func displacements() map[string]func(t *testing.T, dir, name string) {
 	}
 }
 
-func TestWriterNoticesThatItsSegmentIsGone(t *testing.T) {
+func TestWriterDetectsThatItsSegmentIsGone(t *testing.T) {
 	for name, displace := range displacements() {
 		for _, idle := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, idle %v", name, idle), func(t *testing.T) {
@@ -94,18 +94,18 @@ func TestWriterNoticesThatItsSegmentIsGone(t *testing.T) {
 					t.Errorf("flush returned %v, the newest entry of the directory is %v, %v", after, newest, err)
 				}
 				if missing, err := r.Seek(before); err != nil || missing != 0 {
-					t.Errorf("a reader who had read everything misses %d, %v", missing, err)
+					t.Errorf("a reader that had read everything misses %d, %v", missing, err)
 				}
 				got, errs := readAll(r)
 				wantTexts(t, got, errs, append([]string{fmt.Sprintf("lost 1 to %d", before.Sequence)}, want...)...)
 
-				// It continues as before, and so does the next writer.
+				// This writer continues, and so does the next one.
 				appendTest(t, w, "e")
 				mustTest(t, w.Close())
 				again := openTest(t, dir, lossOptions(&lost))
 				appendTest(t, again, "f")
 				if len(lost) != 1 || again.store != w.store && name != "replaced by a copy" {
-					t.Errorf("then %d losses, store %x after %x", len(lost), again.store, w.store)
+					t.Errorf("after reopening: %d losses, store %x, was %x", len(lost), again.store, w.store)
 				}
 				if !strings.Contains(name, "copy") {
 					got, errs = readAll(readerTest(t, dir, Query{}))
@@ -116,7 +116,7 @@ func TestWriterNoticesThatItsSegmentIsGone(t *testing.T) {
 	}
 }
 
-func TestRotationFindsThatItsSegmentIsGone(t *testing.T) {
+func TestRotationDetectsThatItsSegmentIsGone(t *testing.T) {
 	dir := t.TempDir()
 	var lost []Lost
 	w := openTest(t, dir, lossOptions(&lost))
@@ -141,7 +141,7 @@ func TestRotationFindsThatItsSegmentIsGone(t *testing.T) {
 	rotateTest(t, w)
 }
 
-func TestHeartbeatFindsThatTheSegmentOfAnIdleWriterIsGone(t *testing.T) {
+func TestHeartbeatDetectsThatTheSegmentOfAnIdleWriterIsGone(t *testing.T) {
 	dir := t.TempDir()
 	var lost []Lost
 	opts := lossOptions(&lost)
@@ -162,7 +162,7 @@ func TestHeartbeatFindsThatTheSegmentOfAnIdleWriterIsGone(t *testing.T) {
 	}
 }
 
-func TestCheckFindsThatTheSegmentIsGone(t *testing.T) {
+func TestCheckDetectsThatTheSegmentIsGone(t *testing.T) {
 	dir := t.TempDir()
 	var lost []Lost
 	w := openTest(t, dir, lossOptions(&lost))
@@ -222,7 +222,7 @@ func TestADirectoryReplacedByAnotherLogIsNotWritten(t *testing.T) {
 	_, err := w.Append(batchOf(w.opts.Clock.Now(), "b"))
 	mustTest(t, err)
 	if _, err := w.Flush(); err == nil || !strings.Contains(err.Error(), "another log") {
-		t.Errorf("flush: %v, want that there is another log", err)
+		t.Errorf("flush: %v, want an error about another log", err)
 	}
 	for name, data := range readDir(t, dir) {
 		if name != lockName && !bytes.Equal(files[name], data) {
@@ -231,7 +231,7 @@ func TestADirectoryReplacedByAnotherLogIsNotWritten(t *testing.T) {
 	}
 }
 
-func TestWriterThatLostItsLockFileTakesItAgainOrStops(t *testing.T) {
+func TestWriterWithoutItsLockFileRecreatesItOrStops(t *testing.T) {
 	dir := t.TempDir()
 	w := openTest(t, dir, testOptions(newTestClock()))
 	appendTest(t, w, "a")
@@ -252,10 +252,10 @@ func TestWriterThatLostItsLockFileTakesItAgainOrStops(t *testing.T) {
 		t.Errorf("flush of the first writer: %v, want a LockedError", err)
 	}
 	appendTest(t, second, "d")
-	// It does not come back when the second is gone.
+	// The first writer does not continue after the second has closed the store.
 	mustTest(t, second.Close())
 	if _, err := w.Flush(); err == nil || !strings.Contains(err.Error(), "another writer") {
-		t.Errorf("flush of the first writer: %v, want that there was another", err)
+		t.Errorf("flush of the first writer: %v, want an error about another writer", err)
 	}
 	got, errs := readAll(readerTest(t, dir, Query{}))
 	wantTexts(t, got, errs, "a", "b", "d")

@@ -40,8 +40,8 @@ func otherSegment(t *testing.T) string {
 	return filepath.Join(dir, p.Segment)
 }
 
-// foreignFiles are what may lie in a log directory under the name of a
-// segment. next is the sequence that comes next.
+// foreignFiles are files that may be in a log directory under the name of a segment.
+// next is the next sequence of the log.
 func foreignFiles() map[string]struct {
 	first func(next uint64) uint64
 	put   func(t *testing.T, dir, path string)
@@ -104,26 +104,26 @@ func TestForeignFilesDoNotStopAWriterAndAreNotChanged(t *testing.T) {
 				opts.Terms = testTerms
 				opts.Foreign = func(name string, err error) {
 					if err == nil || !strings.Contains(err.Error(), name) {
-						t.Errorf("%s is passed over because: %v", name, err)
+						t.Errorf("%s is skipped with the error: %v", name, err)
 					}
 					foreign = append(foreign, name)
 				}
 				w = openTest(t, dir, opts)
 				if w.store != store || w.next <= next || w.next > next+farthest {
-					t.Errorf("the store is %x and continues with %d, want %x and %d", w.store, w.next, store, next)
+					t.Errorf("the store is %x and continues at %d, want %x and %d", w.store, w.next, store, next)
 				}
 				appendTest(t, w, "new")
 				rotateTest(t, w)
 				sealTest(t, w)
 				appendTest(t, w, "newer")
 				if !slices.Contains(foreign, filepath.Base(path)) {
-					t.Errorf("%s was not reported, but %q", filepath.Base(path), foreign)
+					t.Errorf("%s was not reported, only %q", filepath.Base(path), foreign)
 				}
 				if reasons, err := w.Foreign(); err != nil || len(reasons) != len(foreign) {
-					t.Errorf("the status has %v, %v, but %q were reported", reasons, err, foreign)
+					t.Errorf("the status has %v, %v; reported were %q", reasons, err, foreign)
 				}
 				if now, err := os.Lstat(path); err != nil || !os.SameFile(info, now) || now.Size() != info.Size() || now.ModTime() != info.ModTime() {
-					t.Errorf("the file was touched: %v", err)
+					t.Errorf("the file was changed: %v", err)
 				}
 				for name, data := range before {
 					if x, err := segment.Open(filepath.Join(dir, name)); err != nil {
@@ -134,7 +134,7 @@ func TestForeignFilesDoNotStopAWriterAndAreNotChanged(t *testing.T) {
 				}
 				mustTest(t, os.RemoveAll(path))
 				if reasons, err := w.Foreign(); err != nil || len(reasons) != 0 {
-					t.Errorf("the file is gone, and the status has %v, %v", reasons, err)
+					t.Errorf("after the file was removed, the status has %v, %v", reasons, err)
 				}
 				got, errs := readAll(readerTest(t, dir, Query{}))
 				var want []string
@@ -143,7 +143,7 @@ func TestForeignFilesDoNotStopAWriterAndAreNotChanged(t *testing.T) {
 				}
 				wantTexts(t, got, errs, append(want, "new", "newer")...)
 
-				// What goes is the log's own, and never the active segment.
+				// Retention removes only the log's own segments, and never the active one.
 				c.put(t, dir, path)
 				removed, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil)
 				mustTest(t, err)
@@ -151,7 +151,7 @@ func TestForeignFilesDoNotStopAWriterAndAreNotChanged(t *testing.T) {
 					t.Errorf("the foreign file was removed: %v", err)
 				}
 				if _, err := os.Stat(filepath.Join(dir, w.Status().Segment)); err != nil || len(removed.Segments) < 4 {
-					t.Errorf("removed %+v, and of the active segment: %v", removed, err)
+					t.Errorf("removed %+v; the active segment: %v", removed, err)
 				}
 			})
 		}
@@ -182,13 +182,13 @@ func TestNewSegmentReplacesNoFile(t *testing.T) {
 			appendTest(t, w, "a")
 			taken := filepath.Join(dir, segment.Name(w.next))
 			mustTest(t, os.WriteFile(taken, []byte("evidence"), 0o600))
-			_ = rotate(w) // the name it returns cannot be had
+			_ = rotate(w) // fails: the name is taken
 			appendTest(t, w, "b")
 			if data, err := os.ReadFile(taken); err != nil || string(data) != "evidence" {
 				t.Errorf("the file holds %q, %v", data, err)
 			}
 			if !slices.Contains(foreign, filepath.Base(taken)) {
-				t.Errorf("reported were %q", foreign)
+				t.Errorf("reported: %q", foreign)
 			}
 			mustTest(t, os.Remove(taken))
 			got, errs := readAll(readerTest(t, dir, Query{}))
@@ -198,7 +198,7 @@ func TestNewSegmentReplacesNoFile(t *testing.T) {
 }
 
 func TestWriterContinuesAfterTheHighestSequenceOfAllSegments(t *testing.T) {
-	// Two writers of one store, as when the lock was removed: one continues in its
+	// Two writers of one store, as after the lock was removed: one continues in its
 	// segment, the other begins a newer one.
 	dir, other := t.TempDir(), t.TempDir()
 	w := openTest(t, dir, testOptions(newTestClock()))
@@ -209,11 +209,11 @@ func TestWriterContinuesAfterTheHighestSequenceOfAllSegments(t *testing.T) {
 	copyTest(t, filepath.Join(dir, old), filepath.Join(other, old))
 	third := openTest(t, other, testOptions(newTestClock()))
 	if p := appendTest(t, third, "f"); p.First <= last {
-		t.Errorf("continues with %d, but there is entry %d", p.First, last)
+		t.Errorf("continues at %d, but entry %d exists", p.First, last)
 	}
 }
 
-func TestSealingReplacesOnlyWhatItHasRead(t *testing.T) {
+func TestSealingReplacesOnlyTheSegmentThatItRead(t *testing.T) {
 	dir := t.TempDir()
 	disk := faulty.New()
 	var path string
@@ -238,14 +238,14 @@ func TestSealingReplacesOnlyWhatItHasRead(t *testing.T) {
 	rotateTest(t, w)
 	path, other = filepath.Join(dir, p.Segment), []byte("evidence")
 	if err := w.Seal(t.Context(), func(s Sealed) { t.Errorf("sealed %+v", s) }); err == nil || !strings.Contains(err.Error(), "another file") {
-		t.Errorf("sealing: %v, want that another file has the name", err)
+		t.Errorf("sealing: %v, want an error about another file", err)
 	}
 	if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, other) {
 		t.Errorf("the file holds %q, %v", data, err)
 	}
 }
 
-func TestStoreIDIsThatOfMostSegmentsIfItsFileIsMissing(t *testing.T) {
+func TestMissingStoreIDIsTakenFromMostSegments(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := filledStore(t, dir, 2, 1)
 	want := w.store
@@ -297,7 +297,7 @@ func TestAnotherLogThatReplacedAllSegmentsIsContinued(t *testing.T) {
 	wantTexts(t, got, errs, append(want, "new")...)
 }
 
-func TestFileThatCannotBeReadIsReportedOnceAndRecovers(t *testing.T) {
+func TestUnreadableFileIsReportedOnceAndRecovers(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := filledStore(t, dir, 2, 1)
 	mustTest(t, w.Close())

@@ -101,11 +101,11 @@ func TestSealingKeepsEntriesSequencesAndHashes(t *testing.T) {
 	one := readerTest(t, dir, Query{Terms: [][]Term{{NewTerm(Name, "two 1 7")}}})
 	got, errs = readAll(one)
 	if len(errs) > 0 || len(got) != 80 {
-		t.Errorf("a term of one segment: %d entries of its 80, %v", len(got), errs)
+		t.Errorf("a term of one segment: %d entries, want its 80; %v", len(got), errs)
 	}
 }
 
-func TestCursorsGoThroughSealing(t *testing.T) {
+func TestCursorsStayValidAfterSealing(t *testing.T) {
 	dir := t.TempDir()
 	w, all := filledStore(t, dir, 2, 10)
 	for range 2 {
@@ -123,7 +123,7 @@ func TestCursorsGoThroughSealing(t *testing.T) {
 	}
 }
 
-func TestReadingBackwardsIsReadingForwardsReversed(t *testing.T) {
+func TestReadingBackwardsReversesReadingForwards(t *testing.T) {
 	dir := t.TempDir()
 	w, all := filledStore(t, dir, 3, 10)
 	appendTest(t, w, "last")
@@ -194,8 +194,8 @@ func TestTailReadsFewChunks(t *testing.T) {
 	}
 }
 
-// Whatever operation fails while a segment is sealed, the old one stays until
-// the new one is in its place, and the store is the same to a reader.
+// If any operation fails while a segment is sealed, the old segment stays until the new
+// one has replaced it, and readers see no difference.
 func TestInterruptedSealingChangesNothing(t *testing.T) {
 	for stop := range 12 {
 		t.Run(fmt.Sprint("operation ", stop), func(t *testing.T) {
@@ -233,10 +233,10 @@ func TestInterruptedSealingChangesNothing(t *testing.T) {
 				t.Errorf("read %d of %d entries, %v", len(got), len(all), errs)
 			}
 			verifyTest(t, dir)
-			// The next writer clears up.
+			// The next writer removes temporary files.
 			w = openTest(t, dir, testOptions(newTestClock()))
 			if left, _ := filepath.Glob(filepath.Join(dir, "*"+queue.Temporary)); len(left) > 0 {
-				t.Errorf("%v is left", left)
+				t.Errorf("%v was not removed", left)
 			}
 			sealTest(t, w)
 			verifyTest(t, dir)
@@ -267,7 +267,7 @@ func TestDamagedSegmentIsNotSealed(t *testing.T) {
 		t.Errorf("the damaged segment has changed (%v)", err)
 	}
 	if again := sealTest(t, w); len(again) != 0 {
-		t.Errorf("it was tried again: %+v", again)
+		t.Errorf("sealing was tried again: %+v", again)
 	}
 }
 
@@ -334,8 +334,7 @@ func TestReaderFollowsThroughRotationSealingAndRemoval(t *testing.T) {
 	}
 }
 
-// followNumbers reads numbers in order until the last of n, of which those
-// missing must be ones that were removed.
+// followNumbers reads n numbers in order. Only removed ones may be missing.
 func followNumbers(ctx context.Context, r *Reader, n int) error {
 	next := 0
 	removed := false
@@ -361,7 +360,7 @@ func followNumbers(ctx context.Context, r *Reader, n int) error {
 			}
 			got := number(text)
 			if got < next || got > next && !removed {
-				return fmt.Errorf("entry %d where %d should be", got, next)
+				return fmt.Errorf("got entry %d, want %d", got, next)
 			}
 			next, removed = got+1, false
 		}
@@ -405,7 +404,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 				return retention.Policy{MaxSize: retention.Limit{Bytes: size}}
 			}, 3, prune.Size,
 		},
-		"size of nothing leaves the active one": {
+		"a minimal size keeps the active segment": {
 			func(*Writer, *testClock, []verify.Info) retention.Policy {
 				return retention.Policy{MaxSize: retention.Limit{Bytes: 1}}
 			}, segments, prune.Size,
@@ -421,7 +420,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 				return retention.Policy{Read: info[3].Last, Reading: retention.Drop}
 			}, 4, prune.Read,
 		},
-		"half read stays": {
+		"partly read stays": {
 			func(_ *Writer, _ *testClock, info []verify.Info) retention.Policy {
 				return retention.Policy{Read: info[3].Last - 1, Reading: retention.Drop}
 			}, 3, prune.Read,
@@ -446,7 +445,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 			for i, s := range removed.Segments {
 				bytes += info[i].Bytes
 				if s.First != info[i].First || s.Reason != c.reason {
-					t.Errorf("removed %+v, want that from %d by %s", s, info[i].First, c.reason)
+					t.Errorf("removed %+v, want the segment from %d, by %s", s, info[i].First, c.reason)
 				}
 			}
 			if removed.Bytes != bytes || removed.Oldest.Sequence != info[c.want].First-1 {
@@ -457,7 +456,7 @@ func TestRetentionRemovesWholeSegmentsOldestFirst(t *testing.T) {
 	}
 }
 
-func TestRemoveGoesByCursorAcrossAJump(t *testing.T) {
+func TestRemoveComparesCursorsAcrossAJump(t *testing.T) {
 	dir := t.TempDir()
 	clock := newTestClock()
 	w := openTest(t, dir, testOptions(clock))
@@ -491,7 +490,7 @@ func TestSyncIntervalMakesDurableWithoutFlush(t *testing.T) {
 	opts.Committed = func(p Position) { committed <- p }
 	w := openTest(t, t.TempDir(), opts)
 	if first := <-committed; first.Offset != 0 || first.First != 1 {
-		t.Errorf("first committed: %+v, want the segment's beginning", first)
+		t.Errorf("committed first: %+v, want the segment's beginning", first)
 	}
 	p, err := w.Append(batchOf(opts.Clock.Now(), "a"))
 	if err != nil {
@@ -522,7 +521,7 @@ func TestMaintainSealsClosedSegments(t *testing.T) {
 		rotateTest(t, w)
 		m := <-reports
 		if m.Err != nil || m.Sealed == nil || m.Sealed.Segment != name {
-			t.Fatalf("report %+v, want that %s is sealed", m, name)
+			t.Fatalf("report %+v, want %s sealed", m, name)
 		}
 	}
 	cancel()

@@ -22,12 +22,12 @@ type load struct {
 	steps  []step
 	random *rand.Rand
 	now    uint64
-	values int // of one handshake; what opens contexts comes on top in Batch.Events
+	values int // of one handshake; Batch.Events also counts new contexts
 }
 
 // step is a record of the recording: a value, perhaps of a new context.
 type step struct {
-	after   uint64 // nanoseconds since the step before
+	after   uint64 // nanoseconds since the previous step
 	context string
 	parent  string
 	opens   bool
@@ -49,7 +49,7 @@ func newLoad(tb testing.TB) *load {
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		m := recorded.FindStringSubmatch(lines.Text())
 		if m == nil {
-			tb.Fatalf("cannot understand %q", lines.Text())
+			tb.Fatalf("cannot parse %q", lines.Text())
 		}
 		at, err := strconv.ParseUint(m[1]+m[2]+"000", 10, 64)
 		if err != nil {
@@ -73,8 +73,8 @@ func newLoad(tb testing.TB) *load {
 	return l
 }
 
-// batch makes the batch of a flush window with some handshakes, all of one
-// program, as many a second as a busy machine has.
+// batch makes the batch of a flush window with some handshakes of one program, at the
+// rate of a busy machine.
 func (l *load) batch(handshakes int, executable string) logstore.Batch {
 	var b logstore.Batch
 	b.First = l.now

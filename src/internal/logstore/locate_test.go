@@ -16,8 +16,8 @@ import (
 	"crypto-auditing/src/internal/logstore/segment"
 )
 
-// largeSegment makes a store with one segment of 3 MiB without an index, so that a part of
-// it is read at a time, and returns its entries and the path of the segment.
+// largeSegment makes a store with one segment of 3 MiB without an index, which is read in
+// parts, and returns its entries and the path of the segment.
 func largeSegment(t *testing.T, dir string) ([]read, string) {
 	t.Helper()
 	clock := newTestClock()
@@ -64,7 +64,7 @@ func TestAnEntryOfASegmentWithoutAnIndexIsLocated(t *testing.T) {
 		}
 		var h frame.Header
 		if ok && (at.Sequence > sequence || s.Header(at.Offset, &h) != nil || h.Sequence != at.Sequence) {
-			t.Errorf("entry %d: got the chunk %+v, whose header is that of %d", sequence, at, h.Sequence)
+			t.Errorf("entry %d: got the chunk %+v, whose header begins at entry %d", sequence, at, h.Sequence)
 		}
 		if after != size && (s.Header(after, &h) != nil || h.Sequence <= sequence) {
 			t.Errorf("entry %d: got the offset %d of entry %d after it", sequence, after, h.Sequence)
@@ -120,7 +120,7 @@ func checkSeeks(t *testing.T, dir string, want []read) {
 	}
 }
 
-func TestSeeksInALargeSegmentReadWhatIsThere(t *testing.T) {
+func TestSeeksInADamagedLargeSegmentFindAllReadableEntries(t *testing.T) {
 	dir := t.TempDir()
 	all, path := largeSegment(t, dir)
 	checkSeeks(t, dir, all)
@@ -141,7 +141,7 @@ func TestSeeksInALargeSegmentReadWhatIsThere(t *testing.T) {
 			b := bytes.Clone(whole)
 			damage(b)
 			writeDir(t, dir, map[string][]byte{filepath.Base(path): b})
-			// What a reader finds that reads everything is the truth.
+			// The reference is a reader that reads everything.
 			want, errs := readAll(readerTest(t, dir, Query{}))
 			if len(want) < len(all)/2 || len(want) == len(all) {
 				t.Fatalf("read %d of %d entries, %v", len(want), len(all), errs)

@@ -25,12 +25,12 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// powerCuts is how many rounds TestPowerCuts takes.
+// powerCuts is the number of rounds of TestPowerCuts.
 const powerCuts = 1000
 
-// TestPowerCuts lets a store live through power cuts at random operations,
-// each time with a disk that has some of the unsynced pages and names and not the
-// others. No entry that Flush reported as durable may be lost, none read twice.
+// TestPowerCuts cuts the power of a store at random operations. Each time, the disk keeps
+// a random part of the unsynced pages and names. No entry that Flush reported as durable
+// may be lost, and none may be read twice.
 func TestPowerCuts(t *testing.T) {
 	rounds := powerCuts
 	if testing.Short() {
@@ -62,8 +62,8 @@ type lifetime struct {
 	boots  byte
 
 	next    int    // the next text
-	durable []read // what Flush reported as durable
-	floor   uint64 // below this sequence entries may have been removed
+	durable []read // entries that Flush reported as durable
+	floor   uint64 // entries below this sequence may have been removed
 }
 
 // boot starts the writer, works, and loses power.
@@ -83,7 +83,7 @@ func (l *lifetime) boot() {
 		if left.Load() == 0 {
 			close(off)
 		}
-		// The operation is torn by the cut.
+		// The cut tears the operation.
 		return faulty.Fault{Err: faulty.ErrOff, Bytes: n % 50}
 	}
 	opts := testOptions(l.clock)
@@ -99,8 +99,8 @@ func (l *lifetime) boot() {
 	}
 	disk.Off()
 	if w != nil {
-		// The process is gone with the machine; Close only ends its
-		// goroutine, and cannot reach the disk.
+		// The process has ended with the machine; Close only ends its goroutine, and cannot
+		// reach the disk.
 		_ = w.Close()
 	}
 	if err := disk.Cut(l.random); err != nil {
@@ -157,7 +157,7 @@ func (l *lifetime) check() {
 	got, errs := readAll(readerTest(l.t, l.dir, Query{}))
 	report, err := verify.Store(l.t.Context(), l.dir, verify.Options{EntryLen: testEntryLen})
 	if err != nil || report.Break != nil && len(errs) == 0 {
-		l.t.Errorf("verify: %v, %+v, but the reader met nothing", err, report)
+		l.t.Errorf("verify: %v, %+v, but the reader found no error", err, report)
 	}
 	l.durable = slices.DeleteFunc(l.durable, func(e read) bool { return e.sequence < l.floor })
 	if !subsequence(l.durable, got) {
@@ -168,7 +168,7 @@ func (l *lifetime) check() {
 			l.t.Errorf("%v was read after %v", got[i], got[i-1])
 		}
 	}
-	// What was read once stays what it is: it is durable now.
+	// Entries that were read once are durable now.
 	l.durable = got
 }
 
@@ -245,7 +245,7 @@ func TestPagesThatAFailedSyncDroppedAreCounted(t *testing.T) {
 	}
 	broken.Store(true)
 	if _, err := w.Flush(); !errors.Is(err, unix.EIO) {
-		t.Fatalf("flush: %v, want the failure of the sync", err)
+		t.Fatalf("flush: %v, want the error of the sync", err)
 	}
 	var lost *queue.UndurableError
 	if _, err := w.Flush(); !errors.As(err, &lost) {
@@ -320,7 +320,7 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// systemsTest are the ways to write that the kernel allows.
+// systemsTest returns the ways to write that the kernel allows.
 func systemsTest(t *testing.T) map[string]file.System {
 	t.Helper()
 	systems := map[string]file.System{"pwrite": file.Plain{}}
@@ -333,7 +333,7 @@ func systemsTest(t *testing.T) map[string]file.System {
 	return systems
 }
 
-func TestFullDiskLosesCountedBatchesAndRecovers(t *testing.T) {
+func TestWriterCountsLossesOnAFullDiskAndRecovers(t *testing.T) {
 	for name, system := range systemsTest(t) {
 		t.Run(name, func(t *testing.T) {
 			mount := smallDisk(t, "256k")
@@ -354,7 +354,7 @@ func TestFullDiskLosesCountedBatchesAndRecovers(t *testing.T) {
 					want = append(want, text)
 				case errors.As(err, &full):
 					refused++
-					// Let the goroutine get somewhere.
+					// Let the goroutine run.
 					_, _ = w.Flush()
 				default:
 					t.Fatal(err)
@@ -423,7 +423,7 @@ func TestCloseWithAFullDiskReportsTheLosses(t *testing.T) {
 	}
 }
 
-func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
+func TestStoreOpensOnAFullDiskAndFreesSpace(t *testing.T) {
 	dir := t.TempDir()
 	old, _ := filledStore(t, dir, 3, 2)
 	if err := old.Close(); err != nil {
@@ -450,7 +450,7 @@ func TestStoreOpensOnAFullDiskAndMakesRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	if gone, err := w.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil); err != nil || len(gone.Segments) != 3 {
-		t.Fatalf("%+v, %v, want that 3 segments go", gone, err)
+		t.Fatalf("removed %+v, %v, want 3 segments", gone, err)
 	}
 	for _, err := w.Flush(); err != nil; _, err = w.Flush() {
 		if !errors.Is(err, unix.ENOSPC) {

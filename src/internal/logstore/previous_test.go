@@ -11,8 +11,7 @@ import (
 	"crypto-auditing/src/internal/logstore/frame"
 )
 
-// killTest ends a writer as a kill does: the lock is free, and nothing was
-// closed in good order.
+// killTest ends a writer like a kill does: the lock is free, and nothing was closed.
 func killTest(t *testing.T, w *Writer) {
 	t.Helper()
 	if err := w.lock.release(); err != nil {
@@ -36,7 +35,7 @@ func touchTest(t *testing.T, path string, unixNano int64) {
 
 func TestWriterReportsHowThePreviousOneStopped(t *testing.T) {
 	otherBoot := [16]byte{9}
-	// last is the time of the last chunk, now that of the next start.
+	// last is the time of the last chunk, now the time of the next start.
 	type setup struct {
 		dir       string
 		clock     *testClock
@@ -65,7 +64,7 @@ func TestWriterReportsHowThePreviousOneStopped(t *testing.T) {
 		"closed, touched later":         {func(t *testing.T, s *setup) { closeTest(t, s); touchTest(t, s.segment, s.last+7e9) }, testBoot, true, 0},
 		"closed by version 0.1.0": {func(t *testing.T, s *setup) {
 			closeTest(t, s)
-			// Its note is the cursor alone, without a newline.
+			// Its note is only the cursor, without a newline.
 			note, err := os.ReadFile(filepath.Join(s.dir, lockName))
 			if err != nil || len(note) != len(Cursor{}.String()) {
 				t.Fatalf("the lock file holds %q, %v", note, err)
@@ -130,7 +129,7 @@ func TestModificationTimesOfSealedSegmentsAreIgnored(t *testing.T) {
 	clock.advance(time.Hour)
 	touchTest(t, filepath.Join(dir, p.Segment), last+7e9)
 	if got := openTest(t, dir, testOptions(clock)).Previous(); got.End != last {
-		t.Errorf("the end is %d, want that of the last chunk, %d", got.End, last)
+		t.Errorf("the end is %d, want the end of the last chunk, %d", got.End, last)
 	}
 }
 
@@ -189,7 +188,7 @@ func FuzzNote(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		n := parseNote(text)
 		if again := parseNote(n.String()); again != n {
-			t.Errorf("%q is read as %+v, and that as %+v", text, n, again)
+			t.Errorf("%q is read as %+v, which is read as %+v", text, n, again)
 		}
 	})
 }

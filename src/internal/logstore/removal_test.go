@@ -18,12 +18,12 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// record is the entry of a removal.
+// record returns the entry of a removal.
 func record(r Removal) []byte {
 	return testEntry(nil, fmt.Sprintf("removed %d segments, %d to %d, %d bytes", len(r.Segments), r.First(), r.Last(), r.Bytes))
 }
 
-// records returns the texts of those in a store.
+// records returns the texts of the removals recorded in a store.
 func records(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	got, errs := readAll(readerTest(t, dir, Query{}))
@@ -72,7 +72,7 @@ func TestRemovalIsRecordedBeforeItHappens(t *testing.T) {
 	}
 }
 
-func TestRemovalThatFailsIsRecordedOnce(t *testing.T) {
+func TestFailedRemovalIsRecordedOnce(t *testing.T) {
 	dir := closedStore(t)
 	disk := faulty.New()
 	var failing atomic.Bool
@@ -101,7 +101,7 @@ func TestRemovalThatFailsIsRecordedOnce(t *testing.T) {
 	}
 }
 
-func TestRemovalOnAFullDiskIsRecordedWhenThereIsRoom(t *testing.T) {
+func TestRemovalOnAFullDiskIsRecordedOnceThereIsSpace(t *testing.T) {
 	dir := closedStore(t)
 	disk := faulty.New()
 	var removed atomic.Bool

@@ -40,7 +40,7 @@ func testEntryLen(b []byte) (int, error) {
 
 func testText(entry []byte) string { return string(entry[3:]) }
 
-// testClock is a clock that tests move. It starts at one second since boot.
+// testClock is a clock that tests set. It starts at one second since boot.
 type testClock struct {
 	boot   atomic.Uint64
 	offset atomic.Int64
@@ -133,8 +133,7 @@ type read struct {
 	text     string
 }
 
-// readAll reads to the end, without metadata; every error but io.EOF is
-// collected.
+// readAll reads to the end, without metadata, and collects all errors except io.EOF.
 func readAll(r *Reader) (entries []read, errs []error) {
 	for {
 		c, err := r.Next(context.Background())
@@ -209,7 +208,7 @@ func TestSequencesContinueAfterReopening(t *testing.T) {
 	wantTexts(t, got, errs, "a", "b", "c")
 }
 
-func TestSecondWriterIsRefusedByName(t *testing.T) {
+func TestSecondWriterIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	openTest(t, dir, testOptions(newTestClock()))
 	_, err := Open(context.Background(), dir, testOptions(newTestClock()))
@@ -226,9 +225,9 @@ func TestReadersCannotBlockAWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// flock(2) asks for no more than an open file.
+	// flock(2) only needs an open file.
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		t.Errorf("others can open the lock of the log and lock it: its mode is %v", mode)
+		t.Errorf("other users can open and lock the lock file: its mode is %v", mode)
 	}
 }
 
@@ -251,7 +250,7 @@ func TestSequencesJumpAfterCrashOfMachine(t *testing.T) {
 	got, errs := readAll(readerTest(t, dir, Query{}))
 	wantTexts(t, got, errs, "a", "b")
 
-	// A reader that saw entries which then were lost misses none of the new.
+	// A reader that saw entries which were then lost misses no new entry.
 	r := readerTest(t, dir, Query{})
 	missing, err := r.Seek(Cursor{Store: last.Store, Sequence: last.Sequence + 5})
 	if err != nil || missing != 0 {
@@ -301,7 +300,7 @@ func TestRemovedEntriesAreCounted(t *testing.T) {
 	wantTexts(t, got, errs, "c")
 }
 
-func TestForeignCursorIsRefusedByName(t *testing.T) {
+func TestForeignAndInvalidCursorsAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	openTest(t, dir, testOptions(newTestClock()))
 	r := readerTest(t, dir, Query{})
@@ -389,7 +388,7 @@ func TestFilterSkipsChunks(t *testing.T) {
 	}
 	got, errs = readAll(readerTest(t, dir, Query{Terms: [][]Term{{NewTerm(Origin, "x")}}}))
 	if len(errs) > 0 || len(got) != 201 {
-		t.Errorf("a kind that no filter holds: %d entries of 201, %v", len(got), errs)
+		t.Errorf("a kind that is in no filter: %d entries of 201, %v", len(got), errs)
 	}
 }
 
@@ -519,7 +518,7 @@ func TestZstdPrintsTheSequence(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The shell sorts as Glob does, and as sequences do.
+		// The shell sorts like Glob, which is the order of the sequences.
 		got, err := exec.Command("zstd", append([]string{"-dcq"}, names...)...).Output()
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: zstd gives %d bytes, want %d (%v)", state, len(got), len(want), err)
@@ -542,7 +541,7 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// rotate begins a segment and waits until that is durable.
+// rotate begins a segment and waits until it is durable.
 func rotate(w *Writer) error {
 	rotated := make(chan error, 1)
 	w.Rotate(func(_ string, err error) { rotated <- err })

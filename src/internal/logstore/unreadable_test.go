@@ -19,8 +19,8 @@ import (
 	"crypto-auditing/src/internal/logstore/verify"
 )
 
-// unreadableForms are things in place of a segment that cannot be read, with
-// what the error contains.
+// unreadableForms are unreadable things in place of a segment, with the text that the
+// error contains.
 func unreadableForms() map[string]struct {
 	put     func(path string) error
 	message string
@@ -34,12 +34,12 @@ func unreadableForms() map[string]struct {
 		"a dangling link": {func(path string) error { return os.Symlink("nothing", path) }, "dangling symbolic link"},
 		"a link to itself": {func(path string) error { return os.Symlink(filepath.Base(path), path) },
 			"too many levels of symbolic links"},
-		// It is a regular file, can be opened, and cannot be read.
+		// A regular file that can be opened, but not read.
 		"a file with bad sectors": {func(path string) error { return os.Symlink("/proc/self/mem", path) }, "input/output error"},
 	}
 }
 
-// hide puts a thing in place of a segment and returns what undoes it.
+// hide replaces a segment, and returns a function that restores it.
 func hide(t *testing.T, path string, put func(path string) error) (restore func()) {
 	t.Helper()
 	if err := os.Rename(path, path+".away"); err != nil {
@@ -134,8 +134,7 @@ func TestSeveralUnreadableSegmentsAreOneGapEach(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("read %v, want %v", texts(got), texts(want))
 	}
-	// Only the second shows, by the segment after it, up to where entries are
-	// missing.
+	// Only the second gap has a known end: a readable segment follows it.
 	var a, b *UnreadableError
 	if len(errs) != 2 || !errors.As(errs[0], &a) || !errors.As(errs[1], &b) || a.To != 0 || b.From != list[1] || b.To != list[3]-1 {
 		t.Errorf("errors %v, want two up to %d", errs, list[3]-1)
@@ -166,12 +165,12 @@ func TestTheNewestSegmentIsReadOnceItCanBe(t *testing.T) {
 			if end, err := r.Newest(); err != nil || end.Sequence != newest-1 {
 				t.Errorf("the newest readable entry is %v, %v, want %d", end, err, newest-1)
 			}
-			// The size of the file in /proc is 0: it is an empty segment then.
+			// The file in /proc has size 0, so it counts as an empty segment.
 			if beyond, err := r.Beyond(before); err != nil || beyond && name != "a file with bad sectors" {
 				t.Errorf("a cursor in the segment is beyond the end: %v, %v", beyond, err)
 			}
 			for range 3 {
-				// It was reported.
+				// The gap is reported only once.
 				if _, err := r.Next(t.Context()); err != io.EOF {
 					t.Errorf("next: %v", err)
 				}
@@ -207,7 +206,7 @@ func TestSeekingATimeSkipsAnUnreadableSegment(t *testing.T) {
 	if err := r.SeekTime(context.Background(), since); err != nil {
 		t.Fatal(err)
 	}
-	// The chunks before it in its segment are left out, too.
+	// Earlier chunks of the same segment are skipped, too.
 	want, _ := segmentOf(all, first, list[3])
 	got, errs := readAll(r)
 	wantTexts(t, got, errs, texts(want)...)
@@ -251,8 +250,8 @@ func TestReadingBackwardsPassesAnUnreadableSegment(t *testing.T) {
 	}
 }
 
-// A file without data costs nothing, whatever its size, and reading ends when
-// it is requested to.
+// Skipping a file without data takes no time, whatever its size, and reading ends with
+// its context.
 func TestAHugeSparseFileIsSkipped(t *testing.T) {
 	dir := t.TempDir()
 	_, all := filledStore(t, dir, 2, 3)
@@ -271,11 +270,11 @@ func TestAHugeSparseFileIsSkipped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := readerTest(t, dir, Query{}).Next(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("reading under a context that is done: %v", err)
+		t.Errorf("reading with an ended context: %v", err)
 	}
 }
 
-// Other files among the segments do not affect the entries, and are reported.
+// Foreign files among the segments do not affect the entries, and are reported.
 func TestStrayFilesAreSkipped(t *testing.T) {
 	other := t.TempDir()
 	filledStore(t, other, 1, 3)
@@ -285,8 +284,8 @@ func TestStrayFilesAreSkipped(t *testing.T) {
 	}
 	const far = 1 << 62
 	for name, c := range map[string]struct {
-		// content is that of the file, nil for a copy of the first segment; at
-		// is its name, as a distance from the first entry of the second segment.
+		// content is nil for a copy of the first segment. at is the sequence in the name,
+		// relative to the first entry of the second segment.
 		content []byte
 		at      int64
 		message string
@@ -326,7 +325,7 @@ func TestStrayFilesAreSkipped(t *testing.T) {
 			if len(errs) != 1 || !errors.As(errs[0], &odd) || odd.Name != filepath.Base(path) || !strings.Contains(odd.Detail, c.message) {
 				t.Errorf("errors %v", errs)
 			}
-			// A reader that follows is not misled.
+			// A reader that follows the log is not misled.
 			last := appendTest(t, w, "later")
 			got, errs = readAll(r)
 			wantTexts(t, got, errs, "later")
@@ -334,7 +333,7 @@ func TestStrayFilesAreSkipped(t *testing.T) {
 			appendTest(t, w, "still later")
 			got, errs = readAll(r)
 			wantTexts(t, got, errs, "still later")
-			// Nor one that begins in the middle, or at the end.
+			// Neither is one that begins in the middle, or at the end.
 			for i := range all {
 				r := readerTest(t, dir, Query{})
 				if _, err := r.Seek(Cursor{Store: last.Cursor.Store, Sequence: all[i].sequence}); err != nil {

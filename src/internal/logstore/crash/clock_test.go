@@ -18,9 +18,9 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// A container that is moved, or a program that is started in another time namespace
-// (time_namespaces(7)), finds that the clock of its records has jumped within one
-// boot. The log stays sound, and the times that readers show stay those of the wall.
+// In a container that was moved, or in another time namespace (time_namespaces(7)), the
+// clock of the records has jumped within one boot. The log stays intact, and readers show
+// the correct wall-clock times.
 func TestAClockThatJumpsBetweenKillsKeepsTheLogAndItsTimes(t *testing.T) {
 	for _, tool := range []string{"python3", "zstd", "unshare"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -29,9 +29,9 @@ func TestAClockThatJumpsBetweenKillsKeepsTheLogAndItsTimes(t *testing.T) {
 	}
 	if output, err := exec.Command("unshare", "-T", "--boottime", "1", "true").CombinedOutput(); err != nil {
 		if os.Geteuid() == 0 {
-			t.Skipf("this root cannot make a time namespace: %s", output)
+			t.Skipf("root cannot create a time namespace here: %s", output)
 		}
-		t.Skip("only root can make a time namespace")
+		t.Skip("only root can create a time namespace")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -72,7 +72,7 @@ func TestAClockThatJumpsBetweenKillsKeepsTheLogAndItsTimes(t *testing.T) {
 		}
 		var torn *logstore.CorruptError
 		if errors.As(err, &torn) {
-			continue // by a kill; check has seen it
+			continue // by a kill; checked above
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ func TestAClockThatJumpsBetweenKillsKeepsTheLogAndItsTimes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if at := time.Unix(0, chunk.RealTime(g.Start)); at.Before(began) || at.After(ended) {
-				t.Fatalf("entry %d of %v to %v is shown as of %v", sequence, began, ended, at)
+				t.Fatalf("entry %d, written between %v and %v, is shown at %v", sequence, began, ended, at)
 			}
 			entries++
 		}

@@ -24,7 +24,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// copies is how many directories are copied while they are written.
+// copies is the number of directories that are copied while they are written.
 const copies = 6
 
 // A backup program copies files one after the other, and each in pieces, while
@@ -51,7 +51,7 @@ func TestATornCopyOfALiveLogHasAllDurableEntries(t *testing.T) {
 		writer.Env = append(os.Environ(), fmt.Sprintf("%s=%s 0 %s", asWriter, dir, system))
 		promised := copyLive(t, writer, dir, copied)
 
-		// What the other program finds, and what our reader finds.
+		// Compare the entries that the other program and our reader find.
 		last, notes := check(t, copied, promised)
 		want := dump(t, copied)
 		got := numbers(t, copied)
@@ -61,7 +61,7 @@ func TestATornCopyOfALiveLogHasAllDurableEntries(t *testing.T) {
 		torn += strings.Count(notes, ": torn at")
 		entries += len(got)
 
-		// A copy that is restored is a log that an agent continues.
+		// An agent can continue a restored copy.
 		again := exec.Command(self)
 		again.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s", asWriter, copied, last+1, system))
 		kill(t, again, promised)
@@ -73,8 +73,8 @@ func TestATornCopyOfALiveLogHasAllDurableEntries(t *testing.T) {
 	t.Logf("%d copies with %d entries, %d of them torn", rounds, entries, torn)
 }
 
-// copyLive runs a writer, copies its directory meanwhile, and kills it. It
-// returns a file with what the writer had promised before.
+// copyLive runs a writer, copies its directory meanwhile, and kills it. It returns a file
+// with the promises from before the copy.
 func copyLive(t *testing.T, writer *exec.Cmd, dir, copied string) (promised string) {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -90,7 +90,7 @@ func copyLive(t *testing.T, writer *exec.Cmd, dir, copied string) (promised stri
 	scanner := bufio.NewScanner(out)
 	for range 1 + rand.IntN(400) {
 		if !scanner.Scan() {
-			t.Fatalf("the writer has ended: %v: %s", scanner.Err(), stderr.String())
+			t.Fatalf("the writer has exited: %v: %s", scanner.Err(), stderr.String())
 		}
 		fmt.Fprintln(&lines, scanner.Text())
 	}
@@ -98,7 +98,7 @@ func copyLive(t *testing.T, writer *exec.Cmd, dir, copied string) (promised stri
 	copyDirectory(t, copied, dir)
 	_ = writer.Process.Kill()
 	if err := writer.Wait(); writer.ProcessState.Exited() {
-		t.Fatalf("the writer ended by itself: %v: %s", err, stderr.String())
+		t.Fatalf("the writer exited: %v: %s", err, stderr.String())
 	}
 	promised = copied + ".promised"
 	if err := os.WriteFile(promised, []byte(lines.String()), 0o600); err != nil {
@@ -108,7 +108,7 @@ func copyLive(t *testing.T, writer *exec.Cmd, dir, copied string) (promised stri
 }
 
 // copyDirectory copies the files of a directory, in any order, in pieces of any
-// size. The newest segment is torn somewhere after what it had when it began.
+// size. The newest segment is torn somewhere after its size at the beginning.
 func copyDirectory(t *testing.T, to, from string) {
 	t.Helper()
 	if err := os.Mkdir(to, 0o700); err != nil {
@@ -128,7 +128,7 @@ func copyDirectory(t *testing.T, to, from string) {
 	for _, entry := range list {
 		source, err := os.Open(filepath.Join(from, entry.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it was removed, or has got its final name
+			continue // removed, or renamed to its final name
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -137,7 +137,7 @@ func copyDirectory(t *testing.T, to, from string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// It may be at its end, and not grow any more.
+		// The newest segment may be complete, and not grow any more.
 		for range 500 {
 			if info, err := source.Stat(); err != nil || entry.Name() != newest || info.Size() > sizes[newest] {
 				break
@@ -161,8 +161,7 @@ func copyDirectory(t *testing.T, to, from string) {
 	}
 }
 
-// dump returns the numbers in a log by their sequences, as the other program
-// reads them.
+// dump returns the numbers in a log by their sequences, as read by the other program.
 func dump(t *testing.T, dir string) map[uint64]int64 {
 	t.Helper()
 	output, err := exec.Command("python3", "../../../../tests/readlog.py", dir).Output()
@@ -194,8 +193,7 @@ func dump(t *testing.T, dir string) map[uint64]int64 {
 	return found
 }
 
-// numbers returns the numbers in a log by their sequences, as our reader reads
-// them.
+// numbers returns the numbers in a log by their sequences, as read by our reader.
 func numbers(t *testing.T, dir string) map[uint64]int64 {
 	t.Helper()
 	r, err := logstore.OpenReader(dir, logstore.ReaderOptions{EntryLen: event.Len})
@@ -211,7 +209,7 @@ func numbers(t *testing.T, dir string) map[uint64]int64 {
 			return found
 		}
 		if err != nil {
-			// The torn end, of which the other program reads nothing either.
+			// The torn end, which the other program does not read either.
 			var torn *logstore.CorruptError
 			if !errors.As(err, &torn) || torn.To != 0 {
 				t.Fatal(err)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package crash kills a real writer at random moments and has a program that
-// shares no code with it check what is left.
+// Package crash kills a real writer at random moments and checks the log with a program
+// that shares no code with it.
 package crash
 
 import (
@@ -26,7 +26,8 @@ import (
 	"crypto-auditing/src/internal/logstore/file"
 )
 
-// asWriter makes this test program the writer: DIRECTORY NUMBER io_uring|pwrite.
+// asWriter is the environment variable that makes this program the writer:
+// DIRECTORY NUMBER io_uring|pwrite.
 const asWriter = "CRASH_TEST_WRITER"
 
 func TestMain(m *testing.M) {
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 
 var rounds = flag.Int("rounds", 200, "how often the writer is killed")
 
-// roundsPerStore is how often one store is gone on with.
+// roundsPerStore is the number of rounds in one store.
 const roundsPerStore = 8
 
 func TestKilledWriterLosesNothingDurable(t *testing.T) {
@@ -76,14 +77,14 @@ func TestKilledWriterLosesNothingDurable(t *testing.T) {
 		torn += strings.Count(notes, ": torn at")
 		next = last + 1
 	}
-	t.Logf("%d kills, %d promises kept, %d torn ends met", *rounds, promises, torn)
+	t.Logf("%d kills, %d promises kept, %d torn ends", *rounds, promises, torn)
 	if promises == 0 {
 		t.Error("the writer never promised anything")
 	}
 }
 
-// kill runs the writer for a random time, and appends what it promised to a
-// file. It returns the number of promises.
+// kill runs the writer for a random time, and appends its promises to a file. It
+// returns their number.
 func kill(t *testing.T, command *exec.Cmd, promised string) int {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -95,13 +96,13 @@ func kill(t *testing.T, command *exec.Cmd, promised string) int {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// One in four is killed while it starts, the others when they have written for
-	// a while, however long it took them to begin.
+	// One in four is killed while it starts, the others some time after their first
+	// promise.
 	var lines []byte
 	if rand.IntN(4) > 0 {
 		lines = make([]byte, 1)
 		if _, err := io.ReadFull(out, lines); err != nil {
-			t.Fatalf("the writer promises nothing: %v: %s", err, stderr.String())
+			t.Fatalf("the writer promised nothing: %v: %s", err, stderr.String())
 		}
 	}
 	timer := time.AfterFunc(time.Duration(rand.IntN(40_000))*time.Microsecond, func() { _ = command.Process.Kill() })
@@ -112,14 +113,14 @@ func kill(t *testing.T, command *exec.Cmd, promised string) int {
 	}
 	lines = append(lines, rest...)
 	if err := command.Wait(); err == nil || command.ProcessState.Exited() {
-		t.Fatalf("the writer ended by itself: %v: %s", err, stderr.String())
+		t.Fatalf("the writer exited: %v: %s", err, stderr.String())
 	}
 	f, err := os.OpenFile(promised, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	// A line that the kill has torn promises nothing.
+	// A torn line does not count as a promise.
 	whole := lines[:bytes.LastIndexByte(lines, '\n')+1]
 	if _, err := f.Write(whole); err != nil {
 		t.Fatal(err)
@@ -127,12 +128,12 @@ func kill(t *testing.T, command *exec.Cmd, promised string) int {
 	return bytes.Count(whole, []byte("\n"))
 }
 
-// check runs the checker and returns the last number in the log and what the
-// checker printed.
+// check runs the checker and returns the last number in the log and the checker's
+// output.
 func check(t *testing.T, dir, promised string) (last int, notes string) {
 	t.Helper()
 	if _, err := os.Stat(dir); err != nil {
-		return -1, "" // killed before it had made the directory
+		return -1, "" // killed before it created the directory
 	}
 	command := exec.Command("python3", "../../../../tests/crash/check.py", dir, promised)
 	var stderr bytes.Buffer
@@ -149,8 +150,8 @@ func check(t *testing.T, dir, promised string) (last int, notes string) {
 	return last, stderr.String()
 }
 
-// write appends numbered entries to a store until it is killed, and prints
-// for each whose durability it was promised a line "SEQUENCE NUMBER".
+// write appends numbered entries to a store until it is killed, and prints a line
+// "SEQUENCE NUMBER" for each entry that the store reported as durable.
 func write(arguments []string) error {
 	if len(arguments) != 3 {
 		return errors.New("DIRECTORY NUMBER io_uring|pwrite are needed")
@@ -215,8 +216,8 @@ func noise(n int) []byte {
 	return b
 }
 
-// batch makes n entries that contain number, number+1, and so on, and have up to
-// some bytes of padding.
+// batch makes n entries that contain number, number+1, and so on, and some bytes of
+// padding.
 func batch(number, n, padding int) logstore.Batch {
 	now := logstore.SystemClock{}.Now().Boot
 	b := logstore.Batch{Events: uint32(n), First: now, Last: now}
@@ -236,7 +237,7 @@ func batch(number, n, padding int) logstore.Batch {
 	return b
 }
 
-// rotate begins a segment and waits until that is durable.
+// rotate begins a segment and waits until it is durable.
 func rotate(w *logstore.Writer) error {
 	rotated := make(chan error, 1)
 	w.Rotate(func(_ string, err error) { rotated <- err })

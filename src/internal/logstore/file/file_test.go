@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systems are the ways to write. A kernel of this age has io_uring; a skip
-// needs the reason why it refuses it.
+// systems returns the ways to write. All supported kernels have io_uring, so it may only
+// be missing if the kernel refuses it.
 func systems(t testing.TB) map[string]System {
 	all := map[string]System{"pwrite": Plain{}}
 	best, err := Best()
@@ -68,7 +68,7 @@ func TestCommittedBytesAreInTheFile(t *testing.T) {
 }
 
 // A file size limit lets the kernel write short first and fail then.
-func TestShortWriteIsContinuedUntilTheErrorShows(t *testing.T) {
+func TestShortWriteIsContinuedUntilItFails(t *testing.T) {
 	const limit = 100_000
 	for name, system := range systems(t) {
 		t.Run(name, func(t *testing.T) {
@@ -91,13 +91,13 @@ func TestShortWriteIsContinuedUntilTheErrorShows(t *testing.T) {
 				t.Fatalf("got %v, want ENOSPC", err)
 			}
 			if n <= 70_000 || n >= int64(len(data)) {
-				t.Errorf("%d bytes were written of %d, into room for about %d", n, len(data), limit)
+				t.Errorf("%d of %d bytes were written, with room for about %d", n, len(data), limit)
 			}
 			if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=1M"); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := f.Commit([][]byte{data[n:]}, n, true); err != nil {
-				t.Fatalf("after there is room again: %v", err)
+				t.Fatalf("after space was freed: %v", err)
 			}
 			got, err := os.ReadFile(filepath.Join(dir, "f"))
 			if err != nil || !bytes.Equal(got, data) {
@@ -107,7 +107,7 @@ func TestShortWriteIsContinuedUntilTheErrorShows(t *testing.T) {
 	}
 }
 
-func TestCreateRefusesWhatExists(t *testing.T) {
+func TestCreateRefusesExistingFile(t *testing.T) {
 	for name, system := range systems(t) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f")
@@ -117,7 +117,7 @@ func TestCreateRefusesWhatExists(t *testing.T) {
 			}
 			defer f.Close()
 			if _, err := system.Create(path); !errors.Is(err, os.ErrExist) {
-				t.Errorf("got %v, want one that the file exists", err)
+				t.Errorf("got %v, want an error that the file exists", err)
 			}
 		})
 	}
@@ -131,12 +131,12 @@ func TestErrorOfTheKernelIsReturned(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			// -1 would be the current position to io_uring.
+			// io_uring takes -1 as the current position.
 			if _, err := f.Commit([][]byte{{1}}, -2, false); err == nil {
 				t.Error("a write before the beginning of the file succeeded")
 			}
 			if _, err := f.Commit([][]byte{{1}}, 0, true); err != nil {
-				t.Errorf("the file is of no use after an error: %v", err)
+				t.Errorf("the file cannot be used after an error: %v", err)
 			}
 		})
 	}
@@ -182,8 +182,8 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// processorTime is that of all threads of the process, those of io_uring in
-// the kernel included.
+// processorTime returns the CPU time of all threads of the process, including those of
+// io_uring in the kernel.
 func processorTime(tb testing.TB) time.Duration {
 	var usage unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
@@ -192,14 +192,14 @@ func processorTime(tb testing.TB) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// TestRefusedRingFallsBackToPwrite lets a seccomp filter refuse io_uring to
-// one thread, as the sandbox of a service may.
+// TestRefusedRingFallsBackToPwrite denies io_uring to one thread with a seccomp filter,
+// as the sandbox of a service may.
 func TestRefusedRingFallsBackToPwrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	problems := make(chan string, 10)
 	go func() {
 		defer close(problems)
-		// The thread ends with the goroutine, and the filter with it.
+		// The thread and its filter end with the goroutine.
 		runtime.LockOSThread()
 		if err := refuseRings(); err != nil {
 			problems <- fmt.Sprintf("cannot set up seccomp: %v", err)
@@ -259,7 +259,7 @@ func TestAStartedWriteCompletesAfterClose(t *testing.T) {
 			starter, can := f.(Starter)
 			if !can {
 				if name != "pwrite" {
-					t.Errorf("a file of %s makes its caller wait", name)
+					t.Errorf("a file of %s cannot start a write", name)
 				}
 				_ = f.Close()
 				return
@@ -268,7 +268,7 @@ func TestAStartedWriteCompletesAfterClose(t *testing.T) {
 			written, closed := make(chan int64, 1), make(chan error, 1)
 			for offset := int64(0); offset < 3*int64(len(text)); offset += int64(len(text)) {
 				if !starter.Start([][]byte{text[:5], nil, text[5:]}, offset, func(n int64) { written <- n }) {
-					t.Fatal("it has begun nothing")
+					t.Fatal("no write was started")
 				}
 				if n := <-written; n != int64(len(text)) {
 					t.Errorf("%d of %d bytes were written", n, len(text))
@@ -278,7 +278,7 @@ func TestAStartedWriteCompletesAfterClose(t *testing.T) {
 				t.Error(err)
 			}
 			if !starter.Start([][]byte{text}, 4*int64(len(text)), func(int64) { closed <- f.Close() }) {
-				t.Fatal("it has begun nothing")
+				t.Fatal("no write was started")
 			}
 			if err := <-closed; err != nil {
 				t.Error(err)
@@ -290,8 +290,8 @@ func TestAStartedWriteCompletesAfterClose(t *testing.T) {
 	}
 }
 
-// The kernel cancels what a thread has begun when the thread ends, and when it
-// cannot make a worker for it.
+// The kernel cancels writes that a thread has started when the thread ends, or when it
+// cannot create a worker for them.
 func TestACancelledWriteIsRepeated(t *testing.T) {
 	for _, result := range []unix.Errno{unix.ECANCELED, unix.EINTR, unix.EAGAIN} {
 		if n, err := taken(-int32(result)); n != 0 || err != nil {
@@ -317,7 +317,7 @@ func TestACancelledWriteIsRepeated(t *testing.T) {
 					committed <- err
 				}()
 				for range 4 {
-					// The thread ends with the goroutine: it may be the one that has begun the write.
+					// The thread ends with the goroutine, and may have started the write.
 					go runtime.LockOSThread()
 				}
 				if err := <-committed; err != nil {
@@ -330,7 +330,7 @@ func TestACancelledWriteIsRepeated(t *testing.T) {
 			}
 			for i := range rounds {
 				if got[i*size] != byte(i) || got[i*size+size-1] != byte(i) {
-					t.Fatalf("block %d is not what was written", i)
+					t.Fatalf("block %d differs from the written one", i)
 				}
 			}
 		})

@@ -20,7 +20,7 @@ func TestPlaceReplacesNoFile(t *testing.T) {
 				}
 			}
 			if err := place(from, to); !errors.Is(err, fs.ErrExist) {
-				t.Errorf("placing over a file: %v", err)
+				t.Errorf("placing a file over another one: %v", err)
 			}
 			if text, err := os.ReadFile(to); err != nil || string(text) != "old" {
 				t.Errorf("the file holds %q, %v", text, err)

@@ -60,7 +60,7 @@ func TestHeaderIsReadAsWritten(t *testing.T) {
 	}
 }
 
-// The bytes themselves are the specification's; this keeps them.
+// The bytes are specified and must not change.
 func TestHeaderLayout(t *testing.T) {
 	h := testHeader()
 	h.Compressed, h.Uncompressed, h.PayloadSum = 0x01020304, 0x05060708, 0x090a0b0c
@@ -79,7 +79,7 @@ func TestHeaderLayout(t *testing.T) {
 }
 
 func TestTermHashMatchesTheSpecification(t *testing.T) {
-	// Computed by the six lines of docs/log-format.md in another language.
+	// Computed by an implementation of docs/log-format.md in another language.
 	for name, c := range map[string]struct {
 		kind TermKind
 		text string
@@ -93,7 +93,7 @@ func TestTermHashMatchesTheSpecification(t *testing.T) {
 			t.Errorf("%s: %#x, want %#x", name, got, c.want)
 		}
 		if TermHash(c.kind, c.text) != TermHash(c.kind, []byte(c.text)) {
-			t.Errorf("%s: another hash of bytes than of a string", name)
+			t.Errorf("%s: the hashes of bytes and string differ", name)
 		}
 	}
 }
@@ -128,17 +128,17 @@ func TestAFilterOmitsTooManyValues(t *testing.T) {
 		}
 		for i := range values {
 			if !f.MayHold(Term{Kind: Value, Hash: NewValueSeed("k").Word(int64(i))}) {
-				t.Fatalf("%d values: %d is not held", n, i)
+				t.Fatalf("%d values: %d does not match", n, i)
 			}
 		}
 		if !f.MayHold(NewTerm(Key, "k")) {
-			t.Errorf("%d values: the key is not held", n)
+			t.Errorf("%d values: the key does not match", n)
 		}
 	}
 	var f Filter
 	f.ResetWith(KindsOf(Key), nil, nil, nil)
 	if f.Kinds.Has(Value) {
-		t.Error("a filter that was given no values has the kind")
+		t.Error("a filter without values has their kind")
 	}
 }
 
@@ -146,7 +146,7 @@ func TestFilterContainsItsTermsAndFewOthers(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 10, 100, 1000, 5000} {
 		var terms []uint64
 		for i := range n {
-			// Twice, as an agent may.
+			// An agent may add a term twice.
 			terms = append(terms, TermHash(Key, fmt.Sprint(i)), TermHash(Key, fmt.Sprint(i)))
 		}
 		var f Filter
@@ -156,7 +156,7 @@ func TestFilterContainsItsTermsAndFewOthers(t *testing.T) {
 		}
 		for i := range n {
 			if !f.MayHold(NewTerm(Key, fmt.Sprint(i))) {
-				t.Fatalf("%d terms: %d is not held", n, i)
+				t.Fatalf("%d terms: %d does not match", n, i)
 			}
 		}
 		const others = 10_000
@@ -166,17 +166,17 @@ func TestFilterContainsItsTermsAndFewOthers(t *testing.T) {
 				wrong++
 			}
 		}
-		// 1 % where there is something to spread over.
+		// About 1 % of false positives, more in small filters.
 		if limit := map[bool]int{true: others / 50, false: others / 8}[n >= 100]; wrong > limit {
-			t.Errorf("%d terms: %d of %d others may be held, more than %d", n, wrong, others, limit)
+			t.Errorf("%d terms: %d of %d other terms match, more than %d", n, wrong, others, limit)
 		}
 		if !f.MayHold(NewTerm(Name, "x")) {
-			t.Errorf("%d terms: a kind that the filter knows nothing of is ruled out", n)
+			t.Errorf("%d terms: a kind outside of the filter is excluded", n)
 		}
 	}
 }
 
-func TestFilterMatchesOneOfEverySet(t *testing.T) {
+func TestFilterMatchesOneTermOfEachSet(t *testing.T) {
 	var f Filter
 	f.Reset(KindsOf(Name, Key), []uint64{TermHash(Name, "a"), TermHash(Key, "k")})
 	a, b, k := NewTerm(Name, "a"), NewTerm(Name, "b"), NewTerm(Key, "k")
@@ -184,14 +184,14 @@ func TestFilterMatchesOneOfEverySet(t *testing.T) {
 		all  [][]Term
 		want bool
 	}{
-		"no sets":                {nil, true},
-		"a set that is empty":    {[][]Term{{}}, false},
-		"one that is held":       {[][]Term{{a}}, true},
-		"one that is not":        {[][]Term{{b}}, false},
-		"one of two":             {[][]Term{{b, a}}, true},
-		"both sets":              {[][]Term{{b, a}, {k}}, true},
-		"only one of two sets":   {[][]Term{{a}, {b}}, false},
-		"a kind that is unknown": {[][]Term{{NewTerm(Origin, "x")}, {a}}, true},
+		"no sets":              {nil, true},
+		"an empty set":         {[][]Term{{}}, false},
+		"a term in the filter": {[][]Term{{a}}, true},
+		"a term not in it":     {[][]Term{{b}}, false},
+		"one of two terms":     {[][]Term{{b, a}}, true},
+		"both sets":            {[][]Term{{b, a}, {k}}, true},
+		"only one of two sets": {[][]Term{{a}, {b}}, false},
+		"an unknown kind":      {[][]Term{{NewTerm(Origin, "x")}, {a}}, true},
 	} {
 		if got := f.Matches(c.all); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -226,7 +226,7 @@ func TestIndexIsReadAsWritten(t *testing.T) {
 	for i := range b[:len(b)-FooterSize+4] {
 		b[i] ^= 1
 		if err := got.Parse(b); err == nil {
-			t.Errorf("a wrong bit at %d is not noticed", i)
+			t.Errorf("a flipped bit at %d is not noticed", i)
 		}
 		b[i] ^= 1
 	}
@@ -278,7 +278,7 @@ func TestChainDoesNotDependOnChunks(t *testing.T) {
 		"none": nil, "before the end": {5, 10}, "beyond it": {5, 16}, "an empty entry": {5, 5, 15}, "out of order": {10, 5, 15},
 	} {
 		if err := whole.Add(entries, ends); err == nil || whole.Sum() != before {
-			t.Errorf("ends are %s: %v, and the chain moved: %v", name, err, whole.Sum() != before)
+			t.Errorf("ends are %s: %v, chain changed: %v", name, err, whole.Sum() != before)
 		}
 	}
 }
@@ -322,7 +322,7 @@ func TestAppendingAChunkAllocatesNothing(t *testing.T) {
 		buffer = e.AppendChunk(buffer[:0], &h, entries)
 	}
 	work()
-	// testHeader makes a filter of its own: one allocation.
+	// testHeader makes a filter: one allocation.
 	if n := testing.AllocsPerRun(10, work); n > 2 {
 		t.Errorf("%v allocations", n)
 	}
@@ -333,7 +333,7 @@ func FuzzHeader(f *testing.F) {
 	f.Add(chunk)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if n, err := HeaderSize(b); err == nil && n <= len(b) {
-			// The test is about the part after the checksum.
+			// The part after the checksum is tested.
 			binary.LittleEndian.PutUint32(b[n-sumSize:], crc32.Checksum(b[:n-sumSize], castagnoli))
 		}
 		var h Header
