@@ -21,10 +21,10 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// comingAndGoing is an agent that follows as long as a test lets it.
-type comingAndGoing struct {
+// intermittentAgent is an agent whose calls of Follow end when a test ends them.
+type intermittentAgent struct {
 	brokertest.Agent
-	// follows gets the end of the next call of Follow, and its callback.
+	// follows receives the callback of each call of Follow, and the channel that ends it.
 	follows chan following
 }
 
@@ -33,7 +33,7 @@ type following struct {
 	end       chan struct{}
 }
 
-func (a *comingAndGoing) Follow(ctx context.Context, begun func(), committed func(logstore.Cursor)) error {
+func (a *intermittentAgent) Follow(ctx context.Context, begun func(), committed func(logstore.Cursor)) error {
 	begun()
 	f := following{committed: committed, end: make(chan struct{})}
 	select {
@@ -43,18 +43,18 @@ func (a *comingAndGoing) Follow(ctx context.Context, begun func(), committed fun
 	}
 	select {
 	case <-f.end:
-		return fmt.Errorf("%w: it has left", fault.ErrAgentUnavailable)
+		return fmt.Errorf("%w: it has exited", fault.ErrAgentUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// Whether the agent reports chunks, or is away and the log is watched: what is
-// appended is sent at once, and the broker knows which it is.
-func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
+// Appended groups are sent at once, whether the agent reports chunks or, without it, the
+// log is watched.
+func TestTheLogIsWatchedWithoutAnAgent(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
-	agent := &comingAndGoing{Agent: brokertest.Agent{Log: l}, follows: make(chan following)}
+	agent := &intermittentAgent{Agent: brokertest.Agent{Log: l}, follows: make(chan following)}
 	b := run(t, l, func(o *broker.Options) { o.Agent = agent })
 	var mu sync.Mutex
 	var seen []bool
@@ -67,7 +67,7 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
 	f := <-agent.follows
 	for round := range 3 {
-		// It has not reported anything yet, so that the broker does not rely on it.
+		// The agent has not reported anything yet, so the log is still watched.
 		c.awaitLast(t, l.Append(brokertest.Some(r, 3)...).Sequence)
 		for range 5 {
 			end := l.Append(brokertest.Some(r, 3)...)
@@ -76,18 +76,18 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 			c.awaitLast(t, end.Sequence)
 		}
 		if !b.AgentActive() {
-			t.Fatal("the agent follows, and is not there")
+			t.Fatal("the agent runs, but is reported as inactive")
 		}
 		close(f.end)
 		for deadline := time.Now().Add(time.Minute); b.AgentActive(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatal("the agent has left, and is there")
+				t.Fatal("the agent has exited, but is reported as active")
 			}
 		}
 		// Without reports, the log is watched.
 		c.awaitLast(t, l.Append(brokertest.Some(r, 3)...).Sequence)
 		if round < 2 {
-			// It is called again when the log grows.
+			// The broker calls Follow again when the log grows.
 			for f.end = nil; f.end == nil; {
 				select {
 				case f = <-agent.follows:
@@ -102,17 +102,17 @@ func TestTheLogIsWatchedWhileTheAgentIsAway(t *testing.T) {
 	defer mu.Unlock()
 	for i, active := range seen {
 		if i > 0 && active == seen[i-1] {
-			t.Errorf("notified twice that the agent runs: %v", seen)
+			t.Errorf("notified twice of the same state: %v", seen)
 		}
 	}
 }
 
-// An agent of the service manager is never connected to before the manager reports
-// that it runs: connecting would start it.
+// The broker does not connect to the agent's unit until the service manager reports that
+// it runs: connecting would start it.
 func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
-	agent := &comingAndGoing{Agent: brokertest.Agent{Log: l}, follows: make(chan following)}
+	agent := &intermittentAgent{Agent: brokertest.Agent{Log: l}, follows: make(chan following)}
 	var state atomic.Value
 	state.Store(broker.AgentStopped)
 	b := run(t, l, func(o *broker.Options) {
@@ -124,7 +124,7 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 	_, c := subscribe(t, b, "", filter.Spec{}, delivery.SubscribeOptions{})
 	r := rand.New(rand.NewPCG(1, 3))
 	l.Append(brokertest.Some(r, 3)...)
-	l.Rotate() // there is something to truncate
+	l.Rotate() // makes a segment that can be removed
 	for _, stopped := range []broker.AgentState{broker.AgentStopped, broker.AgentFailed, broker.AgentUnknown} {
 		state.Store(stopped)
 		// Appended groups arrive, and can be read again.
@@ -134,7 +134,7 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 			t.Errorf("an agent that is %s is reported as %s, active %v", stopped, s.AgentState, s.AgentActive)
 		}
 		if (stopped == broker.AgentStopped) != (s.AgentError == "") {
-			t.Errorf("the error of an agent that is %s is %v", stopped, s.AgentError)
+			t.Errorf("with an agent that is %s, the error is %v", stopped, s.AgentError)
 		}
 		if _, err := b.Truncate(t.Context(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}, Reading: retention.Ignore}, retention.Remover{}); !errors.Is(err, fault.ErrAgentUnavailable) {
 			t.Errorf("truncating with an agent that is %s returns %v", stopped, err)
@@ -156,6 +156,6 @@ func TestAStoppedAgentIsNotConnectedTo(t *testing.T) {
 		break
 	}
 	if !b.AgentActive() {
-		t.Error("the agent runs, and is not active")
+		t.Error("the agent runs, but is reported as inactive")
 	}
 }

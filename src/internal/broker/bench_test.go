@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/src/internal/quota"
 )
 
-// counting is a sink that counts.
+// counting is a sink that counts groups.
 type counting struct {
 	groups atomic.Int64
 	enough int64
@@ -36,7 +36,7 @@ func (c *counting) Skipped(*reading.Gap) error         { return nil }
 func (c *counting) Ping(context.Context) error         { return nil }
 func (c *counting) Reserve(context.Context, int) error { return nil }
 
-// BenchmarkCatchUp sends a log to a subscription, the bus left out.
+// BenchmarkCatchUp sends a log to a subscription, without the bus.
 func BenchmarkCatchUp(b *testing.B) {
 	l := brokertest.New(b)
 	r := rand.New(rand.NewPCG(1, 1))

@@ -26,8 +26,8 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// segmented makes a log of some segments with 100 groups each, and returns the
-// cursors after them.
+// segmented makes a log of segments with 100 groups each, and returns the cursors at
+// their ends.
 func segmented(t *testing.T, segments int) (*brokertest.Log, []logstore.Cursor) {
 	t.Helper()
 	l := brokertest.New(t)
@@ -45,7 +45,7 @@ func segmented(t *testing.T, segments int) (*brokertest.Log, []logstore.Cursor) 
 	return l, ends
 }
 
-// readAll reads the entries after a cursor, and the gaps.
+// readAll reads the entries and gaps after a cursor.
 func readAll(t *testing.T, b *running, after string, f filter.Spec) (got []uint64, gaps []reading.Gap) {
 	t.Helper()
 	r, err := b.Read(quota.Holder{User: 1000}, after, f)
@@ -105,7 +105,7 @@ func TestTruncatedEntriesAreReportedAndCounted(t *testing.T) {
 		t.Errorf("a reader gets the gaps %+v", gaps)
 	}
 	if _, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{}); len(gaps) != 0 {
-		t.Errorf("from the oldest on nothing is missing, but %+v", gaps)
+		t.Errorf("a reader from the oldest entry gets the gaps %+v, want none", gaps)
 	}
 }
 
@@ -129,7 +129,7 @@ func damage(t *testing.T, dir string, segment int) {
 	}
 }
 
-func TestUnreadableSegmentsAreReportedAndTheRestIsSent(t *testing.T) {
+func TestUnreadableSegmentsAreReportedAndSkipped(t *testing.T) {
 	l, ends := segmented(t, 3)
 	damage(t, l.Dir, 1)
 	b := run(t, l, nil)
@@ -149,11 +149,11 @@ func TestUnreadableSegmentsAreReportedAndTheRestIsSent(t *testing.T) {
 			t.Errorf("gap %+v", g)
 		}
 		if slices.ContainsFunc(got, func(n uint64) bool { return n > g.From.Sequence && n <= g.To.Sequence }) {
-			t.Errorf("groups of the gap %+v came all the same", g)
+			t.Errorf("groups of the gap %+v were received", g)
 		}
 	}
 	if len(gaps) == 0 || uint64(len(got))+missing != ends[2].Sequence {
-		t.Errorf("%d groups and %d missing in %d gaps, want %d in all", len(got), missing, len(gaps), ends[2].Sequence)
+		t.Errorf("%d groups and %d missing in %d gaps, want %d in total", len(got), missing, len(gaps), ends[2].Sequence)
 	}
 }
 
@@ -185,7 +185,7 @@ func TestALogThatIsReplacedIsReadFromItsBeginning(t *testing.T) {
 		t.Errorf("gaps %+v, want %+v", c.gaps, want)
 	}
 	if other := c.got[ends[1].Sequence:]; uint64(len(other)) != last.Sequence || other[0] != 1 {
-		t.Errorf("%d groups of the other log from %d on", len(other), other[0])
+		t.Errorf("%d groups of the other log, from %d", len(other), other[0])
 	}
 }
 
@@ -221,11 +221,11 @@ func TestAnEmptyDirectoryBecomesALog(t *testing.T) {
 func TestTruncationFollowsThePolicy(t *testing.T) {
 	cases := map[string]struct {
 		policy func(size int64) retention.Policy
-		// lagging is up to which segment a durable subscription has read; -1:
-		// there is none.
+		// lagging is the last segment that a durable subscription has read; -1 means no
+		// subscription.
 		lagging int
-		// removed is how many of the five segments go, because how the policy
-		// in the agent's call begins.
+		// removed is the number of removed segments, of five. because is the beginning of
+		// the policy in the agent's call.
 		removed int
 		because string
 	}{
@@ -236,28 +236,28 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 		"size, even if a client lags": {func(n int64) retention.Policy {
 			return retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: n}}
 		}, 1, 4, "max-size="},
-		"never the one written": {func(int64) retention.Policy {
+		"never the active segment": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Ignore, MaxSize: retention.Limit{Bytes: 1}}
 		}, -1, 4, "max-size="},
 		"age": {func(int64) retention.Policy { return retention.Policy{Reading: retention.Ignore, MaxAge: time.Minute} }, -1, 4, "max-age=1m"},
-		"free space that there cannot be": {func(int64) retention.Policy {
+		"more free space than the disk has": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Ignore, KeepFree: retention.Limit{Bytes: 1 << 60}}
 		}, -1, 4, "keep-free="},
-		"keep what is not read": {func(int64) retention.Policy {
+		"keep unread segments": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}}
 		}, 2, 2, "max-size="},
 		"keep, without readers": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}}
 		}, -1, 4, "max-size="},
-		"keep, but not for ever": {func(int64) retention.Policy {
+		"keep, until the hold time expires": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}, Hold: time.Minute}
 		}, 1, 4, "max-size="},
-		"keep, and it may be held for long": {func(int64) retention.Policy {
+		"keep, with a long hold time": {func(int64) retention.Policy {
 			return retention.Policy{Reading: retention.Keep, MaxSize: retention.Limit{Bytes: 1}, Hold: 1000 * time.Hour}
 		}, 1, 1, "max-size="},
-		"drop what is read":     {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, 3, 3, "reading=drop"},
+		"drop read segments":    {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, 3, 3, "reading=drop"},
 		"drop, without readers": {func(int64) retention.Policy { return retention.Policy{Reading: retention.Drop} }, -1, 0, ""},
-		"drop, and the limits": {func(n int64) retention.Policy {
+		"drop, with other limits": {func(n int64) retention.Policy {
 			return retention.Policy{Reading: retention.Drop, MaxSize: retention.Limit{Bytes: n}}
 		}, 1, 4, "max-size="},
 	}
@@ -287,7 +287,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 				var argument *fault.ArgumentError
 				_, err := b.Truncate(context.Background(), policy, by)
 				if !errors.As(err, &argument) || argument.Argument != "force" || !strings.Contains(err.Error(), c.because) || agent.Remover.Load() != nil {
-					t.Errorf("the whole log is removed without force: %v", err)
+					t.Errorf("removing the whole log without force: %v", err)
 				}
 			}
 			policy.Force = true
@@ -306,7 +306,7 @@ func TestTruncationFollowsThePolicy(t *testing.T) {
 				return
 			}
 			if by := agent.Remover.Load(); by.UID != 7 || by.User != "anne" || !strings.HasPrefix(by.Policy, c.because) {
-				t.Errorf("removed on behalf of %+v, want user anne and a policy that begins with %s", by, c.because)
+				t.Errorf("removed for %+v, want user anne and a policy that begins with %s", by, c.because)
 			}
 		})
 	}
@@ -322,25 +322,25 @@ func TestTruncationNeedsTheAgent(t *testing.T) {
 	}
 	var argument *fault.ArgumentError
 	if _, err := b.Truncate(context.Background(), retention.Policy{Reading: "maybe"}, retention.Remover{}); !errors.As(err, &argument) {
-		t.Errorf("with a rule that is none: %v", err)
+		t.Errorf("with an invalid rule: %v", err)
 	}
 }
 
-// An attached subscription that nothing matches has read the log all the same.
+// An attached subscription also advances over groups that do not match.
 func TestASubscriptionWithoutMatchesAdvances(t *testing.T) {
 	l, ends := segmented(t, 3)
 	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
 	s, _ := subscribe(t, b, "rare", filter.Spec{Executables: []string{"none"}}, delivery.SubscribeOptions{After: logstore.OldestWord})
 	for deadline := time.Now().Add(time.Minute); s.Status().Position != ends[2]; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it is at %v, not %v", s.Status().Position, ends[2])
+			t.Fatalf("the position is %v, want %v", s.Status().Position, ends[2])
 		}
 	}
 	l.Append(brokertest.Some(rand.New(rand.NewPCG(3, 3)), 5)...)
 	last := l.Flush()
 	for deadline := time.Now().Add(time.Minute); s.Status().Position != last; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it is at %v, not %v", s.Status().Position, last)
+			t.Fatalf("the position is %v, want %v", s.Status().Position, last)
 		}
 	}
 	got, err := b.Truncate(context.Background(), retention.Policy{Reading: retention.Drop}, retention.Remover{})
@@ -360,7 +360,7 @@ func TestLossesAreCountedByReason(t *testing.T) {
 	last := l.Lose("ring-full", 5)
 	c.awaitLast(t, last.Sequence)
 	if got := c.groups(); len(got) != 3 {
-		t.Errorf("%d groups pass a filter that only losses pass", len(got))
+		t.Errorf("%d groups pass a filter that matches only losses", len(got))
 	}
 	status := b.Status(context.Background())
 	if status.EventsLost != 12 || status.Lost["ring-full"] != 8 || status.Lost["queue-full"] != 4 {
@@ -368,8 +368,8 @@ func TestLossesAreCountedByReason(t *testing.T) {
 	}
 }
 
-// Whatever is done to the log meanwhile, all who follow it get every group that
-// were not reported as missing, once and in order.
+// During all changes to the log, each client receives every group once and in order,
+// except those reported as missing.
 func TestNoEntryIsMissedDuringRotationSealingAndTruncation(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
@@ -460,19 +460,19 @@ func TestStreamsAreLimited(t *testing.T) {
 		}
 	}
 	if b.Idle() {
-		t.Error("open streams do not keep the broker")
+		t.Error("the broker is idle with open streams")
 	}
 	for _, r := range open {
 		r.Close()
-		r.Close() // once more does no harm
+		r.Close() // may be called twice
 	}
 	if !b.Idle() {
-		t.Error("closed streams keep the broker")
+		t.Error("the broker is not idle after all streams were closed")
 	}
 }
 
-// Users outside the group have half of the subscriptions, also those that another
-// broker made; root's come on top.
+// Users outside the group may have half of the subscriptions, which includes those made
+// before a restart. Those of root are additional.
 func TestSubscriptionsOfOtherUsersLeaveRoomForTheGroup(t *testing.T) {
 	l := brokertest.New(t)
 	l.Flush()
@@ -505,14 +505,14 @@ func TestSubscriptionsOfOtherUsersLeaveRoomForTheGroup(t *testing.T) {
 		step{5, quota.Member, 3}, step{6, quota.Member, 6}, step{0, quota.Trusted, 0})
 }
 
-func TestStreamsAreTheEntriesWithTwoKeysMore(t *testing.T) {
+func TestStreamsAreEntriesWithTwoAdditionalKeys(t *testing.T) {
 	g := event.Group{Context: event.ContextID{3}, Start: 5, End: 6, Events: []event.Event{{Key: []byte("a"), Value: event.Value{Word: 1}}}}
 	raw := event.Append(nil, &g)
 	for _, boot := range []int64{0, 1_700_000_000_000_000_000, -5} {
 		b := reading.AppendCBOR(nil, &event.Entry{Sequence: 1 << 40, Raw: raw, Boot: boot})
 		var again event.Group
 		if n, err := event.Decode(b, &again); err != nil || n != len(b) || string(event.Append(nil, &again)) != string(raw) {
-			t.Errorf("boot %d: %x is no entry: %v", boot, b, err)
+			t.Errorf("boot %d: %x is not a valid entry: %v", boot, b, err)
 		}
 	}
 }

@@ -23,15 +23,15 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// sequences is a form in which only sequence numbers are left.
+// sequences is a form that consists of the sequence number.
 func sequences(dst []byte, e *event.Entry) []byte {
 	return binary.LittleEndian.AppendUint64(dst, e.Sequence)
 }
 
-// wideGroup is the length of a group in the form wide, in bytes.
+// wideGroup is the size of a group in the form wide, in bytes.
 const wideGroup = 16 << 10
 
-// wide is a form in which groups are long.
+// wide is a form with large groups.
 func wide(dst []byte, e *event.Entry) []byte {
 	return append(sequences(dst, e), make([]byte, wideGroup-8)...)
 }
@@ -80,7 +80,7 @@ func run(t testing.TB, l *brokertest.Log, change func(*broker.Options)) *running
 	return &running{b, stop}
 }
 
-// client is a sink that takes note.
+// client is a sink that records its calls.
 type client struct {
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -88,9 +88,9 @@ type client struct {
 	cursors []logstore.Cursor
 	batches []int
 	gaps    []reading.Gap
-	// answers: each ping takes one. Nil: it answers at once.
+	// answers has a value for each ping that is answered; if nil, all are, at once.
 	answers chan struct{}
-	// stride is how long a group is, in bytes.
+	// stride is the size of a group, in bytes.
 	stride int
 }
 
@@ -138,7 +138,7 @@ func (c *client) Ping(ctx context.Context) error {
 	return nil
 }
 
-// await waits until the client has got what is wanted.
+// await waits until done returns true.
 func (c *client) await(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	timer := time.AfterFunc(time.Minute, c.changed.Broadcast)
@@ -148,13 +148,13 @@ func (c *client) await(t *testing.T, what string, done func() bool) {
 	defer c.mu.Unlock()
 	for !done() {
 		if !time.Now().Before(deadline) {
-			t.Fatalf("not there in time: %s; got %d groups, gaps %v", what, len(c.got), c.gaps)
+			t.Fatalf("timeout waiting for %s; got %d groups, gaps %v", what, len(c.got), c.gaps)
 		}
 		c.changed.Wait()
 	}
 }
 
-// groups returns what has come.
+// groups returns the sequences of the received groups.
 func (c *client) groups() []uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,7 +169,7 @@ func (c *client) awaitLast(t *testing.T, sequence uint64) {
 	})
 }
 
-// increasing fails the test unless nothing came twice or out of order.
+// increasing fails the test if a group was received twice or out of order.
 func (c *client) increasing(t *testing.T) {
 	t.Helper()
 	c.mu.Lock()

@@ -26,13 +26,13 @@ import (
 	"crypto-auditing/src/internal/status"
 )
 
-// now is the time since boot in ns and the time of boot.
+// now returns the time since boot and the time of boot, in ns.
 func now() (boot uint64, offset int64) {
 	m := logstore.SystemClock{}.Now()
 	return m.Boot, m.Offset
 }
 
-// notice appends a notice.
+// notice appends an encoded notice.
 func notice(t *testing.T, l *brokertest.Log, encoded []byte) logstore.Cursor {
 	t.Helper()
 	var g event.Group
@@ -42,7 +42,7 @@ func notice(t *testing.T, l *brokertest.Log, encoded []byte) logstore.Cursor {
 	return l.Write(g)
 }
 
-// restarted appends the notice of a start after some time without recording.
+// restarted appends the notice of a start after a time without recording.
 func restarted(t *testing.T, l *brokertest.Log, reason event.UnrecordedReason, down time.Duration) logstore.Cursor {
 	t.Helper()
 	boot, offset := now()
@@ -51,14 +51,14 @@ func restarted(t *testing.T, l *brokertest.Log, reason event.UnrecordedReason, d
 	}))
 }
 
-// total is how long nothing was recorded, without what the clocks are read apart.
+// total returns how long nothing was recorded, rounded because two clocks are read.
 func total(n status.Broker) time.Duration { return n.UnrecordedTotal.Round(time.Second) }
 
 func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(8, 8))
 	began := time.Now()
-	// Of what comes here, nothing is left after truncation.
+	// The truncation removes these entries.
 	l.Lose("ring-full", 1000)
 	restarted(t, l, event.AgentKilled, time.Hour)
 	l.Append(brokertest.Some(r, 100)...)
@@ -71,7 +71,7 @@ func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 	end := l.Flush()
 
 	b := run(t, l, func(o *broker.Options) { o.Agent = &brokertest.Agent{Log: l} })
-	// The first question is answered from all of the log.
+	// The first call reads the whole log.
 	n := b.Status(t.Context())
 	if n.Scanning || n.EventsLost != 1005 || n.UnrecordedCount != 3 || len(n.Unrecorded) != 3 || n.Removed != nil ||
 		total(n) != time.Hour+2*time.Second || n.LostSince.Before(began.Add(-time.Second)) || n.LostSince.After(time.Now()) {
@@ -80,7 +80,7 @@ func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 	if b.EventsLost() != 1005 {
 		t.Errorf("%d events lost, want 1005", b.EventsLost())
 	}
-	// What is appended counts, too.
+	// Appended entries are counted, too.
 	l.Lose("queue-full", 7)
 	removal := event.Removal{First: 1, Last: 100, Segments: 1, Bytes: 4096, User: "alice", UID: 1000, Policy: "vacuum", Time: boot}
 	last := notice(t, l, event.AppendRemoval(nil, &removal))
@@ -90,7 +90,7 @@ func TestTheStatusHasTheNoticesOfTheRetainedLog(t *testing.T) {
 	if n.EventsLost != 1012 || n.Lost["queue-full"] != 7 || n.Removed == nil || n.Removed.User != "alice" || n.Removed.UID != 1000 || n.Removed.Policy != "vacuum" || n.Removed.Time.IsZero() {
 		t.Errorf("after more was appended: %+v", n)
 	}
-	// And what is removed does not.
+	// Removed entries are not counted.
 	if _, err := l.Writer.Remove(context.Background(), end, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -113,14 +113,14 @@ func TestTheListOfTimesWithoutRecordingIsBounded(t *testing.T) {
 	b := run(t, l, nil)
 	n := b.Status(t.Context())
 	if len(n.Unrecorded) != 32 || n.UnrecordedCount != 100 || total(n) != 5050*time.Second {
-		t.Errorf("%d are listed of %d, %v in all", len(n.Unrecorded), n.UnrecordedCount, n.UnrecordedTotal)
+		t.Errorf("%d of %d are listed, %v in total", len(n.Unrecorded), n.UnrecordedCount, n.UnrecordedTotal)
 	}
 	if u := n.Unrecorded[31]; u.To.Sub(u.From).Round(time.Second) != 100*time.Second {
 		t.Errorf("the last is %+v", u)
 	}
 }
 
-// journal counts what is logged.
+// journal counts log messages.
 type journal struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -138,7 +138,7 @@ func (j *journal) count(text string) int {
 	return strings.Count(j.text.String(), text)
 }
 
-func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
+func TestAnUnreadableSegmentIsReportedUntilItCanBeRead(t *testing.T) {
 	l, ends := segmented(t, 4)
 	files, err := filepath.Glob(filepath.Join(l.Dir, "audit-*"))
 	if err != nil || len(files) < 4 {
@@ -181,15 +181,15 @@ func TestASegmentThatCannotBeReadIsReportedUntilItCan(t *testing.T) {
 		}
 	}
 	if n := j.count("a segment of the log cannot be read"); n != 1 {
-		t.Errorf("it was logged %d times:\n%s", n, j.text.String())
+		t.Errorf("the segment was logged %d times:\n%s", n, j.text.String())
 	}
 	restore()
 	// Nothing is appended.
 	if err := b.Status(t.Context()).StoreError; err != "" {
-		t.Errorf("the segment can be read, and the status has the error %v", err)
+		t.Errorf("the segment can be read, but the status has the error %v", err)
 	}
 	if n := j.count("can be read again"); n != 1 {
-		t.Errorf("that it can be read again was logged %d times", n)
+		t.Errorf("the recovery was logged %d times", n)
 	}
 	if got, gaps := readAll(t, b, logstore.OldestWord, filter.Spec{}); len(gaps) != 0 || uint64(len(got)) != ends[3].Sequence {
 		t.Errorf("%d groups, gaps %+v", len(got), gaps)
@@ -207,7 +207,7 @@ func TestAStrayFileIsSkippedAndReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Newer than all by its name.
+	// Its name makes it the newest.
 	foreign := filepath.Join(l.Dir, "audit-4000000000000000.cborseq.zst")
 	if err := os.WriteFile(foreign, copied, 0o600); err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestAStrayFileIsSkippedAndReported(t *testing.T) {
 	if n := j.count(filepath.Base(foreign)); n != 1 {
 		t.Errorf("the file is logged %d times:\n%s", n, j.text.String())
 	}
-	// What is appended is delivered, in this segment and the next.
+	// Appended groups are delivered, from this segment and the next.
 	l.Append(brokertest.Some(rand.New(rand.NewPCG(7, 7)), 3)...)
 	l.Rotate()
 	last := l.Append(brokertest.Some(rand.New(rand.NewPCG(7, 8)), 3)...)
@@ -245,8 +245,7 @@ func TestAStrayFileIsSkippedAndReported(t *testing.T) {
 	}
 }
 
-// Readers used to loop over a link to nothing, also after their clients had
-// gone.
+// Readers used to loop at a dangling link, even after their clients had disconnected.
 func TestReadingEndsAtADanglingLink(t *testing.T) {
 	l, ends := segmented(t, 2)
 	if err := os.Symlink("nothing", filepath.Join(l.Dir, "audit-4000000000000000.cborseq.zst")); err != nil {
@@ -289,9 +288,9 @@ func TestTheNewestSegmentIsDeliveredOnceItCanBeRead(t *testing.T) {
 		t.Errorf("a reader gets %d groups of %d and %+v", len(got), ends[1].Sequence, gaps)
 	}
 	if err := b.Unreadable(); !strings.Contains(fmt.Sprint(err), filepath.Base(newest)) {
-		t.Errorf("why the rest cannot be read: %v", err)
+		t.Errorf("the error of the unreadable segment: %v", err)
 	}
-	// A cursor in it is one of the log.
+	// A cursor in the unreadable segment is valid.
 	if _, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "", filter.Spec{}, delivery.SubscribeOptions{After: ends[2].String()}); err != nil {
 		t.Errorf("a cursor in the segment: %v", err)
 	}

@@ -52,7 +52,7 @@ func TestAllGroupsArriveInOrderOnceLiveAndFromTheLog(t *testing.T) {
 		t.Errorf("%d groups of %d", n, last.Sequence)
 	}
 	if len(fresh.got) != 1000 || fresh.got[0] != last.Sequence-999 {
-		t.Errorf("%d groups from %d on, want the newest 1000 of %d", len(fresh.got), fresh.got[0], last.Sequence)
+		t.Errorf("%d groups, from %d, want the newest 1000 of %d", len(fresh.got), fresh.got[0], last.Sequence)
 	}
 	old.increasing(t)
 	fresh.increasing(t)
@@ -94,20 +94,20 @@ func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 	all := append(slices.Clone(first.got), second.got...)
 	for i, got := range all {
 		if got != uint64(i+1) {
-			t.Fatalf("group %d at place %d", got, i)
+			t.Fatalf("group %d at index %d", got, i)
 		}
 	}
 	if status := again.Status(); status.Delivered != last.Sequence || status.Pending != 0 || status.Position != last {
 		t.Errorf("status %+v", status)
 	}
 	if _, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "x", filter.Spec{Keys: []string{"a"}}, delivery.SubscribeOptions{}); !errors.Is(err, fault.ErrExists) {
-		t.Errorf("another filter under the same name: %v", err)
+		t.Errorf("subscribing with another filter under the same name: %v", err)
 	}
 	if same, err := b.Subscribe(quota.Holder{User: 1000, Rank: quota.Member}, "x", filter.Spec{}, delivery.SubscribeOptions{}); err != nil || same != again {
-		t.Errorf("the same again: %v", err)
+		t.Errorf("subscribing again: %v", err)
 	}
 	if _, err := b.Named(1001, "x"); !errors.Is(err, fault.ErrNoSubscription) {
-		t.Errorf("another user: %v", err)
+		t.Errorf("subscribing as another user: %v", err)
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
@@ -115,12 +115,12 @@ func TestADurableSubscriptionContinuesAtItsPosition(t *testing.T) {
 	b.stop()
 	b = run(t, l, keep)
 	if _, err := b.Named(1000, "x"); !errors.Is(err, fault.ErrNoSubscription) {
-		t.Errorf("a closed one: %v", err)
+		t.Errorf("a closed subscription: %v", err)
 	}
 }
 
 func TestOnlyTheClientThatDoesNotAnswerIsSkipped(t *testing.T) {
-	// The other answers in much less, also on a busy machine.
+	// The other client answers much faster, even on a busy machine.
 	const answerTime = 2 * time.Second
 	l := brokertest.New(t)
 	r := rand.New(rand.NewPCG(3, 3))
@@ -148,7 +148,7 @@ func TestOnlyTheClientThatDoesNotAnswerIsSkipped(t *testing.T) {
 	}
 	last := l.Append(brokertest.Some(r, 100)...)
 	slow.await(t, "the first window", func() bool { return len(slow.got) == 4 })
-	// More than is kept in memory.
+	// More groups than are kept in memory.
 	for range 40 {
 		last = l.Append(brokertest.Some(r, 50)...)
 	}
@@ -157,11 +157,11 @@ func TestOnlyTheClientThatDoesNotAnswerIsSkipped(t *testing.T) {
 		t.Errorf("%d groups were sent to a client that does not answer, want one window of 4", n)
 	}
 	if n := uint64(len(quick.groups())); n != last.Sequence-before {
-		t.Errorf("the other has got %d of %d", n, last.Sequence-before)
+		t.Errorf("the other client got %d of %d groups", n, last.Sequence-before)
 	}
-	time.Sleep(2 * answerTime) // it is late
+	time.Sleep(2 * answerTime) // the answer is late
 	close(slow.answers)
-	slow.await(t, "what was skipped", func() bool { return len(slow.gaps) == 1 })
+	slow.await(t, "the gap", func() bool { return len(slow.gaps) == 1 })
 	slow.mu.Lock()
 	gap, sent := slow.gaps[0], slow.cursors[0]
 	slow.mu.Unlock()
@@ -172,6 +172,6 @@ func TestOnlyTheClientThatDoesNotAnswerIsSkipped(t *testing.T) {
 	last = l.Append(brokertest.Some(r, 5)...)
 	slow.awaitLast(t, last.Sequence)
 	if n := uint64(len(slow.groups())); n != 4+last.Sequence-from {
-		t.Errorf("%d groups, want those before and those after", n)
+		t.Errorf("%d groups, want all except the skipped ones", n)
 	}
 }

@@ -28,7 +28,7 @@ func builtin(t testing.TB) *schema.Registry {
 	return r
 }
 
-// sample is a group with something of everything. Its times are 10 and 20 s
+// sample returns a group with all attributes. Its times are 10 and 20 s
 // after a boot at the Unix epoch.
 func sample() *event.Group {
 	return &event.Group{
@@ -49,7 +49,7 @@ func TestAFilterSelectsByEachOfItsKeys(t *testing.T) {
 		filter Spec
 		want   bool
 	}{
-		"nothing asked":               {Spec{}, true},
+		"empty filter":                {Spec{}, true},
 		"scope of the name":           {Spec{Scopes: []string{"tls"}}, true},
 		"scope of a key":              {Spec{Scopes: []string{"x"}}, true},
 		"other scope":                 {Spec{Scopes: []string{"ssh", "pk"}}, false},
@@ -72,8 +72,8 @@ func TestAFilterSelectsByEachOfItsKeys(t *testing.T) {
 		"other number":                {Spec{Matches: []string{"tls::protocol_version=772"}}, false},
 		"text":                        {Spec{Matches: []string{"x::text=yes"}}, true},
 		"other text":                  {Spec{Matches: []string{"x::text=no"}}, false},
-		"what the name states":        {Spec{Matches: []string{"tls::role=client"}}, true},
-		"what the name does not":      {Spec{Matches: []string{"tls::role=server"}}, false},
+		"value stated by the name":    {Spec{Matches: []string{"tls::role=client"}}, true},
+		"value not stated by it":      {Spec{Matches: []string{"tls::role=server"}}, false},
 		"one of several matches":      {Spec{Matches: []string{"x::text=no", "x::text=yes"}}, true},
 		"all keys must agree":         {Spec{Scopes: []string{"tls"}, Keys: []string{"none"}}, false},
 		"all keys agree":              {Spec{Scopes: []string{"tls"}, Keys: []string{"x::text"}, Executables: []string{`a\xffb`}}, true},
@@ -115,7 +115,7 @@ func TestAFilterSelectsByEachOfItsKeys(t *testing.T) {
 	}
 }
 
-func TestGroupsWithoutASourceAreOfUSDT(t *testing.T) {
+func TestGroupsWithoutASourceHaveSourceUSDT(t *testing.T) {
 	for source, want := range map[string]bool{"usdt": true, "wire": false} {
 		f, err := Compile(builtin(t), Spec{Sources: []string{source}})
 		if err != nil {
@@ -176,19 +176,19 @@ func TestInvalidFiltersAreRefused(t *testing.T) {
 		filter Spec
 		want   any
 	}{
-		"scope with colons":   {Spec{Scopes: []string{"tls::"}}, &wrong},
-		"context with spaces": {Spec{Contexts: []string{"a b"}}, &wrong},
-		"key with a star":     {Spec{Keys: []string{"tls*"}}, &wrong},
-		"key of a deep scope": {Spec{Keys: []string{"a::b::*"}}, &wrong},
-		"unknown source":      {Spec{Sources: []string{"ebpf"}}, &wrong},
-		"odd origin":          {Spec{Origins: []string{"abc"}}, &wrong},
-		"match without =":     {Spec{Matches: []string{"tls::group"}}, &wrong},
-		"match of no number":  {Spec{Matches: []string{"tls::protocol_version=SSL 9"}}, &wrong},
-		"empty value":         {Spec{Executables: []string{""}}, &wrong},
-		"bytes":               {Spec{Executables: []string{"\xff"}}, &wrong},
-		"time too late":       {Spec{Since: 1 << 63}, &wrong},
-		"too many values":     {Spec{Keys: many}, &limit},
-		"too many bytes":      {Spec{Executables: []string{strings.Repeat("x", maxFilterBytes+1)}}, &limit},
+		"scope with colons":          {Spec{Scopes: []string{"tls::"}}, &wrong},
+		"context with spaces":        {Spec{Contexts: []string{"a b"}}, &wrong},
+		"key with a star":            {Spec{Keys: []string{"tls*"}}, &wrong},
+		"key of a deep scope":        {Spec{Keys: []string{"a::b::*"}}, &wrong},
+		"unknown source":             {Spec{Sources: []string{"ebpf"}}, &wrong},
+		"odd origin":                 {Spec{Origins: []string{"abc"}}, &wrong},
+		"match without =":            {Spec{Matches: []string{"tls::group"}}, &wrong},
+		"match of an invalid number": {Spec{Matches: []string{"tls::protocol_version=SSL 9"}}, &wrong},
+		"empty value":                {Spec{Executables: []string{""}}, &wrong},
+		"bytes":                      {Spec{Executables: []string{"\xff"}}, &wrong},
+		"time too late":              {Spec{Since: 1 << 63}, &wrong},
+		"too many values":            {Spec{Keys: many}, &limit},
+		"too many bytes":             {Spec{Executables: []string{strings.Repeat("x", maxFilterBytes+1)}}, &limit},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestInvalidFiltersAreRefused(t *testing.T) {
 	}
 }
 
-// random makes groups and filters of few words, so that they often meet.
+// random makes groups and filters from few words, so that they often match.
 type random struct{ *rand.Rand }
 
 func (r random) of(words ...string) string { return words[r.IntN(len(words))] }
@@ -259,8 +259,8 @@ func (r random) filter() Spec {
 	return f
 }
 
-// plainly is the meaning of a filter, word for word.
-func plainly(f *Spec, g *event.Group) bool {
+// matches evaluates a filter in the most literal way.
+func matches(f *Spec, g *event.Group) bool {
 	if _, lost := g.Loss(); lost {
 		return true
 	}
@@ -323,8 +323,8 @@ func chunkFilters(g *event.Group) (filters [2]frame.Filter) {
 	return filters
 }
 
-// The index finds for every group exactly those filters that it passes, and
-// each filter alone agrees with what its words mean.
+// For each group, the index finds exactly the filters that it passes, and each filter
+// agrees with its literal evaluation.
 func TestIndexAndFiltersSelectTheSame(t *testing.T) {
 	r := random{rand.New(rand.NewPCG(20, uint64(time.Now().UnixNano())))}
 	registry := builtin(t)
@@ -346,16 +346,16 @@ func TestIndexAndFiltersSelectTheSame(t *testing.T) {
 			chunks := chunkFilters(g)
 			x.Visit(g, sequence, 0, func(place int) { got[place]++ })
 			for place, f := range filters {
-				want := plainly(&f.Spec, g)
-				if alone := f.Passes(g, Name(g), 0); alone != want {
-					t.Fatalf("filter %+v, group %+v: passes %v, means %v", f.Spec, g, alone, want)
+				want := matches(&f.Spec, g)
+				if passes := f.Passes(g, Name(g), 0); passes != want {
+					t.Fatalf("filter %+v, group %+v: passes %v, want %v", f.Spec, g, passes, want)
 				}
 				if got[place] != map[bool]int{true: 1}[want] {
 					t.Fatalf("filter %+v, group %+v: found %d times, passes %v", f.Spec, g, got[place], want)
 				}
 				for i := range chunks {
 					if want && !g.IsNotice() && !(chunks[i].Matches(f.Chunks.Terms) && chunks[i].Matches(x.Chunks.Terms)) {
-						t.Fatalf("filter %+v, group %+v: its chunk is left out (%d)", f.Spec, g, i)
+						t.Fatalf("filter %+v, group %+v: its chunk is skipped (%d)", f.Spec, g, i)
 					}
 				}
 			}
@@ -377,7 +377,7 @@ func TestAMatchSkipsChunksWithOtherValuesOfItsKey(t *testing.T) {
 	for _, v := range wanted {
 		for i, chunk := range chunkFilters(group(v)) {
 			if !chunk.Matches(f.Chunks.Terms) {
-				t.Errorf("%+v is left out (%d)", v, i)
+				t.Errorf("the chunk with %+v is skipped (%d)", v, i)
 			}
 		}
 	}
@@ -388,11 +388,11 @@ func TestAMatchSkipsChunksWithOtherValuesOfItsKey(t *testing.T) {
 			left++
 		}
 		if !chunks[1].Matches(f.Chunks.Terms) {
-			t.Errorf("a chunk without terms of values is left out")
+			t.Errorf("a chunk without terms of values is skipped")
 		}
 	}
-	if left < 100 { // a filter of so few terms errs often
-		t.Errorf("%d of 200 chunks with other values are left out", left)
+	if left < 100 { // a filter of so few terms has many false positives
+		t.Errorf("%d of 200 chunks with other values are skipped", left)
 	}
 }
 
@@ -403,7 +403,7 @@ func TestFiltersThatSelectTheSameHaveOneKey(t *testing.T) {
 	}
 	for _, other := range []Spec{{Keys: []string{"a"}, Since: 7}, {Scopes: []string{"a", "b"}, Since: 7}, {Keys: []string{"a", "b"}}, {Keys: []string{`a"keys"b`}, Since: 7}} {
 		if a.canonical() == other.canonical() {
-			t.Errorf("%+v and %+v have %q in common", a, other, a.canonical())
+			t.Errorf("%+v and %+v have the same key %q", a, other, a.canonical())
 		}
 	}
 }

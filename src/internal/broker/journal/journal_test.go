@@ -45,7 +45,7 @@ func mustDo(t *testing.T, errs ...error) {
 	}
 }
 
-// contents returns what a journal holds.
+// contents returns the subscriptions in a journal.
 func (j *Journal) contents() map[uint64]Definition {
 	all := map[uint64]Definition{}
 	for id, d := range j.table {
@@ -54,7 +54,7 @@ func (j *Journal) contents() map[uint64]Definition {
 	return all
 }
 
-func one(id uint64, name string) Definition {
+func definition(id uint64, name string) Definition {
 	return Definition{
 		ID: id, Name: name, User: 7, Filter: filter.Spec{Scopes: []string{"tls"}, Since: 5}, Batch: 9, Window: time.Second,
 		Flow: "acknowledge", Created: 11, Place: at(0),
@@ -64,19 +64,19 @@ func one(id uint64, name string) Definition {
 func TestTheJournalKeepsItsRecords(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
-	mustDo(t, j.Define(one(1, "a")), j.Define(one(2, "b")), j.Move(1, at(5)), j.Move(2, at(6)), j.Remove(2), j.Move(1, at(7)))
+	mustDo(t, j.Define(definition(1, "a")), j.Define(definition(2, "b")), j.Move(1, at(5)), j.Move(2, at(6)), j.Remove(2), j.Move(1, at(7)))
 	want := j.contents()
 	if want[1].Place != at(7) || len(want) != 1 {
-		t.Fatalf("it holds %+v", want)
+		t.Fatalf("the journal has %+v", want)
 	}
 	j.Close()
 	j, untrusted := openState(t, dir)
 	if got := j.contents(); untrusted || !reflect.DeepEqual(got, want) {
 		t.Errorf("after reopening: %+v, untrusted %v; want %+v", got, untrusted, want)
 	}
-	mustDo(t, j.Shutdown(nil, []Handover{{Definition: one(3, ""), Client: ":1.5@x"}}))
+	mustDo(t, j.Shutdown(nil, []Handover{{Definition: definition(3, ""), Client: ":1.5@x"}}))
 	if err := j.Move(1, at(99)); !errors.Is(err, fault.ErrStopping) {
-		t.Errorf("after it has left: %v", err)
+		t.Errorf("after the shutdown: %v", err)
 	}
 	j.Close()
 	j, _ = openState(t, dir)
@@ -84,7 +84,7 @@ func TestTheJournalKeepsItsRecords(t *testing.T) {
 		t.Errorf("handed over: %+v; kept %+v", j.left, j.contents())
 	}
 	j.Close()
-	// It is taken on but once.
+	// It is handed over only once.
 	if j, _ = openState(t, dir); len(j.left) != 0 {
 		t.Errorf("handed over again: %+v", j.left)
 	}
@@ -98,7 +98,7 @@ func TestTheJournalHasOneOwner(t *testing.T) {
 	}
 }
 
-// history is a journal file, and what it held after each of its records.
+// history returns a journal file, and its contents after each record.
 func history(t *testing.T) (file []byte, ends []int, held []map[uint64]Definition) {
 	t.Helper()
 	dir := t.TempDir()
@@ -111,9 +111,9 @@ func history(t *testing.T) (file []byte, ends []int, held []map[uint64]Definitio
 		ends, held = append(ends, int(info.Size())), append(held, j.contents())
 	}
 	note(nil)
-	note(j.Define(one(1, "a")))
+	note(j.Define(definition(1, "a")))
 	note(j.Move(1, at(3)))
-	note(j.Define(one(2, "b")))
+	note(j.Define(definition(2, "b")))
 	note(j.Move(2, at(4)))
 	note(j.Move(1, at(9)))
 	note(j.Remove(2))
@@ -131,7 +131,7 @@ func reopened(t *testing.T, file []byte) (*Journal, bool, string) {
 	return j, untrusted, dir
 }
 
-// Cut off at any byte, the journal holds what was relied on before.
+// Wherever the journal is cut off, its complete records remain.
 func TestATornJournalKeepsSyncedRecords(t *testing.T) {
 	file, ends, held := history(t)
 	for cut := headSize; cut <= len(file); cut++ {
@@ -143,7 +143,7 @@ func TestATornJournalKeepsSyncedRecords(t *testing.T) {
 		}
 		for _, tail := range [][]byte{nil, make([]byte, 4096)} {
 			if tail != nil && cut != ends[last] {
-				continue // zeros stand where nothing was written, not amid a record
+				continue // zeros follow only a complete record
 			}
 			j, untrusted, _ := reopened(t, append(bytes.Clone(file[:cut]), tail...))
 			if got := j.contents(); untrusted || !reflect.DeepEqual(got, held[last]) {
@@ -154,8 +154,8 @@ func TestATornJournalKeepsSyncedRecords(t *testing.T) {
 	}
 }
 
-// Whatever byte is damaged, the file is kept, and positions are not trusted
-// unless they are those that were there.
+// Whatever byte is damaged, the file is kept, and positions are only trusted if they are
+// unchanged.
 func TestADamagedJournalIsSetAside(t *testing.T) {
 	file, _, held := history(t)
 	want := held[len(held)-1]
@@ -171,21 +171,20 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 		if untrusted {
 			kept, err := os.ReadFile(aside[0])
 			if err != nil || !bytes.Equal(kept, damaged) {
-				t.Fatalf("byte %d: what was set aside is another file (%v)", at, err)
+				t.Fatalf("byte %d: another file was set aside (%v)", at, err)
 			}
 		}
-		// The reserved bytes of the head mean nothing, and a length that points
-		// after the end is a torn record, whose content was never relied on by
-		// anybody who knows of it, but what came before may be further back.
+		// The reserved bytes of the head are ignored. A length beyond the end looks like a
+		// torn record, which never became durable: the journal then has earlier positions.
 		if !untrusted && !reflect.DeepEqual(j.contents(), want) && !isLength(file, at) {
 			t.Fatalf("byte %d: trusted, and holds %+v", at, j.contents())
 		}
-		mustDo(t, j.Define(one(9, "new")))
+		mustDo(t, j.Define(definition(9, "new")))
 		j.Close()
 	}
 }
 
-// isLength reports whether a byte is of the length of a record.
+// isLength reports whether a byte belongs to the length of a record.
 func isLength(file []byte, at int) bool {
 	for begin := headSize; begin < len(file); {
 		if at >= begin && at < begin+4 {
@@ -202,7 +201,7 @@ func FuzzJournal(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, file []byte) {
 		j, _, dir := reopened(t, file)
-		mustDo(t, j.Define(one(1, "a")), j.Move(1, at(4)))
+		mustDo(t, j.Define(definition(1, "a")), j.Move(1, at(4)))
 		want := j.contents()
 		j.Close()
 		j, untrusted := openState(t, dir)
@@ -226,7 +225,7 @@ func TestOneSyncServesAllWaitingCalls(t *testing.T) {
 	}
 	const subscribers, moves = 50, 20
 	for id := range uint64(subscribers) {
-		mustDo(t, j.Define(one(id, "x")))
+		mustDo(t, j.Define(definition(id, "x")))
 	}
 	syncs = 0
 	var all sync.WaitGroup
@@ -251,9 +250,8 @@ func TestOneSyncServesAllWaitingCalls(t *testing.T) {
 	}
 }
 
-// A disk that fails costs nothing that was promised, and the journal is good
-// again when the disk is.
-func TestAFailingDiskBreaksNoGuarantee(t *testing.T) {
+// A failing disk loses no durable position, and the journal recovers with the disk.
+func TestAFailingDiskLosesNoDurablePosition(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -270,7 +268,7 @@ func TestAFailingDiskBreaksNoGuarantee(t *testing.T) {
 		id := n % 5
 		var err error
 		if _, there := promised[id]; !there {
-			d := one(id, "x")
+			d := definition(id, "x")
 			d.Place = at(n)
 			err = j.Define(d)
 		} else {
@@ -292,7 +290,7 @@ func TestAFailingDiskBreaksNoGuarantee(t *testing.T) {
 		t.Fatalf("untrusted %v, promised %v", untrusted, promised)
 	}
 	for id, p := range promised {
-		// What failed may be on the disk all the same; never less than promised.
+		// Failed writes may have reached the disk, but no position is older than promised.
 		if got[id].Position.Sequence < p.Position.Sequence {
 			t.Errorf("subscription %d is at %v, promised %v", id, got[id], p)
 		}
@@ -305,8 +303,8 @@ func TestAFailingDiskBreaksNoGuarantee(t *testing.T) {
 func TestALongJournalIsRewritten(t *testing.T) {
 	dir := t.TempDir()
 	j, _ := openState(t, dir)
-	j.sync = func(*os.File) error { return nil } // there is much to write
-	mustDo(t, j.Define(one(1, "a")))
+	j.sync = func(*os.File) error { return nil } // many syncs would take long
+	mustDo(t, j.Define(definition(1, "a")))
 	for n := range uint64(40_000) {
 		mustDo(t, j.Move(1, at(n)))
 	}
@@ -316,6 +314,6 @@ func TestALongJournalIsRewritten(t *testing.T) {
 	}
 	j.Close()
 	if j, _ = openState(t, dir); j.contents()[1].Place != at(39_999) {
-		t.Errorf("it holds %+v", j.contents())
+		t.Errorf("the journal has %+v", j.contents())
 	}
 }

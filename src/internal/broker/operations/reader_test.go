@@ -22,7 +22,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// newSource returns the operations of a log, an hour later.
+// newSource returns a source for a log, with a clock that is an hour ahead.
 func newSource(t *testing.T, dir string) *Source {
 	t.Helper()
 	registry, err := schema.Builtin()
@@ -37,7 +37,7 @@ func newSource(t *testing.T, dir string) *Source {
 	return s
 }
 
-// resolve returns the cursor of a text.
+// resolve returns the cursor that a text names.
 func (s *Source) resolve(t *testing.T, text string) logstore.Cursor {
 	t.Helper()
 	c, err := s.Log.Resolve(text)
@@ -57,7 +57,7 @@ func (s *Source) compile(t *testing.T, spec filter.Spec) *filter.Filter {
 	return f
 }
 
-// inLines is the Form of a line.
+// inLines is the Form that writes an operation as a line.
 type inLines struct{}
 
 func (inLines) Append(dst []byte, o *Operation) []byte { return append(dst, line(o)...) }
@@ -81,7 +81,7 @@ func (s *Source) read(t *testing.T, o Options, most int) (lines []string, p *Pag
 	return lines, p
 }
 
-// line returns an operation in a line.
+// line formats an operation as a line.
 func line(o *Operation) string {
 	text := fmt.Sprintf("%s %s %q %d %d %v %v %v", o.Cursor, o.Context.String()[:4], o.Name, o.Start, o.End, o.Orphan, o.Truncated, o.Data)
 	for i := range o.Children {
@@ -90,7 +90,7 @@ func line(o *Operation) string {
 	return text
 }
 
-// pages reads page by page, of a size that vary returns, until the cursor does not move.
+// pages reads pages of sizes that vary returns, until the cursor does not move.
 func (s *Source) pages(t *testing.T, o Options, vary func() (most, size int)) (all []string) {
 	t.Helper()
 	for {
@@ -105,8 +105,8 @@ func (s *Source) pages(t *testing.T, o Options, vary func() (most, size int)) (a
 	}
 }
 
-// paused returns groups of operations at random that pause now and then, some for so long that
-// they are complete, with ids that are used again.
+// pausing returns groups of random operations with pauses, some long enough for operations to
+// be complete. Ids are reused.
 func pausing(r *rand.Rand, n int) []event.Group {
 	names := []string{"tls::handshake", "tls::key_exchange", "tls::sign", "pk::derive", "x::y"}
 	now := logstore.SystemClock{}.Now().Boot - uint64(2*time.Hour)
@@ -151,7 +151,7 @@ func TestEachOperationIsReturnedOnceForAnyPageSize(t *testing.T) {
 		}
 		log.Flush()
 		kept, fresh := newSource(t, log.Dir), newSource(t, log.Dir)
-		fresh.Close() // keeps nothing from now on
+		fresh.Close() // keeps no walks
 		for _, spec := range []filter.Spec{{}, {Matches: []string{"tls::group=4"}}} {
 			f := kept.compile(t, spec)
 			whole, _ := kept.read(t, Options{Filter: f, After: kept.resolve(t, "oldest")}, math.MaxInt)
@@ -239,11 +239,11 @@ func TestAPageContinuesWhereThePreviousOneEnded(t *testing.T) {
 	if before.read-read > 2000 || len(before.ahead.Ends) != 20 || it.what != paused(before) {
 		t.Errorf("%d entries were read for two pages, %d operations ahead", before.read-read, len(before.ahead.Ends))
 	}
-	// Another filter, and another direction, do not continue there.
+	// A page with another filter or direction does not continue the walk.
 	for _, other := range []Options{{Filter: s.compile(t, filter.Spec{Keys: []string{"tls::group"}}), After: p.Next}, {Filter: f, After: p.Next, NewestFirst: true}} {
 		s.read(t, other, 1)
 		if !slices.ContainsFunc(s.kept.items, func(i *item) bool { return i.what == paused(before) }) {
-			t.Errorf("%+v: took what was kept for another page", other)
+			t.Errorf("%+v: took the walk that was kept for another page", other)
 		}
 	}
 	for range 20 {
@@ -253,18 +253,18 @@ func TestAPageContinuesWhereThePreviousOneEnded(t *testing.T) {
 		t.Errorf("%d walks are kept", n)
 	}
 	it = s.kept.items[0]
-	s.kept.discard(it) // as the timer does
+	s.kept.discard(it) // like the timer
 	s.kept.discard(it)
 	if n := len(s.kept.items); n != maxKept-1 {
 		t.Errorf("%d walks are kept", n)
 	}
 	s.Close()
 	if lines, _ := s.read(t, o, 20); len(lines) != 20 || len(s.kept.items) != 0 {
-		t.Errorf("%d operations, %d walks are kept after the end", len(lines), len(s.kept.items))
+		t.Errorf("%d operations, %d walks are kept after Close", len(lines), len(s.kept.items))
 	}
 }
 
-func TestWhatIsReadAheadIsNotTheEnd(t *testing.T) {
+func TestAPageContinuesAfterOperationsReadAhead(t *testing.T) {
 	log := brokertest.New(t)
 	write := func(n int) {
 		for range n {
@@ -310,12 +310,12 @@ func TestReadingAheadEndsWithTheSource(t *testing.T) {
 	s.Close()
 	for _, it := range items {
 		if it.reading {
-			t.Error("reads ahead after Close")
+			t.Error("operations are read ahead after Close")
 		}
 	}
 }
 
-func TestATreeThatIsTooLargeKeepsItsPosition(t *testing.T) {
+func TestATooLargeTreeKeepsItsPosition(t *testing.T) {
 	log := brokertest.New(t)
 	at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
 	write := func(id byte, bytes int) {

@@ -19,9 +19,9 @@ func TestOnlyUnreadChunksWakeTheTail(t *testing.T) {
 		wakes  bool
 	}{
 		"a new chunk":           {true, at(1, 11), true},
-		"the newest that was":   {true, at(1, 10), false},
-		"an older one":          {true, at(1, 3), false},
-		"one of another log":    {true, at(2, 3), true},
+		"the newest read chunk": {true, at(1, 10), false},
+		"an older chunk":        {true, at(1, 3), false},
+		"chunk of another log":  {true, at(2, 3), true},
 		"before a log is found": {false, at(1, 3), true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestOnlyUnreadChunksWakeTheTail(t *testing.T) {
 			}
 			tail.Reported(c.at)
 			if woken := len(tail.pokes) > 0; woken != c.wakes || !tail.reporting.Load() {
-				t.Errorf("it is woken: %v, want %v", woken, c.wakes)
+				t.Errorf("the tail is woken: %v, want %v", woken, c.wakes)
 			}
 		})
 	}
