@@ -28,20 +28,20 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
 
-// oddities are groups with what interfaces could show in different ways.
+// oddities returns groups that interfaces could show differently.
 func oddities() []event.Group {
 	nul := event.Value{Kind: event.String, Bytes: []byte("a\x00b")}
 	text := event.Value{Kind: event.String, Bytes: []byte("grün")}
 	id := func(n byte) event.ContextID { return event.ContextID{n} }
 	return []event.Group{
-		strange(),
+		oddGroup(),
 		// A later group of the same context.
 		{Context: event.ContextID{0xab, 1}, Name: []byte("tls::handshake"), Executable: []byte("a\xff\\b\n"), Origin: []byte{0xca, 0xfe},
 			Events: []event.Event{{Key: []byte("tls::protocol_version"), Value: event.Value{Word: 772}}}},
 		{Context: id(7), Name: []byte("tls::handshake"), Unit: []byte(`a\x2db@c.service`), Source: []byte(event.Wire), Events: []event.Event{
 			{Kind: event.NewContext, Parent: id(7)}, {Key: []byte("k"), Value: text},
 		}},
-		// As logs of the public project have it: only the first event states them.
+		// As in logs of the public project: only the first event has the attributes.
 		{Context: id(2), Events: []event.Event{
 			{Kind: event.NewContext, Parent: id(2), Origin: []byte{1, 2}, Executable: []byte("back\\slash")},
 			{Key: []byte("name"), Value: event.Value{Kind: event.String, Bytes: []byte("a\x00name")}},
@@ -59,8 +59,7 @@ func oddities() []event.Group {
 	}
 }
 
-// canonical returns a group as the Go client has it, with times in µs, as the bus
-// has them.
+// canonical returns groups of the Go client with times in µs, as on the bus.
 func canonical(groups []client.Group) []client.Group {
 	all := make([]client.Group, len(groups))
 	for i, g := range groups {
@@ -74,7 +73,7 @@ func canonical(groups []client.Group) []client.Group {
 	return all
 }
 
-// fromVarlink makes a group of the Go client of one that came over varlink.
+// fromVarlink converts a group from varlink to one of the Go client.
 func fromVarlink(t *testing.T, v api.Group) client.Group {
 	t.Helper()
 	text := func(s *string) string {
@@ -224,7 +223,7 @@ func TestAGroupIsTheSameOverEveryInterface(t *testing.T) {
 			}
 		}
 	}
-	// What is shown, and not only that it is alike.
+	// Check the values, and not only that all are the same.
 	if unit := want[3]; unit.Unit != `a\x2db@c.service` || unit.Source != "wire" {
 		t.Errorf("%+v", unit)
 	}
@@ -241,8 +240,8 @@ func TestAGroupIsTheSameOverEveryInterface(t *testing.T) {
 	compareWithCrauctl(t, s, want)
 }
 
-// compareWithCrauctl compares the trees of crauctl, whose contexts are of one group
-// or two here, with groups.
+// compareWithCrauctl compares groups with the trees of crauctl, whose contexts have one or
+// two groups here.
 func compareWithCrauctl(t *testing.T, s *served, groups []client.Group) {
 	t.Helper()
 	var out, errs bytes.Buffer

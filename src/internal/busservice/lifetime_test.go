@@ -24,21 +24,21 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// asOther is the variable by which a test calls the broker as another user:
-// it holds the address of the bus and what to call.
+// asOther is the environment variable that makes this program call the broker as another
+// user. It has the address of the bus and the call.
 const asOther = "BUSSERVICE_TEST_OTHER"
 
 func TestMain(m *testing.M) {
-	if what := os.Getenv(asOther); what != "" {
-		other(what)
+	if call := os.Getenv(asOther); call != "" {
+		callFromEnvironment(call)
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// other calls a method and prints the name of its error, or ok.
-func other(what string) {
-	fields := strings.Fields(what)
+// callFromEnvironment calls a method and prints the name of its error, or ok.
+func callFromEnvironment(call string) {
+	fields := strings.Fields(call)
 	address, path, method := fields[0], fields[1], fields[2]
 	switch method {
 	case flooding:
@@ -78,8 +78,8 @@ func other(what string) {
 	fmt.Println("ok")
 }
 
-// flooding is the method by which other makes more calls than the broker serves,
-// on 40 connections, and reads no reply. It returns when it is killed.
+// flooding is a pseudo method that makes more calls than the broker serves, on 40
+// connections, and reads no reply, until the program is killed.
 const flooding = "Flood"
 
 func flood(address string) {
@@ -104,8 +104,8 @@ func flood(address string) {
 	time.Sleep(time.Hour)
 }
 
-// holding is the method by which other opens streams until one is refused, and
-// keeps them until it is killed. It prints how many it has.
+// holding is a pseudo method that opens streams until one is refused, prints their
+// number, and keeps them until the program is killed.
 const holding = "Hold"
 
 func hold(address string) {
@@ -121,7 +121,6 @@ func hold(address string) {
 	}
 }
 
-// Streams that members of the group keep open leave room for root.
 func TestStreamsOfTheGroupLeaveRoomForRoot(t *testing.T) {
 	const group, nobody = 4242, 65534
 	members := uint32(group)
@@ -131,7 +130,7 @@ func TestStreamsOfTheGroupLeaveRoomForRoot(t *testing.T) {
 		bo.Limits.Streams, bo.Limits.UserStreams = 6, 3
 	})
 	p := s.connect(t)
-	for _, attacker := range []uint32{1, 2} { // the bus has to know the users
+	for _, attacker := range []uint32{1, 2} { // users that the bus knows
 		command := commandAs(t, s.bus, attacker, group, brokerPath, holding)
 		out, err := command.StdoutPipe()
 		if err != nil {
@@ -149,16 +148,16 @@ func TestStreamsOfTheGroupLeaveRoomForRoot(t *testing.T) {
 		}
 	}
 	if got := callAs(t, s.bus, nobody, group, brokerPath, brokerName+".Open"); got != "org.crypto_auditing.Error.LimitExceeded" {
-		t.Errorf("a third member of the group: %s", got)
+		t.Errorf("Open by a third member of the group: %s", got)
 	}
 	for range 3 {
 		p.open("oldest", dict{}, all("follow", true))
 	}
 }
 
-// One user's calls, on many connections, leave room for those of others.
+// Even on many connections, the calls of one user leave room for those of others.
 func TestCallsOfOneUserLeaveRoomForOtherUsers(t *testing.T) {
-	const group, nobody, attacker = 4242, 65534, 1 // the bus has to know the user
+	const group, nobody, attacker = 4242, 65534, 1 // a user that the bus knows
 	members := uint32(group)
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -177,7 +176,7 @@ func TestCallsOfOneUserLeaveRoomForOtherUsers(t *testing.T) {
 				_ = command.Wait()
 			})
 			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "called\n" {
-				t.Fatalf("the attacker: %q, %v", line, err)
+				t.Fatalf("attacker: %q, %v", line, err)
 			}
 			for range 50 {
 				if err := p.call("GetStatus").Err; err != nil {
@@ -185,16 +184,16 @@ func TestCallsOfOneUserLeaveRoomForOtherUsers(t *testing.T) {
 				}
 			}
 			if got := callAs(t, s.bus, nobody, group, brokerPath, brokerName+".GetStatus"); got != "ok" {
-				t.Errorf("a member of the group: %s", got)
+				t.Errorf("GetStatus by a member of the group: %s", got)
 			}
 			if got := callAs(t, s.bus, nobody, nobody, brokerPath, "org.freedesktop.DBus.Properties.GetAll", brokerName); got != "ok" {
-				t.Errorf("another stranger: %s", got)
+				t.Errorf("GetAll by another user outside the group: %s", got)
 			}
 		})
 	}
 }
 
-// callAs calls a method as another user with a group besides his own.
+// callAs calls a method as another user with a supplementary group.
 func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.ObjectPath, method string, more ...string) string {
 	t.Helper()
 	out, err := commandAs(t, bus, user, group, path, method, more...).Output()
@@ -204,10 +203,10 @@ func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.Object
 	return strings.TrimSpace(string(out))
 }
 
-// commandAs is the command by which callAs does so.
+// commandAs returns the command for callAs.
 func commandAs(t *testing.T, bus *bustest.Bus, user, group uint32, path dbus.ObjectPath, method string, more ...string) *exec.Cmd {
 	t.Helper()
-	// The directory of the test belongs to root alone.
+	// Only root can access the test program in its directory.
 	program := filepath.Join(bus.Dir, "test")
 	if _, err := os.Stat(program); err != nil {
 		text, err := os.ReadFile(os.Args[0])
@@ -246,25 +245,25 @@ func TestWithoutPolkitTheGroupReadsAndOnlyRootTruncates(t *testing.T) {
 					t.Errorf("a member of the group calls %s: %s, want %s", method, got, want)
 				}
 				if got := callAs(t, s.bus, nobody, nobody, brokerPath, brokerName+"."+method); got != denied {
-					t.Errorf("a stranger calls %s: %s", method, got)
+					t.Errorf("a user outside the group calls %s: %s", method, got)
 				}
 			}
-			// Properties hold no events.
+			// Properties contain no events.
 			if got := callAs(t, s.bus, nobody, nobody, brokerPath, "org.freedesktop.DBus.Properties.GetAll", brokerName); got != "ok" {
-				t.Errorf("a stranger reads properties: %s", got)
+				t.Errorf("a user outside the group reads properties: %s", got)
 			}
-			// A subscription answers only its owner and root, for every method.
+			// Only its owner and root may call methods of a subscription.
 			for _, path := range []dbus.ObjectPath{path, ephemeral} {
 				for _, method := range []string{
 					subName + ".Attach", subName + ".Seek", subName + ".Close", "org.freedesktop.DBus.Properties.GetAll",
 					"org.freedesktop.DBus.Introspectable.Introspect",
 				} {
 					if got := callAs(t, s.bus, nobody, group, path, method, subName); got != denied {
-						t.Errorf("a foreign subscription answers %s: %s", method, got)
+						t.Errorf("another user's subscription answers %s: %s", method, got)
 					}
 				}
 			}
-			// Root, on another connection, may end them.
+			// Root may close them from another connection.
 			for _, path := range []dbus.ObjectPath{path, ephemeral} {
 				if got := callAs(t, s.bus, 0, 0, path, subName+".Close"); got != "ok" {
 					t.Errorf("root closes %s: %s", path, got)
@@ -318,7 +317,7 @@ func TestAnEphemeralSubscriptionEndsWithItsConnection(t *testing.T) {
 		}
 	}
 	if err := p.conn.Object(brokerName, path).Call(subName+".Close", 0).Err; errorName(err) != "org.freedesktop.DBus.Error.UnknownObject" {
-		t.Errorf("the object of one that has ended: %v", err)
+		t.Errorf("the object of an ended subscription: %v", err)
 	}
 }
 
@@ -335,23 +334,23 @@ func TestAttachMovesADurableSubscription(t *testing.T) {
 	last = s.log.Append(brokertest.Some(r, 10)...)
 	second := q.until(last.Sequence)
 	if second[0].Sequence != first[len(first)-1].Sequence+1 || len(second) != 10 {
-		t.Errorf("%d groups from %d on, after %d", len(second), second[0].Sequence, first[len(first)-1].Sequence)
+		t.Errorf("%d groups, from %d, after %d", len(second), second[0].Sequence, first[len(first)-1].Sequence)
 	}
 	var position dbus.Variant
 	if err := q.conn.Object(brokerName, path).Call("org.freedesktop.DBus.Properties.Get", 0, subName, "Position").Store(&position); err != nil || position.Value() != last.String() {
 		t.Errorf("position %v, %v; want %v", position, err, last)
 	}
-	// Seek has groups sent again; it is the one thing that does.
+	// Only Seek makes the broker send groups again.
 	if err := q.conn.Object(brokerName, path).Call(subName+".Seek", 0, "oldest").Err; err != nil {
 		t.Fatal(err)
 	}
 	if again := q.until(last.Sequence); again[0].Sequence != 1 || uint64(len(again)) != last.Sequence {
-		t.Errorf("after Seek %d groups from %d on", len(again), again[0].Sequence)
+		t.Errorf("after Seek: %d groups, from %d", len(again), again[0].Sequence)
 	}
 	select {
 	case signal := <-p.signals:
 		if signal.Name == subName+".Events" {
-			t.Errorf("the connection before has got %v", signal)
+			t.Errorf("the previous connection received %v", signal)
 		}
 	default:
 	}
@@ -369,8 +368,8 @@ func TestAcknowledgementsOpenTheWindow(t *testing.T) {
 	for {
 		e := p.nextEvents()
 		got = append(got, e.groups...)
-		// Nothing comes without being asked for: what is under way when this call
-		// returns would have come before its answer.
+		// No window comes without an acknowledgement: it would have arrived before the
+		// reply to this call.
 		if err := object.Call(subName+".Acknowledge", 0, "x").Err; errorName(err) != errorPrefix+"InvalidCursor" {
 			t.Fatal(err)
 		}
@@ -388,7 +387,7 @@ func TestAcknowledgementsOpenTheWindow(t *testing.T) {
 			break
 		}
 		if err := acknowledge(last.String()); errorName(err) != errorPrefix+"InvalidCursor" {
-			t.Fatalf("what was not sent is acknowledged: %v", err)
+			t.Fatalf("acknowledging a group that was not sent: %v", err)
 		}
 		if err := acknowledge(e.cursor); err != nil {
 			t.Fatal(err)
@@ -416,17 +415,17 @@ func TestAppendedSignalIsSent(t *testing.T) {
 		last = s.log.Append(brokertest.Some(r, 10)...).String()
 		time.Sleep(2 * time.Millisecond)
 	}
-	rings := 0
+	signals := 0
 	for {
 		signal := p.next(brokerName + ".Appended")
-		rings++
+		signals++
 		sum += signal.Body[1].(uint64)
 		if signal.Body[0] == last {
 			break
 		}
 	}
-	if most := int(time.Since(began)/(200*time.Millisecond)) + 2; rings > most || sum+begin < sequenceOf(t, last) {
-		t.Errorf("it rang %d times, at most %d would do, for %d groups", rings, most, sum)
+	if most := int(time.Since(began)/(200*time.Millisecond)) + 2; signals > most || sum+begin < sequenceOf(t, last) {
+		t.Errorf("%d signals for %d groups, want at most %d", signals, sum, most)
 	}
 	s.log.Lose("ring-full", 5)
 	changed := p.next("org.freedesktop.DBus.Properties.PropertiesChanged")
@@ -454,15 +453,14 @@ func sequenceOf(t *testing.T, cursor string) uint64 {
 	return n
 }
 
-// Nothing is lost because the service exits while idle: calls that
-// race with its exit are answered, and subscriptions made then continue.
-func TestLeavingLosesNothing(t *testing.T) {
+// Calls that race with the idle exit of the service are answered, and subscriptions made
+// at that time continue.
+func TestIdleExitLosesNoCallOrSubscription(t *testing.T) {
 	bus := bustest.Start(t, bustest.Daemon)
 	s := serveOn(t, bus, func(so *busservice.Options, _ *broker.Options) { so.Idle = 5 * time.Millisecond })
 	first := s.log.Append(brokertest.Some(rand.New(rand.NewPCG(9, 9)), 10)...)
 	s.log.Flush()
-	// A call without a running service starts the next one, as a bus does that
-	// activates.
+	// A call without a running service starts the next one, like bus activation.
 	var mu sync.Mutex
 	starts := 0
 	ensure := func() {
@@ -470,8 +468,8 @@ func TestLeavingLosesNothing(t *testing.T) {
 		defer mu.Unlock()
 		p := s.connect(t)
 		defer p.conn.Close()
-		var there bool
-		if err := p.conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, brokerName).Store(&there); err == nil && !there {
+		var owned bool
+		if err := p.conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, brokerName).Store(&owned); err == nil && !owned {
 			s.stop()
 			s.start(t, func(so *busservice.Options, _ *broker.Options) { so.Idle = 5 * time.Millisecond })
 			starts++
@@ -479,8 +477,8 @@ func TestLeavingLosesNothing(t *testing.T) {
 	}
 	chance := rand.New(rand.NewPCG(10, uint64(time.Now().UnixNano())))
 	p := s.connect(t)
-	// As many calls as it takes for some to race with its leaving: a slow machine
-	// finds it gone more often, a fast one less often.
+	// Call until enough calls have raced with the exit: on a slow machine, the service has
+	// exited more often.
 	answered, calls := 0, 0
 	for ; calls < 200 || calls < 5000 && (starts < 3 || answered < 50); calls++ {
 		var groups []group
@@ -501,7 +499,7 @@ func TestLeavingLosesNothing(t *testing.T) {
 		time.Sleep(time.Duration(chance.IntN(8000)) * time.Microsecond)
 	}
 	if starts < 3 || answered < 50 {
-		t.Errorf("the service left %d times, %d of %d calls were answered: too few of them raced", starts, answered, calls)
+		t.Errorf("the service exited %d times, %d of %d calls were answered: too few of them raced", starts, answered, calls)
 	}
 	s.mu.Lock()
 	for i, note := range s.notes {
@@ -512,8 +510,8 @@ func TestLeavingLosesNothing(t *testing.T) {
 	}
 	s.mu.Unlock()
 
-	// A subscription keeps it. One that comes while it leaves is taken on by the
-	// next.
+	// A subscription prevents the idle exit. One that is made during the exit is taken over
+	// by the next service.
 	for round := range 20 {
 		q := s.connect(t)
 		options := all("after", first.String())
@@ -536,7 +534,7 @@ func TestLeavingLosesNothing(t *testing.T) {
 			select {
 			case got = <-done:
 			case <-time.After(50 * time.Millisecond):
-				ensure() // it may have left with the subscription in hand
+				ensure() // the service may have exited after it accepted the subscription
 			}
 		}
 		if got[0].Sequence != first.Sequence+1 || got[len(got)-1].Sequence != last.Sequence || uint64(len(got)) != last.Sequence-first.Sequence {
@@ -574,18 +572,18 @@ func TestACleanRestartContinuesAtThePosition(t *testing.T) {
 	s.start(t)
 	after := gather(next.Sequence)
 	for path, got := range after {
-		// The log may have a word of its own in between, which not all asked for.
+		// The log may have metadata in between, which does not pass every filter.
 		if first := before[path]; len(first) < 100 || len(got) < 100 || got[0] <= first[len(first)-1] || got[0] > last.Sequence+2 {
-			t.Errorf("%s: %d groups before, up to %d, %d after, from %d on", path, len(first), first[len(first)-1], len(got), got[0])
+			t.Errorf("%s: %d groups before, up to %d, %d after, from %d", path, len(first), first[len(first)-1], len(got), got[0])
 		}
 	}
 	if len(after) != 2 {
-		t.Errorf("%d subscriptions continue, want both", len(after))
+		t.Errorf("%d subscriptions continue, want 2", len(after))
 	}
 }
 
-// Proxies take signals of the owner of the name only. Around each restart, too,
-// every signal is sent by the connection that owns it at the time.
+// Proxies only accept signals from the owner of the name. Even during restarts, the owner
+// at that time sends every signal.
 func TestSignalsComeFromTheOwnerOfTheName(t *testing.T) {
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -615,7 +613,7 @@ func TestSignalsComeFromTheOwnerOfTheName(t *testing.T) {
 				}
 			})
 			for range 5 {
-				// Some windows come from each broker.
+				// Each broker sends some windows.
 				for windows := 0; windows < 4; {
 					select {
 					case signal := <-p.signals:
@@ -623,14 +621,14 @@ func TestSignalsComeFromTheOwnerOfTheName(t *testing.T) {
 						case signal.Name == "org.freedesktop.DBus.NameOwnerChanged":
 							owner = signal.Body[2].(string)
 						case signal.Name == subName+".Events" && signal.Sender != owner:
-							t.Fatalf("%s sends, %q owns the name", signal.Sender, owner)
+							t.Fatalf("%s sent a signal, but %q owns the name", signal.Sender, owner)
 						case signal.Name == subName+".Events":
 							windows++
 						case signal.Name == subName+".Skipped":
 							t.Fatalf("skipped %v", signal.Body)
 						}
 					case <-time.After(20 * time.Second):
-						t.Fatal("no signals any more")
+						t.Fatal("timeout waiting for a signal")
 					}
 				}
 				s.stop()

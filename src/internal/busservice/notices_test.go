@@ -36,7 +36,7 @@ func TestNoticesAreOnTheBusAsDescribed(t *testing.T) {
 	p.subscribe("", all("executables", []string{"none"}), all("after", "oldest"))
 	got := p.until(last.Sequence)
 	if len(got) != 3 {
-		t.Fatalf("%d groups pass a filter that only notices pass: %+v", len(got), got)
+		t.Fatalf("%d groups pass a filter that matches only notices: %+v", len(got), got)
 	}
 	micros := func(v dbus.Variant, want int64) bool {
 		us, ok := v.Value().(uint64)
@@ -76,7 +76,7 @@ func TestNoticesAreOnTheBusAsDescribed(t *testing.T) {
 	}
 	if len(unrecorded) != 1 || unrecorded[0].Reason != "agent-killed" || unrecorded[0].Library != "" ||
 		!micros(dbus.MakeVariant(unrecorded[0].From), since) || status["unrecorded-count"].Value() != uint64(1) {
-		t.Errorf("%+v, %v in all", unrecorded, status["unrecorded-count"])
+		t.Errorf("%+v, %v in total", unrecorded, status["unrecorded-count"])
 	}
 	if us := status["unrecorded-usec"].Value().(uint64); us < 2e6 || us > 4e6 {
 		t.Errorf("nothing was recorded for %d µs", us)

@@ -22,14 +22,14 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// inOperations are the options of a subscription to operations.
+// inOperations returns the options of a subscription to operations.
 func inOperations(pairs ...any) dict {
 	d := all(pairs...)
 	d["form"] = dbus.MakeVariant("operations")
 	return d
 }
 
-// gather receives signals Operations until it has so many operations.
+// gather receives Operations signals until it has n operations.
 func (p *peer) gather(n int) (list []dict, cursor string) {
 	p.t.Helper()
 	for len(list) < n {
@@ -42,15 +42,15 @@ func (p *peer) gather(n int) (list []dict, cursor string) {
 	return list, cursor
 }
 
-// recorder records operations in a log whose broker has a clock of its own: nothing is complete
-// because of that clock while groups are recorded.
+// recorder records operations in a log whose broker has its own clock. That clock completes no
+// operation while groups are recorded.
 type recorder struct {
 	*served
 
 	r     *rand.Rand
 	begin logstore.Moment
-	now   atomic.Int64 // since then
-	at    uint64       // time of the next group, since then
+	now   atomic.Int64 // since begin
+	at    uint64       // time of the next group, since begin
 }
 
 func newRecorder(t *testing.T) *recorder {
@@ -60,7 +60,7 @@ func newRecorder(t *testing.T) *recorder {
 	return &recorder{r: rand.New(rand.NewPCG(seed, 1)), begin: logstore.SystemClock{}.Now()}
 }
 
-// clock is the change that sets the clock of the broker.
+// clock sets the clock of the broker.
 func (c *recorder) clock(_ *busservice.Options, o *broker.Options) {
 	o.Now = func() time.Time { return time.Unix(0, int64(c.begin.Boot)+c.begin.Offset+c.now.Load()) }
 }
@@ -84,14 +84,14 @@ func (c *recorder) record(groups []event.Group) {
 	c.log.Flush()
 }
 
-// complete makes all that was recorded old enough, and wakes the broker by another entry.
+// complete makes all recorded operations complete, and wakes the broker with another entry.
 func (c *recorder) complete() {
 	c.now.Store(int64(c.at) + int64(time.Minute))
 	c.log.Lose("ring-full", 1)
 	c.log.Flush()
 }
 
-func TestASubscriptionDeliversTheOperationsThatAreRead(t *testing.T) {
+func TestASubscriptionDeliversTheSameOperationsAsRead(t *testing.T) {
 	for _, kind := range []bustest.Kind{bustest.Daemon, bustest.Broker} {
 		t.Run(string(kind), func(t *testing.T) {
 			s := newRecorder(t)
@@ -109,7 +109,7 @@ func TestASubscriptionDeliversTheOperationsThatAreRead(t *testing.T) {
 				p := s.connect(t)
 				p.subscribe("", f, inOperations("after", "oldest"))
 				late = append(late, p)
-				p = s.connect(t) // shares what the other one reads
+				p = s.connect(t) // shares its operations with the first one
 				p.subscribe("", f, inOperations("after", "oldest", "batch", uint32(9)))
 				slow = append(slow, p)
 			}
@@ -138,7 +138,7 @@ func TestASubscriptionDeliversTheOperationsThatAreRead(t *testing.T) {
 }
 
 func TestAnOperationIsDeliveredWhenItIsComplete(t *testing.T) {
-	s := serve(t) // with the clock of the system
+	s := serve(t) // with the system clock
 	p := s.connect(t)
 	p.subscribe("", dict{}, inOperations())
 	s.write(0, opening(1, 99, "tls::handshake_client"))
@@ -182,16 +182,16 @@ func TestOperationsAreDeliveredAtMostOnceAcrossRestarts(t *testing.T) {
 	if distinct := slices.Compact(slices.Sorted(slices.Values(got))); len(distinct) != len(got) || len(got) != len(read) {
 		t.Errorf("%d operations, %d of them distinct, want %d", len(got), len(distinct), len(read))
 	}
-	for _, one := range got {
-		if !read[one] {
-			t.Errorf("not read: %s", one)
+	for _, operation := range got {
+		if !read[operation] {
+			t.Errorf("delivered, but not read: %s", operation)
 		}
 	}
 	if form, err := p.conn.Object(brokerName, p.subscribe("watch", dict{}, inOperations("batch", uint32(7)))).GetProperty(subName + ".Form"); err != nil || form.Value() != "operations" {
 		t.Error(form, err)
 	}
 	if err := p.call("Subscribe", "watch", dict{}, all("batch", uint32(7))).Err; errorName(err) != errorPrefix+"SubscriptionExists" {
-		t.Errorf("another form: %v", err)
+		t.Errorf("subscribing with another form: %v", err)
 	}
 }
 
@@ -219,7 +219,7 @@ func TestASubscriptionToOperationsReportsRemovedEntries(t *testing.T) {
 
 func TestOperationsOfOneEntryAreDeliveredTogether(t *testing.T) {
 	s := serve(t, later)
-	// Contexts of one id that no open one may contain are operations of their own.
+	// Contexts with the same id and different unknown parents are separate operations.
 	g := event.Group{Context: event.ContextID{1}, Executable: []byte("curl")}
 	for i := range 5 {
 		g.Events = append(g.Events, event.Event{Kind: event.NewContext, Parent: event.ContextID{99, byte(i)}},

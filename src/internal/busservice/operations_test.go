@@ -28,12 +28,12 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// later makes all that the test records old enough to be complete.
+// later sets the clock ahead, so that recorded operations are complete.
 func later(_ *busservice.Options, o *broker.Options) {
 	o.Now = func() time.Time { return time.Now().Add(time.Hour) }
 }
 
-// operations are the result of ReadOperations.
+// operations is the result of ReadOperations.
 type operations struct {
 	list    []dict
 	next    string
@@ -61,7 +61,7 @@ func (p *peer) allOperations(after string, filter dict, options dict, most func(
 	}
 }
 
-// handshakes returns the groups of operations at random, a few of which are in progress at a time.
+// handshakes returns the groups of random operations, a few of which are in progress at a time.
 func handshakes(r *rand.Rand, n int) (groups []event.Group) {
 	text := func(s string) event.Value { return event.Value{Kind: event.String, Bytes: []byte(s)} }
 	var open [][]event.Group
@@ -77,21 +77,21 @@ func handshakes(r *rand.Rand, n int) (groups []event.Group) {
 	for len(groups) < n {
 		if len(open) < 1+r.IntN(20) {
 			root, program := id(), []byte([]string{"curl", "nginx", `odd\x`}[r.IntN(3)])
-			one := []event.Group{{Context: root, Executable: program, Events: []event.Event{
+			operation := []event.Group{{Context: root, Executable: program, Events: []event.Event{
 				{Kind: event.NewContext, Parent: event.ContextID{0xff}, Origin: []byte{byte(r.IntN(3) + 1)}},
 				{Key: []byte("name"), Value: text([]string{"tls::handshake_client", "tls::handshake_server", "x::unknown"}[r.IntN(3)])},
 				{Key: []byte("tls::protocol_version"), Value: event.Value{Word: int64(771 + r.IntN(2))}},
 			}}}
 			if r.IntN(8) == 0 {
-				one[0].Events = one[0].Events[1:] // its beginning was lost
+				operation[0].Events = operation[0].Events[1:] // its beginning was lost
 			}
 			if r.IntN(2) == 0 {
-				one[0].Unit, one[0].Source = []byte("a.service"), []byte(event.Wire)
+				operation[0].Unit, operation[0].Source = []byte("a.service"), []byte(event.Wire)
 			}
 			parent := root
 			for range r.IntN(12) {
 				inner := id()
-				one = append(one, event.Group{Context: inner, Executable: program, Events: []event.Event{
+				operation = append(operation, event.Group{Context: inner, Executable: program, Events: []event.Event{
 					{Kind: event.NewContext, Parent: parent},
 					{Key: []byte("name"), Value: text([]string{"tls::key_exchange", "tls::sign", "y::z"}[r.IntN(3)])},
 					{Key: []byte("tls::group"), Value: event.Value{Word: []int64{29, 4588, 99}[r.IntN(3)]}},
@@ -100,10 +100,10 @@ func handshakes(r *rand.Rand, n int) (groups []event.Group) {
 					parent = inner
 				}
 			}
-			one = append(one, event.Group{Context: root, Name: []byte("tls::handshake_client"), Executable: program, Events: []event.Event{
+			operation = append(operation, event.Group{Context: root, Name: []byte("tls::handshake_client"), Executable: program, Events: []event.Event{
 				{Key: []byte("tls::ciphersuite"), Value: event.Value{Word: int64(0x1301 + r.IntN(3))}}, {Key: []byte("k"), Value: event.Value{Kind: event.Blob, Bytes: []byte{0, 0xff}}},
 			}})
-			open = append(open, one)
+			open = append(open, operation)
 		}
 		i := r.IntN(len(open))
 		groups = append(groups, open[i][0])
@@ -114,7 +114,7 @@ func handshakes(r *rand.Rand, n int) (groups []event.Group) {
 	return groups
 }
 
-// tangle returns groups of few contexts, which are opened again and again.
+// tangle returns groups of few contexts, which are opened repeatedly.
 func tangle(r *rand.Rand, n int) []event.Group {
 	names := []string{"tls::handshake", "tls::key_exchange", "tls::sign", "pk::derive", "x::y"}
 	groups := make([]event.Group, n)
@@ -130,7 +130,7 @@ func tangle(r *rand.Rand, n int) []event.Group {
 	return groups
 }
 
-// lines returns what crauctl shows of the log, a line for each operation.
+// lines returns the output of crauctl for the log, one line per operation.
 func (s *served) lines(t *testing.T, arguments ...string) (lines []string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -154,8 +154,8 @@ func (s *served) lines(t *testing.T, arguments ...string) (lines []string) {
 	return lines
 }
 
-// shownTree returns a tree of crauctl in the form of a line and, where operations on the bus are not
-// deeper, the lines of what is inside after it.
+// shownTree formats a tree of crauctl as a line. Trees deeper than operations on the bus can be
+// are formatted as further lines.
 func shownTree(o map[string]any, level int) (lines []string) {
 	events := o["events"].(map[string]any)
 	var unit, source any = "", ""
@@ -186,11 +186,10 @@ func shownTree(o map[string]any, level int) (lines []string) {
 	return []string{line + fmt.Sprint(inside)}
 }
 
-// busTree returns an operation of the bus in the same form.
+// busTree formats an operation of the bus in the same way.
 func busTree(o dict) string { return busTreeIn(o, dict{}) }
 
-// busTreeIn does this for an operation inside another one, whose attributes it has unless it has
-// others.
+// busTreeIn formats an operation inside another one, from which it inherits attributes.
 func busTreeIn(o, around dict) string {
 	o = maps.Clone(o)
 	for _, key := range []string{"executable", "unit", "library", "origin", "source"} {
@@ -248,8 +247,8 @@ func TestOperationsOnTheBusMatchCrauctl(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			s := serve(t, later)
 			recorded := groups(r)
-			// Times at which rounding does not matter, some of which go back. No operation
-			// pauses for two seconds: to crauctl, it continues after that.
+			// Rounding does not affect these times, and some go back. No operation pauses for
+			// two seconds, after which crauctl would still continue it.
 			now := logstore.SystemClock{}.Now()
 			first := now.Boot - uint64(now.Offset+int64(now.Boot))%uint64(time.Millisecond)
 			step := uint64(time.Millisecond)
@@ -269,7 +268,7 @@ func TestOperationsOnTheBusMatchCrauctl(t *testing.T) {
 			}
 			s.log.Flush()
 			want := s.lines(t)
-			slices.Sort(want) // the order is another one
+			slices.Sort(want) // the order differs
 			p := s.connect(t)
 			var cursors [2][]string
 			for i, reverse := range []bool{false, true} {
@@ -287,7 +286,7 @@ func TestOperationsOnTheBusMatchCrauctl(t *testing.T) {
 					cursors[i] = append(cursors[i], list[j]["cursor"].Value().(string))
 				}
 				if !slices.IsSorted(cursors[i]) {
-					t.Errorf("reverse %v: the order is not that of the cursors", reverse)
+					t.Errorf("reverse %v: the operations are not in the order of their cursors", reverse)
 				}
 				slices.Sort(got)
 				if len(got) != len(want) || len(want) < 10 {
@@ -300,7 +299,7 @@ func TestOperationsOnTheBusMatchCrauctl(t *testing.T) {
 				}
 			}
 			if !slices.Equal(cursors[0], cursors[1]) {
-				t.Error("the order is not the same in both directions")
+				t.Error("the order differs between the directions")
 			}
 			if name != "few" {
 				return // crauctl reads only around what it searches for, which is not exact in a tangle
@@ -326,7 +325,7 @@ func TestOperationsOnTheBusMatchCrauctl(t *testing.T) {
 	}
 }
 
-// write records groups that began so long ago.
+// write records groups with a time in the past.
 func (s *served) write(ago time.Duration, groups ...event.Group) {
 	at := logstore.SystemClock{}.Now().Boot - uint64(ago)
 	for i := range groups {
@@ -336,7 +335,7 @@ func (s *served) write(ago time.Duration, groups ...event.Group) {
 	s.log.Flush()
 }
 
-// opening returns the group that opens a context.
+// opening returns a group that opens a context.
 func opening(id, parent byte, name string) event.Group {
 	return event.Group{Context: event.ContextID{id}, Name: []byte(name), Executable: []byte("curl"), Events: []event.Event{
 		{Kind: event.NewContext, Parent: event.ContextID{parent}},
@@ -346,7 +345,7 @@ func opening(id, parent byte, name string) event.Group {
 
 func TestAnOperationIsReturnedOnceWhenComplete(t *testing.T) {
 	begin := logstore.SystemClock{}.Now()
-	var now atomic.Int64 // since then
+	var now atomic.Int64 // since begin
 	s := serve(t, func(_ *busservice.Options, o *broker.Options) {
 		o.Now = func() time.Time { return time.Unix(0, int64(begin.Boot)+begin.Offset+now.Load()) }
 	})
@@ -378,7 +377,7 @@ func TestAnOperationIsReturnedOnceWhenComplete(t *testing.T) {
 	if between := p.readOperations(second.list[0]["cursor"].Value().(string), dict{}, 0, dict{}); len(between.list) != 0 {
 		t.Errorf("%v", between.list)
 	}
-	// What follows after a pause is another operation, which does not delay others.
+	// Events after a pause are another operation, which does not delay others.
 	now.Store(int64(time.Hour))
 	write(30*time.Second, event.Group{Context: event.ContextID{2}, Events: []event.Event{{Key: []byte("tls::ciphersuite"), Value: event.Value{Word: 0x1301}}}})
 	if third := p.readOperations(second.next, dict{}, 0, dict{}); len(third.list) != 1 || third.list[0]["orphan"].Value() != true {
@@ -389,7 +388,7 @@ func TestAnOperationIsReturnedOnceWhenComplete(t *testing.T) {
 	}
 }
 
-func TestAnOperationThatIsTooDeepOrTooLargeIsReturnedInPart(t *testing.T) {
+func TestATooDeepOrTooLargeOperationIsTruncated(t *testing.T) {
 	s := serve(t, later)
 	for i := range 12 {
 		s.write(0, opening(byte(i+1), byte(i), "x::y"))

@@ -19,12 +19,12 @@ import (
 	"crypto-auditing/src/internal/busservice/bustest"
 )
 
-// relay stands between a service and its bus, and can break connections.
+// relay forwards the connections of a service to its bus, and can break them.
 type relay struct {
 	address string
 
 	mu    sync.Mutex
-	conns []net.Conn // in the order in which they were made
+	conns []net.Conn // in the order of their creation
 }
 
 func newRelay(t *testing.T, bus *bustest.Bus) *relay {
@@ -74,8 +74,8 @@ func (r *relay) breakAll() int {
 	return len(broken)
 }
 
-// A connection on which clients are pinged may break, as when the bus drops it:
-// they are pinged on another.
+// If the connection on which clients are pinged breaks, for example because the bus drops
+// it, they are pinged on another one.
 func TestSignalsContinueWhenTheConnectionOfPingsBreaks(t *testing.T) {
 	bus := bustest.Start(t, bustest.Daemon)
 	between := newRelay(t, bus)
@@ -102,7 +102,7 @@ func TestSignalsContinueWhenTheConnectionOfPingsBreaks(t *testing.T) {
 		broken += between.breakAll()
 		for deadline := time.Now().Add(time.Minute); !p.attached(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatal("a subscription is not sent any more")
+				t.Fatal("a subscription is not attached any more")
 			}
 		}
 	}
@@ -123,8 +123,8 @@ func (p *peer) attached() bool {
 	if err := p.call("ListSubscriptions").Store(&list); err != nil {
 		p.t.Fatal(err)
 	}
-	for _, one := range list {
-		if one.Attributes["attached"].Value() != true {
+	for _, subscription := range list {
+		if subscription.Attributes["attached"].Value() != true {
 			return false
 		}
 	}

@@ -51,7 +51,7 @@ type served struct {
 	notes []string
 }
 
-// change changes the options of a service.
+// change modifies the options of a service.
 type change func(*busservice.Options, *broker.Options)
 
 func serve(t *testing.T, changes ...change) *served {
@@ -150,7 +150,7 @@ func (p *peer) call(method string, arguments ...any) *dbus.Call {
 
 type dict = map[string]dbus.Variant
 
-// all makes a dictionary of names and values.
+// all makes a dictionary from names and values.
 func all(pairs ...any) dict {
 	d := dict{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -172,7 +172,7 @@ type group struct {
 	Data       []datum
 }
 
-// page is what Read returns.
+// page is the result of Read.
 type page struct {
 	groups  []group
 	next    string
@@ -197,14 +197,14 @@ func (p *peer) subscribe(name string, filter, options dict) dbus.ObjectPath {
 	return path
 }
 
-// events is a signal Events.
+// events is an Events signal.
 type events struct {
 	path   dbus.ObjectPath
 	groups []group
 	cursor string
 }
 
-// next waits for a signal of a name, and passes over others.
+// next waits for a signal with the given name, and skips others.
 func (p *peer) next(name string) *dbus.Signal {
 	p.t.Helper()
 	late := time.After(time.Minute)
@@ -212,13 +212,13 @@ func (p *peer) next(name string) *dbus.Signal {
 		select {
 		case s, ok := <-p.signals:
 			if !ok {
-				p.t.Fatalf("the connection is gone, waiting for %s", name)
+				p.t.Fatalf("the connection was closed while waiting for %s", name)
 			}
 			if s.Name == name {
 				return s
 			}
 		case <-late:
-			p.t.Fatalf("no signal %s", name)
+			p.t.Fatalf("timeout waiting for the signal %s", name)
 		}
 	}
 }
@@ -243,7 +243,7 @@ func (p *peer) until(sequence uint64) []group {
 	return got
 }
 
-// errorName is the name of the error that a call returns.
+// errorName returns the D-Bus name of an error.
 func errorName(err error) string {
 	var named dbus.Error
 	if errors.As(err, &named) {
@@ -252,8 +252,8 @@ func errorName(err error) string {
 	return fmt.Sprint(err)
 }
 
-// strange is a group with everything that makes trouble on a bus.
-func strange() event.Group {
+// oddGroup returns a group with all values that are difficult on D-Bus.
+func oddGroup() event.Group {
 	return event.Group{
 		Context: event.ContextID{0xab, 1}, Name: []byte("tls::handshake"), Executable: []byte("a\xff\\b\n"), Origin: []byte{0xca, 0xfe},
 		Events: []event.Event{
@@ -275,8 +275,8 @@ func TestGroupsAreOnTheBusAsDescribed(t *testing.T) {
 			s := serveOn(t, bustest.Start(t, kind))
 			p := s.connect(t)
 			p.subscribe("", dict{}, all("after", "oldest"))
-			s.log.Write(strange())
-			s.log.Write(event.Group{Context: event.ContextID{1}}) // nothing in it
+			s.log.Write(oddGroup())
+			s.log.Write(event.Group{Context: event.ContextID{1}}) // empty
 			last := s.log.Lose("ring-full", 9)
 			s.log.Flush()
 			got := p.until(last.Sequence)
@@ -310,7 +310,7 @@ func TestGroupsAreOnTheBusAsDescribed(t *testing.T) {
 	}
 }
 
-func TestReadGoesThroughTheLogPageByPage(t *testing.T) {
+func TestReadReturnsTheLogPageByPage(t *testing.T) {
 	s := serve(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 30 {
@@ -340,14 +340,14 @@ func TestReadGoesThroughTheLogPageByPage(t *testing.T) {
 		t.Errorf("%d groups in %d pages up to %s, want %d up to %s", len(got), pages, at, last.Sequence, last)
 	}
 	if page := p.read("oldest", dict{}, 5000); len(page.groups) != 1000 {
-		t.Errorf("a page of %d groups, want 1000 at most", len(page.groups))
+		t.Errorf("a page of %d groups, want at most 1000", len(page.groups))
 	}
 	for at, next := "oldest", ""; at != next; at = next {
 		page := p.read(at, all("contexts", []string{"tls::*"}, "executables", []string{"curl"}), 0)
 		filtered += len(page.groups)
 		for _, g := range page.groups {
 			if g.Attributes["executable"].Value() != "curl" || !strings.HasPrefix(g.Attributes["name"].Value().(string), "tls::") {
-				t.Fatalf("%+v passes", g)
+				t.Fatalf("%+v passes the filter", g)
 			}
 		}
 		next = page.next
@@ -355,7 +355,7 @@ func TestReadGoesThroughTheLogPageByPage(t *testing.T) {
 	if filtered < 200 {
 		t.Errorf("%d groups pass the filter, want some of %d", filtered, last.Sequence)
 	}
-	// What is truncated is counted.
+	// Truncated entries are counted.
 	var bytes uint64
 	var segments uint32
 	var oldest string
@@ -368,11 +368,11 @@ func TestReadGoesThroughTheLogPageByPage(t *testing.T) {
 	}
 	store, _, _ := strings.Cut(at, "-")
 	if page := p.read(store+"-0000000000000001", dict{}, 1); page.missing != 3000 || page.groups[0].Sequence != 3002 {
-		t.Errorf("after a cursor that is gone: %+v", page)
+		t.Errorf("after a removed cursor: %+v", page)
 	}
 }
 
-// endOf returns the outcome and the reason of an entry that ends a stream, empty
+// endOf returns the outcome and reason of an entry that ends a stream, and empty strings
 // for others.
 func endOf(entry map[string]any) (outcome, reason string) {
 	events, _ := entry["events"].([]any)
@@ -392,8 +392,8 @@ func endOf(entry map[string]any) (outcome, reason string) {
 	return outcome, reason
 }
 
-// streamed reads what comes from Open. Unless done stops it, the stream has to
-// be complete; what reports that is not returned.
+// streamed reads the entries of a stream of Open. Unless done stops it, the stream must be
+// complete. The entry that ends it is not returned.
 func streamed(t *testing.T, f *os.File, done func(map[string]any) bool) []map[string]any {
 	t.Helper()
 	var got []map[string]any
@@ -433,10 +433,10 @@ func (p *peer) open(after string, filter, options dict) *os.File {
 	return f
 }
 
-func TestAStreamHasTheContentOfSignals(t *testing.T) {
+func TestAStreamHasTheSameContentAsSignals(t *testing.T) {
 	s := serve(t)
 	p := s.connect(t)
-	s.log.Write(strange())
+	s.log.Write(oddGroup())
 	s.log.Rotate()
 	s.log.Append(brokertest.Some(rand.New(rand.NewPCG(3, 3)), 500)...)
 	last := s.log.Lose("ring-full", 1)
@@ -478,7 +478,7 @@ func TestAStreamHasTheContentOfSignals(t *testing.T) {
 			t.Fatal("a stream without a reader stays open")
 		}
 	}
-	// The part that is gone stands in the stream.
+	// The stream reports the removed part.
 	if err := p.call("Truncate", all("max-size", uint64(1))).Err; err != nil {
 		t.Fatal(err)
 	}
@@ -504,23 +504,23 @@ func TestErrorsHaveTheirNames(t *testing.T) {
 		arguments []any
 		want      string
 	}{
-		"no cursor":                    {"Read", []any{"x", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
-		"no cursor at all":             {"Read", []any{"", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"invalid cursor":               {"Read", []any{"x", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
+		"empty cursor":                 {"Read", []any{"", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
 		"cursor of the future":         {"Read", []any{store + "-7fffffffffffffff", dict{}, uint32(1)}, errorPrefix + "InvalidCursor"},
 		"foreign cursor":               {"Read", []any{foreign, dict{}, uint32(1)}, errorPrefix + "ForeignCursor"},
 		"foreign in Open":              {"Open", []any{foreign, dict{}, dict{}}, errorPrefix + "ForeignCursor"},
 		"foreign in Subscribe":         {"Subscribe", []any{"", dict{}, all("after", foreign)}, errorPrefix + "ForeignCursor"},
 		"unknown key in filter":        {"Read", []any{"oldest", all("scope", []string{"tls"}), uint32(1)}, errorPrefix + "InvalidFilter"},
 		"wrong type in filter":         {"Read", []any{"oldest", all("scopes", "tls"), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"no match":                     {"Read", []any{"oldest", all("matches", []string{"tls::x"}), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"no context":                   {"Read", []any{"oldest", all("contexts", []string{"a b"}), uint32(1)}, errorPrefix + "InvalidFilter"},
-		"no build-id":                  {"Read", []any{"oldest", all("origins", []string{"xyz"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"invalid match":                {"Read", []any{"oldest", all("matches", []string{"tls::x"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"invalid context":              {"Read", []any{"oldest", all("contexts", []string{"a b"}), uint32(1)}, errorPrefix + "InvalidFilter"},
+		"invalid build-id":             {"Read", []any{"oldest", all("origins", []string{"xyz"}), uint32(1)}, errorPrefix + "InvalidFilter"},
 		"huge filter":                  {"Read", []any{"oldest", all("keys", []string{strings.Repeat("a", 1<<20)}), uint32(1)}, errorPrefix + "LimitExceeded"},
 		"long filter":                  {"Read", []any{"oldest", all("keys", make([]string, 1<<20)), uint32(1)}, errorPrefix + "LimitExceeded"},
 		"huge cursor":                  {"Read", []any{strings.Repeat("a", 1<<20), dict{}, uint32(1)}, errorPrefix + "LimitExceeded"},
 		"huge key":                     {"Read", []any{"oldest", all(strings.Repeat("a", 1<<20), true), uint32(1)}, errorPrefix + "LimitExceeded"},
 		"huge bytes":                   {"Read", []any{"oldest", all("x", make([]byte, 1<<20)), uint32(1)}, errorPrefix + "LimitExceeded"},
-		"huge in the depth":            {"Read", []any{"oldest", all("x", []dict{all("y", strings.Repeat("a", 1<<20))}), uint32(1)}, errorPrefix + "LimitExceeded"},
+		"huge nested string":           {"Read", []any{"oldest", all("x", []dict{all("y", strings.Repeat("a", 1<<20))}), uint32(1)}, errorPrefix + "LimitExceeded"},
 		"unknown option":               {"Open", []any{"oldest", dict{}, all("folow", true)}, invalidArgs},
 		"wrong type of option":         {"Open", []any{"oldest", dict{}, all("follow", "yes")}, invalidArgs},
 		"unknown flow":                 {"Subscribe", []any{"", dict{}, all("flow", "fast")}, invalidArgs},
@@ -528,14 +528,14 @@ func TestErrorsHaveTheirNames(t *testing.T) {
 		"window too long":              {"Subscribe", []any{"", dict{}, all("window-usec", uint64(61_000_000))}, invalidArgs},
 		"bad name":                     {"Subscribe", []any{"a/b", dict{}, dict{}}, invalidArgs},
 		"name taken":                   {"Subscribe", []any{"taken", all("keys", []string{"x"}), dict{}}, errorPrefix + "SubscriptionExists"},
-		"after for one there is":       {"Subscribe", []any{"taken", dict{}, all("after", "oldest")}, errorPrefix + "SubscriptionExists"},
+		"after for an existing name":   {"Subscribe", []any{"taken", dict{}, all("after", "oldest")}, errorPrefix + "SubscriptionExists"},
 		"no such subscription":         {"GetSubscription", []any{"none"}, errorPrefix + "NoSuchSubscription"},
 		"ephemeral by name":            {"GetSubscription", []any{""}, errorPrefix + "NoSuchSubscription"},
 		"unknown policy":               {"Truncate", []any{all("max_size", uint64(1))}, invalidArgs},
 		"unknown reading":              {"Truncate", []any{all("reading", "maybe")}, invalidArgs},
 		"unknown option of operations": {"ReadOperations", []any{"oldest", dict{}, uint32(1), all("revers", true)}, invalidArgs},
-		"operations without a cursor":  {"ReadOperations", []any{"x", dict{}, uint32(1), dict{}}, errorPrefix + "InvalidCursor"},
-		"operations by a wrong filter": {"ReadOperations", []any{"oldest", all("scope", []string{"tls"}), uint32(1), dict{}}, errorPrefix + "InvalidFilter"},
+		"operations, invalid cursor":   {"ReadOperations", []any{"x", dict{}, uint32(1), dict{}}, errorPrefix + "InvalidCursor"},
+		"operations, wrong filter":     {"ReadOperations", []any{"oldest", all("scope", []string{"tls"}), uint32(1), dict{}}, errorPrefix + "InvalidFilter"},
 		"wrong arguments":              {"Read", []any{"oldest"}, invalidArgs},
 		"unknown method":               {"Write", nil, "org.freedesktop.DBus.Error.UnknownMethod"},
 	}
@@ -551,10 +551,10 @@ func TestErrorsHaveTheirNames(t *testing.T) {
 		})
 	}
 	if err := p.conn.Object(brokerName, brokerPath+"/subscription/0000000000000001").Call(subName+".Close", 0).Err; errorName(err) != "org.freedesktop.DBus.Error.UnknownObject" {
-		t.Errorf("an object that is not there: %v", err)
+		t.Errorf("a nonexistent object: %v", err)
 	}
 	if err := p.broker.Call("org.example.X.Y", 0).Err; err == nil {
-		t.Error("an interface that is not there answers")
+		t.Error("a nonexistent interface answers")
 	}
 	s.agent.Down.Store(true)
 	if err := p.call("Flush").Err; errorName(err) != errorPrefix+"AgentUnavailable" {

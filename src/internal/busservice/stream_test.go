@@ -17,8 +17,8 @@ import (
 	"crypto-auditing/src/internal/broker/brokertest"
 )
 
-// A stream that ends with the broker reports that, whether its client waits for
-// more, or has yet to read what is in the pipe.
+// A stream that ends with the broker reports this, whether its client waits for entries or
+// has not yet read all of the pipe.
 func TestAStreamThatEndsWithTheBrokerReportsThat(t *testing.T) {
 	for name, c := range map[string]struct{ groups int }{"waiting for more": {10}, "with a full pipe": {200_000}} {
 		t.Run(name, func(t *testing.T) {
@@ -126,12 +126,12 @@ func TestAStreamSkipsAnUnreadableSegment(t *testing.T) {
 	}
 	for deadline := time.Now().Add(time.Minute); store() != ""; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the segment can be read again, and the status is %q", store())
+			t.Fatalf("the segment can be read again, but the status is %q", store())
 		}
 	}
 }
 
-func TestAStreamThatFailsReportsWhy(t *testing.T) {
+func TestAFailedStreamReportsTheReason(t *testing.T) {
 	s := serve(t)
 	p := s.connect(t)
 	last := s.log.Append(brokertest.Some(rand.New(rand.NewPCG(6, 7)), 10)...)

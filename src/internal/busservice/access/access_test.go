@@ -28,6 +28,6 @@ func TestGroupReadsAndBrokerTruncatesWithoutPolkit(t *testing.T) {
 		}
 	}
 	if without := New(nil, nil, 200); without.allowed(Caller{User: 300, Groups: []uint32{0}}, Read) {
-		t.Error("on a machine without the group a stranger may read")
+		t.Error("a user outside the group may read on a machine without the group")
 	}
 }

@@ -22,8 +22,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// writeHandshakes writes a log of operations of five contexts, a group each, with ids of which
-// none is like another.
+// writeHandshakes writes a log of operations of five contexts with one group each. All ids
+// are different.
 func writeHandshakes(b *testing.B, groups int) *brokertest.Log {
 	b.Helper()
 	contexts := []struct {
@@ -78,8 +78,8 @@ func processorTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkReadOperations is the time of a group in what ReadOperations returns, all pages of a
-// log after one another, without the bus.
+// BenchmarkReadOperations measures the time per group to read all pages of a log with
+// ReadOperations, without the bus.
 func BenchmarkReadOperations(b *testing.B) {
 	const groups = 150_000
 	log := writeHandshakes(b, groups)

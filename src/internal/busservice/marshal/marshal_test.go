@@ -14,7 +14,7 @@ import (
 
 const subscription = "org.crypto_auditing.Broker.Subscription"
 
-// group is a group as another implementation reads it.
+// group is a group as decoded by another implementation.
 type group struct {
 	Sequence   uint64
 	Context    string
@@ -28,7 +28,7 @@ type datum struct {
 	Value dbus.Variant
 }
 
-// groupOf is a group as the interface describes it.
+// groupOf returns a group as the interface describes it.
 func groupOf(e *event.Entry) group {
 	g := group{
 		Sequence: e.Sequence, Context: e.Group.Context.String(), Start: e.Start(), End: e.End(),
@@ -56,7 +56,7 @@ func groupOf(e *event.Entry) group {
 	return g
 }
 
-// decoded returns what another implementation reads in a message with groups.
+// decoded decodes a message with groups by another implementation.
 func decoded(t *testing.T, parts [][]byte, rest ...any) (m *dbus.Message, groups []group) {
 	t.Helper()
 	b := bytes.Join(parts, nil)
@@ -82,8 +82,8 @@ func compareHeaders(t *testing.T, m *dbus.Message, want map[dbus.HeaderField]any
 	}
 }
 
-// FuzzGroups writes groups with any bytes in them, and compares what another
-// implementation reads in signals and replies with how they appear.
+// FuzzGroups encodes groups with arbitrary bytes, and compares them with signals and
+// replies decoded by another implementation.
 func FuzzGroups(f *testing.F) {
 	f.Add([]byte("name"), []byte("exe"), []byte("key"), []byte("value"), int64(5), uint8(3))
 	f.Add([]byte{}, []byte{0xff, 0}, []byte("k\x00"), []byte{0, 0xff}, int64(-1), uint8(0))
@@ -102,7 +102,7 @@ func FuzzGroups(f *testing.F) {
 			for _, v := range []event.Value{{Word: word}, {Kind: event.String, Bytes: value}, {Kind: event.Blob, Bytes: value}}[:i%4%3] {
 				g.Events = append(g.Events, event.Event{Key: key, Value: v})
 			}
-			// Only what may stand in a log is to be written.
+			// Only groups that may be in a log are encoded.
 			var logged event.Group
 			if _, err := event.Decode(event.Append(nil, &g), &logged); err != nil {
 				return
@@ -114,7 +114,7 @@ func FuzzGroups(f *testing.F) {
 				t.Fatalf("a group ends at %d", len(all))
 			}
 			if alone := AppendGroup(nil, e); !bytes.Equal(alone, all[begin:]) {
-				t.Fatal("a group depends on where it stands")
+				t.Fatal("the encoding of a group depends on its offset")
 			}
 			want = append(want, groupOf(e))
 		}

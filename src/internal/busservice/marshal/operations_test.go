@@ -16,8 +16,8 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// some returns an operation at random.
-func some(r *rand.Rand, depth int) operations.Operation {
+// randomOperation returns a random operation.
+func randomOperation(r *rand.Rand, depth int) operations.Operation {
 	text := func() string { return "some longer text"[:r.IntN(17)] }
 	o := operations.Operation{
 		Context: event.ContextID{byte(r.IntN(256))}, Name: text(), Executable: text(), Unit: text(), Library: text(), Start: r.Uint64(), End: r.Uint64(),
@@ -31,12 +31,12 @@ func some(r *rand.Rand, depth int) operations.Operation {
 		o.Cursor = "cursor"
 	}
 	for range r.IntN(4 - depth) {
-		o.Children = append(o.Children, some(r, depth+1))
+		o.Children = append(o.Children, randomOperation(r, depth+1))
 	}
 	return o
 }
 
-// decodedBody returns what another implementation reads in a message.
+// decodedBody decodes the body of a message with another implementation.
 func decodedBody(t *testing.T, parts [][]byte) []any {
 	t.Helper()
 	m, err := dbus.DecodeMessage(bytes.NewReader(bytes.Join(parts, nil)))
@@ -52,7 +52,7 @@ func TestOperationsAreTheSameInSignalsAndReplies(t *testing.T) {
 		var signals, replies []byte
 		n := r.IntN(5)
 		for range n {
-			o := some(r, 0)
+			o := randomOperation(r, 0)
 			signals, replies = InSignals.Append(signals, &o), InReplies.Append(replies, &o)
 		}
 		reply := Operations{Operations: replies, Next: "next", Missing: 7}
@@ -78,7 +78,7 @@ func TestATooLargeOperationIsShortened(t *testing.T) {
 				t.Errorf("%s: %d bytes of %d, truncated %v", name, len(all), f, o.Truncated)
 			}
 			if reply := (&Operations{Operations: all}).Reply(1, ":1.2", 3); len(decodedBody(t, reply)[0].([]map[string]dbus.Variant)) != 1 {
-				t.Errorf("%s: not one operation", name)
+				t.Errorf("%s: the reply does not have one operation", name)
 			}
 		}
 	}

@@ -12,14 +12,14 @@ import (
 	"crypto-auditing/src/internal/broker"
 )
 
-// testLimits are those of the broker.
+// testLimits returns the limits of the broker.
 func testLimits() Limits {
 	l := broker.DefaultLimits()
 	return Limits{Window: l.Window(), UserWindows: l.UserSubscriptions * l.Window(), Windows: l.Subscriptions * l.Window()}
 }
 
-// newAccounts returns accounts that note who is watched.
-func newAccounts() (u *Backlog, watched func() map[string]int) {
+// newBacklog returns a backlog that records which clients are watched.
+func newBacklog() (u *Backlog, watched func() map[string]int) {
 	u = NewBacklog(testLimits())
 	var mu sync.Mutex
 	all := map[string]int{}
@@ -35,43 +35,43 @@ func newAccounts() (u *Backlog, watched func() map[string]int) {
 	}
 }
 
-// over is a context that is done, so that waiting fails.
-func over() context.Context {
+// ended returns an ended context, with which waiting fails.
+func ended() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }
 
 func TestUnreadMessagesOfOthersLeaveRoomForAWindow(t *testing.T) {
-	u, _ := newAccounts()
+	u, _ := newBacklog()
 	l := broker.DefaultLimits()
 	all := 0
 	for user := range uint32(l.Subscriptions / l.UserSubscriptions) {
 		for n := range l.UserSubscriptions {
 			client := fmt.Sprintf(":%d.%d", user, n/32)
-			got, err := u.Reserve(over(), Windows, client, user, u.limits.Window, u.limits.Window)
+			got, err := u.Reserve(ended(), Windows, client, user, u.limits.Window, u.limits.Window)
 			if err != nil {
 				t.Fatalf("subscription %d of user %d: %v", n, user, err)
 			}
 			u.Sent(Windows, client, user, got, got)
 			all += got
 		}
-		if _, err := u.Reserve(over(), Windows, ":x", user, 1, 1); !errors.Is(err, context.Canceled) {
+		if _, err := u.Reserve(ended(), Windows, ":x", user, 1, 1); !errors.Is(err, context.Canceled) {
 			t.Fatalf("user %d has more than Windows of %d subscriptions", user, l.UserSubscriptions)
 		}
 	}
 	if all > broker.BusBytes {
-		t.Errorf("%d bytes are under way", all)
+		t.Errorf("%d bytes are unread", all)
 	}
 }
 
 func TestAClientWithNothingToReadIsAlwaysAnswered(t *testing.T) {
-	u, watched := newAccounts()
-	// Some users take all there is.
+	u, watched := newBacklog()
+	// Some users take as much as they can get.
 	for user := range uint32(20) {
 		for n := range 10 {
 			client := fmt.Sprintf(":%d.%d", user, n)
-			got, err := u.Reserve(over(), Replies, client, user, AnyReply, 4<<20)
+			got, err := u.Reserve(ended(), Replies, client, user, AnyReply, 4<<20)
 			if err != nil {
 				t.Fatalf("client %d of user %d: %v", n, user, err)
 			}
@@ -79,32 +79,32 @@ func TestAClientWithNothingToReadIsAlwaysAnswered(t *testing.T) {
 			if watched()[client] == 0 {
 				t.Fatalf("client %d of user %d is not watched after %d bytes", n, user, got)
 			}
-			if _, err := u.Reserve(over(), Replies, client, user, clientReplies, clientReplies); err == nil {
+			if _, err := u.Reserve(ended(), Replies, client, user, clientReplies, clientReplies); err == nil {
 				t.Fatalf("client %d of user %d is sent more than it reads", n, user)
 			}
 		}
 	}
 	if most := allReplies + 200*AnyReply; u.all[Replies] > most {
-		t.Errorf("%d bytes are under way, want %d at most", u.all[Replies], most)
+		t.Errorf("%d bytes are unread, want %d at most", u.all[Replies], most)
 	}
-	// Reading, or leaving, makes room.
+	// Reading or disconnecting makes room.
 	u.read(":0.0", u.sentTo(":0.0"))
 	u.Gone(":0.1")
-	if got, err := u.Reserve(over(), Replies, ":0.0", 0, AnyReply, 4<<20); err != nil || got < AnyReply {
+	if got, err := u.Reserve(ended(), Replies, ":0.0", 0, AnyReply, 4<<20); err != nil || got < AnyReply {
 		t.Errorf("after reading: %d, %v", got, err)
 	}
 }
 
 func TestIdleAndDisconnectedClientsTakeNoMemory(t *testing.T) {
-	u, _ := newAccounts()
+	u, _ := newBacklog()
 	for n := range 100 {
 		client := fmt.Sprintf(":1.%d", n)
-		got, err := u.Reserve(over(), Replies, client, 7, AnyReply, AnyReply)
+		got, err := u.Reserve(ended(), Replies, client, 7, AnyReply, AnyReply)
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch n % 4 {
-		case 0: // it leaves before the reply is sent
+		case 0: // it disconnects before the reply is sent
 			u.Gone(client)
 			u.Sent(Replies, client, 7, got, 100)
 		case 1:
@@ -123,8 +123,8 @@ func TestIdleAndDisconnectedClientsTakeNoMemory(t *testing.T) {
 }
 
 func TestAWaitingReservationContinuesWhenOthersRead(t *testing.T) {
-	u, _ := newAccounts()
-	got, err := u.Reserve(over(), Replies, ":1.1", 5, userReplies, userReplies)
+	u, _ := newBacklog()
+	got, err := u.Reserve(ended(), Replies, ":1.1", 5, userReplies, userReplies)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// sample is a call as another implementation encodes it, with a sender, which a
-// bus adds.
+// sample returns a call in the encoding of another implementation, with a sender as added
+// by a bus.
 func sample(t testing.TB, order binary.ByteOrder, sender string) []byte {
 	t.Helper()
 	m := &dbus.Message{Type: dbus.TypeMethodCall, Flags: dbus.FlagAllowInteractiveAuthorization, Headers: map[dbus.HeaderField]dbus.Variant{
