@@ -15,8 +15,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// answered returns what crauctl prints about a file.
-func answered(t *testing.T, arguments ...string) []byte {
+// crauctl runs crauctl and returns its output.
+func crauctl(t *testing.T, arguments ...string) []byte {
 	t.Helper()
 	c := exec.Command(filepath.Join(bin, "crauctl"), arguments...)
 	var stderr bytes.Buffer
@@ -28,7 +28,7 @@ func answered(t *testing.T, arguments ...string) []byte {
 	return out
 }
 
-// What real programs do is counted, and becomes a bill of materials as CycloneDX demands.
+// The inventory counts the operations of real programs, and exports them as valid CycloneDX.
 func TestTheInventoryHasTheOperationsOfPrograms(t *testing.T) {
 	need(t, "openssl", "sh")
 	key := filepath.Join(t.TempDir(), "key")
@@ -50,7 +50,7 @@ func TestTheInventoryHasTheOperationsOfPrograms(t *testing.T) {
 	words := strings.Fields(strings.SplitN(stdout.String(), "\n", 2)[0])
 	suite, group := words[2], words[3]
 	handshakes, signatures := 0.0, 0.0
-	for line := range bytes.Lines(answered(t, "inventory", "--file", file, "-o", "json")) {
+	for line := range bytes.Lines(crauctl(t, "inventory", "--file", file, "-o", "json")) {
 		var r map[string]any
 		if err := json.Unmarshal(line, &r); err != nil {
 			t.Fatal(err)
@@ -67,27 +67,27 @@ func TestTheInventoryHasTheOperationsOfPrograms(t *testing.T) {
 		}
 	}
 	if handshakes != 2 || signatures != 1 {
-		t.Errorf("counted are %v handshakes of the client and %v signatures of openssl, want 2 and 1:\n%s", handshakes, signatures, answered(t, "inventory", "--file", file))
+		t.Errorf("%v handshakes of the client and %v signatures of openssl are counted, want 2 and 1:\n%s", handshakes, signatures, crauctl(t, "inventory", "--file", file))
 	}
 	for _, spec := range []string{"1.6", "1.7"} {
-		bom := answered(t, "cbom", "--spec", spec, "--file", file)
+		bom := crauctl(t, "cbom", "--spec", spec, "--file", file)
 		document, err := jsonschema.UnmarshalJSON(bytes.NewReader(bom))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := official(t, spec).Validate(document); err != nil {
+		if err := schema(t, spec).Validate(document); err != nil {
 			t.Errorf("%s: %v", spec, err)
 		}
 		for _, ref := range []string{"crypto/algorithm/" + group, "crypto/algorithm/SHA-1", "program/openssl", "crypto/protocol/TLS%201.3"} {
 			if !bytes.Contains(bom, []byte(`"bom-ref": "`+ref+`"`)) {
-				t.Errorf("%s: there is no %s", spec, ref)
+				t.Errorf("%s: the bill of materials lacks %s", spec, ref)
 			}
 		}
 	}
 }
 
-// official returns the schema of a version of CycloneDX.
-func official(t *testing.T, spec string) *jsonschema.Schema {
+// schema returns the official schema of a version of CycloneDX.
+func schema(t *testing.T, spec string) *jsonschema.Schema {
 	t.Helper()
 	files, err := filepath.Glob("../../src/internal/inventory/cbom/testdata/*.schema.json")
 	if err != nil || len(files) == 0 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package trace tests crauctl trace on this kernel, with programs of the
-// distribution and with publishers. All servers are on loopback. Of the project's
-// own code it uses nothing.
+// Package trace tests crauctl trace on this kernel, with programs of the distribution and
+// with publishers. All servers are on loopback. The tests use none of the project's own
+// code.
 package trace
 
 import (
@@ -28,12 +28,11 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// patience bounds everything that a test waits for. Nothing is expected to take
-// nearly as long.
+// patience bounds each wait of a test. Everything is expected to be much faster.
 const patience = 120 * time.Second
 
-// bin is the directory of the built programs, publishers that of the publishers;
-// buildError is why they could not be built.
+// bin has the built programs, publishers the built publishers; buildError is the error of
+// the build.
 var (
 	bin, publishers string
 	buildError      error
@@ -54,7 +53,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(directory)
-	// Other users run what is there.
+	// All users must be able to run the programs.
 	if err := os.Chmod(directory, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -77,10 +76,10 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// clientArgument has this program be a TLS client instead of tests.
+// clientArgument makes this program a TLS client instead of running tests.
 const clientArgument = "-be-a-client"
 
-// client makes handshakes with servers, one each, and exits.
+// client makes one handshake with each server and exits.
 func client(addresses []string) {
 	for _, address := range addresses {
 		c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
@@ -94,7 +93,7 @@ func client(addresses []string) {
 	}
 }
 
-// serve is a TLS server on loopback, until the test ends. It answers HTTP.
+// serve runs a TLS server on loopback until the test ends. It answers HTTP.
 func serve(t *testing.T) (address string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -130,22 +129,22 @@ func answer(c net.Conn) {
 	_, _ = c.Write([]byte("HTTP/1.0 200 OK\r\n\r\nhello\n"))
 }
 
-// traced is how crauctl trace has ended.
+// traced is the result of crauctl trace.
 type traced struct {
 	status         int
 	stdout, stderr string
-	// operations are those in the file that --output-file names.
+	// operations is the content of the file that --output-file names.
 	operations []operation
 }
 
-// operation is one in the form json.
+// operation is an operation in JSON.
 type operation struct {
 	Executable string         `json:"executable"`
 	Events     map[string]any `json:"events"`
 	Spans      []operation    `json:"spans"`
 }
 
-// prepare returns the command crauctl trace, that writes operations to a file.
+// prepare returns the command crauctl trace, which writes operations to a file.
 func prepare(t *testing.T, arguments ...string) (c *exec.Cmd, file string) {
 	t.Helper()
 	if reason := machine.MissingForBPF(); reason != "" {
@@ -162,14 +161,14 @@ func prepare(t *testing.T, arguments ...string) (c *exec.Cmd, file string) {
 	return c, file
 }
 
-// run runs crauctl trace to its end.
+// trace runs crauctl trace until it ends.
 func trace(t *testing.T, arguments ...string) traced {
 	t.Helper()
 	c, file := prepare(t, arguments...)
 	return finish(t, c, file)
 }
 
-// finish runs a command that prepare has made.
+// finish runs a command from prepare.
 func finish(t *testing.T, c *exec.Cmd, file string) traced {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -205,16 +204,16 @@ func read(t *testing.T, file string) (all []operation) {
 }
 
 // by returns the operations of a program.
-func (r *traced) by(executable string) (some []operation) {
+func (r *traced) by(executable string) (operations []operation) {
 	for _, o := range r.operations {
 		if o.Executable == executable {
-			some = append(some, o)
+			operations = append(operations, o)
 		}
 	}
-	return some
+	return operations
 }
 
-// need ends the test if a command of the distribution is missing.
+// need skips the test if a command of the distribution is missing, or fails it for root.
 func need(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -227,17 +226,17 @@ func need(t *testing.T, names ...string) {
 	}
 }
 
-// waitFor waits for a condition.
+// waitFor waits until a condition holds.
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", what, patience)
+			t.Fatalf("waited %v in vain until %s", patience, what)
 		}
 	}
 }
 
-// port returns a free port of loopback.
+// port returns a free port on loopback.
 func port(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

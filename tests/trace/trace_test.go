@@ -21,7 +21,7 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// self is this program, which can be a client: a program in Go.
+// self returns the path of this program, which can also be a TLS client written in Go.
 func self(t *testing.T) string {
 	t.Helper()
 	path, err := os.Executable()
@@ -31,7 +31,7 @@ func self(t *testing.T) string {
 	return path
 }
 
-// text returns an element of an operation, or of one inside it.
+// text returns the value of a key in an operation or in one of its spans.
 func (o *operation) text(key string) string {
 	if v, ok := o.Events[key]; ok {
 		return fmt.Sprint(v)
@@ -49,7 +49,7 @@ func (o *operation) negotiated() string {
 	return strings.Join([]string{o.text("tls::protocol_version_name"), o.text("tls::ciphersuite_name"), o.text("tls::group_name")}, " ")
 }
 
-func TestExitStatusAndStreamsAreThoseOfTheCommand(t *testing.T) {
+func TestTracePassesExitStatusAndStreamsThrough(t *testing.T) {
 	for name, c := range map[string]struct {
 		command []string
 		status  int
@@ -81,7 +81,7 @@ func TestRealProgramsAreRecordedAsTheyReport(t *testing.T) {
 		r := trace(t, "--names", "--", self(t), clientArgument, address)
 		all := r.by(filepath.Base(self(t)))
 		if len(all) != 1 || all[0].negotiated() != strings.ReplaceAll(strings.TrimSpace(r.stdout), "TLS 1.3 ", "TLS 1.3 ") {
-			t.Errorf("the client reports %q, seen are %+v\n%s", r.stdout, r.operations, r.stderr)
+			t.Errorf("the client reports %q, the operations are %+v\n%s", r.stdout, r.operations, r.stderr)
 		}
 	})
 	t.Run("openssl", func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestRealProgramsAreRecordedAsTheyReport(t *testing.T) {
 		all := r.by("openssl")
 		if suite == nil || len(all) != 1 || all[0].text("tls::protocol_version_name") != "TLS 1.2" ||
 			strings.ReplaceAll(strings.TrimPrefix(all[0].text("tls::ciphersuite_name"), "TLS_"), "_", "-") != strings.Replace(strings.Replace(suite[1], "-AES", "-WITH-AES", 1), "AES128", "AES-128", 1) {
-			t.Errorf("openssl reports %q, seen are %+v\n%s", suite, r.operations, r.stderr)
+			t.Errorf("openssl reports %q, the operations are %+v\n%s", suite, r.operations, r.stderr)
 		}
 	})
 	t.Run("curl", func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestRealProgramsAreRecordedAsTheyReport(t *testing.T) {
 		suite := regexp.MustCompile(`SSL connection using TLSv1.3 / (\S+)`).FindStringSubmatch(r.stderr)
 		all := r.by("curl")
 		if r.stdout != "hello\n" || suite == nil || len(all) != 1 || all[0].text("tls::ciphersuite_name") != suite[1] {
-			t.Errorf("curl reports %q and %q, seen are %+v\n%s", suite, r.stdout, r.operations, r.stderr)
+			t.Errorf("curl reports %q and %q, the operations are %+v\n%s", suite, r.stdout, r.operations, r.stderr)
 		}
 	})
 	t.Run("ssh", func(t *testing.T) {
@@ -108,12 +108,12 @@ func TestRealProgramsAreRecordedAsTheyReport(t *testing.T) {
 		kex := regexp.MustCompile(`kex: algorithm: (\S+)`).FindStringSubmatch(r.stderr)
 		all := r.by("ssh")
 		if kex == nil || len(all) != 1 || all[0].text("ssh::kex_algorithm") != kex[1] {
-			t.Errorf("ssh reports %q, seen are %+v\n%s", kex, r.operations, r.stderr)
+			t.Errorf("ssh reports %q, the operations are %+v\n%s", kex, r.operations, r.stderr)
 		}
 	})
 }
 
-func TestASignatureOfAnUnmodifiedLibraryIsSeenOnce(t *testing.T) {
+func TestASignatureOfAnUnmodifiedLibraryIsTracedOnce(t *testing.T) {
 	need(t, "openssl")
 	directory := t.TempDir()
 	key, signature := filepath.Join(directory, "key"), filepath.Join(directory, "signature")
@@ -129,11 +129,11 @@ func TestASignatureOfAnUnmodifiedLibraryIsSeenOnce(t *testing.T) {
 	}
 	if r.status != 0 || len(signs) != 1 || signs[0].Events["crau::source"] != "function" ||
 		signs[0].text("pk::algorithm") != "RSA" || signs[0].text("pk::bits") != "2048" || signs[0].text("pk::hash") != "SHA1" {
-		t.Errorf("status %d, seen are %+v\n%s", r.status, r.operations, r.stderr)
+		t.Errorf("status %d, the operations are %+v\n%s", r.status, r.operations, r.stderr)
 	}
 }
 
-// sshServer is an sshd, until the test ends, that accepts no logins.
+// sshServer runs an sshd that accepts no logins until the test ends, and returns its port.
 func sshServer(t *testing.T) (number string) {
 	t.Helper()
 	directory := t.TempDir()
@@ -150,14 +150,13 @@ func sshServer(t *testing.T) (number string) {
 		t.Fatal(err)
 	}
 	background(t, "/usr/sbin/sshd", "-D", "-e", "-f", configuration)
-	waitFor(t, "sshd listens", func() bool {
+	waitFor(t, "sshd listened", func() bool {
 		return exec.Command("sh", "-c", "exec 3<>/dev/tcp/127.0.0.1/"+number).Run() == nil || exec.Command("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/"+number).Run() == nil
 	})
 	return number
 }
 
-// background starts a program that runs until the test ends, in a group of its
-// own, and returns it with its input and what it writes.
+// background starts a program in its own process group, and kills it when the test ends.
 func background(t *testing.T, arguments ...string) (c *exec.Cmd, in io.Writer) {
 	t.Helper()
 	c = exec.Command(arguments[0], arguments[1:]...)
@@ -177,7 +176,7 @@ func background(t *testing.T, arguments ...string) (c *exec.Cmd, in io.Writer) {
 	return c, in
 }
 
-func TestTheWholeTreeOfProcessesIsSeenAndNothingElse(t *testing.T) {
+func TestOnlyTheTreeOfProcessesIsTraced(t *testing.T) {
 	address := serve(t)
 	client := self(t) + " " + clientArgument + " " + address
 	for name, c := range map[string]struct {
@@ -191,7 +190,7 @@ func TestTheWholeTreeOfProcessesIsSeenAndNothingElse(t *testing.T) {
 		"a hundred, short": {"for i in $(seq 100); do " + client + " & [ $((i % 4)) -ne 0 ] || wait; done; wait", 100},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// What others do meanwhile is not seen.
+			// Operations of other processes must not be recorded meanwhile.
 			stop, stopped := make(chan bool), make(chan bool)
 			go func() {
 				defer close(stopped)
@@ -208,13 +207,13 @@ func TestTheWholeTreeOfProcessesIsSeenAndNothingElse(t *testing.T) {
 			close(stop)
 			<-stopped
 			if n := len(r.by(filepath.Base(self(t)))); r.status != 0 || n != c.want || len(r.operations) != n {
-				t.Errorf("status %d, %d of %d operations are those of the program, want %d\n%s", r.status, n, len(r.operations), c.want, r.stderr)
+				t.Errorf("status %d, %d operations of the program and %d in total, want %d\n%s", r.status, n, len(r.operations), c.want, r.stderr)
 			}
 		})
 	}
 }
 
-func TestEveryHitOfShortProgramsWithProbesIsSeen(t *testing.T) {
+func TestEveryHitOfShortProgramsIsTraced(t *testing.T) {
 	if buildError != nil {
 		t.Fatal(buildError)
 	}
@@ -224,7 +223,7 @@ func TestEveryHitOfShortProgramsWithProbesIsSeen(t *testing.T) {
 	var count func(o *operation)
 	count = func(o *operation) {
 		for key := range o.Events {
-			if !strings.HasPrefix(key, "crau::") { // what was not fired
+			if !strings.HasPrefix(key, "crau::") { // fired by the program
 				elements++
 			}
 		}
@@ -243,14 +242,14 @@ func TestEveryHitOfShortProgramsWithProbesIsSeen(t *testing.T) {
 		n, _ := strconv.Atoi(match[1])
 		fired += n
 	}
-	// Each of the recorded sides begins its handshake twice.
+	// Each side of the replayed handshake begins it twice.
 	if r.status != 0 || handshakes != 400 || fired == 0 || elements != fired || strings.Contains(r.stderr, "lost") {
-		t.Errorf("status %d, %d handshakes, %d elements of %d\n%s", r.status, handshakes, elements, fired, r.stderr)
+		t.Errorf("status %d, %d handshakes, %d of %d elements\n%s", r.status, handshakes, elements, fired, r.stderr)
 	}
 }
 
 func TestALibraryThatIsLoadedLaterIsAttachedWhileTheProgramRuns(t *testing.T) {
-	// The name of the library is nowhere on the command line.
+	// The command line does not contain the name of the library.
 	directory := t.TempDir()
 	library, err := os.ReadFile(filepath.Join(publishers, "libreplay.so"))
 	if err != nil {
@@ -275,7 +274,7 @@ func TestALibraryThatIsLoadedLaterIsAttachedWhileTheProgramRuns(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an operation is seen", func() bool {
+	waitFor(t, "an operation was recorded", func() bool {
 		_, _ = in.Write([]byte("run 1\n"))
 		return len(read(t, file)) > 0
 	})
@@ -295,7 +294,7 @@ func TestALibraryInAnotherMountNamespaceIsAttached(t *testing.T) {
 		t.Fatal(err)
 	}
 	directory := t.TempDir()
-	// The words of the command line lead to no library.
+	// No word of the command line is the path of a library.
 	script := "mount -t tmpfs none " + directory + " && cat " + publishers + "/libreplay.s? >" + directory + "/inside.so && exec " +
 		filepath.Join(publishers, "replay") + " --commands --library " + directory + "/inside.so " + data
 	c, file := prepare(t, "--source", "usdt", "--", "unshare", "--mount", "sh", "-c", script)
@@ -306,7 +305,7 @@ func TestALibraryInAnotherMountNamespaceIsAttached(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "an operation is seen", func() bool {
+	waitFor(t, "an operation was recorded", func() bool {
 		_, _ = in.Write([]byte("run 1\n"))
 		return len(read(t, file)) > 0
 	})
@@ -372,9 +371,9 @@ func TestTraceAndAgentRecordTheSameHandshake(t *testing.T) {
 	go io.Copy(io.Discard, messages)
 	r := trace(t, "--", name, clientArgument, address)
 	if r.status != 0 || len(r.by("beside")) != 1 {
-		t.Errorf("status %d, traced are %+v\n%s", r.status, r.operations, r.stderr)
+		t.Errorf("status %d, the traced operations are %+v\n%s", r.status, r.operations, r.stderr)
 	}
-	waitFor(t, "the agent has recorded it", func() bool {
+	waitFor(t, "the agent recorded the handshake", func() bool {
 		out, _ := exec.Command(filepath.Join(bin, "crauctl"), "query", "--directory", log, "--count", "--executable", "beside").Output()
 		return strings.TrimSpace(string(out)) == "1"
 	})
@@ -393,7 +392,7 @@ func TestAnUnprivilegedUserGetsTheRequirements(t *testing.T) {
 	if err := os.Chmod(directory, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	// The path of this program may lead through directories of root alone.
+	// The path of this program may include directories that only root can read.
 	program, err := os.ReadFile(self(t))
 	if err != nil {
 		t.Fatal(err)
@@ -443,20 +442,20 @@ func TestACommandRunsAsAnotherUser(t *testing.T) {
 	}
 	r := trace(t, "--source", "usdt", "--user", "nobody", "--", "sh", "-c", "id -un; id -Gn")
 	if r.status != 0 || r.stdout != "nobody\nnogroup\n" && r.stdout != "nobody\nnobody\n" {
-		t.Errorf("status %d, it printed %q\n%s", r.status, r.stdout, r.stderr)
+		t.Errorf("status %d, the command printed %q\n%s", r.status, r.stdout, r.stderr)
 	}
 	if r := trace(t, "--user", "no such user", "--", "true"); r.status != 125 || !strings.Contains(r.stderr, "no such user") {
 		t.Errorf("status %d\n%s", r.status, r.stderr)
 	}
 }
 
-func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
+func TestARunningProcessIsTracedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 	address := serve(t)
 	client := self(t) + " " + clientArgument + " " + address
 	ready := filepath.Join(t.TempDir(), "ready")
 	shell, in := background(t, "sh", "-c", "sh -c ': >"+ready+"; while read x; do "+client+" >/dev/null; done'; exit 0")
-	// Both shells are there before trace comes.
-	waitFor(t, "the shells run", func() bool {
+	// Both shells run before trace is started.
+	waitFor(t, "the shells ran", func() bool {
 		_, err := os.Stat(ready)
 		return err == nil
 	})
@@ -470,7 +469,7 @@ func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "an operation is seen", func() bool {
+			waitFor(t, "an operation was recorded", func() bool {
 				_, _ = in.Write([]byte("\n"))
 				return len(read(t, file)) > 0
 			})
@@ -478,26 +477,26 @@ func TestARunningProcessIsWatchedWithItsChildrenUntilAnInterrupt(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = c.Wait()
-			// The two shells, and perhaps what they run.
+			// The two shells, and perhaps their child processes.
 			if status := c.ProcessState.ExitCode(); status != 130 || !regexp.MustCompile(`^crauctl: watching [2-9] processes; `).MatchString(stderr.String()) {
 				t.Errorf("after an interrupt the status is %d\n%s", status, &stderr)
 			}
 			for _, o := range read(t, file) {
 				if o.Executable != filepath.Base(self(t)) {
 					text, _ := os.ReadFile(file)
-					t.Errorf("seen is %+v\n%s", o, text)
+					t.Errorf("unexpected operation %+v\n%s", o, text)
 				}
 			}
 		})
 	}
 	if r := trace(t, "--source", "usdt", "--pid", "999999999"); r.status != 125 || !strings.Contains(r.stderr, "no process 999999999") {
-		t.Errorf("a process that is not there: status %d\n%s", r.status, r.stderr)
+		t.Errorf("a missing process: status %d\n%s", r.status, r.stderr)
 	}
 }
 
-// deliverable has hangups and interrupts reach what the test starts, although nohup(1) or a
-// script in whose background the tests run ignores them: a signal that is handled here is
-// not ignored there.
+// deliverable makes hangups and interrupts reach the programs that the test starts, even if
+// nohup(1) or the background of a script made this process ignore them: programs inherit
+// ignored signals, but not handled ones.
 func deliverable(t *testing.T) {
 	t.Helper()
 	handled := make(chan os.Signal, 1)
@@ -505,16 +504,16 @@ func deliverable(t *testing.T) {
 	t.Cleanup(func() { signal.Stop(handled) })
 }
 
-func TestTheCommandHandlesSignals(t *testing.T) {
+func TestTracePassesSignalsToTheCommand(t *testing.T) {
 	deliverable(t)
 	for name, c := range map[string]struct {
 		signal syscall.Signal
-		group  bool // as a terminal does it
+		group  bool // send it to the process group, as a terminal does
 		status int
 	}{
 		"an interrupt from the terminal": {syscall.SIGINT, true, 5},
-		"a request to end":               {syscall.SIGTERM, false, 6},
-		"one that is not expected":       {syscall.SIGHUP, false, 128 + 1},
+		"a termination request":          {syscall.SIGTERM, false, 6},
+		"an unhandled signal":            {syscall.SIGHUP, false, 128 + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			command, _ := prepare(t, "--source", "usdt", "--", "sh", "-c", "trap 'echo trapped; exit 5' INT; trap 'echo trapped; exit 6' TERM; echo ready; while :; do sleep 0.1; done")
@@ -531,17 +530,17 @@ func TestTheCommandHandlesSignals(t *testing.T) {
 			if err != nil || string(buffer[:n]) != "ready\n" {
 				t.Fatalf("the command printed %q: %v", buffer[:n], err)
 			}
-			to := command.Process.Pid
+			target := command.Process.Pid
 			if c.group {
-				to = -to
+				target = -target
 			}
-			if err := syscall.Kill(to, c.signal); err != nil {
+			if err := syscall.Kill(target, c.signal); err != nil {
 				t.Fatal(err)
 			}
-			rest, _ := io.ReadAll(stdout)
+			output, _ := io.ReadAll(stdout)
 			_ = command.Wait()
-			if status := command.ProcessState.ExitCode(); status != c.status || c.status < 128 && string(rest) != "trapped\n" {
-				t.Errorf("status %d, want %d; the command printed %q", status, c.status, rest)
+			if status := command.ProcessState.ExitCode(); status != c.status || c.status < 128 && string(output) != "trapped\n" {
+				t.Errorf("status %d, want %d; the command printed %q", status, c.status, output)
 			}
 		})
 	}
@@ -569,7 +568,7 @@ func TestACommandOutlivesATraceThatIsKilled(t *testing.T) {
 	if _, err := in.Write([]byte("\n")); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the command continues", func() bool {
+	waitFor(t, "the command continued", func() bool {
 		_, err := os.Stat(done)
 		return err == nil
 	})
@@ -638,6 +637,6 @@ func TestLossesAreReportedAtTheEnd(t *testing.T) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil || bytes.Count(text, []byte(`"reason":"ring-full"`)) != 1 {
-		t.Errorf("%v; the end is\n%s", err, text[max(0, len(text)-1000):])
+		t.Errorf("want one loss with the reason ring-full: %v; the output ends with\n%s", err, text[max(0, len(text)-1000):])
 	}
 }
