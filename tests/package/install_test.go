@@ -12,8 +12,7 @@ import (
 	"testing"
 )
 
-// pkgConfig are files of pkg-config with other directories than those below the
-// prefix.
+// pkgConfig has files of pkg-config whose directories are not below the prefix.
 var pkgConfig = map[string]string{
 	"systemd":          "systemdsystemunitdir=/pc/units\nsystemdsystempresetdir=/pc/presets\ncatalogdir=/pc/catalog\nsysusersdir=/pc/sysusers\ntmpfilesdir=/pc/tmpfiles\n",
 	"dbus-1":           "interfaces_dir=/pc/interfaces\nsystem_bus_services_dir=/pc/services\n",
@@ -22,7 +21,7 @@ var pkgConfig = map[string]string{
 	"fish":             "completionsdir=/pc/fish\n",
 }
 
-// someFiles are files of each directory that can be chosen.
+// someFiles has one file of each configurable directory.
 var someFiles = []string{
 	"crypto-auditing-agent.service", "90-crypto-auditing.preset", "crypto-auditing.catalog", "sysusers.conf", "tmpfiles.conf",
 	"org.crypto_auditing.Broker.xml", "org.crypto_auditing.Broker.service", "org.crypto_auditing.Broker.conf",
@@ -36,13 +35,13 @@ func TestDirectoriesAreTakenFromOptionsThenPkgConfigThenPrefix(t *testing.T) {
 		packages  map[string]string
 		want      string // the directories of someFiles
 	}{
-		"nothing is known": {
+		"defaults": {
 			want: "/usr/lib/systemd/system /usr/lib/systemd/system-preset /usr/lib/systemd/catalog /usr/lib/sysusers.d /usr/lib/tmpfiles.d " +
 				"/usr/share/dbus-1/interfaces /usr/share/dbus-1/system-services /usr/share/dbus-1/system.d " +
 				"/usr/share/polkit-1/actions /usr/share/bash-completion/completions /usr/share/zsh/site-functions /usr/share/fish/vendor_completions.d " +
 				"/usr/bin /usr/lib/crypto-auditing",
 		},
-		"pkg-config knows": {
+		"pkg-config": {
 			packages: pkgConfig,
 			want: "/pc/units /pc/presets /pc/catalog /pc/sysusers /pc/tmpfiles " +
 				"/pc/interfaces /pc/services /usr/share/dbus-1/system.d " +
@@ -91,8 +90,8 @@ func TestDirectoriesAreTakenFromOptionsThenPkgConfigThenPrefix(t *testing.T) {
 	}
 }
 
-// installed returns in which directories a build installs files of a name. Of those
-// that are named like the project it takes the directory.
+// installed returns the directories into which a build installs its files, by their
+// names. Files that are installed as crypto-auditing.conf are named after their sources.
 func installed(t *testing.T, build string) map[string][]string {
 	t.Helper()
 	var plan map[string]string
@@ -110,13 +109,13 @@ func installed(t *testing.T, build string) map[string][]string {
 	return directories
 }
 
-func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.T) {
+func TestTarballIsBuiltTestedInstalledAndUninstalledWithoutNetwork(t *testing.T) {
 	_, sources := tarball(t)
 	build, stage := filepath.Join(t.TempDir(), "build"), filepath.Join(t.TempDir(), "stage")
 	for _, arguments := range [][]string{
 		{"meson", "setup", "--prefix=/usr", build},
 		{"meson", "compile", "-C", build},
-		// Lists packages, as tests do that build programs.
+		// This suite lists packages, like tests that build programs.
 		{"meson", "test", "-C", build, "--suite", "structure", "--print-errorlogs"},
 		{"go", "vet", "./src/cmd/..."},
 		{"meson", "install", "-C", build, "--no-rebuild", "--destdir", stage},
@@ -132,7 +131,7 @@ func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.
 			t.Errorf("the version of %s is %q, not %s", program, got, want)
 		}
 		if needs := libraries(t, path); len(needs) > 0 {
-			t.Errorf("%s is not static, it needs %v", program, needs)
+			t.Errorf("%s is not static: it needs %v", program, needs)
 		}
 	}
 	files := 0
@@ -140,19 +139,19 @@ func TestATarballIsBuiltTestedInstalledAndUninstalledWithoutANetwork(t *testing.
 		files += len(paths)
 	}
 	if got := len(filesBelow(t, stage)); got < 30 || got < files {
-		t.Fatalf("%d files are installed, of %d", got, files)
+		t.Fatalf("%d files are installed, want at least %d", got, max(files, 30))
 	}
 	mustRun(t, build, "ninja", "uninstall")
 	if left := filesBelow(t, stage); len(left) > 0 {
-		t.Errorf("there are left %v", left)
+		t.Errorf("files remain after uninstalling: %v", left)
 	}
-	// Directories of ours, too. What meson did not make, it leaves.
+	// meson also removes the directories that it has created.
 	if entries, err := os.ReadDir(stage); err == nil && len(entries) > 0 {
-		t.Errorf("directories are left: %v", entries)
+		t.Errorf("directories remain after uninstalling: %v", entries)
 	}
 }
 
-// filesBelow returns the paths of what is below a directory but directories.
+// filesBelow returns the paths of all files below a directory.
 func filesBelow(t *testing.T, directory string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(directory, func(path string, entry os.DirEntry, err error) error {

@@ -14,7 +14,7 @@ import (
 // ours are the licences of this project.
 var ours = []string{"Apache-2.0", "GPL-2.0-or-later", "MIT"}
 
-func TestTheLicencesOfWhatIsBuiltInAreListedAndInTheTag(t *testing.T) {
+func TestLicencesOfBundledModulesAreListedAndInTheTag(t *testing.T) {
 	_, sources := tarball(t)
 	list, err := os.ReadFile(filepath.Join(sources, "rpm/bundled-licences.txt"))
 	if err != nil {
@@ -25,7 +25,7 @@ func TestTheLicencesOfWhatIsBuiltInAreListedAndInTheTag(t *testing.T) {
 	for line := range strings.Lines(string(list)) {
 		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
 		if len(fields) != 3 {
-			t.Fatalf("rpm/bundled-licences.txt has the line %q", line)
+			t.Fatalf("rpm/bundled-licences.txt has the invalid line %q", line)
 		}
 		listed[fields[0]] = fields[2]
 		all = append(all, strings.Split(fields[2], " AND ")...)
@@ -33,15 +33,15 @@ func TestTheLicencesOfWhatIsBuiltInAreListedAndInTheTag(t *testing.T) {
 	for line := range strings.Lines(mustRun(t, filepath.Join(root, "tests/tools"), "go", "run", "./licences", "--vendored", sources)) {
 		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
 		module, got := fields[0], fields[2]
-		// What is for other systems is delivered, and not listed.
+		// Modules for other systems are bundled, but not listed.
 		if licences, ok := listed[module]; ok && got != licences {
-			t.Errorf("in rpm/bundled-licences.txt, the licence of %s is %q, its texts are %q", module, licences, got)
+			t.Errorf("rpm/bundled-licences.txt lists the licence of %s as %q, its texts are %q", module, licences, got)
 		}
 		all = append(all, strings.Split(got, " AND ")...)
 		delete(listed, module)
 	}
 	for module := range listed {
-		t.Errorf("rpm/bundled-licences.txt lists %s, which is not delivered", module)
+		t.Errorf("rpm/bundled-licences.txt lists %s, which is not bundled", module)
 	}
 
 	spec, err := os.ReadFile(filepath.Join(root, "rpm/crypto-auditing.spec"))
@@ -60,7 +60,7 @@ func TestTheLicencesOfWhatIsBuiltInAreListedAndInTheTag(t *testing.T) {
 	}
 }
 
-// vendored returns the modules that are delivered with the sources.
+// vendored returns the modules that are bundled with the sources.
 func vendored(t *testing.T, sources string) (modules []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(sources, "vendor/modules.txt"))
@@ -73,15 +73,15 @@ func vendored(t *testing.T, sources string) (modules []string) {
 		}
 	}
 	if len(modules) < 10 {
-		t.Fatalf("only %v are vendored", modules)
+		t.Fatalf("only the modules %v are vendored", modules)
 	}
 	return modules
 }
 
-func TestPackagesSayWhichModulesAreBuiltInAndHaveTheirLicences(t *testing.T) {
+func TestPackagesListBundledModulesAndContainTheirLicences(t *testing.T) {
 	built := rpms(t)
 	_, sources := tarball(t)
-	// The broker comes with the agent only, which has the texts.
+	// The broker requires the agent, whose package has the texts.
 	for name, texts := range map[string]bool{"crypto-auditing-agent": true, "crypto-auditing-broker": false, "crypto-auditing-inventory": false, "crauctl": true} {
 		i := slices.IndexFunc(built.binary, func(path string) bool { return strings.HasPrefix(filepath.Base(path), name+"-"+version(t)) })
 		if i < 0 {
@@ -92,16 +92,16 @@ func TestPackagesSayWhichModulesAreBuiltInAndHaveTheirLicences(t *testing.T) {
 		files := mustRun(t, "/", "rpm", "-qp", "--licensefiles", built.binary[i])
 		for _, module := range vendored(t, sources) {
 			if !strings.Contains(provides, "bundled(golang("+module+")) = ") {
-				t.Errorf("%s does not list %s as built in", name, module)
+				t.Errorf("%s does not list %s as bundled", name, module)
 			}
 			if texts && !strings.Contains(files, "/bundled-licences/"+module+"/LICENSE") {
-				t.Errorf("%s has no text of the licence of %s", name, module)
+				t.Errorf("%s does not contain the licence text of %s", name, module)
 			}
 		}
 	}
 }
 
-func TestTheTagOfAPackageHasTheLicencesOfItsProgram(t *testing.T) {
+func TestLicenceTagOfAPackageCoversItsProgram(t *testing.T) {
 	built := rpms(t)
 	_, sources := tarball(t)
 	list, err := os.ReadFile(filepath.Join(sources, "rpm/bundled-licences.txt"))
@@ -125,7 +125,7 @@ func TestTheTagOfAPackageHasTheLicencesOfItsProgram(t *testing.T) {
 				t.Errorf("%s contains %s, which rpm/bundled-licences.txt does not list", program, fields[1])
 			}
 			want = append(want, module...)
-			if fields[1] == "github.com/cilium/ebpf" { // it loads the BPF objects, which are embedded
+			if fields[1] == "github.com/cilium/ebpf" { // the program embeds BPF objects
 				want = append(want, "GPL-2.0-or-later")
 			}
 		}
@@ -137,7 +137,7 @@ func TestTheTagOfAPackageHasTheLicencesOfItsProgram(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(want)
 		if want = slices.Compact(want); !slices.Equal(got, want) {
-			t.Errorf("the licence tag of %s has %v, its program is under %v", name, got, want)
+			t.Errorf("the licence tag of %s has %v, want %v as for its program", name, got, want)
 		}
 	}
 }

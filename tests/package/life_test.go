@@ -15,21 +15,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is this one with a file system of its own: what is done to it is in
-// memory, and goes with the thread that made it.
+// machine is this machine with a separate root file system: changes are in memory, and
+// are discarded when the thread that created it ends.
 type machine struct {
-	path string // of its /
-	// changed has all that differs from this machine.
+	path string // its root directory
+	// changed is the directory of files that differ from this machine.
 	changed string
 }
 
-// newMachine makes a machine without anything of this project. Its caller stays on
-// its thread, which has the mounts.
+// newMachine creates a machine without files of this project. It locks the calling
+// goroutine to its thread, which has the mounts.
 func newMachine(t *testing.T) machine {
 	t.Helper()
-	runtime.LockOSThread() // for good: the thread ends with the test, and the mounts with it
+	runtime.LockOSThread() // never unlocked: the thread and its mounts end with the test
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		t.Fatalf("cannot have mounts of its own: %v", err)
+		t.Fatalf("cannot create a mount namespace: %v", err)
 	}
 	directory := t.TempDir()
 	script, err := filepath.Abs("../machine/root.sh")
@@ -42,7 +42,7 @@ func newMachine(t *testing.T) machine {
 		overlay "$PWD/memory"
 		mount --bind /dev "$root/dev"
 		cd "$root"
-		# A database of its own; nothing that was installed by hand.
+		# An empty database, and no files that were installed by hand.
 		rm -rf var/lib/rpm
 		find ./usr ./etc ./var/lib ./var/log \
 			'(' -name '*crypto[-_]auditing*' -o -name '*cryptoauditing*' -o -path '*/usr/*bin/crau*' -o -name '*crauctl*' -o -path '*/include/crau' ')' \
@@ -57,7 +57,7 @@ func (m machine) run(t *testing.T, arguments ...string) string {
 	return mustRun(t, "/", append([]string{"chroot", m.path}, arguments...)...)
 }
 
-// rpm runs a transaction. RPM only warns when a scriptlet fails.
+// rpm runs rpm. It also fails if a scriptlet fails, which is only a warning of RPM.
 func (m machine) rpm(t *testing.T, arguments ...string) string {
 	t.Helper()
 	output := mustRun(t, "/", append([]string{"rpm", "--root", m.path}, arguments...)...)
@@ -67,7 +67,7 @@ func (m machine) rpm(t *testing.T, arguments ...string) string {
 	return output
 }
 
-// write has an administrator, or a service, make a file.
+// write creates a file, like an administrator or a service.
 func (m machine) write(t *testing.T, path, text string) {
 	t.Helper()
 	path = filepath.Join(m.path, path)
@@ -84,8 +84,7 @@ func (m machine) exists(path string) bool {
 	return err == nil
 }
 
-// ours returns what there is of this project, besides the database of RPM and the
-// users.
+// ours returns the files of this project, except the database of RPM and the users.
 func (m machine) ours(t *testing.T) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(m.changed, func(path string, entry fs.DirEntry, err error) error {
@@ -96,7 +95,7 @@ func (m machine) ours(t *testing.T) (paths []string) {
 		switch {
 		case path == "/var/lib/rpm", path == "/tmp", path == "/var/tmp", path == "/var/log/journal":
 			return fs.SkipDir
-		case entry.Type()&fs.ModeDevice != 0: // it covers a file of this machine that is not there
+		case entry.Type()&fs.ModeDevice != 0: // a whiteout of the overlay: a deleted file
 		case regexp.MustCompile(`crypto[-_]?auditing|/crau|/_crau`).MatchString(path):
 			paths = append(paths, path)
 		}
@@ -108,7 +107,7 @@ func (m machine) ours(t *testing.T) (paths []string) {
 	return paths
 }
 
-// units are what the administrator's guide enables.
+// units are the units that the administrator's guide enables.
 var units = []string{
 	"crypto-auditing-agent.service", "crypto-auditing-agent.socket", "crypto-auditing-broker.socket", "crypto-auditing-inventory.timer",
 	"crypto-auditing-truncate.timer",
@@ -128,14 +127,13 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	built := rpms(t)
 	m := newMachine(t)
 	if left := m.ours(t); len(left) > 0 {
-		t.Fatalf("the machine has already %v", left)
+		t.Fatalf("the new machine already has %v", left)
 	}
 
-	// As distributions of RPM do.
+	// Like distributions with RPM.
 	m.write(t, "/usr/lib/systemd/system-preset/99-default-disable.preset", "disable *\n")
 
-	// From 4.19 on RPM itself makes users of what is in sysusers.d, before it
-	// unpacks the package.
+	// RPM 4.19 and newer creates the users of sysusers.d before it unpacks a package.
 	users, err := filepath.Abs(filepath.Join(root, "systemd/crypto-auditing.sysusers.conf"))
 	if err != nil {
 		t.Fatal(err)
@@ -145,20 +143,20 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	m.rpm(t, append([]string{"-i", "--nodeps"}, built.binary...)...)
 	names := strings.Fields(m.rpm(t, "-qa", "--qf", `%{NAME}\n`))
 	if len(names) != len(built.binary) {
-		t.Fatalf("there are installed %v", names)
+		t.Fatalf("the installed packages are %v, want %d", names, len(built.binary))
 	}
 	if output := m.rpm(t, append([]string{"-V", "--nodeps"}, names...)...); output != "" {
 		t.Errorf("the installed files differ from the packages:\n%s", output)
 	}
 	for _, link := range enabled {
 		if m.exists(link) {
-			t.Errorf("%s is there, though the distribution's preset disables services", link)
+			t.Errorf("%s exists, but the distribution's preset disables services", link)
 		}
 	}
 	m.run(t, append([]string{"systemctl", "enable", "--quiet"}, units...)...)
 	for _, link := range enabled {
 		if !m.exists(link) {
-			t.Errorf("%s is not there after the service was enabled", link)
+			t.Errorf("%s is missing after the unit was enabled", link)
 		}
 	}
 	for _, program := range []string{"crau-agent", "crau-broker", "crau-inventory", "crau-opener", "crauctl"} {
@@ -171,10 +169,10 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	m.run(t, "crau-inventory", "--check")
 	m.run(t, "systemd-tmpfiles", "--create", "crypto-auditing.conf")
 
-	// What happens in the life of a machine.
+	// Configuration, log and state, as on a machine in use.
 	m.write(t, "/etc/crypto-auditing/agent.conf", "rate_limit = 1000\n")
 	m.write(t, "/etc/crypto-auditing/agent.conf.d/own.conf", "max_age = \"1h\"\n")
-	// The service manager makes it when the agent starts.
+	// The service manager creates the directory when the agent starts.
 	m.run(t, "install", "-d", "-o", "crypto-auditing", "-g", "crypto-auditing", "-m", "0750", "/var/log/crypto-auditing")
 	m.write(t, "/var/log/crypto-auditing/audit-0000000000000001.cborseq.zst", "evidence")
 	m.write(t, "/var/lib/crypto-auditing/subscriptions", "positions")
@@ -183,20 +181,20 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 
 	m.rpm(t, append([]string{"-U", "--nodeps"}, built.next...)...)
 	if got, want := m.rpm(t, "-qa", "--qf", `%{RELEASE} `), strings.Repeat("1.next ", len(names)); got != want {
-		t.Errorf("after the upgrade there are the releases %s", got)
+		t.Errorf("the releases after the upgrade are %q, want %q", got, want)
 	}
 	if text, err := os.ReadFile(filepath.Join(m.path, "/etc/crypto-auditing/agent.conf")); err != nil || string(text) != "rate_limit = 1000\n" {
-		t.Errorf("after the upgrade the configuration is %q, %v", text, err)
+		t.Errorf("the configuration after the upgrade is %q, %v", text, err)
 	}
 	for i, link := range enabled {
 		if timer := i == len(enabled)-1; m.exists(link) == timer {
-			t.Errorf("the upgrade has changed what is enabled: %s", link)
+			t.Errorf("the upgrade has enabled or disabled a unit: %s", link)
 		}
 	}
 	m.run(t, "crau-agent", "--check")
 
-	// The log stays, the counts, and the administrator's own files. Versions of RPM differ in
-	// whether one the package knows of is renamed.
+	// The log, the counts and the administrator's files remain. Versions of RPM differ in
+	// whether they rename a file that the package lists.
 	m.rpm(t, append([]string{"-e"}, names...)...)
 	left := m.ours(t)
 	for i := range left {
@@ -214,6 +212,6 @@ func TestPackagesAreInstalledUpgradedAndRemoved(t *testing.T) {
 	}
 	slices.Sort(left)
 	if !slices.Equal(left, want) {
-		t.Errorf("after the removal there is left:\n%s\nand not:\n%s", strings.Join(left, "\n"), strings.Join(want, "\n"))
+		t.Errorf("after the removal these files remain:\n%s\nwant:\n%s", strings.Join(left, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package packaging tests what a distribution takes: the tarball, what meson
-// installs, and the RPM packages. All of it is built as there, without a network.
+// Package packaging tests the tarball, the installation by meson, and the RPM packages.
+// All are built without a network, as distributions do.
 package packaging
 
 import (
@@ -19,9 +19,8 @@ import (
 // root is the directory of the sources.
 const root = "../.."
 
-// scratch is where packages are built. It is always the same: the go command
-// finds again in its cache what it has compiled at the same path, which is most
-// of the work.
+// scratch is the directory in which packages are built. Its path is constant, because
+// the go command only reuses cached packages, most of the work, at the same path.
 const scratch = root + "/build/package"
 
 func TestMain(m *testing.M) {
@@ -33,12 +32,11 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// need ends the test where there is none of the tools: as failed on a machine
-// that tests/setup.sh can set up, else as skipped.
+// need skips the test without root, and fails it if a tool is missing.
 func need(t *testing.T, tools ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can take the network away, and install packages")
+		t.Skip("only root can disable the network and install packages")
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -47,7 +45,7 @@ func need(t *testing.T, tools ...string) {
 	}
 }
 
-// command runs a program and returns what it wrote.
+// command runs a program and returns its output.
 func command(dir string, environment []string, arguments ...string) (string, error) {
 	c := exec.Command(arguments[0], arguments[1:]...)
 	c.Dir = dir
@@ -59,7 +57,7 @@ func command(dir string, environment []string, arguments ...string) (string, err
 	return string(output), err
 }
 
-// mustRun is command that ends the test when the program fails.
+// mustRun is like command, but ends the test if the program fails.
 func mustRun(t *testing.T, dir string, arguments ...string) string {
 	t.Helper()
 	output, err := command(dir, nil, arguments...)
@@ -69,9 +67,9 @@ func mustRun(t *testing.T, dir string, arguments ...string) string {
 	return output
 }
 
-// offline is command without a network, and without the modules that this
-// machine has already. The cache of what was compiled stays: without it the
-// standard library alone takes minutes. Others measure time meanwhile.
+// offline is like command, but without a network and without the module cache of this
+// machine. It keeps the build cache, since compiling the standard library takes minutes.
+// nice(1) reduces the influence on tests that measure time.
 func offline(dir string, arguments ...string) (string, error) {
 	modules, err := os.MkdirTemp("", "crau-modules-")
 	if err != nil {
@@ -89,7 +87,7 @@ func tarball(t *testing.T) (path, unpacked string) {
 	t.Helper()
 	need(t, "git", "meson", "ninja", "go", "tar", "unshare")
 	if _, err := os.Stat(filepath.Join(root, ".git")); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("these sources are from a tarball, which are made from git")
+		t.Skip("a tarball can only be created from a git repository")
 	}
 	path, err := makeTarball()
 	if err != nil {
@@ -98,9 +96,8 @@ func tarball(t *testing.T) (path, unpacked string) {
 	return path, strings.TrimSuffix(path, ".tar.xz")
 }
 
-// makeTarball has meson make the tarball, in a clone with what is not committed
-// yet: meson takes what is. Tags do not matter there, so that it has the version
-// in the file.
+// makeTarball creates the tarball by meson, from a clone in which the uncommitted changes
+// are committed. The clone has no tags, so that the version is that of the file VERSION.
 var makeTarball = sync.OnceValues(func() (string, error) {
 	clone, build := filepath.Join(scratch, "clone"), filepath.Join(scratch, "dist")
 	if err := errors.Join(os.RemoveAll(scratch), os.MkdirAll(scratch, 0o755)); err != nil {
@@ -114,7 +111,7 @@ var makeTarball = sync.OnceValues(func() (string, error) {
 		git ls-files -z --deleted | (cd "$1" && xargs -0 rm -f)
 		cd "$1"
 		git add -A
-		git -c user.name=test -c user.email=test@localhost commit -q --allow-empty -m "what is tested"`
+		git -c user.name=test -c user.email=test@localhost commit -q --allow-empty -m "uncommitted changes"`
 	if _, err := command(root, nil, "bash", "-euc", script, "bash", "build/package/clone"); err != nil {
 		return "", err
 	}
@@ -126,7 +123,7 @@ var makeTarball = sync.OnceValues(func() (string, error) {
 	}
 	paths, err := filepath.Glob(filepath.Join(build, "meson-dist", "*.tar.xz"))
 	if err != nil || len(paths) != 1 {
-		return "", fmt.Errorf("meson made the tarballs %v, %w", paths, err)
+		return "", fmt.Errorf("meson created the tarballs %v, want one: %w", paths, err)
 	}
 	path, err := filepath.Abs(paths[0])
 	if err != nil {
@@ -136,7 +133,7 @@ var makeTarball = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// version is the content of the file VERSION.
+// version returns the content of the file VERSION.
 func version(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "VERSION"))

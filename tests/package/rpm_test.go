@@ -19,11 +19,11 @@ type packages struct {
 	binary, source []string
 	// next are the binary packages with a higher release.
 	next []string
-	// root is the directory whose files were packed.
+	// root is the build root, whose files were packed.
 	root string
 }
 
-// rpms returns the packages but those of debug information, built from the tarball.
+// rpms returns the packages built from the tarball, except those of debug information.
 func rpms(t *testing.T) packages {
 	t.Helper()
 	need(t, "rpm", "rpmbuild", "clang", "llvm-strip", "gcc", "xz")
@@ -45,16 +45,15 @@ var makePackages = func() func(string) (packages, error) {
 	}
 }()
 
-// buildPackages builds, without %check: the unit tests run beside this one as
-// they are, "make rpm" runs them from the tarball. The next release is packed from
-// what the first one built.
+// buildPackages builds without %check: "make check" runs the unit tests anyway, and "make
+// rpm" runs them from the tarball. The next release is packed from the same build root.
 func buildPackages(tarball string) (built packages, err error) {
 	directory, err := filepath.Abs(filepath.Join(scratch, "rpm"))
 	if err != nil {
 		return built, err
 	}
 	built.root = directory + "/root"
-	// The least compression: they are unpacked soon.
+	// The fastest compression is sufficient.
 	build := []string{
 		"rpm/build.sh", tarball, directory, "--without", "check", "--noclean", "--buildroot", built.root,
 		"--define", "_binary_payload w1.gzdio",
@@ -87,14 +86,14 @@ func buildPackages(tarball string) (built packages, err error) {
 	return built, nil
 }
 
-// What differs between builds, machines and versions of RPM, and what the test of
-// licences looks at.
+// Files and dependencies that differ between builds, machines and versions of RPM, or that
+// the test of licences checks.
 var (
 	variesOfFiles        = regexp.MustCompile(`^/usr/lib/\.build-id|/bundled-licences/|/doc/crypto-auditing/docs/`)
 	variesOfDependencies = regexp.MustCompile(`^(rpmlib|rtld|user|group|bundled)\(|^ld-linux|^lib[a-z]+\.so|^/bin/sh`)
 )
 
-func TestPackagesHoldWhatTheyShould(t *testing.T) {
+func TestPackagesMatchTheGoldenFile(t *testing.T) {
 	built := rpms(t)
 	var text strings.Builder
 	slices.SortFunc(built.binary, func(a, b string) int { return cmp.Compare(filepath.Base(a), filepath.Base(b)) })
@@ -137,10 +136,10 @@ func TestPackagesHoldWhatTheyShould(t *testing.T) {
 	}
 }
 
-// difference lists the lines that only one of the texts has. It names the package
-// they are of, whose line is not indented.
+// difference lists the lines that only one of the texts has, with the name of the
+// package, whose line is not indented.
 func difference(want, got []string) (lines []string) {
-	of := func(lines []string) map[string]bool {
+	withPackage := func(lines []string) map[string]bool {
 		set, name := map[string]bool{}, ""
 		for _, line := range lines {
 			if !strings.HasPrefix(line, " ") {
@@ -152,15 +151,15 @@ func difference(want, got []string) (lines []string) {
 		}
 		return set
 	}
-	wanted, have := of(want), of(got)
+	wanted, have := withPackage(want), withPackage(got)
 	for line := range wanted {
 		if !have[line] {
-			lines = append(lines, "is missing: "+line)
+			lines = append(lines, "missing: "+line)
 		}
 	}
 	for line := range have {
 		if !wanted[line] {
-			lines = append(lines, "is new: "+line)
+			lines = append(lines, "unexpected: "+line)
 		}
 	}
 	slices.Sort(lines)
@@ -179,7 +178,7 @@ func TestRpmlintReportsNothing(t *testing.T) {
 	}
 }
 
-func TestProgramsOfPackagesAreLinkedLikeThoseOfADistribution(t *testing.T) {
+func TestProgramsOfPackagesAreLinkedWithTheFlagsOfTheDistribution(t *testing.T) {
 	built := rpms(t)
 	directory := t.TempDir()
 	for _, path := range built.binary {
@@ -188,9 +187,9 @@ func TestProgramsOfPackagesAreLinkedLikeThoseOfADistribution(t *testing.T) {
 	for _, program := range []string{"crauctl", "crau-agent", "crau-broker"} {
 		path := filepath.Join(directory, "usr/bin", program)
 		if needs := libraries(t, path); !slices.Contains(needs, "libc.so.6") {
-			t.Errorf("%s is linked with %v", program, needs)
+			t.Errorf("%s is linked with %v, want libc.so.6", program, needs)
 		}
-		// LDFLAGS of the macros; a position-independent program.
+		// Effects of the macros' LDFLAGS; a position-independent program.
 		headers := mustRun(t, "/", "readelf", "--wide", "-hdl", path)
 		for _, want := range []string{"BIND_NOW", "Flags: NOW PIE", "GNU_RELRO"} {
 			if !strings.Contains(headers, want) {
@@ -198,7 +197,7 @@ func TestProgramsOfPackagesAreLinkedLikeThoseOfADistribution(t *testing.T) {
 			}
 		}
 		if got := strings.TrimSpace(mustRun(t, "/", path, "--version")); !strings.HasSuffix(got, " "+version(t)) {
-			t.Errorf("the version of %s is %q", program, got)
+			t.Errorf("the version of %s is %q, want %s", program, got, version(t))
 		}
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-func TestTheVersionHasTheFileAndTheCommitsSinceItsTag(t *testing.T) {
+func TestVersionCountsCommitsSinceItsTag(t *testing.T) {
 	need(t, "git")
 	const git = "git -c user.name=test -c user.email=test@localhost "
 	const commit = git + "commit -q --allow-empty -m change\n"
 	for name, c := range map[string]struct{ script, want string }{
 		"no git":                          {"", `^1\.2\.3$`},
-		"git that knows nothing":          {"mkdir .git", `^1\.2\.3$`},
+		"an invalid repository":           {"mkdir .git", `^1\.2\.3$`},
 		"no tag, as in a shallow clone":   {"git init -q\n" + commit, `^1\.2\.3$`},
 		"the tagged commit":               {"git init -q\n" + commit + "git tag v1.2.3\n", `^1\.2\.3$`},
 		"two commits after the tag":       {"git init -q\n" + commit + "git tag v1.2.3\n" + commit + commit, `^1\.2\.3\+2\.g[0-9a-f]+$`},
@@ -37,10 +37,10 @@ func TestTheVersionHasTheFileAndTheCommitsSinceItsTag(t *testing.T) {
 				}
 			}
 			mustRun(t, sources, "sh", "-euc", c.script)
-			// Called from elsewhere, as meson does.
+			// meson runs the script in another directory.
 			got := mustRun(t, "/", filepath.Join(sources, "version.sh"))
 			if !regexp.MustCompile(c.want).MatchString(got[:len(got)-1]) {
-				t.Errorf("the version is %q, not %s", got, c.want)
+				t.Errorf("the version is %q, want a match of %s", got, c.want)
 			}
 		})
 	}
