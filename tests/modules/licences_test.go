@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// listed lists the linked modules of a project with their licences.
+// listed returns the linked modules of a project with their licences, one per line.
 func listed(t *testing.T, project string) (output string, err error) {
 	t.Helper()
 	dir, err := filepath.Abs(project)
@@ -34,14 +34,14 @@ func TestEveryLinkedModuleIsListedWithItsLicence(t *testing.T) {
 	for line := range strings.Lines(output) {
 		match := regexp.MustCompile(`^(\S+) v\S+ ([A-Za-z0-9.-]+( AND [A-Za-z0-9.-]+)*)\n$`).FindStringSubmatch(line)
 		if match == nil {
-			t.Fatalf("a line is %q", line)
+			t.Fatalf("invalid line %q", line)
 		}
 		modules = append(modules, match[1])
 	}
 	if !slices.IsSorted(modules) {
-		t.Errorf("the modules are in the order %q", modules)
+		t.Errorf("the modules are not sorted: %q", modules)
 	}
-	// The linker lists those that it linked.
+	// Programs contain a list of the modules that were linked.
 	var linked []string
 	for _, program := range []string{"crauctl", "crau-agent", "crau-broker", "crau-inventory", "crau-opener"} {
 		file := filepath.Join(t.TempDir(), program)
@@ -60,11 +60,11 @@ func TestEveryLinkedModuleIsListedWithItsLicence(t *testing.T) {
 	}
 	slices.Sort(linked)
 	if linked = slices.Compact(linked); !slices.Equal(modules, linked) {
-		t.Errorf("listed are %q\nlinked are %q", modules, linked)
+		t.Errorf("the listed modules are %q\nthe linked modules are %q", modules, linked)
 	}
 }
 
-func TestLicencesThatAreNotAcceptedAreRefused(t *testing.T) {
+func TestUnacceptedLicencesAreRefused(t *testing.T) {
 	text := func(name string) string {
 		licence, err := os.ReadFile(root + "/LICENSES/" + name)
 		if err != nil {
@@ -73,11 +73,11 @@ func TestLicencesThatAreNotAcceptedAreRefused(t *testing.T) {
 		return string(licence)
 	}
 	for name, c := range map[string]struct{ licence, want string }{
-		"the one of this project": {text("Apache-2.0.txt"), "example.com/other other Apache-2.0"},
-		"a copyleft":              {text("GPL-2.0-or-later.txt"), "its licence GPL-2.0"},
-		"none that is known":      {"You may use this if you are nice to us.\n", "0 % of "},
-		"two in a file":           {text("MIT.txt") + text("GPL-2.0-or-later.txt"), "its licence GPL-2.0"},
-		"none":                    {"", "it has no licence file"},
+		"an accepted licence":    {text("Apache-2.0.txt"), "example.com/other other Apache-2.0"},
+		"a copyleft licence":     {text("GPL-2.0-or-later.txt"), "its licence GPL-2.0"},
+		"an unknown licence":     {"You may use this if you are nice to us.\n", "0 % of "},
+		"two licences in a file": {text("MIT.txt") + text("GPL-2.0-or-later.txt"), "its licence GPL-2.0"},
+		"no licence":             {"", "it has no licence file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -100,7 +100,7 @@ func TestLicencesThatAreNotAcceptedAreRefused(t *testing.T) {
 				}
 			}
 			output, err := listed(t, dir)
-			if taken := strings.HasPrefix(c.want, "example.com/"); (err == nil) != taken || !strings.Contains(output, c.want) {
+			if accepted := strings.HasPrefix(c.want, "example.com/"); (err == nil) != accepted || !strings.Contains(output, c.want) {
 				t.Errorf("%v:\n%s\nwant %q", err, output, c.want)
 			}
 		})

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package modules checks what the programs take from others: Go's library and
-// the modules of go.mod.
+// Package modules checks the dependencies of the programs: Go's standard library and the
+// modules of go.mod.
 package modules
 
 import (
@@ -20,20 +20,20 @@ import (
 // root is the directory of the sources.
 const root = "../.."
 
-// usual is the database of vulnerabilities. The environment variable may name
-// another: a mirror, or file:// and a directory.
+// defaultDatabase is the database of vulnerabilities. The environment variable can
+// specify another: a mirror, or file:// and a directory.
 const (
-	usual    = "https://vuln.go.dev"
-	database = "VULNDB"
+	defaultDatabase  = "https://vuln.go.dev"
+	databaseVariable = "VULNDB"
 )
 
-// found is the exit status of govulncheck when it has found something.
-const found = 3
+// statusFound is the exit status of govulncheck if it has found a vulnerability.
+const statusFound = 3
 
-// scan looks for known vulnerabilities that packages of the project reach.
+// scan searches for known vulnerabilities that packages of the project reach.
 func scan(t *testing.T, db, packages string) (output string, status int) {
 	t.Helper()
-	// Built where its modules are: those of a tarball are the project's own alone.
+	// Built in tests/tools, which has its modules: those in a tarball are only the project's.
 	program, err := exec.Command("go", "-C", root+"/tests/tools", "tool", "-n", "govulncheck").Output()
 	if err != nil {
 		t.Fatalf("cannot build govulncheck: %v", err)
@@ -53,26 +53,26 @@ func scan(t *testing.T, db, packages string) (output string, status int) {
 }
 
 func TestNoKnownVulnerabilityIsReached(t *testing.T) {
-	db := os.Getenv(database)
+	db := os.Getenv(databaseVariable)
 	if db == "" {
-		if err := answers(t.Context(), usual+"/index/db.json"); err != nil {
+		if err := request(t.Context(), defaultDatabase+"/index/db.json"); err != nil {
 			t.Skipf("the database of vulnerabilities does not answer: %v", err)
 		}
 	}
 	if output, status := scan(t, db, "./src/..."); status != 0 {
-		t.Errorf("govulncheck ends with %d:\n%s", status, output)
+		t.Errorf("govulncheck exits with %d:\n%s", status, output)
 	}
 }
 
-// answers asks for a page.
-func answers(ctx context.Context, page string) error {
+// request requests a page, and fails if its status is not OK.
+func request(ctx context.Context, page string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+	get, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(get)
 	if err != nil {
 		return err
 	}
@@ -83,30 +83,30 @@ func answers(ctx context.Context, page string) error {
 	return nil
 }
 
-// reaching is a package that maps memory.
-const reaching = "./src/internal/logstore/file"
+// mappingPackage is a package that maps memory.
+const mappingPackage = "./src/internal/logstore/file"
 
 func TestReachableVulnerabilitiesAreFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		symbol, message string
 		status          int
 	}{
-		"in a function that is called":       {"Mmap", "Your code is affected by 1 vulnerability", found},
+		"in a function that is called":       {"Mmap", "Your code is affected by 1 vulnerability", statusFound},
 		"in a function that is never called": {"Swapon", "Your code is affected by 0 vulnerabilities", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := t.TempDir()
 			writeDatabase(t, db, c.symbol)
-			output, status := scan(t, "file://"+db, reaching)
+			output, status := scan(t, "file://"+db, mappingPackage)
 			if status != c.status || !strings.Contains(output, c.message) {
-				t.Errorf("govulncheck ends with %d, want %d:\n%s", status, c.status, output)
+				t.Errorf("govulncheck exits with %d, want %d and %q:\n%s", status, c.status, c.message, output)
 			}
 		})
 	}
 }
 
-// writeDatabase writes a database (https://go.dev/doc/security/vuln/database) with
-// one entry, made up, about a function of golang.org/x/sys/unix.
+// writeDatabase writes a database (https://go.dev/doc/security/vuln/database) with one
+// invented entry, about a function of golang.org/x/sys/unix.
 func writeDatabase(t *testing.T, dir, symbol string) {
 	t.Helper()
 	const modified = `"modified": "2026-01-01T00:00:00Z"`

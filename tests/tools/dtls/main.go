@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Dtls makes a handshake of DTLS with the library pion: dtls client PORT, or dtls server
-// PORT CERTIFICATE KEY, for any number of clients through one socket. Either end writes
-// which version, cipher suite and group it agreed on.
+// Command dtls performs DTLS handshakes with the library pion: dtls client PORT, or dtls
+// server PORT CERTIFICATE KEY, for any number of clients through one socket. Both print
+// the negotiated version, cipher suite and group.
 package main
 
 import (
@@ -19,15 +19,15 @@ import (
 	"github.com/pion/dtls/v3/pkg/crypto/elliptic"
 )
 
-// patience bounds a handshake.
-const patience = time.Minute
+// timeout limits a handshake.
+const timeout = time.Minute
 
-// group is the only one that is offered, since the library does not report it.
+// group is the only offered group, since the library does not report the negotiated one.
 const group = elliptic.P384
 
-// shake makes the handshake and reports about it. The library has only one version.
-func shake(c *dtls.Conn) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// handshake performs a handshake and prints its result. The library supports only DTLS 1.2.
+func handshake(c *dtls.Conn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		return err
@@ -60,7 +60,7 @@ func server(address *net.UDPAddr, certificate, key string) error {
 			if !ok {
 				return
 			}
-			if err := shake(c); err != nil {
+			if err := handshake(c); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				return
 			}
@@ -75,7 +75,7 @@ func client(address *net.UDPAddr) error {
 		return err
 	}
 	defer c.Close()
-	return shake(c)
+	return handshake(c)
 }
 
 func run() error {

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command licences prints the modules that are linked into the programs of a
-// directory of sources, one a line with version and licences:
+// Command licences prints the modules that are linked into the programs of a directory of
+// sources, one per line, with version and licences:
 //
-//	licences FOLDER
+//	licences DIRECTORY
 //	github.com/spf13/cobra v1.10.2 Apache-2.0
 //
-// With --vendored before FOLDER it prints all modules below vendor there, also what
-// is for other systems. The lines are sorted; the licences of a module are an SPDX
-// expression. It fails if a licence is none of those the project takes, or is not
-// recognised.
+// With --vendored before DIRECTORY it prints all modules below its vendor directory,
+// including those for other systems. The lines are sorted; the licences of a module are an
+// SPDX expression. It fails if a licence is not accepted or not recognised.
 package main
 
 import (
@@ -30,16 +29,17 @@ import (
 	"github.com/google/licensecheck"
 )
 
-// taken are the licences whose code may be linked into the programs. They ask
-// for their notices alone, so that the whole can be passed on under the Apache
-// License 2.0 and in whatever a distribution makes of it. Others, such as the
-// MPL, ask for more, and get in by a decision.
-var taken = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
+// accepted are the licences whose code may be linked into the programs. They only require
+// their notices, so that the programs can be distributed under the Apache License 2.0 and
+// repackaged by distributions. Accepting others, such as the MPL, which require more, is a
+// decision.
+var accepted = []string{"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT"}
 
-// review is what a person found in a licence file that is not recognised. It holds for one text.
+// review is the result of a person's review of an unrecognised licence file. It applies to
+// one text.
 type review struct {
 	sum      string   // SHA-256
-	licences []string // none: it asks for nothing
+	licences []string // empty: the text has no requirements
 }
 
 // reviewed are the reviews by module and name of the file.
@@ -47,20 +47,20 @@ var reviewed = map[string]review{
 	// The notices of Go, musl (with parts under the 2-clause BSD licence), go-netdb and nixpkgs, with
 	// the list of musl's authors.
 	"modernc.org/libc/LICENSE-3RD-PARTY.md": {"f597097efe3d97021f89170746bd3a0fb9a8b6fb26b82043ed68a4e0283bee6c", []string{"BSD-2-Clause", "BSD-3-Clause", "MIT"}},
-	// Of a picture in its README, which is not linked.
+	// The licence of a picture in its README, which is not linked.
 	"modernc.org/memory/LICENSE-LOGO": {"5ae5bee3072a841376451b48d8cfcec7188e10543926d5870828d36c8a750dc5", nil},
 	// SQLite is in the public domain.
 	"modernc.org/sqlite/LICENSE-SQLITE": {"8438c9c89b849131ead81d5435cb97fcf052df5b0b286dda8a2d4c29e6cb3fd0", nil},
 }
 
-// recognised is how much of a licence file must be licence, in percent: the rest
-// may be whose it is.
+// recognised is the part of a licence file that must be a known licence, in percent. The
+// rest may name the copyright holders.
 const recognised = 75
 
-// architectures are those the project is built for; each may link others.
+// architectures are the architectures of the project; each may link other modules.
 var architectures = []string{"amd64", "arm64"}
 
-// pkg is what "go list -json" says of a package.
+// pkg is the description of a package by "go list -json".
 type pkg struct {
 	ImportPath, Dir string
 	Module          *struct {
@@ -76,7 +76,7 @@ func main() {
 		find, arguments = vendoredFiles, arguments[1:]
 	}
 	if len(arguments) != 1 {
-		fmt.Fprintln(os.Stderr, "usage: licences [--vendored] FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: licences [--vendored] DIRECTORY")
 		os.Exit(2)
 	}
 	files, err := find(arguments[0])
@@ -105,7 +105,7 @@ func linkedFiles(root string) (map[string]map[string]bool, error) {
 		}
 		for _, p := range packages {
 			if p.Module == nil || p.Module.Main {
-				continue // Go's own, or ours
+				continue // the standard library or this project
 			}
 			version := p.Module.Version
 			if r := p.Module.Replace; r != nil {
@@ -123,7 +123,7 @@ func linkedFiles(root string) (map[string]map[string]bool, error) {
 	return files, nil
 }
 
-// vendoredFiles returns those of each module below vendor.
+// vendoredFiles returns the licence files of each module below vendor, by "path version".
 func vendoredFiles(root string) (map[string]map[string]bool, error) {
 	text, err := os.ReadFile(filepath.Join(root, "vendor/modules.txt"))
 	if err != nil {
@@ -144,13 +144,13 @@ func vendoredFiles(root string) (map[string]map[string]bool, error) {
 			return err
 		})
 		if err != nil {
-			return nil, fmt.Errorf("cannot look for the licence of %s: %w", fields[1], err)
+			return nil, fmt.Errorf("cannot search for the licence of %s: %w", fields[1], err)
 		}
 	}
 	return files, nil
 }
 
-// isLicence reports whether a file is named as a licence is.
+// isLicence reports whether a file has the name of a licence file.
 func isLicence(d fs.DirEntry) bool {
 	name := strings.ToUpper(d.Name())
 	return d.Type().IsRegular() && (strings.HasPrefix(name, "LICEN") || strings.HasPrefix(name, "COPYING")) && path.Ext(name) != ".GO"
@@ -165,14 +165,14 @@ func modules(files map[string]map[string]bool) (lines []string, err error) {
 			errs = append(errs, read(module, file, licences))
 		}
 		if len(files[module]) == 0 {
-			errs = append(errs, fmt.Errorf("cannot take module %s: it has no licence file", module))
+			errs = append(errs, fmt.Errorf("cannot accept module %s: it has no licence file", module))
 		}
 		lines = append(lines, module+" "+strings.Join(slices.Sorted(maps.Keys(licences)), " AND "))
 	}
 	return lines, errors.Join(errs...)
 }
 
-// linked returns the packages that the programs are made of.
+// linked returns the packages that are linked into the programs.
 func linked(root, architecture string) (packages []pkg, err error) {
 	list := exec.Command("go", "list", "-deps", "-json=ImportPath,Dir,Module", "./src/cmd/...")
 	list.Dir = root
@@ -188,21 +188,21 @@ func linked(root, architecture string) (packages []pkg, err error) {
 		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
 			return packages, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("cannot read what go list says: %w", err)
+			return nil, fmt.Errorf("cannot read the output of go list: %w", err)
 		}
 		packages = append(packages, p)
 	}
 }
 
-// find finds the licence files that hold for a package: in its directory and those
-// above it, up to that of its module.
+// find finds the licence files that apply to a package: in its directory and in the
+// directories above it, up to the module's.
 func find(p pkg, files map[string]bool) error {
 	below := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, p.Module.Path), "/")
 	dir := p.Dir
 	for {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return fmt.Errorf("cannot look for the licence of %s: %w", p.ImportPath, err)
+			return fmt.Errorf("cannot search for the licence of %s: %w", p.ImportPath, err)
 		}
 		for _, entry := range entries {
 			if isLicence(entry) {
@@ -219,7 +219,7 @@ func find(p pkg, files map[string]bool) error {
 	}
 }
 
-// read reads which licences a file holds.
+// read adds the licences in a file to licences.
 func read(module, file string, licences map[string]bool) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -234,12 +234,12 @@ func read(module, file string, licences map[string]bool) error {
 	}
 	coverage := licensecheck.Scan(text)
 	if len(coverage.Match) == 0 || coverage.Percent < recognised {
-		return fmt.Errorf("cannot take module %s: %.0f %% of %s is a known licence", module, coverage.Percent, file)
+		return fmt.Errorf("cannot accept module %s: only %.0f %% of %s is a known licence", module, coverage.Percent, file)
 	}
 	for _, match := range coverage.Match {
 		licences[match.ID] = true
-		if !slices.Contains(taken, match.ID) {
-			return fmt.Errorf("cannot take module %s: its licence %s in %s is none of %s", module, match.ID, file, strings.Join(taken, ", "))
+		if !slices.Contains(accepted, match.ID) {
+			return fmt.Errorf("cannot accept module %s: its licence %s in %s is not one of %s", module, match.ID, file, strings.Join(accepted, ", "))
 		}
 	}
 	return nil

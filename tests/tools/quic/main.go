@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Quic makes a handshake of QUIC with a library, which is net (golang.org/x/net/quic) or
-// go (quic-go): quic LIBRARY server CERTIFICATE KEY writes its address and serves one
-// client after another, quic LIBRARY client ADDRESS connects. Either end writes which
-// version of TLS, cipher suite and group it agreed on.
+// Command quic performs QUIC handshakes with a library, net (golang.org/x/net/quic) or go
+// (quic-go): quic LIBRARY server CERTIFICATE KEY prints its address and serves one client
+// after another; quic LIBRARY client ADDRESS connects. Both print the negotiated version
+// of TLS, cipher suite and group.
 package main
 
 import (
@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// patience bounds a handshake and what follows it.
-const patience = time.Minute
+// timeout limits a whole connection.
+const timeout = time.Minute
 
 const protocol = "test"
 
@@ -34,7 +34,7 @@ type connection interface {
 type stream interface {
 	io.Reader
 	io.Writer
-	// finish ends what this end sends.
+	// finish closes the sending direction.
 	finish()
 }
 
@@ -51,7 +51,7 @@ var libraries = map[string]library{
 	"go":  {listenGo, dialGo},
 }
 
-func say(c connection) {
+func report(c connection) {
 	s := c.state()
 	fmt.Printf("version=%d suite=%d group=%d\n", s.Version, s.CipherSuite, s.CurveID)
 }
@@ -77,7 +77,7 @@ func server(l library, certificate, key string) error {
 		if err != nil {
 			continue
 		}
-		say(c)
+		report(c)
 		_, _ = io.Copy(s, s)
 		s.finish()
 		c.wait()
@@ -85,7 +85,7 @@ func server(l library, certificate, key string) error {
 }
 
 func client(l library, address string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	c, end, err := l.dial(ctx, address, &tls.Config{
 		InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{protocol}, ServerName: "secret-host.example",
@@ -105,7 +105,7 @@ func client(l library, address string) error {
 	if _, err := io.ReadAll(s); err != nil {
 		return err
 	}
-	say(c)
+	report(c)
 	return nil
 }
 
@@ -113,7 +113,7 @@ func main() {
 	var err error
 	switch l, known := libraries[os.Args[1]]; {
 	case !known:
-		err = fmt.Errorf("%s is no library", os.Args[1])
+		err = fmt.Errorf("unknown library %s", os.Args[1])
 	case os.Args[2] == "server":
 		err = server(l, os.Args[3], os.Args[4])
 	default:
