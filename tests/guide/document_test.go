@@ -11,30 +11,28 @@ import (
 	"testing"
 )
 
-// step is one thing to do: of a command, or a file to write.
+// step is one step of a document: a command to run or a file to write.
 type step struct {
 	place string // FILE:LINE
-	// command is run by root, or by the user; quiet: the reader does not see
-	// it.
+	// command is run as root, or as the user; quiet: it is not rendered.
 	command     string
 	user, quiet bool
-	// shows are the lines that it prints according to the document.
+	// shows has the lines of the documented output.
 	shows []string
 	// mayFail is set if the next command shows its exit status.
 	mayFail bool
-	// interrupted: it runs until it has printed what is shown, then Control-C
-	// ends it.
+	// interrupted: the command is interrupted when it has printed the documented output.
 	interrupted bool
 	// file is written with text, for a step without a command.
 	file, text string
 }
 
-// document is what is to be done, in order, and how many blocks are not done
-// here.
+// document has the steps of a document in order, and the blocks that are not run.
 type document struct {
 	steps  []step
 	blocks int
-	left   map[string]string // place: reason
+	// skipped has the reasons for blocks that are not run, by place.
+	skipped map[string]string
 }
 
 var (
@@ -42,12 +40,12 @@ var (
 	// endless marks a block whose first command is interrupted.
 	endless = "<!-- until Control-C -->"
 	fence   = regexp.MustCompile("^```(\\w*)$")
-	// named is the first line of a block that is a file.
+	// named matches the first line of a block that is a file.
 	named = regexp.MustCompile(`^(?:#|//) (/[\w./-]+)$`)
 )
 
-// read takes a document apart, from its heading `from` on, to the end of that
-// section; empty: all of it.
+// read parses the section of a document that begins with the heading from, or the whole
+// document if from is empty.
 func read(t *testing.T, path, from string) *document {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -65,7 +63,7 @@ func read(t *testing.T, path, from string) *document {
 		for last = first + 1; last < len(lines) && !strings.HasPrefix(lines[last], "## "); last++ {
 		}
 	}
-	d := &document{left: map[string]string{}}
+	d := &document{skipped: map[string]string{}}
 	reason, interrupted := "", false
 	for i := first; i < last; i++ {
 		place := fmt.Sprintf("%s:%d", path, i+1)
@@ -90,10 +88,10 @@ func read(t *testing.T, path, from string) *document {
 		match := fence.FindStringSubmatch(lines[i])
 		if match == nil {
 			if interrupted && lines[i] != "" {
-				t.Errorf("%s: no block follows what is to be interrupted", place)
+				t.Errorf("%s: no block follows the comment %s", place, endless)
 			}
 			if reason != "" && lines[i] != "" {
-				t.Errorf("%s: no block follows what is not to be run", place)
+				t.Errorf("%s: no block follows the comment <!-- not run -->", place)
 			}
 			continue
 		}
@@ -103,7 +101,7 @@ func read(t *testing.T, path, from string) *document {
 		}
 		d.blocks++
 		if reason != "" {
-			d.left[place], reason = reason, ""
+			d.skipped[place], reason = reason, ""
 			continue
 		}
 		switch match[1] {
@@ -119,14 +117,14 @@ func read(t *testing.T, path, from string) *document {
 			}
 			d.steps = append(d.steps, step{place: place, file: name[1], text: strings.Join(block, "\n") + "\n"})
 		default:
-			t.Errorf("%s: a block of the kind %q, which is never run", place, match[1])
+			t.Errorf("%s: a block of the unknown kind %q", place, match[1])
 		}
 	}
 	return d
 }
 
-// console takes a block of commands, and what they print, apart. It begins
-// before a line of the document.
+// console parses a block of commands and their output. line is the number of lines of the
+// document before its first command.
 func console(t *testing.T, path string, line int, block []string) (steps []step) {
 	t.Helper()
 	for i := 0; i < len(block); i++ {
@@ -154,25 +152,26 @@ func console(t *testing.T, path string, line int, block []string) (steps []step)
 	return steps
 }
 
-// complete reports whether a shell would not ask for more of a command.
+// complete reports whether a command is complete for a shell.
 func complete(command string) bool {
 	output, err := exec.Command("bash", "-n", "-c", command).CombinedOutput()
 	return err == nil && len(output) == 0 && !strings.HasSuffix(command, `\`)
 }
 
-// What differs from one machine, and one minute, to the next. Order matters.
-var vary = []struct{ what, by *regexp.Regexp }{
+// variable has patterns of text that varies by machine and time, and of its replacements.
+// Their order matters.
+var variable = []struct{ text, replacement *regexp.Regexp }{
 	{regexp.MustCompile(`\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b`), regexp.MustCompile(`\w{3}`)},
 	{regexp.MustCompile(`\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b`), regexp.MustCompile(`\w{3}`)},
 	{regexp.MustCompile(`\b[0-9a-f]{12,}(?:-[0-9a-f]{16})?\b`), regexp.MustCompile(`[0-9a-f]{12,}(?:-[0-9a-f]{16})?`)},
-	// A size or a duration has another unit at times.
+	// The unit of a size or a duration may differ.
 	{regexp.MustCompile(`\b\d[\d.,]* (?:B|[KMGT]iB|bytes)`), regexp.MustCompile(`\d[\d.,]* (?:B|[KMGT]iB|bytes)`)},
 	{regexp.MustCompile(`\b\d[\d.]*(?:ms|us|µs|s|min|h)(?: \d+(?:s|min))?\b`), regexp.MustCompile(`\d[\d.]*(?:ms|us|µs|s|min|h)(?: \d+(?:s|min))?`)},
 	{regexp.MustCompile(`\b\d[\d.,:-]*\b`), regexp.MustCompile(`\d[\d.,:-]*`)},
 }
 
-// pattern is what a line of a document allows a line of output to be: the same,
-// but for numbers, times and ids; … stands for anything.
+// pattern returns an expression for the output that a line of a document allows: the same
+// text, except for numbers, times and ids; … stands for anything.
 func pattern(line string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`^\s*`)
@@ -187,7 +186,7 @@ func pattern(line string) *regexp.Regexp {
 			line = rest
 			continue
 		}
-		// Words are taken whole, lest a number inside one is mistaken.
+		// A number inside a word must not be mistaken for one that may vary.
 		word := line
 		if end := strings.IndexAny(line, " …"); end > 0 {
 			word = line[:end]
@@ -198,18 +197,18 @@ func pattern(line string) *regexp.Regexp {
 	return regexp.MustCompile(b.String())
 }
 
-// varied returns a pattern for what line begins with, and takes it away.
+// varied returns a pattern for the beginning of line, and removes that beginning.
 func varied(line *string, word string) string {
-	for _, v := range vary {
-		if at := v.what.FindStringIndex(*line); at != nil && at[0] == 0 {
+	for _, v := range variable {
+		if at := v.text.FindStringIndex(*line); at != nil && at[0] == 0 {
 			*line = (*line)[at[1]:]
-			return v.by.String()
+			return v.replacement.String()
 		}
 	}
-	// Up to what may vary inside the word.
+	// Stop at variable text inside the word.
 	end := len(word)
-	for _, v := range vary {
-		if at := v.what.FindStringIndex(word); at != nil && at[0] > 0 {
+	for _, v := range variable {
+		if at := v.text.FindStringIndex(word); at != nil && at[0] > 0 {
 			end = min(end, at[0])
 		}
 	}
@@ -217,8 +216,8 @@ func varied(line *string, word string) string {
 	return regexp.QuoteMeta(word[:end])
 }
 
-// differs returns the first line that is not in the output, "" if they are all of
-// it; a line … stands for any number of lines.
+// differs describes the first difference between the documented lines and the output, ""
+// if there is none. A line … stands for any number of lines.
 func differs(shows []string, output string) string {
 	lines := strings.Split(strings.TrimRight(output, "\n"), "\n")
 	if output == "" {
@@ -236,20 +235,20 @@ func differs(shows []string, output string) string {
 		}
 		any = false
 		if len(lines) == 0 {
-			return fmt.Sprintf("it does not print %q", want)
+			return fmt.Sprintf("the command does not print %q", want)
 		}
 		if !p.MatchString(lines[0]) {
-			return fmt.Sprintf("it prints %q, not %q", lines[0], want)
+			return fmt.Sprintf("the command prints %q, want %q", lines[0], want)
 		}
 		lines = lines[1:]
 	}
 	if len(lines) > 0 && !any {
-		return fmt.Sprintf("it also prints %q", lines[0])
+		return fmt.Sprintf("the command also prints %q", lines[0])
 	}
 	return ""
 }
 
-func TestOutputIsComparedInShape(t *testing.T) {
+func TestOutputMayDifferInNumbersTimesAndIDs(t *testing.T) {
 	for name, c := range map[string]struct {
 		shows  []string
 		output string
@@ -257,13 +256,13 @@ func TestOutputIsComparedInShape(t *testing.T) {
 	}{
 		"the same":                   {[]string{"all is as it should be"}, "all is as it should be\n", true},
 		"another text":               {[]string{"all is as it should be"}, "all is lost\n", false},
-		"nothing, not printed":       {nil, "", true},
-		"something, not printed":     {nil, "hello\n", false},
-		"printed, but nothing":       {[]string{"hello"}, "", false},
+		"no output, as expected":     {nil, "", true},
+		"unexpected output":          {nil, "hello\n", false},
+		"missing output":             {[]string{"hello"}, "", false},
 		"other numbers and times":    {[]string{"Thu 2026-11-26 06:38 12.3 KiB, 45 of 1,234"}, "Mon 2027-01-02 23:59 9.0 MiB, 1 of 2\n", true},
 		"other ids":                  {[]string{"41ae88d8fddeeeb767e358e90ca4ec18-000000000000002b"}, "58c1609e8b16b48062e26e893278a462-0000000000000001\n", true},
-		"a number where a word is":   {[]string{"lost nothing"}, "lost 5\n", false},
-		"a word where a number is":   {[]string{"lost 5"}, "lost nothing\n", false},
+		"a number instead of a word": {[]string{"lost nothing"}, "lost 5\n", false},
+		"a word instead of a number": {[]string{"lost 5"}, "lost nothing\n", false},
 		"a number in a name":         {[]string{"TLS_AES_256_GCM_SHA384"}, "TLS_CHACHA20_POLY1305_SHA256\n", false},
 		"any lines":                  {[]string{"first", "…", "last"}, "first\na\nb\nlast\n", true},
 		"any lines, but not the end": {[]string{"first", "…", "last"}, "first\na\nb\n", false},

@@ -14,10 +14,9 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// everyday does what a newcomer does first on a machine on which the project has just
-// been installed, and nothing has been configured: programs that know nothing of
-// the audit, with libraries without probes, have their handshakes in the log, with
-// what the programs report, and with their units.
+// everyday tests the first use of a newly installed, unconfigured project: the log has the
+// handshakes of ordinary programs, whose libraries have no probes, with the values that the
+// programs report and with their units.
 func everyday(t *testing.T, m *machine.Machine) {
 	t.Helper()
 	build := exec.Command("go", "build", "-o", m.Path("/usr/local/bin/greeter"), "./greeter")
@@ -29,35 +28,34 @@ func everyday(t *testing.T, m *machine.Machine) {
 	listens := func(port string) func() bool {
 		return func() bool { return strings.Contains(m.Run(t, "ss", "-Hltn"), ":"+port+" ") }
 	}
-	machine.WaitFor(t, "the server listens", listens("8443"))
+	machine.WaitFor(t, "the server to listen", listens("8443"))
 	m.Run(t, "systemctl", "start", "ssh.service")
-	machine.WaitFor(t, "sshd listens", listens("22"))
+	machine.WaitFor(t, "sshd to listen", listens("22"))
 	// run runs a command as a service.
 	run := func(unit string, arguments ...string) string {
 		out, _ := m.Try(append([]string{"systemd-run", "-q", "--wait", "--pipe", "--unit=" + unit}, arguments...)...)
 		return out
 	}
-	// shown waits until an operation is in the log that has the values, by what
-	// users type.
+	// shown waits until crauctl shows an operation with the values.
 	shown := func(t *testing.T, executable, unit string, matches ...string) {
 		t.Helper()
 		began := time.Now()
 		arguments := append([]string{"crauctl", "query", "-q", "-o", "json", "--source", "wire", "--executable", executable, "--unit", unit}, matches...)
 		var out string
-		machine.WaitFor(t, fmt.Sprintf("%q shows %s", arguments, executable), func() bool {
+		machine.WaitFor(t, fmt.Sprintf("%q to show %s", arguments, executable), func() bool {
 			out, _ = m.Try(arguments...)
 			return strings.Contains(out, `"context"`)
 		})
-		t.Logf("shown %.2f s later: %s of %s, %v", time.Since(began).Seconds(), executable, unit, matches)
+		t.Logf("shown after %.2f s: %s of %s, %v", time.Since(began).Seconds(), executable, unit, matches)
 		var o struct {
 			Executable string
 			Events     map[string]any
 		}
 		if err := json.NewDecoder(strings.NewReader(out)).Decode(&o); err != nil || o.Executable != executable || o.Events["crau::unit"] != unit {
-			t.Errorf("%v: shown is %+v:\n%s", err, o, out)
+			t.Errorf("%v: crauctl shows %+v:\n%s", err, o, out)
 		}
 	}
-	// ofTLS returns the matches for what greeter prints about a connection.
+	// ofTLS returns the matches for the values that greeter prints for a connection.
 	ofTLS := func(t *testing.T, printed, role string) []string {
 		t.Helper()
 		v := regexp.MustCompile(`version=(\d+) suite=(\d+) group=(\d+)`).FindStringSubmatch(printed)
@@ -77,7 +75,7 @@ func everyday(t *testing.T, m *machine.Machine) {
 		shown(t, "greeter", "greeter.service", ofTLS(t, printed, "server")...)
 	})
 	t.Run("ssh", func(t *testing.T) {
-		// Logins fail, which only happens after the handshake.
+		// The login fails, but after the handshake.
 		printed := run("login.service", "ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
 			"-o", "UserKnownHostsFile=/dev/null", "nobody@127.0.0.1", "true")
 		v := regexp.MustCompile(`kex: algorithm: (\S+)`).FindStringSubmatch(printed)

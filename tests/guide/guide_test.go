@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package guide follows the documents for administrators to the letter: it does
-// on a throw-away machine, with a real systemd and nothing of the project on it
-// but its sources, what a newcomer would type, and sees whether that works and
-// looks as documented.
+// Package guide follows the documents for administrators to the letter. On a throw-away
+// machine with a real systemd and only the sources of the project, it runs the commands
+// that a new user would type, and compares the results with the documents.
 //
-// The rule. Followed from top to bottom are the section "Install" of README.md
-// and all of docs/admin-guide.md, by one shell of root in the directory of the
-// sources. In a block ```console, "# " begins a command of root, "$ " one of the
-// user alice, who logs in again for it; what follows up to the next is what it
-// prints, but for numbers, times and ids, and "…" is anything. A command must
-// succeed, unless "echo $?" comes next. One that only looks is given some seconds,
-// as a reader would who looks again. After <!-- until Control-C --> the first command
-// of a block runs until it has printed what is shown, and is then interrupted. A block ```toml, ```ini or ```js is a file,
-// named by its first line. Comments, which are not rendered, state
-// what else is done, to bring about what is described, <!-- run: COMMAND -->, and
-// that the next block cannot be run here, <!-- not run: REASON -->. Every block is
-// of one of these kinds.
+// One shell of root in the directory of the sources follows the section "Install" of
+// README.md and all of docs/admin-guide.md from top to bottom. In a block ```console, "# "
+// begins a command of root, and "$ " a command of the user alice, who logs in again for it.
+// The lines up to the next command are its output, except that numbers, times and ids may
+// differ; "…" stands for anything. A command must succeed, unless "echo $?" comes next. A
+// command that only reads is repeated for some time, as a reader would. After
+// <!-- until Control-C --> the first command of a block runs until it has printed the shown
+// output, and is then interrupted. A block ```toml, ```ini or ```js is a file, named by its
+// first line. Comments, which are not rendered, have additional commands that bring about
+// the described situation, <!-- run: COMMAND -->, or the reason why the next block cannot
+// run here, <!-- not run: REASON -->. Every block is of one of these kinds.
 package guide
 
 import (
@@ -34,32 +32,32 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// sources is where the sources are on the machine.
+// sources is the directory of the sources on the machine.
 const sources = "/usr/src/crypto-auditing"
 
 func TestTheGuideWorksAsWritten(t *testing.T) {
-	var readers []*document
-	blocks, left := 0, 0
+	var documents []*document
+	blocks, skipped := 0, 0
 	for _, part := range []struct{ path, heading string }{
 		{"../../README.md", "## Install"}, {"../../docs/admin-guide.md", ""},
 	} {
 		d := read(t, part.path, part.heading)
-		readers = append(readers, d)
+		documents = append(documents, d)
 		blocks += d.blocks
-		left += len(d.left)
-		for place, reason := range d.left {
+		skipped += len(d.skipped)
+		for place, reason := range d.skipped {
 			t.Logf("%s is not run: %s", place, reason)
 		}
 	}
-	t.Logf("%d blocks, %d of them are not run", blocks, left)
-	if blocks < 30 || left*4 > blocks {
-		t.Errorf("of %d blocks %d are not run", blocks, left)
+	t.Logf("%d of %d blocks are not run", skipped, blocks)
+	if blocks < 30 || skipped*4 > blocks {
+		t.Errorf("%d of %d blocks are not run, want at least 30 blocks and at most a quarter of them not run", skipped, blocks)
 	}
 	if missing := machine.Missing(); missing != "" {
 		t.Skip(missing)
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		t.Skip("the guide's steps are those of the Debian family")
+		t.Skip("the guide's steps are for the Debian family")
 	}
 
 	// The machine is killed when this thread ends.
@@ -73,27 +71,27 @@ func TestTheGuideWorksAsWritten(t *testing.T) {
 	}
 	defer m.PowerOff()
 	if _, err := os.Stat(m.Path("/usr/bin/crauctl")); err == nil {
-		t.Fatal("the project is installed on this machine: it would not be seen whether the guide installs it")
+		t.Fatal("the project is already installed on this machine, so the test cannot prove that the guide installs it")
 	}
 	environment := network(t, m)
 
 	shell := start(t, m, environment)
-	for i, d := range readers {
+	for i, d := range documents {
 		if i == 1 {
-			// README.md has it installed, its reader tries it.
+			// The steps of README.md have installed the project.
 			everyday(t, m)
 		}
 		for _, s := range d.steps {
 			if !follow(t, m, shell, s) {
 				journal, _ := m.Try("journalctl", "-n", "40", "-o", "short-monotonic", "-u", "crypto-auditing-*")
-				t.Fatalf("the rest is not tried; the journal:\n%s", journal)
+				t.Fatalf("the remaining steps are not run; the journal:\n%s", journal)
 			}
 		}
 	}
 }
 
-// copySources copies the sources as they are, without what was built.
-func copySources(t *testing.T, to string) {
+// copySources copies the sources without .git and the build directory.
+func copySources(t *testing.T, directory string) {
 	t.Helper()
 	root, err := filepath.Abs(machine.Root)
 	if err != nil {
@@ -104,7 +102,7 @@ func copySources(t *testing.T, to string) {
 			return err
 		}
 		name, _ := filepath.Rel(root, path)
-		target := filepath.Join(to, name)
+		target := filepath.Join(directory, name)
 		switch {
 		case d.IsDir() && (name == ".git" || name == "build"):
 			return fs.SkipDir
@@ -128,8 +126,8 @@ func copySources(t *testing.T, to string) {
 	}
 }
 
-// network gives the machine what it would have from the network, which it does
-// not have: Go modules. It returns the environment that Go needs there.
+// network gives the machine, which has no network, the Go modules that it would download.
+// It returns the environment that Go needs on the machine.
 func network(t *testing.T, m *machine.Machine) []string {
 	t.Helper()
 	goEnvironment := func(name string) string {
@@ -139,9 +137,9 @@ func network(t *testing.T, m *machine.Machine) []string {
 		}
 		return strings.TrimSpace(string(output))
 	}
-	modules, built := goEnvironment("GOMODCACHE"), goEnvironment("GOCACHE")
+	modules, cache := goEnvironment("GOMODCACHE"), goEnvironment("GOCACHE")
 	if _, err := os.Stat(m.Path(modules)); err != nil {
-		// On another file system than /.
+		// The modules are on another file system than /.
 		download := exec.Command("go", "mod", "download")
 		download.Dir = machine.Root
 		download.Env = append(os.Environ(), "GOMODCACHE="+m.Path("/root/go/pkg/mod"), "GOFLAGS=-modcacherw",
@@ -151,9 +149,9 @@ func network(t *testing.T, m *machine.Machine) []string {
 		}
 		modules = "/root/go/pkg/mod"
 	}
-	// What was built outside need not be built again.
+	// The build cache of the host saves time.
 	return []string{
-		"GOMODCACHE=" + modules, "GOCACHE=" + built, "GOPROXY=off", "GOTOOLCHAIN=local",
+		"GOMODCACHE=" + modules, "GOCACHE=" + cache, "GOPROXY=off", "GOTOOLCHAIN=local",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + filepath.Join(goEnvironment("GOROOT"), "bin"),
 	}
 }
@@ -170,7 +168,7 @@ func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 		return interrupt(t, m, shell, s)
 	}
 	output, status := do(t, shell, s)
-	for len(s.shows) > 0 && looks.MatchString(s.command) && differs(s.shows, output) != "" && time.Since(began) < machine.Patience {
+	for len(s.shows) > 0 && readOnly.MatchString(s.command) && differs(s.shows, output) != "" && time.Since(began) < machine.Patience {
 		time.Sleep(100 * time.Millisecond)
 		output, status = do(t, shell, s)
 	}
@@ -186,7 +184,7 @@ func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 		return true
 	}
 	if difference := differs(s.shows, output); difference != "" {
-		t.Errorf("%s: %s\n%s; all of it:\n%s", s.place, s.command, difference, output)
+		t.Errorf("%s: %s\n%s; the whole output:\n%s", s.place, s.command, difference, output)
 		return false
 	}
 	return true
@@ -195,27 +193,27 @@ func follow(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 // interrupted is the exit status of an interrupted command.
 const interrupted = 130
 
-// interrupt runs a command of root that has no end. It is interrupted when it has
-// printed what it should, however long that takes.
+// interrupt runs a command of root that does not end by itself, and interrupts it when it
+// has printed the expected output or has run too long.
 func interrupt(t *testing.T, m *machine.Machine, shell *session, s step) bool {
 	t.Helper()
 	name, _, _ := strings.Cut(s.command, " ")
-	over := time.AfterFunc(patience/2, func() { _, _ = m.Try("pkill", "-INT", "-x", name) })
-	defer over.Stop()
+	stop := time.AfterFunc(patience/2, func() { _, _ = m.Try("pkill", "-INT", "-x", name) })
+	defer stop.Stop()
 	output, status := shell.watch(t, s.command, func(printed string) {
 		if differs(s.shows, printed) == "" {
-			over.Reset(0)
+			stop.Reset(0)
 		}
 	})
 	if difference := differs(s.shows, output); difference != "" || status != 0 && status != interrupted {
-		t.Errorf("%s: %s\n%s; exit status %d; all of it:\n%s", s.place, s.command, difference, status, output)
+		t.Errorf("%s: %s\n%s; exit status %d; the whole output:\n%s", s.place, s.command, difference, status, output)
 		return false
 	}
 	return true
 }
 
-// looks finds commands that change nothing.
-var looks = regexp.MustCompile(`^(crauctl (status|query|subscriptions|log-info)|systemctl (is-active|show)) ?`)
+// readOnly matches commands that change nothing.
+var readOnly = regexp.MustCompile(`^(crauctl (status|query|subscriptions|log-info)|systemctl (is-active|show)) ?`)
 
 func do(t *testing.T, shell *session, s step) (output string, status int) {
 	t.Helper()
@@ -225,7 +223,7 @@ func do(t *testing.T, shell *session, s step) (output string, status int) {
 	return shell.run(t, s.command)
 }
 
-// patience bounds a command. Building is the longest.
+// patience bounds a command. The build takes longest.
 const patience = 10 * time.Minute
 
 func start(t *testing.T, m *machine.Machine, environment []string) *session {

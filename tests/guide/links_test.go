@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/tests/machine"
 )
 
-// documents are all documents of the project, by their paths in it.
+// documents returns all documents of the project by path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -41,8 +41,7 @@ var (
 	sign    = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// anchors are the names that the headings of a document have as places to
-// link to: as GitHub makes them.
+// anchors returns the names by which GitHub links to the headings of a document.
 func anchors(text string) map[string]bool {
 	found := map[string]bool{}
 	for _, match := range heading.FindAllStringSubmatch(text, -1) {
@@ -52,12 +51,12 @@ func anchors(text string) map[string]bool {
 	return found
 }
 
-func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
+func TestLinksOfDocumentsAreValid(t *testing.T) {
 	texts := documents(t)
-	places := map[string]map[string]bool{}
+	headings := map[string]map[string]bool{}
 	for path, text := range texts {
 		texts[path] = block.ReplaceAllString(text, "")
-		places[path] = anchors(texts[path])
+		headings[path] = anchors(texts[path])
 	}
 	links := 0
 	for path, text := range texts {
@@ -76,18 +75,18 @@ func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
 				file = filepath.Join(filepath.Dir(path), target.Path)
 			}
 			if _, err := os.Stat(file); err != nil {
-				t.Errorf("%s: there is no %s", path, match[1])
-			} else if target.Fragment != "" && !places[file][target.Fragment] {
-				t.Errorf("%s: there is no heading %s", path, match[1])
+				t.Errorf("%s: the file %s does not exist", path, match[1])
+			} else if target.Fragment != "" && !headings[file][target.Fragment] {
+				t.Errorf("%s: the heading %s does not exist", path, match[1])
 			}
 		}
 	}
 	if links < 50 {
-		t.Errorf("only %d links were found", links)
+		t.Errorf("found %d links, want at least 50", links)
 	}
 }
 
-func TestTheReadmeLeadsToEveryDocument(t *testing.T) {
+func TestTheReadmeLinksToEveryDocument(t *testing.T) {
 	texts := documents(t)
 	readme := texts[filepath.Join(machine.Root, "README.md")]
 	for path := range texts {

@@ -17,7 +17,7 @@ import (
 type session struct {
 	input  io.Writer
 	output chan string
-	// status is that of the command before, for "echo $?".
+	// status is the exit status of the last command, for "echo $?".
 	status int
 }
 
@@ -64,17 +64,16 @@ func newSession(t *testing.T, shell *exec.Cmd) *session {
 	return s
 }
 
-// run runs a command and returns what it prints and its exit status.
+// run runs a command and returns its output and exit status.
 func (s *session) run(t *testing.T, command string) (printed string, status int) {
 	t.Helper()
 	return s.watch(t, command, func(string) {})
 }
 
-// watch is run with a function that sees all that was printed after each line.
-func (s *session) watch(t *testing.T, command string, see func(printed string)) (printed string, status int) {
+// watch is run with a function that is called after each line with the output up to then.
+func (s *session) watch(t *testing.T, command string, observe func(printed string)) (printed string, status int) {
 	t.Helper()
-	// The input of the command is not that of the shell. $? is that of the
-	// command before.
+	// The command must not read the shell's input. $? is the status of the last command.
 	fmt.Fprintf(s.input, "(exit %d)\n{ %s\n} </dev/null\nprintf '\\n%s%%d\\n' $?\n", s.status, command, mark)
 	var text strings.Builder
 	for end := time.After(patience); ; {
@@ -88,18 +87,18 @@ func (s *session) watch(t *testing.T, command string, see func(printed string)) 
 				if s.status, err = strconv.Atoi(strings.TrimSpace(n)); err != nil {
 					t.Fatal(err)
 				}
-				// The line break before the mark is not the command's.
+				// The line break before the mark is not part of the command's output.
 				return strings.TrimSuffix(text.String(), "\n"), s.status
 			}
 			text.WriteString(line)
-			see(text.String())
+			observe(text.String())
 		case <-end:
-			t.Fatalf("%s: did not end in %v:\n%s", command, patience, text.String())
+			t.Fatalf("%s: did not end within %v:\n%s", command, patience, text.String())
 		}
 	}
 }
 
-// asUser runs a command of the user, in the groups he is in now.
+// asUser runs a command as the user alice, with her current groups.
 func (s *session) asUser(t *testing.T, command string) (printed string, status int) {
 	t.Helper()
 	if command == "echo $?" {

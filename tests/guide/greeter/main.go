@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Greeter is a program of others, as far as the audit is concerned: it serves HTTPS
-// (greeter serve ADDRESS), or fetches from itself (greeter fetch ADDRESS). Either end
-// says which version, cipher suite and group the connection has.
+// Greeter is a program to be audited, independent of the project: it serves HTTPS
+// (greeter serve ADDRESS), or fetches from such a server (greeter fetch ADDRESS). Both ends
+// print the version, the cipher suite and the group of the connection.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-func say(c *tls.ConnectionState) string {
+func describe(c *tls.ConnectionState) string {
 	return fmt.Sprintf("version=%d suite=%d group=%d", c.Version, c.CipherSuite, c.CurveID)
 }
 
@@ -37,19 +37,19 @@ func serve(address string) error {
 		Addr:              address,
 		ReadHeaderTimeout: time.Minute,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}},
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, say(r.TLS)) }),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, describe(r.TLS)) }),
 	}
 	return server.ListenAndServeTLS("", "")
 }
 
 func fetch(address string) error {
-	// The server's certificate is of its own making.
+	// The server's certificate is self-signed.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	response, err := client.Get("https://" + address + "/")
 	if err != nil {
 		return err
 	}
-	fmt.Println(say(response.TLS))
+	fmt.Println(describe(response.TLS))
 	return response.Body.Close()
 }
 
