@@ -23,13 +23,13 @@ func TestFramesRoundTrip(t *testing.T) {
 		"nothing":                      {"", nil, io.EOF},
 		"one":                          {"a\x00", []string{"a"}, io.EOF},
 		"several":                      {"a\x00bc\x00def\x00", []string{"a", "bc", "def"}, io.EOF},
-		"one as long as it may be":     {long + "\x00b\x00", []string{long, "b"}, io.EOF},
+		"a frame of maximum length":    {long + "\x00b\x00", []string{long, "b"}, io.EOF},
 		"one byte too long":            {long + "x\x00", nil, nil},
 		"far too long":                 {strings.Repeat(long, 100), nil, nil},
-		"too long after one that fits": {"a\x00" + long + "x", []string{"a"}, nil},
-		"an unfinished one":            {"a\x00bc", []string{"a"}, io.ErrUnexpectedEOF},
-		"an empty one":                 {"a\x00\x00b\x00", []string{"a"}, errEmpty},
-		"as deep as it may be":         {"[[[]]]\x00", []string{"[[[]]]"}, io.EOF},
+		"too long after a valid frame": {"a\x00" + long + "x", []string{"a"}, nil},
+		"an unfinished frame":          {"a\x00bc", []string{"a"}, io.ErrUnexpectedEOF},
+		"an empty frame":               {"a\x00\x00b\x00", []string{"a"}, errEmpty},
+		"maximum depth":                {"[[[]]]\x00", []string{"[[[]]]"}, io.EOF},
 		"too deep":                     {"a\x00[{[[\x00", []string{"a"}, nil},
 		"brackets in strings":          {`"[[[[\"[[[["` + "\x00", []string{`"[[[[\"[[[["`}, io.EOF},
 	}
@@ -100,14 +100,14 @@ func FuzzFrames(f *testing.F) {
 				t.Fatalf("read %q of %q", frame, rest)
 			}
 			if len(frame) > size || json.Valid(frame) && depthOf(frame) > depth {
-				t.Fatalf("%q was let through", frame)
+				t.Fatalf("the invalid frame %q was accepted", frame)
 			}
 			rest = after
 		}
 	})
 }
 
-// chunks reads a number of bytes at a time.
+// chunks reads at most a number of bytes at a time.
 type chunks struct {
 	from io.Reader
 	size int
@@ -115,7 +115,7 @@ type chunks struct {
 
 func (c *chunks) Read(b []byte) (int, error) { return c.from.Read(b[:min(len(b), c.size)]) }
 
-// depthOf returns how deep the valid beginning of a JSON text is nested, by
+// depthOf returns the nesting depth of the valid beginning of a JSON text, as determined by
 // the standard library.
 func depthOf(text []byte) int {
 	depth, deepest := 0, 0

@@ -17,19 +17,19 @@ import (
 	"testing"
 )
 
-// childVariable makes the test program the child of a service manager.
+// childVariable makes the test program act as a child of a service manager.
 const childVariable = "VARLINKSERVICE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
-		beActivated()
+		runActivated()
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// beActivated prints the result of Activated and answers one connection.
-func beActivated() {
+// runActivated prints the result of Activated and answers one connection.
+func runActivated() {
 	l, err := Activated("varlink")
 	if err != nil || l == nil {
 		fmt.Printf("%v, %v\n", l, err)
@@ -76,14 +76,14 @@ func TestTheSocketOfTheServiceManagerIsUsed(t *testing.T) {
 	}{
 		"one":               {"varlink", []*os.File{unix()}, "listening"},
 		"none":              {"", nil, "<nil>, <nil>"},
-		"one by other name": {"crau.socket", []*os.File{fresh()}, "write FileDescriptorName=varlink in its unit"},
-		"another as well":   {"varlink:x", []*os.File{fresh(), fresh()}, "cannot use the socket x of the service manager"},
+		"one, wrong name":   {"crau.socket", []*os.File{fresh()}, "write FileDescriptorName=varlink in its unit"},
+		"an additional one": {"varlink:x", []*os.File{fresh(), fresh()}, "cannot use the socket x of the service manager"},
 		"two":               {"varlink:varlink", []*os.File{fresh(), fresh()}, "write ListenStream= once in their unit"},
-		"no Unix socket":    {"varlink", []*os.File{tcp()}, "write ListenStream= with a path in its unit"},
+		"a TCP socket":      {"varlink", []*os.File{tcp()}, "write ListenStream= with a path in its unit"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			// The process id is known only to the process itself.
+			// Only the process itself knows its id.
 			command := exec.Command("sh", "-c", `LISTEN_PID=$$ exec "$0"`, os.Args[0])
 			command.Env = append(os.Environ(), childVariable+"=1", "LISTEN_FDNAMES="+c.names, fmt.Sprintf("LISTEN_FDS=%d", len(c.files)))
 			command.ExtraFiles = c.files
@@ -120,7 +120,7 @@ func TestTheSocketOfTheServiceManagerIsUsed(t *testing.T) {
 	}
 }
 
-func TestASocketIsForOwnerAndGroup(t *testing.T) {
+func TestOnlyOwnerAndGroupMayConnectToTheSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	var gid *uint32
 	if os.Geteuid() == 0 {
@@ -143,15 +143,15 @@ func TestASocketIsForOwnerAndGroup(t *testing.T) {
 	}
 	l.Close()
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the socket stays: %v", err)
+		t.Errorf("the socket was not removed: %v", err)
 	}
 }
 
-func TestStateOfTheSocketPath(t *testing.T) {
+func TestListenReplacesOnlyAnUnusedSocket(t *testing.T) {
 	cases := map[string]struct {
-		// put puts something at the path.
+		// put creates a file at the path.
 		put func(t *testing.T, path string)
-		err string // empty: it is replaced
+		err string // empty: the file is replaced
 	}{
 		"nothing": {func(*testing.T, string) {}, ""},
 		"a socket without a listener": {func(t *testing.T, path string) {
@@ -193,20 +193,20 @@ func TestStateOfTheSocketPath(t *testing.T) {
 				t.Fatalf("the error is %v, want %q", err, c.err)
 			}
 			if after, _ := os.Lstat(path); c.err != "" && !os.SameFile(before, after) {
-				t.Error("what was at the path is gone")
+				t.Error("the file at the path was replaced")
 			}
 		})
 	}
 }
 
-func TestAMissingDirectoryIsAnErrorWithARemedy(t *testing.T) {
+func TestTheErrorForAMissingDirectoryHasARemedy(t *testing.T) {
 	_, err := Listen(filepath.Join(t.TempDir(), "none", "s"), nil)
 	if err == nil || !strings.Contains(err.Error(), "create the directory") || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-func TestThePeerIsWhoConnected(t *testing.T) {
+func TestThePeerIsTheConnectedUser(t *testing.T) {
 	c := serve(t, nil).connect(t)
 	c.send(call("Who", "{}"))
 	text, _ := c.reply()

@@ -29,11 +29,11 @@ import (
 
 // example is an interface for the tests.
 type example struct {
-	// begun gets an element for each call of Wait, which replies when it can
-	// take one from release.
+	// begun receives an element for each call of Wait, which replies after it received
+	// one from release.
 	begun   chan struct{}
 	release chan struct{}
-	// left gets an element when the caller of Wait is gone.
+	// left receives an element when the caller of Wait disconnects.
 	left chan struct{}
 }
 
@@ -91,7 +91,7 @@ type served struct {
 	path   string
 	server *Server
 	stop   context.CancelFunc
-	// ended gets what Serve returned.
+	// ended receives the result of Serve.
 	ended chan error
 }
 
@@ -135,7 +135,7 @@ func serve(t *testing.T, change func(*Options)) *served {
 	return s
 }
 
-// patience bounds what a test waits for.
+// patience bounds all waiting of tests.
 const patience = time.Minute
 
 // directory returns a new directory that all users may enter.
@@ -152,7 +152,7 @@ func directory(t *testing.T) string {
 	return dir
 }
 
-// client is a peer that may do anything.
+// client is a peer that may send arbitrary bytes.
 type client struct {
 	*net.UnixConn
 	r *bufio.Reader
@@ -174,24 +174,22 @@ func call(method, parameters string) string {
 	return fmt.Sprintf(`{"method":"org.example.Test.%s","parameters":%s}`+"\x00", method, parameters)
 }
 
-// send sends bytes as they are. That the server does not take them is no
-// failure.
+// send sends bytes as they are. It is not a failure if the server does not accept them.
 func (c *client) send(text string) { io.WriteString(c, text) }
 
-// reply is one from the server, as it came; ok is false at the end of the
-// connection.
+// reply returns the next reply of the server; ok is false at the end of the connection.
 func (c *client) reply() (_ string, ok bool) {
 	text, err := c.r.ReadString(0)
 	switch {
 	case err == nil:
 		return strings.TrimSuffix(text, "\x00"), true
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.t.Error("waited in vain for a reply")
+		c.t.Error("timeout waiting for a reply")
 	}
 	return text, false
 }
 
-// want fails the test unless the next reply holds text.
+// want fails the test unless the next reply contains text.
 func (c *client) want(text string) {
 	c.t.Helper()
 	if got, ok := c.reply(); !ok || !strings.Contains(got, text) {
@@ -212,11 +210,11 @@ func await(t *testing.T, what string, c <-chan struct{}) {
 	select {
 	case <-c:
 	case <-time.After(patience):
-		t.Fatalf("waited in vain for %s", what)
+		t.Fatalf("timeout waiting for %s", what)
 	}
 }
 
-func TestCallsAreAnsweredInTheirOrder(t *testing.T) {
+func TestCallsAreAnsweredInOrder(t *testing.T) {
 	c := serve(t, nil).connect(t)
 	c.send(call("Echo", `{"text":"a"}`) + call("Echo", `{"text":"b"}`) + call("None", `{}`) + call("Echo", `{"text":"c"}`))
 	c.want(`{"text":"a"}`)
@@ -281,19 +279,19 @@ func TestStoppingTheServerEndsCallsAndConnections(t *testing.T) {
 		t.Fatal("the server does not end")
 	}
 	if _, err := net.Dial("unix", s.path); err == nil {
-		t.Error("the socket still takes connections")
+		t.Error("the socket still accepts connections")
 	}
 	if _, err := os.Stat(s.path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is still there: %v", err)
+		t.Errorf("the socket still exists: %v", err)
 	}
 }
 
-func TestBadCallsEndTheirConnectionAndNoOther(t *testing.T) {
+func TestBadCallsEndOnlyTheirConnection(t *testing.T) {
 	s := serve(t, nil)
 	good := s.connect(t)
 	limits := DefaultLimits()
 	cases := map[string]struct{ sent, reply string }{
-		"no JSON":              {"hello\x00", ""},
+		"invalid JSON":         {"hello\x00", ""},
 		"an empty frame":       {"\x00", ""},
 		"JSON of another kind": {"[1,2,3]\x00", ""},
 		"a method of another kind": {
@@ -387,10 +385,10 @@ func TestAPeerThatDoesNotReadIsDisconnected(t *testing.T) {
 	c.send(call("Echo", `{"text":"a"}`))
 	c.want("a")
 	c.send(call("Big", `{"size":10000000}`))
-	// That the reply was given up is seen by what of it is there afterwards.
-	waitFor(t, "the connection to be given up", func() bool { return s.connections() == 0 })
+	// Only a part of the reply is received if the server gave up.
+	waitFor(t, "the end of the connection", func() bool { return s.connections() == 0 })
 	if got, ok := c.reply(); ok || len(got) >= 10000000 {
-		t.Errorf("%d bytes of the reply are there (%v), want a part", len(got), ok)
+		t.Errorf("%d bytes of the reply were received (%v), want a part", len(got), ok)
 	}
 }
 
@@ -400,7 +398,7 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timeout waiting for %s", what)
 		}
 	}
 }
@@ -437,7 +435,7 @@ func TestWaitingCallsAreLimited(t *testing.T) {
 	})
 }
 
-// Users who hold all connections they can get keep out neither the group nor root.
+// Users with as many connections as possible leave room for the group and root.
 func TestConnectionsOfManyUsersLeaveAReserve(t *testing.T) {
 	var uid atomic.Uint32
 	ranks := map[uint32]quota.Rank{0: quota.Trusted, 100: quota.Member, 101: quota.Member, 102: quota.Member}
@@ -445,8 +443,8 @@ func TestConnectionsOfManyUsersLeaveAReserve(t *testing.T) {
 		o.Peer = func(net.Conn) (Peer, error) { return Peer{UID: uid.Load()}, nil }
 		o.Rank = func(p Peer) quota.Rank { return ranks[p.UID] }
 	})
-	// take opens connections of a user until one is refused, and returns how many
-	// were not.
+	// take opens connections of a user until one is refused, and returns the number of
+	// the others.
 	take := func(user uint32, limit string) int {
 		uid.Store(user)
 		for n := 0; ; n++ {
@@ -454,7 +452,7 @@ func TestConnectionsOfManyUsersLeaveAReserve(t *testing.T) {
 			c.send(call("Echo", `{"text":"fine"}`))
 			if reply, ok := c.reply(); !ok || !strings.Contains(reply, "fine") {
 				if ok && !strings.Contains(reply, limit) {
-					t.Errorf("user %d is refused by %q, want %s", user, reply, limit)
+					t.Errorf("user %d is refused with %q, want %s", user, reply, limit)
 				}
 				return n
 			}
@@ -506,7 +504,7 @@ func TestAThousandConnections(t *testing.T) {
 	c.want("fine again")
 }
 
-// peers makes each connection one of another user, from 1 on.
+// peers assigns each connection to another user, from 1.
 func peers() func(net.Conn) (Peer, error) {
 	var last atomic.Uint32
 	return func(net.Conn) (Peer, error) { return Peer{UID: last.Add(1)}, nil }
@@ -519,7 +517,7 @@ func TestAPeerThatCannotBeIdentifiedIsRefused(t *testing.T) {
 	s.connect(t).wantEnd()
 }
 
-func TestHostilePeersCostBoundedMemory(t *testing.T) {
+func TestHostilePeersUseBoundedMemory(t *testing.T) {
 	s := serve(t, func(o *Options) {
 		o.Peer = peers()
 		o.Rank = func(Peer) quota.Rank { return quota.Member }
@@ -533,8 +531,8 @@ func TestHostilePeersCostBoundedMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := heap()
-	// Each has a call that runs, as much as may wait, and a call that does not
-	// become whole.
+	// Each peer has a running call, as many waiting calls as possible, and an incomplete
+	// call.
 	waiting := call("Echo", `{"text":"`+strings.Repeat("a", limits.CallSize/limits.Waiting-100)+`"}`)
 	for range limits.Connections.Others {
 		c := s.connect(t)
@@ -544,12 +542,12 @@ func TestHostilePeersCostBoundedMemory(t *testing.T) {
 	}
 	most := uint64(limits.Connections.Others) * uint64(3*limits.CallSize+8192)
 	if grown := int64(heap()) - int64(before); grown > int64(most) {
-		t.Errorf("%d peers cost %d bytes, want at most %d", limits.Connections.Others, grown, most)
+		t.Errorf("%d peers use %d bytes, want at most %d", limits.Connections.Others, grown, most)
 	}
 }
 
-func TestCallsOfAllConnectionsWaitTheirTurn(t *testing.T) {
-	// More than the burst would take longer than the test waits.
+func TestCallsOfAllConnectionsShareTheRateLimit(t *testing.T) {
+	// After the burst, a call would take longer than the test waits.
 	const burst = 10
 	s := serve(t, func(o *Options) { o.Limits.CallBurst, o.Limits.Calls = burst, rate.Every(time.Hour) })
 	for i := range burst {
@@ -582,10 +580,10 @@ func TestPassedFileDescriptorsAreClosed(t *testing.T) {
 	}
 	w.Close()
 	c.want("fine")
-	// The pipe ends when its other end is closed.
+	// Reading ends when the write end is closed.
 	r.SetReadDeadline(time.Now().Add(patience))
 	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		t.Errorf("reading the pipe gives %d, %v: its other end is still open", n, err)
+		t.Errorf("reading the pipe returns %d, %v: the write end is still open", n, err)
 	}
 }
 

@@ -37,7 +37,7 @@ type recorder struct {
 	err error
 }
 
-// fail has calls fail from now on; the one before may still be ending.
+// fail makes further calls fail. A previous call may still be running.
 func (r *recorder) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,7 +86,7 @@ func (r *recorder) Follow(ctx context.Context, notify func(logstore.Position) er
 	}
 }
 
-// serve serves a recorder as the agent does, to a peer.
+// serve serves a recorder like the agent does, to a given peer.
 func serve(t *testing.T, r *recorder, peer varlinkservice.Peer) agentclient.Client {
 	t.Helper()
 	service, err := agentservice.New(agentservice.Options{Recorder: r, Version: "3"})
@@ -139,7 +139,7 @@ func TestTheAgentIsQueried(t *testing.T) {
 		t.Errorf("remove: %d, %v", bytes, err)
 	}
 	if want := (retention.Remover{UID: 1000, User: "anne", Policy: "max-age=30d", Force: true}); r.remover != want {
-		t.Errorf("it was removed for %+v, want %+v", r.remover, want)
+		t.Errorf("entries were removed for %+v, want %+v", r.remover, want)
 	}
 }
 
@@ -155,11 +155,11 @@ func TestErrorsOfTheAgentAreDistinguished(t *testing.T) {
 	}
 	r.fail(logstore.ErrClosed)
 	if _, err := c.Flush(bounded(t)); !errors.Is(err, fault.ErrAgentUnavailable) {
-		t.Errorf("an agent that ends: %v", err)
+		t.Errorf("an agent that is stopping: %v", err)
 	}
-	stranger := serve(t, r, varlinkservice.Peer{UID: 7, GID: 7})
-	if _, err := stranger.Flush(bounded(t)); err == nil || errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), "root") {
-		t.Errorf("a stranger: %v", err)
+	outsider := serve(t, r, varlinkservice.Peer{UID: 7, GID: 7})
+	if _, err := outsider.Flush(bounded(t)); err == nil || errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), "root") {
+		t.Errorf("a user outside the group: %v", err)
 	}
 	none := agentclient.Client{Path: filepath.Join(t.TempDir(), "none")}
 	if _, err := none.Status(bounded(t)); !errors.Is(err, fault.ErrAgentUnavailable) || !strings.Contains(err.Error(), none.Path) {
@@ -184,8 +184,8 @@ func TestFollowingReportsEveryChunk(t *testing.T) {
 		}
 	}
 	close(r.chunks)
-	// It can be followed again at once.
+	// The client may call Follow again at once.
 	if err := <-ended; err == nil || errors.Is(err, fault.ErrAgentUnavailable) {
-		t.Errorf("when it lags: %v", err)
+		t.Errorf("a lagging follower: %v", err)
 	}
 }

@@ -34,23 +34,22 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingagent"
 )
 
-// recorder stands for an agent that a test makes do what a real one seldom
-// does.
+// recorder is a fake agent, with which tests cause rare conditions.
 type recorder struct {
 	status status.Agent
-	// err is what the methods return.
+	// err is the error that the methods return.
 	err     error
 	reload  error
 	removed chan logstore.Cursor
 	remover atomic.Pointer[retention.Remover]
-	// chunks are reported to followers. lagging ends following.
+	// chunks are reported to followers. lagging ends Follow.
 	chunks  chan logstore.Position
 	lagging chan struct{}
-	// flushing, if set, gets a call of Flush, which returns when it is taken.
+	// flushing, if set, makes Flush wait until an element is received from it.
 	flushing chan struct{}
 	mu       sync.Mutex
 	flushes  int
-	// followers is how many there are.
+	// followers is the current number of followers.
 	followers atomic.Int64
 }
 
@@ -110,14 +109,14 @@ func (r *recorder) Follow(ctx context.Context, notify func(logstore.Position) er
 	}
 }
 
-// patience bounds what a test waits for.
+// patience bounds all waiting of tests.
 const patience = time.Minute
 
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timeout waiting for %s", what)
 		}
 	}
 }
@@ -129,11 +128,11 @@ type served struct {
 	stop context.CancelFunc
 }
 
-// serve starts a service; prepare changes its recorder before.
+// serve starts a service; prepare may change its recorder first.
 func serve(t *testing.T, a Access, prepare ...func(*recorder)) *served {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("the service answers root, and others that only root can be")
+		t.Skip("only root, and users that only root can become, may call the service")
 	}
 	r := newRecorder()
 	for _, p := range prepare {
@@ -146,7 +145,7 @@ func serve(t *testing.T, a Access, prepare ...func(*recorder)) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A directory that all users may enter, and a socket that all may connect to.
+	// All users may enter the directory and connect to the socket.
 	dir, err := os.MkdirTemp("", "varlink")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
@@ -194,7 +193,7 @@ func (s *served) connect(t *testing.T) *varlink.Connection {
 	return c
 }
 
-// identity is whom a client runs as.
+// identity is the user and the groups of a client.
 type identity struct {
 	uid, gid uint32
 	groups   []uint32
@@ -215,7 +214,7 @@ func python(t *testing.T) string {
 	return ""
 }
 
-// clientProgram starts the independent client as a user; nil: as we are.
+// clientProgram returns the command of the independent client, as a user if u is not nil.
 func (s *served) clientProgram(t *testing.T, u *identity, method string, arguments ...string) *exec.Cmd {
 	t.Helper()
 	program, err := os.ReadFile("../testdata/client.py")
@@ -232,14 +231,14 @@ func (s *served) clientProgram(t *testing.T, u *identity, method string, argumen
 	return command
 }
 
-// reply is one as the independent client prints it.
+// reply is a reply as printed by the independent client.
 type reply struct {
 	Parameters map[string]any
 	Continues  bool
 	Error      string
 }
 
-// ask has the independent client call a method, and returns its replies.
+// ask calls a method with the independent client, and returns the replies.
 func (s *served) ask(t *testing.T, u *identity, method string, arguments ...string) []reply {
 	t.Helper()
 	command := s.clientProgram(t, u, method, arguments...)
@@ -281,12 +280,12 @@ func TestTheServiceDescribesItself(t *testing.T) {
 	}
 	described := s.ask(t, nil, "org.varlink.service.GetInterfaceDescription", `{"interface":"org.cryptoauditing.Agent"}`)
 	if got := described[0].Parameters["description"]; got != string(file) {
-		t.Errorf("the description is not the file's:\n%s", got)
+		t.Errorf("the description differs from the file:\n%s", got)
 	}
 }
 
-// rich returns a status with something in every field.
-func rich() status.Agent {
+// fullStatus returns a status with a value in every field.
+func fullStatus() status.Agent {
 	const ms = time.Millisecond
 	latency := status.Histogram{
 		Bounds: []time.Duration{1 * ms, 2 * ms, 5 * ms, 10 * ms, 25 * ms, 50 * ms, 75 * ms, 100 * ms, 125 * ms},
@@ -318,10 +317,9 @@ func rich() status.Agent {
 	}
 }
 
-// Both sides of the interface are checked against its description: it has no field
-// that the status does not have, nor the other way.
-func TestTheStatusIsAsTheInterfaceDescribesIt(t *testing.T) {
-	for name, of := range map[string]status.Agent{"all": rich(), "nothing": {}} {
+// The status and the interface description must have the same fields.
+func TestTheStatusMatchesTheInterface(t *testing.T) {
+	for name, of := range map[string]status.Agent{"all": fullStatus(), "nothing": {}} {
 		describe(&of, errors.New("odd"), "1")
 		text, err := status.Varlink(of)
 		if err != nil {
@@ -347,7 +345,7 @@ func TestTheStatusIsAsTheInterfaceDescribesIt(t *testing.T) {
 }
 
 func TestGetStatusReturnsAllFields(t *testing.T) {
-	s := serve(t, Access{}, func(r *recorder) { r.status, r.err = rich(), errors.New("cannot count hits") })
+	s := serve(t, Access{}, func(r *recorder) { r.status, r.err = fullStatus(), errors.New("cannot count hits") })
 	got := s.ask(t, nil, prefix+"GetStatus")[0].Parameters["status"].(map[string]any)
 	want := map[string]any{
 		"version": "1.2", "startedUSec": 1_800_000_000_000_001.0, "profile": "uprobe_multi",
@@ -366,7 +364,7 @@ func TestGetStatusReturnsAllFields(t *testing.T) {
 		t.Errorf("the status has %d fields, want %d", len(got), len(want)+6)
 	}
 	for name, value := range map[string]string{
-		// What is beyond the numbers of the interface is its greatest.
+		// Values beyond the range of the interface become its greatest number.
 		"sources":    `[map[connections:9 dropped:0 error: excluded:2 frontEnd:tracepoint handshakes:5 name:wire noHandshake:3 operations:0 refused:a; b relayed:1]]`,
 		"coverage":   `[map[excluded:5 executable:evil\x0a library:3 matched:1 mismatched:4 socket:2]]`,
 		"exclusions": `[map[handshakes:2 hits:6 rule:unit=evil\x0a]]`,
@@ -405,11 +403,11 @@ func TestMethodsReturnResultsOfTheAgent(t *testing.T) {
 		})
 	}
 	if got := <-s.removed; got != cursor(9) {
-		t.Errorf("what is before %v was removed", got)
+		t.Errorf("entries before %v were removed", got)
 	}
 }
 
-func TestRemovalIsOnBehalfOfTheNamedUser(t *testing.T) {
+func TestRemovalIsRecordedForTheNamedUser(t *testing.T) {
 	long := strings.Repeat("x", 257)
 	before := `{"before":"` + cursor(9).String() + `"`
 	uid, name := uint32(os.Geteuid()), ""
@@ -425,8 +423,8 @@ func TestRemovalIsOnBehalfOfTheNamedUser(t *testing.T) {
 		"no name":          {before + `,"uid":1000}`, "", retention.Remover{UID: 1000}},
 		"force":            {before + `,"uid":1000,"force":true}`, "", retention.Remover{UID: 1000, Force: true}},
 		"control bytes":    {before + `,"uid":1000,"user":"a\nb"}`, "", retention.Remover{UID: 1000, User: `a\x0ab`}},
-		"no user":          {before + `,"uid":-1}`, "uid", retention.Remover{}},
-		"no user, above":   {before + `,"uid":4294967296}`, "uid", retention.Remover{}},
+		"negative uid":     {before + `,"uid":-1}`, "uid", retention.Remover{}},
+		"uid too large":    {before + `,"uid":4294967296}`, "uid", retention.Remover{}},
 		"a long name":      {before + `,"uid":1,"user":"` + long + `"}`, "user", retention.Remover{}},
 		"a very long rule": {before + `,"policy":"` + strings.Repeat(long, 4) + `"}`, "policy", retention.Remover{}},
 	} {
@@ -440,7 +438,7 @@ func TestRemovalIsOnBehalfOfTheNamedUser(t *testing.T) {
 				return
 			}
 			if by := s.remover.Load(); got.Error != "" || by == nil || *by != c.want {
-				t.Errorf("removed on behalf of %+v, want %+v; the reply is %v", by, c.want, got)
+				t.Errorf("removed for %+v, want %+v; the reply is %v", by, c.want, got)
 			}
 		})
 	}
@@ -453,18 +451,18 @@ func TestFailuresAreDeclaredErrors(t *testing.T) {
 		err, reload                    error
 		method, parameters, name, want string
 	}{
-		"no cursor": {method: "Remove", parameters: `{"before":"all"}`,
+		"invalid cursor": {method: "Remove", parameters: `{"before":"all"}`,
 			name: "InvalidCursor", want: `map[cursor:all problem:invalid cursor: "all" is not of the form STORE-SEQUENCE]`},
-		"no cursor, and long": {method: "Remove", parameters: `{"before":"` + strings.Repeat("a", 10000) + `"}`,
+		"long invalid cursor": {method: "Remove", parameters: `{"before":"` + strings.Repeat("a", 10000) + `"}`,
 			name: "InvalidCursor", want: strings.Repeat("a", 100)},
-		"no parameter": {method: "Remove", parameters: `{}`, name: "InvalidCursor", want: `map[cursor: problem:`},
+		"missing parameter": {method: "Remove", parameters: `{}`, name: "InvalidCursor", want: `map[cursor: problem:`},
 		"foreign cursor": {method: "Remove", parameters: `{"before":"` + foreign + `"}`,
 			name: "ForeignCursor", want: "map[cursor:" + foreign + "]"},
 		"bad configuration": {reload: fmt.Errorf("reload: %w", bad), method: "Reload",
 			name: "BadConfiguration", want: `map[file:/etc/crypto-auditing/agent.conf line:3 problem:unknown key "x"]`},
 		"reload fails": {reload: errors.New("cannot attach"), method: "Reload",
 			name: "Failed", want: "map[problem:cannot attach]"},
-		"no room": {err: fmt.Errorf("write: %w", unix.ENOSPC), method: "Flush",
+		"full disk": {err: fmt.Errorf("write: %w", unix.ENOSPC), method: "Flush",
 			name: "Unavailable", want: "map[reason:write: no space left on device]"},
 		"ended": {err: logstore.ErrClosed, method: "Rotate",
 			name: "Unavailable", want: "map[reason:the agent is ending]"},
@@ -506,29 +504,29 @@ func TestMethodsCheckPermissions(t *testing.T) {
 	}
 	group, broker, own := uint32(54321), uint32(54322), uint32(54323)
 	users := map[string]*identity{
-		"root":                {0, 0, nil},
-		"a member":            {54001, 54002, []uint32{54003, group}},
-		"a primary member":    {54001, group, nil},
-		"the broker":          {broker, broker, []uint32{group}},
-		"the broker, no more": {broker, broker, nil},
-		"the agent":           {own, own, []uint32{group}},
-		"a stranger":          {54001, 54002, []uint32{54003}},
-		"nobody":              {65534, 65534, nil},
-		"a member of many":    {54001, 54002, append(many(40000, 300), group)},
-		"a member of others":  {54001, 54002, many(40000, 300)},
-		"the group's number":  {group, 54002, nil},
+		"root":                 {0, 0, nil},
+		"a member":             {54001, 54002, []uint32{54003, group}},
+		"a primary member":     {54001, group, nil},
+		"the broker":           {broker, broker, []uint32{group}},
+		"the broker, no group": {broker, broker, nil},
+		"the agent":            {own, own, []uint32{group}},
+		"a user outside":       {54001, 54002, []uint32{54003}},
+		"nobody":               {65534, 65534, nil},
+		"a member of many":     {54001, 54002, append(many(40000, 300), group)},
+		"a member of others":   {54001, 54002, many(40000, 300)},
+		"the group's number":   {group, 54002, nil},
 	}
 	methods := map[string]string{
 		"GetStatus": "{}", "Flush": "{}", "Rotate": "{}", "Reload": "{}", "Remove": `{"before":"` + cursor(9).String() + `"}`,
 	}
 	allowed := map[string]string{
-		"root":                "GetStatus Flush Rotate Reload Remove Follow",
-		"a member":            "GetStatus Flush Follow",
-		"a primary member":    "GetStatus Flush Follow",
-		"a member of many":    "GetStatus Flush Follow",
-		"the broker":          "GetStatus Flush Follow Remove",
-		"the agent":           "GetStatus Flush Follow Reload",
-		"the broker, no more": "Remove",
+		"root":                 "GetStatus Flush Rotate Reload Remove Follow",
+		"a member":             "GetStatus Flush Follow",
+		"a primary member":     "GetStatus Flush Follow",
+		"a member of many":     "GetStatus Flush Follow",
+		"the broker":           "GetStatus Flush Follow Remove",
+		"the agent":            "GetStatus Flush Follow Reload",
+		"the broker, no group": "Remove",
 	}
 	s := serve(t, Access{Group: &group, Broker: &broker, Own: &own})
 	for name, u := range users {
@@ -557,7 +555,7 @@ func TestMethodsCheckPermissions(t *testing.T) {
 	}
 }
 
-// many returns n groups from the first on.
+// many returns n consecutive groups.
 func many(first, n uint32) []uint32 {
 	var groups []uint32
 	for i := range n {
@@ -597,14 +595,14 @@ func TestUnknownUserNamesMatchNoUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	if has := bytes.Contains(append([]byte("\n"), group...), []byte("\n"+GroupName+":")); has != (a.Group != nil) {
-		t.Errorf("the group is there: %v; found: %v", has, a.Group)
+		t.Errorf("the group exists: %v; found: %v", has, a.Group)
 	}
 	if has := bytes.Contains(append([]byte("\n"), passwd...), []byte("\n"+BrokerName+":")); has != (a.Broker != nil) {
-		t.Errorf("the broker is there: %v; found: %v", has, a.Broker)
+		t.Errorf("the broker's user exists: %v; found: %v", has, a.Broker)
 	}
 }
 
-// follow begins to follow and returns what receives.
+// follow calls Follow, and returns a function that receives a reply.
 func follow(t *testing.T, c *varlink.Connection) func() (string, uint64, error) {
 	t.Helper()
 	receive, err := api.Follow().Send(context.Background(), c, varlink.More)
@@ -632,7 +630,7 @@ func TestFollowRepliesOncePerChunk(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The recorder takes a chunk when there is a follower.
+	// The recorder receives a chunk only while it has a follower.
 	d := json.NewDecoder(out)
 	for n := range uint64(3) {
 		s.chunks <- chunk(n + 1)
@@ -650,7 +648,7 @@ func TestFollowRepliesOncePerChunk(t *testing.T) {
 	}
 }
 
-func TestALaggingFollowerGetsItsPosition(t *testing.T) {
+func TestALaggingFollowerReceivesItsPosition(t *testing.T) {
 	for name, reported := range map[string]uint64{"after some chunks": 2, "at once": 0} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, Access{})
@@ -676,7 +674,7 @@ func TestALaggingFollowerGetsItsPosition(t *testing.T) {
 	}
 }
 
-func TestFollowingEndsWithTheService(t *testing.T) {
+func TestFollowEndsWithTheService(t *testing.T) {
 	s := serve(t, Access{})
 	receive := follow(t, s.connect(t))
 	s.chunks <- chunk(1)
@@ -693,7 +691,7 @@ func TestFollowingEndsWithTheService(t *testing.T) {
 
 func TestDisconnectedFollowersMakeRoomForOthers(t *testing.T) {
 	s := serve(t, Access{})
-	// A connection that has ended makes room in the server, too.
+	// An ended connection also makes room in the server.
 	for range 3 * userFollowers {
 		c := s.connect(t)
 		receive := follow(t, c)
@@ -706,8 +704,8 @@ func TestDisconnectedFollowersMakeRoomForOthers(t *testing.T) {
 	}
 }
 
-// Members of the group who follow as often as they can keep out neither root nor
-// the broker, which follows for all its clients.
+// Members of the group that follow as often as possible leave room for root and for the
+// broker, which follows for all its clients.
 func TestFollowersOfTheGroupLeaveRoomForRootAndTheBroker(t *testing.T) {
 	const group, broker, own = 100, 200, 300
 	access := Access{Group: new(uint32), Broker: new(uint32), Own: new(uint32)}
@@ -762,7 +760,7 @@ func TestFollowersOfTheGroupLeaveRoomForRootAndTheBroker(t *testing.T) {
 	stop()
 }
 
-func TestManyFlushesAreFew(t *testing.T) {
+func TestConcurrentFlushesAreCombined(t *testing.T) {
 	s := serve(t, Access{}, func(r *recorder) { r.flushing = make(chan struct{}) })
 	const calls = 30
 	var asked sync.WaitGroup
@@ -782,7 +780,7 @@ func TestManyFlushesAreFew(t *testing.T) {
 	for done := false; !done; {
 		select {
 		case <-s.flushing:
-			// While one flushes the others gather.
+			// Other calls arrive during a flush.
 			time.Sleep(20 * time.Millisecond)
 		case <-answered:
 			done = true
@@ -806,9 +804,9 @@ func TestOnewayCallsAreExecutedWithoutReply(t *testing.T) {
 	}
 	cursor, err := api.Flush().Call(context.Background(), c)
 	if err != nil || !strings.HasSuffix(cursor, "2") {
-		t.Errorf("the second flush gives %q, %v", cursor, err)
+		t.Errorf("the second flush returns %q, %v", cursor, err)
 	}
-	// There is no peer for the replies.
+	// A oneway call of Follow cannot reply.
 	if _, err := c.Send(context.Background(), prefix+"Follow", nil, varlink.Oneway); err != nil {
 		t.Fatal(err)
 	}
@@ -843,6 +841,6 @@ func TestTheGeneratedCodeMatchesTheInterface(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != "// SPDX-License-Identifier: Apache-2.0\n\n"+string(want) {
-		t.Errorf("%s is not what %s gives: run go generate", generated, name)
+		t.Errorf("%s differs from the code generated from %s: run go generate", generated, name)
 	}
 }

@@ -29,7 +29,7 @@ func TestCallsDuringARoundShareTheNextRound(t *testing.T) {
 	}
 	go ask()
 	if got := <-begun; got != 1 {
-		t.Fatalf("doing %d began first", got)
+		t.Fatalf("round %d began first", got)
 	}
 	var joined sync.WaitGroup
 	for range 5 {
@@ -40,7 +40,7 @@ func TestCallsDuringARoundShareTheNextRound(t *testing.T) {
 		defer s.mu.Unlock()
 		return s.next != nil
 	})
-	// A caller that gives up does not affect the others.
+	// A caller whose context ends does not affect the others.
 	left, leave := context.WithCancel(context.Background())
 	leave()
 	if _, err := s.call(left); !errors.Is(err, context.Canceled) {
@@ -54,10 +54,10 @@ func TestCallsDuringARoundShareTheNextRound(t *testing.T) {
 	}
 	slices.Sort(got)
 	if got[0] != 1 || got[1] < 2 {
-		t.Errorf("the results are %v, want 1 for the first alone", got)
+		t.Errorf("the results are %v, want 1 only for the first", got)
 	}
 	if v, err := s.call(context.Background()); err != nil || v <= got[5] {
-		t.Errorf("a later call gets %d, %v: that of an earlier doing", v, err)
+		t.Errorf("a later call returns %d, %v: the result of an earlier round", v, err)
 	}
 }
 

@@ -96,7 +96,7 @@ func (s *served) connect(t *testing.T) *varlink.Connection {
 
 func pointer[T any](v T) *T { return &v }
 
-// bounded ends a test that waits for a reply which does not come.
+// bounded returns a context that ends waiting for a missing reply.
 func bounded(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -160,14 +160,14 @@ func TestPagesReachTheEndAndContinue(t *testing.T) {
 		}
 		if flags&varlink.Continues == 0 {
 			if next != last.String() || pages < 7 {
-				t.Errorf("%d pages up to %s, want them up to %s", pages, next, last)
+				t.Errorf("%d pages up to %s, want up to %s", pages, next, last)
 			}
 			break
 		}
 	}
 	for i, n := range got {
 		if n != int64(i+1) {
-			t.Fatalf("group %d at place %d", n, i)
+			t.Fatalf("group %d at index %d", n, i)
 		}
 	}
 	if uint64(len(got)) != last.Sequence {
@@ -186,12 +186,12 @@ func TestPagesReachTheEndAndContinue(t *testing.T) {
 		}
 	}
 	if s.broker.Idle() || s.listener.Open() != 1 {
-		t.Errorf("a follower does not keep the broker; %d connections", s.listener.Open())
+		t.Errorf("the broker is idle with a follower; %d connections", s.listener.Open())
 	}
 	c.Close()
 	for deadline := time.Now().Add(time.Minute); !s.broker.Idle() || s.listener.Open() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("a follower that has left keeps the broker")
+			t.Fatal("the broker is not idle after its follower disconnected")
 		}
 	}
 }
@@ -209,16 +209,16 @@ func TestErrorsAreAsDescribed(t *testing.T) {
 	var limit *api.LimitExceeded
 	var parameter *varlink.InvalidParameter
 	for name, is := range map[string]bool{
-		"no cursor":       errors.As(read("x", nil, nil, nil), &cursor),
-		"foreign cursor":  errors.As(read(strings.Repeat("0", 31)+"1-0000000000000001", nil, nil, nil), &foreign),
-		"no build-id":     errors.As(read("oldest", &api.Filter{Origins: &[]string{"x"}}, nil, nil), &filter) && filter.Key == "origins",
-		"before 1970":     errors.As(read("oldest", &api.Filter{SinceUSec: pointer(int64(-1))}, nil, nil), &filter) && filter.Key == "sinceUSec",
-		"long filter":     errors.As(read("oldest", &api.Filter{Keys: &[]string{strings.Repeat("k", 20<<10)}}, nil, nil), &limit),
-		"no pages":        errors.As(read("oldest", nil, pointer(int64(-1)), nil), &parameter),
-		"follow, no more": errors.As(read("oldest", nil, nil, pointer(true)), &parameter),
+		"invalid cursor":      errors.As(read("x", nil, nil, nil), &cursor),
+		"foreign cursor":      errors.As(read(strings.Repeat("0", 31)+"1-0000000000000001", nil, nil, nil), &foreign),
+		"invalid build-id":    errors.As(read("oldest", &api.Filter{Origins: &[]string{"x"}}, nil, nil), &filter) && filter.Key == "origins",
+		"before 1970":         errors.As(read("oldest", &api.Filter{SinceUSec: pointer(int64(-1))}, nil, nil), &filter) && filter.Key == "sinceUSec",
+		"long filter":         errors.As(read("oldest", &api.Filter{Keys: &[]string{strings.Repeat("k", 20<<10)}}, nil, nil), &limit),
+		"negative page size":  errors.As(read("oldest", nil, pointer(int64(-1)), nil), &parameter),
+		"follow without more": errors.As(read("oldest", nil, nil, pointer(true)), &parameter),
 	} {
 		if !is {
-			t.Errorf("%s: another error", name)
+			t.Errorf("%s: wrong error", name)
 		}
 	}
 	if err := s.log.Writer.Close(); err != nil {
@@ -237,11 +237,11 @@ func TestOnlyRootAndTheGroupMayCall(t *testing.T) {
 		peer varlinkservice.Peer
 		may  bool
 	}{
-		"root":         {varlinkservice.Peer{}, true},
-		"member":       {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1, group}}, true},
-		"in it":        {varlinkservice.Peer{UID: 7, GID: group}, true},
-		"stranger":     {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1}}, false},
-		"another user": {varlinkservice.Peer{UID: group, GID: 7}, false},
+		"root":                 {varlinkservice.Peer{}, true},
+		"member":               {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1, group}}, true},
+		"primary group":        {varlinkservice.Peer{UID: 7, GID: group}, true},
+		"stranger":             {varlinkservice.Peer{UID: 7, GID: 7, Groups: []uint32{1}}, false},
+		"group number as user": {varlinkservice.Peer{UID: group, GID: 7}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, c.peer, &members)
@@ -274,7 +274,7 @@ func TestMissingEntriesAreCounted(t *testing.T) {
 	}
 }
 
-func TestOperationsComePageByPage(t *testing.T) {
+func TestOperationsAreReturnedPageByPage(t *testing.T) {
 	s := serve(t, varlinkservice.Peer{}, nil)
 	const operations, most = 70, 16
 	at := logstore.SystemClock{}.Now().Boot - uint64(time.Minute)
@@ -313,7 +313,7 @@ func TestOperationsComePageByPage(t *testing.T) {
 	}
 	for deadline := time.Now().Add(time.Minute); !s.broker.Idle(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("a stream that has ended keeps the broker")
+			t.Fatal("the broker is not idle after the stream ended")
 		}
 	}
 }
