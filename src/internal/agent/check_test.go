@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-func TestCheckLogDirSeesWhetherItIsOrCanBeADirectory(t *testing.T) {
+func TestCheckLogDirAcceptsExistingAndNewDirectories(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o700); err != nil {

@@ -18,8 +18,8 @@ import (
 	"crypto-auditing/src/internal/loss"
 )
 
-// refusingStore accepts entries as configured, and commits at once. It stands for
-// the disk, which does not fail on request.
+// refusingStore accepts or refuses entries as configured, and commits them at once. It
+// replaces a disk, which does not fail on request.
 type refusingStore struct {
 	mu        sync.Mutex
 	err       error
@@ -64,7 +64,7 @@ func testCommitter(t *testing.T) (*committer, *refusingStore, *loss.Counters) {
 	return c, s, l
 }
 
-// commitOne puts a batch of one group through the committer and waits for it.
+// commitOne commits a batch of one group and waits for it.
 func commitOne(c *committer, l *loss.Counters) {
 	b := c.Batch()
 	b.Entries = event.Append(b.Entries, &event.Group{Start: 5, End: 6, Events: []event.Event{{Key: []byte("k")}}})
@@ -125,7 +125,7 @@ func TestRefusedBatchesAreCountedByReasonAndLoggedLater(t *testing.T) {
 	}
 }
 
-func TestASlowDiskIsWaitedFor(t *testing.T) {
+func TestTheCommitterWaitsForASlowDisk(t *testing.T) {
 	c, store, l := testCommitter(t)
 	c.patience = time.Hour
 	store.refuse(&logstore.FullError{})
@@ -133,7 +133,7 @@ func TestASlowDiskIsWaitedFor(t *testing.T) {
 	b.Entries = append(b.Entries, make([]byte, smallBatch+1)...)
 	b.End()
 	b.Hits = 1
-	c.Put(b) // not waited for: it is not small
+	c.Put(b) // returns at once: the batch is not small
 	for store.tries.Load() < 3 {
 		time.Sleep(time.Millisecond)
 	}
@@ -184,7 +184,7 @@ func TestFollowersAreNotifiedOfChunksInOrder(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 	if f.has(1) {
-		t.Error("the follower is still there")
+		t.Error("the follower was not removed")
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// keeperOf returns a keeper of a log with closed segments and an active one,
-// and what it logs.
+// keeperOf returns a keeper of a log with closed segments and an active one, and its log
+// messages.
 func keeperOf(t *testing.T, closed int, limits retention.Policy) (*keeper, *bytes.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func (k *keeper) closeSegment(t *testing.T) {
 	}
 }
 
-// segments applies the limits and returns how many segments are left.
+// segments applies the limits and returns the number of remaining segments.
 func (k *keeper) segments(t *testing.T) int {
 	t.Helper()
 	if _, err := k.writer.Retain(context.Background(), k.policy(context.Background()), nil); err != nil {
@@ -82,7 +82,7 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 					t.Fatalf("%d segments are left of 4", n)
 				}
 			}
-			// What comes later is not removed for the mistake, either.
+			// Later segments are not removed by the suspended limits, either.
 			k.closeSegment(t)
 			if n := k.segments(t); n != 5 {
 				t.Errorf("%d segments are left of 5", n)
@@ -92,15 +92,15 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 				t.Errorf("the log is %q, want one error with %s and %s", text, c.limit, c.force)
 			}
 
-			// Other limits that would do the same are reported again.
+			// New limits that would also remove the whole log are reported again.
 			log.Reset()
-			again := c.limits
-			k.limits.Store(&again)
+			limits := c.limits
+			k.limits.Store(&limits)
 			if n := k.segments(t); n != 5 || strings.Count(log.String(), "level=ERROR") != 1 {
 				t.Errorf("%d segments are left of 5, the log is %q", n, log)
 			}
 
-			// Removed on purpose, that part is no obstacle any more.
+			// The limits apply again after this part was removed on request.
 			log.Reset()
 			if _, err := k.writer.Retain(context.Background(), retention.Policy{MaxSize: retention.Limit{Bytes: 1}}, nil); err != nil {
 				t.Fatal(err)
@@ -113,7 +113,7 @@ func TestLimitsThatWouldRemoveTheWholeLogAreSuspended(t *testing.T) {
 	}
 }
 
-func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
+func TestLimitsThatKeepAPartOfTheLogApply(t *testing.T) {
 	k, log := keeperOf(t, 4, retention.Policy{})
 	if n := k.segments(t); n != 5 {
 		t.Fatalf("%d segments without limits", n)
@@ -134,13 +134,13 @@ func TestLimitsThatLeaveAPartOfTheLogApply(t *testing.T) {
 	if left < 2 || left >= 5 {
 		t.Errorf("%d segments are left of 5", left)
 	}
-	// The only closed segment goes in the course of things.
-	one, oneLog := keeperOf(t, 1, retention.Policy{MaxAge: time.Nanosecond})
-	if n := one.segments(t); n != 1 {
+	// A limit may remove the only closed segment.
+	single, singleLog := keeperOf(t, 1, retention.Policy{MaxAge: time.Nanosecond})
+	if n := single.segments(t); n != 1 {
 		t.Errorf("%d segments are left of 2", n)
 	}
-	if log.Len() > 0 || oneLog.Len() > 0 {
-		t.Errorf("the log is %q, %q", log, oneLog)
+	if log.Len() > 0 || singleLog.Len() > 0 {
+		t.Errorf("the log is %q, %q", log, singleLog)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-func TestStartNoticeGivesTheReasonOfTheGap(t *testing.T) {
+func TestStartNoticeHasTheReasonOfTheGap(t *testing.T) {
 	boot, other := [16]byte{1}, [16]byte{2}
 	for name, c := range map[string]struct {
 		previous logstore.Previous

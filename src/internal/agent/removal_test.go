@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-func TestRemovalNamesTheLimitsAsTheyAreConfigured(t *testing.T) {
+func TestRemovalNamesTheConfiguredLimits(t *testing.T) {
 	segments := func(reasons ...prune.Reason) (all []prune.Segment) {
 		for _, r := range reasons {
 			all = append(all, prune.Segment{Reason: r})

@@ -21,8 +21,8 @@ import (
 	"crypto-auditing/src/internal/retention"
 )
 
-// storing returns an agent that has a store and a committer, and nothing to
-// record, and what it logs.
+// storing returns an agent with a store and a committer, but without a tracer, and its log
+// messages.
 func storing(t *testing.T) (*Agent, *bytes.Buffer) { return storingOn(t, file.Plain{}) }
 
 func storingOn(t *testing.T, files file.System) (*Agent, *bytes.Buffer) {
@@ -48,8 +48,7 @@ func storingOn(t *testing.T, files file.System) (*Agent, *bytes.Buffer) {
 	return a, &log
 }
 
-// notices returns the groups about the log in a directory, without those that
-// begin segments.
+// notices returns the metadata groups of a log, except those that begin segments.
 func notices(t *testing.T, dir string) (all []event.Group) {
 	t.Helper()
 	r, err := logstore.OpenReader(dir, logstore.ReaderOptions{EntryLen: event.Len})
@@ -84,7 +83,7 @@ func flushStore(t *testing.T, a *Agent) {
 	}
 }
 
-func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
+func TestDeletedSegmentIsReportedAsLossInLogAndStatus(t *testing.T) {
 	a, log := storing(t)
 	commitOne(a.committer, a.losses)
 	flushStore(t, a)
@@ -108,7 +107,7 @@ func TestDeletedSegmentIsALossInTheLogAndTheStatus(t *testing.T) {
 		t.Errorf("recorded %d hits, %d events, want one", c.hits, c.events)
 	}
 	if !strings.Contains(log.String(), message.SegmentDeleted.Text()) {
-		t.Errorf("logged was\n%s", log)
+		t.Errorf("log messages:\n%s", log)
 	}
 }
 
@@ -137,7 +136,7 @@ func TestRemovalIsLoggedWithUserAndReason(t *testing.T) {
 		t.Errorf("the log has %+v, want %+v", r, want)
 	}
 	if text := log.String(); !strings.Contains(text, message.SegmentsRemoved.Text()) || !strings.Contains(text, "user=alice uid=1234") {
-		t.Errorf("logged was\n%s", text)
+		t.Errorf("log messages:\n%s", text)
 	}
 }
 
@@ -155,7 +154,7 @@ func (d *hangingDisk) SyncDirectory(path string) error {
 	return d.Plain.SyncDirectory(path)
 }
 
-func TestADiskThatHangsInRotationBlocksNothingElse(t *testing.T) {
+func TestADiskThatHangsInRotationDoesNotBlockCommits(t *testing.T) {
 	disk := &hangingDisk{release: make(chan struct{})}
 	a, _ := storingOn(t, disk)
 	disk.hang.Store(true)
@@ -201,7 +200,7 @@ func TestStartAndStopAreInTheLog(t *testing.T) {
 	}
 }
 
-// rotate begins a segment and waits until that is durable.
+// rotate begins a segment and waits until it is durable.
 func rotate(w *logstore.Writer) error {
 	rotated := make(chan error, 1)
 	w.Rotate(func(_ string, err error) { rotated <- err })
