@@ -23,7 +23,7 @@ func TestCheckFindsMissingFilesAndFilesWithoutProbes(t *testing.T) {
 	}
 	n, problems := Check(discover.Named{filepath.Join(dir, "none*.so"), text, dir, self}, probes())
 	if n != 0 || len(problems) != 4 {
-		t.Fatalf("%d can be recorded, the problems are %v", n, problems)
+		t.Fatalf("%d files can be recorded, the problems are %v", n, problems)
 	}
 	for i, want := range []string{"none*.so: no such file", "text.so: ", "not a regular file", "it has no probe of provider"} {
 		if !strings.Contains(problems[i].Error(), want) {

@@ -17,12 +17,12 @@ import (
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
-// world has processes, and an opener for their files, which are empty.
+// world simulates processes, and an opener for their files, which are empty.
 type world struct {
 	t      *testing.T
 	list   []mappings.Mapped
 	absent bool
-	// gone: processes end before their files are opened.
+	// gone makes processes end before their files are opened.
 	gone           bool
 	connected      int
 	opened, missed []string
@@ -31,7 +31,7 @@ type world struct {
 }
 
 func (w *world) foreign() *Foreign {
-	folder := w.t.TempDir()
+	dir := w.t.TempDir()
 	f := NewForeign(ForeignOptions{
 		List: func(pid int, do func(mappings.Mapped)) error {
 			for _, m := range w.list {
@@ -46,7 +46,7 @@ func (w *world) foreign() *Foreign {
 			if w.absent {
 				return nil, unix.ENOENT
 			}
-			return opener{w, folder}, nil
+			return opener{w, dir}, nil
 		},
 		Check: func(string) error {
 			if name := w.opened[len(w.opened)-1]; w.plain[name] {
@@ -65,7 +65,7 @@ func (w *world) foreign() *Foreign {
 
 type opener struct {
 	*world
-	folder string
+	dir string
 }
 
 func (o opener) Close() {}
@@ -77,13 +77,13 @@ func (o opener) Open(pid int, start, _ uint64) (*os.File, error) {
 	for _, m := range o.list {
 		if m.PID == pid && m.Start == start {
 			o.opened = append(o.opened, m.Path)
-			return os.Create(filepath.Join(o.folder, "file"))
+			return os.Create(filepath.Join(o.dir, "file"))
 		}
 	}
 	return nil, unix.ENOENT
 }
 
-// Process 1 is that of the machine; the process of these tests is in a container.
+// Process 1 belongs to the host; the process of these tests is in a container.
 func mapping(pid int, mounts uint32, file uint64, path string) mappings.Mapped {
 	return mappings.Mapped{PID: pid, Mounts: mounts, Start: file << 12, End: file<<12 + 4096, File: file, Device: 1, Inode: 1 << 40 * file, Path: path}
 }
@@ -118,30 +118,30 @@ func TestForeignFilesAreFoundOncePerInode(t *testing.T) {
 	f := w.foreign()
 	for range 2 {
 		if found, unreachable := names(f); !slices.Equal(found, []string{"mnt:[8]/in/libssl.so.3"}) || len(unreachable) > 0 {
-			t.Errorf("found are %q, unreachable %q", found, unreachable)
+			t.Errorf("found %q, unreachable %q", found, unreachable)
 		}
 	}
 	if want := []string{"/in/libssl.so.3", "/in/libc.so"}; !slices.Equal(w.opened, want) || !slices.Equal(w.near, []string{self}) {
-		t.Errorf("opened are %q, want %q; at hand are %q", w.opened, want, w.near)
+		t.Errorf("opened %q, want %q; near %q", w.opened, want, w.near)
 	}
 
-	// The first container ends: the file remains found through the other.
+	// After the first container has ended, the file is found through the other.
 	w.list = append(w.list[:1], w.list[3:]...)
 	f.Retry()
 	if found, _ := names(f); !slices.Equal(found, []string{"mnt:[9]/elsewhere/libssl.so.3"}) {
-		t.Errorf("found are %q", found)
+		t.Errorf("found %q", found)
 	}
-	// A container without the process that used the file still needs it for the next one.
+	// A container whose process has ended keeps the file for the next process.
 	w.list[1] = mapping(pid, 9, 3, "/elsewhere/sleep")
 	w.plain["/elsewhere/sleep"] = true
 	f.Retry()
 	if found, _ := names(f); len(found) != 1 {
-		t.Errorf("found are %q", found)
+		t.Errorf("found %q", found)
 	}
 	w.list = w.list[:1]
 	f.Retry()
 	if found, _ := names(f); len(found) > 0 {
-		t.Errorf("found are %q after all have ended", found)
+		t.Errorf("found %q after all have ended", found)
 	}
 }
 
@@ -150,16 +150,16 @@ func TestWithoutAnOpenerUsualLibrariesAreReported(t *testing.T) {
 	f := w.foreign()
 	for range 2 {
 		if found, unreachable := names(f); len(found) > 0 || !slices.Equal(unreachable, []string{"mnt:[8]/in/libssl.so.3"}) {
-			t.Errorf("found are %q, unreachable %q", found, unreachable)
+			t.Errorf("found %q, unreachable %q", found, unreachable)
 		}
 	}
 	if !f.Without() || w.connected != 1 {
-		t.Errorf("the opener is missing: %v; it was asked for %d times", f.Without(), w.connected)
+		t.Errorf("the opener is missing: %v, after %d connections", f.Without(), w.connected)
 	}
 	w.absent = false
 	f.Retry()
 	if found, unreachable := names(f); len(found) != 2 || len(unreachable) > 0 || f.Without() {
-		t.Errorf("with it, found are %q, unreachable %q", found, unreachable)
+		t.Errorf("with the opener: found %q, unreachable %q", found, unreachable)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestFilesOfProgramsAreNotOpened(t *testing.T) {
 	w := &world{t: t, list: []mappings.Mapped{onFUSE, mapping(os.Getpid(), 8, 2, "/in/libssl.so.4")}}
 	found, unreachable := names(w.foreign())
 	if !slices.Equal(found, []string{"mnt:[8]/in/libssl.so.4"}) || !slices.Equal(unreachable, []string{"mnt:[8]/in/libssl.so.3"}) || !slices.Equal(w.opened, []string{"/in/libssl.so.4"}) {
-		t.Errorf("found are %q, unreachable %q, opened %q", found, unreachable, w.opened)
+		t.Errorf("found %q, unreachable %q, opened %q", found, unreachable, w.opened)
 	}
 }
 
@@ -184,24 +184,24 @@ func TestProcessesThatEndTooEarlyAreReported(t *testing.T) {
 	note("app")
 	note("libssl.so.3")
 	if !slices.Equal(w.missed, []string{"libssl.so.3"}) {
-		t.Errorf("missed are %q", w.missed)
+		t.Errorf("missed %q", w.missed)
 	}
-	// It still has it mapped when it is listed, but not when it is opened.
+	// The file is still mapped when the process is listed, but not when it is opened.
 	w.gone = true
 	m := mapping(os.Getpid(), 8, 6, "/in/libssl.so.4")
 	w.list = append(w.list, m)
 	f.Note(mappings.Mapping{PID: m.PID, Path: m.Path, Device: m.Device, Inode: m.Inode})
 	if found, unreachable := names(f); len(found) > 0 || len(unreachable) > 0 || !slices.Contains(w.missed, "libssl.so.4") {
-		t.Errorf("found are %q, unreachable %q, missed %q", found, unreachable, w.missed)
+		t.Errorf("found %q, unreachable %q, missed %q", found, unreachable, w.missed)
 	}
 	w.gone = false
 	f.Note(mappings.Mapping{PID: m.PID, Path: m.Path, Device: m.Device, Inode: m.Inode})
 	if found, _ := names(f); len(found) != 1 {
-		t.Errorf("the next process leads to %q", found)
+		t.Errorf("found %q after the next process", found)
 	}
 }
 
-func TestAnOpenerThatFailsIsConnectedToAgain(t *testing.T) {
+func TestAfterAFailureTheOpenerIsReconnected(t *testing.T) {
 	w := &world{t: t, list: []mappings.Mapped{mapping(os.Getpid(), 8, 1, "/in/libssl.so.3"), mapping(os.Getpid(), 8, 2, "/in/libssl.so.4")}}
 	f := w.foreign()
 	broken := errors.New("broken")
@@ -215,7 +215,7 @@ func TestAnOpenerThatFailsIsConnectedToAgain(t *testing.T) {
 	}
 	found, unreachable := names(f)
 	if len(found) != 1 || len(unreachable) != 1 || w.connected != 2 {
-		t.Errorf("found are %q, unreachable %q, after %d connections", found, unreachable, w.connected)
+		t.Errorf("found %q, unreachable %q, after %d connections", found, unreachable, w.connected)
 	}
 }
 

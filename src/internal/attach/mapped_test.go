@@ -13,15 +13,15 @@ import (
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
-func TestAMappedFileIsFoundOnceIfItIsTheSameFile(t *testing.T) {
-	folder := t.TempDir()
-	looked := 0
+func TestAMappedFileIsFoundOnceUnlessItWasReplaced(t *testing.T) {
+	dir := t.TempDir()
+	checked := 0
 	m := NewMapped(func(path string) bool {
-		looked++
+		checked++
 		return !strings.HasSuffix(path, "other")
 	})
 	note := func(name string, wrong uint64) string {
-		path := filepath.Join(folder, name)
+		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -36,18 +36,18 @@ func TestAMappedFileIsFoundOnceIfItIsTheSameFile(t *testing.T) {
 	note("library", 0)
 	note("other", 0)
 	note("replaced", 1<<40)
-	m.Note(mappings.Mapping{PID: os.Getpid(), Path: folder + "/gone", Inode: 1})
+	m.Note(mappings.Mapping{PID: os.Getpid(), Path: dir + "/gone", Inode: 1})
 	select {
 	case <-m.Changed():
 	default:
-		t.Error("it is not notified")
+		t.Error("no change was notified")
 	}
 	for range 2 {
 		if found := m.Find(); !slices.Equal(found.Paths, []string{want}) || !found.Optional {
-			t.Errorf("found are %+v", found)
+			t.Errorf("found %+v", found)
 		}
 	}
-	if looked != 2 {
-		t.Errorf("%d files were looked at, want 2", looked)
+	if checked != 2 {
+		t.Errorf("%d files were checked, want 2", checked)
 	}
 }

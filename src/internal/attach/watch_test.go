@@ -41,9 +41,9 @@ func TestNamesOfFilesThatMayBecomeLibraries(t *testing.T) {
 	}
 }
 
-// A rename changes what is renamed, so that its time is that of the rename.
+// A rename changes the renamed file, which therefore has the time of the rename.
 func TestTheTimeOfASwitchedPathIsBracketed(t *testing.T) {
-	// The time of a change is that of the last tick of the kernel's clock.
+	// The time of a change is the last tick of the kernel's clock.
 	const tick = 20_000_000
 	dir := t.TempDir()
 	library, link := filepath.Join(dir, "libx.so"), filepath.Join(dir, "link.so")
