@@ -33,24 +33,24 @@ func TestKindsOfPlansMatchBPF(t *testing.T) {
 	}
 	for _, v := range enum.Values {
 		if v.Value >= uint64(bpf.AuditRecordKindRECORD_WIRE) {
-			continue // a piece of a connection, an owner or a call, which no plan calls so
+			continue // a piece of a connection, an owner or a call, which plans do not use
 		}
 		name := strings.ToLower(strings.TrimPrefix(v.Name, "RECORD_"))
 		if k, ok := capture.KindOf(name); !ok || uint64(k) != v.Value {
-			t.Errorf("the programs call %s %d, plans %d (%v)", name, v.Value, k, ok)
+			t.Errorf("%s is %d in the programs, %d in plans (%v)", name, v.Value, k, ok)
 		}
 	}
 	for _, other := range []bpf.AuditRecordKind{bpf.AuditRecordKindRECORD_WIRE, bpf.AuditRecordKindRECORD_OWNER} {
 		if k := capture.Kind(other); k.String() != "" {
-			t.Errorf("the programs do not know %s", k)
+			t.Errorf("the programs have no kind %s", k)
 		}
 	}
 	if n := len(bpf.AuditSite{}.Arguments); n != capture.MaxArguments {
-		t.Errorf("the programs read %d arguments, plans have up to %d", n, capture.MaxArguments)
+		t.Errorf("the programs read up to %d arguments, plans have up to %d", n, capture.MaxArguments)
 	}
 }
 
-// load loads the programs, or skips where nothing allows that.
+// load loads the programs, or skips the test without the capabilities.
 func load(t *testing.T) *Tracer {
 	t.Helper()
 	tracer, err := Load(Options{RingSize: 1 << 16})
@@ -64,8 +64,8 @@ func load(t *testing.T) *Tracer {
 	return tracer
 }
 
-// A function source has no literals in the code for its keys, nor for names.
-func TestASiteWithoutStringsUsesThoseOfThePlan(t *testing.T) {
+// Code that the source function records has no literals for keys and names.
+func TestASiteUsesTheStringsOfItsPlan(t *testing.T) {
 	first, second := capture.RDI, capture.RSI
 	if runtime.GOARCH == "arm64" {
 		first, second = capture.X0, capture.X1
@@ -126,7 +126,7 @@ int main(void) { handshake(7, 29); return 0; }
 	got := map[string]Element{}
 	for end := time.Now().Add(30 * time.Second); len(got) < 2; {
 		if time.Now().After(end) {
-			t.Fatalf("only the elements %+v came", got)
+			t.Fatalf("only received the elements %+v", got)
 		}
 		if err := tracer.Ring().Wait(1, time.Second); err != nil {
 			t.Fatal(err)

@@ -4,10 +4,10 @@ package probe
 
 import "testing"
 
-func TestEveryLossOfTheProgramsHasAReasonInTheKernel(t *testing.T) {
+func TestEveryLossOfTheProgramsHasAKernelReason(t *testing.T) {
 	for number, reason := range lossReasons() {
 		if reason.Place() != "kernel" {
-			t.Errorf("the loss %d has the reason %q, which is one of %q", number, reason, reason.Place())
+			t.Errorf("loss %d has the reason %q, whose place is %q", number, reason, reason.Place())
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/probe/emulation"
 )
 
-// The verifier of each kernel has to accept the programs, for each way of attaching.
+// The verifier must accept the programs for each way of attaching.
 func TestTheProgramsAtFunctionsAreAccepted(t *testing.T) {
 	profiles := []Profile{PerfEvent}
 	if features.HaveBPFLinkUprobeMulti() == nil {
@@ -38,8 +38,8 @@ func TestTheProgramsAtFunctionsAreAccepted(t *testing.T) {
 	}
 }
 
-// The end of a handshake is a call in some libraries. Its sites are then left out together.
-func TestNoCallIsProbedWhereThatEndsProgramsWithAShadowStack(t *testing.T) {
+// In some libraries, the end of a handshake is a call. All its sites are then skipped.
+func TestCallsAreNotProbedIfThatBreaksShadowStacks(t *testing.T) {
 	site := func(probe, layer string, call bool) capture.Site {
 		return capture.Site{Probe: probe, CallInstruction: call, Call: &capture.Call{Layer: layer}}
 	}
@@ -53,8 +53,8 @@ func TestNoCallIsProbedWhereThatEndsProgramsWithAShadowStack(t *testing.T) {
 		want   []string
 		errors int
 	}{
-		"a kernel that emulates calls":              {false, []string{"begin", "end", "sign"}, 0},
-		"one that does so without the shadow stack": {true, []string{"sign"}, 1},
+		"a kernel that emulates calls":                   {false, []string{"begin", "end", "sign"}, 0},
+		"a kernel that does not update the shadow stack": {true, []string{"sign"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tracer := &Tracer{functions: &functions{}, breaksShadowStacks: c.breaks}

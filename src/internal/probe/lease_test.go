@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// leased returns a library that has nothing but its file.
+// leased returns a library that consists only of its file.
 func leased(t *testing.T, path string) *Library {
 	t.Helper()
 	f, err := os.Open(path)
@@ -32,7 +32,7 @@ func writeFile(t *testing.T, content string) string {
 	return path
 }
 
-func TestAWriterWaitsUntilTheLeaseIsGivenUp(t *testing.T) {
+func TestAWriterWaitsUntilTheLeaseIsReleased(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, LeaseSignal)
 	defer signal.Stop(signals)
@@ -60,7 +60,7 @@ func TestAWriterWaitsUntilTheLeaseIsGivenUp(t *testing.T) {
 	select {
 	case <-signals:
 	case <-time.After(30 * time.Second):
-		t.Fatal("the kernel does not ask for the lease")
+		t.Fatal("the kernel did not break the lease")
 	}
 	if !l.Changing() {
 		t.Error("a file that a writer waits for is not changing")
@@ -79,7 +79,7 @@ func TestAWriterWaitsUntilTheLeaseIsGivenUp(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsOpenForWritingIsNotLeased(t *testing.T) {
+func TestAFileOpenForWritingIsNotLeased(t *testing.T) {
 	path := writeFile(t, "content")
 	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -92,7 +92,7 @@ func TestAFileThatIsOpenForWritingIsNotLeased(t *testing.T) {
 	}
 }
 
-func TestWithoutALeaseAChangeShows(t *testing.T) {
+func TestAChangeIsDetectedWithoutALease(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"size":    func(path string) error { return os.Truncate(path, 3) },
 		"content": func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) },
@@ -112,7 +112,7 @@ func TestWithoutALeaseAChangeShows(t *testing.T) {
 			if _, err := l.pages.ReadAt(make([]byte, 1), 0); err != nil {
 				t.Error(err)
 			}
-			// Another name is not a change of the content.
+			// A rename does not change the content.
 			if err := os.Rename(path, path+".renamed"); err != nil {
 				t.Fatal(err)
 			}
@@ -123,9 +123,9 @@ func TestWithoutALeaseAChangeShows(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !l.Changing() {
-				t.Error("the change does not show")
+				t.Error("the change is not detected")
 			}
-			// What was read before remains, what would be new is not believed.
+			// Pages read before the change remain; no other page may be read.
 			if _, err := l.pages.ReadAt(make([]byte, 1), 0); err != nil {
 				t.Errorf("a page that was read before: %v", err)
 			}
@@ -139,7 +139,7 @@ func TestWithoutALeaseAChangeShows(t *testing.T) {
 func TestAFileThatJustChangedIsNotConsideredComplete(t *testing.T) {
 	path := writeFile(t, "content")
 	l := leased(t, path)
-	// A lease fails on a directory, and so it does where there are none.
+	// A lease on a directory fails like on a file system without leases.
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		t.Fatal(err)
@@ -157,10 +157,10 @@ func TestAFileThatJustChangedIsNotConsideredComplete(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("a file that does not change any more is not used")
+			t.Fatal("a file that does not change any more is still refused")
 		}
 	}
 	if l.LeaseError == nil {
-		t.Error("there is a lease on a directory")
+		t.Error("got a lease on a directory")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/layout"
 )
 
-// Plans hand the numbers of layout to the programs.
+// Plans pass the numbers of layout to the programs.
 func TestNumbersInBPFMatchLayout(t *testing.T) {
 	spec, err := bpf.LoadFunction()
 	if err != nil {
@@ -33,7 +33,7 @@ func TestNumbersInBPFMatchLayout(t *testing.T) {
 			}
 			_, want, _ := strings.Cut(strings.ToLower(v.Name), "_")
 			if got := strings.ReplaceAll(name(v.Value), " ", "_"); got != want {
-				t.Errorf("%s of the programs is %s of layout", v.Name, got)
+				t.Errorf("%s of the programs is %s in layout", v.Name, got)
 			}
 		}
 	}
@@ -44,7 +44,7 @@ func TestNumbersInBPFMatchLayout(t *testing.T) {
 	}
 	const generate = 8 // OPERATION_GENERATE
 	if layout.Generate != generate {
-		t.Errorf("the operation generate has the number %d, in the programs %d", layout.Generate, generate)
+		t.Errorf("the operation generate has the number %d in layout, %d in the programs", layout.Generate, generate)
 	}
 	const loads = 5 // CHAIN_LOADS
 	if n := len(bpf.FunctionLayout{}.Chains[0].Offsets); n != loads || layout.MaxLoads != loads || capture.MaxLoads != loads {

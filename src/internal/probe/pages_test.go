@@ -11,7 +11,7 @@ import (
 	"testing/iotest"
 )
 
-// counting counts how often a file is read.
+// counting counts the reads of a file.
 type counting struct {
 	io.ReaderAt
 	reads int
@@ -41,7 +41,7 @@ func TestPagesReadTheContentOfTheFile(t *testing.T) {
 	}
 }
 
-func TestPagesAreReadOnceAndNotKeptWithoutBound(t *testing.T) {
+func TestPagesAreReadOnceAndTheirNumberIsBounded(t *testing.T) {
 	file := &counting{ReaderAt: bytes.NewReader(make([]byte, 4*maxPages*pageSize))}
 	p := &pages{file: file}
 	b := make([]byte, 16)
@@ -65,7 +65,7 @@ func TestPagesAreReadOnceAndNotKeptWithoutBound(t *testing.T) {
 	}
 }
 
-func TestAPageThatCannotBeReadIsAnErrorAndNotKept(t *testing.T) {
+func TestAnUnreadablePageIsAnErrorAndNotKept(t *testing.T) {
 	bad := errors.New("bad sector")
 	p := &pages{file: readerAt{iotest.ErrReader(bad)}}
 	for range 2 {

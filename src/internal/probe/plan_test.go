@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/probe/emulation"
 )
 
-// A library with probes is not recorded by its functions as well.
+// A library with probes is not also recorded by its functions.
 func TestALibraryIsPlannedByTheFirstSourceThatHasSites(t *testing.T) {
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {
@@ -27,10 +27,10 @@ func TestALibraryIsPlannedByTheFirstSourceThatHasSites(t *testing.T) {
 		err    error
 		called int
 	}{
-		"both have sites":     {[]error{nil, nil}, "usdt", nil, 1},
-		"only the second":     {[]error{none, nil}, "function", nil, 2},
-		"neither":             {[]error{none, none}, "", none, 2},
-		"a file that is none": {[]error{broken, nil}, "usdt", broken, 1},
+		"both have sites": {[]error{nil, nil}, "usdt", nil, 1},
+		"only the second": {[]error{none, nil}, "function", nil, 2},
+		"neither":         {[]error{none, none}, "", none, 2},
+		"an invalid file": {[]error{broken, nil}, "usdt", broken, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			called := 0
@@ -46,7 +46,7 @@ func TestALibraryIsPlannedByTheFirstSourceThatHasSites(t *testing.T) {
 			}
 			p, source, err := plan(f, 1, sources)
 			if source != c.want || !errors.Is(err, c.err) || called != c.called || err == nil && string(p.BuildID) != c.want {
-				t.Errorf("the plan is %v of %q after %d calls, %v", p, source, called, err)
+				t.Errorf("the plan is %v from source %q after %d calls, %v", p, source, called, err)
 			}
 		})
 	}
@@ -68,6 +68,6 @@ func TestCodeOfAnotherArchitectureIsNotProbed(t *testing.T) {
 	}}})
 	var none *capture.NoSitesError
 	if !errors.As(err, &none) || !none.Limited() {
-		t.Errorf("the error is %v, want a NoSitesError of a file that is in order", err)
+		t.Errorf("the error is %v, want a NoSitesError for a valid file", err)
 	}
 }

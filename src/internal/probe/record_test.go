@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/capture"
 )
 
-// The layout of bpf/audit.bpf.h, written down once more.
+// The layout of bpf/audit.bpf.h, written independently of the decoder.
 type rawRecord struct {
 	time, task, context, parent uint64
 	site                        uint32
@@ -51,7 +51,7 @@ func (r rawRecord) bytes() []byte {
 		b = append(append(b, e.key...), e.value...)
 	}
 	le.PutUint16(b[36:], uint16(len(b)))
-	// The ring hands out what was reserved, which is more than is used.
+	// The ring returns the reserved size, which is larger than the used size.
 	return append(b, make([]byte, 64)...)
 }
 
@@ -121,7 +121,7 @@ func TestRecordsAreDecoded(t *testing.T) {
 			rawRecord{flags: 1, kind: 5},
 			Record{NoArguments: true},
 		},
-		"an array out of reach": {
+		"an unreadable array": {
 			rawRecord{flags: 2, kind: 5, dropped: 3},
 			Record{ArrayUnreadable: true, Dropped: 3},
 		},
@@ -158,7 +158,7 @@ func TestRecordsAreDecoded(t *testing.T) {
 			rawRecord{site: siteInTable, elements: []rawElement{{blob | valueAway, "k", word(valueAt+1) + word(3)}}},
 			Record{Library: library, Elements: []Element{{Key: []byte("k"), Type: Blob, Bytes: []byte("255")}}},
 		},
-		"long ones are cut": {
+		"long literals are cut": {
 			rawRecord{site: siteInTable, elements: []rawElement{
 				{str | keyAway | valueAway, word(longAt), word(longAt)},
 				{blob | valueAway, "k", word(longAt) + word(900)},
@@ -186,7 +186,7 @@ func TestRecordsAreDecoded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw := c.raw.bytes()
-			for range 2 { // the second time from memory
+			for range 2 { // the second time from the cache
 				var got Record
 				if err := tracer.Decode(raw, &got); err != nil {
 					t.Fatal(err)
@@ -209,7 +209,7 @@ func TestAnInvalidRecordIsRejected(t *testing.T) {
 		"half a head":           make([]byte, 40),
 		"longer than the ring":  func() []byte { b := rawRecord{}.bytes(); b[37] = 0xff; return b }(),
 		"executable too long":   func() []byte { b := rawRecord{}.bytes(); b[42] = 1; return b }(),
-		"elements that are not": func() []byte { b := rawRecord{}.bytes(); b[39] = 1; return b }(),
+		"missing elements":      func() []byte { b := rawRecord{}.bytes(); b[39] = 1; return b }(),
 		"key too long":          func() []byte { b := rawRecord{elements: []rawElement{{1, "k", "v"}}}.bytes(); b[45] = 9; return b }(),
 		"a short word":          rawRecord{elements: []rawElement{{0, "k", "1234"}}}.bytes(),
 		"a short key address":   rawRecord{elements: []rawElement{{4, "1234", word(1)}}}.bytes(),
@@ -233,13 +233,13 @@ func TestCachedStringsAreBounded(t *testing.T) {
 		}
 		l.text(unknownAt+i, -1)
 		if len(l.strings) > maxStrings {
-			t.Fatalf("%d strings are remembered", len(l.strings))
+			t.Fatalf("%d strings are cached", len(l.strings))
 		}
 	}
 }
 
-// The programs and this package agree on sizes and offsets through generated
-// types, which do not include the length of the packed head.
+// Generated types make sizes and offsets of the programs and this package agree, except the
+// length of the packed head.
 func TestTheHeadOfARecordMatchesThePrograms(t *testing.T) {
 	spec, err := bpf.LoadAudit()
 	if err != nil {
@@ -251,7 +251,7 @@ func TestTheHeadOfARecordMatchesThePrograms(t *testing.T) {
 			t.Fatalf("type %s: %v, %v", name, types, err)
 		}
 		if got, err := btf.Sizeof(types[0]); err != nil || got != want {
-			t.Errorf("%s takes %d bytes (%v), the agent believes %d", name, got, err, want)
+			t.Errorf("%s has %d bytes (%v) in the programs, %d in the agent", name, got, err, want)
 		}
 	}
 }
@@ -273,11 +273,11 @@ func FuzzDecode(f *testing.F) {
 			e := &r.Elements[i]
 			size += len(e.Key) + len(e.Bytes)
 			if e.Unreadable && len(e.Bytes) != 0 {
-				t.Errorf("unreadable, and yet %q", e.Bytes)
+				t.Errorf("an unreadable element has the value %q", e.Bytes)
 			}
 		}
 		if size > len(raw)+len(r.Elements)*(maxKey+maxBlob) {
-			t.Errorf("%d bytes come out of %d", size, len(raw))
+			t.Errorf("%d bytes were decoded from %d", size, len(raw))
 		}
 	})
 }

@@ -51,19 +51,19 @@ func TestMappingsOfAProcessAreListed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if others != (pid == 0) {
-			t.Errorf("of process %d, mappings of others are listed: %v", pid, others)
+			t.Errorf("for process %d, mappings of others are listed: %v", pid, others)
 		}
 		if len(found) != 1 || found[0].Inode != stat.Ino || found[0].Device != stat.Dev || found[0].Start >= found[0].End || found[0].Mounts == 0 || found[0].File == 0 {
-			t.Errorf("of process %d, %s with device %d and inode %d is listed as %+v", pid, self, stat.Dev, stat.Ino, found)
+			t.Errorf("for process %d, %s with device %d and inode %d is listed as %+v", pid, self, stat.Dev, stat.Ino, found)
 		}
 	}
-	if err := l.List(1<<22, func(m mappings.Mapped) { t.Errorf("of no process, %+v is listed", m) }); err != nil {
+	if err := l.List(1<<22, func(m mappings.Mapped) { t.Errorf("for a process that does not exist, %+v is listed", m) }); err != nil {
 		t.Error(err)
 	}
 }
 
-// Programs see different numbers of the files of two overlays, which are one file below.
-func TestFilesOfOverlaysAreTheFileBelow(t *testing.T) {
+// Programs see different inode numbers in two overlays, for the same underlying file.
+func TestFilesOfOverlaysAreListedAsTheUnderlyingFile(t *testing.T) {
 	l := newLister(t)
 	directory := t.TempDir()
 	for _, name := range []string{"lower", "other", "merged"} {
@@ -100,11 +100,11 @@ func TestFilesOfOverlaysAreTheFileBelow(t *testing.T) {
 		}
 	}
 	if len(files) != 1 {
-		t.Errorf("one file is listed as %d", len(files))
+		t.Errorf("one file is listed as %d files", len(files))
 	}
 }
 
-// An overlay hides which file system a file is on.
+// An overlay hides the file system of a file.
 func TestFilesOnFUSEAreMarked(t *testing.T) {
 	l := newLister(t)
 	directory := t.TempDir()
@@ -145,7 +145,7 @@ func TestFilesOnFUSEAreMarked(t *testing.T) {
 				}
 			})
 			if err != nil || len(found) != 1 || found[0] != want {
-				t.Errorf("listed as on FUSE: %v, want once %v; %v", found, want, err)
+				t.Errorf("listed as on FUSE: %v, want one %v; %v", found, want, err)
 			}
 		})
 	}

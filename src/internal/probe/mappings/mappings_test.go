@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/probe/mappings"
 )
 
-// seen collects the base names of what is mapped.
+// seen collects mappings by the base names of their files.
 type seen struct {
 	mu    sync.Mutex
 	files map[string]mappings.Mapping
@@ -40,7 +40,7 @@ func (s *seen) await(t *testing.T, name string) mappings.Mapping {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("%s is not reported, but %v", name, s.files)
+	t.Fatalf("%s is not reported, only %v", name, s.files)
 	return mappings.Mapping{}
 }
 

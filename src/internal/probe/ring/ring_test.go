@@ -17,15 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// testRing is a ring in memory of our own, with a producer that does what the
-// kernel does.
+// testRing is a ring in ordinary memory, with a producer that acts like the kernel.
 type testRing struct {
 	*Ring
 	position uint64
 }
 
 func newTestRing(size uint64) *testRing {
-	// Words, so that the positions and lengths are aligned as in the kernel.
+	// Words align the positions and lengths as in the kernel.
 	memory := func(bytes uint64) []byte {
 		words := make([]uint64, bytes/8)
 		return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), bytes)
@@ -54,11 +53,11 @@ func (r *testRing) drain(limit uint64) (records []string) {
 
 func (r *testRing) consumed() uint64 { return binary.NativeEndian.Uint64(r.consumer) }
 
-func TestRecordsLeaveTheRingInOrder(t *testing.T) {
+func TestRecordsAreReadInOrder(t *testing.T) {
 	r := newTestRing(4096)
 	var wrote, read []string
 	for i := range 1000 {
-		// Lengths that make some wrap around at the end of the memory.
+		// The lengths make some records wrap around at the end.
 		record := fmt.Sprintf("%0*d", 1+i%97, i)
 		r.write(record, 0)
 		wrote = append(wrote, record)
@@ -68,10 +67,10 @@ func TestRecordsLeaveTheRingInOrder(t *testing.T) {
 	}
 	read = append(read, r.drain(4096)...)
 	if !slices.Equal(read, wrote) {
-		t.Errorf("read %d records, other than the %d written", len(read), len(wrote))
+		t.Errorf("read %d records, which differ from the %d written", len(read), len(wrote))
 	}
 	if r.Waiting() != 0 || r.consumed() != r.position {
-		t.Errorf("%d bytes are waiting, %d of %d were given back", r.Waiting(), r.consumed(), r.position)
+		t.Errorf("%d bytes are waiting, %d of %d were released", r.Waiting(), r.consumed(), r.position)
 	}
 	if high := r.HighWater(); high <= 3000 || high > 4096 {
 		t.Errorf("at most %d bytes were waiting", high)
@@ -115,11 +114,11 @@ func TestDrainingEndsAtTheLimit(t *testing.T) {
 		t.Errorf("%d records of 16 bytes were taken with a limit of 33", len(got))
 	}
 	if r.Waiting() != 7*16 || r.consumed() != 3*16 {
-		t.Errorf("%d bytes are waiting, %d were given back", r.Waiting(), r.consumed())
+		t.Errorf("%d bytes are waiting, %d were released", r.Waiting(), r.consumed())
 	}
 }
 
-// sleeper is a ring whose producer wakes the reader by a byte in a pipe.
+// sleeper returns a ring and a function that wakes its reader by a byte in a pipe.
 func sleeper(t *testing.T) (r *testRing, wake func()) {
 	t.Helper()
 	reader, writer, err := os.Pipe()
@@ -139,20 +138,20 @@ func sleeper(t *testing.T) (r *testRing, wake func()) {
 	}
 }
 
-func TestWaiting(t *testing.T) {
+func TestWait(t *testing.T) {
 	for name, c := range map[string]struct {
 		timeout time.Duration
 		before  func(r *testRing)
-		// asleep is called when the reader has asked to be woken.
+		// asleep is called after the reader has requested to be woken.
 		asleep func(r *testRing, wake func())
 	}{
-		"ends when the time is over":         {timeout: time.Millisecond},
-		"ends at once with no time":          {timeout: 0},
-		"ends where there is enough already": {timeout: -1, before: func(r *testRing) { r.write("record", 0) }},
-		"ends by a wake-up before it":        {timeout: -1, before: func(r *testRing) { r.Wake() }},
-		"ends by a wake-up":                  {timeout: -1, asleep: func(r *testRing, _ func()) { r.Wake() }},
-		"ends when a producer wakes it":      {timeout: -1, asleep: func(_ *testRing, wake func()) { wake() }},
-		"looks again for a producer that was interrupted": {
+		"ends at the timeout":            {timeout: time.Millisecond},
+		"ends at once with timeout 0":    {timeout: 0},
+		"ends if enough data is waiting": {timeout: -1, before: func(r *testRing) { r.write("record", 0) }},
+		"ends by an earlier wake-up":     {timeout: -1, before: func(r *testRing) { r.Wake() }},
+		"ends by a wake-up":              {timeout: -1, asleep: func(r *testRing, _ func()) { r.Wake() }},
+		"ends when a producer wakes it":  {timeout: -1, asleep: func(_ *testRing, wake func()) { wake() }},
+		"ends early if a producer was interrupted": {
 			timeout: -1, before: func(r *testRing) { r.write("record", busy) },
 		},
 	} {
@@ -174,7 +173,7 @@ func TestWaiting(t *testing.T) {
 				t.Error(err)
 			}
 			if at := r.wakeAt.Load(); at != math.MaxUint64 {
-				t.Errorf("awake, and yet to be woken at %d bytes", at)
+				t.Errorf("after Wait, the reader is still to be woken at %d bytes", at)
 			}
 		})
 	}

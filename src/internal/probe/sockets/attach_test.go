@@ -16,10 +16,10 @@ import (
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
-// runAsNobody runs tests of this program as a user of no rights with the capabilities.
+// runAsNobody runs tests of this program as an unprivileged user with the capabilities.
 func runAsNobody(t *testing.T, pattern string, capabilities ...uintptr) (output string, err error) {
 	t.Helper()
-	// The path of the program may lead through directories of root alone.
+	// The path of the program may contain directories that only root may enter.
 	command := exec.Command("/proc/self/exe", "-test.v", "-test.run", pattern)
 	command.Env = append(os.Environ(), unitVariable+"="+unit)
 	command.SysProcAttr = &syscall.SysProcAttr{
@@ -53,13 +53,13 @@ func TestAHandshakeIsRecorded(t *testing.T) {
 	}
 }
 
-func TestTheReasonsForAnotherFrontEndAreKept(t *testing.T) {
+func TestRefusedFrontEndsAreReportedWithTheirErrors(t *testing.T) {
 	w := watch(t)
 	refused := w.source.Refused()
 	switch w.source.FrontEnd() {
 	case sockets.Trampoline:
 		if len(refused) > 0 {
-			t.Errorf("nothing is better than the trampoline, but %v was refused", refused)
+			t.Errorf("the trampoline is the best front end, but %v was refused", refused)
 		}
 	case sockets.Tracepoint:
 		if len(refused) != 1 && os.Getenv(frontEndVariable) == "" {

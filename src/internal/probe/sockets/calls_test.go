@@ -18,13 +18,13 @@ import (
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
-// portion is what one call of a handshake moved.
+// portion is the data of one call of a handshake.
 type portion struct {
 	fromClient bool
 	data       []byte
 }
 
-// recorder notes the portions of both directions in order.
+// recorder records the portions of both directions in order.
 type recorder struct {
 	*tee
 	client bool
@@ -39,22 +39,22 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.tee.Write(b)
 }
 
-// record makes a handshake over a connection and returns what it moves.
+// record makes a handshake over a connection and returns its portions.
 func record(t *testing.T, a, b *net.TCPConn, client, server *tls.Config) (portions []portion) {
 	t.Helper()
 	var mu sync.Mutex
 	c := &recorder{&tee{TCPConn: a}, true, &mu, &portions}
 	s := &recorder{&tee{TCPConn: b}, false, &mu, &portions}
 	if err, other := shake(c, s, client, server); err != nil || other != nil {
-		t.Fatalf("the handshake fails: %v, %v", err, other)
+		t.Fatalf("the handshake failed: %v, %v", err, other)
 	}
 	return portions
 }
 
-// call moves at most all of b by one call, and returns how much it moved.
+// call transfers at most all of b by one system call, and returns the number of bytes.
 type call func(fd int, b []byte) (int, error)
 
-// scatter cuts b into an array for readv(2) and its like, with empty parts.
+// scatter splits b into an array for readv(2) and similar calls, with empty parts.
 func scatter(b []byte) (vectors []unix.Iovec) {
 	add := func(part []byte) {
 		v := unix.Iovec{Len: uint64(len(part))}
@@ -75,7 +75,7 @@ func scatter(b []byte) (vectors []unix.Iovec) {
 	return vectors
 }
 
-// many is scatter into parts of so many bytes.
+// many splits b into parts of n bytes.
 func many(b []byte, n int) (vectors []unix.Iovec) {
 	for len(b) > 0 {
 		n = min(n, len(b))
@@ -114,7 +114,7 @@ func message(number uintptr, flags uintptr) call {
 	}
 }
 
-// messages moves b in so many scattered messages by one call.
+// messages transfers b as a number of scattered messages by one call.
 func messages(number uintptr, count int) call { return messagesOf(number, count, scatter) }
 
 func messagesOf(number uintptr, count int, cut func([]byte) []unix.Iovec) call {
@@ -146,7 +146,7 @@ func peekFirst(fd int, b []byte) (int, error) {
 	return unix.Read(fd, b)
 }
 
-// spliced moves b through a pipe.
+// spliced transfers b through a pipe.
 func spliced(receive bool) call {
 	return func(fd int, b []byte) (int, error) {
 		r, w, err := os.Pipe()
@@ -173,7 +173,7 @@ func spliced(receive bool) call {
 
 func oneSegment(b []byte) []unix.Iovec { return many(b, len(b)) }
 func hundredBytes(b []byte) []unix.Iovec {
-	// A call takes 1,024 at most, the programs 128.
+	// A call accepts at most 1,024 segments, the BPF programs 128.
 	return many(b, max(100, len(b)/100))
 }
 func oneByte(b []byte) []unix.Iovec { return many(b[:min(len(b), 1000)], 1) }
@@ -186,14 +186,14 @@ func recvfrom(fd int, b []byte) (int, error) {
 	return system(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
 }
 
-// whole reports whether a side is what an end moved.
+// whole reports whether a side has all plaintext of its end.
 func whole(s side, c *tee) bool {
 	return bytes.HasPrefix(c.moved[sent], s.data[sent]) && len(s.data[sent]) == plaintext(c.moved[sent]) &&
 		bytes.HasPrefix(c.moved[received], s.data[received]) && len(s.data[received]) == plaintext(c.moved[received])
 }
 
-// replay moves portions over a connection by the given calls and returns what
-// went each way.
+// replay transfers portions over a connection by the given calls and returns the data of
+// both directions.
 func replay(t *testing.T, client, server *net.TCPConn, portions []portion, send, receive call) (fromClient, fromServer []byte) {
 	t.Helper()
 	var fds [2]int
@@ -241,7 +241,7 @@ func exchange(t *testing.T, client, server int, portions []portion, send, receiv
 	return fromClient, fromServer
 }
 
-func TestEverySystemCallThatMovesBytesIsRecordedOrCounted(t *testing.T) {
+func TestEverySystemCallThatTransfersDataIsRecordedOrCounted(t *testing.T) {
 	w := watch(t)
 	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}}
 	a, b := connect(t)
@@ -253,24 +253,24 @@ func TestEverySystemCallThatMovesBytesIsRecordedOrCounted(t *testing.T) {
 
 	for name, test := range map[string]struct {
 		send, receive call
-		// whole: all of the plaintext is given. Else a side may be missing, or
-		// given up.
+		// whole means that all plaintext is copied. Otherwise a side may be missing or
+		// incomplete.
 		whole bool
 	}{
-		"read and write":                         {syscall.Write, syscall.Read, true},
-		"sendto and recvfrom":                    {sendto, recvfrom, true},
-		"sendmsg and recvmsg":                    {message(unix.SYS_SENDMSG, 0), message(unix.SYS_RECVMSG, 0), true},
-		"writev and readv":                       {vectored(unix.SYS_WRITEV, scatter), vectored(unix.SYS_READV, scatter), true},
-		"writev and readv of one segment":        {vectored(unix.SYS_WRITEV, oneSegment), vectored(unix.SYS_READV, oneSegment), true},
-		"writev and readv of many segments":      {vectored(unix.SYS_WRITEV, hundredBytes), vectored(unix.SYS_READV, hundredBytes), true},
-		"writev of more segments than looked at": {vectored(unix.SYS_WRITEV, oneByte), syscall.Read, false},
-		"pwritev2 and preadv2":                   {vectored(unix.SYS_PWRITEV2, scatter), vectored(unix.SYS_PREADV2, scatter), true},
-		"sendmmsg and recvmmsg of one":           {messages(unix.SYS_SENDMMSG, 1), messages(unix.SYS_RECVMMSG, 1), true},
-		"sendmmsg of two":                        {messages(unix.SYS_SENDMMSG, 2), syscall.Read, all},
-		"a look before the read":                 {syscall.Write, peekFirst, true},
-		"send and receive by io_uring":           {ring.do(uringSend), ring.do(uringReceive), all},
-		"splice to the socket":                   {spliced(false), syscall.Read, false},
-		"splice from the socket":                 {syscall.Write, spliced(true), false},
+		"read and write":                        {syscall.Write, syscall.Read, true},
+		"sendto and recvfrom":                   {sendto, recvfrom, true},
+		"sendmsg and recvmsg":                   {message(unix.SYS_SENDMSG, 0), message(unix.SYS_RECVMSG, 0), true},
+		"writev and readv":                      {vectored(unix.SYS_WRITEV, scatter), vectored(unix.SYS_READV, scatter), true},
+		"writev and readv of one segment":       {vectored(unix.SYS_WRITEV, oneSegment), vectored(unix.SYS_READV, oneSegment), true},
+		"writev and readv of many segments":     {vectored(unix.SYS_WRITEV, hundredBytes), vectored(unix.SYS_READV, hundredBytes), true},
+		"writev of more segments than are read": {vectored(unix.SYS_WRITEV, oneByte), syscall.Read, false},
+		"pwritev2 and preadv2":                  {vectored(unix.SYS_PWRITEV2, scatter), vectored(unix.SYS_PREADV2, scatter), true},
+		"sendmmsg and recvmmsg of one":          {messages(unix.SYS_SENDMMSG, 1), messages(unix.SYS_RECVMMSG, 1), true},
+		"sendmmsg of two":                       {messages(unix.SYS_SENDMMSG, 2), syscall.Read, all},
+		"a peek before the read":                {syscall.Write, peekFirst, true},
+		"send and receive by io_uring":          {ring.do(uringSend), ring.do(uringReceive), all},
+		"splice to the socket":                  {spliced(false), syscall.Read, false},
+		"splice from the socket":                {syscall.Write, spliced(true), false},
 	} {
 		if ring == nil && strings.HasSuffix(name, "io_uring") {
 			continue

@@ -24,10 +24,10 @@ import (
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
-// tee notes what a connection moves, and moves it in portions.
+// tee records the data of a connection, and transfers it in portions.
 type tee struct {
 	*net.TCPConn
-	// portion is how much one call moves; 0: all.
+	// portion is the number of bytes per call; 0 means all.
 	portion int
 
 	mu    sync.Mutex
@@ -65,7 +65,7 @@ func (c *tee) note(direction int, b []byte) {
 	c.mu.Unlock()
 }
 
-// certificate makes a certificate of at least so many bytes.
+// certificate makes a certificate of at least the given size.
 func certificate(t *testing.T, size int) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -106,7 +106,7 @@ func connect(t *testing.T) (client, server *net.TCPConn) {
 	return c.(*net.TCPConn), s.(*net.TCPConn)
 }
 
-// shake makes a handshake and moves a byte over it. Errors are the caller's.
+// shake makes a handshake and transfers a byte. It returns the errors of both ends.
 func shake(client, server net.Conn, c, s *tls.Config) (clientErr, serverErr error) {
 	done := make(chan error)
 	go func() {
@@ -129,8 +129,8 @@ func shake(client, server net.Conn, c, s *tls.Config) (clientErr, serverErr erro
 	return clientErr, <-done
 }
 
-// expect compares a side with what its end moved. Everything up to the first
-// encrypted record must have been copied, but for skipped bytes of certificates.
+// expect compares a side with the data of its end. Everything up to the first encrypted
+// record must have been copied, except skipped bytes of certificates.
 func expect(t *testing.T, s side, c *tee) {
 	t.Helper()
 	if s.protocol != sockets.TLS || s.invalid || s.cut || s.unit != unit || s.executable != filepath.Base(os.Args[0]) {
@@ -157,8 +157,8 @@ func expect(t *testing.T, s side, c *tee) {
 	}
 }
 
-// plaintext returns how many bytes of a direction must be copied: those up to
-// the header of the first encrypted record, with it.
+// plaintext returns the number of bytes of a direction that must be copied: up to and
+// including the header of the first encrypted record.
 func plaintext(b []byte) (n int) {
 	changed := false
 	for len(b)-n >= 5 {
@@ -183,26 +183,26 @@ func TestThePlaintextBeginningIsCopiedByteByByte(t *testing.T) {
 		portion        int
 		skips          bool
 	}{
-		"TLS 1.3":                       {&tls.Config{}, &tls.Config{Certificates: []tls.Certificate{small}}, 0, false},
-		"TLS 1.3, a second hello":       {&tls.Config{CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP384}}, &tls.Config{Certificates: []tls.Certificate{small}, CurvePreferences: []tls.CurveID{tls.CurveP384}}, 0, false},
-		"TLS 1.2":                       {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{small}}, 0, false},
-		"TLS 1.2, a long certificate":   {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{large}}, 0, true},
-		"TLS 1.2, both certificates":    {&tls.Config{MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{large}}, &tls.Config{Certificates: []tls.Certificate{large}, ClientAuth: tls.RequireAnyClientCert}, 0, true},
-		"TLS 1.3, calls of 1 byte":      {&tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}, &tls.Config{Certificates: []tls.Certificate{small}}, 1, false},
-		"TLS 1.3, calls of 5 bytes":     {&tls.Config{}, &tls.Config{Certificates: []tls.Certificate{small}}, 5, false},
-		"TLS 1.3, calls of 100 bytes":   {&tls.Config{}, &tls.Config{Certificates: []tls.Certificate{small}}, 100, false},
-		"TLS 1.2, calls of 7 bytes":     {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{small}}, 7, false},
-		"TLS 1.2, calls of 1 kilobytes": {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{large}}, 1000, true},
-		"TLS 1.3, resumed":              {&tls.Config{ClientSessionCache: cache, ServerName: "secret.example"}, ticket, 0, false},
+		"TLS 1.3":                      {&tls.Config{}, &tls.Config{Certificates: []tls.Certificate{small}}, 0, false},
+		"TLS 1.3, a second hello":      {&tls.Config{CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP384}}, &tls.Config{Certificates: []tls.Certificate{small}, CurvePreferences: []tls.CurveID{tls.CurveP384}}, 0, false},
+		"TLS 1.2":                      {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{small}}, 0, false},
+		"TLS 1.2, a long certificate":  {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{large}}, 0, true},
+		"TLS 1.2, both certificates":   {&tls.Config{MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{large}}, &tls.Config{Certificates: []tls.Certificate{large}, ClientAuth: tls.RequireAnyClientCert}, 0, true},
+		"TLS 1.3, calls of 1 byte":     {&tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}, &tls.Config{Certificates: []tls.Certificate{small}}, 1, false},
+		"TLS 1.3, calls of 5 bytes":    {&tls.Config{}, &tls.Config{Certificates: []tls.Certificate{small}}, 5, false},
+		"TLS 1.3, calls of 100 bytes":  {&tls.Config{}, &tls.Config{Certificates: []tls.Certificate{small}}, 100, false},
+		"TLS 1.2, calls of 7 bytes":    {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{small}}, 7, false},
+		"TLS 1.2, calls of 1 kilobyte": {&tls.Config{MaxVersion: tls.VersionTLS12}, &tls.Config{Certificates: []tls.Certificate{large}}, 1000, true},
+		"TLS 1.3, resumed":             {&tls.Config{ClientSessionCache: cache, ServerName: "secret.example"}, ticket, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.client.InsecureSkipVerify = true
-			// A second time, for what is remembered of the first.
+			// The second handshake may depend on state of the first one.
 			for range 2 {
 				client, server := connect(t)
 				c, s := &tee{TCPConn: client, portion: test.portion}, &tee{TCPConn: server, portion: test.portion}
 				if clientErr, serverErr := shake(c, s, test.client, test.server); clientErr != nil || serverErr != nil {
-					t.Fatalf("the handshake fails: %v, %v", clientErr, serverErr)
+					t.Fatalf("the handshake failed: %v, %v", clientErr, serverErr)
 				}
 				sides := w.await(t, cookie(t, client), cookie(t, server))
 				if sides[0].pair != sides[1].pair {
@@ -227,7 +227,7 @@ func TestAFailedHandshakeEndsWithItsConnection(t *testing.T) {
 		&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},
 		&tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}, MaxVersion: tls.VersionTLS12})
 	if clientErr == nil || serverErr == nil {
-		t.Fatalf("the handshake succeeds: %v, %v", clientErr, serverErr)
+		t.Fatalf("the handshake succeeded: %v, %v", clientErr, serverErr)
 	}
 	for i, s := range w.await(t, cookies...) {
 		if s.cut || s.invalid || !s.closed || i == 0 && !bytes.Equal(s.data[received], c.moved[received]) {
@@ -236,9 +236,8 @@ func TestAFailedHandshakeEndsWithItsConnection(t *testing.T) {
 	}
 }
 
-// The end of a connection takes a sequence number, which may come with the last
-// bytes.
-func TestTheLastBytesMayComeWithTheEnd(t *testing.T) {
+// The end of a connection has a sequence number, and may arrive with the last bytes.
+func TestTheLastBytesMayArriveWithTheEnd(t *testing.T) {
 	w := watch(t)
 	client, server := connect(t)
 	cookies := []uint64{cookie(t, client), cookie(t, server)}
@@ -250,7 +249,7 @@ func TestTheLastBytesMayComeWithTheEnd(t *testing.T) {
 	if _, err := io.ReadFull(server, make([]byte, len(hello))); err != nil {
 		t.Fatal(err)
 	}
-	// Both go into one packet.
+	// Put the alert and the end into one packet.
 	raw, err := server.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -262,7 +261,7 @@ func TestTheLastBytesMayComeWithTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Close()
-	// Everything has come before the first byte is read.
+	// Everything has arrived before the first byte is read.
 	if err := client.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
-// datagram returns one of n bytes that begins so.
+// datagram returns a datagram of n bytes with the given beginning.
 func datagram(n int, beginning ...byte) []byte {
 	return append(beginning, bytes.Repeat([]byte{0x5a}, n-len(beginning))...)
 }
@@ -65,8 +65,8 @@ func TestDatagramsThatBeginAQUICConnectionAreCopied(t *testing.T) {
 	}
 }
 
-// Libraries send several datagrams by one call, or receive so. A front end that does not
-// see these counts the socket.
+// Libraries send or receive several datagrams by one call. A front end that does not see
+// these calls counts the socket.
 func TestSeveralDatagramsOfOneCall(t *testing.T) {
 	w := watch(t)
 	before := w.counts(t)
@@ -81,8 +81,8 @@ func TestSeveralDatagramsOfOneCall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	one := datagram(1200, 0xc3, 0, 0, 0, 1, 8)
-	both := append(bytes.Clone(one), one...)
+	single := datagram(1200, 0xc3, 0, 0, 0, 1, 8)
+	both := append(bytes.Clone(single), single...)
 	if n, err := messagesOf(unix.SYS_SENDMMSG, 2, oneSegment)(pair[0], both); err != nil || n != len(both) {
 		t.Fatalf("%d bytes were sent: %v", n, err)
 	}
@@ -90,7 +90,7 @@ func TestSeveralDatagramsOfOneCall(t *testing.T) {
 		t.Fatalf("%d bytes were received: %v", n, err)
 	}
 	if w.source.FrontEnd() == sockets.Tracepoint {
-		waitFor(t, "both sockets are counted", func() bool {
+		waitFor(t, "both sockets to be counted", func() bool {
 			return lost(w.counts(t), loss.WireUnsupported) >= lost(before, loss.WireUnsupported)+2
 		}, func() string { return fmt.Sprintf("%+v, before %+v", w.counts(t), before) })
 		return
@@ -150,7 +150,7 @@ func TestDatagramsOfDTLSAreCopiedWithTheirPeers(t *testing.T) {
 		dtlsRecord(200, 23, 0xfd, 1),
 		dtlsRecord(200, 21, 0xfd, 1),
 		dtlsRecord(200, 22, 0xfd, 2),
-		datagram(200, 22, 0xfe, 0xfd, 0, 0, 1, 0, 0), // a number that no handshake reaches
+		datagram(200, 22, 0xfe, 0xfd, 0, 0, 1, 0, 0), // a sequence number that no handshake reaches
 		datagram(200, 22, 3, 3, 0, 0, 0, 0, 0),
 	}
 	for name, family := range map[string]int{"IPv4": unix.AF_INET, "IPv6": unix.AF_INET6} {
@@ -198,15 +198,15 @@ func TestDatagramsOfDTLSAreCopiedWithTheirPeers(t *testing.T) {
 					}
 				}
 			}
-			if one, other := w.side(cookies[0]), w.side(cookies[1]); one.peers[sent][0] != other.peers[sent][0] || one.pair == other.pair {
-				t.Errorf("the clients have the peers %x and %x, the pairs %x and %x", one.peers[sent][0], other.peers[sent][0], one.pair, other.pair)
+			if first, second := w.side(cookies[0]), w.side(cookies[1]); first.peers[sent][0] != second.peers[sent][0] || first.pair == second.pair {
+				t.Errorf("the clients have the peers %x and %x, the pairs %x and %x", first.peers[sent][0], second.peers[sent][0], first.pair, second.pair)
 			}
-			// The server's socket is not connected: at tracepoints, the peer of what it
-			// receives is unknown.
+			// The server's socket is not connected: tracepoints do not see the peer of
+			// received datagrams.
 			directions := []int{sent, received}
 			if w.source.FrontEnd() == sockets.Tracepoint {
 				directions = directions[:1]
-				waitFor(t, "the socket is counted, once", func() bool {
+				waitFor(t, "the socket to be counted once", func() bool {
 					return lost(w.counts(t), loss.WireUnsupported) == lost(before, loss.WireUnsupported)+1
 				}, func() string { return fmt.Sprintf("%+v, before %+v", w.counts(t), before) })
 			}
@@ -227,7 +227,7 @@ func TestDatagramsOfDTLSAreCopiedWithTheirPeers(t *testing.T) {
 	}
 }
 
-func TestADatagramOfDTLSThatIsTooLongIsCounted(t *testing.T) {
+func TestATooLongDTLSDatagramIsCounted(t *testing.T) {
 	w := watch(t)
 	before := w.counts(t)
 	_, address, _ := openUDP(t, unix.AF_INET)
@@ -241,15 +241,15 @@ func TestADatagramOfDTLSThatIsTooLongIsCounted(t *testing.T) {
 		}
 	}
 	var s side
-	waitFor(t, "the short one", func() bool { s = w.side(cookie); return s.pieces > 0 }, func() string { return describe(s) })
+	waitFor(t, "the short datagram", func() bool { s = w.side(cookie); return s.pieces > 0 }, func() string { return describe(s) })
 	if after := w.counts(t); len(s.data[sent]) != 100 || lost(after, loss.WireCut) <= lost(before, loss.WireCut) {
 		t.Errorf("%+v, before %+v; the side is %s", after, before, describe(s))
 	}
 }
 
-// A client whose socket is not connected gets its answers from the server to which it sent
-// its hello, also where the peer of what is received is unknown.
-func TestTheOnlyServerOfASocketIsThePeerOfWhatItReceives(t *testing.T) {
+// Datagrams that an unconnected socket of a client receives are assigned to the server of
+// its hello, even if their peer is unknown.
+func TestReceivedDatagramsAreAssignedToTheOnlyServerOfASocket(t *testing.T) {
 	w := watch(t)
 	client, clientAddress, cookie := openUDP(t, unix.AF_INET)
 	var servers [2]int
@@ -257,8 +257,8 @@ func TestTheOnlyServerOfASocketIsThePeerOfWhatItReceives(t *testing.T) {
 	for i := range servers {
 		servers[i], addresses[i], _ = openUDP(t, unix.AF_INET)
 	}
-	// The type of the message follows the header of the record. A change of keys has a 1
-	// there.
+	// The type of the message follows the header of the record. In a change of keys, it
+	// is 1.
 	const change = 99
 	message := func(kind byte) []byte {
 		b := append(dtlsRecord(13, 22, 0xfd, 0), bytes.Repeat([]byte{kind}, 40)...)
@@ -286,9 +286,9 @@ func TestTheOnlyServerOfASocketIsThePeerOfWhatItReceives(t *testing.T) {
 	exchange(0, 16, 2) // before a hello
 	exchange(0, 1, 2)  // an answer
 	exchange(0, change, change)
-	exchange(0, 16, 1)  // a hello may be of anybody
+	exchange(0, 16, 1)  // a hello may be from any peer
 	exchange(1, 16, 11) // as if it were of the server
-	exchange(1, 1, 2)   // of either
+	exchange(1, 1, 2)   // from either server
 	exchange(0, 1, 2)
 	want := [2]string{string([]byte{16, 1, change, 16, 16, 1, 1}), string([]byte{2, change, 11})}
 	if w.source.FrontEnd() == sockets.Trampoline {

@@ -19,7 +19,7 @@ import (
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
-// lost returns how many connections were lost for a reason.
+// lost returns the number of connections that were lost for a reason.
 func lost(c sockets.Counts, reason loss.Reason) uint64 {
 	for _, l := range c.Lost {
 		if l.Reason == reason {
@@ -29,7 +29,7 @@ func lost(c sockets.Counts, reason loss.Reason) uint64 {
 	return 0
 }
 
-func TestInvalidConnectionsAreGivenUp(t *testing.T) {
+func TestInvalidConnectionsAreDropped(t *testing.T) {
 	w := watch(t)
 	garbage := make([]byte, 30000)
 	for i := range garbage {
@@ -46,7 +46,7 @@ func TestInvalidConnectionsAreGivenUp(t *testing.T) {
 		"a record too long":       {dialogue(hello, "\x16\x03\x03\xff\xff"+random), func(s side) bool { return s.invalid }},
 		"a message of 16 MB":      {dialogue("\x16\x03\x01\x3f\xf0\x01\x00\x3f\xec"+random[:16364]+"\x16\x03\x01\x3f\xf0\x01\xff\xff\xff"+random[:16364], ""), func(s side) bool { return s.cut && s.reason == loss.WireCut }},
 		"records of one byte":     {dialogue(hello, strings.Repeat("\x16\x03\x03\x00\x01\x00", 5000)), func(s side) bool { return s.cut && s.reason == loss.WireCut }},
-		"alerts without end":      {dialogue(hello, strings.Repeat("\x15\x03\x03\x00\x02\x01\x00", 4000)), func(s side) bool { return s.cut && s.reason == loss.WireCut }},
+		"endless alerts":          {dialogue(hello, strings.Repeat("\x15\x03\x03\x00\x02\x01\x00", 4000)), func(s side) bool { return s.cut && s.reason == loss.WireCut }},
 		"half a hello":            {dialogue(hello[:100]), func(s side) bool { return s.closed }},
 		"SSH without a line":      {dialogue("SSH-" + strings.Repeat("x", 20000)), func(s side) bool { return s.cut && s.reason == loss.WireCut || s.pieces == 0 }},
 		"SSH, a packet too long":  {dialogue("SSH-2.0-x\r\n\xff\xff\xff\xff\x08\x14"+random, "SSH-2.0-y\r\n"), func(s side) bool { return s.invalid }},
@@ -67,11 +67,11 @@ func TestInvalidConnectionsAreGivenUp(t *testing.T) {
 	}
 }
 
-// floodVariable lets this program be one that floods.
+// floodVariable makes this program call flood.
 const floodVariable = "SOCKETS_FLOOD"
 
-// flood makes connections as fast as it can, each with a garbage hello, until its
-// input ends.
+// flood makes connections as fast as possible, each with a garbage hello, until its input
+// ends.
 func flood() error {
 	stop := make(chan struct{})
 	go func() {
@@ -109,8 +109,8 @@ func flood() error {
 
 func TestAFloodDoesNotAffectOtherProcesses(t *testing.T) {
 	w := watch(t)
-	// A slow machine exceeds it with 20 of the flood's connections per second, and a
-	// fast one does not with the handshakes below.
+	// Even on a slow machine, the flood exceeds this limit, at 20 connections per second.
+	// Even on a fast one, the handshakes below do not.
 	w.tracer.SetRateLimit(3125)
 	other := exec.Command("/proc/self/exe")
 	other.Env = append(os.Environ(), unitVariable+"="+unit, floodVariable+"=1")
@@ -127,14 +127,14 @@ func TestAFloodDoesNotAffectOtherProcesses(t *testing.T) {
 		func() string { return fmt.Sprintf("the counters are %+v", w.counts(t)) })
 	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}}
 	for range 20 {
-		// At most two fall into a period of the limit.
+		// At most two handshakes are within a period of the limit.
 		time.Sleep(150 * time.Millisecond)
 		client, server := connect(t)
 		cookies := []uint64{cookie(t, client), cookie(t, server)}
 		record(t, client, server, &tls.Config{InsecureSkipVerify: true}, config)
 		for _, s := range w.await(t, cookies...) {
 			if s.cut || s.invalid || !s.ended[sent] || !s.ended[received] {
-				t.Errorf("beside the flood, a side is %s", describe(s))
+				t.Errorf("during the flood, a side is %s", describe(s))
 			}
 		}
 	}
@@ -143,12 +143,12 @@ func TestAFloodDoesNotAffectOtherProcesses(t *testing.T) {
 		t.Errorf("%v\n%s", err, printed.String())
 	}
 	if n := lost(w.counts(t), loss.WireRingFull); n > 0 {
-		t.Errorf("the flood has filled the ring: %d connections were lost", n)
+		t.Errorf("the flood filled the ring: %d connections were lost", n)
 	}
 }
 
-// Connections of other programs are counted, too: the sum is right when none is
-// in between.
+// Connections of other programs are counted, too: the sum is right once none of them is in
+// progress.
 func TestEveryConnectionIsAccountedFor(t *testing.T) {
 	w := watch(t)
 	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawSocket is a descriptor as a syscall.Conn.
+// rawSocket makes a file descriptor a syscall.Conn.
 type rawSocket int
 
 func (s rawSocket) SyscallConn() (syscall.RawConn, error) { return s, nil }
@@ -20,8 +20,8 @@ func (s rawSocket) Control(f func(uintptr)) error         { f(uintptr(s)); retur
 func (s rawSocket) Read(func(uintptr) bool) error         { return errors.ErrUnsupported }
 func (s rawSocket) Write(func(uintptr) bool) error        { return errors.ErrUnsupported }
 
-// multipath returns both ends of a connection whose client speaks a protocol and
-// whose server speaks Multipath TCP.
+// multipath returns both ends of a connection. The client uses the given protocol and the
+// server Multipath TCP.
 func multipath(t *testing.T, protocol int) (client, server rawSocket) {
 	t.Helper()
 	must := func(err error) {
@@ -47,8 +47,8 @@ func multipath(t *testing.T, protocol int) (client, server rawSocket) {
 	return rawSocket(c), rawSocket(s)
 }
 
-// Listeners of Go speak Multipath TCP, and fall back to TCP with most clients.
-func TestMultipathTCPIsSeen(t *testing.T) {
+// Go's listeners use Multipath TCP by default, and fall back to TCP with most clients.
+func TestMultipathTCPIsRecorded(t *testing.T) {
 	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); err != nil {
 		t.Skip("the kernel has no Multipath TCP")
 	}
@@ -57,11 +57,11 @@ func TestMultipathTCPIsSeen(t *testing.T) {
 	portions := record(t, a, b, &tls.Config{InsecureSkipVerify: true}, &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}})
 	t.Run("bytes of the server have arrived first", func(t *testing.T) {
 		client, server := multipath(t, unix.IPPROTO_MPTCP)
-		// The server is not a usual one: it answers before it is asked.
+		// Unusually, the server answers before the hello arrives.
 		watched := cookie(t, client)
 		hello, answer := portions[0].data, portions[1].data
 		if !portions[0].fromClient || portions[1].fromClient {
-			t.Fatal("the handshake does not begin as usual")
+			t.Fatal("the handshake does not begin with the hello of the client")
 		}
 		send := func(from rawSocket, data []byte) {
 			t.Helper()
@@ -80,9 +80,9 @@ func TestMultipathTCPIsSeen(t *testing.T) {
 			}
 		}
 		send(server, answer)
-		// Until they are there.
+		// Wait until the data has arrived.
 		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(client), Events: unix.POLLIN}}, 60_000); err != nil || n != 1 {
-			t.Fatalf("nothing arrives: %v", err)
+			t.Fatalf("no data arrived: %v", err)
 		}
 		send(client, hello)
 		receive(server, len(hello))

@@ -12,8 +12,7 @@ import (
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
-// dialogue returns portions in which client and server take turns; "" is a turn
-// that is left out.
+// dialogue returns portions in which client and server alternate; "" skips a turn.
 func dialogue(turns ...string) (portions []portion) {
 	for i, turn := range turns {
 		if turn != "" {
@@ -23,29 +22,29 @@ func dialogue(turns ...string) (portions []portion) {
 	return portions
 }
 
-// bytewise receives and sends one byte at a time.
+// bytewise makes a call transfer one byte at a time.
 func bytewise(c call) call {
 	return func(fd int, b []byte) (int, error) { return c(fd, b[:1]) }
 }
 
-func TestAConnectionThatChangesToTLSIsFollowedFromThere(t *testing.T) {
+func TestAConnectionThatSwitchesToTLSIsRecordedFromTheSwitch(t *testing.T) {
 	w := watch(t)
 	a, b := connect(t)
 	hello := record(t, a, b, &tls.Config{InsecureSkipVerify: true}, &tls.Config{Certificates: []tls.Certificate{certificate(t, 10)}})
 	for name, before := range map[string][]portion{
-		"SMTP":               dialogue("", "220 mail ESMTP ready\r\n", "EHLO me\r\n", "250-mail\r\n"+strings.Repeat("250-SOMETHING\r\n", 20)+"250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"),
-		"IMAP":               dialogue("", "* OK IMAP4 ready\r\n", "a STARTTLS\r\n", "a OK begin\r\n"),
-		"POP3":               dialogue("", "+OK POP3\r\n", "CAPA\r\n", "+OK\r\nSTLS\r\n.\r\n", "STLS\r\n", "+OK\r\n"),
-		"FTP":                dialogue("", "220 FTP\r\n", "AUTH TLS\r\n", "234 go\r\n"),
-		"PostgreSQL":         dialogue("\x00\x00\x00\x08\x04\xd2\x16\x2f", "S"),
-		"MySQL":              dialogue("", "\x5b\x00\x00\x00\x0a8.0.36\x00"+strings.Repeat("g", 70), "\x20\x00\x00\x01"+strings.Repeat("r", 32)),
-		"LDAP":               dialogue("0\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037", "0\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"),
-		"XMPP":               dialogue("<?xml version='1.0'?><stream:stream>", "<?xml version='1.0'?><stream:features/>", "<starttls/>", "<proceed/>"),
-		"a HTTP proxy":       dialogue("CONNECT host:443 HTTP/1.1\r\nHost: host\r\n\r\n", "HTTP/1.1 200 Connection established\r\n\r\n"),
-		"SOCKS 5":            dialogue("\x05\x01\x00", "\x05\x00", "\x05\x01\x00\x01\x7f\x00\x00\x01\x01\xbb", "\x05\x00\x00\x01\x7f\x00\x00\x01\x01\xbb"),
-		"SOCKS 4":            dialogue("\x04\x01\x01\xbb\x7f\x00\x00\x01me\x00", "\x00\x5a\x01\xbb\x7f\x00\x00\x01"),
-		"the PROXY protocol": dialogue("PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"),
-		"an unknown one":     dialogue("TLS please: "+strings.Repeat("x", 30), "yes"),
+		"SMTP":                dialogue("", "220 mail ESMTP ready\r\n", "EHLO me\r\n", "250-mail\r\n"+strings.Repeat("250-SOMETHING\r\n", 20)+"250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"),
+		"IMAP":                dialogue("", "* OK IMAP4 ready\r\n", "a STARTTLS\r\n", "a OK begin\r\n"),
+		"POP3":                dialogue("", "+OK POP3\r\n", "CAPA\r\n", "+OK\r\nSTLS\r\n.\r\n", "STLS\r\n", "+OK\r\n"),
+		"FTP":                 dialogue("", "220 FTP\r\n", "AUTH TLS\r\n", "234 go\r\n"),
+		"PostgreSQL":          dialogue("\x00\x00\x00\x08\x04\xd2\x16\x2f", "S"),
+		"MySQL":               dialogue("", "\x5b\x00\x00\x00\x0a8.0.36\x00"+strings.Repeat("g", 70), "\x20\x00\x00\x01"+strings.Repeat("r", 32)),
+		"LDAP":                dialogue("0\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037", "0\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"),
+		"XMPP":                dialogue("<?xml version='1.0'?><stream:stream>", "<?xml version='1.0'?><stream:features/>", "<starttls/>", "<proceed/>"),
+		"a HTTP proxy":        dialogue("CONNECT host:443 HTTP/1.1\r\nHost: host\r\n\r\n", "HTTP/1.1 200 Connection established\r\n\r\n"),
+		"SOCKS 5":             dialogue("\x05\x01\x00", "\x05\x00", "\x05\x01\x00\x01\x7f\x00\x00\x01\x01\xbb", "\x05\x00\x00\x01\x7f\x00\x00\x01\x01\xbb"),
+		"SOCKS 4":             dialogue("\x04\x01\x01\xbb\x7f\x00\x00\x01me\x00", "\x00\x5a\x01\xbb\x7f\x00\x00\x01"),
+		"the PROXY protocol":  dialogue("PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"),
+		"an unknown protocol": dialogue("TLS please: "+strings.Repeat("x", 30), "yes"),
 	} {
 		for way, calls := range map[string][2]call{
 			"whole":        {syscall.Write, syscall.Read},
@@ -55,7 +54,7 @@ func TestAConnectionThatChangesToTLSIsFollowedFromThere(t *testing.T) {
 				client, server := connect(t)
 				cookies := []uint64{cookie(t, client), cookie(t, server)}
 				receive := calls[1]
-				// Only what comes before is received byte by byte.
+				// Only the data before the switch is received byte by byte.
 				n := 0
 				for _, p := range before {
 					n += len(p.data)
@@ -94,7 +93,7 @@ func TestDataOfOtherProtocolsIsNotCopied(t *testing.T) {
 		"HTTP":                      dialogue("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"+long),
 		"HTTP 2":                    dialogue("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", long),
 		"SMTP in plaintext":         dialogue("", "220 mail\r\n", "EHLO me\r\n", "250 mail\r\n", "DATA\r\n", "354 go\r\n", long),
-		"an unknown one":            dialogue(long, long, long, long),
+		"an unknown protocol":       dialogue(long, long, long, long),
 		"a hello too short":         dialogue("\x16\x03\x01\x00\x20\x01\x00\x00\x1c"+strings.Repeat("x", 28), long),
 		"a hello too long":          dialogue("\x16\x03\x01\x40\x00\x01\x00\xf0\x00"+long, long),
 		"only a record's header":    dialogue("\x16\x03\x01\x02\x00", "x", "no hello"+long, long),
@@ -118,7 +117,7 @@ func TestDataOfOtherProtocolsIsNotCopied(t *testing.T) {
 	}
 }
 
-// packet returns a packet of SSH.
+// packet returns an SSH packet.
 func packet(kind byte, size int) string {
 	padding := 8
 	length := 1 + size + padding
@@ -132,11 +131,11 @@ func TestPacketsOfSSHAreCopiedUpToTheNewKeys(t *testing.T) {
 	for name, portions := range map[string][]portion{
 		"one by one": dialogue("SSH-2.0-client\r\n", "SSH-2.0-server comment\r\n", packet(20, 900), packet(20, 900),
 			packet(30, 60), packet(30, 60), packet(21, 1), packet(21, 1), secret, secret),
-		"together":        dialogue("SSH-2.0-client\r\n"+plain+secret, "SSH-2.0-server\r\n"+plain+secret),
-		"lines before it": dialogue("SSH-2.0-client\r\n"+plain+secret, "Welcome to SSH-\r\nSSH\r\nSSH-2.0-server\r\n"+plain+secret),
+		"together":                 dialogue("SSH-2.0-client\r\n"+plain+secret, "SSH-2.0-server\r\n"+plain+secret),
+		"lines before the version": dialogue("SSH-2.0-client\r\n"+plain+secret, "Welcome to SSH-\r\nSSH\r\nSSH-2.0-server\r\n"+plain+secret),
 	} {
 		for way, receive := range map[string]call{
-			"whole": syscall.Read, "of eight bytes": func(fd int, b []byte) (int, error) { return syscall.Read(fd, b[:min(8, len(b))]) },
+			"whole": syscall.Read, "eight bytes": func(fd int, b []byte) (int, error) { return syscall.Read(fd, b[:min(8, len(b))]) },
 		} {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				client, server := connect(t)
@@ -162,8 +161,8 @@ func commonPrefix(a, b []byte) []byte {
 	return a[:n]
 }
 
-// fragment cuts the handshake records of a direction into records of n bytes, as
-// RFC 8446, section 5.1 allows.
+// fragment splits the handshake records of a direction into records of n bytes (RFC 8446,
+// section 5.1).
 func fragment(b []byte, n int) (cut []byte) {
 	changed := false
 	for len(b) > 5 {

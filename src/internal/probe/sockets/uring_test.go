@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What io_uring(7) defines and package unix does not.
+// Constants of io_uring(7) that package unix lacks.
 const (
 	uringSend          = 26
 	uringReceive       = 27
@@ -38,21 +38,21 @@ type uringParameters struct {
 	_               uint64
 }
 
-// uring is an io_uring for one operation after another.
+// uring is an io_uring for one operation at a time.
 type uring struct {
 	fd                           int
 	parameters                   uringParameters
 	submission, completion, list []byte
 }
 
-// newUring returns nil where the kernel allows none.
+// newUring returns nil if the kernel refuses io_uring.
 func newUring(t *testing.T) *uring {
 	t.Helper()
 	r := &uring{}
 	fd, err := system(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&r.parameters)))
 	if err != nil {
 		if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
-			t.Logf("the kernel allows no io_uring: %v", err)
+			t.Logf("the kernel refuses io_uring: %v", err)
 			return nil
 		}
 		t.Fatal(err)
@@ -70,10 +70,10 @@ func newUring(t *testing.T) *uring {
 	return r
 }
 
-// number is one that the kernel reads or writes, too.
+// number returns a number that is shared with the kernel.
 func number(b []byte, offset uint32) *uint32 { return (*uint32)(unsafe.Pointer(&b[offset])) }
 
-// do is a call by io_uring.
+// do returns a call that uses io_uring.
 func (r *uring) do(operation byte) call {
 	return func(fd int, b []byte) (int, error) {
 		var pinner runtime.Pinner

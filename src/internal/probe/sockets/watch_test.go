@@ -22,17 +22,17 @@ import (
 	"crypto-auditing/src/internal/probe/sockets"
 )
 
-// patience bounds everything that a test waits for.
+// patience bounds all waiting of tests.
 const patience = 60 * time.Second
 
 const (
-	// unitVariable names the control group that the tests are in already.
+	// unitVariable has the name of the control group if the tests are already in it.
 	unitVariable = "SOCKETS_UNIT"
-	// frontEndVariable names the front end to test; else it is the best.
+	// frontEndVariable names the front end to test, by default the best one.
 	frontEndVariable = "SOCKETS_FRONT_END"
 )
 
-// unit is the control group of the tests, named as a service has it.
+// unit is the control group of the tests, with the name of a service.
 var unit string
 
 func TestMain(m *testing.M) {
@@ -58,11 +58,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// capable reports whether the tests of the kernel are run: not by an ordinary user,
-// unless a test has given that user what is needed, or not.
+// capable reports whether the tests of the kernel can run: as root, or as an ordinary user
+// if runAsNobody started them, with or without the capabilities.
 func capable() bool { return !testing.Short() && (os.Geteuid() == 0 || unit != "") }
 
-// needKernel skips a test that attaches programs where that cannot be.
+// needKernel skips a test that attaches programs if that is impossible.
 func needKernel(t *testing.T) {
 	t.Helper()
 	if !capable() {
@@ -91,7 +91,7 @@ func enterUnit() (leave func(), err error) {
 	}, nil
 }
 
-// unified returns where the control groups of version 2 are.
+// unified returns the mount point of cgroup version 2.
 func unified() (string, error) {
 	f, err := os.Open("/proc/self/mounts")
 	if err != nil {
@@ -112,7 +112,7 @@ const (
 	received
 )
 
-// side is what the ring gave of one end of a connection.
+// side is one end of a connection, as read from the ring.
 type side struct {
 	connection uint64
 	pair       uint32
@@ -120,25 +120,24 @@ type side struct {
 	executable string
 	unit       string
 	process    uint32
-	// data is what was copied, a gap being filled with zeros; skipped is the
-	// size of all gaps.
+	// data is the copied data, with zeros in gaps; skipped is the size of all gaps.
 	data    [2][]byte
 	skipped [2]int
 	ended   [2]bool
 	pieces  int
-	// peers are those of the pieces, in both directions.
+	// peers are the peers of the pieces, in both directions.
 	peers [2][]uint32
 
 	invalid, cut, closed bool
 	reason               loss.Reason
 }
 
-// finished reports whether nothing more comes.
+// finished reports whether no more data follows.
 func (s *side) finished() bool {
 	return s.ended[sent] && s.ended[received] || s.invalid || s.cut || s.closed
 }
 
-// watcher collects what the programs write to the ring.
+// watcher collects the records in the ring.
 type watcher struct {
 	tracer *probe.Tracer
 	source *sockets.Source
@@ -231,7 +230,7 @@ func (w *watcher) take(raw []byte) {
 	}
 }
 
-// side returns a copy of what is known of a socket's side, by its cookie.
+// side returns a copy of the side of a socket, by its cookie.
 func (w *watcher) side(cookie uint64) side {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -287,7 +286,7 @@ func waitFor(t *testing.T, what string, holds func() bool, state func() string) 
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s; %s", what, state())
+			t.Fatalf("timeout waiting for %s; %s", what, state())
 		}
 	}
 }

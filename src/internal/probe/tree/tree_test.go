@@ -33,7 +33,7 @@ func follow(t *testing.T) *tree.Tree {
 	return f
 }
 
-// await waits until the tree is empty, or not.
+// await waits until the tree is empty, or not empty.
 func await(t *testing.T, f *tree.Tree, empty bool) {
 	t.Helper()
 	for range 1000 {
@@ -46,7 +46,7 @@ func await(t *testing.T, f *tree.Tree, empty bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("the tree does not become empty: %v", empty)
+	t.Fatalf("timeout waiting for the tree: want empty %v", empty)
 }
 
 func TestAdoptedTreesAreFollowedUntilTheirLastProcessEnds(t *testing.T) {
@@ -70,7 +70,7 @@ func TestAdoptedTreesAreFollowedUntilTheirLastProcessEnds(t *testing.T) {
 		t.Errorf("the command: %v", err)
 	}
 	if empty, err := f.Empty(); err != nil || empty {
-		t.Errorf("its child lives, but the tree is empty: %v, %v", empty, err)
+		t.Errorf("the tree is empty, but a child is alive: %v, %v", empty, err)
 	}
 	w.Close()
 	await(t, f, true)
@@ -79,7 +79,7 @@ func TestAdoptedTreesAreFollowedUntilTheirLastProcessEnds(t *testing.T) {
 	}
 }
 
-func TestADescendantOfAProcessIsFollowedWithIt(t *testing.T) {
+func TestDescendantsOfAProcessAreFollowed(t *testing.T) {
 	f := follow(t)
 	c := exec.Command("sh", "-c", "sh -c 'sleep 1000 & echo ready; wait' & wait")
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -102,7 +102,7 @@ func TestADescendantOfAProcessIsFollowedWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(all) != 3 || !slices.Contains(all, c.Process.Pid) {
-		t.Errorf("followed are %v, want %d and two others", all, c.Process.Pid)
+		t.Errorf("followed: %v, want %d and two others", all, c.Process.Pid)
 	}
 	_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 	_ = c.Wait()
