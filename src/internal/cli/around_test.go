@@ -38,22 +38,21 @@ func sealed(t testing.TB, dir string) string {
 	return dir
 }
 
-// task is a thread that makes one operation after another, with the same ids again
-// and again.
+// task is a thread that makes one operation after another, and reuses context ids.
 type task struct {
 	number uint64
-	next   []event.Group // of the operation under way
+	next   []event.Group // of the current operation
 }
 
-// id returns an id of the task: 0 is of no context.
+// id returns an id of the task. No context has the id 0: it is only a parent.
 func (t *task) id(n uint64) (id event.ContextID) {
 	binary.BigEndian.PutUint64(id[:], t.number)
 	binary.BigEndian.PutUint64(id[8:], n+1)
 	return id
 }
 
-// begin makes an operation with contexts inside each other. Each of its groups has
-// the number of the operation.
+// begin makes an operation with nested contexts. Each group contains the number of the
+// operation.
 func (t *task) begin(r *rand.Rand, operation int64) {
 	add := func(id, parent event.ContextID, name string, data ...event.Event) {
 		g := event.Group{Context: id, Executable: []byte("p"), Name: []byte(name)}
@@ -65,7 +64,7 @@ func (t *task) begin(r *rand.Rand, operation int64) {
 	}
 	root := t.id(1 + r.Uint64N(3))
 	if r.IntN(4) == 0 {
-		root = t.id(4 + r.Uint64N(3)) // inside its own, it would be a part of a handshake
+		root = t.id(4 + r.Uint64N(3)) // as its own parent, it must not have the id of a handshake
 		parent := root
 		if r.IntN(2) == 0 {
 			parent = t.id(0)
@@ -91,8 +90,8 @@ func (t *task) begin(r *rand.Rand, operation int64) {
 	add(root, event.ContextID{}, "", word("tls::protocol_version", version))
 }
 
-// tasksLog writes a log of tasks beside each other, in chunks of all sizes. Some
-// tasks are slow, if that is wanted.
+// tasksLog writes a log of concurrent tasks, in chunks of all sizes. If slow is set, some
+// tasks are slower than others.
 func tasksLog(t testing.TB, r *rand.Rand, entries int, slow bool) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -157,16 +156,16 @@ func (g *plainGroup) value(key string) any {
 	return nil
 }
 
-// operations returns the groups of a log by the numbers of their operations, as
-// another program reads it.
+// operations returns the groups of a log by the numbers of their operations, read by
+// tests/readlog.py as an independent decoder.
 func operations(t testing.TB, dir string) map[float64][]plainGroup {
 	t.Helper()
-	var problems bytes.Buffer
+	var stderr bytes.Buffer
 	command := exec.Command("python3", "../../../tests/readlog.py", dir)
-	command.Stderr = &problems
+	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {
-		t.Fatalf("%v: %s", err, problems.String())
+		t.Fatalf("%v: %s", err, stderr.String())
 	}
 	all := map[float64][]plainGroup{}
 	lines := bufio.NewScanner(bytes.NewReader(out))
@@ -202,13 +201,13 @@ func shown(t testing.TB, output string) map[float64]int {
 	return counts
 }
 
-// A search reads a part of the log only. What it must show is known from another
-// program that reads all of it.
+// A search reads only a part of the log. An independent program reads all of it, and
+// determines the expected operations.
 func TestASearchFindsWholeOperations(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(5, seed))
-	// Backwards, an operation ends where little of the log holds nothing of it.
+	// Backwards, a search for the rest of an operation stops after a small part of the log without it.
 	dirs := map[string]string{"": sealed(t, tasksLog(t, r, 40_000, true)), "-r": tasksLog(t, r, 15_000, false)}
 	logs := map[string]map[float64][]plainGroup{}
 	for order, dir := range dirs {
@@ -221,15 +220,15 @@ func TestASearchFindsWholeOperations(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		arguments []string
-		// wanted are what some group of the operation has, each.
+		// wanted are conditions; for each, one of the operation's groups must meet it.
 		wanted []func(g *plainGroup) bool
 	}{
 		"a rare value of a common key": {[]string{"protocol_version=TLS 1.2"}, []func(*plainGroup) bool{has("tls::protocol_version", 771.0)}},
 		"a common value":               {[]string{"tls::protocol_version=772"}, []func(*plainGroup) bool{has("tls::protocol_version", 772.0)}},
 		"two values of two groups":     {[]string{"tls::group=x25519", "tls::protocol_version=772"}, []func(*plainGroup) bool{has("tls::group", 29.0), has("tls::protocol_version", 772.0)}},
 		"a text":                       {[]string{"pk::algorithm=algorithm7"}, []func(*plainGroup) bool{has("pk::algorithm", "algorithm7")}},
-		"a context of its own":         {[]string{"pk::bits=77"}, []func(*plainGroup) bool{has("pk::bits", 77.0)}},
-		"what a name states":           {[]string{"tls::role=client", "pk::algorithm=algorithm8"}, []func(*plainGroup) bool{func(g *plainGroup) bool { return g.Group.Name == "tls::handshake_client" }, has("pk::algorithm", "algorithm8")}},
+		"a standalone signature":       {[]string{"pk::bits=77"}, []func(*plainGroup) bool{has("pk::bits", 77.0)}},
+		"a role stated by the name":    {[]string{"tls::role=client", "pk::algorithm=algorithm8"}, []func(*plainGroup) bool{func(g *plainGroup) bool { return g.Group.Name == "tls::handshake_client" }, has("pk::algorithm", "algorithm8")}},
 		"nothing":                      {[]string{"tls::group=77"}, []func(*plainGroup) bool{has("tls::group", 77.0)}},
 	} {
 		for order, all := range logs {
@@ -257,7 +256,7 @@ func TestASearchFindsWholeOperations(t *testing.T) {
 	}
 }
 
-// A directory is searched for what may match, files are read from end to end.
+// In a directory, a search reads only chunks that may match; files are read completely.
 func TestASearchShowsTheSameAsReadingEverything(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -284,7 +283,7 @@ func TestASearchShowsTheSameAsReadingEverything(t *testing.T) {
 	}
 }
 
-// Backwards, what holds nothing that is searched for is passed over.
+// Backwards, chunks that cannot match are skipped, too.
 func TestASearchBackwardsIsTheSearchReversed(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -22,9 +22,8 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// tangle writes a log in which contexts are used in every way there is: opened
-// again, inside each other across pages and segments, met in the middle; with
-// notices in between.
+// tangle writes a log with all uses of contexts: reopened, nested across pages and
+// segments, without a beginning; with notices in between.
 func tangle(t testing.TB, r *rand.Rand, entries int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -81,7 +80,7 @@ func tangle(t testing.TB, r *rand.Rand, entries int) (dir string) {
 	return dir
 }
 
-// reversed returns lines in the other order.
+// reversed returns lines in reverse order.
 func reversed(text string) string {
 	lines := strings.SplitAfter(text, "\n")
 	lines = lines[:len(lines)-1]
@@ -102,20 +101,20 @@ func files(t testing.TB, dir string) (options []string) {
 	return options
 }
 
-// Backwards, a log is read in pages that know nothing of what precedes them.
+// Backwards, a log is read in pages, and a page is decoded without the earlier ones.
 func TestReverseIsTheQueryReversed(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(1, seed))
 	logs := map[string]string{
-		"tangled":                    tangle(t, r, 12000),
-		"tangled, one page":          tangle(t, r, 1000),
-		"handshakes":                 store(t, append(workload(t, "gnutls-tls13-p256", 250), workload(t, "openssl-tls13-x25519", 250)...)),
-		"with notices":               history(t, started(5, 0, ""), operation("one", 10), stopped(20), "restart", started(30, 20, event.AgentStopped), operation("two", 40), "rotate", operation("three", 50)),
-		"of version 0.1.0":           "../../../tests/data/log-0.1.0/log",
-		"damaged":                    store(t, workload(t, "gnutls-tls13-p256", 300)),
-		"without its oldest":         store(t, workload(t, "openssl-tls12", 60)),
-		"empty of what is asked for": store(t, workload(t, "gnutls-tls12", 10)),
+		"tangled":            tangle(t, r, 12000),
+		"tangled, one page":  tangle(t, r, 1000),
+		"handshakes":         store(t, append(workload(t, "gnutls-tls13-p256", 250), workload(t, "openssl-tls13-x25519", 250)...)),
+		"with notices":       history(t, started(5, 0, ""), operation("one", 10), stopped(20), "restart", started(30, 20, event.AgentStopped), operation("two", 40), "rotate", operation("three", 50)),
+		"of version 0.1.0":   "../../../tests/data/log-0.1.0/log",
+		"damaged":            store(t, workload(t, "gnutls-tls13-p256", 300)),
+		"without its oldest": store(t, workload(t, "openssl-tls12", 60)),
+		"without matches":    store(t, workload(t, "gnutls-tls12", 10)),
 	}
 	damage(t, logs["damaged"])
 	behead(t, logs["without its oldest"], 1)
@@ -129,7 +128,7 @@ func TestReverseIsTheQueryReversed(t *testing.T) {
 				query := append([]string{"query", "--directory", dir, "-o", "json"}, selection...)
 				forwards, backwards := crauctl(t, query...), crauctl(t, append(query, "-r")...)
 				if selection != nil && strings.Contains(selection[0], "=") {
-					// Ids that are used again for anything hide where a search ends.
+					// With reused ids, a search in a directory cannot find where an operation ends.
 					forwards.stdout = crauctl(t, slices.Concat([]string{"query", "-o", "json"}, files(t, dir), selection)...).stdout
 				}
 				if backwards.stdout != reversed(forwards.stdout) || backwards.stderr != forwards.stderr || backwards.code != forwards.code {
@@ -168,7 +167,7 @@ func TestReverseShowsTheEntriesOfTheLog(t *testing.T) {
 	log := crauctl(t, "query", "--directory", dir, "-o", "cbor", "-r", "-n", "50")
 	want := crauctl(t, "query", "--directory", dir, "-o", "json", "-r", "-n", "50")
 	got := crauctl(t, "query", "--file", write(t, "log", []byte(log.stdout)), "-o", "json")
-	// A log that is not in the order of time: each operation is whole.
+	// The CBOR is not ordered by time: each operation is written as a whole.
 	sorted := func(text string) string {
 		list := strings.SplitAfter(text, "\n")
 		slices.Sort(list)
@@ -194,7 +193,7 @@ func lastLine(text string) (before, last string) {
 	return text[:i+1], text[i+1:]
 }
 
-// closing is an output that is closed when it has been written to.
+// closing is an output that is closed after the first write.
 type closing struct{ written bytes.Buffer }
 
 func (c *closing) Write(b []byte) (int, error) {
@@ -220,7 +219,7 @@ func TestReverseEndsWhenItsOutputIsClosed(t *testing.T) {
 	}
 }
 
-// heap is an output that looks at the memory in use at times.
+// heap is an output that measures the memory in use from time to time.
 type heap struct {
 	written int
 	most    uint64

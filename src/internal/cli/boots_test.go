@@ -63,8 +63,8 @@ func severalBoots(t *testing.T) (dir string) {
 	return dir
 }
 
-// programs returns the programs of the operations that are shown, each once, and how
-// many there are.
+// programs returns the programs of the shown operations, each once, and the number of
+// operations.
 func programs(t *testing.T, arguments ...string) (shown []string, operations int) {
 	t.Helper()
 	got := crauctl(t, append([]string{"query"}, arguments...)...)
@@ -112,10 +112,10 @@ func TestABootIsSelectedByNumberAndID(t *testing.T) {
 		t.Errorf("the newest 3 of boot -1 are %d of %v", n, shown)
 	}
 	if shown, n := programs(t, "-D", dir, "-b", "2", "--executable", "second", "-r"); fmt.Sprint(shown) != "[second]" || n != 300 {
-		t.Errorf("of one program of boot 2 there are %d of %v", n, shown)
+		t.Errorf("of one program of boot 2, %d operations of %v are shown", n, shown)
 	}
 	if shown, _ := programs(t, "-D", dir, "-r", "-b"); len(shown) != 4 {
-		t.Errorf("what began since this machine was booted is of %v", shown)
+		t.Errorf("operations since the boot of this machine are of %v", shown)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestABootWithADamagedStartIsFoundByItsStop(t *testing.T) {
 	}
 	log := mustRead(t, segments[3])
 	// The second chunk has the notice of the start.
-	magic := log[:4] // of the frame with which a chunk begins
+	magic := log[:4] // of the frame at the beginning of a chunk
 	second := 4 + bytes.Index(log[4:], magic)
 	third := second + 4 + bytes.Index(log[second+4:], magic)
 	damaged := bytes.Clone(log)
@@ -245,6 +245,6 @@ func TestBootsComplete(t *testing.T) {
 		t.Errorf("exit code %d, completions %q", got.code, got.stdout)
 	}
 	if got := crauctl(t, "__complete", "query", "-D", filepath.Join(dir, "none"), "-b", ""); got.code != 0 || got.stdout != ":4\n" {
-		t.Errorf("of a log that is not there: exit code %d, completions %q, errors %q", got.code, got.stdout, got.stderr)
+		t.Errorf("of a missing log: exit code %d, completions %q, errors %q", got.code, got.stdout, got.stderr)
 	}
 }

@@ -92,7 +92,7 @@ func TestUnitsAndProgramsCompleteFromTheLog(t *testing.T) {
 		return g
 	}
 	var groups []event.Group
-	for n := range uint64(9000) { // some pages of which a completion reads
+	for n := range uint64(9000) { // several pages for the completion
 		groups = append(groups, group(n+1, "nginx", "nginx.service"))
 	}
 	groups = append(groups, group(9002, "curl", ""), group(9003, "ssh\n", "session-1.scope"))
@@ -107,7 +107,7 @@ func TestUnitsAndProgramsCompleteFromTheLog(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A slow machine may not get to the oldest: what it offers is the beginning of all.
+	// A slow machine may not read the oldest entries: it offers the first of all completions.
 	for line, want := range map[string]string{
 		"query -D " + dir + " -u ":              "session-1.scope\nnginx.service\ndev-a\\x2db.service\n",
 		"query -D " + dir + " --unit ng":        "nginx.service\n",
@@ -120,10 +120,10 @@ func TestUnitsAndProgramsCompleteFromTheLog(t *testing.T) {
 		}
 	}
 	for name, line := range map[string][]string{
-		"a log that is not there": {"query", "-D", dir + "/none", "-u", ""},
-		"a name that is not":      {"query", "-D", dir, "-u", "apache"},
-		"a file":                  {"query", "--file", captured(t), "-u", ""},
-		"no broker":               {"query", "--executable", ""},
+		"a missing log":   {"query", "-D", dir + "/none", "-u", ""},
+		"an unknown name": {"query", "-D", dir, "-u", "apache"},
+		"a file":          {"query", "--file", captured(t), "-u", ""},
+		"no broker":       {"query", "--executable", ""},
 	} {
 		if got := crauctl(t, append([]string{"__complete"}, line...)...); got.code != 0 || got.stdout != ":4\n" || strings.Contains(got.stderr, "crauctl:") {
 			t.Errorf("%s: exit code %d, completions %q, errors %q", name, got.code, got.stdout, got.stderr)

@@ -19,8 +19,8 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// workload returns recorded handshakes n times, each of its own thread and a
-// millisecond after the one before.
+// workload returns recorded handshakes n times, each of another thread and a
+// millisecond after the previous one.
 func workload(t testing.TB, trace string, n int) []event.Group {
 	t.Helper()
 	hits := handshakes(t, trace)
@@ -44,8 +44,8 @@ func workload(t testing.TB, trace string, n int) []event.Group {
 	return groups
 }
 
-// store makes a store of groups, in chunks of some, and rotates it now and
-// then. Each group carries the name of its program, as the agent's do.
+// store writes groups to a log in chunks of 50, and rotates it from time to time. Each
+// group contains the name of its program, like those of the agent.
 func store(t testing.TB, groups []event.Group) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -88,7 +88,7 @@ func TestADirectoryShowsWhatAFileShows(t *testing.T) {
 		"the newest":       {"-n", "3"},
 		"the newest first": {"-n", "3", "-r"},
 		"all newest first": {"-r"},
-		"none":             {"-n", "0"},
+		"zero":             {"-n", "0"},
 		"newest by value":  {"-n", "4", "tls::role=server"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestTheNewestAreTheEndOfAll(t *testing.T) {
 			t.Run(fmt.Sprint(trace, " ", n), func(t *testing.T) {
 				got := crauctl(t, "query", "--directory", dir, "-o", "json", "-n", fmt.Sprint(n))
 				if want := strings.Join(all[len(all)-1-n:], ""); got.stdout != want {
-					t.Errorf("the newest %d are not the last of all: %d bytes, want %d", n, len(got.stdout), len(want))
+					t.Errorf("the newest %d are not the end of the output: %d bytes, want %d", n, len(got.stdout), len(want))
 				}
 			})
 		}
@@ -202,11 +202,11 @@ func TestACursorContinuesWhereReadingStopped(t *testing.T) {
 }
 
 func TestACursorOfAnotherLogIsRefused(t *testing.T) {
-	one, other := store(t, workload(t, "openssl-tls12", 1)), store(t, workload(t, "openssl-tls12", 1))
-	cursor, _ := cursorOf(t, crauctl(t, "query", "--directory", one, "--show-cursor").stdout)
+	first, other := store(t, workload(t, "openssl-tls12", 1)), store(t, workload(t, "openssl-tls12", 1))
+	cursor, _ := cursorOf(t, crauctl(t, "query", "--directory", first, "--show-cursor").stdout)
 	for name, c := range map[string]struct{ cursor, want string }{
 		"of another store": {cursor, "cursor of another store"},
-		"no cursor":        {"yesterday", "invalid cursor"},
+		"not a cursor":     {"yesterday", "invalid cursor"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, "query", "--directory", other, "--after-cursor", c.cursor)
@@ -217,7 +217,7 @@ func TestACursorOfAnotherLogIsRefused(t *testing.T) {
 	}
 }
 
-// shared is output that is read while it is written.
+// shared is an output that is read while it is written.
 type shared struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -235,7 +235,7 @@ func (s *shared) String() string {
 	return s.buffer.String()
 }
 
-// await waits until the output is as wanted.
+// await waits until the output equals want.
 func await(t *testing.T, what string, output *shared, want string) {
 	t.Helper()
 	for range 6000 {
@@ -247,8 +247,8 @@ func await(t *testing.T, what string, output *shared, want string) {
 	t.Fatalf("%s, shown is:\n%s\nwant:\n%s", what, output.String(), want)
 }
 
-// followed runs crauctl with following arguments until stop is called, which
-// returns its exit code.
+// followed runs crauctl, which follows a log, until stop is called; stop returns the
+// exit code.
 func followed(t *testing.T, now time.Time, output *shared, arguments ...string) (stop func() int) {
 	t.Helper()
 	var ignored, stderr bytes.Buffer
@@ -295,7 +295,7 @@ func TestFollowingShowsWhatIsAppended(t *testing.T) {
 	}
 }
 
-func TestFollowingWaitsUntilATreeIsQuiet(t *testing.T) {
+func TestFollowingWaitsUntilAnOperationIsQuiet(t *testing.T) {
 	dir := t.TempDir()
 	w := openStore(t, dir)
 	defer w.Close()
@@ -306,7 +306,7 @@ func TestFollowingWaitsUntilATreeIsQuiet(t *testing.T) {
 	saved := filepath.Join(t.TempDir(), "cursor")
 	stop := followed(t, begun, &output, "query", "--directory", dir, "-f", "--cursor-file", saved)
 	appendGroups(t, w, groups[3:]...)
-	// Whenever it looks, the time stands where the handshake began.
+	// The clock stands at the beginning of the handshake.
 	time.Sleep(50 * time.Millisecond)
 	if output.String() != "" {
 		t.Errorf("shown before it is quiet:\n%s", output.String())

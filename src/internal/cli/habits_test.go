@@ -28,13 +28,13 @@ func TestAnEmptyResultGivesItsReason(t *testing.T) {
 		arguments []string
 		want      []string
 	}{
-		"a program":           {[]string{"--executable", "nobody"}, []string{"-- No operations --", "no operation of the log matches the options"}},
-		"a value":             {[]string{"tls::group=x448"}, []string{"-- No operations --", "no operation of the log matches the options"}},
-		"a value, backwards":  {[]string{"tls::group=x448", "-r"}, []string{"-- No operations --", "operations left out by the options"}},
-		"a time":              {[]string{"--since", "2026-07-24"}, []string{"-- No operations --", "operations left out by the options"}},
-		"none is wanted":      {[]string{"-n", "0"}, nil},
-		"no reason is wanted": {[]string{"tls::grup=x448", "-q"}, nil},
-		"something is shown":  {[]string{"-n", "1"}, nil},
+		"a program":                {[]string{"--executable", "nobody"}, []string{"-- No operations --", "no operation of the log matches the options"}},
+		"a value":                  {[]string{"tls::group=x448"}, []string{"-- No operations --", "no operation of the log matches the options"}},
+		"a value, backwards":       {[]string{"tls::group=x448", "-r"}, []string{"-- No operations --", "operations left out by the options"}},
+		"a time":                   {[]string{"--since", "2026-07-24"}, []string{"-- No operations --", "operations left out by the options"}},
+		"none is requested":        {[]string{"-n", "0"}, nil},
+		"the reason is suppressed": {[]string{"tls::grup=x448", "-q"}, nil},
+		"something is shown":       {[]string{"-n", "1"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append([]string{"query", "--directory", dir}, c.arguments...)...)
@@ -85,11 +85,11 @@ func TestMatchesHaveShortForms(t *testing.T) {
 	}
 	all := shown()
 	for name, c := range map[string]struct{ some, same []string }{
-		"a scope may be left out":          {[]string{"group=x25519"}, []string{"tls::group=x25519"}},
-		"a path stands for its base name":  {[]string{"--executable", "/usr/bin/openssl"}, []string{"--executable", "openssl"}},
-		"a pattern stands for all it fits": {[]string{"--executable", "open*"}, []string{"--executable", "openssl"}},
-		"any of one key":                   {[]string{"tls::group=x25519", "tls::group=x448"}, []string{"tls::group=x25519"}},
-		"a pattern of the text":            {[]string{"-g", "x25519,"}, []string{"-g", "(?i)X25519,"}},
+		"without a scope":          {[]string{"group=x25519"}, []string{"tls::group=x25519"}},
+		"a path for its base name": {[]string{"--executable", "/usr/bin/openssl"}, []string{"--executable", "openssl"}},
+		"a pattern":                {[]string{"--executable", "open*"}, []string{"--executable", "openssl"}},
+		"two values of a key":      {[]string{"tls::group=x25519", "tls::group=x448"}, []string{"tls::group=x25519"}},
+		"a pattern for the text":   {[]string{"-g", "x25519,"}, []string{"-g", "(?i)X25519,"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			some, same := shown(c.some...), shown(c.same...)
@@ -98,13 +98,13 @@ func TestMatchesHaveShortForms(t *testing.T) {
 			}
 		})
 	}
-	// What is left out and what is not are all.
+	// The matching and the excluded operations add up to all.
 	with, without := shown("tls::role=server"), shown("tls::role!=server")
 	if strings.Count(with, "\n")+strings.Count(without, "\n") != strings.Count(all, "\n") || with == "" || without == "" {
-		t.Errorf("with the value there is\n%s\nwithout\n%s\nof\n%s", with, without, all)
+		t.Errorf("with the value, shown is\n%s\nwithout it\n%s\nof\n%s", with, without, all)
 	}
 	if got := shown("tls::role=server", "tls::role!=server"); got != "" {
-		t.Errorf("with and without it there is %s", got)
+		t.Errorf("with and without the value, shown is %s", got)
 	}
 	for argument, want := range map[string]string{"--executable=[": "bad pattern", "--grep=(": "bad pattern", "--executable=/usr/bin/": "needs the name"} {
 		if got := crauctl(t, "query", "--file", log, argument); got.code != 2 || !strings.Contains(got.stderr, want) {
@@ -113,8 +113,8 @@ func TestMatchesHaveShortForms(t *testing.T) {
 	}
 }
 
-// Libraries do not agree on names. Most chunks of the log have one of the spellings only, so
-// that a search finds them only if it looks for all.
+// Libraries spell names differently. Most chunks of the log have only one of the spellings:
+// a search finds them only if it looks for all spellings.
 func TestAMatchFindsEverySpelling(t *testing.T) {
 	const each = 400
 	var groups []event.Group
@@ -136,7 +136,7 @@ func TestAMatchFindsEverySpelling(t *testing.T) {
 	}
 }
 
-func TestLinesMayHaveNoNumber(t *testing.T) {
+func TestTheNumberOfLinesIsOptional(t *testing.T) {
 	dir := store(t, workload(t, "openssl-tls13-x25519", 20))
 	count := func(arguments ...string) int {
 		got := crauctl(t, append([]string{"query", "-D", dir, "-o", "cat"}, arguments...)...)
@@ -243,7 +243,7 @@ func TestOutputFieldsAndNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(o.Events) != 2 || o.Events["tls::protocol_version"] != 772.0 || o.Events["tls::protocol_version_name"] != "TLS 1.3" {
-		t.Errorf("the data are %v", o.Events)
+		t.Errorf("the elements are %v", o.Events)
 	}
 	if !strings.Contains(got, `"tls::group":29,"tls::group_name":"x25519"`) || strings.Contains(got, "tls::role") {
 		t.Errorf("shown is %s", got)
@@ -272,7 +272,7 @@ func TestMoreOutputForms(t *testing.T) {
 			for _, line := range table {
 				for _, c := range line[3:] {
 					if strings.HasPrefix(c, "=") || strings.HasPrefix(c, "@") {
-						t.Errorf("a spreadsheet takes %q for a formula", c)
+						t.Errorf("a spreadsheet would read %q as a formula", c)
 					}
 				}
 			}
@@ -280,7 +280,7 @@ func TestMoreOutputForms(t *testing.T) {
 	}
 }
 
-func TestOtherLocalesGetASCII(t *testing.T) {
+func TestLocalesWithoutUTF8GetASCII(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	e := environment(t, &stdout, &stderr)
 	e.Lookup = func(name string) (string, bool) { return "C", name == "LANG" }

@@ -19,12 +19,12 @@ import (
 	"crypto-auditing/src/internal/cli"
 )
 
-// fakeInventory is a service that owns the names of broker and inventory, and answers as it likes. Members that
-// are nil answer as they should, for an inventory of nothing.
+// fakeInventory owns the bus names of broker and inventory, and returns arbitrary answers. For nil members it
+// answers like an empty inventory.
 type fakeInventory struct {
-	// newest is the property of the broker; counting, upToDate are those of the inventory.
+	// newest is a property of the broker; counting and upToDate are properties of the inventory.
 	newest, counting, upToDate any
-	// list, summarize and export answer calls with their values.
+	// list, summarize and export return the answers of calls.
 	list, summarize, export func() []any
 }
 
@@ -48,7 +48,7 @@ func (f *fakeInventory) serve(t *testing.T, bus *bustest.Bus) {
 	}
 }
 
-// fakeHandler has the methods of a fake.
+// fakeHandler provides the methods of a fake.
 type fakeHandler struct{ *fakeInventory }
 
 func (h fakeHandler) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return h, true }
@@ -59,7 +59,7 @@ func (h fakeHandler) LookupMethod(name string) (dbus.Method, bool) {
 	return fakeMethod{h.fakeInventory, name}, true
 }
 
-// fakeMethod answers calls of one name.
+// fakeMethod answers calls of one method.
 type fakeMethod struct {
 	*fakeInventory
 	name string
@@ -107,13 +107,13 @@ func (m fakeMethod) ArgumentValue(int) any { return nil }
 
 func (m fakeMethod) ReturnValue(int) any { return nil }
 
-// DecodeArguments implements dbus.ArgumentDecoder: any arguments will do.
+// DecodeArguments implements dbus.ArgumentDecoder: it accepts any arguments.
 func (m fakeMethod) DecodeArguments(_ *dbus.Conn, _ string, _ *dbus.Message, arguments []any) ([]any, error) {
 	return arguments, nil
 }
 
-// document returns the answer of Export with a pipe that has a document. A nil document never ends, and
-// has nothing.
+// document returns the answer of Export with a pipe that contains a document. With a nil document, the pipe stays
+// open and empty.
 func document(t *testing.T, text []byte) func() []any {
 	return func() []any {
 		read, write, err := os.Pipe()
@@ -125,14 +125,14 @@ func document(t *testing.T, text []byte) func() []any {
 		if text != nil {
 			go func() {
 				defer write.Close()
-				_, _ = write.Write(text) // who does not want it closes it
+				_, _ = write.Write(text) // the reader may close the pipe early
 			}()
 		}
 		return []any{dbus.UnixFD(read.Fd())}
 	}
 }
 
-// endless returns the answer of Export with a document that has ever more.
+// endless returns the answer of Export with a document that never ends.
 func endless(t *testing.T) func() []any {
 	return func() []any {
 		read, write, err := os.Pipe()
@@ -156,7 +156,7 @@ func endless(t *testing.T) func() []any {
 
 func values(v ...any) func() []any { return func() []any { return v } }
 
-// hostileUses is a document with what no inventory has: control characters, wrong order, huge numbers.
+// hostileUses is a document with invalid content: control characters, wrong order, huge numbers.
 const hostileUses = `{"observed_version":1,"observed":{
 "Uses":[
  {"Start":"0001-01-01T00:00:00Z","Length":-9223372036854775808,"Executable":"\u001b[2Jprogram\n\u0000","Unit":"\u202eunit","Library":"\u0007lib","LibraryID":"\u001b]0;x\u0007","Source":"\u001b[31m",
@@ -170,7 +170,7 @@ const hostileUses = `{"observed_version":1,"observed":{
  "programs":[{"executable":"\u001b[2J","unit":"\u001b[2J","handshakes":1,"key_exchange":18446744073709551615,"authentication":2,"socket":18446744073709551615}],
  "unseen":["\u001b[2J\n\u009b"],"first":18446744073709551615,"last":1,"chain":"\u001b[2J"}}}`
 
-func TestAnInventoryThatAnswersAnythingDoesNotHarm(t *testing.T) {
+func TestArbitraryAnswersOfTheInventoryDoNoHarm(t *testing.T) {
 	good := document(t, []byte(`{"observed_version":1,"observed":{"Uses":null,"Weeks":null,"Coverage":{"from":"2026-07-01T00:00:00Z","to":"2026-07-02T00:00:00Z"}}}`))
 	variants := []map[string]dbus.Variant{{"count": dbus.MakeVariant("many"), "executable": dbus.MakeVariant([]string{"\x1b[2J"}), "first": dbus.MakeVariant(uint64(math.MaxUint64)), "x": dbus.MakeVariant(1)}}
 	for name, c := range map[string]struct {
@@ -179,42 +179,42 @@ func TestAnInventoryThatAnswersAnythingDoesNotHarm(t *testing.T) {
 		fails     bool
 		want      string // part of the errors
 	}{
-		"an empty inventory":           {&fakeInventory{export: good}, nil, false, ""},
-		"no descriptor":                {&fakeInventory{}, nil, true, "Export returned a value of type s"},
-		"a number of a descriptor":     {&fakeInventory{export: values(int32(1))}, nil, true, "Export returned a value of type i"},
-		"a descriptor in a variant":    {&fakeInventory{export: values(dbus.MakeVariant(uint32(2)))}, nil, true, "Export returned a value of type v"},
-		"no value":                     {&fakeInventory{export: values()}, nil, true, "Export returned 0 values"},
-		"many values":                  {&fakeInventory{export: values("a", "b", uint64(3))}, nil, true, "Export returned 3 values"},
-		"an empty document":            {&fakeInventory{export: document(t, []byte{})}, nil, true, "not a document of what was observed"},
-		"noise":                        {&fakeInventory{export: document(t, bytes.Repeat([]byte{0xff, 0, '{', '"'}, 1000))}, nil, true, "not a document of what was observed"},
-		"half a document":              {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":[{"Count":1`))}, nil, true, "not a document of what was observed"},
-		"a document of wrong types":    {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":{"Count":[]}}}`))}, nil, true, "not a document of what was observed"},
-		"a document of another form":   {&fakeInventory{export: document(t, []byte(`{"observed_version":99,"observed":{}}`))}, nil, true, "it has the version 99"},
-		"a negative count":             {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":[{"Count":-1}]}}`))}, nil, true, "not a document of what was observed"},
-		"a year beyond all":            {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":[{"First":"99999-01-01T00:00:00Z"}]}}`))}, nil, true, "not a document of what was observed"},
-		"objects in objects":           {&fakeInventory{export: document(t, bytes.Repeat([]byte(`{"observed":`), 100_000))}, nil, true, "not a document of what was observed"},
-		"a document without end":       {&fakeInventory{export: endless(t)}, nil, true, "a document of more than 64 MiB"},
-		"a document that never comes":  {&fakeInventory{export: document(t, nil)}, nil, true, "the inventory has not answered in time: see systemctl status crypto-auditing-inventory"},
-		"control characters":           {&fakeInventory{export: document(t, []byte(hostileUses))}, nil, false, ""},
-		"names that are no names":      {&fakeInventory{summarize: values(variants), export: good}, []string{"--executable", "*"}, false, ""},
-		"sums of another type":         {&fakeInventory{summarize: values("rows"), export: good}, []string{"--executable", "*"}, true, "Summarize"},
-		"rows of another type":         {&fakeInventory{list: values(map[string]string{"a": "b"}, uint32(1)), export: good}, nil, true, "List"},
-		"no rows":                      {&fakeInventory{list: values(), export: good}, nil, true, "List"},
-		"an end of another type":       {&fakeInventory{newest: []string{"x"}, export: good}, nil, true, "property Newest"},
-		"an end that is no cursor":     {&fakeInventory{newest: "\x1b[2J", export: good}, nil, false, ""},
-		"a cursor of another type":     {&fakeInventory{upToDate: []string{"x"}, export: good}, nil, true, "property UpToDate"},
-		"a cursor of another log":      {&fakeInventory{upToDate: "another-1", export: good}, nil, false, ""},
-		"counting of another type":     {&fakeInventory{counting: "yes", export: good}, nil, true, "property Counting"},
-		"counting that comes nowhere":  {&fakeInventory{counting: true, upToDate: fakeStore + "-0000000000000001", export: good}, nil, false, ""},
-		"an answer that never comes":   {&fakeInventory{list: func() []any { <-t.Context().Done(); return nil }}, nil, true, "the inventory has not answered in time"},
-		"a document that is a folder":  {&fakeInventory{export: descriptor(t, ".")}, nil, true, "not a document"},
-		"a document that is a device":  {&fakeInventory{export: descriptor(t, "/dev/zero")}, nil, true, "not a document"},
-		"a document that has no bytes": {&fakeInventory{export: descriptor(t, os.DevNull)}, nil, true, "not a document"},
+		"an empty inventory":             {&fakeInventory{export: good}, nil, false, ""},
+		"no descriptor":                  {&fakeInventory{}, nil, true, "Export returned a value of type s"},
+		"a number for a descriptor":      {&fakeInventory{export: values(int32(1))}, nil, true, "Export returned a value of type i"},
+		"a descriptor in a variant":      {&fakeInventory{export: values(dbus.MakeVariant(uint32(2)))}, nil, true, "Export returned a value of type v"},
+		"no value":                       {&fakeInventory{export: values()}, nil, true, "Export returned 0 values"},
+		"many values":                    {&fakeInventory{export: values("a", "b", uint64(3))}, nil, true, "Export returned 3 values"},
+		"an empty document":              {&fakeInventory{export: document(t, []byte{})}, nil, true, "not a document of what was observed"},
+		"noise":                          {&fakeInventory{export: document(t, bytes.Repeat([]byte{0xff, 0, '{', '"'}, 1000))}, nil, true, "not a document of what was observed"},
+		"half a document":                {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":[{"Count":1`))}, nil, true, "not a document of what was observed"},
+		"a document of wrong types":      {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":{"Count":[]}}}`))}, nil, true, "not a document of what was observed"},
+		"a document of another version":  {&fakeInventory{export: document(t, []byte(`{"observed_version":99,"observed":{}}`))}, nil, true, "it has the version 99"},
+		"a negative count":               {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":[{"Count":-1}]}}`))}, nil, true, "not a document of what was observed"},
+		"an invalid year":                {&fakeInventory{export: document(t, []byte(`{"observed_version":1,"observed":{"Uses":[{"First":"99999-01-01T00:00:00Z"}]}}`))}, nil, true, "not a document of what was observed"},
+		"deeply nested objects":          {&fakeInventory{export: document(t, bytes.Repeat([]byte(`{"observed":`), 100_000))}, nil, true, "not a document of what was observed"},
+		"a document without end":         {&fakeInventory{export: endless(t)}, nil, true, "a document of more than 64 MiB"},
+		"a document that never comes":    {&fakeInventory{export: document(t, nil)}, nil, true, "the inventory has not answered in time: see systemctl status crypto-auditing-inventory"},
+		"control characters":             {&fakeInventory{export: document(t, []byte(hostileUses))}, nil, false, ""},
+		"hostile names":                  {&fakeInventory{summarize: values(variants), export: good}, []string{"--executable", "*"}, false, ""},
+		"sums of another type":           {&fakeInventory{summarize: values("rows"), export: good}, []string{"--executable", "*"}, true, "Summarize"},
+		"rows of another type":           {&fakeInventory{list: values(map[string]string{"a": "b"}, uint32(1)), export: good}, nil, true, "List"},
+		"no rows":                        {&fakeInventory{list: values(), export: good}, nil, true, "List"},
+		"a newest of another type":       {&fakeInventory{newest: []string{"x"}, export: good}, nil, true, "property Newest"},
+		"a newest that is not a cursor":  {&fakeInventory{newest: "\x1b[2J", export: good}, nil, false, ""},
+		"a cursor of another type":       {&fakeInventory{upToDate: []string{"x"}, export: good}, nil, true, "property UpToDate"},
+		"a cursor of another log":        {&fakeInventory{upToDate: "another-1", export: good}, nil, false, ""},
+		"counting of another type":       {&fakeInventory{counting: "yes", export: good}, nil, true, "property Counting"},
+		"counting without progress":      {&fakeInventory{counting: true, upToDate: fakeStore + "-0000000000000001", export: good}, nil, false, ""},
+		"an answer that never comes":     {&fakeInventory{list: func() []any { <-t.Context().Done(); return nil }}, nil, true, "the inventory has not answered in time"},
+		"a document that is a directory": {&fakeInventory{export: descriptor(t, ".")}, nil, true, "not a document"},
+		"a document that is a device":    {&fakeInventory{export: descriptor(t, "/dev/zero")}, nil, true, "not a document"},
+		"a document that has no bytes":   {&fakeInventory{export: descriptor(t, os.DevNull)}, nil, true, "not a document"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bus := bustest.Start(t, bustest.Daemon)
 			c.fake.serve(t, bus)
-			waits := strings.Contains(c.want, "in time") || name == "counting that comes nowhere"
+			waits := strings.Contains(c.want, "in time") || name == "counting without progress"
 			for _, command := range [][]string{{"report"}, {"inventory"}, {"summary"}, {"cbom"}, {"policy", "check", "--policy-dir", policies, "OLD"}, {"report", "-o", "html"}, {"inventory", "-o", "csv"}} {
 				var stdout, stderr bytes.Buffer
 				e := environment(t, &stdout, &stderr)
@@ -234,7 +234,7 @@ func TestAnInventoryThatAnswersAnythingDoesNotHarm(t *testing.T) {
 					}
 				}
 				if waits || name == "a document without end" {
-					break // it takes its time, and all commands ask in the same way
+					break // it takes long, and all commands make the same call
 				}
 			}
 		})

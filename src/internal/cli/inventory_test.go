@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/cli"
 )
 
-// rows are what crauctl inventory or summary lists.
+// rows returns the rows that crauctl inventory or summary lists.
 func rows(t *testing.T, arguments ...string) (list []map[string]any) {
 	t.Helper()
 	got := crauctl(t, append(arguments, "-o", "json")...)
@@ -59,10 +59,10 @@ func TestSummaryAddsUpByKeys(t *testing.T) {
 		t.Errorf("the first row is %v", r)
 	}
 	if list := rows(t, "summary", "-D", dir, "--executable", "nobody"); list != nil {
-		t.Errorf("of a program that is not there, there are %v", list)
+		t.Errorf("of an unknown program, %v are listed", list)
 	}
 	if list := rows(t, "summary", "-D", dir, "--since", "2027-01-01"); list != nil {
-		t.Errorf("of the future, there are %v", list)
+		t.Errorf("of the future, %v are listed", list)
 	}
 }
 
@@ -80,12 +80,12 @@ func TestABillOfMaterialsIsTheSameEachTime(t *testing.T) {
 		if err := json.Unmarshal([]byte(got.stdout), &bom); err != nil || got.code != 0 || bom.SpecVersion != spec {
 			t.Fatalf("%v: exit code %d, errors %q, version %q, error %v", arguments, got.code, got.stderr, bom.SpecVersion, err)
 		}
-		if again := crauctl(t, arguments...); again.stdout != got.stdout {
-			t.Errorf("%s: the second is another one", spec)
+		if second := crauctl(t, arguments...); second.stdout != got.stdout {
+			t.Errorf("%s: the second bill of materials differs", spec)
 		}
 		for _, ref := range []string{"crypto/protocol/TLS%201.3", "crypto/algorithm/x25519", "crypto/algorithm/AES-256-GCM"} {
 			if !strings.Contains(got.stdout, `"bom-ref": "`+ref+`"`) {
-				t.Errorf("%s: there is no %s in %v", spec, ref, bom.Components)
+				t.Errorf("%s: %s is missing in %v", spec, ref, bom.Components)
 			}
 		}
 	}
@@ -103,7 +103,7 @@ func TestFilesThatCannotBeReadAreReported(t *testing.T) {
 		t.Errorf("of its directory, exit code %d, errors %q, output\n%s", got.code, got.stderr, got.stdout)
 	}
 	if got := crauctl(t, "inventory", "--file", write(t, "log", []byte("root:x:0:0\n"))); got.code != 1 || got.stdout != "" || strings.Count(got.stderr, "\n") != 1 {
-		t.Errorf("of a file that is no log, exit code %d, errors %q, output\n%s", got.code, got.stderr, got.stdout)
+		t.Errorf("of a file that is not a log, exit code %d, errors %q, output\n%s", got.code, got.stderr, got.stdout)
 	}
 }
 

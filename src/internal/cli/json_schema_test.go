@@ -16,8 +16,8 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// schemaOf returns a schema of the documents. It allows further members, since versions may add some; here
-// only those that it describes are allowed.
+// schemaOf returns a schema in docs, and makes it strict: it allows unknown members, because later versions may
+// add some, but the tests must not.
 func schemaOf(t *testing.T, name string) *jsonschema.Schema {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/" + name)
@@ -40,7 +40,7 @@ func schemaOf(t *testing.T, name string) *jsonschema.Schema {
 	return schema
 }
 
-// closeObjects has the objects of a schema have only the members that it describes.
+// closeObjects makes a schema reject members that it does not describe.
 func closeObjects(schema any) {
 	switch schema := schema.(type) {
 	case map[string]any:
@@ -70,7 +70,7 @@ func validate(t *testing.T, schema *jsonschema.Schema, what, text string) any {
 	return value
 }
 
-// refuses checks that a schema does not accept documents.
+// refuses checks that a schema rejects documents.
 func refuses(t *testing.T, schema *jsonschema.Schema, documents ...string) {
 	t.Helper()
 	for _, wrong := range documents {
@@ -84,14 +84,14 @@ func refuses(t *testing.T, schema *jsonschema.Schema, documents ...string) {
 	}
 }
 
-func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
+func TestJSONMatchesItsSchema(t *testing.T) {
 	schema := schemaOf(t, "query.schema.json")
 	kinds := make(map[string]bool)
 	for name, log := range map[string][]byte{
-		"what libraries report":      encode(append(workload(t, "gnutls-tls13-p256", 1), workload(t, "openssl-tls12", 1)...)),
-		"what anybody may write":     oddities(),
-		"what the log does not hold": gaps(),
-		"a lost library":             event.AppendLibraryUnrecorded(nil, event.LibraryAdded, "l", nil, 1, 2),
+		"handshakes":            encode(append(workload(t, "gnutls-tls13-p256", 1), workload(t, "openssl-tls12", 1)...)),
+		"unusual content":       oddities(),
+		"missing entries":       gaps(),
+		"an unrecorded library": event.AppendLibraryUnrecorded(nil, event.LibraryAdded, "l", nil, 1, 2),
 	} {
 		for _, options := range [][]string{nil, {"--names"}} {
 			got := crauctl(t, append([]string{"query", "--file", write(t, "log", log), "-o", "json"}, options...)...)
@@ -104,13 +104,13 @@ func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
 	}
 	for _, kind := range []string{"", "loss", "unrecorded", "removal", "missing"} {
 		if !kinds[kind] {
-			t.Errorf("no %q was checked", kind)
+			t.Errorf("no object with the notice %q was checked", kind)
 		}
 	}
 	refuses(t, schema, `{}`, `{"notice":"loss"}`, `{"context":"x"}`, `[]`, `5`)
 }
 
-func TestTheJSONOfTheInventoryIsAsItsSchemaDescribes(t *testing.T) {
+func TestTheJSONOfTheInventoryMatchesItsSchema(t *testing.T) {
 	schema := schemaOf(t, "inventory.schema.json")
 	log := append(workload(t, "gnutls-tls13-p256", 1), workload(t, "openssl-tls12", 1)...)
 	log = append(log, workload(t, "openssl-tls13-x25519", 1)...)
@@ -139,10 +139,10 @@ func TestTheJSONOfTheInventoryIsAsItsSchemaDescribes(t *testing.T) {
 	}
 	for _, key := range []string{"executable", "operation", "role", "tls::protocol_version", "tls::ciphersuite", "tls::group", "tls::signature_algorithm", "pk::algorithm"} {
 		if !keys[key] {
-			t.Errorf("no %q was checked", key)
+			t.Errorf("no object with the key %q was checked", key)
 		}
 	}
-	// The schema has the keys that exist, by the list for --by.
+	// The schema describes the keys that --by accepts.
 	var known []string
 	for line := range strings.Lines(crauctl(t, "__complete", "summary", "--by", "").stdout) {
 		if key, _, ok := strings.Cut(line, "\t"); ok {
@@ -156,7 +156,7 @@ func TestTheJSONOfTheInventoryIsAsItsSchemaDescribes(t *testing.T) {
 	refuses(t, schema, `{}`, `{"count":1}`, `{"count":-1,"failures":0,"first":1,"last":2}`, `{"count":1,"failures":0,"first":1,"last":2,"x":1}`, `[]`, `5`)
 }
 
-func TestTheJSONOfAReportIsAsItsSchemaDescribes(t *testing.T) {
+func TestTheJSONOfAReportMatchesItsSchema(t *testing.T) {
 	schema := schemaOf(t, "report.schema.json")
 	dir := store(t, append(workload(t, "openssl-tls13-x25519", 40), workload(t, "gnutls-tls12", 3)...))
 	file := write(t, "log", append(encode(workload(t, "openssl-tls12", 1)), oddities()...))

@@ -30,11 +30,11 @@ var (
 	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*`)
 )
 
-// parseMetrics reads the text format, version 0.0.4, and accepts nothing that
-// its definition or the conventions for names do not.
+// parseMetrics parses the text format, version 0.0.4. It rejects everything that the
+// definition of the format or the naming conventions do not allow.
 func parseMetrics(text string) (map[string]*family, error) {
 	if !strings.HasSuffix(text, "\n") {
-		return nil, fmt.Errorf("the last line does not end")
+		return nil, fmt.Errorf("the last line has no end")
 	}
 	all := map[string]*family{}
 	current := ""
@@ -113,7 +113,7 @@ func parseLabels(text string) (labels []string, rest string, err error) {
 		var value strings.Builder
 		for !strings.HasPrefix(text, `"`) {
 			if text == "" {
-				return nil, "", fmt.Errorf("a label without end")
+				return nil, "", fmt.Errorf("an unterminated label")
 			}
 			if text[0] != '\\' {
 				value.WriteByte(text[0])
@@ -187,7 +187,7 @@ func TestMetricsHaveThePrometheusFormat(t *testing.T) {
 	found := map[string]float64{}
 	for name, f := range all {
 		if !strings.HasPrefix(name, "crypto_auditing_") {
-			t.Errorf("%s is not a name of ours", name)
+			t.Errorf("the name of %s lacks our prefix", name)
 		}
 		for key, value := range f.samples {
 			found[strings.TrimPrefix(key, "crypto_auditing_")] = value
@@ -232,7 +232,7 @@ func TestBucketsOfTheHistogramGrow(t *testing.T) {
 	}
 	for i := 1; i < len(buckets); i++ {
 		if buckets[i].count < buckets[i-1].count {
-			t.Errorf("bucket %v holds less than the one before", buckets[i])
+			t.Errorf("bucket %v has a lower count than the previous one", buckets[i])
 		}
 	}
 }
@@ -240,7 +240,7 @@ func TestBucketsOfTheHistogramGrow(t *testing.T) {
 func TestPromtoolAcceptsTheMetrics(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Skip("promtool is not installed: the parser of these tests has to do")
+		t.Skip("promtool is not installed: only the parser of these tests checks the format")
 	}
 	for name, r := range map[string]*recorder{"busy": busy(), "idle": idle()} {
 		command := exec.Command(promtool, "check", "metrics")
@@ -251,7 +251,7 @@ func TestPromtoolAcceptsTheMetrics(t *testing.T) {
 	}
 }
 
-func TestMetricsReplaceAFileAtOnce(t *testing.T) {
+func TestMetricsReplaceAFileAtomically(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "crypto-auditing.prom")
 	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
@@ -273,7 +273,7 @@ func TestMetricsReplaceAFileAtOnce(t *testing.T) {
 	if all, err := parseMetrics(string(text)); err != nil || all["crypto_auditing_recorded_hits_total"] == nil {
 		t.Errorf("the file is %q: %v", text, err)
 	}
-	// Who has the old file open still reads all of the old.
+	// A program that has the old file open can still read all of it.
 	b := make([]byte, 10)
 	if n, _ := old.Read(b); string(b[:n]) != "old" {
 		t.Errorf("the old file is %q", b[:n])
@@ -281,7 +281,7 @@ func TestMetricsReplaceAFileAtOnce(t *testing.T) {
 	wantAlone(t, file)
 }
 
-// wantAlone fails the test unless a file is alone in its directory and all may
+// wantAlone checks that a file is the only one in its directory, and that all users may
 // read it.
 func wantAlone(t *testing.T, file string) {
 	t.Helper()
@@ -290,7 +290,7 @@ func wantAlone(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	if len(entries) != 1 {
-		t.Errorf("the directory holds %v", entries)
+		t.Errorf("the directory contains %v", entries)
 	}
 	info, err := os.Stat(file)
 	if err != nil {
@@ -326,13 +326,13 @@ func TestMetricsThatCannotBeWrittenLeaveNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := serveAgent(t, busy())
-	for name, file := range map[string]string{"a directory": directory, "in no directory": filepath.Join(dir, "none", "x.prom")} {
+	for name, file := range map[string]string{"a directory": directory, "in a missing directory": filepath.Join(dir, "none", "x.prom")} {
 		got := crauctl(t, "metrics", "--output", file, "--socket", socket)
 		if got.code != 1 || !strings.Contains(got.stderr, "cannot replace "+file) {
 			t.Errorf("%s: exit status %d, stderr %q", name, got.code, got.stderr)
 		}
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-		t.Errorf("the directory holds %v, %v", entries, err)
+		t.Errorf("the directory contains %v, %v", entries, err)
 	}
 }

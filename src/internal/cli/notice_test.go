@@ -26,8 +26,7 @@ const second = uint64(time.Second)
 // epoch is the time of boot of the logs in these tests.
 const epoch = 1784800000 * int64(time.Second)
 
-// operation returns the group of an operation of a program, at some seconds
-// since boot.
+// operation returns the group of an operation of a program; at is in seconds since boot.
 func operation(program string, at uint64) event.Group {
 	id := event.ContextID{0xff, byte(at >> 16), byte(at >> 8), byte(at)}
 	return event.Group{Context: id, Start: at * second, End: at * second, Events: []event.Event{
@@ -35,8 +34,8 @@ func operation(program string, at uint64) event.Group {
 	}}
 }
 
-// started returns the notice that recording started at some seconds since boot
-// and that nothing had been recorded since some others; 0 for a first start.
+// started returns the notice about a start of the recording. at is the start and since the
+// beginning of the time without recording, in seconds since boot; since is 0 for a first start.
 func started(at, since uint64, reason event.UnrecordedReason) []byte {
 	r := event.Recording{State: event.Started, Version: "0.2.0", Time: at * second, Reason: reason}
 	if since != 0 {
@@ -49,14 +48,14 @@ func stopped(at uint64) []byte {
 	return event.AppendRecording(nil, &event.Recording{State: event.Stopped, Version: "0.2.0", Time: at * second, StopReason: "requested"})
 }
 
-// removal returns the notice that alice removed entries.
+// removal returns the notice about entries that alice removed.
 func removal(at, first, last uint64) []byte {
 	return event.AppendRemoval(nil, &event.Removal{
 		First: first, Last: last, Segments: 2, Bytes: 4096, User: "alice", UID: 1000, Policy: "vacuum --max-size=1G", Time: at * second,
 	})
 }
 
-// entries joins entries to a log.
+// entries encodes a log from groups and encoded notices.
 func entries(parts ...any) []byte {
 	log := event.AppendMetadata(nil, epoch/int64(time.Second), 0)
 	for _, part := range parts {
@@ -70,7 +69,7 @@ func entries(parts ...any) []byte {
 	return log
 }
 
-// gaps is a log with all that a log can report not to hold.
+// gaps returns a log with all kinds of notices about missing entries.
 func gaps() []byte {
 	return entries(
 		started(5, 0, ""),
@@ -112,14 +111,14 @@ func TestMissingEntriesAreShownInOrder(t *testing.T) {
 	}{
 		"all":                  {nil, want},
 		"newest first":         {[]string{"-r"}, reversed},
-		"whatever is selected": {[]string{"--executable", "one"}, append(want[:2:2], want[3], want[4], want[5], want[7], want[9])},
+		"of any program":       {[]string{"--executable", "one"}, append(want[:2:2], want[3], want[4], want[5], want[7], want[9])},
 		"since":                {[]string{"--since", "@1784800046.5"}, want[4:]},
 		"since, in a gap":      {[]string{"--since", "@1784800055"}, want[4:]},
 		"until, in a gap":      {[]string{"--until", "@1784800055"}, append(want[:5:5], want[7])},
 		"the newest":           {[]string{"-n", "1"}, want[7:]},
 		"the newest, reversed": {[]string{"-n", "1", "-r"}, reversed[:3]},
 		"two":                  {[]string{"-n", "2"}, want[3:]},
-		"none":                 {[]string{"-n", "0"}, want[9:]},
+		"zero":                 {[]string{"-n", "0"}, want[9:]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append([]string{"query", "--file", log}, c.arguments...)...)
@@ -147,7 +146,7 @@ func TestNoticesInJSON(t *testing.T) {
 		for line := range strings.Lines(got.stdout) {
 			line = strings.TrimSuffix(strings.TrimPrefix(line, separator), "\n")
 			if !json.Valid([]byte(line)) {
-				t.Errorf("%s: %q is no JSON", form, line)
+				t.Errorf("%s: %q is not JSON", form, line)
 			}
 			if strings.HasPrefix(line, `{"notice":`) {
 				notices = append(notices, line)
@@ -166,8 +165,8 @@ func TestNoticesInJSON(t *testing.T) {
 	}
 	binary := crauctl(t, "query", "--file", log, "-o", "cbor")
 	want2 := crauctl(t, "query", "--file", log).stdout
-	if got := crauctl(t, "query", "--file", write(t, "again", []byte(binary.stdout))).stdout; binary.code != 0 || got != want2 {
-		t.Errorf("read again, the CBOR shows:\n%s\nwant:\n%s", got, want2)
+	if got := crauctl(t, "query", "--file", write(t, "second", []byte(binary.stdout))).stdout; binary.code != 0 || got != want2 {
+		t.Errorf("a query of the CBOR shows:\n%s\nwant:\n%s", got, want2)
 	}
 }
 
@@ -206,8 +205,8 @@ func appendNotice(t testing.TB, w *writer, notice []byte) {
 	}
 }
 
-// history writes a log: the parts are groups, notices, and words: "rotate", and
-// "restart" for a segment of another run.
+// history writes a log. The parts are groups, notices, and the words "rotate" and
+// "restart", for a segment of another run of the agent.
 func history(t testing.TB, parts ...any) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -325,7 +324,7 @@ func TestQueryReportsRemovedEntries(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"everything":               {nil, note},
+		"no options":               {nil, note},
 		"in JSON":                  {[]string{"-o", "json"}, note},
 		"since before the oldest":  {[]string{"--since", "@1784800009"}, note},
 		"since later":              {[]string{"--since", "@1784800021"}, ""},
@@ -362,8 +361,8 @@ func TestFollowingReportsRemovedEntries(t *testing.T) {
 	}
 }
 
-// What ended after the time asked for is written down after it, too.
-func TestATimeWithoutRecordingIsShownUntilAnyTimeInIt(t *testing.T) {
+// A time without recording is logged at its end, which may be after the requested time.
+func TestATimeWithoutRecordingIsShownIfUntilIsInIt(t *testing.T) {
 	dir := history(t, operation("one", 10), "restart", started(7200, 10, event.MachineStopped), operation("two", 7300), "rotate", operation("three", 7400))
 	got := crauctl(t, "query", "--directory", dir, "--until", "@1784801000", "-o", "cat")
 	if want := "pk::sign\n— not recorded from 2026-07-23 09:46:50 to 11:46:40 (machine was stopped) —\n"; got.code != 0 || got.stdout != want {
@@ -420,17 +419,17 @@ func TestADirectoryWithoutALogIsAnError(t *testing.T) {
 	}
 }
 
-func TestFollowingShowsNoticesInTheirPlace(t *testing.T) {
+func TestFollowingShowsNoticesInOrder(t *testing.T) {
 	dir := t.TempDir()
 	w := openStore(t, dir)
 	defer w.Close()
 	var output shared
-	// The time stands still, so that nothing becomes quiet.
+	// The clock stands still, so that no operation becomes quiet.
 	stop := followed(t, time.Unix(0, epoch+10*int64(second)), &output, "monitor", "--directory", dir, "-o", "cat")
 	loss := func(at uint64) []byte {
 		return event.AppendLoss(nil, &event.Loss{Events: at, Reason: "ring-full", Start: at * second, End: at * second})
 	}
-	// What is appended before monitor looks is not shown.
+	// Notices that are appended before monitor has opened the log are not shown.
 	for range 1000 {
 		if output.String() != "" {
 			break
@@ -462,34 +461,34 @@ func TestFollowingShowsNoticesInTheirPlace(t *testing.T) {
 
 func TestTheNewestLinesKeepCurrentNotices(t *testing.T) {
 	r := rand.New(rand.NewPCG(20, uint64(time.Now().UnixNano())))
-	type thing struct {
+	type shownEntry struct {
 		start, end uint64
 		notice     bool
 	}
-	var things []thing
+	var all []shownEntry
 	var parts []any
 	for at := uint64(1); at < 1500; at++ {
 		if r.IntN(3) > 0 {
 			parts = append(parts, operation(fmt.Sprintf("p%d", at), at))
-			things = append(things, thing{at, at, false})
+			all = append(all, shownEntry{at, at, false})
 		}
 		if r.IntN(3) == 0 {
 			end := at + uint64(r.IntN(1<<r.IntN(12)))
 			parts = append(parts, event.AppendLoss(nil, &event.Loss{Events: at, Reason: "x", Start: at * second, End: end * second}))
-			things = append(things, thing{at, end, true})
+			all = append(all, shownEntry{at, end, true})
 		}
 	}
 	log := write(t, "log", entries(parts...))
 	for _, n := range []int{0, 1, 2, 10, 100, 10000} {
 		floor, operations := uint64(0), 0
-		for i := len(things) - 1; i >= 0; i-- {
-			if operations += map[bool]int{false: 1}[things[i].notice]; operations > n {
-				floor = things[i].start
+		for i := len(all) - 1; i >= 0; i-- {
+			if operations += map[bool]int{false: 1}[all[i].notice]; operations > n {
+				floor = all[i].start
 				break
 			}
 		}
 		var want strings.Builder
-		for _, c := range things {
+		for _, c := range all {
 			switch {
 			case c.notice && c.end >= floor:
 				fmt.Fprintf(&want, "loss %d\n", c.start)

@@ -14,10 +14,10 @@ import (
 	"crypto-auditing/src/internal/goldentest"
 )
 
-// policies has policies of the tests.
+// policies is the directory of the test policies.
 const policies = "../inventory/cryptopolicy/testdata"
 
-// logForPolicies has handshakes that the policies of the tests deny in part.
+// logForPolicies returns a log with handshakes, some of which the test policies deny.
 func logForPolicies(t *testing.T) string {
 	t.Helper()
 	return store(t, append(workload(t, "openssl-tls13-x25519", 40), workload(t, "gnutls-tls12", 3)...))

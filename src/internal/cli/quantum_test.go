@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// quantumLog has an operation per program.
+// quantumLog writes a log with one operation of each program.
 func quantumLog(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -24,7 +24,7 @@ func quantumLog(t *testing.T) (dir string) {
 		g.Events = append(g.Events, data...)
 		appendGroups(t, w, g)
 	}
-	// exchange adds a key exchange inside the operation before.
+	// exchange adds a key exchange inside the previous operation.
 	exchange := func(name string, data event.Event) {
 		id, parent := event.ContextID{0xfe, byte(n)}, event.ContextID{0xff, byte(n)}
 		appendGroups(t, w, event.Group{Context: id, Start: n * second, End: n * second, Executable: []byte(last), Events: []event.Event{

@@ -24,7 +24,7 @@ import (
 	"crypto-auditing/src/internal/schema/tracetest"
 )
 
-// result is what a run of crauctl did.
+// result is the result of a run of crauctl.
 type result struct {
 	code           int
 	stdout, stderr string
@@ -54,7 +54,7 @@ func environment(t testing.TB, stdout, stderr *bytes.Buffer) console.Environment
 	}
 }
 
-// The log of the public project and the time of boot of its machine.
+// A log of the public project, and the boot time of its machine.
 const (
 	publicLog  = "testdata/query/audit.cborseq"
 	publicBoot = "1771970837"
@@ -64,12 +64,12 @@ const (
 func fromJSON(t *testing.T, text string) (value []any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		t.Fatalf("output is no JSON array: %v\n%s", err, text)
+		t.Fatalf("output is not a JSON array: %v\n%s", err, text)
 	}
 	return value
 }
 
-func TestOutputEqualsThatOfThePublicTool(t *testing.T) {
+func TestOutputMatchesThePublicTool(t *testing.T) {
 	want, err := os.ReadFile("testdata/query/since.json")
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestOutputEqualsThatOfThePublicTool(t *testing.T) {
 	}
 }
 
-func TestTimeLimitsSelectRoots(t *testing.T) {
+func TestTimeLimitsSelectOperations(t *testing.T) {
 	for name, c := range map[string]struct {
 		arguments []string
 		want      []string // seconds of the starts
@@ -94,11 +94,11 @@ func TestTimeLimitsSelectRoots(t *testing.T) {
 		"no limit":            {nil, []string{"23:13:23", "23:14:23", "23:15:23"}},
 		"since":               {[]string{"--since", "2026-02-24T23:14:23Z"}, []string{"23:14:23", "23:15:23"}},
 		"until":               {[]string{"--until", "2026-02-24T23:15:23Z"}, []string{"23:13:23", "23:14:23"}},
-		"both":                {[]string{"-S", "2026-02-24 23:14:00", "-U", "2026-02-24 23:15:00"}, []string{"23:14:23"}},
-		"neither":             {[]string{"--since", "today"}, nil},
+		"since and until":     {[]string{"-S", "2026-02-24 23:14:00", "-U", "2026-02-24 23:15:00"}, []string{"23:14:23"}},
+		"since too late":      {[]string{"--since", "today"}, nil},
 		"relative":            {[]string{"--since", "2000 days ago", "--until", "+1h"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
 		"the newest":          {[]string{"-n", "1"}, []string{"23:15:23"}},
-		"none at all":         {[]string{"-n", "0"}, nil},
+		"zero":                {[]string{"-n", "0"}, nil},
 		"more than there are": {[]string{"-n", "100"}, []string{"23:13:23", "23:14:23", "23:15:23"}},
 		"newest first":        {[]string{"-r"}, []string{"23:15:23", "23:14:23", "23:13:23"}},
 		"two newest first":    {[]string{"-r", "-n", "2"}, []string{"23:15:23", "23:14:23"}},
@@ -281,13 +281,13 @@ func TestTheReadablePartOfADamagedLogIsShown(t *testing.T) {
 	shown := crauctl(t, "query", "--file", write(t, "log", encode(groups[:len(groups)-1]))).stdout
 	for name, c := range map[string]struct {
 		content []byte
-		want    string // in the error, with FILE for its name and LAST for where the last entry begins
+		want    string // part of the error; FILE is the name, LAST the offset of the last entry
 	}{
-		"cut in an entry":            {whole[:len(whole)-3], "cannot read log FILE at byte LAST: the log ends inside an entry"},
-		"garbage at its end":         {append(bytes.Clone(whole[:len(whole)-len(last)]), "\xff garbage"...), "cannot read log FILE at byte LAST: bad event group at byte 0"},
-		"a compressed one, cut":      {compress(t, whole)[:100], "cannot decompress log FILE at byte"},
-		"a compressed one, cut late": {append(compress(t, whole[:len(whole)-len(last)]), compress(t, last)[:20]...), "cannot decompress log FILE at byte LAST of its decompressed entries: the file ends inside a compressed frame"},
-		"compressed garbage":         {append(compress(t, whole[:len(whole)-len(last)]), "\x28\xb5\x2f\xfd garbage"...), "cannot decompress log FILE at byte LAST of its decompressed entries"},
+		"cut in an entry":      {whole[:len(whole)-3], "cannot read log FILE at byte LAST: the log ends inside an entry"},
+		"garbage at its end":   {append(bytes.Clone(whole[:len(whole)-len(last)]), "\xff garbage"...), "cannot read log FILE at byte LAST: bad event group at byte 0"},
+		"compressed, cut":      {compress(t, whole)[:100], "cannot decompress log FILE at byte"},
+		"compressed, cut late": {append(compress(t, whole[:len(whole)-len(last)]), compress(t, last)[:20]...), "cannot decompress log FILE at byte LAST of its decompressed entries: the file ends inside a compressed frame"},
+		"compressed garbage":   {append(compress(t, whole[:len(whole)-len(last)]), "\x28\xb5\x2f\xfd garbage"...), "cannot decompress log FILE at byte LAST of its decompressed entries"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, "damaged", c.content)
@@ -298,7 +298,7 @@ func TestTheReadablePartOfADamagedLogIsShown(t *testing.T) {
 			if want := strings.NewReplacer("FILE", file, "LAST", strconv.Itoa(len(whole)-len(last))).Replace(c.want); !strings.Contains(got.stderr, want) {
 				t.Errorf("error is %q, want %q in it", got.stderr, want)
 			}
-			if name != "a compressed one, cut" && got.stdout != shown {
+			if name != "compressed, cut" && got.stdout != shown {
 				t.Errorf("shown is:\n%s\nwant:\n%s", got.stdout, shown)
 			}
 		})
@@ -313,14 +313,14 @@ func TestBadUsageIsRefusedInOneSentence(t *testing.T) {
 		"two kinds of log":           {[]string{"query", "--file", "a", "--directory", "b"}, "exclude each other"},
 		"an unknown option":          {[]string{"query", "--colour"}, "unknown option --colour"},
 		"an unknown command":         {[]string{"querry"}, `unknown command "querry"`},
-		"an unknown form":            {[]string{"query", "--file", publicLog, "-o", "xml"}, `unknown output form "xml": there are short, json`},
+		"an unknown format":          {[]string{"query", "--file", publicLog, "-o", "xml"}, `unknown output form "xml": there are short, json`},
 		"a bad time":                 {[]string{"query", "--file", publicLog, "--since", "teatime"}, `cannot read --since: bad time "teatime"`},
 		"since after until":          {[]string{"query", "--file", publicLog, "-S", "now", "-U", "-1h"}, "later than"},
 		"a match without value":      {[]string{"query", "--file", publicLog, "tls::role"}, "KEY=VALUE"},
-		"a match of no name":         {[]string{"query", "--file", publicLog, "tls::group=X25519MLKEM786"}, `did you mean "X25519MLKEM768"?`},
+		"an unknown name of a value": {[]string{"query", "--file", publicLog, "tls::group=X25519MLKEM786"}, `did you mean "X25519MLKEM768"?`},
 		"a bad context":              {[]string{"query", "--file", publicLog, "--context", "a b"}, "a context is named as"},
 		"a bad number of lines":      {[]string{"query", "--file", publicLog, "-n", "-5"}, "must not be negative"},
-		"a boot time of the future":  {[]string{"query", "--file", publicLog, "--boot-time", "99999999999999"}, "bad time of boot"},
+		"a boot time in the future":  {[]string{"query", "--file", publicLog, "--boot-time", "99999999999999"}, "bad time of boot"},
 		"following a file":           {[]string{"query", "--file", publicLog, "-f"}, "use --directory"},
 		"a cursor of a file":         {[]string{"query", "--file", publicLog, "--after-cursor", "x"}, "use --directory"},
 		"an array without end":       {[]string{"query", "--directory", "d", "-f", "-o", "json-pretty"}, "use -o json"},
@@ -354,10 +354,10 @@ func TestAMissingLogIsAFailure(t *testing.T) {
 }
 
 func TestALogWithoutReadPermissionHasItsOwnExitStatus(t *testing.T) {
-	// sysfs refuses to let anybody read a file that is for writing, root too.
+	// sysfs does not let any user read a write-only file, not even root.
 	const file = "/sys/bus/cpu/drivers_probe"
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o200 {
-		t.Skipf("%s is not there for writing only: %v", file, err)
+		t.Skipf("%s is not write-only: %v", file, err)
 	}
 	if got := crauctl(t, "query", "--file", file); got.code != 3 || !strings.Contains(got.stderr, file) {
 		t.Errorf("exit code %d, error %q, want 3 and the name", got.code, got.stderr)

@@ -82,10 +82,10 @@ why = "a test"
 		t.Fatal(err)
 	}
 	if got := crauctl(t, append(arguments, "--baseline", baseline)...); got.code != 0 {
-		t.Errorf("with a baseline, exit code %d, errors %q, want 0: nothing is new", got.code, got.stderr)
+		t.Errorf("with a baseline and nothing new, exit code %d, errors %q, want 0", got.code, got.stderr)
 	}
 	if got := crauctl(t, append(arguments, "--baseline", baseline, "--stopped", "site.no-x25519")...); got.code != 4 || !strings.Contains(got.stderr, "site.no-x25519: not seen since the baseline, but") {
-		t.Errorf("nothing was recorded since: exit code %d, errors %q, want 4", got.code, got.stderr)
+		t.Errorf("with nothing recorded since: exit code %d, errors %q, want 4", got.code, got.stderr)
 	}
 	write(rule + exception)
 	if got := crauctl(t, arguments...); got.code != 0 || !strings.Contains(got.stdout, `"accepted_by": "me"`) {

@@ -46,7 +46,7 @@ func onScreen(t *testing.T, variables map[string]string, arguments ...string) (s
 	var shown bytes.Buffer
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		// It ends with an error when the other end is closed.
+		// ReadFrom fails when the other end is closed.
 		_, _ = shown.ReadFrom(master)
 	})
 	var ignored, errs bytes.Buffer
@@ -90,7 +90,7 @@ func TestATerminalHasColoursAndAPager(t *testing.T) {
 			map[string]string{"NO_COLOR": "1", "CRAU_PAGER": "sed s/^/paged:/"}, []string{"--no-pager"},
 			func(screen string) bool { return screen == plain },
 		},
-		"a pager that is left": {
+		"a pager that exits early": {
 			map[string]string{"NO_COLOR": "1", "CRAU_PAGER": "head -n 1"}, nil,
 			func(screen string) bool { return screen == plain[:strings.IndexByte(plain, '\n')+1] },
 		},
@@ -148,7 +148,7 @@ func FuzzQueryOfAnyFile(f *testing.F) {
 			}
 			for line := range strings.Lines(got.stdout) {
 				if form == "json" && !json.Valid([]byte(line)) {
-					t.Errorf("the line %q is no JSON", line)
+					t.Errorf("the line %q is not JSON", line)
 				}
 			}
 		}

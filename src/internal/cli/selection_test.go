@@ -11,13 +11,13 @@ import (
 	"crypto-auditing/src/internal/goldentest"
 )
 
-func TestSelectionShowsWholeTrees(t *testing.T) {
+func TestSelectionShowsWholeOperations(t *testing.T) {
 	log := write(t, "log", encode(append(handshakes(t, "gnutls-tls13-p256"), handshakes(t, "openssl-tls13-x25519")...)))
 	for name, c := range map[string]struct {
 		arguments []string
 		want      int // number of roots
 	}{
-		"everything":                    {nil, 10},
+		"no options":                    {nil, 10},
 		"a program":                     {[]string{"--executable", "openssl"}, 4},
 		"another program":               {[]string{"--executable", "hsbench"}, 6},
 		"either program":                {[]string{"--executable", "hsbench", "--executable", "openssl"}, 10},
@@ -26,15 +26,15 @@ func TestSelectionShowsWholeTrees(t *testing.T) {
 		"a context and its old names":   {[]string{"--context", "tls::handshake"}, 8},
 		"a scope":                       {[]string{"--context", "pk::*"}, 7},
 		"a number":                      {[]string{"tls::protocol_version=772"}, 4},
-		"its name":                      {[]string{"tls::protocol_version=TLS 1.3"}, 4},
+		"the name of a number":          {[]string{"tls::protocol_version=TLS 1.3"}, 4},
 		"a value deep inside":           {[]string{"pk::group=X25519"}, 2},
-		"what a name states":            {[]string{"tls::role=client"}, 5},
+		"a role stated by the name":     {[]string{"tls::role=client"}, 5},
 		"a group, agreed on or offered": {[]string{"tls::group=x25519"}, 2}, // GnuTLS only offered it
 		"two keys":                      {[]string{"tls::role=client", "tls::group=x25519"}, 1},
 		"two values of a key":           {[]string{"tls::group=x25519", "tls::group=secp256r1"}, 4},
 		"a key pair of an offer":        {[]string{"pk::algorithm=ECDH (X25519)"}, 1},
-		"a program that did not do it":  {[]string{"--executable", "openssl", "tls::group=secp256r1"}, 0},
-		"a key that nothing has":        {[]string{"x::y=1"}, 0},
+		"a program without the value":   {[]string{"--executable", "openssl", "tls::group=secp256r1"}, 0},
+		"an unknown key":                {[]string{"x::y=1"}, 0},
 		"a program in a context of two": {[]string{"--executable", "hsbench", "--context", "tls::sign"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestSelectionShowsWholeTrees(t *testing.T) {
 	}
 }
 
-// text is an event of a key with a string.
+// text returns an element with a string.
 func text(key, value string) event.Event {
 	return event.Event{Key: []byte(key), Value: event.Value{Kind: event.String, Bytes: []byte(value)}}
 }
@@ -58,7 +58,7 @@ func word(key string, n int64) event.Event {
 	return event.Event{Key: []byte(key), Value: event.Value{Word: n}}
 }
 
-// oddities is a log with unusual content that any writer may produce.
+// oddities returns a log with unusual content that any program may produce.
 func oddities() []byte {
 	second := uint64(time.Second)
 	log := encode([]event.Group{
@@ -132,12 +132,12 @@ func TestLossesAreShownAtTheirTime(t *testing.T) {
 		arguments []string
 		want      int
 	}{
-		"all":                    {nil, 4},
-		"whatever is selected":   {[]string{"--executable", "nobody"}, 4},
-		"of the time asked for":  {[]string{"--until", "@1784800011.2"}, 1},
-		"of the time after it":   {[]string{"--since", "@1784800015"}, 2},
-		"those with the newest":  {[]string{"-n", "1"}, 3},
-		"those after the newest": {[]string{"-n", "0"}, 3},
+		"all":              {nil, 4},
+		"of any program":   {[]string{"--executable", "nobody"}, 4},
+		"until a time":     {[]string{"--until", "@1784800011.2"}, 1},
+		"since a time":     {[]string{"--since", "@1784800015"}, 2},
+		"with the newest":  {[]string{"-n", "1"}, 3},
+		"after the newest": {[]string{"-n", "0"}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append([]string{"query", "--file", log}, c.arguments...)...)
@@ -151,7 +151,7 @@ func TestLossesAreShownAtTheirTime(t *testing.T) {
 func TestCBOROutputIsALogOfTheSelection(t *testing.T) {
 	log := write(t, "log", append(encode(append(handshakes(t, "gnutls-tls12"), handshakes(t, "openssl-tls13-x25519")...)), oddities()...))
 	for name, arguments := range map[string][]string{
-		"everything": nil,
+		"no options": nil,
 		"a program":  {"--executable", "openssl"},
 		"the newest": {"-n", "3"},
 		"by a value": {"tls::group=x25519"},
@@ -163,9 +163,9 @@ func TestCBOROutputIsALogOfTheSelection(t *testing.T) {
 			if binary.code != 0 || binary.stderr != "" {
 				t.Fatalf("exit code %d, errors %q", binary.code, binary.stderr)
 			}
-			again := []string{"query", "--file", write(t, "again", []byte(binary.stdout))}
-			if got := crauctl(t, again...); got.code != 0 || got.stdout != want.stdout {
-				t.Errorf("read again, exit code %d, it shows:\n%s\nwant:\n%s", got.code, got.stdout, want.stdout)
+			second := []string{"query", "--file", write(t, "second", []byte(binary.stdout))}
+			if got := crauctl(t, second...); got.code != 0 || got.stdout != want.stdout {
+				t.Errorf("a query of the CBOR: exit code %d, shown is:\n%s\nwant:\n%s", got.code, got.stdout, want.stdout)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func TestARegistryFileAddsNames(t *testing.T) {
 	}
 }
 
-func TestTheTimeOfBootIsFoundWhereItIs(t *testing.T) {
+func TestTheBootTimeComesFromOptionLogOrMachine(t *testing.T) {
 	groups := handshakes(t, "openssl-tls12")[:1]
 	bare := event.Append(nil, &groups[0])
 	for name, c := range map[string]struct {
@@ -193,9 +193,9 @@ func TestTheTimeOfBootIsFoundWhereItIs(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"of the command line": {append(event.AppendMetadata(nil, 1784000000, 0), bare...), []string{"--boot-time", "0"}, "1970-01-01 00:31:18"},
-		"of the log":          {append(event.AppendMetadata(nil, 1784000000, 0), bare...), nil, "2026-07-14 04:04:38"},
-		"of the machine":      {bare, nil, "2026-07-23 10:17:58"},
+		"on the command line": {append(event.AppendMetadata(nil, 1784000000, 0), bare...), []string{"--boot-time", "0"}, "1970-01-01 00:31:18"},
+		"in the log":          {append(event.AppendMetadata(nil, 1784000000, 0), bare...), nil, "2026-07-14 04:04:38"},
+		"of this machine":     {bare, nil, "2026-07-23 10:17:58"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append([]string{"query", "--file", write(t, "log", c.log)}, c.arguments...)...)

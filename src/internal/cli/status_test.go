@@ -29,7 +29,7 @@ import (
 	"crypto-auditing/src/internal/varlinkservice/agentservice"
 )
 
-// recorder stands for an agent in a state of the test's choice.
+// recorder is an agent with a status that the test sets.
 type recorder struct {
 	status status.Agent
 	err    error
@@ -50,7 +50,7 @@ func (r *recorder) Follow(ctx context.Context, _ func(logstore.Position) error) 
 	return ctx.Err()
 }
 
-// busy returns an agent that has seen everything.
+// busy returns an agent whose status has a value in each field.
 func busy() *recorder {
 	started := time.Date(2026, 7, 24, 9, 57, 0, 0, time.UTC)
 	latency := status.Histogram{Sum: 1234500 * time.Microsecond}
@@ -93,7 +93,7 @@ func busy() *recorder {
 	}}
 }
 
-// idle returns an agent that has seen nothing.
+// idle returns an agent that has recorded nothing.
 func idle() *recorder {
 	const cursor = "00000000000000000000000000000000-0000000000000000"
 	return &recorder{status: status.Agent{
@@ -102,21 +102,21 @@ func idle() *recorder {
 	}}
 }
 
-// serveAgent answers as an agent of a recorder. All peers are root.
+// serveAgent serves a recorder as the agent. It treats all peers as root.
 func serveAgent(t *testing.T, r *recorder) (socket string) {
 	t.Helper()
 	return serveAs(t, r, varlinkservice.Peer{})
 }
 
-// serveAs answers as an agent to which all peers are the same.
+// serveAs serves a recorder as the agent. It treats all peers as the given one.
 func serveAs(t *testing.T, r *recorder, peer varlinkservice.Peer) (socket string) {
 	t.Helper()
 	service, err := agentservice.New(agentservice.Options{Recorder: r, Version: "1.2.3"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The name is short, as those of sockets must be, and has what the library
-	// takes for something else.
+	// The path is short, because paths of sockets are limited, and contains a semicolon,
+	// which the varlink library treats as a separator.
 	dir, err := os.MkdirTemp("", "crau;")
 	if err != nil {
 		t.Fatal(err)
@@ -170,10 +170,10 @@ func TestStatusIsShown(t *testing.T) {
 				t.Errorf("exit status %d, stderr %q", got.code, got.stderr)
 			}
 			if strings.ContainsRune(got.stdout, '\x1b') {
-				t.Error("there are control characters")
+				t.Error("the output contains control characters")
 			}
 			if len(c.arguments) > 0 && !json.Valid([]byte(got.stdout)) {
-				t.Error("it is no JSON")
+				t.Error("the output is not JSON")
 			}
 			goldentest.Compare(t, "status/"+name+".golden", got.stdout)
 		})
@@ -188,10 +188,10 @@ func TestTheDotShowsTheOverallState(t *testing.T) {
 		recorder *recorder
 		colour   string
 	}{
-		"all is well":            {good, "\x1b[1;32m"},
-		"something is lost":      {busy(), "\x1b[1;33m"},
-		"nothing is watched":     {idle(), "\x1b[1;33m"},
-		"the disk takes no more": {bad, "\x1b[1;31m"},
+		"no problems":  {good, "\x1b[1;32m"},
+		"losses":       {busy(), "\x1b[1;33m"},
+		"no libraries": {idle(), "\x1b[1;33m"},
+		"a full disk":  {bad, "\x1b[1;31m"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			socket := serveAgent(t, c.recorder)
@@ -224,7 +224,7 @@ func TestFlushAndRotatePrintOneLine(t *testing.T) {
 	}
 }
 
-// canned answers the first call on each connection with a text, and closes it.
+// canned sends a fixed answer to the first call on each connection, and closes it.
 func canned(t *testing.T, answer string) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "s")
@@ -276,23 +276,23 @@ func TestErrorsOfTheAgentIncludeTheRemedy(t *testing.T) {
 		"no socket": {"status", filepath.Join(dir, "none"), 1,
 			[]string{"cannot get the status", "cannot reach the agent at " + dir, "no such file", "is crypto-auditing-agent.socket active?"}},
 		"without listener": {"flush", dead, 1, []string{"cannot flush", "connection refused", "is crypto-auditing-agent.socket active?"}},
-		"no socket at all": {"rotate", file, 1, []string{"cannot rotate the log", "connection refused"}},
-		"a stranger asks": {"flush", stranger, 3,
+		"not a socket":     {"rotate", file, 1, []string{"cannot rotate the log", "connection refused"}},
+		"an unauthorised flush": {"flush", stranger, 3,
 			[]string{"not authorised", "members of the group crypto-auditing", "join the group crypto-auditing or use sudo"}},
-		"a stranger rotates": {"rotate", stranger, 3, []string{"not authorised: only root may: use sudo"}},
-		"no room":            {"flush", failing(unix.ENOSPC), 1, []string{"the agent cannot do this now: no space left on device"}},
-		"ending":             {"rotate", failing(logstore.ErrClosed), 1, []string{"the agent cannot do this now: the agent is ending"}},
-		"failing":            {"flush", failing(errors.New("bad\x1bluck")), 1, []string{`the agent failed: bad\x1bluck`}},
-		"another service":    {"status", canned(t, `{"error":"org.varlink.service.InterfaceNotFound","parameters":{"interface":"x"}}`+"\x00"), 1, []string{"is not the agent"}},
-		"no varlink":         {"status", canned(t, "SSH-2.0-OpenSSH\x00"), 1, []string{"does not answer like an agent"}},
-		"other types":        {"status", canned(t, `{"parameters":{"status":{"hits":"many"}}}`+"\x00"), 1, []string{"does not answer like an agent"}},
-		"a broken histogram": {"metrics", canned(t, `{"parameters":{"status":{"latency":{"boundsUSec":[1,2],"counts":[]}}}}`+"\x00"), 1, []string{"cannot understand the status"}},
-		"an unknown error":   {"flush", canned(t, `{"error":"org.cryptoauditing.Agent.New\u001b"}`+"\x00"), 1, []string{"the agent returned an unknown error: org.cryptoauditing.Agent.New?"}},
-		"it hangs up":        {"flush", canned(t, ""), 1, []string{"has closed the connection", "try again"}},
-		"too many": {"flush", canned(t, `{"error":"org.cryptoauditing.Agent.LimitExceeded","parameters":{"limit":"connections of a user","maximum":32}}`+"\x00"), 1,
+		"an unauthorised rotation": {"rotate", stranger, 3, []string{"not authorised: only root may: use sudo"}},
+		"no room":                  {"flush", failing(unix.ENOSPC), 1, []string{"the agent cannot do this now: no space left on device"}},
+		"ending":                   {"rotate", failing(logstore.ErrClosed), 1, []string{"the agent cannot do this now: the agent is ending"}},
+		"failing":                  {"flush", failing(errors.New("bad\x1bluck")), 1, []string{`the agent failed: bad\x1bluck`}},
+		"another service":          {"status", canned(t, `{"error":"org.varlink.service.InterfaceNotFound","parameters":{"interface":"x"}}`+"\x00"), 1, []string{"is not the agent"}},
+		"another protocol":         {"status", canned(t, "SSH-2.0-OpenSSH\x00"), 1, []string{"does not answer like an agent"}},
+		"other types":              {"status", canned(t, `{"parameters":{"status":{"hits":"many"}}}`+"\x00"), 1, []string{"does not answer like an agent"}},
+		"a broken histogram":       {"metrics", canned(t, `{"parameters":{"status":{"latency":{"boundsUSec":[1,2],"counts":[]}}}}`+"\x00"), 1, []string{"cannot understand the status"}},
+		"an unknown error":         {"flush", canned(t, `{"error":"org.cryptoauditing.Agent.New\u001b"}`+"\x00"), 1, []string{"the agent returned an unknown error: org.cryptoauditing.Agent.New?"}},
+		"a closed connection":      {"flush", canned(t, ""), 1, []string{"has closed the connection", "try again"}},
+		"a limit": {"flush", canned(t, `{"error":"org.cryptoauditing.Agent.LimitExceeded","parameters":{"limit":"connections of a user","maximum":32}}`+"\x00"), 1,
 			[]string{"the agent has reached a limit, 32 connections of a user: try again later"}},
-		"an unknown form": {"status -o xml", stranger, 2, []string{`unknown output form "xml": there are short, json, json-pretty`}},
-		"an argument":     {"flush all", stranger, 2, []string{"Try 'crauctl flush --help'"}},
+		"an unknown format": {"status -o xml", stranger, 2, []string{`unknown output form "xml": there are short, json, json-pretty`}},
+		"an argument":       {"flush all", stranger, 2, []string{"Try 'crauctl flush --help'"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := crauctl(t, append(strings.Fields(c.command), "--socket", c.socket)...)
@@ -305,13 +305,13 @@ func TestErrorsOfTheAgentIncludeTheRemedy(t *testing.T) {
 				}
 			}
 			if strings.ContainsRune(got.stderr, '\x1b') {
-				t.Errorf("it prints control characters: %q", got.stderr)
+				t.Errorf("stderr contains control characters: %q", got.stderr)
 			}
 		})
 	}
 }
 
-func TestASocketThatMayNotBeUsedIsDenied(t *testing.T) {
+func TestASocketWithoutPermissionIsReportedAsDenied(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
@@ -335,7 +335,7 @@ func TestAnInterruptEndsWaitingForTheAgent(t *testing.T) {
 	defer l.Close()
 	ctx, interrupt := context.WithCancel(context.Background())
 	go func() {
-		// Once it is asked it does not answer.
+		// The agent receives the call and does not answer.
 		c, err := l.Accept()
 		if err != nil {
 			return

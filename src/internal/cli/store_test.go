@@ -14,8 +14,8 @@ import (
 	"crypto-auditing/src/internal/logstore"
 )
 
-// clock is a clock of a machine booted at 1784800000 s, which stands at the
-// time of the last event.
+// clock is a clock that stands still at the time of the last event. The machine was
+// booted at 1784800000 s.
 type clock struct{ boot atomic.Uint64 }
 
 func (c *clock) Now() logstore.Moment {
@@ -33,7 +33,7 @@ func openStore(t testing.TB, dir string) *writer {
 	return openStoreIn(t, dir, [16]byte{})
 }
 
-// openStoreIn opens a store in a boot of this id; zero is the one of this machine.
+// openStoreIn opens a store in the boot with this id; zero is the current boot of this machine.
 func openStoreIn(t testing.TB, dir string, boot [16]byte) *writer {
 	t.Helper()
 	c := new(clock)
@@ -76,7 +76,7 @@ func appendGroups(t testing.TB, w *writer, groups ...event.Group) {
 	}
 }
 
-// segment returns the bytes of a segment that holds the entries of a log.
+// segment returns the bytes of a segment that contains the entries of a log.
 func segment(t testing.TB, log []byte) []byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -109,7 +109,7 @@ func segment(t testing.TB, log []byte) []byte {
 	return content
 }
 
-// rotate begins a segment and waits until that is durable.
+// rotate begins a segment and waits until it is durable.
 func rotate(w *logstore.Writer) error {
 	rotated := make(chan error, 1)
 	w.Rotate(func(_ string, err error) { rotated <- err })

@@ -21,8 +21,8 @@ import (
 	"crypto-auditing/src/internal/cli/console"
 )
 
-// A query of a whole log decompresses, builds trees and prints in goroutines of
-// their own. One that holds all back does so in one.
+// A query of a whole log decompresses, builds trees and prints in separate goroutines. A
+// query with -n does so in one.
 func TestAQueryThatReadsAheadPrintsInOrder(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -47,7 +47,7 @@ func TestAQueryThatReadsAheadPrintsInOrder(t *testing.T) {
 				}
 			})
 		}
-		t.Run(name+" in numbers", func(t *testing.T) {
+		t.Run(name+" with --count", func(t *testing.T) {
 			lines := strings.Count(crauctl(t, "query", "-o", "json", "-q", "-D", dir).stdout, `{"context":`)
 			operations := 0
 			for line := range strings.Lines(crauctl(t, "query", "-o", "json", "-q", "-D", dir).stdout) {
@@ -62,7 +62,7 @@ func TestAQueryThatReadsAheadPrintsInOrder(t *testing.T) {
 	}
 }
 
-// pipe returns a pipe whose writing end is the output of a command.
+// pipe returns a pipe; its write end is used as the output of a command.
 func pipe(t *testing.T) (read, write *os.File) {
 	t.Helper()
 	read, write, err := os.Pipe()
@@ -76,7 +76,7 @@ func pipe(t *testing.T) (read, write *os.File) {
 func TestAQueryEndsWhenItsOutputIsClosed(t *testing.T) {
 	dir := store(t, workload(t, "gnutls-tls13-p256", 20))
 	for name, arguments := range map[string][]string{
-		"that waits for more": {"query", "-f", "-D", dir},
+		"that follows the log": {"query", "-f", "-D", dir},
 		"of a file that does not end": {"query", "--count", "--file", func() string {
 			path := filepath.Join(t.TempDir(), "fifo")
 			if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -87,7 +87,7 @@ func TestAQueryEndsWhenItsOutputIsClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if path := arguments[len(arguments)-1]; path != dir {
-				// Its other end sends entries without end.
+				// The other end of the FIFO sends entries endlessly.
 				fifo, err := os.OpenFile(path, os.O_RDWR, 0)
 				if err != nil {
 					t.Fatal(err)
@@ -127,7 +127,7 @@ func TestAQueryEndsWhenItsOutputIsClosed(t *testing.T) {
 					t.Errorf("exit code %d, errors %q, want 0 and none", code, stderr.String())
 				}
 			case <-time.After(time.Minute):
-				t.Fatal("the query continues")
+				t.Fatal("the query does not end")
 			}
 		})
 	}
@@ -142,7 +142,7 @@ func TestAnInterruptEndsAQueryWhoseOutputIsStuck(t *testing.T) {
 	ctx, interrupt := context.WithCancelCause(context.Background())
 	done := make(chan int)
 	go func() { done <- cli.Run(ctx, []string{"query", "-o", "json", "-D", dir}, e) }()
-	// The pipe is full once it holds what it can.
+	// Wait until the pipe is full.
 	for {
 		n, err := unix.IoctlGetInt(int(read.Fd()), unix.TIOCINQ)
 		if err != nil {
@@ -160,12 +160,12 @@ func TestAnInterruptEndsAQueryWhoseOutputIsStuck(t *testing.T) {
 			t.Errorf("exit code %d, errors %q, want 130 and none", code, stderr.String())
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("the query continues")
+		t.Fatal("the query does not end")
 	}
 	read.Close() // the write ends with an error
 }
 
-// Nothing, or no more, comes from the FIFO, and nothing ever ends the wait but the interrupt.
+// The FIFO delivers no further data, and only the interrupt can end the wait.
 func TestAnInterruptEndsAQueryThatWaitsForAFIFO(t *testing.T) {
 	entries := encode(handshakes(t, "openssl-tls13-x25519"))
 	for name, c := range map[string]struct {
@@ -173,7 +173,7 @@ func TestAnInterruptEndsAQueryThatWaitsForAFIFO(t *testing.T) {
 		sent   []byte
 	}{
 		"without a writer":                     {false, nil},
-		"whose writer writes nothing":          {true, nil},
+		"with an idle writer":                  {true, nil},
 		"in the middle of an entry":            {true, entries[:len(entries)/2]},
 		"in the middle of a compressed stream": {true, compress(t, entries)[:100]},
 		"between entries":                      {true, entries},
@@ -216,7 +216,7 @@ func TestAnInterruptEndsAQueryThatWaitsForAFIFO(t *testing.T) {
 					t.Errorf("exit code %d, errors %q, want 130 and none", code, stderr.String())
 				}
 			case <-time.After(time.Minute):
-				t.Fatal("the query continues")
+				t.Fatal("the query does not end")
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 	"crypto-auditing/src/internal/event"
 )
 
-// captured is a log of handshakes of three programs: two captured at their sockets,
+// captured writes a log with handshakes of three programs: two captured at their sockets,
 // one by probes.
 func captured(t *testing.T) string {
 	t.Helper()
@@ -38,7 +38,7 @@ func TestUnitAndSourceSelectOperations(t *testing.T) {
 		"a service":             {[]string{"-u", "nginx.service"}, "nginx"},
 		"without its suffix":    {[]string{"--unit", "nginx"}, "nginx"},
 		"a pattern":             {[]string{"-u", "*.s*"}, "nginx ssh"},
-		"one of two":            {[]string{"-u", "session.scope", "-u", "other"}, "ssh"},
+		"two units":             {[]string{"-u", "session.scope", "-u", "other"}, "ssh"},
 		"another unit":          {[]string{"-u", "ngin"}, ""},
 		"the wire":              {[]string{"--source", "wire"}, "nginx ssh"},
 		"probes":                {[]string{"--source", "usdt"}, "curl"},
@@ -46,7 +46,7 @@ func TestUnitAndSourceSelectOperations(t *testing.T) {
 		"functions":             {[]string{"--source", "function"}, ""},
 		"unit as data":          {[]string{"unit=nginx.service"}, "nginx"},
 		"source as data":        {[]string{"crau::source=usdt"}, "curl"},
-		"source that is not":    {[]string{"source!=wire"}, "curl"},
+		"excluded source":       {[]string{"source!=wire"}, "curl"},
 		"unit of other sources": {[]string{"-u", "nginx", "--source", "usdt"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestUnitAndSourceAreShown(t *testing.T) {
 		has, not  []string
 	}{
 		"lines":                      {[]string{"-o", "short"}, []string{"nginx (nginx.service): ", "curl: "}, []string{"crau::", "wire"}},
-		"all of it":                  {[]string{"-o", "verbose"}, []string{"crau::unit=nginx.service", "crau::source=wire"}, []string{"usdt"}},
+		"all elements":               {[]string{"-o", "verbose"}, []string{"crau::unit=nginx.service", "crau::source=wire"}, []string{"usdt"}},
 		"JSON":                       {[]string{"-o", "json"}, []string{unit + `:"nginx.service"`, source + `:"wire"`}, nil},
 		"the public form":            {[]string{"-o", "json-pretty"}, []string{"tls::protocol_version"}, []string{"crau::"}},
 		"the public form and more":   {[]string{"-o", "json-pretty", "--all"}, []string{unit + `: "nginx.service"`, source + `: "wire"`}, nil},
@@ -106,7 +106,7 @@ func TestALogWithoutSourcesIsOfProbes(t *testing.T) {
 	const log = "../../../tests/data/log-0.1.0/log"
 	all := crauctl(t, "query", "--directory", log)
 	if usdt := crauctl(t, "query", "--directory", log, "--source", "usdt"); all.stdout == "" || usdt.stdout != all.stdout {
-		t.Errorf("of usdt are shown\n%s\nof all\n%s", usdt.stdout, all.stdout)
+		t.Errorf("with the source usdt, shown is\n%s\nwithout it\n%s", usdt.stdout, all.stdout)
 	}
 	for _, arguments := range [][]string{{"--source", "wire"}, {"-u", "*"}} {
 		if got := crauctl(t, append([]string{"query", "--directory", log, "-o", "cat", "-q"}, arguments...)...); strings.Contains(got.stdout, "handshake") {

@@ -34,7 +34,7 @@ func TestVerifyDistinguishesIntactAndDamagedLogs(t *testing.T) {
 	dir := store(t, groups)
 	got := crauctl(t, "verify", "--directory", dir)
 	if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "all is as it should be") {
-		t.Errorf("of a whole log, exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
+		t.Errorf("of an intact log, exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
 	}
 	var report struct {
 		Whole bool
@@ -46,17 +46,17 @@ func TestVerifyDistinguishesIntactAndDamagedLogs(t *testing.T) {
 	}
 	got = crauctl(t, "verify", "--directory", dir, "-o", "json")
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != 0 || !report.Whole || len(report.Hash) != 64 {
-		t.Errorf("of a whole log, exit code %d, error %v, output %s", got.code, err, got.stdout)
+		t.Errorf("of an intact log, exit code %d, error %v, output %s", got.code, err, got.stdout)
 	}
 
 	segment := damage(t, dir)
 	got = crauctl(t, "verify", "--directory", dir)
 	if got.code != 1 || !strings.Contains(got.stderr, segment) || !strings.Contains(got.stderr, "offset") || strings.Contains(got.stdout, "all is") {
-		t.Errorf("of a broken log, exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
+		t.Errorf("of a damaged log, exit code %d, errors %q, output %q", got.code, got.stderr, got.stdout)
 	}
 	got = crauctl(t, "verify", "--directory", dir, "-o", "json")
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.code != 1 || report.Whole || report.Break == nil || report.Break.Segment != segment {
-		t.Errorf("of a broken log, exit code %d, error %v, output %s", got.code, err, got.stdout)
+		t.Errorf("of a damaged log, exit code %d, error %v, output %s", got.code, err, got.stdout)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestLogInfoCountsTheContentOfTheLog(t *testing.T) {
 		}
 		segments, counted, entries, bytes = segments+1, counted+s.Events, entries+s.Entries, bytes+s.Bytes
 	}
-	// Each segment begins with a metadata entry, whose data are no events.
+	// Each segment begins with a metadata entry, whose elements do not count as events.
 	if counted != events || entries != len(groups)+segments {
 		t.Errorf("%d segments with %d entries and %d events, want %d and %d besides the metadata", segments, entries, counted, len(groups), events)
 	}
@@ -106,11 +106,11 @@ func TestLogInfoCountsTheContentOfTheLog(t *testing.T) {
 	}
 }
 
-func TestCommandsAboutALogNeedOne(t *testing.T) {
+func TestCommandsAboutALogRequireALog(t *testing.T) {
 	for name, arguments := range map[string][]string{
-		"an unknown form":          {"log-info", "--directory", "x", "-o", "xml"},
-		"an argument too many":     {"verify", "--directory", "x", "y"},
-		"an unknown form, checked": {"verify", "--directory", "x", "-o", "short-json"},
+		"an unknown format":           {"log-info", "--directory", "x", "-o", "xml"},
+		"an extra argument":           {"verify", "--directory", "x", "y"},
+		"an unknown format of verify": {"verify", "--directory", "x", "-o", "short-json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := crauctl(t, arguments...); got.code != 2 || got.stdout != "" {
@@ -142,7 +142,7 @@ func TestATornEndIsReportedAndIsNotDamage(t *testing.T) {
 	if err := os.WriteFile(segments[0], append(content, content[:100]...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// The writer leaves the torn end and begins another segment.
+	// The writer does not touch the torn end, and begins another segment.
 	w = openStore(t, dir)
 	more := workload(t, "openssl-tls13-x25519", 1)
 	appendGroups(t, w, more...)
@@ -211,13 +211,13 @@ func TestVerifyContinuesAfterACursor(t *testing.T) {
 	}
 	before, code := check()
 	if code != 0 || !before.Whole {
-		t.Fatalf("the log is not whole: %+v", before)
+		t.Fatalf("the log is not intact: %+v", before)
 	}
 	appendGroups(t, w, groups[2*third:]...)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// Sealed, the place is inside a chunk.
+	// After sealing, the position is inside a chunk.
 	for name, prepare := range map[string]func(){"as it was written": func() {}, "sealed": func() { sealed(t, dir) }} {
 		t.Run(name, func(t *testing.T) {
 			prepare()
@@ -238,7 +238,7 @@ func TestVerifyContinuesAfterACursor(t *testing.T) {
 			}
 		})
 	}
-	// What was checked before is not read again.
+	// Entries before the cursor are not read again.
 	damage(t, dir)
 	if _, code := check(); code != 1 {
 		t.Errorf("a damaged log: exit code %d", code)

@@ -25,7 +25,7 @@ func TestATimeZoneCanHaveThePOSIXForm(t *testing.T) {
 	}
 	for _, tz := range []string{"", "UTC", ":Europe/Prague", "Europe/Prague", "nonsense", "CET-1CEST,M3"} {
 		if zone := location(tz); zone != time.Local {
-			t.Errorf("%q is taken for %v", tz, zone)
+			t.Errorf("%q is accepted as %v", tz, zone)
 		}
 	}
 }

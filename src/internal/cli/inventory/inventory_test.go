@@ -124,7 +124,7 @@ func TestRowsAreObjectsWithTheKeysOfTheRegistry(t *testing.T) {
 		lines = append(lines, object)
 	}
 	if len(lines) != 6 {
-		t.Fatalf("there are %d objects", len(lines))
+		t.Fatalf("got %d objects", len(lines))
 	}
 	for key, want := range map[string]any{
 		"executable": "curl", "tls::group": "X25519MLKEM768", "tls::peer_signature_algorithm": "rsa_pss_rsae_sha256", "count": 1204.0, "failures": 3.0,
@@ -232,7 +232,7 @@ func TestKeysCompleteAfterAComma(t *testing.T) {
 	}
 }
 
-// Every field of a row has a key: one that is added later must not be forgotten.
+// A new field needs a key, too.
 func TestEveryFieldHasAKey(t *testing.T) {
 	var named []string
 	for _, k := range keys() {

@@ -186,7 +186,7 @@ func TestOnlyProbesOfTheProviderAreAccepted(t *testing.T) {
 	}{
 		"a probe":              {usdt.File{Sites: []usdt.Site{good}}, ""},
 		"a draft's provider":   {usdt.File{Sites: []usdt.Site{site("audit", "new_context", "8@%rax 8@%rax")}}, ""},
-		"nothing":              {usdt.File{}, "cannot find probes"},
+		"no probes":            {usdt.File{}, "cannot find probes"},
 		"others only":          {usdt.File{Sites: []usdt.Site{site("libc", "setjmp", "8@%rax")}}, "cannot find probes"},
 		"a draft's other":      {usdt.File{Sites: []usdt.Site{site("openssl", "other", "8@%rax")}}, "cannot find probes"},
 		"others too":           {usdt.File{Sites: []usdt.Site{good, site("openssl", "other", "8@%rax"), site("libc", "setjmp", "")}}, ""},
@@ -242,7 +242,7 @@ func TestFunctionsOfLibrariesWithoutProbesAreShown(t *testing.T) {
 
 func TestLibrariesThatAreNotSupportedAreNamed(t *testing.T) {
 	libraries, _ := filepath.Glob("/usr/lib*/*/libgcrypt.so.20")
-	// Fedora has no folder for each architecture.
+	// Fedora has no directories for architectures.
 	more, _ := filepath.Glob("/usr/lib*/libgcrypt.so.20")
 	if libraries = append(libraries, more...); len(libraries) == 0 && os.Geteuid() == 0 {
 		t.Fatal("this machine has no libgcrypt.so.20: run make setup")
@@ -272,7 +272,7 @@ func TestSitesOfAProbeAreListedTogether(t *testing.T) {
 	other := site("libc", "setjmp", "")
 	r := newProbesReport(&usdt.File{Sites: []usdt.Site{other, a, b, a}}, true)
 	if len(r.Providers) != 2 || r.Providers[0].Name != "crypto_auditing" {
-		t.Fatalf("providers %+v, want that of the audit, then libc", r.Providers)
+		t.Fatalf("providers %+v, want crypto_auditing, then libc", r.Providers)
 	}
 	p := r.Providers[0].Probes
 	if len(p) != 2 || p[0].Name != "data" || len(p[0].Sites) != 2 || len(p[1].Sites) != 1 {
@@ -296,7 +296,7 @@ func TestConstantsOfValueZeroAreInTheJSON(t *testing.T) {
 	}
 }
 
-// full is a writer without room.
+// full is a writer that fails because it is full.
 type full struct{}
 
 var errFull = errors.New("no room")
@@ -311,7 +311,7 @@ func TestFailedWritesAreErrors(t *testing.T) {
 		cmd.SetArgs([]string{"-o", output, filepath.Join(probesDir, "prelinked.elf")})
 		err := cmd.Execute()
 		if !errors.Is(err, errFull) {
-			t.Errorf("%s: got error %v, want that of the writer", output, err)
+			t.Errorf("%s: got error %v, want the writer's", output, err)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"crypto-auditing/src/internal/cli/progress"
 )
 
-// screen is a pseudo-terminal, and what was shown on it.
+// screen is a pseudo-terminal that records the output.
 type screen struct {
 	*os.File
 
@@ -70,7 +70,7 @@ func (s *screen) text() string {
 	return s.shown.String()
 }
 
-// wait waits until the screen has shown something.
+// wait waits until ok accepts the output.
 func (s *screen) wait(t *testing.T, what string, ok func(text string) bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(s.text()); time.Sleep(time.Millisecond) {
@@ -144,8 +144,8 @@ func TestProgressIsErasedBeforeOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	// Output that is not on the terminal lets the line appear again at once, once
-	// the line on the terminal is complete.
+	// When the line on the terminal is complete, output to a file does not delay the
+	// progress.
 	fmt.Fprint(m.Writer(s.File), "\n")
 	fmt.Fprint(m.Writer(file), "x")
 	before := len(s.text())
@@ -176,7 +176,7 @@ func TestProgressIsForTerminalsOnly(t *testing.T) {
 			}
 			m.Set(1, 2)
 			if w := m.Writer(c.file); w != c.file {
-				t.Error("output takes a detour")
+				t.Error("Writer returns another writer")
 			}
 			m.Stop()
 		})

@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-func TestNumbersAreCountedAsPeopleRead(t *testing.T) {
+func TestNumbersHaveSeparatorsAndPlurals(t *testing.T) {
 	for want, c := range map[string]struct {
 		n    uint64
 		noun string
@@ -109,9 +109,9 @@ func TestALongValueIsCutOnALine(t *testing.T) {
 	}
 }
 
-// A terminal acts on controls, those of ISO 6429 with eight bits among them, and
-// shows text in another order than it is in.
-func TestNoFormOfTextActsOnATerminal(t *testing.T) {
+// Terminals interpret control characters, including the eight-bit ones of ISO 6429, and
+// reorder bidirectional text.
+func TestNoOutputContainsControlCharacters(t *testing.T) {
 	const hostile = "\x1b[2J\x07\x7f\u009b2J\u0085\u202e\u2066\u200b\U000e0041 \\x1b \u00e9"
 	r, err := schema.Builtin()
 	if err != nil {

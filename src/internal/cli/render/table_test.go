@@ -20,12 +20,12 @@ func text(key, s string) schema.Datum {
 	return schema.Datum{Key: key, Value: event.Value{Kind: event.String, Bytes: []byte(s)}}
 }
 
-// span is one of the program p\x1bq that begins at a second.
+// span returns a span of the program p\x1bq; second is its start.
 func span(name string, second int64, data []schema.Datum, inner ...*schema.Span) *schema.Span {
 	return &schema.Span{Name: name, Executable: "p\x1bq", Start: second * int64(time.Second), Data: data, Spans: inner}
 }
 
-// handshake is one that offers a group and agrees on another.
+// handshake returns a handshake that offers one group and agrees on another.
 func handshake(second int64) *schema.Span {
 	return span("tls::handshake_client", second, []schema.Datum{word("tls::protocol_version", 0x304), text("crau::source", "usdt")},
 		span("tls::key_exchange", second, []schema.Datum{word("tls::group", 23)}, span("pk::generate", second, nil)),

@@ -27,10 +27,10 @@ func TestATerminalIsDistinguishedFromAFile(t *testing.T) {
 	}
 	defer file.Close()
 	if terminal.Is(file) {
-		t.Error("a file is taken for a terminal")
+		t.Error("a file is recognised as a terminal")
 	}
 	if terminal.Is(new(strings.Builder)) {
-		t.Error("memory is taken for a terminal")
+		t.Error("memory is recognised as a terminal")
 	}
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestATerminalIsDistinguishedFromAFile(t *testing.T) {
 	}
 	defer pty.Close()
 	if !terminal.Is(pty) {
-		t.Error("a pseudo-terminal is not taken for a terminal")
+		t.Error("a pseudo-terminal is not recognised as a terminal")
 	}
 }
 
@@ -49,7 +49,7 @@ func TestColoursFollowTheEnvironment(t *testing.T) {
 	}{
 		"an ordinary terminal": {map[string]string{"TERM": "xterm-256color"}, true},
 		"a dumb one":           {map[string]string{"TERM": "dumb"}, false},
-		"none wanted":          {map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, false},
+		"NO_COLOR":             {map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := terminal.HasColor(func(name string) string { return c.environment[name] }); got != c.want {
@@ -59,20 +59,20 @@ func TestColoursFollowTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestThePagerIsTheOneAskedFor(t *testing.T) {
+func TestThePagerFollowsTheEnvironment(t *testing.T) {
 	for name, c := range map[string]struct {
 		environment map[string]string
 		want        string // "" for no pager
 	}{
-		"our variable":           {map[string]string{"CRAU_PAGER": "sed s/^/ours:/", "PAGER": "sed s/^/any:/"}, "ours:text\n"},
-		"the general one":        {map[string]string{"PAGER": "sed s/^/any:/"}, "any:text\n"},
-		"none":                   {map[string]string{"CRAU_PAGER": "", "PAGER": "sed s/^/any:/"}, ""},
-		"one that is not there":  {map[string]string{"CRAU_PAGER": "no-such-pager -x", "PAGER": "sed s/^/any:/"}, "any:text\n"},
-		"on a dumb terminal":     {map[string]string{"TERM": "dumb", "PAGER": "sed s/^/any:/"}, ""},
-		"less with its options":  {map[string]string{"PAGER": "sh -c 'cat; echo $LESS $LESSCHARSET'", "LESS": "i"}, "text\nFRSXMK utf-8\n"},
-		"less with ours":         {map[string]string{"PAGER": "sh -c 'cat; echo $LESS'", "CRAU_LESS": "FR"}, "text\nFR\n"},
-		"cat":                    {map[string]string{"PAGER": "cat"}, ""},
-		"one that is left early": {map[string]string{"PAGER": "head -c 2; exit 5"}, "te"},
+		"CRAU_PAGER":               {map[string]string{"CRAU_PAGER": "sed s/^/ours:/", "PAGER": "sed s/^/any:/"}, "ours:text\n"},
+		"PAGER":                    {map[string]string{"PAGER": "sed s/^/any:/"}, "any:text\n"},
+		"none":                     {map[string]string{"CRAU_PAGER": "", "PAGER": "sed s/^/any:/"}, ""},
+		"a missing pager":          {map[string]string{"CRAU_PAGER": "no-such-pager -x", "PAGER": "sed s/^/any:/"}, "any:text\n"},
+		"on a dumb terminal":       {map[string]string{"TERM": "dumb", "PAGER": "sed s/^/any:/"}, ""},
+		"less with its options":    {map[string]string{"PAGER": "sh -c 'cat; echo $LESS $LESSCHARSET'", "LESS": "i"}, "text\nFRSXMK utf-8\n"},
+		"less with ours":           {map[string]string{"PAGER": "sh -c 'cat; echo $LESS'", "CRAU_LESS": "FR"}, "text\nFR\n"},
+		"cat":                      {map[string]string{"PAGER": "cat"}, ""},
+		"a pager that exits early": {map[string]string{"PAGER": "head -c 2; exit 5"}, "te"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := os.Create(filepath.Join(t.TempDir(), "screen"))
@@ -160,13 +160,13 @@ func TestTheLocaleSelectsASCII(t *testing.T) {
 		environment map[string]string
 		want        bool
 	}{
-		"no locale":           {nil, false},
-		"UTF-8":               {map[string]string{"LANG": "de_DE.UTF-8"}, false},
-		"utf8 with a variant": {map[string]string{"LANG": "ca_ES.utf8@valencia"}, false},
-		"C":                   {map[string]string{"LANG": "C"}, true},
-		"Latin":               {map[string]string{"LANG": "en_GB.ISO-8859-1"}, true},
-		"all is stronger":     {map[string]string{"LC_ALL": "C", "LANG": "C.UTF-8"}, true},
-		"so is the type":      {map[string]string{"LC_CTYPE": "C.UTF-8", "LANG": "C"}, false},
+		"no locale":            {nil, false},
+		"UTF-8":                {map[string]string{"LANG": "de_DE.UTF-8"}, false},
+		"utf8 with a variant":  {map[string]string{"LANG": "ca_ES.utf8@valencia"}, false},
+		"C":                    {map[string]string{"LANG": "C"}, true},
+		"Latin":                {map[string]string{"LANG": "en_GB.ISO-8859-1"}, true},
+		"LC_ALL before LANG":   {map[string]string{"LC_ALL": "C", "LANG": "C.UTF-8"}, true},
+		"LC_CTYPE before LANG": {map[string]string{"LC_CTYPE": "C.UTF-8", "LANG": "C"}, false},
 	} {
 		getenv := func(name string) string { return c.environment[name] }
 		if got := terminal.IsASCII(getenv); got != c.want {

@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/cli/timespec"
 )
 
-// prague stands for a local time zone with summer time.
+// prague is used as a local time zone with summer time.
 func prague(t testing.TB) *time.Location {
 	l, err := time.LoadLocation("Europe/Prague")
 	if err != nil {
@@ -37,8 +37,8 @@ func TestATimeIsReadInEveryForm(t *testing.T) {
 		"date with a T, no zone":        {"2026-02-25T00:14:23", "2026-02-24T23:14:23Z"},
 		"without seconds":               {"2026-02-25 00:14", "2026-02-24T23:14:00Z"},
 		"with the day of the week":      {"Wed 2026-02-25 00:14:23", "2026-02-24T23:14:23Z"},
-		"a date alone":                  {"2026-02-25", "2026-02-24T23:00:00Z"},
-		"a time alone":                  {"08:15:30", "2026-07-24T06:15:30Z"},
+		"only a date":                   {"2026-02-25", "2026-02-24T23:00:00Z"},
+		"only a time":                   {"08:15:30", "2026-07-24T06:15:30Z"},
 		"a time without seconds":        {"08:15", "2026-07-24T06:15:00Z"},
 		"now":                           {"now", "2026-07-24T13:30:45.123456789Z"},
 		"today":                         {"today", "2026-07-23T22:00:00Z"},

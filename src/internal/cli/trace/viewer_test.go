@@ -15,7 +15,7 @@ import (
 )
 
 // On a busy machine, the socket may add to a handshake after it was shown.
-func TestLateValuesAreNoOperation(t *testing.T) {
+func TestLateValuesAreNotShownAsAnOperation(t *testing.T) {
 	e := console.System("")
 	e.Stderr = &bytes.Buffer{}
 	file := filepath.Join(t.TempDir(), "operations")
@@ -23,7 +23,7 @@ func TestLateValuesAreNoOperation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Just after the boot: long enough ago that it is shown at once.
+	// Just after the boot: old enough to be shown at once.
 	const at = 1
 	add := func(id byte, source event.Source, events ...event.Event) {
 		g := event.Group{
@@ -44,7 +44,8 @@ func TestLateValuesAreNoOperation(t *testing.T) {
 	v.settle()
 	add(1, event.Wire, text("tls::transport", "tcp"))
 	v.settle()
-	// Began before the trace: an operation. Another one has the same context again.
+	// Context 2 began before the trace, and is an operation. Context 1 is reused by another
+	// operation.
 	add(2, event.Wire, text("tls::transport", "tcp"))
 	add(1, event.Function, begin(1), text("name", "tls::handshake"), text("tls::role", "server"))
 	if err := v.close(); err != nil {
@@ -58,6 +59,6 @@ func TestLateValuesAreNoOperation(t *testing.T) {
 		t.Errorf("shown are %d operations, want 3:\n%s", lines, shown)
 	}
 	if unseen := v.unseen(); len(unseen) != 1 || !strings.HasPrefix(unseen[0], "1 groups of values") {
-		t.Errorf("not seen are %q", unseen)
+		t.Errorf("the unseen are %q", unseen)
 	}
 }
