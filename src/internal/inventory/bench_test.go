@@ -17,7 +17,7 @@ import (
 	"crypto-auditing/src/internal/inventory/rules"
 )
 
-// year fills a database with a year of rows, 500 a day, of 2,000 uses.
+// year returns a database with rows of a year: 500 a day, of 2,000 uses.
 func year(b *testing.B) *database.Database {
 	b.Helper()
 	const days, rowsPerDay, uses = 365, 500, 2000

@@ -30,7 +30,7 @@ func TestTheStatusOfTheAgentCompletesTheCoverage(t *testing.T) {
 	for name, c := range map[string]struct {
 		status *status.Broker
 		want   func(*coverage.Coverage) bool
-		unseen []string // parts of sentences, besides that about the kernel
+		unseen []string // parts of sentences, besides the one about the kernel
 	}{
 		"no status": {nil, func(c *coverage.Coverage) bool { return c.Sources == nil }, nil},
 		"all sources": {running(func(*status.Agent) {}), func(c *coverage.Coverage) bool {
@@ -57,11 +57,11 @@ func TestTheStatusOfTheAgentCompletesTheCoverage(t *testing.T) {
 			}
 			for i, part := range append([]string{"cryptography of the kernel"}, c.unseen...) {
 				if i >= len(got.Unseen) || !strings.Contains(got.Unseen[i], part) {
-					t.Errorf("what no source sees is %q, want %q", got.Unseen, part)
+					t.Errorf("the unseen are %q, want %q", got.Unseen, part)
 				}
 			}
 			if len(got.Unseen) != len(c.unseen)+1 {
-				t.Errorf("what no source sees is %q", got.Unseen)
+				t.Errorf("the unseen are %q", got.Unseen)
 			}
 		})
 	}
@@ -71,7 +71,7 @@ func TestTheStatusOfTheAgentCompletesTheCoverage(t *testing.T) {
 		t.Errorf("a library with operations became %+v", known.Libraries)
 	}
 	if want := "kernel TLS. This machine uses disk encryption (1 volume), IPsec."; len(known.Unseen) != 1 || !strings.HasSuffix(known.Unseen[0], want) {
-		t.Errorf("what no source sees is %q, want %q at its end", known.Unseen, want)
+		t.Errorf("the unseen are %q, want %q at its end", known.Unseen, want)
 	}
 }
 

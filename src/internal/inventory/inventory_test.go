@@ -33,7 +33,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// rounds is how often a process is killed: "make soak" passes more.
+// "make soak" passes more rounds.
 var rounds = flag.Int("rounds", 8, "how often a process that counts is killed")
 
 // The environment of a test process that counts a log: the directories of the log and of the
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child counts a log again and again, with many commits.
+// child counts a log repeatedly, with many commits.
 func child(log, directory, bus string) error {
 	r, err := schema.Builtin()
 	if err != nil {
@@ -78,7 +78,7 @@ func child(log, directory, bus string) error {
 	}
 }
 
-// logDirectory is the log in a directory as a source.
+// logDirectory is a source that reads the log in a directory.
 type logDirectory string
 
 func (d logDirectory) Open(_ context.Context, after string) (inventory.Entries, error) {
@@ -155,7 +155,7 @@ func (e *logEntries) Close() error {
 	return e.reader.Close()
 }
 
-// generator writes a log of operations that overlap, and knows how many there are.
+// generator writes a log of overlapping operations, and counts them.
 type generator struct {
 	t      testing.TB
 	random *rand.Rand
@@ -164,7 +164,7 @@ type generator struct {
 	now    uint64 // since boot
 	ids    uint32
 	open   [][]event.Group
-	// truth counts the operations that were begun by what they are.
+	// truth counts the operations that have begun, by description.
 	truth map[string]uint64
 }
 
@@ -180,7 +180,7 @@ func newGenerator(t testing.TB, seed uint64) *generator {
 	return g
 }
 
-// begin begins to write the log.
+// begin opens the log for writing.
 func (g *generator) begin() {
 	g.t.Helper()
 	w, err := logstore.Open(context.Background(), g.dir, logstore.Options{
@@ -228,7 +228,7 @@ func (g *generator) operation() []event.Group {
 	}
 }
 
-// write appends chunks with some operations. Some operations end in a later call.
+// write appends chunks with operations. Some of them end in a later call.
 func (g *generator) write(operations int) {
 	g.t.Helper()
 	for begun := 0; begun < operations; {
@@ -269,7 +269,7 @@ func handshakes(counts map[string]uint64) (n uint64) {
 	return n
 }
 
-// begun returns the number of handshakes that have an entry.
+// begun returns the number of handshakes with at least one entry.
 func (g *generator) begun() uint64 {
 	n := handshakes(g.truth)
 	for _, rest := range g.open {
@@ -280,7 +280,7 @@ func (g *generator) begun() uint64 {
 	return n
 }
 
-// end writes the rest of all operations.
+// end completes all operations.
 func (g *generator) end() {
 	g.t.Helper()
 	for len(g.open) > 0 {
@@ -351,7 +351,7 @@ func counted(t testing.TB, i *inventory.Inventory) map[string]uint64 {
 	}
 }
 
-// checkIndependently compares the inventory with the count of a script that shares no code.
+// checkIndependently compares the inventory with the counts of a script that shares no code with it.
 func checkIndependently(t testing.TB, log, directory string) {
 	t.Helper()
 	python, err := exec.LookPath("python3")
@@ -369,7 +369,7 @@ func checkIndependently(t testing.TB, log, directory string) {
 	}
 	out, err := exec.Command(python, "../../../tests/inventory/count.py", log, filepath.Join(directory, database.FileName)).CombinedOutput()
 	if err != nil {
-		t.Errorf("an independent count differs: %v\n%s", err, out)
+		t.Errorf("the independent counts differ: %v\n%s", err, out)
 	}
 }
 
@@ -412,7 +412,7 @@ func TestCountsOfTheBrokersLogAreExactWheneverTheProcessIsKilled(t *testing.T) {
 	killWhileCounting(t, g, bus.Address)
 }
 
-// killWhileCounting kills a process while it counts a log that grows, and compares the counts.
+// killWhileCounting kills processes that count a growing log, and compares the counts.
 func killWhileCounting(t *testing.T, g *generator, bus string) {
 	t.Helper()
 	directory := t.TempDir()
@@ -434,10 +434,10 @@ func killWhileCounting(t *testing.T, g *generator, bus string) {
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if g.random.IntN(4) > 0 { // else before it has opened the inventory, perhaps
+		if g.random.IntN(4) > 0 { // otherwise, possibly before it has opened the inventory
 			if _, err := io.ReadFull(out, make([]byte, 5)); err != nil {
 				_ = command.Wait()
-				t.Fatalf("the process ended: %v: %s", err, stderr.String())
+				t.Fatalf("the process exited: %v: %s", err, stderr.String())
 			}
 		}
 		time.Sleep(time.Duration(g.random.IntN(int(40 * time.Millisecond))))
@@ -542,8 +542,8 @@ func TestEntriesThatWereRemovedCountAsMissing(t *testing.T) {
 		}
 	}
 	catchUp(t, i, logDirectory(g.dir))
-	if again, err := i.Observed(context.Background(), inventory.Filter{}); err != nil || again.Coverage.Missing != o.Coverage.Missing {
-		t.Errorf("then %d entries are missing, %v", again.Coverage.Missing, err)
+	if second, err := i.Observed(context.Background(), inventory.Filter{}); err != nil || second.Coverage.Missing != o.Coverage.Missing {
+		t.Errorf("then %d entries are missing, %v", second.Coverage.Missing, err)
 	}
 }
 
@@ -613,7 +613,7 @@ func TestADamagedInventoryIsSetAsideAndRebuilt(t *testing.T) {
 			}
 			catchUp(t, i, logDirectory(g.dir))
 			if len(asides) != 1 {
-				t.Fatalf("set aside are %q", asides)
+				t.Fatalf("the files set aside are %q", asides)
 			}
 			if _, err := os.Stat(asides[0]); err != nil {
 				t.Error(err)
@@ -664,7 +664,7 @@ func TestRowsCountedBeforeAnErrorAreKept(t *testing.T) {
 	first := i.UpToDate()
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := i.CatchUp(ctx, &ending{logDirectory(g.dir), 100, errors.New("closed"), cancel}); !errors.Is(err, context.Canceled) {
-		t.Errorf("the error of a context that is done is %v", err)
+		t.Errorf("with a cancelled context, the error is %v", err)
 	}
 	if second := i.UpToDate(); len(first) != logCursor || second <= first {
 		t.Errorf("it is up to date to %q, then %q", first, second)
@@ -725,7 +725,7 @@ func TestDamageFoundWhileReadingIsRepairedByCatchingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	// All pages but the first two, which have the schema and the state.
+	// All pages except the first two, which contain the schema and the state.
 	info, err := file.Stat()
 	if err != nil {
 		t.Fatal(err)
@@ -742,7 +742,7 @@ func TestDamageFoundWhileReadingIsRepairedByCatchingUp(t *testing.T) {
 	}
 }
 
-// TestALogOfAnOlderVersionIsCounted counts real hits: one id for an operation and its parts.
+// The log contains real hits, with the same id for an operation and its parts.
 func TestALogOfAnOlderVersionIsCounted(t *testing.T) {
 	const log = "../../../tests/data/log-0.1.0/log"
 	directory := t.TempDir()

@@ -93,7 +93,7 @@ func (f *fake) Summarize(_ context.Context, by []string, filter inventory.Filter
 	return slices.Clone(f.rows), nil
 }
 
-// questions returns the filters it was asked with, and the last keys of a sum.
+// questions returns the filters of all calls, and the keys of the last call of Summarize.
 func (f *fake) questions() ([]inventory.Filter, []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -107,7 +107,7 @@ func (f *fake) Observed(_ context.Context, filter inventory.Filter) (*observed.O
 	return &observed.Observed{Uses: f.rows, Coverage: coverage.Coverage{From: filter.Since, To: filter.Until, Sources: []string{"wire"}, Last: 7}}, nil
 }
 
-// answers are answers that only tests ask for.
+// answers implements the answers for the tests.
 type answers struct{ export func(io.Writer) error }
 
 func (answers) Policies() ([]string, error) { return []string{"DEFAULT", "FUTURE"}, nil }
@@ -142,7 +142,7 @@ func (a answers) Export(w io.Writer, format string, o *observed.Observed, _ inve
 	return err
 }
 
-// served is a service on a private bus.
+// served is a service that runs on a private bus.
 type served struct {
 	bus  *bustest.Bus
 	fake *fake
@@ -193,7 +193,7 @@ func serveOn(t *testing.T, bus *bustest.Bus, f *fake, change func(*inventoryserv
 	select {
 	case <-ready:
 	case err := <-s.done:
-		t.Fatal("the service has ended: ", err)
+		t.Fatal("the service has exited: ", err)
 	}
 	return s
 }
@@ -308,7 +308,7 @@ func TestTheClientReadsRowsAndSums(t *testing.T) {
 		t.Errorf("by %v: %d sums, from %d to %d", by, len(sums), sums[0].Count, sums[len(sums)-1].Count)
 	}
 	if cursor, err := c.Cursor(t.Context()); err != nil || cursor != "at" {
-		t.Errorf("it is up to date to %q, %v", cursor, err)
+		t.Errorf("the inventory is up to date to %q, %v", cursor, err)
 	}
 }
 
@@ -366,7 +366,7 @@ func TestDocumentsAreTheJSONOfTheAnswers(t *testing.T) {
 
 func TestAllObservationsAreExported(t *testing.T) {
 	f := &fake{}
-	// More than a pipe holds.
+	// More than fits in a pipe.
 	for i := range 5000 {
 		f.rows = append(f.rows, handshake(fmt.Sprint("program", i), "TLS 1.3", "x25519", 1))
 	}
@@ -443,7 +443,7 @@ func TestADocumentThatIsTooLargeIsAnError(t *testing.T) {
 
 func TestWrongArgumentsAreErrors(t *testing.T) {
 	type dict = map[string]dbus.Variant
-	one := func(key string, value any) dict { return dict{key: dbus.MakeVariant(value)} }
+	option := func(key string, value any) dict { return dict{key: dbus.MakeVariant(value)} }
 	s := serve(t, &fake{}, nil)
 	const invalid = "org.freedesktop.DBus.Error.InvalidArgs"
 	for title, c := range map[string]struct {
@@ -451,18 +451,18 @@ func TestWrongArgumentsAreErrors(t *testing.T) {
 		arguments []any
 		want      string
 	}{
-		"an unknown key of a filter":    {"List", []any{one("colour", []string{"red"}), "", uint32(0)}, "org.crypto_auditing.Error.InvalidFilter"},
-		"a text instead of a list":      {"List", []any{one("group", "x25519"), "", uint32(0)}, "org.crypto_auditing.Error.InvalidFilter"},
-		"a position that is none":       {"List", []any{dict{}, "x", uint32(0)}, "org.crypto_auditing.Error.InvalidFilter"},
-		"a time that is a text":         {"Summarize", []any{[]string{}, one("since", "today")}, "org.crypto_auditing.Error.InvalidFilter"},
-		"sums by an unknown key":        {"Summarize", []any{[]string{"colour"}, dict{}}, invalid},
-		"an unknown format":             {"Export", []any{"pdf", dict{}}, invalid},
-		"an unknown option":             {"Report", []any{one("colour", "red")}, invalid},
-		"profiles of what was observed": {"Export", []any{"observed-json", one("profiles", []string{"nist"})}, invalid},
-		"arguments of another type":     {"List", []any{"x"}, invalid},
-		"an unknown method":             {"Delete", nil, "org.freedesktop.DBus.Error.UnknownMethod"},
-		"arguments that are too long":   {"Export", []any{strings.Repeat("x", 80<<10), dict{}}, "org.crypto_auditing.Error.LimitExceeded"},
-		"a message that is too long":    {"Export", []any{strings.Repeat("x", 200<<10), dict{}}, "org.crypto_auditing.Error.LimitExceeded"},
+		"an unknown key of a filter":  {"List", []any{option("colour", []string{"red"}), "", uint32(0)}, "org.crypto_auditing.Error.InvalidFilter"},
+		"a string for a list":         {"List", []any{option("group", "x25519"), "", uint32(0)}, "org.crypto_auditing.Error.InvalidFilter"},
+		"an invalid position":         {"List", []any{dict{}, "x", uint32(0)}, "org.crypto_auditing.Error.InvalidFilter"},
+		"a string for a time":         {"Summarize", []any{[]string{}, option("since", "today")}, "org.crypto_auditing.Error.InvalidFilter"},
+		"sums by an unknown key":      {"Summarize", []any{[]string{"colour"}, dict{}}, invalid},
+		"an unknown format":           {"Export", []any{"pdf", dict{}}, invalid},
+		"an unknown option":           {"Report", []any{option("colour", "red")}, invalid},
+		"profiles of an observation":  {"Export", []any{"observed-json", option("profiles", []string{"nist"})}, invalid},
+		"arguments of another type":   {"List", []any{"x"}, invalid},
+		"an unknown method":           {"Delete", nil, "org.freedesktop.DBus.Error.UnknownMethod"},
+		"arguments that are too long": {"Export", []any{strings.Repeat("x", 80<<10), dict{}}, "org.crypto_auditing.Error.LimitExceeded"},
+		"a message that is too long":  {"Export", []any{strings.Repeat("x", 200<<10), dict{}}, "org.crypto_auditing.Error.LimitExceeded"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			if _, failed := s.call(t, name+"."+c.method, c.arguments...); failed != c.want {
@@ -485,7 +485,7 @@ func TestCallsWaitForCountingWithALimit(t *testing.T) {
 	}
 	s := serve(t, f, func(o *inventoryservice.Options) { o.Wait = 50 * time.Millisecond })
 	c := s.client(t)
-	// The log is not counted in time: the answer comes from what there is.
+	// The log is not counted in time: the answer uses the counts so far.
 	if _, err := c.Summarize(t.Context(), nil, reader.Filter{}); err != nil {
 		t.Fatal(err)
 	}
@@ -506,7 +506,7 @@ func TestCallsWaitForCountingWithALimit(t *testing.T) {
 		}
 	}
 	if cursor, err := c.Cursor(t.Context()); err != nil || cursor != "after" {
-		t.Errorf("it is up to date to %q, %v", cursor, err)
+		t.Errorf("the inventory is up to date to %q, %v", cursor, err)
 	}
 }
 
@@ -516,7 +516,7 @@ func TestACallWaitsWhileTheInventoryCounts(t *testing.T) {
 	f := &fake{}
 	failed := make(chan struct{})
 	f.catch = func(ctx context.Context) error {
-		for n := 1; n <= 3; n++ { // each part takes longer than a call waits
+		for n := 1; n <= 3; n++ { // each step takes longer than a call waits
 			select {
 			case <-failed:
 				return errors.New("the broker does not answer")
@@ -574,14 +574,14 @@ func TestTheServiceExitsWhenIdleButNotWhileCounting(t *testing.T) {
 	s := serve(t, f, func(o *inventoryservice.Options) { o.Idle = 10 * time.Millisecond })
 	select {
 	case err := <-s.done:
-		t.Fatalf("it ended while it counted: %v", err)
+		t.Fatalf("the service exited while it counted: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	close(counting)
 	if err := <-s.done; err != nil {
 		t.Error(err)
 	}
-	s.done <- nil // for the end of the test
+	s.done <- nil // for the cleanup
 }
 
 // asOther makes the test program call a method as another user and print the result.
@@ -612,10 +612,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// callAs calls a method as another user with a group besides its own.
+// callAs calls a method as another user with a supplementary group.
 func callAs(t *testing.T, bus *bustest.Bus, user, group uint32, words ...string) string {
 	t.Helper()
-	// The directory of the test belongs to root alone.
+	// Only root may access the directory of the test.
 	program := filepath.Join(bus.Dir, "test")
 	if _, err := os.Stat(program); err != nil {
 		text, err := os.ReadFile(os.Args[0])

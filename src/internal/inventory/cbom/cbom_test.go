@@ -31,19 +31,19 @@ func use(program, operation string, count uint64, p row.Parameters) row.Row {
 	return r
 }
 
-// by adds the library that reported the operations.
+// by sets the library that reported the operations.
 func by(r row.Row, library string) row.Row {
 	r.Library, r.LibraryID, r.Source = library, "00ff"+fmt.Sprintf("%x", library), "usdt"
 	return r
 }
 
-// as adds the role.
+// as sets the role.
 func as(r row.Row, role string) row.Row {
 	r.Role = role
 	return r
 }
 
-// sample has operations of all kinds.
+// sample returns operations of all kinds.
 func sample() *observed.Observed {
 	hybrid := as(by(use("curl", row.TLSHandshake, 1204, row.Parameters{
 		Version: "TLS 1.3", Suite: "TLS_AES_256_GCM_SHA384", Group: "X25519MLKEM768", PeerSignature: "rsa_pss_rsae_sha256",
@@ -105,7 +105,7 @@ func write(t *testing.T, o *observed.Observed, spec Spec) []byte {
 	return out.Bytes()
 }
 
-// compile returns the official schema of a version. testdata/README.md has its origin.
+// compile returns the official schema of a version; testdata/README.md documents its origin.
 func compile(t *testing.T, spec Spec) *jsonschema.Schema {
 	t.Helper()
 	c := jsonschema.NewCompiler()
@@ -155,12 +155,12 @@ func TestBillsOfMaterialsMatchTheirSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		if official.Validate(document) == nil {
-			t.Errorf("%s: a primitive that there is not is accepted", spec)
+			t.Errorf("%s: an unknown primitive is accepted", spec)
 		}
 	}
 }
 
-// bom is what tests look at.
+// bom is the part of a bill of materials that tests check.
 type bom struct {
 	Schema       string `json:"$schema"`
 	Version      int
@@ -241,11 +241,11 @@ func (b *bom) component(t *testing.T, ref string) *component {
 			return &b.Components[i]
 		}
 	}
-	t.Fatalf("there is no component %s", ref)
+	t.Fatalf("the component %s is missing", ref)
 	return nil
 }
 
-// edges returns what a component depends on and what it provides.
+// edges returns the dependencies of a component, and the components it provides.
 func (b *bom) edges(ref string) (dependsOn, provides []string) {
 	for _, d := range b.Dependencies {
 		if d.Ref == ref {
@@ -261,17 +261,17 @@ func TestTheSameObservationsGiveTheSameBytes(t *testing.T) {
 		reversed := sample()
 		slices.Reverse(reversed.Uses)
 		if got := write(t, reversed, spec); !bytes.Equal(got, want) {
-			t.Errorf("%s: other bytes for rows in another order", spec)
+			t.Errorf("%s: the order of rows changes the bytes", spec)
 		}
 		other := sample()
 		other.Uses[0].Count++
 		if read(t, write(t, other, spec)).SerialNumber == read(t, want).SerialNumber {
-			t.Errorf("%s: other contents have the same serial number", spec)
+			t.Errorf("%s: different contents have the same serial number", spec)
 		}
 	}
 }
 
-func TestReferencesAreUniqueAndLeadSomewhere(t *testing.T) {
+func TestReferencesAreUniqueAndLeadToComponents(t *testing.T) {
 	for _, spec := range Specs() {
 		b := read(t, write(t, sample(), spec))
 		if b.Schema != "http://cyclonedx.org/schema/bom-"+string(spec)+".schema.json" || b.SpecVersion != string(spec) || b.Version != 1 {
@@ -388,7 +388,7 @@ func TestEvidenceHasProgramCountAndTimes(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("occurrences are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	// A hash function in several parts of a handshake was used once in it.
+	// A hash function in several parts of a handshake counts once.
 	for _, o := range b.component(t, "crypto/algorithm/SHA-256").Evidence.Occurrences {
 		if o.Location == "nginx" && !strings.HasPrefix(o.AdditionalContext, "operations: 7;") {
 			t.Errorf("SHA-256 of nginx: %s", o.AdditionalContext)
@@ -467,7 +467,7 @@ func TestPropertiesHaveTheCoverage(t *testing.T) {
 	}
 	none := read(t, write(t, &observed.Observed{}, Spec16))
 	if p := none.Metadata.Properties; len(p) != 1 || !strings.Contains(p[0].Value, "nothing was recorded") || none.Compositions[0].Aggregate != "unknown" {
-		t.Errorf("of nothing, properties are %v, compositions %v", p, none.Compositions)
+		t.Errorf("without observations, properties are %v, compositions %v", p, none.Compositions)
 	}
 }
 
@@ -484,7 +484,7 @@ func TestEveryNameOfTheTableIsAnAlgorithmAndEveryClaimHasASource(t *testing.T) {
 	}
 	check := func(of, name string) {
 		if _, ok := table.Algorithms[name]; !ok {
-			t.Errorf("%s names %q, which the table does not have", of, name)
+			t.Errorf("%s names %q, which the table lacks", of, name)
 		}
 	}
 	for _, names := range []map[string][]string{table.TLS.Group, table.TLS.Signature, table.TLS.Exchange, table.SSH.Kex, table.SSH.Key, table.SSH.Cipher, table.SSH.MAC} {
@@ -505,22 +505,22 @@ func TestEveryNameOfTheTableIsAnAlgorithmAndEveryClaimHasASource(t *testing.T) {
 			check(name, part)
 		}
 		if a.Curve != "" && table.Curves[a.Curve] == "" {
-			t.Errorf("%s is on the curve %s, which the table does not have", name, a.Curve)
+			t.Errorf("%s is on the curve %s, which the table lacks", name, a.Curve)
 		}
 		for source, claimed := range map[string]bool{a.OIDSource: a.OID != "", a.ClassicalSource: a.Classical != nil, a.QuantumSource: a.Quantum != nil} {
 			if source != "" {
 				used[source] = true
 			}
 			if table.Sources[source] == "" && claimed {
-				t.Errorf("%s claims what has no source", name)
+				t.Errorf("%s has a claim without a source", name)
 			}
 			if source != "" && !claimed {
-				t.Errorf("%s has the source %s of no claim", name, source)
+				t.Errorf("%s has the source %s without a claim", name, source)
 			}
 		}
 	}
 	if all := slices.Sorted(maps.Keys(table.Sources)); len(all) != len(used) {
-		t.Errorf("of the sources %v, %v are used", all, used)
+		t.Errorf("of the sources %v, only %v are used", all, used)
 	}
 }
 
@@ -541,12 +541,12 @@ func TestGroupsAndSchemesOfTheTableAreRegistered(t *testing.T) {
 			}
 		}
 	}
-	// The parts of nearly all suites of today are known.
+	// The table has the parts of nearly all current suites.
 	for _, suite := range registry.Key("tls::ciphersuite").Names() {
 		exchange, records := table.suite(suite)
 		old := strings.HasPrefix(suite, "TLS_") && !strings.Contains(suite, "_WITH_")
 		if strings.Contains(suite, "_WITH_AES_") && (len(records) == 0 || len(exchange) == 0 && !strings.Contains(suite, "_PSK_") && !strings.Contains(suite, "SRP") && !strings.Contains(suite, "KRB5") && !strings.Contains(suite, "ECCPWD") && !strings.HasPrefix(suite, "TLS_PSK")) {
-			t.Errorf("of %s, the parts %v and %v are known", suite, exchange, records)
+			t.Errorf("%s has the parts %v and %v", suite, exchange, records)
 		}
 		if old && len(exchange) > 0 {
 			t.Errorf("%s of TLS 1.3 has the key exchange %v", suite, exchange)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// OpenSSL has a table of its own of object identifiers.
+// OpenSSL's table of object identifiers is independent of ours.
 func TestObjectIdentifiersMatchOpenSSL(t *testing.T) {
 	out, err := exec.Command("openssl", "list", "-objects").Output()
 	if err != nil {
@@ -30,7 +30,7 @@ func TestObjectIdentifiersMatchOpenSSL(t *testing.T) {
 	for name, a := range table.Algorithms {
 		known := names[a.OID]
 		if a.OID == "" || known == "" {
-			continue // older versions do not know the newest
+			continue // older versions lack the newest
 		}
 		checked++
 		parts := []string{name}

@@ -42,7 +42,7 @@ func counter(t testing.TB, o counting.Options) *counting.Counter {
 	return c
 }
 
-// sketch writes a row as text: the fields that are set, and the counts.
+// sketch returns a row as text: its non-empty fields and its counts.
 func sketch(r *row.Row) string {
 	var b strings.Builder
 	for _, f := range row.Fields() {
@@ -69,8 +69,8 @@ func sketches(rows []row.Row) string {
 	return strings.Join(lines, "\n")
 }
 
-// groups reads an operation from lines of "NAME KEY=VALUE …", indented by two spaces for each context
-// around it. Values that are numbers are words. Attributes of the group have keys with a dot.
+// groups parses an operation from lines of "NAME KEY=VALUE …", indented by two spaces for each enclosing
+// context. Numeric values are words. Keys of group attributes begin with a dot.
 func groups(text string) []event.Group {
 	var list []event.Group
 	var path []event.ContextID
@@ -128,7 +128,7 @@ func TestOperationsBecomeRows(t *testing.T) {
 			    pk::derive
 			  tls::sign tls::signature_algorithm=65278`,
 			"operation=tls::handshake source=usdt version=0x1234 suite=0x0a0a group=0x0a0a signature=0xfefe ×1"},
-		"a failed handshake that may be of others": {`
+		"a failed handshake of a possible relay": {`
 			tls::handshake tls::role=server tls::result=failed tls::relay=suspected`,
 			"operation=tls::handshake role=server source=usdt ×1 failures=1 relays=1"},
 		"a group without a name": {`
@@ -140,9 +140,9 @@ func TestOperationsBecomeRows(t *testing.T) {
 			  tls::verify tls::signature_algorithm=2052
 			    tls::certificate pk::algorithm=RSA pk::bits=4096`,
 			"operation=tls::handshake role=server source=usdt version=TLS 1.3 peer_signature=rsa_pss_rsae_sha256 ×1"},
-		"a role alone is no handshake": {`
+		"a role without a handshake": {`
 			tls::handshake tls::role=client`, ""},
-		"an offer is no result": {`
+		"offers are not results": {`
 			tls::handshake_client tls::protocol_version=772
 			  tls::key_exchange tls::group=23
 			    pk::generate pk::algorithm=EC/ECDSA
@@ -163,13 +163,13 @@ func TestOperationsBecomeRows(t *testing.T) {
 			  ssh::server_key ssh::key_algorithm=ssh-rsa ssh::signature_algorithm=rsa-sha2-256 ssh::rsa_bits=3072
 			  ssh::client_key ssh::key_algorithm=ssh-ed25519`,
 			"executable=sshd operation=ssh::handshake role=server source=wire group_bits=3072 kex=sntrup761x25519-sha512 host_key=rsa-sha2-512 client_key=ssh-ed25519 cipher_out=a cipher_in=b mac_out=c mac_in=d bits=3072 ×1"},
-		"an operation of its own":      {`pk::sign .source=function pk::algorithm=EdDSA_(Ed25519) pk::curve=Ed25519`, "operation=pk::sign source=function algorithm=Ed25519 ×1"},
+		"a standalone operation":       {`pk::sign .source=function pk::algorithm=EdDSA_(Ed25519) pk::curve=Ed25519`, "operation=pk::sign source=function algorithm=Ed25519 ×1"},
 		"an EC key":                    {`pk::generate pk::algorithm=EC/ECDSA pk::group=prime256v1`, "operation=pk::generate source=usdt algorithm=EC curve=secp256r1 ×1"},
 		"a group states the algorithm": {`pk::derive pk::group=X25519`, "operation=pk::derive source=usdt algorithm=X25519 ×1"},
 		"a curve states the algorithm": {`pk::verify pk::curve=P-256 pk::hash=SHA2-256`, "operation=pk::verify source=usdt algorithm=ECDSA curve=secp256r1 hash=SHA-256 ×1"},
 		"a group of DH":                {`pk::derive pk::algorithm=DH pk::group=ffdhe2048 pk::bits=2048`, "operation=pk::derive source=usdt group=ffdhe2048 algorithm=DH bits=2048 ×1"},
 		"a hybrid":                     {`pk::encapsulate pk::algorithm=X25519MLKEM768`, "operation=pk::encapsulate source=usdt algorithm=X25519MLKEM768 ×1"},
-		"a padding of the algorithm":   {`pk::sign pk::algorithm=RSA-PSS pk::bits=3072`, "operation=pk::sign source=usdt algorithm=RSA bits=3072 padding=PSS ×1"},
+		"a padding in the algorithm":   {`pk::sign pk::algorithm=RSA-PSS pk::bits=3072`, "operation=pk::sign source=usdt algorithm=RSA bits=3072 padding=PSS ×1"},
 		"an unknown algorithm":         {`pk::sign pk::algorithm=Frob`, "operation=pk::sign source=usdt algorithm=Frob ×1"},
 		"a container":                  {`pk::sign .unit=docker-0123456789abcdef0123456789abcdef.scope pk::algorithm=DSA`, "unit=docker-*.scope operation=pk::sign source=usdt algorithm=DSA ×1"},
 		"text of any length":           {`pk::sign pk::algorithm=` + strings.Repeat("ö", 300), "operation=pk::sign source=usdt algorithm=" + strings.Repeat("ö", 128) + "… ×1"},
@@ -339,8 +339,8 @@ func TestNoticesBecomeCoverage(t *testing.T) {
 	}
 }
 
-// hits returns the groups of handshakes that overlap, with operations with keys, in a random order
-// that keeps that of each.
+// hits returns the groups of overlapping handshakes with key operations, in a random order that preserves
+// the order in each handshake.
 func hits(random *rand.Rand, operations int) []event.Group {
 	var open [][]event.Group
 	var list []event.Group
@@ -437,7 +437,7 @@ func TestACounterContinuesFromItsSavedState(t *testing.T) {
 	}
 }
 
-// sum returns the counts of rows by their uses.
+// sum returns the counts of rows by use.
 func sum(rows []row.Row) map[string]uint64 {
 	m := map[string]uint64{}
 	for i := range rows {

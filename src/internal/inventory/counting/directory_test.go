@@ -22,7 +22,7 @@ type clock struct{ boot uint64 }
 
 func (c *clock) Now() logstore.Moment { return logstore.Moment{Boot: c.boot, Offset: boot} }
 
-// writeLog writes a log with a signature of each hour, and returns its directory.
+// writeLog writes a log with one signature in each hour, and returns its directory.
 func writeLog(t *testing.T, hours int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -113,7 +113,7 @@ func TestOnlySelectedUsesAreObserved(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(o.Uses) != want || len(o.Coverage.Libraries) != want || o.Coverage.Empty() {
-			t.Errorf("of %s, there are %d uses, the coverage is %+v", program, len(o.Uses), o.Coverage)
+			t.Errorf("%s has %d uses, the coverage is %+v", program, len(o.Uses), o.Coverage)
 		}
 	}
 }
@@ -154,7 +154,7 @@ func TestEntriesOfAnySourceAreCounted(t *testing.T) {
 	n := 0
 	next := func(g *event.Group) (int64, error) {
 		switch n++; n {
-		case 1: // describes the log, and has no time
+		case 1: // metadata of the log, without a time
 			_, err := event.Decode(event.AppendMetadata(nil, boot/int64(time.Second), 0), g)
 			return boot, err
 		case 2:
@@ -175,6 +175,6 @@ func TestEntriesOfAnySourceAreCounted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := counting.Files(ctx, next, registry(t), counting.Selection{}); err == nil {
-		t.Error("reading continues after the end of its context")
+		t.Error("reading continues after its context was cancelled")
 	}
 }

@@ -16,12 +16,12 @@ import (
 	"testing"
 )
 
-// dump is what testdata/oracle.py prints: what crypto-policies makes of policies.
+// dump is the output of testdata/oracle.py: policies as evaluated by crypto-policies.
 //
 // testdata/evaluated.json is its output for the policies in testdata and all combinations of two of
-// their modules. CRYPTO_POLICIES=DIR UPDATE_GOLDEN=1 go test writes it again; DIR is a source tree of
-// crypto-policies or an installed /usr/share/crypto-policies. It was made by the release of February 2026.
-// CRYPTO_POLICIES=DIR alone also compares the policies in DIR.
+// their modules. CRYPTO_POLICIES=DIR UPDATE_GOLDEN=1 go test rewrites it; DIR is a source tree of
+// crypto-policies or an installed /usr/share/crypto-policies. The release of February 2026 wrote it.
+// Without UPDATE_GOLDEN, CRYPTO_POLICIES=DIR also compares the policies in DIR.
 type dump struct {
 	Results map[string]result   `json:"results"`
 	Known   map[string][]string `json:"known"`
@@ -37,8 +37,8 @@ type evaluated struct {
 	Values map[string]any `json:"values"`
 }
 
-// evaluate is what this package makes of a policy for some scopes, without the names that a release of
-// crypto-policies does not know, and without what is as in base.
+// evaluate returns a policy as evaluated by this package for some scopes, without names that a release of
+// crypto-policies does not know, and without values equal to those in base.
 func evaluate(policy *Policy, scopes []string, properties, base map[string]any, known map[string][]string) map[string]any {
 	s := policy.Scoped(scopes...)
 	values := map[string]any{}
@@ -64,8 +64,8 @@ func evaluate(policy *Policy, scopes []string, properties, base map[string]any, 
 	return values
 }
 
-// combinations returns the policies of a directory with no, one and two of its modules.
-// Without pairs it has all modules at once instead.
+// combinations returns the policies of a directory, each with no, one and two of its modules, or, without pairs,
+// with none and with all modules.
 func combinations(t *testing.T, directory string, pairs bool) (names []string) {
 	t.Helper()
 	entries, err := List([]Directory{{Path: directory}})
@@ -114,7 +114,7 @@ func oracle(t *testing.T, release, directory string, names []string) []byte {
 	return output
 }
 
-// modernise replaces the name of a group, as the package does, for releases that have only the old one.
+// modernise replaces the old name of a group, like the package, for releases that have only that.
 func modernise(values map[string]any) {
 	groups, _ := values[Group].([]any)
 	for i, v := range groups {
@@ -122,7 +122,7 @@ func modernise(values map[string]any) {
 	}
 }
 
-// compare compares all results of a dump with those of this package.
+// compare compares all results of a dump with the results of this package.
 func compare(t *testing.T, output []byte, directory string, names []string) {
 	t.Helper()
 	var d dump
@@ -139,7 +139,7 @@ func compare(t *testing.T, output []byte, directory string, names []string) {
 		want := d.Results[name]
 		policy, err := Load(name, []Directory{{Path: directory}})
 		if (err != nil) != (want.Error != "") {
-			t.Errorf("%s: error %v, that of crypto-policies is %q", name, err, want.Error)
+			t.Errorf("%s: error %v, crypto-policies reports %q", name, err, want.Error)
 			continue
 		}
 		base := evaluate(policy, nil, want.Scopes["*"].Values, nil, known)
@@ -178,7 +178,7 @@ func TestPoliciesAreEvaluatedAsByCryptoPolicies(t *testing.T) {
 	compare(t, output, directory, names)
 }
 
-// The distribution's own policies, where there are some.
+// The policies of the distribution, if it has some.
 func TestPoliciesOfTheDistributionAreEvaluatedAsByCryptoPolicies(t *testing.T) {
 	release := os.Getenv("CRYPTO_POLICIES")
 	if release == "" {
@@ -226,7 +226,7 @@ min_rsa_size@openssl = 3072`).Scoped("openssl", "tls", "ssl")
 	}
 }
 
-// Every mistake is one of crypto-policies, too: each text was given to it.
+// Every mistake is also an error of crypto-policies: each text was tested with it.
 func TestMistakesNameTheLineAndTheRemedy(t *testing.T) {
 	for text, want := range map[string]string{
 		"cipher":                              `F.pol:1: "cipher" assigns nothing: write PROPERTY = VALUE, or begin a comment with "#"`,
@@ -324,10 +324,10 @@ func FuzzParse(f *testing.F) {
 				for property, values := range s.lists {
 					for i, value := range values {
 						if !slices.Contains(v.lists[property], value) {
-							t.Fatalf("%s has the unknown value %q", property, value)
+							t.Fatalf("%s contains the unknown value %q", property, value)
 						}
 						if slices.Contains(values[:i], value) {
-							t.Fatalf("%s has %q twice", property, value)
+							t.Fatalf("%s contains %q twice", property, value)
 						}
 					}
 					for _, value := range v.lists[property] {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// machine writes files and returns the machine that has them.
+// machine writes files and returns a machine that uses them.
 func machine(t *testing.T, files map[string]string) (m Machine, root string) {
 	t.Helper()
 	root = t.TempDir()
@@ -27,7 +27,7 @@ func machine(t *testing.T, files map[string]string) (m Machine, root string) {
 	return Machine{Etc: filepath.Join(root, "etc"), Share: filepath.Join(root, "share")}, root
 }
 
-func TestPoliciesOfTheAdministratorComeBeforeThoseOfPackages(t *testing.T) {
+func TestPoliciesOfTheAdministratorPrecedeThoseOfPackages(t *testing.T) {
 	m, root := machine(t, map[string]string{
 		"etc/policies/DEFAULT.pol":           "cipher = AES-256-GCM",
 		"share/policies/DEFAULT.pol":         "cipher = NULL",
@@ -90,7 +90,7 @@ func TestPoliciesOfTheAdministratorComeBeforeThoseOfPackages(t *testing.T) {
 	}
 }
 
-func TestTheAppliedPolicyComesBeforeTheWantedOne(t *testing.T) {
+func TestTheAppliedPolicyPrecedesTheConfiguredOne(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string
 		want  string

@@ -39,7 +39,7 @@ func open1(t testing.TB, directory string) *Database {
 	return d
 }
 
-// curl and signer are uses of tests.
+// curl and signer are uses for the tests.
 var (
 	curl = row.Use{Executable: "curl", Unit: "a.service", Operation: row.TLSHandshake, Source: "wire", Role: "client", Parameters: row.Parameters{
 		Version: "TLS 1.3", Group: "x25519", Suite: "TLS_AES_128_GCM_SHA256",
@@ -145,7 +145,7 @@ func TestIncompleteRowsCountUntilReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := list(t, d, Filter{}); len(got) != 1 || got[0].Count != 6 {
-			t.Errorf("after their counter is gone, rows are %+v, want one of 6 handshakes", got)
+			t.Errorf("after their counter was removed, rows are %+v, want one of 6 handshakes", got)
 		}
 	}
 	if s, err := d.State(ctx); err != nil || s.Counter != nil {
@@ -251,9 +251,9 @@ func TestObservedHasSumsWeeksAndCoverage(t *testing.T) {
 	c.Lost = []counting.Lost{{Hour: start("2026-11-30T02:00:00Z"), Reason: "ring-full", Number: 5}, {Hour: start("2026-11-20T02:00:00Z"), Reason: "oversize", Number: 6}}
 	c.Missing = []counting.Lost{{Hour: start("2026-11-30T02:00:00Z"), Number: 7}}
 	store(t, d, c, []row.Row{hour("2026-12-01T10:00:00Z", 16, curl)}, State{Entry: 99})
-	again := counts()
-	again.Down, again.Lost, again.Missing = c.Down, c.Lost[:1], c.Missing
-	store(t, d, again, []row.Row{hour("2026-12-01T10:00:00Z", 16, curl)}, State{Entry: 99})
+	more := counts()
+	more.Down, more.Lost, more.Missing = c.Down, c.Lost[:1], c.Missing
+	store(t, d, more, []row.Row{hour("2026-12-01T10:00:00Z", 16, curl)}, State{Entry: 99})
 
 	o, err := d.Observed(ctx, Filter{})
 	if err != nil {
@@ -286,7 +286,7 @@ func TestObservedHasSumsWeeksAndCoverage(t *testing.T) {
 	if err != nil || !o.Coverage.Empty() || len(o.Uses) != 0 {
 		t.Errorf("the next year is %+v, %v", o, err)
 	}
-	// Weeks are those of what the filter matches, too.
+	// The filter applies to weeks, too.
 	for name, c := range map[string]struct {
 		fields map[string][]string
 		uses   int
@@ -294,9 +294,9 @@ func TestObservedHasSumsWeeksAndCoverage(t *testing.T) {
 	}{
 		"a program":          {map[string][]string{"executable": {"curl", "nobody"}}, 1, []uint64{1, 20}},
 		"without handshakes": {map[string][]string{"executable": {signer.Executable}}, 1, nil},
-		"one that is not":    {map[string][]string{"executable": {"nobody"}}, 0, nil},
+		"an unknown program": {map[string][]string{"executable": {"nobody"}}, 0, nil},
 		"all":                {map[string][]string{"executable": {}, "unit": nil}, 2, []uint64{1, 20}},
-		"a unit that is not": {map[string][]string{"executable": {"curl"}, "unit": {"x.service"}}, 0, nil},
+		"an unknown unit":    {map[string][]string{"executable": {"curl"}, "unit": {"x.service"}}, 0, nil},
 		"another field":      {map[string][]string{"operation": {curl.Operation}}, 1, []uint64{1, 20}},
 		"without a unit":     {map[string][]string{"unit": {""}}, 1, nil},
 	} {
@@ -349,7 +349,7 @@ func TestOldHoursBecomeDaysAndTheOldestRowsAreDeleted(t *testing.T) {
 		t.Errorf("the coverage is %+v, %v", o.Coverage, err)
 	}
 
-	// Entries of the log that are counted late join the day, at the next maintenance.
+	// Hours that are counted late are added to their day at the next maintenance.
 	store(t, d, counts(hour(old, 10, curl)), nil, State{})
 	maintain(now.Add(time.Hour))
 	if n := number(t, d, "SELECT count(*) FROM counts WHERE length = 3600"); n != 2 {
@@ -380,11 +380,11 @@ func TestUsesBeyondTheLimitCountTogether(t *testing.T) {
 		d.ids = nil // as after a restart
 	}
 	if n := number(t, d, "SELECT count(*) FROM uses"); n != maxUses+2 {
-		t.Errorf("there are %d uses, want %d and those of the rest", n, maxUses)
+		t.Errorf("there are %d uses, want %d and two for all others", n, maxUses)
 	}
 	sums, err := d.Summarize(context.Background(), []string{"executable", "operation"}, Filter{Fields: map[string][]string{"executable": {Other}}})
 	if err != nil || len(sums) != 2 || sums[0].Operation != Other || sums[0].Count != 8 || sums[1].Operation != row.TLSHandshake || sums[1].Count != 2 {
-		t.Errorf("the rest counts as %+v, %v", sums, err)
+		t.Errorf("the other uses count as %+v, %v", sums, err)
 	}
 }
 
@@ -399,7 +399,7 @@ func TestADamagedFileIsRecognised(t *testing.T) {
 			}
 			return b
 		},
-		"a file cut off": func(b []byte) []byte { return b[:len(b)/2] },
+		"a truncated file": func(b []byte) []byte { return b[:len(b)/2] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -430,16 +430,16 @@ func TestADamagedFileIsRecognised(t *testing.T) {
 			}
 			aside, err := SetAside(dir, start("2026-11-30T10:00:00Z"))
 			if err != nil || filepath.Base(aside) != "inventory-damaged-20261130T100000.sqlite" {
-				t.Fatalf("it is set aside as %s, %v", aside, err)
+				t.Fatalf("the file is set aside as %s, %v", aside, err)
 			}
 			if kept, err := os.ReadFile(aside); err != nil || len(kept) == 0 {
-				t.Errorf("what was set aside is %d bytes, %v", len(kept), err)
+				t.Errorf("the file set aside has %d bytes, %v", len(kept), err)
 			}
 			if got := list(t, open1(t, dir), Filter{}); len(got) != 0 {
-				t.Errorf("the new one has rows: %+v", got)
+				t.Errorf("the new file has rows: %+v", got)
 			}
-			if again, err := SetAside(dir, start("2026-11-30T10:00:00Z")); err != nil || again == aside {
-				t.Errorf("the next one is set aside as %s, %v", again, err)
+			if second, err := SetAside(dir, start("2026-11-30T10:00:00Z")); err != nil || second == aside {
+				t.Errorf("the second file is set aside as %s, %v", second, err)
 			}
 		})
 	}
@@ -493,14 +493,14 @@ func TestTheSchemaIsUpgradedStepByStep(t *testing.T) {
 	}
 	d.Close()
 
-	// A step that fails changes nothing.
+	// A failed step changes nothing.
 	bad := append(steps(), "CREATE TABLE further (a); INSERT INTO nowhere VALUES (1)")
 	if _, err := open(ctx, path, bad); err == nil {
-		t.Error("a step that fails is no error")
+		t.Error("a failed step is not an error")
 	}
 	d = open1(t, dir)
 	if n := number(t, d, "SELECT count(*) FROM sqlite_schema WHERE name = 'further'"); n != 0 {
-		t.Error("half of a step was kept")
+		t.Error("part of the failed step was kept")
 	}
 	d.Close()
 
@@ -557,9 +557,9 @@ for r in db.execute('SELECT period, hours, executable, version, "group", count, 
 		t.Errorf("the view inventory has %q, want %q", out, want)
 	}
 	if info, err := os.Stat(d.Path()); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("its mode is %v, %v", info.Mode(), err)
+		t.Errorf("the file has the mode %v, %v", info.Mode(), err)
 	}
 	if left, err := filepath.Glob(d.Path() + "-*"); err != nil || len(left) > 0 {
-		t.Errorf("files are left beside it: %q, %v", left, err)
+		t.Errorf("the directory contains other files: %q, %v", left, err)
 	}
 }

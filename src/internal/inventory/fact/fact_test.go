@@ -24,7 +24,7 @@ func operation(kind string, p row.Parameters) row.Use {
 	return row.Use{Operation: kind, Parameters: p}
 }
 
-// text writes a fact: values, with ? if there may be more; - if there are none, and "" if the use cannot have it.
+// text returns a fact as text: values, with ? if there may be more; - if there are none, "" if the use cannot have the fact.
 func text(facts fact.Facts, a fact.Attribute) string {
 	f, ok := facts[a]
 	if !ok {
@@ -75,7 +75,7 @@ func TestFactsAreDerivedFromUses(t *testing.T) {
 				fact.SignatureHash: "-", fact.RSABits: "2048", fact.ECBits: "-", fact.CipherAlgorithm: "3DES", fact.MAC: "SHA-1",
 			},
 		},
-		"TLS 1.2 of which only the suite is known": {
+		"TLS 1.2 with only a suite": {
 			client(row.Parameters{Version: "TLS 1.2", Suite: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"}),
 			map[fact.Attribute]string{
 				fact.Establishment: "ECDHE", fact.Quantum: "vulnerable", fact.ECDHBits: "?", fact.AuthenticationQuantum: "vulnerable",
@@ -86,15 +86,15 @@ func TestFactsAreDerivedFromUses(t *testing.T) {
 			client(row.Parameters{Version: "TLS 1.2", Suite: "TLS_DHE_RSA_WITH_AES_128_CBC_SHA256", PeerSignature: "rsa_pkcs1_sha1"}),
 			map[fact.Attribute]string{fact.Establishment: "DHE", fact.DHBits: "?", fact.SignatureHash: "SHA-1", fact.SignaturePadding: "PKCS1", fact.MAC: "SHA-256"},
 		},
-		"a server's own signature": {
+		"a server's signature": {
 			row.Use{Operation: row.TLSHandshake, Role: "server", Parameters: row.Parameters{Version: "TLS 1.3", Signature: "rsa_pss_rsae_sha256"}},
 			map[fact.Attribute]string{fact.Authentication: "RSA", fact.SignatureHash: "SHA-256", fact.SignaturePadding: "PSS", fact.RSABits: "?"},
 		},
-		"a client's own signature, without the server's": {
+		"a client's signature, without the server's": {
 			client(row.Parameters{Version: "TLS 1.3", Signature: "ecdsa_secp256r1_sha256"}),
 			map[fact.Attribute]string{fact.SignatureHash: "SHA-256?", fact.AuthenticationQuantum: "vulnerable"},
 		},
-		"a pre-shared key alone": {
+		"only a pre-shared key": {
 			client(row.Parameters{Version: "TLS 1.2", Suite: "TLS_PSK_WITH_AES_128_CCM_8"}),
 			map[fact.Attribute]string{fact.Establishment: "PSK", fact.Quantum: "-", fact.AuthenticationQuantum: "?", fact.SuiteHash: "SHA-256"},
 		},
@@ -145,7 +145,7 @@ func TestFactsAreDerivedFromUses(t *testing.T) {
 			operation(row.Sign, row.Parameters{Algorithm: "EC", Curve: "secp384r1"}),
 			map[fact.Attribute]string{fact.Authentication: "ECDSA", fact.SignatureHash: "?", fact.SignaturePadding: "-", fact.ECBits: "384"},
 		},
-		"a signature of which nothing is known": {
+		"a signature without values": {
 			operation(row.Verify, row.Parameters{}),
 			map[fact.Attribute]string{fact.AuthenticationQuantum: "?", fact.SignatureHash: "?", fact.RSABits: "?"},
 		},
@@ -193,7 +193,7 @@ func TestEveryRegisteredGroupSuiteAndSchemeIsUnderstood(t *testing.T) {
 			}
 		}
 		if len(list) < 20 {
-			t.Fatalf("there are only %d names of %s", len(list), key)
+			t.Fatalf("got only %d names of %s", len(list), key)
 		}
 		return list
 	}

@@ -41,7 +41,7 @@ func TestUsesOfTheKernelAreFoundInSysfs(t *testing.T) {
 			[]fstest.MapFS{volume("dm-0", "CRYPT-LUKS2-0123456789abcdef0123456789abcdef-root"), volume("dm-1", "LVM-abc")},
 			[]string{"disk encryption (1 volume)"},
 		},
-		"volumes that encrypt nothing": {
+		"volumes without encryption": {
 			[]fstest.MapFS{volume("dm-0", "CRYPT-VERITY-01-usr"), volume("dm-1", "CRYPT-SUBDEV-01-x"), volume("dm-2", "CRYPT-INTEGRITY-01-x"), volume("dm-3", "")},
 			nil,
 		},
@@ -57,7 +57,7 @@ func TestUsesOfTheKernelAreFoundInSysfs(t *testing.T) {
 			[]fstest.MapFS{module("tls", "2"), module("af_alg", "3", "algif_hash", "algif_skcipher")},
 			[]string{"kernel TLS (2 sockets)", "AF_ALG (1 socket)"},
 		},
-		"a count that is none": {[]fstest.MapFS{module("tls", "-"), module("af_alg", "-1")}, nil},
+		"an invalid count": {[]fstest.MapFS{module("tls", "-"), module("af_alg", "-1")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sys := fstest.MapFS{}
@@ -76,8 +76,8 @@ func TestUsesOfTheKernelAreFoundInSysfs(t *testing.T) {
 	}
 }
 
-// The tools of the kernel's own lists agree about this machine.
-func TestUsesOfThisMachineAreThoseThatItsKernelLists(t *testing.T) {
+// /proc/modules and lsblk agree about this machine.
+func TestUsesOfThisMachineMatchTheKernelLists(t *testing.T) {
 	modules, err := os.ReadFile("/proc/modules")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without modules has no list
 		t.Fatal(err)

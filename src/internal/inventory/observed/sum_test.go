@@ -20,7 +20,7 @@ func at(text string) time.Time {
 	return t
 }
 
-// hour returns a row of operations of an hour.
+// hour returns a row of one hour.
 func hour(start string, count uint64, use row.Use) *row.Row {
 	return &row.Row{Start: at(start), Length: time.Hour, Use: use, Count: count, First: at(start), Last: at(start).Add(time.Minute)}
 }
@@ -58,7 +58,7 @@ func TestRowsAddUpByUseAndByWeek(t *testing.T) {
 	sum := o.Uses[0]
 	if sum.Count != 3 || !sum.First.Equal(at("2026-11-29T23:00:00Z")) || !sum.Last.Equal(at("2026-11-30T00:01:00Z")) ||
 		!sum.Start.Equal(from) || sum.Length != 48*time.Hour {
-		t.Errorf("the sum of an use is %+v", sum)
+		t.Errorf("the sum of a use is %+v", sum)
 	}
 	if len(o.Weeks) != 2 || o.Weeks[0].Count != 1 || o.Weeks[1].Count != 6 || o.Weeks[1].Executable != "" ||
 		!o.Weeks[1].Start.Equal(at("2026-11-30T00:00:00Z")) || o.Weeks[1].PeerSignature != "" || o.Weeks[1].Group != "x25519" {

@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// at is a time in the tests, in hours.
+// at returns a time of the tests by its hour.
 func at(hour int) time.Time { return time.Date(2026, 11, 30, hour, 0, 0, 0, time.UTC) }
 
 func used(program string, count, failures uint64, last int, use row.Use) row.Row {

@@ -15,7 +15,7 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// words returns what a program prints, in words.
+// words returns the words that a program prints.
 func words(t *testing.T, name string, arguments ...string) []string {
 	t.Helper()
 	out, err := exec.Command(name, arguments...).Output()
@@ -35,9 +35,9 @@ func setting(configuration, name string) string {
 	return ""
 }
 
-// What a policy allows is what the configuration that crypto-policies makes of it enables: of OpenSSL, as
-// the library itself reports, and of SSH. CRYPTO_POLICIES is a source tree of crypto-policies, or an
-// installed /usr/share/crypto-policies.
+// A policy allows exactly the values that are enabled by the configurations which crypto-policies generates from
+// it, for OpenSSL, as reported by the library itself, and for SSH. CRYPTO_POLICIES is a source tree of
+// crypto-policies, or an installed /usr/share/crypto-policies.
 func TestVerdictsAgreeWithTheConfigurationsOfLibraries(t *testing.T) {
 	release := os.Getenv("CRYPTO_POLICIES")
 	if release == "" {
@@ -119,7 +119,7 @@ func agreeWithSSH(t *testing.T, policy *cryptopolicy.Policy, name, configuration
 	} {
 		enabled := strings.Split(setting(configuration, c.setting), ",")
 		if enabled[0] == "" {
-			continue // libssh has another name for it, clients none
+			continue // libssh uses another name, clients none
 		}
 		for _, value := range slices.Concat(words(t, "ssh", "-Q", c.query), enabled) {
 			j := judge{policy: policy, backEnd: b, scoped: policy.Scoped(b.scopes...)}

@@ -13,7 +13,7 @@ import (
 	"crypto-auditing/src/internal/inventory/row"
 )
 
-// load reads a policy of the tests, or one whose text is given.
+// load reads a test policy by name, or parses the text of a policy.
 func load(t testing.TB, policy string) *cryptopolicy.Policy {
 	t.Helper()
 	if strings.Contains(policy, "=") {
@@ -100,11 +100,11 @@ func TestAVerdictNamesPropertyAndScope(t *testing.T) {
 			u.Suite, u.Algorithm, u.PeerSignature, u.Group = "TLS_PSK_WITH_AES_256_GCM_SHA384", "", "", ""
 		}), "allowed"},
 		"a group":               {"FUTURE", handshake(func(u *row.Use) { u.Group = "brainpoolP256r1tls13" }), "denied: group BRAINPOOL-P256R1 (openssl)"},
-		"a group no policy has": {"FUTURE", handshake(func(u *row.Use) { u.Group = "X25519Kyber768Draft00" }), "denied: group X25519Kyber768Draft00 (openssl)"},
+		"an unnamed group":      {"FUTURE", handshake(func(u *row.Use) { u.Group = "X25519Kyber768Draft00" }), "denied: group X25519Kyber768Draft00 (openssl)"},
 		"no group":              {"FUTURE", handshake(func(u *row.Use) { u.Group = "" }), "undecidable: group (openssl)"},
 		"no group, resumed":     {"FUTURE", handshake(func(u *row.Use) { u.Group, u.PeerSignature, u.Algorithm, u.Resumed = "", "", "", "yes" }), "allowed"},
 		"a hybrid":              {"FUTURE", handshake(func(u *row.Use) { u.Group = "X25519MLKEM768" }), "allowed"},
-		"a hybrid without":      {"FUTURE:NO-PQ", handshake(func(u *row.Use) { u.Group = "SecP384r1MLKEM1024" }), "denied: group P384-MLKEM1024 (openssl)"},
+		"a hybrid, NO-PQ":       {"FUTURE:NO-PQ", handshake(func(u *row.Use) { u.Group = "SecP384r1MLKEM1024" }), "denied: group P384-MLKEM1024 (openssl)"},
 		"a hybrid's exchange":   {fips, handshake(func(u *row.Use) { u.Group = "X25519MLKEM768" }), "undecidable: key_exchange KEM-ECDH (openssl)"},
 		"a finite field":        {"FUTURE", handshake(func(u *row.Use) { u.Group = "ffdhe2048" }), "denied: group FFDHE-2048 (openssl), min_dh_size 2048 (openssl)"},
 		"DHE, small":            {"FUTURE", older(func(u *row.Use) { u.Suite, u.Group = "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384", "ffdhe2048" }), "denied: min_dh_size 2048 (openssl)"},
@@ -172,7 +172,7 @@ func TestAVerdictNamesPropertyAndScope(t *testing.T) {
 		"SSH, client":       {"FUTURE", secureShell(func(u *row.Use) { u.Executable, u.Role, u.HostKey = "ssh", "client", "ssh-rsa"; u.Bits = 4096 }), "undecidable: sign ssh-rsa (openssh-client)"},
 		"SSH, client's key": {"FUTURE", secureShell(func(u *row.Use) { u.ClientKey = "ssh-rsa" }), "denied: sign RSA-SHA1 (openssh-server)"},
 		"SSH, libssh":       {"EVERYTHING", secureShell(func(u *row.Use) { u.Library, u.HostKey = "libssh.so.4", "ecdsa-sha2-nistp256" }), "allowed"},
-		"SSH, another":      {"FUTURE", secureShell(func(u *row.Use) { u.Executable, u.CipherOut = "dropbear", "aes128-ctr" }), "denied: cipher AES-128-CTR (ssh)"},
+		"SSH, dropbear":     {"FUTURE", secureShell(func(u *row.Use) { u.Executable, u.CipherOut = "dropbear", "aes128-ctr" }), "denied: cipher AES-128-CTR (ssh)"},
 
 		"signature":          {"FUTURE", signature(func(*row.Use) {}), "not_covered"},
 		"SHA-1 with OpenSSL": {"FUTURE", signature(func(u *row.Use) { u.Hash = "SHA-1" }), "denied: hash SHA1 (openssl)"},

@@ -40,14 +40,14 @@ func TestUnknownValuesAreNeitherAllowedNorDenied(t *testing.T) {
 		uses []row.Row
 		want [3]report.Verdict // key establishment, authentication, classical
 	}{
-		"all is post-quantum":                {[]row.Row{hybrid}, [3]report.Verdict{report.Ready, report.Unknown, report.Unknown}},
-		"nothing is":                         {[]row.Row{classical}, [3]report.Verdict{report.NotReady, report.Unknown, report.Unknown}},
-		"some is":                            {[]row.Row{hybrid, classical}, [3]report.Verdict{report.Partly, report.Unknown, report.Unknown}},
-		"some is, some is unknown":           {[]row.Row{hybrid, unknown}, [3]report.Verdict{report.Unknown, report.Unknown, report.Unknown}},
-		"some is not, some is unknown":       {[]row.Row{classical, unknown}, [3]report.Verdict{report.NotReady, report.Unknown, report.Unknown}},
-		"some is, some not, some is unknown": {[]row.Row{hybrid, classical, unknown}, [3]report.Verdict{report.Partly, report.Unknown, report.Unknown}},
-		"all is unknown":                     {[]row.Row{unknown}, [3]report.Verdict{report.Unknown, report.Unknown, report.Unknown}},
-		"what is not failed":                 {[]row.Row{hybrid, failed}, [3]report.Verdict{report.Ready, report.Unknown, report.Unknown}},
+		"all are post-quantum":               {[]row.Row{hybrid}, [3]report.Verdict{report.Ready, report.Unknown, report.Unknown}},
+		"none is post-quantum":               {[]row.Row{classical}, [3]report.Verdict{report.NotReady, report.Unknown, report.Unknown}},
+		"some are post-quantum":              {[]row.Row{hybrid, classical}, [3]report.Verdict{report.Partly, report.Unknown, report.Unknown}},
+		"some are, some are unknown":         {[]row.Row{hybrid, unknown}, [3]report.Verdict{report.Unknown, report.Unknown, report.Unknown}},
+		"some are not, some are unknown":     {[]row.Row{classical, unknown}, [3]report.Verdict{report.NotReady, report.Unknown, report.Unknown}},
+		"some are, some not, some unknown":   {[]row.Row{hybrid, classical, unknown}, [3]report.Verdict{report.Partly, report.Unknown, report.Unknown}},
+		"all are unknown":                    {[]row.Row{unknown}, [3]report.Verdict{report.Unknown, report.Unknown, report.Unknown}},
+		"the classical ones failed":          {[]row.Row{hybrid, failed}, [3]report.Verdict{report.Ready, report.Unknown, report.Unknown}},
 		"all failed":                         {[]row.Row{failed}, [3]report.Verdict{report.Unknown, report.Unknown, report.Unknown}},
 		"the session was resumed":            {[]row.Row{resumed}, [3]report.Verdict{report.Ready, report.Unknown, report.Ready}},
 		"the signature is post-quantum, too": {[]row.Row{signed}, [3]report.Verdict{report.Ready, report.Ready, report.Ready}},
@@ -81,7 +81,7 @@ func TestAProfileCanRequireMore(t *testing.T) {
 		}
 	}
 	if r.Failed() {
-		t.Error("a rule that is not in force yet is a failure")
+		t.Error("a rule that is not in force is a failure")
 	}
 	if f := r.Findings[0]; f.Rule != "nsa.cnsa2.ke" || f.DaysLeft != 1857 {
 		t.Errorf("finding is %+v, want nsa.cnsa2.ke with 1857 days left", f)
@@ -107,7 +107,8 @@ func TestAFindingWithAValidExceptionIsNotAFailure(t *testing.T) {
 	}
 }
 
-// signs returns what is observed of a program that signs with SHA-1, last at a time.
+// signs returns observations of a program that signs with SHA-1. last is the time of its last signature, to is the
+// end of the coverage.
 func signs(last, to time.Time, sources ...string) *observed.Observed {
 	sign := reporttest.Use("openssl", "", row.Sign, 3, last, row.Parameters{Algorithm: "RSA", Bits: 2048, Hash: "SHA-1", Padding: "PKCS1"})
 	sign.Source, sign.Library = "function", "libcrypto.so.3"
@@ -136,20 +137,20 @@ func TestTheEndOfSignaturesIsOnlyConfirmedWithoutGaps(t *testing.T) {
 		want   report.State
 		fails  string
 	}{
-		"it has stopped":      {func(*observed.Observed) {}, report.Stopped, ""},
+		"it stopped":          {func(*observed.Observed) {}, report.Stopped, ""},
 		"it continues":        {func(o *observed.Observed) { o.Uses[1].Last = change.Add(time.Hour) }, report.Still, "still in use"},
 		"events were lost":    {func(o *observed.Observed) { o.Coverage.Lost = map[string]uint64{"ring-full": 1} }, report.NotSeen, "not seen"},
 		"entries are missing": {func(o *observed.Observed) { o.Coverage.Missing = 1 }, report.NotSeen, "not seen"},
 		"the agent was down":  {func(o *observed.Observed) { o.Coverage.Down = []coverage.Span{{From: change, To: reporttest.Now()}} }, report.NotSeen, "not seen"},
-		"it was down before": {func(o *observed.Observed) {
+		"the agent was down before": {func(o *observed.Observed) {
 			o.Coverage.Down = []coverage.Span{{From: change.Add(-time.Hour), To: change}}
 		}, report.Stopped, ""},
 		"the source is off":          {func(o *observed.Observed) { o.Coverage.Sources = []string{"wire"} }, report.NotSeen, "not seen"},
 		"the library is not watched": {func(o *observed.Observed) { o.Coverage.Libraries = nil }, report.NotSeen, "not seen"},
-		"it is of a log":             {func(o *observed.Observed) { o.Coverage.Sources, o.Coverage.Libraries = nil, nil }, report.Stopped, ""},
-		"it begins later":            {func(o *observed.Observed) { o.Coverage.From = change.Add(time.Hour) }, report.NotSeen, "not seen"},
+		"observations of a log":      {func(o *observed.Observed) { o.Coverage.Sources, o.Coverage.Libraries = nil, nil }, report.Stopped, ""},
+		"observations begin later":   {func(o *observed.Observed) { o.Coverage.From = change.Add(time.Hour) }, report.NotSeen, "not seen"},
 		"nothing was recorded since": {func(o *observed.Observed) { o.Coverage.To = change }, report.NotSeen, "not seen"},
-		"nothing at all is recorded": {func(o *observed.Observed) { *o = observed.Observed{} }, report.NotSeen, "not seen"},
+		"nothing was recorded":       {func(o *observed.Observed) { *o = observed.Observed{} }, report.NotSeen, "not seen"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			baseline, err := report.ReadBaseline(bytes.NewReader(saved.Bytes()))
@@ -180,7 +181,7 @@ func TestTheEndOfSignaturesIsOnlyConfirmedWithoutGaps(t *testing.T) {
 	r := report.Make(signs(reporttest.Now(), reporttest.Now(), sources...), reporttest.Options(t))
 	r.Compare(r)
 	if err := r.Confirm("no.rule"); err == nil {
-		t.Error("a rule that does not exist is confirmed")
+		t.Error("an unknown rule is confirmed")
 	}
 }
 
@@ -192,7 +193,7 @@ func TestANewFindingFails(t *testing.T) {
 	r := report.Make(signs(reporttest.Now().Add(-time.Minute), reporttest.Now()), reporttest.Options(t))
 	r.Compare(baseline)
 	if !r.Failed() {
-		t.Error("a new finding is no failure")
+		t.Error("a new finding is not a failure")
 	}
 	if n := len(r.Changes.Uses); n != 2 || r.Changes.Uses[0].State != report.New {
 		t.Errorf("there are %d changes of uses, want two new ones", n)

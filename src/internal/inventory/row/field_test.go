@@ -40,17 +40,17 @@ func TestFieldsRoundTripAsText(t *testing.T) {
 			text = "2048"
 		}
 		if f.Text(&u) != "" {
-			t.Errorf("%s of nothing is %q", f.Name, f.Text(&u))
+			t.Errorf("%s of an empty use is %q", f.Name, f.Text(&u))
 		}
 		if err := f.SetText(&u, text); err != nil || f.Text(&u) != text {
 			t.Errorf("%s is %q after it was set to %q: %v", f.Name, f.Text(&u), text, err)
 		}
 		if f.IsNumber() && f.SetText(&u, "many") == nil {
-			t.Errorf("%s accepts text", f.Name)
+			t.Errorf("the number %s accepts text", f.Name)
 		}
 	}
 	if _, ok := row.FieldNamed("kernel"); ok {
-		t.Error("there is a field kernel")
+		t.Error("the field kernel exists")
 	}
 	if f, ok := row.FieldNamed("bits"); !ok || f.Value(&u) != 2048 {
 		t.Errorf("bits are %v, %v", f, ok)

@@ -29,7 +29,7 @@ const (
 	suite12   = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
 )
 
-// cases has for each rule uses that break it, keep it, leave it undecidable, and that it is not about.
+// cases returns, for each rule, uses that break it, keep it, leave it undecidable, and to which it does not apply.
 func cases() map[string]struct{ breaks, keeps, undecidable, other []row.Use } {
 	type uses = []row.Use
 	hybrid, classical := tls("TLS 1.3", suite13, row.Parameters{Group: "X25519MLKEM768"}), tls("TLS 1.3", suite13, row.Parameters{Group: "x25519"})
@@ -139,11 +139,11 @@ func TestEveryRuleHasAViolationAndACompliantCase(t *testing.T) {
 	for _, r := range set.Rules {
 		t.Run(r.ID, func(t *testing.T) {
 			if r.ID == "pci.dss.4.0.1.12.3.3" {
-				return // about purposes: see below
+				return // rules about purposes have a separate test
 			}
 			c, ok := all[r.ID]
 			if !ok || len(c.breaks) == 0 || len(c.keeps) == 0 {
-				t.Fatal("no row that breaks the rule and one that keeps it")
+				t.Fatal("a use that breaks the rule or one that keeps it is missing")
 			}
 			for want, uses := range map[rules.Outcome][]row.Use{
 				rules.Breaks: c.breaks, rules.Keeps: c.keeps, rules.Undecidable: c.undecidable, rules.NotApplicable: c.other,
@@ -158,11 +158,11 @@ func TestEveryRuleHasAViolationAndACompliantCase(t *testing.T) {
 		delete(all, r.ID)
 	}
 	for id := range all {
-		t.Errorf("there is no rule %s", id)
+		t.Errorf("the rule %s does not exist", id)
 	}
 }
 
-func TestARuleAboutPurposesDependsOnThemAlone(t *testing.T) {
+func TestARuleAboutPurposesDependsOnlyOnThem(t *testing.T) {
 	set, err := rules.Load()
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-// policy is a policy that allows TLS 1.3 alone.
+// policy allows only TLS 1.3.
 const policy = `
 cipher = AES-256-GCM
 group = X25519
@@ -34,7 +34,7 @@ sign = RSA-PSS-RSAE-SHA2-256
 min_rsa_size = 2048
 `
 
-// onMachine returns answers of a machine with a policy, and rules of its administrator.
+// onMachine returns the answers of a machine that has a policy and rules of its administrator.
 func onMachine(t *testing.T) *answers.Answers {
 	t.Helper()
 	dir := t.TempDir()
@@ -104,7 +104,7 @@ func TestAPolicyOfTheMachineIsChecked(t *testing.T) {
 	}
 }
 
-func TestClientsCanOnlyHavePoliciesOfTheMachineRead(t *testing.T) {
+func TestClientsCanOnlyNamePoliciesOfTheMachine(t *testing.T) {
 	a := onMachine(t)
 	secret := filepath.Join(filepath.Dir(a.Machine.Share), "secret")
 	for _, name := range []string{

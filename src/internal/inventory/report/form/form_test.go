@@ -25,7 +25,7 @@ import (
 	"crypto-auditing/src/internal/inventory/report/reporttest"
 )
 
-func TestJSONIsAsItsSchemaDescribes(t *testing.T) {
+func TestJSONMatchesItsSchema(t *testing.T) {
 	schema, err := jsonschema.NewCompiler().Compile("../../../../../docs/report.schema.json")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestTextHas80ColumnsAndNoControlCharacters(t *testing.T) {
 				t.Errorf("a line has %d columns: %s", len([]rune(line)), line)
 			}
 			if strings.ContainsAny(line, "\x1b\t") || strings.TrimRight(line, " ") != line {
-				t.Errorf("a line has control characters, or blanks at its end: %q", line)
+				t.Errorf("a line has control characters or trailing blanks: %q", line)
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func TestTextHas80ColumnsAndNoControlCharacters(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "\x1b[32mready\x1b[0m") || strings.Contains(out.String(), "\x1b[2J") {
-		t.Error("colours are not those of verdicts alone")
+		t.Error("not only verdicts are coloured")
 	}
 }
 
@@ -120,7 +120,7 @@ func TestFormsAreWellFormed(t *testing.T) {
 	}
 	var back report.Report
 	if err := json.Unmarshal(write("json"), &back); err != nil || len(back.Uses) != len(r.Uses) {
-		t.Errorf("JSON gives back %d of %d uses (error %v)", len(back.Uses), len(r.Uses), err)
+		t.Errorf("the JSON contains %d of %d uses (error %v)", len(back.Uses), len(r.Uses), err)
 	}
 	lines, err := csv.NewReader(bytes.NewReader(write("csv"))).ReadAll()
 	if err != nil || len(lines) != len(r.Uses)+1 {
@@ -139,7 +139,7 @@ func TestFormsAreWellFormed(t *testing.T) {
 		}
 	}
 	if page := string(write("html")); strings.Contains(page, "http-equiv") || strings.Contains(page, "<script") || strings.Contains(page, "<link") || strings.Contains(page, "url(") {
-		t.Error("the page needs something else")
+		t.Error("the page refers to other resources")
 	}
 }
 
@@ -164,13 +164,13 @@ func TestAnAnonymousReportHasNoPrograms(t *testing.T) {
 				}
 			}
 			if !strings.Contains(out.String(), "TLS_AES_128_GCM_SHA256") && f.Name != "junit" {
-				t.Errorf("%s has no statistics", f.Name)
+				t.Errorf("%s lacks the statistics", f.Name)
 			}
 		}
 	}
 }
 
-// mark sets all texts of a value, except those of members that a report without names keeps.
+// mark sets all strings of a value, except members that an anonymous report keeps.
 func mark(v reflect.Value, text string) {
 	switch v.Kind() {
 	case reflect.String:
@@ -178,7 +178,7 @@ func mark(v reflect.Value, text string) {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			switch name := v.Type().Field(i).Name; name {
-			case "Reason", "Sources", "Operation", "Source", "Within", "Role", "Parameters": // of an enumeration, or statistics
+			case "Reason", "Sources", "Operation", "Source", "Within", "Role", "Parameters": // enumerations, or statistics
 			default:
 				if v.Type().Field(i).IsExported() {
 					mark(v.Field(i), text)
@@ -192,8 +192,8 @@ func mark(v reflect.Value, text string) {
 	}
 }
 
-// Members that are added later are marked, too.
-func TestNoNameIsLeftInAnAnonymousReport(t *testing.T) {
+// New members are marked, too.
+func TestAnAnonymousReportContainsNoNames(t *testing.T) {
 	const name = "canary"
 	sample := reporttest.Sample()
 	sample.Coverage.Down[0].Library = "x"
@@ -213,7 +213,7 @@ func TestNoNameIsLeftInAnAnonymousReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(named.String(), name) || strings.Contains(anonymous.String(), name) {
-			t.Errorf("%s has the name: %t, anonymous: %t", f.Name, strings.Contains(named.String(), name), strings.Contains(anonymous.String(), name))
+			t.Errorf("%s contains the name: %t, anonymous: %t", f.Name, strings.Contains(named.String(), name), strings.Contains(anonymous.String(), name))
 		}
 	}
 }
