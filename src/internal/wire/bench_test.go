@@ -10,7 +10,7 @@ import (
 	"crypto-auditing/src/internal/wire"
 )
 
-// Each reports the time for one side, from its fragments to the operation.
+// The benchmarks report the time for one side, from its fragments to the operation.
 func BenchmarkHandshake(b *testing.B) {
 	for name, client := range map[string]*gotls.Config{
 		"X25519":         {CurvePreferences: []gotls.CurveID{gotls.X25519}},
@@ -22,8 +22,8 @@ func BenchmarkHandshake(b *testing.B) {
 			for part, use := range map[string]func(*wire.Handshake){"parser": func(*wire.Handshake) {}, "operation": func(h *wire.Handshake) { h.Operation() }} {
 				b.Run(part, func(b *testing.B) {
 					sides := [][]wire.Fragment{fragments(&h, side{1, 7, clientTask, true}), fragments(&h, side{2, 7, serverTask, false})}
-					// In both, the first fragment is the hello: headers of a record and
-					// of a message, a version, then the random value.
+					// In both, the first fragment is the hello: the headers of a record
+					// and of a message, a version, and the random value.
 					const random = 5 + 4 + 2
 					given := 0
 					r := wire.NewTracker(wire.DefaultLimits(), nil, func(h *wire.Handshake) { use(h); given++ })
@@ -31,7 +31,7 @@ func BenchmarkHandshake(b *testing.B) {
 					n := 0
 					for b.Loop() {
 						side := sides[n%2]
-						// As each handshake has a random value of its own.
+						// Each handshake needs another random value.
 						binary.BigEndian.PutUint64(side[0].Data[random:], uint64(n/2))
 						for i := range side {
 							f := side[i]

@@ -33,7 +33,7 @@ func capture(t testing.TB, name string) wiretest.Capture {
 	all := dtlsCaptures(t)
 	i := slices.IndexFunc(all, func(c wiretest.Capture) bool { return c.Name == name })
 	if i < 0 {
-		t.Fatalf("there is no capture %s", name)
+		t.Fatalf("the capture %s is missing", name)
 	}
 	return all[i]
 }
@@ -76,7 +76,7 @@ func refragment(all []wire.Fragment, n int) (cut []wire.Fragment) {
 	return cut
 }
 
-// shuffle exchanges neighbours of one direction.
+// shuffle swaps adjacent fragments of one direction.
 func shuffle(all []wire.Fragment, seed uint64) []wire.Fragment {
 	all = slices.Clone(all)
 	random := rand.New(rand.NewPCG(seed, seed))
@@ -97,7 +97,7 @@ func twice(all []wire.Fragment) (doubled []wire.Fragment) {
 
 func TestTrackerReadsDTLS(t *testing.T) {
 	for way, change := range map[string]func([]wire.Fragment) []wire.Fragment{
-		"as they were sent":      func(all []wire.Fragment) []wire.Fragment { return all },
+		"unchanged":              func(all []wire.Fragment) []wire.Fragment { return all },
 		"twice":                  twice,
 		"in fragments of 1":      func(all []wire.Fragment) []wire.Fragment { return refragment(all, 1) },
 		"in fragments of 37":     func(all []wire.Fragment) []wire.Fragment { return refragment(all, 37) },
@@ -135,7 +135,7 @@ func TestTrackerReadsDTLS(t *testing.T) {
 	}
 }
 
-// A front end may see only what an unconnected socket sends.
+// A front end may only see the datagrams that an unconnected socket sends.
 func TestTheDatagramsOfAServerAreEnough(t *testing.T) {
 	for _, c := range dtlsCaptures(t) {
 		r := collect(wire.DefaultLimits())
@@ -193,13 +193,13 @@ func TestAnotherHandshakeBetweenTheSameAddressesIsRecorded(t *testing.T) {
 	}
 }
 
-// A server answers a hello without a cookie to an address that may be false.
+// A server answers a hello without a cookie, whose source address may be forged.
 func TestAHelloThatIsOnlyVerifiedIsNoHandshake(t *testing.T) {
 	c := capture(t, "dtls-openssl")
 	r := collect(wire.DefaultLimits())
 	all := fragments(&c.Handshake, side{2, 7, serverTask, false})
 	r.add(all[:2]...)
-	// Of a connection whose beginning was not seen.
+	// The rest belongs to a connection whose beginning was not seen.
 	for _, f := range all[4:] {
 		f.Peer = 9
 		r.add(f)
@@ -237,7 +237,7 @@ func TestFloodsOfDatagramsAreBoundedAndCounted(t *testing.T) {
 		"ends of long messages": func(i uint32) wire.Fragment {
 			f := hello
 			f.Peer = i / 50
-			// A ClientHello of 20,000 bytes, of which one byte is there.
+			// One byte of a ClientHello of 20,000 bytes.
 			f.Data = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 1, 0, 0x4e, 0x20, 0, byte(i % 50), 0, 0x4e, 0x1f, 0, 0, 1, 0}
 			return f
 		},

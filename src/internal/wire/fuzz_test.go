@@ -11,7 +11,7 @@ import (
 )
 
 // FuzzTracker lets the input choose fragments: a head of eight bytes, then data.
-// What is held must stay within the limits, and the sides must add up.
+// The tracker must stay within its limits, and the sides must add up.
 func FuzzTracker(f *testing.F) {
 	for _, c := range wiretest.Captures(f) {
 		var input []byte

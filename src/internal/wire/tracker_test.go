@@ -33,7 +33,7 @@ type side struct {
 	client     bool
 }
 
-// fragments returns what the sockets give of one side of a handshake.
+// fragments returns the fragments that a socket delivers of one side of a handshake.
 func fragments(h *wiretest.Handshake, s side) []wire.Fragment {
 	protocol := wire.TLS
 	var plain, at [2]int
@@ -92,7 +92,7 @@ func split(all []wire.Fragment, n int) []wire.Fragment {
 	return cut
 }
 
-// collector is a tracker whose handshakes are kept.
+// collector is a tracker that collects its handshakes.
 type collector struct {
 	*wire.Tracker
 	got []wire.Handshake
@@ -110,7 +110,7 @@ func (c *collector) add(all ...wire.Fragment) {
 	}
 }
 
-// checkStats reports whether the sides add up.
+// checkStats checks that the sides add up.
 func checkStats(t testing.TB, s wire.Stats) {
 	t.Helper()
 	if s.Seen != s.Decoded+s.Cut+s.Evicted+s.NoHandshake+s.Relayed+s.Open {
@@ -147,7 +147,7 @@ func TestTrackerReturnsBothSidesForAnyFragmentation(t *testing.T) {
 				r := collect(wire.DefaultLimits())
 				all := append(split(client, n), split(server, n)...)
 				if seed > 0 {
-					// Threads may bring a few pieces out of order.
+					// Threads may deliver a few pieces out of order.
 					random := rand.New(rand.NewPCG(seed, seed))
 					for i := range all[1:] {
 						j := min(len(all)-1, i+1+random.IntN(3))
@@ -184,7 +184,7 @@ func TestTrackerReturnsBothSidesForAnyFragmentation(t *testing.T) {
 	}
 }
 
-func TestConnectionsThatAreGivenUpReportKnownValues(t *testing.T) {
+func TestAbandonedConnectionsReportKnownValues(t *testing.T) {
 	h := handshake(t, &gotls.Config{MaxVersion: gotls.VersionTLS12}, &gotls.Config{})
 	all := fragments(&h, side{1, 7, clientTask, true})
 	for n := range all {
@@ -225,8 +225,8 @@ func TestALongCertificateChainIsRecordedOnBothSides(t *testing.T) {
 	for _, size := range []int{1 << 20, 1000, 3000} {
 		r := collect(wire.DefaultLimits())
 		for _, f := range fragments(&h, side{1, 7, serverTask, false}) {
-			// As at the socket, of the certificates only the first 4 KiB are copied,
-			// and the headers of records.
+			// As at a socket, only the first 4 KiB of the certificates and the headers
+			// of records are copied.
 			for _, f := range split([]wire.Fragment{f}, size) {
 				r.add(copied(h.Stream(f.Received), f)...)
 			}
@@ -238,8 +238,8 @@ func TestALongCertificateChainIsRecordedOnBothSides(t *testing.T) {
 	}
 }
 
-// copied returns the parts of a fragment that are not in the later part of a
-// certificate.
+// copied returns the parts of a fragment that are not in the uncopied part of a
+// certificate message.
 func copied(stream []byte, f wire.Fragment) []wire.Fragment {
 	wanted := make([]bool, len(stream)+1)
 	message, copies, inCertificate := 0, 0, false
@@ -310,10 +310,10 @@ func TestRelaysAreDropped(t *testing.T) {
 		relayed   uint64
 	}{
 		"a relay on the machine":            {[][]wire.Fragment{client, inward, outward, server}, 2, 0, 2},
-		"a relay alone":                     {[][]wire.Fragment{inward, outward}, 0, 0, 2},
+		"only a relay":                      {[][]wire.Fragment{inward, outward}, 0, 0, 2},
 		"both ends in one process":          {[][]wire.Fragment{client, fragments(&h, side{5, 10, clientTask, false})}, 2, 0, 0},
 		"a relay elsewhere":                 {[][]wire.Fragment{client, server}, 2, 0, 0},
-		"two processes between":             {[][]wire.Fragment{client, inward, fragments(&h, side{6, 20, 400<<32 | 400, true}), server}, 4, 2, 0},
+		"a relay of two processes":          {[][]wire.Fragment{client, inward, fragments(&h, side{6, 20, 400<<32 | 400, true}), server}, 4, 2, 0},
 		"a listed executable on one socket": {[][]wire.Fragment{named(outward, "ssh")}, 1, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

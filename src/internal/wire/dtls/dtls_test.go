@@ -15,20 +15,20 @@ import (
 	"crypto-auditing/src/internal/wire/wiretest"
 )
 
-// record returns a record.
+// record encodes a record.
 func record(kind uint8, epoch uint16, body ...byte) []byte {
 	b := binary.BigEndian.AppendUint16([]byte{kind, 0xfe, 0xfd}, epoch)
 	b = append(b, 0, 0, 0, 0, 0, 7)
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(body))), body...)
 }
 
-// fragment returns a fragment with its header.
+// fragment encodes a fragment with its header.
 func fragment(kind uint8, length int, number uint16, offset int, data string) []byte {
 	n := func(n int) []byte { return []byte{byte(n >> 16), byte(n >> 8), byte(n)} }
 	return slices.Concat([]byte{kind}, n(length), binary.BigEndian.AppendUint16(nil, number), n(offset), n(len(data)), []byte(data))
 }
 
-// describe returns what the records of a datagram hold.
+// describe returns the contents of the records of a datagram as text.
 func describe(datagram []byte) string {
 	var b strings.Builder
 	for rest := datagram; len(rest) > 0; {
@@ -51,15 +51,15 @@ func describe(datagram []byte) string {
 }
 
 func TestRecordsOfADatagramAreRead(t *testing.T) {
-	hello, rest := fragment(1, 5, 0, 0, "ab"), fragment(1, 5, 0, 2, "cde")
+	hello, end := fragment(1, 5, 0, 0, "ab"), fragment(1, 5, 0, 2, "cde")
 	short := record(22, 0, hello...)
 	for name, test := range map[string]struct {
 		datagram []byte
 		want     string
 	}{
 		"a message":                   {record(22, 0, hello...), "1#0+0/5:ab"},
-		"two fragments in a record":   {record(22, 0, append(hello, rest...)...), "1#0+0/5:ab 1#0+2/5:cde"},
-		"two records":                 {append(record(22, 0, hello...), record(22, 0, rest...)...), "1#0+0/5:ab 1#0+2/5:cde"},
+		"two fragments in a record":   {record(22, 0, append(hello, end...)...), "1#0+0/5:ab 1#0+2/5:cde"},
+		"two records":                 {append(record(22, 0, hello...), record(22, 0, end...)...), "1#0+0/5:ab 1#0+2/5:cde"},
 		"an empty message":            {record(22, 0, fragment(14, 0, 3, 0, "")...), "14#3+0/0:"},
 		"a change of keys, Finished":  {append(record(20, 0, 1), record(22, 1, make([]byte, 48)...)...), "finished"},
 		"a message of epoch 2":        {record(22, 2, hello...), ""},
@@ -71,7 +71,7 @@ func TestRecordsOfADatagramAreRead(t *testing.T) {
 		"a header cut short":          {short[:12], "end"},
 		"another version":             {append([]byte{22, 3, 3}, short[3:]...), "end"},
 		"a fragment beyond its end":   {record(22, 0, append(hello, fragment(1, 5, 0, 4, "xy")...)...), "1#0+0/5:ab"},
-		"a fragment cut short":        {record(22, 0, append(hello, rest[:14]...)...), "1#0+0/5:ab"},
+		"a fragment cut short":        {record(22, 0, append(hello, end[:14]...)...), "1#0+0/5:ab"},
 		"a length of 16 MB":           {record(22, 0, fragment(1, 1<<24-1, 0, 1<<24-3, "xy")...), "1#0+16777213/16777215:xy"},
 		"nothing":                     {nil, ""},
 	} {
@@ -83,7 +83,7 @@ func TestRecordsOfADatagramAreRead(t *testing.T) {
 	}
 }
 
-// keep keeps at most eight bytes of messages, and nothing of those of type 16.
+// keep keeps at most eight bytes of a message, and nothing of type 16.
 func keep(kind uint8) int {
 	if kind == 16 {
 		return 0
@@ -108,8 +108,8 @@ func TestMessagesAreAssembledInOrder(t *testing.T) {
 		"repeated":                   {[]part{hello, hello, {11, 2, 1, 0, "xy"}, hello, {11, 2, 1, 0, "xy"}}, "1:abcd 11:xy"},
 		"in reverse order":           {[]part{{12, 1, 2, 0, "z"}, {11, 2, 1, 1, "y"}, {11, 2, 1, 0, "x"}, {1, 4, 0, 2, "cd"}, {1, 4, 0, 0, "ab"}}, "1:abcd 11:xy 12:z"},
 		"overlapping":                {[]part{{1, 4, 0, 2, "cd"}, {1, 4, 0, 0, "abc"}}, "1:abcd"},
-		"one within another":         {[]part{{1, 4, 0, 1, "b"}, {1, 4, 0, 0, "abc"}, {1, 4, 0, 1, "bcd"}}, "1:abcd"},
-		"parts that touch":           {[]part{{1, 4, 0, 0, "a"}, {1, 4, 0, 2, "c"}, {1, 4, 0, 3, "d"}, {1, 4, 0, 1, "b"}}, "1:abcd"},
+		"nested":                     {[]part{{1, 4, 0, 1, "b"}, {1, 4, 0, 0, "abc"}, {1, 4, 0, 1, "bcd"}}, "1:abcd"},
+		"adjacent parts":             {[]part{{1, 4, 0, 0, "a"}, {1, 4, 0, 2, "c"}, {1, 4, 0, 3, "d"}, {1, 4, 0, 1, "b"}}, "1:abcd"},
 		"a gap":                      {[]part{{1, 4, 0, 0, "ab"}, {1, 4, 0, 3, "d"}, {11, 2, 1, 0, "xy"}}, ""},
 		"another length":             {[]part{{1, 4, 0, 0, "ab"}, {1, 5, 0, 2, "cd"}}, ""},
 		"another type":               {[]part{{1, 4, 0, 0, "ab"}, {11, 4, 0, 2, "cd"}}, ""},
@@ -118,11 +118,11 @@ func TestMessagesAreAssembledInOrder(t *testing.T) {
 		"an empty message":           {[]part{hello, {14, 0, 1, 0, ""}}, "1:abcd 14:"},
 		"the first number is 1":      {[]part{{2, 1, 1, 0, "s"}, {11, 1, 2, 0, "x"}}, "2:s 11:x"},
 		"the first hello is unknown": {[]part{{11, 1, 2, 0, "x"}, {2, 1, 1, 0, "s"}}, "2:s 11:x"},
-		"another hello is asked for": {[]part{{3, 2, 0, 0, "co"}, {2, 1, 1, 0, "s"}, {11, 1, 2, 0, "x"}}, "3:co 2:s 11:x"},
-		"and counted anew":           {[]part{{3, 2, 0, 0, "co"}, {2, 1, 0, 0, "s"}, {11, 1, 1, 0, "x"}}, "3:co 2:s 11:x"},
+		"another hello is requested": {[]part{{3, 2, 0, 0, "co"}, {2, 1, 1, 0, "s"}, {11, 1, 2, 0, "x"}}, "3:co 2:s 11:x"},
+		"and numbers restart":        {[]part{{3, 2, 0, 0, "co"}, {2, 1, 0, 0, "s"}, {11, 1, 1, 0, "x"}}, "3:co 2:s 11:x"},
 		"no hello":                   {[]part{{11, 1, 0, 0, "x"}, {12, 1, 1, 0, "y"}}, ""},
 		"too far ahead":              {[]part{hello, {12, 1, 11, 0, "z"}, {11, 1, 1, 0, "x"}}, "1:abcd 11:x"},
-		"numbers at their end":       {[]part{{1, 1, 65535, 0, "a"}, {11, 1, 0, 0, "x"}}, "1:a 11:x"},
+		"numbers that wrap around":   {[]part{{1, 1, 65535, 0, "a"}, {11, 1, 0, 0, "x"}}, "1:a 11:x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a dtls.Assembler
@@ -156,7 +156,7 @@ func TestHeldBytesAreBounded(t *testing.T) {
 			}
 		}
 	}
-	// Of the numbers that were kept, one is the next after this, the others are dropped.
+	// Of the kept numbers, one follows this, and the others are dropped.
 	a.Add(&dtls.Fragment{Kind: 1, Length: 1, Number: 0xff00, Data: []byte("h")}, all, func(uint8, []byte, bool) {})
 	if a.Held() > bound {
 		t.Errorf("%d bytes are kept", a.Held())
@@ -193,7 +193,7 @@ func TestAnotherHandshakeIsRecognisedByItsHello(t *testing.T) {
 	}
 }
 
-// FuzzDatagrams reads datagrams of both directions and adds what is in them. Bounds must
+// FuzzDatagrams reads datagrams of both directions and adds their fragments. Bounds must
 // hold, and messages must be in order.
 func FuzzDatagrams(f *testing.F) {
 	for _, c := range wiretest.Captures(f) {
@@ -240,8 +240,8 @@ func FuzzDatagrams(f *testing.F) {
 	})
 }
 
-// FuzzAssembler cuts messages into fragments and moves them. They must come out as they
-// were, unless a flight was repeated that has ended.
+// FuzzAssembler cuts messages into fragments and reorders them. The assembled messages must
+// be unchanged, unless a completed flight was repeated.
 func FuzzAssembler(f *testing.F) {
 	f.Add([]byte("hello"), []byte("certificate"), uint64(1))
 	f.Add([]byte{}, bytes.Repeat([]byte("long"), 3000), uint64(2))

@@ -166,7 +166,7 @@ func (c *Connection) derive(p *Packet) {
 }
 
 // Open returns the frames of a packet, nil if it cannot be decrypted. again reports
-// that the client starts again: its earlier messages are void.
+// whether the client restarts the handshake: its earlier messages are void.
 func (c *Connection) Open(fromClient bool, p *Packet) (frames []byte, again bool) {
 	if !fromClient {
 		server := c.server

@@ -11,7 +11,7 @@ import (
 	"crypto-auditing/src/internal/wire/wiretest"
 )
 
-// The packets of RFC 9001, appendix A.2 and A.3, and the messages in them.
+// The packets of RFC 9001, appendix A.2 and A.3, and their messages.
 const (
 	clientInitial = "" +
 		"c000000001088394c8f03e5157080000449e7b9aec34d1b1c98dd7689fb8ec11d242b123dc9bd8bab936b47d92ec356c0bab7df5976d27cd449f63300099f399" +
@@ -80,10 +80,10 @@ func TestPacketsOfTheRFCAreDecrypted(t *testing.T) {
 		t.Errorf("the client's message is %x", got)
 	}
 	p = packet(t, decode(t, serverInitial))
-	frames, again := c.Open(false, &p)
+	frames, restarted := c.Open(false, &p)
 	got = nil
 	c.Frames(false, frames, func(b []byte) { got = append(got, b...) })
-	if again || !bytes.Equal(got, decode(t, serverMessage)) {
+	if restarted || !bytes.Equal(got, decode(t, serverMessage)) {
 		t.Errorf("the server's message is %x", got)
 	}
 }

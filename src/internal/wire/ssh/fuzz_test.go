@@ -9,8 +9,8 @@ import (
 	"crypto-auditing/src/internal/wire/wiretest"
 )
 
-// FuzzParser gives the parser two directions in portions that the input chooses:
-// it must not panic, must keep its bound, and the portions must not matter.
+// FuzzParser passes two directions to the parser, in portions that the input chooses.
+// The parser must not panic, must stay within its bound, and the portions must not matter.
 func FuzzParser(f *testing.F) {
 	for _, c := range wiretest.Captures(f) {
 		if c.Want["protocol"] == "ssh" {

@@ -11,8 +11,8 @@ import (
 	"crypto-auditing/src/internal/wire/wiretest"
 )
 
-// feed gives a parser what the side with the role sees of a handshake, in
-// portions of at most size bytes.
+// feed passes a handshake to a parser, as seen by the side with the role, in portions of
+// at most size bytes.
 func feed(p *ssh.Parser, h *wiretest.Handshake, role ssh.Role, size int) {
 	for _, portion := range h.Portions {
 		for b := portion.Data; len(b) > 0; {
@@ -24,7 +24,7 @@ func feed(p *ssh.Parser, h *wiretest.Handshake, role ssh.Role, size int) {
 	p.Finish()
 }
 
-// facts returns what the parser knows in the words of the captures.
+// facts returns the values of the parser in the format of the captures.
 func facts(p *ssh.Parser) map[string]string {
 	m := map[string]string{"protocol": "ssh", "result": [...]string{"unknown", "completed", "failed"}[p.Result]}
 	for key, value := range map[string]string{
@@ -63,7 +63,7 @@ func TestParserReadsHandshakesOfOtherPrograms(t *testing.T) {
 	}
 }
 
-// packet returns a packet of a message.
+// packet encodes a packet with a message.
 func packet(message []byte) []byte {
 	const padding = 4
 	n := 1 + len(message) + padding

@@ -11,8 +11,8 @@ import (
 	"crypto-auditing/src/internal/wire/wiretest"
 )
 
-// FuzzParser gives the parser two directions in portions that the input chooses:
-// it must not panic, must keep its bound, and the portions must not matter.
+// FuzzParser passes two directions to the parser, in portions that the input chooses.
+// The parser must not panic, must stay within its bound, and the portions must not matter.
 func FuzzParser(f *testing.F) {
 	certificate := wiretest.Certificate(f, elliptic.P256())
 	for _, version := range []uint16{gotls.VersionTLS12, gotls.VersionTLS13} {

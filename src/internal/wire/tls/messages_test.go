@@ -17,7 +17,7 @@ func u16(numbers ...uint16) (b []byte) {
 	return b
 }
 
-// vector returns bytes with their length before them in two bytes.
+// vector returns bytes after their length in two bytes.
 func vector(b ...[]byte) []byte {
 	all := slices.Concat(b...)
 	return append(u16(uint16(len(all))), all...)
@@ -76,7 +76,7 @@ func TestOnlyTicketsHaveAnAge(t *testing.T) {
 		"an external key":      {[]byte{0}, 0, 0, true},
 		"the second, a ticket": {[]byte{0, 7}, 1, tls.Yes, false},
 		"the second, a key":    {[]byte{7, 0}, 1, 0, true},
-		"one never offered":    {[]byte{7}, 1, 0, false},
+		"a key not offered":    {[]byte{7}, 1, 0, false},
 	} {
 		var identities []byte
 		for _, age := range test.ages {

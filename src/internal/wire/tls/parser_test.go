@@ -18,8 +18,8 @@ import (
 	"crypto-auditing/src/internal/wire/wiretest"
 )
 
-// feed gives a parser what the side with the role sees of a handshake, in
-// portions of at most size bytes, each direction up to where it is encrypted.
+// feed passes a handshake to a parser, as seen by the side with the role, in portions of
+// at most size bytes. It stops in each direction where encryption begins.
 func feed(p *tls.Parser, h *wiretest.Handshake, role tls.Role, size int) {
 	var at, plain [2]int
 	for i, fromClient := range []bool{true, false} {
@@ -45,7 +45,7 @@ func feed(p *tls.Parser, h *wiretest.Handshake, role tls.Role, size int) {
 	p.Finish()
 }
 
-// compare reports where the parser's result differs from that of crypto/tls.
+// compare returns an error if the parser's result differs from the one of crypto/tls.
 func compare(p *tls.Parser, role tls.Role, state gotls.ConnectionState) error {
 	switch {
 	case p.Invalid():
@@ -230,8 +230,8 @@ func checkCertificate(t *testing.T, c gotls.Certificate, want tls.Certificate) {
 	}
 }
 
-// walkMessage reads a certificate through a whole handshake message, as there is
-// no other way to it.
+// walkMessage reads a certificate in a complete handshake message: the certificate
+// parser is not exported.
 func walkMessage(der []byte) tls.Certificate {
 	hello := append([]byte{3, 3}, make([]byte, 32)...)
 	var p tls.Parser

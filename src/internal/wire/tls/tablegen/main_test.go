@@ -22,7 +22,7 @@ func TestTablesMatchTheNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(have, want) {
-		t.Error("run 'make generate': tables.go is not what src/internal/schema/iana.toml gives")
+		t.Error("run 'make generate': tables.go does not match src/internal/schema/iana.toml")
 	}
 }
 
