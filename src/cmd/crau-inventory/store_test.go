@@ -16,7 +16,7 @@ import (
 	"crypto-auditing/src/internal/schema"
 )
 
-func TestWithoutABrokerTheInventoryAnswersAndReportsThat(t *testing.T) {
+func TestTheInventoryAnswersWithoutABrokerAndReportsIt(t *testing.T) {
 	bus := bustest.Start(t, bustest.Daemon)
 	broker, err := client.Connect(t.Context(), client.WithAddress(bus.Address))
 	if err != nil {

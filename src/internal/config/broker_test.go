@@ -61,7 +61,7 @@ func TestBadFilesOfTheBrokerAreRefusedByFileAndLine(t *testing.T) {
 		"reading":              {"[truncate]\nreading = \"maybe\"\n", `"ignore", "keep" or "drop"`, 2},
 		"dotted key":           {"# kept\ntruncate.reading = \"maybe\"\n", "truncate.reading", 2},
 		"inline table":         {"\n\ntruncate = { max_age = 0, reading = \"maybe\" }\n", "truncate.reading", 3},
-		"no time to answer":    {"answer_timeout = \"1ms\"\n", "at least 100ms", 1},
+		"short answer timeout": {"answer_timeout = \"1ms\"\n", "at least 100ms", 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -25,6 +25,6 @@ func TestFiltersContainEveryTermOfAnEntry(t *testing.T) {
 		t.Errorf("%x and %x, want %x and %x", got, gotValues, want, values)
 	}
 	if got, gotValues := Terms()(nil, nil, []byte{0x80}); len(got)+len(gotValues) != 0 {
-		t.Errorf("of something else: %x, %x", got, gotValues)
+		t.Errorf("terms of invalid CBOR: %x, %x", got, gotValues)
 	}
 }

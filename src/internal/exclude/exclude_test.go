@@ -19,24 +19,24 @@ func TestRulesExcludeByUnitExecutableAndUser(t *testing.T) {
 		program exclude.Program
 		want    bool
 	}{
-		"an executable":                     {"executable=curl", curl, true},
-		"another executable":                {"executable=wget", curl, false},
-		"a pattern":                         {"executable=c[au]*", curl, true},
-		"a pattern for all of the name":     {"executable=cur", curl, false},
-		"a user by number":                  {"user=1000", curl, true},
-		"a user by name":                    {"user=root", backup, true},
-		"another user":                      {"user=root", curl, false},
-		"a user that is not known":          {"user=root", library, false},
-		"a unit":                            {"unit=user@1000.service", curl, true},
-		"a unit without its suffix":         {"unit=user@1000", curl, true},
-		"a unit as the log names it":        {"unit=user@.service", curl, true},
-		"a pattern for units":               {"unit=backup-*", backup, true},
-		"a unit with a backslash":           {`unit=backup-srv\x2dwww.service`, backup, true},
-		"another unit":                      {"unit=backup", backup, false},
-		"any unit, of a program without":    {"unit=*", none, false},
-		"any unit, of one that is unknown":  {"unit=*", library, false},
-		"an executable where no owner is":   {"executable=*", library, true},
-		"a program without a name of files": {"executable=*", exclude.Program{}, true},
+		"an executable":                   {"executable=curl", curl, true},
+		"another executable":              {"executable=wget", curl, false},
+		"a pattern":                       {"executable=c[au]*", curl, true},
+		"a pattern for all of the name":   {"executable=cur", curl, false},
+		"a user by number":                {"user=1000", curl, true},
+		"a user by name":                  {"user=root", backup, true},
+		"another user":                    {"user=root", curl, false},
+		"an unknown user":                 {"user=root", library, false},
+		"a unit":                          {"unit=user@1000.service", curl, true},
+		"a unit without its suffix":       {"unit=user@1000", curl, true},
+		"a unit as the log names it":      {"unit=user@.service", curl, true},
+		"a pattern for units":             {"unit=backup-*", backup, true},
+		"a unit with a backslash":         {`unit=backup-srv\x2dwww.service`, backup, true},
+		"another unit":                    {"unit=backup", backup, false},
+		"any unit, without a unit":        {"unit=*", none, false},
+		"any unit, with an unknown unit":  {"unit=*", library, false},
+		"an executable without an owner":  {"executable=*", library, true},
+		"a program without an executable": {"executable=*", exclude.Program{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules, err := exclude.Parse([]string{"executable=something-else", c.rule})
@@ -45,9 +45,9 @@ func TestRulesExcludeByUnitExecutableAndUser(t *testing.T) {
 			}
 			switch got := exclude.List(rules).Match(&c.program); {
 			case got == nil && c.want:
-				t.Error("it is not excluded")
+				t.Error("the program is not excluded")
 			case got != nil && (!c.want || got.String() != c.rule):
-				t.Errorf("it is excluded by %v", got)
+				t.Errorf("the program is excluded by %v", got)
 			}
 		})
 	}
@@ -87,7 +87,7 @@ func TestUnchangedRulesKeepTheirCounts(t *testing.T) {
 	}
 	s.Replace(parse("executable=a", "executable=b"))
 	if s.Rules().NeedsOwner() {
-		t.Error("the owner is needed for executables")
+		t.Error("a rule for executables requires the owner")
 	}
 	s.AddHandshake(s.Rules()[0])
 	s.AddHit(s.Rules()[1])

@@ -26,11 +26,11 @@ func TestAProcessThatBecomesAnotherProgramIsJudgedAgain(t *testing.T) {
 	j := judgeBy(t, "executable=shell", "unit=backup-*", "user=7", "unit=user@.service")
 	for i, step := range []struct {
 		owner *owner
-		// executable is "" for a hit that does not name it.
+		// executable is "" for a hit without an executable.
 		executable string
 		want       bool
 	}{
-		{nil, "", false}, // nothing is known of it
+		{nil, "", false}, // an unknown process
 		{nil, "shell", true},
 		{nil, "", true},
 		{nil, "curl", false},
@@ -54,7 +54,7 @@ func TestAProcessThatBecomesAnotherProgramIsJudgedAgain(t *testing.T) {
 	}
 	j.set.Replace(nil)
 	if j.Hit(5, true, []byte("shell")) || j.Hit(5, false, nil) {
-		t.Error("what is excluded by no rule any more is left out")
+		t.Error("a process is excluded after its rule was removed")
 	}
 }
 

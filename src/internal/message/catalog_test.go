@@ -12,7 +12,7 @@ import (
 	"crypto-auditing/src/internal/message"
 )
 
-// catalog returns the entries of the catalog by the id.
+// catalog returns the entries of the catalog by id.
 func catalog(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("../../../systemd/crypto-auditing.catalog")
@@ -22,7 +22,7 @@ func catalog(t *testing.T) map[string]string {
 	entries := map[string]string{}
 	for i, entry := range regexp.MustCompile(`(?m)^-- `).Split(string(text), -1) {
 		if i == 0 {
-			continue // what is before the first
+			continue // text before the first entry
 		}
 		id, body, _ := strings.Cut(entry, "\n")
 		if _, twice := entries[id]; twice {
@@ -33,8 +33,8 @@ func catalog(t *testing.T) map[string]string {
 	return entries
 }
 
-// comments returns the source, whose comments name the fields of messages, with
-// each comment on one line.
+// comments returns the source with each comment on one line. The comments name the fields
+// of messages.
 func comments(t *testing.T) string {
 	t.Helper()
 	source, err := os.ReadFile("message.go")

@@ -96,11 +96,11 @@ func TestTheJournalGetsPriorityIDAndFields(t *testing.T) {
 			func() { log.WithGroup("a").With("b", 1).Info("x", slog.Group("c-d", "e", 2)) },
 			map[string]string{"PRIORITY": "6", "MESSAGE": "x (a.b=1, a.c-d.e=2)", "A_B": "1", "A_C_D_E": "2"},
 		},
-		"more than a line": {
+		"several lines": {
 			func() { log.Error("x\nPRIORITY=0", "error", "1\n2") },
 			map[string]string{"PRIORITY": "3", "MESSAGE": "x\nPRIORITY=0: 1\n2", "ERROR": "1\n2"},
 		},
-		"names that are not to be had": {
+		"names that are not allowed": {
 			func() { log.Info("x", "_pid", 1, "MESSAGE", 2, "priority", 3, "é", 4, "2", 5) },
 			map[string]string{"PRIORITY": "6", "MESSAGE": "x (_pid=1, MESSAGE=2, priority=3, é=4, 2=5)", "PID": "1"},
 		},
@@ -109,7 +109,7 @@ func TestTheJournalGetsPriorityIDAndFields(t *testing.T) {
 			c.log()
 			c.want["SYSLOG_IDENTIFIER"] = program
 			if got := receive(t, journal); !maps.Equal(got, c.want) {
-				t.Errorf("the journal gets %q\nwant             %q", got, c.want)
+				t.Errorf("the journal received %q\nwant             %q", got, c.want)
 			}
 		})
 	}
@@ -123,7 +123,7 @@ func TestALongValueIsCutAndStillArrives(t *testing.T) {
 	log := slog.New(&handler{sender: &sender{socket: path, stderr: &bytes.Buffer{}}})
 	log.Info("x", "long", strings.Repeat("é", 1<<20))
 	if got := receive(t, journal)["LONG"]; got != strings.Repeat("é", longestValue/2)+"…" {
-		t.Errorf("the journal gets %d bytes that end in %q", len(got), got[max(0, len(got)-8):])
+		t.Errorf("the journal received %d bytes that end in %q", len(got), got[max(0, len(got)-8):])
 	}
 }
 
@@ -135,7 +135,7 @@ func TestMessagesGoToStderrWhileTheJournalFails(t *testing.T) {
 	if want := "<4>events are being lost (reason=ring-full)\n"; stderr.String() != want {
 		t.Errorf("stderr has %q, want %q", stderr.String(), want)
 	}
-	// Then the journal is there, goes away, and is there again.
+	// The journal starts, stops, and starts again.
 	for range 2 {
 		journal, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 		if err != nil {
@@ -143,7 +143,7 @@ func TestMessagesGoToStderrWhileTheJournalFails(t *testing.T) {
 		}
 		LossesEnded.Log(log)
 		if got := receive(t, journal); got["MESSAGE_ID"] != LossesEnded.ID() {
-			t.Errorf("the journal gets %q", got)
+			t.Errorf("the journal received %q", got)
 		}
 		journal.Close()
 		if err := os.Remove(path); err != nil {
@@ -153,7 +153,7 @@ func TestMessagesGoToStderrWhileTheJournalFails(t *testing.T) {
 }
 
 func TestTextIsWrittenIfStderrIsNotTheJournal(t *testing.T) {
-	// Connected to something other than what the environment specifies.
+	// Stderr is not the socket that the environment names.
 	t.Setenv("JOURNAL_STREAM", "8:1")
 	var b bytes.Buffer
 	log := New(&b)

@@ -32,7 +32,7 @@ func TestMistakesAreDescribedInWordsOfTOML(t *testing.T) {
 		if !errors.As(err, &bad) {
 			t.Errorf("%s: the error is %v", text, err)
 		} else if got := mistake.Describe(bad); got != want {
-			t.Errorf("%s: it is %q, want %q", text, got, want)
+			t.Errorf("%s: the mistake is %q, want %q", text, got, want)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 func TestProvidersOfTheAuditAreAccepted(t *testing.T) {
 	for _, p := range Names() {
 		if !Accepted(p) {
-			t.Errorf("%s is listed and not accepted", p)
+			t.Errorf("%s is listed but not accepted", p)
 		}
 	}
 	if Names()[0] != Name {

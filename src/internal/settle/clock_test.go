@@ -11,14 +11,13 @@ import (
 	"crypto-auditing/src/internal/settle"
 )
 
-// An entry of a log has its number and the times that a Clock gets.
+// entry is an entry of a log: its number, and the times that are passed to a Clock.
 type entry struct {
 	sequence, end uint64
 	boot          int64
 }
 
-// log returns entries at random: now and then with a pause, a step of the clock, or from another
-// boot.
+// log returns random entries, some after a pause, a step of the clock, or a reboot.
 func log(r *rand.Rand, n int) []entry {
 	all := make([]entry, n)
 	sequence, now, boot := uint64(r.IntN(1000)), uint64(r.IntN(1000))*uint64(time.Second), int64(1_700_000_000)*int64(time.Second)
@@ -53,7 +52,7 @@ func TestTheTimeOfALogIsTheSameWhereverReadingBegan(t *testing.T) {
 			}
 			got := late.See(e.sequence, e.end, e.boot)
 			if i < begin+2000 {
-				continue // it does not know the latest time yet
+				continue // late has not seen the latest time yet
 			}
 			if got != until {
 				t.Fatalf("seed %d: entry %d of %d, read from %d on: complete up to %d, want %d", seed, i, len(all), begin, got, until)
@@ -65,7 +64,7 @@ func TestTheTimeOfALogIsTheSameWhereverReadingBegan(t *testing.T) {
 	}
 }
 
-func TestATreeIsCompleteAfterTwoSecondsOfTheLog(t *testing.T) {
+func TestAnOperationIsCompleteAfterTwoSecondsOfTheLog(t *testing.T) {
 	const ms = uint64(time.Millisecond)
 	var c settle.Clock
 	c.See(1, 1000*ms, 0)
@@ -78,7 +77,7 @@ func TestATreeIsCompleteAfterTwoSecondsOfTheLog(t *testing.T) {
 	if until := c.See(4, 3020*ms, 0); until != 1 {
 		t.Errorf("after 2.02 s: complete up to %d", until)
 	}
-	// At the end of the log, with half a second for those that are not in it yet.
+	// At the end of the log, with half a second for entries that are not written yet.
 	for after, want := range map[time.Duration]uint64{0: 1, 2400 * time.Millisecond: 1, 2490 * time.Millisecond: 3, 2530 * time.Millisecond: 4, time.Hour: 4, -time.Hour: 1} {
 		if until := c.End(int64(3020*ms) + int64(after)); until != want {
 			t.Errorf("%v after the last entry: complete up to %d, want %d", after, until, want)
@@ -86,7 +85,7 @@ func TestATreeIsCompleteAfterTwoSecondsOfTheLog(t *testing.T) {
 	}
 }
 
-func TestATreeIsCompleteAfterManyEntries(t *testing.T) {
+func TestAnOperationIsCompleteAfterManyEntries(t *testing.T) {
 	var c settle.Clock
 	for i := range uint64(40_000) {
 		until := c.See(i+1, uint64(time.Second), 0)
@@ -120,7 +119,7 @@ func TestTheTimeContinuesInTheNextBoot(t *testing.T) {
 	if until := c.See(4, 8*s, int64(7200*s)); until != 2 {
 		t.Errorf("after three seconds: complete up to %d", until)
 	}
-	// One that began soon after the previous one, with a time that is not much earlier.
+	// A boot soon after the previous one: its times are only a little earlier.
 	c = settle.Clock{}
 	c.See(1, 12*s, 0)
 	c.See(2, 5*s, int64(60*s))

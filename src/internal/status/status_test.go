@@ -17,7 +17,7 @@ import (
 	api "crypto-auditing/src/internal/varlinkservice/orgcryptoauditingbroker"
 )
 
-// rich returns a status with something in every field.
+// rich returns a status with a value in every field.
 func rich() status.Broker {
 	at := func(us int64) time.Time { return time.UnixMicro(1_800_000_000_000_000 + us) }
 	const store = "01020000000000000000000000000000-"
@@ -59,7 +59,7 @@ func rich() status.Broker {
 	}
 }
 
-// nothing returns a status of a broker that knows nothing yet.
+// nothing returns the status of a broker that has just started.
 func nothing(version string) status.Broker {
 	const cursor = "00000000000000000000000000000000-0000000000000000"
 	return status.Broker{Version: version, Started: time.UnixMicro(1), Oldest: cursor, Newest: cursor, Agent: &status.Agent{}}
@@ -68,14 +68,14 @@ func nothing(version string) status.Broker {
 func TestTheStatusOnTheBusKeepsItsKeysAndTypes(t *testing.T) {
 	var text strings.Builder
 	for _, s := range []status.Broker{rich(), nothing("")} {
-		// The text of a variant has the types, and the keys in order.
+		// The text of a variant contains the types, and sorted keys.
 		text.WriteString(dbus.MakeVariant(status.Dictionary(&s, dbus.MakeVariant)).String() + "\n")
 	}
 	goldentest.Compare(t, "bus.golden", text.String())
 }
 
-// The interface has no field that the status does not have, nor the other way.
-func TestTheStatusOverVarlinkIsAsTheInterfaceDescribesIt(t *testing.T) {
+// Interface and status have the same fields.
+func TestTheStatusOverVarlinkMatchesTheInterface(t *testing.T) {
 	all := rich()
 	delete(all.Lost, "disk-full")
 	for name, s := range map[string]status.Broker{"varlink": all, "varlink-empty": nothing("1.2")} {
@@ -87,14 +87,14 @@ func TestTheStatusOverVarlinkIsAsTheInterfaceDescribesIt(t *testing.T) {
 		if err := json.Unmarshal(text, &described); err != nil {
 			t.Fatal(err)
 		}
-		again, err := json.Marshal(described)
+		remarshalled, err := json.Marshal(described)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if raw, err := json.Marshal(text); err != nil || string(raw) != string(again) {
-			t.Errorf("%s is described as %s (%v)", raw, again, err)
+		if raw, err := json.Marshal(text); err != nil || string(raw) != string(remarshalled) {
+			t.Errorf("%s is described as %s (%v)", raw, remarshalled, err)
 		}
-		goldentest.Compare(t, name+".golden", string(again)+"\n")
+		goldentest.Compare(t, name+".golden", string(remarshalled)+"\n")
 	}
 }
 
@@ -113,7 +113,7 @@ func TestTheWholeStatusIsReadFromTheBus(t *testing.T) {
 	want.Agent.Libraries[1].Probes = []string{}
 	s := rich()
 	if got := fromBus(t, &s); !reflect.DeepEqual(got, want) {
-		t.Errorf("it is\n%+v\n%+v, want\n%+v\n%+v", got, got.Agent, want, want.Agent)
+		t.Errorf("the status is\n%+v\n%+v, want\n%+v\n%+v", got, got.Agent, want, want.Agent)
 	}
 }
 
@@ -128,10 +128,10 @@ func TestUnknownFieldsOfAStatusAreKept(t *testing.T) {
 		t.Errorf("a text for a number: %v", err)
 	}
 	if s.Segments != 2 || !s.Started.IsZero() || s.Agent == nil || s.Agent.Hits != 3 {
-		t.Errorf("it is %+v", s)
+		t.Errorf("the status is %+v", s)
 	}
 	if !reflect.DeepEqual(s.Other, map[string]any{"later": "x"}) || !reflect.DeepEqual(s.Agent.Other, map[string]any{"later": uint32(4)}) {
-		t.Errorf("the rest is %v and %v", s.Other, s.Agent.Other)
+		t.Errorf("the unknown fields are %v and %v", s.Other, s.Agent.Other)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestEveryKeyOnTheBusIsDocumented(t *testing.T) {
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(of)) {
 			key, _, _ := strings.Cut(field.Tag.Get("bus"), ",")
 			if key != "" && key != "*" && !strings.Contains(interfaces.Introspection, "`"+key+"` ") {
-				t.Errorf("the interface's description does not have %s of %T", key, of)
+				t.Errorf("the description of the interface lacks %s of %T", key, of)
 			}
 		}
 	}

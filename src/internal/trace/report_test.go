@@ -13,12 +13,12 @@ func TestOnlyPossiblyMissedEventsAreReported(t *testing.T) {
 		files []loaded
 		want  []string
 	}{
-		"nothing":                           {nil, nil},
-		"attached":                          {[]loaded{{"libssl.so.3", true, ""}, {"libcrypto.so.3", true, ""}, {"libc.so.6", false, ""}}, nil},
-		"parts of GnuTLS":                   {[]loaded{{"libgnutls.so.30", true, ""}, {"libnettle.so.8", false, ""}, {"libhogweed.so.6", false, ""}}, nil},
-		"parts of a GnuTLS that is refused": {[]loaded{{"libgnutls.so.30", false, "it is odd"}, {"libnettle.so.8", false, ""}}, []string{"what these libraries did, of which no source knows more: libnettle.so.8", "what libgnutls.so.30 did: it is odd"}},
-		"without GnuTLS":                    {[]loaded{{"libnettle.so.8", false, ""}, {"libhogweed.so.6", false, ""}}, []string{"what these libraries did, of which no source knows more: libhogweed.so.6, libnettle.so.8"}},
-		"one reason for several":            {[]loaded{{"libssl3.so", false, nss}, {"libnss3.so", false, nss}, {"libnss3.so", false, nss}}, []string{"what libnss3.so, libssl3.so did: " + nss}},
+		"nothing":                   {nil, nil},
+		"attached":                  {[]loaded{{"libssl.so.3", true, ""}, {"libcrypto.so.3", true, ""}, {"libc.so.6", false, ""}}, nil},
+		"parts of GnuTLS":           {[]loaded{{"libgnutls.so.30", true, ""}, {"libnettle.so.8", false, ""}, {"libhogweed.so.6", false, ""}}, nil},
+		"parts of a refused GnuTLS": {[]loaded{{"libgnutls.so.30", false, "it is odd"}, {"libnettle.so.8", false, ""}}, []string{"what these libraries did, of which no source knows more: libnettle.so.8", "what libgnutls.so.30 did: it is odd"}},
+		"without GnuTLS":            {[]loaded{{"libnettle.so.8", false, ""}, {"libhogweed.so.6", false, ""}}, []string{"what these libraries did, of which no source knows more: libhogweed.so.6, libnettle.so.8"}},
+		"one reason for several":    {[]loaded{{"libssl3.so", false, nss}, {"libnss3.so", false, nss}, {"libnss3.so", false, nss}}, []string{"what libnss3.so, libssl3.so did: " + nss}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := unseen(c.files); !slices.Equal(got, c.want) {
